@@ -1,0 +1,212 @@
+"""From masks to polygons and back, in numpy alone.
+
+OpenCV would do the same, but inside a CVAT server its own build of cv2 is already there and two
+builds overwrite each other's files, so nothing here may drag one in. Polygons run along the
+*edges* of the pixels (a pixel ``(x, y)`` covers ``[x, x+1] x [y, y+1]``), so an unsimplified
+polygon has exactly the area of its mask; cv2's run through pixel centres and lose half a pixel
+all round.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import ShapeError
+from .rle import MAX_PIXELS, Bitmap, encode, trim
+
+Vertices = npt.NDArray[np.float64]  # [n, 2] of x, y
+
+DEFAULT_TOLERANCE: Final = 1.5  # pixels that a simplified outline may be off
+# By direction (right, down, left, up): where a side starts from its upper left end, where it goes.
+_START_OFFSETS: Final = np.array([[0, 0], [0, 0], [1, 0], [0, 1]])
+_STEPS: Final = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]])
+MAX_CHANGE: Final = 0.03  # share of the area that simplification may add and take away
+
+
+def largest_polygon(
+    bitmap: Bitmap, left: int, top: int, *, tolerance: float = DEFAULT_TOLERANCE
+) -> tuple[float, ...] | None:
+    """Outline the largest part of a mask as one polygon ``(x0, y0, x1, y1, ...)``.
+
+    Pixels that touch at a corner belong together; holes are filled. None for an empty mask.
+    """
+    loops, areas = _follow(bitmap)
+    if not loops:
+        return None
+    largest = _drop_collinear(loops[int(np.argmax(areas))])
+    vertices = simplify(largest, tolerance) + np.array([left, top])
+    return tuple(vertices.ravel().tolist())
+
+
+def trace(bitmap: Bitmap) -> list[Vertices]:
+    """Trace the outer outlines of a mask, clockwise on the screen; holes are left out."""
+    loops, areas = _follow(bitmap)
+    return [_drop_collinear(loop) for loop, area in zip(loops, areas, strict=True) if area > 0]
+
+
+def simplify(vertices: Vertices, tolerance: float) -> Vertices:
+    """Simplify a closed outline (Douglas-Peucker) while it covers nearly the same pixels.
+
+    Outlines for which the tolerance is too coarse get a finer one, so that a thing of a few pixels
+    keeps its form.
+    """
+    area = abs(signed_area(vertices))
+    length = float(np.abs(vertices - np.roll(vertices, 1, axis=0)).sum())
+    while tolerance > 0.05:
+        kept = _douglas_peucker(vertices, tolerance)
+        # What an edge cuts off or adds is at most its length times the tolerance.
+        if length * tolerance <= MAX_CHANGE * area or _change(vertices, kept) <= MAX_CHANGE * area:
+            return kept
+        tolerance /= 2
+    return vertices
+
+
+def _change(outline: Vertices, simplified: Vertices) -> float:
+    """Count the pixels that only one of two outlines holds."""
+    corner = np.floor(outline.min(axis=0))
+    width, height = (int(value) for value in np.ceil(outline.max(axis=0)) - corner)
+    if len(simplified) < 3:
+        return math.inf
+    filled = [fill(tuple((each - corner).ravel()), width, height) for each in (outline, simplified)]
+    return float(np.count_nonzero(filled[0] ^ filled[1]))
+
+
+def fill(points: tuple[float, ...], width: int, height: int) -> Bitmap:
+    """Fill a polygon: the pixels whose centre is inside it, by the even-odd rule."""
+    vertices = np.asarray(points, dtype=np.float64).reshape(-1, 2)
+    x0, y0 = vertices.T
+    x1, y1 = np.roll(vertices, -1, axis=0).T
+    upper, lower = np.minimum(y0, y1), np.maximum(y0, y1)
+    # Rows whose centre line y + 0.5 crosses the edge: upper <= y + 0.5 < lower.
+    first = np.clip(np.ceil(upper - 0.5), 0, height).astype(np.int64)
+    last = np.clip(np.ceil(lower - 0.5), 0, height).astype(np.int64)
+    counts = last - first
+    edges = np.repeat(np.arange(len(vertices)), counts)
+    rows = np.arange(len(edges)) - np.repeat(np.cumsum(counts) - counts, counts) + first[edges]
+    share = (rows + 0.5 - y0[edges]) / (y1 - y0)[edges]
+    crossings = x0[edges] + share * (x1 - x0)[edges]
+    columns = np.clip(np.ceil(crossings - 0.5), 0, width).astype(np.int64)
+    flips = np.zeros((height, width + 1), dtype=np.int64)
+    np.add.at(flips, (rows, columns), 1)
+    inside: Bitmap = np.cumsum(flips[:, :width], axis=1) % 2 == 1
+    return inside
+
+
+def mask_of(polygon: tuple[float, ...]) -> tuple[int, ...] | None:
+    """Fill a polygon as a mask of run lengths; None when it holds no pixel's centre.
+
+    Raises ShapeError for a polygon too large to fill.
+    """
+    vertices = np.asarray(polygon, dtype=np.float64).reshape(-1, 2)
+    left, top = (int(value) for value in np.floor(vertices.min(axis=0)))
+    width, height = (int(value) for value in np.ceil(vertices.max(axis=0)) - (left, top))
+    if width * height > MAX_PIXELS:
+        raise ShapeError(f"the polygon of {width} x {height} pixels is too large for a mask")
+    if width < 1 or height < 1:
+        return None
+    moved = (vertices - (left, top)).ravel().tolist()
+    cut = trim(fill(tuple(moved), width, height), left, top)
+    return None if cut is None else encode(*cut)
+
+
+def signed_area(vertices: Vertices) -> float:
+    """Area inside an outline (shoelace formula), positive when clockwise on the screen."""
+    x, y = vertices.T
+    return float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2
+
+
+def _follow(bitmap: Bitmap) -> tuple[list[npt.NDArray[np.int64]], npt.NDArray[np.float64]]:
+    """Follow the pixels' sides into closed loops; return them with their signed areas.
+
+    Each side between a one and a zero is a directed edge with the one at its right hand, so
+    loops around holes have a negative area.
+    """
+    successors, starts = _link_edges(bitmap)
+    if not successors:
+        return [], np.empty(0)
+    order: list[int] = []
+    begins: list[int] = []
+    unseen = bytearray(b"\x01") * len(successors)
+    edge = unseen.find(1)
+    while edge >= 0:
+        begins.append(len(order))
+        while unseen[edge]:
+            unseen[edge] = 0
+            order.append(edge)
+            edge = successors[edge]
+        edge = unseen.find(1, edge)  # all before the loop's first edge is seen
+    walked = starts[order]
+    ended = starts[[successors[edge] for edge in order]]
+    crosses = walked[:, 0] * ended[:, 1] - ended[:, 0] * walked[:, 1]
+    areas = np.add.reduceat(crosses, begins) / 2
+    return np.split(walked, begins[1:]), areas
+
+
+def _link_edges(bitmap: Bitmap) -> tuple[list[int], npt.NDArray[np.int64]]:
+    """Return for each edge the one that follows it, and the edges' start vertices [n, 2]."""
+    padded = np.pad(bitmap, 1).astype(np.int8)
+    down, right = np.diff(padded, axis=0), np.diff(padded, axis=1)
+    # Clockwise with y down: a top side runs right, a right side down, a bottom left, a left up.
+    rows_columns = (
+        np.nonzero(down[:, 1:-1] == 1),
+        np.nonzero(right[1:-1] == -1),
+        np.nonzero(down[:, 1:-1] == -1),
+        np.nonzero(right[1:-1] == 1),
+    )
+    directions = np.repeat(np.arange(4), [len(rows) for rows, _ in rows_columns])
+    vertices = np.concatenate([np.stack([columns, rows], axis=1) for rows, columns in rows_columns])
+    starts = vertices + _START_OFFSETS[directions]
+    steps = _STEPS[directions]
+    width, height = bitmap.shape[1] + 1, bitmap.shape[0] + 1
+    leaving = np.full((4, width * height), -1, dtype=np.int64)  # the edge by direction and vertex
+    leaving[directions, starts[:, 1] * width + starts[:, 0]] = np.arange(len(starts))
+    ends = starts + steps
+    at = ends[:, 1] * width + ends[:, 0]
+    # Where two ones touch at a corner, two edges leave: turning left joins the two.
+    turn_left, straight, turn_right = (leaving[(directions + turn) % 4, at] for turn in (3, 0, 1))
+    following = np.where(straight >= 0, straight, turn_right)
+    successors = np.where(turn_left >= 0, turn_left, following)
+    linked: list[int] = successors.tolist()
+    return linked, starts
+
+
+def _drop_collinear(loop: npt.NDArray[np.int64]) -> Vertices:
+    """Keep the corners of a loop of unit steps."""
+    before, after = loop - np.roll(loop, 1, axis=0), np.roll(loop, -1, axis=0) - loop
+    return loop[np.any(before != after, axis=1)].astype(np.float64)
+
+
+def _douglas_peucker(vertices: Vertices, tolerance: float) -> Vertices:
+    """Simplify a closed outline, split at its first vertex and the one farthest from it."""
+    count = len(vertices)
+    far = int(np.argmax(np.square(vertices - vertices[0]).sum(axis=1)))
+    closed = np.concatenate([vertices, vertices[:1]])
+    keep = np.zeros(count + 1, dtype=np.bool_)
+    keep[[0, far, count]] = True
+    pending = [(0, far), (far, count)]
+    while pending:
+        start, end = pending.pop()
+        if end - start < 2:
+            continue
+        distances = _distances(closed[start + 1 : end], closed[start], closed[end])
+        worst = int(np.argmax(distances))
+        if distances[worst] > tolerance:
+            middle = start + 1 + worst
+            keep[middle] = True
+            pending += [(start, middle), (middle, end)]
+    return vertices[keep[:-1]]
+
+
+def _distances(points: Vertices, start: Vertices, end: Vertices) -> npt.NDArray[np.float64]:
+    """Distances of points to the segment from start to end."""
+    along = end - start
+    length = float(np.dot(along, along))
+    offsets = points - start
+    if length > 0:
+        share = np.clip(offsets @ along / length, 0, 1)
+        offsets = offsets - share[:, None] * along
+    return np.asarray(np.hypot(offsets[:, 0], offsets[:, 1]), dtype=np.float64)

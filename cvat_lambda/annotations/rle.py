@@ -1,0 +1,189 @@
+"""Masks as run lengths, in CVAT's form.
+
+``(zeros, ones, zeros, ..., left, top, right, bottom)``: runs go row by row through the inclusive
+box and the first counts zeros (0 when the mask begins with a one). COCO's run lengths go column
+by column, and are another format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import ShapeError
+
+Bitmap = npt.NDArray[np.bool_]  # [height, width]
+Box = tuple[int, int, int, int]  # left, top, right, bottom; inclusive
+
+MAX_PIXELS: Final = 1 << 28  # of a box: 16384 x 16384; more is a mistake or an attack
+MAX_COORDINATE: Final = 1 << 31
+
+
+def encode(bitmap: Bitmap, left: int, top: int) -> tuple[int, ...]:
+    """Encode a bitmap whose upper left pixel is ``(left, top)``.
+
+    Raises ShapeError for a bitmap without pixels.
+    """
+    if bitmap.ndim != 2 or not bitmap.size:
+        raise ShapeError("a mask needs at least one row and one column")
+    height, width = bitmap.shape
+    flat = np.ascontiguousarray(bitmap, dtype=np.bool_).ravel()
+    ends = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    runs: list[int] = np.diff(ends, prepend=0, append=flat.size).tolist()
+    if flat[0]:
+        runs.insert(0, 0)
+    return (*runs, left, top, left + width - 1, top + height - 1)
+
+
+def decode(points: Sequence[float]) -> tuple[Bitmap, int, int]:
+    """Decode run lengths to ``(bitmap, left, top)``; raises ShapeError when they are wrong."""
+    runs, (left, top, right, bottom) = _split(points)
+    flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    return flat.reshape(bottom - top + 1, right - left + 1), left, top
+
+
+def check(points: Sequence[float]) -> tuple[int, ...]:
+    """Return run lengths as integers; raises ShapeError unless they add up to their box."""
+    runs, box = _split(points)
+    return (*runs.tolist(), *box)
+
+
+def from_raw(mask: Sequence[float]) -> tuple[int, ...]:
+    """Encode a raw mask: the box's pixels row by row (any non-zero is a one), then the box.
+
+    Raises ShapeError when a pixel is not a number or their count is not the box's area.
+    """
+    bitmap, left, top = decode_raw(mask)
+    return encode(bitmap, left, top)
+
+
+def decode_raw(mask: Sequence[float]) -> tuple[Bitmap, int, int]:
+    """Decode a raw mask (see ``from_raw``) to ``(bitmap, left, top)``."""
+    if len(mask) < 5:
+        raise ShapeError("a raw mask is the pixels of its box and then [left, top, right, bottom]")
+    left, top, right, bottom = box = _check_box(_to_numbers(mask[-4:]))
+    area = _area(box)
+    if len(mask) - 4 != area:
+        raise ShapeError(
+            f"the mask has {len(mask) - 4} pixels, but its box {list(box)} has {area} "
+            "(the box is inclusive)"
+        )
+    return to_bitmap(mask[:-4]).reshape(bottom - top + 1, right - left + 1), left, top
+
+
+def to_bitmap(pixels: Sequence[float]) -> Bitmap:
+    """Turn a flat list of numbers into a flat bitmap of what is not zero; raises ShapeError."""
+    try:
+        # By far the fastest for what functions send: integers 0..255 or booleans.
+        numbers: npt.NDArray[Any] = np.frombuffer(bytes(pixels), dtype=np.uint8)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        numbers = _to_numbers(pixels)
+    bitmap: Bitmap = numbers != 0
+    return bitmap
+
+
+def area(points: Sequence[float]) -> int:
+    """Count the ones of a mask."""
+    runs, _ = _split(points)
+    return int(runs[1::2].sum())
+
+
+def clip(points: Sequence[float], width: int, height: int) -> tuple[int, ...] | None:
+    """Cut a mask to an image of ``width`` x ``height``; None when no pixel of it is inside."""
+    bitmap, left, top = decode(points)
+    cut = clip_bitmap(bitmap, left, top, width, height)
+    return None if cut is None else encode(*cut)
+
+
+def clip_bitmap(
+    bitmap: Bitmap, left: int, top: int, width: int, height: int
+) -> tuple[Bitmap, int, int] | None:
+    """Cut a bitmap to the image; None when no one of it is inside."""
+    x0, y0 = max(0, -left), max(0, -top)
+    x1, y1 = min(bitmap.shape[1], width - left), min(bitmap.shape[0], height - top)
+    if x0 >= x1 or y0 >= y1:
+        return None
+    cut = bitmap[y0:y1, x0:x1]
+    return (cut, left + x0, top + y0) if cut.any() else None
+
+
+def trim(bitmap: Bitmap, left: int, top: int) -> tuple[Bitmap, int, int] | None:
+    """Cut the empty rows and columns around the ones; None when there is no one."""
+    rows, columns = np.flatnonzero(bitmap.any(axis=1)), np.flatnonzero(bitmap.any(axis=0))
+    if not rows.size:
+        return None
+    y0, y1, x0, x1 = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+    return bitmap[y0:y1, x0:x1], left + x0, top + y0
+
+
+def shift(points: Sequence[float], dx: int, dy: int) -> tuple[int, ...]:
+    """Move a mask; its runs stay as they are."""
+    runs, (left, top, right, bottom) = _split(points)
+    return (*runs.tolist(), left + dx, top + dy, right + dx, bottom + dy)
+
+
+def iou(first: Sequence[float], second: Sequence[float]) -> float:
+    """Intersection over union of two masks; 0 when both are empty."""
+    (a, ax, ay), (b, bx, by) = decode(first), decode(second)
+    x0, y0 = max(ax, bx), max(ay, by)
+    x1, y1 = min(ax + a.shape[1], bx + b.shape[1]), min(ay + a.shape[0], by + b.shape[0])
+    common = 0
+    if x0 < x1 and y0 < y1:
+        inside_a = a[y0 - ay : y1 - ay, x0 - ax : x1 - ax]
+        inside_b = b[y0 - by : y1 - by, x0 - bx : x1 - bx]
+        common = int(np.count_nonzero(inside_a & inside_b))
+    union = int(np.count_nonzero(a)) + int(np.count_nonzero(b)) - common
+    return common / union if union else 0.0
+
+
+def _split(points: Sequence[float]) -> tuple[npt.NDArray[np.int64], Box]:
+    if len(points) < 5:
+        raise ShapeError("a mask is run lengths and then [left, top, right, bottom]")
+    numbers = _to_numbers(points)
+    box = _check_box(numbers[-4:])
+    runs = numbers[:-4]
+    # Bounds first: beyond them a sum of floats or a cast to int64 would lie.
+    if runs.min() < 0 or runs.max() > MAX_PIXELS or np.any(runs != np.floor(runs)):
+        raise ShapeError("run lengths must be whole numbers, zero or more")
+    total = int(runs.sum())
+    if total != _area(box):
+        raise ShapeError(
+            f"the run lengths add up to {total}, but the box {list(box)} has {_area(box)} pixels "
+            "(the box is inclusive)"
+        )
+    return runs.astype(np.int64), box
+
+
+def _check_box(numbers: npt.NDArray[np.float64]) -> Box:
+    if np.any(numbers != np.floor(numbers)) or np.any(np.abs(numbers) > MAX_COORDINATE):
+        raise ShapeError("the box of a mask must be whole pixels")
+    left, top, right, bottom = (int(number) for number in numbers)
+    box = (left, top, right, bottom)
+    if right < left or bottom < top:
+        raise ShapeError(f"the box {list(box)} of a mask must be [left, top, right, bottom]")
+    if _area(box) > MAX_PIXELS:
+        raise ShapeError(f"the box {list(box)} of a mask is too large")
+    return box
+
+
+def _area(box: Box) -> int:
+    left, top, right, bottom = box
+    return (right - left + 1) * (bottom - top + 1)
+
+
+def _to_numbers(values: Sequence[float]) -> npt.NDArray[np.float64]:
+    # The types first: numpy would also take text, none and, in old versions, ragged lists.
+    if not all(
+        issubclass(each, (int, float, np.number, np.bool_)) for each in set(map(type, values))
+    ):
+        raise ShapeError("a mask must be a flat list of numbers")
+    try:
+        numbers = np.array(values, dtype=np.float64)
+    except OverflowError as exc:
+        raise ShapeError("a mask must be a flat list of finite numbers") from exc
+    if not np.isfinite(numbers).all():
+        raise ShapeError("a mask must hold finite numbers, not NaN or Infinity")
+    return numbers

@@ -1,0 +1,39 @@
+"""What the viewsets of the lambda API share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import exceptions, viewsets
+from rest_framework.parsers import JSONParser
+from rest_framework.request import Request as HttpRequest
+
+from cvat_lambda.api.exceptions import ErrorsAsJson
+from cvat_lambda.engine.port import Access, get_engine
+
+
+class LambdaViewSet(ErrorsAsJson, viewsets.ViewSet):
+    """A viewset for logged-in people, in a CVAT server and standalone.
+
+    CVAT's policy enforcer asks every view for ``iam_permission_class`` and
+    ``iam_organization_field``; the CVAT adapter sets the former. Standalone it stays None.
+    """
+
+    iam_permission_class: Any = None
+    iam_organization_field: str | None = None
+    serializer_class = None
+    parser_classes = (JSONParser,)
+
+    def check_permissions(self, request: HttpRequest) -> None:
+        """Nobody gets in unknown, whatever the host's default permissions are."""
+        super().check_permissions(request)
+        if not request.user or not request.user.is_authenticated:
+            raise exceptions.NotAuthenticated
+
+    def access(self) -> Access:
+        """What the person behind this HTTP request may do."""
+        return get_engine().access(self.request)
+
+    def check_detail(self, value: object) -> None:
+        """The host's own check of a detail route, which CVAT leaves to each view."""
+        self.check_object_permissions(self.request, value)

@@ -1,0 +1,79 @@
+"""``/api/lambda/functions``: what functions there are, and calls of them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
+from rest_framework.request import Request as HttpRequest
+from rest_framework.response import Response
+
+from cvat_lambda.api import schema
+from cvat_lambda.api.base import LambdaViewSet
+from cvat_lambda.api.serializers import OnlineFunctionCallRequestSerializer
+from cvat_lambda.engine.port import get_engine
+from cvat_lambda.errors import FunctionNotFound
+from cvat_lambda.functions import registry
+from cvat_lambda.functions.describe import describe
+from cvat_lambda.functions.spec import FunctionSpec
+from cvat_lambda.interactive.calls import answer_call
+
+FUNCTION_ID: Final = re.compile(schema.FUNCTION_ID_PATTERN, re.ASCII)
+CALL_BODY: Final = OnlineFunctionCallRequestSerializer()
+
+
+@extend_schema(tags=["lambda"])
+@extend_schema_view(
+    list=extend_schema(
+        operation_id="lambda_list_functions",
+        summary="List functions",
+        responses={200: schema.FunctionSerializer(many=True), **schema.errors(403, 503)},
+    ),
+    retrieve=extend_schema(
+        operation_id="lambda_retrieve_functions",
+        summary="Get a function",
+        parameters=[schema.FUNCTION_ID],
+        responses={200: schema.FunctionSerializer, **schema.errors(403, 404, 502)},
+    ),
+)
+class FunctionViewSet(LambdaViewSet):
+    """Functions, from the registry: it answers when their platform does not."""
+
+    lookup_field = "func_id"
+    lookup_value_regex = "[^/]+"  # whatever it is, the answer is JSON
+
+    def list(self, request: HttpRequest) -> Response:
+        """A bare array, not paginated."""
+        return Response([describe(spec) for spec in registry.listed()])
+
+    def retrieve(self, request: HttpRequest, func_id: str) -> Response:
+        return Response(describe(self._find(func_id)))
+
+    @extend_schema(
+        operation_id="lambda_create_functions",
+        summary="Call a function for one frame and wait for its answer",
+        parameters=[schema.FUNCTION_ID],
+        request=OnlineFunctionCallRequestSerializer,
+        responses={
+            200: OpenApiResponse(schema.CALL_ANSWER, description="By the function's kind"),
+            **schema.errors(400, 403, 404, 413, 415, 422, 502, 503, 504),
+        },
+    )
+    def call(self, request: HttpRequest, func_id: str) -> Response:
+        function = self._find(func_id)
+        answer: Any = answer_call(
+            get_engine(),
+            self.access(),
+            function,
+            CALL_BODY.params(request.data),
+            http_request=request,
+        )
+        return Response(answer)
+
+    def _find(self, function_id: str) -> FunctionSpec:
+        """Raise FunctionNotFound, or FunctionSpecInvalid that says what is wrong."""
+        self.check_detail(function_id)
+        if not FUNCTION_ID.fullmatch(function_id):
+            raise FunctionNotFound
+        return registry.get(function_id)

@@ -1,0 +1,90 @@
+"""Requests and outcomes as the API shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from django.db.models import F, Window
+from django.db.models.functions import RowNumber
+
+from cvat_lambda.requests.models import FrameStatus, Outcome, Request, Status
+from cvat_lambda.requests.progress import Progress, progress_of
+
+ERRORS_SHOWN = 10  # failed frames shown with a request; all are at its ``outcomes``
+
+
+def requests_to_json(requests: Iterable[Request]) -> list[dict[str, Any]]:
+    """Several requests, in three queries however many there are."""
+    rows = list(requests)
+    errors = _first_errors([row.id for row in rows if row.failed])
+    progress = progress_of(rows)
+    return [_request_to_json(row, errors.get(row.id, []), progress[row.id]) for row in rows]
+
+
+def request_to_json(request: Request) -> dict[str, Any]:
+    """One request."""
+    return requests_to_json([request])[0]
+
+
+def outcome_to_json(outcome: Outcome) -> dict[str, Any]:
+    """What became of one frame."""
+    return {
+        **_error_to_json(outcome),
+        "status": outcome.status,
+        "attempts": outcome.attempts,
+        "duration_ms": outcome.duration_ms,
+        "shapes": outcome.shapes,
+    }
+
+
+def _request_to_json(
+    request: Request, errors: list[dict[str, Any]], progress: Progress
+) -> dict[str, Any]:
+    function: dict[str, Any] = {
+        "id": request.function_id,
+        "task": request.task_id,
+        "threshold": request.params.get("threshold"),
+    }
+    if request.job_id is not None:
+        function["job"] = request.job_id
+    return {
+        "id": request.id,
+        "function": function,
+        "status": request.status,
+        "progress": progress.percent,
+        "enqueued": request.created_at,
+        "started": request.started_at,
+        "ended": request.ended_at,
+        "exc_info": request.error_message or None if request.status == Status.FAILED else None,
+        "owner": request.owner_id,
+        "total": request.total,
+        "done": request.done,
+        "failed": request.failed,
+        "skipped": request.skipped,
+        "shapes": request.shapes,
+        "rate": progress.rate,
+        "eta_s": progress.eta_s,
+        "undone": request.undone_at,
+        "errors": errors,
+    }
+
+
+def _error_to_json(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "task": outcome.task_id,
+        "frame": outcome.frame,
+        "code": outcome.code,
+        "message": outcome.message,
+    }
+
+
+def _first_errors(request_ids: list[str]) -> Mapping[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    if not request_ids:
+        return found
+    place = Window(RowNumber(), partition_by=F("request_id"), order_by=[F("task_id"), F("frame")])
+    failed = Outcome.objects.filter(request_id__in=request_ids, status=FrameStatus.FAILED)
+    for outcome in failed.annotate(place=place).filter(place__lte=ERRORS_SHOWN):
+        found.setdefault(outcome.request_id, []).append(_error_to_json(outcome))
+    return found

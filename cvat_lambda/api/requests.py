@@ -1,0 +1,177 @@
+"""``/api/lambda/requests``: background runs of functions over many frames."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
+from rest_framework import serializers
+from rest_framework.decorators import action
+from rest_framework.request import Request as HttpRequest
+from rest_framework.response import Response
+
+from cvat_lambda.api import schema
+from cvat_lambda.api.base import LambdaViewSet
+from cvat_lambda.api.pagination import OutcomePagination
+from cvat_lambda.api.render import outcome_to_json, request_to_json, requests_to_json
+from cvat_lambda.api.serializers import (
+    FunctionCallRequestSerializer,
+    OutcomesQuerySerializer,
+    RequestsQuerySerializer,
+    UndoQuerySerializer,
+)
+from cvat_lambda.engine.port import Access, Action, get_engine
+from cvat_lambda.errors import InvalidRequest, RequestNotFound
+from cvat_lambda.requests import service
+from cvat_lambda.requests.models import Outcome, Request
+
+LISTED = 200  # requests in a list, the newest; the list has no pages
+REQUEST_BODY: Final = FunctionCallRequestSerializer()
+
+_OF_REQUEST = [schema.REQUEST_ID]
+_UNDO = OpenApiParameter("undo", bool, description="Also remove what the request has added")
+
+
+@extend_schema(tags=["lambda"])
+@extend_schema_view(
+    list=extend_schema(
+        operation_id="lambda_list_requests",
+        summary=f"List requests, the newest {LISTED}",
+        parameters=[RequestsQuerySerializer],
+        responses={200: schema.FunctionCallSerializer(many=True), **schema.errors(400, 403)},
+    ),
+    create=extend_schema(
+        operation_id="lambda_create_requests",
+        summary="Run a function over a task, jobs, tasks or a project",
+        request=FunctionCallRequestSerializer,
+        responses={
+            200: schema.FunctionCallSerializer,
+            **schema.errors(400, 403, 404, 409, 415, 502, 503),
+        },
+    ),
+    retrieve=extend_schema(
+        operation_id="lambda_retrieve_requests",
+        summary="Get a request",
+        parameters=_OF_REQUEST,
+        responses={200: schema.FunctionCallSerializer, **schema.errors(403, 404)},
+    ),
+    destroy=extend_schema(
+        operation_id="lambda_delete_requests",
+        summary="Cancel a request",
+        parameters=[*_OF_REQUEST, _UNDO],
+        responses={204: None, **schema.errors(400, 403, 404, 409)},
+    ),
+    retry=extend_schema(
+        operation_id="lambda_retry_requests",
+        summary="Run the failed frames of a request again",
+        parameters=_OF_REQUEST,
+        request=None,
+        responses={200: schema.FunctionCallSerializer, **schema.errors(403, 404, 409)},
+    ),
+    undo=extend_schema(
+        operation_id="lambda_undo_requests",
+        summary="Remove exactly what a request added",
+        parameters=_OF_REQUEST,
+        request=None,
+        responses={200: schema.FunctionCallSerializer, **schema.errors(403, 404, 409)},
+    ),
+    outcomes=extend_schema(
+        operation_id="lambda_list_request_outcomes",
+        summary="List what became of the frames of a request",
+        parameters=[*_OF_REQUEST, OutcomesQuerySerializer],
+        responses={200: schema.FrameOutcomePageSerializer, **schema.errors(400, 403, 404)},
+    ),
+)
+class RequestViewSet(LambdaViewSet):
+    """Requests that the user may see: others' do not exist."""
+
+    lookup_field = "id"
+    lookup_value_regex = "[^/]+"  # CVAT's own ids hold "=" and "&"
+
+    def list(self, request: HttpRequest) -> Response:
+        """A bare array, not paginated."""
+        wanted = _query(RequestsQuerySerializer, request)
+        found = service.visible(self.access())
+        if "task" in wanted:
+            found = found.filter(shards__task_id=wanted["task"]).distinct()
+        if "status" in wanted:
+            found = found.filter(status=wanted["status"])
+        return Response(requests_to_json(found.order_by("-created_at")[:LISTED]))
+
+    def create(self, request: HttpRequest) -> Response:
+        body = REQUEST_BODY.parse(request.data)
+        access = self.access()
+        _check_jobs_of_task(access, body)
+        return Response(request_to_json(service.create(access, **_arguments(body))))
+
+    def retrieve(self, request: HttpRequest, id: str) -> Response:
+        return Response(request_to_json(self._find(id)))
+
+    def destroy(self, request: HttpRequest, id: str) -> Response:
+        undo = _query(UndoQuerySerializer, request).get("undo", False)
+        service.cancel(self._find(id, "edit"), undo=undo, user_id=self.access().user_id)
+        return Response(status=204)
+
+    @action(detail=True, methods=["POST"])
+    def retry(self, request: HttpRequest, id: str) -> Response:
+        return Response(request_to_json(service.retry(self._find(id, "edit"))))
+
+    @action(detail=True, methods=["POST"])
+    def undo(self, request: HttpRequest, id: str) -> Response:
+        found = self._find(id, "edit")
+        service.undo(found, user_id=self.access().user_id)
+        return Response(request_to_json(found))
+
+    @action(detail=True, methods=["GET"])
+    def outcomes(self, request: HttpRequest, id: str) -> Response:
+        wanted = _query(OutcomesQuerySerializer, request)
+        found: QuerySet[Outcome] = self._find(id).outcomes.order_by("task_id", "frame", "id")
+        if "status" in wanted:
+            found = found.filter(status=wanted["status"])
+        pages = OutcomePagination()
+        page = pages.paginate_queryset(found, request, view=self) or []
+        return pages.get_paginated_response([outcome_to_json(outcome) for outcome in page])
+
+    def _find(self, request_id: str, wanted: Action = "view") -> Request:
+        self.check_detail(request_id)
+        if "\x00" in request_id:  # PostgreSQL cannot look for it
+            raise RequestNotFound
+        return service.find(self.access(), request_id, wanted)
+
+
+def _query(serializer: type[serializers.Serializer[Any]], request: HttpRequest) -> dict[str, Any]:
+    parsed = serializer(data=request.query_params.dict())
+    parsed.is_valid(raise_exception=True)
+    return dict(parsed.validated_data)
+
+
+def _check_jobs_of_task(access: Access, data: dict[str, Any]) -> None:
+    """A task beside a job must be the job's, or it would be somebody else's that is named."""
+    task_id = data.get("task")
+    if task_id is None:
+        return
+    for job_id in data.get("jobs", []) + ([data["job"]] if "job" in data else []):
+        access.require_job(job_id, "edit")
+        if get_engine().job(job_id).task_id != task_id:
+            raise InvalidRequest(
+                f"Job {job_id} is not of task {task_id}: give the job alone or its own task."
+            )
+
+
+# The service's words for the members that it calls otherwise.
+_WORDS = {
+    "function": "function_id",
+    "task": "task_id",
+    "tasks": "task_ids",
+    "job": "job_id",
+    "jobs": "job_ids",
+    "project": "project_id",
+}
+
+
+def _arguments(data: dict[str, Any]) -> dict[str, Any]:
+    found = {_WORDS.get(name, name): value for name, value in data.items()}
+    if "job_id" in found or "job_ids" in found:
+        found.pop("task_id", None)  # it was checked, and the jobs say more
+    return found

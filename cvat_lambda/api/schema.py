@@ -1,0 +1,212 @@
+"""The answers of the lambda API as the OpenAPI document shows them."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+from rest_framework import serializers
+
+from cvat_lambda.annotations.types import InputType, LabelType, ShapeType
+from cvat_lambda.api import fields
+from cvat_lambda.functions.spec import Kind, State
+from cvat_lambda.requests.models import FrameStatus, Status
+
+# The components have names that CVAT's own serializers do not use, where the content differs.
+
+
+class LambdaErrorSerializer(serializers.Serializer[Any]):
+    """What went wrong: a code for machines and a sentence for people.
+
+    Errors of fields come as a list of sentences under the field's name, those of authentication
+    and of unknown paths as ``detail``.
+    """
+
+    code = serializers.CharField(required=False)
+    message = serializers.CharField(required=False)
+    detail = serializers.CharField(required=False)
+
+
+class FunctionAttributeSerializer(serializers.Serializer[Any]):
+    """An attribute that a function finds."""
+
+    name = serializers.CharField()
+    input_type = fields.ChoiceField(choices=get_args(InputType))
+    values = serializers.ListField(child=serializers.CharField(allow_blank=True))
+
+
+class FunctionSublabelSerializer(serializers.Serializer[Any]):
+    """A point of a skeleton that a function finds."""
+
+    name = serializers.CharField()
+    type = fields.ChoiceField(choices=get_args(LabelType))
+    attributes = FunctionAttributeSerializer(many=True)
+
+
+class FunctionLabelSerializer(FunctionSublabelSerializer):
+    """A label that a function finds."""
+
+    sublabels = FunctionSublabelSerializer(many=True, required=False)
+    svg = serializers.CharField(required=False, allow_blank=True)
+
+
+class FunctionSerializer(serializers.Serializer[Any]):
+    """A function; members after ``state`` depend on its kind."""
+
+    id = serializers.CharField()
+    kind = fields.ChoiceField(choices=[kind.value for kind in Kind])
+    labels_v2 = FunctionLabelSerializer(many=True)
+    description = serializers.CharField(allow_blank=True)
+    name = serializers.CharField()
+    version = serializers.IntegerField()
+    state = fields.ChoiceField(choices=get_args(State))
+    min_pos_points = serializers.IntegerField(required=False)
+    min_neg_points = serializers.IntegerField(required=False)
+    startswith_box = serializers.BooleanField(required=False)
+    startswith_box_optional = serializers.BooleanField(required=False)
+    help_message = serializers.CharField(required=False, allow_blank=True)
+    animated_gif = serializers.CharField(required=False, allow_blank=True)
+    supported_shape_types = serializers.ListField(
+        child=fields.ChoiceField(choices=get_args(ShapeType)), required=False
+    )
+
+
+class FunctionCallParamsSerializer(serializers.Serializer[Any]):
+    """What a request runs, and where. ``task`` is null where there are several."""
+
+    id = serializers.CharField(allow_null=True)
+    task = serializers.IntegerField(allow_null=True)
+    threshold = serializers.FloatField(allow_null=True)
+    job = serializers.IntegerField(required=False)
+
+
+class FrameErrorSerializer(serializers.Serializer[Any]):
+    """Why one frame failed."""
+
+    task = serializers.IntegerField()
+    frame = serializers.IntegerField()
+    code = serializers.CharField(allow_blank=True)
+    message = serializers.CharField(allow_blank=True)
+
+
+class FunctionCallSerializer(serializers.Serializer[Any]):
+    """A request: what it runs, how far it is, what failed."""
+
+    id = serializers.CharField(help_text="Request id")
+    function = FunctionCallParamsSerializer()
+    status = fields.ChoiceField(choices=Status.values)
+    progress = serializers.IntegerField(
+        allow_null=True, min_value=0, max_value=100, help_text="Percent of this request's frames"
+    )
+    enqueued = serializers.DateTimeField(allow_null=True)
+    started = serializers.DateTimeField(allow_null=True)
+    ended = serializers.DateTimeField(allow_null=True)
+    exc_info = serializers.CharField(
+        allow_null=True, help_text="Why it failed: a sentence; null where nothing is wrong"
+    )
+    owner = serializers.IntegerField(allow_null=True, help_text="User id")
+    total = serializers.IntegerField(help_text="Frames")
+    done = serializers.IntegerField(help_text="Frames")
+    failed = serializers.IntegerField(help_text="Frames")
+    skipped = serializers.IntegerField(help_text="Frames")
+    shapes = serializers.IntegerField(help_text="Shapes, tags and tracks added")
+    rate = serializers.FloatField(allow_null=True, help_text="Frames a second, recent")
+    eta_s = serializers.FloatField(allow_null=True, help_text="Seconds until the end, about")
+    undone = serializers.DateTimeField(
+        allow_null=True, help_text="When what it added was removed again"
+    )
+    errors = FrameErrorSerializer(  # type: ignore[assignment]  # a field, taken off the class
+        many=True, help_text="The first failed frames"
+    )
+
+
+class FrameOutcomeSerializer(FrameErrorSerializer):
+    """What became of one frame; ``code`` and ``message`` say why it failed or was skipped."""
+
+    status = fields.ChoiceField(choices=FrameStatus.values)
+    attempts = serializers.IntegerField(help_text="Invocations of the function")
+    duration_ms = serializers.IntegerField(allow_null=True)
+    shapes = serializers.IntegerField(help_text="Shapes, tags and tracks added")
+
+
+class FrameOutcomePageSerializer(serializers.Serializer[Any]):
+    """A page of outcomes."""
+
+    count = serializers.IntegerField()
+    next = serializers.URLField(allow_null=True)
+    previous = serializers.URLField(allow_null=True)
+    results = FrameOutcomeSerializer(many=True)
+
+
+_DETECTIONS = {
+    "type": "object",
+    "description": "Detector: annotations of the frame, as of /api/tasks/ID/annotations",
+    "properties": {
+        "version": {"type": "integer"},
+        "tags": {"type": "array", "items": {"type": "object"}},
+        "shapes": {"type": "array", "items": {"type": "object"}},
+        "tracks": {"type": "array", "items": {"type": "object"}},
+        "notes": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "Results that were cut to the image or left out, where there are any",
+        },
+    },
+    "required": ["version", "tags", "shapes", "tracks"],
+}
+_INTERACTION = {
+    "type": "object",
+    "description": "Interactor: a mask of the bounds (or of the whole image) and its polygon",
+    "properties": {
+        "mask": {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}},
+        "points": {"type": "array", "items": {"type": "array", "items": {"type": "number"}}},
+        "bounds": {"type": "array", "items": {"type": "integer"}, "description": "inclusive"},
+        "blob": {"type": "string", "description": "base64 float32[1,256,64,64]"},
+    },
+}
+_STEP = {
+    "type": "object",
+    "description": "Tracker: a shape and a state for each given one, null where it was lost",
+    "properties": {
+        "shapes": {"type": "array", "items": {"type": "object", "nullable": True}},
+        "states": {"type": "array", "items": {"type": "string", "nullable": True}},
+    },
+    "required": ["shapes", "states"],
+}
+_MATCHES = {
+    "type": "array",
+    "items": {"type": "integer", "minimum": -1},
+    "description": "Reid: for each of boxes0 the index of its like in boxes1, or -1",
+}
+
+
+CALL_ANSWER: dict[str, Any] = {"anyOf": [_DETECTIONS, _INTERACTION, _STEP, _MATCHES]}
+
+_MEANINGS = {
+    400: "The call is wrong; a refusal by the function itself counts as this too",
+    401: "Not logged in",
+    403: "Visible, but not to be done by this user",
+    404: "Unknown, or not for this user to see",
+    409: "Not in the present state, or other work is in the way",
+    413: "The image is larger than the function takes",
+    415: "The body is not JSON",
+    422: "The frame cannot be read as an image",
+    500: "Something went wrong on the server; the answer holds a reference for its log",
+    502: "The function failed, or its answer or metadata are wrong",
+    503: "The function or its platform cannot be reached at present",
+    504: "The function did not answer in time",
+}
+
+FUNCTION_ID_PATTERN = "^[a-zA-Z0-9_.-]+$"
+FUNCTION_ID = OpenApiParameter(
+    "func_id", str, OpenApiParameter.PATH, pattern=FUNCTION_ID_PATTERN, description="Function id"
+)
+REQUEST_ID = OpenApiParameter("id", str, OpenApiParameter.PATH, description="Request id")
+
+
+def errors(*statuses: int) -> dict[int, OpenApiResponse]:
+    """The error answers of an operation, for ``extend_schema(responses=...)``."""
+    return {
+        status: OpenApiResponse(LambdaErrorSerializer, description=_MEANINGS[status])
+        for status in (*statuses, 401, 500)
+    }

@@ -1,0 +1,243 @@
+"""What clients send, strictly parsed.
+
+Members that are null count as not given; members that are not known are left alone, since CVAT's
+page sends some of its own (``type``).
+"""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from rest_framework import serializers
+
+from cvat_lambda.annotations.types import ShapeType
+from cvat_lambda.api import fields
+from cvat_lambda.interactive.params import CallParams, TrackerShape
+from cvat_lambda.interactive.roi import Roi
+from cvat_lambda.requests.models import FrameStatus, Status
+from cvat_lambda.requests.params import REPLACE
+
+MAX_OBJECTS = 10_000  # of one call: tracked shapes, states, boxes
+MAX_IDS = 10_000  # tasks or jobs of one request
+MAX_POINTS = 100_000  # numbers of one shape
+
+
+class BodySerializer(serializers.Serializer[Any]):
+    """A JSON object without nulls and without text that cannot be stored."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if fields.has_unstorable_text(data):
+            raise serializers.ValidationError(
+                {"non_field_errors": ["Null characters and lone surrogates are not allowed."]}
+            )
+        return super().to_internal_value(fields.without_nulls(data))
+
+    def parse(self, body: Any) -> dict[str, Any]:
+        """The validated members of a body. Raise ValidationError.
+
+        Nothing of a body stays in the serializer, so that one of them serves all requests:
+        making its fields anew each time costs more than the checks themselves.
+        """
+        if body is None:
+            raise serializers.ValidationError({"non_field_errors": ["No data provided."]})
+        return dict(self.run_validation(body))
+
+
+class SublabelMappingEntrySerializer(BodySerializer):
+    """What a sublabel of a function's skeleton becomes."""
+
+    name = fields.TextField(help_text="Sublabel of the task's skeleton")
+    attributes = serializers.DictField(
+        child=fields.TextField(), required=False, help_text="Function's attribute: task's attribute"
+    )
+
+
+class LabelMappingEntrySerializer(SublabelMappingEntrySerializer):
+    """What a label of a function becomes."""
+
+    name = fields.TextField(help_text="Label of the task")
+    sublabels = serializers.DictField(
+        child=SublabelMappingEntrySerializer(),
+        required=False,
+        help_text="Of skeletons. Function's sublabel: task's sublabel",
+    )
+
+
+class MaskOptionSerializer(BodySerializer):
+    """The option to turn masks into polygons, under its present and its former name."""
+
+    conv_mask_to_poly = fields.BooleanField(
+        required=False, help_text="Turn the masks of the function into polygons"
+    )
+    convMaskToPoly = fields.BooleanField(  # noqa: N815 (the wire's name)
+        required=False, help_text="Former name of conv_mask_to_poly"
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        former = attrs.pop("convMaskToPoly", None)
+        if former is not None:
+            attrs.setdefault("conv_mask_to_poly", former)
+        return attrs
+
+
+class FunctionCallRequestSerializer(MaskOptionSerializer):
+    """A request: a function to run over many frames in the background."""
+
+    function = fields.TextField(max_length=128, help_text="Id of the function")
+    task = fields.IdField(required=False)
+    job = fields.IdField(required=False, help_text="This job alone; a given task must be its task")
+    jobs = serializers.ListField(
+        child=fields.IdField(), required=False, min_length=1, max_length=MAX_IDS
+    )
+    tasks = serializers.ListField(
+        child=fields.IdField(), required=False, min_length=1, max_length=MAX_IDS
+    )
+    project = fields.IdField(required=False, help_text="All tasks of this project")
+    frames = fields.FrameRangesField(
+        required=False, help_text="Frames of the task: numbers and ranges [first, last]"
+    )
+    only_unannotated = fields.BooleanField(
+        required=False, help_text="Only frames that carry no annotation"
+    )
+    cleanup = fields.BooleanField(
+        required=False, help_text="Replace all annotations of a frame with the function's"
+    )
+    replace = fields.ChoiceField(
+        choices=REPLACE,
+        required=False,
+        help_text="Which annotations of a frame the function's results replace",
+    )
+    threshold = fields.FractionField(required=False)
+    max_distance = fields.IntegerField(
+        min_value=0, required=False, help_text="Of re-identification, in pixels"
+    )
+    mapping = serializers.DictField(
+        child=LabelMappingEntrySerializer(),
+        required=False,
+        help_text="Function's label: task's label; without it, labels of the same name are joined",
+    )
+    roi = fields.RoiField(required=False, help_text="Refused: a request looks at whole frames")
+    max_failure_rate = fields.FractionField(
+        required=False, help_text="The request fails when more than this part of its frames do"
+    )
+    priority = fields.IntegerField(
+        min_value=-100, max_value=100, required=False, help_text="Higher ones start earlier"
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        attrs = super().validate(attrs)
+        named: list[str] = [name for name in ("jobs", "tasks", "project") if name in attrs]
+        if "task" in attrs or "job" in attrs:
+            named.append("task" if "task" in attrs else "job")
+        if not named:
+            raise serializers.ValidationError(
+                {"task": ["Name what to annotate: task, job, jobs, tasks or project."]}
+            )
+        if len(named) > 1 and set(named) != {"jobs", "task"}:
+            raise serializers.ValidationError(
+                {named[0]: [f"Cannot be given together with {named[1]}."]}
+            )
+        if "roi" in attrs:
+            raise serializers.ValidationError(
+                {"roi": ["A request looks at whole frames; call the function to use a region."]}
+            )
+        if attrs.get("cleanup") and attrs.get("replace", "all") != "all":
+            raise serializers.ValidationError(
+                {"replace": ["cleanup replaces all annotations: give only one of the two."]}
+            )
+        return attrs
+
+
+class TrackerShapeSerializer(BodySerializer):
+    """A shape that a track starts with."""
+
+    type = fields.ChoiceField(choices=get_args(ShapeType))
+    points = serializers.ListField(child=fields.FloatField(), min_length=2, max_length=MAX_POINTS)
+
+    def to_internal_value(self, data: Any) -> TrackerShape:
+        value = super().to_internal_value(data)
+        return TrackerShape(type=value["type"], points=tuple(value["points"]))
+
+
+class OnlineFunctionCallRequestSerializer(MaskOptionSerializer):
+    """A call: one answer for a person who waits. Which members are needed depends on the kind."""
+
+    job = fields.IdField(required=False)
+    task = fields.IdField(required=False, help_text="Needed without job; else the job's task")
+    frame = fields.FrameField(required=False, help_text="Detector, interactor, tracker")
+    threshold = fields.FractionField(required=False)
+    roi = fields.RoiField(
+        required=False,
+        help_text="Detector, interactor: [xtl, ytl, xbr, ybr] in pixels, only this part is sent",
+    )
+    mapping = serializers.DictField(
+        child=LabelMappingEntrySerializer(), required=False, help_text="Detector"
+    )
+    pos_points = fields.PointsField(required=False, help_text="Interactor: points inside")
+    neg_points = fields.PointsField(required=False, help_text="Interactor: points outside")
+    obj_bbox = fields.PointsField(
+        required=False, max_length=2, help_text="Interactor: two corners, or [] for no box"
+    )
+    shapes = serializers.ListField(
+        child=TrackerShapeSerializer(allow_null=True),
+        required=False,
+        max_length=MAX_OBJECTS,
+        help_text="Tracker: shapes to begin with",
+    )
+    states = serializers.ListField(
+        child=fields.TextField(allow_null=True, allow_blank=True),
+        required=False,
+        max_length=MAX_OBJECTS,
+        help_text="Tracker: states of the step before",
+    )
+    frame0 = fields.FrameField(required=False, help_text="Reid")
+    frame1 = fields.FrameField(required=False, help_text="Reid")
+    boxes0 = serializers.ListField(
+        child=fields.BoxField(), required=False, max_length=MAX_OBJECTS, help_text="Reid"
+    )
+    boxes1 = serializers.ListField(
+        child=fields.BoxField(), required=False, max_length=MAX_OBJECTS, help_text="Reid"
+    )
+    max_distance = fields.IntegerField(min_value=0, required=False, help_text="Reid, in pixels")
+
+    def validate_obj_bbox(self, value: list[list[float]]) -> list[list[float]]:
+        if len(value) == 1:
+            raise serializers.ValidationError("A box is two corners [[x1, y1], [x2, y2]], or [].")
+        return value
+
+    def params(self, body: Any) -> CallParams:
+        """The members of a body, typed. Raise ValidationError, InvalidRequest on an empty roi."""
+        data: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in self.parse(body).items()
+        }
+        task_id, job_id, roi = (data.pop(name, None) for name in ("task", "job", "roi"))
+        return CallParams(
+            task_id=task_id,
+            job_id=job_id,
+            roi=None if roi is None else Roi.parse(roi),
+            **data,
+        )
+
+
+class RequestsQuerySerializer(serializers.Serializer[Any]):
+    """Which requests to list."""
+
+    task = serializers.IntegerField(
+        min_value=1, max_value=fields.INT_MAX, required=False, help_text="Only on this task"
+    )
+    status = fields.ChoiceField(choices=Status.values, required=False)
+
+
+class OutcomesQuerySerializer(serializers.Serializer[Any]):
+    """Which outcomes to list."""
+
+    status = fields.ChoiceField(choices=FrameStatus.values, required=False)
+    page = serializers.IntegerField(min_value=1, required=False)
+    page_size = serializers.IntegerField(min_value=1, required=False)
+
+
+class UndoQuerySerializer(serializers.Serializer[Any]):
+    """How to cancel a request."""
+
+    undo = serializers.BooleanField(required=False)

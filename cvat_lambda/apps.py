@@ -1,0 +1,17 @@
+"""The app for INSTALLED_APPS: ``cvat_lambda``."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class CvatLambdaConfig(AppConfig):
+    """Model functions, background requests and calls."""
+
+    name = "cvat_lambda"
+    label = "cvat_lambda"
+    verbose_name = "Model functions"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from cvat_lambda import checks, logs, metrics  # noqa: F401 (they register themselves)

@@ -1,0 +1,109 @@
+"""``manage.py check``: what is wrong with the settings, before a person finds out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, get_origin
+from urllib.parse import urlsplit
+
+from django.apps import AppConfig
+from django.conf import settings as django_settings
+from django.core.checks import CheckMessage, Error, Warning, register
+from django.utils.module_loading import import_string
+
+from cvat_lambda.conf import PREFIX, names, settings
+
+INVOKE_METHODS = ("auto", "direct", "dashboard")
+HOST_PREFIX = f"{PREFIX}HOST_"  # the standalone engine's own
+POSITIVE = (
+    "BATCH_FRAMES",
+    "BATCH_S",
+    "CALL_TIMEOUT_S",
+    "CONNECT_TIMEOUT_S",
+    "HEARTBEAT_S",
+    "JOB_TIMEOUT_S",
+    "MAX_ATTEMPTS",
+    "MAX_IN_FLIGHT",
+    "READ_AHEAD_BYTES",
+    "STALLED_AFTER_S",
+    "TRACKER_STATE_MAX_AGE_S",
+)
+
+
+def _fits(value: object, hint: Any) -> bool:
+    if get_origin(hint) is tuple:
+        return isinstance(value, (tuple, list)) and all(isinstance(item, str) for item in value)
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+@register
+def check_settings(
+    app_configs: Sequence[AppConfig] | None = None, **kwargs: object
+) -> list[CheckMessage]:
+    """Types and ranges of every ``CVAT_LAMBDA_*`` setting, unknown ones too."""
+    found: list[CheckMessage] = []
+    hints = names()
+    for name, hint in hints.items():
+        value = getattr(settings, name)
+        if not _fits(value, hint):
+            found.append(
+                Error(f"{PREFIX}{name} must be a {hint}, not {value!r}", id="cvat_lambda.E001")
+            )
+    for name in dir(django_settings):
+        if name.startswith(HOST_PREFIX):
+            continue
+        if name.startswith(PREFIX) and name.removeprefix(PREFIX) not in hints:
+            found.append(Warning(f"{name} is no setting of cvat_lambda", id="cvat_lambda.W001"))
+    if found and any(isinstance(item, Error) for item in found):
+        return found
+    return found + _ranges() + _engine()
+
+
+def _ranges() -> list[CheckMessage]:
+    found: list[CheckMessage] = [
+        Error(f"{PREFIX}{name} must be above 0", id="cvat_lambda.E002")
+        for name in POSITIVE
+        if getattr(settings, name) <= 0
+    ]
+    if settings.INVOKE_METHOD not in INVOKE_METHODS:
+        found.append(
+            Error(
+                f"{PREFIX}INVOKE_METHOD must be one of {', '.join(INVOKE_METHODS)}",
+                id="cvat_lambda.E003",
+            )
+        )
+    if not 0 <= settings.MAX_FAILURE_RATE <= 1:
+        found.append(Error(f"{PREFIX}MAX_FAILURE_RATE must be in [0, 1]", id="cvat_lambda.E004"))
+    if urlsplit(settings.PLATFORM_URL).scheme not in ("http", "https"):
+        found.append(
+            Error(
+                f"{PREFIX}PLATFORM_URL must start with http:// or https://", id="cvat_lambda.E005"
+            )
+        )
+    if settings.STALLED_AFTER_S < 3 * settings.HEARTBEAT_S:
+        found.append(
+            Warning(
+                f"{PREFIX}STALLED_AFTER_S is less than three heartbeats: "
+                "a busy worker may be taken for a dead one",
+                id="cvat_lambda.W002",
+            )
+        )
+    if settings.WEBHOOK_URL and not settings.WEBHOOK_SECRET:
+        found.append(
+            Warning(
+                f"{PREFIX}WEBHOOK_SECRET is empty: webhooks are unsigned", id="cvat_lambda.W003"
+            )
+        )
+    return found
+
+
+def _engine() -> list[CheckMessage]:
+    try:
+        import_string(settings.ENGINE)
+    except ImportError as exc:
+        return [Error(f"{PREFIX}ENGINE cannot be imported: {exc}", id="cvat_lambda.E006")]
+    return []

@@ -1,0 +1,1 @@
+"""The engine port inside a CVAT server. The only place that imports ``cvat.*``."""

@@ -1,0 +1,67 @@
+"""The engine port on a CVAT server's tasks, frames and annotations."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from django.db import transaction
+
+from cvat_lambda.annotations.types import LabeledData
+from cvat_lambda.engine.cvat import facts, frames, reading, writing
+from cvat_lambda.engine.cvat.access import CvatAccess
+from cvat_lambda.engine.port import Access, Change, Frame, Job, Task, UnreadableFrame, Written
+
+if TYPE_CHECKING:
+    from rest_framework.request import Request as HttpRequest
+
+
+class CvatEngine:
+    """CVAT owns the tasks; this says so in the port's words."""
+
+    def access(self, request: HttpRequest) -> Access:
+        return CvatAccess(request)
+
+    def task(self, task_id: int) -> Task:
+        """Raise TaskNotFound."""
+        return facts.read_task(task_id)
+
+    def job(self, job_id: int) -> Job:
+        """Raise JobNotFound."""
+        return facts.read_job(job_id)
+
+    def project_task_ids(self, project_id: int) -> list[int]:
+        """Raise NotFound."""
+        return facts.project_task_ids(project_id)
+
+    def frame(self, task_id: int, number: int) -> Frame:
+        """Raise TaskNotFound, FrameOutOfScope, FrameUnreadable, EngineUnavailable."""
+        return frames.read_frame(task_id, number)
+
+    def frame_key(self, task_id: int, number: int) -> str:
+        """A key of the frame's content. Raise TaskNotFound, FrameOutOfScope."""
+        return frames.frame_key(task_id, number)
+
+    def frames(
+        self, task_id: int, numbers: Sequence[int], *, job_id: int | None = None
+    ) -> Iterator[Frame | UnreadableFrame]:
+        """Frames in ascending order; each file or chunk is read once."""
+        return frames.read_frames(task_id, numbers, job_id=job_id)
+
+    def annotations(
+        self, task_id: int, *, job_id: int | None = None, frames: Collection[int] | None = None
+    ) -> LabeledData:
+        """With ids; tracks that have a key frame on any of the frames."""
+        return reading.read(task_id, job_id=job_id, frames=frames)
+
+    def annotated_frames(self, task_id: int, *, job_id: int | None = None) -> set[int]:
+        """Frames that carry at least one shape, tag or visible track."""
+        return reading.annotated_frames(task_id, job_id)
+
+    def atomic(self) -> AbstractContextManager[Any]:
+        return transaction.atomic()
+
+    def apply(self, change: Change) -> Written:
+        """Carry out a change inside `atomic`. Raise InvalidRequest, TaskNotFound, JobNotFound."""
+        return writing.apply(change)

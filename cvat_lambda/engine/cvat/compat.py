@@ -1,0 +1,101 @@
+"""Where versions of CVAT differ, and where this room leans on more than its public functions.
+
+Written against CVAT 2.54. Another version is made to fit here; docs/compatibility.md says which
+ones were run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from typing import Any, Final
+
+import crum  # type: ignore[import-not-found]
+from cvat.apps.dataset_manager.task import JobAnnotation
+from cvat.apps.engine import models
+from cvat.apps.engine.frame_provider import SegmentFrameProvider
+from cvat.apps.engine.media_extractors import RandomAccessIterator, VideoReader, ZipReader
+from django.core.exceptions import FieldDoesNotExist
+from django.db.models import Model
+
+from cvat_lambda.engine.port import JobType
+
+ORIGINAL: Final = models.FrameQuality.ORIGINAL
+
+
+def has_field(model: type[Model], name: str) -> bool:
+    """Whether this CVAT's table has a column."""
+    try:
+        model._meta.get_field(name)
+    except FieldDoesNotExist:
+        return False
+    return True
+
+
+# CVAT 2.54 has no scores; newer ones keep them with shapes and tags.
+HAS_SCORE: Final = has_field(models.LabeledShape, "score")
+HAS_TAG_SCORE: Final = has_field(models.LabeledImage, "score")
+
+# Names of job types in any version, and the port's.
+_JOB_TYPES: Final[dict[str, JobType]] = {
+    "annotation": "annotation",
+    "ground_truth": "ground_truth",
+    "consensus_replica": "consensus_replica",
+    "replica": "consensus_replica",
+}
+
+
+def job_type(value: object) -> JobType:
+    """The port's word for a job's type."""
+    return _JOB_TYPES[str(value)]
+
+
+def open_chunk(segment: Any, number: int) -> RandomAccessIterator:
+    """A chunk of a segment in original quality, by position.
+
+    CVAT's chunk worker makes it if the cache does not have it. Items are tuples whose first
+    member is what `is_video_chunk` says: a decoded video frame, or an image file as BytesIO.
+    """
+    data = SegmentFrameProvider(segment).get_chunk(number, quality=ORIGINAL).data
+    content = data if isinstance(data, BytesIO) else BytesIO(data)
+    if is_video_chunk(segment.task.data):
+        return RandomAccessIterator(VideoReader([content], allow_threading=False))
+    return RandomAccessIterator(ZipReader([content]))
+
+
+def is_video_chunk(data: Any) -> bool:
+    """Whether chunks of original quality are little videos, not archives of images."""
+    return bool(data.get_chunk_type(ORIGINAL) == models.DataChoice.VIDEO)
+
+
+class QuietJobAnnotation(JobAnnotation):  # type: ignore[misc]
+    """CVAT's own writer of a job's annotations, that leaves dates of change to the caller.
+
+    CVAT saves job, task and project after each write, and each save tells all their webhooks.
+    """
+
+    def _set_updated_date(self) -> None:
+        return
+
+
+def quiet_jobs(job_ids: list[int]) -> list[Any]:
+    """The rows of jobs with all that `QuietJobAnnotation` wants, locked until the commit."""
+    jobs = JobAnnotation.add_prefetch_info(models.Job.objects, prefetch_images=False)
+    # The job's own row: the outer joins that CVAT adds cannot be locked.
+    return list(jobs.select_for_update(of=("self",)).filter(pk__in=job_ids).order_by("pk"))
+
+
+@contextmanager
+def in_the_name_of(user: Any) -> Iterator[None]:
+    """CVAT's events and webhooks of what happens inside name this user."""
+    if user is None or crum.get_current_user() is not None:
+        yield
+        return
+    with crum.impersonate(user):
+        yield
+
+
+def serves_a_person() -> bool:
+    """Whether this thread answers an HTTP request."""
+    return crum.get_current_request() is not None

@@ -1,0 +1,43 @@
+"""CVAT's settings with this app in place of ``cvat.apps.lambda_manager``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Final
+
+REPLACED: Final = "cvat.apps.lambda_manager"
+APPS: Final = ("cvat_lambda", "cvat_lambda.engine.cvat")
+URLS: Final = "cvat_lambda.engine.cvat.urls"
+ENGINE: Final = "cvat_lambda.engine.cvat.adapter.CvatEngine"
+
+
+def overlay(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What to change of CVAT's settings.
+
+    CVAT's own ``CVAT_NUCLIO_*`` variables go on naming the function platform, unless
+    ``CVAT_LAMBDA_PLATFORM_*`` do.
+    """
+    nuclio = settings["NUCLIO"]
+    return {
+        "INSTALLED_APPS": _apps(settings["INSTALLED_APPS"]),
+        "ROOT_URLCONF": URLS,
+        "CVAT_LAMBDA_ENGINE": ENGINE,
+        "CVAT_LAMBDA_QUEUE": settings["CVAT_QUEUES"].AUTO_ANNOTATION.value,
+        "CVAT_LAMBDA_PLATFORM_URL": f"{nuclio['SCHEME']}://{nuclio['HOST']}:{nuclio['PORT']}",
+        "CVAT_LAMBDA_PLATFORM_NAMESPACE": nuclio["FUNCTION_NAMESPACE"],
+        "CVAT_LAMBDA_CALL_TIMEOUT_S": float(nuclio["DEFAULT_TIMEOUT"]),
+        "CVAT_LAMBDA_INVOKE_METHOD": nuclio["INVOKE_METHOD"],
+    }
+
+
+def _apps(installed: list[str]) -> list[str]:
+    if REPLACED not in installed:
+        return [*installed, *APPS]
+    place = installed.index(REPLACED)
+    return [*installed[:place], *APPS, *installed[place + 1 :]]
+
+
+def show_models() -> None:
+    """CVAT's pages ask for functions only where this variable says so; a set one is kept."""
+    os.environ.setdefault("CVAT_SERVERLESS", "1")

@@ -1,0 +1,58 @@
+"""Who may use functions at all, asked of CVAT's policy engine with the rules of this package."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from cvat.apps.iam.permissions import OpenPolicyAgentPermission, StrEnum
+from django.conf import settings
+
+
+class Scopes(StrEnum):  # type: ignore[misc]
+    """What the rules in ``rules/cvat_lambda.rego`` tell apart."""
+
+    LIST = "list"
+    VIEW = "view"
+    CALL_ONLINE = "call:online"
+    CALL_OFFLINE = "call:offline"
+    LIST_OFFLINE = "list:offline"
+
+
+# By the basename of a view and its action; CVAT takes what is not here for a mistake.
+SCOPES: Final = {
+    ("lambda_function", "list"): Scopes.LIST,
+    ("lambda_function", "retrieve"): Scopes.VIEW,
+    ("lambda_function", "call"): Scopes.CALL_ONLINE,
+    ("lambda_request", "list"): Scopes.LIST_OFFLINE,
+    ("lambda_request", "create"): Scopes.CALL_OFFLINE,
+    ("lambda_request", "retrieve"): Scopes.CALL_OFFLINE,
+    ("lambda_request", "destroy"): Scopes.CALL_OFFLINE,
+    ("lambda_request", "retry"): Scopes.CALL_OFFLINE,
+    ("lambda_request", "undo"): Scopes.CALL_OFFLINE,
+    ("lambda_request", "outcomes"): Scopes.CALL_OFFLINE,
+}
+
+
+class LambdaPermission(OpenPolicyAgentPermission):  # type: ignore[misc]
+    """CVAT's policy enforcer makes one for each request to our views."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        data_url: str = settings.IAM_OPA_DATA_URL  # type: ignore[misc]  # a setting of CVAT
+        self.url = f"{data_url}/cvat_lambda/allow"
+
+    @classmethod
+    def create(
+        cls, request: Any, view: Any, obj: Any, iam_context: dict[str, Any]
+    ) -> list[LambdaPermission]:
+        return [
+            cls.create_base_perm(request, view, scope, iam_context, obj)
+            for scope in cls.get_scopes(request, view, obj)
+        ]
+
+    @classmethod
+    def _get_scopes(cls, request: Any, view: Any, obj: Any) -> list[str]:
+        return [SCOPES[view.basename, view.action]]
+
+    def get_resource(self) -> None:
+        return None

@@ -1,0 +1,67 @@
+"""What our signals mean to CVAT: its events, and one word to its webhooks at the end of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cvat.apps.engine import models
+from cvat.apps.events.handlers import handle_function_call
+
+from cvat_lambda import signals
+from cvat_lambda.engine.cvat.compat import in_the_name_of
+from cvat_lambda.engine.cvat.writing import note_change
+
+_PREFIX = "cvat_lambda.engine.cvat"
+
+
+def connect() -> None:
+    """Listen; a second time changes nothing."""
+    signals.function_called.connect(record_call, dispatch_uid=f"{_PREFIX}.record_call")
+    signals.request_created.connect(record_request, dispatch_uid=f"{_PREFIX}.record_request")
+    signals.request_finished.connect(tell_webhooks, dispatch_uid=f"{_PREFIX}.tell_webhooks")
+
+
+def record_call(
+    *, function_id: str, task_id: int, job_id: int | None, error: Any, **_: Any
+) -> None:
+    """An event of a call that was answered."""
+    if error is not None:
+        return
+    target = _target(task_id, job_id)
+    if target is not None:
+        handle_function_call(function_id, target, category="interactive")
+
+
+def record_request(*, request: Any, **_: Any) -> None:
+    """An event of a request: one a task, by the person who made it."""
+    for task_id in request.shards.order_by().values_list("task_id", flat=True).distinct():
+        target = _target(task_id, request.job_id)
+        if target is not None:
+            handle_function_call(
+                request.function_id,
+                target,
+                category="batch",
+                parameters={**request.params, "request": request.pk},
+            )
+
+
+def tell_webhooks(*, request: Any, **_: Any) -> None:
+    """Webhooks of the jobs, tasks and projects that a request changed hear of it once."""
+    if request.started_at is None or not request.shapes:
+        return
+    shards = request.shards.order_by()
+    tasks = shards.values_list("task_id", flat=True).distinct()
+    with in_the_name_of(request.owner):
+        for task_id in tasks:
+            jobs = models.Job.objects.select_related("segment__task__project").filter(
+                segment__task_id=task_id, updated_date__gte=request.started_at
+            )
+            note_change(list(jobs.order_by("pk")), tell=True)
+
+
+def _target(task_id: int, job_id: int | None) -> Any:
+    if job_id is not None:
+        jobs = models.Job.objects.select_related("segment__task")
+        columns = ("segment__task__project_id",)
+        return jobs.only(*columns).filter(pk=job_id).first()
+    return models.Task.objects.only("project_id").filter(pk=task_id).first()

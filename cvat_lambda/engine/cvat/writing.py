@@ -1,0 +1,314 @@
+"""One change of annotations, through CVAT's own writer, by touched job.
+
+CVAT stores annotations a job, so what is on frames of overlapping jobs is written to each. Its
+events of created and deleted annotations are sent once a job and a change; the dates of jobs,
+tasks and projects move without telling webhooks, which hear of a background run once, at its end
+(`receivers`).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cvat.apps.dataset_manager.annotation import AnnotationIR
+from cvat.apps.engine import models
+from cvat.apps.events.handlers import handle_annotations_change
+from django.contrib.auth import get_user_model
+from django.db.models import Q
+from django.utils import timezone
+from rest_framework.exceptions import ValidationError
+
+from cvat_lambda.annotations.serialize import shape_to_json, tag_to_json, track_to_json
+from cvat_lambda.annotations.types import Shape, Tag, Track
+from cvat_lambda.engine.cvat.compat import (
+    HAS_SCORE,
+    HAS_TAG_SCORE,
+    QuietJobAnnotation,
+    in_the_name_of,
+    quiet_jobs,
+    serves_a_person,
+)
+from cvat_lambda.engine.cvat.reading import JobScope, frame_conditions, jobs_of, slices
+from cvat_lambda.engine.port import Change, Removal, Written
+from cvat_lambda.errors import InvalidRequest
+
+Json = dict[str, Any]
+
+
+def apply(change: Change) -> Written:
+    """Carry out a change; call it in a transaction.
+
+    Raise TaskNotFound, JobNotFound, InvalidRequest (a label, attribute or frame of elsewhere).
+    """
+    scope = jobs_of(change.task_id, change.job_id)
+    edits = _Edits(len(change.add.shapes), len(change.add.tags), len(change.add.tracks))
+    _plan_removal(change, scope, edits)
+    _plan_addition(change, scope, edits)
+    if edits.by_job:
+        user = _user(change.user_id)
+        with in_the_name_of(user):
+            rows = quiet_jobs(sorted(edits.by_job))
+            for row in rows:
+                _carry_out(row, edits.by_job[row.pk], edits)
+            note_change(rows, tell=serves_a_person())
+    return edits.written()
+
+
+def note_change(jobs: Sequence[Any], *, tell: bool) -> None:
+    """Move the dates of jobs, their task and project; ``tell`` the webhooks and events of each."""
+    if not jobs:
+        return
+    task = jobs[0].segment.task
+    above = [task] if task.project is None else [task, task.project]
+    if tell:
+        for row in (*jobs, *above):
+            row.touch()
+        return
+    now = timezone.now()
+    models.Job.objects.filter(pk__in=[job.pk for job in jobs]).update(updated_date=now)
+    for row in above:
+        type(row).objects.filter(pk=row.pk).update(updated_date=now)
+
+
+@dataclass(slots=True)
+class _Edit:
+    """What one job loses and gets, in CVAT's JSON."""
+
+    tags_gone: list[Json] = field(default_factory=list)
+    shapes_gone: list[Json] = field(default_factory=list)
+    tracks_gone: list[Json] = field(default_factory=list)
+    # With the place of each among what the change adds.
+    tags: list[tuple[int, Json]] = field(default_factory=list)
+    shapes: list[tuple[int, Json]] = field(default_factory=list)
+    tracks: list[tuple[int, Json]] = field(default_factory=list)
+
+    @property
+    def takes(self) -> int:
+        return len(self.tags_gone) + len(self.shapes_gone) + len(self.tracks_gone)
+
+    @property
+    def gives(self) -> bool:
+        return bool(self.tags or self.shapes or self.tracks)
+
+
+class _Edits:
+    """The edits of all touched jobs, and the ids that they make."""
+
+    def __init__(self, shapes: int, tags: int, tracks: int) -> None:
+        self.by_job: dict[int, _Edit] = defaultdict(_Edit)
+        self.shape_ids: list[list[int]] = [[] for _ in range(shapes)]
+        self.tag_ids: list[list[int]] = [[] for _ in range(tags)]
+        self.track_ids: list[list[int]] = [[] for _ in range(tracks)]
+
+    def written(self) -> Written:
+        return Written(
+            shape_ids=tuple(map(tuple, self.shape_ids)),
+            tag_ids=tuple(map(tuple, self.tag_ids)),
+            track_ids=tuple(map(tuple, self.track_ids)),
+            removed=sum(edit.takes for edit in self.by_job.values()),
+        )
+
+
+def _user(user_id: int | None) -> Any:
+    if user_id is None or serves_a_person():
+        return None
+    return get_user_model()._default_manager.filter(pk=user_id).first()
+
+
+def _carry_out(row: Any, edit: _Edit, edits: _Edits) -> None:
+    if edit.takes:
+        _delete(row, edit)
+    if not edit.gives:
+        return
+    annotation = QuietJobAnnotation(row.pk, db_job=row)
+    _check_labels(row, annotation.db_labels, edit)
+    data = {
+        "version": 0,
+        "tags": [item for _, item in edit.tags],
+        "shapes": [item for _, item in edit.shapes],
+        "tracks": [item for _, item in edit.tracks],
+    }
+    try:
+        annotation.create(data)
+    except ValidationError as exc:
+        raise InvalidRequest(f"job #{row.pk} does not take these annotations: {exc}") from exc
+    for items, ids in (
+        (edit.tags, edits.tag_ids),
+        (edit.shapes, edits.shape_ids),
+        (edit.tracks, edits.track_ids),
+    ):
+        for place, item in items:
+            if "id" in item:  # CVAT leaves out tracks without shapes
+                ids[place].append(item["id"])
+
+
+def _check_labels(row: Any, known: Mapping[int, Any], edit: _Edit) -> None:
+    for _, item in (*edit.tags, *edit.shapes, *edit.tracks):
+        for part in (item, *item.get("elements", ())):
+            if part["label_id"] not in known:
+                raise InvalidRequest(
+                    f"label #{part['label_id']} is not a label of task #{row.segment.task_id}"
+                )
+
+
+# What goes
+
+
+def _plan_removal(change: Change, scope: Sequence[JobScope], edits: _Edits) -> None:
+    removal = change.remove
+    if removal.policy == "ids":
+        _plan_removal_of_ids(change, removal, edits)
+    elif removal.policy != "none":
+        jobs = Q(job_id__in=[job.id for job in scope])
+        if removal.policy == "automatic":
+            jobs &= Q(source=str(models.SourceType.AUTO))
+        for condition in frame_conditions(change.frames):
+            _take_tags(jobs & condition, edits)
+            _take_shapes(jobs & condition, edits)
+
+
+def _plan_removal_of_ids(change: Change, removal: Removal, edits: _Edits) -> None:
+    mine = Q(job__segment__task_id=change.task_id)
+    if change.job_id is not None:
+        mine &= Q(job_id=change.job_id)
+    for ids in slices(removal.tag_ids):
+        _take_tags(mine & Q(pk__in=ids), edits)
+    for ids in slices(removal.shape_ids):
+        _take_shapes(mine & Q(pk__in=ids), edits)
+    for ids in slices(removal.track_ids):
+        _take_tracks(mine & Q(pk__in=ids), edits)
+
+
+def _take_tags(condition: Q, edits: _Edits) -> None:
+    for pk, job_id in models.LabeledImage.objects.filter(condition).values_list("pk", "job_id"):
+        edits.by_job[job_id].tags_gone.append({"id": pk})
+
+
+def _take_shapes(condition: Q, edits: _Edits) -> None:
+    rows = models.LabeledShape.objects.filter(condition, parent__isnull=True)
+    for pk, job_id, kind in rows.values_list("pk", "job_id", "type"):
+        edits.by_job[job_id].shapes_gone.append({"id": pk, "type": str(kind)})
+
+
+def _take_tracks(condition: Q, edits: _Edits) -> None:
+    """CVAT's event of a deleted track counts its shapes, so they are read along."""
+    rows = models.LabeledTrack.objects.filter(condition, parent__isnull=True)
+    for row in rows.prefetch_related("shapes", "elements__shapes"):
+        edits.by_job[row.job_id].tracks_gone.append(
+            {**_gone(row), "elements": [_gone(element) for element in row.elements.all()]}
+        )
+
+
+def _gone(track: Any) -> Json:
+    shapes = sorted(track.shapes.all(), key=lambda shape: shape.frame)
+    return {
+        "id": track.pk,
+        "label_id": track.label_id,
+        "shapes": [
+            {
+                "id": shape.pk,
+                "type": str(shape.type),
+                "frame": shape.frame,
+                "outside": shape.outside,
+            }
+            for shape in shapes
+        ],
+    }
+
+
+def _delete(row: Any, edit: _Edit) -> None:
+    """Delete rows with all below them, by lists of ids.
+
+    CVAT's own deletion nests queries, for which PostgreSQL takes hundreds of milliseconds.
+    """
+    for ids in slices([item["id"] for item in edit.tags_gone]):
+        models.LabeledImageAttributeVal.objects.filter(image_id__in=ids).delete()
+        models.LabeledImage.objects.filter(pk__in=ids).delete()
+    for ids in slices([item["id"] for item in edit.shapes_gone]):
+        _delete_family(models.LabeledShape, ids, _delete_shape_values)
+    for ids in slices([item["id"] for item in edit.tracks_gone]):
+        _delete_family(models.LabeledTrack, ids, _delete_keys)
+    gone = {"tags": edit.tags_gone, "shapes": edit.shapes_gone, "tracks": edit.tracks_gone}
+    handle_annotations_change(row, gone, "delete")
+
+
+def _delete_family(
+    table: Any, ids: Sequence[int], delete_below: Callable[[Sequence[int]], None]
+) -> None:
+    """Rows and the elements of skeletons, elements first."""
+    children = list(table.objects.filter(parent_id__in=ids).values_list("pk", flat=True))
+    delete_below([*ids, *children])
+    for some in (children, ids):
+        if some:
+            table.objects.filter(pk__in=some).delete()
+
+
+def _delete_shape_values(ids: Sequence[int]) -> None:
+    models.LabeledShapeAttributeVal.objects.filter(shape_id__in=ids).delete()
+
+
+def _delete_keys(ids: Sequence[int]) -> None:
+    keys = list(models.TrackedShape.objects.filter(track_id__in=ids).values_list("pk", flat=True))
+    for some in slices(keys):
+        models.TrackedShapeAttributeVal.objects.filter(shape_id__in=some).delete()
+        models.TrackedShape.objects.filter(pk__in=some).delete()
+    models.LabeledTrackAttributeVal.objects.filter(track_id__in=ids).delete()
+
+
+# What comes
+
+
+def _plan_addition(change: Change, scope: Sequence[JobScope], edits: _Edits) -> None:
+    add = change.add
+    for place, tag in enumerate(add.tags):
+        for job in _holders(scope, tag.frame, change):
+            edits.by_job[job.id].tags.append((place, _tag_json(tag)))
+    for place, shape in enumerate(add.shapes):
+        for job in _holders(scope, shape.frame, change):
+            edits.by_job[job.id].shapes.append((place, _shape_json(shape)))
+    if add.tracks:
+        for job_id, place, track in _tracks_by_job(change, scope, add.tracks):
+            edits.by_job[job_id].tracks.append((place, track))
+
+
+def _holders(scope: Sequence[JobScope], frame: int, change: Change) -> list[JobScope]:
+    found = [job for job in scope if job.holds(frame)]
+    if not found:
+        where = f"task #{change.task_id}" if change.job_id is None else f"job #{change.job_id}"
+        raise InvalidRequest(f"frame {frame} is not among those to annotate in {where}")
+    return found
+
+
+def _tracks_by_job(
+    change: Change, scope: Sequence[JobScope], tracks: Sequence[Track]
+) -> Iterator[tuple[int, int, Json]]:
+    """Each track cut to the jobs that it runs through, as CVAT cuts tracks of a whole task."""
+    found = [_without_ids(track_to_json(track)) for track in tracks]
+    if change.job_id is not None:
+        yield from ((change.job_id, place, track) for place, track in enumerate(found))
+        return
+    dimension = models.Task.objects.values_list("dimension", flat=True).get(pk=change.task_id)
+    for place, track in enumerate(found):
+        whole = AnnotationIR(dimension, {"tags": [], "shapes": [], "tracks": [track]})
+        for job in scope:
+            for part in whole.slice(min(job.frames), max(job.frames)).tracks:
+                yield job.id, place, part
+
+
+def _tag_json(tag: Tag) -> Json:
+    return _without_ids(tag_to_json(tag, with_score=HAS_TAG_SCORE))
+
+
+def _shape_json(shape: Shape) -> Json:
+    return _without_ids(shape_to_json(shape, with_score=HAS_SCORE))
+
+
+def _without_ids(item: Json) -> Json:
+    item.pop("id", None)
+    for name in ("elements", "shapes"):
+        for part in item.get(name, ()):
+            _without_ids(part)
+    return item

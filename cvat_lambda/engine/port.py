@@ -1,0 +1,199 @@
+"""The engine port: what this app asks of whoever owns tasks, frames and annotations.
+
+Frame numbers are relative to the task (0 .. size-1) everywhere. All data are frozen. An adapter
+is a class named by the setting ``CVAT_LAMBDA_ENGINE``; `get_engine` gives the one instance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from django.utils.module_loading import import_string
+
+from cvat_lambda.annotations.types import Label, LabeledData
+from cvat_lambda.conf import settings
+from cvat_lambda.errors import LambdaError
+
+if TYPE_CHECKING:
+    from rest_framework.request import Request as HttpRequest
+
+JobType = Literal["annotation", "ground_truth", "consensus_replica"]
+Action = Literal["view", "edit"]
+RemovalPolicy = Literal["none", "all", "automatic", "ids"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A piece of a task that one person annotates."""
+
+    id: int
+    task_id: int
+    type: JobType = "annotation"
+    frames: Sequence[int] = ()  # a range, or the frames of a ground-truth job, ascending
+    organization_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What a request or a call must know of a task."""
+
+    id: int
+    name: str
+    size: int  # frames
+    dimension: Literal["2d", "3d"] = "2d"
+    project_id: int | None = None
+    organization_id: int | None = None
+    labels: tuple[Label, ...] = ()
+    deleted_frames: frozenset[int] = frozenset()
+    placeholder_frames: frozenset[int] = frozenset()  # honeypots: copies of validation frames
+    validation_frames: frozenset[int] = frozenset()  # only of ground-truth jobs (a gt_pool's tail)
+    jobs: tuple[Job, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """One encoded image. ``data`` is a file as it is stored or was encoded from a video."""
+
+    number: int
+    data: bytes
+    mime: str  # image/jpeg, image/png, ...
+    name: str = ""
+    width: int | None = None  # pixels as an annotator sees them (EXIF applied); None: not known
+    height: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadableFrame:
+    """A frame of the stream that could not be read; the stream goes on behind it."""
+
+    number: int
+    error: LambdaError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removal:
+    """Which annotations of the frames of a change go away.
+
+    ``all`` and ``automatic`` (source ``auto``) take shapes and tags on the change's frames;
+    ``ids`` takes exactly those named, tracks too, whatever their frame. Ids that are gone already
+    are no error.
+    """
+
+    policy: RemovalPolicy = "none"
+    shape_ids: Collection[int] = ()
+    tag_ids: Collection[int] = ()
+    track_ids: Collection[int] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One atomic change of annotations: on these frames remove, then add."""
+
+    task_id: int
+    job_id: int | None = None  # set: read and write this job alone
+    frames: tuple[int, ...] = ()
+    remove: Removal = field(default_factory=Removal)
+    add: LabeledData = field(default_factory=LabeledData)
+    user_id: int | None = None  # in whose name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """The ids that a change made, in the order of what it added.
+
+    A shape on a frame of overlapping jobs is stored once a job, hence tuples of ids.
+    """
+
+    shape_ids: tuple[tuple[int, ...], ...] = ()
+    tag_ids: tuple[tuple[int, ...], ...] = ()
+    track_ids: tuple[tuple[int, ...], ...] = ()
+    removed: int = 0
+
+
+class Access(Protocol):
+    """What the user behind an HTTP request may do; unknown and forbidden look alike (404)."""
+
+    @property
+    def user_id(self) -> int: ...
+
+    def require_task(self, task_id: int, action: Action) -> None:
+        """Raise TaskNotFound if unknown or not to be seen, PermissionDenied if only seen."""
+
+    def require_job(self, job_id: int, action: Action) -> None:
+        """Raise JobNotFound or PermissionDenied, as `require_task`."""
+
+    def require_project(self, project_id: int, action: Action) -> None:
+        """Raise NotFound or PermissionDenied, as `require_task`."""
+
+    def visible_task_ids(self) -> Any:
+        """Ids of the tasks that the user may see: a set or a subquery for ``task_id__in``."""
+
+    def may_edit_task(self, task_id: int) -> bool: ...
+
+    def job_meta(self, *, function_id: str, task_id: int, job_id: int | None) -> dict[str, Any]:
+        """JSON for the RQ job's meta, as the host's own RQ helpers want it."""
+
+
+class Engine(Protocol):
+    """Tasks, frames and annotations. Every method may be called from several threads."""
+
+    def access(self, request: HttpRequest) -> Access: ...
+
+    def task(self, task_id: int) -> Task:
+        """Raise TaskNotFound."""
+
+    def job(self, job_id: int) -> Job:
+        """Raise JobNotFound."""
+
+    def project_task_ids(self, project_id: int) -> list[int]:
+        """Raise NotFound."""
+
+    def frame(self, task_id: int, number: int) -> Frame:
+        """One frame, the cheapest way.
+
+        Raise FrameOutOfScope, FrameUnreadable, EngineUnavailable.
+        """
+
+    def frame_key(self, task_id: int, number: int) -> str:
+        """A key of the frame's content, without reading it: it changes when the image changes.
+
+        Raise FrameOutOfScope.
+        """
+
+    def frames(
+        self, task_id: int, numbers: Sequence[int], *, job_id: int | None = None
+    ) -> Iterator[Frame | UnreadableFrame]:
+        """Frames in the given ascending order; each chunk or video frame is decoded once.
+
+        The iterator is used by one thread and closed (``close()``) when no more are wanted.
+        Raise EngineUnavailable where the storage as a whole does not answer.
+        """
+
+    def annotations(
+        self, task_id: int, *, job_id: int | None = None, frames: Collection[int] | None = None
+    ) -> LabeledData:
+        """With ids; tracks that have a key frame on any of the frames."""
+
+    def annotated_frames(self, task_id: int, *, job_id: int | None = None) -> set[int]:
+        """Frames that carry at least one shape, tag or visible track."""
+
+    def atomic(self) -> AbstractContextManager[Any]:
+        """The transaction in which `apply` and the app's own rows are written together."""
+
+    def apply(self, change: Change) -> Written:
+        """Carry out a change inside `atomic`. Raise InvalidRequest on a label of another task."""
+
+
+@lru_cache(maxsize=4)
+def _engine(path: str) -> Engine:
+    engine: Engine = import_string(path)()
+    return engine
+
+
+def get_engine() -> Engine:
+    """The engine that ``CVAT_LAMBDA_ENGINE`` names."""
+    return _engine(settings.ENGINE)

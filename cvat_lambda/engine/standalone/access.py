@@ -1,0 +1,136 @@
+"""Who may see and change what.
+
+Superusers everything; owner and assignee of a project or a task that task; the assignee of a job
+that job, and of its task only the sight. Everything else does not exist for a user.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.db.models import Q, QuerySet
+
+from cvat_lambda.engine.port import Action
+from cvat_lambda.engine.standalone import models
+from cvat_lambda.errors import JobNotFound, NotFound, PermissionDenied, TaskNotFound
+
+
+def _is_admin(user: Any) -> bool:
+    return bool(user.is_active and user.is_superuser)
+
+
+def _id(user: Any) -> int:
+    """Nobody is 0: None would match what has no owner any more."""
+    return int(user.pk or 0)
+
+
+def _mine(user_id: int, prefix: str = "") -> Q:
+    """Owner or assignee, of a task (with ``prefix`` "") or of what leads to one."""
+    return Q(**{f"{prefix}owner_id": user_id}) | Q(**{f"{prefix}assignee_id": user_id})
+
+
+def _task_editors(user_id: int, prefix: str = "") -> Q:
+    return _mine(user_id, prefix) | _mine(user_id, f"{prefix}project__")
+
+
+def visible_projects(user: Any) -> QuerySet[models.Project]:
+    """Projects that the user may see: own, assigned, or with a task or job of theirs."""
+    if _is_admin(user):
+        return models.Project.objects.all()
+    tasks = visible_tasks(user).filter(project__isnull=False).values("project_id")
+    return models.Project.objects.filter(_mine(_id(user)) | Q(pk__in=tasks))
+
+
+def editable_projects(user: Any) -> QuerySet[models.Project]:
+    """Projects that the user may change."""
+    found = models.Project.objects.all()
+    return found if _is_admin(user) else found.filter(_mine(_id(user)))
+
+
+def visible_tasks(user: Any) -> QuerySet[models.Task]:
+    """Tasks that the user may see."""
+    if _is_admin(user):
+        return models.Task.objects.all()
+    jobs = models.Job.objects.filter(assignee_id=_id(user)).values("segment__task_id")
+    return models.Task.objects.filter(_task_editors(_id(user)) | Q(pk__in=jobs))
+
+
+def editable_tasks(user: Any) -> QuerySet[models.Task]:
+    """Tasks that the user may change as a whole."""
+    found = models.Task.objects.all()
+    return found if _is_admin(user) else found.filter(_task_editors(_id(user)))
+
+
+def owned_projects(user: Any) -> QuerySet[models.Project]:
+    """Projects that the user may delete."""
+    found = models.Project.objects.all()
+    return found if _is_admin(user) else found.filter(owner_id=_id(user))
+
+
+def owned_tasks(user: Any) -> QuerySet[models.Task]:
+    """Tasks that the user may delete: their own, and those of their projects."""
+    found = models.Task.objects.all()
+    if _is_admin(user):
+        return found
+    return found.filter(Q(owner_id=_id(user)) | Q(project__owner_id=_id(user)))
+
+
+def visible_jobs(user: Any) -> QuerySet[models.Job]:
+    """Jobs that the user may see: those of tasks that are theirs, and those assigned to them."""
+    found = models.Job.objects.all()
+    if _is_admin(user):
+        return found
+    return found.filter(Q(assignee_id=_id(user)) | _task_editors(_id(user), "segment__task__"))
+
+
+editable_jobs = visible_jobs  # who may see a job may annotate it
+
+
+class StandaloneAccess:
+    """The port's `Access` for a user of Django's own tables."""
+
+    def __init__(self, user: AbstractBaseUser | Any) -> None:
+        self._user = user
+
+    @property
+    def user_id(self) -> int:
+        return _id(self._user)
+
+    def require_task(self, task_id: int, action: Action) -> None:
+        """Raise TaskNotFound, or PermissionDenied if the task may only be seen."""
+        # Whoever may edit a task may see it, and asks the cheaper question; only others are
+        # looked up among the assignees of its jobs.
+        if self.may_edit_task(task_id):
+            return
+        if not visible_tasks(self._user).filter(pk=task_id).exists():
+            raise TaskNotFound(f"task #{task_id} was not found")
+        if action == "edit":
+            raise PermissionDenied(f"you may see task #{task_id}, but not change it")
+
+    def require_job(self, job_id: int, action: Action) -> None:
+        """Raise JobNotFound."""
+        if not visible_jobs(self._user).filter(pk=job_id).exists():
+            raise JobNotFound(f"job #{job_id} was not found")
+
+    def require_project(self, project_id: int, action: Action) -> None:
+        """Raise NotFound, or PermissionDenied if the project may only be seen."""
+        if action == "edit" and editable_projects(self._user).filter(pk=project_id).exists():
+            return
+        if not visible_projects(self._user).filter(pk=project_id).exists():
+            raise NotFound(f"project #{project_id} was not found")
+        if action == "edit":
+            raise PermissionDenied(f"you may see project #{project_id}, but not change it")
+
+    def visible_task_ids(self) -> Any:
+        """A subquery for ``task_id__in``."""
+        return visible_tasks(self._user).values("pk")
+
+    def may_edit_task(self, task_id: int) -> bool:
+        people = ("owner_id", "assignee_id", "project__owner_id", "project__assignee_id")
+        task = models.Task.objects.filter(pk=task_id).values_list(*people).first()
+        return task is not None and (_is_admin(self._user) or self.user_id in task)
+
+    def job_meta(self, *, function_id: str, task_id: int, job_id: int | None) -> dict[str, Any]:
+        """Nobody reads the meta here; it is kept for those who look into the queue."""
+        return {"user_id": self.user_id, "function_id": function_id, "task_id": task_id}

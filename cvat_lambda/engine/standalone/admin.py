@@ -1,0 +1,147 @@
+"""The engine's tables for administrators, to look at and to tidy up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin, messages
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest
+
+from cvat_lambda.engine.standalone import models
+
+if TYPE_CHECKING:
+    Admin = admin.ModelAdmin[Any]
+    Inline = admin.TabularInline[Any, Any]
+else:
+    Admin = admin.ModelAdmin
+    Inline = admin.TabularInline
+
+
+class _LabelInline(Inline):
+    model = models.Label
+    fields = ("name", "type", "color")
+    extra = 0
+    show_change_link = True
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[models.Label]:
+        return super().get_queryset(request).filter(parent__isnull=True)
+
+
+class _AttributeInline(Inline):
+    model = models.AttributeSpec
+    extra = 0
+
+
+class _SegmentInline(Inline):
+    model = models.Segment
+    fields = ("start_frame", "stop_frame")
+    readonly_fields = fields
+    extra = 0
+    can_delete = False
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(models.Project)
+class ProjectAdmin(Admin):
+    list_display = ("id", "name", "owner", "assignee", "tasks_count", "updated_at")
+    list_display_links = ("id", "name")
+    search_fields = ("name", "owner__username")
+    raw_id_fields = ("owner", "assignee")
+    inlines = (_LabelInline,)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[models.Project]:
+        found: QuerySet[models.Project] = super().get_queryset(request)
+        return found.annotate(_tasks=Count("tasks"))
+
+    @admin.display(description="tasks", ordering="_tasks")
+    def tasks_count(self, project: Any) -> int:
+        return int(project._tasks)
+
+
+@admin.register(models.Task)
+class TaskAdmin(Admin):
+    list_display = ("id", "name", "project", "owner", "assignee", "frames", "kind", "updated_at")
+    list_display_links = ("id", "name")
+    list_filter = ("data__kind",)
+    list_select_related = ("project", "owner", "assignee", "data")
+    search_fields = ("name", "owner__username", "project__name")
+    raw_id_fields = ("owner", "assignee", "project")
+    readonly_fields = ("segment_size", "overlap")
+    inlines = (_LabelInline, _SegmentInline)
+
+    @admin.display(ordering="data__size")
+    def frames(self, task: models.Task) -> int:
+        data = getattr(task, "data", None)
+        return data.size if data is not None else 0
+
+    @admin.display(ordering="data__kind")
+    def kind(self, task: models.Task) -> str:
+        data = getattr(task, "data", None)
+        return data.get_kind_display() if data is not None else "no frames yet"
+
+
+@admin.register(models.Job)
+class JobAdmin(Admin):
+    list_display = ("id", "task", "type", "first", "last", "assignee", "stage", "state")
+    list_filter = ("type", "stage", "state")
+    list_select_related = ("segment__task", "assignee")
+    search_fields = ("segment__task__name", "assignee__username")
+    raw_id_fields = ("segment", "assignee", "parent")
+
+    @admin.display(ordering="segment__task")
+    def task(self, job: models.Job) -> str:
+        return str(job.segment.task)
+
+    @admin.display(description="first frame", ordering="segment__start_frame")
+    def first(self, job: models.Job) -> int:
+        return job.segment.start_frame
+
+    @admin.display(description="last frame", ordering="segment__stop_frame")
+    def last(self, job: models.Job) -> int:
+        return job.segment.stop_frame
+
+
+@admin.register(models.Label)
+class LabelAdmin(Admin):
+    list_display = ("id", "name", "type", "color", "task", "project", "parent")
+    list_filter = ("type",)
+    list_select_related = ("task", "project", "parent")
+    search_fields = ("name", "task__name", "project__name")
+    raw_id_fields = ("task", "project", "parent")
+    inlines = (_AttributeInline,)
+
+
+@admin.register(models.DataRequest)
+class DataRequestAdmin(Admin):
+    list_display = ("created_at", "task", "user", "status", "message", "started_at", "ended_at")
+    list_filter = ("status",)
+    list_select_related = ("task", "user")
+    search_fields = ("task__name", "user__username")
+    readonly_fields = ("task", "user", "parameters", "created_at", "started_at", "ended_at")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+
+@admin.register(models.AccessToken)
+class AccessTokenAdmin(Admin):
+    list_display = ("id", "name", "user", "read_only", "created_at", "expires_at", "last_used_at")
+    list_filter = ("read_only",)
+    list_select_related = ("user",)
+    search_fields = ("name", "user__username")
+    raw_id_fields = ("user",)
+    readonly_fields = ("created_at", "last_used_at")
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Save; of a new token show the secret, this once."""
+        if change:
+            super().save_model(request, obj, form, change)
+            return
+        made, key = models.AccessToken.create(
+            obj.user, name=obj.name, read_only=obj.read_only, expires_at=obj.expires_at
+        )
+        obj.pk = made.pk
+        messages.warning(request, f"The token, which is not shown again: {key}")

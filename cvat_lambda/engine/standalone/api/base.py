@@ -1,0 +1,77 @@
+"""What all views of the host share."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from django.db.models import QuerySet
+from rest_framework.exceptions import ValidationError
+from rest_framework.response import Response
+from rest_framework.views import exception_handler as rest_framework_handler
+from rest_framework.views import set_rollback
+
+from cvat_lambda.annotations.errors import AnnotationError
+from cvat_lambda.errors import LambdaError
+
+logger = logging.getLogger(__name__)
+
+MAX_ID = 2**31 - 1
+ID_PATTERN = r"[0-9]{1,9}"  # what every database takes as an integer
+
+
+def handle_exception(exc: Exception, context: dict[str, Any]) -> Response | None:
+    """Every error as JSON with a sentence; traces go to the log only."""
+    if isinstance(exc, LambdaError):
+        set_rollback()
+        return Response(exc.to_json(), status=exc.status_code)
+    if isinstance(exc, AnnotationError):
+        set_rollback()
+        return Response({"code": "invalid_annotations", "message": exc.message}, status=400)
+    answer = rest_framework_handler(exc, context)
+    if answer is not None:
+        return answer
+    set_rollback()
+    reference = secrets.token_hex(4)
+    logger.error("unexpected error %s", reference, exc_info=exc, extra={"action": "internal_error"})
+    message = f"Something went wrong on the server; its log tells more under {reference}."
+    return Response({"code": "internal_error", "message": message}, status=500)
+
+
+class HostView:
+    """Mixin of the host's views: errors as JSON."""
+
+    def get_exception_handler(self) -> Callable[..., Response | None]:
+        """REST framework asks each view for its handler."""
+        return handle_exception
+
+
+def query_ids(parameters: Mapping[str, str], names: Mapping[str, str]) -> dict[str, int]:
+    """Filters out of a query string: parameter names to fields, values that are ids.
+
+    Raise ValidationError, by parameter, on what is no id. An empty value is no filter.
+    """
+    found: dict[str, int] = {}
+    for name, field in names.items():
+        text = parameters.get(name, "")
+        if not text:
+            continue
+        if not text.isascii() or not text.isdecimal() or int(text) > MAX_ID:
+            raise ValidationError({name: ["A valid integer is required."]})
+        found[field] = int(text)
+    return found
+
+
+def query_texts(
+    queryset: QuerySet[Any], parameters: Mapping[str, str], names: Mapping[str, str]
+) -> QuerySet[Any]:
+    """The queryset filtered by text parameters; a NUL in one finds nothing."""
+    for name, field in names.items():
+        text = parameters.get(name, "")
+        if "\x00" in text:
+            return queryset.none()
+        if text:
+            queryset = queryset.filter(**{field: text})
+    return queryset

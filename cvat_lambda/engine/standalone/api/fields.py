@@ -1,0 +1,103 @@
+"""Fields of several serializers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.urls import reverse
+from drf_spectacular.extensions import OpenApiSerializerFieldExtension
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from cvat_lambda.engine.standalone.api.base import MAX_ID
+
+DEFAULT_QUALITY = 70  # of JPEG for eyes
+CHUNK_TYPE = "imageset"  # also of videos: chunks are zip archives of frames
+
+_USER_SCHEMA = {
+    "type": "object",
+    "nullable": True,
+    "properties": {
+        "id": {"type": "integer"},
+        "username": {"type": "string"},
+        "first_name": {"type": "string"},
+        "last_name": {"type": "string"},
+    },
+}
+
+
+def user_json(user: Any) -> dict[str, Any] | None:
+    """A user as others may see them."""
+    if user is None:
+        return None
+    return {
+        "id": user.pk,
+        "username": user.get_username(),
+        "first_name": user.first_name,
+        "last_name": user.last_name,
+    }
+
+
+@extend_schema_field(_USER_SCHEMA)
+class BasicUser(serializers.Field):  # type: ignore[type-arg]
+    """A user to read."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(read_only=True, **kwargs)
+
+    def to_representation(self, value: Any) -> Any:
+        return user_json(value)
+
+
+class UserId(serializers.IntegerField):
+    """A user to assign, by id; null for nobody."""
+
+    default_error_messages = {"unknown": "User #{id} was not found."}
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(min_value=0, max_value=MAX_ID, allow_null=True, required=False, **kwargs)
+
+    def to_internal_value(self, data: Any) -> Any:
+        number = super().to_internal_value(data)
+        user = get_user_model().objects.filter(pk=number, is_active=True).first()
+        if user is None:
+            self.fail("unknown", id=number)
+        return user
+
+    def to_representation(self, value: Any) -> Any:
+        return getattr(value, "pk", value)
+
+
+class LabelSpecs(serializers.ListField):
+    """Labels of a new task or project; `engine.standalone.labels` checks what is in them."""
+
+    child = serializers.DictField()
+
+
+class Constant(serializers.Field):  # type: ignore[type-arg]
+    """Something that CVAT's clients want to read and that is always the same here."""
+
+    def __init__(self, value: str | bool | int | None, **kwargs: Any) -> None:
+        super().__init__(read_only=True, source="*", **kwargs)
+        self.value = value
+
+    def to_representation(self, value: Any) -> Any:
+        return self.value
+
+
+class ConstantSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    target_class = Constant
+
+    def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        value = self.target.value
+        if value is None:
+            return {"type": "object", "nullable": True}
+        return {"type": {str: "string", bool: "boolean", int: "integer"}[type(value)]}
+
+
+def link(serializer: serializers.BaseSerializer[Any], name: str, query: str) -> str:
+    """The absolute URL of a list."""
+    path = f"{reverse(name)}?{query}"
+    request = serializer.context.get("request")
+    return request.build_absolute_uri(path) if request is not None else path

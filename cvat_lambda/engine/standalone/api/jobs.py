@@ -1,0 +1,180 @@
+"""``/api/jobs``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+from django.utils import timezone
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema, extend_schema_view
+from rest_framework import mixins, status
+from rest_framework.decorators import action
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from cvat_lambda.engine.standalone import access, models
+from cvat_lambda.engine.standalone.api import annotating, frames, schema
+from cvat_lambda.engine.standalone.api.base import ID_PATTERN, HostView, query_ids, query_texts
+from cvat_lambda.engine.standalone.api.pagination import Pages
+from cvat_lambda.engine.standalone.api.serializers.data import DataMeta, DataMetaChange
+from cvat_lambda.engine.standalone.api.serializers.jobs import JobChange, JobRead, NewJob
+from cvat_lambda.engine.standalone.editing import Editor
+from cvat_lambda.engine.standalone.tasks import create_ground_truth_job
+from cvat_lambda.errors import InvalidRequest, PermissionDenied
+
+_FILTER_IDS = {"task_id": "segment__task_id", "project_id": "segment__task__project_id"}
+_FILTER_TEXTS = {
+    "type": "type",
+    "state": "state",
+    "stage": "stage",
+    "assignee": "assignee__username",
+    "task_name": "segment__task__name",
+    "search": "segment__task__name__icontains",
+}
+_PARAMETERS = [
+    *(schema.query(name, OpenApiTypes.INT) for name in _FILTER_IDS),
+    *(schema.query(name) for name in _FILTER_TEXTS),
+]
+
+
+@extend_schema_view(
+    list=extend_schema(
+        parameters=_PARAMETERS, responses={200: JobRead(many=True), **schema.LIST_ERRORS}
+    ),
+    retrieve=extend_schema(responses={200: JobRead, **schema.READ_ERRORS}),
+    destroy=extend_schema(responses={204: None, **schema.READ_ERRORS, **schema.INVALID}),
+)
+@extend_schema(tags=["jobs"])
+class JobViewSet(
+    HostView,
+    mixins.ListModelMixin,
+    mixins.RetrieveModelMixin,
+    mixins.DestroyModelMixin,
+    GenericViewSet[models.Job],
+):
+    """Jobs that the user may see; who may see one may annotate it."""
+
+    queryset = models.Job.objects.none()
+    serializer_class = JobRead
+    pagination_class = Pages
+    lookup_value_regex = ID_PATTERN
+
+    def get_queryset(self) -> QuerySet[models.Job]:
+        found = access.visible_jobs(self.request.user)
+        if self.action == "list":
+            parameters = self.request.query_params
+            found = found.filter(**query_ids(parameters, _FILTER_IDS))
+            found = query_texts(found, parameters, _FILTER_TEXTS)
+        return found.select_related("segment__task__data", "assignee")
+
+    def _may_manage(self, job: models.Job) -> bool:
+        tasks = access.editable_tasks(self.request.user)
+        return tasks.filter(pk=job.segment.task_id).exists()
+
+    @extend_schema(request=NewJob, responses={201: JobRead, **schema.WRITE_ERRORS})
+    def create(self, request: Request) -> Response:
+        """Add a ground-truth job to a task."""
+        form = NewJob(data=request.data)
+        form.is_valid(raise_exception=True)
+        task_id = form.validated_data["task_id"]
+        task = access.editable_tasks(request.user).filter(pk=task_id).first()
+        if task is None:
+            raise ValidationError({"task_id": [f"Task #{task_id} was not found."]})
+        job = create_ground_truth_job(task, form.validated_data["frames"])
+        shown = self.get_serializer(self.get_queryset().get(pk=job.pk))
+        return Response(shown.data, status=status.HTTP_201_CREATED)
+
+    @extend_schema(request=JobChange, responses={200: JobRead, **schema.WRITE_ERRORS})
+    def partial_update(self, request: Request, pk: str) -> Response:
+        """Change state; who may change the task, also assignee and stage."""
+        job = self.get_object()
+        form = JobChange(data=request.data)
+        form.is_valid(raise_exception=True)
+        values = form.validated_data
+        if {"assignee", "stage"} & values.keys() and not self._may_manage(job):
+            raise PermissionDenied("only those who may change the task assign its jobs")
+        _change(job, values)
+        return Response(self.get_serializer(self.get_queryset().get(pk=job.pk)).data)
+
+    def perform_destroy(self, instance: models.Job) -> None:
+        """Delete a ground-truth job. Raise PermissionDenied, InvalidRequest."""
+        if not self._may_manage(instance):
+            raise PermissionDenied(f"you may annotate job #{instance.pk}, but not delete it")
+        if instance.type != models.JobType.GROUND_TRUTH:
+            raise InvalidRequest("only a ground-truth job can be deleted")
+        instance.segment.delete()
+
+    @extend_schema(
+        parameters=[*schema.FRAME_PARAMETERS, schema.query("index", OpenApiTypes.INT)],
+        responses={
+            (200, "image/*"): OpenApiTypes.BINARY,
+            (200, "application/zip"): OpenApiTypes.BINARY,
+            **schema.INVALID,
+            **schema.READ_ERRORS,
+            **schema.UNREADABLE,
+        },
+    )
+    @action(detail=True, methods=["GET"])
+    def data(self, request: Request, pk: str) -> Any:
+        """Read the job's frames and chunks."""
+        return frames.answer(frames.scope_of_job(self.get_object()), request.query_params)
+
+    @extend_schema(methods=["GET"], responses={200: DataMeta, **schema.READ_ERRORS})
+    @extend_schema(
+        methods=["PATCH"],
+        request=DataMetaChange,
+        responses={200: DataMeta, **schema.WRITE_ERRORS},
+    )
+    @action(detail=True, methods=["GET", "PATCH"], url_path="data/meta", url_name="data-meta")
+    def data_meta(self, request: Request, pk: str) -> Response:
+        """Names and sizes of the job's frames; which are deleted."""
+        scope = frames.scope_of_job(self.get_object())
+        if request.method == "PATCH":
+            form = DataMetaChange(data=request.data)
+            form.is_valid(raise_exception=True)
+            frames.delete_frames(scope, form.validated_data["deleted_frames"])
+        return Response(DataMeta(frames.meta(scope)).data)
+
+    @extend_schema(responses={(200, "image/jpeg"): OpenApiTypes.BINARY, **schema.READ_ERRORS})
+    @action(detail=True, methods=["GET"])
+    def preview(self, request: Request, pk: str) -> Any:
+        """The job's first frame, small."""
+        return frames.preview_response(frames.scope_of_job(self.get_object()))
+
+    @extend_schema(methods=["GET"], responses={200: schema.ANNOTATIONS, **schema.READ_ERRORS})
+    @extend_schema(
+        methods=["PUT"],
+        request={"application/json": schema.ANNOTATIONS},
+        responses={200: schema.ANNOTATIONS, **schema.WRITE_ERRORS},
+    )
+    @extend_schema(
+        methods=["PATCH"],
+        parameters=[schema.ACTION],
+        request={"application/json": schema.ANNOTATIONS},
+        responses={200: schema.ANNOTATIONS, **schema.WRITE_ERRORS},
+    )
+    @extend_schema(methods=["DELETE"], responses={204: None, **schema.READ_ERRORS})
+    @action(detail=True, methods=["GET", "PUT", "PATCH", "DELETE"], pagination_class=None)
+    def annotations(self, request: Request, pk: str) -> Response:
+        """The job's shapes, tags and tracks."""
+        job = self.get_object()
+        editor = Editor(job.segment.task, job, user_id=request.user.pk)
+        return annotating.answer(request, editor)
+
+
+def _change(job: models.Job, values: dict[str, Any]) -> None:
+    """Write what was sent, and nothing else."""
+    now = timezone.now()
+    job.updated_at = now
+    changed = ["updated_at"]
+    for name in ("state", "stage", "assignee"):
+        if name in values:
+            setattr(job, name, values[name])
+            changed.append(name)
+    if "assignee" in values:
+        job.assignee_updated_at = now
+        changed.append("assignee_updated_at")
+    job.save(update_fields=changed)

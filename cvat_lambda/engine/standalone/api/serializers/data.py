@@ -1,0 +1,133 @@
+"""Frames, uploads, and the requests that make one of the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from cvat_lambda.engine.standalone import models
+from cvat_lambda.engine.standalone.api.base import MAX_ID
+from cvat_lambda.engine.standalone.api.fields import (
+    DEFAULT_QUALITY,
+    BasicUser,
+    Constant,
+)
+
+
+class RequestRead(serializers.Serializer[Any]):
+    """A background request of the host: an upload that becomes a task's frames."""
+
+    id = serializers.CharField(source="rq_id")
+    status = serializers.ChoiceField(choices=models.RequestStatus.choices)
+    message = serializers.CharField()
+    operation = serializers.SerializerMethodField()
+    progress = Constant(None)
+    created_date = serializers.DateTimeField(source="created_at")
+    started_date = serializers.DateTimeField(source="started_at", allow_null=True)
+    finished_date = serializers.DateTimeField(source="ended_at", allow_null=True)
+    expiry_date = Constant(None)
+    owner = BasicUser(source="user")
+    result_url = Constant(None)
+    result_id = serializers.SerializerMethodField()
+
+    @extend_schema_field(OpenApiTypes.OBJECT)
+    def get_operation(self, request: models.DataRequest) -> dict[str, Any]:
+        return {
+            "type": "create:task",
+            "target": "task",
+            "task_id": request.task_id,
+            "project_id": None,
+            "job_id": None,
+            "format": None,
+            "function_id": None,
+        }
+
+    def get_result_id(self, request: models.DataRequest) -> int | None:
+        return request.task_id if request.status == models.RequestStatus.FINISHED else None
+
+
+class DataParameters(serializers.Serializer[Any]):
+    """How uploaded files become frames."""
+
+    image_quality = serializers.IntegerField(min_value=0, max_value=100, default=DEFAULT_QUALITY)
+    chunk_size = serializers.IntegerField(
+        min_value=1, max_value=10_000, required=False, allow_null=True
+    )
+    sorting_method = serializers.ChoiceField(
+        choices=["lexicographical", "natural", "predefined", "random"], default="lexicographical"
+    )
+    frame_filter = serializers.RegexField(
+        r"^step\s*=\s*[1-9][0-9]{0,8}$", default="", allow_blank=True
+    )
+    start_frame = serializers.IntegerField(min_value=0, max_value=MAX_ID, default=0)
+    stop_frame = serializers.IntegerField(
+        min_value=0, max_value=MAX_ID, required=False, allow_null=True
+    )
+    upload_file_order = serializers.ListField(child=serializers.CharField(), default=list)
+    server_files = serializers.ListField(child=serializers.CharField(), default=list)
+    remote_files = serializers.ListField(child=serializers.CharField(), default=list)
+    use_zip_chunks = serializers.BooleanField(default=True)
+    use_cache = serializers.BooleanField(default=True)
+    copy_data = serializers.BooleanField(default=False)
+
+    unsupported = ("cloud_storage_id", "job_file_mapping", "filename_pattern", "validation_params")
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            given = [name for name in self.unsupported if data.get(name) not in (None, "", [], {})]
+            if given:
+                sentence = "This server does not offer it. Leave it out."
+                raise serializers.ValidationError({name: [sentence] for name in given})
+        return super().to_internal_value(data)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        stop = attrs.get("stop_frame")
+        if stop is not None and stop < attrs["start_frame"]:
+            raise serializers.ValidationError({"stop_frame": "Must not be before start_frame."})
+        return attrs
+
+
+class FrameFacts(serializers.Serializer[Any]):
+    """What is known of a frame without its picture."""
+
+    name = serializers.CharField()
+    width = serializers.IntegerField()
+    height = serializers.IntegerField()
+    has_related_context = serializers.BooleanField()
+    related_files = serializers.IntegerField()
+
+
+class DataMeta(serializers.Serializer[Any]):
+    """What is known of the frames of a task or a job."""
+
+    chunks_updated_date = serializers.DateTimeField()
+    chunk_size = serializers.IntegerField()
+    size = serializers.IntegerField()
+    image_quality = serializers.IntegerField()
+    start_frame = serializers.IntegerField()
+    stop_frame = serializers.IntegerField()
+    frame_filter = serializers.CharField()
+    frames = FrameFacts(many=True)
+    deleted_frames = serializers.ListField(child=serializers.IntegerField())
+    included_frames = serializers.ListField(child=serializers.IntegerField(), allow_null=True)
+    cloud_storage_id = serializers.IntegerField(allow_null=True)
+    storage_method = serializers.CharField()
+    storage = serializers.CharField()
+
+
+class DataMetaChange(serializers.Serializer[Any]):
+    """Which frames are deleted from now on."""
+
+    deleted_frames = serializers.ListField(
+        child=serializers.IntegerField(min_value=0, max_value=MAX_ID)
+    )
+
+
+class RqId(serializers.Serializer[Any]):
+    """The request to ask for."""
+
+    rq_id = serializers.CharField()

@@ -1,0 +1,61 @@
+"""The server and the one who asks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+
+class LoginForm(serializers.Serializer[Any]):
+    """A login, by name or by e-mail address."""
+
+    username = serializers.CharField(required=False, allow_blank=True, default="")
+    email = serializers.CharField(required=False, allow_blank=True, default="")
+    password = serializers.CharField(trim_whitespace=False)
+
+
+class LoginKey(serializers.Serializer[Any]):
+    """What a login answers."""
+
+    key = serializers.CharField()
+
+
+class Detail(serializers.Serializer[Any]):
+    """A sentence."""
+
+    detail = serializers.CharField()
+
+
+class About(serializers.Serializer[Any]):
+    """What this server is."""
+
+    name = serializers.CharField()
+    description = serializers.CharField()
+    version = serializers.CharField()
+    logo_url = serializers.CharField()
+    subtitle = serializers.CharField()
+
+
+class Plugins(serializers.Serializer[Any]):
+    """Which parts of CVAT's pages have a server behind them."""
+
+    GIT_INTEGRATION = serializers.BooleanField()
+    ANALYTICS = serializers.BooleanField()
+    MODELS = serializers.BooleanField()
+    PREDICT = serializers.BooleanField()
+
+
+class Self(serializers.Serializer[Any]):
+    """The user who asks."""
+
+    id = serializers.IntegerField()
+    username = serializers.CharField()
+    first_name = serializers.CharField()
+    last_name = serializers.CharField()
+    email = serializers.CharField()
+    is_staff = serializers.BooleanField()
+    is_superuser = serializers.BooleanField()
+    is_active = serializers.BooleanField()
+    last_login = serializers.DateTimeField(allow_null=True)
+    date_joined = serializers.DateTimeField()

@@ -1,0 +1,186 @@
+"""Tasks and projects as CVAT's clients read and write them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from cvat_lambda.engine.standalone import models
+from cvat_lambda.engine.standalone.api.base import MAX_ID
+from cvat_lambda.engine.standalone.api.fields import (
+    CHUNK_TYPE,
+    DEFAULT_QUALITY,
+    BasicUser,
+    Constant,
+    LabelSpecs,
+    UserId,
+    link,
+)
+from cvat_lambda.engine.standalone.options import options
+
+
+class _Owned(serializers.Serializer[Any]):
+    """Fields of whatever has an owner."""
+
+    id = serializers.IntegerField()
+    name = serializers.CharField()
+    owner = BasicUser()
+    assignee = BasicUser()
+    assignee_updated_date = serializers.DateTimeField(source="assignee_updated_at", allow_null=True)
+    bug_tracker = serializers.CharField()
+    created_date = serializers.DateTimeField(source="created_at")
+    updated_date = serializers.DateTimeField(source="updated_at")
+    dimension = Constant("2d")
+    organization = Constant(None)
+    guide_id = Constant(None)
+    source_storage = Constant(None)
+    target_storage = Constant(None)
+
+
+class TaskRead(_Owned):
+    """A task, with what a client must know of its frames."""
+
+    project_id = serializers.IntegerField(allow_null=True)
+    subset = serializers.CharField()
+    mode = serializers.SerializerMethodField()
+    overlap = serializers.IntegerField()
+    segment_size = serializers.SerializerMethodField()
+    status = serializers.SerializerMethodField()
+    size = serializers.SerializerMethodField()
+    image_quality = serializers.SerializerMethodField()
+    data = serializers.SerializerMethodField()  # type: ignore[assignment]  # CVAT's name
+    data_chunk_size = serializers.SerializerMethodField()
+    data_original_chunk_type = Constant(CHUNK_TYPE)
+    data_compressed_chunk_type = Constant(CHUNK_TYPE)
+    data_cloud_storage_id = Constant(None)
+    validation_mode = Constant(None)
+    consensus_enabled = Constant(False)
+    jobs = serializers.SerializerMethodField()
+    labels = serializers.SerializerMethodField()
+
+    def get_mode(self, task: models.Task) -> str:
+        data = _data_of(task)
+        if data is None:
+            return ""
+        return "interpolation" if data.kind == models.DataKind.VIDEO else "annotation"
+
+    def get_size(self, task: models.Task) -> int:
+        data = _data_of(task)
+        return data.size if data is not None else 0
+
+    def get_segment_size(self, task: models.Task) -> int:
+        return task.segment_size or self.get_size(task)
+
+    def get_image_quality(self, task: models.Task) -> int:
+        data = _data_of(task)
+        return data.image_quality if data is not None else DEFAULT_QUALITY
+
+    def get_data(self, task: models.Task) -> int | None:
+        data = _data_of(task)
+        return data.pk if data is not None else None
+
+    def get_data_chunk_size(self, task: models.Task) -> int:
+        data = _data_of(task)
+        return data.chunk_size if data is not None else options.CHUNK_FRAMES
+
+    def get_status(self, task: models.Task) -> str:
+        states = {job.state for job in _jobs(task)}
+        return "completed" if states == {models.JobState.COMPLETED.value} else "annotation"
+
+    @extend_schema_field(OpenApiTypes.OBJECT)
+    def get_jobs(self, task: models.Task) -> dict[str, Any]:
+        jobs = _jobs(task)
+        return {
+            "url": link(self, "jobs-list", f"task_id={task.pk}"),
+            "count": len(jobs),
+            "completed": sum(job.state == models.JobState.COMPLETED for job in jobs),
+            "validation": sum(job.stage == models.JobStage.VALIDATION for job in jobs),
+        }
+
+    @extend_schema_field(OpenApiTypes.OBJECT)
+    def get_labels(self, task: models.Task) -> dict[str, Any]:
+        return {"url": link(self, "labels-list", f"task_id={task.pk}")}
+
+
+def _data_of(task: models.Task) -> models.Data | None:
+    return getattr(task, "data", None)
+
+
+def _jobs(task: models.Task) -> list[models.Job]:
+    """All jobs of a task whose segments are prefetched."""
+    return [job for segment in task.segments.all() for job in segment.jobs.all()]
+
+
+class NewTask(serializers.Serializer[Any]):
+    """What makes a task."""
+
+    name = serializers.CharField(max_length=256)
+    labels = LabelSpecs(required=False, default=list)
+    project_id = serializers.IntegerField(
+        min_value=1, max_value=MAX_ID, required=False, allow_null=True, default=None
+    )
+    segment_size = serializers.IntegerField(min_value=0, max_value=MAX_ID, default=0)
+    overlap = serializers.IntegerField(
+        min_value=0, max_value=MAX_ID, default=0, allow_null=True, required=False
+    )
+    subset = serializers.CharField(max_length=64, allow_blank=True, default="")
+    bug_tracker = serializers.CharField(max_length=2000, allow_blank=True, default="")
+    assignee_id = UserId()
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        size, overlap = attrs["segment_size"], attrs["overlap"] or 0
+        if size and overlap >= size:
+            raise serializers.ValidationError({"overlap": "Must be less than segment_size."})
+        return attrs
+
+
+class _Change(serializers.Serializer[Any]):
+    """A partial change; fields that a client does not know of are not touched."""
+
+    name = serializers.CharField(max_length=256, required=False)
+    assignee_id = UserId()
+    bug_tracker = serializers.CharField(max_length=2000, allow_blank=True, required=False)
+    labels = LabelSpecs(required=False)
+
+
+class TaskChange(_Change):
+    """A change of a task."""
+
+    subset = serializers.CharField(max_length=64, allow_blank=True, required=False)
+
+
+class ProjectChange(_Change):
+    """A change of a project."""
+
+
+class ProjectRead(_Owned):
+    """A project."""
+
+    status = Constant("annotation")
+    tasks = serializers.SerializerMethodField()
+    labels = serializers.SerializerMethodField()
+    task_subsets = serializers.SerializerMethodField()
+
+    @extend_schema_field(OpenApiTypes.OBJECT)
+    def get_tasks(self, project: models.Project) -> dict[str, Any]:
+        url = link(self, "tasks-list", f"project_id={project.pk}")
+        return {"url": url, "count": len(project.tasks.all())}
+
+    @extend_schema_field(OpenApiTypes.OBJECT)
+    def get_labels(self, project: models.Project) -> dict[str, Any]:
+        return {"url": link(self, "labels-list", f"project_id={project.pk}")}
+
+    def get_task_subsets(self, project: models.Project) -> list[str]:
+        return sorted({task.subset for task in project.tasks.all() if task.subset})
+
+
+class NewProject(serializers.Serializer[Any]):
+    """What makes a project."""
+
+    name = serializers.CharField(max_length=256)
+    labels = LabelSpecs(required=False, default=list)
+    bug_tracker = serializers.CharField(max_length=2000, allow_blank=True, default="")
+    assignee_id = UserId()

@@ -1,0 +1,107 @@
+"""``/api/server``, ``/api/auth`` and ``/api/users/self``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth import authenticate, get_user_model
+from django.contrib.auth import login as begin_session
+from django.contrib.auth import logout as end_session
+from django.middleware.csrf import get_token
+from drf_spectacular.utils import extend_schema
+from rest_framework import status
+from rest_framework.authtoken.models import Token
+from rest_framework.exceptions import ValidationError
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from cvat_lambda.engine.standalone.api import schema
+from cvat_lambda.engine.standalone.api.base import HostView
+from cvat_lambda.engine.standalone.api.serializers.server import (
+    About,
+    Detail,
+    LoginForm,
+    LoginKey,
+    Plugins,
+    Self,
+)
+
+# The newest release of cvat-sdk and cvat-cli that this host was tested with. Clients warn of
+# another server than their own release or the next.
+COMPATIBLE_VERSION = "2.80.0"
+
+
+class _OpenView(HostView, APIView):
+    """A view for everybody, logged in or not."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+
+
+class AboutView(_OpenView):
+    @extend_schema(tags=["server"], responses={200: About})
+    def get(self, request: Request) -> Response:
+        """What this server is."""
+        about = {
+            "name": "cvat_lambda",
+            "description": "Model functions for annotators, with an embedded engine.",
+            "version": COMPATIBLE_VERSION,
+            "logo_url": "",
+            "subtitle": "",
+        }
+        return Response(about)
+
+
+class PluginsView(_OpenView):
+    @extend_schema(tags=["server"], responses={200: Plugins})
+    def get(self, request: Request) -> Response:
+        """Which parts of CVAT's pages have a server behind them: models have."""
+        plugins = {
+            "GIT_INTEGRATION": False,
+            "ANALYTICS": False,
+            "MODELS": True,
+            "PREDICT": False,
+        }
+        return Response(plugins)
+
+
+class LoginView(_OpenView):
+    @extend_schema(tags=["auth"], request=LoginForm, responses={200: LoginKey, **schema.INVALID})
+    def post(self, request: Request) -> Response:
+        """Begin a session; the key is for ``Authorization: Token``."""
+        form = LoginForm(data=request.data)
+        form.is_valid(raise_exception=True)
+        user = _find_user(request, form.validated_data)
+        if user is None:
+            message = "Unable to log in with provided credentials."
+            raise ValidationError({"non_field_errors": [message]})
+        begin_session(request._request, user)
+        get_token(request._request)  # makes the CSRF cookie come along
+        key, _ = Token.objects.get_or_create(user=user)
+        return Response({"key": key.key})
+
+
+def _find_user(request: Request, form: dict[str, str]) -> Any:
+    name = form["username"]
+    if not name and form["email"]:
+        users = get_user_model()._default_manager.filter(email__iexact=form["email"])[:2]
+        name = users[0].get_username() if len(users) == 1 else ""
+    return authenticate(request._request, username=name, password=form["password"])
+
+
+class LogoutView(HostView, APIView):
+    @extend_schema(tags=["auth"], request=None, responses={200: Detail, **schema.ANONYMOUS})
+    def post(self, request: Request) -> Response:
+        """End the session; the key of the login is not valid any more."""
+        Token.objects.filter(user__in=[request.user.pk]).delete()
+        end_session(request._request)
+        return Response({"detail": "Successfully logged out."}, status=status.HTTP_200_OK)
+
+
+class SelfView(HostView, APIView):
+    @extend_schema(tags=["users"], responses={200: Self, **schema.ANONYMOUS})
+    def get(self, request: Request) -> Response:
+        """The user who asks."""
+        return Response(Self(request.user).data)

@@ -1,0 +1,257 @@
+"""``/api/tasks``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
+from rest_framework import mixins, status
+from rest_framework.decorators import action
+from rest_framework.exceptions import ValidationError
+from rest_framework.parsers import FormParser, JSONParser, MultiPartParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from cvat_lambda.engine.standalone import access, models
+from cvat_lambda.engine.standalone.api import annotating, frames, schema, upload
+from cvat_lambda.engine.standalone.api.base import ID_PATTERN, HostView, query_ids, query_texts
+from cvat_lambda.engine.standalone.api.labels import change_labels
+from cvat_lambda.engine.standalone.api.pagination import Pages
+from cvat_lambda.engine.standalone.api.parsers import OffsetStreamParser
+from cvat_lambda.engine.standalone.api.serializers.data import (
+    DataMeta,
+    DataMetaChange,
+    DataParameters,
+    RqId,
+)
+from cvat_lambda.engine.standalone.api.serializers.tasks import NewTask, TaskChange, TaskRead
+from cvat_lambda.engine.standalone.editing import Editor
+from cvat_lambda.engine.standalone.tasks import create_task
+from cvat_lambda.errors import PermissionDenied
+
+_FILTER_IDS = {"project_id": "project_id"}
+_FILTER_TEXTS = {
+    "name": "name",
+    "search": "name__icontains",
+    "owner": "owner__username",
+    "assignee": "assignee__username",
+    "subset": "subset",
+    "mode": "data__kind",
+}
+_PARAMETERS = [
+    *(schema.query(name, OpenApiTypes.INT) for name in _FILTER_IDS),
+    *(schema.query(name) for name in _FILTER_TEXTS if name != "mode"),
+]
+
+
+def change_owned(row: Any, values: dict[str, Any]) -> None:
+    """Write a change of a task or a project: only what was sent."""
+    now = timezone.now()
+    changed = ["updated_at"]
+    row.updated_at = now
+    for name in ("name", "bug_tracker", "subset"):
+        if name in values:
+            setattr(row, name, values[name])
+            changed.append(name)
+    if "assignee_id" in values:
+        row.assignee = values["assignee_id"]
+        row.assignee_updated_at = now
+        changed += ["assignee", "assignee_updated_at"]
+    row.save(update_fields=changed)
+
+
+@extend_schema_view(
+    list=extend_schema(
+        parameters=_PARAMETERS, responses={200: TaskRead(many=True), **schema.LIST_ERRORS}
+    ),
+    retrieve=extend_schema(responses={200: TaskRead, **schema.READ_ERRORS}),
+    destroy=extend_schema(responses={204: None, **schema.READ_ERRORS}),
+)
+@extend_schema(tags=["tasks"])
+class TaskViewSet(
+    HostView,
+    mixins.ListModelMixin,
+    mixins.RetrieveModelMixin,
+    mixins.DestroyModelMixin,
+    GenericViewSet[models.Task],
+):
+    """Tasks that the user may see."""
+
+    queryset = models.Task.objects.none()
+    serializer_class = TaskRead
+    pagination_class = Pages
+    lookup_value_regex = ID_PATTERN
+
+    def get_queryset(self) -> QuerySet[models.Task]:
+        found = access.visible_tasks(self.request.user)
+        if self.action == "list":
+            parameters = self.request.query_params
+            found = found.filter(**query_ids(parameters, _FILTER_IDS))
+            found = query_texts(found, parameters, _FILTER_TEXTS)
+        found = found.select_related("data", "owner", "assignee")
+        return found.prefetch_related("segments__jobs") if self._shows_task() else found
+
+    def _shows_task(self) -> bool:
+        return self.action in ("list", "retrieve", "partial_update", "create")
+
+    def _require_edit(self, task: models.Task) -> None:
+        """Raise PermissionDenied for those who may only look."""
+        if not access.editable_tasks(self.request.user).filter(pk=task.pk).exists():
+            raise PermissionDenied(f"you may see task #{task.pk}, but not change it")
+
+    def _task(self, *, edit: bool) -> models.Task:
+        task = self.get_object()
+        if edit:
+            self._require_edit(task)
+        return task
+
+    @extend_schema(request=NewTask, responses={201: TaskRead, **schema.WRITE_ERRORS})
+    def create(self, request: Request) -> Response:
+        """Make a task; its frames come with ``POST /api/tasks/ID/data``."""
+        form = NewTask(data=request.data)
+        form.is_valid(raise_exception=True)
+        values = form.validated_data
+        task = create_task(
+            request.user,
+            values["name"],
+            values["labels"],
+            segment_size=values["segment_size"],
+            overlap=values["overlap"] or 0,
+            assignee=values.get("assignee_id"),
+            project=self._project(values["project_id"]),
+            subset=values["subset"],
+            bug_tracker=values["bug_tracker"],
+        )
+        shown = self.get_serializer(self.get_queryset().get(pk=task.pk))
+        return Response(shown.data, status=status.HTTP_201_CREATED)
+
+    def _project(self, project_id: int | None) -> models.Project | None:
+        if project_id is None:
+            return None
+        project = access.editable_projects(self.request.user).filter(pk=project_id).first()
+        if project is None:
+            raise ValidationError({"project_id": [f"Project #{project_id} was not found."]})
+        return project
+
+    @extend_schema(request=TaskChange, responses={200: TaskRead, **schema.WRITE_ERRORS})
+    def partial_update(self, request: Request, pk: str) -> Response:
+        """Change name, assignee, subset, or labels."""
+        task = self._task(edit=True)
+        form = TaskChange(data=request.data)
+        form.is_valid(raise_exception=True)
+        with transaction.atomic():
+            change_owned(task, form.validated_data)
+            if form.validated_data.get("labels"):
+                if task.project_id is not None:
+                    raise ValidationError({"labels": ["They are the project's."]})
+                change_labels(form.validated_data["labels"], task=task)
+        return Response(self.get_serializer(self.get_queryset().get(pk=task.pk)).data)
+
+    def perform_destroy(self, instance: models.Task) -> None:
+        """Delete a task; an assignee may not. Raise PermissionDenied."""
+        if not access.owned_tasks(self.request.user).filter(pk=instance.pk).exists():
+            raise PermissionDenied(f"only its owner may delete task #{instance.pk}")
+        instance.delete()
+
+    @extend_schema(
+        methods=["GET"],
+        parameters=schema.FRAME_PARAMETERS,
+        responses={
+            (200, "image/*"): OpenApiTypes.BINARY,
+            (200, "application/zip"): OpenApiTypes.BINARY,
+            **schema.INVALID,
+            **schema.READ_ERRORS,
+            **schema.UNREADABLE,
+        },
+    )
+    @extend_schema(
+        methods=["POST"],
+        request={"application/json": DataParameters, "multipart/form-data": DataParameters},
+        responses={
+            200: OpenApiResponse(description="files are kept (Upload-Multiple)"),
+            201: OpenApiResponse(description="send pieces to Location (Upload-Length)"),
+            202: RqId,
+            413: OpenApiTypes.OBJECT,
+            **schema.WRITE_ERRORS,
+        },
+    )
+    @action(
+        detail=True,
+        methods=["GET", "POST"],
+        parser_classes=[JSONParser, MultiPartParser, FormParser],
+    )
+    def data(self, request: Request, pk: str) -> Any:
+        """Read frames and chunks; upload files."""
+        if request.method == "POST":
+            return upload.receive(request, self._task(edit=True))
+        scope = frames.scope_of_task(self._task(edit=False))
+        return frames.answer(scope, request.query_params)
+
+    @extend_schema(
+        methods=["HEAD"],
+        responses={200: OpenApiResponse(description="Upload-Offset"), **schema.READ_ERRORS},
+    )
+    @extend_schema(
+        methods=["PATCH"],
+        request={OffsetStreamParser.media_type: OpenApiTypes.BINARY},
+        responses={204: None, **schema.WRITE_ERRORS},
+    )
+    @action(
+        detail=True,
+        methods=["HEAD", "PATCH"],
+        url_path=r"data/(?P<file_id>[0-9a-f]{32})",
+        url_name="data-file",
+        parser_classes=[OffsetStreamParser],
+    )
+    def data_file(self, request: Request, pk: str, file_id: str) -> Response:
+        """A piece of a resumable upload, or how much of it is there."""
+        task = self._task(edit=True)
+        if request.method == "HEAD":
+            return upload.tell(task, file_id)
+        return upload.append(request, task, file_id)
+
+    @extend_schema(methods=["GET"], responses={200: DataMeta, **schema.READ_ERRORS})
+    @extend_schema(
+        methods=["PATCH"],
+        request=DataMetaChange,
+        responses={200: DataMeta, **schema.WRITE_ERRORS},
+    )
+    @action(detail=True, methods=["GET", "PATCH"], url_path="data/meta", url_name="data-meta")
+    def data_meta(self, request: Request, pk: str) -> Response:
+        """Names and sizes of the frames; which are deleted."""
+        scope = frames.scope_of_task(self._task(edit=request.method != "GET"))
+        if request.method == "PATCH":
+            form = DataMetaChange(data=request.data)
+            form.is_valid(raise_exception=True)
+            frames.delete_frames(scope, form.validated_data["deleted_frames"])
+        return Response(DataMeta(frames.meta(scope)).data)
+
+    @extend_schema(responses={(200, "image/jpeg"): OpenApiTypes.BINARY, **schema.READ_ERRORS})
+    @action(detail=True, methods=["GET"])
+    def preview(self, request: Request, pk: str) -> Any:
+        """The first frame, small."""
+        return frames.preview_response(frames.scope_of_task(self._task(edit=False)))
+
+    @extend_schema(methods=["GET"], responses={200: schema.ANNOTATIONS, **schema.READ_ERRORS})
+    @extend_schema(
+        methods=["PUT"],
+        request={"application/json": schema.ANNOTATIONS},
+        responses={200: schema.ANNOTATIONS, **schema.WRITE_ERRORS},
+    )
+    @extend_schema(
+        methods=["PATCH"],
+        parameters=[schema.ACTION],
+        request={"application/json": schema.ANNOTATIONS},
+        responses={200: schema.ANNOTATIONS, **schema.WRITE_ERRORS},
+    )
+    @extend_schema(methods=["DELETE"], responses={204: None, **schema.READ_ERRORS})
+    @action(detail=True, methods=["GET", "PUT", "PATCH", "DELETE"], pagination_class=None)
+    def annotations(self, request: Request, pk: str) -> Response:
+        """Shapes, tags and tracks."""
+        task = self._task(edit=request.method != "GET")
+        return annotating.answer(request, Editor(task, None, user_id=request.user.pk))

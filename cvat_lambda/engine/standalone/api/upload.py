@@ -1,0 +1,125 @@
+"""``POST /api/tasks/ID/data``: files at once, in several requests, or resumed (TUS)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+from django.core.files.uploadedfile import UploadedFile
+from django.urls import reverse
+from rest_framework import status
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from cvat_lambda.engine.standalone import models, uploads
+from cvat_lambda.engine.standalone.api.serializers.data import DataParameters
+from cvat_lambda.engine.standalone.staging import Staging
+from cvat_lambda.errors import StateConflict
+
+_TUS = "1.0.0"
+_MAX_LENGTH = 2**63 - 1
+
+
+def receive(request: Request, task: models.Task) -> Response:
+    """One of the messages of an upload, told apart by its headers. Raise StateConflict."""
+    uploads.require_empty(task)
+    staging = Staging(task.pk)
+    if "Upload-Start" in request.headers:
+        staging.clear()
+        return Response(status=status.HTTP_202_ACCEPTED)
+    if "Upload-Length" in request.headers:
+        return _begin(request, task, staging)
+    if "Upload-Multiple" in request.headers:
+        _keep_files(request, staging)
+        return Response(status=status.HTTP_200_OK)
+    if "Upload-Finish" not in request.headers:
+        staging.clear()
+        _keep_files(request, staging)
+    return _finish(request, task)
+
+
+def _keep_files(request: Request, staging: Staging) -> None:
+    files = [
+        file
+        for name, file in request.FILES.items()
+        if name.startswith("client_files") and isinstance(file, UploadedFile)
+    ]
+    for file in files:
+        staging.add(file.name or "", file.chunks())
+
+
+def _finish(request: Request, task: models.Task) -> Response:
+    parameters = DataParameters(data=request.data)
+    parameters.is_valid(raise_exception=True)
+    found = uploads.start(task, request.user.pk, parameters.validated_data)
+    return Response({"rq_id": found.rq_id}, status=status.HTTP_202_ACCEPTED)
+
+
+def _header_number(request: Request, name: str) -> int:
+    text = request.headers.get(name, "")
+    if not (text.isascii() and text.isdecimal()) or int(text) > _MAX_LENGTH:
+        raise ValidationError({name: ["A valid integer is required."]})
+    return int(text)
+
+
+def _file_name(request: Request) -> str:
+    """``Upload-Metadata: filename BASE64, ...``."""
+    for pair in request.headers.get("Upload-Metadata", "").split(","):
+        key, _, value = pair.strip().partition(" ")
+        if key == "filename":
+            try:
+                return base64.b64decode(value, validate=True).decode()
+            except (binascii.Error, UnicodeDecodeError):
+                break
+    raise ValidationError({"Upload-Metadata": ["A filename in base64 is required."]})
+
+
+def _begin(request: Request, task: models.Task, staging: Staging) -> Response:
+    name = _file_name(request)
+    key = staging.begin(name, _header_number(request, "Upload-Length"))
+    path = reverse("tasks-data-file", kwargs={"pk": task.pk, "file_id": key})
+    headers = {
+        "Location": request.build_absolute_uri(path),
+        "Upload-Filename": _header_text(staging.name(key)),
+        "Upload-Offset": "0",
+        "Tus-Resumable": _TUS,
+    }
+    return Response(status=status.HTTP_201_CREATED, headers=headers)
+
+
+def _header_text(name: str) -> str:
+    """A file's name as a header can carry it."""
+    return name.encode("ascii", "backslashreplace").decode()
+
+
+def tell(task: models.Task, key: str) -> Response:
+    """How much of a file is there. Raise NotFound."""
+    there, whole = Staging(task.pk).progress(key)
+    return _progress(there, whole, status.HTTP_200_OK)
+
+
+def append(request: Request, task: models.Task, key: str) -> Response:
+    """Take a piece of a file. Raise NotFound, InvalidRequest."""
+    offset = _header_number(request, "Upload-Offset")
+    length = _header_number(request, "Content-Length")
+    staging = Staging(task.pk)
+    stream: Any = request.stream
+    try:
+        there = staging.append(key, offset, stream, length) if stream is not None else offset
+    except StateConflict as exc:
+        answer = _progress(*staging.progress(key), status.HTTP_409_CONFLICT)
+        answer.data = exc.to_json()
+        return answer
+    return _progress(there, staging.progress(key)[1], status.HTTP_204_NO_CONTENT)
+
+
+def _progress(there: int, whole: int, code: int) -> Response:
+    headers = {
+        "Upload-Offset": str(there),
+        "Upload-Length": str(whole),
+        "Tus-Resumable": _TUS,
+        "Cache-Control": "no-store",
+    }
+    return Response(status=code, headers=headers)

@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class EngineConfig(AppConfig):
+    """The embedded engine: tasks, frames, labels and annotations without a CVAT server."""
+
+    name = "cvat_lambda.engine.standalone"
+    label = "engine"
+    verbose_name = "Embedded engine"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from cvat_lambda.engine.standalone import receivers  # noqa: F401

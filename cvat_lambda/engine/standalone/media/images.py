@@ -1,0 +1,125 @@
+"""Image files: what they are, whether they decode, and turning them as EXIF says."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from cvat_lambda.engine.standalone.options import options
+from cvat_lambda.errors import InvalidRequest
+
+_ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
+_SWAPS_SIDES = frozenset({5, 6, 7, 8})
+_MODES_OF_16_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
+
+# What Pillow raises for data that are no image, or only half of one.
+DECODE_ERRORS = (
+    UnidentifiedImageError,
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+    Image.DecompressionBombError,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageFacts:
+    """What is known of an image file without showing it."""
+
+    mime: str
+    width: int  # pixels, as shown (EXIF applied)
+    height: int
+    orientation: int  # EXIF, 1..8
+    fingerprint: str  # of the file's content
+
+
+def fingerprint_of(data: bytes) -> str:
+    """A short key of some content."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def inspect(path: Path, name: str, *, decode: bool = True) -> ImageFacts:
+    """Look into an image file; with `decode` make sure that its pixels can be read, too.
+
+    Raise InvalidRequest, naming the image, if it is none.
+    """
+    try:
+        content = path.read_bytes()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # broken EXIF and the like: the pixels count
+            with Image.open(io.BytesIO(content)) as image:
+                return _facts(image, content, decode=decode)
+    except DECODE_ERRORS as exc:
+        raise InvalidRequest(f"file '{name}' cannot be read as an image") from exc
+
+
+def _facts(image: Image.Image, content: bytes, *, decode: bool) -> ImageFacts:
+    width, height = image.size
+    if width * height > options.MAX_IMAGE_PIXELS:
+        raise ValueError("too many pixels")
+    orientation = int(image.getexif().get(_ORIENTATION, 1) or 1)
+    if orientation in _SWAPS_SIDES:
+        width, height = height, width
+    mime = image.get_format_mimetype() if hasattr(image, "get_format_mimetype") else None
+    mime = mime or Image.MIME.get(image.format or "", "application/octet-stream")
+    if decode:
+        # A JPEG's whole stream is checked at an eighth of its size, several times faster.
+        image.draft(image.mode, (max(1, image.width // 8), max(1, image.height // 8)))
+        image.load()
+    return ImageFacts(
+        mime=mime,
+        width=width,
+        height=height,
+        orientation=orientation if 1 <= orientation <= 8 else 1,
+        fingerprint=fingerprint_of(content),
+    )
+
+
+def turn_upright(source: Path, target: Path) -> None:
+    """Write the image as its EXIF orientation says to show it, in its own format."""
+    with Image.open(source) as image:
+        options_of_format = {"quality": 95} if image.format in ("JPEG", "WEBP") else {}
+        ImageOps.exif_transpose(image).save(target, format=image.format, **options_of_format)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Eight bits a channel, no transparency: what a JPEG can hold."""
+    if image.mode in _MODES_OF_16_BITS:
+        pixels = np.asarray(image, dtype=np.float64)
+        low, high = float(pixels.min()), float(pixels.max())
+        scale = 255.0 / (high - low) if high > low else 0.0
+        return Image.fromarray(((pixels - low) * scale).astype(np.uint8)).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def encode_jpeg(image: Image.Image, *, quality: int) -> bytes:
+    """The image as JPEG."""
+    buffer = io.BytesIO()
+    to_rgb(image).save(buffer, format="JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def encode_png(image: Image.Image) -> bytes:
+    """The image as PNG, packed little because time counts more than size here."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def decode(data: bytes) -> Image.Image:
+    """Pixels of an encoded frame. Raise one of `DECODE_ERRORS`."""
+    image = Image.open(io.BytesIO(data))
+    image.load()
+    return image

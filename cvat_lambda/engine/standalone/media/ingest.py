@@ -1,0 +1,224 @@
+"""Files become the frames of a task: all of them, or none and a sentence that names the bad one."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from cvat_lambda.engine.standalone import models
+from cvat_lambda.engine.standalone.media import archives, images, storage, video
+from cvat_lambda.engine.standalone.media.files import SourceFile
+from cvat_lambda.engine.standalone.options import options
+from cvat_lambda.errors import InvalidRequest
+
+SortingMethod = Literal["lexicographical", "natural", "predefined", "random"]
+Placing = Literal["copy", "move", "link"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which of the uploaded frames become the task's, and in which order."""
+
+    sorting_method: SortingMethod = "lexicographical"
+    start_frame: int = 0
+    stop_frame: int | None = None  # inclusive; None: the last
+    step: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ingestion:
+    """How files become frames."""
+
+    selection: Selection = Selection()
+    placing: Placing = "copy"  # of files outside; a link costs no time and no disk
+    check_pixels: bool = True  # decode each image once, so that a broken one is told now
+    image_quality: int = 70
+    chunk_size: int | None = None
+    on_progress: Callable[[], None] | None = None  # called now and then during long work
+
+
+def natural_key(name: str) -> list[tuple[int, int, str]]:
+    """A sort key in which image10 comes after image9."""
+    parts = re.split(r"(\d+)", name)
+    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts]
+
+
+def arrange(files: Sequence[SourceFile], method: SortingMethod, seed: int) -> list[SourceFile]:
+    """The files in the order of the frames."""
+    if method == "predefined":
+        return list(files)
+    if method == "random":
+        shuffled = sorted(files, key=lambda file: file.name)
+        random.Random(seed).shuffle(shuffled)
+        return shuffled
+    if method == "natural":
+        return sorted(files, key=lambda file: natural_key(file.name))
+    return sorted(files, key=lambda file: file.name)
+
+
+def chosen(count: int, selection: Selection) -> range:
+    """The items of an upload that become frames. Raise InvalidRequest if there is none."""
+    last = count - 1
+    stop = last if selection.stop_frame is None else min(selection.stop_frame, last)
+    items = range(selection.start_frame, stop + 1, selection.step)
+    if not items:
+        raise InvalidRequest(
+            f"no frame is left: the upload has {count}, "
+            f"start_frame is {selection.start_frame} and stop_frame {selection.stop_frame}"
+        )
+    return items
+
+
+@dataclass(kw_only=True)
+class Prepared:
+    """Frames that lie in their folder, and the rows that will make them a task's."""
+
+    data: models.Data
+    images: list[models.Image] = field(default_factory=list)
+    video: models.Video | None = None
+
+    def save(self) -> None:
+        """Write the rows; call it in a transaction, and `discard` if that fails."""
+        self.data.save(force_insert=True)
+        models.Image.objects.bulk_create(self.images, batch_size=2000)
+        if self.video is not None:
+            self.video.save(force_insert=True)
+
+    def discard(self) -> None:
+        """Remove the files."""
+        storage.remove_folder(self.data.folder)
+
+
+def prepare(task: models.Task, files: Sequence[SourceFile], how: Ingestion) -> Prepared:
+    """Bring the files to where a task's frames lie; no row is written, so no lock is held.
+
+    Either one video, or images and zip archives of images. Raise InvalidRequest, leaving nothing
+    behind, if a file cannot be used.
+    """
+    folder = storage.new_folder()
+    try:
+        unpacked = archives.unpack(files, storage.data_folder(folder))
+        videos = [file for file in unpacked if video.is_video(file.path)]
+        if not unpacked:
+            raise InvalidRequest("the upload holds no image and no video")
+        if videos and len(unpacked) > 1:
+            raise InvalidRequest(
+                f"'{videos[0].name}' is a video; a task holds one video or images, not both"
+            )
+        store = _store_video if videos else _store_images
+        prepared = store(task, unpacked, folder, how)
+        shutil.rmtree(storage.data_folder(folder) / archives.UNPACKED, ignore_errors=True)
+    except BaseException:
+        storage.remove_folder(folder)
+        raise
+    return prepared
+
+
+def _data(
+    task: models.Task, kind: models.DataKind, folder: str, items: range, how: Ingestion
+) -> models.Data:
+    return models.Data(
+        task=task,
+        kind=kind,
+        folder=folder,
+        size=len(items),
+        start_frame=items[0],
+        stop_frame=items[-1],
+        step=items.step,
+        sorting_method=how.selection.sorting_method,
+        image_quality=how.image_quality,
+        chunk_size=how.chunk_size or options.CHUNK_FRAMES,
+    )
+
+
+def _place(source: Path, target: Path, placing: Placing, *, ours: bool) -> None:
+    if ours or placing == "move":
+        shutil.move(source, target)
+        return
+    if placing == "link":
+        try:
+            os.link(source, target)
+            return
+        except OSError:
+            pass  # another file system: a copy does as well
+    shutil.copyfile(source, target)
+
+
+def _store_images(
+    task: models.Task, files: Sequence[SourceFile], folder: str, how: Ingestion
+) -> Prepared:
+    _check_names(files)
+    ordered = arrange(files, how.selection.sorting_method, seed=task.pk)
+    items = chosen(len(ordered), how.selection)
+    data = _data(task, models.DataKind.IMAGES, folder, items, how)
+    rows = []
+    for number, item in enumerate(items):
+        rows.append(_store_image(data, number, ordered[item], how))
+        if how.on_progress is not None and number % 64 == 0:
+            how.on_progress()
+    data.fingerprint = images.fingerprint_of("".join(row.fingerprint for row in rows).encode())
+    return Prepared(data=data, images=rows)
+
+
+def _store_image(data: models.Data, number: int, file: SourceFile, how: Ingestion) -> models.Image:
+    root = storage.data_folder(data.folder)
+    facts = images.inspect(file.path, file.name, decode=how.check_pixels)
+    suffix = re.sub(r"[^a-z0-9.]", "", Path(file.name).suffix.lower())[:8]
+    original = f"{storage.ORIGINAL}/{number:06d}{suffix}"
+    ours = root in file.path.parents
+    _place(file.path, root / original, how.placing, ours=ours)
+    shown = original
+    if facts.orientation != 1:
+        shown = f"{storage.UPRIGHT}/{number:06d}{suffix}"
+        (root / storage.UPRIGHT).mkdir(exist_ok=True)
+        images.turn_upright(root / original, root / shown)
+    return models.Image(
+        data=data,
+        number=number,
+        name=file.name,
+        path=shown,
+        original_path=original,
+        mime=facts.mime,
+        width=facts.width,
+        height=facts.height,
+        fingerprint=facts.fingerprint,
+    )
+
+
+def _check_names(files: Iterable[SourceFile]) -> None:
+    seen: set[str] = set()
+    for file in files:
+        if file.name in seen:
+            raise InvalidRequest(f"file '{file.name}' is there twice; names must differ")
+        seen.add(file.name)
+
+
+def _store_video(
+    task: models.Task, files: Sequence[SourceFile], folder: str, how: Ingestion
+) -> Prepared:
+    (file,) = files
+    root = storage.data_folder(folder)
+    index = video.index(file.path, file.name, on_progress=how.on_progress)
+    items = chosen(len(index.timestamps), how.selection)
+    suffix = re.sub(r"[^a-z0-9.]", "", Path(file.name).suffix.lower())[:8]
+    path = f"{storage.ORIGINAL}/video{suffix}"
+    _place(file.path, root / path, how.placing, ours=root in file.path.parents)
+    data = _data(task, models.DataKind.VIDEO, folder, items, how)
+    data.fingerprint = index.fingerprint
+    row = models.Video(
+        data=data,
+        name=file.name,
+        path=path,
+        width=index.width,
+        height=index.height,
+        rotation=index.rotation,
+        timestamps=models.Video.pack(index.timestamps),
+        key_timestamps=models.Video.pack(index.key_timestamps),
+    )
+    return Prepared(data=data, video=row)

@@ -1,0 +1,208 @@
+"""Frames of a task, encoded: straight from disk for images, decoded in order for a video."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from cvat_lambda.engine.port import Frame, UnreadableFrame
+from cvat_lambda.engine.standalone import models
+from cvat_lambda.engine.standalone.media import images, storage
+from cvat_lambda.engine.standalone.media.video import VideoReader
+from cvat_lambda.errors import EngineUnavailable, FrameOutOfScope, FrameUnreadable, TaskNotFound
+
+Encoder = Callable[[Image.Image], bytes]
+
+_FACTS_AT_ONCE = 512  # rows of images read with one query
+_FACTS = ("number", "path", "mime", "name", "width", "height", "data__folder")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _VideoFacts:
+    """What is needed to read a video's frames."""
+
+    folder: str
+    path: str
+    name: str
+    width: int
+    height: int
+    rotation: int
+    start_frame: int
+    step: int
+    size: int
+    timestamps: Sequence[int]
+    key_timestamps: Sequence[int]
+
+    def reader(self) -> VideoReader:
+        return VideoReader(
+            storage.data_folder(self.folder) / self.path,
+            timestamps=self.timestamps,
+            key_timestamps=self.key_timestamps,
+            rotation=self.rotation,
+        )
+
+    def frame(self, number: int, data: bytes, mime: str) -> Frame:
+        return Frame(
+            number=number,
+            data=data,
+            mime=mime,
+            name=f"{self.name}#{number}",
+            width=self.width,
+            height=self.height,
+        )
+
+
+def read_frame(task_id: int, number: int) -> Frame:
+    """One frame. Raise FrameOutOfScope, FrameUnreadable, EngineUnavailable, TaskNotFound."""
+    facts = (
+        models.Image.objects.filter(data__task_id=task_id, number=number).values(*_FACTS).first()
+    )
+    if facts is not None:
+        return _checked(_read_image(facts))
+    kind, size = _kind_and_size(task_id)
+    if not 0 <= number < size:
+        raise FrameOutOfScope(f"frame {number} is not in task #{task_id}, which has {size} frames")
+    if kind != models.DataKind.VIDEO:
+        raise FrameUnreadable(f"frame {number} of task #{task_id} is missing")
+    return _checked(next(_video_frames(task_id, [number], images.encode_png, "image/png")))
+
+
+def read_frames(task_id: int, numbers: Sequence[int]) -> Iterator[Frame | UnreadableFrame]:
+    """Frames in ascending order. Raise TaskNotFound, EngineUnavailable."""
+    kind, _ = _kind_and_size(task_id)
+    if kind == models.DataKind.VIDEO:
+        yield from _video_frames(task_id, numbers, images.encode_png, "image/png")
+        return
+    for start in range(0, len(numbers), _FACTS_AT_ONCE):
+        yield from _image_frames(task_id, numbers[start : start + _FACTS_AT_ONCE])
+
+
+def read_compressed(
+    task_id: int, numbers: Sequence[int], *, quality: int
+) -> Iterator[Frame | UnreadableFrame]:
+    """Frames as JPEG of this quality, for eyes and not for models."""
+
+    def encode(picture: Image.Image) -> bytes:
+        return images.encode_jpeg(picture, quality=quality)
+
+    kind, _ = _kind_and_size(task_id)
+    if kind == models.DataKind.VIDEO:
+        yield from _video_frames(task_id, numbers, encode, "image/jpeg")
+        return
+    for frame in read_frames(task_id, numbers):
+        yield frame if isinstance(frame, UnreadableFrame) else _reencoded(frame, encode)
+
+
+def _reencoded(frame: Frame, encode: Encoder) -> Frame | UnreadableFrame:
+    try:
+        data = encode(images.decode(frame.data))
+    except images.DECODE_ERRORS:
+        return _unreadable(frame.number, frame.name)
+    return Frame(
+        number=frame.number,
+        data=data,
+        mime="image/jpeg",
+        name=frame.name,
+        width=frame.width,
+        height=frame.height,
+    )
+
+
+def _checked(frame: Frame | UnreadableFrame) -> Frame:
+    if isinstance(frame, UnreadableFrame):
+        raise frame.error
+    return frame
+
+
+def _unreadable(number: int, name: str) -> UnreadableFrame:
+    error = FrameUnreadable(f"frame {number} ('{name}') cannot be read as an image")
+    return UnreadableFrame(number=number, error=error)
+
+
+def _kind_and_size(task_id: int) -> tuple[str, int]:
+    found = models.Data.objects.filter(task_id=task_id).values_list("kind", "size").first()
+    if found is not None:
+        return found
+    if not models.Task.objects.filter(pk=task_id).exists():
+        raise TaskNotFound(f"task #{task_id} was not found")
+    return models.DataKind.IMAGES, 0
+
+
+def _image_frames(task_id: int, numbers: Sequence[int]) -> Iterator[Frame | UnreadableFrame]:
+    query = models.Image.objects.filter(data__task_id=task_id, number__in=list(numbers))
+    found = {facts["number"]: facts for facts in query.values(*_FACTS)}
+    for number in numbers:
+        facts = found.get(number)
+        if facts is None:
+            error = FrameOutOfScope(f"frame {number} is not in task #{task_id}")
+            yield UnreadableFrame(number=number, error=error)
+        else:
+            yield _read_image(facts)
+
+
+def _read_image(facts: dict[str, Any]) -> Frame | UnreadableFrame:
+    folder = storage.data_folder(facts["data__folder"])
+    try:
+        data = (folder / facts["path"]).read_bytes()
+    except OSError as exc:
+        _require(folder, exc)
+        return _unreadable(facts["number"], facts["name"])
+    if not data:
+        return _unreadable(facts["number"], facts["name"])
+    return Frame(
+        number=facts["number"],
+        data=data,
+        mime=facts["mime"],
+        name=facts["name"],
+        width=facts["width"],
+        height=facts["height"],
+    )
+
+
+def _require(folder: Path, cause: OSError) -> None:
+    """Tell one file that is gone from a storage that is gone. Raise EngineUnavailable."""
+    if not folder.is_dir():
+        raise EngineUnavailable("the storage of this task's frames does not answer") from cause
+
+
+def _video_facts(task_id: int) -> _VideoFacts:
+    row = models.Video.objects.select_related("data").get(data__task_id=task_id)
+    return _VideoFacts(
+        folder=row.data.folder,
+        path=row.path,
+        name=row.name,
+        width=row.width,
+        height=row.height,
+        rotation=row.rotation,
+        start_frame=row.data.start_frame,
+        step=row.data.step,
+        size=row.data.size,
+        timestamps=models.Video.unpack(row.timestamps),
+        key_timestamps=models.Video.unpack(row.key_timestamps),
+    )
+
+
+def _video_frames(
+    task_id: int, numbers: Sequence[int], encode: Encoder, mime: str
+) -> Iterator[Frame | UnreadableFrame]:
+    facts = _video_facts(task_id)
+    inside = [number for number in numbers if 0 <= number < facts.size]
+    positions = [facts.start_frame + number * facts.step for number in inside]
+    pictures = facts.reader().frames(positions)
+    try:
+        for number, (_, picture) in zip(inside, pictures, strict=True):
+            if picture is None:
+                yield _unreadable(number, facts.name)
+            else:
+                yield facts.frame(number, encode(picture), mime)
+    except OSError as exc:
+        raise EngineUnavailable("the video of this task cannot be read at present") from exc
+    finally:
+        pictures.close()
+    for number in numbers[len(inside) :]:
+        error = FrameOutOfScope(f"frame {number} is not in task #{task_id}")
+        yield UnreadableFrame(number=number, error=error)

@@ -1,0 +1,116 @@
+"""Files fetched from elsewhere: off by default, and then only from hosts that the settings name.
+
+The address that was checked is the one connected to, so a name server cannot change its mind in
+between; redirects are not followed.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import socket
+from collections.abc import Callable, Iterable
+from urllib.parse import SplitResult, unquote, urlsplit
+
+import urllib3
+
+from cvat_lambda.engine.standalone.options import options
+from cvat_lambda.errors import InvalidRequest
+
+logger = logging.getLogger(__name__)
+
+_BLOCK = 1024 * 1024
+_PORTS = {"http": 80, "https": 443}
+
+
+def check_urls(urls: Iterable[str]) -> None:
+    """Raise InvalidRequest unless each may be fetched."""
+    for url in urls:
+        _check(url)
+
+
+def _check(url: str) -> SplitResult:
+    if not options.REMOTE_FILES:
+        raise InvalidRequest("this server fetches no remote files; upload the files instead")
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise InvalidRequest(f"'{url}' is not a URL") from None
+    if parts.scheme not in _PORTS or not parts.hostname or parts.username is not None:
+        raise InvalidRequest(f"'{url}' is not an http or https URL of a file")
+    if not _is_allowed(parts.hostname):
+        raise InvalidRequest(f"files from '{parts.hostname}' are not allowed on this server")
+    return parts
+
+
+def _is_allowed(host: str) -> bool:
+    """Whether a host is named itself, by a domain (``*.example.org``), or lies in a network."""
+    for entry in options.REMOTE_FILES_ALLOWED_HOSTS:
+        if entry.startswith("*.") and host.lower().endswith(entry[1:].lower()):
+            return True
+        if entry.lower() == host.lower() or _is_in_network(host, entry):
+            return True
+    return False
+
+
+def _is_in_network(address: str, network: str) -> bool:
+    try:
+        return ipaddress.ip_address(address) in ipaddress.ip_network(network, strict=False)
+    except ValueError:
+        return False
+
+
+def _address_of(host: str, port: int) -> str:
+    """An address of the host that is public, or that the settings allow by its network."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as exc:
+        raise InvalidRequest(f"the host '{host}' is not known") from exc
+    for *_, place in found:
+        address = str(place[0])
+        allowed = any(_is_in_network(address, net) for net in options.REMOTE_FILES_ALLOWED_HOSTS)
+        if allowed or ipaddress.ip_address(address.partition("%")[0]).is_global:
+            return address
+    raise InvalidRequest(f"files from '{host}' are not allowed on this server")
+
+
+def fetch(url: str, keep: Callable[[str, Iterable[bytes]], object]) -> None:
+    """Download a file and hand it to `keep` with its name. Raise InvalidRequest."""
+    parts = _check(url)
+    host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
+    name = unquote(parts.path.rpartition("/")[2]) or "file"
+    timeout = urllib3.Timeout(options.REMOTE_FILES_TIMEOUT_S)
+    try:
+        with _pool(parts.scheme, host, _address_of(host, port), port, timeout) as pool:
+            answer = pool.request(
+                "GET",
+                parts.path + (f"?{parts.query}" if parts.query else "") or "/",
+                headers={"Host": parts.netloc},
+                redirect=False,
+                preload_content=False,
+                decode_content=True,
+            )
+            with answer:
+                if answer.status != 200:
+                    raise InvalidRequest(f"'{url}' answered {answer.status}")
+                keep(name, answer.stream(_BLOCK))
+    except urllib3.exceptions.HTTPError as exc:
+        logger.warning("fetching %s failed: %s", url, exc)
+        raise InvalidRequest(f"'{url}' could not be fetched") from exc
+
+
+def _pool(
+    scheme: str, host: str, address: str, port: int, timeout: urllib3.Timeout
+) -> urllib3.HTTPConnectionPool:
+    """Connections to the checked address; the certificate must still be the host's."""
+    if scheme == "https":
+        return urllib3.HTTPSConnectionPool(
+            address,
+            port,
+            timeout=timeout,
+            retries=False,
+            server_hostname=host,
+            assert_hostname=host,
+        )
+    return urllib3.HTTPConnectionPool(address, port, timeout=timeout, retries=False)

@@ -1,0 +1,44 @@
+"""Tables of the embedded engine."""
+
+from cvat_lambda.engine.standalone.models.annotations import (
+    LabeledShape,
+    LabeledTag,
+    LabeledTrack,
+    TrackedShape,
+)
+from cvat_lambda.engine.standalone.models.labels import AttributeSpec, Label
+from cvat_lambda.engine.standalone.models.media import Data, DataKind, Image, Video
+from cvat_lambda.engine.standalone.models.tasks import (
+    Job,
+    JobStage,
+    JobState,
+    JobType,
+    Project,
+    Segment,
+    Task,
+)
+from cvat_lambda.engine.standalone.models.tokens import AccessToken
+from cvat_lambda.engine.standalone.models.uploads import DataRequest, RequestStatus
+
+__all__ = [
+    "AccessToken",
+    "AttributeSpec",
+    "Data",
+    "DataKind",
+    "DataRequest",
+    "Image",
+    "Job",
+    "JobStage",
+    "JobState",
+    "JobType",
+    "Label",
+    "LabeledShape",
+    "LabeledTag",
+    "LabeledTrack",
+    "Project",
+    "RequestStatus",
+    "Segment",
+    "Task",
+    "TrackedShape",
+    "Video",
+]

@@ -1,0 +1,98 @@
+"""Shapes, tags and tracks.
+
+The annotation jobs of a task share one set of annotations (``job`` is null): a job shows those on
+its frames, so an object on a frame that two jobs share is one row, seen by both, and never has to
+be merged. Ground-truth jobs and consensus replicas have sets of their own (``job`` is set).
+"""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from django.db import models
+
+from cvat_lambda.annotations.types import ShapeType, Source
+from cvat_lambda.engine.standalone.models.fields import AttributesField, PointsField
+from cvat_lambda.engine.standalone.models.labels import Label
+from cvat_lambda.engine.standalone.models.tasks import Job, Task
+
+SHAPE_TYPES = [(name, name) for name in get_args(ShapeType)]
+SOURCES = [(name, name) for name in get_args(Source)]
+
+
+class Annotation(models.Model):
+    """What shapes, tags and tracks have in common."""
+
+    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="+", db_index=False)
+    job = models.ForeignKey(Job, null=True, blank=True, on_delete=models.CASCADE, related_name="+")
+    label = models.ForeignKey(Label, on_delete=models.CASCADE, related_name="+")
+    frame = models.PositiveIntegerField()  # relative to the task
+    group = models.PositiveIntegerField(default=0)
+    source = models.CharField(max_length=16, choices=SOURCES, default="manual")
+    score = models.FloatField(default=1.0)  # in [0, 1]
+    attributes = AttributesField(default=tuple, blank=True)
+
+    class Meta:
+        abstract = True
+        ordering = ("id",)
+        indexes = [models.Index(fields=("task", "frame"), name="engine_%(class)s_frame")]
+
+    def __str__(self) -> str:
+        return f"{self._meta.verbose_name} #{self.pk} on frame {self.frame}"
+
+
+class Placed(models.Model):
+    """A shape's place in a frame."""
+
+    type = models.CharField(max_length=16, choices=SHAPE_TYPES)
+    points = PointsField(default=tuple, blank=True)
+    rotation = models.FloatField(default=0.0)  # degrees
+    occluded = models.BooleanField(default=False)
+    outside = models.BooleanField(default=False)
+    z_order = models.IntegerField(default=0)
+
+    class Meta:
+        abstract = True
+
+
+class LabeledTag(Annotation):
+    """A label of a whole frame."""
+
+    class Meta(Annotation.Meta):
+        pass
+
+
+class LabeledShape(Placed, Annotation):
+    """A shape on one frame; an element of a skeleton has a parent."""
+
+    parent = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.CASCADE, related_name="elements"
+    )
+
+    class Meta(Annotation.Meta):
+        pass
+
+
+class LabeledTrack(Annotation):
+    """An object over many frames; an element of a skeleton has a parent."""
+
+    parent = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.CASCADE, related_name="elements"
+    )
+
+    class Meta(Annotation.Meta):
+        pass
+
+
+class TrackedShape(Placed):
+    """A key frame of a track."""
+
+    track = models.ForeignKey(LabeledTrack, on_delete=models.CASCADE, related_name="shapes")
+    frame = models.PositiveIntegerField()
+    attributes = AttributesField(default=tuple, blank=True)  # mutable ones
+
+    class Meta:
+        ordering = ("frame", "id")
+
+    def __str__(self) -> str:
+        return f"key frame {self.frame} of track #{self.track_id}"

@@ -1,0 +1,187 @@
+"""Rows of annotations as frozen data."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+
+from django.db.models import Model, Q
+
+from cvat_lambda.annotations.types import (
+    AttributeValue,
+    LabeledData,
+    Shape,
+    Tag,
+    Track,
+    TrackedShape,
+)
+from cvat_lambda.engine.standalone import models
+from cvat_lambda.engine.standalone.scope import Scope, frame_conditions, slices
+
+
+def read(scope: Scope, frames: Collection[int] | None = None) -> LabeledData:
+    """The annotations on these frames (all by default), with ids, in order of id.
+
+    A track belongs to each frame that it has a key frame on, and is always given whole.
+    """
+    wanted = scope.on_frames(frames)
+    tags: list[models.LabeledTag] = []
+    shapes: list[models.LabeledShape] = []
+    for condition in frame_conditions(wanted):
+        tags += scope.rows(models.LabeledTag).filter(condition)
+        shapes += scope.rows(models.LabeledShape).filter(condition)
+    return LabeledData(
+        tags=tuple(_tag(row) for row in sorted(tags, key=_id)),
+        shapes=_shapes(sorted(shapes, key=_id)),
+        tracks=_tracks_by_id(track_ids_on(scope, wanted)),
+    )
+
+
+def _id(row: Model) -> int:
+    return int(row.pk)
+
+
+def _values(pairs: Iterable[tuple[int, str]]) -> tuple[AttributeValue, ...]:
+    return tuple(AttributeValue(spec_id=spec_id, value=value) for spec_id, value in pairs)
+
+
+def _tag(row: models.LabeledTag) -> Tag:
+    return Tag(
+        id=row.pk,
+        frame=row.frame,
+        label_id=row.label_id,
+        group=row.group,
+        source=row.source,  # type: ignore[arg-type]
+        attributes=_values(row.attributes),
+        score=row.score,
+    )
+
+
+def _shapes(rows: Sequence[models.LabeledShape]) -> tuple[Shape, ...]:
+    elements: dict[int, list[Shape]] = defaultdict(list)
+    for row in rows:
+        if row.parent_id is not None:
+            elements[row.parent_id].append(_shape(row, ()))
+    return tuple(
+        _shape(row, tuple(elements.get(row.pk, ()))) for row in rows if row.parent_id is None
+    )
+
+
+def _shape(row: models.LabeledShape, elements: tuple[Shape, ...]) -> Shape:
+    return Shape(
+        id=row.pk,
+        type=row.type,  # type: ignore[arg-type]
+        frame=row.frame,
+        label_id=row.label_id,
+        points=row.points,
+        rotation=row.rotation,
+        occluded=row.occluded,
+        outside=row.outside,
+        z_order=row.z_order,
+        group=row.group,
+        source=row.source,  # type: ignore[arg-type]
+        attributes=_values(row.attributes),
+        elements=elements,
+        score=row.score,
+    )
+
+
+def track_ids_on(scope: Scope, frames: Collection[int] | None) -> list[int]:
+    """Tracks with a key frame, their own or an element's, on any of the frames."""
+    top = scope.rows(models.LabeledTrack).filter(parent__isnull=True)
+    if frames is None:
+        return list(top.values_list("pk", flat=True))
+    found: set[int] = set()
+    for condition in frame_conditions(frames, "shapes__frame"):
+        found.update(top.filter(condition).values_list("pk", flat=True))
+    for condition in frame_conditions(frames, "elements__shapes__frame"):
+        found.update(top.filter(condition).values_list("pk", flat=True))
+    return sorted(found)
+
+
+def read_ids(
+    task_id: int,
+    *,
+    shape_ids: Collection[int] = (),
+    tag_ids: Collection[int] = (),
+    track_ids: Collection[int] = (),
+) -> LabeledData:
+    """Annotations of a task by their ids."""
+    shapes: list[models.LabeledShape] = []
+    tags: list[models.LabeledTag] = []
+    for ids in slices(shape_ids):
+        mine = models.LabeledShape.objects.filter(task_id=task_id)
+        shapes += mine.filter(Q(pk__in=ids) | Q(parent_id__in=ids))
+    for ids in slices(tag_ids):
+        tags += models.LabeledTag.objects.filter(task_id=task_id, pk__in=ids)
+    return LabeledData(
+        tags=tuple(_tag(row) for row in sorted(tags, key=_id)),
+        shapes=_shapes(sorted(shapes, key=_id)),
+        tracks=_tracks_by_id(track_ids),
+    )
+
+
+def _tracks_by_id(track_ids: Collection[int]) -> tuple[Track, ...]:
+    rows: list[models.LabeledTrack] = []
+    for ids in slices(track_ids):
+        query = models.LabeledTrack.objects.filter(Q(pk__in=ids) | Q(parent_id__in=ids))
+        rows += query.prefetch_related("shapes")
+    rows.sort(key=_id)
+    elements: dict[int, list[Track]] = defaultdict(list)
+    for row in rows:
+        if row.parent_id is not None:
+            elements[row.parent_id].append(_track(row, ()))
+    return tuple(
+        _track(row, tuple(elements.get(row.pk, ()))) for row in rows if row.parent_id is None
+    )
+
+
+def _track(row: models.LabeledTrack, elements: tuple[Track, ...]) -> Track:
+    return Track(
+        id=row.pk,
+        frame=row.frame,
+        label_id=row.label_id,
+        group=row.group,
+        source=row.source,  # type: ignore[arg-type]
+        attributes=_values(row.attributes),
+        shapes=tuple(_tracked_shape(shape) for shape in row.shapes.all()),
+        elements=elements,
+        score=row.score,
+    )
+
+
+def _tracked_shape(row: models.TrackedShape) -> TrackedShape:
+    return TrackedShape(
+        id=row.pk,
+        type=row.type,  # type: ignore[arg-type]
+        frame=row.frame,
+        points=row.points,
+        rotation=row.rotation,
+        occluded=row.occluded,
+        outside=row.outside,
+        z_order=row.z_order,
+        attributes=_values(row.attributes),
+    )
+
+
+def annotated_frames(scope: Scope, size: int) -> set[int]:
+    """Frames with at least one shape, tag or visible track."""
+    found: set[int] = set()
+    found.update(scope.rows(models.LabeledShape).values_list("frame", flat=True).distinct())
+    found.update(scope.rows(models.LabeledTag).values_list("frame", flat=True).distinct())
+    keys = models.TrackedShape.objects.filter(scope.condition("track__"))
+    keys = keys.order_by("track_id", "frame")
+    by_track: dict[int, list[tuple[int, bool]]] = defaultdict(list)
+    for track_id, frame, outside in keys.values_list("track_id", "frame", "outside"):
+        by_track[track_id].append((frame, outside))
+    for path in by_track.values():
+        found.update(visible_frames(path, size))
+    return found if scope.frames is None else found.intersection(scope.frames)
+
+
+def visible_frames(path: Sequence[tuple[int, bool]], size: int) -> Iterator[int]:
+    """Frames on which a track is seen: from each key frame to the next, unless it is outside."""
+    for place, (frame, outside) in enumerate(path):
+        if not outside:
+            end = path[place + 1][0] if place + 1 < len(path) else size
+            yield from range(frame, end)

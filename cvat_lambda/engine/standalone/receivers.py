@@ -1,0 +1,26 @@
+"""What must happen beside the database when rows go."""
+
+from __future__ import annotations
+
+import shutil
+
+from django.db import transaction
+from django.db.models.signals import post_delete
+from django.dispatch import receiver
+
+from cvat_lambda.engine.standalone import models
+from cvat_lambda.engine.standalone.media import storage
+
+
+@receiver(post_delete, sender=models.Data)
+def remove_media(instance: models.Data, **_: object) -> None:
+    """Remove the files of deleted media once the deletion is sure."""
+    folder = instance.folder
+    transaction.on_commit(lambda: storage.remove_folder(folder))
+
+
+@receiver(post_delete, sender=models.Task)
+def remove_uploads(instance: models.Task, **_: object) -> None:
+    """Remove what was uploaded for a deleted task and never became its media."""
+    folder = storage.upload_folder(instance.pk)
+    transaction.on_commit(lambda: shutil.rmtree(folder, ignore_errors=True))

@@ -1,0 +1,158 @@
+"""Files on their way to a task: whole ones, and pieces of resumable uploads (TUS 1.0.0).
+
+All state is on disk, so that any server process can take the next piece.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO, Any
+
+from cvat_lambda.engine.standalone.media import storage
+from cvat_lambda.engine.standalone.media.files import SourceFile
+from cvat_lambda.engine.standalone.options import options
+from cvat_lambda.errors import InvalidRequest, NotFound, PayloadTooLarge, StateConflict
+
+_BLOCK = 1024 * 1024
+_ID = re.compile(r"^[0-9a-f]{32}$")
+_MAX_NAME_BYTES = 255
+
+
+def base_name(name: str) -> str:
+    """A client's path without its folders. Raise InvalidRequest where no usable name is left."""
+    base = re.split(r"[/\\]", name)[-1].strip()
+    unusable = base in ("", ".", "..") or "\x00" in base
+    if unusable or len(base.encode("utf-8", "replace")) > _MAX_NAME_BYTES:
+        raise InvalidRequest("a file needs a name of 1 to 255 bytes")
+    return base
+
+
+class Staging:
+    """The files uploaded for one task that are not its media yet."""
+
+    def __init__(self, task_id: int) -> None:
+        self._folder = storage.upload_folder(task_id)
+
+    def clear(self) -> None:
+        """Forget everything uploaded so far."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def files(self) -> list[SourceFile]:
+        """The whole files, in the order in which they came."""
+        notes = []
+        for path in self._folder.glob("*.json"):
+            if path.with_suffix(".file").exists():
+                notes.append((json.loads(path.read_text()), path.with_suffix(".file")))
+        notes.sort(key=lambda item: int(item[0]["at"]))
+        return [SourceFile(path=path, name=note["name"]) for note, path in notes]
+
+    def size_bytes(self) -> int:
+        """Bytes uploaded so far."""
+        if not self._folder.is_dir():
+            return 0
+        return sum(path.stat().st_size for path in self._folder.iterdir())
+
+    def add(self, name: str, blocks: Iterable[bytes]) -> str:
+        """Keep a whole file; its name without folders. Raise InvalidRequest, PayloadTooLarge."""
+        base = base_name(name)
+        key = hashlib.blake2b(base.encode("utf-8", "replace"), digest_size=16).hexdigest()
+        budget = options.MAX_UPLOAD_BYTES - self.size_bytes()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with (self._folder / f"{key}.file").open("wb") as sink:
+            for block in blocks:
+                budget -= len(block)
+                if budget < 0:
+                    raise PayloadTooLarge(f"a task takes {options.MAX_UPLOAD_BYTES} bytes at most")
+                sink.write(block)
+        self._note(key, base, None)
+        return base
+
+    def begin(self, name: str, length: int) -> str:
+        """Begin a resumable upload of so many bytes; its id. Raise InvalidRequest."""
+        base = base_name(name)
+        if length + self.size_bytes() > options.MAX_UPLOAD_BYTES:
+            raise PayloadTooLarge(f"a task takes {options.MAX_UPLOAD_BYTES} bytes at most")
+        key = uuid.uuid4().hex
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._note(key, base, length)
+        (self._folder / f"{key}.part").touch()
+        if length == 0:
+            self._finish(key)
+        return key
+
+    def progress(self, key: str) -> tuple[int, int]:
+        """Bytes that are there, and bytes in all. Raise NotFound."""
+        note = self._read_note(key)
+        part, whole = self._folder / f"{key}.part", self._folder / f"{key}.file"
+        if whole.exists():
+            return int(note["length"]), int(note["length"])
+        return (part.stat().st_size if part.exists() else 0), int(note["length"])
+
+    def name(self, key: str) -> str:
+        """The name of a file that is uploaded in pieces. Raise NotFound."""
+        return str(self._read_note(key)["name"])
+
+    def append(self, key: str, offset: int, stream: IO[bytes], length: int) -> int:
+        """Add a piece that begins at `offset`; the next offset.
+
+        A connection that breaks leaves what came; the client asks how much and goes on there.
+        Raise NotFound, StateConflict where the offset is not the next one, InvalidRequest where
+        the piece would be more than was announced.
+        """
+        with self._locked(key):
+            there, whole = self.progress(key)
+            if offset != there:
+                raise StateConflict(f"the next byte is {there}, not {offset}", upload_offset=there)
+            if offset + length > whole:
+                raise InvalidRequest(f"the file was announced with {whole} bytes")
+            if there == whole:
+                return there  # nothing is missing; an empty piece must not begin the file anew
+            with (self._folder / f"{key}.part").open("ab") as sink:
+                while length > 0 and (block := stream.read(min(_BLOCK, length))):
+                    sink.write(block)
+                    length -= len(block)
+                    there += len(block)
+            if there == whole:
+                self._finish(key)
+            return there
+
+    def ordered(self, names: Sequence[str]) -> list[SourceFile]:
+        """The whole files in the order of these names. Raise InvalidRequest if they differ."""
+        by_name = {file.name: file for file in self.files()}
+        wanted = [base_name(name) for name in names]
+        if sorted(wanted) != sorted(by_name):
+            raise InvalidRequest("upload_file_order must name each uploaded file once")
+        return [by_name[name] for name in wanted]
+
+    def _finish(self, key: str) -> None:
+        os.replace(self._folder / f"{key}.part", self._folder / f"{key}.file")
+
+    def _note(self, key: str, name: str, length: int | None) -> None:
+        note = {"name": name, "at": time.time_ns(), "length": length}
+        (self._folder / f"{key}.json").write_text(json.dumps(note))
+
+    def _read_note(self, key: str) -> dict[str, Any]:
+        path = self._folder / f"{key}.json"
+        if not _ID.match(key) or not path.exists():
+            raise NotFound("the upload was not found")
+        note: dict[str, Any] = json.loads(path.read_text())
+        if note["length"] is None:
+            raise NotFound("the upload was not found")
+        return note
+
+    @contextmanager
+    def _locked(self, key: str) -> Iterator[None]:
+        """Two connections that send the same piece must not both write it."""
+        self._read_note(key)
+        with (self._folder / f"{key}.json").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield

@@ -1,0 +1,166 @@
+"""Uploaded files become frames: at once if they are small, behind the request if not.
+
+No worker is needed: the work is done in this process. Its state is in the database and the files
+are on disk, so a request whose process died is taken over by whichever process is asked next.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import connections, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from cvat_lambda.engine.standalone import models
+from cvat_lambda.engine.standalone.media import remote, shared
+from cvat_lambda.engine.standalone.media.files import SourceFile
+from cvat_lambda.engine.standalone.media.ingest import Ingestion, Selection
+from cvat_lambda.engine.standalone.options import options
+from cvat_lambda.engine.standalone.staging import Staging
+from cvat_lambda.engine.standalone.tasks import add_frames
+from cvat_lambda.engine.standalone.writing import lock
+from cvat_lambda.errors import LambdaError, StateConflict
+
+logger = logging.getLogger(__name__)
+
+_BUSY = (models.RequestStatus.QUEUED, models.RequestStatus.STARTED)
+_SIGN_OF_LIFE_S = 5.0
+
+_pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="upload")
+
+
+def require_empty(task: models.Task) -> None:
+    """Raise StateConflict if the task has frames, or is about to get them."""
+    if models.Data.objects.filter(task=task).exists():
+        raise StateConflict(f"task #{task.pk} has its frames already")
+    if models.DataRequest.objects.filter(task=task, status__in=_BUSY).exists():
+        raise StateConflict(f"the upload for task #{task.pk} is being unpacked already")
+
+
+def start(
+    task: models.Task, user_id: int | None, parameters: Mapping[str, Any]
+) -> models.DataRequest:
+    """Make what is staged (and files named in the parameters) the task's frames.
+
+    `parameters` are those of the API. What goes wrong is told by the request's status. Raise
+    StateConflict, InvalidRequest.
+    """
+    remote.check_urls(parameters["remote_files"])
+    shared.resolve(parameters["server_files"])
+    with transaction.atomic():
+        lock(task.pk)  # of two that start at once, one finds the other's request
+        require_empty(task)
+        request = models.DataRequest.objects.create(
+            task=task, user_id=user_id, parameters=dict(parameters), seen_at=timezone.now()
+        )
+    is_small = Staging(task.pk).size_bytes() <= options.INLINE_UPLOAD_BYTES
+    if is_small and not parameters["remote_files"] and not parameters["server_files"]:
+        run(request.pk)
+    else:
+        _run_behind(request.pk)
+    request.refresh_from_db()
+    return request
+
+
+def revive(request: models.DataRequest) -> None:
+    """Take over a request whose process shows no sign of life."""
+    if request.status in _BUSY and _stalled().filter(pk=request.pk).exists():
+        _run_behind(request.pk)
+
+
+def _stalled() -> Any:
+    limit = timezone.now() - timedelta(seconds=options.UPLOAD_STALLED_AFTER_S)
+    return models.DataRequest.objects.filter(status__in=_BUSY, seen_at__lt=limit)
+
+
+def _run_behind(request_id: UUID) -> None:
+    _pool.submit(_run_and_disconnect, request_id)
+
+
+def wait() -> None:
+    """Return when this process has no more upload to work on that was begun before."""
+    _pool.submit(int).result()
+
+
+def _run_and_disconnect(request_id: UUID) -> None:
+    try:
+        run(request_id)
+    finally:
+        connections.close_all()
+
+
+def run(request_id: UUID) -> None:
+    """Carry out a request unless another process does. Never raises; the status tells."""
+    now = timezone.now()
+    limit = now - timedelta(seconds=options.UPLOAD_STALLED_AFTER_S)
+    free = Q(status=models.RequestStatus.QUEUED) | Q(
+        status=models.RequestStatus.STARTED, seen_at__lt=limit
+    )
+    rows = models.DataRequest.objects.filter(pk=request_id)
+    if not rows.filter(free).update(
+        status=models.RequestStatus.STARTED, started_at=now, seen_at=now
+    ):
+        return
+    status, message = _carried_out(rows.select_related("task").get())
+    rows.update(status=status, message=message, ended_at=timezone.now())
+
+
+def _carried_out(request: models.DataRequest) -> tuple[models.RequestStatus, str]:
+    staging = Staging(request.task_id)
+    try:
+        if not models.Data.objects.filter(task_id=request.task_id).exists():
+            ingestion = _ingestion(request.parameters, _signs_of_life(request.pk))
+            add_frames(request.task, _sources(request, staging), ingestion)
+    except LambdaError as exc:
+        return models.RequestStatus.FAILED, exc.message
+    except Exception:
+        logger.exception("upload for task #%s failed", request.task_id)
+        return models.RequestStatus.FAILED, "The upload failed; the server's log tells why."
+    finally:
+        staging.clear()
+    return models.RequestStatus.FINISHED, ""
+
+
+def _signs_of_life(request_id: UUID) -> Callable[[], None]:
+    """A callback that notes, not too often, that the work goes on."""
+    last = time.monotonic()
+
+    def note() -> None:
+        nonlocal last
+        if time.monotonic() - last >= _SIGN_OF_LIFE_S:
+            last = time.monotonic()
+            models.DataRequest.objects.filter(pk=request_id).update(seen_at=timezone.now())
+
+    return note
+
+
+def _sources(request: models.DataRequest, staging: Staging) -> list[SourceFile]:
+    parameters = request.parameters
+    for url in parameters["remote_files"]:
+        remote.fetch(url, staging.add)
+    order = parameters["upload_file_order"]
+    staged = staging.ordered(order) if order else staging.files()
+    return [*staged, *shared.resolve(parameters["server_files"])]
+
+
+def _ingestion(parameters: Mapping[str, Any], on_progress: Callable[[], None]) -> Ingestion:
+    step = parameters["frame_filter"].partition("=")[2].strip()
+    return Ingestion(
+        selection=Selection(
+            sorting_method=parameters["sorting_method"],
+            start_frame=parameters["start_frame"],
+            stop_frame=parameters.get("stop_frame"),
+            step=int(step) if step else 1,
+        ),
+        placing="copy" if parameters["server_files"] else "link",
+        image_quality=parameters["image_quality"],
+        chunk_size=parameters.get("chunk_size"),
+        on_progress=on_progress,
+    )

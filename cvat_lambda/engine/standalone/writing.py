@@ -1,0 +1,229 @@
+"""One atomic change of annotations."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+
+from cvat_lambda.annotations.types import (
+    AttributeValue,
+    LabeledData,
+    Shape,
+    Tag,
+    Track,
+    TrackedShape,
+)
+from cvat_lambda.engine.port import Change, Removal, Written
+from cvat_lambda.engine.standalone import models
+from cvat_lambda.engine.standalone.labels import labels_of
+from cvat_lambda.engine.standalone.scope import Scope, frame_conditions, scope_of, slices
+from cvat_lambda.errors import InvalidRequest, TaskNotFound
+
+
+def lock(task_id: int) -> datetime:
+    """Note that the task changes; until the transaction ends, nobody else changes it.
+
+    Raise TaskNotFound.
+    """
+    now = timezone.now()
+    if not models.Task.objects.filter(pk=task_id).update(updated_at=now):
+        raise TaskNotFound(f"task #{task_id} was not found")
+    return now
+
+
+def apply(change: Change) -> Written:
+    """Carry out a change; call it in a transaction.
+
+    The first statement is a write, so that SQLite takes its lock at once and PostgreSQL puts
+    changes of one task into a row. Raise TaskNotFound, JobNotFound, InvalidRequest.
+    """
+    now = lock(change.task_id)
+    scope = scope_of(change.task_id, change.job_id)
+    _check_labels(change)
+    removed = _remove(scope, change.remove, change.frames)
+    written = _add(scope, change.add)
+    _touch_jobs(change, now)
+    return Written(
+        shape_ids=tuple((pk,) for pk in written[0]),
+        tag_ids=tuple((pk,) for pk in written[1]),
+        track_ids=tuple((pk,) for pk in written[2]),
+        removed=removed,
+    )
+
+
+def _touch_jobs(change: Change, now: Any) -> None:
+    jobs = models.Job.objects.filter(segment__task_id=change.task_id)
+    if change.job_id is not None:
+        jobs = jobs.filter(pk=change.job_id)
+    else:
+        jobs = jobs.filter(type=models.JobType.ANNOTATION)
+        frames = change.frames or tuple(_frames_of(change.add))
+        if frames:
+            jobs = jobs.filter(
+                segment__start_frame__lte=max(frames), segment__stop_frame__gte=min(frames)
+            )
+    jobs.update(updated_at=now)
+
+
+def _frames_of(data: LabeledData) -> Iterator[int]:
+    items: tuple[Shape | Tag | Track, ...] = (*data.shapes, *data.tags, *data.tracks)
+    for item in items:
+        yield item.frame
+
+
+def _label_ids(data: LabeledData) -> set[int]:
+    used = {tag.label_id for tag in data.tags}
+    items: tuple[Shape | Track, ...] = (*data.shapes, *data.tracks)
+    for item in items:
+        used.add(item.label_id)
+        used.update(element.label_id for element in item.elements)
+    return used
+
+
+def _check_labels(change: Change) -> None:
+    used = _label_ids(change.add)
+    if not used:
+        return
+    project_id = models.Task.objects.values_list("project_id", flat=True).get(pk=change.task_id)
+    known = set(labels_of(change.task_id, project_id).values_list("pk", flat=True))
+    if used - known:
+        raise InvalidRequest(f"label #{min(used - known)} is not a label of task #{change.task_id}")
+
+
+def _remove(scope: Scope, removal: Removal, frames: Collection[int]) -> int:
+    if removal.policy == "ids":
+        return _remove_ids(scope, removal)
+    if removal.policy == "none":
+        return 0
+    removed = 0
+    for condition in frame_conditions(scope.on_frames(frames)):
+        if removal.policy == "automatic":
+            condition &= Q(source="auto")
+        removed += _delete_rows(scope.rows(models.LabeledShape).filter(condition))
+        removed += _delete_rows(scope.rows(models.LabeledTag).filter(condition))
+    return removed
+
+
+def _remove_ids(scope: Scope, removal: Removal) -> int:
+    """Rows of the task, also of its other sets: an id names one row, whoever shows it."""
+    named: list[tuple[Any, Collection[int]]] = [
+        (models.LabeledShape, removal.shape_ids),
+        (models.LabeledTag, removal.tag_ids),
+        (models.LabeledTrack, removal.track_ids),
+    ]
+    removed = 0
+    for table, ids in named:
+        for some in slices(ids):
+            rows = table.objects.filter(task_id=scope.task_id, pk__in=some)
+            if scope.frames is not None:
+                rows = rows.filter(job_id=scope.private_job_id)
+            removed += _delete_rows(rows)
+    return removed
+
+
+def _delete_rows(rows: QuerySet[Any]) -> int:
+    """Delete, children first, with one statement a table; how many of them were objects.
+
+    Django's own cascade would load every row into memory first.
+    """
+    table = rows.model
+    if table is models.LabeledTag:
+        return int(rows._raw_delete(rows.db))
+    top = list(rows.filter(parent__isnull=True).values_list("pk", flat=True))
+    for ids in slices(top):
+        family = table.objects.filter(Q(pk__in=ids) | Q(parent_id__in=ids))
+        if table is models.LabeledTrack:
+            keys = models.TrackedShape.objects.filter(track__in=family.values("pk"))
+            keys._raw_delete(keys.db)
+        children = table.objects.filter(parent_id__in=ids)
+        children._raw_delete(children.db)
+        parents = table.objects.filter(pk__in=ids)
+        parents._raw_delete(parents.db)
+    return len(top)
+
+
+def _pairs(values: Iterable[AttributeValue]) -> tuple[tuple[int, str], ...]:
+    return tuple((item.spec_id, item.value) for item in values)
+
+
+def _common(scope: Scope, item: Tag | Shape | Track) -> Mapping[str, Any]:
+    return {
+        "task_id": scope.task_id,
+        "job_id": scope.private_job_id,
+        "label_id": item.label_id,
+        "frame": item.frame,
+        "group": item.group,
+        "source": item.source,
+        "score": item.score,
+        "attributes": _pairs(item.attributes),
+    }
+
+
+def _placed(item: Shape | TrackedShape) -> Mapping[str, Any]:
+    return {
+        "type": item.type,
+        "points": item.points,
+        "rotation": item.rotation,
+        "occluded": item.occluded,
+        "outside": item.outside,
+        "z_order": item.z_order,
+    }
+
+
+def _add(scope: Scope, data: LabeledData) -> tuple[list[int], list[int], list[int]]:
+    """Write, with one statement a table and a level; the ids of shapes, tags and tracks."""
+    tags = models.LabeledTag.objects.bulk_create(
+        [models.LabeledTag(**_common(scope, tag)) for tag in data.tags]
+    )
+    return (
+        _add_shapes(scope, data.shapes),
+        [row.pk for row in tags],
+        _add_tracks(scope, data.tracks),
+    )
+
+
+def _shape_row(scope: Scope, shape: Shape, parent_id: int | None = None) -> models.LabeledShape:
+    return models.LabeledShape(**_common(scope, shape), **_placed(shape), parent_id=parent_id)
+
+
+def _add_shapes(scope: Scope, shapes: Sequence[Shape]) -> list[int]:
+    rows = models.LabeledShape.objects.bulk_create([_shape_row(scope, item) for item in shapes])
+    models.LabeledShape.objects.bulk_create(
+        [
+            _shape_row(scope, element, row.pk)
+            for shape, row in zip(shapes, rows, strict=True)
+            for element in shape.elements
+        ]
+    )
+    return [row.pk for row in rows]
+
+
+def _track_row(scope: Scope, track: Track, parent_id: int | None = None) -> models.LabeledTrack:
+    return models.LabeledTrack(**_common(scope, track), parent_id=parent_id)
+
+
+def _tracked_row(track_id: int, shape: TrackedShape) -> models.TrackedShape:
+    values = {**_placed(shape), "frame": shape.frame, "attributes": _pairs(shape.attributes)}
+    return models.TrackedShape(track_id=track_id, **values)
+
+
+def _add_tracks(scope: Scope, tracks: Sequence[Track]) -> list[int]:
+    rows = models.LabeledTrack.objects.bulk_create([_track_row(scope, item) for item in tracks])
+    elements = [
+        (element, row.pk)
+        for track, row in zip(tracks, rows, strict=True)
+        for element in track.elements
+    ]
+    element_rows = models.LabeledTrack.objects.bulk_create(
+        [_track_row(scope, element, parent_id) for element, parent_id in elements]
+    )
+    everyone = [*zip(tracks, rows, strict=True)]
+    everyone += zip((element for element, _ in elements), element_rows, strict=True)
+    models.TrackedShape.objects.bulk_create(
+        [_tracked_row(row.pk, shape) for track, row in everyone for shape in track.shapes]
+    )
+    return [row.pk for row in rows]

@@ -1,0 +1,51 @@
+"""A function as the API shows it: the function object of CVAT 2.54, and its state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from cvat_lambda.annotations.labels import labels_v2
+
+from .spec import FunctionSpec, InteractorSpec, Kind
+
+
+def describe(spec: FunctionSpec) -> dict[str, Any]:
+    """Show a function: the fields of every kind, those of its own, and ``state``."""
+    return {
+        "id": spec.id,
+        "kind": spec.kind.value,
+        "labels_v2": labels_v2(spec.labels),
+        "description": spec.description,
+        "name": spec.name,
+        "version": spec.version,
+        "state": spec.state,
+        **_EXTRAS.get(spec.kind, _nothing)(spec),
+    }
+
+
+def _nothing(spec: FunctionSpec) -> dict[str, Any]:
+    return {}
+
+
+def _interactor(spec: FunctionSpec) -> dict[str, Any]:
+    interactor = spec.interactor or InteractorSpec()
+    return {
+        "min_pos_points": interactor.min_pos_points,
+        "min_neg_points": interactor.min_neg_points,
+        "startswith_box": interactor.startswith_box,
+        "startswith_box_optional": interactor.startswith_box_optional,
+        "help_message": interactor.help_message,
+        "animated_gif": interactor.animated_gif,
+    }
+
+
+def _tracker(spec: FunctionSpec) -> dict[str, Any]:
+    # Never without it: CVAT's page fails on a tracker that has no supported_shape_types.
+    return {"supported_shape_types": list(spec.supported_shape_types)}
+
+
+_EXTRAS: Final[Mapping[Kind, Callable[[FunctionSpec], dict[str, Any]]]] = {
+    Kind.INTERACTOR: _interactor,
+    Kind.TRACKER: _tracker,
+}

@@ -1,0 +1,79 @@
+"""The registry's rows: what was last known about each function, and when its platform was read."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django.db import models
+from django.utils import timezone
+
+# Who runs a function.
+NUCLIO: Final = "nuclio"
+ENDPOINT: Final = "endpoint"
+PLATFORMS: Final = [(NUCLIO, "Nuclio or the embedded runtime"), (ENDPOINT, "HTTP endpoint")]
+
+# Whether it can be called now: `cvat_lambda.functions.spec.State`.
+READY: Final = "ready"
+UNHEALTHY: Final = "unhealthy"
+AWAY: Final = "away"
+STATES: Final = [
+    (state, state) for state in (READY, "building", "error", UNHEALTHY, "asleep", AWAY)
+]
+
+
+class Function(models.Model):
+    """A function as its platform last described it, or an HTTP endpoint that someone added.
+
+    Rows are kept when their function vanishes (state ``away``): requests name them for ever.
+    What a function can do is derived from ``metadata`` by `cvat_lambda.functions.metadata`.
+    """
+
+    id = models.CharField(primary_key=True, max_length=128)
+    platform = models.CharField(max_length=16, choices=PLATFORMS, default=NUCLIO)
+    kind = models.CharField(max_length=16, blank=True, default="")  # "": metadata not usable
+    name = models.CharField(max_length=256, blank=True, default="")
+    description = models.TextField(blank=True, default="")
+    version = models.IntegerField(default=1)
+    revision = models.CharField(max_length=64, blank=True, default="")  # hash of the content
+    state = models.CharField(max_length=16, choices=STATES, default=READY)
+    message = models.TextField(blank=True, default="")  # the platform's or the last failure
+    problem = models.TextField(blank=True, default="")  # why the metadata cannot be used
+    metadata = models.JSONField(default=dict, blank=True)  # as the platform gave it, untrusted
+    endpoint_url = models.CharField("URL", max_length=2048, blank=True, default="")
+    token = models.CharField(max_length=4096, blank=True, default="")  # bearer token
+    timeout_s = models.FloatField("time limit, s", null=True, blank=True)
+    enabled = models.BooleanField(default=True)
+    first_seen_at = models.DateTimeField(default=timezone.now, editable=False)
+    seen_at = models.DateTimeField(default=timezone.now, editable=False)  # in a platform's list
+    checked_at = models.DateTimeField(default=timezone.now, editable=False)
+    changed_at = models.DateTimeField(default=timezone.now, editable=False)  # of any field above
+
+    class Meta:
+        app_label = "cvat_lambda"
+        ordering = ("id",)
+
+    def __str__(self) -> str:
+        return self.id
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save; ``changed_at`` tells every process to derive the function's spec again."""
+        self.changed_at = timezone.now()
+        if kwargs.get("update_fields") is not None:
+            kwargs["update_fields"] = {*kwargs["update_fields"], "changed_at"}
+        super().save(*args, **kwargs)
+
+
+class PlatformCheck(models.Model):
+    """When a platform's list was last read; a conditional UPDATE of it claims the next reading."""
+
+    platform = models.CharField(primary_key=True, max_length=16)
+    claimed_until = models.DateTimeField(null=True, blank=True)
+    checked_at = models.DateTimeField(null=True, blank=True)
+    reached_at = models.DateTimeField(null=True, blank=True)  # the last successful reading
+    error = models.TextField(blank=True, default="")  # of the last reading; "": it succeeded
+
+    class Meta:
+        app_label = "cvat_lambda"
+
+    def __str__(self) -> str:
+        return self.platform

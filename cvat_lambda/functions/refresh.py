@@ -1,0 +1,234 @@
+"""Keeping the table of functions as the platform has them.
+
+Any number of processes may do this: a conditional UPDATE of the platform's `PlatformCheck` row
+lets one of them read in each period. A broken function becomes a row with its problem; a function
+that vanished becomes ``away``; a platform that does not answer changes nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from django.db import DataError, IntegrityError, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from cvat_lambda import signals
+from cvat_lambda.conf import settings
+from cvat_lambda.errors import FunctionSpecInvalid, LambdaError
+
+from .metadata import function_id as id_of
+from .metadata import parse_function, parse_state, revision_of
+from .models import AWAY, NUCLIO, Function, PlatformCheck
+from .source import platform
+
+logger = logging.getLogger(__name__)
+
+_CLAIM_S: Final = 60.0  # a reader that takes longer has died
+_RETRY_S: Final = 5.0  # an empty table asks a platform that did not answer so often
+_MAX_MESSAGE: Final = 4000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefreshResult:
+    """What a reading of the platform's list came to."""
+
+    skipped: bool = False  # read lately, or being read, by another
+    found: int = 0
+    changed: tuple[str, ...] = ()  # new or changed
+    broken: tuple[str, ...] = ()  # metadata that cannot be used
+    away: tuple[str, ...] = ()  # vanished since the last reading
+    error: str = ""  # the platform did not answer: a sentence
+
+
+def refresh(force: bool = False) -> RefreshResult:
+    """Read the platform's list into the table, if it is time to or ``force`` is given.
+
+    Raises nothing for a platform that does not answer: the result says so.
+    """
+    if not _claim(force):
+        check = PlatformCheck.objects.filter(pk=NUCLIO).first()
+        return RefreshResult(skipped=True, error=check.error if check is not None else "")
+    try:
+        listed = platform().functions()
+    except LambdaError as exc:
+        _release(error=exc.message)
+        logger.warning(
+            "the functions could not be listed: %s", exc, extra={"action": "refresh_failed"}
+        )
+        return RefreshResult(error=exc.message)
+    except BaseException:
+        _release(error="the function platform could not be read")
+        raise
+    changed = [name for name, raw in listed.items() if store(name, raw)]
+    gone = Function.objects.filter(platform=NUCLIO).exclude(state=AWAY)
+    vanished = [row for row in gone if row.pk not in listed]
+    mark_away(vanished)
+    _release(error="")
+    broken = Function.objects.filter(platform=NUCLIO).exclude(problem="")
+    return RefreshResult(
+        found=len(listed),
+        changed=tuple(changed),
+        broken=tuple(broken.exclude(state=AWAY).values_list("pk", flat=True)),
+        away=tuple(row.pk for row in vanished),
+    )
+
+
+def first_time() -> bool:
+    """Whether nothing has been read yet, or nothing successfully and not just now."""
+    check = PlatformCheck.objects.filter(pk=NUCLIO).first()
+    return check is None or check.reached_at is None
+
+
+def store(name: str, raw: Any) -> bool:
+    """Write one function object of the platform into its row; return whether it changed.
+
+    Whatever is wrong with the object stays with this row.
+    """
+    if id_of(raw) != name:
+        logger.warning(
+            "a function of the platform has no usable name: %.80r",
+            name,
+            extra={"action": "function_ignored"},
+        )
+        return False
+    try:
+        values = _values(raw)
+    except (RecursionError, ValueError, TypeError) as exc:
+        logger.warning(
+            "function '%s' cannot be read: %r", name, exc, extra={"action": "function_ignored"}
+        )
+        return False
+    try:
+        with transaction.atomic():
+            row, created = Function.objects.get_or_create(
+                pk=name, defaults={"platform": NUCLIO, **values}
+            )
+    except (IntegrityError, DataError) as exc:
+        logger.warning(
+            "function '%s' cannot be stored: %s",
+            name,
+            exc,
+            extra={"action": "function_ignored"},
+        )
+        return False
+    if row.platform != NUCLIO:
+        logger.warning(
+            "function '%s' of the platform is hidden by an endpoint of the same name",
+            name,
+            extra={"action": "function_hidden"},
+        )
+        return False
+    before = "" if created else row.state
+    changed = created or any(getattr(row, key) != value for key, value in values.items())
+    row.seen_at = row.checked_at = timezone.now()
+    if changed:
+        for key, value in values.items():
+            setattr(row, key, value)
+        row.save()
+        if row.problem:
+            logger.warning("%s", row.problem, extra={"action": "function_broken", "function": name})
+    else:
+        Function.objects.filter(pk=name).update(seen_at=row.seen_at, checked_at=row.checked_at)
+    _tell(name, before, row.state)
+    return changed
+
+
+def mark_away(vanished: Iterable[Function]) -> None:
+    """Say of functions that their platform has them no more; their rows stay."""
+    for row in vanished:
+        before = row.state
+        row.state = AWAY
+        row.message = "the function is not on its platform any more"
+        row.checked_at = timezone.now()
+        row.save()
+        _tell(row.pk, before, row.state)
+
+
+def _claim(force: bool) -> bool:
+    """Take the right to read the list now, from among all processes."""
+    now = timezone.now()
+    check = PlatformCheck.objects.filter(pk=NUCLIO)
+    mine = {"claimed_until": now + timedelta(seconds=_CLAIM_S)}
+    if not check.exists():
+        PlatformCheck.objects.get_or_create(pk=NUCLIO)
+    if force:
+        return bool(check.update(**mine))
+    period = timedelta(seconds=max(settings.FUNCTIONS_REFRESH_S, _RETRY_S) * 0.9)
+    failed_before = ~Q(error="") & Q(checked_at__lt=now - timedelta(seconds=_RETRY_S))
+    due = Q(checked_at=None) | Q(checked_at__lt=now - period) | failed_before
+    free = Q(claimed_until=None) | Q(claimed_until__lt=now)
+    return bool(check.filter(due & free).update(**mine))
+
+
+def _release(*, error: str) -> None:
+    now = timezone.now()
+    reached = {} if error else {"reached_at": now}
+    PlatformCheck.objects.filter(pk=NUCLIO).update(
+        claimed_until=None, checked_at=now, error=error, **reached
+    )
+
+
+def _values(raw: dict[str, Any]) -> dict[str, Any]:
+    """What a row says about a function object; identity and meaning where it can be read."""
+    kept = _trimmed(raw)
+    state, message = parse_state(kept)
+    values: dict[str, Any] = {
+        "metadata": kept,
+        "revision": revision_of(raw),
+        "state": state,
+        "message": message[:_MAX_MESSAGE],
+        "problem": "",
+    }
+    try:
+        spec = parse_function(kept)
+    except FunctionSpecInvalid as exc:
+        return {**values, "problem": exc.message[:_MAX_MESSAGE]}
+    return {
+        **values,
+        "kind": spec.kind.value,
+        "name": spec.name[:256],
+        "description": spec.description,
+        "version": spec.version,
+    }
+
+
+def _trimmed(raw: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what is large and of no use here: the source code and the log of the build."""
+    kept: dict[str, Any] = copy.deepcopy(
+        {key: raw[key] for key in ("metadata", "spec", "status") if key in raw}
+    )
+    spec, status = kept.get("spec"), kept.get("status")
+    if isinstance(spec, dict) and isinstance(spec.get("build"), dict):
+        spec["build"].pop("functionSourceCode", None)
+    if isinstance(status, dict):
+        status.pop("logs", None)
+        if isinstance(status.get("message"), str):
+            status["message"] = status["message"][:_MAX_MESSAGE]
+    return {key: _storable(value) for key, value in kept.items()}
+
+
+def _storable(value: Any) -> Any:
+    """Leave out what JSON in a database cannot hold: NUL, lone surrogates, NaN, infinity."""
+    if isinstance(value, str):
+        return value.replace("\0", "").encode("utf-8", "replace").decode()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, list):
+        return [_storable(item) for item in value]
+    if isinstance(value, dict):
+        return {_storable(key): _storable(item) for key, item in value.items()}
+    return value
+
+
+def _tell(name: str, before: str, after: str) -> None:
+    if before and before != after:
+        signals.function_state_changed.send(
+            sender=Function, function_id=name, before=before, after=after
+        )

@@ -1,0 +1,72 @@
+"""What a function is, once its untrusted metadata have been read: frozen data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+from cvat_lambda.annotations.types import Label
+
+
+class Kind(str, Enum):
+    """What a function does."""
+
+    DETECTOR = "detector"
+    INTERACTOR = "interactor"
+    TRACKER = "tracker"
+    REID = "reid"
+
+
+State = Literal["ready", "building", "error", "unhealthy", "asleep", "away"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """How a function is reached."""
+
+    platform: Literal["nuclio", "endpoint"] = "nuclio"
+    namespace: str = ""
+    http_port: int | None = None
+    internal_urls: tuple[str, ...] = ()  # host:port, no scheme, as Nuclio gives them
+    external_urls: tuple[str, ...] = ()
+    endpoint_url: str = ""  # a plain HTTP endpoint: the whole URL
+    token: str = ""  # bearer token of an endpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InteractorSpec:
+    """What CVAT's canvas must know to use an interactor."""
+
+    min_pos_points: int = 1
+    min_neg_points: int = -1  # -1: negative points are not taken
+    startswith_box: bool = False
+    startswith_box_optional: bool = False
+    help_message: str = ""
+    animated_gif: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionSpec:
+    """A function: identity, contract, capacity and limits."""
+
+    id: str
+    kind: Kind
+    name: str
+    description: str = ""
+    version: int = 1
+    revision: str = ""  # identifies the deployed content (hash of metadata and image)
+    labels: tuple[Label, ...] = ()
+    interactor: InteractorSpec | None = None  # of interactors
+    supported_shape_types: tuple[str, ...] = ()  # of trackers
+    legacy_tracker: bool = False  # speaks bare point arrays
+    embedding: bool = False  # can hand out and take embeddings
+    max_batch: int = 1  # frames in one invocation
+    accepts: tuple[str, ...] = ()  # image types it declares to take; (): any
+    max_image_side: int | None = None  # pixels; a larger image may be downscaled before sending
+    workers: int = 1  # invocations at once: workers x replicas
+    max_body_bytes: int = 4_194_304  # Nuclio's default maxRequestBodySize
+    availability_timeout_s: float = 10.0  # how long a call may wait for a free worker
+    timeout_s: float | None = None  # the function's own eventTimeout
+    state: State = "ready"
+    address: Address = Address()

@@ -1,0 +1,207 @@
+"""Functions in Django's administration: what is known of each, and endpoints to add and change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from cvat_lambda.errors import LambdaError
+from cvat_lambda.functions import registry
+from cvat_lambda.functions.models import ENDPOINT, Function
+from cvat_lambda.functions.spec import Kind
+
+from .endpoints import Endpoint, endpoint_of, save_endpoint
+from .trial import try_out
+
+if TYPE_CHECKING:
+    FunctionAdminBase = admin.ModelAdmin[Function]
+    FormBase = forms.ModelForm[Function]
+else:
+    FunctionAdminBase = admin.ModelAdmin
+    FormBase = forms.ModelForm
+
+
+class EndpointForm(FormBase):
+    """An endpoint as its author describes it; saved by `save_endpoint`, which checks it."""
+
+    endpoint: Endpoint  # set by `clean`
+
+    id = forms.CharField(max_length=128, label="ID")
+    kind = forms.ChoiceField(choices=[(kind.value, kind.value) for kind in Kind])
+    labels = forms.CharField(
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 8}),
+        help_text='JSON: [{"name": "car", "type": "rectangle", "attributes": []}, ...]',
+    )
+    token = forms.CharField(
+        required=False,
+        widget=forms.PasswordInput(render_value=False),
+        help_text="Bearer token. Empty: the present one is kept.",
+    )
+    forget_token = forms.BooleanField(required=False, label="send no token")
+    workers = forms.IntegerField(min_value=1, max_value=10_000, initial=1)
+    max_body_bytes = forms.IntegerField(
+        min_value=1, required=False, label="largest body, bytes", help_text="Empty: 4 MiB"
+    )
+    annotations = forms.JSONField(
+        required=False,
+        help_text='More annotations: {"version": "2", "min_pos_points": "1", "max_batch": "8"}',
+    )
+
+    class Meta:
+        model = Function
+        fields = ("name", "description", "endpoint_url", "timeout_s", "enabled")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        instance = kwargs.get("instance")
+        if instance is not None:
+            known = endpoint_of(instance)
+            kwargs["initial"] = {
+                "id": known.function_id,
+                "kind": known.kind,
+                "labels": known.labels,
+                "workers": known.workers,
+                "max_body_bytes": known.max_body_bytes,
+                "annotations": known.annotations,
+                **(kwargs.get("initial") or {}),
+            }
+        super().__init__(*args, **kwargs)
+        self.fields["endpoint_url"].required = True
+        if instance is not None:
+            self.fields["id"].disabled = True
+
+    def clean_annotations(self) -> dict[str, str]:
+        value = self.cleaned_data["annotations"] or {}
+        if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+            raise forms.ValidationError("Give an object whose values are text.")
+        return value
+
+    def clean(self) -> dict[str, Any]:
+        """Check the endpoint as a whole; what is wrong is shown above the form."""
+        data: dict[str, Any] = super().clean() or self.cleaned_data
+        if self.errors:
+            return data
+        self.endpoint = Endpoint(
+            function_id=data["id"],
+            url=data["endpoint_url"],
+            kind=data["kind"],
+            labels=data["labels"],
+            name=data["name"],
+            description=data["description"],
+            token="" if data["forget_token"] else data["token"] or self.instance.token,
+            timeout_s=data["timeout_s"],
+            workers=data["workers"],
+            max_body_bytes=data["max_body_bytes"],
+            annotations=data["annotations"],
+        )
+        try:
+            self.endpoint.values()
+        except LambdaError as exc:
+            raise forms.ValidationError(exc.message) from exc
+        return data
+
+
+@admin.register(Function)
+class FunctionAdmin(FunctionAdminBase):
+    """All functions, the broken and vanished too; only endpoints can be changed."""
+
+    list_display = ("id", "name", "kind", "state", "enabled", "platform", "problem", "seen_at")
+    list_filter = ("state", "kind", "platform", "enabled")
+    search_fields = ("id", "name", "description")
+    actions = ("check_now", "enable", "disable")
+    seen_fields = (
+        "id",
+        "name",
+        "kind",
+        "description",
+        "version",
+        "revision",
+        "state",
+        "message",
+        "problem",
+        "platform",
+        "first_seen_at",
+        "seen_at",
+        "checked_at",
+        "changed_at",
+    )
+    endpoint_fields = (
+        "id",
+        "kind",
+        "name",
+        "description",
+        "endpoint_url",
+        "token",
+        "forget_token",
+        "timeout_s",
+        "workers",
+        "max_body_bytes",
+        "labels",
+        "annotations",
+        "enabled",
+    )
+
+    def get_form(
+        self, request: HttpRequest, obj: Function | None = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        if obj is None or obj.platform == ENDPOINT:
+            kwargs["form"] = EndpointForm
+        return super().get_form(request, obj, change, **kwargs)
+
+    def get_fields(self, request: HttpRequest, obj: Function | None = None) -> Any:
+        if obj is None or obj.platform == ENDPOINT:
+            return self.endpoint_fields
+        return (*self.seen_fields, "enabled")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Function | None = None) -> Any:
+        return () if obj is None or obj.platform == ENDPOINT else self.seen_fields
+
+    def has_delete_permission(self, request: HttpRequest, obj: Function | None = None) -> bool:
+        """A function of a platform is removed there; its row would only come back."""
+        if obj is not None and obj.platform != ENDPOINT and obj.state != "away":
+            return False
+        return super().has_delete_permission(request, obj)
+
+    def save_model(self, request: HttpRequest, obj: Function, form: Any, change: bool) -> None:
+        """Store an endpoint by its own function; of other functions only ``enabled`` changes."""
+        if isinstance(form, EndpointForm):
+            saved = save_endpoint(form.endpoint)
+            saved.enabled = form.cleaned_data["enabled"]
+            saved.save(update_fields=["enabled"])
+            obj.pk = saved.pk
+        else:
+            obj.save(update_fields=["enabled"])
+
+    @admin.action(description="Call once and check the answer", permissions=["change"])
+    def check_now(self, request: HttpRequest, queryset: QuerySet[Function]) -> None:
+        """Try out the chosen functions with a drawn image."""
+        for row in queryset:
+            try:
+                trial = try_out(registry.spec_of(row))
+            except LambdaError as exc:
+                self.message_user(request, f"{row.pk}: {exc.message}", messages.ERROR)
+            else:
+                self.message_user(
+                    request,
+                    f"{row.pk}: {trial.summary} in {trial.duration_s:.2f} s",
+                    messages.SUCCESS,
+                )
+
+    @admin.action(description="Switch on", permissions=["change"])
+    def enable(self, request: HttpRequest, queryset: QuerySet[Function]) -> None:
+        """Offer the chosen functions."""
+        self._switch(queryset, enabled=True)
+
+    @admin.action(description="Switch off", permissions=["change"])
+    def disable(self, request: HttpRequest, queryset: QuerySet[Function]) -> None:
+        """Offer the chosen functions no more."""
+        self._switch(queryset, enabled=False)
+
+    def _switch(self, queryset: QuerySet[Function], *, enabled: bool) -> None:
+        for row in queryset:
+            row.enabled = enabled
+            row.save(update_fields=["enabled"])

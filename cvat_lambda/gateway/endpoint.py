@@ -1,0 +1,25 @@
+"""A plain HTTP endpoint as a function: the same JSON contract, any server behind it."""
+
+from __future__ import annotations
+
+from cvat_lambda.errors import FunctionUnavailable, InvalidRequest
+from cvat_lambda.functions.spec import FunctionSpec
+
+from .hosts import allowed_server
+from .routes import Route
+
+
+def endpoint_route(spec: FunctionSpec) -> Route:
+    """The way to an endpoint, its address checked against the allow-list.
+
+    Raises FunctionUnavailable where its host is not allowed any more.
+    """
+    try:
+        server, path = allowed_server(spec.address.endpoint_url)
+    except InvalidRequest as exc:
+        error = FunctionUnavailable(f"function '{spec.id}': {exc.message}")
+        error.permanent = True
+        raise error from exc
+    token = spec.address.token
+    headers = (("Authorization", f"Bearer {token}"),) if token else ()
+    return Route(server=server, path=path, headers=headers)

@@ -1,0 +1,106 @@
+"""When another attempt makes sense, and how long to wait before it.
+
+Inference has no side effects, so what may have run can be run again; what killed its function
+once gets one more try only, for its input may be the cause. What certainly has not run costs no
+attempt, only time: a function that starts, wakes up or is busy gets the whole budget.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from cvat_lambda.conf import settings
+from cvat_lambda.errors import (
+    FunctionBusy,
+    FunctionCrashed,
+    FunctionTimeout,
+    FunctionUnavailable,
+    LambdaError,
+    PlatformUnreachable,
+)
+
+_PEOPLE_WAIT_S: Final = 5.0  # for a worker or a restart, on top of the function's own queue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """How a kind of error is retried."""
+
+    first_pause_s: float  # the longest pause before the first retry; doubled before each other
+    longest_pause_s: float
+    ran: bool = False  # the function may have worked on the input: it counts as an attempt
+    most: int | None = None  # retries after this kind of error, at most
+
+
+RULES: Final[Mapping[type[LambdaError], Rule]] = {
+    FunctionBusy: Rule(first_pause_s=0.1, longest_pause_s=5.0),
+    FunctionUnavailable: Rule(first_pause_s=1.0, longest_pause_s=5.0),
+    PlatformUnreachable: Rule(first_pause_s=0.5, longest_pause_s=5.0),
+    FunctionCrashed: Rule(first_pause_s=1.0, longest_pause_s=2.0, ran=True, most=1),
+    FunctionTimeout: Rule(first_pause_s=1.0, longest_pause_s=2.0, ran=True, most=1),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How much patience a caller has."""
+
+    max_attempts: int  # that may have run
+    budget_s: float  # for what has not run: starting, busy, unreachable
+    clock: Callable[[], float] = time.monotonic
+    jitter: Callable[[float, float], float] = random.uniform
+
+    def start(self) -> Retries:
+        """Begin to count for one call."""
+        return Retries(self)
+
+
+class Retries:
+    """The attempts of one call, counted."""
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._policy = policy
+        self._started = policy.clock()
+        self._ran = 0
+        self._seen: dict[type[LambdaError], int] = {}
+        self.attempts = 0
+
+    def pause_s(self, error: LambdaError) -> float | None:
+        """Take note of a failed attempt; return the pause before the next, None to give up.
+
+        The pause is between 0 and a limit that doubles ("full jitter"), so that callers who
+        failed together do not come back together. Retry-After is honoured.
+        """
+        self.attempts += 1
+        rule = RULES.get(type(error))
+        if rule is None or error.permanent:
+            return None
+        times = self._seen[type(error)] = self._seen.get(type(error), 0) + 1
+        self._ran += rule.ran
+        if rule.most is not None and times > rule.most:
+            return None
+        if self._ran >= self._policy.max_attempts:
+            return None
+        longest = min(rule.longest_pause_s, rule.first_pause_s * 2 ** min(times - 1, 16))
+        pause_s = self._policy.jitter(0.0, longest)
+        asked = error.details.get("retry_after_s")
+        if isinstance(asked, int | float):
+            pause_s = max(pause_s, asked)
+        spent_s = self._policy.clock() - self._started
+        if not rule.ran and spent_s + pause_s > self._policy.budget_s:
+            return None
+        return pause_s
+
+
+def for_people() -> RetryPolicy:
+    """The patience of a person who waits for one call."""
+    return RetryPolicy(max_attempts=2, budget_s=_PEOPLE_WAIT_S)
+
+
+def for_requests() -> RetryPolicy:
+    """The patience of a background request with one frame."""
+    return RetryPolicy(max_attempts=settings.MAX_ATTEMPTS, budget_s=settings.COLD_START_S)

@@ -1,0 +1,236 @@
+"""Where to send an invocation: the function itself if it can be reached, else the dashboard.
+
+Calling a function directly shows its own 503, needs no look-up per call and has no 60 s cut of a
+proxy; the dashboard always knows where the function is. ``auto`` tries the direct addresses that
+make sense from here and remembers which one worked, until a connection to it fails.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit
+
+from cvat_lambda.conf import settings
+from cvat_lambda.errors import FunctionUnavailable, LambdaError, PlatformUnreachable
+from cvat_lambda.functions.metadata import parse_function
+from cvat_lambda.functions.spec import Address, FunctionSpec
+
+from .http import Pool, Server, pool
+from .nuclio import Nuclio, platform
+
+logger = logging.getLogger(__name__)
+
+_PROBE_S: Final = 0.5  # a direct address that does not connect in this time is not direct
+_DASHBOARD_FOR_S: Final = 60.0  # how long `auto` stays with the dashboard before it looks again
+_REREAD_S: Final = 1.0  # a function's address is read at most so often
+_INVOCATIONS: Final = "/api/function_invocations"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One way to a function."""
+
+    server: Server
+    path: str = "/"
+    through_dashboard: bool = False
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Known:
+    """What is known about the way to one function; guarded by ``lock``."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    given: Address = field(default_factory=Address)  # the registry's, when this was found out
+    address: Address = field(default_factory=Address)  # the platform's, which may be newer
+    route: Route | None = None
+    until: float = float("inf")  # monotonic
+    reread_at: float = float("-inf")  # monotonic
+
+
+class Routes:
+    """The routes to Nuclio's functions, shared by all threads of the process."""
+
+    def __init__(self, connections: Pool) -> None:
+        self._pool = connections
+        self._lock = threading.Lock()
+        self._known: dict[tuple[Any, ...], _Known] = {}
+
+    def find(self, spec: FunctionSpec) -> Route:
+        """Return the way to a function. Raise FunctionUnavailable where there is none."""
+        nuclio = platform()
+        known = self._of(spec, nuclio)
+        with known.lock:
+            if known.given != spec.address:  # the registry has learned something
+                known.given = known.address = spec.address
+                known.route = None
+            if known.route is None or time.monotonic() > known.until:
+                known.route = self._choose(spec.id, known.address, nuclio)
+                known.until = (
+                    time.monotonic() + _DASHBOARD_FOR_S
+                    if known.route.through_dashboard
+                    else float("inf")
+                )
+            return known.route
+
+    def refresh(self, spec: FunctionSpec, failed: Route) -> bool:
+        """After a refused connection: ask the platform where the function is now.
+
+        Returns whether another try makes sense. Raises FunctionUnavailable where the platform
+        says that the function does not run, PlatformUnreachable where it does not answer.
+        """
+        self._pool.forget(failed.server)
+        if failed.through_dashboard:
+            return False
+        nuclio = platform()
+        known = self._of(spec, nuclio)
+        with known.lock:
+            if known.route is not None and known.route != failed:
+                return True  # another thread has found a new one
+            known.route = None
+            if time.monotonic() - known.reread_at < _REREAD_S:
+                return settings.INVOKE_METHOD != "direct"
+            known.reread_at = time.monotonic()
+            fresh = parse_function(nuclio.function(spec.id))
+            known.address = replace(fresh.address)
+        logger.info(
+            "function '%s' is looked for again: it is %s",
+            spec.id,
+            fresh.state,
+            extra={"action": "address_refreshed", "function": spec.id},
+        )
+        if fresh.state in ("building", "error"):
+            raise unavailable(fresh)
+        return True
+
+    def forget(self) -> None:
+        """Forget every route."""
+        with self._lock:
+            self._known.clear()
+
+    def _of(self, spec: FunctionSpec, nuclio: Nuclio) -> _Known:
+        key = (spec.id, nuclio.url, nuclio.namespace, settings.INVOKE_METHOD)
+        with self._lock:
+            return self._known.setdefault(key, _Known())
+
+    def _choose(self, function_id: str, address: Address, nuclio: Nuclio) -> Route:
+        method = settings.INVOKE_METHOD
+        if method != "dashboard":
+            for route in direct_routes(function_id, address, nuclio):
+                if self._pool.probe(route.server, _PROBE_S):
+                    return route
+        if method == "direct":
+            raise PlatformUnreachable(f"function '{function_id}' cannot be reached directly")
+        return dashboard_route(function_id, nuclio)
+
+
+def unavailable(spec: FunctionSpec) -> LambdaError:
+    """Say that a function does not run, in the words of its state."""
+    if spec.state == "error":
+        error = FunctionUnavailable(
+            f"function '{spec.id}' could not be deployed; see its message in the administration"
+        )
+        error.permanent = True
+        return error
+    words = {"building": "is being built", "away": "is not on its platform at present"}
+    return FunctionUnavailable(f"function '{spec.id}' {words.get(spec.state, 'is not running')}")
+
+
+def dashboard_route(function_id: str, nuclio: Nuclio) -> Route:
+    """The way through the dashboard. Raise PlatformUnreachable where its URL is no URL."""
+    try:
+        parts = urlsplit(nuclio.url)
+        port = parts.port
+    except ValueError as exc:
+        raise PlatformUnreachable("CVAT_LAMBDA_PLATFORM_URL is malformed") from exc
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise PlatformUnreachable("CVAT_LAMBDA_PLATFORM_URL is not an http or https URL")
+    scheme: Literal["http", "https"] = "https" if parts.scheme == "https" else "http"
+    headers = {**nuclio.authorization(), "x-nuclio-function-name": function_id}
+    if nuclio.namespace:
+        headers["x-nuclio-function-namespace"] = nuclio.namespace
+    return Route(
+        server=Server(
+            scheme=scheme,
+            host=parts.hostname,
+            port=port or (443 if scheme == "https" else 80),
+        ),
+        path=parts.path.rstrip("/") + _INVOCATIONS,
+        through_dashboard=True,
+        headers=tuple(headers.items()),
+    )
+
+
+def direct_routes(function_id: str, address: Address, nuclio: Nuclio) -> Iterator[Route]:
+    """Yield the direct ways worth a try from here, the surest first, each once.
+
+    Names come before bare addresses and ports: after a restart of containers these may belong
+    to another function.
+    """
+    seen: set[tuple[str, int, str]] = set()
+    for host, port, path in _candidates(function_id, address, nuclio.host):
+        if (host, port, path) not in seen:
+            seen.add((host, port, path))
+            # The platform's token is for its own host, not for whoever runs a function.
+            headers = nuclio.authorization() if host == nuclio.host else {}
+            yield Route(
+                server=Server(host=host, port=port), path=path, headers=tuple(headers.items())
+            )
+
+
+def _candidates(
+    function_id: str, address: Address, dashboard: str
+) -> Iterator[tuple[str, int, str]]:
+    internal = [found for url in address.internal_urls if (found := _split(url))]
+    external = [found for url in address.external_urls if (found := _split(url))]
+    published = [(dashboard, address.http_port, "/")] if address.http_port else []
+    if _is_loopback(dashboard):
+        # The platform runs on this machine: its published ports are here.
+        yield from published
+        yield from (_here(found, dashboard) for found in external)
+        yield from internal
+        return
+    if internal and all(_is_ip(host) for host, _, _ in internal):
+        # Docker: the container's name, known to those on the same network.
+        yield f"nuclio-{address.namespace or 'nuclio'}-{function_id}", 8080, "/"
+    yield from (found for found in internal if not _is_ip(found[0]))
+    yield from published
+    yield from (_here(found, dashboard) for found in external)
+    yield from (found for found in internal if _is_ip(found[0]))
+
+
+def _here(found: tuple[str, int, str], dashboard: str) -> tuple[str, int, str]:
+    """Replace "any address", which Docker gives for an unknown host, by the dashboard's host."""
+    host, port, path = found
+    return (dashboard if host in ("0.0.0.0", "::") else host), port, path
+
+
+def _split(url: str) -> tuple[str, int, str] | None:
+    """Split ``host:port[/path]``; Nuclio's URLs have no scheme."""
+    try:
+        parts = urlsplit(url if "://" in url else f"//{url}")
+        port = parts.port
+    except ValueError:
+        return None
+    return (parts.hostname, port or 80, parts.path or "/") if parts.hostname else None
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "localhost" or (_is_ip(host) and ipaddress.ip_address(host).is_loopback)
+
+
+routes: Final = Routes(pool)

@@ -1,0 +1,56 @@
+"""One call, as the handlers of all kinds get it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from cvat_lambda.annotations.errors import AnswerError, ShapeError
+from cvat_lambda.engine.port import Access, Frame
+from cvat_lambda.errors import FunctionAnswerInvalid
+from cvat_lambda.functions.spec import FunctionSpec
+from cvat_lambda.gateway.call import call as call_function
+from cvat_lambda.interactive.frames import read_frame
+from cvat_lambda.interactive.params import CallParams, Scope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A function, what it is asked, where, and by whom."""
+
+    access: Access
+    spec: FunctionSpec
+    scope: Scope
+    params: CallParams
+    request_id: str  # names this call in the logs of app and function
+
+    def frame(self, number: int) -> Frame:
+        """A frame of the scope. Raise FrameOutOfScope, FrameUnreadable or EngineUnavailable."""
+        return read_frame(self.scope, number)
+
+    def invoke(self, body: bytes) -> Any:
+        """The function's answer, parsed. Raise the gateway's errors."""
+        return call_function(self.spec, body, request_id=self.request_id).answer
+
+    @contextmanager
+    def checking(self, frame: int) -> Iterator[None]:
+        """Turn a breach of the contract into FunctionAnswerInvalid that names all it can."""
+        try:
+            yield
+        except AnswerError as exc:
+            details: dict[str, Any] = {"function": self.spec.id, "frame": frame}
+            if exc.item is not None:
+                details["item"] = exc.item
+            if exc.field:
+                details["field"] = exc.field
+            raise FunctionAnswerInvalid(
+                f"function '{self.spec.id}', frame {frame}: {exc.message}", **details
+            ) from exc
+        except ShapeError as exc:
+            raise FunctionAnswerInvalid(
+                f"function '{self.spec.id}', frame {frame}: {exc.message}",
+                function=self.spec.id,
+                frame=frame,
+            ) from exc

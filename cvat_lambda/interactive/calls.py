@@ -1,0 +1,69 @@
+"""Calls: one answer of a function for a person who waits, by the function's kind."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from cvat_lambda.engine.port import Access, Engine
+from cvat_lambda.errors import LambdaError
+from cvat_lambda.functions.spec import FunctionSpec, Kind
+from cvat_lambda.interactive.call import Call
+from cvat_lambda.interactive.detector import detect
+from cvat_lambda.interactive.interactor import interact
+from cvat_lambda.interactive.params import CallParams, Scope
+from cvat_lambda.interactive.reid import reidentify
+from cvat_lambda.interactive.tracker import track
+from cvat_lambda.signals import function_called
+
+if TYPE_CHECKING:
+    from rest_framework.request import Request as HttpRequest
+
+HANDLERS: Final[Mapping[Kind, Callable[[Call], Any]]] = {
+    Kind.DETECTOR: detect,
+    Kind.INTERACTOR: interact,
+    Kind.TRACKER: track,
+    Kind.REID: reidentify,
+}
+
+
+def answer_call(
+    engine: Engine,
+    access: Access,
+    spec: FunctionSpec,
+    params: CallParams,
+    *,
+    http_request: HttpRequest | None = None,
+) -> Any:
+    """The API's JSON answer of a call, for a user who may see its task or job.
+
+    Raise LambdaError: the caller's, the function's, the platform's or the engine's.
+    """
+    scope = Scope.resolve(engine, access, params)
+    call = Call(
+        access=access,
+        spec=spec,
+        scope=scope,
+        params=params,
+        request_id=uuid.uuid4().hex,
+    )
+    begun_at = time.perf_counter()
+    error: LambdaError | None = None
+    try:
+        return HANDLERS[spec.kind](call)
+    except LambdaError as exc:
+        error = exc
+        raise
+    finally:
+        function_called.send_robust(
+            sender=answer_call,
+            function_id=spec.id,
+            kind=spec.kind.value,
+            task_id=scope.task_id,
+            job_id=None if scope.job is None else scope.job.id,
+            duration_s=time.perf_counter() - begun_at,
+            error=error,
+            http_request=http_request,
+        )

@@ -1,0 +1,50 @@
+"""A detector on one frame: the answer is annotations that the caller may add or not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cvat_lambda.annotations.answers import convert_detections
+from cvat_lambda.annotations.errors import MappingError
+from cvat_lambda.annotations.mapping import build_mapping
+from cvat_lambda.annotations.serialize import labeled_data_to_json
+from cvat_lambda.errors import InvalidMapping
+from cvat_lambda.gateway.payload import encode_payload
+from cvat_lambda.gateway.shrink import shrink
+from cvat_lambda.interactive.call import Call
+from cvat_lambda.interactive.image import View
+from cvat_lambda.interactive.params import require
+from cvat_lambda.interactive.roi import image_size
+
+
+def detect(call: Call) -> dict[str, Any]:
+    """``{"version", "tags", "shapes", "tracks", "notes"?}`` of the frame.
+
+    ``notes`` are sentences about results that were cut to the image or left out.
+    """
+    params, spec = call.params, call.spec
+    require(spec, params, "frame")
+    number = params.frame
+    assert number is not None
+    try:
+        mapping = build_mapping(params.mapping, spec.labels, call.scope.task().labels)
+    except MappingError as exc:
+        raise InvalidMapping(exc.message) from exc
+    frame = call.frame(number)
+    view = View.of(image_size(frame), params.roi)
+    fields = {} if params.threshold is None else {"threshold": params.threshold}
+    # Only a function that says it downscales anyway gets the image smaller.
+    sent = shrink(view.data(frame, spec), spec)
+    answer = call.invoke(encode_payload(fields, {"image": sent.data}))
+    with call.checking(number):
+        converted = convert_detections(
+            sent.restore_detections(answer),
+            mapping=mapping,
+            frame=number,
+            image_size=view.image_size,
+            conv_mask_to_poly=params.conv_mask_to_poly,
+            threshold=params.threshold,
+            offset=view.offset,
+        )
+    found = labeled_data_to_json(converted.data)
+    return {**found, "notes": list(converted.notes)} if converted.notes else found

@@ -1,0 +1,140 @@
+"""Clicks on an image that is known already: the function gets its own embedding, no image.
+
+A function whose metadata say ``embedding: true`` takes ``want: "embedding"`` and answers, beside
+the mask, ``embedding`` (an object with base64 ``data``, ``shape`` and ``dtype``); given that
+object, it needs no image. Two people who click the same image at once compute it once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from cvat_lambda.conf import settings
+from cvat_lambda.engine.port import Frame
+from cvat_lambda.errors import FunctionRejected
+from cvat_lambda.functions.spec import FunctionSpec
+from cvat_lambda.gateway.payload import encode_payload
+from cvat_lambda.interactive.call import Call
+from cvat_lambda.interactive.embedding_store import store
+from cvat_lambda.interactive.image import View
+from cvat_lambda.interactive.prompt import prompt
+from cvat_lambda.interactive.roi import Roi, image_size
+
+logger = logging.getLogger(__name__)
+
+_DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1, "uint8": 1}
+_PROMPT_BYTES = 64 * 1024  # left for the points beside an embedding
+# Functions (with revision) whose embeddings cannot be used: not asked for one again.
+_unusable: set[tuple[str, str]] = set()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """An embedding as the store keeps it: the size of the frame, and the object's JSON text."""
+
+    image_size: tuple[int, int]  # of the whole frame, so that a click need not read it
+    text: bytes | memoryview  # of megabytes: a view, not a copy, of what the store gave
+
+    def pack(self) -> bytes:
+        """One byte string."""
+        return b"".join((b"%d %d\n" % self.image_size, self.text))
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> Kept:
+        """The inverse of `pack`."""
+        end = packed.index(b"\n")
+        width, height = packed[:end].split(b" ")
+        return cls(image_size=(int(width), int(height)), text=memoryview(packed)[end + 1 :])
+
+
+def answer(call: Call, number: int) -> tuple[View, Any]:
+    """The view that was asked about and the function's answer."""
+    key = embedding_key(call.spec, call.scope.frame_key(number), call.params.roi)
+    packed = store.get(key)
+    if packed is None:
+        wanted = _identity(call.spec) not in _unusable and store.is_usable
+        if not wanted:
+            return _ask_with_image(call, number, key=None)
+        with store.computing(key, timeout_s=call.spec.timeout_s or settings.CALL_TIMEOUT_S):
+            packed = store.get(key)
+            if packed is None:
+                return _ask_with_image(call, number, key=key)
+    try:
+        return _ask_with_embedding(call, Kept.unpack(packed))
+    except FunctionRejected:
+        # It may refuse the embedding, as of a version before, or the points: the image tells.
+        return _ask_with_image(call, number, key=key)
+
+
+def embedding_key(spec: FunctionSpec, frame_key: str, roi: Roi | None) -> str:
+    """Names an embedding by all that it depends on."""
+    region = "" if roi is None else f"{roi.left},{roi.top},{roi.right},{roi.bottom}"
+    parts = json.dumps([spec.id, spec.revision, frame_key, region])
+    return hashlib.sha256(parts.encode()).hexdigest()
+
+
+def _ask_with_embedding(call: Call, kept: Kept) -> tuple[View, Any]:
+    view = View.of(kept.image_size, call.params.roi)
+    fields = encode_payload(prompt(call.params, view))
+    # The text goes in as it is: megabytes are neither parsed nor built again.
+    return view, call.invoke(b"".join((fields[:-1], b',"embedding":', kept.text, b"}")))
+
+
+def _ask_with_image(call: Call, number: int, *, key: str | None) -> tuple[View, Any]:
+    """With a key, ask for the embedding too, and keep it."""
+    frame: Frame = call.frame(number)
+    view = View.of(image_size(frame), call.params.roi)
+    fields = prompt(call.params, view)
+    if key is not None:
+        fields["want"] = "embedding"
+    images = {"image": view.data(frame, call.spec)}
+    found = call.invoke(encode_payload(fields, images))
+    if key is not None and isinstance(found, dict):
+        _keep(call.spec, key, view, found.pop("embedding", None))
+    return view, found
+
+
+def _keep(spec: FunctionSpec, key: str, view: View, embedding: object) -> None:
+    problem = check_embedding(embedding)
+    if problem is None:
+        text = json.dumps(embedding, allow_nan=False, separators=(",", ":")).encode()
+        if len(text) + _PROMPT_BYTES <= spec.max_body_bytes:
+            store.put(key, Kept(image_size=view.image_size, text=text).pack())
+            return
+        problem = (
+            f"its {len(text)} bytes do not fit into the {spec.max_body_bytes} that the function"
+            " takes: raise maxRequestBodySize in its function.yaml"
+        )
+    _unusable.add(_identity(spec))
+    logger.warning(
+        "function '%s': its embedding cannot be kept, %s",
+        spec.id,
+        problem,
+        extra={"action": "embedding_unusable", "function_id": spec.id},
+    )
+
+
+def check_embedding(value: object) -> str | None:
+    """Why an answered embedding cannot be kept; None if it can."""
+    if not isinstance(value, dict):
+        return "it answered none"
+    data, shape, dtype = value.get("data"), value.get("shape"), value.get("dtype")
+    if not isinstance(data, str):
+        return "'data' is not base64 text"
+    if not isinstance(dtype, str) or dtype not in _DTYPE_BYTES:
+        return f"'dtype' is none of {', '.join(_DTYPE_BYTES)}"
+    if not isinstance(shape, list) or not all(type(n) is int and n > 0 for n in shape):
+        return "'shape' is not a list of positive whole numbers"
+    size = math.prod(shape) * _DTYPE_BYTES[dtype]
+    if len(data) != (size + 2) // 3 * 4:
+        return f"'data' does not hold the {size} bytes that 'shape' and 'dtype' announce"
+    return None
+
+
+def _identity(spec: FunctionSpec) -> tuple[str, str]:
+    return spec.id, spec.revision

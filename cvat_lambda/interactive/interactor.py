@@ -1,0 +1,32 @@
+"""An interactor: clicks and boxes in, a mask out, at best without sending the image again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cvat_lambda.annotations.calls import check_interactor_answer
+from cvat_lambda.gateway.payload import encode_payload
+from cvat_lambda.interactive import embeddings
+from cvat_lambda.interactive.call import Call
+from cvat_lambda.interactive.image import View
+from cvat_lambda.interactive.params import require
+from cvat_lambda.interactive.prompt import prompt
+from cvat_lambda.interactive.roi import image_size
+
+
+def interact(call: Call) -> dict[str, Any]:
+    """``{"mask", "points"?, "bounds"?, "blob"?}`` in coordinates of the whole frame."""
+    params, spec = call.params, call.spec
+    require(spec, params, "frame", "pos_points", "neg_points")
+    assert params.frame is not None
+    if spec.embedding:
+        view, answer = embeddings.answer(call, params.frame)
+    else:
+        frame = call.frame(params.frame)
+        view = View.of(image_size(frame), params.roi)
+        body = encode_payload(prompt(params, view), {"image": view.data(frame, spec)})
+        answer = call.invoke(body)
+    with call.checking(params.frame):
+        return check_interactor_answer(
+            answer, image_size=view.image_size, offset=view.offset, roi_size=view.roi_size
+        )

@@ -1,0 +1,116 @@
+"""What a call asks for, parsed and typed; and where: task, job and the frames of the scope."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cvat_lambda.engine.port import Access, Engine, Job, Task
+from cvat_lambda.errors import FrameOutOfScope, InvalidRequest
+from cvat_lambda.functions.spec import FunctionSpec
+from cvat_lambda.interactive.roi import Roi
+
+Point = Sequence[float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackerShape:
+    """A shape that a track starts with."""
+
+    type: str
+    points: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallParams:
+    """A call's parameters; None means not given. Frames are relative to the task."""
+
+    task_id: int | None = None
+    job_id: int | None = None
+    frame: int | None = None
+    threshold: float | None = None  # in [0, 1]; 0 is a threshold
+    roi: Roi | None = None
+    # detector
+    mapping: Mapping[str, Any] | None = None
+    conv_mask_to_poly: bool = False
+    # interactor
+    pos_points: tuple[Point, ...] | None = None
+    neg_points: tuple[Point, ...] | None = None
+    obj_bbox: tuple[Point, ...] | None = None  # (): no box; else two corners
+    # tracker
+    shapes: tuple[TrackerShape | None, ...] | None = None
+    states: tuple[str | None, ...] | None = None
+    # reid
+    frame0: int | None = None
+    frame1: int | None = None
+    boxes0: tuple[Mapping[str, Any], ...] | None = None
+    boxes1: tuple[Mapping[str, Any], ...] | None = None
+    max_distance: int | None = None  # pixels
+
+
+def require(spec: FunctionSpec, params: CallParams, *names: str) -> None:
+    """Raise InvalidRequest naming every parameter that a call of this kind lacks."""
+    missing = [name for name in names if getattr(params, name) is None]
+    if missing:
+        raise InvalidRequest(
+            f"A call of {spec.kind.value} '{spec.id}' needs {_listed(names)};"
+            f" {_listed(missing)} {'is' if len(missing) == 1 else 'are'} missing."
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    *head, last = [f"'{name}'" for name in names]
+    return f"{', '.join(head)} and {last}" if head else last
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """Where a call happens. The user may see it."""
+
+    engine: Engine
+    task_id: int
+    job: Job | None = None
+
+    @classmethod
+    def resolve(cls, engine: Engine, access: Access, params: CallParams) -> Scope:
+        """The task and job of a call, seen by this user.
+
+        Raise InvalidRequest, TaskNotFound, JobNotFound or PermissionDenied.
+        """
+        if params.job_id is None:
+            if params.task_id is None:
+                raise InvalidRequest("A call needs 'task' or 'job'.")
+            access.require_task(params.task_id, "view")
+            return cls(engine=engine, task_id=params.task_id)
+        access.require_job(params.job_id, "view")
+        job = engine.job(params.job_id)
+        if params.task_id is not None and params.task_id != job.task_id:
+            raise InvalidRequest(
+                f"Job {job.id} is not of task {params.task_id}: give the job alone or its own task."
+            )
+        return cls(engine=engine, task_id=job.task_id, job=job)
+
+    def task(self) -> Task:
+        """All that the engine knows of the task: several queries, which most calls do without."""
+        return self.engine.task(self.task_id)
+
+    def frame_key(self, number: int) -> str:
+        """The content key of a frame. Raise FrameOutOfScope unless it is of the task and job."""
+        if self.job is not None and number not in self.job.frames:
+            raise FrameOutOfScope(
+                f"Frame {number} is outside the range of job {self.job.id}.", frame=number
+            )
+        try:
+            return self.engine.frame_key(self.task_id, number)
+        except FrameOutOfScope as exc:
+            raise self._out_of_task(number) from exc
+
+    def _out_of_task(self, number: int) -> FrameOutOfScope:
+        size = self.task().size
+        if size == 0:
+            return FrameOutOfScope(f"Task {self.task_id} has no frames.", frame=number)
+        return FrameOutOfScope(
+            f"Frame {number} is not in task {self.task_id}: its frames are 0 to {size - 1}.",
+            frame=number,
+        )

@@ -1,0 +1,87 @@
+"""One step of a tracker: shapes begin tracks, states go on with them.
+
+The function gets shapes (null for a track that goes on) and states (none at the beginning) of the
+same order, as CVAT 2.54 sends them, and answers a shape and a state for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from cvat_lambda.annotations.calls import check_tracker_answer
+from cvat_lambda.errors import InvalidRequest
+from cvat_lambda.functions.spec import FunctionSpec
+from cvat_lambda.gateway.payload import encode_payload
+from cvat_lambda.interactive.call import Call
+from cvat_lambda.interactive.image import full_size
+from cvat_lambda.interactive.params import TrackerShape, require
+from cvat_lambda.interactive.tracker_state import StateSigner
+
+
+def track(call: Call) -> dict[str, list[Any]]:
+    """``{"shapes": [{type, points} or None], "states": [signed text or None]}``."""
+    params, spec = call.params, call.spec
+    require(spec, params, "frame")
+    assert params.frame is not None
+    signer = StateSigner(
+        function_id=spec.id, user_id=call.access.user_id, task_id=call.scope.task_id
+    )
+    shapes, states = _objects(spec, params.shapes, params.states)
+    opened = signer.open_all(states)
+    frame = call.frame(params.frame)
+    # An object with neither shape nor state was lost before: nothing can be asked about it.
+    known = [i for i in range(len(shapes)) if shapes[i] is not None or opened[i] is not None]
+    answer: dict[str, list[Any]] = {
+        "shapes": [None] * len(shapes),
+        "states": [None] * len(shapes),
+    }
+    if not known:
+        return answer
+    fields = {
+        "shapes": [_sent_shape(spec, shapes[i]) for i in known],
+        "states": [opened[i] for i in known] if any(states) else [],
+    }
+    raw = call.invoke(encode_payload(fields, {"image": full_size(frame, spec)}))
+    with call.checking(frame.number):
+        found, new_states = check_tracker_answer(
+            raw, expected=len(known), shape_types=spec.supported_shape_types
+        )
+    for i, shape, state in zip(known, found, signer.seal_all(new_states), strict=True):
+        answer["shapes"][i] = shape
+        answer["states"][i] = state
+    return answer
+
+
+def _objects(
+    spec: FunctionSpec,
+    shapes: Sequence[TrackerShape | None] | None,
+    states: Sequence[str | None] | None,
+) -> tuple[Sequence[TrackerShape | None], Sequence[str | None]]:
+    """Shapes and states of one length, at least one of them given. Raise InvalidRequest."""
+    if shapes is None and states is None:
+        raise InvalidRequest(
+            f"A call of tracker '{spec.id}' needs 'shapes' to begin with or 'states' to go on with."
+        )
+    size = len(shapes if shapes is not None else states or ())
+    shapes = shapes if shapes is not None else [None] * size
+    states = states if states else [None] * size
+    if len(states) != size:
+        raise InvalidRequest(
+            f"There are {size} shapes, but {len(states)} states: give one of each an object."
+        )
+    for shape in shapes:
+        if shape is not None and shape.type not in spec.supported_shape_types:
+            raise InvalidRequest(
+                f"function '{spec.id}' does not track {shape.type} shapes,"
+                f" only {', '.join(spec.supported_shape_types)}"
+            )
+    return shapes, states
+
+
+def _sent_shape(spec: FunctionSpec, shape: TrackerShape | None) -> Any:
+    if shape is None:
+        return None
+    if spec.legacy_tracker:
+        return list(shape.points)
+    return {"type": shape.type, "points": list(shape.points)}

@@ -1,0 +1,343 @@
+"""``manage.py functions VERB``: the functions of the platform, of the registry and of folders."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import uuid
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from cvat_lambda.conf import settings
+from cvat_lambda.errors import LambdaError
+from cvat_lambda.functions import registry
+from cvat_lambda.functions.background import refresh_quietly
+from cvat_lambda.functions.models import ENDPOINT, Function
+from cvat_lambda.functions.refresh import RefreshResult
+from cvat_lambda.functions.spec import Kind
+from cvat_lambda.gateway.call import call
+from cvat_lambda.gateway.endpoints import Endpoint, remove_endpoint, save_endpoint
+from cvat_lambda.gateway.nuclio import platform
+from cvat_lambda.gateway.payload import encode_payload
+from cvat_lambda.gateway.trial import try_out
+
+
+class Command(BaseCommand):
+    """Dispatches a verb to its method; the method's docstring is its help."""
+
+    help = "List, deploy, remove, check, invoke and make functions; add HTTP endpoints."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+        for name, add in _ARGUMENTS.items():
+            verb = getattr(type(self), f"verb_{name}")
+            add(verbs.add_parser(name, help=verb.__doc__, description=verb.__doc__))
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            from cvat_lambda.runtime.errors import RuntimeFault
+        except ImportError as exc:
+            raise CommandError(
+                f"{exc.name} is not installed: install cvat-lambda with its 'runtime' extra"
+            ) from exc
+        try:
+            getattr(self, f"verb_{options['verb']}")(options)
+        except LambdaError as exc:
+            raise CommandError(exc.message) from exc
+        except RuntimeFault as exc:
+            raise CommandError(str(exc)) from exc
+        except KeyboardInterrupt:
+            self.stdout.write("")
+
+    def verb_list(self, options: dict[str, Any]) -> None:
+        """show what is known of every function, the broken and the vanished too"""
+        self._tell_refresh(registry.refresh(force=True))
+        for row in registry.rows():
+            state = row.state if row.enabled else "switched off"
+            self.stdout.write(f"{row.pk}\t{row.kind or '-'}\t{state}\t{row.name or '-'}")
+            for text in (row.problem, row.message):
+                if text:
+                    self.stdout.write(f"\t{text.splitlines()[0]}")
+
+    def verb_refresh(self, options: dict[str, Any]) -> None:
+        """read the platform's list into the registry"""
+        if not options["loop"]:
+            result = registry.refresh(force=True)
+            self._tell_refresh(result)
+            if result.error:
+                raise CommandError(result.error)
+            return
+        pause = threading.Event()
+        while not pause.wait(max(1.0, settings.FUNCTIONS_REFRESH_S)):
+            refresh_quietly()
+
+    def verb_deploy(self, options: dict[str, Any]) -> None:
+        """send function folders to the platform and wait until they are ready"""
+        from cvat_lambda.runtime import verbs
+        from cvat_lambda.runtime.client import DashboardClient
+        from cvat_lambda.runtime.functionfile import DEFAULT_PROJECT
+
+        which = {
+            "project": options["project"] or settings.PLATFORM_PROJECT or DEFAULT_PROJECT,
+            "gpu": options["gpu"],
+        }
+        for folder in _function_folders(options["folders"]):
+            if options["platform"] == "nuclio":
+                verbs.deploy_with_nuctl(
+                    folder,
+                    platform=options["nuclio_platform"],
+                    namespace=options["namespace"] or settings.PLATFORM_NAMESPACE,
+                    **which,
+                )
+                continue
+            client = DashboardClient(settings.PLATFORM_URL, token=settings.PLATFORM_TOKEN)
+            found = verbs.deploy(client, folder, self.stdout.write, **which)
+            self.stdout.write(f"{found['metadata']['name']} is {found['status']['state']}")
+        self._tell_refresh(registry.refresh(force=True))
+
+    def verb_remove(self, options: dict[str, Any]) -> None:
+        """remove a function from the platform"""
+        function_id = options["id"]
+        if Function.objects.filter(pk=function_id, platform=ENDPOINT).exists():
+            raise CommandError(f"'{function_id}' is an endpoint: functions endpoint remove")
+        platform().function(function_id)  # the platform itself answers the same for an unknown one
+        platform().remove(function_id)
+        self._tell_refresh(registry.refresh(force=True))
+        self.stdout.write(f"{function_id} is removed")
+
+    def verb_logs(self, options: dict[str, Any]) -> None:
+        """show the last lines of a function's log"""
+        nuclio = platform()
+        for replica in nuclio.replicas(options["id"]):
+            text = nuclio.logs(options["id"], replica=replica, lines=options["lines"])
+            self.stdout.write(text, ending="")
+
+    def verb_check(self, options: dict[str, Any]) -> None:
+        """call functions by id, or lint and start folders, and check their answers"""
+        passed = True
+        for target in options["targets"]:
+            if not Path(target).is_dir():
+                passed = self._check_known(target) and passed
+                continue
+            for folder in _function_folders([Path(target)]):
+                passed = self._check_folder(folder, options) and passed
+        if not passed:
+            raise CommandError("not all functions keep their contract")
+
+    def verb_invoke(self, options: dict[str, Any]) -> None:
+        """call a function and show its answer"""
+        fields = _read_json(options["data"])
+        image = options["image"]
+        images = {"image": image.read_bytes()} if image is not None else {}
+        called = call(
+            registry.get(options["id"]),
+            encode_payload(fields, images),
+            request_id=f"manage-{uuid.uuid4().hex[:12]}",
+            deadline_s=options["timeout"],
+        )
+        self.stdout.write(json.dumps(called.answer, indent=2, ensure_ascii=False))
+
+    def verb_new(self, options: dict[str, Any]) -> None:
+        """write a function folder that runs at once"""
+        from cvat_lambda.runtime.new import new_function
+
+        folder = new_function(options["kind"], options["name"], options["into"])
+        self.stdout.write(f"{folder} is written; try it: manage.py functions check {folder}")
+
+    def verb_endpoint(self, options: dict[str, Any]) -> None:
+        """add, test and remove functions behind a plain HTTP endpoint"""
+        getattr(self, f"_endpoint_{options['action']}")(options)
+
+    def _endpoint_add(self, options: dict[str, Any]) -> None:
+        labels = options["labels"]
+        row = save_endpoint(
+            Endpoint(
+                function_id=options["id"],
+                url=options["url"],
+                kind=options["kind"],
+                labels=labels.read_text() if labels is not None else "",
+                name=options["name"],
+                description=options["description"],
+                token=sys.stdin.readline().strip() if options["token_stdin"] else "",
+                timeout_s=options["timeout"],
+                workers=options["workers"],
+                max_body_bytes=options["max_body_bytes"],
+                annotations=_read_annotations(options["annotations"]),
+            )
+        )
+        self.stdout.write(f"{row.pk} is saved; try it: manage.py functions endpoint test {row.pk}")
+
+    def _endpoint_test(self, options: dict[str, Any]) -> None:
+        if not self._check_known(options["id"]):
+            raise CommandError(f"'{options['id']}' does not keep the contract of its kind")
+
+    def _endpoint_remove(self, options: dict[str, Any]) -> None:
+        remove_endpoint(options["id"])
+        self.stdout.write(f"{options['id']} is removed")
+
+    def _check_known(self, function_id: str) -> bool:
+        try:
+            trial = try_out(registry.get(function_id))
+        except LambdaError as exc:
+            self.stdout.write(f"{function_id}: FAILED: {exc.message}")
+            return False
+        self.stdout.write(f"{function_id}: passed: {trial.summary} in {trial.duration_s:.3f} s")
+        return True
+
+    def _check_folder(self, folder: Path, options: dict[str, Any]) -> bool:
+        from cvat_lambda.runtime.check.run import check_folder
+
+        report = check_folder(
+            folder,
+            self.stderr.write,
+            run=not options["lint_only"],
+            licences=frozenset(options["licences"]),
+        )
+        self.stdout.write(f"{report.name}: {'passed' if report.passed else 'FAILED'}")
+        for kind, texts in (("error", report.errors), ("warning", report.warnings)):
+            for text in texts:
+                self.stdout.write(f"  {kind}: {text}")
+        return report.passed
+
+    def _tell_refresh(self, result: RefreshResult) -> None:
+        words = [result.error] if result.error else [f"the platform has {result.found} functions"]
+        for word, ids in (
+            ("changed", result.changed),
+            ("broken", result.broken),
+            ("away", result.away),
+        ):
+            if ids:
+                words.append(f"{word}: {', '.join(ids)}")
+        self.stderr.write("; ".join(words))
+
+
+def _function_folders(roots: list[Path]) -> list[Path]:
+    """Return the function folders below the roots, which may be some themselves."""
+    from cvat_lambda.runtime.discovery import find_function_folders
+
+    found = find_function_folders(roots)
+    if not found:
+        raise CommandError("no function folder is there: a folder with a function.yaml")
+    return found
+
+
+def _read_json(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as exc:
+        raise CommandError(f"--data is not JSON: {exc}") from exc
+    if not isinstance(value, dict):
+        raise CommandError("--data must be a JSON object")
+    return value
+
+
+def _read_annotations(pairs: list[str]) -> dict[str, str]:
+    for pair in pairs:
+        if "=" not in pair:
+            raise CommandError(f"--annotation {pair}: write it as NAME=VALUE")
+    return {name: value for name, _, value in (pair.partition("=") for pair in pairs)}
+
+
+def _no_arguments(parser: ArgumentParser) -> None:
+    pass
+
+
+def _refresh_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--loop", action="store_true", help="every FUNCTIONS_REFRESH_S seconds")
+
+
+def _deploy_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
+    parser.add_argument(
+        "--platform",
+        choices=("runtime", "nuclio"),
+        default="runtime",
+        help="the embedded runtime at PLATFORM_URL, or Nuclio by its tool nuctl",
+    )
+    parser.add_argument(
+        "--nuclio-platform", choices=("local", "kube"), default="local", help="Docker or Kubernetes"
+    )
+    parser.add_argument("--namespace", help="Nuclio's namespace (default: PLATFORM_NAMESPACE)")
+    parser.add_argument(
+        "--project", help="of functions whose file names none (default: PLATFORM_PROJECT)"
+    )
+    parser.add_argument("--gpu", action="store_true", help="take function-gpu.yaml where it is")
+
+
+def _id_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("id", metavar="ID")
+
+
+def _logs_arguments(parser: ArgumentParser) -> None:
+    _id_arguments(parser)
+    parser.add_argument("--lines", type=int, default=200)
+
+
+def _check_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("targets", nargs="+", metavar="ID|FOLDER")
+    parser.add_argument("--lint-only", action="store_true", help="start no folder's function")
+    parser.add_argument(
+        "--accept-licence",
+        action="append",
+        default=[],
+        metavar="ID",
+        dest="licences",
+        help="fetch weights under this licence too",
+    )
+
+
+def _invoke_arguments(parser: ArgumentParser) -> None:
+    _id_arguments(parser)
+    parser.add_argument("--image", type=Path)
+    parser.add_argument("--data", default="{}", help="the other fields, a JSON object")
+    parser.add_argument("--timeout", type=float, help="seconds")
+
+
+def _new_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("kind", choices=[kind.value for kind in Kind])
+    parser.add_argument("name")
+    parser.add_argument("--into", type=Path, default=Path(), help="the folder to write it into")
+
+
+def _endpoint_arguments(parser: ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    add = actions.add_parser("add", help="add an endpoint, or change it")
+    _id_arguments(add)
+    add.add_argument("url", metavar="URL")
+    add.add_argument("--kind", choices=[kind.value for kind in Kind], required=True)
+    add.add_argument("--labels", type=Path, metavar="FILE", help="the labels, a JSON array")
+    add.add_argument("--name", default="")
+    add.add_argument("--description", default="")
+    add.add_argument(
+        "--token-stdin", action="store_true", help="read the bearer token from standard input"
+    )
+    add.add_argument("--timeout", type=float, help="seconds of one call")
+    add.add_argument("--workers", type=int, default=1, help="calls that it works on at once")
+    add.add_argument("--max-body-bytes", type=int)
+    add.add_argument(
+        "--annotation",
+        dest="annotations",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="one more annotation, for example version=2 or min_pos_points=1",
+    )
+    for name in ("test", "remove"):
+        _id_arguments(actions.add_parser(name, help=f"{name} an endpoint"))
+
+
+_ARGUMENTS = {
+    "list": _no_arguments,
+    "refresh": _refresh_arguments,
+    "deploy": _deploy_arguments,
+    "remove": _id_arguments,
+    "logs": _logs_arguments,
+    "check": _check_arguments,
+    "invoke": _invoke_arguments,
+    "new": _new_arguments,
+    "endpoint": _endpoint_arguments,
+}

@@ -1,0 +1,116 @@
+"""Requests in Django's admin: to be read, cancelled and retried; their rows are the app's alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from cvat_lambda.errors import LambdaError
+from cvat_lambda.requests import service
+from cvat_lambda.requests.models import Outcome, Request, Shard
+from cvat_lambda.requests.progress import progress_of
+
+if TYPE_CHECKING:  # Django's classes take type arguments for the type checker alone
+    Admin = admin.ModelAdmin[Any]
+    Inline = admin.TabularInline[Any, Any]
+else:
+    Admin = admin.ModelAdmin
+    Inline = admin.TabularInline
+
+
+class ReadOnly:
+    """Nobody adds, changes or deletes these rows by hand."""
+
+    def has_add_permission(self, *_: Any) -> bool:
+        return False
+
+    def has_change_permission(self, *_: Any) -> bool:
+        return False
+
+    def has_delete_permission(self, *_: Any) -> bool:
+        return False
+
+
+class ShardInline(ReadOnly, Inline):
+    """The pieces that workers run."""
+
+    model = Shard
+    extra = 0
+    fields = (
+        "index",
+        "task_id",
+        "job_id",
+        "status",
+        "worker",
+        "heartbeat_at",
+        "attempts",
+        "done",
+        "failed",
+        "skipped",
+        "total",
+    )
+
+
+@admin.register(Request)
+class RequestAdmin(ReadOnly, Admin):
+    """One line a request: who, what, how far, and why not."""
+
+    list_display = (
+        "id",
+        "status",
+        "function_id",
+        "task_id",
+        "owner",
+        "progress",
+        "failed",
+        "shapes",
+        "created_at",
+        "ended_at",
+        "error_message",
+    )
+    list_filter = ("status", "function_kind", "function_id", "created_at")
+    list_select_related = ("owner",)
+    search_fields = ("id", "function_id", "owner__username", "error_message")
+    date_hierarchy = "created_at"
+    inlines = (ShardInline,)
+    actions = ("cancel_requests", "retry_requests")
+
+    def has_operate_permission(self, http_request: HttpRequest) -> bool:
+        """Who may look may not yet act: that takes the right to change requests."""
+        return http_request.user.has_perm("cvat_lambda.change_request")
+
+    @admin.display(description="progress")
+    def progress(self, request: Request) -> str:
+        """Frames ended of all, and how fast."""
+        found = progress_of([request])[request.pk]
+        rate = f", {found.rate:.1f} frames/s" if found.rate else ""
+        return f"{found.ended} of {request.total}{rate}"
+
+    @admin.action(description="Cancel", permissions=["operate"])
+    def cancel_requests(self, http_request: HttpRequest, requests: QuerySet[Request]) -> None:
+        """Stop them at once; what they wrote stays."""
+        for request in requests:
+            service.cancel(request, user_id=http_request.user.pk)
+
+    @admin.action(description="Run failed frames again", permissions=["operate"])
+    def retry_requests(self, http_request: HttpRequest, requests: QuerySet[Request]) -> None:
+        """Start them again where frames failed; say why where that cannot be."""
+        for request in requests:
+            try:
+                service.retry(request)
+            except LambdaError as exc:
+                self.message_user(http_request, exc.message, messages.WARNING)
+
+
+@admin.register(Outcome)
+class OutcomeAdmin(ReadOnly, Admin):
+    """What became of each frame."""
+
+    list_display = ("request", "task_id", "frame", "status", "code", "message", "attempts")
+    list_filter = ("status", "code")
+    list_select_related = ("request",)
+    search_fields = ("request__id", "message")
+    show_full_result_count = False  # there are as many rows as frames were ever annotated

@@ -1,0 +1,91 @@
+"""One unit through the function: encode, invoke with retries, convert; errors become outcomes."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from cvat_lambda.errors import (
+    FunctionNotFound,
+    FunctionUnavailable,
+    LambdaError,
+    PlatformUnreachable,
+)
+from cvat_lambda.gateway.call import call
+from cvat_lambda.gateway.cancel import Cancel
+from cvat_lambda.gateway.gate import gate_of
+from cvat_lambda.gateway.retry import for_requests
+from cvat_lambda.requests.results import Answered, FrameResult, Unit, Work, failed
+from cvat_lambda.requests.run import Run
+
+logger = logging.getLogger(__name__)
+
+# Not a matter of the frame: the others would fail alike.
+HOPELESS = (FunctionNotFound, FunctionUnavailable, PlatformUnreachable)
+
+
+class RunImpossible(Exception):
+    """The function as a whole cannot be used: the request ends with this error."""
+
+    def __init__(self, error: LambdaError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+class Invoker:
+    """Takes units through the function; `invoke` is called by several threads at once."""
+
+    def __init__(self, run: Run, work: Work, cancel: Cancel) -> None:
+        self._run = run
+        self._work = work
+        self._cancel = cancel
+        self._policy = for_requests()
+        # The gate lets fewer in where the function is busy with others.
+        self.in_flight = max(1, min(gate_of(run.spec).ceiling, len(run.frames)))
+
+    def invoke(self, unit: Unit) -> list[FrameResult]:
+        """The results of a unit's frames. Raise RunImpossible, CallAbandoned."""
+        started = time.monotonic()
+        try:
+            return self._attempt(unit)
+        except HOPELESS as exc:
+            raise RunImpossible(exc) from exc
+        except LambdaError as exc:
+            error = exc
+        except (AssertionError, LookupError, TypeError, ValueError) as exc:
+            error = self._defect(unit, exc)
+        parts = self._work.parts(unit)
+        if len(parts) > 1:
+            return [result for part in parts for result in self.invoke(part)]
+        took_s = time.monotonic() - started
+        attempts = int(error.details.get("attempts", 1))
+        return [
+            failed(number, error, attempts=attempts, duration_s=took_s) for number in unit.numbers
+        ]
+
+    def _attempt(self, unit: Unit) -> list[FrameResult]:
+        started = time.monotonic()
+        sent = self._work.prepare(unit)
+        called = call(
+            self._run.spec,
+            sent.body,
+            request_id=self._run.request.id,
+            policy=self._policy,
+            person=False,
+            cancel=self._cancel,
+        )
+        took_s = time.monotonic() - started
+        return self._work.results(
+            unit,
+            sent,
+            Answered(answer=called.answer, attempts=called.attempts, duration_s=took_s),
+        )
+
+    def _defect(self, unit: Unit, exc: Exception) -> LambdaError:
+        """A defect of ours that this frame brought to light must not end the request."""
+        number = unit.numbers[0]
+        logger.error("Frame %d of task %d", number, self._run.task.id, exc_info=exc)
+        return LambdaError(
+            f"an internal error on frame {number} ({type(exc).__name__}); "
+            "the server's log has the details"
+        )

@@ -1,0 +1,146 @@
+"""What RQ workers call: module-level functions with JSON arguments, safe to run twice."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator
+from typing import Any
+
+from rq.timeouts import JobTimeoutException
+
+from cvat_lambda.annotations.errors import AnnotationError
+from cvat_lambda.conf import settings
+from cvat_lambda.engine.port import get_engine
+from cvat_lambda.errors import InvalidRequest, LambdaError, NotFound
+from cvat_lambda.functions.spec import Kind
+from cvat_lambda.gateway.cancel import CallAbandoned, Cancel
+from cvat_lambda.requests import ends, recovery, webhook
+from cvat_lambda.requests.detect import DetectWork
+from cvat_lambda.requests.invoker import Invoker, RunImpossible
+from cvat_lambda.requests.lease import Lease, LeaseLost, Watch, claim, release
+from cvat_lambda.requests.pipeline import Pipeline, Stages
+from cvat_lambda.requests.reid import ReidWork
+from cvat_lambda.requests.results import Read, Skips, Work
+from cvat_lambda.requests.run import Run, load
+from cvat_lambda.requests.writer import TooManyFailures, Writer
+
+logger = logging.getLogger(__name__)
+
+WORK: dict[Kind, Any] = {Kind.DETECTOR: DetectWork, Kind.REID: ReidWork}
+
+
+class TimeLimitReached(LambdaError):
+    """The run took longer than a job may."""
+
+    code = "time_limit"
+
+
+def run_shard(shard_id: int) -> None:
+    """Run one shard to its end; nothing where it is cancelled, done, or another worker's."""
+    recovery.recover_quietly()
+    get_engine()  # what it imports takes a tenth of a second: not from the time of the request
+    lease = claim(shard_id)
+    if lease is None:
+        logger.info("Shard %d has nothing to run", shard_id, extra={"action": "shard_not_claimed"})
+        return
+    try:
+        _run(lease)
+    except LeaseLost:
+        logger.info(
+            "Request %s was cancelled or taken over: this worker stops",
+            lease.request_id,
+            extra={"action": "lease_lost", "request": lease.request_id},
+        )
+    except JobTimeoutException:
+        limit = TimeLimitReached(
+            f"the run took longer than {settings.JOB_TIMEOUT_S} s; retry it to go on from there"
+        )
+        _fail(lease, limit, whole=False)
+    except BaseException:
+        # A stop of the worker, or a defect: someone else may take the shard up at once.
+        release(lease)
+        raise
+
+
+def deliver_webhook(request_id: str) -> None:
+    """Tell the configured URL about the end of a request."""
+    webhook.deliver(request_id)
+
+
+def _run(lease: Lease) -> None:
+    cancel = Cancel()
+    watch = Watch(lease, lost=cancel.cancel)
+    watch.start()
+    try:
+        run = load(lease)
+        work = _work(run)
+        _drive(run, work, cancel)
+        with run.engine.atomic():
+            work.finish()
+            ends.finish_shard(lease)
+    except (RunImpossible, TooManyFailures) as exc:
+        _fail(lease, exc.error if isinstance(exc, RunImpossible) else exc, whole=True)
+    except LambdaError as exc:
+        # The task, or its storage: other tasks of the request may go on.
+        _fail(lease, exc, whole=isinstance(exc, NotFound) and exc.code == "function_not_found")
+    finally:
+        watch.stop()
+
+
+def _work(run: Run) -> Work:
+    try:
+        work: Work = WORK[run.spec.kind](run)
+    except AnnotationError as exc:
+        # The function or the task's labels changed since the request was made.
+        raise InvalidRequest(exc.message) from exc
+    except KeyError:
+        raise InvalidRequest(
+            f"{run.function_name} is now a {run.spec.kind.value}: it cannot run in the background"
+        ) from None
+    return work
+
+
+def _drive(run: Run, work: Work, cancel: Cancel) -> None:
+    if not run.skips and not run.frames:
+        return
+    invoker = Invoker(run, work, cancel)
+    pipeline = Pipeline(
+        Stages(
+            read=lambda: _read(run, work),
+            invoke=invoker.invoke,
+            writer=Writer(run, wait=cancel.wait),
+        ),
+        in_flight=invoker.in_flight,
+        cancel=cancel,
+    )
+    try:
+        pipeline.run()
+    except CallAbandoned:
+        # Only the watch sets the handle while nothing else went wrong.
+        raise LeaseLost(run.request.id) from None
+
+
+def _read(run: Run, work: Work) -> Generator[Read, None, None]:
+    if run.skips:
+        yield Skips(reasons=run.skips)
+    numbers = tuple(work.numbers())
+    frames = run.engine.frames(run.task.id, numbers, job_id=run.shard.job_id)
+    try:
+        yield from work.units(frames)
+    finally:
+        close = getattr(frames, "close", None)
+        if close is not None:
+            close()
+
+
+def _fail(lease: Lease, error: LambdaError, *, whole: bool) -> None:
+    logger.warning(
+        "Request %s cannot go on: %s",
+        lease.request_id,
+        error.message,
+        extra={"action": "shard_failed", "request": lease.request_id, "code": error.code},
+    )
+    try:
+        ends.fail_shard(lease, error, whole=whole)
+    except LeaseLost:
+        pass

@@ -1,0 +1,43 @@
+"""What a person asked of a request, checked and frozen; stored as JSON with the request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from cvat_lambda.errors import InvalidRequest
+
+Replace = Literal["none", "all", "automatic", "function"]
+REPLACE: tuple[Replace, ...] = get_args(Replace)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Params:
+    """The parameters of one request, whatever its function's kind."""
+
+    mapping: Mapping[str, Any] | None = None  # as given; None: labels of the same name
+    threshold: float | None = None  # in [0, 1]; None: the function's own default
+    replace: Replace = "none"
+    conv_mask_to_poly: bool = False
+    max_distance: float | None = None  # pixels, of ReID
+    only_unannotated: bool = False
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise InvalidRequest(f"threshold must be in [0, 1], not {self.threshold:g}")
+        if self.replace not in REPLACE:
+            raise InvalidRequest(
+                f"replace must be one of {', '.join(REPLACE)}, not {self.replace!r}"
+            )
+        if self.max_distance is not None and not 0 <= self.max_distance < float("inf"):
+            raise InvalidRequest(f"max_distance must be 0 or more, not {self.max_distance:g}")
+
+    def to_json(self) -> dict[str, Any]:
+        """What is set, as JSON; the inverse of `from_json`."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Params:
+        """The parameters of a stored request; keys of later versions are left out."""
+        return cls(**{name: stored[name] for name in cls.__slots__ if name in stored})

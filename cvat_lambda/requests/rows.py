@@ -1,0 +1,61 @@
+"""Many small rows into a table at little cost: a request writes several for each frame.
+
+A model object and a parameter a column cost Django some 0.1 ms a row, and the threads that feed
+the function wait for it. PostgreSQL takes all rows as one JSON text instead.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from django.db import connection, models
+
+ROWS_A_STATEMENT = 1000
+
+
+def insert(table: type[models.Model], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Insert rows that all give the same columns, by the names of Django's attributes.
+
+    Values are what JSON has, and moments. Signals of models are not sent.
+    """
+    rows = list(rows)
+    for start in range(0, len(rows), ROWS_A_STATEMENT):
+        some = rows[start : start + ROWS_A_STATEMENT]
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute(_statement(table, tuple(some[0])), [_text(some)])
+        else:
+            table._default_manager.bulk_create([table(**row) for row in some])
+
+
+def plain(text: str) -> str:
+    """The text as any database takes it: without NUL and halves of surrogate pairs."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode()
+
+
+@lru_cache(maxsize=16)
+def _statement(table: type[models.Model], names: tuple[str, ...]) -> str:
+    """``INSERT`` from a JSON list of objects; the names are ours, nothing of a user's."""
+    fields: dict[str, Any] = {field.attname: field for field in table._meta.concrete_fields}
+    quote = connection.ops.quote_name
+    columns = ", ".join(quote(fields[name].column) for name in names)
+    values = ", ".join(f"r.{quote(name)}" for name in names)
+    types = ", ".join(f"{quote(name)} {fields[name].db_type(connection)}" for name in names)
+    return (
+        f"INSERT INTO {quote(table._meta.db_table)} ({columns}) "
+        f"SELECT {values} FROM jsonb_to_recordset(%s::jsonb) AS r({types})"
+    )
+
+
+def _text(rows: list[Mapping[str, Any]]) -> str:
+    return json.dumps(rows, default=_moment, allow_nan=False)
+
+
+def _moment(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{value!r} is no value of a row")

@@ -1,0 +1,62 @@
+"""What a worker knows of the shard that it runs: looked up once, when the run begins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cvat_lambda.engine.port import Engine, Task, get_engine
+from cvat_lambda.functions import registry
+from cvat_lambda.functions.spec import FunctionSpec
+from cvat_lambda.requests import ranges
+from cvat_lambda.requests.lease import Lease
+from cvat_lambda.requests.models import Outcome, Request, Shard
+from cvat_lambda.requests.params import Params
+from cvat_lambda.requests.plan import skipped_frames
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A claimed shard with everything that its work needs."""
+
+    lease: Lease
+    request: Request  # as it was when the run began
+    shard: Shard
+    params: Params
+    spec: FunctionSpec
+    engine: Engine
+    task: Task
+    skips: dict[int, str]  # frames of the shard to leave out, without an outcome yet: the reason
+    frames: tuple[int, ...]  # frames of the shard to run, ascending
+
+    @property
+    def function_name(self) -> str:
+        """How messages name the function."""
+        return f"function {self.spec.id!r}"
+
+
+def load(lease: Lease) -> Run:
+    """Look everything up. Raise TaskNotFound, FunctionNotFound, FunctionSpecInvalid."""
+    shard = Shard.objects.select_related("request").get(pk=lease.shard_id)
+    request = shard.request
+    engine = get_engine()
+    task = engine.task(shard.task_id)
+    params = Params.from_json(request.params)
+    numbers = set(ranges.expand(shard.frames))
+    settled = set(Outcome.objects.filter(shard=shard).values_list("frame", flat=True))
+    open_frames = numbers - settled
+    annotated: frozenset[int] = frozenset()
+    if params.only_unannotated and open_frames:
+        annotated = frozenset(engine.annotated_frames(task.id, job_id=shard.job_id))
+    reasons = skipped_frames(task, own_layer=shard.own_layer, annotated=annotated)
+    skips = {frame: reasons[frame] for frame in sorted(open_frames & reasons.keys())}
+    return Run(
+        lease=lease,
+        request=request,
+        shard=shard,
+        params=params,
+        spec=registry.get(request.function_id),
+        engine=engine,
+        task=task,
+        skips=skips,
+        frames=tuple(sorted(open_frames - skips.keys())),
+    )

@@ -1,0 +1,84 @@
+"""A bounded channel between threads: the memory of a run is that of its windows."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class WindowStopped(Exception):
+    """The run was aborted; whoever waits at the window goes home."""
+
+
+class Window(Generic[T]):
+    """First in, first out, bounded by count and by bytes; an item of any size fits when alone."""
+
+    def __init__(self, *, max_items: int, max_bytes: int = 1 << 62) -> None:
+        self._items: deque[tuple[T, int]] = deque()
+        self._bytes = 0
+        self._max_items = max(1, max_items)
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._not_full = threading.Condition(self._lock)
+        self._not_empty = threading.Condition(self._lock)
+        self._closed = False
+        self._stopped = False
+
+    def put(self, item: T, size: int = 0) -> None:
+        """Wait for room, then add. Raise WindowStopped."""
+        with self._lock:
+            while not self._stopped and self._items and not self._has_room(size):
+                self._not_full.wait()
+            if self._stopped:
+                raise WindowStopped
+            self._items.append((item, size))
+            self._bytes += size
+            self._not_empty.notify()
+
+    def get(self, timeout_s: float | None = None) -> T | None:
+        """The next item; None when it is closed and empty, or after the timeout.
+
+        Raise WindowStopped.
+        """
+        end = None if timeout_s is None else time.monotonic() + timeout_s
+        with self._lock:
+            while not self._items and not self._closed and not self._stopped:
+                left = None if end is None else end - time.monotonic()
+                if left is not None and left <= 0:
+                    return None
+                self._not_empty.wait(left)
+            if self._stopped:
+                raise WindowStopped
+            if not self._items:
+                return None
+            item, size = self._items.popleft()
+            self._bytes -= size
+            self._not_full.notify()
+            return item
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left and nothing will come."""
+        with self._lock:
+            return self._closed and not self._items
+
+    def close(self) -> None:
+        """Nothing more will be put."""
+        with self._lock:
+            self._closed = True
+            self._not_empty.notify_all()
+
+    def stop(self) -> None:
+        """Drop what is inside and wake everybody who waits."""
+        with self._lock:
+            self._stopped = True
+            self._items.clear()
+            self._not_empty.notify_all()
+            self._not_full.notify_all()
+
+    def _has_room(self, size: int) -> bool:
+        return len(self._items) < self._max_items and self._bytes + size <= self._max_bytes

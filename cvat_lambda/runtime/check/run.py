@@ -1,0 +1,232 @@
+"""Start a function folder on a runtime of its own, call it, and judge what it answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from cvat_lambda.runtime.client import Answer, DashboardClient
+from cvat_lambda.runtime.errors import RuntimeFault
+from cvat_lambda.runtime.functionfile import FunctionConfig
+from cvat_lambda.runtime.verbs import invoke, read_config, wait_until_settled
+
+from . import fixtures
+from .answers import (
+    detector_problems,
+    interactor_problems,
+    read_strictly,
+    reid_problems,
+    tracker_problems,
+)
+from .lint import Finding, labels_of, lint
+
+Progress = Callable[[str], None]
+START_TIMEOUT_S: Final = 30.0
+CALL_TIMEOUT_S: Final = 300.0
+_SHIFT: Final = 4  # pixels that the disc moves between two frames
+
+
+@dataclass(slots=True, kw_only=True)
+class Report:
+    """What a check found."""
+
+    name: str
+    errors: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the function keeps its contract."""
+        return not self.errors
+
+
+def check_folder(
+    folder: Path,
+    progress: Progress,
+    *,
+    run: bool = True,
+    licences: frozenset[str] = frozenset(),
+    timeout_s: float = 1800.0,
+) -> Report:
+    """Lint a folder, and unless `run` is False start it and judge its answers."""
+    try:
+        config = read_config(folder)
+    except RuntimeFault as exc:
+        return Report(name=folder.name, errors=[str(exc)])
+    report = Report(name=config.name)
+    _take_findings(report, lint(config))
+    if run and report.passed:
+        try:
+            with _served(config.folder, licences) as client:
+                wait_until_settled(client, config.name, progress, timeout_s=timeout_s)
+                report.errors += _call_problems(client, config)
+        except RuntimeFault as exc:
+            report.errors.append(str(exc))
+    return report
+
+
+def _take_findings(report: Report, findings: list[Finding]) -> None:
+    for finding in findings:
+        (report.errors if finding.severe else report.warnings).append(finding.text)
+
+
+@contextmanager
+def _served(folder: Path, licences: frozenset[str]) -> Iterator[DashboardClient]:
+    """Serve one folder for as long as the block runs."""
+    with tempfile.TemporaryDirectory(prefix="cvat-lambda-check-") as temporary:
+        ready = Path(temporary) / "ready"
+        command = [sys.executable, "-m", "cvat_lambda.runtime", "serve", str(folder)]
+        command += ["--port", "0", "--state-dir", str(Path(temporary) / "state")]
+        command += ["--ready-file", str(ready), "--token", "", "--parent", str(os.getpid())]
+        for licence in licences:
+            command += ["--accept-licence", licence]
+        root = Path(__file__).resolve().parents[3]
+        process = subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL)
+        try:
+            yield DashboardClient(_wait_for_url(process, ready), token="")
+        finally:
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait_for_url(process: subprocess.Popen[bytes], ready: Path) -> str:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline and process.poll() is None:
+        if ready.exists():
+            return ready.read_text(encoding="utf-8").strip()
+        time.sleep(0.05)
+    raise RuntimeFault("the runtime did not start: see what it said above")
+
+
+def _call_problems(client: DashboardClient, config: FunctionConfig) -> list[str]:
+    kind = config.document["metadata"]["annotations"]["type"]
+    caller = _Caller(client, config)
+    checks: dict[str, Callable[[_Caller], Iterator[str]]] = {
+        "detector": _check_detector,
+        "interactor": _check_interactor,
+        "tracker": _check_tracker,
+        "reid": _check_reid,
+    }
+    return [*checks[kind](caller), *_check_bad_input(caller)]
+
+
+class _Caller:
+    """Calls one function; a failed call is one problem."""
+
+    def __init__(self, client: DashboardClient, config: FunctionConfig) -> None:
+        self._client = client
+        self.config = config
+
+    def call(self, payload: dict[str, Any]) -> Answer:
+        return invoke(self._client, self.config.name, payload, timeout_s=CALL_TIMEOUT_S)
+
+    def answer(self, payload: dict[str, Any], problems: list[str]) -> Any | None:
+        """Return the JSON of a good answer, or None with what is wrong added to `problems`."""
+        told = self.call(payload)
+        if told.status != 200:
+            text = told.body[:300].decode("utf-8", "replace")
+            problems.append(f"{_brief(payload)} was answered with {told.status}: {text}")
+            return None
+        if told.content_type.partition(";")[0].strip() != "application/json":
+            problems.append(f"the content type is {told.content_type!r}, not application/json")
+        try:
+            return read_strictly(told.body)
+        except ValueError as exc:
+            problems.append(f"{_brief(payload)} was answered with no JSON: {exc}")
+            return None
+
+
+def _check_detector(caller: _Caller) -> Iterator[str]:
+    labels = frozenset(str(label["name"]) for label in labels_of(caller.config))
+    for threshold in (None, 0, 0.5, 1):
+        payload: dict[str, Any] = {"image": fixtures.picture()}
+        if threshold is not None:
+            payload["threshold"] = threshold
+        problems: list[str] = []
+        answer = caller.answer(payload, problems)
+        yield from problems
+        if answer is not None:
+            yield from detector_problems(answer, labels)
+
+
+def _check_interactor(caller: _Caller) -> Iterator[str]:
+    x, y, radius = fixtures.DISC
+    payload = {
+        "image": fixtures.picture(),
+        "pos_points": [[x, y]],
+        "neg_points": [[x + 2 * radius, y]],
+        "obj_bbox": [[x - radius, y - radius], [x + radius, y + radius]],
+        "threshold": 0.8,
+    }
+    problems: list[str] = []
+    answer = caller.answer(payload, problems)
+    yield from problems
+    if answer is not None:
+        yield from interactor_problems(answer, fixtures.WIDTH, fixtures.HEIGHT)
+
+
+def _check_tracker(caller: _Caller) -> Iterator[str]:
+    problems: list[str] = []
+    shape: Any = {"type": "rectangle", "points": fixtures.disc_box()}
+    annotations = caller.config.document["metadata"]["annotations"]
+    if not annotations.get("supported_shape_types"):
+        shape = shape["points"]  # the older protocol of bare coordinates
+    first = caller.answer({"image": fixtures.picture(), "shapes": [shape], "states": []}, problems)
+    if first is not None:
+        problems += tracker_problems(first, 1)
+    if first is not None and not problems:
+        # CVAT keeps a state as JSON text between two calls.
+        states = json.loads(json.dumps(first["states"]))
+        payload = {"image": fixtures.picture(_SHIFT), "shapes": [None], "states": states}
+        second = caller.answer(payload, problems)
+        if second is not None:
+            problems += tracker_problems(second, 1)
+    yield from problems
+
+
+def _check_reid(caller: _Caller) -> Iterator[str]:
+    box0 = {"type": "rectangle", "points": fixtures.disc_box()}
+    box1 = {"type": "rectangle", "points": fixtures.disc_box(_SHIFT)}
+    base = {
+        "image0": fixtures.picture(),
+        "image1": fixtures.picture(_SHIFT),
+        "threshold": 0.5,
+        "max_distance": 50,
+    }
+    for boxes0, boxes1 in (([box0], [box1]), ([], [box1]), ([box0], [])):
+        problems: list[str] = []
+        answer = caller.answer({**base, "boxes0": boxes0, "boxes1": boxes1}, problems)
+        yield from problems
+        if answer is not None:
+            yield from reid_problems(answer, len(boxes0), len(boxes1))
+
+
+def _check_bad_input(caller: _Caller) -> Iterator[str]:
+    for what, payload in (
+        ("a call without an image", {}),
+        ("an image that does not decode", {"image": "bm8gaW1hZ2U="}),
+    ):
+        told = caller.call(payload)
+        if told.status == 200:
+            yield f"{what} was answered with 200: answer 400 and one sentence"
+        elif told.status >= 500:
+            yield f"{what} was answered with {told.status}: answer 400 and one sentence"
+
+
+def _brief(payload: dict[str, Any]) -> str:
+    shown = {key: "..." if key.startswith("image") else value for key, value in payload.items()}
+    text = json.dumps(shown)
+    return text if len(text) < 200 else f"{text[:200]}..."

@@ -1,0 +1,323 @@
+"""``python -m cvat_lambda.runtime``: serve function folders and work with them."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from . import verbs
+from .check import check_folder
+from .client import DEFAULT_URL, DashboardClient
+from .discovery import find_function_folders
+from .errors import RuntimeFault
+from .functionfile import DEFAULT_PROJECT
+from .new import KINDS, new_function
+from .parents import end_with_parent
+from .service import DEFAULT_PORT, ServiceOptions, run
+from .weights.licences import ACCEPT_VARIABLE
+
+if TYPE_CHECKING:
+    Verbs = argparse._SubParsersAction
+Parser = argparse.ArgumentParser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit status. Faults are told in one sentence on stderr."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    first = arguments[0] if arguments else ""
+    if first not in _VERBS and first not in ("-h", "--help"):
+        arguments.insert(0, "serve")  # `python -m cvat_lambda.runtime serverless/` serves
+    parsed = make_parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    try:
+        return int(parsed.act(parsed))
+    except RuntimeFault as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        return 1
+
+
+def make_parser() -> Parser:
+    """Return the parser of all verbs."""
+    parser = Parser(prog="python -m cvat_lambda.runtime", description=__doc__)
+    subparsers = parser.add_subparsers(required=True, metavar="VERB")
+    for add in _VERBS.values():
+        add(subparsers)
+    return parser
+
+
+# --- serve ---------------------------------------------------------------------------------------
+
+
+def _add_serve(subparsers: Verbs[Parser]) -> None:
+    serve = subparsers.add_parser("serve", help="serve the functions below some folders")
+    serve.add_argument("folders", nargs="*", type=Path, help="folders that hold function folders")
+    serve.add_argument("--host", default="127.0.0.1", help="address to bind (default: loopback)")
+    serve.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 = any free one")
+    serve.add_argument(
+        "--token",
+        default=os.environ.get("CVAT_LAMBDA_RUNTIME_TOKEN", ""),
+        help="what callers must send as a bearer token (or CVAT_LAMBDA_RUNTIME_TOKEN)",
+    )
+    serve.add_argument("--only", default="", metavar="ID[,ID]", help="load these functions alone")
+    serve.add_argument(
+        "--project", default=DEFAULT_PROJECT, help="of functions whose file names none"
+    )
+    serve.add_argument("--gpu", choices=("auto", "yes", "no"), default="auto")
+    serve.add_argument("--state-dir", type=Path, help="where logs and deployed code are kept")
+    serve.add_argument("--ready-file", type=Path, help="gets the URL when the dashboard answers")
+    serve.add_argument("--parent", type=int, metavar="PID", help="end when this parent does")
+    serve.add_argument("--offline", action="store_true", help="fetch no weights")
+    serve.add_argument("--opt-nuclio", choices=("auto", "mount", "rewrite", "none"), default="auto")
+    serve.add_argument(
+        "--full-errors", action="store_true", help="answer a handler's error with its traceback"
+    )
+    _add_preparation(serve)
+    serve.set_defaults(act=_serve)
+
+
+def _add_preparation(parser: Parser) -> None:
+    parser.add_argument("--installer", choices=("auto", "pip", "uv"), default="auto")
+    parser.add_argument(
+        "--accept-licence",
+        action="append",
+        default=[],
+        metavar="ID",
+        dest="licences",
+        help=f"fetch weights under this licence too (or {ACCEPT_VARIABLE}, separated by commas)",
+    )
+
+
+def _serve(parsed: argparse.Namespace) -> int:
+    _check_folders(parsed.folders)
+    if parsed.parent is not None:
+        end_with_parent(parsed.parent)
+    options = ServiceOptions(
+        folders=tuple(parsed.folders),
+        host=parsed.host,
+        port=parsed.port,
+        token=parsed.token,
+        only=frozenset(filter(None, parsed.only.split(","))),
+        project=parsed.project,
+        gpu={"auto": None, "yes": True, "no": False}[parsed.gpu],
+        state_folder=parsed.state_dir,
+        ready_file=parsed.ready_file,
+        installer=parsed.installer,
+        offline=parsed.offline,
+        accepted_licences=_licences(parsed),
+        opt_nuclio=parsed.opt_nuclio,
+        full_errors=parsed.full_errors,
+    )
+    asyncio.run(run(options, lambda url: print(f"runtime ready {url}", flush=True)))
+    return 0
+
+
+def _check_folders(folders: list[Path]) -> None:
+    for folder in folders:
+        if not folder.is_dir():
+            raise RuntimeFault(f"{folder} is no folder")
+
+
+def _function_folders(roots: list[Path]) -> list[Path]:
+    _check_folders(roots)
+    found = find_function_folders(roots)
+    if not found:
+        raise RuntimeFault("no function folder is there: a folder with a function.yaml")
+    return found
+
+
+def _licences(parsed: argparse.Namespace) -> frozenset[str]:
+    named = [*parsed.licences, *os.environ.get(ACCEPT_VARIABLE, "").split(",")]
+    return frozenset(filter(None, (text.strip() for text in named)))
+
+
+# --- the verbs of a running dashboard ------------------------------------------------------------
+
+
+def _add_client(parser: Parser) -> None:
+    parser.add_argument("--url", help=f"the dashboard (or CVAT_LAMBDA_RUNTIME_URL; {DEFAULT_URL})")
+    parser.add_argument("--token", help="its token (or CVAT_LAMBDA_RUNTIME_TOKEN)")
+
+
+def _client(parsed: argparse.Namespace) -> DashboardClient:
+    return DashboardClient(parsed.url, token=parsed.token)
+
+
+def _add_list(subparsers: Verbs[Parser]) -> None:
+    parser = subparsers.add_parser("list", help="show the functions and their states")
+    _add_client(parser)
+    parser.set_defaults(act=_list)
+
+
+def _list(parsed: argparse.Namespace) -> int:
+    for found in verbs.list_functions(_client(parsed)):
+        status = found["status"]
+        kind = (found["metadata"].get("annotations") or {}).get("type", "")
+        where = (status.get("externalInvocationUrls") or ["-"])[0]
+        print(f"{found['metadata']['name']:<56} {kind:<10} {status['state']:<12} {where}")
+        if status.get("message"):
+            print(f"    {status['message']}")
+    return 0
+
+
+def _add_deploy(subparsers: Verbs[Parser]) -> None:
+    parser = subparsers.add_parser("deploy", help="send a function folder to a platform")
+    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--platform", choices=("runtime", "nuclio"), default="runtime")
+    parser.add_argument(
+        "--nuclio-platform", choices=("local", "kube"), default="local", help="Docker or Kubernetes"
+    )
+    parser.add_argument("--namespace", default="nuclio", help="Nuclio's namespace")
+    parser.add_argument(
+        "--project", default=DEFAULT_PROJECT, help="of functions whose file names none"
+    )
+    parser.add_argument("--gpu", action="store_true", help="take function-gpu.yaml where it is")
+    _add_client(parser)
+    parser.set_defaults(act=_deploy)
+
+
+def _deploy(parsed: argparse.Namespace) -> int:
+    for folder in _function_folders(parsed.folders):
+        if parsed.platform == "nuclio":
+            verbs.deploy_with_nuctl(
+                folder,
+                platform=parsed.nuclio_platform,
+                namespace=parsed.namespace,
+                project=parsed.project,
+                gpu=parsed.gpu,
+            )
+            continue
+        found = verbs.deploy(_client(parsed), folder, print, project=parsed.project, gpu=parsed.gpu)
+        where = found["status"].get("externalInvocationUrls", ["-"])[0]
+        print(f"{found['metadata']['name']} is {found['status']['state']} at {where}")
+    return 0
+
+
+def _add_remove(subparsers: Verbs[Parser]) -> None:
+    parser = subparsers.add_parser("remove", help="stop and forget a function")
+    parser.add_argument("name")
+    _add_client(parser)
+    parser.set_defaults(act=_remove)
+
+
+def _remove(parsed: argparse.Namespace) -> int:
+    verbs.remove(_client(parsed), parsed.name)
+    print(f"{parsed.name} is removed")
+    return 0
+
+
+def _add_logs(subparsers: Verbs[Parser]) -> None:
+    parser = subparsers.add_parser("logs", help="show the log of a function")
+    parser.add_argument("name")
+    parser.add_argument("--lines", type=int, help="only the last ones")
+    _add_client(parser)
+    parser.set_defaults(act=_logs)
+
+
+def _logs(parsed: argparse.Namespace) -> int:
+    print(verbs.read_logs(_client(parsed), parsed.name, lines=parsed.lines), end="")
+    return 0
+
+
+def _add_invoke(subparsers: Verbs[Parser]) -> None:
+    parser = subparsers.add_parser("invoke", help="call a function and show its answer")
+    parser.add_argument("name")
+    parser.add_argument("--image", type=Path, help="a picture to send as 'image'")
+    parser.add_argument("--data", default="{}", help="the rest of the payload, a JSON object")
+    parser.add_argument("--timeout", type=float, default=60.0, help="seconds")
+    _add_client(parser)
+    parser.set_defaults(act=_invoke)
+
+
+def _invoke(parsed: argparse.Namespace) -> int:
+    payload = verbs.parse_payload(parsed.data)
+    answer = verbs.invoke(
+        _client(parsed), parsed.name, payload, image=parsed.image, timeout_s=parsed.timeout
+    )
+    print(answer.body.decode("utf-8", "replace"))
+    if answer.status != 200:
+        print(f"status {answer.status}", file=sys.stderr)
+    return 0 if answer.status == 200 else 1
+
+
+# --- the verbs of folders ------------------------------------------------------------------------
+
+
+def _add_check(subparsers: Verbs[Parser]) -> None:
+    parser = subparsers.add_parser("check", help="lint folders, start them, judge their answers")
+    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--lint-only", action="store_true", help="start nothing")
+    parser.add_argument("--json", action="store_true", help="a JSON object a function")
+    _add_preparation(parser)
+    parser.set_defaults(act=_check)
+
+
+def _check(parsed: argparse.Namespace) -> int:
+    all_passed = True
+    for folder in _function_folders(parsed.folders):
+        report = check_folder(
+            folder,
+            lambda text: print(f"  {text}", file=sys.stderr),
+            run=not parsed.lint_only,
+            licences=_licences(parsed),
+        )
+        all_passed = all_passed and report.passed
+        if parsed.json:
+            found = {"errors": report.errors, "warnings": report.warnings}
+            print(json.dumps({"name": report.name, "passed": report.passed, **found}))
+            continue
+        print(f"{report.name}: {'passed' if report.passed else 'FAILED'}")
+        for kind, texts in (("error", report.errors), ("warning", report.warnings)):
+            for text in texts:
+                print(f"  {kind}: {text}")
+    return 0 if all_passed else 1
+
+
+def _add_fetch(subparsers: Verbs[Parser]) -> None:
+    parser = subparsers.add_parser("fetch", help="make environments and weights ready, no more")
+    parser.add_argument("folders", nargs="+", type=Path)
+    _add_preparation(parser)
+    parser.set_defaults(act=_fetch)
+
+
+def _fetch(parsed: argparse.Namespace) -> int:
+    _check_folders(parsed.folders)
+    failed = verbs.fetch(
+        parsed.folders, print, licences=_licences(parsed), installer=parsed.installer
+    )
+    for name, reason in failed:
+        print(f"error: {name}: {reason}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _add_new(subparsers: Verbs[Parser]) -> None:
+    parser = subparsers.add_parser("new", help="write a function folder that runs at once")
+    parser.add_argument("kind", choices=KINDS)
+    parser.add_argument("name")
+    parser.add_argument("--into", type=Path, default=Path("."), help="the folder to write it into")
+    parser.set_defaults(act=_new)
+
+
+def _new(parsed: argparse.Namespace) -> int:
+    folder = new_function(parsed.kind, parsed.name, parsed.into)
+    print(f"{folder} is written; try it: python -m cvat_lambda.runtime check {folder}")
+    return 0
+
+
+_VERBS: Final = {
+    "serve": _add_serve,
+    "list": _add_list,
+    "deploy": _add_deploy,
+    "remove": _add_remove,
+    "logs": _add_logs,
+    "check": _add_check,
+    "invoke": _add_invoke,
+    "fetch": _add_fetch,
+    "new": _add_new,
+}

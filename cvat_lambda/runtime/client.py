@@ -1,0 +1,99 @@
+"""A small client of the dashboard's REST API: of this runtime, or of Nuclio itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import RuntimeFault
+from .functionfile import JsonObject
+
+DEFAULT_URL = "http://127.0.0.1:8070"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """An HTTP answer, whatever its status."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+    def json(self) -> Any:
+        """Return the body as JSON; raises RuntimeFault when it is none."""
+        try:
+            return json.loads(self.body)
+        except ValueError as exc:
+            raise RuntimeFault(f"the answer is no JSON: {self.body[:200]!r}") from exc
+
+
+class DashboardClient:
+    """Speaks to one dashboard; proxies of the environment are not asked."""
+
+    def __init__(self, url: str | None = None, *, token: str | None = None) -> None:
+        self.url = (url or os.environ.get("CVAT_LAMBDA_RUNTIME_URL") or DEFAULT_URL).rstrip("/")
+        self._token = os.environ.get("CVAT_LAMBDA_RUNTIME_TOKEN", "") if token is None else token
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        payload: object = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = 60.0,
+    ) -> Answer:
+        """Send JSON and return the answer; raises RuntimeFault when nobody answers."""
+        body = None if payload is None else json.dumps(payload).encode()
+        request = urllib.request.Request(self.url + path, body, method=method)
+        request.add_header("Content-Type", "application/json")
+        if self._token:
+            request.add_header("Authorization", f"Bearer {self._token}")
+        for key, value in (headers or {}).items():
+            request.add_header(key, value)
+        try:
+            with self._opener.open(request, timeout=timeout_s) as response:
+                return _answer(response.status, response)
+        except urllib.error.HTTPError as exc:
+            with exc:
+                return _answer(exc.code, exc)
+        except OSError as exc:
+            reason = getattr(exc, "reason", exc)
+            raise RuntimeFault(
+                f"no runtime answers at {self.url} ({reason}): start one with "
+                "'python -m cvat_lambda.runtime serverless/', or name another with --url"
+            ) from exc
+
+    def get(self, path: str) -> Any:
+        """Return the JSON of a GET; raises RuntimeFault with the dashboard's words."""
+        return checked(self.send("GET", path)).json()
+
+    def function(self, name: str) -> JsonObject:
+        """Return a function object; raises RuntimeFault when there is none."""
+        answer = self.send("GET", f"/api/functions/{name}")
+        if answer.status == 404:
+            raise RuntimeFault(f"there is no function {name!r} at {self.url}")
+        found: JsonObject = checked(answer).json()
+        return found
+
+
+def checked(answer: Answer) -> Answer:
+    """Return an answer below 400; raises RuntimeFault with what the dashboard says otherwise."""
+    if answer.status < 400:
+        return answer
+    try:
+        sentence = json.loads(answer.body)["error"]
+    except (ValueError, KeyError, TypeError):
+        sentence = answer.body[:300].decode("utf-8", "replace")
+    raise RuntimeFault(f"the dashboard answered {answer.status}: {sentence}")
+
+
+def _answer(status: int, response: Any) -> Answer:
+    kind = response.headers.get("Content-Type", "")
+    return Answer(status=status, content_type=kind, body=response.read())

@@ -1,0 +1,316 @@
+"""One function's life on this machine: prepared, started, replaced, put to sleep, removed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import socket
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from .errors import PreconditionFailed, RuntimeFault
+from .functionfile import FunctionConfig, JsonObject
+from .logs import append_line
+from .preparation import Prepared, Preparer
+from .processor.settings import ProcessorSettings
+from .processor_handle import ProcessorHandle
+
+PROVISIONED: Final = frozenset({"ready", "error", "unhealthy", "scaledToZero", "imported"})
+MAX_RESTART_BACKOFF_S: Final = 30.0
+DRAIN_TIMEOUT_S: Final = 60.0
+UPDATE_GRACE_S: Final = 0.5  # in which kept connections are told to close
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostSettings:
+    """What all functions of a runtime share."""
+
+    host: str
+    token: str
+    dashboard: str  # host:port of the dashboard
+    logs_folder: Path
+    opt_nuclio: str
+    full_errors: bool
+
+
+class Deployment:
+    """A function by name: its object as Nuclio shows it, and the processor that serves it."""
+
+    def __init__(
+        self, name: str, document: JsonObject, host: HostSettings, preparer: Preparer
+    ) -> None:
+        self.name = name
+        self.state = "building"
+        self.message = ""
+        self.config: FunctionConfig | None = None
+        self.changed = asyncio.Event()  # set at each change of state
+        self._document = document
+        self._host = host
+        self._preparer = preparer
+        self._records: deque[JsonObject] = deque(maxlen=500)
+        self._socket: socket.socket | None = None
+        self._processor: ProcessorHandle | None = None
+        self._starting: set[ProcessorHandle] = set()
+        self._lock = asyncio.Lock()
+        self._tasks: set[asyncio.Future[Any]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._removed = False
+
+    # --- what others see -------------------------------------------------------------------
+
+    @property
+    def port(self) -> int:
+        """The function's port; 0 while it has none."""
+        return 0 if self._socket is None else int(self._socket.getsockname()[1])
+
+    @property
+    def address(self) -> str | None:
+        """``host:port`` of the function while it can be called, else None."""
+        if self._socket is None or self._processor is None:
+            return None
+        return f"{_reachable(self._host.host)}:{self.port}"
+
+    @property
+    def log_path(self) -> Path:
+        """The file of its log."""
+        return self._host.logs_folder / f"{self.name}.log"
+
+    @property
+    def project(self) -> str:
+        """The project that it belongs to."""
+        labels = self._document["metadata"].get("labels") or {}
+        return str(labels.get("nuclio.io/project-name", "default"))
+
+    @property
+    def namespace(self) -> str:
+        """The namespace that its file gives it."""
+        return str(self._document["metadata"].get("namespace", ""))
+
+    def to_object(self) -> JsonObject:
+        """Return the function object: metadata, spec, status; empty status keys are left out."""
+        status: JsonObject = {"state": self.state}
+        if self.message:
+            status["message"] = self.message
+        if self._records:
+            status["logs"] = list(self._records)
+        if self.address is not None:
+            status["httpPort"] = self.port
+            status["internalInvocationUrls"] = [self.address]
+            status["externalInvocationUrls"] = [self.address]
+        return {**copy.deepcopy(self._document), "status": status}
+
+    async def statistics(self) -> dict[str, Any] | None:
+        """Return the counters of its processor, or None when there is none."""
+        return None if self._processor is None else await self._processor.statistics()
+
+    # --- what can be done with it ------------------------------------------------------------
+
+    def fail(self, message: str) -> None:
+        """Put the function into state error, with a sentence that says why."""
+        self._note("error", message)
+        self._set("error", message)
+
+    async def deploy(self, config: FunctionConfig) -> None:
+        """Make this configuration the one that serves; ends in state ready or error.
+
+        A version that already serves goes on until the new one is ready, then finishes what it
+        has in flight. When the new one fails, the old one keeps serving.
+        """
+        async with self._lock:
+            self._document = config.document
+            self._set("building", "")
+            try:
+                prepared = await asyncio.to_thread(
+                    self._preparer.prepare, config, self._progress_from_thread
+                )
+                await self._replace(config, prepared)
+            except RuntimeFault as exc:
+                kept = "; the version before it keeps serving" if self._processor else ""
+                self.fail(f"{exc}{kept}")
+            except Exception as exc:
+                # Whatever it is, it is this function's trouble alone.
+                self.fail(f"deployment failed: {type(exc).__name__}: {exc}")
+
+    async def _replace(self, config: FunctionConfig, prepared: Prepared) -> None:
+        if self._removed:
+            raise RuntimeFault("it was removed while it was being prepared")
+        if config.disabled:
+            await self._retire(self._processor)
+            self.config, self._processor = config, None
+            self._set("ready", "disabled by spec.disable")
+            return
+        listener = self._listener_for(config)
+        try:
+            handle = await self._start_processor(config, prepared, listener)
+        except BaseException:
+            if listener is not self._socket:
+                listener.close()
+            raise
+        old, old_socket = self._processor, self._socket
+        self._processor, self._socket, self.config = handle, listener, config
+        self._set("ready", "")
+        self._spawn(self._guard(handle, config, prepared))
+        self._spawn(self._retire(old, UPDATE_GRACE_S))
+        if old_socket is not None and old_socket is not listener:
+            old_socket.close()
+
+    async def _start_processor(
+        self, config: FunctionConfig, prepared: Prepared, listener: socket.socket
+    ) -> ProcessorHandle:
+        """Return a processor that is ready; raises RuntimeFault with its reason when it is not."""
+        handle = ProcessorHandle(self._on_state)
+        self._starting.add(handle)
+        try:
+            await handle.start(self._settings(config, prepared), listener)
+            state, message = await handle.first_state
+        finally:
+            self._starting.discard(handle)
+        if state == "error" or self._removed:
+            await handle.kill()
+            raise RuntimeFault(message)
+        return handle
+
+    async def scale(self, wish: str) -> None:
+        """Go to sleep (``scaledToZero``) or wake (``ready``)."""
+        if self._processor is None:
+            raise PreconditionFailed(f"function {self.name!r} is not deployed: deploy it first")
+        self._processor.ask_scale("sleep" if wish == "scaledToZero" else "wake")
+
+    async def stop(self) -> None:
+        """End the function's processes; calls in flight may finish."""
+        self._removed = True
+        await asyncio.gather(*(handle.kill() for handle in self._starting))
+        processor, self._processor = self._processor, None
+        await self._retire(processor)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    async def wait_until_settled(self, timeout_s: float) -> None:
+        """Return when the state is final, or after `timeout_s`."""
+        deadline = time.monotonic() + timeout_s
+        while self.state not in PROVISIONED:
+            self.changed.clear()
+            left = deadline - time.monotonic()
+            try:
+                await asyncio.wait_for(self.changed.wait(), max(left, 0))
+            except (asyncio.TimeoutError, TimeoutError):
+                return
+
+    # --- inside ------------------------------------------------------------------------------
+
+    def _listener_for(self, config: FunctionConfig) -> socket.socket:
+        """Return a bound socket that does not listen yet: until ready, calls are refused."""
+        wanted = config.trigger.port
+        if self._socket is not None and wanted in (0, self.port):
+            return self._socket
+        family = socket.AF_INET6 if ":" in self._host.host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((self._host.host, wanted))
+        except OSError as exc:
+            listener.close()
+            raise RuntimeFault(
+                f"port {wanted} is taken by another program: free it or change "
+                f"spec.triggers.{config.trigger.name}.attributes.port ({exc.strerror})"
+            ) from exc
+        return listener
+
+    def _settings(self, config: FunctionConfig, prepared: Prepared) -> ProcessorSettings:
+        return ProcessorSettings(
+            name=config.name,
+            namespace=config.namespace,
+            folder=str(config.folder),
+            handler=config.handler,
+            interpreter=str(prepared.interpreter),
+            environment=prepared.environment,
+            workers=config.trigger.workers,
+            trigger=config.trigger.name,
+            availability_timeout_s=config.trigger.availability_timeout_s,
+            event_timeout_s=config.event_timeout_s,
+            readiness_timeout_s=config.readiness_timeout_s,
+            termination_timeout_s=config.trigger.termination_timeout_s,
+            max_body=config.trigger.max_body,
+            header_limit=config.trigger.header_limit,
+            worker_memory=config.extras.worker_memory,
+            idle_timeout_s=config.extras.idle_timeout_s,
+            log_file=str(self.log_path),
+            token=self._host.token,
+            dashboard=self._host.dashboard,
+            opt_nuclio=self._host.opt_nuclio,
+            full_errors=self._host.full_errors,
+        )
+
+    async def _guard(
+        self, handle: ProcessorHandle, config: FunctionConfig, prepared: Prepared
+    ) -> None:
+        """Start the processor anew when it dies while it is the one that should serve."""
+        await handle.gone.wait()
+        backoff_s = 0.1
+        while handle is self._processor and not self._removed:
+            self._note("error", "its processor ended: it is started anew")
+            self._set("unhealthy", "its processor ended and is being started anew")
+            assert self._socket is not None
+            try:
+                successor = await self._start_processor(config, prepared, self._socket)
+            except RuntimeFault as exc:
+                if handle is self._processor and not self._removed:
+                    self._set("unhealthy", str(exc))
+                backoff_s = min(backoff_s * 2, MAX_RESTART_BACKOFF_S)
+                await asyncio.sleep(backoff_s)
+                continue
+            if handle is not self._processor or self._removed:
+                await successor.kill()
+                return
+            self._processor = successor
+            self._set("ready", "")
+            self._spawn(self._guard(successor, config, prepared))
+            return
+
+    async def _retire(self, processor: ProcessorHandle | None, grace_s: float = 0.0) -> None:
+        if processor is not None:
+            await processor.drain(DRAIN_TIMEOUT_S, grace_s=grace_s)
+
+    def _on_state(self, handle: ProcessorHandle, state: str, message: str) -> None:
+        if handle is self._processor and self.state in PROVISIONED | _SCALING:
+            self._set(state, message)
+
+    def _set(self, state: str, message: str) -> None:
+        self.state, self.message = state, message
+        self.changed.set()
+
+    def _progress_from_thread(self, message: str) -> None:
+        self._loop.call_soon_threadsafe(self._note, "info", message)
+
+    def _note(self, level: str, message: str) -> None:
+        """Keep a record of the deployment, in the function object and in its log."""
+        self._records.append(
+            {"level": level, "time": time.time() * 1000, "name": "deployer", "message": message}
+        )
+        with contextlib.suppress(OSError):
+            append_line(self.log_path, level, message)
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+_SCALING: Final = frozenset({"waitingForScaleResourceToZero", "waitingForScaleResourceFromZero"})
+
+
+def _reachable(host: str) -> str:
+    """Return an address under which a server bound to `host` can be called from this machine."""
+    if host in ("0.0.0.0", ""):
+        return "127.0.0.1"
+    if host == "::":
+        return "[::1]"
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,54 @@
+"""Everything the runtime raises on purpose.
+
+RuntimeFault
+├── BadRequest            400  the caller sent something that cannot be understood
+├── NotFound              404  no such function, project or replica
+├── Conflict              409  the name is taken
+├── PreconditionFailed    412  right request, wrong moment
+├── FunctionBroken        422  the function's author has something to mend (its file, code, answer)
+└── NotPrepared           503  its environment or its weights could not be made ready
+"""
+
+from __future__ import annotations
+
+
+class RuntimeFault(Exception):
+    """The runtime could not do what was asked."""
+
+    status_code = 500
+
+
+class BadRequest(RuntimeFault):
+    """The request cannot be understood."""
+
+    status_code = 400
+
+
+class NotFound(RuntimeFault):
+    """There is nothing of that name."""
+
+    status_code = 404
+
+
+class Conflict(RuntimeFault):
+    """The name is taken already."""
+
+    status_code = 409
+
+
+class PreconditionFailed(RuntimeFault):
+    """The function is in a state that does not allow this."""
+
+    status_code = 412
+
+
+class FunctionBroken(RuntimeFault):
+    """The function's folder has a fault that its author must mend."""
+
+    status_code = 422
+
+
+class NotPrepared(RuntimeFault):
+    """The function's environment or weights could not be made ready."""
+
+    status_code = 503

@@ -1,0 +1,93 @@
+"""The log of a function: bounded files, one line a record, read from the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Final
+
+MAX_FILE: Final = 4 * 2**20  # bytes; then the file is rotated
+KEPT_FILES: Final = 3  # the current one and two older
+
+
+class FunctionLog:
+    """Appends lines to a file and rotates it; one process writes, any may read.
+
+    The supervisor writes too (what happened while the function was prepared), through
+    `append_line`, which opens the file anew each time and so always finds the current one.
+    """
+
+    def __init__(self, path: Path, *, max_file: int = MAX_FILE) -> None:
+        self._path = path
+        self._max_file = max_file  # bytes
+        self._lock = threading.Lock()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab", buffering=0)
+
+    def write(self, level: str, message: str, **more: Any) -> None:
+        """Write one record; what is None in `more` is left out."""
+        line = format_line(level, message, **more)
+        with self._lock:
+            self._file.write(line)
+            if self._file.tell() > self._max_file:
+                self._rotate()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _rotate(self) -> None:
+        self._file.close()
+        for age in range(KEPT_FILES - 1, 0, -1):
+            older, newer = _aged(self._path, age), _aged(self._path, age - 1)
+            if newer.exists():
+                os.replace(newer, older)
+        self._file = self._path.open("ab", buffering=0)
+
+
+def append_line(path: Path, level: str, message: str, **more: Any) -> None:
+    """Append one record to a log that another process may be writing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab", buffering=0) as file:
+        file.write(format_line(level, message, **more))
+
+
+def format_line(level: str, message: str, **more: Any) -> bytes:
+    """Return one record as a line: time (UTC), level, text, then JSON of what else is known."""
+    now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
+    known = {key: value for key, value in more.items() if value not in (None, "")}
+    trace = known.pop("traceback", None)
+    tail = f" {json.dumps(known, default=str)}" if known else ""
+    text = message.replace("\n", "\n    ")
+    line = f"{now}Z [{level}] {text}{tail}\n"
+    if trace:
+        line += "".join(f"    {row}\n" for row in str(trace).rstrip().splitlines())
+    return line.encode("utf-8", "backslashreplace")
+
+
+def read_tail(path: Path, lines: int | None = None) -> bytes:
+    """Return the last lines of a log, over its rotated files; everything kept when None."""
+    text = b""
+    for age in range(KEPT_FILES):
+        file = _aged(path, age)
+        if not file.exists():
+            break
+        text = file.read_bytes() + text
+        if lines is not None and text.count(b"\n") > lines:
+            break
+    if lines is None:
+        return text
+    return b"".join(text.splitlines(keepends=True)[-lines:]) if lines > 0 else b""
+
+
+def remove_log(path: Path) -> None:
+    """Delete a log and its rotated files."""
+    for age in range(KEPT_FILES):
+        _aged(path, age).unlink(missing_ok=True)
+
+
+def _aged(path: Path, age: int) -> Path:
+    return path if age == 0 else path.with_name(f"{path.name}.{age}")

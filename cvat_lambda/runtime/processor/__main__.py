@@ -1,0 +1,162 @@
+"""``python -m cvat_lambda.runtime.processor CONTROL_FD LISTEN_FD``, as the supervisor starts it.
+
+Control messages are JSON lines. Down: ``configure`` (first), ``drain``, ``sleep``, ``wake``,
+``statistics``. Up: ``state``, ``workers``, ``statistics``. When the supervisor hangs up, whatever
+the reason, every process of the function is killed: nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from cvat_lambda.runtime.logs import FunctionLog
+from cvat_lambda.runtime.worker.allocator import keep_freed_memory
+
+from .crew import Crew, StartFailed
+from .server import FunctionServer
+from .settings import ProcessorSettings
+
+
+class Processor:
+    """Serves one function for as long as its supervisor lives."""
+
+    def __init__(
+        self,
+        settings: ProcessorSettings,
+        listener: socket.socket,
+        control: asyncio.StreamWriter,
+    ) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._control = control
+        self._log = FunctionLog(Path(settings.log_file))
+        self.crew = Crew(settings, self._log, self.report)
+        self._server = FunctionServer(settings, self.crew)
+        self._runner: web.ServerRunner | None = None
+        self._site: web.SockSite | None = None
+
+    def report(self, state: str, message: str) -> None:
+        """Tell the supervisor a state, and which worker processes there are."""
+        self._send({"kind": "state", "state": state, "message": message, "pids": self.crew.pids})
+
+    async def start(self) -> None:
+        """Load the function in every worker, then open the port."""
+        try:
+            await self.crew.start()
+        except StartFailed as exc:
+            self.report("error", str(exc))
+            return
+        server = web.Server(
+            self._server.handle,
+            access_log=None,
+            auto_decompress=False,
+            keepalive_timeout=3600.0,
+            max_line_size=2**20,
+            max_field_size=2**20,
+            read_bufsize=2**20,
+        )
+        self._runner = web.ServerRunner(server, shutdown_timeout=2.0)
+        await self._runner.setup()
+        self._site = web.SockSite(self._runner, self._listener, backlog=1024)
+        try:
+            await self._site.start()
+        except OSError as exc:
+            # Two sockets may be bound to one port; only one of them can listen.
+            port = self._listener.getsockname()[1]
+            self.report(
+                "error",
+                f"port {port} is taken by another function: change "
+                f"spec.triggers.{self._settings.trigger}.attributes.port ({exc.strerror})",
+            )
+            return
+        self.report("ready", "")
+
+    async def drain(self, grace_s: float) -> None:
+        """Take no new connections, finish what is in flight, end the workers.
+
+        For `grace_s` a client may still use a connection that it keeps.
+        """
+        self._server.draining = True
+        if self._site is not None and self._site._server is not None:
+            self._site._server.close()
+        await asyncio.sleep(grace_s)
+        while self.crew.busy:
+            await asyncio.sleep(0.02)
+        if self._runner is not None:
+            await self._runner.cleanup()
+        await self.crew.stop()
+        self._log.close()
+
+    async def scale(self, wish: str) -> None:
+        """Go to sleep or wake; a failure to wake is told as a state."""
+        if wish == "sleep":
+            await self.crew.sleep()
+            return
+        with contextlib.suppress(StartFailed):
+            await self.crew.wake()
+
+    def send_statistics(self, number: int) -> None:
+        """Answer a question for the counters."""
+        counters = self.crew.statistics.to_json()
+        self._send({"kind": "statistics", "number": number, "counters": counters})
+
+    def _send(self, message: dict[str, Any]) -> None:
+        if not self._control.is_closing():
+            self._control.write(json.dumps(message).encode() + b"\n")
+
+
+async def serve(control_fd: int, listen_fd: int) -> None:
+    """Be configured, then act on control messages until told to drain or left alone."""
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, lambda: None)  # Ctrl-C is the supervisor's to handle
+    reader, writer = await asyncio.open_connection(
+        sock=socket.socket(fileno=control_fd), limit=2**24
+    )
+    line = await reader.readline()
+    if not line:
+        return
+    settings = ProcessorSettings.from_json(json.loads(line))
+    processor = Processor(settings, socket.socket(fileno=listen_fd), writer)
+    starting = asyncio.ensure_future(processor.start())
+    background: set[asyncio.Future[Any]] = {starting}
+    starting.add_done_callback(_end_on_fault)
+    while line := await reader.readline():
+        message = json.loads(line)
+        if message["kind"] == "drain":
+            await processor.drain(message["grace_s"])
+            return
+        if message["kind"] == "statistics":
+            processor.send_statistics(message["number"])
+        elif message["kind"] in ("sleep", "wake"):
+            task = asyncio.ensure_future(processor.scale(message["kind"]))
+            background.add(task)
+            task.add_done_callback(background.discard)
+    processor.crew.kill_now()
+
+
+def _end_on_fault(starting: asyncio.Future[None]) -> None:
+    if not starting.cancelled() and starting.exception() is not None:
+        # A fault of ours, not of the function: the supervisor sees the process end.
+        raise SystemExit(70) from starting.exception()
+
+
+def main() -> None:
+    """Run one processor."""
+    keep_freed_memory()
+    os.set_inheritable(int(sys.argv[1]), False)
+    os.set_inheritable(int(sys.argv[2]), False)
+    asyncio.run(serve(int(sys.argv[1]), int(sys.argv[2])))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,348 @@
+"""The workers of one function: started together, replaced alone, put to sleep when idle."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Coroutine
+from typing import Final
+
+from cvat_lambda.runtime.logs import FunctionLog
+from cvat_lambda.runtime.worker.frames import Meta
+
+from .link import Answer, WorkerGone, WorkerLink
+from .output import OutputLines, describe_exit
+from .pool import Pool, PoolClosed
+from .settings import ProcessorSettings
+from .statistics import Statistics, WorkerStatistics
+from .workers import FIRST_BACKOFF_S, Worker, watch_memory
+
+WAKE_TIMEOUT_S: Final = 120.0  # Nuclio's own limit for a start from zero
+MAX_BACKOFF_S: Final = 30.0
+
+OnState = Callable[[str, str], None]  # state, message
+
+
+class StartFailed(Exception):
+    """A worker could not load the function."""
+
+
+class EventTimedOut(Exception):
+    """The handler took longer than spec.eventTimeout and was killed."""
+
+
+class NoWorkerFree(Exception):
+    """Every worker was busy for the whole availability timeout."""
+
+
+class Crew:
+    """Runs events on the function's workers; keeps as many alive as the function asks for."""
+
+    def __init__(self, settings: ProcessorSettings, log: FunctionLog, on_state: OnState) -> None:
+        self.statistics = Statistics(workers=[WorkerStatistics() for _ in range(settings.workers)])
+        self.in_flight = 0
+        self.last_used_at = time.monotonic()
+        self._settings = settings
+        self._log = log
+        self._on_state = on_state
+        self._pool: Pool[Worker] = Pool()
+        self._workers = [Worker(number) for number in range(settings.workers)]
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._asleep = False
+        self._shift = 0  # grows at each sleep: what began before it is over
+        self._waking: asyncio.Task[None] | None = None
+        self._stopping = False
+        self._scaling = asyncio.Lock()  # going to sleep and waking do not overlap
+
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of the workers that live."""
+        links = [worker.link for worker in self._workers if worker.link is not None]
+        return [link.pid for link in links if link.pid and not link.gone.is_set()]
+
+    @property
+    def asleep(self) -> bool:
+        """Whether the function is scaled to zero."""
+        return self._asleep
+
+    @property
+    def busy(self) -> bool:
+        """Whether calls are in flight or wait for a worker."""
+        return self.in_flight > 0 or self._pool.waiting > 0
+
+    async def start(self) -> None:
+        """Start all workers side by side; raises StartFailed with the first one's reason."""
+        await self._start_all()
+        if self._settings.worker_memory is not None:
+            self._spawn(watch_memory(self._workers, self._settings.worker_memory))
+        if self._settings.idle_timeout_s is not None:
+            self._spawn(self._watch_idleness(self._settings.idle_timeout_s))
+
+    async def _start_all(self) -> None:
+        starts = [asyncio.ensure_future(self._start(worker)) for worker in self._workers]
+        try:
+            await asyncio.wait_for(asyncio.gather(*starts), self._settings.readiness_timeout_s)
+        except (asyncio.TimeoutError, TimeoutError) as exc:
+            self._kill_all()
+            raise StartFailed(
+                f"the function was not ready within {self._settings.readiness_timeout_s:g} s "
+                "(spec.readinessTimeoutSeconds): see its log for what it was doing"
+            ) from exc
+        except StartFailed:
+            self._kill_all()
+            raise
+        finally:
+            for start in starts:
+                start.cancel()
+            await asyncio.gather(*starts, return_exceptions=True)
+        for worker in self._workers:
+            self._pool.put(worker)
+
+    async def take(self) -> Worker:
+        """Return a free worker, waking the function if need be; raises NoWorkerFree."""
+        if self._asleep:
+            await self.wake()
+        began = time.monotonic()
+        count = self.statistics
+        count.allocations += 1
+        count.available_percent_sum += 100 * self._pool.free / len(self._workers)
+        worker = self._pool.take_now()
+        if worker is not None:
+            count.given_at_once += 1
+        else:
+            worker = await self._wait_for_worker(began)
+        self.in_flight += 1
+        return worker
+
+    async def _wait_for_worker(self, began: float) -> Worker:
+        count = self.statistics
+        try:
+            worker = await self._pool.take(self._settings.availability_timeout_s)
+        except (TimeoutError, asyncio.TimeoutError, PoolClosed) as exc:
+            count.refused += 1
+            raise NoWorkerFree from exc
+        finally:
+            count.wait_ms_sum += (time.monotonic() - began) * 1000
+        count.given_after_wait += 1
+        return worker
+
+    def give_back(self, worker: Worker) -> None:
+        """Return a worker that was taken and not used."""
+        self.in_flight -= 1
+        self._release(worker, worker.link)
+
+    async def call(self, worker: Worker, meta: Meta, body: bytes) -> Answer:
+        """Run one event on a taken worker; raises EventTimedOut or WorkerGone (with a reason)."""
+        assert worker.link is not None
+        link, count = worker.link, self.statistics
+        try:
+            if self._settings.event_timeout_s is None:
+                answer = await link.call(meta, body)
+            else:
+                answer = await asyncio.wait_for(
+                    link.call(meta, body), self._settings.event_timeout_s
+                )
+        except (asyncio.TimeoutError, TimeoutError) as exc:
+            count.failed += 1
+            self._log.write(
+                "error",
+                f"the handler took longer than {self._settings.event_timeout_s:g} s "
+                f"(spec.eventTimeout): worker {worker.number} is killed and started anew",
+                request=worker.request_id,
+            )
+            link.kill()
+            raise EventTimedOut from exc
+        except WorkerGone as exc:
+            count.failed += 1
+            raise WorkerGone(await self._why_gone(worker, link)) from exc
+        finally:
+            self.in_flight -= 1
+            self.last_used_at = time.monotonic()
+            self._release(worker, link)
+        count.succeeded += 1
+        count.workers[worker.number].events += 1
+        count.workers[worker.number].duration_ms_sum += answer[0]["duration"] * 1000
+        return answer
+
+    def _release(self, worker: Worker, link: WorkerLink | None) -> None:
+        # A worker whose process ends comes back through _replace or a wake, and only then is
+        # free: were it put back twice, two events would meet in one process.
+        if link is not None and worker.link is link and link.usable:
+            self._pool.put(worker)
+
+    async def _start(self, worker: Worker) -> None:
+        link = WorkerLink(str(worker.number), lambda record: self._on_log(worker, record))
+        worker.link = link
+        worker.over_memory = ""
+        try:
+            await link.start(self._settings)
+        except OSError as exc:
+            raise StartFailed(f"its interpreter cannot be started: {exc}") from exc
+        output = OutputLines(link.output, lambda line: self._log.write("output", line))
+        output.open()
+        try:
+            told = await link.started
+        except WorkerGone as exc:
+            reason = describe_exit(await link.exit_status())
+            output.finish()
+            raise StartFailed(
+                f"worker {worker.number} {reason} while it loaded the function"
+            ) from exc
+        except asyncio.CancelledError:
+            link.kill()
+            raise
+        if told["kind"] == "failed":
+            self._log.write("error", told["message"], traceback=told.get("traceback"))
+            link.kill()
+            raise StartFailed(f"the function does not load: {told['message']}")
+        self._spawn(self._watch(worker, link, output))
+
+    async def _watch(self, worker: Worker, link: WorkerLink, output: OutputLines) -> None:
+        """Replace a worker when its process ends, for whatever reason."""
+        await link.gone.wait()
+        link.kill()  # what it started must not outlive it
+        status = await link.exit_status()
+        output.finish()
+        link.close()
+        if self._stopping or self._asleep or worker.link is not link:
+            return
+        self._pool.remove(worker)
+        reason = worker.over_memory or describe_exit(status)
+        self._log.write("error", f"worker {worker.number} {reason}; it is started anew")
+        self.statistics.workers[worker.number].restarts += 1
+        await self._replace(worker)
+
+    async def _replace(self, worker: Worker) -> None:
+        shift = self._shift
+        while not self._stopping and shift == self._shift:
+            began = time.monotonic()
+            try:
+                await asyncio.wait_for(self._start(worker), self._settings.readiness_timeout_s)
+            except (StartFailed, asyncio.TimeoutError, TimeoutError) as exc:
+                if shift != self._shift:
+                    return
+                message = str(exc) or "a worker was not ready in time"
+                self._log.write("error", f"worker {worker.number} cannot be replaced: {message}")
+                if not self._living():
+                    self._on_state("unhealthy", message)
+                worker.backoff_s = min(worker.backoff_s * 2, MAX_BACKOFF_S)
+                await asyncio.sleep(worker.backoff_s)
+                continue
+            if shift != self._shift:
+                return  # it was put to sleep with the others while it started
+            if time.monotonic() - began > 60:
+                worker.backoff_s = FIRST_BACKOFF_S
+            self._pool.put(worker)
+            self._on_state("ready", "")
+            return
+
+    def _living(self) -> bool:
+        return any(
+            worker.link is not None and worker.link.usable and worker.link.started.done()
+            for worker in self._workers
+        )
+
+    async def _why_gone(self, worker: Worker, link: WorkerLink) -> str:
+        reason = worker.over_memory or describe_exit(await link.exit_status())
+        return f"worker {worker.number} {reason}"
+
+    def _on_log(self, worker: Worker, record: Meta) -> None:
+        if worker.captured is not None:
+            worker.captured.append(record)
+        self._log.write(
+            record["level"],
+            record["message"],
+            worker=worker.number,
+            request=worker.request_id,
+            more=record["with"],
+        )
+
+    async def _watch_idleness(self, timeout_s: float) -> None:
+        while not self._stopping:
+            idle_s = time.monotonic() - self.last_used_at
+            if not self._asleep and self.in_flight == 0 and idle_s >= timeout_s:
+                await self.sleep()
+            await asyncio.sleep(max(0.05, min(timeout_s - idle_s, timeout_s / 4, 5.0)))
+
+    async def sleep(self) -> None:
+        """Scale to zero: end every worker, so that all their memory is free; wakes on a call."""
+        async with self._scaling:
+            if self._asleep:
+                return
+            self._asleep = True
+            self._shift += 1
+            self._on_state("waitingForScaleResourceToZero", "")
+            for worker in self._workers:
+                self._pool.remove(worker)
+            await self._stop_workers()
+            self._on_state("scaledToZero", "")
+        if self._pool.waiting:  # sent to sleep by hand, over the heads of these calls
+            self._spawn(self._wake_quietly())
+
+    async def _wake_quietly(self) -> None:
+        with contextlib.suppress(StartFailed):
+            await self.wake()
+
+    async def wake(self) -> None:
+        """Start the workers of a sleeping function; raises StartFailed."""
+        if self._waking is None:
+            self._waking = asyncio.ensure_future(self._wake())
+        try:
+            await asyncio.wait_for(asyncio.shield(self._waking), WAKE_TIMEOUT_S)
+        except (asyncio.TimeoutError, TimeoutError) as exc:
+            raise StartFailed(f"the function did not wake within {WAKE_TIMEOUT_S:g} s") from exc
+
+    async def _wake(self) -> None:
+        try:
+            async with self._scaling:
+                if self._asleep:
+                    await self._start_sleepers()
+        finally:
+            self._waking = None
+
+    async def _start_sleepers(self) -> None:
+        self._on_state("waitingForScaleResourceFromZero", "")
+        try:
+            await self._start_all()
+        except StartFailed as exc:
+            self._on_state("scaledToZero", str(exc))
+            raise
+        self._asleep = False
+        self.last_used_at = time.monotonic()
+        self._on_state("ready", "")
+
+    async def stop(self) -> None:
+        """End every worker: those at an event may finish it within the termination timeout."""
+        self._stopping = True
+        self._pool.close()
+        await self._stop_workers()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _stop_workers(self) -> None:
+        links = [worker.link for worker in self._workers if worker.link is not None]
+        for link in links:
+            link.stop()
+        waits = [asyncio.ensure_future(link.gone.wait()) for link in links]
+        if waits:
+            await asyncio.wait(waits, timeout=self._settings.termination_timeout_s)
+        for wait in waits:
+            wait.cancel()
+        self._kill_all()
+
+    def _kill_all(self) -> None:
+        for worker in self._workers:
+            if worker.link is not None:
+                worker.link.kill()
+
+    def kill_now(self) -> None:
+        """End everything at once: the supervisor is gone."""
+        self._stopping = True
+        self._kill_all()
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

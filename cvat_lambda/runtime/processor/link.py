@@ -1,0 +1,201 @@
+"""One worker process as its processor sees it: start, one event at a time, kill."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from cvat_lambda.runtime.worker.frames import HEAD, FrameError, Meta, pack, read_head, unpack_meta
+
+from .settings import ProcessorSettings
+
+LAUNCHER: Final = Path(__file__).resolve().parent.parent / "worker" / "launch.py"
+_SOCKET_BUFFER: Final = 4 * 2**20  # bytes; the kernel cuts it to what it allows
+
+Answer = tuple[Meta, bytes]
+OnLog = Callable[[Meta], None]
+
+
+class WorkerGone(Exception):
+    """The worker process ended before it answered."""
+
+
+class WorkerLink(asyncio.Protocol):
+    """The processor's end of a worker's socket."""
+
+    def __init__(self, worker_id: str, on_log: OnLog) -> None:
+        self.worker_id = worker_id
+        self.started: asyncio.Future[Meta] = asyncio.get_running_loop().create_future()
+        self.gone = asyncio.Event()
+        self._ending = False  # asked to end, or killed
+        self._on_log = on_log
+        self._answer: asyncio.Future[Answer] | None = None
+        self._buffer = bytearray()
+        self._transport: asyncio.Transport | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process id of the worker; 0 before it is started."""
+        return 0 if self._process is None else self._process.pid
+
+    @property
+    def output(self) -> int:
+        """The file descriptor on which the worker's stdout and stderr arrive."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        return self._process.stdout.fileno()
+
+    @property
+    def usable(self) -> bool:
+        """Whether the worker can take an event."""
+        return not self._ending and not self.gone.is_set()
+
+    async def start(self, settings: ProcessorSettings) -> None:
+        """Start the process and tell it what to load; `started` resolves when it has."""
+        ours, theirs = socket.socketpair()
+        for sock in (ours, theirs):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER)
+        try:
+            self._process = subprocess.Popen(
+                [
+                    settings.interpreter,
+                    "-u",
+                    str(LAUNCHER),
+                    str(theirs.fileno()),
+                    str(os.getpid()),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env=settings.environment,
+                cwd=settings.folder,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,  # so that what the function starts can be killed with it
+            )
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        os.set_blocking(self.output, False)
+        loop = asyncio.get_running_loop()
+        await loop.create_connection(lambda: self, sock=ours)
+        self._send(
+            {
+                "kind": "start",
+                "handler": settings.handler,
+                "folder": settings.folder,
+                "opt_nuclio": settings.opt_nuclio,
+                "trigger": settings.trigger,
+                "namespace": settings.namespace,
+                "worker_id": self.worker_id,
+                "dashboard": settings.dashboard,
+                "token": settings.token,
+            }
+        )
+
+    async def call(self, meta: Meta, body: bytes) -> Answer:
+        """Send one event and return its answer; raises WorkerGone when the process ends first."""
+        if not self.usable:
+            raise WorkerGone(f"worker {self.worker_id} is gone")
+        self._answer = asyncio.get_running_loop().create_future()
+        self._send(meta, body)
+        try:
+            return await self._answer
+        finally:
+            self._answer = None
+
+    def _send(self, meta: Meta, body: bytes = b"") -> None:
+        assert self._transport is not None
+        self._transport.write(pack(meta, len(body)))
+        if body:
+            self._transport.write(body)
+
+    def stop(self) -> None:
+        """Ask the worker to end after the event that it is at; it is given no other."""
+        self._ending = True
+        if self._process is not None and self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.terminate()
+
+    def kill(self) -> None:
+        """End the worker and every process that it started, now."""
+        self._ending = True
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def exit_status(self) -> int | None:
+        """Return the status of the ended process as subprocess tells it, or None within 5 s."""
+        assert self._process is not None
+        for _ in range(500):
+            status = self._process.poll()
+            if status is not None:
+                return status
+            await asyncio.sleep(0.01)
+        return None
+
+    def close(self) -> None:
+        """Release the pipe of a worker that has ended."""
+        if self._process is not None and self._process.stdout is not None:
+            self._process.stdout.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport (asyncio calls this)."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Take in bytes and act on each whole frame (asyncio calls this)."""
+        self._buffer += data
+        try:
+            while (frame := self._take_frame()) is not None:
+                self._dispatch(*frame)
+        except (FrameError, ValueError, KeyError) as exc:
+            # A worker that talks nonsense (a function wrote on our socket) is of no use.
+            self._on_log({"level": "error", "message": f"worker sent no frame: {exc}", "with": ""})
+            self.kill()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Fail what was waited for (asyncio calls this)."""
+        self.gone.set()
+        fault = WorkerGone(f"worker {self.worker_id} ended")
+        for future in (self._answer, self.started):
+            if future is not None and not future.done():
+                future.set_exception(fault)
+        if self.started.done() and not self.started.cancelled():
+            self.started.exception()  # nobody may be waiting for it: that is no mistake
+
+    def _take_frame(self) -> Answer | None:
+        if len(self._buffer) < HEAD.size:
+            return None
+        meta_length, body_length = read_head(self._buffer[: HEAD.size])
+        body_at = HEAD.size + meta_length
+        end = body_at + body_length
+        if len(self._buffer) < end:
+            return None
+        with memoryview(self._buffer) as view:
+            meta = unpack_meta(view[HEAD.size : body_at])
+            body = bytes(view[body_at:end])
+        del self._buffer[:end]
+        return meta, body
+
+    def _dispatch(self, meta: Meta, body: bytes) -> None:
+        kind: Any = meta["kind"]
+        if kind == "log":
+            self._on_log(meta)
+        elif kind in ("ready", "failed"):
+            if not self.started.done():
+                self.started.set_result(meta)
+        elif kind == "answer" and self._answer is not None and not self._answer.done():
+            self._answer.set_result((meta, body))

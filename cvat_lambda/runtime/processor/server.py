@@ -1,0 +1,199 @@
+"""The function's own port: HTTP in, one event to one worker, its answer out."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import time
+import uuid
+from functools import lru_cache
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from cvat_lambda.runtime.worker.frames import Meta
+
+from .crew import Crew, EventTimedOut, NoWorkerFree, StartFailed
+from .link import WorkerGone
+from .settings import ProcessorSettings
+from .workers import Worker
+
+HEALTH_PATH: Final = "/__internal/health"
+MAX_LOGS_HEADER: Final = 4096  # bytes, as in Nuclio
+_LEVELS: Final = ("debug", "info", "warn", "error")
+
+
+class BodyTooLarge(Exception):
+    """The body is longer than maxRequestBodySize."""
+
+
+class FunctionServer:
+    """Answers the HTTP requests of one function."""
+
+    def __init__(self, settings: ProcessorSettings, crew: Crew) -> None:
+        self._settings = settings
+        self._crew = crew
+        self._authorization = f"Bearer {settings.token}".encode() if settings.token else b""
+        self.draining = False
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        response = await self._respond(request)
+        if self.draining:
+            response.force_close()
+        return response
+
+    async def _respond(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.path.startswith(HEALTH_PATH):
+            return web.Response()
+        if head_size(request) > self._settings.header_limit:
+            return _closing(431, "Too big request header")
+        if not self._authorised(request):
+            return _closing(401, "A token is needed: Authorization: Bearer <token>")
+        try:
+            body = await self._read_body(request)
+        except (BodyTooLarge, HttpProcessingError, web.RequestPayloadError):
+            return _closing(400, "Error when parsing request")
+        except (ConnectionResetError, asyncio.IncompleteReadError):
+            return web.Response(status=499)  # the client left before it had sent all
+        return await self._invoke(request, body)
+
+    def _authorised(self, request: web.BaseRequest) -> bool:
+        if not self._authorization:
+            return True
+        given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
+        return hmac.compare_digest(given, self._authorization)
+
+    async def _read_body(self, request: web.BaseRequest) -> bytes:
+        limit = self._settings.max_body
+        length = request.content_length
+        if length is not None and length > limit:
+            raise BodyTooLarge
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            assert request.transport is not None
+            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if not request.body_exists:
+            return b""
+        if length is not None:
+            return await request.content.readexactly(length)
+        parts, total = [], 0
+        async for part in request.content.iter_any():
+            total += len(part)
+            if total > limit:
+                raise BodyTooLarge
+            parts.append(part)
+        return b"".join(parts)
+
+    async def _invoke(self, request: web.BaseRequest, body: bytes) -> web.StreamResponse:
+        try:
+            worker = await self._crew.take()
+        except NoWorkerFree:
+            return web.Response(status=503)
+        except StartFailed as exc:
+            return _text(500, f"The function could not be woken - {exc}")
+        if request.transport is None or request.transport.is_closing():
+            # Nobody waits for the answer any more: do not spend a worker on it.
+            self._crew.give_back(worker)
+            return web.Response(status=499)
+        worker.request_id = request.headers.get("X-Request-Id", "")
+        level = request.headers.get("X-Nuclio-Log-Level", "").lower()
+        worker.captured = [] if level in _LEVELS else None
+        try:
+            meta, answer = await self._crew.call(worker, self._event(request, len(body)), body)
+            return self._answered(meta, answer, worker, level)
+        except EventTimedOut:
+            return _text(408, json.dumps({"error": "handler timed out"}))
+        except WorkerGone as exc:
+            return _text(502, f"Worker crashed - {exc}")
+        finally:
+            worker.captured = None
+            worker.request_id = ""
+
+    def _event(self, request: web.BaseRequest, size: int) -> Meta:
+        headers = {canonical(key): value for key, value in request.headers.items()}
+        if self._authorization:
+            headers.pop("Authorization", None)  # it was meant for us, not for the function
+        return {
+            "kind": "event",
+            "content_type": request.headers.get("Content-Type", ""),
+            "trigger": {"kind": "http", "name": self._settings.trigger},
+            "fields": dict(request.rel_url.query.items()) if request.query_string else {},
+            "headers": headers,
+            "id": uuid.uuid4().hex,
+            "method": request.method,
+            "path": request.path,
+            "size": size,
+            "timestamp": int(time.time()),
+            "url": "",
+            "shard_id": -1,
+            "num_shards": 0,
+            "type": "",
+            "type_version": "",
+            "version": "",
+            "offset": 0,
+            "topic": "",
+        }
+
+    def _answered(self, meta: Meta, body: bytes, worker: Worker, level: str) -> web.StreamResponse:
+        headers = _safe_headers(meta["headers"])
+        headers["Content-Type"] = meta["content_type"]
+        headers["Server"] = "nuclio"
+        if worker.captured is not None:
+            logs = logs_header(worker.captured, level)
+            if logs is not None:
+                headers["X-Nuclio-Logs"] = logs
+        if self._settings.full_errors and "traceback" in meta:
+            body += f": {meta['traceback']}".encode("utf-8", "backslashreplace")
+        return web.Response(status=meta["status"], body=body, headers=headers)
+
+
+def head_size(request: web.BaseRequest) -> int:
+    """Return about how many bytes the head of a request took on the wire."""
+    size = len(request.method) + len(request.raw_path) + 12
+    return size + sum(len(key) + len(value) + 4 for key, value in request.raw_headers)
+
+
+@lru_cache(maxsize=1024)
+def canonical(name: str) -> str:
+    """Return a header's name as Go writes it: ``X-Some-Name``."""
+    return "-".join(part.capitalize() for part in name.split("-"))
+
+
+def logs_header(records: list[Meta], level: str) -> str | None:
+    """Return the value of X-Nuclio-Logs, or None when it would be too long to be sent."""
+    least = _LEVELS.index(level)
+    shown = [
+        {
+            "level": record["level"],
+            "time": record.get("at", 0) * 1000,
+            "name": "processor.http",
+            "message": record["message"],
+            **({"with": record["with"]} if record["with"] else {}),
+        }
+        for record in records
+        if record["level"] in _LEVELS and _LEVELS.index(record["level"]) >= least
+    ]
+    value = json.dumps(shown)
+    return value if len(value) < MAX_LOGS_HEADER else None
+
+
+def _safe_headers(headers: dict[str, Any]) -> dict[str, str]:
+    """Drop what would break the answer's framing or smuggle a second one into it."""
+    return {
+        key: value
+        for key, value in headers.items()
+        if key.lower() not in ("content-length", "transfer-encoding", "connection")
+        and not any(char in key + value for char in "\r\n\0")
+    }
+
+
+def _text(status: int, text: str) -> web.Response:
+    return web.Response(status=status, text=text, headers={"Server": "nuclio"})
+
+
+def _closing(status: int, text: str) -> web.Response:
+    response = _text(status, text)
+    response.force_close()
+    return response

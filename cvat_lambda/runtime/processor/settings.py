@@ -1,0 +1,42 @@
+"""What the supervisor tells a processor at its start, as one JSON object."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessorSettings:
+    """Everything a processor needs to serve one function."""
+
+    name: str
+    namespace: str
+    folder: str
+    handler: str
+    interpreter: str  # the function's own python
+    environment: dict[str, str]  # of the workers, whole
+    workers: int
+    trigger: str
+    availability_timeout_s: float
+    event_timeout_s: float | None
+    readiness_timeout_s: float
+    termination_timeout_s: float
+    max_body: int  # bytes
+    header_limit: int  # bytes
+    worker_memory: int | None  # bytes
+    idle_timeout_s: float | None
+    log_file: str
+    token: str  # empty = none is asked for
+    dashboard: str  # host:port, for functions that call functions
+    opt_nuclio: str  # auto, mount, rewrite or none
+    full_errors: bool  # answers carry the traceback
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> ProcessorSettings:
+        """Read what `to_json` wrote."""
+        return cls(**value)

@@ -1,0 +1,254 @@
+"""The dashboard's REST API, as Nuclio 1.14.1 serves it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from aiohttp import web
+
+from .deployment import Deployment
+from .errors import BadRequest, Conflict, NotFound, PreconditionFailed
+from .functionfile import JsonObject
+from .logs import read_tail
+from .supervisor import Supervisor
+
+CREATION_TIMEOUT_S: Final = 60.0
+VERSION_LABEL: Final = "cvat-lambda"
+SLASH: Final = "{slash:/?}"  # Nuclio takes every path with and without one at its end
+_FOLLOW_LOOK_S: Final = 0.2
+
+
+class FunctionRoutes:
+    """``/api/functions``."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+
+    def add_to(self, app: web.Application) -> None:
+        """Register the routes."""
+        app.router.add_get("/api/functions" + SLASH, self.list)
+        app.router.add_get("/api/functions/{name}" + SLASH, self.get)
+        app.router.add_post("/api/functions" + SLASH, self.create)
+        app.router.add_put("/api/functions/{name}" + SLASH, self.update)
+        app.router.add_patch("/api/functions/{name}" + SLASH, self.patch)
+        app.router.add_delete("/api/functions" + SLASH, self.delete)
+        app.router.add_get("/api/functions/{name}/replicas" + SLASH, self.replicas)
+        app.router.add_get("/api/functions/{name}/logs/{replica}" + SLASH, self.logs)
+
+    async def list(self, request: web.Request) -> web.Response:
+        """An object keyed by function name."""
+        found = self._supervisor.list(
+            request.headers.get("x-nuclio-project-name") or None,
+            request.headers.get("x-nuclio-function-name") or None,
+        )
+        return _json({item.name: _shown(item, request) for item in found})
+
+    async def get(self, request: web.Request) -> web.Response:
+        """One function object."""
+        deployment = self._supervisor.get(request.match_info["name"])
+        project = request.headers.get("x-nuclio-project-name")
+        if project and project not in ("*", deployment.project):
+            raise NotFound("Function not found")
+        return _json(_shown(deployment, request))
+
+    async def create(self, request: web.Request) -> web.Response:
+        """Deploy a new function: 202 and no body."""
+        deployment = await self._supervisor.create(await _read_json(request))
+        return await self._accepted(request, deployment)
+
+    async def update(self, request: web.Request) -> web.Response:
+        """Deploy a function anew: 202 and no body. The name in the body counts, as in Nuclio."""
+        deployment = await self._supervisor.update(await _read_json(request))
+        return await self._accepted(request, deployment)
+
+    async def patch(self, request: web.Request) -> web.Response:
+        """Scale to zero, or back."""
+        deployment = self._supervisor.get(request.match_info["name"])
+        wish = (await _read_json(request)).get("desiredState")
+        if wish is None:
+            return web.Response(status=204)
+        if wish not in ("ready", "scaledToZero"):
+            raise BadRequest(f"desiredState {wish!r} is not supported: ready or scaledToZero")
+        await deployment.scale(wish)
+        return _no_content(202)
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """Remove the function that the body names: 204, also when there is none."""
+        metadata = (await _read_json(request)).get("metadata") or {}
+        if not metadata.get("name"):
+            raise BadRequest("Function name must be provided in metadata")
+        ignore = _is_true(request, "x-nuclio-delete-function-ignore-state-validation")
+        await self._supervisor.remove(str(metadata["name"]), ignore_state=ignore)
+        return web.Response(status=204)
+
+    async def replicas(self, request: web.Request) -> web.Response:
+        """The one replica that a function has here."""
+        return _json({"names": [_replica(self._supervisor.get(request.match_info["name"]))]})
+
+    async def logs(self, request: web.Request) -> web.StreamResponse:
+        """The function's log as text; followed for ever unless ``follow=false``."""
+        deployment = self._supervisor.get(request.match_info["name"])
+        if request.match_info["replica"] != _replica(deployment):
+            raise BadRequest(f"Replica does not belong to function {deployment.name}")
+        lines = _optional_int(request.query.get("tailLines"), "tailLines")
+        text = await asyncio.to_thread(read_tail, deployment.log_path, lines)
+        if request.query.get("follow", "true").lower() in ("false", "0"):
+            return web.Response(body=text, headers={"Content-Type": "text/plain"})
+        response = web.StreamResponse(headers={"Content-Type": "text/plain"})
+        await response.prepare(request)
+        await response.write(text)
+        async for more in _following(deployment):
+            await response.write(more)
+        return response
+
+    async def _accepted(self, request: web.Request, deployment: Deployment) -> web.Response:
+        if _is_true(request, "x-nuclio-wait-function-action"):
+            await deployment.wait_until_settled(CREATION_TIMEOUT_S * 10)
+        return _no_content(202)
+
+
+class ProjectRoutes:
+    """``/api/projects``: names that group functions; kept for as long as the runtime runs."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self._projects: dict[str, JsonObject] = {"default": _project("default")}
+
+    def add_to(self, app: web.Application) -> None:
+        """Register the routes."""
+        app.router.add_get("/api/projects" + SLASH, self.list)
+        app.router.add_get("/api/projects/{name}" + SLASH, self.get)
+        app.router.add_post("/api/projects" + SLASH, self.create)
+        app.router.add_put("/api/projects/{name}" + SLASH, self.update)
+        app.router.add_delete("/api/projects" + SLASH, self.delete)
+
+    def _all(self) -> dict[str, JsonObject]:
+        used = {item.project: _project(item.project) for item in self._supervisor.list()}
+        return {**used, **self._projects}
+
+    async def list(self, request: web.Request) -> web.Response:
+        """An object keyed by project name."""
+        wanted = request.headers.get("x-nuclio-project-name")
+        return _json({key: value for key, value in self._all().items() if wanted in (None, key)})
+
+    async def get(self, request: web.Request) -> web.Response:
+        """One project."""
+        try:
+            return _json(self._all()[request.match_info["name"]])
+        except KeyError:
+            raise NotFound("Project not found") from None
+
+    async def create(self, request: web.Request) -> web.Response:
+        """Make a project: 201 with the object."""
+        name, project = _project_of(await _read_json(request))
+        if name in self._all():
+            raise Conflict("Cannot create two projects with the same name")
+        self._projects[name] = project
+        return _json(project, status=201)
+
+    async def update(self, request: web.Request) -> web.Response:
+        """Change a project: 204."""
+        name, project = _project_of(await _read_json(request))
+        self._projects[name] = project
+        return web.Response(status=204)
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """Remove the project that the body names: 204; 412 while it has functions."""
+        name, _ = _project_of(await _read_json(request))
+        if name == "default":
+            raise PreconditionFailed("Cannot delete the default project")
+        if self._supervisor.list(project=name):
+            raise PreconditionFailed(f"Project {name} has functions: remove them first")
+        self._projects.pop(name, None)
+        return web.Response(status=204)
+
+
+async def versions(_request: web.Request) -> web.Response:
+    """What serves this API; useful as a ping."""
+    return _json(
+        {"dashboard": {"label": VERSION_LABEL, "gitCommit": "", "os": "linux", "arch": ""}}
+    )
+
+
+async def namespaces(_request: web.Request) -> web.Response:
+    """Namespaces are accepted everywhere and separate nothing here."""
+    return _json({"namespaces": {"names": ["nuclio"]}})
+
+
+async def _following(deployment: Deployment) -> AsyncIterator[bytes]:
+    """Yield what is appended to a log, until the function is removed."""
+    path = deployment.log_path
+    position = path.stat().st_size if path.exists() else 0
+    while True:
+        await asyncio.sleep(_FOLLOW_LOOK_S)
+        if not path.exists():
+            return
+        size = path.stat().st_size
+        if size < position:
+            position = 0  # the file was rotated
+        if size > position:
+            with path.open("rb") as file:
+                file.seek(position)
+                more = file.read()
+            position += len(more)
+            yield more
+
+
+def _shown(deployment: Deployment, request: web.Request) -> JsonObject:
+    shown = deployment.to_object()
+    if request.query.get("export", "").lower() in ("true", "1", "t"):
+        state = shown.pop("status")["state"]
+        shown["metadata"].pop("namespace", None)
+        annotations = shown["metadata"].setdefault("annotations", {})
+        annotations.update({"skip-build": "true", "skip-deploy": "true"})
+        annotations["nuclio.io/previous-state"] = state
+    return shown
+
+
+def _replica(deployment: Deployment) -> str:
+    return f"nuclio-{deployment.namespace}-{deployment.name}"
+
+
+def _project(name: str) -> JsonObject:
+    return {"metadata": {"name": name, "namespace": "nuclio"}, "spec": {}, "status": {}}
+
+
+def _project_of(body: JsonObject) -> tuple[str, JsonObject]:
+    name = (body.get("metadata") or {}).get("name")
+    if not name:
+        raise BadRequest("Project name must be provided in metadata")
+    return str(name), {**_project(str(name)), "spec": body.get("spec") or {}}
+
+
+async def _read_json(request: web.Request) -> JsonObject:
+    try:
+        body = json.loads(await request.read())
+    except ValueError as exc:
+        raise BadRequest(f"Failed to parse JSON body: {exc}") from exc
+    if not isinstance(body, dict):
+        raise BadRequest("Failed to parse JSON body: it is no object")
+    return body
+
+
+def _optional_int(text: str | None, name: str) -> int | None:
+    if text is None or text == "":
+        return None
+    try:
+        return max(0, int(text))
+    except ValueError:
+        raise BadRequest(f"{name} {text!r} is no number") from None
+
+
+def _is_true(request: web.Request, header: str) -> bool:
+    return request.headers.get(header, "").lower() == "true"
+
+
+def _json(value: Any, *, status: int = 200) -> web.Response:
+    return web.json_response(value, status=status)
+
+
+def _no_content(status: int) -> web.Response:
+    return web.Response(status=status, headers={"Content-Type": "application/json"})

@@ -1,0 +1,159 @@
+"""A whole runtime in one process: the dashboard's server, the supervisor, their folders."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import shutil
+import signal
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+
+from .dashboard import make_app
+from .deployment import HostSettings
+from .discovery import has_nvidia_gpu
+from .errors import RuntimeFault
+from .functionfile import DEFAULT_PROJECT
+from .places import cache_folder, digest
+from .preparation import make_preparer
+from .sources import SourceStore
+from .supervisor import Supervisor
+
+DEFAULT_PORT: Final = 8070  # Nuclio's dashboard has the same
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceOptions:
+    """How a runtime is started."""
+
+    folders: tuple[Path, ...] = ()
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT  # 0 = any free one
+    token: str = ""  # empty = none is asked for; needed beyond loopback
+    only: frozenset[str] = frozenset()  # names of the functions to load; empty = all
+    project: str = DEFAULT_PROJECT  # of the functions whose file names none
+    gpu: bool | None = None  # None = where an NVIDIA device is found
+    state_folder: Path | None = None  # None = one in the cache that belongs to these folders
+    ready_file: Path | None = None
+    installer: str = "auto"  # auto, pip or uv
+    offline: bool = False  # fetch no weights
+    accepted_licences: frozenset[str] = frozenset()
+    opt_nuclio: str = "auto"  # auto, mount, rewrite or none
+    full_errors: bool = False
+
+
+async def run(options: ServiceOptions, announce: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM; `announce` gets the dashboard's URL once it answers.
+
+    Raises RuntimeFault when the options cannot be served.
+    """
+    if options.host not in _LOOPBACK and not options.token:
+        raise RuntimeFault(
+            f"{options.host} is reachable by others: give a token (--token or "
+            "CVAT_LAMBDA_RUNTIME_TOKEN), or bind 127.0.0.1"
+        )
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    with _state_folder(options) as state, _bound(options.host, options.port) as listener:
+        port = listener.getsockname()[1]
+        supervisor = _make_supervisor(options, state, port)
+        runner = web.AppRunner(
+            make_app(supervisor, token=options.token), access_log=None, shutdown_timeout=2.0
+        )
+        try:
+            await runner.setup()
+            await web.SockSite(runner, listener, backlog=1024).start()
+            gpu = has_nvidia_gpu() if options.gpu is None else options.gpu
+            await supervisor.load_folders(
+                options.folders, only=options.only, gpu=gpu, project=options.project
+            )
+            await supervisor.load_deployed()
+            url = f"http://{_in_url(options.host)}:{port}"
+            _write_ready_file(options.ready_file, url)
+            announce(url)
+            await stop.wait()
+        finally:
+            await supervisor.stop()
+            await runner.cleanup()
+
+
+def _make_supervisor(options: ServiceOptions, state: Path, port: int) -> Supervisor:
+    host = HostSettings(
+        host=options.host,
+        token=options.token,
+        dashboard=f"{_in_url(options.host)}:{port}",
+        logs_folder=state / "logs",
+        opt_nuclio=options.opt_nuclio,
+        full_errors=options.full_errors,
+    )
+    preparer = make_preparer(
+        installer=options.installer, offline=options.offline, licences=options.accepted_licences
+    )
+    return Supervisor(host, preparer, SourceStore(state / "deployed"))
+
+
+@contextlib.contextmanager
+def _state_folder(options: ServiceOptions) -> Iterator[Path]:
+    """Hold a folder for logs and deployed code that no other runtime uses."""
+    folder = options.state_folder
+    if folder is None:
+        roots = sorted(str(root.resolve()) for root in options.folders)
+        key = digest(options.host, str(options.port), *roots)[:16]
+        folder = cache_folder() / "runtime" / key
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if options.state_folder is not None:
+                raise RuntimeFault(f"another runtime uses the state folder {folder}") from None
+        else:
+            yield folder
+            return
+    logger.warning("another runtime uses %s: what is deployed here lasts for this run", folder)
+    temporary = Path(tempfile.mkdtemp(prefix="cvat-lambda-runtime-"))
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _bound(host: str, port: int) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as exc:
+            raise RuntimeFault(
+                f"port {port} on {host} cannot be used ({exc.strerror}): choose another with --port"
+            ) from exc
+        yield listener
+
+
+def _in_url(host: str) -> str:
+    if host == "0.0.0.0":
+        return "127.0.0.1"
+    return f"[{'::1' if host == '::' else host}]" if ":" in host else host
+
+
+def _write_ready_file(path: Path | None, url: str) -> None:
+    """Write the URL; the file appears whole or not at all."""
+    if path is not None:
+        temporary = path.with_name(f"{path.name}.{os.getpid()}")
+        temporary.write_text(url + "\n", encoding="utf-8")
+        temporary.replace(path)

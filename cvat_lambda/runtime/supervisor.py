@@ -1,0 +1,196 @@
+"""All functions of this machine: found in folders or deployed over REST, served side by side."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .deployment import PROVISIONED, Deployment, HostSettings
+from .discovery import choose_file, find_function_folders
+from .errors import BadRequest, Conflict, NotFound, PreconditionFailed, RuntimeFault
+from .functionfile import (
+    DEFAULT_PROJECT,
+    FunctionConfig,
+    JsonObject,
+    check_name,
+    in_project,
+    parse_function,
+    read_document,
+    with_defaults,
+)
+from .logs import remove_log
+from .preparation import Preparer
+from .sources import SourceStore
+
+
+class Supervisor:
+    """The registry of deployments; every method runs on one event loop."""
+
+    def __init__(self, host: HostSettings, preparer: Preparer, sources: SourceStore) -> None:
+        self._host = host
+        self._preparer = preparer
+        self._sources = sources
+        self._deployments: dict[str, Deployment] = {}
+        self._arriving: set[str] = set()  # names whose code is being read
+        self._tasks: set[asyncio.Future[Any]] = set()
+
+    # --- reading -------------------------------------------------------------------------------
+
+    def list(self, project: str | None = None, name: str | None = None) -> list[Deployment]:
+        """Return the deployments, by project or name where given, sorted by name."""
+        return [
+            deployment
+            for key, deployment in sorted(self._deployments.items())
+            if (project in (None, "*", deployment.project)) and name in (None, key)
+        ]
+
+    def get(self, name: str) -> Deployment:
+        """Return one deployment; raises NotFound."""
+        try:
+            return self._deployments[name]
+        except KeyError:
+            raise NotFound("Function not found") from None
+
+    # --- changing ------------------------------------------------------------------------------
+
+    async def load_folders(
+        self,
+        roots: Sequence[Path],
+        *,
+        only: frozenset[str] = frozenset(),
+        gpu: bool = False,
+        project: str = DEFAULT_PROJECT,
+    ) -> None:
+        """Register every function folder below the roots and start to deploy it.
+
+        A function whose file names no project belongs to the one given.
+        A folder that does not load becomes a function in state error; the others run.
+        """
+        for folder in find_function_folders(roots):
+            try:
+                document = in_project(read_document(choose_file(folder, gpu=gpu)), project)
+                config = parse_function(document, folder)
+                if only and config.name not in only:
+                    continue
+                if config.name in self._deployments:
+                    raise Conflict(
+                        f"function {config.name!r} is served from another folder already: "
+                        "rename one of the two"
+                    )
+            except RuntimeFault as exc:
+                if not only or folder.name in only:
+                    self._register_broken(folder, str(exc), project)
+                continue
+            self._begin(config)
+
+    async def load_deployed(self) -> None:
+        """Deploy again what had been deployed over REST in an earlier run."""
+        for document, folder in self._sources.saved():
+            with contextlib.suppress(RuntimeFault):
+                config = parse_function(document, folder)
+                if config.name not in self._deployments:
+                    self._begin(config)
+
+    async def create(self, document: JsonObject) -> Deployment:
+        """Deploy a new function; raises Conflict when there is one of that name."""
+        name = _name_of(document)
+        if name in self._deployments or name in self._arriving:
+            raise Conflict("Cannot create two functions with the same name")
+        return await self._take_in(name, document)
+
+    async def update(self, document: JsonObject) -> Deployment:
+        """Deploy a function again, or for the first time; raises PreconditionFailed."""
+        name = _name_of(document)
+        existing = self._deployments.get(name)
+        provisioning = existing is not None and existing.state not in PROVISIONED
+        if provisioning or name in self._arriving:
+            raise PreconditionFailed(
+                "Function cannot be updated when existing function is being provisioned"
+            )
+        return await self._take_in(name, document)
+
+    async def remove(self, name: str, *, ignore_state: bool = False) -> None:
+        """Remove a function; nothing happens when there is none of that name."""
+        deployment = self._deployments.get(name)
+        if deployment is None:
+            return
+        if deployment.state not in PROVISIONED and not ignore_state:
+            raise PreconditionFailed("Function cannot be deleted when it is being provisioned")
+        del self._deployments[name]
+        await deployment.stop()
+        self._sources.forget(name)
+        remove_log(deployment.log_path)
+
+    async def stop(self) -> None:
+        """End every function."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(item.stop() for item in self._deployments.values()))
+        self._deployments.clear()
+
+    async def wait_until_settled(self, timeout_s: float) -> None:
+        """Return when every function is in a final state, or after `timeout_s`."""
+        await asyncio.gather(
+            *(item.wait_until_settled(timeout_s) for item in self._deployments.values())
+        )
+
+    # --- inside --------------------------------------------------------------------------------
+
+    async def _take_in(self, name: str, document: JsonObject) -> Deployment:
+        self._arriving.add(name)
+        try:
+            folder, complete = await asyncio.to_thread(self._sources.take_in, name, document)
+        finally:
+            self._arriving.discard(name)
+        deployment = self._deployments.get(name)
+        if deployment is None:
+            deployment = self._register(name, with_defaults(complete))
+        try:
+            config = parse_function(complete, folder)
+        except RuntimeFault as exc:
+            deployment.fail(str(exc))
+            return deployment
+        deployment.state = "building"
+        self._spawn(deployment.deploy(config))
+        return deployment
+
+    def _begin(self, config: FunctionConfig) -> None:
+        deployment = self._register(config.name, config.document)
+        self._spawn(deployment.deploy(config))
+
+    def _register(self, name: str, document: JsonObject) -> Deployment:
+        deployment = Deployment(name, document, self._host, self._preparer)
+        self._deployments[name] = deployment
+        return deployment
+
+    def _register_broken(self, folder: Path, reason: str, project: str) -> None:
+        name = folder.name
+        number = 2
+        while name in self._deployments:
+            name, number = f"{folder.name}-{number}", number + 1
+        document = in_project({"metadata": {"name": name}, "spec": {}}, project)
+        self._register(name, with_defaults(document)).fail(f"{reason} (in {folder})")
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _name_of(document: JsonObject) -> str:
+    metadata = document.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    if not name:
+        raise BadRequest("Function name must be provided in metadata")
+    if not isinstance(document.get("spec"), dict):
+        raise BadRequest("Function spec must be provided")
+    try:
+        return check_name(name)
+    except RuntimeFault as exc:
+        raise BadRequest(
+            f"Function name doesn't conform to k8s naming convention. Errors: {exc}"
+        ) from exc

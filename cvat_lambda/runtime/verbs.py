@@ -1,0 +1,214 @@
+"""What people do with functions, as plain functions: for the command line here and for Django's."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from . import archives
+from .client import Answer, DashboardClient, checked
+from .deployment import PROVISIONED
+from .discovery import choose_file, find_function_folders, has_nvidia_gpu
+from .errors import RuntimeFault
+from .functionfile import (
+    DEFAULT_PROJECT,
+    FunctionConfig,
+    JsonObject,
+    in_project,
+    parse_function,
+    read_document,
+)
+from .preparation import make_preparer
+
+Progress = Callable[[str], None]
+POLL_S = 0.2
+
+
+def list_functions(client: DashboardClient) -> list[JsonObject]:
+    """Return the function objects, sorted by name."""
+    found = client.get("/api/functions")
+    return [found[name] for name in sorted(found)]
+
+
+def deploy(
+    client: DashboardClient,
+    folder: Path,
+    progress: Progress,
+    *,
+    project: str = DEFAULT_PROJECT,
+    gpu: bool = False,
+    timeout_s: float = 1800.0,
+) -> JsonObject:
+    """Send a folder to the runtime, wait until it is served, return the function object.
+
+    The folder travels as an archive with its links followed, so the runtime may be on another
+    machine. Raises RuntimeFault with the function's message when it does not become ready.
+    """
+    config = read_config(folder, gpu=gpu)
+    document = in_project(read_document(choose_file(folder, gpu=gpu)), project)
+    archive = base64.b64encode(archives.pack(folder)).decode()
+    document["spec"] = {
+        **document["spec"],
+        "build": {
+            **(document["spec"].get("build") or {}),
+            "codeEntryType": "archive",
+            "path": f"data:application/zip;base64,{archive}",
+        },
+    }
+    checked(client.send("PUT", f"/api/functions/{config.name}", document, timeout_s=300))
+    return wait_until_settled(client, config.name, progress, timeout_s=timeout_s)
+
+
+def wait_until_settled(
+    client: DashboardClient, name: str, progress: Progress, *, timeout_s: float
+) -> JsonObject:
+    """Return the function object once ready; tells the deployment's records on the way."""
+    told, deadline = 0, time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        found = client.function(name)
+        status = found["status"]
+        records = status.get("logs", [])
+        for record in records[told:]:
+            progress(record["message"])
+        told = len(records)
+        if status["state"] == "error":
+            raise RuntimeFault(f"function {name!r}: {status.get('message', 'failed')}")
+        if status["state"] in PROVISIONED:
+            return found
+        time.sleep(POLL_S)
+    raise RuntimeFault(f"function {name!r} was not ready within {timeout_s:g} s")
+
+
+def deploy_with_nuctl(
+    folder: Path,
+    *,
+    platform: str,
+    namespace: str,
+    project: str = DEFAULT_PROJECT,
+    gpu: bool = False,
+    nuctl: str = "nuctl",
+) -> None:
+    """Deploy a folder to Nuclio on Docker (``local``) or Kubernetes (``kube``) with its own tool.
+
+    The project is made where it is not there yet: Nuclio refuses functions of an unknown one.
+    Raises RuntimeFault when nuctl is missing or fails; it writes its progress to the terminal.
+    """
+    if shutil.which(nuctl) is None:
+        raise RuntimeFault(
+            "nuctl is not on this machine: get the one of your Nuclio's version from its releases"
+        )
+    project = read_config(folder, gpu=gpu, project=project).project
+    file = choose_file(folder, gpu=gpu)
+    where = ["--namespace", namespace, "--platform", platform]
+    # It fails for a project that is there; whether it had to succeed, the deployment tells.
+    made = subprocess.run(
+        [nuctl, "create", "project", project, *where],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    with tempfile.TemporaryDirectory(prefix="cvat-lambda-") as temporary:
+        # nuctl copies links as links, and shared code is linked into the folder.
+        copy = Path(temporary) / folder.resolve().name
+        shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("__pycache__", ".venv"))
+        command = [nuctl, "deploy", "--path", str(copy), "--file", str(copy / file.name)]
+        status = subprocess.run([*command, "--project-name", project, *where]).returncode
+    if status != 0:
+        said = made.stdout.strip().splitlines()[-1:] if made.returncode != 0 else []
+        about = f" (nuctl create project {project} said: {said[0]})" if said else ""
+        raise RuntimeFault(
+            f"nuctl deploy ended with status {status}: see what it said above{about}"
+        )
+
+
+def remove(client: DashboardClient, name: str) -> None:
+    """Remove a function; raises RuntimeFault when there is none."""
+    namespace = client.function(name)["metadata"].get("namespace", "")
+    metadata = {"name": name, "namespace": namespace}
+    checked(client.send("DELETE", "/api/functions", {"metadata": metadata}, timeout_s=120))
+
+
+def read_logs(client: DashboardClient, name: str, *, lines: int | None = None) -> str:
+    """Return the end of a function's log."""
+    tail = "" if lines is None else f"&tailLines={lines}"
+    texts = []
+    for replica in client.get(f"/api/functions/{name}/replicas")["names"]:
+        path = f"/api/functions/{name}/logs/{replica}?follow=false{tail}"
+        texts.append(checked(client.send("GET", path)).body.decode("utf-8", "replace"))
+    return "".join(texts)
+
+
+def invoke(
+    client: DashboardClient,
+    name: str,
+    payload: JsonObject,
+    *,
+    image: Path | None = None,
+    timeout_s: float = 60.0,
+) -> Answer:
+    """Call a function through the dashboard and return its answer, whatever its status."""
+    if image is not None:
+        payload = {**payload, "image": base64.b64encode(image.read_bytes()).decode()}
+    headers = {
+        "x-nuclio-function-name": name,
+        "x-nuclio-invoke-timeout": f"{max(1, round(timeout_s))}s",
+    }
+    return client.send(
+        "POST", "/api/function_invocations", payload, headers=headers, timeout_s=timeout_s + 5
+    )
+
+
+def fetch(
+    folders: list[Path],
+    progress: Progress,
+    *,
+    licences: frozenset[str] = frozenset(),
+    installer: str = "auto",
+) -> list[tuple[str, str]]:
+    """Make the environments and weights of function folders ready, without serving them.
+
+    Returns a pair (function, reason) for each that could not be prepared.
+    """
+    preparer = make_preparer(installer=installer, offline=False, licences=licences)
+    failed: list[tuple[str, str]] = []
+    gpu = has_nvidia_gpu()
+    for folder in find_function_folders(folders):
+        name = folder.name
+        try:
+            config = parse_function(read_document(choose_file(folder, gpu=gpu)), folder)
+            name = config.name
+            progress(f"{name}:")
+            preparer.prepare(config, lambda text: progress(f"  {text}"))
+        except RuntimeFault as exc:
+            failed.append((name, str(exc)))
+    return failed
+
+
+def read_config(
+    folder: Path, *, gpu: bool = False, project: str = DEFAULT_PROJECT
+) -> FunctionConfig:
+    """Return the configuration of one function folder; raises RuntimeFault."""
+    if not (folder / "function.yaml").is_file():
+        raise RuntimeFault(f"{folder} is no function folder: it has no function.yaml")
+    document = in_project(read_document(choose_file(folder, gpu=gpu)), project)
+    return parse_function(document, folder.resolve())
+
+
+def parse_payload(text: str) -> JsonObject:
+    """Return the JSON object that somebody typed; raises RuntimeFault."""
+    try:
+        value: Any = json.loads(text)
+    except ValueError as exc:
+        raise RuntimeFault(f"the payload is no JSON: {exc}") from exc
+    if not isinstance(value, dict):
+        raise RuntimeFault("the payload must be a JSON object")
+    return value

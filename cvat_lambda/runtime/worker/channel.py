@@ -1,0 +1,81 @@
+"""The worker's end of the socket: blocking for plain handlers, on the event loop for async ones."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+from .frames import HEAD, Meta, pack, read_head
+
+
+class Reader(Protocol):
+    """Where the worker's loop takes the next frame from."""
+
+    def read(self) -> tuple[bytes, bytes] | None:
+        """Return the next frame's packed map and body, or None when the processor hung up."""
+
+
+class Sender:
+    """Sends frames; safe to use from any thread of the function."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._lock = threading.Lock()
+
+    def send(self, meta: Meta, body: bytes = b"") -> None:
+        """Send one frame, whole."""
+        head = pack(meta, len(body))
+        with self._lock:
+            if len(body) < 65536:
+                self._sock.sendall(head + body)
+            else:
+                self._sock.sendall(head)
+                self._sock.sendall(body)
+
+
+class BlockingReader:
+    """Reads frames with blocking calls: the shortest way for a handler that is a plain function."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def read(self) -> tuple[bytes, bytes] | None:
+        """Return the next frame, or None when the processor hung up."""
+        head = self._exactly(HEAD.size)
+        if head is None:
+            return None
+        meta_length, body_length = read_head(head)
+        meta = self._exactly(meta_length)
+        body = self._exactly(body_length)
+        return None if meta is None or body is None else (meta, body)
+
+    def _exactly(self, length: int) -> bytes | None:
+        if length == 0:
+            return b""
+        # MSG_WAITALL: one allocation and no copy, for an image too.
+        data = self._sock.recv(length, socket.MSG_WAITALL)
+        while data and len(data) < length:  # a signal came in between
+            more = self._sock.recv(length - len(data), socket.MSG_WAITALL)
+            if not more:
+                return None
+            data += more
+        return data or None
+
+
+class LoopReader:
+    """Reads frames in a thread while an event loop runs, so that tasks which an async handler
+    left behind go on between events (as under Nuclio)."""
+
+    def __init__(self, reader: BlockingReader, loop: asyncio.AbstractEventLoop) -> None:
+        self._reader = reader
+        self._loop = loop
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="events")
+
+    def read(self) -> tuple[bytes, bytes] | None:
+        """Return the next frame, or None when the processor hung up."""
+        return self._loop.run_until_complete(
+            self._loop.run_in_executor(self._executor, self._reader.read)
+        )

@@ -1,0 +1,198 @@
+"""The worker's life: be told what to load, load it, then answer events one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import inspect
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+import warnings
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from . import opt_nuclio
+from .allocator import keep_freed_memory
+from .answers import Answer, UnusableAnswer, failure, to_answer
+from .channel import BlockingReader, LoopReader, Reader, Sender
+from .frames import Meta, unpack_meta
+from .handlers import HandlerError, find_init_context, load_handler
+from .logs import make_logger
+from .platform import make_platform
+from .untyped import sdk, sdk_events
+
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function that is loaded and initialised."""
+
+    handler: Any
+    context: Any
+
+
+def main(argv: list[str]) -> int:
+    """Serve on the socket whose file descriptor is the only argument; return the exit status."""
+    _die_with_parent(int(argv[1]))
+    keep_freed_memory()
+    sock = socket.socket(fileno=int(argv[0]))
+    sock.setblocking(True)
+    reader, sender = BlockingReader(sock), Sender(sock)
+    first = reader.read()
+    if first is None:
+        return 0
+    start = unpack_meta(first[0])
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    logger = make_logger(sender)
+    try:
+        function = _load(start, logger, loop)
+    except BaseException as exc:
+        trace = traceback.format_exc()
+        sender.send({"kind": "failed", "message": _sentence(exc), "traceback": trace})
+        return 1
+    stopper = _Stopper(function.context, sock)
+    sender.send({"kind": "ready"})
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        _Worker(function, reader, sender, loop, stopper).run()
+    stopper.tell_function(loop)
+    return 0
+
+
+def _die_with_parent(parent: int) -> None:
+    """Ask Linux to kill this process when its processor dies, even by kill -9."""
+    if sys.platform.startswith("linux"):
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        # The processor may have died before the line above; then nobody would tell us.
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+def _load(start: Meta, logger: Any, loop: asyncio.AbstractEventLoop) -> Function:
+    folder = start["folder"]
+    view = opt_nuclio.enter(folder, start["opt_nuclio"])
+    logger.debug(f"/opt/nuclio is seen as the function's folder by: {view}")
+    os.chdir(folder)
+    sys.path.insert(0, folder)
+    handler = load_handler(start["handler"])
+    trigger = sdk_events.TriggerInfo("http", start["trigger"])
+    platform = make_platform(start["namespace"], start["dashboard"], start["token"])
+    context = sdk.Context(logger, platform, start["worker_id"], trigger)
+    init_context = find_init_context(handler)
+    if init_context is not None:
+        result = init_context(context)
+        if inspect.isawaitable(result):
+            loop.run_until_complete(_awaited(result))
+    return Function(handler, context)
+
+
+async def _awaited(awaitable: Any) -> Any:
+    return await awaitable
+
+
+class _Stopper:
+    """SIGTERM ends the wait for the next event, never an event; then the function is told."""
+
+    def __init__(self, context: Any, sock: socket.socket) -> None:
+        self._context = context
+        self._sock = sock
+        self.busy = False
+        self.asked = False
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to handle
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self.asked = True
+        if not self.busy:
+            # The wait ends as if the processor had hung up, in whatever thread it is. An exception
+            # would be lost where a task of an async handler happens to run.
+            self._sock.shutdown(socket.SHUT_RD)
+
+    def tell_function(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Run the termination callback that the function registered, if any."""
+        result = self._context.platform._on_signal(callback_type="termination")
+        if inspect.isawaitable(result):
+            loop.run_until_complete(_awaited(result))
+
+
+class _Worker:
+    """Reads an event, runs the handler, sends the answer; for ever."""
+
+    def __init__(
+        self,
+        function: Function,
+        reader: BlockingReader,
+        sender: Sender,
+        loop: asyncio.AbstractEventLoop,
+        stopper: _Stopper,
+    ) -> None:
+        self._function = function
+        self._sender = sender
+        self._loop = loop
+        self._stopper = stopper
+        is_async = inspect.iscoroutinefunction(function.handler)
+        self._reader: Reader = LoopReader(reader, loop) if is_async else reader
+
+    def run(self) -> None:
+        """Serve until the processor hangs up or asks this worker to stop."""
+        while not self._stopper.asked:
+            frame = self._reader.read()
+            if frame is None:
+                return
+            self._stopper.busy = True
+            started = time.perf_counter()
+            meta, body = self._answer(*frame)
+            meta["duration"] = time.perf_counter() - started
+            self._sender.send(meta, body)
+            self._stopper.busy = False
+
+    def _answer(self, packed: bytes, body: bytes) -> Answer:
+        try:
+            event = _event(unpack_meta(packed), body)
+        except Exception as exc:
+            self._log_error("Exception caught while serving", exc)
+            return failure(500, f"Exception caught while serving - {_quoted(exc)}")
+        try:
+            output = self._function.handler(self._function.context, event)
+            if inspect.iscoroutine(output):
+                output = self._loop.run_until_complete(output)
+            return to_answer(output, self._function.context.logger.warn)
+        except UnusableAnswer as exc:
+            self._function.context.logger.error(f"unusable answer: {exc}")
+            return failure(500, f"Unusable answer - {_quoted(exc)}")
+        except BaseException as exc:
+            # SystemExit and KeyboardInterrupt too: they end the call, not the worker (Nuclio).
+            self._log_error("Exception caught in handler", exc)
+            meta, sentence = failure(500, f"Exception caught in handler - {_quoted(exc)}")
+            meta["traceback"] = traceback.format_exc()
+            return meta, sentence
+
+    def _log_error(self, what: str, exc: BaseException) -> None:
+        trace = "".join(traceback.format_exception(type(exc), exc, exc.__traceback__))
+        self._function.context.logger.error_with(f"{what} - {_quoted(exc)}", traceback=trace)
+
+
+def _event(meta: Meta, body: bytes) -> Any:
+    meta["body"] = body
+    with warnings.catch_warnings():
+        # nuclio-sdk makes the timestamp with utcfromtimestamp, deprecated since Python 3.12.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return sdk_events.Event.deserialize(meta, kind=sdk_events.EventDeserializerKinds.msgpack)
+
+
+def _quoted(exc: BaseException) -> str:
+    return f'"{exc}"'
+
+
+def _sentence(exc: BaseException) -> str:
+    if isinstance(exc, HandlerError):
+        return str(exc)
+    return f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__

@@ -1,0 +1,28 @@
+"""The standalone server as a Django app: what must happen when a process starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.apps import AppConfig
+from django.db.backends.signals import connection_created
+
+
+def tune_sqlite(sender: object, connection: Any, **kwargs: object) -> None:
+    """Let readers and one writer work side by side, and keep a commit's cost low."""
+    if connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.execute("PRAGMA synchronous=NORMAL")
+            cursor.execute("PRAGMA foreign_keys=ON")
+
+
+class ServerConfig(AppConfig):
+    """Settings, processes and the demo of the standalone server."""
+
+    name = "cvat_lambda.server"
+    label = "cvat_lambda_server"
+    verbose_name = "Standalone server"
+
+    def ready(self) -> None:
+        connection_created.connect(tune_sqlite, dispatch_uid="cvat_lambda.server.tune_sqlite")

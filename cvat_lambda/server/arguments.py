@@ -1,0 +1,46 @@
+"""Types of command-line options: a wrong value is told before anything starts."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+
+def port(text: str) -> int:
+    """A TCP port, 0 for any."""
+    number = _integer(text)
+    if not 0 <= number <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is no port: 0 to 65535")
+    return number
+
+
+def count(text: str) -> int:
+    """A number of processes, at least one."""
+    number = _integer(text)
+    if not 1 <= number <= 64:
+        raise argparse.ArgumentTypeError(f"{text} is out of range: 1 to 64")
+    return number
+
+
+def share(text: str) -> float:
+    """A number in [0, 1]."""
+    try:
+        number = float(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from exc
+    if not 0.0 <= number <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text} is out of range: 0 to 1")
+    return number
+
+
+def folder(text: str) -> Path:
+    """A path, relative to where the command was given (a script may have gone elsewhere)."""
+    return Path(os.environ.get("CVAT_LAMBDA_CALLED_FROM", "")).joinpath(text).expanduser().resolve()
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from exc

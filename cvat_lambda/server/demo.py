@@ -1,0 +1,317 @@
+"""The main job from one command: ``script/demo``.
+
+Starts a standalone server on loopback, makes a task from photographs, annotates it with a function
+in the background, and writes the photographs with what was found into a folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import quote
+
+from PIL import Image
+
+from cvat_lambda.annotations.serialize import labeled_data_from_json
+from cvat_lambda.annotations.types import Label
+from cvat_lambda.server.arguments import count, folder, port, share
+from cvat_lambda.server.catalogue import packaged_function_ids
+from cvat_lambda.server.client import Client, ServerRefused
+from cvat_lambda.server.drawing import paint
+from cvat_lambda.server.processes import ProcessFailed
+from cvat_lambda.server.progress import ProgressBar
+from cvat_lambda.server.services import Options, Services
+from cvat_lambda.web.overlay import draw
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PHOTOGRAPHS = REPOSITORY / "tests" / "data" / "images"
+PERSON_DETECTOR = "openvino-ssdlite-person"
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+LISTED_WITHIN_S = 90.0
+READY_WITHIN_S = 1800.0  # the first start builds the functions' environments
+ANNOTATED_WITHIN_S = 3600.0
+
+
+class DemoFailed(Exception):
+    """The demo cannot go on; the message says why."""
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="script/demo", description=__doc__)
+    parser.add_argument("--once", action="store_true", help="do the job, then stop everything")
+    parser.add_argument(
+        "--minimal", action="store_true", help="serve the person detector only, not all functions"
+    )
+    parser.add_argument(
+        "--function", default=PERSON_DETECTOR, metavar="ID", help="the detector to run"
+    )
+    parser.add_argument(
+        "--images", type=folder, default=PHOTOGRAPHS, metavar="FOLDER", help="your own photographs"
+    )
+    parser.add_argument(
+        "--output", type=folder, metavar="FOLDER", help="where the drawn photographs go"
+    )
+    parser.add_argument("--threshold", type=share, help="least confidence, 0 to 1")
+    parser.add_argument("--port", type=port, default=8080, help="of the web pages (default 8080)")
+    parser.add_argument(
+        "--platform-port", type=port, default=8070, help="of the function runtime (default 8070)"
+    )
+    parser.add_argument("--workers", type=count, default=1, help="RQ worker processes (default 1)")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; the exit status: 0 only if every frame was annotated."""
+    options = parse(arguments)
+    home = Path(os.environ.get("CVAT_LAMBDA_HOME") or REPOSITORY / "var").resolve()
+    only = (options.function,) if options.minimal else packaged_functions(options.function)
+    services = Services(
+        Options(
+            home=home,
+            functions=(REPOSITORY / "serverless",),
+            only=only,
+            port=options.port,
+            platform_port=options.platform_port,
+            workers=options.workers,
+        )
+    )
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        photographs = find_photographs(options.images)
+        if options.output is not None:
+            options.output.mkdir(parents=True, exist_ok=True)
+        print("Starting Redis, the function runtime, the web server and a worker ...", flush=True)
+        with services:
+            complete = do_the_job(services, options, photographs)
+            if not options.once:
+                print("Press Ctrl-C to stop.", flush=True)
+                services.run_until_interrupted()
+    except KeyboardInterrupt:
+        print("\nStopped.", flush=True)
+        return 0 if not options.once else 130
+    except (DemoFailed, ProcessFailed, ServerRefused, OSError) as exc:  # requests' are OSErrors
+        print(f"The demo failed: {exc}", file=sys.stderr)
+        return 1
+    return 0 if complete else 1
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def packaged_functions(wanted: str) -> tuple[str, ...]:
+    """The functions whose weights ship in packages, and the wanted one."""
+    return tuple(dict.fromkeys((wanted, *packaged_function_ids(REPOSITORY / "serverless"))))
+
+
+def find_photographs(place: Path) -> list[Path]:
+    """The images of a folder, by name; what does not decode is said and left out.
+
+    Raise DemoFailed if none is left.
+    """
+    if not place.is_dir():
+        raise DemoFailed(f"{place} is not a folder")
+    found = sorted(path for path in place.iterdir() if path.suffix.lower() in SUFFIXES)
+    readable = [path for path in found if _decodes(path)]
+    if not readable:
+        raise DemoFailed(f"{place} holds no images ({', '.join(sorted(SUFFIXES))})")
+    return readable
+
+
+def _decodes(path: Path) -> bool:
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as exc:
+        print(f"{path.name} is left out: it cannot be read as an image ({exc})", flush=True)
+        return False
+    return True
+
+
+def do_the_job(
+    services: Services, options: argparse.Namespace, photographs: Sequence[Path]
+) -> bool:
+    """Task, request, summary, pictures; whether every frame was annotated."""
+    client = Client(services.url)
+    account = _account(services)
+    client.authorize(account.token)
+    function = wait_for_function(services, client, options.function)
+    task = make_task(client, function, photographs)
+    print(f"Task #{task['id']} holds {task['size']} photographs.", flush=True)
+    fields: dict[str, Any] = {"function": function["id"], "task": task["id"]}
+    if options.threshold is not None:
+        fields["threshold"] = options.threshold
+    request = client.call("POST", "/api/lambda/requests", json=fields)
+    print(f"Request {request['id']}: {function['name']} annotates them.", flush=True)
+    request = watch(services, client, request["id"])
+    place = options.output or services.options.home / "pictures" / f"task-{task['id']}"
+    report(client, task, request, place)
+    print(f"Open {services.url}/ and {account.hint}", flush=True)
+    return bool(request["status"] == "finished" and request["done"] == request["total"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """How the demo acts, and how a person may log in."""
+
+    token: str
+    hint: str
+
+
+def _account(services: Services) -> Login:
+    """Make the account in this process, with the server's settings."""
+    os.environ.update(services.environment)
+    import django
+
+    django.setup()
+    from cvat_lambda.server.account import ensure_account, token_of
+
+    account = ensure_account(services.options.home)
+    return Login(token=token_of(account.name), hint=account.hint())
+
+
+def wait_for_function(services: Services, client: Client, function_id: str) -> dict[str, Any]:
+    """The function, once it can be called. Raise DemoFailed if it cannot be."""
+    start = time.monotonic()
+    last = ""
+    while time.monotonic() < start + READY_WITHIN_S:
+        services.require_alive()
+        function = _look(client, function_id)
+        if function is None:
+            if time.monotonic() > start + LISTED_WITHIN_S:
+                raise DemoFailed(f"the function runtime does not know a function '{function_id}'")
+            time.sleep(0.5)
+            continue
+        state, message = function["state"], function.get("message", "")
+        if state == "ready":
+            return function
+        if state == "error":
+            raise DemoFailed(f"function '{function_id}' cannot run: {message}")
+        line = f"Function '{function_id}' is {state}{f': {message}' if message else ''} ..."
+        if line != last:
+            print(line, flush=True)
+            last = line
+        time.sleep(0.5)
+    raise DemoFailed(f"function '{function_id}' was not ready after {READY_WITHIN_S:.0f} s")
+
+
+def _look(client: Client, function_id: str) -> dict[str, Any] | None:
+    """A function of the list; None while it is not (or not yet) there."""
+    listed = client.call("GET", "/api/lambda/functions")
+    return next((function for function in listed if function["id"] == function_id), None)
+
+
+def make_task(
+    client: Client, function: dict[str, Any], photographs: Sequence[Path]
+) -> dict[str, Any]:
+    """A task with the function's labels and the photographs as frames."""
+    labels = [
+        {
+            key: label[key]
+            for key in ("name", "type", "attributes", "sublabels", "svg")
+            if key in label
+        }
+        for label in function["labels_v2"]
+    ]
+    for label in labels:
+        for attribute in label.get("attributes", ()):
+            attribute.setdefault("mutable", False)
+            attribute.setdefault("default_value", "")
+    task = client.call("POST", "/api/tasks", json={"name": "Photographs", "labels": labels})
+    stored = client.upload(task["id"], photographs)
+    while (state := client.call("GET", f"/api/requests/{quote(stored, safe='')}"))["status"] in (
+        "queued",
+        "started",
+    ):
+        time.sleep(0.1)
+    if state["status"] != "finished":
+        client.call("DELETE", f"/api/tasks/{task['id']}")
+        raise DemoFailed(f"the photographs could not be stored: {state['message']}")
+    made: dict[str, Any] = client.call("GET", f"/api/tasks/{task['id']}")
+    return made
+
+
+@contextmanager
+def _bar() -> Iterator[ProgressBar]:
+    bar = ProgressBar()
+    try:
+        yield bar
+    finally:
+        bar.end()
+
+
+def watch(services: Services, client: Client, request_id: str) -> dict[str, Any]:
+    """Show a request's progress until it ends. Raise DemoFailed if it never does."""
+    end = time.monotonic() + ANNOTATED_WITHIN_S
+    with _bar() as bar:
+        while time.monotonic() < end:
+            services.require_alive()
+            request: dict[str, Any] = client.call("GET", f"/api/lambda/requests/{request_id}")
+            bar.show(
+                done=request["done"],
+                failed=request["failed"],
+                total=request["total"],
+                rate=request["rate"],
+                eta_s=request["eta_s"],
+            )
+            if request["status"] not in ("queued", "started"):
+                return request
+            time.sleep(0.2)
+    raise DemoFailed(f"request {request_id} did not end within {ANNOTATED_WITHIN_S:.0f} s")
+
+
+def report(client: Client, task: dict[str, Any], request: dict[str, Any], place: Path) -> None:
+    """Print the summary and write the photographs with what was found on them."""
+    data = client.call("GET", f"/api/tasks/{task['id']}/annotations/")
+    labels = client.call("GET", "/api/labels", params={"task_id": task["id"], "page_size": 1000})
+    names = {label["id"]: label["name"] for label in labels["results"]}
+    print(f"The request {request['status']}: {request['done']} frames done, ", end="")
+    print(f"{request['failed']} failed; {request['rate'] or 0:.1f} frames/s.")
+    if request["exc_info"]:
+        print(f"  {request['exc_info']}")
+    for error in request["errors"]:
+        print(f"  frame {error['frame']}: {error['message']}")
+    found = [*data["shapes"], *data["tags"], *data["tracks"]]
+    counts = Counter(names[item["label_id"]] for item in found)
+    for name, number in counts.most_common():
+        print(f"  {name}: {number}")
+    annotations = labeled_data_from_json(data)
+    palette = [_label(label) for label in labels["results"]]
+    meta = client.call("GET", f"/api/tasks/{task['id']}/data/meta")
+    place.mkdir(parents=True, exist_ok=True)
+    for number, frame in enumerate(meta["frames"]):
+        image = client.call(
+            "GET",
+            f"/api/tasks/{task['id']}/data/",
+            params={"type": "frame", "number": number, "quality": "original"},
+        )
+        shapes = [shape for shape in annotations.shapes if shape.frame == number]
+        drawn = paint(Image.open(io.BytesIO(image)), draw(shapes, palette))
+        drawn.save(place / f"{number:03d}-{Path(frame['name']).stem}.png")
+    print(f"The photographs with what was found: {place}", flush=True)
+
+
+def _label(label: dict[str, Any]) -> Label:
+    """What drawing must know of a label of the API."""
+    return Label(
+        id=label["id"],
+        name=label["name"],
+        type=label["type"],
+        svg=label.get("svg") or "",
+        sublabels=tuple(_label(sublabel) for sublabel in label["sublabels"]),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

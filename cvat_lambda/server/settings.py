@@ -1,0 +1,163 @@
+"""Django settings of the standalone server, all from the environment; nothing must be set.
+
+``CVAT_LAMBDA_HOME``   where the database, the media and the secret key live
+``DATABASE_URL``       default: SQLite in the home folder
+``CVAT_LAMBDA_REDIS_URL``
+``CVAT_LAMBDA_SECRET_KEY``, ``CVAT_LAMBDA_ALLOWED_HOSTS``, ``CVAT_LAMBDA_DEBUG``
+and every setting of `cvat_lambda.conf` with the prefix ``CVAT_LAMBDA_``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import dj_database_url
+import django
+
+from cvat_lambda.conf import from_environment
+from cvat_lambda.engine.standalone.options import from_environment as engine_from_environment
+from cvat_lambda.server.secret import secret_key
+
+HOME = Path(os.environ.get("CVAT_LAMBDA_HOME") or Path.home() / ".local/share/cvat_lambda")
+HOME.mkdir(parents=True, exist_ok=True)
+
+DEBUG = os.environ.get("CVAT_LAMBDA_DEBUG", "") == "1"
+SECRET_KEY = os.environ.get("CVAT_LAMBDA_SECRET_KEY") or secret_key(HOME / "secret_key")
+ALLOWED_HOSTS = os.environ.get(
+    "CVAT_LAMBDA_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1],testserver"
+).split(",")
+CSRF_TRUSTED_ORIGINS = [
+    item for item in os.environ.get("CVAT_LAMBDA_TRUSTED_ORIGINS", "").split(",") if item
+]
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "rest_framework.authtoken",
+    "drf_spectacular",
+    "django_rq",
+    "cvat_lambda",
+    "cvat_lambda.engine.standalone",
+    "cvat_lambda.server",
+    "cvat_lambda.web",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "cvat_lambda.server.urls"
+WSGI_APPLICATION = "cvat_lambda.server.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+DATABASES: dict[str, Any] = {
+    "default": dj_database_url.parse(
+        os.environ.get("DATABASE_URL") or f"sqlite:///{HOME / 'db.sqlite3'}", conn_max_age=60
+    )
+}
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    # Writers wait for each other; the journal mode is set in cvat_lambda.server.apps.
+    DATABASES["default"].setdefault("OPTIONS", {})["timeout"] = 60
+    if django.VERSION >= (5, 1):
+        # A transaction takes the write lock when it begins, so none fails half way.
+        DATABASES["default"]["OPTIONS"]["transaction_mode"] = "IMMEDIATE"
+else:
+    DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+REDIS_URL = os.environ.get("CVAT_LAMBDA_REDIS_URL") or "redis://127.0.0.1:6379/0"
+RQ_QUEUES = {
+    "annotation": {
+        "URL": REDIS_URL,
+        "DEFAULT_TIMEOUT": 24 * 3600,
+    }
+}
+
+REST_FRAMEWORK: dict[str, Any] = {
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "cvat_lambda.engine.standalone.api.authentication.TokenAuthentication",
+        "cvat_lambda.engine.standalone.api.authentication.BearerAuthentication",
+        "cvat_lambda.engine.standalone.api.authentication.SessionAuthentication",
+        "rest_framework.authentication.BasicAuthentication",
+    ],
+    "DEFAULT_RENDERER_CLASSES": [
+        "cvat_lambda.engine.standalone.api.renderers.CvatJSONRenderer",
+        "rest_framework.renderers.JSONRenderer",
+    ],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "cvat_lambda",
+    "DESCRIPTION": "Tasks, annotations and model functions, as CVAT's clients speak to them.",
+    "VERSION": "2.80.0",
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_INCLUDE_SCHEMA": False,
+    "COMPONENT_SPLIT_REQUEST": True,
+    "SCHEMA_PATH_PREFIX": "/api",
+    "SERVERS": [],
+}
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "login"
+SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_SAMESITE = "Lax"
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "/static/"
+STATIC_ROOT = HOME / "static"
+STATIC_ROOT.mkdir(exist_ok=True)  # whitenoise warns where it is missing
+MEDIA_ROOT = HOME / "media"
+WHITENOISE_USE_FINDERS = True
+DATA_UPLOAD_MAX_NUMBER_FILES = None  # cvat-sdk sends small images by the hundred
+DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024 * 1024
+FILE_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": sys.stderr}
+    },
+    "root": {"handlers": ["stderr"], "level": "WARNING"},
+    "loggers": {"cvat_lambda": {"level": os.environ.get("CVAT_LAMBDA_LOG_LEVEL", "INFO")}},
+}
+
+globals().update(from_environment())
+globals().update(engine_from_environment())

@@ -1,0 +1,23 @@
+"""The RQ worker of a standalone server: its work horse goes when it goes."""
+
+from __future__ import annotations
+
+import signal
+
+from rq import Worker
+
+from cvat_lambda.server.processes import die_with_parent
+
+
+class LinkedWorker(Worker):
+    """A worker whose forked work horse does not outlive it.
+
+    RQ's own horse runs on when its worker is killed, and would go on calling functions at an
+    address where somebody else's runtime may listen by then. The request is resumed from the
+    database by the next worker.
+    """
+
+    def setup_work_horse_signals(self) -> None:
+        """In the horse, before its job: be killed when the worker is gone."""
+        super().setup_work_horse_signals()  # type: ignore[no-untyped-call]
+        die_with_parent(signal.SIGKILL)

@@ -1,0 +1,21 @@
+"""Addresses of the pages."""
+
+from __future__ import annotations
+
+from django.contrib.auth.views import LoginView, LogoutView
+from django.urls import path
+
+from cvat_lambda.web import views
+
+urlpatterns = [
+    path("", views.home, name="home"),
+    path("login", LoginView.as_view(redirect_authenticated_user=True), name="login"),
+    path("logout", LogoutView.as_view(), name="logout"),
+    path("functions", views.functions, name="functions"),
+    path("tasks/<int:task_id>", views.task, name="task"),
+    path("tasks/<int:task_id>/frames/<int:number>", views.frame, name="frame"),
+    path("requests/<str:request_id>", views.request_detail, name="request"),
+    path("requests/<str:request_id>/progress", views.request_progress, name="request-progress"),
+    path("metrics", views.metrics, name="metrics"),
+    path("health", views.health, name="health"),
+]

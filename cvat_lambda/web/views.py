@@ -1,0 +1,266 @@
+"""The pages: look something up for the user, render it. No logic of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
+from django.db import connection
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_GET, require_http_methods
+
+from cvat_lambda import metrics as app_metrics
+from cvat_lambda.engine.port import Access, Task, get_engine
+from cvat_lambda.errors import InvalidRequest, LambdaError, NotFound
+from cvat_lambda.functions import registry
+from cvat_lambda.functions.models import Function
+from cvat_lambda.functions.spec import FunctionSpec, Kind
+from cvat_lambda.requests import service
+from cvat_lambda.requests.models import FrameStatus, Outcome, Provenance, Request, Status
+from cvat_lambda.requests.progress import progress_of
+from cvat_lambda.web import overlay
+
+TASKS_A_PAGE = 20
+FRAMES_A_PAGE = 24
+REQUESTS_SHOWN = 20
+FAILURES_A_PAGE = 50
+
+
+def _access(request: HttpRequest) -> Access:
+    return get_engine().access(request)  # type: ignore[arg-type]  # has .user, as DRF's has
+
+
+def _task(request: HttpRequest, task_id: int) -> Task:
+    try:
+        _access(request).require_task(task_id, "view")
+        return get_engine().task(task_id)
+    except NotFound as exc:
+        raise Http404(exc.message) from exc
+
+
+def _visible_task_ids(request: HttpRequest) -> list[int]:
+    """The newest first."""
+    visible = _access(request).visible_task_ids()
+    if isinstance(visible, QuerySet):
+        visible = visible.values_list("pk", flat=True)
+    return sorted(visible, reverse=True)
+
+
+def _requests(request: HttpRequest) -> QuerySet[Request]:
+    return service.visible(_access(request)).order_by("-created_at")
+
+
+@login_required
+@require_GET
+def home(request: HttpRequest) -> HttpResponse:
+    """The user's tasks, and what runs or ran on them."""
+    page = Paginator(_visible_task_ids(request), TASKS_A_PAGE).get_page(request.GET.get("page"))
+    context = {
+        "page": page,
+        "tasks": [get_engine().task(task_id) for task_id in page],
+        "requests": _rows(_requests(request)[:REQUESTS_SHOWN]),
+    }
+    return render(request, "cvat_lambda/home.html", context)
+
+
+@login_required
+@require_GET
+def functions(request: HttpRequest) -> HttpResponse:
+    """Every function that is known, with its state and what is wrong with it."""
+    registry.refresh_in_background()
+    rows = Function.objects.order_by("id")
+    return render(request, "cvat_lambda/functions.html", {"functions": rows})
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def task(request: HttpRequest, task_id: int) -> HttpResponse:
+    """A task's frames with what is on them; POST starts a request on it."""
+    found = _task(request, task_id)
+    problem: LambdaError | None = None
+    if request.method == "POST":
+        try:
+            started = _start(request, task_id)
+            return redirect("request", request_id=started.id)
+        except LambdaError as exc:
+            problem = exc
+    numbers = [number for number in range(found.size) if number not in found.deleted_frames]
+    page = Paginator(numbers, FRAMES_A_PAGE).get_page(request.GET.get("page"))
+    context = {
+        "task": found,
+        "page": page,
+        "frames": _frames(found, list(page)),
+        "requests": _rows(_requests(request).filter(task_id=task_id)[:5]),
+        "functions": _background_functions(),
+        "labels": [(label, overlay.color_of(at)) for at, label in enumerate(found.labels)],
+        "problem": problem,
+    }
+    return render(request, "cvat_lambda/task.html", context, status=_status(problem))
+
+
+def _background_functions() -> list[FunctionSpec]:
+    """Those that a request can run; none while the platform was never reached."""
+    try:
+        return [spec for spec in registry.listed() if spec.kind in (Kind.DETECTOR, Kind.REID)]
+    except LambdaError:
+        return []
+
+
+def _status(problem: LambdaError | None) -> int:
+    return problem.status_code if problem is not None else 200
+
+
+def _start(request: HttpRequest, task_id: int) -> Request:
+    text = request.POST.get("threshold", "").strip()
+    return service.create(
+        _access(request),
+        function_id=request.POST.get("function", ""),
+        task_id=task_id,
+        threshold=_number(text) if text else None,
+        replace=request.POST.get("replace") or None,
+    )
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as exc:
+        raise InvalidRequest(f"'{text}' is no number; the least confidence is in [0, 1]") from exc
+
+
+def _frames(found: Task, numbers: list[int]) -> list[dict[str, Any]]:
+    engine = get_engine()
+    data = engine.annotations(found.id, frames=numbers) if numbers else None
+    shown = []
+    for number in numbers:
+        shapes = [shape for shape in data.shapes if shape.frame == number] if data else []
+        item: dict[str, Any] = {"number": number, "drawings": overlay.draw(shapes, found.labels)}
+        try:
+            image = engine.frame(found.id, number)
+            item |= {"name": image.name, "width": image.width, "height": image.height}
+            side = max(image.width or 0, image.height or 0)
+            item |= {"font": max(12, side // 40), "dot": max(3, side // 160)}
+        except LambdaError as exc:
+            item |= {"problem": exc.message}
+        shown.append(item)
+    return shown
+
+
+@login_required
+@require_GET
+def frame(request: HttpRequest, task_id: int, number: int) -> HttpResponse:
+    """One frame with its shapes, and which request made each of them."""
+    found = _task(request, task_id)
+    if number >= found.size:
+        raise Http404(f"Task {task_id} has {found.size} frames.")
+    data = get_engine().annotations(task_id, frames=[number])
+    shapes = [shape for shape in data.shapes if shape.frame == number]
+    made_by = {
+        row.object_id: row.request
+        for row in Provenance.objects.filter(
+            task_id=task_id, frame=number, kind="shape"
+        ).select_related("request")
+    }
+    names = {label.id: label.name for label in found.labels}
+    context = {
+        "task": found,
+        "item": _frames(found, [number])[0],
+        "shapes": [
+            {"shape": shape, "label": names.get(shape.label_id), "by": made_by.get(shape.id or 0)}
+            for shape in shapes
+        ],
+        "before": number - 1 if number > 0 else None,
+        "after": number + 1 if number + 1 < found.size else None,
+    }
+    return render(request, "cvat_lambda/frame.html", context)
+
+
+def _rows(items: Iterable[Request]) -> list[dict[str, Any]]:
+    found = list(items)
+    progress = progress_of(found)
+    return [{"request": item, "progress": progress[item.pk]} for item in found]
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def request_detail(request: HttpRequest, request_id: str) -> HttpResponse:
+    """A request: progress, failed frames with their causes; POST cancels, retries or undoes."""
+    found = get_object_or_404(_requests(request), pk=request_id)
+    problem: LambdaError | None = None
+    if request.method == "POST":
+        try:
+            _act(request, found)
+            return redirect("request", request_id=request_id)
+        except LambdaError as exc:
+            problem = exc
+    failures = Outcome.objects.filter(request=found, status=FrameStatus.FAILED).order_by("frame")
+    context = {
+        "row": _rows([found])[0],
+        "page": Paginator(failures, FAILURES_A_PAGE).get_page(request.GET.get("page")),
+        "may_edit": service.editable(_access(request), found),
+        "may_retry": _may_retry(found),
+        "problem": problem,
+    }
+    return render(request, "cvat_lambda/request.html", context, status=_status(problem))
+
+
+def _may_retry(found: Request) -> bool:
+    """Whether frames failed or were not come to, in a request that ended by itself."""
+    if found.status not in (Status.FINISHED, Status.FAILED) or found.undone_at is not None:
+        return False
+    return found.failed > 0 or found.done + found.skipped < found.total
+
+
+def _act(request: HttpRequest, found: Request) -> None:
+    access = _access(request)
+    service.find(access, found.pk, "edit")
+    match request.POST.get("action"):
+        case "cancel":
+            service.cancel(found, user_id=access.user_id)
+        case "retry":
+            service.retry(found)
+        case "undo":
+            service.undo(found, user_id=access.user_id)
+        case _:
+            raise InvalidRequest("what shall be done? cancel, retry or undo")
+
+
+@login_required
+@require_GET
+def request_progress(request: HttpRequest, request_id: str) -> HttpResponse:
+    """What the progress bar of a page asks for."""
+    found = get_object_or_404(_requests(request), pk=request_id)
+    progress = progress_of([found])[found.pk]
+    return JsonResponse(
+        {
+            "status": found.status,
+            "done": found.done,
+            "failed": found.failed,
+            "skipped": found.skipped,
+            "total": found.total,
+            "rate": progress.rate,
+            "eta_s": progress.eta_s,
+        }
+    )
+
+
+@require_GET
+def metrics(request: HttpRequest) -> HttpResponse:
+    """Prometheus metrics, for administrators and for whoever asks from this machine itself."""
+    is_near = request.META.get("REMOTE_ADDR") in ("127.0.0.1", "::1")
+    is_forwarded = "HTTP_X_FORWARDED_FOR" in request.META or "HTTP_FORWARDED" in request.META
+    if not (request.user.is_staff or (is_near and not is_forwarded)):
+        raise Http404
+    return HttpResponse(app_metrics.exposition(), content_type=app_metrics.CONTENT_TYPE)
+
+
+@require_GET
+def health(request: HttpRequest) -> HttpResponse:
+    """200 where the server and its database answer."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    return JsonResponse({"status": "ok"})

@@ -1,0 +1,83 @@
+"""Answers out: one JSON response a call, an error of the caller as status 400 with a sentence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from common.errors import BadInput
+from common.images import decode_image
+from common.inputs import read_body
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from common.platform import Context, Event
+
+
+def answer(context: Context, event: Event, run: Callable[[dict[str, Any]], object]) -> Any:
+    """Answer a call by ``run(body)``: 200 with its JSON, or 400 with ``{"error": sentence}``."""
+    try:
+        result = run(read_body(event))
+    except BadInput as error:
+        return respond(context, {"error": str(error)}, status=400)
+    return respond(context, result)
+
+
+def respond(context: Context, payload: object, *, status: int = 200) -> Any:
+    """Return ``payload`` as a JSON response of the platform.
+
+    The body is made here because the platform turns lists and numpy numbers into something else.
+    """
+    return context.Response(
+        body=json.dumps(payload, separators=(",", ":"), allow_nan=False),
+        headers={},
+        content_type="application/json",
+        status_code=status,
+    )
+
+
+def each_image(
+    body: dict[str, Any], run: Callable[[NDArray[np.uint8]], object], *, max_batch: int
+) -> object:
+    """Answer for ``image``, or for each of ``images`` as ``{"results": [...]}``, in order.
+
+    A picture of a batch that cannot be answered becomes ``{"error": sentence}`` at its place, so
+    that it does not take its neighbours down.
+    """
+    if "images" not in body:
+        return run(decode_image(body.get("image")))
+    frames = batch(body, max_batch=max_batch)
+    return {"results": [_one_of_batch(number, frame, run) for number, frame in enumerate(frames)]}
+
+
+def batch(body: dict[str, Any], *, max_batch: int) -> list[object]:
+    """Return the encoded pictures of ``images``; BadInput when there are none or too many."""
+    frames = body["images"]
+    if not isinstance(frames, list) or not frames:
+        raise BadInput("'images' is not a list of images in base64")
+    if len(frames) > max_batch:
+        raise BadInput(f"'images' has {len(frames)} entries; at most {max_batch} fit a call")
+    return frames
+
+
+def _one_of_batch(number: int, frame: object, run: Callable[[NDArray[np.uint8]], object]) -> object:
+    try:
+        return run(decode_image(frame, field=f"images[{number}]"))
+    except BadInput as error:
+        return {"error": str(error)}
+
+
+def rectangle(
+    label: str, box: NDArray[np.floating], confidence: float | np.floating
+) -> dict[str, Any]:
+    """Return a detector's item of type rectangle; ``confidence`` in [0, 1], points in pixels."""
+    return {
+        "label": label,
+        "type": "rectangle",
+        "points": [round(float(value), 2) for value in box],
+        "confidence": round(float(confidence), 4),
+    }

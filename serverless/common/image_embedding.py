@@ -1,0 +1,53 @@
+"""An image embedding as it travels: handed out by an interactor, given back with the next click."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from common.errors import BadInput
+from common.state import pack_array, unpack_array
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_LARGEST_SIDE = 1_000_000  # pixels; more is no image
+
+
+@dataclass(frozen=True)
+class ImageEmbedding:
+    """What an encoder made of one image."""
+
+    values: NDArray[np.floating]
+    image_size: tuple[int, int]  # height, width in pixels
+
+    def to_json(self, *, version: str) -> dict[str, Any]:
+        """Return the form that travels: little-endian float32 in base64, with size and version.
+
+        ``version`` names the weights: those of others would give wrong masks, silently.
+        """
+        packed = pack_array(self.values, "float32")
+        return {**packed, "image_size": list(self.image_size), "version": version}
+
+    @classmethod
+    def from_json(cls, sent: object, *, version: str, shape: tuple[int, ...]) -> ImageEmbedding:
+        """Read what `to_json` made; BadInput when it is damaged or of other weights."""
+        if not isinstance(sent, dict):
+            raise BadInput("'embedding' is not an object; send what this function answered")
+        if sent.get("version") != version:
+            raise BadInput(
+                f"'embedding' is of version {sent.get('version')!r}, this function is {version!r}; "
+                "send 'image' instead"
+            )
+        values = unpack_array(sent, name="embedding")
+        if values.shape != shape:
+            raise BadInput(f"'embedding' has shape {values.shape}, expected {shape}")
+        size = sent.get("image_size")
+        if not isinstance(size, list) or len(size) != 2 or not all(map(_is_side, size)):
+            raise BadInput("'embedding' has no image_size of [height, width]")
+        return cls(values=values, image_size=(size[0], size[1]))
+
+
+def _is_side(value: object) -> bool:
+    return type(value) is int and 0 < value <= _LARGEST_SIDE

@@ -1,0 +1,105 @@
+"""Pictures in: base64 text to upright RGB arrays, with clear errors and a size limit."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from common.errors import BadInput
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# 100 megapixels are 300 MB as RGB: more would endanger a worker's memory.
+DEFAULT_MAX_PIXELS = 100_000_000
+
+
+def decode_image(encoded: object, *, field: str = "image") -> NDArray[np.uint8]:
+    """Decode the base64 text of an image file to an upright RGB array of shape (height, width, 3).
+
+    The EXIF orientation is applied, transparency is dropped, 16-bit grey is scaled to 8 bits.
+    Raises BadInput, naming ``field``, when there is no image, it is broken or it is too big.
+    """
+    content = _decode_base64(encoded, field)
+    limit = max_pixels()
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            # The header gives the size: a decompression bomb is refused before it is unpacked.
+            if picture.width * picture.height > limit:
+                raise BadInput(
+                    f"'{field}' has {picture.width}x{picture.height} pixels, "
+                    f"more than the limit of {limit}; send a smaller image"
+                )
+            upright = ImageOps.exif_transpose(picture)
+            return np.array(_to_rgb(upright if upright is not None else picture), dtype=np.uint8)
+    except BadInput:
+        raise
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise BadInput(
+            f"'{field}' cannot be decoded; send a whole PNG, JPEG, WebP, BMP or TIFF file in base64"
+        ) from error
+
+
+def max_pixels() -> int:
+    """Return the largest number of pixels that is decoded (environment: CVAT_LAMBDA_MAX_PIXELS)."""
+    return int(os.environ.get("CVAT_LAMBDA_MAX_PIXELS", DEFAULT_MAX_PIXELS))
+
+
+def resize(image: NDArray[np.uint8], *, width: int, height: int) -> NDArray[np.uint8]:
+    """Resize an RGB or grey image to ``width`` x ``height`` pixels, bilinear with antialiasing."""
+    if image.shape[:2] == (height, width):
+        return image
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def crop(
+    image: NDArray[np.uint8],
+    box: tuple[float, float, float, float],
+    *,
+    width: int,
+    height: int,
+    fill: tuple[int, int, int] = (0, 0, 0),
+) -> NDArray[np.uint8]:
+    """Cut ``box`` (x0, y0, x1, y1 in pixels) out of an RGB image and resize it, bilinear.
+
+    The box may have fractions and may stick out of the image; what is outside becomes ``fill``.
+    """
+    cut = Image.fromarray(image).transform(
+        (width, height), Image.Transform.EXTENT, box, Image.Resampling.BILINEAR, fillcolor=fill
+    )
+    return np.asarray(cut)
+
+
+def grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the luma of an RGB image (ITU-R BT.601 weights), shape (height, width)."""
+    return np.asarray(Image.fromarray(image).convert("L"))
+
+
+def encode_png(image: NDArray[np.uint8]) -> str:
+    """Encode an array of shape (h, w) or (h, w, 3) as a PNG file in base64 text."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _decode_base64(encoded: object, field: str) -> bytes:
+    if not isinstance(encoded, str) or not encoded:
+        raise BadInput(f"'{field}' is missing; send an image file in base64")
+    try:
+        return base64.b64decode(encoded, validate=False)
+    except (binascii.Error, ValueError) as error:
+        raise BadInput(f"'{field}' is not base64 text") from error
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I;16") or picture.mode == "I":
+        # Pillow would clip 16-bit grey at 255, that is, answer a white picture.
+        values = np.asarray(picture).astype(np.float64)
+        return Image.fromarray((values / 257.0).clip(0, 255).astype(np.uint8)).convert("RGB")
+    return picture.convert("RGB")

@@ -1,0 +1,93 @@
+"""Reading the body of a call: every value is checked, every error is a sentence that names it."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from common.errors import BadInput
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from common.platform import Event
+
+
+def read_body(event: Event) -> dict[str, Any]:
+    """Return the JSON object that was sent, whether the platform has parsed it or not."""
+    body = event.body
+    if isinstance(body, (bytes, bytearray, str)):
+        try:
+            body = json.loads(body)
+        except ValueError as error:
+            raise BadInput("the body is not JSON; send a JSON object") from error
+    if not isinstance(body, dict):
+        raise BadInput("the body is not a JSON object")
+    return body
+
+
+def read_number(body: dict[str, Any], name: str, default: float) -> float:
+    """Return a finite number; ``default`` when it is absent or null."""
+    value = body.get(name)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise BadInput(f"'{name}' is {value!r}; send a number")
+    return float(value)
+
+
+def read_threshold(body: dict[str, Any], default: float) -> float:
+    """Return the threshold in [0, 1]; both ends count, ``default`` when it is absent or null."""
+    threshold = read_number(body, "threshold", default)
+    if not 0.0 <= threshold <= 1.0:
+        raise BadInput(f"'threshold' is {threshold:g}; send a number from 0 to 1")
+    return threshold
+
+
+def read_points(body: dict[str, Any], name: str) -> NDArray[np.float64]:
+    """Return points sent as [[x, y], ...] in pixels, shape (n, 2); none when absent or null."""
+    value = body.get(name)
+    if value is None:
+        return np.zeros((0, 2), dtype=np.float64)
+    if not isinstance(value, list):
+        raise BadInput(f"'{name}' is not a list of points; send [[x, y], ...]")
+    for point in value:
+        if not isinstance(point, list) or len(point) != 2 or not all(map(_is_number, point)):
+            raise BadInput(f"'{name}' holds {point!r}, which is not a point; send [[x, y], ...]")
+    return np.array(value, dtype=np.float64).reshape(-1, 2)
+
+
+def read_box(body: dict[str, Any], name: str = "obj_bbox") -> NDArray[np.float64] | None:
+    """Return the box sent as two corners in any order, as [x0, y0, x1, y1]; None without one.
+
+    CVAT's canvas sends [[x1, y1], [x2, y2]], or [] when no box was drawn; a flat list of four
+    numbers is taken too.
+    """
+    value = body.get(name)
+    if value is None or value == []:
+        return None
+    if isinstance(value, list) and len(value) == 4 and all(map(_is_number, value)):
+        value = [value[:2], value[2:]]
+    corners = read_points({name: value}, name)
+    if len(corners) != 2:
+        raise BadInput(f"'{name}' has {len(corners)} corners; send [[x1, y1], [x2, y2]]")
+    return np.concatenate([corners.min(axis=0), corners.max(axis=0)])
+
+
+def read_boxes(body: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """Return the boxes that re-identification gets: objects with ``points`` of four numbers."""
+    value = body.get(name)
+    if not isinstance(value, list):
+        raise BadInput(f"'{name}' is missing; send a list of boxes")
+    for box in value:
+        points = box.get("points") if isinstance(box, dict) else None
+        if not isinstance(points, list) or len(points) != 4 or not all(map(_is_number, points)):
+            raise BadInput(f"'{name}' holds a box whose 'points' are not four numbers")
+    return value
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,1 @@
+"""Networks that more than one function uses: pre-processing, forward pass, post-processing."""

@@ -1,0 +1,131 @@
+"""MobileSAM: TinyViT image encoder (arXiv:2306.14289) and Segment Anything's mask decoder."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from common.devices import OpenVinoNetwork
+from common.images import resize
+from common.weights import weights_file
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.floating]
+
+ENCODER = "mobile_sam_encoder.onnx"
+DECODER = "mobile_sam_decoder.onnx"
+DECODER_IR = "mobile_sam_decoder_ir.xml"
+SIDE = 1024  # of the encoder's input, pixels
+LOW_SIDE = 256  # of the decoder's mask
+EMBEDDING_SHAPE = (1, 256, 64, 64)
+# Of red, green and blue (ImageNet).
+MEAN = np.array([123.675, 116.28, 103.53], dtype=np.float32)
+DEVIATION = np.array([58.395, 57.12, 57.375], dtype=np.float32)
+# The decoder's kinds of points.
+NEGATIVE, POSITIVE, TOP_LEFT, BOTTOM_RIGHT, PADDING = 0.0, 1.0, 2.0, 3.0, -1.0
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a person showed, in pixels of the picture."""
+
+    positive: Floats  # (n, 2)
+    negative: Floats  # (n, 2)
+    box: Floats | None = None  # x0, y0, x1, y1
+
+    def points(self) -> tuple[Floats, Floats]:
+        """Return coordinates (n, 2) and the decoder's kind of each (n,)."""
+        coordinates = [self.positive, self.negative]
+        kinds = [POSITIVE] * len(self.positive) + [NEGATIVE] * len(self.negative)
+        if self.box is not None:
+            coordinates.append(self.box.reshape(2, 2))
+            kinds += [TOP_LEFT, BOTTOM_RIGHT]
+        else:
+            # Segment Anything was trained with one padding point where there is no box.
+            coordinates.append(np.zeros((1, 2)))
+            kinds.append(PADDING)
+        return np.concatenate(coordinates), np.array(kinds)
+
+
+def convert(source: Path, target: Path) -> None:
+    """Write the decoder without its last step, which enlarges the mask to the whole picture.
+
+    That step costs more than the decoder itself on a big picture, and only a small part is needed.
+    """
+    openvino: Any = importlib.import_module("openvino")
+    whole = openvino.Core().read_model(str(source / DECODER))
+    outputs = [whole.output(name) for name in ("low_res_masks", "iou_predictions")]
+    inputs = [port.get_node() for port in whole.inputs if port.any_name != "orig_im_size"]
+    cut = openvino.Model(outputs, inputs, "mobile_sam_decoder")
+    openvino.save_model(cut, str(target / DECODER_IR), compress_to_fp16=False)
+
+
+class MobileSam:
+    """The two networks: a picture to its embedding, an embedding and a prompt to a mask."""
+
+    def __init__(self, encoder: OpenVinoNetwork, decoder: OpenVinoNetwork) -> None:
+        self._encoder = encoder
+        self._decoder = decoder
+
+    @classmethod
+    def load(cls) -> MobileSam:
+        """Load the weights (environment: MOBILE_SAM_ENCODER_PATH, MOBILE_SAM_DECODER_PATH)."""
+        return cls(
+            OpenVinoNetwork(weights_file(ENCODER, env="MOBILE_SAM_ENCODER_PATH")),
+            OpenVinoNetwork(weights_file(DECODER_IR, env="MOBILE_SAM_DECODER_PATH")),
+        )
+
+    def embed(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the embedding of a picture, shape (1, 256, 64, 64)."""
+        return np.asarray(self._encoder(prepare(image))[0])
+
+    def mask(
+        self, embedding: Floats, image_size: tuple[int, int], prompt: Prompt
+    ) -> tuple[NDArray[np.bool_], float]:
+        """Return the mask (height, width) for a prompt, and the network's own guess of its IoU."""
+        coordinates, kinds = prompt.points()
+        outputs = self._decoder.run_named(
+            image_embeddings=embedding.astype(np.float32),
+            point_coords=(coordinates * scale(image_size))[None].astype(np.float32),
+            point_labels=kinds[None].astype(np.float32),
+            mask_input=np.zeros((1, 1, LOW_SIDE, LOW_SIDE), dtype=np.float32),
+            has_mask_input=np.zeros(1, dtype=np.float32),
+        )
+        logits = outputs["low_res_masks"][0, 0]
+        return enlarge_logits(logits, image_size) > 0, float(outputs["iou_predictions"].max())
+
+
+def scale(image_size: tuple[int, int]) -> float:
+    """Return input pixels a picture's pixel, for a picture of (height, width)."""
+    return SIDE / max(image_size)
+
+
+def scaled_size(image_size: tuple[int, int]) -> tuple[int, int]:
+    """Return the height and width that a picture has inside the encoder's input."""
+    ratio = scale(image_size)
+    return max(1, int(image_size[0] * ratio + 0.5)), max(1, int(image_size[1] * ratio + 0.5))
+
+
+def prepare(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the input (1, 3, 1024, 1024): longer side 1024, normalised, zeros right and below."""
+    height, width = scaled_size((image.shape[0], image.shape[1]))
+    scaled = resize(image, width=width, height=height).astype(np.float32)
+    canvas = np.zeros((1, 3, SIDE, SIDE), dtype=np.float32)
+    canvas[0, :, :height, :width] = ((scaled - MEAN) / DEVIATION).transpose(2, 0, 1)
+    return canvas
+
+
+def enlarge_logits(logits: Floats, image_size: tuple[int, int]) -> Floats:
+    """Return the decoder's logits for each pixel of the picture: its part, bilinear."""
+    height, width = scaled_size(image_size)
+    part = (0.0, 0.0, width * LOW_SIDE / SIDE, height * LOW_SIDE / SIDE)
+    picture = Image.fromarray(logits.astype(np.float32))
+    size = (image_size[1], image_size[0])
+    return np.asarray(picture.resize(size, Image.Resampling.BILINEAR, box=part))

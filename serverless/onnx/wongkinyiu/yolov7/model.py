@@ -1,0 +1,127 @@
+"""YOLOv7 as a detector: letterboxed input, the official ONNX file, rows to labelled rectangles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from common.answers import rectangle
+from common.boxes import Letterbox, letterbox
+from common.coco import COCO_80
+from common.devices import threads
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Image = NDArray[np.uint8]
+
+DEFAULT_THRESHOLD = 0.5
+MAX_BATCH = 8
+SIDE = 640  # pixels of the network's square input
+# The file's authors kept the Pascal VOC spelling of seven COCO classes, and so does CVAT's spec.
+_VOC_NAMES = {
+    "motorcycle": "motorbike",
+    "airplane": "aeroplane",
+    "couch": "sofa",
+    "potted plant": "pottedplant",
+    "dining table": "diningtable",
+    "tv": "tvmonitor",
+}
+LABELS = tuple(_VOC_NAMES.get(name, name) for name in COCO_80)
+
+_SCORE_THRESHOLD_INPUT = 4  # of the ONNX operator NonMaxSuppression
+
+
+def read_graph(path: Path) -> bytes:
+    """Read an ONNX file and open its built-in suppression to every score.
+
+    The official file drops what scores below 0.35 inside the graph, which would make lower
+    thresholds of a caller meaningless. Greedy suppression takes the best first, so what is above a
+    threshold stays the same.
+    """
+    model = onnx.load(str(path))
+    floor = onnx.helper.make_tensor("score_floor", onnx.TensorProto.FLOAT, [1], [0.0])
+    opened = False
+    for node in model.graph.node:
+        if node.op_type == "NonMaxSuppression" and len(node.input) > _SCORE_THRESHOLD_INPUT:
+            node.input[_SCORE_THRESHOLD_INPUT] = floor.name
+            opened = True
+    if opened:
+        model.graph.initializer.append(floor)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def open_session(path: Path) -> onnxruntime.InferenceSession:
+    """Open the network on CUDA where that is there, else on the CPU."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads()
+    options.log_severity_level = 3
+    wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
+    available = onnxruntime.get_available_providers()
+    providers = [name for name in wanted if name in available]
+    return onnxruntime.InferenceSession(read_graph(path), options, providers=providers)
+
+
+def prepare(image: Image) -> tuple[NDArray[np.float32], Letterbox]:
+    """Letterbox an RGB image into 3 x 640 x 640, 0 to 1."""
+    canvas, placed = letterbox(image, width=SIDE, height=SIDE)
+    return canvas.transpose(2, 0, 1).astype(np.float32) / np.float32(255), placed
+
+
+def select(rows: NDArray[np.float32], placed: Letterbox, threshold: float) -> list[dict[str, Any]]:
+    """Turn one image's rows (x0, y0, x1, y1, class, score in the square) into items, best first."""
+    kept = rows[rows[:, 5] >= threshold]
+    kept = kept[np.argsort(-kept[:, 5], kind="stable")]
+    boxes = placed.undo(kept[:, :4].astype(np.float64))
+    return [
+        rectangle(LABELS[int(row[4])], box, row[5])
+        for row, box in zip(kept, boxes, strict=True)
+        if box[2] > box[0] and box[3] > box[1]
+    ]
+
+
+class Detector:
+    """The opened network file."""
+
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        self._session = session
+        wanted = session.get_inputs()[0]
+        self._input: str = wanted.name
+        # The official file is exported for one image at a time; a file exported with
+        # --dynamic-batch takes them together.
+        self._takes_batches = not isinstance(wanted.shape[0], int)
+
+    @classmethod
+    def load(cls, path: Path) -> Detector:
+        """Make the detector of an ONNX file."""
+        return cls(open_session(path))
+
+    def detect(self, images: Sequence[Image], threshold: float) -> list[list[dict[str, Any]]]:
+        """Return each image's items."""
+        prepared = [prepare(image) for image in images]
+        stack = np.stack([pixels for pixels, _ in prepared])
+        rows = self._run(stack)
+        return [
+            select(rows[rows[:, 0] == index, 1:], placed, threshold)
+            for index, (_, placed) in enumerate(prepared)
+        ]
+
+    def _run(self, stack: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return rows of image number, x0, y0, x1, y1, class, score for all images."""
+        if self._takes_batches:
+            return self._infer(stack)
+        parts = []
+        for index, pixels in enumerate(stack):
+            rows = self._infer(pixels[None])
+            rows[:, 0] = index
+            parts.append(rows)
+        return np.concatenate(parts)
+
+    def _infer(self, stack: NDArray[np.float32]) -> NDArray[np.float32]:
+        output = self._session.run(None, {self._input: stack})[0]
+        return np.array(output, dtype=np.float32).reshape(-1, 7)

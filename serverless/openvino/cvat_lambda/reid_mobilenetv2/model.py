@@ -1,0 +1,101 @@
+"""Re-identification by appearance: MobileNetV2 features and a histogram of colours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from common.devices import OpenVinoNetwork
+from common.images import crop
+from common.matching import cosine_distances, match, possible_pairs
+from common.networks.mobilenet_v2 import prepare
+from common.weights import weights_file
+from PIL import Image
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.floating]
+
+WEIGHTS = "mobilenet_v2_pooled_ir.xml"
+WIDTH, HEIGHT = 128, 256  # of a patch, pixels: standing persons
+STRIPES = 4  # of the histogram, from top to bottom
+HUE_BINS, SATURATION_BINS = 12, 8
+BATCH = 32  # patches that go through the network at once
+
+
+class Matcher:
+    """Finds the same things again on another picture; keeps nothing between calls."""
+
+    def __init__(self, network: OpenVinoNetwork) -> None:
+        self._network = network
+
+    @classmethod
+    def load(cls) -> Matcher:
+        """Load the converted weights (environment: MOBILENET_V2_POOLED_PATH)."""
+        return cls(OpenVinoNetwork(weights_file(WEIGHTS, env="MOBILENET_V2_POOLED_PATH")))
+
+    def match(
+        self,
+        image0: NDArray[np.uint8],
+        boxes0: list[dict[str, Any]],
+        image1: NDArray[np.uint8],
+        boxes1: list[dict[str, Any]],
+        *,
+        threshold: float,
+        max_distance: float,
+    ) -> list[int]:
+        """Return for each of ``boxes0`` an index into ``boxes1``, or -1.
+
+        The pairs are those of the least total distance; a pair needs one label, centres at most
+        ``max_distance`` pixels apart, and a distance of appearance of at most ``threshold``.
+        """
+        possible = possible_pairs(boxes0, boxes1, max_distance=max_distance)
+        if not possible.any():
+            return [-1] * len(boxes0)  # nothing to compare costs no network
+        features0 = self.describe(image0, corners(boxes0))
+        features1 = self.describe(image1, corners(boxes1))
+        distances = cosine_distances(features0, features1)
+        return match(distances, possible, max_distance=threshold)
+
+    def describe(self, image: NDArray[np.uint8], boxes: Floats) -> Floats:
+        """Return a vector for each box: half network, half colours, of equal length."""
+        patches = [_patch(image, box) for box in boxes]
+        batches = [
+            self._network(prepare(patches[first : first + BATCH]))[0]
+            for first in range(0, len(patches), BATCH)
+        ]
+        colours = np.stack([histogram(patch) for patch in patches])
+        # Two unit vectors side by side: their cosine is the mean of both cosines.
+        return np.concatenate([_unit(np.concatenate(batches)), _unit(colours)], axis=1)
+
+
+def corners(boxes: list[dict[str, Any]]) -> Floats:
+    """Return the boxes as (n, 4): x0, y0, x1, y1 in order, at least a pixel wide."""
+    points = np.array([box["points"] for box in boxes], dtype=np.float64).reshape(-1, 4)
+    low = np.minimum(points[:, :2], points[:, 2:])
+    high = np.maximum(np.maximum(points[:, :2], points[:, 2:]), low + 1)
+    return np.concatenate([low, high], axis=1)
+
+
+def histogram(patch: NDArray[np.uint8]) -> Floats:
+    """Return how often each hue and saturation occurs, a histogram for each stripe."""
+    colours = np.asarray(Image.fromarray(patch).convert("HSV")).astype(np.int64)
+    hues = colours[..., 0] * HUE_BINS // 256
+    saturations = colours[..., 1] * SATURATION_BINS // 256
+    codes = hues * SATURATION_BINS + saturations
+    bins = HUE_BINS * SATURATION_BINS
+    counts = [
+        np.bincount(stripe.ravel(), minlength=bins) for stripe in np.array_split(codes, STRIPES)
+    ]
+    return np.concatenate(counts).astype(np.float64)
+
+
+def _patch(image: NDArray[np.uint8], box: Floats) -> NDArray[np.uint8]:
+    left, top, right, bottom = (float(value) for value in box)
+    return crop(image, (left, top, right, bottom), width=WIDTH, height=HEIGHT)
+
+
+def _unit(vectors: Floats) -> Floats:
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(norms, 1e-12))

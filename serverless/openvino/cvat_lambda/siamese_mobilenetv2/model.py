@@ -1,0 +1,238 @@
+"""A siamese tracker: features of the object are searched among features of its surroundings.
+
+The geometry is SiamFC's (arXiv:1606.09549): the exemplar is cut with a margin of context, the
+search patch is twice as wide, a Hann window prefers small motions, three scales are tried. The
+features are two layers of MobileNetV2 trained on ImageNet, compared by normalised correlation. A
+target is never updated after its start, so it cannot drift off by learning its background.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from common.devices import OpenVinoNetwork
+from common.images import crop
+from common.networks.mobilenet_v2 import prepare
+from common.weights import weights_file
+from PIL import Image
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.floating]
+
+WEIGHTS = "mobilenet_v2_maps_ir.xml"
+LAYERS = (3, 6)  # of MobileNetV2
+STRIDES = (4, 8)  # pixels of a patch a cell
+CHANNELS = (24, 32)
+EXEMPLAR = 128  # side of the exemplar patch, pixels
+SEARCH = 256  # side of the search patch, pixels: twice the context
+MAX_CELLS = tuple(EXEMPLAR // stride for stride in STRIDES)
+MIN_CELLS = 3  # a smaller kernel matches anything
+CONTEXT = 0.5  # margin on each side, as a share of width + height
+SCALES = (0.964, 1.0, 1.0375)
+SCALE_PENALTY = 0.985  # a change of scale must be worth it
+SCALE_DAMPING = 0.3  # share of a change of scale that is believed at once
+RESPONSE = 128  # side of the response map: two pixels of the search patch a cell
+STEP = SEARCH // RESPONSE
+WINDOW = 0.35  # weight of the Hann window
+LOST = 0.15  # correlation below which the object is taken for hidden: it stays where it was
+MIN_SIDE = 4.0  # of a box, pixels
+OBJECTS_AT_ONCE = 16  # bounds the memory of one pass through the network
+
+
+@dataclass(frozen=True)
+class Target:
+    """One object: where it is, and what it looks like."""
+
+    box: NDArray[np.float64]  # x0, y0, x1, y1 in pixels
+    kernels: tuple[NDArray[np.float32], ...]  # a layer each: (channels, rows, columns), unit norm
+    fill: tuple[int, ...]  # mean colour of its first frame, for what lies outside a picture
+
+    @property
+    def centre(self) -> NDArray[np.float64]:
+        """Return x, y in pixels."""
+        return (self.box[:2] + self.box[2:]) / 2
+
+    @property
+    def size(self) -> NDArray[np.float64]:
+        """Return width, height in pixels."""
+        return self.box[2:] - self.box[:2]
+
+
+class SiameseTracker:
+    """Starts and follows any number of objects; keeps nothing between calls."""
+
+    def __init__(self, network: OpenVinoNetwork) -> None:
+        self._network = network
+
+    @classmethod
+    def load(cls) -> SiameseTracker:
+        """Load the converted weights (environment: MOBILENET_V2_MAPS_PATH)."""
+        return cls(OpenVinoNetwork(weights_file(WEIGHTS, env="MOBILENET_V2_MAPS_PATH")))
+
+    def start(self, image: NDArray[np.uint8], boxes: Sequence[NDArray[np.float64]]) -> list[Target]:
+        """Return a target for each box."""
+        fill = tuple(int(value) for value in image.mean(axis=(0, 1)).round())
+        patches = [_patch(image, box, context(box), EXEMPLAR, fill) for box in boxes]
+        return [
+            Target(box=box, kernels=_kernels(maps, box), fill=fill)
+            for box, maps in zip(boxes, self._features(patches), strict=True)
+        ]
+
+    def follow(self, image: NDArray[np.uint8], targets: Sequence[Target]) -> list[Target]:
+        """Return each target where it is on the next picture."""
+        patches = [
+            _patch(image, target.box, 2 * context(target.box) * scale, SEARCH, target.fill)
+            for target in targets
+            for scale in SCALES
+        ]
+        features = self._features(patches)
+        count = len(SCALES)
+        return [
+            _moved(target, features[number * count : (number + 1) * count], image)
+            for number, target in enumerate(targets)
+        ]
+
+    def _features(self, patches: Sequence[NDArray[np.uint8]]) -> list[list[Floats]]:
+        """Return the layers of each patch, each (channels, rows, columns)."""
+        features: list[list[Floats]] = []
+        for first in range(0, len(patches), OBJECTS_AT_ONCE * len(SCALES)):
+            batch = patches[first : first + OBJECTS_AT_ONCE * len(SCALES)]
+            layers = self._network(prepare(batch))
+            features += [[layer[number] for layer in layers] for number in range(len(batch))]
+        return features
+
+
+def context(box: Floats) -> float:
+    """Return the side of the square that holds an object and its margin, pixels (SiamFC)."""
+    width, height = float(box[2] - box[0]), float(box[3] - box[1])
+    margin = CONTEXT * (width + height)
+    return float(np.sqrt((width + margin) * (height + margin)))
+
+
+def correlate(search: Floats, kernel: Floats) -> NDArray[np.float64]:
+    """Return the normalised cross-correlation in [-1, 1] of every whole placement of a kernel.
+
+    The sums over channels and cells go through the Fourier transform: for these sizes that is ten
+    times faster than sliding. The kernel has unit norm; the map's mean is removed first.
+    """
+    centred = search.astype(np.float64) - search.mean()
+    shape = centred.shape[1:]
+    products = np.fft.rfft2(centred) * np.conj(np.fft.rfft2(kernel.astype(np.float64), s=shape))
+    dots = np.fft.irfft2(products.sum(axis=0), s=shape)
+    rows, columns = shape[0] - kernel.shape[1] + 1, shape[1] - kernel.shape[2] + 1
+    energy = _window_sums((centred**2).sum(axis=0), kernel.shape[1], kernel.shape[2])
+    return np.asarray(dots[:rows, :columns] / np.sqrt(np.maximum(energy, 1e-6)))
+
+
+def respond(features: Sequence[Floats], kernels: Sequence[Floats]) -> NDArray[np.float64]:
+    """Return the mean correlation of the layers over displacements, shape (RESPONSE, RESPONSE).
+
+    Cell (i, j) stands for a displacement of ((j, i) - (RESPONSE - 1) / 2) * STEP search pixels.
+    """
+    maps = [
+        _resampled(correlate(layer, kernel), kernel, stride)
+        for layer, kernel, stride in zip(features, kernels, STRIDES, strict=True)
+    ]
+    return np.asarray(np.mean(maps, axis=0))
+
+
+def _patch(
+    image: NDArray[np.uint8], box: Floats, side: float, pixels: int, fill: tuple[int, ...]
+) -> NDArray[np.uint8]:
+    """Cut the square of ``side`` around the box's centre, ``pixels`` wide."""
+    x, y = (float(value) for value in (box[:2] + box[2:]) / 2)
+    around = (x - side / 2, y - side / 2, x + side / 2, y + side / 2)
+    return crop(image, around, width=pixels, height=pixels, fill=(fill[0], fill[1], fill[2]))
+
+
+def _kernels(maps: Sequence[Floats], box: Floats) -> tuple[NDArray[np.float32], ...]:
+    """Cut the object itself out of the exemplar's layers, without its margin; unit norm."""
+    share = (box[2:] - box[:2]) / context(box)  # width, height as shares of the patch
+    kernels = []
+    for layer in maps:
+        cells = layer.shape[1]
+        columns, rows = (min(cells, max(MIN_CELLS, round(cells * float(part)))) for part in share)
+        top, left = (cells - rows) // 2, (cells - columns) // 2
+        cut = layer[:, top : top + rows, left : left + columns]
+        cut = cut - cut.mean()
+        kernels.append((cut / max(float(np.linalg.norm(cut)), 1e-6)).astype(np.float32))
+    return tuple(kernels)
+
+
+def _resampled(correlation: Floats, kernel: Floats, stride: int) -> Floats:
+    """Put a layer's correlation on the grid of displacements, bicubic; 0 where it has no value.
+
+    A placement at cell p moves the object by p - (cells of search - cells of exemplar) / 2 cells
+    against the cut of `_kernels`, which starts at (cells of exemplar - cells of kernel) // 2.
+    """
+    factor = STEP / stride
+    offsets = []
+    for size in kernel.shape[1:]:
+        cut = (EXEMPLAR // stride - size) // 2
+        unmoved = (SEARCH - EXEMPLAR) // stride / 2 + cut
+        # Pillow counts from the corner of a pixel: half a cell on both sides.
+        offsets.append(unmoved + 0.5 - factor * RESPONSE / 2)
+    picture = Image.fromarray(correlation.astype(np.float32))
+    matrix = (factor, 0.0, offsets[1], 0.0, factor, offsets[0])
+    return np.asarray(
+        picture.transform(
+            (RESPONSE, RESPONSE), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC
+        )
+    )
+
+
+def _moved(target: Target, scales: Sequence[Sequence[Floats]], image: NDArray[np.uint8]) -> Target:
+    """Return the target at the best displacement and scale."""
+    responses = np.stack([respond(features, target.kernels) for features in scales])
+    penalties = np.array([1.0 if scale == 1.0 else SCALE_PENALTY for scale in SCALES])
+    preferred = responses * penalties[:, None, None] * (1 - WINDOW) + _WINDOW * (WINDOW / 2)
+    best, row, column = map(int, np.unravel_index(int(preferred.argmax()), preferred.shape))
+    if responses[best, row, column] < LOST:
+        return target
+    scale = SCALES[best]
+    pixels = 2 * context(target.box) * scale / RESPONSE  # a cell of the response
+    peak = np.array([_peak(preferred[best, row], column), _peak(preferred[best, :, column], row)])
+    centre = target.centre + (peak - (RESPONSE - 1) / 2) * pixels
+    size = target.size * (1 + SCALE_DAMPING * (scale - 1))
+    return Target(box=_inside(centre, size, image), kernels=target.kernels, fill=target.fill)
+
+
+def _peak(values: Floats, index: int) -> float:
+    """Return where the parabola through a maximum and its neighbours has its top."""
+    if not 0 < index < len(values) - 1:
+        return float(index)
+    before, top, after = (float(value) for value in values[index - 1 : index + 2])
+    bend = before - 2 * top + after
+    return index + (0.5 * (before - after) / bend if bend < 0 else 0.0)
+
+
+def _inside(centre: Floats, size: Floats, image: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return the box with its centre on the picture and sides from MIN_SIDE to the picture's."""
+    limits = np.array([image.shape[1], image.shape[0]], dtype=np.float64)
+    sides = np.clip(size, MIN_SIDE, np.maximum(limits, MIN_SIDE))
+    middle = np.clip(centre, 0, limits)
+    return np.concatenate([middle - sides / 2, middle + sides / 2])
+
+
+def _window_sums(values: Floats, rows: int, columns: int) -> NDArray[np.float64]:
+    """Return the sum of each whole window of rows x columns (summed-area table)."""
+    table = np.pad(values.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    return np.asarray(
+        table[rows:, columns:]
+        - table[:-rows, columns:]
+        - table[rows:, :-columns]
+        + table[:-rows, :-columns]
+    )
+
+
+def _hann() -> NDArray[Any]:
+    line = np.hanning(RESPONSE)
+    return np.outer(line, line)
+
+
+_WINDOW = _hann()

@@ -1,0 +1,50 @@
+"""Instance masks of COCO's 80 classes: NanoDet finds boxes, MobileSAM cuts each out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from common.coco import COCO_80
+from common.masks import mask_item
+from common.networks.mobile_sam import MobileSam, Prompt
+from common.networks.nanodet import NanoDet
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Each mask costs a run of the decoder: a bound keeps a threshold of 0 inside the time limit.
+MAX_MASKS = 40
+NO_POINTS = np.zeros((0, 2))
+
+
+class InstanceSegmenter:
+    """Finds things on a picture and their pixels."""
+
+    def __init__(self, detector: NanoDet, segmenter: MobileSam) -> None:
+        self._detector = detector
+        self._segmenter = segmenter
+
+    @classmethod
+    def load(cls) -> InstanceSegmenter:
+        """Load the weights of this worker."""
+        return cls(NanoDet.load(), MobileSam.load())
+
+    def items(self, image: NDArray[np.uint8], threshold: float) -> list[dict[str, Any]]:
+        """Return a mask for each thing with a score of at least ``threshold``, best first.
+
+        The confidence is the detector's; a box in which nothing is cut out gives no item.
+        """
+        found = self._detector.detect(image, threshold)
+        if not len(found.boxes):
+            return []  # an empty picture costs no embedding
+        embedding = self._segmenter.embed(image)
+        size = (image.shape[0], image.shape[1])
+        items = []
+        for box, score, number in list(zip(found.boxes, found.scores, found.classes, strict=True))[
+            :MAX_MASKS
+        ]:
+            prompt = Prompt(positive=NO_POINTS, negative=NO_POINTS, box=np.asarray(box))
+            mask, _ = self._segmenter.mask(embedding, size, prompt)
+            items.append(mask_item(COCO_80[number], mask, score))
+        return [item for item in items if item is not None]

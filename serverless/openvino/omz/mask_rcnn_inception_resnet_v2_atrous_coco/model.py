@@ -1,0 +1,77 @@
+"""Mask R-CNN as a detector of masks: the Open Model Zoo's network, its small masks pasted into the
+image.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from common.coco_ids import LABEL_OF_ID
+from common.devices import OpenVinoNetwork
+from common.images import resize
+from common.masks import mask_item, paste
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Image = NDArray[np.uint8]
+
+DEFAULT_THRESHOLD = 0.2
+WIDTH, HEIGHT = 1365, 800  # pixels of the network's input
+MASK_THRESHOLD = 0.5
+
+
+def prepare(image: Image) -> NDArray[np.float32]:
+    """Resize an RGB image (proportions not kept), turn it to BGR: 1 x 3 x 800 x 1365, 0 to 255."""
+    bgr = resize(image, width=WIDTH, height=HEIGHT)[..., ::-1]
+    return np.ascontiguousarray(bgr.transpose(2, 0, 1)[None], dtype=np.float32)
+
+
+def select(
+    rows: NDArray[np.float32],
+    masks: NDArray[np.float32],
+    *,
+    width: int,
+    height: int,
+    threshold: float,
+) -> list[dict[str, Any]]:
+    """Turn rows (image, class, score, x0, y0, x1, y1 in 0..1) and masks a class into items.
+
+    A detection whose mask has no pixel is left out: CVAT cannot hold it.
+    """
+    items = []
+    size = np.array([width, height, width, height], dtype=np.float64)
+    for (_, number, score, *corners), small in zip(rows, masks, strict=True):
+        label = LABEL_OF_ID.get(int(number))
+        if score < threshold or label is None:
+            continue
+        mask = paste(
+            small[int(number) - 1],
+            np.array(corners, dtype=np.float64) * size,
+            width=width,
+            height=height,
+            threshold=MASK_THRESHOLD,
+        )
+        item = mask_item(label, mask, float(score))
+        if item is not None:
+            items.append(item)
+    return items
+
+
+class Detector:
+    """The loaded network."""
+
+    def __init__(self, path: Path) -> None:
+        self._network = OpenVinoNetwork(path)
+
+    def detect(self, image: Image, threshold: float) -> list[dict[str, Any]]:
+        """Return the masks of an image."""
+        height, width = image.shape[:2]
+        outputs = self._network.run_named(
+            image_tensor=prepare(image),
+            image_info=np.array([[HEIGHT, WIDTH, 1]], dtype=np.float32),
+        )
+        rows, masks = outputs["reshape_do_2d"].reshape(-1, 7), outputs["masks"]
+        return select(rows, masks, width=width, height=height, threshold=threshold)

@@ -1,0 +1,77 @@
+"""Person re-identification: an embedding of every box, and the assignment of two frames' boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from common.devices import OpenVinoNetwork
+from common.images import resize
+from common.matching import cosine_distances, match, possible_pairs
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Image = NDArray[np.uint8]
+
+DEFAULT_THRESHOLD = 0.5  # of the cosine distance
+DEFAULT_MAX_DISTANCE = 50.0  # pixels between centres
+WIDTH, HEIGHT = 128, 256  # pixels of the network's input
+
+
+def cut(image: Image, points: Sequence[float]) -> Image:
+    """Return the pixels under a box, at least one, whatever lies outside the image."""
+    height, width = image.shape[:2]
+    left, right = sorted((points[0], points[2]))
+    top, bottom = sorted((points[1], points[3]))
+    x0 = int(np.clip(np.floor(left), 0, width - 1))
+    y0 = int(np.clip(np.floor(top), 0, height - 1))
+    x1 = int(np.clip(np.ceil(right), x0 + 1, width))
+    y1 = int(np.clip(np.ceil(bottom), y0 + 1, height))
+    return image[y0:y1, x0:x1]
+
+
+def prepare(crop: Image) -> NDArray[np.float32]:
+    """Resize an RGB crop and turn it to BGR: 1 x 3 x 256 x 128, 0 to 255."""
+    bgr = resize(crop, width=WIDTH, height=HEIGHT)[..., ::-1]
+    return np.ascontiguousarray(bgr.transpose(2, 0, 1)[None], dtype=np.float32)
+
+
+class Matcher:
+    """The loaded network; it may give 256 numbers a person (retail-0277) or 512 (retail-0300)."""
+
+    def __init__(self, path: Path) -> None:
+        self._network = OpenVinoNetwork(path)
+
+    def embed(self, image: Image, boxes: Sequence[dict[str, Any]]) -> NDArray[np.float32]:
+        """Return one embedding a box, shape (n, length)."""
+        rows = [self._network(prepare(cut(image, box["points"])))[0].ravel() for box in boxes]
+        return np.array(rows, dtype=np.float32).reshape(len(rows), -1)
+
+    def match(
+        self,
+        first: tuple[Image, Sequence[dict[str, Any]]],
+        second: tuple[Image, Sequence[dict[str, Any]]],
+        *,
+        threshold: float,
+        max_distance: float,
+    ) -> list[int]:
+        """Return, for each box of the first frame, its index in the second's, or -1.
+
+        Only boxes that have a possible partner are embedded, each once.
+        """
+        (image0, boxes0), (image1, boxes1) = first, second
+        if not boxes0 or not boxes1:
+            return [-1] * len(boxes0)
+        possible = possible_pairs(boxes0, boxes1, max_distance=max_distance)
+        rows, columns = np.flatnonzero(possible.any(axis=1)), np.flatnonzero(possible.any(axis=0))
+        if not rows.size:
+            return [-1] * len(boxes0)
+        distances = np.full(possible.shape, np.inf)
+        distances[np.ix_(rows, columns)] = cosine_distances(
+            self.embed(image0, [boxes0[int(row)] for row in rows]),
+            self.embed(image1, [boxes1[int(column)] for column in columns]),
+        )
+        return match(distances, possible, max_distance=threshold)

@@ -1,0 +1,11 @@
+"""Convert the published file once: ``python convert.py SOURCE_DIR TARGET_DIR``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from common.networks import ssdlite
+
+if __name__ == "__main__":
+    ssdlite.convert(Path(sys.argv[1]), Path(sys.argv[2]))

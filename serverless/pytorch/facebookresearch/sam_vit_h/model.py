@@ -1,0 +1,167 @@
+"""Segment Anything as an interactor: clicks and a box to a mask; embeddings in and out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from common.checkpoints import CheckpointError, load_strictly, read_parameters
+from common.errors import BadInput
+from common.image_embedding import ImageEmbedding
+from common.images import decode_image, resize
+from common.inputs import read_box, read_points
+from common.masks import interactor_answer
+from common.networks.mobile_sam import Prompt
+from common.torch_runtime import half_precision, to_tensor, torch_device
+from common.weights import weights_file
+from network import VARIANTS, Sam, choose
+from torch import Tensor
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Image = NDArray[np.uint8]
+
+DEFAULT_VARIANT = "vit_h"
+WEIGHTS = {
+    "vit_h": "sam_vit_h_4b8939.pth",
+    "vit_l": "sam_vit_l_0b3195.pth",
+    "vit_b": "sam_vit_b_01ec64.pth",
+}
+MEAN = (123.675, 116.28, 103.53)  # of red, green and blue, ImageNet
+DEVIATION = (58.395, 57.12, 57.375)
+
+
+def wanted_file() -> str:
+    """Return the name of the checkpoint to look for (environment: SAM_VARIANT)."""
+    variant = os.environ.get("SAM_VARIANT") or DEFAULT_VARIANT
+    if variant not in WEIGHTS:
+        raise ValueError(f"SAM_VARIANT is {variant!r}; use one of {', '.join(WEIGHTS)}")
+    return WEIGHTS[variant]
+
+
+def load_network(path: Path) -> tuple[Sam, str]:
+    """Load an official checkpoint, by name and strictly; return the network and its variant.
+
+    The variant is told by the width of the checkpoint's tokens, so a file of another size than
+    the one that was looked for is used for what it is.
+    """
+    parameters = read_parameters(path)
+    places = parameters.get("image_encoder.pos_embed")
+    width = None if places is None else places.shape[-1]
+    for variant, shape in VARIANTS.items():
+        if shape.width == width:
+            network = Sam(shape)
+            load_strictly(network, parameters, source=path.name)
+            return network.eval(), variant
+    raise CheckpointError(f"the checkpoint {path.name!r} is of no known size of Segment Anything")
+
+
+def scaled_size(image_size: tuple[int, int], side: int) -> tuple[int, int]:
+    """Return the height and width with the longer side made ``side`` pixels."""
+    ratio = side / max(image_size)
+    return max(1, int(image_size[0] * ratio + 0.5)), max(1, int(image_size[1] * ratio + 0.5))
+
+
+def prepare(image: Image, side: int) -> Tensor:
+    """Scale, normalise and pad an RGB image at the right and bottom: 1 x 3 x side x side."""
+    height, width = scaled_size((image.shape[0], image.shape[1]), side)
+    pixels = to_tensor(resize(image, width=width, height=height))
+    normed = (pixels - torch.tensor(MEAN)[:, None, None]) / torch.tensor(DEVIATION)[:, None, None]
+    return functional.pad(normed, (0, side - width, 0, side - height))[None]
+
+
+def enlarge(logits: Tensor, image_size: tuple[int, int], side: int) -> Tensor:
+    """Return the decoder's small logits for each pixel of the image, bilinear."""
+    height, width = scaled_size(image_size, side)
+    whole = functional.interpolate(logits[None, None], (side, side), mode="bilinear")
+    answer = functional.interpolate(whole[..., :height, :width], image_size, mode="bilinear")
+    return answer[0, 0]
+
+
+def read_prompt(body: dict[str, Any]) -> Prompt | None:
+    """Return the clicks and the box of a body; None when they show nothing to cut out."""
+    positive = read_points(body, "pos_points")
+    negative = read_points(body, "neg_points")
+    box = read_box(body)
+    if not len(positive) and box is None:
+        return None
+    return Prompt(positive=positive, negative=negative, box=box)
+
+
+class Interactor:
+    """The loaded network on its device; keeps nothing between calls."""
+
+    def __init__(self, network: Sam, *, version: str) -> None:
+        self._device = torch_device()
+        self._network = network.to(self._device)
+        self._version = version
+        self._side = network.side
+
+    @classmethod
+    def load(cls) -> Interactor:
+        """Load the chosen checkpoint (environment: SAM_VARIANT, MODEL_PATH)."""
+        network, variant = load_network(weights_file(wanted_file(), env="MODEL_PATH"))
+        return cls(network, version=f"segment-anything-{variant}")
+
+    def interact(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Answer the blob, the mask when there is a prompt, and the embedding when it is wanted.
+
+        CVAT's browser plugin takes every answer under this function's id as ``blob``, the bare
+        embedding; who needs the mask only says ``want: "mask"``.
+        """
+        want = body.get("want")
+        prompt = read_prompt(body)
+        if want == "mask" and prompt is None:
+            raise BadInput("there is no positive point in 'pos_points' and no box in 'obj_bbox'")
+        embedding = self._embedding(body)
+        packed = embedding.to_json(version=self._version) if want != "mask" else {}
+        answer: dict[str, Any] = {}
+        if packed:
+            answer["blob"] = packed["data"]
+        if want == "embedding":
+            answer["embedding"] = packed
+        if prompt is not None:
+            answer.update(interactor_answer(self.mask(embedding, prompt)))
+        return answer
+
+    @torch.inference_mode()
+    def embed(self, image: Image) -> ImageEmbedding:
+        """Return the embedding of an image."""
+        pixels = prepare(image, self._side).to(self._device)
+        with half_precision(self._device):
+            values = self._network.image_encoder(pixels)
+        return ImageEmbedding(values.float().cpu().numpy(), (image.shape[0], image.shape[1]))
+
+    def mask(self, embedding: ImageEmbedding, prompt: Prompt) -> NDArray[np.bool_]:
+        """Return the mask of a prompt, height x width."""
+        return np.asarray(self.logits(embedding, prompt).cpu().numpy() > 0)
+
+    @torch.inference_mode()
+    def logits(self, embedding: ImageEmbedding, prompt: Prompt) -> Tensor:
+        """Return the logit of each pixel of the image."""
+        height, width = embedding.image_size
+        scaled_height, scaled_width = scaled_size(embedding.image_size, self._side)
+        points, kinds = prompt.points()
+        points = points * (scaled_width / width, scaled_height / height)
+        logits, guesses = self._network.decode(
+            torch.tensor(embedding.values, device=self._device, dtype=torch.float32),
+            torch.from_numpy(points).to(self._device, torch.float32),
+            torch.from_numpy(kinds).to(self._device, torch.int64),
+        )
+        # A lone point may mean a part or the whole; any further hint settles it.
+        shown = len(prompt.positive) + len(prompt.negative)
+        ambiguous = shown == 1 and prompt.box is None
+        best = choose(logits, guesses, ambiguous=ambiguous)
+        return enlarge(best, embedding.image_size, self._side)
+
+    def _embedding(self, body: dict[str, Any]) -> ImageEmbedding:
+        if body.get("embedding") is not None:
+            return ImageEmbedding.from_json(
+                body["embedding"], version=self._version, shape=self._network.embedding_shape
+            )
+        return self.embed(decode_image(body.get("image")))

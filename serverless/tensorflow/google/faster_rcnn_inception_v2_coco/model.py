@@ -1,0 +1,116 @@
+"""Faster R-CNN as a detector: the frozen TensorFlow graph, its answer as rectangles."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from common.answers import rectangle
+from common.coco_ids import LABEL_OF_ID
+from common.devices import threads
+from common.images import resize
+
+# TensorFlow reads it once, at import: its start-up notes are noise in a worker's log.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import tensorflow
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Image = NDArray[np.uint8]
+    Detections = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
+
+tf: Any = tensorflow.compat.v1
+
+DEFAULT_THRESHOLD = 0.5
+MAX_BATCH = 4
+LONG_SIDE, SHORT_SIDE = 1920, 1080  # pixels; the graph itself scales to 1024 x 600 at most
+INPUT = "image_tensor:0"
+OUTPUTS = ("detection_boxes:0", "detection_scores:0", "detection_classes:0")
+# The constants of the last suppression, one a class: lower scores are dropped inside the graph.
+_SCORE_FLOOR = re.compile(r"^SecondStagePostprocessor/.*FilterGreaterThan(_\d+)?/Greater/y$")
+
+
+def read_graph(path: Path) -> Any:
+    """Read a frozen graph and open its last score filters to every score.
+
+    The official graph drops scores below 0.3, which would make lower thresholds of a caller
+    meaningless. Suppression takes the best first, so what is above a threshold stays the same.
+    """
+    definition = tf.GraphDef()
+    definition.ParseFromString(path.read_bytes())
+    for node in definition.node:
+        if node.op == "Const" and _SCORE_FLOOR.match(node.name):
+            floor = tensorflow.make_tensor_proto(0.0, dtype=node.attr["dtype"].type)
+            node.attr["value"].tensor.CopyFrom(floor)
+    return definition
+
+
+def open_session(path: Path) -> Any:
+    """Open the graph in a session; on a GPU it takes the memory it needs, not all of it."""
+    graph = tensorflow.Graph()
+    with graph.as_default():
+        tf.import_graph_def(read_graph(path), name="")
+    config = tf.ConfigProto(
+        intra_op_parallelism_threads=threads(), inter_op_parallelism_threads=threads()
+    )
+    config.gpu_options.allow_growth = True
+    return tf.Session(graph=graph, config=config)
+
+
+def prepare(image: Image) -> Image:
+    """Shrink an RGB image that is larger than 1920 x 1080 (or 1080 x 1920), proportions kept."""
+    height, width = image.shape[:2]
+    scale = min(1.0, LONG_SIDE / max(width, height), SHORT_SIDE / min(width, height))
+    if scale == 1.0:
+        return image
+    return resize(image, width=max(1, round(width * scale)), height=max(1, round(height * scale)))
+
+
+def select(
+    detections: Detections, *, width: int, height: int, threshold: float
+) -> list[dict[str, Any]]:
+    """Turn one image's detections (ymin, xmin, ymax, xmax in 0..1) into items in its pixels."""
+    boxes, scores, classes = detections
+    items = []
+    for box, score, number in zip(np.clip(boxes, 0.0, 1.0), scores, classes, strict=True):
+        top, left, bottom, right = (float(value) for value in box)
+        # A row without area is the graph's filling up to its fixed number of rows.
+        if score < threshold or bottom <= top or right <= left or int(number) not in LABEL_OF_ID:
+            continue
+        pixels = np.array([left * width, top * height, right * width, bottom * height])
+        items.append(rectangle(LABEL_OF_ID[int(number)], pixels, score))
+    return items
+
+
+class Detector:
+    """The opened graph."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    @classmethod
+    def load(cls, path: Path) -> Detector:
+        """Make the detector of a frozen graph."""
+        return cls(open_session(path))
+
+    def detect(self, images: Sequence[Image], threshold: float) -> list[list[dict[str, Any]]]:
+        """Return each image's items; images of one size run as one batch."""
+        groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        prepared = [prepare(image) for image in images]
+        for index, image in enumerate(prepared):
+            groups[image.shape].append(index)
+        answers: list[list[dict[str, Any]]] = [[] for _ in images]
+        for members in groups.values():
+            stack = np.stack([prepared[index] for index in members])
+            boxes, scores, classes = self._session.run(OUTPUTS, {INPUT: stack})
+            for row, index in enumerate(members):
+                height, width = images[index].shape[:2]
+                found = (boxes[row], scores[row], classes[row])
+                answers[index] = select(found, width=width, height=height, threshold=threshold)
+        return answers

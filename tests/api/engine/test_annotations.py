@@ -1,0 +1,172 @@
+"""``/annotations`` of tasks and jobs: what is written is read again, what is wrong is told."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from cvat_lambda.engine.standalone import models
+
+
+@pytest.fixture
+def client(client: Client, alice: User) -> Client:
+    client.force_login(alice)
+    return client
+
+
+def box(label: models.Label, frame: int = 0, **more: Any) -> dict[str, Any]:
+    return {
+        "type": "rectangle",
+        "frame": frame,
+        "label_id": label.pk,
+        "points": [1, 2, 3, 4],
+        **more,
+    }
+
+
+def send(client: Client, method: str, path: str, body: Any) -> Any:
+    return client.generic(method, path, json.dumps(body), "application/json")
+
+
+def test_created_shape_comes_back_with_its_id(
+    client: Client, task: models.Task, car: models.Label
+) -> None:
+    path = f"/api/tasks/{task.pk}/annotations"
+    made = send(client, "PATCH", f"{path}?action=create", {"shapes": [box(car, score=0.5)]})
+    assert made.status_code == 200
+    (shape,) = made.json()["shapes"]
+    assert shape["id"] > 0
+    assert (shape["points"], shape["score"], shape["source"]) == ([1, 2, 3, 4], 0.5, "manual")
+    assert client.get(path).json()["shapes"] == [shape]
+
+
+def test_update_replaces_what_it_names(
+    client: Client, task: models.Task, car: models.Label
+) -> None:
+    path = f"/api/tasks/{task.pk}/annotations"
+    made = send(
+        client, "PATCH", f"{path}?action=create", {"shapes": [box(car), box(car, 1)]}
+    ).json()["shapes"]
+    changed = {**made[0], "points": [5, 6, 7, 8]}
+    assert send(client, "PATCH", f"{path}?action=update", {"shapes": [changed]}).status_code == 200
+    found = client.get(path).json()["shapes"]
+    assert sorted(shape["points"] for shape in found) == [[1, 2, 3, 4], [5, 6, 7, 8]]
+    assert send(client, "PATCH", f"{path}?action=delete", {"shapes": found}).status_code == 200
+    assert client.get(path).json()["shapes"] == []
+
+
+def test_replacing_a_job_keeps_other_jobs(
+    client: Client, task: models.Task, jobs: list[models.Job], car: models.Label
+) -> None:
+    path = f"/api/tasks/{task.pk}/annotations"
+    send(client, "PUT", path, {"shapes": [box(car, 0), box(car, 5)]})
+    done = send(client, "PUT", f"/api/jobs/{jobs[0].pk}/annotations", {"shapes": [box(car, 1)]})
+    assert [shape["frame"] for shape in done.json()["shapes"]] == [1]
+    assert [shape["frame"] for shape in client.get(path).json()["shapes"]] == [5, 1]
+    assert client.delete(f"/api/jobs/{jobs[1].pk}/annotations").status_code == 204
+    assert [shape["frame"] for shape in client.get(path).json()["shapes"]] == [1]
+
+
+@pytest.mark.parametrize("action", ["delete", "update"])
+def test_assignee_of_a_job_cannot_reach_another_job_by_id(
+    client_for: Any,
+    alice: User,
+    bob: User,
+    task: models.Task,
+    jobs: list[models.Job],
+    car: models.Label,
+    action: str,
+) -> None:
+    """The first job's frames are 0 to 2; ids are easily guessed."""
+    models.Job.objects.filter(pk=jobs[0].pk).update(assignee=bob)
+    everything = {
+        "shapes": [box(car, 1), box(car, 4)],
+        "tags": [{"frame": frame, "label_id": car.pk} for frame in (1, 4)],
+        "tracks": [
+            {"frame": frame, "label_id": car.pk, "shapes": [box(car, frame)]} for frame in (1, 4)
+        ],
+    }
+    path = f"/api/tasks/{task.pk}/annotations"
+    made = send(client_for(alice), "PUT", path, everything).json()
+    named = {kind: made[kind] for kind in ("shapes", "tags", "tracks")}
+    if action == "update":  # said to be on a frame of the job
+        named = {kind: [{**item, "frame": 1} for item in items] for kind, items in named.items()}
+        for track in named["tracks"]:
+            track["shapes"] = [box(car, 1)]
+    mine = f"/api/jobs/{jobs[0].pk}/annotations?action={action}"
+    assert send(client_for(bob), "PATCH", mine, named).status_code == 200
+    left = client_for(alice).get(path).json()
+    for kind, items in left.items():
+        if kind != "version":
+            # Of the second job all that was there; of the first nothing that was.
+            old = {item["id"] for item in made[kind]}
+            assert {item["frame"] for item in items if item["id"] in old} == {4}
+
+
+BAD = [
+    ({"frame": 6}, "frame 6"),
+    ({"frame": -1}, "shapes[0].frame"),
+    ({"label_id": 999999}, "label #999999"),
+    ({"points": [1, 2, 3]}, "shapes[0].points"),
+    ({"points": [1, 2, 3, None]}, "shapes[0].points"),
+    ({"type": "blob"}, "shapes[0].type"),
+    ({"attributes": [{"spec_id": 999999, "value": "1"}]}, "attribute #999999"),
+    ({"attributes": [{"spec_id": 1, "value": "\x00"}]}, "shapes[0].attributes[0].value"),
+    ({"z_order": 2**40}, "shapes[0].z_order"),
+    ({"group": "one"}, "shapes[0].group"),
+    ({"elements": [{}]}, "shapes[0].elements"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "sentence"), BAD)
+def test_wrong_shape_is_named_and_nothing_is_written(
+    client: Client, task: models.Task, car: models.Label, wrong: dict[str, Any], sentence: str
+) -> None:
+    path = f"/api/tasks/{task.pk}/annotations"
+    kept = [box(car, 2)]
+    assert send(client, "PUT", path, {"shapes": kept}).status_code == 200
+    for method, query in (("PUT", ""), ("PATCH", "?action=create")):
+        answer = send(client, method, path + query, {"shapes": [{**box(car), **wrong}, box(car)]})
+        assert answer.status_code == 400
+        assert sentence in answer.json()["message"]
+    assert [shape["frame"] for shape in client.get(path).json()["shapes"]] == [2]
+
+
+@pytest.mark.parametrize("body", [[], "text", 7, {"shapes": {}}, {"tracks": [3]}])
+def test_what_is_no_set_of_annotations_is_refused(
+    client: Client, task: models.Task, body: Any
+) -> None:
+    assert send(client, "PUT", f"/api/tasks/{task.pk}/annotations", body).status_code == 400
+
+
+def test_body_that_is_no_json_is_refused(client: Client, task: models.Task) -> None:
+    path = f"/api/tasks/{task.pk}/annotations"
+    assert client.generic("PUT", path, "{", "application/json").status_code == 400
+
+
+@pytest.mark.parametrize("action", ["", "replace"])
+def test_unknown_action_is_refused(client: Client, task: models.Task, action: str) -> None:
+    path = f"/api/tasks/{task.pk}/annotations?action={action}"
+    assert send(client, "PATCH", path, {}).status_code == 400
+
+
+def test_frame_of_another_job_is_refused(
+    client: Client, jobs: list[models.Job], car: models.Label
+) -> None:
+    path = f"/api/jobs/{jobs[0].pk}/annotations?action=create"
+    assert send(client, "PATCH", path, {"shapes": [box(car, 4)]}).status_code == 400
+
+
+def test_change_is_noted_in_task_and_job(
+    client: Client, task: models.Task, jobs: list[models.Job], car: models.Label
+) -> None:
+    path = f"/api/tasks/{task.pk}/annotations?action=create"
+    send(client, "PATCH", path, {"shapes": [box(car, 0)]})
+    later = models.Task.objects.get(pk=task.pk).updated_at
+    assert later > task.updated_at
+    assert models.Job.objects.get(pk=jobs[0].pk).updated_at == later
+    assert models.Job.objects.get(pk=jobs[1].pk).updated_at < later

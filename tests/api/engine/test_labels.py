@@ -1,0 +1,198 @@
+"""``/api/labels``, ``/api/tasks`` and ``/api/projects``: changes, filters, pages."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.test import Client
+
+from cvat_lambda.engine.standalone import models
+from cvat_lambda.engine.standalone.tasks import create_project, create_task
+
+
+@pytest.fixture
+def client(client: Client, alice: User) -> Client:
+    client.force_login(alice)
+    return client
+
+
+def patch(client: Client, path: str, body: Any) -> Any:
+    return client.patch(path, json.dumps(body), content_type="application/json")
+
+
+def test_labels_of_a_job_are_its_tasks(
+    client: Client, task: models.Task, jobs: list[models.Job]
+) -> None:
+    create_task(None, "another", ["other"])
+    for query in ({"task_id": task.pk}, {"job_id": jobs[0].pk}):
+        found = client.get("/api/labels", query).json()["results"]
+        assert [label["name"] for label in found] == ["car", "person"]
+    assert found[0]["attributes"][0]["values"] == ["0", "9", "1"]
+    assert [sublabel["name"] for sublabel in found[1]["sublabels"]] == ["head"]
+
+
+def test_label_is_renamed_and_gets_an_attribute(client: Client, car: models.Label) -> None:
+    (old,) = car.attributes.all()
+    body = {
+        "name": "truck",
+        "color": "#102030",
+        "attributes": [
+            {"id": old.pk, "values": ["0", "99", "1"]},
+            {"name": "parked", "input_type": "checkbox", "values": ["false"]},
+        ],
+    }
+    answer = patch(client, f"/api/labels/{car.pk}", body)
+    assert answer.status_code == 200
+    shown = answer.json()
+    assert (shown["name"], shown["color"]) == ("truck", "#102030")
+    assert [(item["name"], item["values"]) for item in shown["attributes"]] == [
+        ("age", ["0", "99", "1"]),
+        ("parked", ["false"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"name": "person"},  # taken
+        {"name": ""},
+        {"color": "blue"},
+        {"type": "blob"},
+        {"type": "skeleton"},
+        {"attributes": [{"id": 999999}]},
+        {"attributes": [{"name": "age", "input_type": "text"}]},  # taken
+        {"attributes": [{"name": "x", "input_type": "dial"}]},
+    ],
+)
+def test_wrong_change_of_a_label_changes_nothing(
+    client: Client, car: models.Label, body: dict[str, Any]
+) -> None:
+    assert patch(client, f"/api/labels/{car.pk}", body).status_code == 400
+    car.refresh_from_db()
+    assert (car.name, car.type, car.attributes.count()) == ("car", "any", 1)
+
+
+def test_labels_are_changed_through_their_task(
+    client: Client, task: models.Task, car: models.Label
+) -> None:
+    body = {"labels": [{"id": car.pk, "deleted": True}, {"name": "bus"}]}
+    assert patch(client, f"/api/tasks/{task.pk}", body).status_code == 200
+    names = set(models.Label.objects.filter(task=task).values_list("name", flat=True))
+    assert names == {"bus", "person", "head"}
+    again = patch(client, f"/api/tasks/{task.pk}", {"labels": [{"name": "bus"}]})
+    assert again.status_code == 400
+
+
+@pytest.mark.parametrize("how", ["change", "deletion"])
+@pytest.mark.parametrize("whose", ["task", "project"])
+def test_clients_that_keep_a_tasks_labels_see_that_they_changed(
+    client: Client, alice: User, how: str, whose: str
+) -> None:
+    """cvat-sdk reads labels again only when the task's updated_date has grown."""
+    if whose == "project":
+        project = create_project(alice, "project", ["car"])
+        task = create_task(alice, "task", project=project)
+    else:
+        project, task = None, create_task(alice, "task", ["car"])
+    label = models.Label.objects.get(name="car")
+    before = client.get(f"/api/tasks/{task.pk}").json()["updated_date"]
+    if how == "change":
+        assert patch(client, f"/api/labels/{label.pk}", {"name": "bus"}).status_code == 200
+    else:
+        assert client.delete(f"/api/labels/{label.pk}").status_code == 204
+    changed = client.get(f"/api/tasks/{task.pk}").json()["updated_date"]
+    assert changed > before
+    if project is not None:
+        body = {"labels": [{"name": "tram"}]}
+        assert patch(client, f"/api/projects/{project.pk}", body).status_code == 200
+        assert client.get(f"/api/tasks/{task.pk}").json()["updated_date"] > changed
+
+
+def test_task_with_wrong_labels_is_refused(client: Client) -> None:
+    body = {"name": "x", "labels": [{"name": "a"}, {"name": "a"}]}
+    answer = client.post("/api/tasks", body, content_type="application/json")
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+    assert not models.Task.objects.exists()
+
+
+def test_lists_come_in_pages_with_filters(client: Client, alice: User) -> None:
+    for number in range(12):
+        create_task(alice, f"task {number}", [])
+    first = client.get("/api/tasks").json()
+    assert (first["count"], len(first["results"]), first["previous"]) == (12, 10, None)
+    second = client.get(first["next"]).json()
+    assert (len(second["results"]), second["next"]) == (2, None)
+    assert client.get("/api/tasks", {"name": "task 3"}).json()["count"] == 1
+    assert client.get("/api/tasks", {"search": "task 1"}).json()["count"] == 3
+    assert client.get("/api/tasks", {"page": 99}).status_code == 404
+    assert client.get("/api/tasks", {"project_id": "x"}).status_code == 400
+
+
+def test_list_of_tasks_costs_the_same_queries_for_few_and_many(
+    client: Client, alice: User, pictures: list[Any], django_assert_max_num_queries: Any
+) -> None:
+    for _ in range(9):
+        create_task(alice, "task", ["car"], pictures[:2], segment_size=1)
+    with django_assert_max_num_queries(8):
+        assert len(client.get("/api/tasks").json()["results"]) == 9
+    with django_assert_max_num_queries(6):
+        assert client.get("/api/jobs", {"page_size": 50}).json()["count"] == 18
+
+
+def test_project_gives_its_tasks_its_labels(
+    client: Client, alice: User, pictures: list[Any]
+) -> None:
+    project = create_project(alice, "project", ["tree"])
+    task = create_task(alice, "in it", (), pictures[:1], project=project)
+    for query in ({"task_id": task.pk}, {"project_id": project.pk}):
+        found = client.get("/api/labels", query).json()["results"]
+        assert [label["name"] for label in found] == ["tree"]
+    refused = patch(client, f"/api/tasks/{task.pk}", {"labels": [{"name": "mine"}]})
+    assert refused.status_code == 400
+    shown = client.get(f"/api/projects/{project.pk}").json()
+    assert shown["tasks"]["count"] == 1
+
+
+def test_ground_truth_job_is_made_and_deleted(client: Client, task: models.Task) -> None:
+    body = {"type": "ground_truth", "task_id": task.pk, "frames": [1, 4]}
+    made = client.post("/api/jobs", body, content_type="application/json")
+    assert (made.status_code, made.json()["frame_count"]) == (201, 2)
+    path = f"/api/jobs/{made.json()['id']}"
+    meta = client.get(f"{path}/data/meta").json()
+    assert (meta["included_frames"], meta["size"]) == ([1, 4], 2)
+    assert client.post("/api/jobs", body, content_type="application/json").status_code == 409
+    assert client.delete(path).status_code == 204
+    outside = {**body, "frames": [6]}
+    assert client.post("/api/jobs", outside, content_type="application/json").status_code == 400
+
+
+def test_command_makes_a_token_that_works(alice: User, capsys: Any) -> None:
+    call_command("access_token", "alice", "--name", "robot", "--days", "1")
+    key = capsys.readouterr().out.strip()
+    answer = Client().get("/api/users/self", headers={"Authorization": f"Bearer {key}"})
+    assert answer.json()["username"] == "alice"
+    row = models.AccessToken.objects.get()
+    assert key not in (row.digest, row.name)
+    models.AccessToken.objects.update(expires_at=row.created_at)
+    expired = Client().get("/api/users/self", headers={"Authorization": f"Bearer {key}"})
+    assert expired.status_code == 401
+    with pytest.raises(CommandError, match="'nobody' was not found"):
+        call_command("access_token", "nobody")
+
+
+@pytest.mark.parametrize("table", ["project", "task", "job", "label", "datarequest", "accesstoken"])
+def test_admin_shows_every_table(
+    admin_client: Client, task: models.Task, alice: User, table: str
+) -> None:
+    create_project(alice, "project", ["tree"])
+    models.DataRequest.objects.create(task=task, user=alice)
+    models.AccessToken.create(alice, name="robot")
+    page = admin_client.get(f"/admin/engine/{table}/")
+    assert page.status_code == 200
+    row = page.context["cl"].result_list[0]
+    assert admin_client.get(f"/admin/engine/{table}/{row.pk}/change/").status_code == 200

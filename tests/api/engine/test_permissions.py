@@ -1,0 +1,170 @@
+"""Who may do what: the whole host, for everybody, as one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from cvat_lambda.engine.standalone import models
+from cvat_lambda.engine.standalone.tasks import create_project, create_task
+
+ClientFor = Callable[[User | None], Client]
+EMPTY: dict[str, Any] = {"tags": [], "shapes": [], "tracks": []}
+DENIED, GONE, ANONYMOUS = 403, 404, 401
+
+# method, path, body: owner, assignee of the first job, stranger, nobody
+TABLE = [
+    ("GET", "/api/tasks/{task}", None, (200, 200, GONE)),
+    ("PATCH", "/api/tasks/{task}", {"name": "new"}, (200, DENIED, GONE)),
+    ("DELETE", "/api/tasks/{task}", None, (204, DENIED, GONE)),
+    ("GET", "/api/tasks/{task}/data?type=frame&number=0", None, (200, 200, GONE)),
+    ("GET", "/api/tasks/{task}/data/?type=chunk&number=0", None, (200, 200, GONE)),
+    ("POST", "/api/tasks/{task}/data", {}, (409, DENIED, GONE)),
+    ("HEAD", "/api/tasks/{task}/data/" + 32 * "0", None, (404, DENIED, GONE)),
+    ("PATCH", "/api/tasks/{task}/data/" + 32 * "0", None, (400, DENIED, GONE)),
+    ("GET", "/api/tasks/{task}/data/meta", None, (200, 200, GONE)),
+    ("PATCH", "/api/tasks/{task}/data/meta", {"deleted_frames": [1]}, (200, DENIED, GONE)),
+    ("GET", "/api/tasks/{task}/preview", None, (200, 200, GONE)),
+    ("GET", "/api/tasks/{task}/annotations/", None, (200, 200, GONE)),
+    ("PUT", "/api/tasks/{task}/annotations/", EMPTY, (200, DENIED, GONE)),
+    ("PATCH", "/api/tasks/{task}/annotations/?action=create", EMPTY, (200, DENIED, GONE)),
+    ("DELETE", "/api/tasks/{task}/annotations/", None, (204, DENIED, GONE)),
+    ("GET", "/api/jobs/{job}", None, (200, 200, GONE)),
+    ("PATCH", "/api/jobs/{job}", {"state": "completed"}, (200, 200, GONE)),
+    ("PATCH", "/api/jobs/{job}", {"assignee": None}, (200, DENIED, GONE)),
+    ("DELETE", "/api/jobs/{job}", None, (400, DENIED, GONE)),
+    ("GET", "/api/jobs/{job}/data?type=frame&number=0", None, (200, 200, GONE)),
+    ("GET", "/api/jobs/{job}/data/meta", None, (200, 200, GONE)),
+    ("PATCH", "/api/jobs/{job}/data/meta", {"deleted_frames": [1]}, (200, 200, GONE)),
+    ("GET", "/api/jobs/{job}/preview", None, (200, 200, GONE)),
+    ("GET", "/api/jobs/{job}/annotations/", None, (200, 200, GONE)),
+    ("PUT", "/api/jobs/{job}/annotations/", EMPTY, (200, 200, GONE)),
+    ("PATCH", "/api/jobs/{job}/annotations/?action=create", EMPTY, (200, 200, GONE)),
+    ("DELETE", "/api/jobs/{job}/annotations/", None, (204, 204, GONE)),
+    ("GET", "/api/jobs/{other_job}", None, (200, GONE, GONE)),
+    ("PUT", "/api/jobs/{other_job}/annotations/", EMPTY, (200, GONE, GONE)),
+    ("POST", "/api/jobs", {"type": "ground_truth", "task_id": "{task}", "frames": [0]},
+     (201, 400, 400)),
+    ("GET", "/api/labels/{label}", None, (200, 200, GONE)),
+    ("PATCH", "/api/labels/{label}", {"name": "truck"}, (200, DENIED, GONE)),
+    ("DELETE", "/api/labels/{label}", None, (204, DENIED, GONE)),
+    ("GET", "/api/projects/{project}", None, (200, 200, GONE)),
+    ("PATCH", "/api/projects/{project}", {"name": "new"}, (200, DENIED, GONE)),
+    ("DELETE", "/api/projects/{project}", None, (204, DENIED, GONE)),
+    ("POST", "/api/tasks", {"name": "in", "project_id": "{project}"}, (201, 400, 400)),
+    ("GET", "/api/requests/action=create&target=task&target_id={task}&id={request}", None,
+     (200, 200, GONE)),
+    ("GET", "/api/users/self", None, (200, 200, 200)),
+    ("POST", "/api/auth/logout", None, (200, 200, 200)),
+]  # fmt: skip
+LISTS = ["/api/tasks", "/api/jobs", "/api/labels", "/api/projects", "/api/requests"]
+OPEN = ["/api/server/about", "/api/server/plugins", "/api/schema"]
+
+
+@pytest.fixture
+def things(task: models.Task, jobs: list[models.Job], alice: User, bob: User) -> dict[str, Any]:
+    """What alice owns; bob is assigned to the first job of the task and to one in the project."""
+    models.Job.objects.filter(pk=jobs[0].pk).update(assignee=bob)
+    project = create_project(alice, "project", ["tree"])
+    return {
+        "task": task.pk,
+        "job": jobs[0].pk,
+        "other_job": jobs[1].pk,
+        "label": models.Label.objects.filter(task=task).order_by("pk")[0].pk,
+        "project": project.pk,
+        "request": models.DataRequest.objects.create(task=task, user=alice, status="finished").pk,
+    }
+
+
+@pytest.fixture
+def project_task(things: dict[str, Any], alice: User, bob: User, pictures: list[Path]) -> None:
+    project = models.Project.objects.get(pk=things["project"])
+    task = create_task(alice, "in project", (), pictures[:1], project=project)
+    models.Job.objects.filter(segment__task=task).update(assignee=bob)
+
+
+def filled(value: Any, things: dict[str, Any]) -> Any:
+    if isinstance(value, dict):
+        return {key: filled(item, things) for key, item in value.items()}
+    if isinstance(value, str) and value.startswith("{"):
+        return things[value[1:-1]]
+    return value
+
+
+def send(client: Client, method: str, path: str, body: Any, things: dict[str, Any]) -> Any:
+    is_piece = "/data/0" in path
+    kind = "application/offset+octet-stream" if is_piece else "application/json"
+    data: Any = b"" if is_piece else filled(body if body is not None else {}, things)
+    if method in ("GET", "HEAD"):
+        return client.generic(method, path.format(**things))
+    if is_piece:
+        return client.generic(method, path.format(**things), data, content_type=kind)
+    return getattr(client, method.lower())(path.format(**things), data, content_type=kind)
+
+
+@pytest.mark.usefixtures("project_task")
+@pytest.mark.parametrize(("method", "path", "body", "expected"), TABLE)
+@pytest.mark.parametrize("who", [0, 1, 2, 3], ids=["alice", "bob", "charlie", "anonymous"])
+def test_table_of_permissions(
+    client_for: ClientFor,
+    things: dict[str, Any],
+    alice: User,
+    bob: User,
+    charlie: User,
+    method: str,
+    path: str,
+    body: Any,
+    expected: tuple[int, int, int],
+    who: int,
+) -> None:
+    client = client_for([alice, bob, charlie, None][who])
+    response = send(client, method, path, body, things)
+    response.close()
+    assert response.status_code == (*expected, ANONYMOUS)[who]
+
+
+@pytest.mark.usefixtures("project_task")
+@pytest.mark.parametrize("path", LISTS)
+def test_lists_show_a_stranger_nothing(
+    client_for: ClientFor, things: dict[str, Any], alice: User, charlie: User, path: str
+) -> None:
+    assert client_for(alice).get(path).json()["count"] > 0
+    assert client_for(charlie).get(path).json() == {
+        "count": 0,
+        "next": None,
+        "previous": None,
+        "results": [],
+    }
+    assert client_for(None).get(path).status_code == 401
+
+
+def test_assignee_of_a_job_is_shown_that_job_alone(
+    client_for: ClientFor, things: dict[str, Any], bob: User
+) -> None:
+    found = client_for(bob).get("/api/jobs", {"task_id": things["task"]}).json()["results"]
+    assert [job["id"] for job in found] == [things["job"]]
+
+
+@pytest.mark.parametrize("path", OPEN)
+def test_everybody_may_ask_what_the_server_is(client_for: ClientFor, db: None, path: str) -> None:
+    assert client_for(None).get(path).status_code == 200
+
+
+def test_administrator_sees_everything(
+    client_for: ClientFor, things: dict[str, Any], admin_user: User
+) -> None:
+    client = client_for(admin_user)
+    assert client.get(f"/api/tasks/{things['task']}").status_code == 200
+    assert client.delete(f"/api/tasks/{things['task']}").status_code == 204
+
+
+def test_session_without_csrf_token_changes_nothing(things: dict[str, Any], alice: User) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(alice)
+    assert client.delete(f"/api/tasks/{things['task']}").status_code == 403
+    assert models.Task.objects.filter(pk=things["task"]).exists()

@@ -1,0 +1,243 @@
+"""``POST /api/tasks/ID/data``: the ways in which files come, and those that are refused."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
+from django.test import Client
+
+from cvat_lambda.engine.standalone import models, uploads
+from cvat_lambda.engine.standalone.staging import Staging
+from cvat_lambda.engine.standalone.tasks import create_task
+from cvat_lambda.errors import InvalidRequest, StateConflict
+
+
+@pytest.fixture
+def client(client: Client, alice: User) -> Client:
+    client.force_login(alice)
+    return client
+
+
+@pytest.fixture
+def empty(alice: User) -> models.Task:
+    return create_task(alice, "empty", ["car"])
+
+
+def as_upload(path: Path) -> SimpleUploadedFile:
+    return SimpleUploadedFile(path.name, path.read_bytes())
+
+
+def status_of(client: Client, response: Any) -> tuple[str, str]:
+    assert response.status_code == 202, response.content
+    found = client.get(f"/api/requests/{response.json()['rq_id']}").json()
+    return found["status"], found["message"]
+
+
+def test_files_come_in_one_plain_request(
+    client: Client, empty: models.Task, pictures: list[Path]
+) -> None:
+    files = {f"client_files[{place}]": as_upload(path) for place, path in enumerate(pictures)}
+    response = client.post(f"/api/tasks/{empty.pk}/data", {"image_quality": 80, **files})
+    assert status_of(client, response) == ("finished", "")
+    meta = client.get(f"/api/tasks/{empty.pk}/data/meta").json()
+    assert [frame["name"] for frame in meta["frames"]] == [path.name for path in pictures]
+    assert (meta["size"], meta["image_quality"]) == (6, 80)
+    again = client.post(f"/api/tasks/{empty.pk}/data", {"image_quality": 80})
+    assert again.status_code == 409
+
+
+def test_broken_file_fails_with_its_name_and_leaves_nothing(
+    client: Client, empty: models.Task
+) -> None:
+    files = {"client_files[0]": SimpleUploadedFile("bad.png", b"no image")}
+    response = client.post(f"/api/tasks/{empty.pk}/data", files)
+    status, message = status_of(client, response)
+    assert (status, message) == ("failed", "file 'bad.png' cannot be read as an image")
+    assert not models.Data.objects.exists()
+    assert Staging(empty.pk).files() == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"image_quality": 101},
+        {"sorting_method": "by mood"},
+        {"frame_filter": "step=0"},
+        {"start_frame": 3, "stop_frame": 2},
+        {"chunk_size": 0},
+        {"cloud_storage_id": 1},
+        {"remote_files": ["http://127.0.0.1/x.png"]},  # off by default
+        {"server_files": ["x.png"]},  # no shared folder
+    ],
+)
+def test_wrong_parameters_are_refused_before_anything_happens(
+    client: Client, empty: models.Task, wrong: dict[str, Any]
+) -> None:
+    path = f"/api/tasks/{empty.pk}/data"
+    assert client.post(path, wrong, content_type="application/json").status_code == 400
+    assert not models.DataRequest.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Upload-Length": "x", "Upload-Metadata": "filename YQ=="},
+        {"Upload-Length": "3"},
+        {"Upload-Length": "3", "Upload-Metadata": "filename ###"},
+        {"Upload-Length": "3", "Upload-Metadata": "filename Li4="},  # ".."
+    ],
+)
+def test_wrong_headers_of_a_resumable_upload_are_refused(
+    client: Client, empty: models.Task, headers: dict[str, str]
+) -> None:
+    assert client.post(f"/api/tasks/{empty.pk}/data", headers=headers).status_code == 400
+
+
+def test_shared_files_stay_inside_the_shared_folder(
+    client: Client, empty: models.Task, pictures: list[Path], settings: Any, tmp_path: Path
+) -> None:
+    share = tmp_path / "share"
+    (share / "inner").mkdir(parents=True)
+    pictures[0].rename(share / "inner" / "a.png")
+    (share / "out.png").symlink_to(pictures[1])
+    settings.CVAT_LAMBDA_HOST_SHARE_ROOT = str(share)
+    path = f"/api/tasks/{empty.pk}/data"
+    for name in ("../1.png", str(pictures[1]), "out.png", "missing.png"):
+        refused = client.post(path, {"server_files": [name]}, content_type="application/json")
+        assert refused.status_code == 400
+    request = uploads.start(empty, None, parameters(server_files=["inner"]))
+    uploads.run(request.pk)
+    (image,) = models.Image.objects.all()
+    assert image.name == "inner/a.png"
+    assert (share / "inner" / "a.png").exists()
+
+
+def parameters(**more: Any) -> dict[str, Any]:
+    return {
+        "image_quality": 70,
+        "sorting_method": "lexicographical",
+        "frame_filter": "",
+        "start_frame": 0,
+        "upload_file_order": [],
+        "server_files": [],
+        "remote_files": [],
+        **more,
+    }
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[str]:
+    """A web server of the files in the folder ``web``."""
+    folder = tmp_path / "web"
+    folder.mkdir()
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args, directory=str(folder))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def test_remote_files_come_from_allowed_hosts_alone(
+    empty: models.Task, pictures: list[Path], settings: Any, tmp_path: Path, web: str
+) -> None:
+    pictures[0].rename(tmp_path / "web" / "far.png")
+    settings.CVAT_LAMBDA_HOST_REMOTE_FILES = True
+    settings.CVAT_LAMBDA_HOST_REMOTE_FILES_ALLOWED_HOSTS = ("example.org", "*.example.net")
+    for url in (f"{web}/far.png", "ftp://example.org/a", "http://a@example.org/a", "http://[/"):
+        with pytest.raises(InvalidRequest):
+            uploads.start(empty, None, parameters(remote_files=[url]))
+    settings.CVAT_LAMBDA_HOST_REMOTE_FILES_ALLOWED_HOSTS = ("127.0.0.0/8",)
+    request = models.DataRequest.objects.create(
+        task=empty, parameters=parameters(remote_files=[f"{web}/far.png"])
+    )
+    uploads.run(request.pk)
+    request.refresh_from_db()
+    assert (request.status, request.message) == ("finished", "")
+    assert models.Image.objects.get().name == "far.png"
+
+
+def test_remote_file_that_is_missing_fails_the_request(
+    empty: models.Task, settings: Any, web: str
+) -> None:
+    settings.CVAT_LAMBDA_HOST_REMOTE_FILES = True
+    settings.CVAT_LAMBDA_HOST_REMOTE_FILES_ALLOWED_HOSTS = ("127.0.0.1",)
+    request = models.DataRequest.objects.create(
+        task=empty, parameters=parameters(remote_files=[f"{web}/none.png"])
+    )
+    uploads.run(request.pk)
+    request.refresh_from_db()
+    assert request.status == "failed"
+    assert "answered 404" in request.message
+
+
+@pytest.mark.django_db(transaction=True)
+def test_large_upload_goes_on_behind_the_request(
+    client: Client, empty: models.Task, pictures: list[Path], settings: Any
+) -> None:
+    settings.CVAT_LAMBDA_HOST_INLINE_UPLOAD_BYTES = 0
+    response = client.post(
+        f"/api/tasks/{empty.pk}/data", {"client_files[0]": as_upload(pictures[0])}
+    )
+    uploads.wait()
+    assert status_of(client, response) == ("finished", "")
+    assert models.Image.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_that_finish_an_upload_at_once_one_is_told_of_the_other(
+    empty: models.Task, pictures: list[Path]
+) -> None:
+    Staging(empty.pk).add("a.png", [pictures[0].read_bytes()])
+    together = threading.Barrier(4)
+    results: list[str] = []
+
+    def finish() -> None:
+        try:
+            together.wait(20)
+            results.append(uploads.start(empty, None, parameters()).status)
+        except StateConflict:
+            results.append("conflict")
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=finish) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(results) == ["conflict", "conflict", "conflict", "finished"]
+    assert models.DataRequest.objects.count() == 1
+
+
+def test_request_whose_process_died_is_taken_over_once(
+    empty: models.Task, pictures: list[Path], settings: Any
+) -> None:
+    Staging(empty.pk).add("a.png", [pictures[0].read_bytes()])
+    request = models.DataRequest.objects.create(
+        task=empty, parameters=parameters(), status="started", seen_at=empty.created_at
+    )
+    settings.CVAT_LAMBDA_HOST_UPLOAD_STALLED_AFTER_S = 3600
+    uploads.run(request.pk)  # it may still be at work
+    assert not models.Data.objects.exists()
+    settings.CVAT_LAMBDA_HOST_UPLOAD_STALLED_AFTER_S = 0
+    uploads.run(request.pk)
+    request.refresh_from_db()
+    assert request.status == "finished"
+    assert models.Image.objects.count() == 1

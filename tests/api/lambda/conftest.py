@@ -1,0 +1,103 @@
+"""A task of three frames in two jobs, functions at the wire, and people who want something."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from PIL import Image
+
+from cvat_lambda.engine.standalone import models
+from cvat_lambda.engine.standalone.tasks import create_task
+from tests.integration.interactive.functions import Functions, known_functions
+
+LABELS = [
+    {"name": "car", "type": "any", "attributes": []},
+    {"name": "person", "type": "any", "attributes": []},
+]
+SIZE = (64, 48)
+
+
+@pytest.fixture
+def functions(settings: Any, db: None) -> Iterator[Functions]:
+    """A platform at the wire, on which each test puts its functions."""
+    with known_functions(settings) as served:
+        yield served
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> list[Path]:
+    """Three images, each of its own grey."""
+    paths = []
+    for number in range(3):
+        buffer = io.BytesIO()
+        Image.new("RGB", SIZE, (number * 50 + 20,) * 3).save(buffer, "PNG")
+        path = tmp_path / f"{number}.png"
+        path.write_bytes(buffer.getvalue())
+        paths.append(path)
+    return paths
+
+
+@pytest.fixture
+def task(alice: User, images: list[Path]) -> models.Task:
+    """Alice's: frames 0 and 1 in its first job, frame 2 in its second."""
+    return create_task(alice, "alice's", LABELS, images, segment_size=2)
+
+
+@pytest.fixture
+def other_task(alice: User, images: list[Path]) -> models.Task:
+    """Alice's too."""
+    return create_task(alice, "other", LABELS, images[:1])
+
+
+@pytest.fixture
+def jobs(task: models.Task) -> list[int]:
+    """Ids of the task's jobs."""
+    found = models.Job.objects.filter(segment__task=task).order_by("pk")
+    return list(found.values_list("pk", flat=True))
+
+
+@dataclass
+class Api:
+    """A person's way to the lambda API."""
+
+    client: Client
+
+    def get(self, path: str) -> Any:
+        return self.client.get(f"/api/lambda/{path}")
+
+    def post(self, path: str, body: Any = None, **kwargs: Any) -> Any:
+        text = body if isinstance(body, (str, bytes)) else json.dumps(body or {})
+        return self.client.post(
+            f"/api/lambda/{path}", text, content_type="application/json", **kwargs
+        )
+
+    def delete(self, path: str) -> Any:
+        return self.client.delete(f"/api/lambda/{path}")
+
+    def call(self, function_id: str, **body: Any) -> Any:
+        return self.post(f"functions/{function_id}", body)
+
+
+@pytest.fixture
+def api_of(client_for: Callable[[User | None], Client]) -> Callable[[User | None], Api]:
+    """The API as a person sees it; anonymous for None."""
+    return lambda user: Api(client_for(user))
+
+
+@pytest.fixture
+def api(alice: User, api_of: Callable[[User | None], Api]) -> Api:
+    """The API as alice sees it."""
+    return api_of(alice)
+
+
+@pytest.fixture(autouse=True)
+def _static_root(settings: Any) -> None:
+    Path(settings.STATIC_ROOT).mkdir(exist_ok=True)  # or WhiteNoise warns

@@ -1,0 +1,448 @@
+"""POST functions/ID: one answer for a person who waits, of each kind of function."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from cvat_lambda import signals
+from cvat_lambda.engine.port import get_engine
+from cvat_lambda.engine.standalone.tasks import create_task
+from tests.integration.interactive.functions import Answer
+
+CAR = json.dumps([{"name": "car", "type": "rectangle"}, {"name": "bus", "type": "rectangle"}])
+BOX = {"label": "car", "type": "rectangle", "points": [1, 2, 30, 20], "confidence": "0.75"}
+
+
+def sent_image(payload: dict[str, Any], key: str = "image") -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(payload[key])))
+
+
+def grey(frame: int) -> tuple[int, int, int]:
+    return (frame * 50 + 20,) * 3  # see the fixture `images`
+
+
+# Where
+
+
+def test_the_frame_that_was_asked_for_is_sent_as_it_is_stored(
+    api: Any, functions: Any, task: Any, images: Any
+) -> None:
+    functions.add("yolo", type="detector", spec=CAR)
+    assert api.call("yolo", task=task.pk, frame=2).status_code == 200
+    assert base64.b64decode(functions.asked["yolo"][0]["image"]) == images[2].read_bytes()
+
+
+def test_a_frame_may_come_as_a_float(api: Any, functions: Any, task: Any) -> None:
+    """cvat-sdk 2.80 sends every number of a call as one."""
+    functions.add("yolo", type="detector", spec=CAR)
+    answer = api.call("yolo", task=float(task.pk), frame=1.0, roi=[0.0, 0.0, 9.0, 9.0])
+    assert answer.status_code == 200
+    assert api.call("yolo", task=task.pk, frame=1.5).json() == {
+        "frame": ["A valid integer is required."]
+    }
+
+
+def test_the_task_is_found_by_the_job(api: Any, functions: Any, task: Any, jobs: Any) -> None:
+    functions.add("yolo", lambda payload: [BOX], type="detector", spec=CAR)
+    answer = api.call("yolo", job=jobs[1], frame=2)
+    assert [shape["frame"] for shape in answer.json()["shapes"]] == [2]
+
+
+@pytest.mark.parametrize("kind", ["detector", "interactor", "tracker"])
+def test_a_task_that_is_not_the_jobs_is_refused(
+    api: Any, functions: Any, jobs: Any, other_task: Any, kind: str
+) -> None:
+    """Bug of CVAT's own: the task was ignored, though the permissions were asked of it."""
+    functions.add("f", type=kind)
+    answer = api.call("f", job=jobs[0], task=other_task.pk, frame=0)
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+    assert f"Job {jobs[0]} is not of task {other_task.pk}" in answer.json()["message"]
+
+
+@pytest.mark.parametrize(("where", "frame"), [("task", 3), ("task", 200), ("job", 2), ("job", 3)])
+def test_a_frame_outside_is_refused(
+    api: Any, functions: Any, task: Any, jobs: Any, where: str, frame: int
+) -> None:
+    functions.add("yolo", type="detector", spec=CAR)
+    scope = {"task": task.pk} if where == "task" else {"job": jobs[0]}
+    answer = api.call("yolo", frame=frame, **scope)
+    assert (answer.status_code, answer.json()["code"]) == (400, "frame_out_of_scope")
+    assert functions.asked["yolo"] == []
+
+
+def test_the_frames_of_a_task_are_said_right(api: Any, functions: Any, task: Any) -> None:
+    """Bug of CVAT's own: it said [0, 200] of 200 frames."""
+    functions.add("yolo", type="detector", spec=CAR)
+    assert "0 to 2" in api.call("yolo", task=task.pk, frame=3).json()["message"]
+
+
+def test_a_task_without_frames_says_so(api: Any, functions: Any, alice: Any) -> None:
+    empty = create_task(alice, "empty", [{"name": "car"}])
+    functions.add("yolo", type="detector", spec=CAR)
+    answer = api.call("yolo", task=empty.pk, frame=0)
+    assert (answer.status_code, answer.json()["message"]) == (
+        400,
+        f"Task {empty.pk} has no frames.",
+    )
+
+
+@pytest.mark.parametrize(("kind", "most"), [("interactor", 6), ("detector", 9)])
+def test_a_call_takes_few_queries(
+    api: Any, functions: Any, task: Any, kind: str, most: int, django_assert_max_num_queries: Any
+) -> None:
+    answer = {"mask": MASK, "bounds": [0, 0, 1, 1]} if kind == "interactor" else []
+    functions.add("f", lambda payload: answer, type=kind, spec=CAR)
+    body = {"task": task.pk, "frame": 0, "pos_points": [[1, 1]], "neg_points": []}
+    api.call("f", **body)
+    with django_assert_max_num_queries(most):  # two of them are the session and the user
+        assert api.call("f", **body).status_code == 200
+
+
+@pytest.mark.parametrize("by_job", [False, True])
+def test_those_who_listen_are_told_task_and_job_of_a_call(
+    api: Any, functions: Any, task: Any, jobs: Any, by_job: bool
+) -> None:
+    """Bug of CVAT's own: its events of function calls had neither."""
+    functions.add("yolo", type="detector", spec=CAR)
+    told: list[dict[str, Any]] = []
+
+    def listen(**kwargs: Any) -> None:
+        told.append({name: kwargs[name] for name in ("function_id", "kind", "task_id", "job_id")})
+
+    signals.function_called.connect(listen)
+    try:
+        scope = {"job": jobs[0]} if by_job else {"task": task.pk}
+        assert api.call("yolo", frame=0, **scope).status_code == 200
+    finally:
+        signals.function_called.disconnect(listen)
+    job = jobs[0] if by_job else None
+    expected = {"function_id": "yolo", "kind": "detector", "task_id": task.pk, "job_id": job}
+    assert told == [expected]
+
+
+def test_without_task_and_job_nothing_can_be_done(api: Any, functions: Any) -> None:
+    functions.add("yolo", type="detector", spec=CAR)
+    answer = api.call("yolo", frame=0)
+    assert (answer.status_code, answer.json()["message"]) == (400, "A call needs 'task' or 'job'.")
+
+
+@pytest.mark.parametrize(
+    ("kind", "missing"),
+    [
+        ("detector", ["frame"]),
+        ("interactor", ["frame", "pos_points", "neg_points"]),
+        ("tracker", ["frame"]),
+        ("reid", ["frame0", "frame1", "boxes0", "boxes1"]),
+    ],
+)
+def test_missing_members_are_named(
+    api: Any, functions: Any, task: Any, kind: str, missing: list[str]
+) -> None:
+    functions.add("f", type=kind)
+    answer = api.call("f", task=task.pk)
+    assert answer.status_code == 400
+    assert all(f"'{name}'" in answer.json()["message"] for name in missing)
+
+
+# Detectors
+
+
+def test_a_detector_answers_annotations_of_the_frame(api: Any, functions: Any, task: Any) -> None:
+    functions.add("yolo", lambda payload: [BOX], type="detector", spec=CAR)
+    labels = {label.name: label.id for label in get_engine().task(task.pk).labels}
+    answer = api.call("yolo", task=task.pk, frame=1, type="annotate_frame", threshold=None)
+    assert answer.json() == {
+        "version": 0,
+        "tags": [],
+        "shapes": [
+            {
+                "type": "rectangle",
+                "occluded": False,
+                "outside": False,
+                "z_order": 0,
+                "rotation": 0.0,
+                "points": [1.0, 2.0, 30.0, 20.0],
+                "id": None,
+                "frame": 1,
+                "label_id": labels["car"],
+                "group": 0,
+                "source": "auto",
+                "attributes": [],
+                "elements": [],
+                "score": 0.75,
+            }
+        ],
+        "tracks": [],
+    }
+
+
+@pytest.mark.parametrize("threshold", [0, 0.0, 0.3, 1])
+def test_a_threshold_of_zero_is_a_threshold(
+    api: Any, functions: Any, task: Any, threshold: float
+) -> None:
+    """Bug of CVAT's own: 0 was dropped."""
+    functions.add("yolo", type="detector", spec=CAR)
+    api.call("yolo", task=task.pk, frame=0, threshold=threshold)
+    assert functions.asked["yolo"][0]["threshold"] == threshold
+
+
+def test_without_a_threshold_the_functions_own_counts(api: Any, functions: Any, task: Any) -> None:
+    functions.add("yolo", type="detector", spec=CAR)
+    api.call("yolo", task=task.pk, frame=0)
+    assert list(functions.asked["yolo"][0]) == ["image"]
+
+
+def test_what_was_cut_or_left_out_is_noted(api: Any, functions: Any, task: Any) -> None:
+    wide = {**BOX, "points": [10, 10, 500, 20]}
+    far = {**BOX, "points": [500, 10, 600, 20]}
+    functions.add("yolo", lambda payload: [BOX, wide, far], type="detector", spec=CAR)
+    answer = api.call("yolo", task=task.pk, frame=0).json()
+    assert [shape["points"] for shape in answer["shapes"]] == [[1, 2, 30, 20], [10, 10, 64, 20]]
+    assert answer["notes"] == [
+        "item 1: the rectangle reaches beyond the image",
+        "item 2: the rectangle is empty or lies outside the image",
+    ]
+
+
+def test_a_mapping_is_followed(api: Any, functions: Any, task: Any) -> None:
+    functions.add("yolo", lambda payload: [BOX], type="detector", spec=CAR)
+    labels = {label.name: label.id for label in get_engine().task(task.pk).labels}
+    answer = api.call("yolo", task=task.pk, frame=0, mapping={"car": {"name": "person"}})
+    assert [shape["label_id"] for shape in answer.json()["shapes"]] == [labels["person"]]
+
+
+@pytest.mark.parametrize(
+    ("mapping", "words"),
+    [
+        ({"bike": {"name": "car"}}, "bike"),
+        ({"car": {"name": "lorry"}}, "lorry"),
+        ({"car": {"name": "car", "attributes": {"colour": "paint"}}}, "colour"),
+    ],
+)
+def test_a_wrong_mapping_is_refused_before_anything_runs(
+    api: Any, functions: Any, task: Any, mapping: Any, words: str
+) -> None:
+    functions.add("yolo", type="detector", spec=CAR)
+    answer = api.call("yolo", task=task.pk, frame=0, mapping=mapping)
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_mapping")
+    assert words in answer.json()["message"]
+    assert functions.asked["yolo"] == []
+
+
+@pytest.mark.parametrize("name", ["conv_mask_to_poly", "convMaskToPoly"])
+def test_masks_become_polygons_under_either_name(
+    api: Any, functions: Any, task: Any, name: str
+) -> None:
+    square = {"label": "car", "type": "mask", "mask": [1] * 100 + [10, 10, 19, 19]}
+    spec = json.dumps([{"name": "car", "type": "mask"}])
+    functions.add("rcnn", lambda payload: [square], type="detector", spec=spec)
+    found = {
+        value: api.call("rcnn", task=task.pk, frame=0, **{name: value}).json()["shapes"][0]["type"]
+        for value in (True, False)
+    }
+    assert found == {True: "polygon", False: "mask"}
+
+
+def test_a_region_is_sent_and_its_results_lie_in_the_image(
+    api: Any, functions: Any, task: Any
+) -> None:
+    functions.add("yolo", lambda payload: [BOX], type="detector", spec=CAR)
+    answer = api.call("yolo", task=task.pk, frame=1, roi=[10, 20, 50, 45])
+    assert answer.json()["shapes"][0]["points"] == [11, 22, 40, 40]
+    image = sent_image(functions.asked["yolo"][0])
+    assert (image.size, image.getpixel((0, 0))) == ((40, 25), grey(1))
+
+
+@pytest.mark.parametrize("roi", [[5, 5, 5, 9], [64, 0, 70, 9], [0, 0, 9], [0, 0, 9, "9"], "all"])
+def test_a_wrong_region_is_refused(api: Any, functions: Any, task: Any, roi: Any) -> None:
+    functions.add("yolo", type="detector", spec=CAR)
+    assert api.call("yolo", task=task.pk, frame=0, roi=roi).status_code == 400
+    assert functions.asked["yolo"] == []
+
+
+def test_a_wrong_answer_names_function_frame_item_and_field(
+    api: Any, functions: Any, task: Any
+) -> None:
+    wrong = [BOX, {**BOX, "points": [1, 2, 3]}]
+    functions.add("yolo", lambda payload: wrong, type="detector", spec=CAR)
+    answer = api.call("yolo", task=task.pk, frame=1)
+    error = answer.json()
+    assert (answer.status_code, error["code"]) == (502, "function_answer_invalid")
+    assert (error["function"], error["frame"], error["item"]) == ("yolo", 1, 1)
+    assert error["field"] == "points"
+    assert error["message"].startswith("function 'yolo', frame 1: item 1")
+
+
+# Interactors
+
+MASK = [[0, 255], [255, 255]]
+
+
+def test_an_interactor_gets_what_the_person_pointed_at(api: Any, functions: Any, task: Any) -> None:
+    functions.add("sam", lambda payload: {"mask": MASK, "bounds": [3, 4, 4, 5]}, type="interactor")
+    answer = api.call(
+        "sam",
+        task=task.pk,
+        frame=0,
+        pos_points=[[3, 4]],
+        neg_points=[],
+        obj_bbox=[],
+        threshold=0.5,
+    )
+    assert answer.json() == {"mask": MASK, "bounds": [3, 4, 4, 5]}
+    payload = functions.asked["sam"][0]
+    assert sent_image(payload).getpixel((0, 0)) == grey(0)
+    del payload["image"]
+    assert payload == {
+        "pos_points": [[3, 4]],
+        "neg_points": [],
+        "obj_bbox": [],
+        "threshold": 0.5,
+    }
+
+
+def test_an_interactor_sees_a_region_in_its_own_coordinates(
+    api: Any, functions: Any, task: Any
+) -> None:
+    functions.add(
+        "sam",
+        lambda payload: {"mask": MASK, "bounds": [3, 4, 4, 5], "points": [[3, 4], [4, 4], [4, 5]]},
+        type="interactor",
+    )
+    answer = api.call(
+        "sam",
+        task=task.pk,
+        frame=0,
+        roi=[10, 20, 40, 40],
+        pos_points=[[13, 24]],
+        neg_points=[[30, 35]],
+        obj_bbox=[[10, 20], [39, 39]],
+    )
+    assert answer.json()["bounds"] == [13, 24, 14, 25]
+    assert answer.json()["points"] == [[13, 24], [14, 24], [14, 25]]
+    payload = functions.asked["sam"][0]
+    assert payload["pos_points"] == [[3, 4]]
+    assert payload["neg_points"] == [[20, 15]]
+    assert payload["obj_bbox"] == [[0, 0], [29, 19]]
+    assert sent_image(payload).size == (30, 20)
+
+
+def test_a_box_is_two_corners_or_none(api: Any, functions: Any, task: Any) -> None:
+    functions.add("sam", lambda payload: {"mask": MASK, "bounds": [0, 0, 1, 1]}, type="interactor")
+    points = {"task": task.pk, "frame": 0, "pos_points": [[1, 1]], "neg_points": []}
+    assert api.call("sam", **points, obj_bbox=None).status_code == 200
+    assert functions.asked["sam"][0]["obj_bbox"] is None
+    assert list(api.call("sam", **points, obj_bbox=[[1, 1]]).json()) == ["obj_bbox"]
+
+
+def test_a_mask_that_is_not_of_its_bounds_is_refused(api: Any, functions: Any, task: Any) -> None:
+    functions.add("sam", lambda payload: {"mask": MASK, "bounds": [0, 0, 5, 5]}, type="interactor")
+    answer = api.call("sam", task=task.pk, frame=0, pos_points=[[1, 1]], neg_points=[])
+    assert (answer.status_code, answer.json()["field"]) == (502, "bounds")
+
+
+def test_the_blob_for_cvats_browser_plugin_passes(api: Any, functions: Any, task: Any) -> None:
+    functions.add(
+        "pth-facebookresearch-sam-vit-h", lambda payload: {"blob": "AAAA"}, type="interactor"
+    )
+    answer = api.call(
+        "pth-facebookresearch-sam-vit-h", task=task.pk, frame=0, pos_points=[], neg_points=[]
+    )
+    assert answer.json() == {"blob": "AAAA"}
+
+
+# Re-identification
+
+
+def boxes(*corners: list[float]) -> list[dict[str, Any]]:
+    return [{"points": points, "label_id": 1, "type": "rectangle"} for points in corners]
+
+
+def test_reid_matches_the_boxes_of_two_frames(api: Any, functions: Any, task: Any) -> None:
+    functions.add("reid", lambda payload: [1, -1], type="reid")
+    answer = api.call(
+        "reid",
+        task=task.pk,
+        frame0=0,
+        frame1=1,
+        boxes0=boxes([0, 0, 1, 1], [2, 2, 3, 3]),
+        boxes1=boxes([9, 9, 10, 10], [0, 0, 1, 1]),
+        threshold=0,
+        max_distance=50.0,
+    )
+    assert answer.json() == [1, -1]
+    payload = functions.asked["reid"][0]
+    assert sent_image(payload, "image0").getpixel((0, 0)) == grey(0)
+    assert sent_image(payload, "image1").getpixel((0, 0)) == grey(1)
+    assert payload["boxes1"] == boxes([9, 9, 10, 10], [0, 0, 1, 1])
+    assert (payload["threshold"], payload["max_distance"]) == (0, 50)
+
+
+def test_reid_without_boxes_asks_nobody(api: Any, functions: Any, task: Any) -> None:
+    functions.add("reid", type="reid")
+    scope = {"task": task.pk, "frame0": 0, "frame1": 1}
+    answer = api.call("reid", **scope, boxes0=boxes([0, 0, 1, 1]), boxes1=[])
+    assert (answer.json(), functions.asked["reid"]) == ([-1], [])
+
+
+def test_reid_checks_both_frames(api: Any, functions: Any, task: Any, jobs: Any) -> None:
+    functions.add("reid", type="reid")
+    answer = api.call("reid", job=jobs[0], frame0=1, frame1=2, boxes0=[], boxes1=[])
+    assert answer.json()["code"] == "frame_out_of_scope"
+
+
+# What may go wrong on the way
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "code"),
+    [
+        (Answer(500, 'Exception caught in handler - "no": Traceback'), 502, "function_failed"),
+        (Answer(400, "the image is too dark"), 400, "function_rejected"),
+        (Answer(200, "[1, NaN]"), 502, "function_answer_invalid"),
+        (Answer(200, ""), 502, "function_answer_invalid"),
+        ({"label": "car"}, 502, "function_answer_invalid"),
+    ],
+)
+def test_a_failure_of_the_function_is_a_code_and_a_sentence(
+    api: Any, functions: Any, task: Any, answer: Any, status: int, code: str
+) -> None:
+    functions.add("yolo", lambda payload: answer, type="detector", spec=CAR)
+    found = api.call("yolo", task=task.pk, frame=0)
+    assert (found.status_code, found.json()["code"]) == (status, code)
+    assert "yolo" in found.json()["message"]
+
+
+def test_no_address_and_no_trace_leaves_the_server(api: Any, functions: Any, task: Any) -> None:
+    """Bug of CVAT's own: the function's URL and whole tracebacks were answered."""
+    trace = (
+        f'Exception caught in handler - "no": Traceback (most recent call last): {functions.url}'
+    )
+    functions.add("yolo", lambda payload: Answer(500, trace), type="detector", spec=CAR)
+    text = api.call("yolo", task=task.pk, frame=0).content.decode()
+    assert "Traceback" not in text
+    assert "127.0.0.1" not in text
+    assert str(functions.port) not in text
+
+
+def test_an_image_larger_than_the_function_takes_is_413(
+    api: Any, functions: Any, task: Any
+) -> None:
+    functions.add("yolo", type="detector", spec=CAR, max_body_bytes=100)
+    answer = api.call("yolo", task=task.pk, frame=0)
+    assert (answer.status_code, answer.json()["code"]) == (413, "payload_too_large")
+
+
+def test_a_function_that_downscales_gets_a_smaller_image(
+    api: Any, functions: Any, task: Any
+) -> None:
+    functions.add("yolo", lambda payload: [BOX], type="detector", spec=CAR, max_image_side="32")
+    answer = api.call("yolo", task=task.pk, frame=0)
+    assert sent_image(functions.asked["yolo"][0]).size == (32, 24)
+    assert answer.json()["shapes"][0]["points"] == [2, 4, 60, 40]

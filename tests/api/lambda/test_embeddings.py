@@ -1,0 +1,214 @@
+"""Clicks on an image that is known already."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+
+from cvat_lambda.engine.standalone import models
+from cvat_lambda.functions import registry
+from tests.integration.interactive.functions import Answer
+
+EMBEDDING = {
+    "data": base64.b64encode(bytes(4 * 6)).decode(),
+    "shape": [1, 2, 3],
+    "dtype": "float32",
+    "image_size": [48, 64],
+    "version": "1",
+}
+MASK = {"mask": [[0, 1], [1, 1]], "bounds": [0, 0, 1, 1]}
+_numbers = itertools.count()
+
+
+def behave(payload: dict[str, Any]) -> Any:
+    return {**MASK, "embedding": EMBEDDING} if payload.get("want") == "embedding" else MASK
+
+
+@pytest.fixture
+def sam(functions: Any, clean_redis: str) -> str:
+    """An interactor that can embed; each test has its own."""
+    return str(functions.add(f"sam-{next(_numbers)}", behave, type="interactor", embedding="true"))
+
+
+def click(api: Any, function_id: str, **members: Any) -> Any:
+    return api.call(function_id, pos_points=[[3, 4]], neg_points=[], **members)
+
+
+def asked(functions: Any, function_id: str) -> list[str]:
+    """What each call of the function held: its image, its embedding, or both."""
+    return [
+        "+".join(name for name in ("image", "embedding", "want") if name in payload)
+        for payload in functions.asked[function_id]
+    ]
+
+
+def test_later_clicks_send_no_image(api: Any, functions: Any, task: Any, sam: str) -> None:
+    for _ in range(3):
+        answer = click(api, sam, task=task.pk, frame=0)
+        assert (answer.status_code, answer.json()) == (200, MASK)
+    assert asked(functions, sam) == ["image+want", "embedding", "embedding"]
+    assert functions.asked[sam][1] == {
+        "pos_points": [[3, 4]],
+        "neg_points": [],
+        "obj_bbox": None,
+        "embedding": EMBEDDING,
+    }
+
+
+def test_someone_elses_click_on_the_image_is_a_later_click(
+    api: Any, api_of: Callable[[User], Any], bob: User, functions: Any, task: Any, sam: str
+) -> None:
+    models.Task.objects.filter(pk=task.pk).update(assignee=bob)
+    click(api, sam, task=task.pk, frame=0)
+    assert click(api_of(bob), sam, task=task.pk, frame=0).json() == MASK
+    assert asked(functions, sam) == ["image+want", "embedding"]
+
+
+def test_another_frame_region_or_version_is_another_image(
+    api: Any, functions: Any, task: Any, sam: str
+) -> None:
+    click(api, sam, task=task.pk, frame=0)
+    click(api, sam, task=task.pk, frame=1)
+    click(api, sam, task=task.pk, frame=0, roi=[0, 0, 32, 32])
+    functions.objects[sam]["metadata"]["annotations"]["version"] = "2"
+    registry.refresh(force=True)
+    click(api, sam, task=task.pk, frame=0)
+    assert asked(functions, sam) == ["image+want"] * 4
+
+
+def test_a_known_region_is_clicked_in_its_own_coordinates(
+    api: Any, functions: Any, task: Any, sam: str
+) -> None:
+    for _ in range(2):
+        answer = click(api, sam, task=task.pk, frame=0, roi=[2, 3, 100, 100])
+        assert answer.json()["bounds"] == [2, 3, 3, 4]
+    assert asked(functions, sam) == ["image+want", "embedding"]
+    assert functions.asked[sam][1]["pos_points"] == [[1, 1]]
+
+
+def test_two_first_clicks_at_once_compute_once(
+    transactional_db: None, client_for: Any, functions: Any, clean_redis: str, task: Any, alice: Any
+) -> None:
+    inside, go_on = threading.Event(), threading.Event()
+
+    def slow(payload: dict[str, Any]) -> Any:
+        if "want" in payload:
+            inside.set()
+            assert go_on.wait(30)
+        return behave(payload)
+
+    sam = functions.add(f"sam-{next(_numbers)}", slow, type="interactor", embedding="true")
+    body = {"task": task.pk, "frame": 0, "pos_points": [[3, 4]], "neg_points": []}
+
+    def one_click(client: Any) -> int:
+        try:
+            path = f"/api/lambda/functions/{sam}"
+            return int(client.post(path, body, content_type="application/json").status_code)
+        finally:
+            connection.close()
+
+    clients = [client_for(alice), client_for(alice)]
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(one_click, clients[0])
+        assert inside.wait(30)
+        second = threads.submit(one_click, clients[1])
+        go_on.set()
+        assert (first.result(30), second.result(30)) == (200, 200)
+    assert asked(functions, sam) == ["image+want", "embedding"]
+
+
+def test_without_redis_every_click_sends_the_image(
+    api: Any, functions: Any, task: Any, settings: Any
+) -> None:
+    settings.CVAT_LAMBDA_EMBEDDING_CACHE_BYTES = 0  # as little use as a Redis that is away
+    sam = functions.add(f"sam-{next(_numbers)}", behave, type="interactor", embedding="true")
+    for _ in range(2):
+        assert click(api, sam, task=task.pk, frame=0).json() == MASK
+    assert asked(functions, sam) == ["image", "image"]
+
+
+def test_an_embedding_that_the_function_refuses_is_made_anew(
+    api: Any, functions: Any, task: Any, clean_redis: str
+) -> None:
+    def forgetful(payload: dict[str, Any]) -> Any:
+        if "embedding" in payload:
+            return Answer(400, "this embedding is of another version")
+        return behave(payload)
+
+    sam = functions.add(f"sam-{next(_numbers)}", forgetful, type="interactor", embedding="true")
+    for _ in range(2):
+        assert click(api, sam, task=task.pk, frame=0).json() == MASK
+    assert asked(functions, sam) == ["image+want", "embedding", "image+want"]
+
+
+@pytest.mark.parametrize(
+    "embedding",
+    [
+        None,
+        "text",
+        {**EMBEDDING, "data": 5},
+        {**EMBEDDING, "data": "AAAA"},
+        {**EMBEDDING, "shape": [1, -2, 3]},
+        {**EMBEDDING, "shape": 6},
+        {**EMBEDDING, "dtype": "object"},
+    ],
+)
+def test_an_embedding_that_cannot_be_right_is_not_kept(
+    api: Any,
+    functions: Any,
+    task: Any,
+    clean_redis: str,
+    caplog: pytest.LogCaptureFixture,
+    embedding: Any,
+) -> None:
+    sam = functions.add(
+        f"sam-{next(_numbers)}",
+        lambda payload: {**MASK, "embedding": embedding},
+        type="interactor",
+        embedding="true",
+    )
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            assert click(api, sam, task=task.pk, frame=0).json() == MASK
+    assert asked(functions, sam) == ["image+want", "image"]
+    assert f"function '{sam}': its embedding cannot be kept" in caplog.text
+
+
+def test_an_embedding_too_large_to_send_back_is_not_kept(
+    api: Any, functions: Any, task: Any, clean_redis: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    sam = functions.add(
+        f"sam-{next(_numbers)}",
+        behave,
+        type="interactor",
+        embedding="true",
+        max_body_bytes=64 * 1024,
+    )
+    for _ in range(2):
+        assert click(api, sam, task=task.pk, frame=0).json() == MASK
+    assert asked(functions, sam) == ["image+want", "image"]
+    assert "maxRequestBodySize" in caplog.text
+
+
+def test_a_function_that_does_not_embed_is_not_asked_to(
+    api: Any, functions: Any, task: Any
+) -> None:
+    sam = functions.add(f"sam-{next(_numbers)}", behave, type="interactor", embedding="false")
+    click(api, sam, task=task.pk, frame=0)
+    assert asked(functions, sam) == ["image"]
+
+
+def test_the_frame_of_a_known_image_is_still_checked(
+    api: Any, task: Any, jobs: Any, sam: str
+) -> None:
+    click(api, sam, task=task.pk, frame=2)
+    assert click(api, sam, job=jobs[0], frame=2).json()["code"] == "frame_out_of_scope"

@@ -1,0 +1,172 @@
+"""GET functions: what CVAT's page and SDK read of each kind."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import pytest
+
+from cvat_lambda.functions import registry
+
+LABELS = [
+    {
+        "id": 7,
+        "name": "car",
+        "type": "rectangle",
+        "attributes": [{"name": "colour", "input_type": "select", "values": ["red", "blue"]}],
+    },
+    {
+        "name": "body",
+        "type": "skeleton",
+        "svg": "<svg></svg>",
+        "sublabels": [
+            {"id": 0, "name": "head", "type": "points"},
+            {"id": 1, "name": "foot", "type": "points"},
+        ],
+    },
+]
+
+
+def test_a_detector_is_described_as_cvat_does(api: Any, functions: Any) -> None:
+    functions.add("yolo", type="detector", spec=json.dumps(LABELS), version="3")
+    assert api.get("functions").json() == [
+        {
+            "id": "yolo",
+            "kind": "detector",
+            "labels_v2": [
+                {
+                    "name": "car",
+                    "type": "rectangle",
+                    "attributes": [
+                        {"name": "colour", "input_type": "select", "values": ["red", "blue"]}
+                    ],
+                },
+                {
+                    "name": "body",
+                    "type": "skeleton",
+                    "attributes": [],
+                    "svg": "<svg></svg>",
+                    "sublabels": [
+                        {"name": "head", "type": "points", "attributes": []},
+                        {"name": "foot", "type": "points", "attributes": []},
+                    ],
+                },
+            ],
+            "description": "what yolo does",
+            "name": "Yolo",
+            "version": 3,
+            "state": "ready",
+        }
+    ]
+
+
+def test_an_interactor_has_what_the_canvas_asks_for(api: Any, functions: Any) -> None:
+    functions.add(
+        "sam",
+        type="interactor",
+        version="2",
+        min_pos_points="0",
+        min_neg_points="0",
+        startswith_box="false",
+        startswith_box_optional="true",
+        help_message="click",
+        animated_gif="https://example.com/a.gif",
+    )
+    found = api.get("functions/sam").json()
+    assert {name: found[name] for name in list(found)[7:]} == {
+        "min_pos_points": 0,
+        "min_neg_points": 0,
+        "startswith_box": False,
+        "startswith_box_optional": True,
+        "help_message": "click",
+        "animated_gif": "https://example.com/a.gif",
+    }
+
+
+def test_the_word_false_is_false(api: Any, functions: Any) -> None:
+    """Bug of CVAT's own: every text that is not empty was true."""
+    functions.add("iog", type="interactor", startswith_box="false")
+    assert api.get("functions/iog").json()["startswith_box"] is False
+
+
+@pytest.mark.parametrize(
+    ("annotations", "expected"),
+    [
+        ({}, ["rectangle"]),  # CVAT's page fails on a tracker without the list
+        ({"supported_shape_types": "rectangle,polygon"}, ["rectangle", "polygon"]),
+    ],
+)
+def test_a_tracker_always_says_which_shapes_it_tracks(
+    api: Any, functions: Any, annotations: dict[str, str], expected: list[str]
+) -> None:
+    functions.add("siam", type="tracker", **annotations)
+    assert api.get("functions/siam").json()["supported_shape_types"] == expected
+
+
+def test_a_broken_function_never_hides_the_others(
+    api: Any, functions: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Bug of CVAT's own: one without annotations took the whole list down."""
+    functions.put("good", type="detector", spec=json.dumps(LABELS))
+    functions.put("no-kind", spec="[]")
+    functions.put("bad-spec", type="detector", spec="{")
+    functions.put("bad-version", type="detector", version="new")
+    functions.put("twice", type="detector", spec=json.dumps(LABELS[:1] * 2))
+    functions.put("naked", type="detector")
+    del functions.objects["naked"]["metadata"]["annotations"]
+    with caplog.at_level(logging.WARNING):
+        registry.refresh(force=True)
+    assert [item["id"] for item in api.get("functions").json()] == ["good"]
+
+
+@pytest.mark.parametrize(
+    ("annotations", "words"),
+    [
+        ({"spec": "[]"}, "type"),
+        ({"type": "oracle"}, "oracle"),
+        ({"type": "detector", "spec": "{"}, "spec"),
+    ],
+)
+def test_retrieving_a_broken_function_says_what_is_wrong(
+    api: Any, functions: Any, annotations: dict[str, str], words: str
+) -> None:
+    functions.add("broken", **annotations)
+    answer = api.get("functions/broken")
+    assert (answer.status_code, answer.json()["code"]) == (502, "function_spec_invalid")
+    assert "broken" in answer.json()["message"]
+    assert words in answer.json()["message"]
+
+
+def test_the_list_answers_when_the_platform_is_down(api: Any, functions: Any) -> None:
+    functions.add("yolo", type="detector")
+    functions.is_down = True
+    assert [item["id"] for item in api.get("functions").json()] == ["yolo"]
+
+
+def test_a_function_that_vanished_is_said_to_be_away(api: Any, functions: Any) -> None:
+    functions.add("yolo", type="detector")
+    functions.remove("yolo")
+    assert api.get("functions/yolo").json()["state"] == "away"
+
+
+def test_a_platform_that_was_never_reached_is_503(api: Any, functions: Any) -> None:
+    functions.is_down = True
+    answer = api.get("functions")
+    assert (answer.status_code, answer.json()["code"]) == (503, "platform_unreachable")
+
+
+def test_an_unknown_function_is_404(api: Any, functions: Any) -> None:
+    answer = api.get("functions/nobody.knows-it_")
+    assert (answer.status_code, answer.json()["code"]) == (404, "function_not_found")
+
+
+@pytest.mark.parametrize("path", ["functions/a%00b", "functions/%C3%A9", "functions/a%20b"])
+def test_what_cannot_be_an_id_is_404_in_json(api: Any, db: None, path: str) -> None:
+    answer = api.get(path)
+    assert (answer.status_code, answer.json()["code"]) == (404, "function_not_found")
+
+
+def test_there_is_no_trailing_slash(api: Any, functions: Any) -> None:
+    assert api.get("functions/").status_code == 404

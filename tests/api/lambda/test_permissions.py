@@ -1,0 +1,160 @@
+"""Who may do what: the owner, an assignee, a stranger and nobody, at every endpoint and method."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+
+from cvat_lambda.api.urls import router
+from cvat_lambda.engine.standalone import models
+from cvat_lambda.requests.models import Outcome, Request, Shard
+
+CAR = json.dumps([{"name": "car", "type": "rectangle"}])
+PEOPLE = ("alice", "bob", "charlie", "anonymous")
+CALL = {"task": "{task}", "frame": 0}
+POST = {"function": "yolo", "task": "{task}"}
+
+# method, path, body: for alice (owner), bob (assigned to a job), charlie (stranger), anonymous
+TABLE = [
+    ("GET", "functions", None, (200, 200, 200, 401)),
+    ("POST", "functions", {}, (405, 405, 405, 401)),
+    ("GET", "functions/yolo", None, (200, 200, 200, 401)),
+    ("GET", "functions/none", None, (404, 404, 404, 401)),
+    ("POST", "functions/yolo", CALL, (200, 200, 404, 401)),
+    ("POST", "functions/yolo", {"job": "{job0}", "frame": 0}, (200, 200, 404, 401)),
+    ("POST", "functions/yolo", {"job": "{job1}", "frame": 2}, (200, 404, 404, 401)),
+    ("POST", "functions/none", CALL, (404, 404, 404, 401)),
+    ("PUT", "functions/yolo", {}, (405, 405, 405, 401)),
+    ("DELETE", "functions/yolo", None, (405, 405, 405, 401)),
+    ("GET", "requests", None, (200, 200, 200, 401)),
+    # Who may see a task, but edit only a job of it, runs nothing on the whole task.
+    ("POST", "requests", {**POST, "frames": [0]}, (409, 403, 404, 401)),
+    ("POST", "requests", {"function": "yolo", "job": "{job0}"}, (409, 409, 404, 401)),
+    ("POST", "requests", {"function": "yolo", "job": "{job1}"}, (409, 404, 404, 401)),
+    ("POST", "requests", {"function": "yolo", "tasks": ["{task}"]}, (409, 403, 404, 401)),
+    ("POST", "requests", {**POST, "job": "{job1}"}, (409, 404, 404, 401)),
+    ("PUT", "requests", {}, (405, 405, 405, 401)),
+    ("GET", "requests/{request}", None, (200, 200, 404, 401)),
+    ("GET", "requests/none", None, (404, 404, 404, 401)),
+    ("GET", "requests/{request}/outcomes", None, (200, 200, 404, 401)),
+    ("POST", "requests/{request}/outcomes", {}, (405, 405, 405, 401)),
+    ("POST", "requests/{request}/undo", {}, (409, 403, 404, 401)),
+    ("POST", "requests/{request}/retry", {}, (409, 403, 404, 401)),
+    ("GET", "requests/{request}/retry", None, (405, 405, 405, 401)),
+    ("DELETE", "requests/{request}", None, (204, 403, 404, 401)),
+    ("DELETE", "requests/{request}?undo=true", None, (204, 403, 404, 401)),
+    ("PATCH", "requests/{request}", {}, (405, 405, 405, 401)),
+    ("POST", "requests/{request}", {}, (405, 405, 405, 401)),
+]
+
+
+@pytest.fixture
+def places(
+    api: Any, alice: User, bob: User, charlie: User, functions: Any, task: Any, jobs: list[int]
+) -> dict[str, Any]:
+    """A task of alice with a request that waits; its first job is bob's."""
+    functions.add("yolo", type="detector", spec=CAR)
+    models.Job.objects.filter(pk=jobs[0]).update(assignee=bob)
+    made = api.post("requests", {"function": "yolo", "task": task.pk}).json()["id"]
+    return {"task": task.pk, "job0": jobs[0], "job1": jobs[1], "request": made}
+
+
+def filled(template: Any, places: dict[str, Any]) -> Any:
+    """The same value with ``{name}`` replaced by what it stands for."""
+    if isinstance(template, dict):
+        return {key: filled(value, places) for key, value in template.items()}
+    if isinstance(template, list):
+        return [filled(value, places) for value in template]
+    if isinstance(template, str) and template.startswith("{"):
+        return places[template.strip("{}")]
+    return template
+
+
+@pytest.mark.parametrize(("method", "path", "body", "expected"), TABLE)
+@pytest.mark.parametrize("person", PEOPLE)
+def test_everybody_gets_what_is_theirs(
+    api_of: Callable[[User | None], Any],
+    places: dict[str, Any],
+    method: str,
+    path: str,
+    body: Any,
+    expected: tuple[int, ...],
+    person: str,
+) -> None:
+    user = User.objects.filter(username=person).first()
+    answer = api_of(user).client.generic(
+        method,
+        f"/api/lambda/{path.format(**places)}",
+        "" if body is None else json.dumps(filled(body, places)),
+        content_type="application/json",
+    )
+    assert answer.status_code == expected[PEOPLE.index(person)], answer.content
+
+
+def test_every_endpoint_is_in_the_table() -> None:
+    """An action that is added must be added here."""
+    paths = {path.split("?")[0] for _, path, _, _ in TABLE}
+    shapes = {
+        path.replace("{request}", "ID").replace("yolo", "ID").replace("none", "ID")
+        for path in paths
+    }
+    assert shapes == {
+        "functions",
+        "functions/ID",
+        "requests",
+        "requests/ID",
+        "requests/ID/outcomes",
+        "requests/ID/retry",
+        "requests/ID/undo",
+    }
+    assert len(router.urls) == len(shapes)
+
+
+def test_a_strangers_request_and_an_unknown_one_look_alike(
+    api_of: Callable[[User | None], Any], places: dict[str, Any], charlie: User
+) -> None:
+    """Bug of CVAT's own: anyone could read and cancel anyone's request."""
+    stranger = api_of(charlie)
+    found = stranger.get(f"requests/{places['request']}").json()
+    unknown = stranger.get("requests/req-0").json()
+    assert found["message"].replace(places["request"], "req-0") == unknown["message"]
+    assert found["code"] == unknown["code"] == "request_not_found"
+    assert stranger.get("requests").json() == []
+    assert stranger.delete(f"requests/{places['request']}").status_code == 404
+    assert Request.objects.get().status == "queued"
+
+
+def test_what_was_refused_wrote_nothing(
+    api_of: Callable[[User | None], Any], places: dict[str, Any], bob: User
+) -> None:
+    body = {"function": "yolo", "task": places["task"], "cleanup": True}
+    assert api_of(bob).post("requests", body).status_code == 403
+    assert (Request.objects.count(), Shard.objects.count(), Outcome.objects.count()) == (1, 1, 0)
+
+
+def test_who_may_see_a_task_but_not_edit_it_cannot_run_a_function_over_it(
+    api_of: Callable[[User | None], Any], places: dict[str, Any], bob: User
+) -> None:
+    """Bug of CVAT's own: the right to see the data was enough to replace annotations."""
+    at_work = api_of(bob)
+    assert at_work.client.get(f"/api/tasks/{places['task']}").status_code == 200
+    answer = at_work.post("requests", {"function": "yolo", "task": places["task"], "frames": [2]})
+    assert (answer.status_code, answer.json()["code"]) == (403, "permission_denied")
+    assert Request.objects.count() == 1
+
+
+def test_a_function_is_asked_nothing_for_a_stranger(
+    api_of: Callable[[User | None], Any], places: dict[str, Any], functions: Any, charlie: User
+) -> None:
+    assert api_of(charlie).call("yolo", task=places["task"], frame=0).status_code == 404
+    assert functions.asked["yolo"] == []
+
+
+def test_anonymous_is_told_how_to_log_in(api_of: Callable[[User | None], Any], db: None) -> None:
+    answer = api_of(None).get("functions")
+    assert (answer.status_code, list(answer.json())) == (401, ["detail"])
+    assert "WWW-Authenticate" in answer.headers

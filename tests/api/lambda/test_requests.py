@@ -1,0 +1,457 @@
+"""POST, GET and DELETE requests: what is taken, what is shown, what is refused."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from cvat_lambda.annotations.types import LabeledData, Shape
+from cvat_lambda.engine.port import Change, get_engine
+from cvat_lambda.requests.models import Outcome, Provenance, Request, Shard
+
+CAR = json.dumps([{"name": "car", "type": "rectangle"}])
+AT = datetime(2026, 5, 4, 3, 2, 1, tzinfo=timezone.utc)
+CONTRACT = ["id", "function", "status", "progress", "enqueued", "started", "ended", "exc_info"]
+
+
+@pytest.fixture
+def yolo(functions: Any) -> str:
+    return str(functions.add("yolo", type="detector", spec=CAR))
+
+
+def create(api: Any, **body: Any) -> Any:
+    return api.post("requests", {"function": "yolo", **body})
+
+
+@pytest.fixture
+def made(api: Any, yolo: str, task: Any) -> Any:
+    """A request of alice on her whole task, queued."""
+    return Request.objects.get(pk=create(api, task=task.pk).json()["id"])
+
+
+def outcome(request: Request, frame: int, status: str, **values: Any) -> Any:
+    shard = Shard.objects.get(request=request)
+    return Outcome.objects.create(
+        request=request, shard=shard, task_id=shard.task_id, frame=frame, status=status, **values
+    )
+
+
+# Creating
+
+
+def test_a_new_request_is_shown_in_full(api: Any, yolo: str, task: Any, alice: Any) -> None:
+    answer = create(
+        api,
+        type="annotate_task",  # CVAT's page says so
+        task=task.pk,
+        mapping={"car": {"name": "person", "attributes": {}}},
+        cleanup=False,
+        conv_mask_to_poly=True,
+        threshold=0,
+    )
+    assert answer.status_code == 200  # not 201, as CVAT
+    found = answer.json()
+    request = Request.objects.get()
+    assert list(found)[:8] == CONTRACT
+    assert found == {
+        "id": request.pk,
+        "function": {"id": "yolo", "task": task.pk, "threshold": 0},
+        "status": "queued",
+        "progress": None,  # nothing is known yet
+        "enqueued": found["enqueued"],
+        "started": None,
+        "ended": None,
+        "exc_info": None,
+        "owner": alice.pk,
+        "total": 3,
+        "done": 0,
+        "failed": 0,
+        "skipped": 0,
+        "shapes": 0,
+        "rate": None,
+        "eta_s": None,
+        "undone": None,
+        "errors": [],
+    }
+    assert datetime.fromisoformat(found["enqueued"]) == request.created_at
+    assert request.params["conv_mask_to_poly"] is True
+
+
+def test_ids_are_random_and_safe_in_a_path(api: Any, yolo: str, jobs: Any) -> None:
+    """Bug of CVAT's own: the id told the task, so anyone could name it, and it was used again."""
+    ids = [create(api, job=job).json()["id"] for job in jobs]
+    assert len(set(ids)) == 2
+    for found in ids:
+        assert quote(found, safe="") == found
+        assert api.get(f"requests/{found}").json()["id"] == found
+
+
+def test_two_jobs_of_a_task_may_run_at_once(api: Any, yolo: str, task: Any, jobs: Any) -> None:
+    """Bug of CVAT's own: one request a task."""
+    answers = [create(api, task=task.pk, job=job) for job in jobs]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert [answer.json()["function"]["job"] for answer in answers] == jobs
+    assert [answer.json()["total"] for answer in answers] == [2, 1]
+
+
+def test_the_same_frames_twice_is_409_and_says_which_request(
+    api: Any, made: Request, jobs: Any
+) -> None:
+    answer = create(api, job=jobs[0])
+    assert (answer.status_code, answer.json()["code"]) == (409, "scope_overlap")
+    assert made.pk in answer.json()["message"]
+
+
+def test_progress_counts_the_requests_own_frames(api: Any, yolo: str, jobs: Any) -> None:
+    """Bug of CVAT's own: the second of two jobs began at 51 %."""
+    found = create(api, job=jobs[1]).json()
+    Request.objects.update(status="started", total=8, done=1, failed=1, skipped=1)
+    assert (found["progress"], api.get(f"requests/{found['id']}").json()["progress"]) == (None, 37)
+
+
+@pytest.mark.parametrize(
+    ("scope", "frames"),
+    [
+        ({"frames": [0, [2, 2]]}, [[0, 0], [2, 2]]),
+        ({"frames": [2, [0, 1]]}, [[0, 2]]),
+    ],
+)
+def test_some_frames_of_a_task(
+    api: Any, yolo: str, task: Any, scope: dict[str, Any], frames: list[list[int]]
+) -> None:
+    assert create(api, task=task.pk, **scope).status_code == 200
+    assert Shard.objects.get().frames == frames
+
+
+def test_several_tasks_have_no_one_task(api: Any, yolo: str, task: Any, other_task: Any) -> None:
+    found = create(api, tasks=[task.pk, other_task.pk]).json()
+    assert (found["function"]["task"], found["total"]) == (None, 4)
+
+
+def test_several_jobs_of_a_task(api: Any, yolo: str, task: Any, jobs: Any) -> None:
+    found = create(api, task=task.pk, jobs=jobs).json()
+    assert (found["function"]["task"], found["total"]) == (task.pk, 3)
+
+
+@pytest.mark.parametrize("members", ["job", "jobs"])
+def test_a_job_that_is_not_of_the_task_is_refused(
+    api: Any, yolo: str, other_task: Any, jobs: Any, members: str
+) -> None:
+    """Bug of CVAT's own: the other task's id was taken, and its owner got 409."""
+    body = {"job": jobs[0]} if members == "job" else {"jobs": jobs}
+    answer = create(api, task=other_task.pk, **body)
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+    assert not Request.objects.exists()
+
+
+def test_a_wrong_mapping_is_refused_before_anything_is_deleted(
+    api: Any, yolo: str, task: Any
+) -> None:
+    """Bug of CVAT's own: it failed in the worker, after cleanup had deleted everything."""
+    answer = create(api, task=task.pk, cleanup=True, mapping={"bike": {"name": "car"}})
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_mapping")
+    assert not Request.objects.exists()
+
+
+@pytest.mark.parametrize("kind", ["interactor", "tracker"])
+def test_a_function_that_needs_a_person_is_refused(
+    api: Any, functions: Any, task: Any, kind: str
+) -> None:
+    """Bug of CVAT's own: the job ran, and did nothing."""
+    functions.add("sam", type=kind)
+    answer = api.post("requests", {"function": "sam", "task": task.pk})
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+    assert kind in answer.json()["message"]
+
+
+def test_the_parameters_are_those_that_were_posted(api: Any, made: Request, task: Any) -> None:
+    """Bug of CVAT's own: a request after a cancelled one ran with the parameters of the other."""
+    assert api.delete(f"requests/{made.pk}").status_code == 204
+    created = create(api, task=task.pk, threshold=0.7, cleanup=True).json()
+    again = Request.objects.get(pk=created["id"])
+    assert again.pk != made.pk
+    assert (again.params["threshold"], again.params["replace"]) == (0.7, "all")
+    assert "threshold" not in Request.objects.get(pk=made.pk).params
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "task"),
+        ({"task": "one"}, "task"),
+        ({"task": "1"}, "task"),
+        ({"task": True}, "task"),
+        ({"task": 0}, "task"),
+        ({"task": -1}, "task"),
+        ({"task": 10**30}, "task"),
+        ({"task": 1.5}, "task"),
+        ({"task": [1]}, "task"),
+        ({"task": 1, "project": 1}, "project"),
+        ({"tasks": []}, "tasks"),
+        ({"task": 1, "threshold": 1.5}, "threshold"),
+        ({"task": 1, "threshold": "0.5"}, "threshold"),
+        ({"task": 1, "threshold": True}, "threshold"),
+        ({"task": 1, "cleanup": "false"}, "cleanup"),
+        ({"task": 1, "cleanup": 1}, "cleanup"),
+        ({"task": 1, "cleanup": True, "replace": "none"}, "replace"),
+        ({"task": 1, "replace": "some"}, "replace"),
+        ({"task": 1, "max_distance": -1}, "max_distance"),
+        ({"task": 1, "max_distance": 10**400}, "max_distance"),
+        ({"task": 1, "frames": []}, "frames"),
+        ({"task": 1, "frames": [[3, 1]]}, "frames"),
+        ({"task": 1, "frames": [[1, 2, 3]]}, "frames"),
+        ({"task": 1, "frames": "1-3"}, "frames"),
+        ({"task": 1, "mapping": []}, "mapping"),
+        ({"task": 1, "mapping": {"car": "car"}}, "mapping"),
+        ({"task": 1, "mapping": {"car": {}}}, "mapping"),
+        ({"task": 1, "mapping": {"car": {"name": 5}}}, "mapping"),
+        ({"task": 1, "roi": [0, 0, 9, 9]}, "roi"),
+        ({"task": 1, "function": "a\x00b"}, "non_field_errors"),
+        ({"task": 1, "mapping": {"\ud800": {"name": "car"}}}, "non_field_errors"),
+        ({"task": 1, "function": None}, "function"),
+        ({"task": 1, "function": "x" * 129}, "function"),
+    ],
+)
+def test_wrong_members_are_named(api: Any, yolo: str, body: Any, field: str) -> None:
+    answer = create(api, **body)
+    assert (answer.status_code, list(answer.json())) == (400, [field])
+
+
+@pytest.mark.parametrize("body", ["", "{", "[]", "5", "null", '{"task": NaN}', '"\\ud800"'])
+def test_a_body_that_is_no_object_is_refused(api: Any, yolo: str, body: str) -> None:
+    assert api.post("requests", body).status_code == 400
+
+
+def test_a_body_that_is_not_json_is_415(api: Any) -> None:
+    answer = api.client.post("/api/lambda/requests", {"task": 1})
+    assert answer.status_code == 415
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"task": 99999}, "task_not_found"),
+        ({"job": 99999}, "job_not_found"),
+        ({"project": 99999}, "not_found"),
+        ({"tasks": [99999]}, "task_not_found"),
+    ],
+)
+def test_what_is_not_there_is_404(api: Any, yolo: str, body: Any, code: str) -> None:
+    answer = create(api, **body)
+    assert (answer.status_code, answer.json()["code"]) == (404, code)
+
+
+def test_an_unknown_function_is_404(api: Any, functions: Any, task: Any) -> None:
+    answer = create(api, task=task.pk)
+    assert (answer.status_code, answer.json()["code"]) == (404, "function_not_found")
+
+
+# Showing
+
+
+def test_a_running_request_shows_rate_and_time_left(api: Any, made: Request) -> None:
+    Request.objects.update(status="started", started_at=AT, total=100, done=18, failed=2)
+    Shard.objects.update(status="started", rate=4.0)
+    found = api.get(f"requests/{made.pk}").json()
+    assert (found["progress"], found["rate"], found["eta_s"]) == (20, 4.0, 20.0)
+    assert found["started"] == "2026-05-04T03:02:01Z"
+
+
+def test_a_failed_request_stays_listed_with_a_sentence(api: Any, made: Request) -> None:
+    """Bugs of CVAT's own: failed ones were not listed, and the reason was a whole traceback."""
+    Request.objects.update(
+        status="failed", ended_at=AT, done=1, error_code="x", error_message="Half of it failed."
+    )
+    (found,) = api.get("requests").json()
+    assert (found["id"], found["status"], found["exc_info"]) == (
+        made.pk,
+        "failed",
+        "Half of it failed.",
+    )
+    assert (found["progress"], found["ended"]) == (33, "2026-05-04T03:02:01Z")
+
+
+def test_a_finished_request_is_at_100_percent(api: Any, made: Request) -> None:
+    Request.objects.update(status="finished", done=2, failed=1)
+    found = api.get(f"requests/{made.pk}").json()
+    assert (found["progress"], found["exc_info"]) == (100, None)
+
+
+def test_the_first_failed_frames_are_shown_with_their_cause(api: Any, made: Request) -> None:
+    Request.objects.update(status="finished", total=20, failed=12)
+    for frame in range(12):
+        outcome(made, frame, "failed", code="function_timeout", message="Too slow.")
+    outcome(made, 15, "skipped", code="deleted", message="The frame is deleted.")
+    errors = api.get(f"requests/{made.pk}").json()["errors"]
+    assert [error["frame"] for error in errors] == list(range(10))
+    assert errors[0] == {
+        "task": made.task_id,
+        "frame": 0,
+        "code": "function_timeout",
+        "message": "Too slow.",
+    }
+    (listed,) = api.get("requests").json()
+    assert listed["errors"] == errors
+
+
+def test_outcomes_come_in_pages(api: Any, made: Request) -> None:
+    for frame in range(5):
+        outcome(made, frame, "failed" if frame % 2 else "done", shapes=frame, attempts=1)
+    page = api.get(f"requests/{made.pk}/outcomes?page_size=2").json()
+    assert (page["count"], page["previous"]) == (5, None)
+    assert page["next"].endswith(f"/api/lambda/requests/{made.pk}/outcomes?page=2&page_size=2")
+    assert page["results"][1] == {
+        "task": made.task_id,
+        "frame": 1,
+        "code": "",
+        "message": "",
+        "status": "failed",
+        "attempts": 1,
+        "duration_ms": None,
+        "shapes": 1,
+    }
+    failed = api.get(f"requests/{made.pk}/outcomes?status=failed").json()
+    assert [item["frame"] for item in failed["results"]] == [1, 3]
+
+
+@pytest.mark.parametrize("query", ["status=lost", "page=0", "page=two", "page=9", "page_size=0"])
+def test_a_wrong_page_is_refused(api: Any, made: Request, query: str) -> None:
+    assert api.get(f"requests/{made.pk}/outcomes?{query}").status_code in (400, 404)
+
+
+def test_the_list_is_bare_newest_first_and_can_be_narrowed(
+    api: Any, yolo: str, made: Request, other_task: Any
+) -> None:
+    newer = create(api, task=other_task.pk).json()["id"]
+    Request.objects.filter(pk=newer).update(status="started")
+
+    def ids(query: str) -> list[str]:
+        return [item["id"] for item in api.get(f"requests{query}").json()]
+
+    assert ids("") == [newer, made.pk]
+    assert ids(f"?task={made.task_id}") == [made.pk]
+    assert ids("?status=started") == [newer]
+    assert ids("?org=") == [newer, made.pk]
+    assert api.get("requests?task=x").status_code == 400
+
+
+def test_a_long_list_costs_as_many_queries_as_a_short_one(
+    api: Any, made: Request, django_assert_max_num_queries: Any
+) -> None:
+    assert made.task_id is not None
+    for number in range(5):
+        copy = Request.objects.create(
+            owner_id=made.owner_id,
+            task_id=made.task_id,
+            function_id=f"f{number}",
+            function_kind="detector",
+            status="started",
+            failed=1,
+        )
+        shard = Shard.objects.create(
+            request=copy,
+            index=0,
+            task_id=made.task_id,
+            frames=[],
+            first_frame=0,
+            last_frame=0,
+            status="started",
+            rate=2,
+        )
+        Outcome.objects.create(
+            request=copy, shard=shard, task_id=made.task_id, frame=0, status="failed"
+        )
+    with django_assert_max_num_queries(6):  # session, user, and four of the list
+        found = api.get("requests").json()
+    assert [len(item["errors"]) for item in found] == [1] * 5 + [0]
+
+
+@pytest.mark.parametrize("encoded", [True, False])
+def test_an_id_as_cvat_makes_them_is_simply_unknown(api: Any, db: None, encoded: bool) -> None:
+    """cvat-sdk encodes the id in the path, CVAT's page does not."""
+    name = "action=autoannotate&target=task&target_id=1"
+    answer = api.get(f"requests/{quote(name, safe='') if encoded else name}")
+    assert (answer.status_code, answer.json()["code"]) == (404, "request_not_found")
+    assert name in answer.json()["message"]
+
+
+def test_a_null_character_in_an_id_is_404(api: Any, db: None) -> None:
+    assert api.get("requests/req-%00").status_code == 404
+
+
+# Ending, repeating, undoing
+
+
+def test_a_cancelled_request_stays_and_says_so(api: Any, made: Request) -> None:
+    """Bug of CVAT's own: it was gone for a moment, and came back as finished."""
+    answer = api.delete(f"requests/{made.pk}")
+    assert (answer.status_code, answer.content) == (204, b"")
+    found = api.get(f"requests/{made.pk}").json()
+    assert (found["status"], found["exc_info"]) == ("cancelled", None)
+    assert found["ended"] is not None
+    assert [item["id"] for item in api.get("requests").json()] == [made.pk]
+
+
+def test_cancelling_twice_is_no_error(api: Any, made: Request) -> None:
+    assert [api.delete(f"requests/{made.pk}").status_code for _ in range(2)] == [204, 204]
+
+
+@pytest.fixture
+def added(made: Request, task: Any) -> Request:
+    """A finished request that added one shape."""
+    engine = get_engine()
+    (label, *_) = engine.task(task.pk).labels
+    assert label.id is not None
+    shape = Shape(type="rectangle", frame=1, label_id=label.id, points=(0, 0, 9, 9))
+    with engine.atomic():
+        written = engine.apply(
+            Change(task_id=task.pk, frames=(1,), add=LabeledData(shapes=(shape,)))
+        )
+    Provenance.objects.create(
+        request=made, task_id=task.pk, frame=1, kind="shape", object_id=written.shape_ids[0][0]
+    )
+    Request.objects.update(status="finished", shapes=1)
+    Shard.objects.update(status="finished", total=3, done=3)
+    return made
+
+
+def test_undo_removes_what_the_request_added(api: Any, added: Request, task: Any) -> None:
+    assert len(get_engine().annotations(task.pk).shapes) == 1
+    answer = api.post(f"requests/{added.pk}/undo")
+    assert answer.status_code == 200
+    assert (answer.json()["status"], answer.json()["shapes"]) == ("finished", 0)
+    assert answer.json()["undone"] is not None
+    assert get_engine().annotations(task.pk).shapes == ()
+
+
+def test_delete_with_undo_removes_it_too(api: Any, added: Request, task: Any) -> None:
+    assert api.delete(f"requests/{added.pk}?undo=maybe").status_code == 400
+    assert api.delete(f"requests/{added.pk}?undo=true").status_code == 204
+    assert get_engine().annotations(task.pk).shapes == ()
+
+
+def test_a_live_request_cannot_be_undone(api: Any, made: Request) -> None:
+    answer = api.post(f"requests/{made.pk}/undo")
+    assert (answer.status_code, answer.json()["code"]) == (409, "state_conflict")
+
+
+def test_failed_frames_are_run_again(api: Any, made: Request) -> None:
+    outcome(made, 0, "done")
+    outcome(made, 1, "done")
+    outcome(made, 2, "failed", code="function_timeout", message="Too slow.")
+    Shard.objects.update(status="finished", total=3, done=2, failed=1)
+    Request.objects.update(status="finished", done=2, failed=1, ended_at=AT)
+    answer = api.post(f"requests/{made.pk}/retry")
+    assert answer.status_code == 200
+    found = answer.json()
+    assert (found["status"], found["done"], found["failed"]) == ("queued", 2, 0)
+    assert (found["ended"], found["errors"]) == (None, [])
+
+
+def test_nothing_failed_nothing_to_run_again(api: Any, added: Request) -> None:
+    answer = api.post(f"requests/{added.pk}/retry")
+    assert (answer.status_code, answer.json()["code"]) == (409, "state_conflict")

@@ -1,0 +1,189 @@
+"""Tracker calls: states in the client's hands, shapes that begin and get lost, older functions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+
+from cvat_lambda.engine.standalone import models
+
+RECT = {"type": "rectangle", "points": [1, 2, 11, 12]}
+
+
+def moving(payload: dict[str, Any]) -> dict[str, Any]:
+    """Each object moves right by its own speed, kept in its state."""
+    shapes, states = [], []
+    for index, shape in enumerate(payload["shapes"]):
+        state: Any = payload["states"][index] if payload["states"] else None
+        if shape is not None:
+            state = {"points": shape["points"], "speed": index + 1}
+        x0, y0, x1, y1 = state["points"]
+        points = [x0 + state["speed"], y0, x1 + state["speed"], y1]
+        shapes.append({"type": "rectangle", "points": points})
+        states.append({**state, "points": points})
+    return {"shapes": shapes, "states": states}
+
+
+@pytest.fixture
+def siam(functions: Any) -> str:
+    return str(functions.add("siam", moving, type="tracker", supported_shape_types="rectangle"))
+
+
+@pytest.mark.usefixtures("siam")
+def test_a_track_begins_and_goes_on(api: Any, functions: Any, task: Any) -> None:
+    begun = api.call("siam", type="init_tracking", task=task.pk, frame=0, shapes=[RECT, RECT])
+    states = begun.json()["states"]
+    assert functions.asked["siam"][0]["shapes"] == [RECT, RECT]
+    assert functions.asked["siam"][0]["states"] == []
+    step = api.call("siam", type="track", task=task.pk, frame=1, states=states).json()
+    assert step["shapes"] == [
+        {"type": "rectangle", "points": [3, 2, 13, 12]},
+        {"type": "rectangle", "points": [5, 2, 15, 12]},
+    ]
+    assert functions.asked["siam"][1]["shapes"] == [None, None]
+    assert functions.asked["siam"][1]["states"][1] == {"points": [3, 2, 13, 12], "speed": 2}
+
+
+@pytest.mark.usefixtures("siam")
+def test_a_state_tells_the_client_nothing_it_could_change(
+    api: Any, functions: Any, task: Any
+) -> None:
+    state = api.call("siam", task=task.pk, frame=0, shapes=[RECT]).json()["states"][0]
+    forged = state.replace('"speed":1', '"speed":9')
+    assert forged != state
+    answer = api.call("siam", task=task.pk, frame=1, states=[forged])
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_tracker_state")
+    assert len(functions.asked["siam"]) == 1
+
+
+@pytest.fixture
+def state(api: Any, siam: str, task: Any) -> str:
+    """Alice's, of siam, on her task."""
+    return str(api.call(siam, task=task.pk, frame=0, shapes=[RECT]).json()["states"][0])
+
+
+def test_a_state_of_another_function_is_refused(
+    api: Any, functions: Any, task: Any, state: str
+) -> None:
+    functions.add("other", moving, type="tracker")
+    answer = api.call("other", task=task.pk, frame=1, states=[state])
+    assert answer.json()["code"] == "invalid_tracker_state"
+
+
+def test_a_state_of_another_task_is_refused(api: Any, other_task: Any, state: str) -> None:
+    answer = api.call("siam", task=other_task.pk, frame=0, states=[state])
+    assert answer.json()["code"] == "invalid_tracker_state"
+
+
+def test_a_state_of_someone_else_is_refused(
+    api_of: Callable[[User], Any], bob: User, task: Any, state: str
+) -> None:
+    models.Task.objects.filter(pk=task.pk).update(assignee=bob)
+    answer = api_of(bob).call("siam", task=task.pk, frame=1, states=[state])
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_tracker_state")
+
+
+def test_a_state_that_is_too_old_says_so(
+    api: Any, task: Any, state: str, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.CVAT_LAMBDA_TRACKER_STATE_MAX_AGE_S = 60
+    later = time.time() + 61
+    monkeypatch.setattr(time, "time", lambda: later)
+    answer = api.call("siam", task=task.pk, frame=1, states=[state])
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_tracker_state")
+    assert "older than" in answer.json()["message"]
+
+
+def test_objects_that_were_lost_are_not_asked_about(
+    api: Any, functions: Any, task: Any, state: str
+) -> None:
+    step = api.call("siam", task=task.pk, frame=1, states=[None, state, None]).json()
+    assert [shape is None for shape in step["shapes"]] == [True, False, True]
+    assert [text is None for text in step["states"]] == [True, False, True]
+    assert functions.asked["siam"][-1]["shapes"] == [None]
+
+
+@pytest.mark.usefixtures("siam")
+def test_nothing_to_track_asks_nobody(api: Any, functions: Any, task: Any) -> None:
+    assert api.call("siam", task=task.pk, frame=0, shapes=[]).json() == {"shapes": [], "states": []}
+    assert api.call("siam", task=task.pk, frame=0, shapes=[None]).json() == {
+        "shapes": [None],
+        "states": [None],
+    }
+    assert functions.asked["siam"] == []
+
+
+def test_a_shape_that_the_function_lost_is_null(api: Any, functions: Any, task: Any) -> None:
+    answer = {"shapes": [None], "states": [{"lost": True}]}
+    functions.add("siam", lambda payload: answer, type="tracker", supported_shape_types="rectangle")
+    found = api.call("siam", task=task.pk, frame=0, shapes=[RECT]).json()
+    assert found["shapes"] == [None]
+    assert found["states"][0].startswith('{"lost":true}:')
+
+
+def test_new_and_old_objects_go_in_one_call(
+    api: Any, functions: Any, task: Any, state: str
+) -> None:
+    answer = api.call("siam", task=task.pk, frame=1, shapes=[None, RECT], states=[state, None])
+    assert answer.status_code == 200
+    payload = functions.asked["siam"][-1]
+    assert payload["shapes"] == [None, RECT]
+    assert payload["states"] == [{"points": [2, 2, 12, 12], "speed": 1}, None]
+
+
+def test_shapes_and_states_must_be_as_many(api: Any, task: Any, state: str) -> None:
+    answer = api.call("siam", task=task.pk, frame=1, shapes=[RECT, RECT], states=[state])
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+    assert "2 shapes, but 1 states" in answer.json()["message"]
+
+
+@pytest.mark.usefixtures("siam")
+def test_without_shapes_and_states_there_is_nothing_to_do(api: Any, task: Any) -> None:
+    answer = api.call("siam", task=task.pk, frame=0)
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+
+
+@pytest.mark.usefixtures("siam")
+def test_a_shape_that_the_function_does_not_track_is_refused(api: Any, task: Any) -> None:
+    polygon = {"type": "polygon", "points": [0, 0, 1, 1, 2, 0]}
+    answer = api.call("siam", task=task.pk, frame=0, shapes=[polygon])
+    assert (answer.status_code, answer.json()["message"]) == (
+        400,
+        "function 'siam' does not track polygon shapes, only rectangle",
+    )
+
+
+def test_an_older_function_speaks_bare_points(api: Any, functions: Any, task: Any) -> None:
+    """TransT of CVAT 2.54 does: no supported_shape_types, arrays of points."""
+    answer = {"shapes": [[5, 6, 7, 8]], "states": ["anything"]}
+    functions.add("transt", lambda payload: answer, type="tracker")
+    begun = api.call("transt", task=task.pk, frame=0, shapes=[RECT]).json()
+    assert functions.asked["transt"][0]["shapes"] == [[1, 2, 11, 12]]
+    assert begun["shapes"] == [{"type": "rectangle", "points": [5, 6, 7, 8]}]
+    api.call("transt", task=task.pk, frame=1, states=begun["states"])
+    assert functions.asked["transt"][1]["shapes"] == [None]
+    assert functions.asked["transt"][1]["states"] == ["anything"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"shapes": [RECT], "states": []},
+        {"shapes": [], "states": [1]},
+        {"shapes": [{"type": "polygon", "points": [0, 0, 1, 1, 2, 0]}], "states": [1]},
+        {"shapes": [{"type": "rectangle", "points": [0, 0]}], "states": [1]},
+        {"shapes": "all", "states": [1]},
+        [],
+        None,
+    ],
+)
+def test_a_wrong_answer_is_the_functions_fault(
+    api: Any, functions: Any, task: Any, answer: Any
+) -> None:
+    functions.add("siam", lambda payload: answer, type="tracker", supported_shape_types="rectangle")
+    found = api.call("siam", task=task.pk, frame=0, shapes=[RECT])
+    assert (found.status_code, found.json()["code"]) == (502, "function_answer_invalid")

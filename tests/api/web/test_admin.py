@@ -1,0 +1,70 @@
+"""Both tables can be read in Django's admin, and nothing can be broken there."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from cvat_lambda.functions.models import Function
+from cvat_lambda.requests.models import Request, Shard, Status
+
+
+@pytest.fixture
+def administrator(db: None) -> Client:
+    client = Client()
+    client.force_login(User.objects.create_superuser("root", "root@example.com", "secret"))
+    return client
+
+
+@pytest.fixture
+def queued(db: None) -> Request:
+    row = Request.objects.create(
+        function_id="finder", function_kind="detector", task_id=7, total=4, done=1
+    )
+    Shard.objects.create(
+        request=row, index=0, task_id=7, frames=[[0, 3]], first_frame=0, last_frame=3
+    )
+    return row
+
+
+def test_requests_are_listed_with_their_progress(administrator: Client, queued: Request) -> None:
+    page = administrator.get("/admin/cvat_lambda/request/").content.decode()
+    assert queued.pk in page
+    assert "1 of 4" in page
+
+
+def test_a_request_shows_its_shards(administrator: Client, queued: Request) -> None:
+    page = administrator.get(f"/admin/cvat_lambda/request/{queued.pk}/change/").content.decode()
+    assert "finder" in page
+    assert f"{queued.pk}/0: task 7, queued" in page
+
+
+def test_an_administrator_can_cancel_requests(administrator: Client, queued: Request) -> None:
+    administrator.post(
+        "/admin/cvat_lambda/request/",
+        {"action": "cancel_requests", "_selected_action": [queued.pk]},
+    )
+    queued.refresh_from_db()
+    assert queued.status == Status.CANCELLED
+
+
+def test_what_cannot_be_retried_is_said(administrator: Client, queued: Request) -> None:
+    page = administrator.post(
+        "/admin/cvat_lambda/request/",
+        {"action": "retry_requests", "_selected_action": [queued.pk]},
+        follow=True,
+    ).content.decode()
+    assert f"request {queued.pk} has no failed frames" in page.lower()  # 4.2 writes a capital
+
+
+@pytest.mark.parametrize("table", ["request", "outcome"])
+def test_rows_are_not_made_by_hand(administrator: Client, table: str) -> None:
+    assert administrator.get(f"/admin/cvat_lambda/{table}/add/").status_code == 403
+
+
+def test_functions_are_listed_with_what_is_wrong(administrator: Client) -> None:
+    Function.objects.create(id="broken", problem="label 'car' has no type")
+    page = administrator.get("/admin/cvat_lambda/function/").content.decode()
+    assert "broken" in page
+    assert "label &#x27;car&#x27; has no type" in page

@@ -1,0 +1,194 @@
+"""The pages, as people see them: what is on them, and for whom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from cvat_lambda.annotations.types import LabeledData, Shape
+from cvat_lambda.engine.port import Change, get_engine
+from cvat_lambda.engine.standalone import models
+from cvat_lambda.engine.standalone.tasks import create_task
+from cvat_lambda.functions.models import Function
+from cvat_lambda.requests.models import (
+    FrameStatus,
+    ObjectKind,
+    Outcome,
+    Provenance,
+    Request,
+    Shard,
+    Status,
+)
+from tests.conftest import IMAGES
+
+ClientFor = Callable[[User | None], Client]
+
+
+@pytest.fixture
+def task(alice: User) -> models.Task:
+    """Two photographs; on the first one a person, whom a request found."""
+    files: list[Path] = [IMAGES / "astronaut.png", IMAGES / "coffee.png"]
+    return create_task(alice, "Photographs", [{"name": "person", "type": "rectangle"}], files)
+
+
+@pytest.fixture
+def request_row(task: models.Task, alice: User) -> Request:
+    """A finished request: one frame done, one failed."""
+    row = Request.objects.create(
+        owner=alice,
+        task_id=task.pk,
+        function_id="person-finder",
+        function_kind="detector",
+        status=Status.FINISHED,
+        total=2,
+        done=1,
+        failed=1,
+        shapes=1,
+    )
+    shard = Shard.objects.create(
+        request=row,
+        index=0,
+        task_id=task.pk,
+        frames=[[0, 1]],
+        first_frame=0,
+        last_frame=1,
+        status=Status.FINISHED,
+    )
+    Outcome.objects.create(
+        request=row,
+        shard=shard,
+        task_id=task.pk,
+        frame=1,
+        status=FrameStatus.FAILED,
+        code="function_failed",
+        message="the coffee was too hot",
+        attempts=3,
+    )
+    engine = get_engine()
+    label = engine.task(task.pk).labels[0]
+    assert label.id is not None
+    shape = Shape(
+        type="rectangle", frame=0, label_id=label.id, points=(10, 20, 300, 400), score=0.87
+    )
+    with engine.atomic():
+        written = engine.apply(
+            Change(task_id=task.pk, frames=(0,), add=LabeledData(shapes=(shape,)))
+        )
+    Provenance.objects.create(
+        request=row,
+        task_id=task.pk,
+        frame=0,
+        kind=ObjectKind.SHAPE,
+        object_id=written.shape_ids[0][0],
+        score=0.87,
+    )
+    return row
+
+
+def test_home_lists_the_users_tasks_and_requests(
+    client_for: ClientFor, alice: User, request_row: Request
+) -> None:
+    page = client_for(alice).get("/").content.decode()
+    assert "Photographs" in page
+    assert "person-finder" in page
+    assert "1 failed" in page
+
+
+def test_a_task_shows_its_frames_with_what_is_on_them(
+    client_for: ClientFor, alice: User, task: models.Task, request_row: Request
+) -> None:
+    page = client_for(alice).get(f"/tasks/{task.pk}").content.decode()
+    assert "astronaut.png" in page
+    assert 'points="10.0,20.0 300.0,20.0 300.0,400.0 10.0,400.0 10.0,20.0"' in page
+
+
+def test_a_frame_tells_who_made_each_shape(
+    client_for: ClientFor, alice: User, task: models.Task, request_row: Request
+) -> None:
+    page = client_for(alice).get(f"/tasks/{task.pk}/frames/0").content.decode()
+    assert "person 0.87" in page
+    assert f"/requests/{request_row.pk}" in page
+
+
+def test_a_request_shows_why_frames_failed(
+    client_for: ClientFor, alice: User, request_row: Request
+) -> None:
+    page = client_for(alice).get(f"/requests/{request_row.pk}").content.decode()
+    assert "the coffee was too hot" in page
+    assert "Run the failed frames again" in page
+
+
+def test_undo_on_the_page_removes_what_the_request_added(
+    client_for: ClientFor, alice: User, task: models.Task, request_row: Request
+) -> None:
+    answer = client_for(alice).post(f"/requests/{request_row.pk}", {"action": "undo"})
+    assert answer.status_code == 302
+    assert get_engine().annotations(task.pk).shapes == ()
+
+
+def test_an_unknown_action_is_refused_with_a_sentence(
+    client_for: ClientFor, alice: User, request_row: Request
+) -> None:
+    answer = client_for(alice).post(f"/requests/{request_row.pk}", {"action": "explode"})
+    assert answer.status_code == 400
+    assert "cancel, retry or undo" in answer.content.decode()
+
+
+def test_progress_is_given_as_numbers(
+    client_for: ClientFor, alice: User, request_row: Request
+) -> None:
+    answer = client_for(alice).get(f"/requests/{request_row.pk}/progress").json()
+    assert (answer["status"], answer["done"], answer["failed"], answer["total"]) == (
+        "finished",
+        1,
+        1,
+        2,
+    )
+
+
+def test_starting_with_an_unknown_function_says_so(
+    client_for: ClientFor, alice: User, task: models.Task, settings: object
+) -> None:
+    Function.objects.create(id="known", kind="detector", state="ready")
+    answer = client_for(alice).post(f"/tasks/{task.pk}", {"function": "unknown"})
+    assert answer.status_code == 404
+    assert "function &#x27;unknown&#x27; was not found" in answer.content.decode()
+
+
+def test_the_functions_page_says_what_is_wrong_with_one(client_for: ClientFor, alice: User) -> None:
+    Function.objects.create(id="broken", problem="its label 'car' has no type", state="ready")
+    page = client_for(alice).get("/functions").content.decode()
+    assert "its label &#x27;car&#x27; has no type" in page
+
+
+@pytest.mark.parametrize("path", ["/tasks/{task}", "/tasks/{task}/frames/0", "/requests/{request}"])
+def test_a_stranger_finds_nothing(
+    client_for: ClientFor, charlie: User, task: models.Task, request_row: Request, path: str
+) -> None:
+    address = path.format(task=task.pk, request=request_row.pk)
+    assert client_for(charlie).get(address).status_code == 404
+    assert client_for(charlie).post(address, {"action": "undo"}).status_code in (404, 405)
+
+
+@pytest.mark.parametrize("path", ["/", "/functions", "/tasks/1", "/requests/x"])
+@pytest.mark.django_db
+def test_whoever_is_not_logged_in_is_asked_to(client_for: ClientFor, path: str) -> None:
+    answer = client_for(None).get(path)
+    assert answer.status_code == 302
+    assert answer["Location"].startswith("/login?next=")
+
+
+@pytest.mark.django_db
+def test_health_answers_without_login(client_for: ClientFor) -> None:
+    assert client_for(None).get("/health").json() == {"status": "ok"}
+
+
+@pytest.mark.django_db
+def test_metrics_are_for_this_machine_and_administrators(client_for: ClientFor) -> None:
+    client = client_for(None)
+    assert b"cvat_lambda_frames_total" in client.get("/metrics").content
+    assert client.get("/metrics", REMOTE_ADDR="192.0.2.1").status_code == 404

@@ -1,0 +1,55 @@
+"""``script/bench``: runs the benchmarks and prints what they measured."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from typing import Any
+
+SUITES = ("batch", "calls", "runtime", "load", "functions", "tracking")
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="script/bench", description=__doc__)
+    parser.add_argument("suites", nargs="*", choices=[*SUITES, []], help="default: all")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--short", action="store_true", help="small sizes: does it work at all?")
+    return parser.parse_args()
+
+
+def reached(row: dict[str, Any]) -> bool | None:
+    """Whether a row reaches its goal; None where it has none."""
+    if row["goal"] is None:
+        return None
+    better: bool = row["value"] >= row["goal"]
+    return better if row["higher_is_better"] else bool(row["value"] <= row["goal"])
+
+
+def print_row(row: dict[str, Any]) -> None:
+    """A row of the table for people."""
+    goal = ""
+    if row["goal"] is not None:
+        goal = f"{'>=' if row['higher_is_better'] else '<='} {row['goal']:g}"
+    verdict = {None: "", True: "reached", False: "NOT reached"}[reached(row)]
+    print(f"{row['name']:<44} {row['value']:>12.4g} {row['unit']:<12} {goal:<10} {verdict}")
+
+
+def main() -> int:
+    """Run the suites in order; the exit status tells only whether they ran."""
+    arguments = parse()
+    for name in arguments.suites or SUITES:
+        module = importlib.import_module(f"tests.bench.{name}")
+        for row in module.run(short=arguments.short):
+            if arguments.json:
+                print(json.dumps(row), flush=True)
+            else:
+                print_row(row)
+                sys.stdout.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

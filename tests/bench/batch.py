@@ -1,0 +1,213 @@
+"""Background requests against the ceiling of a function of fixed latency.
+
+The ceiling is frames x latency / workers; the wall is the request's own, from its start to its
+end, all writes included. Frames are 1280x720 JPEG of about 200 KB, the database is PostgreSQL,
+the worker is a real RQ worker, the function is a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tests.bench.stand import (
+    REPOSITORY,
+    Peak,
+    Stand,
+    function_process,
+    stand,
+    worker_process,
+)
+
+
+@dataclass(frozen=True)
+class Share:
+    """A row of the table that is a share of the ceiling."""
+
+    name: str
+    latency_ms: float
+    workers: int
+    frames: int
+    goal: float
+
+
+SHARES = (
+    Share("batch_share_50ms", 50, 2, 200, 0.95),
+    Share("batch_share_200ms", 200, 2, 200, 0.95),
+    Share("batch_share_5ms", 5, 2, 400, 0.70),
+    Share("batch_share_50ms_16w", 50, 16, 800, 0.80),
+)
+
+
+def run(short: bool) -> Iterator[dict[str, Any]]:
+    """Run everything in a process of its own; the rows of the table, each when it is known."""
+    command = [sys.executable, "-m", "tests.bench.batch", *(["--short"] if short else [])]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith(b"{"):
+                yield json.loads(line)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+
+
+def row(name: str, value: float, unit: str, goal: float, *, higher: bool) -> dict[str, Any]:
+    """A row as every benchmark gives it."""
+    return {
+        "name": name,
+        "value": round(value, 4),
+        "unit": unit,
+        "goal": goal,
+        "higher_is_better": higher,
+    }
+
+
+def wall_s(request: Any) -> float:
+    """Seconds from a request's start to its end."""
+    return float((request.ended_at - request.started_at).total_seconds())
+
+
+def measure(place: Stand, names: set[str], *, short: bool) -> Iterator[dict[str, Any]]:
+    """Each figure in turn."""
+    divisor = 10 if short else 1
+    with worker_process(place.home / "worker.log") as worker:
+        warm_up(place)
+        for share in SHARES:
+            if wanted(share.name, names):
+                yield from measure_share(place, share, share.frames // divisor)
+        if wanted("batch_over_sequential_50ms", names):
+            yield measure_sequential(place, 200 // divisor)
+        if wanted("memory_20000_over_200", names):
+            yield from measure_length(place, worker, 400 if short else 20_000)
+    if wanted("video_end_over_start", names):
+        # Small batches: outcomes then tell when each frame was done.
+        with worker_process(place.home / "worker.log", CVAT_LAMBDA_BATCH_FRAMES="5"):
+            yield measure_video(place, 1000 // divisor)
+    if wanted("batch_2_processes_over_1", names):
+        yield measure_processes(place, 600 // divisor)
+
+
+def wanted(name: str, names: set[str]) -> bool:
+    """Whether a figure was asked for."""
+    return not names or name in names
+
+
+def warm_up(place: Stand) -> None:
+    """Wait until the worker has come up."""
+    with function_process(1, 2) as port:
+        place.run(place.task(4), place.function(port, 2))
+
+
+def measure_share(place: Stand, share: Share, frames: int) -> Iterator[dict[str, Any]]:
+    """The share of the ceiling that a request reaches."""
+    task = place.task(frames)
+    with function_process(share.latency_ms, share.workers) as port:
+        request = place.run(task, place.function(port, share.workers))
+    ceiling_s = frames * share.latency_ms / 1000 / share.workers
+    yield row(share.name, ceiling_s / wall_s(request), "of ceiling", share.goal, higher=True)
+
+
+def measure_sequential(place: Stand, frames: int) -> dict[str, Any]:
+    """How much longer a plain client takes: read, encode, post, one frame after the other."""
+    import requests
+
+    task = place.task(frames)
+    with function_process(50, 2) as port:
+        began = time.monotonic()
+        for number in range(frames):
+            data = place.images[number % len(place.images)].read_bytes()
+            body = json.dumps({"image": base64.b64encode(data).decode()})
+            headers = {"Content-Type": "application/json"}
+            answer = requests.post(
+                f"http://127.0.0.1:{port}/", data=body, headers=headers, timeout=60
+            )
+            answer.raise_for_status()
+            answer.json()
+        plain_s = time.monotonic() - began
+        request = place.run(task, place.function(port, 2))
+    return row("batch_over_sequential_50ms", plain_s / wall_s(request), "x", 1.9, higher=True)
+
+
+def measure_length(place: Stand, worker: int, frames: int) -> Iterator[dict[str, Any]]:
+    """Memory and time a frame of a long request over those of one of 200 frames."""
+    found: dict[int, tuple[int, float]] = {}
+    with function_process(5, 2) as port:
+        function_id = place.function(port, 2)
+        for length in (200, frames):
+            task = place.task(length)
+            peak = Peak(worker)
+            peak.start()
+            request = place.run(task, function_id)
+            peak.stopped.set()
+            peak.join()
+            found[length] = (peak.kib, wall_s(request) / length)
+    (small_kib, small_s), (large_kib, large_s) = found[200], found[frames]
+    yield row("memory_20000_over_200", large_kib / small_kib, "x", 1.10, higher=False)
+    yield row("wall_20000_over_200", large_s / small_s, "x", 1.10, higher=False)
+
+
+def measure_video(place: Stand, frames: int) -> dict[str, Any]:
+    """What a frame of the last quarter of a video costs over one of the second."""
+    from cvat_lambda.requests.models import Outcome
+
+    task = place.video_task(frames)
+    with function_process(5, 2) as port:
+        request = place.run(task, place.function(port, 2))
+    moments = sorted(
+        moment.timestamp()
+        for moment in Outcome.objects.filter(request=request).values_list("written_at", flat=True)
+    )
+    quarter = len(moments) // 4
+    early_s = moments[2 * quarter - 1] - moments[quarter - 1]
+    late_s = moments[4 * quarter - 1] - moments[3 * quarter - 1]
+    return row("video_end_over_start", late_s / early_s, "x", 1.10, higher=False)
+
+
+def measure_processes(place: Stand, frames: int) -> dict[str, Any]:
+    """What a second worker process brings where the app is the limit, not the function."""
+    walls = []
+    for processes in (1, 2):
+        task = place.task(frames)
+        shards = {"CVAT_LAMBDA_SHARD_FRAMES": str(-(-frames // 2))}
+        with function_process(1, 16) as port:
+            function_id = place.function(port, 16)
+            walls.append(_with_processes(place, task, function_id, processes, shards))
+    return row("batch_2_processes_over_1", walls[0] / walls[1], "x", 1.0, higher=True)
+
+
+def _with_processes(
+    place: Stand, task: Any, function_id: str, processes: int, shards: dict[str, str]
+) -> float:
+    from contextlib import ExitStack
+
+    from django.test import override_settings
+
+    with ExitStack() as stack:
+        for _ in range(processes):
+            stack.enter_context(worker_process(place.home / "worker.log"))
+        warm_up(place)
+        size = int(shards["CVAT_LAMBDA_SHARD_FRAMES"])
+        stack.enter_context(override_settings(CVAT_LAMBDA_SHARD_FRAMES=size))
+        return wall_s(place.run(task, function_id))
+
+
+def main() -> None:
+    """Measure, and print a JSON object a line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--short", action="store_true")
+    parser.add_argument("--only", nargs="*", default=[], help="names of figures")
+    options = parser.parse_args()
+    with stand() as place:
+        for found in measure(place, set(options.only), short=options.short):
+            print(json.dumps(found), flush=True)
+
+
+if __name__ == "__main__":
+    main()

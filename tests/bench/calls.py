@@ -1,0 +1,176 @@
+"""Calls of people who wait: what the app adds to the latency of the function itself.
+
+The app is a real web server process (gunicorn, threads) on PostgreSQL and Redis, the function is
+a process of its own with a fixed latency, the client keeps one connection and a token. A frame is
+a 1280x720 JPEG of about 200 KB; each detector call is on another frame, so none is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tests.bench.stand import DISTINCT, REPOSITORY, Stand, function_process, stand
+
+LATENCY_MS = 50.0
+ENCODE_MS, CLICK_MS = 200.0, 20.0
+
+
+def run(short: bool) -> list[dict[str, Any]]:
+    """Run everything in a process of its own; the rows of the table."""
+    command = [sys.executable, "-m", "tests.bench.calls", *(["--short"] if short else [])]
+    answer = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, check=True)
+    return [json.loads(line) for line in answer.stdout.splitlines() if line.startswith(b"{")]
+
+
+def row(name: str, value: float, goal: float | None) -> dict[str, Any]:
+    """A row as every benchmark gives it."""
+    return {
+        "name": name,
+        "value": round(value, 3),
+        "unit": "ms",
+        "goal": goal,
+        "higher_is_better": False,
+    }
+
+
+class Client:
+    """One person with one kept connection."""
+
+    def __init__(self, port: int, token: str) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        self._headers = {"Authorization": f"Token {token}", "Content-Type": "application/json"}
+
+    def call_ms(self, function_id: str, **members: Any) -> float:
+        """The time of one call, in milliseconds."""
+        body = json.dumps(members)
+        begun_at = time.perf_counter()
+        self._connection.request(
+            "POST", f"/api/lambda/functions/{function_id}", body, self._headers
+        )
+        answer = self._connection.getresponse()
+        text = answer.read()
+        took = time.perf_counter() - begun_at
+        if answer.status != 200:
+            raise RuntimeError(f"{answer.status}: {text[:500].decode(errors='replace')}")
+        return took * 1000
+
+
+@contextmanager
+def web_server(home: Any) -> Iterator[int]:
+    """The app as people reach it; gives its port."""
+    from cvat_lambda.server.processes import Child, free_port, wait_for_port
+
+    port = free_port()
+    command = [sys.executable, "-m", "gunicorn", "cvat_lambda.server.wsgi", "--threads", "4"]
+    command += ["--bind", f"127.0.0.1:{port}", "--keep-alive", "60"]
+    child = Child.start("web", command, env=dict(os.environ), log=home / "web.log", cwd=REPOSITORY)
+    try:
+        wait_for_port(port, child=child)
+        yield port
+    finally:
+        child.stop()
+
+
+@contextmanager
+def embedding_process() -> Iterator[int]:
+    """An interactor that can embed, in its own process; gives its port."""
+    command = [sys.executable, "-m", "tests.bench.embedding_function"]
+    command += ["--encode-ms", str(ENCODE_MS), "--click-ms", str(CLICK_MS)]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPOSITORY
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        yield int(process.stdout.readline())
+    finally:
+        process.stdin.close()
+        process.stdout.close()
+        process.wait(10)
+
+
+def add_interactor(port: int) -> str:
+    """Name the interactor's process to the app."""
+    from cvat_lambda.functions.models import Function
+
+    trigger = {"kind": "http", "numWorkers": 2, "attributes": {"maxRequestBodySize": 33554432}}
+    annotations = {"type": "interactor", "version": "2", "embedding": "true"}
+    Function.objects.create(
+        id="embeds",
+        platform="endpoint",
+        kind="interactor",
+        endpoint_url=f"http://127.0.0.1:{port}/",
+        metadata={
+            "metadata": {"name": "embeds", "annotations": annotations},
+            "spec": {"triggers": {"h": trigger}},
+            "status": {"state": "ready"},
+        },
+    )
+    return "embeds"
+
+
+def percentile(values: list[float], percent: int) -> float:
+    """So many of a hundred values are below it."""
+    return statistics.quantiles(values, n=100)[percent - 1]
+
+
+def measure(prepared: Stand, *, short: bool) -> Iterator[dict[str, Any]]:
+    """The rows, one by one."""
+    from rest_framework.authtoken.models import Token
+
+    calls = 40 if short else 400
+    task = prepared.task(DISTINCT if short else 200)
+    frames = 24 if short else 200
+    token = Token.objects.create(user=prepared.owner).key
+    with (
+        function_process(LATENCY_MS, 2) as detector_port,
+        embedding_process() as interactor_port,
+        web_server(prepared.home) as port,
+    ):
+        detector = prepared.function(detector_port, 2)
+        interactor = add_interactor(interactor_port)
+        client = Client(port, token)
+        for number in range(10):  # imports, connections, caches of both sides
+            client.call_ms(detector, task=task.pk, frame=number)
+        over = [
+            client.call_ms(detector, task=task.pk, frame=number % frames) - LATENCY_MS
+            for number in range(calls)
+        ]
+        yield row("call_overhead_p50_ms", statistics.median(over), 10.0)
+        yield row("call_overhead_p95_ms", percentile(over, 95), 25.0)
+        prompt: dict[str, Any] = {"task": task.pk, "pos_points": [[600, 300]], "neg_points": []}
+        first = [
+            client.call_ms(interactor, frame=number, **prompt) - ENCODE_MS
+            for number in range(4 if short else 20)
+        ]
+        later = [
+            client.call_ms(interactor, frame=number % len(first), **prompt) - CLICK_MS
+            for number in range(calls // 2)
+        ]
+        yield row("embedding_first_click_p50_ms", statistics.median(first), None)
+        yield row("embedding_click_p50_ms", statistics.median(later), 25.0)
+        yield row("embedding_click_p95_ms", percentile(later, 95), None)
+
+
+def main() -> None:
+    """Print the rows as JSON, one a line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--short", action="store_true")
+    options = parser.parse_args()
+    with stand() as prepared:
+        for found in measure(prepared, short=options.short):
+            print(json.dumps(found), flush=True)
+
+
+if __name__ == "__main__":
+    main()

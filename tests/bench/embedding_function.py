@@ -1,0 +1,85 @@
+"""An interactor of fixed latencies in a process of its own, which hands out and takes embeddings.
+
+With ``image`` it takes ``--encode-ms`` and answers a mask, and the embedding if that is wanted
+(4 MiB of float32, as Segment Anything's); with ``embedding`` it takes ``--click-ms``.
+
+    python -m tests.bench.embedding_function --encode-ms 200 --click-ms 20
+
+prints its port on the first line, and serves until its standard input ends or it is killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import os
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+SHAPE = (1, 256, 64, 64)
+# A mask of 100 x 100 pixels with its bounds, as a good interactor answers.
+MASK = {"mask": [[255] * 100] * 100, "bounds": [10, 10, 109, 109]}
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One connection."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    encode_s = 0.2
+    click_s = 0.02
+    answers: dict[bool, bytes]
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Quiet."""
+
+    def do_POST(self) -> None:
+        """Answer after the latency that the body asks for."""
+        begun_at = time.monotonic()
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        # The members beside the megabytes stand at either end: a search there is enough.
+        wanted = b'"want":"embedding"' in body[-4096:]
+        latency_s = self.click_s if b'"embedding":{' in body[:4096] else self.encode_s
+        time.sleep(max(0.0, begun_at + latency_s - time.monotonic()))
+        answer = self.answers[wanted]
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+
+def answers() -> dict[bool, bytes]:
+    """The answers without and with an embedding."""
+    size = 4
+    for side in SHAPE:
+        size *= side
+    data = base64.b64encode(os.urandom(size)).decode()
+    embedding = {"data": data, "shape": list(SHAPE), "dtype": "float32", "version": "1"}
+    return {
+        False: json.dumps(MASK).encode(),
+        True: json.dumps({**MASK, "embedding": embedding}).encode(),
+    }
+
+
+def main() -> None:
+    """Read the command line and serve."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--encode-ms", type=float, default=200.0)
+    parser.add_argument("--click-ms", type=float, default=20.0)
+    options = parser.parse_args()
+    Handler.encode_s = options.encode_ms / 1000
+    Handler.click_s = options.click_ms / 1000
+    Handler.answers = answers()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    print(server.server_address[1], flush=True)
+    sys.stdin.buffer.read()
+
+
+if __name__ == "__main__":
+    main()

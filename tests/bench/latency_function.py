@@ -1,0 +1,178 @@
+"""A function of fixed latency in a process of its own, light enough to leave the CPU to the app.
+
+It keeps Nuclio's rules: so many workers, calls wait for one in the order that they came, and one
+that waited too long gets a 503. It reads the body, and answers rectangles made from its beginning.
+
+    python -m tests.bench.latency_function --latency-ms 50 --workers 2
+
+prints its port on the first line, and serves until its standard input ends or it is killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+import zlib
+from collections import deque
+
+BUFFER_BYTES = 512 * 1024
+SAMPLE_BYTES = 16 * 1024  # of a body: enough to tell images apart
+
+
+class Workers:
+    """So many at once; the others wait in line, each for a limited time."""
+
+    def __init__(self, number: int, availability_timeout_s: float) -> None:
+        self._free = number
+        self._timeout_s = availability_timeout_s
+        self._line: deque[asyncio.Future[None]] = deque()
+
+    async def take(self) -> bool:
+        """Wait for a worker; False where none was free in time."""
+        if self._free:
+            self._free -= 1
+            return True
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._line.append(turn)
+        try:
+            await asyncio.wait_for(turn, self._timeout_s)
+        except asyncio.TimeoutError:
+            return False
+        return True
+
+    def give(self) -> None:
+        """Hand the worker to the next in line."""
+        while self._line:
+            turn = self._line.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+
+class Call(asyncio.BufferedProtocol):
+    """One kept connection: requests come one after the other."""
+
+    def __init__(self, workers: Workers, latency_s: float) -> None:
+        self._workers = workers
+        self._latency_s = latency_s
+        self._buffer = memoryview(bytearray(BUFFER_BYTES))  # its own: reads allocate nothing
+        self._head = b""
+        self._missing = -1  # bytes of the body; -1: the head is not complete
+        self._sample = b""
+        self._transport: asyncio.Transport | None = None
+        self._answering: asyncio.Future[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the way back."""
+        self._transport = transport  # type: ignore[assignment]
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the next bytes go."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Read the head, then count the body down and keep only its beginning."""
+        data = self._buffer[:nbytes]
+        if self._missing < 0:
+            self._head += data
+            end = self._head.find(b"\r\n\r\n")
+            if end < 0:
+                return
+            self._missing = _content_length(self._head[:end])
+            data = memoryview(self._head)[end + 4 :]
+            self._head = b""
+        self._missing -= len(data)
+        if len(self._sample) < SAMPLE_BYTES:
+            self._sample += data[: SAMPLE_BYTES - len(self._sample)]
+        if self._missing == 0:
+            crc, self._sample, self._missing = zlib.crc32(self._sample), b"", -1
+            self._answering = asyncio.ensure_future(self._answer(crc))
+
+    async def _answer(self, crc: int) -> None:
+        if not await self._workers.take():
+            self._send(503, b"")
+            return
+        # The event loop's own clock rounds; what is missing of the latency is not given away.
+        end = time.monotonic() + self._latency_s
+        try:
+            while (left_s := end - time.monotonic()) > 0:
+                await asyncio.sleep(left_s)
+        finally:
+            self._workers.give()
+        self._send(200, answer_for(crc))
+
+    def _send(self, status: int, body: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(
+                b"HTTP/1.1 %d X\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+                % (status, len(body), body)
+            )
+
+
+def answer_for(crc: int) -> bytes:
+    """Three rectangles that depend on the image alone."""
+    items = []
+    for number in range(3):
+        left, top = (crc >> (8 * number)) % 40, (crc >> (4 * number)) % 30
+        items.append(
+            {
+                "label": "car",
+                "type": "rectangle",
+                "points": [left, top, left + 20 + number, top + 15],
+                "confidence": 0.5 + number / 10,
+            }
+        )
+    return json.dumps(items, separators=(",", ":")).encode()
+
+
+def _content_length(head: bytes) -> int:
+    for line in head.split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length":
+            return int(value)
+    return 0
+
+
+async def serve(latency_s: float, workers: int, availability_timeout_s: float, port: int) -> None:
+    """Serve until standard input ends."""
+    loop = asyncio.get_running_loop()
+    shared = Workers(workers, availability_timeout_s)
+    server = await loop.create_server(
+        lambda: Call(shared, latency_s), "127.0.0.1", port, reuse_address=True
+    )
+    print(server.sockets[0].getsockname()[1], flush=True)
+    ended = asyncio.Event()
+    loop.add_reader(sys.stdin.fileno(), lambda: _until_end(ended))
+    await ended.wait()
+    server.close()
+
+
+def _until_end(ended: asyncio.Event) -> None:
+    if not sys.stdin.buffer.read(1):
+        ended.set()
+
+
+def main() -> None:
+    """Read the command line and serve."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--latency-ms", type=float, default=50.0)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--availability-timeout-s", type=float, default=10.0)
+    parser.add_argument("--port", type=int, default=0)
+    options = parser.parse_args()
+    asyncio.run(
+        serve(
+            options.latency_ms / 1000,
+            options.workers,
+            options.availability_timeout_s,
+            options.port,
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""Many clients call a function while its worker processes are killed.
+
+Every call must end with an answer or a typed error, in bounded time, and nothing may be left
+behind. ``python -m tests.bench.load`` makes 10,000 calls through 32 clients; CI makes a few
+hundred through the same code.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+CODE = """
+import json, os, time
+
+def handler(context, event):
+    time.sleep(0.004)
+    body = json.dumps({"pid": os.getpid(), "echo": event.body["number"]})
+    return context.Response(body=body, content_type="application/json", status_code=200)
+"""
+WORKERS = 4
+
+
+@dataclass
+class Load:
+    """What the clients saw."""
+
+    answered: int = 0
+    errors: Counter[str] = field(default_factory=Counter)  # typed ones, by code
+    wrong: list[str] = field(default_factory=list)  # anything else: a defect
+    kills: int = 0
+    durations_s: list[float] = field(default_factory=list)
+    wall_s: float = 0.0
+
+    @property
+    def ended(self) -> int:
+        return self.answered + sum(self.errors.values())
+
+
+class Clients:
+    """Threads that share a number of calls, and one that kills workers."""
+
+    def __init__(self, function_id: str, *, calls: int, clients: int, kill_every_s: float) -> None:
+        self._function_id = function_id
+        self._kill_every_s = kill_every_s
+        self._clients = clients
+        self._lock = threading.Lock()
+        self._numbers = iter(range(calls))
+        self._pids: set[int] = set()
+        self._over = threading.Event()
+        self.load = Load()
+
+    def run(self) -> Load:
+        """Make all the calls; return when the last has ended."""
+        from cvat_lambda.functions import registry
+
+        spec = registry.get(self._function_id)
+        threads = [threading.Thread(target=self._call, args=(spec,)) for _ in range(self._clients)]
+        killer = threading.Thread(target=self._kill)
+        started = time.monotonic()
+        for thread in (*threads, killer):
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self._over.set()
+        killer.join()
+        self.load.wall_s = time.monotonic() - started
+        return self.load
+
+    def _call(self, spec: Any) -> None:
+        while (number := self._next()) is not None:
+            started = time.monotonic()
+            error = self._one(spec, number)
+            with self._lock:
+                self.load.durations_s.append(time.monotonic() - started)
+                if error is None:
+                    self.load.answered += 1
+                elif isinstance(error, str):
+                    self.load.wrong.append(error)
+                else:
+                    self.load.errors[error.code] += 1
+
+    def _one(self, spec: Any, number: int) -> Any:
+        from cvat_lambda.errors import LambdaError
+        from cvat_lambda.gateway.call import call
+        from cvat_lambda.gateway.payload import encode_payload
+        from cvat_lambda.gateway.retry import RetryPolicy
+
+        body = encode_payload({"number": number}, {"image": b"x" * 2000})
+        policy = RetryPolicy(max_attempts=5, budget_s=60.0)
+        try:
+            answer = call(
+                spec, body, request_id=f"load-{number}", policy=policy, person=False
+            ).answer
+        except LambdaError as exc:
+            return exc
+        except Exception as exc:
+            return repr(exc)
+        if answer["echo"] != number:
+            return f"call {number} got the answer of call {answer['echo']}"
+        with self._lock:
+            self._pids.add(answer["pid"])
+        return None
+
+    def _next(self) -> int | None:
+        with self._lock:
+            return next(self._numbers, None)
+
+    def _kill(self) -> None:
+        chance = random.Random(7)
+        while not self._over.wait(self._kill_every_s):
+            with self._lock:
+                pids = sorted(self._pids)
+                self._pids.clear()
+            if pids:
+                try:
+                    os.kill(chance.choice(pids), signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+                self.load.kills += 1
+
+
+def run_load(folder: Path, *, calls: int, clients: int, kill_every_s: float) -> Load:
+    """Serve the function with the embedded runtime and let the clients at it.
+
+    Django must be set up with a database; the settings are changed to name this runtime.
+    """
+    from django.test import override_settings
+
+    from cvat_lambda.functions import registry
+    from cvat_lambda.gateway.http import pool
+    from cvat_lambda.gateway.routes import routes
+    from tests.integration.runtime.harness import running, write_function
+
+    write_function(folder / "functions", "load", CODE, trigger={"numWorkers": WORKERS})
+    with (
+        running([folder / "functions"], folder / "state") as runtime,
+        override_settings(
+            CVAT_LAMBDA_PLATFORM_URL=runtime.url,
+            CVAT_LAMBDA_PLATFORM_PROJECT="",
+            CVAT_LAMBDA_FUNCTIONS_REFRESH_S=0,
+        ),
+    ):
+        runtime.wait_for("load", "ready")
+        registry.refresh(force=True)
+        try:
+            return Clients("load", calls=calls, clients=clients, kill_every_s=kill_every_s).run()
+        finally:
+            pool.close()
+            routes.forget()
+
+
+def run(short: bool) -> list[dict[str, Any]]:
+    """The rows of this benchmark."""
+    with tempfile.TemporaryDirectory() as folder:
+        load = run_load(Path(folder), calls=400 if short else 10_000, clients=32, kill_every_s=1.0)
+    durations = sorted(load.durations_s)
+    print(
+        f"errors {dict(load.errors)}, kills {load.kills}, wrong {load.wrong[:3]}", file=sys.stderr
+    )
+    return [
+        _row("load_calls_without_a_typed_end", len(load.wrong), "calls", 0, False),
+        _row("load_calls_answered", load.answered / load.ended, "share", 0.99, True),
+        _row("load_slowest_call", durations[-1], "s", 60.0, False),
+        _row("load_calls_a_second", load.ended / load.wall_s, "1/s", None, True),
+    ]
+
+
+def _row(
+    name: str, value: float, unit: str, goal: float | None, higher_is_better: bool
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "value": value,
+        "unit": unit,
+        "goal": goal,
+        "higher_is_better": higher_is_better,
+    }
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run it outside a test, with a database of its own."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
+    import django
+    from django.core.management import call_command
+
+    django.setup()
+    call_command("migrate", verbosity=0)
+    for row in run("--short" in arguments):
+        print(row)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,117 @@
+"""The README's first command, as a newcomer runs it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from PIL import Image, ImageChops
+
+from tests.conftest import IMAGES, REPOSITORY
+
+# The first start builds the function's environment and fetches its weights by package name.
+pytestmark = [pytest.mark.models, pytest.mark.timeout(1500)]
+
+DEMO = str(REPOSITORY / "script" / "demo")
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """A newcomer's: nothing of this test run's settings."""
+    mine = ("CVAT_LAMBDA_", "DJANGO_", "DATABASE_URL", "PYTEST_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(mine)}
+    cache = os.environ.get("CVAT_LAMBDA_CACHE")
+    return {
+        **kept,
+        "CVAT_LAMBDA_HOME": str(tmp_path / "home"),
+        **({"CVAT_LAMBDA_CACHE": cache} if cache else {}),
+    }
+
+
+def left_behind(home: Path) -> list[str]:
+    """Command lines of processes that still work in the demo's folder."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        if (process.info["environ"] or {}).get("CVAT_LAMBDA_HOME") == str(home):
+            found.append(" ".join(process.info["cmdline"] or []))
+    return found
+
+
+def test_the_demo_annotates_photographs_and_leaves_nothing_behind(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "requests.py").write_text("raise ImportError('the caller's folder was searched')")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = subprocess.run(
+            [DEMO, "--once", "--minimal", "--port", str(port), "--platform-port", "0"],
+            env=environment,
+            cwd=tmp_path,  # from any folder
+            capture_output=True,
+            text=True,
+            timeout=1400,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"Port {port} is taken" in done.stdout
+    assert "4 frames done, 0 failed" in done.stdout
+    assert re.search(r"\d/4 frames", done.stdout)
+    assert re.search(r"person: [2-9]", done.stdout)
+    pictures = Path(re.search(r"what was found: (.+)", done.stdout)[1])  # type: ignore[index]
+    drawn = Image.open(next(pictures.glob("*astronaut*"))).convert("RGB")
+    photograph = Image.open(IMAGES / "astronaut.png").convert("RGB")
+    assert ImageChops.difference(drawn, photograph).getbbox() is not None
+    assert left_behind(tmp_path / "home") == []
+
+
+@pytest.fixture
+def serving(environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """A demo that has done its job and goes on serving."""
+    process = subprocess.Popen(
+        [DEMO, "--minimal", "--port", "0", "--platform-port", "0"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    with process.stdout:
+        for line in process.stdout:
+            if "Press Ctrl-C" in line:
+                break
+        yield process
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def wait_until_gone(home: Path) -> None:
+    end = time.monotonic() + 30
+    while left_behind(home) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert left_behind(home) == []
+
+
+def test_ctrl_c_stops_everything_that_the_demo_started(
+    serving: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    assert left_behind(tmp_path / "home") != []
+    os.killpg(serving.pid, signal.SIGINT)
+    assert serving.stdout is not None
+    assert "Stopped." in serving.stdout.read()
+    assert serving.wait(60) == 0
+    wait_until_gone(tmp_path / "home")
+
+
+def test_a_demo_that_is_killed_takes_everything_with_it(
+    serving: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    os.kill(serving.pid, signal.SIGKILL)
+    wait_until_gone(tmp_path / "home")

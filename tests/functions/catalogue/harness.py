@@ -1,0 +1,109 @@
+"""Loading a function's folder into the test's interpreter, and calling it as the platform would.
+
+Every folder has modules of the same names (`main`, `model`, `network`), so they are taken out of
+`sys.modules` once the folder is loaded: tests of several functions can share an interpreter.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import io
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import yaml
+from PIL import Image
+
+SERVERLESS = Path(__file__).resolve().parents[3] / "serverless"
+
+
+class Response:
+    """What the platform's SDK makes of an answer."""
+
+    def __init__(
+        self, *, body: str, headers: dict[str, str], content_type: str, status_code: int
+    ) -> None:
+        self.body = body
+        self.headers = headers
+        self.content_type = content_type
+        self.status_code = status_code
+
+
+class Logger:
+    """The platform's logger, silent."""
+
+    def info(self, message: str, *args: object) -> None:
+        """Drop a message."""
+
+    debug = warn = error = info
+
+
+class Function:
+    """A function's folder: its modules, its specification, and calls."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = SERVERLESS / folder
+        with _imports_from(self.folder):
+            self.main: Any = importlib.import_module("main")
+            self.modules: dict[str, ModuleType] = dict(_modules_of(self.folder))
+        self.context = SimpleNamespace(
+            user_data=SimpleNamespace(), logger=Logger(), Response=Response
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self.modules:
+            return self.modules[name]
+        raise AttributeError(name)
+
+    def spec(self, file: str = "function.yaml") -> dict[str, Any]:
+        """Read one of the folder's function files."""
+        content: dict[str, Any] = yaml.safe_load((self.folder / file).read_text(encoding="utf-8"))
+        return content
+
+    def labels(self) -> list[dict[str, Any]]:
+        """Return the labels that the function promises."""
+        labels: list[dict[str, Any]] = json.loads(self.spec()["metadata"]["annotations"]["spec"])
+        return labels
+
+    def start(self) -> None:
+        """Run `init_context`."""
+        self.main.init_context(self.context)
+
+    def invoke(self, payload: object) -> tuple[int, Any]:
+        """Call the handler; return the status and the parsed JSON."""
+        answer = self.main.handler(self.context, SimpleNamespace(body=payload))
+        assert answer.content_type == "application/json"
+        return answer.status_code, json.loads(answer.body)
+
+
+@contextmanager
+def _imports_from(folder: Path) -> Iterator[None]:
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        for name, _ in _modules_of(folder):
+            del sys.modules[name]
+
+
+def _modules_of(folder: Path) -> list[tuple[str, ModuleType]]:
+    return [
+        (name, module)
+        for name, module in sys.modules.items()
+        if getattr(module, "__file__", None) and Path(str(module.__file__)).parent == folder
+    ]
+
+
+def encoded(picture: np.ndarray, kind: str = "PNG") -> str:
+    """Return a picture as an image file in base64."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, kind)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,0 +1,180 @@
+"""Segment Anything: official names in three sizes, agreement with the official package, answers."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.functions.catalogue.harness import Function, encoded
+from tests.functions.catalogue.recipes import (
+    fixture,
+    official_shapes,
+    random_picture,
+    random_weights,
+    samples,
+)
+
+torch = pytest.importorskip("torch", reason="Segment Anything needs PyTorch")
+pytestmark = pytest.mark.models
+
+FOLDER = "pytorch/facebookresearch/sam_vit_h"
+EXPECTED = fixture("sam_small.outputs.json")
+PICTURE = random_picture(90, 150, seed=3)
+
+
+@pytest.fixture(scope="module")
+def function(tmp_path_factory: pytest.TempPathFactory) -> Function:
+    """Return the function, started with the fixture's small network as one more variant."""
+    loaded = Function(FOLDER)
+    shape = loaded.image_encoder.EncoderShape(**EXPECTED["shape"])
+    network = loaded.network.Sam(shape)
+    sizes = {name: value.shape for name, value in network.state_dict().items()}
+    weights = random_weights(sizes, EXPECTED["gains"])
+    path: Path = tmp_path_factory.mktemp("sam") / "small.pth"
+    torch.save({name: torch.from_numpy(value) for name, value in weights.items()}, path)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("MODEL_PATH", str(path))
+        environment.setitem(loaded.network.VARIANTS, "small", shape)
+        loaded.start()
+    return loaded
+
+
+def _body(prompt: dict[str, Any], **more: Any) -> dict[str, Any]:
+    box = prompt["box"]
+    corners = [box[:2], box[2:]] if box else []  # as CVAT's canvas sends them
+    return {
+        "pos_points": prompt["pos"],
+        "neg_points": prompt["neg"],
+        "obj_bbox": corners,
+        "image": encoded(PICTURE),
+        **more,
+    }
+
+
+def _whole(answer: dict[str, Any]) -> np.ndarray:
+    mask = np.zeros(PICTURE.shape[:2], bool)
+    left, top, right, bottom = answer["bounds"]
+    mask[top : bottom + 1, left : right + 1] = np.array(answer["mask"]) == 255
+    return mask
+
+
+@pytest.mark.parametrize("variant", ["vit_h", "vit_l", "vit_b"])
+def test_the_network_has_exactly_the_official_names_and_shapes(variant: str) -> None:
+    function = Function(FOLDER)
+    with torch.device("meta"):
+        network = function.network.Sam(function.network.VARIANTS[variant])
+    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    assert shapes == official_shapes(f"sam_{variant}.shapes.json")
+
+
+def test_the_embedding_equals_the_official_packages(function: Function) -> None:
+    embedding = function.context.user_data.interactor.embed(PICTURE)
+    np.testing.assert_allclose(samples(embedding.values, 256), EXPECTED["embedding"], atol=1e-4)
+
+
+@pytest.mark.parametrize("prompt", EXPECTED["prompts"], ids=["point", "points", "box", "all"])
+def test_the_logits_equal_the_official_packages(function: Function, prompt: dict[str, Any]) -> None:
+    interactor = function.context.user_data.interactor
+    shown = function.model.read_prompt(_body(prompt))
+    logits = interactor.logits(interactor.embed(PICTURE), shown).numpy()
+    np.testing.assert_allclose(samples(logits, 256), prompt["logits"], atol=1e-4)
+
+
+@pytest.mark.parametrize("prompt", EXPECTED["prompts"], ids=["point", "points", "box", "all"])
+def test_a_prompt_is_answered_by_mask_bounds_and_blob(
+    function: Function, prompt: dict[str, Any]
+) -> None:
+    status, answer = function.invoke(_body(prompt))
+    assert status == 200
+    assert abs(int(_whole(answer).sum()) - prompt["area"]) <= 2
+    assert len(answer["points"]) >= 3
+    values = np.frombuffer(base64.b64decode(answer["blob"]), "<f4")
+    assert values.size == 256 * 8 * 8
+    np.testing.assert_allclose(samples(values, 256), EXPECTED["embedding"], atol=1e-4)
+
+
+def test_without_a_prompt_the_answer_is_the_blob_as_cvats_plugin_takes_it(
+    function: Function,
+) -> None:
+    status, answer = function.invoke({"image": encoded(PICTURE), "pos_points": [], "obj_bbox": []})
+    assert (status, list(answer)) == (200, ["blob"])
+
+
+def test_an_embedding_that_was_handed_out_replaces_the_image(function: Function) -> None:
+    prompt = EXPECTED["prompts"][1]
+    status, first = function.invoke(_body(prompt, want="embedding"))
+    assert status == 200
+    embedding = json.loads(json.dumps(first["embedding"]))
+    assert embedding["shape"] == [1, 256, 8, 8]
+    assert embedding["image_size"] == [90, 150]
+    assert embedding["version"] == "segment-anything-small"
+    status, second = function.invoke(_body(prompt, image=None, embedding=embedding))
+    assert status == 200
+    assert second["mask"] == first["mask"]
+    assert second["blob"] == first["blob"]
+
+
+def test_who_wants_the_mask_only_gets_no_blob(function: Function) -> None:
+    _, answer = function.invoke(_body(EXPECTED["prompts"][2], want="mask"))
+    assert sorted(answer) == ["bounds", "mask", "points"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"version": "segment-anything-vit_b"}, "is of version 'segment-anything-vit_b'"),
+        ({"shape": [1, 256, 64, 64]}, "do not fit its shape"),
+        ({"image_size": [0, 5]}, "has no image_size"),
+        ({"data": "!"}, "not base64"),
+    ],
+)
+def test_a_wrong_embedding_is_refused_with_a_sentence(
+    function: Function, change: dict[str, Any], words: str
+) -> None:
+    prompt = EXPECTED["prompts"][0]
+    _, answer = function.invoke(_body(prompt, want="embedding"))
+    sent = {**answer["embedding"], **change}
+    status, refusal = function.invoke(_body(prompt, embedding=sent, image=None))
+    assert status == 400
+    assert words in refusal["error"]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"pos_points": [[1, 1]]}, "'image' is missing"),
+        ({"image": encoded(PICTURE), "want": "mask"}, "no positive point"),
+        ({"image": encoded(PICTURE), "pos_points": [[1]]}, "'pos_points' holds [1]"),
+        ({"image": encoded(PICTURE), "obj_bbox": [[1, 2]]}, "'obj_bbox' has 1 corners"),
+    ],
+)
+def test_bad_input_is_a_sentence(function: Function, body: dict[str, Any], words: str) -> None:
+    status, answer = function.invoke(body)
+    assert status == 400
+    assert words in answer["error"]
+
+
+def test_an_unknown_variant_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAM_VARIANT", "vit_x")
+    with pytest.raises(ValueError, match="SAM_VARIANT is 'vit_x'; use one of vit_h, vit_l, vit_b"):
+        Function(FOLDER).model.wanted_file()
+
+
+def test_a_checkpoint_of_no_known_size_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.pth"
+    torch.save({"image_encoder.pos_embed": torch.zeros(1, 64, 64, 5)}, path)
+    with pytest.raises(Exception, match=r"'other\.pth' is of no known size"):
+        Function(FOLDER).model.load_network(path)
+
+
+def test_windows_of_a_size_that_does_not_divide_come_back_whole() -> None:
+    encoder = Function(FOLDER).image_encoder
+    tokens = torch.arange(2 * 7 * 5 * 3).reshape(2, 7, 5, 3).float()
+    windows, padded = encoder.to_windows(tokens, 3)
+    assert (windows.shape, padded) == ((2 * 3 * 2, 3, 3, 3), (9, 6))
+    assert torch.equal(encoder.from_windows(windows, padded, (7, 5)), tokens)

@@ -1,0 +1,117 @@
+"""Re-identification on pictures made of the sample photographs, where the truth is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance
+
+from tests.functions.packaged.photographs import encode, encoded, photograph
+
+FUNCTIONS = ("openvino-reid-mobilenetv2",)
+# Three things and where they stand: cut from, box on the first frame.
+THINGS = (
+    ("astronaut", (60, 60, 340, 500), (40, 60, 130, 240)),
+    ("camera", (30, 70, 310, 510), (240, 80, 330, 260)),
+    ("coffee", (160, 10, 420, 310), (430, 100, 520, 280)),
+)
+SHIFT = (12, -9)
+
+pytestmark = pytest.mark.models
+Function = Callable[[str], Any]
+
+
+def frame(brightness: float, shift: tuple[int, int]) -> str:
+    """Return the three things on a picture of the cat, moved and lit as said."""
+    picture = Image.fromarray(photograph("chelsea")).resize((600, 360))
+    for name, cut, box in THINGS:
+        size = (box[2] - box[0], box[3] - box[1])
+        thing = Image.fromarray(photograph(name)).crop(cut).resize(size)
+        thing = ImageEnhance.Brightness(thing).enhance(brightness)
+        picture.paste(thing, (box[0] + shift[0], box[1] + shift[1]))
+    return encode(np.array(picture))
+
+
+def boxes(*, shift: tuple[int, int] = (0, 0), label_id: int = 7) -> list[dict[str, Any]]:
+    return [
+        {
+            "type": "rectangle",
+            "label_id": label_id,
+            "points": [x0 + shift[0], y0 + shift[1], x1 + shift[0], y1 + shift[1]],
+        }
+        for _, _, (x0, y0, x1, y1) in THINGS
+    ]
+
+
+def match(function: Function, **changes: object) -> list[int]:
+    body: dict[str, Any] = {
+        "image0": frame(1.0, (0, 0)),
+        "image1": frame(0.85, SHIFT),
+        "boxes0": boxes(),
+        "boxes1": boxes(shift=SHIFT)[::-1],
+        "threshold": 0.3,
+        "max_distance": 50,
+        **changes,
+    }
+    status, answer = function(FUNCTIONS[0]).invoke(body)
+    assert status == 200, answer
+    return list(answer)
+
+
+@pytest.mark.parametrize("max_distance", [50, 1000])  # by appearance alone when all are near
+def test_each_thing_is_found_again(function: Function, max_distance: int) -> None:
+    assert match(function, max_distance=max_distance) == [2, 1, 0]
+
+
+def test_a_thing_that_is_gone_is_nobody_else(function: Function) -> None:
+    left = boxes(shift=SHIFT)[:2]
+    assert match(function, boxes1=left, max_distance=1000) == [0, 1, -1]
+
+
+def test_too_far_away_is_not_the_same(function: Function) -> None:
+    assert match(function, max_distance=5) == [-1, -1, -1]
+
+
+def test_another_label_is_not_the_same(function: Function) -> None:
+    assert match(function, boxes1=boxes(shift=SHIFT, label_id=8)) == [-1, -1, -1]
+
+
+def test_a_threshold_of_zero_pairs_only_the_identical(function: Function) -> None:
+    assert match(function, threshold=0) == [-1, -1, -1]
+
+
+def test_without_a_threshold_the_default_holds(function: Function) -> None:
+    assert match(function, threshold=None, max_distance=None) == [2, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"), [([], boxes(), []), (boxes(), [], [-1] * 3)]
+)
+def test_nothing_to_pair(
+    function: Function, first: list[Any], second: list[Any], expected: list[int]
+) -> None:
+    assert match(function, boxes0=first, boxes1=second) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ({"image0": None}, "'image0' is missing"),
+        ({"image1": "AAAA"}, "'image1' cannot be decoded"),
+        ({"boxes0": None}, "'boxes0' is missing"),
+        ({"boxes1": [{"points": [1, 2, 3]}]}, "'boxes1' holds a box whose 'points'"),
+        ({"threshold": 2}, "'threshold' must lie in [0, 1]"),
+        ({"max_distance": -1}, "'threshold' must lie in [0, 1] and 'max_distance'"),
+    ],
+)
+def test_a_bad_body_is_400_with_a_sentence(
+    function: Function, body: dict[str, Any], sentence: str
+) -> None:
+    picture = encoded("coffee")
+    whole = {"image0": picture, "image1": picture, "boxes0": [], "boxes1": []}
+    status, answer = function(FUNCTIONS[0]).invoke({**whole, **body})
+    assert status == 400
+    assert answer["error"].startswith(sentence)

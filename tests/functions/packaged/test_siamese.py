@@ -1,0 +1,141 @@
+"""The siamese tracker on clips made of the sample photographs, where the truth is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.functions.packaged.photographs import box_iou, encode, encoded, photograph
+
+FUNCTIONS = ("openvino-siamese-mobilenetv2",)
+FRAMES = 16
+
+pytestmark = pytest.mark.models
+Function = Callable[[str], Any]
+Frame = tuple[np.ndarray, list[list[float]]]
+
+
+@pytest.fixture(scope="session")
+def clip() -> list[Frame]:
+    """Her head, growing, and the cup cross the picture of the cat; with their true boxes."""
+    background = Image.fromarray(photograph("chelsea")).resize((640, 480))
+    head = Image.fromarray(photograph("astronaut")).crop((170, 40, 290, 200))
+    cup = Image.fromarray(photograph("coffee")).crop((170, 15, 410, 305))
+    frames = []
+    for number in range(FRAMES):
+        frame = background.copy()
+        growth = 1 + 0.015 * number
+        sides = round(72 * growth), round(96 * growth)
+        at = 60 + 9 * number, round(150 + 50 * np.sin(number / 5))
+        frame.paste(head.resize(sides), at)
+        cup_at = 480 - 7 * number, 330
+        frame.paste(cup.resize((80, 97)), cup_at)
+        boxes = [
+            [*at, at[0] + sides[0], at[1] + sides[1]],
+            [*cup_at, cup_at[0] + 80, cup_at[1] + 97],
+        ]
+        frames.append((np.array(frame), boxes))
+    return frames
+
+
+def rectangles(boxes: list[list[float]]) -> list[dict[str, Any]]:
+    return [{"type": "rectangle", "points": box} for box in boxes]
+
+
+def call(function: Function, frame: np.ndarray, **body: object) -> dict[str, Any]:
+    status, answer = function(FUNCTIONS[0]).invoke({"image": encode(frame), **body})
+    assert status == 200, answer
+    return dict(answer)
+
+
+def test_two_objects_are_held_over_a_clip(function: Function, clip: list[Frame]) -> None:
+    answer = call(function, clip[0][0], shapes=rectangles(clip[0][1]))
+    assert answer["shapes"] == rectangles(clip[0][1])
+    for frame, truth in clip[1:]:
+        states = answer["states"]
+        answer = call(function, frame, shapes=[None] * len(states), states=states)
+        for shape, box in zip(answer["shapes"], truth, strict=True):
+            assert box_iou(shape["points"], box) > 0.75
+
+
+def test_objects_of_one_call_are_followed_as_alone(function: Function, clip: list[Frame]) -> None:
+    started = call(function, clip[0][0], shapes=rectangles(clip[0][1]))
+    together = call(function, clip[1][0], states=started["states"])
+    alone = [call(function, clip[1][0], states=[state])["shapes"][0] for state in started["states"]]
+    for one, other in zip(together["shapes"], alone, strict=True):
+        assert np.allclose(one["points"], other["points"], atol=0.1)
+
+
+def test_an_object_that_does_not_move_stays(function: Function, clip: list[Frame]) -> None:
+    frame, boxes = clip[0]
+    states = call(function, frame, shapes=rectangles(boxes))["states"]
+    for _ in range(5):
+        answer = call(function, frame, states=states)
+        states = answer["states"]
+    for shape, box in zip(answer["shapes"], boxes, strict=True):
+        assert np.allclose(shape["points"], box, atol=1.5)
+
+
+def test_a_call_may_start_one_object_and_follow_another(
+    function: Function, clip: list[Frame]
+) -> None:
+    first = call(function, clip[0][0], shapes=rectangles(clip[0][1][:1]))
+    shapes = [None, *rectangles(clip[1][1][1:])]
+    answer = call(function, clip[1][0], shapes=shapes, states=[first["states"][0], None])
+    assert box_iou(answer["shapes"][0]["points"], clip[1][1][0]) > 0.8
+    assert answer["shapes"][1] == shapes[1]
+
+
+def test_a_state_is_small_json(function: Function, clip: list[Frame]) -> None:
+    [state] = call(function, clip[0][0], shapes=rectangles(clip[0][1][:1]))["states"]
+    assert set(state) == {"version", "box", "fill", "kernels"}
+    assert sum(len(kernel["data"]) for kernel in state["kernels"]) < 60_000
+
+
+@pytest.mark.parametrize(
+    "box", [[0, 0, 640, 20], [0, 0, 15, 480], [0, 0, 640, 480], [10, 10, 15, 16]]
+)
+def test_boxes_of_odd_proportions_are_followed(
+    function: Function, clip: list[Frame], box: list[float]
+) -> None:
+    states = call(function, clip[0][0], shapes=rectangles([box]))["states"]
+    [shape] = call(function, clip[1][0], states=states)["shapes"]
+    assert len(shape["points"]) == 4
+    assert np.isfinite(shape["points"]).all()
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ({}, "'shapes' and 'states' are empty"),
+        ({"shapes": [None]}, "'shapes[0]' has neither a shape nor a state"),
+        ({"shapes": [{"type": "polygon", "points": [1, 2]}]}, "'shapes[0]' is a polygon"),
+        ({"shapes": [{"type": "rectangle", "points": [1, 2, 3]}]}, "'shapes[0].points' is not"),
+        ({"shapes": [{"type": "rectangle", "points": [1, 2, 3, 4]}]}, "'shapes[0]' is outside"),
+        ({"shapes": [{"type": "rectangle", "points": [900, 0, 950, 9]}]}, "'shapes[0]' is outside"),
+        ({"states": ["x"]}, "'states[0]' is not a state of this tracker"),
+        ({"states": [{"version": 1, "box": [1, 2, 30, 40]}]}, "'states[0].fill' is not"),
+        ({"states": [{"version": 1, "box": [1, 2, 1e9, 40]}]}, "'states[0].box' holds a number"),
+    ],
+)
+def test_a_bad_body_is_400_with_a_sentence(
+    function: Function, body: dict[str, Any], sentence: str
+) -> None:
+    status, answer = function(FUNCTIONS[0]).invoke({"image": encoded("coffee"), **body})
+    assert status == 400
+    assert answer["error"].startswith(sentence)
+
+
+@pytest.mark.parametrize("kernel", [0, 1])
+def test_a_state_with_a_foreign_kernel_is_400(
+    function: Function, clip: list[Frame], kernel: int
+) -> None:
+    [state] = call(function, clip[0][0], shapes=rectangles(clip[0][1][:1]))["states"]
+    state["kernels"][kernel] = {"data": "AAA=", "shape": [1, 1, 1], "dtype": "float16"}
+    status, answer = function(FUNCTIONS[0]).invoke({"image": encode(clip[1][0]), "states": [state]})
+    assert status == 400
+    assert "start the object again" in answer["error"]

@@ -1,0 +1,102 @@
+"""Runs CVAT's own lambda tests with functions at the wire.
+
+CVAT's tests patch two methods of its own gateway, which this app does not call. So what the
+patched methods answer is served by HTTP, as Nuclio's dashboard would. Requests work in threads and
+start when a transaction is committed, so each test commits, and the tables are emptied behind it.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+from typing import Any
+
+import requests
+import rest_framework.test
+from cvat.settings.testing import PatchedDiscoverRunner
+from rest_framework.test import APITransactionTestCase
+
+
+class CommittingTestCase(APITransactionTestCase):
+    """A test case of CVAT's, whose transactions are real."""
+
+    reset_sequences = True  # the tests' data name people by id
+
+    def setUp(self) -> None:
+        self.setUpTestData()
+        super().setUp()
+
+    @classmethod
+    def setUpTestData(cls) -> None:
+        """What CVAT's test classes override."""
+
+
+class Dashboard(BaseHTTPRequestHandler):
+    """The functions of CVAT's tests, and their answers, as Nuclio's dashboard gives them."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        from cvat.apps.lambda_manager.views import LambdaGateway
+
+        name = self.path.rpartition("/")[2].partition("?")[0]
+        wanted = "" if name == "functions" else f"/{name}"
+        try:
+            found = LambdaGateway._http(url=f"/api/functions{wanted}")  # as the test patched it
+        except requests.RequestException as exc:
+            self._answer(exc.response.status_code if exc.response is not None else 503, {})
+            return
+        if wanted:
+            self._answer(200, _ready(name, found))
+        else:
+            self._answer(200, {key: _ready(key, value) for key, value in found.items()})
+
+    def do_POST(self) -> None:
+        from cvat.apps.lambda_manager.views import LambdaGateway
+
+        payload = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        function = SimpleNamespace(id=self.headers["x-nuclio-function-name"])
+        self._answer(200, LambdaGateway.invoke(function, payload))
+
+    def _answer(self, status: int, body: Any) -> None:
+        content = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        """Quiet."""
+
+
+def _ready(name: str, raw: dict[str, Any]) -> dict[str, Any]:
+    """The tests' data leave the state out, but for those that they treat as not ready."""
+    state = name.rpartition("-state-")[2] if "-state-" in name else "ready"
+    return {**raw, "status": {**raw.get("status", {}), "state": state}}
+
+
+class Runner(PatchedDiscoverRunner):  # type: ignore[misc]
+    """CVAT's own runner, with functions to call."""
+
+    def setup_test_environment(self, **kwargs: Any) -> None:
+        from django.conf import settings
+
+        super().setup_test_environment(**kwargs)
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Dashboard)
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        settings.CVAT_LAMBDA_PLATFORM_URL = f"http://127.0.0.1:{server.server_port}"
+        self._dashboard = server
+
+    def teardown_test_environment(self, **kwargs: Any) -> None:
+        self._dashboard.shutdown()
+        self._dashboard.server_close()
+        super().teardown_test_environment(**kwargs)
+
+    def build_suite(self, *args: Any, **kwargs: Any) -> Any:
+        # Before CVAT's tests are imported.
+        setattr(rest_framework.test, "APITestCase", CommittingTestCase)  # noqa: B010
+        return super().build_suite(*args, **kwargs)

@@ -1,0 +1,30 @@
+"""CVAT keeps the port's promises, with the very suite that the embedded engine passes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cvat_lambda.engine.conformance import Bench, EngineConformance, Scenarios
+from cvat_lambda.errors import JobNotFound, TaskNotFound
+
+
+class TestCvatEngine(EngineConformance):
+    @pytest.fixture
+    def scenarios(self, host: Any) -> Scenarios:
+        found: Scenarios = host
+        return found
+
+    def test_assignee_of_a_job_edits_it_and_sees_its_task(self, scenarios: Scenarios) -> None:
+        """In CVAT's sandbox the assignee of a job alone does not see its task."""
+        bench = Bench(scenarios, frames=6, segment_size=3)
+        mine, other = bench.jobs
+        scenarios.assign_job(mine.id, "bob")
+        bob = scenarios.access("bob")
+        bob.require_job(mine.id, "edit")
+        with pytest.raises(TaskNotFound):
+            bob.require_task(bench.task_id, "edit")
+        with pytest.raises(JobNotFound):
+            bob.require_job(other.id, "view")
+        assert not bob.may_edit_task(bench.task_id)

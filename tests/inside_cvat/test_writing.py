@@ -1,0 +1,102 @@
+"""Writing into CVAT: its events, its webhooks, jobs with annotations of their own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from cvat.apps.engine import models
+from django.contrib.auth.models import User
+from django.db.models.signals import post_save
+from django.utils import timezone
+
+from cvat_lambda import signals
+from cvat_lambda.engine.conformance import Bench
+from cvat_lambda.engine.port import Removal
+from tests.inside_cvat.host import Host
+
+
+@pytest.fixture
+def saves() -> Any:
+    """How often jobs, tasks and projects were saved: CVAT tells webhooks of each."""
+    counted: Counter[str] = Counter()
+
+    def count(sender: Any, **_: Any) -> None:
+        if sender in (models.Job, models.Task, models.Project):
+            counted[sender.__name__] += 1
+
+    post_save.connect(count)
+    yield counted
+    post_save.disconnect(count)
+
+
+def test_batches_tell_no_webhook_and_the_end_tells_each_once(
+    host: Host, saves: Counter[str]
+) -> None:
+    from cvat_lambda.models import Request, Shard
+
+    project_id, (task_id, _) = host.project(2)
+    begun = timezone.now()
+    bench = Bench.__new__(Bench)
+    bench.engine, bench.task_id = host.engine, task_id
+    bench.labels = {label.name: label for label in host.engine.task(task_id).labels}
+    saves.clear()
+    for _ in range(3):
+        bench.write(shapes=[bench.box(0), bench.box(1)])
+    assert saves == Counter()
+    assert models.Task.objects.get(pk=task_id).updated_date >= begun
+    assert models.Project.objects.get(pk=project_id).updated_date >= begun
+
+    request = Request.objects.create(
+        owner=host.people["alice"],
+        function_id="f",
+        function_kind="detector",
+        task_id=task_id,
+        shapes=6,
+        started_at=begun,
+    )
+    Shard.objects.create(
+        request=request, index=0, task_id=task_id, frames=[[0, 1]], first_frame=0, last_frame=1
+    )
+    signals.request_finished.send(sender=Request, request=request)
+    assert saves == Counter(Job=1, Task=1, Project=1)
+
+
+def test_events_are_one_a_job_and_a_change_in_the_owners_name(
+    host: Host, monkeypatch: pytest.MonkeyPatch, people: dict[str, User]
+) -> None:
+    from cvat.apps.events import handlers
+
+    sent: list[dict[str, Any]] = []
+    monkeypatch.setattr(handlers, "record_server_event", lambda **event: sent.append(event))
+    bench = Bench(host, frames=4)
+    sent.clear()
+    bench.write(shapes=[bench.box(frame) for frame in range(4)], tags=[bench.tag(0)])
+    assert sorted(event["scope"] for event in sent) == ["create:shapes", "create:tags"]
+    assert [event["count"] for event in sent if event["scope"] == "create:shapes"] == [4]
+    sent.clear()
+    bench.write(frames=range(4), remove=Removal(policy="all"))
+    assert sorted(event["scope"] for event in sent) == ["delete:shapes", "delete:tags"]
+
+
+def test_replica_is_written_alone(host: Host) -> None:
+    bench = Bench(host, frames=2, spec={"consensus_replicas": 2})
+    replica = next(job for job in bench.jobs if job.type == "consensus_replica")
+    bench.write(shapes=[bench.box(0)])
+    bench.write(job_id=replica.id, shapes=[bench.box(1)])
+    assert bench.places() == [(0, 1.0)]
+    assert bench.places(job_id=replica.id) == [(1, 1.0)]
+
+
+def test_cvat_reads_what_was_written(host: Host) -> None:
+    bench = Bench(host, frames=3)
+    bench.write(shapes=[bench.box(2, source="auto")], tracks=[bench.track((0, False), (1, True))])
+    found = host.send("get", f"/api/tasks/{bench.task_id}/annotations")
+    (shape,) = found["shapes"]
+    assert (shape["frame"], shape["source"], shape["points"]) == (
+        2,
+        "auto",
+        [1.0, 2.0, 11.5, 20.25],
+    )
+    assert [key["frame"] for key in found["tracks"][0]["shapes"]] == [0, 1]

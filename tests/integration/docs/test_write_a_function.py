@@ -1,0 +1,308 @@
+"""docs/write-a-function.md: its files and commands in their order, its functions with photographs.
+
+A child process serves the folders that the page makes; what they answer is compared with what
+NumPy says about the photograph.
+"""
+
+from __future__ import annotations
+
+import ast
+import base64
+import io
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from cvat_lambda.annotations.answers import Converted, convert_detections
+from cvat_lambda.annotations.labels import parse_function_labels
+from cvat_lambda.annotations.mapping import build_mapping
+from cvat_lambda.annotations.types import Label
+from cvat_lambda.interactive.embeddings import check_embedding
+from tests.integration.docs.page import REPOSITORY, Block, follow, read_blocks
+from tests.integration.runtime.harness import Runtime, running
+
+PAGE = "write-a-function.md"
+FUNCTIONS = ["bright-masks", "bright-things", "follow-shift", "look-alike", "same-colour"]
+LEVEL = 180
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Followed:
+    """The page after a reader has followed it to its end."""
+
+    blocks: list[Block]
+    folder: Path
+    printed: list[str]  # a text for each block of commands
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Followed:
+    folder = tmp_path_factory.mktemp("page")
+    (folder / "photo.png").write_bytes(_png(photograph("coffee")))
+    blocks = read_blocks(PAGE)
+    return Followed(blocks=blocks, folder=folder, printed=follow(blocks, folder))
+
+
+@pytest.fixture(scope="module")
+def runtime(page: Followed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
+    """Serves the folders of the page."""
+    with running([page.folder / "functions"], tmp_path_factory.mktemp("state")) as found:
+        for name in FUNCTIONS:
+            found.wait_for(name, "ready")
+        yield found
+
+
+def photograph(name: str) -> Pixels:
+    path = REPOSITORY / "tests" / "data" / "images" / f"{name}.png"
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+def _png(pixels: Pixels) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def encoded(pixels: Pixels) -> str:
+    return base64.b64encode(_png(pixels)).decode()
+
+
+def box_of(mask: NDArray[np.bool_]) -> list[int]:
+    """The box of the true pixels, ends inside."""
+    rows, columns = np.nonzero(mask)
+    return [int(each) for each in (columns.min(), rows.min(), columns.max(), rows.max())]
+
+
+def answer(runtime: Runtime, name: str, payload: dict[str, Any]) -> Any:
+    told = runtime.call(name, payload)
+    assert told.status_code == 200, told.text
+    return told.json()
+
+
+def test_the_first_detector_has_about_twenty_lines(page: Followed) -> None:
+    code = (page.folder / "functions" / "bright-things" / "main.py").read_text()
+    lines = [line for line in code.splitlines() if line.strip() and not line.startswith("#")]
+    assert len(lines) <= 22
+    assert {node.name for node in ast.parse(code).body if isinstance(node, ast.FunctionDef)} == {
+        "init_context",
+        "handler",
+        "respond",
+    }
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_each_function_of_the_page_passes_its_check(page: Followed, name: str) -> None:
+    checked = page.printed[-2]
+    assert f"{name}: passed\n" in checked
+    assert "FAILED" not in checked
+    assert "warning" not in checked
+
+
+def test_the_served_detector_answers_the_command_line(page: Followed) -> None:
+    served = next(text for text in page.printed if "bright-things is ready at" in text)
+    item = json.loads(next(line for line in served.splitlines() if line.startswith("[{")))[0]
+    assert item["label"] == "bright"
+
+
+def test_the_folders_are_handed_to_nuctl_one_by_one(page: Followed) -> None:
+    asked = (page.folder / "nuctl.asked").read_text()
+    deployed = re.findall(r"^deploy --path \S+/(\S+) .*--namespace nuclio .*", asked, re.MULTILINE)
+    assert sorted(deployed) == FUNCTIONS
+    assert asked.count("main.py") == len(FUNCTIONS)
+
+
+def test_the_detector_boxes_what_is_bright(runtime: Runtime) -> None:
+    coffee = photograph("coffee")
+    bright = np.asarray(Image.fromarray(coffee).convert("L")) >= LEVEL
+    left, top, right, bottom = box_of(bright)
+    (item,) = answer(runtime, "bright-things", {"image": encoded(coffee), "threshold": None})
+    assert item == {
+        "label": "bright",
+        "type": "rectangle",
+        "points": [left, top, right + 1, bottom + 1],
+        "confidence": pytest.approx(bright.mean()),
+    }
+    assert answer(runtime, "bright-things", {"image": encoded(coffee), "threshold": 1}) == []
+
+
+def test_masks_come_with_attributes_and_fit_cvat(runtime: Runtime, page: Followed) -> None:
+    astronaut = photograph("astronaut")
+    grey = astronaut.mean(axis=2)
+    bright = grey >= LEVEL
+    left, top, right, bottom = box_of(bright)
+    (item,) = answer(runtime, "bright-masks", {"image": encoded(astronaut)})
+    bitmap = np.array(item["mask"][:-4]).reshape(bottom - top + 1, right - left + 1)
+    assert item["mask"][-4:] == [left, top, right, bottom]
+    assert (bitmap == bright[top : bottom + 1, left : right + 1]).all()
+    assert item["attributes"] == [
+        {"name": "size", "value": "large"},
+        {"name": "brightness", "value": str(int(grey[bright].mean()))},
+    ]
+    spec = runtime.function("bright-masks")["metadata"]["annotations"]["spec"]
+    converted = _convert([item], spec, size=(astronaut.shape[1], astronaut.shape[0]))
+    assert [shape.type for shape in converted.data.shapes] == ["mask"]
+    assert len(converted.data.shapes[0].attributes) == 2
+    assert converted.notes == ()
+
+
+def test_a_bad_picture_of_a_batch_spares_its_neighbours(runtime: Runtime) -> None:
+    coffee, cat = encoded(photograph("coffee")), encoded(photograph("chelsea"))
+    alone = [answer(runtime, "bright-masks", {"image": image}) for image in (coffee, cat)]
+    told = answer(runtime, "bright-masks", {"images": [coffee, "bm8gaW1hZ2U=", cat]})
+    assert told["results"][0] == alone[0]
+    assert told["results"][1] == {"error": "'images' is no picture that can be decoded"}
+    assert told["results"][2] == alone[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "payload", "sentence"),
+    [
+        ("bright-things", {}, "send a picture: 'image', a file in base64"),
+        ("bright-masks", {"image": "???"}, "'image' is no picture that can be decoded"),
+        ("bright-masks", {"images": []}, "'images' must be a list of 1 to 8 pictures"),
+        ("same-colour", {"pos_points": [[1, 1]]}, "the call has no 'image'"),
+        ("same-colour", {"embedding": {"version": "0"}}, "is of another version: send the image"),
+        ("same-colour", {"embedding": {"version": "1"}}, "cannot be read: send the image"),
+    ],
+)
+def test_the_caller_is_told_in_one_sentence(
+    runtime: Runtime, name: str, payload: dict[str, Any], sentence: str
+) -> None:
+    told = runtime.call(name, payload)
+    assert told.status_code == 400
+    assert sentence in told.json()["error"]
+
+
+def test_a_click_takes_what_has_its_colour(runtime: Runtime) -> None:
+    coffee = photograph("coffee")
+    x, y = 300, 200
+    told = answer(
+        runtime, "same-colour", {"image": encoded(coffee), "pos_points": [[x, y]], "neg_points": []}
+    )
+    left, top, right, bottom = told["bounds"]
+    mask = np.array(told["mask"])
+    assert mask.shape == (bottom - top + 1, right - left + 1)
+    assert set(np.unique(mask)) == {0, 255}
+    assert mask[y - top, x - left] == 255
+    whole = np.zeros(coffee.shape[:2], dtype=bool)
+    whole[top : bottom + 1, left : right + 1] = mask > 0
+    apart = np.abs(coffee.astype(int) - coffee[y, x].astype(int)).sum(axis=2)
+    assert apart[whole].mean() < 40 < apart[~whole].mean()
+
+
+def test_a_click_with_the_embedding_needs_no_picture(runtime: Runtime) -> None:
+    points = {"pos_points": [[300, 200]], "neg_points": [[20, 20]]}
+    first = answer(
+        runtime,
+        "same-colour",
+        {"image": encoded(photograph("coffee")), **points, "want": "embedding"},
+    )
+    embedding = first.pop("embedding")
+    assert check_embedding(embedding) is None
+    assert embedding["image_size"] == [400, 600]
+    assert answer(runtime, "same-colour", {"embedding": embedding, **points}) == first
+
+
+def test_a_click_that_finds_nothing_draws_nothing(runtime: Runtime) -> None:
+    point = [[300, 200]]
+    payload = {"image": encoded(photograph("coffee")), "pos_points": point, "neg_points": point}
+    assert answer(runtime, "same-colour", payload) == {
+        "mask": [[0]],
+        "bounds": [0, 0, 0, 0],
+        "points": [],
+    }
+
+
+def test_the_tracker_follows_boxes_through_its_states(runtime: Runtime) -> None:
+    coffee = photograph("coffee")
+    corners = [(40, 30), (35, 32), (28, 29), (20, 20)]  # of a camera that pans over the picture
+    frames = [encoded(coffee[y : y + 320, x : x + 480]) for x, y in corners]
+    boxes = [[200, 100, 280, 190], [90, 210, 150, 260]]
+    shapes: list[Any] = [{"type": "rectangle", "points": box} for box in boxes]
+    told = answer(runtime, "follow-shift", {"image": frames[0], "shapes": shapes, "states": []})
+    for (x, y), frame in zip(corners[1:], frames[1:], strict=True):
+        states = json.loads(json.dumps(told["states"]))
+        payload = {"image": frame, "shapes": [None, None], "states": states}
+        told = answer(runtime, "follow-shift", payload)
+        moved = np.tile([corners[0][0] - x, corners[0][1] - y], 2)
+        assert [shape["points"] for shape in told["shapes"]] == (boxes + moved).tolist()
+    assert len(json.dumps(told["states"])) < 32_000
+
+
+def test_re_identification_finds_boxes_again_in_another_order(runtime: Runtime) -> None:
+    coffee = photograph("coffee")
+    payload = {
+        "image0": encoded(coffee),
+        "image1": encoded(np.ascontiguousarray(coffee[:, 10:])),
+        "boxes0": _boxes([150, 90, 250, 200], [400, 100, 480, 300], [20, 300, 90, 380]),
+        "boxes1": _boxes([390, 100, 470, 300], [140, 90, 240, 200]),
+        "threshold": 0.2,
+        "max_distance": 60,
+    }
+    assert answer(runtime, "look-alike", payload) == [1, 0, -1]
+    assert answer(runtime, "look-alike", {**payload, "max_distance": 5}) == [-1, -1, -1]
+
+
+def test_the_items_shown_are_items_that_the_app_takes(page: Followed) -> None:
+    (block,) = [block for block in page.blocks if block.language == "json"]
+    items = json.loads(block.text)
+    labels = {item["label"]: _label_of(item) for item in items}
+    labels["car"]["type"] = "any"  # it is a rectangle once, a polygon once
+    converted = _convert(items, json.dumps(list(labels.values())), size=(200, 100))
+    assert converted.notes == ()
+    assert converted.dropped == 0
+    assert {shape.type for shape in converted.data.shapes} | {"tag"} == {
+        item["type"] for item in items
+    }
+
+
+def test_every_field_of_the_table_is_one_that_is_read(page: Followed) -> None:
+    text = (REPOSITORY / "docs" / PAGE).read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `annotations\.(.*?) \|", text, re.MULTILINE)
+    names = {name for row in rows for name in re.findall(r"\w+", row)}
+    reader = (REPOSITORY / "cvat_lambda" / "functions" / "metadata.py").read_text(encoding="utf-8")
+    assert len(names) >= 12
+    assert [name for name in sorted(names) if f'"{name}"' not in reader] == []
+
+
+def _label_of(item: dict[str, Any]) -> dict[str, Any]:
+    """The label in a spec that announces an item."""
+    label = {"name": item["label"], "type": item["type"], "attributes": []}
+    if "elements" in item:
+        label |= {
+            "sublabels": [_label_of(each) for each in item["elements"]],
+            "svg": "<circle cx='50' cy='30' />",
+        }
+    return label
+
+
+def _boxes(*boxes: list[float]) -> list[dict[str, Any]]:
+    return [{"type": "rectangle", "points": box} for box in boxes]
+
+
+def _convert(items: list[Any], spec: str, *, size: tuple[int, int]) -> Converted:
+    """What the app makes of items for a task that has the function's own labels."""
+    labels = parse_function_labels(spec)
+    ids = count(1)
+    mapping = build_mapping(None, labels, [_with_ids(label, ids) for label in labels])
+    return convert_detections(items, mapping=mapping, frame=0, image_size=size)
+
+
+def _with_ids(label: Label, ids: Iterator[int]) -> Label:
+    return replace(
+        label,
+        id=next(ids),
+        attributes=tuple(replace(each, id=next(ids)) for each in label.attributes),
+        sublabels=tuple(_with_ids(each, ids) for each in label.sublabels),
+    )

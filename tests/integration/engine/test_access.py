@@ -1,0 +1,35 @@
+"""Who may see and edit what, asked of the engine itself."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import AnonymousUser, User
+
+from cvat_lambda.engine.standalone import access, models
+from cvat_lambda.engine.standalone.access import StandaloneAccess
+from cvat_lambda.engine.standalone.tasks import create_project, create_task
+from cvat_lambda.errors import TaskNotFound
+
+
+def test_what_has_no_owner_is_not_nobodys(db: None) -> None:
+    """The owner of a task may be deleted: then owner and assignee are null, as a stranger's id."""
+    task = create_task(None, "left behind", ["car"])
+    nobody = AnonymousUser()
+    assert not access.visible_tasks(nobody).exists()
+    assert not access.editable_tasks(nobody).exists()
+    assert not access.visible_jobs(nobody).exists()
+    assert not StandaloneAccess(nobody).may_edit_task(task.pk)
+    with pytest.raises(TaskNotFound):
+        StandaloneAccess(nobody).require_task(task.pk, "view")
+
+
+@pytest.mark.parametrize("role", ["owner", "assignee", "project__owner", "project__assignee"])
+def test_owners_and_assignees_of_task_and_project_may_edit(db: None, role: str) -> None:
+    person, stranger = User.objects.create_user("person"), User.objects.create_user("stranger")
+    project = create_project(None, "project", ["car"])
+    task = create_task(None, "task", project=project)
+    model, name = (project, role[9:]) if role.startswith("project__") else (task, role)
+    type(model).objects.filter(pk=model.pk).update(**{name: person})
+    StandaloneAccess(person).require_task(task.pk, "edit")
+    assert list(access.editable_tasks(person)) == list(models.Task.objects.all())
+    assert not StandaloneAccess(stranger).may_edit_task(task.pk)

@@ -1,0 +1,179 @@
+"""Tasks made from files: frames, jobs, and nothing left behind when a file is bad."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from PIL import Image
+
+from cvat_lambda.annotations.types import LabeledData, Shape
+from cvat_lambda.engine.port import Change, Frame, Removal, UnreadableFrame
+from cvat_lambda.engine.standalone import models
+from cvat_lambda.engine.standalone.adapter import StandaloneEngine
+from cvat_lambda.engine.standalone.media import storage
+from cvat_lambda.engine.standalone.media.files import SourceFile
+from cvat_lambda.engine.standalone.media.ingest import Ingestion, Selection
+from cvat_lambda.engine.standalone.tasks import create_task
+from cvat_lambda.errors import FrameOutOfScope, FrameUnreadable, InvalidRequest, TaskNotFound
+
+
+def picture(path: Path, *, size: tuple[int, int] = (32, 24), shade: int = 0, **save: Any) -> Path:
+    Image.new("RGB", size, (shade, 128, 255 - shade)).save(path, **save)
+    return path
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    return [picture(tmp_path / f"{name}.png", shade=20 * name) for name in range(6)]
+
+
+def test_frames_come_back_as_the_files_were(alice: User, files: list[Path]) -> None:
+    task = create_task(alice, "six", ["car"], files)
+    engine = StandaloneEngine()
+    frames = list(engine.frames(task.pk, [0, 3, 5]))
+    assert [frame.number for frame in frames] == [0, 3, 5]
+    for frame in frames:
+        assert isinstance(frame, Frame)
+        assert frame.data == files[frame.number].read_bytes()
+        assert (frame.mime, frame.name) == ("image/png", f"{frame.number}.png")
+        assert (frame.width, frame.height) == (32, 24)
+        assert engine.frame(task.pk, frame.number) == frame
+
+
+def test_segments_overlap_as_asked(alice: User, files: list[Path]) -> None:
+    task = create_task(alice, "six", ["car"], files, segment_size=3, overlap=1)
+    jobs = StandaloneEngine().task(task.pk).jobs
+    assert [list(job.frames) for job in jobs] == [[0, 1, 2], [2, 3, 4], [4, 5]]
+
+
+@pytest.mark.parametrize(
+    ("selection", "names"),
+    [
+        (Selection(), ["a1.png", "a10.png", "a2.png"]),
+        (Selection(sorting_method="natural"), ["a1.png", "a2.png", "a10.png"]),
+        (Selection(sorting_method="predefined"), ["a10.png", "a2.png", "a1.png"]),
+        (Selection(sorting_method="natural", start_frame=1), ["a2.png", "a10.png"]),
+        (Selection(sorting_method="natural", step=2), ["a1.png", "a10.png"]),
+        (Selection(sorting_method="natural", stop_frame=0), ["a1.png"]),
+    ],
+)
+def test_selection_orders_and_filters_frames(
+    alice: User, tmp_path: Path, selection: Selection, names: list[str]
+) -> None:
+    files = [picture(tmp_path / name) for name in ("a10.png", "a2.png", "a1.png")]
+    task = create_task(alice, "three", [], files, ingestion=Ingestion(selection=selection))
+    frames = StandaloneEngine().frames(task.pk, range(len(names)))
+    assert [frame.name for frame in frames if isinstance(frame, Frame)] == names
+
+
+def test_archive_is_unpacked_with_names_and_without_strangers(alice: User, tmp_path: Path) -> None:
+    packed = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(packed, format="PNG")
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        for name in ("b/2.png", "b/1.png", "../../evil.png", "__MACOSX/1.png", "readme.txt"):
+            archive.writestr(name, packed.getvalue())
+    task = create_task(alice, "zip", [], [tmp_path / "all.zip"])
+    frames = StandaloneEngine().frames(task.pk, range(3))
+    assert [frame.name for frame in frames if isinstance(frame, Frame)] == [
+        "b/2.png",
+        "b/1.png",
+        "evil.png",
+    ]
+
+
+def test_exif_orientation_is_applied_to_size_and_data(alice: User, tmp_path: Path) -> None:
+    image = Image.new("RGB", (40, 20))
+    image.paste((255, 0, 0), (0, 0, 20, 20))  # left half red
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned by 90 degrees clockwise
+    image.save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    task = create_task(alice, "turned", [], [tmp_path / "turned.jpg"])
+    frame = StandaloneEngine().frame(task.pk, 0)
+    assert (frame.width, frame.height) == (20, 40)
+    with Image.open(io.BytesIO(frame.data)) as shown:
+        assert shown.size == (20, 40)
+        assert shown.getexif().get(0x0112, 1) == 1
+        red, _, blue = shown.convert("RGB").getpixel((10, 5))  # type: ignore[misc]
+    assert red > 200
+    assert blue < 60
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n", b"GIF89a"])
+def test_broken_image_is_named_and_leaves_nothing(
+    alice: User, files: list[Path], tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "broken.png").write_bytes(content)
+    with pytest.raises(InvalidRequest, match=r"broken\.png"):
+        create_task(alice, "bad", ["car"], [*files, tmp_path / "broken.png"])
+    assert not models.Task.objects.exists()
+    assert not any(storage.data_root().iterdir())
+
+
+def test_truncated_jpeg_is_refused(alice: User, tmp_path: Path) -> None:
+    whole = picture(tmp_path / "whole.jpg", size=(640, 480)).read_bytes()
+    (tmp_path / "half.jpg").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InvalidRequest, match=r"half\.jpg"):
+        create_task(alice, "half", [], [tmp_path / "half.jpg"])
+
+
+def test_file_that_vanishes_later_is_one_unreadable_frame(alice: User, files: list[Path]) -> None:
+    task = create_task(alice, "six", [], files)
+    image = models.Image.objects.get(data__task=task, number=1)
+    (storage.data_folder(task.data.folder) / image.path).unlink()
+    engine = StandaloneEngine()
+    kinds = [type(frame) for frame in engine.frames(task.pk, [0, 1, 2])]
+    assert kinds == [Frame, UnreadableFrame, Frame]
+    with pytest.raises(FrameUnreadable):
+        engine.frame(task.pk, 1)
+
+
+def test_frame_outside_the_task_is_refused(alice: User, files: list[Path]) -> None:
+    task = create_task(alice, "six", [], files)
+    with pytest.raises(FrameOutOfScope):
+        StandaloneEngine().frame(task.pk, 6)
+    with pytest.raises(TaskNotFound):
+        StandaloneEngine().frame(task.pk + 1, 0)
+
+
+def test_names_that_repeat_are_refused(alice: User, files: list[Path]) -> None:
+    twice = [SourceFile(path=file, name="same.png") for file in files[:2]]
+    with pytest.raises(InvalidRequest, match="twice"):
+        create_task(alice, "twice", [], twice)
+
+
+def test_deleted_task_takes_its_files_along(
+    alice: User, files: list[Path], django_capture_on_commit_callbacks: Any
+) -> None:
+    task = create_task(alice, "six", ["car"], files)
+    folder = storage.data_folder(task.data.folder)
+    assert folder.is_dir()
+    with django_capture_on_commit_callbacks(execute=True):
+        task.delete()
+    assert not folder.exists()
+
+
+def test_change_costs_the_same_queries_for_one_shape_and_for_many(
+    alice: User, files: list[Path], django_assert_num_queries: Any
+) -> None:
+    task = create_task(alice, "six", ["car"], files)
+    engine = StandaloneEngine()
+    (label,) = engine.task(task.pk).labels
+    assert label.id is not None
+
+    def change(count: int) -> Change:
+        shape = Shape(type="rectangle", frame=1, label_id=label.id or 0, points=(0, 0, 9, 9))
+        return Change(
+            task_id=task.pk,
+            frames=(1,),
+            add=LabeledData(shapes=(shape,) * count),
+            remove=Removal(policy="none"),
+        )
+
+    for count in (1, 40):
+        with django_assert_num_queries(5):
+            engine.apply(change(count))

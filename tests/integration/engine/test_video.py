@@ -1,0 +1,116 @@
+"""Videos as tasks: frames in order, single frames, and what does not decode."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+from PIL import Image
+
+from cvat_lambda.engine.port import Frame
+from cvat_lambda.engine.standalone import models
+from cvat_lambda.engine.standalone.adapter import StandaloneEngine
+from cvat_lambda.engine.standalone.media import storage
+from cvat_lambda.engine.standalone.media.ingest import Ingestion, Selection
+from cvat_lambda.engine.standalone.tasks import create_task
+from cvat_lambda.errors import EngineUnavailable, FrameOutOfScope, InvalidRequest
+from tests.integration.engine.videos import make_video, number_of
+
+FORMATS = [
+    ("mp4", "libx264"),  # frames refer to later ones; times in the container
+    ("mkv", "libx264"),
+    ("avi", "mpeg4"),  # an index of its own
+    ("mov", "mjpeg"),  # every frame is a key frame
+]
+
+
+@pytest.fixture(params=FORMATS, ids=lambda item: "-".join(item))
+def video(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    suffix, codec = request.param
+    size = (64, 48)
+    return make_video(tmp_path / f"video.{suffix}", codec=codec, size=size)
+
+
+def numbers(frames: object) -> list[tuple[int, int]]:
+    return [
+        (frame.number, number_of(frame.data))
+        for frame in frames  # type: ignore[attr-defined]
+        if isinstance(frame, Frame)
+    ]
+
+
+def test_all_frames_come_in_order(alice: User, video: Path) -> None:
+    task = create_task(alice, "video", ["car"], [video])
+    assert task.data.size == 30
+    found = numbers(StandaloneEngine().frames(task.pk, range(30)))
+    assert found == [(number, number) for number in range(30)]
+
+
+def test_chosen_frames_are_the_right_ones_whether_near_or_far(alice: User, video: Path) -> None:
+    task = create_task(alice, "video", [], [video])
+    wanted = [0, 3, 4, 9, 10, 11, 19, 28, 29]
+    found = numbers(StandaloneEngine().frames(task.pk, wanted))
+    assert found == [(number, number) for number in wanted]
+
+
+@pytest.mark.parametrize("number", [0, 1, 9, 10, 11, 25, 29])
+def test_single_frame_is_the_right_one(alice: User, video: Path, number: int) -> None:
+    task = create_task(alice, "video", [], [video])
+    frame = StandaloneEngine().frame(task.pk, number)
+    assert (frame.number, number_of(frame.data), frame.mime) == (number, number, "image/png")
+    assert (frame.width, frame.height) == (64, 48)
+
+
+def test_step_and_range_give_relative_numbers(alice: User, video: Path) -> None:
+    how = Ingestion(selection=Selection(start_frame=4, stop_frame=20, step=5))
+    task = create_task(alice, "video", [], [video], ingestion=how)
+    engine = StandaloneEngine()
+    assert numbers(engine.frames(task.pk, range(4))) == [(0, 4), (1, 9), (2, 14), (3, 19)]
+    assert number_of(engine.frame(task.pk, 2).data) == 14
+    with pytest.raises(FrameOutOfScope):
+        engine.frame(task.pk, 4)
+
+
+def test_frame_keys_tell_frames_and_videos_apart(alice: User, tmp_path: Path) -> None:
+    first = create_task(alice, "a", [], [make_video(tmp_path / "a.mp4", frames=8)])
+    same = create_task(alice, "b", [], [make_video(tmp_path / "b.mp4", frames=8)])
+    other = create_task(alice, "c", [], [make_video(tmp_path / "c.mp4", frames=9)])
+    key = StandaloneEngine().frame_key
+    assert key(first.pk, 3) == key(same.pk, 3)
+    assert len({key(first.pk, 3), key(first.pk, 4), key(other.pk, 3)}) == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"no video", b"\x00\x00\x00\x18ftypmp42"])
+def test_broken_video_is_named_and_leaves_nothing(
+    alice: User, tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "broken.mp4").write_bytes(content)
+    with pytest.raises(InvalidRequest, match=r"broken\.mp4"):
+        create_task(alice, "video", [], [tmp_path / "broken.mp4"])
+    assert not models.Task.objects.exists()
+    assert not any(storage.data_root().iterdir())
+
+
+def test_video_and_images_do_not_mix(alice: User, tmp_path: Path) -> None:
+    video = make_video(tmp_path / "video.mp4", frames=3)
+    Image.new("RGB", (8, 8)).save(tmp_path / "image.png")
+    with pytest.raises(InvalidRequest, match="not both"):
+        create_task(alice, "mixed", [], [video, tmp_path / "image.png"])
+
+
+def test_video_that_is_gone_is_the_engine_being_unavailable(alice: User, tmp_path: Path) -> None:
+    task = create_task(alice, "video", [], [make_video(tmp_path / "video.mp4", frames=3)])
+    (storage.data_folder(task.data.folder) / task.data.video.path).unlink()
+    with pytest.raises(EngineUnavailable):
+        StandaloneEngine().frame(task.pk, 0)
+    with pytest.raises(EngineUnavailable):
+        list(StandaloneEngine().frames(task.pk, range(3)))
+
+
+def test_reading_stops_when_the_iterator_is_closed(alice: User, tmp_path: Path) -> None:
+    task = create_task(alice, "video", [], [make_video(tmp_path / "video.mp4", frames=12)])
+    frames = StandaloneEngine().frames(task.pk, range(12))
+    assert number_of(next(frames).data) == 0  # type: ignore[union-attr]
+    frames.close()  # type: ignore[attr-defined]
+    assert list(frames) == []

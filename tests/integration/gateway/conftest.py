@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from cvat_lambda.gateway import hosts
+from cvat_lambda.gateway.http import pool
+from cvat_lambda.gateway.routes import routes
+
+from .fake_nuclio import FakeNuclio, fake_nuclio
+
+
+@pytest.fixture
+def nuclio(settings: Any) -> Iterator[FakeNuclio]:
+    """A platform that the settings name; connections and routes are forgotten afterwards."""
+    settings.CVAT_LAMBDA_FUNCTIONS_REFRESH_S = 0
+    with fake_nuclio() as fake:
+        settings.CVAT_LAMBDA_PLATFORM_URL = fake.url
+        yield fake
+        pool.close()
+    routes.forget()
+    hosts.forget()

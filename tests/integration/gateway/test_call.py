@@ -1,0 +1,139 @@
+"""Calls with patience against a platform at the wire."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from cvat_lambda.errors import (
+    FunctionBusy,
+    FunctionCrashed,
+    FunctionFailed,
+    FunctionTimeout,
+    LambdaError,
+)
+from cvat_lambda.functions.spec import FunctionSpec, Kind
+from cvat_lambda.gateway.call import call
+from cvat_lambda.gateway.cancel import CallAbandoned, Cancel
+from cvat_lambda.gateway.retry import RetryPolicy
+
+from . import fake_nuclio as fakes
+from .fake_nuclio import Behaviour, FakeNuclio
+
+SPEC = FunctionSpec(id="fn", kind=Kind.DETECTOR, name="Fn")
+RESTARTING = fakes.answers(500, "Processor not ready (current status: stopped)")
+
+
+def at_once(low: float, high: float) -> float:
+    return 0.0
+
+
+def patience(*, max_attempts: int = 5, budget_s: float = 30.0) -> RetryPolicy:
+    return RetryPolicy(max_attempts=max_attempts, budget_s=budget_s, jitter=at_once)
+
+
+@pytest.mark.parametrize(
+    ("script", "attempts"),
+    [
+        ([], 1),
+        ([fakes.answers(503)], 2),
+        ([fakes.answers(503)] * 7, 8),
+        ([RESTARTING, RESTARTING], 3),
+        ([fakes.resets], 2),
+        ([fakes.answers(408, '{"error": "handler timed out"}')], 2),
+        ([fakes.answers(502, "Worker crashed - exit code 9"), fakes.answers(503)], 3),
+        ([fakes.answers(504, "<html>")], 2),
+    ],
+)
+def test_what_may_go_better_is_tried_again(
+    nuclio: FakeNuclio, script: list[Behaviour], attempts: int
+) -> None:
+    nuclio.script = list(script)
+    nuclio.default = ["ok"]
+    called = call(SPEC, b"{}", request_id="r", policy=patience())
+    assert (called.answer, called.attempts) == (["ok"], attempts)
+
+
+@pytest.mark.parametrize(
+    ("script", "error", "attempts"),
+    [
+        ([fakes.resets] * 9, FunctionCrashed, 2),
+        ([fakes.answers(408)] * 9, FunctionTimeout, 2),
+        ([fakes.answers(500, 'Exception caught in handler - "no"')] * 9, FunctionFailed, 1),
+    ],
+)
+def test_what_would_not_is_given_up(
+    nuclio: FakeNuclio, script: list[Behaviour], error: type[LambdaError], attempts: int
+) -> None:
+    nuclio.script = list(script)
+    with pytest.raises(error) as caught:
+        call(SPEC, b"{}", request_id="r", policy=patience())
+    assert caught.value.details["attempts"] == attempts
+    assert len(script) - len(nuclio.script) == len(nuclio.invocations())
+
+
+def test_a_deadline_ends_the_attempts(nuclio: FakeNuclio) -> None:
+    nuclio.script = [fakes.answers(503, headers={"Retry-After": "20"})] * 3
+    with pytest.raises(FunctionBusy):
+        call(SPEC, b"{}", request_id="r", policy=patience(), deadline_s=10)
+    assert len(nuclio.invocations()) == 1
+
+
+def test_a_deadline_ends_an_attempt(nuclio: FakeNuclio) -> None:
+    nuclio.script = [fakes.hangs]
+    with pytest.raises(FunctionTimeout):
+        call(SPEC, b"{}", request_id="r", policy=patience(), deadline_s=0.3)
+
+
+def test_a_pause_is_ended_by_cancelling(nuclio: FakeNuclio) -> None:
+    cancel = Cancel()
+    nuclio.script = [fakes.answers(503, headers={"Retry-After": "25"})]
+
+    def abandon() -> None:
+        nuclio.arrived.wait(10)
+        cancel.cancel()
+
+    thread = threading.Thread(target=abandon)
+    thread.start()
+    with pytest.raises(CallAbandoned):
+        call(SPEC, b"{}", request_id="r", policy=patience(), cancel=cancel)
+    thread.join()
+
+
+def test_no_more_than_the_function_takes_is_in_flight(nuclio: FakeNuclio) -> None:
+    spec = replace(SPEC, id="narrow", workers=1)
+    lock = threading.Lock()
+    inside, most = 0, 0
+
+    def measured(handler: fakes.Handler, body: bytes) -> None:
+        nonlocal inside, most
+        with lock:
+            inside += 1
+            most = max(most, inside)
+        nuclio.release.wait(0.01)
+        with lock:
+            inside -= 1
+        handler.answer(200, b"[]")
+
+    nuclio.script = [measured] * 40
+
+    def work(make: Callable[[], object]) -> None:
+        for _ in range(5):
+            make()
+
+    threads = [
+        threading.Thread(
+            target=work,
+            args=(lambda: call(spec, b"{}", request_id="r", policy=patience(), person=False),),
+        )
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert nuclio.script == []
+    assert most <= 3

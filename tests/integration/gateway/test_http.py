@@ -1,0 +1,208 @@
+"""Kept connections: reuse, one retry where nothing was answered, time limits, abandonment."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from cvat_lambda.gateway.cancel import CallAbandoned, Cancel
+from cvat_lambda.gateway.http import (
+    Answer,
+    AnswerMalformed,
+    AnswerTimeout,
+    ConnectFailed,
+    ConnectionLost,
+    Pool,
+    Server,
+)
+
+from . import fake_nuclio as fakes
+from .fake_nuclio import FakeNuclio
+
+
+@pytest.fixture
+def connections() -> Iterator[Pool]:
+    made = Pool()
+    yield made
+    made.close()
+
+
+def post(
+    connections: Pool,
+    nuclio: FakeNuclio,
+    body: bytes = b"{}",
+    *,
+    timeout_s: float = 20,
+    cancel: Cancel | None = None,
+) -> Answer:
+    return connections.post(
+        Server(host="127.0.0.1", port=nuclio.port),
+        "/",
+        body,
+        {"Content-Type": "application/json"},
+        timeout_s=timeout_s,
+        cancel=cancel,
+    )
+
+
+def test_a_connection_is_kept_for_the_next_call(nuclio: FakeNuclio, connections: Pool) -> None:
+    for _ in range(3):
+        answer = post(connections, nuclio)
+    assert (answer.status, answer.body) == (200, b"[]")
+    assert answer.headers["content-type"] == "application/json"
+    assert len({seen.port for seen in nuclio.seen}) == 1
+
+
+def test_the_body_arrives_as_it_was_given(nuclio: FakeNuclio, connections: Pool) -> None:
+    body = bytes(range(256)) * 4000
+    post(connections, nuclio, body)
+    assert nuclio.seen[0].body == body
+
+
+def test_a_reset_of_a_kept_connection_is_retried_on_a_new_one(
+    nuclio: FakeNuclio, connections: Pool
+) -> None:
+    post(connections, nuclio)
+    nuclio.script = [fakes.resets, fakes.answers(200, b"[1]")]
+    assert post(connections, nuclio).body == b"[1]"
+    assert len(nuclio.seen) == 3
+
+
+def test_a_reset_of_a_new_connection_is_an_error_at_once(
+    nuclio: FakeNuclio, connections: Pool
+) -> None:
+    nuclio.script = [fakes.resets]
+    with pytest.raises(ConnectionLost):
+        post(connections, nuclio)
+    assert len(nuclio.seen) == 1
+
+
+def test_a_connection_that_the_server_closed_while_idle_is_not_used(
+    nuclio: FakeNuclio, connections: Pool
+) -> None:
+    nuclio.script = [fakes.answers(200, b"[]", headers={"Connection": "close"})]
+    post(connections, nuclio)
+    post(connections, nuclio)
+    assert len({seen.port for seen in nuclio.seen}) == 2
+
+
+def test_an_answer_that_breaks_off_is_lost_and_not_retried(
+    nuclio: FakeNuclio, connections: Pool
+) -> None:
+    post(connections, nuclio)
+    nuclio.script = [fakes.breaks_off]
+    with pytest.raises(ConnectionLost) as caught:
+        post(connections, nuclio)
+    assert caught.value.begun
+    assert len(nuclio.seen) == 2
+
+
+def test_a_chunked_answer_is_put_together(nuclio: FakeNuclio, connections: Pool) -> None:
+    nuclio.script = [fakes.chunks]
+    assert post(connections, nuclio).body == b'[{"label": "car"}]'
+    assert post(connections, nuclio).body == b"[]"
+    assert len({seen.port for seen in nuclio.seen}) == 1
+
+
+def test_a_silent_function_times_out(nuclio: FakeNuclio, connections: Pool) -> None:
+    nuclio.script = [fakes.hangs]
+    with pytest.raises(AnswerTimeout):
+        post(connections, nuclio, timeout_s=0.2)
+
+
+def test_a_function_that_sends_a_byte_now_and_then_times_out_too(
+    nuclio: FakeNuclio, connections: Pool
+) -> None:
+    nuclio.script = [fakes.trickles]
+    with pytest.raises(AnswerTimeout):
+        post(connections, nuclio, timeout_s=0.3)
+
+
+def test_something_that_is_not_http_is_said_so(nuclio: FakeNuclio, connections: Pool) -> None:
+    nuclio.script = [fakes.speaks_nonsense]
+    with pytest.raises(AnswerMalformed):
+        post(connections, nuclio)
+
+
+def test_nobody_listening_is_a_failed_connection(connections: Pool) -> None:
+    server = Server(host="127.0.0.1", port=fakes.closed_port())
+    with pytest.raises(ConnectFailed):
+        connections.post(server, "/", b"", {}, timeout_s=5)
+    assert connections.probe(server, 1) is False
+
+
+def test_a_refusal_while_the_body_is_being_sent_is_read(
+    nuclio: FakeNuclio, connections: Pool
+) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def refuse() -> None:
+            sock, _ = listener.accept()
+            with sock:
+                sock.recv(1000)
+                sock.sendall(
+                    b"HTTP/1.1 400 Bad Request\r\nContent-Length: 26\r\nConnection: close\r\n\r\n"
+                    b"Error when parsing request"
+                )
+                sock.shutdown(socket.SHUT_WR)
+                while sock.recv(1 << 20):
+                    pass
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        server = Server(host="127.0.0.1", port=listener.getsockname()[1])
+        answer = connections.post(server, "/", b"x" * 8_000_000, {}, timeout_s=20)
+        connections.close()
+        thread.join()
+    assert (answer.status, answer.body) == (400, b"Error when parsing request")
+
+
+def test_a_call_in_flight_is_abandoned_from_another_thread(
+    nuclio: FakeNuclio, connections: Pool
+) -> None:
+    cancel = Cancel()
+    nuclio.script = [fakes.hangs]
+
+    def abandon() -> None:
+        nuclio.arrived.wait(10)
+        cancel.cancel()
+
+    thread = threading.Thread(target=abandon)
+    thread.start()
+    started = time.monotonic()
+    with pytest.raises(CallAbandoned):
+        post(connections, nuclio, timeout_s=20, cancel=cancel)
+    thread.join()
+    assert time.monotonic() - started < 10  # the function itself would have taken 30 s
+    assert post(connections, nuclio).body == b"[]"  # the pool is not spoilt
+
+
+def test_nothing_is_sent_with_a_handle_that_is_set(nuclio: FakeNuclio, connections: Pool) -> None:
+    cancel = Cancel()
+    cancel.cancel()
+    with pytest.raises(CallAbandoned):
+        post(connections, nuclio, cancel=cancel)
+    assert nuclio.seen == []
+
+
+def test_many_threads_share_the_pool(nuclio: FakeNuclio, connections: Pool) -> None:
+    bodies: list[bytes] = []
+
+    def work(number: int) -> None:
+        for step in range(10):
+            nuclio_body = f"{number}-{step}".encode()
+            assert post(connections, nuclio, nuclio_body).status == 200
+            bodies.append(nuclio_body)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(seen.body for seen in nuclio.seen) == sorted(bodies)
+    assert len({seen.port for seen in nuclio.seen}) <= 8

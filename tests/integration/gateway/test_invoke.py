@@ -1,0 +1,237 @@
+"""An invocation, from a spec to a parsed answer, against a platform at the wire."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from cvat_lambda import signals
+from cvat_lambda.errors import (
+    FunctionCrashed,
+    FunctionFailed,
+    FunctionUnavailable,
+    PayloadTooLarge,
+    PlatformUnreachable,
+)
+from cvat_lambda.functions.spec import Address, FunctionSpec, Kind
+from cvat_lambda.gateway.cancel import CallAbandoned, Cancel
+from cvat_lambda.gateway.invoke import invoke
+from cvat_lambda.gateway.nuclio import platform
+from cvat_lambda.gateway.routes import direct_routes, routes
+
+from . import fake_nuclio as fakes
+from .fake_nuclio import FakeNuclio, fake_nuclio, function_object
+
+
+def spec_at(port: int | None, **changes: Any) -> FunctionSpec:
+    address = Address(namespace="nuclio", http_port=port)
+    spec = FunctionSpec(id="fn", kind=Kind.DETECTOR, name="Fn", address=address)
+    return replace(spec, **changes)
+
+
+def test_a_function_is_called_directly_where_it_can_be(nuclio: FakeNuclio) -> None:
+    nuclio.default = [{"label": "car"}]
+    with fake_nuclio() as function:
+        function.default = [{"label": "dog"}]
+        assert invoke(spec_at(function.port), b'{"a":1}', request_id="r1") == [{"label": "dog"}]
+        (seen,) = function.seen
+    assert nuclio.seen == []
+    assert (seen.path, seen.body) == ("/", b'{"a":1}')
+    assert seen.headers["content-type"] == "application/json"
+    assert seen.headers["x-nuclio-target"] == "fn"
+    assert seen.headers["x-request-id"] == "r1"
+    assert "origin" not in seen.headers
+    assert "x-nuclio-function-name" not in seen.headers
+
+
+def test_the_dashboard_is_the_way_where_no_address_answers(nuclio: FakeNuclio) -> None:
+    assert invoke(spec_at(fakes.closed_port(), timeout_s=30.0), b"{}", request_id="r1") == []
+    (seen,) = nuclio.invocations()
+    assert seen.path == "/api/function_invocations"
+    assert seen.headers["x-nuclio-function-name"] == "fn"
+    assert seen.headers["x-nuclio-function-namespace"] == "nuclio"
+    assert seen.headers["x-nuclio-invoke-timeout"] == "45s"  # its own 30, 10 for a worker, the way
+
+
+def test_the_setting_can_ask_for_the_dashboard(nuclio: FakeNuclio, settings: Any) -> None:
+    settings.CVAT_LAMBDA_INVOKE_METHOD = "dashboard"
+    with fake_nuclio() as function:
+        invoke(spec_at(function.port), b"{}", request_id="r1")
+        assert function.seen == []
+    assert len(nuclio.invocations()) == 1
+
+
+def test_the_setting_can_forbid_the_dashboard(nuclio: FakeNuclio, settings: Any) -> None:
+    settings.CVAT_LAMBDA_INVOKE_METHOD = "direct"
+    with pytest.raises(PlatformUnreachable, match="cannot be reached directly"):
+        invoke(spec_at(fakes.closed_port()), b"{}", request_id="r1")
+    assert nuclio.invocations() == []
+
+
+def test_the_platforms_token_goes_to_the_platforms_host(nuclio: FakeNuclio, settings: Any) -> None:
+    settings.CVAT_LAMBDA_PLATFORM_TOKEN = "secret"
+    invoke(spec_at(None), b"{}", request_id="r1")
+    assert nuclio.seen[0].headers["authorization"] == "Bearer secret"
+    foreign = Address(internal_urls=("fn.example:8080",))
+    assert [route.headers for route in direct_routes("fn", foreign, platform())] == [()]
+
+
+def test_an_address_that_went_out_of_date_is_read_again_within_the_call(
+    nuclio: FakeNuclio,
+) -> None:
+    with fake_nuclio() as before:
+        spec = spec_at(before.port)
+        invoke(spec, b"{}", request_id="r1")
+    with fake_nuclio() as after:  # the container restarted: another port, the registry is behind
+        raw = function_object("fn")
+        raw["status"]["httpPort"] = after.port
+        nuclio.functions["fn"] = raw
+        after.default = ["moved"]
+        assert invoke(spec, b"{}", request_id="r2") == ["moved"]
+        assert invoke(spec, b"{}", request_id="r3") == ["moved"]
+    assert [seen.path for seen in nuclio.seen] == ["/api/functions/fn"]
+
+
+def test_a_function_that_is_being_built_again_is_unavailable(nuclio: FakeNuclio) -> None:
+    with fake_nuclio() as before:
+        spec = spec_at(before.port)
+        invoke(spec, b"{}", request_id="r1")
+    nuclio.functions["fn"] = {**function_object("fn"), "status": {"state": "building"}}
+    with pytest.raises(FunctionUnavailable, match="function 'fn' is being built"):
+        invoke(spec, b"{}", request_id="r2")
+
+
+def test_no_platform_and_no_function_is_unreachable(nuclio: FakeNuclio, settings: Any) -> None:
+    settings.CVAT_LAMBDA_PLATFORM_URL = f"http://127.0.0.1:{fakes.closed_port()}"
+    with pytest.raises(PlatformUnreachable, match="function 'fn' cannot be reached"):
+        invoke(spec_at(fakes.closed_port()), b"{}", request_id="r1")
+
+
+def test_a_body_that_is_too_large_is_not_sent(nuclio: FakeNuclio) -> None:
+    spec = spec_at(None, max_body_bytes=1_000_000)
+    with pytest.raises(PayloadTooLarge, match=r"at most 1\.0 MB .* has 1\.5 MB"):
+        invoke(spec, b"x" * 1_500_000, request_id="r1")
+    assert nuclio.seen == []
+
+
+def test_a_crash_of_the_function_is_not_retried_here(nuclio: FakeNuclio) -> None:
+    nuclio.script = [fakes.resets]
+    with pytest.raises(FunctionCrashed):
+        invoke(spec_at(None), b"{}", request_id="r1")
+    assert len(nuclio.invocations()) == 1
+
+
+def test_an_invocation_is_told_to_the_listeners(nuclio: FakeNuclio) -> None:
+    told: list[dict[str, Any]] = []
+
+    def listen(sender: object, **kwargs: Any) -> None:
+        told.append(kwargs)
+
+    signals.function_invoked.connect(listen)
+    try:
+        invoke(spec_at(None), b"{}", request_id="r1")
+        nuclio.script = [fakes.answers(500, 'Exception caught in handler - "no"')]
+        with pytest.raises(FunctionFailed):
+            invoke(spec_at(None), b"{}", request_id="r2")
+    finally:
+        signals.function_invoked.disconnect(listen)
+    assert [item["function_id"] for item in told] == ["fn", "fn"]
+    assert [type(item["error"]) for item in told] == [type(None), FunctionFailed]
+    assert all(item["duration_s"] > 0 for item in told)
+
+
+def test_one_handle_abandons_all_calls_of_a_request(nuclio: FakeNuclio) -> None:
+    cancel = Cancel()
+    nuclio.script = [fakes.hangs] * 4
+    ends: list[str] = []
+
+    def call() -> None:
+        try:
+            invoke(spec_at(None), b"{}", request_id="r", cancel=cancel)
+        except CallAbandoned:
+            ends.append("abandoned")
+
+    threads = [threading.Thread(target=call) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    nuclio.arrived.wait(10)
+    cancel.cancel()
+    for thread in threads:
+        thread.join(10)
+    assert ends == ["abandoned"] * 4
+
+
+HTTP_PORT = 32001
+
+
+@pytest.mark.parametrize(
+    ("dashboard", "address", "expected"),
+    [
+        # everything on this machine
+        ("127.0.0.1", Address(http_port=HTTP_PORT), [("127.0.0.1", HTTP_PORT, "/")]),
+        # Docker says 0.0.0.0 where it does not know its own host
+        (
+            "10.0.0.5",
+            Address(external_urls=("0.0.0.0:32001",)),
+            [("10.0.0.5", 32001, "/")],
+        ),
+        # Docker: the container's name, then the published port, the bare address last
+        (
+            "nuclio",
+            Address(
+                namespace="nuclio",
+                http_port=HTTP_PORT,
+                internal_urls=("172.18.0.5:8080",),
+                external_urls=("0.0.0.0:32001",),
+            ),
+            [
+                ("nuclio-nuclio-fn", 8080, "/"),
+                ("nuclio", HTTP_PORT, "/"),
+                ("172.18.0.5", 8080, "/"),
+            ],
+        ),
+        # Kubernetes: the service, then the ingress
+        (
+            "nuclio-dashboard.nuclio.svc",
+            Address(
+                internal_urls=("nuclio-fn.nuclio.svc.cluster.local:8080",),
+                external_urls=("functions.example.org/fn",),
+            ),
+            [
+                ("nuclio-fn.nuclio.svc.cluster.local", 8080, "/"),
+                ("functions.example.org", 80, "/fn"),
+            ],
+        ),
+        ("127.0.0.1", Address(), []),
+        ("127.0.0.1", Address(external_urls=("host:port", "[::1")), []),
+    ],
+)
+def test_direct_addresses_are_tried_in_this_order(
+    settings: Any, dashboard: str, address: Address, expected: list[tuple[str, int, str]]
+) -> None:
+    settings.CVAT_LAMBDA_PLATFORM_URL = f"http://{dashboard}:8070"
+    found = [
+        (route.server.host, route.server.port, route.path)
+        for route in direct_routes("fn", address, platform())
+    ]
+    assert found == expected
+
+
+def test_the_route_follows_what_the_registry_learns(nuclio: FakeNuclio) -> None:
+    with fake_nuclio() as first, fake_nuclio() as second:
+        assert routes.find(spec_at(first.port)).server.port == first.port
+        assert routes.find(spec_at(second.port)).server.port == second.port
+
+
+def test_deploying_and_removing_speak_nuclios_api(nuclio: FakeNuclio) -> None:
+    platform().deploy(function_object("fn"))
+    platform().remove("fn")
+    put, delete = nuclio.seen
+    assert (put.method, put.path) == ("PUT", "/api/functions/fn")
+    assert put.headers["x-nuclio-project-name"] == "cvat"
+    assert (delete.method, delete.path) == ("DELETE", "/api/functions")
+    assert json.loads(delete.body) == {"metadata": {"name": "fn", "namespace": "nuclio"}}

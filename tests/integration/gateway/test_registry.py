@@ -1,0 +1,261 @@
+"""The table of functions against a platform that changes, breaks and goes away."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+from django.db import connection, connections
+from django.test.utils import CaptureQueriesContext
+
+from cvat_lambda import signals
+from cvat_lambda.errors import (
+    FunctionNotFound,
+    FunctionSpecInvalid,
+    FunctionTimeout,
+    PlatformUnreachable,
+)
+from cvat_lambda.functions import registry
+from cvat_lambda.functions.background import refresh_quietly
+from cvat_lambda.functions.models import Function, PlatformCheck
+
+from .fake_nuclio import FakeNuclio, closed_port, function_object
+
+pytestmark = pytest.mark.django_db
+
+
+def test_the_first_list_reads_the_platform(nuclio: FakeNuclio) -> None:
+    nuclio.functions = {"b": function_object("b"), "a": function_object("a")}
+    assert [(spec.id, spec.name, spec.state) for spec in registry.listed()] == [
+        ("a", "A", "ready"),
+        ("b", "B", "ready"),
+    ]
+    (seen,) = nuclio.seen
+    assert seen.headers["x-nuclio-function-namespace"] == "nuclio"
+    assert seen.headers["x-nuclio-project-name"] == "cvat"
+    registry.listed()
+    assert len(nuclio.seen) == 1
+
+
+def test_one_broken_function_does_not_affect_the_others(nuclio: FakeNuclio) -> None:
+    nuclio.functions = {
+        "good": function_object("good"),
+        "untyped": function_object("untyped", type=""),
+        "no-annotations": {"metadata": {"name": "no-annotations"}, "spec": {}, "status": {}},
+        "nul": function_object("nul", name="a\0b\ud800"),
+        "misnamed": function_object("other"),
+        "no object": 7,
+        "twice": function_object("twice", spec='[{"name": "a"}, {"name": "a"}]'),
+    }
+    assert [spec.id for spec in registry.listed()] == ["good", "nul"]
+    with pytest.raises(FunctionSpecInvalid, match=r"function 'twice': .*label 'a' twice"):
+        registry.get("twice")
+    problems = dict(registry.rows().exclude(problem="").values_list("pk", "problem"))
+    assert set(problems) == {"untyped", "no-annotations", "twice"}
+    assert "annotation 'type' is missing" in problems["no-annotations"]
+
+
+def test_the_list_answers_when_the_platform_is_down(nuclio: FakeNuclio, settings: Any) -> None:
+    nuclio.functions = {"a": function_object("a")}
+    registry.refresh()
+    settings.CVAT_LAMBDA_PLATFORM_URL = f"http://127.0.0.1:{closed_port()}"
+    result = registry.refresh(force=True)
+    assert result.error == "the function platform does not answer"
+    assert [(spec.id, spec.state) for spec in registry.listed()] == [("a", "ready")]
+    assert registry.get("a").id == "a"
+
+
+def test_a_list_of_nothing_from_a_platform_that_never_answered_is_an_error(
+    nuclio: FakeNuclio, settings: Any
+) -> None:
+    settings.CVAT_LAMBDA_PLATFORM_URL = f"http://127.0.0.1:{closed_port()}"
+    for _ in range(2):  # the second time nothing is read, the platform was asked just now
+        with pytest.raises(PlatformUnreachable, match="the function platform does not answer"):
+            registry.listed()
+
+
+@pytest.mark.parametrize("status", [500, 404, 302])
+def test_a_platform_that_answers_nonsense_is_down(nuclio: FakeNuclio, status: int) -> None:
+    nuclio.list_status = status
+    with pytest.raises(PlatformUnreachable, match=f"refused with status {status}"):
+        registry.listed()
+
+
+def test_a_wrong_token_is_said(nuclio: FakeNuclio) -> None:
+    nuclio.token = "secret"
+    with pytest.raises(PlatformUnreachable, match="status 403: forbidden"):
+        registry.listed()
+
+
+def test_a_platform_without_functions_is_no_error(nuclio: FakeNuclio) -> None:
+    assert registry.listed() == []
+    registry.listed()
+    assert len(nuclio.seen) == 1
+
+
+def test_a_function_that_vanished_is_away_and_comes_back(nuclio: FakeNuclio) -> None:
+    nuclio.functions = {"a": function_object("a"), "b": function_object("b")}
+    registry.refresh()
+    del nuclio.functions["b"]
+    assert registry.refresh(force=True).away == ("b",)
+    assert [(spec.id, spec.state) for spec in registry.listed()] == [
+        ("a", "ready"),
+        ("b", "away"),
+    ]
+    assert registry.get("b").state == "away"
+    nuclio.functions["b"] = function_object("b")
+    assert registry.refresh(force=True).changed == ("b",)
+    assert registry.get("b").state == "ready"
+
+
+def test_changes_of_state_are_told(nuclio: FakeNuclio) -> None:
+    told: list[tuple[str, str, str]] = []
+
+    def listen(sender: object, **kwargs: Any) -> None:
+        told.append((kwargs["function_id"], kwargs["before"], kwargs["after"]))
+
+    signals.function_state_changed.connect(listen)
+    try:
+        nuclio.functions = {"a": function_object("a")}
+        registry.refresh()
+        nuclio.functions["a"]["status"] = {"state": "error", "message": "no disk"}
+        registry.refresh(force=True)
+    finally:
+        signals.function_state_changed.disconnect(listen)
+    assert told == [("a", "ready", "error")]
+    assert Function.objects.get(pk="a").message == "no disk"
+
+
+def test_a_new_version_changes_the_revision_and_the_spec(nuclio: FakeNuclio) -> None:
+    nuclio.functions = {"a": function_object("a")}
+    before = registry.listed()[0]
+    nuclio.functions["a"]["metadata"]["annotations"]["version"] = "2"
+    assert registry.refresh(force=True).changed == ("a",)
+    after = registry.get("a")
+    assert (before.version, after.version) == (1, 2)
+    assert before.revision != after.revision
+    assert registry.refresh(force=True).changed == ()
+
+
+def test_source_code_and_build_logs_are_not_kept(nuclio: FakeNuclio) -> None:
+    raw = function_object("a")
+    raw["spec"]["build"] = {"functionSourceCode": "x" * 10_000, "path": "here"}
+    raw["status"]["logs"] = [{"message": "y" * 10_000}]
+    nuclio.functions = {"a": raw}
+    registry.refresh()
+    kept = Function.objects.get(pk="a").metadata
+    assert kept["spec"]["build"] == {"path": "here"}
+    assert "logs" not in kept["status"]
+
+
+def test_a_look_up_is_one_query_by_primary_key(nuclio: FakeNuclio) -> None:
+    nuclio.functions = {"a": function_object("a")}
+    registry.refresh()
+    first = registry.get("a")
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        assert registry.get("a") is first
+    assert len(queries) == 1
+    assert len(nuclio.seen) == 1
+
+
+@pytest.mark.parametrize("name", ["unknown", "", "a/b", "x" * 5000, "a\0b"])
+def test_an_unknown_function_is_not_found(nuclio: FakeNuclio, name: str) -> None:
+    with pytest.raises(FunctionNotFound):  # PostgreSQL would fail on the last one
+        registry.get(name)
+
+
+def test_a_function_that_is_switched_off_is_not_found(nuclio: FakeNuclio) -> None:
+    nuclio.functions = {"a": function_object("a")}
+    registry.refresh()
+    row = Function.objects.get(pk="a")
+    row.enabled = False
+    row.save()
+    assert registry.listed() == []
+    with pytest.raises(FunctionNotFound):
+        registry.get("a")
+
+
+def test_a_refresh_too_early_reads_nothing(nuclio: FakeNuclio, settings: Any) -> None:
+    assert registry.refresh().skipped is False
+    assert registry.refresh().skipped is True
+    assert registry.refresh(force=True).skipped is False
+    assert len(nuclio.seen) == 2
+
+
+def test_while_one_process_reads_another_does_not(nuclio: FakeNuclio) -> None:
+    from cvat_lambda.functions.refresh import _claim
+
+    assert _claim(False) is True  # another process, which has not finished
+    assert registry.refresh().skipped is True
+    assert nuclio.seen == []
+
+
+def test_a_failed_call_reads_that_function_again(nuclio: FakeNuclio) -> None:
+    nuclio.functions = {"a": function_object("a")}
+    registry.refresh()
+    nuclio.functions["a"]["status"] = {"state": "building"}
+    registry.note_failure("a", PlatformUnreachable())
+    assert registry.get("a").state == "building"
+    del nuclio.functions["a"]
+    registry.note_failure("a", PlatformUnreachable())
+    assert registry.get("a").state == "away"
+
+
+def test_other_failures_of_a_call_change_nothing(nuclio: FakeNuclio) -> None:
+    nuclio.functions = {"a": function_object("a")}
+    registry.refresh()
+    registry.note_failure("a", FunctionTimeout())
+    registry.note_failure("nobody", PlatformUnreachable())
+    assert [seen.path for seen in nuclio.seen] == ["/api/functions"]
+
+
+def test_an_endpoint_keeps_its_name_against_the_platform(nuclio: FakeNuclio) -> None:
+    Function.objects.create(
+        id="a",
+        platform="endpoint",
+        endpoint_url="https://models.example.org/a",
+        metadata=function_object("a", name="Mine"),
+    )
+    nuclio.functions = {"a": function_object("a", name="Theirs")}
+    registry.refresh()
+    spec = registry.get("a")
+    assert (spec.name, spec.address.endpoint_url) == ("Mine", "https://models.example.org/a")
+    del nuclio.functions["a"]
+    assert registry.refresh(force=True).away == ()
+
+
+def test_an_endpoint_is_unhealthy_until_it_answers_again(nuclio: FakeNuclio) -> None:
+    Function.objects.create(id="e", platform="endpoint", metadata=function_object("e"))
+    registry.note_failure("e", PlatformUnreachable())
+    assert registry.get("e").state == "unhealthy"
+    registry.note_success(registry.get("e"))
+    assert registry.get("e").state == "ready"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_processes_at_once_read_the_platform_once(nuclio: FakeNuclio) -> None:
+    nuclio.functions = {f"f{number}": function_object(f"f{number}") for number in range(5)}
+    PlatformCheck.objects.create(platform="nuclio")
+    start = threading.Barrier(4)
+    failures: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            start.wait()
+            refresh_quietly()
+        except BaseException as exc:
+            failures.append(exc)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert len(nuclio.seen) == 1
+    assert Function.objects.count() == 5

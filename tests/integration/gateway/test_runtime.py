@@ -1,0 +1,184 @@
+"""The gateway and the embedded runtime: what Nuclio's contract says, over real processes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from cvat_lambda.errors import (
+    FunctionBusy,
+    FunctionCrashed,
+    FunctionFailed,
+    FunctionRejected,
+    FunctionTimeout,
+    LambdaError,
+    PayloadTooLarge,
+)
+from cvat_lambda.functions import registry
+from cvat_lambda.functions.spec import FunctionSpec
+from cvat_lambda.gateway.http import pool
+from cvat_lambda.gateway.invoke import invoke
+from cvat_lambda.gateway.routes import routes
+from tests.bench.load import run_load
+from tests.integration.runtime.harness import Runtime, running, write_function
+
+pytestmark = pytest.mark.django_db
+
+CODE = """
+import json, os, time
+
+def respond(context, value, status=200):
+    return context.Response(body=json.dumps(value), content_type="application/json",
+                            status_code=status)
+
+def handler(context, event):
+    what = event.body.get("do")
+    if what == "raise":
+        raise ValueError("no box at http://10.0.0.1:80/x")
+    if what == "refuse":
+        return context.Response(body="a box is needed", content_type="text/plain", status_code=422)
+    if what == "exit":
+        os._exit(3)
+    if what == "sleep":
+        time.sleep(30)
+    if what == "nan":
+        return context.Response(body="[NaN]", content_type="application/json", status_code=200)
+    context.logger.info("request " + event.headers.get("X-Request-Id", "-"))
+    return respond(context, {"target": event.headers.get("X-Nuclio-Target"), "do": what})
+"""
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
+    root = tmp_path_factory.mktemp("gateway-runtime")
+    write_function(root / "functions", "fn", CODE, eventTimeout="1s")
+    write_function(
+        root / "functions",
+        "narrow",
+        CODE,
+        trigger={
+            "workerAvailabilityTimeoutMilliseconds": 0,
+            "attributes": {"maxRequestBodySize": 50_000},
+        },
+    )
+    with running([root / "functions"], root / "state", "--token", "secret") as served:
+        for name in ("fn", "narrow"):
+            served.wait_for(name, "ready")
+        yield served
+
+
+@pytest.fixture(autouse=True)
+def _platform(runtime: Runtime, settings: Any) -> Iterator[None]:
+    settings.CVAT_LAMBDA_PLATFORM_URL = runtime.url
+    settings.CVAT_LAMBDA_PLATFORM_TOKEN = "secret"
+    settings.CVAT_LAMBDA_PLATFORM_PROJECT = ""
+    settings.CVAT_LAMBDA_FUNCTIONS_REFRESH_S = 0
+    registry.refresh(force=True)
+    yield
+    pool.close()
+    routes.forget()
+
+
+def do(spec: FunctionSpec, what: str, *, request_id: str = "r1", **options: Any) -> Any:
+    return invoke(spec, json.dumps({"do": what}).encode(), request_id=request_id, **options)
+
+
+def test_functions_of_the_runtime_are_listed() -> None:
+    listed = {spec.id: spec for spec in registry.listed()}
+    assert set(listed) == {"fn", "narrow"}
+    assert listed["fn"].timeout_s == 1.0
+    assert listed["narrow"].max_body_bytes == 50_000
+    assert listed["narrow"].availability_timeout_s == 0.0
+
+
+@pytest.mark.parametrize("method", ["direct", "dashboard"])
+def test_both_ways_lead_to_the_function(settings: Any, method: str) -> None:
+    settings.CVAT_LAMBDA_INVOKE_METHOD = method
+    spec = registry.get("fn")
+    assert routes.find(spec).through_dashboard is (method == "dashboard")
+    assert do(spec, "echo") == {"target": "fn", "do": "echo"}
+
+
+def test_auto_goes_straight_to_the_functions_port() -> None:
+    assert not routes.find(registry.get("fn")).through_dashboard
+
+
+def test_the_request_id_is_in_the_functions_log(runtime: Runtime) -> None:
+    do(registry.get("fn"), "echo", request_id="call-4711")
+    assert "request call-4711" in runtime.log("fn")
+
+
+@pytest.mark.parametrize("method", ["direct", "dashboard"])
+@pytest.mark.parametrize(
+    ("what", "error", "sentence"),
+    [
+        ("raise", FunctionFailed, "function 'fn' failed: no box at …"),
+        ("refuse", FunctionRejected, "function 'fn' refused the input: a box is needed"),
+        ("exit", FunctionCrashed, "function 'fn' ended while it worked on this input"),
+        ("sleep", FunctionTimeout, "function 'fn' took longer than its own time limit"),
+        ("nan", LambdaError, "function 'fn': the answer is not valid JSON: it holds NaN"),
+    ],
+)
+def test_failures_are_typed_whatever_the_way(
+    settings: Any, method: str, what: str, error: type[LambdaError], sentence: str
+) -> None:
+    settings.CVAT_LAMBDA_INVOKE_METHOD = method
+    with pytest.raises(error) as caught:
+        do(registry.get("fn"), what)
+    assert caught.value.message == sentence
+
+
+@pytest.mark.parametrize("method", ["direct", "dashboard"])
+def test_no_free_worker_is_busy(settings: Any, method: str) -> None:
+    import threading
+
+    settings.CVAT_LAMBDA_INVOKE_METHOD = method
+    spec = registry.get("narrow")
+    ends: list[str] = []
+
+    def call() -> None:
+        try:
+            do(spec, "sleep", deadline_s=3)
+        except LambdaError as exc:
+            ends.append(exc.code)
+
+    threads = [threading.Thread(target=call) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(ends)[:2] == [FunctionBusy.code] * 2
+
+
+def test_a_body_beyond_the_limit_is_refused_by_both_ends(runtime: Runtime) -> None:
+    from dataclasses import replace
+
+    spec = registry.get("narrow")
+    body = b'{"image": "' + b"x" * 200_000 + b'"}'
+    with pytest.raises(PayloadTooLarge, match=r"at most 0\.1 MB .* has 0\.2 MB"):
+        invoke(spec, body, request_id="r1")
+    with pytest.raises(PayloadTooLarge):  # the runtime's own limit, were ours out of date
+        invoke(replace(spec, max_body_bytes=10**9), body, request_id="r1")
+
+
+def test_calls_go_on_while_workers_are_killed(tmp_path: Path) -> None:
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    load = run_load(tmp_path, calls=1_500, clients=32, kill_every_s=0.1)
+    assert load.wrong == []
+    assert load.ended == 1_500
+    assert set(load.errors) <= {
+        "function_crashed",
+        "function_unavailable",
+        "function_busy",
+        "platform_unreachable",
+        "function_timeout",
+    }
+    assert load.kills > 0
+    assert load.answered > 360
+    after = {child.pid for child in psutil.Process().children(recursive=True)}
+    assert after <= before  # no process is left

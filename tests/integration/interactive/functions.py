@@ -1,0 +1,166 @@
+"""Functions at the wire: a threaded server that plays the platform and every function on it.
+
+A function is a plain Python function of the parsed payload; what it returns is its JSON answer,
+an `Answer` is sent as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from cvat_lambda.functions import registry
+from cvat_lambda.gateway import hosts
+from cvat_lambda.gateway.http import pool
+from cvat_lambda.gateway.routes import routes
+from cvat_lambda.interactive.frames import forget_frames
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer as it is."""
+
+    status: int
+    body: str = ""
+
+
+Behaviour = Callable[[dict[str, Any]], Any]
+
+
+@dataclass
+class Functions:
+    """The platform: its functions, and what they were asked."""
+
+    port: int
+    objects: dict[str, Any] = field(default_factory=dict)
+    behaviours: dict[str, Behaviour] = field(default_factory=dict)
+    asked: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+    is_down: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def add(
+        self,
+        function_id: str,
+        behaviour: Behaviour | None = None,
+        *,
+        max_body_bytes: int = 32 * 1024 * 1024,
+        **annotations: str,
+    ) -> str:
+        """Deploy a function, known to the registry at once; answers its id."""
+        self.put(function_id, behaviour, max_body_bytes=max_body_bytes, **annotations)
+        registry.refresh(force=True)
+        return function_id
+
+    def put(
+        self,
+        function_id: str,
+        behaviour: Behaviour | None = None,
+        *,
+        max_body_bytes: int = 32 * 1024 * 1024,
+        **annotations: str,
+    ) -> None:
+        """Deploy a function without telling the registry."""
+        self.behaviours[function_id] = behaviour or (lambda payload: [])
+        attributes = {"maxRequestBodySize": max_body_bytes}
+        self.objects[function_id] = {
+            "metadata": {
+                "name": function_id,
+                "namespace": "nuclio",
+                "annotations": {"name": function_id.title(), **annotations},
+            },
+            "spec": {
+                "description": f"what {function_id} does",
+                "triggers": {"http": {"kind": "http", "numWorkers": 2, "attributes": attributes}},
+            },
+            "status": {"state": "ready", "httpPort": self.port},
+        }
+
+    def remove(self, function_id: str) -> None:
+        """Take a function off the platform."""
+        del self.objects[function_id]
+        registry.refresh(force=True)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64
+    functions: Functions
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no matter."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: _Server
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Quiet."""
+
+    def do_GET(self) -> None:
+        functions = self.server.functions
+        if functions.is_down:
+            self._answer(500, "down")
+        elif self.path == "/api/functions":
+            self._answer(200, json.dumps(functions.objects))
+        else:
+            found = functions.objects.get(self.path.rpartition("/")[2])
+            self._answer(200 if found else 404, json.dumps(found or {"error": "not found"}))
+
+    def do_POST(self) -> None:
+        payload = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+        functions, function_id = self.server.functions, self.headers["X-Nuclio-Target"]
+        with functions.lock:
+            functions.asked[function_id].append(payload)
+        answer = functions.behaviours[function_id](payload)
+        if isinstance(answer, Answer):
+            self._answer(answer.status, answer.body)
+        else:
+            self._answer(200, json.dumps(answer))
+
+    def _answer(self, status: int, text: str) -> None:
+        body = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@contextmanager
+def serve_functions() -> Iterator[Functions]:
+    """A platform on a port of the system's choice."""
+    server = _Server(("127.0.0.1", 0), _Handler)
+    server.functions = Functions(port=server.server_address[1])
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield server.functions
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
+def known_functions(settings: Any) -> Iterator[Functions]:
+    """A platform that the settings name; nothing of it is remembered afterwards."""
+    settings.CVAT_LAMBDA_FUNCTIONS_REFRESH_S = 0
+    with serve_functions() as served:
+        settings.CVAT_LAMBDA_PLATFORM_URL = served.url
+        yield served
+        pool.close()
+    routes.forget()
+    hosts.forget()
+    forget_frames()

@@ -1,0 +1,198 @@
+"""Embeddings in a real Redis: bounded, shared, and dispensable."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from cvat_lambda.interactive.embedding_store import PREFIX, SIZES, USES, EmbeddingStore
+
+
+@pytest.fixture
+def client(clean_redis: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(clean_redis) as client:
+        yield client
+
+
+@pytest.fixture
+def store(client: redis.Redis) -> EmbeddingStore:
+    """A process that keeps nothing near: everything comes from Redis."""
+    return EmbeddingStore(client, in_process_bytes=0)
+
+
+def test_what_one_process_keeps_another_gets(store: EmbeddingStore, client: redis.Redis) -> None:
+    store.put("key", b"text")
+    assert EmbeddingStore(client).get("key") == b"text"
+    assert store.get("other") is None
+
+
+def test_the_least_recently_used_make_room(
+    store: EmbeddingStore, client: redis.Redis, settings: Any
+) -> None:
+    settings.CVAT_LAMBDA_EMBEDDING_CACHE_BYTES = 100
+    for name in ("a", "b", "c", "d"):
+        store.put(name, name.encode() * 25)
+    assert store.get("a") == b"a" * 25
+    store.put("e", b"e" * 40)
+    assert [name for name in "abcde" if store.get(name) is not None] == ["a", "d", "e"]
+    assert store.size_bytes() == 90
+    assert client.zcard(USES) == 3
+    assert not client.exists(PREFIX + "b", PREFIX + "c")
+
+
+def test_a_text_larger_than_the_limit_is_not_kept(store: EmbeddingStore, settings: Any) -> None:
+    settings.CVAT_LAMBDA_EMBEDDING_CACHE_BYTES = 100
+    store.put("small", bytes(60))
+    store.put("large", bytes(101))
+    assert store.get("large") is None
+    assert store.get("small") == bytes(60)
+    assert store.size_bytes() == 60
+
+
+def test_a_text_that_is_put_again_is_counted_once(
+    store: EmbeddingStore, client: redis.Redis
+) -> None:
+    store.put("key", bytes(60))
+    store.put("key", bytes(10))
+    assert store.size_bytes() == 10
+    assert client.hgetall(SIZES) == {b"total": b"10", b"key": b"10"}
+
+
+def test_texts_that_expired_are_no_longer_counted(
+    store: EmbeddingStore, client: redis.Redis
+) -> None:
+    store.put("old", bytes(50))
+    client.delete(PREFIX + "old")  # as Redis does when its time has come
+    client.zadd(USES, {"old": time.time() - 25 * 3600})
+    store.put("new", bytes(10))
+    assert store.size_bytes() == 10
+    assert client.zrange(USES, 0, -1) == [b"new"]
+
+
+def test_each_use_begins_the_age_anew(store: EmbeddingStore, client: redis.Redis) -> None:
+    store.put("key", b"text")
+    client.expire(PREFIX + "key", 10)
+    store.get("key")
+    assert client.ttl(PREFIX + "key") > 23 * 3600
+
+
+def test_a_use_does_not_revive_the_bookkeeping_of_what_is_gone(
+    store: EmbeddingStore, client: redis.Redis
+) -> None:
+    assert store.get("gone") is None
+    assert client.zcard(USES) == 0
+
+
+def test_a_text_that_is_near_costs_no_transfer(client: redis.Redis) -> None:
+    near = EmbeddingStore(client, in_process_bytes=1000)
+    near.put("key", b"text")
+    client.flushall()
+    assert near.get("key") == b"text"
+
+
+def test_many_writers_keep_the_books_straight(client: redis.Redis, settings: Any) -> None:
+    settings.CVAT_LAMBDA_EMBEDDING_CACHE_BYTES = 1000
+
+    def write(writer: int) -> None:
+        store = EmbeddingStore(client, in_process_bytes=0)
+        for number in range(40):
+            store.put(f"{(writer * 7 + number) % 30}", bytes(20 + writer * number % 60))
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(write, range(4)))
+    books: dict[bytes, bytes] = client.hgetall(SIZES)  # type: ignore[assignment]
+    sizes = {name: int(size) for name, size in books.items() if name != b"total"}
+    stored = {name: client.strlen(PREFIX + name.decode()) for name in sizes}
+    assert stored == sizes
+    assert sum(sizes.values()) == EmbeddingStore(client).size_bytes() <= 1000
+    assert set(client.zrange(USES, 0, -1)) == set(sizes)
+
+
+def test_two_at_once_compute_once(store: EmbeddingStore, client: redis.Redis) -> None:
+    other = EmbeddingStore(client, in_process_bytes=0)
+    computed: list[str] = []
+    inside, go_on = threading.Event(), threading.Event()
+
+    def click(mine: EmbeddingStore, name: str) -> bytes | None:
+        with mine.computing("key", timeout_s=30):
+            found = mine.get("key")
+            if found is None:
+                computed.append(name)
+                inside.set()
+                assert go_on.wait(30)
+                mine.put("key", b"embedding")
+            return mine.get("key")
+
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(click, store, "first")
+        assert inside.wait(30)
+        second = threads.submit(click, other, "second")
+        go_on.set()
+        assert (first.result(30), second.result(30)) == (b"embedding", b"embedding")
+    assert computed == ["first"]
+
+
+def test_a_holder_that_died_is_not_waited_for_longer_than_agreed(
+    store: EmbeddingStore, client: redis.Redis
+) -> None:
+    client.set(f"{PREFIX}lock:key", "of a dead process")
+    entered = []
+    with store.computing("key", timeout_s=0.1):
+        entered.append(True)
+    assert entered == [True]
+
+
+@pytest.fixture
+def dead_redis() -> redis.Redis:
+    """A Redis at a port where nobody listens."""
+    return redis.Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0))
+
+
+def test_without_redis_nothing_is_kept_and_nothing_fails(dead_redis: redis.Redis) -> None:
+    store = EmbeddingStore(dead_redis, in_process_bytes=0)
+    assert store.is_usable is False
+    store.put("key", b"text")
+    assert store.get("key") is None
+    with store.computing("key", timeout_s=1):
+        pass
+
+
+def test_a_redis_that_failed_is_left_alone_for_a_while() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(0)
+        port = listening.getsockname()[1]
+        client = redis.Redis(port=port, socket_timeout=0.1, retry=Retry(NoBackoff(), 0))
+        store = EmbeddingStore(client)
+        assert store.get("key") is None  # nobody answers
+        while True:  # take the attempts of this one use
+            try:
+                listening.accept()[0].close()
+            except BlockingIOError:
+                break
+        assert store.get("key") is None
+        assert store.is_usable is False
+        store.put("key", b"text")
+        with pytest.raises(BlockingIOError):  # nobody has tried since
+            listening.accept()
+
+
+def test_the_cache_can_be_switched_off(store: EmbeddingStore, settings: Any) -> None:
+    assert store.is_usable is True
+    settings.CVAT_LAMBDA_EMBEDDING_CACHE_BYTES = 0
+    assert store.is_usable is False
+
+
+def test_it_finds_the_redis_of_the_queue(clean_redis: str, settings: Any) -> None:
+    settings.CVAT_LAMBDA_REDIS_URL = ""
+    EmbeddingStore().put("key", b"text")
+    settings.CVAT_LAMBDA_REDIS_URL = clean_redis
+    assert EmbeddingStore().get("key") == b"text"

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from PIL import Image
+
+from cvat_lambda.engine.standalone.access import StandaloneAccess
+from cvat_lambda.engine.standalone.tasks import create_task
+from cvat_lambda.functions.models import Function
+from cvat_lambda.gateway import hosts
+from cvat_lambda.gateway.http import pool
+from cvat_lambda.requests import jobs, service
+from cvat_lambda.requests.models import Request
+
+from .function_server import FunctionServer, function_server
+
+CAR = [{"name": "car", "type": "rectangle"}]
+ALLOWED = ("127.0.0.1/32",)
+
+
+@pytest.fixture(autouse=True)
+def quiet_settings(settings: Any, clean_redis: str) -> None:
+    """No refresh of the registry behind the tests' backs; short waits."""
+    settings.CVAT_LAMBDA_FUNCTIONS_REFRESH_S = 0
+    settings.CVAT_LAMBDA_ENDPOINT_ALLOWED_HOSTS = ALLOWED
+    settings.CVAT_LAMBDA_COLD_START_S = 1.0
+
+
+@pytest.fixture
+def function() -> Iterator[FunctionServer]:
+    """A function's HTTP server."""
+    with function_server() as server:
+        yield server
+        pool.close()
+    hosts.forget()
+
+
+def store_function(
+    url: str,
+    function_id: str = "finder",
+    *,
+    kind: str = "detector",
+    labels: list[dict[str, Any]] | None = None,
+    workers: int = 2,
+    **annotations: str,
+) -> Function:
+    """A function of the registry behind a plain HTTP endpoint."""
+    return Function.objects.create(
+        id=function_id,
+        platform="endpoint",
+        kind=kind,
+        endpoint_url=url,
+        metadata={
+            "metadata": {
+                "name": function_id,
+                "annotations": {
+                    "type": kind,
+                    "name": function_id,
+                    "spec": json.dumps(CAR if labels is None else labels),
+                    **annotations,
+                },
+            },
+            "spec": {
+                "triggers": {
+                    "http": {
+                        "kind": "http",
+                        "numWorkers": workers,
+                        "attributes": {"maxRequestBodySize": 33554432},
+                    }
+                }
+            },
+            "status": {"state": "ready"},
+        },
+    )
+
+
+@pytest.fixture
+def finder(transactional_db: None, function: FunctionServer) -> Function:
+    """A detector of cars with two workers."""
+    return store_function(function.url)
+
+
+def make_images(folder: Path, count: int, size: tuple[int, int] = (64, 48)) -> list[Path]:
+    """PNG files whose colour tells their number."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = []
+    for number in range(count):
+        path = folder / f"{number:05}.png"
+        buffer = io.BytesIO()
+        Image.new("RGB", size, (number % 256, number // 256, 90)).save(buffer, "PNG")
+        path.write_bytes(buffer.getvalue())
+        made.append(path)
+    return made
+
+
+@pytest.fixture
+def make_task(transactional_db: None, alice: User, tmp_path: Path) -> Callable[..., Any]:
+    """Make a task of alice's with so many numbered frames."""
+
+    def make(count: int, *, labels: Any = CAR, name: str = "street", **options: Any) -> Any:
+        files = make_images(tmp_path / "images", count)
+        return create_task(alice, name, labels, files, **options)
+
+    return make
+
+
+@pytest.fixture
+def access(transactional_db: None, alice: User) -> StandaloneAccess:
+    """What alice may do."""
+    return StandaloneAccess(alice)
+
+
+def run(request: Request) -> Request:
+    """Run all shards of a request here and now, as a worker would."""
+    for shard in request.shards.order_by("index"):
+        jobs.run_shard(shard.pk)
+    request.refresh_from_db()
+    return request
+
+
+@pytest.fixture
+def start(access: StandaloneAccess) -> Callable[..., Request]:
+    """Create a request of the function "finder" as alice."""
+
+    def create(**options: Any) -> Request:
+        return service.create(access, **{"function_id": "finder", **options})
+
+    return create

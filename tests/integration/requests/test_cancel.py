@@ -1,0 +1,184 @@
+"""Cancel: at once, for good, and whole."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from cvat_lambda.engine.port import get_engine
+from cvat_lambda.errors import StateConflict
+from cvat_lambda.functions.models import Function
+from cvat_lambda.requests import ends, jobs, service
+from cvat_lambda.requests.lease import LeaseLost, claim
+from cvat_lambda.requests.models import FrameStatus, Outcome, Provenance, Request, Shard
+from cvat_lambda.requests.results import FrameResult
+from cvat_lambda.requests.run import load
+from cvat_lambda.requests.writer import Writer
+
+from .conftest import run
+from .function_server import FunctionServer, frame_of, rectangle_of
+
+Make = Callable[..., Any]
+Start = Callable[..., Request]
+
+
+def in_thread(shard_id: int) -> threading.Thread:
+    """A worker of its own for a shard."""
+
+    def work() -> None:
+        try:
+            jobs.run_shard(shard_id)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def test_cancel_during_slow_calls_is_effective_at_once_and_writes_nothing(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    arrived, release = threading.Event(), threading.Event()
+
+    def slow(payload: dict[str, Any]) -> Any:
+        arrived.set()
+        release.wait(30)
+        return rectangle_of(frame_of(payload))
+
+    function.behave = slow
+    task = make_task(6)
+    request = start(task_id=task.pk)
+    worker = in_thread(request.shards.get().pk)
+    try:
+        assert arrived.wait(20)
+        service.cancel(request)
+        assert request.status == "cancelled"
+        worker.join(5)  # far less than the calls would take
+        assert not worker.is_alive()
+    finally:
+        release.set()
+        worker.join()
+    request.refresh_from_db()
+    assert (request.status, request.done) == ("cancelled", 0)
+    assert get_engine().annotations(task.pk).shapes == ()
+    assert not Outcome.objects.exists()
+
+
+def test_what_was_written_before_a_cancel_stays(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Any
+) -> None:
+    settings.CVAT_LAMBDA_BATCH_FRAMES = 2
+    written, release = threading.Event(), threading.Event()
+
+    def slow_from_five(payload: dict[str, Any]) -> Any:
+        if frame_of(payload) >= 5:
+            release.wait(30)
+        return rectangle_of(frame_of(payload))
+
+    function.behave = slow_from_five
+    task = make_task(12)
+    request = start(task_id=task.pk)
+    worker = in_thread(request.shards.get().pk)
+    try:
+        while Outcome.objects.count() < 4:
+            written.wait(0.02)
+        service.cancel(request)
+        worker.join(5)
+        assert not worker.is_alive()
+    finally:
+        release.set()
+        worker.join()
+    request.refresh_from_db()
+    shapes = get_engine().annotations(task.pk).shapes
+    assert request.status == "cancelled"
+    assert len(shapes) == request.done == Outcome.objects.count() >= 4
+    assert service.undo(request) == len(shapes)
+    assert get_engine().annotations(task.pk).shapes == ()
+
+
+def test_a_cancelled_request_is_never_started(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    request = start(task_id=make_task(2).pk)
+    service.cancel(request)
+    run(request)
+    assert (request.status, function.seen) == ("cancelled", [])
+
+
+def test_after_a_cancel_the_same_task_runs_with_the_new_parameters(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    task = make_task(2)
+    old = start(task_id=task.pk, threshold=0.1)
+    service.cancel(old)
+    new = run(start(task_id=task.pk, threshold=0.7))
+    run(old)
+    assert (old.status, new.status) == ("cancelled", "finished")
+    assert function.payloads == [{"threshold": 0.7}, {"threshold": 0.7}]
+
+
+def test_a_batch_of_a_worker_that_lost_its_lease_is_rolled_back(
+    finder: Function, make_task: Make, start: Start
+) -> None:
+    task = make_task(2)
+    request = start(task_id=task.pk)
+    lease = claim(request.shards.get().pk)
+    assert lease is not None
+    writer = Writer(load(lease), wait=time.sleep)
+    Shard.objects.update(lease="another worker's")
+    with pytest.raises(LeaseLost):
+        writer.write([FrameResult(frame=0, status=FrameStatus.DONE)])
+    with pytest.raises(LeaseLost):
+        ends.finish_shard(lease)
+    assert not Outcome.objects.exists()
+    request.refresh_from_db()
+    assert (request.status, request.done) == ("started", 0)
+
+
+def test_cancel_with_undo_removes_what_was_added(
+    finder: Function, make_task: Make, start: Start
+) -> None:
+    task = make_task(3)
+    request = run(start(task_id=task.pk))
+    service.cancel(request, undo=True)
+    assert get_engine().annotations(task.pk).shapes == ()
+    assert request.status == "finished"  # it had ended before: that is its history
+    assert request.undone_at is not None
+    assert not Provenance.objects.exists()
+
+
+def test_a_request_that_was_undone_cannot_be_retried(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    request = service.cancel(start(task_id=make_task(2).pk), undo=True)
+    with pytest.raises(StateConflict, match="undone"):
+        service.retry(request)
+
+
+def test_undo_of_a_running_request_is_refused(
+    finder: Function, make_task: Make, start: Start
+) -> None:
+    request = start(task_id=make_task(1).pk)
+    with pytest.raises(StateConflict, match="cancel it first"):
+        service.undo(request)
+
+
+def test_only_ended_requests_with_something_left_can_be_retried(
+    finder: Function, make_task: Make, start: Start
+) -> None:
+    task = make_task(1)
+    request = start(task_id=task.pk)
+    with pytest.raises(StateConflict):
+        service.retry(request)
+    service.cancel(request)
+    with pytest.raises(StateConflict, match="cancelled"):
+        service.retry(request)
+    done = run(start(task_id=task.pk))
+    with pytest.raises(StateConflict, match="no failed frames"):
+        service.retry(done)

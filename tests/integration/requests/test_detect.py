@@ -1,0 +1,196 @@
+"""A detector over frames: what is sent, what is written, what is counted."""
+
+from __future__ import annotations
+
+import base64
+import io
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from PIL import Image
+
+from cvat_lambda.engine.port import get_engine
+from cvat_lambda.engine.standalone.models import Data, Job
+from cvat_lambda.functions.models import Function
+from cvat_lambda.requests.models import FrameStatus, Outcome, Provenance, Request
+
+from .conftest import run, store_function
+from .function_server import FunctionServer, Reply, frame_of, rectangle_of
+
+Make = Callable[..., Any]
+Start = Callable[..., Request]
+
+
+def test_each_frame_is_invoked_once_and_its_shapes_are_written(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    task = make_task(7)
+    request = run(start(task_id=task.pk))
+    assert (request.status, request.error_message) == ("finished", "")
+    assert (request.total, request.done, request.failed, request.skipped) == (7, 7, 0, 0)
+    assert request.shapes == 7
+    assert sorted(function.seen) == list(range(7))
+    shapes = get_engine().annotations(task.pk).shapes
+    assert sorted(
+        (shape.frame, shape.points[0], shape.source, shape.score) for shape in shapes
+    ) == [(frame, float(frame), "auto", 0.75) for frame in range(7)]
+    outcomes = Outcome.objects.filter(request=request)
+    assert [(row.frame, row.status, row.attempts) for row in outcomes] == [
+        (frame, FrameStatus.DONE, 1) for frame in range(7)
+    ]
+    made = Provenance.objects.filter(request=request)
+    assert {(row.frame, row.object_id, row.score) for row in made} == {
+        (shape.frame, shape.id, 0.75) for shape in shapes
+    }
+
+
+def test_the_threshold_is_sent_even_when_it_is_zero(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    task = make_task(1)
+    run(start(task_id=task.pk, threshold=0.0))
+    run(start(task_id=task.pk))
+    assert function.payloads == [{"threshold": 0.0}, {}]
+
+
+def test_as_many_calls_are_in_flight_as_the_function_has_room_for(
+    transactional_db: None, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    store_function(function.url, workers=3)
+    all_here = threading.Barrier(5, timeout=20)
+
+    def wait_for_five(payload: dict[str, Any]) -> Any:
+        if function.seen.__len__() <= 5:
+            all_here.wait()
+        return []
+
+    function.behave = wait_for_five
+    request = run(start(task_id=make_task(12).pk))
+    assert request.status == "finished"
+    assert function.most_at_once == 5  # three workers, two that wait at their door
+
+
+def test_progress_counts_the_frames_of_this_request_only(
+    finder: Function, make_task: Make, start: Start
+) -> None:
+    task = make_task(10, segment_size=5)
+    second = Job.objects.filter(segment__task=task).order_by("segment__start_frame")[1]
+    request = run(start(job_id=second.pk))
+    assert (request.total, request.done) == (5, 5)
+    assert (request.task_id, request.job_id) == (task.pk, second.pk)
+    shapes = get_engine().annotations(task.pk).shapes
+    assert sorted(shape.frame for shape in shapes) == [5, 6, 7, 8, 9]
+
+
+def test_deleted_frames_are_skipped_with_a_reason(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    task = make_task(5)
+    Data.objects.filter(task=task).update(deleted_frames=[1, 4])
+    request = run(start(task_id=task.pk))
+    assert (request.total, request.done, request.skipped) == (5, 3, 2)
+    skipped = Outcome.objects.filter(request=request, status="skipped")
+    assert [(row.frame, row.code) for row in skipped] == [(1, "deleted"), (4, "deleted")]
+    assert sorted(function.seen) == [0, 2, 3]
+
+
+def test_only_unannotated_frames_leaves_the_others_alone(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    task = make_task(4)
+    run(start(task_id=task.pk, frames=[[1, 2]]))
+    function.seen.clear()
+    request = run(start(task_id=task.pk, only_unannotated=True))
+    assert sorted(function.seen) == [0, 3]
+    assert (request.done, request.skipped) == (2, 2)
+    assert len(get_engine().annotations(task.pk).shapes) == 4
+
+
+def test_a_request_without_frames_to_run_finishes(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    task = make_task(2)
+    Data.objects.filter(task=task).update(deleted_frames=[0, 1])
+    request = run(start(task_id=task.pk))
+    assert (request.status, request.skipped, function.seen) == ("finished", 2, [])
+
+
+def test_shards_of_a_long_request_write_what_one_would(
+    finder: Function, make_task: Make, start: Start, settings: Any
+) -> None:
+    settings.CVAT_LAMBDA_SHARD_FRAMES = 4
+    task = make_task(10)
+    request = start(task_id=task.pk)
+    assert [shard.frames for shard in request.shards.all()] == [[[0, 2]], [[3, 5]], [[6, 9]]]
+    run(request)
+    assert (request.status, request.done, request.total) == ("finished", 10, 10)
+    assert len(get_engine().annotations(task.pk).shapes) == 10
+
+
+def test_a_function_that_takes_several_images_gets_them_together(
+    transactional_db: None, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    store_function(function.url, max_batch="4")
+    sizes: list[int] = []
+
+    def behave(payload: dict[str, Any]) -> Any:
+        images = payload.get("images") or [payload["image"]]
+        sizes.append(len(images))
+        numbers = [frame_of({"image": image}) for image in images]
+        answers = [
+            {"error": "too dark"} if number == 5 else rectangle_of(number) for number in numbers
+        ]
+        return {"results": answers} if "images" in payload else answers[0]
+
+    function.behave = behave
+    task = make_task(9)
+    request = run(start(task_id=task.pk, max_failure_rate=1.0))
+    assert sorted(sizes) == [1, 4, 4]
+    assert (request.status, request.done, request.failed) == ("finished", 8, 1)
+    failed = Outcome.objects.get(request=request, status="failed")
+    assert (failed.frame, failed.message) == (5, "function 'finder' failed: too dark")
+
+
+def test_a_failing_group_is_tried_frame_by_frame(
+    transactional_db: None, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    store_function(function.url, max_batch="4")
+
+    def behave(payload: dict[str, Any]) -> Any:
+        if "images" in payload or frame_of(payload) == 2:
+            return Reply(status=500, body=b'Exception caught in handler - "no"')
+        return rectangle_of(frame_of(payload))
+
+    function.behave = behave
+    request = run(start(task_id=make_task(4).pk, max_failure_rate=1.0))
+    assert (request.done, request.failed) == (3, 1)
+
+
+def test_sixteen_frames_of_another_size_are_each_clipped_to_their_image(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    function.behave = lambda payload: [
+        {"label": "car", "type": "rectangle", "points": [-20, -20, 900, 900]}
+    ]
+    task = make_task(16)
+    run(start(task_id=task.pk))
+    points = {shape.points for shape in get_engine().annotations(task.pk).shapes}
+    assert points == {(0.0, 0.0, 64.0, 48.0)}
+
+
+def test_a_function_that_wants_small_images_gets_them_and_its_results_fit_the_frame(
+    transactional_db: None, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    store_function(function.url, max_image_side="32")
+    sizes: list[tuple[int, int]] = []
+
+    def behave(payload: dict[str, Any]) -> Any:
+        sizes.append(Image.open(io.BytesIO(base64.b64decode(payload["image"]))).size)
+        return [{"label": "car", "type": "rectangle", "points": [4, 4, 16, 12]}]
+
+    function.behave = behave
+    task = make_task(1)  # 64 x 48
+    run(start(task_id=task.pk))
+    assert sizes == [(32, 24)]
+    assert get_engine().annotations(task.pk).shapes[0].points == (8, 8, 32, 24)

@@ -1,0 +1,156 @@
+"""Frames that fail, functions that go away, runs that are hopeless."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from cvat_lambda.annotations.types import LabeledData, Shape
+from cvat_lambda.engine.port import Change, get_engine
+from cvat_lambda.functions.models import Function
+from cvat_lambda.requests import service
+from cvat_lambda.requests.models import Outcome, Request
+from tests.integration.gateway.fake_nuclio import closed_port
+
+from .conftest import run, store_function
+from .function_server import FunctionServer, Reply, frame_of, rectangle_of
+
+Make = Callable[..., Any]
+Start = Callable[..., Request]
+
+RAISED = Reply(status=500, body=b'Exception caught in handler - "the lens is dirty": Traceback')
+
+
+def draw(task_id: int, frames: range) -> None:
+    """Shapes by hand."""
+    label = get_engine().task(task_id).labels[0]
+    shapes = tuple(
+        Shape(
+            type="rectangle",
+            frame=frame,
+            label_id=label.id or 0,
+            points=(1, 2, 3, 4),
+            source="manual",
+        )
+        for frame in frames
+    )
+    with get_engine().atomic():
+        get_engine().apply(
+            Change(task_id=task_id, frames=tuple(frames), add=LabeledData(shapes=shapes))
+        )
+
+
+def test_a_failed_frame_has_its_cause_and_the_others_are_done(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    task = make_task(6)
+    function.behave = lambda payload: (
+        RAISED if frame_of(payload) == 3 else rectangle_of(frame_of(payload))
+    )
+    request = run(start(task_id=task.pk))
+    assert (request.status, request.done, request.failed) == ("finished", 5, 1)
+    row = Outcome.objects.get(request=request, status="failed")
+    assert (row.frame, row.code, row.attempts) == (3, "function_failed", 1)
+    assert "the lens is dirty" in row.message
+    assert len(get_engine().annotations(task.pk).shapes) == 5
+
+
+def test_a_busy_function_is_tried_again_until_it_answers(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    refused: set[int] = set()
+
+    def refuse_once(payload: dict[str, Any]) -> Any:
+        frame = frame_of(payload)
+        if frame not in refused:
+            refused.add(frame)
+            return Reply(status=503)
+        return rectangle_of(frame)
+
+    function.behave = refuse_once
+    request = run(start(task_id=make_task(4).pk))
+    assert (request.status, request.done) == ("finished", 4)
+    assert set(Outcome.objects.values_list("attempts", flat=True)) == {2}
+
+
+def test_retry_runs_the_failed_frames_and_no_other(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    task = make_task(5)
+    function.behave = lambda payload: (
+        RAISED if frame_of(payload) in (1, 4) else rectangle_of(frame_of(payload))
+    )
+    request = run(start(task_id=task.pk))
+    assert (request.done, request.failed) == (3, 2)
+    function.behave = lambda payload: rectangle_of(frame_of(payload))
+    function.seen.clear()
+    run(service.retry(request))
+    assert sorted(function.seen) == [1, 4]
+    assert (request.status, request.done, request.failed) == ("finished", 5, 0)
+    assert len(get_engine().annotations(task.pk).shapes) == 5
+
+
+def test_a_hopeless_run_ends_early_and_keeps_its_outcomes(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Any
+) -> None:
+    settings.CVAT_LAMBDA_MIN_FRAMES_FOR_FAILURE_RATE = 4
+    settings.CVAT_LAMBDA_BATCH_FRAMES = 4
+    function.behave = lambda payload: RAISED
+    request = run(start(task_id=make_task(200).pk, max_failure_rate=0.25))
+    assert (request.status, request.error_code) == ("failed", "too_many_failures")
+    assert "more than the limit of 25%" in request.error_message
+    assert 4 <= request.failed < 100
+    assert Outcome.objects.filter(request=request, status="failed").count() == request.failed
+
+
+def test_frames_that_all_fail_make_a_failed_request(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    function.behave = lambda payload: RAISED
+    request = run(start(task_id=make_task(2).pk))
+    assert (request.status, request.error_code) == ("failed", "function_failed")
+    assert request.error_message.startswith("All 2 frames failed. Frame 0:")
+
+
+@pytest.mark.parametrize("replace", ["all", "automatic", "function"])
+def test_a_function_that_is_down_from_the_start_deletes_nothing(
+    transactional_db: None, make_task: Make, start: Start, replace: str
+) -> None:
+    store_function(f"http://127.0.0.1:{closed_port()}/")
+    task = make_task(3)
+    draw(task.pk, range(3))
+    request = run(start(task_id=task.pk, replace=replace))
+    assert request.status == "failed"
+    assert request.error_code in ("platform_unreachable", "function_unavailable")
+    assert "127.0.0.1" not in request.error_message
+    assert len(get_engine().annotations(task.pk).shapes) == 3
+
+
+def test_an_answer_that_breaks_the_contract_fails_its_frame_alone(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    function.behave = lambda payload: (
+        [{"label": "car", "type": "rectangle", "points": [1, "x"]}]
+        if frame_of(payload) == 0
+        else rectangle_of(frame_of(payload))
+    )
+    request = run(start(task_id=make_task(3).pk))
+    assert (request.status, request.done, request.failed) == ("finished", 2, 1)
+    row = Outcome.objects.get(request=request, status="failed")
+    assert row.code == "function_answer_invalid"
+    assert "frame 0" in row.message
+    assert "finder" in row.message
+
+
+def test_a_frame_whose_file_broke_fails_alone(
+    finder: Function, make_task: Make, start: Start, media_root: Any
+) -> None:
+    task = make_task(4)
+    victim = sorted(media_root.rglob("000002.png"))[0]
+    victim.unlink()
+    request = run(start(task_id=task.pk))
+    assert (request.status, request.done, request.failed) == ("finished", 3, 1)
+    row = Outcome.objects.get(request=request, status="failed")
+    assert (row.frame, row.attempts) == (2, 0)

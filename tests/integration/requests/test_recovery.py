@@ -1,0 +1,228 @@
+"""What was lost is found: dead workers, a flushed Redis, a queue that was away."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import django_rq
+import psutil
+import pytest
+from django.core.management import call_command
+from django.utils import timezone
+
+from cvat_lambda.conf import settings as app_settings
+from cvat_lambda.engine.port import get_engine
+from cvat_lambda.functions.models import Function
+from cvat_lambda.requests import jobs, queue, service
+from cvat_lambda.requests.lease import claim
+from cvat_lambda.requests.models import Outcome, Provenance, Request, Shard
+from cvat_lambda.requests.pruning import Pruned, prune
+from cvat_lambda.requests.recovery import Recovered, recover
+from cvat_lambda.requests.run import load
+from cvat_lambda.requests.writer import Writer
+
+from .conftest import run
+from .function_server import FunctionServer, frame_of, rectangle_of
+
+Make = Callable[..., Any]
+Start = Callable[..., Request]
+
+
+def age(seconds: float) -> None:
+    """Let that much time have passed since the last sign of life of every shard."""
+    moment = timezone.now() - timedelta(seconds=seconds)
+    Shard.objects.filter(status="started").update(heartbeat_at=moment)
+    Shard.objects.filter(status="queued").update(enqueued_at=moment)
+
+
+def waiting_jobs() -> list[str]:
+    """The jobs on the queue."""
+    return list(django_rq.get_queue("annotation").job_ids)
+
+
+def test_a_request_is_on_the_queue_with_nothing_but_its_number(
+    finder: Function, make_task: Make, start: Start
+) -> None:
+    shard = start(task_id=make_task(1).pk).shards.get()
+    assert waiting_jobs() == [shard.rq_job_id]
+    found = queue._queue().fetch_job(shard.rq_job_id)
+    assert found is not None
+    assert (found.func_name, list(found.args)) == (queue.RUN_SHARD, [shard.pk])
+
+
+def test_a_stalled_shard_is_resumed_with_the_frames_that_are_left(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    task = make_task(6)
+    request = start(task_id=task.pk)
+    shard = request.shards.get()
+    dead = claim(shard.pk)
+    assert dead is not None
+    invoked = jobs._work(load(dead))
+    assert list(invoked.numbers()) == [0, 1, 2, 3, 4, 5]
+    from cvat_lambda.requests.results import FrameResult
+
+    Writer(load(dead), wait=time.sleep).write(
+        [FrameResult(frame=frame, status="done") for frame in (0, 3)]
+    )
+    age(app_settings.STALLED_AFTER_S + 1)
+    assert recover() == Recovered(stalled=1)
+    run(request)
+    assert sorted(function.seen) == [1, 2, 4, 5]
+    assert (request.status, request.done, request.resumes) == ("finished", 6, 1)
+
+
+def test_a_living_worker_keeps_its_shard(finder: Function, make_task: Make, start: Start) -> None:
+    shard = start(task_id=make_task(1).pk).shards.get()
+    claim(shard.pk)
+    assert recover() == Recovered()
+    Shard.objects.update(worker="elsewhere:1")
+    age(3 * app_settings.HEARTBEAT_S)  # slow, on a machine that we cannot ask
+    assert recover() == Recovered()
+
+
+def test_a_worker_whose_process_is_gone_is_not_waited_for(
+    finder: Function, make_task: Make, start: Start
+) -> None:
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    shard = start(task_id=make_task(1).pk).shards.get()
+    claim(shard.pk)
+    Shard.objects.update(worker=f"{socket.gethostname()}:{child}")
+    age(3 * app_settings.HEARTBEAT_S)
+    assert recover() == Recovered(stalled=1)
+
+
+def test_a_shard_that_kills_every_worker_is_given_up(
+    finder: Function, make_task: Make, start: Start, settings: Any
+) -> None:
+    settings.CVAT_LAMBDA_MAX_RESUMES = 2
+    request = start(task_id=make_task(1).pk)
+    shard = request.shards.get()
+    found = []
+    for _ in range(3):
+        assert claim(shard.pk) is not None
+        age(app_settings.STALLED_AFTER_S + 1)
+        found.append(recover())
+    assert found == [Recovered(stalled=1), Recovered(stalled=1), Recovered(given_up=1)]
+    request.refresh_from_db()
+    assert (request.status, request.error_code) == ("failed", "stalled")
+    assert "stopped 3 times" in request.error_message
+    assert run(service.retry(request)).status == "finished"
+
+
+def test_a_flushed_redis_loses_nothing(finder: Function, make_task: Make, start: Start) -> None:
+    request = start(task_id=make_task(2).pk)
+    django_rq.get_connection("annotation").flushall()
+    assert recover() == Recovered()  # its job may be on the way
+    age(60)
+    assert recover() == Recovered(lost=1)
+    assert waiting_jobs() == [request.shards.get().rq_job_id]
+    age(60)
+    assert recover() == Recovered()  # it waits in the queue, where it belongs
+
+
+def test_a_request_is_stored_although_redis_is_away(
+    finder: Function, make_task: Make, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(
+        __import__("django.conf").conf.settings.RQ_QUEUES["annotation"],
+        "URL",
+        "redis://127.0.0.1:1/0",
+    )
+    request = start(task_id=make_task(1).pk)
+    assert request.status == "queued"
+    monkeypatch.undo()
+    age(60)
+    assert recover() == Recovered(lost=1)
+
+
+def test_a_job_that_is_delivered_twice_runs_once(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    request = run(start(task_id=make_task(2).pk))
+    run(request)
+    assert sorted(function.seen) == [0, 1]
+    assert request.done == 2
+
+
+def test_a_request_whose_worker_died_before_ending_it_is_ended(
+    finder: Function, make_task: Make, start: Start
+) -> None:
+    request = start(task_id=make_task(1).pk)
+    Shard.objects.update(status="finished")
+    assert recover() == Recovered(ended=1)
+    request.refresh_from_db()
+    assert request.status == "finished"
+
+
+def test_the_command_says_what_it_found(finder: Function, make_task: Make, start: Start) -> None:
+    shard = start(task_id=make_task(1).pk).shards.get()
+    claim(shard.pk)
+    age(app_settings.STALLED_AFTER_S + 1)
+    out = StringIO()
+    call_command("recover_requests", stdout=out)
+    assert "1 stalled and 0 lost shards queued again" in out.getvalue()
+
+
+def test_a_worker_killed_with_kill_9_is_followed_by_one_that_finishes_its_work(
+    finder: Function,
+    function: FunctionServer,
+    make_task: Make,
+    start: Start,
+    worker_process: Callable[..., Any],
+) -> None:
+    reached = threading.Event()
+
+    def behave(payload: dict[str, Any]) -> Any:
+        frame = frame_of(payload)
+        if frame == 20:
+            reached.set()
+        return rectangle_of(frame)
+
+    function.behave = behave
+    task = make_task(60)
+    request = start(task_id=task.pk)
+    environment = {
+        "CVAT_LAMBDA_ENDPOINT_ALLOWED_HOSTS": "127.0.0.1/32",
+        "CVAT_LAMBDA_FUNCTIONS_REFRESH_S": "0",
+        "CVAT_LAMBDA_BATCH_FRAMES": "4",
+    }
+    first = worker_process(**environment)
+    assert reached.wait(60), first.last_words()
+    for process in psutil.Process(first.process.pid).children(recursive=True):
+        process.kill()
+    first.signal(signal.SIGKILL)
+    first.process.wait()
+    age(app_settings.STALLED_AFTER_S + 1)
+    recover()
+    second = worker_process(burst=True, **environment)
+    second.process.wait(60)
+    request.refresh_from_db()
+    assert (request.status, request.done) == ("finished", 60), second.last_words()
+    shapes = get_engine().annotations(task.pk).shapes
+    assert sorted(shape.frame for shape in shapes) == list(range(60))
+
+
+def test_old_requests_go_but_provenance_stays(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    kept = run(start(task_id=make_task(2).pk))
+    function.behave = lambda payload: []
+    gone = run(start(task_id=kept.task_id))
+    assert prune(1) == Pruned()
+    Request.objects.update(ended_at=timezone.now() - timedelta(days=2))
+    assert prune(1) == Pruned(requests=1, outcomes=2)
+    assert list(Request.objects.values_list("pk", flat=True)) == [kept.pk]
+    assert Provenance.objects.filter(request=kept).count() == 2
+    assert not Outcome.objects.filter(request_id=gone.pk).exists()

@@ -1,0 +1,191 @@
+"""Rectangles of neighbouring frames become tracks, and people's edits survive it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from cvat_lambda.annotations.types import LabeledData, Shape, Track
+from cvat_lambda.engine.port import Change, Removal, get_engine
+from cvat_lambda.engine.standalone.models import Data
+from cvat_lambda.errors import InvalidRequest
+from cvat_lambda.functions.models import Function
+from cvat_lambda.gateway.cancel import Cancel
+from cvat_lambda.requests import ends, jobs, service
+from cvat_lambda.requests.lease import claim
+from cvat_lambda.requests.models import Outcome, Provenance, Request
+from cvat_lambda.requests.run import load
+
+from .conftest import run, store_function
+from .function_server import FunctionServer, Reply
+
+Make = Callable[..., Any]
+Start = Callable[..., Request]
+
+
+@pytest.fixture
+def matcher(transactional_db: None, function: FunctionServer) -> Function:
+    """A ReID function that knows a box by its height above the picture's edge."""
+
+    def behave(payload: dict[str, Any]) -> Any:
+        rows = [box["points"][1] for box in payload["boxes1"]]
+        return [
+            rows.index(box["points"][1]) if box["points"][1] in rows else -1
+            for box in payload["boxes0"]
+        ]
+
+    function.behave = behave
+    return store_function(function.url, "matcher", kind="reid", labels=[])
+
+
+def draw(task_id: int, boxes: dict[int, list[int]], **more: Any) -> None:
+    """Rectangles: for each frame the heights of its boxes."""
+    label = get_engine().task(task_id).labels[0].id or 0
+    shapes = tuple(
+        Shape(
+            type="rectangle",
+            frame=frame,
+            label_id=label,
+            points=(frame, height, frame + 5, height + 4),
+            source="manual",
+            **more,
+        )
+        for frame, heights in boxes.items()
+        for height in heights
+    )
+    with get_engine().atomic():
+        change = Change(task_id=task_id, frames=tuple(boxes), add=LabeledData(shapes=shapes))
+        get_engine().apply(change)
+
+
+def paths(task_id: int) -> list[list[tuple[int, float, bool]]]:
+    """Each track as its key frames: frame, height, outside."""
+    found: tuple[Track, ...] = get_engine().annotations(task_id).tracks
+    return sorted(
+        [(key.frame, key.points[1], key.outside) for key in track.shapes] for track in found
+    )
+
+
+def lone(task_id: int) -> list[tuple[int, float]]:
+    """The rectangles that are there: frame and height."""
+    shapes = get_engine().annotations(task_id).shapes
+    return sorted((shape.frame, shape.points[1]) for shape in shapes)
+
+
+def test_rectangles_become_tracks_and_a_lone_one_stays(
+    matcher: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    task = make_task(4)
+    draw(task.pk, {0: [10, 20], 1: [10], 2: [10, 30], 3: []})
+    request = run(start(function_id="matcher", task_id=task.pk, threshold=0.5, max_distance=9))
+    assert (request.status, request.done, request.shapes) == ("finished", 4, 1)
+    assert paths(task.pk) == [[(0, 10, False), (1, 10, False), (2, 10, False), (3, 10, True)]]
+    assert lone(task.pk) == [(0, 20.0), (2, 30.0)]
+    assert sorted(function.seen) == [0, 1]  # frame 3 has no boxes: nothing to ask
+    assert function.payloads[0]["threshold"] == 0.5
+    assert function.payloads[0]["max_distance"] == 9
+    assert Provenance.objects.filter(request=request, kind="track").count() == 1
+
+
+def test_deleted_frames_are_bridged(matcher: Function, make_task: Make, start: Start) -> None:
+    task = make_task(3)
+    draw(task.pk, {0: [10], 1: [10], 2: [10]})
+    Data.objects.filter(task=task).update(deleted_frames=[1])
+    request = run(start(function_id="matcher", task_id=task.pk))
+    assert (request.done, request.skipped) == (2, 1)
+    assert paths(task.pk) == [[(0, 10, False), (2, 10, False)]]
+
+
+def test_edits_of_people_during_the_run_survive(
+    matcher: Function, make_task: Make, start: Start
+) -> None:
+    task = make_task(4)
+    draw(task.pk, {0: [10, 20], 1: [10, 20], 2: [10, 20], 3: [10, 20]})
+    request = start(function_id="matcher", task_id=task.pk)
+    lease = claim(request.shards.get().pk)
+    assert lease is not None
+    loaded = load(lease)
+    work = jobs._work(loaded)
+    jobs._drive(loaded, work, Cancel())
+    # While it ran, somebody deleted a box of the second path, and drew another.
+    gone = [
+        shape.id
+        for shape in get_engine().annotations(task.pk).shapes
+        if shape.frame == 2 and shape.points[1] == 20
+    ]
+    with get_engine().atomic():
+        removal = Removal(policy="ids", shape_ids=[number for number in gone if number])
+        get_engine().apply(Change(task_id=task.pk, frames=(2,), remove=removal))
+    draw(task.pk, {2: [33]})
+    with get_engine().atomic():
+        work.finish()
+        ends.finish_shard(lease)
+    assert paths(task.pk) == [
+        [(0, 10, False), (1, 10, False), (2, 10, False), (3, 10, False)],
+        [(0, 20, False), (1, 20, False), (2, 20, True)],
+    ]
+    assert lone(task.pk) == [(2, 33.0), (3, 20.0)]
+
+
+def test_a_failed_pair_ends_the_chain_and_can_be_retried(
+    matcher: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    task = make_task(4)
+    draw(task.pk, {0: [10], 1: [10], 2: [10], 3: [10]})
+    good = function.behave
+    function.behave = lambda payload: (
+        Reply(status=500, body=b'Exception caught in handler - "no"')
+        if payload["boxes0"][0]["frame"] == 1
+        else good(payload)
+    )
+    request = run(start(function_id="matcher", task_id=task.pk))
+    assert (request.status, request.done, request.failed) == ("finished", 3, 1)
+    assert paths(task.pk) == [
+        [(0, 10, False), (1, 10, False), (2, 10, True)],
+        [(2, 10, False), (3, 10, False)],
+    ]
+
+
+def test_undo_brings_the_rectangles_back(matcher: Function, make_task: Make, start: Start) -> None:
+    task = make_task(3)
+    draw(task.pk, {0: [10, 20], 1: [10], 2: [10]})
+    before = lone(task.pk)
+    request = run(start(function_id="matcher", task_id=task.pk))
+    assert lone(task.pk) == [(0, 20.0)]
+    service.undo(request)
+    assert (paths(task.pk), lone(task.pk)) == ([], before)
+    sources = {shape.source for shape in get_engine().annotations(task.pk).shapes}
+    assert sources == {"manual"}
+    service.undo(request)
+    assert lone(task.pk) == before
+
+
+def test_each_job_has_tracks_of_its_own(matcher: Function, make_task: Make, start: Start) -> None:
+    task = make_task(4, segment_size=2)
+    draw(task.pk, {0: [10], 1: [10], 2: [10], 3: [10]})
+    request = start(function_id="matcher", task_id=task.pk)
+    assert request.shards.count() == 2
+    run(request)
+    assert paths(task.pk) == [
+        [(0, 10, False), (1, 10, False)],
+        [(2, 10, False), (3, 10, False)],
+    ]
+
+
+def test_an_answer_that_names_a_box_twice_fails_its_frame(
+    matcher: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    function.behave = lambda payload: [0, 0]
+    task = make_task(2)
+    draw(task.pk, {0: [10, 20], 1: [10, 20]})
+    request = run(start(function_id="matcher", task_id=task.pk))
+    row = Outcome.objects.get(request=request, status="failed")
+    assert (row.frame, row.code) == (0, "function_answer_invalid")
+    assert len(lone(task.pk)) == 4
+
+
+def test_reid_does_not_replace(matcher: Function, make_task: Make, start: Start) -> None:
+    with pytest.raises(InvalidRequest, match="joins the rectangles"):
+        start(function_id="matcher", task_id=make_task(1).pk, cleanup=True)

@@ -1,0 +1,165 @@
+"""What a request replaces, what it leaves, what an undo takes back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from cvat_lambda.annotations.types import LabeledData, Shape, Track, TrackedShape
+from cvat_lambda.engine.port import Change, get_engine
+from cvat_lambda.errors import InvalidRequest
+from cvat_lambda.functions.models import Function
+from cvat_lambda.requests import service
+from cvat_lambda.requests.models import Provenance, Request
+
+from .conftest import run, store_function
+from .function_server import FunctionServer, Reply, frame_of, rectangle_of
+
+Make = Callable[..., Any]
+Start = Callable[..., Request]
+
+
+def add(task_id: int, data: LabeledData) -> None:
+    """Annotations of someone else."""
+    frames = tuple(range(get_engine().task(task_id).size))
+    with get_engine().atomic():
+        get_engine().apply(Change(task_id=task_id, frames=frames, add=data))
+
+
+def box(task_id: int, frame: int, source: Any) -> LabeledData:
+    """A rectangle on a frame."""
+    label = get_engine().task(task_id).labels[0].id or 0
+    shape = Shape(
+        type="rectangle", frame=frame, label_id=label, points=(30, 30, 40, 40), source=source
+    )
+    return LabeledData(shapes=(shape,))
+
+
+def track(task_id: int, first: int, last: int, source: Any = "auto") -> LabeledData:
+    """A track that is seen from a frame to before another."""
+    label = get_engine().task(task_id).labels[0].id or 0
+    keys = (
+        TrackedShape(type="rectangle", frame=first, points=(1, 1, 5, 5)),
+        TrackedShape(type="rectangle", frame=last, points=(1, 1, 5, 5), outside=True),
+    )
+    made = Track(frame=first, label_id=label, shapes=keys, source=source)
+    return LabeledData(tracks=(made,))
+
+
+def by_hand_and_by_machine(task_id: int) -> None:
+    """On frames 0, 1 and 2: one shape of a person, one automatic."""
+    for frame in range(3):
+        add(task_id, box(task_id, frame, "manual") + box(task_id, frame, "auto"))
+
+
+def sources(task_id: int) -> list[tuple[int, str, float]]:
+    """What is there: frame, source, left edge."""
+    shapes = get_engine().annotations(task_id).shapes
+    return sorted((shape.frame, shape.source, shape.points[0]) for shape in shapes)
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        ({}, ["auto", "manual"]),
+        ({"replace": "none"}, ["auto", "manual"]),
+        ({"replace": "all"}, []),
+        ({"cleanup": True}, []),
+        ({"replace": "automatic"}, ["manual"]),
+        ({"replace": "function"}, ["auto", "manual"]),  # the function made none of them
+    ],
+)
+def test_what_makes_way(
+    finder: Function, make_task: Make, start: Start, options: dict[str, Any], kept: list[str]
+) -> None:
+    task = make_task(3)
+    by_hand_and_by_machine(task.pk)
+    run(start(task_id=task.pk, **options))
+    wanted = [(frame, source, 30.0) for frame in range(3) for source in kept]
+    wanted += [(frame, "auto", float(frame)) for frame in range(3)]
+    assert sources(task.pk) == sorted(wanted)
+
+
+def test_running_twice_with_function_makes_no_duplicates(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    task = make_task(4)
+    store_function(function.url, "other")
+    run(start(task_id=task.pk))
+    run(start(task_id=task.pk, function_id="other"))
+    run(start(task_id=task.pk, replace="function"))
+    # Those of the other function stay beside the new ones.
+    assert len(sources(task.pk)) == 8
+    assert Provenance.objects.filter(request__function_id="finder").count() == 4
+
+
+def test_frames_that_fail_keep_what_they_had(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    task = make_task(3)
+    by_hand_and_by_machine(task.pk)
+    function.behave = lambda payload: (
+        Reply(status=500, body=b'Exception caught in handler - "no"')
+        if frame_of(payload) == 1
+        else rectangle_of(frame_of(payload))
+    )
+    run(start(task_id=task.pk, replace="all"))
+    assert sources(task.pk) == [
+        (0, "auto", 0.0),
+        (1, "auto", 30.0),
+        (1, "manual", 30.0),
+        (2, "auto", 2.0),
+    ]
+
+
+def test_frames_outside_the_scope_are_not_touched(
+    finder: Function, make_task: Make, start: Start
+) -> None:
+    task = make_task(3)
+    by_hand_and_by_machine(task.pk)
+    run(start(task_id=task.pk, replace="all", frames=[[1, 1]]))
+    assert [frame for frame, _, left in sources(task.pk) if left == 30.0] == [0, 0, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("policy", "left"),
+    [
+        ("none", ["inside, auto", "inside, manual", "reaches out"]),
+        ("all", ["reaches out"]),
+        ("automatic", ["inside, manual", "reaches out"]),
+        ("function", ["inside, auto", "inside, manual", "reaches out"]),
+    ],
+)
+def test_whole_tracks_go_when_all_their_frames_are_done(
+    finder: Function, make_task: Make, start: Start, policy: str, left: list[str]
+) -> None:
+    task = make_task(8)
+    add(task.pk, track(task.pk, 1, 3) + track(task.pk, 2, 4, "manual") + track(task.pk, 3, 7))
+    run(start(task_id=task.pk, frames=[[0, 5]], replace=policy))
+    names = {1: "inside, auto", 2: "inside, manual", 3: "reaches out"}
+    tracks = get_engine().annotations(task.pk).tracks
+    assert sorted(names[found.frame] for found in tracks) == left
+
+
+def test_undo_removes_exactly_what_the_request_added(
+    finder: Function, make_task: Make, start: Start
+) -> None:
+    task = make_task(3)
+    by_hand_and_by_machine(task.pk)
+    before = sources(task.pk)
+    first = run(start(task_id=task.pk))
+    second = run(start(task_id=task.pk))
+    assert service.undo(first) == 3
+    assert len(sources(task.pk)) == len(before) + 3
+    assert service.undo(second) == 3
+    assert sources(task.pk) == before
+    assert service.undo(second) == 0
+
+
+def test_cleanup_and_another_policy_contradict_each_other(
+    finder: Function, make_task: Make, start: Start
+) -> None:
+    with pytest.raises(InvalidRequest, match="cleanup"):
+        start(task_id=make_task(1).pk, cleanup=True, replace="function")

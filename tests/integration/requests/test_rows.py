@@ -1,0 +1,68 @@
+"""Rows that are written lightly are the rows that Django would write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.forms.models import model_to_dict
+from django.utils import timezone
+
+from cvat_lambda.functions.models import Function
+from cvat_lambda.requests.models import Outcome, Provenance, Request
+from cvat_lambda.requests.rows import ROWS_A_STATEMENT, insert, plain
+
+
+@pytest.fixture
+def request_row(
+    finder: Function, make_task: Callable[..., Any], start: Callable[..., Request]
+) -> Request:
+    return start(task_id=make_task(1).pk)
+
+
+@pytest.mark.parametrize("result", [None, {"pairs": [[1, 2]], "text": "größe"}, []])
+def test_every_column_arrives_as_it_was_given(request_row: Request, result: Any) -> None:
+    shard = request_row.shards.get()
+    values = {
+        "request_id": request_row.pk,
+        "shard_id": shard.pk,
+        "task_id": 1 << 40,
+        "frame": 7,
+        "status": "failed",
+        "code": "function_failed",
+        "message": "it said: \"no\\ 100%\" — 'ü'\n{}",
+        "attempts": 3,
+        "duration_ms": None,
+        "shapes": 0,
+        "result": result,
+        "written_at": timezone.now(),
+    }
+    insert(Outcome, [values])
+    written = Outcome.objects.get()
+    expected = Outcome(**values)
+    assert model_to_dict(written, exclude=["id"]) == model_to_dict(expected, exclude=["id"])
+    assert written.written_at == values["written_at"]
+    assert Outcome.objects.filter(result__isnull=True).exists() is (result is None)
+
+
+def test_many_rows_are_written_in_several_statements(request_row: Request) -> None:
+    count = ROWS_A_STATEMENT + 1
+    row = {"request_id": request_row.pk, "task_id": 1, "job_id": None, "kind": "shape"}
+    insert(
+        Provenance,
+        ({**row, "frame": n, "object_id": n, "score": n / count} for n in range(count)),
+    )
+    found = Provenance.objects.order_by("frame").values_list("object_id", "score", "job_id")
+    assert list(found) == [(n, n / count, None) for n in range(count)]
+
+
+def test_no_rows_are_no_statement(
+    request_row: Request, django_assert_num_queries: Callable[[int], Any]
+) -> None:
+    with django_assert_num_queries(0):
+        insert(Provenance, [])
+
+
+def test_text_that_a_database_does_not_take_is_made_plain(request_row: Request) -> None:
+    assert plain("a\x00b\ud800 ü") == "ab? ü"

@@ -1,0 +1,244 @@
+"""What is refused before anything runs, who may do what, and what a request covers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+
+from cvat_lambda.engine.port import get_engine
+from cvat_lambda.engine.standalone.access import StandaloneAccess
+from cvat_lambda.engine.standalone.models import Job
+from cvat_lambda.engine.standalone.tasks import create_project, create_task
+from cvat_lambda.errors import (
+    FrameOutOfScope,
+    FunctionNotFound,
+    InvalidMapping,
+    InvalidRequest,
+    NotFound,
+    RequestNotFound,
+    ScopeOverlap,
+)
+from cvat_lambda.functions.models import Function
+from cvat_lambda.requests import service
+from cvat_lambda.requests.models import Request
+from cvat_lambda.requests.progress import progress_of
+
+from .conftest import CAR, make_images, run, store_function
+from .function_server import FunctionServer
+
+Make = Callable[..., Any]
+Start = Callable[..., Request]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "sentence"),
+    [
+        ({"function_id": "nobody"}, FunctionNotFound, "nobody"),
+        ({"mapping": {"bus": {"name": "car"}}}, InvalidMapping, "bus"),
+        ({"mapping": {"car": {"name": "bus"}}}, InvalidMapping, "bus"),
+        ({"threshold": 1.5}, InvalidRequest, "threshold"),
+        ({"replace": "some"}, InvalidRequest, "replace"),
+        ({"frames": [[0, 3]]}, FrameOutOfScope, "frames 0 to 2"),
+        ({"frames": []}, FrameOutOfScope, "frames 0 to 2"),
+        ({"max_failure_rate": 2.0}, InvalidRequest, "max_failure_rate"),
+        ({"project_id": 1}, InvalidRequest, "only one"),
+        ({"task_id": 987654}, NotFound, "987654"),
+    ],
+)
+def test_what_is_wrong_is_said_at_once_and_nothing_is_stored(
+    finder: Function,
+    make_task: Make,
+    start: Start,
+    options: dict[str, Any],
+    error: type[Exception],
+    sentence: str,
+) -> None:
+    task = make_task(3)
+    with pytest.raises(error, match=sentence):
+        start(**{"task_id": task.pk, **options})
+    assert not Request.objects.exists()
+
+
+@pytest.mark.parametrize("kind", ["interactor", "tracker"])
+def test_functions_that_answer_people_cannot_run_in_the_background(
+    function: FunctionServer, make_task: Make, start: Start, kind: str
+) -> None:
+    store_function(function.url, kind=kind, labels=[])
+    with pytest.raises(InvalidRequest, match="cannot run in the background"):
+        start(task_id=make_task(1).pk)
+
+
+def test_labels_without_anything_in_common_are_refused(
+    finder: Function, make_task: Make, start: Start
+) -> None:
+    task = make_task(1, labels=[{"name": "tree", "type": "rectangle"}])
+    with pytest.raises(InvalidMapping, match="no label in common"):
+        start(task_id=task.pk)
+
+
+def test_a_job_of_another_task_is_refused(finder: Function, make_task: Make, start: Start) -> None:
+    mine, other = make_task(1), make_task(1)
+    job = Job.objects.get(segment__task=mine)
+    with pytest.raises(InvalidRequest, match=f"job {job.pk} is not a job of task {other.pk}"):
+        start(task_id=other.pk, job_id=job.pk)
+
+
+def test_a_second_request_on_the_same_frames_is_refused_by_name(
+    finder: Function, make_task: Make, start: Start
+) -> None:
+    task = make_task(6)
+    first = start(task_id=task.pk, frames=[[0, 2]])
+    with pytest.raises(ScopeOverlap, match=first.pk):
+        start(task_id=task.pk, frames=[[2, 5]])
+    start(task_id=task.pk, frames=[[3, 5]])
+
+
+def test_two_jobs_of_a_task_run_at_the_same_time(
+    finder: Function, make_task: Make, start: Start
+) -> None:
+    task = make_task(6, segment_size=3, overlap=1)
+    for job in Job.objects.filter(segment__task=task):
+        start(task_id=task.pk, job_id=job.pk)
+    with pytest.raises(ScopeOverlap):
+        start(task_id=task.pk)
+
+
+def test_of_two_people_who_start_at_the_same_moment_one_gets_through(
+    finder: Function, make_task: Make, start: Start
+) -> None:
+    task = make_task(3)
+    together = threading.Barrier(4)
+    results: list[str] = []
+
+    def try_to_start() -> None:
+        try:
+            together.wait(20)
+            start(task_id=task.pk)
+            results.append("started")
+        except ScopeOverlap:
+            results.append("overlap")
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=try_to_start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(results) == ["overlap", "overlap", "overlap", "started"]
+
+
+def test_a_project_is_all_its_tasks(
+    finder: Function, alice: User, start: Start, tmp_path: Any
+) -> None:
+    project = create_project(alice, "streets", CAR)
+    tasks = [
+        create_task(alice, name, (), make_images(tmp_path / name, 2), project=project)
+        for name in ("one", "two")
+    ]
+    create_task(alice, "not filled yet", (), project=project)
+    request = run(start(project_id=project.pk))
+    assert (request.status, request.total, request.done) == ("finished", 4, 4)
+    assert (request.project_id, request.task_id) == (project.pk, None)
+    assert [len(get_engine().annotations(task.pk).shapes) for task in tasks] == [2, 2]
+
+
+def test_a_list_of_tasks_and_a_list_of_jobs(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    one, two = make_task(2), make_task(6, segment_size=3, overlap=1)
+    request = run(start(task_ids=[one.pk, two.pk]))
+    assert (request.total, request.done) == (8, 8)
+    function.seen.clear()
+    jobs = list(Job.objects.filter(segment__task=two).values_list("pk", flat=True))
+    request = run(start(job_ids=jobs))
+    assert sorted(function.seen) == [0, 1, 2, 3, 4, 5]  # the shared frames once
+    assert (request.task_id, request.status) == (two.pk, "finished")
+
+
+def test_strangers_see_nothing_and_team_members_what_their_tasks_allow(
+    finder: Function, make_task: Make, start: Start, bob: User, charlie: User
+) -> None:
+    task = make_task(4, segment_size=2)
+    first, second = Job.objects.filter(segment__task=task).order_by("segment__start_frame")
+    first.assignee = bob
+    first.save()
+    whole = start(task_id=task.pk, frames=[[2, 3]])
+    his = start(job_id=first.pk)
+    stranger, member = StandaloneAccess(charlie), StandaloneAccess(bob)
+    assert list(service.visible(stranger)) == []
+    for request in (whole, his):
+        with pytest.raises(RequestNotFound):
+            service.find(stranger, request.pk)
+    assert set(service.visible(member)) == {whole, his}
+    assert service.editable(member, his)
+    assert not service.editable(member, whole)
+    with pytest.raises(NotFound):
+        service.create(stranger, function_id="finder", task_id=task.pk)
+    assert second.pk != first.pk
+
+
+def test_an_owner_sees_an_ended_request_as_long_as_the_task(
+    finder: Function, make_task: Make, start: Start, access: StandaloneAccess, charlie: User
+) -> None:
+    task = make_task(2)
+    request = service.cancel(start(task_id=task.pk))
+    assert list(service.visible(access)) == [request]
+    task.owner = charlie
+    task.save()
+    assert list(service.visible(access)) == []
+    with pytest.raises(RequestNotFound):
+        service.find(access, request.pk)
+    assert list(service.visible(StandaloneAccess(charlie))) == [request]
+
+
+def test_a_request_on_several_tasks_is_seen_by_who_sees_all_of_them(
+    finder: Function, make_task: Make, start: Start, access: StandaloneAccess, charlie: User
+) -> None:
+    one, two = make_task(1), make_task(1)
+    request = start(task_ids=[one.pk, two.pk])
+    two.owner = charlie
+    two.save()
+    assert list(service.visible(access)) == []
+    assert not service.editable(access, request)
+
+
+def test_a_request_of_a_task_that_is_gone_can_be_changed_by_nobody(
+    finder: Function, make_task: Make, start: Start, access: StandaloneAccess
+) -> None:
+    task = make_task(4, segment_size=2)
+    job = Job.objects.filter(segment__task=task).first()
+    assert job is not None
+    request = start(job_id=job.pk)
+    task.delete()
+    assert not service.editable(access, request)
+    assert list(service.visible(access)) == []
+
+
+def test_progress_tells_percent_rate_and_time_left(
+    finder: Function, make_task: Make, start: Start
+) -> None:
+    task = make_task(4)
+    request = start(task_id=task.pk)
+    assert progress_of([request])[request.pk].percent is None
+    Request.objects.update(status="started", done=1, skipped=1)
+    request.shards.update(status="started", rate=4.0)
+    request.refresh_from_db()
+    progress = progress_of([request])[request.pk]
+    assert (progress.percent, progress.rate, progress.eta_s) == (50, 4.0, 0.5)
+
+
+def test_a_request_of_high_priority_goes_to_the_front_of_the_queue(
+    finder: Function, make_task: Make, start: Start
+) -> None:
+    import django_rq
+
+    task = make_task(2)
+    start(task_id=task.pk, frames=[[0, 0]])
+    urgent = start(task_id=task.pk, frames=[[1, 1]], priority=1)
+    assert django_rq.get_queue("annotation").job_ids[0] == urgent.shards.get().rq_job_id

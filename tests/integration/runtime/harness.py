@@ -1,0 +1,198 @@
+"""A real runtime in a child process, and function folders to serve with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import requests
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+START_TIMEOUT_S = 60
+READY_TIMEOUT_S = 180  # the first function of a machine builds an environment
+
+
+def write_function(
+    root: Path, name: str, code: str, *, trigger: Mapping[str, Any] | None = None, **spec: Any
+) -> Path:
+    """Write a function folder below `root` and return it."""
+    folder = root / name
+    folder.mkdir(parents=True)
+    extras = spec.pop("extras", None)
+    attributes = {"maxRequestBodySize": 33554432}
+    http = {"kind": "http", "numWorkers": 1, "attributes": attributes, **(trigger or {})}
+    document: dict[str, Any] = {
+        "metadata": {"name": name, "namespace": "cvat", "annotations": {"type": "detector"}},
+        "spec": {
+            "description": f"{name} for tests",
+            "handler": "main:handler",
+            "runtime": "python",
+            "triggers": {"http": http},
+            **spec,
+        },
+    }
+    if extras is not None:
+        document["x-cvat-lambda"] = extras
+    (folder / "function.yaml").write_text(yaml.safe_dump(document))
+    (folder / "main.py").write_text(code)
+    return folder
+
+
+@dataclass(slots=True)
+class Runtime:
+    """A running runtime and how to talk to it."""
+
+    url: str
+    process: subprocess.Popen[str] | None
+    output: list[str] = field(default_factory=list)
+    token: str = ""
+
+    def request(self, method: str, path: str, **more: Any) -> requests.Response:
+        """Send one request to the dashboard."""
+        headers = dict(more.pop("headers", {}))
+        if self.token:
+            headers.setdefault("Authorization", f"Bearer {self.token}")
+        return requests.request(method, self.url + path, headers=headers, timeout=60, **more)
+
+    def function(self, name: str) -> dict[str, Any]:
+        """Return the function object of a name."""
+        answer = self.request("GET", f"/api/functions/{name}")
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def wait_for(self, name: str, *states: str) -> dict[str, Any]:
+        """Return the function object once its state is one of those given."""
+        wanted = states or ("ready",)
+        found: dict[str, Any] = until(
+            lambda: self.function(name),
+            lambda found: found["status"]["state"] in wanted,
+            READY_TIMEOUT_S,
+        )
+        return found
+
+    def address(self, name: str) -> str:
+        """Return the URL of a function's own port."""
+        return "http://" + str(self.function(name)["status"]["externalInvocationUrls"][0])
+
+    def call(self, name: str, payload: Any = None, **more: Any) -> requests.Response:
+        """Call a function at its own port with JSON."""
+        if payload is not None:
+            more["data"] = json.dumps(payload)
+            more["headers"] = {"Content-Type": "application/json", **more.get("headers", {})}
+        return requests.request(
+            more.pop("method", "POST"), self.address(name) + more.pop("path", "/"), **more
+        )
+
+    def log(self, name: str) -> str:
+        """Return the whole log of a function."""
+        replica = self.request("GET", f"/api/functions/{name}/replicas").json()["names"][0]
+        answer = self.request("GET", f"/api/functions/{name}/logs/{replica}?follow=false")
+        assert answer.status_code == 200
+        return answer.text
+
+    def stop(self) -> int:
+        """Stop it as Ctrl-C would and return its exit status."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(30)
+
+
+@contextmanager
+def running(
+    folders: Sequence[Path], state: Path, *options: str, env: Mapping[str, str] | None = None
+) -> Iterator[Runtime]:
+    """Serve folders on a port of the system's choice for as long as the block runs."""
+    command = [sys.executable, "-m", "cvat_lambda.runtime", "serve", *map(str, folders)]
+    command += ["--port", "0", "--state-dir", str(state), *options]
+    process = subprocess.Popen(
+        command,
+        cwd=REPOSITORY,
+        env={**os.environ, **(env or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    runtime = Runtime("", process)
+    ready = threading.Event()
+    reader = threading.Thread(target=_read, args=(runtime, ready), daemon=True)
+    reader.start()
+    try:
+        assert ready.wait(START_TIMEOUT_S), "".join(runtime.output)
+        assert runtime.url, "".join(runtime.output)
+        if "--token" in options:
+            runtime.token = options[options.index("--token") + 1]
+        yield runtime
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        reader.join(10)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def _read(runtime: Runtime, ready: threading.Event) -> None:
+    assert runtime.process is not None
+    assert runtime.process.stdout is not None
+    for line in runtime.process.stdout:
+        runtime.output.append(line)
+        if line.startswith("runtime ready "):
+            runtime.url = line.split()[-1]
+            ready.set()
+    ready.set()
+
+
+def until(look: Callable[[], Any], good: Callable[[Any], bool], timeout_s: float = 20) -> Any:
+    """Look until what is seen is good; return it, or fail with what was seen last."""
+    pause = threading.Event()
+    waited = 0.0
+    while True:
+        seen = look()
+        if good(seen):
+            return seen
+        assert waited < timeout_s, f"still {seen!r} after {timeout_s} s"
+        pause.wait(0.05)
+        waited += 0.05
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and waits to be reaped does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+def descendants(pid: int) -> set[int]:
+    """Return every process below one."""
+    parents: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            parents.setdefault(parent, []).append(int(entry.name))
+    found: set[int] = set()
+    todo = [pid]
+    while todo:
+        children = parents.get(todo.pop(), [])
+        found.update(children)
+        todo += children
+    return found

@@ -1,0 +1,347 @@
+"""A function's own port, and the dashboard's invocation path, seen from outside."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.integration.runtime.conftest import Deploy, embedded_only
+from tests.integration.runtime.harness import Runtime, until
+
+MIRROR = """
+import json, os
+def init_context(context):
+    context.user_data.calls = 0
+def handler(context, event):
+    context.user_data.calls += 1
+    body = event.body
+    what = body.get("do") if isinstance(body, dict) else None
+    if what == "log":
+        context.logger.debug("a %s record", "quiet")
+        context.logger.warn_with("a loud record", frame=3)
+        print("printed")
+    return json.dumps({
+        "body_type": type(body).__name__, "size": event.size, "method": event.method,
+        "path": event.path, "fields": event.fields, "headers": event.headers,
+        "content_type": event.content_type, "trigger": [event.trigger.kind, event.trigger.name],
+        "worker": context.worker_id, "timestamp": event.timestamp.year, "calls":
+        context.user_data.calls, "file": os.path.exists("/opt/nuclio/main.py"),
+        "name": os.environ["NUCLIO_FUNCTION_NAME"], "own": os.environ.get("OWN"),
+        "secret": os.environ.get("DATABASE_URL"),
+    })
+"""
+SLOW = """
+import json, os, signal, threading, time
+def init_context(context):
+    context.user_data.served = 0
+def handler(context, event):
+    body = event.body or {}
+    what = body.get("do")
+    context.user_data.served += 1
+    if what == "sleep":
+        time.sleep(body["seconds"])
+    if what == "exit":
+        os._exit(body["status"])
+    if what == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if what == "crash":
+        import ctypes
+        ctypes.string_at(0)
+    return json.dumps({"pid": os.getpid(), "served": context.user_data.served})
+"""
+
+
+@pytest.fixture(scope="module")
+def mirror(deploy: Deploy) -> str:
+    return deploy(MIRROR, env=[{"name": "OWN", "value": "yes"}])
+
+
+def connect(url: str) -> socket.socket:
+    """Return a bare connection to the host and port of a URL."""
+    host, _, port = urlsplit(url).netloc.rpartition(":")
+    return socket.create_connection((host, int(port)), 10)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "seen"),
+    [
+        ("application/json", b'{"a": 1}', "dict"),
+        ("application/json; charset=utf-8", b'{"a": 1}', "bytes"),  # only the exact type is parsed
+        ("application/json", b"{no json", "bytes"),
+        ("image/png", b"\x89PNG", "bytes"),
+    ],
+)
+def test_the_body_is_parsed_for_exactly_one_content_type(
+    platform: Runtime, mirror: str, content_type: str, body: bytes, seen: str
+) -> None:
+    answer = platform.call(mirror, data=body, headers={"Content-Type": content_type})
+    assert (answer.json()["body_type"], answer.json()["size"]) == (seen, len(body))
+
+
+def test_the_event_carries_method_path_query_and_canonical_headers(
+    platform: Runtime, mirror: str
+) -> None:
+    event = platform.call(
+        mirror, method="PUT", path="/some/path?a=1&a=2&b=x", data=b"x", headers={"x-sOME-name": "v"}
+    ).json()
+    assert event["method"] == "PUT"
+    assert event["path"] == "/some/path"
+    assert event["fields"] == {"a": "2", "b": "x"}
+    assert event["headers"]["X-Some-Name"] == "v"
+    assert event["trigger"] == ["http", "http"]
+    assert event["worker"] == "0"
+    assert event["timestamp"] > 2000
+
+
+@embedded_only
+def test_a_worker_has_the_functions_variables_and_folder_and_none_of_our_secrets(
+    platform: Runtime, mirror: str
+) -> None:
+    event = platform.call(mirror).json()
+    assert (event["name"], event["own"], event["secret"], event["file"]) == (
+        mirror,
+        "yes",
+        None,
+        True,
+    )
+
+
+def test_a_header_that_is_not_utf_8_is_500_and_the_worker_lives_on(
+    platform: Runtime, mirror: str
+) -> None:
+    with connect(platform.address(mirror)) as raw:
+        raw.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX-Odd: \xff\xfe\r\nConnection: close\r\n\r\n")
+        answer = b"".join(iter(lambda: raw.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 500 ")
+    assert b"Exception caught while serving" in answer
+    assert platform.call(mirror).status_code == 200
+
+
+def test_records_of_the_level_asked_for_come_back_in_a_header(
+    platform: Runtime, mirror: str
+) -> None:
+    answer = platform.call(mirror, {"do": "log"}, headers={"X-Nuclio-Log-Level": "warn"})
+    records = json.loads(answer.headers["X-Nuclio-Logs"])
+    assert [(record["level"], record["message"]) for record in records] == [
+        ("warn", "a loud record")
+    ]
+
+
+@embedded_only
+def test_logger_lines_and_prints_are_in_the_log_with_the_request_id(
+    platform: Runtime, mirror: str
+) -> None:
+    platform.call(mirror, {"do": "log"}, headers={"X-Request-Id": "request-77"})
+    log = until(lambda: platform.log(mirror), lambda text: "[output] printed" in text)
+    assert "[debug] a quiet record" in log
+    line = next(line for line in log.splitlines() if "a loud record" in line and "77" in line)
+    assert "[warn]" in line
+    assert "frame" in line
+
+
+def test_health_answers_at_once(platform: Runtime, mirror: str) -> None:
+    answer = platform.call(mirror, method="GET", path="/__internal/health")
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
+def test_a_body_over_the_limit_is_400_and_nothing_runs(platform: Runtime, deploy: Deploy) -> None:
+    name = deploy(MIRROR, trigger={"attributes": {"maxRequestBodySize": 1000}})
+    assert platform.call(name, data=b"x" * 1000).json()["calls"] == 1
+    answer = platform.call(name, data=b"x" * 1001)
+    assert (answer.status_code, answer.text) == (400, "Error when parsing request")
+    assert platform.call(name).json()["calls"] == 2
+
+
+@embedded_only
+def test_a_chunked_body_over_the_limit_is_400_too(platform: Runtime, deploy: Deploy) -> None:
+    name = deploy(MIRROR, trigger={"attributes": {"maxRequestBodySize": 1000}})
+    answer = platform.call(name, data=iter([b"x" * 600, b"x" * 600]))
+    assert (answer.status_code, answer.text) == (400, "Error when parsing request")
+    assert platform.call(name, data=iter([b"x" * 600, b"x" * 300])).json()["size"] == 900
+
+
+def test_a_head_over_the_limit_is_431(platform: Runtime, mirror: str) -> None:
+    answer = platform.call(mirror, headers={"X-Long": "a" * 17000})
+    assert (answer.status_code, answer.text) == (431, "Too big request header")
+    assert platform.call(mirror, headers={"X-Long": "a" * 10000}).status_code == 200
+
+
+def test_a_body_in_broken_chunks_is_400_and_nothing_runs(platform: Runtime, mirror: str) -> None:
+    before = platform.call(mirror).json()["calls"]
+    with connect(platform.address(mirror)) as raw:
+        raw.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
+        answer = b"".join(iter(lambda: raw.recv(65536), b""))
+    assert answer.split()[1] == b"400"
+    assert platform.call(mirror).json()["calls"] == before + 1
+
+
+def test_a_client_that_asks_first_is_told_to_go_on(platform: Runtime, mirror: str) -> None:
+    with connect(platform.address(mirror)) as raw:
+        raw.sendall(
+            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n"
+            b"Connection: close\r\n\r\n"
+        )
+        assert raw.recv(100).startswith(b"HTTP/1.1 100 Continue")
+        raw.sendall(b"hi")
+        answer = b"".join(iter(lambda: raw.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+def test_one_connection_serves_many_calls(platform: Runtime, mirror: str) -> None:
+    connection = http.client.HTTPConnection(urlsplit(platform.address(mirror)).netloc, timeout=10)
+    sizes = []
+    for length in (0, 1, 300_000):
+        connection.request("POST", "/", b"x" * length)
+        sizes.append(json.loads(connection.getresponse().read())["size"])
+    connection.close()
+    assert sizes == [0, 1, 300_000]
+
+
+# --- waiting, timeouts, crashes ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wait_ms", "statuses"),
+    [(0, [200, 503, 503, 503, 503]), (10_000, [200] * 5)],
+)
+def test_five_calls_for_one_worker_wait_as_long_as_they_may(
+    platform: Runtime, deploy: Deploy, wait_ms: int, statuses: list[int]
+) -> None:
+    name = deploy(SLOW, trigger={"workerAvailabilityTimeoutMilliseconds": wait_ms})
+    with ThreadPoolExecutor(5) as pool:
+        jobs = [pool.submit(platform.call, name, {"do": "sleep", "seconds": 0.5}) for _ in range(5)]
+        answers = [job.result() for job in jobs]
+    assert sorted(answer.status_code for answer in answers) == statuses
+    assert all(answer.content == b"" for answer in answers if answer.status_code == 503)
+
+
+def test_a_handler_over_its_time_is_408_and_its_worker_is_new(
+    platform: Runtime, deploy: Deploy
+) -> None:
+    name = deploy(SLOW, eventTimeout="1s")
+    before = platform.call(name, {}).json()["pid"]
+    answer = platform.call(name, {"do": "sleep", "seconds": 60})
+    assert (answer.status_code, answer.json()) == (408, {"error": "handler timed out"})
+    # Here the next call waits for the new worker; Nuclio answers 500 until there is one.
+    answers = until(lambda: platform.call(name, {}), lambda seen: seen.status_code == 200)
+    after = answers.json()
+    assert after["pid"] != before
+    assert after["served"] == 1
+
+
+@embedded_only
+@pytest.mark.parametrize(
+    ("crash", "told"),
+    [
+        ({"do": "exit", "status": 3}, "exited with status 3"),
+        ({"do": "exit", "status": 0}, "exited with status 0"),  # under Nuclio nobody notices
+        ({"do": "kill"}, "was killed by SIGKILL"),
+        ({"do": "crash"}, "was killed by SIGSEGV"),
+    ],
+)
+def test_a_crash_fails_its_own_call_alone_and_the_worker_is_replaced(
+    platform: Runtime, deploy: Deploy, crash: dict[str, object], told: str
+) -> None:
+    name = deploy(SLOW, trigger={"numWorkers": 2})
+    with ThreadPoolExecutor(2) as pool:
+        other = pool.submit(platform.call, name, {"do": "sleep", "seconds": 1})
+        answer = pool.submit(platform.call, name, crash).result()
+    assert answer.status_code == 502
+    assert told in answer.text
+    assert other.result().status_code == 200
+    assert platform.call(name, {}).status_code == 200
+    assert platform.function(name)["status"]["state"] == "ready"
+
+
+@embedded_only
+def test_a_client_that_leaves_in_the_middle_of_its_body_costs_nobody_anything(
+    platform: Runtime, deploy: Deploy
+) -> None:
+    name, said = deploy(SLOW), len(platform.output)
+    with connect(platform.address(name)) as raw:
+        raw.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc")
+    assert platform.call(name, {}).json()["served"] == 1
+    assert platform.output[said:] == []
+
+
+@embedded_only
+def test_a_restarting_worker_is_waited_for_and_never_answers_500(
+    platform: Runtime, deploy: Deploy
+) -> None:
+    name = deploy(SLOW)
+    for _ in range(3):
+        assert platform.call(name, {"do": "exit", "status": 1}).status_code == 502
+        assert platform.call(name, {}).status_code == 200
+
+
+# --- through the dashboard -----------------------------------------------------------------------
+
+
+def test_the_dashboard_passes_call_and_answer_on_as_they_are(
+    platform: Runtime, mirror: str
+) -> None:
+    headers = {"x-nuclio-function-name": mirror, "x-nuclio-path": "/deep?a=1", "X-Own": "kept"}
+    answer = platform.request("PUT", "/api/function_invocations", data=b"abc", headers=headers)
+    event = answer.json()
+    assert (event["method"], event["path"], event["fields"]) == ("PUT", "/deep", {"a": "1"})
+    assert (event["size"], event["headers"]["X-Own"]) == (3, "kept")
+    assert event["headers"]["X-Nuclio-Target"] == mirror
+
+
+def test_nuclios_own_headers_do_not_come_through_the_dashboard(
+    platform: Runtime, mirror: str
+) -> None:
+    headers = {"x-nuclio-function-name": mirror, "x-nuclio-log-level": "debug"}
+    answer = platform.request("POST", "/api/function_invocations", json={}, headers=headers)
+    assert not [key for key in answer.headers if key.lower().startswith("x-nuclio")]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "error"),
+    [
+        ({}, 400, "Function name must be provided"),
+        (
+            {"x-nuclio-function-name": "nobody"},
+            404,
+            "Failed to invoke function: Function not found: nobody @ nuclio",
+        ),
+        (
+            {"x-nuclio-function-name": "MIRROR", "x-nuclio-invoke-url": "evil.example:80"},
+            400,
+            "Failed to invoke function: Invalid function url evil.example:80",
+        ),
+    ],
+)
+def test_the_dashboard_says_what_is_wrong_with_a_call(
+    platform: Runtime, mirror: str, headers: dict[str, str], status: int, error: str
+) -> None:
+    filled = {key: mirror if value == "MIRROR" else value for key, value in headers.items()}
+    answer = platform.request("POST", "/api/function_invocations", json={}, headers=filled)
+    assert answer.status_code == status
+    assert answer.json()["error"].startswith(error)
+
+
+@embedded_only
+@pytest.mark.parametrize("timeout", ["soon", "-3s", "10", "0"])
+def test_a_timeout_that_is_none_is_400_and_nothing_runs(
+    platform: Runtime, mirror: str, timeout: str
+) -> None:
+    before = platform.call(mirror).json()["calls"]
+    headers = {"x-nuclio-function-name": mirror, "x-nuclio-invoke-timeout": timeout}
+    answer = platform.request("POST", "/api/function_invocations", json={}, headers=headers)
+    assert answer.status_code == 400
+    assert platform.call(mirror).json()["calls"] == before + 1
+
+
+def test_a_call_over_the_dashboards_timeout_is_500(platform: Runtime, deploy: Deploy) -> None:
+    name = deploy(SLOW)
+    headers = {"x-nuclio-function-name": name, "x-nuclio-invoke-timeout": "300ms"}
+    payload = {"do": "sleep", "seconds": 2}
+    answer = platform.request("POST", "/api/function_invocations", json=payload, headers=headers)
+    assert answer.status_code == 500
+    assert answer.json()["error"].startswith("Failed to invoke function:")

@@ -1,0 +1,287 @@
+"""Every status and shape of the dashboard's REST API."""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+
+from tests.integration.runtime.conftest import Deploy, document, embedded_only
+from tests.integration.runtime.harness import Runtime, until
+
+HELLO = "def handler(context, event):\n    return 'hello'\n"
+
+
+@pytest.fixture(scope="module")
+def hello(deploy: Deploy) -> str:
+    return deploy(HELLO, eventTimeout="7s")
+
+
+@pytest.fixture
+def fresh(platform: Runtime) -> Iterator[str]:
+    """A name that is free, removed afterwards."""
+    name = f"test-{uuid.uuid4().hex[:10]}"
+    yield name
+    delete(platform, name)
+
+
+def delete(platform: Runtime, name: str, **headers: str) -> requests.Response:
+    body = {"metadata": {"name": name, "namespace": "nuclio"}}
+    return platform.request("DELETE", "/api/functions", json=body, headers=headers)
+
+
+def test_the_list_is_an_object_by_name(platform: Runtime, hello: str) -> None:
+    found = platform.request("GET", "/api/functions").json()
+    assert found[hello]["metadata"]["name"] == hello
+    assert found[hello]["status"]["state"] == "ready"
+
+
+@pytest.mark.parametrize(
+    ("headers", "present"),
+    [
+        ({"x-nuclio-project-name": "default"}, True),
+        ({"x-nuclio-project-name": "other"}, False),
+        ({"x-nuclio-function-name": "HELLO"}, True),
+        ({"x-nuclio-function-name": "nobody"}, False),
+    ],
+)
+def test_the_list_is_filtered_by_headers(
+    platform: Runtime, hello: str, headers: dict[str, str], present: bool
+) -> None:
+    filled = {key: hello if value == "HELLO" else value for key, value in headers.items()}
+    answer = platform.request("GET", "/api/functions", headers=filled)
+    assert (answer.status_code, hello in answer.json()) == (200, present)
+
+
+def test_a_function_shows_its_spec_untouched_and_where_it_is(platform: Runtime, hello: str) -> None:
+    found = platform.function(hello)
+    assert found["spec"]["eventTimeout"] == "7s"
+    assert found["spec"]["resources"] == {}
+    assert found["spec"]["handler"] == "main:handler"
+    assert found["metadata"]["labels"]["nuclio.io/project-name"] == "default"
+    port = found["status"]["httpPort"]
+    assert found["status"]["externalInvocationUrls"][0].endswith(f":{port}")
+    assert "://" not in found["status"]["externalInvocationUrls"][0]
+
+
+def test_a_slash_at_the_end_makes_no_difference(platform: Runtime, hello: str) -> None:
+    for path in ("/api/functions", f"/api/functions/{hello}", "/api/projects"):
+        plain, slashed = platform.request("GET", path), platform.request("GET", path + "/")
+        assert (slashed.status_code, slashed.json()) == (200, plain.json())
+
+
+def test_an_export_has_no_status(platform: Runtime, hello: str) -> None:
+    found = platform.request("GET", f"/api/functions/{hello}?export=true").json()
+    assert sorted(found) == ["metadata", "spec"]
+    assert found["metadata"]["annotations"]["nuclio.io/previous-state"] == "ready"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "error"),
+    [
+        ("GET", "/api/functions/nobody", None, 404, "Function not found"),
+        ("GET", "/api/functions/nobody/replicas", None, 404, "Function not found"),
+        ("POST", "/api/functions", "no json", 400, "Failed to parse JSON body"),
+        ("POST", "/api/functions", {"spec": {}}, 400, "Function name must be provided"),
+        (
+            "POST",
+            "/api/functions",
+            {"metadata": {"name": "-bad"}, "spec": {}},
+            400,
+            "Function name doesn't conform to k8s naming convention",
+        ),
+        ("PATCH", "/api/functions/nobody", {"desiredState": "ready"}, 404, "Function not found"),
+        ("GET", "/api/projects/nobody", None, 404, "Project not found"),
+        ("POST", "/api/projects", {"metadata": {"name": "default"}}, 409, "Cannot create two"),
+    ],
+)
+def test_a_wrong_request_gets_its_status_and_a_sentence(
+    platform: Runtime, method: str, path: str, body: object, status: int, error: str
+) -> None:
+    more = {"data": body} if isinstance(body, str) else {"json": body}
+    answer = platform.request(method, path, **more)
+    assert answer.status_code == status
+    assert answer.headers["Content-Type"].startswith("application/json")
+    assert error in answer.json()["error"]
+
+
+def test_wrong_methods_and_paths_are_refused(platform: Runtime, hello: str) -> None:
+    assert platform.request("DELETE", f"/api/functions/{hello}").status_code == 405
+    assert platform.request("GET", "/api/nothing").status_code == 404
+
+
+def test_a_second_function_of_a_name_is_409(platform: Runtime, hello: str) -> None:
+    answer = platform.request("POST", "/api/functions", json=document(hello, HELLO))
+    assert answer.status_code == 409
+    assert answer.json()["error"] == "Cannot create two functions with the same name"
+
+
+@embedded_only
+def test_of_two_that_make_a_function_of_one_name_at_once_one_gets_409(
+    platform: Runtime, fresh: str
+) -> None:
+    posted = document(fresh, HELLO)
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [
+            pool.submit(platform.request, "POST", "/api/functions", json=posted) for _ in range(4)
+        ]
+        statuses = sorted(job.result().status_code for job in jobs)
+    assert statuses == [202, 409, 409, 409]
+    platform.wait_for(fresh)
+
+
+def test_put_makes_and_changes_a_function(platform: Runtime, fresh: str) -> None:
+    for code, text in ((HELLO, "hello"), (HELLO.replace("hello", "changed"), "changed")):
+        answer = platform.request(
+            "PUT",
+            f"/api/functions/{fresh}",
+            json=document(fresh, code),
+            headers={"x-nuclio-wait-function-action": "true"},
+        )
+        assert (answer.status_code, answer.content) == (202, b"")
+        platform.wait_for(fresh)
+        assert platform.call(fresh).text == text
+
+
+def test_delete_is_204_twice(platform: Runtime, fresh: str) -> None:
+    platform.request("POST", "/api/functions", json=document(fresh, HELLO))
+    platform.wait_for(fresh)
+    assert delete(platform, fresh).status_code == 204
+    assert delete(platform, fresh).status_code == 204
+    assert platform.request("GET", f"/api/functions/{fresh}").status_code == 404
+
+
+@embedded_only
+def test_a_function_that_is_being_provisioned_is_neither_changed_nor_removed(
+    platform: Runtime, fresh: str
+) -> None:
+    slow = "import time\ndef init_context(context):\n    time.sleep(60)\n" + HELLO
+    platform.request("POST", "/api/functions", json=document(fresh, slow))
+    changed = platform.request("PUT", f"/api/functions/{fresh}", json=document(fresh, HELLO))
+    assert (changed.status_code, delete(platform, fresh).status_code) == (412, 412)
+    forced = delete(platform, fresh, **{"x-nuclio-delete-function-ignore-state-validation": "true"})
+    assert forced.status_code == 204
+
+
+@embedded_only
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("import nothing_of_that_name\n" + HELLO, "No module named 'nothing_of_that_name'"),
+        ("x = 1\n", "module 'main' has no callable 'handler'"),
+        (
+            "def init_context(c):\n    raise RuntimeError('no GPU')\n" + HELLO,
+            "RuntimeError: no GPU",
+        ),
+        ("import os\nos._exit(5)\n", "worker 0 exited with status 5"),
+    ],
+)
+def test_a_function_that_does_not_load_is_in_error_with_the_reason(
+    platform: Runtime, fresh: str, code: str, message: str
+) -> None:
+    platform.request("POST", "/api/functions", json=document(fresh, code))
+    found = platform.wait_for(fresh, "error")
+    assert message in found["status"]["message"]
+    assert "externalInvocationUrls" not in found["status"]
+    headers = {"x-nuclio-function-name": fresh}
+    called = platform.request("POST", "/api/function_invocations", json={}, headers=headers)
+    assert called.status_code == 500
+    assert called.json()["error"] == "Failed to invoke function: Invocation URL is required"
+
+
+@embedded_only
+@pytest.mark.parametrize(
+    ("build", "sentence"),
+    [
+        ({}, "there is no code"),
+        ({"functionSourceCode": "%%%"}, "is not base64"),
+        ({"path": "relative/folder"}, "is no folder of the runtime's machine"),
+        ({"path": "data:application/zip;base64,bm8="}, "is no zip and no tar"),
+    ],
+)
+def test_code_that_is_not_there_is_400_and_nothing_is_stored(
+    platform: Runtime, fresh: str, build: dict[str, str], sentence: str
+) -> None:
+    posted = document(fresh, HELLO)
+    posted["spec"]["build"] = build
+    answer = platform.request("POST", "/api/functions", json=posted)
+    assert answer.status_code == 400
+    assert sentence in answer.json()["error"]
+    assert platform.request("GET", f"/api/functions/{fresh}").status_code == 404
+
+
+def test_patch_without_a_wish_does_nothing(platform: Runtime, hello: str) -> None:
+    assert platform.request("PATCH", f"/api/functions/{hello}", json={}).status_code == 204
+    wish = {"desiredState": "flying"}
+    assert platform.request("PATCH", f"/api/functions/{hello}", json=wish).status_code == 400
+
+
+@embedded_only
+def test_logs_are_cut_to_the_last_lines_and_followed(
+    platform: Runtime, hello: str, deploy: Deploy
+) -> None:
+    name = deploy("def handler(context, event):\n    print(event.body.decode())\n    return ''\n")
+    replica = platform.request("GET", f"/api/functions/{name}/replicas").json()["names"][0]
+    path = f"/api/functions/{name}/logs/{replica}"
+    platform.call(name, data=b"first")
+    until(lambda: platform.log(name), lambda text: "first" in text)
+    tail = platform.request("GET", f"{path}?follow=false&tailLines=1").text
+    assert tail.endswith("[output] first\n")
+    assert tail.count("\n") == 1
+    with requests.get(platform.url + f"{path}?tailLines=0", stream=True, timeout=20) as followed:
+        platform.call(name, data=b"second")
+        line = next(followed.iter_lines())
+    assert line.endswith(b"[output] second")
+    assert platform.request("GET", f"/api/functions/{hello}/logs/other").status_code == 400
+
+
+def test_projects_are_made_listed_and_removed(platform: Runtime) -> None:
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    body = {"metadata": {"name": name}, "spec": {"description": "for a test"}}
+    made = platform.request("POST", "/api/projects", json=body)
+    assert (made.status_code, made.json()["metadata"]["name"]) == (201, name)
+    listed = platform.request("GET", "/api/projects").json()
+    assert {"default", name} <= set(listed)
+    assert platform.request("DELETE", "/api/projects", json=body).status_code == 204
+    assert platform.request("GET", f"/api/projects/{name}").status_code == 404
+
+
+def test_a_project_that_has_functions_stays(platform: Runtime, hello: str) -> None:
+    body = {"metadata": {"name": "default"}}
+    assert platform.request("DELETE", "/api/projects", json=body).status_code == 412
+
+
+def test_versions_answer_as_a_ping(platform: Runtime) -> None:
+    assert "label" in platform.request("GET", "/api/versions").json()["dashboard"]
+
+
+@embedded_only
+def test_metrics_count_calls_and_true_durations(platform: Runtime, deploy: Deploy) -> None:
+    name = deploy("import time\ndef handler(context, event):\n    time.sleep(0.1)\n    return ''\n")
+    for _ in range(3):
+        platform.call(name)
+    text = platform.request("GET", "/metrics").text
+    labels = f'function="{name}",namespace="nuclio",trigger_kind="http",trigger_id="http"'
+    rows = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    prefix = "nuclio_processor"
+    assert rows[f'{prefix}_handled_events_total{{{labels},result="success"}}'] == "3"
+    assert rows[f"{prefix}_worker_allocation_count{{{labels}}}"] == "3"
+    spent = float(
+        rows[f'{prefix}_handled_events_duration_milliseconds_sum{{{labels},worker_index="0"}}']
+    )
+    assert 300 <= spent < 3000
+    assert rows[f'cvat_lambda_runtime_function_state{{function="{name}",state="ready"}}'] == "1"
+
+
+@embedded_only
+def test_source_with_windows_line_ends_runs(platform: Runtime, fresh: str) -> None:
+    posted = document(fresh, HELLO)
+    code = HELLO.replace("\n", "\r\n").encode()
+    posted["spec"]["build"]["functionSourceCode"] = base64.b64encode(code).decode()
+    platform.request("POST", "/api/functions", json=posted)
+    platform.wait_for(fresh)
+    assert platform.call(fresh).text == "hello"

@@ -1,0 +1,163 @@
+"""Environments are built from requirements.txt, shared, and their failures can be read."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from cvat_lambda.runtime.environments import EnvironmentBuilder
+from cvat_lambda.runtime.errors import NotPrepared
+
+
+@pytest.fixture
+def wheel(tmp_path: Path) -> Path:
+    """A package of our own, so that the test knows what is installed."""
+    path = tmp_path / "wheels" / "cvl_probe-1.0-py3-none-any.whl"
+    path.parent.mkdir()
+    info = "cvl_probe-1.0.dist-info"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("cvl_probe.py", "VALUE = 42\n")
+        archive.writestr(
+            f"{info}/METADATA", "Metadata-Version: 2.1\nName: cvl-probe\nVersion: 1.0\n"
+        )
+        archive.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(f"{info}/RECORD", "")
+    return path
+
+
+@pytest.fixture
+def builder(tmp_path: Path) -> EnvironmentBuilder:
+    return EnvironmentBuilder(tmp_path / "environments", installer="pip")
+
+
+def folder_with(tmp_path: Path, name: str, requirements: str) -> Path:
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "requirements.txt").write_text(requirements)
+    return folder
+
+
+def test_equal_needs_share_one_environment_built_once_even_at_once(
+    tmp_path: Path, wheel: Path, builder: EnvironmentBuilder
+) -> None:
+    told: list[str] = []
+    folders = [
+        folder_with(tmp_path, "one", f"{wheel}\n"),
+        folder_with(tmp_path, "two", f"# the same needs\n\n{wheel}  # of our own\n"),
+    ]
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda folder: builder.prepare(folder, None, told.append), folders))
+    assert found[0] == found[1]
+    assert sum(text.startswith("building a Python environment") for text in told) == 1
+    code = "import cvl_probe, msgpack, nuclio_sdk; print(cvl_probe.VALUE)"
+    done = subprocess.run([str(found[0]), "-c", code], capture_output=True, text=True)
+    assert done.stdout == "42\n", done.stderr
+    without_django = subprocess.run([str(found[0]), "-c", "import django"], capture_output=True)
+    assert without_django.returncode == 1
+
+
+def test_needs_that_are_included_from_another_file_count(
+    tmp_path: Path, builder: EnvironmentBuilder
+) -> None:
+    from cvat_lambda.runtime.environments import read_requirements
+
+    folder = folder_with(tmp_path, "one", "-r more.txt\n")
+    (folder / "more.txt").write_text("numpy\n")
+    before = read_requirements(folder)
+    (folder / "more.txt").write_text("numpy==2\n")
+    assert (before, read_requirements(folder)) == (
+        ["-r more.txt", "numpy"],
+        ["-r more.txt", "numpy==2"],
+    )
+
+
+def test_a_need_that_cannot_be_met_is_named_and_what_was_begun_is_built_anew(
+    tmp_path: Path, wheel: Path, builder: EnvironmentBuilder
+) -> None:
+    missing = tmp_path / "wheels" / "cvl_missing-1.0-py3-none-any.whl"
+    folder = folder_with(tmp_path, "one", f"{missing}\n")
+    with pytest.raises(NotPrepared, match=r"its Python environment cannot be built: .*cvl_missing"):
+        builder.prepare(folder, None, lambda text: None)
+    folder.joinpath("requirements.txt").write_text(f"{wheel}\n")
+    assert builder.prepare(folder, None, lambda text: None).exists()
+
+
+def stand_in_for_uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, script: str) -> None:
+    """Put a uv of our own on the PATH."""
+    uv = tmp_path / "tools" / "uv"
+    uv.parent.mkdir()
+    uv.write_text(f"#!/bin/sh\n{script}")
+    uv.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{uv.parent}{os.pathsep}{os.environ['PATH']}")
+
+
+def test_uv_makes_the_environment_where_it_is_wanted(
+    tmp_path: Path, wheel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = tmp_path / "notes"
+    # It notes what it is asked, and has pip do it.
+    script = (
+        f'echo "$@" >> {notes}\n'
+        '[ "$1" != venv ] || exec "$4" -m venv --without-pip "$5"\n'
+        "python=$4\nshift 4\n"
+        f'exec {sys.executable} -m pip --python "$python" install --quiet "$@"\n'
+    )
+    stand_in_for_uv(tmp_path, monkeypatch, script=script)
+    builder = EnvironmentBuilder(tmp_path / "environments", installer="uv")
+    folder = folder_with(tmp_path, "one", f"{wheel}\n")
+    python = builder.prepare(folder, None, lambda text: None)
+    code = "import cvl_probe, msgpack, nuclio_sdk; print(cvl_probe.VALUE)"
+    done = subprocess.run([str(python), "-c", code], capture_output=True, text=True)
+    assert done.stdout == "42\n", done.stderr
+    made, installed = notes.read_text().splitlines()
+    assert made == f"venv --quiet --python {sys.executable} {python.parent.parent}"
+    assert installed == (
+        f"pip install --python {python} nuclio-sdk>=0.5.13 msgpack>=1.0 "
+        f"-r {folder / 'requirements.txt'}"
+    )
+
+
+def test_what_uv_could_not_find_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = (
+        'echo "error: No solution found when resolving dependencies"\n'
+        'echo "  cause: Because cvl-missing was not found in the package registry"\n'
+        "exit 1\n"
+    )
+    stand_in_for_uv(tmp_path, monkeypatch, script=script)
+    builder = EnvironmentBuilder(tmp_path / "environments", installer="uv")
+    with pytest.raises(NotPrepared, match="cause: Because cvl-missing was not found"):
+        builder.prepare(folder_with(tmp_path, "one", "cvl-missing\n"), None, lambda text: None)
+
+
+def test_a_python_that_is_not_there_is_told_and_ours_is_taken(
+    tmp_path: Path, builder: EnvironmentBuilder
+) -> None:
+    from cvat_lambda.runtime.environments import find_interpreter
+
+    told: list[str] = []
+    interpreter = find_interpreter("3.99", told.append)
+    assert Path(interpreter).exists()
+    assert told[0].startswith("Python 3.99 is not on this machine")
+
+
+def test_a_python_that_does_not_run_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pyenv shim lies on the PATH for every version, and ends with 127 for most."""
+    from cvat_lambda.runtime.environments import find_interpreter
+
+    shim = tmp_path / "python3.99"
+    shim.write_text("#!/bin/sh\nexit 127\n")
+    shim.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    told: list[str] = []
+    assert find_interpreter("3.99", told.append) == sys.executable
+    assert told[0].startswith("Python 3.99 is not on this machine")

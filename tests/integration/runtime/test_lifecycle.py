@@ -1,0 +1,494 @@
+"""What happens to processes: start, update, sleep, crash, end; nothing is ever left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.integration.runtime.harness import (
+    REPOSITORY,
+    Runtime,
+    descendants,
+    is_alive,
+    running,
+    until,
+    write_function,
+)
+
+PID = """
+import json, os, subprocess, time
+def handler(context, event):
+    body = event.body if isinstance(event.body, dict) else {}
+    if body.get("do") == "spawn":
+        context.user_data.child = subprocess.Popen(["sleep", "300"])
+        return json.dumps({"pid": os.getpid(), "child": context.user_data.child.pid})
+    if body.get("do") == "fill":
+        context.user_data.ballast = bytearray(os.urandom(1)) * (body["mib"] << 20)
+    time.sleep(body.get("seconds", 0))
+    return json.dumps({"pid": os.getpid(), "version": VERSION})
+"""
+
+
+def code(version: int = 1) -> str:
+    return f"VERSION = {version}\n{PID}"
+
+
+@pytest.fixture
+def functions(tmp_path: Path) -> Path:
+    return tmp_path / "functions"
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+def test_kill_9_of_the_supervisor_leaves_no_process(functions: Path, state: Path) -> None:
+    write_function(functions, "one", code(), trigger={"numWorkers": 2})
+    with running([functions], state) as runtime:
+        runtime.wait_for("one")
+        child = runtime.call("one", {"do": "spawn"}).json()["child"]
+        assert runtime.process is not None
+        left = descendants(runtime.process.pid) | {child}
+        assert len(left) >= 4  # processor, two workers, what one of them started
+        runtime.process.kill()
+        until(lambda: [pid for pid in left if is_alive(pid)], lambda alive: not alive)
+
+
+def test_a_function_that_is_removed_while_its_processor_comes_back_leaves_no_process(
+    functions: Path, state: Path, tmp_path: Path
+) -> None:
+    # It loads at once the first time, and never again.
+    source = (
+        "import os, time\n"
+        "def init_context(context):\n"
+        f"    mark = {str(tmp_path / 'mark')!r}\n"
+        "    if os.path.exists(mark):\n        time.sleep(300)\n"
+        "    open(mark, 'w').close()\n"
+    )
+    write_function(functions, "one", source + code())
+    with running([functions], state) as runtime:
+        runtime.wait_for("one")
+        assert runtime.process is not None
+        supervisor = runtime.process.pid
+        first = descendants(supervisor)
+        worker = Path(f"/proc/{runtime.call('one', {}).json()['pid']}/stat").read_text()
+        os.kill(int(worker.rsplit(")", 1)[1].split()[1]), signal.SIGKILL)
+        # the new processor and its worker, which is busy loading
+        until(lambda: descendants(supervisor) - first, lambda found: len(found) >= 2)
+        body = {"metadata": {"name": "one", "namespace": "cvat"}}
+        assert runtime.request("DELETE", "/api/functions", json=body).status_code == 204
+        until(
+            lambda: [pid for pid in descendants(supervisor) if is_alive(pid)],
+            lambda alive: not alive,
+        )
+
+
+def test_kill_9_of_a_processor_leaves_no_worker_and_the_function_comes_back(
+    functions: Path, state: Path
+) -> None:
+    write_function(functions, "one", code())
+    with running([functions], state) as runtime:
+        runtime.wait_for("one")
+        first = runtime.call("one", {"do": "spawn"}).json()
+        address = runtime.address("one")
+        worker = Path(f"/proc/{first['pid']}/stat").read_text()
+        os.kill(int(worker.rsplit(")", 1)[1].split()[1]), signal.SIGKILL)
+        until(lambda: is_alive(first["pid"]) or is_alive(first["child"]), lambda alive: not alive)
+        runtime.wait_for("one", "ready")
+        assert runtime.address("one") == address
+        assert runtime.call("one", {}).json()["pid"] != first["pid"]
+
+
+def test_ctrl_c_ends_everything_in_order(functions: Path, state: Path) -> None:
+    write_function(functions, "one", code())
+    with running([functions], state) as runtime:
+        runtime.wait_for("one")
+        assert runtime.process is not None
+        left = descendants(runtime.process.pid)
+        assert runtime.stop() == 0
+        assert [pid for pid in left if is_alive(pid)] == []
+
+
+def test_the_termination_callback_is_called_before_the_end(
+    functions: Path, state: Path, tmp_path: Path
+) -> None:
+    mark = tmp_path / "mark"
+    source = (
+        f"def init_context(context):\n"
+        f"    done = lambda: open({str(mark)!r}, 'w').write('told')\n"
+        f"    context.platform.set_termination_callback(done)\n"
+        f"def handler(context, event):\n    return ''\n"
+    )
+    write_function(functions, "one", source)
+    with running([functions], state) as runtime:
+        runtime.wait_for("one")
+        assert runtime.stop() == 0
+    assert mark.read_text() == "told"
+
+
+def test_an_update_drops_no_call(functions: Path, state: Path) -> None:
+    folder = write_function(functions, "one", code(1), trigger={"numWorkers": 2})
+    with running([functions], state) as runtime:
+        runtime.wait_for("one")
+        address, stop = runtime.address("one"), threading.Event()
+
+        def call_on() -> list[int]:
+            versions: list[int] = []
+            with requests.Session() as session:
+                while not stop.is_set():
+                    answer = session.post(address, json={"seconds": 0.02}, timeout=30)
+                    assert answer.status_code == 200, answer.text
+                    versions.append(answer.json()["version"])
+            return versions
+
+        with ThreadPoolExecutor(2) as pool:
+            callers = [pool.submit(call_on) for _ in range(2)]
+            try:
+                (folder / "main.py").write_text(code(2))
+                document = runtime.function("one")
+                document.pop("status")
+                document["spec"]["build"] = {"path": str(folder)}
+                assert (
+                    runtime.request("PUT", "/api/functions/one", json=document).status_code == 202
+                )
+                until(
+                    lambda: runtime.call("one", {}).json()["version"], lambda version: version == 2
+                )
+            finally:
+                stop.set()
+            seen = [caller.result() for caller in callers]
+        assert all(versions == sorted(versions) for versions in seen)
+        assert runtime.address("one") == address
+
+
+def test_an_update_that_fails_leaves_the_old_version_serving(functions: Path, state: Path) -> None:
+    folder = write_function(functions, "one", code(1))
+    with running([functions], state) as runtime:
+        runtime.wait_for("one")
+        (folder / "main.py").write_text("import nothing_of_that_name\n")
+        document = runtime.function("one")
+        document["spec"]["build"] = {"path": str(folder)}
+        runtime.request("PUT", "/api/functions/one", json=document)
+        found = runtime.wait_for("one", "error")
+        assert "the version before it keeps serving" in found["status"]["message"]
+        assert runtime.call("one", {}).json()["version"] == 1
+
+
+def test_a_folder_that_does_not_load_is_in_error_and_the_others_run(
+    functions: Path, state: Path
+) -> None:
+    write_function(functions, "good", code())
+    (functions / "no-yaml").mkdir()
+    (functions / "no-yaml" / "function.yaml").write_text("metadata: [")
+    write_function(functions, "bad-handler", code(), handler="no handler")
+    with running([functions], state) as runtime:
+        runtime.wait_for("good")
+        told = {
+            name: found["status"].get("message", "")
+            for name, found in runtime.request("GET", "/api/functions").json().items()
+        }
+        assert sorted(told) == ["bad-handler", "good", "no-yaml"]
+        assert "function.yaml cannot be read" in told["no-yaml"]
+        assert "spec.handler 'no handler' must look like module:callable" in told["bad-handler"]
+        assert runtime.call("good", {}).status_code == 200
+
+
+def test_a_port_that_is_taken_is_said_in_the_state(functions: Path, state: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        write_function(functions, "one", code(), trigger={"attributes": {"port": port}})
+        with running([functions], state) as runtime:
+            found = runtime.wait_for("one", "error")
+            assert f"port {port} is taken by another program" in found["status"]["message"]
+
+
+def test_of_two_functions_with_one_port_the_second_is_in_error_and_says_so(
+    functions: Path, state: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    for name in ("one", "two"):
+        write_function(functions, name, code(), trigger={"attributes": {"port": port}})
+    with running([functions], state) as runtime:
+        found = [runtime.wait_for(name, "ready", "error")["status"] for name in ("one", "two")]
+    assert sorted(status["state"] for status in found) == ["error", "ready"]
+    messages = [status["message"] for status in found if status["state"] == "error"]
+    assert f"port {port} is taken by another function" in messages[0]
+
+
+def test_only_the_functions_asked_for_are_loaded(functions: Path, state: Path) -> None:
+    for name in ("one", "two", "three"):
+        write_function(functions, name, code())
+    with running([functions], state, "--only", "one,three") as runtime:
+        assert sorted(runtime.request("GET", "/api/functions").json()) == ["one", "three"]
+
+
+def test_an_idle_function_sleeps_and_wakes_on_a_call(functions: Path, state: Path) -> None:
+    write_function(functions, "one", code(), extras={"idle_timeout": "500ms"})
+    with running([functions], state) as runtime:
+        runtime.wait_for("one")
+        first = runtime.call("one", {}).json()["pid"]
+        runtime.wait_for("one", "scaledToZero")
+        assert not is_alive(first)
+        answer = runtime.call("one", {})
+        assert (answer.status_code, answer.json()["version"]) == (200, 1)
+        assert answer.json()["pid"] != first
+
+
+def test_a_function_is_sent_to_sleep_and_woken_by_hand(functions: Path, state: Path) -> None:
+    write_function(functions, "one", code())
+    with running([functions], state) as runtime:
+        runtime.wait_for("one")
+        for wish in ("scaledToZero", "ready"):
+            body = {"desiredState": wish}
+            assert runtime.request("PATCH", "/api/functions/one", json=body).status_code == 202
+            runtime.wait_for("one", wish)
+
+
+def test_a_call_in_flight_ends_before_the_sleep_and_no_worker_is_given_out_twice_after_it(
+    functions: Path, state: Path
+) -> None:
+    write_function(functions, "one", code())
+    with running([functions], state) as runtime, ThreadPoolExecutor(3) as pool:
+        runtime.wait_for("one")
+        running_call = pool.submit(runtime.call, "one", {"seconds": 0.6})
+        until(lambda: calls_begun(runtime), lambda begun: begun == 1)
+        waiting_call = pool.submit(runtime.call, "one", {})
+        until(lambda: calls_begun(runtime), lambda begun: begun == 2)
+        wish = {"desiredState": "scaledToZero"}
+        runtime.request("PATCH", "/api/functions/one", json=wish)
+        assert running_call.result().status_code == 200
+        assert waiting_call.result().status_code == 200  # it woke the function again
+        calls = [pool.submit(runtime.call, "one", {"seconds": 0.2}, timeout=30) for _ in range(3)]
+        assert [call.result().status_code for call in calls] == [200] * 3
+
+
+def calls_begun(runtime: Runtime) -> int:
+    """Return how many calls have looked for a worker."""
+    text = runtime.request("GET", "/metrics").text
+    counts = re.findall(r"^nuclio_processor_worker_allocation_count{.*} (\d+)$", text, re.MULTILINE)
+    return sum(map(int, counts))
+
+
+def test_a_worker_over_its_memory_is_replaced_and_the_caller_told(
+    functions: Path, state: Path
+) -> None:
+    write_function(functions, "one", code(), extras={"worker_memory": "128Mi"})
+    with running([functions], state) as runtime:
+        runtime.wait_for("one")
+        answer = runtime.call("one", {"do": "fill", "mib": 300, "seconds": 30})
+        assert answer.status_code == 502
+        assert "over its limit of 128.0 MiB" in answer.text
+        assert runtime.call("one", {}).status_code == 200
+
+
+def test_what_was_deployed_is_there_after_a_restart(
+    functions: Path, state: Path, tmp_path: Path
+) -> None:
+    folder = write_function(tmp_path / "elsewhere", "one", code())
+    document = {"metadata": {"name": "one"}, "spec": {"build": {"path": str(folder)}}}
+    with running([], state) as runtime:
+        assert runtime.request("POST", "/api/functions", json=document).status_code == 202
+        runtime.wait_for("one")
+    with running([], state) as runtime:
+        runtime.wait_for("one")
+        assert runtime.call("one", {}).json()["version"] == 1
+
+
+# --- who may come in -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def guarded(functions: Path, state: Path) -> Iterator[Runtime]:
+    write_function(functions, "one", code())
+    with running([functions], state, "--token", "s3cret") as runtime:
+        runtime.wait_for("one")
+        yield runtime
+
+
+def test_with_a_token_nobody_comes_in_without_it(guarded: Runtime) -> None:
+    direct = guarded.address("one")
+    for headers in ({}, {"Authorization": "Bearer wrong"}):
+        for url in (guarded.url + "/api/functions", guarded.url + "/metrics", direct):
+            assert requests.get(url, headers=headers, timeout=10).status_code == 401
+    token = {"Authorization": "Bearer s3cret"}
+    assert requests.post(direct, headers=token, timeout=10).status_code == 200
+    through = {**token, "x-nuclio-function-name": "one"}
+    path = guarded.url + "/api/function_invocations"
+    assert requests.post(path, json={}, headers=through, timeout=10).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Host": "evil.example"},  # a name that was made to point at the loopback address
+    ],
+)
+def test_without_a_token_no_foreign_web_page_comes_in(state: Path, headers: dict[str, str]) -> None:
+    with running([], state) as runtime:
+        assert runtime.request("GET", "/api/functions", headers=headers).status_code == 403
+        own = {"Origin": runtime.url}
+        assert runtime.request("GET", "/api/functions", headers=own).status_code == 200
+
+
+def test_beyond_loopback_a_token_is_needed(state: Path) -> None:
+    command = [sys.executable, "-m", "cvat_lambda.runtime", "serve", "--host", "0.0.0.0"]
+    done = subprocess.run(
+        [*command, "--port", "0", "--state-dir", str(state)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "give a token" in done.stderr
+
+
+# --- under fire ----------------------------------------------------------------------------------
+
+
+def test_every_call_ends_while_workers_are_killed(functions: Path, state: Path) -> None:
+    write_function(functions, "one", code(), trigger={"numWorkers": 2})
+    calls = int(os.environ.get("CVAT_LAMBDA_LOAD_CALLS", "400"))
+    with running([functions], state) as runtime:
+        runtime.wait_for("one")
+        address, stop = runtime.address("one"), threading.Event()
+        body = json.dumps({"seconds": 0.005})
+
+        def call_many(share: int) -> list[int]:
+            statuses = []
+            with requests.Session() as session:
+                session.headers["Content-Type"] = "application/json"
+                for _ in range(share):
+                    statuses.append(session.post(address, body, timeout=60).status_code)
+            return statuses
+
+        def kill_on() -> int:
+            kills = 0
+            while not stop.wait(0.3):
+                answer = runtime.call("one", {})
+                if answer.status_code == 200:
+                    os.kill(answer.json()["pid"], signal.SIGKILL)
+                kills += 1
+            return kills
+
+        with ThreadPoolExecutor(17) as pool:
+            killer = pool.submit(kill_on)
+            callers = [pool.submit(call_many, calls // 16) for _ in range(16)]
+            statuses = [status for caller in callers for status in caller.result()]
+            stop.set()
+            assert killer.result() > 0
+        assert len(statuses) == calls // 16 * 16
+        assert set(statuses) <= {200, 502}
+        assert statuses.count(200) > len(statuses) / 2
+        assert runtime.process is not None
+        left = descendants(runtime.process.pid)
+    assert [pid for pid in left if is_alive(pid)] == []
+
+
+# --- what a function sees ------------------------------------------------------------------------
+
+VIEW = """
+import json, os, pathlib
+def handler(context, event):
+    path = "/opt/nuclio/function.yaml"
+    return json.dumps({
+        "open": open(path).readline(), "pathlib": pathlib.Path(path).read_text().splitlines()[0],
+        "exists": [os.path.exists(path), os.path.exists("/opt/nuclio/nothing")],
+        "listed": "main.py" in os.listdir("/opt/nuclio"), "cwd": os.path.exists("function.yaml"),
+    })
+"""
+
+
+@pytest.mark.parametrize("way", ["mount", "rewrite"])
+def test_opt_nuclio_is_the_functions_folder_and_the_log_says_how(
+    functions: Path, state: Path, way: str
+) -> None:
+    write_function(functions, "one", VIEW)
+    with running([functions], state, "--opt-nuclio", way) as runtime:
+        found = runtime.wait_for("one", "ready", "error")
+        if "a private mount namespace is not allowed here" in found["status"].get("message", ""):
+            pytest.skip("this machine allows no private mounts")
+        seen = runtime.call("one").json()
+        first = (functions / "one" / "function.yaml").read_text().splitlines()[0]
+        assert seen == {
+            "open": first + "\n",
+            "pathlib": first,
+            "exists": [True, False],
+            "listed": True,
+            "cwd": True,
+        }
+        assert f"/opt/nuclio is seen as the function's folder by: {way}" in runtime.log("one")
+
+
+def test_a_function_calls_another_by_its_name(functions: Path, state: Path) -> None:
+    write_function(functions, "two", "def handler(context, event):\n    return {'n': event.body}\n")
+    caller = (
+        "import json, nuclio_sdk\n"
+        "def handler(context, event):\n"
+        "    inner = nuclio_sdk.Event(body={'a': 1}, method='POST', path='/x')\n"
+        "    answer = context.platform.call_function('two', inner)\n"
+        "    return json.dumps([answer.status_code, answer.body])\n"
+    )
+    write_function(functions, "one", caller)
+    with running([functions], state, "--token", "s3cret") as runtime:
+        runtime.wait_for("one")
+        runtime.wait_for("two")
+        headers = {"Authorization": "Bearer s3cret"}
+        assert runtime.call("one", headers=headers).json() == [200, {"n": {"a": 1}}]
+
+
+def test_an_async_handler_goes_on_with_its_tasks_between_calls(
+    functions: Path, state: Path
+) -> None:
+    source = (
+        "import asyncio\n"
+        "done = []\n"
+        "async def later():\n"
+        "    await asyncio.sleep(0.05)\n"
+        "    done.append(1)\n"
+        "async def init_context(context):\n"
+        "    context.user_data.kept = []\n"
+        "async def handler(context, event):\n"
+        "    if event.body == b'start':\n"
+        "        context.user_data.kept.append(asyncio.ensure_future(later()))\n"
+        "    return str(len(done))\n"
+    )
+    write_function(functions, "one", source)
+    with running([functions], state) as runtime:
+        runtime.wait_for("one")
+        assert runtime.call("one", data=b"start").text == "0"
+        until(lambda: runtime.call("one").text, lambda text: text == "1")
+
+
+def test_an_async_handler_that_waits_for_events_ends_when_asked(
+    functions: Path, state: Path, tmp_path: Path
+) -> None:
+    mark = tmp_path / "mark"
+    source = (
+        "async def init_context(context):\n"
+        f"    done = lambda: open({str(mark)!r}, 'w').write('told')\n"
+        "    context.platform.set_termination_callback(done)\n"
+        "async def handler(context, event):\n    return 'x'\n"
+    )
+    # Were it killed after its grace, that would take longer than the stop is waited for.
+    write_function(functions, "one", source, trigger={"workerTerminationTimeout": "50s"})
+    with running([functions], state) as runtime:
+        runtime.wait_for("one")
+        assert runtime.call("one").text == "x"
+        assert runtime.stop() == 0
+    assert mark.read_text() == "told"

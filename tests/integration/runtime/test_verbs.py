@@ -1,0 +1,282 @@
+"""The runtime's own command, run as people run it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cvat_lambda.runtime.check.fixtures import HEIGHT, WIDTH, png
+from tests.integration.runtime.harness import (
+    REPOSITORY,
+    Runtime,
+    descendants,
+    is_alive,
+    running,
+    until,
+    write_function,
+)
+
+ECHO = """
+import json
+from shared.words import WORD
+def handler(context, event):
+    context.logger.info("called")
+    seen = sorted(event.body)
+    return context.Response(body=json.dumps([WORD, seen]), content_type="application/json")
+"""
+
+
+def command(*words: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m cvat_lambda.runtime`` with these words."""
+    return subprocess.run(
+        [sys.executable, "-m", "cvat_lambda.runtime", *map(str, words)],
+        cwd=REPOSITORY,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+
+
+def folder_with_linked_code(tmp_path: Path) -> Path:
+    """A function whose shared code lies outside its folder, as under serverless/."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "words.py").write_text("WORD = 'shared'\n")
+    folder = write_function(tmp_path, "echo", ECHO)
+    (folder / "shared").symlink_to("../shared")
+    return folder
+
+
+def test_a_folder_is_deployed_listed_called_read_and_removed(tmp_path: Path) -> None:
+    folder = folder_with_linked_code(tmp_path)
+    image = tmp_path / "picture.png"
+    image.write_bytes(png(WIDTH, HEIGHT, 0))
+    with running([], tmp_path / "state") as runtime:
+        url = ("--url", runtime.url)
+        deployed = command("deploy", folder, *url)
+        assert deployed.returncode == 0, deployed.stderr
+        assert "echo is ready at 127.0.0.1:" in deployed.stdout
+        listed = command("list", *url).stdout.split()
+        assert listed[:3] == ["echo", "detector", "ready"]
+        called = command("invoke", "echo", "--image", image, "--data", '{"threshold": 0}', *url)
+        assert json.loads(called.stdout) == ["shared", ["image", "threshold"]]
+        assert "[info] called" in command("logs", "echo", "--lines", "5", *url).stdout
+        assert command("remove", "echo", *url).returncode == 0
+        gone = command("remove", "echo", *url)
+        assert (gone.returncode, gone.stderr.startswith("error: there is no function 'echo'")) == (
+            1,
+            True,
+        )
+
+
+def test_a_deployment_that_fails_says_why(tmp_path: Path) -> None:
+    folder = write_function(tmp_path, "bad", "import nothing_of_that_name\n")
+    with running([], tmp_path / "state") as runtime:
+        done = command("deploy", folder, "--url", runtime.url)
+    assert done.returncode == 1
+    assert "No module named 'nothing_of_that_name'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_runtime_that_is_not_there_is_said_with_the_way_out() -> None:
+    done = command("list", "--url", "http://127.0.0.1:9")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: no runtime answers at http://127.0.0.1:9")
+    assert "--url" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["detector", "interactor", "tracker", "reid"])
+def test_a_new_function_of_each_kind_passes_the_check_at_once(tmp_path: Path, kind: str) -> None:
+    made = command("new", kind, f"my-{kind}", "--into", tmp_path)
+    assert made.returncode == 0, made.stderr
+    checked = command("check", tmp_path / f"my-{kind}", "--json")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert json.loads(checked.stdout) == {
+        "name": f"my-{kind}",
+        "passed": True,
+        "errors": [],
+        "warnings": [],
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "sentence"),
+    [
+        ("detector", "No Good", "cannot name a function"),
+        ("detector", "there", "is there already"),
+    ],
+)
+def test_a_new_function_needs_a_good_and_free_name(
+    tmp_path: Path, kind: str, name: str, sentence: str
+) -> None:
+    (tmp_path / "there").mkdir()
+    done = command("new", kind, name, "--into", tmp_path)
+    assert done.returncode == 1
+    assert sentence in done.stderr
+
+
+def test_the_check_finds_what_breaks_the_contract(tmp_path: Path) -> None:
+    spec = json.dumps([{"id": 1, "name": "cat", "type": "rectangle"}])
+    code = (
+        "import json\n"
+        "def handler(context, event):\n"
+        "    items = [{'label': 'dog', 'type': 'rectangle', 'points': [1, 2, 3]}]\n"
+        "    return context.Response(body=json.dumps(items), content_type='application/json')\n"
+    )
+    folder = write_function(tmp_path, "wrong", code)
+    text = (folder / "function.yaml").read_text()
+    (folder / "function.yaml").write_text(
+        text.replace("type: detector", f"type: detector\n    spec: '{spec}'")
+    )
+    done = command("check", folder, "--json")
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["passed"]) == (1, False)
+    assert "item 0: label 'dog' is not among the labels of its spec" in found["errors"]
+    assert "item 0: a rectangle cannot have 3 coordinates" in found["errors"]
+    assert (
+        "a call without an image was answered with 200: answer 400 and one sentence"
+        in found["errors"]
+    )
+
+
+def test_nuclio_is_deployed_to_with_its_own_tool(tmp_path: Path) -> None:
+    folder = folder_with_linked_code(tmp_path)
+    record = tmp_path / "record"
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    nuctl = tools / "nuctl"
+    # The stand-in keeps what it was asked for, and what lay in the folder that it was given. The
+    # project is there already, which makes nuctl fail.
+    nuctl.write_text(
+        f'#!/bin/sh\necho "$@" >> {record}\n[ "$1" = deploy ] || exit 1\n'
+        f'cat "$3/shared/words.py" >> {record}\n'
+    )
+    nuctl.chmod(0o755)
+    path = os.pathsep.join([str(tools), os.environ["PATH"]])
+    done = command("deploy", folder, "--platform", "nuclio", "--namespace", "cvat", PATH=path)
+    assert done.returncode == 0, done.stderr
+    project, asked, shared = record.read_text().splitlines()
+    assert project == "create project cvat --namespace cvat --platform local"
+    words = asked.split()
+    assert words[:2] == ["deploy", "--path"]
+    assert words[3] == "--file"
+    assert words[4] == f"{words[2]}/function.yaml"
+    assert words[5:] == [
+        "--project-name", "cvat", "--namespace", "cvat", "--platform", "local",
+    ]  # fmt: skip
+    assert shared == "WORD = 'shared'"
+
+
+def test_nuclio_gets_the_gpu_variant_and_project_asked_for_and_its_failure_is_told(
+    tmp_path: Path,
+) -> None:
+    folder = write_function(tmp_path, "echo", ECHO)
+    (folder / "function-gpu.yaml").write_text((folder / "function.yaml").read_text())
+    record = tmp_path / "record"
+    nuctl = tmp_path / "nuctl"
+    nuctl.write_text(f'#!/bin/sh\necho "$@" >> {record}\necho no socket\nexit 3\n')
+    nuctl.chmod(0o755)
+    path = os.pathsep.join([str(tmp_path), os.environ["PATH"]])
+    words = ("--platform", "nuclio", "--nuclio-platform", "kube", "--project", "lab", "--gpu")
+    done = command("deploy", folder, *words, PATH=path)
+    assert done.returncode == 1
+    assert "nuctl deploy ended with status 3" in done.stderr
+    assert "nuctl create project lab said: no socket" in done.stderr
+    created, deployed = record.read_text().splitlines()
+    assert created == "create project lab --namespace nuclio --platform kube"
+    assert "/echo/function-gpu.yaml --project-name lab " in deployed
+
+
+def test_functions_belong_to_the_project_that_cvat_lists_unless_they_name_one(
+    tmp_path: Path,
+) -> None:
+    write_function(tmp_path / "served", "served", ECHO)
+    own = write_function(tmp_path / "served", "own", ECHO)
+    text = (own / "function.yaml").read_text()
+    label = "metadata:\n  labels: {nuclio.io/project-name: lab}\n"
+    (own / "function.yaml").write_text(text.replace("metadata:\n", label))
+    (tmp_path / "served" / "broken").mkdir()
+    (tmp_path / "served" / "broken" / "function.yaml").write_text("metadata: [")
+    deployed = write_function(tmp_path, "deployed", "def handler(context, event):\n    return ''\n")
+    with running([tmp_path / "served"], tmp_path / "state") as runtime:
+        assert command("deploy", deployed, "--url", runtime.url).returncode == 0
+        of_cvat = runtime.request(
+            "GET", "/api/functions", headers={"x-nuclio-project-name": "cvat"}
+        )
+        assert sorted(of_cvat.json()) == ["broken", "deployed", "served"]
+        own_project = {"x-nuclio-project-name": "lab"}
+        assert list(runtime.request("GET", "/api/functions", headers=own_project).json()) == ["own"]
+
+
+def test_nuclio_without_its_tool_is_a_sentence(tmp_path: Path) -> None:
+    folder = write_function(tmp_path, "echo", ECHO)
+    done = command("deploy", folder, "--platform", "nuclio", PATH=str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: nuctl is not on this machine")
+
+
+def test_fetch_prepares_and_names_what_it_could_not(tmp_path: Path) -> None:
+    write_function(tmp_path, "fine", "def handler(context, event):\n    return ''\n")
+    lacking = {"weights": [{"file": "a.bin", "env": "NO_SUCH_MODEL", "licence": "MIT"}]}
+    write_function(tmp_path, "lacking", "", extras=lacking)
+    done = command("fetch", tmp_path)
+    assert done.returncode == 1
+    assert "error: lacking: the weights 'a.bin' cannot be fetched by a program" in done.stderr
+    assert "fine" not in done.stderr
+
+
+def test_the_runtime_needs_no_django(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "import cvat_lambda.runtime.cli, cvat_lambda.runtime.processor.__main__\n"
+        "print([name for name in sys.modules if name.partition('.')[0] == 'django'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert done.stdout == "[]\n", done.stderr
+
+
+def test_weights_reach_the_handler_converted(tmp_path: Path) -> None:
+    code = (
+        "import os, pathlib\n"
+        "def handler(context, event):\n"
+        "    folder = pathlib.Path(os.environ['CVAT_LAMBDA_WEIGHTS'])\n"
+        "    return (folder / 'doubled.txt').read_text()\n"
+    )
+    extras = {
+        "weights": [{"file": "word.txt", "local": "word.txt", "licence": "MIT"}],
+        "convert": {"script": "convert.py", "version": 1},
+    }
+    folder = write_function(tmp_path / "functions", "one", code, extras=extras)
+    (folder / "word.txt").write_text("ha")
+    (folder / "convert.py").write_text(
+        "import pathlib, sys\n"
+        "source, target = map(pathlib.Path, sys.argv[1:])\n"
+        "(target / 'doubled.txt').write_text((source / 'word.txt').read_text() * 2)\n"
+    )
+    cache = {"CVAT_LAMBDA_CACHE": str(tmp_path / "cache")}
+    with running([tmp_path / "functions"], tmp_path / "state", env=cache) as runtime:
+        assert isinstance(runtime, Runtime)
+        runtime.wait_for("one")
+        assert runtime.call("one").text == "haha"
+
+
+def test_a_check_that_is_killed_leaves_no_runtime_behind(tmp_path: Path) -> None:
+    slow = "import time\ndef init_context(context):\n    time.sleep(120)\n"
+    folder = write_function(tmp_path, "slow", slow + "def handler(c, e):\n    return ''\n")
+    text = (folder / "function.yaml").read_text()
+    text = text.replace("type: detector", "type: detector\n    spec: '[]'")
+    (folder / "function.yaml").write_text(text)
+    words = [sys.executable, "-m", "cvat_lambda.runtime", "check", str(folder)]
+    with subprocess.Popen(words, cwd=REPOSITORY, stderr=subprocess.DEVNULL) as check:
+        # the runtime, the processor and the worker
+        below = until(lambda: descendants(check.pid), lambda found: len(found) >= 3, 120)
+        check.kill()
+    until(lambda: [pid for pid in below if is_alive(pid)], lambda alive: not alive)

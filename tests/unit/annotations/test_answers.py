@@ -1,0 +1,482 @@
+"""A detector's answer turned into annotations: every kind of result, every way to be wrong."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cvat_lambda.annotations import contours, rle, shapes
+from cvat_lambda.annotations.answers import Converted, convert_detections
+from cvat_lambda.annotations.errors import AnswerError
+from cvat_lambda.annotations.items import MAX_NOTES
+from cvat_lambda.annotations.mapping import build_mapping
+from cvat_lambda.annotations.types import Attribute, AttributeValue, Label, Shape, Tag
+
+AGE = Attribute(name="age", input_type="number", values=("0", "150", "1"), id=101)
+SEX = Attribute(name="sex", input_type="select", values=("female", "male"), id=102)
+POINTS = ("left", "right", "nose")
+FUNCTION = (
+    Label(
+        name="face",
+        attributes=(
+            Attribute(name="age", input_type="number", values=("0", "150", "1")),
+            Attribute(name="sex", input_type="select", values=("female", "male")),
+            Attribute(name="mood", input_type="text"),
+        ),
+    ),
+    Label(name="box", type="rectangle"),
+    Label(name="outline", type="mask"),
+    Label(name="region", type="polygon"),
+    Label(name="unwanted"),
+    Label(
+        name="head",
+        type="skeleton",
+        sublabels=tuple(Label(name=name, type="points") for name in (*POINTS, "ear")),
+        svg="<g/>",
+    ),
+)
+TASK = (
+    Label(name="face", id=1, attributes=(AGE, SEX)),
+    Label(name="box", id=2, type="rectangle"),
+    Label(name="outline", id=3, type="polygon"),
+    Label(name="region", id=4, type="mask"),
+    Label(
+        name="head",
+        id=5,
+        type="skeleton",
+        sublabels=(
+            Label(name="nose", id=53, type="points"),
+            Label(name="left", id=51, type="points"),
+            Label(name="right", id=52, type="points"),
+            Label(name="chin", id=54, type="rectangle"),
+        ),
+    ),
+)
+MAPPING = build_mapping(None, FUNCTION, TASK)
+SIZE = (100, 80)
+
+
+def convert(*items: Any, **options: Any) -> Converted:
+    given = {"mapping": MAPPING, "frame": 7, "image_size": SIZE, **options}
+    return convert_detections(list(items), **given)
+
+
+def only(converted: Converted) -> Shape:
+    (shape,) = converted.data.shapes
+    assert converted.dropped == 0
+    return shape
+
+
+def face(**fields: Any) -> dict[str, Any]:
+    return {"label": "face", "type": "rectangle", "points": [10, 20, 30, 40], **fields}
+
+
+def head(*elements: Any, **fields: Any) -> dict[str, Any]:
+    return {"label": "head", "type": "skeleton", "elements": list(elements), **fields}
+
+
+def point(label: str, x: float, y: float, **fields: Any) -> dict[str, Any]:
+    return {"label": label, "type": "points", "points": [x, y], **fields}
+
+
+def test_nothing_found_is_an_empty_result() -> None:
+    assert convert() == Converted(data=convert().data)
+    assert not convert().data
+
+
+def test_a_rectangle_with_all_its_fields() -> None:
+    item = face(
+        rotation=370,
+        group_id=3.0,
+        outside=1,
+        confidence="0.75",
+        attributes=[
+            {"name": "age", "value": 25.0},
+            {"name": "sex", "value": "male"},
+            {"name": "mood", "value": "calm"},  # not in the task: left out without a note
+        ],
+    )
+    converted = convert(item)
+    assert only(converted) == Shape(
+        type="rectangle",
+        frame=7,
+        label_id=1,
+        points=(10.0, 20.0, 30.0, 40.0),
+        rotation=10.0,
+        outside=True,
+        group=3,
+        source="auto",
+        attributes=(
+            AttributeValue(spec_id=101, value="25"),
+            AttributeValue(spec_id=102, value="male"),
+        ),
+        score=0.75,
+    )
+    assert converted.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("shape_type", "points"),
+    [
+        ("rectangle", [1, 2, 3, 4]),
+        ("ellipse", [50, 40, 60, 30]),
+        ("polygon", [10, 10, 20, 10, 20, 20]),
+        ("polyline", [10, 10, 20, 10]),
+        ("points", [10, 10]),
+        ("cuboid", [10, 10, 20, 10, 20, 20, 10, 20, 12, 12, 22, 12, 22, 22, 12, 22]),
+    ],
+)
+def test_every_plain_type_keeps_its_points(shape_type: str, points: list[float]) -> None:
+    shape = only(convert(face(type=shape_type, points=points)))
+    assert shape.type == shape_type
+    assert shape.points == tuple(points)
+
+
+def test_a_tag_is_of_the_whole_frame() -> None:
+    item = {"label": "face", "type": "tag", "attributes": [{"name": "age", "value": 3}]}
+    converted = convert({**item, "confidence": 0.5})
+    value = AttributeValue(spec_id=101, value="3")
+    assert converted.data.tags == (Tag(frame=7, label_id=1, attributes=(value,), score=0.5),)
+    assert converted.data.shapes == ()
+
+
+def test_a_raw_mask_becomes_run_lengths() -> None:
+    item = face(type="mask", mask=[0, 255, 255, 255, 0, 0, 10, 20, 12, 21])
+    assert only(convert(item)).points == (1, 3, 2, 10, 20, 12, 21)
+
+
+def test_run_lengths_are_taken_as_they_are() -> None:
+    item = face(type="mask", rle=[1.0, 3.0, 2.0, 10.0, 20.0, 12.0, 21.0], points=[1, 2])
+    assert only(convert(item)).points == (1, 3, 2, 10, 20, 12, 21)
+
+
+def test_an_asked_polygon_is_the_functions_own_if_it_sent_one() -> None:
+    item = face(type="mask", mask=[1] * 4 + [0, 0, 1, 1], points=[1, 1, 5, 1, 5, 5])
+    shape = only(convert(item, conv_mask_to_poly=True))
+    assert (shape.type, shape.points) == ("polygon", (1, 1, 5, 1, 5, 5))
+
+
+@pytest.mark.parametrize("points", [None, [], [1, 1, 2, 2]])
+def test_an_asked_polygon_is_computed_when_the_function_sent_none(points: Any) -> None:
+    item = face(type="mask", mask=[1] * 6 + [10, 20, 12, 21], points=points)
+    shape = only(convert(item, conv_mask_to_poly=True))
+    assert (shape.type, shape.points) == ("polygon", (10, 20, 13, 20, 13, 22, 10, 22))
+
+
+def test_the_computed_polygon_covers_the_mask() -> None:
+    y, x = np.mgrid[:80, :100]
+    disc = np.hypot(x - 50, y - 40) < 30
+    raw = [*(disc.ravel() * 255).tolist(), 0, 0, 99, 79]
+    shape = only(convert(face(type="mask", mask=raw), conv_mask_to_poly=True))
+    again = contours.mask_of(shape.points)
+    assert again is not None
+    assert rle.iou(again, rle.encode(disc, 0, 0)) >= 0.95
+
+
+def test_a_mask_for_a_label_of_polygons_becomes_one() -> None:
+    item = {"label": "outline", "type": "mask", "rle": [0, 6, 10, 20, 12, 21]}
+    assert only(convert(item)).points == (10, 20, 13, 20, 13, 22, 10, 22)
+
+
+def test_a_polygon_for_a_label_of_masks_becomes_one() -> None:
+    item = {"label": "region", "type": "polygon", "points": [10, 20, 13, 20, 13, 22, 10, 22]}
+    shape = only(convert(item))
+    assert (shape.type, shape.points) == ("mask", (0, 6, 10, 20, 12, 21))
+
+
+def test_a_skeleton_has_every_point_of_the_task_in_its_order() -> None:
+    shape = only(
+        convert(
+            head(
+                point("left", 10, 20, confidence=0.5),
+                point("right", 30, 40, outside=0),
+                point("nose", 99, 79, outside=1),
+                group_id=4,
+                confidence=0.9,
+            )
+        )
+    )
+    assert (shape.type, shape.points, shape.label_id, shape.group) == ("skeleton", (), 5, 4)
+    found = [(e.label_id, e.type, e.points, e.outside, e.score) for e in shape.elements]
+    assert found == [
+        (53, "points", (99.0, 79.0), True, 0.9),
+        (51, "points", (10.0, 20.0), False, 0.5),
+        (52, "points", (30.0, 40.0), False, 0.9),
+        (54, "rectangle", (20.0, 30.0, 20.0, 30.0), True, 0.9),  # not given: hidden at the centre
+    ]
+    assert {element.frame for element in shape.elements} == {7}
+    assert {element.group for element in shape.elements} == {4}
+
+
+def test_a_point_outside_the_image_is_hidden() -> None:
+    shape = only(convert(head(point("left", 10, 20), point("nose", 500, 20))))
+    assert [(e.outside, e.points) for e in shape.elements[:2]] == [
+        (True, (10.0, 20.0)),
+        (False, (10.0, 20.0)),
+    ]
+
+
+@pytest.mark.parametrize(
+    "elements", [[], [point("left", 10, 20, outside=True)], [point("ear", 10, 20)]]
+)
+def test_a_skeleton_without_a_visible_point_is_dropped(elements: list[Any]) -> None:
+    converted = convert(head(*elements))
+    assert not converted.data
+    assert converted.dropped == 1
+    assert "no point of the skeleton is visible" in converted.notes[-1]
+
+
+def test_unmapped_labels_are_dropped_and_unknown_ones_noted() -> None:
+    converted = convert(
+        face(label="unwanted"), face(), face(label="dragon"), {"label": "unwanted", "type": "tag"}
+    )
+    assert len(converted.data.shapes) == 1
+    assert converted.dropped == 3
+    assert converted.notes == ("item 2: the function does not announce a label 'dragon'",)
+
+
+def test_a_threshold_drops_what_tells_a_lower_confidence() -> None:
+    items = [face(confidence=c) for c in (0.1, 0.5, "0.49", 0.9, None)]
+    converted = convert(*items, threshold=0.5)
+    assert [shape.score for shape in converted.data.shapes] == [0.5, 0.9, 1.0]
+    assert converted.dropped == 2
+    assert len(convert(*items, threshold=0.0).data.shapes) == 5
+
+
+@pytest.mark.parametrize(
+    ("confidence", "score", "is_noted"),
+    [
+        (0, 0.0, False),
+        (1, 1.0, False),
+        ("0.25", 0.25, False),
+        (1.0000001, 1.0, False),
+        (-0.0000001, 0.0, False),
+        (87, 1.0, True),
+        ("high", 1.0, True),
+        ([0.5], 1.0, True),
+        (True, 1.0, True),
+    ],
+)
+def test_confidence_is_kept_as_a_score(confidence: Any, score: float, is_noted: bool) -> None:
+    converted = convert(face(confidence=confidence))
+    assert only(converted).score == score
+    assert bool(converted.notes) is is_noted
+
+
+def test_a_value_that_is_none_of_its_attribute_is_left_out_with_a_note() -> None:
+    attributes = [{"name": "age", "value": 151}, {"name": "sex", "value": "fem"}]
+    converted = convert(face(attributes=attributes))
+    assert only(converted).attributes == ()
+    assert converted.notes == (
+        "item 0: 151 is no value of the attribute 'age' and was left out",
+        "item 0: 'fem' is no value of the attribute 'sex' and was left out",
+    )
+
+
+def test_what_reaches_beyond_the_image_is_cut_with_a_note() -> None:
+    converted = convert(face(points=[-20, 10, 120, 200]))
+    assert only(converted).points == (0, 10, 100, 80)
+    assert converted.notes == ("item 0: the rectangle reaches beyond the image",)
+
+
+def test_what_lies_outside_the_image_is_dropped_with_a_note() -> None:
+    converted = convert(face(points=[200, 10, 220, 20]))
+    assert (converted.data.shapes, converted.dropped) == ((), 1)
+    assert converted.notes == ("item 0: the rectangle is empty or lies outside the image",)
+
+
+def test_without_an_image_size_nothing_is_cut() -> None:
+    shape = only(convert(face(points=[-20, 10, 1200, 200]), image_size=None))
+    assert shape.points == (-20, 10, 1200, 200)
+
+
+def test_an_empty_mask_is_dropped_with_a_note() -> None:
+    for options in ({}, {"conv_mask_to_poly": True}, {"image_size": None}):
+        converted = convert(face(type="mask", mask=[0, 0, 0, 0, 1, 1, 2, 2]), **options)
+        assert (converted.data.shapes, converted.dropped) == ((), 1)
+        assert "is empty" in converted.notes[0]
+
+
+def test_results_of_a_cropped_image_come_back_in_the_whole_one() -> None:
+    converted = convert(
+        face(),
+        face(type="mask", rle=[0, 4, 0, 0, 1, 1]),
+        head(point("nose", 1, 2)),
+        face(type="ellipse", points=[10, 10, 15, 5]),
+        offset=(40, 30),
+    )
+    rectangle, mask, skeleton, ellipse = converted.data.shapes
+    assert rectangle.points == (50, 50, 70, 70)
+    assert mask.points == (0, 4, 40, 30, 41, 31)
+    assert skeleton.elements[0].points == (41, 32)
+    assert ellipse.points == (50, 40, 55, 35)
+
+
+@pytest.mark.parametrize(
+    ("item", "note"),
+    [
+        (
+            face(label="box", type="polygon", points=[1, 1, 9, 1, 9, 9]),
+            "a polygon cannot be a 'box'",
+        ),
+        (face(label="box", type="tag"), "a tag cannot be a 'box', a label of type rectangle"),
+        (face(type="skeleton", elements=[]), "a skeleton cannot be a 'face', a label of type any"),
+        (face(label="head"), "a rectangle cannot be a 'head', a label of type skeleton"),
+    ],
+)
+def test_a_result_that_does_not_fit_the_labels_type_is_dropped(item: Any, note: str) -> None:
+    converted = convert(item)
+    assert not converted.data
+    assert converted.dropped == 1
+    assert note in converted.notes[0]
+
+
+def test_notes_are_bounded() -> None:
+    converted = convert(*[face(label="dragon")] * 100)
+    assert len(converted.notes) == MAX_NOTES + 1
+    assert converted.notes[-1] == "and 80 more notes"
+
+
+@pytest.mark.parametrize(
+    ("item", "field", "sentence"),
+    [
+        ("face", "", "expected an object, not text"),
+        (None, "", "expected an object, not null"),
+        ({"type": "tag"}, "label", "expected a name, not null"),
+        (face(label=3), "label", "expected a name, not a number"),
+        (face(type="box"), "type", "'box' is no type of a result"),
+        (face(type="any"), "type", "'any' is no type of a result"),
+        (face(type=None), "type", "null is no type of a result"),
+        (face(points=None), "points", "must be an array of numbers"),
+        (face(points=[1, 2, 3]), "points", "a rectangle has 4 numbers, but 3 were given"),
+        (face(points=[1, 2, 3, math.nan]), "points", "finite numbers"),
+        (face(points=[1, 2, 3, "4"]), "points", "finite numbers"),
+        (face(points=[1, 2, 3, math.inf]), "points", "finite numbers"),
+        (face(type="polygon", points=[1, 2, 3, 4]), "points", "6 numbers or more, but 4"),
+        (face(rotation=math.nan), "rotation", "finite number of degrees"),
+        (face(rotation="30"), "rotation", "finite number of degrees"),
+        (face(group_id=-1), "group_id", "zero or more"),
+        (face(group_id=1.5), "group_id", "expected a whole number"),
+        (face(outside="no"), "outside", "expected true or false, not 'no'"),
+        (face(outside=2), "outside", "expected true or false, not 2"),
+        (face(confidence=math.nan), "confidence", "finite"),
+        (face(confidence="inf"), "confidence", "finite"),
+        (face(attributes={"age": 3}), "attributes", "expected an array, not an object"),
+        (face(attributes=["age"]), "attributes[0]", "expected an object, not text"),
+        (face(attributes=[{"value": 3}]), "attributes[0].name", "expected a name"),
+        (face(type="mask"), "mask", "a mask needs its pixels in 'mask'"),
+        (face(type="mask", mask="0110"), "mask", "expected an array of numbers, not text"),
+        (face(type="mask", mask=[1, 0, 0, 1, 1]), "mask", "has 1 pixels, but its box"),
+        (face(type="mask", rle=[1, 1, 0, 0, 1, 1]), "rle", "add up to 2"),
+        (face(type="mask", rle=[1, math.nan, 0, 0, 1, 1]), "rle", "finite"),
+        (head(elements=None), "elements", "expected an array, not null"),
+        (head("nose"), "elements[0]", "expected an object, not text"),
+        (head({"type": "points"}), "elements[0].label", "expected a name"),
+        (head(point("nose", 1, math.nan)), "elements[0].points", "finite"),
+        (head({"label": "nose", "type": "points"}), "elements[0].points", "array"),
+        (head(point("nose", 1, 2, type="dot")), "elements[0].type", "'dot' is no type"),
+        (head(point("nose", 1, 2, outside="x")), "elements[0].outside", "true or false"),
+        (head(point("nose", 1, 2, attributes=5)), "elements[0].attributes", "an array"),
+    ],
+)
+def test_what_breaks_the_contract_is_named(item: Any, field: str, sentence: str) -> None:
+    with pytest.raises(AnswerError) as error:
+        convert(face(), item)
+    assert error.value.item == 1
+    assert error.value.field == field
+    assert sentence in error.value.message
+    assert error.value.message.startswith("item 1")
+
+
+@pytest.mark.parametrize("answer", [None, {}, "[]", 3, {"shapes": []}])
+def test_an_answer_that_is_no_array_is_refused(answer: Any) -> None:
+    with pytest.raises(AnswerError) as error:
+        convert_detections(answer, mapping=MAPPING, frame=0, image_size=SIZE)
+    assert error.value.item is None
+
+
+NUMBERS = st.integers(-300, 300) | st.floats() | st.sampled_from(["1", None, True, 10**400])
+ANYTHING = st.none() | st.booleans() | NUMBERS | st.text(max_size=4) | st.lists(NUMBERS, max_size=9)
+POINT_LISTS = ANYTHING | st.lists(st.integers(-50, 150), max_size=16)
+ELEMENTS = st.lists(
+    ANYTHING
+    | st.fixed_dictionaries(
+        {"label": st.sampled_from([*POINTS, "ear", "tail", 3])},
+        optional={
+            "type": st.sampled_from(["points", "rectangle", "mask", "any"]) | ANYTHING,
+            "points": st.lists(st.integers(-50, 150), min_size=2, max_size=2) | POINT_LISTS,
+            "outside": ANYTHING,
+            "attributes": ANYTHING,
+            "confidence": ANYTHING,
+        },
+    ),
+    max_size=5,
+)
+ITEMS = st.fixed_dictionaries(
+    {
+        "label": st.sampled_from([label.name for label in FUNCTION]) | ANYTHING,
+        "type": st.sampled_from(
+            ["tag", "skeleton", "mask", "rectangle", "ellipse", "polygon", "polyline", "points"]
+        )
+        | ANYTHING,
+    },
+    optional={
+        "points": POINT_LISTS,
+        "mask": POINT_LISTS | st.just([1, 0, 1, 1, 95, 75, 96, 76]),
+        "rle": POINT_LISTS | st.just([1, 3, 99, 79, 100, 80]),
+        "rotation": ANYTHING,
+        "group_id": ANYTHING,
+        "outside": st.booleans() | ANYTHING,
+        "confidence": st.floats(0, 1) | ANYTHING,
+        "attributes": ANYTHING
+        | st.lists(st.fixed_dictionaries({"name": st.just("age"), "value": ANYTHING}), max_size=2),
+        "elements": ELEMENTS,
+    },
+)
+
+
+@given(
+    st.lists(ITEMS | ANYTHING, max_size=4) | ANYTHING,
+    st.booleans(),
+    st.none() | st.floats(0, 1),
+    st.sampled_from([None, SIZE]),
+    st.sampled_from([(0, 0), (20, 10)]),
+)
+def test_any_answer_is_converted_to_valid_shapes_or_refused(
+    answer: Any, as_polygons: bool, threshold: Any, size: Any, offset: tuple[int, int]
+) -> None:
+    try:
+        converted = convert_detections(
+            answer,
+            mapping=MAPPING,
+            frame=7,
+            image_size=size,
+            conv_mask_to_poly=as_polygons,
+            threshold=threshold,
+            offset=offset,
+        )
+    except AnswerError:
+        return
+    data = converted.data
+    assert len(data.shapes) + len(data.tags) + converted.dropped == len(answer)
+    for shape in data.shapes:
+        assert 0.0 <= shape.score <= 1.0
+        assert 0.0 <= shape.rotation < 360.0
+        assert shape.group >= 0
+        assert bool(shape.elements) is (shape.type == "skeleton")
+        for each in (shape, *shape.elements):
+            assert shapes.check_points(each.type, list(each.points)) == each.points
+
+
+@given(st.lists(st.lists(st.integers(-30, 130), min_size=4, max_size=4), max_size=8))
+def test_rectangles_of_any_corners_end_inside_the_image(boxes: list[list[int]]) -> None:
+    converted = convert(*[face(points=box) for box in boxes])
+    for shape in converted.data.shapes:
+        x0, y0, x1, y1 = shape.points
+        assert 0 <= x0 < x1 <= SIZE[0]
+        assert 0 <= y0 < y1 <= SIZE[1]

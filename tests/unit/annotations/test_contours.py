@@ -1,0 +1,107 @@
+"""Masks to polygons and back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from cvat_lambda.annotations import contours, rle
+
+
+def blob(seed: int, size: int, roughness: int) -> rle.Bitmap:
+    """Draw a star-shaped blob without holes: a radius that is a sum of a few waves."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[:size, :size] - size / 2
+    angle, distance = np.arctan2(y, x), np.hypot(x, y)
+    radius = np.full_like(angle, 0.3 * size)
+    for wave in range(1, roughness + 1):
+        phase, height = random.uniform(0, 2 * np.pi), random.uniform(0, 0.12 * size / wave)
+        radius += height * np.cos(wave * angle + phase)
+    bitmap: rle.Bitmap = distance < radius
+    return bitmap
+
+
+def overlap(bitmap: rle.Bitmap, polygon: tuple[float, ...]) -> float:
+    filled = contours.fill(polygon, bitmap.shape[1], bitmap.shape[0])
+    return float((filled & bitmap).sum() / (filled | bitmap).sum())
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(8, 220), st.integers(0, 7))
+def test_the_polygon_of_a_blob_covers_it(seed: int, size: int, roughness: int) -> None:
+    bitmap = blob(seed, size, roughness)
+    assume(bitmap.any())
+    polygon = contours.largest_polygon(bitmap, 0, 0)
+    assert polygon is not None
+    assert overlap(bitmap, polygon) >= 0.95
+
+
+def test_a_round_polygon_is_small() -> None:
+    y, x = np.mgrid[:400, :400]
+    polygon = contours.largest_polygon(np.hypot(x - 200, y - 200) < 150, 0, 0)
+    assert polygon is not None
+    assert len(polygon) // 2 <= 48
+
+
+def test_a_rectangle_has_four_corners_on_the_edges_of_its_pixels() -> None:
+    assert contours.largest_polygon(np.ones((3, 5), dtype=bool), 10, 20) == (
+        *(10.0, 20.0),
+        *(15.0, 20.0),
+        *(15.0, 23.0),
+        *(10.0, 23.0),
+    )
+
+
+def test_the_largest_part_is_taken_and_its_hole_is_filled() -> None:
+    bitmap = np.zeros((20, 30), dtype=bool)
+    bitmap[1:4, 1:4] = True
+    bitmap[5:15, 10:25] = True
+    bitmap[7:12, 12:20] = False
+    polygon = contours.largest_polygon(bitmap, 0, 0)
+    assert polygon == (10.0, 5.0, 25.0, 5.0, 25.0, 15.0, 10.0, 15.0)
+
+
+def test_pixels_that_touch_at_a_corner_are_one_part() -> None:
+    assert len(contours.trace(np.eye(5, dtype=bool))) == 1
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (4, 7)])
+def test_an_empty_mask_has_no_polygon(shape: tuple[int, int]) -> None:
+    assert contours.largest_polygon(np.zeros(shape, dtype=bool), 0, 0) is None
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 20), st.integers(1, 20), st.floats(0, 1))
+def test_traced_outlines_filled_again_hold_every_pixel(
+    seed: int, width: int, height: int, share: float
+) -> None:
+    bitmap = np.random.default_rng(seed).random((height, width)) < share
+    filled = np.zeros_like(bitmap)
+    for outline in contours.trace(bitmap):
+        filled |= contours.fill(tuple(outline.ravel().tolist()), width, height)
+    assert np.array_equal(filled & bitmap, bitmap)
+    # Only holes are filled besides, and no hole is at the border.
+    holes = filled & ~bitmap
+    assert not np.any([holes[0].any(), holes[-1].any(), holes[:, 0].any(), holes[:, -1].any()])
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(8, 80))
+def test_an_unsimplified_outline_is_exactly_its_mask(seed: int, size: int) -> None:
+    bitmap = blob(seed, size, 3)
+    outlines = contours.trace(bitmap)
+    filled = np.zeros_like(bitmap)
+    for outline in outlines:
+        filled |= contours.fill(tuple(outline.ravel().tolist()), size, size)
+    assert np.array_equal(filled, bitmap)
+    assert sum(map(contours.signed_area, outlines)) == bitmap.sum()
+
+
+def test_a_filled_triangle_is_half_its_box() -> None:
+    mask = contours.mask_of((10.0, 10.0, 110.0, 10.0, 10.0, 110.0))
+    assert mask is not None
+    assert mask[-4:] == (10, 10, 108, 108)
+    assert rle.area(mask) == pytest.approx(5000, abs=60)
+
+
+def test_a_polygon_between_the_centres_of_pixels_fills_nothing() -> None:
+    assert contours.mask_of((0.6, 0.6, 0.9, 0.6, 0.9, 0.9)) is None

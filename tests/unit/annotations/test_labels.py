@@ -1,0 +1,182 @@
+"""A function's spec annotation: parsed strictly, shown as the API shows it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cvat_lambda.annotations.errors import SpecError
+from cvat_lambda.annotations.labels import labels_v2, parse_function_labels
+from cvat_lambda.annotations.types import Attribute, Label
+
+SVG = '<circle r="1" cx="5" cy="5" data-type="element node" data-element-id="1" />'
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=5,
+)
+
+
+@pytest.mark.parametrize("spec", [None, "", "  ", "[]", []])
+def test_no_spec_is_no_labels(spec: Any) -> None:
+    assert parse_function_labels(spec) == ()
+
+
+def test_a_label_without_a_type_is_any() -> None:
+    assert parse_function_labels('[{"id": 7, "name": "car"}]') == (Label(name="car"),)
+
+
+def test_attributes_are_parsed_with_values_as_text() -> None:
+    spec = [
+        {
+            "name": "face",
+            "type": "rectangle",
+            "attributes": [
+                {"name": "age", "input_type": "number", "values": ["0", 150, 0.5]},
+                {"name": "gender", "input_type": "select", "values": ["female", "male"]},
+                {"name": "smiles", "input_type": "checkbox"},
+                {"name": "note", "input_type": "text", "mutable": True, "default_value": "-"},
+            ],
+        }
+    ]
+    (label,) = parse_function_labels(json.dumps(spec))
+    assert label.attributes == (
+        Attribute(name="age", input_type="number", values=("0", "150", "0.5")),
+        Attribute(name="gender", input_type="select", values=("female", "male")),
+        Attribute(name="smiles", input_type="checkbox"),
+        Attribute(name="note", input_type="text", mutable=True, default="-"),
+    )
+
+
+def test_labels_v2_shows_sublabels_and_svg_of_skeletons_only() -> None:
+    spec = [
+        {
+            "name": "body",
+            "type": "skeleton",
+            "svg": SVG,
+            "sublabels": [{"id": 0, "name": "1", "type": "points"}],
+        },
+        {"name": "car", "type": "rectangle", "svg": SVG},
+    ]
+    assert labels_v2(parse_function_labels(spec)) == [
+        {
+            "name": "body",
+            "type": "skeleton",
+            "attributes": [],
+            "sublabels": [{"name": "1", "type": "points", "attributes": []}],
+            "svg": SVG,
+        },
+        {"name": "car", "type": "rectangle", "attributes": []},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("spec", "sentence"),
+    [
+        ("{not json", "the spec is not valid JSON"),
+        ('{"name": "car"}', "the spec must be a JSON array of labels"),
+        ('["car"]', "label 0 must be an object with a name"),
+        ('[{"type": "mask"}]', "label 0 has no name"),
+        ('[{"name": " "}]', "label 0 has no name"),
+        ([{"name": "x" * 65}], "longer than 64 characters"),
+        ('[{"name": "car"}, {"name": "car"}]', "the spec has the label 'car' twice"),
+        ('[{"name": "car", "type": "box"}]', "label 'car' has type 'box'; known types are any"),
+        ('[{"name": "car", "type": null}]', "label 'car' has type none"),
+        ('[{"name": "car", "attributes": {}}]', "label 'car': attributes must be an array"),
+        (
+            [{"name": "car", "attributes": [{"name": "a", "input_type": "list"}]}],
+            "label 'car', attribute 0 'a' has input_type 'list'",
+        ),
+        (
+            [{"name": "car", "attributes": [{"name": "a", "input_type": "select"}]}],
+            "label 'car', attribute 0 'a' is a select and needs values to choose from",
+        ),
+        (
+            [{"name": "c", "attributes": [{"name": "a", "input_type": "text"}] * 2}],
+            "label 'c' has the attribute 'a' twice",
+        ),
+        (
+            [
+                {
+                    "name": "c",
+                    "attributes": [
+                        {"name": "a", "input_type": "number", "values": ["9", "1", "1"]}
+                    ],
+                }
+            ],
+            "is a number and needs values [min, max, step]",
+        ),
+        ('[{"name": "b", "type": "skeleton"}]', "label 'b' is a skeleton and needs sublabels"),
+        (
+            '[{"name": "b", "type": "skeleton", "sublabels": [{"name": "1"}]}]',
+            "label 'b' is a skeleton and needs an svg",
+        ),
+        (
+            [
+                {
+                    "name": "b",
+                    "type": "skeleton",
+                    "svg": SVG,
+                    "sublabels": [{"name": "1"}, {"name": "1"}],
+                }
+            ],
+            "label 'b' has the sublabel '1' twice",
+        ),
+        (
+            [
+                {
+                    "name": "b",
+                    "type": "skeleton",
+                    "svg": SVG,
+                    "sublabels": [{"name": "1", "type": "skeleton"}],
+                }
+            ],
+            "sublabel '1' has type 'skeleton', which cannot be part of a skeleton",
+        ),
+    ],
+)
+def test_a_wrong_spec_is_named(spec: Any, sentence: str) -> None:
+    with pytest.raises(SpecError) as error:
+        parse_function_labels(spec)
+    assert sentence in error.value.message
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "name": st.text(max_size=3) | JSON,
+                "type": st.sampled_from(["mask", "skeleton", "any"]) | JSON,
+                "attributes": JSON,
+                "sublabels": JSON,
+                "svg": JSON,
+            },
+        )
+    )
+    | JSON
+    | st.text()
+)
+def test_any_spec_is_parsed_or_refused_with_a_spec_error(spec: Any) -> None:
+    try:
+        labels = parse_function_labels(spec)
+    except SpecError:
+        pass
+    else:
+        assert parse_function_labels(labels_v2(labels)) == tuple(
+            Label(
+                name=label.name,
+                type=label.type,
+                attributes=tuple(
+                    Attribute(name=a.name, input_type=a.input_type, values=a.values)
+                    for a in label.attributes
+                ),
+                sublabels=label.sublabels,
+                svg=label.svg,
+            )
+            for label in labels
+        )

@@ -1,0 +1,204 @@
+"""Which label of a function becomes which of a task, and what is refused before anything runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cvat_lambda.annotations.errors import MappingError
+from cvat_lambda.annotations.mapping import are_compatible, build_mapping, mapping_to_json
+from cvat_lambda.annotations.types import Attribute, Label
+
+
+def numbered(names: str, first_id: int | None = None, **fields: Any) -> tuple[Label, ...]:
+    return tuple(
+        Label(name=name, type="points", id=None if first_id is None else first_id + i, **fields)
+        for i, name in enumerate(names)
+    )
+
+
+FUNCTION = (
+    Label(
+        name="face",
+        type="rectangle",
+        attributes=(
+            Attribute(name="age", input_type="number", values=("0", "150", "1")),
+            Attribute(name="gender", input_type="select", values=("female", "male")),
+        ),
+    ),
+    Label(name="car", type="mask"),
+    Label(name="thing"),
+    Label(name="body", type="skeleton", sublabels=numbered("123"), svg="<g/>"),
+)
+AGE = Attribute(name="age", input_type="number", values=("0", "99", "1"), id=101)
+SEX = Attribute(name="sex", input_type="select", values=("female", "male"), id=102)
+TASK = (
+    Label(name="face", id=1, type="rectangle", attributes=(AGE, SEX)),
+    Label(name="car", id=2, type="polygon"),
+    Label(name="scene", id=3, type="tag"),
+    Label(name="thing", id=4),
+    Label(name="body", id=5, type="skeleton", sublabels=numbered("234", 50)),
+    Label(name="line", id=6, type="polyline"),
+)
+
+
+@pytest.mark.parametrize("raw", [None, {}])
+def test_the_default_mapping_joins_equal_names_that_fit(raw: Any) -> None:
+    mapping = build_mapping(raw, FUNCTION, TASK)
+    assert {name: each.label_id for name, each in mapping.by_name.items()} == {
+        "face": 1,
+        "car": 2,  # a mask may become a polygon
+        "thing": 4,
+        "body": 5,
+    }
+    assert mapping.by_name["face"].attributes == {"age": AGE}
+    sublabels = mapping.by_name["body"].sublabels
+    assert {name: each.label_id for name, each in sublabels.items()} == {"2": 50, "3": 51}
+
+
+def test_the_default_mapping_leaves_out_types_that_do_not_fit() -> None:
+    task = (Label(name="face", id=1, type="mask"), Label(name="body", id=5, type="any"))
+    assert build_mapping(None, FUNCTION, task).by_name == {}
+
+
+def test_the_default_mapping_leaves_out_a_skeleton_without_a_common_point() -> None:
+    task = (Label(name="body", id=5, type="skeleton", sublabels=numbered("789", 50)),)
+    assert build_mapping(None, FUNCTION, task).by_name == {}
+
+
+def test_an_explicit_mapping_maps_what_it_names_and_no_more() -> None:
+    raw = {
+        "face": {"name": "face", "attributes": {"gender": "sex"}},
+        "thing": {"name": "line"},
+        "body": {"name": "body", "sublabels": {"1": {"name": "4"}}},
+    }
+    mapping = build_mapping(raw, FUNCTION, TASK)
+    assert set(mapping.by_name) == {"face", "thing", "body"}
+    assert mapping.by_name["face"].attributes == {"gender": SEX}
+    assert mapping.by_name["thing"].label_id == 6
+    assert mapping.by_name["body"].sublabels["1"].label_id == 52
+    assert mapping.knows("car")
+    assert not mapping.knows("cat")
+
+
+@pytest.mark.parametrize(
+    ("raw", "sentence"),
+    [
+        ([], "the mapping must be an object of labels, not list"),
+        ({"cat": {"name": "car"}}, "the function has no label 'cat'; it has 'face', 'car'"),
+        ({"car": {"name": "cat"}}, "label 'car' is mapped to 'cat', which the task has not"),
+        ({"car": "car"}, "label 'car' must be mapped to an object"),
+        ({"car": {"name": 3}}, "label 'car' must be mapped to an object"),
+        (
+            {"face": {"name": "line"}},
+            "is of type rectangle and cannot become 'line' of type polyline",
+        ),
+        ({"car": {"name": "scene"}}, "is of type mask and cannot become 'scene' of type tag"),
+        ({"body": {"name": "thing"}}, "is of type skeleton and cannot become 'thing'"),
+        ({"thing": {"name": "body"}}, "is of type any and cannot become 'body'"),
+        (
+            {"face": {"name": "face", "attributes": {"mood": "sex"}}},
+            "label 'face' of the function has no attribute 'mood'",
+        ),
+        (
+            {"face": {"name": "face", "attributes": {"age": "mood"}}},
+            "attribute 'age' of label 'face' is mapped to 'mood', which the task's label 'face' "
+            "has not; it has 'age', 'sex'",
+        ),
+        ({"face": {"name": "face", "attributes": []}}, "must be an object, not list"),
+        ({"body": {"name": "body"}}, "label 'body' is a skeleton: its mapping needs \"sublabels\""),
+        (
+            {"body": {"name": "body", "sublabels": {"9": {"name": "2"}}}},
+            "the function has no sublabel '9' of skeleton 'body'; it has '1', '2', '3'",
+        ),
+        (
+            {"body": {"name": "body", "sublabels": {"1": {"name": "1"}}}},
+            "sublabel '1' of skeleton 'body' is mapped to '1', which the task has not",
+        ),
+        (
+            {"body": {"name": "body", "sublabels": {"1": {"name": "2"}, "2": {"name": "2"}}}},
+            "sublabels '1' and '2' of skeleton 'body' are both mapped to '2'",
+        ),
+        (
+            {"car": {"name": "car", "sublabels": {"1": {"name": "2"}}}},
+            "label 'car' is no skeleton and has no sublabels to map",
+        ),
+    ],
+)
+def test_a_wrong_mapping_is_named_with_the_way_out(raw: Any, sentence: str) -> None:
+    with pytest.raises(MappingError) as error:
+        build_mapping(raw, FUNCTION, TASK)
+    assert sentence in error.value.message
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "fits"),
+    [
+        ("rectangle", "rectangle", True),
+        ("rectangle", "any", True),
+        ("any", "tag", True),
+        ("any", "any", True),
+        ("mask", "polygon", True),
+        ("polygon", "mask", True),
+        ("skeleton", "skeleton", True),
+        ("rectangle", "polygon", False),
+        ("mask", "rectangle", False),
+        ("skeleton", "any", False),
+        ("any", "skeleton", False),
+    ],
+)
+def test_types_fit_or_not(ours: Any, theirs: Any, fits: bool) -> None:
+    assert are_compatible(Label(name="a", type=ours), Label(name="b", type=theirs)) is fits
+
+
+def test_a_mapping_written_as_json_builds_the_same_mapping() -> None:
+    mapping = build_mapping(None, FUNCTION, TASK)
+    assert build_mapping(mapping_to_json(mapping), FUNCTION, TASK) == mapping
+    assert mapping_to_json(mapping)["body"] == {
+        "name": "body",
+        "attributes": {},
+        "sublabels": {
+            "2": {"name": "2", "attributes": {}},
+            "3": {"name": "3", "attributes": {}},
+        },
+    }
+
+
+def test_labels_of_a_task_without_ids_are_a_mistake_of_the_program() -> None:
+    with pytest.raises(ValueError, match="have ids"):
+        build_mapping(None, FUNCTION, (Label(name="face", type="rectangle"),))
+
+
+NAMES = st.sampled_from(["face", "car", "thing", "body", "line", "scene", "1", "2", "cat"])
+VALUES = st.none() | st.integers() | NAMES
+
+
+@given(
+    st.dictionaries(
+        NAMES,
+        VALUES
+        | st.fixed_dictionaries(
+            {"name": VALUES},
+            optional={
+                "attributes": VALUES
+                | st.dictionaries(st.sampled_from(["age", "gender", "sex"]), VALUES),
+                "sublabels": VALUES
+                | st.dictionaries(NAMES, st.fixed_dictionaries({"name": VALUES})),
+            },
+        ),
+    )
+)
+def test_any_mapping_is_checked_whole_or_refused(raw: Any) -> None:
+    try:
+        mapping = build_mapping(raw, FUNCTION, TASK)
+    except MappingError:
+        return
+    if raw:
+        assert set(mapping.by_name) == set(raw)
+    for each in mapping.by_name.values():
+        assert are_compatible(each.function_label, each.task_label)
+        assert each.task_label in TASK
+    assert build_mapping(mapping_to_json(mapping), FUNCTION, TASK) == mapping

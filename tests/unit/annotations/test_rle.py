@@ -1,0 +1,165 @@
+"""Masks as run lengths: round trips, agreement with pycocotools, refusals."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pycocotools import mask as coco
+
+from cvat_lambda.annotations import rle
+from cvat_lambda.annotations.errors import ShapeError
+
+
+@st.composite
+def bitmaps(draw: st.DrawFn, most: int = 24) -> rle.Bitmap:
+    width, height = draw(st.integers(1, most)), draw(st.integers(1, most))
+    seed, share = draw(st.integers(0, 2**32 - 1)), draw(st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0]))
+    return np.random.default_rng(seed).random((height, width)) < share
+
+
+def test_the_first_run_counts_zeros() -> None:
+    bitmap = np.array([[0, 1, 1], [1, 0, 0]], dtype=bool)
+    assert rle.encode(bitmap, 10, 20) == (1, 3, 2, 10, 20, 12, 21)
+
+
+def test_a_mask_that_begins_with_a_one_has_a_first_run_of_zero() -> None:
+    assert rle.encode(np.ones((2, 2), dtype=bool), 0, 0) == (0, 4, 0, 0, 1, 1)
+
+
+@given(bitmaps(), st.integers(-50, 50), st.integers(-50, 50))
+def test_decoding_gives_back_what_was_encoded(bitmap: rle.Bitmap, left: int, top: int) -> None:
+    points = rle.encode(bitmap, left, top)
+    decoded, x, y = rle.decode([float(value) for value in points])  # the database has floats
+    assert (x, y) == (left, top)
+    assert np.array_equal(decoded, bitmap)
+    assert rle.check(points) == points
+    assert rle.area(points) == int(bitmap.sum())
+
+
+# pycocotools 2.0.11 has not heard of numpy 2's copy keyword.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@given(bitmaps(), bitmaps(), st.integers(0, 8), st.integers(0, 8))
+def test_area_iou_and_pixels_agree_with_pycocotools(
+    first: rle.Bitmap, second: rle.Bitmap, dx: int, dy: int
+) -> None:
+    canvas = np.zeros((2, 40, 40), dtype=np.uint8)
+    canvas[0, : first.shape[0], : first.shape[1]] = first
+    canvas[1, dy : dy + second.shape[0], dx : dx + second.shape[1]] = second
+    theirs = [coco.encode(np.asfortranarray(each)) for each in canvas]
+    ours = [rle.encode(first, 0, 0), rle.encode(second, dx, dy)]
+    assert [rle.area(each) for each in ours] == [int(coco.area(each)) for each in theirs]
+    if any(canvas.ravel()):
+        assert rle.iou(*ours) == pytest.approx(float(coco.iou(theirs[:1], theirs[1:], [0])[0, 0]))
+    whole = rle.encode(canvas[1].astype(bool), 0, 0)
+    assert np.array_equal(rle.decode(whole)[0], coco.decode(theirs[1]).astype(bool))
+
+
+@given(bitmaps(), st.sampled_from([1, 255, 0.5, True, 300, -1]))
+def test_a_raw_mask_of_any_two_values_is_what_its_bitmap_is(bitmap: rle.Bitmap, one: Any) -> None:
+    height, width = bitmap.shape
+    pixels = [one if value else 0 for value in bitmap.ravel()]
+    raw = [*pixels, 3, 4, 3 + width - 1, 4 + height - 1]
+    assert rle.from_raw(raw) == rle.encode(bitmap, 3, 4)
+
+
+def test_a_raw_mask_of_many_values_keeps_its_parity() -> None:
+    # Runs broken at each change of value would turn the second half inside out.
+    assert rle.from_raw([0, 128, 255, 0, 0, 0, 3, 0]) == (1, 2, 1, 0, 0, 3, 0)
+
+
+@pytest.mark.parametrize(
+    ("raw", "sentence"),
+    [
+        ([], "the pixels of its box"),
+        ([1, 1, 0, 0, 0, 0], "has 2 pixels, but its box [0, 0, 0, 0] has 1"),
+        ([1, 2, 0, 0, 0], "must be [left, top, right, bottom]"),
+        ([1, 0, 0, 0.5, 0], "whole pixels"),
+        (["1", 0, 0, 0, 0], "numbers"),
+        ([None, 0, 0, 0, 0], "numbers"),
+        ([[1], 0, 0, 0, 0], "numbers"),
+        ([float("nan"), 0, 0, 0, 0], "finite"),
+        ([10**400, 0, 0, 0, 0], "numbers"),
+        ([1, 0, 0, float("inf"), 0], "finite"),
+        ([1, 0, 0, 10**9, 10**9], "too large"),
+    ],
+)
+def test_a_wrong_raw_mask_is_refused(raw: list[Any], sentence: str) -> None:
+    with pytest.raises(ShapeError) as error:
+        rle.from_raw(raw)
+    assert sentence in error.value.message
+
+
+@pytest.mark.parametrize(
+    ("points", "sentence"),
+    [
+        ([0, 0, 0, 0], "run lengths and then"),
+        ([0, 3, 0, 0, 1, 1], "add up to 3, but the box [0, 0, 1, 1] has 4 pixels"),
+        ([5, -1, 0, 0, 1, 1], "zero or more"),
+        ([0.5, 3.5, 0, 0, 1, 1], "whole numbers"),
+        ([0, 10**18, 0, 0, 10**9, 10**9 - 1], "too large"),
+        (["a", 0, 0, 0, 0, 0], "numbers"),
+    ],
+)
+def test_wrong_run_lengths_are_refused(points: list[Any], sentence: str) -> None:
+    with pytest.raises(ShapeError) as error:
+        rle.check(points)
+    assert sentence in error.value.message
+
+
+@given(
+    bitmaps(), st.integers(-30, 30), st.integers(-30, 30), st.integers(1, 30), st.integers(1, 30)
+)
+def test_clipping_keeps_exactly_the_pixels_inside(
+    bitmap: rle.Bitmap, left: int, top: int, width: int, height: int
+) -> None:
+    canvas = np.zeros((120, 120), dtype=bool)
+    canvas[40 + top : 40 + top + bitmap.shape[0], 40 + left : 40 + left + bitmap.shape[1]] = bitmap
+    inside = canvas[40 : 40 + height, 40 : 40 + width]
+    clipped = rle.clip(rle.encode(bitmap, left, top), width, height)
+    if clipped is None:
+        assert not inside.any()
+    else:
+        part, x, y = rle.decode(clipped)
+        redrawn = np.zeros_like(inside)
+        redrawn[y : y + part.shape[0], x : x + part.shape[1]] = part
+        assert np.array_equal(redrawn, inside)
+
+
+@given(bitmaps())
+def test_trimming_leaves_no_empty_border(bitmap: rle.Bitmap) -> None:
+    trimmed = rle.trim(bitmap, 5, 6)
+    if trimmed is None:
+        assert not bitmap.any()
+        return
+    part, left, top = trimmed
+    assert part.sum() == bitmap.sum()
+    assert part[0].any()
+    assert part[-1].any()
+    assert part[:, 0].any()
+    assert part[:, -1].any()
+    y0, x0 = top - 6, left - 5
+    assert np.array_equal(bitmap[y0 : y0 + part.shape[0], x0 : x0 + part.shape[1]], part)
+
+
+def test_shifting_moves_the_box_alone() -> None:
+    assert rle.shift((1, 3, 2, 10, 20, 12, 21), 5, -20) == (1, 3, 2, 15, 0, 17, 1)
+
+
+def test_the_iou_of_empty_or_distant_masks_is_zero() -> None:
+    empty, one = (4, 0, 0, 1, 1), (0, 1, 9, 9, 9, 9)
+    assert rle.iou(empty, empty) == 0.0
+    assert rle.iou(one, (0, 1, 50, 50, 50, 50)) == 0.0
+    assert rle.iou(one, one) == 1.0
+
+
+@given(st.lists(st.integers(-5, 50) | st.floats() | st.text(max_size=2) | st.none(), max_size=12))
+def test_any_list_is_run_lengths_or_refused(points: list[Any]) -> None:
+    for read in (rle.check, rle.from_raw):
+        with suppress(ShapeError):
+            read_points = read(points)
+            assert rle.check(read_points) == read_points

@@ -1,0 +1,127 @@
+"""Labels out of JSON: what can be used, and a sentence for what cannot."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cvat_lambda.engine.standalone.labels import check_names, color_of, to_label
+from cvat_lambda.errors import InvalidRequest
+
+
+def test_name_alone_is_a_label() -> None:
+    label = to_label("car")
+    assert (label.name, label.type, label.attributes) == ("car", "any", ())
+
+
+def test_attributes_and_sublabels_are_read() -> None:
+    label = to_label(
+        {
+            "name": " person ",
+            "type": "skeleton",
+            "color": "#00ff7f",
+            "sublabels": [{"name": "head", "type": "points"}],
+            "attributes": [
+                {"name": "age", "input_type": "number", "values": ["0", "100", "0.5"]},
+                {
+                    "name": "pose",
+                    "input_type": "select",
+                    "mutable": True,
+                    "default_value": "up",
+                    "values": ["up", "down"],
+                },
+            ],
+        }
+    )
+    assert (label.name, label.color) == ("person", "#00ff7f")
+    assert [sublabel.name for sublabel in label.sublabels] == ["head"]
+    assert [(item.name, item.values, item.mutable) for item in label.attributes] == [
+        ("age", ("0", "100", "0.5"), False),
+        ("pose", ("up", "down"), True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("raw", "sentence"),
+    [
+        ({}, "1 to 64 characters"),
+        ({"name": "x" * 65}, "1 to 64 characters"),
+        ({"name": 3}, "'name' must be text"),
+        ({"name": "a\x00"}, "'name' must be text"),
+        ({"name": "a", "type": "blob"}, "type 'blob' is none of"),
+        ({"name": "a", "color": "red"}, "color 'red'"),
+        ({"name": "a", "type": "skeleton"}, "needs sublabels"),
+        ({"name": "a", "sublabels": [{"name": "b"}]}, "only a skeleton"),
+        (
+            {"name": "a", "type": "skeleton", "sublabels": [{"name": "b"}, {"name": "b"}]},
+            "'b' is there twice",
+        ),
+        (
+            {"name": "a", "type": "skeleton", "sublabels": [{"name": "b", "type": "skeleton"}]},
+            "cannot be a skeleton",
+        ),
+        ({"name": "a", "attributes": "many"}, "'attributes' must be a list"),
+        ({"name": "a", "attributes": [{"name": "b", "input_type": "dial"}]}, "'dial' is none of"),
+        ({"name": "a", "attributes": [{"name": "b", "input_type": "select"}]}, "needs values"),
+        (
+            {"name": "a", "attributes": [{"name": "b", "input_type": "number", "values": ["1"]}]},
+            "min, max, step",
+        ),
+        (
+            {
+                "name": "a",
+                "attributes": [{"name": "b", "input_type": "number", "values": ["9", "1", "1"]}],
+            },
+            "min <= max",
+        ),
+        (
+            {
+                "name": "a",
+                "attributes": [
+                    {"name": "b", "input_type": "text"},
+                    {"name": "b", "input_type": "text"},
+                ],
+            },
+            "attribute 'b': is there twice",
+        ),
+    ],
+)
+def test_label_that_cannot_be_used_is_named(raw: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InvalidRequest, match=sentence):
+        to_label(raw)
+
+
+def test_labels_with_one_name_are_refused() -> None:
+    with pytest.raises(InvalidRequest, match="'car' is there twice"):
+        check_names([to_label("car"), to_label("bus"), to_label("car")])
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["name", "type", "attributes", "sublabels", "values", "input_type"]),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["name", "type", "attributes", "sublabels"]), JSON))
+def test_any_json_is_a_label_or_refused(raw: dict[str, Any]) -> None:
+    try:
+        label = to_label(raw)
+    except InvalidRequest:
+        return
+    assert label.name
+
+
+@given(st.text())
+def test_colors_are_always_the_same_and_valid(name: str) -> None:
+    assert to_label({"name": "x", "color": color_of(name)}).color == color_of(name)

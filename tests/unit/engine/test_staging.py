@@ -1,0 +1,107 @@
+"""Uploads in pieces: what came stays, what is wrong is refused."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cvat_lambda.engine.standalone.staging import Staging, base_name
+from cvat_lambda.errors import InvalidRequest, NotFound, PayloadTooLarge, StateConflict
+
+
+def contents(staging: Staging) -> dict[str, bytes]:
+    return {file.name: file.path.read_bytes() for file in staging.files()}
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("a.jpg", "a.jpg"),
+        ("/home/alice/a.jpg", "a.jpg"),
+        ("C:\\pictures\\a.jpg", "a.jpg"),
+        ("../../a.jpg", "a.jpg"),
+        ("bild ä.jpg", "bild ä.jpg"),
+    ],
+)
+def test_name_is_kept_without_folders(path: str, name: str) -> None:
+    assert base_name(path) == name
+
+
+@pytest.mark.parametrize("path", ["", "/", "..", "a/..", "a\x00.jpg", "x" * 256])
+def test_name_that_is_none_is_refused(path: str) -> None:
+    with pytest.raises(InvalidRequest):
+        base_name(path)
+
+
+def test_whole_files_come_in_order_and_replace_their_namesakes() -> None:
+    staging = Staging(1)
+    for name, data in (("b", b"1"), ("a", b"2"), ("b", b"3")):
+        staging.add(name, [data])
+    assert contents(staging) == {"a": b"2", "b": b"3"}
+    assert [file.name for file in staging.ordered(["b", "x/a"])] == ["b", "a"]
+    with pytest.raises(InvalidRequest, match="each uploaded file once"):
+        staging.ordered(["b"])
+    staging.clear()
+    assert contents(staging) == {}
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(pieces=st.lists(st.binary(max_size=40), max_size=6))
+def test_pieces_make_the_file(pieces: list[bytes]) -> None:
+    staging = Staging(2)
+    staging.clear()
+    whole = b"".join(pieces)
+    key = staging.begin("a.bin", len(whole))
+    offset = 0
+    for piece in pieces:
+        offset = staging.append(key, offset, io.BytesIO(piece), len(piece))
+    assert staging.progress(key) == (len(whole), len(whole))
+    assert contents(staging) == {"a.bin": whole}
+
+
+def test_connection_that_breaks_leaves_what_came() -> None:
+    staging = Staging(3)
+    key = staging.begin("a.bin", 10)
+    assert staging.append(key, 0, io.BytesIO(b"abc"), 8) == 3  # 8 were announced, 3 came
+    assert staging.progress(key) == (3, 10)
+    assert contents(staging) == {}
+    with pytest.raises(StateConflict) as caught:
+        staging.append(key, 8, io.BytesIO(b"ij"), 2)
+    assert caught.value.details == {"upload_offset": 3}
+    assert staging.append(key, 3, io.BytesIO(b"defghij"), 7) == 10
+    assert contents(staging) == {"a.bin": b"abcdefghij"}
+
+
+def test_empty_piece_after_the_last_one_leaves_the_file_alone() -> None:
+    staging = Staging(7)
+    key = staging.begin("a.bin", 1)
+    staging.append(key, 0, io.BytesIO(b"a"), 1)
+    assert staging.append(key, 1, io.BytesIO(b""), 0) == 1
+    assert contents(staging) == {"a.bin": b"a"}
+
+
+def test_piece_beyond_the_announced_length_is_refused() -> None:
+    staging = Staging(4)
+    key = staging.begin("a.bin", 2)
+    with pytest.raises(InvalidRequest, match="announced with 2 bytes"):
+        staging.append(key, 0, io.BytesIO(b"abc"), 3)
+
+
+@pytest.mark.parametrize("key", ["0" * 32, "../secret", ""])
+def test_unknown_upload_is_not_found(key: str) -> None:
+    with pytest.raises(NotFound):
+        Staging(5).progress(key)
+
+
+def test_more_than_the_server_takes_is_refused(settings: Any) -> None:
+    settings.CVAT_LAMBDA_HOST_MAX_UPLOAD_BYTES = 10
+    staging = Staging(6)
+    staging.add("a", [b"12345678"])
+    with pytest.raises(PayloadTooLarge):
+        staging.begin("b", 100)
+    with pytest.raises(PayloadTooLarge):
+        staging.add("c", [b"12345678", b"9", b"0"])

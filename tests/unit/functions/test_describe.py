@@ -1,0 +1,68 @@
+"""The function object of the API, key by key."""
+
+from __future__ import annotations
+
+from cvat_lambda.annotations.types import Attribute, Label
+from cvat_lambda.functions.describe import describe
+from cvat_lambda.functions.spec import FunctionSpec, InteractorSpec, Kind
+
+
+def test_a_detector_has_the_common_fields_only() -> None:
+    attribute = Attribute(name="age", input_type="number", values=("0", "150", "1"))
+    spec = FunctionSpec(
+        id="fn",
+        kind=Kind.DETECTOR,
+        name="Faces",
+        description="finds faces",
+        version=2,
+        labels=(Label(name="face", type="rectangle", attributes=(attribute,)),),
+        state="asleep",
+    )
+    assert describe(spec) == {
+        "id": "fn",
+        "kind": "detector",
+        "name": "Faces",
+        "description": "finds faces",
+        "version": 2,
+        "state": "asleep",
+        "labels_v2": [
+            {
+                "name": "face",
+                "type": "rectangle",
+                "attributes": [
+                    {"name": "age", "input_type": "number", "values": ["0", "150", "1"]}
+                ],
+            }
+        ],
+    }
+
+
+def test_an_interactor_tells_the_canvas_how_to_start() -> None:
+    interactor = InteractorSpec(
+        min_pos_points=0, min_neg_points=0, startswith_box_optional=True, help_message="click"
+    )
+    shown = describe(
+        FunctionSpec(id="sam", kind=Kind.INTERACTOR, name="SAM", interactor=interactor)
+    )
+    assert {key: shown[key] for key in shown if key not in ("id", "kind", "name")} == {
+        "description": "",
+        "version": 1,
+        "state": "ready",
+        "labels_v2": [],
+        "min_pos_points": 0,
+        "min_neg_points": 0,
+        "startswith_box": False,
+        "startswith_box_optional": True,
+        "help_message": "click",
+        "animated_gif": "",
+    }
+
+
+def test_a_tracker_always_has_its_shape_types() -> None:
+    spec = FunctionSpec(id="t", kind=Kind.TRACKER, name="T", supported_shape_types=("rectangle",))
+    assert describe(spec)["supported_shape_types"] == ["rectangle"]
+
+
+def test_a_reid_function_has_no_extra_fields() -> None:
+    shown = describe(FunctionSpec(id="r", kind=Kind.REID, name="R"))
+    assert set(shown) == {"id", "kind", "labels_v2", "description", "name", "version", "state"}

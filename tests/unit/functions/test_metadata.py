@@ -1,0 +1,312 @@
+"""Function metadata are untrusted: each is a spec, or a sentence that says what is wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cvat_lambda.errors import FunctionSpecInvalid
+from cvat_lambda.functions.metadata import parse_function, parse_state, revision_of
+from cvat_lambda.functions.spec import Address, InteractorSpec, Kind
+
+
+def function(**annotations: Any) -> dict[str, Any]:
+    return {"metadata": {"name": "fn", "annotations": {"type": "detector", **annotations}}}
+
+
+def with_trigger(**trigger: Any) -> dict[str, Any]:
+    return {**function(), "spec": {"triggers": {"myHttpTrigger": {"kind": "http", **trigger}}}}
+
+
+def test_the_least_that_a_function_needs_is_a_name_and_a_type() -> None:
+    spec = parse_function(function())
+    assert (spec.id, spec.name, spec.kind, spec.version) == ("fn", "fn", Kind.DETECTOR, 1)
+    assert (spec.labels, spec.description, spec.state) == ((), "", "ready")
+    assert (spec.workers, spec.max_body_bytes, spec.availability_timeout_s) == (1, 4_194_304, 10.0)
+    assert spec.timeout_s is None
+    assert spec.address == Address()
+
+
+def test_everything_that_a_function_declares_is_read() -> None:
+    raw = {
+        "metadata": {
+            "name": "onnx-wongkinyiu-yolov7",
+            "namespace": "cvat",
+            "annotations": {
+                "name": "YOLO v7",
+                "type": "detector",
+                "version": "3",
+                "spec": json.dumps([{"id": 0, "name": "person", "type": "rectangle"}]),
+                "max_batch": "8",
+                "accepts": "image/jpeg, image/png",
+                "max_image_side": "1280",
+            },
+        },
+        "spec": {
+            "description": "finds 80 kinds of things",
+            "eventTimeout": "1m30s",
+            "replicas": 3,
+            "triggers": {
+                "cron": {"kind": "cron", "numWorkers": 9},
+                "myHttpTrigger": {
+                    "kind": "http",
+                    "numWorkers": 2,
+                    "workerAvailabilityTimeoutMilliseconds": 2500,
+                    "attributes": {"maxRequestBodySize": 33554432},
+                },
+            },
+        },
+        "status": {
+            "state": "scaledToZero",
+            "httpPort": 32001,
+            "internalInvocationUrls": ["172.18.0.5:8080"],
+            "externalInvocationUrls": ["0.0.0.0:32001"],
+        },
+    }
+    spec = parse_function(raw)
+    assert (spec.name, spec.version, spec.description) == ("YOLO v7", 3, "finds 80 kinds of things")
+    assert [(label.name, label.type) for label in spec.labels] == [("person", "rectangle")]
+    assert (spec.workers, spec.timeout_s, spec.availability_timeout_s) == (6, 90.0, 2.5)
+    assert (spec.max_body_bytes, spec.max_batch) == (33554432, 8)
+    assert (spec.accepts, spec.max_image_side) == (("image/jpeg", "image/png"), 1280)
+    assert spec.state == "asleep"
+    assert spec.address == Address(
+        namespace="cvat",
+        http_port=32001,
+        internal_urls=("172.18.0.5:8080",),
+        external_urls=("0.0.0.0:32001",),
+    )
+
+
+def test_an_interactor_has_its_own_fields_and_a_false_in_words_is_false() -> None:
+    spec = parse_function(
+        function(
+            type="interactor",
+            min_pos_points="0",
+            min_neg_points="0",
+            startswith_box="false",  # CVAT 2.54 reads this as true
+            startswith_box_optional="true",
+            help_message="click",
+            animated_gif="https://example.org/a.gif",
+            embedding="true",
+        )
+    )
+    assert spec.interactor == InteractorSpec(
+        min_pos_points=0,
+        min_neg_points=0,
+        startswith_box=False,
+        startswith_box_optional=True,
+        help_message="click",
+        animated_gif="https://example.org/a.gif",
+    )
+    assert spec.embedding is True
+
+
+def test_an_interactor_that_declares_nothing_gets_the_defaults() -> None:
+    spec = parse_function(function(type="interactor"))
+    assert spec.interactor == InteractorSpec(min_pos_points=1, min_neg_points=-1)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "shape_types", "legacy"),
+    [
+        ({}, ("rectangle",), True),  # speaks bare point arrays
+        ({"supported_shape_types": "rectangle,polygon"}, ("rectangle", "polygon"), False),
+        ({"supported_shape_types": '["mask", "mask"]'}, ("mask",), False),
+        ({"supported_shape_types": ""}, ("rectangle",), True),
+    ],
+)
+def test_a_trackers_shape_types(
+    annotation: dict[str, str], shape_types: tuple[str, ...], legacy: bool
+) -> None:
+    spec = parse_function(function(type="tracker", **annotation))
+    assert (spec.supported_shape_types, spec.legacy_tracker) == (shape_types, legacy)
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        ("true", True),
+        ("TRUE", True),
+        ("1", True),
+        (True, True),
+        (1, True),
+        ("false", False),
+        ("0", False),
+        (False, False),
+        (0, False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_booleans_are_read_strictly(value: object, read: bool) -> None:
+    assert parse_function(function(embedding=value)).embedding is read
+
+
+@pytest.mark.parametrize(
+    ("raw", "sentence"),
+    [
+        ({"metadata": {"name": "fn"}}, "the annotation 'type' is missing"),
+        (function(type="segmenter"), "type 'segmenter' is not known"),
+        (function(embedding="yes"), "embedding is 'yes'; it is one of true, false, 1, 0"),
+        (function(version="1.2"), "version is '1.2'; it must be a whole number"),
+        (function(version=True), "version is 'True'; it must be a whole number"),
+        (function(version="-1"), "version is -1; it must be at least 0"),
+        (function(version="99999999999"), "version is '99999999999'; it must be a whole number"),
+        (function(version="9999999999"), "version is 9999999999"),
+        (function(max_batch="0"), "max_batch is 0; it must be at least 1"),
+        (function(name=3), "the annotation 'name' must be text"),
+        (function(spec="[{]"), "the spec is not valid JSON"),
+        (function(spec='[{"name": "a"}, {"name": "a"}]'), "the label 'a' twice"),
+        (function(type="tracker", supported_shape_types="blob"), "names 'blob'"),
+        (function(accepts=3), "accepts must be words"),
+        (with_trigger(numWorkers="many"), "numWorkers is 'many'"),
+        (with_trigger(attributes=[]), "attributes must be an object"),
+        (with_trigger(attributes={"maxRequestBodySize": 0}), "maxRequestBodySize is 0"),
+        ({**function(), "spec": {"eventTimeout": "soon"}}, "eventTimeout 'soon'"),
+        ({**function(), "spec": {"eventTimeout": "0s"}}, "must be longer than zero"),
+        ({**function(), "spec": {"description": 1}}, "spec.description must be text"),
+        ({"metadata": {"name": "fn", "annotations": "type=detector"}}, "annotations must be"),
+    ],
+)
+def test_what_is_wrong_is_said_with_the_functions_name(raw: object, sentence: str) -> None:
+    with pytest.raises(FunctionSpecInvalid) as caught:
+        parse_function(raw)
+    assert caught.value.message.startswith("function 'fn': ")
+    assert sentence in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        None,
+        [],
+        {},
+        {"metadata": []},
+        {"metadata": {"name": 3}},
+        {"metadata": {"name": "a b"}},
+        {"metadata": {"name": "x" * 129}},
+        {"metadata": {"name": "../etc"}},
+    ],
+)
+def test_a_function_without_a_usable_name_is_refused(raw: object) -> None:
+    with pytest.raises(FunctionSpecInvalid, match="no usable name"):
+        parse_function(raw)
+
+
+@pytest.mark.parametrize(
+    ("trigger", "workers"),
+    [
+        ({"numWorkers": 4}, 4),
+        ({"maxWorkers": 3}, 3),  # the name before Nuclio 1.13
+        ({"numWorkers": 2, "maxWorkers": 3}, 2),
+        ({"numWorkers": 0}, 1),
+        ({"numWorkers": "2"}, 2),
+        ({"numWorkers": 2.0}, 2),
+    ],
+)
+def test_workers_are_those_of_the_http_trigger(trigger: dict[str, Any], workers: int) -> None:
+    assert parse_function(with_trigger(**trigger)).workers == workers
+
+
+@pytest.mark.parametrize(
+    ("scale", "workers"),
+    [
+        ({"replicas": 2}, 4),
+        ({"minReplicas": 3, "maxReplicas": 9}, 6),
+        ({"replicas": 0}, 2),
+        ({}, 2),
+    ],
+)
+def test_replicas_multiply_the_workers(scale: dict[str, int], workers: int) -> None:
+    raw = with_trigger(numWorkers=2)
+    raw["spec"].update(scale)
+    assert parse_function(raw).workers == workers
+
+
+@pytest.mark.parametrize(("value", "seconds"), [(0, 0.0), (-1, 10.0), (None, 10.0), (1500, 1.5)])
+def test_the_wait_for_a_worker_may_be_zero(value: int | None, seconds: float) -> None:
+    spec = parse_function(with_trigger(workerAvailabilityTimeoutMilliseconds=value))
+    assert spec.availability_timeout_s == seconds
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        ({"state": "ready"}, "ready"),
+        ({"state": "building"}, "building"),
+        ({"state": "waitingForResourceConfiguration"}, "building"),
+        ({"state": "error"}, "error"),
+        ({"state": "imported"}, "error"),
+        ({"state": "unhealthy"}, "unhealthy"),
+        ({"state": "waitingForScaleResourceFromZero"}, "asleep"),
+        ({"state": "somethingNew"}, "building"),
+        ({"state": 7}, "ready"),
+        ({}, "ready"),
+        (None, "ready"),
+    ],
+)
+def test_the_platforms_states_are_told_in_ours(status: object, state: str) -> None:
+    assert parse_state({"status": status})[0] == state
+
+
+def test_a_disabled_function_is_no_ready_function() -> None:
+    state, message = parse_state({"spec": {"disable": True}, "status": {"state": "ready"}})
+    assert state == "error"
+    assert "switched off" in message
+
+
+def test_the_revision_changes_with_content_and_not_with_scale() -> None:
+    raw = with_trigger(numWorkers=2)
+    scaled, edited, rebuilt = (copy.deepcopy(raw) for _ in range(3))
+    scaled["spec"]["replicas"] = 5
+    scaled["status"] = {"state": "ready", "httpPort": 1}
+    edited["metadata"]["annotations"]["version"] = "2"
+    rebuilt["status"] = {"containerImage": "fn:2"}
+    assert revision_of(raw) == revision_of(scaled)
+    assert len({revision_of(raw), revision_of(edited), revision_of(rebuilt)}) == 3
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=8,
+)
+KEYS = st.sampled_from(
+    [
+        "type",
+        "name",
+        "version",
+        "spec",
+        "min_pos_points",
+        "startswith_box",
+        "max_batch",
+        "supported_shape_types",
+        "accepts",
+        "embedding",
+        "max_image_side",
+    ]
+)
+
+
+@given(
+    kind=st.sampled_from(list(Kind)),
+    annotations=st.dictionaries(KEYS, json_values),
+    spec=json_values,
+    trigger=json_values,
+    status=json_values,
+)
+def test_random_metadata_never_raise_anything_but_the_typed_error(
+    kind: Kind, annotations: dict[str, Any], spec: Any, trigger: Any, status: Any
+) -> None:
+    raw = function(**{"type": kind.value, **annotations})
+    raw["spec"] = {"triggers": {"http": trigger}, "x": spec} if trigger else spec
+    raw["status"] = status
+    with contextlib.suppress(FunctionSpecInvalid):
+        assert parse_function(raw).workers >= 1

@@ -1,0 +1,193 @@
+"""The gate: places, people first, fewer after a refusal, one more after a round that went well."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from cvat_lambda.errors import FunctionBusy
+from cvat_lambda.functions.spec import FunctionSpec, Kind
+from cvat_lambda.gateway.cancel import CallAbandoned, Cancel
+from cvat_lambda.gateway.gate import Gate, gate_of
+
+
+def is_full(gate: Gate, *, person: bool = False) -> bool:
+    try:
+        with gate.place(cancel=Cancel(), person=person, timeout_s=0):
+            return False
+    except FunctionBusy:
+        return True
+
+
+def fill(gate: Gate, stack: ExitStack) -> None:
+    for _ in range(gate.limit):
+        stack.enter_context(gate.place(cancel=Cancel(), timeout_s=0))
+
+
+def test_two_more_than_the_workers_are_let_in() -> None:
+    gate = Gate("fn", 2)
+    assert gate.limit == 4
+    with ExitStack() as stack:
+        fill(gate, stack)
+        assert is_full(gate)
+    assert not is_full(gate)
+
+
+def test_the_setting_bounds_the_places(settings: Any) -> None:
+    settings.CVAT_LAMBDA_MAX_IN_FLIGHT = 3
+    assert Gate("fn", 100).limit == 3
+
+
+def test_a_person_has_a_place_that_requests_cannot_take() -> None:
+    gate = Gate("fn", 1)
+    with ExitStack() as stack:
+        fill(gate, stack)
+        assert is_full(gate)
+        with gate.place(cancel=Cancel(), person=True, timeout_s=0):
+            assert is_full(gate, person=True)
+
+
+def test_a_refusal_lowers_the_limit_once_for_all_that_were_on_their_way() -> None:
+    gate = Gate("fn", 6)
+    with ExitStack() as stack:
+        fill(gate, stack)
+        for _ in range(8):
+            gate.refused()
+        assert gate.limit == 6  # 8 x 0.75, not 8 x 0.75^8
+        gate.refused()
+        assert gate.limit == 4
+
+
+def test_the_limit_never_falls_below_one() -> None:
+    gate = Gate("fn", 1)
+    for _ in range(50):
+        gate.refused()
+    assert gate.limit == 1
+    assert not is_full(gate)
+
+
+def test_rounds_that_went_well_raise_the_limit_to_the_ceiling_and_not_beyond() -> None:
+    gate = Gate("fn", 4)
+    gate.refused()
+    assert gate.limit == 4
+    for _ in range(5):
+        gate.succeeded()
+    assert gate.limit == 5
+    for _ in range(50):
+        gate.succeeded()
+    assert gate.limit == gate.ceiling == 6
+
+
+def test_waiting_for_a_place_ends_at_once_when_abandoned() -> None:
+    gate = Gate("fn", 1)
+    cancel = Cancel()
+    ends: list[str] = []
+    waiting = threading.Event()
+
+    def wait() -> None:
+        waiting.set()
+        try:
+            with gate.place(cancel=cancel):
+                ends.append("in")
+        except CallAbandoned:
+            ends.append("abandoned")
+
+    with ExitStack() as stack:
+        fill(gate, stack)
+        thread = threading.Thread(target=wait)
+        thread.start()
+        waiting.wait(10)
+        cancel.cancel()
+        thread.join(10)
+    assert ends == ["abandoned"]
+
+
+def test_a_place_that_is_left_goes_to_who_waits() -> None:
+    gate = Gate("fn", 1)
+    entered = threading.Event()
+
+    def wait() -> None:
+        with gate.place(cancel=Cancel()):
+            entered.set()
+
+    with ExitStack() as stack:
+        fill(gate, stack)
+        thread = threading.Thread(target=wait)
+        thread.start()
+        assert not entered.is_set()
+    assert entered.wait(10)
+    thread.join(10)
+
+
+def test_a_gate_follows_its_functions_workers() -> None:
+    def spec(workers: int) -> FunctionSpec:
+        return FunctionSpec(id="resized", kind=Kind.DETECTOR, name="Fn", workers=workers)
+
+    gate = gate_of(spec(1))
+    assert gate.limit == 3
+    assert gate_of(spec(5)) is gate
+    assert gate.limit == 7
+
+
+@pytest.mark.parametrize("person", [True, False])
+def test_an_error_inside_gives_the_place_back(person: bool) -> None:
+    gate = Gate("fn", 1)
+    for _ in range(10):
+        with pytest.raises(ZeroDivisionError), gate.place(cancel=Cancel(), person=person):
+            raise ZeroDivisionError
+    assert not is_full(gate)
+
+
+def test_who_comes_first_goes_first() -> None:
+    """Without an order, threads that come back at once kept others waiting for half a minute."""
+    gate = Gate("fn", 1)
+    order: list[int] = []
+    with ExitStack() as stack:
+        fill(gate, stack)
+        threads = []
+        for number in range(8):
+            thread = threading.Thread(target=_note, args=(gate, number, order))
+            thread.start()
+            threads.append(thread)
+            while len(gate._requests) <= number:  # it is in the queue
+                thread.join(0.001)
+        assert order == []
+        gate._limit = 1.0  # one at a time, so that the order can be seen
+    for thread in threads:
+        thread.join(10)
+    assert order == list(range(8))
+
+
+def _note(gate: Gate, number: int, order: list[int]) -> None:
+    with gate.place(cancel=Cancel()):
+        order.append(number)
+
+
+def test_a_person_goes_before_requests_that_came_earlier() -> None:
+    gate = Gate("fn", 1)
+    order: list[int] = []
+    with ExitStack() as stack:
+        fill(gate, stack)
+        taken = stack.enter_context(ExitStack())
+        taken.enter_context(gate.place(cancel=Cancel(), person=True))
+        request = threading.Thread(target=_note, args=(gate, 1, order))
+        request.start()
+        while not gate._requests:
+            request.join(0.001)
+        person = threading.Thread(target=_note_person, args=(gate, 2, order))
+        person.start()
+        while not gate._people:
+            person.join(0.001)
+        taken.close()
+        person.join(10)
+        assert order == [2]
+    request.join(10)
+    assert order == [2, 1]
+
+
+def _note_person(gate: Gate, number: int, order: list[int]) -> None:
+    with gate.place(cancel=Cancel(), person=True):
+        order.append(number)

@@ -1,0 +1,230 @@
+"""Every row of the table: what is seen, and the typed error it is."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cvat_lambda.errors import (
+    FunctionAnswerInvalid,
+    FunctionBusy,
+    FunctionCrashed,
+    FunctionFailed,
+    FunctionNotFound,
+    FunctionRejected,
+    FunctionTimeout,
+    FunctionUnavailable,
+    LambdaError,
+    PayloadTooLarge,
+    PlatformUnreachable,
+)
+from cvat_lambda.functions.spec import FunctionSpec, Kind
+from cvat_lambda.gateway import http
+from cvat_lambda.gateway.outcome import (
+    ROWS,
+    TRANSPORT,
+    clean_line,
+    parse_answer,
+    read_answer,
+    translate,
+)
+
+SPEC = FunctionSpec(id="fn", kind=Kind.DETECTOR, name="Fn", max_body_bytes=4_000_000)
+TRACE = (
+    'Exception caught in handler - "no \\"box\\" at http://10.0.0.3:8080/x": '
+    'Traceback (most recent call last):\n  File "/opt/nuclio/main.py", line 3, in handler'
+)
+
+
+def dashboard(text: str) -> str:
+    return json.dumps({"error": f"Failed to invoke function: {text}"})
+
+
+def answer(status: int, body: str = "", **headers: str) -> http.Answer:
+    return http.Answer(status=status, headers=headers, body=body.encode())
+
+
+DASHBOARD_ROWS = [
+    (404, dashboard("Function not found: fn @ nuclio"), FunctionNotFound),
+    (500, dashboard("Invocation URL is required"), FunctionUnavailable),
+    (500, dashboard("Post 'http://10.0.0.3:8080/': dial tcp: connection refused"),
+     PlatformUnreachable),
+    (500, dashboard("Post 'http://x': dial tcp: lookup nuclio-fn: no such host"),
+     PlatformUnreachable),
+    (500, dashboard("Post 'http://x': context deadline exceeded"), FunctionTimeout),
+    (500, dashboard("Post 'http://x': EOF"), FunctionCrashed),
+    (500, dashboard("read tcp 10.0.0.1: connection reset by peer"), FunctionCrashed),
+    (400, dashboard("Invalid function url http://x"), FunctionUnavailable),
+    (500, '{"error": "Failed to invoke function: Post "http://x": EOF"}', FunctionCrashed),
+]  # fmt: skip
+
+ANSWER_ROWS = [
+    (503, "", FunctionBusy),
+    (429, "", FunctionBusy),
+    (503, '{"error":"Server not ready"}', FunctionUnavailable),
+    (500, "Processor not ready (current status: stopped)", FunctionUnavailable),
+    (500, "Can't encode item", FunctionUnavailable),
+    (500, TRACE, FunctionFailed),
+    (500, "EOF", FunctionCrashed),
+    (500, "Client disconnected", FunctionCrashed),
+    (408, '{"error": "handler timed out"}', FunctionTimeout),
+    (504, "<html>504 Gateway Time-out</html>", FunctionTimeout),
+    (502, "<html>502 Bad Gateway</html>", FunctionUnavailable),
+    (400, "Error when parsing request", PayloadTooLarge),
+    (413, "<html>too large</html>", PayloadTooLarge),
+    (431, "Too big request header", PayloadTooLarge),
+    (401, "", FunctionUnavailable),
+    (403, "", FunctionUnavailable),
+    (422, "at least one point is needed", FunctionRejected),
+    (404, "no such model", FunctionRejected),
+    (500, "something else", FunctionFailed),
+    (302, "", FunctionAnswerInvalid),
+    (200, "", FunctionAnswerInvalid),  # a batch that timed out, CORS without an Origin
+    (204, "", FunctionAnswerInvalid),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "error"), DASHBOARD_ROWS)
+def test_what_the_dashboard_says_itself(status: int, body: str, error: type[LambdaError]) -> None:
+    with pytest.raises(error) as caught:
+        read_answer(SPEC, answer(status, body), sent_bytes=10, platform=True)
+    assert type(caught.value) is error
+    assert "http" not in caught.value.message
+    assert "10.0.0" not in caught.value.message
+
+
+@pytest.mark.parametrize("platform", [True, False])
+@pytest.mark.parametrize(("status", "body", "error"), ANSWER_ROWS)
+def test_what_a_function_or_a_proxy_answers(
+    status: int, body: str, error: type[LambdaError], platform: bool
+) -> None:
+    with pytest.raises(error) as caught:
+        read_answer(SPEC, answer(status, body), sent_bytes=10, platform=platform)
+    assert type(caught.value) is error
+    assert "'fn'" in caught.value.message
+
+
+def test_every_row_of_the_table_is_met_by_a_case_above() -> None:
+    from cvat_lambda.gateway.outcome import _see
+
+    met = set()
+    for cases, platform in ((DASHBOARD_ROWS, True), (ANSWER_ROWS, False)):
+        for status, body, _ in cases:
+            seen = _see(SPEC, answer(status, body), sent_bytes=1, platform=platform)
+            met.add(next(row.name for row in ROWS if row.fits(seen)))
+    assert met == {row.name for row in ROWS}
+
+
+def test_a_function_cannot_speak_in_the_dashboards_name() -> None:
+    with pytest.raises(FunctionFailed):
+        read_answer(
+            SPEC,
+            answer(500, dashboard("Invocation URL is required")),
+            sent_bytes=1,
+            platform=False,
+        )
+
+
+def test_people_see_the_exceptions_message_and_no_address_and_no_trace() -> None:
+    with pytest.raises(FunctionFailed) as caught:
+        read_answer(SPEC, answer(500, TRACE), sent_bytes=1, platform=False)
+    assert caught.value.message == "function 'fn' failed: no \\\"box\\\" at …"
+
+
+def test_the_size_error_says_both_numbers() -> None:
+    with pytest.raises(PayloadTooLarge, match=r"at most 4\.0 MB in one call, this one has 5\.3 MB"):
+        read_answer(SPEC, answer(413), sent_bytes=5_300_000, platform=False)
+
+
+def test_a_busy_function_says_when_to_come_back() -> None:
+    with pytest.raises(FunctionBusy) as caught:
+        read_answer(SPEC, answer(503, **{"retry-after": "7"}), sent_bytes=1, platform=False)
+    assert caught.value.details == {"retry_after_s": 7.0}
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("at least one point is needed", "refused the input: at least one point is needed"),
+        ('{"message": "no box"}', "refused the input: no box"),
+        ('{"error": "no box"}', "refused the input: no box"),
+        ('"no box"', "refused the input: no box"),
+        ("<html>page of a proxy</html>", "refused the input with status 422"),
+        ("", "refused the input with status 422"),
+    ],
+)
+def test_a_function_refuses_with_a_sentence_of_its_own(body: str, message: str) -> None:
+    with pytest.raises(FunctionRejected) as caught:
+        read_answer(SPEC, answer(422, body), sent_bytes=1, platform=False)
+    assert caught.value.message == f"function 'fn' {message}"
+    assert caught.value.status_code == 422
+
+
+def test_wrong_credentials_are_not_tried_again() -> None:
+    with pytest.raises(FunctionUnavailable) as caught:
+        read_answer(SPEC, answer(401), sent_bytes=1, platform=False)
+    assert caught.value.permanent
+    assert not FunctionUnavailable().permanent
+
+
+def test_json_is_taken_whatever_its_content_type_says() -> None:
+    given = answer(200, "[1, 2]", **{"content-type": "text/plain"})
+    assert read_answer(SPEC, given, sent_bytes=1, platform=True) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"NaN",
+        b"[Infinity]",
+        b'{"a": -Infinity}',
+        b"[1,",
+        b"None",
+        b"[[1.0, 2.0]",
+        b"\xff\xfe\x00",
+        b"[" * 100000,
+        b"1" * 10000,
+    ],
+)
+def test_what_is_not_strict_json_breaks_the_contract(body: bytes) -> None:
+    with pytest.raises(FunctionAnswerInvalid, match="function 'fn': the answer is not valid JSON"):
+        parse_answer("fn", body)
+
+
+def test_a_constant_that_json_does_not_have_is_named() -> None:
+    with pytest.raises(FunctionAnswerInvalid, match="it holds NaN"):
+        parse_answer("fn", b'[{"confidence": NaN}]')
+
+
+def test_every_failure_of_the_transport_is_translated() -> None:
+    """A new TransportError without a line in the table fails here, not in front of a person."""
+    classes = {
+        thing
+        for thing in vars(http).values()
+        if isinstance(thing, type)
+        and issubclass(thing, http.TransportError)
+        and thing is not http.TransportError
+    }
+    assert classes == set(TRANSPORT)
+    for thing in classes:
+        error = translate("fn", thing("10.0.0.3:8080: refused"))
+        assert "10.0.0.3" not in error.message
+        assert error.message.startswith("function 'fn' ")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("\n\n first \nsecond", "first"),
+        ("see http://user:pw@host:1/x now", "see … now"),
+        ("at 10.1.2.3:8080 and [::1]:80", "at … and …"),
+        ("no nuclio-fn.ns.svc.cluster.local:8080", "no …"),
+        ("cannot open /opt/nuclio/model.onnx", "cannot open …"),
+        ("a/b ratio is 3/4", "a/b ratio is 3/4"),
+        ("x" * 400, "x" * 299 + "…"),
+        ("\x1b[31mred", "[31mred"),
+    ],
+)
+def test_sentences_are_cleaned(text: str, line: str) -> None:
+    assert clean_line(text) == line

@@ -1,0 +1,57 @@
+"""A payload is JSON like any other, only made without copying its images."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cvat_lambda.gateway.payload import encode_payload
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=8,
+)
+images = st.binary(max_size=64) | st.lists(st.binary(max_size=16), max_size=3)
+
+
+@given(
+    fields=st.dictionaries(st.text(max_size=8), json_values, max_size=3),
+    images=st.dictionaries(st.sampled_from(["image", "image0", 'a"b']), images, max_size=3),
+)
+def test_a_payload_is_the_json_of_its_fields_and_base64_images(
+    fields: dict[str, Any], images: dict[str, Any]
+) -> None:
+    fields = {key: value for key, value in fields.items() if key not in images}
+    text = {
+        key: base64.b64encode(value).decode()
+        if isinstance(value, bytes)
+        else [base64.b64encode(item).decode() for item in value]
+        for key, value in images.items()
+    }
+    assert json.loads(encode_payload(fields, images)) == {**fields, **text}
+
+
+def test_no_images_is_plain_json() -> None:
+    assert encode_payload({"threshold": 0}) == b'{"threshold":0}'
+    assert encode_payload({}) == b"{}"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_json_does_not_have_is_refused(value: float) -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        encode_payload({"threshold": value}, {"image": b"x"})
+
+
+def test_a_key_cannot_be_field_and_image() -> None:
+    with pytest.raises(ValueError, match="'image' is given as a field and as an image"):
+        encode_payload({"image": "x"}, {"image": b"x"})

@@ -1,0 +1,112 @@
+"""The retry table, row by row, with a clock of the test's own."""
+
+from __future__ import annotations
+
+import pytest
+
+from cvat_lambda.errors import (
+    FunctionAnswerInvalid,
+    FunctionBusy,
+    FunctionCrashed,
+    FunctionFailed,
+    FunctionNotFound,
+    FunctionRejected,
+    FunctionTimeout,
+    FunctionUnavailable,
+    LambdaError,
+    PayloadTooLarge,
+    PlatformUnreachable,
+)
+from cvat_lambda.gateway.retry import Retries, RetryPolicy
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def longest(low: float, high: float) -> float:
+    return high
+
+
+def start(*, max_attempts: int = 5, budget_s: float = 60.0, clock: Clock | None = None) -> Retries:
+    return RetryPolicy(
+        max_attempts=max_attempts, budget_s=budget_s, clock=clock or Clock(), jitter=longest
+    ).start()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FunctionFailed(),
+        FunctionAnswerInvalid(),
+        FunctionRejected(),
+        PayloadTooLarge(),
+        FunctionNotFound(),
+    ],
+)
+def test_what_would_fail_again_is_not_retried(error: LambdaError) -> None:
+    assert start().pause_s(error) is None
+
+
+@pytest.mark.parametrize("error", [FunctionTimeout(), FunctionCrashed()])
+def test_an_input_that_may_have_killed_its_function_gets_one_more_try(error: LambdaError) -> None:
+    retries = start()
+    assert retries.pause_s(error) == 1.0
+    assert retries.pause_s(error) is None
+    assert retries.attempts == 2
+
+
+def test_with_one_attempt_allowed_what_ran_is_not_retried() -> None:
+    assert start(max_attempts=1).pause_s(FunctionCrashed()) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "pauses"),
+    [
+        (FunctionBusy(), [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]),
+        (FunctionUnavailable(), [1.0, 2.0, 4.0, 5.0, 5.0]),
+        (PlatformUnreachable(), [0.5, 1.0, 2.0, 4.0, 5.0]),
+    ],
+)
+def test_what_has_not_run_is_retried_with_pauses_that_grow(
+    error: LambdaError, pauses: list[float]
+) -> None:
+    retries = start(max_attempts=1)  # these cost no attempt
+    assert [retries.pause_s(error) for _ in pauses] == pauses
+
+
+def test_the_budget_of_time_ends_it() -> None:
+    clock = Clock()
+    retries = start(budget_s=10.0, clock=clock)
+    assert retries.pause_s(FunctionUnavailable()) == 1.0
+    clock.now += 9.0
+    assert retries.pause_s(FunctionUnavailable()) is None
+
+
+def test_retry_after_is_honoured_where_the_budget_allows_it() -> None:
+    assert start().pause_s(FunctionBusy(retry_after_s=7)) == 7
+    assert start(budget_s=5.0).pause_s(FunctionBusy(retry_after_s=7)) is None
+
+
+def test_an_error_that_says_it_is_permanent_is_believed() -> None:
+    error = FunctionUnavailable("it could not be deployed")
+    error.permanent = True
+    assert start().pause_s(error) is None
+
+
+def test_pauses_are_drawn_from_the_whole_range() -> None:
+    drawn: list[tuple[float, float]] = []
+
+    def draw(low: float, high: float) -> float:
+        drawn.append((low, high))
+        return low
+
+    policy = RetryPolicy(max_attempts=2, budget_s=60, clock=Clock(), jitter=draw)
+    assert policy.start().pause_s(FunctionUnavailable()) == 0.0
+    assert drawn == [(0.0, 1.0)]

@@ -1,0 +1,156 @@
+"""Images become smaller only where the function says so; results come back at full size."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cvat_lambda.annotations import rle
+from cvat_lambda.errors import FrameUnreadable
+from cvat_lambda.functions.spec import FunctionSpec, Kind
+from cvat_lambda.gateway.shrink import Shrunk, shrink
+
+
+def image(kind: str = "JPEG", size: tuple[int, int] = (200, 100), mode: str = "RGB") -> bytes:
+    buffer = io.BytesIO()
+    noise = np.random.default_rng(1).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(noise).convert(mode).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def spec(**declared: Any) -> FunctionSpec:
+    return FunctionSpec(id="fn", kind=Kind.DETECTOR, name="Fn", **declared)
+
+
+def opened(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data))
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        {},
+        {"max_body_bytes": 10},  # it declares nothing that would allow a change
+        {"max_image_side": 200},
+        {"accepts": ("image/jpeg",)},
+        {"accepts": ("image/png", "image/jpeg"), "max_image_side": 500},
+    ],
+)
+def test_an_image_that_fits_is_sent_as_it_is(declared: dict[str, Any]) -> None:
+    data = image()
+    assert shrink(data, spec(**declared)) == Shrunk(data=data)
+
+
+def test_without_a_declaration_even_what_is_no_image_is_sent() -> None:
+    assert shrink(b"no image", spec()).data == b"no image"
+
+
+@pytest.mark.parametrize(
+    ("kind", "accepts", "sent"),
+    [
+        ("JPEG", (), "JPEG"),
+        ("PNG", (), "PNG"),  # nothing says that JPEG would do
+        ("PNG", ("image/png", "image/jpeg"), "PNG"),
+        ("PNG", ("image/jpeg",), "JPEG"),
+        ("TIFF", ("image/png",), "PNG"),
+        ("TIFF", (), "PNG"),
+    ],
+)
+def test_downscaling_keeps_the_type_where_it_is_taken(
+    kind: str, accepts: tuple[str, ...], sent: str
+) -> None:
+    shrunk = shrink(image(kind), spec(accepts=accepts, max_image_side=50))
+    assert (opened(shrunk.data).format, opened(shrunk.data).size) == (sent, (50, 25))
+    assert (shrunk.scale_x, shrunk.scale_y) == (0.25, 0.25)
+
+
+def test_a_type_that_is_not_taken_is_changed_at_full_size() -> None:
+    shrunk = shrink(image("PNG"), spec(accepts=("image/jpeg",)))
+    assert (opened(shrunk.data).format, opened(shrunk.data).size) == ("JPEG", (200, 100))
+    assert not shrunk.is_scaled
+
+
+def test_an_image_too_heavy_for_a_body_becomes_jpeg_where_that_is_taken() -> None:
+    data = image("PNG", (400, 400))
+    shrunk = shrink(data, spec(accepts=("image/png", "image/jpeg"), max_body_bytes=300_000))
+    assert opened(shrunk.data).format == "JPEG"
+    assert len(shrunk.data) * 4 / 3 < 300_000 < len(data) * 4 / 3
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "I;16"])
+def test_every_mode_can_be_sent_as_jpeg(mode: str) -> None:
+    kind = "TIFF" if mode in ("CMYK", "I;16") else "PNG"
+    buffer = io.BytesIO()
+    source = (
+        Image.fromarray(np.full((100, 200), 40_000, dtype=np.uint16))
+        if mode == "I;16"
+        else Image.new("RGB", (200, 100), "white").convert(mode)
+    )
+    source.save(buffer, kind)
+    sent = opened(shrink(buffer.getvalue(), spec(accepts=("image/jpeg",))).data)
+    assert sent.convert("L").getpixel((50, 50)) == pytest.approx(
+        156 if mode == "I;16" else 255, abs=4
+    )
+
+
+def test_the_orientation_is_kept() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    Image.new("RGB", (200, 100)).save(buffer, "JPEG", exif=exif)
+    sent = opened(shrink(buffer.getvalue(), spec(max_image_side=50)).data)
+    assert sent.getexif()[0x0112] == 6
+
+
+@pytest.mark.parametrize("data", [b"no image", image()[:300]])
+def test_what_cannot_be_read_is_said(data: bytes) -> None:
+    with pytest.raises(FrameUnreadable, match="function 'fn'"):
+        shrink(data, spec(max_image_side=50))
+
+
+def test_points_go_there_and_back() -> None:
+    shrunk = Shrunk(data=b"", scale_x=0.5, scale_y=0.25)
+    assert shrunk.scale_points([10, 20, 30, 40]) == [5, 5, 15, 10]
+    assert shrunk.restore_points([5, 5, 15, 10]) == [10, 20, 30, 40]
+
+
+def test_a_detectors_answer_comes_back_at_full_size() -> None:
+    shrunk = Shrunk(data=b"", scale_x=0.5, scale_y=0.5)
+    answer: list[Any] = [
+        {"label": "car", "type": "rectangle", "points": [1, 2, 3, 4], "confidence": "0.5"},
+        {"label": "man", "type": "skeleton", "elements": [{"label": "1", "points": [1, 2]}]},
+        {"label": "cat", "type": "mask", "mask": [1, 0, 0, 1, 1, 0, 2, 1]},
+        "nonsense",
+        {"label": "bad", "points": ["a"]},
+    ]
+    car, man, cat, nonsense, bad = shrunk.restore_detections(answer)
+    assert car["points"] == [2, 4, 6, 8]
+    assert man["elements"][0]["points"] == [2, 4]
+    bitmap, left, top = rle.decode(cat["rle"])
+    assert (left, top) == (2, 0)
+    assert bitmap.astype(int).tolist() == [
+        [1, 1, 0, 0],
+        [1, 1, 0, 0],
+        [0, 0, 1, 1],
+        [0, 0, 1, 1],
+    ]
+    assert (nonsense, bad) == ("nonsense", {"label": "bad", "points": ["a"]})
+    assert answer[0]["points"] == [1, 2, 3, 4]  # the given answer is not changed
+
+
+def test_a_mask_scaled_by_an_uneven_ratio_covers_the_same_part() -> None:
+    whole = np.zeros((90, 130), dtype=bool)
+    whole[20:70, 30:100] = True
+    small = np.asarray(Image.fromarray(whole).resize((47, 33)))
+    shrunk = Shrunk(data=b"", scale_x=47 / 130, scale_y=33 / 90)
+    (item,) = shrunk.restore_detections([{"rle": list(rle.encode(small, 0, 0))}])
+    assert rle.iou(item["rle"], rle.encode(whole, 0, 0)) > 0.93
+
+
+def test_an_answer_to_an_image_that_was_not_scaled_is_left_alone() -> None:
+    answer = [{"points": [1, 2]}]
+    assert Shrunk(data=b"").restore_detections(answer) is answer

@@ -1,0 +1,98 @@
+"""Tracker states in the client's hands."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cvat_lambda.errors import FunctionAnswerInvalid, InvalidTrackerState
+from cvat_lambda.interactive import tracker_state
+from cvat_lambda.interactive.tracker_state import StateSigner
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+def signer(function_id: str = "siam", user_id: int = 1, task_id: int = 5) -> StateSigner:
+    return StateSigner(function_id=function_id, user_id=user_id, task_id=task_id)
+
+
+@given(JSON)
+def test_a_state_comes_back_as_it_was(state: Any) -> None:
+    assert signer().open(signer().seal(state)) == state
+
+
+def test_no_state_stays_none() -> None:
+    assert signer().seal_all([None, 1]) == [None, signer().seal(1)]
+    assert signer().open_all([None]) == [None]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        signer(function_id="siam2"),
+        signer(user_id=2),  # someone else's
+        signer(task_id=6),
+        signer(user_id=15, task_id=5),
+    ],
+)
+def test_a_state_of_another_owner_is_refused(other: StateSigner) -> None:
+    sealed = other.seal({"box": [1, 2]})
+    with pytest.raises(InvalidTrackerState, match="Start the track again"):
+        signer().open(sealed)
+
+
+def test_no_two_owners_share_a_salt() -> None:
+    sealed = signer(user_id=11, task_id=1).seal(1)
+    with pytest.raises(InvalidTrackerState):
+        signer(user_id=1, task_id=11).open(sealed)
+
+
+@given(st.text())
+def test_text_that_was_never_signed_is_refused(text: str) -> None:
+    with pytest.raises(InvalidTrackerState):
+        signer().open(text)
+
+
+@pytest.mark.parametrize("position", [0, 3, -1])
+def test_a_state_that_was_tampered_with_is_refused(position: int) -> None:
+    sealed = list(signer().seal({"box": [1, 2]}) or "")
+    sealed[position] = "x" if sealed[position] != "x" else "y"
+    with pytest.raises(InvalidTrackerState):
+        signer().open("".join(sealed))
+
+
+def test_an_old_state_says_so(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    sealed = signer().seal(1)
+    later = time.time() + 8 * 3600 + 1
+    monkeypatch.setattr(time, "time", lambda: later)
+    with pytest.raises(InvalidTrackerState, match="older than 8 hours"):
+        signer().open(sealed)
+    settings.CVAT_LAMBDA_TRACKER_STATE_MAX_AGE_S = 9 * 3600
+    assert signer().open(sealed) == 1
+
+
+def test_a_state_that_is_no_json_is_the_functions_fault() -> None:
+    with pytest.raises(FunctionAnswerInvalid, match=r"function 'siam'.*not finite"):
+        signer().seal({"score": float("inf")})
+
+
+def test_a_state_that_is_too_large_to_travel_is_the_functions_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tracker_state, "MAX_STATE_BYTES", 100)
+    with pytest.raises(FunctionAnswerInvalid, match=r"function 'siam'.*102 bytes"):
+        signer().seal("x" * 100)
+    with pytest.raises(InvalidTrackerState, match="too large"):
+        signer().open("x" * 201)

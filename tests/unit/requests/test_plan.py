@@ -1,0 +1,142 @@
+"""Which shards a scope becomes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import pytest
+
+from cvat_lambda.engine.port import Engine, Job, Task
+from cvat_lambda.errors import FrameOutOfScope, InvalidRequest
+from cvat_lambda.requests.plan import Scope, plan, skipped_frames
+
+JOBS = (
+    Job(id=10, task_id=1, frames=range(6)),
+    Job(id=11, task_id=1, frames=range(4, 10)),
+    Job(id=12, task_id=1, type="ground_truth", frames=(2, 5)),
+    Job(id=13, task_id=1, type="consensus_replica", frames=range(6)),
+)
+TASK = Task(id=1, name="street", size=10, jobs=JOBS)
+POOL = Task(
+    id=2,
+    name="with a pool of validation frames",
+    size=8,
+    validation_frames=frozenset({6, 7}),
+    placeholder_frames=frozenset({1}),
+    deleted_frames=frozenset({1, 3}),
+    jobs=(
+        Job(id=20, task_id=2, frames=range(6)),
+        Job(id=21, task_id=2, type="ground_truth", frames=(6, 7)),
+    ),
+)
+EMPTY = Task(id=3, name="empty", size=0)
+CLOUD = Task(id=4, name="points", size=4, dimension="3d")
+
+
+@dataclass
+class Facts:
+    """The part of an engine that planning asks."""
+
+    def task(self, task_id: int) -> Task:
+        return {1: TASK, 2: POOL, 3: EMPTY, 4: CLOUD}[task_id]
+
+    def job(self, job_id: int) -> Job:
+        return next(job for task in (TASK, POOL) for job in task.jobs if job.id == job_id)
+
+    def project_task_ids(self, project_id: int) -> list[int]:
+        return [1, 2, 3, 4]
+
+
+def shards(scope: Scope, **options: Any) -> list[tuple[int, int | None, bool, Any]]:
+    """Task, job, layer and frames of each shard."""
+    found = plan(cast(Engine, Facts()), scope, **options).shards
+    return [(shard.task_id, shard.job_id, shard.own_layer, shard.frames) for shard in found]
+
+
+@pytest.mark.parametrize(
+    ("scope", "wanted"),
+    [
+        (Scope(task_id=1), [(1, None, False, ((0, 9),))]),
+        (Scope(job_id=10), [(1, 10, False, ((0, 5),))]),
+        (Scope(task_id=1, job_id=10), [(1, 10, False, ((0, 5),))]),
+        # frames that two named jobs share are written to both at once
+        (
+            Scope(job_ids=(10, 11)),
+            [
+                (1, 10, False, ((0, 3),)),
+                (1, 11, False, ((6, 9),)),
+                (1, None, False, ((4, 5),)),
+            ],
+        ),
+        (Scope(job_ids=(10, 10)), [(1, 10, False, ((0, 5),))]),
+        # ground truth and replicas have annotations of their own, and run when named
+        (Scope(job_id=12), [(1, 12, True, ((2, 2), (5, 5)))]),
+        (
+            Scope(job_ids=(10, 13)),
+            [(1, 10, False, ((0, 5),)), (1, 13, True, ((0, 5),))],
+        ),
+        # the tail that only ground-truth jobs show is left to them
+        (Scope(task_id=2), [(2, None, False, ((0, 5),))]),
+        (Scope(job_id=21), [(2, 21, True, ((6, 7),))]),
+        (Scope(task_id=1, frames=((2, 3), (8, 9))), [(1, None, False, ((2, 3), (8, 9)))]),
+        (Scope(job_id=11, frames=((0, 4),)), [(1, 11, False, ((4, 4),))]),
+        # empty tasks and point clouds of a project are passed over
+        (
+            Scope(project_id=5),
+            [(1, None, False, ((0, 9),)), (2, None, False, ((0, 5),))],
+        ),
+    ],
+)
+def test_shards_of_a_scope(scope: Scope, wanted: list[Any]) -> None:
+    assert shards(scope) == wanted
+
+
+def test_a_long_shard_is_split_evenly() -> None:
+    assert [shard[3] for shard in shards(Scope(task_id=1), shard_frames=4)] == [
+        ((0, 2),),
+        ((3, 5),),
+        ((6, 9),),
+    ]
+
+
+def test_by_job_each_job_has_its_own_shard() -> None:
+    assert shards(Scope(task_id=1), by_job=True) == [
+        (1, 10, False, ((0, 5),)),
+        (1, 11, False, ((4, 9),)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("named", "error", "sentence"),
+    [
+        ({}, InvalidRequest, "name what to annotate"),
+        ({"task_id": 1, "project_id": 1}, InvalidRequest, "only one of task, project"),
+        ({"job_id": 10, "job_ids": (11,)}, InvalidRequest, "only one of job, jobs"),
+        ({"project_id": 1, "frames": ((0, 1),)}, InvalidRequest, "not for several"),
+        ({"task_id": 2, "job_id": 10}, InvalidRequest, "job 10 is not a job of task 2"),
+        ({"task_id": 3}, InvalidRequest, "no frames yet"),
+        ({"task_id": 4}, InvalidRequest, "3D"),
+        ({"task_id": 1, "frames": ((0, 10),)}, FrameOutOfScope, "frames 0 to 9"),
+        ({"task_id": 1, "frames": ((-1, 2),)}, FrameOutOfScope, "frames 0 to 9"),
+        ({"job_id": 10, "frames": ((8, 9),)}, InvalidRequest, "no frames to annotate"),
+        ({"job_ids": (10, 20), "frames": ((0, 1),)}, InvalidRequest, "one task only"),
+    ],
+)
+def test_scopes_that_are_refused(
+    named: dict[str, Any], error: type[Exception], sentence: str
+) -> None:
+    with pytest.raises(error, match=sentence):
+        plan(cast(Engine, Facts()), Scope(**named))
+
+
+def test_reasons_of_skipped_frames() -> None:
+    assert skipped_frames(POOL, own_layer=False, annotated=frozenset({0, 3})) == {
+        0: "annotated",
+        1: "deleted",
+        3: "deleted",
+    }
+    assert skipped_frames(TASK, own_layer=False, annotated=frozenset()) == {}
+    honeypots = Task(id=9, name="", size=4, placeholder_frames=frozenset({2}))
+    assert skipped_frames(honeypots, own_layer=False, annotated=frozenset()) == {2: "placeholder"}
+    assert skipped_frames(honeypots, own_layer=True, annotated=frozenset()) == {}

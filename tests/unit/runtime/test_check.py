@@ -1,0 +1,250 @@
+"""The judges of functions: their code and their answers."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cvat_lambda.runtime.check import fixtures
+from cvat_lambda.runtime.check.answers import (
+    detector_problems,
+    interactor_problems,
+    read_strictly,
+    reid_problems,
+    tracker_problems,
+)
+from cvat_lambda.runtime.check.lint import lint
+from cvat_lambda.runtime.functionfile import parse_function, read_document
+
+CATS = frozenset({"cat"})
+GOOD_CODE = """
+import json
+def handler(context, event):
+    def helper():
+        return [1]
+    return context.Response(body=json.dumps(helper()), content_type="application/json")
+"""
+
+
+def item(**changes: Any) -> dict[str, Any]:
+    return {"label": "cat", "type": "rectangle", "points": [0, 0, 5, 5], **changes}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [],
+        [item()],
+        [item(confidence="0.5")],  # some of CVAT's own functions send text
+        [item(type="polygon", points=[0, 0, 1, 0, 1, 1.5])],
+        [item(type="mask", mask=[0, 1, 1, 0, 0, 0, 1, 1])],
+        [{"label": "cat", "type": "tag"}],
+        [{"label": "cat", "type": "skeleton", "elements": [item(type="points", points=[1, 2])]}],
+    ],
+)
+def test_a_good_detector_passes(answer: Any) -> None:
+    assert list(detector_problems(answer, CATS)) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        ({}, "answers with a list of items, this is an object"),
+        ([1], "item 0 is a number"),
+        ([item(label="dog")], "label 'dog' is not among"),
+        ([item(type="box")], "type 'box' is no type of shape"),
+        ([item(points=[[0, 0], [5, 5]])], "'points' must be a flat list"),
+        ([item(points=[0, 0, 5])], "a rectangle cannot have 3 coordinates"),
+        ([item(type="polygon", points=[0, 0, 1, 1])], "a polygon cannot have 4 coordinates"),
+        ([item(points=[0, 0, 5, True])], "'points' must be a flat list"),
+        ([item(confidence=1.5)], "confidence 1.5 must be"),
+        ([item(type="mask", mask=[0, 1, 1, 0, 0, 2, 1])], "'mask' has 3 pixels for a box of 6"),
+        ([item(type="mask", mask=[0, 1, 2, 1, 0, 0, 1, 1])], "'mask' must hold two values"),
+        ([item(type="skeleton")], "a skeleton needs the list 'elements'"),
+    ],
+)
+def test_a_wrong_detector_is_told_what_is_wrong(answer: Any, problem: str) -> None:
+    assert problem in " / ".join(detector_problems(answer, CATS))
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        ({"mask": [[0, 255], [0, 0]]}, ""),
+        ({"mask": [[255]], "bounds": [1, 1, 1, 1]}, ""),
+        ({"mask": [], "points": []}, ""),
+        ({"blob": "..."}, ""),
+        ([[1, 2]], "answers with an object"),
+        ({"points": []}, "needs 'mask'"),
+        ({"mask": [[0, 1], [0]]}, "rows of one length"),
+        ({"mask": [[0, 1]]}, "does not fill its bounds"),
+        ({"mask": [[0, 128], [255, 0]]}, "two values"),
+        ({"mask": [[1]], "bounds": [0, 0]}, "'bounds' must be"),
+    ],
+)
+def test_interactors_are_judged(answer: Any, problem: str) -> None:
+    found = " / ".join(interactor_problems(answer, 2, 2))
+    assert problem in found
+    assert bool(problem) == bool(found)
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        ({"shapes": [{"type": "rectangle", "points": [1, 2, 3, 4]}], "states": [{}]}, ""),
+        ({"shapes": [None], "states": [None]}, ""),
+        ({"shapes": [[1, 2, 3, 4]], "states": [{}]}, ""),  # the older protocol
+        ([], "answers with an object"),
+        ({"shapes": [None]}, "needs the list 'states'"),
+        ({"shapes": [], "states": [{}]}, "'shapes' has 0 items for 1 objects"),
+        ({"shapes": [{"points": "x"}], "states": [{}]}, "shape 0 must be null"),
+    ],
+)
+def test_trackers_are_judged(answer: Any, problem: str) -> None:
+    found = " / ".join(tracker_problems(answer, 1))
+    assert problem in found
+    assert bool(problem) == bool(found)
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        ([0, -1], ""),
+        ([0], "1 numbers for 2 boxes"),
+        ([0, 2], "the index of one of the 2 boxes"),
+        ([1, 1], "one box to two boxes"),
+        ([0, 1.0], "whole numbers"),
+        ([0, True], "whole numbers"),
+    ],
+)
+def test_re_identifications_are_judged(answer: Any, problem: str) -> None:
+    found = " / ".join(reid_problems(answer, 2, 2))
+    assert problem in found
+    assert bool(problem) == bool(found)
+
+
+@pytest.mark.parametrize("text", [b"[NaN]", b"[Infinity]", b"None", b""])
+def test_json_is_read_strictly(text: bytes) -> None:
+    with pytest.raises(ValueError):
+        read_strictly(text)
+
+
+def test_the_picture_is_a_png_with_the_disc_where_it_is_said() -> None:
+    data = fixtures.png(fixtures.WIDTH, fixtures.HEIGHT, 0)
+    head = struct.unpack("!II", data[16:24])
+    rows = zlib.decompress(data[data.index(b"IDAT") + 4 : -16])
+    stride = fixtures.WIDTH * 3 + 1
+    left, top, right, bottom = (int(value) for value in fixtures.disc_box())
+    centre = rows[(top + bottom) // 2 * stride + 1 + (left + right) // 2 * 3 :][:3]
+    assert (head, centre) == ((fixtures.WIDTH, fixtures.HEIGHT), bytes((230, 200, 60)))
+
+
+# --- lint ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "one"
+    path.mkdir()
+    return path
+
+
+def findings(
+    folder: Path, code: str = GOOD_CODE, spec: dict[str, Any] | None = None, **metadata: Any
+) -> Iterator[tuple[bool, str]]:
+    attributes = {"maxRequestBodySize": 1000}
+    http = {"kind": "http", "numWorkers": 1, "maxWorkers": 1, "attributes": attributes}
+    labels = json.dumps([{"name": "cat", "type": "rectangle"}])
+    document = {
+        "metadata": {
+            "name": "one",
+            "annotations": {"type": "detector", "spec": labels},
+            **metadata,
+        },
+        "spec": {
+            "description": "x",
+            "handler": "main:handler",
+            "triggers": {"http": http},
+            **(spec or {}),
+        },
+    }
+    (folder / "function.yaml").write_text(yaml.safe_dump(document))
+    (folder / "main.py").write_text(code)
+    config = parse_function(read_document(folder / "function.yaml"), folder)
+    yield from ((finding.severe, finding.text) for finding in lint(config))
+
+
+def test_a_good_folder_has_no_findings(folder: Path) -> None:
+    assert list(findings(folder)) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "severe", "text"),
+    [
+        ("def handler(c, e):\n    return [1]\n", True, "line 2: the handler returns a list"),
+        ("def handler(c, e):\n    return None\n", True, "line 2: the handler returns None"),
+        ("def handler(c, e):\n    return\n", True, "line 2: the handler returns None"),
+        ("def handler(c, e):\n    pass\n", True, "the handler returns nothing"),
+        ("async def handler(c, e):\n    return [x for x in e]\n", True, "returns a list"),
+        ("def handler(c, e):\n    return c.Response(body=[1])\n", True, "sent as Python's repr"),
+        ("x = 1\n", True, "main.py has no 'handler'"),
+        ("def (\n", True, "main.py is no Python"),
+        (GOOD_CODE + "P = '/home/me/model.onnx'\n", False, "absolute path outside /opt/nuclio"),
+    ],
+)
+def test_code_that_breaks_elsewhere_is_found(
+    folder: Path, code: str, severe: bool, text: str
+) -> None:
+    assert any(text in found and severe is hard for hard, found in findings(folder, code))
+
+
+@pytest.mark.parametrize(
+    ("spec", "severe", "text"),
+    [
+        ({"description": ""}, True, "spec.description is missing"),
+        ({"handler": "other:handler"}, True, "there is no other.py"),
+        (
+            {"build": {"commands": ["a"], "directives": {"preCopy": []}}},
+            True,
+            "ignores the directives",
+        ),
+        ({"triggers": {"http": {"kind": "http"}}}, False, "4 MiB is all it takes"),
+        ({"triggers": {"http": {"kind": "http"}}}, False, "both numWorkers and maxWorkers"),
+        (
+            {"triggers": {"http": {"kind": "http", "batch": {"mode": "enable"}}}},
+            True,
+            "Nuclio's batches lose calls",
+        ),
+    ],
+)
+def test_a_spec_that_breaks_elsewhere_is_found(
+    folder: Path, spec: dict[str, Any], severe: bool, text: str
+) -> None:
+    found = list(findings(folder, spec=spec))
+    assert any(text in told and severe is hard for hard, told in found), found
+
+
+@pytest.mark.parametrize(
+    ("metadata", "text"),
+    [
+        ({"name": "One_Two"}, "is no DNS label"),
+        ({"annotations": {"type": "classifier"}}, "metadata.annotations.type is 'classifier'"),
+        ({"annotations": {"type": "detector", "spec": "{"}}, "spec is no JSON"),
+        ({"annotations": {"type": "detector", "spec": "[{}]"}}, "a list of labels with names"),
+        ({"annotations": {"type": "interactor"}}, "CVAT disables interactors below 2"),
+        ({"annotations": {"type": "tracker"}}, "supported_shape_types is missing"),
+        ({"annotations": {"type": "reid", "version": 2}}, "version is no text"),
+    ],
+)
+def test_metadata_that_breaks_elsewhere_is_found(
+    folder: Path, metadata: dict[str, Any], text: str
+) -> None:
+    found = [told for _, told in findings(folder, **metadata)]
+    assert any(text in told for told in found), found

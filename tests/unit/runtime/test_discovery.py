@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cvat_lambda.runtime.discovery import choose_file, find_function_folders
+from cvat_lambda.runtime.errors import NotPrepared
+from cvat_lambda.runtime.functionfile import parse_function
+from cvat_lambda.runtime.preparation import worker_environment
+from cvat_lambda.runtime.weights.licences import LicenceDesk
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for folder in ("a/b/one", "a/two/nuclio", "common/three", ".hidden/four", "a/b/one/inner"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "function.yaml").write_text("")
+    (tmp_path / "a" / "empty").mkdir()
+    return tmp_path
+
+
+def test_function_folders_are_found_at_any_depth_and_not_inside_each_other(root: Path) -> None:
+    found = [path.relative_to(root).as_posix() for path in find_function_folders([root])]
+    assert found == ["a/b/one", "a/two/nuclio"]
+
+
+def test_a_folder_given_twice_or_itself_a_function_counts_once(root: Path) -> None:
+    assert len(find_function_folders([root, root / "a" / "b" / "one", root / "a"])) == 2
+
+
+def test_the_gpu_variant_is_taken_where_there_is_one(root: Path) -> None:
+    folder = root / "a" / "b" / "one"
+    assert choose_file(folder, gpu=True).name == "function.yaml"
+    (folder / "function-gpu.yaml").write_text("")
+    assert choose_file(folder, gpu=True).name == "function-gpu.yaml"
+    assert choose_file(folder, gpu=False).name == "function.yaml"
+
+
+def test_a_worker_gets_the_machines_variables_the_functions_own_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET_KEY", "hush")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    env = [
+        {"name": "PYTHONPATH", "value": "/opt/nuclio/sam"},
+        {"name": "OMP_NUM_THREADS", "value": "2"},
+    ]
+    document = {"metadata": {"name": "one"}, "spec": {"env": env, "handler": "main:handler"}}
+    made = worker_environment(parse_function(document, tmp_path), tmp_path / "weights")
+    assert "SECRET_KEY" not in made
+    assert made["CUDA_VISIBLE_DEVICES"] == "1"
+    assert made["OMP_NUM_THREADS"] == "2"
+    assert made["PYTHONPATH"] == f"{tmp_path}:{tmp_path}/sam"
+    assert made["CVAT_LAMBDA_WEIGHTS"] == str(tmp_path / "weights")
+    assert (made["NUCLIO_FUNCTION_NAME"], made["NUCLIO_HANDLER"]) == ("one", "main:handler")
+
+
+@pytest.mark.parametrize("licence", ["MIT", "apache-2.0", "BSD-3-Clause", "CC0-1.0"])
+def test_permissive_licences_need_no_question(licence: str) -> None:
+    LicenceDesk().check("a.bin", licence)
+
+
+@pytest.mark.parametrize("licence", ["GPL-3.0-only", "CC-BY-NC-4.0", "none stated", None])
+def test_other_licences_do(licence: str | None) -> None:
+    with pytest.raises(NotPrepared, match="accept it"):
+        LicenceDesk().check("a.bin", licence)
+    LicenceDesk([licence or "unstated"]).check("a.bin", licence)

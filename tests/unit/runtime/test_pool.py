@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from cvat_lambda.runtime.processor.pool import Pool, PoolClosed
+
+
+def test_calls_are_served_in_the_order_in_which_they_came() -> None:
+    async def play() -> list[tuple[str, int]]:
+        pool: Pool[int] = Pool()
+        served: list[tuple[str, int]] = []
+
+        async def call(name: str) -> None:
+            served.append((name, await pool.take(5)))
+
+        calls = [asyncio.ensure_future(call(name)) for name in "abc"]
+        await asyncio.sleep(0)
+        for item in (1, 2, 3):
+            pool.put(item)
+        await asyncio.gather(*calls)
+        return served
+
+    assert asyncio.run(play()) == [("a", 1), ("b", 2), ("c", 3)]
+
+
+def test_nobody_overtakes_a_call_that_waits() -> None:
+    async def play() -> int | None:
+        pool: Pool[int] = Pool()
+        waiting = asyncio.ensure_future(pool.take(5))
+        await asyncio.sleep(0)
+        pool.put(1)  # given to the one that waits, though it has not run yet
+        overtaker = pool.take_now()
+        assert await waiting == 1
+        return overtaker
+
+    assert asyncio.run(play()) is None
+
+
+def test_a_call_that_may_not_wait_is_refused_at_once() -> None:
+    async def play() -> None:
+        with pytest.raises(TimeoutError):
+            await Pool[int]().take(0)
+
+    asyncio.run(play())
+
+
+def test_a_call_that_waited_too_long_takes_no_item_along() -> None:
+    async def play() -> int:
+        pool: Pool[int] = Pool()
+        with pytest.raises(TimeoutError):
+            await pool.take(0.01)
+        pool.put(1)
+        return pool.free
+
+    assert asyncio.run(play()) == 1
+
+
+def test_an_item_given_to_a_caller_that_is_cancelled_goes_to_the_next() -> None:
+    async def play() -> tuple[int, int]:
+        pool: Pool[int] = Pool()
+        first = asyncio.ensure_future(pool.take(5))
+        second = asyncio.ensure_future(pool.take(5))
+        await asyncio.sleep(0)
+        pool.put(1)
+        first.cancel()
+        return await second, pool.free
+
+    assert asyncio.run(play()) == (1, 0)
+
+
+def test_a_closed_pool_refuses_those_that_wait_and_those_that_come() -> None:
+    async def play() -> None:
+        pool: Pool[int] = Pool()
+        waiting = asyncio.ensure_future(pool.take(5))
+        await asyncio.sleep(0)
+        pool.close()
+        for call in (waiting, pool.take(5)):
+            with pytest.raises(PoolClosed):
+                await call
+
+    asyncio.run(play())
+
+
+def test_an_item_that_is_taken_out_is_not_given_away() -> None:
+    async def play() -> int | None:
+        pool: Pool[int] = Pool()
+        pool.put(1)
+        pool.remove(1)
+        pool.remove(2)
+        return pool.take_now()
+
+    assert asyncio.run(play()) is None

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cvat_lambda.runtime.units import format_bytes, parse_duration, parse_quantity
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("30s", 30),
+        ("1m30s", 90),
+        ("1h", 3600),
+        ("500ms", 0.5),
+        ("1.5s", 1.5),
+        (".5s", 0.5),
+        ("100us", 1e-4),
+        ("0", 0),  # the only number without a unit
+        ("-2s", -2),
+        ("30000s", 30000),  # as one of CVAT's own functions has it
+    ],
+)
+def test_durations_are_gos(text: str, seconds: float) -> None:
+    assert parse_duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "10", "s", "1 s", "1s ", "ten", "1d", "1s2", "-", "1..5s"])
+def test_what_is_no_duration_is_refused_by_name(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a duration"):
+        parse_duration(text)
+
+
+@given(st.integers(0, 10_000), st.integers(0, 59), st.integers(0, 59))
+def test_parts_of_a_duration_add_up(hours: int, minutes: int, seconds: int) -> None:
+    assert parse_duration(f"{hours}h{minutes}m{seconds}s") == pytest.approx(
+        hours * 3600 + minutes * 60 + seconds
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [("4Gi", 4 * 2**30), ("512Mi", 2**29), ("1.5Gi", 3 * 2**29), ("2G", 2 * 10**9), ("100", 100)],
+)
+def test_quantities_are_kubernetes(text: str, amount: int) -> None:
+    assert parse_quantity(text) == amount
+
+
+@pytest.mark.parametrize("text", ["", "lots", "4GiB", "-1Gi", "1 Gi x"])
+def test_what_is_no_quantity_is_refused_by_name(text: str) -> None:
+    with pytest.raises(ValueError, match="is not an amount of memory"):
+        parse_quantity(text)
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [(0, "0 bytes"), (1023, "1023 bytes"), (1024, "1.0 KiB"), (5 * 2**40, "5120.0 GiB")],
+)
+def test_amounts_are_told_in_the_largest_unit(amount: int, text: str) -> None:
+    assert format_bytes(amount) == text

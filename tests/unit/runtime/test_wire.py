@@ -1,0 +1,163 @@
+"""Frames, logs, archives: what is written is what is read."""
+
+from __future__ import annotations
+
+import io
+import socket
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cvat_lambda.runtime import logs
+from cvat_lambda.runtime.archives import pack, unpack
+from cvat_lambda.runtime.errors import BadRequest
+from cvat_lambda.runtime.processor.output import describe_exit
+from cvat_lambda.runtime.processor.server import canonical, logs_header
+from cvat_lambda.runtime.worker.channel import BlockingReader, Sender
+from cvat_lambda.runtime.worker.frames import HEAD, FrameError, read_head, unpack_meta
+
+
+@given(
+    st.dictionaries(st.text(), st.one_of(st.integers(-(2**31), 2**31), st.text(), st.booleans())),
+    st.binary(max_size=100_000),
+)
+def test_a_frame_arrives_as_it_was_sent(meta: dict[str, object], body: bytes) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**20)
+        Sender(ours).send(meta, body)
+        arrived = BlockingReader(theirs).read()
+    assert arrived is not None
+    assert (unpack_meta(arrived[0]), arrived[1]) == (meta, body)
+
+
+def test_a_frame_that_is_cut_off_is_the_end() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        with ours:
+            ours.sendall(HEAD.pack(10, 20) + b"x" * 15)
+        assert BlockingReader(theirs).read() is None
+
+
+def test_a_frame_of_more_than_a_gibibyte_is_refused() -> None:
+    with pytest.raises(FrameError, match="too long"):
+        read_head(HEAD.pack(2**31, 0))
+
+
+def test_text_that_is_not_utf_8_is_noticed_by_the_one_who_reads() -> None:
+    from cvat_lambda.runtime.worker.frames import pack as pack_frame
+
+    packed = pack_frame({"header": "\udcff"})[HEAD.size :]
+    with pytest.raises(UnicodeDecodeError):
+        unpack_meta(packed)
+
+
+# --- the log -------------------------------------------------------------------------------------
+
+
+def test_a_log_is_bounded_and_read_over_its_files(tmp_path: Path) -> None:
+    path = tmp_path / "one.log"
+    log = logs.FunctionLog(path, max_file=2000)
+    for number in range(200):
+        log.write("info", f"record {number}")
+    log.close()
+    sizes = [file.stat().st_size for file in tmp_path.iterdir()]
+    assert len(sizes) == logs.KEPT_FILES
+    assert max(sizes) < 2200
+    tail = logs.read_tail(path, 40).decode().splitlines()
+    assert [line.split()[-1] for line in tail] == [str(number) for number in range(160, 200)]
+    logs.remove_log(path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_record_is_one_line_with_what_is_known() -> None:
+    line = logs.format_line("warn", "slow\nvery", worker=1, request="", frame=None).decode()
+    assert line.endswith('Z [warn] slow\n    very {"worker": 1}\n')
+
+
+@pytest.mark.parametrize(("lines", "expected"), [(0, b""), (1, b"b\n"), (9, b"a\nb\n")])
+def test_the_tail_has_as_many_lines_as_asked_for(
+    tmp_path: Path, lines: int, expected: bytes
+) -> None:
+    (tmp_path / "one.log").write_bytes(b"a\nb\n")
+    assert logs.read_tail(tmp_path / "one.log", lines) == expected
+
+
+# --- archives ------------------------------------------------------------------------------------
+
+
+def test_a_folder_travels_with_what_it_links_to(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "code.py").write_text("A = 1\n")
+    folder = tmp_path / "one"
+    (folder / "__pycache__").mkdir(parents=True)
+    (folder / "__pycache__" / "x.pyc").write_bytes(b"x")
+    (folder / "main.py").write_text("B = 2\n")
+    (folder / "common").symlink_to("../shared")
+    target = tmp_path / "target"
+    target.mkdir()
+    unpack(pack(folder), target)
+    found = {path.relative_to(target).as_posix() for path in target.rglob("*.py*")}
+    assert found == {"main.py", "common/code.py"}
+    assert not (target / "common").is_symlink()
+
+
+@pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil", "a\\evil"])
+def test_an_archive_that_leaves_its_folder_is_refused(tmp_path: Path, name: str) -> None:
+    zipped, tarred = io.BytesIO(), io.BytesIO()
+    with zipfile.ZipFile(zipped, "w") as archive:
+        archive.writestr(name, "x")
+    with tarfile.open(fileobj=tarred, mode="w") as tar:
+        entry = tarfile.TarInfo(name)
+        entry.size = 1
+        tar.addfile(entry, io.BytesIO(b"x"))
+    for data in (zipped.getvalue(), tarred.getvalue()):
+        with pytest.raises(BadRequest, match="leaves its folder"):
+            unpack(data, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_links_in_an_archive_are_refused(tmp_path: Path) -> None:
+    tarred = io.BytesIO()
+    with tarfile.open(fileobj=tarred, mode="w") as tar:
+        entry = tarfile.TarInfo("link")
+        entry.type, entry.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(entry)
+    with pytest.raises(BadRequest, match="holds a link"):
+        unpack(tarred.getvalue(), tmp_path)
+
+
+# --- small things of the door --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given_name", "expected"),
+    [("x-some-name", "X-Some-Name"), ("CONTENT-TYPE", "Content-Type"), ("etag", "Etag")],
+)
+def test_headers_are_named_as_go_names_them(given_name: str, expected: str) -> None:
+    assert canonical(given_name) == expected
+
+
+def test_the_header_of_log_records_is_left_out_when_too_long() -> None:
+    record = {"level": "info", "message": "x" * 100, "at": 1.0, "with": ""}
+    assert logs_header([record], "info") is not None
+    assert logs_header([record], "warn") == "[]"
+    assert logs_header([record] * 40, "info") is None
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        (0, "exited with status 0"),
+        (-11, "was killed by SIGSEGV"),
+        (-9, "was killed by SIGKILL (out of memory?)"),
+        (None, "hung up"),
+    ],
+)
+def test_the_end_of_a_worker_is_told_in_words(status: int | None, text: str) -> None:
+    assert describe_exit(status) == text

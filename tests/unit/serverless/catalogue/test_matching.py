@@ -1,0 +1,74 @@
+"""Who is who in two frames: what may be matched, and how many."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[4] / "serverless"))
+
+from common.matching import cosine_distances, match, possible_pairs
+
+_COSTS = st.integers(1, 4).flatmap(
+    lambda rows: st.integers(1, 4).flatmap(
+        lambda columns: st.lists(
+            st.lists(st.integers(0, 9), min_size=columns, max_size=columns),
+            min_size=rows,
+            max_size=rows,
+        )
+    )
+)
+
+
+@settings(deadline=None)
+@given(_COSTS, st.data())
+def test_a_match_is_always_possible_and_near_enough(
+    values: list[list[int]], data: st.DataObject
+) -> None:
+    distances = np.array(values, dtype=np.float64)
+    flags = data.draw(st.lists(st.booleans(), min_size=distances.size, max_size=distances.size))
+    possible = np.array(flags).reshape(distances.shape)
+    matched = match(distances, possible, max_distance=5)
+    for row, column in enumerate(matched):
+        assert column == -1 or (possible[row, column] and distances[row, column] <= 5)
+
+
+def test_as_many_as_possible_are_matched_before_the_nearest() -> None:
+    distances = np.array([[0.1, 0.4], [0.2, 9.0]])
+    possible = np.ones((2, 2), dtype=bool)
+    assert match(distances, possible, max_distance=0.5) == [1, 0]
+
+
+def test_infinite_distances_of_impossible_pairs_do_no_harm() -> None:
+    distances = np.array([[np.inf, 0.1], [np.inf, np.inf]])
+    assert match(distances, np.isfinite(distances), max_distance=0.5) == [1, -1]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "distance"),
+    [
+        ([1.0, 0.0], [2.0, 0.0], 0.0),
+        ([1.0, 0.0], [0.0, 3.0], 1.0),
+        ([1.0, 0.0], [-5.0, 0.0], 2.0),
+        ([0.0, 0.0], [1.0, 0.0], 1.0),  # no direction: never NaN
+    ],
+)
+def test_cosine_distance(first: list[float], second: list[float], distance: float) -> None:
+    [[value]] = cosine_distances(np.array([first]), np.array([second]))
+    assert value == pytest.approx(distance)
+
+
+def test_pairs_need_one_label_and_near_centres() -> None:
+    boxes0 = [{"points": [0, 0, 10, 10], "label_id": 1}]
+    boxes1 = [
+        {"points": [3, 4, 13, 14], "label_id": 1},  # 5 pixels away
+        {"points": [3, 4, 13, 14], "label_id": 2},
+        {"points": [30, 0, 40, 10], "label_id": 1},
+    ]
+    assert possible_pairs(boxes0, boxes1, max_distance=5).tolist() == [[True, False, False]]
+    assert possible_pairs([], boxes1, max_distance=5).shape == (0, 3)

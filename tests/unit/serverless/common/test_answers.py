@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import base64
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from common.answers import answer, each_image, rectangle, respond
+from common.coco import COCO_80
+from common.devices import threads
+from common.errors import BadInput, WeightsMissing
+from common.images import encode_png
+from common.state import pack_array, unpack_array
+from common.weights import weights_file
+from nuclio_sdk import Event, Response
+
+CONTEXT = SimpleNamespace(Response=Response)
+PICTURE = encode_png(np.zeros((2, 3, 3), dtype=np.uint8))
+
+
+def size(image: np.ndarray) -> list[int]:
+    return list(image.shape)
+
+
+def test_an_answer_is_json_with_its_type() -> None:
+    response = answer(CONTEXT, Event(body={"n": 1}), lambda body: [body["n"], "x"])
+    assert response.status_code == 200
+    assert response.content_type == "application/json"
+    assert json.loads(response.body) == [1, "x"]
+
+
+def test_a_callers_mistake_is_400_with_a_sentence() -> None:
+    def refuse(body: dict[str, Any]) -> object:
+        raise BadInput("'image' is missing")
+
+    response = answer(CONTEXT, Event(body={}), refuse)
+    assert response.status_code == 400
+    assert json.loads(response.body) == {"error": "'image' is missing"}
+
+
+def test_a_mistake_of_ours_is_not_hidden() -> None:
+    with pytest.raises(ZeroDivisionError):
+        answer(CONTEXT, Event(body={}), lambda body: 1 / 0)
+
+
+def test_not_a_number_never_leaves() -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        respond(CONTEXT, {"confidence": float("nan")})
+
+
+def test_one_image_is_answered_alone() -> None:
+    assert each_image({"image": PICTURE}, size, max_batch=2) == [2, 3, 3]
+
+
+def test_a_bad_image_of_a_batch_is_an_error_at_its_place() -> None:
+    assert each_image({"images": [PICTURE, "AAAA"]}, size, max_batch=2) == {
+        "results": [
+            [2, 3, 3],
+            {"error": "'images[1]' cannot be decoded; send a whole PNG, JPEG, WebP, BMP or TIFF "
+             "file in base64"},
+        ]
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("images", [[], None, "x", [PICTURE] * 3])
+def test_a_batch_of_nothing_or_too_much_is_the_callers_mistake(images: object) -> None:
+    with pytest.raises(BadInput, match="'images'"):
+        each_image({"images": images}, size, max_batch=2)
+
+
+def test_a_rectangle_holds_plain_numbers() -> None:
+    item = rectangle("cup", np.array([1, 2.345678, 3, 4], dtype=np.float32), np.float32(0.5))
+    assert json.loads(json.dumps(item)) == {
+        "label": "cup", "type": "rectangle", "points": [1.0, 2.35, 3.0, 4.0], "confidence": 0.5
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "uint8", "int32"])
+def test_an_array_comes_back_as_it_went(dtype: str) -> None:
+    values = np.arange(24).reshape(2, 3, 4)
+    packed = json.loads(json.dumps(pack_array(values, dtype)))
+    back = unpack_array(packed, name="state")
+    assert back.dtype == dtype
+    assert (back == values).all()
+
+
+GOOD = pack_array(np.zeros(3), "float32")
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        None,
+        {},
+        {**GOOD, "dtype": "object"},  # must never reach numpy
+        {**GOOD, "shape": [4]},
+        {**GOOD, "shape": [-3]},
+        {**GOOD, "shape": [True]},
+        {**GOOD, "data": "!!"},
+        {**GOOD, "data": base64.b64encode(b"12345").decode()},
+    ],
+)
+def test_a_damaged_array_is_the_callers_mistake(packed: object) -> None:
+    with pytest.raises(BadInput, match="'state'"):
+        unpack_array(packed, name="state")
+
+
+def test_weights_are_found_in_the_folder_and_a_named_file_wins(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CVAT_LAMBDA_WEIGHTS", str(tmp_path))
+    with pytest.raises(WeightsMissing, match=r"'net.xml' is not at .*MODEL_PATH"):
+        weights_file("net.xml", env="MODEL_PATH")
+    (tmp_path / "net.xml").touch()
+    assert weights_file("net.xml", env="MODEL_PATH") == tmp_path / "net.xml"
+    (tmp_path / "mine.xml").touch()
+    monkeypatch.setenv("MODEL_PATH", str(tmp_path / "mine.xml"))
+    assert weights_file("net.xml", env="MODEL_PATH") == tmp_path / "mine.xml"
+
+
+def test_threads_are_two_unless_said_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CVAT_LAMBDA_THREADS", raising=False)
+    assert threads() == 2
+    monkeypatch.setenv("CVAT_LAMBDA_THREADS", "5")
+    assert threads() == 5
+
+
+def test_coco_has_eighty_names() -> None:
+    assert len(set(COCO_80)) == 80

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from common.masks import (
+    bounds,
+    cvat_mask,
+    enlarge,
+    interactor_answer,
+    label_regions,
+    largest_region,
+    mask_item,
+    paste,
+    polygon,
+    simplify,
+    trace,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from PIL import Image, ImageDraw
+
+MASKS = arrays(bool, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=14))
+
+
+def drawn(*rows: str) -> np.ndarray:
+    return np.array([[cell == "#" for cell in row] for row in rows])
+
+
+def flood_count(mask: np.ndarray) -> int:
+    """Count the regions by flood fill: slow, obvious, and independent of the code under test."""
+    left = {tuple(point) for point in np.argwhere(mask)}
+    regions = 0
+    while left:
+        regions += 1
+        pending = [left.pop()]
+        while pending:
+            y, x = pending.pop()
+            near = {(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)} & left
+            left -= near
+            pending += near
+    return regions
+
+
+@given(MASKS)
+def test_cvat_mask_gives_the_mask_back(mask: np.ndarray) -> None:
+    flat = cvat_mask(mask)
+    if not mask.any():
+        assert flat is None
+        return
+    assert flat is not None
+    left, top, right, bottom = flat[-4:]
+    back = np.zeros_like(mask)
+    back[top : bottom + 1, left : right + 1] = np.reshape(
+        flat[:-4], (bottom - top + 1, right - left + 1)
+    )
+    assert set(flat[:-4]) <= {0, 1}
+    assert (back == mask).all()
+
+
+@given(MASKS)
+def test_regions_are_counted_like_a_flood_fill(mask: np.ndarray) -> None:
+    regions = label_regions(mask)
+    assert ((regions > 0) == mask).all()
+    assert regions.max(initial=0) == flood_count(mask)
+    for number in range(1, regions.max(initial=0) + 1):
+        assert flood_count(regions == number) == 1
+
+
+@given(MASKS)
+def test_the_border_is_a_closed_walk_on_the_region_that_reaches_its_bounds(
+    mask: np.ndarray,
+) -> None:
+    region = largest_region(mask)
+    box = bounds(region)
+    if box is None:
+        return
+    border = trace(region)
+    assert region[border[:, 1], border[:, 0]].all()
+    steps = np.abs(np.diff(np.concatenate([border, border[:1]]), axis=0)).max(axis=1)
+    assert (steps <= 1).all()
+    assert (*border.min(axis=0), *border.max(axis=0)) == box
+
+
+@pytest.mark.parametrize(
+    ("mask", "expected"),
+    [
+        (drawn("....", ".##.", ".##."), [[1, 1], [2, 1], [2, 2], [1, 2]]),
+        (drawn("#"), [[0, 0]]),
+        (drawn("###"), [[0, 0], [1, 0], [2, 0], [1, 0]]),  # there and back
+        (drawn(".#.", "###", ".#."), [[1, 0], [2, 1], [1, 2], [0, 1]]),
+        (drawn("####", "#..#"), [[0, 0], [1, 0], [2, 0], [3, 0], [3, 1], [2, 0], [1, 0], [0, 1]]),
+    ],
+)  # fmt: skip
+def test_the_border_of_a_small_region(mask: np.ndarray, expected: list[list[int]]) -> None:
+    assert trace(mask).tolist() == expected
+
+
+def test_a_hole_is_not_part_of_the_outline() -> None:
+    ring = np.ones((20, 20), dtype=bool)
+    ring[5:15, 5:15] = False
+    assert polygon(ring) == [[0, 0], [19, 0], [19, 19], [0, 19]]
+
+
+@pytest.mark.parametrize("radius", [5, 20, 60])
+def test_the_polygon_of_a_disc_covers_it(radius: int) -> None:
+    rows, columns = np.mgrid[:150, :150]
+    disc = (rows - 75) ** 2 + (columns - 70) ** 2 <= radius**2
+    outline = polygon(disc)
+    canvas = Image.new("1", (150, 150))
+    ImageDraw.Draw(canvas).polygon([(x, y) for x, y in outline], fill=1)
+    filled = np.asarray(canvas)
+    assert (filled & disc).sum() / (filled | disc).sum() > 0.9
+    assert len(outline) < 40
+
+
+@given(MASKS)
+def test_a_polygon_has_three_points_or_none(mask: np.ndarray) -> None:
+    outline = polygon(mask)
+    assert (len(outline) >= 3) == bool(mask.any())
+
+
+def test_simplify_keeps_corners_and_drops_points_on_the_line() -> None:
+    line = np.array([[0, 0], [5, 0], [10, 0], [10, 10], [5, 10], [0, 10], [0, 5]])
+    assert simplify(line, tolerance=0.5).tolist() == [[0, 0], [10, 0], [10, 10], [0, 10]]
+
+
+def test_paste_of_a_full_map_fills_the_box() -> None:
+    mask = paste(np.ones((4, 4)), np.array([2.0, 1.0, 6.0, 3.0]), width=8, height=5)
+    assert bounds(mask) == (2, 1, 5, 2)
+    assert mask.sum() == 8
+
+
+def test_paste_spreads_the_cells_over_the_box() -> None:
+    left_half = np.array([[1.0, 0.0], [1.0, 0.0]])
+    mask = paste(left_half, np.array([0.0, 0.0, 100.0, 10.0]), width=100, height=10)
+    assert bounds(mask) == (0, 0, 49, 9)
+
+
+def test_paste_cuts_at_the_picture() -> None:
+    mask = paste(np.ones((3, 3)), np.array([-5.0, -5.0, 3.0, 2.0]), width=10, height=10)
+    assert bounds(mask) == (0, 0, 2, 1)
+    assert not paste(np.ones((3, 3)), np.array([20.0, 0.0, 30.0, 5.0]), width=10, height=10).any()
+
+
+def test_an_interactor_answers_a_crop_of_two_values() -> None:
+    mask = np.zeros((50, 60), dtype=bool)
+    mask[10:14, 20:25] = True
+    answer = interactor_answer(mask)
+    assert answer["bounds"] == [20, 10, 24, 13]
+    assert answer["mask"] == [[255] * 5] * 4
+    assert answer["points"] == [[20, 10], [24, 10], [24, 13], [20, 13]]
+
+
+def test_an_empty_mask_answers_something_that_the_canvas_survives() -> None:
+    # CVAT reads mask[0].length and, without points, looks for a contour that is not there.
+    answer = interactor_answer(np.zeros((50, 60), dtype=bool))
+    assert answer == {"mask": [[0]], "bounds": [0, 0, 0, 0], "points": []}
+
+
+def test_a_mask_item_has_a_flat_polygon_and_no_item_without_pixels() -> None:
+    mask = np.ones((3, 4), dtype=bool)
+    item = mask_item("cup", mask, 0.123456)
+    assert item == {
+        "label": "cup",
+        "type": "mask",
+        "mask": [1] * 12 + [0, 0, 3, 2],
+        "points": [0, 0, 3, 0, 3, 2, 0, 2],
+        "confidence": 0.1235,
+    }
+    assert mask_item("cup", ~mask, 1.0) is None
+
+
+def test_enlarge_doubles_a_rectangle() -> None:
+    small = np.zeros((10, 10), dtype=bool)
+    small[2:6, 4:8] = True
+    assert bounds(enlarge(small, width=20, height=20)) == (8, 4, 15, 11)
+
+
+@given(st.integers(1, 30), st.integers(1, 30))
+def test_enlarge_keeps_full_masks_full(width: int, height: int) -> None:
+    assert enlarge(np.ones((3, 5), dtype=bool), width=width, height=height).all()

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from common.networks.mobile_sam import Prompt, enlarge_logits, prepare, scaled_size
+
+NONE = np.zeros((0, 2))
+
+
+def test_a_prompt_without_a_box_ends_with_padding() -> None:
+    points, kinds = Prompt(positive=np.array([[1.0, 2]]), negative=np.array([[3.0, 4]])).points()
+    assert points.tolist() == [[1, 2], [3, 4], [0, 0]]
+    assert kinds.tolist() == [1, 0, -1]
+
+
+def test_a_box_is_two_corners() -> None:
+    points, kinds = Prompt(positive=NONE, negative=NONE, box=np.array([1.0, 2, 3, 4])).points()
+    assert points.tolist() == [[1, 2], [3, 4]]
+    assert kinds.tolist() == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [((400, 600), (683, 1024)), ((2048, 1024), (1024, 512)), ((1, 5000), (1, 1024))],
+)
+def test_the_longer_side_becomes_1024(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert scaled_size(size) == expected
+
+
+def test_the_input_is_padded_with_zeros() -> None:
+    made = prepare(np.full((50, 100, 3), 255, dtype=np.uint8))
+    assert made.shape == (1, 3, 1024, 1024)
+    assert np.allclose(
+        made[0, :, 511, 1023], (255 - np.array([123.675, 116.28, 103.53])) / [58.395, 57.12, 57.375]
+    )
+    assert not made[0, :, 512:].any()
+
+
+def test_logits_are_enlarged_to_the_picture_without_the_padding() -> None:
+    logits = np.full((256, 256), -10.0)
+    logits[:128, 64:128] = 10.0  # left to right a quarter to the middle, of a picture twice as wide
+    mask = enlarge_logits(logits, (300, 600)) > 0
+    assert mask.shape == (300, 600)
+    rows, columns = np.nonzero(mask)
+    assert (rows.min(), rows.max()) == (0, 299)
+    assert (columns.min(), columns.max()) == (150, 299)

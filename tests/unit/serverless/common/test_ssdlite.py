@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from common.networks.ssdlite import shrunk
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [((300, 400), (300, 400)), ((4000, 3000), (1200, 900)), ((5, 9000), (1, 1200))],
+)
+def test_big_pictures_are_shrunk_and_others_left(
+    size: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    assert shrunk(np.zeros((*size, 3), dtype=np.uint8)).shape == (*expected, 3)

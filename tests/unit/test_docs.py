@@ -1,0 +1,28 @@
+"""What the pages of the repository point at is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PAGES = [REPOSITORY / "README.md", REPOSITORY / "CHANGELOG.md"]
+PAGES += sorted((REPOSITORY / "docs").rglob("*.md"))
+PAGES += sorted((REPOSITORY / "serverless").glob("*/*/*/README.md"))
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_every_relative_link_of_a_page_resolves(page: Path) -> None:
+    links = [link.partition("#")[0] for link in LINK.findall(page.read_text())]
+    local = [link for link in links if link and not re.match(r"[a-z]+:", link)]
+    assert [link for link in local if not (page.parent / link).exists()] == []
+
+
+def test_the_readme_names_the_two_commands_on_its_first_screen() -> None:
+    first_screen = (REPOSITORY / "README.md").read_text().splitlines()[:25]
+    commands = [line.split()[0] for line in first_screen if line.startswith("script/")]
+    assert commands == ["script/demo", "script/test"]
+    assert all((REPOSITORY / command).exists() for command in commands)

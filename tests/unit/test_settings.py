@@ -1,0 +1,78 @@
+"""Settings are typed, parsed strictly, checked, and documented."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from cvat_lambda import checks
+from cvat_lambda.conf import Settings, from_environment, names, settings
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    rows = re.findall(r"^\| `([A-Z_]+)` \|([^|]*)\|", (DOCS / "settings.md").read_text(), re.M)
+    documented = dict(rows)
+    assert set(documented) == set(names())
+    for name, text in documented.items():
+        default = getattr(Settings, name)
+        if isinstance(default, (int, float)):
+            assert float(text) == default, name
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("MAX_ATTEMPTS", "7", 7),
+        ("BATCH_S", "0.25", 0.25),
+        ("PLATFORM_PROJECT", "", ""),  # empty is a value: every project
+        ("ENDPOINT_ALLOWED_HOSTS", "a.example, *.b.example", ("a.example", "*.b.example")),
+        ("ENDPOINT_ALLOWED_HOSTS", '["10.0.0.0/8"]', ("10.0.0.0/8",)),
+    ],
+)
+def test_the_environment_sets_typed_values(name: str, text: str, value: object) -> None:
+    assert from_environment({f"CVAT_LAMBDA_{name}": text}) == {f"CVAT_LAMBDA_{name}": value}
+
+
+def test_a_value_that_does_not_parse_stops_the_start() -> None:
+    with pytest.raises(ImproperlyConfigured, match="CVAT_LAMBDA_MAX_ATTEMPTS='many'"):
+        from_environment({"CVAT_LAMBDA_MAX_ATTEMPTS": "many"})
+
+
+def test_settings_are_read_when_used(settings: Any) -> None:
+    from cvat_lambda.conf import settings as ours
+
+    settings.CVAT_LAMBDA_BATCH_FRAMES = 3
+    assert ours.BATCH_FRAMES == 3
+    del settings.CVAT_LAMBDA_BATCH_FRAMES
+    assert Settings.BATCH_FRAMES == ours.BATCH_FRAMES
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code"),
+    [
+        ("MAX_ATTEMPTS", "5", "cvat_lambda.E001"),  # a text is no number
+        ("MAX_ATTEMPTS", True, "cvat_lambda.E001"),
+        ("BATCH_FRAMES", 0, "cvat_lambda.E002"),
+        ("INVOKE_METHOD", "magic", "cvat_lambda.E003"),
+        ("MAX_FAILURE_RATE", 1.5, "cvat_lambda.E004"),
+        ("PLATFORM_URL", "nuclio:8070", "cvat_lambda.E005"),
+        ("ENGINE", "no.such.Engine", "cvat_lambda.E006"),
+        ("MAX_ATEMPTS", 5, "cvat_lambda.W001"),  # misspelt
+        ("STALLED_AFTER_S", 1.0, "cvat_lambda.W002"),
+        ("WEBHOOK_URL", "https://example.com/hook", "cvat_lambda.W003"),
+    ],
+)
+def test_the_system_check_reports(settings: Any, name: str, value: object, code: str) -> None:
+    setattr(settings, f"CVAT_LAMBDA_{name}", value)
+    assert code in [message.id for message in checks.check_settings()]
+
+
+def test_the_defaults_have_nothing_wrong() -> None:
+    assert checks.check_settings() == []
+    assert settings.MAX_ATTEMPTS == 5
