@@ -1,7 +1,7 @@
 """Real functions for their tests: served by the embedded runtime, each in its own environment.
 
-A test module names its functions in a constant ``FUNCTIONS``; one runtime a session serves all that
-the collected modules name, so a run of one module starts its functions only.
+A test module in this folder names its functions in a constant ``FUNCTIONS``; one runtime a session
+serves all that the collected modules name, so a run of one module starts its functions only.
 """
 
 from __future__ import annotations
@@ -55,7 +55,12 @@ def served(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Runtime]:
     """Serve the functions that this session's test modules name."""
-    modules = {item.module for item in request.session.items if isinstance(item, pytest.Function)}
+    here = Path(__file__).parent
+    modules = {
+        item.module
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and here in item.path.parents
+    }
     names = {name for module in modules for name in getattr(module, "FUNCTIONS", ())}
     folders = [folder_of(name) for name in sorted(names)]
     with running(folders, tmp_path_factory.mktemp("functions")) as runtime:

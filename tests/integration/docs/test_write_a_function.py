@@ -31,7 +31,7 @@ from tests.integration.docs.page import REPOSITORY, Block, follow, read_blocks
 from tests.integration.runtime.harness import Runtime, running
 
 PAGE = "write-a-function.md"
-FUNCTIONS = ["bright-masks", "bright-things", "follow-shift", "look-alike", "same-colour"]
+WRITTEN = ["bright-masks", "bright-things", "follow-shift", "look-alike", "same-colour"]
 LEVEL = 180
 
 Pixels = NDArray[np.uint8]
@@ -58,7 +58,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Followed:
 def runtime(page: Followed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
     """Serves the folders of the page."""
     with running([page.folder / "functions"], tmp_path_factory.mktemp("state")) as found:
-        for name in FUNCTIONS:
+        for name in WRITTEN:
             found.wait_for(name, "ready")
         yield found
 
@@ -101,7 +101,7 @@ def test_the_first_detector_has_about_twenty_lines(page: Followed) -> None:
     }
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", WRITTEN)
 def test_each_function_of_the_page_passes_its_check(page: Followed, name: str) -> None:
     checked = page.printed[-2]
     assert f"{name}: passed\n" in checked
@@ -118,8 +118,8 @@ def test_the_served_detector_answers_the_command_line(page: Followed) -> None:
 def test_the_folders_are_handed_to_nuctl_one_by_one(page: Followed) -> None:
     asked = (page.folder / "nuctl.asked").read_text()
     deployed = re.findall(r"^deploy --path \S+/(\S+) .*--namespace nuclio .*", asked, re.MULTILINE)
-    assert sorted(deployed) == FUNCTIONS
-    assert asked.count("main.py") == len(FUNCTIONS)
+    assert sorted(deployed) == WRITTEN
+    assert asked.count("main.py") == len(WRITTEN)
 
 
 def test_the_detector_boxes_what_is_bright(runtime: Runtime) -> None:
