@@ -18,8 +18,8 @@ from cvat_lambda.engine.port import Access, Task, get_engine
 from cvat_lambda.errors import InvalidRequest, LambdaError, NotFound
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.models import Function
-from cvat_lambda.functions.spec import FunctionSpec, Kind
 from cvat_lambda.requests import service
+from cvat_lambda.requests.choices import choices_for
 from cvat_lambda.requests.models import FrameStatus, Outcome, Provenance, Request, Status
 from cvat_lambda.requests.progress import progress_of
 from cvat_lambda.web import overlay
@@ -95,19 +95,11 @@ def task(request: HttpRequest, task_id: int) -> HttpResponse:
         "page": page,
         "frames": _frames(found, list(page)),
         "requests": _rows(_requests(request).filter(task_id=task_id)[:5]),
-        "functions": _background_functions(),
+        "choices": choices_for(found),
         "labels": [(label, overlay.color_of(at)) for at, label in enumerate(found.labels)],
         "problem": problem,
     }
     return render(request, "cvat_lambda/task.html", context, status=_status(problem))
-
-
-def _background_functions() -> list[FunctionSpec]:
-    """Those that a request can run; none while the platform was never reached."""
-    try:
-        return [spec for spec in registry.listed() if spec.kind in (Kind.DETECTOR, Kind.REID)]
-    except LambdaError:
-        return []
 
 
 def _status(problem: LambdaError | None) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -157,6 +159,36 @@ def test_starting_with_an_unknown_function_says_so(
     answer = client_for(alice).post(f"/tasks/{task.pk}", {"function": "unknown"})
     assert answer.status_code == 404
     assert "function &#x27;unknown&#x27; was not found" in answer.content.decode()
+
+
+def known(function_id: str, label: str, kind: str = "detector", state: str = "ready") -> None:
+    """A function in the registry."""
+    annotations = {"type": kind, "spec": json.dumps([{"name": label, "type": "rectangle"}])}
+    metadata = {"name": function_id, "annotations": annotations}
+    Function.objects.create(
+        id=function_id,
+        kind=kind,
+        state=state,
+        metadata={"metadata": metadata, "spec": {}, "status": {"state": state}},
+    )
+
+
+def test_a_task_offers_first_the_functions_that_fit_its_labels(
+    client_for: ClientFor, alice: User, task: models.Task
+) -> None:
+    known("asleep-or-broken", "person", state="error")
+    known("cars", "car")
+    known("clicks", "person", kind="interactor")
+    known("persons", "person")
+    page = client_for(alice).get(f"/tasks/{task.pk}").content.decode()
+    offered = re.findall(r'<option value="([a-z-]+)" (disabled)?>([^<]*)</option>', page)
+    offered = [found for found in offered if found[0] in ("persons", "cars", "asleep-or-broken")]
+    assert offered == [
+        ("persons", "", "persons"),
+        ("asleep-or-broken", "disabled", "asleep-or-broken (error)"),
+        ("cars", "disabled", "cars (no label in common)"),
+    ]
+    assert "clicks" not in page
 
 
 def test_the_functions_page_says_what_is_wrong_with_one(client_for: ClientFor, alice: User) -> None:

@@ -1,0 +1,46 @@
+"""Which functions a request on a task could run, and why the others could not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cvat_lambda.annotations.mapping import build_mapping
+from cvat_lambda.engine.port import Task
+from cvat_lambda.errors import LambdaError
+from cvat_lambda.functions import registry
+from cvat_lambda.functions.spec import FunctionSpec, Kind
+
+BACKGROUND_KINDS = (Kind.DETECTOR, Kind.REID)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A function, and why it cannot be run on the task now; empty: it can."""
+
+    spec: FunctionSpec
+    obstacle: str
+
+
+def choices_for(task: Task) -> list[Choice]:
+    """The functions that run in the background, those that can be run on the task first.
+
+    Empty while the platform was never reached.
+    """
+    try:
+        listed = registry.listed()
+    except LambdaError:
+        return []
+    found = [
+        Choice(spec=spec, obstacle=_obstacle(spec, task))
+        for spec in listed
+        if spec.kind in BACKGROUND_KINDS
+    ]
+    return sorted(found, key=lambda choice: choice.obstacle != "")
+
+
+def _obstacle(spec: FunctionSpec, task: Task) -> str:
+    if spec.state != "ready":
+        return spec.state
+    if spec.kind is Kind.DETECTOR and not build_mapping(None, spec.labels, task.labels).by_name:
+        return "no label in common"
+    return ""
