@@ -157,7 +157,10 @@ def do_the_job(
     request = watch(services, client, request["id"])
     place = options.output or services.options.home / "pictures" / f"task-{task['id']}"
     report(client, task, request, place)
-    print(f"Open {services.url}/ and {account.hint}", flush=True)
+    if options.once:
+        print("Without --once they are served as web pages, too.", flush=True)
+    else:
+        print(f"Open {services.url}/ and {account.hint}", flush=True)
     return bool(request["status"] == "finished" and request["done"] == request["total"])
 
 

@@ -68,6 +68,7 @@ def test_the_demo_annotates_photographs_and_leaves_nothing_behind(
     drawn = Image.open(next(pictures.glob("*astronaut*"))).convert("RGB")
     photograph = Image.open(IMAGES / "astronaut.png").convert("RGB")
     assert ImageChops.difference(drawn, photograph).getbbox() is not None
+    assert "Open http" not in done.stdout  # nobody would answer there
     assert left_behind(tmp_path / "home") == []
 
 
@@ -83,9 +84,12 @@ def serving(environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
     )
     assert process.stdout is not None
     with process.stdout:
+        said = ""
         for line in process.stdout:
+            said += line
             if "Press Ctrl-C" in line:
                 break
+        assert re.search(r"Open http://127\.0\.0\.1:\d+/ and log in as \S+", said)
         yield process
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
