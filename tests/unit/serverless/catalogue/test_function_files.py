@@ -82,6 +82,39 @@ def test_the_gpu_file_is_the_same_function_with_one_worker_and_one_gpu(folder: s
     assert gpu["spec"]["build"]["image"] == document["spec"]["build"]["image"] + ":latest-gpu"
 
 
+IMAGES = "site/content/en/images"  # of cvat-ai/cvat
+
+#: folder of an interactor -> what CVAT's canvas is told about it (CVAT 2.54's own function files)
+CANVAS: dict[str, dict[str, str]] = {
+    "pytorch/facebookresearch/sam_vit_h": {
+        "version": "2",
+        "min_pos_points": "0",
+        "min_neg_points": "0",
+        "startswith_box_optional": "true",
+        "animated_gif": "https://raw.githubusercontent.com/cvat-ai/cvat/"
+        f"develop/{IMAGES}/hrnet_example.gif",
+    },
+    "pytorch/shiyinzhang/iog": {
+        "version": "2",
+        "min_pos_points": "1",
+        "min_neg_points": "0",
+        "startswith_box": "true",
+        "animated_gif": "https://raw.githubusercontent.com/cvat-ai/cvat/"
+        f"0fbb19ae3846a017853d52e187f0ce149adced7d/{IMAGES}/iog_example.gif",
+    },
+}
+
+
+@pytest.mark.parametrize("folder", CANVAS)
+@pytest.mark.parametrize("file", ["function.yaml", "function-gpu.yaml"])
+def test_the_canvas_is_told_what_cvat_tells_it(folder: str, file: str) -> None:
+    annotations = _read(folder, file)["metadata"]["annotations"]
+    assert CANVAS[folder] == {
+        key: value for key, value in annotations.items() if key in CANVAS[folder]
+    }
+    assert annotations["help_message"]
+
+
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_annotations_are_texts_as_kubernetes_wants_them(folder: str) -> None:
     annotations = _read(folder)["metadata"]["annotations"]
