@@ -66,7 +66,7 @@ class FunctionViewSet(LambdaViewSet):
             get_engine(),
             self.access(),
             function,
-            CALL_BODY.params(request.data),
+            CALL_BODY.params(request.data, from_browser=is_browser(request)),
             http_request=request,
         )
         return Response(answer)
@@ -77,3 +77,8 @@ class FunctionViewSet(LambdaViewSet):
         if not FUNCTION_ID.fullmatch(function_id):
             raise FunctionNotFound
         return registry.get(function_id)
+
+
+def is_browser(request: HttpRequest) -> bool:
+    """Whether a page asks: every browser calls itself so, and the SDK and scripts do not."""
+    return str(request.headers.get("User-Agent", "")).startswith("Mozilla/")

@@ -178,6 +178,11 @@ class OnlineFunctionCallRequestSerializer(MaskOptionSerializer):
     obj_bbox = fields.PointsField(
         required=False, max_length=2, help_text="Interactor: two corners, or [] for no box"
     )
+    want = fields.ChoiceField(
+        choices=("mask", "blob"),
+        required=False,
+        help_text="Interactor: the mask alone, or the embedding that a browser decodes alone",
+    )
     shapes = serializers.ListField(
         child=TrackerShapeSerializer(allow_null=True),
         required=False,
@@ -205,7 +210,7 @@ class OnlineFunctionCallRequestSerializer(MaskOptionSerializer):
             raise serializers.ValidationError("A box is two corners [[x1, y1], [x2, y2]], or [].")
         return value
 
-    def params(self, body: Any) -> CallParams:
+    def params(self, body: Any, *, from_browser: bool = False) -> CallParams:
         """The members of a body, typed. Raise ValidationError, InvalidRequest on an empty roi."""
         data: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
@@ -216,6 +221,7 @@ class OnlineFunctionCallRequestSerializer(MaskOptionSerializer):
             task_id=task_id,
             job_id=job_id,
             roi=None if roi is None else Roi.parse(roi),
+            from_browser=from_browser,
             **data,
         )
 

@@ -2,7 +2,8 @@
 
 A function whose metadata say ``embedding: true`` takes ``want: "embedding"`` and answers, beside
 the mask, ``embedding`` (an object with base64 ``data``, ``shape`` and ``dtype``); given that
-object, it needs no image. Two people who click the same image at once compute it once.
+object, it needs no image. Two people who click the same image at once compute it once. Who wants
+the ``blob`` (see `wanted`) gets the ``data`` of the embedding: a function need not send it twice.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from cvat_lambda.interactive.embedding_store import store
 from cvat_lambda.interactive.image import View
 from cvat_lambda.interactive.prompt import prompt
 from cvat_lambda.interactive.roi import Roi, image_size
+from cvat_lambda.interactive.wanted import Wanted
 
 logger = logging.getLogger(__name__)
 
@@ -51,24 +53,23 @@ class Kept:
         width, height = packed[:end].split(b" ")
         return cls(image_size=(int(width), int(height)), text=memoryview(packed)[end + 1 :])
 
+    def blob(self) -> str | None:
+        """See `blob_of`."""
+        return blob_of(json.loads(bytes(self.text)))
 
-def answer(call: Call, number: int) -> tuple[View, Any]:
+
+def answer(call: Call, number: int, wanted: Wanted) -> tuple[View, Any]:
     """The view that was asked about and the function's answer."""
     key = embedding_key(call.spec, call.scope.frame_key(number), call.params.roi)
     packed = store.get(key)
     if packed is None:
-        wanted = _identity(call.spec) not in _unusable and store.is_usable
-        if not wanted:
-            return _ask_with_image(call, number, key=None)
+        if _identity(call.spec) in _unusable or not store.is_usable:
+            return _ask_with_image(call, number, wanted)
         with store.computing(key, timeout_s=call.spec.timeout_s or settings.CALL_TIMEOUT_S):
             packed = store.get(key)
             if packed is None:
-                return _ask_with_image(call, number, key=key)
-    try:
-        return _ask_with_embedding(call, Kept.unpack(packed))
-    except FunctionRejected:
-        # It may refuse the embedding, as of a version before, or the points: the image tells.
-        return _ask_with_image(call, number, key=key)
+                return _ask_for_embedding(call, number, wanted, key=key)
+    return _answer_from(Kept.unpack(packed), call, number, wanted, key=key)
 
 
 def embedding_key(spec: FunctionSpec, frame_key: str, roi: Roi | None) -> str:
@@ -78,6 +79,22 @@ def embedding_key(spec: FunctionSpec, frame_key: str, roi: Roi | None) -> str:
     return hashlib.sha256(parts.encode()).hexdigest()
 
 
+def _answer_from(
+    kept: Kept, call: Call, number: int, wanted: Wanted, *, key: str
+) -> tuple[View, Any]:
+    blob = kept.blob() if wanted.blob else None
+    if blob is not None and not wanted.mask:
+        return View.of(kept.image_size, call.params.roi), {"blob": blob}  # nothing is left to ask
+    if blob is None and wanted.blob:
+        return _ask_with_image(call, number, wanted)
+    try:
+        view, found = _ask_with_embedding(call, kept)
+    except FunctionRejected:
+        # It may refuse the embedding, as of a version before, or the points: the image tells.
+        return _ask_for_embedding(call, number, wanted, key=key)
+    return view, _with_blob(found, blob)
+
+
 def _ask_with_embedding(call: Call, kept: Kept) -> tuple[View, Any]:
     view = View.of(kept.image_size, call.params.roi)
     fields = encode_payload(prompt(call.params, view))
@@ -85,18 +102,38 @@ def _ask_with_embedding(call: Call, kept: Kept) -> tuple[View, Any]:
     return view, call.invoke(b"".join((fields[:-1], b',"embedding":', kept.text, b"}")))
 
 
-def _ask_with_image(call: Call, number: int, *, key: str | None) -> tuple[View, Any]:
-    """With a key, ask for the embedding too, and keep it."""
+def _ask_for_embedding(call: Call, number: int, wanted: Wanted, *, key: str) -> tuple[View, Any]:
+    """Send the image, and keep the embedding that is answered."""
+    view, found = _send_image(call, number, want="embedding")
+    if not isinstance(found, dict):
+        return view, found
+    embedding = found.pop("embedding", None)
+    _keep(call.spec, key, view, embedding)
+    if wanted.blob and "blob" not in found:
+        blob = None if check_embedding(embedding) else blob_of(embedding)
+        if blob is None:
+            return _ask_with_image(call, number, wanted)
+        found["blob"] = blob
+    return view, found
+
+
+def _ask_with_image(call: Call, number: int, wanted: Wanted) -> tuple[View, Any]:
+    """Send the image and keep nothing."""
+    return _send_image(call, number, want=wanted.word)
+
+
+def _send_image(call: Call, number: int, *, want: str | None) -> tuple[View, Any]:
     frame: Frame = call.frame(number)
     view = View.of(image_size(frame), call.params.roi)
     fields = prompt(call.params, view)
-    if key is not None:
-        fields["want"] = "embedding"
+    if want is not None:
+        fields["want"] = want
     images = {"image": view.data(frame, call.spec)}
-    found = call.invoke(encode_payload(fields, images))
-    if key is not None and isinstance(found, dict):
-        _keep(call.spec, key, view, found.pop("embedding", None))
-    return view, found
+    return view, call.invoke(encode_payload(fields, images))
+
+
+def _with_blob(found: Any, blob: str | None) -> Any:
+    return {**found, "blob": blob} if blob is not None and isinstance(found, dict) else found
 
 
 def _keep(spec: FunctionSpec, key: str, view: View, embedding: object) -> None:
@@ -134,6 +171,11 @@ def check_embedding(value: object) -> str | None:
     if len(data) != (size + 2) // 3 * 4:
         return f"'data' does not hold the {size} bytes that 'shape' and 'dtype' announce"
     return None
+
+
+def blob_of(embedding: Any) -> str | None:
+    """An embedding as CVAT's page takes it: base64 of float32; None for one of another type."""
+    return str(embedding["data"]) if embedding["dtype"] == "float32" else None
 
 
 def _identity(spec: FunctionSpec) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from cvat_lambda.interactive.image import View
 from cvat_lambda.interactive.params import require
 from cvat_lambda.interactive.prompt import prompt
 from cvat_lambda.interactive.roi import image_size
+from cvat_lambda.interactive.wanted import Wanted
 
 
 def interact(call: Call) -> dict[str, Any]:
@@ -19,14 +20,16 @@ def interact(call: Call) -> dict[str, Any]:
     params, spec = call.params, call.spec
     require(spec, params, "frame", "pos_points", "neg_points")
     assert params.frame is not None
+    wanted = Wanted.of(spec, params)
     if spec.embedding:
-        view, answer = embeddings.answer(call, params.frame)
+        view, answer = embeddings.answer(call, params.frame, wanted)
     else:
         frame = call.frame(params.frame)
         view = View.of(image_size(frame), params.roi)
         body = encode_payload(prompt(params, view), {"image": view.data(frame, spec)})
         answer = call.invoke(body)
     with call.checking(params.frame):
-        return check_interactor_answer(
+        checked = check_interactor_answer(
             answer, image_size=view.image_size, offset=view.offset, roi_size=view.roi_size
         )
+    return wanted.trim(checked)

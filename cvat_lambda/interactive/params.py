@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from cvat_lambda.engine.port import Access, Engine, Job, Task
 from cvat_lambda.errors import FrameOutOfScope, InvalidRequest
@@ -38,6 +38,8 @@ class CallParams:
     pos_points: tuple[Point, ...] | None = None
     neg_points: tuple[Point, ...] | None = None
     obj_bbox: tuple[Point, ...] | None = None  # (): no box; else two corners
+    want: Literal["mask", "blob"] | None = None  # None: what the function and the caller are for
+    from_browser: bool = False  # the caller is a page
     # tracker
     shapes: tuple[TrackerShape | None, ...] | None = None
     states: tuple[str | None, ...] | None = None

@@ -212,3 +212,146 @@ def test_the_frame_of_a_known_image_is_still_checked(
 ) -> None:
     click(api, sam, task=task.pk, frame=2)
     assert click(api, sam, job=jobs[0], frame=2).json()["code"] == "frame_out_of_scope"
+
+
+# CVAT's own Segment Anything, whose answers its page decodes
+
+SAM = "pth-facebookresearch-sam-vit-h"
+BLOB = EMBEDDING["data"]
+BROWSER = {"HTTP_USER_AGENT": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101"}
+
+
+def segment_anything(payload: dict[str, Any]) -> Any:
+    """Answers as serverless/pytorch/facebookresearch/sam_vit_h does."""
+    want, prompt = payload.get("want"), bool(payload["pos_points"] or payload["obj_bbox"])
+    mask = MASK if prompt and want != "blob" else {}
+    if want == "embedding":
+        return {"embedding": EMBEDDING, **mask}
+    if want == "blob" or (want is None and "embedding" not in payload):
+        return {"blob": BLOB, **mask}
+    return mask or Answer(400, "there is no positive point")
+
+
+@pytest.fixture
+def cvats_sam(functions: Any, clean_redis: str) -> str:
+    """Our Segment Anything under CVAT's id; its version is of this test, and so its embeddings."""
+    return str(
+        functions.add(
+            SAM,
+            segment_anything,
+            type="interactor",
+            embedding="true",
+            min_pos_points="0",
+            version=str(1000 + next(_numbers)),
+        )
+    )
+
+
+def browse(api: Any, task: Any, **members: Any) -> Any:
+    """A click as CVAT's page sends it."""
+    body = {"task": task.pk, "frame": 0, "pos_points": [[3, 4]], "neg_points": [], "obj_bbox": []}
+    return api.post(f"functions/{SAM}", {**body, **members}, **BROWSER)
+
+
+def test_a_browser_gets_the_blob_and_the_function_is_asked_once(
+    api: Any, functions: Any, task: Any, cvats_sam: str
+) -> None:
+    for _ in range(3):
+        answer = browse(api, task)
+        assert (answer.status_code, answer.json()) == (200, {"blob": BLOB})
+    assert asked(functions, SAM) == ["image+want"]
+
+
+def test_who_is_no_browser_gets_the_mask_too_by_the_kept_embedding(
+    api: Any, functions: Any, task: Any, cvats_sam: str
+) -> None:
+    for _ in range(2):
+        answer = click(api, SAM, task=task.pk, frame=0)
+        assert (answer.status_code, answer.json()) == (200, {**MASK, "blob": BLOB})
+    assert asked(functions, SAM) == ["image+want", "embedding"]
+
+
+def test_the_blob_is_made_of_the_embedding_that_someone_elses_click_left(
+    api: Any, functions: Any, task: Any, cvats_sam: str
+) -> None:
+    assert click(api, SAM, task=task.pk, frame=0, want="mask").json() == MASK
+    assert browse(api, task).json() == {"blob": BLOB}
+    assert click(api, SAM, task=task.pk, frame=0, want="mask").json() == MASK
+    assert asked(functions, SAM) == ["image+want", "embedding"]
+
+
+def test_without_a_point_there_is_the_blob_only(
+    api: Any, functions: Any, task: Any, cvats_sam: str
+) -> None:
+    for _ in range(2):
+        answer = api.call(SAM, task=task.pk, frame=0, pos_points=[], neg_points=[], obj_bbox=[])
+        assert (answer.status_code, answer.json()) == (200, {"blob": BLOB})
+    assert asked(functions, SAM) == ["image+want"]
+
+
+@pytest.mark.parametrize(
+    ("want", "by_browser", "sent", "answered"),
+    [
+        (None, False, None, {**MASK, "blob": BLOB}),
+        (None, True, "blob", {"blob": BLOB}),
+        ("mask", True, "mask", MASK),
+        ("blob", False, "blob", {"blob": BLOB}),
+    ],
+)
+def test_without_redis_the_function_is_told_what_is_wanted(
+    api: Any,
+    functions: Any,
+    task: Any,
+    settings: Any,
+    cvats_sam: str,
+    want: str | None,
+    by_browser: bool,
+    sent: str | None,
+    answered: dict[str, Any],
+) -> None:
+    settings.CVAT_LAMBDA_EMBEDDING_CACHE_BYTES = 0
+    extra = BROWSER if by_browser else {}
+    body = {"task": task.pk, "frame": 0, "pos_points": [[3, 4]], "neg_points": [], "want": want}
+    answer = api.post(f"functions/{SAM}", body, **extra)
+    assert (answer.status_code, answer.json()) == (200, answered)
+    assert functions.asked[SAM][0].get("want") == sent
+
+
+def test_an_embedding_that_is_no_float32_is_no_blob(
+    api: Any, functions: Any, task: Any, clean_redis: str
+) -> None:
+    half = {**EMBEDDING, "data": base64.b64encode(bytes(2 * 6)).decode(), "dtype": "float16"}
+
+    def halves(payload: dict[str, Any]) -> Any:
+        return {**MASK, "embedding": half} if payload.get("want") == "embedding" else {"blob": BLOB}
+
+    functions.add(SAM, halves, type="interactor", embedding="true", version="999")
+    for _ in range(2):
+        assert browse(api, task).json() == {"blob": BLOB}
+    assert [payload.get("want") for payload in functions.asked[SAM]] == [
+        "embedding",
+        "blob",
+        "blob",
+    ]
+
+
+def test_a_function_of_cvats_own_is_passed_to_the_browser_as_it_answers(
+    api: Any, functions: Any, task: Any
+) -> None:
+    functions.add(SAM, lambda payload: {"blob": BLOB}, type="interactor")
+    assert browse(api, task).json() == {"blob": BLOB}
+    assert click(api, SAM, task=task.pk, frame=0, want="mask").json() == {"blob": BLOB}
+    assert asked(functions, SAM) == ["image", "image"]
+
+
+def test_another_interactor_answers_a_browser_with_the_mask(api: Any, task: Any, sam: str) -> None:
+    for _ in range(2):
+        body = {"task": task.pk, "frame": 0, "pos_points": [[3, 4]], "neg_points": []}
+        assert api.post(f"functions/{sam}", body, **BROWSER).json() == MASK
+    # What it keeps can be had as a blob all the same.
+    assert click(api, sam, task=task.pk, frame=0, want="blob").json() == {"blob": BLOB}
+
+
+def test_what_is_wanted_is_one_of_two_words(api: Any, task: Any, sam: str) -> None:
+    answer = click(api, sam, task=task.pk, frame=0, want="everything")
+    assert (answer.status_code, list(answer.json())) == (400, ["want"])

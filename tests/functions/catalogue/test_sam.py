@@ -115,13 +115,47 @@ def test_an_embedding_that_was_handed_out_replaces_the_image(function: Function)
     assert embedding["version"] == "segment-anything-small"
     status, second = function.invoke(_body(prompt, image=None, embedding=embedding))
     assert status == 200
-    assert second["mask"] == first["mask"]
-    assert second["blob"] == first["blob"]
+    assert second == {name: first[name] for name in ("mask", "bounds", "points")}
 
 
-def test_who_wants_the_mask_only_gets_no_blob(function: Function) -> None:
-    _, answer = function.invoke(_body(EXPECTED["prompts"][2], want="mask"))
-    assert sorted(answer) == ["bounds", "mask", "points"]
+#: what is sent, whether there is a prompt, `want`: what the answer holds
+ANSWERS = [
+    ("image", False, None, ["blob"]),
+    ("image", True, None, ["blob", "mask"]),
+    ("image", True, "mask", ["mask"]),
+    ("image", True, "blob", ["blob"]),
+    ("image", False, "embedding", ["embedding"]),
+    ("image", True, "embedding", ["embedding", "mask"]),
+    ("embedding", True, None, ["mask"]),
+    ("embedding", True, "mask", ["mask"]),
+    ("embedding", False, "blob", ["blob"]),
+    ("embedding", True, "blob", ["blob"]),
+]
+
+
+@pytest.mark.parametrize(("sent", "shown", "want", "held"), ANSWERS)
+def test_the_embedding_is_sent_once_and_to_whom_it_serves_only(
+    function: Function, sent: str, shown: bool, want: str | None, held: list[str]
+) -> None:
+    embedding = function.invoke({"image": encoded(PICTURE), "want": "embedding"})[1]["embedding"]
+    body = _body(EXPECTED["prompts"][2]) if shown else {}
+    body["image"] = encoded(PICTURE) if sent == "image" else None
+    body["embedding"] = embedding if sent == "embedding" else None
+    status, answer = function.invoke({**body, "want": want})
+    assert status == 200
+    assert sorted(set(answer) - {"bounds", "points"}) == held
+    # The text of an embedding is at most once in an answer, and in one with a mask only not at all.
+    copies = json.dumps(answer).count(embedding["data"])
+    assert copies == ("blob" in held or "embedding" in held)
+    if "blob" in held:
+        assert answer["blob"] == embedding["data"]
+
+
+def test_an_embedding_without_a_prompt_is_refused(function: Function) -> None:
+    embedding = function.invoke({"image": encoded(PICTURE), "want": "embedding"})[1]["embedding"]
+    for want in (None, "mask"):
+        status, answer = function.invoke({"embedding": embedding, "want": want})
+        assert (status, answer["error"][:29]) == (400, "there is no positive point in")
 
 
 @pytest.mark.parametrize(

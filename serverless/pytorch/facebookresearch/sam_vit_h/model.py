@@ -109,22 +109,23 @@ class Interactor:
         return cls(network, version=f"segment-anything-{variant}")
 
     def interact(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Answer the blob, the mask when there is a prompt, and the embedding when it is wanted.
+        """Answer what ``want`` says: "mask", "blob", or "embedding" (and the mask of a prompt).
 
-        CVAT's browser plugin takes every answer under this function's id as ``blob``, the bare
-        embedding; who needs the mask only says ``want: "mask"``.
+        ``blob`` is the bare embedding, megabytes of text, which CVAT's browser plugin takes under
+        this function's id. So it is answered without ``want`` to who sent an image, as CVAT does,
+        with the mask of a prompt; who sent an embedding has it and gets the mask alone.
         """
         want = body.get("want")
-        prompt = read_prompt(body)
-        if want == "mask" and prompt is None:
+        has_embedding = body.get("embedding") is not None
+        prompt = None if want == "blob" else read_prompt(body)
+        if prompt is None and (want == "mask" or (want is None and has_embedding)):
             raise BadInput("there is no positive point in 'pos_points' and no box in 'obj_bbox'")
         embedding = self._embedding(body)
-        packed = embedding.to_json(version=self._version) if want != "mask" else {}
         answer: dict[str, Any] = {}
-        if packed:
-            answer["blob"] = packed["data"]
         if want == "embedding":
-            answer["embedding"] = packed
+            answer["embedding"] = embedding.to_json(version=self._version)
+        elif want == "blob" or (want is None and not has_embedding):
+            answer["blob"] = embedding.to_json(version=self._version)["data"]
         if prompt is not None:
             answer.update(interactor_answer(self.mask(embedding, prompt)))
         return answer
