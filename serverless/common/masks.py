@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     Mask = NDArray[np.bool_]
 
+Place = tuple[int, int]  # x, y of a part's first pixel in the picture
+NOTHING = np.zeros((1, 1), dtype=bool)  # a mask without a pixel
+
 # The eight neighbours in clockwise order (y down), as (dy, dx), starting in the west.
 _RING = ((0, -1), (-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1))
 
@@ -29,6 +32,15 @@ def bounds(mask: Mask) -> tuple[int, int, int, int] | None:
     return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
 
 
+def crop(mask: Mask) -> tuple[Mask, Place] | None:
+    """Return the part of a mask that holds its true pixels, and its place; None without any."""
+    box = bounds(mask)
+    if box is None:
+        return None
+    left, top, right, bottom = box
+    return mask[top : bottom + 1, left : right + 1], (left, top)
+
+
 def paste(
     probabilities: NDArray[np.floating],
     box: NDArray[np.floating],
@@ -36,46 +48,50 @@ def paste(
     width: int,
     height: int,
     threshold: float = 0.5,
-) -> Mask:
-    """Return the full mask of a small probability map that covers ``box`` (x0, y0, x1, y1).
+) -> tuple[Mask, Place]:
+    """Return the mask of a small probability map that covers ``box`` (x0, y0, x1, y1).
 
-    Each pixel whose centre lies in the box takes the map's bilinear value there, the map's cells
-    being spread evenly over the box.
+    The mask is of the box alone, cut at the picture of ``width`` x ``height``; with it comes its
+    place. Each pixel whose centre lies in the box takes the map's bilinear value there, the map's
+    cells being spread evenly over the box.
     """
-    mask = np.zeros((height, width), dtype=bool)
     left, top = np.maximum(np.floor(box[:2]), 0).astype(int)
     right = min(int(np.ceil(box[2])), width)
     bottom = min(int(np.ceil(box[3])), height)
     if right <= left or bottom <= top:
-        return mask
+        return NOTHING, (0, 0)
     rows, columns = probabilities.shape
     x = (np.arange(left, right) + 0.5 - box[0]) / max(box[2] - box[0], 1e-6)
     y = (np.arange(top, bottom) + 0.5 - box[1]) / max(box[3] - box[1], 1e-6)
     values = _bilinear(probabilities, y * rows - 0.5, x * columns - 0.5)
     inside = ((y >= 0) & (y <= 1))[:, None] & ((x >= 0) & (x <= 1))[None, :]
-    mask[top:bottom, left:right] = (values > threshold) & inside
-    return mask
+    return (values > threshold) & inside, (int(left), int(top))
 
 
-def cvat_mask(mask: Mask) -> list[int] | None:
+def cvat_mask(mask: Mask, *, at: Place = (0, 0)) -> list[int] | None:
     """Return CVAT's mask list: the row-major 0/1 bitmap of the inclusive box, then the box itself.
 
-    None for a mask without a pixel, since CVAT cannot hold it.
+    None for a mask without a pixel, since CVAT cannot hold it. ``mask`` is the part of the picture
+    at ``at``.
     """
-    box = bounds(mask)
-    if box is None:
+    cropped = crop(mask)
+    if cropped is None:
         return None
-    left, top, right, bottom = box
-    bitmap = mask[top : bottom + 1, left : right + 1].astype(np.uint8).ravel()
-    return [*bitmap.tolist(), left, top, right, bottom]
+    part, place = cropped
+    return [*part.astype(np.uint8).ravel().tolist(), *_box(part, place, at)]
 
 
-def mask_item(label: str, mask: Mask, confidence: float) -> dict[str, Any] | None:
-    """Return a detector's item of type mask with its polygon; None for a mask without a pixel."""
-    flat = cvat_mask(mask)
+def mask_item(
+    label: str, mask: Mask, confidence: float, *, at: Place = (0, 0)
+) -> dict[str, Any] | None:
+    """Return a detector's item of type mask with its polygon; None for a mask without a pixel.
+
+    ``mask`` is the part of the picture at ``at``: a small object on a big picture costs little.
+    """
+    flat = cvat_mask(mask, at=at)
     if flat is None:
         return None
-    outline = polygon(mask)
+    outline = polygon(mask, at=at)
     return {
         "label": label,
         "type": "mask",
@@ -85,34 +101,45 @@ def mask_item(label: str, mask: Mask, confidence: float) -> dict[str, Any] | Non
     }
 
 
-def interactor_answer(mask: Mask) -> dict[str, Any]:
+def interactor_answer(mask: Mask, *, at: Place = (0, 0)) -> dict[str, Any]:
     """Return an interactor's answer for the mask: its crop as rows of 0/255, bounds, polygon.
 
     A mask without a pixel is answered as one pixel of nothing with no points: CVAT's canvas then
-    draws nothing, whereas a list without rows or a missing ``points`` makes it fail.
+    draws nothing, whereas a list without rows or a missing ``points`` makes it fail. ``mask`` is
+    the part of the picture at ``at``.
     """
-    box = bounds(mask)
-    if box is None:
+    cropped = crop(mask)
+    if cropped is None:
         return {"mask": [[0]], "bounds": [0, 0, 0, 0], "points": []}
-    left, top, right, bottom = box
-    rows = mask[top : bottom + 1, left : right + 1].astype(np.uint8) * np.uint8(255)
-    return {"mask": rows.tolist(), "bounds": list(box), "points": polygon(mask)}
+    part, place = cropped
+    rows = part.astype(np.uint8) * np.uint8(255)
+    return {
+        "mask": rows.tolist(),
+        "bounds": _box(part, place, at),
+        "points": polygon(mask, at=at),
+    }
 
 
-def polygon(mask: Mask, *, tolerance: float = 1.0) -> list[list[float]]:
+def polygon(mask: Mask, *, tolerance: float = 1.0, at: Place = (0, 0)) -> list[list[float]]:
     """Return the outline of the largest region as [[x, y], ...] with at least three points.
 
     Points farther than ``tolerance`` pixels from the simplified line are kept. A region too thin
-    for an outline (a dot, a line) is answered by its box, half a pixel wide on each side.
+    for an outline (a dot, a line) is answered by its box, half a pixel wide on each side. ``mask``
+    is the part of the picture at ``at``.
     """
-    region = largest_region(mask)
-    box = bounds(region)
-    if box is None:
+    cropped = crop(mask)
+    if cropped is None:
         return []
+    part, place = cropped  # all that follows takes time by the pixel
+    region = largest_region(part)
+    dx, dy = place[0] + at[0], place[1] + at[1]
     outline = simplify(trace(region), tolerance=tolerance)
     if len(outline) >= 3:
-        return [[float(x), float(y)] for x, y in outline]
-    left, top, right, bottom = box[0] - 0.5, box[1] - 0.5, box[2] + 0.5, box[3] + 0.5
+        return [[float(x + dx), float(y + dy)] for x, y in outline]
+    ends = bounds(region)
+    assert ends is not None, "a mask with a pixel has a region"
+    left, top = ends[0] + dx - 0.5, ends[1] + dy - 0.5
+    right, bottom = ends[2] + dx + 0.5, ends[3] + dy + 0.5
     return [[left, top], [right, top], [right, bottom], [left, bottom]]
 
 
@@ -206,6 +233,12 @@ def enlarge(mask: Mask, *, width: int, height: int) -> Mask:
     return np.asarray(
         resize(mask.astype(np.uint8) * np.uint8(255), width=width, height=height) > 127
     )
+
+
+def _box(part: Mask, place: Place, at: Place) -> list[int]:
+    """Return the inclusive box in the picture of a part at ``place`` of what lies at ``at``."""
+    left, top = place[0] + at[0], place[1] + at[1]
+    return [left, top, left + part.shape[1] - 1, top + part.shape[0] - 1]
 
 
 def _runs(mask: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:

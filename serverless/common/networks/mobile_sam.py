@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +13,13 @@ from PIL import Image
 
 from common.devices import OpenVinoNetwork
 from common.images import resize
+from common.masks import NOTHING, Place, bounds
 from common.weights import weights_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from common.masks import Mask
 
     Floats = NDArray[np.floating]
 
@@ -88,8 +92,8 @@ class MobileSam:
 
     def mask(
         self, embedding: Floats, image_size: tuple[int, int], prompt: Prompt
-    ) -> tuple[NDArray[np.bool_], float]:
-        """Return the mask (height, width) for a prompt, and the network's own guess of its IoU."""
+    ) -> tuple[Mask, Place]:
+        """Return the mask of a prompt, the part of the picture that holds it, and its place."""
         coordinates, kinds = prompt.points()
         outputs = self._decoder.run_named(
             image_embeddings=embedding.astype(np.float32),
@@ -98,8 +102,7 @@ class MobileSam:
             mask_input=np.zeros((1, 1, LOW_SIDE, LOW_SIDE), dtype=np.float32),
             has_mask_input=np.zeros(1, dtype=np.float32),
         )
-        logits = outputs["low_res_masks"][0, 0]
-        return enlarge_logits(logits, image_size) > 0, float(outputs["iou_predictions"].max())
+        return cut_out(outputs["low_res_masks"][0, 0], image_size)
 
 
 def scale(image_size: tuple[int, int]) -> float:
@@ -122,10 +125,46 @@ def prepare(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     return canvas
 
 
-def enlarge_logits(logits: Floats, image_size: tuple[int, int]) -> Floats:
-    """Return the decoder's logits for each pixel of the picture: its part, bilinear."""
-    height, width = scaled_size(image_size)
-    part = (0.0, 0.0, width * LOW_SIDE / SIDE, height * LOW_SIDE / SIDE)
+def cut_out(logits: Floats, image_size: tuple[int, int]) -> tuple[Mask, Place]:
+    """Return where the decoder's logits are above 0: the part that holds it, and its place.
+
+    Only that part is enlarged: on a big picture the whole costs more than the decoder.
+    """
+    cells = bounds(logits > 0)
+    if cells is None:
+        return NOTHING, (0, 0)
+    pixels = []  # first and one after the last, of columns and of rows
+    axes = zip(cells[:2], cells[2:], image_size[::-1], _seen(image_size), strict=True)
+    for low, high, own, seen in axes:
+        # A pixel takes from the cells around it: one on each side, more where it spans several.
+        ratio = own / seen
+        margin = max(1.0, 1 / ratio) + 1
+        first, last = (low - margin) * ratio, (high + 1 + margin) * ratio
+        pixels.append((max(0, math.floor(first)), min(own, math.ceil(last))))
+    (left, right), (top, bottom) = pixels
+    if right <= left or bottom <= top:
+        return NOTHING, (0, 0)  # all of it is in the padding
+    return enlarge_logits(logits, image_size, (left, top, right, bottom)) > 0, (left, top)
+
+
+def enlarge_logits(
+    logits: Floats, image_size: tuple[int, int], part: tuple[int, int, int, int] | None = None
+) -> Floats:
+    """Return the decoder's logits for each pixel of the picture, or of its part, bilinear.
+
+    The part is left, top, right and bottom in pixels, the latter two exclusive.
+    """
+    height, width = image_size
+    left, top, right, bottom = part or (0, 0, width, height)
+    columns, rows = _seen(image_size)
+    x, y = columns / width, rows / height  # cells a pixel
+    cells = (left * x, top * y, right * x, bottom * y)
     picture = Image.fromarray(logits.astype(np.float32))
-    size = (image_size[1], image_size[0])
-    return np.asarray(picture.resize(size, Image.Resampling.BILINEAR, box=part))
+    size = (right - left, bottom - top)
+    return np.asarray(picture.resize(size, Image.Resampling.BILINEAR, box=cells))
+
+
+def _seen(image_size: tuple[int, int]) -> tuple[float, float]:
+    """Return how many of the decoder's columns and rows show the picture, not the padding."""
+    height, width = scaled_size(image_size)
+    return width * LOW_SIDE / SIDE, height * LOW_SIDE / SIDE

@@ -73,8 +73,8 @@ class Interactor:
         if wanted:
             result["embedding"] = embedded.to_json()
         if prompt is not None:
-            mask, _ = self._network.mask(embedded.values, embedded.image_size, prompt)
-            result.update(interactor_answer(mask))
+            mask, place = self._network.mask(embedded.values, embedded.image_size, prompt)
+            result.update(interactor_answer(mask, at=place))
         return result
 
     def _embedded(self, body: dict[str, Any]) -> Embedded:

@@ -45,6 +45,6 @@ class InstanceSegmenter:
             :MAX_MASKS
         ]:
             prompt = Prompt(positive=NO_POINTS, negative=NO_POINTS, box=np.asarray(box))
-            mask, _ = self._segmenter.mask(embedding, size, prompt)
-            items.append(mask_item(COCO_80[number], mask, score))
+            mask, place = self._segmenter.mask(embedding, size, prompt)
+            items.append(mask_item(COCO_80[number], mask, score, at=place))
         return [item for item in items if item is not None]

@@ -47,14 +47,14 @@ def select(
         label = LABEL_OF_ID.get(int(number))
         if score < threshold or label is None:
             continue
-        mask = paste(
+        mask, place = paste(
             small[int(number) - 1],
             np.array(corners, dtype=np.float64) * size,
             width=width,
             height=height,
             threshold=MASK_THRESHOLD,
         )
-        item = mask_item(label, mask, float(score))
+        item = mask_item(label, mask, float(score), at=place)
         if item is not None:
             items.append(item)
     return items

@@ -125,15 +125,11 @@ def prepare(image: Image, crop: Crop, prompt: Prompt) -> NDArray[np.float32]:
     return np.concatenate([colours, guidance * np.float32(255 / highest)])[None]
 
 
-def paste(
-    probabilities: NDArray[np.float32], crop: Crop, *, width: int, height: int, threshold: float
-) -> NDArray[np.bool_]:
-    """Return the mask of the whole image; probabilities are enlarged smoothly, then cut."""
+def enlarge(probabilities: NDArray[np.float32], crop: Crop, threshold: float) -> NDArray[np.bool_]:
+    """Return the mask of the crop; probabilities are enlarged smoothly, then cut."""
     small = Pillow.fromarray(probabilities.astype(np.float32))
     part = np.asarray(small.resize((crop.width, crop.height), Pillow.Resampling.BILINEAR))
-    mask = np.zeros((height, width), dtype=bool)
-    mask[crop.top : crop.bottom + 1, crop.left : crop.right + 1] = part > threshold
-    return mask
+    return part > threshold
 
 
 class Interactor:
@@ -147,14 +143,16 @@ class Interactor:
         """Answer the mask, its bounds and its polygon."""
         prompt = read_prompt(body)
         threshold = read_threshold(body, DEFAULT_THRESHOLD)
-        return interactor_answer(self.mask(decode_image(body.get("image")), prompt, threshold))
+        mask, crop = self.mask(decode_image(body.get("image")), prompt, threshold)
+        return interactor_answer(mask, at=(crop.left, crop.top))
 
-    def mask(self, image: Image, prompt: Prompt, threshold: float) -> NDArray[np.bool_]:
-        """Return the mask of the object, height x width."""
+    def mask(
+        self, image: Image, prompt: Prompt, threshold: float
+    ) -> tuple[NDArray[np.bool_], Crop]:
+        """Return the mask of the object in the crop that was looked at, and the crop."""
         height, width = image.shape[:2]
         crop = crop_around(prompt.box, width=width, height=height)
-        probabilities = self._run(prepare(image, crop, prompt))
-        return paste(probabilities, crop, width=width, height=height, threshold=threshold)
+        return enlarge(self._run(prepare(image, crop, prompt)), crop, threshold), crop
 
     @torch.inference_mode()
     def _run(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:

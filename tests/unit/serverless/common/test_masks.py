@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from common.masks import (
@@ -125,22 +127,76 @@ def test_simplify_keeps_corners_and_drops_points_on_the_line() -> None:
     assert simplify(line, tolerance=0.5).tolist() == [[0, 0], [10, 0], [10, 10], [0, 10]]
 
 
+@given(MASKS, st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9)))
+def test_the_polygon_is_that_of_the_whole_picture(
+    mask: np.ndarray, place: tuple[int, int, int]
+) -> None:
+    left, top, beyond = place
+    picture = np.pad(mask, ((top, beyond), (left, beyond)))
+    region = largest_region(picture)
+    expected = simplify(trace(region), tolerance=1.0).tolist() if mask.any() else []
+    for found in (polygon(picture), polygon(mask, at=(left, top))):
+        if len(expected) >= 3:
+            assert found == expected
+        elif expected:
+            box = bounds(region)
+            assert box is not None
+            assert (*found[0], *found[2]) == (
+                *(side - 0.5 for side in box[:2]),
+                *(side + 0.5 for side in box[2:]),
+            )
+        else:
+            assert found == []
+
+
+@given(MASKS, st.integers(0, 9), st.integers(0, 9))
+def test_a_part_answers_what_the_whole_picture_answers(
+    mask: np.ndarray, left: int, top: int
+) -> None:
+    picture = np.pad(mask, ((top, 3), (left, 5)))
+    assert mask_item("cup", mask, 0.5, at=(left, top)) == mask_item("cup", picture, 0.5)
+    assert cvat_mask(mask, at=(left, top)) == cvat_mask(picture)
+    assert interactor_answer(mask, at=(left, top)) == interactor_answer(picture)
+
+
+def test_an_object_on_a_big_picture_takes_memory_for_its_box_only() -> None:
+    box = np.array([1500.0, 900, 1580, 1020])
+    tracemalloc.start()
+    try:
+        part, place = paste(np.ones((33, 33)), box, width=40_000, height=30_000)
+        item = mask_item("cup", part, 0.5, at=place)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert item is not None
+    assert item["mask"][-4:] == [1500, 900, 1579, 1019]
+    assert peak_bytes < 4_000_000  # of the picture's 1.2 G pixels
+
+
+def whole(part: tuple[np.ndarray, tuple[int, int]], width: int, height: int) -> np.ndarray:
+    mask, (left, top) = part
+    picture = np.zeros((height, width), dtype=bool)
+    picture[top : top + mask.shape[0], left : left + mask.shape[1]] = mask
+    return picture
+
+
 def test_paste_of_a_full_map_fills_the_box() -> None:
-    mask = paste(np.ones((4, 4)), np.array([2.0, 1.0, 6.0, 3.0]), width=8, height=5)
+    mask = whole(paste(np.ones((4, 4)), np.array([2.0, 1.0, 6.0, 3.0]), width=8, height=5), 8, 5)
     assert bounds(mask) == (2, 1, 5, 2)
     assert mask.sum() == 8
 
 
 def test_paste_spreads_the_cells_over_the_box() -> None:
     left_half = np.array([[1.0, 0.0], [1.0, 0.0]])
-    mask = paste(left_half, np.array([0.0, 0.0, 100.0, 10.0]), width=100, height=10)
-    assert bounds(mask) == (0, 0, 49, 9)
+    part = paste(left_half, np.array([0.0, 0.0, 100.0, 10.0]), width=100, height=10)
+    assert bounds(whole(part, 100, 10)) == (0, 0, 49, 9)
 
 
 def test_paste_cuts_at_the_picture() -> None:
-    mask = paste(np.ones((3, 3)), np.array([-5.0, -5.0, 3.0, 2.0]), width=10, height=10)
-    assert bounds(mask) == (0, 0, 2, 1)
-    assert not paste(np.ones((3, 3)), np.array([20.0, 0.0, 30.0, 5.0]), width=10, height=10).any()
+    part = paste(np.ones((3, 3)), np.array([-5.0, -5.0, 3.0, 2.0]), width=10, height=10)
+    assert bounds(whole(part, 10, 10)) == (0, 0, 2, 1)
+    outside, _ = paste(np.ones((3, 3)), np.array([20.0, 0.0, 30.0, 5.0]), width=10, height=10)
+    assert not outside.any()
 
 
 def test_an_interactor_answers_a_crop_of_two_values() -> None:

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from common.networks.mobile_sam import Prompt, enlarge_logits, prepare, scaled_size
+from common.networks.mobile_sam import Prompt, cut_out, enlarge_logits, prepare, scaled_size
+from hypothesis import given
+from hypothesis import strategies as st
 
 NONE = np.zeros((0, 2))
 
@@ -44,3 +46,39 @@ def test_logits_are_enlarged_to_the_picture_without_the_padding() -> None:
     rows, columns = np.nonzero(mask)
     assert (rows.min(), rows.max()) == (0, 299)
     assert (columns.min(), columns.max()) == (150, 299)
+
+
+@given(
+    st.integers(1, 700),
+    st.integers(1, 700),
+    st.lists(st.tuples(*[st.integers(0, 255)] * 2, *[st.integers(1, 60)] * 2), max_size=3),
+    st.integers(0, 2**32 - 1),
+)
+def test_the_part_that_is_cut_out_holds_the_mask_of_the_whole_picture(
+    height: int, width: int, things: list[tuple[int, int, int, int]], seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    logits = random.uniform(-10, -0.1, (256, 256)).astype(np.float32)
+    for x, y, columns, rows in things:
+        logits[y : y + rows, x : x + columns] += np.float32(10)
+    expected = enlarge_logits(logits, (height, width))
+    mask, (left, top) = cut_out(logits, (height, width))
+    found = np.zeros((height, width), dtype=bool)
+    found[top : top + mask.shape[0], left : left + mask.shape[1]] = mask
+    differs = found != (expected > 0)
+    assert (np.abs(expected[differs]) < 1e-4).all()  # the last digit of a logit at the edge
+
+
+def test_a_small_thing_on_a_big_picture_is_cut_out_by_its_own_part() -> None:
+    logits = np.full((256, 256), -10.0)
+    logits[100:110, 50:60] = 10.0
+    mask, (left, top) = cut_out(logits, (3000, 4000))
+    assert (mask.shape[0] < 300, mask.shape[1] < 300) == (True, True)
+    assert (left, top) < (50 * 4000 / 256, 100 * 4000 / 256) < (left + 300, top + 300)
+
+
+def test_logits_without_a_pixel_cut_out_nothing() -> None:
+    assert not cut_out(np.full((256, 256), -1.0), (300, 600))[0].any()
+    padding = np.full((256, 256), -1.0)
+    padding[200:] = 1.0  # below a picture that is twice as wide as high
+    assert not cut_out(padding, (300, 600))[0].any()
