@@ -156,14 +156,47 @@ def test_without_a_box_the_negative_points_are_its_corners(function: Function) -
     assert by_points == function.invoke({**body, "obj_bbox": BOX})[1]
 
 
+#: negative points beside a click at (120, 100) that are no box around it
+NO_BOX: list[list[list[int]]] = [
+    [],
+    [[180, 50]],
+    [[20, 20], [60, 180]],  # both left of it
+    [[120, 20], [200, 180]],  # it is on the edge
+]
+
+
+@pytest.mark.parametrize("negative", NO_BOX, ids=["none", "one", "aside", "edge"])
+@pytest.mark.parametrize("box", [[], None], ids=["empty", "absent"])
+def test_without_a_box_the_whole_picture_is_looked_at(
+    function: Function, negative: list[list[int]], box: list[list[int]] | None
+) -> None:
+    body = {
+        "image": encoded(_picture((90, 60, 170, 140))),
+        "obj_bbox": box,
+        "pos_points": [[120, 100]],
+        "neg_points": negative,
+    }
+    status, answer = function.invoke(body)
+    assert status == 200
+    np.testing.assert_allclose(answer["bounds"], [90, 60, 169, 139], atol=1)
+    red, _, _, inside, outside = function.context.user_data.interactor._network.inputs[0]
+    scale = np.array([512 / 300, 512 / 200])  # of columns and rows
+    row, column = np.unravel_index(inside.argmax(), inside.shape)
+    np.testing.assert_allclose([column, row], scale * (120, 100), atol=0.5)
+    assert (red[:, 0] == 60).all()  # the picture's own first column
+    for point in negative:  # each is a bump, none was taken for a corner
+        x, y = (scale * point).round().astype(int)
+        assert outside[y, x] > 240
+    assert outside.any() == bool(negative)
+
+
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ({"obj_bbox": []}, "'obj_bbox' is missing; draw a box around the object"),
-        ({"obj_bbox": None}, "'obj_bbox' is missing"),
         ({"pos_points": []}, "'pos_points' is empty"),
         ({"obj_bbox": [[400, 10], [500, 50]]}, "'obj_bbox' lies outside the image"),
-        ({"pos_points": [[-9999, 0]]}, "none of 'pos_points' lies near the box"),
+        ({"pos_points": [[-9999, 0]]}, "none of 'pos_points' lies near the box or the image"),
+        ({"pos_points": [[-9999, 0]], "obj_bbox": []}, "none of 'pos_points' lies near"),
         ({"threshold": "high"}, "'threshold' is 'high'"),
         ({"image": None}, "'image' is missing"),
     ],

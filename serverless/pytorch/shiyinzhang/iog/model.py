@@ -33,7 +33,7 @@ SPREAD = 10.0  # pixels of the network's input at half the height of a point's b
 class Prompt:
     """What a person showed, in pixels of the image."""
 
-    box: tuple[float, float, float, float]  # x0, y0, x1, y1
+    box: tuple[float, float, float, float] | None  # x0, y0, x1, y1; None: the whole image
     inside: NDArray[np.float64]  # (n, 2)
     outside: NDArray[np.float64]  # (n, 2)
 
@@ -73,19 +73,37 @@ def load_network(path: Path) -> Iog:
 def read_prompt(body: dict[str, Any]) -> Prompt:
     """Return the box and the points of a body; BadInput when the network cannot do with them.
 
-    Without a box the outermost negative points are its corners, and only that.
+    Without a box the outermost negative points are its corners, and only that, where they have
+    the clicks between them. Otherwise there is no box, and they show what is not the object.
     """
     box = read_box(body)
     inside, outside = read_points(body, "pos_points"), read_points(body, "neg_points")
     if not len(inside):
         raise BadInput("'pos_points' is empty; click on the object inside the box")
-    if box is None and len(outside) > 1:
+    if box is None and _surround(outside, inside):
         box = np.concatenate([outside.min(axis=0), outside.max(axis=0)])
         outside = outside[:0]
     if box is None:
-        raise BadInput("'obj_bbox' is missing; draw a box around the object")
+        return Prompt(box=None, inside=inside, outside=outside)
     corners = (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
     return Prompt(box=corners, inside=inside, outside=outside)
+
+
+def _surround(outer: NDArray[np.float64], inner: NDArray[np.float64]) -> bool:
+    """Return whether the box of the outer points holds all inner ones, none on its edge."""
+    if len(outer) < 2:
+        return False
+    return bool(((inner > outer.min(axis=0)) & (inner < outer.max(axis=0))).all())
+
+
+def choose_crop(prompt: Prompt, *, width: int, height: int) -> Crop:
+    """Return what the network looks at: the box with its margin, without one the whole image.
+
+    BadInput when the box lies outside the image.
+    """
+    if prompt.box is not None:
+        return crop_around(prompt.box, width=width, height=height)
+    return Crop(left=0, top=0, right=width - 1, bottom=height - 1)
 
 
 def crop_around(box: tuple[float, float, float, float], *, width: int, height: int) -> Crop:
@@ -121,7 +139,7 @@ def prepare(image: Image, crop: Crop, prompt: Prompt) -> NDArray[np.float32]:
     guidance = np.stack([bumps(crop.place(prompt.inside)), bumps(crop.place(prompt.outside))])
     highest = float(guidance.max())
     if highest <= 0:
-        raise BadInput("none of 'pos_points' lies near the box; click inside it")
+        raise BadInput("none of 'pos_points' lies near the box or the image; click inside it")
     return np.concatenate([colours, guidance * np.float32(255 / highest)])[None]
 
 
@@ -151,7 +169,7 @@ class Interactor:
     ) -> tuple[NDArray[np.bool_], Crop]:
         """Return the mask of the object in the crop that was looked at, and the crop."""
         height, width = image.shape[:2]
-        crop = crop_around(prompt.box, width=width, height=height)
+        crop = choose_crop(prompt, width=width, height=height)
         return enlarge(self._run(prepare(image, crop, prompt)), crop, threshold), crop
 
     @torch.inference_mode()
