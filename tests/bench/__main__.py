@@ -17,6 +17,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("suites", nargs="*", choices=[*SUITES, []], help="default: all")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--short", action="store_true", help="small sizes: does it work at all?")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="ID", help="of `functions`: this function"
+    )
     return parser.parse_args()
 
 
@@ -42,7 +45,8 @@ def main() -> int:
     arguments = parse()
     for name in arguments.suites or SUITES:
         module = importlib.import_module(f"tests.bench.{name}")
-        for row in module.run(short=arguments.short):
+        more = {"only": arguments.only} if name == "functions" else {}
+        for row in module.run(short=arguments.short, **more):
             if arguments.json:
                 print(json.dumps(row), flush=True)
             else:

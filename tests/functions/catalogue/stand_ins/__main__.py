@@ -32,7 +32,7 @@ STAND_INS: dict[str, tuple[tuple[str, str, str], ...]] = {
     "pth-facebookresearch-sam-vit-h": (("MODEL_PATH", "sam.pth", "checkpoints.make_sam"),),
     "pth-mmpose-hrnet32": (
         ("MODEL_PATH", "pose.pth", "checkpoints.make_pose"),
-        ("DETECTOR_MODEL_PATH", "people.pth", "checkpoints.make_people"),
+        ("DETECTOR_MODEL_PATH", "people.pth", "checkpoints.make_one_person"),
     ),
     "pth-dschoerk-transt": (("MODEL_PATH", "transt.pth", "checkpoints.make_transt"),),
     "pth-shiyinzhang-iog": (("MODEL_PATH", "iog.pth", "checkpoints.make_iog"),),

@@ -12,6 +12,8 @@ import torch
 
 from tests.functions.catalogue.recipes import fixture, official_shapes, random_weights
 
+WIDE = 100.0  # cells of RTMDet from a person's middle to each side
+
 
 class TrainingSettings:
     """Stands for the settings object that some official checkpoints carry along."""
@@ -58,8 +60,24 @@ def make_people(path: Path) -> Path:
     return _of_mmengine(path, "rtmdet_nano")
 
 
+def make_one_person(path: Path) -> Path:
+    """Write the person detector's checkpoint so that it finds one person on every picture.
+
+    All cells of the coarsest level say the same, so wide a box that only one of them is left.
+    """
+    state = _weights_of("rtmdet_nano")
+    state["bbox_head.rtm_cls.2.bias"] += 100.0
+    state["bbox_head.rtm_reg.2.bias"] += WIDE
+    torch.save({"meta": {"epoch": 1}, "state_dict": state}, path)
+    return path
+
+
+def _weights_of(name: str) -> dict[str, torch.Tensor]:
+    return tensors(f"{name}.shapes.json", fixture(f"{name}.outputs.json")["gains"])
+
+
 def _of_mmengine(path: Path, name: str) -> Path:
-    state = tensors(f"{name}.shapes.json", fixture(f"{name}.outputs.json")["gains"])
+    state = _weights_of(name)
     torch.save({"meta": {"epoch": 1}, "state_dict": state}, path)
     return path
 

@@ -1,0 +1,70 @@
+"""The benchmark of the functions: what it covers, and when it makes a table for the docs."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.bench import functions as bench
+from tests.functions.__main__ import folders
+from tests.functions.catalogue.stand_ins.__main__ import STAND_INS
+
+
+def test_every_function_is_measured() -> None:
+    assert {case.function for case in bench.CASES} == set(folders())
+
+
+def test_who_has_no_weights_at_hand_is_measured_with_a_stand_in() -> None:
+    with_stand_in = {case.function for case in bench.CASES if case.network != bench.PACKAGED}
+    assert with_stand_in == set(STAND_INS)
+
+
+def test_a_checkpoint_is_random_and_a_graph_is_generated() -> None:
+    for case in bench.CASES:
+        if case.network != bench.PACKAGED:
+            is_checkpoint = case.function.startswith("pth-")
+            assert (case.network == bench.RANDOM) == is_checkpoint, case.function
+
+
+@pytest.mark.parametrize(
+    ("load", "cores", "words"),
+    [
+        (0.0, 2, None),
+        (0.5, 2, None),  # the limit itself
+        (0.51, 2, "0.51; above 0.50 (0.25 a core)"),
+        (3.0, 16, None),
+    ],
+)
+def test_a_table_is_made_on_a_quiet_machine_only(load: float, cores: int, words: str) -> None:
+    problem = bench.busy(load, cores)
+    assert (problem is None) if words is None else (words in str(problem))
+
+
+def test_a_busy_machine_is_refused_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (400.0, 9.0, 9.0))
+    with pytest.raises(SystemExit, match=r"the load average of the last minute is 400\.00"):
+        bench.main(["--table"])
+
+
+def test_an_unknown_function_is_named() -> None:
+    with pytest.raises(SystemExit, match="yolo: not measured; known are openvino-ssdlite-person"):
+        bench.main(["--only", "yolo"])
+
+
+def test_the_table_has_a_line_for_each_kind_of_call() -> None:
+    first, later = [case for case in bench.CASES if case.function == "openvino-mobile-sam"]
+    rows = [bench.row(f"{first.short} worker peak memory", 595.4, "MiB", False)]
+    for case, factor in ((first, 10), (later, 1)):
+        rows += [
+            bench.row(f"{case.key} processor time", 204.0 * factor, "ms", False),
+            bench.row(f"{case.key} p50", 108.0 * factor, "ms", False),
+            bench.row(f"{case.key} 1 workers", 9.26 / factor, "calls/s", True),
+            bench.row(f"{case.key} 2 workers", 14.1 / factor, "calls/s", True),
+        ]
+    assert bench.table(rows).splitlines()[2:] == [
+        "| `openvino-mobile-sam` | first click | its own weights "
+        "| 2040 ms | 1080 ms | 0.93 | 1.4 | 595 MiB |",
+        "| `openvino-mobile-sam` | later click | its own weights "
+        "| 204 ms | 108 ms | 9.3 | 14 | 595 MiB |",
+    ]
