@@ -80,6 +80,91 @@ def test_a_crop_of_the_images_own_scale_has_its_pixels(function: Function) -> No
     np.testing.assert_allclose(samples(bgr, 256), POSE["input"], atol=1.01)
 
 
+@pytest.mark.parametrize("expected", POSE["other_boxes"], ids=["small", "tall", "wide"])
+def test_key_points_of_a_box_of_another_scale_are_mmposes(
+    function: Function, expected: dict[str, Any]
+) -> None:
+    box = np.array([expected["box"]])
+    centre, size = function.model.pad_box(box[0])
+    assert abs(size[0] / 192 - 1) > 0.3
+    cut = function.model.cut(PICTURE, centre, size)[..., ::-1].transpose(2, 0, 1)
+    differs = np.abs(np.array(samples(cut, 256)) - expected["input"])
+    assert np.quantile(differs, 0.95) <= 2  # OpenCV counts in 1/32 pixels, and rounds
+    [(points, scores)] = function.context.user_data.detector.poses(PICTURE, box)
+    np.testing.assert_allclose(scores, expected["scores"], atol=0.02)
+    # Maps of random weights are flat: that last digit of a pixel makes another cell the best of
+    # some. The others are the same to the last digit.
+    distance = np.abs(points - np.array(expected["keypoints"])).max(axis=1)
+    assert (distance < 0.01).mean() > 0.85
+
+
+#: boxes of other scales and shapes, x0, y0, x1, y1: enlarged, shrunk, tall, wide, cut off
+BOXES = [
+    [150.5, 90.25, 210.75, 171.5],
+    [10.0, 5.0, 390.0, 295.0],
+    [140.0, 10.0, 200.0, 290.0],
+    [40.0, 90.0, 360.0, 170.0],
+    [100.0, 100.0, 500.0, 420.0],
+]
+
+
+@pytest.mark.parametrize("box", BOXES)
+def test_a_crop_is_the_affine_image_of_its_padded_box(function: Function, box: list[float]) -> None:
+    """Compared with the formula: the box and a quarter more, in a crop's shape, bilinear."""
+    x0, y0, x1, y1 = box
+    height = max(1.25 * (y1 - y0), 1.25 * (x1 - x0) * 256 / 192)
+    scale = height / 256  # pixels of the image in one of the crop
+    x = (x0 + x1) / 2 + (np.arange(192) - 96) * scale
+    y = (y0 + y1) / 2 + (np.arange(256) - 128) * scale
+    inside = ((y >= 0) & (y <= 299))[:, None] & ((x >= 0) & (x <= 399))[None, :]
+    left = np.clip(np.floor(x).astype(int), 0, 398)
+    top = np.clip(np.floor(y).astype(int), 0, 298)
+    across, down = (x - left)[None, :, None], (y - top)[:, None, None]
+    pixels = PICTURE.astype(np.float64)
+    upper = pixels[top][:, left] * (1 - across) + pixels[top][:, left + 1] * across
+    lower = pixels[top + 1][:, left] * (1 - across) + pixels[top + 1][:, left + 1] * across
+    expected = upper * (1 - down) + lower * down
+
+    cut = function.model.cut(PICTURE, *function.model.pad_box(np.array(box)))
+    assert inside.mean() > 0.1
+    np.testing.assert_allclose(cut[inside], expected[inside], atol=1.01)
+    beyond = ((y < -1) | (y > 300))[:, None] | ((x < -1) | (x > 400))[None, :]
+    assert not cut[beyond].any()
+
+
+#: a key point in a box, as parts of its width and height
+PLACES = [(0.5, 0.5), (0.2, 0.3), (0.9, 0.7)]
+
+
+class RedMaps:
+    """Stands for the network in tests of the geometry: each key point is where it is red."""
+
+    def __call__(self, crops: Any) -> Any:
+        redness = (crops[:, :1] - crops[:, 1:2]).clamp(min=0)
+        return torch.nn.functional.avg_pool2d(redness, 4).expand(-1, 133, -1, -1)
+
+
+@pytest.mark.parametrize("box", BOXES)
+@pytest.mark.parametrize("at", PLACES)
+def test_a_key_point_comes_back_to_its_place_in_the_image(
+    function: Function, monkeypatch: pytest.MonkeyPatch, box: list[float], at: tuple[float, float]
+) -> None:
+    x = min(box[0] + at[0] * (box[2] - box[0]), 390)
+    y = min(box[1] + at[1] * (box[3] - box[1]), 290)
+    _, size = function.model.pad_box(np.array(box))
+    cell = size[0] / 48  # pixels of the image in one of a heat map
+    rows, columns = np.mgrid[:300, :400]
+    picture = np.zeros((300, 400, 3), np.uint8)
+    near = np.hypot(columns - x, rows - y) <= max(cell, 2)
+    picture[near] = (255, 0, 0)
+    detector = function.context.user_data.detector
+    monkeypatch.setattr(detector, "_network", RedMaps())
+    [(points, scores)] = detector.poses(picture, np.array([box]))
+    assert scores.min() > 0
+    # A cell's point is its first pixel, and the best cell may be the blob's next one.
+    assert np.hypot(points[:, 0] - x, points[:, 1] - y).max() < 1.6 * cell
+
+
 def test_a_crop_at_half_the_scale_takes_pixels_middle_to_middle(function: Function) -> None:
     ramp = np.broadcast_to(np.arange(200, dtype=np.uint8)[None, :, None], (300, 200, 3)).copy()
     cut = function.model.cut(ramp, np.array([100.0, 150.0]), np.array([96.0, 128.0]))
