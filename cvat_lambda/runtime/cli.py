@@ -69,7 +69,7 @@ def _add_serve(subparsers: Verbs[Parser]) -> None:
     serve.add_argument(
         "--project", default=DEFAULT_PROJECT, help="of functions whose file names none"
     )
-    serve.add_argument("--gpu", choices=("auto", "yes", "no"), default="auto")
+    _add_gpu_choice(serve)
     serve.add_argument("--state-dir", type=Path, help="where logs and deployed code are kept")
     serve.add_argument("--ready-file", type=Path, help="gets the URL when the dashboard answers")
     serve.add_argument("--parent", type=int, metavar="PID", help="end when this parent does")
@@ -80,6 +80,18 @@ def _add_serve(subparsers: Verbs[Parser]) -> None:
     )
     _add_preparation(serve)
     serve.set_defaults(act=_serve)
+
+
+_GPU_CHOICES: Final = {"auto": None, "yes": True, "no": False}
+
+
+def _add_gpu_choice(parser: Parser) -> None:
+    parser.add_argument(
+        "--gpu",
+        choices=tuple(_GPU_CHOICES),
+        default="auto",
+        help="take function-gpu.yaml where it is (auto: those for NVIDIA, if a device is here)",
+    )
 
 
 def _add_preparation(parser: Parser) -> None:
@@ -105,7 +117,7 @@ def _serve(parsed: argparse.Namespace) -> int:
         token=parsed.token,
         only=frozenset(filter(None, parsed.only.split(","))),
         project=parsed.project,
-        gpu={"auto": None, "yes": True, "no": False}[parsed.gpu],
+        gpu=_GPU_CHOICES[parsed.gpu],
         state_folder=parsed.state_dir,
         ready_file=parsed.ready_file,
         installer=parsed.installer,
@@ -254,6 +266,7 @@ def _add_check(subparsers: Verbs[Parser]) -> None:
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--lint-only", action="store_true", help="start nothing")
     parser.add_argument("--json", action="store_true", help="a JSON object a function")
+    parser.add_argument("--gpu", action="store_true", help="take function-gpu.yaml where it is")
     _add_preparation(parser)
     parser.set_defaults(act=_check)
 
@@ -266,6 +279,7 @@ def _check(parsed: argparse.Namespace) -> int:
             lambda text: print(f"  {text}", file=sys.stderr),
             run=not parsed.lint_only,
             licences=_licences(parsed),
+            gpu=parsed.gpu,
         )
         all_passed = all_passed and report.passed
         if parsed.json:
@@ -282,6 +296,7 @@ def _check(parsed: argparse.Namespace) -> int:
 def _add_fetch(subparsers: Verbs[Parser]) -> None:
     parser = subparsers.add_parser("fetch", help="make environments and weights ready, no more")
     parser.add_argument("folders", nargs="+", type=Path)
+    _add_gpu_choice(parser)
     _add_preparation(parser)
     parser.set_defaults(act=_fetch)
 
@@ -289,7 +304,11 @@ def _add_fetch(subparsers: Verbs[Parser]) -> None:
 def _fetch(parsed: argparse.Namespace) -> int:
     _check_folders(parsed.folders)
     failed = verbs.fetch(
-        parsed.folders, print, licences=_licences(parsed), installer=parsed.installer
+        parsed.folders,
+        print,
+        licences=_licences(parsed),
+        installer=parsed.installer,
+        gpu=_GPU_CHOICES[parsed.gpu],
     )
     for name, reason in failed:
         print(f"error: {name}: {reason}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""A Python environment a function: built once from its requirements.txt, shared by equal needs."""
+"""A Python environment a function: built once from its requirements, shared by equal needs."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from typing import Final
 from .errors import NotPrepared
 from .places import digest, locked
 
+REQUIREMENTS: Final = "requirements.txt"
+GPU_REQUIREMENTS: Final = "requirements-gpu.txt"
 WORKER_REQUIREMENTS: Final = ("nuclio-sdk>=0.5.13", "msgpack>=1.0")
 _FORMAT: Final = "1"  # of the environments; a change makes all of them anew
 _COMPLETE: Final = ".complete"
@@ -30,17 +32,20 @@ class EnvironmentBuilder:
         self._root = root
         self._installer = installer  # auto, pip or uv
 
-    def prepare(self, folder: Path, python: str | None, progress: Progress) -> Path:
+    def prepare(
+        self, folder: Path, python: str | None, progress: Progress, *, gpu: bool = False
+    ) -> Path:
         """Return the interpreter of the environment that a function folder needs.
 
+        On a GPU that is the one of requirements-gpu.txt, in folders that have such a file.
         Raises NotPrepared with the installer's own words when it cannot be built.
         """
         base = find_interpreter(python, progress)
         wanted = list(WORKER_REQUIREMENTS)
-        file = folder / "requirements.txt"
+        file = requirements_file(folder, gpu=gpu)
         if file.exists():
             wanted += ["-r", str(file)]
-        key = digest(_FORMAT, *WORKER_REQUIREMENTS, base, _tag(base), *read_requirements(folder))
+        key = digest(_FORMAT, *WORKER_REQUIREMENTS, base, _tag(base), *read_requirements(file))
         return self._ensure(key[:24], base, wanted, folder, progress) / "bin" / "python"
 
     def tool(self, package: str, command: str, progress: Progress) -> Path:
@@ -123,10 +128,16 @@ def _makes_environments(interpreter: str) -> bool:
     return tried.returncode == 0
 
 
-def read_requirements(folder: Path) -> list[str]:
-    """Return the text of requirements.txt and of the files that it includes, in order."""
+def requirements_file(folder: Path, *, gpu: bool) -> Path:
+    """Return the file that says what a function needs; it may not be there."""
+    variant = folder / GPU_REQUIREMENTS
+    return variant if gpu and variant.exists() else folder / REQUIREMENTS
+
+
+def read_requirements(file: Path) -> list[str]:
+    """Return the text of a requirements file and of the files that it includes, in order."""
     texts: list[str] = []
-    todo, seen = [folder / "requirements.txt"], set()
+    todo, seen = [file], set()
     while todo:
         file = todo.pop(0)
         if file in seen or not file.exists():

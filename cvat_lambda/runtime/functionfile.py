@@ -33,6 +33,8 @@ DEFAULT_READINESS_TIMEOUT_S: Final = 120.0
 _NAME: Final = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")
 _HANDLER: Final = re.compile(r"^[\w-]+(\.[\w-]+)*:\w+$")
 _RESERVED: Final = frozenset({"dashboard", "controller", "dlx", "scaler"})
+NVIDIA_GPU: Final = "nvidia.com/gpu"  # the resource limit that Nuclio acts upon
+_GPU_RESOURCES: Final = ("nvidia.com/", "amd.com/gpu", "gpu.intel.com/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +84,11 @@ class FunctionConfig:
         """The project that the function belongs to."""
         labels = self.document["metadata"].get("labels") or {}
         return str(labels.get(PROJECT_LABEL, "default"))
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether its limits name a GPU, as those of a function-gpu.yaml do."""
+        return bool(gpu_resources(self.document))
 
 
 def read_document(path: Path) -> JsonObject:
@@ -140,6 +147,15 @@ def with_defaults(document: Mapping[str, Any]) -> JsonObject:
             "default-http": {"kind": "http", "name": "default-http", "numWorkers": 1}
         }
     return kept
+
+
+def gpu_resources(document: Mapping[str, Any]) -> frozenset[str]:
+    """Return the GPU resources that a function's limits name, such as ``nvidia.com/gpu``."""
+    limits: object = document
+    for key in ("spec", "resources", "limits"):
+        limits = limits.get(key) if isinstance(limits, Mapping) else None
+    names = limits if isinstance(limits, Mapping) else {}
+    return frozenset(str(name) for name in names if str(name).startswith(_GPU_RESOURCES))
 
 
 def in_project(document: Mapping[str, Any], project: str) -> JsonObject:

@@ -45,7 +45,9 @@ class Preparer:
         """Return what the function's workers are started with; raises NotPrepared."""
         # Weights first: where they are missing, nobody wants to wait for an environment.
         files = self._weights.fetch(config.folder, config.extras.weights, progress)
-        interpreter = self._environments.prepare(config.folder, config.python, progress)
+        interpreter = self._environments.prepare(
+            config.folder, config.python, progress, gpu=config.on_gpu
+        )
         weights = self._weights.assemble(
             config.folder, files, config.extras.conversion, interpreter, progress
         )

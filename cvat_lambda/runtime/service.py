@@ -20,7 +20,6 @@ from aiohttp import web
 
 from .dashboard import make_app
 from .deployment import HostSettings
-from .discovery import has_nvidia_gpu
 from .errors import RuntimeFault
 from .functionfile import DEFAULT_PROJECT
 from .places import cache_folder, digest
@@ -43,7 +42,7 @@ class ServiceOptions:
     token: str = ""  # empty = none is asked for; needed beyond loopback
     only: frozenset[str] = frozenset()  # names of the functions to load; empty = all
     project: str = DEFAULT_PROJECT  # of the functions whose file names none
-    gpu: bool | None = None  # None = where an NVIDIA device is found
+    gpu: bool | None = None  # None = the files for NVIDIA, where such a device is found
     state_folder: Path | None = None  # None = one in the cache that belongs to these folders
     ready_file: Path | None = None
     installer: str = "auto"  # auto, pip or uv
@@ -76,9 +75,8 @@ async def run(options: ServiceOptions, announce: Callable[[str], None]) -> None:
         try:
             await runner.setup()
             await web.SockSite(runner, listener, backlog=1024).start()
-            gpu = has_nvidia_gpu() if options.gpu is None else options.gpu
             await supervisor.load_folders(
-                options.folders, only=options.only, gpu=gpu, project=options.project
+                options.folders, only=options.only, gpu=options.gpu, project=options.project
             )
             await supervisor.load_deployed()
             url = f"http://{_in_url(options.host)}:{port}"

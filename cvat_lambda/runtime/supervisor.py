@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .deployment import PROVISIONED, Deployment, HostSettings
-from .discovery import choose_file, find_function_folders
+from .discovery import file_chooser, find_function_folders
 from .errors import BadRequest, Conflict, NotFound, PreconditionFailed, RuntimeFault
 from .functionfile import (
     DEFAULT_PROJECT,
@@ -61,17 +61,19 @@ class Supervisor:
         roots: Sequence[Path],
         *,
         only: frozenset[str] = frozenset(),
-        gpu: bool = False,
+        gpu: bool | None = False,
         project: str = DEFAULT_PROJECT,
     ) -> None:
         """Register every function folder below the roots and start to deploy it.
 
+        `gpu` None takes the GPU variants that fit a device of this machine.
         A function whose file names no project belongs to the one given.
         A folder that does not load becomes a function in state error; the others run.
         """
+        choose = file_chooser(gpu)
         for folder in find_function_folders(roots):
             try:
-                document = in_project(read_document(choose_file(folder, gpu=gpu)), project)
+                document = in_project(read_document(choose(folder)), project)
                 config = parse_function(document, folder)
                 if only and config.name not in only:
                     continue

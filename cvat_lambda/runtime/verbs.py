@@ -15,7 +15,7 @@ from typing import Any
 from . import archives
 from .client import Answer, DashboardClient, checked
 from .deployment import PROVISIONED
-from .discovery import choose_file, find_function_folders, has_nvidia_gpu
+from .discovery import choose_file, file_chooser, find_function_folders
 from .errors import RuntimeFault
 from .functionfile import (
     DEFAULT_PROJECT,
@@ -173,18 +173,20 @@ def fetch(
     *,
     licences: frozenset[str] = frozenset(),
     installer: str = "auto",
+    gpu: bool | None = None,
 ) -> list[tuple[str, str]]:
     """Make the environments and weights of function folders ready, without serving them.
 
+    `gpu` chooses the function files as it does for serving.
     Returns a pair (function, reason) for each that could not be prepared.
     """
     preparer = make_preparer(installer=installer, offline=False, licences=licences)
     failed: list[tuple[str, str]] = []
-    gpu = has_nvidia_gpu()
+    choose = file_chooser(gpu)
     for folder in find_function_folders(folders):
         name = folder.name
         try:
-            config = parse_function(read_document(choose_file(folder, gpu=gpu)), folder)
+            config = parse_function(read_document(choose(folder)), folder)
             name = config.name
             progress(f"{name}:")
             preparer.prepare(config, lambda text: progress(f"  {text}"))

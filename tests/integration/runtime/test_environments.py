@@ -69,14 +69,30 @@ def test_needs_that_are_included_from_another_file_count(
 ) -> None:
     from cvat_lambda.runtime.environments import read_requirements
 
-    folder = folder_with(tmp_path, "one", "-r more.txt\n")
-    (folder / "more.txt").write_text("numpy\n")
-    before = read_requirements(folder)
-    (folder / "more.txt").write_text("numpy==2\n")
-    assert (before, read_requirements(folder)) == (
+    file = folder_with(tmp_path, "one", "-r more.txt\n") / "requirements.txt"
+    (file.parent / "more.txt").write_text("numpy\n")
+    before = read_requirements(file)
+    (file.parent / "more.txt").write_text("numpy==2\n")
+    assert (before, read_requirements(file)) == (
         ["-r more.txt", "numpy"],
         ["-r more.txt", "numpy==2"],
     )
+
+
+def test_on_a_gpu_the_needs_are_those_of_its_own_file_where_there_is_one(
+    tmp_path: Path, wheel: Path, builder: EnvironmentBuilder
+) -> None:
+    def probe(folder: Path, *, gpu: bool) -> tuple[Path, int]:
+        python = builder.prepare(folder, None, lambda text: None, gpu=gpu)
+        return python, subprocess.run([str(python), "-c", "import cvl_probe"]).returncode
+
+    folder = folder_with(tmp_path, "one", "")
+    without, status = probe(folder, gpu=True)  # there is no requirements-gpu.txt
+    assert (probe(folder, gpu=False), status) == ((without, 1), 1)
+    (folder / "requirements-gpu.txt").write_text(f"{wheel}\n")
+    with_its_own, status = probe(folder, gpu=True)
+    assert (with_its_own != without, status) == (True, 0)
+    assert probe(folder, gpu=False) == (without, 1)
 
 
 def test_a_need_that_cannot_be_met_is_named_and_what_was_begun_is_built_anew(

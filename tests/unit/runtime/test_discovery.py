@@ -4,8 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from cvat_lambda.runtime.discovery import choose_file, find_function_folders
-from cvat_lambda.runtime.errors import NotPrepared
+from cvat_lambda.runtime.discovery import (
+    choose_file,
+    choose_file_for_machine,
+    find_function_folders,
+)
+from cvat_lambda.runtime.errors import FunctionBroken, NotPrepared
 from cvat_lambda.runtime.functionfile import parse_function
 from cvat_lambda.runtime.preparation import worker_environment
 from cvat_lambda.runtime.weights.licences import LicenceDesk
@@ -35,6 +39,53 @@ def test_the_gpu_variant_is_taken_where_there_is_one(root: Path) -> None:
     (folder / "function-gpu.yaml").write_text("")
     assert choose_file(folder, gpu=True).name == "function-gpu.yaml"
     assert choose_file(folder, gpu=False).name == "function.yaml"
+
+
+@pytest.mark.parametrize(
+    ("limits", "nvidia", "chosen"),
+    [
+        ("{nvidia.com/gpu: 1}", True, "function-gpu.yaml"),
+        ("{nvidia.com/gpu: 1}", False, "function.yaml"),
+        # An Intel GPU's function finds no device on an NVIDIA machine.
+        ("{gpu.intel.com/i915: 1}", True, "function.yaml"),
+        ("{memory: 4Gi}", True, "function.yaml"),
+        ("", True, "function.yaml"),
+    ],
+)
+def test_by_itself_a_machine_takes_only_the_gpu_variant_that_fits_its_device(
+    root: Path, limits: str, nvidia: bool, chosen: str
+) -> None:
+    folder = root / "a" / "b" / "one"
+    assert choose_file_for_machine(folder, nvidia=nvidia).name == "function.yaml"
+    (folder / "function-gpu.yaml").write_text(f"spec: {{resources: {{limits: {limits}}}}}")
+    assert choose_file_for_machine(folder, nvidia=nvidia).name == chosen
+    assert choose_file(folder, gpu=True).name == "function-gpu.yaml"  # as told, whatever it needs
+
+
+def test_a_gpu_variant_that_cannot_be_read_is_not_passed_over(root: Path) -> None:
+    folder = root / "a" / "b" / "one"
+    (folder / "function-gpu.yaml").write_text("[")
+    with pytest.raises(FunctionBroken, match="function-gpu.yaml cannot be read"):
+        choose_file_for_machine(folder, nvidia=True)
+    assert choose_file_for_machine(folder, nvidia=False).name == "function.yaml"
+
+
+@pytest.mark.parametrize(
+    ("limits", "on_gpu"),
+    [
+        ({"nvidia.com/gpu": 1}, True),
+        ({"gpu.intel.com/i915": "1"}, True),
+        ({"nvidia.com/mig-1g.5gb": 1}, True),
+        ({"cpu": 2, "memory": "4Gi"}, False),
+        (None, False),
+    ],
+)
+def test_a_function_is_on_a_gpu_when_its_limits_name_one(
+    tmp_path: Path, limits: object, on_gpu: bool
+) -> None:
+    spec = {"handler": "main:handler", "resources": {"limits": limits}}
+    document = {"metadata": {"name": "one"}, "spec": spec}
+    assert parse_function(document, tmp_path).on_gpu is on_gpu
 
 
 def test_a_worker_gets_the_machines_variables_the_functions_own_and_no_others(
