@@ -55,8 +55,8 @@ def interactor_problems(answer: Any, width: int, height: int) -> Problems:
     if not isinstance(answer, dict):
         yield f"an interactor answers with an object, this is {_kind(answer)}"
         return
-    if "blob" in answer or "embedding" in answer:
-        return
+    if "mask" not in answer and ("blob" in answer or "embedding" in answer):
+        return  # an embedding alone, for whoever decodes it
     mask = answer.get("mask")
     if not isinstance(mask, list):
         yield "an interactor's answer needs 'mask' (rows of 0 and 255), 'blob' or 'embedding'"

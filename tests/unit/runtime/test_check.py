@@ -81,6 +81,12 @@ def test_a_wrong_detector_is_told_what_is_wrong(answer: Any, problem: str) -> No
         ({"mask": [[255]], "bounds": [1, 1, 1, 1]}, ""),
         ({"mask": [], "points": []}, ""),
         ({"blob": "..."}, ""),
+        ({"embedding": {}}, ""),
+        # The embedding beside it does not excuse a mask.
+        ({"blob": "...", "mask": [[0, 255], [0, 0]]}, ""),
+        ({"blob": "...", "mask": [[0, 128], [255, 0]]}, "two values"),
+        ({"embedding": {}, "mask": [[0, 1]]}, "does not fill its bounds"),
+        ({"blob": "...", "mask": None}, "needs 'mask'"),
         ([[1, 2]], "answers with an object"),
         ({"points": []}, "needs 'mask'"),
         ({"mask": [[0, 1], [0]]}, "rows of one length"),
