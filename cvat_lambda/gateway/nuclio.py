@@ -89,7 +89,16 @@ class Nuclio:
 
     @property
     def host(self) -> str:
-        return urlsplit(self.url).hostname or ""
+        """The dashboard's host; "" where its URL is malformed."""
+        try:
+            return urlsplit(self.url).hostname or ""
+        except ValueError:
+            return ""
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the dashboard is reached by https."""
+        return self.url.strip().lower().startswith("https:")
 
     def authorization(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token}"} if self.token else {}

@@ -2,7 +2,8 @@
 
 Calling a function directly shows its own 503, needs no look-up per call and has no 60 s cut of a
 proxy; the dashboard always knows where the function is. ``auto`` tries the direct addresses that
-make sense from here and remembers which one worked, until a connection to it fails.
+make sense from here and remembers which one worked, until a connection to it fails. Functions
+speak plain HTTP: where the dashboard is reached by https, ``auto`` stays with the dashboard.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ class Routes:
 
     def _choose(self, function_id: str, address: Address, nuclio: Nuclio) -> Route:
         method = settings.INVOKE_METHOD
-        if method != "dashboard":
+        if method == "direct" or (method == "auto" and not nuclio.encrypted):
             for route in direct_routes(function_id, address, nuclio):
                 if self._pool.probe(route.server, _PROBE_S):
                     return route
@@ -173,15 +174,14 @@ def direct_routes(function_id: str, address: Address, nuclio: Nuclio) -> Iterato
     Names come before bare addresses and ports: after a restart of containers these may belong
     to another function.
     """
-    seen: set[tuple[str, int, str]] = set()
-    for host, port, path in _candidates(function_id, address, nuclio.host):
-        if (host, port, path) not in seen:
-            seen.add((host, port, path))
-            # The platform's token is for its own host, not for whoever runs a function.
-            headers = nuclio.authorization() if host == nuclio.host else {}
-            yield Route(
-                server=Server(host=host, port=port), path=path, headers=tuple(headers.items())
-            )
+    for host, port, path in dict.fromkeys(_candidates(function_id, address, nuclio.host)):
+        if _is_loopback(host) and not _is_loopback(nuclio.host):
+            continue  # it is the platform's machine that means itself: here, it is someone else
+        # The platform's token is for its own host, not for whoever runs a function; and one that
+        # travels encrypted to the dashboard must not travel in clear text to a function.
+        sent = host == nuclio.host and not nuclio.encrypted
+        headers = nuclio.authorization() if sent else {}
+        yield Route(server=Server(host=host, port=port), path=path, headers=tuple(headers.items()))
 
 
 def _candidates(

@@ -19,6 +19,7 @@ from cvat_lambda.errors import (
 )
 from cvat_lambda.functions.spec import Address, FunctionSpec, Kind
 from cvat_lambda.gateway.cancel import CallAbandoned, Cancel
+from cvat_lambda.gateway.http import pool
 from cvat_lambda.gateway.invoke import invoke
 from cvat_lambda.gateway.nuclio import platform
 from cvat_lambda.gateway.routes import direct_routes, routes
@@ -78,6 +79,28 @@ def test_the_platforms_token_goes_to_the_platforms_host(nuclio: FakeNuclio, sett
     assert nuclio.seen[0].headers["authorization"] == "Bearer secret"
     foreign = Address(internal_urls=("fn.example:8080",))
     assert [route.headers for route in direct_routes("fn", foreign, platform())] == [()]
+
+
+def test_a_token_that_goes_out_by_https_is_never_sent_in_clear_text(settings: Any) -> None:
+    settings.CVAT_LAMBDA_PLATFORM_TOKEN = "secret"
+    with fake_nuclio() as function:
+        settings.CVAT_LAMBDA_PLATFORM_URL = f"https://127.0.0.1:{fakes.closed_port()}"
+        spec = spec_at(function.port)
+        route = routes.find(spec)  # auto: the dashboard, without a try of the function's port
+        assert (route.server.scheme, route.through_dashboard) == ("https", True)
+        assert ("Authorization", "Bearer secret") in route.headers
+        settings.CVAT_LAMBDA_INVOKE_METHOD = "direct"  # asked for: plain HTTP, without the token
+        assert invoke(spec, b"{}", request_id="r1") == []
+        (seen,) = function.seen
+        assert "authorization" not in seen.headers
+    routes.forget()
+    pool.close()
+
+
+def test_a_malformed_platform_url_is_a_typed_error(settings: Any) -> None:
+    settings.CVAT_LAMBDA_PLATFORM_URL = "http://[::1"
+    with pytest.raises(PlatformUnreachable, match="PLATFORM_URL is malformed"):
+        invoke(spec_at(fakes.closed_port()), b"{}", request_id="r1")
 
 
 def test_an_address_that_went_out_of_date_is_read_again_within_the_call(
@@ -205,6 +228,16 @@ HTTP_PORT = 32001
                 ("nuclio-fn.nuclio.svc.cluster.local", 8080, "/"),
                 ("functions.example.org", 80, "/fn"),
             ],
+        ),
+        # the platform's own loopback, published to a client on another machine, is not ours
+        (
+            "gpu.example.org",
+            Address(
+                http_port=HTTP_PORT,
+                internal_urls=("127.0.0.1:32001", "localhost:32001", "[::1]:32001"),
+                external_urls=("0.0.0.0:32001",),
+            ),
+            [("gpu.example.org", HTTP_PORT, "/")],
         ),
         ("127.0.0.1", Address(), []),
         ("127.0.0.1", Address(external_urls=("host:port", "[::1")), []),
