@@ -168,11 +168,12 @@ def _add_list(subparsers: Verbs[Parser]) -> None:
 
 
 def _list(parsed: argparse.Namespace) -> int:
-    for found in verbs.list_functions(_client(parsed)):
+    client = _client(parsed)
+    for found in verbs.list_functions(client):
         status = found["status"]
         kind = (found["metadata"].get("annotations") or {}).get("type", "")
-        where = (status.get("externalInvocationUrls") or ["-"])[0]
-        print(f"{found['metadata']['name']:<56} {kind:<10} {status['state']:<12} {where}")
+        name = found["metadata"]["name"]
+        print(f"{name:<56} {kind:<10} {status['state']:<12} {client.where(found)}")
         if status.get("message"):
             print(f"    {status['message']}")
     return 0
@@ -205,9 +206,10 @@ def _deploy(parsed: argparse.Namespace) -> int:
                 gpu=parsed.gpu,
             )
             continue
-        found = verbs.deploy(_client(parsed), folder, print, project=parsed.project, gpu=parsed.gpu)
-        where = found["status"].get("externalInvocationUrls", ["-"])[0]
-        print(f"{found['metadata']['name']} is {found['status']['state']} at {where}")
+        client = _client(parsed)
+        found = verbs.deploy(client, folder, print, project=parsed.project, gpu=parsed.gpu)
+        state = found["status"]["state"]
+        print(f"{found['metadata']['name']} is {state} at {client.where(found)}")
     return 0
 
 

@@ -9,11 +9,13 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from .errors import RuntimeFault
 from .functionfile import JsonObject
 
 DEFAULT_URL = "http://127.0.0.1:8070"
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +71,19 @@ class DashboardClient:
                 f"no runtime answers at {self.url} ({reason}): start one with "
                 "'python -m cvat_lambda.runtime serverless/', or name another with --url"
             ) from exc
+
+    def where(self, found: JsonObject) -> str:
+        """Return where a function can be called from here, for people; "-" where it cannot be.
+
+        "Any address" is the dashboard's machine, under the name that it is known by here.
+        """
+        published = (found["status"].get("externalInvocationUrls") or ["-"])[0]
+        split, here = urlsplit(f"//{published}"), urlsplit(self.url).hostname or ""
+        if split.hostname in ("0.0.0.0", "::"):
+            return f"[{here}]:{split.port}" if ":" in here else f"{here}:{split.port}"
+        if split.hostname in _LOOPBACK and here not in _LOOPBACK:
+            return "the dashboard only"  # it listens on that machine's own loopback
+        return str(published)
 
     def get(self, path: str) -> Any:
         """Return the JSON of a GET; raises RuntimeFault with the dashboard's words."""

@@ -75,6 +75,14 @@ class Deployment:
         return f"{_reachable(self._host.host)}:{self.port}"
 
     @property
+    def published(self) -> str | None:
+        """``host:port`` for others; ``0.0.0.0``, as in Nuclio, is this machine by any name."""
+        if self.address is None:
+            return None
+        host = self._host.host or "0.0.0.0"
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+
+    @property
     def log_path(self) -> Path:
         """The file of its log."""
         return self._host.logs_folder / f"{self.name}.log"
@@ -100,7 +108,7 @@ class Deployment:
         if self.address is not None:
             status["httpPort"] = self.port
             status["internalInvocationUrls"] = [self.address]
-            status["externalInvocationUrls"] = [self.address]
+            status["externalInvocationUrls"] = [self.published]
         return {**copy.deepcopy(self._document), "status": status}
 
     async def statistics(self) -> dict[str, Any] | None:

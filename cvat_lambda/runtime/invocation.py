@@ -58,7 +58,7 @@ class InvocationRoutes:
             )
         address = found[0].address
         wanted = request.headers.get("x-nuclio-invoke-url")
-        if wanted and wanted != address:
+        if wanted and wanted not in (address, found[0].published):
             return _fault(400, f"Failed to invoke function: Invalid function url {wanted}")
         if address is None:
             return _fault(500, "Failed to invoke function: Invocation URL is required")

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 import yaml
@@ -83,7 +84,9 @@ class Runtime:
 
     def address(self, name: str) -> str:
         """Return the URL of a function's own port."""
-        return "http://" + str(self.function(name)["status"]["externalInvocationUrls"][0])
+        published = str(self.function(name)["status"]["externalInvocationUrls"][0])
+        host = urlsplit(self.url).hostname or ""  # Docker and we say 0.0.0.0 for that machine
+        return "http://" + published.replace("0.0.0.0", host, 1)
 
     def call(self, name: str, payload: Any = None, **more: Any) -> requests.Response:
         """Call a function at its own port with JSON."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cvat_lambda.runtime.check.fixtures import HEIGHT, WIDTH, png
+from cvat_lambda.runtime.client import DashboardClient
 from tests.integration.runtime.harness import (
     REPOSITORY,
     Runtime,
@@ -73,6 +74,44 @@ def test_a_folder_is_deployed_listed_called_read_and_removed(tmp_path: Path) -> 
             1,
             True,
         )
+
+
+def test_a_runtime_on_every_address_publishes_any_address_and_the_list_says_how_to_reach_it(
+    tmp_path: Path,
+) -> None:
+    write_function(tmp_path / "functions", "hello", "def handler(c, e):\n    return 'hello'\n")
+    options = ("--host", "0.0.0.0", "--token", "secret")
+    with running([tmp_path / "functions"], tmp_path / "state", *options) as runtime:
+        status = runtime.wait_for("hello")["status"]
+        port = status["httpPort"]
+        assert status["externalInvocationUrls"] == [f"0.0.0.0:{port}"]
+        assert status["internalInvocationUrls"] == [f"127.0.0.1:{port}"]
+        listed = command("list", "--url", runtime.url, "--token", "secret").stdout.split()
+        assert listed[-1] == f"127.0.0.1:{port}"
+        for url in status["externalInvocationUrls"] + status["internalInvocationUrls"]:
+            headers = {"x-nuclio-function-name": "hello", "x-nuclio-invoke-url": url}
+            called = runtime.request("POST", "/api/function_invocations", headers=headers)
+            assert (called.status_code, called.text) == (200, "hello")
+
+
+@pytest.mark.parametrize(
+    ("url", "published", "shown"),
+    [
+        ("http://127.0.0.1:8070", ["127.0.0.1:4001"], "127.0.0.1:4001"),
+        ("http://gpu:8070", ["0.0.0.0:4001"], "gpu:4001"),
+        ("http://[fd00::7]:8070", ["[::]:4001"], "[fd00::7]:4001"),
+        ("http://gpu:8070", ["10.0.0.5:4001"], "10.0.0.5:4001"),
+        ("https://gpu.example.org", ["functions.example.org/fn"], "functions.example.org/fn"),
+        # a proxy before a runtime that listens on its own loopback
+        ("https://gpu.example.org", ["127.0.0.1:4001"], "the dashboard only"),
+        ("http://127.0.0.1:8070", [], "-"),
+    ],
+)
+def test_where_a_function_is_is_said_as_seen_from_here(
+    url: str, published: list[str], shown: str
+) -> None:
+    found = {"status": {"state": "ready", "externalInvocationUrls": published}}
+    assert DashboardClient(url, token="").where(found) == shown
 
 
 def test_a_deployment_that_fails_says_why(tmp_path: Path) -> None:
