@@ -5,19 +5,21 @@ CVAT's functions open ``/opt/nuclio/function.yaml`` by that absolute path. Two w
 * ``mount``: a private mount namespace in which the folder is bound to /opt/nuclio. Nobody else
   sees it, C code that opens files sees it, the machine's own /opt stays visible. Needs root or
   unprivileged user namespaces.
-* ``rewrite``: Python's functions that take paths replace the prefix. C code that is handed such a
-  path directly (cv2.imread) does not see it.
+* ``rewrite``: Python's functions that take paths replace the prefix, in every module that has them
+  already. C code that is handed such a path directly (cv2.imread) does not see it.
 """
 
 from __future__ import annotations
 
 import builtins
+import contextlib
 import ctypes
+import functools
 import io
 import os
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 PREFIX = "/opt/nuclio"
@@ -41,7 +43,7 @@ def enter(folder: str, ways: str) -> str:
             return "mount"
         if ways == "mount":
             raise OSError("a private mount namespace is not allowed here")
-    _rewrite(folder)
+    _rewrite(os.path.abspath(folder))
     return "rewrite"
 
 
@@ -121,26 +123,85 @@ def _write(path: str, text: str) -> None:
 
 
 def _rewrite(folder: str) -> None:
-    def moved(path: Any) -> Any:
-        if isinstance(path, os.PathLike):
-            path = os.fspath(path)
-        if isinstance(path, str) and (path == PREFIX or path.startswith(PREFIX + "/")):
-            return folder + path[len(PREFIX) :]
-        return path
+    """Put functions that move their paths in place of the originals, wherever these are bound."""
+    replacements: dict[int, _Moving] = {}
+    for module, name in _TAKING_PATHS:
+        original = getattr(module, name, None)
+        if original is not None and id(original) not in replacements:
+            kind = _MovingLink if name == "readlink" else _Moving
+            replacements[id(original)] = kind(original, folder)
+    for module in list(sys.modules.values()):
+        members = getattr(module, "__dict__", None)
+        if isinstance(members, dict):
+            _replace(module, members, replacements)
+            for value in list(members.values()):
+                if isinstance(value, type):
+                    _replace(value, vars(value), replacements)
+    # What they can do is asked of these sets, by the function itself.
+    for able in (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks):
+        able.update([new for new in replacements.values() if new.original in able])
 
-    def wrap(module: Any, name: str) -> None:
-        original: Callable[..., Any] = getattr(module, name)
 
-        def rewritten(path: Any = ".", *args: Any, **kwargs: Any) -> Any:
-            return original(moved(path), *args, **kwargs)
+_OF_OS = (
+    "access", "chdir", "chmod", "chown", "getxattr", "lchown", "link", "listdir", "listxattr",
+    "lstat", "mkdir", "mkfifo", "mknod", "open", "pathconf", "readlink", "remove",
+    "removexattr", "rename", "replace", "rmdir", "scandir", "setxattr", "stat", "statvfs",
+    "symlink", "truncate", "unlink", "utime",
+)  # fmt: skip
+# The others (makedirs, walk, os.path, shutil, pathlib, ...) are made of these.
+_TAKING_PATHS: list[tuple[Any, str]] = [
+    (builtins, "open"),
+    (io, "open"),
+    (io, "open_code"),
+    *((os, name) for name in _OF_OS),
+]
+_KEYWORDS = frozenset({"file", "path", "src", "dst"})
+_TWO_PATHS = frozenset({"link", "rename", "replace", "symlink"})
 
-        rewritten.__name__ = name
-        setattr(module, name, rewritten)
 
-    for module, names in (
-        (builtins, ("open",)),
-        (io, ("open", "open_code")),
-        (os, ("open", "stat", "lstat", "listdir", "scandir", "access", "readlink", "chdir")),
-    ):
-        for name in names:
-            wrap(module, name)
+class _Moving:
+    """A function whose paths below the prefix go to the folder.
+
+    An object, for a function that a class keeps (pathlib's did until Python 3.10) would become a
+    method; the originals are built in and do not.
+    """
+
+    def __init__(self, original: Callable[..., Any], folder: str) -> None:
+        functools.update_wrapper(self, original)
+        self.original = original
+        self._folder = folder
+        self._paths = 2 if getattr(original, "__name__", "") in _TWO_PATHS else 1
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        moved = [self._moved(value) for value in args[: self._paths]]
+        for key in _KEYWORDS.intersection(kwargs):
+            kwargs[key] = self._moved(kwargs[key])
+        return self.original(*moved, *args[self._paths :], **kwargs)
+
+    def _moved(self, path: Any) -> Any:
+        if not isinstance(path, (str, bytes, os.PathLike)):
+            return path  # a file descriptor, or what the original refuses
+        text = os.fsdecode(path)
+        if text != PREFIX and not text.startswith(PREFIX + "/"):
+            return path
+        place = self._folder + text[len(PREFIX) :]
+        return os.fsencode(place) if isinstance(os.fspath(path), bytes) else place
+
+
+class _MovingLink(_Moving):
+    """``os.readlink``, whose relative answer counts from where the link really is."""
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        answer = super().__call__(*args, **kwargs)
+        path = args[0] if args else kwargs.get("path")
+        place = self._moved(path)
+        return answer if place is path else os.path.join(os.path.dirname(place), answer)
+
+
+def _replace(owner: Any, members: Mapping[str, Any], replacements: Mapping[int, _Moving]) -> None:
+    for name, value in list(members.items()):
+        is_static = isinstance(value, staticmethod)
+        found = replacements.get(id(value.__func__ if is_static else value))
+        if found is not None:
+            with contextlib.suppress(AttributeError, TypeError):
+                setattr(owner, name, staticmethod(found) if is_static else found)
