@@ -15,7 +15,7 @@ from cvat_lambda.functions.spec import FunctionSpec
 from .cancel import Cancel
 from .endpoint import endpoint_route
 from .http import Answer, ConnectFailed, TransportError, pool
-from .outcome import read_answer, too_large, translate
+from .outcome import AddressMissing, read_answer, too_large, translate
 from .routes import Route, routes
 
 # What is left for the way there and back when a function uses up its own time limits.
@@ -77,7 +77,10 @@ def _invoke(
             answer = _post(spec, route, body, request_id, timeout_s, cancel)
     except TransportError as exc:
         raise translate(spec.id, exc) from exc
-    return read_answer(spec, answer, sent_bytes=len(body), platform=route.through_dashboard)
+    try:
+        return read_answer(spec, answer, sent_bytes=len(body), platform=route.through_dashboard)
+    except AddressMissing as exc:
+        raise routes.why_no_address(spec) from exc
 
 
 def time_limit_s(spec: FunctionSpec) -> float:

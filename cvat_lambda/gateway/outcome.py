@@ -87,6 +87,10 @@ class Row:
     make: Make
 
 
+class AddressMissing(FunctionUnavailable):
+    """The platform knows no address of the function; its state tells whether to wait for one."""
+
+
 def read_answer(spec: FunctionSpec, answer: Answer, *, sent_bytes: int, platform: bool) -> Any:
     """Return the function's parsed answer or raise the typed error it amounts to.
 
@@ -262,7 +266,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Row(
         name="dashboard: no address yet",
         fits=lambda seen: "Invocation URL is required" in seen.platform_says,
-        make=_says(FunctionUnavailable, "is not running: it is being built, or its build failed"),
+        make=_says(AddressMissing, "has no address on its platform"),
     ),
     Row(
         name="dashboard: timeout",

@@ -53,6 +53,7 @@ class _Known:
     route: Route | None = None
     until: float = float("inf")  # monotonic
     reread_at: float = float("-inf")  # monotonic
+    fresh: FunctionSpec | None = None  # what was read then; None: the platform did not answer
 
 
 class Routes:
@@ -97,18 +98,27 @@ class Routes:
             known.route = None
             if time.monotonic() - known.reread_at < _REREAD_S:
                 return settings.INVOKE_METHOD != "direct"
-            known.reread_at = time.monotonic()
-            fresh = parse_function(nuclio.function(spec.id))
-            known.address = replace(fresh.address)
-        logger.info(
-            "function '%s' is looked for again: it is %s",
-            spec.id,
-            fresh.state,
-            extra={"action": "address_refreshed", "function": spec.id},
-        )
+            fresh = _read_again(known, spec.id, nuclio)
         if fresh.state in ("building", "error"):
             raise unavailable(fresh)
         return True
+
+    def why_no_address(self, spec: FunctionSpec) -> LambdaError:
+        """Say by its state now why the platform has no address of a function: wait, or give up.
+
+        Raises FunctionNotFound where it is gone, PlatformUnreachable where nobody knows.
+        """
+        nuclio = platform()
+        known = self._of(spec, nuclio)
+        with known.lock:
+            fresh = known.fresh
+            if fresh is None or time.monotonic() - known.reread_at >= _REREAD_S:
+                fresh = _read_again(known, spec.id, nuclio)
+        if fresh.state == "ready" and not _has_address(fresh.address):
+            error = FunctionUnavailable(f"function '{spec.id}' has no address on its platform")
+            error.permanent = True
+            return error
+        return unavailable(fresh)
 
     def forget(self) -> None:
         """Forget every route."""
@@ -129,6 +139,24 @@ class Routes:
         if method == "direct":
             raise PlatformUnreachable(f"function '{function_id}' cannot be reached directly")
         return dashboard_route(function_id, nuclio)
+
+
+def _read_again(known: _Known, function_id: str, nuclio: Nuclio) -> FunctionSpec:
+    """Read the function from its platform; the caller holds ``known.lock``."""
+    known.reread_at, known.fresh = time.monotonic(), None
+    fresh = known.fresh = parse_function(nuclio.function(function_id))
+    known.address = replace(fresh.address)
+    logger.info(
+        "function '%s' is looked for again: it is %s",
+        function_id,
+        fresh.state,
+        extra={"action": "address_refreshed", "function": function_id},
+    )
+    return fresh
+
+
+def _has_address(address: Address) -> bool:
+    return bool(address.http_port or address.internal_urls or address.external_urls)
 
 
 def unavailable(spec: FunctionSpec) -> LambdaError:

@@ -12,7 +12,9 @@ from cvat_lambda.errors import (
     FunctionBusy,
     FunctionCrashed,
     FunctionFailed,
+    FunctionNotFound,
     FunctionTimeout,
+    FunctionUnavailable,
     LambdaError,
 )
 from cvat_lambda.functions.spec import FunctionSpec, Kind
@@ -24,6 +26,9 @@ from . import fake_nuclio as fakes
 from .fake_nuclio import Behaviour, FakeNuclio
 
 SPEC = FunctionSpec(id="fn", kind=Kind.DETECTOR, name="Fn")
+NO_ADDRESS = fakes.answers(
+    500, '{"error": "Failed to invoke function: Invocation URL is required"}'
+)
 RESTARTING = fakes.answers(500, "Processor not ready (current status: stopped)")
 
 
@@ -73,6 +78,44 @@ def test_what_would_not_is_given_up(
         call(SPEC, b"{}", request_id="r", policy=patience())
     assert caught.value.details["attempts"] == attempts
     assert len(script) - len(nuclio.script) == len(nuclio.invocations())
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "permanent", "sentence"),
+    [
+        ({"state": "error"}, FunctionUnavailable, True, "function 'fn' could not be deployed"),
+        ({"state": "imported"}, FunctionUnavailable, True, "function 'fn' could not be deployed"),
+        ({"state": "ready"}, FunctionUnavailable, True, "function 'fn' has no address"),
+        (None, FunctionNotFound, True, "the function platform refused with status 404"),
+    ],
+)
+def test_a_function_without_an_address_that_is_not_being_built_is_given_up_at_once(
+    nuclio: FakeNuclio,
+    status: dict[str, str] | None,
+    error: type[LambdaError],
+    permanent: bool,
+    sentence: str,
+) -> None:
+    if status is not None:
+        nuclio.functions["fn"] = {**fakes.function_object("fn"), "status": status}
+    nuclio.script = [NO_ADDRESS] * 30
+    with pytest.raises(error) as caught:
+        call(SPEC, b"{}", request_id="r", policy=patience(budget_s=120.0))
+    assert caught.value.details["attempts"] == 1
+    assert caught.value.permanent is permanent
+    assert caught.value.message.startswith(sentence)
+
+
+def test_a_function_without_an_address_that_is_being_built_is_waited_for(
+    nuclio: FakeNuclio,
+) -> None:
+    nuclio.functions["fn"] = {**fakes.function_object("fn"), "status": {"state": "building"}}
+    nuclio.script = [NO_ADDRESS] * 5
+    nuclio.default = ["built"]
+    called = call(SPEC, b"{}", request_id="r", policy=patience())
+    assert (called.answer, called.attempts) == (["built"], 6)
+    reads = [seen.path for seen in nuclio.seen if seen.method == "GET"]
+    assert reads == ["/api/functions/fn"]  # its state is not read for each call
 
 
 def test_a_deadline_ends_the_attempts(nuclio: FakeNuclio) -> None:

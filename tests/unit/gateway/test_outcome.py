@@ -24,6 +24,7 @@ from cvat_lambda.gateway import http
 from cvat_lambda.gateway.outcome import (
     ROWS,
     TRANSPORT,
+    AddressMissing,
     clean_line,
     parse_answer,
     read_answer,
@@ -47,7 +48,7 @@ def answer(status: int, body: str = "", **headers: str) -> http.Answer:
 
 DASHBOARD_ROWS = [
     (404, dashboard("Function not found: fn @ nuclio"), FunctionNotFound),
-    (500, dashboard("Invocation URL is required"), FunctionUnavailable),
+    (500, dashboard("Invocation URL is required"), AddressMissing),
     (500, dashboard("Post 'http://10.0.0.3:8080/': dial tcp: connection refused"),
      PlatformUnreachable),
     (500, dashboard("Post 'http://x': dial tcp: lookup nuclio-fn: no such host"),
