@@ -22,6 +22,14 @@ from .http import Server
 
 _IP = ipaddress.IPv4Address | ipaddress.IPv6Address
 _KEPT_S: Final = 30.0  # how long a checked address is used before the name is resolved again
+# What clouds answer their machines with credentials from, beside the link-local 169.254.169.254.
+_METADATA: Final = (
+    ipaddress.ip_network("fd00:ec2::/32"),  # AWS
+    ipaddress.ip_network("fd20:ce::254/128"),  # Google
+    ipaddress.ip_network("fd00:c1::a9fe:a9fe/128"),  # Oracle
+    ipaddress.ip_network("100.100.100.200/32"),  # Alibaba
+    ipaddress.ip_network("168.63.129.16/32"),  # Azure
+)
 _lock = threading.Lock()
 _kept: dict[tuple[str, int, tuple[str, ...]], tuple[float, str]] = {}
 
@@ -75,8 +83,8 @@ def admits(allowed: Iterable[str], host: str, address: _IP) -> bool:
     """Whether the list admits this host at this address.
 
     Entries are networks (``10.1.0.0/16``, a bare address), hosts (``models.example.org``) and
-    domains (``*.example.org``). A name alone does not admit an address of this machine or of its
-    link (cloud metadata services live there): those need a network, or the entry ``localhost``.
+    domains (``*.example.org``). A name alone does not admit an address of this machine, of its
+    link, or of a cloud's metadata service: those need a network, or the entry ``localhost``.
     """
     mapped = getattr(address, "ipv4_mapped", None)
     address = mapped if mapped is not None else address
@@ -126,4 +134,5 @@ def _is_near(address: _IP) -> bool:
         or address.is_multicast
         or address.is_unspecified
         or address.is_reserved
+        or any(address in network for network in _METADATA)
     )

@@ -27,6 +27,16 @@ from cvat_lambda.gateway.http import Server
         ("models.example.org", "models.example.org", "::ffff:127.0.0.1", False),
         ("models.example.org", "models.example.org", "0.0.0.0", False),
         ("models.example.org", "models.example.org", "fe80::1", False),
+        # the metadata services of clouds that are not link-local
+        ("models.example.org", "models.example.org", "fd00:ec2::254", False),
+        ("models.example.org", "models.example.org", "fd20:ce::254", False),
+        ("models.example.org", "models.example.org", "fd00:c1::a9fe:a9fe", False),
+        ("models.example.org", "models.example.org", "100.100.100.200", False),
+        ("models.example.org", "models.example.org", "::ffff:100.100.100.200", False),
+        ("*.example.org", "models.example.org", "168.63.129.16", False),
+        ("models.example.org", "models.example.org", "100.100.100.201", True),
+        ("models.example.org", "models.example.org", "fd00::254", True),  # an internal name
+        ("100.100.100.200", "anything", "100.100.100.200", True),  # asked for by its address
         ("localhost", "localhost", "127.0.0.1", True),
         ("localhost", "localhost", "10.0.0.1", False),
         ("127.0.0.1", "127.0.0.1", "127.0.0.1", True),
