@@ -1,6 +1,6 @@
 """Many clients call a function while its worker processes are killed.
 
-Every call must end with an answer or a typed error, in bounded time, and nothing may be left
+Every call must end with an answer or a typed error, in bounded time, and no process may be left
 behind. ``python -m tests.bench.load`` makes 10,000 calls through 32 clients; CI makes a few
 hundred through the same code.
 """
@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 CODE = """
 import json, os, time
 
@@ -29,6 +31,9 @@ def handler(context, event):
     return context.Response(body=body, content_type="application/json", status_code=200)
 """
 WORKERS = 4
+EVENT_TIMEOUT_S = 10
+MAX_ATTEMPTS = 5  # of one call
+BUDGET_S = 60.0  # for the attempts of one call that did not run
 
 
 @dataclass
@@ -40,6 +45,10 @@ class Load:
     wrong: list[str] = field(default_factory=list)  # anything else: a defect
     kills: int = 0
     durations_s: list[float] = field(default_factory=list)
+    longest_s: float = 0.0  # that the timeouts allow a call, however often it is tried
+    hanging: int = 0  # clients whose call went on for longer
+    processes: int = 0  # of the runtime, seen from before the kills to its end
+    left: list[str] = field(default_factory=list)  # those that still run after its end
     wall_s: float = 0.0
 
     @property
@@ -50,7 +59,10 @@ class Load:
 class Clients:
     """Threads that share a number of calls, and one that kills workers."""
 
-    def __init__(self, function_id: str, *, calls: int, clients: int, kill_every_s: float) -> None:
+    def __init__(
+        self, runtime_pid: int, function_id: str, *, calls: int, clients: int, kill_every_s: float
+    ) -> None:
+        self._runtime = psutil.Process(runtime_pid)
         self._function_id = function_id
         self._kill_every_s = kill_every_s
         self._clients = clients
@@ -58,24 +70,54 @@ class Clients:
         self._numbers = iter(range(calls))
         self._pids: set[int] = set()
         self._over = threading.Event()
+        self._processes: set[psutil.Process] = set()  # known by pid and time of start
         self.load = Load()
 
     def run(self) -> Load:
-        """Make all the calls; return when the last has ended."""
+        """Make all the calls; return when the last has ended, or hangs."""
         from cvat_lambda.functions import registry
+        from cvat_lambda.gateway.invoke import time_limit_s
 
         spec = registry.get(self._function_id)
-        threads = [threading.Thread(target=self._call, args=(spec,)) for _ in range(self._clients)]
+        # Each attempt that ran has the function's own limits; those that did not share the budget.
+        self.load.longest_s = BUDGET_S + MAX_ATTEMPTS * time_limit_s(spec)
+        self.note_processes()
+        threads = [
+            threading.Thread(target=self._call, args=(spec,), daemon=True)
+            for _ in range(self._clients)
+        ]
         killer = threading.Thread(target=self._kill)
         started = time.monotonic()
         for thread in (*threads, killer):
             thread.start()
-        for thread in threads:
-            thread.join()
+        self._wait_for(threads)
         self._over.set()
         killer.join()
+        self.note_processes()
         self.load.wall_s = time.monotonic() - started
         return self.load
+
+    def note_processes(self) -> None:
+        """Remember what runs below the runtime: an orphan is nobody's child any more."""
+        self._processes.add(self._runtime)
+        self._processes.update(self._runtime.children(recursive=True))
+
+    def look_for_processes(self, *, wait_s: float = 10.0) -> None:
+        """Note, after the runtime's end, which of its processes go on."""
+        _, alive = psutil.wait_procs(self._processes, timeout=wait_s)
+        self.load.processes = len(self._processes)
+        self.load.left = [str(process) for process in alive if _runs(process)]
+
+    def _wait_for(self, threads: list[threading.Thread]) -> None:
+        """Wait as long as calls end: until none has for longer than any of them may take."""
+        ended, since = 0, time.monotonic()
+        while any(thread.is_alive() for thread in threads):
+            if (now_ended := len(self.load.durations_s)) != ended:
+                ended, since = now_ended, time.monotonic()
+            if time.monotonic() - since > self.load.longest_s:
+                break
+            time.sleep(0.05)
+        self.load.hanging = sum(thread.is_alive() for thread in threads)
 
     def _call(self, spec: Any) -> None:
         while (number := self._next()) is not None:
@@ -97,7 +139,7 @@ class Clients:
         from cvat_lambda.gateway.retry import RetryPolicy
 
         body = encode_payload({"number": number}, {"image": b"x" * 2000})
-        policy = RetryPolicy(max_attempts=5, budget_s=60.0)
+        policy = RetryPolicy(max_attempts=MAX_ATTEMPTS, budget_s=BUDGET_S)
         try:
             answer = call(
                 spec, body, request_id=f"load-{number}", policy=policy, person=False
@@ -128,6 +170,7 @@ class Clients:
                 except ProcessLookupError:
                     continue
                 self.load.kills += 1
+                self.note_processes()
 
 
 def run_load(folder: Path, *, calls: int, clients: int, kill_every_s: float) -> Load:
@@ -142,7 +185,13 @@ def run_load(folder: Path, *, calls: int, clients: int, kill_every_s: float) -> 
     from cvat_lambda.gateway.routes import routes
     from tests.integration.runtime.harness import running, write_function
 
-    write_function(folder / "functions", "load", CODE, trigger={"numWorkers": WORKERS})
+    write_function(
+        folder / "functions",
+        "load",
+        CODE,
+        trigger={"numWorkers": WORKERS},
+        eventTimeout=f"{EVENT_TIMEOUT_S}s",
+    )
     with (
         running([folder / "functions"], folder / "state") as runtime,
         override_settings(
@@ -153,11 +202,25 @@ def run_load(folder: Path, *, calls: int, clients: int, kill_every_s: float) -> 
     ):
         runtime.wait_for("load", "ready")
         registry.refresh(force=True)
+        assert runtime.process is not None
+        load = Clients(
+            runtime.process.pid, "load", calls=calls, clients=clients, kill_every_s=kill_every_s
+        )
         try:
-            return Clients("load", calls=calls, clients=clients, kill_every_s=kill_every_s).run()
+            load.run()
         finally:
             pool.close()
             routes.forget()
+    load.look_for_processes()
+    return load.load
+
+
+def _runs(process: psutil.Process) -> bool:
+    """Whether it does; one that has ended and waits for its parent to ask does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def run(short: bool) -> list[dict[str, Any]]:
@@ -170,6 +233,8 @@ def run(short: bool) -> list[dict[str, Any]]:
     )
     return [
         _row("load_calls_without_a_typed_end", len(load.wrong), "calls", 0, False),
+        _row("load_clients_that_hang", load.hanging, "clients", 0, False),
+        _row("load_processes_left", len(load.left), "processes", 0, False),
         _row("load_calls_answered", load.answered / load.ended, "share", 0.99, True),
         _row("load_slowest_call", durations[-1], "s", 60.0, False),
         _row("load_calls_a_second", load.ended / load.wall_s, "1/s", None, True),

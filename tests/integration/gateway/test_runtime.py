@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from cvat_lambda.errors import (
@@ -24,7 +26,7 @@ from cvat_lambda.functions.spec import FunctionSpec
 from cvat_lambda.gateway.http import pool
 from cvat_lambda.gateway.invoke import invoke
 from cvat_lambda.gateway.routes import routes
-from tests.bench.load import run_load
+from tests.bench.load import WORKERS, Clients, run_load
 from tests.integration.runtime.harness import Runtime, running, write_function
 
 pytestmark = pytest.mark.django_db
@@ -166,11 +168,14 @@ def test_a_body_beyond_the_limit_is_refused_by_both_ends(runtime: Runtime) -> No
         invoke(replace(spec, max_body_bytes=10**9), body, request_id="r1")
 
 
-def test_calls_go_on_while_workers_are_killed(tmp_path: Path) -> None:
-    before = {child.pid for child in psutil.Process().children(recursive=True)}
+def test_calls_go_on_while_workers_are_killed_none_hangs_and_no_process_is_left(
+    tmp_path: Path,
+) -> None:
     load = run_load(tmp_path, calls=1_500, clients=32, kill_every_s=0.1)
     assert load.wrong == []
+    assert load.hanging == 0
     assert load.ended == 1_500
+    assert max(load.durations_s) < load.longest_s
     assert set(load.errors) <= {
         "function_crashed",
         "function_unavailable",
@@ -180,5 +185,25 @@ def test_calls_go_on_while_workers_are_killed(tmp_path: Path) -> None:
     }
     assert load.kills > 0
     assert load.answered > 360
-    after = {child.pid for child in psutil.Process().children(recursive=True)}
-    assert after <= before  # no process is left
+    # the runtime, the processor, its first workers, and those that replaced the killed ones
+    assert load.processes > 2 + WORKERS
+    assert load.left == []
+
+
+def test_the_load_test_sees_an_orphan() -> None:
+    script = ["sh", "-c", "sleep 60 >/dev/null & echo $!; read line"]
+    with subprocess.Popen(
+        script, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as runtime:
+        assert runtime.stdin is not None
+        assert runtime.stdout is not None
+        orphan = int(runtime.stdout.readline())
+        clients = Clients(runtime.pid, "load", calls=0, clients=0, kill_every_s=1)
+        clients.note_processes()
+    try:
+        clients.look_for_processes(wait_s=0.2)
+        assert clients.load.processes == 2
+        assert len(clients.load.left) == 1
+        assert f"pid={orphan}," in clients.load.left[0]
+    finally:
+        os.kill(orphan, signal.SIGKILL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -83,11 +84,13 @@ def interpreter(version: str) -> str:
     if version == running:
         return sys.executable
     name = f"python{version}"
-    places = [shutil.which(name), *Path.home().glob(f".pyenv/versions/{version}.*/bin/{name}")]
-    for place in filter(None, places):
+    places: list[str | Path] = [shutil.which(name) or name]
+    places += Path.home().glob(f".pyenv/versions/{version}.*/bin/{name}")
+    for place in places:
         # pyenv's stand-ins are there for versions that are not switched on, too
-        if subprocess.run([place, "-c", ""], capture_output=True).returncode == 0:
-            return str(place)
+        with contextlib.suppress(FileNotFoundError):
+            if subprocess.run([place, "-c", ""], capture_output=True).returncode == 0:
+                return str(place)
     pytest.skip(f"Python {version} is not on this machine")
 
 
