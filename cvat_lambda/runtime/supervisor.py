@@ -120,7 +120,7 @@ class Supervisor:
         if deployment is None:
             return
         if deployment.state not in PROVISIONED and not ignore_state:
-            raise PreconditionFailed("Function cannot be deleted when it is being provisioned")
+            raise PreconditionFailed("Function is being provisioned and cannot be deleted")
         del self._deployments[name]
         await deployment.stop()
         self._sources.forget(name)

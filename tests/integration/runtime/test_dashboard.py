@@ -13,6 +13,7 @@ import requests
 from tests.integration.runtime.conftest import Deploy, document, embedded_only
 from tests.integration.runtime.harness import Runtime, until
 
+NO_ADDRESS = "Failed to invoke function: Invocation URL is required"
 HELLO = "def handler(context, event):\n    return 'hello'\n"
 
 
@@ -27,6 +28,11 @@ def fresh(platform: Runtime) -> Iterator[str]:
     name = f"test-{uuid.uuid4().hex[:10]}"
     yield name
     delete(platform, name)
+
+
+def invoked(platform: Runtime, name: str) -> requests.Response:
+    headers = {"x-nuclio-function-name": name}
+    return platform.request("POST", "/api/function_invocations", json={}, headers=headers)
 
 
 def delete(platform: Runtime, name: str, **headers: str) -> requests.Response:
@@ -155,19 +161,52 @@ def test_delete_is_204_twice(platform: Runtime, fresh: str) -> None:
     assert platform.request("GET", f"/api/functions/{fresh}").status_code == 404
 
 
-@embedded_only
-def test_a_function_that_is_being_provisioned_is_neither_changed_nor_removed(
+def test_a_function_that_is_being_provisioned_is_neither_changed_nor_removed_nor_called(
+    platform: Runtime, fresh: str
+) -> None:
+    slow = "import time\ndef init_context(context):\n    time.sleep(3)\n" + HELLO
+    platform.request("POST", "/api/functions", json=document(fresh, slow))
+    changed = platform.request("PUT", f"/api/functions/{fresh}", json=document(fresh, HELLO))
+    removed, called = delete(platform, fresh), invoked(platform, fresh)
+    assert (changed.status_code, changed.json()["error"]) == (
+        412,
+        "Function cannot be updated when existing function is being provisioned",
+    )
+    assert (removed.status_code, removed.json()["error"]) == (
+        412,
+        "Function is being provisioned and cannot be deleted",
+    )
+    assert (called.status_code, called.json()["error"]) == (500, NO_ADDRESS)
+    platform.wait_for(fresh)  # so that it can be removed
+
+
+@embedded_only  # Nuclio's build goes on after the removal, and makes the function again
+def test_a_function_that_is_being_provisioned_is_removed_by_force(
     platform: Runtime, fresh: str
 ) -> None:
     slow = "import time\ndef init_context(context):\n    time.sleep(60)\n" + HELLO
     platform.request("POST", "/api/functions", json=document(fresh, slow))
-    changed = platform.request("PUT", f"/api/functions/{fresh}", json=document(fresh, HELLO))
-    assert (changed.status_code, delete(platform, fresh).status_code) == (412, 412)
     forced = delete(platform, fresh, **{"x-nuclio-delete-function-ignore-state-validation": "true"})
     assert forced.status_code == 204
+    assert platform.request("GET", f"/api/functions/{fresh}").status_code == 404
 
 
-@embedded_only
+def test_a_function_that_does_not_load_is_in_error_and_has_no_address(
+    platform: Runtime, fresh: str
+) -> None:
+    code = "import nothing_of_that_name\n" + HELLO
+    # Nuclio looks for so long whether its container comes up after all.
+    posted = document(fresh, code, spec={"readinessTimeoutSeconds": 20})
+    platform.request("POST", "/api/functions", json=posted)
+    found = platform.wait_for(fresh, "error")
+    assert found["status"]["message"]
+    assert "externalInvocationUrls" not in found["status"]
+    assert "internalInvocationUrls" not in found["status"]
+    called = invoked(platform, fresh)
+    assert (called.status_code, called.json()["error"]) == (500, NO_ADDRESS)
+
+
+@embedded_only  # Nuclio's message is the end of the container's log
 @pytest.mark.parametrize(
     ("code", "message"),
     [
@@ -180,17 +219,11 @@ def test_a_function_that_is_being_provisioned_is_neither_changed_nor_removed(
         ("import os\nos._exit(5)\n", "worker 0 exited with status 5"),
     ],
 )
-def test_a_function_that_does_not_load_is_in_error_with_the_reason(
+def test_the_message_of_a_function_that_does_not_load_is_the_reason(
     platform: Runtime, fresh: str, code: str, message: str
 ) -> None:
     platform.request("POST", "/api/functions", json=document(fresh, code))
-    found = platform.wait_for(fresh, "error")
-    assert message in found["status"]["message"]
-    assert "externalInvocationUrls" not in found["status"]
-    headers = {"x-nuclio-function-name": fresh}
-    called = platform.request("POST", "/api/function_invocations", json={}, headers=headers)
-    assert called.status_code == 500
-    assert called.json()["error"] == "Failed to invoke function: Invocation URL is required"
+    assert message in platform.wait_for(fresh, "error")["status"]["message"]
 
 
 @embedded_only
