@@ -8,6 +8,7 @@ from decimal import Decimal, InvalidOperation, localcontext
 from functools import lru_cache
 from typing import Final
 
+from .text import is_storable
 from .types import Attribute
 
 MAX_TEXT_LENGTH: Final = 4096  # of a value, as in CVAT's tables
@@ -81,11 +82,7 @@ def _check_choice(attribute: Attribute, value: object) -> str | None:
 
 def _check_text(attribute: Attribute, value: object) -> str | None:
     text = _to_text(value)
-    if text is None or len(text) > MAX_TEXT_LENGTH or "\x00" in text:  # PostgreSQL has no NUL
-        return None
-    try:
-        text.encode()  # a lone surrogate is valid JSON, but no text to store
-    except UnicodeEncodeError:
+    if text is None or len(text) > MAX_TEXT_LENGTH or not is_storable(text):
         return None
     return text
 

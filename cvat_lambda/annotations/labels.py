@@ -14,6 +14,7 @@ from typing import Any, Final, cast, get_args
 
 from .attributes import number_limits
 from .errors import SpecError
+from .text import brief, is_storable
 from .types import Attribute, InputType, Label, LabelType
 
 LABEL_TYPES: Final[frozenset[str]] = frozenset(get_args(LabelType))
@@ -69,7 +70,7 @@ def _parse_label(raw: object, where: str, *, inside_skeleton: bool = False) -> L
     label_type = raw.get("type", "any")
     if not isinstance(label_type, str) or label_type not in LABEL_TYPES:
         known = ", ".join(sorted(LABEL_TYPES))
-        raise SpecError(f"{where} has type {_brief(label_type)}; known types are {known}")
+        raise SpecError(f"{where} has type {brief(label_type)}; known types are {known}")
     if inside_skeleton and label_type in ("skeleton", "tag"):
         raise SpecError(f"{where} has type '{label_type}', which cannot be part of a skeleton")
     sublabels, svg = _parse_skeleton(raw, where) if label_type == "skeleton" else ((), "")
@@ -79,8 +80,15 @@ def _parse_label(raw: object, where: str, *, inside_skeleton: bool = False) -> L
         attributes=_parse_attributes(raw.get("attributes"), where),
         sublabels=sublabels,
         svg=svg,
-        color=raw["color"] if isinstance(raw.get("color"), str) else "",
+        color=_parse_color(raw.get("color"), where),
     )
+
+
+def _parse_color(raw: object, where: str) -> str:
+    if not isinstance(raw, str):
+        return ""
+    _require_storable(raw, f"{where}: the color {brief(raw)}")
+    return raw
 
 
 def _parse_skeleton(raw: dict[str, Any], where: str) -> tuple[tuple[Label, ...], str]:
@@ -89,6 +97,7 @@ def _parse_skeleton(raw: dict[str, Any], where: str) -> tuple[tuple[Label, ...],
         raise SpecError(f"{where} is a skeleton and needs sublabels, one a point")
     if not isinstance(svg, str) or not svg.strip() or len(svg) > MAX_SVG_LENGTH:
         raise SpecError(f"{where} is a skeleton and needs an svg, the drawing of its points")
+    _require_storable(svg, f"{where}: the svg")
     sublabels = tuple(
         _parse_label(item, f"{where}: sublabel {i}", inside_skeleton=True)
         for i, item in enumerate(items)
@@ -117,7 +126,7 @@ def _parse_attribute(raw: object, where: str) -> Attribute:
     input_type = raw.get("input_type")
     if not isinstance(input_type, str) or input_type not in INPUT_TYPES:
         known = ", ".join(sorted(INPUT_TYPES))
-        raise SpecError(f"{where} has input_type {_brief(input_type)}; known ones are {known}")
+        raise SpecError(f"{where} has input_type {brief(input_type)}; known ones are {known}")
     values = raw.get("values")
     if values is None:
         values = []
@@ -151,12 +160,13 @@ def _parse_value(raw: object, where: str) -> str:
     if isinstance(raw, bool):
         return "true" if raw else "false"
     if isinstance(raw, str):
+        _require_storable(raw, f"{where}: the value {brief(raw)}")
         return raw
     if isinstance(raw, int) and abs(raw) < 1 << 63:
         return str(raw)
     if isinstance(raw, float) and math.isfinite(raw):
         return str(raw)
-    raise SpecError(f"{where}: {_brief(raw)} is not a value; use text or a number")
+    raise SpecError(f"{where}: {brief(raw)} is not a value; use text or a number")
 
 
 def _parse_name(raw: object, where: str) -> str:
@@ -164,22 +174,20 @@ def _parse_name(raw: object, where: str) -> str:
         raise SpecError(f"{where} has no name")
     if len(raw) > MAX_NAME_LENGTH:
         raise SpecError(
-            f"{where}: the name {_brief(raw)} is longer than {MAX_NAME_LENGTH} characters"
+            f"{where}: the name {brief(raw)} is longer than {MAX_NAME_LENGTH} characters"
         )
+    _require_storable(raw, f"{where}: the name {brief(raw)}")
     return raw
+
+
+def _require_storable(text: str, what: str) -> None:
+    if not is_storable(text):
+        raise SpecError(f"{what} holds a NUL or half of a surrogate pair")
 
 
 def _require_unique(names: Iterable[str], what: str, where: str) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise SpecError(f"{where} has the {what} {_brief(name)} twice; names must differ")
+            raise SpecError(f"{where} has the {what} {brief(name)} twice; names must differ")
         seen.add(name)
-
-
-def _brief(value: object) -> str:
-    """Show an untrusted value short enough for a sentence."""
-    if value is None:
-        return "none"
-    text = f"'{value}'" if isinstance(value, str) else type(value).__name__
-    return text if len(text) <= 60 else f"{text[:56]}...'"

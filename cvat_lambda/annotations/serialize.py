@@ -16,6 +16,7 @@ from .attributes import MAX_TEXT_LENGTH
 from .errors import DataError, ShapeError
 from .reading import kind, show
 from .shapes import ROTATABLE, check_points, check_rotation, is_number
+from .text import is_storable
 from .types import (
     AttributeValue,
     LabeledData,
@@ -261,15 +262,10 @@ def _attribute(raw: dict[str, Any], path: str) -> AttributeValue:
         value = "true" if value else "false"
     elif is_number(value):
         value = str(value)
-    if not isinstance(value, str) or len(value) > MAX_TEXT_LENGTH or not _is_storable(value):
+    if not isinstance(value, str) or len(value) > MAX_TEXT_LENGTH or not is_storable(value):
         text = f"expected text of at most {MAX_TEXT_LENGTH} characters, not {show(value)}"
         raise DataError(text, path=_join(path, "value"))
     return AttributeValue(spec_id=_integer(raw, "spec_id", path), value=value)
-
-
-def _is_storable(text: str) -> bool:
-    """Tell whether a database takes a text: no NUL, no half of a surrogate pair."""
-    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _read_all(

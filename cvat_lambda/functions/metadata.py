@@ -18,6 +18,7 @@ from typing import Any, Final, get_args
 
 from cvat_lambda.annotations.errors import SpecError
 from cvat_lambda.annotations.labels import parse_function_labels
+from cvat_lambda.annotations.text import brief
 from cvat_lambda.annotations.types import ShapeType
 from cvat_lambda.errors import FunctionSpecInvalid
 
@@ -154,7 +155,7 @@ class _Reader:
         try:
             return Kind(text)
         except ValueError:
-            raise _Problem(f"type {_brief(text)} is not known; it is one of {_KINDS}") from None
+            raise _Problem(f"type {brief(text)} is not known; it is one of {_KINDS}") from None
 
     def interactor(self) -> InteractorSpec:
         return InteractorSpec(
@@ -172,7 +173,7 @@ class _Reader:
         if unknown:
             known = ", ".join(sorted(_SHAPE_TYPES))
             raise _Problem(
-                f"supported_shape_types names {_brief(unknown[0])}; known types are {known}"
+                f"supported_shape_types names {brief(unknown[0])}; known types are {known}"
             )
         return words
 
@@ -194,7 +195,7 @@ class _Reader:
             return False
         known = _BOOLEANS.get(str(value).strip().lower()) if isinstance(value, str | int) else None
         if known is None:
-            raise _Problem(f"{key} is {_brief(value)}; it is one of true, false, 1, 0")
+            raise _Problem(f"{key} is {brief(value)}; it is one of true, false, 1, 0")
         return known
 
     def words(self, key: str) -> tuple[str, ...]:
@@ -245,9 +246,9 @@ def _event_timeout_s(spec: Mapping[str, Any]) -> float | None:
     try:
         seconds = parse_duration(text)
     except ValueError as exc:
-        raise _Problem(f"eventTimeout {_brief(text)} is not a duration such as 30s") from exc
+        raise _Problem(f"eventTimeout {brief(text)} is not a duration such as 30s") from exc
     if seconds <= 0:
-        raise _Problem(f"eventTimeout {_brief(text)} must be longer than zero")
+        raise _Problem(f"eventTimeout {brief(text)} must be longer than zero")
     return seconds
 
 
@@ -302,13 +303,7 @@ def _integer(value: object, key: str, default: int, *, lowest: int) -> int:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
-        raise _Problem(f"{key} is {_brief(value)}; it must be a whole number")
+        raise _Problem(f"{key} is {brief(value)}; it must be a whole number")
     if not lowest <= value < _LARGEST_INT:
         raise _Problem(f"{key} is {value}; it must be at least {lowest} and below 2^31")
     return value
-
-
-def _brief(value: object) -> str:
-    """Show an untrusted value short enough for a sentence."""
-    text = f"'{value}'" if isinstance(value, str | int | float) else type(value).__name__
-    return text if len(text) <= 60 else f"{text[:56]}...'"

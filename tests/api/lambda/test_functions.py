@@ -105,6 +105,10 @@ def test_a_tracker_always_says_which_shapes_it_tracks(
     assert api.get("functions/siam").json()["supported_shape_types"] == expected
 
 
+def _at(place: int, count: int) -> tuple[str, ...]:
+    return tuple(r"\ud800" if number == place else "" for number in range(count))
+
+
 def test_a_broken_function_never_hides_the_others(
     api: Any, functions: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -114,11 +118,23 @@ def test_a_broken_function_never_hides_the_others(
     functions.put("bad-spec", type="detector", spec="{")
     functions.put("bad-version", type="detector", version="new")
     functions.put("twice", type="detector", spec=json.dumps(LABELS[:1] * 2))
+    odd = r'[{"name": "a", "type": "skeleton", "svg": "%s", "sublabels": [{"name": "b%s"}]}]'
+    attribute = r'{"name": "b%s", "input_type": "text", "values": ["%s"]}'
+    text = r'[{"name": "a%s", "attributes": [' + attribute + "]}]"
+    for place in range(3):  # JSON in text says what no answer can repeat
+        functions.put(f"surrogate-{place}", type="detector", spec=text % _at(place, 3))
+    functions.put("surrogate-svg", type="detector", spec=odd % (r"<svg>\ud800", ""))
+    functions.put("surrogate-sublabel", type="detector", spec=odd % ("<svg>", r"\ud800"))
+    functions.put("nul", type="detector", spec=r'[{"name": "a\u0000"}]')
+    functions.put("surrogate-type", type="tracker", supported_shape_types=r'["\ud800"]')
     functions.put("naked", type="detector")
     del functions.objects["naked"]["metadata"]["annotations"]
     with caplog.at_level(logging.WARNING):
         registry.refresh(force=True)
     assert [item["id"] for item in api.get("functions").json()] == ["good"]
+    broken = functions.objects.keys() - {"good"}
+    said = {name: api.get(f"functions/{name}").json()["code"] for name in broken}
+    assert said == dict.fromkeys(broken, "function_spec_invalid")
 
 
 @pytest.mark.parametrize(

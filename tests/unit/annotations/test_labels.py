@@ -15,7 +15,12 @@ from cvat_lambda.annotations.types import Attribute, Label
 
 SVG = '<circle r="1" cx="5" cy="5" data-type="element node" data-element-id="1" />'
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(["\ud800", "a\x00"]),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner),
     max_leaves=5,
 )
@@ -137,12 +142,51 @@ def test_labels_v2_shows_sublabels_and_svg_of_skeletons_only() -> None:
             ],
             "sublabel '1' has type 'skeleton', which cannot be part of a skeleton",
         ),
+        # What JSON in text can say and no database and no answer can.
+        (
+            r'[{"name": "a\ud800"}]',
+            "label 0: the name 'a\ufffd' holds a NUL or half of a surrogate",
+        ),
+        (
+            r'[{"name": "a\u0000"}]',
+            "label 0: the name 'a\ufffd' holds a NUL or half of a surrogate",
+        ),
+        (r'[{"name": "a", "type": "\ud800"}]', "label 'a' has type '\ufffd'"),
+        (r'[{"name": "a", "color": "\ud800"}]', "label 'a': the color '\ufffd' holds a NUL"),
+        (
+            r'[{"name": "a", "attributes": [{"name": "\ud800", "input_type": "text"}]}]',
+            "label 'a', attribute 0: the name '\ufffd' holds a NUL",
+        ),
+        (
+            r'[{"name": "a", "attributes":'
+            r' [{"name": "b", "input_type": "select", "values": ["\udfff"]}]}]',
+            "label 'a', attribute 0 'b': the value '\ufffd' holds a NUL",
+        ),
+        (
+            r'[{"name": "a", "attributes":'
+            r' [{"name": "b", "input_type": "text", "default_value": "\u0000"}]}]',
+            "label 'a', attribute 0 'b': the value '\ufffd' holds a NUL",
+        ),
+        (
+            r'[{"name": "a", "type": "skeleton", "svg": "<svg>\ud800",'
+            r' "sublabels": [{"name": "1"}]}]',
+            "label 'a': the svg holds a NUL",
+        ),
+        (
+            r'[{"name": "a", "type": "skeleton", "svg": "<svg>",'
+            r' "sublabels": [{"name": "\ud800"}]}]',
+            "label 'a': sublabel 0: the name '\ufffd' holds a NUL",
+        ),
     ],
 )
 def test_a_wrong_spec_is_named(spec: Any, sentence: str) -> None:
     with pytest.raises(SpecError) as error:
         parse_function_labels(spec)
     assert sentence in error.value.message
+    error.value.message.encode()
+
+
+TEXT = st.text(max_size=3) | st.sampled_from(["\ud800", "a\x00"])
 
 
 @given(
@@ -150,11 +194,19 @@ def test_a_wrong_spec_is_named(spec: Any, sentence: str) -> None:
         st.fixed_dictionaries(
             {},
             optional={
-                "name": st.text(max_size=3) | JSON,
+                "name": TEXT | JSON,
                 "type": st.sampled_from(["mask", "skeleton", "any"]) | JSON,
-                "attributes": JSON,
-                "sublabels": JSON,
-                "svg": JSON,
+                "attributes": st.lists(
+                    st.fixed_dictionaries(
+                        {"name": TEXT, "input_type": st.sampled_from(["text", "select"])},
+                        optional={"values": st.lists(TEXT, max_size=2), "default_value": TEXT},
+                    ),
+                    max_size=2,
+                )
+                | JSON,
+                "sublabels": st.lists(st.fixed_dictionaries({"name": TEXT}), max_size=2) | JSON,
+                "svg": TEXT | JSON,
+                "color": TEXT,
             },
         )
     )
@@ -164,10 +216,13 @@ def test_a_wrong_spec_is_named(spec: Any, sentence: str) -> None:
 def test_any_spec_is_parsed_or_refused_with_a_spec_error(spec: Any) -> None:
     try:
         labels = parse_function_labels(spec)
-    except SpecError:
-        pass
+    except SpecError as exc:
+        exc.message.encode()
     else:
-        assert parse_function_labels(labels_v2(labels)) == tuple(
+        shown = labels_v2(labels)
+        assert "\\u0000" not in json.dumps(shown, ensure_ascii=False)
+        json.dumps(shown, ensure_ascii=False).encode()
+        assert parse_function_labels(shown) == tuple(
             Label(
                 name=label.name,
                 type=label.type,
