@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from rest_framework import exceptions, viewsets
-from rest_framework.parsers import JSONParser
 from rest_framework.request import Request as HttpRequest
 
 from cvat_lambda.api.exceptions import ErrorsAsJson
 from cvat_lambda.engine.port import Access, get_engine
+from cvat_lambda.parsers import StrictJSONParser
 
 
 class LambdaViewSet(ErrorsAsJson, viewsets.ViewSet):
@@ -22,7 +22,7 @@ class LambdaViewSet(ErrorsAsJson, viewsets.ViewSet):
     iam_permission_class: Any = None
     iam_organization_field: str | None = None
     serializer_class = None
-    parser_classes = (JSONParser,)
+    parser_classes = (StrictJSONParser,)
 
     def check_permissions(self, request: HttpRequest) -> None:
         """Nobody gets in unknown, whatever the host's default permissions are."""

@@ -13,6 +13,9 @@ from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from cvat_lambda.annotations.text import is_storable
+from cvat_lambda.parsers import walk
+
 INT_MAX = 2_147_483_647
 
 
@@ -136,16 +139,7 @@ def without_nulls(value: Any) -> Any:
 
 def has_unstorable_text(value: Any) -> bool:
     """Whether any text in a JSON value holds what no database and no UTF-8 can: NUL, surrogates."""
-    if isinstance(value, str):
-        try:
-            return b"\x00" in value.encode()
-        except UnicodeEncodeError:
-            return True
-    if isinstance(value, dict):
-        return any(has_unstorable_text(part) for item in value.items() for part in item)
-    if isinstance(value, list):
-        return any(has_unstorable_text(item) for item in value)
-    return False
+    return any(isinstance(item, str) and not is_storable(item) for item in walk(value))
 
 
 @extend_schema_field(
@@ -208,11 +202,14 @@ class BoxField(serializers.Field[Any, Any, Any, Any]):
     """A rectangle for re-identification; the function gets all of it, ``points`` are checked."""
 
     default_error_messages = {
-        "invalid": "A box is an object with the points [x1, y1, x2, y2] of a rectangle."
+        "invalid": "A box is an object with the points [x1, y1, x2, y2] of a rectangle.",
+        "not_finite": "A box holds finite numbers only.",
     }
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         if not isinstance(data, dict):
             self.fail("invalid")
+        if any(isinstance(item, float) and not math.isfinite(item) for item in walk(data)):
+            self.fail("not_finite")
         points = serializers.ListField(child=FloatField(), min_length=4, max_length=4)
         return {**data, "points": points.run_validation(data.get("points"))}

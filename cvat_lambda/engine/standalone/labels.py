@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 from django.db.models import Q, QuerySet
 
+from cvat_lambda.annotations.text import is_storable
 from cvat_lambda.annotations.types import Attribute, InputType, Label, LabelType
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.errors import InvalidRequest
@@ -47,7 +48,7 @@ def _text(raw: Mapping[str, Any], key: str, where: str, default: str = "") -> st
     value = raw.get(key)
     if value is None:
         return default
-    if not isinstance(value, str) or "\x00" in value:
+    if not isinstance(value, str) or not is_storable(value):
         raise InvalidRequest(f"{where}: '{key}' must be text")
     return value
 
@@ -137,8 +138,10 @@ def check_attribute(attribute: Attribute, where: str) -> None:
     if attribute.input_type not in get_args(InputType):
         known = ", ".join(get_args(InputType))
         raise InvalidRequest(f"{where}: input_type '{attribute.input_type}' is none of {known}")
-    if any("\n" in value or "\x00" in value for value in attribute.values):
-        raise InvalidRequest(f"{where}: a value cannot have a line break")
+    if any("\n" in value or not is_storable(value) for value in attribute.values):
+        raise InvalidRequest(
+            f"{where}: a value cannot have a line break, a NUL or half of a surrogate pair"
+        )
     if sum(map(len, attribute.values)) > _MAX_VALUES_LENGTH or len(attribute.default) > 4096:
         raise InvalidRequest(f"{where}: the values are too long")
     if attribute.input_type in ("select", "radio") and not attribute.values:

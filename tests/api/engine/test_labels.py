@@ -77,6 +77,58 @@ def test_wrong_change_of_a_label_changes_nothing(
     assert (car.name, car.type, car.attributes.count()) == ("car", "any", 1)
 
 
+@pytest.mark.parametrize("text", ["\ud800", "a\x00b"])
+@pytest.mark.parametrize(
+    "label",
+    [
+        {"name": "TEXT"},
+        {"name": "a", "type": "TEXT"},
+        {"name": "a", "color": "TEXT"},
+        {"name": "a", "svg": "TEXT"},
+        {"name": "a", "attributes": [{"name": "TEXT", "input_type": "text"}]},
+        {"name": "a", "attributes": [{"name": "b", "input_type": "TEXT"}]},
+        {"name": "a", "attributes": [{"name": "b", "input_type": "text", "values": ["TEXT"]}]},
+        {
+            "name": "a",
+            "attributes": [{"name": "b", "input_type": "text", "default_value": "TEXT"}],
+        },
+        {"name": "a", "type": "skeleton", "sublabels": [{"name": "TEXT"}]},
+    ],
+)
+def test_text_that_cannot_be_stored_is_400_wherever_labels_are_made(
+    client: Client, task: models.Task, car: models.Label, label: dict[str, Any], text: str
+) -> None:
+    wrong = json.dumps(label).replace('"TEXT"', json.dumps(text))
+    new = f'{{"name": "new", "labels": [{wrong}]}}'
+    project = create_project(task.owner, "p", ["b"])
+    answers = {
+        "post tasks": client.post("/api/tasks", new, content_type="application/json"),
+        "post projects": client.post("/api/projects", new, content_type="application/json"),
+        "patch task": client.patch(
+            f"/api/tasks/{task.pk}", f'{{"labels": [{wrong}]}}', content_type="application/json"
+        ),
+        "patch project": client.patch(
+            f"/api/projects/{project.pk}",
+            f'{{"labels": [{wrong}]}}',
+            content_type="application/json",
+        ),
+    }
+    if "svg" not in label and "sublabels" not in label:  # which a change leaves as they are
+        answers["patch label"] = client.patch(
+            f"/api/labels/{car.pk}", wrong, content_type="application/json"
+        )
+    assert {name: answer.status_code for name, answer in answers.items()} == dict.fromkeys(
+        answers, 400
+    )
+
+
+def test_labels_that_are_nested_too_deeply_are_400(client: Client) -> None:
+    nested = '{"name": "a", "type": "skeleton", "sublabels": [' * 450 + "]}" * 450
+    body = f'{{"name": "new", "labels": [{nested}]}}'
+    answer = client.post("/api/tasks", body, content_type="application/json")
+    assert answer.status_code == 400
+
+
 def test_labels_are_changed_through_their_task(
     client: Client, task: models.Task, car: models.Label
 ) -> None:

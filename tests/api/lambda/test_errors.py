@@ -66,3 +66,44 @@ def test_an_unexpected_error_is_a_reference_to_the_log(caplog: pytest.LogCapture
 def test_a_wrong_method_is_405_in_the_usual_form(api: Any, db: None) -> None:
     answer = api.delete("functions")
     assert (answer.status_code, list(answer.json())) == (405, ["detail"])
+
+
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+@pytest.mark.parametrize(
+    "body", [DEEP, f'{{"task": 1, "mapping": {DEEP}}}', '{"a":' * 900 + "1" + "}" * 900]
+)
+@pytest.mark.parametrize("path", ["functions/yolo", "requests"])
+def test_a_body_that_is_nested_too_deeply_is_400(
+    api: Any, functions: Any, path: str, body: str
+) -> None:
+    functions.add("yolo", type="detector")
+    answer = api.post(path, body)
+    assert answer.status_code == 400
+    assert "64 levels" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        DEEP,
+        '{"username": ' * 900 + "1" + "}" * 900,
+        '{"username": "\\ud800", "password": "a"}',
+    ],
+)
+def test_a_body_that_cannot_be_meant_is_400_at_the_login_too(client: Any, body: str) -> None:
+    answer = client.post("/api/auth/login", body, content_type="application/json")
+    assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999"])
+@pytest.mark.parametrize("where", ['"w": {}', '"more": {{"deep": [1, {}]}}', '"points": [{}]'])
+def test_a_box_with_a_number_that_is_not_finite_is_400(
+    api: Any, functions: Any, task: Any, where: str, number: str
+) -> None:
+    functions.add("osnet", type="reid")
+    box = '{"points": [1, 2, 3, 4], ' + where.format(number) + "}"
+    body = f'{{"task": {task.pk}, "frame0": 0, "frame1": 1, "boxes0": [{box}], "boxes1": []}}'
+    answer = api.post("functions/osnet", body)
+    assert (answer.status_code, list(answer.json())) == (400, ["boxes0"])

@@ -51,6 +51,24 @@ def test_attributes_and_sublabels_are_read() -> None:
         ({"name": "x" * 65}, "1 to 64 characters"),
         ({"name": 3}, "'name' must be text"),
         ({"name": "a\x00"}, "'name' must be text"),
+        ({"name": "\ud800"}, "'name' must be text"),
+        ({"name": "a", "svg": "\udfff"}, "'svg' must be text"),
+        ({"name": "a", "color": "\ud800"}, "'color' must be text"),
+        ({"name": "a", "attributes": [{"name": "\ud800"}]}, "'name' must be text"),
+        (
+            {
+                "name": "a",
+                "attributes": [{"name": "b", "input_type": "text", "values": ["\ud800"]}],
+            },
+            "half of a surrogate pair",
+        ),
+        (
+            {
+                "name": "a",
+                "attributes": [{"name": "b", "input_type": "text", "default_value": "\ud800"}],
+            },
+            "'default_value' must be text",
+        ),
         ({"name": "a", "type": "blob"}, "type 'blob' is none of"),
         ({"name": "a", "color": "red"}, "color 'red'"),
         ({"name": "a", "type": "skeleton"}, "needs sublabels"),

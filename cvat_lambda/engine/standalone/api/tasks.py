@@ -12,7 +12,7 @@ from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_
 from rest_framework import mixins, status
 from rest_framework.decorators import action
 from rest_framework.exceptions import ValidationError
-from rest_framework.parsers import FormParser, JSONParser, MultiPartParser
+from rest_framework.parsers import FormParser, MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
@@ -33,6 +33,7 @@ from cvat_lambda.engine.standalone.api.serializers.tasks import NewTask, TaskCha
 from cvat_lambda.engine.standalone.editing import Editor
 from cvat_lambda.engine.standalone.tasks import create_task
 from cvat_lambda.errors import PermissionDenied
+from cvat_lambda.parsers import StrictJSONParser
 
 _FILTER_IDS = {"project_id": "project_id"}
 _FILTER_TEXTS = {
@@ -183,7 +184,7 @@ class TaskViewSet(
     @action(
         detail=True,
         methods=["GET", "POST"],
-        parser_classes=[JSONParser, MultiPartParser, FormParser],
+        parser_classes=[StrictJSONParser, MultiPartParser, FormParser],
     )
     def data(self, request: Request, pk: str) -> Any:
         """Read frames and chunks; upload files."""

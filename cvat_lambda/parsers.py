@@ -1,0 +1,96 @@
+"""JSON bodies of clients, read so that nothing in them can surprise what comes after.
+
+REST framework's parser lets three things through that end as an internal error later: arrays
+nested so deeply that a recursion gives up, halves of surrogate pairs, which no answer can repeat,
+and numbers of thousands of digits that cannot be shown.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import IO, Any, Final, NoReturn
+
+from django.conf import settings
+from rest_framework.exceptions import ParseError, ValidationError
+from rest_framework.parsers import JSONParser
+
+MAX_DEPTH: Final = 64  # of arrays and objects in each other; annotations have eight
+
+
+class StrictJSONParser(JSONParser):
+    """JSON as RFC 8259 has it, of a sane depth and of text that can be encoded.
+
+    Raise ParseError or ValidationError: both are a 400.
+    """
+
+    def parse(
+        self,
+        stream: IO[Any],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> Any:
+        encoding = (parser_context or {}).get("encoding", settings.DEFAULT_CHARSET)
+        try:
+            text = stream.read().decode(encoding)
+            value = json.loads(text, parse_constant=_refuse)
+        except RecursionError as exc:
+            raise _too_deep() from exc
+        except ValueError as exc:
+            raise ParseError(f"JSON parse error - {exc}") from exc
+        # Most bodies cannot have either fault, and are not walked through.
+        if text.count("[") + text.count("{") > MAX_DEPTH and _is_deeper(value):
+            raise _too_deep()
+        if "\\u" in text or not text.isascii():
+            _refuse_surrogates(value)
+        return value
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _too_deep() -> ParseError:
+    return ParseError(f"JSON parse error - nested more than {MAX_DEPTH} levels deep")
+
+
+def _is_deeper(value: Any) -> bool:
+    """Whether arrays and objects are nested more than MAX_DEPTH levels deep."""
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            child for item in level for child in children(item) if isinstance(child, (dict, list))
+        ]
+        if not level:
+            return False
+    return True
+
+
+def children(value: Any) -> Iterator[Any]:
+    """The values directly inside a JSON value; keys of objects too."""
+    if isinstance(value, dict):
+        yield from value
+        yield from value.values()
+    elif isinstance(value, list):
+        yield from value
+
+
+def walk(value: Any) -> Iterator[Any]:
+    """A JSON value and all that is inside it, however deep, in no particular order."""
+    left = [value]
+    while left:
+        item = left.pop()
+        yield item
+        left.extend(children(item))
+
+
+def _refuse_surrogates(value: Any) -> None:
+    for item in walk(value):
+        if isinstance(item, str):
+            try:
+                item.encode()
+            except UnicodeEncodeError as exc:
+                shown = item.encode("ascii", "backslashreplace").decode()[:60]
+                raise ValidationError(
+                    {"non_field_errors": [f"Lone surrogates are not allowed: {shown}"]}
+                ) from exc
