@@ -144,7 +144,7 @@ class _Conversion:
             text = f"a {item_type} cannot be a '{label.name}', a label of type {label.type}"
             self._place.notes.add(index, text)
             return
-        shape_type, points = reader(index, raw, "")
+        shape_type, points = reader(index, raw, "", self._place.size)
         rotation = read_rotation(shape_type, raw.get("rotation"), item=index, field="rotation")
         outside = read_flag(raw.get("outside"), item=index, field="outside")
         attributes = self._place.read_attributes(index, raw, item.mapped)

@@ -2,7 +2,7 @@
 
 Each reader takes the item's number, its fields and the shape type it says it is, and returns the
 type that it becomes with its points (None: it is empty). ``prefix`` goes before the names of
-fields in errors, for elements of a skeleton.
+fields in errors, for elements of a skeleton; ``size`` of the image bounds the box of a mask.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .attributes import check_value
 from .errors import AnswerError, ShapeError
 from .mapping import MappedLabel
 from .reading import kind, read_list, read_name, read_object, read_points, show
-from .shapes import Points, fit, shift
+from .shapes import Points, Size, fit, shift
 from .types import AttributeValue, ShapeType
 
 MAX_NOTES: Final = 20
@@ -59,7 +59,7 @@ class Place:
     """Where the results of one answer go."""
 
     frame: int
-    size: tuple[int, int] | None  # width, height of the whole frame; None: nothing is clipped
+    size: Size | None  # width, height of the whole frame; None: nothing is clipped
     offset: tuple[int, int]  # of the image that the function saw, in the frame
     notes: Notes
 
@@ -122,30 +122,37 @@ def fill(index: int, polygon: Points) -> Points | None:
         raise AnswerError(exc.message, item=index, field="points") from exc
 
 
-Reader = Callable[[int, dict[str, Any], str], tuple[ShapeType, "Points | None"]]
+Reader = Callable[[int, dict[str, Any], str, "Size | None"], tuple[ShapeType, "Points | None"]]
 
 
 def _plain(shape_type: ShapeType) -> Reader:
     """Make the reader of a type whose points are coordinates."""
 
-    def read(index: int, raw: dict[str, Any], prefix: str) -> tuple[ShapeType, Points | None]:
+    def read(
+        index: int, raw: dict[str, Any], prefix: str, size: Size | None
+    ) -> tuple[ShapeType, Points | None]:
         field_name = f"{prefix}points"
         return shape_type, read_points(shape_type, raw.get("points"), item=index, field=field_name)
 
     return read
 
 
-def _read_mask(index: int, raw: dict[str, Any], prefix: str) -> tuple[ShapeType, Points | None]:
+def _read_mask(
+    index: int, raw: dict[str, Any], prefix: str, size: Size | None
+) -> tuple[ShapeType, Points | None]:
     field_name, value = _mask_field(index, raw, prefix)
     try:
-        points = rle.check(value) if field_name == "rle" else rle.from_raw(value)
+        if field_name == "rle":
+            points = rle.check(value, max_pixels=rle.room(size))
+        else:
+            points = rle.from_raw(value)
     except ShapeError as exc:
         raise AnswerError(exc.message, item=index, field=f"{prefix}{field_name}") from exc
     return "mask", points if any(points[1:-4:2]) else None
 
 
 def _read_mask_as_polygon(
-    index: int, raw: dict[str, Any], prefix: str
+    index: int, raw: dict[str, Any], prefix: str, size: Size | None
 ) -> tuple[ShapeType, Points | None]:
     """Take the polygon that the function sent, else outline the mask's largest part."""
     points = raw.get("points")
@@ -153,7 +160,10 @@ def _read_mask_as_polygon(
         return "polygon", read_points("polygon", points, item=index, field=f"{prefix}points")
     field_name, value = _mask_field(index, raw, prefix)
     try:
-        bitmap, left, top = rle.decode(value) if field_name == "rle" else rle.decode_raw(value)
+        if field_name == "rle":
+            bitmap, left, top = rle.decode(value, max_pixels=rle.room(size))
+        else:
+            bitmap, left, top = rle.decode_raw(value)
     except ShapeError as exc:
         raise AnswerError(exc.message, item=index, field=f"{prefix}{field_name}") from exc
     return "polygon", contours.largest_polygon(bitmap, left, top)

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from .errors import AnswerError, ShapeError
-from .shapes import Points, check_points, check_rotation, is_number
+from .shapes import Points, Size, check_points, check_rotation, is_number
 
 
 def read_object(value: object, *, item: int | None = None, field: str = "") -> dict[str, Any]:
@@ -50,10 +50,12 @@ def read_count(value: object, *, item: int, field: str) -> int:
     )
 
 
-def read_points(shape_type: str, value: object, *, item: int, field: str) -> Points:
-    """Return the points of a shape."""
+def read_points(
+    shape_type: str, value: object, *, item: int, field: str, size: Size | None = None
+) -> Points:
+    """Return the points of a shape; ``size`` of the image bounds the box of a mask."""
     try:
-        return check_points(shape_type, value)
+        return check_points(shape_type, value, size=size)
     except ShapeError as exc:
         raise AnswerError(exc.message, item=item, field=field) from exc
 

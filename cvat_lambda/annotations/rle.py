@@ -20,6 +20,18 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom; inclusive
 
 MAX_PIXELS: Final = 1 << 28  # of a box: 16384 x 16384; more is a mistake or an attack
 MAX_COORDINATE: Final = 1 << 31
+_ALWAYS: Final = 1 << 16  # pixels that a box may have however small its image is
+
+
+def room(size: tuple[int, int] | None) -> int:
+    """Tell how many pixels the box of a mask may have on an image of (width, height).
+
+    It may reach beyond the image, where it is cut; but a box is decoded as a whole, so a few
+    bytes that announce a huge one would cost gigabytes.
+    """
+    if size is None:
+        return MAX_PIXELS
+    return min(MAX_PIXELS, max(4 * size[0] * size[1], _ALWAYS))
 
 
 def encode(bitmap: Bitmap, left: int, top: int) -> tuple[int, ...]:
@@ -38,16 +50,16 @@ def encode(bitmap: Bitmap, left: int, top: int) -> tuple[int, ...]:
     return (*runs, left, top, left + width - 1, top + height - 1)
 
 
-def decode(points: Sequence[float]) -> tuple[Bitmap, int, int]:
+def decode(points: Sequence[float], *, max_pixels: int = MAX_PIXELS) -> tuple[Bitmap, int, int]:
     """Decode run lengths to ``(bitmap, left, top)``; raises ShapeError when they are wrong."""
-    runs, (left, top, right, bottom) = _split(points)
+    runs, (left, top, right, bottom) = _split(points, max_pixels)
     flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
     return flat.reshape(bottom - top + 1, right - left + 1), left, top
 
 
-def check(points: Sequence[float]) -> tuple[int, ...]:
+def check(points: Sequence[float], *, max_pixels: int = MAX_PIXELS) -> tuple[int, ...]:
     """Return run lengths as integers; raises ShapeError unless they add up to their box."""
-    runs, box = _split(points)
+    runs, box = _split(points, max_pixels)
     return (*runs.tolist(), *box)
 
 
@@ -139,11 +151,13 @@ def iou(first: Sequence[float], second: Sequence[float]) -> float:
     return common / union if union else 0.0
 
 
-def _split(points: Sequence[float]) -> tuple[npt.NDArray[np.int64], Box]:
+def _split(
+    points: Sequence[float], max_pixels: int = MAX_PIXELS
+) -> tuple[npt.NDArray[np.int64], Box]:
     if len(points) < 5:
         raise ShapeError("a mask is run lengths and then [left, top, right, bottom]")
     numbers = _to_numbers(points)
-    box = _check_box(numbers[-4:])
+    box = _check_box(numbers[-4:], max_pixels)
     runs = numbers[:-4]
     # Bounds first: beyond them a sum of floats or a cast to int64 would lie.
     if runs.min() < 0 or runs.max() > MAX_PIXELS or np.any(runs != np.floor(runs)):
@@ -157,15 +171,18 @@ def _split(points: Sequence[float]) -> tuple[npt.NDArray[np.int64], Box]:
     return runs.astype(np.int64), box
 
 
-def _check_box(numbers: npt.NDArray[np.float64]) -> Box:
+def _check_box(numbers: npt.NDArray[np.float64], max_pixels: int = MAX_PIXELS) -> Box:
     if np.any(numbers != np.floor(numbers)) or np.any(np.abs(numbers) > MAX_COORDINATE):
         raise ShapeError("the box of a mask must be whole pixels")
     left, top, right, bottom = (int(number) for number in numbers)
     box = (left, top, right, bottom)
     if right < left or bottom < top:
         raise ShapeError(f"the box {list(box)} of a mask must be [left, top, right, bottom]")
-    if _area(box) > MAX_PIXELS:
-        raise ShapeError(f"the box {list(box)} of a mask is too large")
+    if _area(box) > max_pixels:
+        raise ShapeError(
+            f"the box {list(box)} of a mask is too large: it has {_area(box)} pixels, and at most "
+            f"{max_pixels} make sense here"
+        )
     return box
 
 

@@ -51,13 +51,16 @@ POINT_COUNTS: Final[dict[str, PointCount]] = {
 ROTATABLE: Final = frozenset({"rectangle", "ellipse"})
 
 
-def check_points(shape_type: str, points: object) -> Points:
-    """Return the points as numbers; raises ShapeError for a wrong count or a value that is none."""
+def check_points(shape_type: str, points: object, *, size: Size | None = None) -> Points:
+    """Return the points as numbers; raises ShapeError for a wrong count or a value that is none.
+
+    ``size`` of the image bounds the box of a mask.
+    """
     if not isinstance(points, (list, tuple)):
         raise ShapeError(f"the points of a {shape_type} must be an array of numbers")
     if shape_type == "mask":
         _check_numbers(points)
-        return rle.check(points)
+        return rle.check(points, max_pixels=rle.room(size))
     count = POINT_COUNTS[shape_type]
     if not count.accepts(len(points)):
         raise ShapeError(

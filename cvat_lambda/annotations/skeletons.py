@@ -100,7 +100,7 @@ def _read_element(
     if mapped.task_label.type not in ("any", element_type):
         place.notes.add(index, f"'{mapped.task_label.name}' cannot be a {element_type}")
         return None
-    shape_type, points = reader(index, raw, prefix)
+    shape_type, points = reader(index, raw, prefix, place.size)
     rotation = read_rotation(shape_type, raw.get("rotation"), item=index, field=f"{prefix}rotation")
     outside = read_flag(raw.get("outside"), item=index, field=f"{prefix}outside")
     confidence = raw.get("confidence", item.score)

@@ -16,6 +16,8 @@ import numpy as np
 from PIL import Image
 
 from cvat_lambda.annotations import rle
+from cvat_lambda.annotations.errors import AnswerError, ShapeError
+from cvat_lambda.annotations.shapes import is_number
 from cvat_lambda.errors import FrameUnreadable
 from cvat_lambda.functions.spec import FunctionSpec
 
@@ -37,6 +39,7 @@ class Shrunk:
     data: bytes
     scale_x: float = 1.0
     scale_y: float = 1.0
+    size: tuple[int, int] | None = None  # of the image, where it was scaled
 
     @property
     def is_scaled(self) -> bool:
@@ -53,25 +56,49 @@ class Shrunk:
     def restore_detections(self, answer: Any) -> Any:
         """Bring a detector's answer back into the frame.
 
-        What does not look like an item is left as it is: the answer is validated afterwards.
-        Raises `cvat_lambda.annotations.errors.ShapeError` where a mask is malformed.
+        What does not look like an item, or holds what is no number, is left as it is: the answer
+        is validated afterwards. Raises `cvat_lambda.annotations.errors.AnswerError` where a mask
+        is malformed.
         """
         if not self.is_scaled or not isinstance(answer, list):
             return answer
-        return [self._restore_item(item) if isinstance(item, dict) else item for item in answer]
+        return [
+            self._restore_item(item, index) if isinstance(item, dict) else item
+            for index, item in enumerate(answer)
+        ]
 
-    def _restore_item(self, item: Mapping[str, Any]) -> dict[str, Any]:
-        restored = dict(item)
-        if _are_numbers(item.get("points")):
-            restored["points"] = self.restore_points(item["points"])
+    def _restore_item(self, item: Mapping[str, Any], index: int) -> dict[str, Any]:
+        restored = self._restore_shape(item, index, "")
         if isinstance(item.get("elements"), list):
-            restored["elements"] = self.restore_detections(item["elements"])
-        if _are_numbers(item.get("mask")):
-            del restored["mask"]
-            restored["rle"] = self._restore_bitmap(*rle.decode_raw(item["mask"]))
-        elif _are_numbers(item.get("rle")):
-            restored["rle"] = self._restore_bitmap(*rle.decode(item["rle"]))
+            restored["elements"] = [
+                self._restore_shape(element, index, f"elements[{number}].")
+                if isinstance(element, dict)
+                else element
+                for number, element in enumerate(item["elements"])
+            ]
         return restored
+
+    def _restore_shape(self, shape: Mapping[str, Any], item: int, prefix: str) -> dict[str, Any]:
+        restored = dict(shape)
+        points = shape.get("points")
+        if isinstance(points, list) and all(map(is_number, points)):
+            restored["points"] = self.restore_points(points)
+        field = next((name for name in ("mask", "rle") if isinstance(shape.get(name), list)), None)
+        if field is not None and shape.get("type", "mask") == "mask":
+            del restored[field]
+            try:
+                restored["rle"] = self._restore_mask(field, shape[field])
+            except ShapeError as exc:
+                raise AnswerError(exc.message, item=item, field=f"{prefix}{field}") from exc
+        return restored
+
+    def _restore_mask(self, field: str, mask: Sequence[float]) -> list[int]:
+        if field == "mask":
+            return self._restore_bitmap(*rle.decode_raw(mask))
+        room = rle.room(self.size)
+        if self.size is None:  # what it becomes counts, not what it is
+            room = int(room * min(1.0, self.scale_x * self.scale_y))
+        return self._restore_bitmap(*rle.decode(mask, max_pixels=room))
 
     def _restore_bitmap(self, bitmap: Any, left: int, top: int) -> list[int]:
         height, width = bitmap.shape
@@ -119,6 +146,7 @@ def _shrink(data: bytes, image: Image.Image, spec: FunctionSpec) -> Shrunk:
         data=_encode(sent, target, exif, _room(spec)),
         scale_x=sent.width / width,
         scale_y=sent.height / height,
+        size=sent.size,
     )
 
 
@@ -169,9 +197,3 @@ def _spread(start: int, length: int, scale: float) -> tuple[int, Any]:
     last = max(first, int(np.ceil((start + length) / scale)) - 1)
     centres = (np.arange(first, last + 1) + 0.5) * scale
     return first, np.clip(np.floor(centres).astype(int) - start, 0, length - 1)
-
-
-def _are_numbers(value: object) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(item, int | float) and not isinstance(item, bool) for item in value
-    )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import time
 
+from django.db import DatabaseError, InterfaceError
+
 from cvat_lambda.errors import (
     FunctionNotFound,
     FunctionUnavailable,
@@ -12,9 +14,10 @@ from cvat_lambda.errors import (
     PlatformUnreachable,
 )
 from cvat_lambda.gateway.call import call
-from cvat_lambda.gateway.cancel import Cancel
+from cvat_lambda.gateway.cancel import CallAbandoned, Cancel
 from cvat_lambda.gateway.gate import gate_of
 from cvat_lambda.gateway.retry import for_requests
+from cvat_lambda.requests.lease import LeaseLost
 from cvat_lambda.requests.results import Answered, FrameResult, Unit, Work, failed
 from cvat_lambda.requests.run import Run
 
@@ -22,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 # Not a matter of the frame: the others would fail alike.
 HOPELESS = (FunctionNotFound, FunctionUnavailable, PlatformUnreachable)
+# No defects: the run was stopped or has lost its shard, or the database is away for all frames.
+CONTROL = (CallAbandoned, LeaseLost, DatabaseError, InterfaceError)
 
 
 class RunImpossible(Exception):
@@ -52,7 +57,9 @@ class Invoker:
             raise RunImpossible(exc) from exc
         except LambdaError as exc:
             error = exc
-        except (AssertionError, LookupError, TypeError, ValueError) as exc:
+        except CONTROL:
+            raise
+        except Exception as exc:
             error = self._defect(unit, exc)
         parts = self._work.parts(unit)
         if len(parts) > 1:

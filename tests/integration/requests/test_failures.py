@@ -6,12 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 
 from cvat_lambda.annotations.types import LabeledData, Shape
 from cvat_lambda.engine.port import Change, get_engine
 from cvat_lambda.functions.models import Function
+from cvat_lambda.gateway.cancel import CallAbandoned, Cancel
 from cvat_lambda.requests import service
+from cvat_lambda.requests.detect import DetectWork
+from cvat_lambda.requests.invoker import Invoker
+from cvat_lambda.requests.lease import LeaseLost, claim
 from cvat_lambda.requests.models import Outcome, Request
+from cvat_lambda.requests.run import load
 from tests.integration.gateway.fake_nuclio import closed_port
 
 from .conftest import run, store_function
@@ -55,6 +61,90 @@ def test_a_failed_frame_has_its_cause_and_the_others_are_done(
     assert (row.frame, row.code, row.attempts) == (3, "function_failed", 1)
     assert "the lens is dirty" in row.message
     assert len(get_engine().annotations(task.pk).shapes) == 5
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"1" + b"0" * 400,  # an integer that no float holds
+        b"1e999",
+        rb'"\ud800"',
+        b"[" * 900 + b"]" * 900,
+    ],
+)
+def test_one_malformed_number_fails_its_frame_and_not_the_request(
+    function: FunctionServer, transactional_db: None, make_task: Make, start: Start, body: bytes
+) -> None:
+    store_function(function.url, max_image_side="32")  # so that results are scaled
+
+    def answer(payload: dict[str, Any]) -> Any:
+        if len(function.seen) == 2:
+            points = b'[{"label": "car", "type": "rectangle", "points": [1, 2, 3, %s]}]' % body
+            return Reply(body=points)
+        return [{"label": "car", "type": "rectangle", "points": [1, 2, 3, 4]}]
+
+    function.behave = answer
+    request = run(start(task_id=make_task(4).pk))
+    assert (request.status, request.done, request.failed) == ("finished", 3, 1)
+    outcome = Outcome.objects.get(status="failed")
+    assert outcome.code == "function_answer_invalid"
+    assert f"frame {outcome.frame}: item 0, field 'points'" in outcome.message
+
+
+class Broken(DetectWork):
+    """A defect of ours that only one frame brings to light."""
+
+    def results(self, unit: Any, sent: Any, answered: Any) -> Any:
+        if unit.numbers == (1,):
+            raise self.error
+        return super().results(unit, sent, answered)
+
+    error: Exception = RuntimeError("surprise")
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("a"), OverflowError("b"), RecursionError("c"), MemoryError(), OSError()]
+)
+def test_a_defect_fails_its_frame_and_not_the_request(
+    finder: Function, make_task: Make, start: Start, error: Exception, function: FunctionServer
+) -> None:
+    request = start(task_id=make_task(3).pk)
+    lease = claim(request.shards.get().pk)
+    assert lease is not None
+    loaded = load(lease)
+    work = Broken(loaded)
+    work.error = error
+    invoker = Invoker(loaded, work, Cancel())
+    units = list(work.units(get_engine().frames(loaded.task.id, [0, 1, 2])))
+    results = [result for unit in units for result in invoker.invoke(unit)]  # type: ignore[arg-type]
+    assert [(result.frame, result.status) for result in results] == [
+        (0, "done"),
+        (1, "failed"),
+        (2, "done"),
+    ]
+    assert results[1].code == "error"
+    assert "internal error on frame 1" in results[1].message
+
+
+@pytest.mark.parametrize(
+    "error", [CallAbandoned(), LeaseLost("r"), OperationalError("away"), KeyboardInterrupt()]
+)
+def test_what_stops_a_run_is_no_failure_of_a_frame(
+    finder: Function,
+    make_task: Make,
+    start: Start,
+    error: BaseException,
+    function: FunctionServer,
+) -> None:
+    request = start(task_id=make_task(2).pk)
+    lease = claim(request.shards.get().pk)
+    assert lease is not None
+    loaded = load(lease)
+    work = Broken(loaded)
+    work.error = error  # type: ignore[assignment]
+    units = list(work.units(get_engine().frames(loaded.task.id, [1])))
+    with pytest.raises(type(error)):
+        Invoker(loaded, work, Cancel()).invoke(units[0])  # type: ignore[arg-type]
 
 
 def test_a_busy_function_is_tried_again_until_it_answers(

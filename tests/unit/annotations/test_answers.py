@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from cvat_lambda.annotations.errors import AnswerError
 from cvat_lambda.annotations.items import MAX_NOTES
 from cvat_lambda.annotations.mapping import build_mapping
 from cvat_lambda.annotations.types import Attribute, AttributeValue, Label, Shape, Tag
+from cvat_lambda.gateway.shrink import Shrunk
 
 AGE = Attribute(name="age", input_type="number", values=("0", "150", "1"), id=101)
 SEX = Attribute(name="sex", input_type="select", values=("female", "male"), id=102)
@@ -290,6 +292,20 @@ def test_what_lies_outside_the_image_is_dropped_with_a_note() -> None:
     assert converted.notes == ("item 0: the rectangle is empty or lies outside the image",)
 
 
+@pytest.mark.parametrize("as_polygons", [False, True])
+def test_a_huge_box_of_a_mask_is_refused_before_it_costs_memory(as_polygons: bool) -> None:
+    """60 bytes took 2.4 GB."""
+    item = {"label": "face", "type": "mask", "rle": [0, 268435456, 0, 0, 16383, 16383]}
+    tracemalloc.start()
+    try:
+        with pytest.raises(AnswerError, match="too large") as refused:
+            convert(item, conv_mask_to_poly=as_polygons)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+    assert (refused.value.item, refused.value.field) == (0, "rle")
+
+
 def test_without_an_image_size_nothing_is_cut() -> None:
     shape = only(convert(face(points=[-20, 10, 1200, 200]), image_size=None))
     assert shape.points == (-20, 10, 1200, 200)
@@ -402,7 +418,12 @@ def test_an_answer_that_is_no_array_is_refused(answer: Any) -> None:
 
 NUMBERS = st.integers(-300, 300) | st.floats() | st.sampled_from(["1", None, True, 10**400])
 ANYTHING = st.none() | st.booleans() | NUMBERS | st.text(max_size=4) | st.lists(NUMBERS, max_size=9)
-POINT_LISTS = ANYTHING | st.lists(st.integers(-50, 150), max_size=16)
+HUGE = st.sampled_from([10**400, -(10**400), 1e308, 10**12])
+POINT_LISTS = (
+    ANYTHING
+    | st.lists(st.integers(-50, 150), max_size=16)
+    | st.lists(st.integers(-50, 150) | HUGE, min_size=4, max_size=6)
+)
 ELEMENTS = st.lists(
     ANYTHING
     | st.fixed_dictionaries(
@@ -428,7 +449,9 @@ ITEMS = st.fixed_dictionaries(
     optional={
         "points": POINT_LISTS,
         "mask": POINT_LISTS | st.just([1, 0, 1, 1, 95, 75, 96, 76]),
-        "rle": POINT_LISTS | st.just([1, 3, 99, 79, 100, 80]),
+        "rle": POINT_LISTS
+        | st.just([1, 3, 99, 79, 100, 80])
+        | st.just([0, 1 << 28, 0, 0, 16383, 16383]),
         "rotation": ANYTHING,
         "group_id": ANYTHING,
         "outside": st.booleans() | ANYTHING,
@@ -446,13 +469,20 @@ ITEMS = st.fixed_dictionaries(
     st.none() | st.floats(0, 1),
     st.sampled_from([None, SIZE]),
     st.sampled_from([(0, 0), (20, 10)]),
+    st.sampled_from(
+        [
+            Shrunk(data=b""),
+            Shrunk(data=b"", scale_x=0.5, scale_y=0.25),
+            Shrunk(data=b"", scale_x=0.5, scale_y=0.25, size=(50, 20)),
+        ]
+    ),
 )
 def test_any_answer_is_converted_to_valid_shapes_or_refused(
-    answer: Any, as_polygons: bool, threshold: Any, size: Any, offset: tuple[int, int]
+    answer: Any, as_polygons: bool, threshold: Any, size: Any, offset: tuple[int, int], sent: Shrunk
 ) -> None:
     try:
         converted = convert_detections(
-            answer,
+            sent.restore_detections(answer),
             mapping=MAPPING,
             frame=7,
             image_size=size,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -10,9 +12,12 @@ import pytest
 from PIL import Image
 
 from cvat_lambda.annotations import rle
+from cvat_lambda.annotations.errors import AnswerError
 from cvat_lambda.errors import FrameUnreadable
 from cvat_lambda.functions.spec import FunctionSpec, Kind
 from cvat_lambda.gateway.shrink import Shrunk, shrink
+
+HALF = Shrunk(data=b"", scale_x=0.5, scale_y=0.5)
 
 
 def image(kind: str = "JPEG", size: tuple[int, int] = (200, 100), mode: str = "RGB") -> bytes:
@@ -149,6 +154,69 @@ def test_a_mask_scaled_by_an_uneven_ratio_covers_the_same_part() -> None:
     shrunk = Shrunk(data=b"", scale_x=47 / 130, scale_y=33 / 90)
     (item,) = shrunk.restore_detections([{"rle": list(rle.encode(small, 0, 0))}])
     assert rle.iou(item["rle"], rle.encode(whole, 0, 0)) > 0.93
+
+
+@pytest.mark.parametrize("number", [10**400, 1e999, -1e999, math.nan, None, "1", True, 10**10])
+def test_points_that_are_no_numbers_are_left_for_the_validation(number: Any) -> None:
+    """One of them was divided, and the error ended the whole request."""
+    answer = [
+        {"label": "car", "type": "rectangle", "points": [1, 2, 3, number]},
+        {"label": "man", "type": "skeleton", "elements": [{"label": "1", "points": [number, 2]}]},
+    ]
+    assert repr(HALF.restore_detections(answer)) == repr(answer)
+
+
+@pytest.mark.parametrize(
+    ("item", "field"),
+    [
+        ({"type": "mask", "mask": [1, 0, 0, 1, 1]}, "mask"),
+        ({"type": "mask", "mask": []}, "mask"),
+        ({"type": "mask", "mask": [10**400, 0, 0, 0, 0]}, "mask"),
+        ({"type": "mask", "mask": ["1", 0, 0, 0, 0]}, "mask"),
+        ({"type": "mask", "rle": [0, 1, 0, 0, 10**400, 0]}, "rle"),
+        ({"type": "mask", "rle": [0, 268435456, 0, 0, 16383, 16383]}, "rle"),
+        ({"type": "skeleton", "elements": [{}, {"type": "mask", "rle": [1]}]}, "elements[1].rle"),
+        ({"type": "rectangle", "points": [1, 2, 3, 4], "mask": []}, None),  # which is not read
+        ({"type": "mask", "mask": "text"}, None),  # left for the validation
+    ],
+)
+def test_a_malformed_mask_of_a_scaled_image_is_named(item: Any, field: str | None) -> None:
+    if field is None:
+        HALF.restore_detections([{}, item])
+        return
+    with pytest.raises(AnswerError) as refused:
+        HALF.restore_detections([{}, item])
+    assert (refused.value.item, refused.value.field) == (1, field)
+
+
+def test_a_huge_box_is_refused_before_it_costs_memory() -> None:
+    """60 bytes took 20 s and 2.4 GB."""
+    shrunk = Shrunk(data=b"", scale_x=0.01, scale_y=0.01, size=(64, 48))
+    tracemalloc.start()
+    try:
+        with pytest.raises(AnswerError, match="too large"):
+            shrunk.restore_detections([{"rle": [0, 268435456, 0, 0, 16383, 16383]}])
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("box", [(-3, -2, 70, 50), (0, 0, 255, 255)])
+def test_a_mask_may_reach_beyond_a_scaled_image(box: tuple[int, int, int, int]) -> None:
+    """It is cut with a note afterwards."""
+    left, top, right, bottom = box
+    area = (right - left + 1) * (bottom - top + 1)
+    shrunk = Shrunk(data=b"", scale_x=0.5, scale_y=0.5, size=(64, 48))
+    (item,) = shrunk.restore_detections([{"rle": [0, area, *box]}])
+    assert item["rle"] == [0, 4 * area, 2 * left, 2 * top, 2 * right + 1, 2 * bottom + 1]
+
+
+def test_deeply_nested_elements_are_no_matter() -> None:
+    nested: dict[str, Any] = {"points": [1, 2]}
+    for _ in range(5000):
+        nested = {"elements": [nested]}
+    (item,) = HALF.restore_detections([nested])
+    assert item["elements"][0]["elements"] is nested["elements"][0]["elements"]
 
 
 def test_an_answer_to_an_image_that_was_not_scaled_is_left_alone() -> None:
