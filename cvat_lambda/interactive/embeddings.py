@@ -138,8 +138,13 @@ def _with_blob(found: Any, blob: str | None) -> Any:
 
 def _keep(spec: FunctionSpec, key: str, view: View, embedding: object) -> None:
     problem = check_embedding(embedding)
+    text = b""
     if problem is None:
-        text = json.dumps(embedding, allow_nan=False, separators=(",", ":")).encode()
+        try:
+            text = json.dumps(embedding, allow_nan=False, separators=(",", ":")).encode()
+        except (ValueError, RecursionError):  # members beside the ones that were checked
+            problem = "it holds a number that is not finite, or is nested too deeply"
+    if problem is None:
         if len(text) + _PROMPT_BYTES <= spec.max_body_bytes:
             store.put(key, Kept(image_size=view.image_size, text=text).pack())
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import itertools
+import json
 import logging
 import threading
 from collections.abc import Callable
@@ -181,6 +182,33 @@ def test_an_embedding_that_cannot_be_right_is_not_kept(
             assert click(api, sam, task=task.pk, frame=0).json() == MASK
     assert asked(functions, sam) == ["image+want", "image"]
     assert f"function '{sam}': its embedding cannot be kept" in caplog.text
+
+
+@pytest.mark.parametrize("member", ["1e999", "[" * 500 + "-1e999" + "]" * 500])
+def test_an_embedding_with_a_number_that_is_not_finite_is_not_kept(
+    api: Any,
+    functions: Any,
+    task: Any,
+    clean_redis: str,
+    caplog: pytest.LogCaptureFixture,
+    member: str,
+) -> None:
+    """In a member beside those that are checked it was an internal error."""
+    body = json.dumps({**MASK, "embedding": {**EMBEDDING, "x": 0}}).replace(
+        '"x": 0', f'"x": {member}'
+    )
+    sam = functions.add(
+        f"sam-{next(_numbers)}",
+        lambda payload: Answer(200, body),
+        type="interactor",
+        embedding="true",
+    )
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            answer = click(api, sam, task=task.pk, frame=0)
+            assert (answer.status_code, answer.json()) == (200, MASK)
+    assert asked(functions, sam) == ["image+want", "image"]
+    assert f"function '{sam}': its embedding cannot be kept, it holds a number" in caplog.text
 
 
 def test_an_embedding_too_large_to_send_back_is_not_kept(
