@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
-from .errors import AnswerError, ShapeError
+from .clipping import clip_polygon
+from .errors import AnswerError
 from .reading import kind, read_list, read_object, read_points, show
-from .rle import to_bitmap
-from .shapes import POINT_COUNTS, is_number
+from .shapes import MAX_VALUE, POINT_COUNTS, Size, fit, is_number
 
-_BYTES: Final = range(256)
+_BASE64: Final = f"{string.ascii_letters}{string.digits}+/".encode()
 _TRACKED_TYPES: Final = frozenset({*POINT_COUNTS, "mask"}) - {"skeleton"}
 
 
@@ -25,41 +27,50 @@ def check_interactor_answer(
 ) -> dict[str, Any]:
     """Check an interactor's answer and return it as the API's.
 
-    ``{"mask": rows of two-valued numbers, "points"?: [[x, y], ...], "bounds"?: [left, top, right,
-    bottom] inclusive, "blob"?: text}``; a function that leaves the decoding to the browser sends
-    ``blob`` and no mask. ``image_size`` is the (width, height) of the whole image, ``offset`` and
-    ``roi_size`` say which part of it the function saw; its bounds and points come back moved to
-    the whole image, and a mask of the part alone gets its bounds. Raises AnswerError.
+    ``{"mask": rows of two-valued whole numbers, "points"?: [[x, y], ...], "bounds"?: [left, top,
+    right, bottom] inclusive, "blob"?: base64}``; a function that leaves the decoding to the
+    browser sends ``blob`` and no mask. ``image_size`` is the (width, height) of the whole image,
+    ``offset`` and ``roi_size`` say which part of it the function saw; its bounds and points come
+    back moved to the whole image and cut to it, and a mask of the part alone gets its bounds.
+    Raises AnswerError.
     """
     given = read_object(answer)
     checked: dict[str, Any] = {}
     if given.get("mask") is not None:
-        size, is_empty = _check_rows(given["mask"])
+        rows, is_empty = _check_rows(given["mask"])
+        size = (len(rows[0]), len(rows))
         bounds = _place_mask(given.get("bounds"), size, image_size, offset, roi_size)
-        checked["mask"] = given["mask"]
+        checked["mask"] = rows
         if bounds is not None:
             checked["bounds"] = bounds
         if is_empty:
             # Without points the UI looks for the outline of nothing, and fails.
             checked["points"] = []
     if given.get("points") is not None:
-        checked["points"] = _check_vertices(given["points"], offset)
+        vertices = _check_vertices(given["points"], offset, image_size)
+        if vertices is not None:
+            checked["points"] = vertices
     if given.get("blob") is not None:
-        if not isinstance(given["blob"], str):
-            raise AnswerError(f"expected text, not {kind(given['blob'])}", field="blob")
-        checked["blob"] = given["blob"]
+        checked["blob"] = _check_blob(given["blob"], of_a_part=roi_size is not None)
     if "mask" not in checked and "blob" not in checked:
         raise AnswerError("an interactor must answer a mask (or a blob)", field="mask")
     return checked
 
 
 def check_tracker_answer(
-    answer: object, *, expected: int, shape_types: Sequence[str]
+    answer: object,
+    *,
+    expected: int,
+    shape_types: Sequence[str],
+    image_size: Size | None = None,
+    items: Sequence[int] | None = None,
 ) -> tuple[list[dict[str, Any] | None], list[Any]]:
     """Check a tracker's answer about ``expected`` objects; return its shapes and its states.
 
     A shape is ``{"type", "points"}`` or None for an object that is lost; bare arrays of points,
-    as older functions send, are rectangles. No shapes at all are all None. Raises AnswerError.
+    as older functions send, are rectangles. No shapes at all are all None. Shapes are cut to the
+    image, and None where nothing of them is inside. ``items`` are the numbers by which errors
+    name the objects. Raises AnswerError.
     """
     given = read_object(answer)
     states = read_list(given.get("states"), field="states")
@@ -73,7 +84,12 @@ def check_tracker_answer(
                 field=field,
             )
     allowed = _TRACKED_TYPES.intersection(shape_types)
-    return [_check_tracked(i, shape, allowed) for i, shape in enumerate(shapes)], states
+    numbers = range(expected) if items is None else items
+    checked = [
+        _check_tracked(number, shape, allowed, image_size)
+        for number, shape in zip(numbers, shapes, strict=True)
+    ]
+    return checked, states
 
 
 def check_reid_answer(answer: object, n0: int, n1: int) -> list[int]:
@@ -98,7 +114,9 @@ def check_reid_answer(answer: object, n0: int, n1: int) -> list[int]:
     return checked
 
 
-def _check_tracked(index: int, raw: object, allowed: frozenset[str]) -> dict[str, Any] | None:
+def _check_tracked(
+    index: int, raw: object, allowed: frozenset[str], image_size: Size | None
+) -> dict[str, Any] | None:
     if raw is None:
         return None
     if isinstance(raw, list):
@@ -112,53 +130,74 @@ def _check_tracked(index: int, raw: object, allowed: frozenset[str]) -> dict[str
             item=index,
             field="shapes.type",
         )
-    points = read_points(shape_type, given.get("points"), item=index, field="shapes.points")
-    return {"type": shape_type, "points": list(points)}
+    points: Sequence[float] | None = read_points(
+        shape_type, given.get("points"), item=index, field="shapes.points", size=image_size
+    )
+    if image_size is not None:
+        points, _ = fit(shape_type, tuple(points or ()), 0.0, image_size)
+    return None if points is None else {"type": shape_type, "points": list(points)}
 
 
-def _check_rows(raw: object) -> tuple[tuple[int, int], bool]:
-    """Check the rows of a mask; return its (width, height) and whether it is empty."""
+def _check_rows(raw: object) -> tuple[list[list[int]], bool]:
+    """Check the rows of a mask; return them as whole numbers, and whether the mask is empty."""
     rows = read_list(raw, field="mask")
     if not rows:
         raise AnswerError("the mask has no rows", field="mask")
-    values: set[float] = set()
-    seen = b""  # of the values those that fit a byte
-    width = 0
+    checked: list[list[int]] = []
+    one: int | None = None  # the value that is not zero
     for number, row in enumerate(rows):
         pixels = read_list(row, field=f"mask[{number}]")
-        if not pixels or (width and len(pixels) != width):
+        if not pixels or len(pixels) != len(rows[0]):
             raise AnswerError(
                 f"the row has {len(pixels)} pixels, the first one {len(rows[0])}; "
                 "rows must be of one length",
                 field=f"mask[{number}]",
             )
-        width = len(pixels)
-        new = _new_values(pixels, number, seen) - values
-        if not new:
+        numbers, others = _read_row(pixels, number, one)
+        checked.append(numbers)
+        if not others:
             continue
-        values |= new
-        seen = bytes(int(value) for value in values if value in _BYTES)
-        if len(values - {0}) > 1:
-            shown = ", ".join(f"{value:g}" for value in sorted(values)[:4])
+        if one is not None or len(others) > 1:
+            shown = ", ".join(map(str, sorted({0, *others, *([] if one is None else [one])})[:4]))
             raise AnswerError(
                 f"a mask has two values, 0 and one other, but here are {shown}",
                 field=f"mask[{number}]",
             )
-    return (width, len(rows)), values <= {0}
+        (one,) = others
+    return checked, one is None
 
 
-def _new_values(pixels: list[Any], number: int, seen: bytes) -> set[float]:
-    """Return the values of a row, those of ``seen`` perhaps left out."""
+def _read_row(pixels: list[Any], number: int, one: int | None) -> tuple[list[int], set[int]]:
+    """Return a row as whole numbers, and those of its values that are neither 0 nor ``one``."""
     try:
-        # Fast, for numbers 0..255 and booleans: what was seen is deleted in one go.
-        return set(bytes(pixels).translate(None, seen))
+        # Fast, for whole numbers 0..255 and booleans: what is known is deleted in one go.
+        row = bytes(pixels)
+        known = bytes((0,)) if one is None or one > 255 else bytes((0, one))
+        return list(row), set(row.translate(None, known))
     except (TypeError, ValueError, OverflowError):
         pass
+    values = _whole_numbers(pixels)
+    if values is None:
+        wrong = next(pixel for pixel in pixels if _whole_numbers([pixel]) is None)
+        raise AnswerError(
+            f"a mask is of whole numbers, zero or more, not {show(wrong)}",
+            field=f"mask[{number}]",
+        )
+    return values.tolist(), set(np.unique(values).tolist()) - ({0} if one is None else {0, one})
+
+
+def _whole_numbers(pixels: list[Any]) -> npt.NDArray[np.int64] | None:
+    """Return pixels as integers; None if one of them is no whole number of zero or more."""
+    # The types first: numpy would also take text.
+    if not set(map(type, pixels)) <= {int, float, bool}:
+        return None
     try:
-        to_bitmap(pixels)  # finite numbers?
-    except ShapeError as exc:
-        raise AnswerError(exc.message, field=f"mask[{number}]") from exc
-    return set(np.unique(np.asarray(pixels, dtype=np.float64)).tolist())
+        values = np.array(pixels, dtype=np.float64)
+    except OverflowError:
+        return None
+    if not np.all((values >= 0) & (values <= MAX_VALUE) & (values == np.floor(values))):
+        return None
+    return values.astype(np.int64)
 
 
 def _place_mask(
@@ -208,10 +247,41 @@ def _check_bounds(raw: object) -> list[int]:
     return [int(value) for value in values]
 
 
-def _check_vertices(raw: object, offset: tuple[int, int]) -> list[list[float]]:
-    vertices = []
+def _check_vertices(
+    raw: object, offset: tuple[int, int], image_size: Size | None
+) -> list[list[float]] | None:
+    """Return a polygon of the whole image, cut to it; None if none of it is inside."""
+    vertices: list[list[float]] = []
     for number, vertex in enumerate(read_list(raw, field="points")):
         if not isinstance(vertex, list) or len(vertex) != 2 or not all(map(is_number, vertex)):
             raise AnswerError("expected a pair of finite numbers", field=f"points[{number}]")
         vertices.append([vertex[0] + offset[0], vertex[1] + offset[1]])
-    return vertices
+    if 0 < len(vertices) < 3:
+        raise AnswerError(
+            f"a polygon has three vertices or more, or none at all, but {len(vertices)} came",
+            field="points",
+        )
+    if image_size is None or all(
+        0 <= x <= image_size[0] and 0 <= y <= image_size[1] for x, y in vertices
+    ):
+        return vertices
+    cut = clip_polygon(tuple(value for vertex in vertices for value in vertex), image_size)
+    return None if cut is None else [list(pair) for pair in zip(cut[::2], cut[1::2], strict=True)]
+
+
+def _check_blob(raw: object, *, of_a_part: bool) -> str:
+    """Return base64, which the browser decodes for the whole image."""
+    if not isinstance(raw, str):
+        raise AnswerError(f"expected text, not {kind(raw)}", field="blob")
+    if of_a_part:
+        raise AnswerError(
+            "a blob is decoded in the browser for the whole image, so it cannot be of the region "
+            "that was asked",
+            field="blob",
+        )
+    # Megabytes: looked at, not decoded.
+    padding = raw.encode("ascii", "replace").translate(None, _BASE64)
+    ends_right = padding in (b"", b"=", b"==") and raw.endswith(padding.decode())
+    if not raw or len(raw) % 4 or not ends_right:
+        raise AnswerError("expected base64, which it is not", field="blob")
+    return raw

@@ -118,7 +118,9 @@ def _start_track(spec: FunctionSpec) -> dict[str, Any]:
 
 
 def _read_tracker(spec: FunctionSpec, answer: object) -> str:
-    check_tracker_answer(answer, expected=1, shape_types=spec.supported_shape_types)
+    check_tracker_answer(
+        answer, expected=1, shape_types=spec.supported_shape_types, image_size=SIZE
+    )
     return "it began a track"
 
 

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from cvat_lambda.annotations.errors import AnswerError, ShapeError
+from cvat_lambda.annotations.errors import AnswerError
 from cvat_lambda.engine.port import Access, Frame
-from cvat_lambda.errors import FunctionAnswerInvalid
+from cvat_lambda.errors import FunctionAnswerInvalid, FunctionError
 from cvat_lambda.functions.spec import FunctionSpec
 from cvat_lambda.gateway.call import call as call_function
 from cvat_lambda.interactive.frames import read_frame
@@ -31,8 +31,18 @@ class Call:
         return read_frame(self.scope, number)
 
     def invoke(self, body: bytes) -> Any:
-        """The function's answer, parsed. Raise the gateway's errors."""
-        return call_function(self.spec, body, request_id=self.request_id).answer
+        """The function's answer, parsed. Raise the gateway's errors, about function and frame."""
+        frame = self.params.frame1 if self.params.frame is None else self.params.frame
+        try:
+            return call_function(self.spec, body, request_id=self.request_id).answer
+        except FunctionAnswerInvalid as exc:
+            raise FunctionAnswerInvalid(
+                f"frame {frame}: {exc.message}",
+                **{**exc.details, "function": self.spec.id, "frame": frame},
+            ) from exc
+        except FunctionError as exc:
+            exc.details.update(function=self.spec.id, frame=frame)
+            raise
 
     @contextmanager
     def checking(self, frame: int) -> Iterator[None]:
@@ -47,10 +57,4 @@ class Call:
                 details["field"] = exc.field
             raise FunctionAnswerInvalid(
                 f"function '{self.spec.id}', frame {frame}: {exc.message}", **details
-            ) from exc
-        except ShapeError as exc:
-            raise FunctionAnswerInvalid(
-                f"function '{self.spec.id}', frame {frame}: {exc.message}",
-                function=self.spec.id,
-                frame=frame,
             ) from exc

@@ -10,12 +10,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from cvat_lambda.annotations.calls import check_tracker_answer
+from cvat_lambda.annotations.errors import ShapeError
+from cvat_lambda.annotations.shapes import check_points
 from cvat_lambda.errors import InvalidRequest
 from cvat_lambda.functions.spec import FunctionSpec
 from cvat_lambda.gateway.payload import encode_payload
 from cvat_lambda.interactive.call import Call
 from cvat_lambda.interactive.image import full_size
 from cvat_lambda.interactive.params import TrackerShape, require
+from cvat_lambda.interactive.roi import image_size
 from cvat_lambda.interactive.tracker_state import StateSigner
 
 
@@ -45,11 +48,15 @@ def track(call: Call) -> dict[str, list[Any]]:
     raw = call.invoke(encode_payload(fields, {"image": full_size(frame, spec)}))
     with call.checking(frame.number):
         found, new_states = check_tracker_answer(
-            raw, expected=len(known), shape_types=spec.supported_shape_types
+            raw,
+            expected=len(known),
+            shape_types=spec.supported_shape_types,
+            image_size=image_size(frame),
+            items=known,
         )
-    for i, shape, state in zip(known, found, signer.seal_all(new_states), strict=True):
-        answer["shapes"][i] = shape
-        answer["states"][i] = state
+        for i, shape, state in zip(known, found, new_states, strict=True):
+            answer["shapes"][i] = shape
+            answer["states"][i] = signer.seal(state, item=i)
     return answer
 
 
@@ -70,13 +77,22 @@ def _objects(
         raise InvalidRequest(
             f"There are {size} shapes, but {len(states)} states: give one of each an object."
         )
-    for shape in shapes:
-        if shape is not None and shape.type not in spec.supported_shape_types:
-            raise InvalidRequest(
-                f"function '{spec.id}' does not track {shape.type} shapes,"
-                f" only {', '.join(spec.supported_shape_types)}"
-            )
+    for index, shape in enumerate(shapes):
+        if shape is not None:
+            _check_start(spec, index, shape)
     return shapes, states
+
+
+def _check_start(spec: FunctionSpec, index: int, shape: TrackerShape) -> None:
+    if shape.type not in spec.supported_shape_types:
+        raise InvalidRequest(
+            f"shapes[{index}].type: function '{spec.id}' does not track {shape.type} shapes,"
+            f" only {', '.join(spec.supported_shape_types)}"
+        )
+    try:
+        check_points(shape.type, shape.points)
+    except ShapeError as exc:
+        raise InvalidRequest(f"shapes[{index}].points: {exc.message}") from exc
 
 
 def _sent_shape(spec: FunctionSpec, shape: TrackerShape | None) -> Any:

@@ -14,8 +14,9 @@ from typing import Any
 
 from django.core.signing import BadSignature, SignatureExpired, TimestampSigner
 
+from cvat_lambda.annotations.errors import AnswerError
 from cvat_lambda.conf import settings
-from cvat_lambda.errors import FunctionAnswerInvalid, InvalidTrackerState
+from cvat_lambda.errors import InvalidTrackerState
 
 # Larger than any tracker's state seen (20 kB for a siamese template, some MB for a whole
 # transformer's), small enough to be sent with every step.
@@ -26,27 +27,30 @@ class StateSigner:
     """Seals and opens the states of one function's tracks on one task for one user."""
 
     def __init__(self, *, function_id: str, user_id: int, task_id: int) -> None:
-        self._function_id = function_id
         # A function id holds no colon, so no two owners share a salt.
         self._signer = TimestampSigner(salt=f"cvat-tracker-state:{function_id}:{user_id}:{task_id}")
 
-    def seal(self, state: Any) -> str | None:
+    def seal(self, state: Any, *, item: int | None = None) -> str | None:
         """A function's state as the client keeps it; None stays None.
 
-        Raise FunctionAnswerInvalid if the state cannot travel: too large, not finite.
+        Raise AnswerError, about the object ``item``, if it cannot travel: too large, not finite.
         """
         if state is None:
             return None
         try:
             text = json.dumps(state, separators=(",", ":"), allow_nan=False)
+        except RecursionError as exc:
+            raise AnswerError("the state is nested too deeply", item=item, field="states") from exc
         except ValueError as exc:  # 1e999 is JSON, and infinity once it is parsed
-            raise FunctionAnswerInvalid(
-                f"function '{self._function_id}': a tracker state holds a number that is not finite"
+            raise AnswerError(
+                "the state holds a number that is not finite", item=item, field="states"
             ) from exc
         if len(text) > MAX_STATE_BYTES:
-            raise FunctionAnswerInvalid(
-                f"function '{self._function_id}': a tracker state of {len(text)} bytes is more"
-                f" than the {MAX_STATE_BYTES} that a client can send back"
+            raise AnswerError(
+                f"the state of {len(text)} bytes is more than the {MAX_STATE_BYTES} that a client"
+                " can send back",
+                item=item,
+                field="states",
             )
         return self._signer.sign(text)
 
@@ -66,10 +70,6 @@ class StateSigner:
         except BadSignature as exc:
             raise InvalidTrackerState from exc
         return json.loads(text)
-
-    def seal_all(self, states: Iterable[Any]) -> list[str | None]:
-        """`seal` for each."""
-        return [self.seal(state) for state in states]
 
     def open_all(self, sealed: Iterable[str | None]) -> list[Any]:
         """`open` for each."""

@@ -357,6 +357,40 @@ def test_the_blob_for_cvats_browser_plugin_passes(api: Any, functions: Any, task
     assert answer.json() == {"blob": "AAAA"}
 
 
+@pytest.mark.parametrize("blob", ['"\\ud800"', '"text!"', '""', "5"])
+def test_a_blob_that_is_no_base64_is_the_functions_fault(
+    api: Any, functions: Any, task: Any, blob: str
+) -> None:
+    functions.add("sam", lambda payload: Answer(200, f'{{"blob": {blob}}}'), type="interactor")
+    answer = api.call("sam", task=task.pk, frame=0, pos_points=[], neg_points=[])
+    assert (answer.status_code, answer.json()["field"]) == (502, "blob")
+
+
+def test_a_blob_of_a_region_is_refused(api: Any, functions: Any, task: Any) -> None:
+    """The browser would take it for the whole image's."""
+    functions.add("sam", lambda payload: {"blob": "AAAA"}, type="interactor")
+    answer = api.call(
+        "sam", task=task.pk, frame=0, pos_points=[], neg_points=[], roi=[0, 0, 32, 32]
+    )
+    assert (answer.status_code, answer.json()["field"]) == (502, "blob")
+
+
+@pytest.mark.parametrize(
+    ("mask", "shown"),
+    [([[True, False]], [[1, 0]]), ([[0.0, 1.0]], [[0, 1]]), ([[0, 0.5]], None), ([[0, -1]], None)],
+)
+def test_a_mask_is_of_integers_whatever_the_function_sent(
+    api: Any, functions: Any, task: Any, mask: Any, shown: Any
+) -> None:
+    answer = {"mask": mask, "bounds": [0, 0, 1, 0]}
+    functions.add("sam", lambda payload: answer, type="interactor")
+    found = api.call("sam", task=task.pk, frame=0, pos_points=[], neg_points=[])
+    if shown is None:
+        assert (found.status_code, found.json()["field"]) == (502, "mask[0]")
+    else:
+        assert json.dumps(found.json()["mask"]) == json.dumps(shown)
+
+
 # Re-identification
 
 
@@ -417,6 +451,42 @@ def test_a_failure_of_the_function_is_a_code_and_a_sentence(
     found = api.call("yolo", task=task.pk, frame=0)
     assert (found.status_code, found.json()["code"]) == (status, code)
     assert "yolo" in found.json()["message"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Answer(200, "{"), Answer(200, "[1e]"), Answer(200, ""), Answer(302, ""), Answer(204, "")],
+)
+@pytest.mark.parametrize("kind", ["detector", "interactor", "tracker", "reid"])
+def test_an_answer_that_is_no_json_names_function_and_frame(
+    api: Any, functions: Any, task: Any, kind: str, answer: Any
+) -> None:
+    functions.add("fn", lambda payload: answer, type=kind, spec=CAR)
+    asked: dict[str, dict[str, Any]] = {
+        "detector": {"frame": 1},
+        "interactor": {"frame": 1, "pos_points": [], "neg_points": []},
+        "tracker": {"frame": 1, "shapes": [{"type": "rectangle", "points": [1, 2, 3, 4]}]},
+        "reid": {
+            "frame0": 0,
+            "frame1": 1,
+            "boxes0": boxes([1, 2, 3, 4]),
+            "boxes1": boxes([1, 2, 3, 4]),
+        },
+    }
+    found = api.call("fn", task=task.pk, **asked[kind])
+    error = found.json()
+    assert (found.status_code, error["code"]) == (502, "function_answer_invalid")
+    assert (error["function"], error["frame"]) == ("fn", 1)
+    assert error["message"].startswith("frame 1: function 'fn'")
+
+
+def test_a_mask_of_a_scaled_image_that_is_malformed_is_named(
+    api: Any, functions: Any, task: Any
+) -> None:
+    item = {"label": "car", "type": "mask", "rle": [0, 1 << 28, 0, 0, 16383, 16383]}
+    functions.add("yolo", lambda payload: [item], type="detector", spec=CAR, max_image_side="32")
+    error = api.call("yolo", task=task.pk, frame=1).json()
+    assert (error["frame"], error["item"], error["field"]) == (1, 0, "rle")
 
 
 def test_no_address_and_no_trace_leaves_the_server(api: Any, functions: Any, task: Any) -> None:

@@ -10,6 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 
 from cvat_lambda.engine.standalone import models
+from tests.integration.interactive.functions import Answer
 
 RECT = {"type": "rectangle", "points": [1, 2, 11, 12]}
 
@@ -153,8 +154,73 @@ def test_a_shape_that_the_function_does_not_track_is_refused(api: Any, task: Any
     answer = api.call("siam", task=task.pk, frame=0, shapes=[polygon])
     assert (answer.status_code, answer.json()["message"]) == (
         400,
-        "function 'siam' does not track polygon shapes, only rectangle",
+        "shapes[0].type: function 'siam' does not track polygon shapes, only rectangle",
     )
+
+
+@pytest.mark.parametrize(
+    ("shape", "sentence"),
+    [
+        ({"type": "rectangle", "points": [1, 2]}, "a rectangle has 4 numbers, but 2 were given"),
+        ({"type": "rectangle", "points": [1, 2, 3, 4, 5]}, "4 numbers, but 5 were given"),
+        ({"type": "polygon", "points": [1, 2, 3, 4]}, "6 numbers or more, but 4 were given"),
+        ({"type": "polygon", "points": [1, 2, 3, 4, 5, 6, 7]}, "an even count"),
+        ({"type": "points", "points": [1, 2, 3]}, "an even count"),
+        ({"type": "mask", "points": [0, 5, 0, 0, 1, 1]}, "the run lengths add up to 5"),
+        ({"type": "rectangle", "points": [1, 2, 3, 1e10]}, "finite numbers"),
+    ],
+)
+def test_a_track_starts_with_a_shape_that_is_one(
+    api: Any, functions: Any, task: Any, shape: Any, sentence: str
+) -> None:
+    types = "rectangle,polygon,points,mask"
+    functions.add("siam", moving, type="tracker", supported_shape_types=types)
+    answer = api.call("siam", task=task.pk, frame=0, shapes=[None, RECT, shape])
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+    assert answer.json()["message"].startswith("shapes[2].points: ")
+    assert sentence in answer.json()["message"]
+    assert functions.asked["siam"] == []
+
+
+def test_a_wrong_answer_names_the_object_by_the_callers_number(
+    api: Any, functions: Any, task: Any, state: str
+) -> None:
+    """Lost objects are not sent, so the function's second is not the caller's."""
+    answer = {"shapes": [RECT, {"type": "rectangle", "points": [1]}], "states": [1, 2]}
+    functions.behaviours["siam"] = lambda payload: answer
+    found = api.call("siam", task=task.pk, frame=1, states=[None, state, None, state]).json()
+    assert {name: found[name] for name in ("function", "frame", "item", "field")} == {
+        "function": "siam",
+        "frame": 1,
+        "item": 3,
+        "field": "shapes.points",
+    }
+
+
+def test_a_state_that_cannot_travel_names_function_frame_item_and_field(
+    api: Any, functions: Any, task: Any, state: str
+) -> None:
+    body = '{"shapes": [null], "states": [{"score": 1e999}]}'
+    functions.behaviours["siam"] = lambda payload: Answer(200, body)
+    answer = api.call("siam", task=task.pk, frame=1, states=[None, state])
+    found = answer.json()
+    assert (answer.status_code, found["code"]) == (502, "function_answer_invalid")
+    assert (found["function"], found["frame"], found["item"], found["field"]) == (
+        "siam",
+        1,
+        1,
+        "states",
+    )
+
+
+def test_a_tracked_shape_ends_inside_the_image_or_is_lost(
+    api: Any, functions: Any, task: Any
+) -> None:
+    boxes = [[-9, 2, 11, 12], [500, 2, 510, 12]]
+    answer = {"shapes": [{"type": "rectangle", "points": p} for p in boxes], "states": [1, 2]}
+    functions.add("siam", lambda payload: answer, type="tracker", supported_shape_types="rectangle")
+    found = api.call("siam", task=task.pk, frame=0, shapes=[RECT, RECT]).json()
+    assert found["shapes"] == [{"type": "rectangle", "points": [0, 2, 11, 12]}, None]
 
 
 def test_an_older_function_speaks_bare_points(api: Any, functions: Any, task: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import math
 from contextlib import suppress
 from typing import Any
@@ -27,11 +29,12 @@ def test_a_mask_of_the_whole_image_needs_no_bounds() -> None:
 
 
 def test_a_mask_with_bounds_is_a_part_of_the_image() -> None:
-    answer = {"mask": MASK, "bounds": [4, 5, 6.0, 6], "points": [[4.5, 5]], "extra": 1}
+    outline = [[4.5, 5], [6, 5], [6, 7]]
+    answer = {"mask": MASK, "bounds": [4, 5, 6.0, 6], "points": outline, "extra": 1}
     assert check_interactor_answer(answer, image_size=(20, 10)) == {
         "mask": MASK,
         "bounds": [4, 5, 6, 6],
-        "points": [[4.5, 5]],
+        "points": outline,
     }
 
 
@@ -39,11 +42,38 @@ def test_a_blob_is_passed_through() -> None:
     assert check_interactor_answer({"blob": "AAAA"}, image_size=SIZE) == {"blob": "AAAA"}
 
 
+@pytest.mark.parametrize("blob", ["AA==", "AAA=", "a+/9", base64.b64encode(bytes(1000)).decode()])
+def test_any_base64_is_a_blob(blob: str) -> None:
+    assert check_interactor_answer({"blob": blob}, image_size=SIZE) == {"blob": blob}
+
+
+def test_a_blob_of_a_region_is_refused() -> None:
+    """The browser would take it for the whole image's."""
+    with pytest.raises(AnswerError, match="for the whole image") as error:
+        check_interactor_answer({"blob": "AAAA"}, image_size=(9, 9), roi_size=(3, 2))
+    assert error.value.field == "blob"
+
+
 def test_the_answer_for_a_part_of_an_image_is_moved_to_the_whole() -> None:
-    answer = {"mask": MASK, "bounds": [1, 2, 3, 3], "points": [[1, 2], [3.5, 3]]}
+    answer = {"mask": MASK, "bounds": [1, 2, 3, 3], "points": [[1, 2], [3.5, 3], [1, 4]]}
     checked = check_interactor_answer(answer, image_size=(100, 80), offset=(40, 30))
     assert checked["bounds"] == [41, 32, 43, 33]
-    assert checked["points"] == [[41, 32], [43.5, 33]]
+    assert checked["points"] == [[41, 32], [43.5, 33], [41, 34]]
+
+
+def test_the_polygon_of_an_interactor_is_cut_to_the_image() -> None:
+    answer = {"mask": MASK, "points": [[-5, 0], [1, 0], [1, 99], [-5, 99]]}
+    checked = check_interactor_answer(answer, image_size=SIZE)
+    assert sorted(checked["points"]) == [[0, 0], [0, 2], [1, 0], [1, 2]]
+
+
+def test_a_polygon_outside_the_image_is_left_for_the_page_to_compute() -> None:
+    answer: dict[str, Any] = {"mask": MASK, "points": [[10, 10], [12, 10], [12, 12]]}
+    assert check_interactor_answer(answer, image_size=SIZE) == {"mask": MASK}
+    # Of a region, too, it is the whole image that counts.
+    answer["bounds"] = [1, 2, 3, 3]
+    checked = check_interactor_answer(answer, image_size=(60, 60), offset=(40, 40))
+    assert checked["points"] == [[50, 50], [52, 50], [52, 52]]
 
 
 @pytest.mark.parametrize("offset", [(40, 30), (0, 0)])
@@ -61,10 +91,20 @@ def test_an_empty_mask_comes_with_no_points_so_that_the_ui_draws_nothing() -> No
 
 
 @pytest.mark.parametrize(
-    "mask", [[[0, 1, 1]] * 2, [[0.0, 1.0, 0.0]] * 2, [[True, False, True]] * 2]
+    "mask",
+    [
+        [[0, 1, 1]] * 2,
+        [[0.0, 1.0, 0.0]] * 2,
+        [[True, False, True]] * 2,
+        [[False, 1, 1.0]] * 2,
+        [[0, 1000, 1000], [1000.0, 0, 0]],
+        [[0, 0, 0], [0, 255, 0]],
+    ],
 )
-def test_two_values_of_any_kind_of_number_are_a_mask(mask: Any) -> None:
-    assert check_interactor_answer({"mask": mask}, image_size=SIZE)["mask"] == mask
+def test_two_values_of_any_kind_of_number_are_a_mask_of_integers(mask: Any) -> None:
+    checked = check_interactor_answer({"mask": mask}, image_size=SIZE)["mask"]
+    assert checked == mask
+    assert {type(pixel) for row in checked for pixel in row} == {int}
 
 
 @pytest.mark.parametrize(
@@ -79,8 +119,14 @@ def test_two_values_of_any_kind_of_number_are_a_mask(mask: Any) -> None:
         ({"mask": [[0, 1, 0], [0, 1]]}, "mask[1]", "has 2 pixels, the first one 3"),
         ({"mask": [[0, 1, 2], [0, 0, 0]]}, "mask[0]", "a mask has two values, 0 and one other"),
         ({"mask": [[0, 1, 1], [0, 255, 0]]}, "mask[1]", "here are 0, 1, 255"),
-        ({"mask": [[0, 1, 1], [0, math.nan, 0]]}, "mask[1]", "finite"),
-        ({"mask": [[0, 1, 1], [0, "1", 0]]}, "mask[1]", "numbers"),
+        ({"mask": [[0, 1, 1], [0, math.nan, 0]]}, "mask[1]", "not nan"),
+        ({"mask": [[0, 1, 1], [0, "1", 0]]}, "mask[1]", "whole numbers, zero or more, not '1'"),
+        ({"mask": [[0, 0.5, 1], [0, 0, 0]]}, "mask[0]", "whole numbers, zero or more, not 0.5"),
+        ({"mask": [[0, -1, 0], [0, 0, 0]]}, "mask[0]", "whole numbers, zero or more, not -1"),
+        ({"mask": [[0, 10**400, 0], [0, 0, 0]]}, "mask[0]", "not a number"),
+        ({"mask": [[0, None, 0], [0, 0, 0]]}, "mask[0]", "not null"),
+        ({"mask": [[0, 300, 0], [0, 0, 400]]}, "mask[1]", "here are 0, 300, 400"),
+        ({"mask": [[True, 255, 0], [0, 0, 0]]}, "mask[0]", "here are 0, 1, 255"),
         (
             {"mask": [[0, 1]]},
             "mask",
@@ -92,7 +138,16 @@ def test_two_values_of_any_kind_of_number_are_a_mask(mask: Any) -> None:
         ({"mask": MASK, "bounds": [1, 0, 3, 1]}, "bounds", "reaches beyond the image of 3 x 2"),
         ({"mask": MASK, "points": [[1, 2, 3]]}, "points[0]", "a pair of finite numbers"),
         ({"mask": MASK, "points": [[1, math.inf]]}, "points[0]", "a pair of finite numbers"),
+        ({"mask": MASK, "points": [[1, 2]]}, "points", "three vertices or more"),
+        ({"mask": MASK, "points": [[1, 2], [2, 2]]}, "points", "three vertices or more"),
         ({"blob": 5}, "blob", "expected text, not a number"),
+        ({"blob": "\ud800"}, "blob", "base64"),
+        ({"blob": ""}, "blob", "base64"),
+        ({"blob": "AAA"}, "blob", "base64"),
+        ({"blob": "AA=A"}, "blob", "base64"),
+        ({"blob": "A==="}, "blob", "base64"),
+        ({"blob": "AAA\n"}, "blob", "base64"),
+        ({"blob": "AÄAA"}, "blob", "base64"),
     ],
 )
 def test_a_wrong_interactor_answer_is_named(answer: Any, field: str, sentence: str) -> None:
@@ -117,6 +172,40 @@ def test_bare_points_of_older_trackers_are_rectangles() -> None:
     shapes, states = check_tracker_answer(answer, expected=1, shape_types=["rectangle"])
     assert shapes == [{"type": "rectangle", "points": [1, 2, 3, 4]}]
     assert states == ["s"]
+
+
+@pytest.mark.parametrize(
+    ("points", "expected"),
+    [
+        ([1, 2, 30, 40], [1, 2, 30, 40]),
+        ([-5, 2, 30, 70], [0, 2, 30, 50]),  # cut
+        ([30, 40, 1, 2], [1, 2, 30, 40]),  # corners in order
+        ([200, 2, 230, 40], None),  # outside: lost
+        ([5, 5, 5, 9], None),  # of no size
+    ],
+)
+def test_a_tracked_shape_is_cut_to_the_image_or_lost(points: Any, expected: Any) -> None:
+    answer = {"shapes": [{"type": "rectangle", "points": points}], "states": ["s"]}
+    found, states = check_tracker_answer(
+        answer, expected=1, shape_types=["rectangle"], image_size=(100, 50)
+    )
+    assert found == [None if expected is None else {"type": "rectangle", "points": expected}]
+    assert states == ["s"]
+
+
+def test_errors_name_tracked_objects_by_the_callers_numbers() -> None:
+    answer = {"shapes": [[1, 2, 3, 4], [1, 2]], "states": [1, 2]}
+    with pytest.raises(AnswerError) as error:
+        check_tracker_answer(answer, expected=2, shape_types=["rectangle"], items=[2, 5])
+    assert error.value.item == 5
+
+
+def test_a_tracked_mask_of_a_huge_box_is_refused() -> None:
+    mask = {"type": "mask", "points": [0, 1 << 28, -1, -1, 16382, 16382]}
+    with pytest.raises(AnswerError, match="too large"):
+        check_tracker_answer(
+            {"shapes": [mask], "states": [1]}, expected=1, shape_types=["mask"], image_size=SIZE
+        )
 
 
 def test_a_tracker_may_answer_no_shapes_when_it_begins() -> None:
@@ -174,7 +263,11 @@ def test_a_wrong_matching_is_named(answer: Any, item: int | None, sentence: str)
     assert sentence in error.value.message
 
 
-NUMBERS = st.integers(-2, 4) | st.floats() | st.sampled_from([None, "1", True, 10**400])
+NUMBERS = (
+    st.integers(-2, 4)
+    | st.floats()
+    | st.sampled_from([None, "1", True, 10**400, "\ud800", "AAAA", 0.5, 300])
+)
 JSON = st.recursive(
     NUMBERS,
     lambda inner: (
@@ -192,9 +285,14 @@ def test_any_answer_is_accepted_or_refused_with_an_answer_error(answer: Any) -> 
     with suppress(AnswerError):
         checked = check_interactor_answer(answer, image_size=SIZE, offset=(1, 1))
         assert "mask" in checked or "blob" in checked
+        json.dumps(checked, allow_nan=False, ensure_ascii=False).encode()
+        assert all(type(pixel) is int for row in checked.get("mask", []) for pixel in row)
     with suppress(AnswerError):
-        found, states = check_tracker_answer(answer, expected=2, shape_types=("rectangle", "mask"))
+        found, states = check_tracker_answer(
+            answer, expected=2, shape_types=("rectangle", "mask"), image_size=SIZE
+        )
         assert len(found) == len(states) == 2
+        json.dumps(found, allow_nan=False)
     with suppress(AnswerError):
         assert len(check_reid_answer(answer, 2, 2)) == 2
 

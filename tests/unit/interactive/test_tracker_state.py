@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cvat_lambda.errors import FunctionAnswerInvalid, InvalidTrackerState
+from cvat_lambda.annotations.errors import AnswerError
+from cvat_lambda.errors import InvalidTrackerState
 from cvat_lambda.interactive import tracker_state
 from cvat_lambda.interactive.tracker_state import StateSigner
 
@@ -34,7 +35,7 @@ def test_a_state_comes_back_as_it_was(state: Any) -> None:
 
 
 def test_no_state_stays_none() -> None:
-    assert signer().seal_all([None, 1]) == [None, signer().seal(1)]
+    assert (signer().seal(None), signer().open(None)) == (None, None)
     assert signer().open_all([None]) == [None]
 
 
@@ -84,15 +85,25 @@ def test_an_old_state_says_so(monkeypatch: pytest.MonkeyPatch, settings: Any) ->
 
 
 def test_a_state_that_is_no_json_is_the_functions_fault() -> None:
-    with pytest.raises(FunctionAnswerInvalid, match=r"function 'siam'.*not finite"):
-        signer().seal({"score": float("inf")})
+    with pytest.raises(AnswerError, match="not finite") as error:
+        signer().seal({"score": float("inf")}, item=3)
+    assert (error.value.item, error.value.field) == (3, "states")
+
+
+def test_a_state_that_is_nested_too_deeply_is_the_functions_fault() -> None:
+    state: list[Any] = []
+    for _ in range(100_000):
+        state = [state]
+    with pytest.raises(AnswerError, match="nested too deeply") as error:
+        signer().seal(state, item=0)
+    assert (error.value.item, error.value.field) == (0, "states")
 
 
 def test_a_state_that_is_too_large_to_travel_is_the_functions_fault(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tracker_state, "MAX_STATE_BYTES", 100)
-    with pytest.raises(FunctionAnswerInvalid, match=r"function 'siam'.*102 bytes"):
+    with pytest.raises(AnswerError, match="102 bytes"):
         signer().seal("x" * 100)
     with pytest.raises(InvalidTrackerState, match="too large"):
         signer().open("x" * 201)
