@@ -14,6 +14,7 @@ from django.utils.module_loading import import_string
 from cvat_lambda.conf import PREFIX, names, settings
 
 INVOKE_METHODS = ("auto", "direct", "dashboard")
+DEFAULT_REPLACE = ("none", "function")
 HOST_PREFIX = f"{PREFIX}HOST_"  # the standalone engine's own
 POSITIVE = (
     "BATCH_FRAMES",
@@ -74,6 +75,13 @@ def _ranges() -> list[CheckMessage]:
             Error(
                 f"{PREFIX}INVOKE_METHOD must be one of {', '.join(INVOKE_METHODS)}",
                 id="cvat_lambda.E003",
+            )
+        )
+    if settings.DEFAULT_REPLACE not in DEFAULT_REPLACE:
+        found.append(
+            Error(
+                f"{PREFIX}DEFAULT_REPLACE must be one of {', '.join(DEFAULT_REPLACE)}",
+                id="cvat_lambda.E007",
             )
         )
     if not 0 <= settings.MAX_FAILURE_RATE <= 1:

@@ -40,6 +40,7 @@ class Settings:
     ENDPOINT_ALLOWED_HOSTS: tuple[str, ...] = ()  # hosts, *.domains or networks of HTTP endpoints
 
     # Background requests.
+    DEFAULT_REPLACE: str = "function"  # none | function; of requests that say nothing about it
     BATCH_FRAMES: int = 64  # frames written in one transaction, at most
     BATCH_S: float = 1.0  # seconds between two writes, at most
     READ_AHEAD_BYTES: int = 64 * 1024 * 1024

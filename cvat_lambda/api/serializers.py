@@ -100,12 +100,14 @@ class FunctionCallRequestSerializer(MaskOptionSerializer):
         required=False, help_text="Only frames that carry no annotation"
     )
     cleanup = fields.BooleanField(
-        required=False, help_text="Replace all annotations of a frame with the function's"
+        required=False,
+        help_text="Replace all annotations of a frame with the function's; false says nothing",
     )
     replace = fields.ChoiceField(
         choices=REPLACE,
         required=False,
-        help_text="Which annotations of a frame the function's results replace",
+        help_text="Which annotations of a frame the function's results replace; without it and"
+        " without cleanup the server's CVAT_LAMBDA_DEFAULT_REPLACE: function, or none",
     )
     threshold = fields.FractionField(required=False)
     max_distance = fields.IntegerField(

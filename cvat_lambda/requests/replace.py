@@ -1,4 +1,8 @@
-"""Which annotations make way for a request's: frame by frame, when its own are there."""
+"""Which annotations make way for a request's: frame by frame, when its own are there.
+
+What a function made before is known by its provenance, which names annotations by id. One that a
+person has changed since has a new id, in CVAT as standalone, so it is theirs and stays.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +30,8 @@ def removal(
         frame__in=frames, kind__in=(ObjectKind.SHAPE, ObjectKind.TAG)
     )
     rows = list(earlier.values_list("pk", "kind", "object_id"))
+    if not rows:
+        return Removal()
     Provenance.objects.filter(pk__in=[row[0] for row in rows]).delete()
     return Removal(
         policy="ids",

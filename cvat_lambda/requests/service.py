@@ -65,8 +65,9 @@ def create(
     """Check everything that can be checked now, store a request, and queue it on commit.
 
     ``frames`` are inclusive ranges ``[first, last]`` relative to the task; ``cleanup`` is
-    ``replace="all"``. Raise FunctionNotFound, FunctionSpecInvalid, InvalidRequest, InvalidMapping,
-    FrameOutOfScope, TaskNotFound, JobNotFound, NotFound, PermissionDenied, ScopeOverlap.
+    ``replace="all"``, and without either ``CVAT_LAMBDA_DEFAULT_REPLACE`` counts.
+    Raise FunctionNotFound, FunctionSpecInvalid, InvalidRequest, InvalidMapping, FrameOutOfScope,
+    TaskNotFound, JobNotFound, NotFound, PermissionDenied, ScopeOverlap.
     """
     scope = Scope(
         task_id=task_id,
@@ -81,7 +82,7 @@ def create(
     params = Params(
         mapping=mapping or None,
         threshold=threshold,
-        replace=_replace(cleanup, replace),  # type: ignore[arg-type]  # checked by Params
+        replace=_replace(spec, cleanup, replace),  # type: ignore[arg-type]  # checked by Params
         conv_mask_to_poly=conv_mask_to_poly,
         max_distance=max_distance,
         only_unannotated=only_unannotated,
@@ -189,9 +190,12 @@ def undo(request: Request, *, user_id: int | None = None) -> int:
     return removed
 
 
-def _replace(cleanup: bool, replace: str | None) -> str:
+def _replace(spec: FunctionSpec, cleanup: bool, replace: str | None) -> str:
+    """The policy. CVAT's page always sends ``cleanup``, so false says nothing."""
+    if replace is None and cleanup:
+        return "all"
     if replace is None:
-        return "all" if cleanup else "none"
+        return "none" if spec.kind is Kind.REID else str(settings.DEFAULT_REPLACE)
     if cleanup and replace != "all":
         raise InvalidRequest(f"cleanup replaces all annotations, but replace is {replace!r}")
     return replace

@@ -38,6 +38,8 @@ def remove_replaced(run: Run) -> None:
         )
     )
     ids = _made_by_function(run) if policy == "function" else None
+    if ids is not None and not ids:
+        return  # as of most requests: nothing has to be read
     found = [
         track.id
         for track in _tracks(run, sorted(done))

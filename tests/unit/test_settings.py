@@ -63,6 +63,7 @@ def test_settings_are_read_when_used(settings: Any) -> None:
         ("MAX_FAILURE_RATE", 1.5, "cvat_lambda.E004"),
         ("PLATFORM_URL", "nuclio:8070", "cvat_lambda.E005"),
         ("ENGINE", "no.such.Engine", "cvat_lambda.E006"),
+        ("DEFAULT_REPLACE", "all", "cvat_lambda.E007"),  # a default that deletes people's work
         ("MAX_ATEMPTS", 5, "cvat_lambda.W001"),  # misspelt
         ("STALLED_AFTER_S", 1.0, "cvat_lambda.W002"),
         ("WEBHOOK_URL", "https://example.com/hook", "cvat_lambda.W003"),

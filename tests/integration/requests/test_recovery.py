@@ -219,7 +219,7 @@ def test_old_requests_go_but_provenance_stays(
 ) -> None:
     kept = run(start(task_id=make_task(2).pk))
     function.behave = lambda payload: []
-    gone = run(start(task_id=kept.task_id))
+    gone = run(start(task_id=kept.task_id, replace="none"))
     assert prune(1) == Pruned()
     Request.objects.update(ended_at=timezone.now() - timedelta(days=2))
     assert prune(1) == Pruned(requests=1, outcomes=2)

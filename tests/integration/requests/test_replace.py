@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from cvat_lambda.annotations.types import LabeledData, Shape, Track, TrackedShape
 from cvat_lambda.engine.port import Change, get_engine
+from cvat_lambda.engine.standalone.editing import Editor
 from cvat_lambda.errors import InvalidRequest
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests import service
@@ -82,17 +84,80 @@ def test_what_makes_way(
     assert sources(task.pk) == sorted(wanted)
 
 
-def test_running_twice_with_function_makes_no_duplicates(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
+@pytest.mark.parametrize("options", [{}, {"cleanup": False}, {"replace": "function"}])
+def test_running_twice_makes_no_duplicates(
+    finder: Function,
+    function: FunctionServer,
+    make_task: Make,
+    start: Start,
+    options: dict[str, Any],
 ) -> None:
+    """Bug of CVAT's own: 600 shapes became 1200. Its page always sends ``cleanup: false``."""
     task = make_task(4)
     store_function(function.url, "other")
-    run(start(task_id=task.pk))
-    run(start(task_id=task.pk, function_id="other"))
-    run(start(task_id=task.pk, replace="function"))
+    run(start(task_id=task.pk, **options))
+    run(start(task_id=task.pk, function_id="other", **options))
+    run(start(task_id=task.pk, **options))
     # Those of the other function stay beside the new ones.
     assert len(sources(task.pk)) == 8
     assert Provenance.objects.filter(request__function_id="finder").count() == 4
+
+
+def test_running_twice_adds_up_where_that_is_asked_for(
+    finder: Function, make_task: Make, start: Start, settings: Any
+) -> None:
+    task = make_task(2)
+    run(start(task_id=task.pk))
+    run(start(task_id=task.pk, replace="none"))
+    assert len(sources(task.pk)) == 4
+    settings.CVAT_LAMBDA_DEFAULT_REPLACE = "none"
+    run(start(task_id=task.pk, cleanup=False))
+    assert len(sources(task.pk)) == 6
+
+
+def test_running_twice_keeps_what_a_person_has_changed(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    task = make_task(3)
+    run(start(task_id=task.pk))
+    editor = Editor(task, None, user_id=None)
+    (changed,) = (shape for shape in editor.read().shapes if shape.frame == 1)
+    editor.update(LabeledData(shapes=(replace(changed, points=(5.0, 6.0, 7.0, 8.0)),)))
+    run(start(task_id=task.pk))
+    assert sources(task.pk) == [
+        (0, "auto", 0.0),
+        (1, "auto", 1.0),
+        (1, "auto", 5.0),  # theirs, though it began as the function's
+        (2, "auto", 2.0),
+    ]
+
+
+def test_a_better_answer_takes_the_place_of_the_one_before(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    task = make_task(3)
+    run(start(task_id=task.pk))
+    function.behave = lambda payload: (
+        [] if frame_of(payload) == 1 else rectangle_of(frame_of(payload) + 10)
+    )
+    run(start(task_id=task.pk))
+    assert sources(task.pk) == [(0, "auto", 10.0), (2, "auto", 12.0)]
+
+
+def test_a_run_replaces_only_what_is_on_its_frames_and_was_made_before(
+    finder: Function, make_task: Make, start: Start
+) -> None:
+    task = make_task(4)
+    run(start(task_id=task.pk, frames=[[0, 1]]))
+    run(start(task_id=task.pk))
+    assert [frame for frame, _, _ in sources(task.pk)] == [0, 1, 2, 3]
+
+
+def test_reid_takes_no_default(
+    function: FunctionServer, transactional_db: None, make_task: Make, start: Start
+) -> None:
+    store_function(function.url, kind="reid", labels=[])
+    assert start(task_id=make_task(2).pk, cleanup=False).params["replace"] == "none"
 
 
 def test_frames_that_fail_keep_what_they_had(
@@ -149,8 +214,8 @@ def test_undo_removes_exactly_what_the_request_added(
     task = make_task(3)
     by_hand_and_by_machine(task.pk)
     before = sources(task.pk)
-    first = run(start(task_id=task.pk))
-    second = run(start(task_id=task.pk))
+    first = run(start(task_id=task.pk, replace="none"))
+    second = run(start(task_id=task.pk, replace="none"))
     assert service.undo(first) == 3
     assert len(sources(task.pk)) == len(before) + 3
     assert service.undo(second) == 3
