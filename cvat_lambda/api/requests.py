@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from django.db.models import QuerySet
+from django.db.models import Case, QuerySet, When
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import serializers
 from rest_framework.decorators import action
@@ -24,9 +24,9 @@ from cvat_lambda.api.serializers import (
 from cvat_lambda.engine.port import Access, Action, get_engine
 from cvat_lambda.errors import InvalidRequest, RequestNotFound
 from cvat_lambda.requests import service
-from cvat_lambda.requests.models import Outcome, Request
+from cvat_lambda.requests.models import LIVE, Outcome, Request
 
-LISTED = 200  # requests in a list, the newest; the list has no pages
+LISTED = 200  # requests in a list, which has no pages
 REQUEST_BODY: Final = FunctionCallRequestSerializer()
 
 _OF_REQUEST = [schema.REQUEST_ID]
@@ -37,7 +37,9 @@ _UNDO = OpenApiParameter("undo", bool, description="Also remove what the request
 @extend_schema_view(
     list=extend_schema(
         operation_id="lambda_list_requests",
-        summary=f"List requests, the newest {LISTED}",
+        summary="List requests, newest first",
+        description=f"Where there are more than {LISTED}: those that are queued or run before those"
+        " that have ended, the user's own before others', newer before older.",
         parameters=[RequestsQuerySerializer],
         responses={200: schema.FunctionCallSerializer(many=True), **schema.errors(400, 403)},
     ),
@@ -97,7 +99,7 @@ class RequestViewSet(LambdaViewSet):
             found = found.filter(shards__task_id=wanted["task"]).distinct()
         if "status" in wanted:
             found = found.filter(status=wanted["status"])
-        return Response(requests_to_json(found.order_by("-created_at")[:LISTED]))
+        return Response(requests_to_json(_listed(found, self.access().user_id)))
 
     def create(self, request: HttpRequest) -> Response:
         body = REQUEST_BODY.parse(request.data)
@@ -138,6 +140,22 @@ class RequestViewSet(LambdaViewSet):
         if "\x00" in request_id:  # PostgreSQL cannot look for it
             raise RequestNotFound
         return service.find(self.access(), request_id, wanted)
+
+
+def _listed(found: QuerySet[Request], user_id: int) -> list[Request]:
+    """The requests that matter most to a user, newest first.
+
+    The newest alone would hide one that still runs, and the user's own that failed, behind what
+    others have started since.
+    """
+    rank = Case(
+        When(status__in=LIVE, owner_id=user_id, then=0),
+        When(status__in=LIVE, then=1),
+        When(owner_id=user_id, then=2),
+        default=3,
+    )
+    ranked = found.annotate(rank=rank).order_by("rank", "-created_at")
+    return sorted(ranked[:LISTED], key=lambda request: request.created_at, reverse=True)
 
 
 def _query(serializer: type[serializers.Serializer[Any]], request: HttpRequest) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import quote
 
@@ -368,6 +368,55 @@ def test_a_long_list_costs_as_many_queries_as_a_short_one(
     with django_assert_max_num_queries(6):  # session, user, and four of the list
         found = api.get("requests").json()
     assert [len(item["errors"]) for item in found] == [1] * 5 + [0]
+
+
+def many(task: Any, owner: Any, count: int, status: str, hours: int) -> None:
+    """Requests of someone, so many hours after ``AT``."""
+    rows = Request.objects.bulk_create(
+        Request(
+            owner=owner,
+            task_id=task.pk,
+            function_id="f",
+            function_kind="detector",
+            status=status,
+            created_at=AT + timedelta(hours=hours, seconds=number),
+        )
+        for number in range(count)
+    )
+    Shard.objects.bulk_create(
+        Shard(request=row, index=0, task_id=task.pk, frames=[], first_frame=0, last_frame=0)
+        for row in rows
+    )
+
+
+def test_what_runs_and_ones_own_are_listed_however_much_is_newer(
+    api: Any, alice: Any, bob: Any, task: Any, functions: Any
+) -> None:
+    many(task, bob, 2, "started", hours=1)
+    many(task, alice, 3, "failed", hours=2)
+    many(task, alice, 1, "queued", hours=3)
+    many(task, bob, 250, "finished", hours=4)
+    found = api.get("requests").json()
+    assert len(found) == 200
+    told = [(item["owner"], item["status"]) for item in found]
+    assert told[:194] == [(bob.pk, "finished")] * 194
+    assert told[194:] == [
+        (alice.pk, "queued"),
+        *[(alice.pk, "failed")] * 3,
+        *[(bob.pk, "started")] * 2,
+    ]
+    moments = [item["enqueued"] for item in found]
+    assert moments == sorted(moments, reverse=True)
+    assert [item["status"] for item in api.get("requests?status=started").json()] == ["started"] * 2
+
+
+def test_ones_own_running_request_is_listed_however_many_run(
+    api: Any, alice: Any, bob: Any, task: Any, functions: Any
+) -> None:
+    many(task, alice, 1, "started", hours=1)
+    many(task, bob, 220, "queued", hours=2)
+    found = api.get(f"requests?task={task.pk}").json()
+    assert (len(found), found[-1]["owner"]) == (200, alice.pk)
 
 
 @pytest.mark.parametrize("encoded", [True, False])
