@@ -35,6 +35,7 @@ class Settings:
     CONNECT_TIMEOUT_S: float = 5.0
     CALL_TIMEOUT_S: float = 120.0  # of a function that declares no eventTimeout
     FUNCTIONS_REFRESH_S: float = 30.0
+    FORGET_FUNCTIONS_DAYS: int = 30  # after so long away from the platform; 0: never
     COLD_START_S: float = 120.0  # how long a request waits for a function that starts
     MAX_ATTEMPTS: int = 5  # invocations of one frame before it counts as failed
     ENDPOINT_ALLOWED_HOSTS: tuple[str, ...] = ()  # hosts, *.domains or networks of HTTP endpoints

@@ -16,12 +16,20 @@ def describe(spec: FunctionSpec) -> dict[str, Any]:
         "id": spec.id,
         "kind": spec.kind.value,
         "labels_v2": labels_v2(spec.labels),
-        "description": spec.description,
+        "description": f"{_not_usable(spec)}{spec.description}",
         "name": spec.name,
         "version": spec.version,
         "state": spec.state,
         **_EXTRAS.get(spec.kind, _nothing)(spec),
     }
+
+
+def _not_usable(spec: FunctionSpec) -> str:
+    """What people must know before they choose it: CVAT's page shows no ``state``."""
+    if spec.state == "away":
+        since = "" if spec.away_since is None else f" since {spec.away_since:%Y-%m-%d %H:%M} UTC"
+        return f"(away{since}) "
+    return "(error) " if spec.state == "error" else ""
 
 
 def _nothing(spec: FunctionSpec) -> dict[str, Any]:

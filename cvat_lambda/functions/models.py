@@ -24,7 +24,7 @@ STATES: Final = [
 class Function(models.Model):
     """A function as its platform last described it, or an HTTP endpoint that someone added.
 
-    Rows are kept when their function vanishes (state ``away``): requests name them for ever.
+    Rows are kept for a while when their function vanishes (state ``away``): it may come back.
     What a function can do is derived from ``metadata`` by `cvat_lambda.functions.metadata`.
     """
 

@@ -2,7 +2,8 @@
 
 Any number of processes may do this: a conditional UPDATE of the platform's `PlatformCheck` row
 lets one of them read in each period. A broken function becomes a row with its problem; a function
-that vanished becomes ``away``; a platform that does not answer changes nothing.
+that vanished becomes ``away``, and is forgotten after ``CVAT_LAMBDA_FORGET_FUNCTIONS_DAYS``; a
+platform that does not answer changes nothing.
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ def refresh(force: bool = False) -> RefreshResult:
     gone = Function.objects.filter(platform=NUCLIO).exclude(state=AWAY)
     vanished = [row for row in gone if row.pk not in listed]
     mark_away(vanished)
+    _forget()
     _release(error="")
     broken = Function.objects.filter(platform=NUCLIO).exclude(problem="")
     return RefreshResult(
@@ -149,6 +151,29 @@ def mark_away(vanished: Iterable[Function]) -> None:
         row.checked_at = timezone.now()
         row.save()
         _tell(row.pk, before, row.state)
+
+
+def _forget() -> None:
+    """Drop functions that have been away for long, unless somebody set something of theirs."""
+    days = settings.FORGET_FUNCTIONS_DAYS
+    if days <= 0:
+        return
+    gone = Function.objects.filter(
+        platform=NUCLIO,
+        state=AWAY,
+        seen_at__lt=timezone.now() - timedelta(days=days),
+        enabled=True,
+        timeout_s=None,
+    )
+    names = list(gone.values_list("pk", flat=True))
+    if names:
+        gone.delete()
+        logger.info(
+            "forgot functions that were away for %d days: %s",
+            days,
+            ", ".join(names),
+            extra={"action": "functions_forgotten"},
+        )
 
 
 def _claim(force: bool) -> bool:

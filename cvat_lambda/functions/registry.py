@@ -19,7 +19,7 @@ from cvat_lambda.errors import FunctionNotFound, FunctionSpecInvalid, PlatformUn
 from .background import refresh_in_background
 from .health import note_failure, note_success
 from .metadata import ID_PATTERN, parse_function
-from .models import ENDPOINT, Function
+from .models import AWAY, ENDPOINT, Function
 from .refresh import RefreshResult, first_time, refresh
 from .spec import Address, FunctionSpec, State
 
@@ -94,7 +94,10 @@ def spec_of(row: Function) -> FunctionSpec:
     if cached is not None and cached[0] == row.changed_at:
         return cached[1]
     spec = replace(
-        parse_function(row.metadata), revision=row.revision, state=cast(State, row.state)
+        parse_function(row.metadata),
+        revision=row.revision,
+        state=cast(State, row.state),
+        away_since=row.seen_at if row.state == AWAY else None,
     )
     if row.platform == ENDPOINT:
         address = Address(platform="endpoint", endpoint_url=row.endpoint_url, token=row.token)

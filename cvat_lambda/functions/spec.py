@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from typing import Literal
 
@@ -69,4 +70,5 @@ class FunctionSpec:
     availability_timeout_s: float = 10.0  # how long a call may wait for a free worker
     timeout_s: float | None = None  # the function's own eventTimeout
     state: State = "ready"
+    away_since: datetime | None = None  # when its platform last had it; None: it is there
     address: Address = Address()

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from cvat_lambda.functions import registry
+from cvat_lambda.functions.models import Function
 
 LABELS = [
     {
@@ -164,7 +168,51 @@ def test_the_list_answers_when_the_platform_is_down(api: Any, functions: Any) ->
 def test_a_function_that_vanished_is_said_to_be_away(api: Any, functions: Any) -> None:
     functions.add("yolo", type="detector")
     functions.remove("yolo")
-    assert api.get("functions/yolo").json()["state"] == "away"
+    found = api.get("functions/yolo").json()
+    assert found["state"] == "away"
+    # CVAT's page shows no state.
+    assert re.fullmatch(r"\(away since [0-9-]+ [0-9:]+ UTC\) what yolo does", found["description"])
+
+
+def test_a_request_for_a_function_that_is_away_is_taken(
+    api: Any, functions: Any, task: Any
+) -> None:
+    functions.add("yolo", type="detector", spec=json.dumps([{"name": "car", "type": "rectangle"}]))
+    functions.remove("yolo")
+    answer = api.post("requests", {"function": "yolo", "task": task.pk})
+    assert (answer.status_code, answer.json()["status"]) == (200, "queued")
+
+
+def test_a_function_that_has_been_away_for_long_is_forgotten(
+    api: Any, functions: Any, settings: Any
+) -> None:
+    for name in ("gone", "lately", "switched-off", "endpoint", "there"):
+        functions.put(name, type="detector")
+    registry.refresh(force=True)
+    Function.objects.filter(pk="endpoint").update(platform="endpoint", state="away")
+    Function.objects.filter(pk="switched-off").update(enabled=False)  # and stays so
+    for name in ("gone", "lately", "switched-off", "endpoint"):
+        del functions.objects[name]
+    registry.refresh(force=True)
+    long_ago = timezone.now() - timedelta(days=31)
+    Function.objects.exclude(pk="lately").update(seen_at=long_ago)
+
+    settings.CVAT_LAMBDA_FORGET_FUNCTIONS_DAYS = 0
+    registry.refresh(force=True)
+    assert Function.objects.filter(pk="gone").exists()
+    settings.CVAT_LAMBDA_FORGET_FUNCTIONS_DAYS = 30
+    functions.is_down = True
+    registry.refresh(force=True)
+    assert Function.objects.filter(pk="gone").exists()  # the platform said nothing
+    functions.is_down = False
+    registry.refresh(force=True)
+    assert sorted(Function.objects.values_list("pk", flat=True)) == [
+        "endpoint",
+        "lately",
+        "switched-off",
+        "there",
+    ]
+    assert api.get("functions/gone").status_code == 404
 
 
 def test_a_platform_that_was_never_reached_is_503(api: Any, functions: Any) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+
 from cvat_lambda.annotations.types import Attribute, Label
 from cvat_lambda.functions.describe import describe
 from cvat_lambda.functions.spec import FunctionSpec, InteractorSpec, Kind
@@ -35,6 +40,35 @@ def test_a_detector_has_the_common_fields_only() -> None:
             }
         ],
     }
+
+
+@pytest.mark.parametrize(
+    ("state", "since", "shown"),
+    [
+        ("ready", None, "finds faces"),
+        ("asleep", None, "finds faces"),  # it wakes up by itself
+        ("building", None, "finds faces"),
+        ("error", None, "(error) finds faces"),
+        ("away", None, "(away) finds faces"),
+        (
+            "away",
+            datetime(2026, 5, 4, 13, 2, 9, tzinfo=timezone.utc),
+            "(away since 2026-05-04 13:02 UTC) finds faces",
+        ),
+    ],
+)
+def test_a_function_that_cannot_be_used_says_so_where_people_read(
+    state: Any, since: datetime | None, shown: str
+) -> None:
+    spec = FunctionSpec(
+        id="fn",
+        kind=Kind.DETECTOR,
+        name="F",
+        description="finds faces",
+        state=state,
+        away_since=since,
+    )
+    assert describe(spec)["description"] == shown
 
 
 def test_an_interactor_tells_the_canvas_how_to_start() -> None:
