@@ -1,0 +1,118 @@
+"""Who gets which page: the owner, an assignee, a stranger and nobody, every page and method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from cvat_lambda.engine.standalone import models
+from cvat_lambda.engine.standalone.tasks import create_task
+from cvat_lambda.requests.models import Request, Shard
+from tests.conftest import IMAGES
+from tests.routes import METHODS, Endpoint, routes
+
+ClientFor = Callable[[User | None], Client]
+PEOPLE = ("alice", "bob", "charlie", "anonymous")
+LOGIN = {"username": "alice", "password": "alice-secret"}
+START: dict[str, str] = {"function": "unknown"}
+TO_LOGIN = 302
+
+# method, path, form: alice (owner), bob (assigned to the job), charlie (stranger), anonymous
+TABLE = [
+    ("GET", "/", None, (200, 200, 200, TO_LOGIN)),
+    ("GET", "/functions", None, (200, 200, 200, TO_LOGIN)),
+    ("GET", "/tasks/{task}", None, (200, 200, 404, TO_LOGIN)),
+    # Who may only see the task hears that, before anything about the function.
+    ("POST", "/tasks/{task}", START, (404, 403, 404, TO_LOGIN)),
+    ("GET", "/tasks/{task}/frames/0", None, (200, 200, 404, TO_LOGIN)),
+    ("GET", "/requests/{request}", None, (200, 200, 404, TO_LOGIN)),
+    ("POST", "/requests/{request}", {"action": "cancel"}, (302, 403, 404, TO_LOGIN)),
+    ("POST", "/requests/{request}", {"action": "undo"}, (409, 403, 404, TO_LOGIN)),
+    ("GET", "/requests/{request}/progress", None, (200, 200, 404, TO_LOGIN)),
+    ("GET", "/requests/none/progress", None, (404, 404, 404, TO_LOGIN)),
+    ("GET", "/health", None, (200, 200, 200, 200)),
+    ("GET", "/metrics", None, (404, 404, 404, 404)),  # from elsewhere, as no administrator
+    ("GET", "/login", None, (302, 302, 302, 200)),
+    ("POST", "/login", LOGIN, (302, 302, 302, 302)),
+    ("PUT", "/login", None, (302, 302, 302, 200)),  # as Django has it: an empty form
+    ("POST", "/logout", None, (302, 302, 302, 302)),
+]
+PAGES = {
+    name: view
+    for name, view in routes("").items()
+    if getattr(view, "__module__", "").startswith(("cvat_lambda.web", "django.contrib.auth.views"))
+}
+SAMPLES = {Endpoint.of("GET", path).name: path for _, path, _, _ in TABLE}
+KNOWN = {Endpoint.of(method, path) for method, path, _, _ in TABLE}
+OPEN = ("health", "metrics", "logout")
+
+
+@pytest.fixture
+def places(alice: User, bob: User, charlie: User) -> dict[str, Any]:
+    """A task of alice, whose only job is bob's, with a request that waits."""
+    labels = [{"name": "person", "type": "rectangle"}]
+    task = create_task(alice, "Photographs", labels, [IMAGES / "coffee.png"])
+    models.Job.objects.filter(segment__task=task).update(assignee=bob)
+    request = Request.objects.create(
+        owner=alice, task_id=task.pk, function_id="f", function_kind="detector", total=1
+    )
+    Shard.objects.create(
+        request=request, index=0, task_id=task.pk, frames=[[0, 0]], first_frame=0, last_frame=0
+    )
+    return {"task": task.pk, "request": request.pk}
+
+
+def status(client: Client, method: str, path: str, form: dict[str, str] | None) -> int:
+    send = getattr(client, method.lower())
+    return int(send(path, form or {}, REMOTE_ADDR="192.0.2.1").status_code)
+
+
+@pytest.mark.parametrize(("method", "path", "form", "expected"), TABLE)
+@pytest.mark.parametrize("person", PEOPLE)
+def test_everybody_gets_the_pages_that_are_theirs(
+    client_for: ClientFor,
+    places: dict[str, Any],
+    method: str,
+    path: str,
+    form: dict[str, str] | None,
+    expected: tuple[int, ...],
+    person: str,
+) -> None:
+    client = client_for(User.objects.filter(username=person).first())
+    found = status(client, method, path.format(**places), form)
+    assert found == expected[PEOPLE.index(person)]
+
+
+def test_every_page_is_in_the_table() -> None:
+    assert {endpoint.name for endpoint in KNOWN} == PAGES.keys()
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        Endpoint(name, method)
+        for name in sorted(SAMPLES)
+        for method in METHODS
+        if Endpoint(name, method) not in KNOWN
+    ],
+    ids=str,
+)
+def test_every_method_that_is_not_in_the_table_is_405(
+    client_for: ClientFor, places: dict[str, Any], endpoint: Endpoint
+) -> None:
+    path = SAMPLES[endpoint.name].format(**places)
+    found = [
+        status(
+            client_for(User.objects.filter(username=person).first()), endpoint.method, path, None
+        )
+        for person in PEOPLE
+    ]
+    nobody = 405 if endpoint.name in OPEN else TO_LOGIN
+    if endpoint.name == "login":  # who is logged in already is sent on, whatever the method
+        assert found == [302, 302, 302, 405]
+    else:
+        assert found == [405, 405, 405, nobody]
