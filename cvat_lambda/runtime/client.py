@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .errors import RuntimeFault
-from .functionfile import JsonObject
+from .fields import JsonObject
 
 DEFAULT_URL = "http://127.0.0.1:8070"
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
