@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from cvat_lambda.runtime.cancellation import check_cancelled
+
 # key -> what its digits look like. Publishers who state no whole sum may still name a file by the
 # first digits of one: that finds damage, and leaves trust to the address.
 _CHECKSUMS: Final = {
@@ -34,6 +36,7 @@ class Checksum:
         total = hashlib.new(self.algorithm)
         with path.open("rb") as file:
             while chunk := file.read(2**20):
+                check_cancelled()
                 total.update(chunk)
         return total.hexdigest()
 

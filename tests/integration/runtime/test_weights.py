@@ -213,7 +213,7 @@ def test_a_file_is_taken_out_of_an_archive_whose_checksum_is_the_known_one(
 ) -> None:
     server.content = packed("model/graph.pb")
     known = {"url": url, "sha384": hashlib.sha384(server.content).hexdigest()}
-    with pytest.raises(NotPrepared, match="holds no file 'model/other.pb'"):
+    with pytest.raises(NotPrepared, match=r"holds no file 'model/other\.pb'"):
         make().fetch(tmp_path, weights(**known, member="model/other.pb"), quiet)
     for _ in range(2):
         files = make().fetch(tmp_path, weights(**known, member="model/graph.pb"), quiet)

@@ -65,7 +65,7 @@ def test_by_itself_a_machine_takes_only_the_gpu_variant_that_fits_its_device(
 def test_a_gpu_variant_that_cannot_be_read_is_not_passed_over(root: Path) -> None:
     folder = root / "a" / "b" / "one"
     (folder / "function-gpu.yaml").write_text("[")
-    with pytest.raises(FunctionBroken, match="function-gpu.yaml cannot be read"):
+    with pytest.raises(FunctionBroken, match=r"function-gpu\.yaml cannot be read"):
         choose_file_for_machine(folder, nvidia=True)
     assert choose_file_for_machine(folder, nvidia=False).name == "function.yaml"
 
