@@ -1,7 +1,16 @@
 """What is stored of a request: itself, its shards, the outcome of each frame, what it added.
 
 The database is the truth: Redis only carries the ids of shards to workers, and may be flushed.
-Every state change is a conditional UPDATE; transactions lock the shard's row before the request's.
+Every state change is a conditional UPDATE.
+
+Transactions lock rows in this order, so that no two of them wait for each other:
+
+1. `ScopeGuard` of the tasks, ascending (`overlap.lock_tasks`);
+2. `Shard`, ascending by id: its own alone by the fence of a write, or all that it will touch
+   together (`locks.lock_shards`);
+3. the engine's rows, inside `Engine.apply`: so rows that follow are read before, but written after;
+4. `Outcome`, `Provenance`, `Joined`;
+5. `Request`.
 """
 
 from __future__ import annotations
@@ -166,7 +175,7 @@ class Outcome(models.Model):
     attempts = models.IntegerField(default=0)  # invocations
     duration_ms = models.IntegerField(null=True, blank=True)  # of the invocations, with waits
     shapes = models.IntegerField(default=0)
-    # What the end of the request needs of this frame (ReID: pairs of linked shape ids).
+    # What the end of the run needs of this frame (ReID: pairs of linked shape ids).
     result = models.JSONField(null=True, blank=True)
     written_at = models.DateTimeField(default=timezone.now)
 
@@ -207,6 +216,29 @@ class Provenance(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.object_id} of task {self.task_id} by {self.request_id}"
+
+
+class Joined(models.Model):
+    """A rectangle that a ReID request joined to a track: what an undo brings back."""
+
+    id = models.BigAutoField(primary_key=True)
+    request = models.ForeignKey(Request, on_delete=models.CASCADE, related_name="joined")
+    task_id = models.BigIntegerField()
+    job_id = models.BigIntegerField(null=True, blank=True)  # as of the shard that joined it
+    frame = models.IntegerField()
+    shape_id = models.BigIntegerField()  # that it had, and that its provenance names
+    shape = models.JSONField()  # as `annotations.serialize` writes shapes
+
+    class Meta:
+        app_label = "cvat_lambda"
+        verbose_name_plural = "joined"
+        indexes: ClassVar = [
+            models.Index(fields=["task_id", "frame"], name="lambda_joined_frame_idx"),
+            models.Index(fields=["shape_id"], name="lambda_joined_shape_idx"),
+        ]
+
+    def __str__(self) -> str:
+        return f"shape {self.shape_id} of task {self.task_id}, joined by {self.request_id}"
 
 
 class ScopeGuard(models.Model):

@@ -12,21 +12,18 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
+from django.db.models import F
+
 from cvat_lambda.annotations.answers import check_reid_answer
 from cvat_lambda.annotations.errors import AnswerError
 from cvat_lambda.annotations.reid import Linked, Linker, boxes_to_json, rectangles_by_frame
-from cvat_lambda.annotations.serialize import (
-    labeled_data_from_json,
-    labeled_data_to_json,
-)
 from cvat_lambda.annotations.types import LabeledData, Shape
-from cvat_lambda.conf import settings
-from cvat_lambda.engine.port import Change, Engine, Frame, Removal, UnreadableFrame
+from cvat_lambda.engine.port import Change, Frame, Removal, UnreadableFrame
 from cvat_lambda.errors import FunctionAnswerInvalid
 from cvat_lambda.gateway.payload import encode_payload
 from cvat_lambda.gateway.shrink import Shrunk, shrink
-from cvat_lambda.requests import ranges
-from cvat_lambda.requests.models import FrameStatus, Outcome, Request, Shard
+from cvat_lambda.requests import joined, ranges
+from cvat_lambda.requests.models import FrameStatus, Outcome, Request
 from cvat_lambda.requests.results import Answered, FrameResult, Prepared, Read, Unit, failed
 from cvat_lambda.requests.run import Run
 from cvat_lambda.requests.writer import record_provenance
@@ -139,7 +136,6 @@ class ReidWork:
         linked = self._link()
         if not linked.tracks:
             return
-        self._remember(linked.joined)
         added = LabeledData(tracks=linked.tracks)
         written = run.engine.apply(
             Change(
@@ -154,10 +150,9 @@ class ReidWork:
                 user_id=run.request.owner_id,
             )
         )
+        joined.remember(run, linked.joined)
         record_provenance(run, added, written)
-        request = Request.objects.select_for_update().get(pk=run.request.pk)
-        request.shapes += len(linked.tracks)
-        request.save(update_fields=["shapes"])
+        Request.objects.filter(pk=run.request.pk).update(shapes=F("shapes") + len(linked.tracks))
 
     def _link(self) -> Linked:
         """Chains over the rectangles as they are now."""
@@ -197,49 +192,6 @@ class ReidWork:
             for attribute in label.attributes
             if attribute.mutable and attribute.id is not None
         )
-
-    def _remember(self, joined: Iterable[Shape]) -> None:
-        """Keep the rectangles that go with their frames' outcomes, for an undo."""
-        by_frame: dict[int, list[Shape]] = {}
-        for shape in joined:
-            by_frame.setdefault(shape.frame, []).append(shape)
-        rows = Outcome.objects.filter(shard=self._run.shard, frame__in=by_frame)
-        changed = []
-        for row in rows.iterator():
-            stored = labeled_data_to_json(LabeledData(shapes=tuple(by_frame[row.frame])))
-            row.result = {**(row.result or {}), "joined": stored["shapes"]}
-            changed.append(row)
-        Outcome.objects.bulk_update(changed, ["result"], batch_size=settings.BATCH_FRAMES)
-
-
-def restore(engine: Engine, request: Request, *, user_id: int | None) -> int:
-    """Bring back the rectangles that a ReID request joined to tracks; remove nothing. Returns 0.
-
-    A frame's rectangles come back once, however often this is called.
-    """
-    for shard in Shard.objects.filter(request=request, request__function_kind="reid"):
-        rows = Outcome.objects.filter(shard=shard, result__has_key="joined")
-        for row in rows.order_by("frame"):
-            _restore_frame(engine, shard, row, user_id)
-    return 0
-
-
-def _restore_frame(engine: Engine, shard: Shard, row: Outcome, user_id: int | None) -> None:
-    with engine.atomic():
-        kept = dict(row.result or {})
-        stored = kept.pop("joined")
-        row.result = kept
-        data = labeled_data_from_json({"tags": [], "shapes": stored, "tracks": []})
-        engine.apply(
-            Change(
-                task_id=shard.task_id,
-                job_id=shard.job_id,
-                frames=(row.frame,),
-                add=data,
-                user_id=user_id,
-            )
-        )
-        row.save(update_fields=["result"])
 
 
 def _scaled(boxes: list[dict[str, Any]], image: Shrunk) -> list[dict[str, Any]]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from django.utils import timezone
 
 from cvat_lambda.engine.port import Change, Engine, Removal, get_engine
-from cvat_lambda.errors import StateConflict
-from cvat_lambda.requests import reid
+from cvat_lambda.errors import JobNotFound, StateConflict, TaskNotFound
+from cvat_lambda.requests import joined
+from cvat_lambda.requests.locks import lock_shards
 from cvat_lambda.requests.models import ENDED, ObjectKind, Provenance, Request
 
 IDS_A_TRANSACTION = 2000
@@ -16,47 +17,49 @@ def undo(request_id: str, *, user_id: int | None = None) -> int:
     """Remove the annotations of an ended request; how many went. It may be repeated.
 
     What people edited since keeps its id where the engine keeps it, and goes too; what they
-    deleted is no error. Rectangles that a ReID request joined to tracks come back. Raise
-    StateConflict for a request that runs.
+    deleted is no error, tasks and jobs that are gone neither. Rectangles that a ReID request joined
+    to tracks come back. Raise StateConflict for a request that runs.
     """
     # Said first: from now on the request cannot be retried, and two cannot write at once.
     ended = Request.objects.filter(pk=request_id, status__in=ENDED)
     if not ended.update(undone_at=timezone.now()):
         raise StateConflict(f"request {request_id} is running: cancel it first")
-    request = Request.objects.get(pk=request_id)
     engine = get_engine()
-    removed = reid.restore(engine, request, user_id=user_id)
-    scopes = Provenance.objects.filter(request_id=request_id).order_by("task_id", "job_id")
-    for task_id, job_id in set(scopes.values_list("task_id", "job_id").distinct()):
-        while chunk := _next_chunk(request_id, task_id, job_id):
-            removed += _remove(engine, chunk, task_id, job_id, user_id)
+    joined.restore(engine, request_id, user_id=user_id)
+    removed = 0
+    made = Provenance.objects.filter(request_id=request_id)
+    for task_id, job_id in set(made.values_list("task_id", "job_id").distinct()):
+        try:
+            while (gone := _remove_some(engine, request_id, task_id, job_id, user_id)) is not None:
+                removed += gone
+        except (TaskNotFound, JobNotFound):
+            made.filter(task_id=task_id, job_id=job_id).delete()  # they went with the task or job
     Request.objects.filter(pk=request_id).update(shapes=0)
     return removed
 
 
-def _next_chunk(request_id: str, task_id: int, job_id: int | None) -> list[Provenance]:
-    rows = Provenance.objects.filter(request_id=request_id, task_id=task_id, job_id=job_id)
-    return list(rows.order_by("pk")[:IDS_A_TRANSACTION])
-
-
-def _remove(
-    engine: Engine,
-    chunk: list[Provenance],
-    task_id: int,
-    job_id: int | None,
-    user_id: int | None,
-) -> int:
+def _remove_some(
+    engine: Engine, request_id: str, task_id: int, job_id: int | None, user_id: int | None
+) -> int | None:
+    """How many annotations went; None when there is nothing left."""
     with engine.atomic():
-        Provenance.objects.filter(pk__in=[row.pk for row in chunk]).delete()
+        lock_shards(request_id=request_id)
+        rows = Provenance.objects.filter(request_id=request_id, task_id=task_id, job_id=job_id)
+        some = list(rows.order_by("pk")[:IDS_A_TRANSACTION])
+        if not some:
+            return None
         written = engine.apply(
             Change(
                 task_id=task_id,
                 job_id=job_id,
-                frames=tuple(sorted({row.frame for row in chunk})),
-                remove=removal_of(chunk),
+                frames=tuple(sorted({row.frame for row in some})),
+                remove=removal_of(some),
                 user_id=user_id,
             )
         )
+        # What a ReID request took meanwhile must not come back by its undo.
+        joined.forget_shapes(row.object_id for row in some if row.kind == ObjectKind.SHAPE)
+        Provenance.objects.filter(pk__in=[row.pk for row in some]).delete()
     return written.removed
 
 

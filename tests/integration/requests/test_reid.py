@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from cvat_lambda.annotations.types import LabeledData, Shape, Track
 from cvat_lambda.engine.port import Change, Removal, get_engine
@@ -14,6 +16,7 @@ from cvat_lambda.errors import InvalidRequest
 from cvat_lambda.functions.models import Function
 from cvat_lambda.gateway.cancel import Cancel
 from cvat_lambda.requests import ends, jobs, service
+from cvat_lambda.requests import undo as undoing
 from cvat_lambda.requests.lease import claim
 from cvat_lambda.requests.models import Outcome, Provenance, Request
 from cvat_lambda.requests.run import load
@@ -160,6 +163,96 @@ def test_undo_brings_the_rectangles_back(matcher: Function, make_task: Make, sta
     assert sources == {"manual"}
     service.undo(request)
     assert lone(task.pk) == before
+
+
+def test_undo_after_a_retry_brings_back_what_every_run_joined(
+    matcher: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    task = make_task(4)
+    draw(task.pk, {0: [10], 1: [10, 20], 2: [20, 30], 3: [30]})
+    before = lone(task.pk)
+    good = function.behave
+    function.behave = lambda payload: (
+        Reply(status=500, body=b'Exception caught in handler - "no"')
+        if payload["boxes0"][0]["frame"] == 1
+        else good(payload)
+    )
+    request = run(start(function_id="matcher", task_id=task.pk))
+    assert (request.failed, lone(task.pk)) == (1, [(1, 20.0), (2, 20.0)])
+    function.behave = good
+    request = run(service.retry(request))
+    assert (request.status, request.shapes, lone(task.pk)) == ("finished", 3, [])
+    service.undo(request)
+    assert (paths(task.pk), lone(task.pk)) == ([], before)
+    service.undo(request)
+    assert lone(task.pk) == before
+
+
+def detected(payload: dict[str, Any]) -> Any:
+    """A detector's one car, at the same height on every frame."""
+    return [{"label": "car", "type": "rectangle", "points": [1, 10, 40, 40], "confidence": 0.5}]
+
+
+@pytest.fixture
+def detector_and_matcher(matcher: Function, function: FunctionServer) -> None:
+    """A function of each kind; rectangles at the same height belong together."""
+    matching = function.behave
+    store_function(function.url)
+    function.behave = lambda payload: (
+        matching(payload) if "boxes0" in payload else detected(payload)
+    )
+
+
+def test_rectangles_brought_back_belong_to_their_detector_request_again(
+    detector_and_matcher: None, make_task: Make, start: Start
+) -> None:
+    task = make_task(3)
+    made = run(start(task_id=task.pk))
+    joining = run(start(function_id="matcher", task_id=task.pk))
+    assert (len(paths(task.pk)), lone(task.pk)) == (1, [])
+    service.undo(joining)
+    assert len(lone(task.pk)) == 3
+    rows = Provenance.objects.filter(request=made, kind="shape")
+    ids = {shape.id for shape in get_engine().annotations(task.pk).shapes}
+    assert set(rows.values_list("object_id", flat=True)) == ids
+    run(start(task_id=task.pk, replace="function"))
+    assert len(lone(task.pk)) == 3
+
+
+def test_rectangles_whose_request_was_undone_do_not_come_back(
+    detector_and_matcher: None, make_task: Make, start: Start
+) -> None:
+    task = make_task(3)
+    made = run(start(task_id=task.pk))
+    joining = run(start(function_id="matcher", task_id=task.pk))
+    service.undo(made)
+    service.undo(joining)
+    assert (paths(task.pk), lone(task.pk)) == ([], [])
+    assert not Provenance.objects.exists()
+
+
+def test_two_undos_at_once_bring_each_rectangle_back_once(
+    matcher: Function, make_task: Make, start: Start
+) -> None:
+    task = make_task(3)
+    draw(task.pk, {0: [10, 20], 1: [10], 2: [10]})
+    before = lone(task.pk)
+    request = run(start(function_id="matcher", task_id=task.pk))
+    both = threading.Barrier(2)
+
+    def undo() -> None:
+        both.wait()
+        try:
+            undoing.undo(request.pk)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=undo) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (paths(task.pk), lone(task.pk)) == ([], before)
 
 
 def test_each_job_has_tracks_of_its_own(matcher: Function, make_task: Make, start: Start) -> None:
