@@ -417,11 +417,12 @@ class EngineConformance:
 
     def test_removing_all_touches_only_the_frames_of_the_change(self, scenarios: Scenarios) -> None:
         bench = Bench(scenarios)
-        bench.write(
+        before = bench.write(
             shapes=[bench.box(frame) for frame in range(4)],
             tags=[bench.tag(frame) for frame in range(4)],
             tracks=[bench.track((1, False))],
         )
+        shape_ids, tag_ids = _ids(before.shape_ids), _ids(before.tag_ids)
         written = bench.write(
             shapes=[bench.box(1, left=50.0)], frames=[1, 2], remove=Removal(policy="all")
         )
@@ -429,6 +430,9 @@ class EngineConformance:
         assert [tag.frame for tag in bench.read().tags] == [0, 3]
         assert len(bench.read().tracks) == 1
         assert written.removed == 4
+        assert set(written.removed_shape_ids) == {shape_ids[1], shape_ids[2]}
+        assert set(written.removed_tag_ids) == {tag_ids[1], tag_ids[2]}
+        assert written.removed_track_ids == ()
 
     def test_removing_what_is_automatic_keeps_what_people_made(self, scenarios: Scenarios) -> None:
         bench = Bench(scenarios)
@@ -455,8 +459,13 @@ class EngineConformance:
             tag_ids=written.tag_ids[0],
             track_ids=written.track_ids[0],
         )
-        for _ in range(2):
-            bench.write(remove=removal)
+        gone = bench.write(remove=removal)
+        assert (gone.removed_shape_ids, gone.removed_tag_ids, gone.removed_track_ids) == (
+            written.shape_ids[0],
+            written.tag_ids[0],
+            written.track_ids[0],
+        )
+        assert bench.write(remove=removal).removed == 0
         left = bench.read()
         assert [shape.id for shape in left.shapes] == list(written.shape_ids[1])
         assert [tag.id for tag in left.tags] == list(written.tag_ids[1])
@@ -469,8 +478,9 @@ class EngineConformance:
             type="points", frame=0, label_id=person.sublabels[0].id or 0, points=(1.0, 1.0)
         )
         skeleton = Shape(type="skeleton", frame=0, label_id=person.id or 0, elements=(head,))
-        bench.write(shapes=[skeleton])
-        bench.write(frames=[0], remove=Removal(policy="all"))
+        ((skeleton_id,),) = bench.write(shapes=[skeleton]).shape_ids
+        written = bench.write(frames=[0], remove=Removal(policy="all"))
+        assert written.removed_shape_ids == (skeleton_id,)
         assert not bench.read()
 
     # Scopes
@@ -500,6 +510,27 @@ class EngineConformance:
         )
         assert bench.places(job_id=first.id) == [(1, 9.0)]
         assert bench.places(job_id=second.id) == [(4, 1.0)]
+
+    def test_ids_removed_from_a_job_are_those_of_its_own_copies(self, scenarios: Scenarios) -> None:
+        bench = Bench(scenarios, frames=6, segment_size=4, overlap=2)
+        first, second = bench.jobs
+        (copies,) = bench.write(shapes=[bench.box(2)]).shape_ids
+        gone = bench.write(
+            job_id=first.id, remove=Removal(policy="ids", shape_ids=copies)
+        ).removed_shape_ids
+        left = {shape.id for shape in bench.read(job_id=second.id).shapes}
+        assert set(gone) == set(copies) - left
+        assert len(gone) == 1
+
+    def test_tracks_made_later_have_higher_ids(self, scenarios: Scenarios) -> None:
+        bench, other = Bench(scenarios, frames=6, segment_size=3), Bench(scenarios)
+        assert scenarios.engine.last_track_id(bench.task_id) == 0
+        first = _ids(bench.write(tracks=[bench.track((0, False), (5, True))]).track_ids)
+        assert scenarios.engine.last_track_id(bench.task_id) == max(first)
+        bench.write(remove=Removal(policy="ids", track_ids=first))
+        other.write(tracks=[other.track((0, False))])
+        last = scenarios.engine.last_track_id(bench.task_id)
+        assert last < min(_ids(bench.write(tracks=[bench.track((1, False))]).track_ids))
 
     def test_annotations_can_be_asked_for_some_frames(self, scenarios: Scenarios) -> None:
         bench = Bench(scenarios)

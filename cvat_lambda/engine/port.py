@@ -103,7 +103,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """The ids that a change made, in the order of what it added.
+    """The ids that a change made, in the order of what it added, and those that it removed.
 
     A shape on a frame of overlapping jobs is stored once a job, hence tuples of ids.
     """
@@ -111,7 +111,14 @@ class Written:
     shape_ids: tuple[tuple[int, ...], ...] = ()
     tag_ids: tuple[tuple[int, ...], ...] = ()
     track_ids: tuple[tuple[int, ...], ...] = ()
-    removed: int = 0
+    removed_shape_ids: tuple[int, ...] = ()  # without the elements of skeletons
+    removed_tag_ids: tuple[int, ...] = ()
+    removed_track_ids: tuple[int, ...] = ()
+
+    @property
+    def removed(self) -> int:
+        """How many annotations went."""
+        return len(self.removed_shape_ids) + len(self.removed_tag_ids) + len(self.removed_track_ids)
 
 
 class Access(Protocol):
@@ -180,6 +187,9 @@ class Engine(Protocol):
 
     def annotated_frames(self, task_id: int, *, job_id: int | None = None) -> set[int]:
         """Frames that carry at least one shape, tag or visible track."""
+
+    def last_track_id(self, task_id: int) -> int:
+        """The highest id of a task's tracks, 0 without any; tracks made later have higher ones."""
 
     def atomic(self) -> AbstractContextManager[Any]:
         """The transaction in which `apply` and the app's own rows are written together."""

@@ -6,19 +6,20 @@ when the frames are run again.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+
+from django.db.models import QuerySet
 
 from cvat_lambda.annotations.serialize import labeled_data_from_json, shape_to_json
 from cvat_lambda.annotations.types import Shape
 from cvat_lambda.engine.port import Change, Engine, Written
 from cvat_lambda.errors import JobNotFound, TaskNotFound
 from cvat_lambda.requests.locks import lock_shards
-from cvat_lambda.requests.models import Joined, ObjectKind, Provenance
-from cvat_lambda.requests.rows import insert
+from cvat_lambda.requests.models import Joined, ObjectKind, Provenance, Shard
+from cvat_lambda.requests.rows import insert, slices
 from cvat_lambda.requests.run import Run
 
 SHAPES_A_TRANSACTION = 2000
-IDS_A_STATEMENT = 500
 
 
 def remember(run: Run, shapes: Iterable[Shape]) -> None:
@@ -60,6 +61,15 @@ def forget_shapes(shape_ids: Iterable[int]) -> None:
         Joined.objects.filter(shape_id__in=ids).delete()
 
 
+def on_frames(shard: Shard, frames: Sequence[int]) -> QuerySet[Joined]:
+    """What was joined on these frames, where a shard writes."""
+    found: QuerySet[Joined] = Joined.objects.filter(task_id=shard.task_id, frame__in=frames)
+    if shard.job_id is not None:
+        return found.filter(job_id=shard.job_id)
+    apart = Shard.objects.filter(task_id=shard.task_id, own_layer=True).values("job_id")
+    return found.exclude(job_id__in=apart)
+
+
 def _restore_some(
     engine: Engine, request_id: str, task_id: int, job_id: int | None, user_id: int | None
 ) -> int:
@@ -96,11 +106,4 @@ def _rename(task_id: int, before: Sequence[int], written: Written) -> None:
         for row in rows:
             row.object_id = now[row.object_id]
             changed.append(row)
-    Provenance.objects.bulk_update(changed, ["object_id"], batch_size=IDS_A_STATEMENT)
-
-
-def slices(ids: Collection[int]) -> Iterable[list[int]]:
-    """Ids in pieces that a statement can name."""
-    ordered = list(ids)
-    for start in range(0, len(ordered), IDS_A_STATEMENT):
-        yield ordered[start : start + IDS_A_STATEMENT]
+    Provenance.objects.bulk_update(changed, ["object_id"])

@@ -140,6 +140,9 @@ class Shard(models.Model):
     attempts = models.IntegerField(default=0)  # times that a worker took it up
     resumes = models.IntegerField(default=0)  # times that it was found stalled or lost
 
+    # The task's newest track when a worker first looked; null where no tracks are replaced.
+    last_track_id = models.BigIntegerField(null=True, blank=True)
+
     total = models.IntegerField(default=0)
     done = models.IntegerField(default=0)
     failed = models.IntegerField(default=0)

@@ -6,22 +6,21 @@ person has changed since has a new id, in CVAT as standalone, so it is theirs an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from django.db.models import Q, QuerySet
 
-from cvat_lambda.engine.port import Removal, Task
+from cvat_lambda.engine.port import Removal, Task, Written
+from cvat_lambda.requests import joined
 from cvat_lambda.requests.models import ObjectKind, Provenance, Shard
 from cvat_lambda.requests.params import Replace
+from cvat_lambda.requests.rows import slices
 
 
 def removal(
     policy: Replace, *, function_id: str, task: Task, shard: Shard, frames: Sequence[int]
 ) -> Removal:
-    """What a batch removes on its done frames.
-
-    ``function`` also deletes the provenance of what goes, so call it in the batch's transaction.
-    """
+    """What a batch removes on its done frames."""
     if policy == "none" or not frames:
         return Removal()
     if policy != "function":
@@ -29,15 +28,39 @@ def removal(
     earlier = made_before(function_id, task=task, shard=shard).filter(
         frame__in=frames, kind__in=(ObjectKind.SHAPE, ObjectKind.TAG)
     )
-    rows = list(earlier.values_list("pk", "kind", "object_id"))
+    rows = list(earlier.values_list("kind", "object_id"))
     if not rows:
         return Removal()
-    Provenance.objects.filter(pk__in=[row[0] for row in rows]).delete()
     return Removal(
         policy="ids",
-        shape_ids=[row[2] for row in rows if row[1] == ObjectKind.SHAPE],
-        tag_ids=[row[2] for row in rows if row[1] == ObjectKind.TAG],
+        shape_ids=[pk for kind, pk in rows if kind == ObjectKind.SHAPE],
+        tag_ids=[pk for kind, pk in rows if kind == ObjectKind.TAG],
     )
+
+
+def forget(written: Written) -> None:
+    """Drop the provenance of what a change removed; in its transaction, behind it."""
+    gone: list[tuple[str, Collection[int]]] = [
+        (ObjectKind.SHAPE, written.removed_shape_ids),
+        (ObjectKind.TAG, written.removed_tag_ids),
+        (ObjectKind.TRACK, written.removed_track_ids),
+    ]
+    for kind, ids in gone:
+        for some in slices(ids):
+            Provenance.objects.filter(kind=kind, object_id__in=some).delete()
+
+
+def forget_joined(policy: Replace, remove: Removal, *, shard: Shard, frames: Sequence[int]) -> None:
+    """Rectangles in the tracks of a ReID request are replaced too: its undo leaves them away."""
+    rows = joined.on_frames(shard, frames)
+    if policy == "automatic":
+        rows = rows.filter(shape__source="auto")
+    found = set(rows.values_list("shape_id", flat=True))
+    if policy == "function":
+        found &= set(remove.shape_ids)
+    joined.forget_shapes(found)
+    for some in slices(found):
+        Provenance.objects.filter(kind=ObjectKind.SHAPE, object_id__in=some).delete()
 
 
 def made_before(function_id: str, *, task: Task, shard: Shard) -> QuerySet[Provenance]:

@@ -7,7 +7,7 @@ the function wait for it. PostgreSQL takes all rows as one JSON text instead.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from django.db import connection, models
 
 ROWS_A_STATEMENT = 1000
+IDS_A_STATEMENT = 500  # SQLite before 3.32 takes 999 variables
 
 
 def insert(table: type[models.Model], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -35,6 +36,13 @@ def insert(table: type[models.Model], rows: Iterable[Mapping[str, Any]]) -> None
 def plain(text: str) -> str:
     """The text as any database takes it: without NUL and halves of surrogate pairs."""
     return text.replace("\x00", "").encode("utf-8", "replace").decode()
+
+
+def slices(ids: Collection[int]) -> Iterator[list[int]]:
+    """Ids in pieces that a statement can name."""
+    ordered = list(ids)
+    for start in range(0, len(ordered), IDS_A_STATEMENT):
+        yield ordered[start : start + IDS_A_STATEMENT]
 
 
 @lru_cache(maxsize=16)

@@ -41,6 +41,8 @@ def load(lease: Lease) -> Run:
     engine = get_engine()
     task = engine.task(shard.task_id)
     params = Params.from_json(request.params)
+    if params.replace != "none" and shard.last_track_id is None:
+        _note_tracks(lease, engine.last_track_id(task.id))
     numbers = set(ranges.expand(shard.frames))
     settled = set(Outcome.objects.filter(shard=shard).values_list("frame", flat=True))
     open_frames = numbers - settled
@@ -60,3 +62,9 @@ def load(lease: Lease) -> Run:
         skips=skips,
         frames=tuple(sorted(open_frames - skips.keys())),
     )
+
+
+def _note_tracks(lease: Lease, last_track_id: int) -> None:
+    """Only tracks that are there now may ever make way for the shard's results."""
+    mine = Shard.objects.filter(pk=lease.shard_id, lease=lease.token, last_track_id=None)
+    mine.update(last_track_id=last_track_id)

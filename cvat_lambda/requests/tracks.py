@@ -1,35 +1,38 @@
 """Whole tracks that a replacement policy replaces: gone at the end, when all their frames are done.
 
-A track cannot be replaced frame by frame, and one that reaches beyond the request stays.
+A track cannot be replaced frame by frame, and one that reaches beyond the request stays; so does
+one that was drawn after the request began, also when it is retried weeks later.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from django.db.models import Min
+
 from cvat_lambda.annotations.types import Track
 from cvat_lambda.engine.port import Change, Removal
-from cvat_lambda.requests.models import LIVE, FrameStatus, ObjectKind, Outcome, Request, Shard
-from cvat_lambda.requests.replace import made_before
+from cvat_lambda.requests.locks import lock_shards
+from cvat_lambda.requests.models import LIVE, FrameStatus, ObjectKind, Outcome, Shard
+from cvat_lambda.requests.replace import forget, made_before
 from cvat_lambda.requests.run import Run
 
 FRAMES_A_READ = 256
 
 
 def remove_replaced(run: Run) -> None:
-    """Remove them, with the last shard of the task; inside the shard's last transaction.
+    """Remove them, with the last shard of the task; first in the shard's last transaction.
 
     Raise LeaseLost.
     """
     policy = run.params.replace
     if policy == "none":
         return
-    run.lease.fence()
     # Shards that end at the same moment take turns, so that exactly one is the last.
-    Request.objects.select_for_update().get(pk=run.request.pk)
     siblings = Shard.objects.filter(
-        request_id=run.request.pk, task_id=run.task.id, job_id=run.shard.job_id
+        pk__in=lock_shards(request_id=run.request.pk, task_id=run.task.id, job_id=run.shard.job_id)
     )
+    run.lease.fence()
     if siblings.filter(status__in=LIVE).exclude(pk=run.shard.pk).exists():
         return
     done = set(
@@ -37,6 +40,7 @@ def remove_replaced(run: Run) -> None:
             "frame", flat=True
         )
     )
+    newest = siblings.aggregate(first_look=Min("last_track_id"))["first_look"] or 0
     ids = _made_by_function(run) if policy == "function" else None
     if ids is not None and not ids:
         return  # as of most requests: nothing has to be read
@@ -44,12 +48,13 @@ def remove_replaced(run: Run) -> None:
         track.id
         for track in _tracks(run, sorted(done))
         if track.id is not None
+        and track.id <= newest  # whoever drew one since wants to keep it
         and (ids is None or track.id in ids)
         and (policy != "automatic" or track.source == "auto")
         and _span(run, track) <= done
     ]
     if found:
-        run.engine.apply(
+        written = run.engine.apply(
             Change(
                 task_id=run.task.id,
                 job_id=run.shard.job_id,
@@ -57,6 +62,7 @@ def remove_replaced(run: Run) -> None:
                 user_id=run.request.owner_id,
             )
         )
+        forget(written)
 
 
 def _made_by_function(run: Run) -> set[int]:

@@ -164,6 +164,14 @@ class Writer:
                 user_id=run.request.owner_id,
             )
         )
+        if remove.policy != "none":
+            replace.forget(written)
+            replace.forget_joined(
+                run.params.replace,
+                remove,
+                shard=run.shard,
+                frames=[result.frame for result in done],
+            )
         record_provenance(run, add, written)
         return len(add.tags) + len(add.shapes) + len(add.tracks)
 

@@ -59,6 +59,10 @@ class CvatEngine:
         """Frames that carry at least one shape, tag or visible track."""
         return reading.annotated_frames(task_id, job_id)
 
+    def last_track_id(self, task_id: int) -> int:
+        """The highest id of a task's tracks, of all its jobs; 0 without any."""
+        return reading.last_track_id(task_id)
+
     def atomic(self) -> AbstractContextManager[Any]:
         return transaction.atomic()
 

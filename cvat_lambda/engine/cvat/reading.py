@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from cvat.apps.engine import models
-from django.db.models import Prefetch, Q
+from django.db.models import Max, Prefetch, Q
 
 from cvat_lambda.annotations.types import (
     AttributeValue,
@@ -228,6 +228,12 @@ def track_ids_on(jobs: Sequence[int], frames: Collection[int] | None) -> set[int
         for condition in frame_conditions(frames, name):
             found.update(top.filter(condition).values_list("pk", flat=True))
     return found
+
+
+def last_track_id(task_id: int) -> int:
+    """The highest id of a task's tracks, 0 without any."""
+    tracks = models.LabeledTrack.objects.filter(job__segment__task_id=task_id)
+    return int(tracks.aggregate(last=Max("pk"))["last"] or 0)
 
 
 def _track_rows(jobs: Sequence[int], frames: Collection[int] | None) -> list[Any]:

@@ -86,8 +86,8 @@ class _Edit:
     tracks: list[tuple[int, Json]] = field(default_factory=list)
 
     @property
-    def takes(self) -> int:
-        return len(self.tags_gone) + len(self.shapes_gone) + len(self.tracks_gone)
+    def takes(self) -> bool:
+        return bool(self.tags_gone or self.shapes_gone or self.tracks_gone)
 
     @property
     def gives(self) -> bool:
@@ -108,8 +108,13 @@ class _Edits:
             shape_ids=tuple(map(tuple, self.shape_ids)),
             tag_ids=tuple(map(tuple, self.tag_ids)),
             track_ids=tuple(map(tuple, self.track_ids)),
-            removed=sum(edit.takes for edit in self.by_job.values()),
+            removed_shape_ids=self._gone("shapes_gone"),
+            removed_tag_ids=self._gone("tags_gone"),
+            removed_track_ids=self._gone("tracks_gone"),
         )
+
+    def _gone(self, name: str) -> tuple[int, ...]:
+        return tuple(item["id"] for edit in self.by_job.values() for item in getattr(edit, name))
 
 
 def _user(user_id: int | None) -> Any:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
+from django.db.models import Max
 
 from cvat_lambda.annotations.types import LabeledData
 from cvat_lambda.engine.port import Access, Change, Frame, Job, Task, UnreadableFrame, Written
@@ -93,6 +94,11 @@ class StandaloneEngine:
         """Frames that carry at least one shape, tag or visible track."""
         size = models.Data.objects.filter(task_id=task_id).values_list("size", flat=True).first()
         return reading.annotated_frames(scope_of(task_id, job_id), size or 0)
+
+    def last_track_id(self, task_id: int) -> int:
+        """The highest id of a task's tracks, of all its jobs; 0 without any."""
+        tracks = models.LabeledTrack.objects.filter(task_id=task_id)
+        return tracks.aggregate(last=Max("pk"))["last"] or 0
 
     def atomic(self) -> AbstractContextManager[Any]:
         return transaction.atomic()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -44,14 +45,16 @@ def apply(change: Change) -> Written:
     now = lock(change.task_id)
     scope = scope_of(change.task_id, change.job_id)
     _check_labels(change)
-    removed = _remove(scope, change.remove, change.frames)
+    gone = _remove(scope, change.remove, change.frames)
     written = _add(scope, change.add)
     _touch_jobs(change, now)
     return Written(
         shape_ids=tuple((pk,) for pk in written[0]),
         tag_ids=tuple((pk,) for pk in written[1]),
         track_ids=tuple((pk,) for pk in written[2]),
-        removed=removed,
+        removed_shape_ids=tuple(gone.shapes),
+        removed_tag_ids=tuple(gone.tags),
+        removed_track_ids=tuple(gone.tracks),
     )
 
 
@@ -94,56 +97,67 @@ def _check_labels(change: Change) -> None:
         raise InvalidRequest(f"label #{min(used - known)} is not a label of task #{change.task_id}")
 
 
-def _remove(scope: Scope, removal: Removal, frames: Collection[int]) -> int:
+@dataclass(slots=True)
+class _Gone:
+    """Ids of what was removed."""
+
+    shapes: list[int] = field(default_factory=list)
+    tags: list[int] = field(default_factory=list)
+    tracks: list[int] = field(default_factory=list)
+
+
+def _remove(scope: Scope, removal: Removal, frames: Collection[int]) -> _Gone:
+    gone = _Gone()
     if removal.policy == "ids":
-        return _remove_ids(scope, removal)
-    if removal.policy == "none":
-        return 0
-    removed = 0
-    for condition in frame_conditions(scope.on_frames(frames)):
-        if removal.policy == "automatic":
-            condition &= Q(source="auto")
-        removed += _delete_rows(scope.rows(models.LabeledShape).filter(condition))
-        removed += _delete_rows(scope.rows(models.LabeledTag).filter(condition))
-    return removed
+        _remove_ids(scope, removal, gone)
+    elif removal.policy != "none":
+        for condition in frame_conditions(scope.on_frames(frames)):
+            if removal.policy == "automatic":
+                condition &= Q(source="auto")
+            gone.shapes += _delete_rows(scope.rows(models.LabeledShape).filter(condition))
+            gone.tags += _delete_rows(scope.rows(models.LabeledTag).filter(condition))
+    return gone
 
 
-def _remove_ids(scope: Scope, removal: Removal) -> int:
+def _remove_ids(scope: Scope, removal: Removal, gone: _Gone) -> None:
     """Rows of the task, also of its other sets: an id names one row, whoever shows it."""
-    named: list[tuple[Any, Collection[int]]] = [
-        (models.LabeledShape, removal.shape_ids),
-        (models.LabeledTag, removal.tag_ids),
-        (models.LabeledTrack, removal.track_ids),
+    named: list[tuple[Any, Collection[int], list[int]]] = [
+        (models.LabeledShape, removal.shape_ids, gone.shapes),
+        (models.LabeledTag, removal.tag_ids, gone.tags),
+        (models.LabeledTrack, removal.track_ids, gone.tracks),
     ]
-    removed = 0
-    for table, ids in named:
+    for table, ids, found in named:
         for some in slices(ids):
             rows = table.objects.filter(task_id=scope.task_id, pk__in=some)
             if scope.frames is not None:
                 rows = rows.filter(job_id=scope.private_job_id)
-            removed += _delete_rows(rows)
-    return removed
+            found += _delete_rows(rows)
 
 
-def _delete_rows(rows: QuerySet[Any]) -> int:
-    """Delete, children first, with one statement a table; how many of them were objects.
+def _delete_rows(rows: QuerySet[Any]) -> list[int]:
+    """Delete, children first, with one statement a table; the ids of those that were objects.
 
     Django's own cascade would load every row into memory first.
     """
     table = rows.model
-    if table is models.LabeledTag:
-        return int(rows._raw_delete(rows.db))
-    top = list(rows.filter(parent__isnull=True).values_list("pk", flat=True))
-    for ids in slices(top):
-        family = table.objects.filter(Q(pk__in=ids) | Q(parent_id__in=ids))
-        if table is models.LabeledTrack:
-            keys = models.TrackedShape.objects.filter(track__in=family.values("pk"))
-            keys._raw_delete(keys.db)
-        children = table.objects.filter(parent_id__in=ids)
-        children._raw_delete(children.db)
+    top = rows if table is models.LabeledTag else rows.filter(parent__isnull=True)
+    found = list(top.values_list("pk", flat=True))
+    for ids in slices(found):
+        if table is not models.LabeledTag:
+            _delete_below(table, ids)
         parents = table.objects.filter(pk__in=ids)
         parents._raw_delete(parents.db)
-    return len(top)
+    return found
+
+
+def _delete_below(table: Any, ids: Sequence[int]) -> None:
+    """The elements of skeletons, and the key frames of tracks."""
+    if table is models.LabeledTrack:
+        family = table.objects.filter(Q(pk__in=ids) | Q(parent_id__in=ids))
+        keys = models.TrackedShape.objects.filter(track__in=family.values("pk"))
+        keys._raw_delete(keys.db)
+    children = table.objects.filter(parent_id__in=ids)
+    children._raw_delete(children.db)
 
 
 def _pairs(values: Iterable[AttributeValue]) -> tuple[tuple[int, str], ...]:

@@ -231,6 +231,30 @@ def test_rectangles_whose_request_was_undone_do_not_come_back(
     assert not Provenance.objects.exists()
 
 
+@pytest.mark.parametrize(
+    ("policy", "kept"),
+    [
+        ("none", [(0, 10.0), (0, 30.0), (1, 10.0), (1, 30.0)]),
+        ("all", []),
+        ("automatic", [(0, 30.0), (1, 30.0)]),
+        ("function", [(0, 30.0), (1, 30.0)]),
+    ],
+)
+def test_joined_rectangles_that_were_replaced_do_not_come_back(
+    detector_and_matcher: None, make_task: Make, start: Start, policy: str, kept: list[Any]
+) -> None:
+    task = make_task(2)
+    draw(task.pk, {0: [30], 1: [30]})
+    run(start(task_id=task.pk))
+    joining = run(start(function_id="matcher", task_id=task.pk))
+    assert (len(paths(task.pk)), lone(task.pk)) == (2, [])
+    again = run(start(task_id=task.pk, replace=policy))
+    service.undo(joining)
+    assert lone(task.pk) == sorted([*kept, (0, 10.0), (1, 10.0)])
+    service.undo(again)
+    assert lone(task.pk) == kept
+
+
 def test_two_undos_at_once_bring_each_rectangle_back_once(
     matcher: Function, make_task: Make, start: Start
 ) -> None:

@@ -7,13 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from cvat_lambda.annotations.types import LabeledData, Shape, Track, TrackedShape
 from cvat_lambda.engine.port import Change, get_engine
 from cvat_lambda.engine.standalone.editing import Editor
 from cvat_lambda.errors import InvalidRequest
 from cvat_lambda.functions.models import Function
-from cvat_lambda.requests import service
+from cvat_lambda.requests import jobs, service
 from cvat_lambda.requests.models import Provenance, Request
 
 from .conftest import run, store_function
@@ -206,6 +207,74 @@ def test_whole_tracks_go_when_all_their_frames_are_done(
     names = {1: "inside, auto", 2: "inside, manual", 3: "reaches out"}
     tracks = get_engine().annotations(task.pk).tracks
     assert sorted(names[found.frame] for found in tracks) == left
+
+
+def test_a_track_drawn_during_the_run_stays(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Any
+) -> None:
+    settings.CVAT_LAMBDA_BATCH_FRAMES = 1
+    task = make_task(6)
+    add(task.pk, track(task.pk, 0, 3, "manual"))
+
+    def behave(payload: dict[str, Any]) -> Any:
+        if frame_of(payload) == 5:
+            add(task.pk, track(task.pk, 1, 3, "manual"))
+            connection.close()  # of the server's thread
+        return rectangle_of(frame_of(payload))
+
+    function.behave = behave
+    assert run(start(task_id=task.pk, replace="all")).status == "finished"
+    assert [found.frame for found in get_engine().annotations(task.pk).tracks] == [1]
+
+
+def test_a_track_drawn_after_the_run_survives_a_retry(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    task = make_task(8)
+    add(task.pk, track(task.pk, 4, 7, "manual"))  # on the frame that fails at first
+    function.behave = lambda payload: (
+        Reply(status=500, body=b'Exception caught in handler - "no"')
+        if frame_of(payload) == 5
+        else rectangle_of(frame_of(payload))
+    )
+    request = run(start(task_id=task.pk, replace="all"))
+    assert (request.status, request.failed) == ("finished", 1)
+    add(task.pk, track(task.pk, 0, 3, "manual"))
+    function.behave = lambda payload: rectangle_of(frame_of(payload))
+    assert run(service.retry(request)).failed == 0
+    assert [found.frame for found in get_engine().annotations(task.pk).tracks] == [0]
+
+
+@pytest.mark.parametrize("shard_frames", [0, 3])
+def test_shards_of_a_task_agree_on_the_tracks_that_were_there(
+    finder: Function, make_task: Make, start: Start, settings: Any, shard_frames: int
+) -> None:
+    settings.CVAT_LAMBDA_SHARD_FRAMES = shard_frames
+    task = make_task(6)
+    add(task.pk, track(task.pk, 0, 5, "manual"))
+    request = start(task_id=task.pk, replace="all")
+    first, *others = request.shards.order_by("index")
+    jobs.run_shard(first.pk)
+    add(task.pk, track(task.pk, 1, 2, "manual"))  # on frames that the first shard did
+    for shard in others:
+        jobs.run_shard(shard.pk)
+    request.refresh_from_db()
+    assert request.status == "finished"
+    assert [found.frame for found in get_engine().annotations(task.pk).tracks] == [1]
+
+
+@pytest.mark.parametrize("policy", ["all", "automatic", "function"])
+def test_provenance_goes_with_what_is_replaced(
+    finder: Function, make_task: Make, start: Start, policy: str
+) -> None:
+    task = make_task(3)
+    first = run(start(task_id=task.pk))
+    for _ in range(2):
+        last = run(start(task_id=task.pk, replace=policy))
+    assert not Provenance.objects.filter(request=first).exists()
+    ids = {shape.id for shape in get_engine().annotations(task.pk).shapes}
+    rows = Provenance.objects.values_list("request_id", "object_id")
+    assert set(rows) == {(last.pk, number) for number in ids}
 
 
 def test_undo_removes_exactly_what_the_request_added(
