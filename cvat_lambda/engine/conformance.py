@@ -118,6 +118,11 @@ def _unnamed_track(track: Track) -> Track:
     )
 
 
+def _id(row: Any) -> int:
+    """An id out of a set, or out of a subquery's rows."""
+    return int(next(iter(row.values()))) if isinstance(row, dict) else int(row)
+
+
 def _ids(groups: Sequence[tuple[int, ...]]) -> list[int]:
     return [pk for group in groups for pk in group]
 
@@ -229,6 +234,19 @@ class EngineConformance:
         for job in bench.jobs:
             assert scenarios.engine.job(job.id) == job
             assert (job.task_id, job.type) == (bench.task_id, "annotation")
+
+    def test_several_tasks_and_jobs_are_what_each_is_alone(self, scenarios: Scenarios) -> None:
+        _, tasks = scenarios.project(2)
+        alone = scenarios.task(frames=6, segment_size=4, deleted=[2])
+        other = scenarios.task()
+        wanted = [*tasks, alone, other]
+        engine = scenarios.engine
+        found = engine.tasks([*wanted, UNKNOWN])
+        assert found == {task_id: engine.task(task_id) for task_id in wanted}
+        jobs = [job for task in found.values() for job in task.jobs]
+        assert engine.jobs([*(job.id for job in jobs), UNKNOWN]) == {job.id: job for job in jobs}
+        assert set(wanted) <= {_id(row) for row in engine.task_ids()}
+        assert (engine.tasks([]), engine.jobs([])) == ({}, {})
 
     def test_project_lists_its_tasks(self, scenarios: Scenarios) -> None:
         project_id, tasks = scenarios.project(2)
@@ -576,8 +594,11 @@ class EngineConformance:
         alice, charlie = scenarios.access("alice"), scenarios.access("charlie")
         alice.require_task(bench.task_id, "edit")
         alice.require_job(job.id, "edit")
-        assert alice.may_edit_task(bench.task_id)
-        assert not charlie.may_edit_task(bench.task_id)
+        assert alice.editable_task_ids([bench.task_id, UNKNOWN]) == {bench.task_id}
+        assert alice.editable_job_ids([job.id, UNKNOWN]) == {job.id}
+        assert charlie.editable_task_ids([bench.task_id]) == set()
+        assert charlie.editable_job_ids([job.id]) == set()
+        assert not alice.sees_everything
         with pytest.raises(TaskNotFound):
             charlie.require_task(bench.task_id, "view")
         with pytest.raises(JobNotFound):
@@ -596,7 +617,8 @@ class EngineConformance:
             bob.require_task(bench.task_id, "edit")
         with pytest.raises(JobNotFound):
             bob.require_job(other.id, "view")
-        assert not bob.may_edit_task(bench.task_id)
+        assert bob.editable_task_ids([bench.task_id]) == set()
+        assert bob.editable_job_ids([mine.id, other.id]) == {mine.id}
 
     def test_project_is_seen_by_its_owner_alone(self, scenarios: Scenarios) -> None:
         project_id, _ = scenarios.project(1)

@@ -139,7 +139,15 @@ class Access(Protocol):
     def visible_task_ids(self) -> Any:
         """Ids of the tasks that the user may see: a set or a subquery for ``task_id__in``."""
 
-    def may_edit_task(self, task_id: int) -> bool: ...
+    def editable_task_ids(self, task_ids: Collection[int]) -> set[int]:
+        """Those that the user may edit, in few questions; others and unknown ones are left out."""
+
+    def editable_job_ids(self, job_ids: Collection[int]) -> set[int]:
+        """As `editable_task_ids`."""
+
+    @property
+    def sees_everything(self) -> bool:
+        """Whether the user is an administrator of the host."""
 
     def job_meta(self, *, function_id: str, task_id: int, job_id: int | None) -> dict[str, Any]:
         """JSON for the RQ job's meta, as the host's own RQ helpers want it."""
@@ -153,8 +161,17 @@ class Engine(Protocol):
     def task(self, task_id: int) -> Task:
         """Raise TaskNotFound."""
 
+    def tasks(self, task_ids: Collection[int]) -> dict[int, Task]:
+        """Those that exist, by id, in few queries however many they are."""
+
+    def task_ids(self) -> Any:
+        """Ids of all tasks that exist: a set or a subquery for ``task_id__in``."""
+
     def job(self, job_id: int) -> Job:
         """Raise JobNotFound."""
+
+    def jobs(self, job_ids: Collection[int]) -> dict[int, Job]:
+        """Those that exist, by id, in few queries however many they are."""
 
     def project_task_ids(self, project_id: int) -> list[int]:
         """Raise NotFound."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from cvat_lambda.engine.port import Engine, Job, Task
-from cvat_lambda.errors import FrameOutOfScope, InvalidRequest
+from cvat_lambda.errors import FrameOutOfScope, InvalidRequest, JobNotFound, TaskNotFound
 from cvat_lambda.requests import ranges
 from cvat_lambda.requests.ranges import Ranges
 
@@ -76,10 +76,7 @@ def plan(engine: Engine, scope: Scope, *, shard_frames: int = 0, by_job: bool = 
     functions that work on the objects of a job. Raise NotFound, FrameOutOfScope, InvalidRequest.
     """
     jobs = _named_jobs(engine, scope)
-    if jobs:
-        tasks = [engine.task(task_id) for task_id in dict.fromkeys(job.task_id for job in jobs)]
-    else:
-        tasks = _named_tasks(engine, scope)
+    tasks = _tasks(engine, [job.task_id for job in jobs]) if jobs else _named_tasks(engine, scope)
     shards: list[PlannedShard] = []
     for task in tasks:
         mine = [job for job in jobs if job.task_id == task.id]
@@ -97,7 +94,11 @@ def plan(engine: Engine, scope: Scope, *, shard_frames: int = 0, by_job: bool = 
 
 def _named_jobs(engine: Engine, scope: Scope) -> list[Job]:
     ids = scope.job_ids if scope.job_id is None else (scope.job_id,)
-    jobs = [engine.job(job_id) for job_id in dict.fromkeys(ids)]
+    found = engine.jobs(ids)
+    for job_id in ids:
+        if job_id not in found:
+            raise JobNotFound(f"job #{job_id} was not found")
+    jobs = [found[job_id] for job_id in dict.fromkeys(ids)]
     for job in jobs:
         if scope.task_id is not None and job.task_id != scope.task_id:
             raise InvalidRequest(f"job {job.id} is not a job of task {scope.task_id}")
@@ -108,11 +109,19 @@ def _named_jobs(engine: Engine, scope: Scope) -> list[Job]:
 
 def _named_tasks(engine: Engine, scope: Scope) -> list[Task]:
     if scope.project_id is not None:
-        tasks = [engine.task(task_id) for task_id in engine.project_task_ids(scope.project_id)]
+        tasks = _tasks(engine, engine.project_task_ids(scope.project_id))
         # Tasks that nobody filled yet, and point clouds, are no reason to refuse the others.
         return [task for task in tasks if task.size > 0 and task.dimension == "2d"]
     ids = scope.task_ids if scope.task_id is None else (scope.task_id,)
-    return [_usable(engine.task(task_id)) for task_id in dict.fromkeys(ids)]
+    return [_usable(task) for task in _tasks(engine, ids)]
+
+
+def _tasks(engine: Engine, task_ids: Sequence[int]) -> list[Task]:
+    found = engine.tasks(task_ids)
+    for task_id in task_ids:
+        if task_id not in found:
+            raise TaskNotFound(f"task #{task_id} was not found")
+    return [found[task_id] for task_id in dict.fromkeys(task_ids)]
 
 
 def _usable(task: Task) -> Task:

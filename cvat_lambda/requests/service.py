@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from cvat_lambda import signals
@@ -17,7 +17,6 @@ from cvat_lambda.engine.port import Access, Action, Task, get_engine
 from cvat_lambda.errors import (
     InvalidMapping,
     InvalidRequest,
-    NotFound,
     PermissionDenied,
     RequestNotFound,
     StateConflict,
@@ -96,9 +95,9 @@ def create(
         shard_frames=0 if spec.kind is Kind.REID else settings.SHARD_FRAMES,
         by_job=spec.kind is Kind.REID,
     )
+    if project_id is not None:
+        _require_tasks(access, [task.id for task in planned.tasks])
     for task in planned.tasks:
-        if project_id is not None or task_ids:
-            access.require_task(task.id, "edit")
         _check_task(spec, task, params)
     request = _new_request(access, scope, planned, spec, params)
     request.max_failure_rate = max_failure_rate
@@ -112,15 +111,19 @@ def create(
 
 
 def visible(access: Access) -> QuerySet[Request]:
-    """The requests on tasks that the user may see, all of them; an owner's, too, only as long.
+    """The requests of which the user may see all tasks; an owner's, too, only as long.
 
-    Whoever looks also has lost requests looked for, now and then.
+    Tasks that were deleted do not count; a request without any left is its owner's and the
+    administrators'. Whoever looks also has lost requests looked for, now and then.
     """
     recovery.recover_quietly(every_s=LOOK_EVERY_S)
-    tasks = access.visible_task_ids()
-    mine = Shard.objects.filter(request=OuterRef("pk"))
+    there = Shard.objects.filter(request=OuterRef("pk"), task_id__in=get_engine().task_ids())
+    hidden = there.exclude(task_id__in=access.visible_task_ids())
+    without_task = Q(~Exists(there))
+    if not access.sees_everything:
+        without_task &= Q(owner_id=access.user_id)
     found: QuerySet[Request] = Request.objects.filter(
-        Exists(mine), ~Exists(mine.exclude(task_id__in=tasks))
+        Q(Exists(there) & ~Exists(hidden)) | without_task
     )
     return found
 
@@ -139,17 +142,23 @@ def find(access: Access, request_id: str, action: Action = "view") -> Request:
 
 
 def editable(access: Access, request: Request) -> bool:
-    """Whether the user may cancel, retry and undo a request: edit all that it writes to."""
-    try:
-        for task_id, job_id in set(request.shards.values_list("task_id", "job_id")):
-            if access.may_edit_task(task_id):
-                continue
-            if job_id is None:
-                return False
-            access.require_job(job_id, "edit")
-    except (PermissionDenied, NotFound):  # also of a task or job that is gone
-        return False
-    return True
+    """Whether the user may cancel, retry and undo a request: edit all that it writes to.
+
+    Tasks that were deleted do not count; where none is left, its owner and administrators may.
+    """
+    there = request.shards.filter(task_id__in=get_engine().task_ids())
+    places = set(there.values_list("task_id", "job_id"))
+    if not places:
+        return access.sees_everything or request.owner_id == access.user_id
+    tasks = access.editable_task_ids({task_id for task_id, _ in places})
+    jobs: set[int] = set()
+    for task_id, job_id in places:
+        if task_id in tasks:
+            continue
+        if job_id is None:
+            return False
+        jobs.add(job_id)
+    return access.editable_job_ids(jobs) == jobs
 
 
 def cancel(request: Request, *, undo: bool = False, user_id: int | None = None) -> Request:
@@ -203,14 +212,23 @@ def _replace(spec: FunctionSpec, cleanup: bool, replace: str | None) -> str:
 
 def _require_edit(access: Access, scope: Scope) -> None:
     """Whoever may not write there learns nothing more."""
-    jobs = scope.job_ids if scope.job_id is None else (scope.job_id,)
-    for job_id in jobs:
-        access.require_job(job_id, "edit")
     if scope.project_id is not None:
         access.require_project(scope.project_id, "edit")
-    tasks = scope.task_ids if scope.task_id is None else (scope.task_id,)
-    for task_id in () if jobs else tasks:
-        access.require_task(task_id, "edit")
+    jobs = scope.job_ids if scope.job_id is None else (scope.job_id,)
+    if jobs:
+        editable = access.editable_job_ids(jobs)
+        for job_id in jobs:
+            if job_id not in editable:
+                access.require_job(job_id, "edit")  # which says why not
+    else:
+        _require_tasks(access, scope.task_ids if scope.task_id is None else (scope.task_id,))
+
+
+def _require_tasks(access: Access, task_ids: Sequence[int]) -> None:
+    editable = access.editable_task_ids(task_ids)
+    for task_id in task_ids:
+        if task_id not in editable:
+            access.require_task(task_id, "edit")  # which says why not
 
 
 def _check_kind(spec: FunctionSpec, params: Params) -> None:

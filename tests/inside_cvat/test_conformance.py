@@ -27,4 +27,5 @@ class TestCvatEngine(EngineConformance):
             bob.require_task(bench.task_id, "edit")
         with pytest.raises(JobNotFound):
             bob.require_job(other.id, "view")
-        assert not bob.may_edit_task(bench.task_id)
+        assert bob.editable_task_ids([bench.task_id]) == set()
+        assert bob.editable_job_ids([mine.id, other.id]) == {mine.id}

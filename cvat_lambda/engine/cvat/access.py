@@ -6,9 +6,12 @@ seeing the task itself, as a worker in the sandbox, does not see the task here e
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+import rest_framework.exceptions
 from cvat.apps.engine import models
 from cvat.apps.engine.permissions import JobPermission, ProjectPermission, TaskPermission
 from cvat.apps.iam.permissions import get_iam_context
@@ -38,16 +41,14 @@ class CvatAccess:
     def require_task(self, task_id: int, action: Action) -> None:
         """Raise TaskNotFound, or PermissionDenied if the task may only be seen."""
         missing = TaskNotFound(f"task #{task_id} was not found")
-        row = _task(task_id)
+        row = _tasks([task_id]).first()
         self._require(TaskPermission, row, action, _SCOPES, missing, f"task #{task_id}")
 
     def require_job(self, job_id: int, action: Action) -> None:
         """Raise JobNotFound, or PermissionDenied if the job may only be seen."""
-        row = models.Job.objects.select_related(
-            "segment__task__project", "segment__task__organization"
-        ).filter(pk=job_id)
         missing = JobNotFound(f"job #{job_id} was not found")
-        self._require(JobPermission, row.first(), action, _SCOPES, missing, f"job #{job_id}")
+        row = _jobs([job_id]).first()
+        self._require(JobPermission, row, action, _SCOPES, missing, f"job #{job_id}")
 
     def require_project(self, project_id: int, action: Action) -> None:
         """Raise NotFound, or PermissionDenied if the project may only be seen."""
@@ -61,9 +62,18 @@ class CvatAccess:
         permission = TaskPermission.create_scope_list(self._request)
         return permission.filter(models.Task.objects.all()).values("pk")
 
-    def may_edit_task(self, task_id: int) -> bool:
-        task = _task(task_id)
-        return task is not None and self._allows(TaskPermission, task, _SCOPES["edit"])
+    def editable_task_ids(self, task_ids: Collection[int]) -> set[int]:
+        """Those that the user may edit."""
+        return self._allowed(TaskPermission, _tasks(task_ids), _SCOPES["edit"])
+
+    def editable_job_ids(self, job_ids: Collection[int]) -> set[int]:
+        """Those that the user may edit."""
+        return self._allowed(JobPermission, _jobs(job_ids), _SCOPES["edit"])
+
+    @property
+    def sees_everything(self) -> bool:
+        privilege = get_iam_context(self._request, None)["group_name"]
+        return str(getattr(privilege, "name", privilege)) == "admin"
 
     def job_meta(self, *, function_id: str, task_id: int, job_id: int | None) -> dict[str, Any]:
         """What CVAT's handlers of failed jobs and events read from an RQ job."""
@@ -92,13 +102,44 @@ class CvatAccess:
             raise PermissionDenied(f"you may see {name}, but not change it")
         raise missing
 
+    def _allowed(self, permission: Any, rows: Iterable[Any], scope: str) -> set[int]:
+        """Ids of the rows that CVAT allows: one question for all that look alike to its rules.
+
+        The rules see owner, assignee, project and organization of an object, and who asks; not
+        which object it is. A list of tasks or jobs holds few of these combinations.
+        """
+        contexts: dict[int | None, Any] = {}
+        answers: dict[str, bool] = {}
+        found: set[int] = set()
+        for row in rows:
+            organization_id = row.organization_id
+            if organization_id not in contexts:
+                contexts[organization_id] = self._context(row)
+            if contexts[organization_id] is None:
+                continue
+            asked = permission(**contexts[organization_id], obj=row, scope=scope)
+            facts = {**asked.payload["input"]["resource"], "id": None}
+            seen = json.dumps([organization_id, facts], sort_keys=True)
+            if seen not in answers:
+                answers[seen] = bool(asked.check_access().allow)
+            if answers[seen]:
+                found.add(row.pk)
+        return found
+
+    def _context(self, row: Any) -> Any:
+        """Who asks, as the rules see it; None for who is not a member of the organization."""
+        try:
+            return get_iam_context(self._request, row)
+        except rest_framework.exceptions.PermissionDenied:
+            return None
+
     def _allows(self, permission: Any, row: Any, scope: str) -> bool:
         context = get_iam_context(self._request, row)
         return bool(permission(**context, obj=row, scope=scope).check_access().allow)
 
 
-def _task(task_id: int) -> Any:
-    """A task as CVAT's permissions read it, in few columns: Django's time goes into these."""
+def _tasks(task_ids: Collection[int]) -> Any:
+    """Tasks as CVAT's permissions read them, in few columns: Django's time goes into these."""
     columns = ("owner_id", "assignee_id")
     rows = models.Task.objects.select_related("project", "organization").only(
         *columns,
@@ -106,7 +147,15 @@ def _task(task_id: int) -> Any:
         "organization__owner_id",
         *(f"project__{column}" for column in (*columns, "organization_id")),
     )
-    return rows.filter(pk=task_id).first()
+    return rows.filter(pk__in=list(task_ids))
+
+
+def _jobs(job_ids: Collection[int]) -> Any:
+    """Jobs with all that CVAT's permissions read of them."""
+    rows = models.Job.objects.select_related(
+        "segment__task__project", "segment__task__organization"
+    )
+    return rows.filter(pk__in=list(job_ids))
 
 
 def _as_json(value: Any) -> Any:

@@ -27,9 +27,21 @@ class CvatEngine:
         """Raise TaskNotFound."""
         return facts.read_task(task_id)
 
+    def tasks(self, task_ids: Collection[int]) -> dict[int, Task]:
+        """Those that exist, by id."""
+        return facts.read_tasks(task_ids)
+
+    def task_ids(self) -> Any:
+        """A subquery for ``task_id__in``."""
+        return facts.all_task_ids()
+
     def job(self, job_id: int) -> Job:
         """Raise JobNotFound."""
         return facts.read_job(job_id)
+
+    def jobs(self, job_ids: Collection[int]) -> dict[int, Job]:
+        """Those that exist, by id."""
+        return facts.read_jobs(job_ids)
 
     def project_task_ids(self, project_id: int) -> list[int]:
         """Raise NotFound."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from cvat.apps.engine import models
+from django.db.models import Q
 
 from cvat_lambda.annotations.types import Attribute, Label
 from cvat_lambda.engine.cvat.compat import job_type
@@ -61,29 +62,42 @@ class _JobRow:
 
 def read_task(task_id: int) -> Task:
     """Raise TaskNotFound."""
-    row = _task_row(task_id)
-    data = row.data
-    jobs = [_job(job, data) for job in _jobs(segment__task_id=task_id)]
-    return Task(
-        id=row.pk,
-        name=row.name,
-        size=data.size if data is not None else 0,
-        dimension="3d" if row.dimension == models.DimensionType.DIM_3D else "2d",
-        project_id=row.project_id,
-        organization_id=row.organization_id,
-        labels=_labels(row),
-        deleted_frames=frozenset(data.deleted_frames) if data is not None else frozenset(),
-        placeholder_frames=_placeholders(data),
-        validation_frames=_pool_frames(data, jobs),
-        jobs=tuple(jobs),
-    )
+    for task in read_tasks([task_id]).values():
+        return task
+    raise TaskNotFound(f"task #{task_id} was not found")
+
+
+def read_tasks(task_ids: Collection[int]) -> dict[int, Task]:
+    """Those that exist, by id: a handful of queries, however many they are."""
+    rows = _task_rows(task_ids)
+    jobs: dict[int, list[_JobRow]] = defaultdict(list)
+    for job in _jobs(segment__task_id__in=[row.pk for row in rows]):
+        jobs[job.task_id].append(job)
+    labels = _Labels(rows)
+    placeholders = _placeholders([row.data for row in rows])
+    return {
+        row.pk: _task(row, jobs[row.pk], labels.of(row), placeholders.get(row.data_id))
+        for row in rows
+    }
+
+
+def all_task_ids() -> Any:
+    """A subquery of the ids of all tasks."""
+    return models.Task.objects.values("pk")
 
 
 def read_job(job_id: int) -> Job:
     """Raise JobNotFound."""
-    for row in _jobs(pk=job_id):
-        return _job(row, data_of(row.task_id))
+    for job in read_jobs([job_id]).values():
+        return job
     raise JobNotFound(f"job #{job_id} was not found")
+
+
+def read_jobs(job_ids: Collection[int]) -> dict[int, Job]:
+    """Those that exist, by id: two queries, however many they are."""
+    rows = _jobs(pk__in=list(job_ids))
+    data = {row.pk: row.data for row in _task_rows({row.task_id for row in rows})}
+    return {row.id: _job(row, data.get(row.task_id)) for row in rows}
 
 
 def data_of(task_id: int) -> Any:
@@ -117,14 +131,29 @@ def _is_honeypot_data(data: Any) -> bool:
     return data is not None and data.validation_mode == models.ValidationMode.GT_POOL
 
 
-def _task_row(task_id: int) -> Any:
-    columns = ("name", "dimension", "project_id", "organization_id")
+def _task_rows(task_ids: Collection[int]) -> list[Any]:
+    columns = ("name", "dimension", "project_id", "organization_id", "data_id")
     rows = models.Task.objects.select_related("data__validation_layout")
     found = rows.only(*columns, *(f"data__{column}" for column in _DATA_COLUMNS))
-    row = found.filter(pk=task_id).first()
-    if row is None:
-        raise TaskNotFound(f"task #{task_id} was not found")
-    return row
+    return list(found.filter(pk__in=list(task_ids)))
+
+
+def _task(row: Any, jobs: Sequence[_JobRow], labels: tuple[Label, ...], placeholders: Any) -> Task:
+    data = row.data
+    made = [_job(job, data) for job in jobs]
+    return Task(
+        id=row.pk,
+        name=row.name,
+        size=data.size if data is not None else 0,
+        dimension="3d" if row.dimension == models.DimensionType.DIM_3D else "2d",
+        project_id=row.project_id,
+        organization_id=row.organization_id,
+        labels=labels,
+        deleted_frames=frozenset(data.deleted_frames) if data is not None else frozenset(),
+        placeholder_frames=frozenset(placeholders or ()),
+        validation_frames=_pool_frames(data, made),
+        jobs=tuple(made),
+    )
 
 
 def _jobs(**condition: Any) -> list[_JobRow]:
@@ -156,12 +185,17 @@ def _without(frames: Sequence[int], excluded: frozenset[int]) -> Sequence[int]:
     return [frame for frame in frames if frame not in excluded] if excluded else frames
 
 
-def _placeholders(data: Any) -> frozenset[int]:
-    if not _is_honeypot_data(data):
-        return frozenset()
-    step = data.get_frame_step()
-    frames = data.images.filter(is_placeholder=True).values_list("frame", flat=True)
-    return frozenset((frame - data.start_frame) // step for frame in frames)
+def _placeholders(media: Iterable[Any]) -> dict[int, list[int]]:
+    """Hidden copies of validation frames, in relative numbers, by the id of their data."""
+    honeypots = {data.pk: data for data in media if _is_honeypot_data(data)}
+    if not honeypots:
+        return {}
+    found: dict[int, list[int]] = defaultdict(list)
+    images = models.Image.objects.filter(data_id__in=list(honeypots), is_placeholder=True)
+    for data_id, frame in images.values_list("data_id", "frame"):
+        data = honeypots[data_id]
+        found[data_id].append((frame - data.start_frame) // data.get_frame_step())
+    return found
 
 
 def _pool_frames(data: Any, jobs: Iterable[Job]) -> frozenset[int]:
@@ -173,32 +207,48 @@ def _pool_frames(data: Any, jobs: Iterable[Job]) -> frozenset[int]:
 # Labels
 
 
-def _labels(task: Any) -> tuple[Label, ...]:
-    """The label tree of a task, or of its project: two queries."""
-    mine = {"task_id": task.pk} if task.project_id is None else {"project_id": task.project_id}
-    rows = list(
-        models.Label.objects.filter(**mine)
-        .order_by("pk")
-        .values_list("pk", "parent_id", "name", "type", "color", "skeleton__svg")
-    )
-    specs = models.AttributeSpec.objects.filter(**{f"label__{key}": mine[key] for key in mine})
-    attributes: dict[int, list[Attribute]] = defaultdict(list)
-    for label_id, *values in specs.order_by("pk").values_list("label_id", *_SPEC_COLUMNS):
-        attributes[label_id].append(_attribute(*values))
-    children: dict[int | None, list[Label]] = defaultdict(list)
-    # A child was made after its parent; from the end, children are ready before their parent.
-    for pk, parent_id, name, kind, color, svg in reversed(rows):
-        label = Label(
-            id=pk,
-            name=name,
-            type=str(kind),  # type: ignore[arg-type]  # CVAT's words are the port's
-            color=color,
-            svg=svg or "",
-            attributes=tuple(attributes[pk]),
-            sublabels=tuple(reversed(children[pk])),
+class _Labels:
+    """The label trees of tasks, or of their projects: two queries for all of them."""
+
+    def __init__(self, tasks: Iterable[Any]) -> None:
+        rows = list(tasks)
+        own = [row.pk for row in rows if row.project_id is None]
+        projects = {row.project_id for row in rows} - {None}
+        labels = (
+            models.Label.objects.filter(Q(task_id__in=own) | Q(project_id__in=projects))
+            .order_by("pk")
+            .values_list(
+                "task_id", "project_id", "pk", "parent_id", "name", "type", "color", "skeleton__svg"
+            )
         )
-        children[parent_id].append(label)
-    return tuple(reversed(children[None]))
+        specs = models.AttributeSpec.objects.filter(
+            Q(label__task_id__in=own) | Q(label__project_id__in=projects)
+        )
+        attributes: dict[int, list[Attribute]] = defaultdict(list)
+        for label_id, *values in specs.order_by("pk").values_list("label_id", *_SPEC_COLUMNS):
+            attributes[label_id].append(_attribute(*values))
+        children: dict[int, list[Label]] = defaultdict(list)
+        self._top: dict[Any, list[Label]] = defaultdict(list)
+        # A child was made after its parent; from the end, children are ready before their parent.
+        for task_id, project_id, pk, parent_id, name, kind, color, svg in reversed(list(labels)):
+            label = Label(
+                id=pk,
+                name=name,
+                type=str(kind),  # type: ignore[arg-type]  # CVAT's words are the port's
+                color=color,
+                svg=svg or "",
+                attributes=tuple(attributes[pk]),
+                sublabels=tuple(reversed(children[pk])),
+            )
+            if parent_id is None:
+                self._top[task_id, project_id].append(label)
+            else:
+                children[parent_id].append(label)
+
+    def of(self, task: Any) -> tuple[Label, ...]:
+        """The tree of a task."""
+        owner = (task.pk if task.project_id is None else None, task.project_id)
+        return tuple(reversed(self._top.get(owner, [])))
 
 
 def _attribute(

@@ -34,8 +34,12 @@ def record_call(
 
 def record_request(*, request: Any, **_: Any) -> None:
     """An event of a request: one a task, by the person who made it."""
-    for task_id in request.shards.order_by().values_list("task_id", flat=True).distinct():
-        target = _target(task_id, request.job_id)
+    task_ids = request.shards.order_by().values_list("task_id", flat=True).distinct()
+    if request.job_id is not None:
+        targets = [_target(task_id, request.job_id) for task_id in task_ids]
+    else:
+        targets = list(models.Task.objects.only("project_id").filter(pk__in=list(task_ids)))
+    for target in targets:
         if target is not None:
             handle_function_call(
                 request.function_id,

@@ -6,6 +6,7 @@ that job, and of its task only the sight. Everything else does not exist for a u
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from django.contrib.auth.base_user import AbstractBaseUser
@@ -13,6 +14,7 @@ from django.db.models import Q, QuerySet
 
 from cvat_lambda.engine.port import Action
 from cvat_lambda.engine.standalone import models
+from cvat_lambda.engine.standalone.scope import slices
 from cvat_lambda.errors import JobNotFound, NotFound, PermissionDenied, TaskNotFound
 
 
@@ -101,7 +103,7 @@ class StandaloneAccess:
         """Raise TaskNotFound, or PermissionDenied if the task may only be seen."""
         # Whoever may edit a task may see it, and asks the cheaper question; only others are
         # looked up among the assignees of its jobs.
-        if self.may_edit_task(task_id):
+        if self._may_edit_task(task_id):
             return
         if not visible_tasks(self._user).filter(pk=task_id).exists():
             raise TaskNotFound(f"task #{task_id} was not found")
@@ -126,7 +128,29 @@ class StandaloneAccess:
         """A subquery for ``task_id__in``."""
         return visible_tasks(self._user).values("pk")
 
-    def may_edit_task(self, task_id: int) -> bool:
+    def editable_task_ids(self, task_ids: Collection[int]) -> set[int]:
+        """Those that the user may edit."""
+        mine = editable_tasks(self._user)
+        return {
+            found
+            for some in slices(task_ids)
+            for found in mine.filter(pk__in=some).values_list("pk", flat=True)
+        }
+
+    def editable_job_ids(self, job_ids: Collection[int]) -> set[int]:
+        """Those that the user may edit."""
+        mine = editable_jobs(self._user)
+        return {
+            found
+            for some in slices(job_ids)
+            for found in mine.filter(pk__in=some).values_list("pk", flat=True)
+        }
+
+    @property
+    def sees_everything(self) -> bool:
+        return _is_admin(self._user)
+
+    def _may_edit_task(self, task_id: int) -> bool:
         people = ("owner_id", "assignee_id", "project__owner_id", "project__assignee_id")
         task = models.Task.objects.filter(pk=task_id).values_list(*people).first()
         return task is not None and (_is_admin(self._user) or self.user_id in task)

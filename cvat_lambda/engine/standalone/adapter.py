@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import Max, QuerySet
 
-from cvat_lambda.annotations.types import LabeledData
+from cvat_lambda.annotations.types import Label, LabeledData
 from cvat_lambda.engine.port import Access, Change, Frame, Job, Task, UnreadableFrame, Written
 from cvat_lambda.engine.standalone import models, reading, writing
 from cvat_lambda.engine.standalone.access import StandaloneAccess
-from cvat_lambda.engine.standalone.labels import label_tree
+from cvat_lambda.engine.standalone.labels import label_tree, label_trees
 from cvat_lambda.engine.standalone.media import reader
-from cvat_lambda.engine.standalone.scope import scope_of
+from cvat_lambda.engine.standalone.scope import scope_of, slices
 from cvat_lambda.errors import FrameOutOfScope, JobNotFound, NotFound, TaskNotFound
 
 if TYPE_CHECKING:
     from rest_framework.request import Request as HttpRequest
 
-_TASK_FACTS = ("name", "project_id", "data__size", "data__deleted_frames")
-_JOB_FACTS = ("pk", "type", "segment__start_frame", "segment__stop_frame", "segment__frames")
+_TASK_FACTS = ("pk", "name", "project_id", "data__size", "data__deleted_frames")
+_JOB_FACTS = (
+    "segment__task_id",
+    "pk",
+    "type",
+    "segment__start_frame",
+    "segment__stop_frame",
+    "segment__frames",
+)
 
 
 class StandaloneEngine:
@@ -37,22 +45,46 @@ class StandaloneEngine:
         facts = models.Task.objects.filter(pk=task_id).values(*_TASK_FACTS).first()
         if facts is None:
             raise TaskNotFound(f"task #{task_id} was not found")
-        return Task(
-            id=task_id,
-            name=facts["name"],
-            size=facts["data__size"] or 0,
-            project_id=facts["project_id"],
-            labels=label_tree(task_id, facts["project_id"]),
-            deleted_frames=frozenset(facts["data__deleted_frames"] or ()),
-            jobs=_jobs(task_id),
+        jobs = models.Job.objects.filter(segment__task_id=task_id)
+        return _task(
+            facts, label_tree(task_id, facts["project_id"]), [job for _, job in _jobs(jobs)]
         )
+
+    def tasks(self, task_ids: Collection[int]) -> dict[int, Task]:
+        """Those that exist, by id."""
+        found: dict[int, Task] = {}
+        for some in slices(task_ids):
+            rows = list(models.Task.objects.filter(pk__in=some).values(*_TASK_FACTS))
+            trees = label_trees(
+                [row["pk"] for row in rows if row["project_id"] is None],
+                {row["project_id"] for row in rows} - {None},
+            )
+            jobs: dict[int, list[Job]] = defaultdict(list)
+            for task_id, job in _jobs(models.Job.objects.filter(segment__task_id__in=some)):
+                jobs[task_id].append(job)
+            for row in rows:
+                project_id = row["project_id"]
+                owner = (row["pk"] if project_id is None else None, project_id)
+                found[row["pk"]] = _task(row, trees.get(owner, ()), jobs[row["pk"]])
+        return found
+
+    def task_ids(self) -> Any:
+        """A subquery for ``task_id__in``."""
+        return models.Task.objects.values("pk")
 
     def job(self, job_id: int) -> Job:
         """Raise JobNotFound."""
-        row = models.Job.objects.select_related("segment").filter(pk=job_id).first()
-        if row is None:
-            raise JobNotFound(f"job #{job_id} was not found")
-        return _job(row)
+        for _, job in _jobs(models.Job.objects.filter(pk=job_id)):
+            return job
+        raise JobNotFound(f"job #{job_id} was not found")
+
+    def jobs(self, job_ids: Collection[int]) -> dict[int, Job]:
+        """Those that exist, by id."""
+        return {
+            job.id: job
+            for some in slices(job_ids)
+            for _, job in _jobs(models.Job.objects.filter(pk__in=some))
+        }
 
     def project_task_ids(self, project_id: int) -> list[int]:
         """Raise NotFound."""
@@ -108,24 +140,21 @@ class StandaloneEngine:
         return writing.apply(change)
 
 
-def _jobs(task_id: int) -> tuple[Job, ...]:
-    rows = models.Job.objects.filter(segment__task_id=task_id)
-    ordered = rows.order_by("segment__start_frame", "pk")
-    return tuple(
-        Job(
-            id=job_id,
-            task_id=task_id,
-            type=kind,
-            frames=range(start, stop + 1) if frames is None else tuple(frames),
-        )
-        for job_id, kind, start, stop, frames in ordered.values_list(*_JOB_FACTS)
+def _task(facts: Mapping[str, Any], labels: tuple[Label, ...], jobs: Sequence[Job]) -> Task:
+    return Task(
+        id=facts["pk"],
+        name=facts["name"],
+        size=facts["data__size"] or 0,
+        project_id=facts["project_id"],
+        labels=labels,
+        deleted_frames=frozenset(facts["data__deleted_frames"] or ()),
+        jobs=tuple(jobs),
     )
 
 
-def _job(row: models.Job) -> Job:
-    return Job(
-        id=row.pk,
-        task_id=row.segment.task_id,
-        type=row.type,  # type: ignore[arg-type]
-        frames=row.segment.frame_numbers,
-    )
+def _jobs(rows: QuerySet[models.Job]) -> Iterator[tuple[int, Job]]:
+    """Jobs with the ids of their tasks, in the order of their frames."""
+    ordered = rows.order_by("segment__start_frame", "pk").values_list(*_JOB_FACTS)
+    for task_id, job_id, kind, start, stop, frames in ordered:
+        chosen = range(start, stop + 1) if frames is None else tuple(frames)
+        yield task_id, Job(id=job_id, task_id=task_id, type=kind, frames=chosen)

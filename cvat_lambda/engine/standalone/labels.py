@@ -258,8 +258,27 @@ _ATTRIBUTE_FACTS = ("pk", "name", "input_type", "mutable", "default", "values")
 
 def label_tree(task_id: int, project_id: int | None) -> tuple[Label, ...]:
     """A task's labels as data, in order. One query, of labels joined with their attributes."""
-    columns = (*_LABEL_FACTS, *(f"attributes__{name}" for name in _ATTRIBUTE_FACTS))
-    rows = labels_of(task_id, project_id).order_by("pk", "attributes__pk").values_list(*columns)
+    return _grow(_facts(labels_of(task_id, project_id)))
+
+
+def label_trees(
+    task_ids: Iterable[int], project_ids: Iterable[int]
+) -> dict[tuple[int | None, int | None], tuple[Label, ...]]:
+    """The labels of tasks of their own and of projects, by (task id, project id); one is None."""
+    rows: dict[tuple[int | None, int | None], list[tuple[Any, ...]]] = defaultdict(list)
+    for *facts, task_id, project_id in _facts(
+        labels_of_any(task_ids, project_ids), "task_id", "project_id"
+    ):
+        rows[task_id, project_id].append(tuple(facts))
+    return {owner: _grow(mine) for owner, mine in rows.items()}
+
+
+def _facts(labels: QuerySet[models.Label], *more: str) -> Iterable[tuple[Any, ...]]:
+    columns = (*_LABEL_FACTS, *(f"attributes__{name}" for name in _ATTRIBUTE_FACTS), *more)
+    return labels.order_by("pk", "attributes__pk").values_list(*columns)
+
+
+def _grow(rows: Iterable[tuple[Any, ...]]) -> tuple[Label, ...]:
     labels: dict[int, tuple[Any, ...]] = {}
     attributes: dict[int, list[Attribute]] = defaultdict(list)
     children: dict[int | None, list[int]] = defaultdict(list)

@@ -18,7 +18,7 @@ def test_what_has_no_owner_is_not_nobodys(db: None) -> None:
     assert not access.visible_tasks(nobody).exists()
     assert not access.editable_tasks(nobody).exists()
     assert not access.visible_jobs(nobody).exists()
-    assert not StandaloneAccess(nobody).may_edit_task(task.pk)
+    assert StandaloneAccess(nobody).editable_task_ids([task.pk]) == set()
     with pytest.raises(TaskNotFound):
         StandaloneAccess(nobody).require_task(task.pk, "view")
 
@@ -32,4 +32,5 @@ def test_owners_and_assignees_of_task_and_project_may_edit(db: None, role: str) 
     type(model).objects.filter(pk=model.pk).update(**{name: person})
     StandaloneAccess(person).require_task(task.pk, "edit")
     assert list(access.editable_tasks(person)) == list(models.Task.objects.all())
-    assert not StandaloneAccess(stranger).may_edit_task(task.pk)
+    assert StandaloneAccess(person).editable_task_ids([task.pk]) == {task.pk}
+    assert StandaloneAccess(stranger).editable_task_ids([task.pk]) == set()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from cvat_lambda.engine.port import get_engine
 from cvat_lambda.engine.standalone.access import StandaloneAccess
@@ -25,7 +26,7 @@ from cvat_lambda.errors import (
 )
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests import service
-from cvat_lambda.requests.models import Request
+from cvat_lambda.requests.models import Provenance, Request
 from cvat_lambda.requests.progress import progress_of
 
 from .conftest import CAR, make_images, run, store_function
@@ -208,16 +209,84 @@ def test_a_request_on_several_tasks_is_seen_by_who_sees_all_of_them(
     assert not service.editable(access, request)
 
 
-def test_a_request_of_a_task_that_is_gone_can_be_changed_by_nobody(
-    finder: Function, make_task: Make, start: Start, access: StandaloneAccess
+def test_a_request_without_any_task_left_is_its_owners_and_the_administrators(
+    finder: Function, make_task: Make, start: Start, access: StandaloneAccess, bob: User
 ) -> None:
     task = make_task(4, segment_size=2)
     job = Job.objects.filter(segment__task=task).first()
     assert job is not None
+    Job.objects.filter(pk=job.pk).update(assignee=bob)
     request = start(job_id=job.pk)
+    member = StandaloneAccess(bob)
+    root = StandaloneAccess(User.objects.create_superuser("root"))
+    assert service.editable(member, request)
     task.delete()
-    assert not service.editable(access, request)
-    assert list(service.visible(access)) == []
+    assert not service.editable(member, request)
+    assert list(service.visible(member)) == []
+    for person in (access, root):
+        assert list(service.visible(person)) == [request]
+        assert service.cancel(service.find(person, request.pk, "edit")).status == "cancelled"
+
+
+def test_a_deleted_task_does_not_take_the_request_of_the_others_along(
+    finder: Function, make_task: Make, start: Start, access: StandaloneAccess, charlie: User
+) -> None:
+    gone, kept = make_task(2), make_task(2)
+    request = run(start(task_ids=[gone.pk, kept.pk]))
+    live = start(task_ids=[gone.pk, kept.pk])
+    gone.delete()
+    root = StandaloneAccess(User.objects.create_superuser("root"))
+    for person in (access, root):
+        assert set(service.visible(person)) == {request, live}
+        assert service.editable(person, request)
+    assert list(service.visible(StandaloneAccess(charlie))) == []
+    assert service.cancel(service.find(access, live.pk, "edit")).status == "cancelled"
+    assert service.undo(service.find(access, request.pk, "edit")) == 2
+    assert get_engine().annotations(kept.pk).shapes == ()
+    assert not Provenance.objects.exists()
+
+
+def test_a_job_that_is_gone_leaves_its_request_to_who_edits_the_task(
+    finder: Function, make_task: Make, start: Start, access: StandaloneAccess, bob: User
+) -> None:
+    task = make_task(4, segment_size=2)
+    first, second = Job.objects.filter(segment__task=task).order_by("pk")
+    Job.objects.filter(segment__task=task).update(assignee=bob)
+    request = start(job_id=first.pk)
+    first.delete()
+    assert list(service.visible(StandaloneAccess(bob))) == [request]
+    assert not service.editable(StandaloneAccess(bob), request)
+    assert service.editable(access, request)
+    assert second.pk != first.pk
+
+
+def test_the_number_of_queries_does_not_grow_with_the_tasks(
+    finder: Function, make_task: Make, start: Start, access: StandaloneAccess
+) -> None:
+    counts = []
+    for number in (2, 3, 9):  # the first also asks what is asked once a process
+        tasks = [make_task(1, name=f"{number}-{place}").pk for place in range(number)]
+        with CaptureQueriesContext(connection) as creation:
+            request = start(task_ids=tasks)
+        with CaptureQueriesContext(connection) as cancellation:
+            service.cancel(service.find(access, request.pk, "edit"))
+        counts.append((len(creation), len(cancellation)))
+    assert counts[1] == counts[2]
+
+
+def test_the_number_of_queries_does_not_grow_with_the_jobs(
+    finder: Function, make_task: Make, start: Start, access: StandaloneAccess
+) -> None:
+    counts = []
+    for number in (2, 3, 9):  # the first also asks what is asked once a process
+        task = make_task(number, segment_size=1)
+        jobs = list(Job.objects.filter(segment__task=task).values_list("pk", flat=True))
+        with CaptureQueriesContext(connection) as creation:
+            request = start(job_ids=jobs)
+        with CaptureQueriesContext(connection) as check:
+            assert service.editable(access, request)
+        counts.append((len(creation), len(check)))
+    assert counts[1] == counts[2]
 
 
 def test_progress_tells_percent_rate_and_time_left(

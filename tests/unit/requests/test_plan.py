@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, cast
 
 import pytest
 
 from cvat_lambda.engine.port import Engine, Job, Task
-from cvat_lambda.errors import FrameOutOfScope, InvalidRequest
+from cvat_lambda.errors import FrameOutOfScope, InvalidRequest, JobNotFound, TaskNotFound
 from cvat_lambda.requests.plan import Scope, plan, skipped_frames
 
 JOBS = (
@@ -38,11 +39,12 @@ CLOUD = Task(id=4, name="points", size=4, dimension="3d")
 class Facts:
     """The part of an engine that planning asks."""
 
-    def task(self, task_id: int) -> Task:
-        return {1: TASK, 2: POOL, 3: EMPTY, 4: CLOUD}[task_id]
+    def tasks(self, task_ids: Collection[int]) -> dict[int, Task]:
+        return {task.id: task for task in (TASK, POOL, EMPTY, CLOUD) if task.id in task_ids}
 
-    def job(self, job_id: int) -> Job:
-        return next(job for task in (TASK, POOL) for job in task.jobs if job.id == job_id)
+    def jobs(self, job_ids: Collection[int]) -> dict[int, Job]:
+        jobs = (*TASK.jobs, *POOL.jobs)
+        return {job.id: job for job in jobs if job.id in job_ids}
 
     def project_task_ids(self, project_id: int) -> list[int]:
         return [1, 2, 3, 4]
@@ -120,6 +122,8 @@ def test_by_job_each_job_has_its_own_shard() -> None:
         ({"task_id": 1, "frames": ((0, 10),)}, FrameOutOfScope, "frames 0 to 9"),
         ({"task_id": 1, "frames": ((-1, 2),)}, FrameOutOfScope, "frames 0 to 9"),
         ({"job_id": 10, "frames": ((8, 9),)}, InvalidRequest, "no frames to annotate"),
+        ({"task_ids": (1, 9)}, TaskNotFound, "task #9"),
+        ({"job_ids": (10, 99)}, JobNotFound, "job #99"),
         ({"job_ids": (10, 20), "frames": ((0, 1),)}, InvalidRequest, "one task only"),
     ],
 )
