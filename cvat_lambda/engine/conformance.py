@@ -28,7 +28,7 @@ from cvat_lambda.annotations.types import (
     Track,
     TrackedShape,
 )
-from cvat_lambda.engine.port import Access, Change, Engine, Frame, Removal, Written
+from cvat_lambda.engine.port import Access, AnnotationKind, Change, Engine, Frame, Removal, Written
 from cvat_lambda.errors import (
     FrameOutOfScope,
     InvalidRequest,
@@ -539,6 +539,33 @@ class EngineConformance:
         left = {shape.id for shape in bench.read(job_id=second.id).shapes}
         assert set(gone) == set(copies) - left
         assert len(gone) == 1
+
+    def test_ids_are_there_as_long_as_their_annotations(self, scenarios: Scenarios) -> None:
+        bench = Bench(scenarios)
+        written = bench.write(
+            shapes=[bench.box(0), bench.box(1)],
+            tags=[bench.tag(0), bench.tag(1)],
+            tracks=[bench.track((0, False)), bench.track((1, False))],
+        )
+        made: dict[AnnotationKind, list[int]] = {
+            "shape": _ids(written.shape_ids),
+            "tag": _ids(written.tag_ids),
+            "track": _ids(written.track_ids),
+        }
+        engine = scenarios.engine
+        for kind, ids in made.items():
+            assert engine.existing_ids(kind, [*ids, UNKNOWN]) == set(ids)
+            assert engine.existing_ids(kind, []) == set()
+        first = {kind: ids[:1] for kind, ids in made.items()}
+        removal = Removal(
+            policy="ids",
+            shape_ids=first["shape"],
+            tag_ids=first["tag"],
+            track_ids=first["track"],
+        )
+        bench.write(remove=removal)
+        for kind, ids in made.items():
+            assert engine.existing_ids(kind, ids) == set(ids[1:])
 
     def test_tracks_made_later_have_higher_ids(self, scenarios: Scenarios) -> None:
         bench, other = Bench(scenarios, frames=6, segment_size=3), Bench(scenarios)

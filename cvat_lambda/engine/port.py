@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 JobType = Literal["annotation", "ground_truth", "consensus_replica"]
 Action = Literal["view", "edit"]
+AnnotationKind = Literal["shape", "tag", "track"]
 RemovalPolicy = Literal["none", "all", "automatic", "ids"]
 
 
@@ -204,6 +205,9 @@ class Engine(Protocol):
 
     def annotated_frames(self, task_id: int, *, job_id: int | None = None) -> set[int]:
         """Frames that carry at least one shape, tag or visible track."""
+
+    def existing_ids(self, kind: AnnotationKind, ids: Collection[int]) -> set[int]:
+        """Those of the ids that annotations of the kind still have, of whatever task."""
 
     def last_track_id(self, task_id: int) -> int:
         """The highest id of a task's tracks, 0 without any; tracks made later have higher ones."""

@@ -101,6 +101,8 @@ class Request(models.Model):
     started_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
     undone_at = models.DateTimeField(null=True, blank=True)
+    # From then on it is not known which of its frames are done: it cannot be retried.
+    outcomes_pruned_at = models.DateTimeField(null=True, blank=True)
     notified_at = models.DateTimeField(null=True, blank=True)  # the webhook was delivered
     resumes = models.IntegerField(default=0)  # times that a shard of it was taken up again
     meta = models.JSONField(default=dict, blank=True)  # the host's, for the meta of RQ jobs

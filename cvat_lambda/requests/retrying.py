@@ -7,14 +7,20 @@ from django.utils import timezone
 
 from cvat_lambda.errors import StateConflict
 from cvat_lambda.requests import overlap, queue
+from cvat_lambda.requests.locks import lock_shards
 from cvat_lambda.requests.models import FrameStatus, Outcome, Request, Shard, Status
 from cvat_lambda.requests.plan import PlannedShard
+
+RETRIED = (Status.FINISHED, Status.FAILED)
 
 
 def reopen(request: Request) -> list[Shard]:
     """Queue the shards that have something left again; in a transaction. Raise as `retry`."""
+    overlap.lock_tasks(set(request.shards.values_list("task_id", flat=True)))
+    lock_shards(request_id=request.pk)
+    request.refresh_from_db()
+    refuse(request)
     shards = [shard for shard in request.shards.all() if shard.failed or _unfinished(shard)]
-    overlap.lock_tasks({shard.task_id for shard in shards})
     if not shards:
         raise StateConflict(f"request {request.id} has no failed frames")
     overlap.refuse_overlap(
@@ -43,7 +49,7 @@ def reopen(request: Request) -> list[Shard]:
             enqueued_at=now,
         )
     again = Request.objects.filter(
-        pk=request.pk, status__in=(Status.FINISHED, Status.FAILED), undone_at=None
+        pk=request.pk, status__in=RETRIED, undone_at=None, outcomes_pruned_at=None
     ).update(
         status=Status.QUEUED,
         failed=F("failed") - failed,
@@ -53,13 +59,34 @@ def reopen(request: Request) -> list[Shard]:
         ended_at=None,
         notified_at=None,
     )
-    if not again:
+    if not again:  # changed since it was looked at
         request.refresh_from_db()
+        refuse(request)
+        raise StateConflict(f"request {request.id} is being changed: try again")
+    return shards
+
+
+def refuse(request: Request) -> None:
+    """Raise StateConflict where a request is in no state to be retried."""
+    if request.status not in RETRIED or request.undone_at is not None:
         state = "undone" if request.undone_at is not None else request.status
         raise StateConflict(
             f"request {request.id} is {state}: only a finished or failed one can be retried"
         )
-    return shards
+    if request.outcomes_pruned_at is not None:
+        raise StateConflict(
+            f"request {request.id} ended long ago, and what became of its frames is not stored "
+            "any more: start a new request"
+        )
+
+
+def may_retry(request: Request) -> bool:
+    """Whether frames failed or were not come to, in a request that can be taken up again."""
+    try:
+        refuse(request)
+    except StateConflict:
+        return False
+    return request.failed > 0 or request.done + request.skipped < request.total
 
 
 def _unfinished(shard: Shard) -> bool:

@@ -20,8 +20,9 @@ from cvat_lambda.functions import registry
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests import service
 from cvat_lambda.requests.choices import choices_for
-from cvat_lambda.requests.models import FrameStatus, Outcome, Provenance, Request, Status
+from cvat_lambda.requests.models import FrameStatus, Outcome, Provenance, Request
 from cvat_lambda.requests.progress import progress_of
+from cvat_lambda.requests.retrying import may_retry
 from cvat_lambda.web import overlay
 
 TASKS_A_PAGE = 20
@@ -194,17 +195,10 @@ def request_detail(request: HttpRequest, request_id: str) -> HttpResponse:
         "row": _rows([found])[0],
         "page": Paginator(failures, FAILURES_A_PAGE).get_page(request.GET.get("page")),
         "may_edit": service.editable(_access(request), found),
-        "may_retry": _may_retry(found),
+        "may_retry": may_retry(found),
         "problem": problem,
     }
     return render(request, "cvat_lambda/request.html", context, status=_status(problem))
-
-
-def _may_retry(found: Request) -> bool:
-    """Whether frames failed or were not come to, in a request that ended by itself."""
-    if found.status not in (Status.FINISHED, Status.FAILED) or found.undone_at is not None:
-        return False
-    return found.failed > 0 or found.done + found.skipped < found.total
 
 
 def _act(request: HttpRequest, found: Request) -> None:

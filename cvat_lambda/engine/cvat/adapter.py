@@ -11,7 +11,16 @@ from django.db import transaction
 from cvat_lambda.annotations.types import LabeledData
 from cvat_lambda.engine.cvat import facts, frames, reading, writing
 from cvat_lambda.engine.cvat.access import CvatAccess
-from cvat_lambda.engine.port import Access, Change, Frame, Job, Task, UnreadableFrame, Written
+from cvat_lambda.engine.port import (
+    Access,
+    AnnotationKind,
+    Change,
+    Frame,
+    Job,
+    Task,
+    UnreadableFrame,
+    Written,
+)
 
 if TYPE_CHECKING:
     from rest_framework.request import Request as HttpRequest
@@ -70,6 +79,10 @@ class CvatEngine:
     def annotated_frames(self, task_id: int, *, job_id: int | None = None) -> set[int]:
         """Frames that carry at least one shape, tag or visible track."""
         return reading.annotated_frames(task_id, job_id)
+
+    def existing_ids(self, kind: AnnotationKind, ids: Collection[int]) -> set[int]:
+        """Those of the ids that annotations of the kind still have."""
+        return reading.existing_ids(kind, ids)
 
     def last_track_id(self, task_id: int) -> int:
         """The highest id of a task's tracks, of all its jobs; 0 without any."""

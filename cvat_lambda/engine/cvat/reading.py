@@ -20,6 +20,7 @@ from cvat_lambda.annotations.types import (
 )
 from cvat_lambda.engine.cvat.compat import HAS_SCORE, HAS_TAG_SCORE
 from cvat_lambda.engine.cvat.facts import has_honeypots, jobs_in, read_job
+from cvat_lambda.engine.port import AnnotationKind
 from cvat_lambda.errors import JobNotFound
 
 MANY = 1000  # ids or frames in one condition
@@ -228,6 +229,22 @@ def track_ids_on(jobs: Sequence[int], frames: Collection[int] | None) -> set[int
         for condition in frame_conditions(frames, name):
             found.update(top.filter(condition).values_list("pk", flat=True))
     return found
+
+
+_TABLES: dict[AnnotationKind, Any] = {
+    "shape": models.LabeledShape,
+    "tag": models.LabeledImage,
+    "track": models.LabeledTrack,
+}
+
+
+def existing_ids(kind: AnnotationKind, ids: Collection[int]) -> set[int]:
+    """Those of the ids that annotations of the kind still have, of whatever task."""
+    return {
+        found
+        for some in slices(ids)
+        for found in _TABLES[kind].objects.filter(pk__in=some).values_list("pk", flat=True)
+    }
 
 
 def last_track_id(task_id: int) -> int:

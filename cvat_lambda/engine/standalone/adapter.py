@@ -11,7 +11,16 @@ from django.db import transaction
 from django.db.models import Max, QuerySet
 
 from cvat_lambda.annotations.types import Label, LabeledData
-from cvat_lambda.engine.port import Access, Change, Frame, Job, Task, UnreadableFrame, Written
+from cvat_lambda.engine.port import (
+    Access,
+    AnnotationKind,
+    Change,
+    Frame,
+    Job,
+    Task,
+    UnreadableFrame,
+    Written,
+)
 from cvat_lambda.engine.standalone import models, reading, writing
 from cvat_lambda.engine.standalone.access import StandaloneAccess
 from cvat_lambda.engine.standalone.labels import label_tree, label_trees
@@ -126,6 +135,10 @@ class StandaloneEngine:
         """Frames that carry at least one shape, tag or visible track."""
         size = models.Data.objects.filter(task_id=task_id).values_list("size", flat=True).first()
         return reading.annotated_frames(scope_of(task_id, job_id), size or 0)
+
+    def existing_ids(self, kind: AnnotationKind, ids: Collection[int]) -> set[int]:
+        """Those of the ids that annotations of the kind still have."""
+        return reading.existing_ids(kind, ids)
 
     def last_track_id(self, task_id: int) -> int:
         """The highest id of a task's tracks, of all its jobs; 0 without any."""

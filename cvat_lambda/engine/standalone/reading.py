@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any
 
 from django.db.models import Model, Q
 
@@ -15,6 +16,7 @@ from cvat_lambda.annotations.types import (
     Track,
     TrackedShape,
 )
+from cvat_lambda.engine.port import AnnotationKind
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.scope import Scope, frame_conditions, slices
 
@@ -35,6 +37,22 @@ def read(scope: Scope, frames: Collection[int] | None = None) -> LabeledData:
         shapes=_shapes(sorted(shapes, key=_id)),
         tracks=_tracks_by_id(track_ids_on(scope, wanted)),
     )
+
+
+_TABLES: dict[AnnotationKind, Any] = {
+    "shape": models.LabeledShape,
+    "tag": models.LabeledTag,
+    "track": models.LabeledTrack,
+}
+
+
+def existing_ids(kind: AnnotationKind, ids: Collection[int]) -> set[int]:
+    """Those of the ids that annotations of the kind still have, of whatever task."""
+    return {
+        found
+        for some in slices(ids)
+        for found in _TABLES[kind].objects.filter(pk__in=some).values_list("pk", flat=True)
+    }
 
 
 def _id(row: Model) -> int:

@@ -24,4 +24,7 @@ class Command(BaseCommand):
         if days < 0:
             raise CommandError("--days takes 0 or more")
         gone = prune(days)
-        self.stdout.write(f"{gone.requests} requests and {gone.outcomes} outcomes deleted")
+        self.stdout.write(
+            f"{gone.requests} requests, {gone.outcomes} outcomes and the provenance of "
+            f"{gone.provenance} vanished annotations deleted"
+        )

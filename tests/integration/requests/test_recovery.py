@@ -23,8 +23,7 @@ from cvat_lambda.engine.port import get_engine
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests import jobs, queue, service
 from cvat_lambda.requests.lease import claim
-from cvat_lambda.requests.models import Outcome, Provenance, Request, Shard
-from cvat_lambda.requests.pruning import Pruned, prune
+from cvat_lambda.requests.models import Request, Shard
 from cvat_lambda.requests.recovery import Recovered, recover
 from cvat_lambda.requests.run import load
 from cvat_lambda.requests.writer import Writer
@@ -212,17 +211,3 @@ def test_a_worker_killed_with_kill_9_is_followed_by_one_that_finishes_its_work(
     assert (request.status, request.done) == ("finished", 60), second.last_words()
     shapes = get_engine().annotations(task.pk).shapes
     assert sorted(shape.frame for shape in shapes) == list(range(60))
-
-
-def test_old_requests_go_but_provenance_stays(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start
-) -> None:
-    kept = run(start(task_id=make_task(2).pk))
-    function.behave = lambda payload: []
-    gone = run(start(task_id=kept.task_id, replace="none"))
-    assert prune(1) == Pruned()
-    Request.objects.update(ended_at=timezone.now() - timedelta(days=2))
-    assert prune(1) == Pruned(requests=1, outcomes=2)
-    assert list(Request.objects.values_list("pk", flat=True)) == [kept.pk]
-    assert Provenance.objects.filter(request=kept).count() == 2
-    assert not Outcome.objects.filter(request_id=gone.pk).exists()

@@ -1,0 +1,139 @@
+"""What goes with time, and what stays known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.utils import timezone
+
+from cvat_lambda.engine.port import Change, Removal, get_engine
+from cvat_lambda.errors import StateConflict
+from cvat_lambda.functions.models import Function
+from cvat_lambda.requests import service
+from cvat_lambda.requests.models import Joined, Outcome, Provenance, Request
+from cvat_lambda.requests.pruning import Pruned, prune
+
+from .conftest import run, store_function
+from .function_server import FunctionServer, Reply, frame_of, rectangle_of
+
+Make = Callable[..., Any]
+Start = Callable[..., Request]
+
+
+def grow_old() -> None:
+    """Let all requests have ended two days ago."""
+    Request.objects.update(ended_at=timezone.now() - timedelta(days=2))
+
+
+def fail_on(frame: int) -> Callable[[dict[str, Any]], Any]:
+    """A detector that raises on one frame."""
+    return lambda payload: (
+        Reply(status=500, body=b'Exception caught in handler - "no"')
+        if frame_of(payload) == frame
+        else rectangle_of(frame_of(payload))
+    )
+
+
+def test_old_requests_go_but_provenance_stays(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    kept = run(start(task_id=make_task(2).pk))
+    function.behave = lambda payload: []
+    gone = run(start(task_id=kept.task_id, replace="none"))
+    assert prune(1) == Pruned()
+    Request.objects.update(ended_at=timezone.now() - timedelta(days=2))
+    assert prune(1) == Pruned(requests=1, outcomes=2)
+    assert list(Request.objects.values_list("pk", flat=True)) == [kept.pk]
+    assert Provenance.objects.filter(request=kept).count() == 2
+    assert not Outcome.objects.filter(request_id=gone.pk).exists()
+
+
+def test_a_pruned_request_is_not_run_again_from_the_start(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    task = make_task(5)
+    function.behave = fail_on(1)
+    request = run(start(task_id=task.pk))
+    grow_old()
+    assert prune(1) == Pruned(outcomes=5)
+    function.behave = lambda payload: rectangle_of(frame_of(payload))
+    with pytest.raises(StateConflict, match="start a new request"):
+        service.retry(request)
+    request.refresh_from_db()
+    assert (request.status, request.done, request.failed) == ("finished", 4, 1)
+    assert len(get_engine().annotations(task.pk).shapes) == 4
+    assert service.undo(request) == 4
+
+
+def test_a_request_that_was_retried_meanwhile_keeps_its_outcomes(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    function.behave = fail_on(1)
+    request = run(start(task_id=make_task(3).pk))
+    grow_old()
+    service.retry(request)
+    assert prune(1) == Pruned()
+    function.behave = lambda payload: rectangle_of(frame_of(payload))
+    assert (run(request).done, request.failed) == (3, 0)
+
+
+def test_provenance_of_a_deleted_task_goes_with_its_request(
+    finder: Function, make_task: Make, start: Start
+) -> None:
+    task = make_task(3)
+    run(start(task_id=task.pk))
+    grow_old()
+    task.delete()
+    assert prune(1) == Pruned(requests=1, provenance=3)
+    assert not Provenance.objects.exists()
+    assert not Request.objects.exists()
+
+
+def test_provenance_of_deleted_shapes_goes_and_that_of_the_others_stays(
+    finder: Function, make_task: Make, start: Start
+) -> None:
+    task = make_task(3)
+    request = run(start(task_id=task.pk))
+    first, *others = (shape.id for shape in get_engine().annotations(task.pk).shapes)
+    assert first is not None
+    with get_engine().atomic():
+        removal = Removal(policy="ids", shape_ids=[first])
+        get_engine().apply(Change(task_id=task.pk, remove=removal))
+    grow_old()
+    assert prune(1) == Pruned(outcomes=3, provenance=1)
+    left = Provenance.objects.filter(request=request).values_list("object_id", flat=True)
+    assert sorted(left) == others
+
+
+def test_what_an_undo_would_bring_back_is_not_taken_for_deleted(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    task = make_task(2)
+    made = run(start(task_id=task.pk))
+    store_function(function.url, "matcher", kind="reid", labels=[])
+    function.behave = lambda payload: [0]
+    joining = run(start(function_id="matcher", task_id=task.pk))
+    assert (get_engine().annotations(task.pk).shapes, Joined.objects.count()) == ((), 2)
+    grow_old()
+    assert prune(1) == Pruned(outcomes=4)
+    service.undo(joining)
+    ids = {shape.id for shape in get_engine().annotations(task.pk).shapes}
+    rows = Provenance.objects.filter(request=made)
+    assert set(rows.values_list("object_id", flat=True)) == ids
+    assert len(ids) == 2
+
+
+def test_the_command_says_what_went(finder: Function, make_task: Make, start: Start) -> None:
+    run(start(task_id=make_task(2).pk))
+    grow_old()
+    out = StringIO()
+    call_command("prune_requests", "--days", "1", stdout=out)
+    assert out.getvalue() == (
+        "0 requests, 2 outcomes and the provenance of 0 vanished annotations deleted\n"
+    )
+    assert not Outcome.objects.exists()
