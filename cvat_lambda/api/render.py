@@ -35,6 +35,8 @@ def outcome_to_json(outcome: Outcome) -> dict[str, Any]:
         "attempts": outcome.attempts,
         "duration_ms": outcome.duration_ms,
         "shapes": outcome.shapes,
+        "version": None if outcome.version is None else outcome.version.version,
+        "revision": None if outcome.version is None else outcome.version.revision,
     }
 
 
@@ -58,6 +60,8 @@ def _request_to_json(
         "ended": request.ended_at,
         "exc_info": request.error_message or None if request.status == Status.FAILED else None,
         "owner": request.owner_id,
+        "version": request.function_version,
+        "revision": request.function_revision,
         "total": request.total,
         "done": request.done,
         "failed": request.failed,

@@ -128,7 +128,9 @@ class RequestViewSet(LambdaViewSet):
     @action(detail=True, methods=["GET"])
     def outcomes(self, request: HttpRequest, id: str) -> Response:
         wanted = _query(OutcomesQuerySerializer, request)
-        found: QuerySet[Outcome] = self._find(id).outcomes.order_by("task_id", "frame", "id")
+        found: QuerySet[Outcome] = (
+            self._find(id).outcomes.select_related("version").order_by("task_id", "frame", "id")
+        )
         if "status" in wanted:
             found = found.filter(status=wanted["status"])
         pages = OutcomePagination()

@@ -105,6 +105,8 @@ class FunctionCallSerializer(serializers.Serializer[Any]):
         allow_null=True, help_text="Why it failed: a sentence; null where nothing is wrong"
     )
     owner = serializers.IntegerField(allow_null=True, help_text="User id")
+    version = serializers.IntegerField(help_text="Of the function, in the latest run")
+    revision = serializers.CharField(allow_blank=True, help_text="Of that version; may be empty")
     total = serializers.IntegerField(help_text="Frames")
     done = serializers.IntegerField(help_text="Frames")
     failed = serializers.IntegerField(help_text="Frames")
@@ -127,6 +129,10 @@ class FrameOutcomeSerializer(FrameErrorSerializer):
     attempts = serializers.IntegerField(help_text="Invocations of the function")
     duration_ms = serializers.IntegerField(allow_null=True)
     shapes = serializers.IntegerField(help_text="Shapes, tags and tracks added")
+    version = serializers.IntegerField(
+        allow_null=True, help_text="Of the function that this frame was run with"
+    )
+    revision = serializers.CharField(allow_null=True, allow_blank=True)
 
 
 class FrameOutcomePageSerializer(serializers.Serializer[Any]):

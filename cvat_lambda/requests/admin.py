@@ -109,8 +109,17 @@ class RequestAdmin(ReadOnly, Admin):
 class OutcomeAdmin(ReadOnly, Admin):
     """What became of each frame."""
 
-    list_display = ("request", "task_id", "frame", "status", "code", "message", "attempts")
+    list_display = (
+        "request",
+        "task_id",
+        "frame",
+        "status",
+        "code",
+        "message",
+        "attempts",
+        "version",
+    )
     list_filter = ("status", "code")
-    list_select_related = ("request",)
+    list_select_related = ("request", "version")
     search_fields = ("request__id", "message")
     show_full_result_count = False  # there are as many rows as frames were ever annotated

@@ -58,6 +58,27 @@ class ObjectKind(models.TextChoices):
     TRACK = "track"
 
 
+class FunctionVersion(models.Model):
+    """A function as it was when it ran: outcomes and provenance name it by its short id."""
+
+    id = models.BigAutoField(primary_key=True)
+    function_id = models.CharField(max_length=255)
+    version = models.IntegerField()
+    revision = models.CharField(max_length=128, blank=True)
+
+    class Meta:
+        app_label = "cvat_lambda"
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["function_id", "version", "revision"], name="lambda_version_uniq"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        revision = f" ({self.revision})" if self.revision else ""
+        return f"{self.function_id} v{self.version}{revision}"
+
+
 class Request(models.Model):
     """One background run of a function over many frames."""
 
@@ -79,7 +100,7 @@ class Request(models.Model):
     # No foreign key: the history outlives the function.
     function_id = models.CharField(max_length=255)
     function_kind = models.CharField(max_length=16)
-    function_version = models.IntegerField(default=1)
+    function_version = models.IntegerField(default=1)  # of the latest run; frames have their own
     function_revision = models.CharField(max_length=128, blank=True, default="")
     params = models.JSONField(default=dict)  # as `requests.params.Params` writes them
 
@@ -179,6 +200,14 @@ class Outcome(models.Model):
     message = models.TextField(blank=True, default="")
     attempts = models.IntegerField(default=0)  # invocations
     duration_ms = models.IntegerField(null=True, blank=True)  # of the invocations, with waits
+    version = models.ForeignKey(
+        FunctionVersion,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        db_index=False,
+    )
     shapes = models.IntegerField(default=0)
     # What the end of the run needs of this frame (ReID: pairs of linked shape ids).
     result = models.JSONField(null=True, blank=True)
@@ -209,6 +238,14 @@ class Provenance(models.Model):
     frame = models.IntegerField()  # of a track: its first
     kind = models.CharField(max_length=8, choices=ObjectKind.choices)
     object_id = models.BigIntegerField()
+    version = models.ForeignKey(
+        FunctionVersion,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        db_index=False,
+    )
     score = models.FloatField(default=1.0)
 
     class Meta:

@@ -9,7 +9,7 @@ from cvat_lambda.functions import registry
 from cvat_lambda.functions.spec import FunctionSpec
 from cvat_lambda.requests import ranges
 from cvat_lambda.requests.lease import Lease
-from cvat_lambda.requests.models import Outcome, Request, Shard
+from cvat_lambda.requests.models import FunctionVersion, Outcome, Request, Shard
 from cvat_lambda.requests.params import Params
 from cvat_lambda.requests.plan import skipped_frames
 
@@ -23,6 +23,7 @@ class Run:
     shard: Shard
     params: Params
     spec: FunctionSpec
+    version_id: int  # of the `FunctionVersion` that the spec is of
     engine: Engine
     task: Task
     skips: dict[int, str]  # frames of the shard to leave out, without an outcome yet: the reason
@@ -40,6 +41,7 @@ def load(lease: Lease) -> Run:
     request = shard.request
     engine = get_engine()
     task = engine.task(shard.task_id)
+    spec = registry.get(request.function_id)
     params = Params.from_json(request.params)
     if params.replace != "none" and shard.last_track_id is None:
         _note_tracks(lease, engine.last_track_id(task.id))
@@ -56,12 +58,24 @@ def load(lease: Lease) -> Run:
         request=request,
         shard=shard,
         params=params,
-        spec=registry.get(request.function_id),
+        spec=spec,
+        version_id=_note_version(request, spec),
         engine=engine,
         task=task,
         skips=skips,
         frames=tuple(sorted(open_frames - skips.keys())),
     )
+
+
+def _note_version(request: Request, spec: FunctionSpec) -> int:
+    """Which version this run is of: the function may be deployed anew before a resume or retry."""
+    Request.objects.filter(pk=request.pk).exclude(
+        function_version=spec.version, function_revision=spec.revision
+    ).update(function_version=spec.version, function_revision=spec.revision)
+    found, _ = FunctionVersion.objects.get_or_create(
+        function_id=spec.id, version=spec.version, revision=spec.revision
+    )
+    return int(found.pk)
 
 
 def _note_tracks(lease: Lease, last_track_id: int) -> None:

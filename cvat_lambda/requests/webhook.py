@@ -58,6 +58,7 @@ def describe(request: Request) -> dict[str, Any]:
             "id": request.function_id,
             "kind": request.function_kind,
             "version": request.function_version,
+            "revision": request.function_revision,
         },
         "task": request.task_id,
         "job": request.job_id,

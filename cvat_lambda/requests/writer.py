@@ -193,6 +193,7 @@ class Writer:
                     "duration_ms": (
                         None if result.duration_s is None else round(result.duration_s * 1000)
                     ),
+                    "version_id": run.version_id,
                     "shapes": len(result.data.shapes) + len(result.data.tags),
                     "result": result.result,
                     "written_at": now,
@@ -247,6 +248,7 @@ def record_provenance(run: Run, added: LabeledData, written: Written) -> None:
                 "frame": frame,
                 "kind": kind,
                 "object_id": object_id,
+                "version_id": run.version_id,
                 "score": score,
             }
             for kind, frame, score, object_id in _made(added, written)

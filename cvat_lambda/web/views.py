@@ -153,10 +153,10 @@ def frame(request: HttpRequest, task_id: int, number: int) -> HttpResponse:
     data = get_engine().annotations(task_id, frames=[number])
     shapes = [shape for shape in data.shapes if shape.frame == number]
     made_by = {
-        row.object_id: row.request
+        row.object_id: row
         for row in Provenance.objects.filter(
             task_id=task_id, frame=number, kind="shape"
-        ).select_related("request")
+        ).select_related("request", "version")
     }
     names = {label.id: label.name for label in found.labels}
     context = {

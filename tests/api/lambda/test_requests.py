@@ -11,7 +11,7 @@ import pytest
 
 from cvat_lambda.annotations.types import LabeledData, Shape
 from cvat_lambda.engine.port import Change, get_engine
-from cvat_lambda.requests.models import Outcome, Provenance, Request, Shard
+from cvat_lambda.requests.models import FunctionVersion, Outcome, Provenance, Request, Shard
 
 CAR = json.dumps([{"name": "car", "type": "rectangle"}])
 AT = datetime(2026, 5, 4, 3, 2, 1, tzinfo=timezone.utc)
@@ -67,6 +67,8 @@ def test_a_new_request_is_shown_in_full(api: Any, yolo: str, task: Any, alice: A
         "ended": None,
         "exc_info": None,
         "owner": alice.pk,
+        "version": 1,
+        "revision": request.function_revision,
         "total": 3,
         "done": 0,
         "failed": 0,
@@ -299,8 +301,16 @@ def test_the_first_failed_frames_are_shown_with_their_cause(api: Any, made: Requ
 
 
 def test_outcomes_come_in_pages(api: Any, made: Request) -> None:
+    version = FunctionVersion.objects.create(function_id="yolo", version=3, revision="abc")
     for frame in range(5):
-        outcome(made, frame, "failed" if frame % 2 else "done", shapes=frame, attempts=1)
+        outcome(
+            made,
+            frame,
+            "failed" if frame % 2 else "done",
+            shapes=frame,
+            attempts=1,
+            version=version,
+        )
     page = api.get(f"requests/{made.pk}/outcomes?page_size=2").json()
     assert (page["count"], page["previous"]) == (5, None)
     assert page["next"].endswith(f"/api/lambda/requests/{made.pk}/outcomes?page=2&page_size=2")
@@ -313,6 +323,8 @@ def test_outcomes_come_in_pages(api: Any, made: Request) -> None:
         "attempts": 1,
         "duration_ms": None,
         "shapes": 1,
+        "version": 3,
+        "revision": "abc",
     }
     failed = api.get(f"requests/{made.pk}/outcomes?status=failed").json()
     assert [item["frame"] for item in failed["results"]] == [1, 3]

@@ -55,7 +55,9 @@ def test_what_cannot_be_retried_is_said(administrator: Client, queued: Request) 
         {"action": "retry_requests", "_selected_action": [queued.pk]},
         follow=True,
     ).content.decode()
-    assert f"request {queued.pk} is queued: only a finished or failed one" in page.lower()  # 4.2 writes a capital
+    assert (
+        f"request {queued.pk} is queued: only a finished or failed one" in page.lower()
+    )  # 4.2 writes a capital
 
 
 @pytest.mark.parametrize("table", ["request", "outcome"])

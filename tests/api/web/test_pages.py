@@ -18,6 +18,7 @@ from cvat_lambda.engine.standalone.tasks import create_task
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests.models import (
     FrameStatus,
+    FunctionVersion,
     ObjectKind,
     Outcome,
     Provenance,
@@ -86,6 +87,9 @@ def request_row(task: models.Task, alice: User) -> Request:
         frame=0,
         kind=ObjectKind.SHAPE,
         object_id=written.shape_ids[0][0],
+        version=FunctionVersion.objects.create(
+            function_id="person-finder", version=4, revision="abc"
+        ),
         score=0.87,
     )
     return row
@@ -113,6 +117,7 @@ def test_a_frame_tells_who_made_each_shape(
 ) -> None:
     page = client_for(alice).get(f"/tasks/{task.pk}/frames/0").content.decode()
     assert "person 0.87" in page
+    assert "person-finder v4 (abc)" in page
     assert f"/requests/{request_row.pk}" in page
 
 

@@ -7,16 +7,18 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError
+from django.utils import timezone
 
 from cvat_lambda.annotations.types import LabeledData, Shape
 from cvat_lambda.engine.port import Change, get_engine
+from cvat_lambda.functions import registry
 from cvat_lambda.functions.models import Function
 from cvat_lambda.gateway.cancel import CallAbandoned, Cancel
 from cvat_lambda.requests import service
 from cvat_lambda.requests.detect import DetectWork
 from cvat_lambda.requests.invoker import Invoker
 from cvat_lambda.requests.lease import LeaseLost, claim
-from cvat_lambda.requests.models import Outcome, Request
+from cvat_lambda.requests.models import Outcome, Provenance, Request
 from cvat_lambda.requests.run import load
 from tests.integration.gateway.fake_nuclio import closed_port
 
@@ -163,6 +165,31 @@ def test_a_busy_function_is_tried_again_until_it_answers(
     request = run(start(task_id=make_task(4).pk))
     assert (request.status, request.done) == ("finished", 4)
     assert set(Outcome.objects.values_list("attempts", flat=True)) == {2}
+
+
+def test_each_shape_names_the_version_that_made_it(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    function.behave = lambda payload: (
+        Reply(status=500, body=b'Exception caught in handler - "no"')
+        if frame_of(payload) == 1
+        else rectangle_of(frame_of(payload))
+    )
+    request = run(start(task_id=make_task(3).pk))
+    assert request.function_version == 1
+    finder.metadata["metadata"]["annotations"]["version"] = "7"
+    finder.version, finder.revision, finder.changed_at = 7, "new", timezone.now()
+    finder.save()
+    function.behave = lambda payload: rectangle_of(frame_of(payload))
+    run(service.retry(request))
+    spec = registry.get("finder")
+    assert (request.function_version, request.function_revision) == (7, spec.revision)
+    for table in (Outcome, Provenance):
+        rows = table.objects.filter(request=request).order_by("frame")
+        assert list(rows.values_list("frame", "version__version")) == [(0, 1), (1, 7), (2, 1)]
+    made = Outcome.objects.get(request=request, frame=1).version
+    assert made is not None
+    assert (made.function_id, made.revision) == ("finder", spec.revision)
 
 
 def test_retry_runs_the_failed_frames_and_no_other(
