@@ -19,7 +19,7 @@ from redis.exceptions import LockError, RedisError
 
 from cvat_lambda.conf import settings
 from cvat_lambda.interactive.lru import ByteLru
-from cvat_lambda.interactive.redis_client import Breaker, connect
+from cvat_lambda.redis_client import Breaker, connect
 
 logger = logging.getLogger(__name__)
 
