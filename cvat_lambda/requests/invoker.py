@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import AbstractContextManager
 
 from django.db import DatabaseError, InterfaceError
 
@@ -47,6 +48,10 @@ class Invoker:
         self._policy = for_requests()
         # The gate lets fewer in where the function is busy with others.
         self.in_flight = max(1, min(gate_of(run.spec).ceiling, len(run.frames)))
+
+    def attending(self) -> AbstractContextManager[None]:
+        """Share the function's places with the live runs of other workers."""
+        return gate_of(self._run.spec).run()
 
     def invoke(self, unit: Unit) -> list[FrameResult]:
         """The results of a unit's frames. Raise RunImpossible, CallAbandoned."""

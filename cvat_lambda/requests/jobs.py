@@ -114,7 +114,8 @@ def _drive(run: Run, work: Work, cancel: Cancel) -> None:
         cancel=cancel,
     )
     try:
-        pipeline.run()
+        with invoker.attending():
+            pipeline.run()
     except CallAbandoned:
         # Only the watch sets the handle while nothing else went wrong.
         raise LeaseLost(run.request.id) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import ExitStack
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from cvat_lambda.errors import FunctionBusy
 from cvat_lambda.functions.spec import FunctionSpec, Kind
 from cvat_lambda.gateway.cancel import CallAbandoned, Cancel
+from cvat_lambda.gateway.crowd import Crowd
 from cvat_lambda.gateway.gate import Gate, gate_of
 
 
@@ -191,3 +193,65 @@ def test_a_person_goes_before_requests_that_came_earlier() -> None:
 def _note_person(gate: Gate, number: int, order: list[int]) -> None:
     with gate.place(cancel=Cancel(), person=True):
         order.append(number)
+
+
+@pytest.mark.parametrize(
+    ("workers", "crowd", "limit"),
+    [
+        (2, Crowd(), 4),
+        (2, Crowd(runs=2), 2),  # two processes have what one had
+        (1, Crowd(runs=2, rank=0), 2),
+        (1, Crowd(runs=2, rank=1), 1),
+        (1, Crowd(runs=2, rank=1, turn=1), 2),
+        (2, Crowd(people=True), 1),  # one worker is left free, nobody is at the door
+        (1, Crowd(people=True), 0),
+        (4, Crowd(people=True, runs=2, rank=1), 1),
+        (2, Crowd(lately=True), 1),
+        (1, Crowd(lately=True), 1),  # it goes on, with nobody at the door
+    ],
+)
+def test_runs_share_the_places_and_leave_some_to_people(
+    workers: int, crowd: Crowd, limit: int
+) -> None:
+    gate = Gate("fn", workers)
+    gate._follow(crowd)
+    assert gate.limit == limit
+
+
+@pytest.mark.parametrize(("took_s", "limit"), [(0.005, 4), (0.09, 4), (0.2, 3), (0.7, 2)])
+def test_the_slower_a_function_the_fewer_wait_at_its_door(took_s: float, limit: int) -> None:
+    gate = Gate("fn", 2)
+    for _ in range(30):
+        gate.succeeded(took_s)
+    assert gate.limit == limit
+
+
+def test_the_wait_at_the_door_does_not_count_as_the_functions_time() -> None:
+    gate = Gate("fn", 1)
+    with ExitStack() as stack:
+        fill(gate, stack)
+        for _ in range(30):
+            gate.succeeded(0.24)  # three are there, so each has waited for two others
+        assert gate.limit == 3
+
+
+def test_a_batch_is_let_in_now_and_then_although_somebody_always_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("cvat_lambda.gateway.gate.HELD_BACK_S", 0.3)
+    gate = Gate("fn", 1)
+    gate._follow(Crowd(people=True))
+    assert is_full(gate)
+    with gate.place(cancel=Cancel(), timeout_s=5):
+        assert is_full(gate)
+
+
+def test_a_function_that_says_when_to_come_back_is_left_alone_until_then() -> None:
+    gate = Gate("fn", 2)
+    gate.hold(0.3)
+    assert is_full(gate)
+    with gate.place(cancel=Cancel(), person=True, timeout_s=0):
+        pass  # people find out for themselves
+    began = time.monotonic()
+    with gate.place(cancel=Cancel(), timeout_s=5):
+        assert time.monotonic() - began >= 0.2

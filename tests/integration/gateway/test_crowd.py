@@ -1,0 +1,156 @@
+"""Who is at a function's door, told from process to process through a real Redis."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+
+from cvat_lambda.gateway.crowd import ALONE, Crowd, Crowds, crowds
+
+
+class Follower:
+    """A run that is told."""
+
+    def __init__(self) -> None:
+        self.crowd = ALONE
+
+    def __call__(self, crowd: Crowd) -> None:
+        self.crowd = crowd
+
+
+def wait_for(what: Callable[[], object], timeout_s: float = 10.0) -> None:
+    end = time.monotonic() + timeout_s
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def test_live_runs_of_all_processes_share_the_places(clean_redis: str) -> None:
+    followers = [Follower() for _ in range(3)]
+    with ExitStack() as stack:
+        for follower in followers:
+            stack.enter_context(Crowds().run("fn", follower))
+        wait_for(lambda: [follower.crowd.runs for follower in followers] == [3, 3, 3])
+        assert sorted(follower.crowd.rank for follower in followers) == [0, 1, 2]
+        other = Follower()
+        stack.enter_context(Crowds().run("another", other))
+        assert other.crowd.runs == 1
+    assert [follower.crowd for follower in followers] == [ALONE] * 3
+    last = Follower()
+    with Crowds().run("fn", last):  # those that ended are not waited for
+        assert last.crowd.runs == 1
+
+
+def test_a_person_is_seen_by_the_runs_of_other_processes_and_remembered_for_a_moment(
+    clean_redis: str,
+) -> None:
+    follower, people = Follower(), Crowds()
+    with Crowds().run("fn", follower):
+        assert not follower.crowd.people
+        with people.person("fn"):
+            began = time.monotonic()
+            wait_for(lambda: follower.crowd.people)
+            assert time.monotonic() - began < 1.0
+            time.sleep(2.5)  # longer than an entry lives: it is kept fresh
+            assert follower.crowd.people
+        wait_for(lambda: not follower.crowd.people)
+        assert follower.crowd.lately
+        wait_for(lambda: not follower.crowd.lately)
+
+
+def test_a_process_that_falls_silent_is_forgotten(clean_redis: str) -> None:
+    gone = Crowds()
+    gone._keep_telling = lambda: None  # type: ignore[method-assign]  # killed: it says nothing more
+    follower = Follower()
+    with gone.run("fn", Follower()), Crowds().run("fn", follower):
+        assert follower.crowd.runs == 2
+        wait_for(lambda: follower.crowd.runs == 1)
+
+
+@contextmanager
+def silent_server() -> Iterator[str]:
+    """Accepts connections and never answers."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(64)
+        yield f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
+
+
+def test_a_redis_that_hangs_costs_a_person_nothing(settings: Any) -> None:
+    with silent_server() as settings.CVAT_LAMBDA_REDIS_URL:
+        hung = Crowds()
+        took: list[float] = []
+        for _ in range(200):
+            began = time.perf_counter()
+            with hung.person("fn"):
+                pass
+            took.append(time.perf_counter() - began)
+        assert sorted(took)[100] < 0.001
+        assert sum(took) < 1.0  # none of them waited for the time limit of a connection
+
+
+def test_without_redis_each_process_is_alone(settings: Any) -> None:
+    settings.CVAT_LAMBDA_REDIS_URL = "redis://127.0.0.1:1/0"
+    cut_off, follower = Crowds(), Follower()
+    with cut_off.run("fn", follower), cut_off.person("fn"):
+        time.sleep(0.1)
+        assert follower.crowd == ALONE
+
+
+def test_a_forked_process_speaks_for_itself(clean_redis: str) -> None:
+    """RQ forks a process for each job, without the threads of its parent."""
+    follower = Follower()
+    with crowds.run("fn", follower):
+        told, tell = os.pipe()
+        ended, end = os.pipe()
+        child = os.fork()
+        if child == 0:
+            theirs = Follower()
+            with crowds.run("fn", theirs):
+                os.write(tell, bytes([theirs.crowd.runs]))
+                os.read(ended, 1)
+            os._exit(0)
+        try:
+            assert os.read(told, 1) == b"\x02"
+            wait_for(lambda: follower.crowd.runs == 2)
+        finally:
+            os.write(end, b"!")
+            os.waitpid(child, 0)
+            for pipe in (told, tell, ended, end):
+                os.close(pipe)
+        wait_for(lambda: follower.crowd.runs == 1)
+
+
+@pytest.mark.parametrize("places", [1, 3, 4, 10])
+@pytest.mark.parametrize("runs", [1, 2, 3, 7])
+def test_shares_add_up_and_what_does_not_divide_goes_round(places: int, runs: int) -> None:
+    had = dict.fromkeys(range(runs), 0)
+    for turn in range(runs):
+        shares = [Crowd(runs=runs, rank=rank, turn=turn).share(places) for rank in range(runs)]
+        assert sum(shares) == places
+        for rank, share in enumerate(shares):
+            had[rank] += share
+    assert set(had.values()) == {places}
+
+
+def test_threads_that_come_and_go_leave_nothing_behind(clean_redis: str) -> None:
+    people = Crowds()
+
+    def click() -> None:
+        for _ in range(20):
+            with people.person("fn"):
+                time.sleep(0.001)
+
+    threads = [threading.Thread(target=click) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    wait_for(lambda: not people._doors)

@@ -1,0 +1,183 @@
+"""People's calls beside batches: web server and workers are different processes."""
+
+from __future__ import annotations
+
+import collections
+import io
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from cvat_lambda.functions import registry
+from cvat_lambda.gateway.call import call
+from cvat_lambda.gateway.payload import encode_payload
+from cvat_lambda.requests import service
+from cvat_lambda.requests.models import Request
+
+from .conftest import store_function
+from .function_server import FunctionServer, rectangle_of
+
+Make = Callable[..., Any]
+Start = Callable[..., Request]
+WORKER = {
+    "CVAT_LAMBDA_ENDPOINT_ALLOWED_HOSTS": "127.0.0.1/32",
+    "CVAT_LAMBDA_FUNCTIONS_REFRESH_S": "0",
+}
+
+
+@dataclass
+class Line:
+    """A function with so many workers: calls wait in the order that they came."""
+
+    workers: int
+    latency_s: float
+    lock: threading.Condition = field(default_factory=threading.Condition)
+    waiting: collections.deque[object] = field(default_factory=collections.deque)
+    running: int = 0
+    before_people: list[int] = field(default_factory=list)  # calls that a person found there
+
+    def behave(self, payload: dict[str, Any]) -> Any:
+        me = object()
+        with self.lock:
+            if "person" in payload:
+                self.before_people.append(self.here)
+            self.waiting.append(me)
+            self.lock.wait_for(lambda: self.waiting[0] is me and self.running < self.workers)
+            self.waiting.popleft()
+            self.running += 1
+            self.lock.notify_all()
+        try:
+            time.sleep(self.latency_s)
+        finally:
+            with self.lock:
+                self.running -= 1
+                self.lock.notify_all()
+        return rectangle_of(3)
+
+    @property
+    def here(self) -> int:
+        return len(self.waiting) + self.running
+
+
+@pytest.fixture
+def line(transactional_db: None, function: FunctionServer) -> Callable[..., Line]:
+    """Put a `Line` behind the function "finder"."""
+
+    def make(workers: int, latency_s: float) -> Line:
+        store_function(function.url, workers=workers)
+        made = Line(workers=workers, latency_s=latency_s)
+        function.behave = made.behave
+        return made
+
+    return make
+
+
+def click() -> float:
+    """A person's call; how long it took."""
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(picture, "PNG")
+    body = encode_payload({"person": 1}, {"image": picture.getvalue()})
+    began = time.monotonic()
+    call(registry.get("finder"), body, request_id="click")
+    return time.monotonic() - began
+
+
+@contextmanager
+def running(request: Request, workers: int) -> Iterator[None]:
+    """Wait until so many shards are under way; cancel in the end."""
+    end = time.monotonic() + 60
+    while request.shards.filter(status="started").count() < workers:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    try:
+        yield
+    finally:
+        service.cancel(request)
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_people_are_not_starved_by_batches_of_other_processes(
+    line: Callable[..., Line],
+    make_task: Make,
+    start: Start,
+    worker_process: Callable[..., Any],
+    settings: Any,
+    workers: int,
+) -> None:
+    """It took 4 s behind one worker process, and 10 s behind four."""
+    function = line(workers=1, latency_s=0.6)
+    settings.CVAT_LAMBDA_SHARD_FRAMES = 80 // workers
+    request = start(task_id=make_task(80).pk)
+    for _ in range(workers):
+        worker_process(**WORKER)
+    with running(request, workers):
+        time.sleep(4.0)  # until the workers know how slow the function is
+        took = []
+        for _ in range(4):
+            took.append(click())
+            time.sleep(0.3)
+    # One that runs, and now and then one that came when the turn of another worker began.
+    assert max(function.before_people) <= 2, function.before_people
+    assert sorted(function.before_people)[1] <= 1, function.before_people
+    assert max(took) < 3 * 0.6 + 0.5, took
+
+
+def test_nobody_waits_at_the_door_for_a_batch_while_a_person_does(
+    line: Callable[..., Line], make_task: Make, start: Start, worker_process: Callable[..., Any]
+) -> None:
+    function = line(workers=2, latency_s=0.04)
+    request = start(task_id=make_task(600).pk)
+    worker_process(**WORKER)
+    with running(request, 1):
+        end = time.monotonic() + 10
+        while function.here < 4:
+            assert time.monotonic() < end
+            time.sleep(0.002)
+        found = []
+        stopped = threading.Event()
+
+        def watch() -> None:
+            while not stopped.wait(0.002):
+                found.append(function.here)
+
+        function.latency_s = 0.8  # of the person's call, and of what runs beside it
+        clicking = threading.Thread(target=click)
+        clicking.start()
+        time.sleep(0.9)
+        watching = threading.Thread(target=watch)
+        watching.start()
+        clicking.join()
+        stopped.set()
+        watching.join()
+    assert found
+    assert max(found) <= 2  # the person's, and one of the batch
+
+
+def test_two_worker_processes_share_a_functions_places(
+    line: Callable[..., Line],
+    make_task: Make,
+    start: Start,
+    worker_process: Callable[..., Any],
+    settings: Any,
+) -> None:
+    """Each used to have as many in flight as the function has workers, and two more."""
+    function = line(workers=2, latency_s=0.05)
+    settings.CVAT_LAMBDA_SHARD_FRAMES = 200
+    request = start(task_id=make_task(400).pk)
+    for _ in range(2):
+        worker_process(**WORKER)
+    found = []
+    with running(request, 2):
+        time.sleep(0.5)
+        end = time.monotonic() + 2
+        while time.monotonic() < end:
+            found.append(function.here)
+            time.sleep(0.002)
+    assert max(found) <= 4
+    assert sum(found) / len(found) > 2  # both of its workers are busy
