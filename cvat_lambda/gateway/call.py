@@ -6,13 +6,19 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from cvat_lambda.errors import FunctionBusy, FunctionError, FunctionTimeout, LambdaError
+from cvat_lambda.errors import (
+    FunctionBusy,
+    FunctionError,
+    FunctionTimeout,
+    LambdaError,
+    PlatformError,
+)
 from cvat_lambda.functions.spec import FunctionSpec
 
 from .cancel import Cancel
 from .gate import gate_of
 from .invoke import invoke
-from .retry import RetryPolicy, for_people
+from .retry import ASKED_AT_MOST_S, Retries, for_people, retry_after_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,23 +34,23 @@ def call(
     body: bytes,
     *,
     request_id: str,
-    policy: RetryPolicy | None = None,
+    retries: Retries | None = None,
     person: bool = True,
     deadline_s: float | None = None,
     cancel: Cancel | None = None,
 ) -> Called:
-    """Invoke a function until it answers or the policy (a person's, by default) gives up.
+    """Invoke a function until it answers or ``retries`` (a person's, by default) gives up.
 
     ``person``: someone waits for this call, so it goes before background requests. Raises what
     `invoke` raises; a failure's details say how many ``attempts`` were made. ``cancel`` ends
     waiting, pausing and invoking at once with CallAbandoned.
     """
     cancel = cancel or Cancel()
-    retries = (policy or for_people()).start()
+    retries = retries or for_people().start()
     until = None if deadline_s is None else time.monotonic() + deadline_s
     while True:
         try:
-            answer = _attempt(spec, body, request_id, person, _left_s(spec, until), cancel)
+            answer = _attempt(spec, body, request_id, person, _left_s(spec, until), cancel, retries)
             return Called(answer=answer, attempts=retries.attempts + 1)
         except LambdaError as error:
             pause_s = retries.pause_s(error)
@@ -62,16 +68,24 @@ def _attempt(
     person: bool,
     deadline_s: float | None,
     cancel: Cancel,
+    retries: Retries,
 ) -> Any:
     gate = gate_of(spec)
     # A person hears "busy" after the time that the function itself would let a call wait.
     wait_s = spec.availability_timeout_s if person else deadline_s
+    queued_at = time.monotonic()
     with gate.place(cancel=cancel, person=person, timeout_s=wait_s):
         begun_at = time.monotonic()
+        # To a person a place among our calls is as dear as one at the function.
+        retries.begin(queued_s=0.0 if person else begun_at - queued_at)
         try:
             answer = invoke(spec, body, request_id=request_id, deadline_s=deadline_s, cancel=cancel)
-        except FunctionBusy:
-            gate.refused()
+        except PlatformError as exc:
+            asked_s = retry_after_s(exc)
+            if asked_s is not None:
+                gate.hold(min(asked_s, ASKED_AT_MOST_S))
+            if isinstance(exc, FunctionBusy):
+                gate.refused()
             raise
         except FunctionError:
             gate.succeeded()  # it was let in, and failed on its own account

@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
 from typing import Any, Final, NoReturn
 
 from cvat_lambda.errors import (
@@ -76,6 +78,10 @@ class Seen:
 
 
 Make = Callable[[Seen], LambdaError]
+
+
+class ProxyTimeout(FunctionTimeout):
+    """A proxy in front of the function gave up; the function may not have been asked at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +172,7 @@ def _see(spec: FunctionSpec, answer: Answer, *, sent_bytes: int, platform: bool)
         platform_says=_platform_says(text) if platform else "",
         sent_bytes=sent_bytes,
         max_body_bytes=spec.max_body_bytes,
-        retry_after_s=_retry_after_s(answer.headers.get("retry-after", "")),
+        retry_after_s=_retry_after_s(answer.headers),
     )
 
 
@@ -178,9 +184,24 @@ def _platform_says(text: str) -> str:
     return text[position + len(_DASHBOARD) :].rstrip('"}').strip()
 
 
-def _retry_after_s(text: str) -> float | None:
-    """Read Retry-After in seconds; its other form, a date, is left to the policy's own pause."""
-    return float(text) if re.fullmatch(r"[0-9]{1,6}", text.strip(), re.ASCII) else None
+def _retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Read Retry-After (RFC 9110, 10.2.3): seconds, or a date, which counts from the answer's."""
+    text = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"[0-9]{1,9}", text, re.ASCII):
+        return float(text)
+    until = _date(text)
+    if until is None:
+        return None
+    now = _date(headers.get("date", "")) or datetime.now(timezone.utc)
+    return max(0.0, (until - now).total_seconds())
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return date if date.tzinfo is not None else date.replace(tzinfo=timezone.utc)
 
 
 def _megabytes(size: int) -> str:
@@ -224,8 +245,7 @@ def _failed(seen: Seen) -> LambdaError:
 
 
 def _busy(seen: Seen) -> LambdaError:
-    details = {} if seen.retry_after_s is None else {"retry_after_s": seen.retry_after_s}
-    return FunctionBusy(f"all workers of function '{seen.function}' are busy", **details)
+    return FunctionBusy(f"all workers of function '{seen.function}' are busy", **_asked(seen))
 
 
 def _forbidden(seen: Seen) -> LambdaError:
@@ -238,7 +258,11 @@ def _forbidden(seen: Seen) -> LambdaError:
 
 
 def _says(error: type[LambdaError], sentence: str) -> Make:
-    return lambda seen: error(f"function '{seen.function}' {sentence}")
+    return lambda seen: error(f"function '{seen.function}' {sentence}", **_asked(seen))
+
+
+def _asked(seen: Seen) -> dict[str, Any]:
+    return {} if seen.retry_after_s is None else {"retry_after_s": seen.retry_after_s}
 
 
 def _too_large(seen: Seen) -> LambdaError:
@@ -323,7 +347,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Row(
         name="proxy timeout",
         fits=lambda seen: seen.status == 504,
-        make=_says(FunctionTimeout, _TOO_SLOW),
+        make=_says(ProxyTimeout, _TOO_SLOW),
     ),
     Row(
         name="proxy: nobody there",

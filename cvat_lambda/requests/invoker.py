@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from django.db import DatabaseError, InterfaceError
 
 from cvat_lambda.errors import (
+    FunctionError,
     FunctionNotFound,
     FunctionUnavailable,
     LambdaError,
@@ -17,14 +18,14 @@ from cvat_lambda.errors import (
 from cvat_lambda.gateway.call import call
 from cvat_lambda.gateway.cancel import CallAbandoned, Cancel
 from cvat_lambda.gateway.gate import gate_of
-from cvat_lambda.gateway.retry import for_requests
+from cvat_lambda.gateway.retry import Retries, for_requests
 from cvat_lambda.requests.lease import LeaseLost
 from cvat_lambda.requests.results import Answered, FrameResult, Unit, Work, failed
 from cvat_lambda.requests.run import Run
 
 logger = logging.getLogger(__name__)
 
-# Not a matter of the frame: the others would fail alike.
+# Not a matter of the frame, where the others fare alike.
 HOPELESS = (FunctionNotFound, FunctionUnavailable, PlatformUnreachable)
 # No defects: the run was stopped or has lost its shard, or the database is away for all frames.
 CONTROL = (CallAbandoned, LeaseLost, DatabaseError, InterfaceError)
@@ -46,6 +47,7 @@ class Invoker:
         self._work = work
         self._cancel = cancel
         self._policy = for_requests()
+        self._answered_at = 0.0  # time.monotonic() of the latest answer, whatever it said
         # The gate lets fewer in where the function is busy with others.
         self.in_flight = max(1, min(gate_of(run.spec).ceiling, len(run.frames)))
 
@@ -56,10 +58,13 @@ class Invoker:
     def invoke(self, unit: Unit) -> list[FrameResult]:
         """The results of a unit's frames. Raise RunImpossible, CallAbandoned."""
         started = time.monotonic()
+        retries = self._policy.start()
         try:
-            return self._attempt(unit)
+            return self._attempt(unit, retries)
         except HOPELESS as exc:
-            raise RunImpossible(exc) from exc
+            if self._is_hopeless(exc, retries):
+                raise RunImpossible(exc) from exc
+            error: LambdaError = exc
         except LambdaError as exc:
             error = exc
         except CONTROL:
@@ -75,17 +80,28 @@ class Invoker:
             failed(number, error, attempts=attempts, duration_s=took_s) for number in unit.numbers
         ]
 
-    def _attempt(self, unit: Unit) -> list[FrameResult]:
+    def _is_hopeless(self, error: LambdaError, retries: Retries) -> bool:
+        """Whether nobody got an answer while this unit found the function away."""
+        return (
+            error.permanent or retries.away_since is None or self._answered_at < retries.away_since
+        )
+
+    def _attempt(self, unit: Unit, retries: Retries) -> list[FrameResult]:
         started = time.monotonic()
         sent = self._work.prepare(unit)
-        called = call(
-            self._run.spec,
-            sent.body,
-            request_id=self._run.request.id,
-            policy=self._policy,
-            person=False,
-            cancel=self._cancel,
-        )
+        try:
+            called = call(
+                self._run.spec,
+                sent.body,
+                request_id=self._run.request.id,
+                retries=retries,
+                person=False,
+                cancel=self._cancel,
+            )
+        except FunctionError:
+            self._answered_at = time.monotonic()
+            raise
+        self._answered_at = time.monotonic()
         took_s = time.monotonic() - started
         return self._work.results(
             unit,

@@ -58,7 +58,7 @@ def test_what_may_go_better_is_tried_again(
 ) -> None:
     nuclio.script = list(script)
     nuclio.default = ["ok"]
-    called = call(SPEC, b"{}", request_id="r", policy=patience())
+    called = call(SPEC, b"{}", request_id="r", retries=patience().start())
     assert (called.answer, called.attempts) == (["ok"], attempts)
 
 
@@ -75,7 +75,7 @@ def test_what_would_not_is_given_up(
 ) -> None:
     nuclio.script = list(script)
     with pytest.raises(error) as caught:
-        call(SPEC, b"{}", request_id="r", policy=patience())
+        call(SPEC, b"{}", request_id="r", retries=patience().start())
     assert caught.value.details["attempts"] == attempts
     assert len(script) - len(nuclio.script) == len(nuclio.invocations())
 
@@ -121,14 +121,14 @@ def test_a_function_without_an_address_that_is_being_built_is_waited_for(
 def test_a_deadline_ends_the_attempts(nuclio: FakeNuclio) -> None:
     nuclio.script = [fakes.answers(503, headers={"Retry-After": "20"})] * 3
     with pytest.raises(FunctionBusy):
-        call(SPEC, b"{}", request_id="r", policy=patience(), deadline_s=10)
+        call(SPEC, b"{}", request_id="r", retries=patience().start(), deadline_s=10)
     assert len(nuclio.invocations()) == 1
 
 
 def test_a_deadline_ends_an_attempt(nuclio: FakeNuclio) -> None:
     nuclio.script = [fakes.hangs]
     with pytest.raises(FunctionTimeout):
-        call(SPEC, b"{}", request_id="r", policy=patience(), deadline_s=0.3)
+        call(SPEC, b"{}", request_id="r", retries=patience().start(), deadline_s=0.3)
 
 
 def test_a_pause_is_ended_by_cancelling(nuclio: FakeNuclio) -> None:
@@ -142,7 +142,7 @@ def test_a_pause_is_ended_by_cancelling(nuclio: FakeNuclio) -> None:
     thread = threading.Thread(target=abandon)
     thread.start()
     with pytest.raises(CallAbandoned):
-        call(SPEC, b"{}", request_id="r", policy=patience(), cancel=cancel)
+        call(SPEC, b"{}", request_id="r", retries=patience().start(), cancel=cancel)
     thread.join()
 
 
@@ -170,7 +170,9 @@ def test_no_more_than_the_function_takes_is_in_flight(nuclio: FakeNuclio) -> Non
     threads = [
         threading.Thread(
             target=work,
-            args=(lambda: call(spec, b"{}", request_id="r", policy=patience(), person=False),),
+            args=(
+                lambda: call(spec, b"{}", request_id="r", retries=patience().start(), person=False),
+            ),
         )
         for _ in range(8)
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -271,3 +272,97 @@ def test_a_frame_whose_file_broke_fails_alone(
     assert (request.status, request.done, request.failed) == ("finished", 3, 1)
     row = Outcome.objects.get(request=request, status="failed")
     assert (row.frame, row.attempts) == (2, 0)
+
+
+def test_one_slow_frame_and_the_restart_that_follows_do_not_end_the_request(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Any
+) -> None:
+    settings.CVAT_LAMBDA_COLD_START_S = 1.0
+    replies = iter([Reply(status=408), Reply(status=503, body=b'{"error":"Server not ready"}')])
+
+    def behave(payload: dict[str, Any]) -> Any:
+        frame = frame_of(payload)
+        reply = next(replies, None) if frame == 3 else None
+        if reply is not None and reply.status == 408:
+            time.sleep(1.3)  # longer than the budget for what does not run
+        return reply or rectangle_of(frame)
+
+    function.behave = behave
+    request = run(start(task_id=make_task(12).pk))
+    assert (request.status, request.done, request.failed) == ("finished", 12, 0)
+    assert Outcome.objects.get(request=request, frame=3).attempts == 3
+
+
+def test_a_function_that_answers_others_is_not_given_up_for_one_frame_that_finds_it_away(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Any
+) -> None:
+    settings.CVAT_LAMBDA_COLD_START_S = 0.5
+
+    def behave(payload: dict[str, Any]) -> Any:
+        if frame_of(payload) == 3:
+            return Reply(status=503, body=b'{"error":"Server not ready"}')
+        time.sleep(0.1)
+        return rectangle_of(frame_of(payload))
+
+    function.behave = behave
+    request = run(start(task_id=make_task(40).pk))
+    assert (request.status, request.done, request.failed) == ("finished", 39, 1)
+    row = Outcome.objects.get(request=request, status="failed")
+    assert (row.frame, row.code) == (3, "function_unavailable")
+
+
+def test_a_function_that_is_away_for_every_frame_ends_the_request(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Any
+) -> None:
+    settings.CVAT_LAMBDA_COLD_START_S = 0.5
+    settings.CVAT_LAMBDA_BATCH_FRAMES = 1
+
+    def behave(payload: dict[str, Any]) -> Any:
+        if frame_of(payload) < 5:
+            return rectangle_of(frame_of(payload))
+        time.sleep(0.3)  # until the others have been answered and written
+        return Reply(status=503, body=b'{"error":"Server not ready"}')
+
+    function.behave = behave
+    request = run(start(task_id=make_task(40).pk))
+    assert (request.status, request.error_code) == ("failed", "function_unavailable")
+    assert (request.done, request.failed) == (5, 0)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        Reply(status=503, headers={"Retry-After": "1"}),
+        Reply(status=503, body=b'{"error":"Server not ready"}', headers={"Retry-After": "1"}),
+        Reply(status=502, headers={"Retry-After": "1"}),
+        Reply(status=504, headers={"Retry-After": "1"}),
+    ],
+    ids=["busy", "not ready", "502", "504"],
+)
+def test_a_function_that_says_when_to_come_back_is_not_asked_before(
+    finder: Function,
+    function: FunctionServer,
+    make_task: Make,
+    start: Start,
+    settings: Any,
+    refusal: Reply,
+) -> None:
+    """Even where that is longer than the budget; the other frames used to go on asking."""
+    settings.CVAT_LAMBDA_COLD_START_S = 0.5
+    refused_at: list[float] = []
+    asked_at: list[float] = []
+
+    def behave(payload: dict[str, Any]) -> Any:
+        asked_at.append(time.monotonic())
+        if len(asked_at) <= 4:
+            time.sleep(0.2)  # so that all that are in flight hear the same
+            refused_at.append(time.monotonic())
+            return refusal
+        return rectangle_of(frame_of(payload))
+
+    function.behave = behave
+    request = run(start(task_id=make_task(8).pk))
+    assert (request.status, request.done) == ("finished", 8)
+    for number, moment in enumerate(asked_at):
+        told = [earlier for earlier in refused_at if earlier < moment - 0.1]
+        assert not told or moment >= max(told) + 0.9, number

@@ -25,6 +25,7 @@ from cvat_lambda.gateway.outcome import (
     ROWS,
     TRANSPORT,
     AddressMissing,
+    ProxyTimeout,
     clean_line,
     parse_answer,
     read_answer,
@@ -70,7 +71,7 @@ ANSWER_ROWS = [
     (500, "EOF", FunctionCrashed),
     (500, "Client disconnected", FunctionCrashed),
     (408, '{"error": "handler timed out"}', FunctionTimeout),
-    (504, "<html>504 Gateway Time-out</html>", FunctionTimeout),
+    (504, "<html>504 Gateway Time-out</html>", ProxyTimeout),
     (502, "<html>502 Bad Gateway</html>", FunctionUnavailable),
     (400, "Error when parsing request", PayloadTooLarge),
     (413, "<html>too large</html>", PayloadTooLarge),
@@ -229,3 +230,33 @@ def test_every_failure_of_the_transport_is_translated() -> None:
 )
 def test_sentences_are_cleaned(text: str, line: str) -> None:
     assert clean_line(text) == line
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(503, ""), (429, ""), (503, '{"error":"Server not ready"}'), (502, "<html>"), (504, "")],
+)
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "20"}, 20.0),
+        # as a date it counts from the answer's own, since clocks differ
+        (
+            {
+                "retry-after": "Wed, 21 Oct 2099 07:28:30 GMT",
+                "date": "Wed, 21 Oct 2099 07:28:00 GMT",
+            },
+            30.0,
+        ),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "-5"}, None),
+        ({}, None),
+    ],
+)
+def test_retry_after_is_read_wherever_the_function_was_not_run(
+    status: int, body: str, headers: dict[str, str], seconds: float | None
+) -> None:
+    with pytest.raises(LambdaError) as caught:
+        read_answer(SPEC, answer(status, body, **headers), sent_bytes=1, platform=False)
+    assert caught.value.details.get("retry_after_s") == seconds

@@ -17,6 +17,7 @@ from cvat_lambda.errors import (
     PayloadTooLarge,
     PlatformUnreachable,
 )
+from cvat_lambda.gateway.outcome import ProxyTimeout
 from cvat_lambda.gateway.retry import Retries, RetryPolicy
 
 
@@ -34,9 +35,19 @@ def longest(low: float, high: float) -> float:
     return high
 
 
-def start(*, max_attempts: int = 5, budget_s: float = 60.0, clock: Clock | None = None) -> Retries:
+def start(
+    *,
+    max_attempts: int = 5,
+    budget_s: float = 60.0,
+    asked_at_most_s: float = 0.0,
+    clock: Clock | None = None,
+) -> Retries:
     return RetryPolicy(
-        max_attempts=max_attempts, budget_s=budget_s, clock=clock or Clock(), jitter=longest
+        max_attempts=max_attempts,
+        budget_s=budget_s,
+        asked_at_most_s=asked_at_most_s,
+        clock=clock or Clock(),
+        jitter=longest,
     ).start()
 
 
@@ -86,7 +97,59 @@ def test_the_budget_of_time_ends_it() -> None:
     retries = start(budget_s=10.0, clock=clock)
     assert retries.pause_s(FunctionUnavailable()) == 1.0
     clock.now += 9.0
+    assert retries.pause_s(FunctionUnavailable()) == 1.0  # not 2: it is used to the end
+    clock.now += 1.0
     assert retries.pause_s(FunctionUnavailable()) is None
+
+
+def test_a_slow_attempt_takes_nothing_from_the_budget_of_the_restart_after_it() -> None:
+    """One frame of two minutes, then the function's own restart, ended whole requests."""
+    clock = Clock()
+    retries = start(budget_s=10.0, clock=clock)
+    retries.begin()
+    clock.now += 120.0
+    assert retries.pause_s(FunctionTimeout()) == 1.0
+    clock.now += 1.0
+    retries.begin()
+    assert retries.pause_s(FunctionUnavailable()) == 1.0
+    assert retries.away_since == clock.now
+    clock.now += 10.0
+    retries.begin()
+    assert retries.pause_s(FunctionUnavailable()) is None
+
+
+def test_the_wait_for_a_turn_among_our_own_calls_is_no_time_away() -> None:
+    clock = Clock()
+    retries = start(budget_s=10.0, clock=clock)
+    retries.begin()
+    assert retries.pause_s(FunctionUnavailable()) == 1.0
+    clock.now += 31.0
+    retries.begin(queued_s=30.0)
+    assert retries.pause_s(FunctionUnavailable()) == 2.0
+
+
+def test_an_attempt_that_was_refused_in_the_end_was_time_away_from_its_begin() -> None:
+    clock = Clock()
+    retries = start(budget_s=5.0, clock=clock)
+    retries.begin()
+    clock.now += 10.0  # in the function's own queue
+    assert retries.pause_s(FunctionBusy()) is None
+
+
+def test_a_proxy_that_gave_up_is_asked_as_often_as_attempts_are_allowed() -> None:
+    retries = start(max_attempts=5)
+    pauses = [retries.pause_s(ProxyTimeout()) for _ in range(5)]
+    assert pauses == [2.0, 4.0, 8.0, 16.0, None]
+
+
+def test_an_explicit_retry_after_extends_the_budget_up_to_a_limit() -> None:
+    clock = Clock()
+    retries = start(budget_s=10.0, asked_at_most_s=200.0, clock=clock)
+    assert retries.pause_s(FunctionBusy(retry_after_s=180.0)) == 180.0
+    clock.now += 180.0
+    assert retries.pause_s(FunctionUnavailable()) == 1.0  # what is left of the budget itself
+    clock.now += 1.0
+    assert retries.pause_s(FunctionBusy(retry_after_s=60.0)) is None  # 241 s > 10 s + 200 s
 
 
 def test_retry_after_is_honoured_where_the_budget_allows_it() -> None:
