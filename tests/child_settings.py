@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from cvat_lambda.conf import from_environment
 from tests.settings import *  # noqa: F403
 
 MEDIA_ROOT = Path(os.environ["CVAT_LAMBDA_TEST_MEDIA_ROOT"])
+globals().update(from_environment())  # what a test gives its child goes before the tests' own

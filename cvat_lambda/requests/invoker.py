@@ -6,8 +6,9 @@ import logging
 import time
 from contextlib import AbstractContextManager
 
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError, InterfaceError, connection
 
+from cvat_lambda.conf import settings
 from cvat_lambda.errors import (
     FunctionError,
     FunctionNotFound,
@@ -15,6 +16,7 @@ from cvat_lambda.errors import (
     LambdaError,
     PlatformUnreachable,
 )
+from cvat_lambda.functions import registry
 from cvat_lambda.gateway.call import call
 from cvat_lambda.gateway.cancel import CallAbandoned, Cancel
 from cvat_lambda.gateway.gate import gate_of
@@ -48,12 +50,32 @@ class Invoker:
         self._cancel = cancel
         self._policy = for_requests()
         self._answered_at = 0.0  # time.monotonic() of the latest answer, whatever it said
-        # The gate lets fewer in where the function is busy with others.
-        self.in_flight = max(1, min(gate_of(run.spec).ceiling, len(run.frames)))
+        self._spec = run.spec  # as the registry has it now: workers and address change
+        self._looked_at = time.monotonic()
 
     def attending(self) -> AbstractContextManager[None]:
         """Share the function's places with the live runs of other workers."""
-        return gate_of(self._run.spec).run()
+        return gate_of(self._spec).run()
+
+    def in_flight(self) -> int:
+        """The most invocations at once; the gate lets fewer in where the function is busy.
+
+        It follows the registry, which it asks every `FUNCTIONS_REFRESH_S` seconds (0: never).
+        """
+        every_s = settings.FUNCTIONS_REFRESH_S
+        if every_s > 0 and time.monotonic() - self._looked_at >= every_s:
+            self._looked_at = time.monotonic()
+            self._look()
+        return max(1, min(gate_of(self._spec).ceiling, len(self._run.frames)))
+
+    def _look(self) -> None:
+        try:
+            self._spec = registry.get(self._spec.id)
+        except DatabaseError:
+            connection.close()  # it is asked again next time
+        except LambdaError as exc:
+            # Gone, or its metadata broke: the calls tell whether it can be used still.
+            logger.info("Function %r as the registry has it: %s", self._spec.id, exc.message)
 
     def invoke(self, unit: Unit) -> list[FrameResult]:
         """The results of a unit's frames. Raise RunImpossible, CallAbandoned."""
@@ -91,7 +113,7 @@ class Invoker:
         sent = self._work.prepare(unit)
         try:
             called = call(
-                self._run.spec,
+                self._spec,
                 sent.body,
                 request_id=self._run.request.id,
                 retries=retries,

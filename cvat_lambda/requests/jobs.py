@@ -108,9 +108,9 @@ def _drive(run: Run, work: Work, cancel: Cancel) -> None:
         Stages(
             read=lambda: _read(run, work),
             invoke=invoker.invoke,
+            in_flight=invoker.in_flight,
             writer=Writer(run, wait=cancel.wait),
         ),
-        in_flight=invoker.in_flight,
         cancel=cancel,
     )
     try:

@@ -60,6 +60,12 @@ class Window(Generic[T]):
             self._not_full.notify()
             return item
 
+    def resize(self, max_items: int) -> None:
+        """Have room for so many items; those beyond it stay."""
+        with self._lock:
+            self._max_items = max(1, max_items)
+            self._not_full.notify_all()
+
     @property
     def ended(self) -> bool:
         """Whether nothing is left and nothing will come."""

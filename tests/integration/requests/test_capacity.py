@@ -1,0 +1,94 @@
+"""A run follows what its function can do at once, as the registry comes to know it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from cvat_lambda.functions.models import Function
+from cvat_lambda.requests import service
+from cvat_lambda.requests.models import Request
+from tests.integration.gateway.fake_nuclio import closed_port
+
+from .function_server import FunctionServer, frame_of, rectangle_of
+
+Make = Callable[..., Any]
+Start = Callable[..., Request]
+
+
+def give_workers(function: Function, workers: int) -> None:
+    """As a refresh of the registry writes it."""
+    function.metadata["spec"]["triggers"]["http"]["numWorkers"] = workers
+    function.save()
+
+
+def wait_for(what: Callable[[], object]) -> None:
+    end = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_a_run_follows_its_functions_workers_up_and_down(
+    finder: Function,
+    function: FunctionServer,
+    make_task: Make,
+    start: Start,
+    worker_process: Callable[..., Any],
+) -> None:
+    """A function that was scaled to 16 in the midst of a run went on with 4 in flight."""
+
+    def behave(payload: dict[str, Any]) -> Any:
+        time.sleep(0.8)
+        return rectangle_of(frame_of(payload))
+
+    function.behave = behave
+    request = start(task_id=make_task(600).pk)
+    worker_process(
+        CVAT_LAMBDA_ENDPOINT_ALLOWED_HOSTS="127.0.0.1/32",
+        CVAT_LAMBDA_FUNCTIONS_REFRESH_S="0.3",
+        CVAT_LAMBDA_PLATFORM_URL=f"http://127.0.0.1:{closed_port()}",
+    )
+    try:
+        wait_for(lambda: function.most_at_once >= 2)
+        time.sleep(1.0)
+        assert function.most_at_once <= 4
+        give_workers(finder, 16)
+        wait_for(lambda: function.most_at_once >= 16)
+        give_workers(finder, 2)
+        wait_for(lambda: function.at_once <= 4)
+        time.sleep(1.0)
+        function.most_at_once = 0
+        time.sleep(1.5)
+        assert 2 <= function.most_at_once <= 4
+    finally:
+        service.cancel(request)
+
+
+def test_a_run_whose_invokers_come_and_go_does_every_frame_once(
+    finder: Function,
+    function: FunctionServer,
+    make_task: Make,
+    start: Start,
+    worker_process: Callable[..., Any],
+) -> None:
+    def behave(payload: dict[str, Any]) -> Any:
+        time.sleep(0.02)
+        return rectangle_of(frame_of(payload))
+
+    function.behave = behave
+    request = start(task_id=make_task(400).pk)
+    worker_process(
+        CVAT_LAMBDA_ENDPOINT_ALLOWED_HOSTS="127.0.0.1/32",
+        CVAT_LAMBDA_FUNCTIONS_REFRESH_S="0.1",
+        CVAT_LAMBDA_PLATFORM_URL=f"http://127.0.0.1:{closed_port()}",
+    )
+    workers = [12, 1]
+    while request.status in ("queued", "started"):
+        give_workers(finder, workers[0])
+        workers.reverse()
+        time.sleep(0.6)
+        request.refresh_from_db()
+    assert (request.status, request.done) == ("finished", 400)
+    assert sorted(function.seen) == list(range(400))
