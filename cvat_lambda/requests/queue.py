@@ -7,15 +7,20 @@ a job that is delivered twice finds its shard claimed.
 from __future__ import annotations
 
 import logging
+import os
 import secrets
+import socket
+import time
 from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
 from typing import Any
 
 import django_rq
 from redis.exceptions import RedisError
-from rq import Queue
+from rq import Queue, Worker
 from rq.job import Job
 from rq.serializers import DefaultSerializer
+from rq.utils import as_text
 
 from cvat_lambda.conf import settings
 from cvat_lambda.requests.models import Shard
@@ -26,7 +31,10 @@ RUN_SHARD = "cvat_lambda.requests.jobs.run_shard"
 DELIVER_WEBHOOK = "cvat_lambda.requests.jobs.deliver_webhook"
 KEEP_RESULT_S = 30 * 60
 KEEP_FAILURE_S = 3 * 3600
-WAITING = frozenset({"queued", "started", "deferred", "scheduled", "created"})
+WAITING = frozenset({"deferred", "scheduled", "created"})
+# Two of RQ's own heartbeats, one of which every worker shows for its job in 30 s, and some grace.
+SILENT_AFTER_S = 75.0
+TAKEN_AFTER_S = 5.0  # from the list to the start of a job; it takes a fork
 
 
 def _queue() -> Queue:
@@ -95,14 +103,65 @@ def send_webhook(request_id: str) -> None:
 
 
 def lost_jobs(job_ids: Iterable[str]) -> set[str]:
-    """Those of the jobs that Redis no longer has, or has as ended. Raise RedisError."""
+    """Those of the jobs that no worker will run any more. Raise RedisError.
+
+    Redis has them no longer or as ended; or their worker was killed after it had taken them and
+    before it took the shard, which RQ itself would find out in some minutes, or never.
+    """
     wanted = list(job_ids)
     if not wanted:
         return set()
     queue = _queue()
+    listed = set(queue.job_ids)  # before the states: who is taken in between has another one
     found = Job.fetch_many(wanted, connection=queue.connection, serializer=queue.serializer)
-    waiting = {job.id for job in found if job is not None and _status(job) in WAITING}
-    return set(wanted) - waiting
+    return set(wanted) - {job.id for job in found if job is not None and _waits(job, listed)}
+
+
+def _waits(job: Job, listed: set[str]) -> bool:
+    status = _status(job)
+    if status == "queued":
+        return job.id in listed or _was_just_taken(job)
+    if status == "started":
+        return not _worker_is_gone(job)
+    return status in WAITING
+
+
+def _was_just_taken(job: Job) -> bool:
+    """Whether a job that is on no list was not seen so before, or only a moment ago."""
+    key = f"cvat_lambda:taken:{job.id}"
+    now = time.time()
+    if job.connection.set(key, now, nx=True, ex=3600):
+        return True
+    since = job.connection.get(key)
+    return since is None or now - float(since) < TAKEN_AFTER_S
+
+
+def _worker_is_gone(job: Job) -> bool:
+    """Whether the worker of a started job is silent, or was here and has no process any more."""
+    beat = job.last_heartbeat
+    if beat is None or _age_s(beat) > SILENT_AFTER_S:
+        return True
+    key = f"{Worker.redis_worker_namespace_prefix}{job.worker_name}"
+    host, pid = job.connection.hmget(key, "hostname", "pid")
+    if host is None or pid is None:
+        return False  # it says nothing of itself: its heartbeat tells
+    return as_text(host) == socket.gethostname() and not _process_lives(int(pid))
+
+
+def _age_s(moment: datetime) -> float:
+    if moment.tzinfo is None:  # of older versions of RQ; always UTC
+        moment = moment.replace(tzinfo=timezone.utc)
+    return (datetime.now(timezone.utc) - moment).total_seconds()
+
+
+def _process_lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _status(job: Job) -> str:

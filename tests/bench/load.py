@@ -142,7 +142,7 @@ class Clients:
         policy = RetryPolicy(max_attempts=MAX_ATTEMPTS, budget_s=BUDGET_S)
         try:
             answer = call(
-                spec, body, request_id=f"load-{number}", policy=policy, person=False
+                spec, body, request_id=f"load-{number}", retries=policy.start(), person=False
             ).answer
         except LambdaError as exc:
             return exc

@@ -1,0 +1,112 @@
+"""Workers that are killed between the queue and their shard."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import psutil
+import pytest
+from django.utils import timezone
+from rq import Worker
+from rq.job import Job
+
+from cvat_lambda.functions.models import Function
+from cvat_lambda.requests import queue
+from cvat_lambda.requests.models import Request, Shard
+from cvat_lambda.requests.recovery import Recovered, recover
+from cvat_lambda.server.processes import Child
+
+from .conftest import run
+
+Make = Callable[..., Any]
+Start = Callable[..., Request]
+
+
+def wait_for(what: Callable[[], object]) -> None:
+    end = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def job_of(request: Request) -> Job:
+    job = queue._queue().fetch_job(request.shards.get().rq_job_id)
+    assert job is not None
+    return job
+
+
+@pytest.fixture
+def stopped_at(
+    spawn: Callable[..., Child], child_env: dict[str, str]
+) -> Callable[..., psutil.Process]:
+    """Start a worker that takes a job and stops; give it once it is there."""
+
+    def start(name: str, request: Request) -> psutil.Process:
+        command = [sys.executable, "manage.py", "rqworker", "annotation", "--worker-class"]
+        command.append(f"tests.integration.requests.stopping_worker.{name}")
+        worker = psutil.Process(spawn("worker", command, child_env).process.pid)
+        wait_for(lambda: not queue._queue().job_ids)
+        wait_for(worker.children)
+        if name == "StopsAfterTheStart":
+            wait_for(lambda: queue._status(job_of(request)) == "started")
+        Shard.objects.update(enqueued_at=timezone.now() - timedelta(seconds=60))
+        return worker
+
+    return start
+
+
+def kill(worker: psutil.Process) -> None:
+    """As the kernel does when memory is short: the horse, too."""
+    for process in (*worker.children(recursive=True), worker):
+        process.kill()
+    worker.wait()
+
+
+def test_a_shard_whose_worker_was_killed_after_its_job_started_is_sent_again(
+    finder: Function, make_task: Make, start: Start, stopped_at: Callable[..., psutil.Process]
+) -> None:
+    """It stayed queued until RQ's own maintenance found the job, and there may be none."""
+    request = start(task_id=make_task(2).pk)
+    worker = stopped_at("StopsAfterTheStart", request)
+    assert recover() == Recovered()  # it lives: its claim may come
+    kill(worker)
+    assert recover() == Recovered(lost=1)
+    assert queue._queue().job_ids == [request.shards.get().rq_job_id]
+    assert run(request).status == "finished"
+
+
+def test_a_shard_whose_worker_was_killed_before_its_job_started_is_sent_again(
+    finder: Function,
+    make_task: Make,
+    start: Start,
+    stopped_at: Callable[..., psutil.Process],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A job that is on no list, and not started, was waited for without an end."""
+    request = start(task_id=make_task(2).pk)
+    kill(stopped_at("StopsBeforeTheStart", request))
+    assert queue._status(job_of(request)) == "queued"
+    assert queue._queue().job_ids == []
+    assert recover() == Recovered()  # it may have been taken this moment
+    monkeypatch.setattr(queue, "TAKEN_AFTER_S", 0.0)
+    assert recover() == Recovered(lost=1)
+    assert queue._queue().job_ids == [request.shards.get().rq_job_id]
+
+
+def test_a_worker_of_another_machine_is_gone_when_its_heartbeat_stops(
+    finder: Function, make_task: Make, start: Start, stopped_at: Callable[..., psutil.Process]
+) -> None:
+    request = start(task_id=make_task(2).pk)
+    worker = stopped_at("StopsAfterTheStart", request)
+    job = job_of(request)
+    key = f"{Worker.redis_worker_namespace_prefix}{job.worker_name}"
+    job.connection.hset(key, "hostname", "elsewhere")
+    kill(worker)
+    assert recover() == Recovered()
+    beat = timezone.now() - timedelta(seconds=queue.SILENT_AFTER_S + 1)
+    job.connection.hset(job.key, "last_heartbeat", beat.strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
+    assert recover() == Recovered(lost=1)
