@@ -12,7 +12,8 @@ request_created = Signal()
 request_started = Signal()
 request_finished = Signal()  # finished, failed or cancelled: see request.status
 
-# request_id: str, task_id: int, frames: tuple[int, ...], shapes: int — a batch was committed
+# request_id: str, task_id: int, frames: tuple[int, ...], counts: dict[str, int] (frames by their
+# outcome: done, failed, skipped), shapes: int — a batch was committed
 frames_written = Signal()
 
 # request_id: str, task_id: int, frame: int, code: str, message: str, attempts: int

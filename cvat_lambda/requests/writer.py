@@ -134,6 +134,7 @@ class Writer:
             request_id=self._run.request.id,
             task_id=self._run.task.id,
             frames=tuple(result.frame for result in batch),
+            counts=counted,
             shapes=added,
         )
 

@@ -82,6 +82,7 @@ class Services:
         }
         self._start_redis()
         self._start_runtime()
+        self._collect_metrics()
         self._django("migrate", "--no-input")
         self._start_web()
         self._write_address()
@@ -177,6 +178,13 @@ class Services:
         command = redis_command(self.options.home / "redis", path, persist=True)
         wait_for_socket(path, child=self._child("redis", command))
         self.environment["CVAT_LAMBDA_REDIS_URL"] = f"unix://{path}"
+
+    def _collect_metrics(self) -> None:
+        """Have web server and workers count together, from 0; functions count for themselves."""
+        folder = self.options.home / "metrics"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        self.environment["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
 
     def _start_runtime(self) -> None:
         if not self.options.functions:

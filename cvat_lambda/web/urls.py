@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.contrib.auth.views import LoginView, LogoutView
-from django.urls import path
+from django.urls import include, path
 
 from cvat_lambda.web import views
 
@@ -16,6 +16,6 @@ urlpatterns = [
     path("tasks/<int:task_id>/frames/<int:number>", views.frame, name="frame"),
     path("requests/<str:request_id>", views.request_detail, name="request"),
     path("requests/<str:request_id>/progress", views.request_progress, name="request-progress"),
-    path("metrics", views.metrics, name="metrics"),
+    path("", include("cvat_lambda.web.metrics")),
     path("health", views.health, name="health"),
 ]

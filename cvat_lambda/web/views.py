@@ -13,7 +13,6 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_http_methods
 
-from cvat_lambda import metrics as app_metrics
 from cvat_lambda.engine.port import Access, Task, get_engine
 from cvat_lambda.errors import InvalidRequest, LambdaError, NotFound
 from cvat_lambda.functions import registry
@@ -232,16 +231,6 @@ def request_progress(request: HttpRequest, request_id: str) -> HttpResponse:
             "eta_s": progress.eta_s,
         }
     )
-
-
-@require_GET
-def metrics(request: HttpRequest) -> HttpResponse:
-    """Prometheus metrics, for administrators and for whoever asks from this machine itself."""
-    is_near = request.META.get("REMOTE_ADDR") in ("127.0.0.1", "::1")
-    is_forwarded = "HTTP_X_FORWARDED_FOR" in request.META or "HTTP_FORWARDED" in request.META
-    if not (request.user.is_staff or (is_near and not is_forwarded)):
-        raise Http404
-    return HttpResponse(app_metrics.exposition(), content_type=app_metrics.CONTENT_TYPE)
 
 
 @require_GET

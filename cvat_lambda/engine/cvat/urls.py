@@ -23,6 +23,7 @@ def _is_replaced(pattern: Any) -> bool:
 
 urlpatterns = [
     path("", include("cvat_lambda.api.urls")),
+    path("api/lambda/", include("cvat_lambda.web.metrics")),
     path("api/", include(_router.urls)),
     *(pattern for pattern in cvat.urls.urlpatterns if not _is_replaced(pattern)),
 ]

@@ -229,3 +229,19 @@ def test_metrics_are_for_this_machine_and_administrators(client_for: ClientFor) 
     client = client_for(None)
     assert b"cvat_lambda_frames_total" in client.get("/metrics").content
     assert client.get("/metrics", REMOTE_ADDR="192.0.2.1").status_code == 404
+    assert client.get("/metrics", HTTP_X_FORWARDED_FOR="192.0.2.1").status_code == 404
+
+
+@pytest.mark.django_db
+def test_a_scraper_with_an_administrators_token_gets_the_metrics(client: Client) -> None:
+    from rest_framework.authtoken.models import Token
+
+    root = User.objects.create_superuser("root", "root@example.com", "root-secret")
+    client.defaults["HTTP_AUTHORIZATION"] = f"Token {Token.objects.create(user=root).key}"
+    accepted = "application/openmetrics-text;version=1.0.0;q=0.5,*/*;q=0.1"
+    answer = client.get("/metrics", REMOTE_ADDR="192.0.2.1", HTTP_ACCEPT=accepted)
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    accepted = "application/openmetrics-text"  # it would be refused, were it negotiated
+    answer = client.get("/metrics", REMOTE_ADDR="192.0.2.1", HTTP_ACCEPT=accepted)
+    assert answer.status_code == 200

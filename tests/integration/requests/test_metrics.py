@@ -1,0 +1,108 @@
+"""What is counted, by real worker processes that fork for each job, read by another process."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cvat_lambda import metric_files, metrics
+from cvat_lambda.engine.standalone.models import Data
+from cvat_lambda.functions.models import Function
+from cvat_lambda.requests.models import Request
+from cvat_lambda.server.processes import Child
+
+from .function_server import FunctionServer, Reply, frame_of, rectangle_of
+
+Make = Callable[..., Any]
+Start = Callable[..., Request]
+RAISED = Reply(status=500, body=b'Exception caught in handler - "the lens is dirty": Traceback')
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where processes count, as the environment names it."""
+    place = tmp_path / "metrics"
+    place.mkdir()
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(place))
+    return place
+
+
+@pytest.fixture
+def work(worker_process: Callable[..., Child], folder: Path) -> Callable[[], None]:
+    """Have a worker process do all that is on the queue."""
+
+    def run() -> None:
+        worker = worker_process(
+            burst=True,
+            PROMETHEUS_MULTIPROC_DIR=str(folder),
+            CVAT_LAMBDA_ENDPOINT_ALLOWED_HOSTS="127.0.0.1/32",
+            CVAT_LAMBDA_FUNCTIONS_REFRESH_S="0",
+        )
+        assert worker.process.wait(60) == 0, worker.last_words()
+
+    return run
+
+
+def counted() -> dict[str, float]:
+    """The counters that are not 0, by name and labels."""
+    text = metrics.exposition().decode()
+    found = re.findall(r"^(cvat_lambda_\w+(?:_total|_count)(?:{[^}]*})?) (\S+)$", text, re.M)
+    return {name: float(value) for name, value in found if float(value)}
+
+
+def test_each_frame_counts_once_under_its_outcome_whichever_process_ran_it(
+    finder: Function,
+    function: FunctionServer,
+    make_task: Make,
+    start: Start,
+    work: Callable[[], None],
+) -> None:
+    """Failed frames counted as done too, skipped ones too, and those of workers not at all."""
+    task = make_task(7)
+    Data.objects.filter(task=task).update(deleted_frames=[5, 6])
+    function.behave = lambda payload: (
+        RAISED if frame_of(payload) == 3 else rectangle_of(frame_of(payload))
+    )
+    start(task_id=task.pk)
+    work()
+    invoked = 'cvat_lambda_invocation_seconds_count{function="finder",result="%s"}'
+    first = {
+        'cvat_lambda_frames_total{outcome="done"}': 4.0,
+        'cvat_lambda_frames_total{outcome="failed"}': 1.0,
+        'cvat_lambda_frames_total{outcome="skipped"}': 2.0,
+        "cvat_lambda_shapes_total": 4.0,
+        'cvat_lambda_requests_total{function="finder",status="finished"}': 1.0,
+        invoked % "ok": 4.0,
+        invoked % "function_failed": 1.0,
+    }
+    assert counted() == first
+    start(task_id=task.pk)
+    work()
+    assert counted() == {name: 2 * value for name, value in first.items()}
+
+
+def test_files_of_processes_that_ended_do_not_pile_up(
+    finder: Function, make_task: Make, start: Start, work: Callable[[], None], folder: Path
+) -> None:
+    for _ in range(4):
+        start(task_id=make_task(1).pk)
+        start(task_id=make_task(1).pk)
+        work()
+    assert counted()['cvat_lambda_frames_total{outcome="done"}'] == 8
+    ours = metric_files.identity().rpartition("-")[0]  # django_rq has metrics of its own
+    assert sorted(path.name.partition("_")[0] for path in folder.glob(f"*_{ours}-*.db")) == [
+        "counter",
+        "histogram",
+    ]
+    assert counted()['cvat_lambda_frames_total{outcome="done"}'] == 8
+
+
+def test_files_of_other_machines_are_left_to_them(folder: Path) -> None:
+    theirs = folder / "counter_elsewhere-1.db"
+    theirs.write_bytes(b"")
+    with metric_files.gathered(folder):
+        assert theirs.exists()
