@@ -100,7 +100,7 @@ def test_a_function_without_an_address_that_is_not_being_built_is_given_up_at_on
         nuclio.functions["fn"] = {**fakes.function_object("fn"), "status": status}
     nuclio.script = [NO_ADDRESS] * 30
     with pytest.raises(error) as caught:
-        call(SPEC, b"{}", request_id="r", policy=patience(budget_s=120.0))
+        call(SPEC, b"{}", request_id="r", retries=patience(budget_s=120.0).start())
     assert caught.value.details["attempts"] == 1
     assert caught.value.permanent is permanent
     assert caught.value.message.startswith(sentence)
@@ -112,7 +112,7 @@ def test_a_function_without_an_address_that_is_being_built_is_waited_for(
     nuclio.functions["fn"] = {**fakes.function_object("fn"), "status": {"state": "building"}}
     nuclio.script = [NO_ADDRESS] * 5
     nuclio.default = ["built"]
-    called = call(SPEC, b"{}", request_id="r", policy=patience())
+    called = call(SPEC, b"{}", request_id="r", retries=patience().start())
     assert (called.answer, called.attempts) == (["built"], 6)
     reads = [seen.path for seen in nuclio.seen if seen.method == "GET"]
     assert reads == ["/api/functions/fn"]  # its state is not read for each call
