@@ -1,0 +1,1 @@
+"""Makers of the fixtures tests/data/catalogue/*.outputs.json, by the reference packages."""

@@ -1,0 +1,37 @@
+"""Lets torchvision be imported beside a PyTorch for the CPU, whose wheel lacks its operators.
+
+To be imported before torchvision. The reference packages import it; of its operators only `nms` is
+used, and that is in plain PyTorch here.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+import torch
+from torch import Tensor
+
+_SCHEMA = "{}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+
+
+def nms(boxes: Tensor, scores: Tensor, max_iou: float) -> Tensor:
+    """Return the numbers of the boxes (n x 4, xyxy) that no better one covers, best first."""
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    order = scores.argsort(descending=True)
+    kept: list[int] = []
+    while order.numel():
+        best, rest = int(order[0]), order[1:]
+        kept.append(best)
+        first = torch.maximum(boxes[best, :2], boxes[rest, :2])
+        last = torch.minimum(boxes[best, 2:], boxes[rest, 2:])
+        shared = (last - first).clamp(min=0).prod(dim=1)
+        order = rest[shared / (area[best] + area[rest] - shared) <= max_iou]
+    return torch.tensor(kept, dtype=torch.long)
+
+
+LIBRARY = torch.library.Library("torchvision", "DEF")
+for _name in ("nms", "qnms"):
+    LIBRARY.define(_SCHEMA.format(_name))
+LIBRARY.impl("nms", nms, "CPU")
+# Else it refuses to call an operator, wherever that came from.
+importlib.import_module("torchvision.extension")._has_ops = lambda: True
