@@ -12,8 +12,8 @@ import yaml
 
 SERVERLESS = Path(__file__).resolve().parents[4] / "serverless"
 
-# folder -> id, kind, workers, event timeout, body limit in MiB (CVAT 2.54's own function files;
-# the 30 s of the PyTorch functions are too short for a busy CPU)
+# folder -> id, kind, workers, event timeout of CVAT 2.54's own function file, body limit in MiB.
+# CVAT's files know no re-identification any more: that row has the values of its last one.
 CATALOGUE: dict[str, tuple[str, str, int, str, int]] = {
     "onnx/wongkinyiu/yolov7": ("onnx-wongkinyiu-yolov7", "detector", 2, "30s", 32),
     "openvino/omz/face_detection_0205": (
@@ -25,19 +25,28 @@ CATALOGUE: dict[str, tuple[str, str, int, str, int]] = {
     "openvino/omz/person_reidentification_retail_0277": (
         "openvino-omz-intel-person-reidentification-retail-0277", "reid", 2, "30s", 32,
     ),
-    "pytorch/dschoerk/transt": ("pth-dschoerk-transt", "tracker", 1, "120s", 256),
+    "pytorch/dschoerk/transt": ("pth-dschoerk-transt", "tracker", 1, "30s", 256),
     "pytorch/facebookresearch/retinanet_r101": (
-        "pth-facebookresearch-detectron2-retinanet-r101", "detector", 2, "120s", 32,
+        "pth-facebookresearch-detectron2-retinanet-r101", "detector", 2, "30s", 32,
     ),
     "pytorch/facebookresearch/sam_vit_h": (
-        "pth-facebookresearch-sam-vit-h", "interactor", 2, "300s", 32,
+        "pth-facebookresearch-sam-vit-h", "interactor", 2, "30s", 32,
     ),
-    "pytorch/mmpose/hrnet32": ("pth-mmpose-hrnet32", "detector", 2, "120s", 32),
-    "pytorch/shiyinzhang/iog": ("pth-shiyinzhang-iog", "interactor", 2, "120s", 32),
+    "pytorch/mmpose/hrnet32": ("pth-mmpose-hrnet32", "detector", 2, "30s", 32),
+    "pytorch/shiyinzhang/iog": ("pth-shiyinzhang-iog", "interactor", 2, "30s", 32),
     "tensorflow/google/faster_rcnn_inception_v2_coco": (
         "tf-faster-rcnn-inception-v2-coco", "detector", 2, "30s", 32,
     ),
 }  # fmt: skip
+# folder -> CVAT's event timeout, ours: what takes longer on a busy CPU than CVAT allows. Whoever
+# calls them through a stock CVAT is cut off at CVAT's own limit all the same.
+LONGER_TIMEOUTS: dict[str, tuple[str, str]] = {
+    "pytorch/dschoerk/transt": ("30s", "120s"),  # eight objects a batch, 3 s each
+    "pytorch/facebookresearch/retinanet_r101": ("30s", "120s"),  # 5 s a picture, four a call
+    "pytorch/facebookresearch/sam_vit_h": ("30s", "300s"),  # the encoder alone takes minutes
+    "pytorch/mmpose/hrnet32": ("30s", "120s"),  # half a second a person, a hundred people
+    "pytorch/shiyinzhang/iog": ("30s", "120s"),  # 9 s a mask beside other work
+}
 FOLDERS = sorted(CATALOGUE)
 
 
@@ -52,21 +61,25 @@ def _trigger(document: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_id_kind_and_limits_are_cvats(folder: str) -> None:
+def test_id_kind_workers_and_body_limit_are_cvats(folder: str) -> None:
     document, trigger = _read(folder), _trigger(_read(folder))
     limit = trigger["attributes"]["maxRequestBodySize"] // 2**20
     annotations = document["metadata"]["annotations"]
-    assert CATALOGUE[folder] == (
-        document["metadata"]["name"],
-        annotations["type"],
-        trigger["numWorkers"],
-        document["spec"]["eventTimeout"],
-        limit,
-    )
-    assert trigger["maxWorkers"] == trigger["numWorkers"]
+    name, kind, workers, _, body_limit = CATALOGUE[folder]
+    assert (document["metadata"]["name"], annotations["type"]) == (name, kind)
+    assert (trigger["numWorkers"], trigger["maxWorkers"], limit) == (workers, workers, body_limit)
     assert trigger["workerAvailabilityTimeoutMilliseconds"] == 10000
     assert document["spec"]["handler"] == "main:handler"
     assert document["spec"]["description"]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_timeouts_are_cvats_but_for_the_five_that_a_busy_cpu_needs_longer(folder: str) -> None:
+    cvats = CATALOGUE[folder][3]
+    stated, ours = LONGER_TIMEOUTS.get(folder, (cvats, cvats))
+    assert stated == cvats
+    assert _read(folder)["spec"]["eventTimeout"] == ours
+    assert _read(folder, "function-gpu.yaml")["spec"]["eventTimeout"] == ours
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -139,17 +152,42 @@ def test_the_folder_is_whole(folder: str) -> None:
     assert (home / "common").resolve() == SERVERLESS / "common"
     for file in ("main.py", "model.py", "README.md"):
         assert (home / file).stat().st_size > 0
-    requirements = (home / "requirements.txt").read_text("utf-8").split()
-    assert requirements == sorted(requirements)
-    assert all(re.fullmatch(r"[\w-]+==[\w.]+", line) for line in requirements)
-    assert not any(line.startswith(("torchvision", "opencv")) for line in requirements)
+    for file in home.glob("requirements*.txt"):
+        requirements = file.read_text("utf-8").split()
+        assert requirements == sorted(requirements)
+        assert all(re.fullmatch(r"[\w-]+(\[[\w,-]+\])?==[\w.]+", line) for line in requirements)
+        assert not any(line.startswith(("torchvision", "opencv")) for line in requirements)
+
+
+# folder -> why a program cannot fetch its weights: there is no sum to know the file by
+NOT_FETCHED = {
+    "openvino/omz/mask_rcnn_inception_resnet_v2_atrous_coco": "a person's own conversion",
+    "pytorch/dschoerk/transt": "on Google Drive, without a checksum",
+    "pytorch/facebookresearch/retinanet_r101": "published without a checksum",
+    "pytorch/shiyinzhang/iog": "on Google Drive, without a checksum",
+}
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_every_weights_file_has_a_licence_and_a_way_to_name_a_local_one(folder: str) -> None:
     weights = _read(folder)["x-cvat-lambda"]["weights"]
     assert weights
+    readme = (SERVERLESS / folder / "README.md").read_text("utf-8")
     for weight in weights:
         assert weight["licence"]
-        assert weight["env"] in (SERVERLESS / folder / "README.md").read_text("utf-8")
-        assert ("url" in weight) == ("sha256" in weight)
+        assert weight["env"] in readme
+        assert ("url" in weight) == (folder not in NOT_FETCHED)
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_images_take_the_weights_from_where_the_runtime_takes_them(folder: str) -> None:
+    for file in ("function.yaml", "function-gpu.yaml"):
+        document = _read(folder, file)
+        directives = document["spec"]["build"]["directives"]["preCopy"]
+        text = "\n".join(directive["value"] for directive in directives)
+        for weight in document["x-cvat-lambda"]["weights"]:
+            assert weight.get("url", "") in text
+            name, _, ending = weight["file"].rpartition(".")
+            # Model optimizer is told the folder, and the name without its ending.
+            converted = f"--model_name={name} --output_dir=/opt/nuclio/weights" in text
+            assert f"weights/{weight['file']}" in text or (converted and ending == "xml")

@@ -1,0 +1,272 @@
+"""What a function imports is what its environment and its image install, by both function files."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cvat_lambda.runtime.environments import requirements_file
+from cvat_lambda.runtime.functionfile import gpu_resources
+
+SERVERLESS = Path(__file__).resolve().parents[3] / "serverless"
+FILES = sorted(SERVERLESS.glob("*/*/*/function*.yaml"))
+IDS = [path.relative_to(SERVERLESS).as_posix() for path in FILES]
+
+# module -> the distributions that bring it
+DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
+    "PIL": ("pillow",),
+    "numpy": ("numpy",),
+    "onnx": ("onnx",),
+    "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
+    "openvino": ("openvino",),
+    "tensorflow": ("tensorflow", "tensorflow-cpu"),
+    "torch": ("torch",),
+    "yaml": ("pyyaml",),
+}
+# base image -> the Python in it. Nuclio copies wheels of spec.runtime's version into the image and
+# has the image's interpreter install them, so the two must be one.
+PYTHON_OF_IMAGE = {
+    "python:3.10-slim": "3.10",
+    "python:3.11-slim": "3.11",
+    "python:3.12-slim": "3.12",
+    "nvidia/cuda:12.6.3-cudnn-runtime-ubuntu22.04": "3.10",  # python3 of Ubuntu 22.04
+    "ubuntu:22.04": "3.10",
+    "ubuntu:24.04": "3.12",
+}
+# What only the build uses, beside the function's own needs.
+BUILD_TOOLS = frozenset({"gdown", "pyyaml"})
+
+
+# --- what is imported ----------------------------------------------------------------------------
+
+
+class Imports:
+    """The third-party modules that a function's own modules need, followed through `common`.
+
+    Of a module of `common`, what is imported when it is loaded counts, and what is imported late
+    inside the functions and classes of it that are used: OpenVINO, for one, is needed by
+    `OpenVinoNetwork` and not by `threads`, its neighbour.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._seen: set[tuple[Path, str | None]] = set()
+        self.found: set[str] = set()
+
+    def module(self, path: Path) -> None:
+        """Take in a whole module."""
+        self._take(path, None)
+
+    def _take(self, path: Path, name: str | None) -> None:
+        if (path, name) in self._seen:
+            return
+        self._seen.add((path, name))
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        definitions = {
+            node.name: node
+            for node in tree.body
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+        }
+        parts = [node for node in tree.body if node not in definitions.values()]
+        parts += [definitions[used] for used in _closure(definitions, name)]
+        nodes = [
+            node for part in (tree.body if name is None else parts) for node in _at_run_time(part)
+        ]
+        used = {node.id for node in nodes if isinstance(node, ast.Name)}
+        for node in nodes:
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    self._add(alias.name, None)
+            elif isinstance(node, ast.ImportFrom):
+                names = {alias.name for alias in node.names if (alias.asname or alias.name) in used}
+                self._add(node.module or "", names)
+            elif _is_late_import(node):
+                self._add(node.args[0].value, None)
+
+    def _add(self, module: str, names: set[str] | None) -> None:
+        """Take in an imported module: what is used of it, or for None all."""
+        path = self._folder.joinpath(*module.split("."))
+        if path.is_dir():  # a package: its modules are imported by name
+            for name in names or ():
+                self.module(path / f"{name}.py")
+        elif path.with_suffix(".py").is_file():
+            for part in (None,) if names is None else ("", *names):  # "": what loading it runs
+                self._take(path.with_suffix(".py"), part)
+        elif module.split(".")[0] not in sys.stdlib_module_names:
+            self.found.add(module.split(".")[0])
+
+
+def _closure(definitions: dict[str, Any], name: str | None) -> set[str]:
+    """Return a definition's name with those of the module's others that it uses."""
+    todo, found = [name] if name in definitions else [], set[str]()
+    while todo:
+        one = todo.pop()
+        if one in definitions and one not in found:
+            found.add(one)
+            todo += [node.id for node in ast.walk(definitions[one]) if isinstance(node, ast.Name)]
+    return found
+
+
+def _at_run_time(tree: ast.AST) -> Iterator[Any]:
+    if isinstance(tree, ast.If) and getattr(tree.test, "id", "") == "TYPE_CHECKING":
+        return
+    yield tree
+    for child in ast.iter_child_nodes(tree):
+        yield from _at_run_time(child)
+
+
+def _is_late_import(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.Call)
+        and getattr(node.func, "attr", "") == "import_module"
+        and isinstance(node.args[0], ast.Constant)
+    )
+
+
+def imported(folder: Path) -> set[str]:
+    """Return the third-party modules of a function's folder."""
+    imports = Imports(folder)
+    for path in folder.glob("*.py"):
+        imports.module(path)
+    return imports.found
+
+
+# --- what is installed ---------------------------------------------------------------------------
+
+
+def distribution(requirement: str) -> str:
+    """Return the name of the distribution that a requirement asks for."""
+    [name] = re.findall(r"^[\w.-]+", requirement)
+    return str(name).lower().replace("_", "-")
+
+
+def requirements(path: Path) -> set[str]:
+    return {line.lower() for line in path.read_text(encoding="utf-8").split()}
+
+
+def directives(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield each RUN of an image: where it stands, and its text."""
+    for side in ("preCopy", "postCopy"):
+        for directive in document["spec"]["build"]["directives"].get(side, []):
+            if directive["kind"] == "RUN":
+                yield side, directive["value"]
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """Yield the words of each command of a line for the shell."""
+    words: list[str] = []
+    lexer = shlex.shlex(text, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    for word in lexer:
+        if set(word) <= set("();<>|&"):
+            yield words
+            words = []
+        else:
+            words.append(word)
+    yield words
+
+
+def installed(document: dict[str, Any], folder: Path) -> set[str]:
+    """Return what the image's own interpreter gets by pip; throw-away environments do not count."""
+    found: set[str] = set()
+    for side, text in directives(document):
+        for words in commands(text):
+            if words[:2] != ["pip", "install"]:
+                continue
+            rest = iter(words[2:])
+            for word in rest:
+                if word == "-r":
+                    # The folder is in the image once it was copied, not before.
+                    assert side == "postCopy"
+                    found |= requirements(folder / Path(next(rest)).relative_to("/opt/nuclio"))
+                elif not word.startswith("-"):
+                    found.add(word.lower())
+    return found
+
+
+def modules_run(document: dict[str, Any], folder: Path) -> set[str]:
+    """Return the third-party modules of what the build runs with ``python -m``."""
+    imports = Imports(folder)
+    for _, text in directives(document):
+        for module in re.findall(r"python -m (common[\w.]*)", text):
+            imports.module(folder.joinpath(*module.split(".")).with_suffix(".py"))
+    return imports.found
+
+
+def uncovered(modules: set[str], wanted: set[str]) -> set[str]:
+    names = {distribution(requirement) for requirement in wanted}
+    return {module for module in modules if not names & set(DISTRIBUTIONS[module])}
+
+
+# --- tests ---------------------------------------------------------------------------------------
+
+
+def read(file: Path) -> tuple[dict[str, Any], Path]:
+    """Return a function file's document, and the requirements file that goes with it."""
+    document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return document, requirements_file(file.parent, gpu=bool(gpu_resources(document)))
+
+
+def test_there_are_functions_to_look_at() -> None:
+    assert len(FILES) == 28  # eighteen folders, ten of them with a file for a GPU
+
+
+@pytest.mark.parametrize("file", FILES, ids=IDS)
+def test_the_environment_has_what_the_modules_import(file: Path) -> None:
+    _, needs = read(file)
+    assert uncovered(imported(file.parent), requirements(needs)) == set()
+
+
+@pytest.mark.parametrize("file", FILES, ids=IDS)
+def test_the_image_has_what_the_modules_and_its_own_build_import(file: Path) -> None:
+    document, _ = read(file)
+    modules = imported(file.parent) | modules_run(document, file.parent)
+    assert uncovered(modules, installed(document, file.parent)) == set()
+
+
+@pytest.mark.parametrize("file", FILES, ids=IDS)
+def test_the_image_installs_what_the_runtime_installs(file: Path) -> None:
+    document, needs = read(file)
+    in_image = installed(document, file.parent)
+    tools = {each for each in in_image if distribution(each) in BUILD_TOOLS}
+    assert in_image - tools == requirements(needs)
+
+
+@pytest.mark.parametrize("file", FILES, ids=IDS)
+def test_the_python_of_the_base_image_is_that_of_the_runtime(file: Path) -> None:
+    document, _ = read(file)
+    version = PYTHON_OF_IMAGE[document["spec"]["build"]["baseImage"]]
+    assert document["spec"]["runtime"] == f"python:{version}"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("from common.devices import OpenVinoNetwork as Net\nNet()", {"numpy", "openvino"}),
+        ("from common.devices import threads\nthreads()", {"numpy"}),
+        ("from common.networks.mobile_sam import Prompt\nPrompt()", {"PIL", "numpy"}),
+        (
+            "from common.networks.mobile_sam import MobileSam\nMobileSam.load()",
+            {"PIL", "numpy", "openvino"},
+        ),
+        ("import torch.nn.functional", {"torch"}),
+        (
+            "from common.networks import nanodet\nnanodet.NanoDet.load()",
+            {"PIL", "numpy", "openvino"},
+        ),
+        ("if TYPE_CHECKING:\n    import torch", set()),
+        ("def late():\n    import yaml", {"yaml"}),
+    ],
+)
+def test_imports_are_followed_through_common(tmp_path: Path, text: str, expected: set[str]) -> None:
+    (tmp_path / "common").symlink_to(SERVERLESS / "common")
+    (tmp_path / "model.py").write_text(f"import os\n{text}\n", encoding="utf-8")
+    assert imported(tmp_path) == expected
