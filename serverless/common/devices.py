@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+logger = logging.getLogger(__name__)
+_MAY_BE_ABSENT = ("AUTO", "GPU")  # what such a device needs may be missing on this machine
+
 
 def threads() -> int:
     """Return how many threads one worker's network may use (environment: CVAT_LAMBDA_THREADS)."""
@@ -21,27 +25,37 @@ def threads() -> int:
 
 def openvino_device() -> str:
     """Return OpenVINO's name of the device to use (environment: OPENVINO_DEVICE)."""
-    return os.environ.get("OPENVINO_DEVICE", "CPU")
+    return os.environ.get("OPENVINO_DEVICE") or "CPU"
+
+
+def once_each(*devices: str) -> str:
+    """Return the devices of a function's networks as one text."""
+    return ", ".join(dict.fromkeys(devices))
 
 
 class OpenVinoNetwork:
     """A network file (IR, ONNX, frozen TensorFlow graph) compiled for this worker in float32.
 
     float32 is asked for because the CPU's own choice may be bfloat16, whose embeddings are off by
-    up to a half.
+    up to a half. Where the GPU that OPENVINO_DEVICE names cannot be used, the log says why and
+    the CPU does the work.
     """
 
     def __init__(self, path: Path) -> None:
         # Loaded late: this module also serves functions that do not have OpenVINO.
         openvino: Any = importlib.import_module("openvino")
         core = openvino.Core()
-        config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
-        if openvino_device().startswith("CPU"):
-            config["INFERENCE_NUM_THREADS"] = threads()
-        self._compiled: Any = core.compile_model(
-            core.read_model(str(path)), openvino_device(), config
-        )
+        self._compiled: Any = _compile(core, core.read_model(str(path)), openvino_device())
         self._request: Any = self._compiled.create_infer_request()
+
+    @property
+    def device(self) -> str:
+        """Return the devices that run it, in OpenVINO's names."""
+        return ", ".join(self._compiled.get_property("EXECUTION_DEVICES"))
+
+    def input_shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of an input that has a fixed one."""
+        return tuple(self._compiled.input(name).shape)
 
     def __call__(self, *inputs: NDArray[Any]) -> list[NDArray[Any]]:
         """Run the network on its inputs, in order; return copies of its outputs, in order."""
@@ -56,3 +70,17 @@ class OpenVinoNetwork:
             for port in self._compiled.outputs
             for name in port.names
         }
+
+
+def _compile(core: Any, model: Any, device: str) -> Any:
+    config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
+    if device.startswith("CPU"):
+        return core.compile_model(model, device, {**config, "INFERENCE_NUM_THREADS": threads()})
+    try:
+        return core.compile_model(model, device, config)
+    except RuntimeError as exc:
+        if not device.startswith(_MAY_BE_ABSENT):
+            raise
+        cause = " ".join(str(exc).split())
+        logger.warning("OpenVINO cannot use %s, the CPU is used instead: %s", device, cause)
+        return _compile(core, model, "CPU")

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+_PRECISIONS = {name: getattr(torch, name) for name in ("float32", "float16", "bfloat16")}
+
 
 def torch_device() -> torch.device:
     """Return the device to use: the first CUDA one, else the CPU (environment: TORCH_DEVICE).
@@ -29,9 +31,30 @@ def torch_device() -> torch.device:
     return device
 
 
+def precision(device: torch.device) -> torch.dtype:
+    """Return the precision of a network's products: float16 on CUDA, else float32 (environment:
+    TORCH_PRECISION, one of float32, float16 and bfloat16).
+    """
+    chosen = os.environ.get("TORCH_PRECISION") or (
+        "float16" if device.type == "cuda" else "float32"
+    )
+    if chosen not in _PRECISIONS:
+        raise ValueError(f"TORCH_PRECISION is {chosen!r}; use one of {', '.join(_PRECISIONS)}")
+    return _PRECISIONS[chosen]
+
+
 def half_precision(device: torch.device) -> torch.autocast:
-    """Return the context in which a network runs in float16 on CUDA, and in float32 elsewhere."""
-    return torch.autocast("cuda", dtype=torch.float16, enabled=device.type == "cuda")
+    """Return the context in which a network runs in the device's `precision`."""
+    wanted = precision(device)
+    if wanted == torch.float32:
+        return torch.autocast(device.type, enabled=False)
+    return torch.autocast(device.type, dtype=wanted)
+
+
+def describe(device: torch.device) -> str:
+    """Return device and precision for the log, such as ``cuda (NVIDIA T4) in float16``."""
+    name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
+    return f"{device}{name} in {str(precision(device)).removeprefix('torch.')}"
 
 
 def to_tensor(image: NDArray[np.uint8], *, bgr: bool = False) -> Tensor:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from common.devices import OpenVinoNetwork
+from common.devices import OpenVinoNetwork, once_each
 from common.images import resize
 from common.masks import NOTHING, Place, bounds
 from common.weights import weights_file
@@ -85,6 +85,11 @@ class MobileSam:
             OpenVinoNetwork(weights_file(ENCODER, env="MOBILE_SAM_ENCODER_PATH")),
             OpenVinoNetwork(weights_file(DECODER_IR, env="MOBILE_SAM_DECODER_PATH")),
         )
+
+    @property
+    def device(self) -> str:
+        """Return what runs it, for the log."""
+        return once_each(self._encoder.device, self._decoder.device)
 
     def embed(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the embedding of a picture, shape (1, 256, 64, 64)."""

@@ -58,6 +58,11 @@ class NanoDet:
         """Load the converted weights (environment: NANODET_MODEL_PATH)."""
         return cls(OpenVinoNetwork(weights_file(WEIGHTS, env="NANODET_MODEL_PATH")))
 
+    @property
+    def device(self) -> str:
+        """Return what runs it, for the log."""
+        return self._network.device
+
     def detect(self, image: NDArray[np.uint8], threshold: float) -> Detections:
         """Return what scores at least ``threshold``, at most 100, overlaps of a class removed."""
         outputs = [output[0] for output in self._network(prepare(image))]

@@ -41,6 +41,11 @@ class SsdLite:
         """Load the converted weights (environment: SSDLITE_MODEL_PATH)."""
         return cls(OpenVinoNetwork(weights_file(WEIGHTS, env="SSDLITE_MODEL_PATH")))
 
+    @property
+    def device(self) -> str:
+        """Return what runs it, for the log."""
+        return self._network.device
+
     def persons(self, image: NDArray[np.uint8], threshold: float) -> tuple[Floats, Floats]:
         """Return boxes (n, 4) in pixels and scores (n,) of at least ``threshold``, best first."""
         # Resizing to the network's 300x300 and non-maximum suppression are parts of the graph.

@@ -37,10 +37,14 @@ class Response:
 
 
 class Logger:
-    """The platform's logger, silent."""
+    """The platform's logger: keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
 
     def info(self, message: str, *args: object) -> None:
-        """Drop a message."""
+        """Keep a message."""
+        self.messages.append(message % args if args else message)
 
     debug = warn = error = info
 
@@ -75,6 +79,12 @@ class Function:
     def start(self) -> None:
         """Run `init_context`."""
         self.main.init_context(self.context)
+
+    @property
+    def logged(self) -> list[str]:
+        """What was logged so far."""
+        messages: list[str] = self.context.logger.messages
+        return messages
 
     def invoke(self, payload: object) -> tuple[int, Any]:
         """Call the handler; return the status and the parsed JSON."""

@@ -69,6 +69,12 @@ def random_picture(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.clip(fine + random.uniform(-16, 16, fine.shape), 0, 255).astype(np.uint8)
 
 
+def relative_error(got: np.ndarray, expected: np.ndarray) -> float:
+    """Return the root mean square difference, in standard deviations of what is expected."""
+    got, expected = np.asarray(got, dtype=np.float64), np.asarray(expected, dtype=np.float64)
+    return float(np.sqrt(np.mean((got - expected) ** 2)) / expected.std())
+
+
 def samples(values: np.ndarray, count: int = 64) -> list[float]:
     """Return values spread evenly over an array, to be kept in a fixture."""
     flat = np.asarray(values, dtype=np.float64).ravel()

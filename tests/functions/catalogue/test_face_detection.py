@@ -6,6 +6,7 @@ the crop is, so a crop that is off by some pixels or in the wrong colour order c
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,11 @@ def _picture(width: int, height: int, box: tuple[int, int, int, int]) -> np.ndar
     left, top, right, bottom = box
     picture[top:bottom, left:right] = (255, 0, 0)
     return picture
+
+
+def test_the_log_says_what_it_runs_on(function: Function) -> None:
+    [line] = function.logged
+    assert re.fullmatch("Face detection, age, gender and emotion run on CPU", line)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ so the right answer is known to the pixel, and one fixed faint object that its o
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -36,6 +38,11 @@ def _picture(width: int, height: int, box: tuple[int, int, int, int]) -> np.ndar
     left, top, right, bottom = box
     picture[top:bottom, left:right] = (255, 0, 0)
     return picture
+
+
+def test_the_log_says_what_it_runs_on(function: Function) -> None:
+    [line] = function.logged
+    assert re.fullmatch(r"Faster R-CNN runs on (CPU|GPU:.+)", line)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.functions.catalogue.recipes import (
     fixture,
     official_shapes,
     random_picture,
+    relative_error,
     samples,
 )
 
@@ -39,6 +41,11 @@ def function(tmp_path_factory: pytest.TempPathFactory) -> Function:
         environment.setenv("DETECTOR_MODEL_PATH", str(people))
         loaded.start()
     return loaded
+
+
+def test_the_log_says_what_it_runs_on(function: Function) -> None:
+    [line] = function.logged
+    assert re.fullmatch(r"Human pose estimation runs on (cpu in float32|cuda.* in float16)", line)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +76,15 @@ def test_key_points_equal_mmposes_with_flip_test(function: Function) -> None:
     [(points, scores)] = function.context.user_data.detector.poses(PICTURE, box)
     np.testing.assert_allclose(scores, POSE["scores"], atol=1e-4)
     np.testing.assert_allclose(points, POSE["keypoints"], atol=1e-3)
+
+
+def test_half_precision_stays_near(function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = function.context.user_data.detector
+    crop = function.model.normalise([random_picture(256, 192, seed=5)])
+    monkeypatch.setenv("TORCH_PRECISION", "float32")
+    maps = detector.heat_maps(crop)
+    monkeypatch.setenv("TORCH_PRECISION", "bfloat16")  # float16 is no CPU's: it takes minutes
+    assert 0 < relative_error(detector.heat_maps(crop), maps) < 0.03
 
 
 def test_a_crop_of_the_images_own_scale_has_its_pixels(function: Function) -> None:

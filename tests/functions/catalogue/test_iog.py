@@ -14,6 +14,7 @@ from tests.functions.catalogue.recipes import (
     fixture,
     official_shapes,
     random_picture,
+    relative_error,
     samples,
 )
 
@@ -75,6 +76,26 @@ def test_logits_equal_the_public_copys(checkpoint: Path) -> None:
     with torch.inference_mode():
         logits = network(torch.from_numpy(inputs.astype(np.float32))).numpy()
     np.testing.assert_allclose(samples(logits, 512), EXPECTED["logits"], rtol=1e-4, atol=1e-4)
+
+
+def test_half_precision_stays_near_and_the_log_says_what_it_runs_on(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODEL_PATH", str(checkpoint))
+    monkeypatch.setenv("TORCH_DEVICE", "cpu")
+    function = Function(FOLDER)
+    function.start()
+    assert function.logged == ["IOG runs on cpu in float32"]
+    picture = random_picture(512, 512, seed=13).transpose(2, 0, 1)[[0, 1, 2, 0, 1]][None]
+    inputs = torch.from_numpy(picture.astype(np.float32))
+    network = function.context.user_data.interactor._network
+    logits = {}
+    for precision in ("float32", "bfloat16"):  # float16 is no CPU's: it takes minutes
+        monkeypatch.setenv("TORCH_PRECISION", precision)
+        # With random weights the probabilities are too small to be compared.
+        with torch.inference_mode(), function.model.half_precision(inputs.device):
+            logits[precision] = network(inputs).float().numpy()
+    assert 0 < relative_error(logits["bfloat16"], logits["float32"]) < 0.05
 
 
 @pytest.mark.parametrize("box", [(90, 60, 170, 140), (51, 21, 209, 179), (100, 100, 104, 101)])

@@ -4,6 +4,8 @@ answer is known.
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,6 +44,11 @@ def _unpack(item: dict[str, Any]) -> tuple[np.ndarray, tuple[int, int, int, int]
     return bitmap, (left, top, right, bottom)
 
 
+def test_the_log_says_what_it_runs_on(function: Function) -> None:
+    [line] = function.logged
+    assert re.fullmatch("Mask R-CNN runs on CPU", line)
+
+
 @pytest.mark.parametrize(
     ("width", "height", "box", "expected"),
     [
@@ -64,6 +71,19 @@ def test_the_mask_is_pasted_to_the_pixel(
     bitmap, bounds = _unpack(item)
     assert bounds == expected
     assert bitmap.all()
+
+
+def test_a_network_that_wants_its_colours_last_gets_them_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The zoo's own conversion keeps TensorFlow's order of axes.
+    path = mask_rcnn.make(tmp_path / "colours_last.xml", colours_last=True)
+    monkeypatch.setenv("MODEL_PATH", str(path))
+    function = Function(FOLDER)
+    function.start()
+    picture = _picture(1365, 800, (100, 50, 300, 150))
+    status, [item] = function.invoke({"image": encoded(picture)})
+    assert (status, _unpack(item)[1]) == (200, (100, 50, 199, 149))
 
 
 def test_a_detection_with_an_empty_mask_is_left_out(function: Function) -> None:

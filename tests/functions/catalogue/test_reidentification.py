@@ -6,6 +6,7 @@ The generated network embeds a crop as its mean colour, in the order blue, green
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,11 @@ def _body(first: Any, second: Any, **more: Any) -> dict[str, Any]:
     return {
         "image0": first[0], "boxes0": first[1], "image1": second[0], "boxes1": second[1], **more
     }  # fmt: skip
+
+
+def test_the_log_says_what_it_runs_on(function: Function) -> None:
+    [line] = function.logged
+    assert re.fullmatch("Person re-identification runs on CPU", line)
 
 
 def test_people_are_found_by_their_looks_not_by_their_order(function: Function) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tests.functions.catalogue.recipes import (
     fixture,
     official_shapes,
     random_picture,
+    relative_error,
     samples,
 )
 
@@ -50,6 +52,11 @@ def small(function: Function, monkeypatch: pytest.MonkeyPatch) -> Function:
     return function
 
 
+def test_the_log_says_what_it_runs_on(function: Function) -> None:
+    [line] = function.logged
+    assert re.fullmatch(r"RetinaNet R101 runs on (cpu in float32|cuda.* in float16)", line)
+
+
 def test_the_network_has_exactly_the_official_names_and_shapes() -> None:
     with torch.device("meta"):
         network = Function(FOLDER).network.RetinaNet()
@@ -74,6 +81,25 @@ def test_detections_equal_detectron2s(small: Function) -> None:
         [item["confidence"] for item in items], EXPECTED["scores"], atol=1e-4
     )
     np.testing.assert_allclose([item["points"] for item in items], EXPECTED["boxes"], atol=6e-3)
+
+
+def test_half_precision_stays_near(small: Function, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector, picture = small.context.user_data.detector, random_picture(120, 176, seed=1)
+    prepared = small.model.prepare(picture)
+    monkeypatch.setenv("TORCH_PRECISION", "float32")
+    levels = detector._run([prepared.pixels])
+    monkeypatch.setenv("TORCH_PRECISION", "bfloat16")  # float16 is no CPU's: it takes minutes
+    half_levels = detector._run([prepared.pixels])
+    for column in (0, 1):  # logits, deltas; of all levels, as some hardly vary within themselves
+        half, whole = (
+            np.concatenate([level[column].float().numpy().ravel() for level in each])
+            for each in (half_levels, levels)
+        )
+        assert 0 < relative_error(half, whole) < 0.03
+    for half_level, level in zip(half_levels, levels, strict=True):
+        assert torch.equal(half_level[2], level[2])  # anchors are no result of a product
+    [items] = detector.detect([picture], 0.05)
+    assert items[0]["confidence"] == pytest.approx(EXPECTED["scores"][0], abs=0.01)
 
 
 def test_labels_are_those_of_the_specification() -> None:

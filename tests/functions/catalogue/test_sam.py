@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.functions.catalogue.recipes import (
     official_shapes,
     random_picture,
     random_weights,
+    relative_error,
     samples,
 )
 
@@ -63,6 +65,11 @@ def _whole(answer: dict[str, Any]) -> np.ndarray:
     return mask
 
 
+def test_the_log_says_what_it_runs_on(function: Function) -> None:
+    [line] = function.logged
+    assert re.fullmatch(r"Segment Anything runs on (cpu in float32|cuda.* in float16)", line)
+
+
 @pytest.mark.parametrize("variant", ["vit_h", "vit_l", "vit_b"])
 def test_the_network_has_exactly_the_official_names_and_shapes(variant: str) -> None:
     function = Function(FOLDER)
@@ -75,6 +82,14 @@ def test_the_network_has_exactly_the_official_names_and_shapes(variant: str) -> 
 def test_the_embedding_equals_the_official_packages(function: Function) -> None:
     embedding = function.context.user_data.interactor.embed(PICTURE)
     np.testing.assert_allclose(samples(embedding.values, 256), EXPECTED["embedding"], atol=1e-4)
+
+
+def test_half_precision_stays_near(function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
+    interactor = function.context.user_data.interactor
+    monkeypatch.setenv("TORCH_PRECISION", "float32")
+    values = interactor.embed(PICTURE).values
+    monkeypatch.setenv("TORCH_PRECISION", "bfloat16")  # float16 is no CPU's: it takes minutes
+    assert 0 < relative_error(interactor.embed(PICTURE).values, values) < 0.03
 
 
 @pytest.mark.parametrize("prompt", EXPECTED["prompts"], ids=["point", "points", "box", "all"])

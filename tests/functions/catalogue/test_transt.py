@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from tests.functions.catalogue.recipes import (
     fixture,
     official_shapes,
     random_picture,
+    relative_error,
     samples,
 )
 
@@ -38,6 +40,11 @@ def function(tmp_path_factory: pytest.TempPathFactory) -> Function:
     return loaded
 
 
+def test_the_log_says_what_it_runs_on(function: Function) -> None:
+    [line] = function.logged
+    assert re.fullmatch(r"TransT runs on (cpu in float32|cuda.* in float16)", line)
+
+
 def test_the_network_has_exactly_the_official_names_and_shapes() -> None:
     with torch.device("meta"):
         network = Function(FOLDER).network.TransT()
@@ -51,6 +58,17 @@ def test_scores_and_boxes_equal_the_authors(function: Function) -> None:
     [(scores, boxes)] = tracker._run([template], [search])
     np.testing.assert_allclose(samples(scores, 256), EXPECTED["scores"], atol=1e-5)
     np.testing.assert_allclose(samples(boxes, 256), EXPECTED["boxes"], atol=1e-5)
+
+
+def test_half_precision_stays_near(function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
+    tracker = function.context.user_data.tracker
+    patches = [random_picture(128, 128, seed=8)], [random_picture(256, 256, seed=9)]
+    monkeypatch.setenv("TORCH_PRECISION", "float32")
+    [(scores, boxes)] = tracker._run(*patches)
+    monkeypatch.setenv("TORCH_PRECISION", "bfloat16")  # float16 is no CPU's: it takes minutes
+    [(half_scores, half_boxes)] = tracker._run(*patches)
+    assert 0 < relative_error(half_boxes, boxes) < 0.03
+    np.testing.assert_allclose(half_scores, scores, rtol=0.1)
 
 
 def test_an_object_starts_where_it_was_drawn(function: Function) -> None:

@@ -8,6 +8,7 @@ a NonMaxSuppression whose score threshold is 0.35, as in the official file.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,11 @@ def _picture(width: int, height: int, box: tuple[int, int, int, int]) -> np.ndar
     left, top, right, bottom = box
     picture[top:bottom, left:right] = (255, 0, 0)
     return picture
+
+
+def test_the_log_says_what_it_runs_on(function: Function) -> None:
+    [line] = function.logged
+    assert re.fullmatch(r"YOLOv7 runs on (CPU|CUDA)ExecutionProvider", line)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -45,6 +46,11 @@ def test_what_is_emitted_is_what_the_spec_lists(function: Function, name: str) -
             for attribute, value in chosen.items():
                 if offered[attribute]["input_type"] == "select":
                     assert value in offered[attribute]["values"]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_log_says_what_it_runs_on(function: Function, name: str) -> None:
+    assert re.search(r"runs? on CPU\b", function(name).runtime.log(name))
 
 
 @pytest.mark.parametrize("name", DETECTORS)

@@ -16,10 +16,9 @@ if TYPE_CHECKING:
 
 def init_context(context: Context) -> None:
     """Load the network once for this worker."""
-    context.user_data.detector = Detector.load(
-        weights_file("yolov7-nms-640.onnx", env="MODEL_PATH")
-    )
-    context.logger.info("YOLOv7 is loaded")
+    detector = Detector.load(weights_file("yolov7-nms-640.onnx", env="MODEL_PATH"))
+    context.user_data.detector = detector
+    context.logger.info(f"YOLOv7 runs on {detector.device}")
 
 
 def handler(context: Context, event: Event) -> Any:

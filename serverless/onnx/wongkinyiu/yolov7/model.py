@@ -58,6 +58,8 @@ def read_graph(path: Path) -> bytes:
 
 def open_session(path: Path) -> onnxruntime.InferenceSession:
     """Open the network on CUDA where that is there, else on the CPU."""
+    # CUDA's libraries may be wheels beside ONNX Runtime, where the loader would not look.
+    onnxruntime.preload_dlls()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads()
     options.log_severity_level = 3
@@ -100,6 +102,11 @@ class Detector:
     def load(cls, path: Path) -> Detector:
         """Make the detector of an ONNX file."""
         return cls(open_session(path))
+
+    @property
+    def device(self) -> str:
+        """Return what runs it, for the log."""
+        return self._session.get_providers()[0]
 
     def detect(self, images: Sequence[Image], threshold: float) -> list[list[dict[str, Any]]]:
         """Return each image's items."""

@@ -35,6 +35,11 @@ class CenterFace:
         """Load the converted weights (environment: DETECTOR_MODEL_PATH)."""
         return cls(OpenVinoNetwork(weights_file(WEIGHTS, env="DETECTOR_MODEL_PATH")))
 
+    @property
+    def device(self) -> str:
+        """Return what runs it, for the log."""
+        return self._network.device
+
     def faces(self, image: NDArray[np.uint8], threshold: float) -> tuple[Floats, Floats]:
         """Return boxes (n, 4) in pixels and scores of at least ``threshold``, best first."""
         height, width = image.shape[:2]

@@ -15,7 +15,9 @@ DEFAULT_THRESHOLD = 0.5
 
 def init_context(context: Context) -> None:
     """Load the networks once a worker."""
-    context.user_data.describer = FaceDescriber.load()
+    describer = FaceDescriber.load()
+    context.user_data.describer = describer
+    context.logger.info(f"CenterFace with age, gender and emotion runs on {describer.device}")
 
 
 def handler(context: Context, event: Event) -> Any:

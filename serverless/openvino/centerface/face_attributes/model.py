@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from centerface import CenterFace
 from common.answers import rectangle
-from common.devices import OpenVinoNetwork
+from common.devices import OpenVinoNetwork, once_each
 from common.images import crop, grey
 from common.weights import weights_file
 
@@ -52,6 +52,13 @@ class FaceDescriber:
             OpenVinoNetwork(weights_file(AGE_WEIGHTS, env="AGE_MODEL_PATH")),
             OpenVinoNetwork(weights_file(GENDER_WEIGHTS, env="GENDER_MODEL_PATH")),
             OpenVinoNetwork(weights_file(EMOTION_WEIGHTS, env="EMOTIONS_MODEL_PATH")),
+        )
+
+    @property
+    def device(self) -> str:
+        """Return what runs it, for the log."""
+        return once_each(
+            *(each.device for each in (self._detector, self._age, self._gender, self._emotion))
         )
 
     def items(self, image: NDArray[np.uint8], threshold: float) -> list[dict[str, Any]]:

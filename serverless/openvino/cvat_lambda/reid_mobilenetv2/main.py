@@ -17,7 +17,9 @@ DEFAULT_MAX_DISTANCE = 50.0
 
 def init_context(context: Context) -> None:
     """Load the network once a worker."""
-    context.user_data.matcher = Matcher.load()
+    matcher = Matcher.load()
+    context.user_data.matcher = matcher
+    context.logger.info(f"MobileNetV2 runs on {matcher.device}")
 
 
 def handler(context: Context, event: Event) -> Any:

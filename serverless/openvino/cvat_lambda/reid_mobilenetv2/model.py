@@ -35,6 +35,11 @@ class Matcher:
         """Load the converted weights (environment: MOBILENET_V2_POOLED_PATH)."""
         return cls(OpenVinoNetwork(weights_file(WEIGHTS, env="MOBILENET_V2_POOLED_PATH")))
 
+    @property
+    def device(self) -> str:
+        """Return what runs it, for the log."""
+        return self._network.device
+
     def match(
         self,
         image0: NDArray[np.uint8],

@@ -12,7 +12,9 @@ from protocol import track
 
 def init_context(context: Context) -> None:
     """Load the network once a worker."""
-    context.user_data.tracker = SiameseTracker.load()
+    tracker = SiameseTracker.load()
+    context.user_data.tracker = tracker
+    context.logger.info(f"MobileNetV2 runs on {tracker.device}")
 
 
 def handler(context: Context, event: Event) -> Any:

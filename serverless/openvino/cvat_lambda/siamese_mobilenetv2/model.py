@@ -74,6 +74,11 @@ class SiameseTracker:
         """Load the converted weights (environment: MOBILENET_V2_MAPS_PATH)."""
         return cls(OpenVinoNetwork(weights_file(WEIGHTS, env="MOBILENET_V2_MAPS_PATH")))
 
+    @property
+    def device(self) -> str:
+        """Return what runs it, for the log."""
+        return self._network.device
+
     def start(self, image: NDArray[np.uint8], boxes: Sequence[NDArray[np.float64]]) -> list[Target]:
         """Return a target for each box."""
         fill = tuple(int(value) for value in image.mean(axis=(0, 1)).round())

@@ -15,7 +15,9 @@ DEFAULT_THRESHOLD = 0.5
 
 def init_context(context: Context) -> None:
     """Load the networks once a worker."""
-    context.user_data.estimator = PoseEstimator.load()
+    estimator = PoseEstimator.load()
+    context.user_data.estimator = estimator
+    context.logger.info(f"MoveNet Thunder runs on {estimator.device}")
 
 
 def handler(context: Context, event: Event) -> Any:

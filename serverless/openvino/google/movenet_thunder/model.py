@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from common.boxes import square
-from common.devices import OpenVinoNetwork
+from common.devices import OpenVinoNetwork, once_each
 from common.images import crop
 from common.networks.ssdlite import SsdLite
 from common.weights import weights_file
@@ -55,6 +55,11 @@ class PoseEstimator:
         """Load the weights (environment: SSDLITE_MODEL_PATH, MOVENET_MODEL_PATH)."""
         path = weights_file(WEIGHTS, env="MOVENET_MODEL_PATH")
         return cls(SsdLite.load(), OpenVinoNetwork(path))
+
+    @property
+    def device(self) -> str:
+        """Return what runs it, for the log."""
+        return once_each(self._detector.device, self._network.device)
 
     def items(self, image: NDArray[np.uint8], threshold: float) -> list[dict[str, Any]]:
         """Return a skeleton for each person with a score of at least ``threshold``, best first.

@@ -11,7 +11,9 @@ from model import Interactor
 
 def init_context(context: Context) -> None:
     """Load the networks once a worker."""
-    context.user_data.interactor = Interactor.load()
+    interactor = Interactor.load()
+    context.user_data.interactor = interactor
+    context.logger.info(f"MobileSAM runs on {interactor.device}")
 
 
 def handler(context: Context, event: Event) -> Any:

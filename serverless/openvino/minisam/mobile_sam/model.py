@@ -62,6 +62,11 @@ class Interactor:
         """Load the weights of this worker."""
         return cls(MobileSam.load())
 
+    @property
+    def device(self) -> str:
+        """Return what runs it, for the log."""
+        return self._network.device
+
     def interact(self, body: dict[str, Any]) -> dict[str, Any]:
         """Answer a mask when there is a prompt, and the embedding when ``want`` asks for it."""
         wanted = body.get("want") == "embedding"

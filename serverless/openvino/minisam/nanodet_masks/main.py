@@ -15,7 +15,9 @@ DEFAULT_THRESHOLD = 0.4
 
 def init_context(context: Context) -> None:
     """Load the networks once a worker."""
-    context.user_data.segmenter = InstanceSegmenter.load()
+    segmenter = InstanceSegmenter.load()
+    context.user_data.segmenter = segmenter
+    context.logger.info(f"NanoDet and MobileSAM run on {segmenter.device}")
 
 
 def handler(context: Context, event: Event) -> Any:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from common.coco import COCO_80
+from common.devices import once_each
 from common.masks import mask_item
 from common.networks.mobile_sam import MobileSam, Prompt
 from common.networks.nanodet import NanoDet
@@ -29,6 +30,11 @@ class InstanceSegmenter:
     def load(cls) -> InstanceSegmenter:
         """Load the weights of this worker."""
         return cls(NanoDet.load(), MobileSam.load())
+
+    @property
+    def device(self) -> str:
+        """Return what runs it, for the log."""
+        return once_each(self._detector.device, self._segmenter.device)
 
     def items(self, image: NDArray[np.uint8], threshold: float) -> list[dict[str, Any]]:
         """Return a mask for each thing with a score of at least ``threshold``, best first.

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 def init_context(context: Context) -> None:
     """Load the networks once for this worker."""
-    context.user_data.reader = FaceReader()
-    context.logger.info("Face detection, age, gender and emotion are loaded")
+    reader = FaceReader()
+    context.user_data.reader = reader
+    context.logger.info(f"Face detection, age, gender and emotion run on {reader.device}")
 
 
 def handler(context: Context, event: Event) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from common.answers import rectangle
 from common.boxes import clip
-from common.devices import OpenVinoNetwork
+from common.devices import OpenVinoNetwork, once_each
 from common.images import resize
 from common.weights import weights_file
 
@@ -78,6 +78,11 @@ class FaceReader:
         self._emotion = OpenVinoNetwork(
             weights_file("emotions-recognition-retail-0003.xml", env="EMOTIONS_MODEL_PATH")
         )
+
+    @property
+    def device(self) -> str:
+        """Return what runs it, for the log."""
+        return once_each(self._detector.device, self._age_gender.device, self._emotion.device)
 
     def detect(self, image: Image, threshold: float) -> list[dict[str, Any]]:
         """Return the faces with their attributes."""

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 def init_context(context: Context) -> None:
     """Load the network once for this worker."""
     path = weights_file("mask_rcnn_inception_resnet_v2_atrous_coco.xml", env="MODEL_PATH")
-    context.user_data.detector = Detector(path)
-    context.logger.info("Mask R-CNN is loaded")
+    detector = Detector(path)
+    context.user_data.detector = detector
+    context.logger.info(f"Mask R-CNN runs on {detector.device}")
 
 
 def handler(context: Context, event: Event) -> Any:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Image = NDArray[np.uint8]
 
 DEFAULT_THRESHOLD = 0.2
-WIDTH, HEIGHT = 1365, 800  # pixels of the network's input
+WIDTH, HEIGHT, COLOURS = 1365, 800, 3  # of the network's input, pixels
 MASK_THRESHOLD = 0.5
 
 
@@ -65,12 +65,23 @@ class Detector:
 
     def __init__(self, path: Path) -> None:
         self._network = OpenVinoNetwork(path)
+        # The order of the input's axes depends on who converted the file: the zoo's own arguments
+        # keep TensorFlow's, height x width x colours.
+        self._colours_last = self._network.input_shape("image_tensor")[-1] == COLOURS
+
+    @property
+    def device(self) -> str:
+        """Return what runs it, for the log."""
+        return self._network.device
 
     def detect(self, image: Image, threshold: float) -> list[dict[str, Any]]:
         """Return the masks of an image."""
         height, width = image.shape[:2]
+        pixels = prepare(image)
+        if self._colours_last:
+            pixels = np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
         outputs = self._network.run_named(
-            image_tensor=prepare(image),
+            image_tensor=pixels,
             image_info=np.array([[HEIGHT, WIDTH, 1]], dtype=np.float32),
         )
         rows, masks = outputs["reshape_do_2d"].reshape(-1, 7), outputs["masks"]

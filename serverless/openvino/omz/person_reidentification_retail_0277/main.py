@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 def init_context(context: Context) -> None:
     """Load the network once for this worker."""
     path = weights_file("person-reidentification-retail-0277.xml", env="MODEL_PATH")
-    context.user_data.matcher = Matcher(path)
-    context.logger.info("Person re-identification is loaded")
+    matcher = Matcher(path)
+    context.user_data.matcher = matcher
+    context.logger.info(f"Person re-identification runs on {matcher.device}")
 
 
 def handler(context: Context, event: Event) -> Any:

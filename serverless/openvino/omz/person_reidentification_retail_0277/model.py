@@ -45,6 +45,11 @@ class Matcher:
     def __init__(self, path: Path) -> None:
         self._network = OpenVinoNetwork(path)
 
+    @property
+    def device(self) -> str:
+        """Return what runs it, for the log."""
+        return self._network.device
+
     def embed(self, image: Image, boxes: Sequence[dict[str, Any]]) -> NDArray[np.float32]:
         """Return one embedding a box, shape (n, length)."""
         rows = [self._network(prepare(cut(image, box["points"])))[0].ravel() for box in boxes]

@@ -14,7 +14,9 @@ DEFAULT_THRESHOLD = 0.4
 
 def init_context(context: Context) -> None:
     """Load the network once a worker."""
-    context.user_data.detector = CocoDetector.load()
+    detector = CocoDetector.load()
+    context.user_data.detector = detector
+    context.logger.info(f"NanoDet runs on {detector.device}")
 
 
 def handler(context: Context, event: Event) -> Any:

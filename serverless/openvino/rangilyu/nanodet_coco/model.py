@@ -26,6 +26,11 @@ class CocoDetector:
         """Load the weights of this worker."""
         return cls(NanoDet.load())
 
+    @property
+    def device(self) -> str:
+        """Return what runs it, for the log."""
+        return self._network.device
+
     def items(self, image: NDArray[np.uint8], threshold: float) -> list[dict[str, Any]]:
         """Return a rectangle for each thing with a score of at least ``threshold``, best first."""
         found = self._network.detect(image, threshold)

@@ -14,7 +14,9 @@ DEFAULT_THRESHOLD = 0.5
 
 def init_context(context: Context) -> None:
     """Load the network once a worker."""
-    context.user_data.detector = PersonDetector.load()
+    detector = PersonDetector.load()
+    context.user_data.detector = detector
+    context.logger.info(f"SSDLite runs on {detector.device}")
 
 
 def handler(context: Context, event: Event) -> Any:

@@ -26,6 +26,11 @@ class PersonDetector:
         """Load the weights of this worker."""
         return cls(SsdLite.load())
 
+    @property
+    def device(self) -> str:
+        """Return what runs it, for the log."""
+        return self._network.device
+
     def items(self, image: NDArray[np.uint8], threshold: float) -> list[dict[str, Any]]:
         """Return a rectangle for each person with a score of at least ``threshold``, best first."""
         boxes, scores = self._network.persons(image, threshold)

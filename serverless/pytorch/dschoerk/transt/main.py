@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 def init_context(context: Context) -> None:
     """Load the network once for this worker."""
     network = load_network(weights_file("transt.pth", env="MODEL_PATH"))
-    context.user_data.tracker = Tracker(network)
-    context.logger.info("TransT is loaded")
+    tracker = Tracker(network)
+    context.user_data.tracker = tracker
+    context.logger.info(f"TransT runs on {tracker.device}")
 
 
 def handler(context: Context, event: Event) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from common.checkpoints import load_strictly, read_parameters
 from common.images import crop
-from common.torch_runtime import half_precision, to_tensor, torch_device
+from common.torch_runtime import describe, half_precision, to_tensor, torch_device
 from network import STRIDE, TransT
 from torch import Tensor
 
@@ -125,6 +125,11 @@ class Tracker:
     def __init__(self, network: TransT) -> None:
         self._device = torch_device()
         self._network = network.to(self._device)
+
+    @property
+    def device(self) -> str:
+        """Return what runs it, for the log."""
+        return describe(self._device)
 
     def start(self, image: Image, boxes: Sequence[Floats]) -> list[Target]:
         """Return a target for each box (x0, y0, x1, y1)."""

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 def init_context(context: Context) -> None:
     """Load the network once for this worker."""
-    context.user_data.detector = Detector.load(weights_file("retinanet_r101.pkl", env="MODEL_PATH"))
-    context.logger.info("RetinaNet R101 is loaded")
+    detector = Detector.load(weights_file("retinanet_r101.pkl", env="MODEL_PATH"))
+    context.user_data.detector = detector
+    context.logger.info(f"RetinaNet R101 runs on {detector.device}")
 
 
 def handler(context: Context, event: Event) -> Any:

@@ -16,7 +16,7 @@ from common.boxes import class_nms, clip
 from common.checkpoints import load_strictly, read_parameters
 from common.coco import COCO_80
 from common.images import resize
-from common.torch_runtime import half_precision, to_tensor, torch_device
+from common.torch_runtime import describe, half_precision, to_tensor, torch_device
 from network import CLASSES, RetinaNet
 from torch import Tensor
 from torch.nn import functional
@@ -132,6 +132,11 @@ class Detector:
     def load(cls, path: Path) -> Detector:
         """Make the detector of a checkpoint file."""
         return cls(load_network(path))
+
+    @property
+    def device(self) -> str:
+        """Return what runs it, for the log."""
+        return describe(self._device)
 
     def detect(self, images: Sequence[Image], threshold: float) -> list[list[dict[str, Any]]]:
         """Return each image's items; images whose inputs have one size run as one batch."""

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
 def init_context(context: Context) -> None:
     """Load the network once for this worker."""
-    context.user_data.interactor = Interactor.load()
-    context.logger.info("Segment Anything is loaded")
+    interactor = Interactor.load()
+    context.user_data.interactor = interactor
+    context.logger.info(f"Segment Anything runs on {interactor.device}")
 
 
 def handler(context: Context, event: Event) -> Any:

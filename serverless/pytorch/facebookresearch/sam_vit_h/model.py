@@ -15,7 +15,7 @@ from common.images import decode_image, resize
 from common.inputs import read_box, read_points
 from common.masks import interactor_answer
 from common.networks.mobile_sam import Prompt
-from common.torch_runtime import half_precision, to_tensor, torch_device
+from common.torch_runtime import describe, half_precision, to_tensor, torch_device
 from common.weights import weights_file
 from network import VARIANTS, Sam, choose
 from torch import Tensor
@@ -107,6 +107,11 @@ class Interactor:
         """Load the chosen checkpoint (environment: SAM_VARIANT, MODEL_PATH)."""
         network, variant = load_network(weights_file(wanted_file(), env="MODEL_PATH"))
         return cls(network, version=f"segment-anything-{variant}")
+
+    @property
+    def device(self) -> str:
+        """Return what runs it, for the log."""
+        return describe(self._device)
 
     def interact(self, body: dict[str, Any]) -> dict[str, Any]:
         """Answer what ``want`` says: "mask", "blob", or "embedding" (and the mask of a prompt).

@@ -19,8 +19,9 @@ def init_context(context: Context) -> None:
     """Load both networks once for this worker."""
     finder = people.load_network(weights_file("rtmdet_nano_person.pth", env="DETECTOR_MODEL_PATH"))
     network = load_network(weights_file("hrnet_w32_ubody.pth", env="MODEL_PATH"))
-    context.user_data.detector = PoseDetector(people.PersonDetector(finder), network)
-    context.logger.info("Human pose estimation is loaded")
+    detector = PoseDetector(people.PersonDetector(finder), network)
+    context.user_data.detector = detector
+    context.logger.info(f"Human pose estimation runs on {detector.device}")
 
 
 def handler(context: Context, event: Event) -> Any:

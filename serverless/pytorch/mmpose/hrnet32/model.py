@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from common.checkpoints import load_strictly, read_parameters
 from common.images import crop
-from common.torch_runtime import half_precision, to_tensor, torch_device
+from common.torch_runtime import describe, half_precision, to_tensor, torch_device
 from hrnet import PoseNetwork
 from keypoints import MIRRORED, SKELETONS
 from people import PersonDetector
@@ -137,6 +137,11 @@ class PoseDetector:
         self._people = people
         self._device = torch_device()
         self._network = network.to(self._device)
+
+    @property
+    def device(self) -> str:
+        """Return what runs it, for the log."""
+        return describe(self._device)
 
     def detect(self, image: Image, threshold: float) -> list[dict[str, Any]]:
         """Return up to four skeletons of each person."""

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 def init_context(context: Context) -> None:
     """Load the network once for this worker."""
     network = load_network(weights_file("IOG_PASCAL_SBD.pth", env="MODEL_PATH"))
-    context.user_data.interactor = Interactor(network)
-    context.logger.info("IOG is loaded")
+    interactor = Interactor(network)
+    context.user_data.interactor = interactor
+    context.logger.info(f"IOG runs on {interactor.device}")
 
 
 def handler(context: Context, event: Event) -> Any:

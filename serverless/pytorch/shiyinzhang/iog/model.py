@@ -14,7 +14,7 @@ from common.errors import BadInput
 from common.images import decode_image
 from common.inputs import read_box, read_points, read_threshold
 from common.masks import interactor_answer
-from common.torch_runtime import half_precision, torch_device
+from common.torch_runtime import describe, half_precision, torch_device
 from network import SIDE, Iog
 from PIL import Image as Pillow
 
@@ -156,6 +156,11 @@ class Interactor:
     def __init__(self, network: Iog) -> None:
         self._device = torch_device()
         self._network = network.to(self._device)
+
+    @property
+    def device(self) -> str:
+        """Return what runs it, for the log."""
+        return describe(self._device)
 
     def interact(self, body: dict[str, Any]) -> dict[str, Any]:
         """Answer the mask, its bounds and its polygon."""

@@ -16,10 +16,9 @@ if TYPE_CHECKING:
 
 def init_context(context: Context) -> None:
     """Load the network once for this worker."""
-    context.user_data.detector = Detector.load(
-        weights_file("faster_rcnn_inception_v2_coco.pb", env="MODEL_PATH")
-    )
-    context.logger.info("Faster R-CNN is loaded")
+    detector = Detector.load(weights_file("faster_rcnn_inception_v2_coco.pb", env="MODEL_PATH"))
+    context.user_data.detector = detector
+    context.logger.info(f"Faster R-CNN runs on {detector.device}")
 
 
 def handler(context: Context, event: Event) -> Any:

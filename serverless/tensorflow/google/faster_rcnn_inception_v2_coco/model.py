@@ -99,6 +99,12 @@ class Detector:
         """Make the detector of a frozen graph."""
         return cls(open_session(path))
 
+    @property
+    def device(self) -> str:
+        """Return what runs it, for the log."""
+        found = [each for each in self._session.list_devices() if each.device_type == "GPU"]
+        return ", ".join(each.name.rpartition("device:")[2] for each in found) or "CPU"
+
     def detect(self, images: Sequence[Image], threshold: float) -> list[list[dict[str, Any]]]:
         """Return each image's items; images of one size run as one batch."""
         groups: dict[tuple[int, ...], list[int]] = defaultdict(list)

@@ -24,14 +24,16 @@ def _masks() -> np.ndarray:
     return masks
 
 
-def make(path: Path) -> Path:
-    """Write the network."""
+def make(path: Path, *, colours_last: bool = False) -> Path:
+    """Write the network, its picture's axes in the order of either way of converting."""
     ops = openvino.opset13
-    image = ops.parameter([1, 3, 800, 1365], np.float32, name="image_tensor")
+    shape = [1, 800, 1365, 3] if colours_last else [1, 3, 800, 1365]
+    image = ops.parameter(shape, np.float32, name="image_tensor")
     info = ops.parameter([1, 3], np.float32, name="image_info")
     for parameter in (image, info):
         parameter.output(0).get_tensor().set_names({parameter.get_friendly_name()})
-    box = red_box.find(ops, image, width=1365, height=800)
+    order = ops.constant(np.array([0, 3, 1, 2] if colours_last else [0, 1, 2, 3]))
+    box = red_box.find(ops, ops.transpose(image, order), width=1365, height=800)
     # x by the width and y by the height that the function sends, so a wrong image_info shows
     height, width, _ = ops.split(ops.squeeze(info, ops.constant([0])), ops.constant(0), 3).outputs()
     relative = ops.divide(box, ops.concat([width, height, width, height], 0))
