@@ -3,12 +3,15 @@
 The tests of the catalogue's networks run inside each distinct environment; then every folder is
 linted, served by the embedded runtime, called with pictures, and its answers are judged. Functions
 whose official weights are not at hand are served with stand-ins of the same names and shapes.
+A function-gpu.yaml that asks for more than a GPU is proved too, on the CPU that stands in for it.
 Environments and weights are cached per user, so a second run is much quicker.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,7 +19,9 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from cvat_lambda.runtime.environments import EnvironmentBuilder
+from cvat_lambda.runtime.discovery import GPU_FILE
+from cvat_lambda.runtime.environments import GPU_REQUIREMENTS, EnvironmentBuilder
+from cvat_lambda.runtime.functionfile import read_document
 from cvat_lambda.runtime.places import cache_folder
 from cvat_lambda.runtime.verbs import read_config
 from tests.functions.catalogue.stand_ins.__main__ import STAND_INS
@@ -66,11 +71,40 @@ def stand_ins(name: str, python: Path, place: Path) -> Mapping[str, str]:
     return {variable: path for variable, _, path in lines}
 
 
-def check(name: str, folder: Path, python: Path) -> bool:
+def differs_on_gpu(folder: Path) -> bool:
+    """Whether a folder's GPU variant has another environment, or other variables."""
+    variant = folder / GPU_FILE
+    if not variant.exists():
+        return False
+    env, gpu_env = (
+        read_document(file)["spec"].get("env") for file in (folder / "function.yaml", variant)
+    )
+    return env != gpu_env or (folder / GPU_REQUIREMENTS).exists()
+
+
+def without_cuda(folder: Path, place: Path) -> Path:
+    """A copy of a folder whose needs on a GPU leave CUDA's libraries out.
+
+    They are an extra of the framework's own package, several gigabytes that nothing on a machine
+    without an NVIDIA device can load. The package itself is the GPU's.
+    """
+    copy = place / folder.name
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    needs = copy / GPU_REQUIREMENTS
+    if needs.exists():
+        needs.write_text(re.sub(r"\[(cuda,cudnn|and-cuda)\]", "", needs.read_text("utf-8")))
+    return copy
+
+
+def check(name: str, folder: Path, python: Path, *, gpu: bool = False) -> bool:
     """Lint, serve and call one folder; whether it keeps its contract."""
     with tempfile.TemporaryDirectory() as scratch:
         variables = stand_ins(name, python, Path(scratch))
-        command = [sys.executable, "-m", "cvat_lambda.runtime", "check", str(folder)]
+        command = [sys.executable, "-m", "cvat_lambda.runtime", "check"]
+        if gpu:
+            folder = without_cuda(folder, Path(scratch))
+            command += ["--gpu"]
+        command += [str(folder)]
         environment = {**os.environ, **variables}
         done = subprocess.run(command, cwd=REPOSITORY, env=environment, check=False)
         return done.returncode == 0
@@ -88,9 +122,11 @@ def prove(names: list[str]) -> Iterator[tuple[str, bool]]:
     for python in dict.fromkeys(pythons[name] for name in chosen if name in STAND_INS):
         yield f"networks in {python.parents[1].name[:8]}", run_network_tests(python, tools)
     for name, folder in chosen.items():
-        began = time.monotonic()
-        passed = check(name, folder, pythons[name])
-        yield f"{name} ({time.monotonic() - began:.0f} s)", passed
+        for gpu in (False, True)[: 1 + differs_on_gpu(folder)]:
+            began = time.monotonic()
+            passed = check(name, folder, pythons[name], gpu=gpu)
+            what = f"{name}, {GPU_FILE} on the CPU" if gpu else name
+            yield f"{what} ({time.monotonic() - began:.0f} s)", passed
 
 
 def main(names: list[str]) -> int:
