@@ -50,7 +50,7 @@ class Nuclio:
 
     def function(self, function_id: str) -> dict[str, Any]:
         """Return one function object, untrusted. Raise FunctionNotFound, PlatformUnreachable."""
-        found = self._json("GET", f"/api/functions/{_checked(function_id)}")
+        found = self._of(function_id)
         if not isinstance(found, dict):
             raise PlatformUnreachable("the function platform answered without a function")
         return found
@@ -71,8 +71,8 @@ class Nuclio:
         self._send("DELETE", "/api/functions", json={"metadata": metadata})
 
     def replicas(self, function_id: str) -> list[str]:
-        """Return the names of a function's replicas."""
-        found = self._json("GET", f"/api/functions/{_checked(function_id)}/replicas")
+        """Return the names of a function's replicas. Raise FunctionNotFound."""
+        found = self._of(function_id, "/replicas")
         names = found.get("names") if isinstance(found, dict) else None
         return [str(name) for name in names] if isinstance(names, list) else []
 
@@ -105,6 +105,13 @@ class Nuclio:
 
     def _project(self) -> dict[str, str]:
         return {PROJECT_HEADER: self.project} if self.project else {}
+
+    def _of(self, function_id: str, what: str = "") -> Any:
+        path = f"/api/functions/{_checked(function_id)}{what}"
+        try:
+            return self._json("GET", path)
+        except FunctionNotFound as exc:
+            raise FunctionNotFound(f"the platform has no function '{function_id}'") from exc
 
     def _json(self, method: str, path: str, **options: Any) -> Any:
         response = self._send(method, path, **options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any, Final
@@ -81,7 +81,11 @@ def _read_detector(spec: FunctionSpec, answer: object) -> str:
     # A task with the function's own labels takes whatever the function may find.
     mapping = build_mapping(None, spec.labels, _with_ids(spec.labels, count(1)))
     found = convert_detections(answer, mapping=mapping, frame=0, image_size=SIZE).data
-    return f"it found {len(found.shapes)} shapes and {len(found.tags)} tags"
+    return f"it found {_count(found.shapes, 'shape')} and {_count(found.tags, 'tag')}"
+
+
+def _count(found: Sized, noun: str) -> str:
+    return f"{len(found)} {noun}" if len(found) == 1 else f"{len(found)} {noun}s"
 
 
 def _with_ids(labels: tuple[Label, ...], ids: count[int]) -> tuple[Label, ...]:

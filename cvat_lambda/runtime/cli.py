@@ -41,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RuntimeFault as exc:
         print(f"error: {exc}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130  # what shells say of Ctrl-C
 
 
 def make_parser() -> Parser:
@@ -171,7 +173,7 @@ def _list(parsed: argparse.Namespace) -> int:
     client = _client(parsed)
     for found in verbs.list_functions(client):
         status = found["status"]
-        kind = (found["metadata"].get("annotations") or {}).get("type", "")
+        kind = (found["metadata"].get("annotations") or {}).get("type", "-")
         name = found["metadata"]["name"]
         print(f"{name:<56} {kind:<10} {status['state']:<12} {client.where(found)}")
         if status.get("message"):
@@ -196,21 +198,30 @@ def _add_deploy(subparsers: Verbs[Parser]) -> None:
 
 
 def _deploy(parsed: argparse.Namespace) -> int:
-    for folder in _function_folders(parsed.folders):
-        if parsed.platform == "nuclio":
-            verbs.deploy_with_nuctl(
-                folder,
-                platform=parsed.nuclio_platform,
-                namespace=parsed.namespace,
-                project=parsed.project,
-                gpu=parsed.gpu,
-            )
-            continue
-        client = _client(parsed)
-        found = verbs.deploy(client, folder, print, project=parsed.project, gpu=parsed.gpu)
-        state = found["status"]["state"]
-        print(f"{found['metadata']['name']} is {state} at {client.where(found)}")
-    return 0
+    folders = _function_folders(parsed.folders)
+    client = _client(parsed)
+    if parsed.platform == "runtime":
+        client.get("/api/versions")  # nobody there: one sentence, not one for each folder
+    failed = 0
+    for folder in folders:
+        try:
+            _deploy_one(client, folder, parsed)
+        except RuntimeFault as exc:
+            print(f"error: {exc}", file=sys.stderr)
+            failed += 1
+    if failed and len(folders) > 1:
+        print(f"error: {failed} of {len(folders)} functions are not deployed", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _deploy_one(client: DashboardClient, folder: Path, parsed: argparse.Namespace) -> None:
+    which = {"project": parsed.project, "gpu": parsed.gpu}
+    if parsed.platform == "nuclio":
+        where = {"platform": parsed.nuclio_platform, "namespace": parsed.namespace}
+        verbs.deploy_with_nuctl(folder, **where, **which)
+        return
+    found = verbs.deploy(client, folder, print, **which)
+    print(f"{found['metadata']['name']} is {found['status']['state']} at {client.where(found)}")
 
 
 def _add_remove(subparsers: Verbs[Parser]) -> None:

@@ -15,6 +15,7 @@ from .errors import RuntimeFault
 from .fields import JsonObject
 
 DEFAULT_URL = "http://127.0.0.1:8070"
+ADVICE = "start one with 'python -m cvat_lambda.runtime serverless/', or name another with --url"
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -35,10 +36,16 @@ class Answer:
 
 
 class DashboardClient:
-    """Speaks to one dashboard; proxies of the environment are not asked."""
+    """Speaks to one dashboard; proxies of the environment are not asked.
 
-    def __init__(self, url: str | None = None, *, token: str | None = None) -> None:
-        self.url = (url or os.environ.get("CVAT_LAMBDA_RUNTIME_URL") or DEFAULT_URL).rstrip("/")
+    ``advice`` ends the sentence that nobody answers. Raises RuntimeFault where the URL is none.
+    """
+
+    def __init__(
+        self, url: str | None = None, *, token: str | None = None, advice: str = ADVICE
+    ) -> None:
+        self.url = _checked_url(url or os.environ.get("CVAT_LAMBDA_RUNTIME_URL") or DEFAULT_URL)
+        self._advice = advice
         self._token = os.environ.get("CVAT_LAMBDA_RUNTIME_TOKEN", "") if token is None else token
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -68,8 +75,7 @@ class DashboardClient:
         except OSError as exc:
             reason = getattr(exc, "reason", exc)
             raise RuntimeFault(
-                f"no runtime answers at {self.url} ({reason}): start one with "
-                "'python -m cvat_lambda.runtime serverless/', or name another with --url"
+                f"no runtime answers at {self.url} ({reason}): {self._advice}"
             ) from exc
 
     def where(self, found: JsonObject) -> str:
@@ -107,6 +113,18 @@ def checked(answer: Answer) -> Answer:
     except (ValueError, KeyError, TypeError):
         sentence = answer.body[:300].decode("utf-8", "replace")
     raise RuntimeFault(f"the dashboard answered {answer.status}: {sentence}")
+
+
+def _checked_url(text: str) -> str:
+    url = (text if "://" in text else f"http://{text}").rstrip("/")
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise RuntimeFault(f"{text!r} is no URL of a dashboard: write it as {DEFAULT_URL}")
+    return url
 
 
 def _answer(status: int, response: Any) -> Answer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import logging
 import socket
 import threading
 import time
@@ -25,6 +26,8 @@ PROVISIONED: Final = frozenset({"ready", "error", "unhealthy", "scaledToZero", "
 MAX_RESTART_BACKOFF_S: Final = 30.0
 STOP_TIMEOUT_S: Final = 60.0  # for the calls in flight of a function that is to end
 UPDATE_GRACE_S: Final = 0.5  # in which kept connections are told to close
+_LEVELS: Final = {"error": logging.ERROR, "unhealthy": logging.WARNING}
+logger = logging.getLogger(__name__)
 
 
 class Deployment:
@@ -301,6 +304,9 @@ class Deployment:
         self._set(state, "; ".join(filter(None, (message, self._failed_update))))
 
     def _set(self, state: str, message: str) -> None:
+        if (state, message) != (self.state, self.message):
+            about = f": {message}" if message else ""
+            logger.log(_LEVELS.get(state, logging.INFO), "%s is %s%s", self.name, state, about)
         self.state, self.message = state, message
         self.changed.set()
 

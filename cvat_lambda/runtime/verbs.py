@@ -85,7 +85,8 @@ def wait_until_settled(
         status = found["status"]
         records = status.get("logs", [])
         for record in records[told:]:
-            progress(record["message"])
+            if record["level"] != "error":  # that one is the message, told below
+                progress(record["message"])
         told = len(records)
         if status["state"] == "error":
             raise RuntimeFault(f"function {name!r}: {status.get('message', 'failed')}")
@@ -147,7 +148,8 @@ def remove(client: DashboardClient, name: str) -> None:
 
 
 def read_logs(client: DashboardClient, name: str, *, lines: int | None = None) -> str:
-    """Return the end of a function's log."""
+    """Return the end of a function's log; raises RuntimeFault when there is no such function."""
+    client.function(name)
     tail = "" if lines is None else f"&tailLines={lines}"
     texts = []
     for replica in client.get(f"/api/functions/{name}/replicas")["names"]:
@@ -164,16 +166,38 @@ def invoke(
     image: Path | None = None,
     timeout_s: float = 60.0,
 ) -> Answer:
-    """Call a function through the dashboard and return its answer, whatever its status."""
+    """Call a function through the dashboard and return its answer, whatever its status.
+
+    Raises RuntimeFault where the image cannot be read, or the function cannot be called.
+    """
     if image is not None:
-        payload = {**payload, "image": base64.b64encode(image.read_bytes()).decode()}
+        payload = {**payload, "image": base64.b64encode(_read_file(image)).decode()}
     headers = {
         "x-nuclio-function-name": name,
         "x-nuclio-invoke-timeout": f"{max(1, round(timeout_s))}s",
     }
-    return client.send(
+    answer = client.send(
         "POST", "/api/function_invocations", payload, headers=headers, timeout_s=timeout_s + 5
     )
+    if answer.status >= 400 and b'"Failed to invoke function: ' in answer.body:
+        _tell_why(client, name, answer)
+    return answer
+
+
+def _tell_why(client: DashboardClient, name: str, answer: Answer) -> None:
+    """Raise RuntimeFault: it was the dashboard that answered, for the function did not."""
+    status = client.function(name)["status"]
+    if status["state"] not in ("ready", "unhealthy"):
+        message = f": {status['message']}" if status.get("message") else ""
+        raise RuntimeFault(f"function {name!r} is {status['state']}{message}")
+    checked(answer)
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        raise RuntimeFault(f"{path} cannot be read: {exc.strerror}") from exc
 
 
 def fetch(

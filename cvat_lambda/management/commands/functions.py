@@ -8,9 +8,10 @@ import threading
 import uuid
 from argparse import ArgumentParser
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import OperationalError, ProgrammingError
 
 from cvat_lambda.conf import settings
 from cvat_lambda.errors import LambdaError
@@ -24,6 +25,9 @@ from cvat_lambda.gateway.endpoints import Endpoint, remove_endpoint, save_endpoi
 from cvat_lambda.gateway.nuclio import platform
 from cvat_lambda.gateway.payload import encode_payload
 from cvat_lambda.gateway.trial import try_out
+
+if TYPE_CHECKING:
+    from cvat_lambda.runtime.client import DashboardClient
 
 
 class Command(BaseCommand):
@@ -50,18 +54,27 @@ class Command(BaseCommand):
             raise CommandError(exc.message) from exc
         except RuntimeFault as exc:
             raise CommandError(str(exc)) from exc
+        except (OperationalError, ProgrammingError) as exc:
+            raise CommandError(
+                f"the database cannot be used: {exc}; if it is new, run manage.py migrate"
+            ) from exc
         except KeyboardInterrupt:
             self.stdout.write("")
 
     def verb_list(self, options: dict[str, Any]) -> None:
         """show what is known of every function, the broken and the vanished too"""
         self._tell_refresh(registry.refresh(force=True))
-        for row in registry.rows():
-            state = row.state if row.enabled else "switched off"
-            self.stdout.write(f"{row.pk}\t{row.kind or '-'}\t{state}\t{row.name or '-'}")
+        rows = list(registry.rows())
+        width = max((len(row.pk) for row in rows), default=0)
+        for row in rows:
+            state = "broken" if row.problem else row.state  # it may run, but cannot be used here
+            state = state if row.enabled else "switched off"
+            self.stdout.write(
+                f"{row.pk:<{width}}  {row.kind or '-':<10}  {state:<12}  {row.name or '-'}"
+            )
             for text in (row.problem, row.message):
                 if text:
-                    self.stdout.write(f"\t{text.splitlines()[0]}")
+                    self.stdout.write(f"    {text.splitlines()[0]}")
 
     def verb_refresh(self, options: dict[str, Any]) -> None:
         """read the platform's list into the registry"""
@@ -77,32 +90,41 @@ class Command(BaseCommand):
 
     def verb_deploy(self, options: dict[str, Any]) -> None:
         """send function folders to the platform and wait until they are ready"""
+        from cvat_lambda.runtime.errors import RuntimeFault
+
+        folders, failed = _function_folders(options["folders"]), 0
+        if options["platform"] == "runtime":
+            _runtime_client().get("/api/versions")  # nobody there: one sentence for all folders
+        for folder in folders:
+            try:
+                self._deploy(folder, options)
+            except RuntimeFault as exc:
+                self.stderr.write(str(exc))
+                failed += 1
+        self._tell_refresh(registry.refresh(force=True))
+        if failed:
+            raise CommandError(f"{failed} of {len(folders)} functions are not deployed")
+
+    def _deploy(self, folder: Path, options: dict[str, Any]) -> None:
         from cvat_lambda.runtime import verbs
-        from cvat_lambda.runtime.client import DashboardClient
         from cvat_lambda.runtime.functionfile import DEFAULT_PROJECT
 
         which = {
             "project": options["project"] or settings.PLATFORM_PROJECT or DEFAULT_PROJECT,
             "gpu": options["gpu"],
         }
-        for folder in _function_folders(options["folders"]):
-            if options["platform"] == "nuclio":
-                verbs.deploy_with_nuctl(
-                    folder,
-                    platform=options["nuclio_platform"],
-                    namespace=options["namespace"] or settings.PLATFORM_NAMESPACE,
-                    **which,
-                )
-                continue
-            client = DashboardClient(settings.PLATFORM_URL, token=settings.PLATFORM_TOKEN)
-            found = verbs.deploy(client, folder, self.stdout.write, **which)
-            self.stdout.write(f"{found['metadata']['name']} is {found['status']['state']}")
-        self._tell_refresh(registry.refresh(force=True))
+        if options["platform"] == "nuclio":
+            namespace = options["namespace"] or settings.PLATFORM_NAMESPACE
+            where = {"platform": options["nuclio_platform"], "namespace": namespace}
+            verbs.deploy_with_nuctl(folder, **where, **which)
+            return
+        found = verbs.deploy(_runtime_client(), folder, self.stdout.write, **which)
+        self.stdout.write(f"{found['metadata']['name']} is {found['status']['state']}")
 
     def verb_remove(self, options: dict[str, Any]) -> None:
         """remove a function from the platform"""
         function_id = options["id"]
-        if Function.objects.filter(pk=function_id, platform=ENDPOINT).exists():
+        if _is_endpoint(function_id):
             raise CommandError(f"'{function_id}' is an endpoint: functions endpoint remove")
         platform().function(function_id)  # the platform itself answers the same for an unknown one
         platform().remove(function_id)
@@ -111,6 +133,8 @@ class Command(BaseCommand):
 
     def verb_logs(self, options: dict[str, Any]) -> None:
         """show the last lines of a function's log"""
+        if _is_endpoint(options["id"]):
+            raise CommandError(f"'{options['id']}' is an endpoint: its own server has its log")
         nuclio = platform()
         for replica in nuclio.replicas(options["id"]):
             text = nuclio.logs(options["id"], replica=replica, lines=options["lines"])
@@ -132,7 +156,7 @@ class Command(BaseCommand):
         """call a function and show its answer"""
         fields = _read_json(options["data"])
         image = options["image"]
-        images = {"image": image.read_bytes()} if image is not None else {}
+        images = {"image": _read_file(image)} if image is not None else {}
         called = call(
             registry.get(options["id"]),
             encode_payload(fields, images),
@@ -159,7 +183,7 @@ class Command(BaseCommand):
                 function_id=options["id"],
                 url=options["url"],
                 kind=options["kind"],
-                labels=labels.read_text() if labels is not None else "",
+                labels=_read_file(labels).decode("utf-8", "replace") if labels is not None else "",
                 name=options["name"],
                 description=options["description"],
                 token=sys.stdin.readline().strip() if options["token_stdin"] else "",
@@ -170,6 +194,8 @@ class Command(BaseCommand):
             )
         )
         self.stdout.write(f"{row.pk} is saved; try it: manage.py functions endpoint test {row.pk}")
+        if labels is None and row.kind == Kind.DETECTOR.value:
+            self.stderr.write("it has no labels yet: give them with --labels, or in the admin")
 
     def _endpoint_test(self, options: dict[str, Any]) -> None:
         if not self._check_known(options["id"]):
@@ -204,7 +230,9 @@ class Command(BaseCommand):
         return report.passed
 
     def _tell_refresh(self, result: RefreshResult) -> None:
-        words = [result.error] if result.error else [f"the platform has {result.found} functions"]
+        words = [f"the platform has {result.found} functions"]
+        if result.error:
+            words = [f"{result.error} (CVAT_LAMBDA_PLATFORM_URL is {settings.PLATFORM_URL})"]
         for word, ids in (
             ("changed", result.changed),
             ("broken", result.broken),
@@ -219,10 +247,32 @@ def _function_folders(roots: list[Path]) -> list[Path]:
     """Return the function folders below the roots, which may be some themselves."""
     from cvat_lambda.runtime.discovery import find_function_folders
 
+    for root in roots:
+        if not root.is_dir():
+            raise CommandError(f"{root} is no folder")
     found = find_function_folders(roots)
     if not found:
         raise CommandError("no function folder is there: a folder with a function.yaml")
     return found
+
+
+def _runtime_client() -> DashboardClient:
+    """Return a client of the embedded runtime that the settings name."""
+    from cvat_lambda.runtime.client import DashboardClient
+
+    advice = "start one, or name another with CVAT_LAMBDA_PLATFORM_URL"
+    return DashboardClient(settings.PLATFORM_URL, token=settings.PLATFORM_TOKEN, advice=advice)
+
+
+def _is_endpoint(function_id: str) -> bool:
+    return Function.objects.filter(pk=function_id, platform=ENDPOINT).exists()
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        raise CommandError(f"{path} cannot be read: {exc.strerror}") from exc
 
 
 def _read_json(text: str) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def test_what_would_not_is_given_up(
         ({"state": "error"}, FunctionUnavailable, True, "function 'fn' could not be deployed"),
         ({"state": "imported"}, FunctionUnavailable, True, "function 'fn' could not be deployed"),
         ({"state": "ready"}, FunctionUnavailable, True, "function 'fn' has no address"),
-        (None, FunctionNotFound, True, "the function platform refused with status 404"),
+        (None, FunctionNotFound, True, "the platform has no function 'fn'"),
     ],
 )
 def test_a_function_without_an_address_that_is_not_being_built_is_given_up_at_once(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.models import Function
@@ -29,8 +30,12 @@ def run(*arguments: str) -> tuple[str, str]:
 def test_list_shows_every_function_and_what_is_wrong_with_it(nuclio: FakeNuclio) -> None:
     nuclio.functions = {"a": function_object("a"), "bad": function_object("bad", type="")}
     out, err = run("list")
-    assert "a\tdetector\tready\tA\n" in out
-    assert "\tfunction 'bad': the annotation 'type' is missing" in out
+    assert out.splitlines() == [
+        "a    detector    ready         A",
+        "bad  -           broken        -",
+        "    function 'bad': the annotation 'type' is missing; it is one of detector, interactor, "
+        "tracker, reid",
+    ]
     assert "the platform has 2 functions; changed: a, bad; broken: bad" in err
 
 
@@ -41,8 +46,9 @@ def test_list_answers_from_the_registry_when_the_platform_is_down(
     run("refresh")
     settings.CVAT_LAMBDA_PLATFORM_URL = f"http://127.0.0.1:{fakes.closed_port()}"
     out, err = run("list")
-    assert "a\tdetector\tready\tA\n" in out
-    assert "the function platform does not answer" in err
+    assert out == "a  detector    ready         A\n"
+    url = settings.CVAT_LAMBDA_PLATFORM_URL
+    assert f"the function platform does not answer (CVAT_LAMBDA_PLATFORM_URL is {url})" in err
     with pytest.raises(CommandError, match="does not answer"):
         run("refresh")
 
@@ -53,7 +59,7 @@ def test_remove_removes_from_the_platform(nuclio: FakeNuclio) -> None:
     assert run("remove", "a")[0] == "a is removed\n"
     assert nuclio.functions == {}
     assert registry.get("a").state == "away"
-    with pytest.raises(CommandError, match="Function not found"):
+    with pytest.raises(CommandError, match="the platform has no function 'a'"):
         run("remove", "a")
 
 
@@ -100,8 +106,71 @@ def test_deploy_drives_nuctl_with_the_apps_namespace_and_project(
     assert deployed.endswith("--project-name cvat --namespace nuclio --platform kube")
     assert "/my-detector/function.yaml " in deployed
     assert registry.get("my-detector").state == "ready"
+    (tmp_path / "empty").mkdir()
     with pytest.raises(CommandError, match="no function folder is there"):
+        run("deploy", str(tmp_path / "empty"))
+    with pytest.raises(CommandError, match="nothing is no folder"):
         run("deploy", str(tmp_path / "nothing"))
+
+
+def test_deploy_goes_on_with_the_next_folder_and_counts_what_failed(
+    nuclio: FakeNuclio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("first", "second"):
+        run("new", "detector", name, "--into", str(tmp_path / "functions"))
+    record, nuctl = tmp_path / "record", tmp_path / "nuctl"
+    nuctl.write_text(f'#!/bin/sh\necho "$1 $3" >> {record}\ncase "$3" in *first) exit 4; esac\n')
+    nuctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    out, err = io.StringIO(), io.StringIO()
+    words = ("deploy", str(tmp_path / "functions"), "--platform", "nuclio")
+    with pytest.raises(CommandError, match="1 of 2 functions are not deployed"):
+        call_command("functions", *words, stdout=out, stderr=err)
+    assert "nuctl deploy ended with status 4" in err.getvalue()
+    deployed = [line for line in record.read_text().splitlines() if line.startswith("deploy ")]
+    assert [line.rpartition("/")[2] for line in deployed] == ["first", "second"]
+
+
+def test_a_runtime_that_is_not_there_is_said_once_with_the_setting_that_names_it(
+    settings: Any, tmp_path: Path
+) -> None:
+    for name in ("first", "second"):
+        run("new", "detector", name, "--into", str(tmp_path))
+    settings.CVAT_LAMBDA_PLATFORM_URL = f"http://127.0.0.1:{fakes.closed_port()}"
+    with pytest.raises(CommandError, match=r"no runtime answers.*with CVAT_LAMBDA_PLATFORM_URL"):
+        run("deploy", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("invoke", "a", "--image", "nothing.jpg"),
+        ("endpoint", "add", "a", "http://x/", "--kind", "detector", "--labels", "nothing.jpg"),
+    ],
+)
+def test_a_file_that_is_not_there_is_a_sentence(nuclio: FakeNuclio, words: tuple[str, ...]) -> None:
+    with pytest.raises(CommandError, match=r"nothing\.jpg cannot be read: No such file"):
+        run(*words)
+
+
+def test_a_database_without_tables_is_a_sentence() -> None:
+    with connection.cursor() as cursor:
+        # Rolled back after the test.
+        cursor.execute(f"ALTER TABLE {Function._meta.db_table} RENAME TO away")
+    with pytest.raises(CommandError, match=r"run manage\.py migrate"):
+        run("check", "a")
+
+
+def test_logs_of_an_unknown_function_and_of_an_endpoint_are_a_sentence(
+    nuclio: FakeNuclio, settings: Any
+) -> None:
+    with pytest.raises(CommandError, match="the platform has no function 'nobody'"):
+        run("logs", "nobody")
+    settings.CVAT_LAMBDA_ENDPOINT_ALLOWED_HOSTS = ("127.0.0.0/8",)
+    _, err = run("endpoint", "add", "mine", nuclio.url, "--kind", "detector")
+    assert "it has no labels yet" in err
+    with pytest.raises(CommandError, match="its own server has its log"):
+        run("logs", "mine")
 
 
 def test_check_reads_every_folder_below_and_starts_none_when_told(

@@ -133,7 +133,7 @@ def test_a_removed_endpoint_is_gone(nuclio: FakeNuclio) -> None:
     ("kind", "annotations", "answer", "summary"),
     [
         ("detector", {}, [{"label": "car", "type": "rectangle", "points": [1, 2, 30, 40]}],
-         "it found 1 shapes and 0 tags"),
+         "it found 1 shape and 0 tags"),
         ("interactor", {}, {"mask": [[0] * 320] * 240}, "it answered mask and points"),
         ("tracker", {"supported_shape_types": "rectangle"},
          {"shapes": [{"type": "rectangle", "points": [1, 2, 3, 4]}], "states": [{}]},

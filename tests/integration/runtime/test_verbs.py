@@ -116,11 +116,38 @@ def test_where_a_function_is_is_said_as_seen_from_here(
 
 def test_a_deployment_that_fails_says_why(tmp_path: Path) -> None:
     folder = write_function(tmp_path, "bad", "import nothing_of_that_name\n")
+    good = write_function(tmp_path, "good", "def handler(c, e):\n    return ''\n")
     with running([], tmp_path / "state") as runtime:
-        done = command("deploy", folder, "--url", runtime.url)
+        done = command("deploy", folder, good, "--url", runtime.url)
+        called = command("invoke", "bad", "--url", runtime.url)
+        unread = command("invoke", "good", "--image", tmp_path / "none.png", "--url", runtime.url)
+        unknown = [command(verb, "nobody", "--url", runtime.url) for verb in ("logs", "invoke")]
     assert done.returncode == 1
-    assert "No module named 'nothing_of_that_name'" in done.stderr
     assert "Traceback" not in done.stderr
+    reason = "function 'bad': the function does not load: ModuleNotFoundError"
+    assert done.stderr.startswith(f"error: {reason}: No module named 'nothing_of_that_name'")
+    assert "error: 1 of 2 functions are not deployed" in done.stderr
+    assert "nothing_of_that_name" not in done.stdout  # said once
+    assert "good is ready at 127.0.0.1:" in done.stdout
+    assert called.stderr.startswith("error: function 'bad' is error: the function does not load")
+    assert (
+        unread.stderr
+        == f"error: {tmp_path / 'none.png'} cannot be read: No such file or directory\n"
+    )
+    for each in unknown:
+        assert (each.returncode, each.stdout) == (1, "")
+        assert each.stderr == f"error: there is no function 'nobody' at {runtime.url}\n"
+
+
+def test_the_runtime_says_what_becomes_of_its_functions(tmp_path: Path) -> None:
+    write_function(tmp_path / "functions", "good", "def handler(c, e):\n    return ''\n")
+    write_function(tmp_path / "functions", "bad", "import nothing_of_that_name\n")
+    with running([tmp_path / "functions"], tmp_path / "state") as runtime:
+        runtime.wait_for("good")
+        runtime.wait_for("bad", "error")
+        said = until(lambda: "".join(runtime.output), lambda text: text.count(" is ") >= 2)
+    assert "INFO good is ready\n" in said
+    assert "ERROR bad is error: the function does not load: ModuleNotFoundError" in said
 
 
 def test_a_runtime_that_is_not_there_is_said_with_the_way_out() -> None:
@@ -128,6 +155,19 @@ def test_a_runtime_that_is_not_there_is_said_with_the_way_out() -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("error: no runtime answers at http://127.0.0.1:9")
     assert "--url" in done.stderr
+
+
+@pytest.mark.parametrize("url", ["ftp://gpu:8070", "http://", "http://[::1", "http://gpu:port"])
+def test_a_url_that_is_none_is_a_sentence(url: str) -> None:
+    done = command("list", "--url", url)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"error: {url!r} is no URL of a dashboard: write it as http://127.0.0.1:8070\n"
+    )
+
+
+def test_a_url_may_come_without_its_scheme() -> None:
+    assert DashboardClient("gpu:8070/", token="").url == "http://gpu:8070"
 
 
 @pytest.mark.parametrize("kind", ["detector", "interactor", "tracker", "reid"])
