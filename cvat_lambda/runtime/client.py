@@ -112,6 +112,11 @@ def checked(answer: Answer) -> Answer:
         sentence = json.loads(answer.body)["error"]
     except (ValueError, KeyError, TypeError):
         sentence = answer.body[:300].decode("utf-8", "replace")
+    if answer.status == 401:
+        sentence = (
+            "it wants its own token: give that with --token or CVAT_LAMBDA_RUNTIME_TOKEN "
+            "(manage.py takes CVAT_LAMBDA_PLATFORM_TOKEN)"
+        )
     raise RuntimeFault(f"the dashboard answered {answer.status}: {sentence}")
 
 

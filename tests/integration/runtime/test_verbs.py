@@ -88,6 +88,11 @@ def test_a_runtime_on_every_address_publishes_any_address_and_the_list_says_how_
         assert status["internalInvocationUrls"] == [f"127.0.0.1:{port}"]
         listed = command("list", "--url", runtime.url, "--token", "secret").stdout.split()
         assert listed[-1] == f"127.0.0.1:{port}"
+        refused = command("list", "--url", runtime.url, "--token", "wrong")
+        assert refused.returncode == 1
+        assert refused.stderr.startswith(
+            "error: the dashboard answered 401: it wants its own token"
+        )
         for url in status["externalInvocationUrls"] + status["internalInvocationUrls"]:
             headers = {"x-nuclio-function-name": "hello", "x-nuclio-invoke-url": url}
             called = runtime.request("POST", "/api/function_invocations", headers=headers)
