@@ -150,8 +150,8 @@ def test_the_folder_is_whole(folder: str) -> None:
     home = SERVERLESS / folder
     assert (home / "common").is_symlink()
     assert (home / "common").resolve() == SERVERLESS / "common"
-    for file in ("main.py", "model.py", "README.md"):
-        assert (home / file).stat().st_size > 0
+    for name in ("main.py", "model.py", "README.md"):
+        assert (home / name).stat().st_size > 0
     for file in home.glob("requirements*.txt"):
         requirements = file.read_text("utf-8").split()
         assert requirements == sorted(requirements)
