@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import collections
 import io
-import threading
 import statistics
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -159,6 +159,27 @@ def test_the_folder_is_whole(folder: str) -> None:
         assert not any(line.startswith(("torchvision", "opencv")) for line in requirements)
 
 
+def test_mask_rcnn_is_converted_alike_by_both_images_and_by_hand() -> None:
+    folder = "openvino/omz/mask_rcnn_inception_resnet_v2_atrous_coco"
+
+    def arguments(text: str) -> set[str]:
+        """The optimizer's, without the folders that differ, its package, the archive, its sum."""
+        command = text.partition("/mo ")[2].partition("&&")[0]
+        found = set(re.findall(r"--\w+(?:=[^\s\"]+)?", command))
+        found |= set(re.findall(r"https://[^\s']+|\b[0-9a-f]{96}\b|openvino-dev[^\"]+", text))
+        return {each.replace("/tmp/", "").replace("/opt/nuclio/", "") for each in found}
+
+    wanted = arguments((SERVERLESS / folder / "README.md").read_text("utf-8"))
+    assert len(wanted) == 11 + 3
+    for file in ("function.yaml", "function-gpu.yaml"):
+        [run] = [
+            directive["value"]
+            for directive in _read(folder, file)["spec"]["build"]["directives"]["preCopy"]
+            if "/mo " in directive["value"]
+        ]
+        assert arguments(run) == wanted
+
+
 # folder -> why a program cannot fetch its weights: there is no sum to know the file by
 NOT_FETCHED = {
     "openvino/omz/mask_rcnn_inception_resnet_v2_atrous_coco": "a person's own conversion",
