@@ -125,6 +125,11 @@ class FunctionCallRequestSerializer(MaskOptionSerializer):
     priority = fields.IntegerField(
         min_value=-100, max_value=100, required=False, help_text="Higher ones start earlier"
     )
+    shard_frames = fields.IntegerField(
+        min_value=0,
+        required=False,
+        help_text="Share the work among workers, in parts of about so many frames; 0: do not",
+    )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         attrs = super().validate(attrs)

@@ -72,8 +72,9 @@ class Plan:
 def plan(engine: Engine, scope: Scope, *, shard_frames: int = 0, by_job: bool = False) -> Plan:
     """The shards of a scope.
 
-    ``shard_frames`` > 0 splits long ones. ``by_job`` makes each job a shard of its own, for
-    functions that work on the objects of a job. Raise NotFound, FrameOutOfScope, InvalidRequest.
+    ``shard_frames`` > 0 splits long ones, where it can be done at the begin of a job. ``by_job``
+    makes each job a shard of its own, for functions that work on the objects of a job. Raise
+    NotFound, FrameOutOfScope, InvalidRequest.
     """
     jobs = _named_jobs(engine, scope)
     tasks = _tasks(engine, [job.task_id for job in jobs]) if jobs else _named_tasks(engine, scope)
@@ -83,13 +84,11 @@ def plan(engine: Engine, scope: Scope, *, shard_frames: int = 0, by_job: bool = 
         if by_job and not mine:
             mine = [job for job in task.jobs if job.type == "annotation"]
         found = _job_shards(task, mine, share=not by_job) if mine else _task_shard(task)
-        shards += _limited(task, found, scope.frames)
+        for shard in _limited(task, found, scope.frames):
+            shards += _pieces(task, shard, shard_frames)
     if not shards:
         raise InvalidRequest("there are no frames to annotate in what was named")
-    return Plan(
-        tasks=tuple(tasks),
-        shards=tuple(piece for shard in shards for piece in _pieces(shard, shard_frames)),
-    )
+    return Plan(tasks=tuple(tasks), shards=tuple(shards))
 
 
 def _named_jobs(engine: Engine, scope: Scope) -> list[Job]:
@@ -197,13 +196,38 @@ def _limited(
     return [shard for shard in kept if shard.frames]
 
 
-def _pieces(shard: PlannedShard, size: int) -> list[PlannedShard]:
+def _pieces(task: Task, shard: PlannedShard, size: int) -> list[PlannedShard]:
+    """A shard, split where jobs begin; in the midst of a job only where that is longer alone."""
+    if size <= 0 or ranges.count(shard.frames) <= size:
+        return [shard]
     return [
         PlannedShard(
-            task_id=shard.task_id, job_id=shard.job_id, own_layer=shard.own_layer, frames=piece
+            task_id=shard.task_id, job_id=shard.job_id, own_layer=shard.own_layer, frames=frames
         )
-        for piece in ranges.split(shard.frames, size)
+        for frames in _joined(_segments(task, shard), size)
     ]
+
+
+def _segments(task: Task, shard: PlannedShard) -> list[Ranges]:
+    # Where jobs overlap, the frames of both go with the later one.
+    jobs = task.jobs if shard.job_id is None else ()
+    starts = [job.frames[0] for job in jobs if job.type == "annotation" and len(job.frames) > 0]
+    return ranges.cut(shard.frames, starts)
+
+
+def _joined(segments: Iterable[Ranges], size: int) -> list[Ranges]:
+    """Neighbours together, as many as there is room for; those that are too long in pieces."""
+    pieces: list[Ranges] = []
+    room = 0
+    for segment in segments:
+        length = ranges.count(segment)
+        if length <= room:
+            pieces[-1] = ranges.normalize((*pieces[-1], *segment))
+            room -= length
+        else:
+            pieces += ranges.split(segment, size)
+            room = max(0, size - length)
+    return pieces
 
 
 def skipped_frames(task: Task, *, own_layer: bool, annotated: frozenset[int]) -> dict[int, str]:

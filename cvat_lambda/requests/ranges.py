@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 
 Ranges = tuple[tuple[int, int], ...]
 
@@ -73,6 +74,16 @@ def subtract(one: Iterable[Sequence[int]], two: Iterable[Sequence[int]]) -> Rang
         if start <= last:
             found.append((start, last))
     return tuple(found)
+
+
+def cut(ranges: Iterable[Sequence[int]], starts: Iterable[int]) -> list[Ranges]:
+    """The parts of normalized ranges that begin at the given frames; empty ones are left out."""
+    whole = tuple((first, last) for first, last in ranges)
+    if not whole:
+        return []
+    bounds = sorted({whole[0][0], *starts, whole[-1][1] + 1})
+    parts = (intersect(whole, ((start, end - 1),)) for start, end in pairwise(bounds))
+    return [part for part in parts if part]
 
 
 def split(ranges: Iterable[Sequence[int]], size: int) -> list[Ranges]:

@@ -35,6 +35,7 @@ from cvat_lambda.requests.params import Params
 from cvat_lambda.requests.plan import Plan, Scope, plan
 
 LOOK_EVERY_S = 30.0
+MAX_SHARDS = 1000  # of one request that names its ``shard_frames``
 NOT_IN_BACKGROUND = {
     Kind.INTERACTOR: "an interactor answers a person's clicks",
     Kind.TRACKER: "a tracker follows what a person drew, frame by frame",
@@ -60,11 +61,13 @@ def create(
     only_unannotated: bool = False,
     max_failure_rate: float | None = None,
     priority: int = 0,
+    shard_frames: int | None = None,
 ) -> Request:
     """Check everything that can be checked now, store a request, and queue it on commit.
 
     ``frames`` are inclusive ranges ``[first, last]`` relative to the task; ``cleanup`` is
-    ``replace="all"``, and without either ``CVAT_LAMBDA_DEFAULT_REPLACE`` counts.
+    ``replace="all"``, and without either ``CVAT_LAMBDA_DEFAULT_REPLACE`` counts;
+    ``shard_frames`` is about how many one worker runs (0: all), instead of the setting.
     Raise FunctionNotFound, FunctionSpecInvalid, InvalidRequest, InvalidMapping, FrameOutOfScope,
     TaskNotFound, JobNotFound, NotFound, PermissionDenied, ScopeOverlap.
     """
@@ -89,12 +92,7 @@ def create(
     if max_failure_rate is not None and not 0 <= max_failure_rate <= 1:
         raise InvalidRequest(f"max_failure_rate must be in [0, 1], not {max_failure_rate:g}")
     _check_kind(spec, params)
-    planned = plan(
-        get_engine(),
-        scope,
-        shard_frames=0 if spec.kind is Kind.REID else settings.SHARD_FRAMES,
-        by_job=spec.kind is Kind.REID,
-    )
+    planned = _plan(scope, spec, shard_frames)
     if project_id is not None:
         _require_tasks(access, [task.id for task in planned.tasks])
     for task in planned.tasks:
@@ -247,6 +245,26 @@ def _check_kind(spec: FunctionSpec, params: Params) -> None:
             raise InvalidRequest(
                 f"function {spec.id!r} works on annotated frames: leave only_unannotated out"
             )
+
+
+def _plan(scope: Scope, spec: FunctionSpec, shard_frames: int | None) -> Plan:
+    if spec.kind is Kind.REID:
+        if shard_frames:
+            raise InvalidRequest(
+                f"function {spec.id!r} joins rectangles over all frames of a job: "
+                "leave shard_frames out"
+            )
+        return plan(get_engine(), scope, by_job=True)
+    size = settings.SHARD_FRAMES if shard_frames is None else shard_frames
+    if size < 0:
+        raise InvalidRequest(f"shard_frames must be 0 or more, not {size}")
+    planned = plan(get_engine(), scope, shard_frames=size)
+    if shard_frames and len(planned.shards) > MAX_SHARDS:
+        raise InvalidRequest(
+            f"shard_frames {shard_frames} makes {len(planned.shards)} shards: "
+            f"give more frames to each, for at most {MAX_SHARDS}"
+        )
+    return planned
 
 
 def _check_task(spec: FunctionSpec, task: Task, params: Params) -> None:

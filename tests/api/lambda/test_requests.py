@@ -43,6 +43,21 @@ def outcome(request: Request, frame: int, status: str, **values: Any) -> Any:
 # Creating
 
 
+def test_a_request_says_how_many_frames_a_worker_gets(api: Any, yolo: str, task: Any) -> None:
+    made = create(api, task=task.pk, shard_frames=1.0).json()  # cvat-sdk sends floats
+    sizes = Shard.objects.filter(request=made["id"]).values_list("total", flat=True)
+    assert list(sizes) == [1] * made["total"]
+
+
+@pytest.mark.parametrize("size", [-1, 1.5, "2", True])
+def test_a_wrong_number_of_frames_for_a_worker_is_refused(
+    api: Any, yolo: str, task: Any, size: object
+) -> None:
+    answer = create(api, task=task.pk, shard_frames=size)
+    assert answer.status_code == 400
+    assert list(answer.json()) == ["shard_frames"]
+
+
 def test_a_new_request_is_shown_in_full(api: Any, yolo: str, task: Any, alice: Any) -> None:
     answer = create(
         api,

@@ -40,10 +40,11 @@ class Facts:
     """The part of an engine that planning asks."""
 
     def tasks(self, task_ids: Collection[int]) -> dict[int, Task]:
-        return {task.id: task for task in (TASK, POOL, EMPTY, CLOUD) if task.id in task_ids}
+        known = (TASK, POOL, EMPTY, CLOUD, SEGMENTS)
+        return {task.id: task for task in known if task.id in task_ids}
 
     def jobs(self, job_ids: Collection[int]) -> dict[int, Job]:
-        jobs = (*TASK.jobs, *POOL.jobs)
+        jobs = (*TASK.jobs, *POOL.jobs, *SEGMENTS.jobs)
         return {job.id: job for job in jobs if job.id in job_ids}
 
     def project_task_ids(self, project_id: int) -> list[int]:
@@ -94,12 +95,47 @@ def test_shards_of_a_scope(scope: Scope, wanted: list[Any]) -> None:
     assert shards(scope) == wanted
 
 
-def test_a_long_shard_is_split_evenly() -> None:
-    assert [shard[3] for shard in shards(Scope(task_id=1), shard_frames=4)] == [
+def test_a_long_job_is_split_evenly() -> None:
+    assert [shard[3] for shard in shards(Scope(job_id=10), shard_frames=4)] == [
         ((0, 2),),
         ((3, 5),),
-        ((6, 9),),
     ]
+
+
+SEGMENTS = Task(
+    id=5,
+    name="of three jobs",
+    size=20,
+    jobs=(
+        Job(id=50, task_id=5, frames=range(4)),
+        Job(id=51, task_id=5, frames=range(4, 8)),
+        Job(id=52, task_id=5, frames=range(8, 20)),
+        Job(id=53, task_id=5, type="ground_truth", frames=(2, 5)),
+        Job(id=54, task_id=5, type="consensus_replica", frames=range(1, 20)),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("scope", "size", "pieces"),
+    [
+        # two short jobs fit together, the long one is split evenly
+        (Scope(task_id=5), 10, [((0, 7),), ((8, 13),), ((14, 19),)]),
+        # a job that does not fit with its neighbour is not cut for that
+        (Scope(task_id=5), 6, [((0, 3),), ((4, 7),), ((8, 13),), ((14, 19),)]),
+        (Scope(task_id=5), 12, [((0, 7),), ((8, 19),)]),
+        (Scope(task_id=5), 3, [((0, 1),), ((2, 3),), ((4, 5),), ((6, 7),),
+                               ((8, 10),), ((11, 13),), ((14, 16),), ((17, 19),)]),
+        (Scope(task_id=5), 20, [((0, 19),)]),
+        (Scope(task_id=5), 0, [((0, 19),)]),
+        (Scope(task_id=5, frames=((2, 5), (7, 9))), 4, [((2, 3),), ((4, 5), (7, 7)), ((8, 9),)]),
+        (Scope(job_id=52), 8, [((8, 13),), ((14, 19),)]),
+        # of jobs that overlap, the later one gets the frames of both
+        (Scope(task_id=1), 6, [((0, 3),), ((4, 9),)]),
+    ],
+)  # fmt: skip
+def test_shards_are_split_where_jobs_begin(scope: Scope, size: int, pieces: list[Any]) -> None:
+    assert [shard[3] for shard in shards(scope, shard_frames=size)] == pieces
 
 
 def test_by_job_each_job_has_its_own_shard() -> None:
