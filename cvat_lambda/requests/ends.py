@@ -1,7 +1,7 @@
 """How shards and requests end: finished, failed, cancelled. Each by one conditional UPDATE.
 
-Every transaction here locks shard rows before the request's row, as the batches do, so that two
-of them cannot wait for each other; the lock on the request makes "the last shard" one shard.
+Every transaction here locks rows in the order that `models` describes; the lock on the request
+makes "the last shard" one shard.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from cvat_lambda.conf import settings
 from cvat_lambda.errors import LambdaError
 from cvat_lambda.requests import queue
 from cvat_lambda.requests.lease import Lease, LeaseLost
+from cvat_lambda.requests.locks import lock_shards
 from cvat_lambda.requests.models import LIVE, FrameStatus, Outcome, Request, Shard, Status
 
 
@@ -31,9 +32,17 @@ def finish_shard(lease: Lease) -> None:
         _end_if_last(lease.request_id)
 
 
+def is_finished(lease: Lease) -> bool:
+    """Whether the shard ended well while it was held by this lease."""
+    mine = Shard.objects.filter(pk=lease.shard_id, lease=lease.token, status=Status.FINISHED)
+    return bool(mine.exists())
+
+
 def fail_shard(lease: Lease, error: LambdaError, *, whole: bool) -> None:
     """The shard cannot go on. ``whole``: neither can the others (the function is away)."""
     with transaction.atomic():
+        if whole:
+            lock_shards(request_id=lease.request_id)
         if not _held(lease).update(status=Status.FAILED, rate=0):
             raise LeaseLost(lease.request_id)
         if whole:
@@ -58,6 +67,7 @@ def cancel(request_id: str) -> bool:
     After this returns nothing is written: a batch that was being committed is waited for.
     """
     with transaction.atomic():
+        lock_shards(request_id=request_id)
         shards = Shard.objects.filter(request_id=request_id, status__in=LIVE)
         shards.update(status=Status.CANCELLED, lease="", rate=0)
         ended = Request.objects.filter(pk=request_id, status__in=LIVE).update(

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Generator
 from typing import Any
 
+from rq.exceptions import ShutDownImminentException
 from rq.timeouts import JobTimeoutException
 
 from cvat_lambda.annotations.errors import AnnotationError
@@ -17,15 +18,23 @@ from cvat_lambda.gateway.cancel import CallAbandoned, Cancel
 from cvat_lambda.requests import ends, recovery, webhook
 from cvat_lambda.requests.detect import DetectWork
 from cvat_lambda.requests.invoker import Invoker, RunImpossible
-from cvat_lambda.requests.lease import Lease, LeaseLost, Watch, claim, release
+from cvat_lambda.requests.lease import Lease, LeaseLost, Watch, claim, give_back, release
+from cvat_lambda.requests.patience import patiently
 from cvat_lambda.requests.pipeline import Pipeline, Stages
 from cvat_lambda.requests.reid import ReidWork
 from cvat_lambda.requests.results import Read, Skips, Work
 from cvat_lambda.requests.run import Run, load
 from cvat_lambda.requests.writer import TooManyFailures, Writer
 
+try:
+    from rq.exceptions import StopRequested
+except ImportError:  # RQ 1
+    from rq.worker import StopRequested  # type: ignore[attr-defined,no-redef]
+
 logger = logging.getLogger(__name__)
 
+# How a worker is told to stop in the middle of a job.
+STOPPED = (KeyboardInterrupt, SystemExit, StopRequested, ShutDownImminentException)
 WORK: dict[Kind, Any] = {Kind.DETECTOR: DetectWork, Kind.REID: ReidWork}
 
 
@@ -56,9 +65,11 @@ def run_shard(shard_id: int) -> None:
             f"the run took longer than {settings.JOB_TIMEOUT_S} s; retry it to go on from there"
         )
         _fail(lease, limit, whole=False)
+    except STOPPED:
+        give_back(lease)
+        raise
     except BaseException:
-        # A stop of the worker, or a defect: someone else may take the shard up at once.
-        release(lease)
+        release(lease)  # a defect, perhaps: someone else may try the shard at once
         raise
 
 
@@ -75,9 +86,10 @@ def _run(lease: Lease) -> None:
         run = load(lease)
         work = _work(run)
         _drive(run, work, cancel)
-        with run.engine.atomic():
-            work.finish()
-            ends.finish_shard(lease)
+        patiently(lambda: _finish(run, work), wait=cancel.wait, request_id=lease.request_id)
+    except CallAbandoned:
+        # Only the watch sets the handle while nothing else went wrong.
+        raise LeaseLost(lease.request_id) from None
     except (RunImpossible, TooManyFailures) as exc:
         _fail(lease, exc.error if isinstance(exc, RunImpossible) else exc, whole=True)
     except LambdaError as exc:
@@ -113,12 +125,16 @@ def _drive(run: Run, work: Work, cancel: Cancel) -> None:
         ),
         cancel=cancel,
     )
-    try:
-        with invoker.attending():
-            pipeline.run()
-    except CallAbandoned:
-        # Only the watch sets the handle while nothing else went wrong.
-        raise LeaseLost(run.request.id) from None
+    with invoker.attending():
+        pipeline.run()
+
+
+def _finish(run: Run, work: Work) -> None:
+    if ends.is_finished(run.lease):
+        return  # by the attempt before, whose COMMIT was not answered
+    with run.engine.atomic():
+        work.finish()
+        ends.finish_shard(run.lease)
 
 
 def _read(run: Run, work: Work) -> Generator[Read, None, None]:

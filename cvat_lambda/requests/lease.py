@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from cvat_lambda import signals
 from cvat_lambda.conf import settings
+from cvat_lambda.requests import queue
 from cvat_lambda.requests.models import Request, Shard, Status
 
 POLL_S = 0.3  # how often a cancel is looked for
@@ -62,6 +63,7 @@ def claim(shard_id: int) -> Lease | None:
             worker=worker_name()[:255],
             heartbeat_at=now,
             attempts=F("attempts") + 1,
+            settled_at_claim=F("done") + F("failed") + F("skipped"),
         )
         if not taken:
             return None
@@ -70,7 +72,8 @@ def claim(shard_id: int) -> Lease | None:
             status=Status.STARTED, started_at=now
         )
     if first:
-        signals.request_started.send(
+        # A receiver that raises must not keep the shard from running.
+        signals.request_started.send_robust(
             sender=Request, request=Request.objects.select_related("owner").get(pk=request_id)
         )
     return Lease(shard_id=shard_id, request_id=request_id, token=token)
@@ -119,8 +122,29 @@ class Watch(threading.Thread):
         return exists
 
 
+def give_back(lease: Lease) -> None:
+    """Queue the shard of a worker that is told to stop: nothing is wrong with it.
+
+    Nothing where the lease is lost already.
+    """
+    held = Shard.objects.filter(pk=lease.shard_id, lease=lease.token, status=Status.STARTED)
+    try:
+        shard = held.select_related("request").first()
+        if shard is None:
+            return
+        shard.rq_job_id = queue.new_job_id(shard.request_id, shard.index)
+        # Where it cannot be sent now, recovery does it: it was never sent.
+        given = held.update(
+            status=Status.QUEUED, lease="", rate=0, rq_job_id=shard.rq_job_id, enqueued_at=None
+        )
+        if given:
+            queue.send([shard], meta=shard.request.meta, at_front=True)
+    except DatabaseError:
+        connection.close()  # the heartbeat goes stale by itself
+
+
 def release(lease: Lease) -> None:
-    """Give a shard back, for recovery to send again; nothing where the lease is lost already."""
+    """Let go of a shard, for recovery to judge; nothing where the lease is lost already."""
     try:
         Shard.objects.filter(pk=lease.shard_id, lease=lease.token, status=Status.STARTED).update(
             heartbeat_at=None

@@ -161,7 +161,8 @@ class Shard(models.Model):
     enqueued_at = models.DateTimeField(null=True, blank=True)
     heartbeat_at = models.DateTimeField(null=True, blank=True)
     attempts = models.IntegerField(default=0)  # times that a worker took it up
-    resumes = models.IntegerField(default=0)  # times that it was found stalled or lost
+    settled_at_claim = models.IntegerField(default=0)  # frames with an outcome at that time
+    resumes = models.IntegerField(default=0)  # times in a row that it stalled without an outcome
 
     # The task's newest track when a worker first looked; null where no tracks are replaced.
     last_track_id = models.BigIntegerField(null=True, blank=True)

@@ -18,6 +18,7 @@ from typing import Any
 import django_rq
 from redis.exceptions import RedisError
 from rq import Queue, Worker
+from rq.exceptions import NoSuchJobError
 from rq.job import Job
 from rq.serializers import DefaultSerializer
 from rq.utils import as_text
@@ -170,10 +171,21 @@ def _status(job: Job) -> str:
 
 
 def drop(job_ids: Iterable[str]) -> None:
-    """Take jobs that did not start off the queue; a worker that gets one finds nothing to do."""
+    """Take jobs that did not start off the queue, and delete them: what waits never expires.
+
+    A worker that gets one before finds nothing to do.
+    """
     try:
         queue = _queue()
         for job_id in job_ids:
-            queue.remove(job_id)
+            if queue.remove(job_id):
+                _delete(queue, job_id)
     except (RedisError, OSError):
         logger.info("The queue does not answer: cancelled jobs stay on it, and will do nothing")
+
+
+def _delete(queue: Queue, job_id: str) -> None:
+    try:
+        Job.fetch(job_id, connection=queue.connection, serializer=queue.serializer).delete()
+    except NoSuchJobError:
+        pass

@@ -78,16 +78,23 @@ def _requeue_stalled() -> tuple[int, int]:
     for shard in Shard.objects.filter(status=Status.STARTED).filter(_silent()):
         if not _is_dead(shard):
             continue
-        if shard.resumes >= settings.MAX_RESUMES:
+        stops = 0 if _got_further(shard) else shard.resumes
+        if stops >= settings.MAX_RESUMES:
             ends.fail_stalled(
                 shard,
-                f"the worker of task {shard.task_id} stopped {shard.resumes + 1} times (killed, "
-                "out of memory, or an internal error in the log): retry the request to go on",
+                f"the worker of task {shard.task_id} stopped {stops + 1} times without getting "
+                "further (killed, out of memory, or an internal error in the log): retry the "
+                "request to go on",
             )
             given_up += 1
         else:
-            requeued += _requeue(shard)
+            requeued += _requeue(shard, resumes=0 if _got_further(shard) else stops + 1)
     return requeued, given_up
+
+
+def _got_further(shard: Shard) -> bool:
+    """Whether its last worker brought it forward: then it is no shard that kills workers."""
+    return shard.done + shard.failed + shard.skipped > shard.settled_at_claim
 
 
 def _silent() -> Q:
@@ -118,7 +125,7 @@ def _process_lives(pid: int) -> bool:
     return True
 
 
-def _requeue(shard: Shard) -> int:
+def _requeue(shard: Shard, *, resumes: int) -> int:
     """Queue a dead worker's shard; the lease in the condition makes one recoverer win."""
     job_id = queue.new_job_id(shard.request_id, shard.index)
     seen = Q(heartbeat_at=shard.heartbeat_at) if shard.heartbeat_at else Q(heartbeat_at=None)
@@ -128,7 +135,7 @@ def _requeue(shard: Shard) -> int:
             status=Status.QUEUED,
             lease="",
             rate=0,
-            resumes=F("resumes") + 1,
+            resumes=resumes,
             rq_job_id=job_id,
             enqueued_at=timezone.now(),
         )

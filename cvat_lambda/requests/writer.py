@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 
-from django.db import InterfaceError, OperationalError, connection
 from django.db.models import F
 from django.utils import timezone
 
@@ -20,13 +17,10 @@ from cvat_lambda.engine.port import Change, Written
 from cvat_lambda.errors import EngineUnavailable, FunctionFailed, LambdaError
 from cvat_lambda.requests import replace
 from cvat_lambda.requests.models import FrameStatus, ObjectKind, Outcome, Provenance, Request
+from cvat_lambda.requests.patience import patiently
 from cvat_lambda.requests.results import FrameResult, Skips, failed
 from cvat_lambda.requests.rows import insert, plain
 from cvat_lambda.requests.run import Run
-
-logger = logging.getLogger(__name__)
-
-DATABASE_PATIENCE_S = 120.0
 
 
 class TooManyFailures(FunctionFailed):
@@ -60,7 +54,7 @@ class Writer:
         """Write a batch; results that the engine refuses become failed frames, one by one."""
         rest = list(batch)
         try:
-            self._patiently(lambda: self._write(rest), lambda: self._drop_written(rest))
+            self._patiently(rest)
             return list(batch)
         except EngineUnavailable:
             raise
@@ -73,7 +67,7 @@ class Writer:
                 attempts=batch[0].attempts,
                 duration_s=batch[0].duration_s or 0.0,
             )
-            self._patiently(lambda: self._write([refused]), lambda: None)
+            self._patiently([refused])
             return [refused]
 
     def skip(self, skips: Skips) -> None:
@@ -82,33 +76,20 @@ class Writer:
             FrameResult(frame=frame, status=FrameStatus.SKIPPED, code=reason)
             for frame, reason in skips.reasons.items()
         ]
-        self._patiently(lambda: self._write(rest), lambda: self._drop_written(rest))
+        self._patiently(rest)
 
-    def _patiently(self, attempt: Callable[[], None], after_loss: Callable[[], None]) -> None:
-        give_up_at = time.monotonic() + DATABASE_PATIENCE_S
-        delay_s = 0.05
-        lost = False
-        while True:
-            try:
-                if lost:
-                    after_loss()
-                attempt()
-                return
-            except (OperationalError, InterfaceError) as exc:
-                # Lost connection, deadlock, lock timeout. Whether a lost COMMIT took place is
-                # asked of the outcomes before the next attempt.
-                logger.warning(
-                    "The database did not take a batch of request %s, trying again: %s",
-                    self._run.request.id,
-                    exc,
-                    extra={"action": "batch_retried"},
-                )
-                connection.close()
-                if time.monotonic() > give_up_at:
-                    raise EngineUnavailable("the database does not answer") from exc
-                self._wait(delay_s * random.uniform(0.5, 1.0))
-                delay_s = min(2.0, delay_s * 2)
-                lost = True
+    def _patiently(self, rest: list[FrameResult]) -> None:
+        """Write results, each once, whatever becomes of the connection."""
+        again = False
+
+        def attempt() -> None:
+            nonlocal again
+            if again:
+                self._drop_written(rest)
+            again = True
+            self._write(rest)
+
+        patiently(attempt, wait=self._wait, request_id=self._run.request.id)
 
     def _drop_written(self, rest: list[FrameResult]) -> None:
         written = set(Outcome.objects.filter(shard=self._run.shard).values_list("frame", flat=True))

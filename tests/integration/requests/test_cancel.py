@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import django_rq
 import pytest
 from django.db import connection
 
@@ -182,3 +183,22 @@ def test_only_ended_requests_with_something_left_can_be_retried(
     done = run(start(task_id=task.pk))
     with pytest.raises(StateConflict, match="no failed frames"):
         service.retry(done)
+
+
+def test_cancelling_a_queued_request_leaves_nothing_in_redis(
+    finder: Function, make_task: Make, start: Start
+) -> None:
+    """A job that was taken off its queue alone stays for ever: only ended ones expire."""
+    redis = django_rq.get_connection("annotation")
+    task = make_task(2)
+    service.cancel(start(task_id=task.pk))
+    assert django_rq.get_queue("annotation").job_ids == []
+    assert redis.keys("rq:job:*") == []
+
+
+def test_cancelling_a_request_whose_job_is_gone_is_no_error(
+    finder: Function, make_task: Make, start: Start
+) -> None:
+    request = start(task_id=make_task(1).pk)
+    django_rq.get_connection("annotation").flushall()
+    assert service.cancel(request).status == "cancelled"

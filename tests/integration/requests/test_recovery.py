@@ -18,13 +18,15 @@ import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
+from cvat_lambda import signals
 from cvat_lambda.conf import settings as app_settings
 from cvat_lambda.engine.port import get_engine
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests import jobs, queue, service
-from cvat_lambda.requests.lease import claim
+from cvat_lambda.requests.lease import claim, give_back
 from cvat_lambda.requests.models import Request, Shard
 from cvat_lambda.requests.recovery import Recovered, recover
+from cvat_lambda.requests.results import FrameResult
 from cvat_lambda.requests.run import load
 from cvat_lambda.requests.writer import Writer
 
@@ -67,8 +69,6 @@ def test_a_stalled_shard_is_resumed_with_the_frames_that_are_left(
     assert dead is not None
     invoked = jobs._work(load(dead))
     assert list(invoked.numbers()) == [0, 1, 2, 3, 4, 5]
-    from cvat_lambda.requests.results import FrameResult
-
     Writer(load(dead), wait=time.sleep).write(
         [FrameResult(frame=frame, status="done") for frame in (0, 3)]
     )
@@ -118,6 +118,86 @@ def test_a_shard_that_kills_every_worker_is_given_up(
     assert (request.status, request.error_code) == ("failed", "stalled")
     assert "stopped 3 times" in request.error_message
     assert run(service.retry(request)).status == "finished"
+
+
+def settle(shard_id: int, frames: range) -> None:
+    """Claim a shard and write outcomes of frames, as a worker that dies then."""
+    lease = claim(shard_id)
+    assert lease is not None
+    results = [FrameResult(frame=frame, status="done") for frame in frames]
+    Writer(load(lease), wait=time.sleep).write(results)
+
+
+def test_a_worker_that_got_further_does_not_count_against_the_shard(
+    finder: Function, make_task: Make, start: Start, settings: Any
+) -> None:
+    settings.CVAT_LAMBDA_MAX_RESUMES = 1
+    request = start(task_id=make_task(8).pk)
+    shard = request.shards.get()
+    for number in range(3):
+        settle(shard.pk, range(2 * number, 2 * number + 2))
+        age(app_settings.STALLED_AFTER_S + 1)
+        assert recover() == Recovered(stalled=1)
+    found = []
+    for _ in range(2):
+        claim(shard.pk)  # and not a single frame
+        age(app_settings.STALLED_AFTER_S + 1)
+        found.append(recover())
+    assert found == [Recovered(stalled=1), Recovered(given_up=1)]
+    request.refresh_from_db()
+    assert (request.status, request.resumes, request.done) == ("failed", 4, 6)
+
+
+def test_a_worker_that_is_told_to_stop_gives_its_shard_to_the_others(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Any
+) -> None:
+    settings.CVAT_LAMBDA_MAX_RESUMES = 0
+    main = threading.get_ident()
+    stopped = threading.Event()
+
+    def behave(payload: dict[str, Any]) -> Any:
+        if not stopped.is_set():
+            stopped.set()
+            signal.pthread_kill(main, signal.SIGINT)
+        return rectangle_of(frame_of(payload))
+
+    function.behave = behave
+    request = start(task_id=make_task(30).pk)
+    shard = request.shards.get()
+    before = shard.rq_job_id
+    with pytest.raises(KeyboardInterrupt):
+        jobs.run_shard(shard.pk)
+    shard.refresh_from_db()
+    assert (shard.status, shard.lease, shard.resumes) == ("queued", "", 0)
+    assert waiting_jobs() == [shard.rq_job_id, before]
+    run(request)
+    assert (request.status, request.done, request.resumes) == ("finished", 30, 0)
+
+
+def test_a_shard_that_was_given_back_while_redis_is_away_is_sent_later(
+    finder: Function, make_task: Make, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = start(task_id=make_task(1).pk)
+    lease = claim(request.shards.get().pk)
+    assert lease is not None
+    queues = __import__("django.conf").conf.settings.RQ_QUEUES
+    with monkeypatch.context() as patch:
+        patch.setitem(queues["annotation"], "URL", "redis://127.0.0.1:1/0")
+        give_back(lease)
+    assert recover() == Recovered(lost=1)
+
+
+def test_a_receiver_that_raises_does_not_keep_a_request_from_starting(
+    finder: Function, make_task: Make, start: Start
+) -> None:
+    def broken(**_: object) -> None:
+        raise RuntimeError("this receiver is broken")
+
+    signals.request_started.connect(broken)
+    try:
+        assert run(start(task_id=make_task(1).pk)).status == "finished"
+    finally:
+        signals.request_started.disconnect(broken)
 
 
 def test_a_flushed_redis_loses_nothing(finder: Function, make_task: Make, start: Start) -> None:

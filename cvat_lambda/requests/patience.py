@@ -1,0 +1,44 @@
+"""Work on a database that may go away: tried again until it is there, for a while."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+
+from django.db import InterfaceError, OperationalError, connection
+
+from cvat_lambda.errors import EngineUnavailable
+
+logger = logging.getLogger(__name__)
+
+PATIENCE_S = 120.0
+
+
+def patiently(
+    attempt: Callable[[], None], *, wait: Callable[[float], None], request_id: str
+) -> None:
+    """Run a transaction until it gets through. ``wait(s)`` sleeps, and raises when aborted.
+
+    A lost connection, a deadlock, a lock timeout: whether a COMMIT without an answer took place
+    is for ``attempt`` to ask of the database. Raise EngineUnavailable, and what it raises.
+    """
+    give_up_at = time.monotonic() + PATIENCE_S
+    delay_s = 0.05
+    while True:
+        try:
+            attempt()
+            return
+        except (OperationalError, InterfaceError) as exc:
+            logger.warning(
+                "The database did not take a change of request %s, trying again: %s",
+                request_id,
+                exc,
+                extra={"action": "change_retried"},
+            )
+            connection.close()
+            if time.monotonic() > give_up_at:
+                raise EngineUnavailable("the database does not answer") from exc
+            wait(delay_s * random.uniform(0.5, 1.0))
+            delay_s = min(2.0, delay_s * 2)

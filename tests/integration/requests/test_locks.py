@@ -1,0 +1,193 @@
+"""Transactions that lock the same rows take turns; none of them waits for one that waits for it.
+
+Each test holds a row that both need, until both wait: the order in which they took the others then
+decides whether there is a deadlock. SQLite has one lock for all, so there is nothing to order.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+
+from cvat_lambda.engine.port import get_engine
+from cvat_lambda.engine.standalone.models import Job
+from cvat_lambda.engine.standalone.writing import lock
+from cvat_lambda.errors import FunctionUnavailable
+from cvat_lambda.functions.models import Function
+from cvat_lambda.requests import ends, jobs
+from cvat_lambda.requests.lease import Lease, LeaseLost, claim, give_back
+from cvat_lambda.requests.models import Request, Shard
+from cvat_lambda.requests.results import FrameResult
+from cvat_lambda.requests.run import Run, load
+from cvat_lambda.requests.writer import Writer
+
+from .conftest import run
+from .test_replace import add, track
+
+Make = Callable[..., Any]
+Start = Callable[..., Request]
+
+
+@pytest.fixture(autouse=True)
+def row_locks() -> None:
+    """Only where rows are locked one by one."""
+    if connection.vendor != "postgresql":
+        pytest.skip("this database locks no single rows")
+
+
+class Threads:
+    """Runs steps in threads, each until it waits for a lock, and keeps what they raise."""
+
+    def __init__(self) -> None:
+        self.errors: list[BaseException] = []
+        self._threads: list[threading.Thread] = []
+
+    def start(self, step: Callable[[], object]) -> None:
+        before = waiting()
+        thread = threading.Thread(target=self._run, args=(step,))
+        thread.start()
+        self._threads.append(thread)
+        end = time.monotonic() + 10
+        while waiting() <= before:
+            assert time.monotonic() < end, (thread.name, self.errors)
+            time.sleep(0.02)
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self, step: Callable[[], object]) -> None:
+        try:
+            step()
+        except Exception as exc:
+            self.errors.append(exc)
+        finally:
+            connection.close()
+
+
+def waiting() -> int:
+    """How many connections wait for a lock."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_clear_snapshot()")  # else a transaction sees its first look
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return int(cursor.fetchone()[0])
+
+
+@contextmanager
+def held(take: Callable[[], object]) -> Iterator[Threads]:
+    """While the body runs, this transaction holds what `take` locks."""
+    threads = Threads()
+    try:
+        with transaction.atomic():
+            take()
+            yield threads
+    finally:
+        threads.join()
+
+
+def leases_of(request: Request) -> list[Lease]:
+    """All shards claimed, in their order."""
+    found = [claim(shard.pk) for shard in request.shards.order_by("pk")]
+    return [lease for lease in found if lease is not None]
+
+
+def lock_row(shard_id: int) -> object:
+    """Hold one shard."""
+    return Shard.objects.select_for_update().get(pk=shard_id)
+
+
+@pytest.fixture
+def four_shards(finder: Function, make_task: Make, start: Start, settings: Any) -> Request:
+    """A request of four shards of a frame."""
+    settings.CVAT_LAMBDA_SHARD_FRAMES = 1
+    return start(task_id=make_task(4).pk)
+
+
+def test_two_shards_that_end_the_whole_request_at_once_do_not_deadlock(
+    four_shards: Request,
+) -> None:
+    _, second, third, fourth = leases_of(four_shards)
+
+    def fail(lease: Lease) -> None:
+        ends.fail_shard(lease, FunctionUnavailable("away"), whole=True)
+
+    with held(lambda: lock_row(third.shard_id)) as threads:
+        threads.start(lambda: fail(second))
+        threads.start(lambda: fail(fourth))
+    assert [type(error) for error in threads.errors] == [LeaseLost]  # the second comes too late
+    four_shards.refresh_from_db()
+    assert (four_shards.status, four_shards.error_code) == ("failed", "function_unavailable")
+    assert set(four_shards.shards.values_list("status", flat=True)) == {"failed"}
+
+
+def test_a_cancel_and_a_shard_that_ends_the_whole_request_do_not_deadlock(
+    four_shards: Request,
+) -> None:
+    _, _, third, fourth = leases_of(four_shards)
+    with held(lambda: lock_row(third.shard_id)) as threads:
+        threads.start(lambda: ends.cancel(four_shards.pk))
+        threads.start(lambda: ends.fail_shard(fourth, FunctionUnavailable("away"), whole=True))
+    assert [type(error) for error in threads.errors] == [LeaseLost]
+    four_shards.refresh_from_db()
+    assert four_shards.status == "cancelled"
+
+
+def results(loaded: Run) -> list[FrameResult]:
+    """All its frames, without shapes."""
+    return [FrameResult(frame=frame, status="done") for frame in loaded.frames]
+
+
+def test_the_end_of_a_shard_and_a_batch_of_another_do_not_deadlock(
+    finder: Function, make_task: Make, start: Start, caplog: Any
+) -> None:
+    task = make_task(4, segment_size=2)
+    jobs_of_task = list(Job.objects.filter(segment__task=task).values_list("pk", flat=True))
+    add(task.pk, track(task.pk, 0, 1))  # which the end of the first shard removes
+    request = start(job_ids=jobs_of_task, replace="all")
+    ending, writing = (load(lease) for lease in leases_of(request))
+    Writer(ending, wait=time.sleep).write(results(ending))
+
+    def end() -> None:
+        jobs._finish(ending, jobs._work(ending))
+
+    with held(lambda: lock(task.pk)) as threads:
+        threads.start(lambda: Writer(writing, wait=time.sleep).write(results(writing)))
+        threads.start(end)
+    assert threads.errors == []
+    assert "trying again" not in caplog.text  # nobody was a deadlock's victim
+    jobs._finish(writing, jobs._work(writing))
+    request.refresh_from_db()
+    assert (request.status, request.done) == ("finished", 4)
+    assert get_engine().annotations(task.pk).tracks == ()
+
+
+def test_a_connection_that_is_cut_in_the_last_transaction_does_not_end_the_run(
+    finder: Function, make_task: Make, start: Start
+) -> None:
+    task = make_task(2)
+    request = start(task_id=task.pk)
+    (lease,) = leases_of(request)
+    loaded = load(lease)
+    Writer(loaded, wait=time.sleep).write(results(loaded))
+    give_back(lease)  # nothing is left but the end
+    with held(lambda: Request.objects.select_for_update().get(pk=request.pk)) as threads:
+        threads.start(lambda: run(request))
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_stat_clear_snapshot()")
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+    assert threads.errors == []
+    request.refresh_from_db()
+    assert (request.status, request.done, request.resumes) == ("finished", 2, 0)
+    assert get_engine().annotations(task.pk).shapes == ()
