@@ -70,6 +70,7 @@ class RequestAdmin(ReadOnly, Admin):
         "created_at",
         "ended_at",
         "error_message",
+        "webhook",
     )
     list_filter = ("status", "function_kind", "function_id", "created_at")
     list_select_related = ("owner",)
@@ -88,6 +89,18 @@ class RequestAdmin(ReadOnly, Admin):
         found = progress_of([request])[request.pk]
         rate = f", {found.rate:.1f} frames/s" if found.rate else ""
         return f"{found.ended} of {request.total}{rate}"
+
+    @admin.display(description="webhook")
+    def webhook(self, request: Request) -> str:
+        """Whether others were told of its end."""
+        tries = request.webhook_attempts
+        if request.notified_at is not None:
+            return f"delivered at {request.notified_at:%Y-%m-%d %H:%M}, attempt {tries}"
+        if request.webhook_given_up_at is not None:
+            return f"given up after {tries} attempts"
+        if request.webhook_next_at is not None:
+            return f"attempt {tries + 1} due at {request.webhook_next_at:%Y-%m-%d %H:%M}"
+        return ""
 
     @admin.action(description="Cancel", permissions=["operate"])
     def cancel_requests(self, http_request: HttpRequest, requests: QuerySet[Request]) -> None:

@@ -7,6 +7,7 @@ makes "the last shard" one shard.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from django.db import transaction
 from django.db.models import QuerySet
@@ -15,7 +16,7 @@ from django.utils import timezone
 from cvat_lambda import signals
 from cvat_lambda.conf import settings
 from cvat_lambda.errors import LambdaError
-from cvat_lambda.requests import queue
+from cvat_lambda.requests import webhook
 from cvat_lambda.requests.lease import Lease, LeaseLost
 from cvat_lambda.requests.locks import lock_shards
 from cvat_lambda.requests.models import LIVE, FrameStatus, Outcome, Request, Shard, Status
@@ -71,7 +72,7 @@ def cancel(request_id: str) -> bool:
         shards = Shard.objects.filter(request_id=request_id, status__in=LIVE)
         shards.update(status=Status.CANCELLED, lease="", rate=0)
         ended = Request.objects.filter(pk=request_id, status__in=LIVE).update(
-            status=Status.CANCELLED, ended_at=timezone.now()
+            status=Status.CANCELLED, **_now()
         )
         if ended:
             transaction.on_commit(lambda: _tell(request_id))
@@ -104,9 +105,15 @@ def _end_if_last(request_id: str) -> None:
         return
     status, code, message = _verdict(request)
     Request.objects.filter(pk=request_id).update(
-        status=status, ended_at=timezone.now(), error_code=code, error_message=message
+        status=status, error_code=code, error_message=message, **_now()
     )
     transaction.on_commit(lambda: _tell(request_id))
+
+
+def _now() -> dict[str, datetime | None]:
+    """The end's moment, which is the webhook's too."""
+    now = timezone.now()
+    return {"ended_at": now, "webhook_next_at": now if settings.WEBHOOK_URL else None}
 
 
 def _verdict(request: Request) -> tuple[str, str, str]:
@@ -132,5 +139,4 @@ def _tell(request_id: str) -> None:
     request = Request.objects.select_related("owner").get(pk=request_id)
     # A receiver that raises must not undo or hide the end of the request.
     signals.request_finished.send_robust(sender=Request, request=request)
-    if settings.WEBHOOK_URL:
-        queue.send_webhook(request_id)
+    webhook.send(request_id)

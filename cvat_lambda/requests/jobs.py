@@ -74,7 +74,7 @@ def run_shard(shard_id: int) -> None:
 
 
 def deliver_webhook(request_id: str) -> None:
-    """Tell the configured URL about the end of a request."""
+    """Make an attempt to tell the configured URL about the end of a request."""
     webhook.deliver(request_id)
 
 

@@ -124,7 +124,12 @@ class Request(models.Model):
     undone_at = models.DateTimeField(null=True, blank=True)
     # From then on it is not known which of its frames are done: it cannot be retried.
     outcomes_pruned_at = models.DateTimeField(null=True, blank=True)
-    notified_at = models.DateTimeField(null=True, blank=True)  # the webhook was delivered
+    # The webhook of its end; all null where none is configured, and anew with each retry.
+    webhook_next_at = models.DateTimeField(null=True, blank=True)  # null: delivered, or given up
+    webhook_attempts = models.IntegerField(default=0)
+    webhook_job_id = models.CharField(max_length=255, blank=True, default="")  # the last one's
+    notified_at = models.DateTimeField(null=True, blank=True)  # it was delivered
+    webhook_given_up_at = models.DateTimeField(null=True, blank=True)
     resumes = models.IntegerField(default=0)  # times that a shard of it was taken up again
     meta = models.JSONField(default=dict, blank=True)  # the host's, for the meta of RQ jobs
 
@@ -135,6 +140,7 @@ class Request(models.Model):
             models.Index(fields=["status", "created_at"], name="lambda_req_status_idx"),
             models.Index(fields=["task_id", "created_at"], name="lambda_req_task_idx"),
             models.Index(fields=["function_id", "created_at"], name="lambda_req_function_idx"),
+            models.Index(fields=["webhook_next_at"], name="lambda_req_webhook_idx"),
         ]
 
     def __str__(self) -> str:

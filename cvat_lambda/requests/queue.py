@@ -49,9 +49,9 @@ def _queue() -> Queue:
     return queue
 
 
-def new_job_id(request_id: str, index: int) -> str:
-    """An id for one delivery of a shard; RQ takes letters, digits, ``-`` and ``_``."""
-    return f"{request_id}-{index}-{secrets.token_hex(4)}"
+def new_job_id(request_id: str, what: int | str) -> str:
+    """An id for one delivery of a shard or a webhook; RQ takes letters, digits, ``-`` and ``_``."""
+    return f"{request_id}-{what}-{secrets.token_hex(4)}"
 
 
 def send(shards: Iterable[Shard], *, meta: Mapping[str, Any], at_front: bool = False) -> bool:
@@ -83,15 +83,20 @@ def send(shards: Iterable[Shard], *, meta: Mapping[str, Any], at_front: bool = F
     return True
 
 
-def send_webhook(request_id: str) -> None:
-    """Put the webhook of a request's end on the queue; recovery sends what is not delivered."""
+def send_webhook(request_id: str, job_id: str) -> None:
+    """Put an attempt at the webhook of a request's end on the queue; recovery sends what is lost.
+
+    It takes seconds, and goes before the batches that take hours.
+    """
     try:
         _queue().enqueue_call(
             DELIVER_WEBHOOK,
             args=(request_id,),
-            timeout=10 * 60,
+            timeout=2 * 60,
             result_ttl=KEEP_RESULT_S,
             failure_ttl=KEEP_FAILURE_S,
+            job_id=job_id,
+            at_front=True,
             description=f"webhook of request {request_id}",
         )
     except (RedisError, OSError) as exc:

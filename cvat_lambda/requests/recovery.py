@@ -21,13 +21,10 @@ from django.utils import timezone
 from redis.exceptions import RedisError
 
 from cvat_lambda.conf import settings
-from cvat_lambda.requests import ends, queue
-from cvat_lambda.requests.models import ENDED, LIVE, Request, Shard, Status
+from cvat_lambda.requests import ends, queue, webhook
+from cvat_lambda.requests.models import LIVE, Request, Shard, Status
 
 logger = logging.getLogger(__name__)
-
-WEBHOOK_LOST_AFTER_S = 120.0  # longer than all attempts of a delivery take
-WEBHOOK_TRIED_H = 1.0
 
 _last_look = 0.0
 _look_lock = threading.Lock()
@@ -67,7 +64,7 @@ def recover() -> Recovered:
     """
     stalled, given_up = _requeue_stalled()
     found = Recovered(stalled=stalled, given_up=given_up, lost=_send_lost(), ended=_end_orphans())
-    _send_webhooks()
+    webhook.send_lost()
     if found:
         logger.info("Recovered requests: %s", found, extra={"action": "recovered"})
     return found
@@ -175,18 +172,3 @@ def _end_orphans() -> int:
     ids = list(orphans.values_list("pk", flat=True))
     ends.end_orphans(ids)
     return len(ids)
-
-
-def _send_webhooks() -> None:
-    """Queue webhooks that neither arrived nor were given up in the time that takes."""
-    if not settings.WEBHOOK_URL:
-        return
-    now = timezone.now()
-    untold = Request.objects.filter(
-        status__in=ENDED,
-        notified_at=None,
-        ended_at__gt=now - timedelta(hours=WEBHOOK_TRIED_H),
-        ended_at__lt=now - timedelta(seconds=WEBHOOK_LOST_AFTER_S),
-    )
-    for request_id in untold.values_list("pk", flat=True):
-        queue.send_webhook(request_id)

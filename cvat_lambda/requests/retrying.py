@@ -57,7 +57,11 @@ def reopen(request: Request) -> list[Shard]:
         error_message="",
         started_at=None,
         ended_at=None,
+        webhook_next_at=None,
+        webhook_attempts=0,
+        webhook_job_id="",
         notified_at=None,
+        webhook_given_up_at=None,
     )
     if not again:  # changed since it was looked at
         request.refresh_from_db()

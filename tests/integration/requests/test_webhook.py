@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from datetime import timezone as timezones
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import django_rq
 import pytest
+from django.contrib import admin as django_admin
+from django.db import connection
+from django.utils import timezone
 
 from cvat_lambda.functions.models import Function
 from cvat_lambda.gateway.http import pool
-from cvat_lambda.requests import jobs, webhook
+from cvat_lambda.requests import jobs, service, webhook
+from cvat_lambda.requests.admin import RequestAdmin
 from cvat_lambda.requests.models import Request
+from cvat_lambda.requests.recovery import recover
 
 from .conftest import run
+from .function_server import FunctionServer, Reply, frame_of, rectangle_of
 
 Make = Callable[..., Any]
 Start = Callable[..., Request]
+
+MOMENT = datetime(2026, 5, 4, 3, 2, tzinfo=timezones.utc)
 
 
 @dataclass
@@ -31,10 +42,11 @@ class Receiver:
     statuses: list[int] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
+    on_arrival: Callable[[], object] | None = None  # what happens before the first answer
 
 
 @pytest.fixture
-def receiver(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
+def receiver(settings: Any) -> Iterator[Receiver]:
     """A server that the settings name."""
     found = Receiver()
 
@@ -44,6 +56,10 @@ def receiver(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Receive
         def do_POST(self) -> None:
             found.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
             found.headers.append({name.lower(): value for name, value in self.headers.items()})
+            happens, found.on_arrival = found.on_arrival, None
+            if happens is not None:
+                happens()
+                connection.close()
             self.send_response(found.statuses.pop(0) if found.statuses else 200)
             self.send_header("Location", "http://127.0.0.1:1/elsewhere")
             self.send_header("Content-Length", "0")
@@ -60,7 +76,6 @@ def receiver(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Receive
     settings.CVAT_LAMBDA_WEBHOOK_URL = found.url
     settings.CVAT_LAMBDA_WEBHOOK_SECRET = "between us"
     settings.CVAT_LAMBDA_WEBHOOK_ALLOWED_HOSTS = ("127.0.0.1/32",)
-    monkeypatch.setattr(webhook, "FIRST_DELAY_S", 0.01)
     yield found
     pool.close()
     server.shutdown()
@@ -88,24 +103,157 @@ def test_the_end_is_told_once_and_signed(receiver: Receiver, ended: Callable[[],
     assert headers["x-cvat-lambda-signature"] != webhook.sign("another", timestamp, body)
 
 
-def test_a_receiver_that_is_away_is_tried_again(
+def due_now() -> None:
+    """Let the pause before the next attempt be over."""
+    waiting = Request.objects.filter(webhook_next_at__isnull=False)
+    waiting.update(webhook_next_at=timezone.now() - timedelta(seconds=1))
+
+
+def webhook_jobs() -> list[str]:
+    """Those on the queue."""
+    return [name for name in django_rq.get_queue("annotation").job_ids if "-webhook-" in name]
+
+
+def test_a_receiver_that_is_away_is_tried_again_without_a_worker_that_waits(
     receiver: Receiver, ended: Callable[[], Request]
 ) -> None:
     receiver.statuses = [500, 503]
-    assert webhook.deliver(ended().pk)
+    request = ended()
+    began = time.monotonic()
+    assert not webhook.deliver(request.pk)
+    assert time.monotonic() - began < webhook.FIRST_PAUSE_S / 2
+    assert not webhook.deliver(request.pk)  # it is not due yet
+    assert len(receiver.bodies) == 1
+    due_now()
+    assert not webhook.deliver(request.pk)
+    due_now()
+    assert webhook.deliver(request.pk)
     assert len(receiver.bodies) == 3
+    request.refresh_from_db()
+    assert (request.webhook_attempts, request.webhook_next_at) == (3, None)
+    assert request.notified_at is not None
+    assert request.webhook_given_up_at is None
 
 
-@pytest.mark.parametrize(("status", "tries"), [(302, 1), (404, 1), (500, webhook.ATTEMPTS)])
+def test_a_receiver_that_stays_away_is_given_up_after_about_a_day(
+    receiver: Receiver, ended: Callable[[], Request]
+) -> None:
+    receiver.statuses = [500] * 20
+    request = ended()
+    pauses = []
+    for _ in range(webhook.ATTEMPTS):
+        due_now()
+        assert not webhook.deliver(request.pk)
+        request.refresh_from_db()
+        if request.webhook_next_at is not None:
+            pauses.append((request.webhook_next_at - timezone.now()).total_seconds())
+    assert pauses == sorted(pauses)
+    assert len(pauses) == webhook.ATTEMPTS - 1
+    assert 18 * 3600 < sum(pauses) < 30 * 3600
+    assert (request.notified_at, request.webhook_next_at) == (None, None)
+    assert request.webhook_given_up_at is not None
+    assert not webhook.deliver(request.pk)
+    recover()
+    assert len(receiver.bodies) == webhook.ATTEMPTS
+
+
+@pytest.mark.parametrize("status", [302, 404])
 def test_redirects_are_not_followed_and_refusals_end_it(
-    receiver: Receiver, ended: Callable[[], Request], status: int, tries: int
+    receiver: Receiver, ended: Callable[[], Request], status: int
 ) -> None:
     receiver.statuses = [status] * 20
     request = ended()
     assert not webhook.deliver(request.pk)
-    assert len(receiver.bodies) == tries
     request.refresh_from_db()
-    assert request.notified_at is not None
+    assert (request.notified_at, request.webhook_next_at) == (None, None)
+    assert request.webhook_given_up_at is not None
+    due_now()
+    assert not webhook.deliver(request.pk)
+    assert len(receiver.bodies) == 1
+
+
+def test_the_second_end_is_told_of_a_request_that_was_retried_during_the_first_delivery(
+    receiver: Receiver, finder: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    function.behave = lambda payload: (
+        Reply(status=500, body=b'Exception caught in handler - "no"')
+        if frame_of(payload) == 1
+        else rectangle_of(frame_of(payload))
+    )
+    request = run(start(task_id=make_task(3).pk))
+    receiver.on_arrival = lambda: service.retry(Request.objects.get(pk=request.pk))
+    jobs.deliver_webhook(request.pk)
+    function.behave = lambda payload: rectangle_of(frame_of(payload))
+    request = run(request)
+    assert (request.status, request.notified_at) == ("finished", None)
+    assert len(webhook_jobs()) == 2  # one a end
+    jobs.deliver_webhook(request.pk)
+    told = [json.loads(body)["frames"] for body in receiver.bodies]
+    assert [(frames["done"], frames["failed"]) for frames in told] == [(2, 1), (3, 0)]
+    request.refresh_from_db()
+    assert (request.notified_at is not None, request.webhook_attempts) == (True, 1)
+
+
+def test_a_webhook_goes_before_the_batches_that_wait(
+    receiver: Receiver, make_task: Make, start: Start, ended: Callable[[], Request]
+) -> None:
+    waiting = start(task_id=make_task(1).pk).shards.get()
+    ended()
+    found = list(django_rq.get_queue("annotation").job_ids)
+    assert found.index(webhook_jobs()[0]) == 0
+    assert waiting.rq_job_id in found
+
+
+def test_recovery_sends_what_is_due_once(receiver: Receiver, ended: Callable[[], Request]) -> None:
+    request = ended()
+    for minutes in range(3, 20):
+        late = timezone.now() - timedelta(minutes=minutes)
+        Request.objects.update(webhook_next_at=late)
+        recover()
+        assert len(webhook_jobs()) == 1
+    receiver.statuses = [500]
+    webhook.deliver(request.pk)
+    django_rq.get_connection("annotation").flushall()
+    recover()
+    assert webhook_jobs() == []  # it is not due yet
+    due_now()
+    recover()
+    recover()
+    assert len(webhook_jobs()) == 1
+
+
+def test_of_two_workers_one_makes_the_attempt(
+    receiver: Receiver, ended: Callable[[], Request]
+) -> None:
+    request = ended()
+    second: list[bool] = []
+    receiver.on_arrival = lambda: second.append(webhook.deliver(request.pk))
+    assert webhook.deliver(request.pk)
+    assert second == [False]
+    assert len(receiver.bodies) == 1
+
+
+def test_without_an_address_nothing_is_due(ended: Callable[[], Request]) -> None:
+    request = ended()
+    assert (request.status, request.webhook_next_at) == ("finished", None)
+    assert webhook_jobs() == []
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ({}, ""),
+        ({"webhook_next_at": MOMENT, "webhook_attempts": 1}, "attempt 2 due at 2026-05-04 03:02"),
+        (
+            {"notified_at": MOMENT, "webhook_attempts": 2},
+            "delivered at 2026-05-04 03:02, attempt 2",
+        ),
+        ({"webhook_given_up_at": MOMENT, "webhook_attempts": 9}, "given up after 9 attempts"),
+    ],
+)
+def test_the_admin_tells_what_became_of_it(values: dict[str, Any], shown: str) -> None:
+    admin = RequestAdmin(Request, django_admin.site)
+    assert admin.webhook(Request(**values)) == shown
 
 
 def test_a_host_that_is_not_allowed_gets_nothing(
