@@ -1,11 +1,14 @@
-"""The RQ worker of a standalone server: its work horse goes when it goes."""
+"""The RQ worker of a standalone server: its work horse begins quickly, and goes when it goes."""
 
 from __future__ import annotations
 
 import signal
+from importlib import import_module
+from typing import Any
 
 from rq import Worker
 
+from cvat_lambda.engine.port import get_engine
 from cvat_lambda.server.processes import die_with_parent
 
 
@@ -16,6 +19,12 @@ class LinkedWorker(Worker):
     address where somebody else's runtime may listen by then. The request is resumed from the
     database by the next worker.
     """
+
+    def work(self, *args: Any, **options: Any) -> bool:
+        """Import what a request needs first: each forked work horse would do it anew."""
+        import_module("cvat_lambda.requests.jobs")
+        get_engine()
+        return bool(super().work(*args, **options))
 
     def setup_work_horse_signals(self) -> None:
         """In the horse, before its job: be killed when the worker is gone."""
