@@ -91,7 +91,7 @@ def measure(place: Stand, names: set[str], *, short: bool) -> Iterator[dict[str,
         with worker_process(place.home / "worker.log", CVAT_LAMBDA_BATCH_FRAMES="5"):
             yield measure_video(place, 1000 // divisor)
     if wanted("batch_2_processes_over_1", names):
-        yield measure_processes(place, 600 // divisor)
+        yield measure_processes(place, 2400 // divisor)
 
 
 def wanted(name: str, names: set[str]) -> bool:
@@ -115,17 +115,21 @@ def measure_share(place: Stand, share: Share, frames: int) -> Iterator[dict[str,
 
 
 def measure_sequential(place: Stand, frames: int) -> dict[str, Any]:
-    """How much longer a plain client takes: read, encode, post, one frame after the other."""
+    """How much longer a plain client takes: read, encode, post, one frame after the other.
+
+    It keeps its connection: a new one for each frame would only make ours look better.
+    """
     import requests
 
     task = place.task(frames)
-    with function_process(50, 2) as port:
+    headers = {"Content-Type": "application/json"}
+    with function_process(50, 2) as port, requests.Session() as session:
+        session.trust_env = False  # looking for proxies each time would, too
         began = time.monotonic()
         for number in range(frames):
             data = place.images[number % len(place.images)].read_bytes()
             body = json.dumps({"image": base64.b64encode(data).decode()})
-            headers = {"Content-Type": "application/json"}
-            answer = requests.post(
+            answer = session.post(
                 f"http://127.0.0.1:{port}/", data=body, headers=headers, timeout=60
             )
             answer.raise_for_status()
@@ -171,7 +175,13 @@ def measure_video(place: Stand, frames: int) -> dict[str, Any]:
 
 
 def measure_processes(place: Stand, frames: int) -> dict[str, Any]:
-    """What a second worker process brings where the app is the limit, not the function."""
+    """What a second worker process brings where the app is the limit, not the function.
+
+    Twice as much cannot be had on 2 cores: beside the one core that a worker's interpreter can
+    use, function process and PostgreSQL take 0.37 of one for what it sends them (measured).
+    That leaves 2 / 1.37 = 1.46, which a quiet machine reaches (1.50 measured; 1.25 with ten other
+    processes that want the cores); 1.2 is what noise does not make of two workers in turn.
+    """
     walls = []
     for processes in (1, 2):
         task = place.task(frames)
@@ -179,7 +189,7 @@ def measure_processes(place: Stand, frames: int) -> dict[str, Any]:
         with function_process(1, 16) as port:
             function_id = place.function(port, 16)
             walls.append(_with_processes(place, task, function_id, processes, shards))
-    return row("batch_2_processes_over_1", walls[0] / walls[1], "x", 1.0, higher=True)
+    return row("batch_2_processes_over_1", walls[0] / walls[1], "x", 1.2, higher=True)
 
 
 def _with_processes(
