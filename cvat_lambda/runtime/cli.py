@@ -37,12 +37,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parsed = make_parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     try:
-        return int(parsed.act(parsed))
+        status = int(parsed.act(parsed))
+        sys.stdout.flush()
+        return status
     except RuntimeFault as exc:
         print(f"error: {exc}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130  # what shells say of Ctrl-C
+    except BrokenPipeError:  # as in `logs NAME | head`; nothing is left to say at the exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 def make_parser() -> Parser:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import uuid
@@ -60,6 +61,8 @@ class Command(BaseCommand):
             ) from exc
         except KeyboardInterrupt:
             self.stdout.write("")
+        except BrokenPipeError:  # as in `functions list | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def verb_list(self, options: dict[str, Any]) -> None:
         """show what is known of every function, the broken and the vanished too"""
@@ -67,12 +70,14 @@ class Command(BaseCommand):
         rows = list(registry.rows())
         width = max((len(row.pk) for row in rows), default=0)
         for row in rows:
-            state = "broken" if row.problem else row.state  # it may run, but cannot be used here
+            # What a function in error lacks besides is of no use before it is deployed.
+            in_error = row.state == "error" and bool(row.message)
+            state = "broken" if row.problem and not in_error else row.state
             state = state if row.enabled else "switched off"
             self.stdout.write(
                 f"{row.pk:<{width}}  {row.kind or '-':<10}  {state:<12}  {row.name or '-'}"
             )
-            for text in (row.problem, row.message):
+            for text in (row.message, "" if in_error else row.problem):
                 if text:
                     self.stdout.write(f"    {text.splitlines()[0]}")
 

@@ -29,14 +29,21 @@ def run(*arguments: str) -> tuple[str, str]:
 
 def test_list_shows_every_function_and_what_is_wrong_with_it(nuclio: FakeNuclio) -> None:
     nuclio.functions = {"a": function_object("a"), "bad": function_object("bad", type="")}
+    # A function.yaml that cannot be read: the reason counts, not what is missing besides.
+    nuclio.functions["unread"] = {
+        **function_object("unread", type=""),
+        "status": {"state": "error", "message": "function.yaml cannot be read\nin detail"},
+    }
     out, err = run("list")
     assert out.splitlines() == [
-        "a    detector    ready         A",
-        "bad  -           broken        -",
+        "a       detector    ready         A",
+        "bad     -           broken        -",
         "    function 'bad': the annotation 'type' is missing; it is one of detector, interactor, "
         "tracker, reid",
+        "unread  -           error         -",
+        "    function.yaml cannot be read",
     ]
-    assert "the platform has 2 functions; changed: a, bad; broken: bad" in err
+    assert "the platform has 3 functions; changed: a, bad, unread; broken: bad, unread" in err
 
 
 def test_list_answers_from_the_registry_when_the_platform_is_down(

@@ -144,6 +144,16 @@ def test_a_deployment_that_fails_says_why(tmp_path: Path) -> None:
         assert each.stderr == f"error: there is no function 'nobody' at {runtime.url}\n"
 
 
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)  # as `head` has gone when more comes
+    folder = write_function(tmp_path, "one", "def handler(c, e):\n    return ''\n")
+    words = [sys.executable, "-m", "cvat_lambda.runtime", "check", str(folder), "--lint-only"]
+    done = subprocess.run(words, cwd=REPOSITORY, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 def test_the_runtime_says_what_becomes_of_its_functions(tmp_path: Path) -> None:
     write_function(tmp_path / "functions", "good", "def handler(c, e):\n    return ''\n")
     write_function(tmp_path / "functions", "bad", "import nothing_of_that_name\n")
