@@ -287,6 +287,34 @@ def test_nuclio_gets_the_gpu_variant_and_project_asked_for_and_its_failure_is_to
     assert "/echo/function-gpu.yaml --project-name lab " in deployed
 
 
+def folder_for_a_gpu(tmp_path: Path) -> Path:
+    """A function with a GPU variant, whose needs there cannot be met and name the file."""
+    folder = write_function(tmp_path, "echo", ECHO.replace("from shared.words import WORD", ""))
+    limits = "  resources: {limits: {nvidia.com/gpu: 1}}\n"
+    text = (folder / "function.yaml").read_text()
+    text = text.replace("type: detector", "type: detector\n    spec: '[]'")
+    (folder / "function-gpu.yaml").write_text(text.replace("\nspec:\n", f"\nspec:\n{limits}"))
+    missing = tmp_path / "cvl_for_a_gpu-1.0-py3-none-any.whl"
+    (folder / "requirements-gpu.txt").write_text(f"{missing}\n")
+    return folder
+
+
+def test_the_gpu_variant_is_prepared_with_its_own_needs_wherever_it_goes(tmp_path: Path) -> None:
+    folder = folder_for_a_gpu(tmp_path)
+    with running([folder], tmp_path / "state", "--gpu", "yes") as runtime:
+        status = runtime.wait_for("echo", "ready", "error")["status"]
+        assert status["state"] == "error"
+        assert "cvl_for_a_gpu" in status["message"]
+    with running([], tmp_path / "state") as runtime:  # and as an archive, over REST
+        assert command("deploy", folder, "--url", runtime.url).returncode == 0
+        deployed = command("deploy", folder, "--gpu", "--url", runtime.url)
+        assert (deployed.returncode, "cvl_for_a_gpu" in deployed.stderr) == (1, True)
+    for verb, words in (("fetch", ("--gpu", "yes")), ("check", ("--gpu",))):
+        done = command(verb, folder, *words)
+        assert (done.returncode, "cvl_for_a_gpu" in done.stdout + done.stderr) == (1, True)
+    assert command("fetch", folder, "--gpu", "no").returncode == 0
+
+
 def test_functions_belong_to_the_project_that_cvat_lists_unless_they_name_one(
     tmp_path: Path,
 ) -> None:
