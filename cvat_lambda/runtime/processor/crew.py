@@ -326,6 +326,8 @@ class Crew:
         for wait in waits:
             wait.cancel()
         self._kill_all()
+        # Their sockets close before their memory is free: whoever says so has to know.
+        await asyncio.gather(*(link.exit_status() for link in links if link.pid))
 
     def _kill_all(self) -> None:
         for worker in self._workers:
