@@ -82,8 +82,8 @@ def _attempt(
             answer = invoke(spec, body, request_id=request_id, deadline_s=deadline_s, cancel=cancel)
         except PlatformError as exc:
             asked_s = retry_after_s(exc)
-            if asked_s is not None:
-                gate.hold(min(asked_s, ASKED_AT_MOST_S))
+            if asked_s is not None and asked_s <= ASKED_AT_MOST_S:  # else nobody waits for it
+                gate.hold(asked_s)
             if isinstance(exc, FunctionBusy):
                 gate.refused()
             raise

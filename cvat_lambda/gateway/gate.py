@@ -64,7 +64,7 @@ class Gate:
         self._people: deque[_Waiter] = deque()
         self._requests: deque[_Waiter] = deque()
         self._answers_until_lowering = 0
-        self._takes_s = 0.0  # the function for one input, about
+        self._takes_s = 0.0  # the function for one input, about; 0: not known yet
         self._crowd = ALONE
         self._held_until = 0.0  # time.monotonic()
         self._last_request_at = time.monotonic()
@@ -142,14 +142,14 @@ class Gate:
             self._admit()
 
     def _at_the_door(self) -> int:
-        if self._takes_s >= _NONE_AT_THE_DOOR_S:
-            return 0
+        if self._takes_s == 0 or self._takes_s >= _NONE_AT_THE_DOOR_S:
+            return 0  # none before the first answer, either
         return 1 if self._takes_s >= _ONE_AT_THE_DOOR_S else AT_THE_DOOR
 
     def _note_time(self, took_s: float) -> None:
         """Leave out what a call waited at the function's door, behind those of all runs."""
-        in_flight = max(1, self._inside * self._crowd.runs)
-        alone_s = took_s * min(1.0, self._workers / in_flight)
+        of_all_runs = min(self._inside * self._crowd.runs, self._workers + self._at_the_door())
+        alone_s = took_s * min(1.0, self._workers / max(1, of_all_runs))
         self._takes_s += (alone_s - self._takes_s) * (_NEWEST if self._takes_s else 1.0)
 
     @contextmanager
@@ -213,7 +213,10 @@ class Gate:
             return False
         if self._inside < self.limit:
             return True
-        return self._inside == 0 and now - self._last_request_at > HELD_BACK_S
+        # Whoever waits: one, of all runs together, in so long.
+        crowd = self._crowd
+        waited_s = now - self._last_request_at
+        return self._inside == 0 and crowd.share(1) > 0 and waited_s > HELD_BACK_S * crowd.runs
 
     def _let_in(self, queue: deque[_Waiter]) -> None:
         waiter = queue.popleft()

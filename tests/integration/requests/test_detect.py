@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -60,9 +61,10 @@ def test_as_many_calls_are_in_flight_as_the_function_has_room_for(
 ) -> None:
     store_function(function.url, workers=3)
     all_here = threading.Barrier(5, timeout=20)
+    calls = itertools.count()
 
     def wait_for_five(payload: dict[str, Any]) -> Any:
-        if function.seen.__len__() <= 5:
+        if next(calls) in range(3, 8):  # the first ones tell that the function is fast
             all_here.wait()
         return []
 

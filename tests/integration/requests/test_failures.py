@@ -366,3 +366,13 @@ def test_a_function_that_says_when_to_come_back_is_not_asked_before(
     for number, moment in enumerate(asked_at):
         told = [earlier for earlier in refused_at if earlier < moment - 0.1]
         assert not told or moment >= max(told) + 0.9, number
+
+
+def test_a_function_that_wants_to_be_left_alone_for_days_is_not_waited_for(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    function.behave = lambda payload: Reply(status=503, headers={"Retry-After": "400000"})
+    began = time.monotonic()
+    request = run(start(task_id=make_task(8).pk))
+    assert (request.status, request.failed) == ("failed", 8)
+    assert time.monotonic() - began < 10
