@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,11 +12,12 @@ from django.db.models import Q
 
 from cvat_lambda.annotations.types import Attribute, Label
 from cvat_lambda.engine.cvat.compat import job_type
+from cvat_lambda.engine.cvat.prepared import Prepared, built
 from cvat_lambda.engine.port import Job, Task
 from cvat_lambda.errors import JobNotFound, NotFound, TaskNotFound
 
-# Django spends more time on a query's columns than PostgreSQL does on its rows.
 _DATA_COLUMNS: Final = (
+    "id",
     "size",
     "start_frame",
     "stop_frame",
@@ -26,6 +27,8 @@ _DATA_COLUMNS: Final = (
     "storage",
     "deleted_frames",
 )
+_LAYOUT_COLUMNS: Final = ("id", "mode", "disabled_frames")
+_TASK_COLUMNS: Final = ("pk", "name", "dimension", "project_id", "organization_id")
 _JOB_COLUMNS: Final = (
     "pk",
     "type",
@@ -36,7 +39,85 @@ _JOB_COLUMNS: Final = (
     "segment__stop_frame",
     "segment__frames",
 )
-_SPEC_COLUMNS: Final = ("pk", "name", "input_type", "mutable", "default_value", "values")
+_LABEL_COLUMNS: Final = (
+    "task_id",
+    "project_id",
+    "pk",
+    "parent_id",
+    "name",
+    "type",
+    "color",
+    "skeleton__svg",
+)
+_SPEC_COLUMNS: Final = (
+    "label_id",
+    "pk",
+    "name",
+    "input_type",
+    "mutable",
+    "default_value",
+    "values",
+)
+
+
+def _with_layout(prefix: str = "") -> list[str]:
+    layout = [f"{prefix}validation_layout__{column}" for column in _LAYOUT_COLUMNS]
+    return [*(f"{prefix}{column}" for column in _DATA_COLUMNS), *layout]
+
+
+def _label_owners(prefix: str, task_id: int, project_id: int) -> Q:
+    return Q(**{f"{prefix}task_id__in": [task_id]}) | Q(**{f"{prefix}project_id__in": [project_id]})
+
+
+# Each takes lists of ids.
+_TASKS: Final = Prepared(
+    lambda pk: models.Task.objects.filter(pk__in=[pk]).values_list(
+        *_TASK_COLUMNS, *_with_layout("data__")
+    )
+)
+_DATA: Final = Prepared(
+    lambda task_id: models.Data.objects.filter(task__in=[task_id]).values_list(*_with_layout())
+)
+_JOBS: Final = Prepared(
+    lambda pk: (
+        models.Job.objects.filter(pk__in=[pk])
+        .order_by("segment__start_frame", "pk")
+        .values_list(*_JOB_COLUMNS)
+    )
+)
+_JOBS_OF_TASKS: Final = Prepared(
+    lambda task_id: (
+        models.Job.objects.filter(segment__task_id__in=[task_id])
+        .order_by("segment__start_frame", "pk")
+        .values_list(*_JOB_COLUMNS)
+    )
+)
+_LABELS: Final = Prepared(
+    lambda task_id, project_id: (
+        models.Label.objects.filter(_label_owners("", task_id, project_id))
+        .order_by("pk")
+        .values_list(*_LABEL_COLUMNS)
+    )
+)
+_SPECS: Final = Prepared(
+    lambda task_id, project_id: (
+        models.AttributeSpec.objects.filter(_label_owners("label__", task_id, project_id))
+        .order_by("pk")
+        .values_list(*_SPEC_COLUMNS)
+    )
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _TaskRow:
+    """A task and CVAT's row of its data."""
+
+    id: int
+    name: str
+    dimension: str
+    project_id: int | None
+    organization_id: int | None
+    data: Any  # None: not uploaded yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +131,15 @@ class _JobRow:
     segment_type: str
     first: int  # relative to the task
     last: int
-    chosen: Sequence[int]  # absolute numbers of a segment that is no whole range
+    chosen: str  # absolute numbers of a segment that is no whole range, with commas
 
     def frames(self, data: Any) -> Sequence[int]:
         """Relative to the task, ascending."""
         if str(self.segment_type) == str(models.SegmentType.RANGE):
             return range(self.first, self.last + 1)
         step = data.get_frame_step()
-        return sorted((frame - data.start_frame) // step for frame in self.chosen)
+        chosen = map(int, self.chosen.split(",")) if self.chosen else ()
+        return sorted((frame - data.start_frame) // step for frame in chosen)
 
 
 def read_task(task_id: int) -> Task:
@@ -71,14 +153,12 @@ def read_tasks(task_ids: Collection[int]) -> dict[int, Task]:
     """Those that exist, by id: a handful of queries, however many they are."""
     rows = _task_rows(task_ids)
     jobs: dict[int, list[_JobRow]] = defaultdict(list)
-    for job in _jobs(segment__task_id__in=[row.pk for row in rows]):
+    for values in _JOBS_OF_TASKS.rows([row.id for row in rows]):
+        job = _JobRow(*values)
         jobs[job.task_id].append(job)
     labels = _Labels(rows)
     placeholders = _placeholders([row.data for row in rows])
-    return {
-        row.pk: _task(row, jobs[row.pk], labels.of(row), placeholders.get(row.data_id))
-        for row in rows
-    }
+    return {row.id: _task(row, jobs[row.id], labels.of(row), placeholders) for row in rows}
 
 
 def all_task_ids() -> Any:
@@ -95,28 +175,29 @@ def read_job(job_id: int) -> Job:
 
 def read_jobs(job_ids: Collection[int]) -> dict[int, Job]:
     """Those that exist, by id: two queries, however many they are."""
-    rows = _jobs(pk__in=list(job_ids))
-    data = {row.pk: row.data for row in _task_rows({row.task_id for row in rows})}
+    rows = [_JobRow(*values) for values in _JOBS.rows(list(job_ids))]
+    data = {row.id: row.data for row in _task_rows({row.task_id for row in rows})}
     return {row.id: _job(row, data.get(row.task_id)) for row in rows}
 
 
 def data_of(task_id: int) -> Any:
     """What a task's frames are, in as few columns as do; None: not uploaded yet."""
-    return models.Data.objects.only(*_DATA_COLUMNS).filter(task=task_id).first()
+    row = _DATA.first([task_id])
+    return None if row is None else _data(row)
 
 
-def jobs_in(task_id: int) -> list[Job]:
-    """A task's jobs, in order. Raise TaskNotFound."""
+def annotated_jobs(task_id: int) -> list[Job]:
+    """The jobs whose annotations together are the task's, in order. Raise TaskNotFound.
+
+    These are the annotation jobs, and with honeypots (hidden copies of the frames of the
+    ground-truth job) that job too, as in CVAT's own annotations of a task.
+    """
     data = data_of(task_id)
     if data is None and not models.Task.objects.filter(pk=task_id).exists():
         raise TaskNotFound(f"task #{task_id} was not found")
-    return [_job(row, data) for row in _jobs(segment__task_id=task_id)]
-
-
-def has_honeypots(task_id: int) -> bool:
-    """Whether a task's jobs hold hidden copies of the frames of its ground-truth job."""
-    layouts = models.ValidationLayout.objects.filter(task_data__task=task_id)
-    return bool(layouts.filter(mode=str(models.ValidationMode.GT_POOL)).exists())
+    wanted = {"annotation", "ground_truth"} if _is_honeypot_data(data) else {"annotation"}
+    jobs = [_job(_JobRow(*values), data) for values in _JOBS_OF_TASKS.rows([task_id])]
+    return [job for job in jobs if job.type in wanted]
 
 
 def project_task_ids(project_id: int) -> list[int]:
@@ -131,34 +212,57 @@ def _is_honeypot_data(data: Any) -> bool:
     return data is not None and data.validation_mode == models.ValidationMode.GT_POOL
 
 
-def _task_rows(task_ids: Collection[int]) -> list[Any]:
-    columns = ("name", "dimension", "project_id", "organization_id", "data_id")
-    rows = models.Task.objects.select_related("data__validation_layout")
-    found = rows.only(*columns, *(f"data__{column}" for column in _DATA_COLUMNS))
-    return list(found.filter(pk__in=list(task_ids)))
+def _task_rows(task_ids: Collection[int]) -> list[_TaskRow]:
+    return [
+        _TaskRow(
+            id=pk,
+            name=name,
+            dimension=dimension,
+            project_id=project_id,
+            organization_id=organization_id,
+            data=_data(columns),
+        )
+        for pk, name, dimension, project_id, organization_id, *columns in _TASKS.rows(
+            list(task_ids)
+        )
+    ]
 
 
-def _task(row: Any, jobs: Sequence[_JobRow], labels: tuple[Label, ...], placeholders: Any) -> Task:
+def _data(values: Sequence[Any]) -> Any:
+    """CVAT's row of a task's data, which knows its validation layout; None where it has none."""
+    split = len(_DATA_COLUMNS)
+    if values[0] is None:
+        return None
+    data = built(models.Data, _DATA_COLUMNS, values[:split])
+    layout = values[split:]
+    # So that nobody asks for it again.
+    data._state.fields_cache["validation_layout"] = (
+        None if layout[0] is None else built(models.ValidationLayout, _LAYOUT_COLUMNS, layout)
+    )
+    return data
+
+
+def _task(
+    row: _TaskRow,
+    jobs: Sequence[_JobRow],
+    labels: tuple[Label, ...],
+    placeholders: Mapping[int, Sequence[int]],
+) -> Task:
     data = row.data
     made = [_job(job, data) for job in jobs]
     return Task(
-        id=row.pk,
+        id=row.id,
         name=row.name,
         size=data.size if data is not None else 0,
         dimension="3d" if row.dimension == models.DimensionType.DIM_3D else "2d",
         project_id=row.project_id,
         organization_id=row.organization_id,
         labels=labels,
-        deleted_frames=frozenset(data.deleted_frames) if data is not None else frozenset(),
-        placeholder_frames=frozenset(placeholders or ()),
+        deleted_frames=frozenset(data.deleted_frames if data is not None else ()),
+        placeholder_frames=frozenset(placeholders.get(data.pk, ()) if data is not None else ()),
         validation_frames=_pool_frames(data, made),
         jobs=tuple(made),
     )
-
-
-def _jobs(**condition: Any) -> list[_JobRow]:
-    rows = models.Job.objects.filter(**condition).order_by("segment__start_frame", "pk")
-    return [_JobRow(*values) for values in rows.values_list(*_JOB_COLUMNS)]
 
 
 def _job(row: _JobRow, data: Any) -> Job:
@@ -210,27 +314,17 @@ def _pool_frames(data: Any, jobs: Iterable[Job]) -> frozenset[int]:
 class _Labels:
     """The label trees of tasks, or of their projects: two queries for all of them."""
 
-    def __init__(self, tasks: Iterable[Any]) -> None:
-        rows = list(tasks)
-        own = [row.pk for row in rows if row.project_id is None]
-        projects = {row.project_id for row in rows} - {None}
-        labels = (
-            models.Label.objects.filter(Q(task_id__in=own) | Q(project_id__in=projects))
-            .order_by("pk")
-            .values_list(
-                "task_id", "project_id", "pk", "parent_id", "name", "type", "color", "skeleton__svg"
-            )
-        )
-        specs = models.AttributeSpec.objects.filter(
-            Q(label__task_id__in=own) | Q(label__project_id__in=projects)
-        )
+    def __init__(self, tasks: Collection[_TaskRow]) -> None:
+        own = [row.id for row in tasks if row.project_id is None]
+        projects = list({row.project_id for row in tasks if row.project_id is not None})
+        labels = _LABELS.rows(own, projects)
         attributes: dict[int, list[Attribute]] = defaultdict(list)
-        for label_id, *values in specs.order_by("pk").values_list("label_id", *_SPEC_COLUMNS):
+        for label_id, *values in _SPECS.rows(own, projects):
             attributes[label_id].append(_attribute(*values))
         children: dict[int, list[Label]] = defaultdict(list)
         self._top: dict[Any, list[Label]] = defaultdict(list)
         # A child was made after its parent; from the end, children are ready before their parent.
-        for task_id, project_id, pk, parent_id, name, kind, color, svg in reversed(list(labels)):
+        for task_id, project_id, pk, parent_id, name, kind, color, svg in reversed(labels):
             label = Label(
                 id=pk,
                 name=name,
@@ -245,10 +339,19 @@ class _Labels:
             else:
                 children[parent_id].append(label)
 
-    def of(self, task: Any) -> tuple[Label, ...]:
+    def of(self, task: _TaskRow) -> tuple[Label, ...]:
         """The tree of a task."""
-        owner = (task.pk if task.project_id is None else None, task.project_id)
+        owner = (task.id if task.project_id is None else None, task.project_id)
         return tuple(reversed(self._top.get(owner, [])))
+
+
+def specs_of_labels(task_id: int, project_id: int | None) -> dict[int, set[int]]:
+    """Ids of the attributes of each label that a task's annotations may have, by the label's id."""
+    owners = ([task_id], []) if project_id is None else ([], [project_id])
+    known: dict[int, set[int]] = {pk: set() for _, _, pk, *_ in _LABELS.rows(*owners)}
+    for label_id, spec_id, *_ in _SPECS.rows(*owners):
+        known[label_id].add(spec_id)
+    return known
 
 
 def _attribute(

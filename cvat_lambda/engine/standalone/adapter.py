@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import transaction
 from django.db.models import Max, QuerySet
 
-from cvat_lambda.annotations.types import Label, LabeledData
+from cvat_lambda.annotations.types import Label, LabeledData, Track
 from cvat_lambda.engine.port import (
     Access,
     AnnotationKind,
@@ -130,6 +130,12 @@ class StandaloneEngine:
     ) -> LabeledData:
         """With ids; tracks that have a key frame on any of the frames."""
         return reading.read(scope_of(task_id, job_id), frames)
+
+    def tracks(
+        self, task_id: int, *, job_id: int | None = None, frames: Collection[int] | None = None
+    ) -> tuple[Track, ...]:
+        """Tracks that have a key frame on any of the frames, with ids."""
+        return reading.read_tracks(scope_of(task_id, job_id), frames)
 
     def annotated_frames(self, task_id: int, *, job_id: int | None = None) -> set[int]:
         """Frames that carry at least one shape, tag or visible track."""

@@ -55,6 +55,11 @@ def existing_ids(kind: AnnotationKind, ids: Collection[int]) -> set[int]:
     }
 
 
+def read_tracks(scope: Scope, frames: Collection[int] | None = None) -> tuple[Track, ...]:
+    """The tracks of `read` alone."""
+    return _tracks_by_id(track_ids_on(scope, scope.on_frames(frames)))
+
+
 def _id(row: Model) -> int:
     return int(row.pk)
 
