@@ -4,10 +4,7 @@ import os
 from pathlib import Path
 
 from cvat.settings.production import *  # noqa: F403
-from cvat.settings.production import (  # type: ignore[attr-defined]  # CVAT has them
-    LOGGING,
-    RQ_QUEUES,
-)
+from cvat.settings.production import LOGGING, RQ_QUEUES
 
 BASE_DIR = Path(os.environ["CVAT_LAMBDA_TEST_HOME"])
 DATA_ROOT = BASE_DIR / "data"

@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Final, TypeVar
 
-from django.db import connection
+from django.db import DatabaseError, InterfaceError, connection
 
 from cvat_lambda.engine.cvat.chunks import (
     OpenChunk,
@@ -141,7 +141,8 @@ class Stream:
                 self._close()
                 self._decide(number, exc, late=time.monotonic() > give_up_at)
                 logger.warning("%s; trying again", exc, extra={"action": "frame_retried"})
-                connection.close()  # it may be the database that went away
+                if isinstance(exc.__cause__, DatabaseError | InterfaceError):
+                    connection.close()
                 time.sleep(pause_s * random.uniform(0.5, 1.0))
                 pause_s = min(2.0, pause_s * 2)
                 self._media.look_again()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cvat_lambda.engine.cvat.overlay import APPS, overlay, show_models
+from cvat_lambda.engine.cvat.overlay import APPS, DATABASE, overlay, show_models
 
 RULES = Path(__file__).resolve().parents[3] / "cvat_lambda" / "engine" / "cvat" / "rules"
 
@@ -49,6 +49,21 @@ def test_settings_of_the_host_are_left_as_they_are() -> None:
     before = list(settings["INSTALLED_APPS"])
     overlay(settings)
     assert settings["INSTALLED_APPS"] == before
+
+
+def test_database_is_the_hosts_with_kept_connections() -> None:
+    postgresql = {"ENGINE": "django.db.backends.postgresql", "NAME": "cvat", "HOST": "db"}
+    found = overlay(host_settings(DATABASES={"default": postgresql}))
+    assert found["DATABASES"] == {"default": {**postgresql, "ENGINE": DATABASE}}
+    assert postgresql["ENGINE"] == "django.db.backends.postgresql"
+
+
+def test_other_databases_are_left_as_they_are() -> None:
+    databases = {
+        "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "cvat.sqlite3"},
+        "other": {"ENGINE": "django.db.backends.postgresql", "NAME": "other"},
+    }
+    assert overlay(host_settings(DATABASES=databases))["DATABASES"] == databases
 
 
 def test_platform_is_the_one_that_cvat_names() -> None:

@@ -1,0 +1,142 @@
+"""Questions to the policy engine, and what a call asks at all."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from cvat_lambda.engine.cvat import policy
+from tests.inside_cvat.host import Host
+from tests.integration.requests.function_server import function_server
+
+
+@dataclass
+class Policy:
+    """A policy server that answers what it is told."""
+
+    url: str = ""
+    answer: bytes = b'{"result": {"allow": true}}'
+    asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    connections: set[tuple[str, int]] = field(default_factory=set)
+
+
+@pytest.fixture
+def server() -> Iterator[Policy]:
+    found = Policy()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            found.asked.append((self.path, body["input"]))
+            found.connections.add(self.client_address)
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(found.answer)))
+            self.end_headers()
+            self.wfile.write(found.answer)
+
+        def log_message(self, *_: Any) -> None:
+            """Quiet."""
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    http.daemon_threads = True
+    threading.Thread(target=http.serve_forever, daemon=True).start()
+    found.url = f"http://127.0.0.1:{http.server_port}"
+    yield found
+    policy._pool.clear()
+    http.shutdown()
+    http.server_close()
+
+
+class Permission:
+    """A permission of CVAT, as far as it is asked."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.payload = {"input": {"scope": "view"}}
+
+    def check_access(self) -> Any:
+        """CVAT's own way."""
+        raise LookupError("CVAT was asked")
+
+
+@pytest.mark.parametrize(
+    ("answer", "allowed"),
+    [
+        (b'{"result": true}', True),
+        (b'{"result": false}', False),
+        (b'{"result": {"allow": true, "reasons": []}}', True),
+        (b'{"result": {"allow": false, "reasons": ["no"]}}', False),
+    ],
+)
+def test_plain_answers_are_taken(server: Policy, answer: bytes, allowed: bool) -> None:
+    server.answer = answer
+    assert policy.allows(Permission(f"{server.url}/v1/data/tasks/allow")) is allowed
+
+
+@pytest.mark.parametrize("answer", [b"{}", b"[]", b'{"result": "yes"}', b"no JSON"])
+def test_what_is_no_plain_answer_is_left_to_cvat(server: Policy, answer: bytes) -> None:
+    server.answer = answer
+    with pytest.raises(LookupError, match="CVAT was asked"):
+        policy.allows(Permission(f"{server.url}/v1/data/tasks/allow"))
+
+
+def test_policy_server_that_is_away_is_left_to_cvat() -> None:
+    with pytest.raises(LookupError, match="CVAT was asked"):
+        policy.allows(Permission("http://127.0.0.1:9/v1/data/tasks/allow"))
+
+
+def test_call_asks_two_questions_over_one_connection_and_few_rows(
+    host: Host, server: Policy, settings: Any
+) -> None:
+    from cvat_lambda.functions.models import Function
+    from cvat_lambda.gateway.http import pool
+
+    task_id = host.task(frames=2)
+    settings.IAM_OPA_DATA_URL = f"{server.url}/v1/data"
+    with function_server() as function:
+        function.behave = lambda payload: []
+        Function.objects.create(
+            id="cars",
+            platform="endpoint",
+            kind="detector",
+            endpoint_url=function.url,
+            metadata={
+                "metadata": {
+                    "name": "cars",
+                    "annotations": {
+                        "type": "detector",
+                        "spec": '[{"name": "car", "type": "rectangle"}]',
+                    },
+                },
+                "status": {"state": "ready"},
+            },
+        )
+        body = {"task": task_id, "frame": 1}
+        host.send("post", "/api/lambda/functions/cars", body)  # what is kept by the process
+        server.asked.clear()
+        server.connections.clear()
+        with CaptureQueriesContext(
+            connection,
+        ) as queries:
+            host.send("post", "/api/lambda/functions/cars", body)
+        pool.close()
+    assert [path for path, _ in server.asked] == [
+        "/v1/data/cvat_lambda/allow",
+        "/v1/data/tasks/allow",
+    ]
+    assert len(server.connections) == 1
+    assert server.asked[1][1]["scope"] == "view:data"
+    assert server.asked[1][1]["resource"]["id"] == task_id
+    # Who it is (4), the function, the task and its right, labels, frame, the event's project.
+    statements = [query["sql"] for query in queries if "SAVEPOINT" not in query["sql"]]
+    assert len(statements) <= 14, statements
