@@ -100,3 +100,14 @@ def test_cvat_reads_what_was_written(host: Host) -> None:
         [1.0, 2.0, 11.5, 20.25],
     )
     assert [key["frame"] for key in found["tracks"][0]["shapes"]] == [0, 1]
+
+
+def test_columns_that_this_app_does_not_know_get_the_defaults_of_their_models() -> None:
+    from cvat_lambda.engine.cvat.inserting import _defaults
+
+    known = [field.attname for field in models.LabeledShape._meta.concrete_fields]
+    assert _defaults(models.LabeledShape, tuple(known)) == {}
+    for name in ("rotation", "points", "source"):
+        known.remove(name)
+    found = _defaults(models.LabeledShape, tuple(known))
+    assert found == {"rotation": 0, "points": "", "source": "manual"}

@@ -116,11 +116,23 @@ def _new_ids(table: type[Model], count: int) -> list[int]:
 
 
 def _insert(table: type[Model], rows: Sequence[Row]) -> None:
+    if rows and (others := _defaults(table, tuple(rows[0]))):
+        rows = [{**others, **row} for row in rows]
     for start in range(0, len(rows), ROWS_A_STATEMENT):
         some = rows[start : start + ROWS_A_STATEMENT]
         with connection.cursor() as cursor:
             text = json.dumps(some, allow_nan=False)
             cursor.execute(_statement(table, tuple(some[0])), [text])
+
+
+@lru_cache(maxsize=16)
+def _defaults(table: type[Model], names: tuple[str, ...]) -> Row:
+    """What Django, not the database, fills in for columns that this module does not know."""
+    return {
+        field.attname: field.get_prep_value(field.get_default())
+        for field in table._meta.concrete_fields
+        if field.attname not in names and field.has_default()
+    }
 
 
 @lru_cache(maxsize=16)
