@@ -1,0 +1,105 @@
+"""A detector and a ReID function in a process of their own, to be killed and started again.
+
+    python -m tests.integration.requests.fault_function --port 0
+
+prints its port on the first line. What it answers depends on the image alone: several kinds of
+annotations with attributes, and rectangles are matched by their height in the picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import io
+import json
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from PIL import Image
+
+LATENCY_S = 0.02
+PARKED = {"name": "parked", "input_type": "checkbox", "values": ["false"], "mutable": False}
+LABELS: list[dict[str, Any]] = [
+    {"name": "car", "type": "rectangle", "attributes": [PARKED]},
+    {"name": "tree", "type": "polygon", "attributes": []},
+    {"name": "rain", "type": "tag", "attributes": []},
+]
+
+
+def detect(payload: dict[str, Any]) -> list[dict[str, Any]]:
+    """What is on a frame, by its number."""
+    image = Image.open(io.BytesIO(base64.b64decode(payload["image"])))
+    red, green, _ = image.convert("RGB").tobytes()[:3]
+    frame = red + 256 * green
+    left = frame % 30
+    parked = {"name": "parked", "value": "true" if frame % 2 else "false"}
+    found: list[dict[str, Any]] = [
+        {
+            "label": "car",
+            "type": "rectangle",
+            "points": [left, 2, left + 12, 14],
+            "confidence": 0.5 + frame % 10 / 20,
+            "attributes": [parked],
+        },
+        {
+            "label": "tree",
+            "type": "polygon",
+            "points": [left, 20, left + 9, 21, left + 4, 33],
+            "confidence": 0.9,
+        },
+    ]
+    if frame % 3 == 0:
+        found.append({"label": "rain", "type": "tag", "confidence": 0.6})
+    return found
+
+
+def match(payload: dict[str, Any]) -> list[int]:
+    """Boxes of the same height belong together."""
+    heights = [box["points"][1] for box in payload["boxes1"]]
+    return [
+        heights.index(box["points"][1]) if box["points"][1] in heights else -1
+        for box in payload["boxes0"]
+    ]
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers after a while, over kept connections."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        payload = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        time.sleep(LATENCY_S)
+        body = json.dumps(match(payload) if "boxes0" in payload else detect(payload)).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+class Server(ThreadingHTTPServer):
+    """It takes its former port at once."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Workers that are killed under their calls are what this is for."""
+
+
+def main() -> None:
+    """Serve until killed."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--port", type=int, default=0)
+    server = Server(("127.0.0.1", parser.parse_args().port), Handler)
+    print(server.server_address[1], flush=True)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""An app for child processes of tests: runs pause once so many frames have their outcome.
+
+The moment between the last outcome of a run and its end is over in milliseconds otherwise, and no
+test could kill anything in it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from django.apps import AppConfig
+
+LONGEST_S = 60.0
+
+
+class Pausing(AppConfig):
+    """Listens to the batches of runs; the file ``CVAT_LAMBDA_TEST_PAUSE_AT`` holds the number."""
+
+    name = "tests.pausing"
+
+    def ready(self) -> None:
+        from cvat_lambda import signals
+
+        signals.frames_written.connect(pause, dispatch_uid="tests.pausing")
+
+
+def pause(*, request_id: str, **_: object) -> None:
+    """Wait while the request has as many outcomes as the file says."""
+    from cvat_lambda.requests.models import Request
+
+    counts = Request.objects.values_list("done", "failed", "skipped").get(pk=request_id)
+    limit = Path(os.environ["CVAT_LAMBDA_TEST_PAUSE_AT"])
+    end = time.monotonic() + LONGEST_S
+    while sum(counts) >= int(limit.read_text()) and time.monotonic() < end:
+        time.sleep(0.05)
