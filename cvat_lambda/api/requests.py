@@ -171,9 +171,13 @@ def _check_jobs_of_task(access: Access, data: dict[str, Any]) -> None:
     task_id = data.get("task")
     if task_id is None:
         return
-    for job_id in data.get("jobs", []) + ([data["job"]] if "job" in data else []):
-        access.require_job(job_id, "edit")
-        if get_engine().job(job_id).task_id != task_id:
+    job_ids = data.get("jobs", []) + ([data["job"]] if "job" in data else [])
+    editable = access.editable_job_ids(job_ids)
+    jobs = get_engine().jobs(job_ids)
+    for job_id in job_ids:
+        if job_id not in editable or job_id not in jobs:
+            access.require_job(job_id, "edit")  # which says why not
+        elif jobs[job_id].task_id != task_id:
             raise InvalidRequest(
                 f"Job {job_id} is not of task {task_id}: give the job alone or its own task."
             )

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from cvat_lambda.annotations.types import LabeledData, Shape
 from cvat_lambda.engine.port import Change, get_engine
+from cvat_lambda.engine.standalone.models import Job
+from cvat_lambda.engine.standalone.tasks import create_task
 from cvat_lambda.requests.models import FunctionVersion, Outcome, Provenance, Request, Shard
 
 CAR = json.dumps([{"name": "car", "type": "rectangle"}])
@@ -152,6 +158,20 @@ def test_several_tasks_have_no_one_task(api: Any, yolo: str, task: Any, other_ta
 def test_several_jobs_of_a_task(api: Any, yolo: str, task: Any, jobs: Any) -> None:
     found = create(api, task=task.pk, jobs=jobs).json()
     assert (found["function"]["task"], found["total"]) == (task.pk, 3)
+
+
+def test_the_number_of_queries_does_not_grow_with_the_jobs(
+    api: Any, yolo: str, alice: User, images: list[Path]
+) -> None:
+    counts = []
+    for number in (1, 2, 3):  # the first also asks what is asked once a process
+        task = create_task(alice, "street", ["car"], images[:number], segment_size=1)
+        jobs = list(Job.objects.filter(segment__task=task).values_list("pk", flat=True))
+        assert len(jobs) == number
+        with CaptureQueriesContext(connection) as queries:
+            assert create(api, task=task.pk, jobs=jobs).status_code == 200
+        counts.append(len(queries))
+    assert counts[1] == counts[2]
 
 
 @pytest.mark.parametrize("members", ["job", "jobs"])

@@ -402,7 +402,11 @@ def check_provenance(request: Request) -> None:
     rows = Provenance.objects.filter(request=request)
     assert rows.count() == request.shapes
     data = get_engine().annotations(rows[0].task_id)
-    there = {"shape": data.shapes, "tag": data.tags, "track": data.tracks}
+    there: dict[str, tuple[Shape | Tag | Track, ...]] = {
+        "shape": data.shapes,
+        "tag": data.tags,
+        "track": data.tracks,
+    }
     for kind, found in there.items():
         known = Provenance.objects.filter(task_id=rows[0].task_id, kind=kind)
         ids = Counter(known.values_list("object_id", flat=True))
