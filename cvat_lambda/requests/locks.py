@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db import connection
+from django.db.models import F
+
 from cvat_lambda.requests.models import Shard
 
 
@@ -13,5 +16,8 @@ def lock_shards(**condition: Any) -> list[int]:
     First statement of every transaction that touches several shards of a request: whoever locks
     them one by one, in the order of need, can wait for somebody who waits in turn.
     """
-    rows = Shard.objects.select_for_update().filter(**condition).order_by("pk")
-    return list(rows.values_list("pk", flat=True))
+    shards = Shard.objects.filter(**condition)
+    if not connection.features.has_select_for_update:
+        # SQLite has one lock, which a transaction that has read before may not get any more.
+        shards.update(index=F("index"))
+    return list(shards.select_for_update().order_by("pk").values_list("pk", flat=True))
