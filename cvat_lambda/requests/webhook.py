@@ -39,7 +39,6 @@ TIMEOUT_S: Final = 10.0
 ATTEMPTS: Final = 9
 FIRST_PAUSE_S: Final = 30.0
 GROWTH: Final = 3.0
-LATE_S: Final = 600.0  # so late, an attempt is not waited for any longer: its worker died
 
 
 class _Refused(Exception):
@@ -59,10 +58,8 @@ def send_lost() -> None:
         return
     due = list(_due().order_by("webhook_next_at")[:1000])
     lost = queue.lost_jobs(request.webhook_job_id for request in due if request.webhook_job_id)
-    late = timezone.now() - timedelta(seconds=LATE_S)
     for request in due:
-        at = request.webhook_next_at
-        if request.webhook_job_id in lost | {""} or (at is not None and at < late):
+        if request.webhook_job_id in lost | {""}:
             _send_job(request)
 
 
@@ -109,11 +106,9 @@ def _due() -> QuerySet[Request]:
 
 
 def _send_job(request: Request) -> None:
-    before, job_id = request.webhook_job_id, queue.new_job_id(request.pk, "webhook")
-    mine = _due().filter(pk=request.pk, webhook_job_id=before)
+    job_id = queue.new_job_id(request.pk, "webhook")
+    mine = _due().filter(pk=request.pk, webhook_job_id=request.webhook_job_id)
     if mine.update(webhook_job_id=job_id):
-        if before:
-            queue.drop([before])
         queue.send_webhook(request.pk, job_id)
 
 
