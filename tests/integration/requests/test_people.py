@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import io
-import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -124,13 +123,12 @@ def test_people_are_not_starved_by_batches_of_other_processes(
         worker_process(**WORKER)
     with running(request, workers):
         time.sleep(4.0)  # until the workers know how slow the function is
-        for _ in range(5):
+        for _ in range(4):
             click()
             time.sleep(0.3)
-    # One that runs, and now and then one that came when the turn of another worker began; on a
-    # busy machine a worker may hear late of the first person. It was 3 for each worker process.
-    assert statistics.median(function.before_people) <= 2, function.before_people
-    assert max(function.before_people) <= 1 + workers, function.before_people
+    # One that runs, and now and then one that came when the turn of another worker began.
+    assert max(function.before_people) <= 2, function.before_people
+    assert sorted(function.before_people)[1] <= 1, function.before_people
 
 
 def test_nobody_waits_at_the_door_for_a_batch_while_a_person_does(
