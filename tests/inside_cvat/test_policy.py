@@ -24,6 +24,7 @@ class Policy:
 
     url: str = ""
     answer: bytes = b'{"result": {"allow": true}}'
+    status: int = 200
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     connections: set[tuple[str, int]] = field(default_factory=set)
 
@@ -39,7 +40,7 @@ def server() -> Iterator[Policy]:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             found.asked.append((self.path, body["input"]))
             found.connections.add(self.client_address)
-            self.send_response(200)
+            self.send_response(found.status)
             self.send_header("Content-Length", str(len(found.answer)))
             self.end_headers()
             self.wfile.write(found.answer)
@@ -81,6 +82,13 @@ class Permission:
 def test_plain_answers_are_taken(server: Policy, answer: bytes, allowed: bool) -> None:
     server.answer = answer
     assert policy.allows(Permission(f"{server.url}/v1/data/tasks/allow")) is allowed
+
+
+@pytest.mark.parametrize("status", [201, 302, 404, 500])
+def test_an_answer_with_another_status_permits_nothing(server: Policy, status: int) -> None:
+    server.status = status
+    with pytest.raises(LookupError, match="CVAT was asked"):
+        policy.allows(Permission(f"{server.url}/v1/data/tasks/allow"))
 
 
 @pytest.mark.parametrize("answer", [b"{}", b"[]", b'{"result": "yes"}', b"no JSON"])

@@ -43,6 +43,8 @@ def ask(permission: Any) -> bool | None:
             headers=_HEADERS,
             timeout=_TIMEOUT,
         )
+        if answer.status != 200:
+            return None  # whatever its body says
         found = json.loads(answer.data).get("result")
     except (HTTPError, ValueError, AttributeError):
         return None
