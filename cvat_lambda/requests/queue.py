@@ -7,9 +7,7 @@ a job that is delivered twice finds its shard claimed.
 from __future__ import annotations
 
 import logging
-import os
 import secrets
-import socket
 import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
@@ -24,6 +22,7 @@ from rq.serializers import DefaultSerializer
 from rq.utils import as_text
 
 from cvat_lambda.conf import settings
+from cvat_lambda.requests import workers
 from cvat_lambda.requests.models import Shard
 
 logger = logging.getLogger(__name__)
@@ -151,23 +150,13 @@ def _worker_is_gone(job: Job) -> bool:
     host, pid = job.connection.hmget(key, "hostname", "pid")
     if host is None or pid is None:
         return False  # it says nothing of itself: its heartbeat tells
-    return as_text(host) == socket.gethostname() and not _process_lives(int(pid))
+    return workers.has_ended(as_text(host), int(pid))
 
 
 def _age_s(moment: datetime) -> float:
     if moment.tzinfo is None:  # of older versions of RQ; always UTC
         moment = moment.replace(tzinfo=timezone.utc)
     return (datetime.now(timezone.utc) - moment).total_seconds()
-
-
-def _process_lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _status(job: Job) -> str:

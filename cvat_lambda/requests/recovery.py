@@ -8,8 +8,6 @@ by whoever lists requests; each shard only so often.
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import threading
 import time
 from dataclasses import dataclass
@@ -21,7 +19,7 @@ from django.utils import timezone
 from redis.exceptions import RedisError
 
 from cvat_lambda.conf import settings
-from cvat_lambda.requests import ends, queue, webhook
+from cvat_lambda.requests import ends, queue, webhook, workers
 from cvat_lambda.requests.models import LIVE, Request, Shard, Status
 
 logger = logging.getLogger(__name__)
@@ -105,21 +103,11 @@ def _is_dead(shard: Shard) -> bool:
     if shard.heartbeat_at is None or _age_s(shard.heartbeat_at) > settings.STALLED_AFTER_S:
         return True
     host, _, pid = shard.worker.rpartition(":")
-    return host == socket.gethostname() and pid.isdigit() and not _process_lives(int(pid))
+    return pid.isdigit() and workers.has_ended(host, int(pid))
 
 
 def _age_s(moment: datetime) -> float:
     return (timezone.now() - moment).total_seconds()
-
-
-def _process_lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _requeue(shard: Shard, *, resumes: int) -> int:
