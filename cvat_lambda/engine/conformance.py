@@ -381,6 +381,16 @@ class EngineConformance:
         assert found.id == track_id
         assert _unnamed_track(found) == track
 
+    def test_tracks_can_be_asked_for_alone(self, scenarios: Scenarios) -> None:
+        bench = Bench(scenarios)
+        assert bench.engine.tracks(bench.task_id) == ()
+        early, late = bench.track((0, False), (1, True)), bench.track((3, False), (4, True))
+        bench.write(shapes=[bench.box(0)], tracks=[early, late])
+        found = bench.read().tracks
+        assert bench.engine.tracks(bench.task_id) == found
+        assert bench.engine.tracks(bench.task_id, frames=[2, 4]) == found[1:]
+        assert bench.engine.tracks(bench.task_id, frames=[2]) == ()
+
     def test_ids_are_in_the_order_of_what_was_added(self, scenarios: Scenarios) -> None:
         bench = Bench(scenarios)
         shapes = [bench.box(frame, left=float(left)) for left, frame in enumerate((3, 0, 3, 1))]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from django.utils.module_loading import import_string
 
-from cvat_lambda.annotations.types import Label, LabeledData
+from cvat_lambda.annotations.types import Label, LabeledData, Track
 from cvat_lambda.conf import settings
 from cvat_lambda.errors import LambdaError
 
@@ -177,6 +177,11 @@ class Engine(Protocol):
         self, task_id: int, *, job_id: int | None = None, frames: Collection[int] | None = None
     ) -> LabeledData:
         """With ids; tracks that have a key frame on any of the frames."""
+
+    def tracks(
+        self, task_id: int, *, job_id: int | None = None, frames: Collection[int] | None = None
+    ) -> tuple[Track, ...]:
+        """The tracks of `annotations` alone: of thousands of shapes there may be none."""
 
     def annotated_frames(self, task_id: int, *, job_id: int | None = None) -> set[int]:
         """Frames that carry at least one shape, tag or visible track."""

@@ -66,10 +66,10 @@ def _tracks(run: Run, frames: list[int]) -> Iterator[Track]:
     """Each track with a key frame on any of the frames, once; little is read at a time."""
     seen: set[int | None] = set()
     for start in range(0, len(frames), FRAMES_A_READ):
-        data = run.engine.annotations(
+        found = run.engine.tracks(
             run.task.id, job_id=run.shard.job_id, frames=frames[start : start + FRAMES_A_READ]
         )
-        for track in data.tracks:
+        for track in found:
             if track.id not in seen:
                 seen.add(track.id)
                 yield track

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 
-from cvat_lambda.annotations.types import LabeledData
+from cvat_lambda.annotations.types import LabeledData, Track
 from cvat_lambda.engine.cvat import facts, frames, reading, writing
 from cvat_lambda.engine.cvat.access import CvatAccess
 from cvat_lambda.engine.port import Access, Change, Frame, Job, Task, UnreadableFrame, Written
@@ -54,6 +54,12 @@ class CvatEngine:
     ) -> LabeledData:
         """With ids; tracks that have a key frame on any of the frames."""
         return reading.read(task_id, job_id=job_id, frames=frames)
+
+    def tracks(
+        self, task_id: int, *, job_id: int | None = None, frames: Collection[int] | None = None
+    ) -> tuple[Track, ...]:
+        """Tracks that have a key frame on any of the frames, with ids."""
+        return reading.read_tracks(task_id, job_id=job_id, frames=frames)
 
     def annotated_frames(self, task_id: int, *, job_id: int | None = None) -> set[int]:
         """Frames that carry at least one shape, tag or visible track."""

@@ -79,10 +79,10 @@ class QuietJobAnnotation(JobAnnotation):  # type: ignore[misc]
         return
 
 
-def quiet_jobs(job_ids: list[int]) -> list[Any]:
-    """The rows of jobs with all that `QuietJobAnnotation` wants, locked until the commit."""
-    jobs = JobAnnotation.add_prefetch_info(models.Job.objects, prefetch_images=False)
-    # The job's own row: the outer joins that CVAT adds cannot be locked.
+def locked_jobs(job_ids: list[int]) -> list[Any]:
+    """The rows of jobs with what CVAT's events say of them, locked until the commit."""
+    jobs = models.Job.objects.select_related("segment__task__project", "segment__task__organization")
+    # The job's own row: outer joins cannot be locked.
     return list(jobs.select_for_update(of=("self",)).filter(pk__in=job_ids).order_by("pk"))
 
 

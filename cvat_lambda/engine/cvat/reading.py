@@ -19,7 +19,7 @@ from cvat_lambda.annotations.types import (
     TrackedShape,
 )
 from cvat_lambda.engine.cvat.compat import HAS_SCORE, HAS_TAG_SCORE
-from cvat_lambda.engine.cvat.facts import has_honeypots, jobs_in, read_job
+from cvat_lambda.engine.cvat.facts import annotated_jobs, read_job
 from cvat_lambda.errors import JobNotFound
 
 MANY = 1000  # ids or frames in one condition
@@ -42,8 +42,7 @@ class JobScope:
 def jobs_of(task_id: int, job_id: int | None) -> list[JobScope]:
     """The one job, or those whose annotations together are the task's, in order.
 
-    These are the annotation jobs, and with honeypots the ground-truth job, as in CVAT's own
-    annotations of a task. Raise TaskNotFound, JobNotFound.
+    Raise TaskNotFound, JobNotFound.
     """
     if job_id is not None:
         job = read_job(job_id)
@@ -51,12 +50,7 @@ def jobs_of(task_id: int, job_id: int | None) -> list[JobScope]:
             raise JobNotFound(f"job #{job_id} of task #{task_id} was not found")
         jobs = [job]
     else:
-        honeypots = has_honeypots(task_id)
-        jobs = [
-            job
-            for job in jobs_in(task_id)
-            if job.type == "annotation" or (honeypots and job.type == "ground_truth")
-        ]
+        jobs = annotated_jobs(task_id)
     return [JobScope(id=job.id, frames=_searchable(job.frames)) for job in jobs]
 
 
@@ -75,12 +69,21 @@ def frame_conditions(frames: Collection[int] | None, name: str = "frame") -> Ite
     """Conditions that together select the frames."""
     if frames is None:
         yield Q()
-    elif isinstance(frames, range) and frames.step == 1:
-        if frames:
-            yield Q(**{f"{name}__gte": frames[0], f"{name}__lte": frames[-1]})
+    elif frames and _is_run(frames):
+        yield Q(**{f"{name}__gte": min(frames), f"{name}__lte": max(frames)})
     else:
         for some in slices(frames):
             yield Q(**{f"{name}__in": some})
+
+
+def _is_run(frames: Collection[int]) -> bool:
+    """Whether no frame between the first and the last is left out.
+
+    Django takes its time over a list; the frames of a batch nearly always are a run.
+    """
+    if isinstance(frames, range):
+        return frames.step == 1
+    return max(frames) - min(frames) + 1 == len(set(frames))
 
 
 # Reading
@@ -101,12 +104,23 @@ def read(
         here = condition & Q(job_id__in=jobs)
         tags += models.LabeledImage.objects.filter(here).prefetch_related("attributes")
         shapes += models.LabeledShape.objects.filter(here).prefetch_related("attributes")
-    tracks = _track_rows(jobs, frames)
     return LabeledData(
         tags=_once(jobs, ((row.job_id, _tag(row)) for row in sorted(tags, key=_id))),
         shapes=_once(jobs, _shapes(sorted(shapes, key=_id))),
-        tracks=_once(jobs, _tracks(sorted(tracks, key=_id))),
+        tracks=_read_tracks(jobs, frames),
     )
+
+
+def read_tracks(
+    task_id: int, *, job_id: int | None = None, frames: Collection[int] | None = None
+) -> tuple[Track, ...]:
+    """The tracks of `read` alone. Raise TaskNotFound, JobNotFound."""
+    return _read_tracks([job.id for job in jobs_of(task_id, job_id)], frames)
+
+
+def _read_tracks(jobs: Sequence[int], frames: Collection[int] | None) -> tuple[Track, ...]:
+    rows = _track_rows(jobs, frames)
+    return _once(jobs, _tracks(sorted(rows, key=_id)))
 
 
 def annotated_frames(task_id: int, job_id: int | None = None) -> set[int]:
@@ -221,6 +235,8 @@ def _shape(row: Any, elements: tuple[Shape, ...]) -> Shape:
 def track_ids_on(jobs: Sequence[int], frames: Collection[int] | None) -> set[int]:
     """Tracks with a key frame, their own or an element's, on any of the frames."""
     top = models.LabeledTrack.objects.filter(job_id__in=jobs, parent__isnull=True)
+    if not top.exists():
+        return set()
     if frames is None:
         return set(top.values_list("pk", flat=True))
     found: set[int] = set()

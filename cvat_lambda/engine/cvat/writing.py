@@ -1,4 +1,4 @@
-"""One change of annotations, through CVAT's own writer, by touched job.
+"""One change of annotations, by touched job: tracks through CVAT's own writer, the rest as rows.
 
 CVAT stores annotations a job, so what is on frames of overlapping jobs is written to each. Its
 events of created and deleted annotations are sent once a job and a change; the dates of jobs,
@@ -9,7 +9,7 @@ tasks and projects move without telling webhooks, which hear of a background run
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,20 +17,21 @@ from cvat.apps.dataset_manager.annotation import AnnotationIR
 from cvat.apps.engine import models
 from cvat.apps.events.handlers import handle_annotations_change
 from django.contrib.auth import get_user_model
+from django.db import DataError
 from django.db.models import Q
 from django.utils import timezone
 from rest_framework.exceptions import ValidationError
 
-from cvat_lambda.annotations.serialize import shape_to_json, tag_to_json, track_to_json
+from cvat_lambda.annotations.serialize import track_to_json
 from cvat_lambda.annotations.types import Shape, Tag, Track
 from cvat_lambda.engine.cvat.compat import (
-    HAS_SCORE,
-    HAS_TAG_SCORE,
     QuietJobAnnotation,
     in_the_name_of,
-    quiet_jobs,
+    locked_jobs,
     serves_a_person,
 )
+from cvat_lambda.engine.cvat.facts import specs_of_labels
+from cvat_lambda.engine.cvat.inserting import insert_shapes, insert_tags
 from cvat_lambda.engine.cvat.reading import JobScope, frame_conditions, jobs_of, slices
 from cvat_lambda.engine.port import Change, Removal, Written
 from cvat_lambda.errors import InvalidRequest
@@ -50,7 +51,8 @@ def apply(change: Change) -> Written:
     if edits.by_job:
         user = _user(change.user_id)
         with in_the_name_of(user):
-            rows = quiet_jobs(sorted(edits.by_job))
+            rows = locked_jobs(sorted(edits.by_job))
+            _check_labels(rows, edits)
             for row in rows:
                 _carry_out(row, edits.by_job[row.pk], edits)
             note_change(rows, tell=serves_a_person())
@@ -75,23 +77,19 @@ def note_change(jobs: Sequence[Any], *, tell: bool) -> None:
 
 @dataclass(slots=True)
 class _Edit:
-    """What one job loses and gets, in CVAT's JSON."""
+    """What one job loses and gets; JSON is CVAT's."""
 
     tags_gone: list[Json] = field(default_factory=list)
     shapes_gone: list[Json] = field(default_factory=list)
     tracks_gone: list[Json] = field(default_factory=list)
     # With the place of each among what the change adds.
-    tags: list[tuple[int, Json]] = field(default_factory=list)
-    shapes: list[tuple[int, Json]] = field(default_factory=list)
+    tags: list[tuple[int, Tag]] = field(default_factory=list)
+    shapes: list[tuple[int, Shape]] = field(default_factory=list)
     tracks: list[tuple[int, Json]] = field(default_factory=list)
 
     @property
     def takes(self) -> int:
         return len(self.tags_gone) + len(self.shapes_gone) + len(self.tracks_gone)
-
-    @property
-    def gives(self) -> bool:
-        return bool(self.tags or self.shapes or self.tracks)
 
 
 class _Edits:
@@ -121,37 +119,61 @@ def _user(user_id: int | None) -> Any:
 def _carry_out(row: Any, edit: _Edit, edits: _Edits) -> None:
     if edit.takes:
         _delete(row, edit)
-    if not edit.gives:
-        return
-    annotation = QuietJobAnnotation(row.pk, db_job=row)
-    _check_labels(row, annotation.db_labels, edit)
-    data = {
-        "version": 0,
-        "tags": [item for _, item in edit.tags],
-        "shapes": [item for _, item in edit.shapes],
-        "tracks": [item for _, item in edit.tracks],
-    }
     try:
-        annotation.create(data)
-    except ValidationError as exc:
+        if edit.tags or edit.shapes:
+            _add_rows(row, edit, edits)
+        if edit.tracks:
+            _add_tracks(row, edit, edits)
+    except (ValidationError, DataError) as exc:
         raise InvalidRequest(f"job #{row.pk} does not take these annotations: {exc}") from exc
-    for items, ids in (
-        (edit.tags, edits.tag_ids),
-        (edit.shapes, edits.shape_ids),
-        (edit.tracks, edits.track_ids),
-    ):
-        for place, item in items:
-            if "id" in item:  # CVAT leaves out tracks without shapes
-                ids[place].append(item["id"])
 
 
-def _check_labels(row: Any, known: Mapping[int, Any], edit: _Edit) -> None:
-    for _, item in (*edit.tags, *edit.shapes, *edit.tracks):
-        for part in (item, *item.get("elements", ())):
-            if part["label_id"] not in known:
-                raise InvalidRequest(
-                    f"label #{part['label_id']} is not a label of task #{row.segment.task_id}"
-                )
+def _add_rows(row: Any, edit: _Edit, edits: _Edits) -> None:
+    tag_ids = insert_tags(row.pk, [tag for _, tag in edit.tags])
+    shape_ids = insert_shapes(row.pk, [shape for _, shape in edit.shapes])
+    for (place, _), pk in zip(edit.tags, tag_ids, strict=True):
+        edits.tag_ids[place].append(pk)
+    for (place, _), pk in zip(edit.shapes, shape_ids, strict=True):
+        edits.shape_ids[place].append(pk)
+    made = zip(shape_ids, edit.shapes, strict=True)
+    data = {
+        "tags": [{"id": pk} for pk in tag_ids],
+        "shapes": [{"id": pk, "type": shape.type} for pk, (_, shape) in made],
+    }
+    handle_annotations_change(row, data, "create")
+
+
+def _add_tracks(row: Any, edit: _Edit, edits: _Edits) -> None:
+    tracks = [track for _, track in edit.tracks]
+    QuietJobAnnotation(row.pk).create({"version": 0, "tags": [], "shapes": [], "tracks": tracks})
+    for place, track in edit.tracks:
+        if "id" in track:  # CVAT leaves out tracks without shapes
+            edits.track_ids[place].append(track["id"])
+
+
+def _check_labels(rows: Sequence[Any], edits: _Edits) -> None:
+    """Raise InvalidRequest on a label or attribute of elsewhere; tracks are checked by CVAT too."""
+    if not rows:
+        return
+    task = rows[0].segment.task
+    known = specs_of_labels(task.pk, task.project_id)
+    for edit in edits.by_job.values():
+        for _, item in (*edit.tags, *edit.shapes):
+            for part in (item, *getattr(item, "elements", ())):
+                _check_label(part.label_id, known, task.pk)
+                for value in part.attributes:
+                    if value.spec_id not in known[part.label_id]:
+                        raise InvalidRequest(
+                            f"attribute #{value.spec_id} is not one of label #{part.label_id}"
+                        )
+        for _, track in edit.tracks:
+            for part in (track, *track.get("elements", ())):
+                _check_label(part["label_id"], known, task.pk)
+
+
+def _check_label(label_id: int, known: Mapping[int, Collection[int]], task_id: int) -> None:
+    if label_id not in known:
+        raise InvalidRequest(f"label #{label_id} is not a label of task #{task_id}")
 
 
 # What goes
@@ -265,10 +287,10 @@ def _plan_addition(change: Change, scope: Sequence[JobScope], edits: _Edits) -> 
     add = change.add
     for place, tag in enumerate(add.tags):
         for job in _holders(scope, tag.frame, change):
-            edits.by_job[job.id].tags.append((place, _tag_json(tag)))
+            edits.by_job[job.id].tags.append((place, tag))
     for place, shape in enumerate(add.shapes):
         for job in _holders(scope, shape.frame, change):
-            edits.by_job[job.id].shapes.append((place, _shape_json(shape)))
+            edits.by_job[job.id].shapes.append((place, shape))
     if add.tracks:
         for job_id, place, track in _tracks_by_job(change, scope, add.tracks):
             edits.by_job[job_id].tracks.append((place, track))
@@ -296,14 +318,6 @@ def _tracks_by_job(
         for job in scope:
             for part in whole.slice(min(job.frames), max(job.frames)).tracks:
                 yield job.id, place, part
-
-
-def _tag_json(tag: Tag) -> Json:
-    return _without_ids(tag_to_json(tag, with_score=HAS_TAG_SCORE))
-
-
-def _shape_json(shape: Shape) -> Json:
-    return _without_ids(shape_to_json(shape, with_score=HAS_SCORE))
 
 
 def _without_ids(item: Json) -> Json:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 
-from cvat_lambda.annotations.types import LabeledData
+from cvat_lambda.annotations.types import LabeledData, Track
 from cvat_lambda.engine.port import Access, Change, Frame, Job, Task, UnreadableFrame, Written
 from cvat_lambda.engine.standalone import models, reading, writing
 from cvat_lambda.engine.standalone.access import StandaloneAccess
@@ -88,6 +88,12 @@ class StandaloneEngine:
     ) -> LabeledData:
         """With ids; tracks that have a key frame on any of the frames."""
         return reading.read(scope_of(task_id, job_id), frames)
+
+    def tracks(
+        self, task_id: int, *, job_id: int | None = None, frames: Collection[int] | None = None
+    ) -> tuple[Track, ...]:
+        """Tracks that have a key frame on any of the frames, with ids."""
+        return reading.read_tracks(scope_of(task_id, job_id), frames)
 
     def annotated_frames(self, task_id: int, *, job_id: int | None = None) -> set[int]:
         """Frames that carry at least one shape, tag or visible track."""

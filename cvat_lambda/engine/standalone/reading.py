@@ -37,6 +37,11 @@ def read(scope: Scope, frames: Collection[int] | None = None) -> LabeledData:
     )
 
 
+def read_tracks(scope: Scope, frames: Collection[int] | None = None) -> tuple[Track, ...]:
+    """The tracks of `read` alone."""
+    return _tracks_by_id(track_ids_on(scope, scope.on_frames(frames)))
+
+
 def _id(row: Model) -> int:
     return int(row.pk)
 
