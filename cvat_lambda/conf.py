@@ -63,6 +63,10 @@ class Settings:
     WEBHOOK_SECRET: str = ""
     WEBHOOK_ALLOWED_HOSTS: tuple[str, ...] = ()
 
+    # Inside a CVAT server: connections to PostgreSQL that a web process keeps for its next
+    # requests; 0: each request opens its own.
+    KEPT_DATABASE_CONNECTIONS: int = 4
+
     # Redis of the app's own caches; "": that of the RQ queue.
     REDIS_URL: str = ""
 

@@ -10,6 +10,7 @@ REPLACED: Final = "cvat.apps.lambda_manager"
 APPS: Final = ("cvat_lambda", "cvat_lambda.engine.cvat")
 URLS: Final = "cvat_lambda.engine.cvat.urls"
 ENGINE: Final = "cvat_lambda.engine.cvat.adapter.CvatEngine"
+DATABASE: Final = "cvat_lambda.engine.cvat.database"  # Django's own, with kept connections
 
 
 def overlay(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -21,6 +22,7 @@ def overlay(settings: Mapping[str, Any]) -> dict[str, Any]:
     nuclio = settings["NUCLIO"]
     return {
         "INSTALLED_APPS": _apps(settings["INSTALLED_APPS"]),
+        "DATABASES": _databases(settings.get("DATABASES", {})),
         "ROOT_URLCONF": URLS,
         "CVAT_LAMBDA_ENGINE": ENGINE,
         "CVAT_LAMBDA_QUEUE": settings["CVAT_QUEUES"].AUTO_ANNOTATION.value,
@@ -36,6 +38,14 @@ def _apps(installed: list[str]) -> list[str]:
         return [*installed, *APPS]
     place = installed.index(REPLACED)
     return [*installed[:place], *APPS, *installed[place + 1 :]]
+
+
+def _databases(databases: Mapping[str, Any]) -> dict[str, Any]:
+    found = dict(databases)
+    default = found.get("default", {})
+    if default.get("ENGINE") == "django.db.backends.postgresql":
+        found["default"] = {**default, "ENGINE": DATABASE}
+    return found
 
 
 def show_models() -> None:

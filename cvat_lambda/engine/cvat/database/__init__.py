@@ -1,0 +1,1 @@
+"""A database engine for Django: PostgreSQL, with connections that outlive a web request."""
