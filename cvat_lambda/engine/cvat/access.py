@@ -6,14 +6,18 @@ seeing the task itself, as a worker in the sandbox, does not see the task here e
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from cvat.apps.engine import models
 from cvat.apps.engine.permissions import JobPermission, ProjectPermission, TaskPermission
 from cvat.apps.iam.permissions import get_iam_context
 from cvat.apps.lambda_manager.rq import LambdaRQMeta
+from cvat.apps.organizations.models import Organization
 
+from cvat_lambda.engine.cvat import policy
+from cvat_lambda.engine.cvat.prepared import Prepared, built
 from cvat_lambda.engine.port import Action
 from cvat_lambda.errors import JobNotFound, NotFound, PermissionDenied, TaskNotFound
 
@@ -23,6 +27,33 @@ if TYPE_CHECKING:
 # Frames are what is looked at, annotations what is changed.
 _SCOPES = {"view": "view:data", "edit": "update:annotations"}
 _PROJECT_SCOPES = {"view": "view", "edit": "import:dataset"}  # which writes to all of its tasks
+
+# What CVAT's rules are told, and no more: these are asked for before each call.
+_JOB: Final = ("id", "assignee", "segment")
+_SEGMENT: Final = ("id", "task")
+_TASK: Final = ("id", "owner", "assignee", "project", "organization")
+_PROJECT: Final = ("id", "owner", "assignee", "organization")
+_ORGANIZATION: Final = ("id", "slug", "owner")
+
+
+def _columns_of_task(prefix: str = "") -> list[str]:
+    return [
+        *(f"{prefix}{name}" for name in _TASK),
+        *(f"{prefix}project__{name}" for name in _PROJECT),
+        *(f"{prefix}organization__{name}" for name in _ORGANIZATION),
+    ]
+
+
+_TASKS: Final = Prepared(
+    lambda pk: models.Task.objects.filter(pk=pk).values_list(*_columns_of_task())
+)
+_JOBS: Final = Prepared(
+    lambda pk: models.Job.objects.filter(pk=pk).values_list(
+        *_JOB,
+        *(f"segment__{name}" for name in _SEGMENT),
+        *_columns_of_task("segment__task__"),
+    )
+)
 
 
 class CvatAccess:
@@ -43,11 +74,9 @@ class CvatAccess:
 
     def require_job(self, job_id: int, action: Action) -> None:
         """Raise JobNotFound, or PermissionDenied if the job may only be seen."""
-        row = models.Job.objects.select_related(
-            "segment__task__project", "segment__task__organization"
-        ).filter(pk=job_id)
+        row = _job(job_id)
         missing = JobNotFound(f"job #{job_id} was not found")
-        self._require(JobPermission, row.first(), action, _SCOPES, missing, f"job #{job_id}")
+        self._require(JobPermission, row, action, _SCOPES, missing, f"job #{job_id}")
 
     def require_project(self, project_id: int, action: Action) -> None:
         """Raise NotFound, or PermissionDenied if the project may only be seen."""
@@ -94,19 +123,40 @@ class CvatAccess:
 
     def _allows(self, permission: Any, row: Any, scope: str) -> bool:
         context = get_iam_context(self._request, row)
-        return bool(permission(**context, obj=row, scope=scope).check_access().allow)
+        return policy.allows(permission(**context, obj=row, scope=scope))
 
 
 def _task(task_id: int) -> Any:
-    """A task as CVAT's permissions read it, in few columns: Django's time goes into these."""
-    columns = ("owner_id", "assignee_id")
-    rows = models.Task.objects.select_related("project", "organization").only(
-        *columns,
-        "organization__slug",
-        "organization__owner_id",
-        *(f"project__{column}" for column in (*columns, "organization_id")),
+    """A task as CVAT's permissions read it."""
+    row = _TASKS.first(task_id)
+    return None if row is None else _task_of(row)
+
+
+def _job(job_id: int) -> Any:
+    """A job as CVAT's permissions read it."""
+    row = _JOBS.first(job_id)
+    if row is None:
+        return None
+    of_segment = len(_JOB)
+    of_task = of_segment + len(_SEGMENT)
+    job = built(models.Job, _JOB, row[:of_segment])
+    segment = built(models.Segment, _SEGMENT, row[of_segment:of_task])
+    segment._state.fields_cache["task"] = _task_of(row[of_task:])
+    job._state.fields_cache["segment"] = segment
+    return job
+
+
+def _task_of(values: Sequence[Any]) -> Any:
+    of_project = len(_TASK)
+    of_organization = of_project + len(_PROJECT)
+    task = built(models.Task, _TASK, values[:of_project])
+    above = (
+        ("project", models.Project, _PROJECT, values[of_project:of_organization]),
+        ("organization", Organization, _ORGANIZATION, values[of_organization:]),
     )
-    return rows.filter(pk=task_id).first()
+    for name, model, columns, found in above:
+        task._state.fields_cache[name] = None if found[0] is None else built(model, columns, found)
+    return task
 
 
 def _as_json(value: Any) -> Any:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from cvat.apps.iam.permissions import OpenPolicyAgentPermission, StrEnum
+from cvat.apps.iam.permissions import OpenPolicyAgentPermission, PermissionResult, StrEnum
 from django.conf import settings
+
+from cvat_lambda.engine.cvat import policy
 
 
 class Scopes(StrEnum):  # type: ignore[misc]
@@ -40,6 +42,12 @@ class LambdaPermission(OpenPolicyAgentPermission):  # type: ignore[misc]
         super().__init__(**kwargs)
         data_url: str = settings.IAM_OPA_DATA_URL  # type: ignore[misc]  # a setting of CVAT
         self.url = f"{data_url}/cvat_lambda/allow"
+
+    def check_access(self) -> Any:
+        """CVAT's question, over a kept connection."""
+        if (allow := policy.ask(self)) is not None:
+            return PermissionResult(allow=allow)
+        return super().check_access()
 
     @classmethod
     def create(

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from cvat.apps.engine import models
 from cvat.apps.events.handlers import handle_function_call
 
 from cvat_lambda import signals
 from cvat_lambda.engine.cvat.compat import in_the_name_of
+from cvat_lambda.engine.cvat.prepared import Prepared, built
 from cvat_lambda.engine.cvat.writing import note_change
 
 _PREFIX = "cvat_lambda.engine.cvat"
+_PROJECTS: Final = Prepared(
+    lambda pk: models.Task.objects.filter(pk=pk).values_list("id", "project")
+)
 
 
 def connect() -> None:
@@ -60,8 +64,12 @@ def tell_webhooks(*, request: Any, **_: Any) -> None:
 
 
 def _target(task_id: int, job_id: int | None) -> Any:
-    if job_id is not None:
-        jobs = models.Job.objects.select_related("segment__task")
-        columns = ("segment__task__project_id",)
-        return jobs.only(*columns).filter(pk=job_id).first()
-    return models.Task.objects.only("project_id").filter(pk=task_id).first()
+    """A task or job, with what CVAT's events say of it."""
+    row = _PROJECTS.first(task_id)
+    if row is None:
+        return None
+    task = built(models.Task, ("id", "project"), row)
+    if job_id is None:
+        return task
+    segment = models.Segment(task=task)
+    return models.Job(pk=job_id, segment=segment)
