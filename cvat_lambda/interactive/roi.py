@@ -76,6 +76,8 @@ def image_size(frame: Frame) -> tuple[int, int]:
         return frame.width, frame.height
     with _opened(frame) as image:
         width, height = image.size
+        if image.format == "PNG" and b"eXIf" not in frame.data:
+            return width, height  # to look for EXIF, Pillow would decode all of it
         # 5-8 are the EXIF orientations that lay the image on its side.
         sideways = image.getexif().get(0x0112, 1) >= 5
     return (height, width) if sideways else (width, height)

@@ -13,6 +13,7 @@ from cvat.apps.engine.cache import MediaCache
 from PIL import Image
 
 from cvat_lambda.engine.cvat import frames
+from cvat_lambda.engine.cvat.chunks import OpenChunks
 from cvat_lambda.engine.port import Frame, UnreadableFrame
 from cvat_lambda.errors import FrameUnreadable
 from tests.inside_cvat.host import SIZE, Host
@@ -30,7 +31,7 @@ def chunks_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return ask(self, key)
 
     monkeypatch.setattr(MediaCache, "_get_cache_item", noted)
-    monkeypatch.setattr(frames, "_open_chunks", frames.OpenChunks(frames.MAX_OPEN_CHUNKS))
+    monkeypatch.setattr(frames, "_open_chunks", OpenChunks(frames.MAX_OPEN_CHUNKS))
     return asked
 
 

@@ -15,7 +15,7 @@ import crum  # type: ignore[import-not-found]
 from cvat.apps.dataset_manager.task import JobAnnotation
 from cvat.apps.engine import models
 from cvat.apps.engine.frame_provider import SegmentFrameProvider
-from cvat.apps.engine.media_extractors import RandomAccessIterator, VideoReader, ZipReader
+from cvat.apps.engine.media_extractors import RandomAccessIterator, ZipReader
 from django.core.exceptions import FieldDoesNotExist
 from django.db.models import Model
 
@@ -51,17 +51,18 @@ def job_type(value: object) -> JobType:
     return _JOB_TYPES[str(value)]
 
 
-def open_chunk(segment: Any, number: int) -> RandomAccessIterator:
-    """A chunk of a segment in original quality, by position.
+def read_chunk(segment: Any, number: int) -> BytesIO:
+    """A chunk of a segment in original quality: a little video, or an archive of image files.
 
-    CVAT's chunk worker makes it if the cache does not have it. Items are tuples whose first
-    member is what `is_video_chunk` says: a decoded video frame, or an image file as BytesIO.
+    CVAT's chunk worker makes it if the cache does not have it.
     """
     data = SegmentFrameProvider(segment).get_chunk(number, quality=ORIGINAL).data
-    content = data if isinstance(data, BytesIO) else BytesIO(data)
-    if is_video_chunk(segment.task.data):
-        return RandomAccessIterator(VideoReader([content], allow_threading=False))
-    return RandomAccessIterator(ZipReader([content]))
+    return data if isinstance(data, BytesIO) else BytesIO(data)
+
+
+def images_in(chunk: BytesIO) -> RandomAccessIterator:
+    """The files of an archive by position, as tuples whose first member is a BytesIO."""
+    return RandomAccessIterator(ZipReader([chunk]))
 
 
 def is_video_chunk(data: Any) -> bool:
@@ -81,7 +82,9 @@ class QuietJobAnnotation(JobAnnotation):  # type: ignore[misc]
 
 def locked_jobs(job_ids: list[int]) -> list[Any]:
     """The rows of jobs with what CVAT's events say of them, locked until the commit."""
-    jobs = models.Job.objects.select_related("segment__task__project", "segment__task__organization")
+    jobs = models.Job.objects.select_related(
+        "segment__task__project", "segment__task__organization"
+    )
     # The job's own row: outer joins cannot be locked.
     return list(jobs.select_for_update(of=("self",)).filter(pk__in=job_ids).order_by("pk"))
 

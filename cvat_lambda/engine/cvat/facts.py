@@ -65,23 +65,27 @@ _DATA: Final = Prepared(
 )
 _JOB: Final = Prepared(lambda pk: models.Job.objects.filter(pk=pk).values_list(*_JOB_COLUMNS))
 _JOBS: Final = Prepared(
-    lambda task_id: models.Job.objects.filter(segment__task_id=task_id)
-    .order_by("segment__start_frame", "pk")
-    .values_list(*_JOB_COLUMNS)
+    lambda task_id: (
+        models.Job.objects.filter(segment__task_id=task_id)
+        .order_by("segment__start_frame", "pk")
+        .values_list(*_JOB_COLUMNS)
+    )
 )
 _LABELS: Final = {
     key: Prepared(
-        lambda pk, key=key: models.Label.objects.filter(**{key: pk})
-        .order_by("pk")
-        .values_list(*_LABEL_COLUMNS)
+        lambda pk, key=key: (
+            models.Label.objects.filter(**{key: pk}).order_by("pk").values_list(*_LABEL_COLUMNS)
+        )
     )
     for key in ("task_id", "project_id")
 }
 _SPECS: Final = {
     key: Prepared(
-        lambda pk, key=key: models.AttributeSpec.objects.filter(**{f"label__{key}": pk})
-        .order_by("pk")
-        .values_list(*_SPEC_COLUMNS)
+        lambda pk, key=key: (
+            models.AttributeSpec.objects.filter(**{f"label__{key}": pk})
+            .order_by("pk")
+            .values_list(*_SPEC_COLUMNS)
+        )
     )
     for key in ("task_id", "project_id")
 }
