@@ -1,9 +1,10 @@
 """Background requests and calls in a real CVAT server: web server, workers, PostgreSQL, Redis.
 
-    CVAT_SOURCE=... python -m tests.inside_cvat.bench
+    CVAT_SOURCE=... python -m tests.inside_cvat.bench [--short] [--only NAME ...]
 
 CVAT's variables name its services, as for `script/test-cvat`; the tables must have been made
-(``manage.py migrate``). Rows are printed as those of `tests.bench`. Shares are of the ceiling
+(``manage.py migrate``). The cache of chunks is emptied: there may be chunks of tests' tasks in it,
+which have the same ids. Rows are printed as those of `tests.bench`. Shares are of the ceiling
 frames x latency / workers; a call's figure is what CVAT and this app add to the function.
 """
 
@@ -17,8 +18,9 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +30,13 @@ from cvat_lambda.server.processes import Child, free_port, wait_for_port
 from tests.bench.stand import REPOSITORY, function_process, make_images, make_video
 
 FRAMES = 200
+SHORT_FRAMES = 40
 SHARES = ((50.0, 0.90), (200.0, 0.90), (5.0, 0.50))  # latency in ms, goal
+CALLS = 100
+SHORT_CALLS = 40
 CALL_MS = 50.0
 CALL_GOAL_MS = 25.0
+POLL_S = 0.5  # the run is timed by its own record; each look takes CPU from it
 
 
 def row(name: str, value: float, unit: str, goal: float | None, *, higher: bool) -> dict[str, Any]:
@@ -47,8 +53,12 @@ def row(name: str, value: float, unit: str, goal: float | None, *, higher: bool)
 class Server:
     """CVAT's web server and workers, and a person who uses them."""
 
-    def __init__(self, home: Path, source: Path, stack: ExitStack) -> None:
+    def __init__(self, home: Path, source: Path, stack: ExitStack, *, frames: int) -> None:
+        from django.core.cache import caches
+
+        caches["media"].clear()
         self.home = home
+        self.frames = frames
         self._stack = stack
         self._source = source
         self.port = free_port()
@@ -109,7 +119,7 @@ class Server:
         body = {"function": function_id, "task": task_id, "cleanup": True}
         state = self.send("post", "/api/lambda/requests", json=body)
         while state["status"] in ("queued", "started"):
-            time.sleep(0.2)
+            time.sleep(POLL_S)
             state = self.send("get", f"/api/lambda/requests/{state['id']}")
         if state["status"] != "finished" or state["done"] != state["total"]:
             raise RuntimeError(f"the request ended as {state}")
@@ -129,7 +139,7 @@ class Server:
         }
         found = []
         for number in range(calls + 5):
-            body = json.dumps({"task": task_id, "frame": number % FRAMES})
+            body = json.dumps({"task": task_id, "frame": number % self.frames})
             begun = time.perf_counter()
             connection.request("POST", f"/api/lambda/functions/{function_id}", body, headers)
             answer = connection.getresponse()
@@ -169,37 +179,77 @@ def name_function(port: int, workers: int) -> str:
     return name
 
 
-def measure(server: Server, pictures: list[Path]) -> Iterator[dict[str, Any]]:
-    """Each figure in turn."""
-    images = [path.read_bytes() for path in pictures]
-    task_id = server.task(
-        [(f"{number:04}.jpg", images[number % len(images)]) for number in range(FRAMES)]
-    )
-    make_video(server.home / "video.mp4", FRAMES)
-    video_id = server.task([("video.mp4", (server.home / "video.mp4").read_bytes())])
-    for latency_ms, goal in SHARES:
+class Measures:
+    """The figures, each made when it is asked for."""
+
+    def __init__(self, server: Server, pictures: list[Path], *, calls: int) -> None:
+        self._server = server
+        self._images = [path.read_bytes() for path in pictures]
+        self._calls = calls
+
+    @cached_property
+    def task_id(self) -> int:
+        """A task of images."""
+        images = self._images
+        return self._server.task(
+            [(f"{n:04}.jpg", images[n % len(images)]) for n in range(self._server.frames)]
+        )
+
+    @cached_property
+    def video_id(self) -> int:
+        """A task of a video."""
+        path = self._server.home / "video.mp4"
+        make_video(path, self._server.frames)
+        return self._server.task([(path.name, path.read_bytes())])
+
+    def parts(self) -> Mapping[str, Callable[[], Iterator[dict[str, Any]]]]:
+        """What can be asked for, by name."""
+        batches = {f"batch_{ms:g}ms": partial(self._batch, ms, goal) for ms, goal in SHARES}
+        return {
+            **batches,
+            "video_batch": self._video_batch,
+            "call": partial(self._call, "", CALL_GOAL_MS),
+            "video_call": partial(self._call, "video_", None),
+        }
+
+    def _batch(self, latency_ms: float, goal: float) -> Iterator[dict[str, Any]]:
         with function_process(latency_ms, 2) as port:
             name = name_function(port, 2)
-            server.run(task_id, name)  # connections, caches
-            wall_s = server.run(task_id, name)
-            share = FRAMES * latency_ms / 2000 / wall_s
+            self._server.run(self.task_id, name)  # connections, caches
+            share = self._share(self.task_id, name, latency_ms)
             yield row(f"cvat_batch_share_{latency_ms:g}ms", share, "share", goal, higher=True)
-    with function_process(CALL_MS, 2) as port:
-        name = name_function(port, 2)
-        wall_s = server.run(video_id, name)
-        share = FRAMES * CALL_MS / 2000 / wall_s
-        yield row("cvat_batch_share_50ms_video_cold", share, "share", None, higher=True)
-        for kind, one in (("", task_id), ("video_", video_id)):
-            found = sorted(server.overheads(one, name, 100))
-            goal_ms = None if kind else CALL_GOAL_MS
-            p50, p95 = statistics.median(found), found[int(0.95 * len(found))]
-            yield row(f"cvat_{kind}call_overhead_p50_ms", p50, "ms", goal_ms, higher=False)
-            yield row(f"cvat_{kind}call_overhead_p95_ms", p95, "ms", None, higher=False)
+
+    def _video_batch(self) -> Iterator[dict[str, Any]]:
+        with function_process(CALL_MS, 2) as port:
+            share = self._share(self.video_id, name_function(port, 2), CALL_MS)
+            yield row("cvat_batch_share_50ms_video_cold", share, "share", None, higher=True)
+
+    def _share(self, task_id: int, function_id: str, latency_ms: float) -> float:
+        wall_s = self._server.run(task_id, function_id)
+        return self._server.frames * latency_ms / 2000 / wall_s
+
+    def _call(self, kind: str, goal_ms: float | None) -> Iterator[dict[str, Any]]:
+        task_id = self.video_id if kind else self.task_id
+        with function_process(CALL_MS, 2) as port:
+            found = sorted(self._server.overheads(task_id, name_function(port, 2), self._calls))
+        p50, p95 = statistics.median(found), found[int(0.95 * len(found))]
+        yield row(f"cvat_{kind}call_overhead_p50_ms", p50, "ms", goal_ms, higher=False)
+        yield row(f"cvat_{kind}call_overhead_p95_ms", p95, "ms", None, higher=False)
+
+
+def arguments() -> argparse.Namespace:
+    """What the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--short", action="store_true", help=f"{SHORT_FRAMES} frames, fewer calls")
+    names = [*(f"batch_{ms:g}ms" for ms, _ in SHARES), "video_batch", "call", "video_call"]
+    parser.add_argument("--only", nargs="+", choices=names, default=names, help="these figures")
+    return parser.parse_args()
 
 
 def main() -> None:
     """Print the rows."""
-    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
+    options = arguments()
+    frames, calls = (SHORT_FRAMES, SHORT_CALLS) if options.short else (FRAMES, CALLS)
     source = Path(os.environ["CVAT_SOURCE"])
     with tempfile.TemporaryDirectory(prefix="cvat-lambda-bench-") as folder, ExitStack() as stack:
         os.environ["CVAT_LAMBDA_TEST_HOME"] = folder
@@ -209,9 +259,11 @@ def main() -> None:
         import django
 
         django.setup()
-        server = Server(Path(folder), source, stack)
-        for found in measure(server, make_images(Path(folder) / "pictures")):
-            print(json.dumps(found), flush=True)
+        server = Server(Path(folder), source, stack, frames=frames)
+        parts = Measures(server, make_images(Path(folder) / "pictures"), calls=calls).parts()
+        for name in options.only:
+            for found in parts[name]():
+                print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":
