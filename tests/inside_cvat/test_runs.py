@@ -1,0 +1,409 @@
+"""Whole requests inside CVAT, from its API to its tables, with a function at the wire."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from cvat.apps.engine import models
+from cvat.apps.events import handlers
+from django.db import connection
+
+from cvat_lambda.engine.conformance import LABELS
+from cvat_lambda.engine.cvat.compat import HAS_SCORE
+from tests.inside_cvat.host import Host, label_to_json
+from tests.inside_cvat.test_frames import honeypots
+from tests.integration.engine.videos import number_of
+from tests.integration.requests.function_server import FunctionServer, function_server
+
+Json = dict[str, Any]
+Clients = Callable[[str], Any]
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def picture_in(payload: Json) -> int:
+    """Which picture of the upload a function got."""
+    import base64
+
+    return number_of(base64.b64decode(payload["image"]))
+
+
+@pytest.fixture
+def function() -> Iterator[FunctionServer]:
+    """A detector whose rectangle's left edge is the number of the picture."""
+    from cvat_lambda.functions.models import Function
+    from cvat_lambda.gateway.http import pool
+
+    with function_server() as server:
+        # The pictures of these tests tell their number in another way.
+        server.behave = lambda payload: boxes_of(picture_in(payload))
+        spec = json.dumps([{"name": "car", "type": "rectangle"}])
+        Function.objects.create(
+            id="cars",
+            platform="endpoint",
+            kind="detector",
+            endpoint_url=server.url,
+            metadata={
+                "metadata": {"name": "cars", "annotations": {"type": "detector", "spec": spec}},
+                "status": {"state": "ready"},
+            },
+        )
+        yield server
+        pool.close()
+
+
+def boxes_of(picture: int) -> list[Json]:
+    points = [picture, 1, picture + 10, 11]
+    return [{"label": "car", "type": "rectangle", "points": points, "confidence": 0.75}]
+
+
+@pytest.fixture
+def events(monkeypatch: pytest.MonkeyPatch) -> list[Json]:
+    """CVAT's events of the server."""
+    sent: list[Json] = []
+    monkeypatch.setattr(handlers, "record_server_event", lambda **event: sent.append(event))
+    return sent
+
+
+def run(host: Host, **body: Any) -> Any:
+    """A request of alice's, at its end: queues of these tests run jobs where they are sent."""
+    from cvat_lambda.models import Request
+
+    made = host.send("post", "/api/lambda/requests", {"function": "cars", **body})
+    request = Request.objects.get(pk=made["id"])
+    assert (request.status, request.error_message) == ("finished", "")
+    assert request.failed == 0
+    return request
+
+
+def places(host: Host, path: str) -> list[tuple[int, float]]:
+    """Frame and left edge of each shape, as CVAT's API gives them."""
+    shapes = host.send("get", f"/api/{path}/annotations")["shapes"]
+    return sorted((shape["frame"], shape["points"][0]) for shape in shapes)
+
+
+# Where frames come from, and which
+
+
+def test_images_with_start_step_and_deleted_frames(host: Host, function: FunctionServer) -> None:
+    task_id = host.task(frames=9, start_frame=1, step=2, deleted=[1])
+    request = run(host, task=task_id)
+    assert (request.total, request.done, request.skipped) == (4, 3, 1)
+    # Frame r of the task is picture 1 + 2 r of the upload.
+    assert places(host, f"tasks/{task_id}") == [(0, 1.0), (2, 5.0), (3, 7.0)]
+
+
+def test_video(host: Host, function: FunctionServer) -> None:
+    task_id = host.task(frames=14, video=True)
+    run(host, task=task_id)
+    assert places(host, f"tasks/{task_id}") == [(frame, float(frame)) for frame in range(14)]
+
+
+def test_frames_of_overlapping_segments_are_run_once_and_written_to_each_job(
+    host: Host, function: FunctionServer
+) -> None:
+    task_id = host.task(frames=5, segment_size=3, overlap=1)
+    asked: Counter[int] = Counter()
+
+    def behave(payload: Json) -> list[Json]:
+        asked[picture_in(payload)] += 1
+        return boxes_of(picture_in(payload))
+
+    function.behave = behave
+    run(host, task=task_id)
+    assert asked == Counter(range(5))
+    first, second = (job.id for job in host.engine.task(task_id).jobs)
+    assert places(host, f"jobs/{first}") == [(0, 0.0), (1, 1.0), (2, 2.0)]
+    assert places(host, f"jobs/{second}") == [(2, 2.0), (3, 3.0), (4, 4.0)]
+    assert places(host, f"tasks/{task_id}") == [(frame, float(frame)) for frame in range(5)]
+
+
+def test_honeypots_are_left_out_and_their_pool_is_run_by_its_own_job(
+    host: Host, function: FunctionServer
+) -> None:
+    task_id = honeypots(host)
+    task = host.engine.task(task_id)
+    request = run(host, task=task_id)
+    ordinary = set(range(task.size)) - task.placeholder_frames - task.validation_frames
+    assert (request.done, request.skipped) == (len(ordinary), len(task.placeholder_frames))
+    assert {frame for frame, _ in places(host, f"tasks/{task_id}")} == ordinary
+
+    (pool,) = (job for job in task.jobs if job.type == "ground_truth")
+    run(host, task=task_id, job=pool.id)
+    found = places(host, f"jobs/{pool.id}")
+    assert {frame for frame, _ in found} == set(pool.frames)
+    assert len(found) == len(pool.frames)
+
+
+def test_ground_truth_job_has_a_layer_of_its_own(host: Host, function: FunctionServer) -> None:
+    task_id = host.task(frames=5)
+    job_id = host.ground_truth_job(task_id, [1, 3])
+    run(host, task=task_id, job=job_id)
+    assert places(host, f"jobs/{job_id}") == [(1, 1.0), (3, 3.0)]
+    assert places(host, f"tasks/{task_id}") == []
+
+
+def test_consensus_replica_is_run_alone(host: Host, function: FunctionServer) -> None:
+    task_id = host.task(frames=4, segment_size=2, spec={"consensus_replicas": 2})
+    jobs = host.engine.task(task_id).jobs
+    replica, *others = (job for job in jobs if job.type == "consensus_replica")
+    run(host, task=task_id, job=replica.id)
+    assert places(host, f"jobs/{replica.id}") == [(f, float(f)) for f in replica.frames]
+    assert places(host, f"tasks/{task_id}") == []
+    assert [places(host, f"jobs/{job.id}") for job in others] == [[], [], []]
+
+
+# What makes way
+
+
+def drawn(host: Host, task_id: int, *frames: int) -> list[int]:
+    """Rectangles that a person drew; their ids."""
+    label_id = host.engine.task(task_id).labels[0].id
+    shapes = [
+        {
+            "type": "rectangle",
+            "frame": frame,
+            "label_id": label_id,
+            "points": [50, 1, 60, 11],
+            "source": "manual",
+        }
+        for frame in frames
+    ]
+    body = {"version": 0, "tags": [], "shapes": shapes, "tracks": []}
+    made = host.send("patch", f"/api/tasks/{task_id}/annotations?action=create", body)
+    return [shape["id"] for shape in made["shapes"]]
+
+
+@pytest.mark.parametrize(
+    ("replace", "kept"),
+    [
+        ("none", [(0, 0.0), (0, 0.0), (0, 50.0), (1, 1.0), (1, 1.0)]),
+        ("function", [(0, 0.0), (0, 50.0), (1, 1.0)]),  # by the ids that the first request made
+        ("automatic", [(0, 0.0), (0, 50.0), (1, 1.0)]),
+        ("all", [(0, 0.0), (1, 1.0)]),
+    ],
+)
+def test_second_run_replaces_by_its_policy(
+    host: Host, function: FunctionServer, replace: str, kept: list[tuple[int, float]]
+) -> None:
+    task_id = host.task(frames=2)
+    drawn(host, task_id, 0)
+    run(host, task=task_id)
+    run(host, task=task_id, replace=replace)
+    assert places(host, f"tasks/{task_id}") == kept
+
+
+def test_only_frames_of_the_request_lose_anything(host: Host, function: FunctionServer) -> None:
+    task_id = host.task(frames=4)
+    drawn(host, task_id, 0, 1, 2, 3)
+    run(host, task=task_id, cleanup=True, frames=[[1, 2]])
+    assert places(host, f"tasks/{task_id}") == [(0, 50.0), (1, 1.0), (2, 2.0), (3, 50.0)]
+
+
+def test_failed_frame_keeps_what_it_had(host: Host, function: FunctionServer) -> None:
+    from cvat_lambda.models import Request
+
+    task_id = host.task(frames=3)
+    drawn(host, task_id, 0, 1, 2)
+    function.behave = lambda payload: (
+        {"no": "list"} if picture_in(payload) == 1 else boxes_of(picture_in(payload))
+    )
+    body = {"function": "cars", "task": task_id, "cleanup": True}
+    request = Request.objects.get(pk=host.send("post", "/api/lambda/requests", body)["id"])
+    assert (request.done, request.failed) == (2, 1)
+    assert places(host, f"tasks/{task_id}") == [(0, 0.0), (1, 50.0), (2, 2.0)]
+
+
+# What CVAT hears of it
+
+
+def test_event_of_a_request_names_its_task_project_and_job(
+    host: Host, function: FunctionServer, events: list[Json]
+) -> None:
+    """Bug 13 of CVAT's own: these are null there, since a number is given for the object."""
+    labels = [label_to_json(label) for label in LABELS]
+    project_id = host.send("post", "/api/projects", {"name": "p", "labels": labels})["id"]
+    task_id = host.task(frames=2, project_id=project_id)
+    (job,) = host.engine.task(task_id).jobs
+    for body in ({"task": task_id}, {"task": task_id, "job": job.id}):
+        events.clear()
+        request = run(host, **body)
+        (event,) = (event for event in events if event["scope"] == "call:function")
+        assert (event["task_id"], event["project_id"]) == (task_id, project_id)
+        assert event["job_id"] == body.get("job")
+        assert event["user_name"] == "alice"
+        assert event["payload"]["category"] == "batch"
+        assert event["payload"]["function"] == {"id": "cars"}
+        assert event["payload"]["parameters"]["request"] == request.pk
+
+
+def test_event_of_a_call_names_its_task_and_job(
+    host: Host, function: FunctionServer, events: list[Json]
+) -> None:
+    task_id = host.task(frames=2)
+    (job,) = host.engine.task(task_id).jobs
+    for body in ({"task": task_id}, {"job": job.id}):
+        events.clear()
+        answer = host.send("post", "/api/lambda/functions/cars", {**body, "frame": 1})
+        assert [shape["points"][0] for shape in answer["shapes"]] == [1.0]
+        (event,) = (event for event in events if event["scope"] == "call:function")
+        assert (event["task_id"], event["job_id"]) == (task_id, body.get("job"))
+        assert event["payload"]["category"] == "interactive"
+
+
+def test_batch_sends_one_event_a_job_in_the_owners_name(
+    host: Host, function: FunctionServer, events: list[Json]
+) -> None:
+    task_id = host.task(frames=6, segment_size=3)
+    events.clear()
+    run(host, task=task_id)
+    made = [event for event in events if event["scope"] == "create:shapes"]
+    assert sorted((event["job_id"], event["count"]) for event in made) == sorted(
+        (job.id, 3) for job in host.engine.task(task_id).jobs
+    )
+    assert {(event["task_id"], event["user_name"]) for event in made} == {(task_id, "alice")}
+
+
+def test_webhook_hears_of_the_job_and_the_task_once(
+    host: Host, function: FunctionServer, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    from cvat.apps.webhooks import signals
+
+    settings.CVAT_LAMBDA_BATCH_FRAMES = 2  # three batches
+    heard: list[str] = []
+    labels = [label_to_json(label) for label in LABELS]
+    project_id = host.send("post", "/api/projects", {"name": "p", "labels": labels})["id"]
+    task_id = host.task(frames=6, project_id=project_id)
+    body = {
+        "target_url": "http://127.0.0.1:9/",
+        "type": "project",
+        "project_id": project_id,
+        "content_type": "application/json",
+        "events": ["update:job", "update:task", "update:project"],
+        "is_active": True,
+    }
+    host.send("post", "/api/webhooks", body)
+    monkeypatch.setattr(
+        signals, "add_to_queue", lambda webhook, payload, *_: heard.append(payload["event"])
+    )
+    run(host, task=task_id)
+    assert sorted(heard) == ["update:job", "update:project", "update:task"]
+
+
+def test_request_is_found_in_cvats_own_list(
+    host: Host, function: FunctionServer, client_for: Clients
+) -> None:
+    """Bug 14 of CVAT's own: its requests page knows nothing of automatic annotation."""
+    task_id = host.task(frames=2)
+    request = run(host, task=task_id)
+    rows = {row["id"]: row for row in host.send("get", "/api/requests")["results"]}
+    found = rows[request.pk]
+    assert (found["status"], float(found["progress"])) == ("finished", 1.0)
+    assert found["operation"]["type"] == "autoannotate:task"
+    assert found["operation"]["task_id"] == task_id
+    assert found["operation"]["function_id"] == "cars"
+    assert host.send("get", f"/api/requests/{request.pk}")["id"] == request.pk
+    others = client_for("charlie").get("/api/requests").json()["results"]
+    assert request.pk not in [row["id"] for row in others]
+    # The jobs of the queue themselves are no rows of that list.
+    assert [key for key in rows if key.startswith(request.pk)] == [request.pk]
+
+
+def test_score_is_kept_with_the_shape_or_else_with_the_record(
+    host: Host, function: FunctionServer
+) -> None:
+    from cvat_lambda.models import Provenance
+
+    task_id = host.task(frames=1)
+    request = run(host, task=task_id)
+    (shape,) = host.send("get", f"/api/tasks/{task_id}/annotations")["shapes"]
+    assert shape.get("score") == (0.75 if HAS_SCORE else None)
+    assert shape["source"] == "auto"
+    (record,) = Provenance.objects.filter(request=request)
+    assert (record.object_id, record.score) == (shape["id"], 0.75)
+
+
+# Who may
+
+
+def test_organization_decides_who_starts_and_sees_requests(
+    host: Host, function: FunctionServer, client_for: Clients, people: Json
+) -> None:
+    from cvat.apps.organizations.models import Membership, Organization
+
+    organization = Organization.objects.create(name="o", slug="o", owner=people["alice"])
+    for name, role in (("alice", "owner"), ("bob", "maintainer"), ("charlie", "worker")):
+        Membership.objects.create(
+            user=people[name], organization=organization, role=role, is_active=True
+        )
+    task_id = host.task(frames=2)
+    models.Task.objects.filter(pk=task_id).update(organization=organization)
+    body = {"function": "cars", "task": task_id}
+    path = "/api/lambda/requests"
+    assert client_for("charlie").post(f"{path}?org=o", body, format="json").status_code == 404
+    made = client_for("bob").post(f"{path}?org=o", body, format="json")
+    assert (made.status_code, made.json()["status"]) == (200, "queued")
+    one = f"{path}/{made.json()['id']}"
+    for name, status in (("alice", 200), ("bob", 200), ("charlie", 404)):
+        assert client_for(name).get(f"{one}?org=o").status_code == status, name
+        listed = client_for(name).get(f"{path}?org=o").json()
+        assert len(listed) == (status == 200), name
+    assert client_for("charlie").delete(f"{one}?org=o").status_code == 404
+
+
+# And back
+
+
+STOCK = """
+import json, sys
+import django
+django.setup()
+from django.apps import apps
+from django.contrib.auth.models import User
+from rest_framework.test import APIClient
+client = APIClient()
+client.force_login(User.objects.get(username="alice"))
+def get(path):
+    answer = client.get(path)
+    return [answer.status_code, json.loads(answer.content)]
+print(json.dumps({
+    "ours": apps.is_installed("cvat_lambda"),
+    "stock": apps.is_installed("cvat.apps.lambda_manager"),
+    "annotations": get(f"/api/tasks/{sys.argv[1]}/annotations"),
+    "requests": get("/api/lambda/requests"),
+    "list": get("/api/requests"),
+}))
+"""
+
+
+def test_cvats_own_app_comes_back_with_nothing_lost(host: Host, function: FunctionServer) -> None:
+    task_id = host.task(frames=3)
+    request = run(host, task=task_id)
+    before = host.send("get", f"/api/tasks/{task_id}/annotations")
+    child = subprocess.run(
+        [sys.executable, "-c", STOCK, str(task_id)],
+        env={
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "tests.inside_cvat.rolled_back_settings",
+            "CVAT_POSTGRES_DBNAME": str(connection.settings_dict["NAME"]),
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert child.returncode == 0, child.stderr[-2000:]
+    found = json.loads(child.stdout.splitlines()[-1])
+    assert (found["ours"], found["stock"]) == (False, True)
+    assert found["annotations"] == [200, before]
+    assert len(before["shapes"]) == 3
+    assert [found["requests"][0], found["list"][0]] == [200, 200]
+    # What the app knows of its requests is there when it comes again.
+    assert host.send("get", f"/api/lambda/requests/{request.pk}")["done"] == 3
