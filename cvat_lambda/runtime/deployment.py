@@ -8,33 +8,21 @@ import copy
 import socket
 import time
 from collections import deque
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from .errors import PreconditionFailed, RuntimeFault
 from .functionfile import FunctionConfig, JsonObject
+from .hosting import HostSettings, bind_listener, processor_settings, reachable
 from .logs import append_line
 from .preparation import Prepared, Preparer
-from .processor.settings import ProcessorSettings
 from .processor_handle import ProcessorHandle
+from .retirement import Retirement, drain_limit_s
 
 PROVISIONED: Final = frozenset({"ready", "error", "unhealthy", "scaledToZero", "imported"})
 MAX_RESTART_BACKOFF_S: Final = 30.0
-DRAIN_TIMEOUT_S: Final = 60.0
+STOP_TIMEOUT_S: Final = 60.0  # for the calls in flight of a function that is to end
 UPDATE_GRACE_S: Final = 0.5  # in which kept connections are told to close
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostSettings:
-    """What all functions of a runtime share."""
-
-    host: str
-    token: str
-    dashboard: str  # host:port of the dashboard
-    logs_folder: Path
-    opt_nuclio: str
-    full_errors: bool
 
 
 class Deployment:
@@ -55,6 +43,7 @@ class Deployment:
         self._socket: socket.socket | None = None
         self._processor: ProcessorHandle | None = None
         self._starting: set[ProcessorHandle] = set()
+        self._retirement = Retirement(lambda text: self._note("warn", text))
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Future[Any]] = set()
         self._loop = asyncio.get_running_loop()
@@ -72,7 +61,7 @@ class Deployment:
         """``host:port`` of the function while it can be called, else None."""
         if self._socket is None or self._processor is None:
             return None
-        return f"{_reachable(self._host.host)}:{self.port}"
+        return f"{reachable(self._host.host)}:{self.port}"
 
     @property
     def log_path(self) -> Path:
@@ -93,8 +82,8 @@ class Deployment:
     def to_object(self) -> JsonObject:
         """Return the function object: metadata, spec, status; empty status keys are left out."""
         status: JsonObject = {"state": self.state}
-        if self.message:
-            status["message"] = self.message
+        if self.message or self._retirement.notice:
+            status["message"] = self.message or self._retirement.notice
         if self._records:
             status["logs"] = list(self._records)
         if self.address is not None:
@@ -139,7 +128,7 @@ class Deployment:
         if self._removed:
             raise RuntimeFault("it was removed while it was being prepared")
         if config.disabled:
-            await self._retire(self._processor)
+            self._retire_current()
             self.config, self._processor = config, None
             self._set("ready", "disabled by spec.disable")
             return
@@ -150,11 +139,11 @@ class Deployment:
             if listener is not self._socket:
                 listener.close()
             raise
-        old, old_socket = self._processor, self._socket
+        self._retire_current()
+        old_socket = self._socket
         self._processor, self._socket, self.config = handle, listener, config
         self._set("ready", "")
         self._spawn(self._guard(handle, config, prepared))
-        self._spawn(self._retire(old, UPDATE_GRACE_S))
         if old_socket is not None and old_socket is not listener:
             old_socket.close()
 
@@ -165,8 +154,12 @@ class Deployment:
         handle = ProcessorHandle(self._on_state)
         self._starting.add(handle)
         try:
-            await handle.start(self._settings(config, prepared), listener)
+            settings = processor_settings(config, prepared, self._host, self.log_path)
+            await handle.start(settings, listener)
             state, message = await handle.first_state
+        except BaseException:
+            handle.kill_now()
+            raise
         finally:
             self._starting.discard(handle)
         if state == "error" or self._removed:
@@ -181,11 +174,12 @@ class Deployment:
         self._processor.ask_scale("sleep" if wish == "scaledToZero" else "wake")
 
     async def stop(self) -> None:
-        """End the function's processes; calls in flight may finish."""
+        """End the function's processes; calls in flight in the current version may finish."""
         self._removed = True
-        await asyncio.gather(*(handle.kill() for handle in self._starting))
         processor, self._processor = self._processor, None
-        await self._retire(processor)
+        await asyncio.gather(self._retirement.kill(), *(item.kill() for item in self._starting))
+        if processor is not None:
+            await processor.drain(STOP_TIMEOUT_S)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -207,47 +201,10 @@ class Deployment:
     # --- inside ------------------------------------------------------------------------------
 
     def _listener_for(self, config: FunctionConfig) -> socket.socket:
-        """Return a bound socket that does not listen yet: until ready, calls are refused."""
         wanted = config.trigger.port
         if self._socket is not None and wanted in (0, self.port):
             return self._socket
-        family = socket.AF_INET6 if ":" in self._host.host else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((self._host.host, wanted))
-        except OSError as exc:
-            listener.close()
-            raise RuntimeFault(
-                f"port {wanted} is taken by another program: free it or change "
-                f"spec.triggers.{config.trigger.name}.attributes.port ({exc.strerror})"
-            ) from exc
-        return listener
-
-    def _settings(self, config: FunctionConfig, prepared: Prepared) -> ProcessorSettings:
-        return ProcessorSettings(
-            name=config.name,
-            namespace=config.namespace,
-            folder=str(config.folder),
-            handler=config.handler,
-            interpreter=str(prepared.interpreter),
-            environment=prepared.environment,
-            workers=config.trigger.workers,
-            trigger=config.trigger.name,
-            availability_timeout_s=config.trigger.availability_timeout_s,
-            event_timeout_s=config.event_timeout_s,
-            readiness_timeout_s=config.readiness_timeout_s,
-            termination_timeout_s=config.trigger.termination_timeout_s,
-            max_body=config.trigger.max_body,
-            header_limit=config.trigger.header_limit,
-            worker_memory=config.extras.worker_memory,
-            idle_timeout_s=config.extras.idle_timeout_s,
-            log_file=str(self.log_path),
-            token=self._host.token,
-            dashboard=self._host.dashboard,
-            opt_nuclio=self._host.opt_nuclio,
-            full_errors=self._host.full_errors,
-        )
+        return bind_listener(self._host.host, config.trigger)
 
     async def _guard(
         self, handle: ProcessorHandle, config: FunctionConfig, prepared: Prepared
@@ -275,9 +232,12 @@ class Deployment:
             self._spawn(self._guard(successor, config, prepared))
             return
 
-    async def _retire(self, processor: ProcessorHandle | None, grace_s: float = 0.0) -> None:
-        if processor is not None:
-            await processor.drain(DRAIN_TIMEOUT_S, grace_s=grace_s)
+    def _retire_current(self) -> None:
+        """Let the version that served until now end when its calls have."""
+        if self._processor is not None and self.config is not None:
+            limit_s = drain_limit_s(self.config)
+            drain = self._retirement.drain(self._processor, limit_s, grace_s=UPDATE_GRACE_S)
+            self._spawn(drain)
 
     def _on_state(self, handle: ProcessorHandle, state: str, message: str) -> None:
         if handle is self._processor and self.state in PROVISIONED | _SCALING:
@@ -305,12 +265,3 @@ class Deployment:
 
 
 _SCALING: Final = frozenset({"waitingForScaleResourceToZero", "waitingForScaleResourceFromZero"})
-
-
-def _reachable(host: str) -> str:
-    """Return an address under which a server bound to `host` can be called from this machine."""
-    if host in ("0.0.0.0", ""):
-        return "127.0.0.1"
-    if host == "::":
-        return "[::1]"
-    return f"[{host}]" if ":" in host else host

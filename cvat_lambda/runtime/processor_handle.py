@@ -13,9 +13,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from .processor.settings import ProcessorSettings
+
+CLOSING_S: Final = 10.0  # for a processor to close its connections and to end
 
 OnState = Callable[["ProcessorHandle", str, str], None]  # handle, state, message
 
@@ -35,9 +37,11 @@ class ProcessorHandle:
         self._questions: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._numbers = itertools.count()
         self._follower: asyncio.Task[None] | None = None
+        self._ending_s = CLOSING_S  # how long it may take to end once it is idle
 
     async def start(self, settings: ProcessorSettings, listener: socket.socket) -> None:
         """Start the process; `first_state` resolves to ready or error."""
+        self._ending_s = CLOSING_S + settings.termination_timeout_s
         ours, theirs = socket.socketpair()
         # The package may lie in a checkout that is nobody's site-packages.
         package_root = str(Path(__file__).resolve().parents[2])
@@ -122,23 +126,29 @@ class ProcessorHandle:
         """Ask the processor to ``sleep`` or ``wake``."""
         self._send({"kind": wish})
 
-    async def drain(self, timeout_s: float, *, grace_s: float = 0.0) -> None:
-        """Let it finish what is in flight, then end; kill it after `timeout_s`.
+    async def drain(self, timeout_s: float | None, *, grace_s: float = 0.0) -> None:
+        """Let it finish what is in flight, at most for `timeout_s` (None = no limit), then end.
 
-        For `grace_s` it still answers on connections that clients keep.
+        For `grace_s` it still answers on connections that clients keep. It keeps the limit itself;
+        one that does not is killed.
         """
-        self._send({"kind": "drain", "grace_s": grace_s})
+        self._send({"kind": "drain", "grace_s": grace_s, "timeout_s": timeout_s})
+        patience_s = None if timeout_s is None else timeout_s + grace_s + self._ending_s
         try:
-            await asyncio.wait_for(self.gone.wait(), timeout_s)
+            await asyncio.wait_for(self.gone.wait(), patience_s)
         except (asyncio.TimeoutError, TimeoutError):
             await self.kill()
 
     async def kill(self) -> None:
-        """End it and its workers now."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.kill()
+        """End it and its workers now; return when they have ended."""
+        self.kill_now()
         if self._follower is not None:
             await asyncio.wait([self._follower], timeout=10)
+
+    def kill_now(self) -> None:
+        """End it and its workers, and wait for nothing."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
 
     def _send(self, message: dict[str, Any]) -> None:
         if self._writer is not None and not self._writer.is_closing():

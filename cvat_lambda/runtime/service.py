@@ -19,10 +19,10 @@ from typing import Final
 from aiohttp import web
 
 from .dashboard import make_app
-from .deployment import HostSettings
 from .discovery import has_nvidia_gpu
 from .errors import RuntimeFault
 from .functionfile import DEFAULT_PROJECT
+from .hosting import HostSettings
 from .places import cache_folder, digest
 from .preparation import make_preparer
 from .sources import SourceStore

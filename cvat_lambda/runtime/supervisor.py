@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .deployment import PROVISIONED, Deployment, HostSettings
+from .deployment import PROVISIONED, Deployment
 from .discovery import choose_file, find_function_folders
 from .errors import BadRequest, Conflict, NotFound, PreconditionFailed, RuntimeFault
 from .functionfile import (
@@ -21,6 +21,7 @@ from .functionfile import (
     read_document,
     with_defaults,
 )
+from .hosting import HostSettings
 from .logs import remove_log
 from .preparation import Preparer
 from .sources import SourceStore

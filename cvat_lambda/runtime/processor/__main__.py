@@ -2,7 +2,7 @@
 
 Control messages are JSON lines. Down: ``configure`` (first), ``drain``, ``sleep``, ``wake``,
 ``statistics``. Up: ``state``, ``workers``, ``statistics``. When the supervisor hangs up, whatever
-the reason, every process of the function is killed: nothing is left behind.
+the reason and whatever goes on, every process of the function is killed: nothing is left behind.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class Processor:
         self._server = FunctionServer(settings, self.crew)
         self._runner: web.ServerRunner | None = None
         self._site: web.SockSite | None = None
+        self.drained = asyncio.Event()
 
     def report(self, state: str, message: str) -> None:
         """Tell the supervisor a state, and which worker processes there are."""
@@ -81,21 +82,33 @@ class Processor:
             return
         self.report("ready", "")
 
-    async def drain(self, grace_s: float) -> None:
-        """Take no new connections, finish what is in flight, end the workers.
+    async def drain(self, grace_s: float, timeout_s: float | None) -> None:
+        """Take no new connections, finish what is in flight, end the workers; set `drained`.
 
-        For `grace_s` a client may still use a connection that it keeps.
+        For `grace_s` a client may still use a connection that it keeps. What is in flight after
+        `timeout_s` more (None = no limit) is cut off.
         """
-        self._server.draining = True
-        if self._site is not None and self._site._server is not None:
-            self._site._server.close()
-        await asyncio.sleep(grace_s)
-        while self.crew.busy:
+        try:
+            self._server.draining = True
+            if self._site is not None and self._site._server is not None:
+                self._site._server.close()
+            await asyncio.sleep(grace_s)
+            try:
+                await asyncio.wait_for(self._until_idle(), timeout_s)
+            except (asyncio.TimeoutError, TimeoutError):
+                self._log.write(
+                    "warn", f"calls that did not end within {timeout_s:g} s are cut off"
+                )
+            if self._runner is not None:
+                await self._runner.cleanup()
+            await self.crew.stop()
+            self._log.close()
+        finally:
+            self.drained.set()
+
+    async def _until_idle(self) -> None:
+        while self._server.busy:
             await asyncio.sleep(0.02)
-        if self._runner is not None:
-            await self._runner.cleanup()
-        await self.crew.stop()
-        self._log.close()
 
     async def scale(self, wish: str) -> None:
         """Go to sleep or wake; a failure to wake is told as a state."""
@@ -128,20 +141,29 @@ async def serve(control_fd: int, listen_fd: int) -> None:
     settings = ProcessorSettings.from_json(json.loads(line))
     processor = Processor(settings, socket.socket(fileno=listen_fd), writer)
     starting = asyncio.ensure_future(processor.start())
-    background: set[asyncio.Future[Any]] = {starting}
     starting.add_done_callback(_end_on_fault)
-    while line := await reader.readline():
-        message = json.loads(line)
-        if message["kind"] == "drain":
-            await processor.drain(message["grace_s"])
-            return
-        if message["kind"] == "statistics":
-            processor.send_statistics(message["number"])
-        elif message["kind"] in ("sleep", "wake"):
-            task = asyncio.ensure_future(processor.scale(message["kind"]))
+    obeying = asyncio.ensure_future(_obey(reader, processor))
+    drained = asyncio.ensure_future(processor.drained.wait())
+    await asyncio.wait({obeying, drained}, return_when=asyncio.FIRST_COMPLETED)
+    processor.crew.kill_now()
+
+
+async def _obey(reader: asyncio.StreamReader, processor: Processor) -> None:
+    """Act on control messages until the supervisor hangs up; no message holds up the next."""
+    background: set[asyncio.Future[None]] = set()
+    with contextlib.suppress(ConnectionError):
+        while line := await reader.readline():
+            message = json.loads(line)
+            if message["kind"] == "statistics":
+                processor.send_statistics(message["number"])
+                continue
+            if message["kind"] == "drain":
+                work = processor.drain(message["grace_s"], message["timeout_s"])
+            else:
+                work = processor.scale(message["kind"])
+            task = asyncio.ensure_future(work)
             background.add(task)
             task.add_done_callback(background.discard)
-    processor.crew.kill_now()
 
 
 def _end_on_fault(starting: asyncio.Future[None]) -> None:

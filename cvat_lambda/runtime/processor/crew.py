@@ -66,11 +66,6 @@ class Crew:
         """Whether the function is scaled to zero."""
         return self._asleep
 
-    @property
-    def busy(self) -> bool:
-        """Whether calls are in flight or wait for a worker."""
-        return self.in_flight > 0 or self._pool.waiting > 0
-
     async def start(self) -> None:
         """Start all workers side by side; raises StartFailed with the first one's reason."""
         await self._start_all()

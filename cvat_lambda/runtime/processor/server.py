@@ -37,13 +37,31 @@ class FunctionServer:
         self._crew = crew
         self._authorization = f"Bearer {settings.token}".encode() if settings.token else b""
         self.draining = False
+        self._open = 0  # requests between their head and the end of their answer
+        self._unsent: set[asyncio.Transport] = set()  # where an answer is still on its way out
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is anywhere between its head and the last byte of its answer."""
+        return self._open > 0 or any(item.get_write_buffer_size() for item in self._unsent)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
-        response = await self._respond(request)
-        if self.draining:
-            response.force_close()
-        return response
+        self._open += 1
+        transport = request.transport
+        try:
+            response = await self._respond(request)
+            if self.draining:
+                response.force_close()
+            # Sent here, and not by aiohttp after this method: so it is known when it has been.
+            await response.prepare(request)
+            await response.write_eof()
+            return response
+        finally:
+            self._open -= 1
+            if transport is not None and transport.get_write_buffer_size():
+                kept = {item for item in self._unsent if item.get_write_buffer_size()}
+                self._unsent = kept | {transport}
 
     async def _respond(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.path.startswith(HEALTH_PATH):

@@ -139,54 +139,6 @@ def test_the_termination_callback_is_called_before_the_end(
     assert mark.read_text() == "told"
 
 
-def test_an_update_drops_no_call(functions: Path, state: Path) -> None:
-    folder = write_function(functions, "one", code(1), trigger={"numWorkers": 2})
-    with running([functions], state) as runtime:
-        runtime.wait_for("one")
-        address, stop = runtime.address("one"), threading.Event()
-
-        def call_on() -> list[int]:
-            versions: list[int] = []
-            with requests.Session() as session:
-                while not stop.is_set():
-                    answer = session.post(address, json={"seconds": 0.02}, timeout=30)
-                    assert answer.status_code == 200, answer.text
-                    versions.append(answer.json()["version"])
-            return versions
-
-        with ThreadPoolExecutor(2) as pool:
-            callers = [pool.submit(call_on) for _ in range(2)]
-            try:
-                (folder / "main.py").write_text(code(2))
-                document = runtime.function("one")
-                document.pop("status")
-                document["spec"]["build"] = {"path": str(folder)}
-                assert (
-                    runtime.request("PUT", "/api/functions/one", json=document).status_code == 202
-                )
-                until(
-                    lambda: runtime.call("one", {}).json()["version"], lambda version: version == 2
-                )
-            finally:
-                stop.set()
-            seen = [caller.result() for caller in callers]
-        assert all(versions == sorted(versions) for versions in seen)
-        assert runtime.address("one") == address
-
-
-def test_an_update_that_fails_leaves_the_old_version_serving(functions: Path, state: Path) -> None:
-    folder = write_function(functions, "one", code(1))
-    with running([functions], state) as runtime:
-        runtime.wait_for("one")
-        (folder / "main.py").write_text("import nothing_of_that_name\n")
-        document = runtime.function("one")
-        document["spec"]["build"] = {"path": str(folder)}
-        runtime.request("PUT", "/api/functions/one", json=document)
-        found = runtime.wait_for("one", "error")
-        assert "the version before it keeps serving" in found["status"]["message"]
-        assert runtime.call("one", {}).json()["version"] == 1
-
-
 def test_a_folder_that_does_not_load_is_in_error_and_the_others_run(
     functions: Path, state: Path
 ) -> None:

@@ -1,0 +1,233 @@
+"""What an update does to the calls of the version before it, and what is left of that version."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from cvat_lambda.runtime.environments import EnvironmentBuilder
+from cvat_lambda.runtime.functionfile import parse_function, read_document
+from cvat_lambda.runtime.hosting import HostSettings, bind_listener, processor_settings
+from cvat_lambda.runtime.places import cache_folder
+from cvat_lambda.runtime.preparation import Prepared
+from cvat_lambda.runtime.processor_handle import ProcessorHandle
+from tests.integration.runtime.harness import (
+    Runtime,
+    descendants,
+    is_alive,
+    running,
+    until,
+    write_function,
+)
+
+CODE = """
+import json, os, time
+def handler(context, event):
+    body = event.body if isinstance(event.body, dict) else {}
+    time.sleep(body.get("seconds", 0))
+    answer = {"pid": os.getpid(), "version": VERSION, "got": event.size}
+    return json.dumps({**answer, "filler": "x" * body.get("answer_bytes", 0)})
+"""
+
+
+def code(version: int = 1) -> str:
+    return f"VERSION = {version}\n{CODE}"
+
+
+@pytest.fixture
+def functions(tmp_path: Path) -> Path:
+    return tmp_path / "functions"
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+def update(runtime: Runtime, folder: Path, source: str) -> None:
+    """Deploy another code; return once it serves."""
+    (folder / "main.py").write_text(source)
+    document = runtime.function(folder.name)
+    document.pop("status")
+    document["spec"]["build"] = {"path": str(folder)}
+    answer = runtime.request("PUT", f"/api/functions/{folder.name}", json=document)
+    assert answer.status_code == 202, answer.text
+    runtime.wait_for(folder.name, "ready", "error")
+
+
+def test_an_update_drops_no_call(functions: Path, state: Path) -> None:
+    folder = write_function(functions, "one", code(1), trigger={"numWorkers": 2})
+    with running([functions], state) as runtime:
+        runtime.wait_for("one")
+        address, stop = runtime.address("one"), threading.Event()
+
+        def call_on() -> list[int]:
+            versions: list[int] = []
+            with requests.Session() as session:
+                while not stop.is_set():
+                    answer = session.post(address, json={"seconds": 0.02}, timeout=30)
+                    assert answer.status_code == 200, answer.text
+                    versions.append(answer.json()["version"])
+            return versions
+
+        with ThreadPoolExecutor(2) as pool:
+            callers = [pool.submit(call_on) for _ in range(2)]
+            try:
+                (folder / "main.py").write_text(code(2))
+                document = runtime.function("one")
+                document.pop("status")
+                document["spec"]["build"] = {"path": str(folder)}
+                assert (
+                    runtime.request("PUT", "/api/functions/one", json=document).status_code == 202
+                )
+                until(
+                    lambda: runtime.call("one", {}).json()["version"], lambda version: version == 2
+                )
+            finally:
+                stop.set()
+            seen = [caller.result() for caller in callers]
+        assert all(versions == sorted(versions) for versions in seen)
+        assert runtime.address("one") == address
+
+
+def test_an_update_that_fails_leaves_the_old_version_serving(functions: Path, state: Path) -> None:
+    folder = write_function(functions, "one", code(1))
+    with running([functions], state) as runtime:
+        runtime.wait_for("one")
+        (folder / "main.py").write_text("import nothing_of_that_name\n")
+        document = runtime.function("one")
+        document["spec"]["build"] = {"path": str(folder)}
+        runtime.request("PUT", "/api/functions/one", json=document)
+        found = runtime.wait_for("one", "error")
+        assert "the version before it keeps serving" in found["status"]["message"]
+        assert runtime.call("one", {}).json()["version"] == 1
+
+
+# --- calls that are on their way -----------------------------------------------------------------
+
+
+def test_a_body_that_is_sent_slowly_survives_an_update(functions: Path, state: Path) -> None:
+    folder = write_function(functions, "one", code(1))
+    with running([functions], state) as runtime:
+        runtime.wait_for("one")
+        host, port = runtime.address("one").removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=60) as raw:
+            head = f"POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1000\r\n\r\n"
+            raw.sendall(head.encode() + b"x" * 500)
+            update(runtime, folder, code(2))
+            pause = threading.Event()
+            for _ in range(20):  # well over the time that a kept connection is left
+                pause.wait(0.3)
+                raw.sendall(b"x" * 25)
+            answer = b"".join(iter(lambda: raw.recv(65536), b""))
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert json.loads(answer.split(b"\r\n\r\n", 1)[1])["got"] == 1000
+
+
+def test_an_answer_that_is_read_slowly_survives_an_update(functions: Path, state: Path) -> None:
+    folder = write_function(functions, "one", code(1))
+    size = 30_000_000  # far more than the sockets hold
+    body = json.dumps({"answer_bytes": size}).encode()
+    with running([functions], state) as runtime:
+        runtime.wait_for("one")
+        host, port = runtime.address("one").removeprefix("http://").split(":")
+        with socket.socket() as raw:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            raw.settimeout(60)
+            raw.connect((host, int(port)))
+            head = f"POST / HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+            raw.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            first = raw.recv(1000)
+            update(runtime, folder, code(2))
+            threading.Event().wait(6)  # over the grace, and over aiohttp's own patience
+            rest = sum(map(len, iter(lambda: raw.recv(2**20), b"")))
+        assert first.startswith(b"HTTP/1.1 200 ")
+        assert len(first) + rest > size
+
+
+# --- what is left of it --------------------------------------------------------------------------
+
+
+@contextmanager
+def draining(functions: Path, state: Path) -> Iterator[tuple[Runtime, int]]:
+    """A runtime whose function was updated while a call without an end ran in a worker's pid."""
+    folder = write_function(functions, "one", code(1))
+    with running([functions], state) as runtime, ThreadPoolExecutor(1) as pool:
+        runtime.wait_for("one")
+        pid = runtime.call("one", {}).json()["pid"]
+        endless: Future[Any] = pool.submit(runtime.call, "one", {"seconds": 600}, timeout=120)
+        threading.Event().wait(0.3)
+        update(runtime, folder, code(2))
+        threading.Event().wait(1)  # over the grace: it drains
+        assert is_alive(pid)
+        assert not endless.done()
+        yield runtime, pid
+        with pytest.raises(requests.ConnectionError):
+            endless.result(20)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_the_end_of_the_supervisor_while_a_version_drains_leaves_no_process(
+    functions: Path, state: Path, number: signal.Signals
+) -> None:
+    with draining(functions, state) as (runtime, pid):
+        assert runtime.process is not None
+        left = descendants(runtime.process.pid)
+        assert pid in left
+        runtime.process.send_signal(number)
+        runtime.process.wait(20)
+        until(lambda: [pid for pid in left if is_alive(pid)], lambda alive: not alive, 10)
+
+
+def test_a_removal_while_a_version_drains_leaves_no_process(functions: Path, state: Path) -> None:
+    with draining(functions, state) as (runtime, pid):
+        body = {"metadata": {"name": "one"}}
+        assert runtime.request("DELETE", "/api/functions", json=body).status_code == 204
+        assert not is_alive(pid)
+
+
+def test_a_processor_that_drains_longer_than_its_limit_ends(tmp_path: Path) -> None:
+    folder = write_function(tmp_path, "one", code(), trigger={"workerTerminationTimeout": "1s"})
+    config = parse_function(read_document(folder / "function.yaml"), folder)
+    builder = EnvironmentBuilder(cache_folder() / "environments")
+    prepared = Prepared(
+        interpreter=builder.prepare(folder, None, print), environment={"PYTHONPATH": str(folder)}
+    )
+    host = HostSettings(
+        host="127.0.0.1",
+        token="",
+        dashboard="127.0.0.1:1",
+        logs_folder=tmp_path,
+        opt_nuclio="none",
+        full_errors=False,
+    )
+
+    async def drain_with_a_call_in_flight() -> bool:
+        handle = ProcessorHandle(lambda _handle, _state, _message: None)
+        with bind_listener(host.host, config.trigger) as listener:
+            settings = processor_settings(config, prepared, host, tmp_path / "one.log")
+            await handle.start(settings, listener)
+            assert await handle.first_state == ("ready", "")
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        call = asyncio.ensure_future(
+            asyncio.to_thread(requests.post, url, json={"seconds": 600}, timeout=60)
+        )
+        await asyncio.sleep(0.5)
+        await asyncio.wait_for(handle.drain(0.5), 20)
+        with pytest.raises(requests.ConnectionError):
+            await call
+        return handle.gone.is_set()
+
+    assert asyncio.run(drain_with_a_call_in_flight())
+    assert "calls that did not end within 0.5 s are cut off" in (tmp_path / "one.log").read_text()
