@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import RuntimeFault
-from .functionfile import JsonObject
+from .fields import JsonObject
 
 DEFAULT_URL = "http://127.0.0.1:8070"
 

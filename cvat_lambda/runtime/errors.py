@@ -6,7 +6,8 @@ RuntimeFault
 ├── Conflict              409  the name is taken
 ├── PreconditionFailed    412  right request, wrong moment
 ├── FunctionBroken        422  the function's author has something to mend (its file, code, answer)
-└── NotPrepared           503  its environment or its weights could not be made ready
+├── NotPrepared           503  its environment or its weights could not be made ready
+└── Cancelled             503  what it waited for was given up: the runtime or the function ends
 """
 
 from __future__ import annotations
@@ -52,3 +53,12 @@ class NotPrepared(RuntimeFault):
     """The function's environment or weights could not be made ready."""
 
     status_code = 503
+
+
+class Cancelled(RuntimeFault):
+    """The work was given up: the runtime stops, or the function was removed."""
+
+    status_code = 503
+
+    def __init__(self) -> None:
+        super().__init__("the work was given up: the runtime stops, or the function was removed")

@@ -7,6 +7,7 @@ the defaults of the fields are those of Nuclio 1.14.
 from __future__ import annotations
 
 import copy
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,36 +17,22 @@ from typing import Any, Final
 import yaml
 
 from .errors import FunctionBroken
-from .units import parse_duration, parse_quantity
+from .fields import JsonObject, flag, mapping, seconds, text, to_json
+from .triggers import HttpTrigger, parse_trigger, positive_duration
+from .triggers import http_triggers as http_triggers
+from .units import parse_quantity
 from .weights.declared import Conversion, Weight, parse_conversion, parse_weights
-
-JsonObject = dict[str, Any]
 
 EXTRAS_KEY: Final = "x-cvat-lambda"
 PROJECT_LABEL: Final = "nuclio.io/project-name"
 DEFAULT_NAMESPACE: Final = "nuclio"
 DEFAULT_PROJECT: Final = "cvat"  # the one whose functions CVAT, and this app, list
-DEFAULT_MAX_BODY: Final = 4 * 2**20  # bytes
-DEFAULT_HEADER_LIMIT: Final = 16 * 2**10  # bytes
-DEFAULT_AVAILABILITY_TIMEOUT_MS: Final = 10_000
 DEFAULT_READINESS_TIMEOUT_S: Final = 120.0
+MAX_READINESS_TIMEOUT_S: Final = 7 * 86400.0
 
 _NAME: Final = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")
 _HANDLER: Final = re.compile(r"^[\w-]+(\.[\w-]+)*:\w+$")
 _RESERVED: Final = frozenset({"dashboard", "controller", "dlx", "scaler"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpTrigger:
-    """The one door of a function."""
-
-    name: str
-    workers: int  # processes
-    availability_timeout_s: float  # how long a call waits for a free worker; 0 = never
-    port: int  # 0 = any free one
-    max_body: int  # bytes
-    header_limit: int  # bytes of the whole request head
-    termination_timeout_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +51,8 @@ class FunctionConfig:
 
     name: str
     namespace: str
-    folder: Path
+    folder: Path  # what is served
+    origin: Path  # where that came from: local paths of weights are relative to it
     handler: str
     python: str | None  # "3.11"; None = any
     env: tuple[tuple[str, str], ...]
@@ -87,9 +75,10 @@ class FunctionConfig:
 def read_document(path: Path) -> JsonObject:
     """Return the YAML document of a function.yaml; raises FunctionBroken when it is no mapping."""
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
-        reason = " ".join(str(exc).split())
+        document = to_json(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except Exception as exc:
+        # The YAML reader also raises what a date or a number raises that does not exist.
+        reason = " ".join(str(exc).split()) or type(exc).__name__
         raise FunctionBroken(f"{path.name} cannot be read: {reason}") from exc
     if not isinstance(document, dict):
         raise FunctionBroken(f"{path.name} must be a mapping with 'metadata' and 'spec'")
@@ -97,29 +86,48 @@ def read_document(path: Path) -> JsonObject:
 
 
 def parse_function(document: Mapping[str, Any], folder: Path) -> FunctionConfig:
-    """Turn a document into a FunctionConfig; raises FunctionBroken naming the field at fault."""
-    metadata = _mapping(document, "metadata")
-    spec = _mapping(document, "spec")
+    """Turn a document into a FunctionConfig; raises FunctionBroken naming the field at fault.
+
+    Whatever the document is: one that nobody thought of must not take the other functions down.
+    """
+    try:
+        plain = to_json(document)
+    except Exception as exc:
+        raise FunctionBroken(f"the function's document cannot be read: {exc}") from exc
+    metadata = _required(plain, "metadata")
+    spec = _required(plain, "spec")
     name = check_name(metadata.get("name"))
     try:
-        return FunctionConfig(
-            name=name,
-            namespace=str(metadata.get("namespace") or DEFAULT_NAMESPACE),
-            folder=folder,
-            handler=_handler(spec, folder),
-            python=_python_version(spec.get("runtime")),
-            env=_environment(spec.get("env")),
-            trigger=_http_trigger(spec.get("triggers")),
-            event_timeout_s=_positive_duration(spec.get("eventTimeout"), "spec.eventTimeout"),
-            readiness_timeout_s=float(
-                spec.get("readinessTimeoutSeconds") or DEFAULT_READINESS_TIMEOUT_S
-            ),
-            disabled=bool(spec.get("disable", False)),
-            extras=_extras(document.get(EXTRAS_KEY), spec),
-            document=with_defaults(document),
-        )
-    except (TypeError, ValueError) as exc:
+        return _parsed(name, metadata, spec, plain, folder)
+    except Exception as exc:
         raise FunctionBroken(f"function {name!r}: {exc}") from exc
+
+
+def _parsed(
+    name: str, metadata: JsonObject, spec: JsonObject, document: JsonObject, folder: Path
+) -> FunctionConfig:
+    for key in ("labels", "annotations"):
+        mapping(metadata.get(key), f"metadata.{key}")
+    for key in ("resources", "build", "platform", "securityContext"):
+        mapping(spec.get(key), f"spec.{key}")
+    readiness = spec.get("readinessTimeoutSeconds") or DEFAULT_READINESS_TIMEOUT_S
+    return FunctionConfig(
+        name=name,
+        namespace=text(metadata.get("namespace"), "metadata.namespace") or DEFAULT_NAMESPACE,
+        folder=folder,
+        origin=folder,
+        handler=_handler(spec, folder),
+        python=_python_version(spec.get("runtime")),
+        env=_environment(spec.get("env")),
+        trigger=parse_trigger(spec.get("triggers")),
+        event_timeout_s=positive_duration(spec.get("eventTimeout"), "spec.eventTimeout"),
+        readiness_timeout_s=seconds(
+            readiness, "spec.readinessTimeoutSeconds", most=MAX_READINESS_TIMEOUT_S
+        ),
+        disabled=flag(spec.get("disable"), "spec.disable"),
+        extras=_extras(document.get(EXTRAS_KEY), spec),
+        document=with_defaults(document),
+    )
 
 
 def with_defaults(document: Mapping[str, Any]) -> JsonObject:
@@ -143,9 +151,16 @@ def with_defaults(document: Mapping[str, Any]) -> JsonObject:
 
 
 def in_project(document: Mapping[str, Any], project: str) -> JsonObject:
-    """Return the document with a project's label, unless it names a project itself."""
-    metadata = dict(document.get("metadata") or {})
-    metadata["labels"] = {PROJECT_LABEL: project, **(metadata.get("labels") or {})}
+    """Return the document with a project's label, unless it names a project itself.
+
+    Raises FunctionBroken when its metadata or their labels are no mappings.
+    """
+    try:
+        metadata = dict(mapping(document.get("metadata"), "metadata"))
+        labels = mapping(metadata.get("labels"), "metadata.labels")
+    except ValueError as exc:
+        raise FunctionBroken(str(exc)) from exc
+    metadata["labels"] = {PROJECT_LABEL: project, **labels}
     return {**document, "metadata": metadata}
 
 
@@ -153,7 +168,7 @@ def check_name(name: object) -> str:
     """Return a function's name; raises FunctionBroken when Nuclio would refuse it."""
     if not isinstance(name, str) or not name:
         raise FunctionBroken("metadata.name is missing")
-    if _NAME.match(name) is None:
+    if _NAME.fullmatch(name) is None:
         raise FunctionBroken(
             f"metadata.name {name!r}: at most 63 letters, digits, '-', '_' and '.', "
             "with a letter or digit at both ends"
@@ -163,27 +178,8 @@ def check_name(name: object) -> str:
     return name
 
 
-def http_triggers(triggers: object) -> dict[str, JsonObject]:
-    """Return the triggers of kind http by their key; raises ValueError when there are two."""
-    if triggers is None:
-        return {}
-    if not isinstance(triggers, dict):
-        raise ValueError("spec.triggers must be a mapping")
-    found: dict[str, JsonObject] = {}
-    for key, trigger in triggers.items():
-        if not isinstance(trigger, dict):
-            raise ValueError(f"spec.triggers.{key} must be a mapping")
-        if trigger.get("kind") == "http":
-            if trigger.get("name", key) != key:
-                raise ValueError(f"spec.triggers.{key}: its name must be equal to its key")
-            found[str(key)] = trigger
-    if len(found) > 1:
-        raise ValueError("spec.triggers has more than one http trigger: keep one")
-    return found
-
-
-def _mapping(document: Mapping[str, Any], key: str) -> JsonObject:
-    value = document.get(key)
+def _required(document: object, key: str) -> JsonObject:
+    value = document.get(key) if isinstance(document, dict) else None
     if not isinstance(value, dict):
         raise FunctionBroken(f"{key!r} is missing or is not a mapping")
     return value
@@ -191,7 +187,7 @@ def _mapping(document: Mapping[str, Any], key: str) -> JsonObject:
 
 def _handler(spec: JsonObject, folder: Path) -> str:
     handler = spec.get("handler") or f"{folder.name}:handler"
-    if not isinstance(handler, str) or _HANDLER.match(handler) is None:
+    if not isinstance(handler, str) or _HANDLER.fullmatch(handler) is None:
         raise ValueError(f"spec.handler {handler!r} must look like module:callable")
     return handler
 
@@ -214,8 +210,18 @@ def _environment(env: object) -> tuple[tuple[str, str], ...]:
             raise ValueError("spec.env must be a list of {name, value}")
         # valueFrom needs Kubernetes; Nuclio on Docker leaves such a variable out as well.
         if "value" in item:
-            pairs.append((str(item["name"]), _as_text(item["value"])))
+            pairs.append(_variable(str(item["name"]), _as_text(item["value"])))
     return tuple(pairs)
+
+
+def _variable(name: str, value: str) -> tuple[str, str]:
+    try:
+        os.fsencode(name + value)
+    except UnicodeEncodeError as exc:
+        raise ValueError(f"spec.env: {name!r} holds what is no text") from exc
+    if "=" in name or "\0" in name + value:
+        raise ValueError(f"spec.env: {name!r} cannot be an environment variable with this value")
+    return name, value
 
 
 def _as_text(value: object) -> str:
@@ -224,52 +230,14 @@ def _as_text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _http_trigger(triggers: object) -> HttpTrigger:
-    found = http_triggers(triggers) or {"default-http": {}}
-    ((name, trigger),) = found.items()
-    attributes = trigger.get("attributes") or {}
-    workers = int(trigger.get("numWorkers") or trigger.get("maxWorkers") or 1)
-    if not 1 <= workers <= 1000:
-        raise ValueError(f"spec.triggers.{name}.numWorkers is {workers}: it must be 1 to 1000")
-    wait_ms = trigger.get("workerAvailabilityTimeoutMilliseconds")
-    if wait_ms is None or int(wait_ms) < 0:
-        wait_ms = DEFAULT_AVAILABILITY_TIMEOUT_MS
-    port = int(attributes.get("port") or 0)
-    if not 0 <= port <= 65535:
-        raise ValueError(f"spec.triggers.{name}.attributes.port is {port}: it must be 0 to 65535")
-    return HttpTrigger(
-        name=name,
-        workers=workers,
-        availability_timeout_s=int(wait_ms) / 1000,
-        port=port,
-        max_body=int(attributes.get("maxRequestBodySize") or DEFAULT_MAX_BODY),
-        header_limit=int(attributes.get("readBufferSize") or DEFAULT_HEADER_LIMIT),
-        termination_timeout_s=_positive_duration(
-            trigger.get("workerTerminationTimeout"), "workerTerminationTimeout"
-        )
-        or 10.0,
-    )
-
-
-def _positive_duration(value: object, field_name: str) -> float | None:
-    if value is None or value == "":
-        return None
-    seconds = parse_duration(str(value))
-    if seconds <= 0:
-        raise ValueError(f"{field_name} must be longer than 0")
-    return seconds
-
-
 def _extras(extras: object, spec: JsonObject) -> Extras:
-    if extras is None:
-        extras = {}
-    if not isinstance(extras, dict):
-        raise ValueError(f"{EXTRAS_KEY} must be a mapping")
-    limits = (spec.get("resources") or {}).get("limits") or {}
-    memory = extras.get("worker_memory") or limits.get("memory")
+    given = mapping(extras, EXTRAS_KEY)
+    resources = mapping(spec.get("resources"), "spec.resources")
+    limits = mapping(resources.get("limits"), "spec.resources.limits")
+    memory = given.get("worker_memory") or limits.get("memory")
     return Extras(
-        weights=parse_weights(extras.get("weights")),
-        conversion=parse_conversion(extras.get("convert")),
-        idle_timeout_s=_positive_duration(extras.get("idle_timeout"), f"{EXTRAS_KEY}.idle_timeout"),
+        weights=parse_weights(given.get("weights")),
+        conversion=parse_conversion(given.get("convert")),
+        idle_timeout_s=positive_duration(given.get("idle_timeout"), f"{EXTRAS_KEY}.idle_timeout"),
         worker_memory=None if memory is None else parse_quantity(str(memory)),
     )

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import RuntimeFault
-from .functionfile import FunctionConfig, HttpTrigger
+from .functionfile import FunctionConfig
 from .preparation import Prepared
 from .processor.settings import ProcessorSettings
+from .triggers import HttpTrigger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+MAX_DURATION_S: Final = 2**63 / 1e9  # Go counts nanoseconds in 64 bits
 _DURATION_UNITS_S: Final = {
     "ns": 1e-9,
     "us": 1e-6,
@@ -50,6 +51,8 @@ def parse_duration(text: str) -> float:
         position = part.end()
     if not body or position != len(body):
         raise ValueError(f"{text!r} is not a duration: write it like 30s, 1m30s or 500ms")
+    if total > MAX_DURATION_S:
+        raise ValueError(f"{text!r} is longer than a duration can be")
     return sign * total
 
 
@@ -58,7 +61,10 @@ def parse_quantity(text: str) -> int:
     found = _QUANTITY.match(text.strip())
     if found is None:
         raise ValueError(f"{text!r} is not an amount of memory: write it like 512Mi or 4Gi")
-    return int(float(found[1]) * _QUANTITY_FACTORS[found[2] or ""])
+    amount = float(found[1]) * _QUANTITY_FACTORS[found[2] or ""]
+    if amount >= 2**63:
+        raise ValueError(f"{text!r} is more memory than there can be")
+    return int(amount)
 
 
 def format_bytes(amount: int) -> str:

@@ -166,3 +166,36 @@ def test_a_file_that_is_no_function_yaml_is_refused(tmp_path: Path, text: str) -
     file.write_text(text)
     with pytest.raises(FunctionBroken, match=r"function\.yaml"):
         read_document(file)
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({"metadata": {"name": "one", "labels": "x"}}, "metadata.labels must be a mapping"),
+        ({"spec": {"resources": {"limits": "4Gi"}}}, "spec.resources.limits must be a mapping"),
+        ({"spec": {"build": "x"}}, "spec.build must be a mapping"),
+        (
+            {"spec": {"triggers": {"a": {"kind": "http", "attributes": "x"}}}},
+            "spec.triggers.a.attributes must be a mapping",
+        ),
+        (
+            {"spec": {"triggers": {"a": {"kind": "http", "numWorkers": True}}}},
+            "numWorkers is True: it must be a whole number",
+        ),
+        ({"spec": {"disable": "off"}}, "spec.disable is 'off': it must be true or false"),
+        ({"spec": {"readinessTimeoutSeconds": float("inf")}}, "is no number that JSON can hold"),
+        ({"spec": {"env": [{"name": "A=B", "value": ""}]}}, "cannot be an environment variable"),
+        ({"metadata": {"name": "one\n"}}, "with a letter or digit at both ends"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_named(document: dict[str, Any], message: str) -> None:
+    with pytest.raises(FunctionBroken) as caught:
+        parse_function({"metadata": {"name": "one"}, "spec": {}, **document}, Path("one"))
+    assert message in str(caught.value)
+
+
+def test_a_date_in_the_file_is_shown_as_text(tmp_path: Path) -> None:
+    file = tmp_path / "function.yaml"
+    file.write_text("metadata: {name: one, annotations: {made: 2024-05-06}}\nspec: {}\n")
+    shown = parse_function(read_document(file), tmp_path).document
+    assert shown["metadata"]["annotations"] == {"made": "2024-05-06"}
