@@ -31,7 +31,7 @@ def make_app(supervisor: Supervisor, *, token: str) -> web.Application:
         handler_args={"auto_decompress": False},
     )
     FunctionRoutes(supervisor).add_to(app)
-    ProjectRoutes(supervisor).add_to(app)
+    ProjectRoutes(supervisor.projects).add_to(app)
     InvocationRoutes(supervisor).add_to(app)
     app.router.add_get("/api/versions" + SLASH, versions)
     app.router.add_get("/api/namespaces" + SLASH, namespaces)

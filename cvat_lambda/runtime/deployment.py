@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import copy
 import socket
+import threading
 import time
-from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from .cancellation import cancellable
 from .errors import PreconditionFailed, RuntimeFault
-from .functionfile import FunctionConfig, JsonObject
+from .fields import JsonObject
+from .functionfile import FunctionConfig
 from .hosting import HostSettings, bind_listener, processor_settings, reachable
-from .logs import append_line
+from .notes import Notes
 from .preparation import Prepared, Preparer
 from .processor_handle import ProcessorHandle
 from .retirement import Retirement, drain_limit_s
@@ -29,7 +31,13 @@ class Deployment:
     """A function by name: its object as Nuclio shows it, and the processor that serves it."""
 
     def __init__(
-        self, name: str, document: JsonObject, host: HostSettings, preparer: Preparer
+        self,
+        name: str,
+        document: JsonObject,
+        host: HostSettings,
+        preparer: Preparer,
+        *,
+        discard: Callable[[Path], None],
     ) -> None:
         self.name = name
         self.state = "building"
@@ -39,11 +47,15 @@ class Deployment:
         self._document = document
         self._host = host
         self._preparer = preparer
-        self._records: deque[JsonObject] = deque(maxlen=500)
+        self._discard = discard  # deletes the folder of a version that is of no more use
+        self._given_up = threading.Event()
+        self._tried: Path | None = None  # the folder of what was deployed before any version was
+        self._failed_update = ""  # why the newest version is not the one that serves
+        self._notes = Notes(self.log_path)
         self._socket: socket.socket | None = None
         self._processor: ProcessorHandle | None = None
         self._starting: set[ProcessorHandle] = set()
-        self._retirement = Retirement(lambda text: self._note("warn", text))
+        self._retirement = Retirement(lambda text: self._notes.add("warn", text))
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Future[Any]] = set()
         self._loop = asyncio.get_running_loop()
@@ -84,8 +96,8 @@ class Deployment:
         status: JsonObject = {"state": self.state}
         if self.message or self._retirement.notice:
             status["message"] = self.message or self._retirement.notice
-        if self._records:
-            status["logs"] = list(self._records)
+        if self._notes.records:
+            status["logs"] = list(self._notes.records)
         if self.address is not None:
             status["httpPort"] = self.port
             status["internalInvocationUrls"] = [self.address]
@@ -96,40 +108,61 @@ class Deployment:
         """Return the counters of its processor, or None when there is none."""
         return None if self._processor is None else await self._processor.statistics()
 
+    @property
+    def in_force(self) -> bool:
+        """Whether a version of it is deployed; that one stays until another can serve."""
+        return self.config is not None
+
     # --- what can be done with it ------------------------------------------------------------
 
     def fail(self, message: str) -> None:
         """Put the function into state error, with a sentence that says why."""
-        self._note("error", message)
+        self._notes.add("error", message)
         self._set("error", message)
 
-    async def deploy(self, config: FunctionConfig) -> None:
-        """Make this configuration the one that serves; ends in state ready or error.
+    async def deploy(self, config: FunctionConfig) -> bool:
+        """Make this configuration the one that serves; return whether it does.
 
-        A version that already serves goes on until the new one is ready, then finishes what it
-        has in flight. When the new one fails, the old one keeps serving.
+        It ends in state ready or error. A version that already serves goes on until the new one is
+        ready, then finishes what it has in flight. When the new one fails, the old one keeps
+        serving, and the function is still shown as that one.
         """
         async with self._lock:
-            self._document = config.document
+            if not self.in_force:
+                self._document = config.document
+                if self._tried is not None:
+                    self._discard(self._tried)
+                self._tried = config.folder
+            self._failed_update = ""
             self._set("building", "")
             try:
-                prepared = await asyncio.to_thread(
-                    self._preparer.prepare, config, self._progress_from_thread
-                )
+                prepared = await asyncio.to_thread(self._prepare, config)
                 await self._replace(config, prepared)
             except RuntimeFault as exc:
-                kept = "; the version before it keeps serving" if self._processor else ""
-                self.fail(f"{exc}{kept}")
+                self._refuse(config, str(exc))
             except Exception as exc:
                 # Whatever it is, it is this function's trouble alone.
-                self.fail(f"deployment failed: {type(exc).__name__}: {exc}")
+                self._refuse(config, f"deployment failed: {type(exc).__name__}: {exc}")
+            else:
+                return True
+            return False
+
+    def _prepare(self, config: FunctionConfig) -> Prepared:
+        with cancellable(self._given_up):
+            return self._preparer.prepare(config, self._progress_from_thread)
+
+    def _refuse(self, config: FunctionConfig, reason: str) -> None:
+        if self.in_force:
+            self._failed_update = f"{reason}; the version before it keeps serving"
+            self._discard(config.folder)
+        self.fail(self._failed_update or reason)
 
     async def _replace(self, config: FunctionConfig, prepared: Prepared) -> None:
         if self._removed:
             raise RuntimeFault("it was removed while it was being prepared")
         if config.disabled:
             self._retire_current()
-            self.config, self._processor = config, None
+            self.config, self._document, self._processor = config, config.document, None
             self._set("ready", "disabled by spec.disable")
             return
         listener = self._listener_for(config)
@@ -141,7 +174,8 @@ class Deployment:
             raise
         self._retire_current()
         old_socket = self._socket
-        self._processor, self._socket, self.config = handle, listener, config
+        self._processor, self._socket = handle, listener
+        self.config, self._document = config, config.document
         self._set("ready", "")
         self._spawn(self._guard(handle, config, prepared))
         if old_socket is not None and old_socket is not listener:
@@ -173,9 +207,14 @@ class Deployment:
             raise PreconditionFailed(f"function {self.name!r} is not deployed: deploy it first")
         self._processor.ask_scale("sleep" if wish == "scaledToZero" else "wake")
 
+    def give_up(self) -> None:
+        """Make nothing ready for it any more."""
+        self._given_up.set()
+
     async def stop(self) -> None:
         """End the function's processes; calls in flight in the current version may finish."""
         self._removed = True
+        self.give_up()
         processor, self._processor = self._processor, None
         await asyncio.gather(self._retirement.kill(), *(item.kill() for item in self._starting))
         if processor is not None:
@@ -213,14 +252,14 @@ class Deployment:
         await handle.gone.wait()
         backoff_s = 0.1
         while handle is self._processor and not self._removed:
-            self._note("error", "its processor ended: it is started anew")
-            self._set("unhealthy", "its processor ended and is being started anew")
+            self._notes.add("error", "its processor ended: it is started anew")
+            self._show("unhealthy", "its processor ended and is being started anew")
             assert self._socket is not None
             try:
                 successor = await self._start_processor(config, prepared, self._socket)
             except RuntimeFault as exc:
                 if handle is self._processor and not self._removed:
-                    self._set("unhealthy", str(exc))
+                    self._show("unhealthy", str(exc))
                 backoff_s = min(backoff_s * 2, MAX_RESTART_BACKOFF_S)
                 await asyncio.sleep(backoff_s)
                 continue
@@ -228,35 +267,37 @@ class Deployment:
                 await successor.kill()
                 return
             self._processor = successor
-            self._set("ready", "")
+            self._show("ready", "")
             self._spawn(self._guard(successor, config, prepared))
             return
 
     def _retire_current(self) -> None:
         """Let the version that served until now end when its calls have."""
-        if self._processor is not None and self.config is not None:
-            limit_s = drain_limit_s(self.config)
-            drain = self._retirement.drain(self._processor, limit_s, grace_s=UPDATE_GRACE_S)
-            self._spawn(drain)
+        if self.config is not None:
+            self._spawn(self._retire(self._processor, self.config))
+
+    async def _retire(self, processor: ProcessorHandle | None, config: FunctionConfig) -> None:
+        if processor is not None:
+            limit_s = drain_limit_s(config)
+            await self._retirement.drain(processor, limit_s, grace_s=UPDATE_GRACE_S)
+        self._discard(config.folder)
 
     def _on_state(self, handle: ProcessorHandle, state: str, message: str) -> None:
         if handle is self._processor and self.state in PROVISIONED | _SCALING:
-            self._set(state, message)
+            self._show(state, message)
+
+    def _show(self, state: str, message: str) -> None:
+        """Set the state of what serves; that an update failed is said until one does not."""
+        if self._failed_update and state == "ready":
+            state = "error"
+        self._set(state, "; ".join(filter(None, (message, self._failed_update))))
 
     def _set(self, state: str, message: str) -> None:
         self.state, self.message = state, message
         self.changed.set()
 
     def _progress_from_thread(self, message: str) -> None:
-        self._loop.call_soon_threadsafe(self._note, "info", message)
-
-    def _note(self, level: str, message: str) -> None:
-        """Keep a record of the deployment, in the function object and in its log."""
-        self._records.append(
-            {"level": level, "time": time.time() * 1000, "name": "deployer", "message": message}
-        )
-        with contextlib.suppress(OSError):
-            append_line(self.log_path, level, message)
+        self._loop.call_soon_threadsafe(self._notes.add, "info", message)
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.ensure_future(work)

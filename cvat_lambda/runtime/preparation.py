@@ -44,7 +44,7 @@ class Preparer:
     def prepare(self, config: FunctionConfig, progress: Progress) -> Prepared:
         """Return what the function's workers are started with; raises NotPrepared."""
         # Weights first: where they are missing, nobody wants to wait for an environment.
-        files = self._weights.fetch(config.folder, config.extras.weights, progress)
+        files = self._weights.fetch(config.origin, config.extras.weights, progress)
         interpreter = self._environments.prepare(config.folder, config.python, progress)
         weights = self._weights.assemble(
             config.folder, files, config.extras.conversion, interpreter, progress

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from typing import Any, Final
@@ -10,9 +11,10 @@ from typing import Any, Final
 from aiohttp import web
 
 from .deployment import Deployment
-from .errors import BadRequest, Conflict, NotFound, PreconditionFailed
-from .functionfile import JsonObject
+from .errors import BadRequest, NotFound
+from .fields import JsonObject
 from .logs import read_tail
+from .projects import Projects
 from .supervisor import Supervisor
 
 CREATION_TIMEOUT_S: Final = 60.0
@@ -77,8 +79,8 @@ class FunctionRoutes:
 
     async def delete(self, request: web.Request) -> web.Response:
         """Remove the function that the body names: 204, also when there is none."""
-        metadata = (await _read_json(request)).get("metadata") or {}
-        if not metadata.get("name"):
+        metadata = (await _read_json(request)).get("metadata")
+        if not isinstance(metadata, dict) or not metadata.get("name"):
             raise BadRequest("Function name must be provided in metadata")
         ignore = _is_true(request, "x-nuclio-delete-function-ignore-state-validation")
         await self._supervisor.remove(str(metadata["name"]), ignore_state=ignore)
@@ -98,10 +100,11 @@ class FunctionRoutes:
         if request.query.get("follow", "true").lower() in ("false", "0"):
             return web.Response(body=text, headers={"Content-Type": "text/plain"})
         response = web.StreamResponse(headers={"Content-Type": "text/plain"})
-        await response.prepare(request)
-        await response.write(text)
-        async for more in _following(deployment):
-            await response.write(more)
+        with contextlib.suppress(ConnectionError):  # whoever follows may leave at any time
+            await response.prepare(request)
+            await response.write(text)
+            async for more in _following(deployment, request):
+                await response.write(more)
         return response
 
     async def _accepted(self, request: web.Request, deployment: Deployment) -> web.Response:
@@ -111,11 +114,10 @@ class FunctionRoutes:
 
 
 class ProjectRoutes:
-    """``/api/projects``: names that group functions; kept for as long as the runtime runs."""
+    """``/api/projects``."""
 
-    def __init__(self, supervisor: Supervisor) -> None:
-        self._supervisor = supervisor
-        self._projects: dict[str, JsonObject] = {"default": _project("default")}
+    def __init__(self, projects: Projects) -> None:
+        self._projects = projects
 
     def add_to(self, app: web.Application) -> None:
         """Register the routes."""
@@ -125,44 +127,28 @@ class ProjectRoutes:
         app.router.add_put("/api/projects/{name}" + SLASH, self.update)
         app.router.add_delete("/api/projects" + SLASH, self.delete)
 
-    def _all(self) -> dict[str, JsonObject]:
-        used = {item.project: _project(item.project) for item in self._supervisor.list()}
-        return {**used, **self._projects}
-
     async def list(self, request: web.Request) -> web.Response:
         """An object keyed by project name."""
         wanted = request.headers.get("x-nuclio-project-name")
-        return _json({key: value for key, value in self._all().items() if wanted in (None, key)})
+        found = self._projects.all()
+        return _json({key: value for key, value in found.items() if wanted in (None, key)})
 
     async def get(self, request: web.Request) -> web.Response:
         """One project."""
-        try:
-            return _json(self._all()[request.match_info["name"]])
-        except KeyError:
-            raise NotFound("Project not found") from None
+        return _json(self._projects.get(request.match_info["name"]))
 
     async def create(self, request: web.Request) -> web.Response:
         """Make a project: 201 with the object."""
-        name, project = _project_of(await _read_json(request))
-        if name in self._all():
-            raise Conflict("Cannot create two projects with the same name")
-        self._projects[name] = project
-        return _json(project, status=201)
+        return _json(self._projects.create(await _read_json(request)), status=201)
 
     async def update(self, request: web.Request) -> web.Response:
         """Change a project: 204."""
-        name, project = _project_of(await _read_json(request))
-        self._projects[name] = project
+        self._projects.update(await _read_json(request))
         return web.Response(status=204)
 
     async def delete(self, request: web.Request) -> web.Response:
         """Remove the project that the body names: 204; 412 while it has functions."""
-        name, _ = _project_of(await _read_json(request))
-        if name == "default":
-            raise PreconditionFailed("Cannot delete the default project")
-        if self._supervisor.list(project=name):
-            raise PreconditionFailed(f"Project {name} has functions: remove them first")
-        self._projects.pop(name, None)
+        self._projects.delete(await _read_json(request))
         return web.Response(status=204)
 
 
@@ -178,11 +164,11 @@ async def namespaces(_request: web.Request) -> web.Response:
     return _json({"namespaces": {"names": ["nuclio"]}})
 
 
-async def _following(deployment: Deployment) -> AsyncIterator[bytes]:
-    """Yield what is appended to a log, until the function is removed."""
+async def _following(deployment: Deployment, request: web.Request) -> AsyncIterator[bytes]:
+    """Yield what is appended to a log, until the function is removed or the caller has left."""
     path = deployment.log_path
     position = path.stat().st_size if path.exists() else 0
-    while True:
+    while request.transport is not None and not request.transport.is_closing():
         await asyncio.sleep(_FOLLOW_LOOK_S)
         if not path.exists():
             return
@@ -210,17 +196,6 @@ def _shown(deployment: Deployment, request: web.Request) -> JsonObject:
 
 def _replica(deployment: Deployment) -> str:
     return f"nuclio-{deployment.namespace}-{deployment.name}"
-
-
-def _project(name: str) -> JsonObject:
-    return {"metadata": {"name": name, "namespace": "nuclio"}, "spec": {}, "status": {}}
-
-
-def _project_of(body: JsonObject) -> tuple[str, JsonObject]:
-    name = (body.get("metadata") or {}).get("name")
-    if not name:
-        raise BadRequest("Project name must be provided in metadata")
-    return str(name), {**_project(str(name)), "spec": body.get("spec") or {}}
 
 
 async def _read_json(request: web.Request) -> JsonObject:

@@ -77,6 +77,7 @@ async def run(options: ServiceOptions, announce: Callable[[str], None]) -> None:
             await runner.setup()
             await web.SockSite(runner, listener, backlog=1024).start()
             gpu = has_nvidia_gpu() if options.gpu is None else options.gpu
+            supervisor.clear_leftovers()
             await supervisor.load_folders(
                 options.folders, only=options.only, gpu=gpu, project=options.project
             )
@@ -102,7 +103,8 @@ def _make_supervisor(options: ServiceOptions, state: Path, port: int) -> Supervi
     preparer = make_preparer(
         installer=options.installer, offline=options.offline, licences=options.accepted_licences
     )
-    return Supervisor(host, preparer, SourceStore(state / "deployed"))
+    projects = {DEFAULT_PROJECT, options.project}
+    return Supervisor(host, preparer, SourceStore(state / "deployed"), projects)
 
 
 @contextlib.contextmanager
@@ -113,6 +115,8 @@ def _state_folder(options: ServiceOptions) -> Iterator[Path]:
         roots = sorted(str(root.resolve()) for root in options.folders)
         key = digest(options.host, str(options.port), *roots)[:16]
         folder = cache_folder() / "runtime" / key
+    # Workers and installers run in folders of their own: a relative path would mean another place.
+    folder = folder.expanduser().resolve()
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("ab") as lock:
         try:
@@ -124,7 +128,7 @@ def _state_folder(options: ServiceOptions) -> Iterator[Path]:
             yield folder
             return
     logger.warning("another runtime uses %s: what is deployed here lasts for this run", folder)
-    temporary = Path(tempfile.mkdtemp(prefix="cvat-lambda-runtime-"))
+    temporary = Path(tempfile.mkdtemp(prefix="cvat-lambda-runtime-")).resolve()
     try:
         yield temporary
     finally:

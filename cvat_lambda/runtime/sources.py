@@ -1,94 +1,172 @@
-"""The code of functions that arrive over REST: inline, an archive, or a folder here."""
+"""The code of functions as it was when they were deployed: each version in a folder of its own.
+
+A worker that is started anew must run what its neighbours run, so no version is served from a
+folder that somebody may be editing. What was deployed over REST is kept over restarts.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import copy
+import contextlib
+import http.client
 import json
+import os
 import shutil
 import tempfile
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from .archives import unpack
+from .archives import copy_folder, unpack
+from .cancellation import check_cancelled, interruptible
 from .discovery import FUNCTION_FILE
-from .errors import BadRequest
-from .functionfile import EXTRAS_KEY, JsonObject, read_document
+from .errors import BadRequest, FunctionBroken, RuntimeFault
+from .fields import JsonObject, mapping, text, to_json
+from .functionfile import EXTRAS_KEY, read_document
 
 MAX_ARCHIVE: Final = 512 * 2**20  # bytes
 _FETCH_TIMEOUT_S: Final = 60
+_CHUNK: Final = 2**18  # bytes
+_RECORD: Final = "deployed.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One version of a function's code."""
+
+    folder: Path  # it is served from here; nobody else writes into it
+    origin: Path  # where it came from: what its weights' local paths are relative to
+    document: JsonObject  # whole: its own file's fields are filled in
 
 
 class SourceStore:
-    """Keeps the folders of deployed functions, one a function, over restarts of the runtime."""
+    """Keeps the folders of versions, and a record of what is deployed over REST."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def take_in(self, name: str, document: JsonObject) -> tuple[Path, JsonObject]:
-        """Return the function's folder and its whole document (its own file's fields filled in).
+    def sweep(self) -> None:
+        """Delete what no record names; call it before anything is served."""
+        for home in self._root.glob("*/"):
+            try:
+                kept = self._read(home / _RECORD).folder if (home / _RECORD).exists() else None
+            except (OSError, ValueError, KeyError, TypeError):
+                continue  # nobody knows what belongs to it
+            for version in home.glob("source-*"):
+                if kept is None or not kept.is_relative_to(version):
+                    shutil.rmtree(version, ignore_errors=True)
 
-        Raises BadRequest when there is no code to be had.
+    def take_in(self, name: str, document: JsonObject) -> Source:
+        """Return the code that a document brings or names; nothing of it is deployed yet.
+
+        Raises BadRequest when there is none to be had.
         """
-        build = (document.get("spec") or {}).get("build") or {}
-        path = build.get("path") or ""
-        if build.get("functionSourceCode"):
-            folder = self._fresh(name)
-            _write_inline(folder, document["spec"], build["functionSourceCode"])
+        version = self._fresh(name)
+        try:
+            return self._taken(document, version)
+        except (ValueError, FunctionBroken) as exc:
+            self.discard(version)
+            raise BadRequest(str(exc)) from exc
+        except OSError as exc:
+            self.discard(version)
+            raise RuntimeFault(f"the code of {name!r} cannot be kept: {exc}") from exc
+        except BaseException:
+            self.discard(version)
+            raise
+
+    def _taken(self, document: JsonObject, version: Path) -> Source:
+        document = to_json(document)
+        spec = mapping(document.get("spec"), "spec")
+        build = mapping(spec.get("build"), "spec.build")
+        path = text(build.get("path"), "spec.build.path")
+        inline = text(build.get("functionSourceCode"), "spec.build.functionSourceCode")
+        if inline:
+            _write_inline(version, spec, inline)
+            folder = origin = version
         elif path.startswith(("data:", "http://", "https://")):
-            folder = self._fresh(name)
-            headers = (build.get("codeEntryAttributes") or {}).get("headers") or {}
-            unpack(_fetch(path, headers), folder)
-            folder = _single_folder(folder)
+            attributes = mapping(build.get("codeEntryAttributes"), "spec.build.codeEntryAttributes")
+            headers = mapping(attributes.get("headers"), "spec.build.codeEntryAttributes.headers")
+            unpack(_fetch(path, headers), version)
+            folder = origin = _single_folder(version)
+            if path.startswith("data:"):
+                build["path"] = "archive"  # it is unpacked: nobody wants megabytes in each list
         elif path:
-            folder = Path(path).expanduser()
-            if folder.is_file():
-                folder = folder.parent
-            if not folder.is_absolute() or not folder.is_dir():
-                raise BadRequest(f"spec.build.path {path!r} is no folder of the runtime's machine")
+            origin = _folder_here(path)
+            folder = self._copied(origin, version)
         else:
             raise BadRequest(
                 "there is no code: give spec.build.functionSourceCode, or in spec.build.path a "
                 "folder of the runtime's machine or the URL of an archive"
             )
-        complete = _completed(document, folder)
-        self._save(name, complete, folder)
-        return folder, complete
+        return Source(folder=folder, origin=origin, document=_completed(document, folder))
 
-    def saved(self) -> Iterator[tuple[JsonObject, Path]]:
-        """Yield the documents and folders of what had been deployed."""
-        for record in sorted(self._root.glob("*/deployed.json")):
+    def copy(self, name: str, origin: Path) -> Path:
+        """Return a copy of a function folder as it is now; raises RuntimeFault."""
+        version = self._fresh(name)
+        try:
+            return self._copied(origin, version)
+        except OSError as exc:
+            self.discard(version)
+            raise RuntimeFault(f"its folder {origin} cannot be copied: {exc}") from exc
+        except BaseException:
+            self.discard(version)
+            raise
+
+    def _copied(self, origin: Path, version: Path) -> Path:
+        folder = version / origin.name  # a handler may be named after its folder
+        folder.mkdir()
+        copy_folder(origin, folder)
+        return folder
+
+    def keep(self, name: str, source: Source) -> None:
+        """Record what is deployed; the record changes as a whole or not at all."""
+        record = self._root / name / _RECORD
+        temporary = record.with_suffix(f".{os.getpid()}")
+        kept = {
+            "document": source.document,
+            "folder": str(source.folder),
+            "origin": str(source.origin),
+        }
+        temporary.write_text(json.dumps(kept), encoding="utf-8")
+        temporary.replace(record)
+
+    def saved(self) -> Iterator[tuple[str, Source | None]]:
+        """Yield the names of what was deployed, with None where it cannot be read any more."""
+        for record in sorted(self._root.glob(f"*/{_RECORD}")):
             try:
-                kept = json.loads(record.read_text(encoding="utf-8"))
-                folder = Path(kept["folder"])
-            except (OSError, ValueError, KeyError):
+                source = self._read(record)
+            except (OSError, ValueError, KeyError, TypeError):
+                yield record.parent.name, None
                 continue
-            if folder.is_dir():
-                yield kept["document"], folder
+            yield record.parent.name, source if source.folder.is_dir() else None
+
+    def _read(self, record: Path) -> Source:
+        kept = json.loads(record.read_text(encoding="utf-8"))
+        folder = Path(kept["folder"])
+        origin = Path(kept.get("origin", folder))
+        return Source(
+            folder=folder,
+            origin=origin if origin.is_dir() else folder,
+            document=kept["document"],
+        )
+
+    def discard(self, folder: Path) -> None:
+        """Delete the folder of a version that nobody uses any more."""
+        with contextlib.suppress(ValueError):  # it is none of ours
+            name, version, *_ = folder.relative_to(self._root).parts
+            shutil.rmtree(self._root / name / version, ignore_errors=True)
 
     def forget(self, name: str) -> None:
-        """Delete what is kept of a function."""
+        """Delete everything that is kept of a function."""
         shutil.rmtree(self._root / name, ignore_errors=True)
 
     def _fresh(self, name: str) -> Path:
-        # A new folder each time: the version that still serves reads from its own. That is one of
-        # the two newest, as an update that failed leaves a folder too.
         home = self._root / name
         home.mkdir(parents=True, exist_ok=True)
-        earlier = sorted(home.glob("source-*"), key=lambda path: path.stat().st_mtime_ns)
-        for outdated in earlier[:-2]:
-            shutil.rmtree(outdated, ignore_errors=True)
         return Path(tempfile.mkdtemp(prefix="source-", dir=home))
-
-    def _save(self, name: str, document: JsonObject, folder: Path) -> None:
-        home = self._root / name
-        home.mkdir(parents=True, exist_ok=True)
-        record = home / "deployed.json"
-        record.write_text(json.dumps({"document": document, "folder": str(folder)}), "utf-8")
 
 
 def _write_inline(folder: Path, spec: JsonObject, source: str) -> None:
@@ -105,16 +183,32 @@ def _write_inline(folder: Path, spec: JsonObject, source: str) -> None:
     spec.setdefault("handler", "handler:handler")
 
 
-def _fetch(url: str, headers: dict[str, Any]) -> bytes:
+def _folder_here(path: str) -> Path:
+    folder = Path(path).expanduser()
+    if folder.is_file():
+        folder = folder.parent
+    if not folder.is_absolute() or not folder.is_dir():
+        raise BadRequest(f"spec.build.path {path!r} is no folder of the runtime's machine")
+    return folder.resolve()
+
+
+def _fetch(url: str, headers: JsonObject) -> bytes:
     request = urllib.request.Request(url, headers={str(k): str(v) for k, v in headers.items()})
-    try:
+
+    def read() -> bytes:
+        data = bytearray()
         with urllib.request.urlopen(request, timeout=_FETCH_TIMEOUT_S) as response:
-            data: bytes = response.read(MAX_ARCHIVE + 1)
-    except (OSError, ValueError, urllib.error.URLError) as exc:
+            while chunk := response.read1(_CHUNK):
+                check_cancelled()
+                data += chunk
+                if len(data) > MAX_ARCHIVE:
+                    raise BadRequest(f"the archive of spec.build.path is over {MAX_ARCHIVE} bytes")
+        return bytes(data)
+
+    try:
+        return interruptible(read)
+    except (OSError, ValueError, http.client.HTTPException) as exc:
         raise BadRequest(f"the archive of spec.build.path cannot be fetched: {exc}") from exc
-    if len(data) > MAX_ARCHIVE:
-        raise BadRequest(f"the archive of spec.build.path is over {MAX_ARCHIVE} bytes")
-    return data
 
 
 def _single_folder(folder: Path) -> Path:
@@ -128,15 +222,15 @@ def _single_folder(folder: Path) -> Path:
 def _completed(document: JsonObject, folder: Path) -> JsonObject:
     """Fill in what the folder's own function.yaml says; what the caller says wins."""
     file = folder / FUNCTION_FILE
-    complete = copy.deepcopy(document)
-    build = complete["spec"].get("build") or {}
-    if str(build.get("path", "")).startswith("data:"):
-        build["path"] = "archive"  # it is unpacked: nobody wants megabytes in each list
     if not file.exists():
-        return complete
+        return document
     own = read_document(file)
+    complete = dict(document)
     for key in ("metadata", "spec"):
-        complete[key] = {**(own.get(key) or {}), **(complete.get(key) or {})}
+        complete[key] = {
+            **mapping(own.get(key), f"{key} of its {FUNCTION_FILE}"),
+            **mapping(document.get(key), key),
+        }
     if EXTRAS_KEY in own:
         complete.setdefault(EXTRAS_KEY, own[EXTRAS_KEY])
     return complete

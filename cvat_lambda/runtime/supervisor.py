@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Sequence
+import dataclasses
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from .cancellation import cancellable
 from .deployment import PROVISIONED, Deployment
 from .discovery import choose_file, find_function_folders
-from .errors import BadRequest, Conflict, NotFound, PreconditionFailed, RuntimeFault
+from .errors import (
+    BadRequest,
+    Conflict,
+    FunctionBroken,
+    NotFound,
+    PreconditionFailed,
+    RuntimeFault,
+)
+from .fields import JsonObject
 from .functionfile import (
     DEFAULT_PROJECT,
+    PROJECT_LABEL,
     FunctionConfig,
-    JsonObject,
     check_name,
     in_project,
     parse_function,
@@ -24,19 +34,30 @@ from .functionfile import (
 from .hosting import HostSettings
 from .logs import remove_log
 from .preparation import Preparer
-from .sources import SourceStore
+from .projects import Projects
+from .sources import Source, SourceStore
+
+Result = TypeVar("Result")
 
 
 class Supervisor:
     """The registry of deployments; every method runs on one event loop."""
 
-    def __init__(self, host: HostSettings, preparer: Preparer, sources: SourceStore) -> None:
+    def __init__(
+        self,
+        host: HostSettings,
+        preparer: Preparer,
+        sources: SourceStore,
+        projects: Iterable[str] = (DEFAULT_PROJECT,),
+    ) -> None:
+        self.projects = Projects(projects, lambda: [item.project for item in self.list()])
         self._host = host
         self._preparer = preparer
         self._sources = sources
         self._deployments: dict[str, Deployment] = {}
         self._arriving: set[str] = set()  # names whose code is being read
         self._tasks: set[asyncio.Future[Any]] = set()
+        self._stopping = threading.Event()
 
     # --- reading -------------------------------------------------------------------------------
 
@@ -56,6 +77,10 @@ class Supervisor:
             raise NotFound("Function not found") from None
 
     # --- changing ------------------------------------------------------------------------------
+
+    def clear_leftovers(self) -> None:
+        """Delete what earlier runs left and nobody needs; call it before anything is served."""
+        self._sources.sweep()
 
     async def load_folders(
         self,
@@ -83,17 +108,28 @@ class Supervisor:
                     )
             except RuntimeFault as exc:
                 if not only or folder.name in only:
-                    self._register_broken(folder, str(exc), project)
+                    self._register_broken(folder.name, f"{exc} (in {folder})", project)
                 continue
-            self._begin(config)
+            deployment = self._register(config.name, config.document)
+            self._spawn(self._deploy_folder(deployment, config))
 
     async def load_deployed(self) -> None:
-        """Deploy again what had been deployed over REST in an earlier run."""
-        for document, folder in self._sources.saved():
-            with contextlib.suppress(RuntimeFault):
-                config = parse_function(document, folder)
-                if config.name not in self._deployments:
-                    self._begin(config)
+        """Deploy again what had been deployed over REST in an earlier run.
+
+        What does not load any more becomes a function in state error.
+        """
+        for name, source in self._sources.saved():
+            if name in self._deployments:
+                continue
+            try:
+                if source is None:
+                    raise FunctionBroken("what was deployed cannot be read any more")
+                config = _config_of(source)
+            except RuntimeFault as exc:
+                project = _project_of(source.document if source is not None else None)
+                self._register_broken(name, f"{exc}: deploy it again", project)
+                continue
+            self._spawn(self._register(name, config.document).deploy(config))
 
     async def create(self, document: JsonObject) -> Deployment:
         """Deploy a new function; raises Conflict when there is one of that name."""
@@ -126,7 +162,10 @@ class Supervisor:
         remove_log(deployment.log_path)
 
     async def stop(self) -> None:
-        """End every function."""
+        """End every function, and give up whatever is made ready for one."""
+        self._stopping.set()
+        for deployment in self._deployments.values():
+            deployment.give_up()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -142,39 +181,65 @@ class Supervisor:
     # --- inside --------------------------------------------------------------------------------
 
     async def _take_in(self, name: str, document: JsonObject) -> Deployment:
+        """Read and check everything before anything changes: a bad request leaves no trace."""
         self._arriving.add(name)
         try:
-            folder, complete = await asyncio.to_thread(self._sources.take_in, name, document)
+            source = await asyncio.to_thread(self._in_thread, self._sources.take_in, name, document)
+            config = self._checked(source)
         finally:
             self._arriving.discard(name)
-        deployment = self._deployments.get(name)
-        if deployment is None:
-            deployment = self._register(name, with_defaults(complete))
-        try:
-            config = parse_function(complete, folder)
-        except RuntimeFault as exc:
-            deployment.fail(str(exc))
-            return deployment
+        deployment = self._deployments.get(name) or self._register(name, config.document)
+        if not deployment.in_force:
+            self._sources.keep(name, source)
         deployment.state = "building"
-        self._spawn(deployment.deploy(config))
+        self._spawn(self._deploy_and_keep(deployment, config, source))
         return deployment
 
-    def _begin(self, config: FunctionConfig) -> None:
-        deployment = self._register(config.name, config.document)
-        self._spawn(deployment.deploy(config))
+    def _checked(self, source: Source) -> FunctionConfig:
+        try:
+            config = _config_of(source)
+            self.projects.require(config.project)
+        except RuntimeFault as exc:
+            self._sources.discard(source.folder)
+            if isinstance(exc, FunctionBroken):
+                raise BadRequest(str(exc)) from exc  # Nuclio knows no 422
+            raise
+        return config
+
+    async def _deploy_and_keep(
+        self, deployment: Deployment, config: FunctionConfig, source: Source
+    ) -> None:
+        if await deployment.deploy(config) and self._deployments.get(config.name) is deployment:
+            self._sources.keep(config.name, source)
+
+    async def _deploy_folder(self, deployment: Deployment, config: FunctionConfig) -> None:
+        """Serve a copy of the folder: what is edited in it later is not deployed."""
+        try:
+            folder = await asyncio.to_thread(
+                self._in_thread, self._sources.copy, config.name, config.folder
+            )
+        except RuntimeFault as exc:
+            deployment.fail(str(exc))
+            return
+        await deployment.deploy(dataclasses.replace(config, folder=folder))
+
+    def _in_thread(self, work: Callable[..., Result], *arguments: Any) -> Result:
+        with cancellable(self._stopping):
+            return work(*arguments)
 
     def _register(self, name: str, document: JsonObject) -> Deployment:
-        deployment = Deployment(name, document, self._host, self._preparer)
+        deployment = Deployment(
+            name, document, self._host, self._preparer, discard=self._sources.discard
+        )
         self._deployments[name] = deployment
         return deployment
 
-    def _register_broken(self, folder: Path, reason: str, project: str) -> None:
-        name = folder.name
-        number = 2
+    def _register_broken(self, wanted: str, reason: str, project: str) -> None:
+        name, number = wanted, 2
         while name in self._deployments:
-            name, number = f"{folder.name}-{number}", number + 1
+            name, number = f"{wanted}-{number}", number + 1
         document = in_project({"metadata": {"name": name}, "spec": {}}, project)
-        self._register(name, with_defaults(document)).fail(f"{reason} (in {folder})")
+        self._register(name, with_defaults(document)).fail(reason)
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
@@ -195,3 +260,16 @@ def _name_of(document: JsonObject) -> str:
         raise BadRequest(
             f"Function name doesn't conform to k8s naming convention. Errors: {exc}"
         ) from exc
+
+
+def _config_of(source: Source) -> FunctionConfig:
+    config = parse_function(source.document, source.folder)
+    return dataclasses.replace(config, origin=source.origin)
+
+
+def _project_of(document: object) -> str:
+    """Return the project that a document names, as far as it can be read."""
+    metadata = document.get("metadata") if isinstance(document, dict) else None
+    labels = metadata.get("labels") if isinstance(metadata, dict) else None
+    project = labels.get(PROJECT_LABEL) if isinstance(labels, dict) else None
+    return project if isinstance(project, str) else "default"

@@ -16,11 +16,12 @@ from . import archives
 from .client import Answer, DashboardClient, checked
 from .deployment import PROVISIONED
 from .discovery import choose_file, find_function_folders, has_nvidia_gpu
-from .errors import RuntimeFault
+from .errors import Conflict, RuntimeFault
+from .fields import JsonObject
 from .functionfile import (
     DEFAULT_PROJECT,
+    PROJECT_LABEL,
     FunctionConfig,
-    JsonObject,
     in_project,
     parse_function,
     read_document,
@@ -62,8 +63,16 @@ def deploy(
             "path": f"data:application/zip;base64,{archive}",
         },
     }
+    _make_project(client, str(document["metadata"]["labels"][PROJECT_LABEL]))
     checked(client.send("PUT", f"/api/functions/{config.name}", document, timeout_s=300))
     return wait_until_settled(client, config.name, progress, timeout_s=timeout_s)
+
+
+def _make_project(client: DashboardClient, name: str) -> None:
+    """Make a project where it is not there yet: functions of an unknown one are refused."""
+    made = client.send("POST", "/api/projects", {"metadata": {"name": name}, "spec": {}})
+    if made.status != Conflict.status_code:
+        checked(made)
 
 
 def wait_until_settled(

@@ -1,0 +1,303 @@
+"""What is deployed: which code it is, what is kept of it, and what a bad request leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from cvat_lambda.runtime import verbs
+from cvat_lambda.runtime.client import DashboardClient
+from tests.integration.runtime.conftest import embedded_only
+from tests.integration.runtime.harness import REPOSITORY, Runtime, running, until, write_function
+
+CODE = """
+import os
+def handler(context, event):
+    if event.body == b"die":
+        os._exit(1)
+    return VERSION
+"""
+
+
+def code(version: str) -> str:
+    return f"VERSION = {version!r}\n{CODE}"
+
+
+@pytest.fixture
+def functions(tmp_path: Path) -> Path:
+    return tmp_path / "functions"
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+def put(runtime: Runtime, folder: Path, **spec: Any) -> requests.Response:
+    """Deploy a folder of this machine over REST, and wait for the end of it."""
+    document = {
+        "metadata": {"name": folder.name, "labels": {"made-for": spec.pop("label", "")}},
+        "spec": {"build": {"path": str(folder)}, **spec},
+    }
+    wait = {"x-nuclio-wait-function-action": "true"}
+    return runtime.request("PUT", f"/api/functions/{folder.name}", json=document, headers=wait)
+
+
+def let_a_worker_die(runtime: Runtime, name: str) -> None:
+    before = runtime.log(name).count("is started anew")
+    assert runtime.call(name, data=b"die").status_code == 502
+    until(lambda: runtime.log(name).count("is started anew"), lambda count: count > before)
+
+
+# --- bad requests --------------------------------------------------------------------------------
+
+
+@embedded_only
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"metadata": ["x"]},
+        {"metadata": {"name": 5}, "spec": {}},
+        {"metadata": {"name": "bad", "labels": "x"}},
+        {"metadata": {"name": "bad", "annotations": [1]}},
+        {"spec": {"build": "x"}},
+        {"spec": {"build": {"path": 5}}},
+        {"spec": {"build": {"functionSourceCode": 5}}},
+        {"spec": {"build": {"path": "data:,x", "codeEntryAttributes": "x"}}},
+        {"spec": {"triggers": {"h": {"kind": "http", "attributes": "x"}}}},
+        {"spec": {"triggers": "x"}},
+        {"spec": {"resources": {"limits": "4Gi"}}},
+        {"x-cvat-lambda": "x"},
+    ],
+)
+def test_a_request_of_a_wrong_shape_is_400_and_leaves_no_trace(
+    platform: Runtime, functions: Path, wrong: dict[str, Any]
+) -> None:
+    folder = write_function(functions, "bad", code("x"))
+    document = {"metadata": {"name": "bad"}, **wrong}
+    document["spec"] = {"build": {"path": str(folder)}, **document.get("spec", {})}
+    for method, path in (("POST", "/api/functions"), ("PUT", "/api/functions/bad")):
+        answer = platform.request(method, path, json=document)
+        assert (answer.status_code, answer.json()["error"] != "") == (400, True), answer.text
+    assert platform.request("GET", "/api/functions/bad").status_code == 404
+
+
+def test_after_a_bad_request_the_runtime_starts_again(functions: Path, state: Path) -> None:
+    folder = write_function(functions, "bad", code("x"))
+    with running([], state) as runtime:
+        assert put(runtime, folder, resources={"limits": "4Gi"}).status_code == 400
+        assert list(state.glob("deployed/bad/*")) == []
+    with running([], state) as runtime:
+        assert runtime.request("GET", "/api/functions").json() == {}
+        assert put(runtime, folder).status_code == 202
+        assert runtime.call("bad").text == "x"
+
+
+@embedded_only
+@pytest.mark.parametrize("body", [{"metadata": "x"}, {"metadata": ["x"]}, {}])
+def test_a_removal_of_a_wrong_shape_is_400(platform: Runtime, body: dict[str, Any]) -> None:
+    for path in ("/api/functions", "/api/projects"):
+        assert platform.request("DELETE", path, json=body).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ("no json", "what was deployed cannot be read any more"),
+        ("[]", "what was deployed cannot be read any more"),
+        ('{"document": {}, "folder": "/nowhere"}', "what was deployed cannot be read any more"),
+        ('{"document": 5, "folder": "FOLDER"}', "'metadata' is missing"),
+        (
+            '{"document": {"metadata": {"name": "old"}, "spec": {"resources": {"limits": "4Gi"}}},'
+            ' "folder": "FOLDER"}',
+            "spec.resources.limits must be a mapping",
+        ),
+    ],
+)
+def test_what_was_stored_and_cannot_be_read_is_in_error_and_the_others_run(
+    functions: Path, state: Path, record: str, message: str
+) -> None:
+    write_function(functions, "good", code("x"))
+    kept = state / "deployed" / "old" / "deployed.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_text(record.replace("FOLDER", str(functions)))
+    with running([functions], state) as runtime:
+        runtime.wait_for("good")
+        status = runtime.function("old")["status"]
+        assert (status["state"], message in status["message"]) == ("error", True), status
+        mended = write_function(functions, "old", code("mended"))
+        assert put(runtime, mended).status_code == 202
+        assert runtime.call("old").text == "mended"
+
+
+def test_a_folder_with_a_value_of_the_wrong_type_is_in_error_and_the_others_run(
+    functions: Path, state: Path
+) -> None:
+    write_function(functions, "bad", code("x"), resources={"limits": "4Gi"})
+    write_function(functions, "good", code("x"))
+    with running([functions], state) as runtime:
+        runtime.wait_for("good")
+        message = runtime.function("bad")["status"]["message"]
+        assert "spec.resources.limits must be a mapping" in message
+
+
+# --- the code that runs --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["folder", "REST"])
+def test_a_worker_that_is_started_anew_runs_what_was_deployed(
+    functions: Path, state: Path, way: str
+) -> None:
+    folder = write_function(functions, "one", code("v1"), trigger={"numWorkers": 2})
+    with running([functions] if way == "folder" else [], state) as runtime:
+        if way == "REST":
+            put(runtime, folder)
+        runtime.wait_for("one")
+        (folder / "main.py").write_text(code("never deployed"))
+        let_a_worker_die(runtime, "one")
+        until(
+            lambda: runtime.request("GET", "/api/functions/one").json()["status"]["state"],
+            lambda state: state == "ready",
+        )
+        assert [runtime.call("one").text for _ in range(6)] == ["v1"] * 6
+    with running([functions] if way == "folder" else [], state) as runtime:
+        runtime.wait_for("one")
+        # What a folder serves is deployed at each start; what came over REST, by a request alone.
+        assert runtime.call("one").text == ("never deployed" if way == "folder" else "v1")
+
+
+def test_after_failed_updates_the_version_that_serves_is_shown_restarted_and_kept(
+    functions: Path, state: Path
+) -> None:
+    folder = write_function(functions, "one", code("v1"))
+    with running([], state) as runtime:
+        put(runtime, folder, label="v1")
+        (folder / "main.py").write_text("import nothing_of_that_name\n")
+        for number in range(3):
+            put(runtime, folder, label="v2", description=f"try {number}")
+            found = runtime.wait_for("one", "error")
+            assert found["metadata"]["labels"]["made-for"] == "v1"
+            assert found["spec"]["description"] == "one for tests"
+        let_a_worker_die(runtime, "one")
+        until(lambda: runtime.call("one").text, lambda text: text == "v1")
+        status = runtime.function("one")["status"]
+        assert status["state"] == "error"  # that a worker came back changes nothing about it
+        assert "the version before it keeps serving" in status["message"]
+        assert len(list(state.glob("deployed/one/source-*"))) == 1
+    with running([], state) as runtime:
+        found = runtime.wait_for("one", "ready", "error")
+        assert (found["status"]["state"], runtime.call("one").text) == ("ready", "v1")
+        (folder / "main.py").write_text(code("v3"))
+        put(runtime, folder, label="v3")
+        found = runtime.wait_for("one", "ready", "error")
+        assert (found["status"]["state"], found["metadata"]["labels"]["made-for"]) == (
+            "ready",
+            "v3",
+        )
+        until(lambda: list(state.glob("deployed/one/source-*")), lambda kept: len(kept) == 1)
+
+
+def test_a_function_that_never_loaded_is_shown_as_it_was_deployed_last(
+    functions: Path, state: Path
+) -> None:
+    folder = write_function(functions, "one", "import nothing_of_that_name\n")
+    with running([], state) as runtime:
+        for label in ("v1", "v2"):
+            put(runtime, folder, label=label)
+            found = runtime.wait_for("one", "error")
+            assert found["metadata"]["labels"]["made-for"] == label
+        assert len(list(state.glob("deployed/one/source-*"))) == 1
+    with running([], state) as runtime:
+        assert runtime.wait_for("one", "error")["metadata"]["labels"]["made-for"] == "v2"
+
+
+def test_weights_beside_the_code_are_read_from_there_and_converted_once(
+    functions: Path, state: Path
+) -> None:
+    source = (
+        "import os\n"
+        "def handler(context, event):\n"
+        "    return open(os.environ['CVAT_LAMBDA_WEIGHTS'] + '/made').read()\n"
+    )
+    extras = {
+        "weights": [{"file": "a.bin", "local": "../a.bin"}],  # outside of the folder
+        "convert": {"script": "convert.py", "version": os.urandom(8).hex()},
+    }
+    folder = write_function(functions, "one", source, extras=extras)
+    (functions / "a.bin").write_text("abc")
+    (folder / "convert.py").write_text(
+        "import pathlib, sys\n"
+        "read = pathlib.Path(sys.argv[1], 'a.bin').read_text()\n"
+        "pathlib.Path(sys.argv[2], 'made').write_text(read.upper())\n"
+    )
+    for number in range(2):
+        with running([], state) as runtime:
+            if number == 0:
+                put(runtime, folder)
+            runtime.wait_for("one")
+            assert runtime.call("one").text == "ABC"
+    log = (state / "logs" / "one.log").read_text()
+    assert log.count("converting the weights with convert.py") == 1
+
+
+# --- where it is kept ----------------------------------------------------------------------------
+
+
+def test_a_relative_state_folder_serves_what_is_deployed(tmp_path: Path) -> None:
+    folder = write_function(tmp_path / "functions", "one", code("x"))
+    command = [sys.executable, "-m", "cvat_lambda.runtime", "serve", "--port", "0"]
+    ready = tmp_path / "ready"
+    with subprocess.Popen(
+        [*command, "--state-dir", "state", "--ready-file", str(ready)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.DEVNULL,
+    ) as process:
+        try:
+            until(ready.exists, bool, 60)
+            runtime = Runtime(ready.read_text().strip(), None)
+            assert put(runtime, folder).status_code == 202
+            found = runtime.wait_for("one", "ready", "error")["status"]
+            assert found["state"] == "ready", found
+            assert runtime.call("one").text == "x"
+        finally:
+            process.terminate()
+    assert (tmp_path / "state" / "deployed" / "one" / "deployed.json").exists()
+
+
+def test_a_function_of_an_unknown_project_is_412_and_leaves_no_trace(
+    functions: Path, state: Path
+) -> None:
+    folder = write_function(functions, "one", code("x"))
+    labels = {"nuclio.io/project-name": "nowhere"}
+    document = {"metadata": {"name": "one", "labels": labels}}
+    body = {**document, "spec": {"build": {"path": str(folder)}}}
+    with running([], state) as runtime:
+        for method, path in (("POST", "/api/functions"), ("PUT", "/api/functions/one")):
+            answer = runtime.request(method, path, json=body)
+            assert answer.status_code == 412
+            assert answer.json()["error"] == "Project does not exist"
+        assert runtime.request("GET", "/api/functions").json() == {}
+        made = {"metadata": {"name": "nowhere"}, "spec": {}}
+        assert runtime.request("POST", "/api/projects", json=made).status_code == 201
+        assert runtime.request("POST", "/api/functions", json=body).status_code == 202
+        runtime.wait_for("one")
+    with running([], state) as runtime:
+        runtime.wait_for("one")  # its project came back with it
+        assert json.dumps("nowhere") in runtime.request("GET", "/api/projects").text
+
+
+def test_deploying_a_folder_makes_its_project(functions: Path, state: Path) -> None:
+    folder = write_function(functions, "one", code("x"))
+    with running([], state) as runtime:
+        client = DashboardClient(runtime.url, token="")
+        for _ in range(2):  # it may be there
+            found = verbs.deploy(client, folder, lambda text: None, project="of-mine")
+        assert found["metadata"]["labels"]["nuclio.io/project-name"] == "of-mine"
