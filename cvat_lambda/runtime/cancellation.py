@@ -55,9 +55,12 @@ def interruptible(work: Callable[[], Result]) -> Result:
     outcome: Future[Result] = Future()
     context = contextvars.copy_context()
     threading.Thread(target=context.run, args=(_settle, outcome, work), daemon=True).start()
-    while not wait([outcome], LOOK_S).done:
-        check_cancelled()
-    return outcome.result()
+    try:
+        while not wait([outcome], LOOK_S).done:
+            check_cancelled()
+        return outcome.result()
+    finally:
+        del outcome  # what it raised would hold this frame, and this frame it
 
 
 def _settle(outcome: Future[Result], work: Callable[[], Result]) -> None:

@@ -7,13 +7,14 @@ import re
 import shutil
 import subprocess
 import sys
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from .children import run_child
 from .errors import NotPrepared
 from .places import digest, locked
+from .variables import installer_variables
 
 WORKER_REQUIREMENTS: Final = ("nuclio-sdk>=0.5.13", "msgpack>=1.0")
 _FORMAT: Final = "1"  # of the environments; a change makes all of them anew
@@ -166,33 +167,14 @@ def _pip_has_settings() -> bool:
 
 def _run(command: list[str], folder: Path, progress: Progress) -> None:
     """Run an installer, line by line; raises NotPrepared with the end of what it said."""
-    said: deque[str] = deque(maxlen=400)
-    environment = {
-        key: value
-        for key, value in os.environ.items()
-        if key not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PIP_REQUIRE_VIRTUALENV")
-    }
-    try:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        )
-    except OSError as exc:
-        raise NotPrepared(f"{command[0]} cannot be started: {exc}") from exc
-    assert process.stdout is not None
-    with process.stdout:
-        for line in process.stdout:
-            said.append(line.rstrip())
-            if line.startswith(_PROGRESS + _UV_PROGRESS):
-                progress(line.rstrip())
-    if process.wait() != 0:
-        raise NotPrepared(_reason(list(said)))
+
+    def tell(line: str) -> None:
+        if line.startswith(_PROGRESS + _UV_PROGRESS):
+            progress(line.rstrip())
+
+    done = run_child(command, cwd=folder, env=installer_variables(), on_line=tell)
+    if done.status != 0:
+        raise NotPrepared(_reason([line.rstrip() for line in done.lines]))
 
 
 def _reason(said: list[str]) -> str:

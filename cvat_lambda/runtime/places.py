@@ -8,6 +8,9 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
+
+from .cancellation import LOOK_S, pause
 
 
 def cache_folder() -> Path:
@@ -16,16 +19,25 @@ def cache_folder() -> Path:
     if own:
         return Path(own).expanduser().resolve()
     shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path.home() / ".cache") / "cvat_lambda"
+    return ((Path(shared) if shared else Path.home() / ".cache") / "cvat_lambda").absolute()
 
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock between processes for as long as the block runs."""
+    """Hold a lock between processes for as long as the block runs; raises Cancelled."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        while not _taken(file):
+            pause(LOOK_S)
         yield
+
+
+def _taken(file: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def digest(*parts: str | bytes) -> str:

@@ -11,19 +11,12 @@ from typing import Final
 from .environments import EnvironmentBuilder, Progress
 from .functionfile import FunctionConfig
 from .places import cache_folder
+from .variables import machine_variables
 from .weights.licences import LicenceDesk
 from .weights.packages import PackageFetcher
 from .weights.store import WeightStore
 
 _OPT_NUCLIO: Final = "/opt/nuclio"
-# A worker sees of our environment what it needs of the machine, and none of our secrets.
-_PASSED: Final = frozenset(
-    {"PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TERM", "SHELL"}
-    | {"LD_LIBRARY_PATH", "LD_PRELOAD", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}
-    | {"http_proxy", "https_proxy", "no_proxy"}
-    | {"SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"}
-)
-_PASSED_PREFIXES: Final = ("LC_", "CUDA_", "NVIDIA_", "OMP_", "MKL_", "OPENBLAS_", "OV_", "ONEDNN_")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,11 +57,7 @@ def make_preparer(*, installer: str, offline: bool, licences: Iterable[str]) -> 
 
 def worker_environment(config: FunctionConfig, weights: Path | None) -> dict[str, str]:
     """Return every environment variable of a worker."""
-    environment = {
-        key: value
-        for key, value in os.environ.items()
-        if key in _PASSED or key.startswith(_PASSED_PREFIXES)
-    }
+    environment = machine_variables()
     environment.update(config.env)
     for weight in config.extras.weights:
         if weight.env and os.environ.get(weight.env):

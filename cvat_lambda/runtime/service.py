@@ -63,10 +63,7 @@ async def run(options: ServiceOptions, announce: Callable[[str], None]) -> None:
             f"{options.host} is reachable by others: give a token (--token or "
             "CVAT_LAMBDA_RUNTIME_TOKEN), or bind 127.0.0.1"
         )
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    stop = _stop_on_signals()
     with _state_folder(options) as state, _bound(options.host, options.port) as listener:
         port = listener.getsockname()[1]
         supervisor = _make_supervisor(options, state, port)
@@ -89,6 +86,23 @@ async def run(options: ServiceOptions, announce: Callable[[str], None]) -> None:
         finally:
             await supervisor.stop()
             await runner.cleanup()
+
+
+def _stop_on_signals() -> asyncio.Event:
+    """Return what SIGTERM and Ctrl-C set; a second Ctrl-C ends this process there and then.
+
+    Nothing is left behind then either: every child ends when this process does.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def interrupt() -> None:
+        stop.set()
+        loop.add_signal_handler(signal.SIGINT, os._exit, 128 + signal.SIGINT)
+
+    loop.add_signal_handler(signal.SIGINT, interrupt)
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    return stop
 
 
 def _make_supervisor(options: ServiceOptions, state: Path, port: int) -> Supervisor:

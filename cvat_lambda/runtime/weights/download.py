@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Final
 
+from cvat_lambda.runtime.cancellation import check_cancelled, interruptible, pause
 from cvat_lambda.runtime.errors import NotPrepared
 from cvat_lambda.runtime.units import format_bytes
 
@@ -29,10 +30,12 @@ def download(url: str, target: Path, progress: Progress, *, pause_s: float = 1.0
     reason = ""
     for attempt in range(ATTEMPTS):
         if attempt:
-            time.sleep(pause_s * 2 ** (attempt - 1))
+            pause(pause_s * 2 ** (attempt - 1))
         try:
-            _continue(url, target, progress)
+            # A server may be silent for long: whoever stops the runtime does not wait for it.
+            interruptible(lambda: _continue(url, target, progress))
         except urllib.error.HTTPError as exc:
+            exc.close()
             if exc.code == 416:
                 # What we hold is as long as the file, or longer: a checksum tells; start anew.
                 target.unlink(missing_ok=True)
@@ -55,6 +58,7 @@ def _continue(url: str, target: Path, progress: Progress) -> None:
     with urllib.request.urlopen(request, timeout=CONNECT_TIMEOUT_S) as response:
         if start and response.status != 206:
             start = 0  # the server knows no ranges
+        check_cancelled()  # before the file is touched
         total = _length(response)
         whole = None if total is None else start + total
         with target.open("ab" if start else "wb") as file:
@@ -64,10 +68,15 @@ def _continue(url: str, target: Path, progress: Progress) -> None:
 
 
 def _copy(
-    source: IO[bytes], target: IO[bytes], done: int, whole: int | None, progress: Progress
+    source: http.client.HTTPResponse,
+    target: IO[bytes],
+    done: int,
+    whole: int | None,
+    progress: Progress,
 ) -> None:
     told_at = time.monotonic()
-    while chunk := source.read(CHUNK):
+    while chunk := source.read1(CHUNK):  # what is there: a slow server does not hold us up
+        check_cancelled()
         target.write(chunk)
         done += len(chunk)
         if time.monotonic() - told_at >= _TELL_EVERY_S:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+from cvat_lambda.runtime.children import run_child
 from cvat_lambda.runtime.environments import EnvironmentBuilder
 from cvat_lambda.runtime.errors import NotPrepared
 from cvat_lambda.runtime.places import digest, locked
+from cvat_lambda.runtime.variables import installer_variables
 
 from .declared import PackageSource
 
@@ -81,25 +82,16 @@ class PackageFetcher:
 def _call(
     command: list[str], source: PackageSource, *, must: bool = True, more_path: str = ""
 ) -> bool:
-    environment = dict(os.environ)
-    environment.pop("PYTHONPATH", None)
+    environment = installer_variables()
     if more_path:
         environment["PATH"] = os.pathsep.join([more_path, environment.get("PATH", "")])
-    done = subprocess.run(
-        command,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    )
-    if done.returncode != 0 and must:
-        said = [line.strip() for line in done.stdout.splitlines() if "err" in line.lower()]
+    done = run_child(command, env=environment)
+    if done.status != 0 and must:
+        said = [line.strip() for line in done.lines if "err" in line.lower()]
         raise NotPrepared(
             f"package {source.package} {source.version} cannot be fetched: {' / '.join(said[:3])}"
         )
-    return done.returncode == 0
+    return done.status == 0
 
 
 def _copy_member(archive: Path, name: str, target: IO[bytes]) -> bool:

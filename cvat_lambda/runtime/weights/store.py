@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from cvat_lambda.runtime.cancellation import check_cancelled
+from cvat_lambda.runtime.children import run_child
 from cvat_lambda.runtime.errors import NotPrepared
 from cvat_lambda.runtime.places import digest, locked
 from cvat_lambda.runtime.units import format_bytes
+from cvat_lambda.runtime.variables import machine_variables
 
 from .declared import Conversion, Weight
 from .download import download
@@ -176,6 +178,7 @@ def _verify(path: Path, weight: Weight) -> None:
     total = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(2**20):
+            check_cancelled()
             total.update(chunk)
     if total.hexdigest() != weight.sha256:
         if path.suffix == ".partial":
@@ -209,20 +212,20 @@ def _convert(
 ) -> None:
     source.mkdir(exist_ok=True)
     progress(f"converting the weights with {conversion.script}")
-    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(
+    # The script is the function's code: it sees what a worker would see, and none of our secrets.
+    environment = {
+        **machine_variables(),
+        "PYTHONPATH": str(folder),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    done = run_child(
         [str(interpreter), str(folder / conversion.script), str(source), str(target)],
         cwd=folder,
         env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
     )
-    if done.returncode != 0:
-        last = " / ".join(done.stdout.strip().splitlines()[-3:])
-        raise NotPrepared(f"{conversion.script} ended with status {done.returncode}: {last}")
+    if done.status != 0:
+        last = " / ".join([line for line in done.lines if line.strip()][-3:])
+        raise NotPrepared(f"{conversion.script} ended with status {done.status}: {last}")
     progress("the weights are converted")
 
 

@@ -1,0 +1,49 @@
+"""What our children see of our environment: what they need of the machine, none of our secrets."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+_MACHINE: Final = frozenset(
+    {"PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TERM", "SHELL"}
+    | {"LD_LIBRARY_PATH", "LD_PRELOAD", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}
+    | {"http_proxy", "https_proxy", "no_proxy", "ALL_PROXY", "all_proxy"}
+    | {"SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"}
+)
+_MACHINE_PREFIXES: Final = (
+    "LC_",
+    "CUDA_",
+    "NVIDIA_",
+    "OMP_",
+    "MKL_",
+    "OPENBLAS_",
+    "OV_",
+    "ONEDNN_",
+)
+# Where packages come from, and how what has no wheel is built.
+_INSTALLER: Final = frozenset(
+    {"XDG_CONFIG_HOME", "XDG_CONFIG_DIRS", "XDG_CACHE_HOME", "NETRC", "NODE_EXTRA_CA_CERTS"}
+    | {"CC", "CXX", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "PKG_CONFIG_PATH", "MAKEFLAGS"}
+)
+_INSTALLER_PREFIXES: Final = ("PIP_", "UV_", "NPM_CONFIG_", "npm_config_", "PYENV_")
+_INSTALLER_NOT: Final = frozenset({"PIP_REQUIRE_VIRTUALENV"})
+
+
+def machine_variables() -> dict[str, str]:
+    """Return the variables for code of functions: workers, and scripts that convert weights."""
+    return {
+        key: value
+        for key, value in os.environ.items()
+        if key in _MACHINE or key.startswith(_MACHINE_PREFIXES)
+    }
+
+
+def installer_variables() -> dict[str, str]:
+    """Return the variables for pip, uv and npm, which also run code of the packages they build."""
+    own = {
+        key: value
+        for key, value in os.environ.items()
+        if (key in _INSTALLER or key.startswith(_INSTALLER_PREFIXES)) and key not in _INSTALLER_NOT
+    }
+    return {**machine_variables(), **own}

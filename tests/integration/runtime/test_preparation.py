@@ -1,0 +1,192 @@
+"""While a function is made ready: who stops the runtime waits for nothing, and nothing is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.integration.runtime.harness import (
+    Runtime,
+    descendants,
+    is_alive,
+    running,
+    until,
+    write_function,
+)
+
+CODE = "def handler(context, event):\n    return 'x'\n"
+SECRETS = {
+    "CVAT_LAMBDA_RUNTIME_TOKEN": "s3cret",
+    "DATABASE_URL": "postgres://user:s3cret@host/db",
+    "DJANGO_SECRET_KEY": "s3cret",
+}
+SETTINGS = {
+    "PIP_FIND_LINKS": "/mirror",
+    "UV_INDEX_URL": "http://mirror",
+    "https_proxy": "http://proxy:1",
+}
+
+
+@pytest.fixture
+def functions(tmp_path: Path) -> Path:
+    return tmp_path / "functions"
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+def write_endless_conversion(functions: Path, mark: Path) -> None:
+    """A function whose conversion writes what it sees, starts a process and does not end."""
+    version = os.urandom(8).hex()  # none that was converted before
+    extras = {"convert": {"script": "convert.py", "version": version}}
+    folder = write_function(functions, "one", CODE, extras=extras)
+    (folder / "convert.py").write_text(
+        "import os, subprocess\n"
+        f"subprocess.Popen(['sleep', '300'])\nopen({str(mark)!r}, 'w').write(repr(os.environ))\n"
+        "import time\ntime.sleep(300)\n"
+    )
+
+
+def write_endless_installer(folder: Path, mark: Path) -> dict[str, str]:
+    """A program in the place of uv that does the same; return the variables that choose it."""
+    folder.mkdir()
+    program = folder / "uv"
+    program.write_text(
+        f"#!/bin/sh\nenv >{mark}.part; mv {mark}.part {mark}\nsleep 300 & sleep 300\n"
+    )
+    program.chmod(0o755)
+    cache = folder / "cache"  # where no environment is there yet
+    return {"PATH": f"{folder}:{os.environ['PATH']}", "CVAT_LAMBDA_CACHE": str(cache)}
+
+
+Busy = tuple[Runtime, set[int], str]
+
+
+@pytest.fixture(params=["conversion", "installer"])
+def busy(
+    request: pytest.FixtureRequest, functions: Path, state: Path, tmp_path: Path
+) -> Iterator[Busy]:
+    """A runtime that converts or installs, its processes, and what the command saw."""
+    mark = tmp_path / "mark"
+    options, env = [], {**SECRETS, **SETTINGS}
+    if request.param == "conversion":
+        write_endless_conversion(functions, mark)
+    else:
+        write_function(functions, "one", CODE)
+        env |= write_endless_installer(tmp_path / "bin", mark)
+        options = ["--installer", "uv"]
+    with running([functions], state, "--token", "s3cret", *options, env=env) as runtime:
+        until(mark.exists, bool, 120)
+        assert runtime.process is not None
+        pid = runtime.process.pid
+        left = until(lambda: descendants(pid), lambda found: len(found) >= 3)
+        yield runtime, left, mark.read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_the_end_of_the_runtime_ends_what_it_prepares_at_once(
+    busy: Busy, number: signal.Signals
+) -> None:
+    runtime, left, _ = busy
+    assert runtime.process is not None
+    runtime.process.send_signal(number)
+    assert runtime.process.wait(10) == (-signal.SIGKILL if number == signal.SIGKILL else 0)
+    until(lambda: [pid for pid in left if is_alive(pid)], lambda alive: not alive, 5)
+
+
+def test_a_removal_ends_what_is_prepared(busy: Busy) -> None:
+    runtime, left, _ = busy
+    headers = {"x-nuclio-delete-function-ignore-state-validation": "true"}
+    body = {"metadata": {"name": "one"}}
+    answer = runtime.request("DELETE", "/api/functions", json=body, headers=headers)
+    assert answer.status_code == 204
+    until(lambda: [pid for pid in left if is_alive(pid)], lambda alive: not alive, 5)
+
+
+def test_what_is_run_for_a_function_sees_no_secret(busy: Busy, request: Any) -> None:
+    _, _, seen = busy
+    assert [key for key in SECRETS if key in seen] == []
+    assert "s3cret" not in seen
+    assert "http://proxy:1" in seen
+    installs = "installer" in request.node.callspec.id
+    assert [key in seen for key in ("PIP_FIND_LINKS", "UV_INDEX_URL")] == [installs, installs]
+
+
+class _Slow(BaseHTTPRequestHandler):
+    """Sends a file of a gigabyte a little at a time, or nothing at all."""
+
+    def do_GET(self) -> None:
+        ended: threading.Event = self.server.ended  # type: ignore[attr-defined]
+        if self.path == "/silent":
+            ended.wait(60)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", "1000000000")
+        self.end_headers()
+        try:
+            while not ended.wait(0.2):
+                self.wfile.write(b"x" * 1000)
+        except OSError:
+            pass
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Stay quiet."""
+
+
+@pytest.mark.parametrize("path", ["/slow", "/silent"])
+def test_a_download_does_not_hold_up_the_end(functions: Path, state: Path, path: str) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Slow) as server:
+        server.ended = threading.Event()  # type: ignore[attr-defined]
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}{path}"
+        weight = {"file": "a.bin", "url": url, "sha256": os.urandom(32).hex(), "licence": "MIT"}
+        write_function(functions, "one", CODE, extras={"weights": [weight]})
+        try:
+            with running([functions], state) as runtime:
+                until(lambda: runtime.log("one"), lambda text: "fetching the weights" in text)
+                threading.Event().wait(1)
+                began = time.monotonic()
+                assert runtime.stop() == 0
+                assert time.monotonic() - began < 8
+        finally:
+            server.ended.set()  # type: ignore[attr-defined]
+            server.shutdown()
+
+
+def test_a_second_ctrl_c_ends_everything_at_once(functions: Path, state: Path) -> None:
+    source = "import time\ndef handler(context, event):\n    time.sleep(600)\n    return 'x'\n"
+    write_function(functions, "one", source)
+    with running([functions], state) as runtime:
+        runtime.wait_for("one")
+        address, process = runtime.address("one"), runtime.process
+        assert process is not None
+        failed: list[type] = []
+
+        def call() -> None:
+            with pytest.raises(requests.ConnectionError) as caught:
+                requests.post(address, timeout=60)
+            failed.append(caught.type)
+
+        caller = threading.Thread(target=call)
+        caller.start()
+        threading.Event().wait(0.5)
+        left = descendants(process.pid)
+        process.send_signal(signal.SIGINT)
+        threading.Event().wait(1)
+        assert process.poll() is None  # the call in flight is waited for
+        process.send_signal(signal.SIGINT)
+        assert process.wait(5) == 128 + signal.SIGINT
+        until(lambda: [pid for pid in left if is_alive(pid)], lambda alive: not alive, 5)
+        caller.join(10)
+        assert failed == [requests.ConnectionError]

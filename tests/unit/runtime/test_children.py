@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from cvat_lambda.runtime.cancellation import cancellable, interruptible, pause
+from cvat_lambda.runtime.children import run_child
+from cvat_lambda.runtime.errors import Cancelled
+from cvat_lambda.runtime.places import locked
+from tests.integration.runtime.harness import is_alive, until
+
+PATH = {"PATH": os.environ["PATH"]}
+# It writes its number, starts another process that does so too, and stays.
+TWO = "sh -c 'echo $$ >>pids; exec sleep 300' & echo $$ >>pids; sleep 300"
+
+
+def pids(folder: Path) -> list[int]:
+    """Return the two numbers once both are written."""
+    file = folder / "pids"
+    written = until(
+        lambda: file.read_text().split() if file.exists() else [], lambda x: len(x) == 2
+    )
+    return [int(number) for number in written]
+
+
+def _words(file: Path) -> list[str]:
+    return file.read_text().split() if file.exists() else []
+
+
+def until_ended(numbers: list[int]) -> None:
+    until(lambda: [pid for pid in numbers if is_alive(pid)], lambda alive: not alive, 10)
+
+
+def test_what_a_command_says_is_told_line_by_line_and_its_status_kept(tmp_path: Path) -> None:
+    told: list[str] = []
+    script = "echo one; echo two >&2; printf 'h\\303\\251\\377'; pwd; exit 3"
+    done = run_child(["sh", "-c", script], env=PATH, cwd=tmp_path, on_line=told.append)
+    assert told == ["one", "two", f"hé�{tmp_path}"]
+    assert (done.status, done.lines) == (3, tuple(told))
+
+
+def test_a_command_sees_the_variables_it_is_given_and_no_input() -> None:
+    done = run_child(["sh", "-c", "cat; env"], env={**PATH, "A": "b"})
+    seen = {line.partition("=")[0] for line in done.lines}
+    assert "A=b" in done.lines
+    assert seen <= {"A", "PATH", "PWD", "OLDPWD", "SHLVL", "_", "LC_CTYPE"}
+
+
+def test_a_command_that_is_not_there_is_said() -> None:
+    done = run_child(["nothing-of-that-name"], env=PATH)
+    assert (done.status, "nothing-of-that-name cannot be started" in done.lines[0]) == (127, True)
+
+
+def test_a_command_that_is_killed_tells_by_what() -> None:
+    assert run_child(["sh", "-c", "kill -9 $$"], env=PATH).status == 128 + 9
+
+
+def test_what_a_command_leaves_behind_ends_and_is_not_waited_for(tmp_path: Path) -> None:
+    script = "sh -c 'echo $$ >pid; while :; do echo more; sleep 0.01; done' & sleep 0.3; echo done"
+    began = time.monotonic()
+    done = run_child(["sh", "-c", script], env=PATH, cwd=tmp_path)
+    assert (done.status, "done" in done.lines) == (0, True)
+    assert time.monotonic() - began < 10
+    until_ended([int((tmp_path / "pid").read_text())])
+
+
+def test_a_command_that_is_given_up_ends_with_all_that_it_started(tmp_path: Path) -> None:
+    cancel = threading.Event()
+    raised: list[type] = []
+
+    def run() -> None:
+        with cancellable(cancel), pytest.raises(Cancelled) as caught:
+            run_child(["sh", "-c", TWO], env=PATH, cwd=tmp_path)
+        raised.append(caught.type)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    numbers = pids(tmp_path)
+    cancel.set()
+    thread.join(10)
+    assert raised == [Cancelled]
+    until_ended(numbers)
+
+
+def test_kill_9_of_who_started_a_command_ends_it_with_all_that_it_started(tmp_path: Path) -> None:
+    code = (
+        "import sys; from cvat_lambda.runtime.children import run_child\n"
+        "run_child(['sh', '-c', sys.argv[1]], env={'PATH': sys.argv[2]})"
+    )
+    root = Path(__file__).resolve().parents[3]
+    command = [sys.executable, "-c", code, TWO, PATH["PATH"]]
+    starter = subprocess.Popen(command, cwd=tmp_path, env={**PATH, "PYTHONPATH": str(root)})
+    numbers = pids(tmp_path)
+    starter.kill()
+    starter.wait()
+    until_ended(numbers)
+
+
+def test_a_wait_for_a_lock_is_given_up(tmp_path: Path) -> None:
+    cancel = threading.Event()
+    threading.Timer(0.2, cancel.set).start()
+    with (
+        locked(tmp_path / "lock"),
+        cancellable(cancel),
+        pytest.raises(Cancelled),
+        locked(tmp_path / "lock"),
+    ):
+        pass
+
+
+def test_what_hangs_is_left_to_itself_when_it_is_given_up() -> None:
+    cancel, release = threading.Event(), threading.Event()
+    threading.Timer(0.2, cancel.set).start()
+    with cancellable(cancel), pytest.raises(Cancelled):
+        interruptible(release.wait)
+    release.set()
+
+
+def test_without_a_scope_work_runs_to_its_end() -> None:
+    pause(0.01)
+    assert interruptible(lambda: 5) == 5
+    with pytest.raises(ZeroDivisionError):
+        interruptible(lambda: 1 // 0)
