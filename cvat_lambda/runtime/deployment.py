@@ -18,11 +18,11 @@ from .functionfile import FunctionConfig
 from .hosting import HostSettings, bind_listener, processor_settings, reachable
 from .notes import Notes
 from .preparation import Prepared, Preparer
+from .processor.restarts import Restarts
 from .processor_handle import ProcessorHandle
 from .retirement import Retirement, drain_limit_s
 
 PROVISIONED: Final = frozenset({"ready", "error", "unhealthy", "scaledToZero", "imported"})
-MAX_RESTART_BACKOFF_S: Final = 30.0
 STOP_TIMEOUT_S: Final = 60.0  # for the calls in flight of a function that is to end
 UPDATE_GRACE_S: Final = 0.5  # in which kept connections are told to close
 
@@ -55,6 +55,7 @@ class Deployment:
         self._socket: socket.socket | None = None
         self._processor: ProcessorHandle | None = None
         self._starting: set[ProcessorHandle] = set()
+        self._restarts = Restarts()  # of the processor
         self._retirement = Retirement(lambda text: self._notes.add("warn", text))
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Future[Any]] = set()
@@ -175,6 +176,7 @@ class Deployment:
         self._retire_current()
         old_socket = self._socket
         self._processor, self._socket = handle, listener
+        self._restarts = Restarts()
         self.config, self._document = config, config.document
         self._set("ready", "")
         self._spawn(self._guard(handle, config, prepared))
@@ -250,22 +252,24 @@ class Deployment:
     ) -> None:
         """Start the processor anew when it dies while it is the one that should serve."""
         await handle.gone.wait()
-        backoff_s = 0.1
+        self._restarts.ended()
+        reason = "its processor ended and is being started anew"
         while handle is self._processor and not self._removed:
-            self._notes.add("error", "its processor ended: it is started anew")
-            self._show("unhealthy", "its processor ended and is being started anew")
-            assert self._socket is not None
+            self._notes.add("error", reason)
+            self._show("unhealthy", reason)
+            await asyncio.sleep(self._restarts.pause_s)
+            if handle is not self._processor or self._removed or self._socket is None:
+                return
             try:
                 successor = await self._start_processor(config, prepared, self._socket)
             except RuntimeFault as exc:
-                if handle is self._processor and not self._removed:
-                    self._show("unhealthy", str(exc))
-                backoff_s = min(backoff_s * 2, MAX_RESTART_BACKOFF_S)
-                await asyncio.sleep(backoff_s)
+                self._restarts.failed_to_start()
+                reason = str(exc)
                 continue
             if handle is not self._processor or self._removed:
                 await successor.kill()
                 return
+            self._restarts.started()
             self._processor = successor
             self._show("ready", "")
             self._spawn(self._guard(successor, config, prepared))

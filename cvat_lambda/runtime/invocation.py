@@ -17,6 +17,7 @@ DEFAULT_TIMEOUT_S: Final = 60.0
 _HOP_BY_HOP: Final = frozenset(
     {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding"}
     | {"upgrade", "host", "content-length", "expect"}
+    | {"origin"}  # it has been judged at our own door, by our own address
 )
 
 

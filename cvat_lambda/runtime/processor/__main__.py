@@ -22,7 +22,8 @@ from aiohttp import web
 from cvat_lambda.runtime.logs import FunctionLog
 from cvat_lambda.runtime.worker.allocator import keep_freed_memory
 
-from .crew import Crew, StartFailed
+from .crew import Crew
+from .faults import StartFailed
 from .server import FunctionServer
 from .settings import ProcessorSettings
 

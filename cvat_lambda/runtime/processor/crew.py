@@ -11,29 +11,20 @@ from typing import Final
 from cvat_lambda.runtime.logs import FunctionLog
 from cvat_lambda.runtime.worker.frames import Meta
 
+from .faults import EventTimedOut, NoWorkerFree, StartFailed
 from .link import Answer, WorkerGone, WorkerLink
+from .memory import watch_memory
 from .output import OutputLines, describe_exit
 from .pool import Pool, PoolClosed
+from .restarts import QUICK_LIFE_S
 from .settings import ProcessorSettings
 from .statistics import Statistics, WorkerStatistics
-from .workers import FIRST_BACKOFF_S, Worker, watch_memory
+from .workers import Worker
 
+TOO_LONG: Final = "was killed because a call took too long"
 WAKE_TIMEOUT_S: Final = 120.0  # Nuclio's own limit for a start from zero
-MAX_BACKOFF_S: Final = 30.0
 
 OnState = Callable[[str, str], None]  # state, message
-
-
-class StartFailed(Exception):
-    """A worker could not load the function."""
-
-
-class EventTimedOut(Exception):
-    """The handler took longer than spec.eventTimeout and was killed."""
-
-
-class NoWorkerFree(Exception):
-    """Every worker was busy for the whole availability timeout."""
 
 
 class Crew:
@@ -68,9 +59,9 @@ class Crew:
 
     async def start(self) -> None:
         """Start all workers side by side; raises StartFailed with the first one's reason."""
-        await self._start_all()
         if self._settings.worker_memory is not None:
             self._spawn(watch_memory(self._workers, self._settings.worker_memory))
+        await self._start_all()
         if self._settings.idle_timeout_s is not None:
             self._spawn(self._watch_idleness(self._settings.idle_timeout_s))
 
@@ -143,9 +134,10 @@ class Crew:
             self._log.write(
                 "error",
                 f"the handler took longer than {self._settings.event_timeout_s:g} s "
-                f"(spec.eventTimeout): worker {worker.number} is killed and started anew",
+                f"(spec.eventTimeout): worker {worker.number} is killed",
                 request=worker.request_id,
             )
+            worker.end_reason = TOO_LONG
             link.kill()
             raise EventTimedOut from exc
         except WorkerGone as exc:
@@ -158,6 +150,10 @@ class Crew:
         count.succeeded += 1
         count.workers[worker.number].events += 1
         count.workers[worker.number].duration_ms_sum += answer[0]["duration"] * 1000
+        was_looping = worker.restarts.looping
+        worker.restarts.answered()
+        if was_looping:
+            self._tell_health("")
         return answer
 
     def _release(self, worker: Worker, link: WorkerLink | None) -> None:
@@ -169,7 +165,8 @@ class Crew:
     async def _start(self, worker: Worker) -> None:
         link = WorkerLink(str(worker.number), lambda record: self._on_log(worker, record))
         worker.link = link
-        worker.over_memory = ""
+        worker.end_reason = ""
+        worker.restarts.started()
         try:
             await link.start(self._settings)
         except OSError as exc:
@@ -179,8 +176,10 @@ class Crew:
         try:
             told = await link.started
         except WorkerGone as exc:
-            reason = describe_exit(await link.exit_status())
+            link.kill()  # what it started must not outlive it
+            reason = worker.end_reason or describe_exit(await link.exit_status())
             output.finish()
+            link.close()
             raise StartFailed(
                 f"worker {worker.number} {reason} while it loaded the function"
             ) from exc
@@ -191,6 +190,7 @@ class Crew:
             self._log.write("error", told["message"], traceback=told.get("traceback"))
             link.kill()
             raise StartFailed(f"the function does not load: {told['message']}")
+        worker.restarts.started()
         self._spawn(self._watch(worker, link, output))
 
     async def _watch(self, worker: Worker, link: WorkerLink, output: OutputLines) -> None:
@@ -203,43 +203,55 @@ class Crew:
         if self._stopping or self._asleep or worker.link is not link:
             return
         self._pool.remove(worker)
-        reason = worker.over_memory or describe_exit(status)
-        self._log.write("error", f"worker {worker.number} {reason}; it is started anew")
+        reason = f"worker {worker.number} {worker.end_reason or describe_exit(status)}"
+        self._log.write("error", f"{reason}; it is started anew")
         self.statistics.workers[worker.number].restarts += 1
-        await self._replace(worker)
+        if worker.end_reason != TOO_LONG:
+            worker.restarts.ended()
+        await self._replace(worker, reason)
 
-    async def _replace(self, worker: Worker) -> None:
+    async def _replace(self, worker: Worker, reason: str) -> None:
         shift = self._shift
-        while not self._stopping and shift == self._shift:
-            began = time.monotonic()
+        while True:
+            if worker.restarts.looping:
+                self._tell_health(f"{reason}, as it did before soon after each start: see the log")
+            await asyncio.sleep(worker.restarts.pause_s)
+            if self._stopping or shift != self._shift:
+                return
             try:
                 await asyncio.wait_for(self._start(worker), self._settings.readiness_timeout_s)
             except (StartFailed, asyncio.TimeoutError, TimeoutError) as exc:
                 if shift != self._shift:
                     return
-                message = str(exc) or "a worker was not ready in time"
-                self._log.write("error", f"worker {worker.number} cannot be replaced: {message}")
-                if not self._living():
-                    self._on_state("unhealthy", message)
-                worker.backoff_s = min(worker.backoff_s * 2, MAX_BACKOFF_S)
-                await asyncio.sleep(worker.backoff_s)
+                reason = str(exc) or "a worker was not ready in time"
+                self._log.write("error", f"worker {worker.number} cannot be replaced: {reason}")
+                worker.restarts.failed_to_start()
+                self._tell_health(reason)
                 continue
             if shift != self._shift:
                 return  # it was put to sleep with the others while it started
-            if time.monotonic() - began > 60:
-                worker.backoff_s = FIRST_BACKOFF_S
             self._pool.put(worker)
-            self._on_state("ready", "")
+            if worker.restarts.looping:
+                self._spawn(self._tell_when_it_lives(worker, worker.link))
+            else:
+                self._tell_health("")
             return
 
-    def _living(self) -> bool:
-        return any(
-            worker.link is not None and worker.link.usable and worker.link.started.done()
-            for worker in self._workers
-        )
+    async def _tell_when_it_lives(self, worker: Worker, link: WorkerLink | None) -> None:
+        await asyncio.sleep(QUICK_LIFE_S)
+        if link is not None and worker.link is link and link.usable:
+            worker.restarts.lived()
+            self._tell_health("")
+
+    def _tell_health(self, reason: str) -> None:
+        """Report ready when a worker lives that does more than crash, else what is wrong."""
+        if any(_is_of_use(worker) for worker in self._workers):
+            self._on_state("ready", "")
+        elif reason:
+            self._on_state("unhealthy", reason)
 
     async def _why_gone(self, worker: Worker, link: WorkerLink) -> str:
-        reason = worker.over_memory or describe_exit(await link.exit_status())
+        reason = worker.end_reason or describe_exit(await link.exit_status())
         return f"worker {worker.number} {reason}"
 
     def _on_log(self, worker: Worker, record: Meta) -> None:
@@ -341,3 +353,9 @@ class Crew:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _is_of_use(worker: Worker) -> bool:
+    link = worker.link
+    living = link is not None and link.usable and link.started.done()
+    return living and not worker.restarts.looping

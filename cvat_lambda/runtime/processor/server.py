@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
+import contextlib
 import json
 import time
 import uuid
@@ -13,9 +13,11 @@ from typing import Any, Final
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from cvat_lambda.runtime.door import Door
 from cvat_lambda.runtime.worker.frames import Meta
 
-from .crew import Crew, EventTimedOut, NoWorkerFree, StartFailed
+from .crew import Crew
+from .faults import EventTimedOut, NoWorkerFree, StartFailed
 from .link import WorkerGone
 from .settings import ProcessorSettings
 from .workers import Worker
@@ -35,7 +37,7 @@ class FunctionServer:
     def __init__(self, settings: ProcessorSettings, crew: Crew) -> None:
         self._settings = settings
         self._crew = crew
-        self._authorization = f"Bearer {settings.token}".encode() if settings.token else b""
+        self._door = Door(settings.token)
         self.draining = False
         self._open = 0  # requests between their head and the end of their answer
         self._unsent: set[asyncio.Transport] = set()  # where an answer is still on its way out
@@ -54,8 +56,9 @@ class FunctionServer:
             if self.draining:
                 response.force_close()
             # Sent here, and not by aiohttp after this method: so it is known when it has been.
-            await response.prepare(request)
-            await response.write_eof()
+            with contextlib.suppress(ConnectionError):  # the client has left
+                await response.prepare(request)
+                await response.write_eof()
             return response
         finally:
             self._open -= 1
@@ -68,8 +71,9 @@ class FunctionServer:
             return web.Response()
         if head_size(request) > self._settings.header_limit:
             return _closing(431, "Too big request header")
-        if not self._authorised(request):
-            return _closing(401, "A token is needed: Authorization: Bearer <token>")
+        refusal = self._door.refusal(request.host, request.headers)
+        if refusal is not None:
+            return _closing(*refusal)
         try:
             body = await self._read_body(request)
         except (BodyTooLarge, HttpProcessingError, web.RequestPayloadError):
@@ -77,12 +81,6 @@ class FunctionServer:
         except (ConnectionResetError, asyncio.IncompleteReadError):
             return web.Response(status=499)  # the client left before it had sent all
         return await self._invoke(request, body)
-
-    def _authorised(self, request: web.BaseRequest) -> bool:
-        if not self._authorization:
-            return True
-        given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
-        return hmac.compare_digest(given, self._authorization)
 
     async def _read_body(self, request: web.BaseRequest) -> bytes:
         limit = self._settings.max_body
@@ -131,7 +129,7 @@ class FunctionServer:
 
     def _event(self, request: web.BaseRequest, size: int) -> Meta:
         headers = {canonical(key): value for key, value in request.headers.items()}
-        if self._authorization:
+        if self._settings.token:
             headers.pop("Authorization", None)  # it was meant for us, not for the function
         return {
             "kind": "event",

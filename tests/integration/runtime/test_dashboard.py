@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import threading
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -237,6 +238,22 @@ def test_logs_are_cut_to_the_last_lines_and_followed(
         line = next(followed.iter_lines())
     assert line.endswith(b"[output] second")
     assert platform.request("GET", f"/api/functions/{hello}/logs/other").status_code == 400
+
+
+@embedded_only
+def test_who_follows_a_log_may_leave_at_any_time(deploy: Deploy, platform: Runtime) -> None:
+    name = deploy("def handler(context, event):\n    print('x')\n    return ''\n")
+    replica = platform.request("GET", f"/api/functions/{name}/replicas").json()["names"][0]
+    url, said = (
+        f"{platform.url}/api/functions/{name}/logs/{replica}?tailLines=0",
+        len(platform.output),
+    )
+    for _ in range(3):
+        requests.get(url, stream=True, timeout=20).close()
+    for _ in range(5):  # lines for those who have left
+        platform.call(name)
+        threading.Event().wait(0.3)
+    assert platform.output[said:] == []
 
 
 def test_projects_are_made_listed_and_removed(platform: Runtime) -> None:

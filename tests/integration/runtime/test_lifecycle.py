@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -34,8 +32,6 @@ def handler(context, event):
     if body.get("do") == "spawn":
         context.user_data.child = subprocess.Popen(["sleep", "300"])
         return json.dumps({"pid": os.getpid(), "child": context.user_data.child.pid})
-    if body.get("do") == "fill":
-        context.user_data.ballast = bytearray(os.urandom(1)) * (body["mib"] << 20)
     time.sleep(body.get("seconds", 0))
     return json.dumps({"pid": os.getpid(), "version": VERSION})
 """
@@ -235,18 +231,6 @@ def calls_begun(runtime: Runtime) -> int:
     return sum(map(int, counts))
 
 
-def test_a_worker_over_its_memory_is_replaced_and_the_caller_told(
-    functions: Path, state: Path
-) -> None:
-    write_function(functions, "one", code(), extras={"worker_memory": "128Mi"})
-    with running([functions], state) as runtime:
-        runtime.wait_for("one")
-        answer = runtime.call("one", {"do": "fill", "mib": 300, "seconds": 30})
-        assert answer.status_code == 502
-        assert "over its limit of 128.0 MiB" in answer.text
-        assert runtime.call("one", {}).status_code == 200
-
-
 def test_what_was_deployed_is_there_after_a_restart(
     functions: Path, state: Path, tmp_path: Path
 ) -> None:
@@ -287,14 +271,26 @@ def test_with_a_token_nobody_comes_in_without_it(guarded: Runtime) -> None:
     "headers",
     [
         {"Origin": "https://evil.example"},
+        {"Origin": "null"},  # a page out of a file or a frame
         {"Host": "evil.example"},  # a name that was made to point at the loopback address
+        {"Host": "[x"},
     ],
 )
-def test_without_a_token_no_foreign_web_page_comes_in(state: Path, headers: dict[str, str]) -> None:
-    with running([], state) as runtime:
-        assert runtime.request("GET", "/api/functions", headers=headers).status_code == 403
+def test_without_a_token_no_foreign_web_page_comes_in(
+    functions: Path, state: Path, headers: dict[str, str]
+) -> None:
+    write_function(functions, "one", code())
+    with running([functions], state) as runtime:
+        runtime.wait_for("one")
+        assert runtime.request("GET", "/api/functions", headers=headers).status_code in (400, 403)
+        assert runtime.call("one", headers=headers).status_code in (400, 403)
         own = {"Origin": runtime.url}
         assert runtime.request("GET", "/api/functions", headers=own).status_code == 200
+        assert runtime.call("one", headers={"Origin": runtime.address("one")}).status_code == 200
+        # The dashboard's own page may call a function through it.
+        through = {**own, "x-nuclio-function-name": "one"}
+        answer = runtime.request("POST", "/api/function_invocations", json={}, headers=through)
+        assert answer.status_code == 200
 
 
 def test_beyond_loopback_a_token_is_needed(state: Path) -> None:
@@ -308,48 +304,6 @@ def test_beyond_loopback_a_token_is_needed(state: Path) -> None:
     )
     assert done.returncode == 1
     assert "give a token" in done.stderr
-
-
-# --- under fire ----------------------------------------------------------------------------------
-
-
-def test_every_call_ends_while_workers_are_killed(functions: Path, state: Path) -> None:
-    write_function(functions, "one", code(), trigger={"numWorkers": 2})
-    calls = int(os.environ.get("CVAT_LAMBDA_LOAD_CALLS", "400"))
-    with running([functions], state) as runtime:
-        runtime.wait_for("one")
-        address, stop = runtime.address("one"), threading.Event()
-        body = json.dumps({"seconds": 0.005})
-
-        def call_many(share: int) -> list[int]:
-            statuses = []
-            with requests.Session() as session:
-                session.headers["Content-Type"] = "application/json"
-                for _ in range(share):
-                    statuses.append(session.post(address, body, timeout=60).status_code)
-            return statuses
-
-        def kill_on() -> int:
-            kills = 0
-            while not stop.wait(0.3):
-                answer = runtime.call("one", {})
-                if answer.status_code == 200:
-                    os.kill(answer.json()["pid"], signal.SIGKILL)
-                kills += 1
-            return kills
-
-        with ThreadPoolExecutor(17) as pool:
-            killer = pool.submit(kill_on)
-            callers = [pool.submit(call_many, calls // 16) for _ in range(16)]
-            statuses = [status for caller in callers for status in caller.result()]
-            stop.set()
-            assert killer.result() > 0
-        assert len(statuses) == calls // 16 * 16
-        assert set(statuses) <= {200, 502}
-        assert statuses.count(200) > len(statuses) / 2
-        assert runtime.process is not None
-        left = descendants(runtime.process.pid)
-    assert [pid for pid in left if is_alive(pid)] == []
 
 
 # --- what a function sees ------------------------------------------------------------------------

@@ -1,0 +1,91 @@
+"""The guard of the workers' memory."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from cvat_lambda.runtime.units import format_bytes
+
+from .workers import Worker
+
+MEMORY_LOOK_S: Final = 0.5
+_SHARE: Final = re.compile(r"^Pss:\s+(\d+) kB$", re.MULTILINE)
+
+
+async def watch_memory(workers: Sequence[Worker], limit: int) -> None:
+    """Kill each worker that holds more memory than `limit`; runs until cancelled.
+
+    A worker holds what its process and all that it started hold together, from its first moment:
+    a model that does not fit must not be loaded. RLIMIT_AS would count what CUDA and OpenVINO
+    merely reserve: far more than they use.
+    """
+    while True:
+        await asyncio.sleep(MEMORY_LOOK_S)
+        links = {item: item.link for item in workers if item.link is not None and item.link.usable}
+        leaders = {link.pid for link in links.values()}
+        held = await asyncio.to_thread(held_by_sessions, leaders, limit)
+        for worker, link in links.items():
+            used = held.get(link.pid, 0)
+            if used > limit and worker.link is link and link.usable:
+                worker.end_reason = (
+                    f"held {format_bytes(used)}, over its limit of {format_bytes(limit)}"
+                )
+                link.kill()
+
+
+def held_by_sessions(leaders: set[int], limit: int) -> dict[int, int]:
+    """Return the bytes that each session holds, by the process that leads it."""
+    return {leader: held_memory(pids, limit) for leader, pids in sessions_of(leaders).items()}
+
+
+def sessions_of(leaders: set[int]) -> dict[int, list[int]]:
+    """Return the processes of each session that one of `leaders` leads (Linux alone tells)."""
+    found: dict[int, list[int]] = {}
+    try:
+        names = os.listdir("/proc")
+    except OSError:
+        return found
+    for name in names:
+        if name.isdigit():
+            try:
+                session = os.getsid(int(name))
+            except OSError:
+                continue  # it has ended
+            if session in leaders:
+                found.setdefault(session, []).append(int(name))
+    return found
+
+
+def held_memory(pids: Sequence[int], limit: int) -> int:
+    """Return the bytes that processes hold together; exact where it matters for the limit.
+
+    Processes that were forked share pages, which each of them counts as resident. So where the sum
+    is over the limit, each is asked for its share, which takes the kernel longer.
+    """
+    resident = sum(map(resident_memory, pids))
+    if resident <= limit or len(pids) < 2:
+        return resident
+    return sum(map(shared_memory, pids))
+
+
+def resident_memory(pid: int) -> int:
+    """Return the resident bytes of a process; 0 when it is gone or the system does not tell."""
+    try:
+        counters = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()
+        return int(counters[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def shared_memory(pid: int) -> int:
+    """Return the bytes of a process, of a page that n processes share the nth part."""
+    try:
+        told = _SHARE.search(Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii"))
+    except OSError:
+        told = None
+    return resident_memory(pid) if told is None else int(told[1]) * 1024

@@ -1,0 +1,163 @@
+"""What ends a worker before its time: crashes, its memory, its calls; and what follows."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.integration.runtime.harness import (
+    Runtime,
+    descendants,
+    is_alive,
+    running,
+    until,
+    write_function,
+)
+
+CODE = """
+import json, os, subprocess, sys, time
+HOLD = "import time; x = bytearray(b'a') * (%d << 20); time.sleep(30)"
+def handler(context, event):
+    body = event.body if isinstance(event.body, dict) else {}
+    if body.get("do") == "fill":
+        context.user_data.ballast = bytearray(b"a") * (body["mib"] << 20)
+    if body.get("do") == "spawn":
+        subprocess.run([sys.executable, "-c", HOLD % body["mib"]])
+    time.sleep(body.get("seconds", 0))
+    return json.dumps({"pid": os.getpid()})
+"""
+
+
+@pytest.fixture
+def functions(tmp_path: Path) -> Path:
+    return tmp_path / "functions"
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+# --- memory --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("do", ["fill", "spawn"])  # the worker itself, or a process that it starts
+def test_a_worker_over_its_memory_is_replaced_and_the_caller_told(
+    functions: Path, state: Path, do: str
+) -> None:
+    write_function(functions, "one", CODE, extras={"worker_memory": "128Mi"})
+    with running([functions], state) as runtime:
+        runtime.wait_for("one")
+        answer = runtime.call("one", {"do": do, "mib": 300, "seconds": 30})
+        assert answer.status_code == 502
+        assert "over its limit of 128.0 MiB" in answer.text
+        assert runtime.call("one", {}).status_code == 200
+
+
+def test_a_model_that_is_over_the_memory_while_it_loads_is_an_error_that_names_the_limit(
+    functions: Path, state: Path
+) -> None:
+    source = (
+        "import time\n"
+        "def init_context(context):\n"
+        "    context.user_data.model = bytearray(b'a') * (300 << 20)\n"
+        "    time.sleep(30)\n"
+    )
+    write_function(functions, "one", source + CODE, extras={"worker_memory": "128Mi"})
+    with running([functions], state) as runtime:
+        message = runtime.wait_for("one", "ready", "error")["status"]["message"]
+        assert "over its limit of 128.0 MiB while it loaded the function" in message
+
+
+# --- time ----------------------------------------------------------------------------------------
+
+
+def test_a_worker_that_is_killed_for_its_time_is_not_said_to_be_out_of_memory(
+    functions: Path, state: Path
+) -> None:
+    write_function(functions, "one", CODE, eventTimeout="500ms")
+    with running([functions], state) as runtime:
+        runtime.wait_for("one")
+        assert runtime.call("one", {"seconds": 30}).status_code == 408
+        log = until(lambda: runtime.log("one"), lambda text: "is started anew" in text)
+    assert "worker 0 was killed because a call took too long; it is started anew" in log
+    assert "out of memory" not in log
+
+
+# --- crashes -------------------------------------------------------------------------------------
+
+CRASHES = """
+import os, threading
+def init_context(context):
+    if not os.path.exists(%r):
+        threading.Timer(0.05, lambda: os._exit(7)).start()
+"""
+
+
+def test_a_worker_that_only_crashes_is_started_less_and_less_until_it_lives(
+    functions: Path, state: Path, tmp_path: Path
+) -> None:
+    mended = tmp_path / "mended"
+    write_function(functions, "one", CRASHES % str(mended) + CODE)
+    with running([functions], state) as runtime:
+        found = runtime.wait_for("one", "unhealthy")
+        assert "worker 0 exited with status 7" in found["status"]["message"]
+        before = starts(runtime)
+        threading.Event().wait(8)
+        assert starts(runtime) - before <= 3  # with pauses of 1.6, 3.2 and 6.4 seconds
+        assert runtime.function("one")["status"]["state"] == "unhealthy"
+        mended.touch()
+        until(lambda: runtime.call("one", {}, timeout=60).status_code, lambda status: status == 200)
+        found = runtime.wait_for("one", "ready")
+        assert "message" not in found["status"]
+
+
+def starts(runtime: Runtime) -> int:
+    """Return how often a worker was started anew."""
+    return runtime.log("one").count("is started anew")
+
+
+def test_every_call_ends_while_workers_are_killed(functions: Path, state: Path) -> None:
+    write_function(functions, "one", CODE, trigger={"numWorkers": 2})
+    calls = int(os.environ.get("CVAT_LAMBDA_LOAD_CALLS", "400"))
+    with running([functions], state) as runtime:
+        runtime.wait_for("one")
+        address, stop = runtime.address("one"), threading.Event()
+        body = json.dumps({"seconds": 0.005})
+
+        def call_many(share: int) -> list[int]:
+            statuses = []
+            with requests.Session() as session:
+                session.headers["Content-Type"] = "application/json"
+                for _ in range(share):
+                    statuses.append(session.post(address, body, timeout=60).status_code)
+            return statuses
+
+        def kill_on() -> int:
+            kills = 0
+            while not stop.wait(0.3):
+                answer = runtime.call("one", {})
+                if answer.status_code == 200:
+                    os.kill(answer.json()["pid"], signal.SIGKILL)
+                kills += 1
+            return kills
+
+        with ThreadPoolExecutor(17) as pool:
+            killer = pool.submit(kill_on)
+            callers = [pool.submit(call_many, calls // 16) for _ in range(16)]
+            statuses = [status for caller in callers for status in caller.result()]
+            stop.set()
+            assert killer.result() > 0
+        assert len(statuses) == calls // 16 * 16
+        assert set(statuses) <= {200, 502}
+        assert statuses.count(200) > len(statuses) / 2
+        assert runtime.process is not None
+        left = descendants(runtime.process.pid)
+    assert [pid for pid in left if is_alive(pid)] == []

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from cvat_lambda.runtime.processor.memory import held_memory, resident_memory, sessions_of
+from cvat_lambda.runtime.processor.restarts import Restarts
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def live(restarts: Restarts, clock: Clock, seconds: float) -> float:
+    """Start a worker, let it end after some time, return the pause that follows."""
+    restarts.started()
+    clock.now += seconds
+    restarts.ended()
+    return restarts.pause_s
+
+
+def test_the_pauses_grow_while_a_worker_ends_soon_after_each_start() -> None:
+    clock = Clock()
+    restarts = Restarts(clock)
+    assert restarts.pause_s == 0
+    pauses = [round(live(restarts, clock, 5), 1) for _ in range(12)]
+    assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30, 30, 30]
+
+
+def test_it_is_a_loop_after_the_fifth_such_end() -> None:
+    clock = Clock()
+    restarts = Restarts(clock)
+    seen = []
+    for _ in range(6):
+        live(restarts, clock, 5)
+        seen.append(restarts.looping)
+    assert seen == [False, False, False, False, True, True]
+
+
+def test_a_worker_that_lives_for_a_minute_starts_from_nothing() -> None:
+    clock = Clock()
+    restarts = Restarts(clock)
+    for _ in range(6):
+        live(restarts, clock, 5)
+    assert live(restarts, clock, 60) == 0
+    assert not restarts.looping
+    assert round(live(restarts, clock, 5), 1) == 0.1
+
+
+def test_a_worker_that_answers_between_its_ends_is_no_loop_and_waits_a_second_at_most() -> None:
+    clock = Clock()
+    restarts = Restarts(clock)
+    for _ in range(20):
+        restarts.started()
+        restarts.answered()
+        clock.now += 5
+        restarts.ended()
+        restarts.started()
+        assert not restarts.looping
+        restarts.answered()
+    assert restarts.pause_s == 1
+
+
+def test_a_start_that_fails_counts_however_long_it_took() -> None:
+    clock = Clock()
+    restarts = Restarts(clock)
+    for _ in range(5):
+        restarts.started()
+        clock.now += 100
+        restarts.failed_to_start()
+    assert (restarts.looping, round(restarts.pause_s, 1)) == (True, 1.6)
+
+
+FORKED = """
+import os, sys
+x = b"a" * (200 << 20)
+pid = os.fork()
+print("ready", flush=True)
+sys.stdin.read() if pid else os.read(0, 1)
+"""
+
+
+def test_pages_that_processes_share_are_counted_once_where_it_matters() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", FORKED],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    ) as leader:
+        assert leader.stdout is not None
+        for _ in range(2):
+            leader.stdout.readline()
+        pids = sessions_of({leader.pid, os.getpid()})[leader.pid]
+        assert len(pids) == 2
+        resident = sum(map(resident_memory, pids))
+        assert resident > 400 << 20
+        assert 200 << 20 < held_memory(pids, 300 << 20) < 300 << 20
+        assert held_memory(pids, 1 << 40) == resident  # far from the limit the sum is enough
+        leader.kill()
