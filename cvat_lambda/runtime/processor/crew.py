@@ -12,11 +12,11 @@ from cvat_lambda.runtime.logs import FunctionLog
 from cvat_lambda.runtime.worker.frames import Meta
 
 from .faults import EventTimedOut, NoWorkerFree, StartFailed
+from .health import Health
 from .link import Answer, WorkerGone, WorkerLink
 from .memory import watch_memory
 from .output import OutputLines, describe_exit
 from .pool import Pool, PoolClosed
-from .restarts import QUICK_LIFE_S
 from .settings import ProcessorSettings
 from .statistics import Statistics, WorkerStatistics
 from .workers import Worker
@@ -39,6 +39,7 @@ class Crew:
         self._on_state = on_state
         self._pool: Pool[Worker] = Pool()
         self._workers = [Worker(number) for number in range(settings.workers)]
+        self._health = Health(self._workers, on_state)
         self._tasks: set[asyncio.Task[None]] = set()
         self._asleep = False
         self._shift = 0  # grows at each sleep: what began before it is over
@@ -153,7 +154,7 @@ class Crew:
         was_looping = worker.restarts.looping
         worker.restarts.answered()
         if was_looping:
-            self._tell_health("")
+            self._health.tell("")
         return answer
 
     def _release(self, worker: Worker, link: WorkerLink | None) -> None:
@@ -214,7 +215,7 @@ class Crew:
         shift = self._shift
         while True:
             if worker.restarts.looping:
-                self._tell_health(f"{reason}, as it did before soon after each start: see the log")
+                self._health.tell(f"{reason}, as it did before soon after each start: see the log")
             await asyncio.sleep(worker.restarts.pause_s)
             if self._stopping or shift != self._shift:
                 return
@@ -226,29 +227,16 @@ class Crew:
                 reason = str(exc) or "a worker was not ready in time"
                 self._log.write("error", f"worker {worker.number} cannot be replaced: {reason}")
                 worker.restarts.failed_to_start()
-                self._tell_health(reason)
+                self._health.tell(reason)
                 continue
             if shift != self._shift:
                 return  # it was put to sleep with the others while it started
             self._pool.put(worker)
             if worker.restarts.looping:
-                self._spawn(self._tell_when_it_lives(worker, worker.link))
+                self._spawn(self._health.tell_when_it_lives(worker))
             else:
-                self._tell_health("")
+                self._health.tell("")
             return
-
-    async def _tell_when_it_lives(self, worker: Worker, link: WorkerLink | None) -> None:
-        await asyncio.sleep(QUICK_LIFE_S)
-        if link is not None and worker.link is link and link.usable:
-            worker.restarts.lived()
-            self._tell_health("")
-
-    def _tell_health(self, reason: str) -> None:
-        """Report ready when a worker lives that does more than crash, else what is wrong."""
-        if any(_is_of_use(worker) for worker in self._workers):
-            self._on_state("ready", "")
-        elif reason:
-            self._on_state("unhealthy", reason)
 
     async def _why_gone(self, worker: Worker, link: WorkerLink) -> str:
         reason = worker.end_reason or describe_exit(await link.exit_status())
@@ -353,9 +341,3 @@ class Crew:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _is_of_use(worker: Worker) -> bool:
-    link = worker.link
-    living = link is not None and link.usable and link.started.done()
-    return living and not worker.restarts.looping

@@ -23,7 +23,8 @@ class Restarts:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._quick = 0  # ends in a row that came soon
-        self._barren = 0  # those of them since the last answer
+        self._barren = 0  # those of them since the last life with an answer
+        self._useful = False  # whether it has answered since its start
         self._began_at = clock()
 
     @property
@@ -42,10 +43,12 @@ class Restarts:
     def started(self) -> None:
         """Say that it begins to load, or to live."""
         self._began_at = self._clock()
+        self._useful = False
 
     def answered(self) -> None:
         """Say that it has answered a call."""
         self._barren = 0
+        self._useful = True
 
     def lived(self) -> None:
         """Say that it has lived for long enough."""
@@ -57,7 +60,7 @@ class Restarts:
             self.lived()
         else:
             self._quick += 1
-            self._barren += 1
+            self._barren += not self._useful
 
     def failed_to_start(self) -> None:
         """Say that it could not be started, however long that took."""
