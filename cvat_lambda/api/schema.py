@@ -144,13 +144,43 @@ class FrameOutcomePageSerializer(serializers.Serializer[Any]):
     results = FrameOutcomeSerializer(many=True)
 
 
+_POINTS = {"type": "array", "items": {"type": "number"}}
+_ATTRIBUTES = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {"spec_id": {"type": "integer"}, "value": {"type": "string"}},
+        "required": ["spec_id", "value"],
+    },
+}
+_TAG = {
+    "type": "object",
+    "properties": {
+        "frame": {"type": "integer", "minimum": 0},
+        "label_id": {"type": "integer"},
+        "attributes": _ATTRIBUTES,
+    },
+    "required": ["frame", "label_id", "attributes"],
+}
+_SHAPE = {
+    "type": "object",
+    "properties": {
+        **_TAG["properties"],  # type: ignore[dict-item]
+        "type": {"type": "string", "enum": list(get_args(ShapeType))},
+        "points": {**_POINTS, "description": "Of a mask: run lengths and its box"},
+        "rotation": {"type": "number"},
+        "score": {"type": "number", "minimum": 0, "maximum": 1},
+        "elements": {"type": "array", "items": {"type": "object"}},
+    },
+    "required": ["type", "points", "rotation", *_TAG["required"]],
+}
 _DETECTIONS = {
     "type": "object",
     "description": "Detector: annotations of the frame, as of /api/tasks/ID/annotations",
     "properties": {
         "version": {"type": "integer"},
-        "tags": {"type": "array", "items": {"type": "object"}},
-        "shapes": {"type": "array", "items": {"type": "object"}},
+        "tags": {"type": "array", "items": _TAG},
+        "shapes": {"type": "array", "items": _SHAPE},
         "tracks": {"type": "array", "items": {"type": "object"}},
         "notes": {
             "type": "array",
@@ -164,17 +194,39 @@ _INTERACTION = {
     "type": "object",
     "description": "Interactor: a mask of the bounds (or of the whole image) and its polygon",
     "properties": {
-        "mask": {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}},
-        "points": {"type": "array", "items": {"type": "array", "items": {"type": "number"}}},
-        "bounds": {"type": "array", "items": {"type": "integer"}, "description": "inclusive"},
+        "mask": {
+            "type": "array",
+            "items": {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1},
+            "minItems": 1,
+        },
+        "points": {"type": "array", "items": {**_POINTS, "minItems": 2, "maxItems": 2}},
+        "bounds": {
+            "type": "array",
+            "items": {"type": "integer", "minimum": 0},
+            "minItems": 4,
+            "maxItems": 4,
+            "description": "[left, top, right, bottom], inclusive",
+        },
         "blob": {"type": "string", "description": "base64 float32[1,256,64,64]"},
     },
+    "anyOf": [{"required": ["mask"]}, {"required": ["blob"]}],
 }
 _STEP = {
     "type": "object",
     "description": "Tracker: a shape and a state for each given one, null where it was lost",
     "properties": {
-        "shapes": {"type": "array", "items": {"type": "object", "nullable": True}},
+        "shapes": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "nullable": True,
+                "properties": {
+                    "type": {"type": "string", "enum": list(get_args(ShapeType))},
+                    "points": _POINTS,
+                },
+                "required": ["type", "points"],
+            },
+        },
         "states": {"type": "array", "items": {"type": "string", "nullable": True}},
     },
     "required": ["shapes", "states"],

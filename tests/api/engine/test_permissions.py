@@ -87,7 +87,11 @@ BOB_SEES = {
     "/api/requests": 1,
 }
 LISTS = ["/api/tasks", "/api/jobs", "/api/labels", "/api/projects", "/api/requests"]
-VIEWS = {name: view for name, view in routes("api/").items() if not name.startswith("lambda_")}
+VIEWS = {
+    name: view
+    for name, view in routes("api/").items()
+    if not name.startswith("lambda_") and name != "unknown"
+}
 SAMPLES = samples(path for _, path, _, _ in TABLE)
 OPEN = {name for name, view in VIEWS.items() if IsAuthenticated not in view.cls.permission_classes}
 
@@ -203,6 +207,16 @@ def test_assignee_of_a_job_is_shown_that_job_alone(
 ) -> None:
     found = client_for(bob).get("/api/jobs", {"task_id": things["task"]}).json()["results"]
     assert [job["id"] for job in found] == [things["job"]]
+
+
+@pytest.mark.parametrize("path", ["/api/", "/api/nothing", "/api/tasks/x", "/api/lambda/nothing/"])
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_what_is_nowhere_in_the_api_is_404_as_json(
+    client_for: ClientFor, alice: User, path: str, method: str
+) -> None:
+    for person in (alice, None):
+        answer = client_for(person).generic(method, path, "{}", "application/json")
+        assert (answer.status_code, answer.json()) == (404, {"detail": "Not found."})
 
 
 def test_administrator_sees_everything(

@@ -15,20 +15,27 @@ from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections
 from django.test import Client
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 from rest_framework.authtoken.models import Token
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
     response_schema_conformance,
     status_code_conformance,
 )
 
 from cvat_lambda.engine.standalone import models
-from cvat_lambda.engine.standalone.tasks import create_project
+from cvat_lambda.engine.standalone.tasks import create_project, create_task
 
-CHECKS = (not_a_server_error, status_code_conformance, response_schema_conformance)
+CHECKS = (
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+)
 OPERATIONS = [
     ("/api/auth/login/", "POST"),
     ("/api/jobs/", "GET"),
@@ -73,9 +80,9 @@ OPERATIONS = [
     ("/api/tasks/{id}/preview/", "GET"),
     ("/api/users/self/", "GET"),
 ]
-# A piece of a file is no JSON: tests of the uploads send some.
-LEFT_OUT = {("/api/tasks/{id}/data/{file_id}/", method) for method in ("HEAD", "PATCH")}
-LEFT_OUT |= {("/api/auth/logout/", "POST")}  # ends the token of the test itself
+PIECE = "/api/tasks/{id}/data/{file_id}/"
+# A piece of a file is no JSON: cases of its own. A logout ends the token of the test itself.
+LEFT_OUT = {(PIECE, "PATCH"), ("/api/auth/logout/", "POST")}
 _raw: dict[str, Any] = {}
 
 
@@ -140,6 +147,84 @@ def test_every_answer_is_as_the_document_says(
         probe()
     except (Unsatisfiable, SkipTest):
         assert mode is GenerationMode.NEGATIVE  # nothing can be wrong with this operation
+
+
+@schemathesis.serializer("application/offset+octet-stream")
+def serialize_piece(context: Any, value: Any) -> Any:
+    """As it is."""
+    return value
+
+
+@pytest.fixture
+def empty(alice: User, client: Client) -> tuple[models.Task, str]:
+    """A task that waits for its files, and the address of one that was begun, of 6 bytes."""
+    task = create_task(alice, "empty", ["car"])
+    client.force_login(alice)
+    begun = client.post(
+        f"/api/tasks/{task.pk}/data",
+        headers={"Upload-Length": "6", "Upload-Metadata": "filename YS5wbmc="},
+    )
+    assert begun.status_code == 201
+    return task, begun["Location"].rpartition("/")[2]
+
+
+HEADERS = st.fixed_dictionaries(
+    {},
+    optional={
+        name: st.sampled_from(["0", "3", "6", "7", "-1", "1e3", "", "9" * 40, "\u0663"])
+        for name in ("Upload-Offset", "Upload-Length", "Tus-Resumable")
+    },
+)
+KEYS = st.sampled_from(["begun", "0" * 32, "f" * 32])
+
+
+def test_pieces_of_a_file_are_answered_as_the_document_says(
+    document: Any,
+    alice: User,
+    empty: tuple[models.Task, str],
+    one_connection: None,  # the last: the client of the one before connects the signals again
+) -> None:
+    token = Token.objects.create(user=alice)
+    task, begun = empty
+    operation = document[PIECE]["PATCH"]
+    statuses = set()
+
+    @given(HEADERS, KEYS, st.binary(max_size=8))
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @example({"Upload-Offset": "0"}, "begun", b"abc")
+    @example({"Upload-Offset": "0"}, "begun", b"abc")  # which is there already
+    @example({"Upload-Offset": "3"}, "begun", b"abcdefgh")  # more than was announced
+    def probe(headers: dict[str, str], key: str, piece: bytes) -> None:
+        case = operation.Case(
+            path_parameters={"id": str(task.pk), "file_id": key.replace("begun", begun)},
+            body=piece,
+            media_type="application/offset+octet-stream",
+        )
+        sent = {name: value.encode().decode("latin-1") for name, value in headers.items()}
+        response = case.call(headers={**sent, "Authorization": f"Token {token.key}"})
+        statuses.add(response.status_code)
+        case.validate_response(response, checks=CHECKS)
+
+    probe()
+    assert {204, 400, 404, 409} <= statuses
+
+
+def test_how_much_of_a_file_is_there_is_asked_without_an_error(
+    empty: tuple[models.Task, str], client: Client
+) -> None:
+    """HEAD is in no OpenAPI document that clients are made of."""
+    task, begun = empty
+
+    @given(HEADERS, KEYS)
+    @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+    def probe(headers: dict[str, str], key: str) -> None:
+        path = f"/api/tasks/{task.pk}/data/{key.replace('begun', begun)}"
+        answer = client.head(path, headers=headers)
+        assert (answer.status_code, answer.content) == (200 if key == "begun" else 404, b"")
+        if key == "begun":
+            assert (answer["Upload-Offset"], answer["Upload-Length"]) == ("0", "6")
+
+    probe()
 
 
 def test_all_operations_are_probed(document: Any) -> None:

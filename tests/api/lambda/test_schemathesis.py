@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 from collections.abc import Iterator
 from typing import Any
 from unittest import SkipTest
 
+import jsonschema  # type: ignore[import-untyped]  # of drf-spectacular
 import pytest
 import schemathesis
 from django.contrib.auth.models import User
@@ -18,17 +20,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 from rest_framework.authtoken.models import Token
 from schemathesis import GenerationMode
-from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
     status_code_conformance,
 )
 
+from cvat_lambda.api.schema import CALL_ANSWER
+from cvat_lambda.functions import registry
 from tests.integration.interactive.functions import Answer
 
+
+def no_internal_error(context: Any, response: Any, case: Any) -> None:
+    """A function that fails is 502; what nobody thought of would be 500."""
+    assert response.status_code != 500
+
+
 CHECKS = (
-    not_a_server_error,
+    no_internal_error,
     status_code_conformance,
     content_type_conformance,
     response_schema_conformance,
@@ -36,8 +45,75 @@ CHECKS = (
 LABELS = json.dumps([{"name": "car", "type": "any"}, {"name": "bus", "type": "rectangle"}])
 KINDS = ("detector", "interactor", "tracker", "reid")
 
+# What each kind is asked so that its function is reached.
+ASKED: dict[str, dict[str, Any]] = {
+    "detector": {"frame": 0},
+    "interactor": {"frame": 0, "pos_points": [[3, 4]], "neg_points": []},
+    "tracker": {"frame": 0, "shapes": [{"type": "rectangle", "points": [1, 2, 9, 8]}, None]},
+    "reid": {
+        "frame0": 0,
+        "frame1": 1,
+        "boxes0": [{"points": [1, 2, 3, 4]}],
+        "boxes1": [{"points": [1, 2, 3, 4]}],
+    },
+}
+GOOD: dict[str, Any] = {
+    "detector": [
+        {"label": "car", "type": "rectangle", "points": [1, 2, 30, 40], "confidence": 0.5},
+        {"label": "car", "type": "mask", "mask": [1, 0, 1, 1, 3, 4, 4, 5]},
+        {"label": "car", "type": "polygon", "points": [-9, 0, 9, 0, 9, 9]},
+        {"label": "car", "type": "tag"},
+        {"label": "bus", "type": "ellipse", "points": [9, 9, 12, 3]},
+    ],
+    "interactor": {"mask": [[0, True], [1.0, 1]], "bounds": [3, 4, 4, 5], "points": []},
+    "tracker": {"shapes": [{"type": "rectangle", "points": [-1, 2, 9, 8]}], "states": [{"a": 1}]},
+    "reid": [0],
+}
+# A function answers one of these, in turn.
+ODD: list[Any] = [
+    Answer(400, "No."),
+    Answer(422, '{"message": "too dark"}'),
+    Answer(500, "boom"),
+    Answer(503, "busy"),
+    Answer(302, ""),
+    Answer(200, ""),
+    Answer(200, "[NaN]"),
+    Answer(200, '{"blob": "\\ud800"}'),
+    Answer(200, '{"shapes": [null], "states": [1e999]}'),
+    Answer(200, "[" * 900 + "]" * 900),
+    None,
+    [],
+    {},
+    [5],
+    {"mask": [[0.5]]},
+    {"mask": [[0, 1]], "bounds": [0, 0, 1, 0], "points": [[0, 0], [99, 0], [99, 99]]},
+    {"shapes": [[1, 2, 3]], "states": [1]},
+    {"shapes": None, "states": [None]},
+    [{"label": "car", "type": "mask", "rle": [0, 1 << 28, 0, 0, 16383, 16383]}],
+    [{"label": "car", "type": "rectangle", "points": [0, 0, 10**400, 1]}],
+    [{"label": "car", "type": "rectangle", "points": [900, 900, 999, 999]}],
+]
 
+
+def good(kind: str) -> Any:
+    """A function that answers as its kind should."""
+    return lambda payload: copy.deepcopy(GOOD[kind])
+
+
+def odd() -> Any:
+    """A function that answers what it likes."""
+    answers = itertools.cycle(ODD)
+    return lambda payload: copy.deepcopy(next(answers))
+
+
+NAMES = (*KINDS, *(f"odd-{kind}" for kind in KINDS))
 _raw: dict[str, Any] = {}
+
+
+@pytest.fixture
+def settings_of_django(settings: Any) -> Any:
+    """By another name than Hypothesis' own."""
+    return settings
 
 
 @pytest.fixture
@@ -54,10 +130,13 @@ def one_connection(document: Any) -> Iterator[None]:
 
 
 @pytest.fixture
-def document(functions: Any, task: Any, jobs: Any, api: Any) -> Any:
-    """The whole document, served by a server with a task, a request and a function a kind."""
+def document(functions: Any, task: Any, jobs: Any, api: Any, settings_of_django: Any) -> Any:
+    """The document, served by a server with a task, a request and two functions a kind."""
+    settings_of_django.CVAT_LAMBDA_COLD_START_S = 0.1
     for kind in KINDS:
-        functions.add(kind, lambda payload: Answer(400, "No."), type=kind, spec=LABELS)
+        functions.put(kind, good(kind), type=kind, spec=LABELS)
+        functions.put(f"odd-{kind}", odd(), type=kind, spec=LABELS)
+    registry.refresh(force=True)
     created = api.post("requests", {"function": "detector", "task": task.pk})
     assert created.status_code == 200
     if not _raw:  # making it takes seconds
@@ -68,12 +147,18 @@ def document(functions: Any, task: Any, jobs: Any, api: Any) -> Any:
 
     @found.hook
     def map_body(context: Any, body: Any) -> Any:
-        """Half of the bodies are about what is there."""
-        if isinstance(body, dict) and len(repr(body)) % 2:
-            body = {**body, "task": task.pk, "frame": 0}
-            body.pop("job", None)
-            if "function" in body:
-                body["function"] = KINDS[len(repr(body)) // 2 % 4]
+        """Half of the bodies are about what is there, and reach the function."""
+        if not isinstance(body, dict) or len(repr(body)) % 2 == 0:
+            return body
+        body = {**body, "task": task.pk}
+        body.pop("job", None)
+        if "function" in body:
+            return {**body, "function": KINDS[len(repr(body)) // 2 % 4]}
+        for asked in ASKED.values():
+            body.update(asked)
+        for name in ("mapping", "roi", "states"):  # which are almost always wrong
+            if len(repr(body)) % 3:
+                body.pop(name, None)
         return body
 
     @found.hook
@@ -84,7 +169,7 @@ def document(functions: Any, task: Any, jobs: Any, api: Any) -> Any:
                 return {**path_parameters, "id": request_id}
             if "func_id" in path_parameters:
                 size = len(path_parameters["func_id"])
-                return {**path_parameters, "func_id": KINDS[size // 2 % 4]}
+                return {**path_parameters, "func_id": NAMES[size % len(NAMES)]}
         return path_parameters
 
     return found
@@ -122,6 +207,57 @@ def test_every_answer_is_as_the_document_says(
         probe()
     except (Unsatisfiable, SkipTest):
         assert mode is GenerationMode.NEGATIVE  # nothing can be wrong with this operation
+
+
+@pytest.mark.usefixtures("one_connection")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_good_answer_of_each_kind_is_as_the_document_says(
+    document: Any, alice: User, task: Any, kind: str
+) -> None:
+    """The probes above may all be refused: here the schema of 200 is certainly looked at."""
+    token = Token.objects.create(user=alice)
+    operation = document["/api/lambda/functions/{func_id}"]["POST"]
+    case = operation.Case(
+        path_parameters={"func_id": kind},
+        body={"task": task.pk, **ASKED[kind]},
+        media_type="application/json",
+    )
+    response = case.call(headers={"Authorization": f"Token {token.key}"})
+    assert response.status_code == 200
+    case.validate_response(response, checks=CHECKS)
+
+
+@pytest.mark.usefixtures("one_connection")
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_a_function_answers_the_call_is_answered_as_the_document_says(
+    document: Any, alice: User, task: Any, kind: str
+) -> None:
+    token = Token.objects.create(user=alice)
+    operation = document["/api/lambda/functions/{func_id}"]["POST"]
+    for _ in ODD:
+        case = operation.Case(
+            path_parameters={"func_id": f"odd-{kind}"},
+            body={"task": task.pk, **ASKED[kind]},
+            media_type="application/json",
+        )
+        case.call_and_validate(headers={"Authorization": f"Token {token.key}"}, checks=CHECKS)
+
+
+def test_the_schema_tells_answers_of_the_kinds_from_anything_else(document: Any) -> None:
+    """A schema that any object fits would prove nothing."""
+    wrongs: list[Any] = [
+        {},
+        {"mask": [[0.5]]},
+        {"mask": []},
+        {"points": []},
+        {"shapes": [{"type": "rectangle"}], "states": [None]},
+        {"version": 0, "tags": [], "shapes": [{"points": [1]}], "tracks": []},
+        [-2],
+        "text",
+    ]
+    for wrong in wrongs:
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, CALL_ANSWER)
 
 
 def test_all_operations_are_probed(document: Any) -> None:

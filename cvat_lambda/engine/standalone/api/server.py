@@ -11,7 +11,7 @@ from django.middleware.csrf import get_token
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.authtoken.models import Token
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -38,6 +38,15 @@ class _OpenView(HostView, APIView):
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
+
+
+class UnknownView(_OpenView):
+    """What is at no address of the API: 404 as JSON, which clients of an API read."""
+
+    schema = None  # in no OpenAPI document
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        raise NotFound
 
 
 class AboutView(_OpenView):

@@ -37,4 +37,5 @@ urlpatterns = [
     re_path(r"^users/self/?$", server.SelfView.as_view(), name="users-self"),
     re_path(r"^schema/?$", SpectacularAPIView.as_view(), name="schema"),
     path("", include(router.urls)),
+    re_path(r"", server.UnknownView.as_view(), name="unknown"),
 ]
