@@ -10,6 +10,7 @@ from typing import Any
 
 from PIL import Image
 
+from cvat_lambda import signals
 from cvat_lambda.engine.port import get_engine
 from cvat_lambda.engine.standalone.models import Data, Job
 from cvat_lambda.functions.models import Function
@@ -81,6 +82,30 @@ def test_progress_counts_the_frames_of_this_request_only(
     assert (request.task_id, request.job_id) == (task.pk, second.pk)
     shapes = get_engine().annotations(task.pk).shapes
     assert sorted(shape.frame for shape in shapes) == [5, 6, 7, 8, 9]
+
+
+def test_frames_in_the_middle_are_written_batch_by_batch(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Any
+) -> None:
+    """Bug of CVAT's own: it saved at frames 0, 100, 200 ..., so a part without one was kept in
+    memory to the end."""
+    settings.CVAT_LAMBDA_BATCH_FRAMES = 2
+    settings.CVAT_LAMBDA_BATCH_S = 60.0  # by count alone
+    stored: list[tuple[int, int, int]] = []  # after each write: its frames, outcomes, shapes
+
+    def look(*, frames: tuple[int, ...], **_: Any) -> None:
+        shapes = len(get_engine().annotations(task.pk).shapes)
+        stored.append((len(frames), Outcome.objects.count(), shapes))
+
+    task = make_task(12)
+    request = start(task_id=task.pk, frames=[[3, 7], [9, 10]])
+    signals.frames_written.connect(look)
+    try:
+        run(request)
+    finally:
+        signals.frames_written.disconnect(look)
+    assert stored == [(2, 2, 2), (2, 4, 4), (2, 6, 6), (1, 7, 7)]
+    assert sorted(function.seen) == [3, 4, 5, 6, 7, 9, 10]
 
 
 def test_deleted_frames_are_skipped_with_a_reason(

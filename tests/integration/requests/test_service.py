@@ -11,6 +11,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from cvat_lambda import signals
 from cvat_lambda.engine.port import get_engine
 from cvat_lambda.engine.standalone.access import StandaloneAccess
 from cvat_lambda.engine.standalone.models import Job
@@ -147,6 +148,35 @@ def test_a_project_is_all_its_tasks(
     assert (request.status, request.total, request.done) == ("finished", 4, 4)
     assert (request.project_id, request.task_id) == (project.pk, None)
     assert [len(get_engine().annotations(task.pk).shapes) for task in tasks] == [2, 2]
+
+
+@pytest.mark.parametrize("scope", ["task", "job", "tasks"])
+def test_those_who_listen_are_told_task_and_job_of_a_request(
+    finder: Function, make_task: Make, start: Start, scope: str
+) -> None:
+    """Bug of CVAT's own: its event of a batch held neither. The adapter's receiver makes one of
+    each task that the signal's request names, and of its job."""
+    one, two = make_task(4, segment_size=2), make_task(2)
+    job = Job.objects.filter(segment__task=one).order_by("pk")[1]
+    told: list[tuple[list[int], int | None, str]] = []
+
+    def listen(*, request: Request, **_: Any) -> None:
+        stored = Request.objects.get(pk=request.pk)  # and not only about to be
+        tasks = stored.shards.order_by().values_list("task_id", flat=True).distinct()
+        told.append((sorted(tasks), stored.job_id, stored.function_id))
+
+    options: dict[str, dict[str, Any]] = {
+        "task": {"task_id": one.pk},
+        "job": {"job_id": job.pk},
+        "tasks": {"task_ids": [one.pk, two.pk]},
+    }
+    signals.request_created.connect(listen)
+    try:
+        start(**options[scope])
+    finally:
+        signals.request_created.disconnect(listen)
+    tasks = [one.pk, two.pk] if scope == "tasks" else [one.pk]
+    assert told == [(tasks, job.pk if scope == "job" else None, "finder")]
 
 
 def test_a_list_of_tasks_and_a_list_of_jobs(

@@ -1,0 +1,135 @@
+"""What a request reads, counted: CVAT's own fetched and decoded a whole chunk for every frame."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+from django.contrib.auth.models import User
+
+from cvat_lambda.engine.standalone.tasks import create_task
+from cvat_lambda.functions.models import Function
+from cvat_lambda.requests.models import Request
+from tests.integration.engine.videos import make_video
+
+from .conftest import CAR, run
+from .function_server import FunctionServer
+
+Make = Callable[..., Any]
+Start = Callable[..., Request]
+
+_listeners: list[list[Path]] = []
+
+
+def _hear(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "open" and _listeners and isinstance(arguments[0], (str, Path)):
+        for heard in _listeners:
+            heard.append(Path(arguments[0]))
+
+
+sys.addaudithook(_hear)  # there is no way to take it back; without listeners it does nothing
+
+
+@pytest.fixture
+def opened() -> Iterator[list[Path]]:
+    """Every file that Python opens while the test runs."""
+    heard: list[Path] = []
+    _listeners.append(heard)
+    yield heard
+    _listeners.remove(heard)
+
+
+class CountedVideo:
+    """A video of PyAV that counts what is decoded."""
+
+    def __init__(self, container: Any) -> None:
+        self._container = container
+        self.decoded = 0
+
+    def __enter__(self) -> CountedVideo:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._container.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._container, name)
+
+    def demux(self, stream: Any) -> Iterator[Any]:
+        for packet in self._container.demux(stream):
+            yield CountedPacket(self, packet)
+
+
+class CountedPacket:
+    def __init__(self, video: CountedVideo, packet: Any) -> None:
+        self._video = video
+        self._packet = packet
+
+    def decode(self) -> list[Any]:
+        frames = list(self._packet.decode())
+        self._video.decoded += len(frames)
+        return frames
+
+
+@pytest.fixture
+def videos(monkeypatch: pytest.MonkeyPatch) -> list[CountedVideo]:
+    """Every video that PyAV opens while the test runs."""
+    found: list[CountedVideo] = []
+    plain = av.open
+
+    def counted(*args: Any, **kwargs: Any) -> CountedVideo:
+        found.append(CountedVideo(plain(*args, **kwargs)))
+        return found[-1]
+
+    monkeypatch.setattr(av, "open", counted)
+    return found
+
+
+def test_a_request_reads_each_image_once(
+    finder: Function, make_task: Make, start: Start, opened: list[Path], media_root: Path
+) -> None:
+    task = make_task(30)
+    opened.clear()
+    request = run(start(task_id=task.pk))
+    assert request.done == 30
+    read = [path for path in opened if media_root in path.parents]
+    assert len(read) == len(set(read)) == 30
+
+
+def test_a_request_decodes_each_frame_of_a_video_once(
+    finder: Function,
+    function: FunctionServer,
+    start: Start,
+    alice: User,
+    tmp_path: Path,
+    videos: list[CountedVideo],
+) -> None:
+    function.behave = lambda payload: []
+    path = make_video(tmp_path / "video.mp4", frames=60, key_every=10)
+    task = create_task(alice, "video", CAR, [path])
+    videos.clear()
+    request = run(start(task_id=task.pk))
+    assert request.done == 60
+    assert [video.decoded for video in videos] == [60]
+
+
+def test_a_request_on_the_end_of_a_video_does_not_decode_its_beginning(
+    finder: Function,
+    function: FunctionServer,
+    start: Start,
+    alice: User,
+    tmp_path: Path,
+    videos: list[CountedVideo],
+) -> None:
+    function.behave = lambda payload: []
+    path = make_video(tmp_path / "video.mp4", frames=60, key_every=10)
+    task = create_task(alice, "video", CAR, [path])
+    videos.clear()
+    request = run(start(task_id=task.pk, frames=[[50, 59]]))
+    assert request.done == 10
+    (video,) = videos
+    assert 10 <= video.decoded <= 32  # from at most two key frames before

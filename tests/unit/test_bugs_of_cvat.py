@@ -1,0 +1,147 @@
+"""What CVAT 2.54's own lambda_manager gets wrong, and the tests that say we do not.
+
+The numbers are those of the list of bugs that this app was written against. Tests are named
+``file::function``; whoever renames or removes one is told here.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parents[1]
+API = "api/lambda"
+RUNS = "integration/requests"
+
+BUGS: dict[int, tuple[str, list[str]]] = {
+    1: (
+        "every frame of a request fetches and opens its whole chunk again",
+        [
+            f"{RUNS}/test_reading.py::test_a_request_reads_each_image_once",
+            f"{RUNS}/test_reading.py::test_a_request_decodes_each_frame_of_a_video_once",
+            "inside_cvat/test_frames.py::test_stream_reads_each_chunk_once",
+        ],
+    ),
+    2: (
+        "one call in flight, no retry, and one failed frame fails the request",
+        [
+            f"{RUNS}/test_detect.py::test_as_many_calls_are_in_flight_as_the_function_has_room_for",
+            f"{RUNS}/test_failures.py::test_a_busy_function_is_tried_again_until_it_answers",
+            f"{RUNS}/test_failures.py::test_a_failed_frame_has_its_cause_and_the_others_are_done",
+        ],
+    ),
+    3: (
+        "cleanup deletes everything before the function has answered anything",
+        [
+            f"{RUNS}/test_failures.py::test_a_function_that_is_down_from_the_start_deletes_nothing",
+            f"{RUNS}/test_replace.py::test_frames_that_fail_keep_what_they_had",
+            f"{API}/test_requests.py::test_a_wrong_mapping_is_refused_before_anything_is_deleted",
+        ],
+    ),
+    4: (
+        "a second run doubles the shapes",
+        [f"{RUNS}/test_replace.py::test_running_twice_makes_no_duplicates"],
+    ),
+    5: (
+        "a cancelled request saves what it had and comes back as finished",
+        [
+            f"{RUNS}/test_cancel.py"
+            "::test_cancel_during_slow_calls_is_effective_at_once_and_writes_nothing",
+            f"{API}/test_requests.py::test_a_cancelled_request_stays_and_says_so",
+        ],
+    ),
+    6: (
+        "a request after a cancelled one runs with the parameters of the other",
+        [
+            f"{RUNS}/test_cancel.py"
+            "::test_after_a_cancel_the_same_task_runs_with_the_new_parameters",
+            f"{API}/test_requests.py::test_the_parameters_are_those_that_were_posted",
+            f"{API}/test_requests.py::test_ids_are_random_and_safe_in_a_path",
+        ],
+    ),
+    7: (
+        "anyone reads and cancels anyone's request",
+        [f"{API}/test_permissions.py::test_a_strangers_request_and_an_unknown_one_look_alike"],
+    ),
+    8: (
+        "a task beside a job need not be the job's",
+        [
+            f"{API}/test_requests.py::test_a_job_that_is_not_of_the_task_is_refused",
+            f"{API}/test_calls.py::test_a_task_that_is_not_the_jobs_is_refused",
+        ],
+    ),
+    9: (
+        "the right to see a task is enough to write to it",
+        [
+            f"{API}/test_permissions.py"
+            "::test_who_may_see_a_task_but_not_edit_it_cannot_run_a_function_over_it",
+        ],
+    ),
+    10: (
+        "two jobs of a task cannot be annotated at once",
+        [f"{API}/test_requests.py::test_two_jobs_of_a_task_may_run_at_once"],
+    ),
+    11: (
+        "progress of a job is that of its task; a part of the frames is kept in memory to the end",
+        [
+            f"{API}/test_requests.py::test_progress_counts_the_requests_own_frames",
+            f"{RUNS}/test_detect.py::test_frames_in_the_middle_are_written_batch_by_batch",
+        ],
+    ),
+    12: (
+        "a threshold of 0 is dropped; the range in an error is one too long",
+        [
+            f"{API}/test_calls.py::test_a_threshold_of_zero_is_a_threshold",
+            f"{RUNS}/test_detect.py::test_the_threshold_is_sent_even_when_it_is_zero",
+            f"{API}/test_calls.py::test_the_frames_of_a_task_are_said_right",
+        ],
+    ),
+    13: (
+        "events of functions name neither task nor job",
+        [
+            f"{API}/test_calls.py::test_those_who_listen_are_told_task_and_job_of_a_call",
+            f"{RUNS}/test_service.py::test_those_who_listen_are_told_task_and_job_of_a_request",
+        ],
+    ),
+    14: (
+        "/api/requests does not know these requests (CVAT's list: needs a CVAT to run in; the "
+        "standalone server's list is of uploads)",
+        ["inside_cvat/test_server.py::test_requests_are_in_cvats_own_list"],
+    ),
+    15: (
+        "the payload of a job is a pickled object of the app",
+        [
+            f"{RUNS}/test_recovery.py::test_a_request_is_on_the_queue_with_nothing_but_its_number",
+        ],
+    ),
+    16: (
+        "a killed worker fails the request, and nothing is resumed",
+        [
+            f"{RUNS}/test_recovery.py"
+            "::test_a_worker_killed_with_kill_9_is_followed_by_one_that_finishes_its_work",
+            f"{RUNS}/test_faults.py::test_nothing_is_lost_and_nothing_is_twice_whatever_dies",
+        ],
+    ),
+}
+
+
+def names_of(path: Path) -> set[str]:
+    """The tests of a file, by its text: those inside a CVAT cannot be imported elsewhere."""
+    tree = ast.parse(path.read_text(), str(path))
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def test_every_bug_has_its_tests() -> None:
+    assert list(BUGS) == list(range(1, 17))
+    assert all(tests for _, tests in BUGS.values())
+
+
+@pytest.mark.parametrize("number", BUGS)
+def test_the_tests_of_a_bug_are_there(number: int) -> None:
+    for test in BUGS[number][1]:
+        file, _, name = test.partition("::")
+        assert (TESTS / file).is_file(), test
+        assert name.startswith("test_"), test
+        assert name in names_of(TESTS / file), test
