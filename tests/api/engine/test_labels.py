@@ -122,6 +122,19 @@ def test_text_that_cannot_be_stored_is_400_wherever_labels_are_made(
     )
 
 
+@pytest.mark.parametrize("number", [-1, 2**31, 2**63, 10**400, 1.5, "x", True])
+def test_an_assignee_that_cannot_be_is_400(
+    client: Client, task: models.Task, jobs: list[models.Job], number: Any
+) -> None:
+    """A number beyond 64 bits was looked for in the database, which does not take it."""
+    for path, field in (
+        (f"/api/tasks/{task.pk}", "assignee_id"),
+        (f"/api/jobs/{jobs[0].pk}", "assignee"),
+    ):
+        answer = patch(client, path, {field: number})
+        assert (answer.status_code, list(answer.json())) == (400, [field])
+
+
 def test_labels_that_are_nested_too_deeply_are_400(client: Client) -> None:
     nested = '{"name": "a", "type": "skeleton", "sublabels": [' * 450 + "]}" * 450
     body = f'{{"name": "new", "labels": [{nested}]}}'

@@ -60,7 +60,10 @@ class UserId(serializers.IntegerField):
 
     def to_internal_value(self, data: Any) -> Any:
         number = super().to_internal_value(data)
-        user = get_user_model().objects.filter(pk=number, is_active=True).first()
+        # Here and not by the field's own limits: those are looked at after this.
+        is_id = 0 <= number <= MAX_ID
+        users = get_user_model().objects.filter(pk=number if is_id else 0, is_active=True)
+        user = users.first()
         if user is None:
             self.fail("unknown", id=number)
         return user
