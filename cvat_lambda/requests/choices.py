@@ -11,6 +11,7 @@ from cvat_lambda.functions import registry
 from cvat_lambda.functions.spec import FunctionSpec, Kind
 
 BACKGROUND_KINDS = (Kind.DETECTOR, Kind.REID)
+CALLABLE = ("ready", "asleep")  # the first call wakes one that sleeps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,7 @@ def choices_for(task: Task) -> list[Choice]:
 
 
 def _obstacle(spec: FunctionSpec, task: Task) -> str:
-    if spec.state != "ready":
+    if spec.state not in CALLABLE:
         return spec.state
     if spec.kind is Kind.DETECTOR and not build_mapping(None, spec.labels, task.labels).by_name:
         return "no label in common"
