@@ -1,8 +1,8 @@
 """Many clients call a function while its worker processes are killed.
 
 Every call must end with an answer or a typed error, in bounded time, and no process may be left
-behind. ``python -m tests.bench.load`` makes 10,000 calls through 32 clients; CI makes a few
-hundred through the same code.
+behind. ``script/bench load`` makes 10,000 calls through 32 clients; CI makes a few hundred through
+the same code.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -215,6 +214,16 @@ def run_load(folder: Path, *, calls: int, clients: int, kill_every_s: float) -> 
     return load.load
 
 
+def set_up_django() -> None:
+    """Give this process, which is no test's, settings and a database of its own."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
+    import django
+    from django.core.management import call_command
+
+    django.setup()
+    call_command("migrate", verbosity=0)
+
+
 def _runs(process: psutil.Process) -> bool:
     """Whether it does; one that has ended and waits for its parent to ask does not."""
     try:
@@ -225,6 +234,7 @@ def _runs(process: psutil.Process) -> bool:
 
 def run(short: bool) -> list[dict[str, Any]]:
     """The rows of this benchmark."""
+    set_up_django()
     with tempfile.TemporaryDirectory() as folder:
         load = run_load(Path(folder), calls=400 if short else 10_000, clients=32, kill_every_s=1.0)
     durations = sorted(load.durations_s)
@@ -251,19 +261,3 @@ def _row(
         "goal": goal,
         "higher_is_better": higher_is_better,
     }
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Run it outside a test, with a database of its own."""
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
-    import django
-    from django.core.management import call_command
-
-    django.setup()
-    call_command("migrate", verbosity=0)
-    for row in run("--short" in arguments):
-        print(row)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
