@@ -11,7 +11,7 @@ from typing import Final
 from .environments import EnvironmentBuilder, Progress
 from .functionfile import FunctionConfig
 from .places import cache_folder
-from .variables import machine_variables
+from .variables import machine_variables, thread_variables
 from .weights.licences import LicenceDesk
 from .weights.packages import PackageFetcher
 from .weights.store import WeightStore
@@ -59,7 +59,7 @@ def make_preparer(*, installer: str, offline: bool, licences: Iterable[str]) -> 
 
 def worker_environment(config: FunctionConfig, weights: Path | None) -> dict[str, str]:
     """Return every environment variable of a worker."""
-    environment = machine_variables()
+    environment = {**thread_variables(config.trigger.workers), **machine_variables()}
     environment.update(config.env)
     for weight in config.extras.weights:
         if weight.env and os.environ.get(weight.env):

@@ -20,6 +20,7 @@ _MACHINE_PREFIXES: Final = (
     "OPENBLAS_",
     "OV_",
     "ONEDNN_",
+    "CVAT_LAMBDA_THREADS",
 )
 # Where packages come from, and how what has no wheel is built.
 _INSTALLER: Final = frozenset(
@@ -37,6 +38,19 @@ def machine_variables() -> dict[str, str]:
         for key, value in os.environ.items()
         if key in _MACHINE or key.startswith(_MACHINE_PREFIXES)
     }
+
+
+def thread_variables(workers: int) -> dict[str, str]:
+    """Return how the libraries of one of so many workers use the cores that we may run on.
+
+    The workers of a function share the cores. Threads that wait for each other sleep: OpenMP lets
+    them spin, so that two networks on the same cores, of two workers or of two functions, take
+    many times as long as one after the other.
+    """
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    return {"OMP_NUM_THREADS": str(max(1, cores // workers)), "OMP_WAIT_POLICY": "PASSIVE"}
 
 
 def installer_variables() -> dict[str, str]:

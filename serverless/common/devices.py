@@ -19,8 +19,13 @@ _MAY_BE_ABSENT = ("AUTO", "GPU")  # what such a device needs may be missing on t
 
 
 def threads() -> int:
-    """Return how many threads one worker's network may use (environment: CVAT_LAMBDA_THREADS)."""
-    return max(1, int(os.environ.get("CVAT_LAMBDA_THREADS", "2")))
+    """Return how many threads one worker's network may use.
+
+    The environment says it: CVAT_LAMBDA_THREADS, else OMP_NUM_THREADS, which the embedded runtime
+    sets to the worker's share of the cores; where neither is set, it is 2.
+    """
+    said = os.environ.get("CVAT_LAMBDA_THREADS") or os.environ.get("OMP_NUM_THREADS") or "2"
+    return max(1, int(said))
 
 
 def openvino_device() -> str:

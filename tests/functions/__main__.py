@@ -23,6 +23,7 @@ from cvat_lambda.runtime.discovery import GPU_FILE
 from cvat_lambda.runtime.environments import GPU_REQUIREMENTS, EnvironmentBuilder
 from cvat_lambda.runtime.functionfile import read_document
 from cvat_lambda.runtime.places import cache_folder
+from cvat_lambda.runtime.variables import thread_variables
 from cvat_lambda.runtime.verbs import read_config
 from tests.functions.catalogue.stand_ins.__main__ import STAND_INS
 
@@ -56,7 +57,7 @@ def test_tools() -> Path:
 def run_network_tests(python: Path, tools: Path) -> bool:
     """Run the catalogue's tests with one environment's interpreter."""
     command = [str(python), "-m", "pytest", "-q", "-c", str(CATALOGUE / "pytest.ini")]
-    environment = {**os.environ, "PYTHONPATH": str(tools), "CVAT_LAMBDA_THREADS": "2"}
+    environment = {**os.environ, **thread_variables(1), "PYTHONPATH": str(tools)}
     done = subprocess.run([*command, str(CATALOGUE)], cwd=REPOSITORY, env=environment, check=False)
     return done.returncode in (0, NO_TESTS)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,35 @@ def test_a_worker_gets_the_machines_variables_the_functions_own_and_no_others(
     assert made["PYTHONPATH"] == f"{tmp_path}:{tmp_path}/sam"
     assert made["CVAT_LAMBDA_WEIGHTS"] == str(tmp_path / "weights")
     assert (made["NUCLIO_FUNCTION_NAME"], made["NUCLIO_HANDLER"]) == ("one", "main:handler")
+
+
+@pytest.mark.parametrize(("workers", "share"), [(1, "6"), (2, "3"), (4, "1"), (9, "1")])
+def test_the_workers_of_a_function_share_the_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, share: str
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(6)))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    triggers = {"http": {"kind": "http", "numWorkers": workers}}
+    document = {
+        "metadata": {"name": "one"},
+        "spec": {"handler": "main:handler", "triggers": triggers},
+    }
+    made = worker_environment(parse_function(document, tmp_path), None)
+    assert (made["OMP_NUM_THREADS"], made["OMP_WAIT_POLICY"]) == (share, "PASSIVE")
+
+
+def test_the_administrator_and_the_function_may_say_how_many_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.setenv("CVAT_LAMBDA_THREADS", "5")
+    env = [{"name": "OMP_WAIT_POLICY", "value": "ACTIVE"}]
+    document = {"metadata": {"name": "one"}, "spec": {"env": env, "handler": "main:handler"}}
+    made = worker_environment(parse_function(document, tmp_path), None)
+    assert made["OMP_NUM_THREADS"] == "7"
+    assert made["CVAT_LAMBDA_THREADS"] == "5"
+    assert made["OMP_WAIT_POLICY"] == "ACTIVE"
 
 
 @pytest.mark.parametrize("licence", ["MIT", "apache-2.0", "BSD-3-Clause", "CC0-1.0"])

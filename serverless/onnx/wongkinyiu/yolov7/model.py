@@ -62,6 +62,8 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
     onnxruntime.preload_dlls()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads()
+    # Threads that spin while they wait take the cores from the other networks of the machine.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
     available = onnxruntime.get_available_providers()

@@ -122,7 +122,10 @@ def test_weights_are_found_in_the_folder_and_a_named_file_wins(
 
 def test_threads_are_two_unless_said_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CVAT_LAMBDA_THREADS", raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert threads() == 2
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert threads() == 3
     monkeypatch.setenv("CVAT_LAMBDA_THREADS", "5")
     assert threads() == 5
 
