@@ -36,7 +36,7 @@ class StrictJSONParser(JSONParser):
             value = json.loads(text, parse_constant=_refuse)
         except RecursionError as exc:
             raise _too_deep() from exc
-        except ValueError as exc:
+        except (ValueError, LookupError) as exc:  # LookupError: a charset that is of no text
             raise ParseError(f"JSON parse error - {exc}") from exc
         # Most bodies cannot have either fault, and are not walked through.
         if text.count("[") + text.count("{") > MAX_DEPTH and _is_deeper(value):

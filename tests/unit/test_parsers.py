@@ -50,6 +50,13 @@ def test_a_wrong_body_is_named(body: bytes, sentence: str) -> None:
     assert sentence in str(refused.value.detail)
 
 
+@pytest.mark.parametrize("charset", ["hex", "rot13", "nonsense", "utf-16", "undefined"])
+def test_a_charset_that_the_body_is_not_in_is_a_bad_request(charset: str) -> None:
+    """``Content-Type: application/json; charset=hex``: Python knows codecs that are of no text."""
+    with pytest.raises(ParseError, match="JSON parse error"):
+        parse(b'{"a": 1}', charset)
+
+
 def test_a_body_may_be_as_deep_as_the_limit() -> None:
     depth = MAX_DEPTH
     assert parse(b"[" * depth + b"]" * depth + b" ") != []
