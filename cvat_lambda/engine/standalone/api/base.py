@@ -48,6 +48,19 @@ class HostView:
         return handle_exception
 
 
+def whole_number(text: str, most: int) -> int | None:
+    """Read digits as a number up to ``most``; None for anything else.
+
+    Clients may send thousands of digits, of which ``int`` raises.
+    """
+    if not (text.isascii() and text.isdecimal()):
+        return None
+    digits = text.lstrip("0") or "0"
+    if len(digits) > len(str(most)) or int(digits) > most:
+        return None
+    return int(digits)
+
+
 def query_ids(parameters: Mapping[str, str], names: Mapping[str, str]) -> dict[str, int]:
     """Filters out of a query string: parameter names to fields, values that are ids.
 
@@ -58,9 +71,10 @@ def query_ids(parameters: Mapping[str, str], names: Mapping[str, str]) -> dict[s
         text = parameters.get(name, "")
         if not text:
             continue
-        if not text.isascii() or not text.isdecimal() or int(text) > MAX_ID:
+        number = whole_number(text, MAX_ID)
+        if number is None:
             raise ValidationError({name: ["A valid integer is required."]})
-        found[field] = int(text)
+        found[field] = number
     return found
 
 

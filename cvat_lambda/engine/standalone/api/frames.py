@@ -16,7 +16,7 @@ from rest_framework.exceptions import NotFound, ValidationError
 
 from cvat_lambda.engine.port import Frame, UnreadableFrame
 from cvat_lambda.engine.standalone import models
-from cvat_lambda.engine.standalone.api.base import MAX_ID
+from cvat_lambda.engine.standalone.api.base import MAX_ID, whole_number
 from cvat_lambda.engine.standalone.media import images, reader
 from cvat_lambda.errors import InvalidRequest
 
@@ -59,10 +59,10 @@ def scope_of_job(job: models.Job) -> FrameScope:
 
 
 def _number(parameters: Any, name: str) -> int:
-    text = parameters.get(name, "")
-    if not (text.isascii() and text.isdecimal()) or int(text) > MAX_ID:
+    number = whole_number(parameters.get(name, ""), MAX_ID)
+    if number is None:
         raise ValidationError({name: ["A valid integer is required."]})
-    return int(text)
+    return number
 
 
 def answer(scope: FrameScope, parameters: Any) -> HttpResponse | FileResponse:

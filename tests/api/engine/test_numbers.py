@@ -1,0 +1,48 @@
+"""Numbers in query strings: what is none, or too large for anything, is a bad request."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from cvat_lambda.engine.standalone import models
+from cvat_lambda.engine.standalone.api.base import whole_number
+
+ENDLESS = "9" * 5000  # of which Python's int() raises
+
+
+@pytest.mark.parametrize("wrong", [ENDLESS, "-1", "1.5", "x", "2147483648"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/tasks?project_id={}",
+        "/api/jobs?task_id={}",
+        "/api/labels?job_id={}",
+        "/api/tasks/{task}/data?type=frame&number={}",
+        "/api/tasks/{task}/data?type=chunk&number={}",
+        "/api/jobs/{job}/data?type=chunk&index={}",
+        "/api/lambda/requests?task={}",
+    ],
+)
+def test_a_number_that_is_none_is_a_bad_request(
+    client: Client,
+    alice: User,
+    task: models.Task,
+    jobs: list[models.Job],
+    path: str,
+    wrong: str,
+) -> None:
+    client.force_login(alice)
+    answer = client.get(path.format(wrong, task=task.pk, job=jobs[0].pk))
+    assert answer.status_code == 400, answer.content
+    assert len(answer.content) < 200
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("0", 0), ("007", 7), ("255", 255), ("256", None), ("", None), ("+1", None), ("²", None)],
+)
+def test_whole_numbers_up_to_a_limit_are_read(text: str, number: int | None) -> None:
+    assert whole_number(text, 255) == number
+    assert whole_number("0" * 5000 + text, 255) == (0 if text == "" else number)
