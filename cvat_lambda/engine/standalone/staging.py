@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import IO, Any
 
 from cvat_lambda.engine.standalone.media import storage
-from cvat_lambda.engine.standalone.media.files import SourceFile
+from cvat_lambda.engine.standalone.media.files import SourceFile, check_names
 from cvat_lambda.engine.standalone.options import options
 from cvat_lambda.errors import InvalidRequest, NotFound, PayloadTooLarge, StateConflict
 
@@ -62,17 +62,30 @@ class Staging:
         return sum(path.stat().st_size for path in self._folder.iterdir())
 
     def add(self, name: str, blocks: Iterable[bytes]) -> str:
-        """Keep a whole file; its name without folders. Raise InvalidRequest, PayloadTooLarge."""
+        """Keep a whole file; its name without folders. Raise InvalidRequest, PayloadTooLarge.
+
+        The same file sent again is one file. Another of that name is kept beside it: what becomes
+        of them is not for this place to decide, and none may get lost here.
+        """
         base = base_name(name)
-        key = hashlib.blake2b(base.encode("utf-8", "replace"), digest_size=16).hexdigest()
+        digest = hashlib.blake2b(base.encode("utf-8", "replace") + b"\0", digest_size=16)
         budget = options.MAX_UPLOAD_BYTES - self.size_bytes()
         self._folder.mkdir(parents=True, exist_ok=True)
-        with (self._folder / f"{key}.file").open("wb") as sink:
-            for block in blocks:
-                budget -= len(block)
-                if budget < 0:
-                    raise PayloadTooLarge(f"a task takes {options.MAX_UPLOAD_BYTES} bytes at most")
-                sink.write(block)
+        coming = self._folder / f"{uuid.uuid4().hex}.part"
+        try:
+            with coming.open("wb") as sink:
+                for block in blocks:
+                    budget -= len(block)
+                    if budget < 0:
+                        most = options.MAX_UPLOAD_BYTES
+                        raise PayloadTooLarge(f"a task takes {most} bytes at most")
+                    sink.write(block)
+                    digest.update(block)
+        except BaseException:
+            coming.unlink(missing_ok=True)
+            raise
+        key = digest.hexdigest()
+        os.replace(coming, self._folder / f"{key}.file")
         self._note(key, base, None)
         return base
 
@@ -127,7 +140,9 @@ class Staging:
 
     def ordered(self, names: Sequence[str]) -> list[SourceFile]:
         """The whole files in the order of these names. Raise InvalidRequest if they differ."""
-        by_name = {file.name: file for file in self.files()}
+        files = self.files()
+        check_names(file.name for file in files)
+        by_name = {file.name: file for file in files}
         wanted = [base_name(name) for name in names]
         if sorted(wanted) != sorted(by_name):
             raise InvalidRequest("upload_file_order must name each uploaded file once")

@@ -54,6 +54,39 @@ def test_files_come_in_one_plain_request(
     assert again.status_code == 409
 
 
+def test_all_files_under_one_name_of_a_form_are_taken(
+    client: Client, empty: models.Task, pictures: list[Path]
+) -> None:
+    """As ``curl -F client_files=@a -F client_files=@b`` sends them."""
+    files = {"client_files": [as_upload(path) for path in pictures[:3]]}
+    response = client.post(f"/api/tasks/{empty.pk}/data", files)
+    assert status_of(client, response) == ("finished", "")
+    meta = client.get(f"/api/tasks/{empty.pk}/data/meta").json()
+    assert [frame["name"] for frame in meta["frames"]] == [path.name for path in pictures[:3]]
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_no_file_is_lost_for_another_of_its_name(
+    client: Client, empty: models.Task, pictures: list[Path], at_once: bool
+) -> None:
+    """Clients send no folders: of ``one/a.png`` and ``two/a.png`` both are ``a.png``."""
+    path = f"/api/tasks/{empty.pk}/data/"
+    files = [SimpleUploadedFile("a.png", picture.read_bytes()) for picture in pictures[:2]]
+    if at_once:
+        refused = client.post(path, {f"client_files[{i}]": file for i, file in enumerate(files)})
+        assert refused.status_code == 400
+        message = refused.json()["message"]
+    else:
+        for file in files:
+            sent = client.post(path, {"client_files[0]": file}, headers={"Upload-Multiple": ""})
+            assert sent.status_code == 200
+        done = client.post(path, {}, "application/json", headers={"Upload-Finish": ""})
+        status, message = status_of(client, done)
+        assert status == "failed"
+    assert message == "file 'a.png' is there twice; names must differ"
+    assert not models.Data.objects.exists()
+
+
 def test_broken_file_fails_with_its_name_and_leaves_nothing(
     client: Client, empty: models.Task
 ) -> None:
@@ -90,6 +123,7 @@ def test_wrong_parameters_are_refused_before_anything_happens(
     "headers",
     [
         {"Upload-Length": "x", "Upload-Metadata": "filename YQ=="},
+        {"Upload-Length": "9" * 5000, "Upload-Metadata": "filename YQ=="},
         {"Upload-Length": "3"},
         {"Upload-Length": "3", "Upload-Metadata": "filename ###"},
         {"Upload-Length": "3", "Upload-Metadata": "filename Li4="},  # ".."

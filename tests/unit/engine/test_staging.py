@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -37,16 +38,39 @@ def test_name_that_is_none_is_refused(path: str) -> None:
         base_name(path)
 
 
-def test_whole_files_come_in_order_and_replace_their_namesakes() -> None:
+def test_whole_files_come_in_order_and_once_though_they_are_sent_again() -> None:
     staging = Staging(1)
-    for name, data in (("b", b"1"), ("a", b"2"), ("b", b"3")):
+    for name, data in (("b", b"1"), ("a", b"2"), ("b", b"1")):
         staging.add(name, [data])
-    assert contents(staging) == {"a": b"2", "b": b"3"}
+    assert contents(staging) == {"a": b"2", "b": b"1"}
     assert [file.name for file in staging.ordered(["b", "x/a"])] == ["b", "a"]
     with pytest.raises(InvalidRequest, match="each uploaded file once"):
         staging.ordered(["b"])
     staging.clear()
     assert contents(staging) == {}
+
+
+def test_another_file_of_the_same_name_is_not_lost() -> None:
+    staging = Staging(8)
+    staging.add("one/a.jpg", [b"1"])
+    staging.add("two/a.jpg", [b"2"])
+    assert [(file.name, file.path.read_bytes()) for file in staging.files()] == [
+        ("a.jpg", b"1"),
+        ("a.jpg", b"2"),
+    ]
+    with pytest.raises(InvalidRequest, match=r"'a\.jpg' is there twice"):
+        staging.ordered(["a.jpg"])
+
+
+def test_what_broke_off_leaves_nothing() -> None:
+    def broken() -> Iterator[bytes]:
+        yield b"half"
+        raise OSError("the connection is gone")
+
+    staging = Staging(9)
+    with pytest.raises(OSError, match="gone"):
+        staging.add("a.jpg", broken())
+    assert (contents(staging), staging.size_bytes()) == ({}, 0)
 
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])

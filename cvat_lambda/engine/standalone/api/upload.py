@@ -14,8 +14,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from cvat_lambda.engine.standalone import models, uploads
+from cvat_lambda.engine.standalone.api.base import whole_number
 from cvat_lambda.engine.standalone.api.serializers.data import DataParameters
-from cvat_lambda.engine.standalone.staging import Staging
+from cvat_lambda.engine.standalone.media.files import check_names
+from cvat_lambda.engine.standalone.staging import Staging, base_name
 from cvat_lambda.errors import StateConflict
 
 _TUS = "1.0.0"
@@ -43,9 +45,12 @@ def receive(request: Request, task: models.Task) -> Response:
 def _keep_files(request: Request, staging: Staging) -> None:
     files = [
         file
-        for name, file in request.FILES.items()
-        if name.startswith("client_files") and isinstance(file, UploadedFile)
+        for name, listed in request.FILES.lists()  # a form may have several under one name
+        if name.startswith("client_files")
+        for file in listed
+        if isinstance(file, UploadedFile)
     ]
+    check_names(base_name(file.name or "") for file in files)
     for file in files:
         staging.add(file.name or "", file.chunks())
 
@@ -58,10 +63,10 @@ def _finish(request: Request, task: models.Task) -> Response:
 
 
 def _header_number(request: Request, name: str) -> int:
-    text = request.headers.get(name, "")
-    if not (text.isascii() and text.isdecimal()) or int(text) > _MAX_LENGTH:
+    number = whole_number(request.headers.get(name, ""), _MAX_LENGTH)
+    if number is None:
         raise ValidationError({name: ["A valid integer is required."]})
-    return int(text)
+    return number
 
 
 def _file_name(request: Request) -> str:

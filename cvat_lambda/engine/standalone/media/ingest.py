@@ -6,14 +6,14 @@ import os
 import random
 import re
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.media import archives, images, storage, video
-from cvat_lambda.engine.standalone.media.files import SourceFile
+from cvat_lambda.engine.standalone.media.files import SourceFile, check_names
 from cvat_lambda.engine.standalone.options import options
 from cvat_lambda.errors import InvalidRequest
 
@@ -153,7 +153,7 @@ def _place(source: Path, target: Path, placing: Placing, *, ours: bool) -> None:
 def _store_images(
     task: models.Task, files: Sequence[SourceFile], folder: str, how: Ingestion
 ) -> Prepared:
-    _check_names(files)
+    check_names(file.name for file in files)
     ordered = arrange(files, how.selection.sorting_method, seed=task.pk)
     items = chosen(len(ordered), how.selection)
     data = _data(task, models.DataKind.IMAGES, folder, items, how)
@@ -189,14 +189,6 @@ def _store_image(data: models.Data, number: int, file: SourceFile, how: Ingestio
         height=facts.height,
         fingerprint=facts.fingerprint,
     )
-
-
-def _check_names(files: Iterable[SourceFile]) -> None:
-    seen: set[str] = set()
-    for file in files:
-        if file.name in seen:
-            raise InvalidRequest(f"file '{file.name}' is there twice; names must differ")
-        seen.add(file.name)
 
 
 def _store_video(
