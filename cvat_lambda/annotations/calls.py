@@ -12,7 +12,7 @@ import numpy.typing as npt
 from .clipping import clip_polygon
 from .errors import AnswerError
 from .reading import kind, read_list, read_object, read_points, show
-from .shapes import MAX_VALUE, POINT_COUNTS, Size, fit, is_number
+from .shapes import MAX_VALUE, POINT_COUNTS, Size, fit, is_number, pin
 
 _BASE64: Final = f"{string.ascii_letters}{string.digits}+/".encode()
 _TRACKED_TYPES: Final = frozenset({*POINT_COUNTS, "mask"}) - {"skeleton"}
@@ -69,8 +69,9 @@ def check_tracker_answer(
 
     A shape is ``{"type", "points"}`` or None for an object that is lost; bare arrays of points,
     as older functions send, are rectangles. No shapes at all are all None. Shapes are cut to the
-    image, and None where nothing of them is inside. ``items`` are the numbers by which errors
-    name the objects. Raises AnswerError.
+    image; what left it lies flat on its border, since CVAT's page gives up all objects of a call
+    when one of them is None. Masks have no such form, and are None. ``items`` are the numbers by
+    which errors name the objects. Raises AnswerError.
     """
     given = read_object(answer)
     states = read_list(given.get("states"), field="states")
@@ -130,12 +131,15 @@ def _check_tracked(
             item=index,
             field="shapes.type",
         )
-    points: Sequence[float] | None = read_points(
+    points = read_points(
         shape_type, given.get("points"), item=index, field="shapes.points", size=image_size
     )
+    fitted: Sequence[float] | None = points
     if image_size is not None:
-        points, _ = fit(shape_type, tuple(points or ()), 0.0, image_size)
-    return None if points is None else {"type": shape_type, "points": list(points)}
+        fitted, _ = fit(shape_type, points, 0.0, image_size)
+        if fitted is None and shape_type != "mask":
+            fitted = pin(points, image_size)
+    return None if fitted is None else {"type": shape_type, "points": list(fitted)}
 
 
 def _check_rows(raw: object) -> tuple[list[list[int]], bool]:

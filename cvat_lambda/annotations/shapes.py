@@ -111,6 +111,14 @@ def shift(shape_type: str, points: Points, dx: int, dy: int) -> Points:
     return tuple(value + (dx, dy)[i % 2] for i, value in enumerate(points))
 
 
+def pin(points: Points, size: Size) -> Points:
+    """Move each vertex to the nearest place in the image, for a shape of which nothing is inside.
+
+    It becomes flat, which is no shape to keep, but says where the thing left.
+    """
+    return tuple(min(max(value, 0.0), float(size[i % 2])) for i, value in enumerate(points))
+
+
 def anchor(shape_type: str, points: Points) -> tuple[float, float]:
     """Return the one point that stands for a shape: its centre, or the mean of its vertices."""
     if shape_type == "ellipse":

@@ -213,14 +213,18 @@ def test_a_state_that_cannot_travel_names_function_frame_item_and_field(
     )
 
 
-def test_a_tracked_shape_ends_inside_the_image_or_is_lost(
+def test_a_tracked_shape_ends_inside_the_image_and_one_that_left_it_is_no_null(
     api: Any, functions: Any, task: Any
 ) -> None:
+    """CVAT's page reads ``points`` of every shape: one null, and no object of the call moves."""
     boxes = [[-9, 2, 11, 12], [500, 2, 510, 12]]
     answer = {"shapes": [{"type": "rectangle", "points": p} for p in boxes], "states": [1, 2]}
     functions.add("siam", lambda payload: answer, type="tracker", supported_shape_types="rectangle")
     found = api.call("siam", task=task.pk, frame=0, shapes=[RECT, RECT]).json()
-    assert found["shapes"] == [{"type": "rectangle", "points": [0, 2, 11, 12]}, None]
+    assert found["shapes"] == [
+        {"type": "rectangle", "points": [0, 2, 11, 12]},
+        {"type": "rectangle", "points": [64, 2, 64, 12]},
+    ]
 
 
 def test_an_older_function_speaks_bare_points(api: Any, functions: Any, task: Any) -> None:

@@ -19,6 +19,7 @@ from cvat_lambda.annotations.answers import (
     check_tracker_answer,
 )
 from cvat_lambda.annotations.errors import AnswerError
+from cvat_lambda.annotations.shapes import check_points
 
 MASK = [[0, 255, 0], [0, 255, 255]]
 SIZE = (3, 2)
@@ -180,17 +181,42 @@ def test_bare_points_of_older_trackers_are_rectangles() -> None:
         ([1, 2, 30, 40], [1, 2, 30, 40]),
         ([-5, 2, 30, 70], [0, 2, 30, 50]),  # cut
         ([30, 40, 1, 2], [1, 2, 30, 40]),  # corners in order
-        ([200, 2, 230, 40], None),  # outside: lost
-        ([5, 5, 5, 9], None),  # of no size
+        ([200, 2, 230, 40], [100, 2, 100, 40]),  # left at the right
+        ([-9, -9, -1, -1], [0, 0, 0, 0]),
+        ([5, 5, 5, 9], [5, 5, 5, 9]),  # flat as it came
     ],
 )
-def test_a_tracked_shape_is_cut_to_the_image_or_lost(points: Any, expected: Any) -> None:
+def test_a_tracked_shape_is_cut_to_the_image_or_lies_on_its_border(
+    points: Any, expected: Any
+) -> None:
     answer = {"shapes": [{"type": "rectangle", "points": points}], "states": ["s"]}
     found, states = check_tracker_answer(
         answer, expected=1, shape_types=["rectangle"], image_size=(100, 50)
     )
-    assert found == [None if expected is None else {"type": "rectangle", "points": expected}]
+    assert found == [{"type": "rectangle", "points": expected}]
     assert states == ["s"]
+
+
+def test_a_mask_that_left_the_image_has_no_form_and_is_none() -> None:
+    mask = {"type": "mask", "points": [0, 4, 500, 500, 501, 501]}
+    answer = {"shapes": [mask], "states": [1]}
+    found, _ = check_tracker_answer(answer, expected=1, shape_types=["mask"], image_size=SIZE)
+    assert found == [None]
+
+
+@given(
+    st.sampled_from(["rectangle", "polygon", "polyline", "points", "cuboid"]),
+    st.lists(st.floats(-400, 400), min_size=16, max_size=16),
+)
+def test_a_tracked_shape_of_coordinates_is_never_none(shape_type: str, values: list[float]) -> None:
+    points = values[: {"rectangle": 4, "cuboid": 16}.get(shape_type, 8)]
+    answer = {"shapes": [{"type": shape_type, "points": points}], "states": [1]}
+    (found,), _ = check_tracker_answer(
+        answer, expected=1, shape_types=[shape_type], image_size=SIZE
+    )
+    assert found is not None
+    assert found["type"] == shape_type
+    assert check_points(shape_type, found["points"]) == tuple(found["points"])
 
 
 def test_errors_name_tracked_objects_by_the_callers_numbers() -> None:
