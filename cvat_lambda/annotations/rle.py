@@ -105,21 +105,55 @@ def area(points: Sequence[float]) -> int:
 
 def clip(points: Sequence[float], width: int, height: int) -> tuple[int, ...] | None:
     """Cut a mask to an image of ``width`` x ``height``; None when no pixel of it is inside."""
-    bitmap, left, top = decode(points)
-    cut = clip_bitmap(bitmap, left, top, width, height)
+    cut = decode_inside(points, width, height)
     return None if cut is None else encode(*cut)
 
 
-def clip_bitmap(
-    bitmap: Bitmap, left: int, top: int, width: int, height: int
+def decode_inside(
+    points: Sequence[float], width: int, height: int
 ) -> tuple[Bitmap, int, int] | None:
-    """Cut a bitmap to the image; None when no one of it is inside."""
-    x0, y0 = max(0, -left), max(0, -top)
-    x1, y1 = min(bitmap.shape[1], width - left), min(bitmap.shape[0], height - top)
+    """Decode what of a mask lies inside an image to ``(bitmap, left, top)``; None if nothing does.
+
+    Time and memory are those of the part inside and of the runs, however large the box is. Raises
+    ShapeError when the run lengths are wrong.
+    """
+    runs, (left, top, right, bottom) = _split(points)
+    x0, y0 = max(left, 0), max(top, 0)
+    x1, y1 = min(right + 1, width), min(bottom + 1, height)
     if x0 >= x1 or y0 >= y1:
         return None
-    cut = bitmap[y0:y1, x0:x1]
-    return (cut, left + x0, top + y0) if cut.any() else None
+    rows, begins, ends = _by_rows(runs, right - left + 1, y0 - top, y1 - top)
+    # Each run begins and ends in the first column at or behind it; those beside the image cancel.
+    flips = np.zeros((y1 - y0, x1 - x0 + 1), dtype=np.int8)
+    for columns, step in ((begins, 1), (ends, -1)):
+        np.add.at(flips, (rows, np.clip(columns + (left - x0), 0, x1 - x0)), step)
+    bitmap: Bitmap = np.cumsum(flips[:, :-1], axis=1, dtype=np.int8) > 0
+    return (bitmap, x0, y0) if bitmap.any() else None
+
+
+def _by_rows(
+    runs: npt.NDArray[np.int64], across: int, first: int, last: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Cut the runs of ones where rows end: (row, begin, end) of each piece.
+
+    Rows are ``across`` wide, ``first`` to ``last`` (exclusive) of them are wanted, and counted from
+    the first; begin and end (exclusive) are columns.
+    """
+    stops = np.cumsum(runs)
+    low, high = first * across, last * across
+    begins = np.clip((stops - runs)[1::2], low, high)
+    ends = np.clip(stops[1::2], low, high)
+    begins, ends = begins[begins < ends], ends[begins < ends]
+    top, bottom = begins // across, (ends - 1) // across
+    counts = bottom - top + 1
+    run = np.repeat(np.arange(len(counts)), counts)
+    rows = np.arange(len(run)) - np.repeat(np.cumsum(counts) - counts, counts) + top[run]
+    offset = rows * across
+    return (
+        rows - first,
+        np.maximum(begins[run] - offset, 0),
+        np.minimum(ends[run] - offset, across),
+    )
 
 
 def trim(bitmap: Bitmap, left: int, top: int) -> tuple[Bitmap, int, int] | None:

@@ -300,7 +300,8 @@ def report(client: Client, task: dict[str, Any], request: dict[str, Any], place:
             params={"type": "frame", "number": number, "quality": "original"},
         )
         shapes = [shape for shape in annotations.shapes if shape.frame == number]
-        drawn = paint(Image.open(io.BytesIO(image)), draw(shapes, palette))
+        photograph = Image.open(io.BytesIO(image))
+        drawn = paint(photograph, draw(shapes, palette, photograph.size))
         drawn.save(place / f"{number:03d}-{Path(frame['name']).stem}.png")
     print(f"The photographs with what was found: {place}", flush=True)
 

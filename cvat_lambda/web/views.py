@@ -130,12 +130,13 @@ def _frames(found: Task, numbers: list[int]) -> list[dict[str, Any]]:
     shown = []
     for number in numbers:
         shapes = [shape for shape in data.shapes if shape.frame == number] if data else []
-        item: dict[str, Any] = {"number": number, "drawings": overlay.draw(shapes, found.labels)}
+        item: dict[str, Any] = {"number": number}
         try:
             image = engine.frame(found.id, number)
-            item |= {"name": image.name, "width": image.width, "height": image.height}
-            side = max(image.width or 0, image.height or 0)
-            item |= {"font": max(12, side // 40), "dot": max(3, side // 160)}
+            size = (image.width or 0, image.height or 0)
+            item |= {"name": image.name, "width": size[0], "height": size[1]}
+            item |= {"drawings": overlay.draw(shapes, found.labels, size)}
+            item |= {"font": max(12, max(size) // 40), "dot": max(3, max(size) // 160)}
         except LambdaError as exc:
             item |= {"problem": exc.message}
         shown.append(item)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from contextlib import suppress
 from typing import Any
 
@@ -128,6 +129,42 @@ def test_clipping_keeps_exactly_the_pixels_inside(
         redrawn = np.zeros_like(inside)
         redrawn[y : y + part.shape[0], x : x + part.shape[1]] = part
         assert np.array_equal(redrawn, inside)
+
+
+@given(
+    st.lists(st.integers(0, 9), min_size=1, max_size=60),
+    st.integers(1, 40),
+    st.integers(-30, 20),
+    st.integers(-30, 20),
+)
+def test_what_is_decoded_inside_an_image_is_what_the_whole_mask_has_there(
+    runs: list[int], across: int, left: int, top: int
+) -> None:
+    """Runs of no length and runs over several rows too, which `encode` would not write."""
+    runs.append(-sum(runs) % across or (0 if sum(runs) else across))
+    box = (left, top, left + across - 1, top + sum(runs) // across - 1)
+    whole, _, _ = rle.decode((*runs, *box))
+    canvas = np.zeros((900, 200), dtype=bool)
+    canvas[100 + top : 100 + top + whole.shape[0], 100 + left : 100 + left + across] = whole
+    inside = canvas[100:125, 100:117]
+    found = rle.decode_inside((*runs, *box), 17, 25)
+    if found is None:
+        assert not inside.any()
+    else:
+        part, x, y = found
+        redrawn = np.zeros_like(inside)
+        redrawn[y : y + part.shape[0], x : x + part.shape[1]] = part
+        assert np.array_equal(redrawn, inside)
+
+
+def test_a_huge_box_costs_what_is_inside_the_image() -> None:
+    tracemalloc.start()
+    found = rle.decode_inside((1, (1 << 28) - 1, -8192, -8192, 8191, 8191), 64, 48)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found is not None
+    assert found[0].all()
+    assert peak < 1 << 20
 
 
 @given(bitmaps())

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import base64
+import io
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ from PIL import Image
 from cvat_lambda.annotations import rle
 from cvat_lambda.annotations.types import Label, Shape
 from cvat_lambda.server.drawing import paint
-from cvat_lambda.web.overlay import color_of, draw, rgb
+from cvat_lambda.web.overlay import color_of, draw, rgb, tint
 
 SIZE = (200, 160)
 WHITE = (255, 255, 255)
@@ -31,7 +33,7 @@ def shape(kind: Any, *points: float, **more: Any) -> Shape:
 
 
 def painted(*shapes: Shape) -> np.ndarray[Any, Any]:
-    return np.asarray(paint(Image.new("RGB", SIZE, WHITE), draw(shapes, LABELS)))
+    return np.asarray(paint(Image.new("RGB", SIZE, WHITE), draw(shapes, LABELS, SIZE)))
 
 
 @pytest.mark.parametrize(
@@ -65,6 +67,30 @@ def test_a_mask_tints_its_pixels_only() -> None:
     assert tuple(pixels[80 + 38, 60 + 48]) == WHITE
 
 
+def test_of_a_mask_the_part_in_the_picture_is_drawn_however_large_its_box_is() -> None:
+    """A few stored numbers announce 2^28 pixels; drawn as a whole they would take gigabytes."""
+    huge = shape("mask", 0, 1 << 28, -8192, -8192, 8191, 8191)
+    beside = shape("mask", 0, 1 << 28, 500, 500, 500 + 16383, 500 + 16383)
+    empty = shape("mask", 1 << 28, 0, 0, 16383, 16383)
+    (drawing,) = draw([huge, beside, empty], LABELS, SIZE)
+    assert drawing.mask is not None
+    assert (drawing.x, drawing.y, drawing.mask.shape) == (0, 0, (SIZE[1], SIZE[0]))
+    assert drawing.mask.all()
+
+
+def test_a_mask_on_a_page_is_the_tinted_picture() -> None:
+    bitmap = np.random.default_rng(1).random((13, 21)) < 0.5
+    (drawing,) = draw([shape("mask", *rle.encode(bitmap, 3, 4))], LABELS, SIZE)
+    assert drawing.svg_mask is not None
+    href = str(drawing.svg_mask["href"])
+    assert href.startswith("data:image/png;base64,")
+    picture = Image.open(io.BytesIO(base64.b64decode(href.partition(",")[2]))).convert("RGBA")
+    expected = np.asarray(tint(drawing.mask, drawing.color)) if drawing.mask is not None else None
+    shown = np.asarray(picture)
+    assert np.array_equal(shown[..., 3] > 0, drawing.mask)
+    assert np.array_equal(shown[drawing.mask], expected[drawing.mask])  # type: ignore[index]
+
+
 def test_a_skeleton_shows_its_visible_points_and_the_edges_between_them() -> None:
     elements = (
         shape("points", 20, 60, label_id=3),
@@ -79,5 +105,5 @@ def test_a_skeleton_shows_its_visible_points_and_the_edges_between_them() -> Non
 
 def test_the_photograph_itself_is_left_alone() -> None:
     image = Image.new("RGB", SIZE, WHITE)
-    paint(image, draw([shape("rectangle", 20, 60, 120, 140)], LABELS))
+    paint(image, draw([shape("rectangle", 20, 60, 120, 140)], LABELS, SIZE))
     assert np.asarray(image).min() == 255
