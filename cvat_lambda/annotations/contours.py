@@ -34,9 +34,11 @@ def largest_polygon(
 
     Pixels that touch at a corner belong together; holes are filled. None for an empty mask.
     """
-    loops, areas = _follow(bitmap)
-    if not loops:
+    cut = trim(bitmap, left, top)  # what follows takes time and memory by the pixel
+    if cut is None:
         return None
+    bitmap, left, top = cut
+    loops, areas = _follow(bitmap)
     largest = _drop_collinear(loops[int(np.argmax(areas))])
     vertices = simplify(largest, tolerance) + np.array([left, top])
     return tuple(vertices.ravel().tolist())
@@ -90,9 +92,10 @@ def fill(points: tuple[float, ...], width: int, height: int) -> Bitmap:
     share = (rows + 0.5 - y0[edges]) / (y1 - y0)[edges]
     crossings = x0[edges] + share * (x1 - x0)[edges]
     columns = np.clip(np.ceil(crossings - 0.5), 0, width).astype(np.int64)
-    flips = np.zeros((height, width + 1), dtype=np.int64)
+    # Whether it is odd is all that counts, and stays right where a byte runs over.
+    flips = np.zeros((height, width + 1), dtype=np.uint8)
     np.add.at(flips, (rows, columns), 1)
-    inside: Bitmap = np.cumsum(flips[:, :width], axis=1) % 2 == 1
+    inside: Bitmap = np.cumsum(flips[:, :width], axis=1, dtype=np.uint8) & 1 == 1
     return inside
 
 
@@ -162,7 +165,7 @@ def _link_edges(bitmap: Bitmap) -> tuple[list[int], npt.NDArray[np.int64]]:
     starts = vertices + _START_OFFSETS[directions]
     steps = _STEPS[directions]
     width, height = bitmap.shape[1] + 1, bitmap.shape[0] + 1
-    leaving = np.full((4, width * height), -1, dtype=np.int64)  # the edge by direction and vertex
+    leaving = np.full((4, width * height), -1, dtype=np.int32)  # the edge by direction and vertex
     leaving[directions, starts[:, 1] * width + starts[:, 0]] = np.arange(len(starts))
     ends = starts + steps
     at = ends[:, 1] * width + ends[:, 0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -101,6 +103,32 @@ def test_a_filled_triangle_is_half_its_box() -> None:
     assert mask is not None
     assert mask[-4:] == (10, 10, 108, 108)
     assert rle.area(mask) == pytest.approx(5000, abs=60)
+
+
+def test_a_small_thing_in_a_large_mask_costs_what_it_covers() -> None:
+    bitmap = np.zeros((3000, 4000), dtype=bool)
+    bitmap[500:540, 900:950] = True
+    tracemalloc.start()
+    polygon = contours.largest_polygon(bitmap, 7, 5)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert polygon == (907, 505, 957, 505, 957, 545, 907, 545)
+    assert peak < 1 << 21
+
+
+def test_filling_takes_a_few_bytes_a_pixel() -> None:
+    tracemalloc.start()
+    filled = contours.fill((0, 0, 2000, 0, 2000, 1000, 0, 1000), 2000, 1000)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert filled.all()
+    assert peak < 5 * filled.size
+
+
+@pytest.mark.parametrize("times", [255, 256, 257, 512, 513])
+def test_an_outline_that_goes_round_many_times_is_even_or_odd(times: int) -> None:
+    filled = contours.fill((1, 1, 4, 1, 4, 4, 1, 4) * times, 6, 6)
+    assert filled.sum() == (9 if times % 2 else 0)
 
 
 def test_a_polygon_between_the_centres_of_pixels_fills_nothing() -> None:
