@@ -82,13 +82,15 @@ def test_a_mask_on_a_page_is_the_tinted_picture() -> None:
     bitmap = np.random.default_rng(1).random((13, 21)) < 0.5
     (drawing,) = draw([shape("mask", *rle.encode(bitmap, 3, 4))], LABELS, SIZE)
     assert drawing.svg_mask is not None
+    assert drawing.mask is not None
     href = str(drawing.svg_mask["href"])
     assert href.startswith("data:image/png;base64,")
-    picture = Image.open(io.BytesIO(base64.b64decode(href.partition(",")[2]))).convert("RGBA")
-    expected = np.asarray(tint(drawing.mask, drawing.color)) if drawing.mask is not None else None
-    shown = np.asarray(picture)
+    picture = Image.open(io.BytesIO(base64.b64decode(href.partition(",")[2])))
+    shown = np.asarray(picture.convert("RGBA"))
     assert np.array_equal(shown[..., 3] > 0, drawing.mask)
-    assert np.array_equal(shown[drawing.mask], expected[drawing.mask])  # type: ignore[index]
+    assert np.array_equal(
+        shown[drawing.mask], np.asarray(tint(drawing.mask, drawing.color))[drawing.mask]
+    )
 
 
 def test_a_skeleton_shows_its_visible_points_and_the_edges_between_them() -> None:
