@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from .clipping import clip_polygon
 from .errors import AnswerError
+from .mask_text import MaskText
 from .reading import kind, read_list, read_object, read_points, show
 from .shapes import MAX_VALUE, POINT_COUNTS, Size, fit, is_number, pin
 
@@ -29,18 +30,23 @@ def check_interactor_answer(
 
     ``{"mask": rows of two-valued whole numbers, "points"?: [[x, y], ...], "bounds"?: [left, top,
     right, bottom] inclusive, "blob"?: base64}``; a function that leaves the decoding to the
-    browser sends ``blob`` and no mask. ``image_size`` is the (width, height) of the whole image,
+    browser sends ``blob`` and no mask. A mask that was read as a `MaskText` stays one.
+    ``image_size`` is the (width, height) of the whole image,
     ``offset`` and ``roi_size`` say which part of it the function saw; its bounds and points come
     back moved to the whole image and cut to it, and a mask of the part alone gets its bounds.
     Raises AnswerError.
     """
     given = read_object(answer)
     checked: dict[str, Any] = {}
-    if given.get("mask") is not None:
-        rows, is_empty = _check_rows(given["mask"])
-        size = (len(rows[0]), len(rows))
+    mask = given.get("mask")
+    if mask is not None:
+        if isinstance(mask, MaskText):
+            size, is_empty = mask.size, mask.is_empty
+        else:
+            mask, is_empty = _check_rows(mask)
+            size = (len(mask[0]), len(mask))
         bounds = _place_mask(given.get("bounds"), size, image_size, offset, roi_size)
-        checked["mask"] = rows
+        checked["mask"] = mask
         if bounds is not None:
             checked["bounds"] = bounds
         if is_empty:

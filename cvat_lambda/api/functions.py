@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request as HttpRequest
 from rest_framework.response import Response
 
+from cvat_lambda.annotations.mask_text import MaskText, splice
 from cvat_lambda.api import schema
 from cvat_lambda.api.base import LambdaViewSet
 from cvat_lambda.api.serializers import OnlineFunctionCallRequestSerializer
@@ -60,7 +63,7 @@ class FunctionViewSet(LambdaViewSet):
             **schema.errors(400, 403, 404, 413, 415, 422, 502, 503, 504),
         },
     )
-    def call(self, request: HttpRequest, func_id: str) -> Response:
+    def call(self, request: HttpRequest, func_id: str) -> HttpResponse:
         function = self._find(func_id)
         answer: Any = answer_call(
             get_engine(),
@@ -69,7 +72,7 @@ class FunctionViewSet(LambdaViewSet):
             CALL_BODY.params(request.data, from_browser=is_browser(request)),
             http_request=request,
         )
-        return Response(answer)
+        return _response(request, answer)
 
     def _find(self, function_id: str) -> FunctionSpec:
         """Raise FunctionNotFound, or FunctionSpecInvalid that says what is wrong."""
@@ -77,6 +80,17 @@ class FunctionViewSet(LambdaViewSet):
         if not FUNCTION_ID.fullmatch(function_id):
             raise FunctionNotFound
         return registry.get(function_id)
+
+
+def _response(request: HttpRequest, answer: Any) -> HttpResponse:
+    """The answer as the client asked for it; a mask's text goes out as it came in."""
+    mask = answer.get("mask") if isinstance(answer, dict) else None
+    renderer = request.accepted_renderer
+    if not isinstance(mask, MaskText) or not isinstance(renderer, JSONRenderer):
+        return Response(answer)
+    others = {name: value for name, value in answer.items() if name != "mask"}
+    text = splice(mask, renderer.render(others, request.accepted_media_type))
+    return HttpResponse(text, content_type=renderer.media_type)
 
 
 def is_browser(request: HttpRequest) -> bool:

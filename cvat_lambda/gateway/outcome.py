@@ -16,6 +16,7 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, NoReturn
 
+from cvat_lambda.annotations import mask_text
 from cvat_lambda.errors import (
     FunctionAnswerInvalid,
     FunctionBusy,
@@ -29,7 +30,7 @@ from cvat_lambda.errors import (
     PayloadTooLarge,
     PlatformUnreachable,
 )
-from cvat_lambda.functions.spec import FunctionSpec
+from cvat_lambda.functions.spec import FunctionSpec, Kind
 
 from .http import (
     Answer,
@@ -103,7 +104,8 @@ def read_answer(spec: FunctionSpec, answer: Answer, *, sent_bytes: int, platform
     ``platform``: the answer came through the dashboard, which may speak for itself.
     """
     if answer.status == 200 and answer.body:
-        return parse_answer(spec.id, answer.body)
+        parse = mask_text.parse if spec.kind is Kind.INTERACTOR else json.loads
+        return parse_answer(spec.id, answer.body, parse=parse)
     seen = _see(spec, answer, sent_bytes=sent_bytes, platform=platform)
     row = next(row for row in ROWS if row.fits(seen))
     error = row.make(seen)
@@ -118,10 +120,10 @@ def read_answer(spec: FunctionSpec, answer: Answer, *, sent_bytes: int, platform
     raise error
 
 
-def parse_answer(function: str, body: bytes) -> Any:
+def parse_answer(function: str, body: bytes, *, parse: Callable[..., Any] = json.loads) -> Any:
     """Parse a body as strict JSON whatever its content type says. Raise FunctionAnswerInvalid."""
     try:
-        return json.loads(body, parse_constant=_refuse_constant)
+        return parse(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as exc:
         reason = f": {exc}" if isinstance(exc, _ConstantError) else ""
         raise FunctionAnswerInvalid(

@@ -307,6 +307,28 @@ def test_an_interactor_gets_what_the_person_pointed_at(api: Any, functions: Any,
     }
 
 
+@pytest.mark.parametrize("accept", ["*/*", "application/json", "application/json; indent=4"])
+@pytest.mark.parametrize("one", [1, 255, 7, True, 1.0])
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": "), (" , ", " : ")])
+def test_a_mask_of_the_whole_image_comes_through_whatever_its_form(
+    api: Any, functions: Any, task: Any, accept: str, one: Any, separators: Any
+) -> None:
+    """The usual forms are handed on as text, and nobody can tell."""
+    rows = [[one * (x % 5 == y % 3) for x in range(64)] for y in range(48)]
+    answer = {"points": [[0, 0], [64, 0], [9, 9]], "mask": rows, "more": "of no use"}
+    text = json.dumps(answer, separators=separators)
+    functions.add("sam", lambda payload: Answer(200, text), type="interactor")
+    found = api.post(
+        "functions/sam",
+        {"task": task.pk, "frame": 0, "pos_points": [[1, 1]], "neg_points": []},
+        headers={"Accept": accept},
+    )
+    listed = api.client.get("/api/lambda/functions", headers={"Accept": accept})
+    assert found.json() == {"points": answer["points"], "mask": rows}
+    assert found.headers["Content-Type"] == listed.headers["Content-Type"]
+    assert "Accept" in found.headers["Vary"]
+
+
 def test_an_interactor_sees_a_region_in_its_own_coordinates(
     api: Any, functions: Any, task: Any
 ) -> None:

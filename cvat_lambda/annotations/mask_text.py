@@ -1,0 +1,111 @@
+"""An interactor's mask as the JSON text in which it came, checked but never made into numbers.
+
+A mask of a full-HD image is two million numbers: to parse them, look at each and write them again
+takes most of a second, for a text that is the same before and after. What has the form that
+functions give it, rows of 0 and 1 or of 0 and 255, is checked as bytes and handed on as it is.
+Everything else is left to the parser, whose errors say what is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+_KEY: Final = b'"mask"'
+_BEGIN: Final = re.compile(rb"\s*:\s*(?=\[\[)")
+_STAND_IN: Final = b'"the mask"'
+_TWO_TO_ONE: Final = bytes.maketrans(b"2", b"1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskText:
+    """A whole mask: rows of one length, of zeros and one other value."""
+
+    text: bytes  # compact JSON, an array of arrays
+    width: int  # pixels
+    height: int
+    is_empty: bool  # no pixel is set
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.width, self.height
+
+    def tolist(self) -> list[list[int]]:
+        """The rows as numbers; JSON encoders that know numpy's arrays call this."""
+        rows: list[list[int]] = json.loads(self.text)
+        return rows
+
+
+def parse(body: bytes, **options: Any) -> Any:
+    """Parse JSON as ``json.loads(body, **options)`` does, but for a mask, which is a `MaskText`.
+
+    That is the member ``mask`` of an object, where its text has the usual form. Raises ValueError,
+    RecursionError.
+    """
+    place = _find(body)
+    if place is not None:
+        begin, end = place
+        mask = read(body[begin:end])
+        if mask is not None:
+            rest = json.loads(b"".join((body[:begin], _STAND_IN, body[end:])), **options)
+            # Not so where the key is that of another object, or given twice.
+            if isinstance(rest, dict) and rest.get("mask") == "the mask":
+                rest["mask"] = mask
+                return rest
+    return json.loads(body, **options)
+
+
+def read(text: bytes) -> MaskText | None:
+    """Read the JSON text of rows; None where it is not of the usual form."""
+    text = _without_spaces(text)
+    digits = _one_digit_a_pixel(text)
+    width = (digits.find(b"]") - 1) // 2  # "[[0,1,...,0]": two characters a pixel and one
+    across = 2 * width + 2  # "[0,1,...,0],", the last one with the bracket that closes them all
+    if width < 1 or (len(digits) - 1) % across or not digits.endswith(b"]]"):
+        return None
+    rows = np.frombuffer(digits, dtype=np.uint8, offset=1).reshape(-1, across)
+    zeros = np.frombuffer(b"[" + b",".join([b"0"] * width) + b"],", dtype=np.uint8)
+    differ = rows ^ zeros
+    differ[-1, -1] = 0
+    # A one differs from a zero in its last bit; nothing else may differ.
+    wrong = np.full(across, 0xFF, dtype=np.uint8)
+    wrong[1:-2:2] = 0xFE
+    if digits[:1] != b"[" or np.any(differ & wrong):
+        return None
+    return MaskText(text=text, width=width, height=len(rows), is_empty=not differ.any())
+
+
+def _without_spaces(text: bytes) -> bytes:
+    """Leave out the spaces, if there are none but those that Python puts behind commas."""
+    spaces = text.count(b" ")
+    return text.translate(None, b" ") if spaces and spaces == text.count(b", ") else text
+
+
+def _one_digit_a_pixel(text: bytes) -> bytes:
+    """Write 255 as 1, if that is the only thing that twos and fives are in and there is no one."""
+    many = text.count(b"255")
+    if many and (text.count(b"2"), text.count(b"5"), text.count(b"1")) == (many, 2 * many, 0):
+        return text.translate(_TWO_TO_ONE, b"5")
+    return text
+
+
+def splice(mask: MaskText, others: bytes) -> bytes:
+    """Put a mask into the JSON text of an object without one, as its first member."""
+    inside = others.strip()[1:].lstrip()
+    return b"".join((b'{"mask":', mask.text, b"" if inside == b"}" else b",", inside))
+
+
+def _find(body: bytes) -> tuple[int, int] | None:
+    """Where the rows of the only member ``mask`` are in a JSON text."""
+    if body.count(_KEY) != 1:
+        return None
+    begin = _BEGIN.match(body, body.index(_KEY) + len(_KEY))
+    if begin is None:
+        return None
+    end = body.find(b"]]", begin.end())
+    return None if end < 0 else (begin.end(), end + 2)
