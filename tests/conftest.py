@@ -75,7 +75,8 @@ def clean_redis(redis_url: str) -> str:
     return redis_url
 
 
-def _database_url() -> str:
+def database_url() -> str:
+    """The test's database, as a process started by it finds it."""
     values = connection.settings_dict
     if connection.vendor == "sqlite":
         return f"sqlite:///{values['NAME']}"
@@ -93,7 +94,7 @@ def child_env(transactional_db: None, clean_redis: str, media_root: Path) -> dic
     return {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "tests.child_settings",
-        "DATABASE_URL": _database_url(),
+        "DATABASE_URL": database_url(),
         "CVAT_LAMBDA_REDIS_URL": clean_redis,
         "CVAT_LAMBDA_TEST_MEDIA_ROOT": str(media_root),
         "PYTHONPATH": str(REPOSITORY),

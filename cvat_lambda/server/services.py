@@ -48,6 +48,16 @@ class Options:
     web_threads: int = 8
 
 
+def web_command(listener: int, *, threads: int, folder: Path) -> list[str]:
+    """The command of the web server: two processes that take connections from an open socket."""
+    return [
+        *(sys.executable, "-m", "gunicorn", "cvat_lambda.server.wsgi"),
+        *("--bind", f"fd://{listener}", "--worker-tmp-dir", str(folder)),
+        *("--worker-class", "gthread", "--workers", "2", "--threads", str(threads)),
+        *("--timeout", "180", "--graceful-timeout", "3"),
+    ]
+
+
 @dataclass(slots=True)
 class Services:
     """A running standalone server. Use as a context manager."""
@@ -231,11 +241,9 @@ class Services:
         with bound_socket(self.options.port, LOOPBACK) as listener:
             port = listener.getsockname()[1]
             self._tell_port("the web server", self.options.port, port)
-            command = [sys.executable, "-m", "gunicorn", "cvat_lambda.server.wsgi"]
-            command += ["--bind", f"fd://{listener.fileno()}"]
-            command += ["--worker-class", "gthread", "--workers", "2", "--timeout", "180"]
-            command += ["--threads", str(self.options.web_threads), "--graceful-timeout", "3"]
-            command += ["--worker-tmp-dir", str(self.options.home)]
+            command = web_command(
+                listener.fileno(), threads=self.options.web_threads, folder=self.options.home
+            )
             child = self._child("web", command, keep=(listener.fileno(),))
         self.url = f"http://{LOOPBACK}:{port}"
         wait_for_answer(f"{self.url}/health", child=child)

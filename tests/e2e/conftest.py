@@ -1,9 +1,98 @@
-"""The real clients of CVAT against a live server."""
+"""The real clients of CVAT against a live server: the one of the demo, in processes of its own."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cvat_lambda.server.processes import Child, bound_socket, wait_for_answer
+from cvat_lambda.server.services import web_command
+from tests.conftest import REPOSITORY, database_url
+from tests.integration.interactive.functions import Functions, known_platform, serve_functions
 
 # cvat-sdk and cvat-cli 2.80 need Python 3.11; on 3.10 these modules cannot even be imported.
 if importlib.util.find_spec("cvat_sdk") is None:
     collect_ignore = ["test_cvat_cli.py", "test_cvat_sdk.py", "test_lambda_sdk.py"]
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server."""
+
+    url: str
+
+
+@pytest.fixture(scope="session")
+def media_of_all(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The server's folder of media, and so that of all tests of it."""
+    return tmp_path_factory.mktemp("media")
+
+
+@pytest.fixture(autouse=True)
+def media_root(settings: Any, media_of_all: Path) -> Path:
+    """Tests that put media in their places by themselves put them where the server looks."""
+    settings.MEDIA_ROOT = media_of_all
+    return media_of_all
+
+
+@pytest.fixture(scope="session")
+def platform() -> Iterator[Functions]:
+    """The platform that the server knows."""
+    with serve_functions() as served:
+        yield served
+
+
+@pytest.fixture
+def functions(settings: Any, transactional_db: None, platform: Functions) -> Iterator[Functions]:
+    """The platform, empty, on which each test puts its functions."""
+    with known_platform(settings, platform):
+        yield platform
+    platform.clear()
+
+
+@pytest.fixture(scope="session")
+def server_process(
+    django_db_setup: None,
+    platform: Functions,
+    media_of_all: Path,
+    redis_url: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Server]:
+    """The web server on the tests' database: one for all tests, for it takes seconds to start."""
+    folder = tmp_path_factory.mktemp("server")
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "tests.child_settings",
+        "DATABASE_URL": database_url(),
+        "CVAT_LAMBDA_REDIS_URL": redis_url,
+        "CVAT_LAMBDA_PLATFORM_URL": platform.url,
+        "CVAT_LAMBDA_TEST_MEDIA_ROOT": str(media_of_all),
+        "PYTHONPATH": str(REPOSITORY),
+    }
+    with bound_socket() as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        child = Child.start(
+            "web",
+            web_command(listener.fileno(), threads=8, folder=folder),
+            env=environment,
+            log=folder / "web.log",
+            cwd=folder,
+            keep_open=(listener.fileno(),),
+        )
+    try:
+        wait_for_answer(f"{url}/health", child=child)
+        yield Server(url=url)
+    finally:
+        child.stop(grace_s=5.0)
+
+
+@pytest.fixture
+def server(transactional_db: None, server_process: Server) -> Server:
+    """The server, with the database of this test."""
+    return server_process

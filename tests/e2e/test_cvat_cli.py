@@ -8,13 +8,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from PIL import Image
 
 from cvat_lambda.engine.standalone.models import AccessToken, LabeledShape, Task
+from tests.e2e.conftest import Server
 
 Cli = Callable[..., str]
 
@@ -37,10 +37,10 @@ def pictures(tmp_path: Path) -> list[Path]:
 
 
 @pytest.fixture
-def cli(transactional_db: None, live_server: Any, alice: User, tmp_path: Path) -> Cli:
+def cli(transactional_db: None, server: Server, alice: User, tmp_path: Path) -> Cli:
     """Run the command line as alice; what it printed."""
     _, token = AccessToken.create(alice, name="cli")
-    host, _, port = live_server.url.rpartition(":")
+    host, _, port = server.url.rpartition(":")
     home = tmp_path / "home"
     home.mkdir()
 

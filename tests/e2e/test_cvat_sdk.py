@@ -22,6 +22,7 @@ from PIL import Image
 
 from cvat_lambda.engine.standalone.models import AccessToken
 from cvat_lambda.engine.standalone.models import Task as TaskRow
+from tests.e2e.conftest import Server
 
 models: Any = importlib.import_module("cvat_sdk.api_client.models")  # it says no types
 
@@ -61,9 +62,9 @@ def pictures(tmp_path: Path) -> list[Path]:
 
 
 @pytest.fixture
-def client(transactional_db: None, live_server: Any, alice: User) -> Iterator[Client]:
+def client(transactional_db: None, server: Server, alice: User) -> Iterator[Client]:
     config = Config(status_check_period=1, allow_unsupported_server=False)
-    with Client(live_server.url, config=config) as client:
+    with Client(server.url, config=config) as client:
         client.login(("alice", "alice-secret"))
         yield client
 
@@ -83,16 +84,16 @@ def label_ids(task: Task) -> dict[str, int]:
 
 
 def test_login_works_through_make_client(
-    transactional_db: None, live_server: Any, alice: User
+    transactional_db: None, server: Server, alice: User
 ) -> None:
-    host, _, port = live_server.url.rpartition(":")
+    host, _, port = server.url.rpartition(":")
     with make_client(host, port=int(port), credentials=("alice", "alice-secret")) as client:
         assert client.users.retrieve_current_user().username == "alice"
         client.logout()
 
 
-def test_wrong_password_is_told(live_server: Any, alice: User) -> None:
-    with Client(live_server.url) as client, pytest.raises(exceptions.ApiException) as caught:
+def test_wrong_password_is_told(server: Server, alice: User) -> None:
+    with Client(server.url) as client, pytest.raises(exceptions.ApiException) as caught:
         client.login(("alice", "wrong"))
     assert caught.value.status == 400
     assert "non_field_errors" in str(caught.value.body)
@@ -225,14 +226,14 @@ def test_large_files_come_in_pieces(client: Client, pictures: list[Path]) -> Non
 
 
 def test_broken_upload_goes_on_where_it_stopped(
-    client: Client, live_server: Any, alice: User, pictures: list[Path]
+    client: Client, server: Server, alice: User, pictures: list[Path]
 ) -> None:
     task = client.tasks.create(spec={"name": "broken", "labels": LABELS})
     content = pictures[1].read_bytes()
     session = requests.Session()
     _, key = AccessToken.create(alice)
     session.headers["Authorization"] = f"Bearer {key}"
-    url = f"{live_server.url}/api/tasks/{task.id}/data/"
+    url = f"{server.url}/api/tasks/{task.id}/data/"
     assert session.post(url, headers={"Upload-Start": ""}).status_code == 202
     begun = session.post(
         url,
@@ -309,10 +310,10 @@ def test_task_can_be_found_changed_and_deleted(client: Client, pictures: list[Pa
 
 
 def test_access_token_lets_a_program_in(
-    transactional_db: None, live_server: Any, alice: User, pictures: list[Path]
+    transactional_db: None, server: Server, alice: User, pictures: list[Path]
 ) -> None:
     _, key = AccessToken.create(alice, name="program")
-    with Client(live_server.url) as client:
+    with Client(server.url) as client:
         client.login(AccessTokenCredentials(key))
         task = create(client, pictures)
         assert task.size == 5
@@ -320,10 +321,10 @@ def test_access_token_lets_a_program_in(
 
 
 def test_read_only_access_token_changes_nothing(
-    transactional_db: None, live_server: Any, alice: User
+    transactional_db: None, server: Server, alice: User
 ) -> None:
     _, key = AccessToken.create(alice, name="reader", read_only=True)
-    with Client(live_server.url) as client:
+    with Client(server.url) as client:
         client.login(AccessTokenCredentials(key))
         assert client.tasks.list() == []
         with pytest.raises(exceptions.ForbiddenException):

@@ -17,7 +17,7 @@ from PIL import Image
 
 from cvat_lambda.engine.standalone.tasks import create_task
 from cvat_lambda.server.processes import Child
-from tests.integration.interactive.functions import Functions, known_functions
+from tests.e2e.conftest import Server
 
 models: Any = importlib.import_module("cvat_sdk.api_client.models")  # it says no types
 
@@ -30,10 +30,10 @@ RECT = {"type": "rectangle", "points": [1.0, 2.0, 11.0, 12.0]}
 
 
 @pytest.fixture
-def client(transactional_db: None, live_server: Any, alice: User) -> Iterator[Client]:
+def client(transactional_db: None, server: Server, alice: User) -> Iterator[Client]:
     """Alice, logged in."""
     config = Config(allow_unsupported_server=False)
-    with Client(live_server.url, config=config) as client:
+    with Client(server.url, config=config) as client:
         client.login(("alice", "alice-secret"))
         yield client
 
@@ -42,13 +42,6 @@ def client(transactional_db: None, live_server: Any, alice: User) -> Iterator[Cl
 def lambda_api(client: Client) -> Any:
     """Alice's, as the SDK makes it."""
     return client.api_client.lambda_api
-
-
-@pytest.fixture
-def functions(settings: Any, transactional_db: None) -> Iterator[Functions]:
-    """A platform at the wire, on which each test puts its functions."""
-    with known_functions(settings) as served:
-        yield served
 
 
 @pytest.fixture
@@ -195,7 +188,7 @@ def test_an_id_that_the_sdk_encodes_is_understood(lambda_api: Any) -> None:
 
 
 def test_requests_on_several_tasks_do_not_break_the_sdks_list(
-    lambda_api: Any, functions: Any, task: Any, live_server: Any, alice: User, tmp_path: Path
+    lambda_api: Any, functions: Any, task: Any, server: Server, alice: User, tmp_path: Path
 ) -> None:
     functions.add("yolo", type="detector", spec=SPEC)
     other = create_task(alice, "other", [{"name": "car"}], [tmp_path / "0.png"])

@@ -85,6 +85,13 @@ class Functions:
             "status": {"state": "ready", "httpPort": self.port},
         }
 
+    def clear(self) -> None:
+        """Take everything off the platform, and forget what was asked."""
+        self.objects.clear()
+        self.behaviours.clear()
+        self.asked.clear()
+        self.is_down = False
+
     def remove(self, function_id: str) -> None:
         """Take a function off the platform."""
         del self.objects[function_id]
@@ -156,11 +163,17 @@ def serve_functions() -> Iterator[Functions]:
 @contextmanager
 def known_functions(settings: Any) -> Iterator[Functions]:
     """A platform that the settings name; nothing of it is remembered afterwards."""
-    settings.CVAT_LAMBDA_FUNCTIONS_REFRESH_S = 0
-    with serve_functions() as served:
-        settings.CVAT_LAMBDA_PLATFORM_URL = served.url
+    with serve_functions() as served, known_platform(settings, served):
         yield served
-        pool.close()
+
+
+@contextmanager
+def known_platform(settings: Any, platform: Functions) -> Iterator[None]:
+    """The settings name a platform that others may go on to use; nothing of it is remembered."""
+    settings.CVAT_LAMBDA_FUNCTIONS_REFRESH_S = 0
+    settings.CVAT_LAMBDA_PLATFORM_URL = platform.url
+    yield
+    pool.close()
     routes.forget()
     hosts.forget()
     forget_frames()
