@@ -253,7 +253,8 @@ def _attributes_to_json(attributes: Iterable[AttributeValue]) -> list[dict[str, 
 
 
 def _attributes_from_json(raw: dict[str, Any], path: str) -> tuple[AttributeValue, ...]:
-    return _read_all(raw, "attributes", path, _attribute) if raw.get("attributes") else ()
+    # Most shapes have none, and are many.
+    return () if raw.get("attributes") == [] else _read_all(raw, "attributes", path, _attribute)
 
 
 def _attribute(raw: dict[str, Any], path: str) -> AttributeValue:

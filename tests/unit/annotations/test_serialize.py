@@ -246,6 +246,8 @@ def test_key_frames_are_put_in_order() -> None:
         ({"shapes": [box(source="robot")]}, "shapes[0].source", "'robot' is no source"),
         ({"shapes": [box(score=1.5)]}, "shapes[0].score", "from 0 to 1, not 1.5"),
         ({"shapes": [box(attributes=5)]}, "shapes[0].attributes", "expected an array"),
+        ({"shapes": [box(attributes=0)]}, "shapes[0].attributes", "not a number"),
+        ({"shapes": [box(attributes="")]}, "shapes[0].attributes", "not empty text"),
         (
             {"shapes": [box(attributes=[{"spec_id": 1, "value": None}])]},
             "shapes[0].attributes[0].value",
