@@ -55,6 +55,18 @@ class Staging:
         notes.sort(key=lambda item: int(item[0]["at"]))
         return [SourceFile(path=path, name=note["name"]) for note, path in notes]
 
+    def require_whole(self) -> None:
+        """Raise InvalidRequest where a file has begun to come and is nowhere whole."""
+        whole = {file.name for file in self.files()}
+        for path in self._folder.glob("*.json"):
+            note = json.loads(path.read_text())
+            if not path.with_suffix(".file").exists() and note["name"] not in whole:
+                there, length = self.progress(path.stem)
+                raise InvalidRequest(
+                    f"of file '{note['name']}' only {there} of {length} bytes are there: "
+                    "send the others, or begin anew"
+                )
+
     def size_bytes(self) -> int:
         """Bytes uploaded so far."""
         if not self._folder.is_dir():

@@ -54,6 +54,7 @@ def start(
     """
     remote.check_urls(parameters["remote_files"])
     shared.resolve(parameters["server_files"])
+    Staging(task.pk).require_whole()
     with transaction.atomic():
         lock(task.pk)  # of two that start at once, one finds the other's request
         require_empty(task)

@@ -87,6 +87,32 @@ def test_no_file_is_lost_for_another_of_its_name(
     assert not models.Data.objects.exists()
 
 
+def test_an_upload_is_not_finished_without_the_end_of_a_file(
+    client: Client, empty: models.Task, pictures: list[Path]
+) -> None:
+    path = f"/api/tasks/{empty.pk}/data/"
+    whole = client.post(
+        path, {"client_files[0]": as_upload(pictures[1])}, headers={"Upload-Multiple": ""}
+    )
+    assert whole.status_code == 200
+    content = pictures[0].read_bytes()
+    begin = {"Upload-Length": str(len(content)), "Upload-Metadata": "filename MC5wbmc="}  # 0.png
+    places = [client.post(path, headers=begin).headers["Location"] for _ in range(2)]
+    kind = "application/offset+octet-stream"
+    first = client.patch(places[0], content[:9], kind, headers={"Upload-Offset": "0"})
+    assert first.status_code == 204
+
+    def finish() -> Any:
+        return client.post(path, {}, "application/json", headers={"Upload-Finish": ""})
+
+    early = finish()
+    assert early.status_code == 400
+    assert early.json()["message"].startswith("of file '0.png' only ")
+    client.patch(places[1], content, kind, headers={"Upload-Offset": "0"})
+    assert status_of(client, finish()) == ("finished", "")  # the one that was given up is no matter
+    assert models.Image.objects.count() == 2
+
+
 def test_broken_file_fails_with_its_name_and_leaves_nothing(
     client: Client, empty: models.Task
 ) -> None:
