@@ -198,6 +198,64 @@ def test_lists_come_in_pages_with_filters(client: Client, alice: User) -> None:
     assert client.get("/api/tasks", {"project_id": "x"}).status_code == 400
 
 
+@pytest.mark.parametrize(
+    ("sort", "names"),
+    [
+        ("", ["b", "a", "b"]),  # the newest first
+        ("id", ["b", "a", "b"]),
+        ("-id", ["b", "a", "b"]),
+        ("name", ["a", "b", "b"]),
+        ("-name,id", ["b", "b", "a"]),
+        ("owner,-created_date", ["b", "a", "b"]),
+    ],
+)
+def test_lists_are_sorted_as_asked(
+    client: Client, alice: User, sort: str, names: list[str]
+) -> None:
+    made = [create_task(alice, name, []).pk for name in ("b", "a", "b")]
+    found = client.get("/api/tasks", {"sort": sort}).json()["results"]
+    assert [task["name"] for task in found] == names
+    ids = [task["id"] for task in found]
+    if sort in ("id", "-id"):
+        assert ids == sorted(made, reverse=sort == "-id")
+    if sort == "-name,id":
+        assert ids[0] < ids[1]
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/tasks", "/api/jobs", "/api/labels", "/api/projects", "/api/requests"]
+)
+def test_what_a_list_cannot_be_narrowed_or_sorted_by_is_refused(
+    client: Client, task: models.Task, path: str
+) -> None:
+    """A client that deletes what a filter found must not be shown everything."""
+    for query in (
+        {"filter": '{"==": [{"var": "name"}, "none"]}'},
+        {"status": "completed"},
+        {"sort": "mood"},
+        {"sort": "id,--id"},
+        {"sort": "password"},
+    ):
+        (name,) = query
+        refused = client.get(path, query)
+        assert (refused.status_code, list(refused.json())) == (400, [name])
+    assert client.get(path, {"sort": "", "filter": "", "org": ""}).status_code == 200
+
+
+def test_every_name_to_sort_by_is_there(client: Client, task: models.Task) -> None:
+    names = {
+        "tasks": "id,name,owner,assignee,subset,project_id,created_date,updated_date",
+        "jobs": "id,task_id,project_id,type,state,stage,assignee,created_date,updated_date",
+        "labels": "id,name,type",
+        "projects": "id,name,owner,assignee,created_date,updated_date",
+        "requests": "created_date,status",
+    }
+    for path, sort in names.items():
+        for name in sort.split(","):
+            for word in (name, f"-{name}"):
+                assert client.get(f"/api/{path}", {"sort": word}).status_code == 200, (path, word)
+
+
 def test_list_of_tasks_costs_the_same_queries_for_few_and_many(
     client: Client, alice: User, pictures: list[Any], django_assert_max_num_queries: Any
 ) -> None:

@@ -21,6 +21,7 @@ from cvat_lambda.engine.standalone.api.base import ID_PATTERN, HostView, query_i
 from cvat_lambda.engine.standalone.api.pagination import Pages
 from cvat_lambda.engine.standalone.api.serializers.data import DataMeta, DataMetaChange
 from cvat_lambda.engine.standalone.api.serializers.jobs import JobChange, JobRead, NewJob
+from cvat_lambda.engine.standalone.api.sorting import Sorting
 from cvat_lambda.engine.standalone.editing import Editor
 from cvat_lambda.engine.standalone.tasks import create_ground_truth_job
 from cvat_lambda.errors import InvalidRequest, PermissionDenied
@@ -60,6 +61,18 @@ class JobViewSet(
     queryset = models.Job.objects.none()
     serializer_class = JobRead
     pagination_class = Pages
+    filter_backends = (Sorting,)
+    sort_fields = {
+        "id": "pk",
+        "task_id": "segment__task_id",
+        "project_id": "segment__task__project_id",
+        "type": "type",
+        "state": "state",
+        "stage": "stage",
+        "assignee": "assignee__username",
+        "created_date": "created_at",
+        "updated_date": "updated_at",
+    }
     lookup_value_regex = ID_PATTERN
 
     def get_queryset(self) -> QuerySet[models.Job]:

@@ -27,6 +27,7 @@ from cvat_lambda.engine.standalone.api.base import (
 )
 from cvat_lambda.engine.standalone.api.pagination import Pages
 from cvat_lambda.engine.standalone.api.serializers.labels import LabelChange, LabelRead
+from cvat_lambda.engine.standalone.api.sorting import Sorting
 from cvat_lambda.engine.standalone.labels import (
     attribute_from_json,
     attribute_row,
@@ -156,6 +157,8 @@ class LabelViewSet(
     queryset = models.Label.objects.none()
     serializer_class = LabelRead
     pagination_class = Pages
+    filter_backends = (Sorting,)
+    sort_fields = {"id": "pk", "name": "name", "type": "type"}
     lookup_value_regex = ID_PATTERN
 
     def get_queryset(self) -> QuerySet[models.Label]:

@@ -20,6 +20,7 @@ from cvat_lambda.engine.standalone.api.serializers.tasks import (
     ProjectChange,
     ProjectRead,
 )
+from cvat_lambda.engine.standalone.api.sorting import Sorting
 from cvat_lambda.engine.standalone.api.tasks import change_owned
 from cvat_lambda.engine.standalone.tasks import create_project
 from cvat_lambda.errors import PermissionDenied
@@ -48,6 +49,15 @@ class ProjectViewSet(
     queryset = models.Project.objects.none()
     serializer_class = ProjectRead
     pagination_class = Pages
+    filter_backends = (Sorting,)
+    sort_fields = {
+        "id": "pk",
+        "name": "name",
+        "owner": "owner__username",
+        "assignee": "assignee__username",
+        "created_date": "created_at",
+        "updated_date": "updated_at",
+    }
     lookup_value_regex = ID_PATTERN
 
     def get_queryset(self) -> QuerySet[models.Project]:

@@ -16,6 +16,7 @@ from cvat_lambda.engine.standalone.api import schema
 from cvat_lambda.engine.standalone.api.base import HostView
 from cvat_lambda.engine.standalone.api.pagination import Pages
 from cvat_lambda.engine.standalone.api.serializers.data import RequestRead
+from cvat_lambda.engine.standalone.api.sorting import Sorting
 
 
 @extend_schema_view(
@@ -34,6 +35,8 @@ class RequestViewSet(
     queryset = models.DataRequest.objects.none()
     serializer_class = RequestRead
     pagination_class = Pages
+    filter_backends = (Sorting,)
+    sort_fields = {"created_date": "created_at", "status": "status"}
     lookup_value_regex = r"[^/]+"
 
     def get_queryset(self) -> QuerySet[models.DataRequest]:

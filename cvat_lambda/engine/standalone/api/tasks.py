@@ -30,6 +30,7 @@ from cvat_lambda.engine.standalone.api.serializers.data import (
     RqId,
 )
 from cvat_lambda.engine.standalone.api.serializers.tasks import NewTask, TaskChange, TaskRead
+from cvat_lambda.engine.standalone.api.sorting import Sorting
 from cvat_lambda.engine.standalone.editing import Editor
 from cvat_lambda.engine.standalone.tasks import create_task
 from cvat_lambda.errors import PermissionDenied
@@ -86,6 +87,17 @@ class TaskViewSet(
     queryset = models.Task.objects.none()
     serializer_class = TaskRead
     pagination_class = Pages
+    filter_backends = (Sorting,)
+    sort_fields = {
+        "id": "pk",
+        "name": "name",
+        "owner": "owner__username",
+        "assignee": "assignee__username",
+        "subset": "subset",
+        "project_id": "project_id",
+        "created_date": "created_at",
+        "updated_date": "updated_at",
+    }
     lookup_value_regex = ID_PATTERN
 
     def get_queryset(self) -> QuerySet[models.Task]:
