@@ -14,7 +14,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 from cvat_lambda.engine.standalone.media import storage
@@ -69,9 +69,11 @@ class Staging:
 
     def size_bytes(self) -> int:
         """Bytes uploaded so far."""
-        if not self._folder.is_dir():
-            return 0
-        return sum(path.stat().st_size for path in self._folder.iterdir())
+        size = 0
+        for path in self._folder.glob("*"):
+            with suppress(FileNotFoundError):  # whole since, under another name
+                size += path.stat().st_size
+        return size
 
     def add(self, name: str, blocks: Iterable[bytes]) -> str:
         """Keep a whole file; its name without folders. Raise InvalidRequest, PayloadTooLarge.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -71,6 +72,22 @@ def test_what_broke_off_leaves_nothing() -> None:
     with pytest.raises(OSError, match="gone"):
         staging.add("a.jpg", broken())
     assert (contents(staging), staging.size_bytes()) == ({}, 0)
+
+
+def test_files_may_come_side_by_side() -> None:
+    """What one request counts, another one renames."""
+    names = [f"{number}.jpg" for number in range(60)]
+
+    def send(place: int) -> None:
+        for name in names[place::6]:
+            Staging(10).add(name, [name.encode()])
+            key = Staging(10).begin(f"tus-{name}", 3)
+            Staging(10).append(key, 0, io.BytesIO(b"abc"), 3)
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(send, range(6)))
+    expected = {name: name.encode() for name in names}
+    assert contents(Staging(10)) == expected | {f"tus-{name}": b"abc" for name in names}
 
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
