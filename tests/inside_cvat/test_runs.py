@@ -142,11 +142,14 @@ def test_honeypots_are_left_out_and_their_pool_is_run_by_its_own_job(
     assert len(found) == len(pool.frames)
 
 
-def test_ground_truth_job_has_a_layer_of_its_own(host: Host, function: FunctionServer) -> None:
-    task_id = host.task(frames=5)
-    job_id = host.ground_truth_job(task_id, [1, 3])
+@pytest.mark.parametrize("video", [False, True])
+def test_ground_truth_job_has_a_layer_of_its_own(
+    host: Host, function: FunctionServer, video: bool
+) -> None:
+    task_id = host.task(frames=20, video=video, start_frame=2, step=3, segment_size=2)
+    job_id = host.ground_truth_job(task_id, [1, 4])
     run(host, task=task_id, job=job_id)
-    assert places(host, f"jobs/{job_id}") == [(1, 1.0), (3, 3.0)]
+    assert places(host, f"jobs/{job_id}") == [(1, 5.0), (4, 14.0)]
     assert places(host, f"tasks/{task_id}") == []
 
 

@@ -19,7 +19,7 @@ from django.db import InterfaceError, OperationalError
 from PIL import Image, ImageOps
 from redis.exceptions import LockError, RedisError
 
-from cvat_lambda.engine.cvat.compat import images_in, is_video_chunk, read_chunk
+from cvat_lambda.engine.cvat.compat import images_in, is_archive, read_chunk
 from cvat_lambda.engine.cvat.media import Place
 from cvat_lambda.engine.cvat.video import VideoChunk
 from cvat_lambda.errors import EngineUnavailable, FrameUnreadable, LambdaError, TaskNotFound
@@ -80,7 +80,7 @@ class OpenChunk:
         self._lock = threading.Lock()
         segment = models.Segment.objects.select_related("task__data").get(pk=place.segment_id)
         content = read_chunk(segment, place.chunk)
-        self.is_video = is_video_chunk(segment.task.data)
+        self.is_video = not is_archive(content)
         self._items: Any = VideoChunk(content) if self.is_video else images_in(content)
 
     def item(self, position: int) -> Any:

@@ -65,9 +65,13 @@ def images_in(chunk: BytesIO) -> RandomAccessIterator:
     return RandomAccessIterator(ZipReader([chunk]))
 
 
-def is_video_chunk(data: Any) -> bool:
-    """Whether chunks of original quality are little videos, not archives of images."""
-    return bool(data.get_chunk_type(ORIGINAL) == models.DataChoice.VIDEO)
+def is_archive(chunk: BytesIO) -> bool:
+    """Whether a chunk is an archive of image files, not a little video.
+
+    The data's own word is no help: chunks of chosen frames, which ground-truth jobs have, are
+    archives even in a video.
+    """
+    return bytes(chunk.getbuffer()[:4]) == b"PK\x03\x04"
 
 
 class QuietJobAnnotation(JobAnnotation):  # type: ignore[misc]
