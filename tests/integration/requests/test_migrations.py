@@ -4,13 +4,32 @@ from __future__ import annotations
 
 import pytest
 from django.apps import apps
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.management import call_command
 from django.db import connection
+
+from cvat_lambda.models import Request
 
 
 @pytest.mark.django_db
 def test_no_change_of_a_model_is_without_its_migration() -> None:
     call_command("makemigrations", check=True, dry_run=True, verbosity=0)
+
+
+@pytest.mark.django_db
+def test_people_can_be_deleted_where_only_the_tables_are_left(
+    django_user_model: type[AbstractBaseUser],
+) -> None:
+    """As behind CVAT's own app: nobody but the database sees them go."""
+    if connection.vendor != "postgresql":
+        pytest.skip("only inside CVAT is there a way back, and that has PostgreSQL")
+    user = django_user_model._default_manager.create(username="person")
+    request = Request.objects.create(owner=user, function_id="f", function_kind="detector")
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM auth_user WHERE id = %s", [user.pk])
+    connection.check_constraints()
+    request.refresh_from_db()
+    assert request.owner_id is None
 
 
 def test_the_tables_go_and_come_back(transactional_db: None) -> None:
