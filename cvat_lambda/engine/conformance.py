@@ -197,6 +197,11 @@ def _frames(data: LabeledData) -> Iterator[int]:
     yield from {shape.frame for shape in data.shapes} | {tag.frame for tag in data.tags}
 
 
+def _listed(found: Any) -> set[int]:
+    """The ids of what an engine gives for ``task_id__in``: ids, or a subquery."""
+    return set(found.values_list("pk", flat=True) if hasattr(found, "values_list") else found)
+
+
 class EngineConformance:
     """The port's promises. A subclass gives the fixture ``scenarios``."""
 
@@ -633,6 +638,14 @@ class EngineConformance:
         alice.require_job(job.id, "edit")
         assert alice.editable_task_ids([bench.task_id, UNKNOWN]) == {bench.task_id}
         assert alice.editable_job_ids([job.id, UNKNOWN]) == {job.id}
+        assert alice.viewable_task_ids([bench.task_id, UNKNOWN]) == {bench.task_id}
+        assert alice.viewable_job_ids([job.id, UNKNOWN]) == {job.id}
+        assert bench.task_id in _listed(alice.visible_task_ids())
+        assert job.id in _listed(alice.visible_job_ids())
+        assert bench.task_id not in _listed(charlie.visible_task_ids())
+        assert job.id not in _listed(charlie.visible_job_ids())
+        assert charlie.viewable_task_ids([bench.task_id]) == set()
+        assert charlie.viewable_job_ids([job.id]) == set()
         assert charlie.editable_task_ids([bench.task_id]) == set()
         assert charlie.editable_job_ids([job.id]) == set()
         assert not alice.sees_everything
@@ -654,8 +667,11 @@ class EngineConformance:
             bob.require_task(bench.task_id, "edit")
         with pytest.raises(JobNotFound):
             bob.require_job(other.id, "view")
+        assert bob.viewable_task_ids([bench.task_id]) == {bench.task_id}
         assert bob.editable_task_ids([bench.task_id]) == set()
+        assert bob.viewable_job_ids([mine.id, other.id]) == {mine.id}
         assert bob.editable_job_ids([mine.id, other.id]) == {mine.id}
+        assert {mine.id, other.id} & _listed(bob.visible_job_ids()) == {mine.id}
 
     def test_project_is_seen_by_its_owner_alone(self, scenarios: Scenarios) -> None:
         project_id, _ = scenarios.project(1)

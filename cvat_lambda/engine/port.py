@@ -140,6 +140,18 @@ class Access(Protocol):
     def visible_task_ids(self) -> Any:
         """Ids of the tasks that the user may see: a set or a subquery for ``task_id__in``."""
 
+    def visible_job_ids(self) -> Any:
+        """As `visible_task_ids`, of jobs: a host may show people a job and not its task."""
+
+    def viewable_task_ids(self, task_ids: Collection[int]) -> set[int]:
+        """Those that the user may see, each judged for itself, in few questions.
+
+        `visible_task_ids` is what a list shows, which may be less: of one organization, say.
+        """
+
+    def viewable_job_ids(self, job_ids: Collection[int]) -> set[int]:
+        """As `viewable_task_ids`."""
+
     def editable_task_ids(self, task_ids: Collection[int]) -> set[int]:
         """Those that the user may edit, in few questions; others and unknown ones are left out."""
 

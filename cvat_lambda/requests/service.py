@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from django.db import transaction
@@ -111,12 +111,14 @@ def create(
 def visible(access: Access) -> QuerySet[Request]:
     """The requests of which the user may see all tasks; an owner's, too, only as long.
 
-    Tasks that were deleted do not count; a request without any left is its owner's and the
-    administrators'. Whoever looks also has lost requests looked for, now and then.
+    Of what runs on a job alone, the sight of the job will do. Tasks that were deleted do not
+    count; a request without any left is its owner's and the administrators'. Whoever looks also
+    has lost requests looked for, now and then.
     """
     recovery.recover_quietly(every_s=LOOK_EVERY_S)
     there = Shard.objects.filter(request=OuterRef("pk"), task_id__in=get_engine().task_ids())
     hidden = there.exclude(task_id__in=access.visible_task_ids())
+    hidden = hidden.exclude(job_id__in=access.visible_job_ids())
     without_task = Q(~Exists(there))
     if not access.sees_everything:
         without_task &= Q(owner_id=access.user_id)
@@ -129,14 +131,24 @@ def visible(access: Access) -> QuerySet[Request]:
 def find(access: Access, request_id: str, action: Action = "view") -> Request:
     """A request that the user may see, or for "edit" also change.
 
-    Raise RequestNotFound, PermissionDenied.
+    Tasks and jobs are judged one by one, as where they themselves are asked for: a list may show
+    less, as those of one organization. Raise RequestNotFound, PermissionDenied.
     """
-    request: Request | None = visible(access).filter(pk=request_id).first()
-    if request is None:
+    recovery.recover_quietly(every_s=LOOK_EVERY_S)
+    request: Request | None = Request.objects.filter(pk=request_id).first()
+    if request is None or not viewable(access, request):
         raise RequestNotFound(f"request {request_id} was not found")
     if action == "edit" and not editable(access, request):
         raise PermissionDenied(f"you may see request {request_id}, but not change it")
     return request
+
+
+def viewable(access: Access, request: Request) -> bool:
+    """Whether the user may see a request: all tasks, or jobs, that it is of.
+
+    Tasks that were deleted do not count; where none is left, its owner and administrators may.
+    """
+    return _may(access, request, access.viewable_task_ids, access.viewable_job_ids)
 
 
 def editable(access: Access, request: Request) -> bool:
@@ -144,11 +156,20 @@ def editable(access: Access, request: Request) -> bool:
 
     Tasks that were deleted do not count; where none is left, its owner and administrators may.
     """
+    return _may(access, request, access.editable_task_ids, access.editable_job_ids)
+
+
+def _may(
+    access: Access,
+    request: Request,
+    tasks_among: Callable[[Collection[int]], set[int]],
+    jobs_among: Callable[[Collection[int]], set[int]],
+) -> bool:
     there = request.shards.filter(task_id__in=get_engine().task_ids())
     places = set(there.values_list("task_id", "job_id"))
     if not places:
         return access.sees_everything or request.owner_id == access.user_id
-    tasks = access.editable_task_ids({task_id for task_id, _ in places})
+    tasks = tasks_among({task_id for task_id, _ in places})
     jobs: set[int] = set()
     for task_id, job_id in places:
         if task_id in tasks:
@@ -156,7 +177,7 @@ def editable(access: Access, request: Request) -> bool:
         if job_id is None:
             return False
         jobs.add(job_id)
-    return access.editable_job_ids(jobs) == jobs
+    return jobs_among(jobs) == jobs
 
 
 def cancel(request: Request, *, undo: bool = False, user_id: int | None = None) -> Request:

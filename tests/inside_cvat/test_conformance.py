@@ -27,5 +27,10 @@ class TestCvatEngine(EngineConformance):
             bob.require_task(bench.task_id, "edit")
         with pytest.raises(JobNotFound):
             bob.require_job(other.id, "view")
+        assert bob.viewable_task_ids([bench.task_id]) == set()
         assert bob.editable_task_ids([bench.task_id]) == set()
+        assert bob.viewable_job_ids([mine.id, other.id]) == {mine.id}
         assert bob.editable_job_ids([mine.id, other.id]) == {mine.id}
+        assert {mine.id, other.id} & set(bob.visible_job_ids().values_list("pk", flat=True)) == {
+            mine.id
+        }

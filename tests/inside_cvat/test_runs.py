@@ -359,6 +359,60 @@ def test_organization_decides_who_starts_and_sees_requests(
         listed = client_for(name).get(f"{path}?org=o").json()
         assert len(listed) == (status == 200), name
     assert client_for("charlie").delete(f"{one}?org=o").status_code == 404
+    # Who names no organization, as the SDK does by default, finds one task and one request of any.
+    assert client_for("bob").get(f"/api/tasks/{task_id}").status_code == 200
+    for name, status in (("bob", 200), ("charlie", 404)):
+        assert client_for(name).get(one).status_code == status, name
+    assert client_for("bob").delete(one).status_code == 204
+
+
+@pytest.mark.parametrize("in_organization", [False, True])
+def test_assignee_of_a_job_alone_has_the_requests_on_it(
+    host: Host,
+    function: FunctionServer,
+    client_for: Clients,
+    people: Json,
+    in_organization: bool,
+) -> None:
+    """CVAT's rules show such an annotator the job and not its task."""
+    from cvat.apps.organizations.models import Membership, Organization
+
+    task_id = host.task(frames=4, segment_size=2)
+    query = ""
+    if in_organization:
+        organization = Organization.objects.create(name="o", slug="o", owner=people["alice"])
+        for name, role in (("alice", "owner"), ("bob", "worker")):
+            Membership.objects.create(
+                user=people[name], organization=organization, role=role, is_active=True
+            )
+        models.Task.objects.filter(pk=task_id).update(organization=organization)
+        query = "?org=o"
+    mine, other = host.engine.task(task_id).jobs
+    host.assign_job(mine.id, "bob")
+    path = "/api/lambda/requests"
+    bob = client_for("bob")
+    body = {"function": "cars", "job": mine.id}
+    request_id = bob.post(f"{path}{query}", body, format="json").json()["id"]
+    assert bob.get(f"{path}/{request_id}{query}").json()["status"] == "finished"
+    assert [row["id"] for row in bob.get(f"{path}{query}").json()] == [request_id]
+    for more in ({"task": task_id}, {"job": other.id}):
+        hidden = run(host, **more).pk
+        assert bob.get(f"{path}/{hidden}{query}").status_code == 404
+        assert bob.get(f"/api/requests/{hidden}{query}").status_code == 403
+    assert [row["id"] for row in bob.get(f"{path}{query}").json()] == [request_id]
+    assert bob.post(f"{path}/{request_id}/undo{query}").status_code == 200
+    assert bob.delete(f"{path}/{request_id}{query}").status_code == 204
+
+
+def test_request_over_several_tasks_needs_the_sight_of_all(
+    host: Host, function: FunctionServer, client_for: Clients, people: Json
+) -> None:
+    tasks = [host.task(frames=1), host.task(frames=1)]
+    models.Task.objects.filter(pk=tasks[0]).update(assignee=people["bob"])
+    request = run(host, tasks=tasks)
+    for path in ("/api/lambda/requests", "/api/requests"):
+        assert client_for("bob").get(f"{path}/{request.pk}").status_code == 404, path
+        assert client_for("alice").get(f"{path}/{request.pk}").status_code == 200, path
 
 
 # And back

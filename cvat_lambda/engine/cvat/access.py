@@ -92,6 +92,19 @@ class CvatAccess:
         permission = TaskPermission.create_scope_list(self._request)
         return permission.filter(models.Task.objects.all()).values("pk")
 
+    def visible_job_ids(self) -> Any:
+        """A subquery for ``job_id__in``: the jobs that CVAT would list."""
+        permission = JobPermission.create_scope_list(self._request)
+        return permission.filter(models.Job.objects.all()).values("pk")
+
+    def viewable_task_ids(self, task_ids: Collection[int]) -> set[int]:
+        """Those that the user may see, in whatever organization they are."""
+        return self._allowed(TaskPermission, _tasks(task_ids), _SCOPES["view"])
+
+    def viewable_job_ids(self, job_ids: Collection[int]) -> set[int]:
+        """Those that the user may see, in whatever organization they are."""
+        return self._allowed(JobPermission, _jobs(job_ids), _SCOPES["view"])
+
     def editable_task_ids(self, task_ids: Collection[int]) -> set[int]:
         """Those that the user may edit."""
         return self._allowed(TaskPermission, _tasks(task_ids), _SCOPES["edit"])

@@ -14,6 +14,8 @@ from cvat.apps.redis_handler.views import RequestViewSet as CvatRequestViewSet
 from django.apps import apps
 from django.utils.module_loading import import_string
 
+from cvat_lambda.engine.cvat.access import CvatAccess
+
 LISTED: Final = 200  # of a person, the newest
 NOT_SHOWN: Final = "cancelled"  # CVAT knows no such state, and forgets what was cancelled
 
@@ -69,7 +71,16 @@ class RequestViewSet(CvatRequestViewSet):  # type: ignore[misc]
 
     def _get_rq_job_by_id(self, rq_id: str) -> Any:
         row = _requests().filter(pk=rq_id).first()
-        return RequestAsRqJob(row) if row is not None else super()._get_rq_job_by_id(rq_id)
+        if row is None:
+            return super()._get_rq_job_by_id(rq_id)
+        # CVAT asks whether one task, job or project may be seen; who sees all of several is ours.
+        if row.task_id is None and row.project_id is None and not self._shows(row):
+            return None
+        return RequestAsRqJob(row)
+
+    def _shows(self, row: Any) -> bool:
+        viewable = import_string("cvat_lambda.requests.service.viewable")
+        return bool(viewable(CvatAccess(self.request), row))
 
 
 def _requests() -> Any:

@@ -89,6 +89,15 @@ def visible_jobs(user: Any) -> QuerySet[models.Job]:
 editable_jobs = visible_jobs  # who may see a job may annotate it
 
 
+def _among(rows: QuerySet[Any], ids: Collection[int]) -> set[int]:
+    """Those of the ids that rows have."""
+    return {
+        found
+        for some in slices(ids)
+        for found in rows.filter(pk__in=some).values_list("pk", flat=True)
+    }
+
+
 class StandaloneAccess:
     """The port's `Access` for a user of Django's own tables."""
 
@@ -128,23 +137,25 @@ class StandaloneAccess:
         """A subquery for ``task_id__in``."""
         return visible_tasks(self._user).values("pk")
 
+    def visible_job_ids(self) -> Any:
+        """A subquery for ``job_id__in``."""
+        return visible_jobs(self._user).values("pk")
+
+    def viewable_task_ids(self, task_ids: Collection[int]) -> set[int]:
+        """Those that the user may see."""
+        return _among(visible_tasks(self._user), task_ids)
+
+    def viewable_job_ids(self, job_ids: Collection[int]) -> set[int]:
+        """Those that the user may see."""
+        return _among(visible_jobs(self._user), job_ids)
+
     def editable_task_ids(self, task_ids: Collection[int]) -> set[int]:
         """Those that the user may edit."""
-        mine = editable_tasks(self._user)
-        return {
-            found
-            for some in slices(task_ids)
-            for found in mine.filter(pk__in=some).values_list("pk", flat=True)
-        }
+        return _among(editable_tasks(self._user), task_ids)
 
     def editable_job_ids(self, job_ids: Collection[int]) -> set[int]:
         """Those that the user may edit."""
-        mine = editable_jobs(self._user)
-        return {
-            found
-            for some in slices(job_ids)
-            for found in mine.filter(pk__in=some).values_list("pk", flat=True)
-        }
+        return _among(editable_jobs(self._user), job_ids)
 
     @property
     def sees_everything(self) -> bool:
