@@ -15,6 +15,7 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler as rest_framework_handler
 from rest_framework.views import set_rollback
 
+from cvat_lambda import signals
 from cvat_lambda.errors import LambdaError
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ def _internal_error(exc: Exception, context: dict[str, Any]) -> Response:
         exc_info=exc,
         extra={"action": "internal_error", "reference": reference},
     )
+    signals.view_failed.send_robust(sender=handle_exception, error=exc, context=context)
     return Response(
         {
             "code": "internal_error",

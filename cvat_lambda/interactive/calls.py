@@ -56,6 +56,9 @@ def answer_call(
     except LambdaError as exc:
         error = exc
         raise
+    except Exception:
+        error = LambdaError("an unexpected error")  # nobody must take it for an answer
+        raise
     finally:
         function_called.send_robust(
             sender=answer_call,

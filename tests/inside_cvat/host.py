@@ -72,9 +72,13 @@ class Host:
 
     def send(self, method: str, path: str, body: Any = None, *, form: bool = False) -> Any:
         """Alice's request to CVAT's API; its answer."""
-        answer = getattr(self._client, method)(path, body, format="multipart" if form else "json")
+        answer = self.try_to_send(method, path, body, form=form)
         assert answer.status_code < 300, (path, answer.status_code, answer.content[:2000])
         return answer.json() if answer.content else None
+
+    def try_to_send(self, method: str, path: str, body: Any = None, *, form: bool = False) -> Any:
+        """Alice's request to CVAT's API, whatever comes of it."""
+        return getattr(self._client, method)(path, body, format="multipart" if form else "json")
 
     def task(
         self,

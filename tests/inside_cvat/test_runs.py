@@ -259,6 +259,30 @@ def test_event_of_a_call_names_its_task_and_job(
         (event,) = (event for event in events if event["scope"] == "call:function")
         assert (event["task_id"], event["job_id"]) == (task_id, body.get("job"))
         assert event["payload"]["category"] == "interactive"
+        assert event["payload"]["parameters"] == {"frame": 1}
+
+
+def test_call_that_crashes_is_an_exception_of_cvats_and_no_call(
+    host: Host, function: FunctionServer, events: list[Json], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cvat_lambda.engine.cvat import frames
+
+    def crash(*_: Any) -> str:
+        raise RuntimeError("a mistake of ours")
+
+    task_id = host.task(frames=1)
+    monkeypatch.setattr(frames, "frame_key", crash)
+    events.clear()
+    path = "/api/lambda/functions/cars"
+    answer = host.try_to_send("post", path, {"task": task_id, "frame": 0})
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+    (event,) = events
+    assert event["scope"] == "send:exception"
+    assert event["payload"]["message"] == "RuntimeError: a mistake of ours"
+    assert (event["payload"]["status_code"], event["user_name"]) == (500, "alice")
+    events.clear()
+    answer = host.try_to_send("post", path, {"task": 999_999, "frame": 0})
+    assert (answer.status_code, events) == (404, [])
 
 
 def test_batch_sends_one_event_a_job_in_the_owners_name(
@@ -274,8 +298,13 @@ def test_batch_sends_one_event_a_job_in_the_owners_name(
     assert {(event["task_id"], event["user_name"]) for event in made} == {(task_id, "alice")}
 
 
+@pytest.mark.parametrize("only_removes", [False, True])
 def test_webhook_hears_of_the_job_and_the_task_once(
-    host: Host, function: FunctionServer, monkeypatch: pytest.MonkeyPatch, settings: Any
+    host: Host,
+    function: FunctionServer,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Any,
+    only_removes: bool,
 ) -> None:
     from cvat.apps.webhooks import signals
 
@@ -292,11 +321,14 @@ def test_webhook_hears_of_the_job_and_the_task_once(
         "events": ["update:job", "update:task", "update:project"],
         "is_active": True,
     }
+    drawn(host, task_id, 0, 1, 2)
     host.send("post", "/api/webhooks", body)
     monkeypatch.setattr(
         signals, "add_to_queue", lambda webhook, payload, *_: heard.append(payload["event"])
     )
-    run(host, task=task_id)
+    if only_removes:
+        function.behave = lambda payload: []
+    run(host, task=task_id, cleanup=only_removes)
     assert sorted(heard) == ["update:job", "update:project", "update:task"]
 
 

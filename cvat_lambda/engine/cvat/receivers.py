@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from cvat.apps.engine import models
-from cvat.apps.events.handlers import handle_function_call
+from cvat.apps.events.handlers import handle_function_call, handle_viewset_exception
 
 from cvat_lambda import signals
 from cvat_lambda.engine.cvat.compat import in_the_name_of
@@ -13,6 +13,7 @@ from cvat_lambda.engine.cvat.prepared import Prepared, built
 from cvat_lambda.engine.cvat.writing import note_change
 
 _PREFIX = "cvat_lambda.engine.cvat"
+_FRAMES: Final = ("frame", "frame0", "frame1")  # of a call, in its event
 _PROJECTS: Final = Prepared(
     lambda pk: models.Task.objects.filter(pk=pk).values_list("id", "project")
 )
@@ -21,19 +22,33 @@ _PROJECTS: Final = Prepared(
 def connect() -> None:
     """Listen; a second time changes nothing."""
     signals.function_called.connect(record_call, dispatch_uid=f"{_PREFIX}.record_call")
+    signals.view_failed.connect(record_failure, dispatch_uid=f"{_PREFIX}.record_failure")
     signals.request_created.connect(record_request, dispatch_uid=f"{_PREFIX}.record_request")
     signals.request_finished.connect(tell_webhooks, dispatch_uid=f"{_PREFIX}.tell_webhooks")
 
 
 def record_call(
-    *, function_id: str, task_id: int, job_id: int | None, error: Any, **_: Any
+    *,
+    function_id: str,
+    task_id: int,
+    job_id: int | None,
+    error: Any,
+    http_request: Any = None,
+    **_: Any,
 ) -> None:
     """An event of a call that was answered."""
     if error is not None:
         return
     target = _target(task_id, job_id)
     if target is not None:
-        handle_function_call(function_id, target, category="interactive")
+        asked = getattr(http_request, "data", {})
+        frames = {name: asked[name] for name in _FRAMES if asked.get(name) is not None}
+        handle_function_call(function_id, target, category="interactive", parameters=frames)
+
+
+def record_failure(*, error: Exception, context: dict[str, Any], **_: Any) -> None:
+    """An event of an unexpected error, as of one in a view of CVAT's own."""
+    handle_viewset_exception(error, context)
 
 
 def record_request(*, request: Any, **_: Any) -> None:
@@ -55,7 +70,7 @@ def record_request(*, request: Any, **_: Any) -> None:
 
 def tell_webhooks(*, request: Any, **_: Any) -> None:
     """Webhooks of the jobs, tasks and projects that a request changed hear of it once."""
-    if request.started_at is None or not request.shapes:
+    if request.started_at is None or not _may_have_changed_anything(request):
         return
     shards = request.shards.order_by()
     tasks = shards.values_list("task_id", flat=True).distinct()
@@ -65,6 +80,11 @@ def tell_webhooks(*, request: Any, **_: Any) -> None:
                 segment__task_id=task_id, updated_date__gte=request.started_at
             )
             note_change(list(jobs.order_by("pk")), tell=True)
+
+
+def _may_have_changed_anything(request: Any) -> bool:
+    """What replaces may remove and add nothing."""
+    return bool(request.shapes) or request.params.get("replace", "none") != "none"
 
 
 def _target(task_id: int, job_id: int | None) -> Any:

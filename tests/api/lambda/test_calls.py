@@ -126,6 +126,34 @@ def test_those_who_listen_are_told_task_and_job_of_a_call(
     assert told == [expected]
 
 
+def test_a_call_that_crashes_is_not_taken_for_an_answer(
+    api: Any, functions: Any, task: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    functions.add("yolo", type="detector", spec=CAR)
+    crash = RuntimeError("a mistake of ours")
+
+    def frame_key(*_: Any) -> str:
+        raise crash
+
+    monkeypatch.setattr(type(get_engine()), "frame_key", frame_key)
+    told: list[Any] = []
+
+    def listen(error: Any, **_: Any) -> None:
+        told.append(error)
+
+    for signal in (signals.function_called, signals.view_failed):
+        signal.connect(listen)
+    try:
+        answer = api.call("yolo", task=task.pk, frame=0)
+    finally:
+        for signal in (signals.function_called, signals.view_failed):
+            signal.disconnect(listen)
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+    of_the_call, of_the_view = told
+    assert of_the_call is not None
+    assert of_the_view is crash
+
+
 def test_without_task_and_job_nothing_can_be_done(api: Any, functions: Any) -> None:
     functions.add("yolo", type="detector", spec=CAR)
     answer = api.call("yolo", frame=0)
