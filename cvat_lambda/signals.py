@@ -23,7 +23,7 @@ frame_failed = Signal()
 # error: LambdaError | None, http_request — a call for a person who waits
 function_called = Signal()
 
-# error: Exception, context: dict[str, Any] (REST framework's) — a view met with what nobody expected
+# error: Exception, context: dict[str, Any] (REST framework's) — an unexpected error of a view
 view_failed = Signal()
 
 # function_id: str, duration_s: float, error: LambdaError | None — one HTTP invocation, any purpose

@@ -19,6 +19,7 @@ from django.db import InterfaceError, OperationalError
 from PIL import Image, ImageOps
 from redis.exceptions import LockError, RedisError
 
+from cvat_lambda.engine.cvat import cloud
 from cvat_lambda.engine.cvat.compat import images_in, is_archive, read_chunk
 from cvat_lambda.engine.cvat.media import Place
 from cvat_lambda.engine.cvat.video import VideoChunk
@@ -29,6 +30,10 @@ ORIENTATION: Final = 0x0112  # the EXIF tag; 1 is upright
 
 class TryAgain(EngineUnavailable):
     """The frame cannot be had now; soon it may."""
+
+
+class NotInCloud(FrameUnreadable):
+    """The frame cannot be had, though its cloud storage answers: perhaps only since just now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,4 +160,12 @@ def translated(task_id: int, number: int) -> Iterator[None]:
     except ObjectDoesNotExist as exc:
         raise TaskNotFound(f"task #{task_id} was not found") from exc
     except Exception as exc:
-        raise FrameUnreadable(f"{name} cannot be read as an image") from exc
+        if not cloud.is_in_cloud(task_id):
+            raise FrameUnreadable(f"{name} cannot be read as an image") from exc
+        if cloud.is_away(task_id):
+            raise TryAgain(
+                f"the cloud storage of task #{task_id} does not answer: {name} cannot be read"
+            ) from exc
+        raise NotInCloud(
+            f"{name} is missing in its cloud storage, or cannot be read as an image"
+        ) from exc

@@ -19,6 +19,7 @@ from typing import Final, TypeVar
 from django.db import DatabaseError, InterfaceError, connection
 
 from cvat_lambda.engine.cvat.chunks import (
+    NotInCloud,
     OpenChunk,
     Picture,
     TryAgain,
@@ -26,13 +27,15 @@ from cvat_lambda.engine.cvat.chunks import (
     translated,
     upright,
 )
-from cvat_lambda.engine.cvat.media import Media, Row
+from cvat_lambda.engine.cvat.media import Media, Place, Row
 from cvat_lambda.engine.port import Frame, UnreadableFrame
 from cvat_lambda.errors import FrameUnreadable
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+POINT_CLOUD: Final = ".pcd"  # the only kind that CVAT keeps
 
 PATIENCE_S: Final = 120.0  # as the writer's with the database
 ROWS_AT_ONCE: Final = 500  # image rows read ahead
@@ -49,6 +52,11 @@ def original(media: Media, number: int, row: Row | None) -> Frame | None:
     """
     if row is None:
         return None
+    if row.path.endswith(POINT_CLOUD):
+        raise FrameUnreadable(
+            f"frame {number} of task #{media.task_id} is a point cloud: functions work on images"
+            " and video"
+        )
     try:
         content = (media.folder / row.path).read_bytes()
     except OSError:
@@ -77,6 +85,7 @@ class Stream:
         self._chunk: OpenChunk | None = None
         self._opened: object = None  # the key of that chunk
         self._given_up: object = None  # segment and number of the chunk that could not be had
+        self._broken: object = None  # the key of the chunk that cannot be opened
         self._encoders: ThreadPoolExecutor | None = None
 
     def read(self, numbers: Sequence[int]) -> Iterator[Frame | UnreadableFrame]:
@@ -121,7 +130,7 @@ class Stream:
         place = self._media.place(number)
         if self._chunk is None or self._opened != place.key:
             self._close()
-            self._chunk, self._opened = OpenChunk(place), place.key
+            self._chunk, self._opened = self._open(number, place), place.key
         item = self._chunk.item(place.position)
         if not self._chunk.is_video:
             return upright(item)
@@ -129,14 +138,31 @@ class Stream:
             self._encoders = ThreadPoolExecutor(ENCODERS, thread_name_prefix="encoder")
         return self._encoders.submit(encode, item)
 
+    def _open(self, number: int, place: Place) -> OpenChunk:
+        if place.key == self._broken:  # to make it costs as much as it would for all of its frames
+            raise FrameUnreadable(
+                f"frame {number} of task #{self._media.task_id} is in a chunk that cannot be made"
+            )
+        try:
+            with translated(self._media.task_id, number):
+                return OpenChunk(place)
+        except FrameUnreadable:
+            self._broken = place.key
+            raise
+
     def _patiently(self, number: int, attempt: Callable[[], T]) -> T:
         """Raise FrameUnreadable, or EngineUnavailable where the storage as a whole is away."""
         give_up_at = time.monotonic() + PATIENCE_S
         pause_s = 0.1
+        asked_again = False
         while True:
             try:
                 with translated(self._media.task_id, number):
                     found = attempt()
+            except NotInCloud:
+                if asked_again:
+                    raise
+                asked_again, self._broken = True, None
             except TryAgain as exc:
                 self._close()
                 self._decide(number, exc, late=time.monotonic() > give_up_at)
