@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from cvat.apps.engine import models
 from django.contrib.auth.models import User
+from django.db import connection
+from django.db.models import FloatField
 from django.db.models.signals import post_save
 from django.utils import timezone
 
 from cvat_lambda import signals
-from cvat_lambda.engine.conformance import Bench
+from cvat_lambda.engine.conformance import Bench, EngineConformance
+from cvat_lambda.engine.cvat import compat, inserting, reading
 from cvat_lambda.engine.port import Removal
 from tests.inside_cvat.host import Host
 
@@ -111,3 +115,39 @@ def test_columns_that_this_app_does_not_know_get_the_defaults_of_their_models() 
         known.remove(name)
     found = _defaults(models.LabeledShape, tuple(known))
     assert found == {"rotation": 0, "points": "", "source": "manual"}
+
+
+@pytest.fixture
+def scores(db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A CVAT that keeps scores, as later versions do: a column with a default in its models."""
+    if compat.HAS_SCORE:
+        pytest.skip("this CVAT keeps scores, so all tests are run with them")
+    tables = (models.LabeledShape, models.LabeledImage)
+    with connection.schema_editor() as editor:  # rolled back with the test
+        for table in tables:
+            FloatField(default=1.0).contribute_to_class(table, "score")
+            editor.add_field(table, table._meta.get_field("score"))
+    for module in (inserting, reading):
+        monkeypatch.setattr(module, "HAS_SCORE", compat.has_field(models.LabeledShape, "score"))
+        monkeypatch.setattr(module, "HAS_TAG_SCORE", compat.has_field(models.LabeledImage, "score"))
+    forget_columns()
+    yield
+    for table in tables:
+        table._meta.local_fields.remove(table._meta.get_field("score"))
+        table._meta._expire_cache()
+        del table.score
+    forget_columns()
+
+
+def forget_columns() -> None:
+    inserting._statement.cache_clear()
+    inserting._defaults.cache_clear()
+
+
+def test_score_is_written_where_there_is_a_column_for_it(scores: None, host: Host) -> None:
+    host.features |= {"score"}
+    EngineConformance().test_score_comes_back(host)
+    assert sorted(models.LabeledShape.objects.values_list("score", flat=True)) == [0.25]
+    assert sorted(models.LabeledImage.objects.values_list("score", flat=True)) == [0.5]
+    # The elements of skeletons are rows of the same table.
+    EngineConformance().test_skeleton_comes_back_with_its_elements(host)
