@@ -141,6 +141,24 @@ def test_honeypots_and_their_pool_are_told_apart(host: Host) -> None:
         assert host.picture_of(host.engine.frame(task_id, number)) in (5, 6, 7)
 
 
+def test_honeypot_that_becomes_another_is_read_anew(host: Host) -> None:
+    task_id = honeypots(host)
+    task = host.engine.task(task_id)
+    job = next(job for job in task.jobs if job.type == "annotation")
+    path = f"/api/jobs/{job.id}/validation_layout"
+    layout = host.send("get", path)
+    (number,), (before,) = layout["honeypot_frames"], layout["honeypot_real_frames"]
+    after = next(frame for frame in sorted(task.validation_frames) if frame != before)
+    old_key = host.engine.frame_key(task_id, number)
+    picture = host.picture_of(host.engine.frame(task_id, number))
+    change = {"frame_selection_method": "manual", "honeypot_real_frames": [after]}
+    host.send("patch", path, change)
+    frames._looks.last = None  # half a second later
+    assert host.engine.frame_key(task_id, number) != old_key
+    found = host.picture_of(host.engine.frame(task_id, number))
+    assert found == host.picture_of(host.engine.frame(task_id, after)) != picture
+
+
 def test_disabled_validation_frames_are_not_of_the_ground_truth_job(host: Host) -> None:
     task_id = host.task(frames=6)
     job_id = host.ground_truth_job(task_id, [1, 2, 4])

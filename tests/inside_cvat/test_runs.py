@@ -106,10 +106,12 @@ def test_video(host: Host, function: FunctionServer) -> None:
     assert places(host, f"tasks/{task_id}") == [(frame, float(frame)) for frame in range(14)]
 
 
+@pytest.mark.parametrize("video", [False, True])
 def test_frames_of_overlapping_segments_are_run_once_and_written_to_each_job(
-    host: Host, function: FunctionServer
+    host: Host, function: FunctionServer, video: bool
 ) -> None:
-    task_id = host.task(frames=5, segment_size=3, overlap=1)
+    upload = {"frames": 30, "start_frame": 3, "step": 4, "data": {"stop_frame": 22}}
+    task_id = host.task(video=video, segment_size=3, overlap=1, **upload)
     asked: Counter[int] = Counter()
 
     def behave(payload: Json) -> list[Json]:
@@ -118,11 +120,16 @@ def test_frames_of_overlapping_segments_are_run_once_and_written_to_each_job(
 
     function.behave = behave
     run(host, task=task_id)
-    assert asked == Counter(range(5))
+    assert asked == Counter([3, 7, 11, 15, 19])  # 3 + 4 r for frame r of the task
     first, second = (job.id for job in host.engine.task(task_id).jobs)
-    assert places(host, f"jobs/{first}") == [(0, 0.0), (1, 1.0), (2, 2.0)]
-    assert places(host, f"jobs/{second}") == [(2, 2.0), (3, 3.0), (4, 4.0)]
-    assert places(host, f"tasks/{task_id}") == [(frame, float(frame)) for frame in range(5)]
+    assert places(host, f"jobs/{first}") == [(0, 3.0), (1, 7.0), (2, 11.0)]
+    assert places(host, f"jobs/{second}") == [(2, 11.0), (3, 15.0), (4, 19.0)]
+    found = [(frame, 3.0 + 4 * frame) for frame in range(5)]
+    assert places(host, f"tasks/{task_id}") == found
+    for frame, left in found:
+        body = {"task": task_id, "frame": frame}
+        answer = host.send("post", "/api/lambda/functions/cars", body)
+        assert answer["shapes"][0]["points"][0] == left
 
 
 def test_honeypots_are_left_out_and_their_pool_is_run_by_its_own_job(
