@@ -339,6 +339,25 @@ def test_webhook_hears_of_the_job_and_the_task_once(
     assert sorted(heard) == ["update:job", "update:project", "update:task"]
 
 
+FILTERS = {
+    "action=autoannotate": True,
+    "action=create": False,
+    "target=task": True,
+    "target=job": False,
+    "status=finished": True,
+    "status=failed": False,
+    "task_id={task_id}": True,
+    "job_id={task_id}": False,
+    "project_id=1": False,
+    "format=COCO 1.0": False,
+    "subresource=annotations": False,
+    "org=": True,
+    "sort=status": True,
+    "sort=-action": True,
+    "page_size=1": True,  # the newest
+}
+
+
 def test_request_is_found_in_cvats_own_list(
     host: Host, function: FunctionServer, client_for: Clients
 ) -> None:
@@ -354,6 +373,9 @@ def test_request_is_found_in_cvats_own_list(
     assert host.send("get", f"/api/requests/{request.pk}")["id"] == request.pk
     others = client_for("charlie").get("/api/requests").json()["results"]
     assert request.pk not in [row["id"] for row in others]
+    for query, is_shown in FILTERS.items():
+        found = host.send("get", f"/api/requests?{query.format(task_id=task_id)}")["results"]
+        assert (request.pk in [row["id"] for row in found]) == is_shown, query
     # The jobs of the queue themselves are no rows of that list.
     assert [key for key in rows if key.startswith(request.pk)] == [request.pk]
 

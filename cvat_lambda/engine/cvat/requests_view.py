@@ -9,7 +9,9 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Any, Final
 
-from cvat.apps.redis_handler.rq import RequestId
+import attrs
+from cvat.apps.engine.rq import RequestIdWithOptionalFormat
+from cvat.apps.redis_handler.rq import RequestIdWithOptionalSubresource
 from cvat.apps.redis_handler.views import RequestViewSet as CvatRequestViewSet
 from django.apps import apps
 from django.utils.module_loading import import_string
@@ -18,6 +20,11 @@ from cvat_lambda.engine.cvat.access import CvatAccess
 
 LISTED: Final = 200  # of a person, the newest
 NOT_SHOWN: Final = "cancelled"  # CVAT knows no such state, and forgets what was cancelled
+
+
+@attrs.frozen(kw_only=True, slots=False)  # as all of CVAT's are
+class ParsedId(RequestIdWithOptionalSubresource, RequestIdWithOptionalFormat):  # type: ignore[misc]
+    """What CVAT tells from the id of a job; all rows of its list are asked for each member."""
 
 
 class RequestAsRqJob:
@@ -111,4 +118,4 @@ def _parsed_id(request: Any) -> Any:
         target, target_id = "project", request.project_id
     else:
         target, target_id = "task", request.shards.order_by("index").first().task_id
-    return RequestId(action="autoannotate", target=target, target_id=target_id)
+    return ParsedId(action="autoannotate", target=target, target_id=target_id)
