@@ -5,11 +5,12 @@
 ARG CVAT_TAG=v2.54.0
 
 # CVAT's image has no pip: what is installed is prepared beside it, without any dependency, since
-# CVAT's own packages are all that the app needs inside a CVAT server. pybase64 is optional: with it
-# images are encoded many times as fast.
+# CVAT's own packages are all that the app needs inside a CVAT server. Two are optional: with pybase64
+# images are encoded many times as fast, with prometheus-client there are metrics.
 FROM python:3.10-slim AS package
 COPY . /source
-RUN python -m pip install --no-cache-dir --no-deps --target /package /source "pybase64>=1.3"
+RUN python -m pip install --no-cache-dir --no-deps --target /package /source \
+    "pybase64>=1.3" "prometheus-client>=0.19"
 
 # The embedded function runtime, without Django and without CVAT.
 FROM python:3.11-slim AS functions

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-FILE = Path(__file__).resolve().parents[3] / "docker" / "docker-compose.cvat-lambda.yml"
+ROOT = Path(__file__).resolve().parents[3]
+FILE = ROOT / "docker" / "docker-compose.cvat-lambda.yml"
 IMAGE = "cvat/server-lambda:${CVAT_VERSION:-v2.54.0}"
 # All services of CVAT 2.54 whose image is cvat/server: each reads the settings that name this app.
 OF_CVAT = {
@@ -53,3 +54,12 @@ def test_nothing_is_open_and_nothing_reaches_docker(services: dict[str, Any]) ->
         assert not {"ports", "privileged", "network_mode", "user"} & set(service), name
     assert "CVAT_LAMBDA_RUNTIME_TOKEN" in services["cvat_functions"]["environment"]
     assert services["cvat_functions"]["profiles"] == ["functions"]
+
+
+@pytest.mark.parametrize("package", ["pybase64", "prometheus-client"])
+def test_image_brings_what_the_app_can_do_without_but_should_not(package: str) -> None:
+    """CVAT's image has neither; without the second the metrics that are promised are empty."""
+    (stage,) = (
+        part for part in (ROOT / "Dockerfile").read_text().split("FROM ") if "AS package" in part
+    )
+    assert f'"{package}>=' in stage
