@@ -8,12 +8,14 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from cvat.apps.engine import models
 from cvat.apps.events import handlers
 from django.db import connection
+from django.utils import timezone
 
 from cvat_lambda.engine.conformance import LABELS
 from cvat_lambda.engine.cvat.compat import HAS_SCORE
@@ -547,3 +549,46 @@ def test_people_can_be_deleted_after_the_way_back(host: Host, function: Function
     assert rolled_back(DELETE_ALICE) == "0"
     request.refresh_from_db()
     assert (request.owner_id, request.status) == (None, "finished")
+
+
+WORK = """
+import django
+django.setup()
+import django_rq
+from cvat.rqworker import SimpleWorker
+from django.conf import settings
+from django.contrib.auth.models import User
+from rest_framework.test import APIClient
+client = APIClient()
+client.force_login(User.objects.get(username="alice"))
+paths = ("/api/lambda/requests", "/api/requests")
+codes = [client.get(path).status_code for path in paths]
+settings.RQ_QUEUES["annotation"]["ASYNC"] = True
+queue = django_rq.get_queue("annotation")
+SimpleWorker([queue], connection=queue.connection).work(burst=True)
+codes += [client.get(path).status_code for path in paths]
+print(codes, queue.failed_job_registry.count)
+"""
+
+
+def test_request_that_waits_outlives_the_way_back(
+    host: Host, function: FunctionServer, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CVAT's own app lists nothing of ours, and its worker fails a job that it cannot run."""
+    from cvat_lambda.models import Request
+    from cvat_lambda.requests import recovery
+
+    task_id = host.task(frames=2)
+    with monkeypatch.context() as patch:
+        patch.setitem(settings.RQ_QUEUES["annotation"], "ASYNC", True)
+        made = host.send("post", "/api/lambda/requests", {"function": "cars", "task": task_id})
+    request = Request.objects.get(pk=made["id"])
+    assert rolled_back(WORK) == "[200, 200, 200, 200] 1"
+    request.refresh_from_db()
+    assert request.status == "queued"
+    long_ago = timezone.now() - timedelta(hours=1)
+    request.shards.update(enqueued_at=long_ago)
+    recovery.recover()
+    request.refresh_from_db()
+    assert (request.status, request.done) == ("finished", 2)
+    assert places(host, f"tasks/{task_id}") == [(0, 0.0), (1, 1.0)]
