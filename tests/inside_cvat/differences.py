@@ -1,0 +1,57 @@
+"""CVAT's own tests of lambda_manager that this app answers otherwise, on purpose.
+
+By the test's name: what its assertion then says, and why the app does so.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+_HIDDEN = "unknown and forbidden look alike"
+_NOT_FOUND = "what is not there is not found"
+_UNKNOWN = "nobody asks the platform at call time: a function that its list never had is unknown"
+_REFUSED = "the test starts an interactor in the background, or asks for a threshold of 55"
+_WAITS = "a call is tried, and a request waits for a function that starts"
+_SENTENCE = "another sentence"
+
+_WORKER: Final = "test_can_call_function_for_job_worker_in_org__deny_"
+_API: Final = "test_api_v2_lambda_"
+
+DIFFERENCES: Final[dict[str, tuple[str, str]]] = {
+    f"{_WORKER}job_assigned_worker_with_task_request": ("404 != 403", _HIDDEN),
+    f"{_WORKER}unassigned_worker_with_job_request": ("404 != 403", _HIDDEN),
+    f"{_WORKER}unassigned_worker_with_task_request": ("404 != 403", _HIDDEN),
+    f"{_API}functions_create_wrong_id_task": ("404 != 400", _NOT_FOUND),
+    f"{_API}requests_create_wrong_id_task": ("404 != 400", _NOT_FOUND),
+    f"{_API}functions_read_negative": ("404 != 500", _UNKNOWN),
+    f"{_API}functions_create_negative": ("404 != 500", _UNKNOWN),
+    f"{_API}requests_create_negative": ("404 != 500", _UNKNOWN),
+    f"{_API}functions_create_function_is_not_ready": ("200 != 500", _WAITS),
+    f"{_API}requests_create_is_not_ready": ("200 != 500", _WAITS),
+    f"{_API}functions_create_interactor": (
+        "502 != 200",
+        "the test's function answers points without a mask, which CVAT's pages cannot use",
+    ),
+    f"{_API}functions_create_reid": (
+        "400 != 200",
+        "the test's boxes are polygons; re-identification joins rectangles",
+    ),
+    f"{_API}functions_create_tracker_bad_signature": (
+        "'Invalid or expired tracker state' not found in",
+        _SENTENCE,
+    ),
+    f"{_API}functions_create_tracker_unsupported_shape_type": (
+        "'This function does not support shapes' not found in",
+        _SENTENCE,
+    ),
+    f"{_API}requests_create": ("400 != 200", _REFUSED),
+    f"{_API}requests_read": ("400 != 200", _REFUSED),
+    f"{_API}requests_delete_finished_request": (
+        "200 != 404",
+        "requests stay in the list after their end",
+    ),
+    "test_can_run_offline_reid_function_on_whole_task": (
+        "1 != 0",
+        "a job of one frame has nothing to join",
+    ),
+}
