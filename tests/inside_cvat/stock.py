@@ -20,7 +20,7 @@ from unittest import expectedFailure
 import requests
 import rest_framework.test
 from cvat.settings.testing import PatchedDiscoverRunner
-from django.test.runner import iter_test_cases
+from django.test.runner import iter_test_cases  # type: ignore[attr-defined]  # stubs lack it
 from rest_framework.test import APITransactionTestCase
 
 from tests.inside_cvat.differences import DIFFERENCES

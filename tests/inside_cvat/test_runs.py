@@ -112,7 +112,7 @@ def test_video(host: Host, function: FunctionServer) -> None:
 def test_frames_of_overlapping_segments_are_run_once_and_written_to_each_job(
     host: Host, function: FunctionServer, video: bool
 ) -> None:
-    upload = {"frames": 30, "start_frame": 3, "step": 4, "data": {"stop_frame": 22}}
+    upload: Json = {"frames": 30, "start_frame": 3, "step": 4, "data": {"stop_frame": 22}}
     task_id = host.task(video=video, segment_size=3, overlap=1, **upload)
     asked: Counter[int] = Counter()
 

@@ -121,8 +121,8 @@ def test_cloud_storage_that_stays_away_is_named(
     monkeypatch.setattr(stream, "PATIENCE_S", 0.3)
     empty_cache()
     bucket.away = 1_000_000
-    body = {"task": in_cloud, "frame": 1}
-    answer = host.try_to_send("post", "/api/lambda/functions/cars", body)
+    call = {"task": in_cloud, "frame": 1}
+    answer = host.try_to_send("post", "/api/lambda/functions/cars", call)
     assert (answer.status_code, answer.json()["code"]) == (503, "engine_unavailable")
     assert answer.json()["message"].startswith(f"the cloud storage of task #{in_cloud} does not")
     body = {"function": "cars", "task": in_cloud}

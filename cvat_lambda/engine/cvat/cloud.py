@@ -10,7 +10,7 @@ from cvat.apps.engine.cloud_provider import Status, db_storage_to_storage_instan
 
 def is_in_cloud(task_id: int) -> bool:
     """Whether CVAT fetches a task's images from a cloud storage."""
-    return _data(task_id).exists()
+    return bool(_data(task_id).exists())
 
 
 def is_away(task_id: int) -> bool:

@@ -118,4 +118,5 @@ def _parsed_id(request: Any) -> Any:
         target, target_id = "project", request.project_id
     else:
         target, target_id = "task", request.shards.order_by("index").first().task_id
-    return ParsedId(action="autoannotate", target=target, target_id=target_id)
+    made: dict[str, Any] = {"action": "autoannotate", "target": target, "target_id": target_id}
+    return ParsedId(**made)

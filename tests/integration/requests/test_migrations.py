@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from django.apps import apps
-from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection
 
@@ -17,13 +17,11 @@ def test_no_change_of_a_model_is_without_its_migration() -> None:
 
 
 @pytest.mark.django_db
-def test_people_can_be_deleted_where_only_the_tables_are_left(
-    django_user_model: type[AbstractBaseUser],
-) -> None:
+def test_people_can_be_deleted_where_only_the_tables_are_left() -> None:
     """As behind CVAT's own app: nobody but the database sees them go."""
     if connection.vendor != "postgresql":
         pytest.skip("only inside CVAT is there a way back, and that has PostgreSQL")
-    user = django_user_model._default_manager.create(username="person")
+    user = User.objects.create(username="person")
     request = Request.objects.create(owner=user, function_id="f", function_kind="detector")
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM auth_user WHERE id = %s", [user.pk])
