@@ -18,7 +18,12 @@ from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from cvat_lambda.conf import settings
-from cvat_lambda.errors import FunctionUnavailable, LambdaError, PlatformUnreachable
+from cvat_lambda.errors import (
+    FunctionNotFound,
+    FunctionUnavailable,
+    LambdaError,
+    PlatformUnreachable,
+)
 from cvat_lambda.functions.metadata import parse_function
 from cvat_lambda.functions.spec import Address, FunctionSpec
 
@@ -65,7 +70,11 @@ class Routes:
         self._known: dict[tuple[Any, ...], _Known] = {}
 
     def find(self, spec: FunctionSpec) -> Route:
-        """Return the way to a function. Raise FunctionUnavailable where there is none."""
+        """Return the way to a function.
+
+        Raises FunctionUnavailable where its platform says that it does not run,
+        PlatformUnreachable where nobody answers.
+        """
         nuclio = platform()
         known = self._of(spec, nuclio)
         with known.lock:
@@ -73,7 +82,7 @@ class Routes:
                 known.given = known.address = spec.address
                 known.route = None
             if known.route is None or time.monotonic() > known.until:
-                known.route = self._choose(spec.id, known.address, nuclio)
+                known.route = self._choose(spec.id, known, nuclio)
                 known.until = (
                     time.monotonic() + _DASHBOARD_FOR_S
                     if known.route.through_dashboard
@@ -130,15 +139,50 @@ class Routes:
         with self._lock:
             return self._known.setdefault(key, _Known())
 
-    def _choose(self, function_id: str, address: Address, nuclio: Nuclio) -> Route:
+    def _choose(self, function_id: str, known: _Known, nuclio: Nuclio) -> Route:
+        """Return the best way to a function; the caller holds ``known.lock``."""
         method = settings.INVOKE_METHOD
         if method == "direct" or (method == "auto" and not nuclio.encrypted):
-            for route in direct_routes(function_id, address, nuclio):
-                if self._pool.probe(route.server, _PROBE_S):
-                    return route
-        if method == "direct":
-            raise PlatformUnreachable(f"function '{function_id}' cannot be reached directly")
-        return dashboard_route(function_id, nuclio)
+            route = self._probed(function_id, known.address, nuclio)
+            if route is not None:
+                return route
+        if method != "direct":
+            return dashboard_route(function_id, nuclio)
+        # Without the dashboard's help: the function may have moved, or its state says why.
+        tried, fresh = known.address, self._fresh(known, function_id, nuclio)
+        if fresh is None:
+            raise PlatformUnreachable(
+                f"function '{function_id}' cannot be reached: the function platform does not answer"
+            )
+        if fresh.state in ("building", "error"):
+            raise unavailable(fresh)
+        if known.address != tried:
+            route = self._probed(function_id, known.address, nuclio)
+            if route is not None:
+                return route
+        raise PlatformUnreachable(f"function '{function_id}' cannot be reached directly")
+
+    def _fresh(self, known: _Known, function_id: str, nuclio: Nuclio) -> FunctionSpec | None:
+        """What the platform says now, or said just now; None where it does not answer.
+
+        The caller holds ``known.lock``.
+        """
+        if time.monotonic() - known.reread_at < _REREAD_S:
+            return known.fresh
+        try:
+            return _read_again(known, function_id, nuclio)
+        except PlatformUnreachable:
+            return None
+        except FunctionNotFound as exc:  # it may be deployed again at this moment
+            raise FunctionUnavailable(
+                f"function '{function_id}' is not on its platform at present"
+            ) from exc
+
+    def _probed(self, function_id: str, address: Address, nuclio: Nuclio) -> Route | None:
+        for route in direct_routes(function_id, address, nuclio):
+            if self._pool.probe(route.server, _PROBE_S):
+                return route
+        return None
 
 
 def _read_again(known: _Known, function_id: str, nuclio: Nuclio) -> FunctionSpec:

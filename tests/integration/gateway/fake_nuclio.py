@@ -74,6 +74,7 @@ class FakeNuclio:
     release: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
     list_status: int = 200
+    away: bool = False  # a proxy says so to questions about one function
     token: str = ""
     url: str = ""
     port: int = 0
@@ -114,6 +115,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(403, b'{"error": "forbidden"}')
         if self.path == "/api/functions":
             return self.answer(fake.list_status, json.dumps(fake.functions).encode())
+        if fake.away:
+            return self.answer(502, b"")
         name = self.path.rpartition("/")[2]
         if name in fake.functions:
             return self.answer(200, json.dumps(fake.functions[name]).encode())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -16,8 +17,9 @@ from cvat_lambda.errors import (
     FunctionTimeout,
     FunctionUnavailable,
     LambdaError,
+    PlatformUnreachable,
 )
-from cvat_lambda.functions.spec import FunctionSpec, Kind
+from cvat_lambda.functions.spec import Address, FunctionSpec, Kind
 from cvat_lambda.gateway.call import call
 from cvat_lambda.gateway.cancel import CallAbandoned, Cancel
 from cvat_lambda.gateway.retry import RetryPolicy
@@ -182,3 +184,48 @@ def test_no_more_than_the_function_takes_is_in_flight(nuclio: FakeNuclio) -> Non
         thread.join()
     assert nuclio.script == []
     assert most <= 3
+
+
+def test_direct_way_is_found_again_where_all_was_away_for_a_while(
+    nuclio: FakeNuclio, settings: Any
+) -> None:
+    settings.CVAT_LAMBDA_INVOKE_METHOD = "direct"  # as CVAT has it outside Kubernetes
+    with fakes.fake_nuclio() as before:
+        spec = replace(SPEC, address=Address(namespace="nuclio", http_port=before.port))
+        call(spec, b"{}", request_id="r1")
+    nuclio.away = True
+    for words in ("'fn' cannot be reached", "the function platform does not answer"):
+        with pytest.raises(PlatformUnreachable, match=words):
+            call(spec, b"{}", request_id="r2", retries=patience(budget_s=0.0).start())
+    with fakes.fake_nuclio() as after:  # both are back, the function on another port
+        raw = fakes.function_object("fn")
+        raw["status"]["httpPort"] = after.port
+        nuclio.functions["fn"], nuclio.away = raw, False
+        after.default = ["moved"]
+        # A background request has the spec with which it began: nobody tells it the new address.
+        retries = RetryPolicy(max_attempts=5, budget_s=30.0).start()
+        assert call(spec, b"{}", request_id="r3", retries=retries).answer == ["moved"]
+    assert nuclio.invocations() == []
+
+
+def test_direct_way_is_waited_for_where_the_function_is_not_there(
+    nuclio: FakeNuclio, settings: Any
+) -> None:
+    settings.CVAT_LAMBDA_INVOKE_METHOD = "direct"
+    with pytest.raises(FunctionUnavailable, match="is not on its platform at present") as caught:
+        call(SPEC, b"{}", request_id="r1", retries=patience(budget_s=0.0).start())
+    assert not caught.value.permanent  # it may be deployed again at this moment
+
+
+@pytest.mark.parametrize(
+    ("state", "words", "permanent"),
+    [("error", "could not be deployed", True), ("building", "is being built", False)],
+)
+def test_direct_way_that_never_was_is_told_by_the_functions_state(
+    nuclio: FakeNuclio, settings: Any, state: str, words: str, permanent: bool
+) -> None:
+    settings.CVAT_LAMBDA_INVOKE_METHOD = "direct"
+    nuclio.functions["fn"] = {**fakes.function_object("fn"), "status": {"state": state}}
+    with pytest.raises(FunctionUnavailable, match=words) as caught:
+        call(SPEC, b"{}", request_id="r1", retries=patience(budget_s=0.0).start())
+    assert caught.value.permanent is permanent

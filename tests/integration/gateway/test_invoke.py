@@ -68,6 +68,7 @@ def test_the_setting_can_ask_for_the_dashboard(nuclio: FakeNuclio, settings: Any
 
 def test_the_setting_can_forbid_the_dashboard(nuclio: FakeNuclio, settings: Any) -> None:
     settings.CVAT_LAMBDA_INVOKE_METHOD = "direct"
+    nuclio.functions["fn"] = function_object("fn")
     with pytest.raises(PlatformUnreachable, match="cannot be reached directly"):
         invoke(spec_at(fakes.closed_port()), b"{}", request_id="r1")
     assert nuclio.invocations() == []
