@@ -10,6 +10,7 @@ import pytest
 from cvat.apps.engine import models
 from cvat.apps.engine.rq import BaseRQMeta
 from cvat.apps.iam.utils import get_opa_bundle
+from django.utils import timezone
 
 from cvat_lambda.errors import TaskNotFound
 from tests.inside_cvat.host import Host
@@ -116,6 +117,21 @@ def test_requests_are_in_cvats_own_list(host: Host, client_for: Clients) -> None
     assert client_for("charlie").get(f"/api/requests/{request.pk}").status_code == 403
     others = client_for("charlie").get("/api/requests").json()["results"]
     assert request.pk not in [row["id"] for row in others]
+
+
+@pytest.mark.parametrize(
+    ("failed", "message"), [(0, ""), (1, "Finished, but 1 of 4 frames failed")]
+)
+def test_finished_request_stays_in_cvats_own_list_and_tells_what_failed(
+    host: Host, client_for: Clients, failed: int, message: str
+) -> None:
+    request = request_of(host, "alice", host.task(frames=4), status="finished", failed=failed)
+    request.started_at = request.ended_at = timezone.now()
+    request.save()
+    found = client_for("alice").get(f"/api/requests/{request.pk}").json()
+    assert (found["status"], found["message"]) == ("finished", message)
+    assert found["finished_date"] is not None
+    assert found["expiry_date"] is None  # CVAT's jobs expire within minutes, these do not
 
 
 def test_queued_request_is_cancelled_by_cvats_own_list(host: Host, client_for: Clients) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import attrs
 from cvat.apps.engine.rq import RequestIdWithOptionalFormat
 from cvat.apps.redis_handler.rq import RequestIdWithOptionalSubresource
+from cvat.apps.redis_handler.serializers import RequestSerializer as CvatRequestSerializer
 from cvat.apps.redis_handler.views import RequestViewSet as CvatRequestViewSet
 from django.apps import apps
 from django.utils.module_loading import import_string
@@ -29,9 +30,6 @@ class ParsedId(RequestIdWithOptionalSubresource, RequestIdWithOptionalFormat):  
 
 class RequestAsRqJob:
     """A request of ours as CVAT reads an RQ job."""
-
-    result_ttl = None
-    failure_ttl = None
 
     def __init__(self, request: Any) -> None:
         self.request = request
@@ -69,8 +67,28 @@ class RequestAsRqJob:
         """CVAT forgets what was cancelled; we keep it, and do not show it there."""
 
 
+class RequestSerializer(CvatRequestSerializer):  # type: ignore[misc]
+    """As CVAT shows a request; of ours also what CVAT has no words for."""
+
+    def get_message(self, rq_job: Any) -> str:
+        """That frames failed, too, where the request did not: CVAT's page says it nowhere else."""
+        if isinstance(rq_job, RequestAsRqJob) and rq_job.is_finished:
+            request = rq_job.request
+            if request.failed:
+                return f"Finished, but {request.failed} of {request.total} frames failed"
+        return str(super().get_message(rq_job))
+
+    def get_expiry_date(self, rq_job: Any) -> Any:
+        """None of ours: they do not vanish with RQ's results, and the page shows their end."""
+        if isinstance(rq_job, RequestAsRqJob):
+            return None
+        return super().get_expiry_date(rq_job)
+
+
 class RequestViewSet(CvatRequestViewSet):  # type: ignore[misc]
     """CVAT's view of background requests, in which ours are too."""
+
+    serializer_class = RequestSerializer
 
     def _get_rq_jobs(self, user_id: int) -> list[Any]:
         mine = _requests().filter(owner_id=user_id).order_by("-created_at")[:LISTED]
