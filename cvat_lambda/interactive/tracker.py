@@ -2,12 +2,15 @@
 
 The function gets shapes (null for a track that goes on) and states (none at the beginning) of the
 same order, as CVAT 2.54 sends them, and answers a shape and a state for each.
+
+CVAT's page (2.54) reads the points of every shape, so that a null ends the step for all objects
+of the call. A rectangle without area it leaves out: that object stays where it was.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from cvat_lambda.annotations.calls import check_tracker_answer
 from cvat_lambda.annotations.errors import ShapeError
@@ -21,9 +24,21 @@ from cvat_lambda.interactive.params import TrackerShape, require
 from cvat_lambda.interactive.roi import image_size
 from cvat_lambda.interactive.tracker_state import StateSigner
 
+_NOTHING_FOR_PAGES: Final = {"type": "rectangle", "points": [0.0, 0.0, 0.0, 0.0]}
+
 
 def track(call: Call) -> dict[str, list[Any]]:
-    """``{"shapes": [{type, points} or None], "states": [signed text or None]}``."""
+    """``{"shapes": [{type, points} or None], "states": [signed text or None]}``.
+
+    No shape is None where a page asks.
+    """
+    answer = _track(call)
+    if call.params.from_browser:
+        answer["shapes"] = [shape or _NOTHING_FOR_PAGES for shape in answer["shapes"]]
+    return answer
+
+
+def _track(call: Call) -> dict[str, list[Any]]:
     params, spec = call.params, call.spec
     require(spec, params, "frame")
     assert params.frame is not None

@@ -12,6 +12,7 @@ from django.contrib.auth.models import User
 from cvat_lambda.engine.standalone import models
 from tests.integration.interactive.functions import Answer
 
+BROWSER = {"HTTP_USER_AGENT": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101"}
 RECT = {"type": "rectangle", "points": [1, 2, 11, 12]}
 
 
@@ -257,3 +258,17 @@ def test_a_wrong_answer_is_the_functions_fault(
     functions.add("siam", lambda payload: answer, type="tracker", supported_shape_types="rectangle")
     found = api.call("siam", task=task.pk, frame=0, shapes=[RECT])
     assert (found.status_code, found.json()["code"]) == (502, "function_answer_invalid")
+
+
+def test_pages_get_a_rectangle_without_area_for_what_was_lost(
+    api: Any, functions: Any, task: Any
+) -> None:
+    """CVAT's page fails on a null, for all objects of the call; this one it leaves out."""
+    gone = {"type": "rectangle", "points": [-30, 2, -20, 12]}
+    answer = {"shapes": [None, gone, RECT], "states": ["a", "b", "c"]}
+    functions.add("siam", lambda payload: answer, type="tracker", supported_shape_types="rectangle")
+    body = {"task": task.pk, "frame": 0, "shapes": [RECT, RECT, RECT]}
+    found = api.post("functions/siam", body, **BROWSER).json()
+    nothing = {"type": "rectangle", "points": [0, 0, 0, 0]}
+    assert found["shapes"] == [nothing, nothing, RECT]
+    assert api.call("siam", **body).json()["shapes"] == [None, None, RECT]
