@@ -48,10 +48,11 @@ class FunctionViewSet(LambdaViewSet):
 
     def list(self, request: HttpRequest) -> Response:
         """A bare array, not paginated."""
-        return Response([describe(spec) for spec in registry.listed()])
+        page = is_browser(request)
+        return Response([describe(spec, to_page=page) for spec in registry.listed()])
 
     def retrieve(self, request: HttpRequest, func_id: str) -> Response:
-        return Response(describe(self._find(func_id)))
+        return Response(describe(self._find(func_id), to_page=is_browser(request)))
 
     @extend_schema(
         operation_id="lambda_create_functions",

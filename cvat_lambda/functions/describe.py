@@ -9,15 +9,22 @@ from cvat_lambda.annotations.labels import labels_v2
 
 from .spec import FunctionSpec, InteractorSpec, Kind
 
+_NOT_USABLE: Final = ("away", "error")
 
-def describe(spec: FunctionSpec) -> dict[str, Any]:
-    """Show a function: the fields of every kind, those of its own, and ``state``."""
+
+def describe(spec: FunctionSpec, *, to_page: bool = False) -> dict[str, Any]:
+    """Show a function: the fields of every kind, those of its own, and ``state``.
+
+    ``to_page``: CVAT's pages (2.54) show neither a state nor, of detectors, the description, so
+    that people would see nowhere that a function cannot be used: to these its name says it.
+    """
+    state = f" ({spec.state})" if to_page and spec.state in _NOT_USABLE else ""
     return {
         "id": spec.id,
         "kind": spec.kind.value,
         "labels_v2": labels_v2(spec.labels),
         "description": f"{_not_usable(spec)}{spec.description}",
-        "name": spec.name,
+        "name": f"{spec.name}{state}",
         "version": spec.version,
         "state": spec.state,
         **_EXTRAS.get(spec.kind, _nothing)(spec),
@@ -25,7 +32,7 @@ def describe(spec: FunctionSpec) -> dict[str, Any]:
 
 
 def _not_usable(spec: FunctionSpec) -> str:
-    """What people must know before they choose it: CVAT's page shows no ``state``."""
+    """What people must know before they choose it, where no ``state`` is shown."""
     if spec.state == "away":
         since = "" if spec.away_since is None else f" since {spec.away_since:%Y-%m-%d %H:%M} UTC"
         return f"(away{since}) "

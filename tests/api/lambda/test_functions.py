@@ -174,6 +174,20 @@ def test_a_function_that_vanished_is_said_to_be_away(api: Any, functions: Any) -
     assert re.fullmatch(r"\(away since [0-9-]+ [0-9:]+ UTC\) what yolo does", found["description"])
 
 
+@pytest.mark.parametrize(("state", "name"), [("error", "Yolo (error)"), ("ready", "Yolo")])
+def test_pages_get_the_state_of_what_cannot_be_used_in_its_name(
+    api: Any, functions: Any, state: str, name: str
+) -> None:
+    """CVAT's pages show of a detector nothing but its name and labels."""
+    functions.add("yolo", type="detector", name="Yolo")
+    Function.objects.filter(pk="yolo").update(state=state)
+    browser = {"HTTP_USER_AGENT": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101"}
+    path = "/api/lambda/functions"
+    assert [found["name"] for found in api.client.get(path, **browser).json()] == [name]
+    assert api.client.get(f"{path}/yolo", **browser).json()["name"] == name
+    assert [found["name"] for found in api.get("functions").json()] == ["Yolo"]
+
+
 def test_a_request_for_a_function_that_is_away_is_taken(
     api: Any, functions: Any, task: Any
 ) -> None:
