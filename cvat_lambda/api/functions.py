@@ -13,7 +13,7 @@ from rest_framework.response import Response
 
 from cvat_lambda.annotations.mask_text import MaskText, splice
 from cvat_lambda.api import schema
-from cvat_lambda.api.base import LambdaViewSet
+from cvat_lambda.api.base import LambdaViewSet, is_browser
 from cvat_lambda.api.serializers import OnlineFunctionCallRequestSerializer
 from cvat_lambda.engine.port import get_engine
 from cvat_lambda.errors import FunctionNotFound
@@ -92,8 +92,3 @@ def _response(request: HttpRequest, answer: Any) -> HttpResponse:
     others = {name: value for name, value in answer.items() if name != "mask"}
     text = splice(mask, renderer.render(others, request.accepted_media_type))
     return HttpResponse(text, content_type=renderer.media_type)
-
-
-def is_browser(request: HttpRequest) -> bool:
-    """Whether a page asks: every browser calls itself so, and the SDK and scripts do not."""
-    return str(request.headers.get("User-Agent", "")).startswith("Mozilla/")

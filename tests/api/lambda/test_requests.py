@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from cvat_lambda.annotations.types import LabeledData, Shape
+from cvat_lambda.api import requests as api_requests
 from cvat_lambda.engine.port import Change, get_engine
 from cvat_lambda.engine.standalone.models import Job
 from cvat_lambda.engine.standalone.tasks import create_task
@@ -296,6 +299,39 @@ def test_a_running_request_shows_rate_and_time_left(api: Any, made: Request) -> 
     found = api.get(f"requests/{made.pk}").json()
     assert (found["progress"], found["rate"], found["eta_s"]) == (20, 4.0, 20.0)
     assert found["started"] == "2026-05-04T03:02:01Z"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_page_that_asks_at_once_hears_how_a_short_run_ended(
+    api: Any, yolo: str, task: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CVAT's page asks right after the start; where it hears "queued", then after 30 seconds."""
+    monkeypatch.setattr(api_requests, "SOON_S", 30.0)
+    path = f"requests/{create(api, task=task.pk).json()['id']}"
+    assert api.get(path).json()["status"] == "queued"  # everybody else hears it as it is
+
+    def in_thread(step: Callable[[], Any]) -> Any:
+        try:
+            return step()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor() as workers:
+        heard = workers.submit(in_thread, lambda: asked_by_page(api, path))
+        early, _ = wait([heard], timeout=0.3)
+        ended = {"status": "finished", "ended_at": AT}
+        workers.submit(in_thread, lambda: Request.objects.update(**ended)).result()
+        assert (heard.result(), early) == ("finished", set())
+
+
+def asked_by_page(api: Any, path: str) -> str:
+    browser = {"HTTP_USER_AGENT": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101"}
+    return str(api.client.get(f"/api/lambda/{path}", **browser).json()["status"])
+
+
+def test_a_page_waits_for_no_request_that_is_older(api: Any, made: Request) -> None:
+    Request.objects.update(created_at=AT)
+    assert asked_by_page(api, f"requests/{made.pk}") == "queued"
 
 
 def test_a_failed_request_stays_listed_with_a_sentence(api: Any, made: Request) -> None:
