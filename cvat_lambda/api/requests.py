@@ -26,7 +26,7 @@ from cvat_lambda.api.serializers import (
 from cvat_lambda.engine.port import Access, Action, get_engine
 from cvat_lambda.errors import InvalidRequest, RequestNotFound
 from cvat_lambda.requests import service
-from cvat_lambda.requests.models import LIVE, Outcome, Request
+from cvat_lambda.requests.models import LIVE, Outcome, Request, Status
 
 LISTED = 200  # requests in a list, which has no pages
 SOON_S = 1.0  # since its creation: so long a page waits for news of a request
@@ -114,7 +114,7 @@ class RequestViewSet(LambdaViewSet):
     def retrieve(self, request: HttpRequest, id: str) -> Response:
         found = self._find(id)
         if is_browser(request):
-            _wait_for_news(found)
+            return Response(_shown_to_page(found))
         return Response(request_to_json(found))
 
     def destroy(self, request: HttpRequest, id: str) -> Response:
@@ -149,6 +149,18 @@ class RequestViewSet(LambdaViewSet):
         if "\x00" in request_id:  # PostgreSQL cannot look for it
             raise RequestNotFound
         return service.find(self.access(), request_id, wanted)
+
+
+def _shown_to_page(found: Request) -> dict[str, Any]:
+    """A request for CVAT's page (2.54), which says "accomplished" of each state it does not know.
+
+    It only asks about a cancelled request where somebody else has cancelled it.
+    """
+    _wait_for_news(found)
+    shown = request_to_json(found)
+    if found.status == Status.CANCELLED:
+        shown.update(status="failed", exc_info="The request was cancelled.")
+    return shown
 
 
 def _wait_for_news(found: Request) -> None:

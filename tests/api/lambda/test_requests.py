@@ -317,21 +317,21 @@ def test_a_page_that_asks_at_once_hears_how_a_short_run_ended(
             connection.close()
 
     with ThreadPoolExecutor() as workers:
-        heard = workers.submit(in_thread, lambda: asked_by_page(api, path))
+        heard = workers.submit(in_thread, lambda: asked_by_page(api, path)["status"])
         early, _ = wait([heard], timeout=0.3)
         ended = {"status": "finished", "ended_at": AT}
         workers.submit(in_thread, lambda: Request.objects.update(**ended)).result()
         assert (heard.result(), early) == ("finished", set())
 
 
-def asked_by_page(api: Any, path: str) -> str:
+def asked_by_page(api: Any, path: str) -> Any:
     browser = {"HTTP_USER_AGENT": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101"}
-    return str(api.client.get(f"/api/lambda/{path}", **browser).json()["status"])
+    return api.client.get(f"/api/lambda/{path}", **browser).json()
 
 
 def test_a_page_waits_for_no_request_that_is_older(api: Any, made: Request) -> None:
     Request.objects.update(created_at=AT)
-    assert asked_by_page(api, f"requests/{made.pk}") == "queued"
+    assert asked_by_page(api, f"requests/{made.pk}")["status"] == "queued"
 
 
 def test_a_failed_request_stays_listed_with_a_sentence(api: Any, made: Request) -> None:
@@ -526,6 +526,13 @@ def test_a_cancelled_request_stays_and_says_so(api: Any, made: Request) -> None:
     assert (found["status"], found["exc_info"]) == ("cancelled", None)
     assert found["ended"] is not None
     assert [item["id"] for item in api.get("requests").json()] == [made.pk]
+
+
+def test_a_page_hears_that_somebody_else_cancelled(api: Any, made: Request) -> None:
+    """CVAT's page takes every state that it does not know for a success."""
+    assert api.delete(f"requests/{made.pk}").status_code == 204
+    found = asked_by_page(api, f"requests/{made.pk}")
+    assert (found["status"], found["exc_info"]) == ("failed", "The request was cancelled.")
 
 
 def test_cancelling_twice_is_no_error(api: Any, made: Request) -> None:
