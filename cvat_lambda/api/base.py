@@ -37,8 +37,3 @@ class LambdaViewSet(ErrorsAsJson, viewsets.ViewSet):
     def check_detail(self, value: object) -> None:
         """The host's own check of a detail route, which CVAT leaves to each view."""
         self.check_object_permissions(self.request, value)
-
-
-def is_browser(request: HttpRequest) -> bool:
-    """Whether a page asks: every browser calls itself so, and the SDK and scripts do not."""
-    return str(request.headers.get("User-Agent", "")).startswith("Mozilla/")

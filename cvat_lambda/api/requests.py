@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, Final
 
 from django.db.models import Case, QuerySet, When
-from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import serializers
 from rest_framework.decorators import action
@@ -14,7 +12,8 @@ from rest_framework.request import Request as HttpRequest
 from rest_framework.response import Response
 
 from cvat_lambda.api import schema
-from cvat_lambda.api.base import LambdaViewSet, is_browser
+from cvat_lambda.api.base import LambdaViewSet
+from cvat_lambda.api.pages import is_page, shown_to_page
 from cvat_lambda.api.pagination import OutcomePagination
 from cvat_lambda.api.render import outcome_to_json, request_to_json, requests_to_json
 from cvat_lambda.api.serializers import (
@@ -26,11 +25,9 @@ from cvat_lambda.api.serializers import (
 from cvat_lambda.engine.port import Access, Action, get_engine
 from cvat_lambda.errors import InvalidRequest, RequestNotFound
 from cvat_lambda.requests import service
-from cvat_lambda.requests.models import LIVE, Outcome, Request, Status
+from cvat_lambda.requests.models import LIVE, Outcome, Request
 
 LISTED = 200  # requests in a list, which has no pages
-SOON_S = 1.0  # since its creation: so long a page waits for news of a request
-_LOOK_S: Final = 0.1
 REQUEST_BODY: Final = FunctionCallRequestSerializer()
 
 _OF_REQUEST = [schema.REQUEST_ID]
@@ -113,8 +110,8 @@ class RequestViewSet(LambdaViewSet):
 
     def retrieve(self, request: HttpRequest, id: str) -> Response:
         found = self._find(id)
-        if is_browser(request):
-            return Response(_shown_to_page(found))
+        if is_page(request):
+            return Response(shown_to_page(found))
         return Response(request_to_json(found))
 
     def destroy(self, request: HttpRequest, id: str) -> Response:
@@ -149,35 +146,6 @@ class RequestViewSet(LambdaViewSet):
         if "\x00" in request_id:  # PostgreSQL cannot look for it
             raise RequestNotFound
         return service.find(self.access(), request_id, wanted)
-
-
-def _shown_to_page(found: Request) -> dict[str, Any]:
-    """A request for CVAT's page (2.54), which says "accomplished" of each state it does not know.
-
-    It only asks about a cancelled request where somebody else has cancelled it.
-    """
-    _wait_for_news(found)
-    shown = request_to_json(found)
-    if found.status == Status.CANCELLED:
-        shown.update(status="failed", exc_info="The request was cancelled.")
-    return shown
-
-
-def _wait_for_news(found: Request) -> None:
-    """Wait a moment for a new request, to begin at least; a short one ends meanwhile.
-
-    CVAT's page (2.54) asks right after it has started a request, then again after 10 seconds, but
-    after 30 where it hears "queued", as it always would: a worker needs some tenths of a second.
-    """
-    while found.status in LIVE:
-        age_s = (timezone.now() - found.created_at).total_seconds()
-        if not 0 <= age_s < SOON_S:
-            return
-        time.sleep(_LOOK_S)
-        try:
-            found.refresh_from_db()
-        except Request.DoesNotExist as exc:
-            raise RequestNotFound from exc
 
 
 def _listed(found: QuerySet[Request], user_id: int) -> list[Request]:

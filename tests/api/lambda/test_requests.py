@@ -16,7 +16,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from cvat_lambda.annotations.types import LabeledData, Shape
-from cvat_lambda.api import requests as api_requests
+from cvat_lambda.api import pages
 from cvat_lambda.engine.port import Change, get_engine
 from cvat_lambda.engine.standalone.models import Job
 from cvat_lambda.engine.standalone.tasks import create_task
@@ -306,7 +306,7 @@ def test_a_page_that_asks_at_once_hears_how_a_short_run_ended(
     api: Any, yolo: str, task: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """CVAT's page asks right after the start; where it hears "queued", then after 30 seconds."""
-    monkeypatch.setattr(api_requests, "SOON_S", 30.0)
+    monkeypatch.setattr(pages, "SOON_S", 30.0)
     path = f"requests/{create(api, task=task.pk).json()['id']}"
     assert api.get(path).json()["status"] == "queued"  # everybody else hears it as it is
 
