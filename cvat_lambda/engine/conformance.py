@@ -582,6 +582,20 @@ class EngineConformance:
         for kind, ids in made.items():
             assert engine.existing_ids(kind, ids) == set(ids[1:])
 
+    def test_annotations_are_held_where_they_are(self, scenarios: Scenarios) -> None:
+        bench = Bench(scenarios, frames=6, segment_size=3)
+        engine = scenarios.engine
+        job_id = engine.task(bench.task_id).jobs[0].id
+        with engine.atomic():
+            engine.hold(bench.task_id)
+            engine.hold(bench.task_id, job_id=job_id)
+            bench.write(shapes=[bench.box(0)])
+        assert len(bench.read().shapes) == 1
+        with engine.atomic(), pytest.raises(TaskNotFound):
+            engine.hold(UNKNOWN)
+        with engine.atomic(), pytest.raises(JobNotFound):
+            engine.hold(bench.task_id, job_id=UNKNOWN)
+
     def test_tracks_made_later_have_higher_ids(self, scenarios: Scenarios) -> None:
         bench, other = Bench(scenarios, frames=6, segment_size=3), Bench(scenarios)
         assert scenarios.engine.last_track_id(bench.task_id) == 0

@@ -232,6 +232,13 @@ class Engine(Protocol):
     def atomic(self) -> AbstractContextManager[Any]:
         """The transaction in which `apply` and the app's own rows are written together."""
 
+    def hold(self, task_id: int, *, job_id: int | None = None) -> None:
+        """Inside `atomic`: from now on until its end nobody else changes these annotations.
+
+        Only what is read behind it is sure to be still so at the commit. Raise TaskNotFound,
+        JobNotFound.
+        """
+
     def apply(self, change: Change) -> Written:
         """Carry out a change inside `atomic`. Raise InvalidRequest on a label of another task."""
 

@@ -59,6 +59,11 @@ def apply(change: Change) -> Written:
     return edits.written()
 
 
+def hold(task_id: int, job_id: int | None) -> None:
+    """Lock the jobs as CVAT's own writers do, until the commit. Raise TaskNotFound, JobNotFound."""
+    locked_jobs([job.id for job in jobs_of(task_id, job_id)])
+
+
 def note_change(jobs: Sequence[Any], *, tell: bool) -> None:
     """Move the dates of jobs, their task and project; ``tell`` the webhooks and events of each."""
     if not jobs:

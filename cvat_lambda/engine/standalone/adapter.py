@@ -154,6 +154,14 @@ class StandaloneEngine:
     def atomic(self) -> AbstractContextManager[Any]:
         return transaction.atomic()
 
+    def hold(self, task_id: int, *, job_id: int | None = None) -> None:
+        """Until the transaction ends nobody else changes the task's annotations.
+
+        Raise TaskNotFound, JobNotFound.
+        """
+        writing.hold(task_id)
+        scope_of(task_id, job_id)
+
     def apply(self, change: Change) -> Written:
         """Carry out a change inside `atomic`. Raise InvalidRequest, TaskNotFound, JobNotFound."""
         return writing.apply(change)

@@ -36,6 +36,16 @@ def lock(task_id: int) -> datetime:
     return now
 
 
+def hold(task_id: int) -> None:
+    """Until the transaction ends, nobody else changes the task; its date stays.
+
+    SQLite locks no rows: there a transaction that has written holds all. Raise TaskNotFound.
+    """
+    rows = models.Task.objects.select_for_update(no_key=True).filter(pk=task_id)
+    if not rows.values_list("pk", flat=True):
+        raise TaskNotFound(f"task #{task_id} was not found")
+
+
 def apply(change: Change) -> Written:
     """Carry out a change; call it in a transaction.
 

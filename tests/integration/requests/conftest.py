@@ -86,6 +86,21 @@ def finder(transactional_db: None, function: FunctionServer) -> Function:
     return store_function(function.url)
 
 
+@pytest.fixture
+def matcher(transactional_db: None, function: FunctionServer) -> Function:
+    """A ReID function that knows a box by its height above the picture's edge."""
+
+    def behave(payload: dict[str, Any]) -> Any:
+        rows = [box["points"][1] for box in payload["boxes1"]]
+        return [
+            rows.index(box["points"][1]) if box["points"][1] in rows else -1
+            for box in payload["boxes0"]
+        ]
+
+    function.behave = behave
+    return store_function(function.url, "matcher", kind="reid", labels=[])
+
+
 def make_images(folder: Path, count: int, size: tuple[int, int] = (64, 48)) -> list[Path]:
     """PNG files whose colour tells their number."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -15,12 +15,14 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
-from cvat_lambda.engine.port import get_engine
+from cvat_lambda.engine.port import Change, Removal, get_engine
 from cvat_lambda.engine.standalone.models import Job
 from cvat_lambda.engine.standalone.writing import lock
 from cvat_lambda.errors import FunctionUnavailable
 from cvat_lambda.functions.models import Function
-from cvat_lambda.requests import ends, jobs
+from cvat_lambda.gateway.cancel import Cancel
+from cvat_lambda.requests import ends, jobs, service
+from cvat_lambda.requests import undo as undoing
 from cvat_lambda.requests.lease import Lease, LeaseLost, claim, give_back
 from cvat_lambda.requests.models import Request, Shard
 from cvat_lambda.requests.results import FrameResult
@@ -28,6 +30,7 @@ from cvat_lambda.requests.run import Run, load
 from cvat_lambda.requests.writer import Writer
 
 from .conftest import run
+from .test_reid import draw, lone, paths
 from .test_replace import add, track
 
 Make = Callable[..., Any]
@@ -168,6 +171,66 @@ def test_the_end_of_a_shard_and_a_batch_of_another_do_not_deadlock(
     request.refresh_from_db()
     assert (request.status, request.done) == ("finished", 4)
     assert get_engine().annotations(task.pk).tracks == ()
+
+
+def ready_to_end(request: Request) -> list[Run]:
+    """All shards with every frame done: only their last transactions are left."""
+    runs = [load(lease) for lease in leases_of(request)]
+    for loaded in runs:
+        jobs._drive(loaded, jobs._work(loaded), Cancel())
+    return runs
+
+
+def test_a_rectangle_deleted_while_tracks_are_made_is_in_none_of_them(
+    matcher: Function, make_task: Make, start: Start
+) -> None:
+    """It came back as a part of a track, and one that was changed was there twice."""
+    task = make_task(4)
+    draw(task.pk, {frame: [10] for frame in range(4)})
+    (loaded,) = ready_to_end(start(function_id="matcher", task_id=task.pk))
+    third = next(shape for shape in get_engine().annotations(task.pk).shapes if shape.frame == 2)
+    with held(lambda: lock(task.pk)) as threads:
+        threads.start(lambda: jobs._finish(loaded, jobs._work(loaded)))
+        removal = Removal(policy="ids", shape_ids=[third.id or 0])
+        get_engine().apply(Change(task_id=task.pk, frames=(2,), remove=removal))
+    assert threads.errors == []
+    assert paths(task.pk) == [[(0, 10, False), (1, 10, False), (2, 10, True)]]
+    assert lone(task.pk) == [(3, 10.0)]
+
+
+def test_a_rectangle_of_two_jobs_that_end_at_once_is_joined_once(
+    matcher: Function, make_task: Make, start: Start
+) -> None:
+    """It was in a track of each job, and an undo brought it back twice."""
+    task = make_task(6, segment_size=4, overlap=2)
+    draw(task.pk, {frame: [10] for frame in range(6)})
+    before = lone(task.pk)
+    request = start(function_id="matcher", task_id=task.pk)
+    first, second = ready_to_end(request)
+    with held(lambda: lock(task.pk)) as threads:
+        threads.start(lambda: jobs._finish(first, jobs._work(first)))
+        threads.start(lambda: jobs._finish(second, jobs._work(second)))
+    assert threads.errors == []
+    seen = [frame for path in paths(task.pk) for frame, _, outside in path if not outside]
+    assert sorted(seen + [frame for frame, _ in lone(task.pk)]) == list(range(6))
+    request.refresh_from_db()
+    assert request.status == "finished"
+    service.undo(request)
+    assert (paths(task.pk), lone(task.pk)) == ([], before)
+
+
+def test_two_undos_that_both_wait_bring_each_rectangle_back_once(
+    matcher: Function, make_task: Make, start: Start
+) -> None:
+    task = make_task(3)
+    draw(task.pk, {0: [10, 20], 1: [10], 2: [10]})
+    before = lone(task.pk)
+    request = run(start(function_id="matcher", task_id=task.pk))
+    with held(lambda: lock(task.pk)) as threads:
+        for _ in range(2):
+            threads.start(lambda: undoing.undo(request.pk))
+    assert threads.errors == []
+    assert (paths(task.pk), lone(task.pk)) == ([], before)
 
 
 def test_a_connection_that_is_cut_in_the_last_transaction_does_not_end_the_run(

@@ -28,21 +28,6 @@ Make = Callable[..., Any]
 Start = Callable[..., Request]
 
 
-@pytest.fixture
-def matcher(transactional_db: None, function: FunctionServer) -> Function:
-    """A ReID function that knows a box by its height above the picture's edge."""
-
-    def behave(payload: dict[str, Any]) -> Any:
-        rows = [box["points"][1] for box in payload["boxes1"]]
-        return [
-            rows.index(box["points"][1]) if box["points"][1] in rows else -1
-            for box in payload["boxes0"]
-        ]
-
-    function.behave = behave
-    return store_function(function.url, "matcher", kind="reid", labels=[])
-
-
 def draw(task_id: int, boxes: dict[int, list[int]], **more: Any) -> None:
     """Rectangles: for each frame the heights of its boxes."""
     label = get_engine().task(task_id).labels[0].id or 0
