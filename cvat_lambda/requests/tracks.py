@@ -7,8 +7,9 @@ one that was drawn after the request began, also when it is retried weeks later.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
-from django.db.models import Min
+from django.db.models import Min, QuerySet
 
 from cvat_lambda.annotations.types import Track
 from cvat_lambda.engine.port import Change, Removal
@@ -29,40 +30,61 @@ def remove_replaced(run: Run) -> None:
     if policy == "none":
         return
     # Shards that end at the same moment take turns, so that exactly one is the last.
-    siblings = Shard.objects.filter(
-        pk__in=lock_shards(request_id=run.request.pk, task_id=run.task.id, job_id=run.shard.job_id)
-    )
+    siblings = Shard.objects.filter(pk__in=lock_shards(**_layer(run)))
     run.lease.fence()
     if siblings.filter(status__in=LIVE).exclude(pk=run.shard.pk).exists():
         return
-    done = set(
-        Outcome.objects.filter(shard__in=siblings, status=FrameStatus.DONE).values_list(
-            "frame", flat=True
-        )
-    )
     newest = siblings.aggregate(first_look=Min("last_track_id"))["first_look"] or 0
     ids = _made_by_function(run) if policy == "function" else None
     if ids is not None and not ids:
         return  # as of most requests: nothing has to be read
-    found = [
-        track.id
-        for track in _tracks(run, sorted(done))
-        if track.id is not None
-        and track.id <= newest  # whoever drew one since wants to keep it
-        and (ids is None or track.id in ids)
-        and (policy != "automatic" or track.source == "auto")
-        and _span(run, track) <= done
-    ]
-    if found:
-        written = run.engine.apply(
-            Change(
-                task_id=run.task.id,
-                job_id=run.shard.job_id,
-                remove=Removal(policy="ids", track_ids=found),
-                user_id=run.request.owner_id,
+    done = _done_frames(siblings)
+    everywhere = set[int]().union(*done.values())
+    for job_id, alone in done.items():
+        # Frames that named jobs share are run by a shard that writes to the task, and count for
+        # each of these jobs. What the task has on them alone may be of jobs that nobody named.
+        here = alone if job_id is None else everywhere
+        found = [
+            track.id
+            for track in _tracks(run, job_id, _frames(run, job_id, here))
+            if track.id is not None
+            and track.id <= newest  # whoever drew one since wants to keep it
+            and (ids is None or track.id in ids)
+            and (policy != "automatic" or track.source == "auto")
+            and _span(run, job_id, track) <= here
+        ]
+        if found:
+            written = run.engine.apply(
+                Change(
+                    task_id=run.task.id,
+                    job_id=job_id,
+                    remove=Removal(policy="ids", track_ids=found),
+                    user_id=run.request.owner_id,
+                )
             )
-        )
-        forget(written)
+            forget(written)
+
+
+def _layer(run: Run) -> dict[str, Any]:
+    """What those shards have in common that write to the annotations that this one writes to."""
+    same = {"request_id": run.request.pk, "task_id": run.task.id, "own_layer": run.shard.own_layer}
+    return {**same, "job_id": run.shard.job_id} if run.shard.own_layer else same
+
+
+def _done_frames(shards: QuerySet[Shard]) -> dict[int | None, set[int]]:
+    """Frames that are done, by the job that their shard writes to; None: to the whole task."""
+    jobs: dict[int, int | None] = dict(shards.order_by().values_list("pk", "job_id"))
+    found: dict[int | None, set[int]] = {job_id: set() for job_id in jobs.values()}
+    done = Outcome.objects.filter(shard__in=shards, status=FrameStatus.DONE)
+    for shard_id, frame in done.values_list("shard_id", "frame"):
+        found[jobs[shard_id]].add(frame)
+    return found
+
+
+def _frames(run: Run, job_id: int | None, done: set[int]) -> list[int]:
+    """Those of the done frames that the job shows; all where it is the task."""
+    shown = [job.frames for job in run.task.jobs if job.id == job_id]
+    return sorted(done.intersection(*shown))
 
 
 def _made_by_function(run: Run) -> set[int]:
@@ -70,12 +92,12 @@ def _made_by_function(run: Run) -> set[int]:
     return set(rows.filter(kind=ObjectKind.TRACK).values_list("object_id", flat=True))
 
 
-def _tracks(run: Run, frames: list[int]) -> Iterator[Track]:
+def _tracks(run: Run, job_id: int | None, frames: list[int]) -> Iterator[Track]:
     """Each track with a key frame on any of the frames, once; little is read at a time."""
     seen: set[int | None] = set()
     for start in range(0, len(frames), FRAMES_A_READ):
         found = run.engine.tracks(
-            run.task.id, job_id=run.shard.job_id, frames=frames[start : start + FRAMES_A_READ]
+            run.task.id, job_id=job_id, frames=frames[start : start + FRAMES_A_READ]
         )
         for track in found:
             if track.id not in seen:
@@ -83,23 +105,23 @@ def _tracks(run: Run, frames: list[int]) -> Iterator[Track]:
                 yield track
 
 
-def _span(run: Run, track: Track) -> set[int]:
+def _span(run: Run, job_id: int | None, track: Track) -> set[int]:
     """Frames on which the track may be seen, less those that nobody annotates."""
     keys = [*track.shapes, *(key for element in track.elements for key in element.shapes)]
     if not keys:
         return set()
     first, last = min(key.frame for key in keys), max(key.frame for key in keys)
     if not any(key.outside for key in keys if key.frame == last):
-        last = max(last, _last_visible(run, first))
+        last = max(last, _last_visible(run, job_id, first))
     hidden = run.task.deleted_frames | run.task.placeholder_frames
     return {frame for frame in range(first, last + 1) if frame not in hidden}
 
 
-def _last_visible(run: Run, first: int) -> int:
+def _last_visible(run: Run, job_id: int | None, first: int) -> int:
     """The last frame of the jobs that hold a track which begins there and does not end."""
     jobs = [
         job
         for job in run.task.jobs
-        if (run.shard.job_id is None and job.type == "annotation") or job.id == run.shard.job_id
+        if (job_id is None and job.type == "annotation") or job.id == job_id
     ]
     return max((max(job.frames) for job in jobs if first in job.frames), default=first)

@@ -16,7 +16,7 @@ import pytest
 from django.db import connection, transaction
 
 from cvat_lambda.engine.port import Change, Removal, get_engine
-from cvat_lambda.engine.standalone.models import Job
+from cvat_lambda.engine.standalone.tasks import create_ground_truth_job
 from cvat_lambda.engine.standalone.writing import lock
 from cvat_lambda.errors import FunctionUnavailable
 from cvat_lambda.functions.models import Function
@@ -153,9 +153,10 @@ def test_the_end_of_a_shard_and_a_batch_of_another_do_not_deadlock(
     finder: Function, make_task: Make, start: Start, caplog: Any
 ) -> None:
     task = make_task(4, segment_size=2)
-    jobs_of_task = list(Job.objects.filter(segment__task=task).values_list("pk", flat=True))
+    ordinary = get_engine().task(task.pk).jobs[0].id
     add(task.pk, track(task.pk, 0, 1))  # which the end of the first shard removes
-    request = start(job_ids=jobs_of_task, replace="all")
+    truth = create_ground_truth_job(task, [2, 3]).pk
+    request = start(job_ids=[ordinary, truth], replace="all")
     ending, writing = (load(lease) for lease in leases_of(request))
     Writer(ending, wait=time.sleep).write(results(ending))
 

@@ -263,6 +263,26 @@ def test_shards_of_a_task_agree_on_the_tracks_that_were_there(
     assert [found.frame for found in get_engine().annotations(task.pk).tracks] == [1]
 
 
+def jobs_of(task: Any) -> list[int]:
+    """The ids of a task's jobs, in the order of their frames."""
+    return [job.id for job in get_engine().task(task.pk).jobs]
+
+
+@pytest.mark.parametrize("named", [[0, 1], [0, 1, 2]])
+def test_tracks_on_frames_that_named_jobs_share_go_too(
+    finder: Function, make_task: Make, start: Start, named: list[int]
+) -> None:
+    """Those frames are of a shard of their own, and no job's shard had done all of its job's."""
+    task = make_task(14, segment_size=6, overlap=2)  # jobs on frames 0-5, 4-9 and 8-13
+    add(task.pk, track(task.pk, 0, 6) + track(task.pk, 4, 5) + track(task.pk, 2, 7))
+    add(task.pk, track(task.pk, 7, 13))  # reaches into the third job
+    jobs = jobs_of(task)
+    request = run(start(job_ids=[jobs[number] for number in named], replace="all"))
+    assert (request.status, request.done) == ("finished", 10 if len(named) == 2 else 14)
+    left = [found.frame for found in get_engine().annotations(task.pk).tracks]
+    assert left == ([7] if len(named) == 2 else [])
+
+
 @pytest.mark.parametrize("policy", ["all", "automatic", "function"])
 def test_provenance_goes_with_what_is_replaced(
     finder: Function, make_task: Make, start: Start, policy: str
