@@ -14,7 +14,7 @@ from cvat_lambda import signals
 from cvat_lambda.annotations.types import LabeledData
 from cvat_lambda.conf import settings
 from cvat_lambda.engine.port import Change, Written
-from cvat_lambda.errors import EngineUnavailable, FunctionFailed, LambdaError
+from cvat_lambda.errors import EngineUnavailable, FunctionFailed, LambdaError, NotFound
 from cvat_lambda.requests import replace
 from cvat_lambda.requests.models import FrameStatus, ObjectKind, Outcome, Provenance, Request
 from cvat_lambda.requests.patience import patiently
@@ -41,7 +41,7 @@ class Writer:
     def write(self, batch: Sequence[FrameResult]) -> None:
         """Write a batch, however often the database goes away meanwhile.
 
-        Raise LeaseLost, TooManyFailures, EngineUnavailable.
+        Raise LeaseLost, TooManyFailures, EngineUnavailable, TaskNotFound, JobNotFound.
         """
         batch = self._settle(batch)
         for result in batch:
@@ -56,8 +56,8 @@ class Writer:
         try:
             self._patiently(rest)
             return list(batch)
-        except EngineUnavailable:
-            raise
+        except (EngineUnavailable, NotFound):
+            raise  # the task or the job is gone: no matter of one frame
         except LambdaError as error:
             if len(batch) > 1:
                 return [settled for result in batch for settled in self._settle([result])]

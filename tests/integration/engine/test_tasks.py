@@ -15,7 +15,7 @@ from cvat_lambda.annotations.types import LabeledData, Shape
 from cvat_lambda.engine.port import Change, Frame, Removal, UnreadableFrame
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.adapter import StandaloneEngine
-from cvat_lambda.engine.standalone.media import storage
+from cvat_lambda.engine.standalone.media import reader, storage
 from cvat_lambda.engine.standalone.media.files import SourceFile
 from cvat_lambda.engine.standalone.media.ingest import Ingestion, Selection
 from cvat_lambda.engine.standalone.tasks import create_task
@@ -43,6 +43,25 @@ def test_frames_come_back_as_the_files_were(alice: User, files: list[Path]) -> N
         assert (frame.mime, frame.name) == ("image/png", f"{frame.number}.png")
         assert (frame.width, frame.height) == (32, 24)
         assert engine.frame(task.pk, frame.number) == frame
+
+
+@pytest.mark.parametrize("at_once", [2, 512])
+def test_a_task_that_is_deleted_while_it_is_read_is_not_found(
+    transactional_db: None,
+    alice: User,
+    files: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
+    at_once: int,
+) -> None:
+    """Neither a storage that is away nor frames that are not there, whatever was read ahead."""
+    monkeypatch.setattr(reader, "_FACTS_AT_ONCE", at_once)
+    task = create_task(alice, "six", ["car"], files)
+    frames = StandaloneEngine().frames(task.pk, range(6))
+    next(frames)
+    next(frames)
+    task.delete()
+    with pytest.raises(TaskNotFound):
+        next(frames)
 
 
 def test_segments_overlap_as_asked(alice: User, files: list[Path]) -> None:

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 from cvat_lambda.annotations.types import LabeledData, Shape
 from cvat_lambda.engine.port import Change, get_engine
+from cvat_lambda.engine.standalone.models import Task
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.models import Function
 from cvat_lambda.gateway.cancel import CallAbandoned, Cancel
@@ -221,6 +222,37 @@ def test_a_hopeless_run_ends_early_and_keeps_its_outcomes(
     assert "more than the limit of 25%" in request.error_message
     assert 4 <= request.failed < 100
     assert Outcome.objects.filter(request=request, status="failed").count() == request.failed
+
+
+def delete_task(task: Any) -> None:
+    """As the API does it, from a thread of the function's."""
+    Task.objects.get(pk=task.pk).delete()
+    connection.close()
+
+
+@pytest.mark.parametrize("at", [0, 10, 39])
+def test_a_task_that_is_deleted_during_the_run_ends_it(
+    finder: Function,
+    function: FunctionServer,
+    make_task: Make,
+    start: Start,
+    settings: Any,
+    at: int,
+) -> None:
+    """It was finished, with frames that failed one by one."""
+    settings.CVAT_LAMBDA_BATCH_FRAMES = 2
+    task = make_task(40)
+
+    def behave(payload: dict[str, Any]) -> Any:
+        if frame_of(payload) == at:
+            delete_task(task)
+        return rectangle_of(frame_of(payload))
+
+    function.behave = behave
+    request = run(start(task_id=task.pk))
+    assert (request.status, request.error_code) == ("failed", "task_not_found")
+    assert request.error_message == f"task #{task.pk} was not found"
+    assert request.failed == 0
 
 
 def test_frames_that_all_fail_make_a_failed_request(

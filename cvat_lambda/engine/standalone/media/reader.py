@@ -74,11 +74,15 @@ def read_frame(task_id: int, number: int) -> Frame:
 def read_frames(task_id: int, numbers: Sequence[int]) -> Iterator[Frame | UnreadableFrame]:
     """Frames in ascending order. Raise TaskNotFound, EngineUnavailable."""
     kind, _ = _kind_and_size(task_id)
-    if kind == models.DataKind.VIDEO:
-        yield from _video_frames(task_id, numbers, images.encode_png, "image/png")
-        return
-    for start in range(0, len(numbers), _FACTS_AT_ONCE):
-        yield from _image_frames(task_id, numbers[start : start + _FACTS_AT_ONCE])
+    try:
+        if kind == models.DataKind.VIDEO:
+            yield from _video_frames(task_id, numbers, images.encode_png, "image/png")
+            return
+        for start in range(0, len(numbers), _FACTS_AT_ONCE):
+            yield from _image_frames(task_id, numbers[start : start + _FACTS_AT_ONCE])
+    except EngineUnavailable:
+        _kind_and_size(task_id)  # not the storage is gone, but the task
+        raise
 
 
 def read_compressed(
@@ -135,6 +139,8 @@ def _kind_and_size(task_id: int) -> tuple[str, int]:
 def _image_frames(task_id: int, numbers: Sequence[int]) -> Iterator[Frame | UnreadableFrame]:
     query = models.Image.objects.filter(data__task_id=task_id, number__in=list(numbers))
     found = {facts["number"]: facts for facts in query.values(*_FACTS)}
+    if not found:
+        _kind_and_size(task_id)  # it may have been deleted since
     for number in numbers:
         facts = found.get(number)
         if facts is None:
