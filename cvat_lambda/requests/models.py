@@ -111,6 +111,7 @@ class Request(models.Model):
 
     total = models.IntegerField(default=0)  # frames in scope; skipped ones are in it
     done = models.IntegerField(default=0)
+    done_before = models.IntegerField(default=0)  # of these, before the latest retry
     failed = models.IntegerField(default=0)
     skipped = models.IntegerField(default=0)
     shapes = models.BigIntegerField(default=0)  # shapes, tags and tracks added

@@ -49,8 +49,11 @@ def _progress(request: Request, rate: float | None) -> Progress:
 
 
 def _mean_rate(request: Request) -> float | None:
-    """Frames that were run over the wall time of a request that ended; a resume's pause counts."""
+    """Frames that were run since the start, which a retry makes anew, over the time until the end.
+
+    A resume's pause counts.
+    """
     if request.started_at is None or request.ended_at is None:
         return None
     wall_s = (request.ended_at - request.started_at).total_seconds()
-    return (request.done + request.failed) / wall_s if wall_s > 0 else None
+    return (request.done - request.done_before + request.failed) / wall_s if wall_s > 0 else None

@@ -53,6 +53,7 @@ def reopen(request: Request) -> list[Shard]:
     ).update(
         status=Status.QUEUED,
         failed=F("failed") - failed,
+        done_before=F("done"),
         error_code="",
         error_message="",
         started_at=None,

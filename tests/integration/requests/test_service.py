@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -31,7 +32,7 @@ from cvat_lambda.requests.models import Provenance, Request
 from cvat_lambda.requests.progress import progress_of
 
 from .conftest import CAR, make_images, run, store_function
-from .function_server import FunctionServer
+from .function_server import FunctionServer, Reply, frame_of, rectangle_of
 
 Make = Callable[..., Any]
 Start = Callable[..., Request]
@@ -330,6 +331,26 @@ def test_progress_tells_percent_rate_and_time_left(
     request.refresh_from_db()
     progress = progress_of([request])[request.pk]
     assert (progress.percent, progress.rate, progress.eta_s) == (50, 4.0, 0.5)
+
+
+def test_the_rate_of_a_retry_is_that_of_the_frames_that_it_ran(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    """It was all frames of the request over the time of its last run."""
+    function.behave = lambda payload: (
+        Reply(status=500, body=b'Exception caught in handler - "no"')
+        if frame_of(payload) == 1
+        else rectangle_of(frame_of(payload))
+    )
+    request = run(start(task_id=make_task(9).pk))
+    assert (request.done, request.failed) == (8, 1)
+    function.behave = lambda payload: rectangle_of(frame_of(payload))
+    request = run(service.retry(request))
+    assert (request.done, request.failed) == (9, 0)
+    assert request.started_at is not None
+    Request.objects.update(ended_at=request.started_at + timedelta(seconds=2))
+    request.refresh_from_db()
+    assert progress_of([request])[request.pk].rate == 0.5
 
 
 def test_a_request_of_high_priority_goes_to_the_front_of_the_queue(
