@@ -54,6 +54,6 @@ def _set_state(row: Function, state: State, message: str) -> None:
         row.state, row.message = state, message
         row.save()
     if before != state:
-        signals.function_state_changed.send(
+        signals.function_state_changed.send_robust(
             sender=Function, function_id=row.pk, before=before, after=state
         )

@@ -254,6 +254,6 @@ def _storable(value: Any) -> Any:
 
 def _tell(name: str, before: str, after: str) -> None:
     if before and before != after:
-        signals.function_state_changed.send(
+        signals.function_state_changed.send_robust(
             sender=Function, function_id=name, before=before, after=after
         )

@@ -49,7 +49,8 @@ def invoke(
 
 def _tell(spec: FunctionSpec, duration_s: float, error: LambdaError | None) -> None:
     report(spec, error)
-    signals.function_invoked.send(
+    # A receiver that raises must not fail a frame.
+    signals.function_invoked.send_robust(
         sender=invoke, function_id=spec.id, duration_s=duration_s, error=error
     )
 
