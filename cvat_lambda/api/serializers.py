@@ -123,7 +123,10 @@ class FunctionCallRequestSerializer(MaskOptionSerializer):
         required=False, help_text="The request fails when more than this part of its frames do"
     )
     priority = fields.IntegerField(
-        min_value=-100, max_value=100, required=False, help_text="Higher ones start earlier"
+        min_value=-100,
+        max_value=100,
+        required=False,
+        help_text="Above 0: before the others of the queue",
     )
     shard_frames = fields.IntegerField(
         min_value=0,

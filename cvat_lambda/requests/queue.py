@@ -58,9 +58,12 @@ def send(shards: Iterable[Shard], *, meta: Mapping[str, Any], at_front: bool = F
 
     Call it after the commit. What could not be sent stays queued in the database.
     """
+    ordered = list(shards)
+    if at_front:
+        ordered.reverse()  # each goes before the one that was put there before
     try:
         queue = _queue()
-        for shard in shards:
+        for shard in ordered:
             queue.enqueue_call(
                 RUN_SHARD,
                 args=(shard.pk,),
