@@ -153,11 +153,10 @@ def test_a_worker_that_is_told_to_stop_gives_its_shard_to_the_others(
 ) -> None:
     settings.CVAT_LAMBDA_MAX_RESUMES = 0
     main = threading.get_ident()
-    stopped = threading.Event()
+    first = threading.Lock()
 
     def behave(payload: dict[str, Any]) -> Any:
-        if not stopped.is_set():
-            stopped.set()
+        if first.acquire(blocking=False):  # a second signal would break off the giving back
             signal.pthread_kill(main, signal.SIGINT)
         return rectangle_of(frame_of(payload))
 
@@ -187,17 +186,29 @@ def test_a_shard_that_was_given_back_while_redis_is_away_is_sent_later(
     assert recover() == Recovered(lost=1)
 
 
-def test_a_receiver_that_raises_does_not_keep_a_request_from_starting(
-    finder: Function, make_task: Make, start: Start
+@pytest.mark.parametrize(
+    "name",
+    [
+        "request_created",
+        "request_started",
+        "request_finished",
+        "frames_written",
+        "function_invoked",
+    ],
+)
+def test_a_receiver_that_raises_does_not_disturb_a_request(
+    finder: Function, make_task: Make, start: Start, name: str
 ) -> None:
     def broken(**_: object) -> None:
         raise RuntimeError("this receiver is broken")
 
-    signals.request_started.connect(broken)
+    signal_of_ours = getattr(signals, name)
+    signal_of_ours.connect(broken)
     try:
-        assert run(start(task_id=make_task(1).pk)).status == "finished"
+        request = run(start(task_id=make_task(2).pk))
     finally:
-        signals.request_started.disconnect(broken)
+        signal_of_ours.disconnect(broken)
+    assert (request.status, request.done) == ("finished", 2)
 
 
 def test_a_flushed_redis_loses_nothing(finder: Function, make_task: Make, start: Start) -> None:

@@ -12,6 +12,7 @@ from django.db import connection
 from cvat_lambda.annotations.types import LabeledData, Shape, Track, TrackedShape
 from cvat_lambda.engine.port import Change, get_engine
 from cvat_lambda.engine.standalone.editing import Editor
+from cvat_lambda.engine.standalone.tasks import create_ground_truth_job
 from cvat_lambda.errors import InvalidRequest
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests import jobs, service
@@ -281,6 +282,27 @@ def test_tracks_on_frames_that_named_jobs_share_go_too(
     assert (request.status, request.done) == ("finished", 10 if len(named) == 2 else 14)
     left = [found.frame for found in get_engine().annotations(task.pk).tracks]
     assert left == ([7] if len(named) == 2 else [])
+
+
+def test_a_function_replaces_what_it_made_on_the_same_layer_only(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    """A ground-truth job has annotations of its own on frames that the task has, too."""
+    task = make_task(3)
+    truth = create_ground_truth_job(task, [1, 2]).pk
+    run(start(job_id=truth))
+    before = get_engine().annotations(task.pk, job_id=truth)
+    assert len(before.shapes) == 2
+    run(start(task_id=task.pk, replace="function"))
+    function.behave = lambda payload: rectangle_of(frame_of(payload) + 10)
+    run(start(task_id=task.pk, replace="function"))
+    assert get_engine().annotations(task.pk, job_id=truth) == before
+    assert [left for _, _, left in sources(task.pk)] == [10.0, 11.0, 12.0]
+    function.behave = lambda payload: rectangle_of(frame_of(payload) + 20)
+    run(start(job_id=truth, replace="function"))
+    there = get_engine().annotations(task.pk, job_id=truth).shapes
+    assert sorted(shape.points[0] for shape in there) == [21.0, 22.0]
+    assert [left for _, _, left in sources(task.pk)] == [10.0, 11.0, 12.0]
 
 
 @pytest.mark.parametrize("policy", ["all", "automatic", "function"])

@@ -16,7 +16,11 @@ from cvat_lambda import signals
 from cvat_lambda.engine.port import get_engine
 from cvat_lambda.engine.standalone.access import StandaloneAccess
 from cvat_lambda.engine.standalone.models import Job
-from cvat_lambda.engine.standalone.tasks import create_project, create_task
+from cvat_lambda.engine.standalone.tasks import (
+    create_ground_truth_job,
+    create_project,
+    create_task,
+)
 from cvat_lambda.errors import (
     FrameOutOfScope,
     FunctionNotFound,
@@ -362,3 +366,43 @@ def test_a_request_of_high_priority_goes_to_the_front_of_the_queue(
     start(task_id=task.pk, frames=[[0, 0]])
     urgent = start(task_id=task.pk, frames=[[1, 1]], priority=1)
     assert django_rq.get_queue("annotation").job_ids[0] == urgent.shards.get().rq_job_id
+
+
+def test_shards_of_a_request_of_high_priority_keep_their_order(
+    finder: Function, make_task: Make, start: Start
+) -> None:
+    import django_rq
+
+    waiting = start(task_id=make_task(1).pk).shards.get()
+    urgent = start(task_id=make_task(6).pk, priority=1, shard_frames=2)
+    shards = [*urgent.shards.order_by("index"), waiting]
+    assert django_rq.get_queue("annotation").job_ids == [shard.rq_job_id for shard in shards]
+
+
+def test_a_retry_on_frames_that_another_request_works_on_is_refused(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    function.behave = lambda payload: Reply(status=500, body=b"no")
+    task = make_task(3)
+    failed = run(start(task_id=task.pk))
+    assert failed.status == "failed"
+    living = start(task_id=task.pk, frames=[[2, 2]])
+    with pytest.raises(ScopeOverlap, match=living.pk):
+        service.retry(failed)
+    failed.refresh_from_db()
+    assert (failed.status, failed.failed) == ("failed", 3)
+    service.cancel(living)
+    assert service.retry(failed).status == "queued"
+
+
+def test_ground_truth_is_annotated_beside_the_task_that_it_is_of(
+    finder: Function, make_task: Make, start: Start
+) -> None:
+    task = make_task(4)
+    truth = create_ground_truth_job(task, [1, 2]).pk
+    whole = start(task_id=task.pk)
+    alone = start(job_id=truth)
+    for named in ({"task_id": task.pk}, {"job_id": truth}):
+        with pytest.raises(ScopeOverlap):
+            start(**named)
+    assert (run(whole).done, run(alone).done) == (4, 2)

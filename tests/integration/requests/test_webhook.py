@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ from .function_server import FunctionServer, Reply, frame_of, rectangle_of
 Make = Callable[..., Any]
 Start = Callable[..., Request]
 
+HOOKS = "hooks.example.org"
 MOMENT = datetime(2026, 5, 4, 3, 2, tzinfo=timezones.utc)
 
 
@@ -256,9 +258,57 @@ def test_the_admin_tells_what_became_of_it(values: dict[str, Any], shown: str) -
     assert admin.webhook(Request(**values)) == shown
 
 
+@pytest.fixture
+def resolve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let the machine's resolver answer with these addresses, one after the other."""
+    of_the_machine = socket.getaddrinfo
+
+    def answers(*addresses: str) -> None:
+        left = list(addresses)
+
+        def getaddrinfo(host: str, port: int, *args: Any, **options: Any) -> Any:
+            if host != HOOKS:
+                return of_the_machine(host, port, *args, **options)
+            address = left.pop(0) if len(left) > 1 else left[0]
+            return of_the_machine(address, port, *args, **options)
+
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+    return answers
+
+
+def test_a_name_that_means_another_machine_after_the_check_leads_nowhere_else(
+    receiver: Receiver,
+    ended: Callable[[], Request],
+    settings: Any,
+    resolve: Callable[..., None],
+) -> None:
+    request = ended()
+    settings.CVAT_LAMBDA_WEBHOOK_URL = receiver.url.replace("127.0.0.1", HOOKS)
+    resolve("127.0.0.1", "127.0.0.254")
+    assert webhook.deliver(request.pk)
+    assert receiver.headers[0]["host"].startswith(f"{HOOKS}:")
+
+
+def test_a_name_alone_admits_no_address_of_this_machine(
+    receiver: Receiver,
+    ended: Callable[[], Request],
+    settings: Any,
+    resolve: Callable[..., None],
+) -> None:
+    request = ended()
+    settings.CVAT_LAMBDA_WEBHOOK_URL = receiver.url.replace("127.0.0.1", HOOKS)
+    settings.CVAT_LAMBDA_WEBHOOK_ALLOWED_HOSTS = (HOOKS,)
+    resolve("127.0.0.1")
+    assert not webhook.deliver(request.pk)
+    assert receiver.bodies == []
+    request.refresh_from_db()
+    assert request.webhook_given_up_at is not None  # no matter of time
+
+
 def test_a_host_that_is_not_allowed_gets_nothing(
     receiver: Receiver, ended: Callable[[], Request], settings: Any
 ) -> None:
-    settings.CVAT_LAMBDA_WEBHOOK_ALLOWED_HOSTS = ("hooks.example.org",)
+    settings.CVAT_LAMBDA_WEBHOOK_ALLOWED_HOSTS = (HOOKS,)
     assert not webhook.deliver(ended().pk)
     assert receiver.bodies == []
