@@ -24,12 +24,15 @@ from cvat_lambda.gateway.cancel import Cancel
 from cvat_lambda.requests import ends, jobs, service
 from cvat_lambda.requests import undo as undoing
 from cvat_lambda.requests.lease import Lease, LeaseLost, claim, give_back
-from cvat_lambda.requests.models import Request, Shard
+from cvat_lambda.requests.models import Provenance, Request, Shard
+from cvat_lambda.requests.patience import patiently
 from cvat_lambda.requests.results import FrameResult
 from cvat_lambda.requests.run import Run, load
 from cvat_lambda.requests.writer import Writer
 
-from .conftest import run
+from .conftest import run, store_function
+from .cutting_proxy import cutting_proxy
+from .function_server import FunctionServer, frame_of, rectangle_of
 from .test_reid import draw, lone, paths
 from .test_replace import add, track
 
@@ -255,3 +258,37 @@ def test_a_connection_that_is_cut_in_the_last_transaction_does_not_end_the_run(
     request.refresh_from_db()
     assert (request.status, request.done, request.resumes) == ("finished", 2, 0)
     assert get_engine().annotations(task.pk).shapes == ()
+
+
+@pytest.mark.parametrize("function_id", ["finder", "matcher"])
+def test_what_a_commit_without_an_answer_wrote_is_not_written_twice(
+    matcher: Function,
+    function: FunctionServer,
+    make_task: Make,
+    start: Start,
+    function_id: str,
+) -> None:
+    store_function(function.url)
+    task = make_task(3)
+    draw(task.pk, {0: [10, 20], 1: [10], 2: [10]})
+    if function_id == "finder":
+        function.behave = lambda payload: rectangle_of(frame_of(payload))
+    request = start(function_id=function_id, task_id=task.pk)
+    (lease,) = leases_of(request)
+    loaded = load(lease)
+    work = jobs._work(loaded)
+    connection.close()
+    with cutting_proxy(connection.settings_dict) as proxy:
+        try:
+            proxy.armed = True
+            jobs._drive(loaded, work, Cancel())
+            proxy.armed = True
+            patiently(lambda: jobs._finish(loaded, work), wait=time.sleep, request_id=request.pk)
+        finally:
+            connection.close()
+    assert proxy.cuts == 2
+    request.refresh_from_db()
+    assert (request.status, request.done, request.resumes) == ("finished", 3, 0)
+    made = get_engine().annotations(task.pk)
+    assert (len(made.shapes), len(made.tracks)) == ((7, 0) if function_id == "finder" else (1, 1))
+    assert Provenance.objects.filter(request=request).count() == request.shapes
