@@ -582,19 +582,20 @@ class EngineConformance:
         for kind, ids in made.items():
             assert engine.existing_ids(kind, ids) == set(ids[1:])
 
-    def test_annotations_are_held_where_they_are(self, scenarios: Scenarios) -> None:
+    def test_shapes_that_are_there_can_be_held_and_removed(self, scenarios: Scenarios) -> None:
         bench = Bench(scenarios, frames=6, segment_size=3)
         engine = scenarios.engine
-        job_id = engine.task(bench.task_id).jobs[0].id
+        ids = _ids(bench.write(shapes=[bench.box(frame) for frame in (0, 1, 4)]).shape_ids)
+        bench.write(remove=Removal(policy="ids", shape_ids=ids[1:2]))
         with engine.atomic():
-            engine.hold(bench.task_id)
-            engine.hold(bench.task_id, job_id=job_id)
-            bench.write(shapes=[bench.box(0)])
-        assert len(bench.read().shapes) == 1
+            held = engine.hold_shapes(bench.task_id, [*ids, UNKNOWN])
+            assert held == {ids[0], ids[2]}
+            assert engine.hold_shapes(bench.task_id, []) == set()
+            change = Change(task_id=bench.task_id, remove=Removal(policy="ids", shape_ids=held))
+            assert sorted(engine.apply(change).removed_shape_ids) == sorted(held)
+        assert bench.read().shapes == ()
         with engine.atomic(), pytest.raises(TaskNotFound):
-            engine.hold(UNKNOWN)
-        with engine.atomic(), pytest.raises(JobNotFound):
-            engine.hold(bench.task_id, job_id=UNKNOWN)
+            engine.hold_shapes(UNKNOWN, ids)
 
     def test_tracks_made_later_have_higher_ids(self, scenarios: Scenarios) -> None:
         bench, other = Bench(scenarios, frames=6, segment_size=3), Bench(scenarios)

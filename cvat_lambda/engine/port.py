@@ -232,11 +232,10 @@ class Engine(Protocol):
     def atomic(self) -> AbstractContextManager[Any]:
         """The transaction in which `apply` and the app's own rows are written together."""
 
-    def hold(self, task_id: int, *, job_id: int | None = None) -> None:
-        """Inside `atomic`: from now on until its end nobody else changes these annotations.
+    def hold_shapes(self, task_id: int, shape_ids: Collection[int]) -> set[int]:
+        """Inside `atomic`: those that are still there; until its end nobody else changes them.
 
-        Only what is read behind it is sure to be still so at the commit. Raise TaskNotFound,
-        JobNotFound.
+        Raise TaskNotFound.
         """
 
     def apply(self, change: Change) -> Written:

@@ -8,8 +8,8 @@ Transactions lock rows in this order, so that no two of them wait for each other
 1. `ScopeGuard` of the tasks, ascending (`overlap.lock_tasks`);
 2. `Shard`, ascending by id: its own alone by the fence of a write, or all that it will touch
    together (`locks.lock_shards`);
-3. the engine's rows, inside `Engine.apply` and `Engine.hold`: so rows that follow are read before,
-   but written after;
+3. the engine's rows, inside `Engine.hold_shapes` and `Engine.apply`: so rows that follow are read
+   before, but written after;
 4. `Outcome`, `Provenance`, `Joined`;
 5. `Request`.
 """

@@ -134,12 +134,10 @@ class ReidWork:
         run = self._run
         run.lease.fence()
         linked = self._link()
-        if linked.tracks:
-            run.engine.hold(run.task.id, job_id=run.shard.job_id)
-            if not self._are_there(linked.joined):
-                # Somebody was quicker. People are not made to wait for the first look, which
-                # takes seconds on a long task.
-                linked = self._link()
+        # People are not made to wait for the look at all rectangles, which may take seconds. Where
+        # somebody changed one meanwhile, there is another look.
+        while not self._holds(linked.joined):
+            linked = self._link()
         if not linked.tracks:
             return
         added = LabeledData(tracks=linked.tracks)
@@ -160,10 +158,10 @@ class ReidWork:
         record_provenance(run, added, written)
         Request.objects.filter(pk=run.request.pk).update(shapes=F("shapes") + len(linked.tracks))
 
-    def _are_there(self, shapes: Sequence[Shape]) -> bool:
-        """Whether nobody changed or deleted one of them: a changed one has another id."""
+    def _holds(self, shapes: Sequence[Shape]) -> bool:
+        """Whether they are all as they were, and stay so: a changed one would have another id."""
         ids = {shape.id for shape in shapes if shape.id is not None}
-        return self._run.engine.existing_ids("shape", ids) == ids
+        return not ids or self._run.engine.hold_shapes(self._run.task.id, ids) == ids
 
     def _link(self) -> Linked:
         """Chains over the rectangles as they are now."""

@@ -97,12 +97,9 @@ class CvatEngine:
     def atomic(self) -> AbstractContextManager[Any]:
         return transaction.atomic()
 
-    def hold(self, task_id: int, *, job_id: int | None = None) -> None:
-        """Until the transaction ends nobody else changes the annotations of these jobs.
-
-        Raise TaskNotFound, JobNotFound.
-        """
-        writing.hold(task_id, job_id)
+    def hold_shapes(self, task_id: int, shape_ids: Collection[int]) -> set[int]:
+        """Those that are there, until the transaction ends. Raise TaskNotFound."""
+        return writing.hold_shapes(task_id, shape_ids)
 
     def apply(self, change: Change) -> Written:
         """Carry out a change inside `atomic`. Raise InvalidRequest, TaskNotFound, JobNotFound."""

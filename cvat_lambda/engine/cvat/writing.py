@@ -34,7 +34,7 @@ from cvat_lambda.engine.cvat.facts import specs_of_labels
 from cvat_lambda.engine.cvat.inserting import insert_shapes, insert_tags
 from cvat_lambda.engine.cvat.reading import JobScope, frame_conditions, jobs_of, slices
 from cvat_lambda.engine.port import Change, Removal, Written
-from cvat_lambda.errors import InvalidRequest
+from cvat_lambda.errors import InvalidRequest, TaskNotFound
 
 Json = dict[str, Any]
 
@@ -59,9 +59,19 @@ def apply(change: Change) -> Written:
     return edits.written()
 
 
-def hold(task_id: int, job_id: int | None) -> None:
-    """Lock the jobs as CVAT's own writers do, until the commit. Raise TaskNotFound, JobNotFound."""
-    locked_jobs([job.id for job in jobs_of(task_id, job_id)])
+def hold_shapes(task_id: int, shape_ids: Collection[int]) -> set[int]:
+    """Lock rows of shapes, those that are there, until the commit. Raise TaskNotFound.
+
+    CVAT's own writers delete rows first and change their job's behind it: whoever locked the job
+    and waited for a row would wait for somebody who waits for the job.
+    """
+    if not models.Task.objects.filter(pk=task_id).exists():
+        raise TaskNotFound(f"task #{task_id} was not found")
+    rows = models.LabeledShape.objects.select_for_update().order_by("pk")
+    held: set[int] = set()
+    for ids in slices(sorted(shape_ids)):
+        held.update(rows.filter(pk__in=ids).values_list("pk", flat=True))
+    return held
 
 
 def note_change(jobs: Sequence[Any], *, tell: bool) -> None:

@@ -154,13 +154,10 @@ class StandaloneEngine:
     def atomic(self) -> AbstractContextManager[Any]:
         return transaction.atomic()
 
-    def hold(self, task_id: int, *, job_id: int | None = None) -> None:
-        """Until the transaction ends nobody else changes the task's annotations.
-
-        Raise TaskNotFound, JobNotFound.
-        """
+    def hold_shapes(self, task_id: int, shape_ids: Collection[int]) -> set[int]:
+        """Those that are there, until the transaction ends. Raise TaskNotFound."""
         writing.hold(task_id)
-        scope_of(task_id, job_id)
+        return reading.existing_ids("shape", shape_ids)
 
     def apply(self, change: Change) -> Written:
         """Carry out a change inside `atomic`. Raise InvalidRequest, TaskNotFound, JobNotFound."""
