@@ -12,7 +12,7 @@ from typing import Any
 from django.db.models import Min, QuerySet
 
 from cvat_lambda.annotations.types import Track
-from cvat_lambda.engine.port import Change, Removal
+from cvat_lambda.engine.port import Change, Job, Removal
 from cvat_lambda.requests.locks import lock_shards
 from cvat_lambda.requests.models import LIVE, FrameStatus, ObjectKind, Outcome, Shard
 from cvat_lambda.requests.replace import forget, made_before
@@ -46,7 +46,7 @@ def remove_replaced(run: Run) -> None:
         here = alone if job_id is None else everywhere
         found = [
             track.id
-            for track in _tracks(run, job_id, _frames(run, job_id, here))
+            for track in _tracks(run, job_id, here)
             if track.id is not None
             and track.id <= newest  # whoever drew one since wants to keep it
             and (ids is None or track.id in ids)
@@ -81,28 +81,34 @@ def _done_frames(shards: QuerySet[Shard]) -> dict[int | None, set[int]]:
     return found
 
 
-def _frames(run: Run, job_id: int | None, done: set[int]) -> list[int]:
-    """Those of the done frames that the job shows; all where it is the task."""
-    shown = [job.frames for job in run.task.jobs if job.id == job_id]
-    return sorted(done.intersection(*shown))
-
-
 def _made_by_function(run: Run) -> set[int]:
     rows = made_before(run.spec.id, task=run.task, shard=run.shard)
     return set(rows.filter(kind=ObjectKind.TRACK).values_list("object_id", flat=True))
 
 
-def _tracks(run: Run, job_id: int | None, frames: list[int]) -> Iterator[Track]:
-    """Each track with a key frame on any of the frames, once; little is read at a time."""
+def _tracks(run: Run, job_id: int | None, done: set[int]) -> Iterator[Track]:
+    """Each track with a key frame on any of the frames, once; little is read at a time.
+
+    Job by job, since a whole task shows only one of two that are alike in jobs that overlap.
+    """
     seen: set[int | None] = set()
-    for start in range(0, len(frames), FRAMES_A_READ):
-        found = run.engine.tracks(
-            run.task.id, job_id=job_id, frames=frames[start : start + FRAMES_A_READ]
-        )
-        for track in found:
-            if track.id not in seen:
-                seen.add(track.id)
-                yield track
+    for job in _jobs(run, job_id):
+        frames = sorted(done.intersection(job.frames))
+        for start in range(0, len(frames), FRAMES_A_READ):
+            some = frames[start : start + FRAMES_A_READ]
+            for track in run.engine.tracks(run.task.id, job_id=job.id, frames=some):
+                if track.id not in seen:
+                    seen.add(track.id)
+                    yield track
+
+
+def _jobs(run: Run, job_id: int | None) -> list[Job]:
+    """The job, or those whose annotations are the task's."""
+    return [
+        job
+        for job in run.task.jobs
+        if (job_id is None and job.type == "annotation") or job.id == job_id
+    ]
 
 
 def _span(run: Run, job_id: int | None, track: Track) -> set[int]:
@@ -119,9 +125,5 @@ def _span(run: Run, job_id: int | None, track: Track) -> set[int]:
 
 def _last_visible(run: Run, job_id: int | None, first: int) -> int:
     """The last frame of the jobs that hold a track which begins there and does not end."""
-    jobs = [
-        job
-        for job in run.task.jobs
-        if (job_id is None and job.type == "annotation") or job.id == job_id
-    ]
+    jobs = _jobs(run, job_id)
     return max((max(job.frames) for job in jobs if first in job.frames), default=first)

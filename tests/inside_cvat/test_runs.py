@@ -17,7 +17,7 @@ from cvat.apps.events import handlers
 from django.db import connection
 from django.utils import timezone
 
-from cvat_lambda.engine.conformance import LABELS
+from cvat_lambda.engine.conformance import LABELS, Bench
 from cvat_lambda.engine.cvat.compat import HAS_SCORE
 from tests.inside_cvat.host import Host, label_to_json
 from tests.inside_cvat.test_frames import honeypots
@@ -217,6 +217,32 @@ def test_only_frames_of_the_request_lose_anything(host: Host, function: Function
     drawn(host, task_id, 0, 1, 2, 3)
     run(host, task=task_id, cleanup=True, frames=[[1, 2]])
     assert places(host, f"tasks/{task_id}") == [(0, 50.0), (1, 1.0), (2, 2.0), (3, 50.0)]
+
+
+def tracks_of(host: Host, job_id: int) -> list[int]:
+    """First frames of a job's tracks."""
+    return sorted(
+        row["frame"] for row in host.send("get", f"/api/jobs/{job_id}/annotations")["tracks"]
+    )
+
+
+@pytest.mark.parametrize("by_jobs", [False, True])
+def test_tracks_that_are_replaced_go_from_each_job_that_holds_them(
+    host: Host, function: FunctionServer, by_jobs: bool
+) -> None:
+    bench = Bench(host, frames=8, segment_size=5, overlap=2)
+    first, second = (job.id for job in bench.jobs)
+    bench.write(
+        tracks=[
+            bench.track((0, False), (2, True)),
+            bench.track((1, False), (6, True)),  # cut into one for each job
+            bench.track((3, False), (4, True)),  # alike in both jobs
+        ]
+    )
+    assert (tracks_of(host, first), tracks_of(host, second)) == ([0, 1, 3], [3, 3])
+    named = {"jobs": [first, second]} if by_jobs else {"task": bench.task_id}
+    run(host, **named, cleanup=True)
+    assert (tracks_of(host, first), tracks_of(host, second)) == ([], [])
 
 
 def test_failed_frame_keeps_what_it_had(host: Host, function: FunctionServer) -> None:
