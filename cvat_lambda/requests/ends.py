@@ -54,9 +54,13 @@ def fail_shard(lease: Lease, error: LambdaError, *, whole: bool) -> None:
 
 
 def fail_stalled(shard: Shard, message: str) -> None:
-    """A shard that stopped too often is given up."""
+    """A shard that stopped too often is given up; not one that shows life again meanwhile."""
     with transaction.atomic():
         same = Shard.objects.filter(pk=shard.pk, status=shard.status, lease=shard.lease)
+        if shard.heartbeat_at is None:
+            same = same.filter(heartbeat_at__isnull=True)
+        else:
+            same = same.filter(heartbeat_at=shard.heartbeat_at)
         if same.update(status=Status.FAILED, lease="", rate=0):
             _note_error(shard.request_id, "stalled", message)
             _end_if_last(shard.request_id)

@@ -22,7 +22,7 @@ from cvat_lambda import signals
 from cvat_lambda.conf import settings as app_settings
 from cvat_lambda.engine.port import get_engine
 from cvat_lambda.functions.models import Function
-from cvat_lambda.requests import jobs, queue, service
+from cvat_lambda.requests import ends, jobs, queue, service
 from cvat_lambda.requests.lease import claim, give_back
 from cvat_lambda.requests.models import Request, Shard
 from cvat_lambda.requests.recovery import Recovered, recover
@@ -118,6 +118,23 @@ def test_a_shard_that_kills_every_worker_is_given_up(
     assert (request.status, request.error_code) == ("failed", "stalled")
     assert "stopped 3 times" in request.error_message
     assert run(service.retry(request)).status == "finished"
+
+
+def test_a_shard_whose_worker_wakes_up_again_is_not_given_up(
+    finder: Function, make_task: Make, start: Start
+) -> None:
+    """Between the look at it and the verdict."""
+    request = start(task_id=make_task(1).pk)
+    lease = claim(request.shards.get().pk)
+    assert lease is not None
+    age(app_settings.STALLED_AFTER_S + 1)
+    seen = request.shards.get()
+    lease.fence()
+    ends.fail_stalled(seen, "it stopped too often")
+    assert request.shards.get().status == "started"
+    ends.fail_stalled(request.shards.get(), "it stopped too often")
+    request.refresh_from_db()
+    assert (request.status, request.error_code) == ("failed", "stalled")
 
 
 def settle(shard_id: int, frames: range) -> None:
