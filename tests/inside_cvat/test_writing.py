@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import pytest
 from cvat.apps.engine import models
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import FloatField
 from django.db.models.signals import post_save
 from django.utils import timezone
@@ -82,6 +84,50 @@ def test_events_are_one_a_job_and_a_change_in_the_owners_name(
     sent.clear()
     bench.write(frames=range(4), remove=Removal(policy="all"))
     assert sorted(event["scope"] for event in sent) == ["delete:shapes", "delete:tags"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_person_who_deletes_what_makes_way_is_waited_for_without_a_deadlock(host: Host) -> None:
+    """CVAT deletes rows first, and changes the job that they are in behind it."""
+    bench = Bench(host, frames=2)
+    bench.write(shapes=[bench.box(0), bench.box(1)], tags=[bench.tag(0)])
+    errors: list[Exception] = []
+
+    def replace() -> None:
+        try:
+            bench.write(frames=[0, 1], remove=Removal(policy="all"), shapes=[bench.box(0, left=5)])
+        except Exception as exc:
+            errors.append(exc)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=replace)
+    try:
+        with transaction.atomic():
+            models.LabeledShape.objects.filter(job_id=bench.jobs[0].id, frame=1).delete()
+            thread.start()
+            wait_for_a_lock()
+            models.Job.objects.get(pk=bench.jobs[0].id).touch()
+    finally:
+        thread.join()
+    assert errors == []
+    assert bench.places() == [(0, 5.0)]
+
+
+def wait_for_a_lock() -> None:
+    """Until another connection waits for a row."""
+    end = time.monotonic() + 10
+    with connection.cursor() as cursor:
+        while time.monotonic() < end:
+            cursor.execute("SELECT pg_stat_clear_snapshot()")
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            if cursor.fetchone()[0]:
+                return
+            time.sleep(0.02)
+    raise AssertionError("nobody waits")
 
 
 def test_replica_is_written_alone(host: Host) -> None:

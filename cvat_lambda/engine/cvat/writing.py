@@ -60,14 +60,10 @@ def apply(change: Change) -> Written:
 
 
 def hold_shapes(task_id: int, shape_ids: Collection[int]) -> set[int]:
-    """Lock rows of shapes, those that are there, until the commit. Raise TaskNotFound.
-
-    CVAT's own writers delete rows first and change their job's behind it: whoever locked the job
-    and waited for a row would wait for somebody who waits for the job.
-    """
+    """Lock rows of shapes, those that are there, until the commit. Raise TaskNotFound."""
     if not models.Task.objects.filter(pk=task_id).exists():
         raise TaskNotFound(f"task #{task_id} was not found")
-    rows = models.LabeledShape.objects.select_for_update().order_by("pk")
+    rows = _held(models.LabeledShape)
     held: set[int] = set()
     for ids in slices(sorted(shape_ids)):
         held.update(rows.filter(pk__in=ids).values_list("pk", flat=True))
@@ -224,20 +220,30 @@ def _plan_removal_of_ids(change: Change, removal: Removal, edits: _Edits) -> Non
         _take_tracks(mine & Q(pk__in=ids), edits)
 
 
+def _held(table: Any) -> Any:
+    """Rows to be locked until the commit, before their jobs.
+
+    CVAT's own writers delete rows first and touch their job behind it: whoever locked the job and
+    waited for a row would wait for somebody who waits for the job.
+    """
+    return table.objects.select_for_update(of=("self",)).order_by("pk")
+
+
 def _take_tags(condition: Q, edits: _Edits) -> None:
-    for pk, job_id in models.LabeledImage.objects.filter(condition).values_list("pk", "job_id"):
+    rows = _held(models.LabeledImage).filter(condition)
+    for pk, job_id in rows.values_list("pk", "job_id"):
         edits.by_job[job_id].tags_gone.append({"id": pk})
 
 
 def _take_shapes(condition: Q, edits: _Edits) -> None:
-    rows = models.LabeledShape.objects.filter(condition, parent__isnull=True)
+    rows = _held(models.LabeledShape).filter(condition, parent__isnull=True)
     for pk, job_id, kind in rows.values_list("pk", "job_id", "type"):
         edits.by_job[job_id].shapes_gone.append({"id": pk, "type": str(kind)})
 
 
 def _take_tracks(condition: Q, edits: _Edits) -> None:
     """CVAT's event of a deleted track counts its shapes, so they are read along."""
-    rows = models.LabeledTrack.objects.filter(condition, parent__isnull=True)
+    rows = _held(models.LabeledTrack).filter(condition, parent__isnull=True)
     for row in rows.prefetch_related("shapes", "elements__shapes"):
         edits.by_job[row.job_id].tracks_gone.append(
             {**_gone(row), "elements": [_gone(element) for element in row.elements.all()]}
