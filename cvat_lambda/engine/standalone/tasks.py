@@ -14,6 +14,7 @@ from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.labels import LabelSpec, check_names, save_labels, to_label
 from cvat_lambda.engine.standalone.media.files import SourceFile
 from cvat_lambda.engine.standalone.media.ingest import Ingestion, Selection, prepare
+from cvat_lambda.engine.standalone.writing import lock
 from cvat_lambda.errors import InvalidRequest, StateConflict
 
 File = str | os.PathLike[str] | SourceFile
@@ -138,6 +139,23 @@ def _create_jobs(task: models.Task, size: int) -> None:
         ]
     )
     models.Job.objects.bulk_create([models.Job(segment=segment) for segment in segments])
+
+
+@transaction.atomic
+def delete_task(task: models.Task) -> None:
+    """Delete a task with all that it holds; whoever writes to it is waited for, or comes too late.
+
+    Raise TaskNotFound.
+    """
+    lock(task.pk)
+    task.delete()
+
+
+@transaction.atomic
+def delete_project(project: models.Project) -> None:
+    """Delete a project and its tasks, as `delete_task` does."""
+    list(models.Task.objects.select_for_update().filter(project=project).order_by("pk"))
+    project.delete()
 
 
 def create_ground_truth_job(task: models.Task, frames: Iterable[int]) -> models.Job:

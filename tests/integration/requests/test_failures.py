@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from cvat_lambda.annotations.types import LabeledData, Shape
 from cvat_lambda.engine.port import Change, get_engine
-from cvat_lambda.engine.standalone.models import Task
+from cvat_lambda.engine.standalone.tasks import delete_task
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.models import Function
 from cvat_lambda.gateway.cancel import CallAbandoned, Cancel
@@ -224,12 +224,6 @@ def test_a_hopeless_run_ends_early_and_keeps_its_outcomes(
     assert Outcome.objects.filter(request=request, status="failed").count() == request.failed
 
 
-def delete_task(task: Any) -> None:
-    """As the API does it, from a thread of the function's."""
-    Task.objects.get(pk=task.pk).delete()
-    connection.close()
-
-
 @pytest.mark.parametrize("at", [0, 10, 39])
 def test_a_task_that_is_deleted_during_the_run_ends_it(
     finder: Function,
@@ -245,13 +239,16 @@ def test_a_task_that_is_deleted_during_the_run_ends_it(
 
     def behave(payload: dict[str, Any]) -> Any:
         if frame_of(payload) == at:
-            delete_task(task)
+            try:
+                delete_task(task)
+            finally:
+                connection.close()  # of the server's thread
         return rectangle_of(frame_of(payload))
 
     function.behave = behave
-    request = run(start(task_id=task.pk))
+    request = run(start(task_id=(number := task.pk)))
     assert (request.status, request.error_code) == ("failed", "task_not_found")
-    assert request.error_message == f"task #{task.pk} was not found"
+    assert request.error_message == f"task #{number} was not found"
     assert request.failed == 0
 
 

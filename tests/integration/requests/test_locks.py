@@ -13,10 +13,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection, transaction
+from rest_framework.test import APIClient
 
 from cvat_lambda.engine.port import Change, Removal, get_engine
-from cvat_lambda.engine.standalone.tasks import create_ground_truth_job
+from cvat_lambda.engine.standalone.models import Task
+from cvat_lambda.engine.standalone.tasks import create_ground_truth_job, create_project
 from cvat_lambda.engine.standalone.writing import lock
 from cvat_lambda.errors import FunctionUnavailable
 from cvat_lambda.functions.models import Function
@@ -30,11 +33,11 @@ from cvat_lambda.requests.results import FrameResult
 from cvat_lambda.requests.run import Run, load
 from cvat_lambda.requests.writer import Writer
 
-from .conftest import run, store_function
+from .conftest import CAR, run, store_function
 from .cutting_proxy import cutting_proxy
 from .function_server import FunctionServer, frame_of, rectangle_of
 from .test_reid import draw, lone, paths
-from .test_replace import add, track
+from .test_replace import add, box, track
 
 Make = Callable[..., Any]
 Start = Callable[..., Request]
@@ -258,6 +261,24 @@ def test_a_connection_that_is_cut_in_the_last_transaction_does_not_end_the_run(
     request.refresh_from_db()
     assert (request.status, request.done, request.resumes) == ("finished", 2, 0)
     assert get_engine().annotations(task.pk).shapes == ()
+
+
+@pytest.mark.parametrize("what", ["task", "project"])
+def test_who_deletes_a_task_waits_for_a_batch_that_is_being_written(
+    make_task: Make, alice: User, what: str
+) -> None:
+    """It failed: what the batch had added was in no list of what to delete."""
+    project = create_project(alice, "street", CAR)
+    task = make_task(2, labels=(), project=project)
+    api = APIClient()
+    api.force_authenticate(alice)
+    answers: list[Any] = []
+    with held(lambda: add(task.pk, box(task.pk, 0, "auto"))) as threads:
+        path = f"/api/tasks/{task.pk}" if what == "task" else f"/api/projects/{project.pk}"
+        threads.start(lambda: answers.append(api.delete(path)))
+    assert threads.errors == []
+    assert [answer.status_code for answer in answers] == [204]
+    assert not Task.objects.exists()
 
 
 @pytest.mark.parametrize("function_id", ["finder", "matcher"])

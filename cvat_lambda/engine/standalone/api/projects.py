@@ -22,7 +22,7 @@ from cvat_lambda.engine.standalone.api.serializers.tasks import (
 )
 from cvat_lambda.engine.standalone.api.sorting import Sorting
 from cvat_lambda.engine.standalone.api.tasks import change_owned
-from cvat_lambda.engine.standalone.tasks import create_project
+from cvat_lambda.engine.standalone.tasks import create_project, delete_project
 from cvat_lambda.errors import PermissionDenied
 
 _FILTER_TEXTS = {"name": "name", "search": "name__icontains", "owner": "owner__username"}
@@ -98,4 +98,4 @@ class ProjectViewSet(
         """Delete a project and its tasks. Raise PermissionDenied."""
         if not access.owned_projects(self.request.user).filter(pk=instance.pk).exists():
             raise PermissionDenied(f"only its owner may delete project #{instance.pk}")
-        instance.delete()
+        delete_project(instance)

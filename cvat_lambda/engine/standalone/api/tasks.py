@@ -32,7 +32,7 @@ from cvat_lambda.engine.standalone.api.serializers.data import (
 from cvat_lambda.engine.standalone.api.serializers.tasks import NewTask, TaskChange, TaskRead
 from cvat_lambda.engine.standalone.api.sorting import Sorting
 from cvat_lambda.engine.standalone.editing import Editor
-from cvat_lambda.engine.standalone.tasks import create_task
+from cvat_lambda.engine.standalone.tasks import create_task, delete_task
 from cvat_lambda.errors import PermissionDenied
 from cvat_lambda.parsers import StrictJSONParser
 
@@ -169,7 +169,7 @@ class TaskViewSet(
         """Delete a task; an assignee may not. Raise PermissionDenied."""
         if not access.owned_tasks(self.request.user).filter(pk=instance.pk).exists():
             raise PermissionDenied(f"only its owner may delete task #{instance.pk}")
-        instance.delete()
+        delete_task(instance)
 
     @extend_schema(
         methods=["GET"],
