@@ -6,10 +6,12 @@ import base64
 import binascii
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from common.errors import BadInput
 
@@ -18,6 +20,20 @@ if TYPE_CHECKING:
 
 # 100 megapixels are 300 MB as RGB: more would endanger a worker's memory.
 DEFAULT_MAX_PIXELS = 100_000_000
+# Pillow reads dozens of formats, some of them by starting other programs: these are what is asked
+# for. GIF is taken too, its first picture.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+_ORIENTATION = 0x0112  # the EXIF tag
+# What turns a picture upright, by the orientation that its camera noted (EXIF 2.32, table 4.6.4).
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def decode_image(encoded: object, *, field: str = "image") -> NDArray[np.uint8]:
@@ -26,21 +42,12 @@ def decode_image(encoded: object, *, field: str = "image") -> NDArray[np.uint8]:
     The EXIF orientation is applied, transparency is dropped, 16-bit grey is scaled to 8 bits.
     Raises BadInput, naming ``field``, when there is no image, it is broken or it is too big.
     """
-    content = _decode_base64(encoded, field)
-    limit = max_pixels()
+    content, limit = _decode_base64(encoded, field), max_pixels()
     try:
-        with Image.open(io.BytesIO(content)) as picture:
-            # The header gives the size: a decompression bomb is refused before it is unpacked.
-            if picture.width * picture.height > limit:
-                raise BadInput(
-                    f"'{field}' has {picture.width}x{picture.height} pixels, "
-                    f"more than the limit of {limit}; send a smaller image"
-                )
-            upright = ImageOps.exif_transpose(picture)
-            return np.array(_to_rgb(upright if upright is not None else picture), dtype=np.uint8)
-    except BadInput:
+        return _decode_file(content, field, limit)
+    except (BadInput, MemoryError):
         raise
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # what a decoder raises at a damaged file is no closed list
         raise BadInput(
             f"'{field}' cannot be decoded; send a whole PNG, JPEG, WebP, BMP or TIFF file in base64"
         ) from error
@@ -95,6 +102,42 @@ def _decode_base64(encoded: object, field: str) -> bytes:
         return base64.b64decode(encoded, validate=False)
     except (binascii.Error, ValueError) as error:
         raise BadInput(f"'{field}' is not base64 text") from error
+
+
+def _decode_file(content: bytes, field: str, limit: int) -> NDArray[np.uint8]:
+    with _without_pillows_limit(), Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+        # The header gives the size: a decompression bomb is refused before it is unpacked.
+        if picture.width * picture.height > limit:
+            raise BadInput(
+                f"'{field}' has {picture.width}x{picture.height} pixels, "
+                f"more than the limit of {limit}; send a smaller image"
+            )
+        picture.load()  # turns a TIFF upright by itself, and forgets that it was not
+        turn = _UPRIGHT.get(_orientation(picture))
+        upright = picture if turn is None else picture.transpose(turn)
+        return np.array(_to_rgb(upright), dtype=np.uint8)
+
+
+@contextmanager
+def _without_pillows_limit() -> Iterator[None]:
+    """Leave the size of a picture to our own limit: Pillow's is no setting and names no number."""
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def _orientation(picture: Image.Image) -> int:
+    """Return the EXIF orientation; 0 where the notes of the camera cannot be read.
+
+    Pillow's own `exif_transpose` writes all notes anew, and fails at one that it cannot write.
+    """
+    try:
+        noted = picture.getexif().get(_ORIENTATION)
+    except Exception:  # as above: a picture is worth more than its notes
+        return 0
+    return noted if isinstance(noted, int) else 0
 
 
 def _to_rgb(picture: Image.Image) -> Image.Image:

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import base64
 import io
+import struct
+import warnings
+import zlib
 
 import numpy as np
 import pytest
 from common.errors import BadInput
 from common.images import crop, decode_image, encode_png, grey, resize
-from PIL import Image
+from PIL import Image, ImageOps
 
 
 def encoded(picture: Image.Image, kind: str = "PNG", **options: object) -> str:
@@ -45,6 +48,59 @@ def test_the_exif_orientation_is_applied() -> None:
     assert tuple(image[0, 1]) == (255, 255, 255)
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 10))  # 9 is none: the picture stays
+def test_a_picture_is_turned_as_pillow_turns_it(kind: str, orientation: int) -> None:
+    noise = np.random.default_rng(2).integers(0, 255, (9, 5, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    sent = encoded(Image.fromarray(noise), kind, exif=exif)
+    with Image.open(io.BytesIO(base64.b64decode(sent))) as picture:
+        expected = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+    assert (decode_image(sent) == expected).all()
+
+
+def jpeg_with_notes(*entries: bytes) -> str:
+    """Return a JPEG file, 4 x 2, whose EXIF holds the given entries of 12 bytes."""
+    plain = base64.b64decode(encoded(Image.new("RGB", (4, 2), (9, 9, 9)), "JPEG"))
+    notes = b"II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + b"".join(entries) + b"\0" * 4
+    segment = b"Exif\0\0" + notes
+    head = b"\xff\xe1" + struct.pack(">H", len(segment) + 2)
+    return base64.b64encode(plain[:2] + head + segment + plain[2:]).decode()
+
+
+@pytest.mark.parametrize("tag", [0x0100, 0x0102])  # width and bits, as text
+def test_a_note_that_pillow_cannot_write_costs_no_picture(tag: int) -> None:
+    turned = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
+    odd = struct.pack("<HHI4s", tag, 2, 4, b"xyz\0")
+    assert decode_image(jpeg_with_notes(odd, turned)).shape == (4, 2, 3)
+
+
+@pytest.mark.parametrize(
+    "entries", [(b"short",), (struct.pack("<HHI4s", 0x0112, 2, 4, b"up\0\0"),)]
+)
+def test_notes_that_are_none_leave_the_picture_as_it_is(entries: tuple[bytes, ...]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, of corrupt notes
+        assert decode_image(jpeg_with_notes(*entries)).shape == (2, 4, 3)
+
+
+@pytest.mark.parametrize("kind", ["EPS", "PPM", "ICO", "PCX"])
+def test_formats_that_nobody_asked_for_are_not_opened(kind: str) -> None:
+    """Pillow reads them; EPS by starting Ghostscript, where that is installed."""
+    with pytest.raises(BadInput, match="cannot be decoded; send a whole PNG, JPEG"):
+        decode_image(encoded(Image.new("RGB", (16, 16)), kind))
+
+
+def test_whatever_a_damaged_file_raises_is_the_callers_mistake() -> None:
+    whole = base64.b64decode(encoded(Image.new("RGB", (16, 16), (1, 2, 3)), "TIFF"))
+    offset = struct.pack("<HHI", 0x0111, 4, 1)  # where the pixels begin, a whole number
+    assert whole.count(offset) == 1
+    damaged = whole.replace(offset, struct.pack("<HHI", 0x0111, 11, 1))  # a fraction: TypeError
+    with pytest.raises(BadInput, match="cannot be decoded"):
+        decode_image(base64.b64encode(damaged).decode())
+
+
 @pytest.mark.parametrize(
     ("sent", "sentence"),
     [
@@ -75,6 +131,32 @@ def test_a_picture_over_the_limit_is_refused_before_it_is_unpacked(
     with pytest.raises(BadInput, match="10x10 pixels, more than the limit of 99"):
         decode_image(encoded(Image.new("RGB", (10, 10))))
     assert decode_image(encoded(Image.new("RGB", (9, 11)))).shape == (11, 9, 3)
+
+
+def header_alone(width: int, height: int) -> str:
+    """Return a PNG file that promises a size and has no pixels."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checked = kind + content
+        return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+    size = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return base64.b64encode(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + chunk(b"IDAT", zlib.compress(b""))
+    ).decode()
+
+
+@pytest.mark.parametrize("side", [10_001, 20_000, 60_000])  # Pillow warns, refuses, refuses
+def test_a_picture_of_any_size_over_the_limit_is_told_the_limit(side: int) -> None:
+    with pytest.raises(BadInput, match=f"{side}x{side} pixels, more than the limit of 100000000"):
+        decode_image(header_alone(side, side))
+
+
+def test_the_limit_can_be_set_above_pillows_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CVAT_LAMBDA_MAX_PIXELS", "64")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    assert decode_image(encoded(Image.new("RGB", (8, 8)))).shape == (8, 8, 3)
+    assert Image.MAX_IMAGE_PIXELS == 10  # not ours to change
 
 
 def test_png_round_trip_is_exact() -> None:
