@@ -10,7 +10,6 @@ for it.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import os
 import subprocess
@@ -22,6 +21,8 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from common.weights import checksum
 
 
 class FetchError(RuntimeError):
@@ -56,15 +57,6 @@ def fetch_file(entry: dict[str, Any], path: Path, scratch: Path) -> None:
     if found != entry["sha256"]:
         path.unlink()
         raise FetchError(f"{path.name}: SHA-256 is {found}, expected {entry['sha256']}")
-
-
-def checksum(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def read_member(archive: Path, name: str) -> bytes:

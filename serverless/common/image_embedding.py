@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from common.errors import BadInput
+from common.images import max_pixels
 from common.state import pack_array, unpack_array
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_LARGEST_SIDE = 1_000_000  # pixels; more is no image
+#: what an interactor that embeds can be asked for, as ``want``
+WANTS = ("mask", "blob", "embedding")
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,14 @@ class ImageEmbedding:
         size = sent.get("image_size")
         if not isinstance(size, list) or len(size) != 2 or not all(map(_is_side, size)):
             raise BadInput("'embedding' has no image_size of [height, width]")
+        # The mask is made in this size: what no picture may have, no embedding may ask for.
+        limit = max_pixels()
+        if size[0] * size[1] > limit:
+            raise BadInput(
+                f"'embedding' has {size[1]}x{size[0]} pixels, more than the limit of {limit}"
+            )
         return cls(values=values, image_size=(size[0], size[1]))
 
 
 def _is_side(value: object) -> bool:
-    return type(value) is int and 0 < value <= _LARGEST_SIDE
+    return type(value) is int and value > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +46,14 @@ def read_threshold(body: dict[str, Any], default: float) -> float:
     if not 0.0 <= threshold <= 1.0:
         raise BadInput(f"'threshold' is {threshold:g}; send a number from 0 to 1")
     return threshold
+
+
+def read_word(body: dict[str, Any], name: str, words: Sequence[str]) -> str | None:
+    """Return one of the words; None when it is absent or null."""
+    value = body.get(name)
+    if value is not None and value not in words:
+        raise BadInput(f"'{name}' is {value!r}; send one of {', '.join(words)}")
+    return value
 
 
 def read_points(body: dict[str, Any], name: str) -> NDArray[np.float64]:

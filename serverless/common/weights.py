@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -28,3 +29,12 @@ def weights_file(name: str, *, env: str | None = None) -> Path:
         ways += f" or {env} to the file itself" if env else ""
         raise WeightsMissing(f"weights file '{name}' is not at {path}; {ways}")
     return path
+
+
+def checksum(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

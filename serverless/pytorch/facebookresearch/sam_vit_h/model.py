@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,15 +11,15 @@ import numpy as np
 import torch
 from common.checkpoints import CheckpointError, load_strictly, read_parameters
 from common.errors import BadInput
-from common.image_embedding import ImageEmbedding
+from common.image_embedding import WANTS, ImageEmbedding
 from common.images import decode_image, resize
-from common.inputs import read_box, read_points
+from common.inputs import read_word
 from common.masks import interactor_answer
-from common.networks.mobile_sam import Prompt
+from common.networks.mobile_sam import Prompt, read_prompt
 from common.torch_runtime import describe, half_precision, to_tensor, torch_device
 from common.weights import weights_file
 from network import VARIANTS, Sam, choose
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ WEIGHTS = {
 }
 MEAN = (123.675, 116.28, 103.53)  # of red, green and blue, ImageNet
 DEVIATION = (58.395, 57.12, 57.375)
+SAMPLED = 1009  # one number in so many names the weights
 
 
 def wanted_file() -> str:
@@ -61,6 +63,18 @@ def load_network(path: Path) -> tuple[Sam, str]:
     raise CheckpointError(f"the checkpoint {path.name!r} is of no known size of Segment Anything")
 
 
+def fingerprint(encoder: nn.Module) -> str:
+    """Return a name for these weights, so that embeddings of others of their size are told apart.
+
+    It is made of a thousandth of the numbers, some of each parameter: any training moves them.
+    """
+    digest = hashlib.sha256()
+    for _, values in sorted(encoder.state_dict().items()):
+        some = values.detach().flatten()[::SAMPLED].to("cpu", torch.float32)
+        digest.update(some.numpy().astype("<f4").tobytes())
+    return digest.hexdigest()[:12]
+
+
 def scaled_size(image_size: tuple[int, int], side: int) -> tuple[int, int]:
     """Return the height and width with the longer side made ``side`` pixels."""
     ratio = side / max(image_size)
@@ -83,16 +97,6 @@ def enlarge(logits: Tensor, image_size: tuple[int, int], side: int) -> Tensor:
     return answer[0, 0]
 
 
-def read_prompt(body: dict[str, Any]) -> Prompt | None:
-    """Return the clicks and the box of a body; None when they show nothing to cut out."""
-    positive = read_points(body, "pos_points")
-    negative = read_points(body, "neg_points")
-    box = read_box(body)
-    if not len(positive) and box is None:
-        return None
-    return Prompt(positive=positive, negative=negative, box=box)
-
-
 class Interactor:
     """The loaded network on its device; keeps nothing between calls."""
 
@@ -106,7 +110,8 @@ class Interactor:
     def load(cls) -> Interactor:
         """Load the chosen checkpoint (environment: SAM_VARIANT, MODEL_PATH)."""
         network, variant = load_network(weights_file(wanted_file(), env="MODEL_PATH"))
-        return cls(network, version=f"segment-anything-{variant}")
+        weights = fingerprint(network.image_encoder)
+        return cls(network, version=f"segment-anything-{variant}-{weights}")
 
     @property
     def device(self) -> str:
@@ -120,7 +125,7 @@ class Interactor:
         this function's id. So it is answered without ``want`` to who sent an image, as CVAT does,
         with the mask of a prompt; who sent an embedding has it and gets the mask alone.
         """
-        want = body.get("want")
+        want = read_word(body, "want", WANTS)
         has_embedding = body.get("embedding") is not None
         prompt = None if want == "blob" else read_prompt(body)
         if prompt is None and (want == "mask" or (want is None and has_embedding)):
