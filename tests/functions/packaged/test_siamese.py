@@ -96,6 +96,35 @@ def test_a_state_is_small_json(function: Function, clip: list[Frame]) -> None:
     assert sum(len(kernel["data"]) for kernel in state["kernels"]) < 60_000
 
 
+def test_what_leaves_the_picture_is_cut_at_its_border_and_comes_back_whole(
+    function: Function, clip: list[Frame]
+) -> None:
+    """All that is on the picture moves to the right, the cup half out of it, and back."""
+    frame, (_, cup) = clip[0]
+    left, _, right, _ = cup
+    answer = call(function, frame, shapes=rectangles([cup]))
+    for shift in (30, 60, 90, 110, 90, 60, 30, 0):
+        moved = np.roll(frame, shift, axis=1)
+        moved[:, :shift] = frame[:, :1]  # nothing comes in again on the other side
+        answer = call(function, moved, states=answer["states"])
+        x0, y0, x1, y1 = answer["shapes"][0]["points"]
+        assert 0 <= x0 < x1 <= 640
+        assert 0 <= y0 < y1 <= 480
+        assert abs(x0 - (left + shift)) < 12
+    assert box_iou(answer["shapes"][0]["points"], cup) > 0.8
+    [state] = answer["states"]
+    assert state["box"][2] - state["box"][0] == pytest.approx(right - left, abs=12)
+
+
+def test_a_lost_object_is_on_a_smaller_frame_too(function: Function, clip: list[Frame]) -> None:
+    states = call(function, clip[0][0], shapes=rectangles(clip[0][1]))["states"]
+    blank = np.full((60, 80, 3), 90, dtype=np.uint8)
+    for shape in call(function, blank, states=states)["shapes"]:
+        x0, y0, x1, y1 = shape["points"]
+        assert 0 <= x0 < x1 <= 80
+        assert 0 <= y0 < y1 <= 60
+
+
 @pytest.mark.parametrize(
     "box", [[0, 0, 640, 20], [0, 0, 15, 480], [0, 0, 640, 480], [10, 10, 15, 16]]
 )

@@ -198,7 +198,8 @@ def _moved(target: Target, scales: Sequence[Sequence[Floats]], image: NDArray[np
     preferred = responses * penalties[:, None, None] * (1 - WINDOW) + _WINDOW * (WINDOW / 2)
     best, row, column = map(int, np.unravel_index(int(preferred.argmax()), preferred.shape))
     if responses[best, row, column] < LOST:
-        return target
+        box = _inside(target.centre, target.size, image)  # a frame may be smaller than the last
+        return Target(box=box, kernels=target.kernels, fill=target.fill)
     scale = SCALES[best]
     pixels = 2 * context(target.box) * scale / RESPONSE  # a cell of the response
     peak = np.array([_peak(preferred[best, row], column), _peak(preferred[best, :, column], row)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from common.boxes import clip
 from common.errors import BadInput
 from common.images import decode_image
 from common.state import pack_array, unpack_array
@@ -41,8 +42,8 @@ def track(tracker: SiameseTracker, body: dict[str, Any]) -> dict[str, Any]:
     ordered = [targets[number] for number in range(len(shapes))]
     return {
         "shapes": [
-            {"type": "rectangle", "points": [round(float(value), 2) for value in target.box]}
-            for target in ordered
+            {"type": "rectangle", "points": [round(float(value), 2) for value in box]}
+            for box in _cut([target.box for target in ordered], image)
         ],
         "states": [write_state(target) for target in ordered],
     }
@@ -107,6 +108,12 @@ def read_state(state: object, name: str) -> Target:
     return Target(
         box=box, kernels=tuple(kernel.astype(np.float32) for kernel in kernels), fill=tuple(fill)
     )
+
+
+def _cut(boxes: list[NDArray[np.float64]], image: NDArray[np.uint8]) -> NDArray[np.floating]:
+    """Return the boxes cut at the picture; the states keep what lies beyond."""
+    height, width = image.shape[:2]
+    return clip(np.array(boxes), width=width, height=height)
 
 
 def _numbers(value: object, count: int, name: str) -> NDArray[np.float64]:
