@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 ENCODER = "mobile_sam_encoder.onnx"
 DECODER = "mobile_sam_decoder.onnx"
 DECODER_IR = "mobile_sam_decoder_ir.xml"
+MASKS = 4  # of the decoder: one for clear prompts, three for ambiguous ones
+# The decoder's nodes that hold all masks and the guesses of their IoU, before it chooses one.
+_ALL = {"/Flatten": "all_masks", "/Flatten_1": "all_guesses"}
 SIDE = 1024  # of the encoder's input, pixels
 LOW_SIDE = 256  # of the decoder's mask
 EMBEDDING_SHAPE = (1, 256, 64, 64)
@@ -44,6 +47,11 @@ class Prompt:
     positive: Floats  # (n, 2)
     negative: Floats  # (n, 2)
     box: Floats | None = None  # x0, y0, x1, y1
+
+    @property
+    def ambiguous(self) -> bool:
+        """Tell whether a part or the whole may be meant: by a lone point; more settles it."""
+        return len(self.positive) + len(self.negative) == 1 and self.box is None
 
     def points(self) -> tuple[Floats, Floats]:
         """Return coordinates (n, 2) and the decoder's kind of each (n,)."""
@@ -70,13 +78,17 @@ def read_prompt(body: dict[str, Any]) -> Prompt | None:
 
 
 def convert(source: Path, target: Path) -> None:
-    """Write the decoder without its last step, which enlarges the mask to the whole picture.
+    """Write the decoder without its last steps: the choice of a mask, and its enlargement.
 
-    That step costs more than the decoder itself on a big picture, and only a small part is needed.
+    It would take a box alone for an ambiguous prompt (it counts points, and two corners are few),
+    and to enlarge the mask to the whole picture costs more than the decoder itself on a big one.
     """
     openvino: Any = importlib.import_module("openvino")
     whole = openvino.Core().read_model(str(source / DECODER))
-    outputs = [whole.output(name) for name in ("low_res_masks", "iou_predictions")]
+    nodes = {node.get_friendly_name(): node for node in whole.get_ops()}
+    outputs = [nodes[name].output(0) for name in _ALL]
+    for output, name in zip(outputs, _ALL.values(), strict=True):
+        output.get_tensor().set_names({name})
     inputs = [port.get_node() for port in whole.inputs if port.any_name != "orig_im_size"]
     cut = openvino.Model(outputs, inputs, "mobile_sam_decoder")
     openvino.save_model(cut, str(target / DECODER_IR), compress_to_fp16=False)
@@ -123,7 +135,14 @@ class MobileSam:
             mask_input=np.zeros((1, 1, LOW_SIDE, LOW_SIDE), dtype=np.float32),
             has_mask_input=np.zeros(1, dtype=np.float32),
         )
-        return cut_out(outputs["low_res_masks"][0, 0], image_size)
+        masks = outputs["all_masks"].reshape(MASKS, LOW_SIDE, LOW_SIDE)
+        place = choose(outputs["all_guesses"].ravel(), ambiguous=prompt.ambiguous)
+        return cut_out(masks[place], image_size)
+
+
+def choose(guesses: Floats, *, ambiguous: bool) -> int:
+    """Return which mask is the answer: the likeliest of three for a lone point, else the first."""
+    return 1 + int(guesses[1:].argmax()) if ambiguous else 0
 
 
 def scale(image_size: tuple[int, int]) -> float:

@@ -44,6 +44,15 @@ def test_a_click_gives_the_cup_with_its_saucer(
     assert mask_iou(cropped(answer, SIZE), hand_mask("coffee_cup_and_saucer")) > 0.95
 
 
+@pytest.mark.parametrize("wider", [0, 3])  # pixels, as a hand draws it
+def test_a_box_alone_gives_the_cup_without_its_saucer(
+    function: Function, embedding: dict[str, Any], wider: int
+) -> None:
+    box = [[170 - wider, 15 - wider], [410 + wider, 308 + wider]]
+    answer = interact(function, embedding=embedding, pos_points=[], obj_bbox=box)
+    assert mask_iou(cropped(answer, SIZE), hand_mask("coffee_cup")) > 0.9
+
+
 def test_a_box_and_points_give_the_cup_without_its_saucer(
     function: Function, embedding: dict[str, Any]
 ) -> None:

@@ -164,10 +164,7 @@ class Interactor:
             torch.from_numpy(points).to(self._device, torch.float32),
             torch.from_numpy(kinds).to(self._device, torch.int64),
         )
-        # A lone point may mean a part or the whole; any further hint settles it.
-        shown = len(prompt.positive) + len(prompt.negative)
-        ambiguous = shown == 1 and prompt.box is None
-        best = choose(logits, guesses, ambiguous=ambiguous)
+        best = choose(logits, guesses, ambiguous=prompt.ambiguous)
         return enlarge(best, embedding.image_size, self._side)
 
     def _embedding(self, body: dict[str, Any]) -> ImageEmbedding:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from common.networks.mobile_sam import Prompt, cut_out, enlarge_logits, prepare, scaled_size
+from common.networks.mobile_sam import Prompt, choose, cut_out, enlarge_logits, prepare, scaled_size
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +19,35 @@ def test_a_box_is_two_corners() -> None:
     points, kinds = Prompt(positive=NONE, negative=NONE, box=np.array([1.0, 2, 3, 4])).points()
     assert points.tolist() == [[1, 2], [3, 4]]
     assert kinds.tolist() == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("positive", "negative", "box", "ambiguous"),
+    [
+        (1, 0, False, True),
+        (2, 0, False, False),
+        (1, 1, False, False),
+        (0, 0, True, False),
+        (1, 0, True, False),
+        (3, 2, True, False),
+    ],
+)
+def test_a_lone_click_alone_is_ambiguous(
+    positive: int, negative: int, box: bool, ambiguous: bool
+) -> None:
+    prompt = Prompt(
+        positive=np.zeros((positive, 2)),
+        negative=np.zeros((negative, 2)),
+        box=np.array([1.0, 2, 3, 4]) if box else None,
+    )
+    assert prompt.ambiguous == ambiguous
+
+
+def test_a_lone_click_takes_the_likeliest_of_three_masks_and_all_else_the_first() -> None:
+    guesses = np.array([0.99, 0.2, 0.5, 0.4])
+    assert choose(guesses, ambiguous=True) == 2
+    assert choose(guesses, ambiguous=False) == 0
+    assert choose(guesses[[2, 0, 1, 3]], ambiguous=False) == 0
 
 
 @pytest.mark.parametrize(
