@@ -19,11 +19,13 @@ def weights_folder() -> Path:
 def weights_file(name: str, *, env: str | None = None) -> Path:
     """Return the path of the weights file ``name``.
 
-    The environment variable ``env``, when it is set, names a local file that wins. Raises
-    WeightsMissing, saying where it was looked for, when there is no such file.
+    The environment variable ``env``, when it is set, names a local file that wins, or the folder
+    that holds the file, as for CVAT's own functions. Raises WeightsMissing, saying where it was
+    looked for, when there is no such file.
     """
     chosen = os.environ.get(env) if env else None
     path = Path(chosen) if chosen else weights_folder() / name
+    path = path / name if path.is_dir() else path
     if not path.is_file():
         ways = "set CVAT_LAMBDA_WEIGHTS to the folder that holds it"
         ways += f" or {env} to the file itself" if env else ""

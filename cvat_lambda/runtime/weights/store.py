@@ -176,10 +176,13 @@ class WeightStore:
 
 
 def _as_declared(path: Path, weight: Weight) -> Path:
-    """Return the local file of a weight whose variable names the first of two.
+    """Return the local file of a weight whose variable names its folder, or the first of two.
 
-    OpenVINO's networks are an .xml, which people name, and a .bin beside it.
+    CVAT's own functions take folders. OpenVINO's networks are an .xml, which people name, and a
+    .bin beside it.
     """
+    if path.is_dir():
+        return path / weight.file
     wanted = Path(weight.file).suffix
     return path.with_suffix(wanted) if (path.suffix, wanted) == (".xml", ".bin") else path
 

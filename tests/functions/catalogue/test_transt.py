@@ -202,6 +202,8 @@ def test_a_box_of_another_size_must_be_surer() -> None:
         ({"shapes": [[1, 2, 3]]}, "'shapes[0]' is not a list of 4 numbers"),
         ({"shapes": [None]}, "'shapes[0]' is not a list of 4 numbers"),
         ({"shapes": [[5, 5, 5, 5]]}, "'shapes[0]' is narrower than a pixel"),
+        ({"shapes": [[400, 10, 450, 60]]}, "'shapes[0]' lies outside the image"),
+        ({"shapes": [[10, -60, 60, 0]]}, "'shapes[0]' lies outside the image"),
         ({"states": ["gASVIwAAAAAAAACMBXBvc2l4lIwGc3lzdGVtlJOU"]}, "'states[0]' is not a state"),
         ({"states": [{"version": 1, "template": {}}]}, "'states[0].template' has no data"),
     ],
@@ -215,6 +217,13 @@ def test_bad_input_is_a_sentence(function: Function, body: dict[str, Any], words
 def test_bare_numbers_are_taken_as_a_rectangle(function: Function) -> None:
     body = {"image": encoded(PICTURE), "shapes": [SHAPE["points"]]}
     assert function.invoke(body)[1]["shapes"] == [SHAPE]
+
+
+def test_corners_may_come_in_any_order(function: Function) -> None:
+    x0, y0, x1, y1 = SHAPE["points"]
+    for points in ([x1, y1, x0, y0], [x0, y1, x1, y0]):
+        body = {"image": encoded(PICTURE), "shapes": [{**SHAPE, "points": points}]}
+        assert function.invoke(body)[1]["shapes"] == [SHAPE]
 
 
 def test_the_specification_offers_rectangles() -> None:

@@ -9,6 +9,7 @@ a NonMaxSuppression whose score threshold is 0.35, as in the official file.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -103,6 +104,34 @@ def test_a_batch_keeps_its_order_and_names_the_bad_frame(function: Function) -> 
     assert first[0]["points"] == list(boxes[0])
     assert second[0]["points"] == list(boxes[1])
     assert "images[1]" in bad["error"]
+
+
+def test_a_file_with_a_free_batch_takes_the_frames_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODEL_PATH", str(yolov7.make_batching(tmp_path / "batching.onnx")))
+    function = Function(FOLDER)
+    function.start()
+    session = function.context.user_data.detector._session
+    runs: list[tuple[int, ...]] = []
+
+    class Counting:
+        """Notes what goes through the session."""
+
+        def run(self, outputs: Any, inputs: dict[str, np.ndarray]) -> Any:
+            runs.extend(each.shape for each in inputs.values())
+            return session.run(outputs, inputs)
+
+    monkeypatch.setattr(function.context.user_data.detector, "_session", Counting())
+    # The network's box is as wide as the picture is bright.
+    shades = [51, 255, 102]
+    frames = [encoded(np.full((640, 640, 3), shade, np.uint8)) for shade in shades]
+    _, answer = function.invoke({"images": [*frames[:2], "????", frames[2]]})
+    found = [answer["results"][place] for place in (0, 1, 3)]
+    assert [[item["points"] for item in items] for items in found] == [
+        [[0, 0, pytest.approx(640 * shade / 255, rel=0.01), 320]] for shade in shades
+    ]
+    assert runs == [(3, 3, 640, 640)]
 
 
 def test_labels_are_those_of_the_specification() -> None:

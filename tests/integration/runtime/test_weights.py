@@ -269,7 +269,7 @@ def test_offline_says_the_command_that_fetches(
     assert server.ranges == []
 
 
-def test_a_variable_that_names_a_local_file_wins(
+def test_a_variable_that_names_a_local_file_or_its_folder_wins(
     server: Server, url: str, tmp_path: Path, make: Make
 ) -> None:
     own = tmp_path / "own.bin"
@@ -277,6 +277,11 @@ def test_a_variable_that_names_a_local_file_wins(
     declared = weights(url=url, sha256=SHA256, env="MODEL_PATH")
     store = make(variables={"MODEL_PATH": str(own)})
     assert store.fetch(tmp_path, declared, quiet) == {"model.bin": own}
+    (tmp_path / "models").mkdir()  # as CVAT's own functions have it
+    (tmp_path / "models" / "model.bin").write_bytes(b"own")
+    store = make(variables={"MODEL_PATH": str(tmp_path / "models")})
+    found = store.fetch(tmp_path, declared, quiet)
+    assert found == {"model.bin": tmp_path / "models" / "model.bin"}
     with pytest.raises(NotPrepared, match=r"MODEL_PATH names .*gone.bin, which is no file"):
         make(variables={"MODEL_PATH": str(tmp_path / "gone.bin")}).fetch(tmp_path, declared, quiet)
     assert server.ranges == []

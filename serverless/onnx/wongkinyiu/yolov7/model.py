@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 DEFAULT_THRESHOLD = 0.5
 MAX_BATCH = 8
 SIDE = 640  # pixels of the network's square input
-# The file's authors kept the Pascal VOC spelling of seven COCO classes, and so does CVAT's spec.
+# The file's authors kept the Pascal VOC spelling of six COCO classes, and so does CVAT's spec.
 _VOC_NAMES = {
     "motorcycle": "motorbike",
     "airplane": "aeroplane",

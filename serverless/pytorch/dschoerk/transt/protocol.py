@@ -36,7 +36,7 @@ def track(tracker: Tracker, body: dict[str, Any]) -> dict[str, Any]:
         if state is not None
     }
     started = {
-        number: read_shape(shape, f"shapes[{number}]")
+        number: read_shape(shape, f"shapes[{number}]", width=width, height=height)
         for number, (shape, state) in enumerate(pairs)
         if state is None
     }
@@ -54,18 +54,22 @@ def track(tracker: Tracker, body: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def read_shape(shape: object, name: str) -> NDArray[np.float64]:
+def read_shape(shape: object, name: str, *, width: int, height: int) -> NDArray[np.float64]:
     """Return the box of ``{"type": "rectangle", "points": [...]}`` or of four bare numbers.
 
-    CVAT sends bare numbers to functions that declare no shape types.
+    CVAT sends bare numbers to functions that declare no shape types. The corners may come in any
+    order; BadInput when nothing of the box lies on the picture.
     """
     if isinstance(shape, dict):
         if shape.get("type") != "rectangle":
             raise BadInput(f"'{name}' is of type {shape.get('type')!r}; send a rectangle")
         shape = shape.get("points")
-    box = _numbers(shape, name, count=4)
+    given = _numbers(shape, name, count=4)
+    box = np.concatenate([np.minimum(given[:2], given[2:]), np.maximum(given[:2], given[2:])])
     if box[2] - box[0] < SMALLEST_START or box[3] - box[1] < SMALLEST_START:
         raise BadInput(f"'{name}' is narrower than a pixel; draw a larger rectangle")
+    if (box[2:] <= 0).any() or (box[:2] >= [width, height]).any():
+        raise BadInput(f"'{name}' lies outside the image")
     return box
 
 

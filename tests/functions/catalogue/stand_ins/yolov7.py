@@ -105,3 +105,46 @@ def make(path: Path) -> Path:
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
     return path
+
+
+def make_batching(path: Path) -> Path:
+    """Write a network that takes any number of pictures, as an export with a free batch does.
+
+    It finds one thing on each, half as high as the square and as wide as the picture is bright.
+    """
+    helper, array = onnx.helper, onnx.numpy_helper.from_array
+    node = helper.make_node
+    nodes = [
+        node("ReduceMean", ["images", "all_axes"], ["bright"], keepdims=0),  # one a picture
+        node("Mul", ["bright", "side"], ["width"]),
+        node("Unsqueeze", ["width", "axes1"], ["x1"]),
+        node("Mul", ["x1", "nought"], ["none"]),
+        node("NonZero", ["bright"], ["places"]),  # 1 x pictures: none of them is black
+        node("Cast", ["places"], ["numbers"], to=onnx.TensorProto.FLOAT),
+        node("Transpose", ["numbers"], ["number"], perm=[1, 0]),
+        node("Add", ["none", "half_side"], ["y1"]),
+        node("Add", ["none", "class"], ["number_of_class"]),
+        node("Add", ["none", "score"], ["likely"]),
+        node(
+            "Concat",
+            ["number", "none", "none", "x1", "y1", "number_of_class", "likely"],
+            ["output"],
+            axis=1,
+        ),
+    ]
+    floats = {"side": SIDE, "half_side": SIDE / 2, "nought": 0, "class": 63, "score": 0.875}
+    graph = helper.make_graph(
+        nodes,
+        "batching",
+        [helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, ["n", 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("output", onnx.TensorProto.FLOAT, ["rows", 7])],
+        [
+            *(array(np.array([value], np.float32), name) for name, value in floats.items()),
+            array(np.array([1, 2, 3], np.int64), "all_axes"),
+            array(np.array([1], np.int64), "axes1"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+    return path
