@@ -46,7 +46,8 @@ def fetch_file(entry: dict[str, Any], path: Path, scratch: Path) -> None:
     """Fetch one file of the ``weights`` list; raises FetchError when its checksum is another."""
     local = os.environ.get(entry.get("env", ""))
     if local:
-        path.write_bytes(Path(local).read_bytes())
+        named = Path(local)
+        path.write_bytes((named / entry["file"] if named.is_dir() else named).read_bytes())
         return
     if not (path.is_file() and checksum(path) == entry["sha256"]):
         kind = next((kind for kind in SOURCES if kind in entry), None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +30,24 @@ def possible_pairs(
     labels1 = [box.get("label_id") for box in boxes1]
     same = [[one == other for other in labels1] for one in labels0]
     return np.asarray(near & np.array(same, dtype=bool).reshape(near.shape))
+
+
+def distances_where_possible(
+    possible: NDArray[np.bool_],
+    describe0: Callable[[list[int]], Floats],
+    describe1: Callable[[list[int]], Floats],
+) -> Floats:
+    """Return the cosine distances of pairs, shape of ``possible``; infinite where none can be.
+
+    Only boxes that have a possible partner are described, each once: ``describe0`` and
+    ``describe1`` get their numbers and return a vector for each.
+    """
+    distances = np.full(possible.shape, np.inf)
+    rows, columns = np.flatnonzero(possible.any(axis=1)), np.flatnonzero(possible.any(axis=0))
+    if rows.size:
+        described = describe0(rows.tolist()), describe1(columns.tolist())
+        distances[np.ix_(rows, columns)] = cosine_distances(*described)
+    return distances
 
 
 def match(distances: Floats, possible: NDArray[np.bool_], *, max_distance: float) -> list[int]:

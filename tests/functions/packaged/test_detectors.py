@@ -123,6 +123,12 @@ def test_the_astronauts_joints_are_where_they_are(function: Function) -> None:
         assert by_name[name]["outside"] == 1, f"{name} is not on the photograph"
 
 
+def test_a_threshold_of_zero_is_a_bounded_work(function: Function) -> None:
+    most = {PERSONS: 100, COCO: 100, MASKS: 40, FACES: 100, POSES: 40}
+    for name, count in most.items():
+        assert 1 <= len(found(function, name, "astronaut", threshold=0)) <= count, name
+
+
 def test_the_cameraman_stands_on_his_legs(function: Function) -> None:
     [person] = found(function, POSES, "camera")
     heights = {element["label"]: element["points"][1] for element in person["elements"]}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from common.devices import OpenVinoNetwork
 from common.images import crop
-from common.matching import cosine_distances, match, possible_pairs
+from common.matching import distances_where_possible, match, possible_pairs
 from common.networks.mobilenet_v2 import prepare
 from common.weights import weights_file
 from PIL import Image
@@ -55,12 +55,13 @@ class Matcher:
         The pairs are those of the least total distance; a pair needs one label, centres at most
         ``max_distance`` pixels apart, and a distance of appearance of at most ``threshold``.
         """
+        corners0, corners1 = corners(boxes0), corners(boxes1)
         possible = possible_pairs(boxes0, boxes1, max_distance=max_distance)
-        if not possible.any():
-            return [-1] * len(boxes0)  # nothing to compare costs no network
-        features0 = self.describe(image0, corners(boxes0))
-        features1 = self.describe(image1, corners(boxes1))
-        distances = cosine_distances(features0, features1)
+        distances = distances_where_possible(
+            possible,
+            lambda rows: self.describe(image0, corners0[rows]),
+            lambda columns: self.describe(image1, corners1[columns]),
+        )
         return match(distances, possible, max_distance=threshold)
 
     def describe(self, image: NDArray[np.uint8], boxes: Floats) -> Floats:

@@ -20,6 +20,7 @@ LABEL = "person"
 WEIGHTS = "movenet_thunder_ir.xml"
 SIDE = 256  # of the input, pixels
 MARGIN = 1.25  # the square around a person, against the longer side of the box
+MAX_PERSONS = 40  # each is a run of the network: bounds the time when the threshold is 0
 VISIBLE = 0.25  # score from which a point counts as seen
 # In the order of the output (COCO's keypoints).
 POINTS = (
@@ -69,7 +70,7 @@ class PoseEstimator:
         """
         boxes, scores = self._detector.persons(image, threshold)
         items = []
-        for box, score in zip(boxes, scores, strict=True):
+        for box, score in zip(boxes[:MAX_PERSONS], scores, strict=False):
             points, seen = self._pose(image, box)
             height, width = image.shape[:2]
             inside = (points >= 0).all(axis=1) & (points < [width, height]).all(axis=1)

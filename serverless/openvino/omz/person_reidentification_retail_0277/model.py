@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from common.devices import OpenVinoNetwork
 from common.images import resize
-from common.matching import cosine_distances, match, possible_pairs
+from common.matching import distances_where_possible, match, possible_pairs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,15 +68,10 @@ class Matcher:
         Only boxes that have a possible partner are embedded, each once.
         """
         (image0, boxes0), (image1, boxes1) = first, second
-        if not boxes0 or not boxes1:
-            return [-1] * len(boxes0)
         possible = possible_pairs(boxes0, boxes1, max_distance=max_distance)
-        rows, columns = np.flatnonzero(possible.any(axis=1)), np.flatnonzero(possible.any(axis=0))
-        if not rows.size:
-            return [-1] * len(boxes0)
-        distances = np.full(possible.shape, np.inf)
-        distances[np.ix_(rows, columns)] = cosine_distances(
-            self.embed(image0, [boxes0[int(row)] for row in rows]),
-            self.embed(image1, [boxes1[int(column)] for column in columns]),
+        distances = distances_where_possible(
+            possible,
+            lambda rows: self.embed(image0, [boxes0[row] for row in rows]),
+            lambda columns: self.embed(image1, [boxes1[column] for column in columns]),
         )
         return match(distances, possible, max_distance=threshold)

@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[4] / "serverless"))
 
-from common.matching import cosine_distances, match, possible_pairs
+from common.matching import (
+    cosine_distances,
+    distances_where_possible,
+    match,
+    possible_pairs,
+)
 
 _COSTS = st.integers(1, 4).flatmap(
     lambda rows: st.integers(1, 4).flatmap(
@@ -61,6 +66,35 @@ def test_infinite_distances_of_impossible_pairs_do_no_harm() -> None:
 def test_cosine_distance(first: list[float], second: list[float], distance: float) -> None:
     [[value]] = cosine_distances(np.array([first]), np.array([second]))
     assert value == pytest.approx(distance)
+
+
+def test_only_boxes_with_a_possible_partner_are_described_each_once() -> None:
+    vectors0 = np.array([[1.0, 0.0], [9.0, 9.0], [0.0, 2.0]])
+    vectors1 = np.array([[9.0, 9.0], [3.0, 0.0]])
+    described: list[list[int]] = []
+
+    def describe(vectors: np.ndarray, numbers: list[int]) -> np.ndarray:
+        described.append(numbers)
+        return np.asarray(vectors[numbers])
+
+    possible = np.array([[False, True], [False, False], [False, True]])
+    distances = distances_where_possible(
+        possible,
+        lambda rows: describe(vectors0, rows),
+        lambda columns: describe(vectors1, columns),
+    )
+    assert described == [[0, 2], [1]]
+    assert distances.tolist() == [[np.inf, 0.0], [np.inf, np.inf], [np.inf, 1.0]]
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (0, 2), (2, 0), (2, 2)])
+def test_nothing_is_described_where_no_pair_can_be(shape: tuple[int, int]) -> None:
+    def refuse(numbers: list[int]) -> np.ndarray:
+        raise AssertionError(f"{numbers} are described")
+
+    distances = distances_where_possible(np.zeros(shape, dtype=bool), refuse, refuse)
+    assert distances.shape == shape
+    assert match(distances, np.zeros(shape, dtype=bool), max_distance=1) == [-1] * shape[0]
 
 
 def test_pairs_need_one_label_and_near_centres() -> None:

@@ -31,9 +31,13 @@ def test_a_file_with_another_checksum_is_refused_and_removed(tmp_path: Path) -> 
     assert not path.exists()
 
 
-def test_a_named_local_file_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "mine").write_bytes(b"mine")
-    monkeypatch.setenv("NET_PATH", str(tmp_path / "mine"))
+@pytest.mark.parametrize("named", ["mine/w.bin", "mine"])
+def test_a_named_local_file_or_its_folder_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "w.bin").write_bytes(b"mine")
+    monkeypatch.setenv("NET_PATH", str(tmp_path / named))
     entry = {"file": "w.bin", "env": "NET_PATH", "sha256": "0" * 64}
     fetch_file(entry, tmp_path / "w.bin", tmp_path)
     assert (tmp_path / "w.bin").read_bytes() == b"mine"
