@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Place = tuple[int, int]  # x, y of a part's first pixel in the picture
 NOTHING = np.zeros((1, 1), dtype=bool)  # a mask without a pixel
+_PIXELS_AT_ONCE = 1_000_000  # bounds the memory of what is pasted
 
 # The eight neighbours in clockwise order (y down), as (dy, dx), starting in the west.
 _RING = ((0, -1), (-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1))
@@ -63,9 +64,13 @@ def paste(
     rows, columns = probabilities.shape
     x = (np.arange(left, right) + 0.5 - box[0]) / max(box[2] - box[0], 1e-6)
     y = (np.arange(top, bottom) + 0.5 - box[1]) / max(box[3] - box[1], 1e-6)
-    values = _bilinear(probabilities, y * rows - 0.5, x * columns - 0.5)
+    mask = np.empty((len(y), len(x)), dtype=bool)
+    step = max(1, _PIXELS_AT_ONCE // len(x))  # a box may be as large as the largest picture
+    for first in range(0, len(y), step):
+        some = slice(first, first + step)
+        mask[some] = _bilinear(probabilities, y[some] * rows - 0.5, x * columns - 0.5) > threshold
     inside = ((y >= 0) & (y <= 1))[:, None] & ((x >= 0) & (x <= 1))[None, :]
-    return (values > threshold) & inside, (int(left), int(top))
+    return mask & inside, (int(left), int(top))
 
 
 def cvat_mask(mask: Mask, *, at: Place = (0, 0)) -> list[int] | None:
@@ -292,6 +297,6 @@ def _bilinear(
     top, left = np.floor(y).astype(int), np.floor(x).astype(int)
     bottom, right = np.minimum(top + 1, rows - 1), np.minimum(left + 1, columns - 1)
     down, across = (y - top)[:, None], (x - left)[None, :]
-    upper = values[top][:, left] * (1 - across) + values[top][:, right] * across
-    lower = values[bottom][:, left] * (1 - across) + values[bottom][:, right] * across
-    return np.asarray(upper * (1 - down) + lower * down)
+    # Row by row first: that is small, as the values have few columns.
+    lines = values[top] * (1 - down) + values[bottom] * down
+    return np.asarray(lines[:, left] * (1 - across) + lines[:, right] * across)

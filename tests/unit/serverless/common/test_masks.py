@@ -236,3 +236,25 @@ def test_enlarge_doubles_a_rectangle() -> None:
 @given(st.integers(1, 30), st.integers(1, 30))
 def test_enlarge_keeps_full_masks_full(width: int, height: int) -> None:
     assert enlarge(np.ones((3, 5), dtype=bool), width=width, height=height).all()
+
+
+def test_a_mask_as_large_as_a_big_picture_is_pasted_within_bounds() -> None:
+    small = np.random.default_rng(3).random((33, 33))
+    tracemalloc.start()
+    mask, place = paste(small, np.array([0.5, 0.5, 3999.5, 2999.5]), width=4000, height=3000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (mask.shape, place) == ((3000, 4000), (0, 0))
+    assert peak < 100e6  # of 12 megapixels as bytes, not as numbers of eight
+
+
+@pytest.mark.parametrize("at_once", [1, 50, 1000])  # less than a row, some rows, all
+def test_a_mask_is_the_same_however_many_pixels_are_pasted_at_once(
+    monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    small, box = np.random.default_rng(4).random((7, 9)), np.array([2.25, 1.5, 28.75, 30.0])
+    expected, place = paste(small, box, width=40, height=32)
+    monkeypatch.setattr("common.masks._PIXELS_AT_ONCE", at_once)
+    found, found_place = paste(small, box, width=40, height=32)
+    assert (found == expected).all()
+    assert found_place == place
