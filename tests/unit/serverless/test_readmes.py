@@ -1,0 +1,92 @@
+"""The example of each function's README: run as it stands, with a picture of an ordinary size."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SERVERLESS = Path(__file__).resolve().parents[3] / "serverless"
+READMES = sorted(SERVERLESS.glob("*/*/*/README.md"))
+PICTURES = ("picture.jpg", "photo.jpg", "frame0.jpg", "frame1.jpg")
+PICTURE = os.urandom(300_000)  # as text more than Linux takes in one argument of a command
+TOOLS = ("bash", "curl", "jq")
+
+pytestmark = pytest.mark.skipif(
+    not all(map(shutil.which, TOOLS)), reason=f"the examples need {', '.join(TOOLS)}"
+)
+
+
+class Server(ThreadingHTTPServer):
+    """Keeps the bodies that it gets, and answers a tracker's state to each."""
+
+    bodies: list[dict[str, Any]]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.bodies.append(json.loads(body))
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"states": [{"version": 1}]}')
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server(("127.0.0.1", 0), _Handler) as served:
+        served.bodies = []
+        thread = threading.Thread(target=served.serve_forever)
+        thread.start()
+        yield served
+        served.shutdown()
+        thread.join()
+
+
+def example(readme: Path) -> str:
+    """Return the commands of a README that call the function."""
+    blocks = re.findall(r"^```(?:sh|bash)\n(.*?)^```", readme.read_text("utf-8"), re.M | re.S)
+    [found] = [block for block in blocks if "curl -s " in block]
+    return str(found)
+
+
+def test_there_are_examples() -> None:
+    assert len(READMES) == 18
+
+
+@pytest.mark.parametrize("readme", READMES, ids=lambda path: path.parent.name)
+def test_the_example_sends_what_it_shows(readme: Path, tmp_path: Path, server: Server) -> None:
+    for name in PICTURES:
+        (tmp_path / name).write_bytes(PICTURE)
+    encoded = base64.b64encode(PICTURE).decode()
+    boxes = [{"points": [1, 2, 3, 4], "label_id": 1}]
+    frames = {"image0": encoded, "boxes0": boxes, "image1": encoded, "boxes1": boxes}
+    (tmp_path / "two-frames.json").write_text(json.dumps(frames))  # the reader makes it
+    address = f"127.0.0.1:{server.server_address[1]}"
+    script = example(readme).replace("localhost:PORT", address)
+    environment = {**os.environ, "FUNCTION_URL": f"http://{address}", "no_proxy": "127.0.0.1"}
+    command = ["bash", "-euo", "pipefail", "-c", script]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert server.bodies
+    for body in server.bodies:
+        pictures = [value for key, value in body.items() if key.startswith("image")]
+        assert pictures
+        assert set(pictures) == {encoded}
