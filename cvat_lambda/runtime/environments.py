@@ -46,12 +46,12 @@ class EnvironmentBuilder:
         file = requirements_file(folder, gpu=gpu)
         if file.exists():
             wanted += ["-r", str(file)]
-        key = digest(_FORMAT, *WORKER_REQUIREMENTS, base, _tag(base), *read_requirements(file))
+        key = digest(_FORMAT, *WORKER_REQUIREMENTS, *_identity(base), *read_requirements(file))
         return self._ensure(key[:24], base, wanted, folder, progress) / "bin" / "python"
 
     def tool(self, package: str, command: str, progress: Progress) -> Path:
         """Return a command line tool out of a package, installed in an environment of its own."""
-        key = digest(_FORMAT, "tool", package, sys.executable, _tag(sys.executable))[:24]
+        key = digest(_FORMAT, "tool", package, *_identity(sys.executable))[:24]
         home = self._ensure(key, sys.executable, [package], self._root, progress)
         return home / "bin" / command
 
@@ -153,6 +153,15 @@ def read_requirements(file: Path) -> list[str]:
 def _without_comments(text: str) -> str:
     lines = (re.sub(r"(^|\s)#.*$", "", line).strip() for line in text.splitlines())
     return "\n".join(line for line in lines if line)
+
+
+def _identity(interpreter: str) -> tuple[str, str]:
+    """Return what environments depend on: the interpreter itself, its version and platform.
+
+    That of a virtual environment is a link to it, and gives environments that link to it as well:
+    so checkouts with an environment each share those of the functions.
+    """
+    return os.path.realpath(interpreter), _tag(interpreter)
 
 
 def _tag(interpreter: str) -> str:

@@ -64,6 +64,21 @@ def test_equal_needs_share_one_environment_built_once_even_at_once(
     assert without_django.returncode == 1
 
 
+def test_the_interpreters_of_two_checkouts_share_what_was_built(
+    tmp_path: Path, wheel: Path, builder: EnvironmentBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has a virtual environment of its own, whose Python is a link to the machine's."""
+    folder = folder_with(tmp_path, "one", f"{wheel}\n")
+    first = builder.prepare(folder, None, print)
+    assert first.resolve() == Path(sys.executable).resolve()  # not a link to our environment
+    command = [sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "other")]
+    subprocess.run(command, check=True)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "other" / "bin" / "python"))
+    told: list[str] = []
+    assert builder.prepare(folder, None, told.append) == first
+    assert told == []
+
+
 def test_needs_that_are_included_from_another_file_count(
     tmp_path: Path, builder: EnvironmentBuilder
 ) -> None:
