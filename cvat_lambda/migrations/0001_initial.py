@@ -89,7 +89,6 @@ class Migration(migrations.Migration):
                 ('max_failure_rate', models.FloatField(blank=True, null=True)),
                 ('total', models.IntegerField(default=0)),
                 ('done', models.IntegerField(default=0)),
-                ('done_before', models.IntegerField(default=0)),
                 ('failed', models.IntegerField(default=0)),
                 ('skipped', models.IntegerField(default=0)),
                 ('shapes', models.BigIntegerField(default=0)),
