@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import threading
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 MAX_FILE: Final = 4 * 2**20  # bytes; then the file is rotated
 KEPT_FILES: Final = 3  # the current one and two older
@@ -15,6 +17,9 @@ KEPT_FILES: Final = 3  # the current one and two older
 
 class FunctionLog:
     """Appends lines to a file and rotates it; one process writes, any may read.
+
+    A record that cannot be written (a full disk) is lost and counted: the function goes on, and
+    its log says so as soon as it can be written again.
 
     The supervisor writes too (what happened while the function was prepared), through
     `append_line`, which opens the file anew each time and so always finds the current one.
@@ -24,28 +29,53 @@ class FunctionLog:
         self._path = path
         self._max_file = max_file  # bytes
         self._lock = threading.Lock()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab", buffering=0)
+        self._file: IO[bytes] | None = None
+        self._lost = 0  # records since the last one that was written
 
     def write(self, level: str, message: str, **more: Any) -> None:
-        """Write one record; what is None in `more` is left out."""
+        """Write one record; what is None in `more` is left out. Never raises."""
         line = format_line(level, message, **more)
         with self._lock:
-            self._file.write(line)
-            if self._file.tell() > self._max_file:
-                self._rotate()
+            try:
+                self._append(line)
+            except OSError:
+                self._lost += 1
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file; a later record opens it again."""
+        with self._lock:
+            self._close()
 
-    def _rotate(self) -> None:
-        self._file.close()
-        for age in range(KEPT_FILES - 1, 0, -1):
-            older, newer = _aged(self._path, age), _aged(self._path, age - 1)
-            if newer.exists():
-                os.replace(newer, older)
-        self._file = self._path.open("ab", buffering=0)
+    def _append(self, line: bytes) -> None:
+        if self._file is None:
+            self._file = self._open()
+        if self._lost:
+            # The last of the lost ones may have got half way.
+            notice = format_line("warn", f"{self._lost} records could not be written: disk full?")
+            _write_whole(self._file, b"\n" + notice)
+            self._lost = 0
+        _write_whole(self._file, line)
+        if self._file.tell() > self._max_file:
+            self._close()
+            for age in range(KEPT_FILES - 1, 0, -1):
+                older, newer = _aged(self._path, age), _aged(self._path, age - 1)
+                if newer.exists():
+                    os.replace(newer, older)
+            self._file = self._open()
+
+    def _open(self) -> IO[bytes]:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        return self._path.open("ab", buffering=0)
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def _write_whole(file: IO[bytes], data: bytes) -> None:
+    if file.write(data) < len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def append_line(path: Path, level: str, message: str, **more: Any) -> None:
@@ -72,10 +102,9 @@ def read_tail(path: Path, lines: int | None = None) -> bytes:
     """Return the last lines of a log, over its rotated files; everything kept when None."""
     text = b""
     for age in range(KEPT_FILES):
-        file = _aged(path, age)
-        if not file.exists():
-            break
-        text = file.read_bytes() + text
+        # Any of them may be missing: the files are just being rotated.
+        with contextlib.suppress(FileNotFoundError):
+            text = _aged(path, age).read_bytes() + text
         if lines is not None and text.count(b"\n") > lines:
             break
     if lines is None:

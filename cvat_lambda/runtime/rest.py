@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import web
@@ -167,12 +168,15 @@ async def namespaces(_request: web.Request) -> web.Response:
 async def _following(deployment: Deployment, request: web.Request) -> AsyncIterator[bytes]:
     """Yield what is appended to a log, until the function is removed or the caller has left."""
     path = deployment.log_path
-    position = path.stat().st_size if path.exists() else 0
+    position, missed = _size(path) or 0, 0
     while request.transport is not None and not request.transport.is_closing():
         await asyncio.sleep(_FOLLOW_LOOK_S)
-        if not path.exists():
-            return
-        size = path.stat().st_size
+        size = _size(path)
+        missed = missed + 1 if size is None else 0
+        if missed > 1:
+            return  # it is gone, and not just being rotated
+        if size is None:
+            continue
         if size < position:
             position = 0  # the file was rotated
         if size > position:
@@ -181,6 +185,13 @@ async def _following(deployment: Deployment, request: web.Request) -> AsyncItera
                 more = file.read()
             position += len(more)
             yield more
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
 
 
 def _shown(deployment: Deployment, request: web.Request) -> JsonObject:

@@ -91,6 +91,34 @@ def test_a_worker_that_is_killed_for_its_time_is_not_said_to_be_out_of_memory(
     assert "out of memory" not in log
 
 
+# --- a full disk ---------------------------------------------------------------------------------
+
+LOUD = """
+import os
+def handler(context, event):
+    if event.body == b"log":
+        context.logger.info("a record")
+        print("a line", flush=True)
+    if event.body == b"die":
+        os._exit(7)
+    return str(os.getpid())
+"""
+
+
+def test_a_log_that_cannot_be_written_costs_no_call_and_no_worker(
+    functions: Path, state: Path
+) -> None:
+    write_function(functions, "one", LOUD)
+    (state / "logs").mkdir(parents=True)
+    (state / "logs" / "one.log").symlink_to("/dev/full")
+    with running([functions], state) as runtime:
+        runtime.wait_for("one")
+        first = runtime.call("one", data=b"log")
+        assert (first.status_code, runtime.call("one").text) == (200, first.text)
+        assert runtime.call("one", data=b"die").status_code == 502
+        assert runtime.call("one", data=b"log").status_code == 200  # its worker was replaced
+
+
 # --- crashes -------------------------------------------------------------------------------------
 
 CRASHES = """

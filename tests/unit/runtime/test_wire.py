@@ -74,6 +74,28 @@ def test_a_log_is_bounded_and_read_over_its_files(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_records_that_a_full_disk_swallows_are_counted_in_the_log(tmp_path: Path) -> None:
+    path = tmp_path / "one.log"
+    path.symlink_to("/dev/full")
+    log = logs.FunctionLog(path)
+    log.write("info", "lost")
+    log.write("info", "lost too")
+    log.close()  # it is opened anew, as at a rotation
+    path.unlink()
+    log.write("info", "there is room again")
+    log.close()
+    told = [line.partition("Z ")[2] for line in path.read_text().splitlines() if line]
+    assert told == [
+        "[warn] 2 records could not be written: disk full?",
+        "[info] there is room again",
+    ]
+
+
+def test_the_tail_is_read_while_the_files_are_rotated(tmp_path: Path) -> None:
+    (tmp_path / "one.log.1").write_bytes(b"a\nb\n")  # the current file is not there yet
+    assert logs.read_tail(tmp_path / "one.log", 1) == b"b\n"
+
+
 def test_a_record_is_one_line_with_what_is_known() -> None:
     line = logs.format_line("warn", "slow\nvery", worker=1, request="", frame=None).decode()
     assert line.endswith('Z [warn] slow\n    very {"worker": 1}\n')
