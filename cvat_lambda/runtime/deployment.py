@@ -132,6 +132,10 @@ class Deployment:
         self._notes.add("error", message)
         self._set("error", message)
 
+    def note(self, level: str, message: str) -> None:
+        """Keep a record of what happened to it."""
+        self._notes.add(level, message)
+
     async def deploy(self, config: FunctionConfig) -> bool:
         """Make this configuration the one that serves; return whether it does.
 

@@ -122,7 +122,10 @@ class SourceStore:
         return folder
 
     def keep(self, name: str, source: Source) -> None:
-        """Record what is deployed; the record changes as a whole or not at all."""
+        """Record what is deployed; the record changes as a whole or not at all.
+
+        Raises RuntimeFault where it cannot be written.
+        """
         record = self._root / name / _RECORD
         temporary = record.with_suffix(f".{os.getpid()}")
         kept = {
@@ -130,8 +133,13 @@ class SourceStore:
             "folder": str(source.folder),
             "origin": str(source.origin),
         }
-        temporary.write_text(json.dumps(kept), encoding="utf-8")
-        temporary.replace(record)
+        try:
+            temporary.write_text(json.dumps(kept), encoding="utf-8")
+            temporary.replace(record)
+        except OSError as exc:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise RuntimeFault(f"what is deployed of {name!r} cannot be recorded: {exc}") from exc
 
     def saved(self) -> Iterator[tuple[str, Source | None]]:
         """Yield the names of what was deployed, with None where it cannot be read any more."""

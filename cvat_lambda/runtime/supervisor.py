@@ -55,7 +55,8 @@ class Supervisor:
         self._preparer = preparer
         self._sources = sources
         self._deployments: dict[str, Deployment] = {}
-        self._arriving: set[str] = set()  # names whose code is being read
+        self._arriving: dict[str, asyncio.Event] = {}  # whose code is being read, until when
+        self._leaving: dict[str, asyncio.Event] = {}  # that are being removed, until when
         self._tasks: set[asyncio.Future[Any]] = set()
         self._stopping = threading.Event()
 
@@ -134,8 +135,12 @@ class Supervisor:
             self._spawn(self._register(name, config.document).deploy(config))
 
     async def create(self, document: JsonObject) -> Deployment:
-        """Deploy a new function; raises Conflict when there is one of that name."""
+        """Deploy a new function; raises Conflict when there is one of that name.
+
+        One of that name that is being removed is waited for: it may still work at a call.
+        """
         name = _name_of(document)
+        await self._until_gone(name)
         if name in self._deployments or name in self._arriving:
             raise Conflict("Cannot create two functions with the same name")
         return await self._take_in(name, document)
@@ -143,6 +148,7 @@ class Supervisor:
     async def update(self, document: JsonObject) -> Deployment:
         """Deploy a function again, or for the first time; raises PreconditionFailed."""
         name = _name_of(document)
+        await self._until_gone(name)
         existing = self._deployments.get(name)
         provisioning = existing is not None and existing.state not in PROVISIONED
         if provisioning or name in self._arriving:
@@ -152,16 +158,27 @@ class Supervisor:
         return await self._take_in(name, document)
 
     async def remove(self, name: str, *, ignore_state: bool = False) -> None:
-        """Remove a function; nothing happens when there is none of that name."""
+        """Remove a function; nothing happens when there is none of that name.
+
+        Returns when its processes have ended and nothing is kept of it.
+        """
+        if name in self._arriving and ignore_state:
+            await self._arriving[name].wait()
         deployment = self._deployments.get(name)
         if deployment is None:
             return
-        if deployment.state not in PROVISIONED and not ignore_state:
+        provisioning = deployment.state not in PROVISIONED or name in self._arriving
+        if provisioning and not ignore_state:
             raise PreconditionFailed("Function is being provisioned and cannot be deleted")
         del self._deployments[name]
-        await deployment.stop()
-        self._sources.forget(name)
-        remove_log(deployment.log_path)
+        gone = self._leaving[name] = asyncio.Event()
+        try:
+            await deployment.stop()
+            self._sources.forget(name)
+            remove_log(deployment.log_path)
+        finally:
+            del self._leaving[name]
+            gone.set()
 
     async def stop(self) -> None:
         """End every function, and give up whatever is made ready for one."""
@@ -182,17 +199,24 @@ class Supervisor:
 
     # --- inside --------------------------------------------------------------------------------
 
+    async def _until_gone(self, name: str) -> None:
+        """Return when no function of that name is being removed: what is kept is kept by name."""
+        while name in self._leaving:
+            await self._leaving[name].wait()
+
     async def _take_in(self, name: str, document: JsonObject) -> Deployment:
         """Read and check everything before anything changes: a bad request leaves no trace."""
-        self._arriving.add(name)
+        arrived = self._arriving[name] = asyncio.Event()
         try:
             source = await asyncio.to_thread(self._in_thread, self._sources.take_in, name, document)
             config = self._checked(source)
+            known = self._deployments.get(name)
+            if known is None or not known.in_force:
+                self._keep_or_discard(name, source)
         finally:
-            self._arriving.discard(name)
-        deployment = self._deployments.get(name) or self._register(name, config.document)
-        if not deployment.in_force:
-            self._sources.keep(name, source)
+            del self._arriving[name]
+            arrived.set()
+        deployment = known or self._register(name, config.document)
         deployment.state = "building"
         self._spawn(self._deploy_and_keep(deployment, config, source))
         return deployment
@@ -208,11 +232,21 @@ class Supervisor:
             raise
         return config
 
+    def _keep_or_discard(self, name: str, source: Source) -> None:
+        try:
+            self._sources.keep(name, source)
+        except RuntimeFault:
+            self._sources.discard(source.folder)
+            raise
+
     async def _deploy_and_keep(
         self, deployment: Deployment, config: FunctionConfig, source: Source
     ) -> None:
         if await deployment.deploy(config) and self._deployments.get(config.name) is deployment:
-            self._sources.keep(config.name, source)
+            try:
+                self._sources.keep(config.name, source)
+            except RuntimeFault as exc:
+                deployment.note("error", f"{exc}; after a restart the version before it is served")
 
     async def _deploy_folder(self, deployment: Deployment, config: FunctionConfig) -> None:
         """Serve a copy of the folder: what is edited in it later is not deployed."""

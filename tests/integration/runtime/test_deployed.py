@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import requests
 
 from cvat_lambda.runtime import verbs
 from cvat_lambda.runtime.client import DashboardClient
-from tests.integration.runtime.conftest import embedded_only
+from tests.integration.runtime.conftest import document, embedded_only
 from tests.integration.runtime.harness import REPOSITORY, Runtime, running, until, write_function
 
 CODE = """
@@ -202,6 +203,53 @@ def test_after_failed_updates_the_version_that_serves_is_shown_restarted_and_kep
             "v3",
         )
         until(lambda: list(state.glob("deployed/one/source-*")), lambda kept: len(kept) == 1)
+
+
+# --- one after the other ------------------------------------------------------------------------
+
+SLOW = """
+import time
+def handler(context, event):
+    print("begun", flush=True)
+    time.sleep(3)
+    return "old"
+"""
+
+
+@embedded_only
+def test_a_function_made_while_one_of_its_name_is_removed_keeps_its_code(state: Path) -> None:
+    with running([], state) as runtime, ThreadPoolExecutor(2) as pool:
+        assert runtime.request("POST", "/api/functions", json=document("one", SLOW)).ok
+        runtime.wait_for("one")
+        address = runtime.address("one")
+        call = pool.submit(requests.post, address, timeout=60)
+        until(lambda: runtime.log("one"), lambda log: "begun" in log)
+        body = {"metadata": {"name": "one"}}
+        removal = pool.submit(runtime.request, "DELETE", "/api/functions", json=body)
+        until(lambda: runtime.request("GET", "/api/functions").json(), lambda found: not found)
+        made = runtime.request("POST", "/api/functions", json=document("one", code("new")))
+        assert (made.status_code, removal.result().status_code) == (202, 204)
+        assert call.result().text == "old"
+        runtime.wait_for("one")
+        let_a_worker_die(runtime, "one")  # the next one loads the code again
+        assert runtime.call("one").text == "new"
+    with running([], state) as runtime:
+        runtime.wait_for("one")
+
+
+@embedded_only
+def test_what_cannot_be_recorded_is_not_deployed_and_leaves_no_trace(state: Path) -> None:
+    with running([], state) as runtime:
+        record = state / "deployed" / "one" / "deployed.json"
+        record.mkdir(parents=True)  # as good as a full disk
+        answer = runtime.request("POST", "/api/functions", json=document("one", code("a")))
+        assert answer.status_code == 500
+        assert "what is deployed of 'one' cannot be recorded" in answer.json()["error"]
+        assert runtime.request("GET", "/api/functions").json() == {}
+        record.rmdir()
+        assert [file for file in state.rglob("*") if file.name.startswith("source-")] == []
+        assert runtime.request("POST", "/api/functions", json=document("one", code("a"))).ok
+        runtime.wait_for("one")
 
 
 def test_a_function_that_never_loaded_is_shown_as_it_was_deployed_last(
