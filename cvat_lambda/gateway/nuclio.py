@@ -30,6 +30,7 @@ from .outcome import clean_line
 NAMESPACE_HEADER: Final = "x-nuclio-function-namespace"
 PROJECT_HEADER: Final = "x-nuclio-project-name"
 _READ_TIMEOUT_S: Final = 10.0  # Docker mode starts a client process a list: it can take seconds
+_REMOVAL_TIMEOUT_S: Final = 90.0  # the embedded runtime lets calls in flight end, for a minute
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +69,9 @@ class Nuclio:
     def remove(self, function_id: str) -> None:
         """Remove a function; one that does not exist is no error."""
         metadata = {"name": _checked(function_id), "namespace": self.namespace}
-        self._send("DELETE", "/api/functions", json={"metadata": metadata})
+        self._send(
+            "DELETE", "/api/functions", json={"metadata": metadata}, read_s=_REMOVAL_TIMEOUT_S
+        )
 
     def replicas(self, function_id: str) -> list[str]:
         """Return the names of a function's replicas. Raise FunctionNotFound."""
@@ -121,7 +124,13 @@ class Nuclio:
             raise PlatformUnreachable("the function platform does not speak Nuclio's API") from exc
 
     def _send(
-        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **options: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        read_s: float | None = None,
+        **options: Any,
     ) -> requests.Response:
         sent = {**self.authorization(), **(headers or {})}
         if self.namespace:
@@ -133,7 +142,7 @@ class Nuclio:
                     method,
                     self.url.rstrip("/") + path,
                     headers=sent,
-                    timeout=(settings.CONNECT_TIMEOUT_S, _READ_TIMEOUT_S),
+                    timeout=(settings.CONNECT_TIMEOUT_S, read_s or _READ_TIMEOUT_S),
                     allow_redirects=False,
                     **options,
                 )

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,12 @@ from cvat_lambda.errors import (
 )
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.spec import FunctionSpec
+from cvat_lambda.gateway import nuclio
 from cvat_lambda.gateway.http import pool
 from cvat_lambda.gateway.invoke import invoke
 from cvat_lambda.gateway.routes import routes
 from tests.bench.load import WORKERS, Clients, run_load
-from tests.integration.runtime.harness import Runtime, running, write_function
+from tests.integration.runtime.harness import Runtime, running, until, write_function
 
 pytestmark = pytest.mark.django_db
 
@@ -88,6 +90,28 @@ def _platform(runtime: Runtime, settings: Any) -> Iterator[None]:
 
 def do(spec: FunctionSpec, what: str, *, request_id: str = "r1", **options: Any) -> Any:
     return invoke(spec, json.dumps({"do": what}).encode(), request_id=request_id, **options)
+
+
+def test_a_removal_waits_for_the_calls_in_flight(
+    runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nuclio, "_READ_TIMEOUT_S", 0.5)
+    slow = (
+        "import time\n"
+        "def handler(context, event):\n"
+        "    print('begun', flush=True)\n"
+        "    time.sleep(2)\n"
+    )
+    folder = write_function(tmp_path, "slow", slow)
+    spec = {"build": {"path": str(folder)}}
+    nuclio.platform().deploy({"metadata": {"name": "slow"}, "spec": spec})
+    runtime.wait_for("slow")
+    headers = {"Authorization": "Bearer secret"}
+    with ThreadPoolExecutor(1) as pool_of_one:
+        call = pool_of_one.submit(runtime.call, "slow", data=b"", headers=headers)
+        until(lambda: runtime.log("slow"), lambda log: "begun" in log)
+        nuclio.platform().remove("slow")
+        assert call.result().status_code == 200
 
 
 def test_functions_of_the_runtime_are_listed() -> None:
