@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,7 @@ def processor_settings(
         handler=config.handler,
         interpreter=str(prepared.interpreter),
         environment=prepared.environment,
+        mark=secrets.token_hex(12),
         workers=trigger.workers,
         trigger=trigger.name,
         availability_timeout_s=trigger.availability_timeout_s,

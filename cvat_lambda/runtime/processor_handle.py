@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from .processor.orphans import end_marked
 from .processor.settings import ProcessorSettings
 
 CLOSING_S: Final = 10.0  # for a processor to close its connections and to end
@@ -37,10 +38,12 @@ class ProcessorHandle:
         self._questions: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._numbers = itertools.count()
         self._follower: asyncio.Task[None] | None = None
+        self._mark = ""  # of its workers
         self._ending_s = CLOSING_S  # how long it may take to end once it is idle
 
     async def start(self, settings: ProcessorSettings, listener: socket.socket) -> None:
         """Start the process; `first_state` resolves to ready or error."""
+        self._mark = settings.mark
         self._ending_s = CLOSING_S + settings.termination_timeout_s
         ours, theirs = socket.socketpair()
         # The package may lie in a checkout that is nobody's site-packages.
@@ -91,6 +94,7 @@ class ProcessorHandle:
         for pid in self._worker_pids:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
+        await asyncio.to_thread(end_marked, self._mark, of_all=True)
         self.gone.set()
         if not self.first_state.done():
             self.first_state.set_result(("error", f"its processor ended with status {status}"))

@@ -22,6 +22,8 @@ from .statistics import Statistics, WorkerStatistics
 from .workers import Worker
 
 TOO_LONG: Final = "was killed because a call took too long"
+END_LOOK_S: Final = 0.25  # how often it is looked whether a worker's process has ended
+EXIT_GRACE_S: Final = 1.0  # for a worker that hung up to end by itself, so that its status is true
 WAKE_TIMEOUT_S: Final = 120.0  # Nuclio's own limit for a start from zero
 
 OnState = Callable[[str, str], None]  # state, message
@@ -62,6 +64,7 @@ class Crew:
         """Start all workers side by side; raises StartFailed with the first one's reason."""
         if self._settings.worker_memory is not None:
             self._spawn(watch_memory(self._workers, self._settings.worker_memory))
+        self._spawn(self._watch_ends())
         await self._start_all()
         if self._settings.idle_timeout_s is not None:
             self._spawn(self._watch_idleness(self._settings.idle_timeout_s))
@@ -177,6 +180,7 @@ class Crew:
         try:
             told = await link.started
         except WorkerGone as exc:
+            await link.exit_status(EXIT_GRACE_S)
             link.kill()  # what it started must not outlive it
             reason = worker.end_reason or describe_exit(await link.exit_status())
             output.finish()
@@ -194,9 +198,24 @@ class Crew:
         worker.restarts.started()
         self._spawn(self._watch(worker, link, output))
 
+    async def _watch_ends(self) -> None:
+        """Hang up on workers that have ended while something that they had forked did not.
+
+        That holds their socket open. An answer that was on its way has come by the second look.
+        """
+        seen: set[WorkerLink] = set()
+        while True:
+            await asyncio.sleep(END_LOOK_S)
+            links = [worker.link for worker in self._workers if worker.link is not None]
+            ended = {link for link in links if not link.gone.is_set() and link.has_ended}
+            for link in ended & seen:
+                link.kill()
+            seen = ended
+
     async def _watch(self, worker: Worker, link: WorkerLink, output: OutputLines) -> None:
         """Replace a worker when its process ends, for whatever reason."""
         await link.gone.wait()
+        await link.exit_status(EXIT_GRACE_S)
         link.kill()  # what it started must not outlive it
         status = await link.exit_status()
         output.finish()

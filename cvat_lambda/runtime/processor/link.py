@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any, Final
 
 from cvat_lambda.runtime.worker.frames import HEAD, FrameError, Meta, pack, read_head, unpack_meta
 
+from .orphans import MARK, end_marked
 from .settings import ProcessorSettings
 
 LAUNCHER: Final = Path(__file__).resolve().parent.parent / "worker" / "launch.py"
@@ -40,6 +42,7 @@ class WorkerLink(asyncio.Protocol):
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._mark = ""  # of this process and all that it starts
 
     @property
     def pid(self) -> int:
@@ -58,11 +61,38 @@ class WorkerLink(asyncio.Protocol):
         """Whether the worker can take an event."""
         return not self._ending and not self.gone.is_set()
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process has ended.
+
+        Its socket may still be open: whatever it had forked holds it.
+        """
+        return self._status() is not None
+
+    def _status(self) -> int | None:
+        """Return the status as subprocess tells it, None while it lives.
+
+        The process is not reaped before `close`: until then its number, and its group's, are its
+        own.
+        """
+        if self._process is None:
+            return None
+        if self._process.returncode is None:
+            try:
+                told = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return self._process.poll()
+            if told is None:
+                return None
+            return told.si_status if told.si_code == os.CLD_EXITED else -told.si_status
+        return self._process.returncode
+
     async def start(self, settings: ProcessorSettings) -> None:
         """Start the process and tell it what to load; `started` resolves when it has."""
         ours, theirs = socket.socketpair()
         for sock in (ours, theirs):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER)
+        self._mark = f"{settings.mark}.{secrets.token_hex(4)}"
         try:
             self._process = subprocess.Popen(
                 [
@@ -75,7 +105,7 @@ class WorkerLink(asyncio.Protocol):
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                env=settings.environment,
+                env={**settings.environment, MARK: self._mark},
                 cwd=settings.folder,
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,  # so that what the function starts can be killed with it
@@ -122,7 +152,7 @@ class WorkerLink(asyncio.Protocol):
     def stop(self) -> None:
         """Ask the worker to end after the event that it is at; it is given no other."""
         self._ending = True
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and not self.has_ended:
             with contextlib.suppress(ProcessLookupError):
                 self._process.terminate()
 
@@ -132,23 +162,25 @@ class WorkerLink(asyncio.Protocol):
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
+            end_marked(self._mark)
         if self._transport is not None:
             self._transport.abort()
 
-    async def exit_status(self) -> int | None:
-        """Return the status of the ended process as subprocess tells it, or None within 5 s."""
-        assert self._process is not None
-        for _ in range(500):
-            status = self._process.poll()
+    async def exit_status(self, patience_s: float = 5.0) -> int | None:
+        """Return the status of the ended process as subprocess tells it, or None in time."""
+        for _ in range(round(patience_s / 0.01)):
+            status = self._status()
             if status is not None:
                 return status
             await asyncio.sleep(0.01)
         return None
 
     def close(self) -> None:
-        """Release the pipe of a worker that has ended."""
-        if self._process is not None and self._process.stdout is not None:
-            self._process.stdout.close()
+        """Reap a worker that has ended and release its pipe."""
+        if self._process is not None:
+            self._process.poll()
+            if self._process.stdout is not None:
+                self._process.stdout.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport (asyncio calls this)."""

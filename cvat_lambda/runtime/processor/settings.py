@@ -16,6 +16,7 @@ class ProcessorSettings:
     handler: str
     interpreter: str  # the function's own python
     environment: dict[str, str]  # of the workers, whole
+    mark: str  # the marks of all workers begin with it (see orphans.py)
     workers: int
     trigger: str
     availability_timeout_s: float

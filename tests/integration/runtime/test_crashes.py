@@ -189,3 +189,52 @@ def test_every_call_ends_while_workers_are_killed(functions: Path, state: Path) 
         assert runtime.process is not None
         left = descendants(runtime.process.pid)
     assert [pid for pid in left if is_alive(pid)] == []
+
+
+FORKS = """
+import os, time
+def handler(context, event):
+    what = event.body.decode()
+    if what == "fork and die":
+        if os.fork() == 0:
+            time.sleep(60)
+            os._exit(0)
+        os.kill(os.getpid(), 9)
+    return str(os.getpid())
+"""
+
+
+def test_a_worker_that_dies_while_what_it_forked_lives_is_noticed(
+    functions: Path, state: Path
+) -> None:
+    write_function(functions, "one", FORKS)
+    with running([functions], state) as runtime:
+        runtime.wait_for("one")
+        answer = runtime.call("one", data=b"fork and die", timeout=20)
+        assert (answer.status_code, answer.text) == (
+            502,
+            "Worker crashed - worker 0 was killed by SIGKILL (out of memory?)",
+        )
+        assert runtime.call("one", data=b"", timeout=20).status_code == 200
+
+
+ENDS = """
+import atexit, os, socket, threading, time
+atexit.register(time.sleep, 0.2)  # it hangs up before it has ended
+def handler(context, event):
+    for number in map(int, os.listdir("/proc/self/fd")):
+        try:
+            socket.socket(fileno=os.dup(number)).shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+"""
+
+
+def test_a_worker_that_hangs_up_before_it_ends_is_said_to_end_as_it_does(
+    functions: Path, state: Path
+) -> None:
+    write_function(functions, "one", ENDS)
+    with running([functions], state) as runtime:
+        runtime.wait_for("one")
+        answer = runtime.call("one", data=b"", timeout=20)
+        assert answer.text == "Worker crashed - worker 0 exited with status 0"

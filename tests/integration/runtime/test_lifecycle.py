@@ -63,6 +63,42 @@ def test_kill_9_of_the_supervisor_leaves_no_process(functions: Path, state: Path
         until(lambda: [pid for pid in left if is_alive(pid)], lambda alive: not alive)
 
 
+DAEMON = """
+import json, os, subprocess
+def init_context(context):
+    context.user_data.child = subprocess.Popen(["sleep", "300"], start_new_session=True).pid
+def handler(context, event):
+    if event.body == b"die":
+        os._exit(1)
+    return json.dumps(context.user_data.child)
+"""
+
+
+def test_what_a_function_starts_in_a_session_of_its_own_ends_with_its_worker(
+    functions: Path, state: Path
+) -> None:
+    write_function(functions, "one", DAEMON)
+    with running([functions], state) as runtime:
+        runtime.wait_for("one")
+        first = runtime.call("one").json()
+        assert runtime.call("one", data=b"die").status_code == 502
+        until(lambda: is_alive(first), lambda alive: not alive)
+        second = runtime.call("one").json()
+        os.kill(parent_of(parent_of(second)), signal.SIGKILL)  # its processor
+        until(lambda: is_alive(second), lambda alive: not alive)
+        runtime.wait_for("one")
+        third = runtime.call("one").json()
+        assert is_alive(third)
+        assert runtime.process is not None
+        runtime.process.kill()
+        until(lambda: is_alive(third), lambda alive: not alive)
+
+
+def parent_of(child: int) -> int:
+    """Return the process that has started another one."""
+    return int(Path(f"/proc/{child}/stat").read_text().rsplit(")", 1)[1].split()[1])
+
+
 def test_a_function_that_is_removed_while_its_processor_comes_back_leaves_no_process(
     functions: Path, state: Path, tmp_path: Path
 ) -> None:
