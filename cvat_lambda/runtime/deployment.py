@@ -22,6 +22,7 @@ from .preparation import Prepared, Preparer
 from .processor.restarts import Restarts
 from .processor_handle import ProcessorHandle
 from .retirement import Retirement, drain_limit_s
+from .threads import preparing
 
 PROVISIONED: Final = frozenset({"ready", "error", "unhealthy", "scaledToZero", "imported"})
 STOP_TIMEOUT_S: Final = 60.0  # for the calls in flight of a function that is to end
@@ -152,7 +153,7 @@ class Deployment:
             self._failed_update = ""
             self._set("building", "")
             try:
-                prepared = await asyncio.to_thread(self._prepare, config)
+                prepared = await preparing.run(self._prepare, config)
                 await self._replace(config, prepared)
             except RuntimeFault as exc:
                 self._refuse(config, str(exc))

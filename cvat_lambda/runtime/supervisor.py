@@ -36,6 +36,7 @@ from .logs import remove_log
 from .preparation import Preparer
 from .projects import Projects
 from .sources import Source, SourceStore
+from .threads import arriving
 
 Result = TypeVar("Result")
 
@@ -208,7 +209,7 @@ class Supervisor:
         """Read and check everything before anything changes: a bad request leaves no trace."""
         arrived = self._arriving[name] = asyncio.Event()
         try:
-            source = await asyncio.to_thread(self._in_thread, self._sources.take_in, name, document)
+            source = await arriving.run(self._in_thread, self._sources.take_in, name, document)
             config = self._checked(source)
             known = self._deployments.get(name)
             if known is None or not known.in_force:
@@ -251,7 +252,7 @@ class Supervisor:
     async def _deploy_folder(self, deployment: Deployment, config: FunctionConfig) -> None:
         """Serve a copy of the folder: what is edited in it later is not deployed."""
         try:
-            folder = await asyncio.to_thread(
+            folder = await arriving.run(
                 self._in_thread, self._sources.copy, config.name, config.folder
             )
         except RuntimeFault as exc:

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,32 @@ class _Slow(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Stay quiet."""
+
+
+def test_many_downloads_hold_up_no_log_and_no_deployment(functions: Path, state: Path) -> None:
+    waiting = 15  # more than the threads that asyncio has on most machines
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Slow) as server:
+        server.ended = threading.Event()  # type: ignore[attr-defined]
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for number in range(waiting):
+            weight = {
+                "file": "model.bin",
+                "url": f"http://127.0.0.1:{server.server_address[1]}/silent",
+                "sha256": os.urandom(32).hex(),
+                "licence": "MIT",
+            }
+            write_function(functions, f"slow-{number}", CODE, extras={"weights": [weight]})
+        with running([functions], state) as runtime:
+            for number in range(waiting):
+                until(partial(runtime.log, f"slow-{number}"), lambda log: "fetching" in log)
+            folder = write_function(functions, "quick", CODE)
+            document = {"metadata": {"name": "quick"}, "spec": {"build": {"path": str(folder)}}}
+            assert runtime.request("POST", "/api/functions", json=document).status_code == 202
+            runtime.wait_for("quick")
+            assert runtime.log("quick")
+        server.ended.set()  # type: ignore[attr-defined]
+        server.shutdown()
 
 
 @pytest.mark.parametrize("path", ["/slow", "/silent"])
