@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from multidict import CIMultiDict
 
 from cvat_lambda.runtime.door import Door
 from cvat_lambda.runtime.worker.frames import Meta
@@ -153,9 +154,10 @@ class FunctionServer:
         }
 
     def _answered(self, meta: Meta, body: bytes, worker: Worker, level: str) -> web.StreamResponse:
-        headers = _safe_headers(meta["headers"])
-        headers["Content-Type"] = meta["content_type"]
-        headers["Server"] = "nuclio"
+        headers = CIMultiDict({"Server": "nuclio"})
+        for key, value in _safe_headers(meta["headers"]).items():
+            headers[key] = value  # of one that is given twice, the last
+        headers["Content-Type"] = meta["content_type"] or "text/plain"
         if worker.captured is not None:
             logs = logs_header(worker.captured, level)
             if logs is not None:

@@ -1,19 +1,26 @@
 """From what a handler returned to an answer frame, by nuclio-sdk's own conversion.
 
 The rules are Nuclio 1.14's: a list counts as a batch, of which a plain HTTP trigger answers the
-first element; a status must be an integer and a content type text; header values that are not
-text are dropped.
+first element; a status must be an integer and a content type text; header values that JSON does
+not make text of are dropped. What would break the answer on the wire is not sent: a name that no
+header can have, and the line breaks of a value.
 """
 
 from __future__ import annotations
 
 import base64
+import json
+import re
 import types
 from typing import Any
 
+from .frames import MAX_FRAME
 from .untyped import sdk, sdk_json
 
+MAX_BODY = MAX_FRAME - 2**20  # bytes; the rest is for the headers
 _encode = sdk_json.Encoder().encode
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_LINE_BREAK = re.compile(r"[\r\n\0]+")
 
 Answer = tuple[dict[str, Any], bytes]
 
@@ -40,7 +47,7 @@ def to_answer(output: Any, warn: Any) -> Answer:
 def failure(status: int, sentence: str) -> Answer:
     """Return an answer of plain text."""
     meta = {"kind": "answer", "status": status, "content_type": "text/plain", "headers": {}}
-    return meta, sentence.encode("utf-8", "backslashreplace")
+    return meta, _text(sentence).encode()
 
 
 def _first_of(output: list[Any], warn: Any) -> Any:
@@ -59,27 +66,51 @@ def _first_of(output: list[Any], warn: Any) -> Any:
 
 def _checked(response: dict[str, Any]) -> Answer:
     status = response["status_code"]
+    if status is None:
+        status = 0  # Nuclio takes none for 200
     if not isinstance(status, int) or isinstance(status, bool):
         raise UnusableAnswer(f"the handler's status code is {status!r}: it must be an integer")
-    if status != 0 and not 100 <= status <= 999:
-        raise UnusableAnswer(f"the handler's status code is {status}: it must be 100 to 999")
+    if status != 0 and not 200 <= status <= 999:
+        # One below 200 announces an answer: its caller would go on waiting.
+        raise UnusableAnswer(f"the handler's status code is {status}: it must be 200 to 999")
     content_type = response["content_type"]
+    if isinstance(content_type, bytes):
+        content_type = json.loads(_encode(content_type))  # Python's repr of it
     if not isinstance(content_type, str):
         raise UnusableAnswer(f"the handler's content type is {content_type!r}: it must be text")
-    body = response["body"]
-    if response["body_encoding"] == "base64":
-        raw = base64.b64decode(body)
-    else:
-        raw = body.encode("utf-8", "backslashreplace")
-    headers = response["headers"] or {}
+    body, is_binary = response["body"], response["body_encoding"] == "base64"
+    raw = base64.b64decode(body) if is_binary else _text(body).encode()
+    if len(raw) > MAX_BODY:
+        raise UnusableAnswer(f"the handler's answer has {len(raw)} bytes: {MAX_BODY} are the most")
     meta = {
         "kind": "answer",
         "status": status or 200,
-        "content_type": content_type,
-        "headers": {
-            key: value
-            for key, value in headers.items()
-            if isinstance(key, str) and isinstance(value, str)
-        },
+        "content_type": _line(content_type),
+        "headers": _headers(response["headers"] or {}),
     }
     return meta, raw
+
+
+def _headers(given: Any) -> dict[str, str]:
+    if not isinstance(given, dict):
+        raise UnusableAnswer(f"the handler's headers are {given!r}: they must be a dict")
+    if not all(isinstance(text, str) for item in given.items() for text in item):
+        given = json.loads(_encode(given))
+    return {
+        name: _line(value)
+        for name, value in given.items()
+        if isinstance(value, str) and _HEADER_NAME.fullmatch(name)
+    }
+
+
+def _line(text: str) -> str:
+    return _LINE_BREAK.sub(" ", _text(text))
+
+
+def _text(text: str) -> str:
+    """Return what arrives of a text that travels as JSON: halves of characters do not."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text

@@ -1,4 +1,4 @@
-"""The worker's end of the socket: blocking for plain handlers, on the event loop for async ones."""
+"""The worker's end of the socket: blocking, or in a thread while tasks of the function run."""
 
 from __future__ import annotations
 
@@ -6,16 +6,8 @@ import asyncio
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
 
 from .frames import HEAD, Meta, pack, read_head
-
-
-class Reader(Protocol):
-    """Where the worker's loop takes the next frame from."""
-
-    def read(self) -> tuple[bytes, bytes] | None:
-        """Return the next frame's packed map and body, or None when the processor hung up."""
 
 
 class Sender:
@@ -66,16 +58,14 @@ class BlockingReader:
 
 
 class LoopReader:
-    """Reads frames in a thread while an event loop runs, so that tasks which an async handler
-    left behind go on between events (as under Nuclio)."""
+    """Reads frames in a thread, so that the tasks of a function go on between events (as under
+    Nuclio)."""
 
-    def __init__(self, reader: BlockingReader, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, reader: BlockingReader) -> None:
         self._reader = reader
-        self._loop = loop
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="events")
 
-    def read(self) -> tuple[bytes, bytes] | None:
+    async def read(self) -> tuple[bytes, bytes] | None:
         """Return the next frame, or None when the processor hung up."""
-        return self._loop.run_until_complete(
-            self._loop.run_in_executor(self._executor, self._reader.read)
-        )
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, self._reader.read)

@@ -1,4 +1,8 @@
-"""The worker's life: be told what to load, load it, then answer events one at a time."""
+"""The worker's life: be told what to load, load it, then answer events one at a time.
+
+All of it runs inside a running event loop, as under Nuclio: what is loaded and plain handlers may
+start tasks, and may not run a loop of their own.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ from typing import Any
 from . import opt_nuclio
 from .allocator import keep_freed_memory
 from .answers import Answer, UnusableAnswer, failure, to_answer
-from .channel import BlockingReader, LoopReader, Reader, Sender
+from .channel import BlockingReader, LoopReader, Sender
 from .frames import Meta, unpack_meta
 from .handlers import HandlerError, find_init_context, load_handler
 from .logs import make_logger
@@ -48,12 +52,15 @@ def main(argv: list[str]) -> int:
     first = reader.read()
     if first is None:
         return 0
-    start = unpack_meta(first[0])
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
+    return loop.run_until_complete(_live(unpack_meta(first[0]), sock, reader, sender))
+
+
+async def _live(start: Meta, sock: socket.socket, reader: BlockingReader, sender: Sender) -> int:
     logger = make_logger(sender)
     try:
-        function = _load(start, logger, loop)
+        function = await _load(start, logger)
     except BaseException as exc:
         trace = traceback.format_exc()
         sender.send({"kind": "failed", "message": _sentence(exc), "traceback": trace})
@@ -61,8 +68,8 @@ def main(argv: list[str]) -> int:
     stopper = _Stopper(function.context, sock)
     sender.send({"kind": "ready"})
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        _Worker(function, reader, sender, loop, stopper).run()
-    stopper.tell_function(loop)
+        await _Worker(function, reader, sender, stopper).run()
+    await stopper.tell_function()
     return 0
 
 
@@ -76,7 +83,7 @@ def _die_with_parent(parent: int) -> None:
             os._exit(1)
 
 
-def _load(start: Meta, logger: Any, loop: asyncio.AbstractEventLoop) -> Function:
+async def _load(start: Meta, logger: Any) -> Function:
     folder = start["folder"]
     view = opt_nuclio.enter(folder, start["opt_nuclio"])
     logger.debug(f"/opt/nuclio is seen as the function's folder by: {view}")
@@ -90,12 +97,8 @@ def _load(start: Meta, logger: Any, loop: asyncio.AbstractEventLoop) -> Function
     if init_context is not None:
         result = init_context(context)
         if inspect.isawaitable(result):
-            loop.run_until_complete(_awaited(result))
+            await result
     return Function(handler, context)
-
-
-async def _awaited(awaitable: Any) -> Any:
-    return await awaitable
 
 
 class _Stopper:
@@ -116,11 +119,11 @@ class _Stopper:
             # would be lost where a task of an async handler happens to run.
             self._sock.shutdown(socket.SHUT_RD)
 
-    def tell_function(self, loop: asyncio.AbstractEventLoop) -> None:
+    async def tell_function(self) -> None:
         """Run the termination callback that the function registered, if any."""
         result = self._context.platform._on_signal(callback_type="termination")
         if inspect.isawaitable(result):
-            loop.run_until_complete(_awaited(result))
+            await result
 
 
 class _Worker:
@@ -131,30 +134,34 @@ class _Worker:
         function: Function,
         reader: BlockingReader,
         sender: Sender,
-        loop: asyncio.AbstractEventLoop,
         stopper: _Stopper,
     ) -> None:
         self._function = function
         self._sender = sender
-        self._loop = loop
         self._stopper = stopper
-        is_async = inspect.iscoroutinefunction(function.handler)
-        self._reader: Reader = LoopReader(reader, loop) if is_async else reader
+        self._is_async = inspect.iscoroutinefunction(function.handler)
+        self._reader = reader
+        self._loop_reader = LoopReader(reader)
 
-    def run(self) -> None:
+    async def run(self) -> None:
         """Serve until the processor hangs up or asks this worker to stop."""
         while not self._stopper.asked:
-            frame = self._reader.read()
+            frame = await self._next()
             if frame is None:
                 return
             self._stopper.busy = True
             started = time.perf_counter()
-            meta, body = self._answer(*frame)
+            meta, body = await self._answer(*frame)
             meta["duration"] = time.perf_counter() - started
             self._sender.send(meta, body)
             self._stopper.busy = False
 
-    def _answer(self, packed: bytes, body: bytes) -> Answer:
+    async def _next(self) -> tuple[bytes, bytes] | None:
+        if self._is_async or len(asyncio.all_tasks()) > 1:
+            return await self._loop_reader.read()
+        return self._reader.read()  # the shortest way
+
+    async def _answer(self, packed: bytes, body: bytes) -> Answer:
         try:
             event = _event(unpack_meta(packed), body)
         except Exception as exc:
@@ -163,7 +170,7 @@ class _Worker:
         try:
             output = self._function.handler(self._function.context, event)
             if inspect.iscoroutine(output):
-                output = self._loop.run_until_complete(output)
+                output = await output
             return to_answer(output, self._function.context.logger.warn)
         except UnusableAnswer as exc:
             self._function.context.logger.error(f"unusable answer: {exc}")
@@ -189,10 +196,18 @@ def _event(meta: Meta, body: bytes) -> Any:
 
 
 def _quoted(exc: BaseException) -> str:
-    return f'"{exc}"'
+    return f'"{_told(exc)}"'
 
 
 def _sentence(exc: BaseException) -> str:
+    told = _told(exc)
     if isinstance(exc, HandlerError):
+        return told
+    return f"{type(exc).__name__}: {told}" if told else type(exc).__name__
+
+
+def _told(exc: BaseException) -> str:
+    try:
         return str(exc)
-    return f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+    except Exception:  # an exception that has no text: that must not be a second one
+        return type(exc).__name__

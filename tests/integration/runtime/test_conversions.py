@@ -10,6 +10,7 @@ from tests.integration.runtime.conftest import Deploy, embedded_only
 from tests.integration.runtime.harness import Runtime
 
 CODE = """
+import asyncio
 import json
 from nuclio_sdk import Response
 
@@ -19,6 +20,17 @@ class Odd:
 
 async def later():
     return {"awaited": True}
+
+class NoText(Exception):
+    def __str__(self):
+        raise ValueError
+
+def fail_without_text(context):
+    raise NoText
+
+def begin_a_task(context):
+    context.user_data.task = asyncio.get_running_loop().create_task(later())
+    return "begun"
 
 ANSWERS = {
     "text": lambda c: "héllo",
@@ -44,6 +56,21 @@ ANSWERS = {
     "empty list": lambda c: [],
     "text status": lambda c: c.Response(body="x", status_code="200"),
     "generator": lambda c: (item for item in "ab"),
+    "status none": lambda c: c.Response(body="x", status_code=None),
+    "half a character": lambda c: "a\\ud800b",
+    "two halves": lambda c: "\\ud83d\\ude00",
+    "task": begin_a_task,
+    "own loop": lambda c: asyncio.run(later()),
+    "another content type": lambda c: c.Response(
+        body="x", headers={"content-type": "a/b", "server": "own"}, content_type="c/d"
+    ),
+    "odd headers": lambda c: c.Response(
+        body="x", headers={1: "a", "X-Bytes": b"b", "X-Half": "\\ud800", "X-Lines": "a\\r\\nX-B: c"}
+    ),
+    "impossible headers": lambda c: c.Response(body="x", headers={"a b": "1", "": "2", "c:d": "3"}),
+    "content type of two lines": lambda c: c.Response(body="x", content_type="a/b\\r\\nX-B: c"),
+    "announcement": lambda c: c.Response(body="x", status_code=100),
+    "no text": fail_without_text,
     "raise": lambda c: 1 / 0,
     "exit": lambda c: exit(3),
     "bad key": lambda c: {(1, 2): 3},
@@ -78,6 +105,11 @@ def name(deploy: Deploy) -> str:
         ("response text", 418, "application/json", [1]),
         ("response bytes", 200, "image/png", b"\x89PNG"),
         ("status zero", 200, "text/plain", b"x"),
+        ("status none", 200, "text/plain", b"x"),
+        ("half a character", 200, "text/plain", "a\ufffdb".encode()),
+        ("two halves", 200, "text/plain", "\U0001f600".encode()),
+        ("another content type", 200, "c/d", b"x"),
+        ("task", 200, "text/plain", b"begun"),
         ("list", 200, "application/json", {"a": 1}),  # a batch, of which the first is answered
     ],
 )
@@ -98,9 +130,37 @@ def test_headers_that_are_no_text_are_dropped(platform: Runtime, name: str) -> N
     assert ("X-Num" in answer.headers, answer.headers["X-Text"]) == (False, "1")
 
 
+def test_headers_are_what_json_makes_of_them(platform: Runtime, name: str) -> None:
+    headers = platform.call(name, data=b"odd headers").headers
+    shown = {key: headers[key].encode("latin-1").decode() for key in ("1", "X-Bytes", "X-Half")}
+    assert shown == {"1": "a", "X-Bytes": "b'b'", "X-Half": "\ufffd"}
+    assert headers["X-Lines"].split() == ["a", "X-B:", "c"]
+    assert "X-B" not in headers
+
+
+def test_a_header_is_sent_once_and_the_functions_own_wins(platform: Runtime, name: str) -> None:
+    answer = platform.call(name, data=b"another content type")
+    assert answer.raw.headers.getlist("Content-Type") == ["c/d"]
+    assert answer.raw.headers.getlist("Server") == ["own"]
+
+
+@embedded_only
+@pytest.mark.parametrize("returned", ["impossible headers", "content type of two lines"])
+def test_what_would_break_the_answer_is_not_sent(
+    platform: Runtime, name: str, returned: str
+) -> None:
+    answer = platform.call(name, data=returned.encode(), timeout=10)
+    assert (answer.status_code, answer.text) == (200, "x")
+    assert {"a b", "", "c:d", "X-B"}.isdisjoint(answer.headers)
+
+
 @pytest.mark.parametrize(
     ("returned", "sentence"),
     [
+        (
+            "own loop",
+            'Exception caught in handler - "asyncio.run() cannot be called from a running',
+        ),
         ("raise", 'Exception caught in handler - "division by zero"'),
         ("exit", 'Exception caught in handler - "3"'),  # SystemExit ends the call, not the worker
         ("bad key", 'Exception caught in handler - "keys must be'),
@@ -122,6 +182,8 @@ def test_an_exception_is_500_with_its_message_and_the_worker_lives_on(
     [
         ("empty list", "the handler returned an empty list"),
         ("text status", "the handler's status code is '200'"),
+        ("announcement", "the handler's status code is 100"),
+        ("no text", 'Exception caught in handler - "NoText"'),
         ("generator", "the handler returned a generator"),
     ],
 )

@@ -394,8 +394,9 @@ def test_a_function_calls_another_by_its_name(functions: Path, state: Path) -> N
         assert runtime.call("one", headers=headers).json() == [200, {"n": {"a": 1}}]
 
 
-def test_an_async_handler_goes_on_with_its_tasks_between_calls(
-    functions: Path, state: Path
+@pytest.mark.parametrize("kind", ["async ", ""])  # a plain handler runs inside the loop as well
+def test_the_tasks_that_a_handler_began_go_on_between_calls(
+    functions: Path, state: Path, kind: str
 ) -> None:
     source = (
         "import asyncio\n"
@@ -405,7 +406,7 @@ def test_an_async_handler_goes_on_with_its_tasks_between_calls(
         "    done.append(1)\n"
         "async def init_context(context):\n"
         "    context.user_data.kept = []\n"
-        "async def handler(context, event):\n"
+        f"{kind}def handler(context, event):\n"
         "    if event.body == b'start':\n"
         "        context.user_data.kept.append(asyncio.ensure_future(later()))\n"
         "    return str(len(done))\n"
