@@ -98,6 +98,16 @@ def test_check_judges_a_folder(nuclio: FakeNuclio, tmp_path: Path) -> None:
         run("check", str(tmp_path))
 
 
+def test_check_judges_the_gpu_variant_where_that_is_asked_for(
+    nuclio: FakeNuclio, tmp_path: Path
+) -> None:
+    run("new", "detector", "one", "--into", str(tmp_path))
+    (tmp_path / "one" / "function-gpu.yaml").write_text("metadata: {}\n")
+    run("check", str(tmp_path / "one"), "--lint-only")
+    with pytest.raises(CommandError, match="not all functions keep their contract"):
+        run("check", str(tmp_path / "one"), "--lint-only", "--gpu")
+
+
 def test_deploy_drives_nuctl_with_the_apps_namespace_and_project(
     nuclio: FakeNuclio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

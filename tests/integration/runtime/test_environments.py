@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cvat_lambda.runtime.environments import EnvironmentBuilder
+from cvat_lambda.runtime.environments import EnvironmentBuilder, read_requirements
 from cvat_lambda.runtime.errors import NotPrepared
 
 
@@ -77,6 +77,13 @@ def test_the_interpreters_of_two_checkouts_share_what_was_built(
     told: list[str] = []
     assert builder.prepare(folder, None, told.append) == first
     assert told == []
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "latin-1"])
+def test_needs_are_read_in_the_encodings_that_pip_reads(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "requirements.txt"
+    file.write_bytes("numpy>=1  # größer\n".encode(encoding))
+    assert read_requirements(file) == ["numpy>=1"]
 
 
 def test_needs_that_are_included_from_another_file_count(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -144,6 +146,61 @@ def test_a_deployment_that_fails_says_why(tmp_path: Path) -> None:
         assert each.stderr == f"error: there is no function 'nobody' at {runtime.url}\n"
 
 
+def test_a_second_deployment_tells_its_own_records(tmp_path: Path) -> None:
+    source = "def handler(context, event):\n    return 'x'\n"
+    folder = write_function(
+        tmp_path,
+        "echo",
+        source,
+        extras={"convert": {"script": "c.py", "version": os.urandom(8).hex()}},
+    )
+    (folder / "c.py").write_text("")
+    with running([], tmp_path / "state") as runtime:
+        url = ("--url", runtime.url)
+        first, second = command("deploy", folder, *url), command("deploy", folder, *url)
+    assert "converting the weights with c.py" in first.stdout, first.stderr
+    assert second.stdout.startswith("echo is ready at ")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("serve", "--port", "99999"), "99999 is no port"),
+        (
+            ("serve", "--port", "0", "--state-dir", "/proc/x"),
+            "No such file or directory: '/proc/x'",
+        ),
+        (("invoke", "one", "--timeout", "nan"), "nan is no time limit"),
+        (("invoke", "one", "--timeout", "1e30"), "1e30 is no time limit"),
+        (("list", "--token", "a\nb"), "the token holds a character that no header can have"),
+        (("new", "detector", "one", "--into", "/proc/x"), "No such file or directory: '/proc/x'"),
+    ],
+)
+def test_what_somebody_typed_wrong_is_a_sentence(words: tuple[str, ...], sentence: str) -> None:
+    told = command(*words)
+    assert told.returncode in (1, 2)
+    assert sentence in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+@pytest.mark.parametrize("name", ["two words", "ümlaut", "../projects"])
+def test_a_name_that_no_function_has_is_a_sentence(platform: Runtime, name: str) -> None:
+    for verb in ("logs", "remove"):
+        told = command(verb, name, "--url", platform.url)
+        assert told.stderr.startswith(f"error: there is no function {name!r}")
+
+
+def test_a_server_that_is_no_dashboard_is_said(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        with ThreadPoolExecutor(1) as pool:
+            told = pool.submit(command, "list", "--url", f"127.0.0.1:{server.getsockname()[1]}")
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(b"220 mail\r\n")
+        assert told.result().stderr.startswith("error: what answers at http://127.0.0.1:")
+
+
 def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)  # as `head` has gone when more comes
@@ -237,6 +294,22 @@ def test_the_check_finds_what_breaks_the_contract(tmp_path: Path) -> None:
         "a call without an image was answered with 200: answer 400 and one sentence"
         in found["errors"]
     )
+
+
+def test_the_check_builds_with_the_installer_asked_for(tmp_path: Path) -> None:
+    folder = Path(command("new", "reid", "one", "--into", tmp_path).stdout.split()[0])
+    uv = tmp_path / "bin" / "uv"
+    uv.parent.mkdir()
+    uv.write_text("#!/bin/sh\necho error: it is uv that was asked\nexit 1\n")
+    uv.chmod(0o755)
+    env = {
+        "PATH": f"{uv.parent}:{os.environ['PATH']}",
+        "CVAT_LAMBDA_CACHE": str(tmp_path / "cache"),
+        "PIP_FIND_LINKS": str(tmp_path),  # left to itself, it would take pip
+    }
+    checked = command("check", folder, "--installer", "uv", **env)
+    assert checked.returncode == 1
+    assert "error: it is uv that was asked" in checked.stdout
 
 
 def test_nuclio_is_deployed_to_with_its_own_tool(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import socket
 import tarfile
 import zipfile
@@ -127,6 +128,17 @@ def test_a_folder_travels_with_what_it_links_to(tmp_path: Path) -> None:
     found = {path.relative_to(target).as_posix() for path in target.rglob("*.py*")}
     assert found == {"main.py", "common/code.py"}
     assert not (target / "common").is_symlink()
+
+
+def test_a_file_without_a_time_travels_too(tmp_path: Path) -> None:
+    folder = tmp_path / "one"
+    folder.mkdir()
+    (folder / "main.py").write_text("A = 1\n")
+    os.utime(folder / "main.py", (0, 0))  # as in many a container: before a zip's first year
+    target = tmp_path / "target"
+    target.mkdir()
+    unpack(pack(folder), target)
+    assert (target / "main.py").read_text() == "A = 1\n"
 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil", "a\\evil"])
