@@ -91,8 +91,16 @@ class Crew:
 
     async def take(self) -> Worker:
         """Return a free worker, waking the function if need be; raises NoWorkerFree."""
-        if self._asleep:
-            await self.wake()
+        while True:
+            if self._asleep:
+                await self.wake()
+            worker = await self._take_one()
+            if worker.link is not None and worker.link.usable:
+                self.in_flight += 1
+                return worker
+            # It was sent to sleep while it was handed out; it comes back when it is woken.
+
+    async def _take_one(self) -> Worker:
         began = time.monotonic()
         count = self.statistics
         count.allocations += 1
@@ -102,7 +110,6 @@ class Crew:
             count.given_at_once += 1
         else:
             worker = await self._wait_for_worker(began)
-        self.in_flight += 1
         return worker
 
     async def _wait_for_worker(self, began: float) -> Worker:

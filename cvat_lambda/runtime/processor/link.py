@@ -13,7 +13,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from cvat_lambda.runtime.worker.frames import HEAD, FrameError, Meta, pack, read_head, unpack_meta
+from cvat_lambda.runtime.worker.frames import (
+    HEAD,
+    TERMINATE,
+    FrameError,
+    Meta,
+    pack,
+    read_head,
+    unpack_meta,
+)
 
 from .orphans import MARK, end_marked
 from .settings import ProcessorSettings
@@ -132,16 +140,15 @@ class WorkerLink(asyncio.Protocol):
             }
         )
 
-    async def call(self, meta: Meta, body: bytes) -> Answer:
-        """Send one event and return its answer; raises WorkerGone when the process ends first."""
+    def call(self, meta: Meta, body: bytes) -> asyncio.Future[Answer]:
+        """Send one event now; what is returned becomes its answer, or WorkerGone when the process
+        ends first. Raises WorkerGone where nothing was sent.
+        """
         if not self.usable:
             raise WorkerGone(f"worker {self.worker_id} is gone")
         self._answer = asyncio.get_running_loop().create_future()
         self._send(meta, body)
-        try:
-            return await self._answer
-        finally:
-            self._answer = None
+        return self._answer
 
     def _send(self, meta: Meta, body: bytes = b"") -> None:
         assert self._transport is not None
@@ -150,11 +157,18 @@ class WorkerLink(asyncio.Protocol):
             self._transport.write(body)
 
     def stop(self) -> None:
-        """Ask the worker to end after the event that it is at; it is given no other."""
+        """Ask the worker to end after the event that it is at; it is given no other.
+
+        It is asked on the way that events take: a signal could overtake one.
+        """
+        if self._ending:
+            return
         self._ending = True
-        if self._process is not None and not self.has_ended:
+        if self.started.done() and not self.gone.is_set():
+            self._send(TERMINATE)
+        elif self._process is not None and not self.has_ended:
             with contextlib.suppress(ProcessLookupError):
-                self._process.terminate()
+                self._process.terminate()  # it still loads
 
     def kill(self) -> None:
         """End the worker and every process that it started, now."""

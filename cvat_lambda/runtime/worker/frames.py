@@ -21,6 +21,10 @@ MAX_FRAME: Final = 2**30  # bytes; what a length field may ask us to hold in mem
 Meta = dict[str, Any]
 
 
+TERMINATE: Final[Meta] = {"kind": "terminate"}
+_PACKED_TERMINATE: Final[bytes] = msgpack.packb(TERMINATE)
+
+
 class FrameError(Exception):
     """The other side sent something that is no frame."""
 
@@ -37,6 +41,11 @@ def unpack_meta(packed: bytes | bytearray | memoryview) -> Meta:
     if not isinstance(meta, dict):
         raise FrameError("a frame's map is no map")
     return meta
+
+
+def is_terminate(packed: bytes) -> bool:
+    """Whether a packed map is TERMINATE; it is not unpacked for that."""
+    return packed == _PACKED_TERMINATE
 
 
 def read_head(head: bytes | bytearray | memoryview) -> tuple[int, int]:

@@ -25,7 +25,7 @@ from . import opt_nuclio
 from .allocator import keep_freed_memory
 from .answers import Answer, UnusableAnswer, failure, to_answer
 from .channel import BlockingReader, LoopReader, Sender
-from .frames import Meta, unpack_meta
+from .frames import Meta, is_terminate, unpack_meta
 from .handlers import HandlerError, find_init_context, load_handler
 from .logs import make_logger
 from .platform import make_platform
@@ -147,7 +147,7 @@ class _Worker:
         """Serve until the processor hangs up or asks this worker to stop."""
         while not self._stopper.asked:
             frame = await self._next()
-            if frame is None:
+            if frame is None or is_terminate(frame[0]):
                 return
             self._stopper.busy = True
             started = time.perf_counter()

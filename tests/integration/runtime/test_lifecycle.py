@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -265,6 +266,29 @@ def calls_begun(runtime: Runtime) -> int:
     text = runtime.request("GET", "/metrics").text
     counts = re.findall(r"^nuclio_processor_worker_allocation_count{.*} (\d+)$", text, re.MULTILINE)
     return sum(map(int, counts))
+
+
+def test_no_call_is_lost_while_a_function_is_sent_to_sleep_again_and_again(
+    functions: Path, state: Path
+) -> None:
+    source = "import time\ndef handler(context, event):\n    time.sleep(0.01)\n    return 'x'\n"
+    write_function(functions, "one", source, trigger={"numWorkers": 2})
+    with running([functions], state) as runtime, ThreadPoolExecutor(9) as pool:
+        runtime.wait_for("one")
+        address, ended = runtime.address("one"), threading.Event()
+
+        def send_to_sleep() -> None:
+            while not ended.wait(0.3):
+                wish = {"desiredState": "scaledToZero"}
+                runtime.request("PATCH", "/api/functions/one", json=wish)
+
+        sleeper = pool.submit(send_to_sleep)
+        statuses = list(
+            pool.map(lambda _: requests.post(address, timeout=60).status_code, range(200))
+        )
+        ended.set()
+        sleeper.result()
+    assert statuses == [200] * 200
 
 
 def test_what_was_deployed_is_there_after_a_restart(
