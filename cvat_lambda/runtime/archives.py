@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from .cancellation import check_cancelled
-from .errors import BadRequest
+from .errors import BadRequest, RuntimeFault
 
 MAX_UNPACKED: Final = 2 * 2**30  # bytes
 MAX_ENTRIES: Final = 20_000
@@ -20,11 +20,18 @@ _LEFT_OUT: Final = frozenset({"__pycache__", ".git", ".venv"})
 
 
 def pack(folder: Path) -> bytes:
-    """Return a zip of a function folder; links are followed, so shared code travels along."""
+    """Return a zip of a function folder; links are followed, so shared code travels along.
+
+    Raises RuntimeFault where a file cannot be read.
+    """
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in sorted(_files(folder)):
-            archive.write(file, file.relative_to(folder).as_posix())
+    try:
+        # Not strict: files without a time (1970) come out of many a container.
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
+            for file in sorted(_files(folder)):
+                archive.write(file, file.relative_to(folder).as_posix())
+    except OSError as exc:
+        raise RuntimeFault(f"the folder {folder} cannot be packed: {exc}") from exc
     return buffer.getvalue()
 
 

@@ -48,6 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # as in `logs NAME | head`; nothing is left to say at the exit either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as exc:  # a folder or file that somebody named and that cannot be used
+        print(f"error: {exc}", file=sys.stderr)
+        return 1
 
 
 def make_parser() -> Parser:
@@ -66,7 +69,7 @@ def _add_serve(subparsers: Verbs[Parser]) -> None:
     serve = subparsers.add_parser("serve", help="serve the functions below some folders")
     serve.add_argument("folders", nargs="*", type=Path, help="folders that hold function folders")
     serve.add_argument("--host", default="127.0.0.1", help="address to bind (default: loopback)")
-    serve.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 = any free one")
+    serve.add_argument("--port", type=_port, default=DEFAULT_PORT, help="0 = any free one")
     serve.add_argument(
         "--token",
         default=os.environ.get("CVAT_LAMBDA_RUNTIME_TOKEN", ""),
@@ -89,6 +92,7 @@ def _add_serve(subparsers: Verbs[Parser]) -> None:
     serve.set_defaults(act=_serve)
 
 
+_LONGEST_S: Final = 86400.0
 _GPU_CHOICES: Final = {"auto": None, "yes": True, "no": False}
 
 
@@ -111,6 +115,20 @@ def _add_preparation(parser: Parser) -> None:
         dest="licences",
         help=f"fetch weights under this licence too (or {ACCEPT_VARIABLE}, separated by commas)",
     )
+
+
+def _port(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is no port: 0 to 65535")
+    return number
+
+
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not 0 < number <= _LONGEST_S:
+        raise argparse.ArgumentTypeError(f"{text} is no time limit: up to {_LONGEST_S:g} seconds")
+    return number
 
 
 def _serve(parsed: argparse.Namespace) -> int:
@@ -260,7 +278,7 @@ def _add_invoke(subparsers: Verbs[Parser]) -> None:
     parser.add_argument("name")
     parser.add_argument("--image", type=Path, help="a picture to send as 'image'")
     parser.add_argument("--data", default="{}", help="the rest of the payload, a JSON object")
-    parser.add_argument("--timeout", type=float, default=60.0, help="seconds")
+    parser.add_argument("--timeout", type=_seconds, default=60.0, help="seconds")
     _add_client(parser)
     parser.set_defaults(act=_invoke)
 
@@ -298,6 +316,7 @@ def _check(parsed: argparse.Namespace) -> int:
             run=not parsed.lint_only,
             licences=_licences(parsed),
             gpu=parsed.gpu,
+            installer=parsed.installer,
         )
         all_passed = all_passed and report.passed
         if parsed.json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import urllib.error
@@ -9,7 +10,7 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from .errors import RuntimeFault
 from .fields import JsonObject
@@ -38,7 +39,8 @@ class Answer:
 class DashboardClient:
     """Speaks to one dashboard; proxies of the environment are not asked.
 
-    ``advice`` ends the sentence that nobody answers. Raises RuntimeFault where the URL is none.
+    ``advice`` ends the sentence that nobody answers. Raises RuntimeFault where the URL is none, or
+    the token cannot be sent.
     """
 
     def __init__(
@@ -47,6 +49,8 @@ class DashboardClient:
         self.url = _checked_url(url or os.environ.get("CVAT_LAMBDA_RUNTIME_URL") or DEFAULT_URL)
         self._advice = advice
         self._token = os.environ.get("CVAT_LAMBDA_RUNTIME_TOKEN", "") if token is None else token
+        if not self._token.isprintable():
+            raise RuntimeFault("the token holds a character that no header can have: a line break?")
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def send(
@@ -77,6 +81,8 @@ class DashboardClient:
             raise RuntimeFault(
                 f"no runtime answers at {self.url} ({reason}): {self._advice}"
             ) from exc
+        except http.client.HTTPException as exc:
+            raise RuntimeFault(f"what answers at {self.url} is no dashboard: {exc!r}") from exc
 
     def where(self, found: JsonObject) -> str:
         """Return where a function can be called from here, for people; "-" where it cannot be.
@@ -97,11 +103,16 @@ class DashboardClient:
 
     def function(self, name: str) -> JsonObject:
         """Return a function object; raises RuntimeFault when there is none."""
-        answer = self.send("GET", f"/api/functions/{name}")
+        answer = self.send("GET", f"/api/functions/{in_path(name)}")
         if answer.status == 404:
             raise RuntimeFault(f"there is no function {name!r} at {self.url}")
         found: JsonObject = checked(answer).json()
         return found
+
+
+def in_path(name: str) -> str:
+    """Return a name that anybody may have typed as one part of a path."""
+    return quote(name, safe="")
 
 
 def checked(answer: Answer) -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import shutil
@@ -21,6 +22,11 @@ GPU_REQUIREMENTS: Final = "requirements-gpu.txt"
 WORKER_REQUIREMENTS: Final = ("nuclio-sdk>=0.5.13", "msgpack>=1.0")
 _FORMAT: Final = "1"  # of the environments; a change makes all of them anew
 _COMPLETE: Final = ".complete"
+_MARKS: Final = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
 _INCLUDED: Final = re.compile(r"^\s*(?:-r|-c|--requirement|--constraint)[\s=]+(\S+)", re.MULTILINE)
 
 Progress = Callable[[str], None]
@@ -144,10 +150,18 @@ def read_requirements(file: Path) -> list[str]:
         if file in seen or not file.exists():
             continue
         seen.add(file)
-        text = file.read_text(encoding="utf-8")
+        text = _decoded(file.read_bytes())
         texts.append(_without_comments(text))
         todo += [file.parent / name for name in _INCLUDED.findall(text)]
     return texts
+
+
+def _decoded(data: bytes) -> str:
+    """Return the text of a requirements file as pip reads it: with a mark, or UTF-8."""
+    for mark, encoding in _MARKS:
+        if data.startswith(mark):
+            return data[len(mark) :].decode(encoding, "replace")
+    return data.decode("utf-8", "replace")
 
 
 def _without_comments(text: str) -> str:

@@ -212,7 +212,7 @@ def _replica(deployment: Deployment) -> str:
 async def _read_json(request: web.Request) -> JsonObject:
     try:
         body = json.loads(await request.read())
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise BadRequest(f"Failed to parse JSON body: {exc}") from exc
     if not isinstance(body, dict):
         raise BadRequest("Failed to parse JSON body: it is no object")

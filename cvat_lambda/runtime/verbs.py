@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from . import archives
-from .client import Answer, DashboardClient, checked
+from .client import Answer, DashboardClient, checked, in_path
 from .deployment import PROVISIONED
 from .discovery import choose_file, file_chooser, find_function_folders
 from .errors import Conflict, RuntimeFault
@@ -64,8 +64,16 @@ def deploy(
         },
     }
     _make_project(client, str(document["metadata"]["labels"][PROJECT_LABEL]))
+    told_ms = _newest_record_ms(client, config.name)
     checked(client.send("PUT", f"/api/functions/{config.name}", document, timeout_s=300))
-    return wait_until_settled(client, config.name, progress, timeout_s=timeout_s)
+    return wait_until_settled(client, config.name, progress, timeout_s=timeout_s, told_ms=told_ms)
+
+
+def _newest_record_ms(client: DashboardClient, name: str) -> float:
+    """Return the time of the newest record of what is deployed now; 0 where nothing is."""
+    answer = client.send("GET", f"/api/functions/{name}")
+    records = answer.json()["status"].get("logs", []) if answer.status == 200 else []
+    return max((record["time"] for record in records), default=0.0)
 
 
 def _make_project(client: DashboardClient, name: str) -> None:
@@ -76,18 +84,26 @@ def _make_project(client: DashboardClient, name: str) -> None:
 
 
 def wait_until_settled(
-    client: DashboardClient, name: str, progress: Progress, *, timeout_s: float
+    client: DashboardClient,
+    name: str,
+    progress: Progress,
+    *,
+    timeout_s: float,
+    told_ms: float = 0.0,
 ) -> JsonObject:
-    """Return the function object once ready; tells the deployment's records on the way."""
-    told, deadline = 0, time.monotonic() + timeout_s
+    """Return the function object once ready; tells the deployment's records on the way.
+
+    Those up to `told_ms` (since the epoch) are of an earlier deployment.
+    """
+    deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         found = client.function(name)
         status = found["status"]
-        records = status.get("logs", [])
-        for record in records[told:]:
-            if record["level"] != "error":  # that one is the message, told below
-                progress(record["message"])
-        told = len(records)
+        for record in status.get("logs", []):
+            if record["time"] > told_ms:
+                told_ms = record["time"]
+                if record["level"] != "error":  # that one is the message, told below
+                    progress(record["message"])
         if status["state"] == "error":
             raise RuntimeFault(f"function {name!r}: {status.get('message', 'failed')}")
         if status["state"] in PROVISIONED:
@@ -152,8 +168,9 @@ def read_logs(client: DashboardClient, name: str, *, lines: int | None = None) -
     client.function(name)
     tail = "" if lines is None else f"&tailLines={lines}"
     texts = []
-    for replica in client.get(f"/api/functions/{name}/replicas")["names"]:
-        path = f"/api/functions/{name}/logs/{replica}?follow=false{tail}"
+    function = f"/api/functions/{in_path(name)}"
+    for replica in client.get(f"{function}/replicas")["names"]:
+        path = f"{function}/logs/{replica}?follow=false{tail}"
         texts.append(checked(client.send("GET", path)).body.decode("utf-8", "replace"))
     return "".join(texts)
 

@@ -227,6 +227,7 @@ class Command(BaseCommand):
             self.stderr.write,
             run=not options["lint_only"],
             licences=frozenset(options["licences"]),
+            gpu=options["gpu"],
         )
         self.stdout.write(f"{report.name}: {'passed' if report.passed else 'FAILED'}")
         for kind, texts in (("error", report.errors), ("warning", report.warnings)):
@@ -335,6 +336,7 @@ def _logs_arguments(parser: ArgumentParser) -> None:
 def _check_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("targets", nargs="+", metavar="ID|FOLDER")
     parser.add_argument("--lint-only", action="store_true", help="start no folder's function")
+    parser.add_argument("--gpu", action="store_true", help="take function-gpu.yaml where it is")
     parser.add_argument(
         "--accept-licence",
         action="append",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import shutil
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
@@ -95,7 +97,18 @@ def _call(
 
 
 def copy_member(archive: Path, name: str, target: IO[bytes]) -> bool:
-    """Copy one file of a wheel, zip or tar; return whether it is there."""
+    """Copy one file of a wheel, zip or tar; return whether it is there.
+
+    Raises NotPrepared for what is no archive, or a broken one.
+    """
+    try:
+        return _copied(archive, name, target)
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError) as exc:
+        reason = str(exc).splitlines()[0] if str(exc) else type(exc).__name__
+        raise NotPrepared(f"it is no zip and no tar that can be read: {reason}") from exc
+
+
+def _copied(archive: Path, name: str, target: IO[bytes]) -> bool:
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as zipped:
             if name not in zipped.namelist():

@@ -95,7 +95,7 @@ class WeightStore:
     def _file(self, folder: Path, weight: Weight, progress: Progress) -> Path:
         chosen = self._variables.get(weight.env, "") if weight.env else ""
         if chosen:
-            path = _as_declared(Path(chosen).expanduser().resolve(), weight)
+            path = _as_declared(_place(Path(), chosen), weight)
             if not path.is_file():
                 raise NotPrepared(f"{weight.env} names {path}, which is no file")
             progress(f"weights {weight.file!r} are {path} ({weight.env})")
@@ -110,7 +110,7 @@ class WeightStore:
         return self._fetched(folder, weight, progress)
 
     def _local(self, folder: Path, weight: Weight, local: str) -> Path:
-        path = (folder / Path(local).expanduser()).resolve()
+        path = _place(folder, local)
         if not path.is_file():
             raise NotPrepared(f"the weights {weight.file!r} are not at {path}: put the file there")
         if weight.checksum is not None:
@@ -175,6 +175,14 @@ class WeightStore:
         return digest(*parts)[:24]
 
 
+def _place(folder: Path, text: str) -> Path:
+    """Return what a path that somebody wrote means, below a folder where it is relative."""
+    try:
+        return (folder / Path(text).expanduser()).resolve()
+    except RuntimeError as exc:  # ~name, and nobody is called so here
+        raise NotPrepared(f"the path {text!r} cannot be found: {exc}") from exc
+
+
 def _as_declared(path: Path, weight: Weight) -> Path:
     """Return the local file of a weight whose variable names its folder, or the first of two.
 
@@ -199,12 +207,14 @@ def _name(weight: Weight, checksum: Checksum) -> str:
 def _unpack(archive: Path, weight: Weight, member: str) -> None:
     """Put a file of an archive in the archive's place."""
     unpacked = archive.with_suffix(".unpacked")
-    with unpacked.open("wb") as file:
-        found = copy_member(archive, member, file)
-    if not found:
+    try:
+        with unpacked.open("wb") as file:
+            if not copy_member(archive, member, file):
+                raise NotPrepared(f"it holds no file {member!r}")
+    except NotPrepared as exc:
         unpacked.unlink()
         archive.unlink()
-        raise NotPrepared(f"the archive of the weights {weight.file!r} holds no file {member!r}")
+        raise NotPrepared(f"the archive of the weights {weight.file!r}: {exc}") from exc
     unpacked.replace(archive)
 
 

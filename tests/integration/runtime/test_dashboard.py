@@ -93,6 +93,7 @@ def test_an_export_has_no_status(platform: Runtime, hello: str) -> None:
         ("GET", "/api/functions/nobody", None, 404, "Function not found"),
         ("GET", "/api/functions/nobody/replicas", None, 404, "Function not found"),
         ("POST", "/api/functions", "no json", 400, "Failed to parse JSON body"),
+        ("POST", "/api/functions", "[" * 100_000, 400, "Failed to parse JSON body"),
         ("POST", "/api/functions", {"spec": {}}, 400, "Function name must be provided"),
         (
             "POST",

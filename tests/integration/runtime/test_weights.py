@@ -223,6 +223,37 @@ def test_a_file_is_taken_out_of_an_archive_whose_checksum_is_the_known_one(
     assert kept == [files["model.bin"]]
 
 
+def broken_zip() -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
+        zipped.writestr("a", "a" * 100_000)
+        zipped.writestr("b", "b")
+    data = bytearray(archive.getvalue())
+    data[60] ^= 255
+    return bytes(data)
+
+
+@pytest.mark.parametrize("content", [b"no archive", broken_zip(), packed("a")[:40]])
+def test_an_archive_that_cannot_be_read_is_said(
+    server: Server, url: str, tmp_path: Path, make: Make, content: bytes
+) -> None:
+    server.content = content
+    known = {"url": url, "sha256": hashlib.sha256(content).hexdigest(), "member": "a"}
+    with pytest.raises(NotPrepared, match="it is no zip and no tar that can be read"):
+        make().fetch(tmp_path, weights(**known), quiet)
+
+
+def test_an_address_that_is_none_is_said(url: str, tmp_path: Path, make: Make) -> None:
+    for wrong in (f"{url}/ü", f"{url}/a b"):
+        with pytest.raises(NotPrepared, match="is no address: percent-encode it"):
+            make().fetch(tmp_path, weights(url=wrong, sha256="0" * 64), quiet)
+
+
+def test_a_home_that_nobody_has_is_said(tmp_path: Path, make: Make) -> None:
+    with pytest.raises(NotPrepared, match="the path '~nobody-of-that-name/x' cannot be found"):
+        make().fetch(tmp_path, weights(local="~nobody-of-that-name/x"), quiet)
+
+
 def test_an_archive_with_another_checksum_is_not_opened(
     server: Server, url: str, tmp_path: Path, make: Make
 ) -> None:
