@@ -1,0 +1,27 @@
+"""What every engine adapter must do, as tests: subclass `EngineConformance` and build scenarios.
+
+::
+
+    class TestMyEngine(EngineConformance):
+        @pytest.fixture
+        def scenarios(self) -> Scenarios:
+            return MyScenarios()
+
+For test suites only; it needs pytest.
+"""
+
+from __future__ import annotations
+
+from cvat_lambda.engine.conformance.facts import Facts
+from cvat_lambda.engine.conformance.frames import Frames
+from cvat_lambda.engine.conformance.people import People
+from cvat_lambda.engine.conformance.removing import Removing
+from cvat_lambda.engine.conformance.scenarios import LABELS, Bench, Feature, Scenarios
+from cvat_lambda.engine.conformance.scopes import Scopes
+from cvat_lambda.engine.conformance.writing import Writing
+
+__all__ = ["LABELS", "Bench", "EngineConformance", "Feature", "Scenarios"]
+
+
+class EngineConformance(Facts, Frames, Writing, Removing, Scopes, People):
+    """The port's promises. A subclass gives the fixture ``scenarios``."""

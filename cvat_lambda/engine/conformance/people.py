@@ -1,0 +1,61 @@
+"""The port's promises on who may see and edit what."""
+
+from __future__ import annotations
+
+import pytest
+
+from cvat_lambda.engine.conformance.scenarios import UNKNOWN, Bench, Scenarios, listed_ids
+from cvat_lambda.errors import JobNotFound, NotFound, PermissionDenied, TaskNotFound
+
+
+class People:
+    """Tests of `EngineConformance`."""
+
+    def test_owner_may_edit_and_a_stranger_may_not_even_see(self, scenarios: Scenarios) -> None:
+        bench = Bench(scenarios)
+        (job,) = bench.jobs
+        alice, charlie = scenarios.access("alice"), scenarios.access("charlie")
+        alice.require_task(bench.task_id, "edit")
+        alice.require_job(job.id, "edit")
+        assert alice.editable_task_ids([bench.task_id, UNKNOWN]) == {bench.task_id}
+        assert alice.editable_job_ids([job.id, UNKNOWN]) == {job.id}
+        assert alice.viewable_task_ids([bench.task_id, UNKNOWN]) == {bench.task_id}
+        assert alice.viewable_job_ids([job.id, UNKNOWN]) == {job.id}
+        assert bench.task_id in listed_ids(alice.visible_task_ids())
+        assert job.id in listed_ids(alice.visible_job_ids())
+        assert bench.task_id not in listed_ids(charlie.visible_task_ids())
+        assert job.id not in listed_ids(charlie.visible_job_ids())
+        assert charlie.viewable_task_ids([bench.task_id]) == set()
+        assert charlie.viewable_job_ids([job.id]) == set()
+        assert charlie.editable_task_ids([bench.task_id]) == set()
+        assert charlie.editable_job_ids([job.id]) == set()
+        assert not alice.sees_everything
+        with pytest.raises(TaskNotFound):
+            charlie.require_task(bench.task_id, "view")
+        with pytest.raises(JobNotFound):
+            charlie.require_job(job.id, "view")
+        with pytest.raises(TaskNotFound):
+            alice.require_task(UNKNOWN, "view")
+
+    def test_assignee_of_a_job_edits_it_and_sees_its_task(self, scenarios: Scenarios) -> None:
+        bench = Bench(scenarios, frames=6, segment_size=3)
+        mine, other = bench.jobs
+        scenarios.assign_job(mine.id, "bob")
+        bob = scenarios.access("bob")
+        bob.require_task(bench.task_id, "view")
+        bob.require_job(mine.id, "edit")
+        with pytest.raises(PermissionDenied):
+            bob.require_task(bench.task_id, "edit")
+        with pytest.raises(JobNotFound):
+            bob.require_job(other.id, "view")
+        assert bob.viewable_task_ids([bench.task_id]) == {bench.task_id}
+        assert bob.editable_task_ids([bench.task_id]) == set()
+        assert bob.viewable_job_ids([mine.id, other.id]) == {mine.id}
+        assert bob.editable_job_ids([mine.id, other.id]) == {mine.id}
+        assert {mine.id, other.id} & listed_ids(bob.visible_job_ids()) == {mine.id}
+
+    def test_project_is_seen_by_its_owner_alone(self, scenarios: Scenarios) -> None:
+        project_id, _ = scenarios.project(1)
+        scenarios.access("alice").require_project(project_id, "edit")
+        with pytest.raises(NotFound):
+            scenarios.access("charlie").require_project(project_id, "view")

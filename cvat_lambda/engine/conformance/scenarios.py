@@ -1,0 +1,181 @@
+"""What the tests of an engine need: scenarios in it, labels, and short ways to write and read."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Literal, Protocol
+
+from cvat_lambda.annotations.types import (
+    Attribute,
+    Label,
+    LabeledData,
+    Shape,
+    Tag,
+    Track,
+    TrackedShape,
+)
+from cvat_lambda.engine.port import Access, Change, Engine, Frame, Removal, Written
+
+Feature = Literal["ground_truth", "score", "video"]
+UNKNOWN = 2_000_000_000  # an id that nothing has
+
+LABELS = (
+    Label(
+        name="car",
+        attributes=(
+            Attribute(name="parked", input_type="checkbox", values=("false",), default="false"),
+            Attribute(
+                name="age", input_type="number", values=("0", "100", "1"), default="0", mutable=True
+            ),
+        ),
+    ),
+    Label(name="sky", type="mask"),
+    Label(
+        name="person",
+        type="skeleton",
+        sublabels=(Label(name="head", type="points"), Label(name="foot", type="points")),
+    ),
+)
+
+
+class Scenarios(Protocol):
+    """Makes what a test needs in the engine under test. People are alice, bob and charlie."""
+
+    engine: Engine
+    features: frozenset[Feature]
+
+    def task(
+        self,
+        *,
+        frames: int = 6,  # in the upload
+        segment_size: int = 0,
+        overlap: int = 0,
+        start_frame: int = 0,
+        step: int = 1,
+        deleted: Sequence[int] = (),  # relative numbers
+        video: bool = False,
+    ) -> int:
+        """The id of a new task of alice, labelled with `LABELS`."""
+
+    def project(self, tasks: int) -> tuple[int, list[int]]:
+        """A new project of alice with so many tasks: its id and theirs."""
+
+    def picture_of(self, frame: Frame) -> int:
+        """Which picture of the upload a frame shows: they differ in content."""
+
+    def ground_truth_job(self, task_id: int, frames: Sequence[int]) -> int:
+        """The id of a new ground-truth job."""
+
+    def assign_job(self, job_id: int, name: str) -> None:
+        """Assign a job to a person."""
+
+    def access(self, name: str) -> Access:
+        """What a person may do."""
+
+
+def unnamed(data: LabeledData) -> LabeledData:
+    """The same without ids, to compare what was read with what was written."""
+    return LabeledData(
+        tags=tuple(replace(tag, id=None) for tag in data.tags),
+        shapes=tuple(unnamed_shape(shape) for shape in data.shapes),
+        tracks=tuple(unnamed_track(track) for track in data.tracks),
+    )
+
+
+def unnamed_shape(shape: Shape) -> Shape:
+    elements = tuple(unnamed_shape(element) for element in shape.elements)
+    return replace(shape, id=None, elements=elements)
+
+
+def unnamed_track(track: Track) -> Track:
+    return replace(
+        track,
+        id=None,
+        shapes=tuple(replace(shape, id=None) for shape in track.shapes),
+        elements=tuple(unnamed_track(element) for element in track.elements),
+    )
+
+
+def id_in(row: Any) -> int:
+    """An id out of a set, or out of a subquery's rows."""
+    return int(next(iter(row.values()))) if isinstance(row, dict) else int(row)
+
+
+def flat(groups: Sequence[tuple[int, ...]]) -> list[int]:
+    return [pk for group in groups for pk in group]
+
+
+class Bench:
+    """A task and short ways to write to it."""
+
+    def __init__(self, scenarios: Scenarios, **task: Any) -> None:
+        self.engine = scenarios.engine
+        self.task_id = scenarios.task(**task)
+        self.labels = {label.name: label for label in self.engine.task(self.task_id).labels}
+        self.jobs = self.engine.task(self.task_id).jobs
+
+    def label_id(self, name: str) -> int:
+        label_id = self.labels[name].id
+        assert label_id is not None
+        return label_id
+
+    def box(self, frame: int, *, left: float = 1.0, **more: Any) -> Shape:
+        """A rectangle on a frame."""
+        points = (left, 2.0, left + 10.5, 20.25)
+        return Shape(
+            type="rectangle", frame=frame, label_id=self.label_id("car"), points=points, **more
+        )
+
+    def tag(self, frame: int, **more: Any) -> Tag:
+        return Tag(frame=frame, label_id=self.label_id("car"), **more)
+
+    def track(self, *keys: tuple[int, bool], **more: Any) -> Track:
+        """A track with key frames ``(frame, outside)``."""
+        shapes = tuple(
+            TrackedShape(
+                type="rectangle", frame=frame, points=(0.0, 0.0, 5.0, 5.0), outside=outside
+            )
+            for frame, outside in keys
+        )
+        label_id = self.label_id("car")
+        return Track(frame=keys[0][0], label_id=label_id, shapes=shapes, **more)
+
+    def write(
+        self,
+        *,
+        shapes: Sequence[Shape] = (),
+        tags: Sequence[Tag] = (),
+        tracks: Sequence[Track] = (),
+        frames: Sequence[int] = (),
+        remove: Removal | None = None,
+        job_id: int | None = None,
+    ) -> Written:
+        add = LabeledData(shapes=tuple(shapes), tags=tuple(tags), tracks=tuple(tracks))
+        change = Change(
+            task_id=self.task_id,
+            job_id=job_id,
+            frames=tuple(frames) or tuple(sorted(_frames(add))),
+            remove=remove or Removal(),
+            add=add,
+        )
+        with self.engine.atomic():
+            return self.engine.apply(change)
+
+    def read(
+        self, *, job_id: int | None = None, frames: Collection[int] | None = None
+    ) -> LabeledData:
+        return self.engine.annotations(self.task_id, job_id=job_id, frames=frames)
+
+    def places(self, **scope: Any) -> list[tuple[int, float]]:
+        """Frame and left edge of each shape, in order."""
+        return sorted((shape.frame, shape.points[0]) for shape in self.read(**scope).shapes)
+
+
+def _frames(data: LabeledData) -> Iterator[int]:
+    yield from {shape.frame for shape in data.shapes} | {tag.frame for tag in data.tags}
+
+
+def listed_ids(found: Any) -> set[int]:
+    """The ids of what an engine gives for ``task_id__in``: ids, or a subquery."""
+    return set(found.values_list("pk", flat=True) if hasattr(found, "values_list") else found)
