@@ -7,7 +7,6 @@ import os
 import sys
 import threading
 import uuid
-from argparse import ArgumentParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +25,7 @@ from cvat_lambda.gateway.endpoints import Endpoint, remove_endpoint, save_endpoi
 from cvat_lambda.gateway.nuclio import platform
 from cvat_lambda.gateway.payload import encode_payload
 from cvat_lambda.gateway.trial import try_out
+from cvat_lambda.management.functions_arguments import ARGUMENTS
 
 if TYPE_CHECKING:
     from cvat_lambda.runtime.client import DashboardClient
@@ -38,7 +38,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-        for name, add in _ARGUMENTS.items():
+        for name, add in ARGUMENTS.items():
             verb = getattr(type(self), f"verb_{name}")
             add(verbs.add_parser(name, help=verb.__doc__, description=verb.__doc__))
 
@@ -296,105 +296,3 @@ def _read_annotations(pairs: list[str]) -> dict[str, str]:
         if "=" not in pair:
             raise CommandError(f"--annotation {pair}: write it as NAME=VALUE")
     return {name: value for name, _, value in (pair.partition("=") for pair in pairs)}
-
-
-def _no_arguments(parser: ArgumentParser) -> None:
-    pass
-
-
-def _refresh_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--loop", action="store_true", help="every FUNCTIONS_REFRESH_S seconds")
-
-
-def _deploy_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
-    parser.add_argument(
-        "--platform",
-        choices=("runtime", "nuclio"),
-        default="runtime",
-        help="the embedded runtime at PLATFORM_URL, or Nuclio by its tool nuctl",
-    )
-    parser.add_argument(
-        "--nuclio-platform", choices=("local", "kube"), default="local", help="Docker or Kubernetes"
-    )
-    parser.add_argument("--namespace", help="Nuclio's namespace (default: PLATFORM_NAMESPACE)")
-    parser.add_argument(
-        "--project", help="of functions whose file names none (default: PLATFORM_PROJECT)"
-    )
-    parser.add_argument("--gpu", action="store_true", help="take function-gpu.yaml where it is")
-
-
-def _id_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("id", metavar="ID")
-
-
-def _logs_arguments(parser: ArgumentParser) -> None:
-    _id_arguments(parser)
-    parser.add_argument("--lines", type=int, default=200)
-
-
-def _check_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("targets", nargs="+", metavar="ID|FOLDER")
-    parser.add_argument("--lint-only", action="store_true", help="start no folder's function")
-    parser.add_argument("--gpu", action="store_true", help="take function-gpu.yaml where it is")
-    parser.add_argument(
-        "--accept-licence",
-        action="append",
-        default=[],
-        metavar="ID",
-        dest="licences",
-        help="fetch weights under this licence too",
-    )
-
-
-def _invoke_arguments(parser: ArgumentParser) -> None:
-    _id_arguments(parser)
-    parser.add_argument("--image", type=Path)
-    parser.add_argument("--data", default="{}", help="the other fields, a JSON object")
-    parser.add_argument("--timeout", type=float, help="seconds")
-
-
-def _new_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("kind", choices=[kind.value for kind in Kind])
-    parser.add_argument("name")
-    parser.add_argument("--into", type=Path, default=Path(), help="the folder to write it into")
-
-
-def _endpoint_arguments(parser: ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    add = actions.add_parser("add", help="add an endpoint, or change it")
-    _id_arguments(add)
-    add.add_argument("url", metavar="URL")
-    add.add_argument("--kind", choices=[kind.value for kind in Kind], required=True)
-    add.add_argument("--labels", type=Path, metavar="FILE", help="the labels, a JSON array")
-    add.add_argument("--name", default="")
-    add.add_argument("--description", default="")
-    add.add_argument(
-        "--token-stdin", action="store_true", help="read the bearer token from standard input"
-    )
-    add.add_argument("--timeout", type=float, help="seconds of one call")
-    add.add_argument("--workers", type=int, default=1, help="calls that it works on at once")
-    add.add_argument("--max-body-bytes", type=int)
-    add.add_argument(
-        "--annotation",
-        dest="annotations",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="one more annotation, for example version=2 or min_pos_points=1",
-    )
-    for name in ("test", "remove"):
-        _id_arguments(actions.add_parser(name, help=f"{name} an endpoint"))
-
-
-_ARGUMENTS = {
-    "list": _no_arguments,
-    "refresh": _refresh_arguments,
-    "deploy": _deploy_arguments,
-    "remove": _id_arguments,
-    "logs": _logs_arguments,
-    "check": _check_arguments,
-    "invoke": _invoke_arguments,
-    "new": _new_arguments,
-    "endpoint": _endpoint_arguments,
-}
