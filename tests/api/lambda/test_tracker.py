@@ -270,5 +270,6 @@ def test_pages_get_a_rectangle_without_area_for_what_was_lost(
     body = {"task": task.pk, "frame": 0, "shapes": [RECT, RECT, RECT]}
     found = api.post("functions/siam", body, **BROWSER).json()
     nothing = {"type": "rectangle", "points": [0, 0, 0, 0]}
-    assert found["shapes"] == [nothing, nothing, RECT]
-    assert api.call("siam", **body).json()["shapes"] == [None, None, RECT]
+    on_the_border = {"type": "rectangle", "points": [0, 2, 0, 12]}
+    assert found["shapes"] == [nothing, on_the_border, RECT]
+    assert api.call("siam", **body).json()["shapes"] == [None, on_the_border, RECT]
