@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 
+from cvat_lambda.requests import recovery
 from cvat_lambda.server.processes import Child
 from tests import services
 
@@ -26,6 +28,12 @@ def media_root(settings: Any, tmp_path: Path) -> Path:
     """Each test's media are its own."""
     settings.MEDIA_ROOT = tmp_path / "media"
     return tmp_path / "media"
+
+
+@pytest.fixture(autouse=True)
+def _no_look_for_lost_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lists and details recover what workers lost, now and then: not in a test that made it so."""
+    monkeypatch.setattr(recovery, "_last_look", time.monotonic())
 
 
 @pytest.fixture

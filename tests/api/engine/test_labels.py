@@ -135,6 +135,24 @@ def test_an_assignee_that_cannot_be_is_400(
         assert (answer.status_code, list(answer.json())) == (400, [field])
 
 
+def test_people_are_assigned_and_taken_away_again(
+    client: Client, task: models.Task, jobs: list[models.Job], bob: User
+) -> None:
+    made = client.post(
+        "/api/projects", {"name": "p", "assignee_id": bob.pk}, content_type="application/json"
+    )
+    assert (made.status_code, made.json()["assignee"]["username"]) == (201, "bob")
+    for path, field in (
+        (f"/api/projects/{made.json()['id']}", "assignee_id"),
+        (f"/api/tasks/{task.pk}", "assignee_id"),
+        (f"/api/jobs/{jobs[0].pk}", "assignee"),
+    ):
+        answer = patch(client, path, {field: bob.pk})
+        assert (answer.status_code, answer.json()["assignee"]["username"]) == (200, "bob")
+        answer = patch(client, path, {field: None})
+        assert (answer.status_code, answer.json()["assignee"]) == (200, None)
+
+
 def test_labels_that_are_nested_too_deeply_are_400(client: Client) -> None:
     nested = '{"name": "a", "type": "skeleton", "sublabels": [' * 450 + "]}" * 450
     body = f'{{"name": "new", "labels": [{nested}]}}'

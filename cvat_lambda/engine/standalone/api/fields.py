@@ -50,17 +50,18 @@ class BasicUser(serializers.Field):  # type: ignore[type-arg]
         return user_json(value)
 
 
+@extend_schema_field({"type": "integer", "minimum": 0, "maximum": MAX_ID, "nullable": True})
 class UserId(serializers.IntegerField):
     """A user to assign, by id; null for nobody."""
 
     default_error_messages = {"unknown": "User #{id} was not found."}
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(min_value=0, max_value=MAX_ID, allow_null=True, required=False, **kwargs)
+        # Without the field's own limits: they would be compared with the user, not with the id.
+        super().__init__(allow_null=True, required=False, **kwargs)
 
     def to_internal_value(self, data: Any) -> Any:
         number = super().to_internal_value(data)
-        # Here and not by the field's own limits: those are looked at after this.
         is_id = 0 <= number <= MAX_ID
         users = get_user_model().objects.filter(pk=number if is_id else 0, is_active=True)
         user = users.first()
