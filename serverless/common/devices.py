@@ -80,7 +80,9 @@ class OpenVinoNetwork:
 def _compile(core: Any, model: Any, device: str) -> Any:
     config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
     if device.startswith("CPU"):
-        return core.compile_model(model, device, {**config, "INFERENCE_NUM_THREADS": threads()})
+        # Not pinned: each process would take the first cores, and leave the others to nobody.
+        share = {"INFERENCE_NUM_THREADS": threads(), "ENABLE_CPU_PINNING": False}
+        return core.compile_model(model, device, {**config, **share})
     try:
         return core.compile_model(model, device, config)
     except RuntimeError as exc:
