@@ -259,11 +259,12 @@ def test_runs_that_take_turns_do_not_take_a_slow_function_for_a_fast_one() -> No
 def test_a_batch_is_let_in_now_and_then_although_somebody_always_waits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("cvat_lambda.gateway.gate.HELD_BACK_S", 0.3)
+    monkeypatch.setattr("cvat_lambda.gateway.gate.HELD_BACK_S", 3600.0)
     gate = fast("fn", 1)
     gate._follow(Crowd(people=True))
     assert is_full(gate)
-    with gate.place(cancel=Cancel(), timeout_s=5):
+    monkeypatch.setattr("cvat_lambda.gateway.gate.HELD_BACK_S", 0.3)
+    with gate.place(cancel=Cancel(), timeout_s=30):
         assert is_full(gate)
 
 
@@ -281,10 +282,15 @@ def test_of_the_runs_that_are_held_back_one_at_a_time_is_let_in(
 
 def test_a_function_that_says_when_to_come_back_is_left_alone_until_then() -> None:
     gate = fast("fn", 2)
-    gate.hold(0.3)
+    gate.hold(3600)
     assert is_full(gate)
     with gate.place(cancel=Cancel(), person=True, timeout_s=0):
         pass  # people find out for themselves
+
+
+def test_a_function_that_said_when_to_come_back_is_called_again_then() -> None:
+    gate = fast("fn", 2)
     began = time.monotonic()
-    with gate.place(cancel=Cancel(), timeout_s=5):
-        assert time.monotonic() - began >= 0.2
+    gate.hold(0.3)
+    with gate.place(cancel=Cancel(), timeout_s=30):
+        assert time.monotonic() - began >= 0.3
