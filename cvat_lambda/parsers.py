@@ -1,8 +1,9 @@
-"""JSON bodies of clients, read so that nothing in them can surprise what comes after.
+"""Bodies of clients, read so that nothing in them can surprise what comes after.
 
 REST framework's parser lets three things through that end as an internal error later: arrays
 nested so deeply that a recursion gives up, halves of surrogate pairs, which no answer can repeat,
-and numbers of thousands of digits that cannot be shown.
+and numbers of thousands of digits that cannot be shown. And it takes a body without a length for
+an empty one.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from collections.abc import Iterator, Mapping
 from typing import IO, Any, Final, NoReturn
 
 from django.conf import settings
-from rest_framework.exceptions import ParseError, ValidationError
+from rest_framework.exceptions import APIException, ParseError, ValidationError
 from rest_framework.parsers import JSONParser
+from rest_framework.request import Request
 
 MAX_DEPTH: Final = 64  # of arrays and objects in each other; annotations have eight
 
@@ -44,6 +46,24 @@ class StrictJSONParser(JSONParser):
         if "\\u" in text or not text.isascii():
             _refuse_surrogates(value)
         return value
+
+
+class LengthRequired(APIException):
+    """A body came in chunks, and nobody has said how long it is."""
+
+    status_code = 411
+    default_detail = "The body must come with a Content-Length: none of it was read."
+    default_code = "length_required"
+
+
+def require_length(request: Request) -> None:
+    """Raise LengthRequired on a body in chunks (``Transfer-Encoding: chunked``).
+
+    REST framework reads as much of a body as ``Content-Length`` says: of this one nothing. Half of
+    what it then did would be what nobody asked for, the other half would be refused for no reason.
+    """
+    if request.META.get("HTTP_TRANSFER_ENCODING") and not request.META.get("CONTENT_LENGTH"):
+        raise LengthRequired
 
 
 def _refuse(name: str) -> NoReturn:

@@ -9,7 +9,7 @@ from rest_framework.request import Request as HttpRequest
 
 from cvat_lambda.api.exceptions import ErrorsAsJson
 from cvat_lambda.engine.port import Access, get_engine
-from cvat_lambda.parsers import StrictJSONParser
+from cvat_lambda.parsers import StrictJSONParser, require_length
 
 
 class LambdaViewSet(ErrorsAsJson, viewsets.ViewSet):
@@ -23,6 +23,11 @@ class LambdaViewSet(ErrorsAsJson, viewsets.ViewSet):
     iam_organization_field: str | None = None
     serializer_class = None
     parser_classes = (StrictJSONParser,)
+
+    def initial(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
+        """Nothing is done by half of what was sent."""
+        super().initial(request, *args, **kwargs)
+        require_length(request)
 
     def check_permissions(self, request: HttpRequest) -> None:
         """Nobody gets in unknown, whatever the host's default permissions are."""

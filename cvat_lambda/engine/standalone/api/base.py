@@ -9,12 +9,14 @@ from typing import Any
 
 from django.db.models import QuerySet
 from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.views import APIView, set_rollback
 from rest_framework.views import exception_handler as rest_framework_handler
-from rest_framework.views import set_rollback
 
 from cvat_lambda.annotations.errors import AnnotationError
 from cvat_lambda.errors import LambdaError
+from cvat_lambda.parsers import require_length
 
 logger = logging.getLogger(__name__)
 
@@ -40,12 +42,17 @@ def handle_exception(exc: Exception, context: dict[str, Any]) -> Response | None
     return Response({"code": "internal_error", "message": message}, status=500)
 
 
-class HostView:
-    """Mixin of the host's views: errors as JSON."""
+class HostView(APIView):
+    """What the host's views share: errors as JSON, and no body is taken for half of it."""
 
     def get_exception_handler(self) -> Callable[..., Response | None]:
         """REST framework asks each view for its handler."""
         return handle_exception
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Raise LengthRequired on a body that would not be read."""
+        super().initial(request, *args, **kwargs)
+        require_length(request)
 
 
 def whole_number(text: str, most: int) -> int | None:
