@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.db.models import QuerySet
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView, set_rollback
@@ -53,6 +53,22 @@ class HostView(APIView):
         """Raise LengthRequired on a body that would not be read."""
         super().initial(request, *args, **kwargs)
         require_length(request)
+
+
+class HostViewSet(HostView):
+    """What the viewsets share: all that they show is personal, nothing an organization's."""
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Raise NotFound for an organization, of which there is none.
+
+        Clients name one by ``org`` (cvat-ui), ``org_id`` or the header (cvat-cli ``--org``), and
+        none where it is empty. What they then make must not end up among the user's own.
+        """
+        super().initial(request, *args, **kwargs)
+        named = [request.query_params.get(name, "") for name in ("org", "org_id")]
+        for name in (*named, request.headers.get("X-Organization", "")):
+            if name:
+                raise NotFound(f"There is no organization '{name}': this server has none.")
 
 
 def whole_number(text: str, most: int) -> int | None:
