@@ -6,6 +6,7 @@ from typing import Any
 
 from rest_framework import status
 from rest_framework.exceptions import ValidationError
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -35,7 +36,7 @@ _ACTIONS = {"create": _create, "update": _update, "delete": _delete}
 
 def answer(request: Request, editor: Editor) -> Response:
     """GET, PUT (replace), PATCH ``?action=create|update|delete``, DELETE (all)."""
-    if request.method == "GET":
+    if request.method in SAFE_METHODS:
         return _json(editor.read())
     if request.method == "DELETE":
         editor.clear()

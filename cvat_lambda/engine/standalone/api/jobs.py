@@ -19,6 +19,7 @@ from cvat_lambda.engine.standalone import access, models
 from cvat_lambda.engine.standalone.api import annotating, frames, schema
 from cvat_lambda.engine.standalone.api.base import ID_PATTERN, HostViewSet, query_ids, query_texts
 from cvat_lambda.engine.standalone.api.pagination import Pages
+from cvat_lambda.engine.standalone.api.renderers import PictureNegotiation
 from cvat_lambda.engine.standalone.api.serializers.data import DataMeta, DataMetaChange
 from cvat_lambda.engine.standalone.api.serializers.jobs import JobChange, JobRead, NewJob
 from cvat_lambda.engine.standalone.api.sorting import Sorting
@@ -130,7 +131,7 @@ class JobViewSet(
             **schema.UNREADABLE,
         },
     )
-    @action(detail=True, methods=["GET"])
+    @action(detail=True, methods=["GET"], content_negotiation_class=PictureNegotiation)
     def data(self, request: Request, pk: str) -> Any:
         """Read the job's frames and chunks."""
         return frames.answer(frames.scope_of_job(self.get_object()), request.query_params)
@@ -152,7 +153,7 @@ class JobViewSet(
         return Response(DataMeta(frames.meta(scope)).data)
 
     @extend_schema(responses={(200, "image/jpeg"): OpenApiTypes.BINARY, **schema.READ_ERRORS})
-    @action(detail=True, methods=["GET"])
+    @action(detail=True, methods=["GET"], content_negotiation_class=PictureNegotiation)
     def preview(self, request: Request, pk: str) -> Any:
         """The job's first frame, small."""
         return frames.preview_response(frames.scope_of_job(self.get_object()))

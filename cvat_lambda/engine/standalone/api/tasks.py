@@ -13,6 +13,7 @@ from rest_framework import mixins, status
 from rest_framework.decorators import action
 from rest_framework.exceptions import ValidationError
 from rest_framework.parsers import FormParser, MultiPartParser
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
@@ -23,6 +24,7 @@ from cvat_lambda.engine.standalone.api.base import ID_PATTERN, HostViewSet, quer
 from cvat_lambda.engine.standalone.api.labels import change_labels
 from cvat_lambda.engine.standalone.api.pagination import Pages
 from cvat_lambda.engine.standalone.api.parsers import OffsetStreamParser
+from cvat_lambda.engine.standalone.api.renderers import PictureNegotiation
 from cvat_lambda.engine.standalone.api.serializers.data import (
     DataMeta,
     DataMetaChange,
@@ -197,6 +199,7 @@ class TaskViewSet(
         detail=True,
         methods=["GET", "POST"],
         parser_classes=[StrictJSONParser, MultiPartParser, FormParser],
+        content_negotiation_class=PictureNegotiation,
     )
     def data(self, request: Request, pk: str) -> Any:
         """Read frames and chunks; upload files."""
@@ -237,7 +240,7 @@ class TaskViewSet(
     @action(detail=True, methods=["GET", "PATCH"], url_path="data/meta", url_name="data-meta")
     def data_meta(self, request: Request, pk: str) -> Response:
         """Names and sizes of the frames; which are deleted."""
-        scope = frames.scope_of_task(self._task(edit=request.method != "GET"))
+        scope = frames.scope_of_task(self._task(edit=request.method not in SAFE_METHODS))
         if request.method == "PATCH":
             form = DataMetaChange(data=request.data)
             form.is_valid(raise_exception=True)
@@ -245,7 +248,7 @@ class TaskViewSet(
         return Response(DataMeta(frames.meta(scope)).data)
 
     @extend_schema(responses={(200, "image/jpeg"): OpenApiTypes.BINARY, **schema.READ_ERRORS})
-    @action(detail=True, methods=["GET"])
+    @action(detail=True, methods=["GET"], content_negotiation_class=PictureNegotiation)
     def preview(self, request: Request, pk: str) -> Any:
         """The first frame, small."""
         return frames.preview_response(frames.scope_of_task(self._task(edit=False)))
@@ -266,5 +269,5 @@ class TaskViewSet(
     @action(detail=True, methods=["GET", "PUT", "PATCH", "DELETE"], pagination_class=None)
     def annotations(self, request: Request, pk: str) -> Response:
         """Shapes, tags and tracks."""
-        task = self._task(edit=request.method != "GET")
+        task = self._task(edit=request.method not in SAFE_METHODS)
         return annotating.answer(request, Editor(task, None, user_id=request.user.pk))
