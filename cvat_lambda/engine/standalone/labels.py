@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 from django.db.models import Q, QuerySet
 
+from cvat_lambda.annotations.attributes import number_limits
 from cvat_lambda.annotations.text import is_storable
 from cvat_lambda.annotations.types import Attribute, InputType, Label, LabelType
 from cvat_lambda.engine.standalone import models
@@ -151,12 +152,10 @@ def check_attribute(attribute: Attribute, where: str) -> None:
 
 
 def _check_number(attribute: Attribute, where: str) -> None:
-    try:
-        low, high, step = (float(value) for value in attribute.values)
-    except ValueError:
-        raise InvalidRequest(f"{where}: a number needs the values min, max, step") from None
-    if not (low <= high and step > 0):
-        raise InvalidRequest(f"{where}: needs min <= max and step > 0")
+    if number_limits(attribute) is None:  # and so no value would ever be one of it
+        raise InvalidRequest(
+            f"{where}: a number needs the values min, max, step, with min <= max and step > 0"
+        )
 
 
 def color_of(name: str) -> str:

@@ -67,6 +67,10 @@ def test_label_is_renamed_and_gets_an_attribute(client: Client, car: models.Labe
         {"attributes": [{"id": 999999}]},
         {"attributes": [{"name": "age", "input_type": "text"}]},  # taken
         {"attributes": [{"name": "x", "input_type": "dial"}]},
+        # Limits that no value meets: each would be left out of every annotation.
+        {"attributes": [{"name": "x", "input_type": "number", "values": ["0", "inf", "1"]}]},
+        {"attributes": [{"name": "x", "input_type": "number", "values": ["9", "0", "1"]}]},
+        {"attributes": [{"name": "x", "input_type": "number", "values": ["0", "9", "1e-30"]}]},
     ],
 )
 def test_wrong_change_of_a_label_changes_nothing(
@@ -337,3 +341,19 @@ def test_admin_shows_every_table(
     assert page.status_code == 200
     row = page.context["cl"].result_list[0]
     assert admin_client.get(f"/admin/engine/{table}/{row.pk}/change/").status_code == 200
+
+
+@pytest.mark.parametrize("what", ["tasks", "projects"])
+@pytest.mark.parametrize("name", ["owner_id", "project_id", "organization_id"])
+def test_a_change_that_is_not_offered_is_refused_and_nothing_else_of_it_made(
+    client: Client, task: models.Task, what: str, name: str
+) -> None:
+    project = create_project(task.owner, "p", ["b"])
+    row: Any = {"tasks": task, "projects": project}[what]
+    path = f"/api/{what}/{row.pk}"
+    refused = patch(client, path, {"name": "moved", name: 4711})
+    assert (refused.status_code, list(refused.json())) == (400, [name])
+    row.refresh_from_db()
+    assert row.name != "moved"
+    same = {"name": "same", name: getattr(row, name, None)}
+    assert patch(client, path, same).json()["name"] == "same"

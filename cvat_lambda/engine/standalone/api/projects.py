@@ -87,7 +87,7 @@ class ProjectViewSet(
         project = self.get_object()
         if not access.editable_projects(request.user).filter(pk=project.pk).exists():
             raise PermissionDenied(f"you may see project #{project.pk}, but not change it")
-        form = ProjectChange(data=request.data)
+        form = ProjectChange(project, data=request.data)
         form.is_valid(raise_exception=True)
         with transaction.atomic():
             change_owned(project, form.validated_data)

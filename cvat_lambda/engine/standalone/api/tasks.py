@@ -157,7 +157,7 @@ class TaskViewSet(
     def partial_update(self, request: Request, pk: str) -> Response:
         """Change name, assignee, subset, or labels."""
         task = self._task(edit=True)
-        form = TaskChange(data=request.data)
+        form = TaskChange(task, data=request.data)
         form.is_valid(raise_exception=True)
         with transaction.atomic():
             change_owned(task, form.validated_data)

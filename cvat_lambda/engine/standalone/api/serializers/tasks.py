@@ -138,12 +138,30 @@ class NewTask(serializers.Serializer[Any]):
 
 
 class _Change(serializers.Serializer[Any]):
-    """A partial change; fields that a client does not know of are not touched."""
+    """A partial change of a row; fields that a client does not know of are not touched.
+
+    What CVAT can change and this server cannot is refused, unless it is what it was: a client
+    that is told "done" would take a task for moved, or for somebody else's.
+    """
+
+    fixed = ("owner_id", "project_id", "organization_id")
 
     name = serializers.CharField(max_length=256, required=False)
     assignee_id = UserId()
     bug_tracker = serializers.CharField(max_length=2000, allow_blank=True, required=False)
     labels = LabelSpecs(required=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        wrong = [
+            name
+            for name in self.fixed
+            if name in self.initial_data
+            and self.initial_data[name] != getattr(self.instance, name, None)
+        ]
+        if wrong:
+            sentence = "This server cannot change it. Leave it out."
+            raise serializers.ValidationError({name: [sentence] for name in wrong})
+        return attrs
 
 
 class TaskChange(_Change):
