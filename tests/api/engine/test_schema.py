@@ -8,7 +8,18 @@ import pytest
 from django.test import Client
 from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.settings import patched_settings
 from drf_spectacular.validation import validate_schema
+
+from cvat_lambda.engine.standalone.api.schema import document
+
+made: list[Any] = []
+
+
+def note(result: Any, **_: Any) -> Any:
+    """A hook of drf-spectacular, for documents that it makes."""
+    made.append(result)
+    return result
 
 
 def test_the_document_of_the_whole_api_is_valid_and_made_without_a_warning(
@@ -27,3 +38,27 @@ def test_everybody_may_read_the_document(client: Client, db: None) -> None:
     paths = answer.json()["paths"]
     assert {"/api/tasks/", "/api/lambda/functions/{func_id}"} & set(paths)
     assert any(path.rstrip("/") == "/api/server/about" for path in paths)
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("", "application/vnd.oai.openapi"),  # YAML
+        ("application/json", "application/json"),
+    ],
+)
+def test_the_document_is_made_once_and_not_sent_to_those_who_have_it(
+    client: Client, db: None, accept: str, kind: str
+) -> None:
+    headers = {"Accept": accept} if accept else {}
+    document.cache_clear()
+    made.clear()
+    with patched_settings({"POSTPROCESSING_HOOKS": [f"{__name__}.note"]}):
+        answer = client.get("/api/schema", headers=headers)
+        again = client.get("/api/schema/?version=1&lang=de", headers=headers)
+        had = client.get("/api/schema", headers={**headers, "If-None-Match": answer["ETag"]})
+    document.cache_clear()
+    assert len(made) == 1
+    assert (answer.status_code, answer["Content-Type"]) == (200, f"{kind}; charset=utf-8")
+    assert (answer["Vary"], again.content) == ("Accept", answer.content)
+    assert (had.status_code, had.content) == (304, b"")

@@ -1,11 +1,20 @@
-"""What the OpenAPI document says beyond what it finds by itself."""
+"""What the OpenAPI document says beyond what it finds by itself, and how it is served."""
 
 from __future__ import annotations
 
+import hashlib
+from functools import cache
 from typing import Any
 
+from django.http import HttpRequest, HttpResponse
+from django.utils.cache import get_conditional_response
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.renderers import OpenApiJsonRenderer, OpenApiYamlRenderer
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.views import SpectacularAPIView
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
 
 
 def query(name: str, kind: Any = OpenApiTypes.STR, **more: Any) -> OpenApiParameter:
@@ -43,3 +52,43 @@ FRAME_PARAMETERS = [
     query("quality", enum=["original", "compressed"]),
 ]
 ACTION = query("action", enum=["create", "update", "delete"], required=True)
+
+
+class SchemaView(SpectacularAPIView):
+    """The OpenAPI document, for everybody the same, in YAML or JSON.
+
+    To make it takes some tenths of a second of a processor, which nobody should have for the
+    asking: it is made once a process.
+    """
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+
+    @extend_schema(exclude=True)
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
+        """The document, or 304 to those who have it."""
+        renderer = request.accepted_renderer
+        text, etag = document(renderer.format)
+        kind = f"{renderer.media_type}; charset=utf-8"
+        answer = HttpResponse(text, content_type=kind, headers={"ETag": etag})
+        answer["Cache-Control"] = "no-cache"  # it may be kept, and must be asked about
+        answer["Content-Disposition"] = f'inline; filename="cvat_lambda.{renderer.format}"'
+        django_request: HttpRequest = request._request
+        found = get_conditional_response(django_request, etag=etag, response=answer)
+        assert isinstance(found, HttpResponse)
+        return found
+
+
+_RENDERERS: dict[str, Any] = {
+    renderer.format: renderer for renderer in (OpenApiYamlRenderer, OpenApiJsonRenderer)
+}
+
+
+@cache
+def document(form: str) -> tuple[bytes, str]:
+    """The text of the document, ``yaml`` or ``json``, and its ETag."""
+    generator: Any = SchemaGenerator
+    made = generator().get_schema(request=None, public=True)
+    text: str | bytes = _RENDERERS[form]().render(made, renderer_context={})
+    text = text.encode() if isinstance(text, str) else text
+    return text, f'"{hashlib.sha256(text).hexdigest()[:32]}"'

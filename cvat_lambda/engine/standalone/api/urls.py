@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from django.urls import include, path, re_path
-from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import SimpleRouter
 
 from cvat_lambda.engine.standalone.api import server
@@ -11,6 +10,7 @@ from cvat_lambda.engine.standalone.api.jobs import JobViewSet
 from cvat_lambda.engine.standalone.api.labels import LabelViewSet
 from cvat_lambda.engine.standalone.api.projects import ProjectViewSet
 from cvat_lambda.engine.standalone.api.requests import RequestViewSet
+from cvat_lambda.engine.standalone.api.schema import SchemaView
 from cvat_lambda.engine.standalone.api.tasks import TaskViewSet
 
 
@@ -35,7 +35,7 @@ urlpatterns = [
     re_path(r"^auth/login/?$", server.LoginView.as_view(), name="auth-login"),
     re_path(r"^auth/logout/?$", server.LogoutView.as_view(), name="auth-logout"),
     re_path(r"^users/self/?$", server.SelfView.as_view(), name="users-self"),
-    re_path(r"^schema/?$", SpectacularAPIView.as_view(), name="schema"),
+    re_path(r"^schema/?$", SchemaView.as_view(), name="schema"),
     path("", include(router.urls)),
     re_path(r"", server.UnknownView.as_view(), name="unknown"),
 ]
