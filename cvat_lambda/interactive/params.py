@@ -61,6 +61,14 @@ def require(spec: FunctionSpec, params: CallParams, *names: str) -> None:
         )
 
 
+def refuse_roi(spec: FunctionSpec, params: CallParams) -> None:
+    """Raise InvalidRequest on a region given to a kind of function that looks at whole frames."""
+    if params.roi is not None:
+        raise InvalidRequest(
+            f"A call of {spec.kind.value} '{spec.id}' looks at whole frames: leave 'roi' out."
+        )
+
+
 def _listed(names: Sequence[str]) -> str:
     *head, last = [f"'{name}'" for name in names]
     return f"{', '.join(head)} and {last}" if head else last

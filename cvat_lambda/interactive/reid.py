@@ -8,13 +8,14 @@ from cvat_lambda.annotations.calls import check_reid_answer
 from cvat_lambda.gateway.payload import encode_payload
 from cvat_lambda.interactive.call import Call
 from cvat_lambda.interactive.image import full_size
-from cvat_lambda.interactive.params import require
+from cvat_lambda.interactive.params import refuse_roi, require
 
 
 def reidentify(call: Call) -> list[int]:
     """For each of ``boxes0`` the index of its like in ``boxes1``, or -1."""
     params = call.params
     require(call.spec, params, "frame0", "frame1", "boxes0", "boxes1")
+    refuse_roi(call.spec, params)
     assert params.frame0 is not None
     assert params.frame1 is not None
     boxes0, boxes1 = params.boxes0 or (), params.boxes1 or ()

@@ -20,7 +20,7 @@ from cvat_lambda.functions.spec import FunctionSpec
 from cvat_lambda.gateway.payload import encode_payload
 from cvat_lambda.interactive.call import Call
 from cvat_lambda.interactive.image import full_size
-from cvat_lambda.interactive.params import TrackerShape, require
+from cvat_lambda.interactive.params import TrackerShape, refuse_roi, require
 from cvat_lambda.interactive.roi import image_size
 from cvat_lambda.interactive.tracker_state import StateSigner
 
@@ -41,6 +41,7 @@ def track(call: Call) -> dict[str, list[Any]]:
 def _track(call: Call) -> dict[str, list[Any]]:
     params, spec = call.params, call.spec
     require(spec, params, "frame")
+    refuse_roi(spec, params)
     assert params.frame is not None
     signer = StateSigner(
         function_id=spec.id, user_id=call.access.user_id, task_id=call.scope.task_id

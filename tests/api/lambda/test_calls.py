@@ -287,6 +287,25 @@ def test_a_region_is_sent_and_its_results_lie_in_the_image(
     assert (image.size, image.getpixel((0, 0))) == ((40, 25), grey(1))
 
 
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("tracker", {"frame": 0, "shapes": [{"type": "rectangle", "points": [1, 1, 9, 9]}]}),
+        ("reid", {"frame0": 0, "frame1": 1, "boxes0": [], "boxes1": []}),
+    ],
+)
+def test_a_region_is_refused_where_whole_frames_are_looked_at(
+    api: Any, functions: Any, task: Any, kind: str, body: dict[str, Any]
+) -> None:
+    functions.add("f", type=kind)
+    answer = api.call("f", task=task.pk, roi=[0, 0, 9, 9], **body)
+    assert answer.status_code == 400
+    assert (
+        answer.json()["message"] == f"A call of {kind} 'f' looks at whole frames: leave 'roi' out."
+    )
+    assert functions.asked["f"] == []
+
+
 @pytest.mark.parametrize("roi", [[5, 5, 5, 9], [64, 0, 70, 9], [0, 0, 9], [0, 0, 9, "9"], "all"])
 def test_a_wrong_region_is_refused(api: Any, functions: Any, task: Any, roi: Any) -> None:
     functions.add("yolo", type="detector", spec=CAR)
