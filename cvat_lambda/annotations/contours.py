@@ -184,32 +184,45 @@ def _drop_collinear(loop: npt.NDArray[np.int64]) -> Vertices:
 
 
 def _douglas_peucker(vertices: Vertices, tolerance: float) -> Vertices:
-    """Simplify a closed outline, split at its first vertex and the one farthest from it."""
+    """Simplify a closed outline, split at its first vertex and the one farthest from it.
+
+    All pieces are looked at together, then the halves of those that were split: an intricate
+    outline has tens of thousands of them, which take seconds one by one.
+    """
     count = len(vertices)
     far = int(np.argmax(np.square(vertices - vertices[0]).sum(axis=1)))
     closed = np.concatenate([vertices, vertices[:1]])
     keep = np.zeros(count + 1, dtype=np.bool_)
     keep[[0, far, count]] = True
-    pending = [(0, far), (far, count)]
-    while pending:
-        start, end = pending.pop()
-        if end - start < 2:
-            continue
-        distances = _distances(closed[start + 1 : end], closed[start], closed[end])
-        worst = int(np.argmax(distances))
-        if distances[worst] > tolerance:
-            middle = start + 1 + worst
-            keep[middle] = True
-            pending += [(start, middle), (middle, end)]
-    return vertices[keep[:-1]]
+    begins, ends = np.array([0, far]), np.array([far, count])
+    while True:
+        hollow = ends - begins > 1
+        begins, ends = begins[hollow], ends[hollow]
+        if not len(begins):
+            return vertices[keep[:-1]]
+        middles, distances = _farthest(closed, begins, ends)
+        split = distances > tolerance
+        begins, middles, ends = begins[split], middles[split], ends[split]
+        keep[middles] = True
+        begins, ends = np.concatenate([begins, middles]), np.concatenate([middles, ends])
 
 
-def _distances(points: Vertices, start: Vertices, end: Vertices) -> npt.NDArray[np.float64]:
-    """Distances of points to the segment from start to end."""
-    along = end - start
-    length = float(np.dot(along, along))
-    offsets = points - start
-    if length > 0:
-        share = np.clip(offsets @ along / length, 0, 1)
-        offsets = offsets - share[:, None] * along
-    return np.asarray(np.hypot(offsets[:, 0], offsets[:, 1]), dtype=np.float64)
+def _farthest(
+    points: Vertices, begins: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Of each piece the inner point farthest from the segment between its ends, and how far."""
+    counts = ends - begins - 1
+    firsts = np.cumsum(counts) - counts
+    pieces = np.repeat(np.arange(len(counts)), counts)
+    inner = np.arange(len(pieces)) + (begins + 1 - firsts)[pieces]
+    along = points[ends] - points[begins]
+    lengths = np.square(along).sum(axis=1)
+    lengths[lengths == 0] = 1.0  # both ends are one point, and all of ``along`` is zero
+    along, offsets = along[pieces], points[inner] - points[begins][pieces]
+    share = np.clip((offsets * along).sum(axis=1) / lengths[pieces], 0, 1)
+    offsets -= share[:, None] * along
+    distances = np.hypot(offsets[:, 0], offsets[:, 1])
+    most = np.maximum.reduceat(distances, firsts)
+    reached = np.flatnonzero(distances == most[pieces])
+    chosen = reached[np.searchsorted(pieces[reached], np.arange(len(counts)))]
+    return inner[chosen], most

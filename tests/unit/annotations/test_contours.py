@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,6 +38,40 @@ def test_the_polygon_of_a_blob_covers_it(seed: int, size: int, roughness: int) -
     polygon = contours.largest_polygon(bitmap, 0, 0)
     assert polygon is not None
     assert overlap(bitmap, polygon) >= 0.95
+
+
+def textbook(vertices: contours.Vertices, tolerance: float) -> list[int]:
+    """Douglas and Peucker's way, one piece after the other: which vertices stay."""
+    far = int(np.argmax(np.square(vertices - vertices[0]).sum(axis=1)))
+    closed = np.concatenate([vertices, vertices[:1]])
+
+    def inner(begin: int, end: int) -> list[int]:
+        away = [
+            segment_distance(closed[i], closed[begin], closed[end]) for i in range(begin + 1, end)
+        ]
+        if not away or max(away) <= tolerance:
+            return []
+        middle = begin + 1 + away.index(max(away))
+        return [*inner(begin, middle), middle, *inner(middle, end)]
+
+    return [0, *inner(0, far), far, *inner(far, len(vertices))]
+
+
+def segment_distance(point: Any, start: Any, end: Any) -> float:
+    along, offset = end - start, point - start
+    length = float((along * along).sum())
+    share = min(max(float((offset * along).sum()) / length, 0), 1) if length else 0
+    return float(np.hypot(*(offset - share * along)))
+
+
+@pytest.mark.parametrize("tolerance", [0.3, 1.0, 1.5, 4.0])
+def test_an_outline_is_simplified_as_the_textbook_has_it(tolerance: float) -> None:
+    """All pieces at once, which must not change what stays; of noise, which is intricate."""
+    random = np.random.default_rng(1973)
+    for share in (0.2, 0.4, 0.5, 0.6, 0.7, 0.9):
+        for outline in contours.trace(random.random((24, 24)) < share):
+            kept = contours._douglas_peucker(outline, tolerance)
+            assert kept.tolist() == outline[textbook(outline, tolerance)].tolist()
 
 
 def test_a_round_polygon_is_small() -> None:
