@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,8 +78,16 @@ def crop(
 
     The box may have fractions and may stick out of the image; what is outside becomes ``fill``.
     """
-    cut = Image.fromarray(image).transform(
-        (width, height), Image.Transform.EXTENT, box, Image.Resampling.BILINEAR, fillcolor=fill
+    # Pillow copies what it is given: the part under the box, not all of a big picture. A pixel
+    # beside the box takes part in the interpolation.
+    left, top = (max(0, math.floor(min(ends)) - 1) for ends in (box[0::2], box[1::2]))
+    right, bottom = (max(0, math.ceil(max(ends)) + 1) for ends in (box[0::2], box[1::2]))
+    part = image[top:bottom, left:right]
+    if not part.size:  # all of the box lies outside
+        return np.full((height, width, 3), fill, dtype=np.uint8)
+    extent = (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
+    cut = Image.fromarray(part).transform(
+        (width, height), Image.Transform.EXTENT, extent, Image.Resampling.BILINEAR, fillcolor=fill
     )
     return np.asarray(cut)
 

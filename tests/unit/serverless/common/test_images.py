@@ -181,5 +181,37 @@ def test_crop_of_whole_pixels_is_exact() -> None:
     assert (crop(image, (2, 3, 7, 8), width=5, height=5) == image[3:8, 2:7]).all()
 
 
+@pytest.mark.parametrize(
+    "box",
+    [
+        (10.25, 20.5, 40.75, 33.0),  # enlarged
+        (0.0, 0.0, 60.0, 45.0),  # the whole picture
+        (-7.5, -3.25, 30.0, 20.0),  # beyond the corner at the top
+        (41.6, 30.1, 90.0, 70.0),  # beyond the corner at the bottom
+        (-500.0, 10.0, 700.0, 30.0),  # on both sides
+        (70.0, 5.0, 90.0, 25.0),  # beside it
+        (-40.0, -40.0, -1.0, -1.0),
+        (60.0, 0.0, 80.0, 45.0),  # touching it
+        (12.0, 12.0, 12.0, 40.0),  # without width
+    ],
+)
+def test_crop_is_the_same_part_of_the_picture_wherever_it_lies(
+    box: tuple[float, float, float, float],
+) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (45, 60, 3), dtype=np.uint8)
+    whole = Image.fromarray(image).transform(
+        (16, 24), Image.Transform.EXTENT, box, Image.Resampling.BILINEAR, fillcolor=(1, 2, 3)
+    )
+    cut = crop(image, box, width=16, height=24, fill=(1, 2, 3))
+    assert np.abs(cut.astype(int) - np.asarray(whole)).max() <= 1  # of rounding
+
+
+def test_crop_costs_by_its_box_and_not_by_the_picture() -> None:
+    # Terabytes, were they copied: each pixel of this picture is the same three bytes.
+    picture = np.broadcast_to(np.array([10, 20, 30], dtype=np.uint8), (1_000_000, 1_000_000, 3))
+    cut = crop(picture, (500_000, 500_000, 500_100.5, 500_050), width=8, height=8)
+    assert (cut == [10, 20, 30]).all()
+
+
 def test_grey_is_the_luma() -> None:
     assert grey(np.full((1, 1, 3), (255, 0, 0), dtype=np.uint8))[0, 0] == 76
