@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,7 @@ def read_number(body: dict[str, Any], name: str, default: float) -> float:
     value = body.get(name)
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if not _is_number(value):
         raise BadInput(f"'{name}' is {value!r}; send a number")
     return float(value)
 
@@ -99,4 +99,7 @@ def read_boxes(body: dict[str, Any], name: str) -> list[dict[str, Any]]:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    # False for NaN too. JSON's integers have no bound: math.isfinite fails at what is no float.
+    return abs(value) <= sys.float_info.max

@@ -48,4 +48,7 @@ def unpack_array(packed: object, *, name: str) -> NDArray[Any]:
         raise BadInput(f"'{name}' has data that are not base64 text") from error
     if len(raw) != math.prod(shape) * DTYPES[dtype].itemsize:
         raise BadInput(f"'{name}' has {len(raw)} bytes, which do not fit its shape {shape}")
-    return np.frombuffer(raw, DTYPES[dtype]).reshape(shape)
+    try:
+        return np.frombuffer(raw, DTYPES[dtype]).reshape(shape)
+    except (ValueError, OverflowError) as error:  # too many sides, or one too long beside a 0
+        raise BadInput(f"'{name}' has a shape that no array has") from error

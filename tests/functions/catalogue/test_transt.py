@@ -201,6 +201,7 @@ def test_a_box_of_another_size_must_be_surer() -> None:
         ({"shapes": [{"type": "polygon", "points": [1, 2]}]}, "'shapes[0]' is of type 'polygon'"),
         ({"shapes": [[1, 2, 3]]}, "'shapes[0]' is not a list of 4 numbers"),
         ({"shapes": [None]}, "'shapes[0]' is not a list of 4 numbers"),
+        ({"shapes": [[1, 2, 3, 10**400]]}, "'shapes[0]' holds a number that is no coordinate"),
         ({"shapes": [[5, 5, 5, 5]]}, "'shapes[0]' is narrower than a pixel"),
         ({"shapes": [[400, 10, 450, 60]]}, "'shapes[0]' lies outside the image"),
         ({"shapes": [[10, -60, 60, 0]]}, "'shapes[0]' lies outside the image"),

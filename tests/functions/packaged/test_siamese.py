@@ -146,6 +146,7 @@ def test_boxes_of_odd_proportions_are_followed(
         ({"shapes": [None]}, "'shapes[0]' has neither a shape nor a state"),
         ({"shapes": [{"type": "polygon", "points": [1, 2]}]}, "'shapes[0]' is a polygon"),
         ({"shapes": [{"type": "rectangle", "points": [1, 2, 3]}]}, "'shapes[0].points' is not"),
+        ({"shapes": [{"type": "rectangle", "points": [1, 2, 3, 10**400]}]}, "'shapes[0].points' h"),
         ({"shapes": [{"type": "rectangle", "points": [1, 2, 3, 4]}]}, "'shapes[0]' is outside"),
         ({"shapes": [{"type": "rectangle", "points": [900, 0, 950, 9]}]}, "'shapes[0]' is outside"),
         ({"states": ["x"]}, "'states[0]' is not a state of this tracker"),

@@ -117,10 +117,9 @@ def _cut(boxes: list[NDArray[np.float64]], image: NDArray[np.uint8]) -> NDArray[
 
 
 def _numbers(value: object, count: int, name: str) -> NDArray[np.float64]:
-    numbers = value if isinstance(value, list) and len(value) == count else [None]
+    numbers: list[Any] = value if isinstance(value, list) and len(value) == count else [None]
     if any(isinstance(each, bool) or not isinstance(each, (int, float)) for each in numbers):
         raise BadInput(f"'{name}' is not a list of {count} numbers")
-    read = np.array(numbers, dtype=np.float64)
-    if not (np.abs(read) <= MAX_COORDINATE).all():  # also false for NaN
+    if not all(abs(each) <= MAX_COORDINATE for each in numbers):  # also false for NaN
         raise BadInput(f"'{name}' holds a number that is no coordinate")
-    return read
+    return np.array(numbers, dtype=np.float64)

@@ -106,13 +106,12 @@ def read_state(state: object, name: str) -> Target:
 
 def _numbers(value: object, name: str, *, count: int) -> NDArray[np.float64]:
     """Return a list of so many finite numbers; BadInput, naming it, when it is none."""
-    given = value if isinstance(value, list) and len(value) == count else [None]
+    given: list[Any] = value if isinstance(value, list) and len(value) == count else [None]
     if any(isinstance(one, bool) or not isinstance(one, (int, float)) for one in given):
         raise BadInput(f"'{name}' is not a list of {count} numbers")
-    numbers = np.array(given, dtype=np.float64)
-    if not (np.abs(numbers) <= LARGEST).all():  # false for NaN as well
+    if not all(abs(one) <= LARGEST for one in given):  # false for NaN as well
         raise BadInput(f"'{name}' holds a number that is no coordinate")
-    return numbers
+    return np.array(given, dtype=np.float64)
 
 
 def _list(body: dict[str, Any], name: str) -> list[Any]:

@@ -98,6 +98,8 @@ GOOD = pack_array(np.zeros(3), "float32")
         {**GOOD, "shape": [4]},
         {**GOOD, "shape": [-3]},
         {**GOOD, "shape": [True]},
+        {**GOOD, "shape": [3, *[1] * 64]},  # more sides than an array may have
+        {**GOOD, "shape": [0, 10**30], "data": ""},
         {**GOOD, "data": "!!"},
         {**GOOD, "data": base64.b64encode(b"12345").decode()},
     ],

@@ -28,7 +28,13 @@ def test_the_threshold_counts_over_its_whole_range(sent: dict[str, Any], expecte
     assert read_threshold(sent, 0.5) == expected
 
 
-@pytest.mark.parametrize("value", [-0.1, 1.1, "0.5", True, [], float("nan"), float("inf")])
+ENDLESS = 10**400  # JSON may hold it, no float can
+
+
+@pytest.mark.parametrize(
+    "value",
+    [-0.1, 1.1, "0.5", True, [], float("nan"), float("inf"), pytest.param(ENDLESS, id="endless")],
+)
 def test_another_threshold_is_the_callers_mistake(value: object) -> None:
     with pytest.raises(BadInput, match="'threshold'"):
         read_threshold({"threshold": value}, 0.5)
@@ -45,7 +51,9 @@ def test_points_are_pairs() -> None:
     assert read_points({"p": []}, "p").shape == (0, 2)
 
 
-@pytest.mark.parametrize("value", ["x", [1, 2], [[1]], [[1, 2, 3]], [[1, "2"]], [[1, None]], {}])
+@pytest.mark.parametrize(
+    "value", ["x", [1, 2], [[1]], [[1, 2, 3]], [[1, "2"]], [[1, None]], {}, [[1, ENDLESS]]]
+)
 def test_other_points_are_the_callers_mistake(value: object) -> None:
     with pytest.raises(BadInput, match="'p'"):
         read_points({"p": value}, "p")
@@ -81,5 +89,7 @@ def test_boxes_of_reid_need_four_numbers() -> None:
     assert read_boxes({"boxes0": boxes}, "boxes0") == boxes
     with pytest.raises(BadInput, match="'boxes0'"):
         read_boxes({"boxes0": [{"points": [1, 2]}]}, "boxes0")
+    with pytest.raises(BadInput, match="'boxes0'"):
+        read_boxes({"boxes0": [{"points": [1, 2, 3, ENDLESS]}]}, "boxes0")
     with pytest.raises(BadInput, match="'boxes1' is missing"):
         read_boxes({}, "boxes1")
