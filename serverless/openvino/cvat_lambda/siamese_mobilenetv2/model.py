@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from common.devices import OpenVinoNetwork
-from common.images import crop
+from common.images import crop, mean_colour
 from common.networks.mobilenet_v2 import prepare
 from common.weights import weights_file
 from PIL import Image
@@ -81,7 +81,7 @@ class SiameseTracker:
 
     def start(self, image: NDArray[np.uint8], boxes: Sequence[NDArray[np.float64]]) -> list[Target]:
         """Return a target for each box."""
-        fill = tuple(int(value) for value in image.mean(axis=(0, 1)).round())
+        fill = mean_colour(image)
         patches = [_patch(image, box, context(box), EXEMPLAR, fill) for box in boxes]
         return [
             Target(box=box, kernels=_kernels(maps, box), fill=fill)

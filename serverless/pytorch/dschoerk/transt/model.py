@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from common.checkpoints import load_strictly, read_parameters
-from common.images import crop
+from common.images import crop, mean_colour
 from common.torch_runtime import describe, half_precision, to_tensor, torch_device
 from network import STRIDE, TransT
 from torch import Tensor
@@ -133,8 +133,7 @@ class Tracker:
 
     def start(self, image: Image, boxes: Sequence[Floats]) -> list[Target]:
         """Return a target for each box (x0, y0, x1, y1)."""
-        red, green, blue = (int(value) for value in image.mean(axis=(0, 1)))
-        fill = (red, green, blue)
+        fill = mean_colour(image)
         targets = []
         for box in boxes:
             centre = (float(box[0] + box[2]) / 2, float(box[1] + box[3]) / 2)

@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 import pytest
 from common.errors import BadInput
-from common.images import crop, decode_image, encode_png, grey, resize
+from common.images import crop, decode_image, encode_png, grey, mean_colour, resize
 from PIL import Image, ImageOps
 
 
@@ -211,6 +211,12 @@ def test_crop_costs_by_its_box_and_not_by_the_picture() -> None:
     picture = np.broadcast_to(np.array([10, 20, 30], dtype=np.uint8), (1_000_000, 1_000_000, 3))
     cut = crop(picture, (500_000, 500_000, 500_100.5, 500_050), width=8, height=8)
     assert (cut == [10, 20, 30]).all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (70, 50), (1, 5000), (5000, 1)])
+def test_the_mean_colour_is_that_of_all_pixels(size: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    assert mean_colour(image) == tuple(int(value) for value in image.mean(axis=(0, 1)).round())
 
 
 def test_grey_is_the_luma() -> None:
