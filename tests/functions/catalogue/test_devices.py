@@ -94,3 +94,14 @@ def test_a_precision_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, ru
     monkeypatch.setenv("TORCH_PRECISION", "float8")
     with pytest.raises(ValueError, match="TORCH_PRECISION is 'float8'; use one of float32"):
         runtime.half_precision(torch.device("cpu"))
+
+
+def test_what_runs_in_float32_on_cuda_is_not_cut_to_tf32(
+    monkeypatch: pytest.MonkeyPatch, runtime: Any
+) -> None:
+    torch: Any = importlib.import_module("torch")
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)  # PyTorch's default
+    monkeypatch.setenv("TORCH_DEVICE", "cuda")
+    assert runtime.torch_device() == torch.device("cuda")
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
