@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.server
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from cvat_lambda.engine.standalone import models, uploads
 from cvat_lambda.engine.standalone.staging import Staging
 from cvat_lambda.engine.standalone.tasks import create_task
 from cvat_lambda.errors import InvalidRequest, StateConflict
+from tests.integration.engine.videos import make_video
 
 
 @pytest.fixture
@@ -52,6 +54,29 @@ def test_files_come_in_one_plain_request(
     assert (meta["size"], meta["image_quality"]) == (6, 80)
     again = client.post(f"/api/tasks/{empty.pk}/data", {"image_quality": 80})
     assert again.status_code == 409
+
+
+@pytest.mark.parametrize("in_pieces", [False, True])
+def test_an_uploaded_video_becomes_its_frames(
+    client: Client, empty: models.Task, tmp_path: Path, in_pieces: bool
+) -> None:
+    video = make_video(tmp_path / "Crossing.MP4", frames=5)
+    address = f"/api/tasks/{empty.pk}/data"
+    if in_pieces:
+        content = video.read_bytes()
+        name = base64.b64encode(video.name.encode()).decode()
+        begin = {"Upload-Length": str(len(content)), "Upload-Metadata": f"filename {name}"}
+        place = client.post(address, headers=begin)["Location"]
+        kind = "application/offset+octet-stream"
+        client.patch(place, content, kind, headers={"Upload-Offset": "0"})
+        files, headers = {}, {"Upload-Finish": ""}
+    else:
+        files, headers = {"client_files": as_upload(video)}, {}
+    response = client.post(address, {"image_quality": 70, **files}, headers=headers)
+    assert status_of(client, response) == ("finished", "")
+    meta = client.get(f"{address}/meta").json()
+    assert (meta["size"], len(meta["frames"])) == (5, 5)
+    assert client.get(f"/api/tasks/{empty.pk}").json()["mode"] == "interpolation"
 
 
 def test_all_files_under_one_name_of_a_form_are_taken(

@@ -104,7 +104,7 @@ def prepare(task: models.Task, files: Sequence[SourceFile], how: Ingestion) -> P
     folder = storage.new_folder()
     try:
         unpacked = archives.unpack(files, storage.data_folder(folder))
-        videos = [file for file in unpacked if video.is_video(file.path)]
+        videos = [file for file in unpacked if video.is_video(file.name)]
         if not unpacked:
             raise InvalidRequest("the upload holds no image and no video")
         if videos and len(unpacked) > 1:

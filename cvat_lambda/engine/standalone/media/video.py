@@ -39,9 +39,12 @@ class VideoIndex:
     fingerprint: str
 
 
-def is_video(path: Path) -> bool:
-    """Whether the file is to be taken for a video, by its name."""
-    return path.suffix.lower() in VIDEO_SUFFIXES
+def is_video(name: str) -> bool:
+    """Whether a file is to be taken for a video, by the name that its uploader gave it.
+
+    Where it lies tells nothing: uploads are kept under names of our own.
+    """
+    return Path(name).suffix.lower() in VIDEO_SUFFIXES
 
 
 def _open(path: Path) -> av.container.InputContainer:
