@@ -41,9 +41,11 @@ class Staging:
 
     def __init__(self, task_id: int) -> None:
         self._folder = storage.upload_folder(task_id)
+        self._known_bytes: int | None = None
 
     def clear(self) -> None:
         """Forget everything uploaded so far."""
+        self._known_bytes = None
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def files(self) -> list[SourceFile]:
@@ -83,7 +85,7 @@ class Staging:
         """
         base = base_name(name)
         digest = hashlib.blake2b(base.encode("utf-8", "replace") + b"\0", digest_size=16)
-        budget = options.MAX_UPLOAD_BYTES - self.size_bytes()
+        budget = options.MAX_UPLOAD_BYTES - self._counted_bytes()
         self._folder.mkdir(parents=True, exist_ok=True)
         coming = self._folder / f"{uuid.uuid4().hex}.part"
         try:
@@ -99,9 +101,18 @@ class Staging:
             coming.unlink(missing_ok=True)
             raise
         key = digest.hexdigest()
-        os.replace(coming, self._folder / f"{key}.file")
+        whole = self._folder / f"{key}.file"
+        if not whole.exists():
+            self._known_bytes = options.MAX_UPLOAD_BYTES - budget
+        os.replace(coming, whole)
         self._note(key, base, None)
         return base
+
+    def _counted_bytes(self) -> int:
+        """The folder's size, counted once: one message may bring thousands of files."""
+        if self._known_bytes is None:
+            self._known_bytes = self.size_bytes()
+        return self._known_bytes
 
     def begin(self, name: str, length: int) -> str:
         """Begin a resumable upload of so many bytes; its id. Raise InvalidRequest."""

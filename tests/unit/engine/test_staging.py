@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -13,6 +14,16 @@ from hypothesis import strategies as st
 
 from cvat_lambda.engine.standalone.staging import Staging, base_name
 from cvat_lambda.errors import InvalidRequest, NotFound, PayloadTooLarge, StateConflict
+
+_listings: list[str] = []
+
+
+def _hear(event: str, _: tuple[Any, ...]) -> None:
+    if event in ("os.scandir", "os.listdir"):
+        _listings.append(event)
+
+
+sys.addaudithook(_hear)  # there is no way to take it back; it only counts
 
 
 def contents(staging: Staging) -> dict[str, bytes]:
@@ -49,6 +60,18 @@ def test_whole_files_come_in_order_and_once_though_they_are_sent_again() -> None
         staging.ordered(["b"])
     staging.clear()
     assert contents(staging) == {}
+
+
+def test_a_folder_is_counted_once_for_all_files_of_a_message() -> None:
+    """To count it for each made the time of an upload grow with the square of its files."""
+    listings = []
+    for task_id, files in ((21, 3), (22, 30)):
+        staging = Staging(task_id)
+        before = len(_listings)
+        for number in range(files):
+            staging.add(f"{number}.jpg", [b"%d" % number])
+        listings.append(len(_listings) - before)
+    assert listings[0] == listings[1]
 
 
 def test_another_file_of_the_same_name_is_not_lost() -> None:
