@@ -13,13 +13,15 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_http_methods
 
+from cvat_lambda.annotations.tracks import seen_on
+from cvat_lambda.annotations.types import LabeledData
 from cvat_lambda.engine.port import Access, Task, get_engine
 from cvat_lambda.errors import InvalidRequest, LambdaError, NotFound
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests import service
 from cvat_lambda.requests.choices import choices_for
-from cvat_lambda.requests.models import FrameStatus, Outcome, Provenance, Request
+from cvat_lambda.requests.models import FrameStatus, ObjectKind, Outcome, Provenance, Request
 from cvat_lambda.requests.progress import progress_of
 from cvat_lambda.requests.retrying import may_retry
 from cvat_lambda.web import overlay
@@ -125,17 +127,23 @@ def _number(text: str) -> float:
 
 
 def _frames(found: Task, numbers: list[int]) -> list[dict[str, Any]]:
+    """Frames with all that is on them: shapes, tags, and what is seen of tracks."""
     engine = get_engine()
-    data = engine.annotations(found.id, frames=numbers) if numbers else None
+    data = engine.annotations(found.id, frames=numbers) if numbers else LabeledData()
+    tracks = engine.tracks(found.id) if numbers else ()  # one is seen far from its key frames
     shown = []
     for number in numbers:
-        shapes = [shape for shape in data.shapes if shape.frame == number] if data else []
+        shapes = tuple(shape for shape in data.shapes if shape.frame == number)
+        tracked = seen_on(number, tracks)
+        tags = [tag for tag in data.tags if tag.frame == number]
         item: dict[str, Any] = {"number": number}
+        item |= {"shapes": shapes, "tracked": tracked, "tags": tags}
+        item |= {"tag_names": [_name(found, tag.label_id) for tag in tags]}
         try:
             image = engine.frame(found.id, number)
             size = (image.width or 0, image.height or 0)
             item |= {"name": image.name, "width": size[0], "height": size[1]}
-            item |= {"drawings": overlay.draw(shapes, found.labels, size)}
+            item |= {"drawings": overlay.draw((*shapes, *tracked), found.labels, size)}
             item |= {"font": max(12, max(size) // 40), "dot": max(3, max(size) // 160)}
         except LambdaError as exc:
             item |= {"problem": exc.message}
@@ -143,33 +151,49 @@ def _frames(found: Task, numbers: list[int]) -> list[dict[str, Any]]:
     return shown
 
 
+def _name(found: Task, label_id: int) -> str:
+    return next((label.name for label in found.labels if label.id == label_id), "?")
+
+
 @login_required
 @require_GET
 def frame(request: HttpRequest, task_id: int, number: int) -> HttpResponse:
-    """One frame with its shapes, and which request made each of them."""
+    """One frame with what is on it, and which request made each thing."""
     found = _task(request, task_id)
     if number >= found.size:
         raise Http404(f"Task {task_id} has {found.size} frames.")
-    data = get_engine().annotations(task_id, frames=[number])
-    shapes = [shape for shape in data.shapes if shape.frame == number]
-    made_by = {
-        row.object_id: row
-        for row in Provenance.objects.filter(
-            task_id=task_id, frame=number, kind="shape"
-        ).select_related("request", "version")
-    }
-    names = {label.id: label.name for label in found.labels}
+    (item,) = _frames(found, [number])
     context = {
         "task": found,
-        "item": _frames(found, [number])[0],
-        "shapes": [
-            {"shape": shape, "label": names.get(shape.label_id), "by": made_by.get(shape.id or 0)}
-            for shape in shapes
-        ],
+        "item": item,
+        "rows": _annotations(found, item),
         "before": number - 1 if number > 0 else None,
         "after": number + 1 if number + 1 < found.size else None,
     }
     return render(request, "cvat_lambda/frame.html", context)
+
+
+def _annotations(found: Task, item: dict[str, Any]) -> list[dict[str, Any]]:
+    """What is on a frame as rows: what it is, and who made it."""
+    listed = [(ObjectKind.SHAPE, shape.type, shape) for shape in item["shapes"]]
+    listed += [(ObjectKind.TRACK, f"{shape.type}, track", shape) for shape in item["tracked"]]
+    listed += [(ObjectKind.TAG, "tag", tag) for tag in item["tags"]]
+    made_by = {}
+    for kind in ObjectKind:
+        ids = [thing.id for of, _, thing in listed if of == kind]
+        made = Provenance.objects.filter(task_id=found.id, kind=kind, object_id__in=ids)
+        for row in made.select_related("request", "version"):
+            made_by[kind, row.object_id] = row
+    return [
+        {
+            "label": _name(found, thing.label_id),
+            "type": type_,
+            "score": thing.score,
+            "source": thing.source,
+            "by": made_by.get((kind, thing.id)),
+        }
+        for kind, type_, thing in listed
+    ]
 
 
 def _rows(items: Iterable[Request]) -> list[dict[str, Any]]:

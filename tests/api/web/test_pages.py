@@ -11,7 +11,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from cvat_lambda.annotations.types import LabeledData, Shape
+from cvat_lambda.annotations.types import LabeledData, Shape, Tag, Track, TrackedShape
 from cvat_lambda.engine.port import Change, get_engine
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.tasks import create_task
@@ -119,6 +119,41 @@ def test_a_frame_tells_who_made_each_shape(
     assert "person 0.87" in page
     assert "person-finder v4 (abc)" in page
     assert f"/requests/{request_row.pk}" in page
+
+
+def test_tracks_and_tags_are_shown_with_who_made_them(
+    client_for: ClientFor, alice: User, request_row: Request
+) -> None:
+    """What a re-identification made is there on every frame on which its track is seen."""
+    files = [IMAGES / "astronaut.png", IMAGES / "coffee.png", IMAGES / "chelsea.png"]
+    task = create_task(alice, "Frames", [{"name": "person"}, {"name": "night"}], files)
+    engine = get_engine()
+    person, night = (label.id or 0 for label in engine.task(task.pk).labels)
+    keys = (
+        TrackedShape(type="rectangle", frame=0, points=(10, 20, 30, 40)),
+        TrackedShape(type="rectangle", frame=2, points=(20, 40, 40, 60)),
+    )
+    made = LabeledData(
+        tags=(Tag(frame=1, label_id=night),),
+        tracks=(Track(frame=0, label_id=person, shapes=keys),),
+    )
+    with engine.atomic():
+        written = engine.apply(Change(task_id=task.pk, frames=(0, 1, 2), add=made))
+    for kind, ids in ((ObjectKind.TAG, written.tag_ids), (ObjectKind.TRACK, written.track_ids)):
+        Provenance.objects.create(
+            request=request_row, task_id=task.pk, frame=0, kind=kind, object_id=ids[0][0]
+        )
+    client = client_for(alice)
+    whole = client.get(f"/tasks/{task.pk}").content.decode()
+    middle = 'points="15.0,30.0 35.0,30.0 35.0,50.0 15.0,50.0 15.0,30.0"'
+    assert whole.count("<polyline") == 3
+    assert middle in whole
+    assert re.findall(r"<figcaption>(.*)</figcaption>", whole)[1].endswith("· 1 shape · night")
+    page = client.get(f"/tasks/{task.pk}/frames/1").content.decode()
+    assert middle in page
+    cells = re.findall(r"<td>(person|night)</td><td>([^<]*)</td>", page)
+    assert cells == [("person", "rectangle, track"), ("night", "tag")]
+    assert page.count(f"/requests/{request_row.pk}") == 2
 
 
 def test_a_request_shows_why_frames_failed(

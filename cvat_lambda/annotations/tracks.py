@@ -1,0 +1,58 @@
+"""Where the objects of tracks are on a frame, between their key frames too."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+
+from .types import Shape, Track, TrackedShape
+
+# Their points move in straight lines between key frames; other shapes stay until the next one.
+_MOVING = ("rectangle", "ellipse", "cuboid", "points")
+
+
+def seen_on(frame: int, tracks: Iterable[Track]) -> tuple[Shape, ...]:
+    """Return what is seen of the tracks on a frame, as shapes with the ids of their tracks."""
+    found = (_seen(track, frame) for track in tracks)
+    return tuple(shape for shape in found if shape is not None)
+
+
+def _seen(track: Track, frame: int) -> Shape | None:
+    """A track is seen from each key frame to the next, unless it is outside."""
+    after = bisect_right([key.frame for key in track.shapes], frame)
+    if after == 0 or track.shapes[after - 1].outside:
+        return None
+    key = track.shapes[after - 1]
+    following = track.shapes[after] if after < len(track.shapes) else None
+    points, rotation = key.points, key.rotation
+    if following is not None and _moves(key, following):
+        share = (frame - key.frame) / (following.frame - key.frame)
+        points = tuple(
+            one + (two - one) * share for one, two in zip(key.points, following.points, strict=True)
+        )
+        turn = (following.rotation - key.rotation + 180) % 360 - 180  # the shorter way round
+        rotation = (key.rotation + turn * share) % 360
+    return Shape(
+        id=track.id,
+        type=key.type,
+        frame=frame,
+        label_id=track.label_id,
+        points=points,
+        rotation=rotation,
+        occluded=key.occluded,
+        z_order=key.z_order,
+        group=track.group,
+        source=track.source,
+        attributes=(*track.attributes, *key.attributes),
+        elements=seen_on(frame, track.elements),
+        score=track.score,
+    )
+
+
+def _moves(key: TrackedShape, following: TrackedShape) -> bool:
+    return (
+        key.type in _MOVING
+        and not following.outside
+        and following.type == key.type
+        and len(following.points) == len(key.points)
+    )
