@@ -30,6 +30,13 @@ TASKS_A_PAGE = 20
 FRAMES_A_PAGE = 24
 REQUESTS_SHOWN = 20
 FAILURES_A_PAGE = 50
+REPLACING = (
+    ("", "the default"),
+    ("function", "what this function made before"),
+    ("none", "nothing"),
+    ("automatic", "everything automatic"),
+    ("all", "everything"),
+)
 
 
 def _access(request: HttpRequest) -> Access:
@@ -98,6 +105,8 @@ def task(request: HttpRequest, task_id: int) -> HttpResponse:
         "frames": _frames(found, list(page)),
         "requests": _rows(_requests(request).filter(task_id=task_id)[:5]),
         "choices": choices_for(found),
+        "replacing": REPLACING,
+        "form": request.POST,  # what was asked for and refused is there to be changed
         "labels": [(label, overlay.color_of(at)) for at, label in enumerate(found.labels)],
         "problem": problem,
     }

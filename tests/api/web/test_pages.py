@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -199,6 +200,33 @@ def test_starting_with_an_unknown_function_says_so(
     answer = client_for(alice).post(f"/tasks/{task.pk}", {"function": "unknown"})
     assert answer.status_code == 404
     assert "function &#x27;unknown&#x27; was not found" in answer.content.decode()
+
+
+def test_what_was_refused_is_still_in_the_form(
+    client_for: ClientFor, alice: User, task: models.Task
+) -> None:
+    known("persons", "person")
+    known("another", "person")
+    asked = {"function": "persons", "threshold": "1.5", "replace": "none"}
+    answer = client_for(alice).post(f"/tasks/{task.pk}", asked)
+    assert answer.status_code == 400
+    page = answer.content.decode()
+    assert re.findall(r'<option value="([a-z]*)" selected>', page) == ["persons", "none"]
+    assert 'value="1.5"' in page
+
+
+def test_times_name_their_zone(client_for: ClientFor, alice: User, request_row: Request) -> None:
+    started = datetime(2026, 3, 1, 23, 5, tzinfo=timezone.utc)
+    Request.objects.filter(pk=request_row.pk).update(started_at=started)
+    assert "2026-03-01 23:05:00 UTC" in client_for(alice).get("/").content.decode()
+
+
+def test_a_run_that_stopped_early_offers_its_missing_frames_too(
+    client_for: ClientFor, alice: User, request_row: Request
+) -> None:
+    Request.objects.filter(pk=request_row.pk).update(total=900, status=Status.FAILED)
+    page = client_for(alice).get(f"/requests/{request_row.pk}").content.decode()
+    assert "Run the failed and missing frames again" in page
 
 
 def known(function_id: str, label: str, kind: str = "detector", state: str = "ready") -> None:

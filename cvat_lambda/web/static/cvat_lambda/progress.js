@@ -1,12 +1,17 @@
-// Keeps the progress bars of live requests up to date, and reloads the page when one ends.
+// Keeps the progress bars of live requests up to date, and loads the page anew when one ends.
 "use strict";
-for (const box of document.querySelectorAll('.progress[data-live="1"]')) {
+const duration = (seconds) => {
+  const whole = Math.ceil(seconds);
+  if (whole < 120) return `${whole} s`;
+  const minutes = Math.ceil(whole / 60);
+  return minutes < 120 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+};
+
+const follow = (box) => {
   const bar = box.querySelector("progress");
   const words = box.querySelector(".words");
-  const look = async () => {
-    const answer = await fetch(box.dataset.progress, { headers: { Accept: "application/json" } });
-    if (!answer.ok) return; // logged out, or gone: the page stays as it is
-    const now = await answer.json();
+
+  const show = (now) => {
     bar.max = now.total || 1;
     bar.value = now.done + now.failed + now.skipped;
     const parts = [`${now.done} done`];
@@ -14,10 +19,31 @@ for (const box of document.querySelectorAll('.progress[data-live="1"]')) {
     if (now.skipped) parts.push(`${now.skipped} skipped`);
     let text = `${parts.join(", ")} of ${now.total}`;
     if (now.rate) text += ` · ${now.rate.toFixed(1)} frames/s`;
-    if (now.eta_s !== null) text += ` · ${Math.ceil(now.eta_s)} s to go`;
+    if (now.eta_s !== null) text += ` · ${duration(now.eta_s)} to go`;
     words.textContent = text;
-    if (now.status === "queued" || now.status === "started") setTimeout(look, 1000);
-    else location.reload();
   };
+
+  const look = async () => {
+    let now;
+    try {
+      const answer = await fetch(box.dataset.progress, {
+        headers: { Accept: "application/json" },
+        redirect: "error",
+      });
+      if (answer.status === 404) return; // gone: the page stays as it is
+      if (!answer.ok) throw new Error(answer.statusText);
+      now = await answer.json();
+    } catch {
+      setTimeout(look, 5000); // the server is being restarted, or nobody is logged in any more
+      return;
+    }
+    show(now);
+    if (now.status === "queued" || now.status === "started") setTimeout(look, 1000);
+    // Not reload(): of a page that answered a form it would send the form again.
+    else location.replace(location.pathname + location.search);
+  };
+
   setTimeout(look, 500);
-}
+};
+
+document.querySelectorAll('.progress[data-live="1"]').forEach(follow);
