@@ -10,18 +10,26 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from cvat_lambda import checks
-from cvat_lambda.conf import Settings, from_environment, names, settings
+from cvat_lambda.conf import Settings, from_environment, settings
+from cvat_lambda.engine.standalone.options import Options
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
-def test_every_setting_is_documented_with_its_default() -> None:
-    rows = re.findall(r"^\| `([A-Z_]+)` \|([^|]*)\|", (DOCS / "settings.md").read_text(), re.M)
-    documented = dict(rows)
-    assert set(documented) == set(names())
+APP, _, STANDALONE = (DOCS / "settings.md").read_text().partition("## The standalone server")
+
+
+@pytest.mark.parametrize(
+    ("page", "declared"), [(APP, Settings), (STANDALONE, Options)], ids=["app", "engine"]
+)
+def test_every_setting_is_documented_with_its_default(page: str, declared: type) -> None:
+    documented = dict(re.findall(r"^\| `([A-Z_]+)` \|([^|]*)\|", page, re.M))
+    assert set(documented) == {name for name in vars(declared) if name.isupper()}
     for name, text in documented.items():
-        default = getattr(Settings, name)
-        if isinstance(default, (int, float)):
+        default = getattr(declared, name)
+        if isinstance(default, bool):
+            assert text.strip() == str(default).lower(), name
+        elif isinstance(default, (int, float)):
             assert float(text) == default, name
 
 
