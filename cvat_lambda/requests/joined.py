@@ -12,11 +12,12 @@ from django.db.models import QuerySet
 
 from cvat_lambda.annotations.serialize import labeled_data_from_json, shape_to_json
 from cvat_lambda.annotations.types import Shape
+from cvat_lambda.engine.among import among
 from cvat_lambda.engine.port import Change, Engine, Written
 from cvat_lambda.errors import JobNotFound, TaskNotFound
 from cvat_lambda.requests.locks import lock_shards
 from cvat_lambda.requests.models import Joined, ObjectKind, Provenance, Shard
-from cvat_lambda.requests.rows import insert, slices
+from cvat_lambda.requests.rows import insert, renumber
 from cvat_lambda.requests.run import Run
 
 SHAPES_A_TRANSACTION = 2000
@@ -57,8 +58,7 @@ def restore(engine: Engine, request_id: str, *, user_id: int | None) -> None:
 
 def forget_shapes(shape_ids: Iterable[int]) -> None:
     """Rectangles of these former ids do not come back: whoever made them took them back."""
-    for ids in slices(list(shape_ids)):
-        Joined.objects.filter(shape_id__in=ids).delete()
+    Joined.objects.filter(shape_id__in=among(list(shape_ids))).delete()
 
 
 def on_frames(shard: Shard, frames: Sequence[int]) -> QuerySet[Joined]:
@@ -92,7 +92,7 @@ def _restore_some(
             )
         )
         _rename(task_id, [row.shape_id for row in some], written)
-        Joined.objects.filter(pk__in=[row.pk for row in some]).delete()
+        Joined.objects.filter(pk__in=among([row.pk for row in some])).delete()
     return len(some)
 
 
@@ -100,10 +100,11 @@ def _rename(task_id: int, before: Sequence[int], written: Written) -> None:
     """Provenance follows the rectangles to their new ids."""
     # They were read from one job, so each comes back as one row.
     now = {old: copies[0] for old, copies in zip(before, written.shape_ids, strict=True)}
-    changed = []
-    for ids in slices(before):
-        rows = Provenance.objects.filter(task_id=task_id, kind=ObjectKind.SHAPE, object_id__in=ids)
-        for row in rows:
-            row.object_id = now[row.object_id]
-            changed.append(row)
-    Provenance.objects.bulk_update(changed, ["object_id"])
+    rows = Provenance.objects.filter(
+        task_id=task_id, kind=ObjectKind.SHAPE, object_id__in=among(before)
+    )
+    renumber(
+        Provenance,
+        "object_id",
+        {pk: now[old] for pk, old in rows.values_list("pk", "object_id")},
+    )

@@ -10,11 +10,11 @@ from collections.abc import Collection, Sequence
 
 from django.db.models import Q, QuerySet
 
+from cvat_lambda.engine.among import among
 from cvat_lambda.engine.port import Removal, Task, Written
 from cvat_lambda.requests import joined
 from cvat_lambda.requests.models import ObjectKind, Provenance, Shard
 from cvat_lambda.requests.params import Replace
-from cvat_lambda.requests.rows import slices
 
 
 def removal(
@@ -46,8 +46,8 @@ def forget(written: Written) -> None:
         (ObjectKind.TRACK, written.removed_track_ids),
     ]
     for kind, ids in gone:
-        for some in slices(ids):
-            Provenance.objects.filter(kind=kind, object_id__in=some).delete()
+        if ids:
+            Provenance.objects.filter(kind=kind, object_id__in=among(ids)).delete()
 
 
 def forget_joined(policy: Replace, remove: Removal, *, shard: Shard, frames: Sequence[int]) -> None:
@@ -59,8 +59,7 @@ def forget_joined(policy: Replace, remove: Removal, *, shard: Shard, frames: Seq
     if policy == "function":
         found &= set(remove.shape_ids)
     joined.forget_shapes(found)
-    for some in slices(found):
-        Provenance.objects.filter(kind=ObjectKind.SHAPE, object_id__in=some).delete()
+    Provenance.objects.filter(kind=ObjectKind.SHAPE, object_id__in=among(found)).delete()
 
 
 def made_before(function_id: str, *, task: Task, shard: Shard) -> QuerySet[Provenance]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from django.utils import timezone
 
+from cvat_lambda.engine.among import among
 from cvat_lambda.engine.port import Change, Engine, Removal, get_engine
 from cvat_lambda.errors import JobNotFound, StateConflict, TaskNotFound
 from cvat_lambda.requests import joined
 from cvat_lambda.requests.locks import lock_shards
 from cvat_lambda.requests.models import ENDED, ObjectKind, Provenance, Request
 
-IDS_A_TRANSACTION = 2000
+IDS_A_TRANSACTION = 5000
+_FACTS = ("pk", "frame", "kind", "object_id")  # of provenance
 
 
 def undo(request_id: str, *, user_id: int | None = None) -> int:
@@ -45,29 +49,30 @@ def _remove_some(
     with engine.atomic():
         lock_shards(request_id=request_id)
         rows = Provenance.objects.filter(request_id=request_id, task_id=task_id, job_id=job_id)
-        some = list(rows.order_by("pk")[:IDS_A_TRANSACTION])
+        # Values and no instances: there may be many thousands.
+        some = list(rows.order_by("pk").values_list(*_FACTS)[:IDS_A_TRANSACTION])
         if not some:
             return None
         written = engine.apply(
             Change(
                 task_id=task_id,
                 job_id=job_id,
-                frames=tuple(sorted({row.frame for row in some})),
-                remove=removal_of(some),
+                frames=tuple(sorted({frame for _, frame, _, _ in some})),
+                remove=_removal_of(some),
                 user_id=user_id,
             )
         )
         # What a ReID request took meanwhile must not come back by its undo.
-        joined.forget_shapes(row.object_id for row in some if row.kind == ObjectKind.SHAPE)
-        Provenance.objects.filter(pk__in=[row.pk for row in some]).delete()
+        joined.forget_shapes(pk for _, _, kind, pk in some if kind == ObjectKind.SHAPE)
+        Provenance.objects.filter(pk__in=among([row[0] for row in some])).delete()
     return written.removed
 
 
-def removal_of(rows: list[Provenance]) -> Removal:
+def _removal_of(rows: Iterable[tuple[int, int, str, int]]) -> Removal:
     """Exactly the annotations that the rows name."""
     ids: dict[str, list[int]] = {kind: [] for kind in ObjectKind.values}
-    for row in rows:
-        ids[row.kind].append(row.object_id)
+    for _, _, kind, object_id in rows:
+        ids[kind].append(object_id)
     return Removal(
         policy="ids",
         shape_ids=ids[ObjectKind.SHAPE],

@@ -16,6 +16,7 @@ from cvat_lambda.annotations.types import (
     Track,
     TrackedShape,
 )
+from cvat_lambda.engine.among import among
 from cvat_lambda.engine.port import AnnotationKind
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.scope import Scope, frame_conditions, slices
@@ -48,11 +49,7 @@ _TABLES: dict[AnnotationKind, Any] = {
 
 def existing_ids(kind: AnnotationKind, ids: Collection[int]) -> set[int]:
     """Those of the ids that annotations of the kind still have, of whatever task."""
-    return {
-        found
-        for some in slices(ids)
-        for found in _TABLES[kind].objects.filter(pk__in=some).values_list("pk", flat=True)
-    }
+    return set(_TABLES[kind].objects.filter(pk__in=among(ids)).values_list("pk", flat=True))
 
 
 def read_tracks(scope: Scope, frames: Collection[int] | None = None) -> tuple[Track, ...]:

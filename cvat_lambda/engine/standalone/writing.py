@@ -18,10 +18,11 @@ from cvat_lambda.annotations.types import (
     Track,
     TrackedShape,
 )
+from cvat_lambda.engine.among import among
 from cvat_lambda.engine.port import Change, Removal, Written
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.labels import labels_of
-from cvat_lambda.engine.standalone.scope import Scope, frame_conditions, scope_of, slices
+from cvat_lambda.engine.standalone.scope import Scope, frame_conditions, scope_of
 from cvat_lambda.errors import InvalidRequest, TaskNotFound
 
 
@@ -137,11 +138,12 @@ def _remove_ids(scope: Scope, removal: Removal, gone: _Gone) -> None:
         (models.LabeledTrack, removal.track_ids, gone.tracks),
     ]
     for table, ids, found in named:
-        for some in slices(ids):
-            rows = table.objects.filter(task_id=scope.task_id, pk__in=some)
-            if scope.frames is not None:
-                rows = rows.filter(job_id=scope.private_job_id)
-            found += _delete_rows(rows)
+        if not ids:
+            continue
+        rows = table.objects.filter(task_id=scope.task_id, pk__in=among(ids))
+        if scope.frames is not None:
+            rows = rows.filter(job_id=scope.private_job_id)
+        found += _delete_rows(rows)
 
 
 def _delete_rows(rows: QuerySet[Any]) -> list[int]:
@@ -152,10 +154,10 @@ def _delete_rows(rows: QuerySet[Any]) -> list[int]:
     table = rows.model
     top = rows if table is models.LabeledTag else rows.filter(parent__isnull=True)
     found = list(top.values_list("pk", flat=True))
-    for ids in slices(found):
+    if found:
         if table is not models.LabeledTag:
-            _delete_below(table, ids)
-        parents = table.objects.filter(pk__in=ids)
+            _delete_below(table, found)
+        parents = table.objects.filter(pk__in=among(found))
         parents._raw_delete(parents.db)
     return found
 
@@ -163,10 +165,10 @@ def _delete_rows(rows: QuerySet[Any]) -> list[int]:
 def _delete_below(table: Any, ids: Sequence[int]) -> None:
     """The elements of skeletons, and the key frames of tracks."""
     if table is models.LabeledTrack:
-        family = table.objects.filter(Q(pk__in=ids) | Q(parent_id__in=ids))
-        keys = models.TrackedShape.objects.filter(track__in=family.values("pk"))
+        elements = table.objects.filter(parent_id__in=among(ids)).values_list("pk", flat=True)
+        keys = models.TrackedShape.objects.filter(track_id__in=among([*ids, *elements]))
         keys._raw_delete(keys.db)
-    children = table.objects.filter(parent_id__in=ids)
+    children = table.objects.filter(parent_id__in=among(ids))
     children._raw_delete(children.db)
 
 

@@ -1,0 +1,61 @@
+"""An undo of very many annotations, which somebody waits for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from cvat_lambda.annotations.types import LabeledData, Shape
+from cvat_lambda.engine.port import get_engine
+from cvat_lambda.functions.models import Function
+from cvat_lambda.requests import ends, service
+from cvat_lambda.requests.lease import claim
+from cvat_lambda.requests.models import Provenance, Request
+from cvat_lambda.requests.results import FrameResult
+from cvat_lambda.requests.run import load
+from cvat_lambda.requests.writer import Writer
+
+Make = Callable[..., Any]
+Start = Callable[..., Request]
+
+
+def filled(request: Request, shapes: int) -> Request:
+    """Let a worker have found so many shapes on the first frame."""
+    lease = claim(request.shards.get().pk)
+    assert lease is not None
+    run = load(lease)
+    label = run.task.labels[0].id or 0
+    found = tuple(
+        Shape(type="rectangle", frame=0, label_id=label, points=(0, 0, 1 + n, 9), source="auto")
+        for n in range(shapes)
+    )
+    result = FrameResult(frame=0, status="done", data=LabeledData(shapes=found))
+    Writer(run, wait=time.sleep).write([result])
+    ends.finish_shard(lease)
+    request.refresh_from_db()
+    return request
+
+
+def statements(request: Request) -> int:
+    """How many the undo of a request takes."""
+    with CaptureQueriesContext(connection) as seen:
+        service.undo(request)
+    return len(seen)
+
+
+@pytest.mark.parametrize("count", [600, 2400])
+def test_an_undo_takes_no_more_statements_for_more_shapes(
+    finder: Function, make_task: Make, start: Start, count: int
+) -> None:
+    """It took five for each 500, and for each of these 500 parameters."""
+    task = make_task(1)
+    few = statements(filled(start(task_id=task.pk, replace="none"), 10))
+    kept = filled(start(task_id=task.pk, replace="none"), 7)
+    assert statements(filled(start(task_id=task.pk, replace="none"), count)) == few
+    assert len(get_engine().annotations(task.pk).shapes) == 7
+    assert Provenance.objects.filter(request=kept).count() == Provenance.objects.count() == 7
