@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 from cvat_lambda.annotations.answers import convert_detections
@@ -70,6 +70,9 @@ class DetectWork:
     def parts(self, unit: Unit) -> list[Unit]:
         """Frame by frame, so that one bad image does not fail its neighbours."""
         return [_unit([frame]) for frame in unit.frames]
+
+    def look(self, check: Callable[[], None]) -> None:
+        """Nothing: only tracks are looked at, which are few."""
 
     def finish(self) -> None:
         """Remove the tracks that the replacement policy replaces."""

@@ -86,7 +86,9 @@ def _run(lease: Lease) -> None:
         run = load(lease)
         work = _work(run)
         _drive(run, work, cancel)
-        patiently(lambda: _finish(run, work), wait=cancel.wait, request_id=lease.request_id)
+        wait, request_id = cancel.wait, lease.request_id
+        patiently(lambda: work.look(cancel.check), wait=wait, request_id=request_id)
+        patiently(lambda: _finish(run, work), wait=wait, request_id=request_id)
     except CallAbandoned:
         # Only the watch sets the handle while nothing else went wrong.
         raise LeaseLost(lease.request_id) from None

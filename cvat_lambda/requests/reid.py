@@ -8,7 +8,7 @@ somebody changed or deleted meanwhile is left alone, and ends the chain that it 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -42,6 +42,7 @@ class ReidWork:
         self._all = [frame for frame in ranges.expand(run.shard.frames) if frame not in hidden]
         self._open = frozenset(run.frames)
         self._boxes: dict[int, tuple[Shape, ...]] = {}
+        self._looked: Linked | None = None
 
     def numbers(self) -> Iterator[int]:
         """Both frames of every pair that is left."""
@@ -129,13 +130,17 @@ class ReidWork:
         """A pair is the smallest unit."""
         return [unit]
 
+    def look(self, check: Callable[[], None]) -> None:
+        """Join the rectangles as they are now, which may take seconds."""
+        self._looked = self._link(check)
+
     def finish(self) -> None:
         """Merge the tracks into the annotations; inside the shard's last transaction."""
         run = self._run
         run.lease.fence()
-        linked = self._link()
-        # People are not made to wait for the look at all rectangles, which may take seconds. Where
-        # somebody changed one meanwhile, there is another look.
+        # Neither people nor a cancel are made to wait for the look at all rectangles. Where
+        # somebody changed one since, there is another look.
+        linked = self._link() if self._looked is None else self._looked
         while not self._holds(linked.joined):
             linked = self._link()
         if not linked.tracks:
@@ -163,8 +168,8 @@ class ReidWork:
         ids = {shape.id for shape in shapes if shape.id is not None}
         return not ids or self._run.engine.hold_shapes(self._run.task.id, ids) == ids
 
-    def _link(self) -> Linked:
-        """Chains over the rectangles as they are now."""
+    def _link(self, check: Callable[[], None] = lambda: None) -> Linked:
+        """Chains over the rectangles as they are now. ``check`` may break it off."""
         run = self._run
         outcomes = Outcome.objects.filter(shard=run.shard, status=FrameStatus.DONE)
         links = {
@@ -177,6 +182,7 @@ class ReidWork:
         )
         previous: int | None = None
         for frame, shapes in self._now():
+            check()
             matching = (
                 None
                 if previous is None

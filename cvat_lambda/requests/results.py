@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -86,6 +86,12 @@ class Work(Protocol):
 
     def parts(self, unit: Unit) -> list[Unit]:
         """Smaller units to try where this one failed as a whole; itself where it is smallest."""
+
+    def look(self, check: Callable[[], None]) -> None:
+        """Read what `finish` needs, where that takes long: nobody waits for this, or a cancel would.
+
+        ``check`` raises CallAbandoned where the shard is lost meanwhile.
+        """
 
     def finish(self) -> None:
         """Everything has an outcome: write what the whole gives, behind the fence.

@@ -18,7 +18,7 @@ from django.db import connection, transaction
 from rest_framework.test import APIClient
 
 from cvat_lambda.engine.port import Change, Removal, get_engine
-from cvat_lambda.engine.standalone.models import Task
+from cvat_lambda.engine.standalone.models import LabeledShape, Task
 from cvat_lambda.engine.standalone.tasks import create_ground_truth_job, create_project
 from cvat_lambda.engine.standalone.writing import lock
 from cvat_lambda.errors import FunctionUnavailable
@@ -186,6 +186,39 @@ def ready_to_end(request: Request) -> list[Run]:
     for loaded in runs:
         jobs._drive(loaded, jobs._work(loaded), Cancel())
     return runs
+
+
+def test_a_cancel_does_not_wait_while_rectangles_are_looked_at(
+    matcher: Function, make_task: Make, start: Start
+) -> None:
+    """The shard was locked meanwhile, for many seconds where there are many rectangles."""
+    task = make_task(4)
+    draw(task.pk, {frame: [10] for frame in range(4)})
+    request = start(function_id="matcher", task_id=task.pk)
+    (loaded,) = ready_to_end(request)
+
+    def cancel() -> None:
+        ends.cancel(request.pk)
+        connection.close()
+
+    cancelling = threading.Thread(target=cancel)
+    with held(lock_shapes) as threads:
+        threads.start(lambda: jobs._run(loaded.lease))
+        cancelling.start()
+        cancelling.join(20)
+        got_through = not cancelling.is_alive()
+    cancelling.join()
+    assert got_through
+    assert [type(error) for error in threads.errors] == [LeaseLost]
+    request.refresh_from_db()
+    assert request.status == "cancelled"
+    assert (paths(task.pk), len(lone(task.pk))) == ([], 4)
+
+
+def lock_shapes() -> None:
+    """Keep everybody from looking at shapes."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"LOCK TABLE {LabeledShape._meta.db_table} IN ACCESS EXCLUSIVE MODE")
 
 
 def test_a_rectangle_deleted_while_tracks_are_made_is_in_none_of_them(

@@ -86,8 +86,9 @@ def test_deleted_frames_are_bridged(matcher: Function, make_task: Make, start: S
     assert paths(task.pk) == [[(0, 10, False), (2, 10, False)]]
 
 
+@pytest.mark.parametrize("looked", [False, True])
 def test_edits_of_people_during_the_run_survive(
-    matcher: Function, make_task: Make, start: Start
+    matcher: Function, make_task: Make, start: Start, looked: bool
 ) -> None:
     task = make_task(4)
     draw(task.pk, {0: [10, 20], 1: [10, 20], 2: [10, 20], 3: [10, 20]})
@@ -97,6 +98,8 @@ def test_edits_of_people_during_the_run_survive(
     loaded = load(lease)
     work = jobs._work(loaded)
     jobs._drive(loaded, work, Cancel())
+    if looked:
+        work.look(lambda: None)
     # While it ran, somebody deleted a box of the second path, and drew another.
     gone = [
         shape.id
