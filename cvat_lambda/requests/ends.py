@@ -16,7 +16,7 @@ from django.utils import timezone
 from cvat_lambda import signals
 from cvat_lambda.conf import settings
 from cvat_lambda.errors import LambdaError
-from cvat_lambda.requests import webhook
+from cvat_lambda.requests import clock, webhook
 from cvat_lambda.requests.lease import Lease, LeaseLost
 from cvat_lambda.requests.locks import lock_shards
 from cvat_lambda.requests.models import LIVE, FrameStatus, Outcome, Request, Shard, Status
@@ -28,7 +28,7 @@ def finish_shard(lease: Lease) -> None:
     Call it inside the transaction of the shard's last write, or on its own. Raise LeaseLost.
     """
     with transaction.atomic():
-        if not _held(lease).update(status=Status.FINISHED, heartbeat_at=timezone.now(), rate=0):
+        if not _held(lease).update(status=Status.FINISHED, heartbeat_at=clock.now(), rate=0):
             raise LeaseLost(lease.request_id)
         _end_if_last(lease.request_id)
 

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from cvat_lambda import signals
 from cvat_lambda.conf import settings
-from cvat_lambda.requests import queue
+from cvat_lambda.requests import clock, queue
 from cvat_lambda.requests.models import Request, Shard, Status
 
 POLL_S = 0.3  # how often a cancel is looked for
@@ -43,7 +43,7 @@ class Lease:
             for name, value in counted.items()
         }
         held = Shard.objects.filter(pk=self.shard_id, lease=self.token, status=Status.STARTED)
-        if not held.update(heartbeat_at=timezone.now(), **changes):
+        if not held.update(heartbeat_at=clock.now(), **changes):
             raise LeaseLost(self.request_id)
 
 
@@ -55,13 +55,12 @@ def worker_name() -> str:
 def claim(shard_id: int) -> Lease | None:
     """Take a queued shard; None if it is gone, ended, or another worker's."""
     token = secrets.token_hex(16)
-    now = timezone.now()
     with transaction.atomic():
         taken = Shard.objects.filter(pk=shard_id, status=Status.QUEUED).update(
             status=Status.STARTED,
             lease=token,
             worker=worker_name()[:255],
-            heartbeat_at=now,
+            heartbeat_at=clock.now(),
             attempts=F("attempts") + 1,
             settled_at_claim=F("done") + F("failed") + F("skipped"),
         )
@@ -69,7 +68,7 @@ def claim(shard_id: int) -> Lease | None:
             return None
         request_id = Shard.objects.values_list("request_id", flat=True).get(pk=shard_id)
         first = Request.objects.filter(pk=request_id, status=Status.QUEUED).update(
-            status=Status.STARTED, started_at=now
+            status=Status.STARTED, started_at=timezone.now()
         )
     if first:
         # A receiver that raises must not keep the shard from running.
@@ -117,7 +116,7 @@ class Watch(threading.Thread):
             pk=self._lease.shard_id, lease=self._lease.token, status=Status.STARTED
         )
         if beat:
-            return bool(held.update(heartbeat_at=timezone.now()))
+            return bool(held.update(heartbeat_at=clock.now()))
         exists: bool = held.exists()
         return exists
 

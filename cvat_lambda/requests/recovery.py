@@ -15,11 +15,10 @@ from datetime import datetime, timedelta
 
 from django.db import DatabaseError, transaction
 from django.db.models import Exists, F, OuterRef, Q
-from django.utils import timezone
 from redis.exceptions import RedisError
 
 from cvat_lambda.conf import settings
-from cvat_lambda.requests import ends, queue, webhook, workers
+from cvat_lambda.requests import clock, ends, queue, webhook, workers
 from cvat_lambda.requests.models import LIVE, Request, Shard, Status
 
 logger = logging.getLogger(__name__)
@@ -70,8 +69,9 @@ def recover() -> Recovered:
 
 def _requeue_stalled() -> tuple[int, int]:
     requeued = given_up = 0
-    for shard in Shard.objects.filter(status=Status.STARTED).filter(_silent()):
-        if not _is_dead(shard):
+    now = clock.read()
+    for shard in Shard.objects.filter(status=Status.STARTED).filter(_silent(now)):
+        if not _is_dead(shard, now):
             continue
         stops = 0 if _got_further(shard) else shard.resumes
         if stops >= settings.MAX_RESUMES:
@@ -92,22 +92,20 @@ def _got_further(shard: Shard) -> bool:
     return shard.done + shard.failed + shard.skipped > shard.settled_at_claim
 
 
-def _silent() -> Q:
+def _silent(now: datetime) -> Q:
     """No heartbeat for two beats; `_is_dead` decides about those that may only be slow."""
-    limit = timezone.now() - timedelta(seconds=2 * settings.HEARTBEAT_S)
+    limit = now - timedelta(seconds=2 * settings.HEARTBEAT_S)
     return Q(heartbeat_at=None) | Q(heartbeat_at__lt=limit)
 
 
-def _is_dead(shard: Shard) -> bool:
+def _is_dead(shard: Shard, now: datetime) -> bool:
     """A worker is dead when it is silent for long, gave the shard back, or its process is gone."""
-    if shard.heartbeat_at is None or _age_s(shard.heartbeat_at) > settings.STALLED_AFTER_S:
+    if shard.heartbeat_at is None:
+        return True
+    if (now - shard.heartbeat_at).total_seconds() > settings.STALLED_AFTER_S:
         return True
     host, _, pid = shard.worker.rpartition(":")
     return pid.isdigit() and workers.has_ended(host, int(pid))
-
-
-def _age_s(moment: datetime) -> float:
-    return (timezone.now() - moment).total_seconds()
 
 
 def _requeue(shard: Shard, *, resumes: int) -> int:
@@ -122,7 +120,7 @@ def _requeue(shard: Shard, *, resumes: int) -> int:
             rate=0,
             resumes=resumes,
             rq_job_id=job_id,
-            enqueued_at=timezone.now(),
+            enqueued_at=clock.now(),
         )
         if won:
             Request.objects.filter(pk=shard.request_id).update(resumes=F("resumes") + 1)
@@ -133,7 +131,7 @@ def _requeue(shard: Shard, *, resumes: int) -> int:
 
 def _send_lost() -> int:
     """Send queued shards whose job Redis does not have, once they had time to arrive."""
-    limit = timezone.now() - timedelta(seconds=min(settings.STALLED_AFTER_S, 10.0))
+    limit = clock.read() - timedelta(seconds=min(settings.STALLED_AFTER_S, 10.0))
     waiting = Shard.objects.filter(status=Status.QUEUED).filter(
         Q(enqueued_at=None) | Q(enqueued_at__lt=limit)
     )
@@ -142,7 +140,7 @@ def _send_lost() -> int:
     for job_id in queue.lost_jobs(shards):
         shard = shards[job_id]
         won = Shard.objects.filter(pk=shard.pk, status=Status.QUEUED, rq_job_id=job_id).update(
-            rq_job_id=queue.new_job_id(shard.request_id, shard.index), enqueued_at=timezone.now()
+            rq_job_id=queue.new_job_id(shard.request_id, shard.index), enqueued_at=clock.now()
         )
         if won:
             sent += _send(shard.pk)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from django.db.models import F
-from django.utils import timezone
 
 from cvat_lambda.errors import StateConflict
-from cvat_lambda.requests import overlap, queue
+from cvat_lambda.requests import clock, overlap, queue
 from cvat_lambda.requests.locks import lock_shards
 from cvat_lambda.requests.models import FrameStatus, Outcome, Request, Shard, Status
 from cvat_lambda.requests.plan import PlannedShard
@@ -34,7 +33,6 @@ def reopen(request: Request) -> list[Shard]:
             for shard in shards
         ]
     )
-    now = timezone.now()
     failed = 0
     for shard in shards:
         gone, _ = Outcome.objects.filter(shard=shard, status=FrameStatus.FAILED).delete()
@@ -46,7 +44,7 @@ def reopen(request: Request) -> list[Shard]:
             failed=F("failed") - gone,
             resumes=0,
             rq_job_id=shard.rq_job_id,
-            enqueued_at=now,
+            enqueued_at=clock.now(),
         )
     again = Request.objects.filter(
         pk=request.pk, status__in=RETRIED, undone_at=None, outcomes_pruned_at=None

@@ -7,7 +7,6 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
-from django.utils import timezone
 
 from cvat_lambda import signals
 from cvat_lambda.annotations.errors import MappingError
@@ -23,7 +22,7 @@ from cvat_lambda.errors import (
 )
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.spec import FunctionSpec, Kind
-from cvat_lambda.requests import ends, overlap, queue, ranges, recovery, retrying
+from cvat_lambda.requests import clock, ends, overlap, queue, ranges, recovery, retrying
 from cvat_lambda.requests import undo as undoing
 from cvat_lambda.requests.models import (
     LIVE,
@@ -327,7 +326,7 @@ def _new_request(
 
 
 def _store_shards(request: Request, planned: Plan) -> list[Shard]:
-    now = timezone.now()
+    now = clock.read()
     shards = [
         Shard(
             request=request,

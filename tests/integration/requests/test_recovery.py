@@ -7,7 +7,8 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from io import StringIO
 from typing import Any
@@ -16,6 +17,7 @@ import django_rq
 import psutil
 import pytest
 from django.core.management import call_command
+from django.db import connection
 from django.utils import timezone
 
 from cvat_lambda import signals
@@ -86,6 +88,44 @@ def test_a_living_worker_keeps_its_shard(finder: Function, make_task: Make, star
     Shard.objects.update(worker="elsewhere:1")
     age(3 * app_settings.HEARTBEAT_S)  # slow, on a machine that we cannot ask
     assert recover() == Recovered()
+
+
+@contextmanager
+def clock_off_by(seconds: float) -> Iterator[None]:
+    """Be a machine whose clock is wrong; those of one SQLite file share theirs."""
+    if connection.vendor != "postgresql":
+        pytest.skip("this database is one machine's")
+    right = timezone.now
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timezone, "now", lambda: right() + timedelta(seconds=seconds))
+        yield
+
+
+def test_a_worker_whose_clock_is_late_keeps_its_shard(
+    finder: Function, make_task: Make, start: Start
+) -> None:
+    shard = start(task_id=make_task(1).pk).shards.get()
+    with clock_off_by(-3600):
+        lease = claim(shard.pk)
+        Shard.objects.update(worker="elsewhere:1")
+    assert recover() == Recovered()
+    assert lease is not None
+    with clock_off_by(-3600):
+        lease.fence()
+    assert recover() == Recovered()
+
+
+def test_a_dead_worker_and_a_lost_job_are_found_though_the_clock_was_fast(
+    finder: Function, make_task: Make, start: Start, settings: Any
+) -> None:
+    settings.CVAT_LAMBDA_HEARTBEAT_S = settings.CVAT_LAMBDA_STALLED_AFTER_S = 0.0
+    with clock_off_by(3600):
+        first = start(task_id=make_task(1).pk)
+        claim(first.shards.get().pk)
+        Shard.objects.update(worker="elsewhere:1")
+        start(task_id=make_task(1).pk)
+    django_rq.get_connection("annotation").flushall()
+    assert recover() == Recovered(stalled=1, lost=1)
 
 
 def test_a_worker_whose_process_is_gone_is_not_waited_for(
