@@ -88,7 +88,7 @@ class Work(Protocol):
         """Smaller units to try where this one failed as a whole; itself where it is smallest."""
 
     def look(self, check: Callable[[], None]) -> None:
-        """Read what `finish` needs, where that takes long: nobody waits for this, or a cancel would.
+        """Read what `finish` needs, where that takes long: no cancel has to wait for this.
 
         ``check`` raises CallAbandoned where the shard is lost meanwhile.
         """

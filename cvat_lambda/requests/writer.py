@@ -98,9 +98,12 @@ class Writer:
     def _write(self, batch: Sequence[FrameResult]) -> None:
         if not batch:
             return
-        counts = Counter(result.status for result in batch)
-        counted = {str(status): counts[status] for status in FrameStatus.values}
         with self._run.engine.atomic():
+            if self._run.params.only_unannotated:
+                self._run.lease.fence()
+                batch = self._without_annotated(batch)
+            counts = Counter(result.status for result in batch)
+            counted = {str(status): counts[status] for status in FrameStatus.values}
             self._run.lease.fence(**counted, rate=self._next_rate(len(batch) - counted["skipped"]))
             added = self._apply(batch)
             self._insert_outcomes(batch)
@@ -118,6 +121,30 @@ class Writer:
             counts=counted,
             shapes=added,
         )
+
+    def _without_annotated(self, batch: Sequence[FrameResult]) -> list[FrameResult]:
+        """Results, but for frames that people have annotated since the run began."""
+        run = self._run
+        done = [result.frame for result in batch if result.status == FrameStatus.DONE]
+        if not done:
+            return list(batch)
+        data = run.engine.annotations(run.task.id, job_id=run.shard.job_id, frames=done)
+        annotated = {shape.frame for shape in data.shapes} | {tag.frame for tag in data.tags}
+        for track in data.tracks:
+            for part in (track, *track.elements):
+                annotated.update(key.frame for key in part.shapes if not key.outside)
+        return [
+            FrameResult(
+                frame=result.frame,
+                status=FrameStatus.SKIPPED,
+                code="annotated",
+                attempts=result.attempts,
+                duration_s=result.duration_s,
+            )
+            if result.status == FrameStatus.DONE and result.frame in annotated
+            else result
+            for result in batch
+        ]
 
     def _apply(self, batch: Sequence[FrameResult]) -> int:
         run = self._run

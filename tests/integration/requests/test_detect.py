@@ -9,10 +9,12 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from django.db import connection
 from PIL import Image
 
 from cvat_lambda import signals
-from cvat_lambda.engine.port import get_engine
+from cvat_lambda.annotations.types import LabeledData, Tag, Track, TrackedShape
+from cvat_lambda.engine.port import Change, get_engine
 from cvat_lambda.engine.standalone.models import Data, Job
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests.models import FrameStatus, Outcome, Provenance, Request
@@ -132,6 +134,39 @@ def test_only_unannotated_frames_leaves_the_others_alone(
     assert sorted(function.seen) == [0, 3]
     assert (request.done, request.skipped) == (2, 2)
     assert len(get_engine().annotations(task.pk).shapes) == 4
+
+
+def test_a_frame_that_somebody_annotates_during_the_run_is_left_alone(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    task = make_task(5)
+    engine = get_engine()
+    label = engine.task(task.pk).labels[0].id or 0
+    keys = (
+        TrackedShape(type="rectangle", frame=2, points=(1, 1, 5, 5)),
+        TrackedShape(type="rectangle", frame=4, points=(1, 1, 5, 5), outside=True),
+    )
+    drawn = {
+        1: LabeledData(tags=(Tag(frame=1, label_id=label, source="manual"),)),
+        2: LabeledData(tracks=(Track(frame=2, label_id=label, shapes=keys, source="manual"),)),
+    }
+
+    def behave(payload: dict[str, Any]) -> Any:
+        frame = frame_of(payload)
+        if frame in drawn:
+            with engine.atomic():
+                engine.apply(Change(task_id=task.pk, frames=(frame,), add=drawn[frame]))
+            connection.close()
+        return rectangle_of(frame)
+
+    function.behave = behave
+    request = run(start(task_id=task.pk, only_unannotated=True))
+    assert (request.status, request.done, request.skipped) == ("finished", 3, 2)
+    assert request.shapes == 3
+    skipped = Outcome.objects.filter(request=request, status="skipped")
+    assert [(row.frame, row.code) for row in skipped] == [(1, "annotated"), (2, "annotated")]
+    shapes = engine.annotations(task.pk).shapes
+    assert sorted(shape.frame for shape in shapes) == [0, 3, 4]
 
 
 def test_a_request_without_frames_to_run_finishes(
