@@ -50,7 +50,7 @@ class WorkerLink(asyncio.Protocol):
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._mark = ""  # of this process and all that it starts
+        self.mark = ""  # of the process and all that it starts
 
     @property
     def pid(self) -> int:
@@ -100,7 +100,7 @@ class WorkerLink(asyncio.Protocol):
         ours, theirs = socket.socketpair()
         for sock in (ours, theirs):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER)
-        self._mark = f"{settings.mark}.{secrets.token_hex(4)}"
+        self.mark = f"{settings.mark}.{secrets.token_hex(4)}"
         try:
             self._process = subprocess.Popen(
                 [
@@ -113,7 +113,7 @@ class WorkerLink(asyncio.Protocol):
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                env={**settings.environment, MARK: self._mark},
+                env={**settings.environment, MARK: self.mark},
                 cwd=settings.folder,
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,  # so that what the function starts can be killed with it
@@ -176,7 +176,7 @@ class WorkerLink(asyncio.Protocol):
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-            end_marked(self._mark)
+            end_marked(self.mark)
         if self._transport is not None:
             self._transport.abort()
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from cvat_lambda.runtime.units import format_bytes
 
+from .orphans import mark_of, processes
 from .workers import Worker
 
 MEMORY_LOOK_S: Final = 0.5
@@ -24,13 +25,14 @@ async def watch_memory(workers: Sequence[Worker], limit: int) -> None:
     a model that does not fit must not be loaded. RLIMIT_AS would count what CUDA and OpenVINO
     merely reserve: far more than they use.
     """
+    census = Census()
     while True:
         await asyncio.sleep(MEMORY_LOOK_S)
         links = {item: item.link for item in workers if item.link is not None and item.link.usable}
-        leaders = {link.pid for link in links.values()}
-        held = await asyncio.to_thread(held_by_sessions, leaders, limit)
+        marks = {link.mark: link.pid for link in links.values()}
+        held = await asyncio.to_thread(_held, census, marks, limit)
         for worker, link in links.items():
-            used = held.get(link.pid, 0)
+            used = held.get(link.mark, 0)
             if used > limit and worker.link is link and link.usable:
                 worker.end_reason = (
                     f"held {format_bytes(used)}, over its limit of {format_bytes(limit)}"
@@ -38,27 +40,39 @@ async def watch_memory(workers: Sequence[Worker], limit: int) -> None:
                 link.kill()
 
 
-def held_by_sessions(leaders: set[int], limit: int) -> dict[int, int]:
-    """Return the bytes that each session holds, by the process that leads it."""
-    return {leader: held_memory(pids, limit) for leader, pids in sessions_of(leaders).items()}
+def _held(census: Census, marks: Mapping[str, int], limit: int) -> dict[str, int]:
+    return {mark: held_memory(pids, limit) for mark, pids in census.take(marks).items()}
 
 
-def sessions_of(leaders: set[int]) -> dict[int, list[int]]:
-    """Return the processes of each session that one of `leaders` leads (Linux alone tells)."""
-    found: dict[int, list[int]] = {}
-    try:
-        names = os.listdir("/proc")
-    except OSError:
-        return found
-    for name in names:
-        if name.isdigit():
+class Census:
+    """Which processes are whose; taken again and again, it looks into new ones alone."""
+
+    def __init__(self) -> None:
+        # Of each process outside the workers' sessions, by its number and its session's.
+        self._marks: dict[tuple[int, int], str] = {}
+
+    def take(self, marks: Mapping[str, int]) -> dict[str, list[int]]:
+        """Return the processes of each worker, by its mark; given is the process of each.
+
+        Those of its session, and those that left it and still carry the mark.
+        """
+        leaders = {pid: mark for mark, pid in marks.items()}
+        found: dict[str, list[int]] = {mark: [] for mark in marks}
+        strangers: dict[tuple[int, int], str] = {}
+        for pid in processes():
             try:
-                session = os.getsid(int(name))
+                session = os.getsid(pid)
             except OSError:
                 continue  # it has ended
-            if session in leaders:
-                found.setdefault(session, []).append(int(name))
-    return found
+            mark = leaders.get(session) or self._marks.get((pid, session))
+            if mark is None and session != 0:  # 0 is that of the kernel's own threads
+                mark = mark_of(pid)
+            if mark in found:
+                found[mark].append(pid)
+            if mark is not None and session not in leaders:
+                strangers[pid, session] = mark
+        self._marks = strangers
+        return found
 
 
 def held_memory(pids: Sequence[int], limit: int) -> int:

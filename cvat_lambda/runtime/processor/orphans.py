@@ -28,7 +28,8 @@ def end_marked(mark: str, *, of_all: bool = False) -> None:
         else (lambda variable: variable == wanted)
     )
     for _ in range(_ROUNDS):
-        found = [pid for pid in _others() if any(map(is_ours, _environment(pid)))]
+        others = [pid for pid in processes() if pid != os.getpid()]
+        found = [pid for pid in others if any(map(is_ours, _environment(pid)))]
         for pid in found:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
@@ -36,12 +37,25 @@ def end_marked(mark: str, *, of_all: bool = False) -> None:
             return
 
 
-def _others() -> list[int]:
+def processes() -> list[int]:
+    """Return the process ids of this machine (Linux alone tells)."""
     try:
         names = os.listdir("/proc")
     except OSError:
         return []
-    return [int(name) for name in names if name.isdigit() and int(name) != os.getpid()]
+    return [int(name) for name in names if name.isdigit()]
+
+
+def mark_of(pid: int) -> str | None:
+    """Return the mark that a process carries, "" when it has none.
+
+    None where it cannot be told: it is just being started, has ended, or is somebody else's.
+    """
+    variables = _environment(pid)
+    marked = (item for item in variables if item.startswith(f"{MARK}=".encode()))
+    if not any(variables):
+        return None
+    return next(marked, b"").partition(b"=")[2].decode("ascii", "replace")
 
 
 def _environment(pid: int) -> list[bytes]:

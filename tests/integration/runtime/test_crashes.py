@@ -30,6 +30,8 @@ def handler(context, event):
         context.user_data.ballast = bytearray(b"a") * (body["mib"] << 20)
     if body.get("do") == "spawn":
         subprocess.run([sys.executable, "-c", HOLD % body["mib"]])
+    if body.get("do") == "leave":
+        subprocess.run([sys.executable, "-c", HOLD % body["mib"]], start_new_session=True)
     time.sleep(body.get("seconds", 0))
     return json.dumps({"pid": os.getpid()})
 """
@@ -48,7 +50,8 @@ def state(tmp_path: Path) -> Path:
 # --- memory --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("do", ["fill", "spawn"])  # the worker itself, or a process that it starts
+# The worker itself, a process that it starts, or one that it starts in a session of its own.
+@pytest.mark.parametrize("do", ["fill", "spawn", "leave"])
 def test_a_worker_over_its_memory_is_replaced_and_the_caller_told(
     functions: Path, state: Path, do: str
 ) -> None:

@@ -4,7 +4,8 @@ import os
 import subprocess
 import sys
 
-from cvat_lambda.runtime.processor.memory import held_memory, resident_memory, sessions_of
+from cvat_lambda.runtime.processor.memory import Census, held_memory, resident_memory
+from cvat_lambda.runtime.processor.orphans import MARK
 from cvat_lambda.runtime.processor.restarts import Restarts
 
 
@@ -94,10 +95,46 @@ def test_pages_that_processes_share_are_counted_once_where_it_matters() -> None:
         assert leader.stdout is not None
         for _ in range(2):
             leader.stdout.readline()
-        pids = sessions_of({leader.pid, os.getpid()})[leader.pid]
+        pids = Census().take({"one": leader.pid})["one"]
         assert len(pids) == 2
         resident = sum(map(resident_memory, pids))
         assert resident > 400 << 20
         assert 200 << 20 < held_memory(pids, 300 << 20) < 300 << 20
         assert held_memory(pids, 1 << 40) == resident  # far from the limit the sum is enough
         leader.kill()
+
+
+DAEMON = """
+import os, sys
+if os.fork() == 0:
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    print(os.getpid(), flush=True)
+sys.stdin.read()
+"""
+
+
+def with_daemon(**variables: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-c", DAEMON],
+        env={**os.environ, **variables},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def test_a_daemon_belongs_to_the_worker_that_started_it() -> None:
+    mark = f"test.{os.getpid()}"
+    census = Census()
+    with with_daemon(**{MARK: mark}) as worker, with_daemon() as other:
+        assert worker.stdout is not None
+        assert other.stdout is not None
+        daemon, stranger = int(worker.stdout.readline()), int(other.stdout.readline())
+        for _ in range(2):  # the second look remembers those outside the session
+            found = census.take({mark: worker.pid})
+            assert set(found[mark]) == {worker.pid, daemon}
+        assert stranger not in found[mark]
+        for process in (worker, other):  # what they started reads to the end too
+            process.communicate()
