@@ -28,7 +28,7 @@ def pack(folder: Path) -> bytes:
     try:
         # Not strict: files without a time (1970) come out of many a container.
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
-            for file in sorted(_files(folder)):
+            for file in sorted(files_below(folder)):
                 archive.write(file, file.relative_to(folder).as_posix())
     except OSError as exc:
         raise RuntimeFault(f"the folder {folder} cannot be packed: {exc}") from exc
@@ -41,7 +41,7 @@ def copy_folder(folder: Path, target: Path) -> None:
     What is large, and no code, is linked instead: weights that lie beside the code are neither
     doubled nor copied at each start. Raises OSError.
     """
-    for file in _files(folder):
+    for file in files_below(folder):
         check_cancelled()
         place = target / file.relative_to(folder)
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ def _link(file: Path, place: Path) -> None:
         place.symlink_to(file)  # another disk, or somebody else's file
 
 
-def _files(folder: Path, above: frozenset[Path] = frozenset()) -> list[Path]:
+def files_below(folder: Path, above: frozenset[Path] = frozenset()) -> list[Path]:
     """Return the files below a folder, links followed; a link to a folder above itself is not."""
     real = folder.resolve()
     if real in above:
@@ -69,7 +69,7 @@ def _files(folder: Path, above: frozenset[Path] = frozenset()) -> list[Path]:
         if entry.name in _LEFT_OUT:
             continue
         if entry.is_dir():
-            found += _files(entry, above | {real})
+            found += files_below(entry, above | {real})
         elif entry.is_file():
             found.append(entry)
     return found

@@ -14,6 +14,7 @@ from typing import Final
 
 from .children import run_child
 from .errors import NotPrepared
+from .local_packages import local_packages
 from .places import digest, locked
 from .variables import installer_variables
 
@@ -52,7 +53,9 @@ class EnvironmentBuilder:
         file = requirements_file(folder, gpu=gpu)
         if file.exists():
             wanted += ["-r", str(file)]
-        key = digest(_FORMAT, *WORKER_REQUIREMENTS, *_identity(base), *read_requirements(file))
+        needs = read_requirements(file)
+        needs += local_packages(needs, folder)
+        key = digest(_FORMAT, *WORKER_REQUIREMENTS, *_identity(base), *needs)
         return self._ensure(key[:24], base, wanted, folder, progress) / "bin" / "python"
 
     def tool(self, package: str, command: str, progress: Progress) -> Path:

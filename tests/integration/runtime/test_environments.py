@@ -13,6 +13,7 @@ import pytest
 
 from cvat_lambda.runtime.environments import EnvironmentBuilder, read_requirements
 from cvat_lambda.runtime.errors import NotPrepared
+from cvat_lambda.runtime.local_packages import local_packages
 
 
 @pytest.fixture
@@ -99,6 +100,97 @@ def test_needs_that_are_included_from_another_file_count(
         ["-r more.txt", "numpy"],
         ["-r more.txt", "numpy==2"],
     )
+
+
+PROJECT = """
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+"""
+BACKEND = """
+import base64, pathlib, zipfile
+INFO = "cvl_own-1.0.dist-info"
+def build(target, name, text):
+    wheel = "cvl_own-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(pathlib.Path(target, wheel), "w") as archive:
+        archive.writestr(name, text)
+        about = "Metadata-Version: 2.1\\nName: cvl-own\\nVersion: 1.0\\n"
+        archive.writestr(INFO + "/METADATA", about)
+        tags = "Root-Is-Purelib: true\\nTag: py3-none-any\\n"
+        archive.writestr(INFO + "/WHEEL", "Wheel-Version: 1.0\\n" + tags)
+        archive.writestr(INFO + "/RECORD", "")
+    return wheel
+def build_wheel(target, config_settings=None, metadata_directory=None):
+    return build(target, "cvl_own.py", pathlib.Path("cvl_own.py").read_text())
+def build_editable(target, config_settings=None, metadata_directory=None):
+    return build(target, "cvl_own.pth", str(pathlib.Path().resolve()))
+"""
+
+
+def folder_with_package(tmp_path: Path, version: str, requirements: str, source: str) -> Path:
+    """A version of a function whose folder holds a package of its own."""
+    folder = folder_with(tmp_path, version, requirements)
+    package = folder / "own"
+    package.mkdir()
+    (package / "pyproject.toml").write_text(PROJECT)
+    (package / "backend.py").write_text(BACKEND)
+    (package / "cvl_own.py").write_text(source)
+    return folder
+
+
+@pytest.mark.parametrize("line", ["./own", "-e ./own"])
+def test_a_package_in_the_folder_is_installed_anew_when_it_has_changed(
+    tmp_path: Path, builder: EnvironmentBuilder, line: str
+) -> None:
+    for version, value in (("one", 1), ("two", 2)):
+        folder = folder_with_package(tmp_path, version, f"{line}\n", f"VALUE = {value}\n")
+        python = builder.prepare(folder, None, lambda text: None)
+        code = "import cvl_own; print(cvl_own.VALUE)"
+        done = subprocess.run([str(python), "-c", code], capture_output=True, text=True)
+        assert done.stdout == f"{value}\n", done.stderr
+
+
+@pytest.mark.parametrize(("line", "is_shared"), [("./own", True), ("-e ./own", False)])
+def test_versions_share_what_is_copied_into_an_environment_not_what_is_linked(
+    tmp_path: Path, builder: EnvironmentBuilder, line: str, is_shared: bool
+) -> None:
+    """The folder of a version that is replaced is deleted."""
+    one, two = (
+        builder.prepare(
+            folder_with_package(tmp_path, version, f"{line}\n", "VALUE = 1\n"), None, print
+        )
+        for version in ("one", "two")
+    )
+    assert (one == two) is is_shared
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "./{name} ; python_version > '3'",
+        "{name}",
+        "cvl-probe[more] @ file://{folder}/{name}",
+        "-f .\ncvl-probe",
+    ],
+)
+def test_a_wheel_in_the_folder_counts_by_its_content(
+    tmp_path: Path, wheel: Path, line: str
+) -> None:
+    folder = folder_with(tmp_path, "one", "")
+    needs = [line.format(name=wheel.name, folder=folder)]
+    (folder / wheel.name).write_bytes(wheel.read_bytes())
+    before = local_packages(needs, folder)
+    assert len(before) == 1
+    assert local_packages(needs, folder) == before
+    (folder / wheel.name).write_bytes(b"another")
+    assert local_packages(needs, folder) != before
+
+
+def test_a_need_is_a_package_though_a_folder_has_its_name(tmp_path: Path) -> None:
+    folder = folder_with(tmp_path, "one", "")
+    (folder / "numpy").mkdir()
+    assert local_packages(["numpy", "numpy>=1", "--no-index", "-r more.txt"], folder) == []
 
 
 def test_on_a_gpu_the_needs_are_those_of_its_own_file_where_there_is_one(
