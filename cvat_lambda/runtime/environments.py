@@ -106,11 +106,12 @@ class EnvironmentBuilder:
         if self._installer != "auto":
             return self._installer == "uv"
         # uv does not read pip's settings: where those name a mirror, pip is the one that works.
-        if any(os.environ.get(name) for name in ("PIP_INDEX_URL", "PIP_FIND_LINKS")):
+        if any(os.environ.get(name) for name in _OF_PIP_ALONE):
             return False
         return shutil.which("uv") is not None and not _pip_has_settings()
 
 
+_OF_PIP_ALONE: Final = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS")
 _PIP_INSTALLS_ELSEWHERE: Final = (22, 3)  # the first pip with --python
 _PROGRESS: Final = ("Collecting", "Downloading", "Installing", "Building", "ERROR")
 _UV_PROGRESS: Final = ("Resolved", "Prepared", "Installed", "error")

@@ -255,6 +255,23 @@ def test_uv_makes_the_environment_where_it_is_wanted(
     )
 
 
+@pytest.mark.parametrize("variable", ["PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"])
+def test_pip_installs_where_a_variable_of_pip_says_where_packages_are(
+    tmp_path: Path, wheel: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    """Also where we have no pip to ask for its settings: uv would look past the variable."""
+    stand_in_for_uv(tmp_path, monkeypatch, script="echo error: it is uv that was asked\nexit 1\n")
+    command = [sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "other")]
+    subprocess.run(command, check=True)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "other" / "bin" / "python"))
+    for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, f"file://{wheel.parent}")
+    missing = folder_with(tmp_path, "one", "./cvl_missing.whl\n")  # it ends before it downloads
+    with pytest.raises(NotPrepared, match="cvl_missing"):
+        EnvironmentBuilder(tmp_path / "environments").prepare(missing, None, lambda text: None)
+
+
 def test_what_uv_could_not_find_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = (
         'echo "error: No solution found when resolving dependencies"\n'
