@@ -9,11 +9,12 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from .about import AboutRoutes
 from .door import Door
 from .errors import RuntimeFault
 from .invocation import InvocationRoutes
 from .metrics import exposition
-from .rest import SLASH, FunctionRoutes, ProjectRoutes, namespaces, versions
+from .rest import FunctionRoutes, ProjectRoutes
 from .supervisor import Supervisor
 
 MAX_BODY: Final = 2**30  # bytes; the function's own limit is the one that counts
@@ -21,18 +22,17 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 logger = logging.getLogger(__name__)
 
 
-def make_app(supervisor: Supervisor, *, token: str) -> web.Application:
-    """Return the dashboard's application; an empty token asks for none."""
+def make_app(supervisor: Supervisor, *, host: str, token: str) -> web.Application:
+    """Return the dashboard's application on an address; an empty token asks for none."""
     app = web.Application(
         middlewares=[_errors_as_json, _guarded(Door(token))],
         client_max_size=MAX_BODY,
         handler_args={"auto_decompress": False},
     )
     FunctionRoutes(supervisor).add_to(app)
-    ProjectRoutes(supervisor.projects).add_to(app)
+    ProjectRoutes(supervisor).add_to(app)
     InvocationRoutes(supervisor).add_to(app)
-    app.router.add_get("/api/versions" + SLASH, versions)
-    app.router.add_get("/api/namespaces" + SLASH, namespaces)
+    AboutRoutes(host).add_to(app)
 
     async def metrics(_request: web.Request) -> web.Response:
         return web.Response(text=await exposition(supervisor.list()), content_type="text/plain")

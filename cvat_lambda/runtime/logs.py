@@ -6,12 +6,14 @@ import contextlib
 import errno
 import json
 import os
+import re
 import threading
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any, Final
 
 MAX_FILE: Final = 4 * 2**20  # bytes; then the file is rotated
+_RECORD: Final = re.compile(rb"^(\d{4}-\d\d-\d\dT[\d:.]+Z) \[", re.MULTILINE)
 KEPT_FILES: Final = 3  # the current one and two older
 
 
@@ -87,29 +89,50 @@ def append_line(path: Path, level: str, message: str, **more: Any) -> None:
 
 def format_line(level: str, message: str, **more: Any) -> bytes:
     """Return one record as a line: time (UTC), level, text, then JSON of what else is known."""
-    now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
+    now = _stamp(datetime.now(timezone.utc))
     known = {key: value for key, value in more.items() if value not in (None, "")}
     trace = known.pop("traceback", None)
     tail = f" {json.dumps(known, default=str)}" if known else ""
     text = message.replace("\n", "\n    ")
-    line = f"{now}Z [{level}] {text}{tail}\n"
+    line = f"{now} [{level}] {text}{tail}\n"
     if trace:
         line += "".join(f"    {row}\n" for row in str(trace).rstrip().splitlines())
     return line.encode("utf-8", "backslashreplace")
 
 
-def read_tail(path: Path, lines: int | None = None) -> bytes:
-    """Return the last lines of a log, over its rotated files; everything kept when None."""
-    text = b""
+def _stamp(time: datetime) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+
+def read_log(
+    path: Path, lines: int | None = None, since: datetime | None = None
+) -> tuple[bytes, int]:
+    """Return the end of a log over its rotated files, and the place in the current one up to which
+    that goes: its last lines, its records since a time, or all that is kept.
+    """
+    text, end = b"", 0
     for age in range(KEPT_FILES):
         # Any of them may be missing: the files are just being rotated.
         with contextlib.suppress(FileNotFoundError):
-            text = _aged(path, age).read_bytes() + text
+            read = _aged(path, age).read_bytes()
+            text = read + text
+            end = len(read) if age == 0 else end
         if lines is not None and text.count(b"\n") > lines:
             break
-    if lines is None:
-        return text
-    return b"".join(text.splitlines(keepends=True)[-lines:]) if lines > 0 else b""
+    if since is not None:
+        text = _since(text, since)
+    if lines is not None:
+        text = b"".join(text.splitlines(keepends=True)[-lines:]) if lines > 0 else b""
+    return text, end
+
+
+def _since(text: bytes, time: datetime) -> bytes:
+    """Cut off the records before a time."""
+    wanted = _stamp(time).encode()
+    for record in _RECORD.finditer(text):
+        if record[1] >= wanted:
+            return text[record.start() :]
+    return b""
 
 
 def remove_log(path: Path) -> None:

@@ -39,9 +39,11 @@ class Projects:
         self._made[name] = project
         return project
 
-    def update(self, document: JsonObject) -> None:
-        """Make or change a project."""
-        name, project = _read(document)
+    def update(self, document: JsonObject, wanted: str | None = None) -> None:
+        """Make or change a project: the one that the path names, where it names one."""
+        name, project = _read(document, wanted)
+        if wanted not in (None, name):
+            raise BadRequest("Project name is different from request id")
         self._made[name] = project
 
     def delete(self, document: JsonObject) -> None:
@@ -58,9 +60,10 @@ def _project(name: str) -> JsonObject:
     return {"metadata": {"name": name, "namespace": "nuclio"}, "spec": {}, "status": {}}
 
 
-def _read(document: JsonObject) -> tuple[str, JsonObject]:
+def _read(document: JsonObject, wanted: str | None = None) -> tuple[str, JsonObject]:
     try:
-        name = text(mapping(document.get("metadata"), "metadata").get("name"), "metadata.name")
+        metadata = mapping(document.get("metadata"), "metadata")
+        name = text(metadata.get("name"), "metadata.name") or wanted
         spec = mapping(document.get("spec"), "spec")
     except ValueError as exc:
         raise BadRequest(str(exc)) from exc

@@ -6,21 +6,21 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import web
 
+from .about import SLASH
 from .deployment import Deployment
 from .errors import BadRequest, NotFound
 from .fields import JsonObject
-from .logs import read_tail
-from .projects import Projects
+from .logs import read_log
 from .supervisor import Supervisor
+from .units import parse_duration
 
 CREATION_TIMEOUT_S: Final = 60.0
-VERSION_LABEL: Final = "cvat-lambda"
-SLASH: Final = "{slash:/?}"  # Nuclio takes every path with and without one at its end
 _FOLLOW_LOOK_S: Final = 0.2
 
 
@@ -97,14 +97,15 @@ class FunctionRoutes:
         if request.match_info["replica"] != _replica(deployment):
             raise BadRequest(f"Replica does not belong to function {deployment.name}")
         lines = _optional_int(request.query.get("tailLines"), "tailLines")
-        text = await asyncio.to_thread(read_tail, deployment.log_path, lines)
+        since = _ago(request.query.get("since"))
+        text, end = await asyncio.to_thread(read_log, deployment.log_path, lines, since)
         if request.query.get("follow", "true").lower() in ("false", "0"):
             return web.Response(body=text, headers={"Content-Type": "text/plain"})
         response = web.StreamResponse(headers={"Content-Type": "text/plain"})
         with contextlib.suppress(ConnectionError):  # whoever follows may leave at any time
             await response.prepare(request)
             await response.write(text)
-            async for more in _following(deployment, request):
+            async for more in _following(deployment, request, end):
                 await response.write(more)
         return response
 
@@ -117,14 +118,16 @@ class FunctionRoutes:
 class ProjectRoutes:
     """``/api/projects``."""
 
-    def __init__(self, projects: Projects) -> None:
-        self._projects = projects
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._projects = supervisor.projects
+        self._supervisor = supervisor
 
     def add_to(self, app: web.Application) -> None:
         """Register the routes."""
         app.router.add_get("/api/projects" + SLASH, self.list)
         app.router.add_get("/api/projects/{name}" + SLASH, self.get)
         app.router.add_post("/api/projects" + SLASH, self.create)
+        app.router.add_put("/api/projects" + SLASH, self.update)
         app.router.add_put("/api/projects/{name}" + SLASH, self.update)
         app.router.add_delete("/api/projects" + SLASH, self.delete)
 
@@ -132,11 +135,17 @@ class ProjectRoutes:
         """An object keyed by project name."""
         wanted = request.headers.get("x-nuclio-project-name")
         found = self._projects.all()
-        return _json({key: value for key, value in found.items() if wanted in (None, key)})
+        return _json(
+            {
+                key: self._shown(value, request)
+                for key, value in found.items()
+                if wanted in (None, key)
+            }
+        )
 
     async def get(self, request: web.Request) -> web.Response:
         """One project."""
-        return _json(self._projects.get(request.match_info["name"]))
+        return _json(self._shown(self._projects.get(request.match_info["name"]), request))
 
     async def create(self, request: web.Request) -> web.Response:
         """Make a project: 201 with the object."""
@@ -144,7 +153,7 @@ class ProjectRoutes:
 
     async def update(self, request: web.Request) -> web.Response:
         """Change a project: 204."""
-        self._projects.update(await _read_json(request))
+        self._projects.update(await _read_json(request), request.match_info.get("name"))
         return web.Response(status=204)
 
     async def delete(self, request: web.Request) -> web.Response:
@@ -152,23 +161,26 @@ class ProjectRoutes:
         self._projects.delete(await _read_json(request))
         return web.Response(status=204)
 
+    def _shown(self, project: JsonObject, request: web.Request) -> JsonObject:
+        if not _is_export(request):
+            return project
+        metadata = {key: value for key, value in project["metadata"].items() if key != "namespace"}
+        inside = self._supervisor.list(project=metadata["name"])
+        return {
+            "project": {**project, "metadata": metadata},
+            "functions": {item.name: _shown(item, request) for item in inside},
+            "functionEvents": {},
+            "apiGateways": {},
+        }
 
-async def versions(_request: web.Request) -> web.Response:
-    """What serves this API; useful as a ping."""
-    return _json(
-        {"dashboard": {"label": VERSION_LABEL, "gitCommit": "", "os": "linux", "arch": ""}}
-    )
 
-
-async def namespaces(_request: web.Request) -> web.Response:
-    """Namespaces are accepted everywhere and separate nothing here."""
-    return _json({"namespaces": {"names": ["nuclio"]}})
-
-
-async def _following(deployment: Deployment, request: web.Request) -> AsyncIterator[bytes]:
-    """Yield what is appended to a log, until the function is removed or the caller has left."""
-    path = deployment.log_path
-    position, missed = _size(path) or 0, 0
+async def _following(
+    deployment: Deployment, request: web.Request, position: int
+) -> AsyncIterator[bytes]:
+    """Yield what a log holds from `position` on, until the function is removed or the caller has
+    left.
+    """
+    path, missed = deployment.log_path, 0
     while request.transport is not None and not request.transport.is_closing():
         await asyncio.sleep(_FOLLOW_LOOK_S)
         size = _size(path)
@@ -196,13 +208,17 @@ def _size(path: Path) -> int | None:
 
 def _shown(deployment: Deployment, request: web.Request) -> JsonObject:
     shown = deployment.to_object()
-    if request.query.get("export", "").lower() in ("true", "1", "t"):
+    if _is_export(request):
         state = shown.pop("status")["state"]
         shown["metadata"].pop("namespace", None)
         annotations = shown["metadata"].setdefault("annotations", {})
         annotations.update({"skip-build": "true", "skip-deploy": "true"})
         annotations["nuclio.io/previous-state"] = state
     return shown
+
+
+def _is_export(request: web.Request) -> bool:
+    return request.query.get("export", "").lower() in ("true", "1", "t")
 
 
 def _replica(deployment: Deployment) -> str:
@@ -226,6 +242,15 @@ def _optional_int(text: str | None, name: str) -> int | None:
         return max(0, int(text))
     except ValueError:
         raise BadRequest(f"{name} {text!r} is no number") from None
+
+
+def _ago(text: str | None) -> datetime | None:
+    if text is None or text == "":
+        return None
+    try:
+        return datetime.now(timezone.utc) - timedelta(seconds=parse_duration(text))
+    except (ValueError, OverflowError):
+        raise BadRequest(f"since {text!r} is no duration such as 10m") from None
 
 
 def _is_true(request: web.Request, header: str) -> bool:

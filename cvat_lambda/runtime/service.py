@@ -67,7 +67,9 @@ async def run(options: ServiceOptions, announce: Callable[[str], None]) -> None:
         port = listener.getsockname()[1]
         supervisor = _make_supervisor(options, state, port)
         runner = web.AppRunner(
-            make_app(supervisor, token=options.token), access_log=None, shutdown_timeout=2.0
+            make_app(supervisor, host=options.host, token=options.token),
+            access_log=None,
+            shutdown_timeout=2.0,
         )
         try:
             await runner.setup()

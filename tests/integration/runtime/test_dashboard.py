@@ -275,6 +275,44 @@ def test_logs_are_cut_to_the_last_lines_and_followed(
 
 
 @embedded_only
+def test_who_follows_a_log_slowly_misses_nothing(deploy: Deploy, platform: Runtime) -> None:
+    """What is written while the beginning is still on its way comes too."""
+    code = (
+        "def handler(context, event):\n"
+        "    for number in range(event.body['lines']):\n"
+        "        context.logger.info('x' * 15000)\n"
+        "    context.logger.info('the last')\n"
+        "    return ''\n"
+    )
+    name = deploy(code)
+    replica = platform.request("GET", f"/api/functions/{name}/replicas").json()["names"][0]
+    platform.call(name, {"lines": 730})  # more than the sockets hold
+    until(lambda: platform.log(name), lambda text: "the last" in text)
+    url = f"{platform.url}/api/functions/{name}/logs/{replica}"
+    with requests.get(url, stream=True, timeout=20) as followed:
+        platform.call(name, {"lines": 0})
+        records = (line for line in followed.iter_lines(2**20) if b"the last" in line)
+        assert next(records) != next(records)
+
+
+@embedded_only
+def test_logs_are_cut_to_the_records_since_a_time(deploy: Deploy, platform: Runtime) -> None:
+    code = (
+        "def handler(context, event):\n"
+        "    context.logger.info(event.body.decode())\n"
+        "    return ''\n"
+    )
+    name = deploy(code)
+    replica = platform.request("GET", f"/api/functions/{name}/replicas").json()["names"][0]
+    path = f"/api/functions/{name}/logs/{replica}?follow=false"
+    platform.call(name, data=b"a record")
+    until(lambda: platform.log(name), lambda text: "a record" in text)
+    assert "a record" in platform.request("GET", f"{path}&since=1h").text
+    assert platform.request("GET", f"{path}&since=0.000001s").text == ""
+    assert platform.request("GET", f"{path}&since=yesterday").status_code == 400
+
+
+@embedded_only
 def test_who_follows_a_log_may_leave_at_any_time(deploy: Deploy, platform: Runtime) -> None:
     name = deploy("def handler(context, event):\n    print('x')\n    return ''\n")
     replica = platform.request("GET", f"/api/functions/{name}/replicas").json()["names"][0]
@@ -299,6 +337,49 @@ def test_projects_are_made_listed_and_removed(platform: Runtime) -> None:
     assert {"default", name} <= set(listed)
     assert platform.request("DELETE", "/api/projects", json=body).status_code == 204
     assert platform.request("GET", f"/api/projects/{name}").status_code == 404
+
+
+def test_a_project_is_changed_under_its_name(platform: Runtime) -> None:
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    body = {"metadata": {"name": name}, "spec": {"description": "before"}}
+    assert platform.request("POST", "/api/projects", json=body).status_code == 201
+    for path, metadata, status in (
+        (f"/api/projects/{name}", {"name": name}, 204),
+        (f"/api/projects/{name}", {}, 204),  # the path names it
+        (f"/api/projects/{name}", {"name": "default"}, 400),
+        ("/api/projects", {"name": name}, 204),  # as before Nuclio 1.14
+    ):
+        said = f"for {status} at {path}"
+        change = {"metadata": metadata, "spec": {"description": said}}
+        assert platform.request("PUT", path, json=change).status_code == status
+        if status == 204:
+            found = platform.request("GET", f"/api/projects/{name}").json()
+            assert found["spec"]["description"] == said
+    assert platform.request("DELETE", "/api/projects", json=body).status_code == 204
+
+
+def test_a_project_is_exported_with_its_functions(platform: Runtime, hello: str) -> None:
+    found = platform.request("GET", "/api/projects/default?export=true").json()
+    assert set(found) == {"project", "functions", "functionEvents", "apiGateways"}
+    assert found["project"]["metadata"]["name"] == "default"
+    assert "namespace" not in found["project"]["metadata"]
+    assert found["functions"][hello]["spec"]["eventTimeout"] == "7s"
+    assert "status" not in found["functions"][hello]
+    headers = {"x-nuclio-project-name": "default"}
+    listed = platform.request("GET", "/api/projects?export=true", headers=headers).json()
+    assert set(listed) == {"default"}
+    assert hello in listed["default"]["functions"]
+
+
+def test_the_platform_tells_its_addresses_and_the_defaults_of_a_page(platform: Runtime) -> None:
+    told = platform.request("GET", "/api/external_ip_addresses").json()
+    addresses = told["externalIPAddresses"]["addresses"]
+    spec = platform.request("GET", "/api/frontend_spec").json()
+    assert spec["externalIPAddresses"] == addresses
+    assert isinstance(addresses[0], str)
+    default = spec["defaultFunctionConfig"]["attributes"]["spec"]
+    assert default["triggers"]["http"]["workerAvailabilityTimeoutMilliseconds"] == 10_000
+    assert spec["platformKind"] in ("local", "kube")
 
 
 def test_a_project_that_has_functions_stays(platform: Runtime, hello: str) -> None:

@@ -7,6 +7,7 @@ import os
 import socket
 import tarfile
 import zipfile
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,7 @@ def test_a_log_is_bounded_and_read_over_its_files(tmp_path: Path) -> None:
     sizes = [file.stat().st_size for file in tmp_path.iterdir()]
     assert len(sizes) == logs.KEPT_FILES
     assert max(sizes) < 2200
-    tail = logs.read_tail(path, 40).decode().splitlines()
+    tail = logs.read_log(path, 40)[0].decode().splitlines()
     assert [line.split()[-1] for line in tail] == [str(number) for number in range(160, 200)]
     logs.remove_log(path)
     assert list(tmp_path.iterdir()) == []
@@ -94,7 +95,7 @@ def test_records_that_a_full_disk_swallows_are_counted_in_the_log(tmp_path: Path
 
 def test_the_tail_is_read_while_the_files_are_rotated(tmp_path: Path) -> None:
     (tmp_path / "one.log.1").write_bytes(b"a\nb\n")  # the current file is not there yet
-    assert logs.read_tail(tmp_path / "one.log", 1) == b"b\n"
+    assert logs.read_log(tmp_path / "one.log", 1)[0] == b"b\n"
 
 
 def test_a_record_is_one_line_with_what_is_known() -> None:
@@ -107,7 +108,31 @@ def test_the_tail_has_as_many_lines_as_asked_for(
     tmp_path: Path, lines: int, expected: bytes
 ) -> None:
     (tmp_path / "one.log").write_bytes(b"a\nb\n")
-    assert logs.read_tail(tmp_path / "one.log", lines) == expected
+    assert logs.read_log(tmp_path / "one.log", lines)[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "lines", "first"),
+    [
+        (0, None, b"2026-01-02T03:04:05.000Z [info] one"),
+        (1, None, b"2026-01-02T03:04:06.000Z [error] two"),
+        (1, 2, b"    of more lines"),  # whichever cuts more
+        (2, None, b"2026-01-02T03:04:07.500Z [info] three"),
+        (3, None, b""),
+    ],
+)
+def test_the_tail_begins_with_the_records_since_a_time(
+    tmp_path: Path, seconds: int, lines: int | None, first: bytes
+) -> None:
+    (tmp_path / "one.log").write_bytes(
+        b"2026-01-02T03:04:05.000Z [info] one\n"
+        b"2026-01-02T03:04:06.000Z [error] two\n    of more lines\n"
+        b"2026-01-02T03:04:07.500Z [info] three\n"
+    )
+    since = datetime(2026, 1, 2, 3, 4, 5 + seconds, tzinfo=timezone.utc)
+    text, end = logs.read_log(tmp_path / "one.log", lines, since)
+    assert text.partition(b"\n")[0] == first
+    assert end == (tmp_path / "one.log").stat().st_size
 
 
 # --- archives ------------------------------------------------------------------------------------
