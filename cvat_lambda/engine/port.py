@@ -68,6 +68,15 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FrameFacts:
+    """What is known of a frame without reading it."""
+
+    name: str
+    width: int | None  # pixels as an annotator sees them; None: not known
+    height: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UnreadableFrame:
     """A frame of the stream that could not be read; the stream goes on behind it."""
 
@@ -193,6 +202,12 @@ class Engine(Protocol):
         """One frame, the cheapest way.
 
         Raise FrameOutOfScope, FrameUnreadable, EngineUnavailable.
+        """
+
+    def frame_facts(self, task_id: int, numbers: Collection[int]) -> dict[int, FrameFacts]:
+        """Names and sizes of those frames that the task has, by number; nothing is decoded.
+
+        Raise TaskNotFound.
         """
 
     def frame_key(self, task_id: int, number: int) -> str:

@@ -140,6 +140,7 @@ def _frames(found: Task, numbers: list[int]) -> list[dict[str, Any]]:
     engine = get_engine()
     data = engine.annotations(found.id, frames=numbers) if numbers else LabeledData()
     tracks = engine.tracks(found.id) if numbers else ()  # one is seen far from its key frames
+    facts = engine.frame_facts(found.id, numbers)  # to decode frames is left to who shows them
     shown = []
     for number in numbers:
         shapes = tuple(shape for shape in data.shapes if shape.frame == number)
@@ -148,14 +149,14 @@ def _frames(found: Task, numbers: list[int]) -> list[dict[str, Any]]:
         item: dict[str, Any] = {"number": number}
         item |= {"shapes": shapes, "tracked": tracked, "tags": tags}
         item |= {"tag_names": [_name(found, tag.label_id) for tag in tags]}
-        try:
-            image = engine.frame(found.id, number)
-            size = (image.width or 0, image.height or 0)
-            item |= {"name": image.name, "width": size[0], "height": size[1]}
+        known = facts.get(number)
+        if known is None:
+            item |= {"problem": f"frame {number} is missing"}
+        else:
+            size = (known.width or 0, known.height or 0)
+            item |= {"name": known.name, "width": size[0], "height": size[1]}
             item |= {"drawings": overlay.draw((*shapes, *tracked), found.labels, size)}
             item |= {"font": max(12, max(size) // 40), "dot": max(3, max(size) // 160)}
-        except LambdaError as exc:
-            item |= {"problem": exc.message}
         shown.append(item)
     return shown
 
@@ -172,6 +173,7 @@ def frame(request: HttpRequest, task_id: int, number: int) -> HttpResponse:
     if number >= found.size:
         raise Http404(f"Task {task_id} has {found.size} frames.")
     (item,) = _frames(found, [number])
+    item |= _problem(found, number)
     context = {
         "task": found,
         "item": item,
@@ -180,6 +182,15 @@ def frame(request: HttpRequest, task_id: int, number: int) -> HttpResponse:
         "after": number + 1 if number + 1 < found.size else None,
     }
     return render(request, "cvat_lambda/frame.html", context)
+
+
+def _problem(found: Task, number: int) -> dict[str, str]:
+    """Why a frame cannot be shown, which its page says in place of the picture."""
+    try:
+        get_engine().frame(found.id, number)
+    except LambdaError as exc:
+        return {"problem": exc.message}
+    return {}
 
 
 def _annotations(found: Task, item: dict[str, Any]) -> list[dict[str, Any]]:

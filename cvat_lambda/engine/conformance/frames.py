@@ -6,7 +6,7 @@ import pytest
 
 from cvat_lambda.engine.conformance.scenarios import UNKNOWN, Scenarios
 from cvat_lambda.engine.port import Frame
-from cvat_lambda.errors import FrameOutOfScope
+from cvat_lambda.errors import FrameOutOfScope, TaskNotFound
 
 
 class Frames:
@@ -52,6 +52,24 @@ class Frames:
         for number in (4, UNKNOWN):
             with pytest.raises(FrameOutOfScope):
                 scenarios.engine.frame(task_id, number)
+
+    @pytest.mark.parametrize("video", [False, True], ids=["images", "video"])
+    def test_the_facts_of_frames_are_those_of_the_frames_read(
+        self, scenarios: Scenarios, video: bool
+    ) -> None:
+        if video and "video" not in scenarios.features:
+            pytest.skip("no videos in this engine")
+        task_id = scenarios.task(frames=6, video=video)
+        facts = scenarios.engine.frame_facts(task_id, [4, 1, UNKNOWN])
+        assert sorted(facts) == [1, 4]
+        for number, known in facts.items():
+            frame = scenarios.engine.frame(task_id, number)
+            assert (known.width, known.height) == (frame.width, frame.height)
+            assert known.name == frame.name or not frame.name
+
+    def test_the_facts_of_no_task_are_none(self, scenarios: Scenarios) -> None:
+        with pytest.raises(TaskNotFound):
+            scenarios.engine.frame_facts(UNKNOWN, [0])
 
     def test_frame_keys_are_stable_and_differ(self, scenarios: Scenarios) -> None:
         task_id = scenarios.task(frames=4)

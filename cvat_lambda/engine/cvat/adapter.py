@@ -16,6 +16,7 @@ from cvat_lambda.engine.port import (
     AnnotationKind,
     Change,
     Frame,
+    FrameFacts,
     Job,
     Task,
     UnreadableFrame,
@@ -59,6 +60,10 @@ class CvatEngine:
     def frame(self, task_id: int, number: int) -> Frame:
         """Raise TaskNotFound, FrameOutOfScope, FrameUnreadable, EngineUnavailable."""
         return frames.read_frame(task_id, number)
+
+    def frame_facts(self, task_id: int, numbers: Collection[int]) -> dict[int, FrameFacts]:
+        """Names and sizes of those frames that the task has. Raise TaskNotFound."""
+        return frames.read_facts(task_id, numbers)
 
     def frame_key(self, task_id: int, number: int) -> str:
         """A key of the frame's content. Raise TaskNotFound, FrameOutOfScope."""

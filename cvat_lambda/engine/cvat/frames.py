@@ -10,14 +10,15 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from cvat_lambda.engine.cvat.chunks import OpenChunks, TryAgain, translated
 from cvat_lambda.engine.cvat.media import Media, Row
 from cvat_lambda.engine.cvat.stream import Stream, framed, original
-from cvat_lambda.engine.port import Frame, UnreadableFrame
+from cvat_lambda.engine.port import Frame, FrameFacts, UnreadableFrame
+from cvat_lambda.errors import FrameOutOfScope
 
 MAX_OPEN_CHUNKS: Final = 4  # of this process, for single frames
 LOOK_S: Final = 0.5  # how long what a thread saw of a frame holds
@@ -58,6 +59,21 @@ def read_frames(
     for number in numbers:
         media.require(number)
     return Stream(media).read(numbers)
+
+
+def read_facts(task_id: int, numbers: Collection[int]) -> dict[int, FrameFacts]:
+    """Names and sizes of those frames that the task has. Raise TaskNotFound."""
+    try:
+        media = Media.of_task(task_id)
+    except FrameOutOfScope:  # nothing was uploaded yet
+        return {}
+    inside = sorted(number for number in set(numbers) if 0 <= number < media.data.size)
+    video = media.video()
+    rows = dict.fromkeys(inside, video) if video is not None else media.rows(inside)
+    return {
+        number: FrameFacts(name=row.path, width=row.width, height=row.height)
+        for number, row in rows.items()
+    }
 
 
 def frame_key(task_id: int, number: int) -> str:

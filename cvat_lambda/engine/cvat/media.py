@@ -31,7 +31,7 @@ _SEGMENTS: Final = Prepared(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """What CVAT's table of images says of a frame."""
+    """What CVAT's tables of images and videos say of a frame."""
 
     path: str  # relative to the folder of the raw data
     width: int
@@ -113,6 +113,12 @@ class Media:
             for frame, path, width, height in rows.values_list("frame", *_IMAGE_COLUMNS)
             if frame in wanted
         }
+
+    def video(self) -> Row | None:
+        """The video's row, which all its frames share; None where the frames are images."""
+        found = models.Video.objects.filter(data_id=self.data.pk).values_list(*_IMAGE_COLUMNS)
+        row = found.first()
+        return None if row is None else Row(path=row[0], width=row[1], height=row[2])
 
     def place(self, number: int) -> Place:
         """The chunk that holds a frame. Raise FrameUnreadable."""

@@ -16,6 +16,7 @@ from cvat_lambda.engine.port import (
     AnnotationKind,
     Change,
     Frame,
+    FrameFacts,
     Job,
     Task,
     UnreadableFrame,
@@ -105,6 +106,10 @@ class StandaloneEngine:
     def frame(self, task_id: int, number: int) -> Frame:
         """Raise FrameOutOfScope, FrameUnreadable, EngineUnavailable, TaskNotFound."""
         return reader.read_frame(task_id, number)
+
+    def frame_facts(self, task_id: int, numbers: Collection[int]) -> dict[int, FrameFacts]:
+        """Names and sizes of those frames that the task has. Raise TaskNotFound."""
+        return reader.read_facts(task_id, numbers)
 
     def frame_key(self, task_id: int, number: int) -> str:
         """A key of the frame's content. Raise FrameOutOfScope, TaskNotFound."""

@@ -15,6 +15,7 @@ from django.test import Client
 from cvat_lambda.annotations.types import LabeledData, Shape, Tag, Track, TrackedShape
 from cvat_lambda.engine.port import Change, get_engine
 from cvat_lambda.engine.standalone import models
+from cvat_lambda.engine.standalone.media import storage
 from cvat_lambda.engine.standalone.tasks import create_task
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests.models import (
@@ -28,6 +29,7 @@ from cvat_lambda.requests.models import (
     Status,
 )
 from tests.conftest import IMAGES
+from tests.integration.engine.videos import make_video
 
 ClientFor = Callable[[User | None], Client]
 
@@ -111,6 +113,21 @@ def test_a_task_shows_its_frames_with_what_is_on_them(
     page = client_for(alice).get(f"/tasks/{task.pk}").content.decode()
     assert "astronaut.png" in page
     assert 'points="10.0,20.0 300.0,20.0 300.0,400.0 10.0,400.0 10.0,20.0"' in page
+
+
+def test_a_task_of_a_video_is_shown_without_decoding_it(
+    client_for: ClientFor, alice: User, tmp_path: Path
+) -> None:
+    """Each frame was sought, decoded and encoded, only to learn how large it is."""
+    video = make_video(tmp_path / "crossing.mp4", frames=5)
+    task = create_task(alice, "Crossing", [{"name": "person"}], [video])
+    (row,) = models.Video.objects.filter(data__task=task)
+    (storage.data_folder(row.data.folder) / row.path).write_bytes(b"no video any more")
+    page = client_for(alice).get(f"/tasks/{task.pk}").content.decode()
+    assert page.count(f'viewBox="0 0 {row.width} {row.height}"') == 5
+    frame = client_for(alice).get(f"/tasks/{task.pk}/frames/4").content.decode()
+    assert "viewBox" not in frame  # here it is tried, and said
+    assert "frame 4 " in frame and "cannot be read as an image" in frame
 
 
 def test_a_frame_tells_who_made_each_shape(

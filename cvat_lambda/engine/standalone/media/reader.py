@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from cvat_lambda.engine.port import Frame, UnreadableFrame
+from cvat_lambda.engine.among import among
+from cvat_lambda.engine.port import Frame, FrameFacts, UnreadableFrame
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.media import images, storage
 from cvat_lambda.engine.standalone.media.video import VideoReader
@@ -50,7 +51,7 @@ class _VideoFacts:
             number=number,
             data=data,
             mime=mime,
-            name=f"{self.name}#{number}",
+            name=_name_in_video(self.name, number),
             width=self.width,
             height=self.height,
         )
@@ -69,6 +70,28 @@ def read_frame(task_id: int, number: int) -> Frame:
     if kind != models.DataKind.VIDEO:
         raise FrameUnreadable(f"frame {number} of task #{task_id} is missing")
     return _checked(next(_video_frames(task_id, [number], images.encode_png, "image/png")))
+
+
+def read_facts(task_id: int, numbers: Collection[int]) -> dict[int, FrameFacts]:
+    """Names and sizes of those frames that the task has. Raise TaskNotFound."""
+    kind, size = _kind_and_size(task_id)
+    inside = {number for number in numbers if 0 <= number < size}
+    if kind == models.DataKind.VIDEO:
+        videos = models.Video.objects.filter(data__task_id=task_id)
+        name, width, height = videos.values_list("name", "width", "height").get()
+        return {
+            number: FrameFacts(name=_name_in_video(name, number), width=width, height=height)
+            for number in inside
+        }
+    rows = models.Image.objects.filter(data__task_id=task_id, number__in=among(inside))
+    return {
+        number: FrameFacts(name=name, width=width, height=height)
+        for number, name, width, height in rows.values_list("number", "name", "width", "height")
+    }
+
+
+def _name_in_video(name: str, number: int) -> str:
+    return f"{name}#{number}"
 
 
 def read_frames(task_id: int, numbers: Sequence[int]) -> Iterator[Frame | UnreadableFrame]:

@@ -154,7 +154,12 @@ class VideoReader:
 
         Raise OSError where the file as a whole cannot be read.
         """
-        with _open(self._path) as container:
+        try:
+            container = _open(self._path)
+        except av.error.InvalidDataError:  # it is no video any more: none of it decodes
+            yield from ((position, None) for position in positions)
+            return
+        with container:
             yield from self._frames(container, positions)
 
     def _frames(
