@@ -14,6 +14,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
+from hypothesis import HealthCheck
+from hypothesis import settings as examples
 
 from cvat_lambda.requests import recovery
 from cvat_lambda.server.processes import Child
@@ -21,6 +23,12 @@ from tests import services
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 IMAGES = Path(__file__).resolve().parent / "data" / "images"
+
+# A machine that stalls within an example, or while one is made, is no fault of what is tested.
+examples.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# What must be green draws the same examples again: its verdict is about the change, not about luck.
+examples.register_profile("same", parent=examples.get_profile("tests"), derandomize=True)
+examples.load_profile("tests")
 
 
 @pytest.fixture(autouse=True)

@@ -113,7 +113,10 @@ def test_files_may_come_side_by_side() -> None:
     assert contents(Staging(10)) == expected | {f"tus-{name}": b"abc" for name in names}
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=20,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 @given(pieces=st.lists(st.binary(max_size=40), max_size=6))
 def test_pieces_make_the_file(pieces: list[bytes]) -> None:
     staging = Staging(2)
