@@ -15,7 +15,8 @@ def redis_url() -> str:
     """The URL of a Redis server, ``CVAT_LAMBDA_REDIS_URL`` where that is set."""
     if url := os.environ.get("CVAT_LAMBDA_REDIS_URL"):
         return url
-    from cvat_lambda.server.processes import Child, free_port, redis_command, wait_for_port
+    from cvat_lambda.server.processes import Child, redis_command, wait_for_port
+    from tests.ports import free_port
 
     folder = Path(tempfile.mkdtemp(prefix="cvat-lambda-redis-"))
     port = free_port()

@@ -68,7 +68,8 @@ class Client:
 @contextmanager
 def web_server(home: Any) -> Iterator[int]:
     """The app as people reach it; gives its port."""
-    from cvat_lambda.server.processes import Child, free_port, wait_for_port
+    from cvat_lambda.server.processes import Child, wait_for_port
+    from tests.ports import free_port
 
     port = free_port()
     command = [sys.executable, "-m", "gunicorn", "cvat_lambda.server.wsgi", "--threads", "4"]

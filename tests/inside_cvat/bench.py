@@ -26,8 +26,9 @@ from typing import Any
 
 import requests
 
-from cvat_lambda.server.processes import Child, free_port, wait_for_port
+from cvat_lambda.server.processes import Child, wait_for_port
 from tests.bench.stand import REPOSITORY, function_process, make_images, make_video
+from tests.ports import free_port
 
 FRAMES = 200
 SHORT_FRAMES = 40

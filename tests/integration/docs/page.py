@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
+
+from tests.ports import free_port
 
 REPOSITORY: Final = Path(__file__).resolve().parents[3]
 COMMAND_TIMEOUT_S: Final = 280  # the first function of a machine builds an environment
@@ -49,8 +50,7 @@ def read_blocks(name: str) -> list[Block]:
 
 def follow(blocks: list[Block], folder: Path) -> list[str]:
     """Do in a folder what a reader of the blocks does; return what each command block printed."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     environment = _environment(folder, port)
     printed = []
     for block in blocks:

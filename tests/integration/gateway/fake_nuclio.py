@@ -234,13 +234,6 @@ def fake_nuclio() -> Iterator[FakeNuclio]:
         server.end_connections()
 
 
-def closed_port() -> int:
-    """A port on which nobody listens."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
 def function_object(name: str, /, **annotations: Any) -> dict[str, Any]:
     """A deployed detector as the dashboard gives it."""
     return {

@@ -14,8 +14,9 @@ from cvat_lambda.functions import registry
 from cvat_lambda.functions.models import Function
 from cvat_lambda.gateway.endpoints import Endpoint, save_endpoint
 from cvat_lambda.gateway.invoke import invoke
+from tests.ports import closed_port
 
-from .fake_nuclio import FakeNuclio, closed_port, fake_nuclio, function_object
+from .fake_nuclio import FakeNuclio, fake_nuclio, function_object
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NAME = "cvat-lambda-functions"

@@ -14,8 +14,8 @@ from django.db import connection
 
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.models import Function
+from tests.ports import closed_port
 
-from . import fake_nuclio as fakes
 from .fake_nuclio import FakeNuclio, function_object
 
 pytestmark = pytest.mark.django_db
@@ -51,7 +51,7 @@ def test_list_answers_from_the_registry_when_the_platform_is_down(
 ) -> None:
     nuclio.functions = {"a": function_object("a")}
     run("refresh")
-    settings.CVAT_LAMBDA_PLATFORM_URL = f"http://127.0.0.1:{fakes.closed_port()}"
+    settings.CVAT_LAMBDA_PLATFORM_URL = f"http://127.0.0.1:{closed_port()}"
     out, err = run("list")
     assert out == "a  detector    ready         A\n"
     url = settings.CVAT_LAMBDA_PLATFORM_URL
@@ -153,7 +153,7 @@ def test_a_runtime_that_is_not_there_is_said_once_with_the_setting_that_names_it
 ) -> None:
     for name in ("first", "second"):
         run("new", "detector", name, "--into", str(tmp_path))
-    settings.CVAT_LAMBDA_PLATFORM_URL = f"http://127.0.0.1:{fakes.closed_port()}"
+    settings.CVAT_LAMBDA_PLATFORM_URL = f"http://127.0.0.1:{closed_port()}"
     with pytest.raises(CommandError, match=r"no runtime answers.*with CVAT_LAMBDA_PLATFORM_URL"):
         run("deploy", str(tmp_path))
 

@@ -18,6 +18,7 @@ from cvat_lambda.gateway.http import (
     Pool,
     Server,
 )
+from tests.ports import closed_port
 
 from . import fake_nuclio as fakes
 from .fake_nuclio import FakeNuclio
@@ -128,7 +129,7 @@ def test_something_that_is_not_http_is_said_so(nuclio: FakeNuclio, connections: 
 
 
 def test_nobody_listening_is_a_failed_connection(connections: Pool) -> None:
-    server = Server(host="127.0.0.1", port=fakes.closed_port())
+    server = Server(host="127.0.0.1", port=closed_port())
     with pytest.raises(ConnectFailed):
         connections.post(server, "/", b"", {}, timeout_s=5)
     assert connections.probe(server, 1) is False

@@ -23,6 +23,7 @@ from cvat_lambda.gateway.http import pool
 from cvat_lambda.gateway.invoke import invoke
 from cvat_lambda.gateway.nuclio import platform
 from cvat_lambda.gateway.routes import direct_routes, routes
+from tests.ports import closed_port
 
 from . import fake_nuclio as fakes
 from .fake_nuclio import FakeNuclio, fake_nuclio, function_object
@@ -50,7 +51,7 @@ def test_a_function_is_called_directly_where_it_can_be(nuclio: FakeNuclio) -> No
 
 
 def test_the_dashboard_is_the_way_where_no_address_answers(nuclio: FakeNuclio) -> None:
-    assert invoke(spec_at(fakes.closed_port(), timeout_s=30.0), b"{}", request_id="r1") == []
+    assert invoke(spec_at(closed_port(), timeout_s=30.0), b"{}", request_id="r1") == []
     (seen,) = nuclio.invocations()
     assert seen.path == "/api/function_invocations"
     assert seen.headers["x-nuclio-function-name"] == "fn"
@@ -70,7 +71,7 @@ def test_the_setting_can_forbid_the_dashboard(nuclio: FakeNuclio, settings: Any)
     settings.CVAT_LAMBDA_INVOKE_METHOD = "direct"
     nuclio.functions["fn"] = function_object("fn")
     with pytest.raises(PlatformUnreachable, match="cannot be reached directly"):
-        invoke(spec_at(fakes.closed_port()), b"{}", request_id="r1")
+        invoke(spec_at(closed_port()), b"{}", request_id="r1")
     assert nuclio.invocations() == []
 
 
@@ -85,7 +86,7 @@ def test_the_platforms_token_goes_to_the_platforms_host(nuclio: FakeNuclio, sett
 def test_a_token_that_goes_out_by_https_is_never_sent_in_clear_text(settings: Any) -> None:
     settings.CVAT_LAMBDA_PLATFORM_TOKEN = "secret"
     with fake_nuclio() as function:
-        settings.CVAT_LAMBDA_PLATFORM_URL = f"https://127.0.0.1:{fakes.closed_port()}"
+        settings.CVAT_LAMBDA_PLATFORM_URL = f"https://127.0.0.1:{closed_port()}"
         spec = spec_at(function.port)
         route = routes.find(spec)  # auto: the dashboard, without a try of the function's port
         assert (route.server.scheme, route.through_dashboard) == ("https", True)
@@ -101,7 +102,7 @@ def test_a_token_that_goes_out_by_https_is_never_sent_in_clear_text(settings: An
 def test_a_malformed_platform_url_is_a_typed_error(settings: Any) -> None:
     settings.CVAT_LAMBDA_PLATFORM_URL = "http://[::1"
     with pytest.raises(PlatformUnreachable, match="PLATFORM_URL is malformed"):
-        invoke(spec_at(fakes.closed_port()), b"{}", request_id="r1")
+        invoke(spec_at(closed_port()), b"{}", request_id="r1")
 
 
 def test_an_address_that_went_out_of_date_is_read_again_within_the_call(
@@ -130,9 +131,9 @@ def test_a_function_that_is_being_built_again_is_unavailable(nuclio: FakeNuclio)
 
 
 def test_no_platform_and_no_function_is_unreachable(nuclio: FakeNuclio, settings: Any) -> None:
-    settings.CVAT_LAMBDA_PLATFORM_URL = f"http://127.0.0.1:{fakes.closed_port()}"
+    settings.CVAT_LAMBDA_PLATFORM_URL = f"http://127.0.0.1:{closed_port()}"
     with pytest.raises(PlatformUnreachable, match="function 'fn' cannot be reached"):
-        invoke(spec_at(fakes.closed_port()), b"{}", request_id="r1")
+        invoke(spec_at(closed_port()), b"{}", request_id="r1")
 
 
 def test_a_body_that_is_too_large_is_not_sent(nuclio: FakeNuclio) -> None:

@@ -19,8 +19,9 @@ from cvat_lambda.errors import (
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.background import refresh_quietly
 from cvat_lambda.functions.models import Function, PlatformCheck
+from tests.ports import closed_port
 
-from .fake_nuclio import FakeNuclio, closed_port, function_object
+from .fake_nuclio import FakeNuclio, function_object
 
 pytestmark = pytest.mark.django_db
 

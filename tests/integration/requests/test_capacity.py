@@ -9,7 +9,7 @@ from typing import Any
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests import service
 from cvat_lambda.requests.models import Request
-from tests.integration.gateway.fake_nuclio import closed_port
+from tests.ports import closed_port
 
 from .function_server import FunctionServer, frame_of, rectangle_of
 

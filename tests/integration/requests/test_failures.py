@@ -22,7 +22,7 @@ from cvat_lambda.requests.invoker import Invoker
 from cvat_lambda.requests.lease import LeaseLost, claim
 from cvat_lambda.requests.models import Outcome, Provenance, Request
 from cvat_lambda.requests.run import load
-from tests.integration.gateway.fake_nuclio import closed_port
+from tests.ports import closed_port
 
 from .conftest import run, store_function
 from .function_server import FunctionServer, Reply, frame_of, rectangle_of

@@ -41,7 +41,8 @@ from cvat_lambda.gateway.http import pool
 from cvat_lambda.requests import service
 from cvat_lambda.requests.models import Joined, Provenance, Request
 from cvat_lambda.requests.recovery import recover
-from cvat_lambda.server.processes import Child, free_port, redis_command, wait_for_port
+from cvat_lambda.server.processes import Child, redis_command, wait_for_port
+from tests.ports import free_port
 
 from .conftest import run, store_function
 from .fault_function import LABELS

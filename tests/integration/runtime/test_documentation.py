@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 from tests.integration.runtime.harness import REPOSITORY
+from tests.ports import free_port
 
 
 def test_the_commands_of_the_page_work_in_their_order(tmp_path: Path) -> None:
     page = (REPOSITORY / "docs" / "deploy-functions.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
     assert len(blocks) == 3
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     script = tmp_path / "page.sh"
     text = "\n".join(blocks).replace("8070", str(port))
     script.write_text(f"set -e\ntrap 'kill %1; wait' EXIT\n{text}")

@@ -25,6 +25,7 @@ from tests.integration.runtime.harness import (
     until,
     write_function,
 )
+from tests.ports import free_port
 
 PID = """
 import json, os, subprocess, time
@@ -203,8 +204,7 @@ def test_a_port_that_is_taken_is_said_in_the_state(functions: Path, state: Path)
 def test_of_two_functions_with_one_port_the_second_is_in_error_and_says_so(
     functions: Path, state: Path
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     for name in ("one", "two"):
         write_function(functions, name, code(), trigger={"attributes": {"port": port}})
     with running([functions], state) as runtime:

@@ -12,12 +12,13 @@ import psutil
 import pytest
 
 from cvat_lambda.server.processes import Child, ProcessFailed, free_port, wait_for_port
+from tests import ports
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 
 
 def test_a_free_port_is_given_as_wished() -> None:
-    wished = free_port()
+    wished = ports.free_port()
     assert free_port(wished) == wished
 
 
@@ -38,7 +39,7 @@ def test_a_child_that_ends_is_named_with_its_last_words(tmp_path: Path) -> None:
 def test_waiting_for_a_port_ends_when_its_child_does(tmp_path: Path) -> None:
     child = Child.start("web", [sys.executable, "-c", "pass"], log=tmp_path / "log")
     with pytest.raises(ProcessFailed, match="web ended with status 0"):
-        wait_for_port(free_port(), child=child)
+        wait_for_port(ports.closed_port(), child=child)
 
 
 def test_stopping_a_child_ends_all_that_it_started() -> None:
