@@ -109,8 +109,9 @@ def test_a_function_without_an_address_that_is_not_being_built_is_given_up_at_on
 
 
 def test_a_function_without_an_address_that_is_being_built_is_waited_for(
-    nuclio: FakeNuclio,
+    nuclio: FakeNuclio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("cvat_lambda.gateway.routes._REREAD_S", 3600.0)
     nuclio.functions["fn"] = {**fakes.function_object("fn"), "status": {"state": "building"}}
     nuclio.script = [NO_ADDRESS] * 5
     nuclio.default = ["built"]

@@ -16,16 +16,20 @@ from cvat_lambda.gateway.crowd import ALONE, Crowd, Crowds, crowds
 
 
 class Follower:
-    """A run that is told."""
+    """A run that is told; what lasts for a moment may be over when the test looks."""
 
     def __init__(self) -> None:
-        self.crowd = ALONE
+        self.told = [ALONE]
+
+    @property
+    def crowd(self) -> Crowd:
+        return self.told[-1]
 
     def __call__(self, crowd: Crowd) -> None:
-        self.crowd = crowd
+        self.told.append(crowd)
 
 
-def wait_for(what: Callable[[], object], timeout_s: float = 10.0) -> None:
+def wait_for(what: Callable[[], object], timeout_s: float = 30.0) -> None:
     end = time.monotonic() + timeout_s
     while not what():
         assert time.monotonic() < end
@@ -37,8 +41,12 @@ def test_live_runs_of_all_processes_share_the_places(clean_redis: str) -> None:
     with ExitStack() as stack:
         for follower in followers:
             stack.enter_context(Crowds().run("fn", follower))
-        wait_for(lambda: [follower.crowd.runs for follower in followers] == [3, 3, 3])
-        assert sorted(follower.crowd.rank for follower in followers) == [0, 1, 2]
+        wait_for(
+            lambda: (
+                sorted((run.crowd.runs, run.crowd.rank) for run in followers)
+                == [(3, 0), (3, 1), (3, 2)]
+            )
+        )
         other = Follower()
         stack.enter_context(Crowds().run("another", other))
         assert other.crowd.runs == 1
@@ -55,23 +63,24 @@ def test_a_person_is_seen_by_the_runs_of_other_processes_and_remembered_for_a_mo
     with Crowds().run("fn", follower):
         assert not follower.crowd.people
         with people.person("fn"):
-            began = time.monotonic()
             wait_for(lambda: follower.crowd.people)
-            assert time.monotonic() - began < 1.0
             time.sleep(2.5)  # longer than an entry lives: it is kept fresh
-            assert follower.crowd.people
+            wait_for(lambda: follower.crowd.people)
         wait_for(lambda: not follower.crowd.people)
-        assert follower.crowd.lately
+        assert any(crowd.lately and not crowd.people for crowd in follower.told)
         wait_for(lambda: not follower.crowd.lately)
 
 
-def test_a_process_that_falls_silent_is_forgotten(clean_redis: str) -> None:
+def test_a_process_that_falls_silent_is_forgotten(
+    clean_redis: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cvat_lambda.gateway.crowd.FRESH_S", 5.0)
     gone = Crowds()
     gone._keep_telling = lambda: None  # type: ignore[method-assign]  # killed: it says nothing more
     follower = Follower()
     with gone.run("fn", Follower()), Crowds().run("fn", follower):
-        assert follower.crowd.runs == 2
         wait_for(lambda: follower.crowd.runs == 1)
+        assert 2 in [crowd.runs for crowd in follower.told]
 
 
 @contextmanager
@@ -83,17 +92,17 @@ def silent_server() -> Iterator[str]:
         yield f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
 
 
-def test_a_redis_that_hangs_costs_a_person_nothing(settings: Any) -> None:
+def test_a_redis_that_hangs_costs_a_person_nothing(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cvat_lambda.redis_client.TIMEOUT_S", 120.0)
     with silent_server() as settings.CVAT_LAMBDA_REDIS_URL:
         hung = Crowds()
-        took: list[float] = []
+        began = time.monotonic()
         for _ in range(200):
-            began = time.perf_counter()
             with hung.person("fn"):
                 pass
-            took.append(time.perf_counter() - began)
-        assert sorted(took)[100] < 0.001
-        assert sum(took) < 1.0  # none of them waited for the time limit of a connection
+        assert time.monotonic() - began < 60.0  # none of them waited for Redis
 
 
 def test_without_redis_each_process_is_alone(settings: Any) -> None:
@@ -112,18 +121,22 @@ def test_a_forked_process_speaks_for_itself(clean_redis: str) -> None:
         ended, end = os.pipe()
         child = os.fork()
         if child == 0:
-            theirs = Follower()
-            with crowds.run("fn", theirs):
-                os.write(tell, bytes([theirs.crowd.runs]))
-                os.read(ended, 1)
-            os._exit(0)
+            try:
+                theirs = Follower()
+                with crowds.run("fn", theirs):
+                    wait_for(lambda: theirs.crowd.runs == 2)
+                    os.write(tell, b"!")
+                    os.read(ended, 1)
+            finally:
+                os._exit(0)
+        os.close(tell)  # the child's alone: where it fails, there is nothing to read
         try:
-            assert os.read(told, 1) == b"\x02"
+            assert os.read(told, 1) == b"!"
             wait_for(lambda: follower.crowd.runs == 2)
         finally:
             os.write(end, b"!")
             os.waitpid(child, 0)
-            for pipe in (told, tell, ended, end):
+            for pipe in (told, ended, end):
                 os.close(pipe)
         wait_for(lambda: follower.crowd.runs == 1)
 

@@ -237,7 +237,8 @@ def test_an_endpoint_is_unhealthy_until_it_answers_again(nuclio: FakeNuclio) -> 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_many_processes_at_once_read_the_platform_once(nuclio: FakeNuclio) -> None:
+def test_many_processes_at_once_read_the_platform_once(nuclio: FakeNuclio, settings: Any) -> None:
+    settings.CVAT_LAMBDA_FUNCTIONS_REFRESH_S = 3600
     nuclio.functions = {f"f{number}": function_object(f"f{number}") for number in range(5)}
     PlatformCheck.objects.create(platform="nuclio")
     start = threading.Barrier(4)

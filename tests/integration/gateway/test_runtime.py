@@ -60,7 +60,8 @@ def handler(context, event):
 @pytest.fixture(scope="module")
 def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
     root = tmp_path_factory.mktemp("gateway-runtime")
-    write_function(root / "functions", "fn", CODE, eventTimeout="1s")
+    write_function(root / "functions", "fn", CODE)
+    write_function(root / "functions", "hasty", CODE, eventTimeout="1s")
     write_function(
         root / "functions",
         "narrow",
@@ -71,7 +72,7 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
         },
     )
     with running([root / "functions"], root / "state", "--token", "secret") as served:
-        for name in ("fn", "narrow"):
+        for name in ("fn", "hasty", "narrow"):
             served.wait_for(name, "ready")
         yield served
 
@@ -95,7 +96,6 @@ def do(spec: FunctionSpec, what: str, *, request_id: str = "r1", **options: Any)
 def test_a_removal_waits_for_the_calls_in_flight(
     runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nuclio, "_READ_TIMEOUT_S", 0.5)
     slow = (
         "import time\n"
         "def handler(context, event):\n"
@@ -110,14 +110,15 @@ def test_a_removal_waits_for_the_calls_in_flight(
     with ThreadPoolExecutor(1) as pool_of_one:
         call = pool_of_one.submit(runtime.call, "slow", data=b"", headers=headers)
         until(lambda: runtime.log("slow"), lambda log: "begun" in log)
+        monkeypatch.setattr(nuclio, "_READ_TIMEOUT_S", 0.5)
         nuclio.platform().remove("slow")
         assert call.result().status_code == 200
 
 
 def test_functions_of_the_runtime_are_listed() -> None:
     listed = {spec.id: spec for spec in registry.listed()}
-    assert set(listed) == {"fn", "narrow"}
-    assert listed["fn"].timeout_s == 1.0
+    assert set(listed) == {"fn", "hasty", "narrow"}
+    assert (listed["fn"].timeout_s, listed["hasty"].timeout_s) == (None, 1.0)
     assert listed["narrow"].max_body_bytes == 50_000
     assert listed["narrow"].availability_timeout_s == 0.0
 
@@ -141,22 +142,22 @@ def test_the_request_id_is_in_the_functions_log(runtime: Runtime) -> None:
 
 @pytest.mark.parametrize("method", ["direct", "dashboard"])
 @pytest.mark.parametrize(
-    ("what", "error", "sentence"),
+    ("name", "what", "error", "sentence"),
     [
-        ("raise", FunctionFailed, "function 'fn' failed: no box at …"),
-        ("refuse", FunctionRejected, "function 'fn' refused the input: a box is needed"),
-        ("exit", FunctionCrashed, "function 'fn' ended while it worked on this input"),
-        ("sleep", FunctionTimeout, "function 'fn' took longer than its own time limit"),
-        ("nan", LambdaError, "function 'fn': the answer is not valid JSON: it holds NaN"),
+        ("fn", "raise", FunctionFailed, "failed: no box at …"),
+        ("fn", "refuse", FunctionRejected, "refused the input: a box is needed"),
+        ("fn", "exit", FunctionCrashed, "ended while it worked on this input"),
+        ("hasty", "sleep", FunctionTimeout, "took longer than its own time limit"),
+        ("fn", "nan", LambdaError, "the answer is not valid JSON: it holds NaN"),
     ],
 )
 def test_failures_are_typed_whatever_the_way(
-    settings: Any, method: str, what: str, error: type[LambdaError], sentence: str
+    settings: Any, method: str, name: str, what: str, error: type[LambdaError], sentence: str
 ) -> None:
     settings.CVAT_LAMBDA_INVOKE_METHOD = method
     with pytest.raises(error) as caught:
-        do(registry.get("fn"), what)
-    assert caught.value.message == sentence
+        do(registry.get(name), what)
+    assert caught.value.message.replace("':", "'") == f"function '{name}' {sentence}"
 
 
 @pytest.mark.parametrize("method", ["direct", "dashboard"])
