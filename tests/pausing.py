@@ -12,7 +12,7 @@ from pathlib import Path
 
 from django.apps import AppConfig
 
-LONGEST_S = 60.0
+LONGEST_S = 240.0
 
 
 class Pausing(AppConfig):

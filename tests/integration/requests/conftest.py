@@ -26,10 +26,10 @@ ALLOWED = ("127.0.0.1/32",)
 
 @pytest.fixture(autouse=True)
 def quiet_settings(settings: Any, clean_redis: str) -> None:
-    """No refresh of the registry behind the tests' backs; short waits."""
+    """No refresh of the registry behind the tests' backs; no wait that a stalled machine ends."""
     settings.CVAT_LAMBDA_FUNCTIONS_REFRESH_S = 0
     settings.CVAT_LAMBDA_ENDPOINT_ALLOWED_HOSTS = ALLOWED
-    settings.CVAT_LAMBDA_COLD_START_S = 1.0
+    settings.CVAT_LAMBDA_COLD_START_S = 60.0
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def test_cancel_during_slow_calls_is_effective_at_once_and_writes_nothing(
 
     def slow(payload: dict[str, Any]) -> Any:
         arrived.set()
-        release.wait(30)
+        release.wait(120)
         return rectangle_of(frame_of(payload))
 
     function.behave = slow
@@ -57,10 +57,10 @@ def test_cancel_during_slow_calls_is_effective_at_once_and_writes_nothing(
     request = start(task_id=task.pk)
     worker = in_thread(request.shards.get().pk)
     try:
-        assert arrived.wait(20)
+        assert arrived.wait(60)
         service.cancel(request)
         assert request.status == "cancelled"
-        worker.join(5)  # far less than the calls would take
+        worker.join(30)  # far less than the calls would take
         assert not worker.is_alive()
     finally:
         release.set()
@@ -79,7 +79,7 @@ def test_what_was_written_before_a_cancel_stays(
 
     def slow_from_five(payload: dict[str, Any]) -> Any:
         if frame_of(payload) >= 5:
-            release.wait(30)
+            release.wait(120)
         return rectangle_of(frame_of(payload))
 
     function.behave = slow_from_five
@@ -90,7 +90,7 @@ def test_what_was_written_before_a_cancel_stays(
         while Outcome.objects.count() < 4:
             written.wait(0.02)
         service.cancel(request)
-        worker.join(5)
+        worker.join(30)
         assert not worker.is_alive()
     finally:
         release.set()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -263,8 +265,9 @@ def test_frames_that_all_fail_make_a_failed_request(
 
 @pytest.mark.parametrize("replace", ["all", "automatic", "function"])
 def test_a_function_that_is_down_from_the_start_deletes_nothing(
-    transactional_db: None, make_task: Make, start: Start, replace: str
+    transactional_db: None, make_task: Make, start: Start, settings: Any, replace: str
 ) -> None:
+    settings.CVAT_LAMBDA_COLD_START_S = 1.0
     store_function(f"http://127.0.0.1:{closed_port()}/")
     task = make_task(3)
     draw(task.pk, range(3))
@@ -306,14 +309,14 @@ def test_a_frame_whose_file_broke_fails_alone(
 def test_one_slow_frame_and_the_restart_that_follows_do_not_end_the_request(
     finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Any
 ) -> None:
-    settings.CVAT_LAMBDA_COLD_START_S = 1.0
+    settings.CVAT_LAMBDA_COLD_START_S = 4.0
     replies = iter([Reply(status=408), Reply(status=503, body=b'{"error":"Server not ready"}')])
 
     def behave(payload: dict[str, Any]) -> Any:
         frame = frame_of(payload)
         reply = next(replies, None) if frame == 3 else None
         if reply is not None and reply.status == 408:
-            time.sleep(1.3)  # longer than the budget for what does not run
+            time.sleep(4.3)  # longer than the budget for what does not run
         return reply or rectangle_of(frame)
 
     function.behave = behave
@@ -325,31 +328,41 @@ def test_one_slow_frame_and_the_restart_that_follows_do_not_end_the_request(
 def test_a_function_that_answers_others_is_not_given_up_for_one_frame_that_finds_it_away(
     finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Any
 ) -> None:
-    settings.CVAT_LAMBDA_COLD_START_S = 0.5
+    settings.CVAT_LAMBDA_COLD_START_S = 3.0
+    asked, answered = itertools.count(), threading.Semaphore(0)
 
     def behave(payload: dict[str, Any]) -> Any:
         if frame_of(payload) == 3:
+            if next(asked) == 1:  # it was found away, and since then the others have an answer
+                for _ in range(8):
+                    assert answered.acquire(timeout=60)
             return Reply(status=503, body=b'{"error":"Server not ready"}')
         time.sleep(0.1)
+        answered.release()
         return rectangle_of(frame_of(payload))
 
     function.behave = behave
-    request = run(start(task_id=make_task(40).pk))
-    assert (request.status, request.done, request.failed) == ("finished", 39, 1)
+    request = run(start(task_id=make_task(80).pk))
+    assert (request.status, request.done, request.failed) == ("finished", 79, 1)
     row = Outcome.objects.get(request=request, status="failed")
     assert (row.frame, row.code) == (3, "function_unavailable")
 
 
 def test_a_function_that_is_away_for_every_frame_ends_the_request(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Any
+    transactional_db: None,
+    function: FunctionServer,
+    make_task: Make,
+    start: Start,
+    settings: Any,
 ) -> None:
+    store_function(function.url, workers=8)  # those that wait below leave room for the first five
     settings.CVAT_LAMBDA_COLD_START_S = 0.5
     settings.CVAT_LAMBDA_BATCH_FRAMES = 1
 
     def behave(payload: dict[str, Any]) -> Any:
         if frame_of(payload) < 5:
             return rectangle_of(frame_of(payload))
-        time.sleep(0.3)  # until the others have been answered and written
+        wait_for_outcomes(5)  # so that nobody is answered after the function was found away
         return Reply(status=503, body=b'{"error":"Server not ready"}')
 
     function.behave = behave
@@ -358,13 +371,23 @@ def test_a_function_that_is_away_for_every_frame_ends_the_request(
     assert (request.done, request.failed) == (5, 0)
 
 
+def wait_for_outcomes(number: int) -> None:
+    """In a thread of the function's: until so many frames have theirs."""
+    try:
+        end = time.monotonic() + 30
+        while Outcome.objects.count() < number and time.monotonic() < end:
+            time.sleep(0.02)
+    finally:
+        connection.close()
+
+
 @pytest.mark.parametrize(
     "refusal",
     [
-        Reply(status=503, headers={"Retry-After": "1"}),
-        Reply(status=503, body=b'{"error":"Server not ready"}', headers={"Retry-After": "1"}),
-        Reply(status=502, headers={"Retry-After": "1"}),
-        Reply(status=504, headers={"Retry-After": "1"}),
+        Reply(status=503, headers={"Retry-After": "3"}),
+        Reply(status=503, body=b'{"error":"Server not ready"}', headers={"Retry-After": "3"}),
+        Reply(status=502, headers={"Retry-After": "3"}),
+        Reply(status=504, headers={"Retry-After": "3"}),
     ],
     ids=["busy", "not ready", "502", "504"],
 )
@@ -377,24 +400,24 @@ def test_a_function_that_says_when_to_come_back_is_not_asked_before(
     refusal: Reply,
 ) -> None:
     """Even where that is longer than the budget; the other frames used to go on asking."""
-    settings.CVAT_LAMBDA_COLD_START_S = 0.5
+    settings.CVAT_LAMBDA_COLD_START_S = 2.5
+    in_flight = threading.Barrier(2, timeout=60)  # as many as are let in before the first answer
+    numbers = itertools.count()
     refused_at: list[float] = []
     asked_at: list[float] = []
 
     def behave(payload: dict[str, Any]) -> Any:
-        asked_at.append(time.monotonic())
-        if len(asked_at) <= 4:
-            time.sleep(0.2)  # so that all that are in flight hear the same
+        if next(numbers) < 2:
+            in_flight.wait()
             refused_at.append(time.monotonic())
             return refusal
+        asked_at.append(time.monotonic())
         return rectangle_of(frame_of(payload))
 
     function.behave = behave
     request = run(start(task_id=make_task(8).pk))
     assert (request.status, request.done) == ("finished", 8)
-    for number, moment in enumerate(asked_at):
-        told = [earlier for earlier in refused_at if earlier < moment - 0.1]
-        assert not told or moment >= max(told) + 0.9, number
+    assert min(asked_at) >= min(refused_at) + 3.0
 
 
 def test_a_function_that_wants_to_be_left_alone_for_days_is_not_waited_for(
@@ -404,4 +427,4 @@ def test_a_function_that_wants_to_be_left_alone_for_days_is_not_waited_for(
     began = time.monotonic()
     request = run(start(task_id=make_task(8).pk))
     assert (request.status, request.failed) == ("failed", 8)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60

@@ -54,7 +54,7 @@ WORKERS = 2
 BATCH = 7
 LAST_FRAMES = 4 * WORKERS * BATCH  # more than are written while nobody looks
 KILLS = ("job", "whole_worker")
-BOUND_S = 90.0 + 15.0 * FAULTS
+BOUND_S = 300.0 + 15.0 * FAULTS
 
 Make = Callable[..., Any]
 Start = Callable[..., Request]

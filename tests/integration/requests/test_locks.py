@@ -62,7 +62,7 @@ class Threads:
         thread = threading.Thread(target=self._run, args=(step,))
         thread.start()
         self._threads.append(thread)
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while waiting() <= before:
             assert time.monotonic() < end, (thread.name, self.errors)
             time.sleep(0.02)

@@ -38,11 +38,12 @@ class Line:
 
     workers: int
     latency_s: float
-    persons_latency_s: float = 0.0  # of people's calls, where it is another
+    persons_end: threading.Event | None = None  # of people's calls, where they last so long
     lock: threading.Condition = field(default_factory=threading.Condition)
     waiting: collections.deque[object] = field(default_factory=collections.deque)
     running: int = 0
     before_people: list[int] = field(default_factory=list)  # calls that a person found there
+    found: list[int] = field(default_factory=list)  # calls that are there, by arrival of a batch's
 
     def behave(self, payload: dict[str, Any]) -> Any:
         me = object()
@@ -50,13 +51,17 @@ class Line:
             if "person" in payload:
                 self.before_people.append(self.here)
             self.waiting.append(me)
+            if "person" not in payload:
+                self.found.append(self.here)
             self.lock.wait_for(lambda: self.waiting[0] is me and self.running < self.workers)
             self.waiting.popleft()
             self.running += 1
             self.lock.notify_all()
         try:
-            is_long = "person" in payload and self.persons_latency_s
-            time.sleep(self.persons_latency_s if is_long else self.latency_s)
+            if "person" in payload and self.persons_end is not None:
+                self.persons_end.wait(120)
+            else:
+                time.sleep(self.latency_s)
         finally:
             with self.lock:
                 self.running -= 1
@@ -66,6 +71,19 @@ class Line:
     @property
     def here(self) -> int:
         return len(self.waiting) + self.running
+
+    def found_by_the_next(self, calls: int) -> list[int]:
+        """What each of the batches' next calls finds there when it comes, itself among it."""
+        seen = len(self.found)
+        wait_for(lambda: len(self.found) >= seen + calls)
+        return self.found[seen : seen + calls]
+
+
+def wait_for(what: Callable[[], object]) -> None:
+    end = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.005)
 
 
 @pytest.fixture
@@ -96,10 +114,7 @@ def click() -> float:
 @contextmanager
 def running(request: Request, workers: int) -> Iterator[None]:
     """Wait until so many shards are under way; cancel in the end."""
-    end = time.monotonic() + 60
-    while request.shards.filter(status="started").count() < workers:
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    wait_for(lambda: request.shards.filter(status="started").count() >= workers)
     try:
         yield
     finally:
@@ -138,28 +153,18 @@ def test_nobody_waits_at_the_door_for_a_batch_while_a_person_does(
     request = start(task_id=make_task(600).pk)
     worker_process(**WORKER)
     with running(request, 1):
-        end = time.monotonic() + 10
-        while function.here < 4:
-            assert time.monotonic() < end
-            time.sleep(0.002)
-        found = []
-        stopped = threading.Event()
-
-        def watch() -> None:
-            while not stopped.wait(0.002):
-                found.append(function.here)
-
-        function.persons_latency_s = 2.0
+        wait_for(lambda: max(function.found, default=0) >= 4)
+        function.persons_end = threading.Event()
         clicking = threading.Thread(target=click)
         clicking.start()
-        time.sleep(0.7)  # until the worker knows, and what was at the door is through
-        watching = threading.Thread(target=watch)
-        watching.start()
-        time.sleep(1.0)
-        stopped.set()
-        watching.join()
-        clicking.join()
-    assert max(found) == 2  # the person's, and one of the batch, which goes on
+        try:
+            wait_for(lambda: function.before_people)
+            # The person's, and one of the batch, which goes on: once the worker knows, and what
+            # was at the door is through.
+            wait_for(lambda: set(function.found_by_the_next(20)) == {2})
+        finally:
+            function.persons_end.set()
+            clicking.join()
 
 
 def test_two_worker_processes_share_a_functions_places(
@@ -171,16 +176,14 @@ def test_two_worker_processes_share_a_functions_places(
 ) -> None:
     """Each used to have as many in flight as the function has workers, and two more."""
     function = line(workers=2, latency_s=0.05)
-    settings.CVAT_LAMBDA_SHARD_FRAMES = 200
-    request = start(task_id=make_task(400).pk)
+    settings.CVAT_LAMBDA_SHARD_FRAMES = 300
+    request = start(task_id=make_task(600).pk)
     for _ in range(2):
         worker_process(**WORKER)
-    found = []
+
+    def is_shared() -> bool:
+        found = function.found_by_the_next(40)
+        return max(found) <= 4 and sum(found) / len(found) > 2  # both of its workers are busy
+
     with running(request, 2):
-        time.sleep(0.5)
-        end = time.monotonic() + 2
-        while time.monotonic() < end:
-            found.append(function.here)
-            time.sleep(0.002)
-    assert max(found) <= 4
-    assert sum(found) / len(found) > 2  # both of its workers are busy
+        wait_for(is_shared)  # as soon as each knows of the other

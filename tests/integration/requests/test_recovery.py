@@ -81,7 +81,10 @@ def test_a_stalled_shard_is_resumed_with_the_frames_that_are_left(
     assert (request.status, request.done, request.resumes) == ("finished", 6, 1)
 
 
-def test_a_living_worker_keeps_its_shard(finder: Function, make_task: Make, start: Start) -> None:
+def test_a_living_worker_keeps_its_shard(
+    finder: Function, make_task: Make, start: Start, settings: Any
+) -> None:
+    settings.CVAT_LAMBDA_STALLED_AFTER_S = 3600.0
     shard = start(task_id=make_task(1).pk).shards.get()
     claim(shard.pk)
     assert recover() == Recovered()
@@ -354,7 +357,7 @@ def test_a_worker_killed_with_kill_9_is_followed_by_one_that_finishes_its_work(
     age(app_settings.STALLED_AFTER_S + 1)
     recover()
     second = worker_process(burst=True, **environment)
-    second.process.wait(60)
+    second.process.wait(120)
     request.refresh_from_db()
     assert (request.status, request.done) == ("finished", 60), second.last_words()
     shapes = get_engine().annotations(task.pk).shapes

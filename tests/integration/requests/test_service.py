@@ -124,7 +124,7 @@ def test_of_two_people_who_start_at_the_same_moment_one_gets_through(
 
     def try_to_start() -> None:
         try:
-            together.wait(20)
+            together.wait(60)
             start(task_id=task.pk)
             results.append("started")
         except ScopeOverlap:
