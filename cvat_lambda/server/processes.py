@@ -138,7 +138,7 @@ class Child:
         self.process.wait()
 
 
-def _wait(ready: Callable[[], bool], *, child: Child, timeout_s: float = 60.0) -> None:
+def _wait(ready: Callable[[], bool], *, child: Child, timeout_s: float = 180.0) -> None:
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:
         if ready():

@@ -30,7 +30,7 @@ from .answers import (
 from .lint import Finding, labels_of, lint
 
 Progress = Callable[[str], None]
-START_TIMEOUT_S: Final = 30.0
+START_TIMEOUT_S: Final = 120.0
 CALL_TIMEOUT_S: Final = 300.0
 _SHIFT: Final = 4  # pixels that the disc moves between two frames
 
