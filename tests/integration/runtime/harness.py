@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,8 +20,8 @@ import requests
 import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-START_TIMEOUT_S = 60
-READY_TIMEOUT_S = 180  # the first function of a machine builds an environment
+START_TIMEOUT_S = 180
+READY_TIMEOUT_S = 600  # the first function of a machine builds an environment
 
 
 def write_function(
@@ -63,7 +64,7 @@ class Runtime:
         headers = dict(more.pop("headers", {}))
         if self.token:
             headers.setdefault("Authorization", f"Bearer {self.token}")
-        return requests.request(method, self.url + path, headers=headers, timeout=60, **more)
+        return requests.request(method, self.url + path, headers=headers, timeout=120, **more)
 
     def function(self, name: str) -> dict[str, Any]:
         """Return the function object of a name."""
@@ -108,7 +109,7 @@ class Runtime:
         """Stop it as Ctrl-C would and return its exit status."""
         assert self.process is not None
         self.process.send_signal(signal.SIGINT)
-        return self.process.wait(30)
+        return self.process.wait(60)
 
 
 @contextmanager
@@ -140,7 +141,7 @@ def running(
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             try:
-                process.wait(30)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -160,7 +161,7 @@ def _read(runtime: Runtime, ready: threading.Event) -> None:
     ready.set()
 
 
-def until(look: Callable[[], Any], good: Callable[[Any], bool], timeout_s: float = 20) -> Any:
+def until(look: Callable[[], Any], good: Callable[[Any], bool], timeout_s: float = 60) -> Any:
     """Look until what is seen is good; return it, or fail with what was seen last."""
     pause = threading.Event()
     waited = 0.0
@@ -171,6 +172,13 @@ def until(look: Callable[[], Any], good: Callable[[Any], bool], timeout_s: float
         assert waited < timeout_s, f"still {seen!r} after {timeout_s} s"
         pause.wait(0.05)
         waited += 0.05
+
+
+def calls_begun(runtime: Runtime) -> int:
+    """Return how many calls have looked for a worker."""
+    text = runtime.request("GET", "/metrics").text
+    counts = re.findall(r"^nuclio_processor_worker_allocation_count{.*} (\d+)$", text, re.MULTILINE)
+    return sum(map(int, counts))
 
 
 def is_alive(pid: int) -> bool:

@@ -64,7 +64,7 @@ def mirror(deploy: Deploy) -> str:
 def connect(url: str) -> socket.socket:
     """Return a bare connection to the host and port of a URL."""
     host, _, port = urlsplit(url).netloc.rpartition(":")
-    return socket.create_connection((host, int(port)), 10)
+    return socket.create_connection((host, int(port)), 60)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_a_client_that_asks_first_is_told_to_go_on(platform: Runtime, mirror: st
 
 
 def test_one_connection_serves_many_calls(platform: Runtime, mirror: str) -> None:
-    connection = http.client.HTTPConnection(urlsplit(platform.address(mirror)).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(platform.address(mirror)).netloc, timeout=60)
     sizes = []
     for length in (0, 1, 300_000):
         connection.request("POST", "/", b"x" * length)
@@ -209,26 +209,38 @@ def test_one_connection_serves_many_calls(platform: Runtime, mirror: str) -> Non
 # --- waiting, timeouts, crashes ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("wait_ms", "statuses"),
-    [(0, [200, 503, 503, 503, 503]), (10_000, [200] * 5)],
-)
-def test_five_calls_for_one_worker_wait_as_long_as_they_may(
-    platform: Runtime, deploy: Deploy, wait_ms: int, statuses: list[int]
+def test_calls_for_a_worker_that_is_busy_wait_as_long_as_they_may(
+    platform: Runtime, deploy: Deploy
 ) -> None:
-    name = deploy(SLOW, trigger={"workerAvailabilityTimeoutMilliseconds": wait_ms})
+    name = deploy(SLOW, trigger={"workerAvailabilityTimeoutMilliseconds": 60_000})
     with ThreadPoolExecutor(5) as pool:
         jobs = [pool.submit(platform.call, name, {"do": "sleep", "seconds": 0.5}) for _ in range(5)]
-        answers = [job.result() for job in jobs]
-    assert sorted(answer.status_code for answer in answers) == statuses
-    assert all(answer.content == b"" for answer in answers if answer.status_code == 503)
+        assert [job.result().status_code for job in jobs] == [200] * 5
+
+
+def test_calls_that_may_not_wait_for_a_worker_are_refused(
+    platform: Runtime, deploy: Deploy
+) -> None:
+    name = deploy(SLOW, trigger={"workerAvailabilityTimeoutMilliseconds": 0})
+    with ThreadPoolExecutor(5) as pool:
+
+        def five_at_once() -> list[tuple[int, bytes]]:
+            nap = {"do": "sleep", "seconds": 3}
+            answers = [pool.submit(platform.call, name, nap) for _ in range(5)]
+            found = [answer.result() for answer in answers]
+            return sorted((each.status_code, each.content[:1]) for each in found)
+
+        # Where a stall let one of them come after the nap of another, they are called again.
+        until(five_at_once, lambda seen: seen == [(200, b"{"), *[(503, b"")] * 4], 0.5)
 
 
 def test_a_handler_over_its_time_is_408_and_its_worker_is_new(
     platform: Runtime, deploy: Deploy
 ) -> None:
     name = deploy(SLOW, eventTimeout="1s")
-    before = platform.call(name, {}).json()["pid"]
+    # A stall of the machine may be over its time, too: until it was not.
+    first = until(lambda: platform.call(name, {}), lambda seen: seen.status_code == 200)
+    before = first.json()["pid"]
     answer = platform.call(name, {"do": "sleep", "seconds": 60})
     assert (answer.status_code, answer.json()) == (408, {"error": "handler timed out"})
     # Here the next call waits for the new worker; Nuclio answers 500 until there is one.
@@ -345,7 +357,7 @@ def test_a_timeout_that_is_none_is_400_and_nothing_runs(
 def test_a_call_over_the_dashboards_timeout_is_500(platform: Runtime, deploy: Deploy) -> None:
     name = deploy(SLOW)
     headers = {"x-nuclio-function-name": name, "x-nuclio-invoke-timeout": "300ms"}
-    payload = {"do": "sleep", "seconds": 2}
+    payload = {"do": "sleep", "seconds": 5}
     answer = platform.request("POST", "/api/function_invocations", json=payload, headers=headers)
     assert answer.status_code == 500
     assert answer.json()["error"].startswith("Failed to invoke function:")

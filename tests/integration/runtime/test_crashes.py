@@ -168,7 +168,7 @@ def test_every_call_ends_while_workers_are_killed(functions: Path, state: Path) 
             with requests.Session() as session:
                 session.headers["Content-Type"] = "application/json"
                 for _ in range(share):
-                    statuses.append(session.post(address, body, timeout=60).status_code)
+                    statuses.append(session.post(address, body, timeout=300).status_code)
             return statuses
 
         def kill_on() -> int:
@@ -213,12 +213,12 @@ def test_a_worker_that_dies_while_what_it_forked_lives_is_noticed(
     write_function(functions, "one", FORKS)
     with running([functions], state) as runtime:
         runtime.wait_for("one")
-        answer = runtime.call("one", data=b"fork and die", timeout=20)
+        answer = runtime.call("one", data=b"fork and die", timeout=60)
         assert (answer.status_code, answer.text) == (
             502,
             "Worker crashed - worker 0 was killed by SIGKILL (out of memory?)",
         )
-        assert runtime.call("one", data=b"", timeout=20).status_code == 200
+        assert runtime.call("one", data=b"", timeout=60).status_code == 200
 
 
 ENDS = """
@@ -239,5 +239,5 @@ def test_a_worker_that_hangs_up_before_it_ends_is_said_to_end_as_it_does(
     write_function(functions, "one", ENDS)
     with running([functions], state) as runtime:
         runtime.wait_for("one")
-        answer = runtime.call("one", data=b"", timeout=20)
+        answer = runtime.call("one", data=b"", timeout=60)
         assert answer.text == "Worker crashed - worker 0 exited with status 0"

@@ -166,7 +166,7 @@ def test_delete_is_204_twice(platform: Runtime, fresh: str) -> None:
 def test_a_function_that_is_being_provisioned_is_neither_changed_nor_removed_nor_called(
     platform: Runtime, fresh: str
 ) -> None:
-    slow = "import time\ndef init_context(context):\n    time.sleep(3)\n" + HELLO
+    slow = "import time\ndef init_context(context):\n    time.sleep(8)\n" + HELLO
     platform.request("POST", "/api/functions", json=document(fresh, slow))
     changed = platform.request("PUT", f"/api/functions/{fresh}", json=document(fresh, HELLO))
     removed, called = delete(platform, fresh), invoked(platform, fresh)
@@ -267,7 +267,7 @@ def test_logs_are_cut_to_the_last_lines_and_followed(
     tail = platform.request("GET", f"{path}?follow=false&tailLines=1").text
     assert tail.endswith("[output] first\n")
     assert tail.count("\n") == 1
-    with requests.get(platform.url + f"{path}?tailLines=0", stream=True, timeout=20) as followed:
+    with requests.get(platform.url + f"{path}?tailLines=0", stream=True, timeout=60) as followed:
         platform.call(name, data=b"second")
         line = next(followed.iter_lines())
     assert line.endswith(b"[output] second")
@@ -321,7 +321,7 @@ def test_who_follows_a_log_may_leave_at_any_time(deploy: Deploy, platform: Runti
         len(platform.output),
     )
     for _ in range(3):
-        requests.get(url, stream=True, timeout=20).close()
+        requests.get(url, stream=True, timeout=60).close()
     for _ in range(5):  # lines for those who have left
         platform.call(name)
         threading.Event().wait(0.3)
@@ -405,7 +405,7 @@ def test_metrics_count_calls_and_true_durations(platform: Runtime, deploy: Deplo
     spent = float(
         rows[f'{prefix}_handled_events_duration_milliseconds_sum{{{labels},worker_index="0"}}']
     )
-    assert 300 <= spent < 3000
+    assert 300 <= spent < 60_000
     assert rows[f'cvat_lambda_runtime_function_state{{function="{name}",state="ready"}}'] == "1"
 
 

@@ -24,6 +24,7 @@ from cvat_lambda.runtime.preparation import Prepared
 from cvat_lambda.runtime.processor_handle import ProcessorHandle
 from tests.integration.runtime.harness import (
     Runtime,
+    calls_begun,
     descendants,
     is_alive,
     running,
@@ -35,6 +36,7 @@ CODE = """
 import json, os, time
 def handler(context, event):
     body = event.body if isinstance(event.body, dict) else {}
+    print("begun", flush=True)
     time.sleep(body.get("seconds", 0))
     answer = {"pid": os.getpid(), "version": VERSION, "got": event.size}
     return json.dumps({**answer, "filler": "x" * body.get("answer_bytes", 0)})
@@ -76,7 +78,7 @@ def test_an_update_drops_no_call(functions: Path, state: Path) -> None:
             versions: list[int] = []
             with requests.Session() as session:
                 while not stop.is_set():
-                    answer = session.post(address, json={"seconds": 0.02}, timeout=30)
+                    answer = session.post(address, json={"seconds": 0.02}, timeout=300)
                     assert answer.status_code == 200, answer.text
                     versions.append(answer.json()["version"])
             return versions
@@ -167,14 +169,14 @@ def draining(functions: Path, state: Path) -> Iterator[tuple[Runtime, int]]:
         runtime.wait_for("one")
         pid = runtime.call("one", {}).json()["pid"]
         endless: Future[Any] = pool.submit(runtime.call, "one", {"seconds": 600}, timeout=120)
-        threading.Event().wait(0.3)
+        until(lambda: calls_begun(runtime), lambda begun: begun == 2)
         update(runtime, folder, code(2))
         threading.Event().wait(1)  # over the grace: it drains
         assert is_alive(pid)
         assert not endless.done()
         yield runtime, pid
         with pytest.raises(requests.ConnectionError):
-            endless.result(20)
+            endless.result(60)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
@@ -186,8 +188,8 @@ def test_the_end_of_the_supervisor_while_a_version_drains_leaves_no_process(
         left = descendants(runtime.process.pid)
         assert pid in left
         runtime.process.send_signal(number)
-        runtime.process.wait(20)
-        until(lambda: [pid for pid in left if is_alive(pid)], lambda alive: not alive, 10)
+        runtime.process.wait(60)
+        until(lambda: [pid for pid in left if is_alive(pid)], lambda alive: not alive)
 
 
 def test_a_removal_while_a_version_drains_leaves_no_process(functions: Path, state: Path) -> None:
@@ -223,8 +225,9 @@ def test_a_processor_that_drains_longer_than_its_limit_ends(tmp_path: Path) -> N
         call = asyncio.ensure_future(
             asyncio.to_thread(requests.post, url, json={"seconds": 600}, timeout=60)
         )
-        await asyncio.sleep(0.5)
-        await asyncio.wait_for(handle.drain(0.5), 20)
+        log = tmp_path / "one.log"
+        await asyncio.to_thread(until, log.read_text, lambda text: "begun" in text)
+        await asyncio.wait_for(handle.drain(0.5), 60)
         with pytest.raises(requests.ConnectionError):
             await call
         return handle.gone.is_set()

@@ -55,7 +55,7 @@ def test_stopping_a_child_ends_all_that_it_started() -> None:
     with process.stdout:
         grandchild = psutil.Process(int(process.stdout.readline()))
         child.stop()
-    psutil.wait_procs([grandchild], timeout=10)
+    psutil.wait_procs([grandchild], timeout=60)
     assert not grandchild.is_running() or grandchild.status() == psutil.STATUS_ZOMBIE
 
 
@@ -73,7 +73,7 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
         child = psutil.Process(int(parent.stdout.readline()))
         os.kill(parent.pid, signal.SIGKILL)
         parent.wait()
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < end, "the child outlived its parent"
         time.sleep(0.02)
