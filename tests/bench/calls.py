@@ -97,7 +97,7 @@ def embedding_process() -> Iterator[int]:
     finally:
         process.stdin.close()
         process.stdout.close()
-        process.wait(10)
+        process.wait(60)
 
 
 def add_interactor(port: int) -> str:

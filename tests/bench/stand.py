@@ -104,7 +104,7 @@ def function_process(latency_ms: float, workers: int) -> Iterator[int]:
     finally:
         process.stdin.close()
         process.stdout.close()
-        process.wait(10)
+        process.wait(60)
 
 
 @contextmanager

@@ -58,7 +58,7 @@ def cli(transactional_db: None, server: Server, alice: User, tmp_path: Path) -> 
             ],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             env=environment,
             check=False,
         )

@@ -16,7 +16,7 @@ import yaml
 from tests.ports import free_port
 
 REPOSITORY: Final = Path(__file__).resolve().parents[3]
-COMMAND_TIMEOUT_S: Final = 280  # the first function of a machine builds an environment
+COMMAND_TIMEOUT_S: Final = 600  # the first function of a machine builds an environment
 PAGES_PORT: Final = 8070  # others may listen there on the machine of the tests
 _BLOCK: Final = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _NAMED: Final = re.compile(r"# (\S+)\n")

@@ -329,7 +329,7 @@ def by_hand(task_id: int) -> None:
         engine.apply(Change(task_id=task_id, frames=tuple(range(FRAMES)), add=data))
 
 
-@pytest.mark.timeout(int(BOUND_S) + 60)
+@pytest.mark.timeout(int(BOUND_S) + 600)
 @pytest.mark.parametrize(
     ("number", "options"),
     [

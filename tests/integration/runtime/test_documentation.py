@@ -33,7 +33,7 @@ def test_the_commands_of_the_page_work_in_their_order(tmp_path: Path) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=600,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "bright-things: passed" in done.stdout

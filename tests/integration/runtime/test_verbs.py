@@ -42,7 +42,7 @@ def command(*words: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
         env={**os.environ, **env},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=600,
     )
 
 
