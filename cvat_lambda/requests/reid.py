@@ -36,13 +36,16 @@ class ReidWork:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        hidden = run.task.deleted_frames | (
+        self._hidden = run.task.deleted_frames | (
             frozenset() if run.shard.own_layer else run.task.placeholder_frames
         )
-        self._all = [frame for frame in ranges.expand(run.shard.frames) if frame not in hidden]
+        self._all = self._shown(ranges.expand(run.shard.frames))
         self._open = frozenset(run.frames)
         self._boxes: dict[int, tuple[Shape, ...]] = {}
         self._looked: Linked | None = None
+
+    def _shown(self, frames: Iterable[int]) -> list[int]:
+        return [frame for frame in frames if frame not in self._hidden]
 
     def numbers(self) -> Iterator[int]:
         """Both frames of every pair that is left."""
@@ -168,6 +171,18 @@ class ReidWork:
         ids = {shape.id for shape in shapes if shape.id is not None}
         return not ids or self._run.engine.hold_shapes(self._run.task.id, ids) == ids
 
+    def _last_frame(self) -> int:
+        """The last on which a track would be seen that has no end: of the job, not of the shard.
+
+        A request for some frames of a job must not leave its objects on all the frames behind.
+        """
+        first = self._all[0] if self._all else 0
+        last = self._all[-1] if self._all else 0
+        for job in self._run.task.jobs:
+            if first in job.frames and self._run.shard.job_id in (None, job.id):
+                last = max(last, *self._shown(job.frames))
+        return last
+
     def _link(self, check: Callable[[], None] = lambda: None) -> Linked:
         """Chains over the rectangles as they are now. ``check`` may break it off."""
         run = self._run
@@ -177,9 +192,7 @@ class ReidWork:
             for frame, result in outcomes.values_list("frame", "result")
             if result and result.get("links")
         }
-        linker = Linker(
-            last_frame=self._all[-1] if self._all else 0, mutable_attributes=self._mutable()
-        )
+        linker = Linker(last_frame=self._last_frame(), mutable_attributes=self._mutable())
         previous: int | None = None
         for frame, shapes in self._now():
             check()

@@ -14,7 +14,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_http_methods
 
 from cvat_lambda.annotations.tracks import seen_on
-from cvat_lambda.annotations.types import LabeledData
+from cvat_lambda.annotations.types import LabeledData, Track
 from cvat_lambda.engine.port import Access, Task, get_engine
 from cvat_lambda.errors import InvalidRequest, LambdaError, NotFound
 from cvat_lambda.functions import registry
@@ -139,12 +139,12 @@ def _frames(found: Task, numbers: list[int]) -> list[dict[str, Any]]:
     """Frames with all that is on them: shapes, tags, and what is seen of tracks."""
     engine = get_engine()
     data = engine.annotations(found.id, frames=numbers) if numbers else LabeledData()
-    tracks = engine.tracks(found.id) if numbers else ()  # one is seen far from its key frames
+    tracks = _tracks(found, numbers)
     facts = engine.frame_facts(found.id, numbers)  # to decode frames is left to who shows them
     shown = []
     for number in numbers:
         shapes = tuple(shape for shape in data.shapes if shape.frame == number)
-        tracked = seen_on(number, tracks)
+        tracked = seen_on(number, tracks[number].values())
         tags = [tag for tag in data.tags if tag.frame == number]
         item: dict[str, Any] = {"number": number}
         item |= {"shapes": shapes, "tracked": tracked, "tags": tags}
@@ -159,6 +159,21 @@ def _frames(found: Task, numbers: list[int]) -> list[dict[str, Any]]:
             item |= {"font": max(12, max(size) // 40), "dot": max(3, max(size) // 160)}
         shown.append(item)
     return shown
+
+
+def _tracks(found: Task, numbers: list[int]) -> dict[int, dict[int | None, Track]]:
+    """For each frame the tracks, by id, of the jobs that show it.
+
+    One may be seen far from its key frames, but only in the job that it was made for.
+    """
+    by_frame: dict[int, dict[int | None, Track]] = {number: {} for number in numbers}
+    for job in found.jobs:
+        mine = [number for number in numbers if number in job.frames]
+        if mine and job.type == "annotation":
+            tracks = {track.id: track for track in get_engine().tracks(found.id, job_id=job.id)}
+            for number in mine:
+                by_frame[number].update(tracks)
+    return by_frame
 
 
 def _name(found: Task, label_id: int) -> str:

@@ -127,7 +127,8 @@ def test_a_task_of_a_video_is_shown_without_decoding_it(
     assert page.count(f'viewBox="0 0 {row.width} {row.height}"') == 5
     frame = client_for(alice).get(f"/tasks/{task.pk}/frames/4").content.decode()
     assert "viewBox" not in frame  # here it is tried, and said
-    assert "frame 4 " in frame and "cannot be read as an image" in frame
+    assert "frame 4 " in frame
+    assert "cannot be read as an image" in frame
 
 
 def test_a_frame_tells_who_made_each_shape(
@@ -172,6 +173,21 @@ def test_tracks_and_tags_are_shown_with_who_made_them(
     cells = re.findall(r"<td>(person|night)</td><td>([^<]*)</td>", page)
     assert cells == [("person", "rectangle, track"), ("night", "tag")]
     assert page.count(f"/requests/{request_row.pk}") == 2
+
+
+def test_a_track_without_end_is_seen_to_the_end_of_its_job(
+    client_for: ClientFor, alice: User
+) -> None:
+    files = [IMAGES / "astronaut.png", IMAGES / "coffee.png", IMAGES / "chelsea.png"]
+    task = create_task(alice, "Two jobs", [{"name": "person"}], files, segment_size=2)
+    engine = get_engine()
+    (label,) = engine.task(task.pk).labels
+    key = TrackedShape(type="rectangle", frame=0, points=(10, 20, 30, 40))
+    track = Track(frame=0, label_id=label.id or 0, shapes=(key,))
+    with engine.atomic():
+        engine.apply(Change(task_id=task.pk, frames=(0,), add=LabeledData(tracks=(track,))))
+    pages = [client_for(alice).get(f"/tasks/{task.pk}/frames/{n}").content for n in range(3)]
+    assert [b"<polyline" in page for page in pages] == [True, True, False]
 
 
 def test_a_request_shows_why_frames_failed(

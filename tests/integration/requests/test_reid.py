@@ -279,6 +279,17 @@ def test_each_job_has_tracks_of_its_own(matcher: Function, make_task: Make, star
     ]
 
 
+def test_tracks_of_a_range_of_frames_end_with_it(
+    matcher: Function, make_task: Make, start: Start
+) -> None:
+    """They had no end, and so the objects lay on every frame behind the range."""
+    task = make_task(6)
+    draw(task.pk, {frame: [10] for frame in range(6)})
+    run(start(function_id="matcher", task_id=task.pk, frames=[[1, 2]]))
+    assert paths(task.pk) == [[(1, 10, False), (2, 10, False), (3, 10, True)]]
+    assert lone(task.pk) == [(0, 10), (3, 10), (4, 10), (5, 10)]
+
+
 def test_an_answer_that_names_a_box_twice_fails_its_frame(
     matcher: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:

@@ -156,7 +156,7 @@ class VideoReader:
         """
         try:
             container = _open(self._path)
-        except av.error.InvalidDataError:  # it is no video any more: none of it decodes
+        except ValueError:  # PyAV's own are of this: it is no video any more, none of it decodes
             yield from ((position, None) for position in positions)
             return
         with container:
