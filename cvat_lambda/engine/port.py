@@ -52,6 +52,7 @@ class Task:
     deleted_frames: frozenset[int] = frozenset()
     placeholder_frames: frozenset[int] = frozenset()  # honeypots: copies of validation frames
     validation_frames: frozenset[int] = frozenset()  # only of ground-truth jobs (a gt_pool's tail)
+    takes_tracks: bool = True  # CVAT keeps none in a task with honeypots
     jobs: tuple[Job, ...] = ()
 
 

@@ -73,11 +73,13 @@ def plan(engine: Engine, scope: Scope, *, shard_frames: int = 0, by_job: bool = 
     """The shards of a scope.
 
     ``shard_frames`` > 0 splits long ones, where it can be done at the begin of a job. ``by_job``
-    makes each job a shard of its own, for functions that work on the objects of a job. Raise
+    makes each job a shard of its own, for functions that join the objects of a job to tracks. Raise
     NotFound, FrameOutOfScope, InvalidRequest.
     """
     jobs = _named_jobs(engine, scope)
     tasks = _tasks(engine, [job.task_id for job in jobs]) if jobs else _named_tasks(engine, scope)
+    if by_job:
+        tasks = _with_tracks(tasks, scope)
     shards: list[PlannedShard] = []
     for task in tasks:
         mine = [job for job in jobs if job.task_id == task.id]
@@ -129,6 +131,16 @@ def _usable(task: Task) -> Task:
     if task.size == 0:
         raise InvalidRequest(f"task {task.id} has no frames yet: upload its data first")
     return task
+
+
+def _with_tracks(tasks: Sequence[Task], scope: Scope) -> list[Task]:
+    """Those that may have tracks; of a project the others are left out, as other useless ones."""
+    for task in tasks:
+        if not task.takes_tracks and scope.project_id is None:
+            raise InvalidRequest(
+                f"task {task.id} has honeypots and takes no tracks: its rectangles cannot be joined"
+            )
+    return [task for task in tasks if task.takes_tracks]
 
 
 def _task_shard(task: Task) -> list[PlannedShard]:

@@ -245,6 +245,56 @@ def test_tracks_that_are_replaced_go_from_each_job_that_holds_them(
     assert (tracks_of(host, first), tracks_of(host, second)) == ([], [])
 
 
+# Rectangles that become tracks
+
+
+@pytest.fixture
+def joiner(function: FunctionServer) -> FunctionServer:
+    """A ReID function for which all rectangles are one object."""
+    from cvat_lambda.functions.models import Function
+
+    function.behave = lambda payload: [0] * len(payload["boxes0"])
+    Function.objects.create(
+        id="same",
+        platform="endpoint",
+        kind="reid",
+        endpoint_url=function.url,
+        metadata={
+            "metadata": {"name": "same", "annotations": {"type": "reid", "spec": "[]"}},
+            "status": {"state": "ready"},
+        },
+    )
+    return function
+
+
+def test_rectangles_become_a_track_and_come_back(host: Host, joiner: FunctionServer) -> None:
+    task_id = host.task(frames=6, segment_size=3)
+    first, second = host.engine.task(task_id).jobs
+    drawn(host, task_id, 0, 1, 3)
+    request = run(host, task=task_id, function="same")
+    assert (tracks_of(host, first.id), tracks_of(host, second.id)) == ([0], [])
+    assert places(host, f"tasks/{task_id}") == [(3, 50.0)]  # one alone in its job
+    host.send("post", f"/api/lambda/requests/{request.pk}/undo")
+    assert tracks_of(host, first.id) == []
+    assert [frame for frame, _ in places(host, f"tasks/{task_id}")] == [0, 1, 3]
+
+
+@pytest.mark.parametrize("job_type", [None, "annotation", "ground_truth"])
+def test_tracks_are_refused_at_once_where_there_are_honeypots(
+    host: Host, joiner: FunctionServer, job_type: str | None
+) -> None:
+    """CVAT takes none in such a task: a run would fail at its end, when all is asked for."""
+    task_id = honeypots(host)
+    task = host.engine.task(task_id)
+    drawn(host, task_id, *sorted(set(range(task.size)) - task.placeholder_frames))
+    body: Json = {"function": "same", "task": task_id}
+    if job_type is not None:
+        body["job"] = next(job.id for job in task.jobs if job.type == job_type)
+    answer = host.try_to_send("post", "/api/lambda/requests", body)
+    assert (answer.status_code, joiner.payloads) == (400, [])
+    assert "takes no tracks" in answer.content.decode()
+
+
 def test_failed_frame_keeps_what_it_had(host: Host, function: FunctionServer) -> None:
     from cvat_lambda.models import Request
 

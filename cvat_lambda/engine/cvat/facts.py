@@ -261,6 +261,7 @@ def _task(
         deleted_frames=frozenset(data.deleted_frames if data is not None else ()),
         placeholder_frames=frozenset(placeholders.get(data.pk, ()) if data is not None else ()),
         validation_frames=_pool_frames(data, made),
+        takes_tracks=not _is_honeypot_data(data),
         jobs=tuple(made),
     )
 

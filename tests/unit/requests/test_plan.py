@@ -26,6 +26,7 @@ POOL = Task(
     validation_frames=frozenset({6, 7}),
     placeholder_frames=frozenset({1}),
     deleted_frames=frozenset({1, 3}),
+    takes_tracks=False,
     jobs=(
         Job(id=20, task_id=2, frames=range(6)),
         Job(id=21, task_id=2, type="ground_truth", frames=(6, 7)),
@@ -168,6 +169,17 @@ def test_scopes_that_are_refused(
 ) -> None:
     with pytest.raises(error, match=sentence):
         plan(cast(Engine, Facts()), Scope(**named))
+
+
+@pytest.mark.parametrize("scope", [Scope(task_id=2), Scope(job_id=20), Scope(job_id=21)])
+def test_task_that_takes_no_tracks_is_refused_where_tracks_are_made(scope: Scope) -> None:
+    assert shards(scope) != []
+    with pytest.raises(InvalidRequest, match="task 2 has honeypots and takes no tracks"):
+        shards(scope, by_job=True)
+
+
+def test_task_of_a_project_that_takes_no_tracks_does_not_hinder_the_others() -> None:
+    assert {task for task, *_ in shards(Scope(project_id=1), by_job=True)} == {1}
 
 
 def test_reasons_of_skipped_frames() -> None:
