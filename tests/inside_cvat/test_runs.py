@@ -15,6 +15,7 @@ import pytest
 from cvat.apps.engine import models
 from cvat.apps.events import handlers
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from cvat_lambda.engine.conformance import LABELS, Bench
@@ -456,6 +457,21 @@ def test_request_is_found_in_cvats_own_list(
         assert (request.pk in [row["id"] for row in found]) == is_shown, query
     # The jobs of the queue themselves are no rows of that list.
     assert [key for key in rows if key.startswith(request.pk)] == [request.pk]
+
+
+def test_list_asks_for_no_more_rows_where_there_are_more_requests(
+    host: Host, function: FunctionServer
+) -> None:
+    """CVAT's pages ask for it every few seconds, and each row is asked what it is about."""
+    tasks = [host.task(frames=1), host.task(frames=1)]
+    counts = []
+    for _ in range(2):
+        made = [run(host, tasks=tasks).pk, run(host, tasks=list(reversed(tasks))).pk]
+        with CaptureQueriesContext(connection) as asked:
+            rows = host.send("get", "/api/requests?action=autoannotate")["results"]
+        assert [row["id"] for row in rows[:2]] == list(reversed(made))
+        counts.append(len(asked))
+    assert counts[1] <= counts[0]
 
 
 def test_score_is_kept_with_the_shape_or_else_with_the_record(

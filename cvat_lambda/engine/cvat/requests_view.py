@@ -135,6 +135,6 @@ def _parsed_id(request: Any) -> Any:
     elif request.project_id is not None:
         target, target_id = "project", request.project_id
     else:
-        target, target_id = "task", request.shards.order_by("index").first().task_id
+        target, target_id = "task", request.meta["task_id"]
     made: dict[str, Any] = {"action": "autoannotate", "target": target, "target_id": target_id}
     return ParsedId(**made)
