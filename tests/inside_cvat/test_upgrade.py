@@ -1,0 +1,102 @@
+"""From CVAT's own app to this one, with a request of CVAT's that still waits."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import django_rq
+import pytest
+
+from tests.inside_cvat.host import Host
+from tests.inside_cvat.test_runs import boxes_of, picture_in, places, rolled_back
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+FUNCTION = {
+    "metadata": {
+        "name": "cars",
+        "annotations": {
+            "type": "detector",
+            "spec": json.dumps([{"name": "car", "type": "rectangle"}]),
+        },
+    },
+    "spec": {"description": "a rectangle a frame"},
+    "status": {"state": "ready"},
+}
+ENQUEUE = """
+import json
+import sys
+import django
+django.setup()
+from django.conf import settings
+from django.contrib.auth.models import User
+from rest_framework.test import APIClient
+settings.RQ_QUEUES["annotation"]["ASYNC"] = True
+client = APIClient()
+client.force_login(User.objects.get(username="alice"))
+body = {"function": "cars", "task": int(sys.argv[1]), "mapping": {"car": {"name": "car"}}}
+answer = client.post("/api/lambda/requests", {**body, "cleanup": False}, format="json")
+print(json.dumps([answer.status_code, answer.json()["id"]]))
+"""
+
+
+class Dashboard(BaseHTTPRequestHandler):
+    """One function, as Nuclio's dashboard has it."""
+
+    def do_GET(self) -> None:
+        self._answer(FUNCTION)
+
+    def do_POST(self) -> None:
+        payload = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self._answer(boxes_of(picture_in(payload)))
+
+    def _answer(self, body: Any) -> None:
+        content = json.dumps(body).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def nuclio(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[None]:
+    """The platform of CVAT's own app, there and here."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Dashboard)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    named = {"HOST": "127.0.0.1", "PORT": server.server_port, "INVOKE_METHOD": "dashboard"}
+    for name, value in named.items():
+        monkeypatch.setenv(f"CVAT_NUCLIO_{name}", str(value))
+    settings.NUCLIO = {**settings.NUCLIO, **named}
+    yield
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_request_of_cvats_own_app_that_waits_is_run_by_cvats_own_code(
+    host: Host, nuclio: None
+) -> None:
+    """It is on the queue that this app uses, too, whose workers now have this app's settings."""
+    task_id = host.task(frames=3)
+    status, request_id = json.loads(rolled_back(ENQUEUE, task_id))
+    assert status == 200
+    # It is none of ours: not listed, and not taken for one.
+    assert host.send("get", "/api/lambda/requests") == []
+    for method in ("get", "delete"):
+        answer = host.try_to_send(method, f"/api/lambda/requests/{request_id}")
+        assert answer.status_code == 404
+    assert host.try_to_send("get", "/api/requests").status_code == 200
+
+    waiting = django_rq.get_queue("annotation").fetch_job(request_id)
+    assert waiting is not None
+    waiting.perform()  # as a worker does
+    assert places(host, f"tasks/{task_id}") == [(0, 0.0), (1, 1.0), (2, 2.0)]
