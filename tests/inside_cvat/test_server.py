@@ -99,6 +99,39 @@ def test_request_needs_the_right_to_change_annotations(
     )
 
 
+@pytest.mark.parametrize("read_only", [True, False])
+def test_read_only_access_token_looks_and_does_nothing(
+    host: Host, people: dict[str, Any], detector: str, read_only: bool
+) -> None:
+    """CVAT asks its rules about each permission of ours once more for a token."""
+    from cvat.apps.access_tokens.models import AccessToken
+    from rest_framework.test import APIClient
+
+    task_id = host.task(frames=2)
+    request = request_of(host, "alice", task_id)
+    _, key = AccessToken.objects.create_key(
+        name="token", owner=people["alice"], read_only=read_only
+    )
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {key}")
+    one = f"/api/lambda/requests/{request.pk}"
+    for path in ("/api/lambda/functions", "/api/lambda/requests", one):
+        assert client.get(path).status_code == 200, path
+    # The function does not answer, and a request that waits cannot be retried or undone.
+    body = {"task": task_id, "frame": 0, "function": detector}
+    asked = {
+        "/api/lambda/functions/cars": 503,
+        f"{one}/retry": 409,
+        f"{one}/undo": 409,
+    }
+    for path, allowed in asked.items():
+        answer = client.post(path, body, format="json")
+        assert answer.status_code == (403 if read_only else allowed), path
+    assert client.delete(one).status_code == (403 if read_only else 204)
+    made = client.post("/api/lambda/requests", body, format="json").status_code
+    assert made == (403 if read_only else 200)
+
+
 def test_requests_are_in_cvats_own_list(host: Host, client_for: Clients) -> None:
     task_id = host.task(frames=4)
     request = request_of(host, "alice", task_id, status="started", done=1)
