@@ -180,7 +180,7 @@ class ReidWork:
         last = self._all[-1] if self._all else 0
         for job in self._run.task.jobs:
             if first in job.frames and self._run.shard.job_id in (None, job.id):
-                last = max(last, *self._shown(job.frames))
+                last = max([last, *self._shown(job.frames)])
         return last
 
     def _link(self, check: Callable[[], None] = lambda: None) -> Linked:

@@ -290,6 +290,15 @@ def test_tracks_of_a_range_of_frames_end_with_it(
     assert lone(task.pk) == [(0, 10), (3, 10), (4, 10), (5, 10)]
 
 
+def test_a_task_of_deleted_frames_ends_with_nothing_done(
+    matcher: Function, make_task: Make, start: Start
+) -> None:
+    task = make_task(2)
+    Data.objects.filter(task=task).update(deleted_frames=[0, 1])
+    request = run(start(function_id="matcher", task_id=task.pk))
+    assert (request.status, request.done, request.skipped) == ("finished", 0, 2)
+
+
 def test_an_answer_that_names_a_box_twice_fails_its_frame(
     matcher: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
