@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +13,7 @@ from .archives import files_below
 from .cancellation import check_cancelled
 from .places import digest
 
+_BLOCK: Final = 2**20
 # ./folder, file.whl[extra]; python_version < "3.12", name @ file:///..., -e folder, -f folder
 _PATH: Final = re.compile(
     r"""^\s* (?P<option> (?:-e|--editable|-f|--find-links)[\s=]+ )?
@@ -44,6 +46,14 @@ def local_packages(requirements: Iterable[str], folder: Path) -> list[str]:
 
 def _content(path: Path) -> Iterable[str | bytes]:
     for file in [path] if path.is_file() else sorted(files_below(path)):
-        check_cancelled()
         yield file.relative_to(path).as_posix()
-        yield file.read_bytes()
+        yield _digest_of(file)
+
+
+def _digest_of(file: Path) -> bytes:
+    total = hashlib.sha256()
+    with file.open("rb") as opened:
+        while block := opened.read(_BLOCK):  # wheels, and weights in a package, may be large
+            check_cancelled()
+            total.update(block)
+    return total.digest()
