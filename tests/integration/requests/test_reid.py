@@ -120,7 +120,7 @@ def test_edits_of_people_during_the_run_survive(
     assert lone(task.pk) == [(2, 33.0), (3, 20.0)]
 
 
-def test_a_failed_pair_ends_the_chain_and_can_be_retried(
+def test_a_failed_pair_ends_the_chain_and_a_retry_leaves_its_tracks_alone(
     matcher: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     task = make_task(4)
@@ -133,10 +133,18 @@ def test_a_failed_pair_ends_the_chain_and_can_be_retried(
     )
     request = run(start(function_id="matcher", task_id=task.pk))
     assert (request.status, request.done, request.failed) == ("finished", 3, 1)
-    assert paths(task.pk) == [
+    parts = [
         [(0, 10, False), (1, 10, False), (2, 10, True)],
         [(2, 10, False), (3, 10, False)],
     ]
+    assert paths(task.pk) == parts
+    function.behave = good
+    request = run(service.retry(request))
+    assert (request.status, request.done, request.failed) == ("finished", 4, 0)
+    assert paths(task.pk) == parts
+    service.undo(request)
+    request = run(start(function_id="matcher", task_id=task.pk))
+    assert paths(task.pk) == [[(frame, 10, False) for frame in range(4)]]
 
 
 def test_undo_brings_the_rectangles_back(matcher: Function, make_task: Make, start: Start) -> None:
