@@ -5,44 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image, ImageEnhance
 
-from tests.functions.packaged.photographs import encode, encoded, photograph
+from tests.functions.packaged.photographs import encode, encoded
+from tests.functions.packaged.scenes import SHIFT, thing_boxes, things
 
 FUNCTIONS = ("openvino-reid-mobilenetv2",)
-# Three things and where they stand: cut from, box on the first frame.
-THINGS = (
-    ("astronaut", (60, 60, 340, 500), (40, 60, 130, 240)),
-    ("camera", (30, 70, 310, 510), (240, 80, 330, 260)),
-    ("coffee", (160, 10, 420, 310), (430, 100, 520, 280)),
-)
-SHIFT = (12, -9)
 
 pytestmark = pytest.mark.models
 Function = Callable[[str], Any]
 
 
-def frame(brightness: float, shift: tuple[int, int]) -> str:
-    """Return the three things on a picture of the cat, moved and lit as said."""
-    picture = Image.fromarray(photograph("chelsea")).resize((600, 360))
-    for name, cut, box in THINGS:
-        size = (box[2] - box[0], box[3] - box[1])
-        thing = Image.fromarray(photograph(name)).crop(cut).resize(size)
-        thing = ImageEnhance.Brightness(thing).enhance(brightness)
-        picture.paste(thing, (box[0] + shift[0], box[1] + shift[1]))
-    return encode(np.array(picture))
+def frame(brightness: float, shift: tuple[int, int], places: int = 0) -> str:
+    return encode(things(brightness, shift, places))
 
 
-def boxes(*, shift: tuple[int, int] = (0, 0), label_id: int = 7) -> list[dict[str, Any]]:
+def boxes(
+    *, shift: tuple[int, int] = (0, 0), places: int = 0, label_id: int = 7
+) -> list[dict[str, Any]]:
     return [
-        {
-            "type": "rectangle",
-            "label_id": label_id,
-            "points": [x0 + shift[0], y0 + shift[1], x1 + shift[0], y1 + shift[1]],
-        }
-        for _, _, (x0, y0, x1, y1) in THINGS
+        {"type": "rectangle", "label_id": label_id, "points": points}
+        for points in thing_boxes(shift, places)
     ]
 
 
@@ -64,6 +47,17 @@ def match(function: Function, **changes: object) -> list[int]:
 @pytest.mark.parametrize("max_distance", [50, 1000])  # by appearance alone when all are near
 def test_each_thing_is_found_again(function: Function, max_distance: int) -> None:
     assert match(function, max_distance=max_distance) == [2, 1, 0]
+
+
+@pytest.mark.parametrize("places", [1, 2])
+def test_things_that_changed_places_are_found_again(function: Function, places: int) -> None:
+    """By what they look like: another stands where each of them stood."""
+    moved = {
+        "image1": frame(0.85, SHIFT, places),
+        "boxes1": boxes(shift=SHIFT, places=places)[::-1],
+        "max_distance": 1000,
+    }
+    assert match(function, **moved) == [2, 1, 0]
 
 
 def test_a_thing_that_is_gone_is_nobody_else(function: Function) -> None:

@@ -8,39 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from tests.functions.packaged.photographs import box_iou, encode, encoded, photograph
+from tests.functions.packaged.photographs import box_iou, encode, encoded
+from tests.functions.packaged.scenes import Frame, crossing
 
 FUNCTIONS = ("openvino-siamese-mobilenetv2",)
-FRAMES = 16
 
 pytestmark = pytest.mark.models
 Function = Callable[[str], Any]
-Frame = tuple[np.ndarray, list[list[float]]]
 
 
 @pytest.fixture(scope="session")
 def clip() -> list[Frame]:
-    """Her head, growing, and the cup cross the picture of the cat; with their true boxes."""
-    background = Image.fromarray(photograph("chelsea")).resize((640, 480))
-    head = Image.fromarray(photograph("astronaut")).crop((170, 40, 290, 200))
-    cup = Image.fromarray(photograph("coffee")).crop((170, 15, 410, 305))
-    frames = []
-    for number in range(FRAMES):
-        frame = background.copy()
-        growth = 1 + 0.015 * number
-        sides = round(72 * growth), round(96 * growth)
-        at = 60 + 9 * number, round(150 + 50 * np.sin(number / 5))
-        frame.paste(head.resize(sides), at)
-        cup_at = 480 - 7 * number, 330
-        frame.paste(cup.resize((80, 97)), cup_at)
-        boxes = [
-            [*at, at[0] + sides[0], at[1] + sides[1]],
-            [*cup_at, cup_at[0] + 80, cup_at[1] + 97],
-        ]
-        frames.append((np.array(frame), boxes))
-    return frames
+    return crossing()
 
 
 def rectangles(boxes: list[list[float]]) -> list[dict[str, Any]]:
