@@ -11,7 +11,7 @@ from cvat_lambda.web.overlay import Drawing, rgb, tint
 
 
 def paint(image: Image.Image, drawings: Sequence[Drawing]) -> Image.Image:
-    """A copy of the image with the drawings on it, each with its caption."""
+    """A copy of the image with the drawings on it, each with its caption if it has one."""
     canvas = image.convert("RGB")
     for drawing in drawings:
         if drawing.mask is not None:
@@ -27,7 +27,8 @@ def paint(image: Image.Image, drawings: Sequence[Drawing]) -> Image.Image:
         for x, y in drawing.dots:
             radius = width * 1.5
             pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color)
-        _write(pen, drawing, font)
+        if drawing.caption:
+            _write(pen, drawing, font)
     return canvas
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,14 @@ def painted(*shapes: Shape) -> np.ndarray[Any, Any]:
 )
 def test_a_shape_is_drawn_where_it_lies(item: Shape, at: tuple[int, int]) -> None:
     assert tuple(painted(item)[at[1], at[0]]) == rgb(color_of(0))
+
+
+def test_without_a_caption_no_place_is_taken_for_it() -> None:
+    [drawing] = draw([shape("points", 70, 100)], LABELS, SIZE)
+    canvas = np.asarray(paint(Image.new("RGB", SIZE, WHITE), [replace(drawing, caption="")]))
+    ys, xs = np.nonzero((canvas != WHITE).any(axis=2))
+    assert abs(xs - 70).max() <= 3  # the dot alone
+    assert abs(ys - 100).max() <= 3
 
 
 def test_a_polyline_is_not_closed() -> None:
