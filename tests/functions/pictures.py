@@ -1,0 +1,186 @@
+"""Makes the pictures of docs/functions.md: ``python -m tests.functions.pictures [ID ...]``.
+
+Serves the packaged functions on the embedded runtime, sends each a picture on which its test in
+tests/functions/packaged asserts, and draws what it answers.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import count
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from PIL import Image
+
+from cvat_lambda.annotations.answers import convert_detections
+from cvat_lambda.annotations.labels import parse_function_labels
+from cvat_lambda.annotations.mapping import build_mapping
+from cvat_lambda.annotations.types import Label, Shape, ShapeType
+from cvat_lambda.web.overlay import Drawing, color_of, draw
+from tests.functions.conftest import ENDS, ServedFunction, folder_of
+from tests.functions.packaged.photographs import cropped, encode, encoded, photograph
+from tests.functions.packaged.scenes import SHIFT, crossing, thing_boxes, things
+from tests.functions.strips import Panel, strip
+from tests.integration.runtime.harness import REPOSITORY, Runtime, running
+
+PLACE = REPOSITORY / "docs" / "images" / "functions"
+# Seen on all the photographs; by the place of its label, the red cup would be orange.
+TEAL, YELLOW, BLUE, PALE = color_of(5), color_of(7), color_of(4), color_of(9)
+Part = tuple[int, int, int, int]  # x0, y0, x1, y1
+Panels = Callable[[ServedFunction], Iterator[Panel]]
+
+
+def ask(function: ServedFunction, **body: object) -> Any:
+    """What a function answers. Raise SystemExit if it is no answer."""
+    status, answer = function.invoke(body)
+    if status != 200:
+        raise SystemExit(f"{function.name} answered {status}: {answer}")
+    return answer
+
+
+def drawn(kind: ShapeType, points: Sequence[float], color: str, caption: str) -> Drawing:
+    """A shape of no label."""
+    shape = Shape(type=kind, frame=0, label_id=0, points=tuple(points))
+    [drawing] = draw([shape], (), (0, 0))
+    return replace(drawing, color=color, caption=caption)
+
+
+def numbered(labels: Sequence[Label], ids: Iterator[int]) -> tuple[Label, ...]:
+    """A function's labels as those of a task that takes whatever it finds."""
+    return tuple(
+        replace(
+            label,
+            id=next(ids),
+            attributes=tuple(replace(known, id=next(ids)) for known in label.attributes),
+            sublabels=numbered(label.sublabels, ids),
+        )
+        for label in labels
+    )
+
+
+def detected(
+    function: ServedFunction, names: Sequence[str], parts: Mapping[str, Part] = MappingProxyType({})
+) -> Iterator[Panel]:
+    """What a detector finds on photographs, as the app reads its answer."""
+    labels = parse_function_labels(function.labels)
+    task_labels = numbered(labels, count(1))
+    mapping = build_mapping(None, labels, task_labels)
+    for name in names:
+        image = Image.fromarray(photograph(name))
+        answer = ask(function, image=encoded(name))
+        found = convert_detections(answer, mapping=mapping, frame=0, image_size=image.size)
+        drawings: list[Drawing] = []
+        for shape in found.data.shapes:
+            [drawing] = draw([shape], task_labels, image.size)
+            drawings += told(shape, drawing)
+        yield Panel(image=image, drawings=drawings, part=parts.get(name))
+
+
+def told(shape: Shape, drawing: Drawing) -> Iterator[Drawing]:
+    """A drawing with the attributes' values, if it has some; joints in a colour of their own."""
+    if drawing.dots:
+        yield replace(drawing, color=PALE, caption="", dots=())
+        yield replace(drawing, color=YELLOW, caption="", lines=())
+    else:
+        values = ", ".join(attribute.value for attribute in shape.attributes)
+        yield replace(drawing, color=TEAL, caption=values or drawing.caption)
+
+
+def clicked(function: ServedFunction) -> Iterator[Panel]:
+    """What a click takes, and what a box around the cup takes."""
+    image = Image.fromarray(photograph("coffee"))
+    click, corners = (220, 200), ((170, 15), (410, 308))
+    ring = drawn("ellipse", (220, 200, 230, 190), YELLOW, "click")
+    frame = drawn("rectangle", (170, 15, 410, 308), YELLOW, "box")
+    for prompt, drawing in (
+        ({"pos_points": [click]}, replace(ring, dots=(click,))),
+        ({"pos_points": [], "obj_bbox": corners}, frame),
+    ):
+        answer = ask(function, image=encoded("coffee"), neg_points=[], **prompt)
+        mask = cropped(answer, (image.height, image.width))
+        taken = Drawing(color=TEAL, caption="", x=0, y=0, mask=mask)
+        yield Panel(image=image, drawings=[taken, drawing])
+
+
+def tracked(function: ServedFunction) -> Iterator[Panel]:
+    """The first, a middle and the last frame of a clip whose first one was annotated."""
+    clip = crossing()
+    shapes: list[Any] = [{"type": "rectangle", "points": points} for points in clip[0][1]]
+    states: list[Any] = [None] * len(shapes)
+    for number, (frame, _) in enumerate(clip):
+        answer = ask(function, image=encode(frame), shapes=shapes, states=states)
+        shapes, states = [None] * len(shapes), answer["states"]
+        drawings = [
+            drawn("rectangle", shape["points"], color, f"frame {number}")
+            for shape, color in zip(answer["shapes"], (TEAL, YELLOW), strict=True)
+        ]
+        if number in (0, len(clip) // 2, len(clip) - 1):
+            yield Panel(image=Image.fromarray(frame), drawings=drawings)
+
+
+def matched(function: ServedFunction) -> Iterator[Panel]:
+    """Two frames; what is one thing to the function has one number and colour."""
+    frames = things(1.0, (0, 0)), things(0.85, SHIFT, 1)
+    places = thing_boxes((0, 0)), thing_boxes(SHIFT, 1)[::-1]
+    first, second = ([{"label_id": 7, "points": box} for box in boxes] for boxes in places)
+    images = {"image0": encode(frames[0]), "image1": encode(frames[1])}
+    asked = {"boxes0": first, "boxes1": second, "threshold": 0.3, "max_distance": 1000}
+    answer = ask(function, **images, **asked)
+    for frame, boxes, order in zip(frames, places, ([*range(len(first))], answer), strict=True):
+        drawings = [
+            drawn("rectangle", boxes[place], color, f"#{number}")
+            for number, (place, color) in enumerate(zip(order, (TEAL, YELLOW, BLUE), strict=True))
+            if place >= 0
+        ]
+        yield Panel(image=Image.fromarray(frame), drawings=drawings)
+
+
+PERSONS, ALL = ("astronaut", "camera"), ("astronaut", "coffee", "camera")
+FACES = {"astronaut": (70, 10, 350, 290), "camera": (90, 60, 340, 310)}
+# Of each packaged function its picture's file and what is to be seen there.
+PICTURES: Mapping[str, tuple[str, Panels]] = {
+    "openvino-ssdlite-person": ("person.jpg", partial(detected, names=PERSONS)),
+    "openvino-nanodet-coco": ("nanodet.jpg", partial(detected, names=ALL)),
+    "openvino-nanodet-sam-masks": ("masks.jpg", partial(detected, names=ALL)),
+    "openvino-movenet-pose": ("pose.jpg", partial(detected, names=PERSONS)),
+    "openvino-centerface-attributes": (
+        "faces.jpg",
+        partial(detected, names=PERSONS, parts=FACES),
+    ),
+    "openvino-mobile-sam": ("mobile-sam.jpg", clicked),
+    "openvino-siamese-mobilenetv2": ("tracker.jpg", tracked),
+    "openvino-reid-mobilenetv2": ("reid.jpg", matched),
+}
+
+
+def make(name: str, runtime: Runtime) -> Path:
+    """Make one function's picture, once the function can be called."""
+    status = runtime.wait_for(name, *ENDS)["status"]
+    if status["state"] != "ready":
+        raise SystemExit(f"{name} is {status['state']}: {status.get('message')}")
+    file, panels = PICTURES[name]
+    picture = strip(list(panels(ServedFunction(name=name, runtime=runtime))))
+    picture.save(PLACE / file, quality=85, optimize=True)
+    return PLACE / file
+
+
+def main(names: Sequence[str]) -> None:
+    """Make the pictures of the functions named, or of all."""
+    unknown = [name for name in names if name not in PICTURES]
+    if unknown:
+        raise SystemExit(f"{', '.join(unknown)}: no picture; known are {', '.join(PICTURES)}")
+    chosen = list(dict.fromkeys(names)) or list(PICTURES)
+    folders = [folder_of(name) for name in chosen]
+    with tempfile.TemporaryDirectory() as state, running(folders, Path(state)) as runtime:
+        for name in chosen:
+            print(make(name, runtime).relative_to(REPOSITORY), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
