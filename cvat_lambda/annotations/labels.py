@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any, Final, cast, get_args
 
 from .attributes import number_limits
@@ -191,3 +192,16 @@ def _require_unique(names: Iterable[str], what: str, where: str) -> None:
         if name in seen:
             raise SpecError(f"{where} has the {what} {brief(name)} twice; names must differ")
         seen.add(name)
+
+
+def with_ids(labels: Iterable[Label], ids: Iterator[int]) -> tuple[Label, ...]:
+    """A function's labels as those of a task that takes whatever it finds."""
+    return tuple(
+        replace(
+            label,
+            id=next(ids),
+            attributes=tuple(replace(known, id=next(ids)) for known in label.attributes),
+            sublabels=with_ids(label.sublabels, ids),
+        )
+        for label in labels
+    )

@@ -6,7 +6,7 @@ import io
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sized
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final
 
@@ -19,8 +19,8 @@ from cvat_lambda.annotations.calls import (
     check_tracker_answer,
 )
 from cvat_lambda.annotations.errors import AnnotationError
+from cvat_lambda.annotations.labels import with_ids
 from cvat_lambda.annotations.mapping import build_mapping
-from cvat_lambda.annotations.types import Label
 from cvat_lambda.errors import FunctionAnswerInvalid
 from cvat_lambda.functions.spec import FunctionSpec, Kind
 
@@ -79,25 +79,13 @@ def _no_fields(spec: FunctionSpec) -> dict[str, Any]:
 
 def _read_detector(spec: FunctionSpec, answer: object) -> str:
     # A task with the function's own labels takes whatever the function may find.
-    mapping = build_mapping(None, spec.labels, _with_ids(spec.labels, count(1)))
+    mapping = build_mapping(None, spec.labels, with_ids(spec.labels, count(1)))
     found = convert_detections(answer, mapping=mapping, frame=0, image_size=SIZE).data
     return f"it found {_count(found.shapes, 'shape')} and {_count(found.tags, 'tag')}"
 
 
 def _count(found: Sized, noun: str) -> str:
     return f"{len(found)} {noun}" if len(found) == 1 else f"{len(found)} {noun}s"
-
-
-def _with_ids(labels: tuple[Label, ...], ids: count[int]) -> tuple[Label, ...]:
-    return tuple(
-        replace(
-            label,
-            id=next(ids),
-            attributes=tuple(replace(known, id=next(ids)) for known in label.attributes),
-            sublabels=_with_ids(label.sublabels, ids),
-        )
-        for label in labels
-    )
 
 
 def _click(spec: FunctionSpec) -> dict[str, Any]:

@@ -19,9 +19,9 @@ from typing import Any
 from PIL import Image
 
 from cvat_lambda.annotations.answers import convert_detections
-from cvat_lambda.annotations.labels import parse_function_labels
+from cvat_lambda.annotations.labels import parse_function_labels, with_ids
 from cvat_lambda.annotations.mapping import build_mapping
-from cvat_lambda.annotations.types import Label, Shape, ShapeType
+from cvat_lambda.annotations.types import Shape, ShapeType
 from cvat_lambda.web.overlay import Drawing, color_of, draw
 from tests.functions.conftest import ENDS, ServedFunction, folder_of
 from tests.functions.packaged.photographs import cropped, encode, encoded, photograph
@@ -51,25 +51,12 @@ def drawn(kind: ShapeType, points: Sequence[float], color: str, caption: str) ->
     return replace(drawing, color=color, caption=caption)
 
 
-def numbered(labels: Sequence[Label], ids: Iterator[int]) -> tuple[Label, ...]:
-    """A function's labels as those of a task that takes whatever it finds."""
-    return tuple(
-        replace(
-            label,
-            id=next(ids),
-            attributes=tuple(replace(known, id=next(ids)) for known in label.attributes),
-            sublabels=numbered(label.sublabels, ids),
-        )
-        for label in labels
-    )
-
-
 def detected(
     function: ServedFunction, names: Sequence[str], parts: Mapping[str, Part] = MappingProxyType({})
 ) -> Iterator[Panel]:
     """What a detector finds on photographs, as the app reads its answer."""
     labels = parse_function_labels(function.labels)
-    task_labels = numbered(labels, count(1))
+    task_labels = with_ids(labels, count(1))
     mapping = build_mapping(None, labels, task_labels)
     for name in names:
         image = Image.fromarray(photograph(name))

@@ -12,7 +12,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cvat_lambda.annotations.answers import Converted, convert_detections
-from cvat_lambda.annotations.labels import parse_function_labels
+from cvat_lambda.annotations.labels import parse_function_labels, with_ids
 from cvat_lambda.annotations.mapping import build_mapping
-from cvat_lambda.annotations.types import Label
 from cvat_lambda.interactive.embeddings import check_embedding
 from tests.integration.docs.page import REPOSITORY, Block, follow, read_blocks
 from tests.integration.runtime.harness import Runtime, running
@@ -294,15 +293,5 @@ def _boxes(*boxes: list[float]) -> list[dict[str, Any]]:
 def _convert(items: list[Any], spec: str, *, size: tuple[int, int]) -> Converted:
     """What the app makes of items for a task that has the function's own labels."""
     labels = parse_function_labels(spec)
-    ids = count(1)
-    mapping = build_mapping(None, labels, [_with_ids(label, ids) for label in labels])
+    mapping = build_mapping(None, labels, with_ids(labels, count(1)))
     return convert_detections(items, mapping=mapping, frame=0, image_size=size)
-
-
-def _with_ids(label: Label, ids: Iterator[int]) -> Label:
-    return replace(
-        label,
-        id=next(ids),
-        attributes=tuple(replace(each, id=next(ids)) for each in label.attributes),
-        sublabels=tuple(_with_ids(each, ids) for each in label.sublabels),
-    )
