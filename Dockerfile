@@ -25,4 +25,4 @@ CMD ["python", "-m", "cvat_lambda.runtime", "serve", "/serverless", "--host", "0
 FROM cvat/server:${CVAT_TAG}
 COPY --from=package /package /opt/cvat_lambda
 ENV PYTHONPATH=/opt/cvat_lambda \
-    DJANGO_SETTINGS_MODULE=cvat_lambda.engine.cvat.settings
+    DJANGO_SETTINGS_MODULE=cvat_lambda.integration.cvat.settings

@@ -14,4 +14,6 @@ class CvatLambdaConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from cvat_lambda import checks, logs, metrics  # noqa: F401 (they register themselves)
+        # These modules register checks and receivers when they are imported.
+        from cvat_lambda import checks  # noqa: F401
+        from cvat_lambda.observability import logs, metrics  # noqa: F401

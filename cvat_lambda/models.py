@@ -1,7 +1,7 @@
 """Django looks for an app's models here; each lives in the room that owns it."""
 
 from cvat_lambda.functions.models import Function, PlatformCheck
-from cvat_lambda.requests.models import Outcome, Provenance, Request, ScopeGuard, Shard
+from cvat_lambda.requests.store.models import Outcome, Provenance, Request, ScopeGuard, Shard
 
 __all__ = [
     "Function",

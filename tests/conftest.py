@@ -16,8 +16,8 @@ from django.test import Client
 from hypothesis import HealthCheck
 from hypothesis import settings as examples
 
-from cvat_lambda.gateway import gate
-from cvat_lambda.requests import recovery
+from cvat_lambda.gateway import concurrency
+from cvat_lambda.requests.control import recover
 from cvat_lambda.server.processes import Child
 from tests import services
 
@@ -41,13 +41,13 @@ def media_root(settings: Any, tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _no_look_for_lost_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lists and details recover what workers lost, now and then: not in a test that made it so."""
-    monkeypatch.setattr(recovery, "_last_look", float("inf"))
+    monkeypatch.setattr(recover, "_last_look", float("inf"))
 
 
 @pytest.fixture(autouse=True)
 def _no_gate_of_another_test(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a gate has learned of a function holds for the process; the next test has another."""
-    monkeypatch.setattr(gate, "_gates", {})
+    monkeypatch.setattr(concurrency, "_gates", {})
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ class Pausing(AppConfig):
 
 def pause(*, request_id: str, **_: object) -> None:
     """Wait while the request has as many outcomes as the file says."""
-    from cvat_lambda.requests.models import Request
+    from cvat_lambda.requests.store.models import Request
 
     counts = Request.objects.values_list("done", "failed", "skipped").get(pk=request_id)
     limit = Path(os.environ["CVAT_LAMBDA_TEST_PAUSE_AT"])

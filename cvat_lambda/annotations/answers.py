@@ -10,12 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .calls import check_interactor_answer, check_reid_answer, check_tracker_answer
-from .errors import AnswerError
-from .items import READERS, Item, Notes, Place, fill
-from .labels import LABEL_TYPES
-from .mapping import MappedLabel, Mapping
-from .reading import (
+from cvat_lambda.annotations.calls import (
+    check_interactor_answer,
+    check_reid_answer,
+    check_tracker_answer,
+)
+from cvat_lambda.annotations.errors import AnswerError
+from cvat_lambda.annotations.items import READERS, Item, Notes, Place, fill
+from cvat_lambda.annotations.labels import LABEL_TYPES
+from cvat_lambda.annotations.mapping import MappedLabel, Mapping
+from cvat_lambda.annotations.reading import (
     read_count,
     read_flag,
     read_list,
@@ -25,8 +29,8 @@ from .reading import (
     read_score,
     show,
 )
-from .skeletons import read_skeleton
-from .types import LabeledData, Shape, Tag
+from cvat_lambda.annotations.skeletons import read_skeleton
+from cvat_lambda.annotations.types import LabeledData, Shape, Tag
 
 __all__ = [
     "Converted",

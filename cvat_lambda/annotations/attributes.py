@@ -8,8 +8,8 @@ from decimal import Decimal, InvalidOperation, localcontext
 from functools import lru_cache
 from typing import Final
 
-from .text import is_storable
-from .types import Attribute
+from cvat_lambda.annotations.text import is_storable
+from cvat_lambda.annotations.types import Attribute
 
 MAX_TEXT_LENGTH: Final = 4096  # of a value, as in CVAT's tables
 _GRID_TOLERANCE: Final = Decimal("1e-6")  # share of a step that float noise may be off

@@ -9,11 +9,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from .clipping import clip_polygon
-from .errors import AnswerError
-from .mask_text import MaskText
-from .reading import kind, read_list, read_object, read_points, show
-from .shapes import MAX_VALUE, POINT_COUNTS, Size, fit, is_number, pin
+from cvat_lambda.annotations.clipping import clip_polygon
+from cvat_lambda.annotations.errors import AnswerError
+from cvat_lambda.annotations.mask_text import MaskText
+from cvat_lambda.annotations.reading import kind, read_list, read_object, read_points, show
+from cvat_lambda.annotations.shapes import MAX_VALUE, POINT_COUNTS, Size, fit, is_number, pin
 
 _BASE64: Final = f"{string.ascii_letters}{string.digits}+/".encode()
 _TRACKED_TYPES: Final = frozenset({*POINT_COUNTS, "mask"}) - {"skeleton"}

@@ -15,8 +15,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from .errors import ShapeError
-from .rle import MAX_PIXELS, Bitmap, encode, trim
+from cvat_lambda.annotations.errors import ShapeError
+from cvat_lambda.annotations.rle import MAX_PIXELS, Bitmap, encode, trim
 
 Vertices = npt.NDArray[np.float64]  # [n, 2] of x, y
 

@@ -11,13 +11,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from . import contours, rle
-from .attributes import check_value
-from .errors import AnswerError, ShapeError
-from .mapping import MappedLabel
-from .reading import kind, read_list, read_name, read_object, read_points, show
-from .shapes import Points, Size, fit, shift
-from .types import AttributeValue, ShapeType
+from cvat_lambda.annotations import contours, rle
+from cvat_lambda.annotations.attributes import check_value
+from cvat_lambda.annotations.errors import AnswerError, ShapeError
+from cvat_lambda.annotations.mapping import MappedLabel
+from cvat_lambda.annotations.reading import (
+    kind,
+    read_list,
+    read_name,
+    read_object,
+    read_points,
+    show,
+)
+from cvat_lambda.annotations.shapes import Points, Size, fit, shift
+from cvat_lambda.annotations.types import AttributeValue, ShapeType
 
 MAX_NOTES: Final = 20
 

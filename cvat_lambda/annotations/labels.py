@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Final, cast, get_args
 
-from .attributes import number_limits
-from .errors import SpecError
-from .text import brief, is_storable
-from .types import Attribute, InputType, Label, LabelType
+from cvat_lambda.annotations.attributes import number_limits
+from cvat_lambda.annotations.errors import SpecError
+from cvat_lambda.annotations.text import brief, is_storable
+from cvat_lambda.annotations.types import Attribute, InputType, Label, LabelType
 
 LABEL_TYPES: Final[frozenset[str]] = frozenset(get_args(LabelType))
 INPUT_TYPES: Final[frozenset[str]] = frozenset(get_args(InputType))

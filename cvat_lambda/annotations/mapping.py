@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from .errors import MappingError
-from .types import Attribute, Label
+from cvat_lambda.annotations.errors import MappingError
+from cvat_lambda.annotations.types import Attribute, Label
 
 _LIKE_EACH_OTHER: Final = frozenset({"mask", "polygon"})
 _MAX_NAMES_SHOWN: Final = 12

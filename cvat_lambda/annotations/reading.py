@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .errors import AnswerError, ShapeError
-from .shapes import Points, Size, check_points, check_rotation, is_number
+from cvat_lambda.annotations.errors import AnswerError, ShapeError
+from cvat_lambda.annotations.shapes import Points, Size, check_points, check_rotation, is_number
 
 
 def read_object(value: object, *, item: int | None = None, field: str = "") -> dict[str, Any]:

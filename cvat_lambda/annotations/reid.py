@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .serialize import shape_to_json
-from .types import LabeledData, Shape, Track, TrackedShape
+from cvat_lambda.annotations.serialize import shape_to_json
+from cvat_lambda.annotations.types import LabeledData, Shape, Track, TrackedShape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

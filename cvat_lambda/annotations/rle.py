@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from .errors import ShapeError
+from cvat_lambda.annotations.errors import ShapeError
 
 Bitmap = npt.NDArray[np.bool_]  # [height, width]
 Box = tuple[int, int, int, int]  # left, top, right, bottom; inclusive

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Final, TypeVar, cast, get_args, overload
 
-from .attributes import MAX_TEXT_LENGTH
-from .errors import DataError, ShapeError
-from .reading import kind, show
-from .shapes import ROTATABLE, check_points, check_rotation, is_number
-from .text import is_storable
-from .types import (
+from cvat_lambda.annotations.attributes import MAX_TEXT_LENGTH
+from cvat_lambda.annotations.errors import DataError, ShapeError
+from cvat_lambda.annotations.reading import kind, show
+from cvat_lambda.annotations.shapes import ROTATABLE, check_points, check_rotation, is_number
+from cvat_lambda.annotations.text import is_storable
+from cvat_lambda.annotations.types import (
     AttributeValue,
     LabeledData,
     Shape,

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeGuard
 
-from . import rle
-from .clipping import clip_polygon, clip_polyline
-from .errors import ShapeError
-from .types import ShapeType
+from cvat_lambda.annotations import rle
+from cvat_lambda.annotations.clipping import clip_polygon, clip_polyline
+from cvat_lambda.annotations.errors import ShapeError
+from cvat_lambda.annotations.types import ShapeType
 
 Points = tuple[float, ...]
 Size = tuple[int, int]  # width, height of an image in pixels

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from .errors import AnswerError
-from .items import READERS, Item, Place
-from .mapping import MappedLabel
-from .reading import (
+from cvat_lambda.annotations.errors import AnswerError
+from cvat_lambda.annotations.items import READERS, Item, Place
+from cvat_lambda.annotations.mapping import MappedLabel
+from cvat_lambda.annotations.reading import (
     read_flag,
     read_list,
     read_name,
@@ -20,8 +20,8 @@ from .reading import (
     read_score,
     show,
 )
-from .shapes import anchor, hidden_points
-from .types import Label, Shape, ShapeType
+from cvat_lambda.annotations.shapes import anchor, hidden_points
+from cvat_lambda.annotations.types import Label, Shape, ShapeType
 
 
 def read_skeleton(item: Item, place: Place) -> Shape | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable
 
-from .types import Shape, Track, TrackedShape
+from cvat_lambda.annotations.types import Shape, Track, TrackedShape
 
 # Their points move in straight lines between key frames; other shapes stay until the next one.
 _MOVING = ("rectangle", "ellipse", "cuboid", "points")

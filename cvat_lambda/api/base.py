@@ -7,9 +7,9 @@ from typing import Any
 from rest_framework import exceptions, viewsets
 from rest_framework.request import Request as HttpRequest
 
-from cvat_lambda.api.exceptions import ErrorsAsJson
 from cvat_lambda.engine.port import Access, get_engine
-from cvat_lambda.parsers import StrictJSONParser, require_length
+from cvat_lambda.rest.exceptions import ErrorsAsJson
+from cvat_lambda.rest.parsers import StrictJSONParser, require_length
 
 
 class LambdaViewSet(ErrorsAsJson, viewsets.ViewSet):

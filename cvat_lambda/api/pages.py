@@ -14,7 +14,7 @@ from rest_framework.request import Request as HttpRequest
 
 from cvat_lambda.api.render import request_to_json
 from cvat_lambda.errors import RequestNotFound
-from cvat_lambda.requests.models import LIVE, Request, Status
+from cvat_lambda.requests.store.models import LIVE, Request, Status
 
 SOON_S = 1.0  # since its creation: so long a page waits for news of a request
 _LOOK_S: Final = 0.1

@@ -8,8 +8,8 @@ from typing import Any
 from django.db.models import F, Window
 from django.db.models.functions import RowNumber
 
-from cvat_lambda.requests.models import FrameStatus, Outcome, Request, Status
-from cvat_lambda.requests.progress import Progress, progress_of
+from cvat_lambda.requests.store.models import FrameStatus, Outcome, Request, Status
+from cvat_lambda.requests.store.progress import Progress, progress_of
 
 ERRORS_SHOWN = 10  # failed frames shown with a request; all are at its ``outcomes``
 

@@ -24,8 +24,8 @@ from cvat_lambda.api.serializers import (
 )
 from cvat_lambda.engine.port import Access, Action, get_engine
 from cvat_lambda.errors import InvalidRequest, RequestNotFound
-from cvat_lambda.requests import service
-from cvat_lambda.requests.models import LIVE, Outcome, Request
+from cvat_lambda.requests.control import service
+from cvat_lambda.requests.store.models import LIVE, Outcome, Request
 
 LISTED = 200  # requests in a list, which has no pages
 REQUEST_BODY: Final = FunctionCallRequestSerializer()

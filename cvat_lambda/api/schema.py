@@ -8,9 +8,9 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework import serializers
 
 from cvat_lambda.annotations.types import InputType, LabelType, ShapeType
-from cvat_lambda.api import fields
 from cvat_lambda.functions.spec import Kind, State
-from cvat_lambda.requests.models import FrameStatus, Status
+from cvat_lambda.requests.store.models import FrameStatus, Status
+from cvat_lambda.rest import fields
 
 # The components have names that CVAT's own serializers do not use, where the content differs.
 

@@ -11,11 +11,11 @@ from typing import Any, get_args
 from rest_framework import serializers
 
 from cvat_lambda.annotations.types import ShapeType
-from cvat_lambda.api import fields
 from cvat_lambda.interactive.params import CallParams, TrackerShape
 from cvat_lambda.interactive.roi import Roi
-from cvat_lambda.requests.models import FrameStatus, Status
-from cvat_lambda.requests.params import REPLACE
+from cvat_lambda.requests.store.models import FrameStatus, Status
+from cvat_lambda.requests.store.params import REPLACE
+from cvat_lambda.rest import fields
 
 MAX_OBJECTS = 10_000  # of one call: tracked shapes, states, boxes
 MAX_IDS = 10_000  # tasks or jobs of one request

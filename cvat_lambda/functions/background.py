@@ -15,10 +15,9 @@ from django.db import DatabaseError, connections
 
 from cvat_lambda.conf import settings
 from cvat_lambda.errors import FunctionUnavailable, LambdaError, PlatformUnreachable
-
-from .health import note_failure, note_success
-from .refresh import refresh
-from .spec import FunctionSpec
+from cvat_lambda.functions.health import note_failure, note_success
+from cvat_lambda.functions.refresh import refresh
+from cvat_lambda.functions.spec import FunctionSpec
 
 logger = logging.getLogger(__name__)
 

@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from cvat_lambda.annotations.labels import labels_v2
-
-from .spec import FunctionSpec, InteractorSpec, Kind
+from cvat_lambda.functions.spec import FunctionSpec, InteractorSpec, Kind
 
 _NOT_USABLE: Final = ("away", "error")
 

@@ -9,11 +9,10 @@ from cvat_lambda.errors import (
     LambdaError,
     PlatformUnreachable,
 )
-
-from .models import ENDPOINT, Function
-from .refresh import mark_away, store
-from .source import platform
-from .spec import FunctionSpec, State
+from cvat_lambda.functions.models import ENDPOINT, Function
+from cvat_lambda.functions.refresh import mark_away, store
+from cvat_lambda.functions.source import platform
+from cvat_lambda.functions.spec import FunctionSpec, State
 
 
 def note_failure(function_id: str, error: LambdaError) -> None:

@@ -21,9 +21,8 @@ from cvat_lambda.annotations.labels import parse_function_labels
 from cvat_lambda.annotations.text import brief
 from cvat_lambda.annotations.types import ShapeType
 from cvat_lambda.errors import FunctionSpecInvalid
-
-from .durations import parse_duration
-from .spec import Address, FunctionSpec, InteractorSpec, Kind, State
+from cvat_lambda.functions.durations import parse_duration
+from cvat_lambda.functions.spec import Address, FunctionSpec, InteractorSpec, Kind, State
 
 ID_PATTERN: Final = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
 LEGACY_SHAPE_TYPES: Final = ("rectangle",)  # of a tracker that declares none

@@ -23,11 +23,10 @@ from django.utils import timezone
 from cvat_lambda import signals
 from cvat_lambda.conf import settings
 from cvat_lambda.errors import FunctionSpecInvalid, LambdaError
-
-from .metadata import function_id as id_of
-from .metadata import parse_function, parse_state, revision_of
-from .models import AWAY, NUCLIO, Function, PlatformCheck
-from .source import platform
+from cvat_lambda.functions.metadata import function_id as id_of
+from cvat_lambda.functions.metadata import parse_function, parse_state, revision_of
+from cvat_lambda.functions.models import AWAY, NUCLIO, Function, PlatformCheck
+from cvat_lambda.functions.source import platform
 
 logger = logging.getLogger(__name__)
 

@@ -15,13 +15,12 @@ from typing import Final, cast
 from django.db.models import QuerySet
 
 from cvat_lambda.errors import FunctionNotFound, FunctionSpecInvalid, PlatformUnreachable
-
-from .background import refresh_in_background
-from .health import note_failure, note_success
-from .metadata import ID_PATTERN, parse_function
-from .models import AWAY, ENDPOINT, Function
-from .refresh import RefreshResult, first_time, refresh
-from .spec import Address, FunctionSpec, State
+from cvat_lambda.functions.background import refresh_in_background
+from cvat_lambda.functions.health import note_failure, note_success
+from cvat_lambda.functions.metadata import ID_PATTERN, parse_function
+from cvat_lambda.functions.models import AWAY, ENDPOINT, Function
+from cvat_lambda.functions.refresh import RefreshResult, first_time, refresh
+from cvat_lambda.functions.spec import Address, FunctionSpec, State
 
 __all__ = [
     "RefreshResult",

@@ -13,9 +13,8 @@ from cvat_lambda.errors import LambdaError
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.models import ENDPOINT, Function
 from cvat_lambda.functions.spec import Kind
-
-from .endpoints import Endpoint, endpoint_of, save_endpoint
-from .trial import try_out
+from cvat_lambda.gateway.endpoints import Endpoint, endpoint_of, save_endpoint
+from cvat_lambda.gateway.probe import try_out
 
 if TYPE_CHECKING:
     FunctionAdminBase = admin.ModelAdmin[Function]

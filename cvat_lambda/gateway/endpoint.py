@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from cvat_lambda.errors import FunctionUnavailable, InvalidRequest
 from cvat_lambda.functions.spec import FunctionSpec
-
-from .hosts import allowed_server
-from .routes import Route
+from cvat_lambda.gateway.hosts import allowed_server
+from cvat_lambda.gateway.routes import Route
 
 
 def endpoint_route(spec: FunctionSpec) -> Route:

@@ -13,8 +13,7 @@ from django.db import transaction
 from cvat_lambda.errors import FunctionNotFound, InvalidRequest, PlatformError, StateConflict
 from cvat_lambda.functions.metadata import ID_PATTERN, parse_function, revision_of
 from cvat_lambda.functions.models import ENDPOINT, READY, Function
-
-from .hosts import allowed_server
+from cvat_lambda.gateway.hosts import allowed_server
 
 MAX_TIMEOUT_S: Final = 3600.0
 

@@ -17,8 +17,7 @@ from urllib.parse import urlsplit
 
 from cvat_lambda.conf import settings
 from cvat_lambda.errors import InvalidRequest, PlatformUnreachable
-
-from .http import Server
+from cvat_lambda.gateway.http import Server
 
 _IP = ipaddress.IPv4Address | ipaddress.IPv6Address
 _KEPT_S: Final = 30.0  # how long a checked address is used before the name is resolved again

@@ -22,9 +22,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from cvat_lambda.conf import settings
-
-from .cancel import Cancel
-from .wire import AnswerBroken, Message, read_message, request_head
+from cvat_lambda.gateway.cancel import Cancel
+from cvat_lambda.gateway.http1 import AnswerBroken, Message, read_message, request_head
 
 MAX_ANSWER_BYTES: Final = 512 * 1024 * 1024
 _IDLE_S: Final = 50.0  # a connection unused for longer is not used again

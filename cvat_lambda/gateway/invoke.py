@@ -11,12 +11,11 @@ from cvat_lambda.errors import LambdaError, PlatformError
 from cvat_lambda.functions.background import report
 from cvat_lambda.functions.durations import format_duration
 from cvat_lambda.functions.spec import FunctionSpec
-
-from .cancel import Cancel
-from .endpoint import endpoint_route
-from .http import Answer, ConnectFailed, TransportError, pool
-from .outcome import AddressMissing, read_answer, too_large, translate
-from .routes import Route, routes
+from cvat_lambda.gateway.cancel import Cancel
+from cvat_lambda.gateway.endpoint import endpoint_route
+from cvat_lambda.gateway.http import Answer, ConnectFailed, TransportError, pool
+from cvat_lambda.gateway.responses import AddressMissing, read_answer, too_large, translate
+from cvat_lambda.gateway.routes import Route, routes
 
 # What is left for the way there and back when a function uses up its own time limits.
 _MARGIN_S: Final = 5.0

@@ -24,8 +24,7 @@ from cvat_lambda.errors import (
     LambdaError,
     PlatformUnreachable,
 )
-
-from .outcome import ProxyTimeout
+from cvat_lambda.gateway.responses import ProxyTimeout
 
 _PEOPLE_WAIT_S: Final = 5.0  # for a worker or a restart, on top of the function's own queue
 ASKED_AT_MOST_S: Final = 900.0  # a Retry-After adds to a request's budget, up to this in all

@@ -26,9 +26,8 @@ from cvat_lambda.errors import (
 )
 from cvat_lambda.functions.metadata import parse_function
 from cvat_lambda.functions.spec import Address, FunctionSpec
-
-from .http import Pool, Server, pool
-from .nuclio import Nuclio, platform
+from cvat_lambda.gateway.http import Pool, Server, pool
+from cvat_lambda.gateway.nuclio import Nuclio, platform
 
 logger = logging.getLogger(__name__)
 

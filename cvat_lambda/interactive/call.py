@@ -11,7 +11,7 @@ from cvat_lambda.annotations.errors import AnswerError
 from cvat_lambda.engine.port import Access, Frame
 from cvat_lambda.errors import FunctionAnswerInvalid, FunctionError
 from cvat_lambda.functions.spec import FunctionSpec
-from cvat_lambda.gateway.call import call as call_function
+from cvat_lambda.gateway.invoke_with_retries import call as call_function
 from cvat_lambda.interactive.frames import read_frame
 from cvat_lambda.interactive.params import CallParams, Scope
 

@@ -10,7 +10,7 @@ from cvat_lambda.annotations.mapping import build_mapping
 from cvat_lambda.annotations.serialize import labeled_data_to_json
 from cvat_lambda.errors import InvalidMapping
 from cvat_lambda.gateway.payload import encode_payload
-from cvat_lambda.gateway.shrink import shrink
+from cvat_lambda.images.resize import shrink
 from cvat_lambda.interactive.call import Call
 from cvat_lambda.interactive.image import View
 from cvat_lambda.interactive.params import require

@@ -20,12 +20,12 @@ from cvat_lambda.engine.port import Frame
 from cvat_lambda.errors import FunctionRejected
 from cvat_lambda.functions.spec import FunctionSpec
 from cvat_lambda.gateway.payload import encode_payload
+from cvat_lambda.interactive.answer_format import Wanted
 from cvat_lambda.interactive.call import Call
 from cvat_lambda.interactive.embedding_store import store
 from cvat_lambda.interactive.image import View
 from cvat_lambda.interactive.prompt import prompt
 from cvat_lambda.interactive.roi import Roi, image_size
-from cvat_lambda.interactive.wanted import Wanted
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from cvat_lambda.engine.port import Frame
 from cvat_lambda.functions.spec import FunctionSpec
-from cvat_lambda.gateway.shrink import shrink
+from cvat_lambda.images.resize import shrink
 from cvat_lambda.interactive.roi import Roi, crop
 
 

@@ -7,12 +7,12 @@ from typing import Any
 from cvat_lambda.annotations.calls import check_interactor_answer
 from cvat_lambda.gateway.payload import encode_payload
 from cvat_lambda.interactive import embeddings
+from cvat_lambda.interactive.answer_format import Wanted
 from cvat_lambda.interactive.call import Call
 from cvat_lambda.interactive.image import View
 from cvat_lambda.interactive.params import require
 from cvat_lambda.interactive.prompt import prompt
 from cvat_lambda.interactive.roi import image_size
-from cvat_lambda.interactive.wanted import Wanted
 
 
 def interact(call: Call) -> dict[str, Any]:

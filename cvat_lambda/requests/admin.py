@@ -9,9 +9,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from cvat_lambda.errors import LambdaError
-from cvat_lambda.requests import service
-from cvat_lambda.requests.models import Outcome, Request, Shard
-from cvat_lambda.requests.progress import progress_of
+from cvat_lambda.requests.control import service
+from cvat_lambda.requests.store.models import Outcome, Request, Shard
+from cvat_lambda.requests.store.progress import progress_of
 
 if TYPE_CHECKING:  # Django's classes take type arguments for the type checker alone
     Admin = admin.ModelAdmin[Any]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from typing import Final, TypeVar
 
-from .errors import Cancelled
+from cvat_lambda.runtime.errors import Cancelled
 
 Result = TypeVar("Result")
 LOOK_S: Final = 0.1  # how often it is looked whether the work is given up

@@ -12,16 +12,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from . import verbs
-from .check import check_folder
-from .client import DEFAULT_URL, DashboardClient
-from .discovery import find_function_folders
-from .errors import RuntimeFault
-from .functionfile import DEFAULT_PROJECT
-from .new import KINDS, new_function
-from .parents import end_with_parent
-from .service import DEFAULT_PORT, ServiceOptions, run
-from .weights.licences import ACCEPT_VARIABLE
+from cvat_lambda.runtime import commands
+from cvat_lambda.runtime.check import check_folder
+from cvat_lambda.runtime.client import DEFAULT_URL, DashboardClient
+from cvat_lambda.runtime.errors import RuntimeFault
+from cvat_lambda.runtime.processes.death_signal import end_with_parent
+from cvat_lambda.runtime.scaffold import KINDS, new_function
+from cvat_lambda.runtime.service import DEFAULT_PORT, ServiceOptions, run
+from cvat_lambda.runtime.spec.discovery import find_function_folders
+from cvat_lambda.runtime.spec.function_file import DEFAULT_PROJECT
+from cvat_lambda.runtime.weights.licences import ACCEPT_VARIABLE
 
 if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction
@@ -194,7 +194,7 @@ def _add_list(subparsers: Verbs[Parser]) -> None:
 
 def _list(parsed: argparse.Namespace) -> int:
     client = _client(parsed)
-    for found in verbs.list_functions(client):
+    for found in commands.list_functions(client):
         status = found["status"]
         kind = (found["metadata"].get("annotations") or {}).get("type", "-")
         name = found["metadata"]["name"]
@@ -241,9 +241,9 @@ def _deploy_one(client: DashboardClient, folder: Path, parsed: argparse.Namespac
     which = {"project": parsed.project, "gpu": parsed.gpu}
     if parsed.platform == "nuclio":
         where = {"platform": parsed.nuclio_platform, "namespace": parsed.namespace}
-        verbs.deploy_with_nuctl(folder, **where, **which)
+        commands.deploy_with_nuctl(folder, **where, **which)
         return
-    found = verbs.deploy(client, folder, print, **which)
+    found = commands.deploy(client, folder, print, **which)
     print(f"{found['metadata']['name']} is {found['status']['state']} at {client.where(found)}")
 
 
@@ -255,7 +255,7 @@ def _add_remove(subparsers: Verbs[Parser]) -> None:
 
 
 def _remove(parsed: argparse.Namespace) -> int:
-    verbs.remove(_client(parsed), parsed.name)
+    commands.remove(_client(parsed), parsed.name)
     print(f"{parsed.name} is removed")
     return 0
 
@@ -269,7 +269,7 @@ def _add_logs(subparsers: Verbs[Parser]) -> None:
 
 
 def _logs(parsed: argparse.Namespace) -> int:
-    print(verbs.read_logs(_client(parsed), parsed.name, lines=parsed.lines), end="")
+    print(commands.read_logs(_client(parsed), parsed.name, lines=parsed.lines), end="")
     return 0
 
 
@@ -284,8 +284,8 @@ def _add_invoke(subparsers: Verbs[Parser]) -> None:
 
 
 def _invoke(parsed: argparse.Namespace) -> int:
-    payload = verbs.parse_payload(parsed.data)
-    answer = verbs.invoke(
+    payload = commands.parse_payload(parsed.data)
+    answer = commands.invoke(
         _client(parsed), parsed.name, payload, image=parsed.image, timeout_s=parsed.timeout
     )
     print(answer.body.decode("utf-8", "replace"))
@@ -340,7 +340,7 @@ def _add_fetch(subparsers: Verbs[Parser]) -> None:
 
 def _fetch(parsed: argparse.Namespace) -> int:
     _check_folders(parsed.folders)
-    failed = verbs.fetch(
+    failed = commands.fetch(
         parsed.folders,
         print,
         licences=_licences(parsed),

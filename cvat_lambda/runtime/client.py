@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from .errors import RuntimeFault
-from .fields import JsonObject
+from cvat_lambda.runtime.errors import RuntimeFault
+from cvat_lambda.runtime.spec.fields import JsonObject
 
 DEFAULT_URL = "http://127.0.0.1:8070"
 ADVICE = "start one with 'python -m cvat_lambda.runtime serverless/', or name another with --url"

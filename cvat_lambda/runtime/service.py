@@ -18,14 +18,14 @@ from typing import Final
 
 from aiohttp import web
 
-from .dashboard import make_app
-from .errors import RuntimeFault
-from .functionfile import DEFAULT_PROJECT
-from .hosting import HostSettings
-from .places import cache_folder, digest
-from .preparation import make_preparer
-from .sources import SourceStore
-from .supervisor import Supervisor
+from cvat_lambda.runtime.dashboard.server import make_app
+from cvat_lambda.runtime.deploy.hosting import HostSettings
+from cvat_lambda.runtime.deploy.preparation import make_preparer
+from cvat_lambda.runtime.deploy.sources import SourceStore
+from cvat_lambda.runtime.deploy.supervisor import Supervisor
+from cvat_lambda.runtime.errors import RuntimeFault
+from cvat_lambda.runtime.paths import cache_folder, digest
+from cvat_lambda.runtime.spec.function_file import DEFAULT_PROJECT
 
 DEFAULT_PORT: Final = 8070  # Nuclio's dashboard has the same
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})

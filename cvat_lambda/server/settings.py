@@ -111,7 +111,7 @@ REST_FRAMEWORK: dict[str, Any] = {
         "cvat_lambda.engine.standalone.api.renderers.CvatJSONRenderer",
         "rest_framework.renderers.JSONRenderer",
     ],
-    "DEFAULT_PARSER_CLASSES": ["cvat_lambda.parsers.StrictJSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["cvat_lambda.rest.parsers.StrictJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }

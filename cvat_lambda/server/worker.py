@@ -22,7 +22,7 @@ class LinkedWorker(Worker):
 
     def work(self, *args: Any, **options: Any) -> bool:
         """Import what a request needs first: each forked work horse would do it anew."""
-        import_module("cvat_lambda.requests.jobs")
+        import_module("cvat_lambda.requests.rq_tasks")
         get_engine()
         return bool(super().work(*args, **options))
 

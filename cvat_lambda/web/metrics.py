@@ -11,7 +11,7 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from cvat_lambda import metrics
+from cvat_lambda.observability import metrics
 
 
 @extend_schema(exclude=True)

@@ -19,11 +19,11 @@ from cvat_lambda.engine.port import Access, Task, get_engine
 from cvat_lambda.errors import InvalidRequest, LambdaError, NotFound
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.models import Function
-from cvat_lambda.requests import service
-from cvat_lambda.requests.choices import choices_for
-from cvat_lambda.requests.models import FrameStatus, ObjectKind, Outcome, Provenance, Request
-from cvat_lambda.requests.progress import progress_of
-from cvat_lambda.requests.retrying import may_retry
+from cvat_lambda.requests.control import service
+from cvat_lambda.requests.control.compatibility import choices_for
+from cvat_lambda.requests.control.retry import may_retry
+from cvat_lambda.requests.store.models import FrameStatus, ObjectKind, Outcome, Provenance, Request
+from cvat_lambda.requests.store.progress import progress_of
 from cvat_lambda.web import overlay
 
 TASKS_A_PAGE = 20

@@ -159,7 +159,7 @@ def measure_length(place: Stand, worker: int, frames: int) -> Iterator[dict[str,
 
 def measure_video(place: Stand, frames: int) -> dict[str, Any]:
     """What a frame of the last quarter of a video costs over one of the second."""
-    from cvat_lambda.requests.models import Outcome
+    from cvat_lambda.requests.store.models import Outcome
 
     task = place.video_task(frames)
     with function_process(5, 2) as port:

@@ -35,9 +35,9 @@ import requests
 import yaml
 from PIL import Image
 
-from cvat_lambda.runtime.environments import EnvironmentBuilder
-from cvat_lambda.runtime.places import cache_folder
-from cvat_lambda.runtime.verbs import read_config
+from cvat_lambda.runtime.commands import read_config
+from cvat_lambda.runtime.environments.build import EnvironmentBuilder
+from cvat_lambda.runtime.paths import cache_folder
 from tests.functions.__main__ import folders, stand_ins
 from tests.integration.runtime.harness import REPOSITORY, Runtime, running
 

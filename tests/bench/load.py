@@ -133,7 +133,7 @@ class Clients:
 
     def _one(self, spec: Any, number: int) -> Any:
         from cvat_lambda.errors import LambdaError
-        from cvat_lambda.gateway.call import call
+        from cvat_lambda.gateway.invoke_with_retries import call
         from cvat_lambda.gateway.payload import encode_payload
         from cvat_lambda.gateway.retry import RetryPolicy
 

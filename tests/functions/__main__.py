@@ -19,12 +19,12 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from cvat_lambda.runtime.discovery import GPU_FILE
-from cvat_lambda.runtime.environments import GPU_REQUIREMENTS, EnvironmentBuilder
-from cvat_lambda.runtime.functionfile import read_document
-from cvat_lambda.runtime.places import cache_folder
-from cvat_lambda.runtime.variables import thread_variables
-from cvat_lambda.runtime.verbs import read_config
+from cvat_lambda.runtime.commands import read_config
+from cvat_lambda.runtime.environments.build import GPU_REQUIREMENTS, EnvironmentBuilder
+from cvat_lambda.runtime.environments.variables import thread_variables
+from cvat_lambda.runtime.paths import cache_folder
+from cvat_lambda.runtime.spec.discovery import GPU_FILE
+from cvat_lambda.runtime.spec.function_file import read_document
 from tests.functions.catalogue.stand_ins.__main__ import STAND_INS
 
 REPOSITORY = Path(__file__).resolve().parents[2]

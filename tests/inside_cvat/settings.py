@@ -12,8 +12,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from cvat_lambda.engine.cvat.settings import *  # noqa: F403
-from cvat_lambda.engine.cvat.settings import (  # type: ignore[attr-defined]  # CVAT has them
+from cvat_lambda.integration.cvat.settings import *  # noqa: F403
+from cvat_lambda.integration.cvat.settings import (  # type: ignore[attr-defined]  # CVAT has them
     LOGGING,
     RQ_QUEUES,
 )

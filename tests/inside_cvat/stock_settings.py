@@ -8,7 +8,7 @@ import os
 from cvat.settings.testing import *  # noqa: F403
 from cvat.settings.testing import DATABASES
 
-from cvat_lambda.engine.cvat.overlay import overlay, show_models
+from cvat_lambda.integration.cvat.overlay import overlay, show_models
 
 globals().update(overlay(globals()))
 show_models()

@@ -12,8 +12,8 @@ from django.core.signals import request_started
 from django.db import connection, connections
 from django.test import Client
 
-from cvat_lambda.engine.cvat.database import base
-from cvat_lambda.engine.cvat.database.kept import KeptConnections, kept
+from cvat_lambda.integration.cvat.database import base
+from cvat_lambda.integration.cvat.database.kept import KeptConnections, kept
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def backend(wrapper: Any) -> int:
 
 
 def test_overlay_names_this_engine() -> None:
-    assert connection.settings_dict["ENGINE"] == "cvat_lambda.engine.cvat.database"
+    assert connection.settings_dict["ENGINE"] == "cvat_lambda.integration.cvat.database"
     assert connection.vendor == "postgresql"
 
 

@@ -668,7 +668,7 @@ def test_request_that_waits_outlives_the_way_back(
 ) -> None:
     """CVAT's own app lists nothing of ours, and its worker fails a job that it cannot run."""
     from cvat_lambda.models import Request
-    from cvat_lambda.requests import recovery
+    from cvat_lambda.requests.control import recover
 
     task_id = host.task(frames=2)
     with monkeypatch.context() as patch:
@@ -680,7 +680,7 @@ def test_request_that_waits_outlives_the_way_back(
     assert request.status == "queued"
     long_ago = timezone.now() - timedelta(hours=1)
     request.shards.update(enqueued_at=long_ago)
-    recovery.recover()
+    recover.recover()
     request.refresh_from_db()
     assert (request.status, request.done) == ("finished", 2)
     assert places(host, f"tasks/{task_id}") == [(0, 0.0), (1, 1.0)]

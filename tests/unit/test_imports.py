@@ -1,105 +1,162 @@
-"""The rules of the house: who may import whom. Arrows run down only."""
+"""The import rules of docs/architecture.md: a module uses its own room and rooms below it only.
+
+A reference counts wherever it stands: an ``import`` at any depth, a dotted name in a string
+(``import_string``, Django settings), or a module of this package named in a template of a command.
+"""
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parents[2] / "cvat_lambda"
+REPOSITORY = Path(__file__).resolve().parents[2]
+PACKAGE = REPOSITORY / "cvat_lambda"
 
-# Room -> the rooms below it that it may use (itself always). Modules at the top of the package
-# are rooms of their own.
+# Room -> the rooms below it that it may use; a room may always use itself. A room is a folder or
+# a module of the package; a folder named here with a slash is a room inside a room, and the rule
+# of the inner room counts for its modules.
 BASE = {"errors", "conf", "signals"}
-ALLOWED: dict[str, set[str]] = {
-    "annotations": set(),
-    "runtime": set(),
+PORT = {"engine", "engine/conformance"}
+RULES: dict[str, set[str]] = {
     "errors": set(),
-    "conf": set(),
+    "conf": {"engine/standalone"},
     "signals": set(),
-    "parsers": set(),
+    "annotations": set(),
+    "images": BASE | {"annotations", "functions"},
     "redis_client": {"conf"},
-    "functions": BASE | {"annotations"},
-    "gateway": BASE | {"annotations", "functions", "redis_client"},
-    "engine": BASE | {"annotations", "parsers"},
-    "requests": BASE | {"annotations", "functions", "gateway", "engine"},
-    "interactive": BASE | {"annotations", "functions", "gateway", "engine", "redis_client"},
-    "api": BASE | {"annotations", "functions", "engine", "parsers", "requests", "interactive"},
-    "metric_files": set(),
-    "metrics": BASE | {"metric_files"},
-    "logs": BASE,
+    "rest": BASE | {"annotations"},
+    "observability": BASE,
+    "functions": BASE | {"annotations", "gateway"},
+    "gateway": BASE | {"annotations", "images", "functions", "redis_client"},
+    "engine": BASE | {"annotations", "engine/standalone"},  # the port, and its default engine
+    "engine/conformance": BASE | {"annotations", "engine"},
+    "engine/cvat": BASE | {"annotations", "engine"},
+    "engine/standalone": BASE | {"annotations", "engine", "rest"},
+    "interactive": BASE
+    | {"annotations", "images", "functions", "gateway", "engine", "redis_client"},
+    "requests": BASE
+    | {"annotations", "images", "functions", "gateway", "engine"}
+    | {"requests/store", "requests/run", "requests/control"},
+    "requests/store": BASE | {"annotations", "requests/control"},
+    "requests/run": BASE
+    | {"annotations", "images", "functions", "gateway", "engine", "requests/store"}
+    | {"requests/control"},
+    "requests/control": BASE
+    | {"annotations", "functions", "gateway", "engine", "requests/store", "requests/run"}
+    | {"requests"},
+    "api": BASE
+    | {"annotations", "functions", "engine", "rest", "requests", "interactive"}
+    | {"requests/store", "requests/control"},
+    "web": BASE
+    | {"annotations", "functions", "engine", "requests", "observability"}
+    | {"requests/store", "requests/control"},
     "checks": BASE,
-    "apps": {"checks", "logs", "metrics", "gateway"},
-    "models": {"functions", "requests"},
-    "web": BASE | {"annotations", "functions", "engine", "requests", "metrics"},
-    "testing": BASE | {"annotations", "functions", "gateway", "engine", "requests"},
+    "apps": {"checks", "observability", "gateway"},
+    "models": {"functions", "requests/store"},
 }
-FREE = {"server", "management", "migrations", "admin", ""}  # they put the rooms together
+# These put the rooms together, so they may use all of them.
+COMPOSING = {"server", "integration", "management", "admin", "migrations"}
+# Rooms that can be used without Django.
+WITHOUT_DJANGO = ("annotations", "runtime")
+# Rooms that use nothing else of the package.
+ALONE = ("runtime",)
+# The only rooms that may import CVAT's own packages.
+USING_CVAT = ("engine/cvat", "integration")
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+DOTTED = re.compile(r"cvat_lambda(?:\.\w+)+")
 
 
-def modules() -> list[Path]:
-    return sorted(path for path in PACKAGE.rglob("*.py"))
-
-
-def room_of(parts: tuple[str, ...]) -> str:
-    return parts[0] if parts else ""
-
-
-def dotted(path: Path) -> tuple[str, ...]:
+def dotted(path: Path) -> str:
     parts = path.relative_to(PACKAGE).with_suffix("").parts
-    return parts[:-1] if parts[-1] == "__init__" else parts
+    return "/".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imported(path: Path) -> Iterator[str]:
-    """Dotted names of every module that a file imports, at any depth of nesting."""
+def room_of(place: str) -> str | None:
+    """The innermost room that a module belongs to; ``None`` for the package itself."""
+    parts = place.split("/")
+    for length in range(len(parts), 0, -1):
+        name = "/".join(parts[:length])
+        if name in RULES or name in COMPOSING or name in ALONE:
+            return name
+    return None
+
+
+def docstrings(tree: ast.AST) -> set[ast.expr]:
+    nodes = (
+        n for n in ast.walk(tree) if isinstance(n, ast.Module | ast.ClassDef | ast.FunctionDef)
+    )
+    firsts = (node.body[0] for node in nodes if node.body)
+    return {first.value for first in firsts if isinstance(first, ast.Expr)}
+
+
+def referenced(path: Path) -> Iterator[str]:
+    """Dotted names of all modules that a file imports or names in a string."""
+    tree = ast.parse(path.read_text(), str(path))
     package = ("cvat_lambda", *path.relative_to(PACKAGE).parts[:-1])
-    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+    ignored = docstrings(tree)
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else ()
             stem = ".".join((*base, node.module) if node.module else base)
-            yield stem
             yield from (f"{stem}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if node not in ignored and DOTTED.fullmatch(node.value):
+                yield node.value
 
 
-def ours(path: Path) -> set[str]:
-    names = (name.split(".") for name in imported(path))
-    return {name[1] for name in names if name[0] == "cvat_lambda" and len(name) > 1}
+def rooms_used(path: Path) -> set[str]:
+    """The rooms that a file refers to."""
+    used = set()
+    for name in referenced(path):
+        parts = name.split(".")[1:]
+        if not name.startswith("cvat_lambda.") or not exists(parts[0]):
+            continue
+        if room := room_of("/".join(parts)):
+            used.add(room)
+    return used
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: ".".join(dotted(path)) or "package")
-def test_a_module_imports_only_rooms_below_its_own(path: Path) -> None:
+def exists(name: str) -> bool:
+    return (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").is_file()
+
+
+def modules_of(*rooms: str) -> list[Path]:
+    return [path for path in MODULES if (room_of(dotted(path)) or "").startswith(rooms)]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: dotted(path) or "package")
+def test_module_uses_only_its_own_room_and_rooms_below(path: Path) -> None:
     room = room_of(dotted(path))
-    if room in FREE:
+    if room is None or room in COMPOSING:
         return
-    rooms = {name for name in ours(path) if (PACKAGE / name).is_dir() or f"{name}.py" in TOP}
-    assert rooms - {room} <= ALLOWED[room]
+    allowed = {room} | (set() if room in ALONE else RULES[room])
+    assert rooms_used(path) - allowed == set()
 
 
-TOP = {path.name for path in PACKAGE.glob("*.py")}
-
-
-@pytest.mark.parametrize("path", modules(), ids=lambda path: ".".join(dotted(path)) or "package")
-def test_only_the_cvat_engine_imports_cvat(path: Path) -> None:
-    if dotted(path)[:2] == ("engine", "cvat"):
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: dotted(path) or "package")
+def test_module_outside_the_cvat_rooms_does_not_use_cvat(path: Path) -> None:
+    if (room_of(dotted(path)) or "").startswith(USING_CVAT):
         return
-    assert not [name for name in imported(path) if name.split(".")[0] == "cvat"]
+    assert [name for name in referenced(path) if name.split(".")[0] == "cvat"] == []
 
 
-@pytest.mark.parametrize("room", ["annotations", "runtime"])
-def test_a_room_that_stands_alone_imports_no_django(room: str) -> None:
-    django = {
-        name
-        for path in (PACKAGE / room).rglob("*.py")
-        for name in imported(path)
-        if name.split(".")[0] in ("django", "rest_framework", "django_rq")
-    }
-    assert django == set()
+@pytest.mark.parametrize("room", WITHOUT_DJANGO)
+def test_room_without_django_imports_none_of_it(room: str) -> None:
+    names = {name for path in modules_of(room) for name in referenced(path)}
+    assert {n for n in names if n.startswith(("django", "rest_framework"))} == set()
 
 
-def test_every_room_has_a_rule() -> None:
-    rooms = {room_of(dotted(path)) for path in modules()}
-    assert rooms - FREE <= set(ALLOWED)
+def test_every_module_belongs_to_a_room() -> None:
+    places = {dotted(path) for path in MODULES} - {""}
+    assert {place for place in places if room_of(place) is None} == set()
+
+
+def test_every_rule_names_a_room_that_exists() -> None:
+    assert {room for room in RULES if not exists(room)} == set()

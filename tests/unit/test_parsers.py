@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rest_framework.exceptions import APIException, ParseError, ValidationError
 
-from cvat_lambda.parsers import MAX_DEPTH, StrictJSONParser, walk
+from cvat_lambda.rest.parsers import MAX_DEPTH, StrictJSONParser, walk
 
 
 def parse(body: bytes, encoding: str = "utf-8") -> Any:

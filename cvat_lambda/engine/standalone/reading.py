@@ -16,7 +16,7 @@ from cvat_lambda.annotations.types import (
     Track,
     TrackedShape,
 )
-from cvat_lambda.engine.among import among
+from cvat_lambda.engine.ids_subquery import among
 from cvat_lambda.engine.port import AnnotationKind
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.scope import Scope, frame_conditions, slices

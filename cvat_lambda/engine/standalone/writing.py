@@ -18,7 +18,7 @@ from cvat_lambda.annotations.types import (
     Track,
     TrackedShape,
 )
-from cvat_lambda.engine.among import among
+from cvat_lambda.engine.ids_subquery import among
 from cvat_lambda.engine.port import Change, Removal, Written
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.labels import labels_of

@@ -20,11 +20,11 @@ from cvat_lambda.functions.background import refresh_quietly
 from cvat_lambda.functions.models import ENDPOINT, Function
 from cvat_lambda.functions.refresh import RefreshResult
 from cvat_lambda.functions.spec import Kind
-from cvat_lambda.gateway.call import call
 from cvat_lambda.gateway.endpoints import Endpoint, remove_endpoint, save_endpoint
+from cvat_lambda.gateway.invoke_with_retries import call
 from cvat_lambda.gateway.nuclio import platform
 from cvat_lambda.gateway.payload import encode_payload
-from cvat_lambda.gateway.trial import try_out
+from cvat_lambda.gateway.probe import try_out
 from cvat_lambda.management.functions_arguments import ARGUMENTS
 
 if TYPE_CHECKING:
@@ -111,8 +111,8 @@ class Command(BaseCommand):
             raise CommandError(f"{failed} of {len(folders)} functions are not deployed")
 
     def _deploy(self, folder: Path, options: dict[str, Any]) -> None:
-        from cvat_lambda.runtime import verbs
-        from cvat_lambda.runtime.functionfile import DEFAULT_PROJECT
+        from cvat_lambda.runtime import commands as verbs
+        from cvat_lambda.runtime.spec.function_file import DEFAULT_PROJECT
 
         which = {
             "project": options["project"] or settings.PLATFORM_PROJECT or DEFAULT_PROJECT,
@@ -172,7 +172,7 @@ class Command(BaseCommand):
 
     def verb_new(self, options: dict[str, Any]) -> None:
         """write a function folder that runs at once"""
-        from cvat_lambda.runtime.new import new_function
+        from cvat_lambda.runtime.scaffold import new_function
 
         folder = new_function(options["kind"], options["name"], options["into"])
         self.stdout.write(f"{folder} is written; try it: manage.py functions check {folder}")
@@ -251,7 +251,7 @@ class Command(BaseCommand):
 
 def _function_folders(roots: list[Path]) -> list[Path]:
     """Return the function folders below the roots, which may be some themselves."""
-    from cvat_lambda.runtime.discovery import find_function_folders
+    from cvat_lambda.runtime.spec.discovery import find_function_folders
 
     for root in roots:
         if not root.is_dir():

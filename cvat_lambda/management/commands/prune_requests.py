@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from cvat_lambda.conf import settings
-from cvat_lambda.requests.pruning import prune
+from cvat_lambda.requests.control.prune import prune
 
 
 class Command(BaseCommand):

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, close_old_connections
 from redis.exceptions import RedisError
 
-from cvat_lambda.requests.recovery import recover, recover_quietly
+from cvat_lambda.requests.control.recover import recover, recover_quietly
 
 
 class Command(BaseCommand):

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .run import Report, check_folder
+from cvat_lambda.runtime.check.run import Report, check_folder
 
 __all__ = ["Report", "check_folder"]

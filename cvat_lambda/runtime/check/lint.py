@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cvat_lambda.runtime.errors import FunctionBroken
-from cvat_lambda.runtime.functionfile import FunctionConfig, http_triggers
+from cvat_lambda.runtime.spec.function_file import FunctionConfig, http_triggers
 
 KINDS: Final = ("detector", "interactor", "tracker", "reid")
 _DNS_LABEL: Final = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")

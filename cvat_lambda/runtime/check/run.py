@@ -14,20 +14,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from cvat_lambda.runtime.client import Answer, DashboardClient
-from cvat_lambda.runtime.errors import RuntimeFault
-from cvat_lambda.runtime.functionfile import FunctionConfig
-from cvat_lambda.runtime.verbs import invoke, read_config, wait_until_settled
-
-from . import fixtures
-from .answers import (
+from cvat_lambda.runtime.check import fixtures
+from cvat_lambda.runtime.check.answers import (
     detector_problems,
     interactor_problems,
     read_strictly,
     reid_problems,
     tracker_problems,
 )
-from .lint import Finding, labels_of, lint
+from cvat_lambda.runtime.check.lint import Finding, labels_of, lint
+from cvat_lambda.runtime.client import Answer, DashboardClient
+from cvat_lambda.runtime.commands import invoke, read_config, wait_until_settled
+from cvat_lambda.runtime.errors import RuntimeFault
+from cvat_lambda.runtime.spec.function_file import FunctionConfig
 
 Progress = Callable[[str], None]
 START_TIMEOUT_S: Final = 120.0

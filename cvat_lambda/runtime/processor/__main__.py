@@ -20,12 +20,11 @@ from typing import Any
 from aiohttp import web
 
 from cvat_lambda.runtime.logs import FunctionLog
+from cvat_lambda.runtime.processor.faults import StartFailed
+from cvat_lambda.runtime.processor.server import FunctionServer
+from cvat_lambda.runtime.processor.settings import ProcessorSettings
+from cvat_lambda.runtime.processor.worker_pool import Crew
 from cvat_lambda.runtime.worker.allocator import keep_freed_memory
-
-from .crew import Crew
-from .faults import StartFailed
-from .server import FunctionServer
-from .settings import ProcessorSettings
 
 
 class Processor:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from .restarts import QUICK_LIFE_S
-from .workers import Worker
+from cvat_lambda.runtime.processor.restarts import QUICK_LIFE_S
+from cvat_lambda.runtime.processor.workers import Worker
 
 
 class Health:

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from cvat_lambda.runtime.processes.descendants import MARK, end_marked
+from cvat_lambda.runtime.processor.settings import ProcessorSettings
 from cvat_lambda.runtime.worker.frames import (
     HEAD,
     TERMINATE,
@@ -22,9 +24,6 @@ from cvat_lambda.runtime.worker.frames import (
     read_head,
     unpack_meta,
 )
-
-from .orphans import MARK, end_marked
-from .settings import ProcessorSettings
 
 LAUNCHER: Final = Path(__file__).resolve().parent.parent / "worker" / "launch.py"
 _SOCKET_BUFFER: Final = 4 * 2**20  # bytes; the kernel cuts it to what it allows

@@ -9,10 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from cvat_lambda.runtime.units import format_bytes
-
-from .orphans import mark_of, processes
-from .workers import Worker
+from cvat_lambda.runtime.processes.descendants import mark_of, processes
+from cvat_lambda.runtime.processor.workers import Worker
+from cvat_lambda.runtime.spec.quantities import format_bytes
 
 MEMORY_LOOK_S: Final = 0.5
 _SHARE: Final = re.compile(r"^Pss:\s+(\d+) kB$", re.MULTILINE)

@@ -14,14 +14,13 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 
-from cvat_lambda.runtime.door import Door
+from cvat_lambda.runtime.authorization import Door
+from cvat_lambda.runtime.processor.faults import EventTimedOut, NoWorkerFree, StartFailed
+from cvat_lambda.runtime.processor.link import WorkerGone
+from cvat_lambda.runtime.processor.settings import ProcessorSettings
+from cvat_lambda.runtime.processor.worker_pool import Crew
+from cvat_lambda.runtime.processor.workers import Worker
 from cvat_lambda.runtime.worker.frames import Meta
-
-from .crew import Crew
-from .faults import EventTimedOut, NoWorkerFree, StartFailed
-from .link import WorkerGone
-from .settings import ProcessorSettings
-from .workers import Worker
 
 HEALTH_PATH: Final = "/__internal/health"
 MAX_LOGS_HEADER: Final = 4096  # bytes, as in Nuclio

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from cvat_lambda.runtime.processor.link import WorkerLink
+from cvat_lambda.runtime.processor.restarts import Restarts
 from cvat_lambda.runtime.worker.frames import Meta
-
-from .link import WorkerLink
-from .restarts import Restarts
 
 
 class Worker:

@@ -13,7 +13,7 @@ from typing import IO, Final
 
 from cvat_lambda.runtime.cancellation import check_cancelled, interruptible, pause
 from cvat_lambda.runtime.errors import NotPrepared
-from cvat_lambda.runtime.units import format_bytes
+from cvat_lambda.runtime.spec.quantities import format_bytes
 
 Progress = Callable[[str], None]
 CHUNK: Final = 2**18  # bytes

@@ -12,13 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from cvat_lambda.runtime.children import run_child
-from cvat_lambda.runtime.environments import EnvironmentBuilder
+from cvat_lambda.runtime.environments.build import EnvironmentBuilder
+from cvat_lambda.runtime.environments.variables import installer_variables
 from cvat_lambda.runtime.errors import NotPrepared
-from cvat_lambda.runtime.places import digest, locked
-from cvat_lambda.runtime.variables import installer_variables
-
-from .declared import PackageSource
+from cvat_lambda.runtime.paths import digest, locked
+from cvat_lambda.runtime.processes.subprocesses import run_child
+from cvat_lambda.runtime.weights.declared import PackageSource
 
 Progress = Callable[[str], None]
 

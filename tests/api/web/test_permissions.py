@@ -11,7 +11,7 @@ from django.test import Client
 
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.tasks import create_task
-from cvat_lambda.requests.models import Request, Shard
+from cvat_lambda.requests.store.models import Request, Shard
 from tests.conftest import IMAGES
 from tests.routes import METHODS, Endpoint, routes
 

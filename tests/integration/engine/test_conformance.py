@@ -16,11 +16,7 @@ from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.access import StandaloneAccess
 from cvat_lambda.engine.standalone.adapter import StandaloneEngine
 from cvat_lambda.engine.standalone.media.ingest import Ingestion, Selection
-from cvat_lambda.engine.standalone.tasks import (
-    create_ground_truth_job,
-    create_project,
-    create_task,
-)
+from cvat_lambda.engine.standalone.tasks import create_ground_truth_job, create_project, create_task
 from tests.integration.engine.videos import grey_of, make_video, number_of
 
 

@@ -20,8 +20,8 @@ from cvat_lambda.errors import (
     PlatformUnreachable,
 )
 from cvat_lambda.functions.spec import Address, FunctionSpec, Kind
-from cvat_lambda.gateway.call import call
 from cvat_lambda.gateway.cancel import CallAbandoned, Cancel
+from cvat_lambda.gateway.invoke_with_retries import call
 from cvat_lambda.gateway.retry import RetryPolicy
 
 from . import fake_nuclio as fakes

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cvat_lambda.gateway.crowd import ALONE, Crowd, Crowds, crowds
+from cvat_lambda.gateway.load_sharing import ALONE, Crowd, Crowds, crowds
 
 
 class Follower:
@@ -74,7 +74,7 @@ def test_a_person_is_seen_by_the_runs_of_other_processes_and_remembered_for_a_mo
 def test_a_process_that_falls_silent_is_forgotten(
     clean_redis: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cvat_lambda.gateway.crowd.FRESH_S", 5.0)
+    monkeypatch.setattr("cvat_lambda.gateway.load_sharing.FRESH_S", 5.0)
     gone = Crowds()
     gone._keep_telling = lambda: None  # type: ignore[method-assign]  # killed: it says nothing more
     follower = Follower()

@@ -22,7 +22,7 @@ from cvat_lambda.functions.models import Function
 from cvat_lambda.gateway import hosts
 from cvat_lambda.gateway.endpoints import Endpoint, remove_endpoint, save_endpoint
 from cvat_lambda.gateway.invoke import invoke, time_limit_s
-from cvat_lambda.gateway.trial import try_out
+from cvat_lambda.gateway.probe import try_out
 
 from . import fake_nuclio as fakes
 from .fake_nuclio import FakeNuclio

@@ -15,8 +15,9 @@ from cvat_lambda.engine.standalone.tasks import create_task
 from cvat_lambda.functions.models import Function
 from cvat_lambda.gateway import hosts
 from cvat_lambda.gateway.http import pool
-from cvat_lambda.requests import jobs, service
-from cvat_lambda.requests.models import Request
+from cvat_lambda.requests import rq_tasks
+from cvat_lambda.requests.control import service
+from cvat_lambda.requests.store.models import Request
 
 from .function_server import FunctionServer, function_server
 
@@ -134,7 +135,7 @@ def access(transactional_db: None, alice: User) -> StandaloneAccess:
 def run(request: Request) -> Request:
     """Run all shards of a request here and now, as a worker would."""
     for shard in request.shards.order_by("index"):
-        jobs.run_shard(shard.pk)
+        rq_tasks.run_shard(shard.pk)
     request.refresh_from_db()
     return request
 

@@ -14,12 +14,13 @@ from django.db import connection
 from cvat_lambda.engine.port import get_engine
 from cvat_lambda.errors import StateConflict
 from cvat_lambda.functions.models import Function
-from cvat_lambda.requests import ends, jobs, service
-from cvat_lambda.requests.lease import LeaseLost, claim
-from cvat_lambda.requests.models import FrameStatus, Outcome, Provenance, Request, Shard
-from cvat_lambda.requests.results import FrameResult
-from cvat_lambda.requests.run import load
-from cvat_lambda.requests.writer import Writer
+from cvat_lambda.requests import rq_tasks
+from cvat_lambda.requests.control import service, transitions
+from cvat_lambda.requests.run.lease import LeaseLost, claim
+from cvat_lambda.requests.run.results import FrameResult
+from cvat_lambda.requests.run.shard_context import load
+from cvat_lambda.requests.run.writer import Writer
+from cvat_lambda.requests.store.models import FrameStatus, Outcome, Provenance, Request, Shard
 
 from .conftest import run
 from .function_server import FunctionServer, frame_of, rectangle_of
@@ -33,7 +34,7 @@ def in_thread(shard_id: int) -> threading.Thread:
 
     def work() -> None:
         try:
-            jobs.run_shard(shard_id)
+            rq_tasks.run_shard(shard_id)
         finally:
             connection.close()
 
@@ -136,7 +137,7 @@ def test_a_batch_of_a_worker_that_lost_its_lease_is_rolled_back(
     with pytest.raises(LeaseLost):
         writer.write([FrameResult(frame=0, status=FrameStatus.DONE)])
     with pytest.raises(LeaseLost):
-        ends.finish_shard(lease)
+        transitions.finish_shard(lease)
     assert not Outcome.objects.exists()
     request.refresh_from_db()
     assert (request.status, request.done) == ("started", 0)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from cvat_lambda.functions.models import Function
-from cvat_lambda.requests import service
-from cvat_lambda.requests.models import Request
+from cvat_lambda.requests.control import service
+from cvat_lambda.requests.store.models import Request
 from tests.ports import closed_port
 
 from .function_server import FunctionServer, frame_of, rectangle_of

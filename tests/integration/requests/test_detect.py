@@ -16,7 +16,7 @@ from cvat_lambda.annotations.types import LabeledData, Tag, Track, TrackedShape
 from cvat_lambda.engine.port import Change, get_engine
 from cvat_lambda.engine.standalone.models import Data, Job
 from cvat_lambda.functions.models import Function
-from cvat_lambda.requests.models import FrameStatus, Outcome, Provenance, Request
+from cvat_lambda.requests.store.models import FrameStatus, Outcome, Provenance, Request
 
 from .conftest import run, store_function
 from .function_server import FunctionServer, Reply, frame_of, rectangle_of

@@ -18,12 +18,12 @@ from cvat_lambda.engine.standalone.tasks import delete_task
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.models import Function
 from cvat_lambda.gateway.cancel import CallAbandoned, Cancel
-from cvat_lambda.requests import service
-from cvat_lambda.requests.detect import DetectWork
-from cvat_lambda.requests.invoker import Invoker
-from cvat_lambda.requests.lease import LeaseLost, claim
-from cvat_lambda.requests.models import Outcome, Provenance, Request
-from cvat_lambda.requests.run import load
+from cvat_lambda.requests.control import service
+from cvat_lambda.requests.run.detect import DetectWork
+from cvat_lambda.requests.run.invoker import Invoker
+from cvat_lambda.requests.run.lease import LeaseLost, claim
+from cvat_lambda.requests.run.shard_context import load
+from cvat_lambda.requests.store.models import Outcome, Provenance, Request
 from tests.ports import closed_port
 
 from .conftest import run, store_function

@@ -38,9 +38,9 @@ from cvat_lambda.conf import settings as app_settings
 from cvat_lambda.engine.port import Change, get_engine
 from cvat_lambda.gateway import hosts
 from cvat_lambda.gateway.http import pool
-from cvat_lambda.requests import service
-from cvat_lambda.requests.models import Joined, Provenance, Request
-from cvat_lambda.requests.recovery import recover
+from cvat_lambda.requests.control import service
+from cvat_lambda.requests.control.recover import recover
+from cvat_lambda.requests.store.models import Joined, Provenance, Request
 from cvat_lambda.server.processes import Child, redis_command, wait_for_port
 from tests.ports import free_port
 

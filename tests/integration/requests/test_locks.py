@@ -24,14 +24,15 @@ from cvat_lambda.engine.standalone.writing import lock
 from cvat_lambda.errors import FunctionUnavailable
 from cvat_lambda.functions.models import Function
 from cvat_lambda.gateway.cancel import Cancel
-from cvat_lambda.requests import ends, jobs, service
-from cvat_lambda.requests import undo as undoing
-from cvat_lambda.requests.lease import Lease, LeaseLost, claim, give_back
-from cvat_lambda.requests.models import Provenance, Request, Shard
-from cvat_lambda.requests.patience import patiently
-from cvat_lambda.requests.results import FrameResult
-from cvat_lambda.requests.run import Run, load
-from cvat_lambda.requests.writer import Writer
+from cvat_lambda.requests import rq_tasks
+from cvat_lambda.requests.control import service, transitions
+from cvat_lambda.requests.control import undo as undoing
+from cvat_lambda.requests.run.lease import Lease, LeaseLost, claim, give_back
+from cvat_lambda.requests.run.results import FrameResult
+from cvat_lambda.requests.run.shard_context import Run, load
+from cvat_lambda.requests.run.writer import Writer
+from cvat_lambda.requests.store.database_retry import patiently
+from cvat_lambda.requests.store.models import Provenance, Request, Shard
 
 from .conftest import CAR, run, store_function
 from .cutting_proxy import cutting_proxy
@@ -127,7 +128,7 @@ def test_two_shards_that_end_the_whole_request_at_once_do_not_deadlock(
     _, second, third, fourth = leases_of(four_shards)
 
     def fail(lease: Lease) -> None:
-        ends.fail_shard(lease, FunctionUnavailable("away"), whole=True)
+        transitions.fail_shard(lease, FunctionUnavailable("away"), whole=True)
 
     with held(lambda: lock_row(third.shard_id)) as threads:
         threads.start(lambda: fail(second))
@@ -143,8 +144,10 @@ def test_a_cancel_and_a_shard_that_ends_the_whole_request_do_not_deadlock(
 ) -> None:
     _, _, third, fourth = leases_of(four_shards)
     with held(lambda: lock_row(third.shard_id)) as threads:
-        threads.start(lambda: ends.cancel(four_shards.pk))
-        threads.start(lambda: ends.fail_shard(fourth, FunctionUnavailable("away"), whole=True))
+        threads.start(lambda: transitions.cancel(four_shards.pk))
+        threads.start(
+            lambda: transitions.fail_shard(fourth, FunctionUnavailable("away"), whole=True)
+        )
     assert [type(error) for error in threads.errors] == [LeaseLost]
     four_shards.refresh_from_db()
     assert four_shards.status == "cancelled"
@@ -167,14 +170,14 @@ def test_the_end_of_a_shard_and_a_batch_of_another_do_not_deadlock(
     Writer(ending, wait=time.sleep).write(results(ending))
 
     def end() -> None:
-        jobs._finish(ending, jobs._work(ending))
+        rq_tasks._finish(ending, rq_tasks._work(ending))
 
     with held(lambda: lock(task.pk)) as threads:
         threads.start(lambda: Writer(writing, wait=time.sleep).write(results(writing)))
         threads.start(end)
     assert threads.errors == []
     assert "trying again" not in caplog.text  # nobody was a deadlock's victim
-    jobs._finish(writing, jobs._work(writing))
+    rq_tasks._finish(writing, rq_tasks._work(writing))
     request.refresh_from_db()
     assert (request.status, request.done) == ("finished", 4)
     assert get_engine().annotations(task.pk).tracks == ()
@@ -184,7 +187,7 @@ def ready_to_end(request: Request) -> list[Run]:
     """All shards with every frame done: only their last transactions are left."""
     runs = [load(lease) for lease in leases_of(request)]
     for loaded in runs:
-        jobs._drive(loaded, jobs._work(loaded), Cancel())
+        rq_tasks._drive(loaded, rq_tasks._work(loaded), Cancel())
     return runs
 
 
@@ -198,12 +201,12 @@ def test_a_cancel_does_not_wait_while_rectangles_are_looked_at(
     (loaded,) = ready_to_end(request)
 
     def cancel() -> None:
-        ends.cancel(request.pk)
+        transitions.cancel(request.pk)
         connection.close()
 
     cancelling = threading.Thread(target=cancel)
     with held(lock_shapes) as threads:
-        threads.start(lambda: jobs._run(loaded.lease))
+        threads.start(lambda: rq_tasks._run(loaded.lease))
         cancelling.start()
         cancelling.join(20)
         got_through = not cancelling.is_alive()
@@ -230,7 +233,7 @@ def test_a_rectangle_deleted_while_tracks_are_made_is_in_none_of_them(
     (loaded,) = ready_to_end(start(function_id="matcher", task_id=task.pk))
     third = next(shape for shape in get_engine().annotations(task.pk).shapes if shape.frame == 2)
     with held(lambda: lock(task.pk)) as threads:
-        threads.start(lambda: jobs._finish(loaded, jobs._work(loaded)))
+        threads.start(lambda: rq_tasks._finish(loaded, rq_tasks._work(loaded)))
         removal = Removal(policy="ids", shape_ids=[third.id or 0])
         get_engine().apply(Change(task_id=task.pk, frames=(2,), remove=removal))
     assert threads.errors == []
@@ -248,8 +251,8 @@ def test_a_rectangle_of_two_jobs_that_end_at_once_is_joined_once(
     request = start(function_id="matcher", task_id=task.pk)
     first, second = ready_to_end(request)
     with held(lambda: lock(task.pk)) as threads:
-        threads.start(lambda: jobs._finish(first, jobs._work(first)))
-        threads.start(lambda: jobs._finish(second, jobs._work(second)))
+        threads.start(lambda: rq_tasks._finish(first, rq_tasks._work(first)))
+        threads.start(lambda: rq_tasks._finish(second, rq_tasks._work(second)))
     assert threads.errors == []
     seen = [frame for path in paths(task.pk) for frame, _, outside in path if not outside]
     assert sorted(seen + [frame for frame, _ in lone(task.pk)]) == list(range(6))
@@ -330,14 +333,16 @@ def test_what_a_commit_without_an_answer_wrote_is_not_written_twice(
     request = start(function_id=function_id, task_id=task.pk)
     (lease,) = leases_of(request)
     loaded = load(lease)
-    work = jobs._work(loaded)
+    work = rq_tasks._work(loaded)
     connection.close()
     with cutting_proxy(connection.settings_dict) as proxy:
         try:
             proxy.armed = True
-            jobs._drive(loaded, work, Cancel())
+            rq_tasks._drive(loaded, work, Cancel())
             proxy.armed = True
-            patiently(lambda: jobs._finish(loaded, work), wait=time.sleep, request_id=request.pk)
+            patiently(
+                lambda: rq_tasks._finish(loaded, work), wait=time.sleep, request_id=request.pk
+            )
         finally:
             connection.close()
     assert proxy.cuts == 2

@@ -15,9 +15,9 @@ from rq import Worker
 from rq.job import Job
 
 from cvat_lambda.functions.models import Function
-from cvat_lambda.requests import queue
-from cvat_lambda.requests.models import Request, Shard
-from cvat_lambda.requests.recovery import Recovered, recover
+from cvat_lambda.requests.control import queue
+from cvat_lambda.requests.control.recover import Recovered, recover
+from cvat_lambda.requests.store.models import Request, Shard
 from cvat_lambda.server.processes import Child
 
 from .conftest import run

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from cvat_lambda import metric_files, metrics
 from cvat_lambda.engine.standalone.models import Data
 from cvat_lambda.functions.models import Function
-from cvat_lambda.requests.models import Request
+from cvat_lambda.observability import metric_files, metrics
+from cvat_lambda.requests.store.models import Request
 from cvat_lambda.server.processes import Child
 
 from .function_server import FunctionServer, Reply, frame_of, rectangle_of

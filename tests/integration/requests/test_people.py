@@ -16,10 +16,10 @@ from django.db import connection
 from PIL import Image
 
 from cvat_lambda.functions import registry
-from cvat_lambda.gateway.call import call
+from cvat_lambda.gateway.invoke_with_retries import call
 from cvat_lambda.gateway.payload import encode_payload
-from cvat_lambda.requests import service
-from cvat_lambda.requests.models import Request
+from cvat_lambda.requests.control import service
+from cvat_lambda.requests.store.models import Request
 
 from .conftest import store_function
 from .function_server import FunctionServer, rectangle_of

@@ -14,9 +14,9 @@ from django.utils import timezone
 from cvat_lambda.engine.port import Change, Removal, get_engine
 from cvat_lambda.errors import StateConflict
 from cvat_lambda.functions.models import Function
-from cvat_lambda.requests import service
-from cvat_lambda.requests.models import Joined, Outcome, Provenance, Request
-from cvat_lambda.requests.pruning import Pruned, prune
+from cvat_lambda.requests.control import service
+from cvat_lambda.requests.control.prune import Pruned, prune
+from cvat_lambda.requests.store.models import Joined, Outcome, Provenance, Request
 
 from .conftest import run, store_function
 from .function_server import FunctionServer, Reply, frame_of, rectangle_of

@@ -13,7 +13,7 @@ from django.contrib.auth.models import User
 
 from cvat_lambda.engine.standalone.tasks import create_task
 from cvat_lambda.functions.models import Function
-from cvat_lambda.requests.models import Request
+from cvat_lambda.requests.store.models import Request
 from tests.integration.engine.videos import make_video
 
 from .conftest import CAR, run

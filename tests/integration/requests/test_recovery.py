@@ -24,13 +24,14 @@ from cvat_lambda import signals
 from cvat_lambda.conf import settings as app_settings
 from cvat_lambda.engine.port import get_engine
 from cvat_lambda.functions.models import Function
-from cvat_lambda.requests import ends, jobs, queue, service
-from cvat_lambda.requests.lease import claim, give_back
-from cvat_lambda.requests.models import Request, Shard
-from cvat_lambda.requests.recovery import Recovered, recover
-from cvat_lambda.requests.results import FrameResult
-from cvat_lambda.requests.run import load
-from cvat_lambda.requests.writer import Writer
+from cvat_lambda.requests import rq_tasks
+from cvat_lambda.requests.control import queue, service, transitions
+from cvat_lambda.requests.control.recover import Recovered, recover
+from cvat_lambda.requests.run.lease import claim, give_back
+from cvat_lambda.requests.run.results import FrameResult
+from cvat_lambda.requests.run.shard_context import load
+from cvat_lambda.requests.run.writer import Writer
+from cvat_lambda.requests.store.models import Request, Shard
 
 from .conftest import run
 from .function_server import FunctionServer, frame_of, rectangle_of
@@ -69,7 +70,7 @@ def test_a_stalled_shard_is_resumed_with_the_frames_that_are_left(
     shard = request.shards.get()
     dead = claim(shard.pk)
     assert dead is not None
-    invoked = jobs._work(load(dead))
+    invoked = rq_tasks._work(load(dead))
     assert list(invoked.numbers()) == [0, 1, 2, 3, 4, 5]
     Writer(load(dead), wait=time.sleep).write(
         [FrameResult(frame=frame, status="done") for frame in (0, 3)]
@@ -173,9 +174,9 @@ def test_a_shard_whose_worker_wakes_up_again_is_not_given_up(
     age(app_settings.STALLED_AFTER_S + 1)
     seen = request.shards.get()
     lease.fence()
-    ends.fail_stalled(seen, "it stopped too often")
+    transitions.fail_stalled(seen, "it stopped too often")
     assert request.shards.get().status == "started"
-    ends.fail_stalled(request.shards.get(), "it stopped too often")
+    transitions.fail_stalled(request.shards.get(), "it stopped too often")
     request.refresh_from_db()
     assert (request.status, request.error_code) == ("failed", "stalled")
 
@@ -225,7 +226,7 @@ def test_a_worker_that_is_told_to_stop_gives_its_shard_to_the_others(
     shard = request.shards.get()
     before = shard.rq_job_id
     with pytest.raises(KeyboardInterrupt):
-        jobs.run_shard(shard.pk)
+        rq_tasks.run_shard(shard.pk)
     shard.refresh_from_db()
     assert (shard.status, shard.lease, shard.resumes) == ("queued", "", 0)
     assert waiting_jobs() == [shard.rq_job_id, before]

@@ -15,11 +15,12 @@ from cvat_lambda.engine.standalone.models import Data
 from cvat_lambda.errors import InvalidRequest
 from cvat_lambda.functions.models import Function
 from cvat_lambda.gateway.cancel import Cancel
-from cvat_lambda.requests import ends, jobs, service
-from cvat_lambda.requests import undo as undoing
-from cvat_lambda.requests.lease import claim
-from cvat_lambda.requests.models import Outcome, Provenance, Request
-from cvat_lambda.requests.run import load
+from cvat_lambda.requests import rq_tasks
+from cvat_lambda.requests.control import service, transitions
+from cvat_lambda.requests.control import undo as undoing
+from cvat_lambda.requests.run.lease import claim
+from cvat_lambda.requests.run.shard_context import load
+from cvat_lambda.requests.store.models import Outcome, Provenance, Request
 
 from .conftest import run, store_function
 from .function_server import FunctionServer, Reply
@@ -96,8 +97,8 @@ def test_edits_of_people_during_the_run_survive(
     lease = claim(request.shards.get().pk)
     assert lease is not None
     loaded = load(lease)
-    work = jobs._work(loaded)
-    jobs._drive(loaded, work, Cancel())
+    work = rq_tasks._work(loaded)
+    rq_tasks._drive(loaded, work, Cancel())
     if looked:
         work.look(lambda: None)
     # While it ran, somebody deleted a box of the second path, and drew another.
@@ -112,7 +113,7 @@ def test_edits_of_people_during_the_run_survive(
     draw(task.pk, {2: [33]})
     with get_engine().atomic():
         work.finish()
-        ends.finish_shard(lease)
+        transitions.finish_shard(lease)
     assert paths(task.pk) == [
         [(0, 10, False), (1, 10, False), (2, 10, False), (3, 10, False)],
         [(0, 20, False), (1, 20, False), (2, 20, True)],

@@ -15,8 +15,9 @@ from cvat_lambda.engine.standalone.editing import Editor
 from cvat_lambda.engine.standalone.tasks import create_ground_truth_job
 from cvat_lambda.errors import InvalidRequest
 from cvat_lambda.functions.models import Function
-from cvat_lambda.requests import jobs, service
-from cvat_lambda.requests.models import Provenance, Request
+from cvat_lambda.requests import rq_tasks as jobs
+from cvat_lambda.requests.control import service
+from cvat_lambda.requests.store.models import Provenance, Request
 
 from .conftest import run, store_function
 from .function_server import FunctionServer, Reply, frame_of, rectangle_of

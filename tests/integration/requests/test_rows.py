@@ -10,8 +10,8 @@ from django.forms.models import model_to_dict
 from django.utils import timezone
 
 from cvat_lambda.functions.models import Function
-from cvat_lambda.requests.models import Outcome, Provenance, Request
-from cvat_lambda.requests.rows import ROWS_A_STATEMENT, insert, plain, renumber
+from cvat_lambda.requests.store.bulk_rows import ROWS_A_STATEMENT, insert, plain, renumber
+from cvat_lambda.requests.store.models import Outcome, Provenance, Request
 
 
 @pytest.fixture

@@ -16,11 +16,7 @@ from cvat_lambda import signals
 from cvat_lambda.engine.port import get_engine
 from cvat_lambda.engine.standalone.access import StandaloneAccess
 from cvat_lambda.engine.standalone.models import Job
-from cvat_lambda.engine.standalone.tasks import (
-    create_ground_truth_job,
-    create_project,
-    create_task,
-)
+from cvat_lambda.engine.standalone.tasks import create_ground_truth_job, create_project, create_task
 from cvat_lambda.errors import (
     FrameOutOfScope,
     FunctionNotFound,
@@ -31,9 +27,9 @@ from cvat_lambda.errors import (
     ScopeOverlap,
 )
 from cvat_lambda.functions.models import Function
-from cvat_lambda.requests import service
-from cvat_lambda.requests.models import Provenance, Request
-from cvat_lambda.requests.progress import progress_of
+from cvat_lambda.requests.control import service
+from cvat_lambda.requests.store.models import Provenance, Request
+from cvat_lambda.requests.store.progress import progress_of
 
 from .conftest import CAR, make_images, run, store_function
 from .function_server import FunctionServer, Reply, frame_of, rectangle_of

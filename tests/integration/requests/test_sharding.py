@@ -11,8 +11,8 @@ import pytest
 from cvat_lambda.engine.port import get_engine
 from cvat_lambda.errors import InvalidRequest
 from cvat_lambda.functions.models import Function
-from cvat_lambda.requests import service
-from cvat_lambda.requests.models import Request
+from cvat_lambda.requests.control import service
+from cvat_lambda.requests.store.models import Request
 
 from .conftest import store_function
 from .function_server import FunctionServer, frame_of, rectangle_of

@@ -13,12 +13,12 @@ from django.test.utils import CaptureQueriesContext
 from cvat_lambda.annotations.types import LabeledData, Shape
 from cvat_lambda.engine.port import get_engine
 from cvat_lambda.functions.models import Function
-from cvat_lambda.requests import ends, service
-from cvat_lambda.requests.lease import claim
-from cvat_lambda.requests.models import Provenance, Request
-from cvat_lambda.requests.results import FrameResult
-from cvat_lambda.requests.run import load
-from cvat_lambda.requests.writer import Writer
+from cvat_lambda.requests.control import service, transitions
+from cvat_lambda.requests.run.lease import claim
+from cvat_lambda.requests.run.results import FrameResult
+from cvat_lambda.requests.run.shard_context import load
+from cvat_lambda.requests.run.writer import Writer
+from cvat_lambda.requests.store.models import Provenance, Request
 
 Make = Callable[..., Any]
 Start = Callable[..., Request]
@@ -36,7 +36,7 @@ def filled(request: Request, shapes: int) -> Request:
     )
     result = FrameResult(frame=0, status="done", data=LabeledData(shapes=found))
     Writer(run, wait=time.sleep).write([result])
-    ends.finish_shard(lease)
+    transitions.finish_shard(lease)
     request.refresh_from_db()
     return request
 

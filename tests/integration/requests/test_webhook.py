@@ -21,10 +21,11 @@ from django.utils import timezone
 
 from cvat_lambda.functions.models import Function
 from cvat_lambda.gateway.http import pool
-from cvat_lambda.requests import jobs, service, webhook
+from cvat_lambda.requests import rq_tasks
 from cvat_lambda.requests.admin import RequestAdmin
-from cvat_lambda.requests.models import Request
-from cvat_lambda.requests.recovery import recover
+from cvat_lambda.requests.control import service, webhook
+from cvat_lambda.requests.control.recover import recover
+from cvat_lambda.requests.store.models import Request
 
 from .conftest import run
 from .function_server import FunctionServer, Reply, frame_of, rectangle_of
@@ -94,8 +95,8 @@ def ended(finder: Function, make_task: Make, start: Start) -> Callable[[], Reque
 def test_the_end_is_told_once_and_signed(receiver: Receiver, ended: Callable[[], Request]) -> None:
     request = ended()
     assert len(django_rq.get_queue("annotation").job_ids) == 2  # the shard, and this
-    jobs.deliver_webhook(request.pk)
-    jobs.deliver_webhook(request.pk)
+    rq_tasks.deliver_webhook(request.pk)
+    rq_tasks.deliver_webhook(request.pk)
     (body,), (headers,) = receiver.bodies, receiver.headers
     told = json.loads(body)
     assert (told["request"], told["status"], told["error"]) == (request.pk, "finished", None)
@@ -184,12 +185,12 @@ def test_the_second_end_is_told_of_a_request_that_was_retried_during_the_first_d
     )
     request = run(start(task_id=make_task(3).pk))
     receiver.on_arrival = lambda: service.retry(Request.objects.get(pk=request.pk))
-    jobs.deliver_webhook(request.pk)
+    rq_tasks.deliver_webhook(request.pk)
     function.behave = lambda payload: rectangle_of(frame_of(payload))
     request = run(request)
     assert (request.status, request.notified_at) == ("finished", None)
     assert len(webhook_jobs()) == 2  # one a end
-    jobs.deliver_webhook(request.pk)
+    rq_tasks.deliver_webhook(request.pk)
     told = [json.loads(body)["frames"] for body in receiver.bodies]
     assert [(frames["done"], frames["failed"]) for frames in told] == [(2, 1), (3, 0)]
     request.refresh_from_db()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import requests
 
-from cvat_lambda.runtime import verbs
+from cvat_lambda.runtime import commands
 from cvat_lambda.runtime.client import DashboardClient
 from tests.integration.runtime.conftest import document, embedded_only
 from tests.integration.runtime.harness import REPOSITORY, Runtime, running, until, write_function
@@ -347,5 +347,5 @@ def test_deploying_a_folder_makes_its_project(functions: Path, state: Path) -> N
     with running([], state) as runtime:
         client = DashboardClient(runtime.url, token="")
         for _ in range(2):  # it may be there
-            found = verbs.deploy(client, folder, lambda text: None, project="of-mine")
+            found = commands.deploy(client, folder, lambda text: None, project="of-mine")
         assert found["metadata"]["labels"]["nuclio.io/project-name"] == "of-mine"

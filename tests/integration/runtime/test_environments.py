@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from cvat_lambda.runtime.environments import EnvironmentBuilder, read_requirements
+from cvat_lambda.runtime.environments.build import EnvironmentBuilder, read_requirements
+from cvat_lambda.runtime.environments.local_packages import local_packages
 from cvat_lambda.runtime.errors import NotPrepared
-from cvat_lambda.runtime.local_packages import local_packages
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_needs_are_read_in_the_encodings_that_pip_reads(tmp_path: Path, encoding
 def test_needs_that_are_included_from_another_file_count(
     tmp_path: Path, builder: EnvironmentBuilder
 ) -> None:
-    from cvat_lambda.runtime.environments import read_requirements
+    from cvat_lambda.runtime.environments.build import read_requirements
 
     file = folder_with(tmp_path, "one", "-r more.txt\n") / "requirements.txt"
     (file.parent / "more.txt").write_text("numpy\n")
@@ -287,7 +287,7 @@ def test_what_uv_could_not_find_is_named(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_python_that_is_not_there_is_told_and_ours_is_taken(
     tmp_path: Path, builder: EnvironmentBuilder
 ) -> None:
-    from cvat_lambda.runtime.environments import find_interpreter
+    from cvat_lambda.runtime.environments.build import find_interpreter
 
     told: list[str] = []
     interpreter = find_interpreter("3.99", told.append)
@@ -299,7 +299,7 @@ def test_a_python_that_does_not_run_is_not_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A pyenv shim lies on the PATH for every version, and ends with 127 for most."""
-    from cvat_lambda.runtime.environments import find_interpreter
+    from cvat_lambda.runtime.environments.build import find_interpreter
 
     shim = tmp_path / "python3.99"
     shim.write_text("#!/bin/sh\nexit 127\n")

@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 import requests
 
-from cvat_lambda.runtime.environments import EnvironmentBuilder
-from cvat_lambda.runtime.functionfile import parse_function, read_document
-from cvat_lambda.runtime.hosting import HostSettings, bind_listener, processor_settings
-from cvat_lambda.runtime.places import cache_folder
-from cvat_lambda.runtime.preparation import Prepared
-from cvat_lambda.runtime.processor_handle import ProcessorHandle
+from cvat_lambda.runtime.deploy.hosting import HostSettings, bind_listener, processor_settings
+from cvat_lambda.runtime.deploy.preparation import Prepared
+from cvat_lambda.runtime.deploy.processor_handle import ProcessorHandle
+from cvat_lambda.runtime.environments.build import EnvironmentBuilder
+from cvat_lambda.runtime.paths import cache_folder
+from cvat_lambda.runtime.spec.function_file import parse_function, read_document
 from tests.integration.runtime.harness import (
     Runtime,
     calls_begun,

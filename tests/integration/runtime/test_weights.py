@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from cvat_lambda.runtime.environments import EnvironmentBuilder
+from cvat_lambda.runtime.environments.build import EnvironmentBuilder
 from cvat_lambda.runtime.errors import NotPrepared
 from cvat_lambda.runtime.weights.declared import Conversion, Weight, parse_weights
 from cvat_lambda.runtime.weights.download import download

@@ -43,7 +43,7 @@ def test_a_work_horse_finds_what_a_request_needs_imported(
     spawn: Callable[..., Child], child_env: dict[str, str]
 ) -> None:
     """Each job imported it anew: a third of the time to a request's first frame."""
-    wanted = ["cvat_lambda.requests.jobs", "cvat_lambda.engine.standalone.adapter"]
+    wanted = ["cvat_lambda.requests.rq_tasks", "cvat_lambda.engine.standalone.adapter"]
     expression = f"[name in __import__('sys').modules for name in {wanted}]"
     job = django_rq.get_queue("annotation").enqueue("builtins.eval", expression)
     command = [sys.executable, "manage.py", "rqworker", "annotation", "--burst"]

@@ -17,7 +17,7 @@ from cvat_lambda.annotations.errors import AnswerError
 from cvat_lambda.annotations.items import MAX_NOTES
 from cvat_lambda.annotations.mapping import build_mapping
 from cvat_lambda.annotations.types import Attribute, AttributeValue, Label, Shape, Tag
-from cvat_lambda.gateway.shrink import Shrunk
+from cvat_lambda.images.resize import Shrunk
 
 AGE = Attribute(name="age", input_type="number", values=("0", "150", "1"), id=101)
 SEX = Attribute(name="sex", input_type="select", values=("female", "male"), id=102)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from cvat_lambda.engine.cvat.overlay import APPS, DATABASE, overlay, show_models
+from cvat_lambda.integration.cvat.overlay import APPS, DATABASE, overlay, show_models
 
-RULES = Path(__file__).resolve().parents[3] / "cvat_lambda" / "engine" / "cvat" / "rules"
+RULES = Path(__file__).resolve().parents[3] / "cvat_lambda" / "integration" / "cvat" / "rules"
 
 
 class Queues(Enum):

@@ -12,8 +12,8 @@ import pytest
 from cvat_lambda.errors import FunctionBusy
 from cvat_lambda.functions.spec import FunctionSpec, Kind
 from cvat_lambda.gateway.cancel import CallAbandoned, Cancel
-from cvat_lambda.gateway.crowd import Crowd
-from cvat_lambda.gateway.gate import Gate, gate_of
+from cvat_lambda.gateway.concurrency import Gate, gate_of
+from cvat_lambda.gateway.load_sharing import Crowd
 
 
 def is_full(gate: Gate, *, person: bool = False) -> bool:
@@ -259,11 +259,11 @@ def test_runs_that_take_turns_do_not_take_a_slow_function_for_a_fast_one() -> No
 def test_a_batch_is_let_in_now_and_then_although_somebody_always_waits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("cvat_lambda.gateway.gate.HELD_BACK_S", 3600.0)
+    monkeypatch.setattr("cvat_lambda.gateway.concurrency.HELD_BACK_S", 3600.0)
     gate = fast("fn", 1)
     gate._follow(Crowd(people=True))
     assert is_full(gate)
-    monkeypatch.setattr("cvat_lambda.gateway.gate.HELD_BACK_S", 0.3)
+    monkeypatch.setattr("cvat_lambda.gateway.concurrency.HELD_BACK_S", 0.3)
     with gate.place(cancel=Cancel(), timeout_s=30):
         assert is_full(gate)
 
@@ -272,7 +272,7 @@ def test_of_the_runs_that_are_held_back_one_at_a_time_is_let_in(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """All of them at once would be a queue in front of the person for whom they were held."""
-    monkeypatch.setattr("cvat_lambda.gateway.gate.HELD_BACK_S", 0.05)
+    monkeypatch.setattr("cvat_lambda.gateway.concurrency.HELD_BACK_S", 0.05)
     gates = [Gate("fn", 1) for _ in range(4)]
     time.sleep(0.25)  # longer than 4 x 0.05
     for rank, gate in enumerate(gates):

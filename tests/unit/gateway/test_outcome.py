@@ -21,7 +21,7 @@ from cvat_lambda.errors import (
 )
 from cvat_lambda.functions.spec import FunctionSpec, Kind
 from cvat_lambda.gateway import http
-from cvat_lambda.gateway.outcome import (
+from cvat_lambda.gateway.responses import (
     ROWS,
     TRANSPORT,
     AddressMissing,
@@ -108,7 +108,7 @@ def test_what_a_function_or_a_proxy_answers(
 
 
 def test_every_row_of_the_table_is_met_by_a_case_above() -> None:
-    from cvat_lambda.gateway.outcome import _see
+    from cvat_lambda.gateway.responses import _see
 
     met = set()
     for cases, platform in ((DASHBOARD_ROWS, True), (ANSWER_ROWS, False)):

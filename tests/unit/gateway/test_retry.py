@@ -17,7 +17,7 @@ from cvat_lambda.errors import (
     PayloadTooLarge,
     PlatformUnreachable,
 )
-from cvat_lambda.gateway.outcome import ProxyTimeout
+from cvat_lambda.gateway.responses import ProxyTimeout
 from cvat_lambda.gateway.retry import Retries, RetryPolicy
 
 

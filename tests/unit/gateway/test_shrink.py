@@ -15,7 +15,7 @@ from cvat_lambda.annotations import rle
 from cvat_lambda.annotations.errors import AnswerError
 from cvat_lambda.errors import FrameUnreadable
 from cvat_lambda.functions.spec import FunctionSpec, Kind
-from cvat_lambda.gateway.shrink import Shrunk, shrink
+from cvat_lambda.images.resize import Shrunk, shrink
 
 HALF = Shrunk(data=b"", scale_x=0.5, scale_y=0.5)
 

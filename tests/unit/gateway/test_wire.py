@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cvat_lambda.gateway.wire import (
+from cvat_lambda.gateway.http1 import (
     AnswerBroken,
     AnswerTooLarge,
     Message,

@@ -10,7 +10,7 @@ import pytest
 
 from cvat_lambda.engine.port import Engine, Job, Task
 from cvat_lambda.errors import FrameOutOfScope, InvalidRequest, JobNotFound, TaskNotFound
-from cvat_lambda.requests.plan import Scope, plan, skipped_frames
+from cvat_lambda.requests.control.plan import Scope, plan, skipped_frames
 
 JOBS = (
     Job(id=10, task_id=1, frames=range(6)),

@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cvat_lambda.requests import ranges
+from cvat_lambda.requests.store import ranges
 
 frames = st.sets(st.integers(0, 60), max_size=40)
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from cvat_lambda.requests.window import Window, WindowStopped
+from cvat_lambda.requests.run.bounded_queue import Window, WindowStopped
 
 
 def test_items_come_in_order_and_then_the_end() -> None:

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from cvat_lambda.runtime.errors import FunctionBroken
-from cvat_lambda.runtime.functionfile import in_project, parse_function, read_document
+from cvat_lambda.runtime.spec.function_file import in_project, parse_function, read_document
 
 WHOLE: dict[str, Any] = {
     "metadata": {

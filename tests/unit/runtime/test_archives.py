@@ -4,7 +4,7 @@ import io
 import zipfile
 from pathlib import Path
 
-from cvat_lambda.runtime import archives
+from cvat_lambda.runtime.deploy import archives
 
 
 def make(tmp_path: Path) -> Path:

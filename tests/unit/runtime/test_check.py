@@ -21,7 +21,7 @@ from cvat_lambda.runtime.check.answers import (
     tracker_problems,
 )
 from cvat_lambda.runtime.check.lint import lint
-from cvat_lambda.runtime.functionfile import parse_function, read_document
+from cvat_lambda.runtime.spec.function_file import parse_function, read_document
 
 CATS = frozenset({"cat"})
 GOOD_CODE = """

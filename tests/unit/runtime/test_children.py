@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from cvat_lambda.runtime.cancellation import cancellable, interruptible, pause
-from cvat_lambda.runtime.children import run_child
 from cvat_lambda.runtime.errors import Cancelled
-from cvat_lambda.runtime.places import locked
+from cvat_lambda.runtime.paths import locked
+from cvat_lambda.runtime.processes.subprocesses import run_child
 from tests.integration.runtime.harness import is_alive, until
 
 PATH = {"PATH": os.environ["PATH"]}
@@ -91,7 +91,7 @@ def test_a_command_that_is_given_up_ends_with_all_that_it_started(tmp_path: Path
 
 def test_kill_9_of_who_started_a_command_ends_it_with_all_that_it_started(tmp_path: Path) -> None:
     code = (
-        "import sys; from cvat_lambda.runtime.children import run_child\n"
+        "import sys; from cvat_lambda.runtime.processes.subprocesses import run_child\n"
         "run_child(['sh', '-c', sys.argv[1]], env={'PATH': sys.argv[2]})"
     )
     root = Path(__file__).resolve().parents[3]

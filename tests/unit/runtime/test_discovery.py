@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from cvat_lambda.runtime.discovery import (
+from cvat_lambda.runtime.deploy.preparation import worker_environment
+from cvat_lambda.runtime.errors import FunctionBroken, NotPrepared
+from cvat_lambda.runtime.spec.discovery import (
     choose_file,
     choose_file_for_machine,
     find_function_folders,
 )
-from cvat_lambda.runtime.errors import FunctionBroken, NotPrepared
-from cvat_lambda.runtime.functionfile import parse_function
-from cvat_lambda.runtime.preparation import worker_environment
+from cvat_lambda.runtime.spec.function_file import parse_function
 from cvat_lambda.runtime.weights.licences import LicenceDesk
 
 

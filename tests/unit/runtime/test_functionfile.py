@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cvat_lambda.runtime.errors import FunctionBroken
-from cvat_lambda.runtime.functionfile import FunctionConfig, parse_function, read_document
+from cvat_lambda.runtime.spec.function_file import FunctionConfig, parse_function, read_document
 from cvat_lambda.runtime.weights.declared import Checksum
 
 

@@ -4,8 +4,8 @@ import os
 import subprocess
 import sys
 
+from cvat_lambda.runtime.processes.descendants import MARK
 from cvat_lambda.runtime.processor.memory import Census, held_memory, resident_memory
-from cvat_lambda.runtime.processor.orphans import MARK
 from cvat_lambda.runtime.processor.restarts import Restarts
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from cvat_lambda.runtime.functionfile import parse_function
-from cvat_lambda.runtime.retirement import drain_limit_s
+from cvat_lambda.runtime.deploy.retirement import drain_limit_s
+from cvat_lambda.runtime.spec.function_file import parse_function
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cvat_lambda.runtime.units import format_bytes, parse_duration, parse_quantity
+from cvat_lambda.runtime.spec.quantities import format_bytes, parse_duration, parse_quantity
 
 
 @pytest.mark.parametrize(

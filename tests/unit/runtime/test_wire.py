@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cvat_lambda.runtime import logs
-from cvat_lambda.runtime.archives import pack, unpack
+from cvat_lambda.runtime.deploy.archives import pack, unpack
 from cvat_lambda.runtime.errors import BadRequest
 from cvat_lambda.runtime.processor.output import describe_exit
 from cvat_lambda.runtime.processor.server import canonical, logs_header

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from cvat_lambda.runtime.environments import requirements_file
-from cvat_lambda.runtime.functionfile import gpu_resources
+from cvat_lambda.runtime.environments.build import requirements_file
+from cvat_lambda.runtime.spec.function_file import gpu_resources
 
 SERVERLESS = Path(__file__).resolve().parents[3] / "serverless"
 FILES = sorted(SERVERLESS.glob("*/*/*/function*.yaml"))

@@ -16,7 +16,7 @@ from rest_framework.views import exception_handler as rest_framework_handler
 
 from cvat_lambda.annotations.errors import AnnotationError
 from cvat_lambda.errors import LambdaError
-from cvat_lambda.parsers import require_length
+from cvat_lambda.rest.parsers import require_length
 
 logger = logging.getLogger(__name__)
 

@@ -36,7 +36,7 @@ from cvat_lambda.engine.standalone.api.sorting import Sorting
 from cvat_lambda.engine.standalone.editing import Editor
 from cvat_lambda.engine.standalone.tasks import create_task, delete_task
 from cvat_lambda.errors import PermissionDenied
-from cvat_lambda.parsers import StrictJSONParser
+from cvat_lambda.rest.parsers import StrictJSONParser
 
 _FILTER_IDS = {"project_id": "project_id"}
 _FILTER_TEXTS = {

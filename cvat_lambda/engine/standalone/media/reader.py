@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from cvat_lambda.engine.among import among
+from cvat_lambda.engine.ids_subquery import among
 from cvat_lambda.engine.port import Frame, FrameFacts, UnreadableFrame
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.media import images, storage

@@ -11,11 +11,7 @@ from rest_framework import serializers
 
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.api.base import MAX_ID
-from cvat_lambda.engine.standalone.api.fields import (
-    DEFAULT_QUALITY,
-    BasicUser,
-    Constant,
-)
+from cvat_lambda.engine.standalone.api.fields import DEFAULT_QUALITY, BasicUser, Constant
 
 
 class RequestRead(serializers.Serializer[Any]):

@@ -10,13 +10,7 @@ from rest_framework import serializers
 
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.api.base import MAX_ID
-from cvat_lambda.engine.standalone.api.fields import (
-    CHUNK_TYPE,
-    BasicUser,
-    Constant,
-    UserId,
-    link,
-)
+from cvat_lambda.engine.standalone.api.fields import CHUNK_TYPE, BasicUser, Constant, UserId, link
 
 
 class JobRead(serializers.Serializer[Any]):

@@ -7,9 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from cvat_lambda.engine.standalone import models
-from cvat_lambda.engine.standalone.api.fields import (
-    Constant,
-)
+from cvat_lambda.engine.standalone.api.fields import Constant
 
 
 class AttributeRead(serializers.Serializer[Any]):

@@ -1,0 +1,136 @@
+"""One call with a small drawn image, to see whether a function answers as its kind should."""
+
+from __future__ import annotations
+
+import io
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sized
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, Final
+
+from PIL import Image, ImageDraw
+
+from cvat_lambda.annotations.answers import convert_detections
+from cvat_lambda.annotations.calls import (
+    check_interactor_answer,
+    check_reid_answer,
+    check_tracker_answer,
+)
+from cvat_lambda.annotations.errors import AnnotationError
+from cvat_lambda.annotations.labels import with_ids
+from cvat_lambda.annotations.mapping import build_mapping
+from cvat_lambda.errors import FunctionAnswerInvalid
+from cvat_lambda.functions.spec import FunctionSpec, Kind
+from cvat_lambda.gateway.invoke import invoke
+from cvat_lambda.gateway.payload import encode_payload
+
+SIZE: Final = (320, 240)
+_BOX: Final = [80.0, 60.0, 200.0, 180.0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What a trial call came to."""
+
+    summary: str  # a sentence
+    duration_s: float
+
+
+def try_out(spec: FunctionSpec) -> Trial:
+    """Call a function once and check its answer against the contract of its kind.
+
+    Raises what `invoke` raises; FunctionAnswerInvalid names item and field.
+    """
+    fields, images, read = _KINDS[spec.kind]
+    body = encode_payload(fields(spec), images())
+    started = time.monotonic()
+    answer = invoke(spec, body, request_id=f"trial-{uuid.uuid4().hex[:12]}")
+    duration_s = time.monotonic() - started
+    try:
+        summary = read(spec, answer)
+    except AnnotationError as exc:
+        raise FunctionAnswerInvalid(f"function '{spec.id}': {exc}") from exc
+    return Trial(summary=summary, duration_s=duration_s)
+
+
+def drawn_image() -> bytes:
+    """A JPEG of SIZE with a bright box on dark ground."""
+    image = Image.new("RGB", SIZE, (40, 60, 80))
+    ImageDraw.Draw(image).rectangle(_BOX, fill=(220, 180, 60))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def _one_image() -> dict[str, bytes]:
+    return {"image": drawn_image()}
+
+
+def _two_images() -> dict[str, bytes]:
+    return {"image0": drawn_image(), "image1": drawn_image()}
+
+
+def _no_fields(spec: FunctionSpec) -> dict[str, Any]:
+    return {}
+
+
+def _read_detector(spec: FunctionSpec, answer: object) -> str:
+    # A task with the function's own labels takes whatever the function may find.
+    mapping = build_mapping(None, spec.labels, with_ids(spec.labels, count(1)))
+    found = convert_detections(answer, mapping=mapping, frame=0, image_size=SIZE).data
+    return f"it found {_count(found.shapes, 'shape')} and {_count(found.tags, 'tag')}"
+
+
+def _count(found: Sized, noun: str) -> str:
+    return f"{len(found)} {noun}" if len(found) == 1 else f"{len(found)} {noun}s"
+
+
+def _click(spec: FunctionSpec) -> dict[str, Any]:
+    needs_box = spec.interactor is not None and spec.interactor.startswith_box
+    return {
+        "pos_points": [[140, 120]],
+        "neg_points": [],
+        "obj_bbox": [_BOX[:2], _BOX[2:]] if needs_box else [],
+    }
+
+
+def _read_interactor(spec: FunctionSpec, answer: object) -> str:
+    checked = check_interactor_answer(answer, image_size=SIZE)
+    return f"it answered {' and '.join(sorted(checked))}"
+
+
+def _start_track(spec: FunctionSpec) -> dict[str, Any]:
+    shape: Any = _BOX
+    if not spec.legacy_tracker:
+        shape = {"type": spec.supported_shape_types[0], "points": _BOX}
+    return {"shapes": [shape], "states": [None]}
+
+
+def _read_tracker(spec: FunctionSpec, answer: object) -> str:
+    check_tracker_answer(
+        answer, expected=1, shape_types=spec.supported_shape_types, image_size=SIZE
+    )
+    return "it began a track"
+
+
+def _boxes(spec: FunctionSpec) -> dict[str, Any]:
+    box = {"points": _BOX, "label_id": 1, "type": "rectangle"}
+    return {"boxes0": [box], "boxes1": [box], "threshold": 0.5, "max_distance": 50}
+
+
+def _read_reid(spec: FunctionSpec, answer: object) -> str:
+    matched = [index for index in check_reid_answer(answer, 1, 1) if index >= 0]
+    return f"it matched {len(matched)} of 1 box"
+
+
+Fields = Callable[[FunctionSpec], dict[str, Any]]
+Images = Callable[[], dict[str, bytes]]
+Read = Callable[[FunctionSpec, object], str]
+_KINDS: Final[Mapping[Kind, tuple[Fields, Images, Read]]] = {
+    Kind.DETECTOR: (_no_fields, _one_image, _read_detector),
+    Kind.INTERACTOR: (_click, _one_image, _read_interactor),
+    Kind.TRACKER: (_start_track, _one_image, _read_tracker),
+    Kind.REID: (_boxes, _two_images, _read_reid),
+}

@@ -1,0 +1,53 @@
+"""CVAT's settings with this app in place of ``cvat.apps.lambda_manager``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Final
+
+REPLACED: Final = "cvat.apps.lambda_manager"
+APPS: Final = ("cvat_lambda", "cvat_lambda.integration.cvat")
+URLS: Final = "cvat_lambda.integration.cvat.urls"
+ENGINE: Final = "cvat_lambda.engine.cvat.adapter.CvatEngine"
+DATABASE: Final = "cvat_lambda.integration.cvat.database"  # Django's own, with kept connections
+
+
+def overlay(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What to change of CVAT's settings.
+
+    CVAT's own ``CVAT_NUCLIO_*`` variables go on naming the function platform, unless
+    ``CVAT_LAMBDA_PLATFORM_*`` do.
+    """
+    nuclio = settings["NUCLIO"]
+    return {
+        "INSTALLED_APPS": _apps(settings["INSTALLED_APPS"]),
+        "DATABASES": _databases(settings.get("DATABASES", {})),
+        "ROOT_URLCONF": URLS,
+        "CVAT_LAMBDA_ENGINE": ENGINE,
+        "CVAT_LAMBDA_QUEUE": settings["CVAT_QUEUES"].AUTO_ANNOTATION.value,
+        "CVAT_LAMBDA_PLATFORM_URL": f"{nuclio['SCHEME']}://{nuclio['HOST']}:{nuclio['PORT']}",
+        "CVAT_LAMBDA_PLATFORM_NAMESPACE": nuclio["FUNCTION_NAMESPACE"],
+        "CVAT_LAMBDA_CALL_TIMEOUT_S": float(nuclio["DEFAULT_TIMEOUT"]),
+        "CVAT_LAMBDA_INVOKE_METHOD": nuclio["INVOKE_METHOD"],
+    }
+
+
+def _apps(installed: list[str]) -> list[str]:
+    if REPLACED not in installed:
+        return [*installed, *APPS]
+    place = installed.index(REPLACED)
+    return [*installed[:place], *APPS, *installed[place + 1 :]]
+
+
+def _databases(databases: Mapping[str, Any]) -> dict[str, Any]:
+    found = dict(databases)
+    default = found.get("default", {})
+    if default.get("ENGINE") == "django.db.backends.postgresql":
+        found["default"] = {**default, "ENGINE": DATABASE}
+    return found
+
+
+def show_models() -> None:
+    """CVAT's pages ask for functions only where this variable says so; a set one is kept."""
+    os.environ.setdefault("CVAT_SERVERLESS", "1")

@@ -1,0 +1,29 @@
+"""URLs of a CVAT server that runs this app: ours, and all of CVAT's."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import cvat.urls
+from django.urls import include, path
+from rest_framework.routers import SimpleRouter
+
+from cvat_lambda.integration.cvat.requests_view import RequestViewSet
+
+REPLACED: Final = "cvat.apps.redis_handler.urls"
+
+# The same routes as CVAT's, so that its clients and its API document see no difference.
+_router = SimpleRouter(trailing_slash=False)
+_router.register("requests", RequestViewSet, basename="request")
+
+
+def _is_replaced(pattern: Any) -> bool:
+    return getattr(getattr(pattern, "urlconf_module", None), "__name__", "") == REPLACED
+
+
+urlpatterns = [
+    path("", include("cvat_lambda.api.urls")),
+    path("api/lambda/", include("cvat_lambda.web.metrics")),
+    path("api/", include(_router.urls)),
+    *(pattern for pattern in cvat.urls.urlpatterns if not _is_replaced(pattern)),
+]

@@ -1,0 +1,251 @@
+"""From what a person named (task, jobs, project, frames) to the shards that workers run.
+
+A shard is frames of one task, written to the whole task or to one job alone. Frames that two
+named jobs share are run once, and written to both, wherever all jobs that hold them are named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from cvat_lambda.engine.port import Engine, Job, Task
+from cvat_lambda.errors import FrameOutOfScope, InvalidRequest, JobNotFound, TaskNotFound
+from cvat_lambda.requests.store import ranges
+from cvat_lambda.requests.store.ranges import Ranges
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What was named: exactly one of the five, and perhaps frames of it."""
+
+    task_id: int | None = None
+    job_id: int | None = None
+    job_ids: tuple[int, ...] = ()
+    project_id: int | None = None
+    task_ids: tuple[int, ...] = ()
+    frames: Ranges | None = None  # relative to the task, inclusive
+
+    def __post_init__(self) -> None:
+        named = [
+            word
+            for word, value in (
+                ("task", self.task_id if self.job_id is None and not self.job_ids else None),
+                ("job", self.job_id),
+                ("jobs", self.job_ids or None),
+                ("project", self.project_id),
+                ("tasks", self.task_ids or None),
+            )
+            if value is not None
+        ]
+        if not named:
+            raise InvalidRequest("name what to annotate: a task, a job, jobs, tasks or a project")
+        if len(named) > 1:
+            raise InvalidRequest(f"name only one of {', '.join(named)}")
+        if self.frames is not None and named[0] in ("project", "tasks"):
+            raise InvalidRequest("frames can be given for one task or its jobs, not for several")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedShard:
+    """Frames of one task for one worker."""
+
+    task_id: int
+    job_id: int | None
+    own_layer: bool  # of a ground-truth job or a replica: its annotations are not the task's
+    frames: Ranges
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The shards of a request, and the tasks they are of."""
+
+    tasks: tuple[Task, ...]
+    shards: tuple[PlannedShard, ...]
+
+    @property
+    def total(self) -> int:
+        """Frames of all shards."""
+        return sum(ranges.count(shard.frames) for shard in self.shards)
+
+
+def plan(engine: Engine, scope: Scope, *, shard_frames: int = 0, by_job: bool = False) -> Plan:
+    """The shards of a scope.
+
+    ``shard_frames`` > 0 splits long ones, where it can be done at the begin of a job. ``by_job``
+    makes each job a shard of its own, for functions that join the objects of a job to tracks. Raise
+    NotFound, FrameOutOfScope, InvalidRequest.
+    """
+    jobs = _named_jobs(engine, scope)
+    tasks = _tasks(engine, [job.task_id for job in jobs]) if jobs else _named_tasks(engine, scope)
+    if by_job:
+        tasks = _with_tracks(tasks, scope)
+    shards: list[PlannedShard] = []
+    for task in tasks:
+        mine = [job for job in jobs if job.task_id == task.id]
+        if by_job and not mine:
+            mine = [job for job in task.jobs if job.type == "annotation"]
+        found = _job_shards(task, mine, share=not by_job) if mine else _task_shard(task)
+        for shard in _limited(task, found, scope.frames):
+            shards += _pieces(task, shard, shard_frames)
+    if not shards:
+        raise InvalidRequest("there are no frames to annotate in what was named")
+    return Plan(tasks=tuple(tasks), shards=tuple(shards))
+
+
+def _named_jobs(engine: Engine, scope: Scope) -> list[Job]:
+    ids = scope.job_ids if scope.job_id is None else (scope.job_id,)
+    found = engine.jobs(ids)
+    for job_id in ids:
+        if job_id not in found:
+            raise JobNotFound(f"job #{job_id} was not found")
+    jobs = [found[job_id] for job_id in dict.fromkeys(ids)]
+    for job in jobs:
+        if scope.task_id is not None and job.task_id != scope.task_id:
+            raise InvalidRequest(f"job {job.id} is not a job of task {scope.task_id}")
+    if scope.frames is not None and len({job.task_id for job in jobs}) > 1:
+        raise InvalidRequest("frames can be given for jobs of one task only")
+    return jobs
+
+
+def _named_tasks(engine: Engine, scope: Scope) -> list[Task]:
+    if scope.project_id is not None:
+        tasks = _tasks(engine, engine.project_task_ids(scope.project_id))
+        # Tasks that nobody filled yet, and point clouds, are no reason to refuse the others.
+        return [task for task in tasks if task.size > 0 and task.dimension == "2d"]
+    ids = scope.task_ids if scope.task_id is None else (scope.task_id,)
+    return [_usable(task) for task in _tasks(engine, ids)]
+
+
+def _tasks(engine: Engine, task_ids: Sequence[int]) -> list[Task]:
+    found = engine.tasks(task_ids)
+    for task_id in task_ids:
+        if task_id not in found:
+            raise TaskNotFound(f"task #{task_id} was not found")
+    return [found[task_id] for task_id in dict.fromkeys(task_ids)]
+
+
+def _usable(task: Task) -> Task:
+    if task.dimension != "2d":
+        raise InvalidRequest(f"task {task.id} is a 3D task: functions work on images and video")
+    if task.size == 0:
+        raise InvalidRequest(f"task {task.id} has no frames yet: upload its data first")
+    return task
+
+
+def _with_tracks(tasks: Sequence[Task], scope: Scope) -> list[Task]:
+    """Those that may have tracks; of a project the others are left out, as other useless ones."""
+    for task in tasks:
+        if not task.takes_tracks and scope.project_id is None:
+            raise InvalidRequest(
+                f"task {task.id} has honeypots and takes no tracks: its rectangles cannot be joined"
+            )
+    return [task for task in tasks if task.takes_tracks]
+
+
+def _task_shard(task: Task) -> list[PlannedShard]:
+    # The tail that only ground-truth jobs show is annotated when such a job is named.
+    whole = ranges.subtract(((0, task.size - 1),), ranges.compress(task.validation_frames))
+    return [PlannedShard(task_id=task.id, job_id=None, own_layer=False, frames=whole)]
+
+
+def _job_shards(task: Task, named: Sequence[Job], *, share: bool) -> list[PlannedShard]:
+    _usable(task)
+    ordinary = [job for job in named if job.type == "annotation"]
+    shared = _shared_frames(task, ordinary) if share else ()
+    shards = [
+        PlannedShard(
+            task_id=task.id,
+            job_id=job.id,
+            own_layer=job.type != "annotation",
+            frames=ranges.subtract(
+                ranges.compress(job.frames), shared if job.type == "annotation" else ()
+            ),
+        )
+        for job in named
+    ]
+    if shared:
+        shards.append(PlannedShard(task_id=task.id, job_id=None, own_layer=False, frames=shared))
+    return [shard for shard in shards if shard.frames]
+
+
+def _shared_frames(task: Task, named: Sequence[Job]) -> Ranges:
+    """Frames of two or more of the named jobs and of no other: one write to the task serves all."""
+    if len(named) < 2:
+        return ()
+    seen: Ranges = ()
+    shared: Ranges = ()
+    for job in named:
+        mine = ranges.compress(job.frames)
+        shared = ranges.normalize((*shared, *ranges.intersect(seen, mine)))
+        seen = ranges.normalize((*seen, *mine))
+    if not shared:
+        return ()
+    ids = {job.id for job in named}
+    for job in task.jobs:
+        if job.type == "annotation" and job.id not in ids:
+            shared = ranges.subtract(shared, ranges.compress(job.frames))
+    return shared
+
+
+def _limited(
+    task: Task, shards: Iterable[PlannedShard], wanted: Ranges | None
+) -> list[PlannedShard]:
+    if wanted is None:
+        return list(shards)
+    wanted = ranges.normalize(wanted)
+    if not wanted or wanted[0][0] < 0 or wanted[-1][1] >= task.size:
+        raise FrameOutOfScope(f"task {task.id} has frames 0 to {task.size - 1}")
+    kept = [
+        PlannedShard(
+            task_id=shard.task_id,
+            job_id=shard.job_id,
+            own_layer=shard.own_layer,
+            frames=ranges.intersect(shard.frames, wanted),
+        )
+        for shard in shards
+    ]
+    return [shard for shard in kept if shard.frames]
+
+
+def _pieces(task: Task, shard: PlannedShard, size: int) -> list[PlannedShard]:
+    """A shard, split where jobs begin; in the midst of a job only where that is longer alone."""
+    if size <= 0 or ranges.count(shard.frames) <= size:
+        return [shard]
+    return [
+        PlannedShard(
+            task_id=shard.task_id, job_id=shard.job_id, own_layer=shard.own_layer, frames=frames
+        )
+        for frames in _joined(_segments(task, shard), size)
+    ]
+
+
+def _segments(task: Task, shard: PlannedShard) -> list[Ranges]:
+    # Where jobs overlap, the frames of both go with the later one.
+    jobs = task.jobs if shard.job_id is None else ()
+    starts = [job.frames[0] for job in jobs if job.type == "annotation" and len(job.frames) > 0]
+    return ranges.cut(shard.frames, starts)
+
+
+def _joined(segments: Iterable[Ranges], size: int) -> list[Ranges]:
+    """Neighbours together, as many as there is room for; those that are too long in pieces."""
+    pieces: list[Ranges] = []
+    room = 0
+    for segment in segments:
+        length = ranges.count(segment)
+        if length <= room:
+            pieces[-1] = ranges.normalize((*pieces[-1], *segment))
+            room -= length
+        else:
+            pieces += ranges.split(segment, size)
+            room = max(0, size - length)
+    return pieces
+
+
+def skipped_frames(task: Task, *, own_layer: bool, annotated: frozenset[int]) -> dict[int, str]:
+    """Frames that a run leaves out, with the reason: deleted, placeholder, annotated."""
+    reasons = dict.fromkeys(annotated, "annotated")
+    if not own_layer:
+        reasons.update(dict.fromkeys(task.placeholder_frames, "placeholder"))
+    reasons.update(dict.fromkeys(task.deleted_frames, "deleted"))
+    return reasons

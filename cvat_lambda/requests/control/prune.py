@@ -1,0 +1,106 @@
+"""Old requests go; what their annotations came from stays known as long as these are there."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import cast
+
+from django.db import transaction
+from django.db.models import Exists, OuterRef, QuerySet
+from django.utils import timezone
+
+from cvat_lambda.engine.port import AnnotationKind, Engine, get_engine
+from cvat_lambda.requests.store.bulk_rows import slices
+from cvat_lambda.requests.store.locks import lock_shards
+from cvat_lambda.requests.store.models import (
+    ENDED,
+    Joined,
+    ObjectKind,
+    Outcome,
+    Provenance,
+    Request,
+)
+
+REQUESTS_A_TIME = 50
+ROWS_A_LOOK = 5000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """What went."""
+
+    requests: int = 0
+    outcomes: int = 0  # of requests that stay, for the sake of their provenance
+    provenance: int = 0  # of annotations that are gone
+
+
+def prune(days: int) -> Pruned:
+    """Delete ended requests that are older, except those whose annotations are still there.
+
+    Of those that stay, the outcomes of frames go: they can be undone, but not retried any more.
+    """
+    limit = timezone.now() - timedelta(days=days)
+    old = Request.objects.filter(status__in=ENDED, ended_at__lt=limit)
+    vanished = _forget_vanished(get_engine(), old)
+    requests = _delete_requests(old)
+    return Pruned(requests=requests, outcomes=_delete_outcomes(old), provenance=vanished)
+
+
+def _delete_requests(old: QuerySet[Request]) -> int:
+    made = Provenance.objects.filter(request=OuterRef("pk"))
+    gone = old.filter(~Exists(made))
+    deleted = 0
+    while ids := list(gone.values_list("pk", flat=True)[:REQUESTS_A_TIME]):
+        with transaction.atomic():
+            lock_shards(request_id__in=ids)
+            still = list(gone.filter(pk__in=ids).values_list("pk", flat=True))  # nobody retried it
+            Request.objects.filter(pk__in=still).delete()
+        deleted += len(still)
+    return deleted
+
+
+def _delete_outcomes(old: QuerySet[Request]) -> int:
+    # Said first, since a retry without the outcomes would run all the frames again.
+    old.filter(outcomes_pruned_at=None).update(outcomes_pruned_at=timezone.now())
+    marked = old.filter(
+        Exists(Outcome.objects.filter(request=OuterRef("pk"))), outcomes_pruned_at__isnull=False
+    )
+    deleted = 0
+    for request_id in list(marked.values_list("pk", flat=True)):
+        deleted += Outcome.objects.filter(request_id=request_id).delete()[0]
+    return deleted
+
+
+def _forget_vanished(engine: Engine, old: QuerySet[Request]) -> int:
+    """Drop what is known of annotations that people or the host deleted since."""
+    there = engine.task_ids()
+    Joined.objects.filter(request__in=old).exclude(task_id__in=there).delete()
+    gone, _ = Provenance.objects.filter(request__in=old).exclude(task_id__in=there).delete()
+    for request_id in list(old.values_list("pk", flat=True)):
+        last = 0
+        rows = Provenance.objects.filter(request_id=request_id).order_by("pk")
+        while some := list(
+            rows.filter(pk__gt=last).values_list("pk", "kind", "object_id")[:ROWS_A_LOOK]
+        ):
+            last = some[-1][0]
+            gone += _forget_missing(engine, some)
+    return gone
+
+
+def _forget_missing(engine: Engine, rows: list[tuple[int, str, int]]) -> int:
+    by_kind: dict[str, dict[int, int]] = defaultdict(dict)
+    for pk, kind, object_id in rows:
+        by_kind[kind][object_id] = pk
+    gone = 0
+    for kind, found in by_kind.items():
+        missing = set(found) - engine.existing_ids(cast(AnnotationKind, kind), found)
+        for ids in slices(missing):
+            if kind == ObjectKind.SHAPE:  # an undo brings joined ones back
+                kept = Joined.objects.filter(shape_id__in=ids).values_list("shape_id", flat=True)
+                ids = sorted(set(ids) - set(kept))
+            # By both: a row that an undo renamed meanwhile names another one now.
+            rows_of = [found[object_id] for object_id in ids]
+            gone += Provenance.objects.filter(pk__in=rows_of, object_id__in=ids).delete()[0]
+    return gone

@@ -1,0 +1,149 @@
+"""How shards and requests end: finished, failed, cancelled. Each by one conditional UPDATE.
+
+Every transaction here locks rows in the order that `models` describes; the lock on the request
+makes "the last shard" one shard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from cvat_lambda import signals
+from cvat_lambda.conf import settings
+from cvat_lambda.errors import LambdaError
+from cvat_lambda.requests.control import webhook
+from cvat_lambda.requests.run.lease import Lease, LeaseLost
+from cvat_lambda.requests.store import database_clock
+from cvat_lambda.requests.store.locks import lock_shards
+from cvat_lambda.requests.store.models import LIVE, FrameStatus, Outcome, Request, Shard, Status
+
+
+def finish_shard(lease: Lease) -> None:
+    """All frames of the shard have an outcome; ends the request with its last shard.
+
+    Call it inside the transaction of the shard's last write, or on its own. Raise LeaseLost.
+    """
+    with transaction.atomic():
+        if not _held(lease).update(
+            status=Status.FINISHED, heartbeat_at=database_clock.now(), rate=0
+        ):
+            raise LeaseLost(lease.request_id)
+        _end_if_last(lease.request_id)
+
+
+def is_finished(lease: Lease) -> bool:
+    """Whether the shard ended well while it was held by this lease."""
+    mine = Shard.objects.filter(pk=lease.shard_id, lease=lease.token, status=Status.FINISHED)
+    return bool(mine.exists())
+
+
+def fail_shard(lease: Lease, error: LambdaError, *, whole: bool) -> None:
+    """The shard cannot go on. ``whole``: neither can the others (the function is away)."""
+    with transaction.atomic():
+        if whole:
+            lock_shards(request_id=lease.request_id)
+        if not _held(lease).update(status=Status.FAILED, rate=0):
+            raise LeaseLost(lease.request_id)
+        if whole:
+            live = Shard.objects.filter(request_id=lease.request_id, status__in=LIVE)
+            live.update(status=Status.FAILED, lease="", rate=0)
+        _note_error(lease.request_id, error.code, error.message)
+        _end_if_last(lease.request_id)
+
+
+def fail_stalled(shard: Shard, message: str) -> None:
+    """A shard that stopped too often is given up; not one that shows life again meanwhile."""
+    with transaction.atomic():
+        same = Shard.objects.filter(pk=shard.pk, status=shard.status, lease=shard.lease)
+        if shard.heartbeat_at is None:
+            same = same.filter(heartbeat_at__isnull=True)
+        else:
+            same = same.filter(heartbeat_at=shard.heartbeat_at)
+        if same.update(status=Status.FAILED, lease="", rate=0):
+            _note_error(shard.request_id, "stalled", message)
+            _end_if_last(shard.request_id)
+
+
+def cancel(request_id: str) -> bool:
+    """Stop a live request now; False if it had ended. Workers see it within a second.
+
+    After this returns nothing is written: a batch that was being committed is waited for.
+    """
+    with transaction.atomic():
+        lock_shards(request_id=request_id)
+        shards = Shard.objects.filter(request_id=request_id, status__in=LIVE)
+        shards.update(status=Status.CANCELLED, lease="", rate=0)
+        ended = Request.objects.filter(pk=request_id, status__in=LIVE).update(
+            status=Status.CANCELLED, **_now()
+        )
+        if ended:
+            transaction.on_commit(lambda: _tell(request_id))
+    return bool(ended)
+
+
+def end_orphans(requests: Iterable[str]) -> None:
+    """End live requests whose shards have all ended (a worker died between the two)."""
+    for request_id in requests:
+        with transaction.atomic():
+            _end_if_last(request_id)
+
+
+def _held(lease: Lease) -> QuerySet[Shard]:
+    held: QuerySet[Shard] = Shard.objects.filter(
+        pk=lease.shard_id, lease=lease.token, status=Status.STARTED
+    )
+    return held
+
+
+def _note_error(request_id: str, code: str, message: str) -> None:
+    Request.objects.filter(pk=request_id, error_code="").update(
+        error_code=code[:64], error_message=message
+    )
+
+
+def _end_if_last(request_id: str) -> None:
+    request = Request.objects.select_for_update().get(pk=request_id)
+    if request.status not in LIVE or request.shards.filter(status__in=LIVE).exists():
+        return
+    status, code, message = _verdict(request)
+    Request.objects.filter(pk=request_id).update(
+        status=status, error_code=code, error_message=message, **_now()
+    )
+    transaction.on_commit(lambda: _tell(request_id))
+
+
+def _now() -> dict[str, datetime | None]:
+    """The end's moment, which is the webhook's too."""
+    now = timezone.now()
+    return {"ended_at": now, "webhook_next_at": now if settings.WEBHOOK_URL else None}
+
+
+def _verdict(request: Request) -> tuple[str, str, str]:
+    """The end's state, and the sentence for people where it is a bad one."""
+    if request.error_code or request.shards.filter(status=Status.FAILED).exists():
+        return Status.FAILED, request.error_code or "error", request.error_message
+    if request.failed and not request.done:
+        first = (
+            Outcome.objects.filter(request=request, status=FrameStatus.FAILED)
+            .order_by("task_id", "frame")
+            .first()
+        )
+        cause = f" Frame {first.frame}: {first.message}" if first is not None else ""
+        return (
+            Status.FAILED,
+            first.code if first is not None else "error",
+            f"All {request.failed} frames failed.{cause}",
+        )
+    return Status.FINISHED, "", ""
+
+
+def _tell(request_id: str) -> None:
+    request = Request.objects.select_related("owner").get(pk=request_id)
+    # A receiver that raises must not undo or hide the end of the request.
+    signals.request_finished.send_robust(sender=Request, request=request)
+    webhook.send(request_id)

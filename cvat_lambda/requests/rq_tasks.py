@@ -1,0 +1,165 @@
+"""What RQ workers call: module-level functions with JSON arguments, safe to run twice."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator
+from typing import Any
+
+from rq.exceptions import ShutDownImminentException
+from rq.timeouts import JobTimeoutException
+
+from cvat_lambda.annotations.errors import AnnotationError
+from cvat_lambda.conf import settings
+from cvat_lambda.engine.port import get_engine
+from cvat_lambda.errors import InvalidRequest, LambdaError, NotFound
+from cvat_lambda.functions.spec import Kind
+from cvat_lambda.gateway.cancel import CallAbandoned, Cancel
+from cvat_lambda.requests.control import recover, transitions, webhook
+from cvat_lambda.requests.run.detect import DetectWork
+from cvat_lambda.requests.run.invoker import Invoker, RunImpossible
+from cvat_lambda.requests.run.lease import Lease, LeaseLost, Watch, claim, give_back, release
+from cvat_lambda.requests.run.pipeline import Pipeline, Stages
+from cvat_lambda.requests.run.reid import ReidWork
+from cvat_lambda.requests.run.results import Read, Skips, Work
+from cvat_lambda.requests.run.shard_context import Run, load
+from cvat_lambda.requests.run.writer import TooManyFailures, Writer
+from cvat_lambda.requests.store.database_retry import patiently
+
+try:
+    from rq.exceptions import StopRequested
+except ImportError:  # RQ 1
+    from rq.worker import StopRequested  # type: ignore[attr-defined,no-redef]
+
+logger = logging.getLogger(__name__)
+
+# How a worker is told to stop in the middle of a job.
+STOPPED = (KeyboardInterrupt, SystemExit, StopRequested, ShutDownImminentException)
+WORK: dict[Kind, Any] = {Kind.DETECTOR: DetectWork, Kind.REID: ReidWork}
+
+
+class TimeLimitReached(LambdaError):
+    """The run took longer than a job may."""
+
+    code = "time_limit"
+
+
+def run_shard(shard_id: int) -> None:
+    """Run one shard to its end; nothing where it is cancelled, done, or another worker's."""
+    recover.recover_quietly()
+    get_engine()  # what it imports takes a tenth of a second: not from the time of the request
+    lease = claim(shard_id)
+    if lease is None:
+        logger.info("Shard %d has nothing to run", shard_id, extra={"action": "shard_not_claimed"})
+        return
+    try:
+        _run(lease)
+    except LeaseLost:
+        logger.info(
+            "Request %s was cancelled or taken over: this worker stops",
+            lease.request_id,
+            extra={"action": "lease_lost", "request": lease.request_id},
+        )
+    except JobTimeoutException:
+        limit = TimeLimitReached(
+            f"the run took longer than {settings.JOB_TIMEOUT_S} s; retry it to go on from there"
+        )
+        _fail(lease, limit, whole=False)
+    except STOPPED:
+        give_back(lease)
+        raise
+    except BaseException:
+        release(lease)  # a defect, perhaps: someone else may try the shard at once
+        raise
+
+
+def deliver_webhook(request_id: str) -> None:
+    """Make an attempt to tell the configured URL about the end of a request."""
+    webhook.deliver(request_id)
+
+
+def _run(lease: Lease) -> None:
+    cancel = Cancel()
+    watch = Watch(lease, lost=cancel.cancel)
+    watch.start()
+    try:
+        run = load(lease)
+        work = _work(run)
+        _drive(run, work, cancel)
+        wait, request_id = cancel.wait, lease.request_id
+        patiently(lambda: work.look(cancel.check), wait=wait, request_id=request_id)
+        patiently(lambda: _finish(run, work), wait=wait, request_id=request_id)
+    except CallAbandoned:
+        # Only the watch sets the handle while nothing else went wrong.
+        raise LeaseLost(lease.request_id) from None
+    except (RunImpossible, TooManyFailures) as exc:
+        _fail(lease, exc.error if isinstance(exc, RunImpossible) else exc, whole=True)
+    except LambdaError as exc:
+        # The task, or its storage: other tasks of the request may go on.
+        _fail(lease, exc, whole=isinstance(exc, NotFound) and exc.code == "function_not_found")
+    finally:
+        watch.stop()
+
+
+def _work(run: Run) -> Work:
+    try:
+        work: Work = WORK[run.spec.kind](run)
+    except AnnotationError as exc:
+        # The function or the task's labels changed since the request was made.
+        raise InvalidRequest(exc.message) from exc
+    except KeyError:
+        raise InvalidRequest(
+            f"{run.function_name} is now a {run.spec.kind.value}: it cannot run in the background"
+        ) from None
+    return work
+
+
+def _drive(run: Run, work: Work, cancel: Cancel) -> None:
+    if not run.skips and not run.frames:
+        return
+    invoker = Invoker(run, work, cancel)
+    pipeline = Pipeline(
+        Stages(
+            read=lambda: _read(run, work),
+            invoke=invoker.invoke,
+            in_flight=invoker.in_flight,
+            writer=Writer(run, wait=cancel.wait),
+        ),
+        cancel=cancel,
+    )
+    with invoker.attending():
+        pipeline.run()
+
+
+def _finish(run: Run, work: Work) -> None:
+    if transitions.is_finished(run.lease):
+        return  # by the attempt before, whose COMMIT was not answered
+    with run.engine.atomic():
+        work.finish()
+        transitions.finish_shard(run.lease)
+
+
+def _read(run: Run, work: Work) -> Generator[Read, None, None]:
+    if run.skips:
+        yield Skips(reasons=run.skips)
+    numbers = tuple(work.numbers())
+    frames = run.engine.frames(run.task.id, numbers, job_id=run.shard.job_id)
+    try:
+        yield from work.units(frames)
+    finally:
+        close = getattr(frames, "close", None)
+        if close is not None:
+            close()
+
+
+def _fail(lease: Lease, error: LambdaError, *, whole: bool) -> None:
+    logger.warning(
+        "Request %s cannot go on: %s",
+        lease.request_id,
+        error.message,
+        extra={"action": "shard_failed", "request": lease.request_id, "code": error.code},
+    )
+    try:
+        transitions.fail_shard(lease, error, whole=whole)
+    except LeaseLost:
+        pass

@@ -1,0 +1,132 @@
+"""Runs of a detector: a frame in, shapes and tags out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
+
+from cvat_lambda.annotations.answers import convert_detections
+from cvat_lambda.annotations.errors import AnswerError, ShapeError
+from cvat_lambda.annotations.mapping import build_mapping
+from cvat_lambda.engine.port import Frame, UnreadableFrame
+from cvat_lambda.errors import FunctionAnswerInvalid, FunctionFailed
+from cvat_lambda.gateway.payload import Images, encode_payload
+from cvat_lambda.images.resize import Shrunk, shrink
+from cvat_lambda.requests.run import replaced_tracks
+from cvat_lambda.requests.run.results import Answered, FrameResult, Prepared, Read, Unit, failed
+from cvat_lambda.requests.run.shard_context import Run
+from cvat_lambda.requests.store.models import FrameStatus
+
+
+class DetectWork:
+    """One frame an invocation, or several where the function takes them (``max_batch``)."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._mapping = build_mapping(run.params.mapping, run.spec.labels, run.task.labels)
+        self._fields: dict[str, Any] = {}
+        if run.params.threshold is not None:
+            self._fields["threshold"] = run.params.threshold
+
+    def numbers(self) -> Iterator[int]:
+        """Every frame that is left."""
+        return iter(self._run.frames)
+
+    def units(self, frames: Iterator[Frame | UnreadableFrame]) -> Generator[Read, None, None]:
+        """Consecutive frames, as many as one invocation takes by count and by bytes."""
+        group: list[Frame] = []
+        room = self._run.spec.max_body_bytes * 3 // 4 - 4096  # base64 grows by a third
+        for frame in frames:
+            if isinstance(frame, UnreadableFrame):
+                yield failed(frame.number, frame.error, attempts=0, duration_s=0.0)
+                continue
+            if group and sum(len(item.data) for item in group) + len(frame.data) > room:
+                yield _unit(group)
+                group = []
+            group.append(frame)
+            if len(group) >= self._run.spec.max_batch:
+                yield _unit(group)
+                group = []
+        if group:
+            yield _unit(group)
+
+    def prepare(self, unit: Unit) -> Prepared:
+        """``image`` for one frame, ``images`` for several."""
+        images = tuple(shrink(frame.data, self._run.spec) for frame in unit.frames)
+        sent = [image.data for image in images]
+        named: Images = {"image": sent[0]} if len(sent) == 1 else {"images": sent}
+        return Prepared(body=encode_payload(self._fields, named), images=images)
+
+    def results(self, unit: Unit, sent: Prepared, answered: Answered) -> list[FrameResult]:
+        """One result a frame; of several frames each may have failed on its own."""
+        if len(unit.frames) == 1:
+            return [self._result(unit.frames[0], sent.images[0], answered.answer, answered)]
+        items = self._many(answered.answer, len(unit.frames))
+        return [
+            self._one_of_many(frame, image, item, answered)
+            for frame, image, item in zip(unit.frames, sent.images, items, strict=True)
+        ]
+
+    def parts(self, unit: Unit) -> list[Unit]:
+        """Frame by frame, so that one bad image does not fail its neighbours."""
+        return [_unit([frame]) for frame in unit.frames]
+
+    def look(self, check: Callable[[], None]) -> None:
+        """Nothing: only tracks are looked at, which are few."""
+
+    def finish(self) -> None:
+        """Remove the tracks that the replacement policy replaces."""
+        replaced_tracks.remove_replaced(self._run)
+
+    def _many(self, answer: object, expected: int) -> list[object]:
+        items = answer.get("results") if isinstance(answer, dict) else None
+        if not isinstance(items, list) or len(items) != expected:
+            raise FunctionAnswerInvalid(
+                f"{self._run.function_name}: the answer to {expected} images must hold "
+                f"'results', a list of {expected}"
+            )
+        return items
+
+    def _one_of_many(
+        self, frame: Frame, image: Shrunk, item: object, answered: Answered
+    ) -> FrameResult:
+        try:
+            if isinstance(item, dict) and "error" in item:
+                raise FunctionFailed(
+                    f"{self._run.function_name} failed: {str(item['error'])[:500]}"
+                )
+            return self._result(frame, image, item, answered)
+        except (FunctionFailed, FunctionAnswerInvalid) as error:
+            return failed(
+                frame.number, error, attempts=answered.attempts, duration_s=answered.duration_s
+            )
+
+    def _result(
+        self, frame: Frame, image: Shrunk, answer: object, answered: Answered
+    ) -> FrameResult:
+        known = frame.width is not None and frame.height is not None
+        try:
+            converted = convert_detections(
+                image.restore_detections(answer),
+                mapping=self._mapping,
+                frame=frame.number,
+                image_size=(frame.width or 0, frame.height or 0) if known else None,
+                conv_mask_to_poly=self._run.params.conv_mask_to_poly,
+                threshold=self._run.params.threshold,
+            )
+        except (AnswerError, ShapeError) as exc:
+            raise FunctionAnswerInvalid(
+                f"{self._run.function_name}, frame {frame.number}: {exc.message}"
+            ) from exc
+        return FrameResult(
+            frame=frame.number,
+            status=FrameStatus.DONE,
+            data=converted.data,
+            attempts=answered.attempts,
+            duration_s=answered.duration_s,
+            dropped=converted.dropped,
+        )
+
+
+def _unit(frames: list[Frame]) -> Unit:
+    return Unit(frames=tuple(frames), numbers=tuple(frame.number for frame in frames))

@@ -1,0 +1,141 @@
+"""One unit through the function: encode, invoke with retries, convert; errors become outcomes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import AbstractContextManager
+
+from django.db import DatabaseError, InterfaceError, connection
+
+from cvat_lambda.conf import settings
+from cvat_lambda.errors import (
+    FunctionError,
+    FunctionNotFound,
+    FunctionUnavailable,
+    LambdaError,
+    PlatformUnreachable,
+)
+from cvat_lambda.functions import registry
+from cvat_lambda.gateway.cancel import CallAbandoned, Cancel
+from cvat_lambda.gateway.concurrency import gate_of
+from cvat_lambda.gateway.invoke_with_retries import call
+from cvat_lambda.gateway.retry import Retries, for_requests
+from cvat_lambda.requests.run.lease import LeaseLost
+from cvat_lambda.requests.run.results import Answered, FrameResult, Unit, Work, failed
+from cvat_lambda.requests.run.shard_context import Run
+
+logger = logging.getLogger(__name__)
+
+# Not a matter of the frame, where the others fare alike.
+HOPELESS = (FunctionNotFound, FunctionUnavailable, PlatformUnreachable)
+# No defects: the run was stopped or has lost its shard, or the database is away for all frames.
+CONTROL = (CallAbandoned, LeaseLost, DatabaseError, InterfaceError)
+
+
+class RunImpossible(Exception):
+    """The function as a whole cannot be used: the request ends with this error."""
+
+    def __init__(self, error: LambdaError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+class Invoker:
+    """Takes units through the function; `invoke` is called by several threads at once."""
+
+    def __init__(self, run: Run, work: Work, cancel: Cancel) -> None:
+        self._run = run
+        self._work = work
+        self._cancel = cancel
+        self._policy = for_requests()
+        self._answered_at = 0.0  # time.monotonic() of the latest answer, whatever it said
+        self._spec = run.spec  # as the registry has it now: workers and address change
+        self._looked_at = time.monotonic()
+
+    def attending(self) -> AbstractContextManager[None]:
+        """Share the function's places with the live runs of other workers."""
+        return gate_of(self._spec).run()
+
+    def in_flight(self) -> int:
+        """The most invocations at once; the gate lets fewer in where the function is busy.
+
+        It follows the registry, which it asks every `FUNCTIONS_REFRESH_S` seconds (0: never).
+        """
+        every_s = settings.FUNCTIONS_REFRESH_S
+        if every_s > 0 and time.monotonic() - self._looked_at >= every_s:
+            self._looked_at = time.monotonic()
+            self._look()
+        return max(1, min(gate_of(self._spec).ceiling, len(self._run.frames)))
+
+    def _look(self) -> None:
+        try:
+            self._spec = registry.get(self._spec.id)
+        except DatabaseError:
+            connection.close()  # it is asked again next time
+        except LambdaError as exc:
+            # Gone, or its metadata broke: the calls tell whether it can be used still.
+            logger.info("Function %r as the registry has it: %s", self._spec.id, exc.message)
+
+    def invoke(self, unit: Unit) -> list[FrameResult]:
+        """The results of a unit's frames. Raise RunImpossible, CallAbandoned."""
+        started = time.monotonic()
+        retries = self._policy.start()
+        try:
+            return self._attempt(unit, retries)
+        except HOPELESS as exc:
+            if self._is_hopeless(exc, retries):
+                raise RunImpossible(exc) from exc
+            error: LambdaError = exc
+        except LambdaError as exc:
+            error = exc
+        except CONTROL:
+            raise
+        except Exception as exc:
+            error = self._defect(unit, exc)
+        parts = self._work.parts(unit)
+        if len(parts) > 1:
+            return [result for part in parts for result in self.invoke(part)]
+        took_s = time.monotonic() - started
+        attempts = int(error.details.get("attempts", 1))
+        return [
+            failed(number, error, attempts=attempts, duration_s=took_s) for number in unit.numbers
+        ]
+
+    def _is_hopeless(self, error: LambdaError, retries: Retries) -> bool:
+        """Whether nobody got an answer while this unit found the function away."""
+        return (
+            error.permanent or retries.away_since is None or self._answered_at < retries.away_since
+        )
+
+    def _attempt(self, unit: Unit, retries: Retries) -> list[FrameResult]:
+        started = time.monotonic()
+        sent = self._work.prepare(unit)
+        try:
+            called = call(
+                self._spec,
+                sent.body,
+                request_id=self._run.request.id,
+                retries=retries,
+                person=False,
+                cancel=self._cancel,
+            )
+        except FunctionError:
+            self._answered_at = time.monotonic()
+            raise
+        self._answered_at = time.monotonic()
+        took_s = time.monotonic() - started
+        return self._work.results(
+            unit,
+            sent,
+            Answered(answer=called.answer, attempts=called.attempts, duration_s=took_s),
+        )
+
+    def _defect(self, unit: Unit, exc: Exception) -> LambdaError:
+        """A defect of ours that this frame brought to light must not end the request."""
+        number = unit.numbers[0]
+        logger.error("Frame %d of task %d", number, self._run.task.id, exc_info=exc)
+        return LambdaError(
+            f"an internal error on frame {number} ({type(exc).__name__}); "
+            "the server's log has the details"
+        )

@@ -1,0 +1,153 @@
+"""A worker's right to run a shard: taken, shown to be alive, lost, checked before each write."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from django.db import DatabaseError, close_old_connections, connection, transaction
+from django.db.models import F
+from django.utils import timezone
+
+from cvat_lambda import signals
+from cvat_lambda.conf import settings
+from cvat_lambda.requests.control import queue
+from cvat_lambda.requests.store import database_clock
+from cvat_lambda.requests.store.models import Request, Shard, Status
+
+POLL_S = 0.3  # how often a cancel is looked for
+
+
+class LeaseLost(Exception):
+    """The shard was cancelled, or another worker has it: nothing more may be written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """What a worker holds while it runs a shard."""
+
+    shard_id: int
+    request_id: str
+    token: str
+
+    def fence(self, **counted: float) -> None:
+        """First statement of every write: lock the shard's row, show life, count frames.
+
+        Raise LeaseLost, which must roll the transaction back.
+        """
+        changes = {
+            name: F(name) + value if name in ("done", "failed", "skipped") else value
+            for name, value in counted.items()
+        }
+        held = Shard.objects.filter(pk=self.shard_id, lease=self.token, status=Status.STARTED)
+        if not held.update(heartbeat_at=database_clock.now(), **changes):
+            raise LeaseLost(self.request_id)
+
+
+def worker_name() -> str:
+    """Host and process, for people and for the recovery of a worker that died."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def claim(shard_id: int) -> Lease | None:
+    """Take a queued shard; None if it is gone, ended, or another worker's."""
+    token = secrets.token_hex(16)
+    with transaction.atomic():
+        taken = Shard.objects.filter(pk=shard_id, status=Status.QUEUED).update(
+            status=Status.STARTED,
+            lease=token,
+            worker=worker_name()[:255],
+            heartbeat_at=database_clock.now(),
+            attempts=F("attempts") + 1,
+            settled_at_claim=F("done") + F("failed") + F("skipped"),
+        )
+        if not taken:
+            return None
+        request_id = Shard.objects.values_list("request_id", flat=True).get(pk=shard_id)
+        first = Request.objects.filter(pk=request_id, status=Status.QUEUED).update(
+            status=Status.STARTED, started_at=timezone.now()
+        )
+    if first:
+        # A receiver that raises must not keep the shard from running.
+        signals.request_started.send_robust(
+            sender=Request, request=Request.objects.select_related("owner").get(pk=request_id)
+        )
+    return Lease(shard_id=shard_id, request_id=request_id, token=token)
+
+
+class Watch(threading.Thread):
+    """Shows that the worker lives, and calls ``lost`` within `POLL_S` of losing the lease.
+
+    It has a connection of its own: a long batch does not hold up the heartbeat.
+    """
+
+    def __init__(self, lease: Lease, lost: Callable[[], None]) -> None:
+        super().__init__(name=f"watch-{lease.shard_id}", daemon=True)
+        self._lease = lease
+        self._lost = lost
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """End the thread and wait for it."""
+        self._stopped.set()
+        self.join()
+
+    def run(self) -> None:
+        """Poll until stopped; a silent database is no loss yet, since the fence decides."""
+        polls_a_beat = max(1, round(settings.HEARTBEAT_S / POLL_S))
+        polls = 0
+        try:
+            while not self._stopped.wait(POLL_S):
+                polls += 1
+                try:
+                    if not self._holds(beat=polls % polls_a_beat == 0):
+                        self._lost()
+                        return
+                except DatabaseError:
+                    close_old_connections()
+        finally:
+            connection.close()
+
+    def _holds(self, *, beat: bool) -> bool:
+        held = Shard.objects.filter(
+            pk=self._lease.shard_id, lease=self._lease.token, status=Status.STARTED
+        )
+        if beat:
+            return bool(held.update(heartbeat_at=database_clock.now()))
+        exists: bool = held.exists()
+        return exists
+
+
+def give_back(lease: Lease) -> None:
+    """Queue the shard of a worker that is told to stop: nothing is wrong with it.
+
+    Nothing where the lease is lost already.
+    """
+    held = Shard.objects.filter(pk=lease.shard_id, lease=lease.token, status=Status.STARTED)
+    try:
+        shard = held.select_related("request").first()
+        if shard is None:
+            return
+        shard.rq_job_id = queue.new_job_id(shard.request_id, shard.index)
+        # Where it cannot be sent now, recovery does it: it was never sent.
+        given = held.update(
+            status=Status.QUEUED, lease="", rate=0, rq_job_id=shard.rq_job_id, enqueued_at=None
+        )
+        if given:
+            queue.send([shard], meta=shard.request.meta, at_front=True)
+    except DatabaseError:
+        connection.close()  # the heartbeat goes stale by itself
+
+
+def release(lease: Lease) -> None:
+    """Let go of a shard, for recovery to judge; nothing where the lease is lost already."""
+    try:
+        Shard.objects.filter(pk=lease.shard_id, lease=lease.token, status=Status.STARTED).update(
+            heartbeat_at=None
+        )
+    except DatabaseError:
+        connection.close()  # the heartbeat goes stale by itself

@@ -1,0 +1,257 @@
+"""Runs of a ReID function: rectangles of neighbouring frames joined to tracks.
+
+Each frame's outcome keeps which of its rectangles were recognised on the next frame, so a run
+can be resumed. The end merges all of it into the annotations as they are then: a rectangle that
+somebody changed or deleted meanwhile is left alone, and ends the chain that it was part of.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+from django.db.models import F
+
+from cvat_lambda.annotations.answers import check_reid_answer
+from cvat_lambda.annotations.errors import AnswerError
+from cvat_lambda.annotations.reid import Linked, Linker, boxes_to_json, rectangles_by_frame
+from cvat_lambda.annotations.types import LabeledData, Shape
+from cvat_lambda.engine.port import Change, Frame, Removal, UnreadableFrame
+from cvat_lambda.errors import FunctionAnswerInvalid
+from cvat_lambda.gateway.payload import encode_payload
+from cvat_lambda.images.resize import Shrunk, shrink
+from cvat_lambda.requests.run import merged_rectangles
+from cvat_lambda.requests.run.results import Answered, FrameResult, Prepared, Read, Unit, failed
+from cvat_lambda.requests.run.shard_context import Run
+from cvat_lambda.requests.run.writer import record_provenance
+from cvat_lambda.requests.store import ranges
+from cvat_lambda.requests.store.models import FrameStatus, Outcome, Request
+
+FRAMES_A_READ = 256
+
+
+class ReidWork:
+    """A pair of neighbouring frames an invocation; the outcome is the first one's."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._hidden = run.task.deleted_frames | (
+            frozenset() if run.shard.own_layer else run.task.placeholder_frames
+        )
+        self._all = self._shown(ranges.expand(run.shard.frames))
+        self._open = frozenset(run.frames)
+        self._boxes: dict[int, tuple[Shape, ...]] = {}
+        self._looked: Linked | None = None
+
+    def _shown(self, frames: Iterable[int]) -> list[int]:
+        return [frame for frame in frames if frame not in self._hidden]
+
+    def numbers(self) -> Iterator[int]:
+        """Both frames of every pair that is left."""
+        wanted = {frame for pair in pairwise(self._all) if pair[0] in self._open for frame in pair}
+        return iter(sorted(wanted))
+
+    def units(self, frames: Iterator[Frame | UnreadableFrame]) -> Generator[Read, None, None]:
+        """Pairs with rectangles on both sides; the other frames are done without a call."""
+        after = dict(pairwise(self._all))
+        before: Frame | UnreadableFrame | None = None
+        for number in self._all[-1:]:
+            if number in self._open:
+                yield _nothing(number)
+        for frame in frames:
+            if before is not None and after.get(before.number) == frame.number:
+                yield from self._pair(before, frame)
+            before = frame
+
+    def _pair(
+        self, first: Frame | UnreadableFrame, second: Frame | UnreadableFrame
+    ) -> Iterator[Read]:
+        if first.number not in self._open:
+            return
+        boxes0, boxes1 = self._rectangles(first.number), self._rectangles(second.number)
+        if not boxes0 or not boxes1:
+            yield _nothing(first.number)
+            return
+        for side in (first, second):
+            if isinstance(side, UnreadableFrame):
+                yield failed(first.number, side.error, attempts=0, duration_s=0.0)
+                return
+        if isinstance(first, Frame) and isinstance(second, Frame):
+            yield Unit(frames=(first, second), numbers=(first.number,), context=(boxes0, boxes1))
+
+    def _rectangles(self, frame: int) -> tuple[Shape, ...]:
+        """Those of a frame, read some hundred frames at a time."""
+        if frame not in self._boxes:
+            start = self._all.index(frame)
+            chunk = self._all[start : start + FRAMES_A_READ]
+            data = self._run.engine.annotations(
+                self._run.task.id, job_id=self._run.shard.job_id, frames=chunk
+            )
+            self._boxes = rectangles_by_frame(data.shapes, chunk)
+        return self._boxes[frame]
+
+    def prepare(self, unit: Unit) -> Prepared:
+        """``image0``, ``boxes0``, ``image1``, ``boxes1``, and the thresholds where given."""
+        first, second = (shrink(frame.data, self._run.spec) for frame in unit.frames)
+        fields: dict[str, Any] = {
+            "boxes0": _scaled(boxes_to_json(unit.context[0]), first),
+            "boxes1": _scaled(boxes_to_json(unit.context[1]), second),
+        }
+        if self._run.params.threshold is not None:
+            fields["threshold"] = self._run.params.threshold
+        if self._run.params.max_distance is not None:
+            fields["max_distance"] = self._run.params.max_distance * first.scale_x
+        images = {"image0": first.data, "image1": second.data}
+        return Prepared(body=encode_payload(fields, images), images=(first, second))
+
+    def results(self, unit: Unit, sent: Prepared, answered: Answered) -> list[FrameResult]:
+        """Which rectangle of the first frame is which of the second, by id and by look."""
+        boxes0, boxes1 = unit.context
+        try:
+            matching = check_reid_answer(answered.answer, len(boxes0), len(boxes1))
+        except AnswerError as exc:
+            raise FunctionAnswerInvalid(
+                f"{self._run.function_name}, frame {unit.numbers[0]}: {exc.message}"
+            ) from exc
+        links = [
+            [box.id, _look(box), boxes1[index].id, _look(boxes1[index])]
+            for box, index in zip(boxes0, matching, strict=True)
+            if index >= 0
+        ]
+        return [
+            FrameResult(
+                frame=unit.numbers[0],
+                status=FrameStatus.DONE,
+                attempts=answered.attempts,
+                duration_s=answered.duration_s,
+                result={"links": links},
+            )
+        ]
+
+    def parts(self, unit: Unit) -> list[Unit]:
+        """A pair is the smallest unit."""
+        return [unit]
+
+    def look(self, check: Callable[[], None]) -> None:
+        """Join the rectangles as they are now, which may take seconds."""
+        self._looked = self._link(check)
+
+    def finish(self) -> None:
+        """Merge the tracks into the annotations; inside the shard's last transaction."""
+        run = self._run
+        run.lease.fence()
+        # Neither people nor a cancel are made to wait for the look at all rectangles. Where
+        # somebody changed one since, there is another look.
+        linked = self._link() if self._looked is None else self._looked
+        while not self._holds(linked.joined):
+            linked = self._link()
+        if not linked.tracks:
+            return
+        added = LabeledData(tracks=linked.tracks)
+        written = run.engine.apply(
+            Change(
+                task_id=run.task.id,
+                job_id=run.shard.job_id,
+                frames=tuple(sorted({shape.frame for shape in linked.joined})),
+                remove=Removal(
+                    policy="ids",
+                    shape_ids=[shape.id for shape in linked.joined if shape.id is not None],
+                ),
+                add=added,
+                user_id=run.request.owner_id,
+            )
+        )
+        merged_rectangles.remember(run, linked.joined)
+        record_provenance(run, added, written)
+        Request.objects.filter(pk=run.request.pk).update(shapes=F("shapes") + len(linked.tracks))
+
+    def _holds(self, shapes: Sequence[Shape]) -> bool:
+        """Whether they are all as they were, and stay so: a changed one would have another id."""
+        ids = {shape.id for shape in shapes if shape.id is not None}
+        return not ids or self._run.engine.hold_shapes(self._run.task.id, ids) == ids
+
+    def _last_frame(self) -> int:
+        """The last on which a track would be seen that has no end: of the job, not of the shard.
+
+        A request for some frames of a job must not leave its objects on all the frames behind.
+        """
+        first = self._all[0] if self._all else 0
+        last = self._all[-1] if self._all else 0
+        for job in self._run.task.jobs:
+            if first in job.frames and self._run.shard.job_id in (None, job.id):
+                last = max([last, *self._shown(job.frames)])
+        return last
+
+    def _link(self, check: Callable[[], None] = lambda: None) -> Linked:
+        """Chains over the rectangles as they are now. ``check`` may break it off."""
+        run = self._run
+        outcomes = Outcome.objects.filter(shard=run.shard, status=FrameStatus.DONE)
+        links = {
+            frame: result["links"]
+            for frame, result in outcomes.values_list("frame", "result")
+            if result and result.get("links")
+        }
+        linker = Linker(last_frame=self._last_frame(), mutable_attributes=self._mutable())
+        previous: int | None = None
+        for frame, shapes in self._now():
+            check()
+            matching = (
+                None
+                if previous is None
+                else _matching(linker.current, shapes, links.get(previous, ()))
+            )
+            linker.feed(shapes, matching)
+            previous = frame
+        return linker.finish()
+
+    def _now(self) -> Iterator[tuple[int, tuple[Shape, ...]]]:
+        for start in range(0, len(self._all), FRAMES_A_READ):
+            chunk = self._all[start : start + FRAMES_A_READ]
+            data = self._run.engine.annotations(
+                self._run.task.id, job_id=self._run.shard.job_id, frames=chunk
+            )
+            yield from rectangles_by_frame(data.shapes, chunk).items()
+
+    def _mutable(self) -> frozenset[int]:
+        return frozenset(
+            attribute.id
+            for label in self._run.task.labels
+            for attribute in label.attributes
+            if attribute.mutable and attribute.id is not None
+        )
+
+
+def _scaled(boxes: list[dict[str, Any]], image: Shrunk) -> list[dict[str, Any]]:
+    """Boxes in the image as it is sent."""
+    if not image.is_scaled:
+        return boxes
+    return [{**box, "points": image.scale_points(box["points"])} for box in boxes]
+
+
+def _nothing(frame: int) -> FrameResult:
+    return FrameResult(frame=frame, status=FrameStatus.DONE)
+
+
+def _look(shape: Shape) -> int:
+    """A checksum of what a person might change of a rectangle."""
+    seen = (
+        shape.label_id,
+        tuple(round(point, 3) for point in shape.points),
+        round(shape.rotation, 3),
+        shape.occluded,
+        tuple(sorted((value.spec_id, value.value) for value in shape.attributes)),
+    )
+    return zlib.crc32(repr(seen).encode())
+
+
+def _matching(
+    before: Sequence[Shape], after: Sequence[Shape], links: Iterable[Sequence[Any]]
+) -> list[int]:
+    """A function's links as indices, of those rectangles only that are still what they were."""
+    place = {(shape.id, _look(shape)): index for index, shape in enumerate(after)}
+    known: dict[tuple[int | None, int], int] = {
+        (id0, look0): place.get((id1, look1), -1) for id0, look0, id1, look1 in links
+    }
+    return [known.get((shape.id, _look(shape)), -1) for shape in before]

@@ -1,0 +1,129 @@
+"""Whole tracks that a replacement policy replaces: gone at the end, when all their frames are done.
+
+A track cannot be replaced frame by frame, and one that reaches beyond the request stays; so does
+one that was drawn after the request began, also when it is retried weeks later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.db.models import Min, QuerySet
+
+from cvat_lambda.annotations.types import Track
+from cvat_lambda.engine.port import Change, Job, Removal
+from cvat_lambda.requests.run.replace import forget, made_before
+from cvat_lambda.requests.run.shard_context import Run
+from cvat_lambda.requests.store.locks import lock_shards
+from cvat_lambda.requests.store.models import LIVE, FrameStatus, ObjectKind, Outcome, Shard
+
+FRAMES_A_READ = 256
+
+
+def remove_replaced(run: Run) -> None:
+    """Remove them, with the last shard of the task; first in the shard's last transaction.
+
+    Raise LeaseLost.
+    """
+    policy = run.params.replace
+    if policy == "none":
+        return
+    # Shards that end at the same moment take turns, so that exactly one is the last.
+    siblings = Shard.objects.filter(pk__in=lock_shards(**_layer(run)))
+    run.lease.fence()
+    if siblings.filter(status__in=LIVE).exclude(pk=run.shard.pk).exists():
+        return
+    newest = siblings.aggregate(first_look=Min("last_track_id"))["first_look"] or 0
+    ids = _made_by_function(run) if policy == "function" else None
+    if ids is not None and not ids:
+        return  # as of most requests: nothing has to be read
+    done = _done_frames(siblings)
+    everywhere = set[int]().union(*done.values())
+    for job_id, alone in done.items():
+        # Frames that named jobs share are run by a shard that writes to the task, and count for
+        # each of these jobs. What the task has on them alone may be of jobs that nobody named.
+        here = alone if job_id is None else everywhere
+        found = [
+            track.id
+            for track in _tracks(run, job_id, here)
+            if track.id is not None
+            and track.id <= newest  # whoever drew one since wants to keep it
+            and (ids is None or track.id in ids)
+            and (policy != "automatic" or track.source == "auto")
+            and _span(run, job_id, track) <= here
+        ]
+        if found:
+            written = run.engine.apply(
+                Change(
+                    task_id=run.task.id,
+                    job_id=job_id,
+                    remove=Removal(policy="ids", track_ids=found),
+                    user_id=run.request.owner_id,
+                )
+            )
+            forget(written)
+
+
+def _layer(run: Run) -> dict[str, Any]:
+    """What those shards have in common that write to the annotations that this one writes to."""
+    same = {"request_id": run.request.pk, "task_id": run.task.id, "own_layer": run.shard.own_layer}
+    return {**same, "job_id": run.shard.job_id} if run.shard.own_layer else same
+
+
+def _done_frames(shards: QuerySet[Shard]) -> dict[int | None, set[int]]:
+    """Frames that are done, by the job that their shard writes to; None: to the whole task."""
+    jobs: dict[int, int | None] = dict(shards.order_by().values_list("pk", "job_id"))
+    found: dict[int | None, set[int]] = {job_id: set() for job_id in jobs.values()}
+    done = Outcome.objects.filter(shard__in=shards, status=FrameStatus.DONE)
+    for shard_id, frame in done.values_list("shard_id", "frame"):
+        found[jobs[shard_id]].add(frame)
+    return found
+
+
+def _made_by_function(run: Run) -> set[int]:
+    rows = made_before(run.spec.id, task=run.task, shard=run.shard)
+    return set(rows.filter(kind=ObjectKind.TRACK).values_list("object_id", flat=True))
+
+
+def _tracks(run: Run, job_id: int | None, done: set[int]) -> Iterator[Track]:
+    """Each track with a key frame on any of the frames, once; little is read at a time.
+
+    Job by job, since a whole task shows only one of two that are alike in jobs that overlap.
+    """
+    seen: set[int | None] = set()
+    for job in _jobs(run, job_id):
+        frames = sorted(done.intersection(job.frames))
+        for start in range(0, len(frames), FRAMES_A_READ):
+            some = frames[start : start + FRAMES_A_READ]
+            for track in run.engine.tracks(run.task.id, job_id=job.id, frames=some):
+                if track.id not in seen:
+                    seen.add(track.id)
+                    yield track
+
+
+def _jobs(run: Run, job_id: int | None) -> list[Job]:
+    """The job, or those whose annotations are the task's."""
+    return [
+        job
+        for job in run.task.jobs
+        if (job_id is None and job.type == "annotation") or job.id == job_id
+    ]
+
+
+def _span(run: Run, job_id: int | None, track: Track) -> set[int]:
+    """Frames on which the track may be seen, less those that nobody annotates."""
+    keys = [*track.shapes, *(key for element in track.elements for key in element.shapes)]
+    if not keys:
+        return set()
+    first, last = min(key.frame for key in keys), max(key.frame for key in keys)
+    if not any(key.outside for key in keys if key.frame == last):
+        last = max(last, _last_visible(run, job_id, first))
+    hidden = run.task.deleted_frames | run.task.placeholder_frames
+    return {frame for frame in range(first, last + 1) if frame not in hidden}
+
+
+def _last_visible(run: Run, job_id: int | None, first: int) -> int:
+    """The last frame of the jobs that hold a track which begins there and does not end."""
+    jobs = _jobs(run, job_id)
+    return max((max(job.frames) for job in jobs if first in job.frames), default=first)

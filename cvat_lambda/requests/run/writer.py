@@ -1,0 +1,275 @@
+"""Writes results in batches: shapes, outcomes, provenance and progress in one transaction each."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+
+from django.db.models import F
+from django.utils import timezone
+
+from cvat_lambda import signals
+from cvat_lambda.annotations.types import LabeledData
+from cvat_lambda.conf import settings
+from cvat_lambda.engine.port import Change, Written
+from cvat_lambda.errors import EngineUnavailable, FunctionFailed, LambdaError, NotFound
+from cvat_lambda.requests.run import replace
+from cvat_lambda.requests.run.results import FrameResult, Skips, failed
+from cvat_lambda.requests.run.shard_context import Run
+from cvat_lambda.requests.store.bulk_rows import insert, plain
+from cvat_lambda.requests.store.database_retry import patiently
+from cvat_lambda.requests.store.models import FrameStatus, ObjectKind, Outcome, Provenance, Request
+
+
+class TooManyFailures(FunctionFailed):
+    """So many frames fail that it makes no sense to go on."""
+
+    code = "too_many_failures"
+
+
+class Writer:
+    """Writes a run's results; used by one thread. ``wait(s)`` sleeps, and raises when aborted."""
+
+    def __init__(self, run: Run, wait: Callable[[float], None]) -> None:
+        self._run = run
+        self._wait = wait
+        self._last_write = time.monotonic()
+        self._rate = 0.0
+
+    def write(self, batch: Sequence[FrameResult]) -> None:
+        """Write a batch, however often the database goes away meanwhile.
+
+        Raise LeaseLost, TooManyFailures, EngineUnavailable, TaskNotFound, JobNotFound.
+        """
+        batch = self._settle(batch)
+        for result in batch:
+            if result.status == FrameStatus.FAILED:
+                self._tell_failed(result)
+        if any(result.status == FrameStatus.FAILED for result in batch):
+            self._check_failure_rate()
+
+    def _settle(self, batch: Sequence[FrameResult]) -> list[FrameResult]:
+        """Write a batch; results that the engine refuses become failed frames, one by one."""
+        rest = list(batch)
+        try:
+            self._patiently(rest)
+            return list(batch)
+        except (EngineUnavailable, NotFound):
+            raise  # the task or the job is gone: no matter of one frame
+        except LambdaError as error:
+            if len(batch) > 1:
+                return [settled for result in batch for settled in self._settle([result])]
+            refused = failed(
+                batch[0].frame,
+                error,
+                attempts=batch[0].attempts,
+                duration_s=batch[0].duration_s or 0.0,
+            )
+            self._patiently([refused])
+            return [refused]
+
+    def skip(self, skips: Skips) -> None:
+        """Write the outcomes of frames that are left out. Raise as `write`."""
+        rest = [
+            FrameResult(frame=frame, status=FrameStatus.SKIPPED, code=reason)
+            for frame, reason in skips.reasons.items()
+        ]
+        self._patiently(rest)
+
+    def _patiently(self, rest: list[FrameResult]) -> None:
+        """Write results, each once, whatever becomes of the connection."""
+        again = False
+
+        def attempt() -> None:
+            nonlocal again
+            if again:
+                self._drop_written(rest)
+            again = True
+            self._write(rest)
+
+        patiently(attempt, wait=self._wait, request_id=self._run.request.id)
+
+    def _drop_written(self, rest: list[FrameResult]) -> None:
+        written = set(Outcome.objects.filter(shard=self._run.shard).values_list("frame", flat=True))
+        rest[:] = [result for result in rest if result.frame not in written]
+
+    def _write(self, batch: Sequence[FrameResult]) -> None:
+        if not batch:
+            return
+        with self._run.engine.atomic():
+            if self._run.params.only_unannotated:
+                self._run.lease.fence()
+                batch = self._without_annotated(batch)
+            counts = Counter(result.status for result in batch)
+            counted = {str(status): counts[status] for status in FrameStatus.values}
+            self._run.lease.fence(**counted, rate=self._next_rate(len(batch) - counted["skipped"]))
+            added = self._apply(batch)
+            self._insert_outcomes(batch)
+            dropped = sum(result.dropped for result in batch)
+            Request.objects.filter(pk=self._run.request.pk).update(
+                shapes=F("shapes") + added,
+                dropped=F("dropped") + dropped,
+                **{name: F(name) + value for name, value in counted.items() if value},
+            )
+        signals.frames_written.send_robust(
+            sender=Writer,
+            request_id=self._run.request.id,
+            task_id=self._run.task.id,
+            frames=tuple(result.frame for result in batch),
+            counts=counted,
+            shapes=added,
+        )
+
+    def _without_annotated(self, batch: Sequence[FrameResult]) -> list[FrameResult]:
+        """Results, but for frames that people have annotated since the run began."""
+        run = self._run
+        done = [result.frame for result in batch if result.status == FrameStatus.DONE]
+        if not done:
+            return list(batch)
+        data = run.engine.annotations(run.task.id, job_id=run.shard.job_id, frames=done)
+        annotated = {shape.frame for shape in data.shapes} | {tag.frame for tag in data.tags}
+        for track in data.tracks:
+            for part in (track, *track.elements):
+                annotated.update(key.frame for key in part.shapes if not key.outside)
+        return [
+            FrameResult(
+                frame=result.frame,
+                status=FrameStatus.SKIPPED,
+                code="annotated",
+                attempts=result.attempts,
+                duration_s=result.duration_s,
+            )
+            if result.status == FrameStatus.DONE and result.frame in annotated
+            else result
+            for result in batch
+        ]
+
+    def _apply(self, batch: Sequence[FrameResult]) -> int:
+        run = self._run
+        done = [result for result in batch if result.status == FrameStatus.DONE]
+        remove = replace.removal(
+            run.params.replace,
+            function_id=run.spec.id,
+            task=run.task,
+            shard=run.shard,
+            frames=[result.frame for result in done],
+        )
+        add = LabeledData(
+            tags=tuple(chain.from_iterable(result.data.tags for result in done)),
+            shapes=tuple(chain.from_iterable(result.data.shapes for result in done)),
+            tracks=tuple(chain.from_iterable(result.data.tracks for result in done)),
+        )
+        if not add and (remove.policy == "none" or not done):
+            return 0
+        written = run.engine.apply(
+            Change(
+                task_id=run.task.id,
+                job_id=run.shard.job_id,
+                frames=tuple(result.frame for result in done),
+                remove=remove,
+                add=add,
+                user_id=run.request.owner_id,
+            )
+        )
+        if remove.policy != "none":
+            replace.forget(written)
+            replace.forget_joined(
+                run.params.replace,
+                remove,
+                shard=run.shard,
+                frames=[result.frame for result in done],
+            )
+        record_provenance(run, add, written)
+        return len(add.tags) + len(add.shapes) + len(add.tracks)
+
+    def _insert_outcomes(self, batch: Sequence[FrameResult]) -> None:
+        run = self._run
+        now = timezone.now()
+        insert(
+            Outcome,
+            (
+                {
+                    "request_id": run.request.pk,
+                    "shard_id": run.shard.pk,
+                    "task_id": run.task.id,
+                    "frame": result.frame,
+                    "status": result.status,
+                    "code": plain(result.code)[:64],
+                    "message": plain(result.message),
+                    "attempts": result.attempts,
+                    "duration_ms": (
+                        None if result.duration_s is None else round(result.duration_s * 1000)
+                    ),
+                    "version_id": run.version_id,
+                    "shapes": len(result.data.shapes) + len(result.data.tags),
+                    "result": result.result,
+                    "written_at": now,
+                }
+                for result in batch
+            ),
+        )
+
+    def _next_rate(self, frames: int) -> float:
+        """Frames a second, smoothed over some batches."""
+        now = time.monotonic()
+        elapsed, self._last_write = now - self._last_write, now
+        latest = frames / elapsed if elapsed > 0 else 0.0
+        if frames:
+            self._rate = latest if not self._rate else 0.6 * self._rate + 0.4 * latest
+        return self._rate
+
+    def _check_failure_rate(self) -> None:
+        """Raise TooManyFailures when the request, over all its shards, is hopeless."""
+        counted = Request.objects.values("done", "failed").get(pk=self._run.request.pk)
+        seen = counted["done"] + counted["failed"]
+        limit = self._run.request.max_failure_rate
+        limit = settings.MAX_FAILURE_RATE if limit is None else limit
+        if seen < settings.MIN_FRAMES_FOR_FAILURE_RATE or counted["failed"] <= limit * seen:
+            return
+        raise TooManyFailures(
+            f"{counted['failed']} of {seen} frames failed, more than the limit of {limit:.0%}: "
+            f"stopped early. See the failed frames for the causes"
+        )
+
+    def _tell_failed(self, result: FrameResult) -> None:
+        signals.frame_failed.send_robust(
+            sender=Writer,
+            request_id=self._run.request.id,
+            task_id=self._run.task.id,
+            frame=result.frame,
+            code=result.code,
+            message=result.message,
+            attempts=result.attempts,
+        )
+
+
+def record_provenance(run: Run, added: LabeledData, written: Written) -> None:
+    """Remember which request made each stored annotation; in the transaction that made it."""
+    insert(
+        Provenance,
+        (
+            {
+                "request_id": run.request.pk,
+                "task_id": run.task.id,
+                "job_id": run.shard.job_id,
+                "frame": frame,
+                "kind": kind,
+                "object_id": object_id,
+                "version_id": run.version_id,
+                "score": score,
+            }
+            for kind, frame, score, object_id in _made(added, written)
+        ),
+    )
+
+
+def _made(added: LabeledData, written: Written) -> Iterator[tuple[str, int, float, int]]:
+    """Kind, frame, score and id of each stored annotation."""
+    for shape, copies in zip(added.shapes, written.shape_ids, strict=True):
+        yield from ((ObjectKind.SHAPE, shape.frame, shape.score, copy) for copy in copies)
+    for tag, copies in zip(added.tags, written.tag_ids, strict=True):
+        yield from ((ObjectKind.TAG, tag.frame, tag.score, copy) for copy in copies)
+    for track, copies in zip(added.tracks, written.track_ids, strict=True):
+        yield from ((ObjectKind.TRACK, track.frame, track.score, copy) for copy in copies)

@@ -1,0 +1,215 @@
+"""Serializer fields that take what JSON says and nothing that merely looks like it.
+
+REST framework's own fields take ``"3"`` and ``true`` for a number and ``"yes"`` for true; here a
+wrong type is an error. Whole numbers may come as floats (``3.0``), since cvat-sdk sends them so.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from drf_spectacular.extensions import OpenApiSerializerFieldExtension
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from cvat_lambda.annotations.text import is_storable
+from cvat_lambda.rest.parsers import walk
+
+INT_MAX = 2_147_483_647
+
+
+class IntegerField(serializers.IntegerField):
+    """A whole number, integral floats too."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("max_value", INT_MAX)
+        super().__init__(**kwargs)
+
+    def to_internal_value(self, data: Any) -> int:
+        if isinstance(data, bool) or not isinstance(data, (int, float)):
+            self.fail("invalid")
+        if isinstance(data, float) and not data.is_integer():
+            self.fail("invalid")
+        return int(data)
+
+
+class IdField(IntegerField):
+    """The id of a row."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(min_value=1, **kwargs)
+
+
+class FrameField(IntegerField):
+    """A frame number relative to the task."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(min_value=0, **kwargs)
+
+
+class FloatField(serializers.FloatField):
+    """A finite number."""
+
+    def to_internal_value(self, data: Any) -> float:
+        if isinstance(data, bool) or not isinstance(data, (int, float)):
+            self.fail("invalid")
+        try:
+            value = float(data)
+        except OverflowError:
+            self.fail("invalid")
+        if not math.isfinite(value):
+            self.fail("invalid")
+        return value
+
+
+class FractionField(FloatField):
+    """A number in [0, 1]."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(min_value=0, max_value=1, **kwargs)
+
+
+class BooleanField(serializers.BooleanField):
+    """True or false."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return bool(data)
+
+
+class TextField(serializers.CharField):
+    """Text as it came: nothing trimmed, numbers are not text."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("trim_whitespace", False)
+        super().__init__(**kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class ChoiceField(serializers.ChoiceField):
+    """One of some words.
+
+    In the OpenAPI document the words stay where they are used (`ChoiceFieldSchema`), so that no
+    enumeration of the host, which may have fields of the same name, gets another name.
+    """
+
+
+class ChoiceFieldSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    """How drf-spectacular shows a `ChoiceField`; it finds this class by itself."""
+
+    target_class = ChoiceField
+
+    def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        return {"oneOf": [{"type": "string", "enum": list(self.target.choices)}]}
+
+
+class PointField(serializers.ListField):
+    """A point ``[x, y]`` in pixels."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(child=FloatField(), min_length=2, max_length=2, **kwargs)
+
+
+class PointsField(serializers.ListField):
+    """Points ``[[x, y], ...]`` in pixels."""
+
+    def __init__(self, *, max_length: int = 10_000, **kwargs: Any) -> None:
+        super().__init__(child=PointField(), max_length=max_length, **kwargs)
+
+
+class RoiField(serializers.ListField):
+    """A region of interest ``[xtl, ytl, xbr, ybr]`` in whole pixels; right and bottom exclusive."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(child=IntegerField(min_value=0), min_length=4, max_length=4, **kwargs)
+
+
+def without_nulls(value: Any) -> Any:
+    """The same object without the members that are null, which mean "not given"."""
+    if isinstance(value, dict):
+        return {key: item for key, item in value.items() if item is not None}
+    return value
+
+
+def has_unstorable_text(value: Any) -> bool:
+    """Whether any text in a JSON value holds what no database and no UTF-8 can: NUL, surrogates."""
+    return any(isinstance(item, str) and not is_storable(item) for item in walk(value))
+
+
+@extend_schema_field(
+    {
+        "type": "array",
+        "items": {
+            "oneOf": [
+                {"type": "integer", "minimum": 0},
+                {
+                    "type": "array",
+                    "items": {"type": "integer", "minimum": 0},
+                    "minItems": 2,
+                    "maxItems": 2,
+                },
+            ]
+        },
+        "minItems": 1,
+    }
+)
+class FrameRangesField(serializers.Field[Any, Any, Any, Any]):
+    """Frames as numbers and inclusive ranges: ``[0, [10, 19]]``."""
+
+    default_error_messages = {
+        "invalid": "Frames are a list of frame numbers and of ranges [first, last]."
+    }
+    MAX_ITEMS = 100_000
+
+    def to_internal_value(self, data: Any) -> tuple[tuple[int, int], ...]:
+        if not isinstance(data, list) or not 0 < len(data) <= self.MAX_ITEMS:
+            self.fail("invalid")
+        return tuple(self._range(item) for item in data)
+
+    def _range(self, item: Any) -> tuple[int, int]:
+        ends = item if isinstance(item, list) else [item, item]
+        if len(ends) != 2:
+            self.fail("invalid")
+        number = FrameField()
+        first, last = (number.run_validation(end) for end in ends)
+        if first > last:
+            self.fail("invalid")
+        return first, last
+
+
+@extend_schema_field(
+    {
+        "type": "object",
+        "properties": {
+            "points": {
+                "type": "array",
+                "items": {"type": "number"},
+                "minItems": 4,
+                "maxItems": 4,
+            }
+        },
+        "required": ["points"],
+        "additionalProperties": True,
+    }
+)
+class BoxField(serializers.Field[Any, Any, Any, Any]):
+    """A rectangle for re-identification; the function gets all of it, ``points`` are checked."""
+
+    default_error_messages = {
+        "invalid": "A box is an object with the points [x1, y1, x2, y2] of a rectangle.",
+        "not_finite": "A box holds finite numbers only.",
+    }
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        if not isinstance(data, dict):
+            self.fail("invalid")
+        if any(isinstance(item, float) and not math.isfinite(item) for item in walk(data)):
+            self.fail("not_finite")
+        points = serializers.ListField(child=FloatField(), min_length=4, max_length=4)
+        return {**data, "points": points.run_validation(data.get("points"))}

@@ -1,0 +1,266 @@
+"""What people do with functions, as plain functions: for the command line here and for Django's."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cvat_lambda.runtime.client import Answer, DashboardClient, checked, in_path
+from cvat_lambda.runtime.deploy import archives
+from cvat_lambda.runtime.deploy.deployment import PROVISIONED
+from cvat_lambda.runtime.deploy.preparation import make_preparer
+from cvat_lambda.runtime.errors import Conflict, RuntimeFault
+from cvat_lambda.runtime.spec.discovery import choose_file, file_chooser, find_function_folders
+from cvat_lambda.runtime.spec.fields import JsonObject
+from cvat_lambda.runtime.spec.function_file import (
+    DEFAULT_PROJECT,
+    PROJECT_LABEL,
+    FunctionConfig,
+    in_project,
+    parse_function,
+    read_document,
+)
+
+Progress = Callable[[str], None]
+POLL_S = 0.2
+
+
+def list_functions(client: DashboardClient) -> list[JsonObject]:
+    """Return the function objects, sorted by name."""
+    found = client.get("/api/functions")
+    return [found[name] for name in sorted(found)]
+
+
+def deploy(
+    client: DashboardClient,
+    folder: Path,
+    progress: Progress,
+    *,
+    project: str = DEFAULT_PROJECT,
+    gpu: bool = False,
+    timeout_s: float = 1800.0,
+) -> JsonObject:
+    """Send a folder to the runtime, wait until it is served, return the function object.
+
+    The folder travels as an archive with its links followed, so the runtime may be on another
+    machine. Raises RuntimeFault with the function's message when it does not become ready.
+    """
+    config = read_config(folder, gpu=gpu)
+    document = in_project(read_document(choose_file(folder, gpu=gpu)), project)
+    archive = base64.b64encode(archives.pack(folder)).decode()
+    document["spec"] = {
+        **document["spec"],
+        "build": {
+            **(document["spec"].get("build") or {}),
+            "codeEntryType": "archive",
+            "path": f"data:application/zip;base64,{archive}",
+        },
+    }
+    _make_project(client, str(document["metadata"]["labels"][PROJECT_LABEL]))
+    told_ms = _newest_record_ms(client, config.name)
+    checked(client.send("PUT", f"/api/functions/{config.name}", document, timeout_s=300))
+    return wait_until_settled(client, config.name, progress, timeout_s=timeout_s, told_ms=told_ms)
+
+
+def _newest_record_ms(client: DashboardClient, name: str) -> float:
+    """Return the time of the newest record of what is deployed now; 0 where nothing is."""
+    answer = client.send("GET", f"/api/functions/{name}")
+    records = answer.json()["status"].get("logs", []) if answer.status == 200 else []
+    return max((record["time"] for record in records), default=0.0)
+
+
+def _make_project(client: DashboardClient, name: str) -> None:
+    """Make a project where it is not there yet: functions of an unknown one are refused."""
+    made = client.send("POST", "/api/projects", {"metadata": {"name": name}, "spec": {}})
+    if made.status != Conflict.status_code:
+        checked(made)
+
+
+def wait_until_settled(
+    client: DashboardClient,
+    name: str,
+    progress: Progress,
+    *,
+    timeout_s: float,
+    told_ms: float = 0.0,
+) -> JsonObject:
+    """Return the function object once ready; tells the deployment's records on the way.
+
+    Those up to `told_ms` (since the epoch) are of an earlier deployment.
+    """
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        found = client.function(name)
+        status = found["status"]
+        for record in status.get("logs", []):
+            if record["time"] > told_ms:
+                told_ms = record["time"]
+                if record["level"] != "error":  # that one is the message, told below
+                    progress(record["message"])
+        if status["state"] == "error":
+            raise RuntimeFault(f"function {name!r}: {status.get('message', 'failed')}")
+        if status["state"] in PROVISIONED:
+            return found
+        time.sleep(POLL_S)
+    raise RuntimeFault(f"function {name!r} was not ready within {timeout_s:g} s")
+
+
+def deploy_with_nuctl(
+    folder: Path,
+    *,
+    platform: str,
+    namespace: str,
+    project: str = DEFAULT_PROJECT,
+    gpu: bool = False,
+    nuctl: str = "nuctl",
+) -> None:
+    """Deploy a folder to Nuclio on Docker (``local``) or Kubernetes (``kube``) with its own tool.
+
+    The project is made where it is not there yet: Nuclio refuses functions of an unknown one.
+    Raises RuntimeFault when nuctl is missing or fails; it writes its progress to the terminal.
+    """
+    if shutil.which(nuctl) is None:
+        raise RuntimeFault(
+            "nuctl is not on this machine: get the one of your Nuclio's version from its releases"
+        )
+    project = read_config(folder, gpu=gpu, project=project).project
+    file = choose_file(folder, gpu=gpu)
+    where = ["--namespace", namespace, "--platform", platform]
+    # It fails for a project that is there; whether it had to succeed, the deployment tells.
+    made = subprocess.run(
+        [nuctl, "create", "project", project, *where],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    with tempfile.TemporaryDirectory(prefix="cvat-lambda-") as temporary:
+        # nuctl copies links as links, and shared code is linked into the folder.
+        copy = Path(temporary) / folder.resolve().name
+        shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("__pycache__", ".venv"))
+        command = [nuctl, "deploy", "--path", str(copy), "--file", str(copy / file.name)]
+        status = subprocess.run([*command, "--project-name", project, *where]).returncode
+    if status != 0:
+        said = made.stdout.strip().splitlines()[-1:] if made.returncode != 0 else []
+        about = f" (nuctl create project {project} said: {said[0]})" if said else ""
+        raise RuntimeFault(
+            f"nuctl deploy ended with status {status}: see what it said above{about}"
+        )
+
+
+def remove(client: DashboardClient, name: str) -> None:
+    """Remove a function; raises RuntimeFault when there is none."""
+    namespace = client.function(name)["metadata"].get("namespace", "")
+    metadata = {"name": name, "namespace": namespace}
+    checked(client.send("DELETE", "/api/functions", {"metadata": metadata}, timeout_s=120))
+
+
+def read_logs(client: DashboardClient, name: str, *, lines: int | None = None) -> str:
+    """Return the end of a function's log; raises RuntimeFault when there is no such function."""
+    client.function(name)
+    tail = "" if lines is None else f"&tailLines={lines}"
+    texts = []
+    function = f"/api/functions/{in_path(name)}"
+    for replica in client.get(f"{function}/replicas")["names"]:
+        path = f"{function}/logs/{replica}?follow=false{tail}"
+        texts.append(checked(client.send("GET", path)).body.decode("utf-8", "replace"))
+    return "".join(texts)
+
+
+def invoke(
+    client: DashboardClient,
+    name: str,
+    payload: JsonObject,
+    *,
+    image: Path | None = None,
+    timeout_s: float = 60.0,
+) -> Answer:
+    """Call a function through the dashboard and return its answer, whatever its status.
+
+    Raises RuntimeFault where the image cannot be read, or the function cannot be called.
+    """
+    if image is not None:
+        payload = {**payload, "image": base64.b64encode(_read_file(image)).decode()}
+    headers = {
+        "x-nuclio-function-name": name,
+        "x-nuclio-invoke-timeout": f"{max(1, round(timeout_s))}s",
+    }
+    answer = client.send(
+        "POST", "/api/function_invocations", payload, headers=headers, timeout_s=timeout_s + 5
+    )
+    if answer.status >= 400 and b'"Failed to invoke function: ' in answer.body:
+        _tell_why(client, name, answer)
+    return answer
+
+
+def _tell_why(client: DashboardClient, name: str, answer: Answer) -> None:
+    """Raise RuntimeFault: it was the dashboard that answered, for the function did not."""
+    status = client.function(name)["status"]
+    if status["state"] not in ("ready", "unhealthy"):
+        message = f": {status['message']}" if status.get("message") else ""
+        raise RuntimeFault(f"function {name!r} is {status['state']}{message}")
+    checked(answer)
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        raise RuntimeFault(f"{path} cannot be read: {exc.strerror}") from exc
+
+
+def fetch(
+    folders: list[Path],
+    progress: Progress,
+    *,
+    licences: frozenset[str] = frozenset(),
+    installer: str = "auto",
+    gpu: bool | None = None,
+) -> list[tuple[str, str]]:
+    """Make the environments and weights of function folders ready, without serving them.
+
+    `gpu` chooses the function files as it does for serving.
+    Returns a pair (function, reason) for each that could not be prepared.
+    """
+    preparer = make_preparer(installer=installer, offline=False, licences=licences)
+    failed: list[tuple[str, str]] = []
+    choose = file_chooser(gpu)
+    for folder in find_function_folders(folders):
+        name = folder.name
+        try:
+            config = parse_function(read_document(choose(folder)), folder)
+            name = config.name
+            progress(f"{name}:")
+            preparer.prepare(config, lambda text: progress(f"  {text}"))
+        except RuntimeFault as exc:
+            failed.append((name, str(exc)))
+    return failed
+
+
+def read_config(
+    folder: Path, *, gpu: bool = False, project: str = DEFAULT_PROJECT
+) -> FunctionConfig:
+    """Return the configuration of one function folder; raises RuntimeFault."""
+    if not (folder / "function.yaml").is_file():
+        raise RuntimeFault(f"{folder} is no function folder: it has no function.yaml")
+    document = in_project(read_document(choose_file(folder, gpu=gpu)), project)
+    return parse_function(document, folder.resolve())
+
+
+def parse_payload(text: str) -> JsonObject:
+    """Return the JSON object that somebody typed; raises RuntimeFault."""
+    try:
+        value: Any = json.loads(text)
+    except ValueError as exc:
+        raise RuntimeFault(f"the payload is no JSON: {exc}") from exc
+    if not isinstance(value, dict):
+        raise RuntimeFault("the payload must be a JSON object")
+    return value

@@ -1,0 +1,72 @@
+"""Projects: names that group functions, as Nuclio has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from cvat_lambda.runtime.errors import BadRequest, Conflict, NotFound, PreconditionFailed
+from cvat_lambda.runtime.spec.fields import JsonObject, mapping, text
+
+
+class Projects:
+    """The projects that were made, and those that functions are in; kept for one run."""
+
+    def __init__(self, names: Iterable[str], in_use: Callable[[], Iterable[str]]) -> None:
+        self._made = {name: _project(name) for name in ("default", *names)}
+        self._in_use = in_use
+
+    def all(self) -> dict[str, JsonObject]:
+        """Return the project objects by name."""
+        return {**{name: _project(name) for name in self._in_use()}, **self._made}
+
+    def get(self, name: str) -> JsonObject:
+        """Return one project object; raises NotFound."""
+        try:
+            return self.all()[name]
+        except KeyError:
+            raise NotFound("Project not found") from None
+
+    def require(self, name: str) -> None:
+        """Raise PreconditionFailed, as Nuclio does, when a function names no project."""
+        if name not in self.all():
+            raise PreconditionFailed("Project does not exist")
+
+    def create(self, document: JsonObject) -> JsonObject:
+        """Make a project and return it; raises Conflict when there is one of that name."""
+        name, project = _read(document)
+        if name in self.all():
+            raise Conflict("Cannot create two projects with the same name")
+        self._made[name] = project
+        return project
+
+    def update(self, document: JsonObject, wanted: str | None = None) -> None:
+        """Make or change a project: the one that the path names, where it names one."""
+        name, project = _read(document, wanted)
+        if wanted not in (None, name):
+            raise BadRequest("Project name is different from request id")
+        self._made[name] = project
+
+    def delete(self, document: JsonObject) -> None:
+        """Forget a project; raises PreconditionFailed while it has functions."""
+        name, _ = _read(document)
+        if name == "default":
+            raise PreconditionFailed("Cannot delete the default project")
+        if name in set(self._in_use()):
+            raise PreconditionFailed(f"Project {name} has functions: remove them first")
+        self._made.pop(name, None)
+
+
+def _project(name: str) -> JsonObject:
+    return {"metadata": {"name": name, "namespace": "nuclio"}, "spec": {}, "status": {}}
+
+
+def _read(document: JsonObject, wanted: str | None = None) -> tuple[str, JsonObject]:
+    try:
+        metadata = mapping(document.get("metadata"), "metadata")
+        name = text(metadata.get("name"), "metadata.name") or wanted
+        spec = mapping(document.get("spec"), "spec")
+    except ValueError as exc:
+        raise BadRequest(str(exc)) from exc
+    if not name:
+        raise BadRequest("Project name must be provided in metadata")
+    return name, {**_project(name), "spec": spec}

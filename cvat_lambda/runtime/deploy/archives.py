@@ -1,0 +1,134 @@
+"""Function folders as archives: packed for the way to another machine, unpacked with suspicion."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import stat
+import tarfile
+import zipfile
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from cvat_lambda.runtime.cancellation import check_cancelled
+from cvat_lambda.runtime.errors import BadRequest, RuntimeFault
+
+MAX_UNPACKED: Final = 2 * 2**30  # bytes
+MAX_ENTRIES: Final = 20_000
+LINKED_FROM: Final = 8 * 2**20  # bytes
+_LEFT_OUT: Final = frozenset({"__pycache__", ".git", ".venv"})
+
+
+def pack(folder: Path) -> bytes:
+    """Return a zip of a function folder; links are followed, so shared code travels along.
+
+    Raises RuntimeFault where a file cannot be read.
+    """
+    buffer = io.BytesIO()
+    try:
+        # Not strict: files without a time (1970) come out of many a container.
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
+            for file in sorted(files_below(folder)):
+                archive.write(file, file.relative_to(folder).as_posix())
+    except OSError as exc:
+        raise RuntimeFault(f"the folder {folder} cannot be packed: {exc}") from exc
+    return buffer.getvalue()
+
+
+def copy_folder(folder: Path, target: Path) -> None:
+    """Copy a function folder as it is now into an empty one, links followed.
+
+    What is large, and no code, is linked instead: weights that lie beside the code are neither
+    doubled nor copied at each start. Raises OSError.
+    """
+    for file in files_below(folder):
+        check_cancelled()
+        place = target / file.relative_to(folder)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if file.suffix != ".py" and file.stat().st_size >= LINKED_FROM:
+            _link(file.resolve(), place)
+        else:
+            shutil.copy2(file, place)
+
+
+def _link(file: Path, place: Path) -> None:
+    try:
+        # A hard link outlives the replacement of the original by another file.
+        place.hardlink_to(file)
+    except OSError:
+        place.symlink_to(file)  # another disk, or somebody else's file
+
+
+def files_below(folder: Path, above: frozenset[Path] = frozenset()) -> list[Path]:
+    """Return the files below a folder, links followed; a link to a folder above itself is not."""
+    real = folder.resolve()
+    if real in above:
+        return []
+    found: list[Path] = []
+    for entry in folder.iterdir():
+        if entry.name in _LEFT_OUT:
+            continue
+        if entry.is_dir():
+            found += files_below(entry, above | {real})
+        elif entry.is_file():
+            found.append(entry)
+    return found
+
+
+def unpack(data: bytes, target: Path) -> None:
+    """Unpack a zip or tar into a folder; raises BadRequest for anything that leaves the folder."""
+    stream = io.BytesIO(data)
+    try:
+        if zipfile.is_zipfile(stream):
+            _unpack_zip(stream, target)
+        else:
+            stream.seek(0)
+            _unpack_tar(stream, target)
+    except BadRequest:
+        raise
+    except Exception as exc:
+        # The readers of archives raise nearly anything for bytes that they do not expect.
+        raise BadRequest(f"the archive is no zip and no tar that can be read: {exc}") from exc
+
+
+def _unpack_zip(stream: io.BytesIO, target: Path) -> None:
+    with zipfile.ZipFile(stream) as archive:
+        entries = archive.infolist()
+        _check_amount(len(entries), sum(entry.file_size for entry in entries))
+        for entry in entries:
+            if stat.S_ISLNK(entry.external_attr >> 16):
+                raise BadRequest(f"the archive holds a link ({entry.filename}): dereference it")
+            place = _place(target, entry.filename)
+            if entry.is_dir():
+                place.mkdir(parents=True, exist_ok=True)
+                continue
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(archive.read(entry))
+
+
+def _unpack_tar(stream: io.BytesIO, target: Path) -> None:
+    with tarfile.open(fileobj=stream, mode="r:*") as archive:
+        entries = archive.getmembers()
+        _check_amount(len(entries), sum(entry.size for entry in entries))
+        for entry in entries:
+            place = _place(target, entry.name)
+            if entry.isdir():
+                place.mkdir(parents=True, exist_ok=True)
+                continue
+            source = archive.extractfile(entry) if entry.isfile() else None
+            if source is None:
+                raise BadRequest(f"the archive holds a link ({entry.name}): dereference it")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(source.read())
+
+
+def _check_amount(entries: int, size: int) -> None:
+    if entries > MAX_ENTRIES or size > MAX_UNPACKED:
+        raise BadRequest(f"the archive is too large: {entries} files, {size} bytes unpacked")
+
+
+def _place(target: Path, name: str) -> Path:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name:
+        raise BadRequest(f"the archive holds a path that leaves its folder: {name!r}")
+    return target.joinpath(*path.parts)

@@ -1,0 +1,27 @@
+"""What happens while a function is deployed: told in its object and in its log."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import deque
+from pathlib import Path
+
+from cvat_lambda.runtime.logs import append_line
+from cvat_lambda.runtime.spec.fields import JsonObject
+
+
+class Notes:
+    """The newest records of one function's deployments, as Nuclio shows them."""
+
+    def __init__(self, log_path: Path) -> None:
+        self.records: deque[JsonObject] = deque(maxlen=500)
+        self._log_path = log_path
+
+    def add(self, level: str, message: str) -> None:
+        """Keep a record, and write it to the log."""
+        self.records.append(
+            {"level": level, "time": time.time() * 1000, "name": "deployer", "message": message}
+        )
+        with contextlib.suppress(OSError):
+            append_line(self._log_path, level, message)

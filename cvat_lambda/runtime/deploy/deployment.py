@@ -1,0 +1,336 @@
+"""One function's life on this machine: prepared, started, replaced, put to sleep, removed."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from cvat_lambda.runtime.cancellation import cancellable
+from cvat_lambda.runtime.deploy.deploy_log import Notes
+from cvat_lambda.runtime.deploy.hosting import (
+    HostSettings,
+    bind_listener,
+    processor_settings,
+    reachable,
+)
+from cvat_lambda.runtime.deploy.preparation import Prepared, Preparer
+from cvat_lambda.runtime.deploy.processor_handle import ProcessorHandle
+from cvat_lambda.runtime.deploy.retirement import Retirement, drain_limit_s
+from cvat_lambda.runtime.errors import PreconditionFailed, RuntimeFault
+from cvat_lambda.runtime.processor.restarts import Restarts
+from cvat_lambda.runtime.spec.fields import JsonObject
+from cvat_lambda.runtime.spec.function_file import FunctionConfig
+from cvat_lambda.runtime.threads import preparing
+
+PROVISIONED: Final = frozenset({"ready", "error", "unhealthy", "scaledToZero", "imported"})
+STOP_TIMEOUT_S: Final = 60.0  # for the calls in flight of a function that is to end
+UPDATE_GRACE_S: Final = 0.5  # in which kept connections are told to close
+_LEVELS: Final = {"error": logging.ERROR, "unhealthy": logging.WARNING}
+logger = logging.getLogger(__name__)
+
+
+class Deployment:
+    """A function by name: its object as Nuclio shows it, and the processor that serves it."""
+
+    def __init__(
+        self,
+        name: str,
+        document: JsonObject,
+        host: HostSettings,
+        preparer: Preparer,
+        *,
+        discard: Callable[[Path], None],
+    ) -> None:
+        self.name = name
+        self.state = "building"
+        self.message = ""
+        self.config: FunctionConfig | None = None
+        self.changed = asyncio.Event()  # set at each change of state
+        self._document = document
+        self._host = host
+        self._preparer = preparer
+        self._discard = discard  # deletes the folder of a version that is of no more use
+        self._given_up = threading.Event()
+        self._tried: Path | None = None  # the folder of what was deployed before any version was
+        self._failed_update = ""  # why the newest version is not the one that serves
+        self._notes = Notes(self.log_path)
+        self._socket: socket.socket | None = None
+        self._processor: ProcessorHandle | None = None
+        self._starting: set[ProcessorHandle] = set()
+        self._restarts = Restarts()  # of the processor
+        self._retirement = Retirement(lambda text: self._notes.add("warn", text))
+        self._lock = asyncio.Lock()
+        self._tasks: set[asyncio.Future[Any]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._removed = False
+
+    # --- what others see -------------------------------------------------------------------
+
+    @property
+    def port(self) -> int:
+        """The function's port; 0 while it has none."""
+        return 0 if self._socket is None else int(self._socket.getsockname()[1])
+
+    @property
+    def address(self) -> str | None:
+        """``host:port`` of the function while it can be called, else None."""
+        if self._socket is None or self._processor is None:
+            return None
+        return f"{reachable(self._host.host)}:{self.port}"
+
+    @property
+    def published(self) -> str | None:
+        """``host:port`` for others; ``0.0.0.0``, as in Nuclio, is this machine by any name."""
+        if self.address is None:
+            return None
+        host = self._host.host or "0.0.0.0"
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+
+    @property
+    def log_path(self) -> Path:
+        """The file of its log."""
+        return self._host.logs_folder / f"{self.name}.log"
+
+    @property
+    def project(self) -> str:
+        """The project that it belongs to."""
+        labels = self._document["metadata"].get("labels") or {}
+        return str(labels.get("nuclio.io/project-name", "default"))
+
+    @property
+    def namespace(self) -> str:
+        """The namespace that its file gives it."""
+        return str(self._document["metadata"].get("namespace", ""))
+
+    def to_object(self) -> JsonObject:
+        """Return the function object: metadata, spec, status; empty status keys are left out."""
+        status: JsonObject = {"state": self.state}
+        if self.message or self._retirement.notice:
+            status["message"] = self.message or self._retirement.notice
+        if self._notes.records:
+            status["logs"] = list(self._notes.records)
+        if self.address is not None:
+            status["httpPort"] = self.port
+            status["internalInvocationUrls"] = [self.address]
+            status["externalInvocationUrls"] = [self.published]
+        return {**copy.deepcopy(self._document), "status": status}
+
+    async def statistics(self) -> dict[str, Any] | None:
+        """Return the counters of its processor, or None when there is none."""
+        return None if self._processor is None else await self._processor.statistics()
+
+    @property
+    def in_force(self) -> bool:
+        """Whether a version of it is deployed; that one stays until another can serve."""
+        return self.config is not None
+
+    # --- what can be done with it ------------------------------------------------------------
+
+    def fail(self, message: str) -> None:
+        """Put the function into state error, with a sentence that says why."""
+        self._notes.add("error", message)
+        self._set("error", message)
+
+    def note(self, level: str, message: str) -> None:
+        """Keep a record of what happened to it."""
+        self._notes.add(level, message)
+
+    async def deploy(self, config: FunctionConfig) -> bool:
+        """Make this configuration the one that serves; return whether it does.
+
+        It ends in state ready or error. A version that already serves goes on until the new one is
+        ready, then finishes what it has in flight. When the new one fails, the old one keeps
+        serving, and the function is still shown as that one.
+        """
+        async with self._lock:
+            if not self.in_force:
+                self._document = config.document
+                if self._tried is not None:
+                    self._discard(self._tried)
+                self._tried = config.folder
+            self._failed_update = ""
+            self._set("building", "")
+            try:
+                prepared = await preparing.run(self._prepare, config)
+                await self._replace(config, prepared)
+            except RuntimeFault as exc:
+                self._refuse(config, str(exc))
+            except Exception as exc:
+                # Whatever it is, it is this function's trouble alone.
+                self._refuse(config, f"deployment failed: {type(exc).__name__}: {exc}")
+            else:
+                return True
+            return False
+
+    def _prepare(self, config: FunctionConfig) -> Prepared:
+        with cancellable(self._given_up):
+            return self._preparer.prepare(config, self._progress_from_thread)
+
+    def _refuse(self, config: FunctionConfig, reason: str) -> None:
+        if self.in_force:
+            self._failed_update = f"{reason}; the version before it keeps serving"
+            self._discard(config.folder)
+        self.fail(self._failed_update or reason)
+
+    async def _replace(self, config: FunctionConfig, prepared: Prepared) -> None:
+        if self._removed:
+            raise RuntimeFault("it was removed while it was being prepared")
+        if config.disabled:
+            self._retire_current()
+            self.config, self._document, self._processor = config, config.document, None
+            self._set("ready", "disabled by spec.disable")
+            return
+        listener = self._listener_for(config)
+        try:
+            handle = await self._start_processor(config, prepared, listener)
+        except BaseException:
+            if listener is not self._socket:
+                listener.close()
+            raise
+        self._retire_current()
+        old_socket = self._socket
+        self._processor, self._socket = handle, listener
+        self._restarts = Restarts()
+        self.config, self._document = config, config.document
+        self._set("ready", "")
+        self._spawn(self._guard(handle, config, prepared))
+        if old_socket is not None and old_socket is not listener:
+            old_socket.close()
+
+    async def _start_processor(
+        self, config: FunctionConfig, prepared: Prepared, listener: socket.socket
+    ) -> ProcessorHandle:
+        """Return a processor that is ready; raises RuntimeFault with its reason when it is not."""
+        handle = ProcessorHandle(self._on_state)
+        self._starting.add(handle)
+        try:
+            settings = processor_settings(config, prepared, self._host, self.log_path)
+            await handle.start(settings, listener)
+            state, message = await handle.first_state
+        except BaseException:
+            handle.kill_now()
+            raise
+        finally:
+            self._starting.discard(handle)
+        if state == "error" or self._removed:
+            await handle.kill()
+            raise RuntimeFault(message)
+        return handle
+
+    async def scale(self, wish: str) -> None:
+        """Go to sleep (``scaledToZero``) or wake (``ready``)."""
+        if self._processor is None:
+            raise PreconditionFailed(f"function {self.name!r} is not deployed: deploy it first")
+        self._processor.ask_scale("sleep" if wish == "scaledToZero" else "wake")
+
+    def give_up(self) -> None:
+        """Make nothing ready for it any more."""
+        self._given_up.set()
+
+    async def stop(self) -> None:
+        """End the function's processes; calls in flight in the current version may finish."""
+        self._removed = True
+        self.give_up()
+        processor, self._processor = self._processor, None
+        await asyncio.gather(self._retirement.kill(), *(item.kill() for item in self._starting))
+        if processor is not None:
+            await processor.drain(STOP_TIMEOUT_S)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    async def wait_until_settled(self, timeout_s: float) -> None:
+        """Return when the state is final, or after `timeout_s`."""
+        deadline = time.monotonic() + timeout_s
+        while self.state not in PROVISIONED:
+            self.changed.clear()
+            left = deadline - time.monotonic()
+            try:
+                await asyncio.wait_for(self.changed.wait(), max(left, 0))
+            except (asyncio.TimeoutError, TimeoutError):
+                return
+
+    # --- inside ------------------------------------------------------------------------------
+
+    def _listener_for(self, config: FunctionConfig) -> socket.socket:
+        wanted = config.trigger.port
+        if self._socket is not None and wanted in (0, self.port):
+            return self._socket
+        return bind_listener(self._host.host, config.trigger)
+
+    async def _guard(
+        self, handle: ProcessorHandle, config: FunctionConfig, prepared: Prepared
+    ) -> None:
+        """Start the processor anew when it dies while it is the one that should serve."""
+        await handle.gone.wait()
+        self._restarts.ended()
+        reason = "its processor ended and is being started anew"
+        while handle is self._processor and not self._removed:
+            self._notes.add("error", reason)
+            self._show("unhealthy", reason)
+            await asyncio.sleep(self._restarts.pause_s)
+            if handle is not self._processor or self._removed or self._socket is None:
+                return
+            try:
+                successor = await self._start_processor(config, prepared, self._socket)
+            except RuntimeFault as exc:
+                self._restarts.failed_to_start()
+                reason = str(exc)
+                continue
+            if handle is not self._processor or self._removed:
+                await successor.kill()
+                return
+            self._restarts.started()
+            self._processor = successor
+            self._show("ready", "")
+            self._spawn(self._guard(successor, config, prepared))
+            return
+
+    def _retire_current(self) -> None:
+        """Let the version that served until now end when its calls have."""
+        if self.config is not None:
+            self._spawn(self._retire(self._processor, self.config))
+
+    async def _retire(self, processor: ProcessorHandle | None, config: FunctionConfig) -> None:
+        if processor is not None:
+            limit_s = drain_limit_s(config)
+            await self._retirement.drain(processor, limit_s, grace_s=UPDATE_GRACE_S)
+        self._discard(config.folder)
+
+    def _on_state(self, handle: ProcessorHandle, state: str, message: str) -> None:
+        if handle is self._processor and self.state in PROVISIONED | _SCALING:
+            self._show(state, message)
+
+    def _show(self, state: str, message: str) -> None:
+        """Set the state of what serves; that an update failed is said until one does not."""
+        if self._failed_update and state == "ready":
+            state = "error"
+        self._set(state, "; ".join(filter(None, (message, self._failed_update))))
+
+    def _set(self, state: str, message: str) -> None:
+        if (state, message) != (self.state, self.message):
+            about = f": {message}" if message else ""
+            logger.log(_LEVELS.get(state, logging.INFO), "%s is %s%s", self.name, state, about)
+        self.state, self.message = state, message
+        self.changed.set()
+
+    def _progress_from_thread(self, message: str) -> None:
+        self._loop.call_soon_threadsafe(self._notes.add, "info", message)
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+_SCALING: Final = frozenset({"waitingForScaleResourceToZero", "waitingForScaleResourceFromZero"})

@@ -1,0 +1,85 @@
+"""Where a runtime's functions are served: what they share, their sockets, their processors."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from cvat_lambda.runtime.deploy.preparation import Prepared
+from cvat_lambda.runtime.errors import RuntimeFault
+from cvat_lambda.runtime.processor.settings import ProcessorSettings
+from cvat_lambda.runtime.spec.function_file import FunctionConfig
+from cvat_lambda.runtime.spec.triggers import HttpTrigger
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostSettings:
+    """What all functions of a runtime share."""
+
+    host: str
+    token: str
+    dashboard: str  # host:port of the dashboard
+    logs_folder: Path
+    opt_nuclio: str
+    full_errors: bool
+
+
+def bind_listener(host: str, trigger: HttpTrigger) -> socket.socket:
+    """Return a bound socket that does not listen yet: until a function is ready, calls are refused.
+
+    Raises RuntimeFault when the port is taken.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, trigger.port))
+    except OSError as exc:
+        listener.close()
+        raise RuntimeFault(
+            f"port {trigger.port} is taken by another program: free it or change "
+            f"spec.triggers.{trigger.name}.attributes.port ({exc.strerror})"
+        ) from exc
+    return listener
+
+
+def reachable(host: str) -> str:
+    """Return an address under which a server bound to `host` can be called from this machine."""
+    if host in ("0.0.0.0", ""):
+        return "127.0.0.1"
+    if host == "::":
+        return "[::1]"
+    return f"[{host}]" if ":" in host else host
+
+
+def processor_settings(
+    config: FunctionConfig, prepared: Prepared, host: HostSettings, log_path: Path
+) -> ProcessorSettings:
+    """Return everything that the processor of a function is told."""
+    trigger = config.trigger
+    return ProcessorSettings(
+        name=config.name,
+        namespace=config.namespace,
+        folder=str(config.folder),
+        handler=config.handler,
+        interpreter=str(prepared.interpreter),
+        environment=prepared.environment,
+        mark=secrets.token_hex(12),
+        workers=trigger.workers,
+        trigger=trigger.name,
+        availability_timeout_s=trigger.availability_timeout_s,
+        event_timeout_s=config.event_timeout_s,
+        readiness_timeout_s=config.readiness_timeout_s,
+        termination_timeout_s=trigger.termination_timeout_s,
+        max_body=trigger.max_body,
+        header_limit=trigger.header_limit,
+        worker_memory=config.extras.worker_memory,
+        idle_timeout_s=config.extras.idle_timeout_s,
+        log_file=str(log_path),
+        token=host.token,
+        dashboard=host.dashboard,
+        opt_nuclio=host.opt_nuclio,
+        full_errors=host.full_errors,
+    )

@@ -1,0 +1,67 @@
+"""The versions of a function that were replaced and finish the calls which they had begun."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from cvat_lambda.runtime.deploy.processor_handle import ProcessorHandle
+from cvat_lambda.runtime.spec.function_file import FunctionConfig
+
+LEAST_DRAIN_S: Final = 60.0
+DRAIN_MARGIN_S: Final = 15.0  # for what a call spends outside its handler: upload and answer
+NOTICE_S: Final = 60.0
+NOTICE: Final = (
+    "a call that began before the update still runs in the version before it; "
+    "without spec.eventTimeout it may take as long as it likes"
+)
+
+
+def drain_limit_s(config: FunctionConfig) -> float | None:
+    """Return how long a replaced version may take for the calls it has; None = no limit.
+
+    A call waits for a worker, then runs for as long as spec.eventTimeout allows: none of that may
+    be cut short by an update.
+    """
+    if config.event_timeout_s is None:
+        return None
+    longest = config.trigger.availability_timeout_s + config.event_timeout_s + DRAIN_MARGIN_S
+    return max(LEAST_DRAIN_S, longest)
+
+
+class Retirement:
+    """The processors that drain; they can be ended at once, whoever waits for them."""
+
+    def __init__(self, on_overdue: Callable[[str], None]) -> None:
+        self._handles: set[ProcessorHandle] = set()
+        self._overdue: set[ProcessorHandle] = set()
+        self._on_overdue = on_overdue
+
+    @property
+    def notice(self) -> str:
+        """A sentence while a version without a limit takes long to end, else nothing."""
+        return NOTICE if self._overdue else ""
+
+    async def drain(
+        self, handle: ProcessorHandle, limit_s: float | None, *, grace_s: float = 0.0
+    ) -> None:
+        """Return when the processor has ended; see ProcessorHandle.drain."""
+        self._handles.add(handle)
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(NOTICE_S, self._tell, handle) if limit_s is None else None
+        try:
+            await handle.drain(limit_s, grace_s=grace_s)
+        finally:
+            self._handles.discard(handle)
+            self._overdue.discard(handle)
+            if timer is not None:
+                timer.cancel()
+
+    async def kill(self) -> None:
+        """End all of them now."""
+        await asyncio.gather(*(handle.kill() for handle in self._handles))
+
+    def _tell(self, handle: ProcessorHandle) -> None:
+        self._overdue.add(handle)
+        self._on_overdue(NOTICE)

@@ -1,0 +1,312 @@
+"""All functions of this machine: found in folders or deployed over REST, served side by side."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cvat_lambda.runtime.cancellation import cancellable
+from cvat_lambda.runtime.dashboard.projects import Projects
+from cvat_lambda.runtime.deploy.deployment import PROVISIONED, Deployment
+from cvat_lambda.runtime.deploy.hosting import HostSettings
+from cvat_lambda.runtime.deploy.preparation import Preparer
+from cvat_lambda.runtime.deploy.sources import Source, SourceStore
+from cvat_lambda.runtime.errors import (
+    BadRequest,
+    Conflict,
+    FunctionBroken,
+    NotFound,
+    PreconditionFailed,
+    RuntimeFault,
+)
+from cvat_lambda.runtime.logs import remove_log
+from cvat_lambda.runtime.spec.discovery import file_chooser, find_function_folders
+from cvat_lambda.runtime.spec.fields import JsonObject
+from cvat_lambda.runtime.spec.function_file import (
+    DEFAULT_PROJECT,
+    PROJECT_LABEL,
+    FunctionConfig,
+    check_name,
+    in_project,
+    parse_function,
+    read_document,
+    with_defaults,
+)
+from cvat_lambda.runtime.threads import arriving
+
+Result = TypeVar("Result")
+
+
+class Supervisor:
+    """The registry of deployments; every method runs on one event loop."""
+
+    def __init__(
+        self,
+        host: HostSettings,
+        preparer: Preparer,
+        sources: SourceStore,
+        projects: Iterable[str] = (DEFAULT_PROJECT,),
+    ) -> None:
+        self.projects = Projects(projects, lambda: [item.project for item in self.list()])
+        self._host = host
+        self._preparer = preparer
+        self._sources = sources
+        self._deployments: dict[str, Deployment] = {}
+        self._arriving: dict[str, asyncio.Event] = {}  # whose code is being read, until when
+        self._leaving: dict[str, asyncio.Event] = {}  # that are being removed, until when
+        self._tasks: set[asyncio.Future[Any]] = set()
+        self._stopping = threading.Event()
+
+    # --- reading -------------------------------------------------------------------------------
+
+    def list(self, project: str | None = None, name: str | None = None) -> list[Deployment]:
+        """Return the deployments, by project or name where given, sorted by name."""
+        return [
+            deployment
+            for key, deployment in sorted(self._deployments.items())
+            if (project in (None, "*", deployment.project)) and name in (None, key)
+        ]
+
+    def get(self, name: str) -> Deployment:
+        """Return one deployment; raises NotFound."""
+        try:
+            return self._deployments[name]
+        except KeyError:
+            raise NotFound("Function not found") from None
+
+    # --- changing ------------------------------------------------------------------------------
+
+    def clear_leftovers(self) -> None:
+        """Delete what earlier runs left and nobody needs; call it before anything is served."""
+        self._sources.sweep()
+
+    async def load_folders(
+        self,
+        roots: Sequence[Path],
+        *,
+        only: frozenset[str] = frozenset(),
+        gpu: bool | None = False,
+        project: str = DEFAULT_PROJECT,
+    ) -> None:
+        """Register every function folder below the roots and start to deploy it.
+
+        `gpu` None takes the GPU variants that fit a device of this machine.
+        A function whose file names no project belongs to the one given.
+        A folder that does not load becomes a function in state error; the others run.
+        """
+        choose = file_chooser(gpu)
+        for folder in find_function_folders(roots):
+            try:
+                document = in_project(read_document(choose(folder)), project)
+                config = parse_function(document, folder)
+                if only and config.name not in only:
+                    continue
+                if config.name in self._deployments:
+                    raise Conflict(
+                        f"function {config.name!r} is served from another folder already: "
+                        "rename one of the two"
+                    )
+            except RuntimeFault as exc:
+                if not only or folder.name in only:
+                    self._register_broken(folder.name, f"{exc} (in {folder})", project)
+                continue
+            deployment = self._register(config.name, config.document)
+            self._spawn(self._deploy_folder(deployment, config))
+
+    async def load_deployed(self) -> None:
+        """Deploy again what had been deployed over REST in an earlier run.
+
+        What does not load any more becomes a function in state error.
+        """
+        for name, source in self._sources.saved():
+            if name in self._deployments:
+                continue
+            try:
+                if source is None:
+                    raise FunctionBroken("what was deployed cannot be read any more")
+                config = _config_of(source)
+            except RuntimeFault as exc:
+                project = _project_of(source.document if source is not None else None)
+                self._register_broken(name, f"{exc}: deploy it again", project)
+                continue
+            self._spawn(self._register(name, config.document).deploy(config))
+
+    async def create(self, document: JsonObject) -> Deployment:
+        """Deploy a new function; raises Conflict when there is one of that name.
+
+        One of that name that is being removed is waited for: it may still work at a call.
+        """
+        name = _name_of(document)
+        await self._until_gone(name)
+        if name in self._deployments or name in self._arriving:
+            raise Conflict("Cannot create two functions with the same name")
+        return await self._take_in(name, document)
+
+    async def update(self, document: JsonObject) -> Deployment:
+        """Deploy a function again, or for the first time; raises PreconditionFailed."""
+        name = _name_of(document)
+        await self._until_gone(name)
+        existing = self._deployments.get(name)
+        provisioning = existing is not None and existing.state not in PROVISIONED
+        if provisioning or name in self._arriving:
+            raise PreconditionFailed(
+                "Function cannot be updated when existing function is being provisioned"
+            )
+        return await self._take_in(name, document)
+
+    async def remove(self, name: str, *, ignore_state: bool = False) -> None:
+        """Remove a function; nothing happens when there is none of that name.
+
+        Returns when its processes have ended and nothing is kept of it.
+        """
+        if name in self._arriving and ignore_state:
+            await self._arriving[name].wait()
+        deployment = self._deployments.get(name)
+        if deployment is None:
+            return
+        provisioning = deployment.state not in PROVISIONED or name in self._arriving
+        if provisioning and not ignore_state:
+            raise PreconditionFailed("Function is being provisioned and cannot be deleted")
+        del self._deployments[name]
+        gone = self._leaving[name] = asyncio.Event()
+        try:
+            await deployment.stop()
+            self._sources.forget(name)
+            remove_log(deployment.log_path)
+        finally:
+            del self._leaving[name]
+            gone.set()
+
+    async def stop(self) -> None:
+        """End every function, and give up whatever is made ready for one."""
+        self._stopping.set()
+        for deployment in self._deployments.values():
+            deployment.give_up()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(item.stop() for item in self._deployments.values()))
+        self._deployments.clear()
+
+    async def wait_until_settled(self, timeout_s: float) -> None:
+        """Return when every function is in a final state, or after `timeout_s`."""
+        await asyncio.gather(
+            *(item.wait_until_settled(timeout_s) for item in self._deployments.values())
+        )
+
+    # --- inside --------------------------------------------------------------------------------
+
+    async def _until_gone(self, name: str) -> None:
+        """Return when no function of that name is being removed: what is kept is kept by name."""
+        while name in self._leaving:
+            await self._leaving[name].wait()
+
+    async def _take_in(self, name: str, document: JsonObject) -> Deployment:
+        """Read and check everything before anything changes: a bad request leaves no trace."""
+        arrived = self._arriving[name] = asyncio.Event()
+        try:
+            source = await arriving.run(self._in_thread, self._sources.take_in, name, document)
+            config = self._checked(source)
+            known = self._deployments.get(name)
+            if known is None or not known.in_force:
+                self._keep_or_discard(name, source)
+        finally:
+            del self._arriving[name]
+            arrived.set()
+        deployment = known or self._register(name, config.document)
+        deployment.state = "building"
+        self._spawn(self._deploy_and_keep(deployment, config, source))
+        return deployment
+
+    def _checked(self, source: Source) -> FunctionConfig:
+        try:
+            config = _config_of(source)
+            self.projects.require(config.project)
+        except RuntimeFault as exc:
+            self._sources.discard(source.folder)
+            if isinstance(exc, FunctionBroken):
+                raise BadRequest(str(exc)) from exc  # Nuclio knows no 422
+            raise
+        return config
+
+    def _keep_or_discard(self, name: str, source: Source) -> None:
+        try:
+            self._sources.keep(name, source)
+        except RuntimeFault:
+            self._sources.discard(source.folder)
+            raise
+
+    async def _deploy_and_keep(
+        self, deployment: Deployment, config: FunctionConfig, source: Source
+    ) -> None:
+        if await deployment.deploy(config) and self._deployments.get(config.name) is deployment:
+            try:
+                self._sources.keep(config.name, source)
+            except RuntimeFault as exc:
+                deployment.note("error", f"{exc}; after a restart the version before it is served")
+
+    async def _deploy_folder(self, deployment: Deployment, config: FunctionConfig) -> None:
+        """Serve a copy of the folder: what is edited in it later is not deployed."""
+        try:
+            folder = await arriving.run(
+                self._in_thread, self._sources.copy, config.name, config.folder
+            )
+        except RuntimeFault as exc:
+            deployment.fail(str(exc))
+            return
+        await deployment.deploy(dataclasses.replace(config, folder=folder))
+
+    def _in_thread(self, work: Callable[..., Result], *arguments: Any) -> Result:
+        with cancellable(self._stopping):
+            return work(*arguments)
+
+    def _register(self, name: str, document: JsonObject) -> Deployment:
+        deployment = Deployment(
+            name, document, self._host, self._preparer, discard=self._sources.discard
+        )
+        self._deployments[name] = deployment
+        return deployment
+
+    def _register_broken(self, wanted: str, reason: str, project: str) -> None:
+        name, number = wanted, 2
+        while name in self._deployments:
+            name, number = f"{wanted}-{number}", number + 1
+        document = in_project({"metadata": {"name": name}, "spec": {}}, project)
+        self._register(name, with_defaults(document)).fail(reason)
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _name_of(document: JsonObject) -> str:
+    metadata = document.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    if not name:
+        raise BadRequest("Function name must be provided in metadata")
+    if not isinstance(document.get("spec"), dict):
+        raise BadRequest("Function spec must be provided")
+    try:
+        return check_name(name)
+    except RuntimeFault as exc:
+        raise BadRequest(
+            f"Function name doesn't conform to k8s naming convention. Errors: {exc}"
+        ) from exc
+
+
+def _config_of(source: Source) -> FunctionConfig:
+    config = parse_function(source.document, source.folder)
+    return dataclasses.replace(config, origin=source.origin)
+
+
+def _project_of(document: object) -> str:
+    """Return the project that a document names, as far as it can be read."""
+    metadata = document.get("metadata") if isinstance(document, dict) else None
+    labels = metadata.get("labels") if isinstance(metadata, dict) else None
+    project = labels.get(PROJECT_LABEL) if isinstance(labels, dict) else None
+    return project if isinstance(project, str) else "default"

@@ -1,0 +1,223 @@
+"""A Python environment a function: built once from its requirements, shared by equal needs."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from cvat_lambda.runtime.environments.local_packages import local_packages
+from cvat_lambda.runtime.environments.variables import installer_variables
+from cvat_lambda.runtime.errors import NotPrepared
+from cvat_lambda.runtime.paths import digest, locked
+from cvat_lambda.runtime.processes.subprocesses import run_child
+
+REQUIREMENTS: Final = "requirements.txt"
+GPU_REQUIREMENTS: Final = "requirements-gpu.txt"
+WORKER_REQUIREMENTS: Final = ("nuclio-sdk>=0.5.13", "msgpack>=1.0")
+_FORMAT: Final = "1"  # of the environments; a change makes all of them anew
+_COMPLETE: Final = ".complete"
+_MARKS: Final = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_INCLUDED: Final = re.compile(r"^\s*(?:-r|-c|--requirement|--constraint)[\s=]+(\S+)", re.MULTILINE)
+
+Progress = Callable[[str], None]
+
+
+class EnvironmentBuilder:
+    """Makes environments below one folder; safe to use from several processes at once."""
+
+    def __init__(self, root: Path, *, installer: str = "auto") -> None:
+        self._root = root
+        self._installer = installer  # auto, pip or uv
+
+    def prepare(
+        self, folder: Path, python: str | None, progress: Progress, *, gpu: bool = False
+    ) -> Path:
+        """Return the interpreter of the environment that a function folder needs.
+
+        On a GPU that is the one of requirements-gpu.txt, in folders that have such a file.
+        Raises NotPrepared with the installer's own words when it cannot be built.
+        """
+        base = find_interpreter(python, progress)
+        wanted = list(WORKER_REQUIREMENTS)
+        file = requirements_file(folder, gpu=gpu)
+        if file.exists():
+            wanted += ["-r", str(file)]
+        needs = read_requirements(file)
+        needs += local_packages(needs, folder)
+        key = digest(_FORMAT, *WORKER_REQUIREMENTS, *_identity(base), *needs)
+        return self._ensure(key[:24], base, wanted, folder, progress) / "bin" / "python"
+
+    def tool(self, package: str, command: str, progress: Progress) -> Path:
+        """Return a command line tool out of a package, installed in an environment of its own."""
+        key = digest(_FORMAT, "tool", package, *_identity(sys.executable))[:24]
+        home = self._ensure(key, sys.executable, [package], self._root, progress)
+        return home / "bin" / command
+
+    def pip(self, progress: Progress) -> list[str]:
+        """Return a command that runs pip, which our own environment need not have."""
+        if _pip_version(sys.executable) is not None:
+            return [sys.executable, "-m", "pip"]
+        return [str(self.tool("pip", "pip", progress))]
+
+    def _ensure(
+        self, key: str, base: str, wanted: list[str], folder: Path, progress: Progress
+    ) -> Path:
+        home = self._root / key
+        # The marker is written last: a folder without it is what a killed build left behind. An
+        # environment cannot be built elsewhere and renamed, its scripts carry its path.
+        if (home / _COMPLETE).exists():
+            return home
+        with locked(self._root / f"{key}.lock"):
+            if not (home / _COMPLETE).exists():
+                shutil.rmtree(home, ignore_errors=True)
+                progress(f"building a Python environment in {home}")
+                self._build(home, base, wanted, folder, progress)
+                (home / _COMPLETE).touch()
+                progress("the Python environment is ready")
+        return home
+
+    def _build(
+        self, home: Path, base: str, wanted: list[str], folder: Path, progress: Progress
+    ) -> None:
+        interpreter = str(home / "bin" / "python")
+        if self._use_uv():
+            _run(["uv", "venv", "--quiet", "--python", base, str(home)], folder, progress)
+            command = ["uv", "pip", "install", "--python", interpreter, *wanted]
+        elif (_pip_version(sys.executable) or (0, 0)) >= _PIP_INSTALLS_ELSEWHERE:
+            _run([base, "-m", "venv", "--without-pip", str(home)], folder, progress)
+            command = [sys.executable, "-m", "pip", "--python", interpreter, *_PIP, *wanted]
+        else:
+            _run([base, "-m", "venv", str(home)], folder, progress)
+            command = [interpreter, "-m", "pip", *_PIP, *wanted]
+        _run(command, folder, progress)
+
+    def _use_uv(self) -> bool:
+        if self._installer != "auto":
+            return self._installer == "uv"
+        # uv does not read pip's settings: where those name a mirror, pip is the one that works.
+        if any(os.environ.get(name) for name in _OF_PIP_ALONE):
+            return False
+        return shutil.which("uv") is not None and not _pip_has_settings()
+
+
+_OF_PIP_ALONE: Final = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS")
+_PIP_INSTALLS_ELSEWHERE: Final = (22, 3)  # the first pip with --python
+_PROGRESS: Final = ("Collecting", "Downloading", "Installing", "Building", "ERROR")
+_UV_PROGRESS: Final = ("Resolved", "Prepared", "Installed", "error")
+_PIP: Final = ("install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off")
+
+
+def find_interpreter(python: str | None, progress: Progress) -> str:
+    """Return the interpreter for a version such as "3.11"; ours when that one is not installed."""
+    own = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    if python is None or python == own:
+        return sys.executable
+    found = shutil.which(f"python{python}")
+    if found is not None and _makes_environments(found):
+        return found
+    progress(f"Python {python} is not on this machine: the function runs on Python {own}")
+    return sys.executable
+
+
+def _makes_environments(interpreter: str) -> bool:
+    """Whether it runs at all: a pyenv shim of a version that is not selected does not."""
+    try:
+        tried = subprocess.run([interpreter, "-c", "import venv"], capture_output=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return tried.returncode == 0
+
+
+def requirements_file(folder: Path, *, gpu: bool) -> Path:
+    """Return the file that says what a function needs; it may not be there."""
+    variant = folder / GPU_REQUIREMENTS
+    return variant if gpu and variant.exists() else folder / REQUIREMENTS
+
+
+def read_requirements(file: Path) -> list[str]:
+    """Return the text of a requirements file and of the files that it includes, in order."""
+    texts: list[str] = []
+    todo, seen = [file], set()
+    while todo:
+        file = todo.pop(0)
+        if file in seen or not file.exists():
+            continue
+        seen.add(file)
+        text = _decoded(file.read_bytes())
+        texts.append(_without_comments(text))
+        todo += [file.parent / name for name in _INCLUDED.findall(text)]
+    return texts
+
+
+def _decoded(data: bytes) -> str:
+    """Return the text of a requirements file as pip reads it: with a mark, or UTF-8."""
+    for mark, encoding in _MARKS:
+        if data.startswith(mark):
+            return data[len(mark) :].decode(encoding, "replace")
+    return data.decode("utf-8", "replace")
+
+
+def _without_comments(text: str) -> str:
+    lines = (re.sub(r"(^|\s)#.*$", "", line).strip() for line in text.splitlines())
+    return "\n".join(line for line in lines if line)
+
+
+def _identity(interpreter: str) -> tuple[str, str]:
+    """Return what environments depend on: the interpreter itself, its version and platform.
+
+    That of a virtual environment is a link to it, and gives environments that link to it as well:
+    so checkouts with an environment each share those of the functions.
+    """
+    return os.path.realpath(interpreter), _tag(interpreter)
+
+
+def _tag(interpreter: str) -> str:
+    code = "import sys,sysconfig;print(sys.version_info[:3], sysconfig.get_platform())"
+    return subprocess.run(
+        [interpreter, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+
+
+def _pip_version(interpreter: str) -> tuple[int, int] | None:
+    """Return the first two numbers of an interpreter's pip, or None when it has none."""
+    said = subprocess.run([interpreter, "-m", "pip", "--version"], capture_output=True, text=True)
+    found = re.match(r"pip (\d+)\.(\d+)", said.stdout)
+    return None if found is None else (int(found[1]), int(found[2]))
+
+
+def _pip_has_settings() -> bool:
+    listed = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True
+    )
+    return "index-url" in listed.stdout or "find-links" in listed.stdout
+
+
+def _run(command: list[str], folder: Path, progress: Progress) -> None:
+    """Run an installer, line by line; raises NotPrepared with the end of what it said."""
+
+    def tell(line: str) -> None:
+        if line.startswith(_PROGRESS + _UV_PROGRESS):
+            progress(line.rstrip())
+
+    done = run_child(command, cwd=folder, env=installer_variables(), on_line=tell)
+    if done.status != 0:
+        raise NotPrepared(_reason([line.rstrip() for line in done.lines]))
+
+
+def _reason(said: list[str]) -> str:
+    # uv says on lines of their own what was wrong: cause:, or an arrow in its older versions.
+    starts = ("error", "cause:", "× no", "╰─▶")
+    errors = [line.strip() for line in said if line.strip().lower().startswith(starts)]
+    told = errors[-3:] or [line for line in said if line.strip()][-3:]
+    return "its Python environment cannot be built: " + " / ".join(told)

@@ -1,0 +1,59 @@
+"""Packages of a function's own: paths in its requirements, whose content is part of its needs."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote
+
+from cvat_lambda.runtime.cancellation import check_cancelled
+from cvat_lambda.runtime.deploy.archives import files_below
+from cvat_lambda.runtime.paths import digest
+
+_BLOCK: Final = 2**20
+# ./folder, file.whl[extra]; python_version < "3.12", name @ file:///..., -e folder, -f folder
+_PATH: Final = re.compile(
+    r"""^\s* (?P<option> (?:-e|--editable|-f|--find-links)[\s=]+ )?
+        (?: [\w.-]+ (?:\[[^\]]*\])? \s*@\s* )?  (?P<url> file:(?://(?:localhost)?)? )?
+        (?P<path> [^\s;\[\]]+ )""",
+    re.X,
+)
+
+
+def local_packages(requirements: Iterable[str], folder: Path) -> list[str]:
+    """Return what stands for the content of the files and folders that lines of requirements name.
+
+    Their paths are relative to `folder`. What is installed as editable is used where it lies, so
+    the place counts too.
+    """
+    found: list[str] = []
+    for line in (line for text in requirements for line in text.splitlines()):
+        match = _PATH.match(line)
+        if match is None:
+            continue
+        option, url, name = match["option"] or "", match["url"], match["path"].strip("'\"")
+        path = folder / (unquote(name) if url else name)
+        if not (option or url or "/" in name or name.startswith(".") or path.is_file()):
+            continue  # a package, whatever folder has its name
+        if path.exists():
+            is_editable = option.startswith(("-e", "--editable"))
+            found.append(digest(*_content(path), str(path.resolve()) if is_editable else ""))
+    return found
+
+
+def _content(path: Path) -> Iterable[str | bytes]:
+    for file in [path] if path.is_file() else sorted(files_below(path)):
+        yield file.relative_to(path).as_posix()
+        yield _digest_of(file)
+
+
+def _digest_of(file: Path) -> bytes:
+    total = hashlib.sha256()
+    with file.open("rb") as opened:
+        while block := opened.read(_BLOCK):  # wheels, and weights in a package, may be large
+            check_cancelled()
+            total.update(block)
+    return total.digest()

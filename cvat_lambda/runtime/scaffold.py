@@ -1,0 +1,128 @@
+"""New function folders that run at once, one template a kind."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cvat_lambda.runtime.errors import RuntimeFault
+
+_TEMPLATES: Final = Path(__file__).resolve().parent / "templates"
+_NAME: Final = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kind:
+    """What differs between the kinds, beside model.py."""
+
+    annotations: tuple[str, ...]  # lines of YAML
+    call: str  # the expression that answers a call, in main.py
+    description: str
+
+
+_KINDS: Final = {
+    "detector": _Kind(
+        annotations=('spec: \'[{"id": 1, "name": "object", "type": "rectangle"}]\'',),
+        call='context.user_data.model.detect(picture(body), float(body.get("threshold") or 0))',
+        description="Finds objects",
+    ),
+    "interactor": _Kind(
+        annotations=(
+            'spec: ""',
+            'version: "2"',
+            'min_pos_points: "1"',
+            'min_neg_points: "0"',
+            "help_message: Click on an object",
+        ),
+        call="context.user_data.model.segment(\n"
+        '            picture(body), body.get("pos_points") or [], body.get("neg_points") or []\n'
+        "        )",
+        description="Segments what is clicked",
+    ),
+    "tracker": _Kind(
+        annotations=('spec: ""', 'supported_shape_types: "rectangle"'),
+        call="track(context.user_data.model, body)",
+        description="Follows boxes from frame to frame",
+    ),
+    "reid": _Kind(
+        annotations=('spec: ""',),
+        call="context.user_data.model.match(\n"
+        '            picture(body, "image0"),\n'
+        '            picture(body, "image1"),\n'
+        '            body.get("boxes0") or [],\n'
+        '            body.get("boxes1") or [],\n'
+        '            float(body.get("threshold", 0.5)),\n'
+        '            float(body.get("max_distance", 50)),\n'
+        "        )",
+        description="Finds the boxes of one object in two frames",
+    ),
+}
+KINDS: Final = tuple(_KINDS)
+_TRACK: Final = '''
+
+def track(model, body):
+    """Start the objects that come as shapes, follow those that come as states."""
+    frame = picture(body)
+    shapes, states = [], []
+    given = body.get("states") or []
+    for index, shape in enumerate(body.get("shapes") or [None] * len(given)):
+        if shape is not None:
+            state = model.start(frame, shape)
+        elif index < len(given) and given[index] is not None:
+            shape, state = model.follow(frame, given[index])
+        else:
+            shape, state = None, None
+        shapes.append(shape)
+        states.append(state)
+    return {"shapes": shapes, "states": states}
+'''
+
+
+def new_function(kind: str, name: str, parent: Path) -> Path:
+    """Write a folder for a function of a kind below `parent` and return it.
+
+    Raises RuntimeFault for an unknown kind, a name that Nuclio refuses, a folder that is there.
+    """
+    if kind not in _KINDS:
+        raise RuntimeFault(f"{kind!r} is no kind of function: one of {', '.join(KINDS)}")
+    if _NAME.match(name) is None:
+        raise RuntimeFault(
+            f"{name!r} cannot name a function: at most 63 lower case letters, digits and '-', "
+            "with a letter or digit at both ends"
+        )
+    folder = parent / name
+    if folder.exists():
+        raise RuntimeFault(f"{folder} is there already: choose another name")
+    folder.mkdir(parents=True)
+    for file, text in _files(kind, name).items():
+        (folder / file).write_text(text, encoding="utf-8")
+    return folder
+
+
+def _files(kind: str, name: str) -> dict[str, str]:
+    described = _KINDS[kind]
+    words = {
+        "name": name,
+        "kind": kind,
+        "title": name.replace("-", " ").capitalize(),
+        "annotations": "\n".join(f"    {line}" for line in described.annotations),
+        "call": described.call,
+        "description": described.description,
+    }
+    files = {
+        file: _filled(_TEMPLATES / f"{file}.template", words)
+        for file in ("function.yaml", "main.py", "requirements.txt", "README.md")
+    }
+    if kind == "tracker":
+        files["main.py"] += _TRACK
+    files["model.py"] = _filled(_TEMPLATES / f"{kind}.model.py.template", words)
+    return files
+
+
+def _filled(path: Path, words: dict[str, str]) -> str:
+    text = path.read_text(encoding="utf-8")
+    for word, value in words.items():
+        text = text.replace(f"{{{{{word}}}}}", value)
+    return text

@@ -1,0 +1,259 @@
+"""A function.yaml, read once into frozen data: what of Nuclio's format this runtime acts upon.
+
+Everything else in the file is kept as it is and given back in the function object. The meaning and
+the defaults of the fields are those of Nuclio 1.14.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from cvat_lambda.runtime.errors import FunctionBroken
+from cvat_lambda.runtime.spec.fields import JsonObject, flag, mapping, seconds, text, to_json
+from cvat_lambda.runtime.spec.quantities import parse_quantity
+from cvat_lambda.runtime.spec.triggers import HttpTrigger, parse_trigger, positive_duration
+from cvat_lambda.runtime.spec.triggers import http_triggers as http_triggers
+from cvat_lambda.runtime.weights.declared import Conversion, Weight, parse_conversion, parse_weights
+
+EXTRAS_KEY: Final = "x-cvat-lambda"
+PROJECT_LABEL: Final = "nuclio.io/project-name"
+DEFAULT_NAMESPACE: Final = "nuclio"
+DEFAULT_PROJECT: Final = "cvat"  # the one whose functions CVAT, and this app, list
+DEFAULT_READINESS_TIMEOUT_S: Final = 120.0
+MAX_READINESS_TIMEOUT_S: Final = 7 * 86400.0
+
+_NAME: Final = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")
+_HANDLER: Final = re.compile(r"^[\w-]+(\.[\w-]+)*:\w+$")
+_RESERVED: Final = frozenset({"dashboard", "controller", "dlx", "scaler"})
+NVIDIA_GPU: Final = "nvidia.com/gpu"  # the resource limit that Nuclio acts upon
+_GPU_RESOURCES: Final = ("nvidia.com/", "amd.com/gpu", "gpu.intel.com/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extras:
+    """What the section ``x-cvat-lambda`` adds; Nuclio ignores it."""
+
+    weights: tuple[Weight, ...] = ()
+    conversion: Conversion | None = None
+    idle_timeout_s: float | None = None  # scale to zero after it; None = never
+    worker_memory: int | None = None  # bytes of resident memory a worker may hold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionConfig:
+    """One function as its file describes it."""
+
+    name: str
+    namespace: str
+    folder: Path  # what is served
+    origin: Path  # where that came from: local paths of weights are relative to it
+    handler: str
+    python: str | None  # "3.11"; None = any
+    env: tuple[tuple[str, str], ...]
+    trigger: HttpTrigger
+    event_timeout_s: float | None
+    readiness_timeout_s: float
+    disabled: bool
+    extras: Extras
+    document: JsonObject = field(
+        hash=False
+    )  # {"metadata", "spec"} as given, with Nuclio's defaults
+
+    @property
+    def project(self) -> str:
+        """The project that the function belongs to."""
+        labels = self.document["metadata"].get("labels") or {}
+        return str(labels.get(PROJECT_LABEL, "default"))
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether its limits name a GPU, as those of a function-gpu.yaml do."""
+        return bool(gpu_resources(self.document))
+
+
+def read_document(path: Path) -> JsonObject:
+    """Return the YAML document of a function.yaml; raises FunctionBroken when it is no mapping."""
+    try:
+        document = to_json(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except Exception as exc:
+        # The YAML reader also raises what a date or a number raises that does not exist.
+        reason = " ".join(str(exc).split()) or type(exc).__name__
+        raise FunctionBroken(f"{path.name} cannot be read: {reason}") from exc
+    if not isinstance(document, dict):
+        raise FunctionBroken(f"{path.name} must be a mapping with 'metadata' and 'spec'")
+    return document
+
+
+def parse_function(document: Mapping[str, Any], folder: Path) -> FunctionConfig:
+    """Turn a document into a FunctionConfig; raises FunctionBroken naming the field at fault.
+
+    Whatever the document is: one that nobody thought of must not take the other functions down.
+    """
+    try:
+        plain = to_json(document)
+    except Exception as exc:
+        raise FunctionBroken(f"the function's document cannot be read: {exc}") from exc
+    metadata = _required(plain, "metadata")
+    spec = _required(plain, "spec")
+    name = check_name(metadata.get("name"))
+    try:
+        return _parsed(name, metadata, spec, plain, folder)
+    except Exception as exc:
+        raise FunctionBroken(f"function {name!r}: {exc}") from exc
+
+
+def _parsed(
+    name: str, metadata: JsonObject, spec: JsonObject, document: JsonObject, folder: Path
+) -> FunctionConfig:
+    for key in ("labels", "annotations"):
+        mapping(metadata.get(key), f"metadata.{key}")
+    for key in ("resources", "build", "platform", "securityContext"):
+        mapping(spec.get(key), f"spec.{key}")
+    readiness = spec.get("readinessTimeoutSeconds") or DEFAULT_READINESS_TIMEOUT_S
+    return FunctionConfig(
+        name=name,
+        namespace=text(metadata.get("namespace"), "metadata.namespace") or DEFAULT_NAMESPACE,
+        folder=folder,
+        origin=folder,
+        handler=_handler(spec, folder),
+        python=_python_version(spec.get("runtime")),
+        env=_environment(spec.get("env")),
+        trigger=parse_trigger(spec.get("triggers")),
+        event_timeout_s=positive_duration(spec.get("eventTimeout"), "spec.eventTimeout"),
+        readiness_timeout_s=seconds(
+            readiness, "spec.readinessTimeoutSeconds", most=MAX_READINESS_TIMEOUT_S
+        ),
+        disabled=flag(spec.get("disable"), "spec.disable"),
+        extras=_extras(document.get(EXTRAS_KEY), spec),
+        document=with_defaults(document),
+    )
+
+
+def with_defaults(document: Mapping[str, Any]) -> JsonObject:
+    """Return metadata and spec with the keys that Nuclio always shows."""
+    kept: JsonObject = {
+        "metadata": copy.deepcopy(dict(document.get("metadata") or {})),
+        "spec": copy.deepcopy(dict(document.get("spec") or {})),
+    }
+    metadata, spec = kept["metadata"], kept["spec"]
+    metadata["namespace"] = metadata.get("namespace") or DEFAULT_NAMESPACE
+    metadata["labels"] = {PROJECT_LABEL: "default", **(metadata.get("labels") or {})}
+    for key in ("resources", "build", "platform", "securityContext"):
+        spec[key] = spec.get(key) or {}
+    spec.setdefault("eventTimeout", "")
+    spec.setdefault("disableDefaultHTTPTrigger", False)
+    if not spec.get("triggers"):
+        spec["triggers"] = {
+            "default-http": {"kind": "http", "name": "default-http", "numWorkers": 1}
+        }
+    return kept
+
+
+def gpu_resources(document: Mapping[str, Any]) -> frozenset[str]:
+    """Return the GPU resources that a function's limits name, such as ``nvidia.com/gpu``."""
+    limits: object = document
+    for key in ("spec", "resources", "limits"):
+        limits = limits.get(key) if isinstance(limits, Mapping) else None
+    names = limits if isinstance(limits, Mapping) else {}
+    return frozenset(str(name) for name in names if str(name).startswith(_GPU_RESOURCES))
+
+
+def in_project(document: Mapping[str, Any], project: str) -> JsonObject:
+    """Return the document with a project's label, unless it names a project itself.
+
+    Raises FunctionBroken when its metadata or their labels are no mappings.
+    """
+    try:
+        metadata = dict(mapping(document.get("metadata"), "metadata"))
+        labels = mapping(metadata.get("labels"), "metadata.labels")
+    except ValueError as exc:
+        raise FunctionBroken(str(exc)) from exc
+    metadata["labels"] = {PROJECT_LABEL: project, **labels}
+    return {**document, "metadata": metadata}
+
+
+def check_name(name: object) -> str:
+    """Return a function's name; raises FunctionBroken when Nuclio would refuse it."""
+    if not isinstance(name, str) or not name:
+        raise FunctionBroken("metadata.name is missing")
+    if _NAME.fullmatch(name) is None:
+        raise FunctionBroken(
+            f"metadata.name {name!r}: at most 63 letters, digits, '-', '_' and '.', "
+            "with a letter or digit at both ends"
+        )
+    if name in _RESERVED:
+        raise FunctionBroken(f"metadata.name {name!r} is reserved by Nuclio: choose another")
+    return name
+
+
+def _required(document: object, key: str) -> JsonObject:
+    value = document.get(key) if isinstance(document, dict) else None
+    if not isinstance(value, dict):
+        raise FunctionBroken(f"{key!r} is missing or is not a mapping")
+    return value
+
+
+def _handler(spec: JsonObject, folder: Path) -> str:
+    handler = spec.get("handler") or f"{folder.name}:handler"
+    if not isinstance(handler, str) or _HANDLER.fullmatch(handler) is None:
+        raise ValueError(f"spec.handler {handler!r} must look like module:callable")
+    return handler
+
+
+def _python_version(runtime: object) -> str | None:
+    name, _, version = str(runtime or "python").partition(":")
+    if name != "python":
+        raise ValueError(f"spec.runtime {runtime!r}: only python functions run here")
+    return version or None
+
+
+def _environment(env: object) -> tuple[tuple[str, str], ...]:
+    if env is None:
+        return ()
+    if not isinstance(env, list):
+        raise ValueError("spec.env must be a list of {name, value}")
+    pairs = []
+    for item in env:
+        if not isinstance(item, dict) or not item.get("name"):
+            raise ValueError("spec.env must be a list of {name, value}")
+        # valueFrom needs Kubernetes; Nuclio on Docker leaves such a variable out as well.
+        if "value" in item:
+            pairs.append(_variable(str(item["name"]), _as_text(item["value"])))
+    return tuple(pairs)
+
+
+def _variable(name: str, value: str) -> tuple[str, str]:
+    try:
+        os.fsencode(name + value)
+    except UnicodeEncodeError as exc:
+        raise ValueError(f"spec.env: {name!r} holds what is no text") from exc
+    if "=" in name or "\0" in name + value:
+        raise ValueError(f"spec.env: {name!r} cannot be an environment variable with this value")
+    return name, value
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else str(value)
+
+
+def _extras(extras: object, spec: JsonObject) -> Extras:
+    given = mapping(extras, EXTRAS_KEY)
+    resources = mapping(spec.get("resources"), "spec.resources")
+    limits = mapping(resources.get("limits"), "spec.resources.limits")
+    memory = given.get("worker_memory") or limits.get("memory")
+    return Extras(
+        weights=parse_weights(given.get("weights")),
+        conversion=parse_conversion(given.get("convert")),
+        idle_timeout_s=positive_duration(given.get("idle_timeout"), f"{EXTRAS_KEY}.idle_timeout"),
+        worker_memory=None if memory is None else parse_quantity(str(memory)),
+    )
