@@ -106,9 +106,13 @@ def referenced(path: Path) -> Iterator[str]:
             base = package[: len(package) - node.level + 1] if node.level else ()
             stem = ".".join((*base, node.module) if node.module else base)
             yield from (f"{stem}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if node not in ignored and DOTTED.fullmatch(node.value):
-                yield node.value
+        elif (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and node not in ignored
+            and DOTTED.fullmatch(node.value)
+        ):
+            yield node.value
 
 
 def rooms_used(path: Path) -> set[str]:
