@@ -164,3 +164,12 @@ def test_every_module_belongs_to_a_room() -> None:
 
 def test_every_rule_names_a_room_that_exists() -> None:
     assert {room for room in RULES if not exists(room)} == set()
+
+
+def test_the_architecture_page_lists_every_room() -> None:
+    page = (REPOSITORY / "docs" / "architecture.md").read_text()
+    table = page.partition("## Rooms")[2].partition("##")[0]
+    first_cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    listed = {name for cell in first_cells for name in re.findall(r"`([^`]+)`", cell)}
+    rooms = {room for room in (*RULES, *COMPOSING, *ALONE) if (PACKAGE / room).is_dir()}
+    assert listed == rooms - {"migrations"}
