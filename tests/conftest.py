@@ -19,7 +19,6 @@ from hypothesis import settings as examples
 from cvat_lambda.gateway import concurrency
 from cvat_lambda.requests.control import recover
 from cvat_lambda.server.processes import Child
-from tests import services
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 IMAGES = Path(__file__).resolve().parent / "data" / "images"
@@ -29,6 +28,15 @@ examples.register_profile("tests", deadline=None, suppress_health_check=[HealthC
 # What must be green draws the same examples again: its verdict is about the change, not about luck.
 examples.register_profile("same", parent=examples.get_profile("tests"), derandomize=True)
 examples.load_profile("tests")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Start a worker for each core, and none for the tests of one file: one process runs them."""
+    files = {argument.partition("::")[0] for argument in config.args}
+    if len(files) == 1 and Path(files.pop()).is_file():
+        return 0
+    return max(2, len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 2)
 
 
 @pytest.fixture(autouse=True)
@@ -83,8 +91,8 @@ def client_for() -> Callable[[User | None], Client]:
 
 @pytest.fixture(scope="session")
 def redis_url() -> str:
-    """A real Redis server."""
-    return services.redis_url()
+    """A real Redis server, of this test process alone."""
+    return os.environ["CVAT_LAMBDA_REDIS_URL"]
 
 
 @pytest.fixture

@@ -12,9 +12,7 @@ from pathlib import Path
 
 @lru_cache(maxsize=1)
 def redis_url() -> str:
-    """The URL of a Redis server, ``CVAT_LAMBDA_REDIS_URL`` where that is set."""
-    if url := os.environ.get("CVAT_LAMBDA_REDIS_URL"):
-        return url
+    """The URL of a Redis server of this process: tests empty it, so nobody else may use it."""
     from cvat_lambda.server.processes import Child, redis_command, wait_for_port
     from tests.ports import free_port
 
@@ -48,4 +46,7 @@ def postgresql_url(*, durable: bool = False) -> str:
         for setting in ("fsync", "full_page_writes", "synchronous_commit"):
             server.psql(f"ALTER SYSTEM SET {setting} = off")
         server.psql("SELECT pg_reload_conf()")
-    return str(server.get_uri())
+    url = str(server.get_uri())
+    if not durable:
+        os.environ["CVAT_LAMBDA_TEST_POSTGRESQL"] = url  # the workers of pytest-xdist share it
+    return url

@@ -2,6 +2,11 @@
 
 ``CVAT_LAMBDA_TEST_DATABASE=postgresql`` runs the same tests on PostgreSQL; default is SQLite, in
 a file, since worker processes and the live server share it.
+
+Each process that runs tests (pytest, or each worker of pytest-xdist) has a home folder, a Redis
+server and a database of its own. The processes that a test starts use those of the test: they find
+them in the environment. PostgreSQL is one server, on which pytest-django makes a database for each
+worker.
 """
 
 from __future__ import annotations
@@ -14,11 +19,12 @@ from pathlib import Path
 
 from tests import services
 
-if "CVAT_LAMBDA_TEST_HOME" not in os.environ:  # a child of the tests inherits its parent's
+# The worker's name is "gw0", "gw1", ..., and none without workers. Children inherit both variables.
+if os.environ.get("CVAT_LAMBDA_TEST_HOME_OF") != os.environ.get("PYTEST_XDIST_WORKER", ""):
     _home = tempfile.mkdtemp(prefix="cvat-lambda-tests-")
-    os.environ["CVAT_LAMBDA_TEST_HOME"] = _home
     atexit.register(shutil.rmtree, _home, ignore_errors=True)
-    os.environ["CVAT_LAMBDA_HOME"] = _home
+    os.environ["CVAT_LAMBDA_TEST_HOME_OF"] = os.environ.get("PYTEST_XDIST_WORKER", "")
+    os.environ["CVAT_LAMBDA_TEST_HOME"] = os.environ["CVAT_LAMBDA_HOME"] = _home
     os.environ["CVAT_LAMBDA_REDIS_URL"] = services.redis_url()
     if os.environ.get("CVAT_LAMBDA_TEST_DATABASE") == "postgresql":
         os.environ["DATABASE_URL"] = services.postgresql_url()

@@ -1,14 +1,18 @@
-"""Proves every function folder in its own environment: ``python -m tests.functions [ID ...]``.
+"""Prove the model functions in their own environments.
 
-The tests of the catalogue's networks run inside each distinct environment; then every folder is
-linted, served by the embedded runtime, called with pictures, and its answers are judged. Functions
-whose official weights are not at hand are served with stand-ins of the same names and shapes.
-A function-gpu.yaml that asks for more than a GPU is proved too, on the CPU that stands in for it.
-Environments and weights are cached per user, so a second run is much quicker.
+The tests of the catalogue's networks run inside each distinct environment. Each function folder is
+linted, served by the embedded runtime and called with pictures, and its answers are judged.
+Functions whose official weights are not at hand are served with stand-ins of the same names and
+shapes. A function-gpu.yaml that asks for more than a GPU is proved too, on the CPU. At last the
+tests of the packaged functions compare answers about photographs with what is in them.
+
+Environments, weights and proofs are cached per user. A proof holds until the function's folder,
+serverless/common, the runtime or the tests of the functions change.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shutil
@@ -16,26 +20,68 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from cvat_lambda.runtime.commands import read_config
-from cvat_lambda.runtime.environments.build import GPU_REQUIREMENTS, EnvironmentBuilder
+from cvat_lambda.runtime.environments.build import (
+    GPU_REQUIREMENTS,
+    EnvironmentBuilder,
+    read_requirements,
+    requirements_file,
+)
 from cvat_lambda.runtime.environments.variables import thread_variables
 from cvat_lambda.runtime.paths import cache_folder
 from cvat_lambda.runtime.spec.discovery import GPU_FILE
 from cvat_lambda.runtime.spec.function_file import read_document
 from tests.functions.catalogue.stand_ins.__main__ import STAND_INS
+from tests.functions.proofs import Proofs, digest_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-CATALOGUE = Path("tests/functions/catalogue")
+CATALOGUE = REPOSITORY / "tests" / "functions" / "catalogue"
+PACKAGED = REPOSITORY / "tests" / "functions" / "packaged"
+RUNTIME = REPOSITORY / "cvat_lambda" / "runtime"
+HARNESS = REPOSITORY / "tests" / "integration" / "runtime" / "harness.py"
+DATA = REPOSITORY / "tests" / "data"
 TOOLS = ("pytest==9.2.0", "PyYAML==6.0.3")
 NO_TESTS = 5  # pytest's exit status where a module was skipped and nothing is left
+AT_ONCE = 2  # environments that are built at once, and functions that are proved at once
+
+
+Outcome = tuple[bool, str]  # whether it passed, and what was printed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """Something to prove: a name, the digest of all that it depends on, and how it is done."""
+
+    name: str
+    digest: str
+    run: Callable[[], Outcome]
 
 
 def say(line: str) -> None:
     """One line of progress."""
     print(line, flush=True)
+
+
+def run_command(
+    command: Sequence[str], *, good: Iterable[int] = (0,), **environment: str
+) -> Outcome:
+    """Run a command in the repository; its output is kept, for others run beside it."""
+    done = subprocess.run(
+        command,
+        cwd=REPOSITORY,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return done.returncode in good, done.stdout
 
 
 def folders() -> dict[str, Path]:
@@ -54,12 +100,17 @@ def test_tools() -> Path:
     return place
 
 
-def run_network_tests(python: Path, tools: Path) -> bool:
+def run_network_tests(python: Path, tools: Path) -> Outcome:
     """Run the catalogue's tests with one environment's interpreter."""
     command = [str(python), "-m", "pytest", "-q", "-c", str(CATALOGUE / "pytest.ini")]
-    environment = {**os.environ, **thread_variables(1), "PYTHONPATH": str(tools)}
-    done = subprocess.run([*command, str(CATALOGUE)], cwd=REPOSITORY, env=environment, check=False)
-    return done.returncode in (0, NO_TESTS)
+    variables = {**thread_variables(1), "PYTHONPATH": str(tools)}
+    return run_command([*command, str(CATALOGUE)], good=(0, NO_TESTS), **variables)
+
+
+def run_packaged_tests() -> Outcome:
+    """Run the tests of the packaged functions; one process, for they share one runtime."""
+    command = [sys.executable, "-m", "pytest", "-n0", "-p", "no:cacheprovider"]
+    return run_command([*command, str(PACKAGED)])
 
 
 def stand_ins(name: str, python: Path, place: Path) -> Mapping[str, str]:
@@ -97,7 +148,7 @@ def without_cuda(folder: Path, place: Path) -> Path:
     return copy
 
 
-def check(name: str, folder: Path, python: Path, *, gpu: bool = False) -> bool:
+def check(name: str, folder: Path, python: Path, *, gpu: bool = False) -> Outcome:
     """Lint, serve and call one folder; whether it keeps its contract."""
     with tempfile.TemporaryDirectory() as scratch:
         variables = stand_ins(name, python, Path(scratch))
@@ -105,39 +156,112 @@ def check(name: str, folder: Path, python: Path, *, gpu: bool = False) -> bool:
         if gpu:
             folder = without_cuda(folder, Path(scratch))
             command += ["--gpu"]
-        command += [str(folder)]
-        environment = {**os.environ, **variables}
-        done = subprocess.run(command, cwd=REPOSITORY, env=environment, check=False)
-        return done.returncode == 0
+        return run_command([*command, str(folder)], **variables)
 
 
-def prove(names: list[str]) -> Iterator[tuple[str, bool]]:
-    """What was run, and whether it passed, as it goes."""
+def environment_groups(chosen: Mapping[str, Path]) -> list[list[str]]:
+    """The functions that share an environment, the largest group first."""
+    groups: dict[object, list[str]] = {}
+    for name, folder in chosen.items():
+        needs = read_requirements(requirements_file(folder, gpu=False))
+        groups.setdefault((read_config(folder).python, *needs), []).append(name)
+    return sorted(groups.values(), key=len, reverse=True)
+
+
+def prepare(folder: Path) -> Path:
+    """Return the interpreter of a function's environment, which is built if need be."""
     builder = EnvironmentBuilder(cache_folder() / "environments")
-    chosen = {name: folder for name, folder in folders().items() if not names or name in names}
-    pythons: dict[str, Path] = {}
-    for name, folder in chosen.items():
-        say(f"== the environment of {name}")
-        pythons[name] = builder.prepare(folder, read_config(folder).python, say)
-    tools = test_tools()
-    for python in dict.fromkeys(pythons[name] for name in chosen if name in STAND_INS):
-        yield f"networks in {python.parents[1].name[:8]}", run_network_tests(python, tools)
-    for name, folder in chosen.items():
+    say(f"== the environment of {folder.name}")
+    return builder.prepare(
+        folder, read_config(folder).python, lambda line: say(f"{folder.name}: {line}")
+    )
+
+
+def proofs_of(group: Sequence[str], python: Path, chosen: Mapping[str, Path]) -> Iterator[Proof]:
+    """What there is to prove about the functions of one environment."""
+    networks = [name for name in group if name in STAND_INS]
+    if networks:
+        tools = test_tools()
+        inputs = [CATALOGUE, DATA / "catalogue", *(chosen[name] for name in networks)]
+        yield Proof(
+            name=f"networks of {', '.join(networks)}",
+            digest=digest_of(inputs, str(python), *TOOLS),
+            run=partial(run_network_tests, python, tools),
+        )
+    for name in group:
+        folder = chosen[name]
+        digest = digest_of([folder, RUNTIME, CATALOGUE / "stand_ins"], str(python))
         for gpu in (False, True)[: 1 + differs_on_gpu(folder)]:
-            began = time.monotonic()
-            passed = check(name, folder, pythons[name], gpu=gpu)
-            what = f"{name}, {GPU_FILE} on the CPU" if gpu else name
-            yield f"{what} ({time.monotonic() - began:.0f} s)", passed
+            yield Proof(
+                name=f"{name}, {GPU_FILE} on the CPU" if gpu else name,
+                digest=digest,
+                run=partial(check, name, folder, python, gpu=gpu),
+            )
 
 
-def main(names: list[str]) -> int:
-    """Run everything, then say once more what failed; the exit status tells."""
+def packaged_proof() -> Proof:
+    """The tests of the packaged functions."""
+    inputs = [PACKAGED, HARNESS, RUNTIME, DATA / "images", REPOSITORY / "serverless"]
+    return Proof(
+        name="answers of the packaged functions",
+        digest=digest_of(inputs, sys.executable),
+        run=run_packaged_tests,
+    )
+
+
+def run(proof: Proof) -> Outcome:
+    """Do what proves something; tell how it ended, with what it printed."""
+    began = time.monotonic()
+    passed, output = proof.run()
+    seconds = time.monotonic() - began
+    say(f"{output.rstrip()}\n== {'passed' if passed else 'FAILED'}: {proof.name} ({seconds:.0f} s)")
+    return passed
+
+
+def prove(names: Sequence[str], proofs: Proofs, *, anew: bool) -> list[str]:
+    """Prove the functions named, or all; return the names of what failed."""
+    chosen = {name: folder for name, folder in folders().items() if not names or name in names}
+    running: dict[Future[bool], Proof] = {}
+
+    def begin(found: Iterable[Proof]) -> None:
+        for proof in found:
+            if not anew and proofs.holds(proof.name, proof.digest):
+                say(f"== unchanged since it passed: {proof.name}")
+            else:
+                running[checkers.submit(run, proof)] = proof
+
+    with ThreadPoolExecutor(AT_ONCE) as builders, ThreadPoolExecutor(AT_ONCE) as checkers:
+        groups = environment_groups(chosen)
+        built = {builders.submit(prepare, chosen[group[0]]): group for group in groups}
+        for future in as_completed(built):
+            begin(proofs_of(built[future], future.result(), chosen))
+        if not names:
+            begin([packaged_proof()])
     failed = []
-    for what, passed in prove(names):
-        say(f"== {'passed' if passed else 'FAILED'}: {what}")
-        if not passed:
-            failed.append(what)
-    say(f"{len(failed)} failed{': ' + ', '.join(failed) if failed else ''}")
+    for future, proof in running.items():
+        if future.result():
+            proofs.keep(proof.name, proof.digest)
+        else:
+            failed.append(proof.name)
+    return failed
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run everything, then say once more what failed; the exit status tells."""
+    parser = argparse.ArgumentParser(
+        prog="script/test-functions",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("ids", nargs="*", metavar="ID", help="a function; default: all of them")
+    parser.add_argument("--all", action="store_true", help="prove again what has not changed")
+    options = parser.parse_args(arguments)
+    unknown = set(options.ids) - set(folders())
+    if unknown:
+        parser.error(f"no function below serverless/ is named {', '.join(sorted(unknown))}")
+    proofs = Proofs(folder=cache_folder() / "proofs")
+    failed = prove(options.ids, proofs, anew=options.all or bool(options.ids))
+    say(f"{len(failed)} failed{': ' + '; '.join(failed) if failed else ''}")
     return 1 if failed else 0
 
 

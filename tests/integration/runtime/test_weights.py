@@ -174,6 +174,7 @@ def test_a_file_with_another_checksum_is_refused_and_not_kept(
         ("sha384", hashlib.sha384(CONTENT).hexdigest().upper()),
         ("sha256_prefix", SHA256[:8]),  # as OpenMMLab's file names carry it
     ],
+    ids=["sha384", "sha384 in capital letters", "first digits of the sha256"],
 )
 def test_a_file_is_verified_by_the_checksum_that_its_publisher_states(
     server: Server, url: str, tmp_path: Path, make: Make, kind: str, known: str
@@ -233,7 +234,11 @@ def broken_zip() -> bytes:
     return bytes(data)
 
 
-@pytest.mark.parametrize("content", [b"no archive", broken_zip(), packed("a")[:40]])
+@pytest.mark.parametrize(
+    "content",
+    [b"no archive", broken_zip(), packed("a")[:40]],
+    ids=["text", "zip with a wrong byte", "tar cut short"],
+)
 def test_an_archive_that_cannot_be_read_is_said(
     server: Server, url: str, tmp_path: Path, make: Make, content: bytes
 ) -> None:

@@ -1,0 +1,55 @@
+"""Which proofs still hold: each is kept with a digest of all that it was made from."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+IGNORED = {"__pycache__"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proofs:
+    """The digests of what passed, a file for each proof, below one folder."""
+
+    folder: Path
+
+    def holds(self, name: str, digest: str) -> bool:
+        """Return whether this passed when its inputs were what they are now."""
+        file = self._file(name)
+        return file.exists() and file.read_text() == digest
+
+    def keep(self, name: str, digest: str) -> None:
+        """Note that this passed."""
+        file = self._file(name)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(digest)
+
+    def _file(self, name: str) -> Path:
+        return self.folder / "".join(c if c.isalnum() else "-" for c in name)
+
+
+def digest_of(paths: Iterable[Path], *more: str) -> str:
+    """Return a digest of the names and contents of files and of all files in folders.
+
+    Links are followed: `common` in a function's folder is one.
+    """
+    total = hashlib.sha256()
+    for text in more:
+        total.update(f"{text}\0".encode())
+    for path in paths:
+        for file in [path] if path.is_file() else _files_below(path):
+            total.update(f"{path.name}/{os.path.relpath(file, path)}\0".encode())
+            total.update(hashlib.sha256(file.read_bytes()).digest())
+    return total.hexdigest()
+
+
+def _files_below(folder: Path) -> list[Path]:
+    found = []
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if name not in IGNORED]
+        found += [Path(place, name) for name in names]
+    return sorted(found)
