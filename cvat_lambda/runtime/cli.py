@@ -106,7 +106,7 @@ def _add_gpu_choice(parser: Parser) -> None:
 
 
 def _add_preparation(parser: Parser) -> None:
-    parser.add_argument("--installer", choices=("auto", "pip", "uv"), default="auto")
+    parser.add_argument("--installer", help=argparse.SUPPRESS)  # ignored: uv installs everything
     parser.add_argument(
         "--accept-licence",
         action="append",
@@ -145,7 +145,6 @@ def _serve(parsed: argparse.Namespace) -> int:
         gpu=_GPU_CHOICES[parsed.gpu],
         state_folder=parsed.state_dir,
         ready_file=parsed.ready_file,
-        installer=parsed.installer,
         offline=parsed.offline,
         accepted_licences=_licences(parsed),
         opt_nuclio=parsed.opt_nuclio,
@@ -316,7 +315,6 @@ def _check(parsed: argparse.Namespace) -> int:
             run=not parsed.lint_only,
             licences=_licences(parsed),
             gpu=parsed.gpu,
-            installer=parsed.installer,
         )
         all_passed = all_passed and report.passed
         if parsed.json:
@@ -344,7 +342,6 @@ def _fetch(parsed: argparse.Namespace) -> int:
         parsed.folders,
         print,
         licences=_licences(parsed),
-        installer=parsed.installer,
         gpu=_GPU_CHOICES[parsed.gpu],
     )
     for name, reason in failed:

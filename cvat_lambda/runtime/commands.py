@@ -222,7 +222,6 @@ def fetch(
     progress: Progress,
     *,
     licences: frozenset[str] = frozenset(),
-    installer: str = "auto",
     gpu: bool | None = None,
 ) -> list[tuple[str, str]]:
     """Make the environments and weights of function folders ready, without serving them.
@@ -230,7 +229,7 @@ def fetch(
     `gpu` chooses the function files as it does for serving.
     Returns a pair (function, reason) for each that could not be prepared.
     """
-    preparer = make_preparer(installer=installer, offline=False, licences=licences)
+    preparer = make_preparer(offline=False, licences=licences, compile_all=True)
     failed: list[tuple[str, str]] = []
     choose = file_chooser(gpu)
     for folder in find_function_folders(folders):

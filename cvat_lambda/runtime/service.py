@@ -45,7 +45,6 @@ class ServiceOptions:
     gpu: bool | None = None  # None = the files for NVIDIA, where such a device is found
     state_folder: Path | None = None  # None = one in the cache that belongs to these folders
     ready_file: Path | None = None
-    installer: str = "auto"  # auto, pip or uv
     offline: bool = False  # fetch no weights
     accepted_licences: frozenset[str] = frozenset()
     opt_nuclio: str = "auto"  # auto, mount, rewrite or none
@@ -114,9 +113,7 @@ def _make_supervisor(options: ServiceOptions, state: Path, port: int) -> Supervi
         opt_nuclio=options.opt_nuclio,
         full_errors=options.full_errors,
     )
-    preparer = make_preparer(
-        installer=options.installer, offline=options.offline, licences=options.accepted_licences
-    )
+    preparer = make_preparer(offline=options.offline, licences=options.accepted_licences)
     projects = {DEFAULT_PROJECT, options.project}
     return Supervisor(host, preparer, SourceStore(state / "deployed"), projects)
 

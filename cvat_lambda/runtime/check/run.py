@@ -55,7 +55,6 @@ def check_folder(
     run: bool = True,
     licences: frozenset[str] = frozenset(),
     gpu: bool = False,
-    installer: str = "auto",
     timeout_s: float = 1800.0,
 ) -> Report:
     """Lint a folder, and unless `run` is False start it and judge its answers.
@@ -70,7 +69,7 @@ def check_folder(
     _take_findings(report, lint(config))
     if run and report.passed:
         try:
-            with _served(config.folder, licences, gpu=gpu, installer=installer) as client:
+            with _served(config.folder, licences, gpu=gpu) as client:
                 wait_until_settled(client, config.name, progress, timeout_s=timeout_s)
                 report.errors += _call_problems(client, config)
         except RuntimeFault as exc:
@@ -84,16 +83,14 @@ def _take_findings(report: Report, findings: list[Finding]) -> None:
 
 
 @contextmanager
-def _served(
-    folder: Path, licences: frozenset[str], *, gpu: bool, installer: str
-) -> Iterator[DashboardClient]:
+def _served(folder: Path, licences: frozenset[str], *, gpu: bool) -> Iterator[DashboardClient]:
     """Serve one folder for as long as the block runs."""
     with tempfile.TemporaryDirectory(prefix="cvat-lambda-check-") as temporary:
         ready = Path(temporary) / "ready"
         command = [sys.executable, "-m", "cvat_lambda.runtime", "serve", str(folder)]
         command += ["--port", "0", "--state-dir", str(Path(temporary) / "state")]
         command += ["--ready-file", str(ready), "--token", "", "--parent", str(os.getpid())]
-        command += ["--gpu", "yes" if gpu else "no", "--installer", installer]
+        command += ["--gpu", "yes" if gpu else "no"]
         for licence in licences:
             command += ["--accept-licence", licence]
         root = Path(__file__).resolve().parents[3]

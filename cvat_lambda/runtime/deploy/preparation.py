@@ -47,10 +47,10 @@ class Preparer:
         return Prepared(interpreter=interpreter, environment=worker_environment(config, weights))
 
 
-def make_preparer(*, installer: str, offline: bool, licences: Iterable[str]) -> Preparer:
+def make_preparer(*, offline: bool, licences: Iterable[str], compile_all: bool = False) -> Preparer:
     """Return a preparer that keeps everything in this user's cache."""
     cache = cache_folder()
-    environments = EnvironmentBuilder(cache / "environments", installer=installer)
+    environments = EnvironmentBuilder(cache / "environments", compile_all=compile_all)
     packages = PackageFetcher(cache / "weights" / "packages", environments)
     desk = LicenceDesk(licences)
     store = WeightStore(cache / "weights", packages, desk, offline=offline)
@@ -73,7 +73,6 @@ def worker_environment(config: FunctionConfig, weights: Path | None) -> dict[str
     environment.update(
         PYTHONPATH=os.pathsep.join([folder, *more_paths]),
         PYTHONNOUSERSITE="1",
-        PYTHONDONTWRITEBYTECODE="1",
         NUCLIO_FUNCTION_NAME=config.name,
         NUCLIO_FUNCTION_DESCRIPTION=str(config.document["spec"].get("description", "")),
         NUCLIO_FUNCTION_VERSION=str(config.document["spec"].get("version", "-1")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import importlib.util
 import os
 import re
 import shutil
@@ -12,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from cvat_lambda.runtime.environments.installer import find_uv, uv_variables
 from cvat_lambda.runtime.environments.local_packages import local_packages
-from cvat_lambda.runtime.environments.variables import installer_variables
 from cvat_lambda.runtime.errors import NotPrepared
 from cvat_lambda.runtime.paths import digest, locked
 from cvat_lambda.runtime.processes.subprocesses import run_child
@@ -36,9 +37,9 @@ Progress = Callable[[str], None]
 class EnvironmentBuilder:
     """Makes environments below one folder; safe to use from several processes at once."""
 
-    def __init__(self, root: Path, *, installer: str = "auto") -> None:
+    def __init__(self, root: Path, *, compile_all: bool = False) -> None:
         self._root = root
-        self._installer = installer  # auto, pip or uv
+        self._compile = compile_all  # every module to bytecode, at once
 
     def prepare(
         self, folder: Path, python: str | None, progress: Progress, *, gpu: bool = False
@@ -66,7 +67,7 @@ class EnvironmentBuilder:
 
     def pip(self, progress: Progress) -> list[str]:
         """Return a command that runs pip, which our own environment need not have."""
-        if _pip_version(sys.executable) is not None:
+        if importlib.util.find_spec("pip") is not None:
             return [sys.executable, "-m", "pip"]
         return [str(self.tool("pip", "pip", progress))]
 
@@ -90,32 +91,14 @@ class EnvironmentBuilder:
     def _build(
         self, home: Path, base: str, wanted: list[str], folder: Path, progress: Progress
     ) -> None:
-        interpreter = str(home / "bin" / "python")
-        if self._use_uv():
-            _run(["uv", "venv", "--quiet", "--python", base, str(home)], folder, progress)
-            command = ["uv", "pip", "install", "--python", interpreter, *wanted]
-        elif (_pip_version(sys.executable) or (0, 0)) >= _PIP_INSTALLS_ELSEWHERE:
-            _run([base, "-m", "venv", "--without-pip", str(home)], folder, progress)
-            command = [sys.executable, "-m", "pip", "--python", interpreter, *_PIP, *wanted]
-        else:
-            _run([base, "-m", "venv", str(home)], folder, progress)
-            command = [interpreter, "-m", "pip", *_PIP, *wanted]
-        _run(command, folder, progress)
-
-    def _use_uv(self) -> bool:
-        if self._installer != "auto":
-            return self._installer == "uv"
-        # uv does not read pip's settings: where those name a mirror, pip is the one that works.
-        if any(os.environ.get(name) for name in _OF_PIP_ALONE):
-            return False
-        return shutil.which("uv") is not None and not _pip_has_settings()
+        uv = find_uv()
+        _run([uv, "venv", "--quiet", "--no-project", "--python", base, str(home)], folder, progress)
+        command = [uv, "pip", "install", "--python", str(home / "bin" / "python"), *wanted]
+        # Else workers compile what they import, and keep it, as long as they may write here.
+        _run([*command, "--compile-bytecode"] if self._compile else command, folder, progress)
 
 
-_OF_PIP_ALONE: Final = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS")
-_PIP_INSTALLS_ELSEWHERE: Final = (22, 3)  # the first pip with --python
-_PROGRESS: Final = ("Collecting", "Downloading", "Installing", "Building", "ERROR")
-_UV_PROGRESS: Final = ("Resolved", "Prepared", "Installed", "error")
-_PIP: Final = ("install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off")
+_PROGRESS: Final = ("Resolved", "Downloading", "Building", "Prepared", "Installed", "error")
 
 
 def find_interpreter(python: str | None, progress: Progress) -> str:
@@ -189,28 +172,14 @@ def _tag(interpreter: str) -> str:
     ).stdout
 
 
-def _pip_version(interpreter: str) -> tuple[int, int] | None:
-    """Return the first two numbers of an interpreter's pip, or None when it has none."""
-    said = subprocess.run([interpreter, "-m", "pip", "--version"], capture_output=True, text=True)
-    found = re.match(r"pip (\d+)\.(\d+)", said.stdout)
-    return None if found is None else (int(found[1]), int(found[2]))
-
-
-def _pip_has_settings() -> bool:
-    listed = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True
-    )
-    return "index-url" in listed.stdout or "find-links" in listed.stdout
-
-
 def _run(command: list[str], folder: Path, progress: Progress) -> None:
     """Run an installer, line by line; raises NotPrepared with the end of what it said."""
 
     def tell(line: str) -> None:
-        if line.startswith(_PROGRESS + _UV_PROGRESS):
-            progress(line.rstrip())
+        if line.strip().startswith(_PROGRESS):
+            progress(line.strip())
 
-    done = run_child(command, cwd=folder, env=installer_variables(), on_line=tell)
+    done = run_child(command, cwd=folder, env=uv_variables(), on_line=tell)
     if done.status != 0:
         raise NotPrepared(_reason([line.rstrip() for line in done.lines]))
 

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import shutil
 import subprocess
 import sys
+import threading
 import zipfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from cvat_lambda.runtime.environments.build import EnvironmentBuilder, read_requirements
+from cvat_lambda.runtime.environments.installer import uv_variables
 from cvat_lambda.runtime.environments.local_packages import local_packages
 from cvat_lambda.runtime.errors import NotPrepared
 
 
-@pytest.fixture
-def wheel(tmp_path: Path) -> Path:
-    """A package of our own, so that the test knows what is installed."""
-    path = tmp_path / "wheels" / "cvl_probe-1.0-py3-none-any.whl"
-    path.parent.mkdir()
-    info = "cvl_probe-1.0.dist-info"
+def write_wheel(folder: Path, name: str, version: str, code: str = "") -> Path:
+    """Write a wheel of one module and return its path."""
+    path = folder / f"{name}-{version}-py3-none-any.whl"
+    folder.mkdir(parents=True, exist_ok=True)
+    info = f"{name}-{version}.dist-info"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("cvl_probe.py", "VALUE = 42\n")
+        archive.writestr(f"{name}.py", code)
         archive.writestr(
-            f"{info}/METADATA", "Metadata-Version: 2.1\nName: cvl-probe\nVersion: 1.0\n"
+            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
         )
         archive.writestr(
             f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
@@ -35,8 +40,14 @@ def wheel(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def wheel(tmp_path: Path) -> Path:
+    """A package of our own, so that the test knows what is installed."""
+    return write_wheel(tmp_path / "wheels", "cvl_probe", "1.0", "VALUE = 42\n")
+
+
+@pytest.fixture
 def builder(tmp_path: Path) -> EnvironmentBuilder:
-    return EnvironmentBuilder(tmp_path / "environments", installer="pip")
+    return EnvironmentBuilder(tmp_path / "environments")
 
 
 def folder_with(tmp_path: Path, name: str, requirements: str) -> Path:
@@ -229,47 +240,136 @@ def stand_in_for_uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, script: 
     monkeypatch.setenv("PATH", f"{uv.parent}{os.pathsep}{os.environ['PATH']}")
 
 
-def test_uv_makes_the_environment_where_it_is_wanted(
-    tmp_path: Path, wheel: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def mirror(tmp_path: Path) -> Iterator[Path]:
+    """A folder with all that a function needs, which holds nothing that is published elsewhere.
+
+    ``mirror / "simple"`` is a package index; ``mirror / "url"`` holds its address.
+    """
+    root = tmp_path / "mirror"
+    for name, version in (("cvl_probe", "1.0"), ("nuclio_sdk", "999.1"), ("msgpack", "999.1")):
+        path = write_wheel(root / "wheels", name, version, "VALUE = 42\n")
+        page = root / "simple" / name.replace("_", "-")
+        page.mkdir(parents=True)
+        shutil.copy(path, page)
+    handler = functools.partial(_QuietFiles, directory=str(root))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        (root / "url").write_text(f"http://127.0.0.1:{server.server_port}/simple/")
+        yield root
+        server.shutdown()
+
+
+class _QuietFiles(SimpleHTTPRequestHandler):
+    def log_message(self, *_args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def without_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No settings of pip and uv but those of the test."""
+    for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "configuration"))
+    monkeypatch.setenv("XDG_CONFIG_DIRS", str(tmp_path / "shared"))
+    monkeypatch.setenv("CVAT_LAMBDA_CACHE", str(tmp_path / "cache"))
+
+
+MIRRORS = {
+    "PIP_INDEX_URL": {"PIP_INDEX_URL": "{url}"},
+    "PIP_EXTRA_INDEX_URL": {"PIP_INDEX_URL": "{empty}", "PIP_EXTRA_INDEX_URL": "{url}"},
+    "PIP_FIND_LINKS": {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "{folder}"},
+    "a folder that is missing": {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "{empty} {folder}"},
+    "a variable of uv first": {"PIP_INDEX_URL": "{empty}", "UV_DEFAULT_INDEX": "{url}"},
+}
+
+
+@pytest.mark.usefixtures("without_settings")
+@pytest.mark.parametrize("variables", MIRRORS.values(), ids=MIRRORS)
+def test_environment_is_built_from_the_mirror_that_a_variable_names(
+    tmp_path: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
 ) -> None:
-    notes = tmp_path / "notes"
-    # It notes what it is asked, and has pip do it.
-    script = (
-        f'echo "$@" >> {notes}\n'
-        '[ "$1" != venv ] || exec "$4" -m venv --without-pip "$5"\n'
-        "python=$4\nshift 4\n"
-        f'exec {sys.executable} -m pip --python "$python" install --quiet "$@"\n'
-    )
-    stand_in_for_uv(tmp_path, monkeypatch, script=script)
-    builder = EnvironmentBuilder(tmp_path / "environments", installer="uv")
-    folder = folder_with(tmp_path, "one", f"{wheel}\n")
-    python = builder.prepare(folder, None, lambda text: None)
-    code = "import cvl_probe, msgpack, nuclio_sdk; print(cvl_probe.VALUE)"
+    words = {
+        "url": (mirror / "url").read_text(),
+        "folder": str(mirror / "wheels"),
+        "empty": f"file://{tmp_path}/nothing",
+    }
+    for name, text in variables.items():
+        monkeypatch.setenv(name, text.format(**words))
+    assert installed_probe(tmp_path) == "42 999.1\n"
+
+
+@pytest.mark.usefixtures("without_settings")
+@pytest.mark.parametrize(
+    ("place", "section"),
+    [
+        ("configuration/pip/pip.conf", "global"),
+        ("shared/pip/pip.conf", "global"),
+        ("configuration/pip/pip.conf", "install"),
+        ("chosen.conf", "global"),
+    ],
+)
+def test_environment_is_built_from_the_mirror_that_a_file_of_pip_names(
+    tmp_path: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch, place: str, section: str
+) -> None:
+    file = tmp_path / place
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(f"[{section}]\nindex_url = {(mirror / 'url').read_text()}\n")
+    if file.parent == tmp_path:
+        monkeypatch.setenv("PIP_CONFIG_FILE", str(file))
+    assert installed_probe(tmp_path) == "42 999.1\n"
+
+
+def installed_probe(tmp_path: Path) -> str:
+    """Build an environment with ``cvl-probe``; return its value and the version of msgpack."""
+    folder = folder_with(tmp_path, "one", "cvl-probe\n")
+    python = EnvironmentBuilder(tmp_path / "environments").prepare(folder, None, print)
+    code = "import cvl_probe, importlib.metadata as m; print(cvl_probe.VALUE, m.version('msgpack'))"
     done = subprocess.run([str(python), "-c", code], capture_output=True, text=True)
-    assert done.stdout == "42\n", done.stderr
-    made, installed = notes.read_text().splitlines()
-    assert made == f"venv --quiet --python {sys.executable} {python.parent.parent}"
-    assert installed == (
-        f"pip install --python {python} nuclio-sdk>=0.5.13 msgpack>=1.0 "
-        f"-r {folder / 'requirements.txt'}"
-    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
-@pytest.mark.parametrize("variable", ["PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"])
-def test_pip_installs_where_a_variable_of_pip_says_where_packages_are(
-    tmp_path: Path, wheel: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+@pytest.mark.usefixtures("without_settings")
+def test_pips_variables_win_over_its_files_and_a_later_file_over_an_earlier_one(
+    tmp_path: Path,
 ) -> None:
-    """Also where we have no pip to ask for its settings: uv would look past the variable."""
-    stand_in_for_uv(tmp_path, monkeypatch, script="echo error: it is uv that was asked\nexit 1\n")
-    command = [sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "other")]
-    subprocess.run(command, check=True)
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "other" / "bin" / "python"))
-    for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv(variable, f"file://{wheel.parent}")
-    missing = folder_with(tmp_path, "one", "./cvl_missing.whl\n")  # it ends before it downloads
-    with pytest.raises(NotPrepared, match="cvl_missing"):
-        EnvironmentBuilder(tmp_path / "environments").prepare(missing, None, lambda text: None)
+    for place, text in (
+        ("shared", "[global]\nindex-url = https://a/\ntimeout = 9\nclient-cert = /one\n"),
+        ("configuration", "[global]\nindex-url = https://b/\nfind-links =\n  https://x/\n  /\n"),
+    ):
+        file = tmp_path / place / "pip" / "pip.conf"
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+    environ = {**os.environ, "PIP_CLIENT_CERT": "/two", "PIP_PRE": "0", "PIP_NO_INDEX": "yes"}
+    found = uv_variables(environ)
+    expected = {
+        "UV_DEFAULT_INDEX": "https://b/",
+        "UV_HTTP_TIMEOUT": "9",
+        "SSL_CLIENT_CERT": "/two",
+        "UV_FIND_LINKS": "https://x/,/",
+        "UV_NO_INDEX": "1",
+    }
+    assert {name: found.get(name) for name in expected} == expected
+    assert "UV_PRERELEASE" not in found
+
+
+@pytest.mark.parametrize("compile_all", [False, True])
+def test_all_modules_are_compiled_to_bytecode_where_that_is_asked_for(
+    tmp_path: Path, wheel: Path, compile_all: bool
+) -> None:
+    builder = EnvironmentBuilder(tmp_path / "environments", compile_all=compile_all)
+    python = builder.prepare(folder_with(tmp_path, "one", f"{wheel}\n"), None, print)
+    assert bool(list(python.parent.parent.rglob("cvl_probe.*.pyc"))) is compile_all
+
+
+def test_a_missing_uv_is_named_with_the_way_to_install_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, builder: EnvironmentBuilder
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "uv", None)  # as where the package is not installed
+    with pytest.raises(NotPrepared, match="run pip install uv"):
+        builder.prepare(folder_with(tmp_path, "one", ""), None, print)
 
 
 def test_what_uv_could_not_find_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,7 +379,7 @@ def test_what_uv_could_not_find_is_named(tmp_path: Path, monkeypatch: pytest.Mon
         "exit 1\n"
     )
     stand_in_for_uv(tmp_path, monkeypatch, script=script)
-    builder = EnvironmentBuilder(tmp_path / "environments", installer="uv")
+    builder = EnvironmentBuilder(tmp_path / "environments")
     with pytest.raises(NotPrepared, match="cause: Because cvl-missing was not found"):
         builder.prepare(folder_with(tmp_path, "one", "cvl-missing\n"), None, lambda text: None)
 

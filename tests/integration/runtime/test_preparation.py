@@ -61,7 +61,7 @@ def write_endless_conversion(functions: Path, mark: Path) -> None:
 
 
 def write_endless_installer(folder: Path, mark: Path) -> dict[str, str]:
-    """A program in the place of uv that does the same; return the variables that choose it."""
+    """Write a program in the place of uv that does the same; return the variables to find it."""
     folder.mkdir()
     program = folder / "uv"
     program.write_text(
@@ -81,14 +81,13 @@ def busy(
 ) -> Iterator[Busy]:
     """A runtime that converts or installs, its processes, and what the command saw."""
     mark = tmp_path / "mark"
-    options, env = [], {**SECRETS, **SETTINGS}
+    env = {**SECRETS, **SETTINGS}
     if request.param == "conversion":
         write_endless_conversion(functions, mark)
     else:
         write_function(functions, "one", CODE)
         env |= write_endless_installer(tmp_path / "bin", mark)
-        options = ["--installer", "uv"]
-    with running([functions], state, "--token", "s3cret", *options, env=env) as runtime:
+    with running([functions], state, "--token", "s3cret", env=env) as runtime:
         until(mark.exists, bool, 300)
         assert runtime.process is not None
         pid = runtime.process.pid

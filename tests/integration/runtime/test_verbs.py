@@ -296,7 +296,7 @@ def test_the_check_finds_what_breaks_the_contract(tmp_path: Path) -> None:
     )
 
 
-def test_the_check_builds_with_the_installer_asked_for(tmp_path: Path) -> None:
+def test_check_with_the_former_option_installer_builds_with_uv(tmp_path: Path) -> None:
     folder = Path(command("new", "reid", "one", "--into", tmp_path).stdout.split()[0])
     uv = tmp_path / "bin" / "uv"
     uv.parent.mkdir()
@@ -305,9 +305,8 @@ def test_the_check_builds_with_the_installer_asked_for(tmp_path: Path) -> None:
     env = {
         "PATH": f"{uv.parent}:{os.environ['PATH']}",
         "CVAT_LAMBDA_CACHE": str(tmp_path / "cache"),
-        "PIP_FIND_LINKS": str(tmp_path),  # left to itself, it would take pip
     }
-    checked = command("check", folder, "--installer", "uv", **env)
+    checked = command("check", folder, "--installer", "pip", **env)
     assert checked.returncode == 1
     assert "error: it is uv that was asked" in checked.stdout
 
