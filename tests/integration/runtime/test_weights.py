@@ -86,7 +86,7 @@ Make = Callable[..., WeightStore]
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
     def make_store(**options: Any) -> WeightStore:
-        environments = EnvironmentBuilder(tmp_path / "environments", installer="pip")
+        environments = EnvironmentBuilder(tmp_path / "environments")
         packages = PackageFetcher(tmp_path / "packages", environments)
         desk = LicenceDesk(options.pop("accepted", ()))
         options.setdefault("variables", {})
