@@ -11,7 +11,7 @@ from cvat_lambda.annotations.types import Shape, Track, TrackedShape
 _MOVING = ("rectangle", "ellipse", "cuboid", "points")
 
 
-def seen_on(frame: int, tracks: Iterable[Track]) -> tuple[Shape, ...]:
+def shapes_on_frame(frame: int, tracks: Iterable[Track]) -> tuple[Shape, ...]:
     """Return what is seen of the tracks on a frame, as shapes with the ids of their tracks."""
     found = (_seen(track, frame) for track in tracks)
     return tuple(shape for shape in found if shape is not None)
@@ -44,7 +44,7 @@ def _seen(track: Track, frame: int) -> Shape | None:
         group=track.group,
         source=track.source,
         attributes=(*track.attributes, *key.attributes),
-        elements=seen_on(frame, track.elements),
+        elements=shapes_on_frame(frame, track.elements),
         score=track.score,
     )
 

@@ -21,7 +21,7 @@ from cvat_lambda.errors import FunctionNotFound
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.describe import describe
 from cvat_lambda.functions.spec import FunctionSpec
-from cvat_lambda.interactive.calls import answer_call
+from cvat_lambda.interactive.answer_call import answer_call
 
 FUNCTION_ID: Final = re.compile(schema.FUNCTION_ID_PATTERN, re.ASCII)
 CALL_BODY: Final = OnlineFunctionCallRequestSerializer()

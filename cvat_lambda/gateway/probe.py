@@ -12,15 +12,13 @@ from typing import Any, Final
 
 from PIL import Image, ImageDraw
 
-from cvat_lambda.annotations.answers import convert_detections
-from cvat_lambda.annotations.calls import (
-    check_interactor_answer,
-    check_reid_answer,
-    check_tracker_answer,
-)
+from cvat_lambda.annotations.detections import convert_detections
 from cvat_lambda.annotations.errors import AnnotationError
+from cvat_lambda.annotations.interactor_answer import check_interactor_answer
 from cvat_lambda.annotations.labels import with_ids
 from cvat_lambda.annotations.mapping import build_mapping
+from cvat_lambda.annotations.reid_answer import check_reid_answer
+from cvat_lambda.annotations.tracker_answer import check_tracker_answer
 from cvat_lambda.errors import FunctionAnswerInvalid
 from cvat_lambda.functions.spec import FunctionSpec, Kind
 from cvat_lambda.gateway.invoke import invoke

@@ -33,7 +33,7 @@ _OTHER_FIELDS_BYTES: Final = 16_384  # of a body, beside the image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shrunk:
+class ResizedImage:
     """The image to send; ``scale_x``, ``scale_y`` are its size by that of the frame."""
 
     data: bytes
@@ -107,16 +107,16 @@ class Shrunk:
         return list(rle.encode(bitmap[np.ix_(rows, columns)], x0, y0))
 
 
-def shrink(image: bytes, spec: FunctionSpec) -> Shrunk:
+def resize(image: bytes, spec: FunctionSpec) -> ResizedImage:
     """Make an image fit what a function declares; without a declaration it is sent as it is.
 
     Raises FrameUnreadable where it must be changed and cannot be read.
     """
     if not spec.accepts and spec.max_image_side is None:
-        return Shrunk(data=image)
+        return ResizedImage(data=image)
     try:
         with Image.open(io.BytesIO(image)) as opened:
-            return _shrink(image, opened, spec)
+            return _resize(image, opened, spec)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as exc:
         raise FrameUnreadable(
             f"the frame cannot be read as an image, and function '{spec.id}' does not take it as "
@@ -124,14 +124,14 @@ def shrink(image: bytes, spec: FunctionSpec) -> Shrunk:
         ) from exc
 
 
-def _shrink(data: bytes, image: Image.Image, spec: FunctionSpec) -> Shrunk:
+def _resize(data: bytes, image: Image.Image, spec: FunctionSpec) -> ResizedImage:
     has = Image.MIME.get(image.format or "", "")
     side = spec.max_image_side
     too_large = side is not None and max(image.size) > side
     unknown_type = bool(spec.accepts) and has not in spec.accepts
     too_heavy = JPEG in spec.accepts and len(data) > _room(spec)
     if not (too_large or unknown_type or too_heavy):
-        return Shrunk(data=data)
+        return ResizedImage(data=data)
     target = _target(has, spec, to_jpeg=unknown_type or too_heavy)
     width, height = image.size
     exif = image.info.get("exif")  # holds the orientation, which must not get lost
@@ -142,7 +142,7 @@ def _shrink(data: bytes, image: Image.Image, spec: FunctionSpec) -> Shrunk:
         sent = _plain(image, target).resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
     else:
         sent = _plain(image, target)
-    return Shrunk(
+    return ResizedImage(
         data=_encode(sent, target, exif, _room(spec)),
         scale_x=sent.width / width,
         scale_y=sent.height / height,

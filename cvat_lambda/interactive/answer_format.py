@@ -1,8 +1,9 @@
-"""What the answer to a click must hold: a mask, or the blob that CVAT's page decodes itself.
+"""The format of an interactor's answer: a mask, or the blob that CVAT's page decodes itself.
 
-CVAT's page has a plugin for one function (`BROWSER_DECODED`; cvat-ui/plugins/sam, CVAT 2.54). It
-reads nothing of an answer but ``blob``, the bare embedding in base64, keeps it, and computes all
-masks of that frame in the browser. The blob is 5.6 MB of text, so it goes to whom it serves only.
+CVAT's page has a plugin for one function (`BROWSER_DECODED`; cvat-ui/plugins/sam, CVAT 2.54). The
+plugin reads nothing of an answer but ``blob``, which is the bare embedding in base64. It keeps the
+blob and computes all masks of that frame in the browser. A blob is 5.6 MB of text, so other callers
+do not get it.
 """
 
 from __future__ import annotations
@@ -17,19 +18,19 @@ BROWSER_DECODED: Final = "pth-facebookresearch-sam-vit-h"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What an answer must hold; what the caller declined is taken out of it."""
+class AnswerFormat:
+    """The parts that an answer must hold. The declined part is removed from the answer."""
 
     mask: bool
     blob: bool
     declined: Literal["mask", "blob"] | None = None
 
     @classmethod
-    def of(cls, spec: FunctionSpec, params: CallParams) -> Wanted:
-        """By the caller's ``want``; else by the function and by who asks.
+    def choose(cls, spec: FunctionSpec, params: CallParams) -> AnswerFormat:
+        """Choose by the caller's ``want``, else by the function and the kind of caller.
 
-        Who asks that function without saying what for gets the blob, as from CVAT, and beside it
-        the mask of what was pointed at, unless it is a browser: its plugin would not read it.
+        A caller of `BROWSER_DECODED` without ``want`` gets the blob, as CVAT answers it. If the
+        caller also gave points or a box and is no browser, it gets the mask as well.
         """
         if params.want is not None:
             mask = params.want == "mask"
@@ -40,12 +41,12 @@ class Wanted:
         return cls(mask=mask, blob=True, declined=None if mask else "mask")
 
     @property
-    def word(self) -> str | None:
-        """The ``want`` that says this to a function; None where it need not be said."""
+    def want_field(self) -> str | None:
+        """The ``want`` to send to a function; None if the function's default will do."""
         return {"mask": "blob", "blob": "mask"}.get(self.declined or "")
 
-    def trim(self, answer: dict[str, Any]) -> dict[str, Any]:
-        """The answer without what was declined, unless nothing else is in it."""
+    def remove_declined(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """Return the answer without the declined part, unless it holds nothing else."""
         if self.declined == "mask" and "blob" in answer:
             return {"blob": answer["blob"]}
         if self.declined == "blob" and "mask" in answer:

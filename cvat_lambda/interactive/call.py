@@ -13,7 +13,7 @@ from cvat_lambda.errors import FunctionAnswerInvalid, FunctionError
 from cvat_lambda.functions.spec import FunctionSpec
 from cvat_lambda.gateway.invoke_with_retries import call as call_function
 from cvat_lambda.interactive.frames import read_frame
-from cvat_lambda.interactive.params import CallParams, Scope
+from cvat_lambda.interactive.params import CallParams, CallScope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,7 @@ class Call:
 
     access: Access
     spec: FunctionSpec
-    scope: Scope
+    scope: CallScope
     params: CallParams
     request_id: str  # names this call in the logs of app and function
 

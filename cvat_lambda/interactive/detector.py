@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from cvat_lambda.annotations.answers import convert_detections
+from cvat_lambda.annotations.detections import convert_detections
 from cvat_lambda.annotations.errors import MappingError
 from cvat_lambda.annotations.mapping import build_mapping
 from cvat_lambda.annotations.serialize import labeled_data_to_json
 from cvat_lambda.errors import InvalidMapping
 from cvat_lambda.gateway.payload import encode_payload
-from cvat_lambda.images.resize import shrink
+from cvat_lambda.images.resize import resize
 from cvat_lambda.interactive.call import Call
 from cvat_lambda.interactive.image import View
 from cvat_lambda.interactive.params import require
@@ -34,7 +34,7 @@ def detect(call: Call) -> dict[str, Any]:
     view = View.of(image_size(frame), params.roi)
     fields = {} if params.threshold is None else {"threshold": params.threshold}
     # Only a function that says it downscales anyway gets the image smaller.
-    sent = shrink(view.data(frame, spec), spec)
+    sent = resize(view.data(frame, spec), spec)
     answer = call.invoke(encode_payload(fields, {"image": sent.data}))
     with call.checking(number):
         converted = convert_detections(

@@ -2,8 +2,9 @@
 
 A function whose metadata say ``embedding: true`` takes ``want: "embedding"`` and answers, beside
 the mask, ``embedding`` (an object with base64 ``data``, ``shape`` and ``dtype``); given that
-object, it needs no image. Two people who click the same image at once compute it once. Who wants
-the ``blob`` (see `wanted`) gets the ``data`` of the embedding: a function need not send it twice.
+object, it needs no image. When two people click the same image at once, the function computes the
+embedding once. A caller that wants the ``blob`` (see `answer_format`) gets the ``data`` of the
+embedding, so a function need not send it twice.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from cvat_lambda.engine.port import Frame
 from cvat_lambda.errors import FunctionRejected
 from cvat_lambda.functions.spec import FunctionSpec
 from cvat_lambda.gateway.payload import encode_payload
-from cvat_lambda.interactive.answer_format import Wanted
+from cvat_lambda.interactive.answer_format import AnswerFormat
 from cvat_lambda.interactive.call import Call
 from cvat_lambda.interactive.embedding_store import store
 from cvat_lambda.interactive.image import View
@@ -58,18 +59,18 @@ class Kept:
         return blob_of(json.loads(bytes(self.text)))
 
 
-def answer(call: Call, number: int, wanted: Wanted) -> tuple[View, Any]:
+def answer_with_embedding(call: Call, number: int, answer_format: AnswerFormat) -> tuple[View, Any]:
     """The view that was asked about and the function's answer."""
     key = embedding_key(call.spec, call.scope.frame_key(number), call.params.roi)
     packed = store.get(key)
     if packed is None:
         if _identity(call.spec) in _unusable or not store.is_usable:
-            return _ask_with_image(call, number, wanted)
+            return _ask_with_image(call, number, answer_format)
         with store.computing(key, timeout_s=call.spec.timeout_s or settings.CALL_TIMEOUT_S):
             packed = store.get(key)
             if packed is None:
-                return _ask_for_embedding(call, number, wanted, key=key)
-    return _answer_from(Kept.unpack(packed), call, number, wanted, key=key)
+                return _ask_for_embedding(call, number, answer_format, key=key)
+    return _answer_from(Kept.unpack(packed), call, number, answer_format, key=key)
 
 
 def embedding_key(spec: FunctionSpec, frame_key: str, roi: Roi | None) -> str:
@@ -80,18 +81,18 @@ def embedding_key(spec: FunctionSpec, frame_key: str, roi: Roi | None) -> str:
 
 
 def _answer_from(
-    kept: Kept, call: Call, number: int, wanted: Wanted, *, key: str
+    kept: Kept, call: Call, number: int, answer_format: AnswerFormat, *, key: str
 ) -> tuple[View, Any]:
-    blob = kept.blob() if wanted.blob else None
-    if blob is not None and not wanted.mask:
+    blob = kept.blob() if answer_format.blob else None
+    if blob is not None and not answer_format.mask:
         return View.of(kept.image_size, call.params.roi), {"blob": blob}  # nothing is left to ask
-    if blob is None and wanted.blob:
-        return _ask_with_image(call, number, wanted)
+    if blob is None and answer_format.blob:
+        return _ask_with_image(call, number, answer_format)
     try:
         view, found = _ask_with_embedding(call, kept)
     except FunctionRejected:
         # It may refuse the embedding, as of a version before, or the points: the image tells.
-        return _ask_for_embedding(call, number, wanted, key=key)
+        return _ask_for_embedding(call, number, answer_format, key=key)
     return view, _with_blob(found, blob)
 
 
@@ -102,24 +103,26 @@ def _ask_with_embedding(call: Call, kept: Kept) -> tuple[View, Any]:
     return view, call.invoke(b"".join((fields[:-1], b',"embedding":', kept.text, b"}")))
 
 
-def _ask_for_embedding(call: Call, number: int, wanted: Wanted, *, key: str) -> tuple[View, Any]:
+def _ask_for_embedding(
+    call: Call, number: int, answer_format: AnswerFormat, *, key: str
+) -> tuple[View, Any]:
     """Send the image, and keep the embedding that is answered."""
     view, found = _send_image(call, number, want="embedding")
     if not isinstance(found, dict):
         return view, found
     embedding = found.pop("embedding", None)
     _keep(call.spec, key, view, embedding)
-    if wanted.blob and "blob" not in found:
+    if answer_format.blob and "blob" not in found:
         blob = None if check_embedding(embedding) else blob_of(embedding)
         if blob is None:
-            return _ask_with_image(call, number, wanted)
+            return _ask_with_image(call, number, answer_format)
         found["blob"] = blob
     return view, found
 
 
-def _ask_with_image(call: Call, number: int, wanted: Wanted) -> tuple[View, Any]:
+def _ask_with_image(call: Call, number: int, answer_format: AnswerFormat) -> tuple[View, Any]:
     """Send the image and keep nothing."""
-    return _send_image(call, number, want=wanted.word)
+    return _send_image(call, number, want=answer_format.want_field)
 
 
 def _send_image(call: Call, number: int, *, want: str | None) -> tuple[View, Any]:

@@ -10,14 +10,14 @@ from dataclasses import replace
 
 from cvat_lambda.engine.port import Frame
 from cvat_lambda.interactive.lru import ByteLru
-from cvat_lambda.interactive.params import Scope
+from cvat_lambda.interactive.params import CallScope
 
 KEPT_BYTES = 64 * 1024 * 1024
 
 _kept: ByteLru[Frame] = ByteLru(KEPT_BYTES, weigh=lambda frame: len(frame.data))
 
 
-def read_frame(scope: Scope, number: int) -> Frame:
+def read_frame(scope: CallScope, number: int) -> Frame:
     """The frame, read from the engine unless it is kept.
 
     Raise FrameOutOfScope, FrameUnreadable or EngineUnavailable.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from cvat_lambda.engine.port import Frame
 from cvat_lambda.functions.spec import FunctionSpec
-from cvat_lambda.images.resize import shrink
+from cvat_lambda.images.resize import resize
 from cvat_lambda.interactive.roi import Roi, crop
 
 
@@ -48,4 +48,4 @@ class View:
 
 def full_size(frame: Frame, spec: FunctionSpec) -> bytes:
     """The encoded frame, of a type that the function takes, not scaled. Raise FrameUnreadable."""
-    return shrink(frame.data, replace(spec, max_image_side=None)).data
+    return resize(frame.data, replace(spec, max_image_side=None)).data

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from cvat_lambda.annotations.calls import check_interactor_answer
+from cvat_lambda.annotations.interactor_answer import check_interactor_answer
 from cvat_lambda.gateway.payload import encode_payload
-from cvat_lambda.interactive import embeddings
-from cvat_lambda.interactive.answer_format import Wanted
+from cvat_lambda.interactive.answer_format import AnswerFormat
 from cvat_lambda.interactive.call import Call
+from cvat_lambda.interactive.embeddings import answer_with_embedding
 from cvat_lambda.interactive.image import View
 from cvat_lambda.interactive.params import require
 from cvat_lambda.interactive.prompt import prompt
@@ -20,9 +20,9 @@ def interact(call: Call) -> dict[str, Any]:
     params, spec = call.params, call.spec
     require(spec, params, "frame", "pos_points", "neg_points")
     assert params.frame is not None
-    wanted = Wanted.of(spec, params)
+    answer_format = AnswerFormat.choose(spec, params)
     if spec.embedding:
-        view, answer = embeddings.answer(call, params.frame, wanted)
+        view, answer = answer_with_embedding(call, params.frame, answer_format)
     else:
         frame = call.frame(params.frame)
         view = View.of(image_size(frame), params.roi)
@@ -32,4 +32,4 @@ def interact(call: Call) -> dict[str, Any]:
         checked = check_interactor_answer(
             answer, image_size=view.image_size, offset=view.offset, roi_size=view.roi_size
         )
-    return wanted.trim(checked)
+    return answer_format.remove_declined(checked)

@@ -75,7 +75,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
+class CallScope:
     """Where a call happens. The user may see it."""
 
     engine: Engine
@@ -83,7 +83,7 @@ class Scope:
     job: Job | None = None
 
     @classmethod
-    def resolve(cls, engine: Engine, access: Access, params: CallParams) -> Scope:
+    def resolve(cls, engine: Engine, access: Access, params: CallParams) -> CallScope:
         """The task and job of a call, seen by this user.
 
         Raise InvalidRequest, TaskNotFound, JobNotFound or PermissionDenied.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cvat_lambda.annotations.calls import check_reid_answer
+from cvat_lambda.annotations.reid_answer import check_reid_answer
 from cvat_lambda.gateway.payload import encode_payload
 from cvat_lambda.interactive.call import Call
 from cvat_lambda.interactive.image import full_size

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from cvat_lambda.annotations.calls import check_tracker_answer
 from cvat_lambda.annotations.errors import ShapeError
 from cvat_lambda.annotations.shapes import check_points
+from cvat_lambda.annotations.tracker_answer import check_tracker_answer
 from cvat_lambda.errors import InvalidRequest
 from cvat_lambda.functions.spec import FunctionSpec
 from cvat_lambda.gateway.payload import encode_payload

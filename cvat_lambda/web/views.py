@@ -13,7 +13,7 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_http_methods
 
-from cvat_lambda.annotations.tracks import seen_on
+from cvat_lambda.annotations.tracks import shapes_on_frame
 from cvat_lambda.annotations.types import LabeledData, Track
 from cvat_lambda.engine.port import Access, Task, get_engine
 from cvat_lambda.errors import InvalidRequest, LambdaError, NotFound
@@ -144,7 +144,7 @@ def _frames(found: Task, numbers: list[int]) -> list[dict[str, Any]]:
     shown = []
     for number in numbers:
         shapes = tuple(shape for shape in data.shapes if shape.frame == number)
-        tracked = seen_on(number, tracks[number].values())
+        tracked = shapes_on_frame(number, tracks[number].values())
         tags = [tag for tag in data.tags if tag.frame == number]
         item: dict[str, Any] = {"number": number}
         item |= {"shapes": shapes, "tracked": tracked, "tags": tags}

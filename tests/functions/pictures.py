@@ -18,7 +18,7 @@ from typing import Any
 
 from PIL import Image
 
-from cvat_lambda.annotations.answers import convert_detections
+from cvat_lambda.annotations.detections import convert_detections
 from cvat_lambda.annotations.labels import parse_function_labels, with_ids
 from cvat_lambda.annotations.mapping import build_mapping
 from cvat_lambda.annotations.types import Shape, ShapeType

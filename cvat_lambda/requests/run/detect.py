@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
-from cvat_lambda.annotations.answers import convert_detections
+from cvat_lambda.annotations.detections import convert_detections
 from cvat_lambda.annotations.errors import AnswerError, ShapeError
 from cvat_lambda.annotations.mapping import build_mapping
 from cvat_lambda.engine.port import Frame, UnreadableFrame
 from cvat_lambda.errors import FunctionAnswerInvalid, FunctionFailed
 from cvat_lambda.gateway.payload import Images, encode_payload
-from cvat_lambda.images.resize import Shrunk, shrink
+from cvat_lambda.images.resize import ResizedImage, resize
 from cvat_lambda.requests.run import replaced_tracks
 from cvat_lambda.requests.run.results import Answered, FrameResult, Prepared, Read, Unit, failed
 from cvat_lambda.requests.run.shard_context import Run
@@ -52,7 +52,7 @@ class DetectWork:
 
     def prepare(self, unit: Unit) -> Prepared:
         """``image`` for one frame, ``images`` for several."""
-        images = tuple(shrink(frame.data, self._run.spec) for frame in unit.frames)
+        images = tuple(resize(frame.data, self._run.spec) for frame in unit.frames)
         sent = [image.data for image in images]
         named: Images = {"image": sent[0]} if len(sent) == 1 else {"images": sent}
         return Prepared(body=encode_payload(self._fields, named), images=images)
@@ -88,7 +88,7 @@ class DetectWork:
         return items
 
     def _one_of_many(
-        self, frame: Frame, image: Shrunk, item: object, answered: Answered
+        self, frame: Frame, image: ResizedImage, item: object, answered: Answered
     ) -> FrameResult:
         try:
             if isinstance(item, dict) and "error" in item:
@@ -102,7 +102,7 @@ class DetectWork:
             )
 
     def _result(
-        self, frame: Frame, image: Shrunk, answer: object, answered: Answered
+        self, frame: Frame, image: ResizedImage, answer: object, answered: Answered
     ) -> FrameResult:
         known = frame.width is not None and frame.height is not None
         try:

@@ -14,14 +14,14 @@ from typing import Any
 
 from django.db.models import F
 
-from cvat_lambda.annotations.answers import check_reid_answer
 from cvat_lambda.annotations.errors import AnswerError
-from cvat_lambda.annotations.reid import Linked, Linker, boxes_to_json, rectangles_by_frame
+from cvat_lambda.annotations.reid_answer import check_reid_answer
+from cvat_lambda.annotations.track_linking import Linked, Linker, boxes_to_json, rectangles_by_frame
 from cvat_lambda.annotations.types import LabeledData, Shape
 from cvat_lambda.engine.port import Change, Frame, Removal, UnreadableFrame
 from cvat_lambda.errors import FunctionAnswerInvalid
 from cvat_lambda.gateway.payload import encode_payload
-from cvat_lambda.images.resize import Shrunk, shrink
+from cvat_lambda.images.resize import ResizedImage, resize
 from cvat_lambda.requests.run import merged_rectangles
 from cvat_lambda.requests.run.results import Answered, FrameResult, Prepared, Read, Unit, failed
 from cvat_lambda.requests.run.shard_context import Run
@@ -94,7 +94,7 @@ class ReidWork:
 
     def prepare(self, unit: Unit) -> Prepared:
         """``image0``, ``boxes0``, ``image1``, ``boxes1``, and the thresholds where given."""
-        first, second = (shrink(frame.data, self._run.spec) for frame in unit.frames)
+        first, second = (resize(frame.data, self._run.spec) for frame in unit.frames)
         fields: dict[str, Any] = {
             "boxes0": _scaled(boxes_to_json(unit.context[0]), first),
             "boxes1": _scaled(boxes_to_json(unit.context[1]), second),
@@ -223,7 +223,7 @@ class ReidWork:
         )
 
 
-def _scaled(boxes: list[dict[str, Any]], image: Shrunk) -> list[dict[str, Any]]:
+def _scaled(boxes: list[dict[str, Any]], image: ResizedImage) -> list[dict[str, Any]]:
     """Boxes in the image as it is sent."""
     if not image.is_scaled:
         return boxes

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from cvat_lambda.annotations.types import LabeledData
 from cvat_lambda.engine.port import Frame, UnreadableFrame
 from cvat_lambda.errors import LambdaError
-from cvat_lambda.images.resize import Shrunk
+from cvat_lambda.images.resize import ResizedImage
 from cvat_lambda.requests.store.models import FrameStatus
 
 
@@ -54,7 +54,7 @@ class Prepared:
     """What is sent for a unit."""
 
     body: bytes
-    images: tuple[Shrunk, ...]  # as they are sent, with their scale
+    images: tuple[ResizedImage, ...]  # as they are sent, with their scale
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

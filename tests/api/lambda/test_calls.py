@@ -13,7 +13,7 @@ from PIL import Image
 from cvat_lambda import signals
 from cvat_lambda.engine.port import get_engine
 from cvat_lambda.engine.standalone.tasks import create_task
-from tests.integration.interactive.functions import Answer
+from tests.integration.interactive.functions import RawAnswer
 
 CAR = json.dumps([{"name": "car", "type": "rectangle"}, {"name": "bus", "type": "rectangle"}])
 BOX = {"label": "car", "type": "rectangle", "points": [1, 2, 30, 20], "confidence": "0.75"}
@@ -364,7 +364,7 @@ def test_a_mask_of_the_whole_image_comes_through_whatever_its_form(
     rows = [[one * (x % 5 == y % 3) for x in range(64)] for y in range(48)]
     answer = {"points": [[0, 0], [64, 0], [9, 9]], "mask": rows, "more": "of no use"}
     text = json.dumps(answer, separators=separators)
-    functions.add("sam", lambda payload: Answer(200, text), type="interactor")
+    functions.add("sam", lambda payload: RawAnswer(200, text), type="interactor")
     found = api.post(
         "functions/sam",
         {"task": task.pk, "frame": 0, "pos_points": [[1, 1]], "neg_points": []},
@@ -430,7 +430,7 @@ def test_the_blob_for_cvats_browser_plugin_passes(api: Any, functions: Any, task
 def test_a_blob_that_is_no_base64_is_the_functions_fault(
     api: Any, functions: Any, task: Any, blob: str
 ) -> None:
-    functions.add("sam", lambda payload: Answer(200, f'{{"blob": {blob}}}'), type="interactor")
+    functions.add("sam", lambda payload: RawAnswer(200, f'{{"blob": {blob}}}'), type="interactor")
     answer = api.call("sam", task=task.pk, frame=0, pos_points=[], neg_points=[])
     assert (answer.status_code, answer.json()["field"]) == (502, "blob")
 
@@ -506,10 +506,10 @@ def test_reid_checks_both_frames(api: Any, functions: Any, task: Any, jobs: Any)
 @pytest.mark.parametrize(
     ("answer", "status", "code"),
     [
-        (Answer(500, 'Exception caught in handler - "no": Traceback'), 502, "function_failed"),
-        (Answer(400, "the image is too dark"), 400, "function_rejected"),
-        (Answer(200, "[1, NaN]"), 502, "function_answer_invalid"),
-        (Answer(200, ""), 502, "function_answer_invalid"),
+        (RawAnswer(500, 'Exception caught in handler - "no": Traceback'), 502, "function_failed"),
+        (RawAnswer(400, "the image is too dark"), 400, "function_rejected"),
+        (RawAnswer(200, "[1, NaN]"), 502, "function_answer_invalid"),
+        (RawAnswer(200, ""), 502, "function_answer_invalid"),
         ({"label": "car"}, 502, "function_answer_invalid"),
     ],
 )
@@ -524,7 +524,13 @@ def test_a_failure_of_the_function_is_a_code_and_a_sentence(
 
 @pytest.mark.parametrize(
     "answer",
-    [Answer(200, "{"), Answer(200, "[1e]"), Answer(200, ""), Answer(302, ""), Answer(204, "")],
+    [
+        RawAnswer(200, "{"),
+        RawAnswer(200, "[1e]"),
+        RawAnswer(200, ""),
+        RawAnswer(302, ""),
+        RawAnswer(204, ""),
+    ],
 )
 @pytest.mark.parametrize("kind", ["detector", "interactor", "tracker", "reid"])
 def test_an_answer_that_is_no_json_names_function_and_frame(
@@ -563,7 +569,7 @@ def test_no_address_and_no_trace_leaves_the_server(api: Any, functions: Any, tas
     trace = (
         f'Exception caught in handler - "no": Traceback (most recent call last): {functions.url}'
     )
-    functions.add("yolo", lambda payload: Answer(500, trace), type="detector", spec=CAR)
+    functions.add("yolo", lambda payload: RawAnswer(500, trace), type="detector", spec=CAR)
     text = api.call("yolo", task=task.pk, frame=0).content.decode()
     assert "Traceback" not in text
     assert "127.0.0.1" not in text

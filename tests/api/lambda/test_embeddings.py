@@ -17,7 +17,7 @@ from django.db import connection
 
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.functions import registry
-from tests.integration.interactive.functions import Answer
+from tests.integration.interactive.functions import RawAnswer
 
 EMBEDDING = {
     "data": base64.b64encode(bytes(4 * 6)).decode(),
@@ -142,7 +142,7 @@ def test_an_embedding_that_the_function_refuses_is_made_anew(
 ) -> None:
     def forgetful(payload: dict[str, Any]) -> Any:
         if "embedding" in payload:
-            return Answer(400, "this embedding is of another version")
+            return RawAnswer(400, "this embedding is of another version")
         return behave(payload)
 
     sam = functions.add(f"sam-{next(_numbers)}", forgetful, type="interactor", embedding="true")
@@ -199,7 +199,7 @@ def test_an_embedding_with_a_number_that_is_not_finite_is_not_kept(
     )
     sam = functions.add(
         f"sam-{next(_numbers)}",
-        lambda payload: Answer(200, body),
+        lambda payload: RawAnswer(200, body),
         type="interactor",
         embedding="true",
     )
@@ -257,7 +257,7 @@ def segment_anything(payload: dict[str, Any]) -> Any:
         return {"embedding": EMBEDDING, **mask}
     if want == "blob" or (want is None and "embedding" not in payload):
         return {"blob": BLOB, **mask}
-    return mask or Answer(400, "there is no positive point")
+    return mask or RawAnswer(400, "there is no positive point")
 
 
 @pytest.fixture

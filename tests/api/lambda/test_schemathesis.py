@@ -28,7 +28,7 @@ from schemathesis.specs.openapi.checks import (
 
 from cvat_lambda.api.schema import CALL_ANSWER
 from cvat_lambda.functions import registry
-from tests.integration.interactive.functions import Answer
+from tests.integration.interactive.functions import RawAnswer
 
 
 def no_internal_error(context: Any, response: Any, case: Any) -> None:
@@ -71,16 +71,16 @@ GOOD: dict[str, Any] = {
 }
 # A function answers one of these, in turn.
 ODD: list[Any] = [
-    Answer(400, "No."),
-    Answer(422, '{"message": "too dark"}'),
-    Answer(500, "boom"),
-    Answer(503, "busy"),
-    Answer(302, ""),
-    Answer(200, ""),
-    Answer(200, "[NaN]"),
-    Answer(200, '{"blob": "\\ud800"}'),
-    Answer(200, '{"shapes": [null], "states": [1e999]}'),
-    Answer(200, "[" * 900 + "]" * 900),
+    RawAnswer(400, "No."),
+    RawAnswer(422, '{"message": "too dark"}'),
+    RawAnswer(500, "boom"),
+    RawAnswer(503, "busy"),
+    RawAnswer(302, ""),
+    RawAnswer(200, ""),
+    RawAnswer(200, "[NaN]"),
+    RawAnswer(200, '{"blob": "\\ud800"}'),
+    RawAnswer(200, '{"shapes": [null], "states": [1e999]}'),
+    RawAnswer(200, "[" * 900 + "]" * 900),
     None,
     [],
     {},

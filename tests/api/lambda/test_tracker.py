@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 
 from cvat_lambda.engine.standalone import models
-from tests.integration.interactive.functions import Answer
+from tests.integration.interactive.functions import RawAnswer
 
 BROWSER = {"HTTP_USER_AGENT": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101"}
 RECT = {"type": "rectangle", "points": [1, 2, 11, 12]}
@@ -202,7 +202,7 @@ def test_a_state_that_cannot_travel_names_function_frame_item_and_field(
     api: Any, functions: Any, task: Any, state: str
 ) -> None:
     body = '{"shapes": [null], "states": [{"score": 1e999}]}'
-    functions.behaviours["siam"] = lambda payload: Answer(200, body)
+    functions.behaviours["siam"] = lambda payload: RawAnswer(200, body)
     answer = api.call("siam", task=task.pk, frame=1, states=[None, state])
     found = answer.json()
     assert (answer.status_code, found["code"]) == (502, "function_answer_invalid")

@@ -22,7 +22,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from cvat_lambda.annotations.answers import Converted, convert_detections
+from cvat_lambda.annotations.detections import Converted, convert_detections
 from cvat_lambda.annotations.labels import parse_function_labels, with_ids
 from cvat_lambda.annotations.mapping import build_mapping
 from cvat_lambda.interactive.embeddings import check_embedding

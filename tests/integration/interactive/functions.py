@@ -23,7 +23,7 @@ from cvat_lambda.interactive.frames import forget_frames
 
 
 @dataclass(frozen=True)
-class Answer:
+class RawAnswer:
     """An HTTP answer as it is."""
 
     status: int
@@ -131,7 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
         with functions.lock:
             functions.asked[function_id].append(payload)
         answer = functions.behaviours[function_id](payload)
-        if isinstance(answer, Answer):
+        if isinstance(answer, RawAnswer):
             self._answer(answer.status, answer.body)
         else:
             self._answer(200, json.dumps(answer))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cvat_lambda.annotations import mask_text
-from cvat_lambda.annotations.calls import check_interactor_answer
+from cvat_lambda.annotations.interactor_answer import check_interactor_answer
 from cvat_lambda.annotations.mask_text import MaskText
 
 SEPARATORS = [(", ", ": "), (",", ":"), (", ", " : ")]

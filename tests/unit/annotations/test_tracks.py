@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cvat_lambda.annotations.tracks import seen_on
+from cvat_lambda.annotations.tracks import shapes_on_frame
 from cvat_lambda.annotations.types import Track, TrackedShape
 
 
@@ -36,32 +36,32 @@ BOX = track(key(2, 0, 0, 10, 10), key(6, 8, 4, 18, 14), key(8, 8, 4, 18, 14, out
 def test_a_box_moves_from_key_frame_to_key_frame(
     frame: int, points: tuple[float, ...] | None
 ) -> None:
-    found = seen_on(frame, [BOX])
+    found = shapes_on_frame(frame, [BOX])
     assert [shape.points for shape in found] == ([] if points is None else [points])
     assert [(shape.id, shape.frame) for shape in found] == ([] if points is None else [(7, frame)])
 
 
 def test_the_last_key_frame_holds_to_the_end() -> None:
-    (found,) = seen_on(500, [track(key(0, 1, 2, 3, 4))])
+    (found,) = shapes_on_frame(500, [track(key(0, 1, 2, 3, 4))])
     assert found.points == (1, 2, 3, 4)
 
 
 @pytest.mark.parametrize(("one", "two", "middle"), [(350, 10, 0), (10, 350, 0), (0, 90, 45)])
 def test_a_box_turns_the_shorter_way(one: float, two: float, middle: float) -> None:
     turning = track(key(0, 0, 0, 9, 9, rotation=one), key(2, 0, 0, 9, 9, rotation=two))
-    (found,) = seen_on(1, [turning])
+    (found,) = shapes_on_frame(1, [turning])
     assert found.rotation == pytest.approx(middle)
 
 
 @pytest.mark.parametrize("kind", ["polygon", "polyline", "mask"])
 def test_what_has_no_corners_in_common_stays_until_the_next_key_frame(kind: Any) -> None:
     first, second = key(0, 0, 0, 9, 0, 9, 9, type=kind), key(2, 5, 5, 9, 0, 9, 9, type=kind)
-    assert [shape.points for shape in seen_on(1, [track(first, second)])] == [first.points]
+    assert [shape.points for shape in shapes_on_frame(1, [track(first, second)])] == [first.points]
 
 
 def test_a_skeleton_has_the_points_that_are_seen() -> None:
     head = track(key(0, 0, 0, type="points"), key(2, 4, 4, type="points"), id=8)
     foot = track(key(0, 9, 9, type="points"), key(1, 9, 9, type="points", outside=True), id=9)
     whole = track(key(0, type="skeleton"), elements=(head, foot))
-    (found,) = seen_on(1, [whole])
+    (found,) = shapes_on_frame(1, [whole])
     assert [(element.id, element.points) for element in found.elements] == [(8, (2, 2))]

@@ -10,12 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cvat_lambda.annotations.calls import (
-    check_interactor_answer,
-    check_reid_answer,
-    check_tracker_answer,
-)
 from cvat_lambda.annotations.errors import AnswerError
+from cvat_lambda.annotations.interactor_answer import check_interactor_answer
 from cvat_lambda.annotations.items import READERS, Item, Notes, Place, fill
 from cvat_lambda.annotations.labels import LABEL_TYPES
 from cvat_lambda.annotations.mapping import MappedLabel, Mapping
@@ -29,7 +25,9 @@ from cvat_lambda.annotations.reading import (
     read_score,
     show,
 )
+from cvat_lambda.annotations.reid_answer import check_reid_answer
 from cvat_lambda.annotations.skeletons import read_skeleton
+from cvat_lambda.annotations.tracker_answer import check_tracker_answer
 from cvat_lambda.annotations.types import LabeledData, Shape, Tag
 
 __all__ = [

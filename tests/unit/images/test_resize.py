@@ -15,9 +15,9 @@ from cvat_lambda.annotations import rle
 from cvat_lambda.annotations.errors import AnswerError
 from cvat_lambda.errors import FrameUnreadable
 from cvat_lambda.functions.spec import FunctionSpec, Kind
-from cvat_lambda.images.resize import Shrunk, shrink
+from cvat_lambda.images.resize import ResizedImage, resize
 
-HALF = Shrunk(data=b"", scale_x=0.5, scale_y=0.5)
+HALF = ResizedImage(data=b"", scale_x=0.5, scale_y=0.5)
 
 
 def image(kind: str = "JPEG", size: tuple[int, int] = (200, 100), mode: str = "RGB") -> bytes:
@@ -47,11 +47,11 @@ def opened(data: bytes) -> Image.Image:
 )
 def test_an_image_that_fits_is_sent_as_it_is(declared: dict[str, Any]) -> None:
     data = image()
-    assert shrink(data, spec(**declared)) == Shrunk(data=data)
+    assert resize(data, spec(**declared)) == ResizedImage(data=data)
 
 
 def test_without_a_declaration_even_what_is_no_image_is_sent() -> None:
-    assert shrink(b"no image", spec()).data == b"no image"
+    assert resize(b"no image", spec()).data == b"no image"
 
 
 @pytest.mark.parametrize(
@@ -68,22 +68,22 @@ def test_without_a_declaration_even_what_is_no_image_is_sent() -> None:
 def test_downscaling_keeps_the_type_where_it_is_taken(
     kind: str, accepts: tuple[str, ...], sent: str
 ) -> None:
-    shrunk = shrink(image(kind), spec(accepts=accepts, max_image_side=50))
-    assert (opened(shrunk.data).format, opened(shrunk.data).size) == (sent, (50, 25))
-    assert (shrunk.scale_x, shrunk.scale_y) == (0.25, 0.25)
+    resized = resize(image(kind), spec(accepts=accepts, max_image_side=50))
+    assert (opened(resized.data).format, opened(resized.data).size) == (sent, (50, 25))
+    assert (resized.scale_x, resized.scale_y) == (0.25, 0.25)
 
 
 def test_a_type_that_is_not_taken_is_changed_at_full_size() -> None:
-    shrunk = shrink(image("PNG"), spec(accepts=("image/jpeg",)))
-    assert (opened(shrunk.data).format, opened(shrunk.data).size) == ("JPEG", (200, 100))
-    assert not shrunk.is_scaled
+    resized = resize(image("PNG"), spec(accepts=("image/jpeg",)))
+    assert (opened(resized.data).format, opened(resized.data).size) == ("JPEG", (200, 100))
+    assert not resized.is_scaled
 
 
 def test_an_image_too_heavy_for_a_body_becomes_jpeg_where_that_is_taken() -> None:
     data = image("PNG", (400, 400))
-    shrunk = shrink(data, spec(accepts=("image/png", "image/jpeg"), max_body_bytes=300_000))
-    assert opened(shrunk.data).format == "JPEG"
-    assert len(shrunk.data) * 4 / 3 < 300_000 < len(data) * 4 / 3
+    resized = resize(data, spec(accepts=("image/png", "image/jpeg"), max_body_bytes=300_000))
+    assert opened(resized.data).format == "JPEG"
+    assert len(resized.data) * 4 / 3 < 300_000 < len(data) * 4 / 3
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "I;16"])
@@ -96,7 +96,7 @@ def test_every_mode_can_be_sent_as_jpeg(mode: str) -> None:
         else Image.new("RGB", (200, 100), "white").convert(mode)
     )
     source.save(buffer, kind)
-    sent = opened(shrink(buffer.getvalue(), spec(accepts=("image/jpeg",))).data)
+    sent = opened(resize(buffer.getvalue(), spec(accepts=("image/jpeg",))).data)
     assert sent.convert("L").getpixel((50, 50)) == pytest.approx(
         156 if mode == "I;16" else 255, abs=4
     )
@@ -107,24 +107,24 @@ def test_the_orientation_is_kept() -> None:
     exif[0x0112] = 6
     buffer = io.BytesIO()
     Image.new("RGB", (200, 100)).save(buffer, "JPEG", exif=exif)
-    sent = opened(shrink(buffer.getvalue(), spec(max_image_side=50)).data)
+    sent = opened(resize(buffer.getvalue(), spec(max_image_side=50)).data)
     assert sent.getexif()[0x0112] == 6
 
 
 @pytest.mark.parametrize("data", [b"no image", image()[:300]])
 def test_what_cannot_be_read_is_said(data: bytes) -> None:
     with pytest.raises(FrameUnreadable, match="function 'fn'"):
-        shrink(data, spec(max_image_side=50))
+        resize(data, spec(max_image_side=50))
 
 
 def test_points_go_there_and_back() -> None:
-    shrunk = Shrunk(data=b"", scale_x=0.5, scale_y=0.25)
-    assert shrunk.scale_points([10, 20, 30, 40]) == [5, 5, 15, 10]
-    assert shrunk.restore_points([5, 5, 15, 10]) == [10, 20, 30, 40]
+    resized = ResizedImage(data=b"", scale_x=0.5, scale_y=0.25)
+    assert resized.scale_points([10, 20, 30, 40]) == [5, 5, 15, 10]
+    assert resized.restore_points([5, 5, 15, 10]) == [10, 20, 30, 40]
 
 
 def test_a_detectors_answer_comes_back_at_full_size() -> None:
-    shrunk = Shrunk(data=b"", scale_x=0.5, scale_y=0.5)
+    resized = ResizedImage(data=b"", scale_x=0.5, scale_y=0.5)
     answer: list[Any] = [
         {"label": "car", "type": "rectangle", "points": [1, 2, 3, 4], "confidence": "0.5"},
         {"label": "man", "type": "skeleton", "elements": [{"label": "1", "points": [1, 2]}]},
@@ -132,7 +132,7 @@ def test_a_detectors_answer_comes_back_at_full_size() -> None:
         "nonsense",
         {"label": "bad", "points": ["a"]},
     ]
-    car, man, cat, nonsense, bad = shrunk.restore_detections(answer)
+    car, man, cat, nonsense, bad = resized.restore_detections(answer)
     assert car["points"] == [2, 4, 6, 8]
     assert man["elements"][0]["points"] == [2, 4]
     bitmap, left, top = rle.decode(cat["rle"])
@@ -151,8 +151,8 @@ def test_a_mask_scaled_by_an_uneven_ratio_covers_the_same_part() -> None:
     whole = np.zeros((90, 130), dtype=bool)
     whole[20:70, 30:100] = True
     small = np.asarray(Image.fromarray(whole).resize((47, 33)))
-    shrunk = Shrunk(data=b"", scale_x=47 / 130, scale_y=33 / 90)
-    (item,) = shrunk.restore_detections([{"rle": list(rle.encode(small, 0, 0))}])
+    resized = ResizedImage(data=b"", scale_x=47 / 130, scale_y=33 / 90)
+    (item,) = resized.restore_detections([{"rle": list(rle.encode(small, 0, 0))}])
     assert rle.iou(item["rle"], rle.encode(whole, 0, 0)) > 0.93
 
 
@@ -191,11 +191,11 @@ def test_a_malformed_mask_of_a_scaled_image_is_named(item: Any, field: str | Non
 
 def test_a_huge_box_is_refused_before_it_costs_memory() -> None:
     """60 bytes took 20 s and 2.4 GB."""
-    shrunk = Shrunk(data=b"", scale_x=0.01, scale_y=0.01, size=(64, 48))
+    resized = ResizedImage(data=b"", scale_x=0.01, scale_y=0.01, size=(64, 48))
     tracemalloc.start()
     try:
         with pytest.raises(AnswerError, match="too large"):
-            shrunk.restore_detections([{"rle": [0, 268435456, 0, 0, 16383, 16383]}])
+            resized.restore_detections([{"rle": [0, 268435456, 0, 0, 16383, 16383]}])
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
@@ -206,8 +206,8 @@ def test_a_mask_may_reach_beyond_a_scaled_image(box: tuple[int, int, int, int]) 
     """It is cut with a note afterwards."""
     left, top, right, bottom = box
     area = (right - left + 1) * (bottom - top + 1)
-    shrunk = Shrunk(data=b"", scale_x=0.5, scale_y=0.5, size=(64, 48))
-    (item,) = shrunk.restore_detections([{"rle": [0, area, *box]}])
+    resized = ResizedImage(data=b"", scale_x=0.5, scale_y=0.5, size=(64, 48))
+    (item,) = resized.restore_detections([{"rle": [0, area, *box]}])
     assert item["rle"] == [0, 4 * area, 2 * left, 2 * top, 2 * right + 1, 2 * bottom + 1]
 
 
@@ -221,4 +221,4 @@ def test_deeply_nested_elements_are_no_matter() -> None:
 
 def test_an_answer_to_an_image_that_was_not_scaled_is_left_alone() -> None:
     answer = [{"points": [1, 2]}]
-    assert Shrunk(data=b"").restore_detections(answer) is answer
+    assert ResizedImage(data=b"").restore_detections(answer) is answer

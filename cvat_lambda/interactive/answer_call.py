@@ -13,7 +13,7 @@ from cvat_lambda.functions.spec import FunctionSpec, Kind
 from cvat_lambda.interactive.call import Call
 from cvat_lambda.interactive.detector import detect
 from cvat_lambda.interactive.interactor import interact
-from cvat_lambda.interactive.params import CallParams, Scope
+from cvat_lambda.interactive.params import CallParams, CallScope
 from cvat_lambda.interactive.reid import reidentify
 from cvat_lambda.interactive.tracker import track
 from cvat_lambda.signals import function_called
@@ -41,7 +41,7 @@ def answer_call(
 
     Raise LambdaError: the caller's, the function's, the platform's or the engine's.
     """
-    scope = Scope.resolve(engine, access, params)
+    scope = CallScope.resolve(engine, access, params)
     call = Call(
         access=access,
         spec=spec,

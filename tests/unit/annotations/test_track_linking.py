@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cvat_lambda.annotations.reid import (
+from cvat_lambda.annotations.track_linking import (
     Linked,
     Linker,
     boxes_to_json,
@@ -52,7 +52,7 @@ def test_a_chain_becomes_a_track_that_ends_outside_on_the_next_frame() -> None:
     assert track.shapes[0].rotation == 30.0
     assert track.shapes[1].occluded
     assert linked.joined == tuple(chain)
-    assert linked.lone == ()
+    assert linked.unmatched == ()
 
 
 def test_a_chain_to_the_last_frame_has_no_end() -> None:
@@ -63,7 +63,7 @@ def test_a_chain_to_the_last_frame_has_no_end() -> None:
 def test_a_lone_rectangle_stays_the_shape_it_was() -> None:
     first, second = box(2), box(3)
     linked = link(([first], None), ([second], [-1]))
-    assert linked == Linked(lone=(first, second))
+    assert linked == Linked(unmatched=(first, second))
 
 
 def test_a_gap_ends_a_track_and_begins_another() -> None:
@@ -93,7 +93,7 @@ def test_objects_that_cross_keep_their_tracks() -> None:
 def test_rectangles_of_different_labels_are_never_one() -> None:
     linked = link(([box(0)], None), ([box(1, label_id=2)], [0]))
     assert linked.tracks == ()
-    assert len(linked.lone) == 2
+    assert len(linked.unmatched) == 2
 
 
 def test_mutable_attributes_go_to_key_frames_and_others_to_the_track() -> None:
@@ -116,7 +116,7 @@ def test_a_matching_of_other_frames_is_refused_and_changes_nothing(matching: lis
     with pytest.raises(ValueError, match="matching"):
         linker.feed([box(1), box(1, 50)], matching)
     assert linker.current == (box(0), box(0, 50))
-    assert len(linker.finish().lone) == 2
+    assert len(linker.finish().unmatched) == 2
 
 
 def test_only_visible_rectangles_of_the_frames_are_compared() -> None:
@@ -143,12 +143,12 @@ def test_boxes_are_sent_as_whole_shapes() -> None:
 
 def test_other_annotations_are_kept_beside_the_tracks() -> None:
     polygon = Shape(type="polygon", frame=0, label_id=1, points=(0, 0, 5, 0, 5, 5))
-    first, second, lone = box(0), box(1), box(1, 50)
-    data = LabeledData(tags=(Tag(frame=0, label_id=3),), shapes=(first, polygon, second, lone))
-    linked = link(([first], None), ([second, lone], [0]), last_frame=1)
+    first, second, unmatched = box(0), box(1), box(1, 50)
+    data = LabeledData(tags=(Tag(frame=0, label_id=3),), shapes=(first, polygon, second, unmatched))
+    linked = link(([first], None), ([second, unmatched], [0]), last_frame=1)
     replaced = replace_joined(data, linked)
     assert replaced.tags == data.tags
-    assert replaced.shapes == (polygon, lone)
+    assert replaced.shapes == (polygon, unmatched)
     assert replaced.tracks == linked.tracks
 
 
@@ -167,7 +167,7 @@ def test_every_rectangle_is_in_exactly_one_track_or_alone(
         fed += shapes
         before = count
     linked = linker.finish()
-    assert sorted(shape.id or 0 for shape in linked.joined + linked.lone) == sorted(
+    assert sorted(shape.id or 0 for shape in linked.joined + linked.unmatched) == sorted(
         shape.id or 0 for shape in fed
     )
     visible = [key for track in linked.tracks for key in track.shapes if not key.outside]

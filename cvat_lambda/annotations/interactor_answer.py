@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -12,11 +11,10 @@ import numpy.typing as npt
 from cvat_lambda.annotations.clipping import clip_polygon
 from cvat_lambda.annotations.errors import AnswerError
 from cvat_lambda.annotations.mask_text import MaskText
-from cvat_lambda.annotations.reading import kind, read_list, read_object, read_points, show
-from cvat_lambda.annotations.shapes import MAX_VALUE, POINT_COUNTS, Size, fit, is_number, pin
+from cvat_lambda.annotations.reading import kind, read_list, read_object, show
+from cvat_lambda.annotations.shapes import MAX_VALUE, Size, is_number
 
 _BASE64: Final = f"{string.ascii_letters}{string.digits}+/".encode()
-_TRACKED_TYPES: Final = frozenset({*POINT_COUNTS, "mask"}) - {"skeleton"}
 
 
 def check_interactor_answer(
@@ -61,91 +59,6 @@ def check_interactor_answer(
     if "mask" not in checked and "blob" not in checked:
         raise AnswerError("an interactor must answer a mask (or a blob)", field="mask")
     return checked
-
-
-def check_tracker_answer(
-    answer: object,
-    *,
-    expected: int,
-    shape_types: Sequence[str],
-    image_size: Size | None = None,
-    items: Sequence[int] | None = None,
-) -> tuple[list[dict[str, Any] | None], list[Any]]:
-    """Check a tracker's answer about ``expected`` objects; return its shapes and its states.
-
-    A shape is ``{"type", "points"}`` or None for an object that is lost; bare arrays of points,
-    as older functions send, are rectangles. No shapes at all are all None. Shapes are cut to the
-    image; what left it lies flat on its border, since CVAT's page gives up all objects of a call
-    when one of them is None. Masks have no such form, and are None. ``items`` are the numbers by
-    which errors name the objects. Raises AnswerError.
-    """
-    given = read_object(answer)
-    states = read_list(given.get("states"), field="states")
-    raw_shapes = given.get("shapes")
-    shapes = [None] * expected if raw_shapes is None else read_list(raw_shapes, field="shapes")
-    for field, values in (("states", states), ("shapes", shapes)):
-        if len(values) != expected:
-            raise AnswerError(
-                f"{expected} {'was' if expected == 1 else 'were'} expected, one an object, but "
-                f"{len(values)} came",
-                field=field,
-            )
-    allowed = _TRACKED_TYPES.intersection(shape_types)
-    numbers = range(expected) if items is None else items
-    checked = [
-        _check_tracked(number, shape, allowed, image_size)
-        for number, shape in zip(numbers, shapes, strict=True)
-    ]
-    return checked, states
-
-
-def check_reid_answer(answer: object, n0: int, n1: int) -> list[int]:
-    """Check a matching: for each of ``n0`` boxes an index into the ``n1`` others, or -1.
-
-    Raises AnswerError; no box of the second frame may be taken twice.
-    """
-    indices = read_list(answer)
-    if len(indices) != n0:
-        raise AnswerError(f"{n0} indices were expected, one a box, but {len(indices)} came")
-    taken: dict[int, int] = {}
-    checked = []
-    for item, value in enumerate(indices):
-        if not is_number(value) or value != int(value) or not -1 <= value < n1:
-            raise AnswerError(f"expected -1 or an index below {n1}, not {show(value)}", item=item)
-        index = int(value)
-        if index >= 0 and taken.setdefault(index, item) != item:
-            raise AnswerError(
-                f"the box {index} is already matched with item {taken[index]}", item=item
-            )
-        checked.append(index)
-    return checked
-
-
-def _check_tracked(
-    index: int, raw: object, allowed: frozenset[str], image_size: Size | None
-) -> dict[str, Any] | None:
-    if raw is None:
-        return None
-    if isinstance(raw, list):
-        raw = {"type": "rectangle", "points": raw}
-    given = read_object(raw, item=index, field="shapes")
-    shape_type = given.get("type")
-    if not isinstance(shape_type, str) or shape_type not in allowed:
-        raise AnswerError(
-            f"{show(shape_type)} is no shape type of this tracker; it has "
-            f"{', '.join(sorted(allowed)) or 'none'}",
-            item=index,
-            field="shapes.type",
-        )
-    points = read_points(
-        shape_type, given.get("points"), item=index, field="shapes.points", size=image_size
-    )
-    fitted: Sequence[float] | None = points
-    if image_size is not None:
-        fitted, _ = fit(shape_type, points, 0.0, image_size)
-        if fitted is None and shape_type != "mask":
-            fitted = pin(points, image_size)
-    return None if fitted is None else {"type": shape_type, "points": list(fitted)}
 
 
 def _check_rows(raw: object) -> tuple[list[list[int]], bool]:

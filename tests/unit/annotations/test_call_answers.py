@@ -13,13 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cvat_lambda.annotations.answers import (
-    check_interactor_answer,
-    check_reid_answer,
-    check_tracker_answer,
-)
 from cvat_lambda.annotations.errors import AnswerError
+from cvat_lambda.annotations.interactor_answer import check_interactor_answer
+from cvat_lambda.annotations.reid_answer import check_reid_answer
 from cvat_lambda.annotations.shapes import check_points
+from cvat_lambda.annotations.tracker_answer import check_tracker_answer
 
 MASK = [[0, 255, 0], [0, 255, 255]]
 SIZE = (3, 2)

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cvat_lambda.annotations import contours, rle, shapes
-from cvat_lambda.annotations.answers import Converted, convert_detections
+from cvat_lambda.annotations.detections import Converted, convert_detections
 from cvat_lambda.annotations.errors import AnswerError
 from cvat_lambda.annotations.items import MAX_NOTES
 from cvat_lambda.annotations.mapping import build_mapping
 from cvat_lambda.annotations.types import Attribute, AttributeValue, Label, Shape, Tag
-from cvat_lambda.images.resize import Shrunk
+from cvat_lambda.images.resize import ResizedImage
 
 AGE = Attribute(name="age", input_type="number", values=("0", "150", "1"), id=101)
 SEX = Attribute(name="sex", input_type="select", values=("female", "male"), id=102)
@@ -471,14 +471,19 @@ ITEMS = st.fixed_dictionaries(
     st.sampled_from([(0, 0), (20, 10)]),
     st.sampled_from(
         [
-            Shrunk(data=b""),
-            Shrunk(data=b"", scale_x=0.5, scale_y=0.25),
-            Shrunk(data=b"", scale_x=0.5, scale_y=0.25, size=(50, 20)),
+            ResizedImage(data=b""),
+            ResizedImage(data=b"", scale_x=0.5, scale_y=0.25),
+            ResizedImage(data=b"", scale_x=0.5, scale_y=0.25, size=(50, 20)),
         ]
     ),
 )
 def test_any_answer_is_converted_to_valid_shapes_or_refused(
-    answer: Any, as_polygons: bool, threshold: Any, size: Any, offset: tuple[int, int], sent: Shrunk
+    answer: Any,
+    as_polygons: bool,
+    threshold: Any,
+    size: Any,
+    offset: tuple[int, int],
+    sent: ResizedImage,
 ) -> None:
     try:
         converted = convert_detections(

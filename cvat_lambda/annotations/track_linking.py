@@ -21,7 +21,7 @@ class Linked:
 
     tracks: tuple[Track, ...] = ()
     joined: tuple[Shape, ...] = ()  # the shapes that the tracks stand for: to be removed
-    lone: tuple[Shape, ...] = ()  # the shapes that stay
+    unmatched: tuple[Shape, ...] = ()  # the shapes that stay
 
 
 def rectangles_by_frame(
@@ -89,7 +89,7 @@ class Linker:
         return Linked(
             tracks=tuple(self._to_track(path) for path in chains),
             joined=tuple(shape for path in chains for shape in path),
-            lone=tuple(path[0] for path in paths if len(path) == 1),
+            unmatched=tuple(path[0] for path in paths if len(path) == 1),
         )
 
     def _to_track(self, path: list[Shape]) -> Track:
