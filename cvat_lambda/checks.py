@@ -1,9 +1,8 @@
-"""``manage.py check``: what is wrong with the settings, before a person finds out."""
+"""System checks: ``manage.py check`` reports wrong settings of the app."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, get_origin
 from urllib.parse import urlsplit
 
 from django.apps import AppConfig
@@ -11,11 +10,12 @@ from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.utils.module_loading import import_string
 
-from cvat_lambda.conf import PREFIX, names, settings
+from cvat_lambda.conf import PREFIX, settings
 
 INVOKE_METHODS = ("auto", "direct", "dashboard")
 DEFAULT_REPLACE = ("none", "function")
-HOST_PREFIX = f"{PREFIX}HOST_"  # the standalone engine's own
+# Settings of the standalone engine, which checks them itself; HOST_ is their former prefix.
+OTHER_PREFIXES = (f"{PREFIX}STANDALONE_", f"{PREFIX}HOST_")
 POSITIVE = (
     "BATCH_FRAMES",
     "BATCH_S",
@@ -31,36 +31,24 @@ POSITIVE = (
 )
 
 
-def _fits(value: object, hint: Any) -> bool:
-    if get_origin(hint) is tuple:
-        return isinstance(value, (tuple, list)) and all(isinstance(item, str) for item in value)
-    if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, hint)
-
-
 @register
 def check_settings(
     app_configs: Sequence[AppConfig] | None = None, **kwargs: object
 ) -> list[CheckMessage]:
-    """Types and ranges of every ``CVAT_LAMBDA_*`` setting, unknown ones too."""
-    found: list[CheckMessage] = []
-    hints = names()
-    for name, hint in hints.items():
-        value = getattr(settings, name)
-        if not _fits(value, hint):
-            found.append(
-                Error(f"{PREFIX}{name} must be a {hint}, not {value!r}", id="cvat_lambda.E001")
-            )
-    for name in dir(django_settings):
-        if name.startswith(HOST_PREFIX):
-            continue
-        if name.startswith(PREFIX) and name.removeprefix(PREFIX) not in hints:
-            found.append(Warning(f"{name} is no setting of cvat_lambda", id="cvat_lambda.W001"))
-    if found and any(isinstance(item, Error) for item in found):
+    """Check the types and ranges of the settings, and report unknown ones."""
+    found: list[CheckMessage] = [
+        Error(sentence, id="cvat_lambda.E001") for sentence in settings.wrong_values()
+    ]
+    if found:
         return found
+    known = settings.types()
+    found += [
+        Warning(f"{name} is no setting of cvat_lambda", id="cvat_lambda.W001")
+        for name in dir(django_settings)
+        if name.startswith(PREFIX)
+        and not name.startswith(OTHER_PREFIXES)
+        and name.removeprefix(PREFIX) not in known
+    ]
     return found + _ranges() + _engine()
 
 
@@ -110,6 +98,13 @@ def _ranges() -> list[CheckMessage]:
 
 
 def _engine() -> list[CheckMessage]:
+    if not settings.ENGINE:
+        message = f"{PREFIX}ENGINE is not set: no engine owns tasks and annotations"
+        hint = (
+            "Use the settings of the standalone server (cvat_lambda.server.settings) or of the"
+            " CVAT integration (cvat_lambda.integration.cvat.settings), or name an engine class."
+        )
+        return [Error(message, hint=hint, id="cvat_lambda.E008")]
     try:
         import_string(settings.ENGINE)
     except ImportError as exc:

@@ -1,16 +1,16 @@
-"""The app's settings: one typed class, defaults beside the names, read when they are used.
+"""Typed settings: each name has a type and a default here, and is read when it is used.
 
-Each is a Django setting ``CVAT_LAMBDA_<NAME>``. `from_environment` gives those that the process'
-environment sets, strictly parsed, for a settings module to include. ``manage.py check`` reports
-what is wrong (`cvat_lambda.checks`).
+A setting of the app is the Django setting ``CVAT_LAMBDA_<NAME>``. A settings module includes
+`from_environment` to take the values that environment variables of the same names give.
+``manage.py check`` reports wrong values (`cvat_lambda.checks`).
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from typing import Any, get_type_hints
+from collections.abc import Iterator, Mapping
+from typing import Any, get_origin, get_type_hints
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
@@ -18,11 +18,59 @@ from django.core.exceptions import ImproperlyConfigured
 PREFIX = "CVAT_LAMBDA_"
 
 
-class Settings:
-    """Names, types and defaults. Durations end in ``_S`` (seconds), sizes in ``_BYTES``."""
+class TypedSettings:
+    """Django settings with a common prefix. The class attributes declare types and defaults."""
 
-    # The engine adapter (a dotted path) and the RQ queue of background requests.
-    ENGINE: str = "cvat_lambda.engine.standalone.adapter.StandaloneEngine"
+    prefix = PREFIX
+    former_prefix = ""  # still read; `manage.py check` names the new name
+
+    def __getattribute__(self, name: str) -> Any:
+        if not name.isupper():
+            return super().__getattribute__(name)
+        for prefix in filter(None, (self.prefix, self.former_prefix)):
+            if hasattr(django_settings, prefix + name):
+                return getattr(django_settings, prefix + name)
+        return getattr(type(self), name)
+
+    @classmethod
+    def types(cls) -> dict[str, Any]:
+        """Return the declared type of every setting, by name without the prefix."""
+        return {name: hint for name, hint in get_type_hints(cls).items() if name.isupper()}
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
+        """Return the environment's values as Django settings. Raise ImproperlyConfigured."""
+        found: dict[str, Any] = {}
+        for name, hint in cls.types().items():
+            for variable in (cls.prefix + name, cls.former_prefix and cls.former_prefix + name):
+                text = environ.get(variable) if variable else None
+                if text is not None:
+                    found[variable] = _parse(variable, text, hint)
+        return found
+
+    def wrong_values(self) -> Iterator[str]:
+        """Yield a sentence for each setting whose value does not have the declared type."""
+        for name, hint in self.types().items():
+            value = getattr(self, name)
+            if not _fits(value, hint):
+                yield f"{self.prefix}{name} must be a {_type_name(hint)}, not {value!r}"
+
+    def former_names(self) -> Iterator[str]:
+        """Yield a sentence for each setting that still has its former name."""
+        for name in self.types():
+            if self.former_prefix and hasattr(django_settings, self.former_prefix + name):
+                yield (
+                    f"{self.former_prefix}{name} is now called {self.prefix}{name};"
+                    " the next version no longer reads the former name"
+                )
+
+
+class Settings(TypedSettings):
+    """The settings of the app. Durations end in ``_S`` (seconds), sizes in ``_BYTES``."""
+
+    # The dotted path of the engine class. Each settings module of the project sets it.
+    ENGINE: str = ""
+    # The RQ queue of background requests.
     QUEUE: str = "annotation"
     JOB_TIMEOUT_S: int = 24 * 3600
 
@@ -72,44 +120,36 @@ class Settings:
     # Redis of the app's own caches; "": that of the RQ queue.
     REDIS_URL: str = ""
 
-    def __getattribute__(self, name: str) -> Any:
-        if name.isupper():
-            return getattr(django_settings, PREFIX + name, getattr(Settings, name))
-        return super().__getattribute__(name)
-
 
 settings = Settings()
+from_environment = Settings.from_environment
+
+_BOOLEANS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
-def names() -> dict[str, Any]:
-    """Every setting's name and declared type."""
-    return {name: hint for name, hint in get_type_hints(Settings).items() if name.isupper()}
-
-
-def _parse(name: str, text: str, hint: Any) -> Any:
-    if hint is str:
-        return text
-    if hint in (int, float):
-        return hint(text)
-    if hint is bool:
-        words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
-        return words[text.strip().lower()]
-    if text.lstrip().startswith("["):
-        return tuple(str(item) for item in json.loads(text))
+def _parse(variable: str, text: str, hint: Any) -> Any:
+    try:
+        if hint is bool:
+            return _BOOLEANS[text.strip().lower()]
+        if hint in (str, int, float):
+            return hint(text)
+        if text.lstrip().startswith("["):
+            return tuple(str(item) for item in json.loads(text))
+    except (ValueError, KeyError) as exc:
+        raise ImproperlyConfigured(
+            f"{variable}={text!r} is not a valid {_type_name(hint)}"
+        ) from exc
     return tuple(item.strip() for item in text.split(",") if item.strip())
 
 
-def from_environment(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
-    """``CVAT_LAMBDA_*`` of the environment as Django settings. Raise ImproperlyConfigured."""
-    found: dict[str, Any] = {}
-    for name, hint in names().items():
-        text = environ.get(PREFIX + name)
-        if text is None:
-            continue
-        try:
-            found[PREFIX + name] = _parse(name, text, hint)
-        except (ValueError, KeyError) as exc:
-            raise ImproperlyConfigured(
-                f"{PREFIX}{name}={text!r} is not a valid {getattr(hint, '__name__', hint)}"
-            ) from exc
-    return found
+def _fits(value: object, hint: Any) -> bool:
+    if get_origin(hint) is tuple:
+        return isinstance(value, (tuple, list)) and all(isinstance(item, str) for item in value)
+    if hint in (int, float):
+        kinds = (int, float) if hint is float else int
+        return isinstance(value, kinds) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def _type_name(hint: Any) -> str:
+    return "list of texts" if get_origin(hint) is tuple else str(hint.__name__)

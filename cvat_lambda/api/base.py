@@ -7,7 +7,8 @@ from typing import Any
 from rest_framework import exceptions, viewsets
 from rest_framework.request import Request as HttpRequest
 
-from cvat_lambda.engine.port import Access, get_engine
+from cvat_lambda.engine import get_engine
+from cvat_lambda.engine.port import Access
 from cvat_lambda.rest.exceptions import ErrorsAsJson
 from cvat_lambda.rest.parsers import StrictJSONParser, require_length
 

@@ -14,9 +14,9 @@ from rest_framework.response import Response
 from cvat_lambda.annotations.mask_text import MaskText, splice
 from cvat_lambda.api import schema
 from cvat_lambda.api.base import LambdaViewSet
-from cvat_lambda.api.pages import is_page
+from cvat_lambda.api.browser_compat import is_browser
 from cvat_lambda.api.serializers import OnlineFunctionCallRequestSerializer
-from cvat_lambda.engine.port import get_engine
+from cvat_lambda.engine import get_engine
 from cvat_lambda.errors import FunctionNotFound
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.describe import describe
@@ -49,11 +49,11 @@ class FunctionViewSet(LambdaViewSet):
 
     def list(self, request: HttpRequest) -> Response:
         """A bare array, not paginated."""
-        page = is_page(request)
+        page = is_browser(request)
         return Response([describe(spec, to_page=page) for spec in registry.listed()])
 
     def retrieve(self, request: HttpRequest, func_id: str) -> Response:
-        return Response(describe(self._find(func_id), to_page=is_page(request)))
+        return Response(describe(self._find(func_id), to_page=is_browser(request)))
 
     @extend_schema(
         operation_id="lambda_create_functions",
@@ -71,7 +71,7 @@ class FunctionViewSet(LambdaViewSet):
             get_engine(),
             self.access(),
             function,
-            CALL_BODY.params(request.data, from_browser=is_page(request)),
+            CALL_BODY.params(request.data, from_browser=is_browser(request)),
             http_request=request,
         )
         return _response(request, answer)

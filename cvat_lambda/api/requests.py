@@ -13,7 +13,7 @@ from rest_framework.response import Response
 
 from cvat_lambda.api import schema
 from cvat_lambda.api.base import LambdaViewSet
-from cvat_lambda.api.pages import is_page, shown_to_page
+from cvat_lambda.api.browser_compat import is_browser, request_for_browser
 from cvat_lambda.api.pagination import OutcomePagination
 from cvat_lambda.api.render import outcome_to_json, request_to_json, requests_to_json
 from cvat_lambda.api.serializers import (
@@ -22,7 +22,8 @@ from cvat_lambda.api.serializers import (
     RequestsQuerySerializer,
     UndoQuerySerializer,
 )
-from cvat_lambda.engine.port import Access, Action, get_engine
+from cvat_lambda.engine import get_engine
+from cvat_lambda.engine.port import Access, Action
 from cvat_lambda.errors import InvalidRequest, RequestNotFound
 from cvat_lambda.requests.control import service
 from cvat_lambda.requests.store.models import LIVE, Outcome, Request
@@ -110,8 +111,8 @@ class RequestViewSet(LambdaViewSet):
 
     def retrieve(self, request: HttpRequest, id: str) -> Response:
         found = self._find(id)
-        if is_page(request):
-            return Response(shown_to_page(found))
+        if is_browser(request):
+            return Response(request_for_browser(found))
         return Response(request_to_json(found))
 
     def destroy(self, request: HttpRequest, id: str) -> Response:

@@ -1,7 +1,6 @@
-"""A condition on many ids at once, with one parameter, however many they are.
+"""A subquery that selects given ids with a single query parameter.
 
-A parameter an id has to be found in the statement's text and to be sent one by one, which costs
-more than what the database does with it, and SQLite before 3.32 takes 999 of them.
+One parameter per id is slow to send, and SQLite before 3.32 allows 999 parameters per statement.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ from django.db import connection
 from django.db.models.expressions import RawSQL
 
 
-def among(ids: Collection[int]) -> RawSQL:
-    """The ids as a subquery, for conditions like ``pk__in``."""
+def ids_subquery(ids: Collection[int]) -> RawSQL:
+    """Return the ids as a subquery for conditions like ``pk__in``."""
     numbers = ",".join(map(str, ids))
     if connection.vendor == "postgresql":
         return RawSQL("SELECT unnest(%s::bigint[])", ["{" + numbers + "}"])

@@ -1,7 +1,8 @@
 """The engine port: what this app asks of whoever owns tasks, frames and annotations.
 
-Frame numbers are relative to the task (0 .. size-1) everywhere. All data are frozen. An adapter
-is a class named by the setting ``CVAT_LAMBDA_ENGINE``; `get_engine` gives the one instance.
+Frame numbers are relative to the task (0 .. size-1) everywhere. All data classes are frozen. The
+setting ``CVAT_LAMBDA_ENGINE`` names the adapter class; `cvat_lambda.engine.get_engine` returns its
+one instance.
 """
 
 from __future__ import annotations
@@ -9,13 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from django.utils.module_loading import import_string
-
 from cvat_lambda.annotations.types import Label, LabeledData, Track
-from cvat_lambda.conf import settings
 from cvat_lambda.errors import LambdaError
 
 if TYPE_CHECKING:
@@ -256,14 +253,3 @@ class Engine(Protocol):
 
     def apply(self, change: Change) -> Written:
         """Carry out a change inside `atomic`. Raise InvalidRequest on a label of another task."""
-
-
-@lru_cache(maxsize=4)
-def _engine(path: str) -> Engine:
-    engine: Engine = import_string(path)()
-    return engine
-
-
-def get_engine() -> Engine:
-    """The engine that ``CVAT_LAMBDA_ENGINE`` names."""
-    return _engine(settings.ENGINE)

@@ -11,7 +11,7 @@ from rq.timeouts import JobTimeoutException
 
 from cvat_lambda.annotations.errors import AnnotationError
 from cvat_lambda.conf import settings
-from cvat_lambda.engine.port import get_engine
+from cvat_lambda.engine import get_engine
 from cvat_lambda.errors import InvalidRequest, LambdaError, NotFound
 from cvat_lambda.functions.spec import Kind
 from cvat_lambda.gateway.cancel import CallAbandoned, Cancel

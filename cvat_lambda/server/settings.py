@@ -18,7 +18,7 @@ import dj_database_url
 import django
 
 from cvat_lambda.conf import from_environment
-from cvat_lambda.engine.standalone.options import from_environment as engine_from_environment
+from cvat_lambda.engine.standalone.conf import EngineSettings
 from cvat_lambda.server.secret import secret_key
 
 HOME = Path(os.environ.get("CVAT_LAMBDA_HOME") or Path.home() / ".local/share/cvat_lambda")
@@ -159,5 +159,6 @@ LOGGING = {
     "loggers": {"cvat_lambda": {"level": os.environ.get("CVAT_LAMBDA_LOG_LEVEL", "INFO")}},
 }
 
+CVAT_LAMBDA_ENGINE = "cvat_lambda.engine.standalone.adapter.StandaloneEngine"
 globals().update(from_environment())
-globals().update(engine_from_environment())
+globals().update(EngineSettings.from_environment())

@@ -8,7 +8,7 @@ from typing import Any
 
 from rq import Worker
 
-from cvat_lambda.engine.port import get_engine
+from cvat_lambda.engine import get_engine
 from cvat_lambda.server.processes import die_with_parent
 
 

@@ -15,7 +15,8 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from cvat_lambda.annotations.tracks import shapes_on_frame
 from cvat_lambda.annotations.types import LabeledData, Track
-from cvat_lambda.engine.port import Access, Task, get_engine
+from cvat_lambda.engine import get_engine
+from cvat_lambda.engine.port import Access, Task
 from cvat_lambda.errors import InvalidRequest, LambdaError, NotFound
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.models import Function

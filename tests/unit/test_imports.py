@@ -23,7 +23,7 @@ BASE = {"errors", "conf", "signals"}
 PORT = {"engine", "engine/conformance"}
 RULES: dict[str, set[str]] = {
     "errors": set(),
-    "conf": {"engine/standalone"},
+    "conf": set(),
     "signals": set(),
     "annotations": set(),
     "images": BASE | {"annotations", "functions"},
@@ -32,7 +32,7 @@ RULES: dict[str, set[str]] = {
     "observability": BASE,
     "functions": BASE | {"annotations", "gateway"},
     "gateway": BASE | {"annotations", "images", "functions", "redis_client"},
-    "engine": BASE | {"annotations", "engine/standalone"},  # the port, and its default engine
+    "engine": BASE | {"annotations"},
     "engine/conformance": BASE | {"annotations", "engine"},
     "engine/cvat": BASE | {"annotations", "engine"},
     "engine/standalone": BASE | {"annotations", "engine", "rest"},

@@ -11,7 +11,9 @@ from django.core.exceptions import ImproperlyConfigured
 
 from cvat_lambda import checks
 from cvat_lambda.conf import Settings, from_environment, settings
-from cvat_lambda.engine.standalone.options import Options
+from cvat_lambda.engine import get_engine
+from cvat_lambda.engine.standalone import checks as engine_checks
+from cvat_lambda.engine.standalone.conf import EngineSettings, engine_settings
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -20,7 +22,7 @@ APP, _, STANDALONE = (DOCS / "settings.md").read_text().partition("## The standa
 
 
 @pytest.mark.parametrize(
-    ("page", "declared"), [(APP, Settings), (STANDALONE, Options)], ids=["app", "engine"]
+    ("page", "declared"), [(APP, Settings), (STANDALONE, EngineSettings)], ids=["app", "engine"]
 )
 def test_every_setting_is_documented_with_its_default(page: str, declared: type) -> None:
     documented = dict(re.findall(r"^\| `([A-Z_]+)` \|([^|]*)\|", page, re.M))
@@ -71,6 +73,7 @@ def test_settings_are_read_when_used(settings: Any) -> None:
         ("MAX_FAILURE_RATE", 1.5, "cvat_lambda.E004"),
         ("PLATFORM_URL", "nuclio:8070", "cvat_lambda.E005"),
         ("ENGINE", "no.such.Engine", "cvat_lambda.E006"),
+        ("ENGINE", "", "cvat_lambda.E008"),
         ("DEFAULT_REPLACE", "all", "cvat_lambda.E007"),  # a default that deletes people's work
         ("MAX_ATEMPTS", 5, "cvat_lambda.W001"),  # misspelt
         ("STALLED_AFTER_S", 1.0, "cvat_lambda.W002"),
@@ -82,6 +85,31 @@ def test_the_system_check_reports(settings: Any, name: str, value: object, code:
     assert code in [message.id for message in checks.check_settings()]
 
 
-def test_the_defaults_have_nothing_wrong() -> None:
+def test_get_engine_without_the_setting_names_the_setting(settings: Any) -> None:
+    settings.CVAT_LAMBDA_ENGINE = ""
+    with pytest.raises(ImproperlyConfigured, match="CVAT_LAMBDA_ENGINE is not set"):
+        get_engine()
+
+
+def test_a_former_name_of_an_engine_setting_is_read_and_reported(settings: Any) -> None:
+    settings.CVAT_LAMBDA_HOST_CHUNK_FRAMES = 7
+    assert engine_settings.CHUNK_FRAMES == 7
+    (warning,) = engine_checks.check_settings()
+    assert "is now called CVAT_LAMBDA_STANDALONE_CHUNK_FRAMES" in warning.msg
+    assert EngineSettings.from_environment({"CVAT_LAMBDA_HOST_CHUNK_FRAMES": "8"}) == {
+        "CVAT_LAMBDA_HOST_CHUNK_FRAMES": 8
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code"), [("CHUNK_FRAMES", "5", "engine.E001"), ("CHUNKS", 5, "engine.W002")]
+)
+def test_the_engine_check_reports(settings: Any, name: str, value: object, code: str) -> None:
+    setattr(settings, f"CVAT_LAMBDA_STANDALONE_{name}", value)
+    assert [message.id for message in engine_checks.check_settings()] == [code]
+
+
+def test_the_defaults_pass_the_system_checks() -> None:
     assert checks.check_settings() == []
+    assert engine_checks.check_settings() == []
     assert settings.MAX_ATTEMPTS == 5

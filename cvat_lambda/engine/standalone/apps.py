@@ -12,4 +12,5 @@ class EngineConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from cvat_lambda.engine.standalone import receivers  # noqa: F401
+        # These modules register checks and receivers when they are imported.
+        from cvat_lambda.engine.standalone import checks, receivers  # noqa: F401

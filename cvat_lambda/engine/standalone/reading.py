@@ -16,7 +16,7 @@ from cvat_lambda.annotations.types import (
     Track,
     TrackedShape,
 )
-from cvat_lambda.engine.ids_subquery import among
+from cvat_lambda.engine.ids_subquery import ids_subquery
 from cvat_lambda.engine.port import AnnotationKind
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.scope import Scope, frame_conditions, slices
@@ -49,7 +49,7 @@ _TABLES: dict[AnnotationKind, Any] = {
 
 def existing_ids(kind: AnnotationKind, ids: Collection[int]) -> set[int]:
     """Those of the ids that annotations of the kind still have, of whatever task."""
-    return set(_TABLES[kind].objects.filter(pk__in=among(ids)).values_list("pk", flat=True))
+    return set(_TABLES[kind].objects.filter(pk__in=ids_subquery(ids)).values_list("pk", flat=True))
 
 
 def read_tracks(scope: Scope, frames: Collection[int] | None = None) -> tuple[Track, ...]:

@@ -17,9 +17,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import IO, Any
 
+from cvat_lambda.engine.standalone.conf import engine_settings
 from cvat_lambda.engine.standalone.media import storage
 from cvat_lambda.engine.standalone.media.files import SourceFile, check_names
-from cvat_lambda.engine.standalone.options import options
 from cvat_lambda.errors import InvalidRequest, NotFound, PayloadTooLarge, StateConflict
 
 _BLOCK = 1024 * 1024
@@ -85,7 +85,7 @@ class Staging:
         """
         base = base_name(name)
         digest = hashlib.blake2b(base.encode("utf-8", "replace") + b"\0", digest_size=16)
-        budget = options.MAX_UPLOAD_BYTES - self._counted_bytes()
+        budget = engine_settings.MAX_UPLOAD_BYTES - self._counted_bytes()
         self._folder.mkdir(parents=True, exist_ok=True)
         coming = self._folder / f"{uuid.uuid4().hex}.part"
         try:
@@ -93,7 +93,7 @@ class Staging:
                 for block in blocks:
                     budget -= len(block)
                     if budget < 0:
-                        most = options.MAX_UPLOAD_BYTES
+                        most = engine_settings.MAX_UPLOAD_BYTES
                         raise PayloadTooLarge(f"a task takes {most} bytes at most")
                     sink.write(block)
                     digest.update(block)
@@ -103,7 +103,7 @@ class Staging:
         key = digest.hexdigest()
         whole = self._folder / f"{key}.file"
         if not whole.exists():
-            self._known_bytes = options.MAX_UPLOAD_BYTES - budget
+            self._known_bytes = engine_settings.MAX_UPLOAD_BYTES - budget
         os.replace(coming, whole)
         self._note(key, base, None)
         return base
@@ -117,8 +117,8 @@ class Staging:
     def begin(self, name: str, length: int) -> str:
         """Begin a resumable upload of so many bytes; its id. Raise InvalidRequest."""
         base = base_name(name)
-        if length + self.size_bytes() > options.MAX_UPLOAD_BYTES:
-            raise PayloadTooLarge(f"a task takes {options.MAX_UPLOAD_BYTES} bytes at most")
+        if length + self.size_bytes() > engine_settings.MAX_UPLOAD_BYTES:
+            raise PayloadTooLarge(f"a task takes {engine_settings.MAX_UPLOAD_BYTES} bytes at most")
         key = uuid.uuid4().hex
         self._folder.mkdir(parents=True, exist_ok=True)
         self._note(key, base, length)

@@ -19,10 +19,10 @@ from django.db.models import Q
 from django.utils import timezone
 
 from cvat_lambda.engine.standalone import models
+from cvat_lambda.engine.standalone.conf import engine_settings
 from cvat_lambda.engine.standalone.media import remote, shared
 from cvat_lambda.engine.standalone.media.files import SourceFile
 from cvat_lambda.engine.standalone.media.ingest import Ingestion, Selection
-from cvat_lambda.engine.standalone.options import options
 from cvat_lambda.engine.standalone.staging import Staging
 from cvat_lambda.engine.standalone.tasks import add_frames
 from cvat_lambda.engine.standalone.writing import lock
@@ -61,7 +61,7 @@ def start(
         request = models.DataRequest.objects.create(
             task=task, user_id=user_id, parameters=dict(parameters), seen_at=timezone.now()
         )
-    is_small = Staging(task.pk).size_bytes() <= options.INLINE_UPLOAD_BYTES
+    is_small = Staging(task.pk).size_bytes() <= engine_settings.INLINE_UPLOAD_BYTES
     if is_small and not parameters["remote_files"] and not parameters["server_files"]:
         run(request.pk)
     else:
@@ -77,7 +77,7 @@ def revive(request: models.DataRequest) -> None:
 
 
 def _stalled() -> Any:
-    limit = timezone.now() - timedelta(seconds=options.UPLOAD_STALLED_AFTER_S)
+    limit = timezone.now() - timedelta(seconds=engine_settings.UPLOAD_STALLED_AFTER_S)
     return models.DataRequest.objects.filter(status__in=_BUSY, seen_at__lt=limit)
 
 
@@ -100,7 +100,7 @@ def _run_and_disconnect(request_id: UUID) -> None:
 def run(request_id: UUID) -> None:
     """Carry out a request unless another process does. Never raises; the status tells."""
     now = timezone.now()
-    limit = now - timedelta(seconds=options.UPLOAD_STALLED_AFTER_S)
+    limit = now - timedelta(seconds=engine_settings.UPLOAD_STALLED_AFTER_S)
     free = Q(status=models.RequestStatus.QUEUED) | Q(
         status=models.RequestStatus.STARTED, seen_at__lt=limit
     )

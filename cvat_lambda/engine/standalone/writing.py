@@ -18,7 +18,7 @@ from cvat_lambda.annotations.types import (
     Track,
     TrackedShape,
 )
-from cvat_lambda.engine.ids_subquery import among
+from cvat_lambda.engine.ids_subquery import ids_subquery
 from cvat_lambda.engine.port import Change, Removal, Written
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.labels import labels_of
@@ -140,7 +140,7 @@ def _remove_ids(scope: Scope, removal: Removal, gone: _Gone) -> None:
     for table, ids, found in named:
         if not ids:
             continue
-        rows = table.objects.filter(task_id=scope.task_id, pk__in=among(ids))
+        rows = table.objects.filter(task_id=scope.task_id, pk__in=ids_subquery(ids))
         if scope.frames is not None:
             rows = rows.filter(job_id=scope.private_job_id)
         found += _delete_rows(rows)
@@ -157,7 +157,7 @@ def _delete_rows(rows: QuerySet[Any]) -> list[int]:
     if found:
         if table is not models.LabeledTag:
             _delete_below(table, found)
-        parents = table.objects.filter(pk__in=among(found))
+        parents = table.objects.filter(pk__in=ids_subquery(found))
         parents._raw_delete(parents.db)
     return found
 
@@ -165,10 +165,12 @@ def _delete_rows(rows: QuerySet[Any]) -> list[int]:
 def _delete_below(table: Any, ids: Sequence[int]) -> None:
     """The elements of skeletons, and the key frames of tracks."""
     if table is models.LabeledTrack:
-        elements = table.objects.filter(parent_id__in=among(ids)).values_list("pk", flat=True)
-        keys = models.TrackedShape.objects.filter(track_id__in=among([*ids, *elements]))
+        elements = table.objects.filter(parent_id__in=ids_subquery(ids)).values_list(
+            "pk", flat=True
+        )
+        keys = models.TrackedShape.objects.filter(track_id__in=ids_subquery([*ids, *elements]))
         keys._raw_delete(keys.db)
-    children = table.objects.filter(parent_id__in=among(ids))
+    children = table.objects.filter(parent_id__in=ids_subquery(ids))
     children._raw_delete(children.db)
 
 

@@ -11,7 +11,8 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
-from cvat_lambda.engine.port import AnnotationKind, Engine, get_engine
+from cvat_lambda.engine import get_engine
+from cvat_lambda.engine.port import AnnotationKind, Engine
 from cvat_lambda.requests.store.bulk_rows import slices
 from cvat_lambda.requests.store.locks import lock_shards
 from cvat_lambda.requests.store.models import (

@@ -12,7 +12,8 @@ from cvat_lambda import signals
 from cvat_lambda.annotations.errors import MappingError
 from cvat_lambda.annotations.mapping import build_mapping
 from cvat_lambda.conf import settings
-from cvat_lambda.engine.port import Access, Action, Task, get_engine
+from cvat_lambda.engine import get_engine
+from cvat_lambda.engine.port import Access, Action, Task
 from cvat_lambda.errors import (
     InvalidMapping,
     InvalidRequest,

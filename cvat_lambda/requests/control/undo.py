@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 from django.utils import timezone
 
-from cvat_lambda.engine.ids_subquery import among
-from cvat_lambda.engine.port import Change, Engine, Removal, get_engine
+from cvat_lambda.engine import get_engine
+from cvat_lambda.engine.ids_subquery import ids_subquery
+from cvat_lambda.engine.port import Change, Engine, Removal
 from cvat_lambda.errors import JobNotFound, StateConflict, TaskNotFound
 from cvat_lambda.requests.run import merged_rectangles
 from cvat_lambda.requests.store.locks import lock_shards
@@ -64,7 +65,7 @@ def _remove_some(
         )
         # What a ReID request took meanwhile must not come back by its undo.
         merged_rectangles.forget_shapes(pk for _, _, kind, pk in some if kind == ObjectKind.SHAPE)
-        Provenance.objects.filter(pk__in=among([row[0] for row in some])).delete()
+        Provenance.objects.filter(pk__in=ids_subquery([row[0] for row in some])).delete()
     return written.removed
 
 

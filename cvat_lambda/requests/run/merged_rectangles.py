@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 
 from cvat_lambda.annotations.serialize import labeled_data_from_json, shape_to_json
 from cvat_lambda.annotations.types import Shape
-from cvat_lambda.engine.ids_subquery import among
+from cvat_lambda.engine.ids_subquery import ids_subquery
 from cvat_lambda.engine.port import Change, Engine, Written
 from cvat_lambda.errors import JobNotFound, TaskNotFound
 from cvat_lambda.requests.run.shard_context import Run
@@ -58,7 +58,7 @@ def restore(engine: Engine, request_id: str, *, user_id: int | None) -> None:
 
 def forget_shapes(shape_ids: Iterable[int]) -> None:
     """Rectangles of these former ids do not come back: whoever made them took them back."""
-    Joined.objects.filter(shape_id__in=among(list(shape_ids))).delete()
+    Joined.objects.filter(shape_id__in=ids_subquery(list(shape_ids))).delete()
 
 
 def on_frames(shard: Shard, frames: Sequence[int]) -> QuerySet[Joined]:
@@ -92,7 +92,7 @@ def _restore_some(
             )
         )
         _rename(task_id, [row.shape_id for row in some], written)
-        Joined.objects.filter(pk__in=among([row.pk for row in some])).delete()
+        Joined.objects.filter(pk__in=ids_subquery([row.pk for row in some])).delete()
     return len(some)
 
 
@@ -101,7 +101,7 @@ def _rename(task_id: int, before: Sequence[int], written: Written) -> None:
     # They were read from one job, so each comes back as one row.
     now = {old: copies[0] for old, copies in zip(before, written.shape_ids, strict=True)}
     rows = Provenance.objects.filter(
-        task_id=task_id, kind=ObjectKind.SHAPE, object_id__in=among(before)
+        task_id=task_id, kind=ObjectKind.SHAPE, object_id__in=ids_subquery(before)
     )
     renumber(
         Provenance,

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 
 from django.db.models import Q, QuerySet
 
-from cvat_lambda.engine.ids_subquery import among
+from cvat_lambda.engine.ids_subquery import ids_subquery
 from cvat_lambda.engine.port import Removal, Task, Written
 from cvat_lambda.requests.run import merged_rectangles
 from cvat_lambda.requests.store.models import ObjectKind, Provenance, Shard
@@ -47,7 +47,7 @@ def forget(written: Written) -> None:
     ]
     for kind, ids in gone:
         if ids:
-            Provenance.objects.filter(kind=kind, object_id__in=among(ids)).delete()
+            Provenance.objects.filter(kind=kind, object_id__in=ids_subquery(ids)).delete()
 
 
 def forget_joined(policy: Replace, remove: Removal, *, shard: Shard, frames: Sequence[int]) -> None:
@@ -59,7 +59,7 @@ def forget_joined(policy: Replace, remove: Removal, *, shard: Shard, frames: Seq
     if policy == "function":
         found &= set(remove.shape_ids)
     merged_rectangles.forget_shapes(found)
-    Provenance.objects.filter(kind=ObjectKind.SHAPE, object_id__in=among(found)).delete()
+    Provenance.objects.filter(kind=ObjectKind.SHAPE, object_id__in=ids_subquery(found)).delete()
 
 
 def made_before(function_id: str, *, task: Task, shard: Shard) -> QuerySet[Provenance]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cvat_lambda.engine.port import Engine, Task, get_engine
+from cvat_lambda.engine import get_engine
+from cvat_lambda.engine.port import Engine, Task
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.spec import FunctionSpec
 from cvat_lambda.requests.control.plan import skipped_frames

@@ -193,7 +193,7 @@ def test_shared_files_stay_inside_the_shared_folder(
     (share / "inner").mkdir(parents=True)
     pictures[0].rename(share / "inner" / "a.png")
     (share / "out.png").symlink_to(pictures[1])
-    settings.CVAT_LAMBDA_HOST_SHARE_ROOT = str(share)
+    settings.CVAT_LAMBDA_STANDALONE_SHARE_ROOT = str(share)
     path = f"/api/tasks/{empty.pk}/data"
     for name in ("../1.png", str(pictures[1]), "out.png", "missing.png"):
         refused = client.post(path, {"server_files": [name]}, content_type="application/json")
@@ -243,12 +243,12 @@ def test_remote_files_come_from_allowed_hosts_alone(
     empty: models.Task, pictures: list[Path], settings: Any, tmp_path: Path, web: str
 ) -> None:
     pictures[0].rename(tmp_path / "web" / "far.png")
-    settings.CVAT_LAMBDA_HOST_REMOTE_FILES = True
-    settings.CVAT_LAMBDA_HOST_REMOTE_FILES_ALLOWED_HOSTS = ("example.org", "*.example.net")
+    settings.CVAT_LAMBDA_STANDALONE_REMOTE_FILES = True
+    settings.CVAT_LAMBDA_STANDALONE_REMOTE_FILES_ALLOWED_HOSTS = ("example.org", "*.example.net")
     for url in (f"{web}/far.png", "ftp://example.org/a", "http://a@example.org/a", "http://[/"):
         with pytest.raises(InvalidRequest):
             uploads.start(empty, None, parameters(remote_files=[url]))
-    settings.CVAT_LAMBDA_HOST_REMOTE_FILES_ALLOWED_HOSTS = ("127.0.0.0/8",)
+    settings.CVAT_LAMBDA_STANDALONE_REMOTE_FILES_ALLOWED_HOSTS = ("127.0.0.0/8",)
     request = models.DataRequest.objects.create(
         task=empty, parameters=parameters(remote_files=[f"{web}/far.png"])
     )
@@ -261,8 +261,8 @@ def test_remote_files_come_from_allowed_hosts_alone(
 def test_remote_file_that_is_missing_fails_the_request(
     empty: models.Task, settings: Any, web: str
 ) -> None:
-    settings.CVAT_LAMBDA_HOST_REMOTE_FILES = True
-    settings.CVAT_LAMBDA_HOST_REMOTE_FILES_ALLOWED_HOSTS = ("127.0.0.1",)
+    settings.CVAT_LAMBDA_STANDALONE_REMOTE_FILES = True
+    settings.CVAT_LAMBDA_STANDALONE_REMOTE_FILES_ALLOWED_HOSTS = ("127.0.0.1",)
     request = models.DataRequest.objects.create(
         task=empty, parameters=parameters(remote_files=[f"{web}/none.png"])
     )
@@ -276,7 +276,7 @@ def test_remote_file_that_is_missing_fails_the_request(
 def test_large_upload_goes_on_behind_the_request(
     client: Client, empty: models.Task, pictures: list[Path], settings: Any
 ) -> None:
-    settings.CVAT_LAMBDA_HOST_INLINE_UPLOAD_BYTES = 0
+    settings.CVAT_LAMBDA_STANDALONE_INLINE_UPLOAD_BYTES = 0
     response = client.post(
         f"/api/tasks/{empty.pk}/data", {"client_files[0]": as_upload(pictures[0])}
     )
@@ -318,10 +318,10 @@ def test_request_whose_process_died_is_taken_over_once(
     request = models.DataRequest.objects.create(
         task=empty, parameters=parameters(), status="started", seen_at=empty.created_at
     )
-    settings.CVAT_LAMBDA_HOST_UPLOAD_STALLED_AFTER_S = 3600
+    settings.CVAT_LAMBDA_STANDALONE_UPLOAD_STALLED_AFTER_S = 3600
     uploads.run(request.pk)  # it may still be at work
     assert not models.Data.objects.exists()
-    settings.CVAT_LAMBDA_HOST_UPLOAD_STALLED_AFTER_S = 0
+    settings.CVAT_LAMBDA_STANDALONE_UPLOAD_STALLED_AFTER_S = 0
     uploads.run(request.pk)
     request.refresh_from_db()
     assert request.status == "finished"

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from cvat_lambda import signals
-from cvat_lambda.engine.port import get_engine
+from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.standalone.tasks import create_task
 from tests.integration.interactive.functions import RawAnswer
 

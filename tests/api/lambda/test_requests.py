@@ -17,7 +17,8 @@ from django.test.utils import CaptureQueriesContext
 
 from cvat_lambda.annotations.types import LabeledData, Shape
 from cvat_lambda.api import pages
-from cvat_lambda.engine.port import Change, get_engine
+from cvat_lambda.engine import get_engine
+from cvat_lambda.engine.port import Change
 from cvat_lambda.engine.standalone.models import Job
 from cvat_lambda.engine.standalone.tasks import create_task
 from cvat_lambda.requests.store.models import FunctionVersion, Outcome, Provenance, Request, Shard

@@ -13,7 +13,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from cvat_lambda.annotations.types import LabeledData, Shape, Tag, Track, TrackedShape
-from cvat_lambda.engine.port import Change, get_engine
+from cvat_lambda.engine import get_engine
+from cvat_lambda.engine.port import Change
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.media import storage
 from cvat_lambda.engine.standalone.tasks import create_task

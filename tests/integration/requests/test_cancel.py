@@ -11,7 +11,7 @@ import django_rq
 import pytest
 from django.db import connection
 
-from cvat_lambda.engine.port import get_engine
+from cvat_lambda.engine import get_engine
 from cvat_lambda.errors import StateConflict
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests import rq_tasks

@@ -13,7 +13,8 @@ from PIL import Image
 
 from cvat_lambda import signals
 from cvat_lambda.annotations.types import LabeledData, Tag, Track, TrackedShape
-from cvat_lambda.engine.port import Change, get_engine
+from cvat_lambda.engine import get_engine
+from cvat_lambda.engine.port import Change
 from cvat_lambda.engine.standalone.models import Data, Job
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests.store.models import FrameStatus, Outcome, Provenance, Request

@@ -13,7 +13,8 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 
 from cvat_lambda.annotations.types import LabeledData, Shape
-from cvat_lambda.engine.port import Change, get_engine
+from cvat_lambda.engine import get_engine
+from cvat_lambda.engine.port import Change
 from cvat_lambda.engine.standalone.tasks import delete_task
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.models import Function

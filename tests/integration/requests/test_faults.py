@@ -35,7 +35,8 @@ from cvat_lambda.annotations.types import (
     TrackedShape,
 )
 from cvat_lambda.conf import settings as app_settings
-from cvat_lambda.engine.port import Change, get_engine
+from cvat_lambda.engine import get_engine
+from cvat_lambda.engine.port import Change
 from cvat_lambda.gateway import hosts
 from cvat_lambda.gateway.http import pool
 from cvat_lambda.requests.control import service

@@ -17,7 +17,8 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 from rest_framework.test import APIClient
 
-from cvat_lambda.engine.port import Change, Removal, get_engine
+from cvat_lambda.engine import get_engine
+from cvat_lambda.engine.port import Change, Removal
 from cvat_lambda.engine.standalone.models import LabeledShape, Task
 from cvat_lambda.engine.standalone.tasks import create_ground_truth_job, create_project
 from cvat_lambda.engine.standalone.writing import lock

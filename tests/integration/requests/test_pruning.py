@@ -11,7 +11,8 @@ import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
-from cvat_lambda.engine.port import Change, Removal, get_engine
+from cvat_lambda.engine import get_engine
+from cvat_lambda.engine.port import Change, Removal
 from cvat_lambda.errors import StateConflict
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests.control import service

@@ -22,7 +22,7 @@ from django.utils import timezone
 
 from cvat_lambda import signals
 from cvat_lambda.conf import settings as app_settings
-from cvat_lambda.engine.port import get_engine
+from cvat_lambda.engine import get_engine
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests import rq_tasks
 from cvat_lambda.requests.control import queue, service, transitions

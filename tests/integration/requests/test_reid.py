@@ -10,7 +10,8 @@ import pytest
 from django.db import connection
 
 from cvat_lambda.annotations.types import LabeledData, Shape, Track
-from cvat_lambda.engine.port import Change, Removal, get_engine
+from cvat_lambda.engine import get_engine
+from cvat_lambda.engine.port import Change, Removal
 from cvat_lambda.engine.standalone.models import Data
 from cvat_lambda.errors import InvalidRequest
 from cvat_lambda.functions.models import Function

@@ -10,7 +10,8 @@ import pytest
 from django.db import connection
 
 from cvat_lambda.annotations.types import LabeledData, Shape, Track, TrackedShape
-from cvat_lambda.engine.port import Change, get_engine
+from cvat_lambda.engine import get_engine
+from cvat_lambda.engine.port import Change
 from cvat_lambda.engine.standalone.editing import Editor
 from cvat_lambda.engine.standalone.tasks import create_ground_truth_job
 from cvat_lambda.errors import InvalidRequest

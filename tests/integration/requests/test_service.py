@@ -13,7 +13,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from cvat_lambda import signals
-from cvat_lambda.engine.port import get_engine
+from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.standalone.access import StandaloneAccess
 from cvat_lambda.engine.standalone.models import Job
 from cvat_lambda.engine.standalone.tasks import create_ground_truth_job, create_project, create_task

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cvat_lambda.engine.port import get_engine
+from cvat_lambda.engine import get_engine
 from cvat_lambda.errors import InvalidRequest
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests.control import service

@@ -11,7 +11,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from cvat_lambda.annotations.types import LabeledData, Shape
-from cvat_lambda.engine.port import get_engine
+from cvat_lambda.engine import get_engine
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests.control import service, transitions
 from cvat_lambda.requests.run.lease import claim

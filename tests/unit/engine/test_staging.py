@@ -165,7 +165,7 @@ def test_unknown_upload_is_not_found(key: str) -> None:
 
 
 def test_more_than_the_server_takes_is_refused(settings: Any) -> None:
-    settings.CVAT_LAMBDA_HOST_MAX_UPLOAD_BYTES = 10
+    settings.CVAT_LAMBDA_STANDALONE_MAX_UPLOAD_BYTES = 10
     staging = Staging(6)
     staging.add("a", [b"12345678"])
     with pytest.raises(PayloadTooLarge):

@@ -42,7 +42,7 @@ def handle_exception(exc: Exception, context: dict[str, Any]) -> Response | None
     return Response({"code": "internal_error", "message": message}, status=500)
 
 
-class HostView(APIView):
+class EngineView(APIView):
     """What the host's views share: errors as JSON, and no body is taken for half of it."""
 
     def get_exception_handler(self) -> Callable[..., Response | None]:
@@ -55,7 +55,7 @@ class HostView(APIView):
         require_length(request)
 
 
-class HostViewSet(HostView):
+class EngineViewSet(EngineView):
     """What the viewsets share: all that they show is personal, nothing an organization's."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:

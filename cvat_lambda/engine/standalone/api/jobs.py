@@ -17,7 +17,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from cvat_lambda.engine.standalone import access, models
 from cvat_lambda.engine.standalone.api import annotating, frames, schema
-from cvat_lambda.engine.standalone.api.base import ID_PATTERN, HostViewSet, query_ids, query_texts
+from cvat_lambda.engine.standalone.api.base import ID_PATTERN, EngineViewSet, query_ids, query_texts
 from cvat_lambda.engine.standalone.api.pagination import Pages
 from cvat_lambda.engine.standalone.api.renderers import PictureNegotiation
 from cvat_lambda.engine.standalone.api.serializers.data import DataMeta, DataMetaChange
@@ -51,7 +51,7 @@ _PARAMETERS = [
 )
 @extend_schema(tags=["jobs"])
 class JobViewSet(
-    HostViewSet,
+    EngineViewSet,
     mixins.ListModelMixin,
     mixins.RetrieveModelMixin,
     mixins.DestroyModelMixin,

@@ -21,7 +21,7 @@ from cvat_lambda.engine.standalone.api import schema
 from cvat_lambda.engine.standalone.api.base import (
     ID_PATTERN,
     MAX_ID,
-    HostViewSet,
+    EngineViewSet,
     query_ids,
     query_texts,
 )
@@ -146,7 +146,7 @@ def _change_attribute(label: models.Label, raw: Mapping[str, Any]) -> None:
 )
 @extend_schema(tags=["labels"])
 class LabelViewSet(
-    HostViewSet,
+    EngineViewSet,
     mixins.ListModelMixin,
     mixins.RetrieveModelMixin,
     mixins.DestroyModelMixin,

@@ -12,7 +12,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from cvat_lambda.engine.standalone import access, models
 from cvat_lambda.engine.standalone.api import schema
-from cvat_lambda.engine.standalone.api.base import ID_PATTERN, HostViewSet, query_texts
+from cvat_lambda.engine.standalone.api.base import ID_PATTERN, EngineViewSet, query_texts
 from cvat_lambda.engine.standalone.api.labels import change_labels
 from cvat_lambda.engine.standalone.api.pagination import Pages
 from cvat_lambda.engine.standalone.api.serializers.tasks import (
@@ -38,7 +38,7 @@ _FILTER_TEXTS = {"name": "name", "search": "name__icontains", "owner": "owner__u
 )
 @extend_schema(tags=["projects"])
 class ProjectViewSet(
-    HostViewSet,
+    EngineViewSet,
     mixins.ListModelMixin,
     mixins.RetrieveModelMixin,
     mixins.DestroyModelMixin,

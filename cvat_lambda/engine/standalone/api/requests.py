@@ -13,7 +13,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from cvat_lambda.engine.standalone import access, models, uploads
 from cvat_lambda.engine.standalone.api import schema
-from cvat_lambda.engine.standalone.api.base import HostViewSet
+from cvat_lambda.engine.standalone.api.base import EngineViewSet
 from cvat_lambda.engine.standalone.api.pagination import Pages
 from cvat_lambda.engine.standalone.api.serializers.data import RequestRead
 from cvat_lambda.engine.standalone.api.sorting import Sorting
@@ -25,7 +25,7 @@ from cvat_lambda.engine.standalone.api.sorting import Sorting
 )
 @extend_schema(tags=["requests"])
 class RequestViewSet(
-    HostViewSet,
+    EngineViewSet,
     mixins.ListModelMixin,
     mixins.RetrieveModelMixin,
     GenericViewSet[models.DataRequest],

@@ -18,7 +18,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from cvat_lambda.engine.standalone.api import schema
-from cvat_lambda.engine.standalone.api.base import HostView
+from cvat_lambda.engine.standalone.api.base import EngineView
 from cvat_lambda.engine.standalone.api.serializers.server import (
     About,
     Detail,
@@ -33,7 +33,7 @@ from cvat_lambda.engine.standalone.api.serializers.server import (
 COMPATIBLE_VERSION = "2.80.0"
 
 
-class _OpenView(HostView, APIView):
+class _OpenView(EngineView, APIView):
     """A view for everybody, logged in or not."""
 
     authentication_classes = ()
@@ -100,7 +100,7 @@ def _find_user(request: Request, form: dict[str, str]) -> Any:
     return authenticate(request._request, username=name, password=form["password"])
 
 
-class LogoutView(HostView, APIView):
+class LogoutView(EngineView, APIView):
     @extend_schema(tags=["auth"], request=None, responses={200: Detail, **schema.ANONYMOUS})
     def post(self, request: Request) -> Response:
         """End the session; the key of the login is not valid any more."""
@@ -109,7 +109,7 @@ class LogoutView(HostView, APIView):
         return Response({"detail": "Successfully logged out."}, status=status.HTTP_200_OK)
 
 
-class SelfView(HostView, APIView):
+class SelfView(EngineView, APIView):
     @extend_schema(tags=["users"], responses={200: Self, **schema.ANONYMOUS})
     def get(self, request: Request) -> Response:
         """The user who asks."""

@@ -20,7 +20,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from cvat_lambda.engine.standalone import access, models
 from cvat_lambda.engine.standalone.api import annotating, frames, schema, upload
-from cvat_lambda.engine.standalone.api.base import ID_PATTERN, HostViewSet, query_ids, query_texts
+from cvat_lambda.engine.standalone.api.base import ID_PATTERN, EngineViewSet, query_ids, query_texts
 from cvat_lambda.engine.standalone.api.labels import change_labels
 from cvat_lambda.engine.standalone.api.pagination import Pages
 from cvat_lambda.engine.standalone.api.parsers import OffsetStreamParser
@@ -78,7 +78,7 @@ def change_owned(row: Any, values: dict[str, Any]) -> None:
 )
 @extend_schema(tags=["tasks"])
 class TaskViewSet(
-    HostViewSet,
+    EngineViewSet,
     mixins.ListModelMixin,
     mixins.RetrieveModelMixin,
     mixins.DestroyModelMixin,

@@ -14,7 +14,7 @@ from cvat_lambda.engine.standalone.api.schema import SchemaView
 from cvat_lambda.engine.standalone.api.tasks import TaskViewSet
 
 
-class HostRouter(SimpleRouter):
+class EngineRouter(SimpleRouter):
     """Clients put a slash at the end of some paths; a redirect would lose what they post."""
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class HostRouter(SimpleRouter):
         self.trailing_slash = "/?"
 
 
-router = HostRouter()
+router = EngineRouter()
 router.register("tasks", TaskViewSet, basename="tasks")
 router.register("jobs", JobViewSet, basename="jobs")
 router.register("labels", LabelViewSet, basename="labels")

@@ -7,8 +7,8 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from cvat_lambda.engine.standalone.conf import engine_settings
 from cvat_lambda.engine.standalone.media.files import SourceFile
-from cvat_lambda.engine.standalone.options import options
 from cvat_lambda.errors import InvalidRequest
 
 UNPACKED = "unpacked"
@@ -25,7 +25,7 @@ _ERRORS = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSEr
 def unpack(files: Sequence[SourceFile], folder: Path) -> list[SourceFile]:
     """The files, with each zip archive replaced by the images in it. Raise InvalidRequest."""
     unpacked: list[SourceFile] = []
-    budget = options.MAX_UPLOAD_BYTES
+    budget = engine_settings.MAX_UPLOAD_BYTES
     for place, file in enumerate(files):
         if not _is_zip(file.path):
             unpacked.append(file)
@@ -79,7 +79,7 @@ def _copy_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, 
                 shutil.rmtree(target.parent, ignore_errors=True)
                 raise InvalidRequest(
                     f"archive '{archive.filename and Path(archive.filename).name}' holds more "
-                    f"than the {options.MAX_UPLOAD_BYTES} bytes that a task may have"
+                    f"than the {engine_settings.MAX_UPLOAD_BYTES} bytes that a task may have"
                 )
             sink.write(block)
     return written

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from cvat_lambda.engine.standalone.options import options
+from cvat_lambda.engine.standalone.conf import engine_settings
 from cvat_lambda.errors import InvalidRequest
 
 _ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
@@ -67,7 +67,7 @@ def inspect(path: Path, name: str, *, decode: bool = True) -> ImageFacts:
 
 def _facts(image: Image.Image, content: bytes, *, decode: bool) -> ImageFacts:
     width, height = image.size
-    if width * height > options.MAX_IMAGE_PIXELS:
+    if width * height > engine_settings.MAX_IMAGE_PIXELS:
         raise ValueError("too many pixels")
     orientation = int(image.getexif().get(_ORIENTATION, 1) or 1)
     if orientation in _SWAPS_SIDES:

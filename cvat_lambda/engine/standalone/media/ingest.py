@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 from cvat_lambda.engine.standalone import models
+from cvat_lambda.engine.standalone.conf import engine_settings
 from cvat_lambda.engine.standalone.media import archives, images, storage, video
 from cvat_lambda.engine.standalone.media.files import SourceFile, check_names
-from cvat_lambda.engine.standalone.options import options
 from cvat_lambda.errors import InvalidRequest
 
 SortingMethod = Literal["lexicographical", "natural", "predefined", "random"]
@@ -133,7 +133,7 @@ def _data(
         step=items.step,
         sorting_method=how.selection.sorting_method,
         image_quality=how.image_quality,
-        chunk_size=how.chunk_size or options.CHUNK_FRAMES,
+        chunk_size=how.chunk_size or engine_settings.CHUNK_FRAMES,
     )
 
 

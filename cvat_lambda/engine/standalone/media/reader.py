@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from cvat_lambda.engine.ids_subquery import among
+from cvat_lambda.engine.ids_subquery import ids_subquery
 from cvat_lambda.engine.port import Frame, FrameFacts, UnreadableFrame
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.media import images, storage
@@ -83,7 +83,7 @@ def read_facts(task_id: int, numbers: Collection[int]) -> dict[int, FrameFacts]:
             number: FrameFacts(name=_name_in_video(name, number), width=width, height=height)
             for number in inside
         }
-    rows = models.Image.objects.filter(data__task_id=task_id, number__in=among(inside))
+    rows = models.Image.objects.filter(data__task_id=task_id, number__in=ids_subquery(inside))
     return {
         number: FrameFacts(name=name, width=width, height=height)
         for number, name, width, height in rows.values_list("number", "name", "width", "height")

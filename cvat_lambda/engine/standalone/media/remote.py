@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import urllib3
 
-from cvat_lambda.engine.standalone.options import options
+from cvat_lambda.engine.standalone.conf import engine_settings
 from cvat_lambda.errors import InvalidRequest
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def check_urls(urls: Iterable[str]) -> None:
 
 
 def _check(url: str) -> SplitResult:
-    if not options.REMOTE_FILES:
+    if not engine_settings.REMOTE_FILES:
         raise InvalidRequest("this server fetches no remote files; upload the files instead")
     try:
         parts = urlsplit(url)
@@ -46,7 +46,7 @@ def _check(url: str) -> SplitResult:
 
 def _is_allowed(host: str) -> bool:
     """Whether a host is named itself, by a domain (``*.example.org``), or lies in a network."""
-    for entry in options.REMOTE_FILES_ALLOWED_HOSTS:
+    for entry in engine_settings.REMOTE_FILES_ALLOWED_HOSTS:
         if entry.startswith("*.") and host.lower().endswith(entry[1:].lower()):
             return True
         if entry.lower() == host.lower() or _is_in_network(host, entry):
@@ -69,7 +69,9 @@ def _address_of(host: str, port: int) -> str:
         raise InvalidRequest(f"the host '{host}' is not known") from exc
     for *_, place in found:
         address = str(place[0])
-        allowed = any(_is_in_network(address, net) for net in options.REMOTE_FILES_ALLOWED_HOSTS)
+        allowed = any(
+            _is_in_network(address, net) for net in engine_settings.REMOTE_FILES_ALLOWED_HOSTS
+        )
         if allowed or ipaddress.ip_address(address.partition("%")[0]).is_global:
             return address
     raise InvalidRequest(f"files from '{host}' are not allowed on this server")
@@ -80,7 +82,7 @@ def fetch(url: str, keep: Callable[[str, Iterable[bytes]], object]) -> None:
     parts = _check(url)
     host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
     name = unquote(parts.path.rpartition("/")[2]) or "file"
-    timeout = urllib3.Timeout(options.REMOTE_FILES_TIMEOUT_S)
+    timeout = urllib3.Timeout(engine_settings.REMOTE_FILES_TIMEOUT_S)
     try:
         with _pool(parts.scheme, host, _address_of(host, port), port, timeout) as pool:
             answer = pool.request(

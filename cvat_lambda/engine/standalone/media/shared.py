@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from cvat_lambda.engine.standalone.conf import engine_settings
 from cvat_lambda.engine.standalone.media.archives import IMAGE_SUFFIXES
 from cvat_lambda.engine.standalone.media.files import SourceFile
-from cvat_lambda.engine.standalone.options import options
 from cvat_lambda.errors import InvalidRequest
 
 
@@ -19,9 +19,9 @@ def resolve(names: Iterable[str]) -> list[SourceFile]:
     names = list(names)
     if not names:
         return []
-    if not options.SHARE_ROOT:
+    if not engine_settings.SHARE_ROOT:
         raise InvalidRequest("this server has no shared folder; upload the files instead")
-    root = Path(options.SHARE_ROOT).resolve()
+    root = Path(engine_settings.SHARE_ROOT).resolve()
     found: list[SourceFile] = []
     for name in names:
         found += _resolve_one(root, name)

@@ -19,7 +19,7 @@ from cvat_lambda.engine.standalone.api.fields import (
     UserId,
     link,
 )
-from cvat_lambda.engine.standalone.options import options
+from cvat_lambda.engine.standalone.conf import engine_settings
 
 
 class _Owned(serializers.Serializer[Any]):
@@ -84,7 +84,7 @@ class TaskRead(_Owned):
 
     def get_data_chunk_size(self, task: models.Task) -> int:
         data = _data_of(task)
-        return data.chunk_size if data is not None else options.CHUNK_FRAMES
+        return data.chunk_size if data is not None else engine_settings.CHUNK_FRAMES
 
     def get_status(self, task: models.Task) -> str:
         states = {job.state for job in _jobs(task)}

@@ -20,12 +20,12 @@ SOON_S = 1.0  # since its creation: so long a page waits for news of a request
 _LOOK_S: Final = 0.1
 
 
-def is_page(request: HttpRequest) -> bool:
+def is_browser(request: HttpRequest) -> bool:
     """Whether a page asks: every browser calls itself so, and the SDK and scripts do not."""
     return str(request.headers.get("User-Agent", "")).startswith("Mozilla/")
 
 
-def shown_to_page(found: Request) -> dict[str, Any]:
+def request_for_browser(found: Request) -> dict[str, Any]:
     """A request as JSON, for CVAT's page, which says "accomplished" of each state it does not know.
 
     It only asks about a cancelled request where somebody else has cancelled it.

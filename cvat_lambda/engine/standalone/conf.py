@@ -1,0 +1,33 @@
+"""Settings of the standalone engine: the Django settings ``CVAT_LAMBDA_STANDALONE_<NAME>``."""
+
+from __future__ import annotations
+
+from cvat_lambda.conf import TypedSettings
+
+
+class EngineSettings(TypedSettings):
+    """Names, types and defaults. Sizes end in ``_BYTES``, durations in ``_S`` (seconds)."""
+
+    prefix = "CVAT_LAMBDA_STANDALONE_"
+    former_prefix = "CVAT_LAMBDA_HOST_"
+
+    # Larger uploads are unpacked after the answer; the client asks for the end.
+    INLINE_UPLOAD_BYTES: int = 64 * 1024 * 1024
+    # What one task's upload may hold at most, packed and unpacked.
+    MAX_UPLOAD_BYTES: int = 64 * 1024**3
+    # Images and videos with more pixels a frame are refused (decompression bombs).
+    MAX_IMAGE_PIXELS: int = 512 * 1024 * 1024
+    # Whether the server downloads files that a client names by URL, and from which hosts,
+    # *.domains or networks.
+    REMOTE_FILES: bool = False
+    REMOTE_FILES_ALLOWED_HOSTS: tuple[str, ...] = ()
+    REMOTE_FILES_TIMEOUT_S: float = 30.0
+    # A folder whose files clients may name in ``server_files``; "": none.
+    SHARE_ROOT: str = ""
+    # Frames in one chunk of ``?type=chunk``.
+    CHUNK_FRAMES: int = 36
+    # A background upload without a heartbeat for this long is taken over by another process.
+    UPLOAD_STALLED_AFTER_S: float = 120.0
+
+
+engine_settings = EngineSettings()
