@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from django.apps import AppConfig
+
+RUN_SHARD: Final = "cvat_lambda.requests.rq_tasks.run_shard"
+DELIVER_WEBHOOK: Final = "cvat_lambda.requests.rq_tasks.deliver_webhook"
 
 
 class CvatLambdaConfig(AppConfig):
@@ -17,3 +22,7 @@ class CvatLambdaConfig(AppConfig):
         # These modules register checks and receivers when they are imported.
         from cvat_lambda import checks  # noqa: F401
         from cvat_lambda.observability import logs, metrics  # noqa: F401
+        from cvat_lambda.requests.store import queue
+
+        # By name: a web process puts these functions on the queue and never imports them.
+        queue.register_tasks(queue.TaskNames(run_shard=RUN_SHARD, deliver_webhook=DELIVER_WEBHOOK))

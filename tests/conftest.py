@@ -17,7 +17,6 @@ from hypothesis import HealthCheck
 from hypothesis import settings as examples
 
 from cvat_lambda.gateway import concurrency
-from cvat_lambda.requests.control import recover
 from cvat_lambda.server.processes import Child
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -44,12 +43,6 @@ def media_root(settings: Any, tmp_path: Path) -> Path:
     """Each test's media are its own."""
     settings.MEDIA_ROOT = tmp_path / "media"
     return tmp_path / "media"
-
-
-@pytest.fixture(autouse=True)
-def _no_look_for_lost_requests(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lists and details recover what workers lost, now and then: not in a test that made it so."""
-    monkeypatch.setattr(recover, "_last_look", float("inf"))
 
 
 @pytest.fixture(autouse=True)

@@ -25,7 +25,11 @@ from cvat_lambda.api.serializers import (
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Access, Action
 from cvat_lambda.errors import InvalidRequest, RequestNotFound
-from cvat_lambda.requests.control import service
+from cvat_lambda.requests.control.cancel import cancel_request
+from cvat_lambda.requests.control.create import create_request
+from cvat_lambda.requests.control.find import find_request, visible_requests
+from cvat_lambda.requests.control.retry import retry_request
+from cvat_lambda.requests.control.undo import undo_request
 from cvat_lambda.requests.store.models import LIVE, Outcome, Request
 
 LISTED = 200  # requests in a list, which has no pages
@@ -96,7 +100,7 @@ class RequestViewSet(LambdaViewSet):
     def list(self, request: HttpRequest) -> Response:
         """A bare array, not paginated."""
         wanted = _query(RequestsQuerySerializer, request)
-        found = service.visible(self.access())
+        found = visible_requests(self.access())
         if "task" in wanted:
             found = found.filter(shards__task_id=wanted["task"]).distinct()
         if "status" in wanted:
@@ -107,7 +111,7 @@ class RequestViewSet(LambdaViewSet):
         body = REQUEST_BODY.parse(request.data)
         access = self.access()
         _check_jobs_of_task(access, body)
-        return Response(request_to_json(service.create(access, **_arguments(body))))
+        return Response(request_to_json(create_request(access, **_arguments(body))))
 
     def retrieve(self, request: HttpRequest, id: str) -> Response:
         found = self._find(id)
@@ -117,17 +121,17 @@ class RequestViewSet(LambdaViewSet):
 
     def destroy(self, request: HttpRequest, id: str) -> Response:
         undo = _query(UndoQuerySerializer, request).get("undo", False)
-        service.cancel(self._find(id, "edit"), undo=undo, user_id=self.access().user_id)
+        cancel_request(self._find(id, "edit"), undo=undo, user_id=self.access().user_id)
         return Response(status=204)
 
     @action(detail=True, methods=["POST"])
     def retry(self, request: HttpRequest, id: str) -> Response:
-        return Response(request_to_json(service.retry(self._find(id, "edit"))))
+        return Response(request_to_json(retry_request(self._find(id, "edit"))))
 
     @action(detail=True, methods=["POST"])
     def undo(self, request: HttpRequest, id: str) -> Response:
         found = self._find(id, "edit")
-        service.undo(found, user_id=self.access().user_id)
+        undo_request(found, user_id=self.access().user_id)
         return Response(request_to_json(found))
 
     @action(detail=True, methods=["GET"])
@@ -146,7 +150,7 @@ class RequestViewSet(LambdaViewSet):
         self.check_detail(request_id)
         if "\x00" in request_id:  # PostgreSQL cannot look for it
             raise RequestNotFound
-        return service.find(self.access(), request_id, wanted)
+        return find_request(self.access(), request_id, wanted)
 
 
 def _listed(found: QuerySet[Request], user_id: int) -> list[Request]:

@@ -9,7 +9,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from cvat_lambda.errors import LambdaError
-from cvat_lambda.requests.control import service
+from cvat_lambda.requests.control.cancel import cancel_request
+from cvat_lambda.requests.control.retry import retry_request
 from cvat_lambda.requests.store.models import Outcome, Request, Shard
 from cvat_lambda.requests.store.progress import progress_of
 
@@ -106,14 +107,14 @@ class RequestAdmin(ReadOnly, Admin):
     def cancel_requests(self, http_request: HttpRequest, requests: QuerySet[Request]) -> None:
         """Stop them at once; what they wrote stays."""
         for request in requests:
-            service.cancel(request, user_id=http_request.user.pk)
+            cancel_request(request, user_id=http_request.user.pk)
 
     @admin.action(description="Run failed frames again", permissions=["operate"])
     def retry_requests(self, http_request: HttpRequest, requests: QuerySet[Request]) -> None:
         """Start them again where frames failed; say why where that cannot be."""
         for request in requests:
             try:
-                service.retry(request)
+                retry_request(request)
             except LambdaError as exc:
                 self.message_user(http_request, exc.message, messages.WARNING)
 

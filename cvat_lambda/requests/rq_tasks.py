@@ -1,4 +1,4 @@
-"""What RQ workers call: module-level functions with JSON arguments, safe to run twice."""
+"""The functions that RQ workers call. They take JSON arguments and are safe to run twice."""
 
 from __future__ import annotations
 
@@ -18,13 +18,20 @@ from cvat_lambda.gateway.cancel import CallAbandoned, Cancel
 from cvat_lambda.requests.control import recover, transitions, webhook
 from cvat_lambda.requests.run.detect import DetectWork
 from cvat_lambda.requests.run.invoker import Invoker, RunImpossible
-from cvat_lambda.requests.run.lease import Lease, LeaseLost, Watch, claim, give_back, release
+from cvat_lambda.requests.run.lease import (
+    HeartbeatThread,
+    Lease,
+    LeaseLost,
+    abandon_shard,
+    claim,
+    requeue_shard,
+)
 from cvat_lambda.requests.run.pipeline import Pipeline, Stages
 from cvat_lambda.requests.run.reid import ReidWork
-from cvat_lambda.requests.run.results import Read, Skips, Work
-from cvat_lambda.requests.run.shard_context import Run, load
+from cvat_lambda.requests.run.results import ReaderItem, Skips, Work
+from cvat_lambda.requests.run.shard_context import ShardRun, load_run, record_newest_track
 from cvat_lambda.requests.run.writer import TooManyFailures, Writer
-from cvat_lambda.requests.store.database_retry import patiently
+from cvat_lambda.requests.store.database_retry import retry_on_database_error
 
 try:
     from rq.exceptions import StopRequested
@@ -33,8 +40,8 @@ except ImportError:  # RQ 1
 
 logger = logging.getLogger(__name__)
 
-# How a worker is told to stop in the middle of a job.
-STOPPED = (KeyboardInterrupt, SystemExit, StopRequested, ShutDownImminentException)
+# Exceptions that RQ raises in a running job to stop its worker.
+WORKER_STOPPED = (KeyboardInterrupt, SystemExit, StopRequested, ShutDownImminentException)
 WORK: dict[Kind, Any] = {Kind.DETECTOR: DetectWork, Kind.REID: ReidWork}
 
 
@@ -45,9 +52,9 @@ class TimeLimitReached(LambdaError):
 
 
 def run_shard(shard_id: int) -> None:
-    """Run one shard to its end; nothing where it is cancelled, done, or another worker's."""
-    recover.recover_quietly()
-    get_engine()  # what it imports takes a tenth of a second: not from the time of the request
+    """Run one shard to its end; do nothing if it has ended or another worker runs it."""
+    recover.try_recover()
+    get_engine()  # its imports take 0.1 s: before the request counts as started
     lease = claim(shard_id)
     if lease is None:
         logger.info("Shard %d has nothing to run", shard_id, extra={"action": "shard_not_claimed"})
@@ -65,47 +72,53 @@ def run_shard(shard_id: int) -> None:
             f"the run took longer than {settings.JOB_TIMEOUT_S} s; retry it to go on from there"
         )
         _fail(lease, limit, whole=False)
-    except STOPPED:
-        give_back(lease)
+    except WORKER_STOPPED:
+        requeue_shard(lease)
         raise
     except BaseException:
-        release(lease)  # a defect, perhaps: someone else may try the shard at once
+        abandon_shard(lease)  # perhaps a defect: recovery may queue the shard at once
         raise
 
 
 def deliver_webhook(request_id: str) -> None:
-    """Make an attempt to tell the configured URL about the end of a request."""
+    """Make one attempt to deliver the webhook of a request that ended."""
     webhook.deliver(request_id)
 
 
 def _run(lease: Lease) -> None:
     cancel = Cancel()
-    watch = Watch(lease, lost=cancel.cancel)
-    watch.start()
+    heartbeat = HeartbeatThread(lease, lost=cancel.cancel)
+    recovery = recover.RecoveryThread()
+    heartbeat.start()
+    recovery.start()
     try:
-        run = load(lease)
+        run = load_run(lease)
+        record_newest_track(run)
         work = _work(run)
         _drive(run, work, cancel)
         wait, request_id = cancel.wait, lease.request_id
-        patiently(lambda: work.look(cancel.check), wait=wait, request_id=request_id)
-        patiently(lambda: _finish(run, work), wait=wait, request_id=request_id)
+        retry_on_database_error(
+            lambda: work.prepare_finish(cancel.check), wait=wait, request_id=request_id
+        )
+        retry_on_database_error(lambda: _finish(run, work), wait=wait, request_id=request_id)
     except CallAbandoned:
-        # Only the watch sets the handle while nothing else went wrong.
+        # Without another error, only the heartbeat thread cancels.
         raise LeaseLost(lease.request_id) from None
     except (RunImpossible, TooManyFailures) as exc:
         _fail(lease, exc.error if isinstance(exc, RunImpossible) else exc, whole=True)
     except LambdaError as exc:
-        # The task, or its storage: other tasks of the request may go on.
+        # The error is of this task or its storage: other tasks of the request may go on.
         _fail(lease, exc, whole=isinstance(exc, NotFound) and exc.code == "function_not_found")
     finally:
-        watch.stop()
+        heartbeat.stop()
+        recovery.stop()
 
 
-def _work(run: Run) -> Work:
+def _work(run: ShardRun) -> Work:
     try:
         work: Work = WORK[run.spec.kind](run)
     except AnnotationError as exc:
-        # The function or the task's labels changed since the request was made.
+        # The function or the task's labels changed after the request was created.
         raise InvalidRequest(exc.message) from exc
     except KeyError:
         raise InvalidRequest(
@@ -114,7 +127,7 @@ def _work(run: Run) -> Work:
     return work
 
 
-def _drive(run: Run, work: Work, cancel: Cancel) -> None:
+def _drive(run: ShardRun, work: Work, cancel: Cancel) -> None:
     if not run.skips and not run.frames:
         return
     invoker = Invoker(run, work, cancel)
@@ -131,15 +144,15 @@ def _drive(run: Run, work: Work, cancel: Cancel) -> None:
         pipeline.run()
 
 
-def _finish(run: Run, work: Work) -> None:
+def _finish(run: ShardRun, work: Work) -> None:
     if transitions.is_finished(run.lease):
-        return  # by the attempt before, whose COMMIT was not answered
+        return  # an earlier attempt committed, and its answer was lost
     with run.engine.atomic():
         work.finish()
         transitions.finish_shard(run.lease)
 
 
-def _read(run: Run, work: Work) -> Generator[Read, None, None]:
+def _read(run: ShardRun, work: Work) -> Generator[ReaderItem, None, None]:
     if run.skips:
         yield Skips(reasons=run.skips)
     numbers = tuple(work.numbers())

@@ -20,9 +20,12 @@ from cvat_lambda.engine.port import Access, Task
 from cvat_lambda.errors import InvalidRequest, LambdaError, NotFound
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.models import Function
-from cvat_lambda.requests.control import service
+from cvat_lambda.requests.control.cancel import cancel_request
 from cvat_lambda.requests.control.compatibility import choices_for
-from cvat_lambda.requests.control.retry import may_retry
+from cvat_lambda.requests.control.create import create_request
+from cvat_lambda.requests.control.find import find_request, may_edit, visible_requests
+from cvat_lambda.requests.control.retry import may_retry, retry_request
+from cvat_lambda.requests.control.undo import undo_request
 from cvat_lambda.requests.store.models import FrameStatus, ObjectKind, Outcome, Provenance, Request
 from cvat_lambda.requests.store.progress import progress_of
 from cvat_lambda.web import overlay
@@ -61,7 +64,7 @@ def _visible_task_ids(request: HttpRequest) -> list[int]:
 
 
 def _requests(request: HttpRequest) -> QuerySet[Request]:
-    return service.visible(_access(request)).order_by("-created_at")
+    return visible_requests(_access(request)).order_by("-created_at")
 
 
 @login_required
@@ -120,7 +123,7 @@ def _status(problem: LambdaError | None) -> int:
 
 def _start(request: HttpRequest, task_id: int) -> Request:
     text = request.POST.get("threshold", "").strip()
-    return service.create(
+    return create_request(
         _access(request),
         function_id=request.POST.get("function", ""),
         task_id=task_id,
@@ -254,7 +257,7 @@ def request_detail(request: HttpRequest, request_id: str) -> HttpResponse:
     context = {
         "row": _rows([found])[0],
         "page": Paginator(failures, FAILURES_A_PAGE).get_page(request.GET.get("page")),
-        "may_edit": service.editable(_access(request), found),
+        "may_edit": may_edit(_access(request), found),
         "may_retry": may_retry(found),
         "problem": problem,
     }
@@ -263,14 +266,14 @@ def request_detail(request: HttpRequest, request_id: str) -> HttpResponse:
 
 def _act(request: HttpRequest, found: Request) -> None:
     access = _access(request)
-    service.find(access, found.pk, "edit")
+    find_request(access, found.pk, "edit")
     match request.POST.get("action"):
         case "cancel":
-            service.cancel(found, user_id=access.user_id)
+            cancel_request(found, user_id=access.user_id)
         case "retry":
-            service.retry(found)
+            retry_request(found)
         case "undo":
-            service.undo(found, user_id=access.user_id)
+            undo_request(found, user_id=access.user_id)
         case _:
             raise InvalidRequest("what shall be done? cancel, retry or undo")
 

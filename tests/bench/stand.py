@@ -218,9 +218,9 @@ class Stand:
     def run(self, task: Any, function_id: str, **options: Any) -> Any:
         """Run a request to its end. Returns its row."""
         from cvat_lambda.engine.standalone.access import StandaloneAccess
-        from cvat_lambda.requests.control import service
+        from cvat_lambda.requests.control.create import create_request
 
-        request = service.create(
+        request = create_request(
             StandaloneAccess(self.owner), function_id=function_id, task_id=task.pk, **options
         )
         while request.status in ("queued", "started"):

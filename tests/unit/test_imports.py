@@ -38,16 +38,15 @@ RULES: dict[str, set[str]] = {
     "engine/standalone": BASE | {"annotations", "engine", "rest"},
     "interactive": BASE
     | {"annotations", "images", "functions", "gateway", "engine", "redis_client"},
-    "requests": BASE
-    | {"annotations", "images", "functions", "gateway", "engine"}
-    | {"requests/store", "requests/run", "requests/control"},
-    "requests/store": BASE | {"annotations", "requests/control"},
+    # The first room of requests/ is the lowest; rq_tasks and admin use all of them.
+    "requests/store": BASE | {"annotations"},
     "requests/run": BASE
-    | {"annotations", "images", "functions", "gateway", "engine", "requests/store"}
-    | {"requests/control"},
+    | {"annotations", "images", "functions", "gateway", "engine", "requests/store"},
     "requests/control": BASE
-    | {"annotations", "functions", "gateway", "engine", "requests/store", "requests/run"}
-    | {"requests"},
+    | {"annotations", "functions", "gateway", "engine", "requests/store", "requests/run"},
+    "requests": BASE
+    | {"annotations", "functions", "gateway", "engine"}
+    | {"requests/store", "requests/run", "requests/control"},
     "api": BASE
     | {"annotations", "functions", "engine", "rest", "requests", "interactive"}
     | {"requests/store", "requests/control"},
@@ -55,7 +54,7 @@ RULES: dict[str, set[str]] = {
     | {"annotations", "functions", "engine", "requests", "observability"}
     | {"requests/store", "requests/control"},
     "checks": BASE,
-    "apps": {"checks", "observability", "gateway"},
+    "apps": {"checks", "observability", "gateway", "requests", "requests/store"},
     "models": {"functions", "requests/store"},
 }
 # These put the rooms together, so they may use all of them.

@@ -61,7 +61,7 @@ class RequestAsRqJob:
 
     def cancel(self, **_: Any) -> None:
         """Stop the request."""
-        import_string("cvat_lambda.requests.control.service.cancel")(self.request)
+        import_string("cvat_lambda.requests.control.cancel.cancel_request")(self.request)
 
     def delete(self, **_: Any) -> None:
         """CVAT forgets what was cancelled; we keep it, and do not show it there."""
@@ -104,7 +104,7 @@ class RequestViewSet(CvatRequestViewSet):  # type: ignore[misc]
         return RequestAsRqJob(row)
 
     def _shows(self, row: Any) -> bool:
-        viewable = import_string("cvat_lambda.requests.control.service.viewable")
+        viewable = import_string("cvat_lambda.requests.control.find.may_view")
         return bool(viewable(CvatAccess(self.request), row))
 
 

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, close_old_connections
 from redis.exceptions import RedisError
 
-from cvat_lambda.requests.control.recover import recover, recover_quietly
+from cvat_lambda.requests.control.recover import recover, try_recover
 
 
 class Command(BaseCommand):
@@ -33,7 +33,7 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stopped.set())
         while not stopped.wait(loop):
-            recover_quietly()
+            try_recover()
             close_old_connections()
 
     def _once(self) -> None:

@@ -19,7 +19,7 @@ class Choice:
     """A function, and why it cannot be run on the task now; empty: it can."""
 
     spec: FunctionSpec
-    obstacle: str
+    reason: str
 
 
 def choices_for(task: Task) -> list[Choice]:
@@ -32,14 +32,14 @@ def choices_for(task: Task) -> list[Choice]:
     except LambdaError:
         return []
     found = [
-        Choice(spec=spec, obstacle=_obstacle(spec, task))
+        Choice(spec=spec, reason=_reason(spec, task))
         for spec in listed
         if spec.kind in BACKGROUND_KINDS
     ]
-    return sorted(found, key=lambda choice: choice.obstacle != "")
+    return sorted(found, key=lambda choice: choice.reason != "")
 
 
-def _obstacle(spec: FunctionSpec, task: Task) -> str:
+def _reason(spec: FunctionSpec, task: Task) -> str:
     if spec.state not in CALLABLE:
         return spec.state
     if spec.kind is Kind.DETECTOR and not build_mapping(None, spec.labels, task.labels).by_name:

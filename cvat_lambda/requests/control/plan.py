@@ -16,7 +16,7 @@ from cvat_lambda.requests.store.ranges import Ranges
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
+class RequestScope:
     """What was named: exactly one of the five, and perhaps frames of it."""
 
     task_id: int | None = None
@@ -52,7 +52,9 @@ class PlannedShard:
 
     task_id: int
     job_id: int | None
-    own_layer: bool  # of a ground-truth job or a replica: its annotations are not the task's
+    private_annotations: (
+        bool  # of a ground-truth job or a replica: its annotations are not the task's
+    )
     frames: Ranges
 
 
@@ -69,7 +71,9 @@ class Plan:
         return sum(ranges.count(shard.frames) for shard in self.shards)
 
 
-def plan(engine: Engine, scope: Scope, *, shard_frames: int = 0, by_job: bool = False) -> Plan:
+def plan(
+    engine: Engine, scope: RequestScope, *, shard_frames: int = 0, by_job: bool = False
+) -> Plan:
     """The shards of a scope.
 
     ``shard_frames`` > 0 splits long ones, where it can be done at the begin of a job. ``by_job``
@@ -93,7 +97,7 @@ def plan(engine: Engine, scope: Scope, *, shard_frames: int = 0, by_job: bool = 
     return Plan(tasks=tuple(tasks), shards=tuple(shards))
 
 
-def _named_jobs(engine: Engine, scope: Scope) -> list[Job]:
+def _named_jobs(engine: Engine, scope: RequestScope) -> list[Job]:
     ids = scope.job_ids if scope.job_id is None else (scope.job_id,)
     found = engine.jobs(ids)
     for job_id in ids:
@@ -108,7 +112,7 @@ def _named_jobs(engine: Engine, scope: Scope) -> list[Job]:
     return jobs
 
 
-def _named_tasks(engine: Engine, scope: Scope) -> list[Task]:
+def _named_tasks(engine: Engine, scope: RequestScope) -> list[Task]:
     if scope.project_id is not None:
         tasks = _tasks(engine, engine.project_task_ids(scope.project_id))
         # Tasks that nobody filled yet, and point clouds, are no reason to refuse the others.
@@ -133,7 +137,7 @@ def _usable(task: Task) -> Task:
     return task
 
 
-def _with_tracks(tasks: Sequence[Task], scope: Scope) -> list[Task]:
+def _with_tracks(tasks: Sequence[Task], scope: RequestScope) -> list[Task]:
     """Those that may have tracks; of a project the others are left out, as other useless ones."""
     for task in tasks:
         if not task.takes_tracks and scope.project_id is None:
@@ -146,7 +150,7 @@ def _with_tracks(tasks: Sequence[Task], scope: Scope) -> list[Task]:
 def _task_shard(task: Task) -> list[PlannedShard]:
     # The tail that only ground-truth jobs show is annotated when such a job is named.
     whole = ranges.subtract(((0, task.size - 1),), ranges.compress(task.validation_frames))
-    return [PlannedShard(task_id=task.id, job_id=None, own_layer=False, frames=whole)]
+    return [PlannedShard(task_id=task.id, job_id=None, private_annotations=False, frames=whole)]
 
 
 def _job_shards(task: Task, named: Sequence[Job], *, share: bool) -> list[PlannedShard]:
@@ -157,7 +161,7 @@ def _job_shards(task: Task, named: Sequence[Job], *, share: bool) -> list[Planne
         PlannedShard(
             task_id=task.id,
             job_id=job.id,
-            own_layer=job.type != "annotation",
+            private_annotations=job.type != "annotation",
             frames=ranges.subtract(
                 ranges.compress(job.frames), shared if job.type == "annotation" else ()
             ),
@@ -165,7 +169,9 @@ def _job_shards(task: Task, named: Sequence[Job], *, share: bool) -> list[Planne
         for job in named
     ]
     if shared:
-        shards.append(PlannedShard(task_id=task.id, job_id=None, own_layer=False, frames=shared))
+        shards.append(
+            PlannedShard(task_id=task.id, job_id=None, private_annotations=False, frames=shared)
+        )
     return [shard for shard in shards if shard.frames]
 
 
@@ -200,7 +206,7 @@ def _limited(
         PlannedShard(
             task_id=shard.task_id,
             job_id=shard.job_id,
-            own_layer=shard.own_layer,
+            private_annotations=shard.private_annotations,
             frames=ranges.intersect(shard.frames, wanted),
         )
         for shard in shards
@@ -214,7 +220,10 @@ def _pieces(task: Task, shard: PlannedShard, size: int) -> list[PlannedShard]:
         return [shard]
     return [
         PlannedShard(
-            task_id=shard.task_id, job_id=shard.job_id, own_layer=shard.own_layer, frames=frames
+            task_id=shard.task_id,
+            job_id=shard.job_id,
+            private_annotations=shard.private_annotations,
+            frames=frames,
         )
         for frames in _joined(_segments(task, shard), size)
     ]
@@ -240,12 +249,3 @@ def _joined(segments: Iterable[Ranges], size: int) -> list[Ranges]:
             pieces += ranges.split(segment, size)
             room = max(0, size - length)
     return pieces
-
-
-def skipped_frames(task: Task, *, own_layer: bool, annotated: frozenset[int]) -> dict[int, str]:
-    """Frames that a run leaves out, with the reason: deleted, placeholder, annotated."""
-    reasons = dict.fromkeys(annotated, "annotated")
-    if not own_layer:
-        reasons.update(dict.fromkeys(task.placeholder_frames, "placeholder"))
-    reasons.update(dict.fromkeys(task.deleted_frames, "deleted"))
-    return reasons

@@ -13,11 +13,11 @@ from django.utils import timezone
 
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import AnnotationKind, Engine
-from cvat_lambda.requests.store.bulk_rows import slices
+from cvat_lambda.requests.store.bulk_rows import id_chunks
 from cvat_lambda.requests.store.locks import lock_shards
 from cvat_lambda.requests.store.models import (
     ENDED,
-    Joined,
+    MergedRectangle,
     ObjectKind,
     Outcome,
     Provenance,
@@ -77,7 +77,7 @@ def _delete_outcomes(old: QuerySet[Request]) -> int:
 def _forget_vanished(engine: Engine, old: QuerySet[Request]) -> int:
     """Drop what is known of annotations that people or the host deleted since."""
     there = engine.task_ids()
-    Joined.objects.filter(request__in=old).exclude(task_id__in=there).delete()
+    MergedRectangle.objects.filter(request__in=old).exclude(task_id__in=there).delete()
     gone, _ = Provenance.objects.filter(request__in=old).exclude(task_id__in=there).delete()
     for request_id in list(old.values_list("pk", flat=True)):
         last = 0
@@ -97,9 +97,11 @@ def _forget_missing(engine: Engine, rows: list[tuple[int, str, int]]) -> int:
     gone = 0
     for kind, found in by_kind.items():
         missing = set(found) - engine.existing_ids(cast(AnnotationKind, kind), found)
-        for ids in slices(missing):
+        for ids in id_chunks(missing):
             if kind == ObjectKind.SHAPE:  # an undo brings joined ones back
-                kept = Joined.objects.filter(shape_id__in=ids).values_list("shape_id", flat=True)
+                kept = MergedRectangle.objects.filter(shape_id__in=ids).values_list(
+                    "shape_id", flat=True
+                )
                 ids = sorted(set(ids) - set(kept))
             # By both: a row that an undo renamed meanwhile names another one now.
             rows_of = [found[object_id] for object_id in ids]

@@ -1,64 +1,80 @@
-"""Finds work that nobody does any more, and has it done: the database is the truth.
+"""Find shards that no worker runs, and queue them again.
 
-Two ways to get lost: a worker dies (its shard's heartbeat grows old), and Redis forgets (a queued
-shard has no job). Both are found by every run that starts, by ``manage.py recover_requests``, and
-by whoever lists requests; each shard only so often.
+A worker can die, so that the heartbeat of its shard grows old, and Redis can lose the job of a
+queued shard. ``manage.py recover_requests`` looks for both, and so does every worker: when it
+starts a shard, and every `RECOVER_EVERY_S` seconds while it runs one. Web processes do not.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, close_old_connections, connection, transaction
 from django.db.models import Exists, F, OuterRef, Q
 from redis.exceptions import RedisError
 
 from cvat_lambda.conf import settings
-from cvat_lambda.requests.control import processes, queue, transitions, webhook
-from cvat_lambda.requests.store import database_clock
+from cvat_lambda.requests.control import transitions, webhook
+from cvat_lambda.requests.store import processes, queue
+from cvat_lambda.requests.store.database_clock import db_now, db_now_expression
 from cvat_lambda.requests.store.models import LIVE, Request, Shard, Status
 
 logger = logging.getLogger(__name__)
 
-_last_look = 0.0
-_look_lock = threading.Lock()
+RECOVER_EVERY_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovered:
-    """What a recovery found."""
+    """Counts of what one recovery found."""
 
-    stalled: int = 0  # shards whose worker died: queued again
-    given_up: int = 0  # shards that died too often: failed
-    lost: int = 0  # queued shards without a job: sent again
-    ended: int = 0  # requests whose shards had all ended
+    stalled: int = 0  # shards whose worker died; they were queued again
+    given_up: int = 0  # shards whose workers died too often; they failed
+    lost: int = 0  # queued shards without a job; they were sent again
+    ended: int = 0  # live requests whose shards had all ended
 
     def __bool__(self) -> bool:
         return bool(self.stalled or self.given_up or self.lost or self.ended)
 
 
-def recover_quietly(*, every_s: float = 0.0) -> None:
-    """`recover`, at most every so often in this process; what goes wrong is only logged."""
-    global _last_look
-    with _look_lock:
-        now = time.monotonic()
-        if every_s and now - _last_look < every_s:
-            return
-        _last_look = now
+def try_recover() -> None:
+    """Recover; if the database or Redis does not answer, log it."""
     try:
         recover()
     except (DatabaseError, RedisError, OSError) as exc:
         logger.warning("Recovery did not get through: %s", exc, extra={"action": "recovery_failed"})
 
 
-def recover() -> Recovered:
-    """Queue stalled shards again, and send queued ones that Redis lost. Safe to run in parallel.
+class RecoveryThread(threading.Thread):
+    """Recovers every `RECOVER_EVERY_S` seconds until it is stopped."""
 
-    Raise RedisError, DatabaseError.
+    def __init__(self, every_s: float = RECOVER_EVERY_S) -> None:
+        super().__init__(name="recovery", daemon=True)
+        self._every_s = every_s
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """End the thread and wait for it."""
+        self._stopped.set()
+        self.join()
+
+    def run(self) -> None:
+        """Recover at intervals; the thread has a database connection of its own."""
+        try:
+            while not self._stopped.wait(self._every_s):
+                try_recover()
+                close_old_connections()
+        finally:
+            connection.close()
+
+
+def recover() -> Recovered:
+    """Queue stalled shards again, and send the queued shards that Redis lost.
+
+    It is safe to run in several processes at once. Raise RedisError, DatabaseError.
     """
     stalled, given_up = _requeue_stalled()
     found = Recovered(stalled=stalled, given_up=given_up, lost=_send_lost(), ended=_end_orphans())
@@ -70,37 +86,37 @@ def recover() -> Recovered:
 
 def _requeue_stalled() -> tuple[int, int]:
     requeued = given_up = 0
-    now = database_clock.read()
+    now = db_now()
     for shard in Shard.objects.filter(status=Status.STARTED).filter(_silent(now)):
         if not _is_dead(shard, now):
             continue
-        stops = 0 if _got_further(shard) else shard.resumes
-        if stops >= settings.MAX_RESUMES:
+        stalls = 0 if _made_progress(shard) else shard.resumes
+        if stalls >= settings.MAX_RESUMES:
             transitions.fail_stalled(
                 shard,
-                f"the worker of task {shard.task_id} stopped {stops + 1} times without getting "
+                f"the worker of task {shard.task_id} stopped {stalls + 1} times without getting "
                 "further (killed, out of memory, or an internal error in the log): retry the "
                 "request to go on",
             )
             given_up += 1
         else:
-            requeued += _requeue(shard, resumes=0 if _got_further(shard) else stops + 1)
+            requeued += _requeue(shard, resumes=0 if _made_progress(shard) else stalls + 1)
     return requeued, given_up
 
 
-def _got_further(shard: Shard) -> bool:
-    """Whether its last worker brought it forward: then it is no shard that kills workers."""
+def _made_progress(shard: Shard) -> bool:
+    """Return whether the last worker wrote an outcome: then the shard did not kill the worker."""
     return shard.done + shard.failed + shard.skipped > shard.settled_at_claim
 
 
 def _silent(now: datetime) -> Q:
-    """No heartbeat for two beats; `_is_dead` decides about those that may only be slow."""
+    """Select shards without a heartbeat for two intervals; `_is_dead` decides about each."""
     limit = now - timedelta(seconds=2 * settings.HEARTBEAT_S)
     return Q(heartbeat_at=None) | Q(heartbeat_at__lt=limit)
 
 
 def _is_dead(shard: Shard, now: datetime) -> bool:
-    """A worker is dead when it is silent for long, gave the shard back, or its process is gone."""
+    """Return whether a shard's worker is silent for too long, abandoned it, or has ended."""
     if shard.heartbeat_at is None:
         return True
     if (now - shard.heartbeat_at).total_seconds() > settings.STALLED_AFTER_S:
@@ -110,18 +126,18 @@ def _is_dead(shard: Shard, now: datetime) -> bool:
 
 
 def _requeue(shard: Shard, *, resumes: int) -> int:
-    """Queue a dead worker's shard; the lease in the condition makes one recoverer win."""
+    """Queue a dead worker's shard, unless another process did so first."""
     job_id = queue.new_job_id(shard.request_id, shard.index)
-    seen = Q(heartbeat_at=shard.heartbeat_at) if shard.heartbeat_at else Q(heartbeat_at=None)
-    mine = Shard.objects.filter(seen, pk=shard.pk, status=Status.STARTED, lease=shard.lease)
+    same_beat = Q(heartbeat_at=shard.heartbeat_at) if shard.heartbeat_at else Q(heartbeat_at=None)
+    same = Shard.objects.filter(same_beat, pk=shard.pk, status=Status.STARTED, lease=shard.lease)
     with transaction.atomic():
-        won = mine.update(
+        won = same.update(
             status=Status.QUEUED,
             lease="",
             rate=0,
             resumes=resumes,
             rq_job_id=job_id,
-            enqueued_at=database_clock.now(),
+            enqueued_at=db_now_expression(),
         )
         if won:
             Request.objects.filter(pk=shard.request_id).update(resumes=F("resumes") + 1)
@@ -131,8 +147,8 @@ def _requeue(shard: Shard, *, resumes: int) -> int:
 
 
 def _send_lost() -> int:
-    """Send queued shards whose job Redis does not have, once they had time to arrive."""
-    limit = database_clock.read() - timedelta(seconds=min(settings.STALLED_AFTER_S, 10.0))
+    """Send queued shards whose job Redis does not have, some seconds after they were queued."""
+    limit = db_now() - timedelta(seconds=min(settings.STALLED_AFTER_S, 10.0))
     waiting = Shard.objects.filter(status=Status.QUEUED).filter(
         Q(enqueued_at=None) | Q(enqueued_at__lt=limit)
     )
@@ -142,7 +158,7 @@ def _send_lost() -> int:
         shard = shards[job_id]
         won = Shard.objects.filter(pk=shard.pk, status=Status.QUEUED, rq_job_id=job_id).update(
             rq_job_id=queue.new_job_id(shard.request_id, shard.index),
-            enqueued_at=database_clock.now(),
+            enqueued_at=db_now_expression(),
         )
         if won:
             sent += _send(shard.pk)

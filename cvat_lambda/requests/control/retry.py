@@ -1,34 +1,60 @@
-"""Taking up an ended request again: its failed frames, and those that it did not come to."""
+"""Retry an ended request: its failed frames, and the frames that it did not reach."""
 
 from __future__ import annotations
 
+from django.db import transaction
 from django.db.models import F
 
 from cvat_lambda.errors import StateConflict
-from cvat_lambda.requests.control import overlap, queue
+from cvat_lambda.requests.control.overlap import refuse_overlap
 from cvat_lambda.requests.control.plan import PlannedShard
-from cvat_lambda.requests.store import database_clock
-from cvat_lambda.requests.store.locks import lock_shards
+from cvat_lambda.requests.store import queue
+from cvat_lambda.requests.store.database_clock import db_now_expression
+from cvat_lambda.requests.store.locks import lock_shards, lock_tasks
 from cvat_lambda.requests.store.models import FrameStatus, Outcome, Request, Shard, Status
 
 RETRIED = (Status.FINISHED, Status.FAILED)
 
 
-def reopen(request: Request) -> list[Shard]:
-    """Queue the shards that have something left again; in a transaction. Raise as `retry`."""
-    overlap.lock_tasks(set(request.shards.values_list("task_id", flat=True)))
+def retry_request(request: Request) -> Request:
+    """Run the failed frames of an ended request again, and the frames that it did not reach.
+
+    Raise StateConflict if the request is live, cancelled or undone, or has nothing to retry. Raise
+    ScopeOverlap.
+    """
+    with transaction.atomic():
+        shards = _reopen(request)
+        transaction.on_commit(
+            lambda: queue.send(shards, meta=request.meta, at_front=request.priority > 0)
+        )
+    request.refresh_from_db()
+    return request
+
+
+def may_retry(request: Request) -> bool:
+    """Return whether a request can be retried and has frames to run."""
+    try:
+        _check_state(request)
+    except StateConflict:
+        return False
+    return request.failed > 0 or request.done + request.skipped < request.total
+
+
+def _reopen(request: Request) -> list[Shard]:
+    """Queue the shards with frames to run, in a transaction. Raise as `retry_request`."""
+    lock_tasks(set(request.shards.values_list("task_id", flat=True)))
     lock_shards(request_id=request.pk)
     request.refresh_from_db()
-    refuse(request)
-    shards = [shard for shard in request.shards.all() if shard.failed or _unfinished(shard)]
+    _check_state(request)
+    shards = [shard for shard in request.shards.all() if shard.failed or _is_unfinished(shard)]
     if not shards:
         raise StateConflict(f"request {request.id} has no failed frames")
-    overlap.refuse_overlap(
+    refuse_overlap(
         [
             PlannedShard(
                 task_id=shard.task_id,
                 job_id=shard.job_id,
-                own_layer=shard.own_layer,
+                private_annotations=shard.private_annotations,
                 frames=tuple((first, last) for first, last in shard.frames),
             )
             for shard in shards
@@ -36,18 +62,18 @@ def reopen(request: Request) -> list[Shard]:
     )
     failed = 0
     for shard in shards:
-        gone, _ = Outcome.objects.filter(shard=shard, status=FrameStatus.FAILED).delete()
-        failed += gone
+        deleted, _ = Outcome.objects.filter(shard=shard, status=FrameStatus.FAILED).delete()
+        failed += deleted
         shard.rq_job_id = queue.new_job_id(request.pk, shard.index)
         Shard.objects.filter(pk=shard.pk).update(
             status=Status.QUEUED,
             lease="",
-            failed=F("failed") - gone,
+            failed=F("failed") - deleted,
             resumes=0,
             rq_job_id=shard.rq_job_id,
-            enqueued_at=database_clock.now(),
+            enqueued_at=db_now_expression(),
         )
-    again = Request.objects.filter(
+    reopened = Request.objects.filter(
         pk=request.pk, status__in=RETRIED, undone_at=None, outcomes_pruned_at=None
     ).update(
         status=Status.QUEUED,
@@ -63,15 +89,15 @@ def reopen(request: Request) -> list[Shard]:
         notified_at=None,
         webhook_given_up_at=None,
     )
-    if not again:  # changed since it was looked at
+    if not reopened:  # another process changed it after it was read
         request.refresh_from_db()
-        refuse(request)
+        _check_state(request)
         raise StateConflict(f"request {request.id} is being changed: try again")
     return shards
 
 
-def refuse(request: Request) -> None:
-    """Raise StateConflict where a request is in no state to be retried."""
+def _check_state(request: Request) -> None:
+    """Raise StateConflict if the request's state does not allow a retry."""
     if request.status not in RETRIED or request.undone_at is not None:
         state = "undone" if request.undone_at is not None else request.status
         raise StateConflict(
@@ -79,19 +105,10 @@ def refuse(request: Request) -> None:
         )
     if request.outcomes_pruned_at is not None:
         raise StateConflict(
-            f"request {request.id} ended long ago, and what became of its frames is not stored "
-            "any more: start a new request"
+            f"request {request.id} ended long ago, and the outcomes of its frames are deleted: "
+            "start a new request"
         )
 
 
-def may_retry(request: Request) -> bool:
-    """Whether frames failed or were not come to, in a request that can be taken up again."""
-    try:
-        refuse(request)
-    except StateConflict:
-        return False
-    return request.failed > 0 or request.done + request.skipped < request.total
-
-
-def _unfinished(shard: Shard) -> bool:
+def _is_unfinished(shard: Shard) -> bool:
     return shard.done + shard.failed + shard.skipped < shard.total

@@ -18,7 +18,7 @@ from cvat_lambda.conf import settings
 from cvat_lambda.errors import LambdaError
 from cvat_lambda.requests.control import webhook
 from cvat_lambda.requests.run.lease import Lease, LeaseLost
-from cvat_lambda.requests.store import database_clock
+from cvat_lambda.requests.store.database_clock import db_now_expression
 from cvat_lambda.requests.store.locks import lock_shards
 from cvat_lambda.requests.store.models import LIVE, FrameStatus, Outcome, Request, Shard, Status
 
@@ -30,7 +30,7 @@ def finish_shard(lease: Lease) -> None:
     """
     with transaction.atomic():
         if not _held(lease).update(
-            status=Status.FINISHED, heartbeat_at=database_clock.now(), rate=0
+            status=Status.FINISHED, heartbeat_at=db_now_expression(), rate=0
         ):
             raise LeaseLost(lease.request_id)
         _end_if_last(lease.request_id)
@@ -79,10 +79,10 @@ def cancel(request_id: str) -> bool:
         shards = Shard.objects.filter(request_id=request_id, status__in=LIVE)
         shards.update(status=Status.CANCELLED, lease="", rate=0)
         ended = Request.objects.filter(pk=request_id, status__in=LIVE).update(
-            status=Status.CANCELLED, **_now()
+            status=Status.CANCELLED, **_end_times()
         )
         if ended:
-            transaction.on_commit(lambda: _tell(request_id))
+            transaction.on_commit(lambda: notify(request_id))
     return bool(ended)
 
 
@@ -110,20 +110,20 @@ def _end_if_last(request_id: str) -> None:
     request = Request.objects.select_for_update().get(pk=request_id)
     if request.status not in LIVE or request.shards.filter(status__in=LIVE).exists():
         return
-    status, code, message = _verdict(request)
+    status, code, message = final_status(request)
     Request.objects.filter(pk=request_id).update(
-        status=status, error_code=code, error_message=message, **_now()
+        status=status, error_code=code, error_message=message, **_end_times()
     )
-    transaction.on_commit(lambda: _tell(request_id))
+    transaction.on_commit(lambda: notify(request_id))
 
 
-def _now() -> dict[str, datetime | None]:
+def _end_times() -> dict[str, datetime | None]:
     """The end's moment, which is the webhook's too."""
     now = timezone.now()
     return {"ended_at": now, "webhook_next_at": now if settings.WEBHOOK_URL else None}
 
 
-def _verdict(request: Request) -> tuple[str, str, str]:
+def final_status(request: Request) -> tuple[str, str, str]:
     """The end's state, and the sentence for people where it is a bad one."""
     if request.error_code or request.shards.filter(status=Status.FAILED).exists():
         return Status.FAILED, request.error_code or "error", request.error_message
@@ -142,7 +142,7 @@ def _verdict(request: Request) -> tuple[str, str, str]:
     return Status.FINISHED, "", ""
 
 
-def _tell(request_id: str) -> None:
+def notify(request_id: str) -> None:
     request = Request.objects.select_related("owner").get(pk=request_id)
     # A receiver that raises must not undo or hide the end of the request.
     signals.request_finished.send_robust(sender=Request, request=request)

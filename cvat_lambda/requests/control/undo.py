@@ -1,4 +1,4 @@
-"""Taking back what a request added: by the ids in its provenance, and nothing else."""
+"""Undo a request: remove what it added, by the ids in its provenance, and nothing else."""
 
 from __future__ import annotations
 
@@ -12,13 +12,26 @@ from cvat_lambda.engine.port import Change, Engine, Removal
 from cvat_lambda.errors import JobNotFound, StateConflict, TaskNotFound
 from cvat_lambda.requests.run import merged_rectangles
 from cvat_lambda.requests.store.locks import lock_shards
-from cvat_lambda.requests.store.models import ENDED, ObjectKind, Provenance, Request
+from cvat_lambda.requests.store.models import ENDED, LIVE, ObjectKind, Provenance, Request
 
 IDS_A_TRANSACTION = 5000
 _FACTS = ("pk", "frame", "kind", "object_id")  # of provenance
 
 
-def undo(request_id: str, *, user_id: int | None = None) -> int:
+def undo_request(request: Request, *, user_id: int | None = None) -> int:
+    """Remove exactly what an ended request added; return how many annotations were removed.
+
+    Raise StateConflict for a live request.
+    """
+    request.refresh_from_db()
+    if request.status in LIVE:
+        raise StateConflict(f"request {request.id} is {request.status}: cancel it first")
+    removed = remove_added(request.pk, user_id=user_id)
+    request.refresh_from_db()
+    return removed
+
+
+def remove_added(request_id: str, *, user_id: int | None = None) -> int:
     """Remove the annotations of an ended request; how many went. It may be repeated.
 
     What people edited since keeps its id where the engine keeps it, and goes too; what they

@@ -29,7 +29,7 @@ from cvat_lambda.conf import settings
 from cvat_lambda.errors import InvalidRequest, LambdaError, PlatformUnreachable
 from cvat_lambda.gateway.hosts import admits, split_url
 from cvat_lambda.gateway.http import Server, TransportError, pool
-from cvat_lambda.requests.control import queue
+from cvat_lambda.requests.store import queue
 from cvat_lambda.requests.store.models import ENDED, Request
 
 logger = logging.getLogger(__name__)

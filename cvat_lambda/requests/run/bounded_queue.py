@@ -1,4 +1,4 @@
-"""A bounded channel between threads: the memory of a run is that of its windows."""
+"""A bounded channel between threads: the memory of a run is that of its queues."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class WindowStopped(Exception):
-    """The run was aborted; whoever waits at the window goes home."""
+class QueueStopped(Exception):
+    """The run was aborted; whoever waits at the queue goes home."""
 
 
-class Window(Generic[T]):
+class BoundedQueue(Generic[T]):
     """First in, first out, bounded by count and by bytes; an item of any size fits when alone."""
 
     def __init__(self, *, max_items: int, max_bytes: int = 1 << 62) -> None:
@@ -29,12 +29,12 @@ class Window(Generic[T]):
         self._stopped = False
 
     def put(self, item: T, size: int = 0) -> None:
-        """Wait for room, then add. Raise WindowStopped."""
+        """Wait for room, then add. Raise QueueStopped."""
         with self._lock:
             while not self._stopped and self._items and not self._has_room(size):
                 self._not_full.wait()
             if self._stopped:
-                raise WindowStopped
+                raise QueueStopped
             self._items.append((item, size))
             self._bytes += size
             self._not_empty.notify()
@@ -42,7 +42,7 @@ class Window(Generic[T]):
     def get(self, timeout_s: float | None = None) -> T | None:
         """The next item; None when it is closed and empty, or after the timeout.
 
-        Raise WindowStopped.
+        Raise QueueStopped.
         """
         end = None if timeout_s is None else time.monotonic() + timeout_s
         with self._lock:
@@ -52,7 +52,7 @@ class Window(Generic[T]):
                     return None
                 self._not_empty.wait(left)
             if self._stopped:
-                raise WindowStopped
+                raise QueueStopped
             if not self._items:
                 return None
             item, size = self._items.popleft()

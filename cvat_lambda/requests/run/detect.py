@@ -13,15 +13,22 @@ from cvat_lambda.errors import FunctionAnswerInvalid, FunctionFailed
 from cvat_lambda.gateway.payload import Images, encode_payload
 from cvat_lambda.images.resize import ResizedImage, resize
 from cvat_lambda.requests.run import replaced_tracks
-from cvat_lambda.requests.run.results import Answered, FrameResult, Prepared, Read, Unit, failed
-from cvat_lambda.requests.run.shard_context import Run
+from cvat_lambda.requests.run.results import (
+    EncodedUnit,
+    FrameResult,
+    ReaderItem,
+    Unit,
+    UnitAnswer,
+    failed,
+)
+from cvat_lambda.requests.run.shard_context import ShardRun
 from cvat_lambda.requests.store.models import FrameStatus
 
 
 class DetectWork:
     """One frame an invocation, or several where the function takes them (``max_batch``)."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: ShardRun) -> None:
         self._run = run
         self._mapping = build_mapping(run.params.mapping, run.spec.labels, run.task.labels)
         self._fields: dict[str, Any] = {}
@@ -32,7 +39,7 @@ class DetectWork:
         """Every frame that is left."""
         return iter(self._run.frames)
 
-    def units(self, frames: Iterator[Frame | UnreadableFrame]) -> Generator[Read, None, None]:
+    def units(self, frames: Iterator[Frame | UnreadableFrame]) -> Generator[ReaderItem, None, None]:
         """Consecutive frames, as many as one invocation takes by count and by bytes."""
         group: list[Frame] = []
         room = self._run.spec.max_body_bytes * 3 // 4 - 4096  # base64 grows by a third
@@ -50,14 +57,14 @@ class DetectWork:
         if group:
             yield _unit(group)
 
-    def prepare(self, unit: Unit) -> Prepared:
+    def prepare(self, unit: Unit) -> EncodedUnit:
         """``image`` for one frame, ``images`` for several."""
         images = tuple(resize(frame.data, self._run.spec) for frame in unit.frames)
         sent = [image.data for image in images]
         named: Images = {"image": sent[0]} if len(sent) == 1 else {"images": sent}
-        return Prepared(body=encode_payload(self._fields, named), images=images)
+        return EncodedUnit(body=encode_payload(self._fields, named), images=images)
 
-    def results(self, unit: Unit, sent: Prepared, answered: Answered) -> list[FrameResult]:
+    def results(self, unit: Unit, sent: EncodedUnit, answered: UnitAnswer) -> list[FrameResult]:
         """One result a frame; of several frames each may have failed on its own."""
         if len(unit.frames) == 1:
             return [self._result(unit.frames[0], sent.images[0], answered.answer, answered)]
@@ -71,7 +78,7 @@ class DetectWork:
         """Frame by frame, so that one bad image does not fail its neighbours."""
         return [_unit([frame]) for frame in unit.frames]
 
-    def look(self, check: Callable[[], None]) -> None:
+    def prepare_finish(self, check: Callable[[], None]) -> None:
         """Nothing: only tracks are looked at, which are few."""
 
     def finish(self) -> None:
@@ -88,7 +95,7 @@ class DetectWork:
         return items
 
     def _one_of_many(
-        self, frame: Frame, image: ResizedImage, item: object, answered: Answered
+        self, frame: Frame, image: ResizedImage, item: object, answered: UnitAnswer
     ) -> FrameResult:
         try:
             if isinstance(item, dict) and "error" in item:
@@ -102,7 +109,7 @@ class DetectWork:
             )
 
     def _result(
-        self, frame: Frame, image: ResizedImage, answer: object, answered: Answered
+        self, frame: Frame, image: ResizedImage, answer: object, answered: UnitAnswer
     ) -> FrameResult:
         known = frame.width is not None and frame.height is not None
         try:

@@ -22,8 +22,8 @@ from cvat_lambda.gateway.concurrency import gate_of
 from cvat_lambda.gateway.invoke_with_retries import call
 from cvat_lambda.gateway.retry import Retries, for_requests
 from cvat_lambda.requests.run.lease import LeaseLost
-from cvat_lambda.requests.run.results import Answered, FrameResult, Unit, Work, failed
-from cvat_lambda.requests.run.shard_context import Run
+from cvat_lambda.requests.run.results import FrameResult, Unit, UnitAnswer, Work, failed
+from cvat_lambda.requests.run.shard_context import ShardRun
 
 logger = logging.getLogger(__name__)
 
@@ -44,14 +44,14 @@ class RunImpossible(Exception):
 class Invoker:
     """Takes units through the function; `invoke` is called by several threads at once."""
 
-    def __init__(self, run: Run, work: Work, cancel: Cancel) -> None:
+    def __init__(self, run: ShardRun, work: Work, cancel: Cancel) -> None:
         self._run = run
         self._work = work
         self._cancel = cancel
         self._policy = for_requests()
         self._answered_at = 0.0  # time.monotonic() of the latest answer, whatever it said
         self._spec = run.spec  # as the registry has it now: workers and address change
-        self._looked_at = time.monotonic()
+        self._refreshed_at = time.monotonic()
 
     def attending(self) -> AbstractContextManager[None]:
         """Share the function's places with the live runs of other workers."""
@@ -63,12 +63,12 @@ class Invoker:
         It follows the registry, which it asks every `FUNCTIONS_REFRESH_S` seconds (0: never).
         """
         every_s = settings.FUNCTIONS_REFRESH_S
-        if every_s > 0 and time.monotonic() - self._looked_at >= every_s:
-            self._looked_at = time.monotonic()
-            self._look()
+        if every_s > 0 and time.monotonic() - self._refreshed_at >= every_s:
+            self._refreshed_at = time.monotonic()
+            self._refresh()
         return max(1, min(gate_of(self._spec).ceiling, len(self._run.frames)))
 
-    def _look(self) -> None:
+    def _refresh(self) -> None:
         try:
             self._spec = registry.get(self._spec.id)
         except DatabaseError:
@@ -128,7 +128,7 @@ class Invoker:
         return self._work.results(
             unit,
             sent,
-            Answered(answer=called.answer, attempts=called.attempts, duration_s=took_s),
+            UnitAnswer(answer=called.answer, attempts=called.attempts, duration_s=took_s),
         )
 
     def _defect(self, unit: Unit, exc: Exception) -> LambdaError:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,11 +13,12 @@ from django.utils import timezone
 
 from cvat_lambda import signals
 from cvat_lambda.conf import settings
-from cvat_lambda.requests.control import queue
-from cvat_lambda.requests.store import database_clock
+from cvat_lambda.requests.store import queue
+from cvat_lambda.requests.store.database_clock import db_now_expression
 from cvat_lambda.requests.store.models import Request, Shard, Status
+from cvat_lambda.requests.store.processes import worker_name
 
-POLL_S = 0.3  # how often a cancel is looked for
+CANCEL_POLL_S = 0.3  # how often a cancel is looked for
 
 
 class LeaseLost(Exception):
@@ -44,13 +43,8 @@ class Lease:
             for name, value in counted.items()
         }
         held = Shard.objects.filter(pk=self.shard_id, lease=self.token, status=Status.STARTED)
-        if not held.update(heartbeat_at=database_clock.now(), **changes):
+        if not held.update(heartbeat_at=db_now_expression(), **changes):
             raise LeaseLost(self.request_id)
-
-
-def worker_name() -> str:
-    """Host and process, for people and for the recovery of a worker that died."""
-    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def claim(shard_id: int) -> Lease | None:
@@ -61,7 +55,7 @@ def claim(shard_id: int) -> Lease | None:
             status=Status.STARTED,
             lease=token,
             worker=worker_name()[:255],
-            heartbeat_at=database_clock.now(),
+            heartbeat_at=db_now_expression(),
             attempts=F("attempts") + 1,
             settled_at_claim=F("done") + F("failed") + F("skipped"),
         )
@@ -79,8 +73,8 @@ def claim(shard_id: int) -> Lease | None:
     return Lease(shard_id=shard_id, request_id=request_id, token=token)
 
 
-class Watch(threading.Thread):
-    """Shows that the worker lives, and calls ``lost`` within `POLL_S` of losing the lease.
+class HeartbeatThread(threading.Thread):
+    """Shows that the worker lives, and calls ``lost`` within `CANCEL_POLL_S` of losing the lease.
 
     It has a connection of its own: a long batch does not hold up the heartbeat.
     """
@@ -98,10 +92,10 @@ class Watch(threading.Thread):
 
     def run(self) -> None:
         """Poll until stopped; a silent database is no loss yet, since the fence decides."""
-        polls_a_beat = max(1, round(settings.HEARTBEAT_S / POLL_S))
+        polls_a_beat = max(1, round(settings.HEARTBEAT_S / CANCEL_POLL_S))
         polls = 0
         try:
-            while not self._stopped.wait(POLL_S):
+            while not self._stopped.wait(CANCEL_POLL_S):
                 polls += 1
                 try:
                     if not self._holds(beat=polls % polls_a_beat == 0):
@@ -117,12 +111,12 @@ class Watch(threading.Thread):
             pk=self._lease.shard_id, lease=self._lease.token, status=Status.STARTED
         )
         if beat:
-            return bool(held.update(heartbeat_at=database_clock.now()))
+            return bool(held.update(heartbeat_at=db_now_expression()))
         exists: bool = held.exists()
         return exists
 
 
-def give_back(lease: Lease) -> None:
+def requeue_shard(lease: Lease) -> None:
     """Queue the shard of a worker that is told to stop: nothing is wrong with it.
 
     Nothing where the lease is lost already.
@@ -143,7 +137,7 @@ def give_back(lease: Lease) -> None:
         connection.close()  # the heartbeat goes stale by itself
 
 
-def release(lease: Lease) -> None:
+def abandon_shard(lease: Lease) -> None:
     """Let go of a shard, for recovery to judge; nothing where the lease is lost already."""
     try:
         Shard.objects.filter(pk=lease.shard_id, lease=lease.token, status=Status.STARTED).update(

@@ -15,18 +15,18 @@ from cvat_lambda.annotations.types import Shape
 from cvat_lambda.engine.ids_subquery import ids_subquery
 from cvat_lambda.engine.port import Change, Engine, Written
 from cvat_lambda.errors import JobNotFound, TaskNotFound
-from cvat_lambda.requests.run.shard_context import Run
-from cvat_lambda.requests.store.bulk_rows import insert, renumber
+from cvat_lambda.requests.run.shard_context import ShardRun
+from cvat_lambda.requests.store.bulk_rows import bulk_update_ids, insert
 from cvat_lambda.requests.store.locks import lock_shards
-from cvat_lambda.requests.store.models import Joined, ObjectKind, Provenance, Shard
+from cvat_lambda.requests.store.models import MergedRectangle, ObjectKind, Provenance, Shard
 
 SHAPES_A_TRANSACTION = 2000
 
 
-def remember(run: Run, shapes: Iterable[Shape]) -> None:
+def remember(run: ShardRun, shapes: Iterable[Shape]) -> None:
     """Keep rectangles that go, in the transaction that removes them."""
     insert(
-        Joined,
+        MergedRectangle,
         (
             {
                 "request_id": run.request.pk,
@@ -47,7 +47,7 @@ def restore(engine: Engine, request_id: str, *, user_id: int | None) -> None:
     Those that another request had made are that request's again. What belonged to a task or a
     job that is gone is forgotten.
     """
-    kept = Joined.objects.filter(request_id=request_id)
+    kept = MergedRectangle.objects.filter(request_id=request_id)
     for task_id, job_id in set(kept.values_list("task_id", "job_id").distinct()):
         try:
             while _restore_some(engine, request_id, task_id, job_id, user_id):
@@ -58,15 +58,17 @@ def restore(engine: Engine, request_id: str, *, user_id: int | None) -> None:
 
 def forget_shapes(shape_ids: Iterable[int]) -> None:
     """Rectangles of these former ids do not come back: whoever made them took them back."""
-    Joined.objects.filter(shape_id__in=ids_subquery(list(shape_ids))).delete()
+    MergedRectangle.objects.filter(shape_id__in=ids_subquery(list(shape_ids))).delete()
 
 
-def on_frames(shard: Shard, frames: Sequence[int]) -> QuerySet[Joined]:
+def on_frames(shard: Shard, frames: Sequence[int]) -> QuerySet[MergedRectangle]:
     """What was joined on these frames, where a shard writes."""
-    found: QuerySet[Joined] = Joined.objects.filter(task_id=shard.task_id, frame__in=frames)
+    found: QuerySet[MergedRectangle] = MergedRectangle.objects.filter(
+        task_id=shard.task_id, frame__in=frames
+    )
     if shard.job_id is not None:
         return found.filter(job_id=shard.job_id)
-    apart = Shard.objects.filter(task_id=shard.task_id, own_layer=True).values("job_id")
+    apart = Shard.objects.filter(task_id=shard.task_id, private_annotations=True).values("job_id")
     return found.exclude(job_id__in=apart)
 
 
@@ -75,7 +77,7 @@ def _restore_some(
 ) -> int:
     with engine.atomic():
         lock_shards(request_id=request_id)  # of two that undo at once, the second finds nothing
-        rows = Joined.objects.filter(request_id=request_id, task_id=task_id, job_id=job_id)
+        rows = MergedRectangle.objects.filter(request_id=request_id, task_id=task_id, job_id=job_id)
         some = list(rows.order_by("pk")[:SHAPES_A_TRANSACTION])
         if not some:
             return 0
@@ -92,7 +94,7 @@ def _restore_some(
             )
         )
         _rename(task_id, [row.shape_id for row in some], written)
-        Joined.objects.filter(pk__in=ids_subquery([row.pk for row in some])).delete()
+        MergedRectangle.objects.filter(pk__in=ids_subquery([row.pk for row in some])).delete()
     return len(some)
 
 
@@ -103,7 +105,7 @@ def _rename(task_id: int, before: Sequence[int], written: Written) -> None:
     rows = Provenance.objects.filter(
         task_id=task_id, kind=ObjectKind.SHAPE, object_id__in=ids_subquery(before)
     )
-    renumber(
+    bulk_update_ids(
         Provenance,
         "object_id",
         {pk: now[old] for pk, old in rows.values_list("pk", "object_id")},

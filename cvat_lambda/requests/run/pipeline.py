@@ -4,7 +4,7 @@
 
     reader ──units──▶ invokers (as many as the function has room for) ──results──▶ writer
 
-Threads, since all the work is waiting: for disk, function and database. The windows between them
+Threads, since all the work is waiting: for disk, function and database. The queues between them
 bound memory whatever the size of the task. Invokers come and go with the function's workers. The
 first fatal error, or `abort` from any thread, abandons the calls in flight and stops everything;
 results that were not written are dropped, and their frames have no outcome, so that a resume runs
@@ -25,14 +25,14 @@ from django.db import connection
 
 from cvat_lambda.conf import settings
 from cvat_lambda.gateway.cancel import CallAbandoned, Cancel
-from cvat_lambda.requests.run.bounded_queue import Window, WindowStopped
-from cvat_lambda.requests.run.results import FrameResult, Read, Skips, Unit
+from cvat_lambda.requests.run.bounded_queue import BoundedQueue, QueueStopped
+from cvat_lambda.requests.run.results import FrameResult, ReaderItem, Skips, Unit
 from cvat_lambda.requests.run.writer import Writer
 
 # How long a thread may keep the interpreter while others want it. Python's 5 ms, which the writer
 # uses up batch after batch, would be the whole latency of a fast function.
 SWITCH_INTERVAL_S = 0.0005
-LOOK_S = 0.5  # how often the number of invokers is made to follow
+POLL_INTERVAL_S = 0.5  # how often the number of invokers is made to follow
 
 Invoke = Callable[[Unit], list[FrameResult]]
 
@@ -41,7 +41,7 @@ Invoke = Callable[[Unit], list[FrameResult]]
 class Stages:
     """What the threads of a pipeline call."""
 
-    read: Callable[[], Generator[Read, None, None]]  # made and closed by the reading thread
+    read: Callable[[], Generator[ReaderItem, None, None]]  # made and closed by the reading thread
     invoke: Invoke  # raises what ends the whole run
     in_flight: Callable[[], int]  # how many may invoke at once, at present; at least 1
     writer: Writer
@@ -55,10 +55,12 @@ class Pipeline:
         self._wanted = stages.in_flight()
         self._cancel = cancel
         # A few units beyond those in flight hide the reading; more would only cost memory.
-        self._units: Window[Unit] = Window(
+        self._units: BoundedQueue[Unit] = BoundedQueue(
             max_items=_read_ahead(self._wanted), max_bytes=settings.READ_AHEAD_BYTES
         )
-        self._results: Window[FrameResult | Skips] = Window(max_items=4 * settings.BATCH_FRAMES)
+        self._results: BoundedQueue[FrameResult | Skips] = BoundedQueue(
+            max_items=4 * settings.BATCH_FRAMES
+        )
         self._lock = threading.Lock()
         self._error: BaseException | None = None
         self._invokers: set[int] = set()  # numbers of those that invoke
@@ -81,7 +83,7 @@ class Pipeline:
                 self._start_invokers()
                 self._start("reader", self._read)
                 while writer.is_alive():
-                    writer.join(LOOK_S)
+                    writer.join(POLL_INTERVAL_S)
                     self._follow()
                 self._join()
         except BaseException as exc:  # a signal's: time limit of the job, stop of the worker
@@ -120,7 +122,7 @@ class Pipeline:
     def _guarded(self, stage: Callable[[], None]) -> None:
         try:
             stage()
-        except WindowStopped:
+        except QueueStopped:
             pass  # someone else's error ends the run
         except BaseException as exc:
             self.abort(exc)

@@ -23,8 +23,15 @@ from cvat_lambda.errors import FunctionAnswerInvalid
 from cvat_lambda.gateway.payload import encode_payload
 from cvat_lambda.images.resize import ResizedImage, resize
 from cvat_lambda.requests.run import merged_rectangles
-from cvat_lambda.requests.run.results import Answered, FrameResult, Prepared, Read, Unit, failed
-from cvat_lambda.requests.run.shard_context import Run
+from cvat_lambda.requests.run.results import (
+    EncodedUnit,
+    FrameResult,
+    ReaderItem,
+    Unit,
+    UnitAnswer,
+    failed,
+)
+from cvat_lambda.requests.run.shard_context import ShardRun
 from cvat_lambda.requests.run.writer import record_provenance
 from cvat_lambda.requests.store import ranges
 from cvat_lambda.requests.store.models import FrameStatus, Outcome, Request
@@ -35,15 +42,15 @@ FRAMES_A_READ = 256
 class ReidWork:
     """A pair of neighbouring frames an invocation; the outcome is the first one's."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: ShardRun) -> None:
         self._run = run
         self._hidden = run.task.deleted_frames | (
-            frozenset() if run.shard.own_layer else run.task.placeholder_frames
+            frozenset() if run.shard.private_annotations else run.task.placeholder_frames
         )
         self._all = self._shown(ranges.expand(run.shard.frames))
         self._open = frozenset(run.frames)
         self._boxes: dict[int, tuple[Shape, ...]] = {}
-        self._looked: Linked | None = None
+        self._prepared: Linked | None = None
 
     def _shown(self, frames: Iterable[int]) -> list[int]:
         return [frame for frame in frames if frame not in self._hidden]
@@ -53,7 +60,7 @@ class ReidWork:
         wanted = {frame for pair in pairwise(self._all) if pair[0] in self._open for frame in pair}
         return iter(sorted(wanted))
 
-    def units(self, frames: Iterator[Frame | UnreadableFrame]) -> Generator[Read, None, None]:
+    def units(self, frames: Iterator[Frame | UnreadableFrame]) -> Generator[ReaderItem, None, None]:
         """Pairs with rectangles on both sides; the other frames are done without a call."""
         after = dict(pairwise(self._all))
         before: Frame | UnreadableFrame | None = None
@@ -67,7 +74,7 @@ class ReidWork:
 
     def _pair(
         self, first: Frame | UnreadableFrame, second: Frame | UnreadableFrame
-    ) -> Iterator[Read]:
+    ) -> Iterator[ReaderItem]:
         if first.number not in self._open:
             return
         boxes0, boxes1 = self._rectangles(first.number), self._rectangles(second.number)
@@ -92,7 +99,7 @@ class ReidWork:
             self._boxes = rectangles_by_frame(data.shapes, chunk)
         return self._boxes[frame]
 
-    def prepare(self, unit: Unit) -> Prepared:
+    def prepare(self, unit: Unit) -> EncodedUnit:
         """``image0``, ``boxes0``, ``image1``, ``boxes1``, and the thresholds where given."""
         first, second = (resize(frame.data, self._run.spec) for frame in unit.frames)
         fields: dict[str, Any] = {
@@ -104,9 +111,9 @@ class ReidWork:
         if self._run.params.max_distance is not None:
             fields["max_distance"] = self._run.params.max_distance * first.scale_x
         images = {"image0": first.data, "image1": second.data}
-        return Prepared(body=encode_payload(fields, images), images=(first, second))
+        return EncodedUnit(body=encode_payload(fields, images), images=(first, second))
 
-    def results(self, unit: Unit, sent: Prepared, answered: Answered) -> list[FrameResult]:
+    def results(self, unit: Unit, sent: EncodedUnit, answered: UnitAnswer) -> list[FrameResult]:
         """Which rectangle of the first frame is which of the second, by id and by look."""
         boxes0, boxes1 = unit.context
         try:
@@ -116,7 +123,7 @@ class ReidWork:
                 f"{self._run.function_name}, frame {unit.numbers[0]}: {exc.message}"
             ) from exc
         links = [
-            [box.id, _look(box), boxes1[index].id, _look(boxes1[index])]
+            [box.id, fingerprint(box), boxes1[index].id, fingerprint(boxes1[index])]
             for box, index in zip(boxes0, matching, strict=True)
             if index >= 0
         ]
@@ -134,9 +141,9 @@ class ReidWork:
         """A pair is the smallest unit."""
         return [unit]
 
-    def look(self, check: Callable[[], None]) -> None:
+    def prepare_finish(self, check: Callable[[], None]) -> None:
         """Join the rectangles as they are now, which may take seconds."""
-        self._looked = self._link(check)
+        self._prepared = self._link(check)
 
     def finish(self) -> None:
         """Merge the tracks into the annotations; inside the shard's last transaction."""
@@ -144,7 +151,7 @@ class ReidWork:
         run.lease.fence()
         # Neither people nor a cancel are made to wait for the look at all rectangles. Where
         # somebody changed one since, there is another look.
-        linked = self._link() if self._looked is None else self._looked
+        linked = self._link() if self._prepared is None else self._prepared
         while not self._holds(linked.joined):
             linked = self._link()
         if not linked.tracks:
@@ -234,7 +241,7 @@ def _nothing(frame: int) -> FrameResult:
     return FrameResult(frame=frame, status=FrameStatus.DONE)
 
 
-def _look(shape: Shape) -> int:
+def fingerprint(shape: Shape) -> int:
     """A checksum of what a person might change of a rectangle."""
     seen = (
         shape.label_id,
@@ -250,8 +257,8 @@ def _matching(
     before: Sequence[Shape], after: Sequence[Shape], links: Iterable[Sequence[Any]]
 ) -> list[int]:
     """A function's links as indices, of those rectangles only that are still what they were."""
-    place = {(shape.id, _look(shape)): index for index, shape in enumerate(after)}
+    place = {(shape.id, fingerprint(shape)): index for index, shape in enumerate(after)}
     known: dict[tuple[int | None, int], int] = {
         (id0, look0): place.get((id1, look1), -1) for id0, look0, id1, look1 in links
     }
-    return [known.get((shape.id, _look(shape)), -1) for shape in before]
+    return [known.get((shape.id, fingerprint(shape)), -1) for shape in before]

@@ -68,7 +68,7 @@ def made_before(function_id: str, *, task: Task, shard: Shard) -> QuerySet[Prove
         task_id=task.id, request__function_id=function_id
     ).exclude(request_id=shard.request_id)
     apart = [job.id for job in task.jobs if job.type != "annotation"]
-    if shard.own_layer:
+    if shard.private_annotations:
         found = found.filter(job_id=shard.job_id)
     elif apart:
         # NOT IN is unknown, not true, for a null.

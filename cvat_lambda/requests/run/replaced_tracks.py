@@ -14,14 +14,14 @@ from django.db.models import Min, QuerySet
 from cvat_lambda.annotations.types import Track
 from cvat_lambda.engine.port import Change, Job, Removal
 from cvat_lambda.requests.run.replace import forget, made_before
-from cvat_lambda.requests.run.shard_context import Run
+from cvat_lambda.requests.run.shard_context import ShardRun
 from cvat_lambda.requests.store.locks import lock_shards
 from cvat_lambda.requests.store.models import LIVE, FrameStatus, ObjectKind, Outcome, Shard
 
 FRAMES_A_READ = 256
 
 
-def remove_replaced(run: Run) -> None:
+def remove_replaced(run: ShardRun) -> None:
     """Remove them, with the last shard of the task; first in the shard's last transaction.
 
     Raise LeaseLost.
@@ -65,10 +65,14 @@ def remove_replaced(run: Run) -> None:
             forget(written)
 
 
-def _layer(run: Run) -> dict[str, Any]:
+def _layer(run: ShardRun) -> dict[str, Any]:
     """What those shards have in common that write to the annotations that this one writes to."""
-    same = {"request_id": run.request.pk, "task_id": run.task.id, "own_layer": run.shard.own_layer}
-    return {**same, "job_id": run.shard.job_id} if run.shard.own_layer else same
+    same = {
+        "request_id": run.request.pk,
+        "task_id": run.task.id,
+        "private_annotations": run.shard.private_annotations,
+    }
+    return {**same, "job_id": run.shard.job_id} if run.shard.private_annotations else same
 
 
 def _done_frames(shards: QuerySet[Shard]) -> dict[int | None, set[int]]:
@@ -81,12 +85,12 @@ def _done_frames(shards: QuerySet[Shard]) -> dict[int | None, set[int]]:
     return found
 
 
-def _made_by_function(run: Run) -> set[int]:
+def _made_by_function(run: ShardRun) -> set[int]:
     rows = made_before(run.spec.id, task=run.task, shard=run.shard)
     return set(rows.filter(kind=ObjectKind.TRACK).values_list("object_id", flat=True))
 
 
-def _tracks(run: Run, job_id: int | None, done: set[int]) -> Iterator[Track]:
+def _tracks(run: ShardRun, job_id: int | None, done: set[int]) -> Iterator[Track]:
     """Each track with a key frame on any of the frames, once; little is read at a time.
 
     Job by job, since a whole task shows only one of two that are alike in jobs that overlap.
@@ -102,7 +106,7 @@ def _tracks(run: Run, job_id: int | None, done: set[int]) -> Iterator[Track]:
                     yield track
 
 
-def _jobs(run: Run, job_id: int | None) -> list[Job]:
+def _jobs(run: ShardRun, job_id: int | None) -> list[Job]:
     """The job, or those whose annotations are the task's."""
     return [
         job
@@ -111,7 +115,7 @@ def _jobs(run: Run, job_id: int | None) -> list[Job]:
     ]
 
 
-def _span(run: Run, job_id: int | None, track: Track) -> set[int]:
+def _span(run: ShardRun, job_id: int | None, track: Track) -> set[int]:
     """Frames on which the track may be seen, less those that nobody annotates."""
     keys = [*track.shapes, *(key for element in track.elements for key in element.shapes)]
     if not keys:
@@ -123,7 +127,7 @@ def _span(run: Run, job_id: int | None, track: Track) -> set[int]:
     return {frame for frame in range(first, last + 1) if frame not in hidden}
 
 
-def _last_visible(run: Run, job_id: int | None, first: int) -> int:
+def _last_visible(run: ShardRun, job_id: int | None, first: int) -> int:
     """The last frame of the jobs that hold a track which begins there and does not end."""
     jobs = _jobs(run, job_id)
     return max((max(job.frames) for job in jobs if first in job.frames), default=first)

@@ -50,7 +50,7 @@ class Skips:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class EncodedUnit:
     """What is sent for a unit."""
 
     body: bytes
@@ -58,7 +58,7 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
+class UnitAnswer:
     """A function's answer and what it took."""
 
     answer: object
@@ -66,29 +66,29 @@ class Answered:
     duration_s: float
 
 
-Read = Unit | FrameResult | Skips
+ReaderItem = Unit | FrameResult | Skips
 
 
 class Work(Protocol):
     """What a kind of function does in a run. Methods are called from several threads."""
 
-    def units(self, frames: Iterator[Frame | UnreadableFrame]) -> Iterator[Read]:
+    def units(self, frames: Iterator[Frame | UnreadableFrame]) -> Iterator[ReaderItem]:
         """Group frames into invocations; called by the reading thread."""
 
     def numbers(self) -> Iterator[int]:
         """The frames to read, ascending: those without an outcome."""
 
-    def prepare(self, unit: Unit) -> Prepared:
+    def prepare(self, unit: Unit) -> EncodedUnit:
         """Encode the unit's invocation. Raise LambdaError."""
 
-    def results(self, unit: Unit, sent: Prepared, answered: Answered) -> list[FrameResult]:
+    def results(self, unit: Unit, sent: EncodedUnit, answered: UnitAnswer) -> list[FrameResult]:
         """Check and convert the answer. Raise LambdaError."""
 
     def parts(self, unit: Unit) -> list[Unit]:
         """Smaller units to try where this one failed as a whole; itself where it is smallest."""
 
-    def look(self, check: Callable[[], None]) -> None:
-        """Read what `finish` needs, where that takes long: no cancel has to wait for this.
+    def prepare_finish(self, check: Callable[[], None]) -> None:
+        """ReaderItem what `finish` needs, where that takes long: no cancel has to wait for this.
 
         ``check`` raises CallAbandoned where the shard is lost meanwhile.
         """

@@ -1,4 +1,4 @@
-"""Writes results in batches: shapes, outcomes, provenance and progress in one transaction each."""
+"""Writes results in batches, each in one transaction: shapes, outcomes, provenance, progress."""
 
 from __future__ import annotations
 
@@ -17,69 +17,79 @@ from cvat_lambda.engine.port import Change, Written
 from cvat_lambda.errors import EngineUnavailable, FunctionFailed, LambdaError, NotFound
 from cvat_lambda.requests.run import replace
 from cvat_lambda.requests.run.results import FrameResult, Skips, failed
-from cvat_lambda.requests.run.shard_context import Run
-from cvat_lambda.requests.store.bulk_rows import insert, plain
-from cvat_lambda.requests.store.database_retry import patiently
-from cvat_lambda.requests.store.models import FrameStatus, ObjectKind, Outcome, Provenance, Request
+from cvat_lambda.requests.run.shard_context import ShardRun
+from cvat_lambda.requests.store.bulk_rows import insert, strip_unstorable
+from cvat_lambda.requests.store.database_retry import retry_on_database_error
+from cvat_lambda.requests.store.models import (
+    FrameStatus,
+    FunctionVersion,
+    ObjectKind,
+    Outcome,
+    Provenance,
+    Request,
+)
 
 
 class TooManyFailures(FunctionFailed):
-    """So many frames fail that it makes no sense to go on."""
+    """More frames failed than the request allows."""
 
     code = "too_many_failures"
 
 
 class Writer:
-    """Writes a run's results; used by one thread. ``wait(s)`` sleeps, and raises when aborted."""
+    """Writes a run's results. One thread uses it. ``wait(s)`` sleeps, and raises when aborted."""
 
-    def __init__(self, run: Run, wait: Callable[[float], None]) -> None:
+    def __init__(self, run: ShardRun, wait: Callable[[float], None]) -> None:
         self._run = run
         self._wait = wait
         self._last_write = time.monotonic()
         self._rate = 0.0
 
     def write(self, batch: Sequence[FrameResult]) -> None:
-        """Write a batch, however often the database goes away meanwhile.
+        """Write a batch; try again while the database does not answer.
 
         Raise LeaseLost, TooManyFailures, EngineUnavailable, TaskNotFound, JobNotFound.
         """
-        batch = self._settle(batch)
+        batch = self._write_or_split(batch)
         for result in batch:
             if result.status == FrameStatus.FAILED:
-                self._tell_failed(result)
+                self._notify_failed(result)
         if any(result.status == FrameStatus.FAILED for result in batch):
             self._check_failure_rate()
 
-    def _settle(self, batch: Sequence[FrameResult]) -> list[FrameResult]:
-        """Write a batch; results that the engine refuses become failed frames, one by one."""
+    def _write_or_split(self, batch: Sequence[FrameResult]) -> list[FrameResult]:
+        """Write a batch. Write the results one by one if the engine refuses the batch.
+
+        A result that the engine refuses becomes a failed frame.
+        """
         rest = list(batch)
         try:
-            self._patiently(rest)
+            self._write_with_retries(rest)
             return list(batch)
         except (EngineUnavailable, NotFound):
-            raise  # the task or the job is gone: no matter of one frame
+            raise  # the whole task or job is deleted, or the engine is down
         except LambdaError as error:
             if len(batch) > 1:
-                return [settled for result in batch for settled in self._settle([result])]
+                return [settled for result in batch for settled in self._write_or_split([result])]
             refused = failed(
                 batch[0].frame,
                 error,
                 attempts=batch[0].attempts,
                 duration_s=batch[0].duration_s or 0.0,
             )
-            self._patiently([refused])
+            self._write_with_retries([refused])
             return [refused]
 
     def skip(self, skips: Skips) -> None:
-        """Write the outcomes of frames that are left out. Raise as `write`."""
+        """Write the outcomes of frames that are not run. Raise as `write`."""
         rest = [
             FrameResult(frame=frame, status=FrameStatus.SKIPPED, code=reason)
             for frame, reason in skips.reasons.items()
         ]
-        self._patiently(rest)
+        self._write_with_retries(rest)
 
-    def _patiently(self, rest: list[FrameResult]) -> None:
-        """Write results, each once, whatever becomes of the connection."""
+    def _write_with_retries(self, rest: list[FrameResult]) -> None:
+        """Write each result once, also if a connection is cut during a commit."""
         again = False
 
         def attempt() -> None:
@@ -89,7 +99,7 @@ class Writer:
             again = True
             self._write(rest)
 
-        patiently(attempt, wait=self._wait, request_id=self._run.request.id)
+        retry_on_database_error(attempt, wait=self._wait, request_id=self._run.request.id)
 
     def _drop_written(self, rest: list[FrameResult]) -> None:
         written = set(Outcome.objects.filter(shard=self._run.shard).values_list("frame", flat=True))
@@ -111,6 +121,8 @@ class Writer:
             Request.objects.filter(pk=self._run.request.pk).update(
                 shapes=F("shapes") + added,
                 dropped=F("dropped") + dropped,
+                function_version=self._run.spec.version,
+                function_revision=self._run.spec.revision,
                 **{name: F(name) + value for name, value in counted.items() if value},
             )
         signals.frames_written.send_robust(
@@ -123,7 +135,7 @@ class Writer:
         )
 
     def _without_annotated(self, batch: Sequence[FrameResult]) -> list[FrameResult]:
-        """Results, but for frames that people have annotated since the run began."""
+        """Return the results, with frames that were annotated during the run as skipped."""
         run = self._run
         done = [result.frame for result in batch if result.status == FrameStatus.DONE]
         if not done:
@@ -187,6 +199,7 @@ class Writer:
     def _insert_outcomes(self, batch: Sequence[FrameResult]) -> None:
         run = self._run
         now = timezone.now()
+        version_id = version_id_of(run)
         insert(
             Outcome,
             (
@@ -196,13 +209,13 @@ class Writer:
                     "task_id": run.task.id,
                     "frame": result.frame,
                     "status": result.status,
-                    "code": plain(result.code)[:64],
-                    "message": plain(result.message),
+                    "code": strip_unstorable(result.code)[:64],
+                    "message": strip_unstorable(result.message),
                     "attempts": result.attempts,
                     "duration_ms": (
                         None if result.duration_s is None else round(result.duration_s * 1000)
                     ),
-                    "version_id": run.version_id,
+                    "version_id": version_id,
                     "shapes": len(result.data.shapes) + len(result.data.tags),
                     "result": result.result,
                     "written_at": now,
@@ -221,7 +234,7 @@ class Writer:
         return self._rate
 
     def _check_failure_rate(self) -> None:
-        """Raise TooManyFailures when the request, over all its shards, is hopeless."""
+        """Raise TooManyFailures if too many frames of the whole request failed."""
         counted = Request.objects.values("done", "failed").get(pk=self._run.request.pk)
         seen = counted["done"] + counted["failed"]
         limit = self._run.request.max_failure_rate
@@ -233,7 +246,7 @@ class Writer:
             f"stopped early. See the failed frames for the causes"
         )
 
-    def _tell_failed(self, result: FrameResult) -> None:
+    def _notify_failed(self, result: FrameResult) -> None:
         signals.frame_failed.send_robust(
             sender=Writer,
             request_id=self._run.request.id,
@@ -245,8 +258,18 @@ class Writer:
         )
 
 
-def record_provenance(run: Run, added: LabeledData, written: Written) -> None:
-    """Remember which request made each stored annotation; in the transaction that made it."""
+def version_id_of(run: ShardRun) -> int:
+    """Return the id of the row of the run's function version; store a new version."""
+    spec = run.spec
+    found, _ = FunctionVersion.objects.get_or_create(
+        function_id=spec.id, version=spec.version, revision=spec.revision
+    )
+    return int(found.pk)
+
+
+def record_provenance(run: ShardRun, added: LabeledData, written: Written) -> None:
+    """Store which request made each annotation, in the transaction that made it."""
+    version_id = version_id_of(run)
     insert(
         Provenance,
         (
@@ -257,7 +280,7 @@ def record_provenance(run: Run, added: LabeledData, written: Written) -> None:
                 "frame": frame,
                 "kind": kind,
                 "object_id": object_id,
-                "version_id": run.version_id,
+                "version_id": version_id,
                 "score": score,
             }
             for kind, frame, score, object_id in _made(added, written)
@@ -266,7 +289,7 @@ def record_provenance(run: Run, added: LabeledData, written: Written) -> None:
 
 
 def _made(added: LabeledData, written: Written) -> Iterator[tuple[str, int, float, int]]:
-    """Kind, frame, score and id of each stored annotation."""
+    """Yield kind, frame, score and id of each stored annotation."""
     for shape, copies in zip(added.shapes, written.shape_ids, strict=True):
         yield from ((ObjectKind.SHAPE, shape.frame, shape.score, copy) for copy in copies)
     for tag, copies in zip(added.tags, written.tag_ids, strict=True):

@@ -33,7 +33,7 @@ def insert(table: type[models.Model], rows: Iterable[Mapping[str, Any]]) -> None
             table._default_manager.bulk_create([table(**row) for row in some])
 
 
-def renumber(table: type[models.Model], name: str, numbers: Mapping[int, int]) -> None:
+def bulk_update_ids(table: type[models.Model], name: str, numbers: Mapping[int, int]) -> None:
     """Give a column of numbers other ones, by the rows' keys.
 
     Django's own way compares each row with the keys of all.
@@ -62,12 +62,12 @@ def _array(numbers: Iterable[int]) -> str:
     return "{" + ",".join(map(str, numbers)) + "}"
 
 
-def plain(text: str) -> str:
+def strip_unstorable(text: str) -> str:
     """The text as any database takes it: without NUL and halves of surrogate pairs."""
     return text.replace("\x00", "").encode("utf-8", "replace").decode()
 
 
-def slices(ids: Collection[int]) -> Iterator[list[int]]:
+def id_chunks(ids: Collection[int]) -> Iterator[list[int]]:
     """Ids in pieces that a statement can name."""
     ordered = list(ids)
     for start in range(0, len(ordered), IDS_A_STATEMENT):

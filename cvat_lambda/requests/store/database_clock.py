@@ -13,12 +13,12 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 
-def now() -> Now | datetime:
+def db_now_expression() -> Now | datetime:
     """The moment of an UPDATE, to be written by it."""
     return Now() if connection.vendor == "postgresql" else timezone.now()
 
 
-def read() -> datetime:
+def db_now() -> datetime:
     """The moment, for comparisons with what was written."""
     if connection.vendor != "postgresql":
         return timezone.now()

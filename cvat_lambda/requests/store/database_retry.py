@@ -13,10 +13,10 @@ from cvat_lambda.errors import EngineUnavailable
 
 logger = logging.getLogger(__name__)
 
-PATIENCE_S = 120.0
+GIVE_UP_AFTER_S = 120.0
 
 
-def patiently(
+def retry_on_database_error(
     attempt: Callable[[], None], *, wait: Callable[[float], None], request_id: str
 ) -> None:
     """Run a transaction until it gets through. ``wait(s)`` sleeps, and raises when aborted.
@@ -24,7 +24,7 @@ def patiently(
     A lost connection, a deadlock, a lock timeout: whether a COMMIT without an answer took place
     is for ``attempt`` to ask of the database. Raise EngineUnavailable, and what it raises.
     """
-    give_up_at = time.monotonic() + PATIENCE_S
+    give_up_at = time.monotonic() + GIVE_UP_AFTER_S
     delay_s = 0.05
     while True:
         try:

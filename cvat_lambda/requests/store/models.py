@@ -1,16 +1,15 @@
-"""What is stored of a request: itself, its shards, the outcome of each frame, what it added.
+"""The tables of a request: its shards, the outcome of each frame, and what it added.
 
-The database is the truth: Redis only carries the ids of shards to workers, and may be flushed.
+The database holds the state. Redis only carries the ids of shards to workers and may be flushed.
 Every state change is a conditional UPDATE.
 
-Transactions lock rows in this order, so that no two of them wait for each other:
+Transactions lock rows in this order, so that they cannot deadlock:
 
-1. `ScopeGuard` of the tasks, ascending (`overlap.lock_tasks`);
-2. `Shard`, ascending by id: its own alone by the fence of a write, or all that it will touch
-   together (`locks.lock_shards`);
-3. the engine's rows, inside `Engine.hold_shapes` and `Engine.apply`: so rows that follow are read
-   before, but written after;
-4. `Outcome`, `Provenance`, `Joined`;
+1. `ScopeGuard` of the tasks, ascending (`locks.lock_tasks`);
+2. `Shard`, ascending by id: one shard by `Lease.fence`, or several by `locks.lock_shards`;
+3. the engine's rows, in `Engine.hold_shapes` and `Engine.apply`. The rows below may be read before
+   this step, and are written after it;
+4. `FunctionVersion`, `Outcome`, `Provenance`, `MergedRectangle`;
 5. `Request`.
 """
 
@@ -157,7 +156,8 @@ class Shard(models.Model):
     index = models.IntegerField()
     task_id = models.BigIntegerField()
     job_id = models.BigIntegerField(null=True, blank=True)  # set: read and write this job alone
-    own_layer = models.BooleanField(default=False)  # a job whose annotations are not the task's
+    # Of a ground-truth job or a consensus replica: its annotations are not the task's.
+    private_annotations = models.BooleanField(default=False)
     frames = models.JSONField()  # [[first, last], ...], ascending, inclusive
     first_frame = models.IntegerField()  # bounds of `frames`, for the overlap query
     last_frame = models.IntegerField()
@@ -269,11 +269,11 @@ class Provenance(models.Model):
         return f"{self.kind} {self.object_id} of task {self.task_id} by {self.request_id}"
 
 
-class Joined(models.Model):
+class MergedRectangle(models.Model):
     """A rectangle that a ReID request joined to a track: what an undo brings back."""
 
     id = models.BigAutoField(primary_key=True)
-    request = models.ForeignKey(Request, on_delete=models.CASCADE, related_name="joined")
+    request = models.ForeignKey(Request, on_delete=models.CASCADE, related_name="merged_rectangles")
     task_id = models.BigIntegerField()
     job_id = models.BigIntegerField(null=True, blank=True)  # as of the shard that joined it
     frame = models.IntegerField()
@@ -282,10 +282,10 @@ class Joined(models.Model):
 
     class Meta:
         app_label = "cvat_lambda"
-        verbose_name_plural = "joined"
+        verbose_name_plural = "merged rectangles"
         indexes: ClassVar = [
-            models.Index(fields=["task_id", "frame"], name="lambda_joined_frame_idx"),
-            models.Index(fields=["shape_id"], name="lambda_joined_shape_idx"),
+            models.Index(fields=["task_id", "frame"], name="lambda_merged_frame_idx"),
+            models.Index(fields=["shape_id"], name="lambda_merged_shape_idx"),
         ]
 
     def __str__(self) -> str:

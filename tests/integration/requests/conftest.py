@@ -16,7 +16,7 @@ from cvat_lambda.functions.models import Function
 from cvat_lambda.gateway import hosts
 from cvat_lambda.gateway.http import pool
 from cvat_lambda.requests import rq_tasks
-from cvat_lambda.requests.control import service
+from cvat_lambda.requests.control.create import create_request
 from cvat_lambda.requests.store.models import Request
 
 from .function_server import FunctionServer, function_server
@@ -145,6 +145,6 @@ def start(access: StandaloneAccess) -> Callable[..., Request]:
     """Create a request of the function "finder" as alice."""
 
     def create(**options: Any) -> Request:
-        return service.create(access, **{"function_id": "finder", **options})
+        return create_request(access, **{"function_id": "finder", **options})
 
     return create

@@ -15,10 +15,13 @@ from cvat_lambda.engine import get_engine
 from cvat_lambda.errors import StateConflict
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests import rq_tasks
-from cvat_lambda.requests.control import service, transitions
+from cvat_lambda.requests.control import transitions
+from cvat_lambda.requests.control.cancel import cancel_request
+from cvat_lambda.requests.control.retry import retry_request
+from cvat_lambda.requests.control.undo import undo_request
 from cvat_lambda.requests.run.lease import LeaseLost, claim
 from cvat_lambda.requests.run.results import FrameResult
-from cvat_lambda.requests.run.shard_context import load
+from cvat_lambda.requests.run.shard_context import load_run
 from cvat_lambda.requests.run.writer import Writer
 from cvat_lambda.requests.store.models import FrameStatus, Outcome, Provenance, Request, Shard
 
@@ -59,7 +62,7 @@ def test_cancel_during_slow_calls_is_effective_at_once_and_writes_nothing(
     worker = in_thread(request.shards.get().pk)
     try:
         assert arrived.wait(60)
-        service.cancel(request)
+        cancel_request(request)
         assert request.status == "cancelled"
         worker.join(30)  # far less than the calls would take
         assert not worker.is_alive()
@@ -90,7 +93,7 @@ def test_what_was_written_before_a_cancel_stays(
     try:
         while Outcome.objects.count() < 4:
             written.wait(0.02)
-        service.cancel(request)
+        cancel_request(request)
         worker.join(30)
         assert not worker.is_alive()
     finally:
@@ -100,7 +103,7 @@ def test_what_was_written_before_a_cancel_stays(
     shapes = get_engine().annotations(task.pk).shapes
     assert request.status == "cancelled"
     assert len(shapes) == request.done == Outcome.objects.count() >= 4
-    assert service.undo(request) == len(shapes)
+    assert undo_request(request) == len(shapes)
     assert get_engine().annotations(task.pk).shapes == ()
 
 
@@ -108,7 +111,7 @@ def test_a_cancelled_request_is_never_started(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     request = start(task_id=make_task(2).pk)
-    service.cancel(request)
+    cancel_request(request)
     run(request)
     assert (request.status, function.seen) == ("cancelled", [])
 
@@ -118,7 +121,7 @@ def test_after_a_cancel_the_same_task_runs_with_the_new_parameters(
 ) -> None:
     task = make_task(2)
     old = start(task_id=task.pk, threshold=0.1)
-    service.cancel(old)
+    cancel_request(old)
     new = run(start(task_id=task.pk, threshold=0.7))
     run(old)
     assert (old.status, new.status) == ("cancelled", "finished")
@@ -132,7 +135,7 @@ def test_a_batch_of_a_worker_that_lost_its_lease_is_rolled_back(
     request = start(task_id=task.pk)
     lease = claim(request.shards.get().pk)
     assert lease is not None
-    writer = Writer(load(lease), wait=time.sleep)
+    writer = Writer(load_run(lease), wait=time.sleep)
     Shard.objects.update(lease="another worker's")
     with pytest.raises(LeaseLost):
         writer.write([FrameResult(frame=0, status=FrameStatus.DONE)])
@@ -148,7 +151,7 @@ def test_cancel_with_undo_removes_what_was_added(
 ) -> None:
     task = make_task(3)
     request = run(start(task_id=task.pk))
-    service.cancel(request, undo=True)
+    cancel_request(request, undo=True)
     assert get_engine().annotations(task.pk).shapes == ()
     assert request.status == "finished"  # it had ended before: that is its history
     assert request.undone_at is not None
@@ -158,9 +161,9 @@ def test_cancel_with_undo_removes_what_was_added(
 def test_a_request_that_was_undone_cannot_be_retried(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
-    request = service.cancel(start(task_id=make_task(2).pk), undo=True)
+    request = cancel_request(start(task_id=make_task(2).pk), undo=True)
     with pytest.raises(StateConflict, match="undone"):
-        service.retry(request)
+        retry_request(request)
 
 
 def test_undo_of_a_running_request_is_refused(
@@ -168,7 +171,7 @@ def test_undo_of_a_running_request_is_refused(
 ) -> None:
     request = start(task_id=make_task(1).pk)
     with pytest.raises(StateConflict, match="cancel it first"):
-        service.undo(request)
+        undo_request(request)
 
 
 def test_only_ended_requests_with_something_left_can_be_retried(
@@ -177,13 +180,13 @@ def test_only_ended_requests_with_something_left_can_be_retried(
     task = make_task(1)
     request = start(task_id=task.pk)
     with pytest.raises(StateConflict):
-        service.retry(request)
-    service.cancel(request)
+        retry_request(request)
+    cancel_request(request)
     with pytest.raises(StateConflict, match="cancelled"):
-        service.retry(request)
+        retry_request(request)
     done = run(start(task_id=task.pk))
     with pytest.raises(StateConflict, match="no failed frames"):
-        service.retry(done)
+        retry_request(done)
 
 
 def test_cancelling_a_queued_request_leaves_nothing_in_redis(
@@ -192,7 +195,7 @@ def test_cancelling_a_queued_request_leaves_nothing_in_redis(
     """A job that was taken off its queue alone stays for ever: only ended ones expire."""
     redis = django_rq.get_connection("annotation")
     task = make_task(2)
-    service.cancel(start(task_id=task.pk))
+    cancel_request(start(task_id=task.pk))
     assert django_rq.get_queue("annotation").job_ids == []
     assert redis.keys("rq:job:*") == []
 
@@ -202,4 +205,4 @@ def test_cancelling_a_request_whose_job_is_gone_is_no_error(
 ) -> None:
     request = start(task_id=make_task(1).pk)
     django_rq.get_connection("annotation").flushall()
-    assert service.cancel(request).status == "cancelled"
+    assert cancel_request(request).status == "cancelled"

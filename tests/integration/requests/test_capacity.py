@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cvat_lambda.functions.models import Function
-from cvat_lambda.requests.control import service
+from cvat_lambda.requests.control.cancel import cancel_request
 from cvat_lambda.requests.store.models import Request
 from tests.ports import closed_port
 
@@ -68,7 +68,7 @@ def test_a_run_follows_its_functions_workers_up_and_down(
         give_workers(finder, 2)
         wait_for(lambda: 2 <= most_of_the_next(12, function) <= 4)
     finally:
-        service.cancel(request)
+        cancel_request(request)
 
 
 def test_a_run_whose_invokers_come_and_go_does_every_frame_once(

@@ -19,11 +19,11 @@ from cvat_lambda.engine.standalone.tasks import delete_task
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.models import Function
 from cvat_lambda.gateway.cancel import CallAbandoned, Cancel
-from cvat_lambda.requests.control import service
+from cvat_lambda.requests.control.retry import retry_request
 from cvat_lambda.requests.run.detect import DetectWork
 from cvat_lambda.requests.run.invoker import Invoker
 from cvat_lambda.requests.run.lease import LeaseLost, claim
-from cvat_lambda.requests.run.shard_context import load
+from cvat_lambda.requests.run.shard_context import load_run
 from cvat_lambda.requests.store.models import Outcome, Provenance, Request
 from tests.ports import closed_port
 
@@ -118,7 +118,7 @@ def test_a_defect_fails_its_frame_and_not_the_request(
     request = start(task_id=make_task(3).pk)
     lease = claim(request.shards.get().pk)
     assert lease is not None
-    loaded = load(lease)
+    loaded = load_run(lease)
     work = Broken(loaded)
     work.error = error
     invoker = Invoker(loaded, work, Cancel())
@@ -146,7 +146,7 @@ def test_what_stops_a_run_is_no_failure_of_a_frame(
     request = start(task_id=make_task(2).pk)
     lease = claim(request.shards.get().pk)
     assert lease is not None
-    loaded = load(lease)
+    loaded = load_run(lease)
     work = Broken(loaded)
     work.error = error  # type: ignore[assignment]
     units = list(work.units(get_engine().frames(loaded.task.id, [1])))
@@ -186,7 +186,7 @@ def test_each_shape_names_the_version_that_made_it(
     finder.version, finder.revision, finder.changed_at = 7, "new", timezone.now()
     finder.save()
     function.behave = lambda payload: rectangle_of(frame_of(payload))
-    run(service.retry(request))
+    run(retry_request(request))
     spec = registry.get("finder")
     assert (request.function_version, request.function_revision) == (7, spec.revision)
     for table in (Outcome, Provenance):
@@ -208,7 +208,7 @@ def test_retry_runs_the_failed_frames_and_no_other(
     assert (request.done, request.failed) == (3, 2)
     function.behave = lambda payload: rectangle_of(frame_of(payload))
     function.seen.clear()
-    run(service.retry(request))
+    run(retry_request(request))
     assert sorted(function.seen) == [1, 4]
     assert (request.status, request.done, request.failed) == ("finished", 5, 0)
     assert len(get_engine().annotations(task.pk).shapes) == 5

@@ -39,9 +39,9 @@ from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Change
 from cvat_lambda.gateway import hosts
 from cvat_lambda.gateway.http import pool
-from cvat_lambda.requests.control import service
 from cvat_lambda.requests.control.recover import recover
-from cvat_lambda.requests.store.models import Joined, Provenance, Request
+from cvat_lambda.requests.control.undo import undo_request
+from cvat_lambda.requests.store.models import MergedRectangle, Provenance, Request
 from cvat_lambda.server.processes import Child, redis_command, wait_for_port
 from tests.ports import free_port
 
@@ -395,11 +395,11 @@ def test_nothing_is_lost_and_nothing_is_twice_whatever_dies(
     check_provenance(request)
 
     for ended in (straight, request):
-        service.undo(ended)
+        undo_request(ended)
     assert differences(disturbed, undisturbed) == []
     if options.get("replace") in (None, "none"):  # nothing was replaced
         assert content_of(disturbed) == before
-    assert not Joined.objects.exists()
+    assert not MergedRectangle.objects.exists()
 
 
 def check_provenance(request: Request) -> None:

@@ -26,13 +26,13 @@ from cvat_lambda.errors import FunctionUnavailable
 from cvat_lambda.functions.models import Function
 from cvat_lambda.gateway.cancel import Cancel
 from cvat_lambda.requests import rq_tasks
-from cvat_lambda.requests.control import service, transitions
-from cvat_lambda.requests.control import undo as undoing
-from cvat_lambda.requests.run.lease import Lease, LeaseLost, claim, give_back
+from cvat_lambda.requests.control import transitions
+from cvat_lambda.requests.control.undo import remove_added, undo_request
+from cvat_lambda.requests.run.lease import Lease, LeaseLost, claim, requeue_shard
 from cvat_lambda.requests.run.results import FrameResult
-from cvat_lambda.requests.run.shard_context import Run, load
+from cvat_lambda.requests.run.shard_context import ShardRun, load_run
 from cvat_lambda.requests.run.writer import Writer
-from cvat_lambda.requests.store.database_retry import patiently
+from cvat_lambda.requests.store.database_retry import retry_on_database_error
 from cvat_lambda.requests.store.models import Provenance, Request, Shard
 
 from .conftest import CAR, run, store_function
@@ -154,7 +154,7 @@ def test_a_cancel_and_a_shard_that_ends_the_whole_request_do_not_deadlock(
     assert four_shards.status == "cancelled"
 
 
-def results(loaded: Run) -> list[FrameResult]:
+def results(loaded: ShardRun) -> list[FrameResult]:
     """All its frames, without shapes."""
     return [FrameResult(frame=frame, status="done") for frame in loaded.frames]
 
@@ -167,7 +167,7 @@ def test_the_end_of_a_shard_and_a_batch_of_another_do_not_deadlock(
     add(task.pk, track(task.pk, 0, 1))  # which the end of the first shard removes
     truth = create_ground_truth_job(task, [2, 3]).pk
     request = start(job_ids=[ordinary, truth], replace="all")
-    ending, writing = (load(lease) for lease in leases_of(request))
+    ending, writing = (load_run(lease) for lease in leases_of(request))
     Writer(ending, wait=time.sleep).write(results(ending))
 
     def end() -> None:
@@ -184,9 +184,9 @@ def test_the_end_of_a_shard_and_a_batch_of_another_do_not_deadlock(
     assert get_engine().annotations(task.pk).tracks == ()
 
 
-def ready_to_end(request: Request) -> list[Run]:
+def ready_to_end(request: Request) -> list[ShardRun]:
     """All shards with every frame done: only their last transactions are left."""
-    runs = [load(lease) for lease in leases_of(request)]
+    runs = [load_run(lease) for lease in leases_of(request)]
     for loaded in runs:
         rq_tasks._drive(loaded, rq_tasks._work(loaded), Cancel())
     return runs
@@ -259,7 +259,7 @@ def test_a_rectangle_of_two_jobs_that_end_at_once_is_joined_once(
     assert sorted(seen + [frame for frame, _ in lone(task.pk)]) == list(range(6))
     request.refresh_from_db()
     assert request.status == "finished"
-    service.undo(request)
+    undo_request(request)
     assert (paths(task.pk), lone(task.pk)) == ([], before)
 
 
@@ -272,7 +272,7 @@ def test_two_undos_that_both_wait_bring_each_rectangle_back_once(
     request = run(start(function_id="matcher", task_id=task.pk))
     with held(lambda: lock(task.pk)) as threads:
         for _ in range(2):
-            threads.start(lambda: undoing.undo(request.pk))
+            threads.start(lambda: remove_added(request.pk))
     assert threads.errors == []
     assert (paths(task.pk), lone(task.pk)) == ([], before)
 
@@ -283,9 +283,9 @@ def test_a_connection_that_is_cut_in_the_last_transaction_does_not_end_the_run(
     task = make_task(2)
     request = start(task_id=task.pk)
     (lease,) = leases_of(request)
-    loaded = load(lease)
+    loaded = load_run(lease)
     Writer(loaded, wait=time.sleep).write(results(loaded))
-    give_back(lease)  # nothing is left but the end
+    requeue_shard(lease)  # nothing is left but the end
     with held(lambda: Request.objects.select_for_update().get(pk=request.pk)) as threads:
         threads.start(lambda: run(request))
         with connection.cursor() as cursor:
@@ -333,7 +333,7 @@ def test_what_a_commit_without_an_answer_wrote_is_not_written_twice(
         function.behave = lambda payload: rectangle_of(frame_of(payload))
     request = start(function_id=function_id, task_id=task.pk)
     (lease,) = leases_of(request)
-    loaded = load(lease)
+    loaded = load_run(lease)
     work = rq_tasks._work(loaded)
     connection.close()
     with cutting_proxy(connection.settings_dict) as proxy:
@@ -341,7 +341,7 @@ def test_what_a_commit_without_an_answer_wrote_is_not_written_twice(
             proxy.armed = True
             rq_tasks._drive(loaded, work, Cancel())
             proxy.armed = True
-            patiently(
+            retry_on_database_error(
                 lambda: rq_tasks._finish(loaded, work), wait=time.sleep, request_id=request.pk
             )
         finally:

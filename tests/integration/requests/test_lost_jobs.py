@@ -15,8 +15,8 @@ from rq import Worker
 from rq.job import Job
 
 from cvat_lambda.functions.models import Function
-from cvat_lambda.requests.control import queue
 from cvat_lambda.requests.control.recover import Recovered, recover
+from cvat_lambda.requests.store import queue
 from cvat_lambda.requests.store.models import Request, Shard
 from cvat_lambda.server.processes import Child
 

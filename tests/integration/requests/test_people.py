@@ -18,7 +18,7 @@ from PIL import Image
 from cvat_lambda.functions import registry
 from cvat_lambda.gateway.invoke_with_retries import call
 from cvat_lambda.gateway.payload import encode_payload
-from cvat_lambda.requests.control import service
+from cvat_lambda.requests.control.cancel import cancel_request
 from cvat_lambda.requests.store.models import Request
 
 from .conftest import store_function
@@ -118,7 +118,7 @@ def running(request: Request, workers: int) -> Iterator[None]:
     try:
         yield
     finally:
-        service.cancel(request)
+        cancel_request(request)
 
 
 @pytest.mark.parametrize("workers", [1, 4])

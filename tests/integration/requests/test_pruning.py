@@ -15,9 +15,10 @@ from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Change, Removal
 from cvat_lambda.errors import StateConflict
 from cvat_lambda.functions.models import Function
-from cvat_lambda.requests.control import service
 from cvat_lambda.requests.control.prune import Pruned, prune
-from cvat_lambda.requests.store.models import Joined, Outcome, Provenance, Request
+from cvat_lambda.requests.control.retry import retry_request
+from cvat_lambda.requests.control.undo import undo_request
+from cvat_lambda.requests.store.models import MergedRectangle, Outcome, Provenance, Request
 
 from .conftest import run, store_function
 from .function_server import FunctionServer, Reply, frame_of, rectangle_of
@@ -64,11 +65,11 @@ def test_a_pruned_request_is_not_run_again_from_the_start(
     assert prune(1) == Pruned(outcomes=5)
     function.behave = lambda payload: rectangle_of(frame_of(payload))
     with pytest.raises(StateConflict, match="start a new request"):
-        service.retry(request)
+        retry_request(request)
     request.refresh_from_db()
     assert (request.status, request.done, request.failed) == ("finished", 4, 1)
     assert len(get_engine().annotations(task.pk).shapes) == 4
-    assert service.undo(request) == 4
+    assert undo_request(request) == 4
 
 
 def test_a_request_that_was_retried_meanwhile_keeps_its_outcomes(
@@ -77,7 +78,7 @@ def test_a_request_that_was_retried_meanwhile_keeps_its_outcomes(
     function.behave = fail_on(1)
     request = run(start(task_id=make_task(3).pk))
     grow_old()
-    service.retry(request)
+    retry_request(request)
     assert prune(1) == Pruned()
     function.behave = lambda payload: rectangle_of(frame_of(payload))
     assert (run(request).done, request.failed) == (3, 0)
@@ -119,10 +120,10 @@ def test_what_an_undo_would_bring_back_is_not_taken_for_deleted(
     store_function(function.url, "matcher", kind="reid", labels=[])
     function.behave = lambda payload: [0]
     joining = run(start(function_id="matcher", task_id=task.pk))
-    assert (get_engine().annotations(task.pk).shapes, Joined.objects.count()) == ((), 2)
+    assert (get_engine().annotations(task.pk).shapes, MergedRectangle.objects.count()) == ((), 2)
     grow_old()
     assert prune(1) == Pruned(outcomes=4)
-    service.undo(joining)
+    undo_request(joining)
     ids = {shape.id for shape in get_engine().annotations(task.pk).shapes}
     rows = Provenance.objects.filter(request=made)
     assert set(rows.values_list("object_id", flat=True)) == ids

@@ -25,12 +25,14 @@ from cvat_lambda.conf import settings as app_settings
 from cvat_lambda.engine import get_engine
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests import rq_tasks
-from cvat_lambda.requests.control import queue, service, transitions
+from cvat_lambda.requests.control import transitions
 from cvat_lambda.requests.control.recover import Recovered, recover
-from cvat_lambda.requests.run.lease import claim, give_back
+from cvat_lambda.requests.control.retry import retry_request
+from cvat_lambda.requests.run.lease import claim, requeue_shard
 from cvat_lambda.requests.run.results import FrameResult
-from cvat_lambda.requests.run.shard_context import load
+from cvat_lambda.requests.run.shard_context import load_run
 from cvat_lambda.requests.run.writer import Writer
+from cvat_lambda.requests.store import queue
 from cvat_lambda.requests.store.models import Request, Shard
 
 from .conftest import run
@@ -59,7 +61,7 @@ def test_a_request_is_on_the_queue_with_nothing_but_its_number(
     assert waiting_jobs() == [shard.rq_job_id]
     found = queue._queue().fetch_job(shard.rq_job_id)
     assert found is not None
-    assert (found.func_name, list(found.args)) == (queue.RUN_SHARD, [shard.pk])
+    assert (found.func_name, list(found.args)) == (queue.task_names().run_shard, [shard.pk])
 
 
 def test_a_stalled_shard_is_resumed_with_the_frames_that_are_left(
@@ -70,9 +72,9 @@ def test_a_stalled_shard_is_resumed_with_the_frames_that_are_left(
     shard = request.shards.get()
     dead = claim(shard.pk)
     assert dead is not None
-    invoked = rq_tasks._work(load(dead))
+    invoked = rq_tasks._work(load_run(dead))
     assert list(invoked.numbers()) == [0, 1, 2, 3, 4, 5]
-    Writer(load(dead), wait=time.sleep).write(
+    Writer(load_run(dead), wait=time.sleep).write(
         [FrameResult(frame=frame, status="done") for frame in (0, 3)]
     )
     age(app_settings.STALLED_AFTER_S + 1)
@@ -161,7 +163,7 @@ def test_a_shard_that_kills_every_worker_is_given_up(
     request.refresh_from_db()
     assert (request.status, request.error_code) == ("failed", "stalled")
     assert "stopped 3 times" in request.error_message
-    assert run(service.retry(request)).status == "finished"
+    assert run(retry_request(request)).status == "finished"
 
 
 def test_a_shard_whose_worker_wakes_up_again_is_not_given_up(
@@ -186,7 +188,7 @@ def settle(shard_id: int, frames: range) -> None:
     lease = claim(shard_id)
     assert lease is not None
     results = [FrameResult(frame=frame, status="done") for frame in frames]
-    Writer(load(lease), wait=time.sleep).write(results)
+    Writer(load_run(lease), wait=time.sleep).write(results)
 
 
 def test_a_worker_that_got_further_does_not_count_against_the_shard(
@@ -243,7 +245,7 @@ def test_a_shard_that_was_given_back_while_redis_is_away_is_sent_later(
     queues = __import__("django.conf").conf.settings.RQ_QUEUES
     with monkeypatch.context() as patch:
         patch.setitem(queues["annotation"], "URL", "redis://127.0.0.1:1/0")
-        give_back(lease)
+        requeue_shard(lease)
     assert recover() == Recovered(lost=1)
 
 

@@ -17,10 +17,11 @@ from cvat_lambda.errors import InvalidRequest
 from cvat_lambda.functions.models import Function
 from cvat_lambda.gateway.cancel import Cancel
 from cvat_lambda.requests import rq_tasks
-from cvat_lambda.requests.control import service, transitions
-from cvat_lambda.requests.control import undo as undoing
+from cvat_lambda.requests.control import transitions
+from cvat_lambda.requests.control.retry import retry_request
+from cvat_lambda.requests.control.undo import remove_added, undo_request
 from cvat_lambda.requests.run.lease import claim
-from cvat_lambda.requests.run.shard_context import load
+from cvat_lambda.requests.run.shard_context import load_run
 from cvat_lambda.requests.store.models import Outcome, Provenance, Request
 
 from .conftest import run, store_function
@@ -97,11 +98,11 @@ def test_edits_of_people_during_the_run_survive(
     request = start(function_id="matcher", task_id=task.pk)
     lease = claim(request.shards.get().pk)
     assert lease is not None
-    loaded = load(lease)
+    loaded = load_run(lease)
     work = rq_tasks._work(loaded)
     rq_tasks._drive(loaded, work, Cancel())
     if looked:
-        work.look(lambda: None)
+        work.prepare_finish(lambda: None)
     # While it ran, somebody deleted a box of the second path, and drew another.
     gone = [
         shape.id
@@ -141,10 +142,10 @@ def test_a_failed_pair_ends_the_chain_and_a_retry_leaves_its_tracks_alone(
     ]
     assert paths(task.pk) == parts
     function.behave = good
-    request = run(service.retry(request))
+    request = run(retry_request(request))
     assert (request.status, request.done, request.failed) == ("finished", 4, 0)
     assert paths(task.pk) == parts
-    service.undo(request)
+    undo_request(request)
     request = run(start(function_id="matcher", task_id=task.pk))
     assert paths(task.pk) == [[(frame, 10, False) for frame in range(4)]]
 
@@ -155,11 +156,11 @@ def test_undo_brings_the_rectangles_back(matcher: Function, make_task: Make, sta
     before = lone(task.pk)
     request = run(start(function_id="matcher", task_id=task.pk))
     assert lone(task.pk) == [(0, 20.0)]
-    service.undo(request)
+    undo_request(request)
     assert (paths(task.pk), lone(task.pk)) == ([], before)
     sources = {shape.source for shape in get_engine().annotations(task.pk).shapes}
     assert sources == {"manual"}
-    service.undo(request)
+    undo_request(request)
     assert lone(task.pk) == before
 
 
@@ -178,11 +179,11 @@ def test_undo_after_a_retry_brings_back_what_every_run_joined(
     request = run(start(function_id="matcher", task_id=task.pk))
     assert (request.failed, lone(task.pk)) == (1, [(1, 20.0), (2, 20.0)])
     function.behave = good
-    request = run(service.retry(request))
+    request = run(retry_request(request))
     assert (request.status, request.shapes, lone(task.pk)) == ("finished", 3, [])
-    service.undo(request)
+    undo_request(request)
     assert (paths(task.pk), lone(task.pk)) == ([], before)
-    service.undo(request)
+    undo_request(request)
     assert lone(task.pk) == before
 
 
@@ -208,7 +209,7 @@ def test_rectangles_brought_back_belong_to_their_detector_request_again(
     made = run(start(task_id=task.pk))
     joining = run(start(function_id="matcher", task_id=task.pk))
     assert (len(paths(task.pk)), lone(task.pk)) == (1, [])
-    service.undo(joining)
+    undo_request(joining)
     assert len(lone(task.pk)) == 3
     rows = Provenance.objects.filter(request=made, kind="shape")
     ids = {shape.id for shape in get_engine().annotations(task.pk).shapes}
@@ -223,8 +224,8 @@ def test_rectangles_whose_request_was_undone_do_not_come_back(
     task = make_task(3)
     made = run(start(task_id=task.pk))
     joining = run(start(function_id="matcher", task_id=task.pk))
-    service.undo(made)
-    service.undo(joining)
+    undo_request(made)
+    undo_request(joining)
     assert (paths(task.pk), lone(task.pk)) == ([], [])
     assert not Provenance.objects.exists()
 
@@ -247,9 +248,9 @@ def test_joined_rectangles_that_were_replaced_do_not_come_back(
     joining = run(start(function_id="matcher", task_id=task.pk))
     assert (len(paths(task.pk)), lone(task.pk)) == (2, [])
     again = run(start(task_id=task.pk, replace=policy))
-    service.undo(joining)
+    undo_request(joining)
     assert lone(task.pk) == sorted([*kept, (0, 10.0), (1, 10.0)])
-    service.undo(again)
+    undo_request(again)
     assert lone(task.pk) == kept
 
 
@@ -265,7 +266,7 @@ def test_two_undos_at_once_bring_each_rectangle_back_once(
     def undo() -> None:
         both.wait()
         try:
-            undoing.undo(request.pk)
+            remove_added(request.pk)
         finally:
             connection.close()
 

@@ -17,7 +17,8 @@ from cvat_lambda.engine.standalone.tasks import create_ground_truth_job
 from cvat_lambda.errors import InvalidRequest
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests import rq_tasks as jobs
-from cvat_lambda.requests.control import service
+from cvat_lambda.requests.control.retry import retry_request
+from cvat_lambda.requests.control.undo import undo_request
 from cvat_lambda.requests.store.models import Provenance, Request
 
 from .conftest import run, store_function
@@ -244,7 +245,7 @@ def test_a_track_drawn_after_the_run_survives_a_retry(
     assert (request.status, request.failed) == ("finished", 1)
     add(task.pk, track(task.pk, 0, 3, "manual"))
     function.behave = lambda payload: rectangle_of(frame_of(payload))
-    assert run(service.retry(request)).failed == 0
+    assert run(retry_request(request)).failed == 0
     assert [found.frame for found in get_engine().annotations(task.pk).tracks] == [0]
 
 
@@ -329,11 +330,11 @@ def test_undo_removes_exactly_what_the_request_added(
     before = sources(task.pk)
     first = run(start(task_id=task.pk, replace="none"))
     second = run(start(task_id=task.pk, replace="none"))
-    assert service.undo(first) == 3
+    assert undo_request(first) == 3
     assert len(sources(task.pk)) == len(before) + 3
-    assert service.undo(second) == 3
+    assert undo_request(second) == 3
     assert sources(task.pk) == before
-    assert service.undo(second) == 0
+    assert undo_request(second) == 0
 
 
 def test_cleanup_and_another_policy_contradict_each_other(

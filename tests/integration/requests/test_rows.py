@@ -10,7 +10,12 @@ from django.forms.models import model_to_dict
 from django.utils import timezone
 
 from cvat_lambda.functions.models import Function
-from cvat_lambda.requests.store.bulk_rows import ROWS_A_STATEMENT, insert, plain, renumber
+from cvat_lambda.requests.store.bulk_rows import (
+    ROWS_A_STATEMENT,
+    bulk_update_ids,
+    insert,
+    strip_unstorable,
+)
 from cvat_lambda.requests.store.models import Outcome, Provenance, Request
 
 
@@ -65,14 +70,14 @@ def test_no_rows_are_no_statement(
 
 
 def test_text_that_a_database_does_not_take_is_made_plain(request_row: Request) -> None:
-    assert plain("a\x00b\ud800 ü") == "ab? ü"
+    assert strip_unstorable("a\x00b\ud800 ü") == "ab? ü"
 
 
 def test_rows_get_other_numbers_and_their_neighbours_keep_theirs(request_row: Request) -> None:
     row = {"request_id": request_row.pk, "task_id": 1, "job_id": None, "kind": "shape"}
     insert(Provenance, ({**row, "frame": n, "object_id": n, "score": 1.0} for n in range(4)))
     keys = dict(Provenance.objects.values_list("object_id", "pk"))
-    renumber(Provenance, "object_id", {keys[1]: 3, keys[2]: 1 << 40})
-    renumber(Provenance, "object_id", {})
+    bulk_update_ids(Provenance, "object_id", {keys[1]: 3, keys[2]: 1 << 40})
+    bulk_update_ids(Provenance, "object_id", {})
     found = Provenance.objects.order_by("frame").values_list("object_id", flat=True)
     assert list(found) == [0, 3, 1 << 40, 3]

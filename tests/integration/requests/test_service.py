@@ -27,7 +27,11 @@ from cvat_lambda.errors import (
     ScopeOverlap,
 )
 from cvat_lambda.functions.models import Function
-from cvat_lambda.requests.control import service
+from cvat_lambda.requests.control.cancel import cancel_request
+from cvat_lambda.requests.control.create import create_request
+from cvat_lambda.requests.control.find import find_request, may_edit, visible_requests
+from cvat_lambda.requests.control.retry import retry_request
+from cvat_lambda.requests.control.undo import undo_request
 from cvat_lambda.requests.store.models import Provenance, Request
 from cvat_lambda.requests.store.progress import progress_of
 
@@ -203,15 +207,15 @@ def test_strangers_see_nothing_and_team_members_what_their_tasks_allow(
     whole = start(task_id=task.pk, frames=[[2, 3]])
     his = start(job_id=first.pk)
     stranger, member = StandaloneAccess(charlie), StandaloneAccess(bob)
-    assert list(service.visible(stranger)) == []
+    assert list(visible_requests(stranger)) == []
     for request in (whole, his):
         with pytest.raises(RequestNotFound):
-            service.find(stranger, request.pk)
-    assert set(service.visible(member)) == {whole, his}
-    assert service.editable(member, his)
-    assert not service.editable(member, whole)
+            find_request(stranger, request.pk)
+    assert set(visible_requests(member)) == {whole, his}
+    assert may_edit(member, his)
+    assert not may_edit(member, whole)
     with pytest.raises(NotFound):
-        service.create(stranger, function_id="finder", task_id=task.pk)
+        create_request(stranger, function_id="finder", task_id=task.pk)
     assert second.pk != first.pk
 
 
@@ -219,14 +223,14 @@ def test_an_owner_sees_an_ended_request_as_long_as_the_task(
     finder: Function, make_task: Make, start: Start, access: StandaloneAccess, charlie: User
 ) -> None:
     task = make_task(2)
-    request = service.cancel(start(task_id=task.pk))
-    assert list(service.visible(access)) == [request]
+    request = cancel_request(start(task_id=task.pk))
+    assert list(visible_requests(access)) == [request]
     task.owner = charlie
     task.save()
-    assert list(service.visible(access)) == []
+    assert list(visible_requests(access)) == []
     with pytest.raises(RequestNotFound):
-        service.find(access, request.pk)
-    assert list(service.visible(StandaloneAccess(charlie))) == [request]
+        find_request(access, request.pk)
+    assert list(visible_requests(StandaloneAccess(charlie))) == [request]
 
 
 def test_a_request_on_several_tasks_is_seen_by_who_sees_all_of_them(
@@ -236,8 +240,8 @@ def test_a_request_on_several_tasks_is_seen_by_who_sees_all_of_them(
     request = start(task_ids=[one.pk, two.pk])
     two.owner = charlie
     two.save()
-    assert list(service.visible(access)) == []
-    assert not service.editable(access, request)
+    assert list(visible_requests(access)) == []
+    assert not may_edit(access, request)
 
 
 def test_a_request_without_any_task_left_is_its_owners_and_the_administrators(
@@ -250,13 +254,13 @@ def test_a_request_without_any_task_left_is_its_owners_and_the_administrators(
     request = start(job_id=job.pk)
     member = StandaloneAccess(bob)
     root = StandaloneAccess(User.objects.create_superuser("root"))
-    assert service.editable(member, request)
+    assert may_edit(member, request)
     task.delete()
-    assert not service.editable(member, request)
-    assert list(service.visible(member)) == []
+    assert not may_edit(member, request)
+    assert list(visible_requests(member)) == []
     for person in (access, root):
-        assert list(service.visible(person)) == [request]
-        assert service.cancel(service.find(person, request.pk, "edit")).status == "cancelled"
+        assert list(visible_requests(person)) == [request]
+        assert cancel_request(find_request(person, request.pk, "edit")).status == "cancelled"
 
 
 def test_a_deleted_task_does_not_take_the_request_of_the_others_along(
@@ -268,11 +272,11 @@ def test_a_deleted_task_does_not_take_the_request_of_the_others_along(
     gone.delete()
     root = StandaloneAccess(User.objects.create_superuser("root"))
     for person in (access, root):
-        assert set(service.visible(person)) == {request, live}
-        assert service.editable(person, request)
-    assert list(service.visible(StandaloneAccess(charlie))) == []
-    assert service.cancel(service.find(access, live.pk, "edit")).status == "cancelled"
-    assert service.undo(service.find(access, request.pk, "edit")) == 2
+        assert set(visible_requests(person)) == {request, live}
+        assert may_edit(person, request)
+    assert list(visible_requests(StandaloneAccess(charlie))) == []
+    assert cancel_request(find_request(access, live.pk, "edit")).status == "cancelled"
+    assert undo_request(find_request(access, request.pk, "edit")) == 2
     assert get_engine().annotations(kept.pk).shapes == ()
     assert not Provenance.objects.exists()
 
@@ -285,9 +289,9 @@ def test_a_job_that_is_gone_leaves_its_request_to_who_edits_the_task(
     Job.objects.filter(segment__task=task).update(assignee=bob)
     request = start(job_id=first.pk)
     first.delete()
-    assert list(service.visible(StandaloneAccess(bob))) == [request]
-    assert not service.editable(StandaloneAccess(bob), request)
-    assert service.editable(access, request)
+    assert list(visible_requests(StandaloneAccess(bob))) == [request]
+    assert not may_edit(StandaloneAccess(bob), request)
+    assert may_edit(access, request)
     assert second.pk != first.pk
 
 
@@ -300,7 +304,7 @@ def test_the_number_of_queries_does_not_grow_with_the_tasks(
         with CaptureQueriesContext(connection) as creation:
             request = start(task_ids=tasks)
         with CaptureQueriesContext(connection) as cancellation:
-            service.cancel(service.find(access, request.pk, "edit"))
+            cancel_request(find_request(access, request.pk, "edit"))
         counts.append((len(creation), len(cancellation)))
     assert counts[1] == counts[2]
 
@@ -315,7 +319,7 @@ def test_the_number_of_queries_does_not_grow_with_the_jobs(
         with CaptureQueriesContext(connection) as creation:
             request = start(job_ids=jobs)
         with CaptureQueriesContext(connection) as check:
-            assert service.editable(access, request)
+            assert may_edit(access, request)
         counts.append((len(creation), len(check)))
     assert counts[1] == counts[2]
 
@@ -345,7 +349,7 @@ def test_the_rate_of_a_retry_is_that_of_the_frames_that_it_ran(
     request = run(start(task_id=make_task(9).pk))
     assert (request.done, request.failed) == (8, 1)
     function.behave = lambda payload: rectangle_of(frame_of(payload))
-    request = run(service.retry(request))
+    request = run(retry_request(request))
     assert (request.done, request.failed) == (9, 0)
     assert request.started_at is not None
     Request.objects.update(ended_at=request.started_at + timedelta(seconds=2))
@@ -384,11 +388,11 @@ def test_a_retry_on_frames_that_another_request_works_on_is_refused(
     assert failed.status == "failed"
     living = start(task_id=task.pk, frames=[[2, 2]])
     with pytest.raises(ScopeOverlap, match=living.pk):
-        service.retry(failed)
+        retry_request(failed)
     failed.refresh_from_db()
     assert (failed.status, failed.failed) == ("failed", 3)
-    service.cancel(living)
-    assert service.retry(failed).status == "queued"
+    cancel_request(living)
+    assert retry_request(failed).status == "queued"
 
 
 def test_ground_truth_is_annotated_beside_the_task_that_it_is_of(

@@ -11,7 +11,8 @@ import pytest
 from cvat_lambda.engine import get_engine
 from cvat_lambda.errors import InvalidRequest
 from cvat_lambda.functions.models import Function
-from cvat_lambda.requests.control import service
+from cvat_lambda.requests.control import create
+from cvat_lambda.requests.control.cancel import cancel_request
 from cvat_lambda.requests.store.models import Request
 
 from .conftest import store_function
@@ -76,7 +77,7 @@ def test_the_requests_own_word_goes_before_the_setting(
     task = make_task(6)
     split = start(task_id=task.pk)
     assert frames_of_shards(split) == [[[0, 2]], [[3, 5]]]
-    service.cancel(split)
+    cancel_request(split)
     assert frames_of_shards(start(task_id=task.pk, shard_frames=0)) == [[[0, 5]]]
 
 
@@ -98,7 +99,7 @@ def test_sizes_that_make_no_sense_are_refused(
     options: dict[str, int],
     sentence: str,
 ) -> None:
-    monkeypatch.setattr(service, "MAX_SHARDS", 5)
+    monkeypatch.setattr(create, "MAX_SHARDS", 5)
     store_function(function.url, "matcher", kind="reid", labels=[])
     with pytest.raises(InvalidRequest, match=sentence):
         start(function_id=function_id, task_id=make_task(6).pk, **options)

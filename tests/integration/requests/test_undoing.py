@@ -13,10 +13,11 @@ from django.test.utils import CaptureQueriesContext
 from cvat_lambda.annotations.types import LabeledData, Shape
 from cvat_lambda.engine import get_engine
 from cvat_lambda.functions.models import Function
-from cvat_lambda.requests.control import service, transitions
+from cvat_lambda.requests.control import transitions
+from cvat_lambda.requests.control.undo import undo_request
 from cvat_lambda.requests.run.lease import claim
 from cvat_lambda.requests.run.results import FrameResult
-from cvat_lambda.requests.run.shard_context import load
+from cvat_lambda.requests.run.shard_context import load_run
 from cvat_lambda.requests.run.writer import Writer
 from cvat_lambda.requests.store.models import Provenance, Request
 
@@ -28,7 +29,7 @@ def filled(request: Request, shapes: int) -> Request:
     """Let a worker have found so many shapes on the first frame."""
     lease = claim(request.shards.get().pk)
     assert lease is not None
-    run = load(lease)
+    run = load_run(lease)
     label = run.task.labels[0].id or 0
     found = tuple(
         Shape(type="rectangle", frame=0, label_id=label, points=(0, 0, 1 + n, 9), source="auto")
@@ -44,7 +45,7 @@ def filled(request: Request, shapes: int) -> Request:
 def statements(request: Request) -> int:
     """How many the undo of a request takes."""
     with CaptureQueriesContext(connection) as seen:
-        service.undo(request)
+        undo_request(request)
     return len(seen)
 
 

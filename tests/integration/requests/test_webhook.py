@@ -23,8 +23,9 @@ from cvat_lambda.functions.models import Function
 from cvat_lambda.gateway.http import pool
 from cvat_lambda.requests import rq_tasks
 from cvat_lambda.requests.admin import RequestAdmin
-from cvat_lambda.requests.control import service, webhook
+from cvat_lambda.requests.control import webhook
 from cvat_lambda.requests.control.recover import recover
+from cvat_lambda.requests.control.retry import retry_request
 from cvat_lambda.requests.store.models import Request
 
 from .conftest import run
@@ -184,7 +185,7 @@ def test_the_second_end_is_told_of_a_request_that_was_retried_during_the_first_d
         else rectangle_of(frame_of(payload))
     )
     request = run(start(task_id=make_task(3).pk))
-    receiver.on_arrival = lambda: service.retry(Request.objects.get(pk=request.pk))
+    receiver.on_arrival = lambda: retry_request(Request.objects.get(pk=request.pk))
     rq_tasks.deliver_webhook(request.pk)
     function.behave = lambda payload: rectangle_of(frame_of(payload))
     request = run(request)

@@ -10,7 +10,8 @@ import pytest
 
 from cvat_lambda.engine.port import Engine, Job, Task
 from cvat_lambda.errors import FrameOutOfScope, InvalidRequest, JobNotFound, TaskNotFound
-from cvat_lambda.requests.control.plan import Scope, plan, skipped_frames
+from cvat_lambda.requests.control.plan import RequestScope, plan
+from cvat_lambda.requests.run.shard_context import skipped_frames
 
 JOBS = (
     Job(id=10, task_id=1, frames=range(6)),
@@ -52,52 +53,54 @@ class Facts:
         return [1, 2, 3, 4]
 
 
-def shards(scope: Scope, **options: Any) -> list[tuple[int, int | None, bool, Any]]:
+def shards(scope: RequestScope, **options: Any) -> list[tuple[int, int | None, bool, Any]]:
     """Task, job, layer and frames of each shard."""
     found = plan(cast(Engine, Facts()), scope, **options).shards
-    return [(shard.task_id, shard.job_id, shard.own_layer, shard.frames) for shard in found]
+    return [
+        (shard.task_id, shard.job_id, shard.private_annotations, shard.frames) for shard in found
+    ]
 
 
 @pytest.mark.parametrize(
     ("scope", "wanted"),
     [
-        (Scope(task_id=1), [(1, None, False, ((0, 9),))]),
-        (Scope(job_id=10), [(1, 10, False, ((0, 5),))]),
-        (Scope(task_id=1, job_id=10), [(1, 10, False, ((0, 5),))]),
+        (RequestScope(task_id=1), [(1, None, False, ((0, 9),))]),
+        (RequestScope(job_id=10), [(1, 10, False, ((0, 5),))]),
+        (RequestScope(task_id=1, job_id=10), [(1, 10, False, ((0, 5),))]),
         # frames that two named jobs share are written to both at once
         (
-            Scope(job_ids=(10, 11)),
+            RequestScope(job_ids=(10, 11)),
             [
                 (1, 10, False, ((0, 3),)),
                 (1, 11, False, ((6, 9),)),
                 (1, None, False, ((4, 5),)),
             ],
         ),
-        (Scope(job_ids=(10, 10)), [(1, 10, False, ((0, 5),))]),
+        (RequestScope(job_ids=(10, 10)), [(1, 10, False, ((0, 5),))]),
         # ground truth and replicas have annotations of their own, and run when named
-        (Scope(job_id=12), [(1, 12, True, ((2, 2), (5, 5)))]),
+        (RequestScope(job_id=12), [(1, 12, True, ((2, 2), (5, 5)))]),
         (
-            Scope(job_ids=(10, 13)),
+            RequestScope(job_ids=(10, 13)),
             [(1, 10, False, ((0, 5),)), (1, 13, True, ((0, 5),))],
         ),
         # the tail that only ground-truth jobs show is left to them
-        (Scope(task_id=2), [(2, None, False, ((0, 5),))]),
-        (Scope(job_id=21), [(2, 21, True, ((6, 7),))]),
-        (Scope(task_id=1, frames=((2, 3), (8, 9))), [(1, None, False, ((2, 3), (8, 9)))]),
-        (Scope(job_id=11, frames=((0, 4),)), [(1, 11, False, ((4, 4),))]),
+        (RequestScope(task_id=2), [(2, None, False, ((0, 5),))]),
+        (RequestScope(job_id=21), [(2, 21, True, ((6, 7),))]),
+        (RequestScope(task_id=1, frames=((2, 3), (8, 9))), [(1, None, False, ((2, 3), (8, 9)))]),
+        (RequestScope(job_id=11, frames=((0, 4),)), [(1, 11, False, ((4, 4),))]),
         # empty tasks and point clouds of a project are passed over
         (
-            Scope(project_id=5),
+            RequestScope(project_id=5),
             [(1, None, False, ((0, 9),)), (2, None, False, ((0, 5),))],
         ),
     ],
 )
-def test_shards_of_a_scope(scope: Scope, wanted: list[Any]) -> None:
+def test_shards_of_a_scope(scope: RequestScope, wanted: list[Any]) -> None:
     assert shards(scope) == wanted
 
 
 def test_a_long_job_is_split_evenly() -> None:
-    assert [shard[3] for shard in shards(Scope(job_id=10), shard_frames=4)] == [
+    assert [shard[3] for shard in shards(RequestScope(job_id=10), shard_frames=4)] == [
         ((0, 2),),
         ((3, 5),),
     ]
@@ -121,26 +124,32 @@ SEGMENTS = Task(
     ("scope", "size", "pieces"),
     [
         # two short jobs fit together, the long one is split evenly
-        (Scope(task_id=5), 10, [((0, 7),), ((8, 13),), ((14, 19),)]),
+        (RequestScope(task_id=5), 10, [((0, 7),), ((8, 13),), ((14, 19),)]),
         # a job that does not fit with its neighbour is not cut for that
-        (Scope(task_id=5), 6, [((0, 3),), ((4, 7),), ((8, 13),), ((14, 19),)]),
-        (Scope(task_id=5), 12, [((0, 7),), ((8, 19),)]),
-        (Scope(task_id=5), 3, [((0, 1),), ((2, 3),), ((4, 5),), ((6, 7),),
+        (RequestScope(task_id=5), 6, [((0, 3),), ((4, 7),), ((8, 13),), ((14, 19),)]),
+        (RequestScope(task_id=5), 12, [((0, 7),), ((8, 19),)]),
+        (RequestScope(task_id=5), 3, [((0, 1),), ((2, 3),), ((4, 5),), ((6, 7),),
                                ((8, 10),), ((11, 13),), ((14, 16),), ((17, 19),)]),
-        (Scope(task_id=5), 20, [((0, 19),)]),
-        (Scope(task_id=5), 0, [((0, 19),)]),
-        (Scope(task_id=5, frames=((2, 5), (7, 9))), 4, [((2, 3),), ((4, 5), (7, 7)), ((8, 9),)]),
-        (Scope(job_id=52), 8, [((8, 13),), ((14, 19),)]),
+        (RequestScope(task_id=5), 20, [((0, 19),)]),
+        (RequestScope(task_id=5), 0, [((0, 19),)]),
+        (
+            RequestScope(task_id=5, frames=((2, 5), (7, 9))),
+            4,
+            [((2, 3),), ((4, 5), (7, 7)), ((8, 9),)],
+        ),
+        (RequestScope(job_id=52), 8, [((8, 13),), ((14, 19),)]),
         # of jobs that overlap, the later one gets the frames of both
-        (Scope(task_id=1), 6, [((0, 3),), ((4, 9),)]),
+        (RequestScope(task_id=1), 6, [((0, 3),), ((4, 9),)]),
     ],
 )  # fmt: skip
-def test_shards_are_split_where_jobs_begin(scope: Scope, size: int, pieces: list[Any]) -> None:
+def test_shards_are_split_where_jobs_begin(
+    scope: RequestScope, size: int, pieces: list[Any]
+) -> None:
     assert [shard[3] for shard in shards(scope, shard_frames=size)] == pieces
 
 
 def test_by_job_each_job_has_its_own_shard() -> None:
-    assert shards(Scope(task_id=1), by_job=True) == [
+    assert shards(RequestScope(task_id=1), by_job=True) == [
         (1, 10, False, ((0, 5),)),
         (1, 11, False, ((4, 9),)),
     ]
@@ -168,27 +177,31 @@ def test_scopes_that_are_refused(
     named: dict[str, Any], error: type[Exception], sentence: str
 ) -> None:
     with pytest.raises(error, match=sentence):
-        plan(cast(Engine, Facts()), Scope(**named))
+        plan(cast(Engine, Facts()), RequestScope(**named))
 
 
-@pytest.mark.parametrize("scope", [Scope(task_id=2), Scope(job_id=20), Scope(job_id=21)])
-def test_task_that_takes_no_tracks_is_refused_where_tracks_are_made(scope: Scope) -> None:
+@pytest.mark.parametrize(
+    "scope", [RequestScope(task_id=2), RequestScope(job_id=20), RequestScope(job_id=21)]
+)
+def test_task_that_takes_no_tracks_is_refused_where_tracks_are_made(scope: RequestScope) -> None:
     assert shards(scope) != []
     with pytest.raises(InvalidRequest, match="task 2 has honeypots and takes no tracks"):
         shards(scope, by_job=True)
 
 
 def test_task_of_a_project_that_takes_no_tracks_does_not_hinder_the_others() -> None:
-    assert {task for task, *_ in shards(Scope(project_id=1), by_job=True)} == {1}
+    assert {task for task, *_ in shards(RequestScope(project_id=1), by_job=True)} == {1}
 
 
 def test_reasons_of_skipped_frames() -> None:
-    assert skipped_frames(POOL, own_layer=False, annotated=frozenset({0, 3})) == {
+    assert skipped_frames(POOL, private_annotations=False, annotated=frozenset({0, 3})) == {
         0: "annotated",
         1: "deleted",
         3: "deleted",
     }
-    assert skipped_frames(TASK, own_layer=False, annotated=frozenset()) == {}
+    assert skipped_frames(TASK, private_annotations=False, annotated=frozenset()) == {}
     honeypots = Task(id=9, name="", size=4, placeholder_frames=frozenset({2}))
-    assert skipped_frames(honeypots, own_layer=False, annotated=frozenset()) == {2: "placeholder"}
-    assert skipped_frames(honeypots, own_layer=True, annotated=frozenset()) == {}
+    assert skipped_frames(honeypots, private_annotations=False, annotated=frozenset()) == {
+        2: "placeholder"
+    }
+    assert skipped_frames(honeypots, private_annotations=True, annotated=frozenset()) == {}

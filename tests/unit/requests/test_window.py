@@ -6,16 +6,16 @@ import threading
 
 import pytest
 
-from cvat_lambda.requests.run.bounded_queue import Window, WindowStopped
+from cvat_lambda.requests.run.bounded_queue import BoundedQueue, QueueStopped
 
 
 def test_items_come_in_order_and_then_the_end() -> None:
-    window: Window[int] = Window(max_items=3)
+    queue: BoundedQueue[int] = BoundedQueue(max_items=3)
     for number in range(3):
-        window.put(number)
-    window.close()
-    assert [window.get(), window.get(), window.get(), window.get()] == [0, 1, 2, None]
-    assert window.ended
+        queue.put(number)
+    queue.close()
+    assert [queue.get(), queue.get(), queue.get(), queue.get()] == [0, 1, 2, None]
+    assert queue.ended
 
 
 @pytest.mark.parametrize(
@@ -23,49 +23,49 @@ def test_items_come_in_order_and_then_the_end() -> None:
     [({"max_items": 2}, [1, 1, 1]), ({"max_items": 9, "max_bytes": 100}, [60, 40, 1])],
 )
 def test_put_waits_for_room(options: dict[str, int], sizes: list[int]) -> None:
-    window: Window[int] = Window(**options)
-    window.put(0, sizes[0])
-    window.put(1, sizes[1])
+    queue: BoundedQueue[int] = BoundedQueue(**options)
+    queue.put(0, sizes[0])
+    queue.put(1, sizes[1])
     done = threading.Event()
 
     def put_third() -> None:
-        window.put(2, sizes[2])
+        queue.put(2, sizes[2])
         done.set()
 
     thread = threading.Thread(target=put_third)
     thread.start()
     assert not done.wait(0.05)
-    assert window.get() == 0
+    assert queue.get() == 0
     assert done.wait(10)
     thread.join()
 
 
 def test_an_item_larger_than_the_window_goes_through_alone() -> None:
-    window: Window[str] = Window(max_items=4, max_bytes=10)
-    window.put("large", 1000)
-    assert window.get() == "large"
+    queue: BoundedQueue[str] = BoundedQueue(max_items=4, max_bytes=10)
+    queue.put("large", 1000)
+    assert queue.get() == "large"
 
 
 def test_stop_wakes_those_who_wait() -> None:
-    window: Window[int] = Window(max_items=1)
+    queue: BoundedQueue[int] = BoundedQueue(max_items=1)
     caught = threading.Event()
 
     def wait() -> None:
         try:
-            window.get()
-        except WindowStopped:
+            queue.get()
+        except QueueStopped:
             caught.set()
 
     thread = threading.Thread(target=wait)
     thread.start()
-    window.stop()
+    queue.stop()
     assert caught.wait(10)
     thread.join()
-    with pytest.raises(WindowStopped):
-        window.put(1)
+    with pytest.raises(QueueStopped):
+        queue.put(1)
 
 
 def test_get_gives_up_after_its_time() -> None:
-    window: Window[int] = Window(max_items=1)
-    assert window.get(timeout_s=0.01) is None
-    assert not window.ended
+    queue: BoundedQueue[int] = BoundedQueue(max_items=1)
+    assert queue.get(timeout_s=0.01) is None
+    assert not queue.ended

@@ -1,7 +1,8 @@
-"""Shards on the RQ queue: only ids travel, so that any version of the app reads any job.
+"""The RQ queue that carries the ids of shards to workers.
 
-Redis is a messenger here. What it forgets is found in the database (`recovery`) and sent again;
-a job that is delivered twice finds its shard claimed.
+An RQ job holds ids only, so that any version of the app can run it. The database holds the state:
+`control.recover` sends again what Redis lost, and a job that is delivered twice finds its shard
+claimed.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import logging
 import secrets
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
 import django_rq
+from django.core.exceptions import ImproperlyConfigured
 from redis.exceptions import RedisError
 from rq import Queue, Worker
 from rq.exceptions import NoSuchJobError
@@ -22,26 +25,47 @@ from rq.serializers import DefaultSerializer
 from rq.utils import as_text
 
 from cvat_lambda.conf import settings
-from cvat_lambda.requests.control import processes
+from cvat_lambda.requests.store import processes
 from cvat_lambda.requests.store.models import Shard
 
 logger = logging.getLogger(__name__)
 
-RUN_SHARD = "cvat_lambda.requests.rq_tasks.run_shard"
-DELIVER_WEBHOOK = "cvat_lambda.requests.rq_tasks.deliver_webhook"
 KEEP_RESULT_S = 30 * 60
 KEEP_FAILURE_S = 3 * 3600
 WAITING = frozenset({"deferred", "scheduled", "created"})
-# Two of RQ's own heartbeats, one of which every worker shows for its job in 30 s, and some grace.
-SILENT_AFTER_S = 75.0
-TAKEN_AFTER_S = 5.0  # from the list to the start of a job; it takes a fork
+SILENT_AFTER_S = 75.0  # RQ workers send a heartbeat for their job every 30 s; two may be missed
+TAKEN_AFTER_S = 5.0  # a worker needs so long, at most, to fork and start a job that it took
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskNames:
+    """The dotted names of the functions that RQ workers import and call."""
+
+    run_shard: str  # takes the id of a shard
+    deliver_webhook: str  # takes the id of a request
+
+
+_task_names: TaskNames | None = None
+
+
+def register_tasks(names: TaskNames) -> None:
+    """Set the functions that jobs call; the app does this when it starts."""
+    global _task_names
+    _task_names = names
+
+
+def task_names() -> TaskNames:
+    """Return the registered functions."""
+    if _task_names is None:
+        raise ImproperlyConfigured("no RQ tasks are registered: is the app in INSTALLED_APPS?")
+    return _task_names
 
 
 def _queue() -> Queue:
-    """The queue of background requests, in the form that every worker reads.
+    """Return the queue of background requests.
 
-    ``manage.py rqworker`` reads jobs with RQ's default serializer, whatever a queue's settings
-    say; the payload is a function's name and a number, so nothing of ours is pickled.
+    ``manage.py rqworker`` always reads jobs with RQ's default serializer, so jobs are written with
+    it. The payload is the name of a function and an id: no object of ours is pickled.
     """
     queue = django_rq.get_queue(settings.QUEUE)
     queue.serializer = DefaultSerializer
@@ -49,23 +73,23 @@ def _queue() -> Queue:
 
 
 def new_job_id(request_id: str, what: int | str) -> str:
-    """An id for one delivery of a shard or a webhook; RQ takes letters, digits, ``-`` and ``_``."""
+    """Return a new RQ job id for a shard or a webhook, of letters, digits, ``-`` and ``_``."""
     return f"{request_id}-{what}-{secrets.token_hex(4)}"
 
 
 def send(shards: Iterable[Shard], *, meta: Mapping[str, Any], at_front: bool = False) -> bool:
-    """Put shards on the queue under their ``rq_job_id``; False where Redis does not answer.
+    """Put shards on the queue under their ``rq_job_id``; return False if Redis does not answer.
 
-    Call it after the commit. What could not be sent stays queued in the database.
+    Call it after the commit. A shard that was not sent stays queued in the database.
     """
     ordered = list(shards)
     if at_front:
-        ordered.reverse()  # each goes before the one that was put there before
+        ordered.reverse()  # each is put before the last one
     try:
         queue = _queue()
         for shard in ordered:
             queue.enqueue_call(
-                RUN_SHARD,
+                task_names().run_shard,
                 args=(shard.pk,),
                 timeout=settings.JOB_TIMEOUT_S,
                 result_ttl=KEEP_RESULT_S,
@@ -86,13 +110,13 @@ def send(shards: Iterable[Shard], *, meta: Mapping[str, Any], at_front: bool = F
 
 
 def send_webhook(request_id: str, job_id: str) -> None:
-    """Put an attempt at the webhook of a request's end on the queue; recovery sends what is lost.
+    """Put one delivery attempt of a webhook at the front of the queue.
 
-    It takes seconds, and goes before the batches that take hours.
+    An attempt takes seconds and shards take hours. Recovery sends it again if it is lost.
     """
     try:
         _queue().enqueue_call(
-            DELIVER_WEBHOOK,
+            task_names().deliver_webhook,
             args=(request_id,),
             timeout=2 * 60,
             result_ttl=KEEP_RESULT_S,
@@ -111,31 +135,31 @@ def send_webhook(request_id: str, job_id: str) -> None:
 
 
 def lost_jobs(job_ids: Iterable[str]) -> set[str]:
-    """Those of the jobs that no worker will run any more. Raise RedisError.
+    """Return those of the jobs that no worker will run. Raise RedisError.
 
-    Redis has them no longer or as ended; or their worker was killed after it had taken them and
-    before it took the shard, which RQ itself would find out in some minutes, or never.
+    A job is lost if Redis does not have it, or has it as ended, or if its worker was killed after
+    it took the job and before it claimed the shard. RQ itself finds such a job late or never.
     """
     wanted = list(job_ids)
     if not wanted:
         return set()
     queue = _queue()
-    listed = set(queue.job_ids)  # before the states: who is taken in between has another one
+    listed = set(queue.job_ids)  # read before the states: a job taken in between has a new state
     found = Job.fetch_many(wanted, connection=queue.connection, serializer=queue.serializer)
-    return set(wanted) - {job.id for job in found if job is not None and _waits(job, listed)}
+    return set(wanted) - {job.id for job in found if job is not None and _is_pending(job, listed)}
 
 
-def _waits(job: Job, listed: set[str]) -> bool:
+def _is_pending(job: Job, listed: set[str]) -> bool:
     status = _status(job)
     if status == "queued":
         return job.id in listed or _was_just_taken(job)
     if status == "started":
-        return not _worker_is_gone(job)
+        return not _worker_has_ended(job)
     return status in WAITING
 
 
 def _was_just_taken(job: Job) -> bool:
-    """Whether a job that is on no list was not seen so before, or only a moment ago."""
+    """Return whether a job that is on no list was first seen so less than TAKEN_AFTER_S ago."""
     key = f"cvat_lambda:taken:{job.id}"
     now = time.time()
     if job.connection.set(key, now, nx=True, ex=3600):
@@ -144,33 +168,34 @@ def _was_just_taken(job: Job) -> bool:
     return since is None or now - float(since) < TAKEN_AFTER_S
 
 
-def _worker_is_gone(job: Job) -> bool:
-    """Whether the worker of a started job is silent, or was here and has no process any more."""
+def _worker_has_ended(job: Job) -> bool:
+    """Return whether the worker of a started job is silent, or its process here has ended."""
     beat = job.last_heartbeat
     if beat is None or _age_s(beat) > SILENT_AFTER_S:
         return True
     key = f"{Worker.redis_worker_namespace_prefix}{job.worker_name}"
     host, pid = job.connection.hmget(key, "hostname", "pid")
     if host is None or pid is None:
-        return False  # it says nothing of itself: its heartbeat tells
+        return False  # the worker is not registered: only its heartbeat counts
     return processes.has_ended(as_text(host), int(pid))
 
 
 def _age_s(moment: datetime) -> float:
-    if moment.tzinfo is None:  # of older versions of RQ; always UTC
+    if moment.tzinfo is None:  # older versions of RQ store UTC without a zone
         moment = moment.replace(tzinfo=timezone.utc)
     return (datetime.now(timezone.utc) - moment).total_seconds()
 
 
 def _status(job: Job) -> str:
     status = job.get_status(refresh=False)
-    return str(getattr(status, "value", status))  # an enum of text in some versions of RQ
+    return str(getattr(status, "value", status))  # some versions of RQ return an enum
 
 
 def drop(job_ids: Iterable[str]) -> None:
-    """Take jobs that did not start off the queue, and delete them: what waits never expires.
+    """Remove jobs that have not started from the queue, and delete them.
 
-    A worker that gets one before finds nothing to do.
+    RQ never expires a waiting job. A worker that takes one before it is removed finds its shard
+    ended.
     """
     try:
         queue = _queue()
@@ -178,7 +203,7 @@ def drop(job_ids: Iterable[str]) -> None:
             if queue.remove(job_id):
                 _delete(queue, job_id)
     except (RedisError, OSError):
-        logger.info("The queue does not answer: cancelled jobs stay on it, and will do nothing")
+        logger.info("The queue does not answer: cancelled jobs stay on it and will do nothing")
 
 
 def _delete(queue: Queue, job_id: str) -> None:

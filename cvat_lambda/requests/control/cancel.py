@@ -1,0 +1,22 @@
+"""Cancel a live request."""
+
+from __future__ import annotations
+
+from cvat_lambda.requests.control import transitions
+from cvat_lambda.requests.control.undo import remove_added
+from cvat_lambda.requests.store import queue
+from cvat_lambda.requests.store.models import Request, Status
+
+
+def cancel_request(request: Request, *, undo: bool = False, user_id: int | None = None) -> Request:
+    """Stop a request now, and with ``undo`` remove what it added.
+
+    A request that has already ended is left as it is.
+    """
+    waiting = list(request.shards.filter(status=Status.QUEUED).values_list("rq_job_id", flat=True))
+    if transitions.cancel(request.pk):
+        queue.drop(waiting)
+    if undo:
+        remove_added(request.pk, user_id=user_id)
+    request.refresh_from_db()
+    return request
