@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,6 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from cvat_lambda.annotations.types import LabeledData, Shape
-from cvat_lambda.api import pages
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Change
 from cvat_lambda.engine.standalone.models import Job
@@ -302,37 +299,30 @@ def test_a_running_request_shows_rate_and_time_left(api: Any, made: Request) -> 
     assert found["started"] == "2026-05-04T03:02:01Z"
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_page_that_asks_at_once_hears_how_a_short_run_ended(
-    api: Any, yolo: str, task: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """CVAT's page asks right after the start; where it hears "queued", then after 30 seconds."""
-    monkeypatch.setattr(pages, "SOON_S", 30.0)
-    path = f"requests/{create(api, task=task.pk).json()['id']}"
-    assert api.get(path).json()["status"] == "queued"  # everybody else hears it as it is
-
-    def in_thread(step: Callable[[], Any]) -> Any:
-        try:
-            return step()
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor() as workers:
-        heard = workers.submit(in_thread, lambda: asked_by_page(api, path)["status"])
-        early, _ = wait([heard], timeout=0.3)
-        ended = {"status": "finished", "ended_at": AT}
-        workers.submit(in_thread, lambda: Request.objects.update(**ended)).result()
-        assert (heard.result(), early) == ("finished", set())
-
-
 def asked_by_page(api: Any, path: str) -> Any:
     browser = {"HTTP_USER_AGENT": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101"}
     return api.client.get(f"/api/lambda/{path}", **browser).json()
 
 
-def test_a_page_waits_for_no_request_that_is_older(api: Any, made: Request) -> None:
-    Request.objects.update(created_at=AT)
-    assert asked_by_page(api, f"requests/{made.pk}")["status"] == "queued"
+def test_queued_request_asked_by_a_browser_is_shown_as_started(api: Any, made: Request) -> None:
+    """CVAT's page polls a queued request every 30 s only, a started one every 10 s."""
+    shown = asked_by_page(api, f"requests/{made.pk}")
+    assert (shown["status"], shown["progress"]) == ("started", 0)
+    assert api.get(f"requests/{made.pk}").json()["status"] == "queued"
+
+
+def test_reading_requests_writes_nothing_and_sends_nothing(api: Any, made: Request) -> None:
+    """Lists and details used to queue lost and stalled shards again."""
+    long_ago = datetime.now(timezone.utc) - timedelta(hours=1)
+    Shard.objects.update(status="started", heartbeat_at=long_ago, enqueued_at=long_ago)
+    Request.objects.update(status="started")
+    with CaptureQueriesContext(connection) as seen:
+        for path in ("requests", f"requests/{made.pk}", f"requests/{made.pk}/outcomes"):
+            assert api.get(path).status_code == 200
+            assert asked_by_page(api, path)
+    written = [q["sql"] for q in seen if not q["sql"].startswith("SELECT")]
+    assert [sql for sql in written if "cvat_lambda" in sql] == []
+    assert Shard.objects.filter(status="started").count() == Shard.objects.count()
 
 
 def test_a_failed_request_stays_listed_with_a_sentence(api: Any, made: Request) -> None:

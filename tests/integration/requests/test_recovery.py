@@ -23,10 +23,12 @@ from django.utils import timezone
 from cvat_lambda import signals
 from cvat_lambda.conf import settings as app_settings
 from cvat_lambda.engine import get_engine
+from cvat_lambda.engine.standalone.access import StandaloneAccess
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests import rq_tasks
 from cvat_lambda.requests.control import transitions
-from cvat_lambda.requests.control.recover import Recovered, recover
+from cvat_lambda.requests.control.find import find_request
+from cvat_lambda.requests.control.recover import Recovered, RecoveryThread, recover
 from cvat_lambda.requests.control.retry import retry_request
 from cvat_lambda.requests.run.lease import claim, requeue_shard
 from cvat_lambda.requests.run.results import FrameResult
@@ -34,6 +36,7 @@ from cvat_lambda.requests.run.shard_context import load_run
 from cvat_lambda.requests.run.writer import Writer
 from cvat_lambda.requests.store import queue
 from cvat_lambda.requests.store.models import Request, Shard
+from cvat_lambda.server.processes import Child
 
 from .conftest import run
 from .function_server import FunctionServer, frame_of, rectangle_of
@@ -365,3 +368,43 @@ def test_a_worker_killed_with_kill_9_is_followed_by_one_that_finishes_its_work(
     assert (request.status, request.done) == ("finished", 60), second.last_words()
     shapes = get_engine().annotations(task.pk).shapes
     assert sorted(shape.frame for shape in shapes) == list(range(60))
+
+
+def test_client_that_polls_sees_a_lost_request_finish_once_a_worker_runs_anything(
+    finder: Function,
+    make_task: Make,
+    start: Start,
+    access: StandaloneAccess,
+    worker_process: Callable[..., Child],
+) -> None:
+    """A poll itself sends nothing; the worker recovers when it starts its next shard."""
+    task = make_task(4)
+    lost = start(task_id=task.pk, frames=[[0, 1]])
+    django_rq.get_queue("annotation").empty()
+    age(60)
+    assert find_request(access, lost.pk).status == "queued"
+    assert waiting_jobs() == []
+    start(task_id=task.pk, frames=[[2, 3]])
+    worker_process(CVAT_LAMBDA_ENDPOINT_ALLOWED_HOSTS="127.0.0.1/32")
+    end = time.monotonic() + 60
+    while find_request(access, lost.pk).status != "finished":
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_recovery_thread_of_a_worker_sends_a_lost_shard_again(
+    finder: Function, make_task: Make, start: Start
+) -> None:
+    request = start(task_id=make_task(1).pk)
+    django_rq.get_queue("annotation").empty()
+    age(60)
+    thread = RecoveryThread(every_s=0.05)
+    thread.start()
+    try:
+        end = time.monotonic() + 60
+        while not waiting_jobs():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+    finally:
+        thread.stop()
+    assert waiting_jobs() == [request.shards.get().rq_job_id]
