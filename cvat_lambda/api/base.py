@@ -9,11 +9,11 @@ from rest_framework.request import Request as HttpRequest
 
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Access
-from cvat_lambda.rest.exceptions import ErrorsAsJson
-from cvat_lambda.rest.parsers import StrictJSONParser, require_length
+from cvat_lambda.rest.parsers import StrictJSONParser
+from cvat_lambda.rest.views import JsonErrors
 
 
-class LambdaViewSet(ErrorsAsJson, viewsets.ViewSet):
+class LambdaViewSet(JsonErrors, viewsets.ViewSet):
     """A viewset for logged-in people, in a CVAT server and standalone.
 
     CVAT's policy enforcer asks every view for ``iam_permission_class`` and
@@ -24,11 +24,6 @@ class LambdaViewSet(ErrorsAsJson, viewsets.ViewSet):
     iam_organization_field: str | None = None
     serializer_class = None
     parser_classes = (StrictJSONParser,)
-
-    def initial(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
-        """Nothing is done by half of what was sent."""
-        super().initial(request, *args, **kwargs)
-        require_length(request)
 
     def check_permissions(self, request: HttpRequest) -> None:
         """Nobody gets in unknown, whatever the host's default permissions are."""

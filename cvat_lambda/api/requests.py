@@ -14,7 +14,6 @@ from rest_framework.response import Response
 from cvat_lambda.api import schema
 from cvat_lambda.api.base import LambdaViewSet
 from cvat_lambda.api.browser_compat import is_browser, request_for_browser
-from cvat_lambda.api.pagination import OutcomePagination
 from cvat_lambda.api.render import outcome_to_json, request_to_json, requests_to_json
 from cvat_lambda.api.serializers import (
     FunctionCallRequestSerializer,
@@ -31,6 +30,7 @@ from cvat_lambda.requests.control.find import find_request, visible_requests
 from cvat_lambda.requests.control.retry import retry_request
 from cvat_lambda.requests.control.undo import undo_request
 from cvat_lambda.requests.store.models import LIVE, Outcome, Request
+from cvat_lambda.rest.pagination import LongPages
 
 LISTED = 200  # requests in a list, which has no pages
 REQUEST_BODY: Final = FunctionCallRequestSerializer()
@@ -142,7 +142,7 @@ class RequestViewSet(LambdaViewSet):
         )
         if "status" in wanted:
             found = found.filter(status=wanted["status"])
-        pages = OutcomePagination()
+        pages = LongPages()
         page = pages.paginate_queryset(found, request, view=self) or []
         return pages.get_paginated_response([outcome_to_json(outcome) for outcome in page])
 

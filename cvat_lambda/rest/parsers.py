@@ -14,7 +14,7 @@ from typing import IO, Any, Final, NoReturn
 
 from django.conf import settings
 from rest_framework.exceptions import APIException, ParseError, ValidationError
-from rest_framework.parsers import JSONParser
+from rest_framework.parsers import BaseParser, JSONParser
 from rest_framework.request import Request
 
 MAX_DEPTH: Final = 64  # of arrays and objects in each other; annotations have eight
@@ -46,6 +46,20 @@ class StrictJSONParser(JSONParser):
         if "\\u" in text or not text.isascii():
             _refuse_surrogates(value)
         return value
+
+
+class OffsetStreamParser(BaseParser):
+    """A part of a resumable upload (TUS 1.0.0). The view reads it from the stream."""
+
+    media_type = "application/offset+octet-stream"
+
+    def parse(
+        self,
+        stream: IO[Any],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> Any:
+        return stream
 
 
 class LengthRequired(APIException):

@@ -14,7 +14,7 @@ from django.db.models import Q, QuerySet
 
 from cvat_lambda.engine.port import Action
 from cvat_lambda.engine.standalone import models
-from cvat_lambda.engine.standalone.scope import slices
+from cvat_lambda.engine.standalone.scope import parameter_batches
 from cvat_lambda.errors import JobNotFound, NotFound, PermissionDenied, TaskNotFound
 
 
@@ -89,11 +89,11 @@ def visible_jobs(user: Any) -> QuerySet[models.Job]:
 editable_jobs = visible_jobs  # who may see a job may annotate it
 
 
-def _among(rows: QuerySet[Any], ids: Collection[int]) -> set[int]:
+def _ids_in(rows: QuerySet[Any], ids: Collection[int]) -> set[int]:
     """Those of the ids that rows have."""
     return {
         found
-        for some in slices(ids)
+        for some in parameter_batches(ids)
         for found in rows.filter(pk__in=some).values_list("pk", flat=True)
     }
 
@@ -143,19 +143,19 @@ class StandaloneAccess:
 
     def viewable_task_ids(self, task_ids: Collection[int]) -> set[int]:
         """Those that the user may see."""
-        return _among(visible_tasks(self._user), task_ids)
+        return _ids_in(visible_tasks(self._user), task_ids)
 
     def viewable_job_ids(self, job_ids: Collection[int]) -> set[int]:
         """Those that the user may see."""
-        return _among(visible_jobs(self._user), job_ids)
+        return _ids_in(visible_jobs(self._user), job_ids)
 
     def editable_task_ids(self, task_ids: Collection[int]) -> set[int]:
         """Those that the user may edit."""
-        return _among(editable_tasks(self._user), task_ids)
+        return _ids_in(editable_tasks(self._user), task_ids)
 
     def editable_job_ids(self, job_ids: Collection[int]) -> set[int]:
         """Those that the user may edit."""
-        return _among(editable_jobs(self._user), job_ids)
+        return _ids_in(editable_jobs(self._user), job_ids)
 
     @property
     def sees_everything(self) -> bool:

@@ -26,7 +26,7 @@ from cvat_lambda.engine.standalone import models, reading, writing
 from cvat_lambda.engine.standalone.access import StandaloneAccess
 from cvat_lambda.engine.standalone.labels import label_tree, label_trees
 from cvat_lambda.engine.standalone.media import reader
-from cvat_lambda.engine.standalone.scope import scope_of, slices
+from cvat_lambda.engine.standalone.scope import parameter_batches, scope_of
 from cvat_lambda.errors import FrameOutOfScope, JobNotFound, NotFound, TaskNotFound
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class StandaloneEngine:
     def tasks(self, task_ids: Collection[int]) -> dict[int, Task]:
         """Those that exist, by id."""
         found: dict[int, Task] = {}
-        for some in slices(task_ids):
+        for some in parameter_batches(task_ids):
             rows = list(models.Task.objects.filter(pk__in=some).values(*_TASK_FACTS))
             trees = label_trees(
                 [row["pk"] for row in rows if row["project_id"] is None],
@@ -92,7 +92,7 @@ class StandaloneEngine:
         """Those that exist, by id."""
         return {
             job.id: job
-            for some in slices(job_ids)
+            for some in parameter_batches(job_ids)
             for _, job in _jobs(models.Job.objects.filter(pk__in=some))
         }
 

@@ -13,7 +13,13 @@ from cvat_lambda.annotations.types import AttributeValue, Label, LabeledData, Sh
 from cvat_lambda.engine.port import Change, Removal, Written
 from cvat_lambda.engine.standalone import models, reading, writing
 from cvat_lambda.engine.standalone.labels import label_tree
-from cvat_lambda.engine.standalone.scope import Row, Scope, frame_conditions, scope_of, slices
+from cvat_lambda.engine.standalone.scope import (
+    AnnotationScope,
+    Row,
+    frame_conditions,
+    parameter_batches,
+    scope_of,
+)
 from cvat_lambda.errors import InvalidRequest
 
 _Specs = dict[int, frozenset[int]]
@@ -80,7 +86,7 @@ class Editor:
             tracks = [pk for pk in tracks if pk in shown]
         return Removal(policy="ids", shape_ids=shapes, tag_ids=tags, track_ids=tracks)
 
-    def _scope(self) -> Scope:
+    def _scope(self) -> AnnotationScope:
         return scope_of(self._task.pk, self._job.pk if self._job is not None else None)
 
     def _apply(self, removal: Removal, data: LabeledData) -> Written:
@@ -128,10 +134,10 @@ def _ids(items: Iterable[Shape | Tag | Track]) -> list[int]:
     return [item.id for item in items if item.id is not None]
 
 
-def _on_frames(table: type[Row], ids: Collection[int], scope: Scope) -> list[int]:
+def _on_frames(table: type[Row], ids: Collection[int], scope: AnnotationScope) -> list[int]:
     """Those of the ids that are on the scope's frames."""
     found: list[int] = []
-    for some in slices(ids):
+    for some in parameter_batches(ids):
         for condition in frame_conditions(scope.frames):
             found += scope.rows(table).filter(condition, pk__in=some).values_list("pk", flat=True)
     return found

@@ -19,10 +19,10 @@ from cvat_lambda.annotations.types import (
 from cvat_lambda.engine.ids_subquery import ids_subquery
 from cvat_lambda.engine.port import AnnotationKind
 from cvat_lambda.engine.standalone import models
-from cvat_lambda.engine.standalone.scope import Scope, frame_conditions, slices
+from cvat_lambda.engine.standalone.scope import AnnotationScope, frame_conditions, parameter_batches
 
 
-def read(scope: Scope, frames: Collection[int] | None = None) -> LabeledData:
+def read(scope: AnnotationScope, frames: Collection[int] | None = None) -> LabeledData:
     """The annotations on these frames (all by default), with ids, in order of id.
 
     A track belongs to each frame that it has a key frame on, and is always given whole.
@@ -52,7 +52,7 @@ def existing_ids(kind: AnnotationKind, ids: Collection[int]) -> set[int]:
     return set(_TABLES[kind].objects.filter(pk__in=ids_subquery(ids)).values_list("pk", flat=True))
 
 
-def read_tracks(scope: Scope, frames: Collection[int] | None = None) -> tuple[Track, ...]:
+def read_tracks(scope: AnnotationScope, frames: Collection[int] | None = None) -> tuple[Track, ...]:
     """The tracks of `read` alone."""
     return _tracks_by_id(track_ids_on(scope, scope.on_frames(frames)))
 
@@ -106,7 +106,7 @@ def _shape(row: models.LabeledShape, elements: tuple[Shape, ...]) -> Shape:
     )
 
 
-def track_ids_on(scope: Scope, frames: Collection[int] | None) -> list[int]:
+def track_ids_on(scope: AnnotationScope, frames: Collection[int] | None) -> list[int]:
     """Tracks with a key frame, their own or an element's, on any of the frames."""
     top = scope.rows(models.LabeledTrack).filter(parent__isnull=True)
     if frames is None:
@@ -129,10 +129,10 @@ def read_ids(
     """Annotations of a task by their ids."""
     shapes: list[models.LabeledShape] = []
     tags: list[models.LabeledTag] = []
-    for ids in slices(shape_ids):
+    for ids in parameter_batches(shape_ids):
         mine = models.LabeledShape.objects.filter(task_id=task_id)
         shapes += mine.filter(Q(pk__in=ids) | Q(parent_id__in=ids))
-    for ids in slices(tag_ids):
+    for ids in parameter_batches(tag_ids):
         tags += models.LabeledTag.objects.filter(task_id=task_id, pk__in=ids)
     return LabeledData(
         tags=tuple(_tag(row) for row in sorted(tags, key=_id)),
@@ -143,7 +143,7 @@ def read_ids(
 
 def _tracks_by_id(track_ids: Collection[int]) -> tuple[Track, ...]:
     rows: list[models.LabeledTrack] = []
-    for ids in slices(track_ids):
+    for ids in parameter_batches(track_ids):
         query = models.LabeledTrack.objects.filter(Q(pk__in=ids) | Q(parent_id__in=ids))
         rows += query.prefetch_related("shapes")
     rows.sort(key=_id)
@@ -184,7 +184,7 @@ def _tracked_shape(row: models.TrackedShape) -> TrackedShape:
     )
 
 
-def annotated_frames(scope: Scope, size: int) -> set[int]:
+def annotated_frames(scope: AnnotationScope, size: int) -> set[int]:
     """Frames with at least one shape, tag or visible track."""
     found: set[int] = set()
     found.update(scope.rows(models.LabeledShape).values_list("frame", flat=True).distinct())

@@ -18,7 +18,7 @@ Row = TypeVar("Row", models.LabeledTag, models.LabeledShape, models.LabeledTrack
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
+class AnnotationScope:
     """A task's shared annotations, or a job's view of them, or those of a job that has its own."""
 
     task_id: int
@@ -43,10 +43,10 @@ class Scope:
         return [frame for frame in frames if frame in mine]
 
 
-def scope_of(task_id: int, job_id: int | None = None) -> Scope:
+def scope_of(task_id: int, job_id: int | None = None) -> AnnotationScope:
     """What a task or a job of it shows. Raise JobNotFound."""
     if job_id is None:
-        return Scope(task_id=task_id)
+        return AnnotationScope(task_id=task_id)
     job = (
         models.Job.objects.select_related("segment")
         .filter(pk=job_id, segment__task_id=task_id)
@@ -54,14 +54,14 @@ def scope_of(task_id: int, job_id: int | None = None) -> Scope:
     )
     if job is None:
         raise JobNotFound(f"job #{job_id} of task #{task_id} was not found")
-    return Scope(
+    return AnnotationScope(
         task_id=task_id,
         private_job_id=job.pk if job.is_private else None,
         frames=job.segment.frame_numbers,
     )
 
 
-def slices(items: Collection[Item]) -> Iterator[list[Item]]:
+def parameter_batches(items: Collection[Item]) -> Iterator[list[Item]]:
     """The items in pieces that a statement can name."""
     ordered = list(items)
     for start in range(0, len(ordered), _MANY):
@@ -76,5 +76,5 @@ def frame_conditions(frames: Collection[int] | None, name: str = "frame") -> Ite
         if frames:
             yield Q(**{f"{name}__gte": frames[0], f"{name}__lte": frames[-1]})
     else:
-        for some in slices(frames):
+        for some in parameter_batches(frames):
             yield Q(**{f"{name}__in": some})

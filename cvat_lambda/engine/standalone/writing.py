@@ -22,7 +22,7 @@ from cvat_lambda.engine.ids_subquery import ids_subquery
 from cvat_lambda.engine.port import Change, Removal, Written
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.labels import labels_of
-from cvat_lambda.engine.standalone.scope import Scope, frame_conditions, scope_of
+from cvat_lambda.engine.standalone.scope import AnnotationScope, frame_conditions, scope_of
 from cvat_lambda.errors import InvalidRequest, TaskNotFound
 
 
@@ -117,7 +117,7 @@ class _Gone:
     tracks: list[int] = field(default_factory=list)
 
 
-def _remove(scope: Scope, removal: Removal, frames: Collection[int]) -> _Gone:
+def _remove(scope: AnnotationScope, removal: Removal, frames: Collection[int]) -> _Gone:
     gone = _Gone()
     if removal.policy == "ids":
         _remove_ids(scope, removal, gone)
@@ -130,7 +130,7 @@ def _remove(scope: Scope, removal: Removal, frames: Collection[int]) -> _Gone:
     return gone
 
 
-def _remove_ids(scope: Scope, removal: Removal, gone: _Gone) -> None:
+def _remove_ids(scope: AnnotationScope, removal: Removal, gone: _Gone) -> None:
     """Rows of the task, also of its other sets: an id names one row, whoever shows it."""
     named: list[tuple[Any, Collection[int], list[int]]] = [
         (models.LabeledShape, removal.shape_ids, gone.shapes),
@@ -178,7 +178,7 @@ def _pairs(values: Iterable[AttributeValue]) -> tuple[tuple[int, str], ...]:
     return tuple((item.spec_id, item.value) for item in values)
 
 
-def _common(scope: Scope, item: Tag | Shape | Track) -> Mapping[str, Any]:
+def _common(scope: AnnotationScope, item: Tag | Shape | Track) -> Mapping[str, Any]:
     return {
         "task_id": scope.task_id,
         "job_id": scope.private_job_id,
@@ -202,7 +202,7 @@ def _placed(item: Shape | TrackedShape) -> Mapping[str, Any]:
     }
 
 
-def _add(scope: Scope, data: LabeledData) -> tuple[list[int], list[int], list[int]]:
+def _add(scope: AnnotationScope, data: LabeledData) -> tuple[list[int], list[int], list[int]]:
     """Write, with one statement a table and a level; the ids of shapes, tags and tracks."""
     tags = models.LabeledTag.objects.bulk_create(
         [models.LabeledTag(**_common(scope, tag)) for tag in data.tags]
@@ -214,11 +214,13 @@ def _add(scope: Scope, data: LabeledData) -> tuple[list[int], list[int], list[in
     )
 
 
-def _shape_row(scope: Scope, shape: Shape, parent_id: int | None = None) -> models.LabeledShape:
+def _shape_row(
+    scope: AnnotationScope, shape: Shape, parent_id: int | None = None
+) -> models.LabeledShape:
     return models.LabeledShape(**_common(scope, shape), **_placed(shape), parent_id=parent_id)
 
 
-def _add_shapes(scope: Scope, shapes: Sequence[Shape]) -> list[int]:
+def _add_shapes(scope: AnnotationScope, shapes: Sequence[Shape]) -> list[int]:
     rows = models.LabeledShape.objects.bulk_create([_shape_row(scope, item) for item in shapes])
     models.LabeledShape.objects.bulk_create(
         [
@@ -230,7 +232,9 @@ def _add_shapes(scope: Scope, shapes: Sequence[Shape]) -> list[int]:
     return [row.pk for row in rows]
 
 
-def _track_row(scope: Scope, track: Track, parent_id: int | None = None) -> models.LabeledTrack:
+def _track_row(
+    scope: AnnotationScope, track: Track, parent_id: int | None = None
+) -> models.LabeledTrack:
     return models.LabeledTrack(**_common(scope, track), parent_id=parent_id)
 
 
@@ -239,7 +243,7 @@ def _tracked_row(track_id: int, shape: TrackedShape) -> models.TrackedShape:
     return models.TrackedShape(track_id=track_id, **values)
 
 
-def _add_tracks(scope: Scope, tracks: Sequence[Track]) -> list[int]:
+def _add_tracks(scope: AnnotationScope, tracks: Sequence[Track]) -> list[int]:
     rows = models.LabeledTrack.objects.bulk_create([_track_row(scope, item) for item in tracks])
     elements = [
         (element, row.pk)

@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from cvat_lambda.engine.standalone import models
-from cvat_lambda.engine.standalone.api.base import whole_number
+from cvat_lambda.rest.queries import whole_number
 
 ENDLESS = "9" * 5000  # of which Python's int() raises
 

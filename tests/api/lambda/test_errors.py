@@ -11,7 +11,7 @@ from django.http import Http404
 from rest_framework import exceptions
 
 from cvat_lambda import errors
-from cvat_lambda.rest.exceptions import handle_exception
+from cvat_lambda.rest.views import handle_exception
 
 
 def every_error(base: type[errors.LambdaError] = errors.LambdaError) -> list[Any]:

@@ -10,7 +10,7 @@ from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from cvat_lambda.engine.standalone.api.base import MAX_ID
+from cvat_lambda.rest.fields import INT_MAX
 
 DEFAULT_QUALITY = 70  # of JPEG for eyes
 CHUNK_TYPE = "imageset"  # also of videos: chunks are zip archives of frames
@@ -50,7 +50,7 @@ class BasicUser(serializers.Field):  # type: ignore[type-arg]
         return user_json(value)
 
 
-@extend_schema_field({"type": "integer", "minimum": 0, "maximum": MAX_ID, "nullable": True})
+@extend_schema_field({"type": "integer", "minimum": 0, "maximum": INT_MAX, "nullable": True})
 class UserId(serializers.IntegerField):
     """A user to assign, by id; null for nobody."""
 
@@ -62,7 +62,7 @@ class UserId(serializers.IntegerField):
 
     def to_internal_value(self, data: Any) -> Any:
         number = super().to_internal_value(data)
-        is_id = 0 <= number <= MAX_ID
+        is_id = 0 <= number <= INT_MAX
         users = get_user_model().objects.filter(pk=number if is_id else 0, is_active=True)
         user = users.first()
         if user is None:

@@ -16,9 +16,10 @@ from rest_framework.exceptions import NotFound, ValidationError
 
 from cvat_lambda.engine.port import Frame, UnreadableFrame
 from cvat_lambda.engine.standalone import models
-from cvat_lambda.engine.standalone.api.base import MAX_ID, whole_number
 from cvat_lambda.engine.standalone.media import images, reader
 from cvat_lambda.errors import InvalidRequest
+from cvat_lambda.rest.fields import INT_MAX
+from cvat_lambda.rest.queries import whole_number
 
 _PREVIEW_SIDE = 256  # pixels
 _CHUNK_IN_MEMORY = 16 * 1024 * 1024  # bytes; larger archives go to a temporary file
@@ -59,7 +60,7 @@ def scope_of_job(job: models.Job) -> FrameScope:
 
 
 def _number(parameters: Any, name: str) -> int:
-    number = whole_number(parameters.get(name, ""), MAX_ID)
+    number = whole_number(parameters.get(name, ""), INT_MAX)
     if number is None:
         raise ValidationError({name: ["A valid integer is required."]})
     return number

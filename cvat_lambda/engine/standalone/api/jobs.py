@@ -17,8 +17,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from cvat_lambda.engine.standalone import access, models
 from cvat_lambda.engine.standalone.api import annotating, frames, schema
-from cvat_lambda.engine.standalone.api.base import ID_PATTERN, EngineViewSet, query_ids, query_texts
-from cvat_lambda.engine.standalone.api.pagination import Pages
+from cvat_lambda.engine.standalone.api.base import ID_PATTERN, EngineViewSet
 from cvat_lambda.engine.standalone.api.renderers import PictureNegotiation
 from cvat_lambda.engine.standalone.api.serializers.data import DataMeta, DataMetaChange
 from cvat_lambda.engine.standalone.api.serializers.jobs import JobChange, JobRead, NewJob
@@ -26,6 +25,8 @@ from cvat_lambda.engine.standalone.api.sorting import Sorting
 from cvat_lambda.engine.standalone.editing import Editor
 from cvat_lambda.engine.standalone.tasks import create_ground_truth_job
 from cvat_lambda.errors import InvalidRequest, PermissionDenied
+from cvat_lambda.rest.pagination import Pages
+from cvat_lambda.rest.queries import filtered_by_text, id_filters
 
 _FILTER_IDS = {"task_id": "segment__task_id", "project_id": "segment__task__project_id"}
 _FILTER_TEXTS = {
@@ -80,8 +81,8 @@ class JobViewSet(
         found = access.visible_jobs(self.request.user)
         if self.action == "list":
             parameters = self.request.query_params
-            found = found.filter(**query_ids(parameters, _FILTER_IDS))
-            found = query_texts(found, parameters, _FILTER_TEXTS)
+            found = found.filter(**id_filters(parameters, _FILTER_IDS))
+            found = filtered_by_text(found, parameters, _FILTER_TEXTS)
         return found.select_related("segment__task__data", "assignee")
 
     def _may_manage(self, job: models.Job) -> bool:

@@ -18,14 +18,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from cvat_lambda.engine.standalone import access, models
 from cvat_lambda.engine.standalone.api import schema
-from cvat_lambda.engine.standalone.api.base import (
-    ID_PATTERN,
-    MAX_ID,
-    EngineViewSet,
-    query_ids,
-    query_texts,
-)
-from cvat_lambda.engine.standalone.api.pagination import Pages
+from cvat_lambda.engine.standalone.api.base import ID_PATTERN, EngineViewSet
 from cvat_lambda.engine.standalone.api.serializers.labels import LabelChange, LabelRead
 from cvat_lambda.engine.standalone.api.sorting import Sorting
 from cvat_lambda.engine.standalone.labels import (
@@ -37,6 +30,9 @@ from cvat_lambda.engine.standalone.labels import (
     to_label,
 )
 from cvat_lambda.errors import InvalidRequest, PermissionDenied
+from cvat_lambda.rest.fields import INT_MAX
+from cvat_lambda.rest.pagination import Pages
+from cvat_lambda.rest.queries import filtered_by_text, id_filters
 
 _FILTER_TEXTS = {"name": "name", "type": "type", "search": "name__icontains"}
 _FILTER_IDS = ("task_id", "job_id", "project_id")
@@ -91,7 +87,7 @@ def note_change(task_id: int | None, project_id: int | None) -> None:
 
 
 def _id(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_ID:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= INT_MAX:
         raise InvalidRequest(f"'{value}' is no id")
     return value
 
@@ -172,7 +168,7 @@ class LabelViewSet(
 
     def _filtered(self, found: QuerySet[models.Label]) -> QuerySet[models.Label]:
         parameters = self.request.query_params
-        ids = query_ids(parameters, {name: name for name in _FILTER_IDS})
+        ids = id_filters(parameters, {name: name for name in _FILTER_IDS})
         if "project_id" in ids:
             found = found.filter(project_id=ids["project_id"])
         tasks = models.Task.objects.all()
@@ -180,7 +176,7 @@ class LabelViewSet(
             found = _of_tasks(found, tasks.filter(pk=ids["task_id"]))
         if "job_id" in ids:
             found = _of_tasks(found, tasks.filter(segments__jobs=ids["job_id"]))
-        return query_texts(found, parameters, _FILTER_TEXTS)
+        return filtered_by_text(found, parameters, _FILTER_TEXTS)
 
     def _editable(self) -> models.Label:
         """Raise PermissionDenied for those who may only look."""

@@ -12,9 +12,8 @@ from rest_framework.viewsets import GenericViewSet
 
 from cvat_lambda.engine.standalone import access, models
 from cvat_lambda.engine.standalone.api import schema
-from cvat_lambda.engine.standalone.api.base import ID_PATTERN, EngineViewSet, query_texts
+from cvat_lambda.engine.standalone.api.base import ID_PATTERN, EngineViewSet
 from cvat_lambda.engine.standalone.api.labels import change_labels
-from cvat_lambda.engine.standalone.api.pagination import Pages
 from cvat_lambda.engine.standalone.api.serializers.tasks import (
     NewProject,
     ProjectChange,
@@ -24,6 +23,8 @@ from cvat_lambda.engine.standalone.api.sorting import Sorting
 from cvat_lambda.engine.standalone.api.tasks import change_owned
 from cvat_lambda.engine.standalone.tasks import create_project, delete_project
 from cvat_lambda.errors import PermissionDenied
+from cvat_lambda.rest.pagination import Pages
+from cvat_lambda.rest.queries import filtered_by_text
 
 _FILTER_TEXTS = {"name": "name", "search": "name__icontains", "owner": "owner__username"}
 
@@ -63,7 +64,7 @@ class ProjectViewSet(
     def get_queryset(self) -> QuerySet[models.Project]:
         found = access.visible_projects(self.request.user)
         if self.action == "list":
-            found = query_texts(found, self.request.query_params, _FILTER_TEXTS)
+            found = filtered_by_text(found, self.request.query_params, _FILTER_TEXTS)
         return found.select_related("owner", "assignee").prefetch_related("tasks")
 
     @extend_schema(request=NewProject, responses={201: ProjectRead, **schema.WRITE_ERRORS})

@@ -14,9 +14,9 @@ from rest_framework.viewsets import GenericViewSet
 from cvat_lambda.engine.standalone import access, models, uploads
 from cvat_lambda.engine.standalone.api import schema
 from cvat_lambda.engine.standalone.api.base import EngineViewSet
-from cvat_lambda.engine.standalone.api.pagination import Pages
 from cvat_lambda.engine.standalone.api.serializers.data import RequestRead
 from cvat_lambda.engine.standalone.api.sorting import Sorting
+from cvat_lambda.rest.pagination import Pages
 
 
 @extend_schema_view(

@@ -15,7 +15,6 @@ from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from cvat_lambda.engine.standalone.api import schema
 from cvat_lambda.engine.standalone.api.base import EngineView
@@ -33,7 +32,7 @@ from cvat_lambda.engine.standalone.api.serializers.server import (
 COMPATIBLE_VERSION = "2.80.0"
 
 
-class _OpenView(EngineView, APIView):
+class _OpenView(EngineView):
     """A view for everybody, logged in or not."""
 
     authentication_classes = ()
@@ -100,7 +99,7 @@ def _find_user(request: Request, form: dict[str, str]) -> Any:
     return authenticate(request._request, username=name, password=form["password"])
 
 
-class LogoutView(EngineView, APIView):
+class LogoutView(EngineView):
     @extend_schema(tags=["auth"], request=None, responses={200: Detail, **schema.ANONYMOUS})
     def post(self, request: Request) -> Response:
         """End the session; the key of the login is not valid any more."""
@@ -109,7 +108,7 @@ class LogoutView(EngineView, APIView):
         return Response({"detail": "Successfully logged out."}, status=status.HTTP_200_OK)
 
 
-class SelfView(EngineView, APIView):
+class SelfView(EngineView):
     @extend_schema(tags=["users"], responses={200: Self, **schema.ANONYMOUS})
     def get(self, request: Request) -> Response:
         """The user who asks."""

@@ -20,10 +20,8 @@ from rest_framework.viewsets import GenericViewSet
 
 from cvat_lambda.engine.standalone import access, models
 from cvat_lambda.engine.standalone.api import annotating, frames, schema, upload
-from cvat_lambda.engine.standalone.api.base import ID_PATTERN, EngineViewSet, query_ids, query_texts
+from cvat_lambda.engine.standalone.api.base import ID_PATTERN, EngineViewSet
 from cvat_lambda.engine.standalone.api.labels import change_labels
-from cvat_lambda.engine.standalone.api.pagination import Pages
-from cvat_lambda.engine.standalone.api.parsers import OffsetStreamParser
 from cvat_lambda.engine.standalone.api.renderers import PictureNegotiation
 from cvat_lambda.engine.standalone.api.serializers.data import (
     DataMeta,
@@ -36,7 +34,9 @@ from cvat_lambda.engine.standalone.api.sorting import Sorting
 from cvat_lambda.engine.standalone.editing import Editor
 from cvat_lambda.engine.standalone.tasks import create_task, delete_task
 from cvat_lambda.errors import PermissionDenied
-from cvat_lambda.rest.parsers import StrictJSONParser
+from cvat_lambda.rest.pagination import Pages
+from cvat_lambda.rest.parsers import OffsetStreamParser, StrictJSONParser
+from cvat_lambda.rest.queries import filtered_by_text, id_filters
 
 _FILTER_IDS = {"project_id": "project_id"}
 _FILTER_TEXTS = {
@@ -106,8 +106,8 @@ class TaskViewSet(
         found = access.visible_tasks(self.request.user)
         if self.action == "list":
             parameters = self.request.query_params
-            found = found.filter(**query_ids(parameters, _FILTER_IDS))
-            found = query_texts(found, parameters, _FILTER_TEXTS)
+            found = found.filter(**id_filters(parameters, _FILTER_IDS))
+            found = filtered_by_text(found, parameters, _FILTER_TEXTS)
         found = found.select_related("data", "owner", "assignee")
         return found.prefetch_related("segments__jobs") if self._shows_task() else found
 

@@ -14,11 +14,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from cvat_lambda.engine.standalone import models, uploads
-from cvat_lambda.engine.standalone.api.base import whole_number
 from cvat_lambda.engine.standalone.api.serializers.data import DataParameters
 from cvat_lambda.engine.standalone.media.files import check_names
 from cvat_lambda.engine.standalone.staging import Staging, base_name
 from cvat_lambda.errors import StateConflict
+from cvat_lambda.rest.queries import whole_number
 
 _TUS = "1.0.0"
 _MAX_LENGTH = 2**63 - 1

@@ -76,7 +76,7 @@ def chosen(count: int, selection: Selection) -> range:
 
 
 @dataclass(kw_only=True)
-class Prepared:
+class PreparedFrames:
     """Frames that lie in their folder, and the rows that will make them a task's."""
 
     data: models.Data
@@ -95,7 +95,7 @@ class Prepared:
         storage.remove_folder(self.data.folder)
 
 
-def prepare(task: models.Task, files: Sequence[SourceFile], how: Ingestion) -> Prepared:
+def prepare(task: models.Task, files: Sequence[SourceFile], how: Ingestion) -> PreparedFrames:
     """Bring the files to where a task's frames lie; no row is written, so no lock is held.
 
     Either one video, or images and zip archives of images. Raise InvalidRequest, leaving nothing
@@ -152,7 +152,7 @@ def _place(source: Path, target: Path, placing: Placing, *, ours: bool) -> None:
 
 def _store_images(
     task: models.Task, files: Sequence[SourceFile], folder: str, how: Ingestion
-) -> Prepared:
+) -> PreparedFrames:
     check_names(file.name for file in files)
     ordered = arrange(files, how.selection.sorting_method, seed=task.pk)
     items = chosen(len(ordered), how.selection)
@@ -163,7 +163,7 @@ def _store_images(
         if how.on_progress is not None and number % 64 == 0:
             how.on_progress()
     data.fingerprint = images.fingerprint_of("".join(row.fingerprint for row in rows).encode())
-    return Prepared(data=data, images=rows)
+    return PreparedFrames(data=data, images=rows)
 
 
 def _store_image(data: models.Data, number: int, file: SourceFile, how: Ingestion) -> models.Image:
@@ -193,7 +193,7 @@ def _store_image(data: models.Data, number: int, file: SourceFile, how: Ingestio
 
 def _store_video(
     task: models.Task, files: Sequence[SourceFile], folder: str, how: Ingestion
-) -> Prepared:
+) -> PreparedFrames:
     (file,) = files
     root = storage.data_folder(folder)
     index = video.index(file.path, file.name, on_progress=how.on_progress)
@@ -213,4 +213,4 @@ def _store_video(
         timestamps=models.Video.pack(index.timestamps),
         key_timestamps=models.Video.pack(index.key_timestamps),
     )
-    return Prepared(data=data, video=row)
+    return PreparedFrames(data=data, video=row)

@@ -10,8 +10,8 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from cvat_lambda.engine.standalone import models
-from cvat_lambda.engine.standalone.api.base import MAX_ID
 from cvat_lambda.engine.standalone.api.fields import DEFAULT_QUALITY, BasicUser, Constant
+from cvat_lambda.rest.fields import INT_MAX
 
 
 class RequestRead(serializers.Serializer[Any]):
@@ -59,9 +59,9 @@ class DataParameters(serializers.Serializer[Any]):
     frame_filter = serializers.RegexField(
         r"^step\s*=\s*[1-9][0-9]{0,8}$", default="", allow_blank=True
     )
-    start_frame = serializers.IntegerField(min_value=0, max_value=MAX_ID, default=0)
+    start_frame = serializers.IntegerField(min_value=0, max_value=INT_MAX, default=0)
     stop_frame = serializers.IntegerField(
-        min_value=0, max_value=MAX_ID, required=False, allow_null=True
+        min_value=0, max_value=INT_MAX, required=False, allow_null=True
     )
     upload_file_order = serializers.ListField(child=serializers.CharField(), default=list)
     server_files = serializers.ListField(child=serializers.CharField(), default=list)
@@ -119,7 +119,7 @@ class DataMetaChange(serializers.Serializer[Any]):
     """Which frames are deleted from now on."""
 
     deleted_frames = serializers.ListField(
-        child=serializers.IntegerField(min_value=0, max_value=MAX_ID)
+        child=serializers.IntegerField(min_value=0, max_value=INT_MAX)
     )
 
 

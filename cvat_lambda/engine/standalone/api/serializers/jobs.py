@@ -9,8 +9,8 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from cvat_lambda.engine.standalone import models
-from cvat_lambda.engine.standalone.api.base import MAX_ID
 from cvat_lambda.engine.standalone.api.fields import CHUNK_TYPE, BasicUser, Constant, UserId, link
+from cvat_lambda.rest.fields import INT_MAX
 
 
 class JobRead(serializers.Serializer[Any]):
@@ -73,8 +73,8 @@ class NewJob(serializers.Serializer[Any]):
     """What makes a ground-truth job: other jobs are made with the frames of their task."""
 
     type = serializers.ChoiceField(choices=[models.JobType.GROUND_TRUTH.value])
-    task_id = serializers.IntegerField(min_value=1, max_value=MAX_ID)
+    task_id = serializers.IntegerField(min_value=1, max_value=INT_MAX)
     frame_selection_method = serializers.ChoiceField(choices=["manual"], default="manual")
     frames = serializers.ListField(
-        child=serializers.IntegerField(min_value=0, max_value=MAX_ID), allow_empty=False
+        child=serializers.IntegerField(min_value=0, max_value=INT_MAX), allow_empty=False
     )

@@ -9,7 +9,6 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from cvat_lambda.engine.standalone import models
-from cvat_lambda.engine.standalone.api.base import MAX_ID
 from cvat_lambda.engine.standalone.api.fields import (
     CHUNK_TYPE,
     DEFAULT_QUALITY,
@@ -20,6 +19,7 @@ from cvat_lambda.engine.standalone.api.fields import (
     link,
 )
 from cvat_lambda.engine.standalone.conf import engine_settings
+from cvat_lambda.rest.fields import INT_MAX
 
 
 class _Owned(serializers.Serializer[Any]):
@@ -120,11 +120,11 @@ class NewTask(serializers.Serializer[Any]):
     name = serializers.CharField(max_length=256)
     labels = LabelSpecs(required=False, default=list)
     project_id = serializers.IntegerField(
-        min_value=1, max_value=MAX_ID, required=False, allow_null=True, default=None
+        min_value=1, max_value=INT_MAX, required=False, allow_null=True, default=None
     )
-    segment_size = serializers.IntegerField(min_value=0, max_value=MAX_ID, default=0)
+    segment_size = serializers.IntegerField(min_value=0, max_value=INT_MAX, default=0)
     overlap = serializers.IntegerField(
-        min_value=0, max_value=MAX_ID, default=0, allow_null=True, required=False
+        min_value=0, max_value=INT_MAX, default=0, allow_null=True, required=False
     )
     subset = serializers.CharField(max_length=64, allow_blank=True, default="")
     bug_tracker = serializers.CharField(max_length=2000, allow_blank=True, default="")

@@ -1,7 +1,7 @@
-"""Errors as answers: `LambdaError` by its own code, REST framework's errors in their own form.
+"""What the views of both APIs share: error answers, and the refusal of bodies without a length.
 
-The handler is set a viewset (`ErrorsAsJson.get_exception_handler`), so that it works inside a
-CVAT server whose own handler serves all other views.
+The views set their exception handler themselves. Inside a CVAT server, CVAT's own handler serves
+all other views.
 """
 
 from __future__ import annotations
@@ -9,23 +9,34 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.views import APIView, set_rollback
 from rest_framework.views import exception_handler as rest_framework_handler
-from rest_framework.views import set_rollback
 
 from cvat_lambda import signals
+from cvat_lambda.annotations.errors import AnnotationError
 from cvat_lambda.errors import LambdaError
+from cvat_lambda.rest.parsers import require_length
+
+if TYPE_CHECKING:
+    View = APIView
+else:
+    View = object
 
 logger = logging.getLogger(__name__)
 
 
 def handle_exception(exc: Exception, context: dict[str, Any]) -> Response | None:
-    """Every exception as a JSON answer; traces and addresses go to the log only."""
+    """Answer an exception as JSON. Tracebacks and addresses are written to the log only."""
     if isinstance(exc, LambdaError):
         set_rollback()
         return Response(exc.to_json(), status=exc.status_code)
+    if isinstance(exc, AnnotationError):
+        set_rollback()
+        return Response({"code": "invalid_annotations", "message": exc.message}, status=400)
     answer = rest_framework_handler(exc, context)
     return answer if answer is not None else _internal_error(exc, context)
 
@@ -46,17 +57,22 @@ def _internal_error(exc: Exception, context: dict[str, Any]) -> Response:
     return Response(
         {
             "code": "internal_error",
-            "message": "Something went wrong on the server."
-            f" Its log tells more under the reference {reference}.",
+            "message": "An unexpected error occurred on the server."
+            f" The server's log describes it under the reference {reference}.",
             "reference": reference,
         },
         status=500,
     )
 
 
-class ErrorsAsJson:
-    """Mixin of API views whose errors `handle_exception` answers."""
+class JsonErrors(View):
+    """Mixin for API views: `handle_exception` answers errors, and bodies need a length."""
 
     def get_exception_handler(self) -> Callable[..., Response | None]:
-        """REST framework asks each view for its handler."""
+        """Return the handler that REST framework calls with an exception of this view."""
         return handle_exception
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Raise LengthRequired on a body without ``Content-Length``."""
+        super().initial(request, *args, **kwargs)
+        require_length(request)
