@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +28,11 @@ examples.register_profile("tests", deadline=None, suppress_health_check=[HealthC
 # What must be green draws the same examples again: its verdict is about the change, not about luck.
 examples.register_profile("same", parent=examples.get_profile("tests"), derandomize=True)
 examples.load_profile("tests")
+
+
+def pytest_configure() -> None:
+    """Take SIGINT, which workers of pytest-xdist ignore; what a test starts would ignore it too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -69,13 +69,13 @@ def say(line: str) -> None:
 
 
 def run_command(
-    command: Sequence[str], *, good: Iterable[int] = (0,), **environment: str
+    command: Sequence[str], variables: Mapping[str, str], *, good: Iterable[int] = (0,)
 ) -> Outcome:
     """Run a command in the repository; its output is kept, for others run beside it."""
     done = subprocess.run(
         command,
         cwd=REPOSITORY,
-        env={**os.environ, **environment},
+        env={**os.environ, **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -104,13 +104,13 @@ def run_network_tests(python: Path, tools: Path) -> Outcome:
     """Run the catalogue's tests with one environment's interpreter."""
     command = [str(python), "-m", "pytest", "-q", "-c", str(CATALOGUE / "pytest.ini")]
     variables = {**thread_variables(1), "PYTHONPATH": str(tools)}
-    return run_command([*command, str(CATALOGUE)], good=(0, NO_TESTS), **variables)
+    return run_command([*command, str(CATALOGUE)], variables, good=(0, NO_TESTS))
 
 
 def run_packaged_tests() -> Outcome:
     """Run the tests of the packaged functions; one process, for they share one runtime."""
     command = [sys.executable, "-m", "pytest", "-n0", "-p", "no:cacheprovider"]
-    return run_command([*command, str(PACKAGED)])
+    return run_command([*command, str(PACKAGED)], {})
 
 
 def stand_ins(name: str, python: Path, place: Path) -> Mapping[str, str]:
@@ -156,7 +156,7 @@ def check(name: str, folder: Path, python: Path, *, gpu: bool = False) -> Outcom
         if gpu:
             folder = without_cuda(folder, Path(scratch))
             command += ["--gpu"]
-        return run_command([*command, str(folder)], **variables)
+        return run_command([*command, str(folder)], variables)
 
 
 def environment_groups(chosen: Mapping[str, Path]) -> list[list[str]]:
@@ -209,8 +209,8 @@ def packaged_proof() -> Proof:
     )
 
 
-def run(proof: Proof) -> Outcome:
-    """Do what proves something; tell how it ended, with what it printed."""
+def carry_out(proof: Proof) -> bool:
+    """Carry a proof out; print what it printed and how it ended, and return whether it passed."""
     began = time.monotonic()
     passed, output = proof.run()
     seconds = time.monotonic() - began
@@ -228,7 +228,7 @@ def prove(names: Sequence[str], proofs: Proofs, *, anew: bool) -> list[str]:
             if not anew and proofs.holds(proof.name, proof.digest):
                 say(f"== unchanged since it passed: {proof.name}")
             else:
-                running[checkers.submit(run, proof)] = proof
+                running[checkers.submit(carry_out, proof)] = proof
 
     with ThreadPoolExecutor(AT_ONCE) as builders, ThreadPoolExecutor(AT_ONCE) as checkers:
         groups = environment_groups(chosen)
@@ -238,8 +238,8 @@ def prove(names: Sequence[str], proofs: Proofs, *, anew: bool) -> list[str]:
         if not names:
             begin([packaged_proof()])
     failed = []
-    for future, proof in running.items():
-        if future.result():
+    for ended, proof in running.items():
+        if ended.result():
             proofs.keep(proof.name, proof.digest)
         else:
             failed.append(proof.name)

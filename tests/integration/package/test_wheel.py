@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[3]
-BUILT_FROM = ("pyproject.toml", "setup.cfg", "README.md", "LICENSE", "NOTICE")
+BUILT_FROM = ("pyproject.toml", "README.md", "LICENSE", "NOTICE")
 NOT_SHIPPED = ("__pycache__", "*.pyc")
 
 
