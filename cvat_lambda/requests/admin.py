@@ -1,4 +1,4 @@
-"""Requests in Django's admin: to be read, cancelled and retried; their rows are the app's alone."""
+"""Requests in Django's admin: staff read, cancel and retry them, and edit no rows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ else:
 
 
 class ReadOnly:
-    """Nobody adds, changes or deletes these rows by hand."""
+    """Rows that nobody adds, changes or deletes by hand."""
 
     def has_add_permission(self, *_: Any) -> bool:
         return False
@@ -36,7 +36,7 @@ class ReadOnly:
 
 
 class ShardInline(ReadOnly, Inline):
-    """The pieces that workers run."""
+    """The shards of a request."""
 
     model = Shard
     extra = 0
@@ -57,7 +57,7 @@ class ShardInline(ReadOnly, Inline):
 
 @admin.register(Request)
 class RequestAdmin(ReadOnly, Admin):
-    """One line a request: who, what, how far, and why not."""
+    """A list of requests with owner, function, progress and error."""
 
     list_display = (
         "id",
@@ -81,19 +81,19 @@ class RequestAdmin(ReadOnly, Admin):
     actions = ("cancel_requests", "retry_requests")
 
     def has_operate_permission(self, http_request: HttpRequest) -> bool:
-        """Who may look may not yet act: that takes the right to change requests."""
+        """Return whether the user may cancel and retry: the right to view is not enough."""
         return http_request.user.has_perm("cvat_lambda.change_request")
 
     @admin.display(description="progress")
     def progress(self, request: Request) -> str:
-        """Frames ended of all, and how fast."""
+        """Frames with an outcome, of all, and the rate."""
         found = progress_of([request])[request.pk]
         rate = f", {found.rate:.1f} frames/s" if found.rate else ""
         return f"{found.ended} of {request.total}{rate}"
 
     @admin.display(description="webhook")
     def webhook(self, request: Request) -> str:
-        """Whether others were told of its end."""
+        """Whether the webhook was delivered."""
         tries = request.webhook_attempts
         if request.notified_at is not None:
             return f"delivered at {request.notified_at:%Y-%m-%d %H:%M}, attempt {tries}"
@@ -105,13 +105,13 @@ class RequestAdmin(ReadOnly, Admin):
 
     @admin.action(description="Cancel", permissions=["operate"])
     def cancel_requests(self, http_request: HttpRequest, requests: QuerySet[Request]) -> None:
-        """Stop them at once; what they wrote stays."""
+        """Stop requests at once; keep what they wrote."""
         for request in requests:
             cancel_request(request, user_id=http_request.user.pk)
 
     @admin.action(description="Run failed frames again", permissions=["operate"])
     def retry_requests(self, http_request: HttpRequest, requests: QuerySet[Request]) -> None:
-        """Start them again where frames failed; say why where that cannot be."""
+        """Retry requests with failed frames; show a message if one cannot be retried."""
         for request in requests:
             try:
                 retry_request(request)
@@ -121,7 +121,7 @@ class RequestAdmin(ReadOnly, Admin):
 
 @admin.register(Outcome)
 class OutcomeAdmin(ReadOnly, Admin):
-    """What became of each frame."""
+    """The outcomes of frames."""
 
     list_display = (
         "request",
@@ -136,4 +136,4 @@ class OutcomeAdmin(ReadOnly, Admin):
     list_filter = ("status", "code")
     list_select_related = ("request", "version")
     search_fields = ("request__id", "message")
-    show_full_result_count = False  # there are as many rows as frames were ever annotated
+    show_full_result_count = False  # counting all outcomes would be slow

@@ -17,7 +17,7 @@ from cvat_lambda.functions.spec import Kind
 from cvat_lambda.gateway.cancel import CallAbandoned, Cancel
 from cvat_lambda.requests.control import recover, transitions, webhook
 from cvat_lambda.requests.run.detect import DetectWork
-from cvat_lambda.requests.run.invoker import Invoker, RunImpossible
+from cvat_lambda.requests.run.invoker import FunctionUnusable, Invoker
 from cvat_lambda.requests.run.lease import (
     HeartbeatThread,
     Lease,
@@ -104,8 +104,8 @@ def _run(lease: Lease) -> None:
     except CallAbandoned:
         # Without another error, only the heartbeat thread cancels.
         raise LeaseLost(lease.request_id) from None
-    except (RunImpossible, TooManyFailures) as exc:
-        _fail(lease, exc.error if isinstance(exc, RunImpossible) else exc, whole=True)
+    except (FunctionUnusable, TooManyFailures) as exc:
+        _fail(lease, exc.error if isinstance(exc, FunctionUnusable) else exc, whole=True)
     except LambdaError as exc:
         # The error is of this task or its storage: other tasks of the request may go on.
         _fail(lease, exc, whole=isinstance(exc, NotFound) and exc.code == "function_not_found")

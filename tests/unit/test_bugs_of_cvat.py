@@ -19,8 +19,8 @@ BUGS: dict[int, tuple[str, list[str]]] = {
     1: (
         "every frame of a request fetches and opens its whole chunk again",
         [
-            f"{RUNS}/test_reading.py::test_a_request_reads_each_image_once",
-            f"{RUNS}/test_reading.py::test_a_request_decodes_each_frame_of_a_video_once",
+            f"{RUNS}/test_frame_reading.py::test_a_request_reads_each_image_once",
+            f"{RUNS}/test_frame_reading.py::test_a_request_decodes_each_frame_of_a_video_once",
             "inside_cvat/test_frames.py::test_stream_reads_each_chunk_once",
         ],
     ),
@@ -29,34 +29,33 @@ BUGS: dict[int, tuple[str, list[str]]] = {
         [
             f"{RUNS}/test_detect.py::test_as_many_calls_are_in_flight_as_the_function_has_room_for",
             f"{RUNS}/test_failures.py::test_a_busy_function_is_tried_again_until_it_answers",
-            f"{RUNS}/test_failures.py::test_a_failed_frame_has_its_cause_and_the_others_are_done",
+            f"{RUNS}/test_failures.py::test_failed_frame_stores_its_cause_and_the_others_are_done",
         ],
     ),
     3: (
         "cleanup deletes everything before the function has answered anything",
         [
-            f"{RUNS}/test_failures.py::test_a_function_that_is_down_from_the_start_deletes_nothing",
-            f"{RUNS}/test_replace.py::test_frames_that_fail_keep_what_they_had",
+            f"{RUNS}/test_failures.py::test_function_that_is_down_from_the_start_deletes_nothing",
+            f"{RUNS}/test_replace.py::test_failed_frames_keep_their_annotations",
             f"{API}/test_requests.py::test_a_wrong_mapping_is_refused_before_anything_is_deleted",
         ],
     ),
     4: (
         "a second run doubles the shapes",
-        [f"{RUNS}/test_replace.py::test_running_twice_makes_no_duplicates"],
+        [f"{RUNS}/test_replace.py::test_second_run_makes_no_duplicates"],
     ),
     5: (
         "a cancelled request saves what it had and comes back as finished",
         [
             f"{RUNS}/test_cancel.py"
-            "::test_cancel_during_slow_calls_is_effective_at_once_and_writes_nothing",
+            "::test_cancel_while_invocations_are_in_flight_stops_at_once_and_writes_nothing",
             f"{API}/test_requests.py::test_a_cancelled_request_stays_and_says_so",
         ],
     ),
     6: (
         "a request after a cancelled one runs with the parameters of the other",
         [
-            f"{RUNS}/test_cancel.py"
-            "::test_after_a_cancel_the_same_task_runs_with_the_new_parameters",
+            f"{RUNS}/test_cancel.py::test_request_after_a_cancel_runs_with_its_own_parameters",
             f"{API}/test_requests.py::test_the_parameters_are_those_that_were_posted",
             f"{API}/test_requests.py::test_ids_are_random_and_safe_in_a_path",
         ],
@@ -102,7 +101,7 @@ BUGS: dict[int, tuple[str, list[str]]] = {
         "events of functions name neither task nor job",
         [
             f"{API}/test_calls.py::test_those_who_listen_are_told_task_and_job_of_a_call",
-            f"{RUNS}/test_service.py::test_those_who_listen_are_told_task_and_job_of_a_request",
+            f"{RUNS}/test_create_and_find.py::test_request_created_signal_names_task_and_job",
         ],
     ),
     14: (
@@ -113,15 +112,15 @@ BUGS: dict[int, tuple[str, list[str]]] = {
     15: (
         "the payload of a job is a pickled object of the app",
         [
-            f"{RUNS}/test_recovery.py::test_a_request_is_on_the_queue_with_nothing_but_its_number",
+            f"{RUNS}/test_recovery.py::test_rq_job_of_a_request_holds_only_an_id",
         ],
     ),
     16: (
         "a killed worker fails the request, and nothing is resumed",
         [
             f"{RUNS}/test_recovery.py"
-            "::test_a_worker_killed_with_kill_9_is_followed_by_one_that_finishes_its_work",
-            f"{RUNS}/test_faults.py::test_nothing_is_lost_and_nothing_is_twice_whatever_dies",
+            "::test_shard_of_a_worker_killed_by_sigkill_is_finished_by_another",
+            f"{RUNS}/test_random_kills.py::test_random_kills_lose_and_duplicate_nothing",
         ],
     ),
 }

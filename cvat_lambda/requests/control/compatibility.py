@@ -1,4 +1,4 @@
-"""Which functions a request on a task could run, and why the others could not."""
+"""Which functions can run on a task, and the reason why others cannot."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from cvat_lambda.functions import registry
 from cvat_lambda.functions.spec import FunctionSpec, Kind
 
 BACKGROUND_KINDS = (Kind.DETECTOR, Kind.REID)
-CALLABLE = ("ready", "asleep")  # the first call wakes one that sleeps
+CALLABLE = ("ready", "asleep")  # the first call starts a function that is scaled to zero
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """A function, and why it cannot be run on the task now; empty: it can."""
+    """A function, and the reason why it cannot run on the task now (empty: it can)."""
 
     spec: FunctionSpec
     reason: str
 
 
 def choices_for(task: Task) -> list[Choice]:
-    """The functions that run in the background, those that can be run on the task first.
+    """Return the functions that run in the background, those that can run on the task first.
 
-    Empty while the platform was never reached.
+    Return none if the platform has never been reached.
     """
     try:
         listed = registry.listed()

@@ -1,7 +1,7 @@
-"""From what a person named (task, jobs, project, frames) to the shards that workers run.
+"""Plan the shards of a request from its scope: a task, jobs, tasks, a project, or some frames.
 
-A shard is frames of one task, written to the whole task or to one job alone. Frames that two
-named jobs share are run once, and written to both, wherever all jobs that hold them are named.
+A shard is a set of frames of one task. Its results are written to the whole task or to one job.
+A frame that is shared by two named jobs is run once and written to both, if no other job has it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cvat_lambda.requests.store.ranges import Ranges
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestScope:
-    """What was named: exactly one of the five, and perhaps frames of it."""
+    """What a request annotates: exactly one of the first five fields, and perhaps some frames."""
 
     task_id: int | None = None
     job_id: int | None = None
@@ -52,33 +52,31 @@ class PlannedShard:
 
     task_id: int
     job_id: int | None
-    private_annotations: (
-        bool  # of a ground-truth job or a replica: its annotations are not the task's
-    )
+    private_annotations: bool  # of a ground-truth job or replica, not of the task
     frames: Ranges
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The shards of a request, and the tasks they are of."""
+    """The shards of a request, and their tasks."""
 
     tasks: tuple[Task, ...]
     shards: tuple[PlannedShard, ...]
 
     @property
     def total(self) -> int:
-        """Frames of all shards."""
+        """The number of frames of all shards."""
         return sum(ranges.count(shard.frames) for shard in self.shards)
 
 
 def plan(
     engine: Engine, scope: RequestScope, *, shard_frames: int = 0, by_job: bool = False
 ) -> Plan:
-    """The shards of a scope.
+    """Return the shards of a scope.
 
-    ``shard_frames`` > 0 splits long ones, where it can be done at the begin of a job. ``by_job``
-    makes each job a shard of its own, for functions that join the objects of a job to tracks. Raise
-    NotFound, FrameOutOfScope, InvalidRequest.
+    ``shard_frames`` > 0 splits longer shards, preferably where a job begins. ``by_job`` makes one
+    shard of each job, for functions that merge the objects of a job into tracks. Raise NotFound,
+    FrameOutOfScope, InvalidRequest.
     """
     jobs = _named_jobs(engine, scope)
     tasks = _tasks(engine, [job.task_id for job in jobs]) if jobs else _named_tasks(engine, scope)
@@ -115,7 +113,7 @@ def _named_jobs(engine: Engine, scope: RequestScope) -> list[Job]:
 def _named_tasks(engine: Engine, scope: RequestScope) -> list[Task]:
     if scope.project_id is not None:
         tasks = _tasks(engine, engine.project_task_ids(scope.project_id))
-        # Tasks that nobody filled yet, and point clouds, are no reason to refuse the others.
+        # Leave out tasks without data and point clouds; run the other tasks of the project.
         return [task for task in tasks if task.size > 0 and task.dimension == "2d"]
     ids = scope.task_ids if scope.task_id is None else (scope.task_id,)
     return [_usable(task) for task in _tasks(engine, ids)]
@@ -138,17 +136,17 @@ def _usable(task: Task) -> Task:
 
 
 def _with_tracks(tasks: Sequence[Task], scope: RequestScope) -> list[Task]:
-    """Those that may have tracks; of a project the others are left out, as other useless ones."""
+    """Return the tasks that take tracks. Raise InvalidRequest for others, but not of a project."""
     for task in tasks:
         if not task.takes_tracks and scope.project_id is None:
             raise InvalidRequest(
-                f"task {task.id} has honeypots and takes no tracks: its rectangles cannot be joined"
+                f"task {task.id} has honeypots and takes no tracks: its rectangles cannot be merged"
             )
     return [task for task in tasks if task.takes_tracks]
 
 
 def _task_shard(task: Task) -> list[PlannedShard]:
-    # The tail that only ground-truth jobs show is annotated when such a job is named.
+    # Frames of the validation pool are run only for a ground-truth job.
     whole = ranges.subtract(((0, task.size - 1),), ranges.compress(task.validation_frames))
     return [PlannedShard(task_id=task.id, job_id=None, private_annotations=False, frames=whole)]
 
@@ -176,15 +174,15 @@ def _job_shards(task: Task, named: Sequence[Job], *, share: bool) -> list[Planne
 
 
 def _shared_frames(task: Task, named: Sequence[Job]) -> Ranges:
-    """Frames of two or more of the named jobs and of no other: one write to the task serves all."""
+    """Return frames that two or more of the named jobs have and no other job of the task has."""
     if len(named) < 2:
         return ()
     seen: Ranges = ()
     shared: Ranges = ()
     for job in named:
-        mine = ranges.compress(job.frames)
-        shared = ranges.normalize((*shared, *ranges.intersect(seen, mine)))
-        seen = ranges.normalize((*seen, *mine))
+        frames = ranges.compress(job.frames)
+        shared = ranges.normalize((*shared, *ranges.intersect(seen, frames)))
+        seen = ranges.normalize((*seen, *frames))
     if not shared:
         return ()
     ids = {job.id for job in named}
@@ -215,7 +213,7 @@ def _limited(
 
 
 def _pieces(task: Task, shard: PlannedShard, size: int) -> list[PlannedShard]:
-    """A shard, split where jobs begin; in the midst of a job only where that is longer alone."""
+    """Split a shard where jobs begin, and inside a job only if the job is longer than ``size``."""
     if size <= 0 or ranges.count(shard.frames) <= size:
         return [shard]
     return [
@@ -225,19 +223,19 @@ def _pieces(task: Task, shard: PlannedShard, size: int) -> list[PlannedShard]:
             private_annotations=shard.private_annotations,
             frames=frames,
         )
-        for frames in _joined(_segments(task, shard), size)
+        for frames in _packed(_segments(task, shard), size)
     ]
 
 
 def _segments(task: Task, shard: PlannedShard) -> list[Ranges]:
-    # Where jobs overlap, the frames of both go with the later one.
+    # Frames of two overlapping jobs belong to the later one.
     jobs = task.jobs if shard.job_id is None else ()
     starts = [job.frames[0] for job in jobs if job.type == "annotation" and len(job.frames) > 0]
     return ranges.cut(shard.frames, starts)
 
 
-def _joined(segments: Iterable[Ranges], size: int) -> list[Ranges]:
-    """Neighbours together, as many as there is room for; those that are too long in pieces."""
+def _packed(segments: Iterable[Ranges], size: int) -> list[Ranges]:
+    """Join neighbouring segments up to ``size`` frames; split longer segments."""
     pieces: list[Ranges] = []
     room = 0
     for segment in segments:

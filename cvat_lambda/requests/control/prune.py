@@ -1,4 +1,4 @@
-"""Old requests go; what their annotations came from stays known as long as these are there."""
+"""Delete old requests, and keep the provenance of annotations that still exist."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ from cvat_lambda.requests.store.models import (
 )
 
 REQUESTS_A_TIME = 50
-ROWS_A_LOOK = 5000
+ROWS_A_TIME = 5000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
-    """What went."""
+    """How many rows were deleted."""
 
     requests: int = 0
-    outcomes: int = 0  # of requests that stay, for the sake of their provenance
-    provenance: int = 0  # of annotations that are gone
+    outcomes: int = 0  # of requests that are kept for their provenance
+    provenance: int = 0  # of annotations that were deleted
 
 
 def prune(days: int) -> Pruned:
-    """Delete ended requests that are older, except those whose annotations are still there.
+    """Delete requests that ended more than ``days`` days ago, unless their annotations still exist.
 
-    Of those that stay, the outcomes of frames go: they can be undone, but not retried any more.
+    The outcomes of a request that is kept are deleted: it can be undone, but not retried.
     """
     limit = timezone.now() - timedelta(days=days)
     old = Request.objects.filter(status__in=ENDED, ended_at__lt=limit)
-    vanished = _forget_vanished(get_engine(), old)
+    vanished = _delete_stale_provenance(get_engine(), old)
     requests = _delete_requests(old)
     return Pruned(requests=requests, outcomes=_delete_outcomes(old), provenance=vanished)
 
@@ -56,14 +56,16 @@ def _delete_requests(old: QuerySet[Request]) -> int:
     while ids := list(gone.values_list("pk", flat=True)[:REQUESTS_A_TIME]):
         with transaction.atomic():
             lock_shards(request_id__in=ids)
-            still = list(gone.filter(pk__in=ids).values_list("pk", flat=True))  # nobody retried it
+            still = list(
+                gone.filter(pk__in=ids).values_list("pk", flat=True)
+            )  # without those that were retried meanwhile
             Request.objects.filter(pk__in=still).delete()
         deleted += len(still)
     return deleted
 
 
 def _delete_outcomes(old: QuerySet[Request]) -> int:
-    # Said first, since a retry without the outcomes would run all the frames again.
+    # Marked first: a retry without the outcomes would run all frames again.
     old.filter(outcomes_pruned_at=None).update(outcomes_pruned_at=timezone.now())
     marked = old.filter(
         Exists(Outcome.objects.filter(request=OuterRef("pk"))), outcomes_pruned_at__isnull=False
@@ -74,23 +76,23 @@ def _delete_outcomes(old: QuerySet[Request]) -> int:
     return deleted
 
 
-def _forget_vanished(engine: Engine, old: QuerySet[Request]) -> int:
-    """Drop what is known of annotations that people or the host deleted since."""
-    there = engine.task_ids()
-    MergedRectangle.objects.filter(request__in=old).exclude(task_id__in=there).delete()
-    gone, _ = Provenance.objects.filter(request__in=old).exclude(task_id__in=there).delete()
+def _delete_stale_provenance(engine: Engine, old: QuerySet[Request]) -> int:
+    """Delete the provenance of annotations that people or the engine have deleted."""
+    existing = engine.task_ids()
+    MergedRectangle.objects.filter(request__in=old).exclude(task_id__in=existing).delete()
+    gone, _ = Provenance.objects.filter(request__in=old).exclude(task_id__in=existing).delete()
     for request_id in list(old.values_list("pk", flat=True)):
         last = 0
         rows = Provenance.objects.filter(request_id=request_id).order_by("pk")
         while some := list(
-            rows.filter(pk__gt=last).values_list("pk", "kind", "object_id")[:ROWS_A_LOOK]
+            rows.filter(pk__gt=last).values_list("pk", "kind", "object_id")[:ROWS_A_TIME]
         ):
             last = some[-1][0]
-            gone += _forget_missing(engine, some)
+            gone += _delete_provenance_of_missing(engine, some)
     return gone
 
 
-def _forget_missing(engine: Engine, rows: list[tuple[int, str, int]]) -> int:
+def _delete_provenance_of_missing(engine: Engine, rows: list[tuple[int, str, int]]) -> int:
     by_kind: dict[str, dict[int, int]] = defaultdict(dict)
     for pk, kind, object_id in rows:
         by_kind[kind][object_id] = pk
@@ -98,12 +100,12 @@ def _forget_missing(engine: Engine, rows: list[tuple[int, str, int]]) -> int:
     for kind, found in by_kind.items():
         missing = set(found) - engine.existing_ids(cast(AnnotationKind, kind), found)
         for ids in id_chunks(missing):
-            if kind == ObjectKind.SHAPE:  # an undo brings joined ones back
+            if kind == ObjectKind.SHAPE:  # an undo restores merged rectangles
                 kept = MergedRectangle.objects.filter(shape_id__in=ids).values_list(
                     "shape_id", flat=True
                 )
                 ids = sorted(set(ids) - set(kept))
-            # By both: a row that an undo renamed meanwhile names another one now.
+            # Select by both ids: an undo may have given the row another object meanwhile.
             rows_of = [found[object_id] for object_id in ids]
             gone += Provenance.objects.filter(pk__in=rows_of, object_id__in=ids).delete()[0]
     return gone

@@ -1,7 +1,7 @@
-"""How shards and requests end: finished, failed, cancelled. Each by one conditional UPDATE.
+"""End shards and requests: finished, failed, cancelled. Each change is one conditional UPDATE.
 
-Every transaction here locks rows in the order that `models` describes; the lock on the request
-makes "the last shard" one shard.
+Every transaction locks rows in the order that `models` describes. The lock on the request ensures
+that exactly one shard is the last one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from cvat_lambda.requests.store.models import LIVE, FrameStatus, Outcome, Reques
 
 
 def finish_shard(lease: Lease) -> None:
-    """All frames of the shard have an outcome; ends the request with its last shard.
+    """End a shard whose frames all have an outcome, and with the last shard the request.
 
     Call it inside the transaction of the shard's last write, or on its own. Raise LeaseLost.
     """
@@ -37,13 +37,13 @@ def finish_shard(lease: Lease) -> None:
 
 
 def is_finished(lease: Lease) -> bool:
-    """Whether the shard ended well while it was held by this lease."""
+    """Return whether the shard was finished under this lease."""
     mine = Shard.objects.filter(pk=lease.shard_id, lease=lease.token, status=Status.FINISHED)
     return bool(mine.exists())
 
 
 def fail_shard(lease: Lease, error: LambdaError, *, whole: bool) -> None:
-    """The shard cannot go on. ``whole``: neither can the others (the function is away)."""
+    """Fail a shard; with ``whole``, fail all live shards of the request. Raise LeaseLost."""
     with transaction.atomic():
         if whole:
             lock_shards(request_id=lease.request_id)
@@ -57,7 +57,7 @@ def fail_shard(lease: Lease, error: LambdaError, *, whole: bool) -> None:
 
 
 def fail_stalled(shard: Shard, message: str) -> None:
-    """A shard that stopped too often is given up; not one that shows life again meanwhile."""
+    """Fail a shard that stalled too often, unless its worker has sent a heartbeat meanwhile."""
     with transaction.atomic():
         same = Shard.objects.filter(pk=shard.pk, status=shard.status, lease=shard.lease)
         if shard.heartbeat_at is None:
@@ -70,9 +70,10 @@ def fail_stalled(shard: Shard, message: str) -> None:
 
 
 def cancel(request_id: str) -> bool:
-    """Stop a live request now; False if it had ended. Workers see it within a second.
+    """Cancel a live request; return False if it had ended.
 
-    After this returns nothing is written: a batch that was being committed is waited for.
+    Nothing is written after this returns: it waits for a batch that is being committed. Workers
+    stop within a second.
     """
     with transaction.atomic():
         lock_shards(request_id=request_id)
@@ -87,7 +88,7 @@ def cancel(request_id: str) -> bool:
 
 
 def end_orphans(requests: Iterable[str]) -> None:
-    """End live requests whose shards have all ended (a worker died between the two)."""
+    """End live requests whose shards have all ended: a worker died between the two steps."""
     for request_id in requests:
         with transaction.atomic():
             _end_if_last(request_id)
@@ -118,13 +119,13 @@ def _end_if_last(request_id: str) -> None:
 
 
 def _end_times() -> dict[str, datetime | None]:
-    """The end's moment, which is the webhook's too."""
+    """Return the columns of the end: its time, at which the webhook is due."""
     now = timezone.now()
     return {"ended_at": now, "webhook_next_at": now if settings.WEBHOOK_URL else None}
 
 
 def final_status(request: Request) -> tuple[str, str, str]:
-    """The end's state, and the sentence for people where it is a bad one."""
+    """Return the status of a request whose shards have ended, an error code and a sentence."""
     if request.error_code or request.shards.filter(status=Status.FAILED).exists():
         return Status.FAILED, request.error_code or "error", request.error_message
     if request.failed and not request.done:
@@ -144,6 +145,6 @@ def final_status(request: Request) -> tuple[str, str, str]:
 
 def notify(request_id: str) -> None:
     request = Request.objects.select_related("owner").get(pk=request_id)
-    # A receiver that raises must not undo or hide the end of the request.
+    # An exception of a receiver must not roll back the end of the request.
     signals.request_finished.send_robust(sender=Request, request=request)
     webhook.send(request_id)

@@ -1,11 +1,11 @@
-"""The end of a request told to a URL: signed, with retries, to allowed hosts only.
+"""POST the end of a request to a URL: signed, with retries, and to allowed hosts only.
 
-An attempt is a job of its own that takes seconds; the database knows when the next one is due, and
-recovery puts it on the queue. So no worker sleeps, and the receiver may be away for a day.
+Each attempt is an RQ job of some seconds. The database stores when the next attempt is due, and
+recovery puts it on the queue, so that no worker waits for a receiver. Attempts go on for a day.
 
-The body is JSON; ``X-Cvat-Lambda-Signature`` is ``sha256=`` and the HMAC-SHA256, in hex, of
-timestamp, a dot and the body, with ``WEBHOOK_SECRET`` as the key. ``X-Cvat-Lambda-Timestamp`` is
-the time of sending in seconds, so that a receiver can refuse what is old.
+The body is JSON. ``X-Cvat-Lambda-Timestamp`` is the time of sending in seconds, so that a receiver
+can refuse an old message. ``X-Cvat-Lambda-Signature`` is ``sha256=`` and the HMAC-SHA256, in hex,
+of the timestamp, a dot and the body; ``WEBHOOK_SECRET`` is the key.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ from cvat_lambda.requests.store.models import ENDED, Request
 logger = logging.getLogger(__name__)
 
 TIMEOUT_S: Final = 10.0
-# Half a minute, then three times as long each time: the last attempt is about a day after the end.
+# The pause grows by the factor 3: the last attempt is about a day after the end of the request.
 ATTEMPTS: Final = 9
 FIRST_PAUSE_S: Final = 30.0
 GROWTH: Final = 3.0
 
 
 class _Refused(Exception):
-    """The receiver, or the settings, do not want it: another attempt would change nothing."""
+    """The receiver or the settings refuse the webhook: another attempt would fail, too."""
 
 
 def send(request_id: str) -> None:
-    """Put the next attempt on the queue, where one is due; with several callers, once."""
+    """Put the next attempt on the queue, if one is due; several callers send one job."""
     if settings.WEBHOOK_URL:
         for request in _due().filter(pk=request_id):
             _send_job(request)
 
 
 def send_lost() -> None:
-    """Put attempts on the queue that are due and not on it. Raise RedisError."""
+    """Put due attempts that are not on the queue there. Raise RedisError."""
     if not settings.WEBHOOK_URL:
         return
     due = list(_due().order_by("webhook_next_at")[:1000])
@@ -64,37 +64,37 @@ def send_lost() -> None:
 
 
 def deliver(request_id: str) -> bool:
-    """Make one attempt to tell the end of a request, if one is due; whether it arrived.
+    """Make one attempt to deliver the webhook, if one is due; return whether it was delivered.
 
-    The next one is due before this one begins, so that a worker may die at any moment. What came
-    of it is written only where the request is still at the end that was told.
+    The next attempt is scheduled before this one begins, since the worker may be killed. The
+    result is stored only if the request was not retried meanwhile.
     """
     request = _due().filter(pk=request_id).first() if settings.WEBHOOK_URL else None
     if request is None:
         return False
     number = request.webhook_attempts + 1
-    this_end = Request.objects.filter(
+    same_end = Request.objects.filter(
         pk=request_id, status__in=ENDED, ended_at=request.ended_at, webhook_next_at__isnull=False
     )
-    mine = this_end.filter(webhook_attempts=request.webhook_attempts)
+    unclaimed = same_end.filter(webhook_attempts=request.webhook_attempts)
     due_at = timezone.now() + timedelta(seconds=pause_s(number))
-    if not mine.update(webhook_attempts=number, webhook_next_at=due_at):
-        return False  # another worker makes it
+    if not unclaimed.update(webhook_attempts=number, webhook_next_at=due_at):
+        return False  # another worker makes this attempt
     try:
-        arrived = _attempt(request)
+        delivered = _attempt(request)
     except _Refused:
-        arrived, number = False, ATTEMPTS
+        delivered, number = False, ATTEMPTS
     now = timezone.now()
-    if arrived:
-        this_end.update(notified_at=now, webhook_next_at=None)
+    if delivered:
+        same_end.update(notified_at=now, webhook_next_at=None)
     elif number >= ATTEMPTS:
         logger.error("The webhook of %s is given up", request_id, extra={"action": "webhook_lost"})
-        this_end.update(webhook_given_up_at=now, webhook_next_at=None)
-    return arrived
+        same_end.update(webhook_given_up_at=now, webhook_next_at=None)
+    return delivered
 
 
 def pause_s(attempt: int) -> float:
-    """Seconds between the beginnings of an attempt (counted from 1) and of the next."""
+    """Return the seconds from the start of an attempt (counted from 1) to the next one."""
     return FIRST_PAUSE_S * GROWTH ** (attempt - 1) * random.uniform(0.75, 1.0)
 
 
@@ -107,13 +107,13 @@ def _due() -> QuerySet[Request]:
 
 def _send_job(request: Request) -> None:
     job_id = queue.new_job_id(request.pk, "webhook")
-    mine = _due().filter(pk=request.pk, webhook_job_id=request.webhook_job_id)
-    if mine.update(webhook_job_id=job_id):
+    unclaimed = _due().filter(pk=request.pk, webhook_job_id=request.webhook_job_id)
+    if unclaimed.update(webhook_job_id=job_id):
         queue.send_webhook(request.pk, job_id)
 
 
 def describe(request: Request) -> dict[str, Any]:
-    """What the webhook tells of a request."""
+    """Return the JSON body of the webhook of a request."""
     return {
         "event": "request_ended",
         "request": request.id,
@@ -145,13 +145,13 @@ def describe(request: Request) -> dict[str, Any]:
 
 
 def sign(secret: str, timestamp: str, body: bytes) -> str:
-    """The signature header of a body sent at a time."""
+    """Return the signature header of a body and its timestamp."""
     digest = hmac.new(secret.encode(), timestamp.encode() + b"." + body, hashlib.sha256)
     return f"sha256={digest.hexdigest()}"
 
 
 def _attempt(request: Request) -> bool:
-    """Whether it arrived. Raise _Refused."""
+    """Return whether the webhook was delivered. Raise _Refused."""
     body = json.dumps(describe(request), separators=(",", ":")).encode()
     try:
         status = _post(body)
@@ -159,11 +159,11 @@ def _attempt(request: Request) -> bool:
         logger.error("The webhook of %s was not sent: %s", request.pk, exc.message)
         raise _Refused from exc
     except (LambdaError, TransportError, OSError) as exc:
-        logger.warning("The webhook of %s did not arrive: %s", request.pk, exc)
+        logger.warning("The webhook of %s was not delivered: %s", request.pk, exc)
         return False
     if 200 <= status < 300:
         return True
-    # A redirect is not followed: it may lead to a host that is not allowed.
+    # A redirect is not followed: it may point to a host that is not allowed.
     logger.warning("The webhook of %s was answered with status %d", request.pk, status)
     if 300 <= status < 500 and status not in (408, 429):
         raise _Refused
@@ -180,7 +180,10 @@ def _post(body: bytes) -> int:
 
 
 def _checked(server: Server) -> Server:
-    """The server at the one address that was resolved and checked. Raise InvalidRequest."""
+    """Return the server with an address that was resolved once and is allowed.
+
+    Raise InvalidRequest, PlatformUnreachable.
+    """
     try:
         found = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as exc:

@@ -1,4 +1,4 @@
-"""A bounded channel between threads: the memory of a run is that of its queues."""
+"""A bounded queue between the threads of a run: it bounds the memory that the run takes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ T = TypeVar("T")
 
 
 class QueueStopped(Exception):
-    """The run was aborted; whoever waits at the queue goes home."""
+    """The queue was stopped: the run is aborted."""
 
 
 class BoundedQueue(Generic[T]):
-    """First in, first out, bounded by count and by bytes; an item of any size fits when alone."""
+    """A FIFO queue bounded by count and bytes. An empty queue takes an item of any size."""
 
     def __init__(self, *, max_items: int, max_bytes: int = 1 << 62) -> None:
         self._items: deque[tuple[T, int]] = deque()
@@ -29,7 +29,7 @@ class BoundedQueue(Generic[T]):
         self._stopped = False
 
     def put(self, item: T, size: int = 0) -> None:
-        """Wait for room, then add. Raise QueueStopped."""
+        """Wait until the item fits, then add it. Raise QueueStopped."""
         with self._lock:
             while not self._stopped and self._items and not self._has_room(size):
                 self._not_full.wait()
@@ -40,7 +40,7 @@ class BoundedQueue(Generic[T]):
             self._not_empty.notify()
 
     def get(self, timeout_s: float | None = None) -> T | None:
-        """The next item; None when it is closed and empty, or after the timeout.
+        """Return the next item; None if the queue is closed and empty, or after the timeout.
 
         Raise QueueStopped.
         """
@@ -61,25 +61,25 @@ class BoundedQueue(Generic[T]):
             return item
 
     def resize(self, max_items: int) -> None:
-        """Have room for so many items; those beyond it stay."""
+        """Change the maximum count; items beyond it stay in the queue."""
         with self._lock:
             self._max_items = max(1, max_items)
             self._not_full.notify_all()
 
     @property
     def ended(self) -> bool:
-        """Whether nothing is left and nothing will come."""
+        """Whether the queue is closed and empty."""
         with self._lock:
             return self._closed and not self._items
 
     def close(self) -> None:
-        """Nothing more will be put."""
+        """Declare that no more items will be put."""
         with self._lock:
             self._closed = True
             self._not_empty.notify_all()
 
     def stop(self) -> None:
-        """Drop what is inside and wake everybody who waits."""
+        """Drop all items, and make every `put` and `get` raise QueueStopped."""
         with self._lock:
             self._stopped = True
             self._items.clear()

@@ -1,4 +1,4 @@
-"""Runs of a detector: a frame in, shapes and tags out."""
+"""Run a detector: one frame or several in an invocation, shapes and tags as results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from cvat_lambda.requests.store.models import FrameStatus
 
 
 class DetectWork:
-    """One frame an invocation, or several where the function takes them (``max_batch``)."""
+    """Sends one frame an invocation, or up to ``max_batch`` of the function."""
 
     def __init__(self, run: ShardRun) -> None:
         self._run = run
@@ -36,11 +36,11 @@ class DetectWork:
             self._fields["threshold"] = run.params.threshold
 
     def numbers(self) -> Iterator[int]:
-        """Every frame that is left."""
+        """Return every frame without an outcome."""
         return iter(self._run.frames)
 
     def units(self, frames: Iterator[Frame | UnreadableFrame]) -> Generator[ReaderItem, None, None]:
-        """Consecutive frames, as many as one invocation takes by count and by bytes."""
+        """Group consecutive frames, up to the function's limits of count and bytes."""
         group: list[Frame] = []
         room = self._run.spec.max_body_bytes * 3 // 4 - 4096  # base64 grows by a third
         for frame in frames:
@@ -58,14 +58,14 @@ class DetectWork:
             yield _unit(group)
 
     def prepare(self, unit: Unit) -> EncodedUnit:
-        """``image`` for one frame, ``images`` for several."""
+        """Send ``image`` for one frame, ``images`` for several."""
         images = tuple(resize(frame.data, self._run.spec) for frame in unit.frames)
         sent = [image.data for image in images]
         named: Images = {"image": sent[0]} if len(sent) == 1 else {"images": sent}
         return EncodedUnit(body=encode_payload(self._fields, named), images=images)
 
     def results(self, unit: Unit, sent: EncodedUnit, answered: UnitAnswer) -> list[FrameResult]:
-        """One result a frame; of several frames each may have failed on its own."""
+        """Return a result a frame; each frame of several may have failed alone."""
         if len(unit.frames) == 1:
             return [self._result(unit.frames[0], sent.images[0], answered.answer, answered)]
         items = self._many(answered.answer, len(unit.frames))
@@ -75,11 +75,11 @@ class DetectWork:
         ]
 
     def parts(self, unit: Unit) -> list[Unit]:
-        """Frame by frame, so that one bad image does not fail its neighbours."""
+        """Split into single frames, so that one bad image does not fail its neighbours."""
         return [_unit([frame]) for frame in unit.frames]
 
     def prepare_finish(self, check: Callable[[], None]) -> None:
-        """Nothing: only tracks are looked at, which are few."""
+        """Do nothing: `finish` reads only tracks, which are few."""
 
     def finish(self) -> None:
         """Remove the tracks that the replacement policy replaces."""

@@ -1,4 +1,4 @@
-"""One unit through the function: encode, invoke with retries, convert; errors become outcomes."""
+"""Invoke the function for a unit: encode, invoke with retries, convert; errors become results."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from cvat_lambda.requests.run.shard_context import ShardRun
 
 logger = logging.getLogger(__name__)
 
-# Not a matter of the frame, where the others fare alike.
-HOPELESS = (FunctionNotFound, FunctionUnavailable, PlatformUnreachable)
-# No defects: the run was stopped or has lost its shard, or the database is away for all frames.
-CONTROL = (CallAbandoned, LeaseLost, DatabaseError, InterfaceError)
+# Errors of the whole function, if no other frame was answered either.
+FUNCTION_ERRORS = (FunctionNotFound, FunctionUnavailable, PlatformUnreachable)
+# Exceptions that end the whole run: it was stopped, it lost its lease, or the database is down.
+RUN_ENDING = (CallAbandoned, LeaseLost, DatabaseError, InterfaceError)
 
 
-class RunImpossible(Exception):
-    """The function as a whole cannot be used: the request ends with this error."""
+class FunctionUnusable(Exception):
+    """The function cannot be used for any frame: the request fails with this error."""
 
     def __init__(self, error: LambdaError) -> None:
         super().__init__(error.message)
@@ -42,25 +42,25 @@ class RunImpossible(Exception):
 
 
 class Invoker:
-    """Takes units through the function; `invoke` is called by several threads at once."""
+    """Invokes the function for units. Several threads call `invoke` at once."""
 
     def __init__(self, run: ShardRun, work: Work, cancel: Cancel) -> None:
         self._run = run
         self._work = work
         self._cancel = cancel
         self._policy = for_requests()
-        self._answered_at = 0.0  # time.monotonic() of the latest answer, whatever it said
-        self._spec = run.spec  # as the registry has it now: workers and address change
+        self._answered_at = 0.0  # time.monotonic() of the latest answer, also of an error
+        self._spec = run.spec  # as the registry has it now: workers and address may change
         self._refreshed_at = time.monotonic()
 
     def attending(self) -> AbstractContextManager[None]:
-        """Share the function's places with the live runs of other workers."""
+        """Share the function's concurrency limit with the runs of other workers."""
         return gate_of(self._spec).run()
 
     def in_flight(self) -> int:
-        """The most invocations at once; the gate lets fewer in where the function is busy.
+        """Return the number of invokers that the function can use now.
 
-        It follows the registry, which it asks every `FUNCTIONS_REFRESH_S` seconds (0: never).
+        The number follows the registry, which is read every `FUNCTIONS_REFRESH_S` s (0: never).
         """
         every_s = settings.FUNCTIONS_REFRESH_S
         if every_s > 0 and time.monotonic() - self._refreshed_at >= every_s:
@@ -72,24 +72,24 @@ class Invoker:
         try:
             self._spec = registry.get(self._spec.id)
         except DatabaseError:
-            connection.close()  # it is asked again next time
+            connection.close()  # the next refresh reads it
         except LambdaError as exc:
-            # Gone, or its metadata broke: the calls tell whether it can be used still.
+            # Removed, or its metadata is invalid: the invocations show whether it still answers.
             logger.info("Function %r as the registry has it: %s", self._spec.id, exc.message)
 
     def invoke(self, unit: Unit) -> list[FrameResult]:
-        """The results of a unit's frames. Raise RunImpossible, CallAbandoned."""
+        """The results of a unit's frames. Raise FunctionUnusable, CallAbandoned."""
         started = time.monotonic()
         retries = self._policy.start()
         try:
             return self._attempt(unit, retries)
-        except HOPELESS as exc:
-            if self._is_hopeless(exc, retries):
-                raise RunImpossible(exc) from exc
+        except FUNCTION_ERRORS as exc:
+            if self._is_unusable(exc, retries):
+                raise FunctionUnusable(exc) from exc
             error: LambdaError = exc
         except LambdaError as exc:
             error = exc
-        except CONTROL:
+        except RUN_ENDING:
             raise
         except Exception as exc:
             error = self._defect(unit, exc)
@@ -102,8 +102,8 @@ class Invoker:
             failed(number, error, attempts=attempts, duration_s=took_s) for number in unit.numbers
         ]
 
-    def _is_hopeless(self, error: LambdaError, retries: Retries) -> bool:
-        """Whether nobody got an answer while this unit found the function away."""
+    def _is_unusable(self, error: LambdaError, retries: Retries) -> bool:
+        """Return whether no unit got an answer since this unit found the function unavailable."""
         return (
             error.permanent or retries.away_since is None or self._answered_at < retries.away_since
         )
@@ -132,7 +132,7 @@ class Invoker:
         )
 
     def _defect(self, unit: Unit, exc: Exception) -> LambdaError:
-        """A defect of ours that this frame brought to light must not end the request."""
+        """Log an unexpected exception, and return the error of its frame: the run goes on."""
         number = unit.numbers[0]
         logger.error("Frame %d of task %d", number, self._run.task.id, exc_info=exc)
         return LambdaError(

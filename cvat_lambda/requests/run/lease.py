@@ -1,4 +1,4 @@
-"""A worker's right to run a shard: taken, shown to be alive, lost, checked before each write."""
+"""The lease of a shard: a worker claims it, renews it, checks it before each write, returns it."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ from cvat_lambda.requests.store.database_clock import db_now_expression
 from cvat_lambda.requests.store.models import Request, Shard, Status
 from cvat_lambda.requests.store.processes import worker_name
 
-CANCEL_POLL_S = 0.3  # how often a cancel is looked for
+CANCEL_POLL_S = 0.3  # seconds between two checks whether the shard was cancelled
 
 
 class LeaseLost(Exception):
-    """The shard was cancelled, or another worker has it: nothing more may be written."""
+    """The shard was cancelled, or another worker holds it: this worker may not write to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """What a worker holds while it runs a shard."""
+    """The right of one worker to run a shard; the token distinguishes it from later leases."""
 
     shard_id: int
     request_id: str
     token: str
 
     def fence(self, **counted: float) -> None:
-        """First statement of every write: lock the shard's row, show life, count frames.
+        """Lock the shard's row, renew the heartbeat and add to its counts of frames.
 
-        Raise LeaseLost, which must roll the transaction back.
+        Call it first in every transaction that writes for the shard. Raise LeaseLost; the caller
+        must then roll the transaction back.
         """
         changes = {
             name: F(name) + value if name in ("done", "failed", "skipped") else value
@@ -48,7 +49,7 @@ class Lease:
 
 
 def claim(shard_id: int) -> Lease | None:
-    """Take a queued shard; None if it is gone, ended, or another worker's."""
+    """Claim a queued shard; return None if it was deleted, has ended or is claimed."""
     token = secrets.token_hex(16)
     with transaction.atomic():
         taken = Shard.objects.filter(pk=shard_id, status=Status.QUEUED).update(
@@ -66,7 +67,7 @@ def claim(shard_id: int) -> Lease | None:
             status=Status.STARTED, started_at=timezone.now()
         )
     if first:
-        # A receiver that raises must not keep the shard from running.
+        # An exception of a receiver must not keep the shard from running.
         signals.request_started.send_robust(
             sender=Request, request=Request.objects.select_related("owner").get(pk=request_id)
         )
@@ -74,9 +75,9 @@ def claim(shard_id: int) -> Lease | None:
 
 
 class HeartbeatThread(threading.Thread):
-    """Shows that the worker lives, and calls ``lost`` within `CANCEL_POLL_S` of losing the lease.
+    """Renews the heartbeat, and calls ``lost`` within `CANCEL_POLL_S` of losing the lease.
 
-    It has a connection of its own: a long batch does not hold up the heartbeat.
+    It has a database connection of its own: a long batch does not delay the heartbeat.
     """
 
     def __init__(self, lease: Lease, lost: Callable[[], None]) -> None:
@@ -91,7 +92,7 @@ class HeartbeatThread(threading.Thread):
         self.join()
 
     def run(self) -> None:
-        """Poll until stopped; a silent database is no loss yet, since the fence decides."""
+        """Poll until stopped. A database error is ignored: `Lease.fence` checks every write."""
         polls_a_beat = max(1, round(settings.HEARTBEAT_S / CANCEL_POLL_S))
         polls = 0
         try:
@@ -117,31 +118,28 @@ class HeartbeatThread(threading.Thread):
 
 
 def requeue_shard(lease: Lease) -> None:
-    """Queue the shard of a worker that is told to stop: nothing is wrong with it.
-
-    Nothing where the lease is lost already.
-    """
+    """Queue a shard again because its worker is told to stop; do nothing if the lease is lost."""
     held = Shard.objects.filter(pk=lease.shard_id, lease=lease.token, status=Status.STARTED)
     try:
         shard = held.select_related("request").first()
         if shard is None:
             return
         shard.rq_job_id = queue.new_job_id(shard.request_id, shard.index)
-        # Where it cannot be sent now, recovery does it: it was never sent.
-        given = held.update(
+        # Without a time of sending, recovery sends it if Redis does not answer now.
+        requeued = held.update(
             status=Status.QUEUED, lease="", rate=0, rq_job_id=shard.rq_job_id, enqueued_at=None
         )
-        if given:
+        if requeued:
             queue.send([shard], meta=shard.request.meta, at_front=True)
     except DatabaseError:
-        connection.close()  # the heartbeat goes stale by itself
+        connection.close()  # recovery finds the shard by its old heartbeat
 
 
 def abandon_shard(lease: Lease) -> None:
-    """Let go of a shard, for recovery to judge; nothing where the lease is lost already."""
+    """Return a shard after an unexpected error, for recovery to queue it again or fail it."""
     try:
         Shard.objects.filter(pk=lease.shard_id, lease=lease.token, status=Status.STARTED).update(
             heartbeat_at=None
         )
     except DatabaseError:
-        connection.close()  # the heartbeat goes stale by itself
+        connection.close()  # recovery finds the shard by its old heartbeat

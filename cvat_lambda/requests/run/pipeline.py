@@ -2,13 +2,13 @@
 
 ::
 
-    reader ──units──▶ invokers (as many as the function has room for) ──results──▶ writer
+    reader ──units──▶ invokers (as many as the concurrency limit) ──results──▶ writer
 
-Threads, since all the work is waiting: for disk, function and database. The queues between them
-bound memory whatever the size of the task. Invokers come and go with the function's workers. The
-first fatal error, or `abort` from any thread, abandons the calls in flight and stops everything;
-results that were not written are dropped, and their frames have no outcome, so that a resume runs
-them.
+The stages are threads because they mostly wait: for disk, function and database. Bounded queues
+between them bound the memory. The number of invokers follows the number of the function's workers.
+The first fatal error, or `abort` from any thread, cancels the invocations in flight and stops all
+threads. Results that were not written are dropped; their frames have no outcome, so that a resume
+runs them.
 """
 
 from __future__ import annotations
@@ -29,41 +29,41 @@ from cvat_lambda.requests.run.bounded_queue import BoundedQueue, QueueStopped
 from cvat_lambda.requests.run.results import FrameResult, ReaderItem, Skips, Unit
 from cvat_lambda.requests.run.writer import Writer
 
-# How long a thread may keep the interpreter while others want it. Python's 5 ms, which the writer
-# uses up batch after batch, would be the whole latency of a fast function.
+# Seconds that a thread may hold the interpreter lock while others wait for it. With Python's 5 ms,
+# the writer would add 5 ms to the latency of each invocation.
 SWITCH_INTERVAL_S = 0.0005
-POLL_INTERVAL_S = 0.5  # how often the number of invokers is made to follow
+POLL_INTERVAL_S = 0.5  # seconds between two updates of the number of invokers
 
 Invoke = Callable[[Unit], list[FrameResult]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stages:
-    """What the threads of a pipeline call."""
+    """The functions that the threads of a pipeline call."""
 
-    read: Callable[[], Generator[ReaderItem, None, None]]  # made and closed by the reading thread
-    invoke: Invoke  # raises what ends the whole run
-    in_flight: Callable[[], int]  # how many may invoke at once, at present; at least 1
+    read: Callable[[], Generator[ReaderItem, None, None]]  # the reader thread creates and closes it
+    invoke: Invoke  # an exception ends the whole run
+    in_flight: Callable[[], int]  # the present number of invokers, at least 1
     writer: Writer
 
 
 class Pipeline:
-    """Runs stages until all is written, or until the first error."""
+    """Runs the stages until every result is written, or until the first error."""
 
     def __init__(self, stages: Stages, *, cancel: Cancel) -> None:
         self._stages = stages
-        self._wanted = stages.in_flight()
+        self._invoker_count = stages.in_flight()
         self._cancel = cancel
-        # A few units beyond those in flight hide the reading; more would only cost memory.
+        # A few units beyond those in flight hide the time of reading; more would only cost memory.
         self._units: BoundedQueue[Unit] = BoundedQueue(
-            max_items=_read_ahead(self._wanted), max_bytes=settings.READ_AHEAD_BYTES
+            max_items=_read_ahead(self._invoker_count), max_bytes=settings.READ_AHEAD_BYTES
         )
         self._results: BoundedQueue[FrameResult | Skips] = BoundedQueue(
             max_items=4 * settings.BATCH_FRAMES
         )
         self._lock = threading.Lock()
         self._error: BaseException | None = None
-        self._invokers: set[int] = set()  # numbers of those that invoke
+        self._invokers: set[int] = set()  # numbers of the running invokers
         self._threads: list[threading.Thread] = []
 
     def abort(self, error: BaseException) -> None:
@@ -78,15 +78,20 @@ class Pipeline:
     def run(self) -> None:
         """Run to the end. Raise the first error of any thread, CallAbandoned when cancelled."""
         try:
-            with _quick_turns(), self._cancel.interrupting(lambda: self.abort(CallAbandoned())):
+            with (
+                _short_switch_interval(),
+                self._cancel.interrupting(lambda: self.abort(CallAbandoned())),
+            ):
                 writer = self._start("writer", self._write)
                 self._start_invokers()
                 self._start("reader", self._read)
                 while writer.is_alive():
                     writer.join(POLL_INTERVAL_S)
-                    self._follow()
+                    self._adjust_invokers()
                 self._join()
-        except BaseException as exc:  # a signal's: time limit of the job, stop of the worker
+        except (
+            BaseException
+        ) as exc:  # of a signal handler: the job's time limit, or the worker is stopped
             self.abort(exc)
             self._join()
             raise
@@ -103,18 +108,18 @@ class Pipeline:
         for thread in self._threads:
             thread.join()
 
-    def _follow(self) -> None:
-        """Have as many invokers as the function has room for now."""
-        wanted = self._stages.in_flight()
-        if wanted != self._wanted:
-            self._wanted = wanted
-            self._units.resize(_read_ahead(wanted))
+    def _adjust_invokers(self) -> None:
+        """Start or stop invokers, so that there are as many as `Stages.in_flight` says."""
+        count = self._stages.in_flight()
+        if count != self._invoker_count:
+            self._invoker_count = count
+            self._units.resize(_read_ahead(count))
         if not self._units.ended:
             self._start_invokers()
 
     def _start_invokers(self) -> None:
         with self._lock:
-            new = [number for number in range(self._wanted) if number not in self._invokers]
+            new = [number for number in range(self._invoker_count) if number not in self._invokers]
             self._invokers.update(new)
         for number in new:
             self._start(f"invoker-{number}", partial(self._invoke, number))
@@ -123,7 +128,7 @@ class Pipeline:
         try:
             stage()
         except QueueStopped:
-            pass  # someone else's error ends the run
+            pass  # another thread's error ends the run
         except BaseException as exc:
             self.abort(exc)
         finally:
@@ -139,14 +144,14 @@ class Pipeline:
         self._units.close()
 
     def _invoke(self, number: int) -> None:
-        while number < self._wanted and (unit := self._units.get()) is not None:
+        while number < self._invoker_count and (unit := self._units.get()) is not None:
             for result in self._stages.invoke(unit):
                 self._results.put(result)
         with self._lock:
             self._invokers.discard(number)
-            last = not self._invokers  # the first one stays until there is nothing left
+            last = not self._invokers  # the invoker with number 0 runs to the end
         if last:
-            # The reader closed the units, so it has put all of its own results before.
+            # The reader closed the queue of units after it put its own results.
             self._results.close()
 
     def _write(self) -> None:
@@ -154,7 +159,7 @@ class Pipeline:
             self._write_batch()
 
     def _write_batch(self) -> None:
-        """Collect until the batch is full, or its first result is old enough."""
+        """Collect results until the batch is full or `BATCH_S` seconds have passed; write them."""
         batch: list[FrameResult] = []
         item = self._results.get()
         due_at = time.monotonic() + settings.BATCH_S
@@ -176,7 +181,7 @@ def _read_ahead(in_flight: int) -> int:
 
 
 @contextmanager
-def _quick_turns() -> Iterator[None]:
+def _short_switch_interval() -> Iterator[None]:
     before = sys.getswitchinterval()
     sys.setswitchinterval(min(before, SWITCH_INTERVAL_S))
     try:

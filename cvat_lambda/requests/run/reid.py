@@ -1,8 +1,8 @@
-"""Runs of a ReID function: rectangles of neighbouring frames joined to tracks.
+"""Run a ReID function: merge the rectangles of neighbouring frames into tracks.
 
-Each frame's outcome keeps which of its rectangles were recognised on the next frame, so a run
-can be resumed. The end merges all of it into the annotations as they are then: a rectangle that
-somebody changed or deleted meanwhile is left alone, and ends the chain that it was part of.
+The outcome of a frame stores which of its rectangles were recognised on the next frame, so that a
+run can be resumed. When all frames have an outcome, the rectangles are merged as they are then. A
+rectangle that somebody changed or deleted meanwhile is left alone, and its track ends before it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ FRAMES_A_READ = 256
 
 
 class ReidWork:
-    """A pair of neighbouring frames an invocation; the outcome is the first one's."""
+    """Sends a pair of neighbouring frames an invocation; the outcome is of the first frame."""
 
     def __init__(self, run: ShardRun) -> None:
         self._run = run
@@ -56,17 +56,17 @@ class ReidWork:
         return [frame for frame in frames if frame not in self._hidden]
 
     def numbers(self) -> Iterator[int]:
-        """Both frames of every pair that is left."""
+        """Return both frames of every pair without an outcome."""
         wanted = {frame for pair in pairwise(self._all) if pair[0] in self._open for frame in pair}
         return iter(sorted(wanted))
 
     def units(self, frames: Iterator[Frame | UnreadableFrame]) -> Generator[ReaderItem, None, None]:
-        """Pairs with rectangles on both sides; the other frames are done without a call."""
+        """Yield pairs with rectangles on both frames; the other frames need no invocation."""
         after = dict(pairwise(self._all))
         before: Frame | UnreadableFrame | None = None
         for number in self._all[-1:]:
             if number in self._open:
-                yield _nothing(number)
+                yield _done(number)
         for frame in frames:
             if before is not None and after.get(before.number) == frame.number:
                 yield from self._pair(before, frame)
@@ -79,7 +79,7 @@ class ReidWork:
             return
         boxes0, boxes1 = self._rectangles(first.number), self._rectangles(second.number)
         if not boxes0 or not boxes1:
-            yield _nothing(first.number)
+            yield _done(first.number)
             return
         for side in (first, second):
             if isinstance(side, UnreadableFrame):
@@ -89,7 +89,7 @@ class ReidWork:
             yield Unit(frames=(first, second), numbers=(first.number,), context=(boxes0, boxes1))
 
     def _rectangles(self, frame: int) -> tuple[Shape, ...]:
-        """Those of a frame, read some hundred frames at a time."""
+        """Return the rectangles of a frame; they are read for `FRAMES_A_READ` frames at once."""
         if frame not in self._boxes:
             start = self._all.index(frame)
             chunk = self._all[start : start + FRAMES_A_READ]
@@ -100,7 +100,7 @@ class ReidWork:
         return self._boxes[frame]
 
     def prepare(self, unit: Unit) -> EncodedUnit:
-        """``image0``, ``boxes0``, ``image1``, ``boxes1``, and the thresholds where given."""
+        """Send ``image0``, ``boxes0``, ``image1``, ``boxes1``, and the thresholds if given."""
         first, second = (resize(frame.data, self._run.spec) for frame in unit.frames)
         fields: dict[str, Any] = {
             "boxes0": _scaled(boxes_to_json(unit.context[0]), first),
@@ -114,7 +114,7 @@ class ReidWork:
         return EncodedUnit(body=encode_payload(fields, images), images=(first, second))
 
     def results(self, unit: Unit, sent: EncodedUnit, answered: UnitAnswer) -> list[FrameResult]:
-        """Which rectangle of the first frame is which of the second, by id and by look."""
+        """Store which rectangle of the first frame is which of the second: id and fingerprint."""
         boxes0, boxes1 = unit.context
         try:
             matching = check_reid_answer(answered.answer, len(boxes0), len(boxes1))
@@ -138,19 +138,19 @@ class ReidWork:
         ]
 
     def parts(self, unit: Unit) -> list[Unit]:
-        """A pair is the smallest unit."""
+        """Return the pair: it cannot be split."""
         return [unit]
 
     def prepare_finish(self, check: Callable[[], None]) -> None:
-        """Join the rectangles as they are now, which may take seconds."""
+        """Merge the rectangles as they are now; this may take seconds."""
         self._prepared = self._link(check)
 
     def finish(self) -> None:
-        """Merge the tracks into the annotations; inside the shard's last transaction."""
+        """Replace the rectangles by tracks, inside the shard's last transaction."""
         run = self._run
         run.lease.fence()
-        # Neither people nor a cancel are made to wait for the look at all rectangles. Where
-        # somebody changed one since, there is another look.
+        # `prepare_finish` merged them outside the transaction. If somebody changed one of them
+        # since, they are merged again, now under the lock.
         linked = self._link() if self._prepared is None else self._prepared
         while not self._holds(linked.joined):
             linked = self._link()
@@ -175,14 +175,14 @@ class ReidWork:
         Request.objects.filter(pk=run.request.pk).update(shapes=F("shapes") + len(linked.tracks))
 
     def _holds(self, shapes: Sequence[Shape]) -> bool:
-        """Whether they are all as they were, and stay so: a changed one would have another id."""
+        """Lock the shapes; return whether all still exist (a changed shape has a new id)."""
         ids = {shape.id for shape in shapes if shape.id is not None}
         return not ids or self._run.engine.hold_shapes(self._run.task.id, ids) == ids
 
     def _last_frame(self) -> int:
-        """The last on which a track would be seen that has no end: of the job, not of the shard.
+        """Return the last frame of the job: a track without an end would be visible until there.
 
-        A request for some frames of a job must not leave its objects on all the frames behind.
+        A request for some frames of a job must end its tracks on the frame after them.
         """
         first = self._all[0] if self._all else 0
         last = self._all[-1] if self._all else 0
@@ -192,7 +192,7 @@ class ReidWork:
         return last
 
     def _link(self, check: Callable[[], None] = lambda: None) -> Linked:
-        """Chains over the rectangles as they are now. ``check`` may break it off."""
+        """Merge the rectangles as they are now. ``check`` may raise to stop it."""
         run = self._run
         outcomes = Outcome.objects.filter(shard=run.shard, status=FrameStatus.DONE)
         links = {
@@ -231,18 +231,18 @@ class ReidWork:
 
 
 def _scaled(boxes: list[dict[str, Any]], image: ResizedImage) -> list[dict[str, Any]]:
-    """Boxes in the image as it is sent."""
+    """Return the boxes in coordinates of the image that is sent."""
     if not image.is_scaled:
         return boxes
     return [{**box, "points": image.scale_points(box["points"])} for box in boxes]
 
 
-def _nothing(frame: int) -> FrameResult:
+def _done(frame: int) -> FrameResult:
     return FrameResult(frame=frame, status=FrameStatus.DONE)
 
 
 def fingerprint(shape: Shape) -> int:
-    """A checksum of what a person might change of a rectangle."""
+    """Return a checksum of everything that a person might change of a rectangle."""
     seen = (
         shape.label_id,
         tuple(round(point, 3) for point in shape.points),
@@ -256,7 +256,7 @@ def fingerprint(shape: Shape) -> int:
 def _matching(
     before: Sequence[Shape], after: Sequence[Shape], links: Iterable[Sequence[Any]]
 ) -> list[int]:
-    """A function's links as indices, of those rectangles only that are still what they were."""
+    """Return the links as indices, for rectangles that are unchanged since the invocation."""
     place = {(shape.id, fingerprint(shape)): index for index, shape in enumerate(after)}
     known: dict[tuple[int | None, int], int] = {
         (id0, look0): place.get((id1, look1), -1) for id0, look0, id1, look1 in links

@@ -1,7 +1,7 @@
-"""Whole tracks that a replacement policy replaces: gone at the end, when all their frames are done.
+"""Remove the tracks that a request replaces, when all frames of the task are done.
 
-A track cannot be replaced frame by frame, and one that reaches beyond the request stays; so does
-one that was drawn after the request began, also when it is retried weeks later.
+A track is replaced as a whole. A track that has frames outside the request is kept. So is a track
+that was drawn after the request first ran.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ FRAMES_A_READ = 256
 
 
 def remove_replaced(run: ShardRun) -> None:
-    """Remove them, with the last shard of the task; first in the shard's last transaction.
+    """Remove the replaced tracks, if this is the last shard of the task to end.
 
-    Raise LeaseLost.
+    Call it first in the shard's last transaction. Raise LeaseLost.
     """
     policy = run.params.replace
     if policy == "none":
         return
-    # Shards that end at the same moment take turns, so that exactly one is the last.
+    # The locks ensure that exactly one of the shards that end at once is the last.
     siblings = Shard.objects.filter(pk__in=lock_shards(**_layer(run)))
     run.lease.fence()
     if siblings.filter(status__in=LIVE).exclude(pk=run.shard.pk).exists():
@@ -37,18 +37,18 @@ def remove_replaced(run: ShardRun) -> None:
     newest = siblings.aggregate(first_look=Min("last_track_id"))["first_look"] or 0
     ids = _made_by_function(run) if policy == "function" else None
     if ids is not None and not ids:
-        return  # as of most requests: nothing has to be read
+        return  # the usual case: no track has to be read
     done = _done_frames(siblings)
     everywhere = set[int]().union(*done.values())
     for job_id, alone in done.items():
-        # Frames that named jobs share are run by a shard that writes to the task, and count for
-        # each of these jobs. What the task has on them alone may be of jobs that nobody named.
+        # Frames that named jobs share are run by a shard of the whole task. They count for each of
+        # these jobs. The other frames of the task belong to jobs that are not in the request.
         here = alone if job_id is None else everywhere
         found = [
             track.id
             for track in _tracks(run, job_id, here)
             if track.id is not None
-            and track.id <= newest  # whoever drew one since wants to keep it
+            and track.id <= newest  # it was there when the request first ran
             and (ids is None or track.id in ids)
             and (policy != "automatic" or track.source == "auto")
             and _span(run, job_id, track) <= here
@@ -66,7 +66,7 @@ def remove_replaced(run: ShardRun) -> None:
 
 
 def _layer(run: ShardRun) -> dict[str, Any]:
-    """What those shards have in common that write to the annotations that this one writes to."""
+    """Return the filter for the shards that write to the same annotations as this one."""
     same = {
         "request_id": run.request.pk,
         "task_id": run.task.id,
@@ -76,7 +76,7 @@ def _layer(run: ShardRun) -> dict[str, Any]:
 
 
 def _done_frames(shards: QuerySet[Shard]) -> dict[int | None, set[int]]:
-    """Frames that are done, by the job that their shard writes to; None: to the whole task."""
+    """Return the frames that are done, by the job of their shard (None: the whole task)."""
     jobs: dict[int, int | None] = dict(shards.order_by().values_list("pk", "job_id"))
     found: dict[int | None, set[int]] = {job_id: set() for job_id in jobs.values()}
     done = Outcome.objects.filter(shard__in=shards, status=FrameStatus.DONE)
@@ -91,9 +91,9 @@ def _made_by_function(run: ShardRun) -> set[int]:
 
 
 def _tracks(run: ShardRun, job_id: int | None, done: set[int]) -> Iterator[Track]:
-    """Each track with a key frame on any of the frames, once; little is read at a time.
+    """Yield each track with a keyframe on any of the frames, once.
 
-    Job by job, since a whole task shows only one of two that are alike in jobs that overlap.
+    Tracks are read job by job: of two equal tracks in overlapping jobs, a task shows only one.
     """
     seen: set[int | None] = set()
     for job in _jobs(run, job_id):
@@ -107,7 +107,7 @@ def _tracks(run: ShardRun, job_id: int | None, done: set[int]) -> Iterator[Track
 
 
 def _jobs(run: ShardRun, job_id: int | None) -> list[Job]:
-    """The job, or those whose annotations are the task's."""
+    """Return the job, or for None the annotation jobs of the task."""
     return [
         job
         for job in run.task.jobs
@@ -116,7 +116,7 @@ def _jobs(run: ShardRun, job_id: int | None) -> list[Job]:
 
 
 def _span(run: ShardRun, job_id: int | None, track: Track) -> set[int]:
-    """Frames on which the track may be seen, less those that nobody annotates."""
+    """Return the frames on which the track may be visible, without deleted and placeholder ones."""
     keys = [*track.shapes, *(key for element in track.elements for key in element.shapes)]
     if not keys:
         return set()
@@ -128,6 +128,6 @@ def _span(run: ShardRun, job_id: int | None, track: Track) -> set[int]:
 
 
 def _last_visible(run: ShardRun, job_id: int | None, first: int) -> int:
-    """The last frame of the jobs that hold a track which begins there and does not end."""
+    """Return the last frame of the jobs that have the first frame of a track without an end."""
     jobs = _jobs(run, job_id)
     return max((max(job.frames) for job in jobs if first in job.frames), default=first)

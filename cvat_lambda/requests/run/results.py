@@ -1,4 +1,4 @@
-"""What travels through a run: units of frames on the way in, results of frames on the way out."""
+"""The data that the stages of a run exchange, and the protocol of the kinds of functions."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from cvat_lambda.requests.store.models import FrameStatus
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """What one invocation works on: a frame, several frames, or a pair of them."""
+    """The frames of one invocation: one frame, several, or a pair of neighbours."""
 
     frames: tuple[Frame, ...]
-    numbers: tuple[int, ...]  # the frames that get an outcome from it
-    context: Any = None  # of the kind: the boxes of a pair
+    numbers: tuple[int, ...]  # the frames that get an outcome from this invocation
+    context: Any = None  # of ReID: the rectangles of both frames
 
     @property
     def size(self) -> int:
-        """Bytes of its images."""
+        """The bytes of its images."""
         return sum(len(frame.data) for frame in self.frames)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameResult:
-    """What became of one frame, ready to be written."""
+    """The outcome of one frame, ready to be written."""
 
     frame: int
     status: str  # of FrameStatus
@@ -39,27 +39,27 @@ class FrameResult:
     attempts: int = 0
     duration_s: float | None = None
     dropped: int = 0  # results that were unmapped or degenerate
-    result: Any = None  # JSON that the end of the request needs
+    result: Any = None  # JSON that `Work.finish` needs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skips:
-    """Frames that are left out, each with its reason; written together, however many."""
+    """Frames that are not run, each with its reason. They are written in one batch."""
 
     reasons: Mapping[int, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedUnit:
-    """What is sent for a unit."""
+    """The request body of a unit's invocation."""
 
     body: bytes
-    images: tuple[ResizedImage, ...]  # as they are sent, with their scale
+    images: tuple[ResizedImage, ...]  # as they are sent, with their scales
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitAnswer:
-    """A function's answer and what it took."""
+    """A function's answer, with the number of attempts and the time that it took."""
 
     answer: object
     attempts: int
@@ -70,38 +70,38 @@ ReaderItem = Unit | FrameResult | Skips
 
 
 class Work(Protocol):
-    """What a kind of function does in a run. Methods are called from several threads."""
+    """What a run does for one kind of function. Several threads call the methods."""
 
     def units(self, frames: Iterator[Frame | UnreadableFrame]) -> Iterator[ReaderItem]:
-        """Group frames into invocations; called by the reading thread."""
+        """Group frames into units of one invocation; the reader thread calls this."""
 
     def numbers(self) -> Iterator[int]:
-        """The frames to read, ascending: those without an outcome."""
+        """Return the frames to read, ascending."""
 
     def prepare(self, unit: Unit) -> EncodedUnit:
-        """Encode the unit's invocation. Raise LambdaError."""
+        """Encode the body of a unit's invocation. Raise LambdaError."""
 
     def results(self, unit: Unit, sent: EncodedUnit, answered: UnitAnswer) -> list[FrameResult]:
-        """Check and convert the answer. Raise LambdaError."""
+        """Check an answer and convert it to a result a frame. Raise LambdaError."""
 
     def parts(self, unit: Unit) -> list[Unit]:
-        """Smaller units to try where this one failed as a whole; itself where it is smallest."""
+        """Split a unit that failed; return the unit alone if it cannot be split."""
 
     def prepare_finish(self, check: Callable[[], None]) -> None:
-        """ReaderItem what `finish` needs, where that takes long: no cancel has to wait for this.
+        """Do the slow reading for `finish` outside its transaction: a cancel does not wait for it.
 
-        ``check`` raises CallAbandoned where the shard is lost meanwhile.
+        ``check`` raises if the lease was lost meanwhile.
         """
 
     def finish(self) -> None:
-        """Everything has an outcome: write what the whole gives, behind the fence.
+        """Write what needs the outcomes of all frames, inside the shard's last transaction.
 
-        It may be run again after a kill, and must then do only what is left. Raise LeaseLost.
+        It may run again after a kill; it must then do only what is left. Raise LeaseLost.
         """
 
 
 def failed(frame: int, error: LambdaError, *, attempts: int, duration_s: float) -> FrameResult:
-    """The result of a frame that an error ended."""
+    """Return the result of a frame that failed with an error."""
     return FrameResult(
         frame=frame,
         status=FrameStatus.FAILED,

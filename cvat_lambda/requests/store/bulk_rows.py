@@ -1,7 +1,7 @@
-"""Many small rows into a table at little cost: a request writes several for each frame.
+"""Fast inserts and updates of many rows.
 
-A model object and a parameter a column cost Django some 0.1 ms a row, and the threads that feed
-the function wait for it. PostgreSQL takes all rows as one JSON text instead.
+Django's ``bulk_create`` costs some 0.1 ms a row, and the threads that invoke the function wait for
+it. On PostgreSQL, all rows are sent as one JSON text instead.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ IDS_A_STATEMENT = 500  # SQLite before 3.32 takes 999 variables
 
 
 def insert(table: type[models.Model], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Insert rows that all give the same columns, by the names of Django's attributes.
+    """Insert rows that all have the same columns, named as Django's attributes.
 
-    Values are what JSON has, and moments. Signals of models are not sent.
+    Values are JSON values and datetimes. Model signals are not sent.
     """
     rows = list(rows)
     for start in range(0, len(rows), ROWS_A_STATEMENT):
         some = rows[start : start + ROWS_A_STATEMENT]
         if connection.vendor == "postgresql":
             with connection.cursor() as cursor:
-                cursor.execute(_statement(table, tuple(some[0])), [_text(some)])
+                cursor.execute(_statement(table, tuple(some[0])), [_to_json(some)])
         else:
             table._default_manager.bulk_create([table(**row) for row in some])
 
 
 def bulk_update_ids(table: type[models.Model], name: str, numbers: Mapping[int, int]) -> None:
-    """Give a column of numbers other ones, by the rows' keys.
+    """Set an integer column of many rows, by primary key.
 
-    Django's own way compares each row with the keys of all.
+    Django's ``bulk_update`` would write one ``CASE`` with a branch for each row.
     """
     if not numbers:
         return
@@ -63,12 +63,12 @@ def _array(numbers: Iterable[int]) -> str:
 
 
 def strip_unstorable(text: str) -> str:
-    """The text as any database takes it: without NUL and halves of surrogate pairs."""
+    """Return the text without NUL and lone surrogates, which databases refuse."""
     return text.replace("\x00", "").encode("utf-8", "replace").decode()
 
 
 def id_chunks(ids: Collection[int]) -> Iterator[list[int]]:
-    """Ids in pieces that a statement can name."""
+    """Split ids into lists that fit one statement."""
     ordered = list(ids)
     for start in range(0, len(ordered), IDS_A_STATEMENT):
         yield ordered[start : start + IDS_A_STATEMENT]
@@ -76,7 +76,7 @@ def id_chunks(ids: Collection[int]) -> Iterator[list[int]]:
 
 @lru_cache(maxsize=16)
 def _statement(table: type[models.Model], names: tuple[str, ...]) -> str:
-    """``INSERT`` from a JSON list of objects; the names are ours, nothing of a user's."""
+    """Return the ``INSERT`` from a JSON list. Table and columns are never a user's text."""
     fields: dict[str, Any] = {field.attname: field for field in table._meta.concrete_fields}
     quote = connection.ops.quote_name
     columns = ", ".join(quote(fields[name].column) for name in names)
@@ -88,11 +88,11 @@ def _statement(table: type[models.Model], names: tuple[str, ...]) -> str:
     )
 
 
-def _text(rows: list[Mapping[str, Any]]) -> str:
-    return json.dumps(rows, default=_moment, allow_nan=False)
+def _to_json(rows: list[Mapping[str, Any]]) -> str:
+    return json.dumps(rows, default=_encode_datetime, allow_nan=False)
 
 
-def _moment(value: object) -> str:
+def _encode_datetime(value: object) -> str:
     if isinstance(value, datetime):
         return value.isoformat()
     raise TypeError(f"{value!r} is no value of a row")

@@ -1,7 +1,6 @@
-"""One clock for what several machines write and judge: signs of life, and when a job was sent.
+"""The clock for heartbeats and times of sending, which several machines write and compare.
 
-It is the database's. SQLite is a file of one machine, whose own clock does; besides it compares
-moments as text, and gives its own in another form than Django.
+It is the clock of PostgreSQL. With SQLite, all processes run on one machine and use its clock.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ from django.utils import timezone
 
 
 def db_now_expression() -> Now | datetime:
-    """The moment of an UPDATE, to be written by it."""
+    """Return the time for an UPDATE to write."""
     return Now() if connection.vendor == "postgresql" else timezone.now()
 
 
 def db_now() -> datetime:
-    """The moment, for comparisons with what was written."""
+    """Return the time, to compare with times that were written."""
     if connection.vendor != "postgresql":
         return timezone.now()
     with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""Work on a database that may go away: tried again until it is there, for a while."""
+"""Retry a transaction while the database does not answer."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ GIVE_UP_AFTER_S = 120.0
 def retry_on_database_error(
     attempt: Callable[[], None], *, wait: Callable[[float], None], request_id: str
 ) -> None:
-    """Run a transaction until it gets through. ``wait(s)`` sleeps, and raises when aborted.
+    """Run a transaction, and again after a lost connection, a deadlock or a lock timeout.
 
-    A lost connection, a deadlock, a lock timeout: whether a COMMIT without an answer took place
-    is for ``attempt`` to ask of the database. Raise EngineUnavailable, and what it raises.
+    ``attempt`` must find out whether an earlier attempt committed: the answer to a COMMIT can be
+    lost. ``wait(s)`` sleeps, and raises if the run was aborted. Raise EngineUnavailable after
+    `GIVE_UP_AFTER_S` seconds.
     """
     give_up_at = time.monotonic() + GIVE_UP_AFTER_S
     delay_s = 0.05

@@ -24,12 +24,12 @@ from django.utils import timezone
 
 
 def new_request_id() -> str:
-    """A random id that tells nothing and cannot be guessed."""
+    """Return a random id that cannot be guessed."""
     return f"req-{secrets.token_hex(12)}"
 
 
 class Status(models.TextChoices):
-    """The life of a request, and of a shard."""
+    """The status of a request or a shard."""
 
     QUEUED = "queued"
     STARTED = "started"
@@ -43,7 +43,7 @@ ENDED = (Status.FINISHED, Status.FAILED, Status.CANCELLED)
 
 
 class FrameStatus(models.TextChoices):
-    """What became of one frame."""
+    """The outcome status of one frame."""
 
     DONE = "done"
     FAILED = "failed"
@@ -51,7 +51,7 @@ class FrameStatus(models.TextChoices):
 
 
 class ObjectKind(models.TextChoices):
-    """What kind of annotation an id names."""
+    """The kind of an annotation."""
 
     SHAPE = "shape"
     TAG = "tag"
@@ -59,7 +59,7 @@ class ObjectKind(models.TextChoices):
 
 
 class FunctionVersion(models.Model):
-    """A function as it was when it ran: outcomes and provenance name it by its short id."""
+    """A version of a function: outcomes and provenance refer to it."""
 
     id = models.BigAutoField(primary_key=True)
     function_id = models.CharField(max_length=255)
@@ -93,28 +93,30 @@ class Request(models.Model):
         related_name="+",
     )
     organization_id = models.BigIntegerField(null=True, blank=True)
-    project_id = models.BigIntegerField(null=True, blank=True)  # the scope, where it is a project
+    project_id = models.BigIntegerField(null=True, blank=True)  # set if the scope is a project
     task_id = models.BigIntegerField(null=True, blank=True)  # null: several tasks
-    job_id = models.BigIntegerField(null=True, blank=True)  # null: not one job alone
+    job_id = models.BigIntegerField(null=True, blank=True)  # null: not one job only
 
-    # No foreign key: the history outlives the function.
+    # No foreign key: requests are kept when the function is deleted.
     function_id = models.CharField(max_length=255)
     function_kind = models.CharField(max_length=16)
-    function_version = models.IntegerField(default=1)  # of the latest run; frames have their own
+    function_version = models.IntegerField(
+        default=1
+    )  # of the latest batch; outcomes have their own
     function_revision = models.CharField(max_length=128, blank=True, default="")
-    params = models.JSONField(default=dict)  # as `requests.params.Params` writes them
+    params = models.JSONField(default=dict)  # of `params.Params`
 
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.QUEUED)
-    priority = models.IntegerField(default=0)  # > 0: before the others of the queue
-    max_failure_rate = models.FloatField(null=True, blank=True)  # null: the setting's
+    priority = models.IntegerField(default=0)  # > 0: at the front of the queue
+    max_failure_rate = models.FloatField(null=True, blank=True)  # null: the setting
 
-    total = models.IntegerField(default=0)  # frames in scope; skipped ones are in it
+    total = models.IntegerField(default=0)  # frames in scope, with skipped ones
     done = models.IntegerField(default=0)
-    done_before = models.IntegerField(default=0)  # of these, before the latest retry
+    done_before = models.IntegerField(default=0)  # those done before the latest retry
     failed = models.IntegerField(default=0)
     skipped = models.IntegerField(default=0)
     shapes = models.BigIntegerField(default=0)  # shapes, tags and tracks added
-    dropped = models.BigIntegerField(default=0)  # results that were unmapped or degenerate
+    dropped = models.BigIntegerField(default=0)  # results that were not written
 
     error_code = models.CharField(max_length=64, blank=True, default="")
     error_message = models.TextField(blank=True, default="")
@@ -123,16 +125,18 @@ class Request(models.Model):
     started_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
     undone_at = models.DateTimeField(null=True, blank=True)
-    # From then on it is not known which of its frames are done: it cannot be retried.
+    # Set when the outcomes of its frames are deleted: it can no longer be retried.
     outcomes_pruned_at = models.DateTimeField(null=True, blank=True)
-    # The webhook of its end; all null where none is configured, and anew with each retry.
-    webhook_next_at = models.DateTimeField(null=True, blank=True)  # null: delivered, or given up
+    # The webhook of its end. All are null without a configured URL; a retry resets them.
+    webhook_next_at = models.DateTimeField(null=True, blank=True)  # null: delivered or given up
     webhook_attempts = models.IntegerField(default=0)
-    webhook_job_id = models.CharField(max_length=255, blank=True, default="")  # the last one's
-    notified_at = models.DateTimeField(null=True, blank=True)  # it was delivered
+    webhook_job_id = models.CharField(
+        max_length=255, blank=True, default=""
+    )  # of the latest attempt
+    notified_at = models.DateTimeField(null=True, blank=True)  # when it was delivered
     webhook_given_up_at = models.DateTimeField(null=True, blank=True)
-    resumes = models.IntegerField(default=0)  # times that a shard of it was taken up again
-    meta = models.JSONField(default=dict, blank=True)  # the host's, for the meta of RQ jobs
+    resumes = models.IntegerField(default=0)  # times that a stalled shard of it was queued again
+    meta = models.JSONField(default=dict, blank=True)  # the engine's, for the meta of RQ jobs
 
     class Meta:
         app_label = "cvat_lambda"
@@ -149,30 +153,32 @@ class Request(models.Model):
 
 
 class Shard(models.Model):
-    """Frames of one task that one worker runs; its row is the fence of every write."""
+    """Frames of one task that one worker runs. Every write of the worker locks this row first."""
 
     id = models.BigAutoField(primary_key=True)
     request = models.ForeignKey(Request, on_delete=models.CASCADE, related_name="shards")
     index = models.IntegerField()
     task_id = models.BigIntegerField()
-    job_id = models.BigIntegerField(null=True, blank=True)  # set: read and write this job alone
+    job_id = models.BigIntegerField(null=True, blank=True)  # set: read and write only this job
     # Of a ground-truth job or a consensus replica: its annotations are not the task's.
     private_annotations = models.BooleanField(default=False)
     frames = models.JSONField()  # [[first, last], ...], ascending, inclusive
-    first_frame = models.IntegerField()  # bounds of `frames`, for the overlap query
+    first_frame = models.IntegerField()  # bounds of `frames`
     last_frame = models.IntegerField()
 
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.QUEUED)
-    lease = models.CharField(max_length=40, blank=True, default="")  # of the worker that holds it
+    lease = models.CharField(
+        max_length=40, blank=True, default=""
+    )  # the token of the worker that runs it
     worker = models.CharField(max_length=255, blank=True, default="")
     rq_job_id = models.CharField(max_length=255, blank=True, default="")
     enqueued_at = models.DateTimeField(null=True, blank=True)
     heartbeat_at = models.DateTimeField(null=True, blank=True)
-    attempts = models.IntegerField(default=0)  # times that a worker took it up
-    settled_at_claim = models.IntegerField(default=0)  # frames with an outcome at that time
-    resumes = models.IntegerField(default=0)  # times in a row that it stalled without an outcome
+    attempts = models.IntegerField(default=0)  # times that a worker claimed it
+    settled_at_claim = models.IntegerField(default=0)  # frames with an outcome at the latest claim
+    resumes = models.IntegerField(default=0)  # stalls in a row without a new outcome
 
-    # The task's newest track when a worker first looked; null where no tracks are replaced.
+    # The task's newest track when the shard first ran; null if no tracks are replaced.
     last_track_id = models.BigIntegerField(null=True, blank=True)
 
     total = models.IntegerField(default=0)
@@ -197,7 +203,7 @@ class Shard(models.Model):
 
 
 class Outcome(models.Model):
-    """What became of one frame of a request."""
+    """The outcome of one frame of a request."""
 
     id = models.BigAutoField(primary_key=True)
     request = models.ForeignKey(Request, on_delete=models.CASCADE, related_name="outcomes")
@@ -205,10 +211,12 @@ class Outcome(models.Model):
     task_id = models.BigIntegerField()
     frame = models.IntegerField()
     status = models.CharField(max_length=8, choices=FrameStatus.choices)
-    code = models.CharField(max_length=64, blank=True, default="")  # an error's, or why skipped
+    code = models.CharField(
+        max_length=64, blank=True, default=""
+    )  # of the error, or the reason for a skip
     message = models.TextField(blank=True, default="")
     attempts = models.IntegerField(default=0)  # invocations
-    duration_ms = models.IntegerField(null=True, blank=True)  # of the invocations, with waits
+    duration_ms = models.IntegerField(null=True, blank=True)  # of the invocations, with waiting
     version = models.ForeignKey(
         FunctionVersion,
         null=True,
@@ -218,7 +226,7 @@ class Outcome(models.Model):
         db_index=False,
     )
     shapes = models.IntegerField(default=0)
-    # What the end of the run needs of this frame (ReID: pairs of linked shape ids).
+    # What the end of the run needs of this frame (ReID: which rectangles are linked).
     result = models.JSONField(null=True, blank=True)
     written_at = models.DateTimeField(default=timezone.now)
 
@@ -226,7 +234,7 @@ class Outcome(models.Model):
         app_label = "cvat_lambda"
         ordering: ClassVar = ["shard_id", "frame"]
         constraints: ClassVar = [
-            # Not by task: a ground-truth job has the task's frames on a layer of its own.
+            # Not by task: a ground-truth job has annotations of its own on the task's frames.
             models.UniqueConstraint(fields=["shard", "frame"], name="lambda_outcome_frame_uniq"),
         ]
         indexes: ClassVar = [
@@ -238,12 +246,12 @@ class Outcome(models.Model):
 
 
 class Provenance(models.Model):
-    """Which request made an annotation, and how sure the function was."""
+    """Which request made an annotation, and the function's score for it."""
 
     id = models.BigAutoField(primary_key=True)
     request = models.ForeignKey(Request, on_delete=models.CASCADE, related_name="provenance")
     task_id = models.BigIntegerField()
-    job_id = models.BigIntegerField(null=True, blank=True)  # set: written to this job alone
+    job_id = models.BigIntegerField(null=True, blank=True)  # set: written only to this job
     frame = models.IntegerField()  # of a track: its first
     kind = models.CharField(max_length=8, choices=ObjectKind.choices)
     object_id = models.BigIntegerField()
@@ -270,14 +278,14 @@ class Provenance(models.Model):
 
 
 class MergedRectangle(models.Model):
-    """A rectangle that a ReID request joined to a track: what an undo brings back."""
+    """A rectangle that a ReID request merged into a track; an undo restores it."""
 
     id = models.BigAutoField(primary_key=True)
     request = models.ForeignKey(Request, on_delete=models.CASCADE, related_name="merged_rectangles")
     task_id = models.BigIntegerField()
-    job_id = models.BigIntegerField(null=True, blank=True)  # as of the shard that joined it
+    job_id = models.BigIntegerField(null=True, blank=True)  # of the shard that merged it
     frame = models.IntegerField()
-    shape_id = models.BigIntegerField()  # that it had, and that its provenance names
+    shape_id = models.BigIntegerField()  # its former id, which its provenance has
     shape = models.JSONField()  # as `annotations.serialize` writes shapes
 
     class Meta:
@@ -289,11 +297,11 @@ class MergedRectangle(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"shape {self.shape_id} of task {self.task_id}, joined by {self.request_id}"
+        return f"shape {self.shape_id} of task {self.task_id}, merged by {self.request_id}"
 
 
 class ScopeGuard(models.Model):
-    """A row a task: whoever starts a request on the task locks it, so that two cannot overlap."""
+    """One row a task. A request locks it when it starts, so that two requests cannot overlap."""
 
     task_id = models.BigIntegerField(primary_key=True)
 

@@ -1,4 +1,4 @@
-"""What a person asked of a request, checked and frozen; stored as JSON with the request."""
+"""The parameters of a request: checked, frozen, and stored as JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REPLACE: tuple[Replace, ...] = get_args(Replace)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Params:
-    """The parameters of one request, whatever its function's kind."""
+    """The parameters of one request, for functions of all kinds."""
 
     mapping: Mapping[str, Any] | None = None  # as given; None: labels of the same name
     threshold: float | None = None  # in [0, 1]; None: the function's own default
@@ -34,10 +34,10 @@ class Params:
             raise InvalidRequest(f"max_distance must be 0 or more, not {self.max_distance:g}")
 
     def to_json(self) -> dict[str, Any]:
-        """What is set, as JSON; the inverse of `from_json`."""
+        """Return the parameters that are set, as JSON; the inverse of `from_json`."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Params:
-        """The parameters of a stored request; keys of later versions are left out."""
+        """Return the parameters of a stored request; ignore keys of later versions."""
         return cls(**{name: stored[name] for name in cls.__slots__ if name in stored})

@@ -1,4 +1,4 @@
-"""How fast requests go and when they will be done: from what their batches wrote anyway."""
+"""Progress, rate and remaining time of requests, from the counts that their batches wrote."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from cvat_lambda.requests.store.models import Request, Shard, Status
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a request is."""
+    """Progress of one request."""
 
     ended: int  # frames done, failed or skipped
     percent: int | None  # 0..100; None while it is queued
-    # Frames a second, of all its workers: recently while it runs, the mean of one that ended.
+    # Frames a second of all its workers: recent while it runs, the mean after its end.
     rate: float | None
-    eta_s: float | None  # seconds to its end at that rate
+    eta_s: float | None  # seconds until its end at that rate
 
 
 def progress_of(requests: Iterable[Request]) -> dict[str, Progress]:
-    """The progress of each request by its id; one query for all that run."""
+    """Return the progress of each request by its id, with one query for all running ones."""
     found = list(requests)
     running = [request.pk for request in found if request.status == Status.STARTED]
     rates: dict[str, float] = {}
@@ -49,10 +49,7 @@ def _progress(request: Request, rate: float | None) -> Progress:
 
 
 def _mean_rate(request: Request) -> float | None:
-    """Frames that were run since the start, which a retry makes anew, over the time until the end.
-
-    A resume's pause counts.
-    """
+    """Return the frames of the latest run over its time, including pauses before a resume."""
     if request.started_at is None or request.ended_at is None:
         return None
     wall_s = (request.ended_at - request.started_at).total_seconds()

@@ -9,7 +9,7 @@ Ranges = tuple[tuple[int, int], ...]
 
 
 def compress(frames: Iterable[int]) -> Ranges:
-    """The ranges of some frames, in any order, repeated or not."""
+    """Return the ranges of frames in any order, repeated or not."""
     if isinstance(frames, range) and frames.step == 1:
         return ((frames[0], frames[-1]),) if frames else ()
     found: list[tuple[int, int]] = []
@@ -22,18 +22,18 @@ def compress(frames: Iterable[int]) -> Ranges:
 
 
 def expand(ranges: Iterable[Sequence[int]]) -> Iterator[int]:
-    """Each frame of some ranges, ascending where they are."""
+    """Yield each frame of the ranges, in their order."""
     for first, last in ranges:
         yield from range(first, last + 1)
 
 
 def count(ranges: Iterable[Sequence[int]]) -> int:
-    """How many frames the ranges hold."""
+    """Return the number of frames in the ranges."""
     return sum(last - first + 1 for first, last in ranges)
 
 
 def normalize(ranges: Iterable[Sequence[int]]) -> Ranges:
-    """Ascending ranges that neither touch nor overlap, of ranges in any order."""
+    """Return ascending ranges that neither touch nor overlap."""
     found: list[tuple[int, int]] = []
     for first, last in sorted((int(item[0]), int(item[1])) for item in ranges):
         if found and first <= found[-1][1] + 1:
@@ -44,7 +44,7 @@ def normalize(ranges: Iterable[Sequence[int]]) -> Ranges:
 
 
 def intersect(one: Iterable[Sequence[int]], two: Iterable[Sequence[int]]) -> Ranges:
-    """The frames that are in both, of normalized ranges."""
+    """Return the frames that are in both of two normalized ranges."""
     left, right = list(one), list(two)
     found: list[tuple[int, int]] = []
     i = j = 0
@@ -60,7 +60,7 @@ def intersect(one: Iterable[Sequence[int]], two: Iterable[Sequence[int]]) -> Ran
 
 
 def subtract(one: Iterable[Sequence[int]], two: Iterable[Sequence[int]]) -> Ranges:
-    """The frames of the first that are not in the second, of normalized ranges."""
+    """Return the frames of the first normalized ranges that are not in the second."""
     taken = list(two)
     found: list[tuple[int, int]] = []
     for first, last in one:
@@ -77,7 +77,7 @@ def subtract(one: Iterable[Sequence[int]], two: Iterable[Sequence[int]]) -> Rang
 
 
 def cut(ranges: Iterable[Sequence[int]], starts: Iterable[int]) -> list[Ranges]:
-    """The parts of normalized ranges that begin at the given frames; empty ones are left out."""
+    """Cut normalized ranges before the given frames; leave empty parts out."""
     whole = tuple((first, last) for first, last in ranges)
     if not whole:
         return []
@@ -87,7 +87,7 @@ def cut(ranges: Iterable[Sequence[int]], starts: Iterable[int]) -> list[Ranges]:
 
 
 def split(ranges: Iterable[Sequence[int]], size: int) -> list[Ranges]:
-    """Pieces of about ``size`` frames each, as even as can be; one piece where size is 0."""
+    """Split into pieces of about ``size`` frames, as even as possible; size 0: one piece."""
     whole = normalize(ranges)
     total = count(whole)
     if size <= 0 or total <= size:

@@ -1,4 +1,4 @@
-"""Cancel: at once, for good, and whole."""
+"""Cancel a request: nothing is written after it returns."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def in_thread(shard_id: int) -> threading.Thread:
     return thread
 
 
-def test_cancel_during_slow_calls_is_effective_at_once_and_writes_nothing(
+def test_cancel_while_invocations_are_in_flight_stops_at_once_and_writes_nothing(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     arrived, release = threading.Event(), threading.Event()
@@ -75,7 +75,7 @@ def test_cancel_during_slow_calls_is_effective_at_once_and_writes_nothing(
     assert not Outcome.objects.exists()
 
 
-def test_what_was_written_before_a_cancel_stays(
+def test_cancel_keeps_what_was_written_before(
     finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Any
 ) -> None:
     settings.CVAT_LAMBDA_BATCH_FRAMES = 2
@@ -107,7 +107,7 @@ def test_what_was_written_before_a_cancel_stays(
     assert get_engine().annotations(task.pk).shapes == ()
 
 
-def test_a_cancelled_request_is_never_started(
+def test_cancel_of_a_queued_request_never_starts_it(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     request = start(task_id=make_task(2).pk)
@@ -116,7 +116,7 @@ def test_a_cancelled_request_is_never_started(
     assert (request.status, function.seen) == ("cancelled", [])
 
 
-def test_after_a_cancel_the_same_task_runs_with_the_new_parameters(
+def test_request_after_a_cancel_runs_with_its_own_parameters(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     task = make_task(2)
@@ -128,7 +128,7 @@ def test_after_a_cancel_the_same_task_runs_with_the_new_parameters(
     assert function.payloads == [{"threshold": 0.7}, {"threshold": 0.7}]
 
 
-def test_a_batch_of_a_worker_that_lost_its_lease_is_rolled_back(
+def test_batch_of_a_worker_without_lease_is_rolled_back(
     finder: Function, make_task: Make, start: Start
 ) -> None:
     task = make_task(2)
@@ -158,7 +158,7 @@ def test_cancel_with_undo_removes_what_was_added(
     assert not Provenance.objects.exists()
 
 
-def test_a_request_that_was_undone_cannot_be_retried(
+def test_retry_of_an_undone_request_is_refused(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     request = cancel_request(start(task_id=make_task(2).pk), undo=True)
@@ -174,7 +174,7 @@ def test_undo_of_a_running_request_is_refused(
         undo_request(request)
 
 
-def test_only_ended_requests_with_something_left_can_be_retried(
+def test_retry_of_a_request_without_frames_to_run_is_refused(
     finder: Function, make_task: Make, start: Start
 ) -> None:
     task = make_task(1)

@@ -1,4 +1,4 @@
-"""A detector over frames: what is sent, what is written, what is counted."""
+"""A run of a detector: invocations, annotations, outcomes and counts."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_deleted_frames_are_skipped_with_a_reason(
     assert sorted(function.seen) == [0, 2, 3]
 
 
-def test_only_unannotated_frames_leaves_the_others_alone(
+def test_only_unannotated_skips_annotated_frames(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     task = make_task(4)
@@ -136,7 +136,7 @@ def test_only_unannotated_frames_leaves_the_others_alone(
     assert len(get_engine().annotations(task.pk).shapes) == 4
 
 
-def test_a_frame_that_somebody_annotates_during_the_run_is_left_alone(
+def test_only_unannotated_skips_a_frame_that_is_annotated_during_the_run(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     task = make_task(5)
@@ -178,7 +178,7 @@ def test_a_request_without_frames_to_run_finishes(
     assert (request.status, request.skipped, function.seen) == ("finished", 2, [])
 
 
-def test_shards_of_a_long_request_write_what_one_would(
+def test_several_shards_write_the_same_annotations_as_one(
     finder: Function, make_task: Make, start: Start, settings: Any
 ) -> None:
     settings.CVAT_LAMBDA_SHARD_FRAMES = 4
@@ -214,7 +214,7 @@ def test_a_function_that_takes_several_images_gets_them_together(
     assert (failed.frame, failed.message) == (5, "function 'finder' failed: too dark")
 
 
-def test_a_failing_group_is_tried_frame_by_frame(
+def test_failed_group_of_frames_is_invoked_frame_by_frame(
     transactional_db: None, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     store_function(function.url, max_batch="4")

@@ -1,4 +1,4 @@
-"""Frames that fail, functions that go away, runs that are hopeless."""
+"""Failed frames, unavailable functions, and runs that end early."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def draw(task_id: int, frames: range) -> None:
         )
 
 
-def test_a_failed_frame_has_its_cause_and_the_others_are_done(
+def test_failed_frame_stores_its_cause_and_the_others_are_done(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     task = make_task(6)
@@ -79,7 +79,7 @@ def test_a_failed_frame_has_its_cause_and_the_others_are_done(
         b"[" * 900 + b"]" * 900,
     ],
 )
-def test_one_malformed_number_fails_its_frame_and_not_the_request(
+def test_malformed_number_fails_its_frame_and_not_the_request(
     function: FunctionServer, transactional_db: None, make_task: Make, start: Start, body: bytes
 ) -> None:
     store_function(function.url, max_image_side="32")  # so that results are scaled
@@ -112,7 +112,7 @@ class Broken(DetectWork):
 @pytest.mark.parametrize(
     "error", [RuntimeError("a"), OverflowError("b"), RecursionError("c"), MemoryError(), OSError()]
 )
-def test_a_defect_fails_its_frame_and_not_the_request(
+def test_unexpected_exception_fails_its_frame_and_not_the_request(
     finder: Function, make_task: Make, start: Start, error: Exception, function: FunctionServer
 ) -> None:
     request = start(task_id=make_task(3).pk)
@@ -136,7 +136,7 @@ def test_a_defect_fails_its_frame_and_not_the_request(
 @pytest.mark.parametrize(
     "error", [CallAbandoned(), LeaseLost("r"), OperationalError("away"), KeyboardInterrupt()]
 )
-def test_what_stops_a_run_is_no_failure_of_a_frame(
+def test_exception_that_ends_the_run_fails_no_frame(
     finder: Function,
     make_task: Make,
     start: Start,
@@ -214,7 +214,7 @@ def test_retry_runs_the_failed_frames_and_no_other(
     assert len(get_engine().annotations(task.pk).shapes) == 5
 
 
-def test_a_hopeless_run_ends_early_and_keeps_its_outcomes(
+def test_run_with_too_many_failures_ends_early_and_keeps_its_outcomes(
     finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Any
 ) -> None:
     settings.CVAT_LAMBDA_MIN_FRAMES_FOR_FAILURE_RATE = 4
@@ -265,7 +265,7 @@ def test_frames_that_all_fail_make_a_failed_request(
 
 
 @pytest.mark.parametrize("replace", ["all", "automatic", "function"])
-def test_a_function_that_is_down_from_the_start_deletes_nothing(
+def test_function_that_is_down_from_the_start_deletes_nothing(
     transactional_db: None, make_task: Make, start: Start, settings: Any, replace: str
 ) -> None:
     settings.CVAT_LAMBDA_COLD_START_S = 1.0
@@ -307,7 +307,7 @@ def test_a_frame_whose_file_broke_fails_alone(
     assert (row.frame, row.attempts) == (2, 0)
 
 
-def test_one_slow_frame_and_the_restart_that_follows_do_not_end_the_request(
+def test_timeout_of_one_frame_and_the_restart_after_it_do_not_end_the_request(
     finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Any
 ) -> None:
     settings.CVAT_LAMBDA_COLD_START_S = 4.0
@@ -326,7 +326,7 @@ def test_one_slow_frame_and_the_restart_that_follows_do_not_end_the_request(
     assert Outcome.objects.get(request=request, frame=3).attempts == 3
 
 
-def test_a_function_that_answers_others_is_not_given_up_for_one_frame_that_finds_it_away(
+def test_frame_that_finds_the_function_unavailable_fails_alone_if_others_were_answered(
     finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Any
 ) -> None:
     settings.CVAT_LAMBDA_COLD_START_S = 3.0
@@ -349,7 +349,7 @@ def test_a_function_that_answers_others_is_not_given_up_for_one_frame_that_finds
     assert (row.frame, row.code) == (3, "function_unavailable")
 
 
-def test_a_function_that_is_away_for_every_frame_ends_the_request(
+def test_function_that_is_unavailable_for_every_frame_fails_the_request(
     transactional_db: None,
     function: FunctionServer,
     make_task: Make,
@@ -392,7 +392,7 @@ def wait_for_outcomes(number: int) -> None:
     ],
     ids=["busy", "not ready", "502", "504"],
 )
-def test_a_function_that_says_when_to_come_back_is_not_asked_before(
+def test_retry_after_of_a_function_is_honoured(
     finder: Function,
     function: FunctionServer,
     make_task: Make,
@@ -421,7 +421,7 @@ def test_a_function_that_says_when_to_come_back_is_not_asked_before(
     assert min(asked_at) >= min(refused_at) + 3.0
 
 
-def test_a_function_that_wants_to_be_left_alone_for_days_is_not_waited_for(
+def test_retry_after_of_days_is_not_waited_for(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     function.behave = lambda payload: Reply(status=503, headers={"Retry-After": "400000"})

@@ -192,7 +192,7 @@ def ready_to_end(request: Request) -> list[ShardRun]:
     return runs
 
 
-def test_a_cancel_does_not_wait_while_rectangles_are_looked_at(
+def test_cancel_does_not_wait_for_the_merge_of_rectangles(
     matcher: Function, make_task: Make, start: Start
 ) -> None:
     """The shard was locked meanwhile, for many seconds where there are many rectangles."""
@@ -242,7 +242,7 @@ def test_a_rectangle_deleted_while_tracks_are_made_is_in_none_of_them(
     assert lone(task.pk) == [(3, 10.0)]
 
 
-def test_a_rectangle_of_two_jobs_that_end_at_once_is_joined_once(
+def test_rectangle_of_two_jobs_that_end_at_once_is_merged_once(
     matcher: Function, make_task: Make, start: Start
 ) -> None:
     """It was in a track of each job, and an undo brought it back twice."""
@@ -263,7 +263,7 @@ def test_a_rectangle_of_two_jobs_that_end_at_once_is_joined_once(
     assert (paths(task.pk), lone(task.pk)) == ([], before)
 
 
-def test_two_undos_that_both_wait_bring_each_rectangle_back_once(
+def test_two_undos_that_wait_for_a_lock_restore_each_rectangle_once(
     matcher: Function, make_task: Make, start: Start
 ) -> None:
     task = make_task(3)
@@ -301,7 +301,7 @@ def test_a_connection_that_is_cut_in_the_last_transaction_does_not_end_the_run(
 
 
 @pytest.mark.parametrize("what", ["task", "project"])
-def test_who_deletes_a_task_waits_for_a_batch_that_is_being_written(
+def test_deletion_of_a_task_waits_for_a_batch_that_is_being_written(
     make_task: Make, alice: User, what: str
 ) -> None:
     """It failed: what the batch had added was in no list of what to delete."""
@@ -319,7 +319,7 @@ def test_who_deletes_a_task_waits_for_a_batch_that_is_being_written(
 
 
 @pytest.mark.parametrize("function_id", ["finder", "matcher"])
-def test_what_a_commit_without_an_answer_wrote_is_not_written_twice(
+def test_batch_whose_commit_was_not_answered_is_not_written_twice(
     matcher: Function,
     function: FunctionServer,
     make_task: Make,

@@ -1,4 +1,4 @@
-"""What is counted, by real worker processes that fork for each job, read by another process."""
+"""Metrics of real worker processes, which fork for each job, read by another process."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_each_frame_counts_once_under_its_outcome_whichever_process_ran_it(
     assert counted() == {name: 2 * value for name, value in first.items()}
 
 
-def test_files_of_processes_that_ended_do_not_pile_up(
+def test_metric_files_of_ended_processes_are_merged(
     finder: Function, make_task: Make, start: Start, work: Callable[[], None], folder: Path
 ) -> None:
     for _ in range(4):
@@ -101,7 +101,7 @@ def test_files_of_processes_that_ended_do_not_pile_up(
     assert counted()['cvat_lambda_frames_total{outcome="done"}'] == 8
 
 
-def test_files_of_other_machines_are_left_to_them(folder: Path) -> None:
+def test_metric_files_of_other_machines_are_kept(folder: Path) -> None:
     theirs = folder / "counter_elsewhere-1.db"
     theirs.write_bytes(b"")
     with metric_files.gathered(folder):

@@ -1,4 +1,4 @@
-"""The app's tables can be made, taken back and made again, and agree with its models."""
+"""Migrations run in both directions and match the models."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from cvat_lambda.models import Request
 
 
 @pytest.mark.django_db
-def test_no_change_of_a_model_is_without_its_migration() -> None:
+def test_models_match_their_migrations() -> None:
     call_command("makemigrations", check=True, dry_run=True, verbosity=0)
 
 
 @pytest.mark.django_db
-def test_people_can_be_deleted_where_only_the_tables_are_left() -> None:
+def test_user_with_requests_can_be_deleted_after_the_app_is_uninstalled() -> None:
     """As behind CVAT's own app: nobody but the database sees them go."""
     if connection.vendor != "postgresql":
         pytest.skip("only inside CVAT is there a way back, and that has PostgreSQL")
@@ -30,7 +30,7 @@ def test_people_can_be_deleted_where_only_the_tables_are_left() -> None:
     assert request.owner_id is None
 
 
-def test_the_tables_go_and_come_back(transactional_db: None) -> None:
+def test_migrations_run_backwards_and_forwards(transactional_db: None) -> None:
     ours = {model._meta.db_table for model in apps.get_app_config("cvat_lambda").get_models()}
     try:
         call_command("migrate", "cvat_lambda", "zero", verbosity=0)

@@ -1,4 +1,4 @@
-"""What was lost is found: dead workers, a flushed Redis, a queue that was away."""
+"""Recovery after dead workers, a flushed Redis and a Redis that was down."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def waiting_jobs() -> list[str]:
     return list(django_rq.get_queue("annotation").job_ids)
 
 
-def test_a_request_is_on_the_queue_with_nothing_but_its_number(
+def test_rq_job_of_a_request_holds_only_an_id(
     finder: Function, make_task: Make, start: Start
 ) -> None:
     shard = start(task_id=make_task(1).pk).shards.get()
@@ -87,7 +87,7 @@ def test_a_stalled_shard_is_resumed_with_the_frames_that_are_left(
     assert (request.status, request.done, request.resumes) == ("finished", 6, 1)
 
 
-def test_a_living_worker_keeps_its_shard(
+def test_shard_of_a_running_worker_is_not_requeued(
     finder: Function, make_task: Make, start: Start, settings: Any
 ) -> None:
     settings.CVAT_LAMBDA_STALLED_AFTER_S = 3600.0
@@ -110,7 +110,7 @@ def clock_off_by(seconds: float) -> Iterator[None]:
         yield
 
 
-def test_a_worker_whose_clock_is_late_keeps_its_shard(
+def test_shard_of_a_worker_with_a_slow_clock_is_not_requeued(
     finder: Function, make_task: Make, start: Start
 ) -> None:
     shard = start(task_id=make_task(1).pk).shards.get()
@@ -124,7 +124,7 @@ def test_a_worker_whose_clock_is_late_keeps_its_shard(
     assert recover() == Recovered()
 
 
-def test_a_dead_worker_and_a_lost_job_are_found_though_the_clock_was_fast(
+def test_dead_worker_and_lost_job_are_found_with_a_fast_clock(
     finder: Function, make_task: Make, start: Start, settings: Any
 ) -> None:
     settings.CVAT_LAMBDA_HEARTBEAT_S = settings.CVAT_LAMBDA_STALLED_AFTER_S = 0.0
@@ -137,7 +137,7 @@ def test_a_dead_worker_and_a_lost_job_are_found_though_the_clock_was_fast(
     assert recover() == Recovered(stalled=1, lost=1)
 
 
-def test_a_worker_whose_process_is_gone_is_not_waited_for(
+def test_shard_of_a_worker_whose_process_ended_is_requeued_at_once(
     finder: Function, make_task: Make, start: Start
 ) -> None:
     child = os.fork()
@@ -151,7 +151,7 @@ def test_a_worker_whose_process_is_gone_is_not_waited_for(
     assert recover() == Recovered(stalled=1)
 
 
-def test_a_shard_that_kills_every_worker_is_given_up(
+def test_shard_that_kills_every_worker_fails(
     finder: Function, make_task: Make, start: Start, settings: Any
 ) -> None:
     settings.CVAT_LAMBDA_MAX_RESUMES = 2
@@ -169,7 +169,7 @@ def test_a_shard_that_kills_every_worker_is_given_up(
     assert run(retry_request(request)).status == "finished"
 
 
-def test_a_shard_whose_worker_wakes_up_again_is_not_given_up(
+def test_shard_whose_worker_sends_a_heartbeat_again_does_not_fail(
     finder: Function, make_task: Make, start: Start
 ) -> None:
     """Between the look at it and the verdict."""
@@ -194,7 +194,7 @@ def settle(shard_id: int, frames: range) -> None:
     Writer(load_run(lease), wait=time.sleep).write(results)
 
 
-def test_a_worker_that_got_further_does_not_count_against_the_shard(
+def test_stall_after_progress_does_not_count(
     finder: Function, make_task: Make, start: Start, settings: Any
 ) -> None:
     settings.CVAT_LAMBDA_MAX_RESUMES = 1
@@ -214,7 +214,7 @@ def test_a_worker_that_got_further_does_not_count_against_the_shard(
     assert (request.status, request.resumes, request.done) == ("failed", 4, 6)
 
 
-def test_a_worker_that_is_told_to_stop_gives_its_shard_to_the_others(
+def test_worker_that_is_stopped_requeues_its_shard(
     finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Any
 ) -> None:
     settings.CVAT_LAMBDA_MAX_RESUMES = 0
@@ -239,7 +239,7 @@ def test_a_worker_that_is_told_to_stop_gives_its_shard_to_the_others(
     assert (request.status, request.done, request.resumes) == ("finished", 30, 0)
 
 
-def test_a_shard_that_was_given_back_while_redis_is_away_is_sent_later(
+def test_shard_that_is_requeued_while_redis_is_down_is_sent_later(
     finder: Function, make_task: Make, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = start(task_id=make_task(1).pk)
@@ -262,7 +262,7 @@ def test_a_shard_that_was_given_back_while_redis_is_away_is_sent_later(
         "function_invoked",
     ],
 )
-def test_a_receiver_that_raises_does_not_disturb_a_request(
+def test_exception_of_a_signal_receiver_does_not_disturb_a_request(
     finder: Function, make_task: Make, start: Start, name: str
 ) -> None:
     def broken(**_: object) -> None:
@@ -277,7 +277,9 @@ def test_a_receiver_that_raises_does_not_disturb_a_request(
     assert (request.status, request.done) == ("finished", 2)
 
 
-def test_a_flushed_redis_loses_nothing(finder: Function, make_task: Make, start: Start) -> None:
+def test_shards_are_sent_again_after_redis_was_flushed(
+    finder: Function, make_task: Make, start: Start
+) -> None:
     request = start(task_id=make_task(2).pk)
     django_rq.get_connection("annotation").flushall()
     assert recover() == Recovered()  # its job may be on the way
@@ -288,7 +290,7 @@ def test_a_flushed_redis_loses_nothing(finder: Function, make_task: Make, start:
     assert recover() == Recovered()  # it waits in the queue, where it belongs
 
 
-def test_a_request_is_stored_although_redis_is_away(
+def test_request_is_stored_while_redis_is_down(
     finder: Function, make_task: Make, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(
@@ -312,7 +314,7 @@ def test_a_job_that_is_delivered_twice_runs_once(
     assert request.done == 2
 
 
-def test_a_request_whose_worker_died_before_ending_it_is_ended(
+def test_request_whose_shards_all_ended_is_ended_by_recovery(
     finder: Function, make_task: Make, start: Start
 ) -> None:
     request = start(task_id=make_task(1).pk)
@@ -322,7 +324,9 @@ def test_a_request_whose_worker_died_before_ending_it_is_ended(
     assert request.status == "finished"
 
 
-def test_the_command_says_what_it_found(finder: Function, make_task: Make, start: Start) -> None:
+def test_recover_command_prints_what_it_found(
+    finder: Function, make_task: Make, start: Start
+) -> None:
     shard = start(task_id=make_task(1).pk).shards.get()
     claim(shard.pk)
     age(app_settings.STALLED_AFTER_S + 1)
@@ -331,7 +335,7 @@ def test_the_command_says_what_it_found(finder: Function, make_task: Make, start
     assert "1 stalled and 0 lost shards queued again" in out.getvalue()
 
 
-def test_a_worker_killed_with_kill_9_is_followed_by_one_that_finishes_its_work(
+def test_shard_of_a_worker_killed_by_sigkill_is_finished_by_another(
     finder: Function,
     function: FunctionServer,
     make_task: Make,

@@ -1,4 +1,4 @@
-"""Rectangles of neighbouring frames become tracks, and people's edits survive it."""
+"""A run of a ReID function merges rectangles into tracks and keeps people's edits."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def lone(task_id: int) -> list[tuple[int, float]]:
     return sorted((shape.frame, shape.points[1]) for shape in shapes)
 
 
-def test_rectangles_become_tracks_and_a_lone_one_stays(
+def test_reid_merges_rectangles_into_tracks_and_keeps_single_ones(
     matcher: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     task = make_task(4)
@@ -80,7 +80,9 @@ def test_rectangles_become_tracks_and_a_lone_one_stays(
     assert Provenance.objects.filter(request=request, kind="track").count() == 1
 
 
-def test_deleted_frames_are_bridged(matcher: Function, make_task: Make, start: Start) -> None:
+def test_reid_tracks_continue_across_deleted_frames(
+    matcher: Function, make_task: Make, start: Start
+) -> None:
     task = make_task(3)
     draw(task.pk, {0: [10], 1: [10], 2: [10]})
     Data.objects.filter(task=task).update(deleted_frames=[1])
@@ -90,7 +92,7 @@ def test_deleted_frames_are_bridged(matcher: Function, make_task: Make, start: S
 
 
 @pytest.mark.parametrize("looked", [False, True])
-def test_edits_of_people_during_the_run_survive(
+def test_reid_keeps_rectangles_that_were_edited_during_the_run(
     matcher: Function, make_task: Make, start: Start, looked: bool
 ) -> None:
     task = make_task(4)
@@ -123,7 +125,7 @@ def test_edits_of_people_during_the_run_survive(
     assert lone(task.pk) == [(2, 33.0), (3, 20.0)]
 
 
-def test_a_failed_pair_ends_the_chain_and_a_retry_leaves_its_tracks_alone(
+def test_failed_pair_ends_its_tracks_and_a_retry_keeps_them(
     matcher: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     task = make_task(4)
@@ -150,7 +152,9 @@ def test_a_failed_pair_ends_the_chain_and_a_retry_leaves_its_tracks_alone(
     assert paths(task.pk) == [[(frame, 10, False) for frame in range(4)]]
 
 
-def test_undo_brings_the_rectangles_back(matcher: Function, make_task: Make, start: Start) -> None:
+def test_undo_of_reid_restores_the_rectangles(
+    matcher: Function, make_task: Make, start: Start
+) -> None:
     task = make_task(3)
     draw(task.pk, {0: [10, 20], 1: [10], 2: [10]})
     before = lone(task.pk)
@@ -164,7 +168,7 @@ def test_undo_brings_the_rectangles_back(matcher: Function, make_task: Make, sta
     assert lone(task.pk) == before
 
 
-def test_undo_after_a_retry_brings_back_what_every_run_joined(
+def test_undo_of_reid_after_a_retry_restores_the_rectangles_of_every_run(
     matcher: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     task = make_task(4)
@@ -202,7 +206,7 @@ def detector_and_matcher(matcher: Function, function: FunctionServer) -> None:
     )
 
 
-def test_rectangles_brought_back_belong_to_their_detector_request_again(
+def test_restored_rectangles_belong_to_their_detector_request_again(
     detector_and_matcher: None, make_task: Make, start: Start
 ) -> None:
     task = make_task(3)
@@ -218,7 +222,7 @@ def test_rectangles_brought_back_belong_to_their_detector_request_again(
     assert len(lone(task.pk)) == 3
 
 
-def test_rectangles_whose_request_was_undone_do_not_come_back(
+def test_undo_of_reid_does_not_restore_rectangles_of_an_undone_request(
     detector_and_matcher: None, make_task: Make, start: Start
 ) -> None:
     task = make_task(3)
@@ -239,7 +243,7 @@ def test_rectangles_whose_request_was_undone_do_not_come_back(
         ("function", [(0, 30.0), (1, 30.0)]),
     ],
 )
-def test_joined_rectangles_that_were_replaced_do_not_come_back(
+def test_undo_of_reid_does_not_restore_rectangles_that_were_replaced(
     detector_and_matcher: None, make_task: Make, start: Start, policy: str, kept: list[Any]
 ) -> None:
     task = make_task(2)
@@ -254,7 +258,7 @@ def test_joined_rectangles_that_were_replaced_do_not_come_back(
     assert lone(task.pk) == kept
 
 
-def test_two_undos_at_once_bring_each_rectangle_back_once(
+def test_two_undos_at_once_restore_each_rectangle_once(
     matcher: Function, make_task: Make, start: Start
 ) -> None:
     task = make_task(3)

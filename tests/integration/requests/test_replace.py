@@ -1,4 +1,4 @@
-"""What a request replaces, what it leaves, what an undo takes back."""
+"""What a request replaces and keeps, and what an undo removes."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def sources(task_id: int) -> list[tuple[int, str, float]]:
         ({"replace": "function"}, ["auto", "manual"]),  # the function made none of them
     ],
 )
-def test_what_makes_way(
+def test_replacement_policy_decides_which_shapes_are_removed(
     finder: Function, make_task: Make, start: Start, options: dict[str, Any], kept: list[str]
 ) -> None:
     task = make_task(3)
@@ -90,7 +90,7 @@ def test_what_makes_way(
 
 
 @pytest.mark.parametrize("options", [{}, {"cleanup": False}, {"replace": "function"}])
-def test_running_twice_makes_no_duplicates(
+def test_second_run_makes_no_duplicates(
     finder: Function,
     function: FunctionServer,
     make_task: Make,
@@ -108,7 +108,7 @@ def test_running_twice_makes_no_duplicates(
     assert Provenance.objects.filter(request__function_id="finder").count() == 4
 
 
-def test_running_twice_adds_up_where_that_is_asked_for(
+def test_second_run_with_replace_none_adds_its_shapes(
     finder: Function, make_task: Make, start: Start, settings: Any
 ) -> None:
     task = make_task(2)
@@ -120,7 +120,7 @@ def test_running_twice_adds_up_where_that_is_asked_for(
     assert len(sources(task.pk)) == 6
 
 
-def test_running_twice_keeps_what_a_person_has_changed(
+def test_second_run_keeps_a_shape_that_a_person_moved(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     task = make_task(3)
@@ -137,7 +137,7 @@ def test_running_twice_keeps_what_a_person_has_changed(
     ]
 
 
-def test_a_better_answer_takes_the_place_of_the_one_before(
+def test_second_run_replaces_the_shapes_of_the_first(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     task = make_task(3)
@@ -158,14 +158,14 @@ def test_a_run_replaces_only_what_is_on_its_frames_and_was_made_before(
     assert [frame for frame, _, _ in sources(task.pk)] == [0, 1, 2, 3]
 
 
-def test_reid_takes_no_default(
+def test_reid_ignores_the_default_replacement_policy(
     function: FunctionServer, transactional_db: None, make_task: Make, start: Start
 ) -> None:
     store_function(function.url, kind="reid", labels=[])
     assert start(task_id=make_task(2).pk, cleanup=False).params["replace"] == "none"
 
 
-def test_frames_that_fail_keep_what_they_had(
+def test_failed_frames_keep_their_annotations(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     task = make_task(3)
@@ -202,7 +202,7 @@ def test_frames_outside_the_scope_are_not_touched(
         ("function", ["inside, auto", "inside, manual", "reaches out"]),
     ],
 )
-def test_whole_tracks_go_when_all_their_frames_are_done(
+def test_replacement_policy_decides_which_tracks_are_removed(
     finder: Function, make_task: Make, start: Start, policy: str, left: list[str]
 ) -> None:
     task = make_task(8)
@@ -213,7 +213,7 @@ def test_whole_tracks_go_when_all_their_frames_are_done(
     assert sorted(names[found.frame] for found in tracks) == left
 
 
-def test_a_track_drawn_during_the_run_stays(
+def test_replace_keeps_a_track_drawn_during_the_run(
     finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Any
 ) -> None:
     settings.CVAT_LAMBDA_BATCH_FRAMES = 1
@@ -231,7 +231,7 @@ def test_a_track_drawn_during_the_run_stays(
     assert [found.frame for found in get_engine().annotations(task.pk).tracks] == [1]
 
 
-def test_a_track_drawn_after_the_run_survives_a_retry(
+def test_retry_keeps_a_track_drawn_after_the_first_run(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     task = make_task(8)
@@ -250,7 +250,7 @@ def test_a_track_drawn_after_the_run_survives_a_retry(
 
 
 @pytest.mark.parametrize("shard_frames", [0, 3])
-def test_shards_of_a_task_agree_on_the_tracks_that_were_there(
+def test_shards_of_a_task_keep_tracks_drawn_after_the_first_shard_ran(
     finder: Function, make_task: Make, start: Start, settings: Any, shard_frames: int
 ) -> None:
     settings.CVAT_LAMBDA_SHARD_FRAMES = shard_frames
@@ -273,7 +273,7 @@ def jobs_of(task: Any) -> list[int]:
 
 
 @pytest.mark.parametrize("named", [[0, 1], [0, 1, 2]])
-def test_tracks_on_frames_that_named_jobs_share_go_too(
+def test_replace_removes_tracks_on_frames_that_named_jobs_share(
     finder: Function, make_task: Make, start: Start, named: list[int]
 ) -> None:
     """Those frames are of a shard of their own, and no job's shard had done all of its job's."""
@@ -287,7 +287,7 @@ def test_tracks_on_frames_that_named_jobs_share_go_too(
     assert left == ([7] if len(named) == 2 else [])
 
 
-def test_a_function_replaces_what_it_made_on_the_same_layer_only(
+def test_replace_function_keeps_annotations_of_ground_truth_jobs(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     """A ground-truth job has annotations of its own on frames that the task has, too."""
@@ -309,7 +309,7 @@ def test_a_function_replaces_what_it_made_on_the_same_layer_only(
 
 
 @pytest.mark.parametrize("policy", ["all", "automatic", "function"])
-def test_provenance_goes_with_what_is_replaced(
+def test_replace_deletes_the_provenance_of_what_it_removes(
     finder: Function, make_task: Make, start: Start, policy: str
 ) -> None:
     task = make_task(3)

@@ -1,4 +1,4 @@
-"""A request that several workers share."""
+"""A request with several shards, run by several workers."""
 
 from __future__ import annotations
 
@@ -62,15 +62,13 @@ def test_two_worker_processes_take_part_in_one_request(
     assert sorted(shape.frame for shape in shapes) == list(range(40))
 
 
-def test_a_request_is_split_where_its_tasks_jobs_begin(
-    finder: Function, make_task: Make, start: Start
-) -> None:
+def test_shards_begin_where_jobs_begin(finder: Function, make_task: Make, start: Start) -> None:
     task = make_task(10, segment_size=4)
     request = start(task_id=task.pk, shard_frames=5)
     assert frames_of_shards(request) == [[[0, 3]], [[4, 7]], [[8, 9]]]
 
 
-def test_the_requests_own_word_goes_before_the_setting(
+def test_shard_frames_of_a_request_overrides_the_setting(
     finder: Function, make_task: Make, start: Start, settings: Any
 ) -> None:
     settings.CVAT_LAMBDA_SHARD_FRAMES = 3
@@ -89,7 +87,7 @@ def test_the_requests_own_word_goes_before_the_setting(
         ("matcher", {"shard_frames": 3}, "leave shard_frames out"),
     ],
 )
-def test_sizes_that_make_no_sense_are_refused(
+def test_invalid_shard_frames_are_refused(
     finder: Function,
     function: FunctionServer,
     make_task: Make,

@@ -1,4 +1,4 @@
-"""The end of a request told to a real HTTP server: signed, patient, and to allowed hosts only."""
+"""Webhooks to a real HTTP server: signed, retried, and to allowed hosts only."""
 
 from __future__ import annotations
 
@@ -93,7 +93,9 @@ def ended(finder: Function, make_task: Make, start: Start) -> Callable[[], Reque
     return lambda: run(start(task_id=make_task(2).pk))
 
 
-def test_the_end_is_told_once_and_signed(receiver: Receiver, ended: Callable[[], Request]) -> None:
+def test_webhook_is_delivered_once_and_signed(
+    receiver: Receiver, ended: Callable[[], Request]
+) -> None:
     request = ended()
     assert len(django_rq.get_queue("annotation").job_ids) == 2  # the shard, and this
     rq_tasks.deliver_webhook(request.pk)
@@ -118,7 +120,7 @@ def webhook_jobs() -> list[str]:
     return [name for name in django_rq.get_queue("annotation").job_ids if "-webhook-" in name]
 
 
-def test_a_receiver_that_is_away_is_tried_again_without_a_worker_that_waits(
+def test_failed_webhook_is_retried_by_recovery(
     receiver: Receiver, ended: Callable[[], Request]
 ) -> None:
     receiver.statuses = [500, 503]
@@ -139,7 +141,7 @@ def test_a_receiver_that_is_away_is_tried_again_without_a_worker_that_waits(
     assert request.webhook_given_up_at is None
 
 
-def test_a_receiver_that_stays_away_is_given_up_after_about_a_day(
+def test_webhook_is_given_up_after_about_a_day(
     receiver: Receiver, ended: Callable[[], Request]
 ) -> None:
     receiver.statuses = [500] * 20
@@ -162,7 +164,7 @@ def test_a_receiver_that_stays_away_is_given_up_after_about_a_day(
 
 
 @pytest.mark.parametrize("status", [302, 404])
-def test_redirects_are_not_followed_and_refusals_end_it(
+def test_webhook_answered_with_redirect_or_refusal_is_given_up(
     receiver: Receiver, ended: Callable[[], Request], status: int
 ) -> None:
     receiver.statuses = [status] * 20
@@ -176,7 +178,7 @@ def test_redirects_are_not_followed_and_refusals_end_it(
     assert len(receiver.bodies) == 1
 
 
-def test_the_second_end_is_told_of_a_request_that_was_retried_during_the_first_delivery(
+def test_request_retried_during_a_delivery_gets_a_second_webhook(
     receiver: Receiver, finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     function.behave = lambda payload: (
@@ -198,7 +200,7 @@ def test_the_second_end_is_told_of_a_request_that_was_retried_during_the_first_d
     assert (request.notified_at is not None, request.webhook_attempts) == (True, 1)
 
 
-def test_a_webhook_goes_before_the_batches_that_wait(
+def test_webhook_is_put_at_the_front_of_the_queue(
     receiver: Receiver, make_task: Make, start: Start, ended: Callable[[], Request]
 ) -> None:
     waiting = start(task_id=make_task(1).pk).shards.get()
@@ -208,7 +210,9 @@ def test_a_webhook_goes_before_the_batches_that_wait(
     assert waiting.rq_job_id in found
 
 
-def test_recovery_sends_what_is_due_once(receiver: Receiver, ended: Callable[[], Request]) -> None:
+def test_recovery_sends_a_due_webhook_once(
+    receiver: Receiver, ended: Callable[[], Request]
+) -> None:
     request = ended()
     for minutes in range(3, 20):
         late = timezone.now() - timedelta(minutes=minutes)
@@ -226,7 +230,7 @@ def test_recovery_sends_what_is_due_once(receiver: Receiver, ended: Callable[[],
     assert len(webhook_jobs()) == 1
 
 
-def test_of_two_workers_one_makes_the_attempt(
+def test_webhook_attempt_is_made_by_one_of_two_workers(
     receiver: Receiver, ended: Callable[[], Request]
 ) -> None:
     request = ended()
@@ -237,7 +241,7 @@ def test_of_two_workers_one_makes_the_attempt(
     assert len(receiver.bodies) == 1
 
 
-def test_without_an_address_nothing_is_due(ended: Callable[[], Request]) -> None:
+def test_request_without_webhook_url_has_no_due_webhook(ended: Callable[[], Request]) -> None:
     request = ended()
     assert (request.status, request.webhook_next_at) == ("finished", None)
     assert webhook_jobs() == []
@@ -255,7 +259,7 @@ def test_without_an_address_nothing_is_due(ended: Callable[[], Request]) -> None
         ({"webhook_given_up_at": MOMENT, "webhook_attempts": 9}, "given up after 9 attempts"),
     ],
 )
-def test_the_admin_tells_what_became_of_it(values: dict[str, Any], shown: str) -> None:
+def test_admin_shows_the_state_of_the_webhook(values: dict[str, Any], shown: str) -> None:
     admin = RequestAdmin(Request, django_admin.site)
     assert admin.webhook(Request(**values)) == shown
 
@@ -279,7 +283,7 @@ def resolve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return answers
 
 
-def test_a_name_that_means_another_machine_after_the_check_leads_nowhere_else(
+def test_webhook_host_is_resolved_once(
     receiver: Receiver,
     ended: Callable[[], Request],
     settings: Any,
@@ -292,7 +296,7 @@ def test_a_name_that_means_another_machine_after_the_check_leads_nowhere_else(
     assert receiver.headers[0]["host"].startswith(f"{HOOKS}:")
 
 
-def test_a_name_alone_admits_no_address_of_this_machine(
+def test_webhook_to_a_loopback_address_is_refused_for_a_host_name(
     receiver: Receiver,
     ended: Callable[[], Request],
     settings: Any,
@@ -308,7 +312,7 @@ def test_a_name_alone_admits_no_address_of_this_machine(
     assert request.webhook_given_up_at is not None  # no matter of time
 
 
-def test_a_host_that_is_not_allowed_gets_nothing(
+def test_webhook_to_a_host_that_is_not_allowed_is_not_sent(
     receiver: Receiver, ended: Callable[[], Request], settings: Any
 ) -> None:
     settings.CVAT_LAMBDA_WEBHOOK_ALLOWED_HOSTS = (HOOKS,)

@@ -1,4 +1,4 @@
-"""Which shards a scope becomes."""
+"""The shards of a scope."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_by_job_each_job_has_its_own_shard() -> None:
         ({"job_ids": (10, 20), "frames": ((0, 1),)}, InvalidRequest, "one task only"),
     ],
 )
-def test_scopes_that_are_refused(
+def test_invalid_scope_is_refused(
     named: dict[str, Any], error: type[Exception], sentence: str
 ) -> None:
     with pytest.raises(error, match=sentence):
@@ -189,11 +189,11 @@ def test_task_that_takes_no_tracks_is_refused_where_tracks_are_made(scope: Reque
         shards(scope, by_job=True)
 
 
-def test_task_of_a_project_that_takes_no_tracks_does_not_hinder_the_others() -> None:
+def test_task_without_tracks_is_left_out_of_a_project() -> None:
     assert {task for task, *_ in shards(RequestScope(project_id=1), by_job=True)} == {1}
 
 
-def test_reasons_of_skipped_frames() -> None:
+def test_skipped_frames_have_their_reasons() -> None:
     assert skipped_frames(POOL, private_annotations=False, annotated=frozenset({0, 3})) == {
         0: "annotated",
         1: "deleted",

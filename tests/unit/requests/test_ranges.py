@@ -1,4 +1,4 @@
-"""Frames as ranges: whatever the frames, the ranges are those of the sets."""
+"""Ranges of frames behave like sets of frames."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ from cvat_lambda.server.processes import Child, redis_command, wait_for_port
 from tests.ports import free_port
 
 from .conftest import run, store_function
-from .fault_function import LABELS
+from .random_kills_function import LABELS
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 FAULTS = max(3, int(os.environ.get("CVAT_LAMBDA_TEST_FAULTS", "7")))
@@ -69,7 +69,7 @@ class FunctionProcess:
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "tests.integration.requests.fault_function"]
+        command = [sys.executable, "-m", "tests.integration.requests.random_kills_function"]
         self.process = subprocess.Popen(
             [*command, "--port", str(self.port)], stdout=subprocess.PIPE, cwd=REPOSITORY
         )
@@ -341,7 +341,7 @@ def by_hand(task_id: int) -> None:
     ],
     ids=["none", "all", "function", "reid"],
 )
-def test_nothing_is_lost_and_nothing_is_twice_whatever_dies(
+def test_random_kills_lose_and_duplicate_nothing(
     function_process: FunctionProcess,
     redis_process: RedisProcess,
     make_task: Make,

@@ -1,4 +1,4 @@
-"""The channel between the threads of a run."""
+"""The bounded queue between the threads of a run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from cvat_lambda.requests.run.bounded_queue import BoundedQueue, QueueStopped
 
 
-def test_items_come_in_order_and_then_the_end() -> None:
+def test_items_are_returned_in_order_then_none() -> None:
     queue: BoundedQueue[int] = BoundedQueue(max_items=3)
     for number in range(3):
         queue.put(number)
@@ -22,7 +22,7 @@ def test_items_come_in_order_and_then_the_end() -> None:
     ("options", "sizes"),
     [({"max_items": 2}, [1, 1, 1]), ({"max_items": 9, "max_bytes": 100}, [60, 40, 1])],
 )
-def test_put_waits_for_room(options: dict[str, int], sizes: list[int]) -> None:
+def test_put_waits_until_the_item_fits(options: dict[str, int], sizes: list[int]) -> None:
     queue: BoundedQueue[int] = BoundedQueue(**options)
     queue.put(0, sizes[0])
     queue.put(1, sizes[1])
@@ -40,13 +40,13 @@ def test_put_waits_for_room(options: dict[str, int], sizes: list[int]) -> None:
     thread.join()
 
 
-def test_an_item_larger_than_the_window_goes_through_alone() -> None:
+def test_empty_queue_takes_an_item_of_any_size() -> None:
     queue: BoundedQueue[str] = BoundedQueue(max_items=4, max_bytes=10)
     queue.put("large", 1000)
     assert queue.get() == "large"
 
 
-def test_stop_wakes_those_who_wait() -> None:
+def test_stop_makes_waiting_threads_raise() -> None:
     queue: BoundedQueue[int] = BoundedQueue(max_items=1)
     caught = threading.Event()
 
@@ -65,7 +65,7 @@ def test_stop_wakes_those_who_wait() -> None:
         queue.put(1)
 
 
-def test_get_gives_up_after_its_time() -> None:
+def test_get_returns_none_after_the_timeout() -> None:
     queue: BoundedQueue[int] = BoundedQueue(max_items=1)
     assert queue.get(timeout_s=0.01) is None
     assert not queue.ended

@@ -1,4 +1,4 @@
-"""What goes with time, and what stays known."""
+"""Prune deletes old requests and keeps the provenance of existing annotations."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def fail_on(frame: int) -> Callable[[dict[str, Any]], Any]:
     )
 
 
-def test_old_requests_go_but_provenance_stays(
+def test_prune_deletes_old_requests_without_annotations_only(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     kept = run(start(task_id=make_task(2).pk))
@@ -55,7 +55,7 @@ def test_old_requests_go_but_provenance_stays(
     assert not Outcome.objects.filter(request_id=gone.pk).exists()
 
 
-def test_a_pruned_request_is_not_run_again_from_the_start(
+def test_retry_of_a_pruned_request_is_refused(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     task = make_task(5)
@@ -84,7 +84,7 @@ def test_a_request_that_was_retried_meanwhile_keeps_its_outcomes(
     assert (run(request).done, request.failed) == (3, 0)
 
 
-def test_provenance_of_a_deleted_task_goes_with_its_request(
+def test_prune_deletes_provenance_of_deleted_tasks(
     finder: Function, make_task: Make, start: Start
 ) -> None:
     task = make_task(3)
@@ -96,7 +96,7 @@ def test_provenance_of_a_deleted_task_goes_with_its_request(
     assert not Request.objects.exists()
 
 
-def test_provenance_of_deleted_shapes_goes_and_that_of_the_others_stays(
+def test_prune_deletes_provenance_of_deleted_shapes_only(
     finder: Function, make_task: Make, start: Start
 ) -> None:
     task = make_task(3)
@@ -112,7 +112,7 @@ def test_provenance_of_deleted_shapes_goes_and_that_of_the_others_stays(
     assert sorted(left) == others
 
 
-def test_what_an_undo_would_bring_back_is_not_taken_for_deleted(
+def test_prune_keeps_what_an_undo_would_restore(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     task = make_task(2)
@@ -130,7 +130,9 @@ def test_what_an_undo_would_bring_back_is_not_taken_for_deleted(
     assert len(ids) == 2
 
 
-def test_the_command_says_what_went(finder: Function, make_task: Make, start: Start) -> None:
+def test_prune_command_prints_what_it_deleted(
+    finder: Function, make_task: Make, start: Start
+) -> None:
     run(start(task_id=make_task(2).pk))
     grow_old()
     out = StringIO()

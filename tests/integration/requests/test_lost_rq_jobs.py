@@ -1,4 +1,4 @@
-"""Workers that are killed between the queue and their shard."""
+"""RQ jobs whose worker was killed before it claimed the shard are sent again."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_shard_whose_worker_was_killed_before_its_job_started_is_sent_again(
     assert queue._queue().job_ids == [request.shards.get().rq_job_id]
 
 
-def test_a_worker_of_another_machine_is_gone_when_its_heartbeat_stops(
+def test_shard_of_a_silent_worker_on_another_machine_is_sent_again(
     finder: Function, make_task: Make, start: Start, stopped_at: Callable[..., psutil.Process]
 ) -> None:
     request = start(task_id=make_task(2).pk)

@@ -1,6 +1,6 @@
 """A detector and a ReID function in a process of their own, to be killed and started again.
 
-    python -m tests.integration.requests.fault_function --port 0
+    python -m tests.integration.requests.random_kills_function --port 0
 
 prints its port on the first line. What it answers depends on the image alone: several kinds of
 annotations with attributes, and rectangles are matched by their height in the picture.

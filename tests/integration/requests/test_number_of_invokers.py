@@ -1,4 +1,4 @@
-"""A run follows what its function can do at once, as the registry comes to know it."""
+"""The number of invokers of a run follows the function's workers in the registry."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def most_of_the_next(calls: int, function: FunctionServer) -> int:
     return function.most_at_once
 
 
-def test_a_run_follows_its_functions_workers_up_and_down(
+def test_number_of_invokers_follows_the_number_of_function_workers(
     finder: Function,
     function: FunctionServer,
     make_task: Make,
@@ -71,7 +71,7 @@ def test_a_run_follows_its_functions_workers_up_and_down(
         cancel_request(request)
 
 
-def test_a_run_whose_invokers_come_and_go_does_every_frame_once(
+def test_run_with_a_changing_number_of_invokers_runs_every_frame_once(
     finder: Function,
     function: FunctionServer,
     make_task: Make,

@@ -1,4 +1,4 @@
-"""An undo of very many annotations, which somebody waits for."""
+"""Undo a request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is refused before anything runs, who may do what, and what a request covers."""
+"""Create and find requests: validation, permissions, scopes, overlap, priority."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ Start = Callable[..., Request]
         ({"task_id": 987654}, NotFound, "987654"),
     ],
 )
-def test_what_is_wrong_is_said_at_once_and_nothing_is_stored(
+def test_invalid_request_is_refused_and_nothing_is_stored(
     finder: Function,
     make_task: Make,
     start: Start,
@@ -72,7 +72,7 @@ def test_what_is_wrong_is_said_at_once_and_nothing_is_stored(
 
 
 @pytest.mark.parametrize("kind", ["interactor", "tracker"])
-def test_functions_that_answer_people_cannot_run_in_the_background(
+def test_interactors_and_trackers_are_refused_as_requests(
     function: FunctionServer, make_task: Make, start: Start, kind: str
 ) -> None:
     store_function(function.url, kind=kind, labels=[])
@@ -80,7 +80,7 @@ def test_functions_that_answer_people_cannot_run_in_the_background(
         start(task_id=make_task(1).pk)
 
 
-def test_labels_without_anything_in_common_are_refused(
+def test_function_without_a_label_of_the_task_is_refused(
     finder: Function, make_task: Make, start: Start
 ) -> None:
     task = make_task(1, labels=[{"name": "tree", "type": "rectangle"}])
@@ -115,7 +115,7 @@ def test_two_jobs_of_a_task_run_at_the_same_time(
         start(task_id=task.pk)
 
 
-def test_of_two_people_who_start_at_the_same_moment_one_gets_through(
+def test_one_of_several_requests_started_at_once_is_stored(
     finder: Function, make_task: Make, start: Start
 ) -> None:
     task = make_task(3)
@@ -140,7 +140,7 @@ def test_of_two_people_who_start_at_the_same_moment_one_gets_through(
     assert sorted(results) == ["overlap", "overlap", "overlap", "started"]
 
 
-def test_a_project_is_all_its_tasks(
+def test_request_on_a_project_runs_all_its_tasks(
     finder: Function, alice: User, start: Start, tmp_path: Any
 ) -> None:
     project = create_project(alice, "streets", CAR)
@@ -156,7 +156,7 @@ def test_a_project_is_all_its_tasks(
 
 
 @pytest.mark.parametrize("scope", ["task", "job", "tasks"])
-def test_those_who_listen_are_told_task_and_job_of_a_request(
+def test_request_created_signal_names_task_and_job(
     finder: Function, make_task: Make, start: Start, scope: str
 ) -> None:
     """Bug of CVAT's own: its event of a batch held neither. The adapter's receiver makes one of
@@ -184,7 +184,7 @@ def test_those_who_listen_are_told_task_and_job_of_a_request(
     assert told == [(tasks, job.pk if scope == "job" else None, "finder")]
 
 
-def test_a_list_of_tasks_and_a_list_of_jobs(
+def test_request_on_several_tasks_or_jobs_runs_their_frames(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     one, two = make_task(2), make_task(6, segment_size=3, overlap=1)
@@ -197,7 +197,7 @@ def test_a_list_of_tasks_and_a_list_of_jobs(
     assert (request.task_id, request.status) == (two.pk, "finished")
 
 
-def test_strangers_see_nothing_and_team_members_what_their_tasks_allow(
+def test_users_see_requests_of_tasks_that_they_may_view(
     finder: Function, make_task: Make, start: Start, bob: User, charlie: User
 ) -> None:
     task = make_task(4, segment_size=2)
@@ -219,7 +219,7 @@ def test_strangers_see_nothing_and_team_members_what_their_tasks_allow(
     assert second.pk != first.pk
 
 
-def test_an_owner_sees_an_ended_request_as_long_as_the_task(
+def test_owner_of_a_request_who_loses_the_task_loses_the_request(
     finder: Function, make_task: Make, start: Start, access: StandaloneAccess, charlie: User
 ) -> None:
     task = make_task(2)
@@ -233,7 +233,7 @@ def test_an_owner_sees_an_ended_request_as_long_as_the_task(
     assert list(visible_requests(StandaloneAccess(charlie))) == [request]
 
 
-def test_a_request_on_several_tasks_is_seen_by_who_sees_all_of_them(
+def test_request_on_several_tasks_is_visible_with_all_of_them(
     finder: Function, make_task: Make, start: Start, access: StandaloneAccess, charlie: User
 ) -> None:
     one, two = make_task(1), make_task(1)
@@ -244,7 +244,7 @@ def test_a_request_on_several_tasks_is_seen_by_who_sees_all_of_them(
     assert not may_edit(access, request)
 
 
-def test_a_request_without_any_task_left_is_its_owners_and_the_administrators(
+def test_request_whose_tasks_are_deleted_is_visible_to_owner_and_administrators(
     finder: Function, make_task: Make, start: Start, access: StandaloneAccess, bob: User
 ) -> None:
     task = make_task(4, segment_size=2)
@@ -263,7 +263,7 @@ def test_a_request_without_any_task_left_is_its_owners_and_the_administrators(
         assert cancel_request(find_request(person, request.pk, "edit")).status == "cancelled"
 
 
-def test_a_deleted_task_does_not_take_the_request_of_the_others_along(
+def test_request_on_several_tasks_outlives_one_of_them(
     finder: Function, make_task: Make, start: Start, access: StandaloneAccess, charlie: User
 ) -> None:
     gone, kept = make_task(2), make_task(2)
@@ -281,7 +281,7 @@ def test_a_deleted_task_does_not_take_the_request_of_the_others_along(
     assert not Provenance.objects.exists()
 
 
-def test_a_job_that_is_gone_leaves_its_request_to_who_edits_the_task(
+def test_request_of_a_deleted_job_can_be_edited_with_the_task(
     finder: Function, make_task: Make, start: Start, access: StandaloneAccess, bob: User
 ) -> None:
     task = make_task(4, segment_size=2)
@@ -395,7 +395,7 @@ def test_a_retry_on_frames_that_another_request_works_on_is_refused(
     assert retry_request(failed).status == "queued"
 
 
-def test_ground_truth_is_annotated_beside_the_task_that_it_is_of(
+def test_requests_on_task_and_ground_truth_job_run_at_once(
     finder: Function, make_task: Make, start: Start
 ) -> None:
     task = make_task(4)

@@ -1,4 +1,4 @@
-"""People's calls beside batches: web server and workers are different processes."""
+"""Interactive calls while runs of other processes use the same function."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def running(request: Request, workers: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-def test_people_are_not_starved_by_batches_of_other_processes(
+def test_call_waits_for_few_invocations_of_runs_in_other_processes(
     line: Callable[..., Line],
     make_task: Make,
     start: Start,
@@ -146,7 +146,7 @@ def test_people_are_not_starved_by_batches_of_other_processes(
     assert sorted(function.before_people)[1] <= 1, function.before_people
 
 
-def test_nobody_waits_at_the_door_for_a_batch_while_a_person_does(
+def test_run_leaves_a_worker_free_while_a_call_is_in_flight(
     line: Callable[..., Line], make_task: Make, start: Start, worker_process: Callable[..., Any]
 ) -> None:
     function = line(workers=2, latency_s=0.04)
@@ -167,7 +167,7 @@ def test_nobody_waits_at_the_door_for_a_batch_while_a_person_does(
             clicking.join()
 
 
-def test_two_worker_processes_share_a_functions_places(
+def test_two_worker_processes_share_a_functions_concurrency_limit(
     line: Callable[..., Line],
     make_task: Make,
     start: Start,

@@ -1,4 +1,4 @@
-"""Rows that are written lightly are the rows that Django would write."""
+"""Fast inserts and updates write the same rows as Django."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def request_row(
 
 
 @pytest.mark.parametrize("result", [None, {"pairs": [[1, 2]], "text": "größe"}, []])
-def test_every_column_arrives_as_it_was_given(request_row: Request, result: Any) -> None:
+def test_insert_writes_every_column(request_row: Request, result: Any) -> None:
     shard = request_row.shards.get()
     values = {
         "request_id": request_row.pk,
@@ -51,7 +51,7 @@ def test_every_column_arrives_as_it_was_given(request_row: Request, result: Any)
     assert Outcome.objects.filter(result__isnull=True).exists() is (result is None)
 
 
-def test_many_rows_are_written_in_several_statements(request_row: Request) -> None:
+def test_insert_of_many_rows_takes_several_statements(request_row: Request) -> None:
     count = ROWS_A_STATEMENT + 1
     row = {"request_id": request_row.pk, "task_id": 1, "job_id": None, "kind": "shape"}
     insert(
@@ -62,18 +62,18 @@ def test_many_rows_are_written_in_several_statements(request_row: Request) -> No
     assert list(found) == [(n, n / count, None) for n in range(count)]
 
 
-def test_no_rows_are_no_statement(
+def test_insert_of_no_rows_runs_no_statement(
     request_row: Request, django_assert_num_queries: Callable[[int], Any]
 ) -> None:
     with django_assert_num_queries(0):
         insert(Provenance, [])
 
 
-def test_text_that_a_database_does_not_take_is_made_plain(request_row: Request) -> None:
+def test_strip_unstorable_removes_nul_and_lone_surrogates(request_row: Request) -> None:
     assert strip_unstorable("a\x00b\ud800 ü") == "ab? ü"
 
 
-def test_rows_get_other_numbers_and_their_neighbours_keep_theirs(request_row: Request) -> None:
+def test_bulk_update_ids_changes_the_named_rows_only(request_row: Request) -> None:
     row = {"request_id": request_row.pk, "task_id": 1, "job_id": None, "kind": "shape"}
     insert(Provenance, ({**row, "frame": n, "object_id": n, "score": 1.0} for n in range(4)))
     keys = dict(Provenance.objects.values_list("object_id", "pk"))

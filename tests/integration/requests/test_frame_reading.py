@@ -1,4 +1,4 @@
-"""What a request reads, counted: CVAT's own fetched and decoded a whole chunk for every frame."""
+"""A run reads and decodes each frame once; CVAT's own decodes a whole chunk for every frame."""
 
 from __future__ import annotations
 
