@@ -21,7 +21,7 @@ from cvat_lambda.gateway import concurrency
 from cvat_lambda.server.processes import Child
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-IMAGES = Path(__file__).resolve().parent / "data" / "images"
+IMAGES = REPOSITORY / "cvat_lambda" / "server" / "photographs"
 
 # A machine that stalls within an example, or while one is made, is no fault of what is tested.
 examples.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -1,4 +1,4 @@
-"""``python -m cvat_lambda.server``: the standalone server from one command, until Ctrl-C."""
+"""``python -m cvat_lambda.server``: run the standalone server until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from cvat_lambda.server.arguments import count, port
+from cvat_lambda.server.arguments import address, count, port
+from cvat_lambda.server.home import default_home
 from cvat_lambda.server.processes import ProcessFailed
-from cvat_lambda.server.services import Options, Services
+from cvat_lambda.server.services import LOOPBACK, Options, Services
 
 
 def _interrupt(*_: object) -> NoReturn:
@@ -24,15 +25,26 @@ def main() -> int:
     parser.add_argument(
         "functions", nargs="*", type=Path, help="folders of functions to serve (default: none)"
     )
-    home = os.environ.get("CVAT_LAMBDA_HOME") or Path.home() / ".local/share/cvat_lambda"
-    parser.add_argument("--home", type=Path, default=Path(home), help="where the data live")
-    parser.add_argument("--port", type=port, default=8080, help="of the web pages")
-    parser.add_argument("--workers", type=count, default=1, help="RQ worker processes")
+    add = parser.add_argument
+    add("--home", type=Path, default=default_home(), help="folder of the database, media and logs")
+    add(
+        "--host", type=address, default=LOOPBACK, help="address of the web pages (default loopback)"
+    )
+    add("--port", type=port, default=8080, help="port of the web pages (default 8080)")
+    add(
+        "--platform-port",
+        type=port,
+        default=8070,
+        help="port of the function runtime, on loopback (default 8070)",
+    )
+    add("--workers", type=count, default=1, help="number of RQ worker processes (default 1)")
     arguments = parser.parse_args()
     options = Options(
         home=arguments.home.resolve(),
         functions=tuple(folder.resolve() for folder in arguments.functions),
+        host=arguments.host,
         port=arguments.port,
+        platform_port=arguments.platform_port,
         workers=arguments.workers,
     )
     signal.signal(signal.SIGTERM, _interrupt)

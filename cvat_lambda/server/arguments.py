@@ -1,8 +1,9 @@
-"""Types of command-line options: a wrong value is told before anything starts."""
+"""Types of command-line options. A wrong value ends the command before anything starts."""
 
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import os
 from pathlib import Path
 
@@ -11,8 +12,18 @@ def port(text: str) -> int:
     """A TCP port, 0 for any."""
     number = _integer(text)
     if not 0 <= number <= 65535:
-        raise argparse.ArgumentTypeError(f"{text} is no port: 0 to 65535")
+        raise argparse.ArgumentTypeError(f"{text} is not a port: 0 to 65535")
     return number
+
+
+def address(text: str) -> str:
+    """An IPv4 or IPv6 address of this machine, or ``localhost``."""
+    if text == "localhost":
+        return "127.0.0.1"
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an IP address") from exc
 
 
 def count(text: str) -> int:
@@ -28,14 +39,14 @@ def share(text: str) -> float:
     try:
         number = float(text)
     except ValueError as exc:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number") from exc
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from exc
     if not 0.0 <= number <= 1.0:
         raise argparse.ArgumentTypeError(f"{text} is out of range: 0 to 1")
     return number
 
 
 def folder(text: str) -> Path:
-    """A path, relative to where the command was given (a script may have gone elsewhere)."""
+    """A path, relative to the folder from which ``script/demo`` was called."""
     return Path(os.environ.get("CVAT_LAMBDA_CALLED_FROM", "")).joinpath(text).expanduser().resolve()
 
 
@@ -43,4 +54,4 @@ def _integer(text: str) -> int:
     try:
         return int(text)
     except ValueError as exc:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from exc
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from exc

@@ -1,7 +1,7 @@
-"""The main job from one command: ``script/demo``.
+"""The demo, ``script/demo``: annotate photographs on a standalone server of its own.
 
-Starts a standalone server on loopback, makes a task from photographs, annotates it with a function
-in the background, and writes the photographs with what was found into a folder.
+It starts the server on loopback, makes a task from photographs, annotates the task with a function
+in the background, and writes the photographs with the annotations drawn on them into a folder.
 """
 
 from __future__ import annotations
@@ -24,18 +24,16 @@ from PIL import Image
 
 from cvat_lambda.annotations.serialize import labeled_data_from_json
 from cvat_lambda.annotations.types import Label
-from cvat_lambda.server.arguments import count, folder, port, share
 from cvat_lambda.server.catalogue import packaged_function_ids
 from cvat_lambda.server.client import Client, ServerRefused
+from cvat_lambda.server.demo_arguments import parse
 from cvat_lambda.server.drawing import paint
+from cvat_lambda.server.home import REPOSITORY, default_home, is_checkout
 from cvat_lambda.server.processes import ProcessFailed
 from cvat_lambda.server.progress import ProgressBar
 from cvat_lambda.server.services import Options, Services
 from cvat_lambda.web.overlay import draw
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-PHOTOGRAPHS = REPOSITORY / "tests" / "data" / "images"
-PERSON_DETECTOR = "openvino-ssdlite-person"
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 LISTED_WITHIN_S = 90.0
 READY_WITHIN_S = 1800.0  # the first start builds the functions' environments
@@ -46,40 +44,14 @@ class DemoFailed(Exception):
     """The demo cannot go on; the message says why."""
 
 
-def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="script/demo", description=__doc__)
-    parser.add_argument("--once", action="store_true", help="do the job, then stop everything")
-    parser.add_argument(
-        "--minimal", action="store_true", help="serve the person detector only, not all functions"
-    )
-    parser.add_argument(
-        "--function", default=PERSON_DETECTOR, metavar="ID", help="the detector to run"
-    )
-    parser.add_argument(
-        "--images", type=folder, default=PHOTOGRAPHS, metavar="FOLDER", help="your own photographs"
-    )
-    parser.add_argument(
-        "--output", type=folder, metavar="FOLDER", help="where the drawn photographs go"
-    )
-    parser.add_argument("--threshold", type=share, help="least confidence, 0 to 1")
-    parser.add_argument("--port", type=port, default=8080, help="of the web pages (default 8080)")
-    parser.add_argument(
-        "--platform-port", type=port, default=8070, help="of the function runtime (default 8070)"
-    )
-    parser.add_argument("--workers", type=count, default=1, help="RQ worker processes (default 1)")
-    return parser.parse_args(arguments)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; the exit status: 0 only if every frame was annotated."""
     options = parse(arguments)
-    home = Path(os.environ.get("CVAT_LAMBDA_HOME") or REPOSITORY / "var").resolve()
-    only = (options.function,) if options.minimal else packaged_functions(options.function)
+    only = (options.function,) if options.minimal else _functions_to_serve(options)
     services = Services(
         Options(
-            home=home,
-            functions=(REPOSITORY / "serverless",),
+            home=_home(),
+            functions=(options.functions,),
             only=only,
             port=options.port,
             platform_port=options.platform_port,
@@ -110,9 +82,15 @@ def _interrupt(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def packaged_functions(wanted: str) -> tuple[str, ...]:
-    """The functions whose weights ship in packages, and the wanted one."""
-    return tuple(dict.fromkeys((wanted, *packaged_function_ids(REPOSITORY / "serverless"))))
+def _home() -> Path:
+    if is_checkout() and not os.environ.get("CVAT_LAMBDA_HOME"):
+        return REPOSITORY / "var"
+    return default_home().resolve()
+
+
+def _functions_to_serve(options: argparse.Namespace) -> tuple[str, ...]:
+    """Return the chosen function and those whose weights are all in packages."""
+    return tuple(dict.fromkeys((options.function, *packaged_function_ids(options.functions))))
 
 
 def find_photographs(place: Path) -> list[Path]:

@@ -37,7 +37,7 @@ def die_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
 
 def bound_socket(preferred: int = 0, host: str = "127.0.0.1") -> socket.socket:
     """A listening socket at ``preferred`` if nobody is there, else at a port of the system's."""
-    listener = socket.socket()
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, preferred))

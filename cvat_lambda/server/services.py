@@ -9,6 +9,7 @@ port that is bound here, and the runtime writes where it listens.
 from __future__ import annotations
 
 import fcntl
+import ipaddress
 import os
 import shutil
 import signal
@@ -20,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from cvat_lambda.server.home import prepare_home
 from cvat_lambda.server.processes import (
     Child,
     ProcessFailed,
@@ -42,6 +44,7 @@ class Options:
     home: Path  # database, media, logs, Redis' files
     functions: tuple[Path, ...] = ()  # folders of functions; none: no runtime of our own
     only: tuple[str, ...] = ()  # ids of the functions to serve; none: all
+    host: str = LOOPBACK  # address of the web server
     port: int = 8080  # of the web server, if it is free; 0: any
     platform_port: int = 8070  # of the runtime, if it is free; 0: any
     workers: int = 1  # RQ worker processes
@@ -56,6 +59,14 @@ def web_command(listener: int, *, threads: int, folder: Path) -> list[str]:
         *("--worker-class", "gthread", "--workers", "2", "--threads", str(threads)),
         *("--timeout", "180", "--graceful-timeout", "3"),
     ]
+
+
+def _reachable(host: str) -> str:
+    """Return an address at which this machine reaches a server that listens on ``host``."""
+    address = ipaddress.ip_address(host)
+    if address.is_unspecified:
+        return LOOPBACK if address.version == 4 else "[::1]"
+    return host if address.version == 4 else f"[{host}]"
 
 
 @dataclass(slots=True)
@@ -131,7 +142,7 @@ class Services:
         """One server a home folder: two would share one Redis file and each other's logs."""
         home = self.options.home
         try:
-            home.mkdir(parents=True, exist_ok=True)
+            prepare_home(home)
             lock = open(home / "server.lock", "a+")  # noqa: SIM115 (held until we stop)
         except OSError as exc:
             raise ProcessFailed(f"the folder {home} cannot be used: {exc.strerror}") from exc
@@ -238,14 +249,14 @@ class Services:
         self._children.remove(child)
 
     def _start_web(self) -> None:
-        with bound_socket(self.options.port, LOOPBACK) as listener:
+        with bound_socket(self.options.port, self.options.host) as listener:
             port = listener.getsockname()[1]
             self._tell_port("the web server", self.options.port, port)
             command = web_command(
                 listener.fileno(), threads=self.options.web_threads, folder=self.options.home
             )
             child = self._child("web", command, keep=(listener.fileno(),))
-        self.url = f"http://{LOOPBACK}:{port}"
+        self.url = f"http://{_reachable(self.options.host)}:{port}"
         wait_for_answer(f"{self.url}/health", child=child)
 
     def _tell_port(self, what: str, wished: int, port: int) -> None:

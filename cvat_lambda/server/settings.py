@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 import dj_database_url
@@ -19,10 +18,11 @@ import django
 
 from cvat_lambda.conf import from_environment
 from cvat_lambda.engine.standalone.conf import EngineSettings
+from cvat_lambda.server.home import default_home, prepare_home
 from cvat_lambda.server.secret import secret_key
 
-HOME = Path(os.environ.get("CVAT_LAMBDA_HOME") or Path.home() / ".local/share/cvat_lambda")
-HOME.mkdir(parents=True, exist_ok=True)
+HOME = default_home()
+prepare_home(HOME)
 
 DEBUG = os.environ.get("CVAT_LAMBDA_DEBUG", "") == "1"
 SECRET_KEY = os.environ.get("CVAT_LAMBDA_SECRET_KEY") or secret_key(HOME / "secret_key")

@@ -201,7 +201,13 @@ def proofs_of(group: Sequence[str], python: Path, chosen: Mapping[str, Path]) ->
 
 def packaged_proof() -> Proof:
     """The tests of the packaged functions."""
-    inputs = [PACKAGED, HARNESS, RUNTIME, DATA / "images", REPOSITORY / "serverless"]
+    inputs = [
+        PACKAGED,
+        HARNESS,
+        RUNTIME,
+        REPOSITORY / "cvat_lambda" / "server" / "photographs",
+        REPOSITORY / "serverless",
+    ]
     return Proof(
         name="answers of the packaged functions",
         digest=digest_of(inputs, sys.executable),

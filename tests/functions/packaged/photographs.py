@@ -11,18 +11,20 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-DATA = Path(__file__).resolve().parents[2] / "data"
+REPOSITORY = Path(__file__).resolve().parents[3]
+PHOTOGRAPHS = REPOSITORY / "cvat_lambda" / "server" / "photographs"
+MASKS = REPOSITORY / "tests" / "data" / "masks"
 NAMES = ("astronaut", "camera", "chelsea", "coffee")
 
 
 def photograph(name: str) -> np.ndarray[Any, Any]:
     """Return a sample photograph as RGB."""
-    return np.array(Image.open(DATA / "images" / f"{name}.png").convert("RGB"))
+    return np.array(Image.open(PHOTOGRAPHS / f"{name}.png").convert("RGB"))
 
 
 def encoded(name: str) -> str:
     """Return the file of a sample photograph in base64."""
-    return base64.b64encode((DATA / "images" / f"{name}.png").read_bytes()).decode()
+    return base64.b64encode((PHOTOGRAPHS / f"{name}.png").read_bytes()).decode()
 
 
 def encode(image: np.ndarray[Any, Any]) -> str:
@@ -34,7 +36,7 @@ def encode(image: np.ndarray[Any, Any]) -> str:
 
 def hand_mask(name: str) -> np.ndarray[Any, Any]:
     """Return a mask that was drawn by hand."""
-    return np.array(Image.open(DATA / "masks" / f"{name}.png").convert("1"))
+    return np.array(Image.open(MASKS / f"{name}.png").convert("1"))
 
 
 def cropped(answer: dict[str, Any], size: tuple[int, int]) -> np.ndarray[Any, Any]:

@@ -26,6 +26,7 @@ from cvat_lambda.annotations.detections import Converted, convert_detections
 from cvat_lambda.annotations.labels import parse_function_labels, with_ids
 from cvat_lambda.annotations.mapping import build_mapping
 from cvat_lambda.interactive.embeddings import check_embedding
+from tests.conftest import IMAGES
 from tests.integration.docs.page import REPOSITORY, Block, follow, read_blocks
 from tests.integration.runtime.harness import Runtime, running
 
@@ -63,7 +64,7 @@ def runtime(page: Followed, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 def photograph(name: str) -> Pixels:
-    path = REPOSITORY / "tests" / "data" / "images" / f"{name}.png"
+    path = IMAGES / f"{name}.png"
     return np.asarray(Image.open(path).convert("RGB"))
 
 

@@ -1,7 +1,8 @@
-"""The wheel holds what the checkout holds: an installed app has no other files."""
+"""An installed wheel holds every file of the package, and runs the demo."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -10,14 +11,33 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[3]
+from tests.conftest import REPOSITORY
+
 BUILT_FROM = ("pyproject.toml", "README.md", "LICENSE", "NOTICE")
 NOT_SHIPPED = ("__pycache__", "*.pyc")
+FUNCTION = """\
+metadata:
+  name: whole-image
+  annotations:
+    name: Whole image
+    type: detector
+    spec: '[{"name": "picture", "type": "rectangle"}]'
+spec:
+  handler: main:handler
+  eventTimeout: 30s
+"""
+HANDLER = """\
+import json
+
+def handler(context, event):
+    found = [{"label": "picture", "type": "rectangle", "points": [1, 1, 60, 60], "confidence": "1"}]
+    return context.Response(json.dumps(found), content_type="application/json", status_code=200)
+"""
 
 
 @pytest.fixture(scope="module")
-def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
-    """The files of a wheel built from a copy, so that the checkout stays as it is."""
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build a wheel from a copy, so that the build leaves no files in the checkout."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     source.mkdir()
@@ -30,7 +50,12 @@ def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         [*command, "--wheel-dir", str(folder)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    (wheel,) = folder.glob("*.whl")
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def wheel_names(wheel: Path) -> set[str]:
     with zipfile.ZipFile(wheel) as file:
         return set(file.namelist())
 
@@ -49,3 +74,32 @@ def test_every_file_of_the_package_is_in_the_wheel(wheel_names: set[str]) -> Non
 def test_nothing_else_is_in_the_wheel(wheel_names: set[str]) -> None:
     places = {name.partition("/")[0] for name in wheel_names}
     assert {place for place in places if not place.endswith(".dist-info")} == {"cvat_lambda"}
+
+
+def test_the_demo_runs_from_the_installed_wheel(wheel: Path, tmp_path: Path) -> None:
+    function = tmp_path / "functions" / "whole_image"
+    function.mkdir(parents=True)
+    (function / "function.yaml").write_text(FUNCTION)
+    (function / "main.py").write_text(HANDLER)
+    environment = tmp_path / "environment"
+    python = environment / "bin" / "python"
+    _run([sys.executable, "-m", "venv", str(environment)])
+    _run([str(python), "-m", "pip", "install", "--quiet", f"{wheel}[standalone]"])
+    command = [str(python), "-m", "cvat_lambda.server.demo", "--once", "--minimal"]
+    command += ["--functions", str(function.parent), "--function", "whole-image"]
+    done = _run([*command, "--port", "0", "--platform-port", "0"], cwd=tmp_path)
+    assert "4 frames done, 0 failed" in done.stdout
+    assert "picture: 4" in done.stdout
+
+
+def _run(command: list[str], cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command without this test run's settings. Fail with its output."""
+    ours = ("CVAT_LAMBDA_", "DJANGO_", "DATABASE_URL", "PYTEST_", "PYTHONPATH", "VIRTUAL_ENV")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    if cwd is not None:
+        env["CVAT_LAMBDA_HOME"] = str(cwd / "home")
+    done = subprocess.run(
+        command, env=env, cwd=cwd, capture_output=True, text=True, check=False, timeout=600
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done

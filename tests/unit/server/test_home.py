@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from django.contrib.auth import authenticate
 from django.contrib.auth.models import User
 from django.test import Client
@@ -11,10 +15,19 @@ from PIL import Image
 
 from cvat_lambda.server.account import ensure_account, token_of
 from cvat_lambda.server.catalogue import packaged_function_ids
-from cvat_lambda.server.demo import DemoFailed, find_photographs, parse
+from cvat_lambda.server.demo import DemoFailed, find_photographs
+from cvat_lambda.server.demo_arguments import parse
+from cvat_lambda.server.function_folders import function_ids
+from cvat_lambda.server.home import prepare_home
 from cvat_lambda.server.processes import ProcessFailed
 from cvat_lambda.server.secret import secret_key
 from cvat_lambda.server.services import Options, Services
+from tests.conftest import REPOSITORY
+
+SYSTEM_PYTHON = (
+    "import sys; sys.path.insert(0, sys.argv.pop(1)); sys.argv.append('--help');"
+    "from cvat_lambda.server.demo_arguments import parse; parse()"
+)
 
 
 def test_the_secret_key_is_made_once_and_private(tmp_path: Path) -> None:
@@ -128,6 +141,57 @@ def test_folders_are_meant_from_where_the_command_was_given(
 ) -> None:
     monkeypatch.setenv("CVAT_LAMBDA_CALLED_FROM", str(tmp_path))
     assert parse(["--images", "mine"]).images == tmp_path / "mine"
+
+
+def test_an_unknown_function_is_refused_with_the_list_of_functions(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(["--function", "no-such-function"])
+    assert ended.value.code == 2
+    message = capsys.readouterr().err
+    assert "there is no function 'no-such-function'" in message
+    assert "openvino-ssdlite-person" in message
+    assert "openvino-mobile-sam" in message
+
+
+def test_help_lists_the_functions(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(["--help"])
+    assert ended.value.code == 0
+    assert "openvino-ssdlite-person" in capsys.readouterr().out
+
+
+def test_function_ids_without_yaml_are_those_that_yaml_reads() -> None:
+    folder = REPOSITORY / "serverless"
+    documents = (yaml.safe_load(path.read_text()) for path in folder.rglob("function.yaml"))
+    assert function_ids(folder) == tuple(sorted(item["metadata"]["name"] for item in documents))
+
+
+def test_demo_arguments_need_the_standard_library_only() -> None:
+    """``script/demo --help`` answers before an environment is made."""
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", SYSTEM_PYTHON, str(REPOSITORY)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "--function ID" in done.stdout
+
+
+def test_the_home_folder_and_new_files_are_private(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        home = tmp_path / "home"
+        home.mkdir(mode=0o755)
+        prepare_home(home)
+        (home / "file").write_text("")
+        (home / "folder").mkdir()
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE(p.stat().st_mode) for p in (home, home / "file", home / "folder")]
+    assert modes == [0o700, 0o600, 0o700]
 
 
 def test_a_second_server_on_one_home_is_refused_with_the_firsts_address(tmp_path: Path) -> None:
