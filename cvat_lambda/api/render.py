@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-from django.db.models import F, Window
-from django.db.models.functions import RowNumber
-
-from cvat_lambda.requests.store.models import FrameStatus, Outcome, Request, Status
+from cvat_lambda.requests.store.models import Outcome, Request, Status
 from cvat_lambda.requests.store.progress import Progress, progress_of
+from cvat_lambda.requests.store.queries import first_failures
 
 ERRORS_SHOWN = 10  # failed frames shown with a request; all are at its ``outcomes``
 
@@ -17,7 +15,11 @@ ERRORS_SHOWN = 10  # failed frames shown with a request; all are at its ``outcom
 def requests_to_json(requests: Iterable[Request]) -> list[dict[str, Any]]:
     """Several requests, in three queries however many there are."""
     rows = list(requests)
-    errors = _first_errors([row.id for row in rows if row.failed])
+    failures = first_failures([row.id for row in rows if row.failed], ERRORS_SHOWN)
+    errors = {
+        request_id: [_error_to_json(outcome) for outcome in outcomes]
+        for request_id, outcomes in failures.items()
+    }
     progress = progress_of(rows)
     return [_request_to_json(row, errors.get(row.id, []), progress[row.id]) for row in rows]
 
@@ -81,14 +83,3 @@ def _error_to_json(outcome: Outcome) -> dict[str, Any]:
         "code": outcome.code,
         "message": outcome.message,
     }
-
-
-def _first_errors(request_ids: list[str]) -> Mapping[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = {}
-    if not request_ids:
-        return found
-    place = Window(RowNumber(), partition_by=F("request_id"), order_by=[F("task_id"), F("frame")])
-    failed = Outcome.objects.filter(request_id__in=request_ids, status=FrameStatus.FAILED)
-    for outcome in failed.annotate(place=place).filter(place__lte=ERRORS_SHOWN):
-        found.setdefault(outcome.request_id, []).append(_error_to_json(outcome))
-    return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from django.db.models import Case, QuerySet, When
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import serializers
 from rest_framework.decorators import action
@@ -29,7 +28,8 @@ from cvat_lambda.requests.control.create import create_request
 from cvat_lambda.requests.control.find import find_request, visible_requests
 from cvat_lambda.requests.control.retry import retry_request
 from cvat_lambda.requests.control.undo import undo_request
-from cvat_lambda.requests.store.models import LIVE, Outcome, Request
+from cvat_lambda.requests.store.models import Request
+from cvat_lambda.requests.store.queries import most_relevant, on_task, outcomes_of
 from cvat_lambda.rest.pagination import LongPages
 
 LISTED = 200  # requests in a list, which has no pages
@@ -92,25 +92,26 @@ _UNDO = OpenApiParameter("undo", bool, description="Also remove what the request
     ),
 )
 class RequestViewSet(LambdaViewSet):
-    """Requests that the user may see: others' do not exist."""
+    """The requests that the user may view. All others are answered with 404."""
 
     lookup_field = "id"
     lookup_value_regex = "[^/]+"  # CVAT's own ids hold "=" and "&"
 
     def list(self, request: HttpRequest) -> Response:
-        """A bare array, not paginated."""
+        """List requests as an array without pages."""
         wanted = _query(RequestsQuerySerializer, request)
         found = visible_requests(self.access())
         if "task" in wanted:
-            found = found.filter(shards__task_id=wanted["task"]).distinct()
+            found = on_task(found, wanted["task"])
         if "status" in wanted:
             found = found.filter(status=wanted["status"])
-        return Response(requests_to_json(_listed(found, self.access().user_id)))
+        shown = most_relevant(found, self.access().user_id, LISTED)
+        return Response(requests_to_json(shown))
 
     def create(self, request: HttpRequest) -> Response:
         body = REQUEST_BODY.parse(request.data)
         access = self.access()
-        _check_jobs_of_task(access, body)
+        _require_jobs_of_task(access, body)
         return Response(request_to_json(create_request(access, **_arguments(body))))
 
     def retrieve(self, request: HttpRequest, id: str) -> Response:
@@ -137,11 +138,7 @@ class RequestViewSet(LambdaViewSet):
     @action(detail=True, methods=["GET"])
     def outcomes(self, request: HttpRequest, id: str) -> Response:
         wanted = _query(OutcomesQuerySerializer, request)
-        found: QuerySet[Outcome] = (
-            self._find(id).outcomes.select_related("version").order_by("task_id", "frame", "id")
-        )
-        if "status" in wanted:
-            found = found.filter(status=wanted["status"])
+        found = outcomes_of(self._find(id), wanted.get("status"))
         pages = LongPages()
         page = pages.paginate_queryset(found, request, view=self) or []
         return pages.get_paginated_response([outcome_to_json(outcome) for outcome in page])
@@ -153,30 +150,14 @@ class RequestViewSet(LambdaViewSet):
         return find_request(self.access(), request_id, wanted)
 
 
-def _listed(found: QuerySet[Request], user_id: int) -> list[Request]:
-    """The requests that matter most to a user, newest first.
-
-    The newest alone would hide one that still runs, and the user's own that failed, behind what
-    others have started since.
-    """
-    rank = Case(
-        When(status__in=LIVE, owner_id=user_id, then=0),
-        When(status__in=LIVE, then=1),
-        When(owner_id=user_id, then=2),
-        default=3,
-    )
-    ranked = found.annotate(rank=rank).order_by("rank", "-created_at")
-    return sorted(ranked[:LISTED], key=lambda request: request.created_at, reverse=True)
-
-
 def _query(serializer: type[serializers.Serializer[Any]], request: HttpRequest) -> dict[str, Any]:
     parsed = serializer(data=request.query_params.dict())
     parsed.is_valid(raise_exception=True)
     return dict(parsed.validated_data)
 
 
-def _check_jobs_of_task(access: Access, data: dict[str, Any]) -> None:
-    """A task beside a job must be the job's, or it would be somebody else's that is named."""
+def _require_jobs_of_task(access: Access, data: dict[str, Any]) -> None:
+    """Check that the named jobs belong to the named task. Raise InvalidRequest, JobNotFound."""
     task_id = data.get("task")
     if task_id is None:
         return
@@ -185,15 +166,15 @@ def _check_jobs_of_task(access: Access, data: dict[str, Any]) -> None:
     jobs = get_engine().jobs(job_ids)
     for job_id in job_ids:
         if job_id not in editable or job_id not in jobs:
-            access.require_job(job_id, "edit")  # which says why not
+            access.require_job(job_id, "edit")  # raises the error that says why
         elif jobs[job_id].task_id != task_id:
             raise InvalidRequest(
                 f"Job {job_id} is not of task {task_id}: give the job alone or its own task."
             )
 
 
-# The service's words for the members that it calls otherwise.
-_WORDS = {
+# Parameters of `create_request` by the members of the body that have other names.
+_PARAMETERS = {
     "function": "function_id",
     "task": "task_id",
     "tasks": "task_ids",
@@ -204,7 +185,7 @@ _WORDS = {
 
 
 def _arguments(data: dict[str, Any]) -> dict[str, Any]:
-    found = {_WORDS.get(name, name): value for name, value in data.items()}
+    found = {_PARAMETERS.get(name, name): value for name, value in data.items()}
     if "job_id" in found or "job_ids" in found:
         found.pop("task_id", None)  # it was checked, and the jobs say more
     return found

@@ -1,4 +1,4 @@
-"""The pages: look something up for the user, render it. No logic of their own."""
+"""The pages: each view reads its arguments, checks rights, calls the rooms below and renders."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_http_methods
 
-from cvat_lambda.annotations.tracks import shapes_on_frame
-from cvat_lambda.annotations.types import LabeledData, Track
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Access, Task
 from cvat_lambda.errors import InvalidRequest, LambdaError, NotFound
 from cvat_lambda.functions import registry
-from cvat_lambda.functions.models import Function
 from cvat_lambda.requests.control.cancel import cancel_request
 from cvat_lambda.requests.control.compatibility import choices_for
 from cvat_lambda.requests.control.create import create_request
 from cvat_lambda.requests.control.find import find_request, may_edit, visible_requests
 from cvat_lambda.requests.control.retry import may_retry, retry_request
 from cvat_lambda.requests.control.undo import undo_request
-from cvat_lambda.requests.store.models import FrameStatus, ObjectKind, Outcome, Provenance, Request
+from cvat_lambda.requests.store.models import FrameStatus, Request
 from cvat_lambda.requests.store.progress import progress_of
+from cvat_lambda.requests.store.queries import on_task, outcomes_of
 from cvat_lambda.web import overlay
+from cvat_lambda.web.annotated_frames import annotated_frames, annotation_rows, unreadable
 
 TASKS_A_PAGE = 20
 FRAMES_A_PAGE = 24
 REQUESTS_SHOWN = 20
+REQUESTS_ON_TASK = 5
 FAILURES_A_PAGE = 50
 REPLACING = (
     ("", "the default"),
@@ -67,6 +67,14 @@ def _requests(request: HttpRequest) -> QuerySet[Request]:
     return visible_requests(_access(request)).order_by("-created_at")
 
 
+def _request(request: HttpRequest, request_id: str) -> Request:
+    """Return a request that the user may view. Raise Http404."""
+    if "\x00" in request_id:  # PostgreSQL refuses it in a query
+        raise Http404("The request was not found.")
+    found: Request = get_object_or_404(_requests(request), pk=request_id)
+    return found
+
+
 @login_required
 @require_GET
 def home(request: HttpRequest) -> HttpResponse:
@@ -85,8 +93,7 @@ def home(request: HttpRequest) -> HttpResponse:
 def functions(request: HttpRequest) -> HttpResponse:
     """Every function that is known, with its state and what is wrong with it."""
     registry.refresh_in_background()
-    rows = Function.objects.order_by("id")
-    return render(request, "cvat_lambda/functions.html", {"functions": rows})
+    return render(request, "cvat_lambda/functions.html", {"functions": registry.rows()})
 
 
 @login_required
@@ -106,8 +113,8 @@ def task(request: HttpRequest, task_id: int) -> HttpResponse:
     context = {
         "task": found,
         "page": page,
-        "frames": _frames(found, list(page)),
-        "requests": _rows(_requests(request).filter(task_id=task_id)[:5]),
+        "frames": annotated_frames(found, list(page)),
+        "requests": _rows(on_task(_requests(request), task_id)[:REQUESTS_ON_TASK]),
         "choices": choices_for(found),
         "replacing": REPLACING,
         "form": request.POST,  # what was asked for and refused is there to be changed
@@ -139,51 +146,6 @@ def _number(text: str) -> float:
         raise InvalidRequest(f"'{text}' is no number; the least confidence is in [0, 1]") from exc
 
 
-def _frames(found: Task, numbers: list[int]) -> list[dict[str, Any]]:
-    """Frames with all that is on them: shapes, tags, and what is seen of tracks."""
-    engine = get_engine()
-    data = engine.annotations(found.id, frames=numbers) if numbers else LabeledData()
-    tracks = _tracks(found, numbers)
-    facts = engine.frame_facts(found.id, numbers)  # to decode frames is left to who shows them
-    shown = []
-    for number in numbers:
-        shapes = tuple(shape for shape in data.shapes if shape.frame == number)
-        tracked = shapes_on_frame(number, tracks[number].values())
-        tags = [tag for tag in data.tags if tag.frame == number]
-        item: dict[str, Any] = {"number": number}
-        item |= {"shapes": shapes, "tracked": tracked, "tags": tags}
-        item |= {"tag_names": [_name(found, tag.label_id) for tag in tags]}
-        known = facts.get(number)
-        if known is None:
-            item |= {"problem": f"frame {number} is missing"}
-        else:
-            size = (known.width or 0, known.height or 0)
-            item |= {"name": known.name, "width": size[0], "height": size[1]}
-            item |= {"drawings": overlay.draw((*shapes, *tracked), found.labels, size)}
-            item |= {"font": max(12, max(size) // 40), "dot": max(3, max(size) // 160)}
-        shown.append(item)
-    return shown
-
-
-def _tracks(found: Task, numbers: list[int]) -> dict[int, dict[int | None, Track]]:
-    """For each frame the tracks, by id, of the jobs that show it.
-
-    One may be seen far from its key frames, but only in the job that it was made for.
-    """
-    by_frame: dict[int, dict[int | None, Track]] = {number: {} for number in numbers}
-    for job in found.jobs:
-        mine = [number for number in numbers if number in job.frames]
-        if mine and job.type == "annotation":
-            tracks = {track.id: track for track in get_engine().tracks(found.id, job_id=job.id)}
-            for number in mine:
-                by_frame[number].update(tracks)
-    return by_frame
-
-
-def _name(found: Task, label_id: int) -> str:
-    return next((label.name for label in found.labels if label.id == label_id), "?")
-
-
 @login_required
 @require_GET
 def frame(request: HttpRequest, task_id: int, number: int) -> HttpResponse:
@@ -191,48 +153,17 @@ def frame(request: HttpRequest, task_id: int, number: int) -> HttpResponse:
     found = _task(request, task_id)
     if number >= found.size:
         raise Http404(f"Task {task_id} has {found.size} frames.")
-    (item,) = _frames(found, [number])
-    item |= _problem(found, number)
+    (item,) = annotated_frames(found, [number])
+    if problem := unreadable(found, number):
+        item["problem"] = problem
     context = {
         "task": found,
         "item": item,
-        "rows": _annotations(found, item),
+        "rows": annotation_rows(found, item),
         "before": number - 1 if number > 0 else None,
         "after": number + 1 if number + 1 < found.size else None,
     }
     return render(request, "cvat_lambda/frame.html", context)
-
-
-def _problem(found: Task, number: int) -> dict[str, str]:
-    """Why a frame cannot be shown, which its page says in place of the picture."""
-    try:
-        get_engine().frame(found.id, number)
-    except LambdaError as exc:
-        return {"problem": exc.message}
-    return {}
-
-
-def _annotations(found: Task, item: dict[str, Any]) -> list[dict[str, Any]]:
-    """What is on a frame as rows: what it is, and who made it."""
-    listed = [(ObjectKind.SHAPE, shape.type, shape) for shape in item["shapes"]]
-    listed += [(ObjectKind.TRACK, f"{shape.type}, track", shape) for shape in item["tracked"]]
-    listed += [(ObjectKind.TAG, "tag", tag) for tag in item["tags"]]
-    made_by = {}
-    for kind in ObjectKind:
-        ids = [thing.id for of, _, thing in listed if of == kind]
-        made = Provenance.objects.filter(task_id=found.id, kind=kind, object_id__in=ids)
-        for row in made.select_related("request", "version"):
-            made_by[kind, row.object_id] = row
-    return [
-        {
-            "label": _name(found, thing.label_id),
-            "type": type_,
-            "score": thing.score,
-            "source": thing.source,
-            "by": made_by.get((kind, thing.id)),
-        }
-        for kind, type_, thing in listed
-    ]
 
 
 def _rows(items: Iterable[Request]) -> list[dict[str, Any]]:
@@ -245,7 +176,7 @@ def _rows(items: Iterable[Request]) -> list[dict[str, Any]]:
 @require_http_methods(["GET", "POST"])
 def request_detail(request: HttpRequest, request_id: str) -> HttpResponse:
     """A request: progress, failed frames with their causes; POST cancels, retries or undoes."""
-    found = get_object_or_404(_requests(request), pk=request_id)
+    found = _request(request, request_id)
     problem: LambdaError | None = None
     if request.method == "POST":
         try:
@@ -253,7 +184,7 @@ def request_detail(request: HttpRequest, request_id: str) -> HttpResponse:
             return redirect("request", request_id=request_id)
         except LambdaError as exc:
             problem = exc
-    failures = Outcome.objects.filter(request=found, status=FrameStatus.FAILED).order_by("frame")
+    failures = outcomes_of(found, FrameStatus.FAILED)
     context = {
         "row": _rows([found])[0],
         "page": Paginator(failures, FAILURES_A_PAGE).get_page(request.GET.get("page")),
@@ -282,7 +213,7 @@ def _act(request: HttpRequest, found: Request) -> None:
 @require_GET
 def request_progress(request: HttpRequest, request_id: str) -> HttpResponse:
     """What the progress bar of a page asks for."""
-    found = get_object_or_404(_requests(request), pk=request_id)
+    found = _request(request, request_id)
     progress = progress_of([found])[found.pk]
     return JsonResponse(
         {

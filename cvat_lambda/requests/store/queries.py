@@ -1,0 +1,66 @@
+"""Queries that the API and the pages share: lists of requests, outcomes and provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from django.db.models import Case, F, QuerySet, When, Window
+from django.db.models.functions import RowNumber
+
+from cvat_lambda.requests.store.models import (
+    LIVE,
+    FrameStatus,
+    ObjectKind,
+    Outcome,
+    Provenance,
+    Request,
+)
+
+
+def on_task(requests: QuerySet[Request], task_id: int) -> QuerySet[Request]:
+    """Return those of the requests that run on the task, alone or among others."""
+    return requests.filter(shards__task_id=task_id).distinct()
+
+
+def most_relevant(requests: QuerySet[Request], user_id: int, limit: int) -> list[Request]:
+    """Return the requests to list for a user, newest first.
+
+    If there are more than ``limit``, live requests come before ended ones, then the user's own
+    before those of others, then newer before older.
+    """
+    rank = Case(
+        When(status__in=LIVE, owner_id=user_id, then=0),
+        When(status__in=LIVE, then=1),
+        When(owner_id=user_id, then=2),
+        default=3,
+    )
+    ranked = requests.annotate(rank=rank).order_by("rank", "-created_at")
+    return sorted(ranked[:limit], key=lambda request: request.created_at, reverse=True)
+
+
+def outcomes_of(request: Request, status: str | None = None) -> QuerySet[Outcome]:
+    """Return the outcomes of a request by task and frame, of one status if it is given."""
+    found = Outcome.objects.filter(request=request)
+    if status is not None:
+        found = found.filter(status=status)
+    return found.select_related("version").order_by("task_id", "frame", "id")
+
+
+def first_failures(request_ids: Collection[str], limit: int) -> Mapping[str, list[Outcome]]:
+    """Return the first failed frames of each request, at most ``limit`` each."""
+    found: dict[str, list[Outcome]] = {}
+    if not request_ids:
+        return found
+    place = Window(RowNumber(), partition_by=F("request_id"), order_by=[F("task_id"), F("frame")])
+    failed = Outcome.objects.filter(request_id__in=request_ids, status=FrameStatus.FAILED)
+    for outcome in failed.annotate(place=place).filter(place__lte=limit):
+        found.setdefault(outcome.request_id, []).append(outcome)
+    return found
+
+
+def provenance_of(
+    task_id: int, kind: ObjectKind, object_ids: Collection[int | None]
+) -> dict[int, Provenance]:
+    """Return which requests added the given annotations of a task, by id of the annotation."""
+    made = Provenance.objects.filter(task_id=task_id, kind=kind, object_id__in=object_ids)
+    return {row.object_id: row for row in made.select_related("request", "version")}
