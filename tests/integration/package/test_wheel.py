@@ -31,7 +31,9 @@ import json
 
 def handler(context, event):
     found = [{"label": "picture", "type": "rectangle", "points": [1, 1, 60, 60], "confidence": "1"}]
-    return context.Response(json.dumps(found), content_type="application/json", status_code=200)
+    return context.Response(
+        body=json.dumps(found), headers={}, content_type="application/json", status_code=200
+    )
 """
 
 
