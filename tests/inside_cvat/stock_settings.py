@@ -8,10 +8,10 @@ import os
 from cvat.settings.testing import *  # noqa: F403
 from cvat.settings.testing import DATABASES
 
-from cvat_lambda.integration.cvat.overlay import overlay, show_models
+from cvat_lambda.integration.cvat.overlay import enable_models_page, overlay
 
 globals().update(overlay(globals()))
-show_models()
+enable_models_page()
 
 # Requests read and write from threads of their own, which SQLite in memory cannot have.
 DATABASES["default"] = {

@@ -1,4 +1,4 @@
-"""Database connections that wait for the next web request."""
+"""The pool of database connections of a web process."""
 
 from __future__ import annotations
 
@@ -13,125 +13,127 @@ from django.db import connection, connections
 from django.test import Client
 
 from cvat_lambda.integration.cvat.database import base
-from cvat_lambda.integration.cvat.database.kept import KeptConnections, kept
+from cvat_lambda.integration.cvat.database.connection_pool import ConnectionPool, pool
 
 
 @pytest.fixture
-def waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[KeptConnections]:
-    """Kept connections of a process that serves."""
-    found = KeptConnections()
-    found.serve()
-    monkeypatch.setattr(base, "kept", found)
+def enabled_pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[ConnectionPool]:
+    """A pool that is enabled in this process."""
+    found = ConnectionPool()
+    found.enable()
+    monkeypatch.setattr(base, "pool", found)
     yield found
     found.clear()
 
 
-def other() -> Any:
-    """A connection as another thread has it."""
+def new_wrapper() -> Any:
+    """A connection object of Django's, as another thread has it."""
     return connections["default"].copy()
 
 
-def backend(wrapper: Any) -> int:
-    """The process of PostgreSQL at the other end."""
+def backend_pid(wrapper: Any) -> int:
+    """The id of the PostgreSQL process that serves the connection."""
     with wrapper.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
         return int(cursor.fetchone()[0])
 
 
-def test_overlay_names_this_engine() -> None:
+def test_overlay_selects_the_engine_with_the_pool() -> None:
     assert connection.settings_dict["ENGINE"] == "cvat_lambda.integration.cvat.database"
     assert connection.vendor == "postgresql"
 
 
-def test_next_thread_gets_the_connection_of_the_last(waiting: KeptConnections) -> None:
-    first, second = other(), other()
-    found = backend(first)
+def test_closed_connection_is_reused_by_the_next_thread(enabled_pool: ConnectionPool) -> None:
+    first, second = new_wrapper(), new_wrapper()
+    found = backend_pid(first)
     first.close()
     assert first.connection is None
-    assert backend(second) == found
+    assert backend_pid(second) == found
     second.close()
 
 
-def test_two_at_once_have_two(waiting: KeptConnections) -> None:
-    first, second = other(), other()
-    assert backend(first) != backend(second)
+def test_two_threads_at_once_have_different_connections(enabled_pool: ConnectionPool) -> None:
+    first, second = new_wrapper(), new_wrapper()
+    assert backend_pid(first) != backend_pid(second)
     first.close()
     second.close()
 
 
-def test_no_more_wait_than_the_setting_says(waiting: KeptConnections, settings: Any) -> None:
+def test_pool_keeps_no_more_connections_than_the_setting(
+    enabled_pool: ConnectionPool, settings: Any
+) -> None:
     settings.CVAT_LAMBDA_KEPT_DATABASE_CONNECTIONS = 1
-    first, second, third, fourth = other(), other(), other(), other()
-    kept_one, closed_one = backend(first), backend(second)
+    first, second, third, fourth = new_wrapper(), new_wrapper(), new_wrapper(), new_wrapper()
+    pooled, closed = backend_pid(first), backend_pid(second)
     first.close()
     second.close()
-    assert backend(third) == kept_one
-    assert backend(fourth) not in (kept_one, closed_one)
+    assert backend_pid(third) == pooled
+    assert backend_pid(fourth) not in (pooled, closed)
     third.close()
     fourth.close()
     settings.CVAT_LAMBDA_KEPT_DATABASE_CONNECTIONS = 0
-    fifth = other()
-    found = backend(fifth)
+    fifth = new_wrapper()
+    found = backend_pid(fifth)
     fifth.close()
-    assert backend(fifth) not in (found,)
+    assert backend_pid(fifth) not in (found,)
     fifth.close()
 
 
-def test_connection_in_a_transaction_is_not_kept(waiting: KeptConnections) -> None:
-    first, second = other(), other()
-    found = backend(first)
+def test_connection_in_a_transaction_is_not_pooled(enabled_pool: ConnectionPool) -> None:
+    first, second = new_wrapper(), new_wrapper()
+    found = backend_pid(first)
     first.set_autocommit(False)
     with first.cursor() as cursor:
         cursor.execute("SELECT 1")
     first.close()
-    assert backend(second) != found
+    assert backend_pid(second) != found
     second.close()
 
 
-def test_connection_that_the_server_ended_is_replaced(waiting: KeptConnections) -> None:
-    first, second = other(), other()
-    found = backend(first)
+def test_connection_that_the_server_closed_is_replaced(enabled_pool: ConnectionPool) -> None:
+    first, second = new_wrapper(), new_wrapper()
+    found = backend_pid(first)
     first.close()
-    with second.cursor() as cursor:  # takes the kept one; a third ends it
+    with second.cursor() as cursor:  # takes the pooled one; another one ends it
         cursor.execute("SELECT 1")
     second.close()
-    third = other()
-    third.ensure_connection()  # the kept one
-    fourth = other()
+    third = new_wrapper()
+    third.ensure_connection()  # takes the pooled one
+    fourth = new_wrapper()
     with fourth.cursor() as cursor:
-        cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [found])
+        cursor.execute("SELECT pg_terminate_backend_pid(%s, 5000)", [found])
     third.close()
     fourth.close()
-    for wrapper in (other(), other()):
-        assert backend(wrapper) != found
+    for wrapper in (new_wrapper(), new_wrapper()):
+        assert backend_pid(wrapper) != found
         wrapper.close()
 
 
-def test_child_process_does_not_use_its_parents_connections(waiting: KeptConnections) -> None:
-    first = other()
-    found = backend(first)
+def test_child_process_opens_its_own_connections(enabled_pool: ConnectionPool) -> None:
+    first = new_wrapper()
+    found = backend_pid(first)
     first.close()
     child = os.fork()
-    if child == 0:  # a horse of RQ
+    if child == 0:  # as RQ's worker forks
         status = 1
         try:
-            mine = other()
-            status = int(backend(mine) == found)
+            mine = new_wrapper()
+            status = int(backend_pid(mine) == found)
             mine.close()
-            status += 2 * (backend(mine) == found)
+            status += 2 * (backend_pid(mine) == found)
         finally:
             os._exit(status)
     assert os.waitpid(child, 0)[1] == 0
-    second = other()
-    assert backend(second) == found
+    second = new_wrapper()
+    assert backend_pid(second) == found
     second.close()
 
 
 @pytest.mark.django_db
-def test_only_a_server_of_http_keeps_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    served: list[bool] = []
-    monkeypatch.setattr(kept, "serve", lambda: served.append(True))
+def test_pool_is_enabled_by_a_real_http_request_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    enabled: list[bool] = []
+    monkeypatch.setattr(pool, "enable", lambda: enabled.append(True))
     Client().get("/api/server/about")
-    assert served == []
+    assert enabled == []
     request_started.send(sender=ASGIHandler)
-    assert served == [True]
+    assert enabled == [True]

@@ -1,34 +1,36 @@
-"""The app that joins ours to a CVAT server, for INSTALLED_APPS behind ``cvat_lambda``."""
+"""The Django app that joins `cvat_lambda` to a CVAT server. INSTALLED_APPS names both."""
 
 from __future__ import annotations
 
 from importlib import import_module
 
 from django.apps import AppConfig
-from django.utils.module_loading import import_string
 
 
-class CvatHostConfig(AppConfig):
-    """Policy rules, permissions of our views, and receivers of our signals."""
+class CvatIntegrationConfig(AppConfig):
+    """Registers the policy rules, the permissions of the app's views and the signal receivers.
+
+    The app has no models.
+    """
 
     name = "cvat_lambda.integration.cvat"
-    label = "cvat_lambda_host"
+    label = "cvat_lambda_integration"
     verbose_name = "Model functions in CVAT"
 
     def ready(self) -> None:
         from cvat.apps.iam.permissions import load_app_iam_rules
 
+        from cvat_lambda.api.base import LambdaViewSet
         from cvat_lambda.integration.cvat import receivers
         from cvat_lambda.integration.cvat.permissions import LambdaPermission
 
         load_app_iam_rules(self)
-        _preload()
+        _import_early()
         receivers.connect()
-        # The views know of no host: it is the host that says who may use them.
-        import_string("cvat_lambda.api.base.LambdaViewSet").iam_permission_class = LambdaPermission
+        LambdaViewSet.iam_permission_class = LambdaPermission
 
 
-def _preload() -> None:
-    """Import what a request needs: a worker forks for each job, and would import it each time."""
+def _import_early() -> None:
+    """Import what an RQ job needs. A worker forks for each job, and the child inherits modules."""
     import_module("cvat_lambda.engine.cvat.adapter")
     import_module("cvat_lambda.requests.rq_tasks")

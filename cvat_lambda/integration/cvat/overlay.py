@@ -10,14 +10,14 @@ REPLACED: Final = "cvat.apps.lambda_manager"
 APPS: Final = ("cvat_lambda", "cvat_lambda.integration.cvat")
 URLS: Final = "cvat_lambda.integration.cvat.urls"
 ENGINE: Final = "cvat_lambda.engine.cvat.adapter.CvatEngine"
-DATABASE: Final = "cvat_lambda.integration.cvat.database"  # Django's own, with kept connections
+DATABASE: Final = "cvat_lambda.integration.cvat.database"  # Django's own, with a connection pool
 
 
 def overlay(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What to change of CVAT's settings.
+    """Return the settings that differ from CVAT's.
 
-    CVAT's own ``CVAT_NUCLIO_*`` variables go on naming the function platform, unless
-    ``CVAT_LAMBDA_PLATFORM_*`` do.
+    CVAT's ``CVAT_NUCLIO_*`` variables name the function platform. A variable
+    ``CVAT_LAMBDA_PLATFORM_*`` has precedence over them.
     """
     nuclio = settings["NUCLIO"]
     return {
@@ -48,6 +48,6 @@ def _databases(databases: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def show_models() -> None:
-    """CVAT's pages ask for functions only where this variable says so; a set one is kept."""
+def enable_models_page() -> None:
+    """Set the variable without which CVAT's pages hide functions. Keep a value that is set."""
     os.environ.setdefault("CVAT_SERVERLESS", "1")

@@ -1,4 +1,4 @@
-"""Who may use functions at all, asked of CVAT's policy engine with the rules of this package."""
+"""Permissions of the lambda API, decided by CVAT's policy server with the rules of this app."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cvat_lambda.engine.cvat import policy
 
 
 class Scopes(StrEnum):  # type: ignore[misc]
-    """What the rules in ``rules/cvat_lambda.rego`` tell apart."""
+    """The scopes of ``rules/cvat_lambda.rego``."""
 
     LIST = "list"
     VIEW = "view"
@@ -20,7 +20,7 @@ class Scopes(StrEnum):  # type: ignore[misc]
     LIST_OFFLINE = "list:offline"
 
 
-# By the basename of a view and its action; CVAT takes what is not here for a mistake.
+# By the basename of a view and its action. CVAT raises an AssertionError for an action without one.
 SCOPES: Final = {
     ("lambda_function", "list"): Scopes.LIST,
     ("lambda_function", "retrieve"): Scopes.VIEW,
@@ -36,7 +36,7 @@ SCOPES: Final = {
 
 
 class LambdaPermission(OpenPolicyAgentPermission):  # type: ignore[misc]
-    """CVAT's policy enforcer makes one for each request to our views."""
+    """CVAT's policy enforcer creates one for each HTTP request to the views of the lambda API."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -44,7 +44,7 @@ class LambdaPermission(OpenPolicyAgentPermission):  # type: ignore[misc]
         self.url = f"{data_url}/cvat_lambda/allow"
 
     def check_access(self) -> Any:
-        """CVAT's question, over a kept connection."""
+        """Send CVAT's question over a pooled connection."""
         if (allow := policy.ask(self)) is not None:
             return PermissionResult(allow=allow)
         return super().check_access()

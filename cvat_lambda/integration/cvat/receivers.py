@@ -1,4 +1,7 @@
-"""What our signals mean to CVAT: its events, and one word to its webhooks at the end of a run."""
+"""Receivers of the app's signals: they record CVAT's events and trigger CVAT's webhooks.
+
+Webhooks of jobs, tasks and projects are triggered once, at the end of a background request.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +16,18 @@ from cvat_lambda.engine.cvat.prepared import Prepared, built
 from cvat_lambda.engine.cvat.writing import note_change
 
 _PREFIX = "cvat_lambda.integration.cvat"
-_FRAMES: Final = ("frame", "frame0", "frame1")  # of a call, in its event
+_FRAME_FIELDS: Final = ("frame", "frame0", "frame1")  # of a call, recorded in its event
 _PROJECTS: Final = Prepared(
     lambda pk: models.Task.objects.filter(pk=pk).values_list("id", "project")
 )
 
 
 def connect() -> None:
-    """Listen; a second time changes nothing."""
+    """Connect the receivers. A second call changes nothing."""
     signals.function_called.connect(record_call, dispatch_uid=f"{_PREFIX}.record_call")
     signals.view_failed.connect(record_failure, dispatch_uid=f"{_PREFIX}.record_failure")
     signals.request_created.connect(record_request, dispatch_uid=f"{_PREFIX}.record_request")
-    signals.request_finished.connect(tell_webhooks, dispatch_uid=f"{_PREFIX}.tell_webhooks")
+    signals.request_finished.connect(notify_webhooks, dispatch_uid=f"{_PREFIX}.notify_webhooks")
 
 
 def record_call(
@@ -36,23 +39,23 @@ def record_call(
     http_request: Any = None,
     **_: Any,
 ) -> None:
-    """An event of a call that was answered."""
+    """Record an event for a call that was answered."""
     if error is not None:
         return
     target = _target(task_id, job_id)
     if target is not None:
         asked = getattr(http_request, "data", {})
-        frames = {name: asked[name] for name in _FRAMES if asked.get(name) is not None}
+        frames = {name: asked[name] for name in _FRAME_FIELDS if asked.get(name) is not None}
         handle_function_call(function_id, target, category="interactive", parameters=frames)
 
 
 def record_failure(*, error: Exception, context: dict[str, Any], **_: Any) -> None:
-    """An event of an unexpected error, as of one in a view of CVAT's own."""
+    """Record an event for an unexpected error, as CVAT does for its own views."""
     handle_viewset_exception(error, context)
 
 
 def record_request(*, request: Any, **_: Any) -> None:
-    """An event of a request: one a task, by the person who made it."""
+    """Record one event for each task of a request, in the name of its owner."""
     task_ids = request.shards.order_by().values_list("task_id", flat=True).distinct()
     if request.job_id is not None:
         targets = [_target(task_id, request.job_id) for task_id in task_ids]
@@ -68,8 +71,8 @@ def record_request(*, request: Any, **_: Any) -> None:
             )
 
 
-def tell_webhooks(*, request: Any, **_: Any) -> None:
-    """Webhooks of the jobs, tasks and projects that a request changed hear of it once."""
+def notify_webhooks(*, request: Any, **_: Any) -> None:
+    """Trigger the webhooks of the jobs, tasks and projects that a request has changed."""
     if request.started_at is None or not _may_have_changed_anything(request):
         return
     shards = request.shards.order_by()
@@ -83,12 +86,12 @@ def tell_webhooks(*, request: Any, **_: Any) -> None:
 
 
 def _may_have_changed_anything(request: Any) -> bool:
-    """What replaces may remove and add nothing."""
+    """A request that replaces annotations may have removed some and added none."""
     return bool(request.shapes) or request.params.get("replace", "none") != "none"
 
 
 def _target(task_id: int, job_id: int | None) -> Any:
-    """A task or job, with what CVAT's events say of it."""
+    """A task or job with the columns that CVAT's events read."""
     row = _PROJECTS.first(task_id)
     if row is None:
         return None

@@ -1,7 +1,7 @@
-"""Our requests in CVAT's list of background requests (``/api/requests``).
+"""The app's background requests in CVAT's list of requests (``/api/requests``).
 
-CVAT reads that list from RQ. A request of ours may be many RQ jobs, and lives in the database;
-so each is shown as one job, with the members that CVAT's view and serializer read.
+CVAT reads that list from RQ. A request of this app is a row of the database and may run as several
+RQ jobs. `RequestAsRqJob` presents it as one RQ job, with the members that CVAT's view reads.
 """
 
 from __future__ import annotations
@@ -14,22 +14,23 @@ from cvat.apps.engine.rq import RequestIdWithOptionalFormat
 from cvat.apps.redis_handler.rq import RequestIdWithOptionalSubresource
 from cvat.apps.redis_handler.serializers import RequestSerializer as CvatRequestSerializer
 from cvat.apps.redis_handler.views import RequestViewSet as CvatRequestViewSet
-from django.apps import apps
-from django.utils.module_loading import import_string
 
 from cvat_lambda.engine.cvat.access import CvatAccess
+from cvat_lambda.models import Request
+from cvat_lambda.requests.control.cancel import cancel_request
+from cvat_lambda.requests.control.find import may_view
 
-LISTED: Final = 200  # of a person, the newest
-NOT_SHOWN: Final = "cancelled"  # CVAT knows no such state, and forgets what was cancelled
+MAX_LISTED: Final = 200  # of a user, the newest
+HIDDEN_STATUS: Final = "cancelled"  # CVAT has no such status and deletes cancelled requests
 
 
 @attrs.frozen(kw_only=True, slots=False)  # as all of CVAT's are
 class ParsedId(RequestIdWithOptionalSubresource, RequestIdWithOptionalFormat):  # type: ignore[misc]
-    """What CVAT tells from the id of a job; all rows of its list are asked for each member."""
+    """The id of an RQ job in parts. CVAT's filters read each of its members from every row."""
 
 
 class RequestAsRqJob:
-    """A request of ours as CVAT reads an RQ job."""
+    """A request of this app with the members of an RQ job that CVAT reads."""
 
     def __init__(self, request: Any) -> None:
         self.request = request
@@ -53,25 +54,25 @@ class RequestAsRqJob:
         self.parsed_id = _parsed_id(request)
 
     def get_status(self, refresh: bool = True) -> str:
-        """The state; ours and CVAT's words agree."""
+        """The status. Both sides use the same words."""
         return str(self.request.status)
 
     def return_value(self, refresh: bool = False) -> None:
-        """Nothing: the annotations are the result."""
+        """None. The result of a request is annotations."""
 
     def cancel(self, **_: Any) -> None:
-        """Stop the request."""
-        import_string("cvat_lambda.requests.control.cancel.cancel_request")(self.request)
+        """Cancel the request."""
+        cancel_request(self.request)
 
     def delete(self, **_: Any) -> None:
-        """CVAT forgets what was cancelled; we keep it, and do not show it there."""
+        """Do nothing. CVAT deletes a cancelled RQ job; the row of a request is kept."""
 
 
 class RequestSerializer(CvatRequestSerializer):  # type: ignore[misc]
-    """As CVAT shows a request; of ours also what CVAT has no words for."""
+    """CVAT's serializer, with the failed frames of a request of this app."""
 
     def get_message(self, rq_job: Any) -> str:
-        """That frames failed, too, where the request did not: CVAT's page says it nowhere else."""
+        """Tell how many frames failed. CVAT's page has no other place for it."""
         if isinstance(rq_job, RequestAsRqJob) and rq_job.is_finished:
             request = rq_job.request
             if request.failed:
@@ -79,42 +80,41 @@ class RequestSerializer(CvatRequestSerializer):  # type: ignore[misc]
         return str(super().get_message(rq_job))
 
     def get_expiry_date(self, rq_job: Any) -> Any:
-        """None of ours: they do not vanish with RQ's results, and the page shows their end."""
+        """None for a request of this app: its row does not expire."""
         if isinstance(rq_job, RequestAsRqJob):
             return None
         return super().get_expiry_date(rq_job)
 
 
 class RequestViewSet(CvatRequestViewSet):  # type: ignore[misc]
-    """CVAT's view of background requests, in which ours are too."""
+    """CVAT's view of background requests, with those of this app."""
 
     serializer_class = RequestSerializer
 
     def _get_rq_jobs(self, user_id: int) -> list[Any]:
-        mine = _requests().filter(owner_id=user_id).order_by("-created_at")[:LISTED]
+        mine = _requests().filter(owner_id=user_id).order_by("-created_at")[:MAX_LISTED]
         return [*super()._get_rq_jobs(user_id), *(RequestAsRqJob(row) for row in mine)]
 
     def _get_rq_job_by_id(self, rq_id: str) -> Any:
         row = _requests().filter(pk=rq_id).first()
         if row is None:
             return super()._get_rq_job_by_id(rq_id)
-        # CVAT asks whether one task, job or project may be seen; who sees all of several is ours.
-        if row.task_id is None and row.project_id is None and not self._shows(row):
+        # CVAT checks the one task, job or project that the id names. A request over several tasks
+        # is checked here.
+        if row.task_id is None and row.project_id is None and not self._may_view(row):
             return None
         return RequestAsRqJob(row)
 
-    def _shows(self, row: Any) -> bool:
-        viewable = import_string("cvat_lambda.requests.control.find.may_view")
-        return bool(viewable(CvatAccess(self.request), row))
+    def _may_view(self, row: Any) -> bool:
+        return bool(may_view(CvatAccess(self.request), row))
 
 
 def _requests() -> Any:
-    rows = apps.get_model("cvat_lambda", "Request")._default_manager
-    return rows.exclude(status=NOT_SHOWN).filter(meta__has_key="user")
+    return Request.objects.exclude(status=HIDDEN_STATUS).filter(meta__has_key="user")
 
 
 def _naive(moment: datetime | None) -> datetime | None:
-    """In UTC without saying so, as RQ has it, so that both can be sorted together."""
+    """The time in UTC without a time zone, as RQ has it. CVAT sorts both together."""
     return moment if moment is None else moment.astimezone(timezone.utc).replace(tzinfo=None)
 
 
@@ -127,7 +127,7 @@ def _progress(request: Any) -> float:
 
 
 def _parsed_id(request: Any) -> Any:
-    """What a request is about; of several tasks the first, whose sight the request then needs."""
+    """The target of a request. With several tasks it is the first, which CVAT then checks."""
     if request.job_id is not None:
         target, target_id = "job", request.job_id
     elif request.task_id is not None:

@@ -1,4 +1,4 @@
-"""URLs of a CVAT server that runs this app: ours, and all of CVAT's."""
+"""URLs of a CVAT server with this app: those of the app and all of CVAT's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cvat_lambda.integration.cvat.requests_view import RequestViewSet
 
 REPLACED: Final = "cvat.apps.redis_handler.urls"
 
-# The same routes as CVAT's, so that its clients and its API document see no difference.
+# The same routes as CVAT's, so that clients and the API document see no difference.
 _router = SimpleRouter(trailing_slash=False)
 _router.register("requests", RequestViewSet, basename="request")
 

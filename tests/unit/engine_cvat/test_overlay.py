@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cvat_lambda.integration.cvat.overlay import APPS, DATABASE, overlay, show_models
+from cvat_lambda.integration.cvat.overlay import APPS, DATABASE, overlay, enable_models_page
 
 RULES = Path(__file__).resolve().parents[3] / "cvat_lambda" / "integration" / "cvat" / "rules"
 
@@ -82,7 +82,7 @@ def test_models_are_shown_unless_the_administrator_says_no(
     monkeypatch.delenv("CVAT_SERVERLESS", raising=False)
     if given is not None:
         monkeypatch.setenv("CVAT_SERVERLESS", given)
-    show_models()
+    enable_models_page()
     assert os.environ["CVAT_SERVERLESS"] == kept
 
 

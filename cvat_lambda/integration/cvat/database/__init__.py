@@ -1,1 +1,1 @@
-"""A database engine for Django: PostgreSQL, with connections that outlive a web request."""
+"""A database engine for Django: PostgreSQL with a connection pool for web processes."""

@@ -1,11 +1,11 @@
-"""Django's PostgreSQL, whose connections wait for the next web request instead of ending.
+"""Django's PostgreSQL engine with a connection pool.
 
-CVAT's server answers each request in a thread of its own (ASGI), and Django's connections belong
-to threads: each request opens one, whatever ``CONN_MAX_AGE`` says. For that PostgreSQL starts a
-process which reads its catalogues anew, ten milliseconds of a call. Here a closed connection is
-handed to the next thread that asks for one, in the state in which ``CONN_MAX_AGE`` would keep it.
+CVAT's server (ASGI) answers each HTTP request in a new thread. Django's connections belong to
+threads, so each HTTP request opens a connection, whatever ``CONN_MAX_AGE`` says. PostgreSQL starts
+a process for it, which costs a call about ten milliseconds. With this engine a closed connection
+goes to the pool, and the next thread takes it from there.
 
-Only processes that serve HTTP do so; workers, commands and tests have Django's own ways.
+Only processes that serve HTTP have a pool. Workers, commands and tests open connections as usual.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from typing import Any
 
 from django.db.backends.postgresql import base
 
-from cvat_lambda.integration.cvat.database.kept import Key, kept
+from cvat_lambda.integration.cvat.database.connection_pool import Key, pool
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """The same in all but where a connection comes from and where it goes."""
+    """PostgreSQL whose connections come from the pool and return to it."""
 
-    _kept_under: Key = ()
+    _pool_key: Key = ()
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        """A kept connection to this very database, or a new one."""
-        self._kept_under = tuple(sorted((name, str(value)) for name, value in conn_params.items()))
-        connection = kept.take(self._kept_under)
+        """A pooled connection with these parameters, or a new one."""
+        self._pool_key = tuple(sorted((name, str(value)) for name, value in conn_params.items()))
+        connection = pool.take(self._pool_key)
         return connection if connection is not None else super().get_new_connection(conn_params)
 
     def _close(self) -> None:
         connection = self.connection
-        is_whole = connection is not None and not self.in_atomic_block and not self.errors_occurred
-        if not (is_whole and kept.give(self._kept_under, connection)):
+        is_usable = connection is not None and not self.in_atomic_block and not self.errors_occurred
+        if not (is_usable and pool.give(self._pool_key, connection)):
             super()._close()  # type: ignore[misc]  # the stubs do not know it

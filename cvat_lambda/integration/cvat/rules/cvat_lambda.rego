@@ -4,8 +4,8 @@ import rego.v1
 
 import data.utils
 
-# Who may use functions at all. Whether a person may see a task, or change its annotations, is
-# asked of the rules of tasks and jobs, for each task and job that a call or a request names.
+# Who may use the lambda API. The rules of tasks and jobs decide who may view a task or change its
+# annotations: the app asks them for each task and job that a call or a request names.
 #
 # input.scope: "list", "view" (functions), "call:online" (one frame), "call:offline" (requests),
 # "list:offline" (the list of requests). input.auth: as CVAT sends it.
