@@ -1,6 +1,6 @@
-"""Tests that need a CVAT server's code and services; ``script/test-cvat`` runs them.
+"""Fixtures of tests that need the code and the services of a CVAT server.
 
-Everywhere else they are left out, since there CVAT cannot be imported.
+``script/test-cvat`` runs them. Where CVAT cannot be imported they are not collected.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ if importlib.util.find_spec("cvat") is None:
 
 @pytest.fixture
 def media_root(settings: Any) -> Path:
-    """CVAT's own folders, which the settings have made."""
+    """The folder of CVAT's files, which the settings create."""
     return Path(settings.MEDIA_ROOT)
 
 
 @pytest.fixture(autouse=True)
-def clean_host(db: None) -> None:
-    """Ids are used again after a test's transaction, so caches and queues must not outlive it."""
+def empty_caches(db: None) -> None:
+    """Empty CVAT's caches and queue. Ids are used again after each test."""
     import django_rq
     from django.core.cache import caches
 
@@ -35,7 +35,7 @@ def clean_host(db: None) -> None:
 
 @pytest.fixture
 def people(db: None) -> dict[str, Any]:
-    """Alice, bob and charlie, ordinary users of CVAT."""
+    """Three users of CVAT: alice, bob and charlie."""
     from django.contrib.auth.models import Group, User
 
     group, _ = Group.objects.get_or_create(name="user")
@@ -47,16 +47,16 @@ def people(db: None) -> dict[str, Any]:
 
 
 @pytest.fixture
-def host(people: dict[str, Any], tmp_path: Path) -> Any:
-    """Makes tasks by CVAT's own API."""
-    from tests.inside_cvat.host import Host
+def cvat(people: dict[str, Any], tmp_path: Path) -> Any:
+    """Creates tasks through CVAT's API."""
+    from tests.inside_cvat.scenarios import CvatScenarios
 
-    return Host(people, tmp_path)
+    return CvatScenarios(people, tmp_path)
 
 
 @pytest.fixture
 def client_for(people: dict[str, Any]) -> Callable[[str], Any]:
-    """An API client of a person."""
+    """Return a function that makes a logged-in API client."""
     from rest_framework.test import APIClient
 
     def make(name: str) -> Any:

@@ -1,18 +1,18 @@
-"""CVAT's own tests of lambda_manager that this app answers otherwise, on purpose.
+"""CVAT's own tests of lambda_manager that fail with this app on purpose.
 
-By the test's name: what its assertion then says, and why the app does so.
+For each test: a part of the failed assertion's message, and the reason.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-_HIDDEN = "unknown and forbidden look alike"
-_NOT_FOUND = "what is not there is not found"
-_UNKNOWN = "nobody asks the platform at call time: a function that its list never had is unknown"
+_HIDDEN = "unknown and forbidden objects give the same answer"
+_NOT_FOUND = "an object that does not exist is not found"
+_UNKNOWN = "a call does not ask the platform, so a function that its list never had is unknown"
 _REFUSED = "the test starts an interactor in the background, or asks for a threshold of 55"
-_WAITS = "a call is tried, and a request waits for a function that starts"
-_SENTENCE = "another sentence"
+_WAITS = "a call is tried, and a request waits until the function has started"
+_SENTENCE = "the message has other words"
 
 _WORKER: Final = "test_can_call_function_for_job_worker_in_org__deny_"
 _API: Final = "test_api_v2_lambda_"
@@ -48,10 +48,10 @@ DIFFERENCES: Final[dict[str, tuple[str, str]]] = {
     f"{_API}requests_read": ("400 != 200", _REFUSED),
     f"{_API}requests_delete_finished_request": (
         "200 != 404",
-        "requests stay in the list after their end",
+        "an ended request stays in the list",
     ),
     "test_can_run_offline_reid_function_on_whole_task": (
         "1 != 0",
-        "a job of one frame has nothing to join",
+        "a job with one frame has no rectangles to join",
     ),
 }

@@ -1,4 +1,4 @@
-"""CVAT's own settings with the services and folders of the tests: as before this app."""
+"""CVAT's own settings without this app, with the services and folders of the tests."""
 
 import os
 from pathlib import Path

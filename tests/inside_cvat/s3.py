@@ -1,4 +1,4 @@
-"""A cloud storage at the wire: as much of S3 as reading a bucket takes."""
+"""A server with the part of S3's API that reading a bucket needs."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ BUCKET = "pictures"
 
 
 class Bucket:
-    """Files by name; ``away`` counts how many more requests find nothing at all."""
+    """Files by name. The next ``failures_left`` requests find no file."""
 
     def __init__(self) -> None:
         self.url = ""
         self.files: dict[str, bytes] = {}
         self.fetched: list[str] = []
-        self.away = 0
+        self.failures_left = 0
 
 
 @contextmanager
 def bucket_server() -> Iterator[Bucket]:
-    """A bucket of nothing yet, on a port of its own."""
+    """Serve an empty bucket on a free port."""
     bucket = Bucket()
 
     class Handler(BaseHTTPRequestHandler):
@@ -38,8 +38,8 @@ def bucket_server() -> Iterator[Bucket]:
         def _answer(self, *, head: bool) -> None:
             key = self.path.partition("?")[0].removeprefix(f"/{BUCKET}").strip("/")
             content: bytes | None = bucket.files.get(key) if key else b""
-            if bucket.away > 0:
-                bucket.away -= 1
+            if bucket.failures_left > 0:
+                bucket.failures_left -= 1
                 content = None
             self.send_response(404 if content is None else 200)
             self.send_header("Content-Length", str(len(content or b"")))

@@ -1,4 +1,4 @@
-"""Settings of the server and the workers that the benchmark starts: queues with workers."""
+"""Settings of processes that the tests and the benchmark start: RQ jobs wait for a worker."""
 
 from tests.inside_cvat.settings import *  # noqa: F403
 from tests.inside_cvat.settings import RQ_QUEUES  # type: ignore[attr-defined]  # of CVAT

@@ -1,7 +1,7 @@
-"""Settings of the tests inside CVAT: a server's, with queues run at once and data of their own.
+"""Settings of the tests inside CVAT: RQ jobs run in the process that enqueues them.
 
-CVAT's services are named by its own environment variables; ``CVAT_LAMBDA_TEST_OPA`` is the URL
-of the policy server, which must have this package's rules as well.
+CVAT's environment variables name its services. ``CVAT_LAMBDA_TEST_OPA`` is the URL of a policy
+server with the rules of CVAT and of this app. Media files are in a temporary folder.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cvat_lambda.integration.cvat.settings import (  # type: ignore[attr-defined
     RQ_QUEUES,
 )
 
-if "CVAT_LAMBDA_TEST_HOME" not in os.environ:  # a child of the tests inherits its parent's
+if "CVAT_LAMBDA_TEST_HOME" not in os.environ:  # a child process inherits its parent's
     os.environ["CVAT_LAMBDA_TEST_HOME"] = tempfile.mkdtemp(prefix="cvat-lambda-tests-")
     atexit.register(shutil.rmtree, os.environ["CVAT_LAMBDA_TEST_HOME"], ignore_errors=True)
 
@@ -54,7 +54,7 @@ ALLOWED_HOSTS = ["*"]
 PASSWORD_HASHERS = ("django.contrib.auth.hashers.MD5PasswordHasher",)
 
 for queue in RQ_QUEUES.values():
-    queue["ASYNC"] = False  # jobs run where they are sent
+    queue["ASYNC"] = False  # an RQ job runs in the process that enqueues it
 LOGGING["root"]["level"] = "ERROR"
 for logger in LOGGING["loggers"].values():
     logger["level"] = "ERROR"

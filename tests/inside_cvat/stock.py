@@ -1,11 +1,11 @@
-"""Runs CVAT's own lambda tests with functions at the wire.
+"""Runs CVAT's own tests of lambda_manager with functions behind HTTP.
 
-CVAT's tests patch two methods of its own gateway, which this app does not call. So what the
-patched methods answer is served by HTTP, as Nuclio's dashboard would. Requests work in threads and
-start when a transaction is committed, so each test commits, and the tables are emptied behind it.
+CVAT's tests patch two methods of its gateway, which this app does not call. A server with the API
+of Nuclio's dashboard returns what the patched methods return. Requests use threads and start when a
+transaction is committed, so each test commits, and the tables are emptied after it.
 
-Tests that differ on purpose are expected to, each with its own assertion (`differences`); they are
-listed with the reason. Any other failure fails the run, and so does a test that differs no longer.
+A test of `differences` must fail with the message that is named there. Such tests are printed with
+their reasons. Any other failure fails the run, and so does a test of the list that passes.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from tests.inside_cvat.differences import DIFFERENCES
 
 
 class CommittingTestCase(APITransactionTestCase):
-    """A test case of CVAT's, whose transactions are real."""
+    """A base class that commits instead of rolling back."""
 
-    reset_sequences = True  # the tests' data name people by id
+    reset_sequences = True  # the tests name users by id
 
     def setUp(self) -> None:
         self.setUpTestData()
@@ -37,11 +37,11 @@ class CommittingTestCase(APITransactionTestCase):
 
     @classmethod
     def setUpTestData(cls) -> None:
-        """What CVAT's test classes override."""
+        """CVAT's test classes override this."""
 
 
 class Dashboard(BaseHTTPRequestHandler):
-    """The functions of CVAT's tests, and their answers, as Nuclio's dashboard gives them."""
+    """A Nuclio dashboard with the functions of CVAT's tests and their answers."""
 
     protocol_version = "HTTP/1.1"
 
@@ -80,13 +80,13 @@ class Dashboard(BaseHTTPRequestHandler):
 
 
 def _ready(name: str, raw: dict[str, Any]) -> dict[str, Any]:
-    """The tests' data leave the state out, but for those that they treat as not ready."""
+    """Add the state, which the tests' data leave out unless a function is not ready."""
     state = name.rpartition("-state-")[2] if "-state-" in name else "ready"
     return {**raw, "status": {**raw.get("status", {}), "state": state}}
 
 
 class Runner(PatchedDiscoverRunner):  # type: ignore[misc]
-    """CVAT's own runner, with functions to call."""
+    """CVAT's test runner with a dashboard."""
 
     def setup_test_environment(self, **kwargs: Any) -> None:
         from django.conf import settings
@@ -104,7 +104,7 @@ class Runner(PatchedDiscoverRunner):  # type: ignore[misc]
         super().teardown_test_environment(**kwargs)
 
     def build_suite(self, *args: Any, **kwargs: Any) -> Any:
-        # Before CVAT's tests are imported.
+        # This must precede the import of CVAT's tests.
         setattr(rest_framework.test, "APITestCase", CommittingTestCase)  # noqa: B010
         suite = super().build_suite(*args, **kwargs)
         for test in iter_test_cases(suite):

@@ -1,4 +1,4 @@
-"""CVAT's own tests of `cvat.apps.lambda_manager`, against this app.
+"""Settings of CVAT's own tests of `cvat.apps.lambda_manager` against this app.
 
 DJANGO_SETTINGS_MODULE=tests.inside_cvat.stock_settings manage.py test cvat.apps.lambda_manager
 """
@@ -13,7 +13,7 @@ from cvat_lambda.integration.cvat.overlay import enable_models_page, overlay
 globals().update(overlay(globals()))
 enable_models_page()
 
-# Requests read and write from threads of their own, which SQLite in memory cannot have.
+# Requests use threads with their own connections, which SQLite in memory does not support.
 DATABASES["default"] = {
     "ENGINE": "django.db.backends.postgresql",
     "HOST": os.environ.get("CVAT_POSTGRES_HOST", "localhost"),

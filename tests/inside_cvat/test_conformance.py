@@ -1,4 +1,4 @@
-"""CVAT keeps the port's promises, with the very suite that the embedded engine passes."""
+"""The conformance suite of the engine port, run on CVAT."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from cvat_lambda.errors import JobNotFound, TaskNotFound
 
 class TestCvatEngine(EngineConformance):
     @pytest.fixture
-    def scenarios(self, host: Any) -> Scenarios:
-        found: Scenarios = host
+    def scenarios(self, cvat: Any) -> Scenarios:
+        found: Scenarios = cvat
         return found
 
     def test_assignee_of_a_job_edits_it_and_sees_its_task(self, scenarios: Scenarios) -> None:
-        """In CVAT's sandbox the assignee of a job alone does not see its task."""
+        """In CVAT's sandbox the assignee of a job does not see its task."""
         bench = Bench(scenarios, frames=6, segment_size=3)
         mine, other = bench.jobs
         scenarios.assign_job(mine.id, "bob")

@@ -1,4 +1,4 @@
-"""Questions to the policy engine, and what a call asks at all."""
+"""Questions to the policy server, and the queries of a call."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from cvat_lambda.engine.cvat import policy
-from tests.inside_cvat.host import Host
+from tests.inside_cvat.scenarios import CvatScenarios
 from tests.integration.requests.function_server import function_server
 
 
 @dataclass
 class Policy:
-    """A policy server that answers what it is told."""
+    """A policy server with a fixed answer."""
 
     url: str = ""
     answer: bytes = b'{"result": {"allow": true}}'
@@ -59,14 +59,14 @@ def server() -> Iterator[Policy]:
 
 
 class Permission:
-    """A permission of CVAT, as far as it is asked."""
+    """The members of CVAT's permission that are used here."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.payload = {"input": {"scope": "view"}}
 
     def check_access(self) -> Any:
-        """CVAT's own way."""
+        """CVAT's own request to the policy server."""
         raise LookupError("CVAT was asked")
 
 
@@ -79,37 +79,39 @@ class Permission:
         (b'{"result": {"allow": false, "reasons": ["no"]}}', False),
     ],
 )
-def test_plain_answers_are_taken(server: Policy, answer: bytes, allowed: bool) -> None:
+def test_boolean_answer_of_the_policy_server_decides(
+    server: Policy, answer: bytes, allowed: bool
+) -> None:
     server.answer = answer
     assert policy.allows(Permission(f"{server.url}/v1/data/tasks/allow")) is allowed
 
 
 @pytest.mark.parametrize("status", [201, 302, 404, 500])
-def test_an_answer_with_another_status_permits_nothing(server: Policy, status: int) -> None:
+def test_answer_with_another_status_permits_nothing(server: Policy, status: int) -> None:
     server.status = status
     with pytest.raises(LookupError, match="CVAT was asked"):
         policy.allows(Permission(f"{server.url}/v1/data/tasks/allow"))
 
 
 @pytest.mark.parametrize("answer", [b"{}", b"[]", b'{"result": "yes"}', b"no JSON"])
-def test_what_is_no_plain_answer_is_left_to_cvat(server: Policy, answer: bytes) -> None:
+def test_answer_without_a_boolean_is_left_to_cvat(server: Policy, answer: bytes) -> None:
     server.answer = answer
     with pytest.raises(LookupError, match="CVAT was asked"):
         policy.allows(Permission(f"{server.url}/v1/data/tasks/allow"))
 
 
-def test_policy_server_that_is_away_is_left_to_cvat() -> None:
+def test_policy_server_that_does_not_answer_is_left_to_cvat() -> None:
     with pytest.raises(LookupError, match="CVAT was asked"):
         policy.allows(Permission("http://127.0.0.1:9/v1/data/tasks/allow"))
 
 
-def test_call_asks_two_questions_over_one_connection_and_few_rows(
-    host: Host, server: Policy, settings: Any
+def test_call_asks_two_questions_over_one_connection_and_makes_few_queries(
+    cvat: CvatScenarios, server: Policy, settings: Any
 ) -> None:
     from cvat_lambda.functions.models import Function
     from cvat_lambda.gateway.http import pool
 
-    task_id = host.task(frames=2)
+    task_id = cvat.task(frames=2)
     settings.IAM_OPA_DATA_URL = f"{server.url}/v1/data"
     with function_server() as function:
         function.behave = lambda payload: []
@@ -130,13 +132,13 @@ def test_call_asks_two_questions_over_one_connection_and_few_rows(
             },
         )
         body = {"task": task_id, "frame": 1}
-        host.send("post", "/api/lambda/functions/cars", body)  # what is kept by the process
+        cvat.send("post", "/api/lambda/functions/cars", body)  # fills the caches of the process
         server.asked.clear()
         server.connections.clear()
         with CaptureQueriesContext(
             connection,
         ) as queries:
-            host.send("post", "/api/lambda/functions/cars", body)
+            cvat.send("post", "/api/lambda/functions/cars", body)
         pool.close()
     assert [path for path, _ in server.asked] == [
         "/v1/data/cvat_lambda/allow",
@@ -145,6 +147,6 @@ def test_call_asks_two_questions_over_one_connection_and_few_rows(
     assert len(server.connections) == 1
     assert server.asked[1][1]["scope"] == "view:data"
     assert server.asked[1][1]["resource"]["id"] == task_id
-    # Who it is (4), the function, the task and its right, labels, frame, the event's project.
+    # The user (4), the function, the task and its owners, labels, frame, the event's project.
     statements = [query["sql"] for query in queries if "SAVEPOINT" not in query["sql"]]
     assert len(statements) <= 14, statements

@@ -1,4 +1,4 @@
-"""The app in CVAT's API: its URLs, policy, lists of requests, plugins and API document."""
+"""The app in CVAT's API: URLs, permissions, lists of requests, plugins, API document."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cvat.apps.iam.utils import get_opa_bundle
 from django.utils import timezone
 
 from cvat_lambda.errors import TaskNotFound
-from tests.inside_cvat.host import Host
+from tests.inside_cvat.scenarios import CvatScenarios
 
 Clients = Callable[[str], Any]
 
@@ -36,14 +36,14 @@ def detector(db: None) -> str:
     return "cars"
 
 
-def request_of(host: Host, name: str, task_id: int, **more: Any) -> Any:
-    """A stored request, as the service stores it."""
+def request_of(cvat: CvatScenarios, name: str, task_id: int, **more: Any) -> Any:
+    """A request row as the service creates it."""
     from cvat_lambda.models import Request, Shard
 
-    access = host.access(name)
+    access = cvat.access(name)
     meta = access.job_meta(function_id="cars", task_id=task_id, job_id=None)
     request = Request.objects.create(
-        owner=host.people[name],
+        owner=cvat.people[name],
         function_id="cars",
         function_kind="detector",
         task_id=task_id,
@@ -57,7 +57,7 @@ def request_of(host: Host, name: str, task_id: int, **more: Any) -> Any:
     return request
 
 
-def test_functions_are_listed_to_people_and_not_to_strangers(
+def test_functions_are_listed_to_users_and_not_to_anonymous_clients(
     client_for: Clients, detector: str
 ) -> None:
     from rest_framework.test import APIClient
@@ -67,7 +67,7 @@ def test_functions_are_listed_to_people_and_not_to_strangers(
     assert APIClient().get("/api/lambda/functions").status_code == 401
 
 
-def test_pages_offer_models(client_for: Clients) -> None:
+def test_models_page_is_enabled(client_for: Clients) -> None:
     assert client_for("alice").get("/api/server/plugins").json()["MODELS"] is True
 
 
@@ -81,7 +81,7 @@ def test_rules_are_in_the_bundle_of_the_policy_server() -> None:
     assert "rules/lambda.rego" not in names
 
 
-def test_api_document_has_both(client_for: Clients) -> None:
+def test_api_document_has_the_paths_of_cvat_and_of_the_app(client_for: Clients) -> None:
     accept = "application/vnd.oai.openapi+json"
     answer = client_for("alice").get("/api/schema/", HTTP_ACCEPT=accept)
     paths = json.loads(answer.content)["paths"]
@@ -90,9 +90,9 @@ def test_api_document_has_both(client_for: Clients) -> None:
 
 
 def test_request_needs_the_right_to_change_annotations(
-    host: Host, client_for: Clients, detector: str
+    cvat: CvatScenarios, client_for: Clients, detector: str
 ) -> None:
-    task_id = host.task(frames=2)
+    task_id = cvat.task(frames=2)
     body = {"function": detector, "task": task_id}
     assert (
         client_for("charlie").post("/api/lambda/requests", body, format="json").status_code == 404
@@ -100,15 +100,15 @@ def test_request_needs_the_right_to_change_annotations(
 
 
 @pytest.mark.parametrize("read_only", [True, False])
-def test_read_only_access_token_looks_and_does_nothing(
-    host: Host, people: dict[str, Any], detector: str, read_only: bool
+def test_read_only_access_token_can_view_and_not_change(
+    cvat: CvatScenarios, people: dict[str, Any], detector: str, read_only: bool
 ) -> None:
-    """CVAT asks its rules about each permission of ours once more for a token."""
+    """For a token CVAT asks its rules about each permission once more."""
     from cvat.apps.access_tokens.models import AccessToken
     from rest_framework.test import APIClient
 
-    task_id = host.task(frames=2)
-    request = request_of(host, "alice", task_id)
+    task_id = cvat.task(frames=2)
+    request = request_of(cvat, "alice", task_id)
     _, key = AccessToken.objects.create_key(
         name="token", owner=people["alice"], read_only=read_only
     )
@@ -117,7 +117,7 @@ def test_read_only_access_token_looks_and_does_nothing(
     one = f"/api/lambda/requests/{request.pk}"
     for path in ("/api/lambda/functions", "/api/lambda/requests", one):
         assert client.get(path).status_code == 200, path
-    # The function does not answer, and a request that waits cannot be retried or undone.
+    # The function does not answer, and a queued request cannot be retried or undone.
     body = {"task": task_id, "frame": 0, "function": detector}
     asked = {
         "/api/lambda/functions/cars": 503,
@@ -132,9 +132,11 @@ def test_read_only_access_token_looks_and_does_nothing(
     assert made == (403 if read_only else 200)
 
 
-def test_requests_are_in_cvats_own_list(host: Host, client_for: Clients) -> None:
-    task_id = host.task(frames=4)
-    request = request_of(host, "alice", task_id, status="started", done=1)
+def test_request_is_in_cvats_list_of_its_owner_only(
+    cvat: CvatScenarios, client_for: Clients
+) -> None:
+    task_id = cvat.task(frames=4)
+    request = request_of(cvat, "alice", task_id, status="started", done=1)
     (found,) = [
         row
         for row in client_for("alice").get("/api/requests").json()["results"]
@@ -155,20 +157,22 @@ def test_requests_are_in_cvats_own_list(host: Host, client_for: Clients) -> None
 @pytest.mark.parametrize(
     ("failed", "message"), [(0, ""), (1, "Finished, but 1 of 4 frames failed")]
 )
-def test_finished_request_stays_in_cvats_own_list_and_tells_what_failed(
-    host: Host, client_for: Clients, failed: int, message: str
+def test_finished_request_stays_in_cvats_list_and_tells_how_many_frames_failed(
+    cvat: CvatScenarios, client_for: Clients, failed: int, message: str
 ) -> None:
-    request = request_of(host, "alice", host.task(frames=4), status="finished", failed=failed)
+    request = request_of(cvat, "alice", cvat.task(frames=4), status="finished", failed=failed)
     request.started_at = request.ended_at = timezone.now()
     request.save()
     found = client_for("alice").get(f"/api/requests/{request.pk}").json()
     assert (found["status"], found["message"]) == ("finished", message)
     assert found["finished_date"] is not None
-    assert found["expiry_date"] is None  # CVAT's jobs expire within minutes, these do not
+    assert found["expiry_date"] is None  # CVAT's RQ jobs expire within minutes, requests do not
 
 
-def test_queued_request_is_cancelled_by_cvats_own_list(host: Host, client_for: Clients) -> None:
-    request = request_of(host, "alice", host.task(frames=4))
+def test_queued_request_is_cancelled_through_cvats_list(
+    cvat: CvatScenarios, client_for: Clients
+) -> None:
+    request = request_of(cvat, "alice", cvat.task(frames=4))
     path = f"/api/requests/{request.pk}/cancel"
     assert client_for("charlie").post(path).status_code == 403
     assert client_for("alice").post(path).status_code == 200
@@ -177,15 +181,17 @@ def test_queued_request_is_cancelled_by_cvats_own_list(host: Host, client_for: C
     assert client_for("alice").get(f"/api/requests/{request.pk}").status_code == 404
 
 
-def test_meta_of_jobs_is_what_cvats_handlers_read(host: Host) -> None:
-    task_id = host.task(frames=2)
-    meta = host.access("alice").job_meta(function_id="cars", task_id=task_id, job_id=None)
+def test_job_meta_has_the_members_that_cvats_handlers_read(cvat: CvatScenarios) -> None:
+    task_id = cvat.task(frames=2)
+    meta = cvat.access("alice").job_meta(function_id="cars", task_id=task_id, job_id=None)
     read = BaseRQMeta.for_meta(meta)
     assert read.user is not None
     assert (read.user.username, read.task_id, meta["lambda"]) == ("alice", task_id, True)
 
 
-def test_members_of_an_organization_are_judged_in_it(host: Host, people: dict[str, Any]) -> None:
+def test_role_in_the_organization_of_the_task_decides_access(
+    cvat: CvatScenarios, people: dict[str, Any]
+) -> None:
     from cvat.apps.organizations.models import Membership, Organization
 
     organization = Organization.objects.create(name="o", slug="o", owner=people["alice"])
@@ -193,10 +199,10 @@ def test_members_of_an_organization_are_judged_in_it(host: Host, people: dict[st
         Membership.objects.create(
             user=people[name], organization=organization, role=role, is_active=True
         )
-    task_id = host.task(frames=2)
+    task_id = cvat.task(frames=2)
     models.Task.objects.filter(pk=task_id).update(organization=organization)
-    host.access("bob").require_task(task_id, "edit")
+    cvat.access("bob").require_task(task_id, "edit")
     with pytest.raises(TaskNotFound):
-        host.access("charlie").require_task(task_id, "view")
-    bob = host.engine.access(host.request_of("bob", organization=organization))
+        cvat.access("charlie").require_task(task_id, "view")
+    bob = cvat.engine.access(cvat.request_of("bob", organization=organization))
     assert task_id in set(bob.visible_task_ids().values_list("pk", flat=True))

@@ -1,4 +1,4 @@
-"""Where CVAT has images and other data from: cloud storages, shared folders, point clouds."""
+"""Tasks on cloud storages, shared folders and point clouds."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 
 from cvat_lambda.engine.cvat import frames, stream
-from cvat_lambda.engine.cvat.chunks import OpenChunks
+from cvat_lambda.engine.cvat.chunks import ChunkCache
 from cvat_lambda.interactive.frames import forget_frames
-from tests.inside_cvat import test_frames, test_runs
-from tests.inside_cvat.host import Host
+from tests.inside_cvat import test_frames, test_requests
 from tests.inside_cvat.s3 import BUCKET, Bucket, bucket_server
-from tests.inside_cvat.test_runs import places, run
+from tests.inside_cvat.scenarios import CvatScenarios
+from tests.inside_cvat.test_requests import left_edges, run
 from tests.integration.requests.function_server import FunctionServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-function = test_runs.function
+function = test_requests.function
 chunks_read = test_frames.chunks_read
 
 POINTS = """VERSION .7
@@ -39,18 +39,18 @@ DATA ascii
 
 
 @pytest.fixture
-def bucket(host: Host, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    """Eight pictures."""
-    monkeypatch.setattr(frames, "_open_chunks", OpenChunks(frames.MAX_OPEN_CHUNKS))
+def bucket(cvat: CvatScenarios, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """A bucket of eight images."""
+    monkeypatch.setattr(frames, "_chunk_cache", ChunkCache(frames.MAX_CACHED_CHUNKS))
     forget_frames()
     with bucket_server() as found:
-        found.files = {path.name: path.read_bytes() for path in host.pictures(8)}
+        found.files = {path.name: path.read_bytes() for path in cvat.pictures(8)}
         yield found
 
 
 @pytest.fixture
-def in_cloud(host: Host, bucket: Bucket) -> int:
-    """A task of pictures 1, 3, 5 and 7 of the bucket, in two jobs."""
+def in_cloud(cvat: CvatScenarios, bucket: Bucket) -> int:
+    """A task of the images 1, 3, 5 and 7 of the bucket, in two jobs."""
     storage = {
         "provider_type": "AWS_S3_BUCKET",
         "resource": BUCKET,
@@ -61,8 +61,8 @@ def in_cloud(host: Host, bucket: Bucket) -> int:
         "specific_attributes": f"endpoint_url={bucket.url}&region=us-east-1",
         "manifests": [],
     }
-    storage_id = host.send("post", "/api/cloudstorages", storage)["id"]
-    return host.task(
+    storage_id = cvat.send("post", "/api/cloudstorages", storage)["id"]
+    return cvat.task(
         files=(),
         segment_size=2,
         start_frame=1,
@@ -80,8 +80,8 @@ def empty_cache() -> None:
     caches["media"].clear()
 
 
-def test_pictures_of_a_cloud_storage_are_fetched_once(
-    host: Host,
+def test_image_in_a_cloud_storage_is_fetched_once(
+    cvat: CvatScenarios,
     function: FunctionServer,
     bucket: Bucket,
     in_cloud: int,
@@ -89,28 +89,28 @@ def test_pictures_of_a_cloud_storage_are_fetched_once(
 ) -> None:
     empty_cache()
     bucket.fetched.clear()
-    run(host, task=in_cloud)
-    assert places(host, f"tasks/{in_cloud}") == [(0, 1.0), (1, 3.0), (2, 5.0), (3, 7.0)]
+    run(cvat, task=in_cloud)
+    assert left_edges(cvat, f"tasks/{in_cloud}") == [(0, 1.0), (1, 3.0), (2, 5.0), (3, 7.0)]
     assert sorted(bucket.fetched) == ["001.png", "003.png", "005.png", "007.png"]
     chunks_read.clear()
     body = {"task": in_cloud}
     for frame, picture in ((2, 5.0), (3, 7.0), (2, 5.0)):
-        answer = host.send("post", "/api/lambda/functions/cars", {**body, "frame": frame})
+        answer = cvat.send("post", "/api/lambda/functions/cars", {**body, "frame": frame})
         assert [shape["points"][0] for shape in answer["shapes"]] == [picture]
-    assert len(chunks_read) == 1  # both are in one, which stays open
+    assert len(chunks_read) == 1  # both frames are in one chunk
 
 
-def test_run_waits_for_a_cloud_storage_that_is_away_for_a_while(
-    host: Host, function: FunctionServer, bucket: Bucket, in_cloud: int
+def test_request_retries_while_a_cloud_storage_does_not_answer(
+    cvat: CvatScenarios, function: FunctionServer, bucket: Bucket, in_cloud: int
 ) -> None:
     empty_cache()
-    bucket.away = 20
-    assert run(host, task=in_cloud).done == 4
-    assert bucket.away == 0
+    bucket.failures_left = 20
+    assert run(cvat, task=in_cloud).done == 4
+    assert bucket.failures_left == 0
 
 
-def test_cloud_storage_that_stays_away_is_named(
-    host: Host,
+def test_cloud_storage_that_never_answers_is_named_in_the_error(
+    cvat: CvatScenarios,
     function: FunctionServer,
     bucket: Bucket,
     in_cloud: int,
@@ -118,21 +118,21 @@ def test_cloud_storage_that_stays_away_is_named(
 ) -> None:
     from cvat_lambda.models import Request
 
-    monkeypatch.setattr(stream, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(stream, "RETRY_FOR_S", 0.3)
     empty_cache()
-    bucket.away = 1_000_000
+    bucket.failures_left = 1_000_000
     call = {"task": in_cloud, "frame": 1}
-    answer = host.try_to_send("post", "/api/lambda/functions/cars", call)
+    answer = cvat.try_to_send("post", "/api/lambda/functions/cars", call)
     assert (answer.status_code, answer.json()["code"]) == (503, "engine_unavailable")
     assert answer.json()["message"].startswith(f"the cloud storage of task #{in_cloud} does not")
     body = {"function": "cars", "task": in_cloud}
-    request = Request.objects.get(pk=host.send("post", "/api/lambda/requests", body)["id"])
+    request = Request.objects.get(pk=cvat.send("post", "/api/lambda/requests", body)["id"])
     assert request.status == "failed"
     assert "the cloud storage of task" in request.error_message
 
 
-def test_file_that_is_gone_from_a_cloud_storage_costs_its_chunk(
-    host: Host, function: FunctionServer, bucket: Bucket, in_cloud: int
+def test_file_missing_in_a_cloud_storage_fails_the_frames_of_its_chunk(
+    cvat: CvatScenarios, function: FunctionServer, bucket: Bucket, in_cloud: int
 ) -> None:
     from cvat_lambda.models import Request
 
@@ -140,11 +140,11 @@ def test_file_that_is_gone_from_a_cloud_storage_costs_its_chunk(
     del bucket.files["003.png"]
     bucket.fetched.clear()
     body = {"function": "cars", "task": in_cloud}
-    request = Request.objects.get(pk=host.send("post", "/api/lambda/requests", body)["id"])
+    request = Request.objects.get(pk=cvat.send("post", "/api/lambda/requests", body)["id"])
     assert (request.status, request.done, request.failed) == ("finished", 2, 2)
-    # Asked for twice, lest the storage was away just then, and not once for each frame more.
+    # The chunk is tried twice, since the storage may not have answered, and not once a frame.
     assert sorted(bucket.fetched) == ["001.png"] * 2 + ["005.png", "007.png"]
-    assert places(host, f"tasks/{in_cloud}") == [(2, 5.0), (3, 7.0)]
+    assert left_edges(cvat, f"tasks/{in_cloud}") == [(2, 5.0), (3, 7.0)]
     first, second = (
         row.message for row in request.outcomes.filter(status="failed").order_by("frame")
     )
@@ -153,8 +153,8 @@ def test_file_that_is_gone_from_a_cloud_storage_costs_its_chunk(
 
 
 @pytest.mark.parametrize("use_cache", [False, True])
-def test_pictures_of_a_shared_folder_are_read_where_they_are(
-    host: Host,
+def test_image_in_a_shared_folder_is_read_without_a_chunk(
+    cvat: CvatScenarios,
     function: FunctionServer,
     settings: Any,
     chunks_read: list[str],
@@ -162,30 +162,30 @@ def test_pictures_of_a_shared_folder_are_read_where_they_are(
 ) -> None:
     folder = Path(settings.SHARE_ROOT) / "shared"
     folder.mkdir(exist_ok=True)
-    paths = host.pictures(3)
+    paths = cvat.pictures(3)
     for path in paths:
         shutil.copy(path, folder)
     files = {f"server_files[{place}]": f"shared/{path.name}" for place, path in enumerate(paths)}
-    task_id = host.task(files=(), data={"use_cache": use_cache, "copy_data": False, **files})
+    task_id = cvat.task(files=(), data={"use_cache": use_cache, "copy_data": False, **files})
     chunks_read.clear()
-    run(host, task=task_id)
-    assert places(host, f"tasks/{task_id}") == [(0, 0.0), (1, 1.0), (2, 2.0)]
+    run(cvat, task=task_id)
+    assert left_edges(cvat, f"tasks/{task_id}") == [(0, 0.0), (1, 1.0), (2, 2.0)]
     assert chunks_read == []
 
 
-def test_point_clouds_are_refused_in_so_many_words(
-    host: Host, function: FunctionServer, tmp_path: Path
+def test_point_cloud_is_rejected_with_its_reason(
+    cvat: CvatScenarios, function: FunctionServer, tmp_path: Path
 ) -> None:
     path = tmp_path / "points.pcd"
     path.write_text(POINTS)
-    task_id = host.task(files=[path])
-    (job,) = host.engine.task(task_id).jobs
+    task_id = cvat.task(files=[path])
+    (job,) = cvat.engine.task(task_id).jobs
     for body in ({"task": task_id}, {"job": job.id}):
-        answer = host.try_to_send("post", "/api/lambda/requests", {"function": "cars", **body})
+        answer = cvat.try_to_send("post", "/api/lambda/requests", {"function": "cars", **body})
         assert answer.status_code == 400
         assert "is a 3D task: functions work on images and video" in answer.json()["message"]
         body = {**body, "frame": 0}
-        answer = host.try_to_send("post", "/api/lambda/functions/cars", body)
+        answer = cvat.try_to_send("post", "/api/lambda/functions/cars", body)
         assert answer.status_code == 422
         assert "is a point cloud: functions work on images and video" in answer.json()["message"]
     assert function.payloads == []

@@ -1,4 +1,4 @@
-"""From CVAT's own app to this one, with a request of CVAT's that still waits."""
+"""The change from CVAT's own app to this one while a request of CVAT is queued."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import django_rq
 import pytest
 
-from tests.inside_cvat.host import Host
-from tests.inside_cvat.test_runs import boxes_of, picture_in, places, rolled_back
+from tests.inside_cvat.scenarios import CvatScenarios
+from tests.inside_cvat.test_requests import boxes_of, image_number, left_edges, rolled_back
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -45,14 +45,14 @@ print(json.dumps([answer.status_code, answer.json()["id"]]))
 
 
 class Dashboard(BaseHTTPRequestHandler):
-    """One function, as Nuclio's dashboard has it."""
+    """A Nuclio dashboard with one function."""
 
     def do_GET(self) -> None:
         self._answer(FUNCTION)
 
     def do_POST(self) -> None:
         payload = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self._answer(boxes_of(picture_in(payload)))
+        self._answer(boxes_of(image_number(payload)))
 
     def _answer(self, body: Any) -> None:
         content = json.dumps(body).encode()
@@ -67,7 +67,7 @@ class Dashboard(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def nuclio(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[None]:
-    """The platform of CVAT's own app, there and here."""
+    """The platform of CVAT's own app and of this one."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Dashboard)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -82,21 +82,21 @@ def nuclio(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[None]:
     server.server_close()
 
 
-def test_request_of_cvats_own_app_that_waits_is_run_by_cvats_own_code(
-    host: Host, nuclio: None
+def test_queued_request_of_cvats_own_app_is_run_by_cvats_own_code(
+    cvat: CvatScenarios, nuclio: None
 ) -> None:
-    """It is on the queue that this app uses, too, whose workers now have this app's settings."""
-    task_id = host.task(frames=3)
+    """The RQ job is on the queue that this app uses as well."""
+    task_id = cvat.task(frames=3)
     status, request_id = json.loads(rolled_back(ENQUEUE, task_id))
     assert status == 200
-    # It is none of ours: not listed, and not taken for one.
-    assert host.send("get", "/api/lambda/requests") == []
+    # It is not listed as a request of this app.
+    assert cvat.send("get", "/api/lambda/requests") == []
     for method in ("get", "delete"):
-        answer = host.try_to_send(method, f"/api/lambda/requests/{request_id}")
+        answer = cvat.try_to_send(method, f"/api/lambda/requests/{request_id}")
         assert answer.status_code == 404
-    assert host.try_to_send("get", "/api/requests").status_code == 200
+    assert cvat.try_to_send("get", "/api/requests").status_code == 200
 
     waiting = django_rq.get_queue("annotation").fetch_job(request_id)
     assert waiting is not None
     waiting.perform()  # as a worker does
-    assert places(host, f"tasks/{task_id}") == [(0, 0.0), (1, 1.0), (2, 2.0)]
+    assert left_edges(cvat, f"tasks/{task_id}") == [(0, 0.0), (1, 1.0), (2, 2.0)]

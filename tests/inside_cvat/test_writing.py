@@ -1,4 +1,4 @@
-"""Writing into CVAT: its events, its webhooks, jobs with annotations of their own."""
+"""Writing annotations into CVAT: events, webhooks, replicas, scores."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from cvat_lambda import signals
 from cvat_lambda.engine.conformance import Bench, EngineConformance
 from cvat_lambda.engine.cvat import compat, inserting, reading
 from cvat_lambda.engine.port import Removal
-from tests.inside_cvat.host import Host
+from tests.inside_cvat.scenarios import CvatScenarios
 
 
 @pytest.fixture
-def saves() -> Any:
-    """How often jobs, tasks and projects were saved: CVAT tells webhooks of each."""
+def saved() -> Any:
+    """Counts saves of jobs, tasks and projects. Each triggers their webhooks."""
     counted: Counter[str] = Counter()
 
     def count(sender: Any, **_: Any) -> None:
@@ -37,25 +37,25 @@ def saves() -> Any:
     post_save.disconnect(count)
 
 
-def test_batches_tell_no_webhook_and_the_end_tells_each_once(
-    host: Host, saves: Counter[str]
+def test_batches_trigger_no_webhook_and_the_end_of_the_request_triggers_each_once(
+    cvat: CvatScenarios, saved: Counter[str]
 ) -> None:
     from cvat_lambda.models import Request, Shard
 
-    project_id, (task_id, _) = host.project(2)
+    project_id, (task_id, _) = cvat.project(2)
     begun = timezone.now()
     bench = Bench.__new__(Bench)
-    bench.engine, bench.task_id = host.engine, task_id
-    bench.labels = {label.name: label for label in host.engine.task(task_id).labels}
-    saves.clear()
+    bench.engine, bench.task_id = cvat.engine, task_id
+    bench.labels = {label.name: label for label in cvat.engine.task(task_id).labels}
+    saved.clear()
     for _ in range(3):
         bench.write(shapes=[bench.box(0), bench.box(1)])
-    assert saves == Counter()
+    assert saved == Counter()
     assert models.Task.objects.get(pk=task_id).updated_date >= begun
     assert models.Project.objects.get(pk=project_id).updated_date >= begun
 
     request = Request.objects.create(
-        owner=host.people["alice"],
+        owner=cvat.people["alice"],
         function_id="f",
         function_kind="detector",
         task_id=task_id,
@@ -66,17 +66,17 @@ def test_batches_tell_no_webhook_and_the_end_tells_each_once(
         request=request, index=0, task_id=task_id, frames=[[0, 1]], first_frame=0, last_frame=1
     )
     signals.request_finished.send(sender=Request, request=request)
-    assert saves == Counter(Job=1, Task=1, Project=1)
+    assert saved == Counter(Job=1, Task=1, Project=1)
 
 
-def test_events_are_one_a_job_and_a_change_in_the_owners_name(
-    host: Host, monkeypatch: pytest.MonkeyPatch, people: dict[str, User]
+def test_change_sends_one_event_per_job_and_kind(
+    cvat: CvatScenarios, monkeypatch: pytest.MonkeyPatch, people: dict[str, User]
 ) -> None:
     from cvat.apps.events import handlers
 
     sent: list[dict[str, Any]] = []
     monkeypatch.setattr(handlers, "record_server_event", lambda **event: sent.append(event))
-    bench = Bench(host, frames=4)
+    bench = Bench(cvat, frames=4)
     sent.clear()
     bench.write(shapes=[bench.box(frame) for frame in range(4)], tags=[bench.tag(0)])
     assert sorted(event["scope"] for event in sent) == ["create:shapes", "create:tags"]
@@ -87,9 +87,11 @@ def test_events_are_one_a_job_and_a_change_in_the_owners_name(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_person_who_deletes_what_makes_way_is_waited_for_without_a_deadlock(host: Host) -> None:
-    """CVAT deletes rows first, and changes the job that they are in behind it."""
-    bench = Bench(host, frames=2)
+def test_replacement_waits_for_a_user_who_deletes_the_same_shapes_without_a_deadlock(
+    cvat: CvatScenarios,
+) -> None:
+    """CVAT deletes rows first and then updates their job."""
+    bench = Bench(cvat, frames=2)
     bench.write(shapes=[bench.box(0), bench.box(1)], tags=[bench.tag(0)])
     errors: list[Exception] = []
 
@@ -115,7 +117,7 @@ def test_a_person_who_deletes_what_makes_way_is_waited_for_without_a_deadlock(ho
 
 
 def wait_for_a_lock() -> None:
-    """Until another connection waits for a row."""
+    """Return when another connection waits for a row."""
     end = time.monotonic() + 10
     with connection.cursor() as cursor:
         while time.monotonic() < end:
@@ -127,11 +129,11 @@ def wait_for_a_lock() -> None:
             if cursor.fetchone()[0]:
                 return
             time.sleep(0.02)
-    raise AssertionError("nobody waits")
+    raise AssertionError("no connection waits for a lock")
 
 
-def test_replica_is_written_alone(host: Host) -> None:
-    bench = Bench(host, frames=2, spec={"consensus_replicas": 2})
+def test_write_to_a_replica_changes_no_other_job(cvat: CvatScenarios) -> None:
+    bench = Bench(cvat, frames=2, spec={"consensus_replicas": 2})
     replica = next(job for job in bench.jobs if job.type == "consensus_replica")
     bench.write(shapes=[bench.box(0)])
     bench.write(job_id=replica.id, shapes=[bench.box(1)])
@@ -139,10 +141,10 @@ def test_replica_is_written_alone(host: Host) -> None:
     assert bench.places(job_id=replica.id) == [(1, 1.0)]
 
 
-def test_cvat_reads_what_was_written(host: Host) -> None:
-    bench = Bench(host, frames=3)
+def test_written_annotations_are_read_back_by_cvats_api(cvat: CvatScenarios) -> None:
+    bench = Bench(cvat, frames=3)
     bench.write(shapes=[bench.box(2, source="auto")], tracks=[bench.track((0, False), (1, True))])
-    found = host.send("get", f"/api/tasks/{bench.task_id}/annotations")
+    found = cvat.send("get", f"/api/tasks/{bench.task_id}/annotations")
     (shape,) = found["shapes"]
     assert (shape["frame"], shape["source"], shape["points"]) == (
         2,
@@ -152,7 +154,7 @@ def test_cvat_reads_what_was_written(host: Host) -> None:
     assert [key["frame"] for key in found["tracks"][0]["shapes"]] == [0, 1]
 
 
-def test_columns_that_this_app_does_not_know_get_the_defaults_of_their_models() -> None:
+def test_unknown_column_gets_the_default_of_its_model() -> None:
     from cvat_lambda.engine.cvat.inserting import _defaults
 
     known = [field.attname for field in models.LabeledShape._meta.concrete_fields]
@@ -165,9 +167,9 @@ def test_columns_that_this_app_does_not_know_get_the_defaults_of_their_models() 
 
 @pytest.fixture
 def scores(db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A CVAT that keeps scores, as later versions do: a column with a default in its models."""
+    """Add the ``score`` columns of later versions of CVAT."""
     if compat.HAS_SCORE:
-        pytest.skip("this CVAT keeps scores, so all tests are run with them")
+        pytest.skip("this version of CVAT has scores, so all tests run with them")
     tables = (models.LabeledShape, models.LabeledImage)
     with connection.schema_editor() as editor:  # rolled back with the test
         for table in tables:
@@ -190,10 +192,12 @@ def forget_columns() -> None:
     inserting._defaults.cache_clear()
 
 
-def test_score_is_written_where_there_is_a_column_for_it(scores: None, host: Host) -> None:
-    host.features |= {"score"}
-    EngineConformance().test_score_comes_back(host)
+def test_score_is_written_if_the_table_has_a_column_for_it(
+    scores: None, cvat: CvatScenarios
+) -> None:
+    cvat.features |= {"score"}
+    EngineConformance().test_score_comes_back(cvat)
     assert sorted(models.LabeledShape.objects.values_list("score", flat=True)) == [0.25]
     assert sorted(models.LabeledImage.objects.values_list("score", flat=True)) == [0.5]
-    # The elements of skeletons are rows of the same table.
-    EngineConformance().test_skeleton_comes_back_with_its_elements(host)
+    # Elements of skeletons are rows of the same table.
+    EngineConformance().test_skeleton_comes_back_with_its_elements(cvat)

@@ -1,7 +1,7 @@
-"""What a person may do, asked of CVAT's own policy engine.
+"""What a user may do with tasks, jobs and projects, decided by CVAT's policy server.
 
-Unknown and forbidden look alike. CVAT's rules decide: who may be given a job of a task without
-seeing the task itself, as a worker in the sandbox, does not see the task here either.
+Unknown and forbidden objects give the same error. In CVAT the assignee of a job may not view its
+task, so the task is unknown to them here as well.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from cvat.apps.lambda_manager.rq import LambdaRQMeta
 from cvat.apps.organizations.models import Organization
 
 from cvat_lambda.engine.cvat import policy
-from cvat_lambda.engine.cvat.prepared import Prepared, built
+from cvat_lambda.engine.cvat.prepared_query import PreparedQuery, model_from_row
 from cvat_lambda.engine.port import Action
 from cvat_lambda.errors import JobNotFound, NotFound, PermissionDenied, TaskNotFound
 
 if TYPE_CHECKING:
     from rest_framework.request import Request as HttpRequest
 
-# Frames are what is looked at, annotations what is changed.
+# To view is to read frames; to edit is to change annotations.
 _SCOPES = {"view": "view:data", "edit": "update:annotations"}
-_PROJECT_SCOPES = {"view": "view", "edit": "import:dataset"}  # which writes to all of its tasks
+_PROJECT_SCOPES = {"view": "view", "edit": "import:dataset"}  # writes to all tasks of the project
 
-# What CVAT's rules are told, and no more: these are asked for before each call.
+# The columns that CVAT's rules need. Each call reads them, so there are no others.
 _JOB: Final = ("id", "assignee", "segment")
 _SEGMENT: Final = ("id", "task")
 _TASK: Final = ("id", "owner", "assignee", "project", "organization")
@@ -46,10 +46,10 @@ def _columns_of_task(prefix: str = "") -> list[str]:
     ]
 
 
-_TASKS: Final = Prepared(
+_TASKS: Final = PreparedQuery(
     lambda pk: models.Task.objects.filter(pk__in=[pk]).values_list(*_columns_of_task())
 )
-_JOBS: Final = Prepared(
+_JOBS: Final = PreparedQuery(
     lambda pk: models.Job.objects.filter(pk__in=[pk]).values_list(
         *_JOB,
         *(f"segment__{name}" for name in _SEGMENT),
@@ -69,48 +69,48 @@ class CvatAccess:
         return int(self._request.user.pk or 0)
 
     def require_task(self, task_id: int, action: Action) -> None:
-        """Raise TaskNotFound, or PermissionDenied if the task may only be seen."""
+        """Raise TaskNotFound, or PermissionDenied if the user may only view the task."""
         missing = TaskNotFound(f"task #{task_id} was not found")
         row = next(iter(_tasks([task_id])), None)
         self._require(TaskPermission, row, action, _SCOPES, missing, f"task #{task_id}")
 
     def require_job(self, job_id: int, action: Action) -> None:
-        """Raise JobNotFound, or PermissionDenied if the job may only be seen."""
+        """Raise JobNotFound, or PermissionDenied if the user may only view the job."""
         missing = JobNotFound(f"job #{job_id} was not found")
         row = next(iter(_jobs([job_id])), None)
         self._require(JobPermission, row, action, _SCOPES, missing, f"job #{job_id}")
 
     def require_project(self, project_id: int, action: Action) -> None:
-        """Raise NotFound, or PermissionDenied if the project may only be seen."""
+        """Raise NotFound, or PermissionDenied if the user may only view it."""
         name = f"project #{project_id}"
         row = models.Project.objects.select_related("organization").filter(pk=project_id).first()
         missing = NotFound(f"{name} was not found")
         self._require(ProjectPermission, row, action, _PROJECT_SCOPES, missing, name)
 
     def visible_task_ids(self) -> Any:
-        """A subquery for ``task_id__in``: the tasks that CVAT would list."""
+        """A subquery for ``task_id__in``: the tasks that CVAT lists for the user."""
         permission = TaskPermission.create_scope_list(self._request)
         return permission.filter(models.Task.objects.all()).values("pk")
 
     def visible_job_ids(self) -> Any:
-        """A subquery for ``job_id__in``: the jobs that CVAT would list."""
+        """A subquery for ``job_id__in``: the jobs that CVAT lists for the user."""
         permission = JobPermission.create_scope_list(self._request)
         return permission.filter(models.Job.objects.all()).values("pk")
 
     def viewable_task_ids(self, task_ids: Collection[int]) -> set[int]:
-        """Those that the user may see, in whatever organization they are."""
+        """Return the ids that the user may view, in any organization."""
         return self._allowed(TaskPermission, _tasks(task_ids), _SCOPES["view"])
 
     def viewable_job_ids(self, job_ids: Collection[int]) -> set[int]:
-        """Those that the user may see, in whatever organization they are."""
+        """Return the ids that the user may view, in any organization."""
         return self._allowed(JobPermission, _jobs(job_ids), _SCOPES["view"])
 
     def editable_task_ids(self, task_ids: Collection[int]) -> set[int]:
-        """Those that the user may edit."""
+        """Return the ids that the user may edit."""
         return self._allowed(TaskPermission, _tasks(task_ids), _SCOPES["edit"])
 
     def editable_job_ids(self, job_ids: Collection[int]) -> set[int]:
-        """Those that the user may edit."""
+        """Return the ids that the user may edit."""
         return self._allowed(JobPermission, _jobs(job_ids), _SCOPES["edit"])
 
     @property
@@ -119,7 +119,7 @@ class CvatAccess:
         return str(getattr(privilege, "name", privilege)) == "admin"
 
     def job_meta(self, *, function_id: str, task_id: int, job_id: int | None) -> dict[str, Any]:
-        """What CVAT's handlers of failed jobs and events read from an RQ job."""
+        """The metadata that CVAT's exception handler and its events read from an RQ job."""
         target = (
             models.Task.objects.get(pk=task_id)
             if job_id is None
@@ -142,14 +142,14 @@ class CvatAccess:
         if self._allows(permission, row, scopes[action]):
             return
         if action == "edit" and self._allows(permission, row, scopes["view"]):
-            raise PermissionDenied(f"you may see {name}, but not change it")
+            raise PermissionDenied(f"you may view {name}, but not change it")
         raise missing
 
     def _allowed(self, permission: Any, rows: Iterable[Any], scope: str) -> set[int]:
-        """Ids of the rows that CVAT allows: one question for all that look alike to its rules.
+        """Return the ids of the rows that CVAT's rules allow.
 
-        The rules see owner, assignee, project and organization of an object, and who asks; not
-        which object it is. A list of tasks or jobs holds few of these combinations.
+        The rules read the owner, assignee, project and organization of an object, but not its id.
+        A list of tasks or jobs has few combinations of these, and each is asked once.
         """
         contexts: dict[int | None, Any] = {}
         answers: dict[str, bool] = {}
@@ -161,8 +161,8 @@ class CvatAccess:
             if contexts[organization_id] is None:
                 continue
             asked = permission(**contexts[organization_id], obj=row, scope=scope)
-            facts = {**asked.payload["input"]["resource"], "id": None}
-            seen = json.dumps([organization_id, facts], sort_keys=True)
+            resource = {**asked.payload["input"]["resource"], "id": None}
+            seen = json.dumps([organization_id, resource], sort_keys=True)
             if seen not in answers:
                 answers[seen] = policy.allows(asked)
             if answers[seen]:
@@ -170,7 +170,7 @@ class CvatAccess:
         return found
 
     def _context(self, row: Any) -> Any:
-        """Who asks, as the rules see it; None for who is not a member of the organization."""
+        """The user as the rules see them; None if they are not a member of the organization."""
         try:
             return get_iam_context(self._request, row)
         except rest_framework.exceptions.PermissionDenied:
@@ -182,20 +182,20 @@ class CvatAccess:
 
 
 def _tasks(task_ids: Collection[int]) -> list[Any]:
-    """Tasks as CVAT's permissions read them."""
+    """Tasks with the columns that CVAT's permissions read."""
     return [_task_of(row) for row in _TASKS.rows(list(task_ids))]
 
 
 def _jobs(job_ids: Collection[int]) -> list[Any]:
-    """Jobs as CVAT's permissions read them."""
+    """Jobs with the columns that CVAT's permissions read."""
     return [_job_of(row) for row in _JOBS.rows(list(job_ids))]
 
 
 def _job_of(values: Sequence[Any]) -> Any:
     of_segment = len(_JOB)
     of_task = of_segment + len(_SEGMENT)
-    job = built(models.Job, _JOB, values[:of_segment])
-    segment = built(models.Segment, _SEGMENT, values[of_segment:of_task])
+    job = model_from_row(models.Job, _JOB, values[:of_segment])
+    segment = model_from_row(models.Segment, _SEGMENT, values[of_segment:of_task])
     segment._state.fields_cache["task"] = _task_of(values[of_task:])
     job._state.fields_cache["segment"] = segment
     return job
@@ -204,18 +204,20 @@ def _job_of(values: Sequence[Any]) -> Any:
 def _task_of(values: Sequence[Any]) -> Any:
     of_project = len(_TASK)
     of_organization = of_project + len(_PROJECT)
-    task = built(models.Task, _TASK, values[:of_project])
+    task = model_from_row(models.Task, _TASK, values[:of_project])
     above = (
         ("project", models.Project, _PROJECT, values[of_project:of_organization]),
         ("organization", Organization, _ORGANIZATION, values[of_organization:]),
     )
     for name, model, columns, found in above:
-        task._state.fields_cache[name] = None if found[0] is None else built(model, columns, found)
+        task._state.fields_cache[name] = (
+            None if found[0] is None else model_from_row(model, columns, found)
+        )
     return task
 
 
 def _as_json(value: Any) -> Any:
-    """The same with times as text, and keys and words as plain text."""
+    """The value with times, keys and enumeration members as text."""
     if isinstance(value, dict):
         return {str(key): _as_json(item) for key, item in value.items()}
     if isinstance(value, datetime):

@@ -1,4 +1,4 @@
-"""The engine port on a CVAT server's tasks, frames and annotations."""
+"""The engine port for the tasks, frames and annotations of a CVAT server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import transaction
 
 from cvat_lambda.annotations.types import LabeledData, Track
-from cvat_lambda.engine.cvat import facts, frames, reading, writing
+from cvat_lambda.engine.cvat import frames, reading, tasks, writing
 from cvat_lambda.engine.cvat.access import CvatAccess
 from cvat_lambda.engine.port import (
     Access,
@@ -28,41 +28,41 @@ if TYPE_CHECKING:
 
 
 class CvatEngine:
-    """CVAT owns the tasks; this says so in the port's words."""
+    """CVAT as an engine: each method calls the module of this package that implements it."""
 
     def access(self, request: HttpRequest) -> Access:
         return CvatAccess(request)
 
     def task(self, task_id: int) -> Task:
         """Raise TaskNotFound."""
-        return facts.read_task(task_id)
+        return tasks.read_task(task_id)
 
     def tasks(self, task_ids: Collection[int]) -> dict[int, Task]:
-        """Those that exist, by id."""
-        return facts.read_tasks(task_ids)
+        """The ones that exist, by id."""
+        return tasks.read_tasks(task_ids)
 
     def task_ids(self) -> Any:
         """A subquery for ``task_id__in``."""
-        return facts.all_task_ids()
+        return tasks.all_task_ids()
 
     def job(self, job_id: int) -> Job:
         """Raise JobNotFound."""
-        return facts.read_job(job_id)
+        return tasks.read_job(job_id)
 
     def jobs(self, job_ids: Collection[int]) -> dict[int, Job]:
-        """Those that exist, by id."""
-        return facts.read_jobs(job_ids)
+        """The ones that exist, by id."""
+        return tasks.read_jobs(job_ids)
 
     def project_task_ids(self, project_id: int) -> list[int]:
         """Raise NotFound."""
-        return facts.project_task_ids(project_id)
+        return tasks.project_task_ids(project_id)
 
     def frame(self, task_id: int, number: int) -> Frame:
         """Raise TaskNotFound, FrameOutOfScope, FrameUnreadable, EngineUnavailable."""
         return frames.read_frame(task_id, number)
 
     def frame_facts(self, task_id: int, numbers: Collection[int]) -> dict[int, FrameFacts]:
-        """Names and sizes of those frames that the task has. Raise TaskNotFound."""
+        """Names and sizes of the frames that exist. Raise TaskNotFound."""
         return frames.read_facts(task_id, numbers)
 
     def frame_key(self, task_id: int, number: int) -> str:
@@ -72,19 +72,19 @@ class CvatEngine:
     def frames(
         self, task_id: int, numbers: Sequence[int], *, job_id: int | None = None
     ) -> Iterator[Frame | UnreadableFrame]:
-        """Frames in ascending order; each file or chunk is read once."""
+        """Frames in ascending order. Each file or chunk is read once."""
         return frames.read_frames(task_id, numbers, job_id=job_id)
 
     def annotations(
         self, task_id: int, *, job_id: int | None = None, frames: Collection[int] | None = None
     ) -> LabeledData:
-        """With ids; tracks that have a key frame on any of the frames."""
+        """Annotations with ids. Tracks are those with a keyframe on any of the frames."""
         return reading.read(task_id, job_id=job_id, frames=frames)
 
     def tracks(
         self, task_id: int, *, job_id: int | None = None, frames: Collection[int] | None = None
     ) -> tuple[Track, ...]:
-        """Tracks that have a key frame on any of the frames, with ids."""
+        """Tracks with a keyframe on any of the frames, with ids."""
         return reading.read_tracks(task_id, job_id=job_id, frames=frames)
 
     def annotated_frames(self, task_id: int, *, job_id: int | None = None) -> set[int]:
@@ -92,18 +92,18 @@ class CvatEngine:
         return reading.annotated_frames(task_id, job_id)
 
     def existing_ids(self, kind: AnnotationKind, ids: Collection[int]) -> set[int]:
-        """Those of the ids that annotations of the kind still have."""
+        """Return the ids of which annotations of this kind exist."""
         return reading.existing_ids(kind, ids)
 
     def last_track_id(self, task_id: int) -> int:
-        """The highest id of a task's tracks, of all its jobs; 0 without any."""
+        """The highest id of the tracks of a task; 0 if it has none."""
         return reading.last_track_id(task_id)
 
     def atomic(self) -> AbstractContextManager[Any]:
         return transaction.atomic()
 
     def hold_shapes(self, task_id: int, shape_ids: Collection[int]) -> set[int]:
-        """Those that are there, until the transaction ends. Raise TaskNotFound."""
+        """Lock the shapes that exist until the transaction ends. Raise TaskNotFound."""
         return writing.hold_shapes(task_id, shape_ids)
 
     def apply(self, change: Change) -> Written:

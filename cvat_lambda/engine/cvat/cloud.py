@@ -1,4 +1,4 @@
-"""Whether the cloud storage that a task's images are in answers."""
+"""Whether the cloud storage of a task's images answers."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from cvat.apps.engine.cloud_provider import Status, db_storage_to_storage_instan
 
 
 def is_in_cloud(task_id: int) -> bool:
-    """Whether CVAT fetches a task's images from a cloud storage."""
+    """Whether CVAT reads a task's images from a cloud storage."""
     return bool(_data(task_id).exists())
 
 
-def is_away(task_id: int) -> bool:
-    """Whether the cloud storage of such a task cannot be used now; it is asked, which takes time.
+def is_unreachable(task_id: int) -> bool:
+    """Ask the cloud storage of a task for its status, which may take seconds.
 
-    CVAT itself has one word, "not found", for a storage that is gone and one that is not reached.
+    CVAT reports "not found" both for a deleted storage and for one that cannot be reached.
     """
     row = _data(task_id).select_related("cloud_storage").first()
     if row is None or row.cloud_storage is None:
         return False
     try:
         found = db_storage_to_storage_instance(row.cloud_storage).get_status()
-    except Exception:  # each provider's client has errors of its own
+    except Exception:  # each provider's client raises other classes
         return True
     return bool(found != Status.AVAILABLE)
 

@@ -1,7 +1,6 @@
-"""Where versions of CVAT differ, and where this room leans on more than its public functions.
+"""Differences between versions of CVAT, and uses of CVAT's internal classes.
 
-Written against CVAT 2.54. Another version is made to fit here; docs/compatibility.md says which
-ones were run.
+Written against CVAT 2.54. `docs/compatibility.md` lists the versions that were run.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ ORIGINAL: Final = models.FrameQuality.ORIGINAL
 
 
 def has_field(model: type[Model], name: str) -> bool:
-    """Whether this CVAT's table has a column."""
+    """Whether the model has this field in the installed version of CVAT."""
     try:
         model._meta.get_field(name)
     except FieldDoesNotExist:
@@ -33,11 +32,11 @@ def has_field(model: type[Model], name: str) -> bool:
     return True
 
 
-# CVAT 2.54 has no scores; newer ones keep them with shapes and tags.
+# CVAT 2.54 has no scores. Newer versions store them with shapes.
 HAS_SCORE: Final = has_field(models.LabeledShape, "score")
 HAS_TAG_SCORE: Final = has_field(models.LabeledImage, "score")
 
-# Names of job types in any version, and the port's.
+# CVAT's names of job types, in any version, and the port's.
 _JOB_TYPES: Final[dict[str, JobType]] = {
     "annotation": "annotation",
     "ground_truth": "ground_truth",
@@ -47,37 +46,37 @@ _JOB_TYPES: Final[dict[str, JobType]] = {
 
 
 def job_type(value: object) -> JobType:
-    """The port's word for a job's type."""
+    """The port's name of a job's type."""
     return _JOB_TYPES[str(value)]
 
 
 def read_chunk(segment: Any, number: int) -> BytesIO:
-    """A chunk of a segment in original quality: a little video, or an archive of image files.
+    """Return a chunk of a segment in original quality: a video or an archive of image files.
 
-    CVAT's chunk worker makes it if the cache does not have it.
+    CVAT's chunk worker makes it if it is not in the cache.
     """
     data = SegmentFrameProvider(segment).get_chunk(number, quality=ORIGINAL).data
     return data if isinstance(data, BytesIO) else BytesIO(data)
 
 
 def images_in(chunk: BytesIO) -> RandomAccessIterator:
-    """The files of an archive by position, as tuples whose first member is a BytesIO."""
+    """The files of an archive by position: tuples whose first item is a BytesIO."""
     return RandomAccessIterator(ZipReader([chunk]))
 
 
 def is_archive(chunk: BytesIO) -> bool:
-    """Whether a chunk is an archive of image files, not a little video.
+    """Whether a chunk is an archive of image files.
 
-    The data's own word is no help: chunks of chosen frames, which ground-truth jobs have, are
-    archives even in a video.
+    The chunk type of the task does not tell: the chunks of a ground-truth job are archives even if
+    the task is a video.
     """
     return bytes(chunk.getbuffer()[:4]) == b"PK\x03\x04"
 
 
-class QuietJobAnnotation(JobAnnotation):  # type: ignore[misc]
-    """CVAT's own writer of a job's annotations, that leaves dates of change to the caller.
+class JobAnnotationWithoutTouch(JobAnnotation):  # type: ignore[misc]
+    """CVAT's writer of a job's annotations without its update of the job, task and project.
 
-    CVAT saves job, task and project after each write, and each save tells all their webhooks.
+    CVAT saves all three after each write, and each save triggers their webhooks.
     """
 
     def _set_updated_date(self) -> None:
@@ -85,17 +84,17 @@ class QuietJobAnnotation(JobAnnotation):  # type: ignore[misc]
 
 
 def locked_jobs(job_ids: list[int]) -> list[Any]:
-    """The rows of jobs with what CVAT's events say of them, locked until the commit."""
+    """Lock jobs until the commit. Return them with the related rows that CVAT's events read."""
     jobs = models.Job.objects.select_related(
         "segment__task__project", "segment__task__organization"
     )
-    # The job's own row: outer joins cannot be locked.
+    # Only the rows of the jobs: PostgreSQL cannot lock the nullable side of an outer join.
     return list(jobs.select_for_update(of=("self",)).filter(pk__in=job_ids).order_by("pk"))
 
 
 @contextmanager
-def in_the_name_of(user: Any) -> Iterator[None]:
-    """CVAT's events and webhooks of what happens inside name this user."""
+def impersonate(user: Any) -> Iterator[None]:
+    """CVAT's events and webhooks name this user for changes inside the block."""
     if user is None or crum.get_current_user() is not None:
         yield
         return
@@ -103,6 +102,6 @@ def in_the_name_of(user: Any) -> Iterator[None]:
         yield
 
 
-def serves_a_person() -> bool:
-    """Whether this thread answers an HTTP request."""
+def in_http_request() -> bool:
+    """Whether this thread handles an HTTP request."""
     return crum.get_current_request() is not None

@@ -1,8 +1,7 @@
-"""Frames of CVAT's tasks: original files where CVAT keeps them, chunks opened once elsewhere.
+"""Frames of CVAT's tasks, read from the original files or from chunks.
 
-A chunk of original quality is some ten megabytes. A stream opens each once (`stream`); single
-frames come from a few chunks that this process keeps open, so a call does not move one through
-Redis.
+A chunk of original quality has about ten megabytes. A stream opens each chunk once (`stream`). For
+single frames this process keeps a few chunks open, so that a call need not read one from Redis.
 """
 
 from __future__ import annotations
@@ -14,58 +13,58 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from cvat_lambda.engine.cvat.chunks import OpenChunks, TryAgain, translated
-from cvat_lambda.engine.cvat.media import Media, Row
-from cvat_lambda.engine.cvat.stream import Stream, framed, original
+from cvat_lambda.engine.cvat.chunks import ChunkCache, TemporarilyUnavailable, translate_errors
+from cvat_lambda.engine.cvat.media import Row, TaskMedia
+from cvat_lambda.engine.cvat.stream import FrameStream, read_original, to_frame
 from cvat_lambda.engine.port import Frame, FrameFacts, UnreadableFrame
 from cvat_lambda.errors import FrameOutOfScope
 
-MAX_OPEN_CHUNKS: Final = 4  # of this process, for single frames
-LOOK_S: Final = 0.5  # how long what a thread saw of a frame holds
+MAX_CACHED_CHUNKS: Final = 4  # of this process, for single frames
+REUSE_FOR_S: Final = 0.5  # how long a thread uses its last lookup
 
-_open_chunks = OpenChunks(MAX_OPEN_CHUNKS)
+_chunk_cache = ChunkCache(MAX_CACHED_CHUNKS)
 
 
 def read_frame(task_id: int, number: int) -> Frame:
-    """One frame: its original file, or a chunk that stays open.
+    """Return one frame from its original file or from the chunk cache.
 
     Raise TaskNotFound, FrameOutOfScope, FrameUnreadable, EngineUnavailable.
     """
-    media, row = _look(task_id, number)
-    found = original(media, number, row)
+    media, row = _lookup(task_id, number)
+    found = read_original(media, number, row)
     if found is not None:
         return found
     try:
         return _from_chunk(media, number, row)
-    except TryAgain:
-        media.look_again()  # the chunk was made anew since, if that is what it was
+    except TemporarilyUnavailable:
+        media.refresh_segments()  # CVAT may have made the chunk again
         return _from_chunk(media, number, row)
 
 
-def _from_chunk(media: Media, number: int, row: Row | None) -> Frame:
+def _from_chunk(media: TaskMedia, number: int, row: Row | None) -> Frame:
     place = media.place(number)
-    with translated(media.task_id, number):
-        return framed(number, _open_chunks.get(place).read(place.position), row)
+    with translate_errors(media.task_id, number):
+        return to_frame(number, _chunk_cache.get(place).read(place.position), row)
 
 
 def read_frames(
     task_id: int, numbers: Sequence[int], *, job_id: int | None = None
 ) -> Iterator[Frame | UnreadableFrame]:
-    """Frames in ascending order, each chunk opened once. Raise as `read_frame`.
+    """Yield frames in ascending order and open each chunk once. Raise as `read_frame`.
 
-    What cannot be read alone is an `UnreadableFrame`; the stream goes on behind it.
+    A single frame that cannot be read is an `UnreadableFrame`, and the stream continues.
     """
-    media = Media.of_task(task_id, job_id=job_id)
+    media = TaskMedia.of_task(task_id, job_id=job_id)
     for number in numbers:
         media.require(number)
-    return Stream(media).read(numbers)
+    return FrameStream(media).read(numbers)
 
 
 def read_facts(task_id: int, numbers: Collection[int]) -> dict[int, FrameFacts]:
-    """Names and sizes of those frames that the task has. Raise TaskNotFound."""
+    """Names and sizes of the frames that exist. Raise TaskNotFound."""
     try:
-        media = Media.of_task(task_id)
-    except FrameOutOfScope:  # nothing was uploaded yet
+        media = TaskMedia.of_task(task_id)
+    except FrameOutOfScope:  # the task has no data yet
         return {}
     inside = sorted(number for number in set(numbers) if 0 <= number < media.data.size)
     video = media.video()
@@ -77,11 +76,11 @@ def read_facts(task_id: int, numbers: Collection[int]) -> dict[int, FrameFacts]:
 
 
 def frame_key(task_id: int, number: int) -> str:
-    """A key of a frame's content: its file with size and time, or its place in the video.
+    """A key of a frame's content: its file with size and time, or its number in the video.
 
     Raise TaskNotFound, FrameOutOfScope.
     """
-    media, row = _look(task_id, number)
+    media, row = _lookup(task_id, number)
     parts: list[object] = [media.data.pk]
     if row is None:
         parts.append(media.absolute(number))
@@ -89,34 +88,36 @@ def frame_key(task_id: int, number: int) -> str:
         parts.append(row.path)
         path = media.folder / row.path
         try:
-            facts = path.stat()
-            parts += [facts.st_size, facts.st_mtime_ns]
+            status = path.stat()
+            parts += [status.st_size, status.st_mtime_ns]
         except OSError:
-            pass  # in a cloud storage: CVAT itself takes it for unchangeable
+            pass  # in a cloud storage, whose files CVAT expects not to change
     return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Look:
-    """What a thread last saw of a frame: a call asks for its key, then for the frame."""
+class _Lookup:
+    """The last lookup of a thread. A call asks for the key of a frame and then for the frame."""
 
     task_id: int
     number: int
     until: float  # of time.monotonic
-    media: Media
+    media: TaskMedia
     row: Row | None
 
 
-_looks = threading.local()
+_last_lookup = threading.local()
 
 
-def _look(task_id: int, number: int) -> tuple[Media, Row | None]:
-    last: _Look | None = getattr(_looks, "last", None)
+def _lookup(task_id: int, number: int) -> tuple[TaskMedia, Row | None]:
+    last: _Lookup | None = getattr(_last_lookup, "last", None)
     now = time.monotonic()
     if last is not None and (last.task_id, last.number) == (task_id, number) and now < last.until:
         return last.media, last.row
-    media = Media.of_task(task_id)
+    media = TaskMedia.of_task(task_id)
     media.require(number)
     row = media.row(number)
-    _looks.last = _Look(task_id=task_id, number=number, until=now + LOOK_S, media=media, row=row)
+    _last_lookup.last = _Lookup(
+        task_id=task_id, number=number, until=now + REUSE_FOR_S, media=media, row=row
+    )
     return media, row

@@ -1,7 +1,7 @@
-"""New rows of tags and shapes, by statements that carry many rows each.
+"""Insert tags and shapes, many rows in a statement.
 
-CVAT's own writer makes a model's instance of each row and has Django prepare each value, which
-takes half of all the time of a fast run. The rows are the same; tracks are left to CVAT's writer.
+CVAT's own writer creates a model instance for each row, which takes half of the time of a fast
+request. The rows are the same. CVAT's writer inserts the tracks.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from cvat_lambda.engine.cvat.compat import HAS_SCORE, HAS_TAG_SCORE
 
 Row = dict[str, Any]
 
-ROWS_A_STATEMENT: Final = 1000
+ROWS_PER_STATEMENT: Final = 1000
 
 
 def insert_tags(job_id: int, tags: Sequence[Tag]) -> list[int]:
-    """Insert a job's tags; their ids in the same order."""
+    """Insert tags of a job. Return their ids in the same order."""
     ids = _new_ids(models.LabeledImage, len(tags))
     rows = []
     for pk, tag in zip(ids, tags, strict=True):
@@ -38,7 +38,7 @@ def insert_tags(job_id: int, tags: Sequence[Tag]) -> list[int]:
 
 
 def insert_shapes(job_id: int, shapes: Sequence[Shape]) -> list[int]:
-    """Insert a job's shapes with the elements of skeletons; ids of the shapes, in order."""
+    """Insert shapes of a job and their elements. Return the ids of the shapes in the same order."""
     family = list(_family(shapes))
     ids = _new_ids(models.LabeledShape, len(family))
     rows = []
@@ -48,7 +48,7 @@ def insert_shapes(job_id: int, shapes: Sequence[Shape]) -> list[int]:
         row["occluded"] = shape.occluded
         row["outside"] = shape.outside
         row["z_order"] = shape.z_order
-        row["points"] = ",".join(map(str, shape.points))  # as CVAT keeps lists of numbers
+        row["points"] = ",".join(map(str, shape.points))  # CVAT's format of a list of numbers
         row["rotation"] = shape.rotation
         row["parent_id"] = None if parent is None else ids[parent]
         if HAS_SCORE:
@@ -65,7 +65,7 @@ def insert_shapes(job_id: int, shapes: Sequence[Shape]) -> list[int]:
 
 
 def _family(shapes: Sequence[Shape]) -> Iterator[tuple[Shape, int | None]]:
-    """Each shape and then its elements, with the place of the parent in this very order."""
+    """Each shape and then its elements, with the index of the parent in this order."""
     place = 0
     for shape in shapes:
         yield shape, None
@@ -102,7 +102,7 @@ def _values(item: Tag | Shape) -> Sequence[AttributeValue]:
 
 
 def _new_ids(table: type[Model], count: int) -> list[int]:
-    """Ids for so many rows, ascending; asked for beforehand, so that each row knows its own."""
+    """Take new ids from the sequence, ascending, so that elements can name their parents."""
     if not count:
         return []
     column = table._meta.pk
@@ -118,8 +118,8 @@ def _new_ids(table: type[Model], count: int) -> list[int]:
 def _insert(table: type[Model], rows: Sequence[Row]) -> None:
     if rows and (others := _defaults(table, tuple(rows[0]))):
         rows = [{**others, **row} for row in rows]
-    for start in range(0, len(rows), ROWS_A_STATEMENT):
-        some = rows[start : start + ROWS_A_STATEMENT]
+    for start in range(0, len(rows), ROWS_PER_STATEMENT):
+        some = rows[start : start + ROWS_PER_STATEMENT]
         with connection.cursor() as cursor:
             text = json.dumps(some, allow_nan=False)
             cursor.execute(_statement(table, tuple(some[0])), [text])
@@ -127,7 +127,7 @@ def _insert(table: type[Model], rows: Sequence[Row]) -> None:
 
 @lru_cache(maxsize=16)
 def _defaults(table: type[Model], names: tuple[str, ...]) -> Row:
-    """What Django, not the database, fills in for columns that this module does not know."""
+    """Django's default values of the columns that this module does not set."""
     return {
         field.attname: field.get_prep_value(field.get_default())
         for field in table._meta.concrete_fields
@@ -137,7 +137,7 @@ def _defaults(table: type[Model], names: tuple[str, ...]) -> Row:
 
 @lru_cache(maxsize=16)
 def _statement(table: type[Model], names: tuple[str, ...]) -> str:
-    """``INSERT`` from a JSON list of objects; the names are ours, nothing of a user's."""
+    """``INSERT`` from a JSON list of objects. No part of the statement comes from a user."""
     fields: dict[str, Any] = {field.attname: field for field in table._meta.concrete_fields}
     quote = connection.ops.quote_name
     columns = ", ".join(quote(fields[name].column) for name in names)
@@ -150,5 +150,5 @@ def _statement(table: type[Model], names: tuple[str, ...]) -> str:
 
 
 def _type(field: Any) -> str:
-    """A column's type; of a key what refers to it has, not ``serial``."""
+    """The SQL type of a column; for a primary key that of a foreign key, not ``serial``."""
     return str(field.rel_db_type(connection) if field.primary_key else field.db_type(connection))

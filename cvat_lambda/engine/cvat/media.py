@@ -1,4 +1,4 @@
-"""The frames of a task: where each of them lies, on this disk or in which chunk."""
+"""Where the frames of a task are: the image files and the chunks."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any, Final
 
 from cvat.apps.engine import models
 
-from cvat_lambda.engine.cvat.facts import data_of
-from cvat_lambda.engine.cvat.prepared import Prepared
+from cvat_lambda.engine.cvat.prepared_query import PreparedQuery
+from cvat_lambda.engine.cvat.tasks import data_of
 from cvat_lambda.errors import FrameOutOfScope, FrameUnreadable, TaskNotFound
 
 _IMAGE_COLUMNS: Final = ("path", "width", "height")
-_IMAGE: Final = Prepared(
+_IMAGE: Final = PreparedQuery(
     lambda data_id, frame: models.Image.objects.filter(data_id=data_id, frame=frame).values_list(
         *_IMAGE_COLUMNS
     )
 )
-_SEGMENTS: Final = Prepared(
+_SEGMENTS: Final = PreparedQuery(
     lambda task_id: (
         models.Segment.objects.filter(task_id=task_id)
         .order_by("start_frame", "pk")
@@ -31,7 +31,7 @@ _SEGMENTS: Final = Prepared(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """What CVAT's tables of images and videos say of a frame."""
+    """The columns of a frame in CVAT's tables of images and videos."""
 
     path: str  # relative to the folder of the raw data
     width: int
@@ -39,18 +39,18 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where a frame is among the chunks."""
+class ChunkPosition:
+    """The chunk of a frame and its position in it."""
 
     segment_id: int
-    chunks_made_at: object  # CVAT dates a segment's chunks anew when they change
+    chunks_updated_at: object  # CVAT changes this time when it makes the segment's chunks again
     chunk: int
     position: int  # in the chunk
 
     @property
     def key(self) -> tuple[int, int, object]:
-        """What names the content of the chunk."""
-        return self.segment_id, self.chunk, self.chunks_made_at
+        """The key of the chunk's content."""
+        return self.segment_id, self.chunk, self.chunks_updated_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,20 +58,20 @@ class _Segment:
     id: int
     is_whole: bool  # a range, not chosen frames
     frames: Sequence[int]  # absolute, ascending
-    chunks_made_at: object
+    chunks_updated_at: object
 
 
 @dataclass(slots=True, kw_only=True)
-class Media:
+class TaskMedia:
     """The frames of a task, in numbers relative to it."""
 
     task_id: int
     data: Any
-    job_id: int | None = None  # its segment is asked first
+    job_id: int | None = None  # its segment is searched first
     _segments: list[_Segment] | None = None
 
     @classmethod
-    def of_task(cls, task_id: int, *, job_id: int | None = None) -> Media:
+    def of_task(cls, task_id: int, *, job_id: int | None = None) -> TaskMedia:
         """Raise TaskNotFound, FrameOutOfScope (a task without data)."""
         data = data_of(task_id)
         if data is None:
@@ -82,7 +82,7 @@ class Media:
 
     @property
     def folder(self) -> Path:
-        """Of the original files."""
+        """The folder of the original files."""
         return Path(self.data.get_raw_data_dirname())
 
     def absolute(self, number: int) -> int:
@@ -95,16 +95,16 @@ class Media:
             raise FrameOutOfScope(f"frame {number} is not in task #{self.task_id}")
 
     def row(self, number: int) -> Row | None:
-        """The image row of one frame; None in a video."""
+        """The image row of one frame; None if the task is a video."""
         found = _IMAGE.first(self.data.pk, self.absolute(number))
         return None if found is None else Row(path=found[0], width=found[1], height=found[2])
 
     def rows(self, numbers: Sequence[int]) -> dict[int, Row]:
-        """The image rows of frames; a video has none."""
+        """The image rows of frames. A video has none."""
         wanted = {self.absolute(number): number for number in numbers}
         rows = models.Image.objects.filter(data_id=self.data.pk)
         if wanted and max(wanted) - min(wanted) < 2 * len(wanted):
-            # Some too many are no matter; Django takes its time over a list of numbers.
+            # A range may match a few more frames, but is faster than a list of numbers.
             rows = rows.filter(frame__gte=min(wanted), frame__lte=max(wanted))
         else:
             rows = rows.filter(frame__in=list(wanted))
@@ -115,36 +115,36 @@ class Media:
         }
 
     def video(self) -> Row | None:
-        """The video's row, which all its frames share; None where the frames are images."""
+        """The row of the video, which all its frames share; None if the frames are images."""
         found = models.Video.objects.filter(data_id=self.data.pk).values_list(*_IMAGE_COLUMNS)
         row = found.first()
         return None if row is None else Row(path=row[0], width=row[1], height=row[2])
 
-    def place(self, number: int) -> Place:
+    def place(self, number: int) -> ChunkPosition:
         """The chunk that holds a frame. Raise FrameUnreadable."""
         wanted = self.absolute(number)
         for segment in self._known_segments():
             index = bisect_left(segment.frames, wanted)
             if index < len(segment.frames) and segment.frames[index] == wanted:
                 chunk, position = divmod(index, self.data.chunk_size)
-                return Place(
+                return ChunkPosition(
                     segment_id=segment.id,
-                    chunks_made_at=segment.chunks_made_at,
+                    chunks_updated_at=segment.chunks_updated_at,
                     chunk=chunk,
                     position=position,
                 )
         raise FrameUnreadable(f"frame {number} of task #{self.task_id} is in none of its jobs")
 
-    def look_again(self) -> None:
-        """Ask for the segments anew: CVAT may have made their chunks anew."""
+    def refresh_segments(self) -> None:
+        """Forget the segments. CVAT may have made their chunks again."""
         self._segments = None
 
     def _known_segments(self) -> list[_Segment]:
-        """Segments, the job's own first, whole ranges before chosen frames."""
+        """Segments: that of the job first, then ranges, then those of chosen frames."""
         if self._segments is None:
             found = [self._segment(*values) for values in _SEGMENTS.rows(self.task_id)]
-            mine = self._segment_of_job()
-            found.sort(key=lambda segment: (segment.id != mine, not segment.is_whole))
+            own_id = self._segment_of_job()
+            found.sort(key=lambda segment: (segment.id != own_id, not segment.is_whole))
             self._segments = found
         return self._segments
 
@@ -156,7 +156,7 @@ class Media:
         return segment_id
 
     def _segment(
-        self, pk: int, kind: str, first: int, last: int, chosen: str, made_at: object
+        self, pk: int, kind: str, first: int, last: int, chosen: str, chunks_updated_at: object
     ) -> _Segment:
         step = int(self.data.get_frame_step())
         end = min(self.absolute(last), int(self.data.stop_frame))
@@ -166,4 +166,6 @@ class Media:
             among = frames
             numbers = map(int, chosen.split(",")) if chosen else ()
             frames = sorted(number for number in numbers if number in among)
-        return _Segment(id=pk, is_whole=is_whole, frames=frames, chunks_made_at=made_at)
+        return _Segment(
+            id=pk, is_whole=is_whole, frames=frames, chunks_updated_at=chunks_updated_at
+        )

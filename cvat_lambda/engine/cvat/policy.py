@@ -1,7 +1,6 @@
-"""Questions to CVAT's policy engine, over connections that are kept.
+"""A client of CVAT's policy server with pooled connections.
 
-CVAT opens a connection, and a session with all that belongs to it, for each question; a call asks
-two. The question and the judgement are CVAT's own.
+CVAT opens a connection for each question, and a call asks two. The questions are CVAT's.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from urllib3.exceptions import HTTPError
 _HEADERS: Final[Mapping[str, str]] = {"Content-Type": "application/json"}
 _TIMEOUT: Final = urllib3.Timeout(connect=2.0, read=10.0)
 
-# Shared by all threads. A kept connection that proves dead is replaced by a new one.
+# Shared by all threads. A pooled connection that was closed is replaced by a new one.
 _pool: Final = urllib3.PoolManager(num_pools=2, maxsize=8, retries=urllib3.Retry(1, redirect=0))
 
 

@@ -1,4 +1,4 @@
-"""Annotations out of CVAT's tables: a job's own, or a task's, in which overlaps count once."""
+"""Read annotations of a job or a task. What overlapping jobs share is returned once."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from cvat_lambda.annotations.types import (
     TrackedShape,
 )
 from cvat_lambda.engine.cvat.compat import HAS_SCORE, HAS_TAG_SCORE
-from cvat_lambda.engine.cvat.facts import annotated_jobs, read_job
+from cvat_lambda.engine.cvat.tasks import annotated_jobs, read_job
 from cvat_lambda.engine.port import AnnotationKind
 from cvat_lambda.errors import JobNotFound
 
-MANY = 1000  # ids or frames in one condition
+MAX_ITEMS = 1000  # ids or frames in one condition
 
 Item = TypeVar("Item", Tag, Shape, Track)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobScope:
-    """A job whose annotations belong to what is read or written."""
+class JobFrames:
+    """A job of the task that is read or written, and its frames."""
 
     id: int
     frames: range | frozenset[int]
 
-    def holds(self, frame: int) -> bool:
-        """Whether the job shows a frame."""
+    def contains(self, frame: int) -> bool:
+        """Whether the job has a frame."""
         return frame in self.frames
 
 
-def jobs_of(task_id: int, job_id: int | None) -> list[JobScope]:
-    """The one job, or those whose annotations together are the task's, in order.
+def jobs_of(task_id: int, job_id: int | None) -> list[JobFrames]:
+    """Return the one job, or the jobs whose annotations together are the task's, in order.
 
     Raise TaskNotFound, JobNotFound.
     """
@@ -52,35 +52,35 @@ def jobs_of(task_id: int, job_id: int | None) -> list[JobScope]:
         jobs = [job]
     else:
         jobs = annotated_jobs(task_id)
-    return [JobScope(id=job.id, frames=_searchable(job.frames)) for job in jobs]
+    return [JobFrames(id=job.id, frames=_searchable(job.frames)) for job in jobs]
 
 
 def _searchable(frames: Sequence[int]) -> range | frozenset[int]:
     return frames if isinstance(frames, range) else frozenset(frames)
 
 
-def slices(items: Collection[int]) -> Iterator[list[int]]:
-    """Pieces small enough for one condition."""
+def batches(items: Collection[int]) -> Iterator[list[int]]:
+    """Split ids or frames into lists for one ``IN`` condition each."""
     ordered = list(items)
-    for start in range(0, len(ordered), MANY):
-        yield ordered[start : start + MANY]
+    for start in range(0, len(ordered), MAX_ITEMS):
+        yield ordered[start : start + MAX_ITEMS]
 
 
 def frame_conditions(frames: Collection[int] | None, name: str = "frame") -> Iterator[Q]:
-    """Conditions that together select the frames."""
+    """Yield conditions that together select the frames."""
     if frames is None:
         yield Q()
     elif frames and _is_run(frames):
         yield Q(**{f"{name}__gte": min(frames), f"{name}__lte": max(frames)})
     else:
-        for some in slices(frames):
+        for some in batches(frames):
             yield Q(**{f"{name}__in": some})
 
 
 def _is_run(frames: Collection[int]) -> bool:
-    """Whether no frame between the first and the last is left out.
+    """Whether the frames are consecutive, as those of a batch nearly always are.
 
-    Django takes its time over a list; the frames of a batch nearly always are a run.
+    A range condition is faster than a list.
     """
     if isinstance(frames, range):
         return frames.step == 1
@@ -93,10 +93,10 @@ def _is_run(frames: Collection[int]) -> bool:
 def read(
     task_id: int, *, job_id: int | None = None, frames: Collection[int] | None = None
 ) -> LabeledData:
-    """The annotations on these frames (all by default), with ids, in order of id.
+    """Return the annotations on these frames (by default on all) with ids, in order of id.
 
-    A track belongs to each frame that it has a key frame on, and is given whole. What overlapping
-    jobs have alike is given once, as the first of them has it. Raise TaskNotFound, JobNotFound.
+    A track is returned whole if it has a keyframe on any of the frames. Equal annotations of
+    overlapping jobs are returned once, with the lowest id. Raise TaskNotFound, JobNotFound.
     """
     jobs = [job.id for job in jobs_of(task_id, job_id)]
     tags: list[Any] = []
@@ -106,8 +106,8 @@ def read(
         tags += models.LabeledImage.objects.filter(here).prefetch_related("attributes")
         shapes += models.LabeledShape.objects.filter(here).prefetch_related("attributes")
     return LabeledData(
-        tags=_once(jobs, ((row.job_id, _tag(row)) for row in sorted(tags, key=_id))),
-        shapes=_once(jobs, _shapes(sorted(shapes, key=_id))),
+        tags=_without_duplicates(jobs, ((row.job_id, _tag(row)) for row in sorted(tags, key=_id))),
+        shapes=_without_duplicates(jobs, _shapes(sorted(shapes, key=_id))),
         tracks=_read_tracks(jobs, frames),
     )
 
@@ -115,30 +115,30 @@ def read(
 def read_tracks(
     task_id: int, *, job_id: int | None = None, frames: Collection[int] | None = None
 ) -> tuple[Track, ...]:
-    """The tracks of `read` alone. Raise TaskNotFound, JobNotFound."""
+    """Return the tracks of `read`. Raise TaskNotFound, JobNotFound."""
     return _read_tracks([job.id for job in jobs_of(task_id, job_id)], frames)
 
 
 def _read_tracks(jobs: Sequence[int], frames: Collection[int] | None) -> tuple[Track, ...]:
     rows = _track_rows(jobs, frames)
-    return _once(jobs, _tracks(sorted(rows, key=_id)))
+    return _without_duplicates(jobs, _tracks(sorted(rows, key=_id)))
 
 
 def annotated_frames(task_id: int, job_id: int | None = None) -> set[int]:
-    """Frames with at least one shape, tag or visible track. Raise TaskNotFound, JobNotFound."""
+    """Return frames with a shape, a tag or a visible track. Raise TaskNotFound, JobNotFound."""
     found: set[int] = set()
     for job in jobs_of(task_id, job_id):
-        mine: set[int] = set()
+        of_job: set[int] = set()
         for table in (models.LabeledShape, models.LabeledImage):
             rows = table.objects.filter(job_id=job.id)
-            mine.update(rows.values_list("frame", flat=True).distinct())
-        mine.update(_visible_track_frames(job))
-        found.update(frame for frame in mine if job.holds(frame))
+            of_job.update(rows.values_list("frame", flat=True).distinct())
+        of_job.update(_visible_track_frames(job))
+        found.update(frame for frame in of_job if job.contains(frame))
     return found
 
 
-def _visible_track_frames(job: JobScope) -> Iterator[int]:
-    """From each key frame to the next, unless it is outside; the last one to the job's end."""
+def _visible_track_frames(job: JobFrames) -> Iterator[int]:
+    """Yield the frames on which a track is visible; its last shape holds to the job's end."""
     keys = models.TrackedShape.objects.filter(track__job_id=job.id).order_by("track_id", "frame")
     paths: dict[int, list[tuple[int, bool]]] = defaultdict(list)
     for track_id, frame, outside in keys.values_list("track_id", "frame", "outside"):
@@ -154,34 +154,34 @@ def _id(row: Any) -> int:
     return int(row.pk)
 
 
-def _once(jobs: Sequence[int], items: Iterable[tuple[int, Item]]) -> tuple[Item, ...]:
-    """Items of several jobs, those that two jobs have alike once.
+def _without_duplicates(jobs: Sequence[int], items: Iterable[tuple[int, Item]]) -> tuple[Item, ...]:
+    """Return the items of several jobs without those that another job has as well.
 
-    A job's own doubles all stay: the second one is left out only if another job has two as well.
+    Equal items of one job all stay: the second one is left out only if another job has two as well.
     """
     if len(jobs) < 2:
         return tuple(item for _, item in items)
     seen: dict[Item, Counter[int]] = defaultdict(Counter)
     kept: list[Item] = []
     for job_id, item in items:
-        counts = seen[_nameless(item)]
+        counts = seen[_without_ids(item)]
         counts[job_id] += 1
         if not any(count >= counts[job_id] for other, count in counts.items() if other != job_id):
             kept.append(item)
     return tuple(kept)
 
 
-def _nameless(item: Item) -> Item:
-    """The same without ids."""
+def _without_ids(item: Item) -> Item:
+    """The item without ids."""
     if isinstance(item, Track):
         return replace(
             item,
             id=None,
             shapes=tuple(replace(shape, id=None) for shape in item.shapes),
-            elements=tuple(_nameless(element) for element in item.elements),
+            elements=tuple(_without_ids(element) for element in item.elements),
         )
     if isinstance(item, Shape):
-        elements = tuple(_nameless(element) for element in item.elements)
+        elements = tuple(_without_ids(element) for element in item.elements)
         return replace(item, id=None, elements=elements)
     return replace(item, id=None)
 
@@ -216,10 +216,10 @@ def _shapes(rows: Sequence[Any]) -> Iterator[tuple[int, Shape]]:
 def _shape(row: Any, elements: tuple[Shape, ...]) -> Shape:
     return Shape(
         id=row.pk,
-        type=str(row.type),  # type: ignore[arg-type]  # CVAT's words are the port's
+        type=str(row.type),  # type: ignore[arg-type]  # CVAT and the port use the same names
         frame=row.frame,
         label_id=row.label_id,
-        # A skeleton has none, whatever its column says.
+        # The points of a skeleton are those of its elements.
         points=() if elements else tuple(map(float, row.points)),
         rotation=row.rotation,
         occluded=row.occluded,
@@ -234,7 +234,7 @@ def _shape(row: Any, elements: tuple[Shape, ...]) -> Shape:
 
 
 def track_ids_on(jobs: Sequence[int], frames: Collection[int] | None) -> set[int]:
-    """Tracks with a key frame, their own or an element's, on any of the frames."""
+    """Return tracks with a keyframe, their own or an element's, on any of the frames."""
     top = models.LabeledTrack.objects.filter(job_id__in=jobs, parent__isnull=True)
     if not top.exists():
         return set()
@@ -255,16 +255,16 @@ _TABLES: dict[AnnotationKind, Any] = {
 
 
 def existing_ids(kind: AnnotationKind, ids: Collection[int]) -> set[int]:
-    """Those of the ids that annotations of the kind still have, of whatever task."""
+    """Return the ids of which annotations of this kind exist in any task."""
     return {
         found
-        for some in slices(ids)
+        for some in batches(ids)
         for found in _TABLES[kind].objects.filter(pk__in=some).values_list("pk", flat=True)
     }
 
 
 def last_track_id(task_id: int) -> int:
-    """The highest id of a task's tracks, 0 without any."""
+    """The highest id of the tracks of a task; 0 if it has none."""
     tracks = models.LabeledTrack.objects.filter(job__segment__task_id=task_id)
     return int(tracks.aggregate(last=Max("pk"))["last"] or 0)
 
@@ -272,7 +272,7 @@ def last_track_id(task_id: int) -> int:
 def _track_rows(jobs: Sequence[int], frames: Collection[int] | None) -> list[Any]:
     keys = models.TrackedShape.objects.order_by("frame").prefetch_related("attributes")
     found: list[Any] = []
-    for some in slices(track_ids_on(jobs, frames)):
+    for some in batches(track_ids_on(jobs, frames)):
         rows = models.LabeledTrack.objects.filter(Q(pk__in=some) | Q(parent_id__in=some))
         found += rows.prefetch_related("attributes", Prefetch("shapes", queryset=keys))
     return found

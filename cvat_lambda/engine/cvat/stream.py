@@ -1,7 +1,8 @@
-"""Frames of a run, in order: each file or chunk read once, frames of videos encoded ahead.
+"""The frames of a request in order. Each file or chunk is read once.
 
-A storage that is away for a while does not end a run. It is waited for; a chunk that cannot be had
-after all costs its own frames, and a second one in a row ends the stream.
+Threads encode the next frames of a video in advance. If a storage does not answer, the stream
+retries for `RETRY_FOR_S`. The frames of a chunk that still cannot be read are `UnreadableFrame`; a
+second such chunk in a row ends the stream.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from typing import Final, TypeVar
 from django.db import DatabaseError, InterfaceError, connection
 
 from cvat_lambda.engine.cvat.chunks import (
-    NotInCloud,
+    EncodedImage,
+    MissingInCloud,
     OpenChunk,
-    Picture,
-    TryAgain,
-    encode,
-    translated,
-    upright,
+    TemporarilyUnavailable,
+    apply_orientation,
+    encode_png,
+    translate_errors,
 )
-from cvat_lambda.engine.cvat.media import Media, Place, Row
+from cvat_lambda.engine.cvat.media import ChunkPosition, Row, TaskMedia
 from cvat_lambda.engine.port import Frame, UnreadableFrame
 from cvat_lambda.errors import FrameUnreadable
 
@@ -35,18 +36,18 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-POINT_CLOUD: Final = ".pcd"  # the only kind that CVAT keeps
+POINT_CLOUD: Final = ".pcd"  # the only format that CVAT stores
 
-PATIENCE_S: Final = 120.0  # as the writer's with the database
-ROWS_AT_ONCE: Final = 500  # image rows read ahead
-ENCODERS: Final = min(4, os.cpu_count() or 1)  # threads that make PNG of a video's frames
-AHEAD: Final = 2 * ENCODERS  # decoded frames of a video that wait for that, at most
+RETRY_FOR_S: Final = 120.0  # as long as the writer retries the database
+ROWS_PER_QUERY: Final = 500  # image rows read in advance
+ENCODERS: Final = min(4, os.cpu_count() or 1)  # threads that encode frames of a video
+MAX_PENDING: Final = 2 * ENCODERS  # decoded frames of a video in memory
 
-Ready = tuple[int, "Row | None", "Picture | Future[Picture]"]
+Ready = tuple[int, "Row | None", "EncodedImage | Future[EncodedImage]"]
 
 
-def original(media: Media, number: int, row: Row | None) -> Frame | None:
-    """The frame from its original file; None where CVAT does not keep it on this disk.
+def read_original(media: TaskMedia, number: int, row: Row | None) -> Frame | None:
+    """Return the frame from its original file; None if the file is not on this disk.
 
     Raise FrameUnreadable.
     """
@@ -61,12 +62,12 @@ def original(media: Media, number: int, row: Row | None) -> Frame | None:
         content = (media.folder / row.path).read_bytes()
     except OSError:
         return None
-    with translated(media.task_id, number):
-        return framed(number, upright(content), row)
+    with translate_errors(media.task_id, number):
+        return to_frame(number, apply_orientation(content), row)
 
 
-def framed(number: int, picture: Picture, row: Row | None) -> Frame:
-    """A picture as the port's frame."""
+def to_frame(number: int, picture: EncodedImage, row: Row | None) -> Frame:
+    """Return an encoded image as the port's frame."""
     return Frame(
         number=number,
         data=picture.data,
@@ -77,27 +78,27 @@ def framed(number: int, picture: Picture, row: Row | None) -> Frame:
     )
 
 
-class Stream:
-    """Reads frames of a task; used by one thread."""
+class FrameStream:
+    """Reads frames of a task. One thread uses it."""
 
-    def __init__(self, media: Media) -> None:
+    def __init__(self, media: TaskMedia) -> None:
         self._media = media
         self._chunk: OpenChunk | None = None
         self._opened: object = None  # the key of that chunk
-        self._given_up: object = None  # segment and number of the chunk that could not be had
-        self._broken: object = None  # the key of the chunk that cannot be opened
+        self._given_up: object = None  # segment and number of the chunk that could not be read
+        self._broken: object = None  # the key of the chunk that could not be opened
         self._encoders: ThreadPoolExecutor | None = None
 
     def read(self, numbers: Sequence[int]) -> Iterator[Frame | UnreadableFrame]:
-        """Frames in the given ascending order. Raise EngineUnavailable, TaskNotFound."""
+        """Yield frames in the given ascending order. Raise EngineUnavailable, TaskNotFound."""
         waiting: deque[Frame | UnreadableFrame | Ready] = deque()
         try:
-            for start in range(0, len(numbers), ROWS_AT_ONCE):
-                piece = numbers[start : start + ROWS_AT_ONCE]
-                rows = self._patiently(piece[0], partial(self._media.rows, piece))
+            for start in range(0, len(numbers), ROWS_PER_QUERY):
+                piece = numbers[start : start + ROWS_PER_QUERY]
+                rows = self._with_retries(piece[0], partial(self._media.rows, piece))
                 for number in piece:
                     waiting.append(self._next(number, rows.get(number)))
-                    while waiting and (len(waiting) > AHEAD or not _is_pending(waiting[0])):
+                    while waiting and (len(waiting) > MAX_PENDING or not _is_pending(waiting[0])):
                         yield self._finished(waiting.popleft())
             while waiting:
                 yield self._finished(waiting.popleft())
@@ -108,10 +109,10 @@ class Stream:
 
     def _next(self, number: int, row: Row | None) -> Frame | UnreadableFrame | Ready:
         try:
-            found = original(self._media, number, row)
+            found = read_original(self._media, number, row)
             if found is not None:
                 return found
-            return number, row, self._patiently(number, partial(self._from_chunk, number))
+            return number, row, self._with_retries(number, partial(self._from_chunk, number))
         except FrameUnreadable as exc:
             return UnreadableFrame(number=number, error=exc)
 
@@ -120,63 +121,65 @@ class Stream:
             return item
         number, row, picture = item
         try:
-            with translated(self._media.task_id, number):
+            with translate_errors(self._media.task_id, number):
                 done = picture.result() if isinstance(picture, Future) else picture
-                return framed(number, done, row)
+                return to_frame(number, done, row)
         except FrameUnreadable as exc:
             return UnreadableFrame(number=number, error=exc)
 
-    def _from_chunk(self, number: int) -> Picture | Future[Picture]:
+    def _from_chunk(self, number: int) -> EncodedImage | Future[EncodedImage]:
         place = self._media.place(number)
         if self._chunk is None or self._opened != place.key:
             self._close()
             self._chunk, self._opened = self._open(number, place), place.key
         item = self._chunk.item(place.position)
         if not self._chunk.is_video:
-            return upright(item)
+            return apply_orientation(item)
         if self._encoders is None:
             self._encoders = ThreadPoolExecutor(ENCODERS, thread_name_prefix="encoder")
-        return self._encoders.submit(encode, item)
+        return self._encoders.submit(encode_png, item)
 
-    def _open(self, number: int, place: Place) -> OpenChunk:
-        if place.key == self._broken:  # to make it costs as much as it would for all of its frames
+    def _open(self, number: int, place: ChunkPosition) -> OpenChunk:
+        if place.key == self._broken:  # CVAT would try to make it again for each of its frames
             raise FrameUnreadable(
                 f"frame {number} of task #{self._media.task_id} is in a chunk that cannot be made"
             )
         try:
-            with translated(self._media.task_id, number):
+            with translate_errors(self._media.task_id, number):
                 return OpenChunk(place)
         except FrameUnreadable:
             self._broken = place.key
             raise
 
-    def _patiently(self, number: int, attempt: Callable[[], T]) -> T:
-        """Raise FrameUnreadable, or EngineUnavailable where the storage as a whole is away."""
-        give_up_at = time.monotonic() + PATIENCE_S
+    def _with_retries(self, number: int, attempt: Callable[[], T]) -> T:
+        """Raise FrameUnreadable, or EngineUnavailable if the whole storage does not answer."""
+        give_up_at = time.monotonic() + RETRY_FOR_S
         pause_s = 0.1
-        asked_again = False
+        retried = False
         while True:
             try:
-                with translated(self._media.task_id, number):
+                with translate_errors(self._media.task_id, number):
                     found = attempt()
-            except NotInCloud:
-                if asked_again:
+            except MissingInCloud:
+                if retried:
                     raise
-                asked_again, self._broken = True, None
-            except TryAgain as exc:
+                retried, self._broken = True, None
+            except TemporarilyUnavailable as exc:
                 self._close()
-                self._decide(number, exc, late=time.monotonic() > give_up_at)
+                self._raise_unless_retryable(number, exc, late=time.monotonic() > give_up_at)
                 logger.warning("%s; trying again", exc, extra={"action": "frame_retried"})
                 if isinstance(exc.__cause__, DatabaseError | InterfaceError):
                     connection.close()
                 time.sleep(pause_s * random.uniform(0.5, 1.0))
                 pause_s = min(2.0, pause_s * 2)
-                self._media.look_again()
+                self._media.refresh_segments()
             else:
                 return found
 
-    def _decide(self, number: int, error: TryAgain, *, late: bool) -> None:
-        """Return to try again; else raise."""
+    def _raise_unless_retryable(
+        self, number: int, error: TemporarilyUnavailable, *, late: bool
+    ) -> None:
+        """Raise if there is no time left, or if the same chunk was given up before."""
         chunk = self._chunk_of(number)
         if chunk is not None and chunk == self._given_up:
             raise FrameUnreadable(error.message) from error
@@ -187,11 +190,11 @@ class Stream:
             raise FrameUnreadable(error.message) from error
 
     def _chunk_of(self, number: int) -> object:
-        """Which chunk a frame is in; None where that is not known now."""
+        """The segment and the chunk of a frame; None if it cannot be found now."""
         try:
-            with translated(self._media.task_id, number):
+            with translate_errors(self._media.task_id, number):
                 place = self._media.place(number)
-        except (TryAgain, FrameUnreadable):
+        except (TemporarilyUnavailable, FrameUnreadable):
             return None
         return place.segment_id, place.chunk
 
@@ -202,5 +205,5 @@ class Stream:
 
 
 def _is_pending(item: Frame | UnreadableFrame | Ready) -> bool:
-    """Whether it still is being encoded."""
+    """Whether a thread still encodes it."""
     return isinstance(item, tuple) and isinstance(item[2], Future) and not item[2].done()

@@ -1,6 +1,7 @@
-"""A little video, as CVAT cuts them, read by position from the key frame before it.
+"""A video chunk of CVAT, read by position.
 
-CVAT's own reader begins anew for each step back, and decodes all that lies before.
+CVAT's reader decodes from the start of the chunk after each step back. This one seeks to the
+keyframe before the position.
 """
 
 from __future__ import annotations
@@ -14,25 +15,27 @@ import av
 
 
 class VideoChunk:
-    """Decoded frames (``av.VideoFrame``) by position; used by one thread at a time."""
+    """Decoded frames (``av.VideoFrame``) by position. One thread at a time may use it."""
 
     def __init__(self, content: BytesIO) -> None:
         self._container: Any = av.open(content, "r")
         self._stream: Any = self._container.streams.video[0]
-        self._stream.thread_type = "NONE"  # many are open; their use of the CPU must be bounded
+        self._stream.thread_type = (
+            "NONE"  # several chunks are open, which must not use several CPUs each
+        )
         packets = self._container.demux(self._stream)
         found = sorted((packet.pts, packet.is_keyframe) for packet in packets if packet.size)
-        self._moments = [moment for moment, _ in found]
+        self._timestamps = [timestamp for timestamp, _ in found]
         self._keys = [place for place, (_, is_key) in enumerate(found) if is_key] or [0]
         self._frames: Iterator[Any] = iter(())
-        self._next: int | None = None  # the position that the decoder gives next
+        self._next: int | None = None  # the position of the decoder's next frame
 
     def __getitem__(self, position: int) -> Any:
         """Raise IndexError."""
-        wanted = self._moments[position]
+        wanted = self._timestamps[position]
         key = self._keys[max(0, bisect_right(self._keys, position) - 1)]
         if self._next is None or not key <= self._next <= position:
-            self._container.seek(self._moments[key], stream=self._stream)
+            self._container.seek(self._timestamps[key], stream=self._stream)
             self._frames = self._container.decode(self._stream)
             self._next = key
         for frame in self._frames:
@@ -43,6 +46,6 @@ class VideoChunk:
         raise IndexError(position)
 
     def close(self) -> None:
-        """Let go of the decoder."""
+        """Close the decoder."""
         self._frames = iter(())
         self._container.close()

@@ -1,9 +1,9 @@
-"""One change of annotations, by touched job: tracks through CVAT's own writer, the rest as rows.
+"""Write a change of annotations, job by job.
 
-CVAT stores annotations a job, so what is on frames of overlapping jobs is written to each. Its
-events of created and deleted annotations are sent once a job and a change; the dates of jobs,
-tasks and projects move without telling webhooks, which hear of a background run once, at its end
-(`receivers`).
+CVAT stores the annotations of each job, so a shape on a frame of overlapping jobs is written to
+each. `inserting` writes tags and shapes, and CVAT's writer the tracks. Each job gets one event of
+created and one of deleted annotations. In a background request the update dates of jobs, tasks and
+projects change without webhooks; they are triggered once, at its end.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from rest_framework.exceptions import ValidationError
 from cvat_lambda.annotations.serialize import track_to_json
 from cvat_lambda.annotations.types import Shape, Tag, Track
 from cvat_lambda.engine.cvat.compat import (
-    QuietJobAnnotation,
-    in_the_name_of,
+    JobAnnotationWithoutTouch,
+    impersonate,
+    in_http_request,
     locked_jobs,
-    serves_a_person,
 )
-from cvat_lambda.engine.cvat.facts import specs_of_labels
 from cvat_lambda.engine.cvat.inserting import insert_shapes, insert_tags
-from cvat_lambda.engine.cvat.reading import JobScope, frame_conditions, jobs_of, slices
+from cvat_lambda.engine.cvat.reading import JobFrames, batches, frame_conditions, jobs_of
+from cvat_lambda.engine.cvat.tasks import attribute_ids_by_label
 from cvat_lambda.engine.port import Change, Removal, Written
 from cvat_lambda.errors import InvalidRequest, TaskNotFound
 
@@ -40,9 +40,9 @@ Json = dict[str, Any]
 
 
 def apply(change: Change) -> Written:
-    """Carry out a change; call it in a transaction.
+    """Carry out a change inside a transaction.
 
-    Raise TaskNotFound, JobNotFound, InvalidRequest (a label, attribute or frame of elsewhere).
+    Raise TaskNotFound, JobNotFound, InvalidRequest (a label, attribute or frame of another task).
     """
     scope = jobs_of(change.task_id, change.job_id)
     edits = _Edits(len(change.add.shapes), len(change.add.tags), len(change.add.tracks))
@@ -50,61 +50,61 @@ def apply(change: Change) -> Written:
     _plan_addition(change, scope, edits)
     if edits.by_job:
         user = _user(change.user_id)
-        with in_the_name_of(user):
+        with impersonate(user):
             rows = locked_jobs(sorted(edits.by_job))
             _check_labels(rows, edits)
             for row in rows:
                 _carry_out(row, edits.by_job[row.pk], edits)
-            note_change(rows, tell=serves_a_person())
+            update_dates(rows, notify=in_http_request())
     return edits.written()
 
 
 def hold_shapes(task_id: int, shape_ids: Collection[int]) -> set[int]:
-    """Lock rows of shapes, those that are there, until the commit. Raise TaskNotFound."""
+    """Lock the shapes that exist until the commit, and return their ids. Raise TaskNotFound."""
     if not models.Task.objects.filter(pk=task_id).exists():
         raise TaskNotFound(f"task #{task_id} was not found")
-    rows = _held(models.LabeledShape)
+    rows = _locked(models.LabeledShape)
     held: set[int] = set()
-    for ids in slices(sorted(shape_ids)):
+    for ids in batches(sorted(shape_ids)):
         held.update(rows.filter(pk__in=ids).values_list("pk", flat=True))
     return held
 
 
-def note_change(jobs: Sequence[Any], *, tell: bool) -> None:
-    """Move the dates of jobs, their task and project; ``tell`` the webhooks and events of each."""
+def update_dates(jobs: Sequence[Any], *, notify: bool) -> None:
+    """Set the update dates of jobs, their task and its project. ``notify`` triggers webhooks."""
     if not jobs:
         return
     task = jobs[0].segment.task
-    above = [task] if task.project is None else [task, task.project]
-    if tell:
-        for row in (*jobs, *above):
+    parents = [task] if task.project is None else [task, task.project]
+    if notify:
+        for row in (*jobs, *parents):
             row.touch()
         return
     now = timezone.now()
     models.Job.objects.filter(pk__in=[job.pk for job in jobs]).update(updated_date=now)
-    for row in above:
+    for row in parents:
         type(row).objects.filter(pk=row.pk).update(updated_date=now)
 
 
 @dataclass(slots=True)
 class _Edit:
-    """What one job loses and gets; JSON is CVAT's."""
+    """What one job loses and gets. JSON is in CVAT's format."""
 
-    tags_gone: list[Json] = field(default_factory=list)
-    shapes_gone: list[Json] = field(default_factory=list)
-    tracks_gone: list[Json] = field(default_factory=list)
-    # With the place of each among what the change adds.
+    removed_tags: list[Json] = field(default_factory=list)
+    removed_shapes: list[Json] = field(default_factory=list)
+    removed_tracks: list[Json] = field(default_factory=list)
+    # With the index of each in `Change.add`.
     tags: list[tuple[int, Tag]] = field(default_factory=list)
     shapes: list[tuple[int, Shape]] = field(default_factory=list)
     tracks: list[tuple[int, Json]] = field(default_factory=list)
 
     @property
-    def takes(self) -> bool:
-        return bool(self.tags_gone or self.shapes_gone or self.tracks_gone)
+    def removes(self) -> bool:
+        return bool(self.removed_tags or self.removed_shapes or self.removed_tracks)
 
 
 class _Edits:
-    """The edits of all touched jobs, and the ids that they make."""
+    """The edits of all jobs and the ids of what they add."""
 
     def __init__(self, shapes: int, tags: int, tracks: int) -> None:
         self.by_job: dict[int, _Edit] = defaultdict(_Edit)
@@ -117,23 +117,23 @@ class _Edits:
             shape_ids=tuple(map(tuple, self.shape_ids)),
             tag_ids=tuple(map(tuple, self.tag_ids)),
             track_ids=tuple(map(tuple, self.track_ids)),
-            removed_shape_ids=self._gone("shapes_gone"),
-            removed_tag_ids=self._gone("tags_gone"),
-            removed_track_ids=self._gone("tracks_gone"),
+            removed_shape_ids=self._removed("removed_shapes"),
+            removed_tag_ids=self._removed("removed_tags"),
+            removed_track_ids=self._removed("removed_tracks"),
         )
 
-    def _gone(self, name: str) -> tuple[int, ...]:
+    def _removed(self, name: str) -> tuple[int, ...]:
         return tuple(item["id"] for edit in self.by_job.values() for item in getattr(edit, name))
 
 
 def _user(user_id: int | None) -> Any:
-    if user_id is None or serves_a_person():
+    if user_id is None or in_http_request():
         return None
     return get_user_model()._default_manager.filter(pk=user_id).first()
 
 
 def _carry_out(row: Any, edit: _Edit, edits: _Edits) -> None:
-    if edit.takes:
+    if edit.removes:
         _delete(row, edit)
     try:
         if edit.tags or edit.shapes:
@@ -161,18 +161,20 @@ def _add_rows(row: Any, edit: _Edit, edits: _Edits) -> None:
 
 def _add_tracks(row: Any, edit: _Edit, edits: _Edits) -> None:
     tracks = [track for _, track in edit.tracks]
-    QuietJobAnnotation(row.pk).create({"version": 0, "tags": [], "shapes": [], "tracks": tracks})
+    JobAnnotationWithoutTouch(row.pk).create(
+        {"version": 0, "tags": [], "shapes": [], "tracks": tracks}
+    )
     for place, track in edit.tracks:
         if "id" in track:  # CVAT leaves out tracks without shapes
             edits.track_ids[place].append(track["id"])
 
 
 def _check_labels(rows: Sequence[Any], edits: _Edits) -> None:
-    """Raise InvalidRequest on a label or attribute of elsewhere; tracks are checked by CVAT too."""
+    """Raise InvalidRequest for a label or attribute of another task."""
     if not rows:
         return
     task = rows[0].segment.task
-    known = specs_of_labels(task.pk, task.project_id)
+    known = attribute_ids_by_label(task.pk, task.project_id)
     for edit in edits.by_job.values():
         for _, item in (*edit.tags, *edit.shapes):
             for part in (item, *getattr(item, "elements", ())):
@@ -192,10 +194,10 @@ def _check_label(label_id: int, known: Mapping[int, Collection[int]], task_id: i
         raise InvalidRequest(f"label #{label_id} is not a label of task #{task_id}")
 
 
-# What goes
+# Removal
 
 
-def _plan_removal(change: Change, scope: Sequence[JobScope], edits: _Edits) -> None:
+def _plan_removal(change: Change, scope: Sequence[JobFrames], edits: _Edits) -> None:
     removal = change.remove
     if removal.policy == "ids":
         _plan_removal_of_ids(change, removal, edits)
@@ -204,53 +206,52 @@ def _plan_removal(change: Change, scope: Sequence[JobScope], edits: _Edits) -> N
         if removal.policy == "automatic":
             jobs &= Q(source=str(models.SourceType.AUTO))
         for condition in frame_conditions(change.frames):
-            _take_tags(jobs & condition, edits)
-            _take_shapes(jobs & condition, edits)
+            _plan_removal_of_tags(jobs & condition, edits)
+            _plan_removal_of_shapes(jobs & condition, edits)
 
 
 def _plan_removal_of_ids(change: Change, removal: Removal, edits: _Edits) -> None:
-    mine = Q(job__segment__task_id=change.task_id)
+    in_task = Q(job__segment__task_id=change.task_id)
     if change.job_id is not None:
-        mine &= Q(job_id=change.job_id)
-    for ids in slices(removal.tag_ids):
-        _take_tags(mine & Q(pk__in=ids), edits)
-    for ids in slices(removal.shape_ids):
-        _take_shapes(mine & Q(pk__in=ids), edits)
-    for ids in slices(removal.track_ids):
-        _take_tracks(mine & Q(pk__in=ids), edits)
+        in_task &= Q(job_id=change.job_id)
+    for ids in batches(removal.tag_ids):
+        _plan_removal_of_tags(in_task & Q(pk__in=ids), edits)
+    for ids in batches(removal.shape_ids):
+        _plan_removal_of_shapes(in_task & Q(pk__in=ids), edits)
+    for ids in batches(removal.track_ids):
+        _plan_removal_of_tracks(in_task & Q(pk__in=ids), edits)
 
 
-def _held(table: Any) -> Any:
-    """Rows to be locked until the commit, before their jobs.
+def _locked(table: Any) -> Any:
+    """Rows to lock until the commit, before their jobs.
 
-    CVAT's own writers delete rows first and touch their job behind it: whoever locked the job and
-    waited for a row would wait for somebody who waits for the job.
+    CVAT deletes rows first and then updates their job. The same order avoids a deadlock.
     """
     return table.objects.select_for_update(of=("self",)).order_by("pk")
 
 
-def _take_tags(condition: Q, edits: _Edits) -> None:
-    rows = _held(models.LabeledImage).filter(condition)
+def _plan_removal_of_tags(condition: Q, edits: _Edits) -> None:
+    rows = _locked(models.LabeledImage).filter(condition)
     for pk, job_id in rows.values_list("pk", "job_id"):
-        edits.by_job[job_id].tags_gone.append({"id": pk})
+        edits.by_job[job_id].removed_tags.append({"id": pk})
 
 
-def _take_shapes(condition: Q, edits: _Edits) -> None:
-    rows = _held(models.LabeledShape).filter(condition, parent__isnull=True)
+def _plan_removal_of_shapes(condition: Q, edits: _Edits) -> None:
+    rows = _locked(models.LabeledShape).filter(condition, parent__isnull=True)
     for pk, job_id, kind in rows.values_list("pk", "job_id", "type"):
-        edits.by_job[job_id].shapes_gone.append({"id": pk, "type": str(kind)})
+        edits.by_job[job_id].removed_shapes.append({"id": pk, "type": str(kind)})
 
 
-def _take_tracks(condition: Q, edits: _Edits) -> None:
-    """CVAT's event of a deleted track counts its shapes, so they are read along."""
-    rows = _held(models.LabeledTrack).filter(condition, parent__isnull=True)
+def _plan_removal_of_tracks(condition: Q, edits: _Edits) -> None:
+    """Read the shapes of the tracks, too: CVAT's event of a deleted track counts them."""
+    rows = _locked(models.LabeledTrack).filter(condition, parent__isnull=True)
     for row in rows.prefetch_related("shapes", "elements__shapes"):
-        edits.by_job[row.job_id].tracks_gone.append(
-            {**_gone(row), "elements": [_gone(element) for element in row.elements.all()]}
+        edits.by_job[row.job_id].removed_tracks.append(
+            {**_removed(row), "elements": [_removed(element) for element in row.elements.all()]}
         )
 
 
-def _gone(track: Any) -> Json:
+def _removed(track: Any) -> Json:
     shapes = sorted(track.shapes.all(), key=lambda shape: shape.frame)
     return {
         "id": track.pk,
@@ -268,25 +269,29 @@ def _gone(track: Any) -> Json:
 
 
 def _delete(row: Any, edit: _Edit) -> None:
-    """Delete rows with all below them, by lists of ids.
+    """Delete rows and the rows that refer to them, by lists of ids.
 
-    CVAT's own deletion nests queries, for which PostgreSQL takes hundreds of milliseconds.
+    CVAT's deletion uses nested queries, for which PostgreSQL takes hundreds of milliseconds.
     """
-    for ids in slices([item["id"] for item in edit.tags_gone]):
+    for ids in batches([item["id"] for item in edit.removed_tags]):
         models.LabeledImageAttributeVal.objects.filter(image_id__in=ids).delete()
         models.LabeledImage.objects.filter(pk__in=ids).delete()
-    for ids in slices([item["id"] for item in edit.shapes_gone]):
+    for ids in batches([item["id"] for item in edit.removed_shapes]):
         _delete_family(models.LabeledShape, ids, _delete_shape_values)
-    for ids in slices([item["id"] for item in edit.tracks_gone]):
+    for ids in batches([item["id"] for item in edit.removed_tracks]):
         _delete_family(models.LabeledTrack, ids, _delete_keys)
-    gone = {"tags": edit.tags_gone, "shapes": edit.shapes_gone, "tracks": edit.tracks_gone}
-    handle_annotations_change(row, gone, "delete")
+    removed = {
+        "tags": edit.removed_tags,
+        "shapes": edit.removed_shapes,
+        "tracks": edit.removed_tracks,
+    }
+    handle_annotations_change(row, removed, "delete")
 
 
 def _delete_family(
     table: Any, ids: Sequence[int], delete_below: Callable[[Sequence[int]], None]
 ) -> None:
-    """Rows and the elements of skeletons, elements first."""
+    """Delete rows and the elements of skeletons, elements first."""
     children = list(table.objects.filter(parent_id__in=ids).values_list("pk", flat=True))
     delete_below([*ids, *children])
     for some in (children, ids):
@@ -300,16 +305,16 @@ def _delete_shape_values(ids: Sequence[int]) -> None:
 
 def _delete_keys(ids: Sequence[int]) -> None:
     keys = list(models.TrackedShape.objects.filter(track_id__in=ids).values_list("pk", flat=True))
-    for some in slices(keys):
+    for some in batches(keys):
         models.TrackedShapeAttributeVal.objects.filter(shape_id__in=some).delete()
         models.TrackedShape.objects.filter(pk__in=some).delete()
     models.LabeledTrackAttributeVal.objects.filter(track_id__in=ids).delete()
 
 
-# What comes
+# Addition
 
 
-def _plan_addition(change: Change, scope: Sequence[JobScope], edits: _Edits) -> None:
+def _plan_addition(change: Change, scope: Sequence[JobFrames], edits: _Edits) -> None:
     add = change.add
     for place, tag in enumerate(add.tags):
         for job in _holders(scope, tag.frame, change):
@@ -322,8 +327,8 @@ def _plan_addition(change: Change, scope: Sequence[JobScope], edits: _Edits) -> 
             edits.by_job[job_id].tracks.append((place, track))
 
 
-def _holders(scope: Sequence[JobScope], frame: int, change: Change) -> list[JobScope]:
-    found = [job for job in scope if job.holds(frame)]
+def _holders(scope: Sequence[JobFrames], frame: int, change: Change) -> list[JobFrames]:
+    found = [job for job in scope if job.contains(frame)]
     if not found:
         where = f"task #{change.task_id}" if change.job_id is None else f"job #{change.job_id}"
         raise InvalidRequest(f"frame {frame} is not among those to annotate in {where}")
@@ -331,9 +336,9 @@ def _holders(scope: Sequence[JobScope], frame: int, change: Change) -> list[JobS
 
 
 def _tracks_by_job(
-    change: Change, scope: Sequence[JobScope], tracks: Sequence[Track]
+    change: Change, scope: Sequence[JobFrames], tracks: Sequence[Track]
 ) -> Iterator[tuple[int, int, Json]]:
-    """Each track cut to the jobs that it runs through, as CVAT cuts tracks of a whole task."""
+    """Yield the parts of each track by job, cut as CVAT cuts the tracks of a task."""
     found = [_without_ids(track_to_json(track)) for track in tracks]
     if change.job_id is not None:
         yield from ((change.job_id, place, track) for place, track in enumerate(found))

@@ -11,13 +11,13 @@ from cvat.apps.engine import models
 from cvat.apps.events.handlers import handle_function_call, handle_viewset_exception
 
 from cvat_lambda import signals
-from cvat_lambda.engine.cvat.compat import in_the_name_of
-from cvat_lambda.engine.cvat.prepared import Prepared, built
-from cvat_lambda.engine.cvat.writing import note_change
+from cvat_lambda.engine.cvat.compat import impersonate
+from cvat_lambda.engine.cvat.prepared_query import PreparedQuery, model_from_row
+from cvat_lambda.engine.cvat.writing import update_dates
 
 _PREFIX = "cvat_lambda.integration.cvat"
 _FRAME_FIELDS: Final = ("frame", "frame0", "frame1")  # of a call, recorded in its event
-_PROJECTS: Final = Prepared(
+_PROJECTS: Final = PreparedQuery(
     lambda pk: models.Task.objects.filter(pk=pk).values_list("id", "project")
 )
 
@@ -77,12 +77,12 @@ def notify_webhooks(*, request: Any, **_: Any) -> None:
         return
     shards = request.shards.order_by()
     tasks = shards.values_list("task_id", flat=True).distinct()
-    with in_the_name_of(request.owner):
+    with impersonate(request.owner):
         for task_id in tasks:
             jobs = models.Job.objects.select_related("segment__task__project").filter(
                 segment__task_id=task_id, updated_date__gte=request.started_at
             )
-            note_change(list(jobs.order_by("pk")), tell=True)
+            update_dates(list(jobs.order_by("pk")), notify=True)
 
 
 def _may_have_changed_anything(request: Any) -> bool:
@@ -95,7 +95,7 @@ def _target(task_id: int, job_id: int | None) -> Any:
     row = _PROJECTS.first(task_id)
     if row is None:
         return None
-    task = built(models.Task, ("id", "project"), row)
+    task = model_from_row(models.Task, ("id", "project"), row)
     if job_id is None:
         return task
     segment = models.Segment(task=task)

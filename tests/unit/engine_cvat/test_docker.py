@@ -1,4 +1,4 @@
-"""The compose file that is laid over CVAT's, without Docker."""
+"""Checks of the compose file and the Dockerfile without Docker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[3]
 FILE = ROOT / "docker" / "docker-compose.cvat-lambda.yml"
 IMAGE = "cvat/server-lambda:${CVAT_VERSION:-v2.54.0}"
-# All services of CVAT 2.54 whose image is cvat/server: each reads the settings that name this app.
+# The services of CVAT 2.54 with the image cvat/server. Each loads the settings of this app.
 OF_CVAT = {
     "cvat_server",
     "cvat_worker_annotation",
@@ -39,16 +39,16 @@ def test_every_container_with_cvats_code_has_the_app(services: dict[str, Any]) -
 
 
 @pytest.mark.parametrize("name", ["cvat_server", "cvat_worker_annotation", "cvat_lambda_recovery"])
-def test_a_nuclio_that_cvat_has_is_found_without_a_word(
+def test_platform_of_cvats_variables_is_used_without_a_setting(
     services: dict[str, Any], name: str
 ) -> None:
-    """A variable with no value is the administrator's, and unset without one (`overlay`)."""
+    """Compose passes a variable without a value from its own environment, or leaves it unset."""
     environment = services[name]["environment"]
     assert environment["CVAT_LAMBDA_PLATFORM_URL"] is None
     assert not {"CVAT_NUCLIO_HOST", "CVAT_NUCLIO_PORT"} & set(environment)
 
 
-def test_nothing_is_open_and_nothing_reaches_docker(services: dict[str, Any]) -> None:
+def test_no_service_publishes_a_port_or_mounts_the_docker_socket(services: dict[str, Any]) -> None:
     assert "docker.sock" not in FILE.read_text()
     for name, service in services.items():
         assert not {"ports", "privileged", "network_mode", "user"} & set(service), name
@@ -57,8 +57,8 @@ def test_nothing_is_open_and_nothing_reaches_docker(services: dict[str, Any]) ->
 
 
 @pytest.mark.parametrize("package", ["pybase64", "prometheus-client"])
-def test_image_brings_what_the_app_can_do_without_but_should_not(package: str) -> None:
-    """CVAT's image has neither; without the second the metrics that are promised are empty."""
+def test_image_has_the_optional_packages(package: str) -> None:
+    """CVAT's image has neither. Without prometheus-client the metrics are empty."""
     (stage,) = (
         part for part in (ROOT / "Dockerfile").read_text().split("FROM ") if "AS package" in part
     )

@@ -1,4 +1,4 @@
-"""The settings that put this app into a CVAT server, without one."""
+"""The settings of a CVAT server with this app, without a CVAT server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cvat_lambda.integration.cvat.overlay import APPS, DATABASE, overlay, enable_models_page
+from cvat_lambda.integration.cvat.overlay import APPS, DATABASE, enable_models_page, overlay
 
 RULES = Path(__file__).resolve().parents[3] / "cvat_lambda" / "integration" / "cvat" / "rules"
 
@@ -18,7 +18,7 @@ class Queues(Enum):
     AUTO_ANNOTATION = "annotation"
 
 
-def host_settings(**more: Any) -> dict[str, Any]:
+def cvat_settings(**more: Any) -> dict[str, Any]:
     return {
         "INSTALLED_APPS": ["cvat.apps.engine", "cvat.apps.lambda_manager", "cvat.apps.webhooks"],
         "CVAT_QUEUES": Queues,
@@ -34,40 +34,40 @@ def host_settings(**more: Any) -> dict[str, Any]:
     }
 
 
-def test_app_takes_the_place_of_lambda_manager() -> None:
-    found = overlay(host_settings())
+def test_overlay_replaces_lambda_manager() -> None:
+    found = overlay(cvat_settings())
     assert found["INSTALLED_APPS"] == ["cvat.apps.engine", *APPS, "cvat.apps.webhooks"]
 
 
-def test_app_is_added_where_there_is_no_lambda_manager() -> None:
-    found = overlay(host_settings(INSTALLED_APPS=["cvat.apps.engine"]))
+def test_overlay_without_lambda_manager_adds_the_app() -> None:
+    found = overlay(cvat_settings(INSTALLED_APPS=["cvat.apps.engine"]))
     assert found["INSTALLED_APPS"] == ["cvat.apps.engine", *APPS]
 
 
-def test_settings_of_the_host_are_left_as_they_are() -> None:
-    settings = host_settings()
+def test_overlay_does_not_change_the_settings_of_cvat() -> None:
+    settings = cvat_settings()
     before = list(settings["INSTALLED_APPS"])
     overlay(settings)
     assert settings["INSTALLED_APPS"] == before
 
 
-def test_database_is_the_hosts_with_kept_connections() -> None:
+def test_postgresql_gets_the_engine_with_the_connection_pool() -> None:
     postgresql = {"ENGINE": "django.db.backends.postgresql", "NAME": "cvat", "HOST": "db"}
-    found = overlay(host_settings(DATABASES={"default": postgresql}))
+    found = overlay(cvat_settings(DATABASES={"default": postgresql}))
     assert found["DATABASES"] == {"default": {**postgresql, "ENGINE": DATABASE}}
     assert postgresql["ENGINE"] == "django.db.backends.postgresql"
 
 
-def test_other_databases_are_left_as_they_are() -> None:
+def test_other_databases_keep_their_engine() -> None:
     databases = {
         "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "cvat.sqlite3"},
         "other": {"ENGINE": "django.db.backends.postgresql", "NAME": "other"},
     }
-    assert overlay(host_settings(DATABASES=databases))["DATABASES"] == databases
+    assert overlay(cvat_settings(DATABASES=databases))["DATABASES"] == databases
 
 
-def test_platform_is_the_one_that_cvat_names() -> None:
-    found = overlay(host_settings())
+def test_platform_is_that_of_cvats_settings() -> None:
+    found = overlay(cvat_settings())
     assert found["CVAT_LAMBDA_PLATFORM_URL"] == "http://nuclio:8070"
     assert found["CVAT_LAMBDA_PLATFORM_NAMESPACE"] == "nuclio"
     assert found["CVAT_LAMBDA_CALL_TIMEOUT_S"] == 120.0
@@ -76,7 +76,7 @@ def test_platform_is_the_one_that_cvat_names() -> None:
 
 
 @pytest.mark.parametrize(("given", "kept"), [(None, "1"), ("0", "0"), ("yes", "yes")])
-def test_models_are_shown_unless_the_administrator_says_no(
+def test_models_page_is_enabled_unless_the_variable_is_set(
     monkeypatch: pytest.MonkeyPatch, given: str | None, kept: str
 ) -> None:
     monkeypatch.delenv("CVAT_SERVERLESS", raising=False)
@@ -86,8 +86,8 @@ def test_models_are_shown_unless_the_administrator_says_no(
     assert os.environ["CVAT_SERVERLESS"] == kept
 
 
-def test_rules_have_a_package_of_their_own() -> None:
-    """CVAT serves the rules of all apps in one folder: a name of its own would be covered."""
+def test_rules_have_their_own_package() -> None:
+    """CVAT serves the rules of all apps in one folder, so names must not collide."""
     rules = sorted(RULES.glob("*.rego"))
     assert [path.name for path in rules] == ["cvat_lambda.rego"]
     text = rules[0].read_text()

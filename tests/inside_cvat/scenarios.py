@@ -1,4 +1,4 @@
-"""Makes tasks in the CVAT under test, by its own API, as a person would."""
+"""Creates tasks in CVAT through its API, for the tests inside CVAT."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SIZE = (64, 48)
 
 
 def label_to_json(label: Any) -> dict[str, Any]:
-    """A label as CVAT's API takes it."""
+    """A label in the format of CVAT's API."""
     found: dict[str, Any] = {
         "name": label.name,
         "type": label.type,
@@ -50,8 +50,8 @@ def label_to_json(label: Any) -> dict[str, Any]:
     return found
 
 
-class Host:
-    """The port's scenarios in a CVAT server."""
+class CvatScenarios:
+    """The scenarios of the conformance suite in a CVAT server."""
 
     def __init__(self, people: dict[str, Any], folder: Path) -> None:
         self.engine: Engine = CvatEngine()
@@ -63,7 +63,7 @@ class Host:
         self._client.force_login(people["alice"])
 
     def pictures(self, count: int) -> list[Path]:
-        """Images that differ in their grey."""
+        """Images with different levels of grey."""
         paths = [self._folder / f"{number:03}.png" for number in range(count)]
         for number, path in enumerate(paths):
             if not path.exists():
@@ -71,13 +71,13 @@ class Host:
         return paths
 
     def send(self, method: str, path: str, body: Any = None, *, form: bool = False) -> Any:
-        """Alice's request to CVAT's API; its answer."""
+        """Send an HTTP request of alice to CVAT's API. Return the body of a successful answer."""
         answer = self.try_to_send(method, path, body, form=form)
         assert answer.status_code < 300, (path, answer.status_code, answer.content[:2000])
         return answer.json() if answer.content else None
 
     def try_to_send(self, method: str, path: str, body: Any = None, *, form: bool = False) -> Any:
-        """Alice's request to CVAT's API, whatever comes of it."""
+        """Send an HTTP request of alice to CVAT's API. Return any answer."""
         return getattr(self._client, method)(path, body, format="multipart" if form else "json")
 
     def task(
@@ -95,7 +95,7 @@ class Host:
         spec: dict[str, Any] | None = None,
         data: dict[str, Any] | None = None,
     ) -> int:
-        """A new task of alice."""
+        """Create a task of alice."""
         made: dict[str, Any] = {"name": "scenario", "segment_size": segment_size, **(spec or {})}
         if overlap:
             made["overlap"] = overlap
@@ -160,7 +160,7 @@ class Host:
         return self.engine.access(self.request_of(name))
 
     def request_of(self, name: str, *, organization: Any = None) -> Request:
-        """An HTTP request of a person, as CVAT's middleware leaves it."""
+        """An HTTP request of a user, with the attributes that CVAT's middleware sets."""
         user = self.people[name]
         http = RequestFactory().get("/api/lambda/requests")
         http.user = user

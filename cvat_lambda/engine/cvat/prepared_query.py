@@ -1,7 +1,7 @@
-"""Queries whose SQL Django makes once a process.
+"""Queries whose SQL is built once in a process.
 
-To build a query and its SQL takes Django a millisecond, ten times what PostgreSQL takes to answer;
-a call asks half a dozen. What differs between two askings is a few ids, so the text is kept.
+Django takes a millisecond to build a query and its SQL, ten times as long as PostgreSQL takes to
+answer it. A call makes half a dozen queries. They differ only in ids, so the SQL is kept.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Any, Final
 from django.db import DEFAULT_DB_ALIAS, connection
 from django.db.models import Model, QuerySet
 
-# Stands for the first id while the SQL is made, the next ones for the others: numbers that fit
-# into every integer column, and which a query has no reason to name.
-_FIRST_MARK: Final = 2_000_000_001
+# Placeholder of the first id while the SQL is built; the next numbers are those of the other ids.
+# They fit into every integer column, and no query contains them otherwise.
+_FIRST_PLACEHOLDER: Final = 2_000_000_001
 
 
-class Prepared:
-    """A query by ids: ``Prepared(lambda pk: Task.objects.filter(pk=pk).values_list("name"))``.
+class PreparedQuery:
+    """A query by ids: ``PreparedQuery(lambda pk: Task.objects.filter(pk=pk).values_list("name"))``.
 
-    ``filter(pk__in=[pk])`` makes one that takes a list of ids in the place of the id. Rows are the
-    database's own values: fields with a form of their own are left to `built`, or to the caller.
+    With ``filter(pk__in=[pk])`` it takes a list of ids instead of an id. Rows hold the values of
+    the database; `model_from_row` or the caller converts those of fields with a Python type.
     """
 
     def __init__(self, make: Callable[..., QuerySet[Any, Any]]) -> None:
@@ -30,10 +30,10 @@ class Prepared:
         self._parameters: tuple[Any, ...] = ()
 
     def rows(self, *ids: int | list[int]) -> list[tuple[Any, ...]]:
-        """What the query finds for these ids."""
+        """Return the rows for these ids."""
         if not self._sql:
             self._prepare(len(ids))
-        given = dict(enumerate(ids, _FIRST_MARK))
+        given = dict(enumerate(ids, _FIRST_PLACEHOLDER))
         parameters = [given.get(value, value) for value in self._parameters]
         with connection.cursor() as cursor:
             cursor.execute(self._sql, parameters)
@@ -41,21 +41,21 @@ class Prepared:
         return found
 
     def first(self, *ids: int | list[int]) -> tuple[Any, ...] | None:
-        """The first row, if there is any."""
+        """Return the first row, or None."""
         rows = self.rows(*ids)
         return rows[0] if rows else None
 
     def _prepare(self, count: int) -> None:
-        query = self._make(*range(_FIRST_MARK, _FIRST_MARK + count)).query
-        # Two threads may do so at once: both find the same, and the SQL comes last.
+        query = self._make(*range(_FIRST_PLACEHOLDER, _FIRST_PLACEHOLDER + count)).query
+        # Two threads may do this at once with the same result. `_sql` is assigned last.
         sql, self._parameters = query.get_compiler(DEFAULT_DB_ALIAS).as_sql()
         self._sql = sql.replace("IN (%s)", "= ANY (%s)")  # PostgreSQL takes a list for it
 
 
-def built(model: type[Model], names: Sequence[str], values: Sequence[Any]) -> Any:
-    """A row as a model's instance, like one of ``only(*names)``."""
+def model_from_row(model: type[Model], names: Sequence[str], values: Sequence[Any]) -> Any:
+    """Return a model instance of a row, with deferred fields as ``only(*names)`` makes them."""
     given = dict(zip(names, values, strict=True))
-    # In the order of the table, as Django wants them.
+    # Django expects the values in the order of the model's fields.
     fields = [field for field in model._meta.concrete_fields if field.name in given]
     return model.from_db(
         DEFAULT_DB_ALIAS,

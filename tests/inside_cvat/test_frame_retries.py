@@ -1,4 +1,4 @@
-"""A frame storage of CVAT's that is away, for a while or for good."""
+"""Frames whose storage does not answer, for a while or permanently."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from redis.exceptions import LockError
 from cvat_lambda.engine.cvat import chunks, frames, stream
 from cvat_lambda.engine.port import Frame, UnreadableFrame
 from cvat_lambda.errors import EngineUnavailable
-from tests.inside_cvat.host import Host
+from tests.inside_cvat.scenarios import CvatScenarios
 from tests.inside_cvat.test_frames import folder_of, warm
 
 Fail = Callable[[int], Exception | None]  # by number of the chunk
 
 
 @pytest.fixture(autouse=True)
-def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "PATIENCE_S", 0.3)
-    monkeypatch.setattr(frames, "_open_chunks", chunks.OpenChunks(frames.MAX_OPEN_CHUNKS))
+def short_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "RETRY_FOR_S", 0.3)
+    monkeypatch.setattr(frames, "_chunk_cache", chunks.ChunkCache(frames.MAX_CACHED_CHUNKS))
 
 
 @pytest.fixture
 def storage(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """CVAT's cache: ``fail`` gives what asking for a chunk raises; ``asked`` counts the askings."""
+    """CVAT's cache of chunks. ``fail`` returns the error of a read; ``asked`` counts reads."""
     state: dict[str, Any] = {"fail": lambda chunk: None, "asked": Counter()}
     ask = MediaCache.get_or_set_segment_chunk
 
@@ -48,9 +48,9 @@ def storage(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 @pytest.fixture
-def task_id(host: Host, storage: dict[str, Any]) -> int:
-    """Six frames in three chunks, whose original files are elsewhere."""
-    found = host.task(frames=6, data={"chunk_size": 2})
+def task_id(cvat: CvatScenarios, storage: dict[str, Any]) -> int:
+    """Six frames in three chunks, without their original files."""
+    found = cvat.task(frames=6, data={"chunk_size": 2})
     for frame in (0, 2, 4):
         warm(found, frame)
     folder = folder_of(found)
@@ -79,19 +79,19 @@ def first_times(count: int, error: Exception) -> Fail:
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_stream_waits_for_a_storage_that_comes_back(
-    host: Host, storage: dict[str, Any], task_id: int, error: Exception
+def test_stream_retries_until_the_storage_answers(
+    cvat: CvatScenarios, storage: dict[str, Any], task_id: int, error: Exception
 ) -> None:
     storage["fail"] = first_times(2, error)
-    found = list(host.engine.frames(task_id, range(6)))
-    assert [host.picture_of(frame) for frame in found if isinstance(frame, Frame)] == [*range(6)]
+    found = list(cvat.engine.frames(task_id, range(6)))
+    assert [cvat.picture_of(frame) for frame in found if isinstance(frame, Frame)] == [*range(6)]
 
 
-def test_chunk_that_cannot_be_had_costs_its_own_frames(
-    host: Host, storage: dict[str, Any], task_id: int
+def test_chunk_that_cannot_be_read_makes_its_own_frames_unreadable(
+    cvat: CvatScenarios, storage: dict[str, Any], task_id: int
 ) -> None:
     storage["fail"] = lambda chunk: TimeoutError() if chunk == 1 else None
-    found = list(host.engine.frames(task_id, range(6)))
+    found = list(cvat.engine.frames(task_id, range(6)))
     assert [type(frame) for frame in found] == [
         *(Frame, Frame),
         *(UnreadableFrame, UnreadableFrame),
@@ -102,43 +102,43 @@ def test_chunk_that_cannot_be_had_costs_its_own_frames(
     assert f"the chunk of frame 2 of task #{task_id}" in lost.error.message
     assert "'chunks' queue" in lost.error.message
     asked = storage["asked"]
-    assert asked[1] > 2  # patience once, then one more try for its other frame
+    assert asked[1] > 2  # retries for the first frame, one more read for the second
     assert (asked[0], asked[2]) == (1, 1)
 
 
-def test_second_chunk_in_a_row_ends_the_stream(
-    host: Host, storage: dict[str, Any], task_id: int
+def test_second_unreadable_chunk_in_a_row_ends_the_stream(
+    cvat: CvatScenarios, storage: dict[str, Any], task_id: int
 ) -> None:
     storage["fail"] = lambda chunk: RedisConnectionError("refused") if chunk else None
     found = []
     with pytest.raises(EngineUnavailable, match="cache of chunks does not answer"):
-        for frame in host.engine.frames(task_id, range(6)):
+        for frame in cvat.engine.frames(task_id, range(6)):
             found.append(type(frame))
     assert found == [Frame, Frame, UnreadableFrame, UnreadableFrame]
 
 
-def test_cloud_storage_that_is_gone_is_not_waited_for(
-    host: Host, storage: dict[str, Any], task_id: int
+def test_deleted_cloud_storage_is_not_retried(
+    cvat: CvatScenarios, storage: dict[str, Any], task_id: int
 ) -> None:
     storage["fail"] = lambda chunk: CloudStorageMissingError("no storage")
     with pytest.raises(EngineUnavailable, match="lost its cloud storage"):
-        next(host.engine.frames(task_id, range(6)))
+        next(cvat.engine.frames(task_id, range(6)))
     assert storage["asked"] == Counter({0: 1})
 
 
-def test_call_asks_once_more_for_a_chunk_that_is_made_anew(
-    host: Host, storage: dict[str, Any], task_id: int
+def test_call_retries_once_for_a_chunk_that_is_made_again(
+    cvat: CvatScenarios, storage: dict[str, Any], task_id: int
 ) -> None:
     storage["fail"] = first_times(1, CvatChunkTimestampMismatchError("older"))
-    assert host.picture_of(host.engine.frame(task_id, 3)) == 3
+    assert cvat.picture_of(cvat.engine.frame(task_id, 3)) == 3
     storage["fail"] = lambda chunk: CvatChunkTimestampMismatchError("older")
     with pytest.raises(EngineUnavailable, match="is making the chunk of frame 5"):
-        host.engine.frame(task_id, 5)
+        cvat.engine.frame(task_id, 5)
 
 
-def test_database_that_is_away_is_said_to_be() -> None:
+def test_database_error_is_translated_to_engine_unavailable() -> None:
     with (
         pytest.raises(EngineUnavailable, match="the database does not answer"),
-        chunks.translated(7, 3),
+        chunks.translate_errors(7, 3),
     ):
         raise OperationalError("server closed the connection unexpectedly")

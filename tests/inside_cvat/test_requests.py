@@ -1,4 +1,4 @@
-"""Whole requests inside CVAT, from its API to its tables, with a function at the wire."""
+"""Requests inside CVAT from the API to the tables, with a function behind HTTP."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from cvat_lambda.engine.conformance import LABELS, Bench
 from cvat_lambda.engine.cvat.compat import HAS_SCORE
-from tests.inside_cvat.host import Host, label_to_json
+from tests.inside_cvat.scenarios import CvatScenarios, label_to_json
 from tests.inside_cvat.test_frames import honeypots
 from tests.integration.engine.videos import number_of
 from tests.integration.requests.function_server import FunctionServer, function_server
@@ -31,8 +31,8 @@ Clients = Callable[[str], Any]
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def picture_in(payload: Json) -> int:
-    """Which picture of the upload a function got."""
+def image_number(payload: Json) -> int:
+    """The number of the image that a function received."""
     import base64
 
     return number_of(base64.b64decode(payload["image"]))
@@ -40,13 +40,13 @@ def picture_in(payload: Json) -> int:
 
 @pytest.fixture
 def function() -> Iterator[FunctionServer]:
-    """A detector whose rectangle's left edge is the number of the picture."""
+    """A detector whose rectangle has the number of the image as its left edge."""
     from cvat_lambda.functions.models import Function
     from cvat_lambda.gateway.http import pool
 
     with function_server() as server:
-        # The pictures of these tests tell their number in another way.
-        server.behave = lambda payload: boxes_of(picture_in(payload))
+        # In these tests the grey level of an image tells its number.
+        server.behave = lambda payload: boxes_of(image_number(payload))
         spec = json.dumps([{"name": "car", "type": "rectangle"}])
         Function.objects.create(
             id="cars",
@@ -69,116 +69,122 @@ def boxes_of(picture: int) -> list[Json]:
 
 @pytest.fixture
 def events(monkeypatch: pytest.MonkeyPatch) -> list[Json]:
-    """CVAT's events of the server."""
+    """CVAT's server events."""
     sent: list[Json] = []
     monkeypatch.setattr(handlers, "record_server_event", lambda **event: sent.append(event))
     return sent
 
 
-def run(host: Host, **body: Any) -> Any:
-    """A request of alice's, at its end: queues of these tests run jobs where they are sent."""
+def run(cvat: CvatScenarios, **body: Any) -> Any:
+    """Create a request of alice. The queues of these tests run it before the answer."""
     from cvat_lambda.models import Request
 
-    made = host.send("post", "/api/lambda/requests", {"function": "cars", **body})
+    made = cvat.send("post", "/api/lambda/requests", {"function": "cars", **body})
     request = Request.objects.get(pk=made["id"])
     assert (request.status, request.error_message) == ("finished", "")
     assert request.failed == 0
     return request
 
 
-def places(host: Host, path: str) -> list[tuple[int, float]]:
-    """Frame and left edge of each shape, as CVAT's API gives them."""
-    shapes = host.send("get", f"/api/{path}/annotations")["shapes"]
+def left_edges(cvat: CvatScenarios, path: str) -> list[tuple[int, float]]:
+    """Frame and left edge of each shape in the answer of CVAT's API."""
+    shapes = cvat.send("get", f"/api/{path}/annotations")["shapes"]
     return sorted((shape["frame"], shape["points"][0]) for shape in shapes)
 
 
-# Where frames come from, and which
+# Frames
 
 
-def test_images_with_start_step_and_deleted_frames(host: Host, function: FunctionServer) -> None:
-    task_id = host.task(frames=9, start_frame=1, step=2, deleted=[1])
-    request = run(host, task=task_id)
+def test_request_on_images_with_start_step_and_deleted_frames_writes_to_the_right_frames(
+    cvat: CvatScenarios, function: FunctionServer
+) -> None:
+    task_id = cvat.task(frames=9, start_frame=1, step=2, deleted=[1])
+    request = run(cvat, task=task_id)
     assert (request.total, request.done, request.skipped) == (4, 3, 1)
     # Frame r of the task is picture 1 + 2 r of the upload.
-    assert places(host, f"tasks/{task_id}") == [(0, 1.0), (2, 5.0), (3, 7.0)]
+    assert left_edges(cvat, f"tasks/{task_id}") == [(0, 1.0), (2, 5.0), (3, 7.0)]
 
 
-def test_video(host: Host, function: FunctionServer) -> None:
-    task_id = host.task(frames=14, video=True)
-    run(host, task=task_id)
-    assert places(host, f"tasks/{task_id}") == [(frame, float(frame)) for frame in range(14)]
+def test_request_on_a_video_writes_to_the_right_frames(
+    cvat: CvatScenarios, function: FunctionServer
+) -> None:
+    task_id = cvat.task(frames=14, video=True)
+    run(cvat, task=task_id)
+    assert left_edges(cvat, f"tasks/{task_id}") == [(frame, float(frame)) for frame in range(14)]
 
 
 @pytest.mark.parametrize("video", [False, True])
-def test_frames_of_overlapping_segments_are_run_once_and_written_to_each_job(
-    host: Host, function: FunctionServer, video: bool
+def test_frame_of_overlapping_segments_is_invoked_once_and_written_to_each_job(
+    cvat: CvatScenarios, function: FunctionServer, video: bool
 ) -> None:
     upload: Json = {"frames": 30, "start_frame": 3, "step": 4, "data": {"stop_frame": 22}}
-    task_id = host.task(video=video, segment_size=3, overlap=1, **upload)
+    task_id = cvat.task(video=video, segment_size=3, overlap=1, **upload)
     asked: Counter[int] = Counter()
 
     def behave(payload: Json) -> list[Json]:
-        asked[picture_in(payload)] += 1
-        return boxes_of(picture_in(payload))
+        asked[image_number(payload)] += 1
+        return boxes_of(image_number(payload))
 
     function.behave = behave
-    run(host, task=task_id)
+    run(cvat, task=task_id)
     assert asked == Counter([3, 7, 11, 15, 19])  # 3 + 4 r for frame r of the task
-    first, second = (job.id for job in host.engine.task(task_id).jobs)
-    assert places(host, f"jobs/{first}") == [(0, 3.0), (1, 7.0), (2, 11.0)]
-    assert places(host, f"jobs/{second}") == [(2, 11.0), (3, 15.0), (4, 19.0)]
+    first, second = (job.id for job in cvat.engine.task(task_id).jobs)
+    assert left_edges(cvat, f"jobs/{first}") == [(0, 3.0), (1, 7.0), (2, 11.0)]
+    assert left_edges(cvat, f"jobs/{second}") == [(2, 11.0), (3, 15.0), (4, 19.0)]
     found = [(frame, 3.0 + 4 * frame) for frame in range(5)]
-    assert places(host, f"tasks/{task_id}") == found
+    assert left_edges(cvat, f"tasks/{task_id}") == found
     for frame, left in found:
         body = {"task": task_id, "frame": frame}
-        answer = host.send("post", "/api/lambda/functions/cars", body)
+        answer = cvat.send("post", "/api/lambda/functions/cars", body)
         assert answer["shapes"][0]["points"][0] == left
 
 
-def test_honeypots_are_left_out_and_their_pool_is_run_by_its_own_job(
-    host: Host, function: FunctionServer
+def test_honeypots_are_skipped_and_their_pool_is_annotated_by_its_own_job(
+    cvat: CvatScenarios, function: FunctionServer
 ) -> None:
-    task_id = honeypots(host)
-    task = host.engine.task(task_id)
-    request = run(host, task=task_id)
+    task_id = honeypots(cvat)
+    task = cvat.engine.task(task_id)
+    request = run(cvat, task=task_id)
     ordinary = set(range(task.size)) - task.placeholder_frames - task.validation_frames
     assert (request.done, request.skipped) == (len(ordinary), len(task.placeholder_frames))
-    assert {frame for frame, _ in places(host, f"tasks/{task_id}")} == ordinary
+    assert {frame for frame, _ in left_edges(cvat, f"tasks/{task_id}")} == ordinary
 
     (pool,) = (job for job in task.jobs if job.type == "ground_truth")
-    run(host, task=task_id, job=pool.id)
-    found = places(host, f"jobs/{pool.id}")
+    run(cvat, task=task_id, job=pool.id)
+    found = left_edges(cvat, f"jobs/{pool.id}")
     assert {frame for frame, _ in found} == set(pool.frames)
     assert len(found) == len(pool.frames)
 
 
 @pytest.mark.parametrize("video", [False, True])
-def test_ground_truth_job_has_a_layer_of_its_own(
-    host: Host, function: FunctionServer, video: bool
+def test_request_on_a_ground_truth_job_writes_to_it_alone(
+    cvat: CvatScenarios, function: FunctionServer, video: bool
 ) -> None:
-    task_id = host.task(frames=20, video=video, start_frame=2, step=3, segment_size=2)
-    job_id = host.ground_truth_job(task_id, [1, 4])
-    run(host, task=task_id, job=job_id)
-    assert places(host, f"jobs/{job_id}") == [(1, 5.0), (4, 14.0)]
-    assert places(host, f"tasks/{task_id}") == []
+    task_id = cvat.task(frames=20, video=video, start_frame=2, step=3, segment_size=2)
+    job_id = cvat.ground_truth_job(task_id, [1, 4])
+    run(cvat, task=task_id, job=job_id)
+    assert left_edges(cvat, f"jobs/{job_id}") == [(1, 5.0), (4, 14.0)]
+    assert left_edges(cvat, f"tasks/{task_id}") == []
 
 
-def test_consensus_replica_is_run_alone(host: Host, function: FunctionServer) -> None:
-    task_id = host.task(frames=4, segment_size=2, spec={"consensus_replicas": 2})
-    jobs = host.engine.task(task_id).jobs
+def test_request_on_a_consensus_replica_writes_to_it_alone(
+    cvat: CvatScenarios, function: FunctionServer
+) -> None:
+    task_id = cvat.task(frames=4, segment_size=2, spec={"consensus_replicas": 2})
+    jobs = cvat.engine.task(task_id).jobs
     replica, *others = (job for job in jobs if job.type == "consensus_replica")
-    run(host, task=task_id, job=replica.id)
-    assert places(host, f"jobs/{replica.id}") == [(f, float(f)) for f in replica.frames]
-    assert places(host, f"tasks/{task_id}") == []
-    assert [places(host, f"jobs/{job.id}") for job in others] == [[], [], []]
+    run(cvat, task=task_id, job=replica.id)
+    assert left_edges(cvat, f"jobs/{replica.id}") == [(f, float(f)) for f in replica.frames]
+    assert left_edges(cvat, f"tasks/{task_id}") == []
+    assert [left_edges(cvat, f"jobs/{job.id}") for job in others] == [[], [], []]
 
 
-# What makes way
+# Replacement
 
 
-def drawn(host: Host, task_id: int, *frames: int) -> list[int]:
-    """Rectangles that a person drew; their ids."""
-    label_id = host.engine.task(task_id).labels[0].id
+def draw_rectangles(cvat: CvatScenarios, task_id: int, *frames: int) -> list[int]:
+    """Draw rectangles as a user. Return their ids."""
+    label_id = cvat.engine.task(task_id).labels[0].id
     shapes = [
         {
             "type": "rectangle",
@@ -190,7 +196,7 @@ def drawn(host: Host, task_id: int, *frames: int) -> list[int]:
         for frame in frames
     ]
     body = {"version": 0, "tags": [], "shapes": shapes, "tracks": []}
-    made = host.send("patch", f"/api/tasks/{task_id}/annotations?action=create", body)
+    made = cvat.send("patch", f"/api/tasks/{task_id}/annotations?action=create", body)
     return [shape["id"] for shape in made["shapes"]]
 
 
@@ -203,35 +209,37 @@ def drawn(host: Host, task_id: int, *frames: int) -> list[int]:
         ("all", [(0, 0.0), (1, 1.0)]),
     ],
 )
-def test_second_run_replaces_by_its_policy(
-    host: Host, function: FunctionServer, replace: str, kept: list[tuple[int, float]]
+def test_second_request_replaces_what_its_policy_says(
+    cvat: CvatScenarios, function: FunctionServer, replace: str, kept: list[tuple[int, float]]
 ) -> None:
-    task_id = host.task(frames=2)
-    drawn(host, task_id, 0)
-    run(host, task=task_id)
-    run(host, task=task_id, replace=replace)
-    assert places(host, f"tasks/{task_id}") == kept
+    task_id = cvat.task(frames=2)
+    draw_rectangles(cvat, task_id, 0)
+    run(cvat, task=task_id)
+    run(cvat, task=task_id, replace=replace)
+    assert left_edges(cvat, f"tasks/{task_id}") == kept
 
 
-def test_only_frames_of_the_request_lose_anything(host: Host, function: FunctionServer) -> None:
-    task_id = host.task(frames=4)
-    drawn(host, task_id, 0, 1, 2, 3)
-    run(host, task=task_id, cleanup=True, frames=[[1, 2]])
-    assert places(host, f"tasks/{task_id}") == [(0, 50.0), (1, 1.0), (2, 2.0), (3, 50.0)]
+def test_cleanup_removes_nothing_from_other_frames(
+    cvat: CvatScenarios, function: FunctionServer
+) -> None:
+    task_id = cvat.task(frames=4)
+    draw_rectangles(cvat, task_id, 0, 1, 2, 3)
+    run(cvat, task=task_id, cleanup=True, frames=[[1, 2]])
+    assert left_edges(cvat, f"tasks/{task_id}") == [(0, 50.0), (1, 1.0), (2, 2.0), (3, 50.0)]
 
 
-def tracks_of(host: Host, job_id: int) -> list[int]:
-    """First frames of a job's tracks."""
+def tracks_of(cvat: CvatScenarios, job_id: int) -> list[int]:
+    """The first frames of a job's tracks."""
     return sorted(
-        row["frame"] for row in host.send("get", f"/api/jobs/{job_id}/annotations")["tracks"]
+        row["frame"] for row in cvat.send("get", f"/api/jobs/{job_id}/annotations")["tracks"]
     )
 
 
 @pytest.mark.parametrize("by_jobs", [False, True])
-def test_tracks_that_are_replaced_go_from_each_job_that_holds_them(
-    host: Host, function: FunctionServer, by_jobs: bool
+def test_replaced_track_is_removed_from_each_job(
+    cvat: CvatScenarios, function: FunctionServer, by_jobs: bool
 ) -> None:
-    bench = Bench(host, frames=8, segment_size=5, overlap=2)
+    bench = Bench(cvat, frames=8, segment_size=5, overlap=2)
     first, second = (job.id for job in bench.jobs)
     bench.write(
         tracks=[
@@ -240,18 +248,18 @@ def test_tracks_that_are_replaced_go_from_each_job_that_holds_them(
             bench.track((3, False), (4, True)),  # alike in both jobs
         ]
     )
-    assert (tracks_of(host, first), tracks_of(host, second)) == ([0, 1, 3], [3, 3])
+    assert (tracks_of(cvat, first), tracks_of(cvat, second)) == ([0, 1, 3], [3, 3])
     named = {"jobs": [first, second]} if by_jobs else {"task": bench.task_id}
-    run(host, **named, cleanup=True)
-    assert (tracks_of(host, first), tracks_of(host, second)) == ([], [])
+    run(cvat, **named, cleanup=True)
+    assert (tracks_of(cvat, first), tracks_of(cvat, second)) == ([], [])
 
 
-# Rectangles that become tracks
+# Re-identification
 
 
 @pytest.fixture
-def joiner(function: FunctionServer) -> FunctionServer:
-    """A ReID function for which all rectangles are one object."""
+def reid_function(function: FunctionServer) -> FunctionServer:
+    """A ReID function that matches all rectangles."""
     from cvat_lambda.functions.models import Function
 
     function.behave = lambda payload: [0] * len(payload["boxes0"])
@@ -268,62 +276,64 @@ def joiner(function: FunctionServer) -> FunctionServer:
     return function
 
 
-def test_rectangles_become_a_track_and_come_back(host: Host, joiner: FunctionServer) -> None:
-    task_id = host.task(frames=6, segment_size=3)
-    first, second = host.engine.task(task_id).jobs
-    drawn(host, task_id, 0, 1, 3)
-    request = run(host, task=task_id, function="same")
-    assert (tracks_of(host, first.id), tracks_of(host, second.id)) == ([0], [])
-    assert places(host, f"tasks/{task_id}") == [(3, 50.0)]  # one alone in its job
-    host.send("post", f"/api/lambda/requests/{request.pk}/undo")
-    assert tracks_of(host, first.id) == []
-    assert [frame for frame, _ in places(host, f"tasks/{task_id}")] == [0, 1, 3]
+def test_undo_of_reid_restores_the_rectangles(
+    cvat: CvatScenarios, reid_function: FunctionServer
+) -> None:
+    task_id = cvat.task(frames=6, segment_size=3)
+    first, second = cvat.engine.task(task_id).jobs
+    draw_rectangles(cvat, task_id, 0, 1, 3)
+    request = run(cvat, task=task_id, function="same")
+    assert (tracks_of(cvat, first.id), tracks_of(cvat, second.id)) == ([0], [])
+    assert left_edges(cvat, f"tasks/{task_id}") == [(3, 50.0)]  # the only one of its job
+    cvat.send("post", f"/api/lambda/requests/{request.pk}/undo")
+    assert tracks_of(cvat, first.id) == []
+    assert [frame for frame, _ in left_edges(cvat, f"tasks/{task_id}")] == [0, 1, 3]
 
 
 @pytest.mark.parametrize("job_type", [None, "annotation", "ground_truth"])
-def test_tracks_are_refused_at_once_where_there_are_honeypots(
-    host: Host, joiner: FunctionServer, job_type: str | None
+def test_reid_in_a_task_with_honeypots_is_rejected(
+    cvat: CvatScenarios, reid_function: FunctionServer, job_type: str | None
 ) -> None:
-    """CVAT takes none in such a task: a run would fail at its end, when all is asked for."""
-    task_id = honeypots(host)
-    task = host.engine.task(task_id)
-    drawn(host, task_id, *sorted(set(range(task.size)) - task.placeholder_frames))
+    """CVAT accepts no tracks in such a task."""
+    task_id = honeypots(cvat)
+    task = cvat.engine.task(task_id)
+    draw_rectangles(cvat, task_id, *sorted(set(range(task.size)) - task.placeholder_frames))
     body: Json = {"function": "same", "task": task_id}
     if job_type is not None:
         body["job"] = next(job.id for job in task.jobs if job.type == job_type)
-    answer = host.try_to_send("post", "/api/lambda/requests", body)
-    assert (answer.status_code, joiner.payloads) == (400, [])
+    answer = cvat.try_to_send("post", "/api/lambda/requests", body)
+    assert (answer.status_code, reid_function.payloads) == (400, [])
     assert "takes no tracks" in answer.content.decode()
 
 
-def test_failed_frame_keeps_what_it_had(host: Host, function: FunctionServer) -> None:
+def test_failed_frame_keeps_its_annotations(cvat: CvatScenarios, function: FunctionServer) -> None:
     from cvat_lambda.models import Request
 
-    task_id = host.task(frames=3)
-    drawn(host, task_id, 0, 1, 2)
+    task_id = cvat.task(frames=3)
+    draw_rectangles(cvat, task_id, 0, 1, 2)
     function.behave = lambda payload: (
-        {"no": "list"} if picture_in(payload) == 1 else boxes_of(picture_in(payload))
+        {"no": "list"} if image_number(payload) == 1 else boxes_of(image_number(payload))
     )
     body = {"function": "cars", "task": task_id, "cleanup": True}
-    request = Request.objects.get(pk=host.send("post", "/api/lambda/requests", body)["id"])
+    request = Request.objects.get(pk=cvat.send("post", "/api/lambda/requests", body)["id"])
     assert (request.done, request.failed) == (2, 1)
-    assert places(host, f"tasks/{task_id}") == [(0, 0.0), (1, 50.0), (2, 2.0)]
+    assert left_edges(cvat, f"tasks/{task_id}") == [(0, 0.0), (1, 50.0), (2, 2.0)]
 
 
-# What CVAT hears of it
+# Events and webhooks
 
 
 def test_event_of_a_request_names_its_task_project_and_job(
-    host: Host, function: FunctionServer, events: list[Json]
+    cvat: CvatScenarios, function: FunctionServer, events: list[Json]
 ) -> None:
-    """Bug 13 of CVAT's own: these are null there, since a number is given for the object."""
+    """In CVAT these members are null, since it passes an id instead of the object."""
     labels = [label_to_json(label) for label in LABELS]
-    project_id = host.send("post", "/api/projects", {"name": "p", "labels": labels})["id"]
-    task_id = host.task(frames=2, project_id=project_id)
-    (job,) = host.engine.task(task_id).jobs
+    project_id = cvat.send("post", "/api/projects", {"name": "p", "labels": labels})["id"]
+    task_id = cvat.task(frames=2, project_id=project_id)
+    (job,) = cvat.engine.task(task_id).jobs
     for body in ({"task": task_id}, {"task": task_id, "job": job.id}):
         events.clear()
-        request = run(host, **body)
+        request = run(cvat, **body)
         (event,) = (event for event in events if event["scope"] == "call:function")
         assert (event["task_id"], event["project_id"]) == (task_id, project_id)
         assert event["job_id"] == body.get("job")
@@ -334,13 +344,13 @@ def test_event_of_a_request_names_its_task_project_and_job(
 
 
 def test_event_of_a_call_names_its_task_and_job(
-    host: Host, function: FunctionServer, events: list[Json]
+    cvat: CvatScenarios, function: FunctionServer, events: list[Json]
 ) -> None:
-    task_id = host.task(frames=2)
-    (job,) = host.engine.task(task_id).jobs
+    task_id = cvat.task(frames=2)
+    (job,) = cvat.engine.task(task_id).jobs
     for body in ({"task": task_id}, {"job": job.id}):
         events.clear()
-        answer = host.send("post", "/api/lambda/functions/cars", {**body, "frame": 1})
+        answer = cvat.send("post", "/api/lambda/functions/cars", {**body, "frame": 1})
         assert [shape["points"][0] for shape in answer["shapes"]] == [1.0]
         (event,) = (event for event in events if event["scope"] == "call:function")
         assert (event["task_id"], event["job_id"]) == (task_id, body.get("job"))
@@ -348,45 +358,48 @@ def test_event_of_a_call_names_its_task_and_job(
         assert event["payload"]["parameters"] == {"frame": 1}
 
 
-def test_call_that_crashes_is_an_exception_of_cvats_and_no_call(
-    host: Host, function: FunctionServer, events: list[Json], monkeypatch: pytest.MonkeyPatch
+def test_call_that_crashes_is_recorded_as_an_exception(
+    cvat: CvatScenarios,
+    function: FunctionServer,
+    events: list[Json],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from cvat_lambda.engine.cvat import frames
 
     def crash(*_: Any) -> str:
         raise RuntimeError("a mistake of ours")
 
-    task_id = host.task(frames=1)
+    task_id = cvat.task(frames=1)
     monkeypatch.setattr(frames, "frame_key", crash)
     events.clear()
     path = "/api/lambda/functions/cars"
-    answer = host.try_to_send("post", path, {"task": task_id, "frame": 0})
+    answer = cvat.try_to_send("post", path, {"task": task_id, "frame": 0})
     assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
     (event,) = events
     assert event["scope"] == "send:exception"
     assert event["payload"]["message"] == "RuntimeError: a mistake of ours"
     assert (event["payload"]["status_code"], event["user_name"]) == (500, "alice")
     events.clear()
-    answer = host.try_to_send("post", path, {"task": 999_999, "frame": 0})
+    answer = cvat.try_to_send("post", path, {"task": 999_999, "frame": 0})
     assert (answer.status_code, events) == (404, [])
 
 
-def test_batch_sends_one_event_a_job_in_the_owners_name(
-    host: Host, function: FunctionServer, events: list[Json]
+def test_batch_sends_one_event_per_job_in_the_name_of_the_owner(
+    cvat: CvatScenarios, function: FunctionServer, events: list[Json]
 ) -> None:
-    task_id = host.task(frames=6, segment_size=3)
+    task_id = cvat.task(frames=6, segment_size=3)
     events.clear()
-    run(host, task=task_id)
+    run(cvat, task=task_id)
     made = [event for event in events if event["scope"] == "create:shapes"]
     assert sorted((event["job_id"], event["count"]) for event in made) == sorted(
-        (job.id, 3) for job in host.engine.task(task_id).jobs
+        (job.id, 3) for job in cvat.engine.task(task_id).jobs
     )
     assert {(event["task_id"], event["user_name"]) for event in made} == {(task_id, "alice")}
 
 
 @pytest.mark.parametrize("only_removes", [False, True])
-def test_webhook_hears_of_the_job_and_the_task_once(
-    host: Host,
+def test_request_triggers_the_webhooks_of_job_task_and_project_once(
+    cvat: CvatScenarios,
     function: FunctionServer,
     monkeypatch: pytest.MonkeyPatch,
     settings: Any,
@@ -397,8 +410,8 @@ def test_webhook_hears_of_the_job_and_the_task_once(
     settings.CVAT_LAMBDA_BATCH_FRAMES = 2  # three batches
     heard: list[str] = []
     labels = [label_to_json(label) for label in LABELS]
-    project_id = host.send("post", "/api/projects", {"name": "p", "labels": labels})["id"]
-    task_id = host.task(frames=6, project_id=project_id)
+    project_id = cvat.send("post", "/api/projects", {"name": "p", "labels": labels})["id"]
+    task_id = cvat.task(frames=6, project_id=project_id)
     body = {
         "target_url": "http://127.0.0.1:9/",
         "type": "project",
@@ -407,14 +420,14 @@ def test_webhook_hears_of_the_job_and_the_task_once(
         "events": ["update:job", "update:task", "update:project"],
         "is_active": True,
     }
-    drawn(host, task_id, 0, 1, 2)
-    host.send("post", "/api/webhooks", body)
+    draw_rectangles(cvat, task_id, 0, 1, 2)
+    cvat.send("post", "/api/webhooks", body)
     monkeypatch.setattr(
         signals, "add_to_queue", lambda webhook, payload, *_: heard.append(payload["event"])
     )
     if only_removes:
         function.behave = lambda payload: []
-    run(host, task=task_id, cleanup=only_removes)
+    run(cvat, task=task_id, cleanup=only_removes)
     assert sorted(heard) == ["update:job", "update:project", "update:task"]
 
 
@@ -437,62 +450,62 @@ FILTERS = {
 }
 
 
-def test_request_is_found_in_cvats_own_list(
-    host: Host, function: FunctionServer, client_for: Clients
+def test_request_is_found_by_the_filters_of_cvats_list(
+    cvat: CvatScenarios, function: FunctionServer, client_for: Clients
 ) -> None:
-    """Bug 14 of CVAT's own: its requests page knows nothing of automatic annotation."""
-    task_id = host.task(frames=2)
-    request = run(host, task=task_id)
-    rows = {row["id"]: row for row in host.send("get", "/api/requests")["results"]}
+    """CVAT's own list has no requests of automatic annotation."""
+    task_id = cvat.task(frames=2)
+    request = run(cvat, task=task_id)
+    rows = {row["id"]: row for row in cvat.send("get", "/api/requests")["results"]}
     found = rows[request.pk]
     assert (found["status"], float(found["progress"])) == ("finished", 1.0)
     assert found["operation"]["type"] == "autoannotate:task"
     assert found["operation"]["task_id"] == task_id
     assert found["operation"]["function_id"] == "cars"
-    assert host.send("get", f"/api/requests/{request.pk}")["id"] == request.pk
+    assert cvat.send("get", f"/api/requests/{request.pk}")["id"] == request.pk
     others = client_for("charlie").get("/api/requests").json()["results"]
     assert request.pk not in [row["id"] for row in others]
     for query, is_shown in FILTERS.items():
-        found = host.send("get", f"/api/requests?{query.format(task_id=task_id)}")["results"]
+        found = cvat.send("get", f"/api/requests?{query.format(task_id=task_id)}")["results"]
         assert (request.pk in [row["id"] for row in found]) == is_shown, query
-    # The jobs of the queue themselves are no rows of that list.
+    # The RQ jobs of the request are not listed.
     assert [key for key in rows if key.startswith(request.pk)] == [request.pk]
 
 
-def test_list_asks_for_no_more_rows_where_there_are_more_requests(
-    host: Host, function: FunctionServer
+def test_number_of_queries_of_cvats_list_does_not_grow_with_the_requests(
+    cvat: CvatScenarios, function: FunctionServer
 ) -> None:
-    """CVAT's pages ask for it every few seconds, and each row is asked what it is about."""
-    tasks = [host.task(frames=1), host.task(frames=1)]
+    """CVAT's pages poll the list every few seconds."""
+    tasks = [cvat.task(frames=1), cvat.task(frames=1)]
     counts = []
     for _ in range(2):
-        made = [run(host, tasks=tasks).pk, run(host, tasks=list(reversed(tasks))).pk]
+        made = [run(cvat, tasks=tasks).pk, run(cvat, tasks=list(reversed(tasks))).pk]
         with CaptureQueriesContext(connection) as asked:
-            rows = host.send("get", "/api/requests?action=autoannotate")["results"]
+            rows = cvat.send("get", "/api/requests?action=autoannotate")["results"]
         assert [row["id"] for row in rows[:2]] == list(reversed(made))
         counts.append(len(asked))
     assert counts[1] <= counts[0]
 
 
-def test_score_is_kept_with_the_shape_or_else_with_the_record(
-    host: Host, function: FunctionServer
+def test_score_is_stored_with_the_shape_or_with_its_provenance(
+    cvat: CvatScenarios, function: FunctionServer
 ) -> None:
     from cvat_lambda.models import Provenance
 
-    task_id = host.task(frames=1)
-    request = run(host, task=task_id)
-    (shape,) = host.send("get", f"/api/tasks/{task_id}/annotations")["shapes"]
+    task_id = cvat.task(frames=1)
+    request = run(cvat, task=task_id)
+    (shape,) = cvat.send("get", f"/api/tasks/{task_id}/annotations")["shapes"]
     assert shape.get("score") == (0.75 if HAS_SCORE else None)
     assert shape["source"] == "auto"
     (record,) = Provenance.objects.filter(request=request)
     assert (record.object_id, record.score) == (shape["id"], 0.75)
 
 
-# Who may
+# Permissions
 
 
-def test_organization_decides_who_starts_and_sees_requests(
-    host: Host, function: FunctionServer, client_for: Clients, people: Json
+def test_role_in_the_organization_decides_who_starts_and_views_requests(
+    cvat: CvatScenarios, function: FunctionServer, client_for: Clients, people: Json
 ) -> None:
     from cvat.apps.organizations.models import Membership, Organization
 
@@ -501,7 +514,7 @@ def test_organization_decides_who_starts_and_sees_requests(
         Membership.objects.create(
             user=people[name], organization=organization, role=role, is_active=True
         )
-    task_id = host.task(frames=2)
+    task_id = cvat.task(frames=2)
     models.Task.objects.filter(pk=task_id).update(organization=organization)
     body = {"function": "cars", "task": task_id}
     path = "/api/lambda/requests"
@@ -514,7 +527,7 @@ def test_organization_decides_who_starts_and_sees_requests(
         listed = client_for(name).get(f"{path}?org=o").json()
         assert len(listed) == (status == 200), name
     assert client_for("charlie").delete(f"{one}?org=o").status_code == 404
-    # Who names no organization, as the SDK does by default, finds one task and one request of any.
+    # Without ``org``, as the SDK asks by default, a task or a request of any organization is found.
     assert client_for("bob").get(f"/api/tasks/{task_id}").status_code == 200
     for name, status in (("bob", 200), ("charlie", 404)):
         assert client_for(name).get(one).status_code == status, name
@@ -522,8 +535,8 @@ def test_organization_decides_who_starts_and_sees_requests(
 
 
 @pytest.mark.parametrize("in_organization", [False, True])
-def test_assignee_of_a_job_alone_has_the_requests_on_it(
-    host: Host,
+def test_assignee_of_a_job_views_and_undoes_the_requests_on_it(
+    cvat: CvatScenarios,
     function: FunctionServer,
     client_for: Clients,
     people: Json,
@@ -532,7 +545,7 @@ def test_assignee_of_a_job_alone_has_the_requests_on_it(
     """CVAT's rules show such an annotator the job and not its task."""
     from cvat.apps.organizations.models import Membership, Organization
 
-    task_id = host.task(frames=4, segment_size=2)
+    task_id = cvat.task(frames=4, segment_size=2)
     query = ""
     if in_organization:
         organization = Organization.objects.create(name="o", slug="o", owner=people["alice"])
@@ -542,8 +555,8 @@ def test_assignee_of_a_job_alone_has_the_requests_on_it(
             )
         models.Task.objects.filter(pk=task_id).update(organization=organization)
         query = "?org=o"
-    mine, other = host.engine.task(task_id).jobs
-    host.assign_job(mine.id, "bob")
+    mine, other = cvat.engine.task(task_id).jobs
+    cvat.assign_job(mine.id, "bob")
     path = "/api/lambda/requests"
     bob = client_for("bob")
     body = {"function": "cars", "job": mine.id}
@@ -551,7 +564,7 @@ def test_assignee_of_a_job_alone_has_the_requests_on_it(
     assert bob.get(f"{path}/{request_id}{query}").json()["status"] == "finished"
     assert [row["id"] for row in bob.get(f"{path}{query}").json()] == [request_id]
     for more in ({"task": task_id}, {"job": other.id}):
-        hidden = run(host, **more).pk
+        hidden = run(cvat, **more).pk
         assert bob.get(f"{path}/{hidden}{query}").status_code == 404
         assert bob.get(f"/api/requests/{hidden}{query}").status_code == 403
     assert [row["id"] for row in bob.get(f"{path}{query}").json()] == [request_id]
@@ -559,18 +572,18 @@ def test_assignee_of_a_job_alone_has_the_requests_on_it(
     assert bob.delete(f"{path}/{request_id}{query}").status_code == 204
 
 
-def test_request_over_several_tasks_needs_the_sight_of_all(
-    host: Host, function: FunctionServer, client_for: Clients, people: Json
+def test_request_over_several_tasks_is_visible_to_those_who_view_all_of_them(
+    cvat: CvatScenarios, function: FunctionServer, client_for: Clients, people: Json
 ) -> None:
-    tasks = [host.task(frames=1), host.task(frames=1)]
+    tasks = [cvat.task(frames=1), cvat.task(frames=1)]
     models.Task.objects.filter(pk=tasks[0]).update(assignee=people["bob"])
-    request = run(host, tasks=tasks)
+    request = run(cvat, tasks=tasks)
     for path in ("/api/lambda/requests", "/api/requests"):
         assert client_for("bob").get(f"{path}/{request.pk}").status_code == 404, path
         assert client_for("alice").get(f"{path}/{request.pk}").status_code == 200, path
 
 
-# And back
+# Return to CVAT's own app
 
 
 STOCK = """
@@ -596,7 +609,7 @@ print(json.dumps({
 
 
 def rolled_back(code: str, *arguments: object) -> str:
-    """What a piece of code prints last in the same server with CVAT's own app."""
+    """Run code with CVAT's own app on the same database. Return the last line it prints."""
     child = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
         env={
@@ -613,17 +626,19 @@ def rolled_back(code: str, *arguments: object) -> str:
     return child.stdout.splitlines()[-1]
 
 
-def test_cvats_own_app_comes_back_with_nothing_lost(host: Host, function: FunctionServer) -> None:
-    task_id = host.task(frames=3)
-    request = run(host, task=task_id)
-    before = host.send("get", f"/api/tasks/{task_id}/annotations")
+def test_return_to_cvats_own_app_loses_nothing(
+    cvat: CvatScenarios, function: FunctionServer
+) -> None:
+    task_id = cvat.task(frames=3)
+    request = run(cvat, task=task_id)
+    before = cvat.send("get", f"/api/tasks/{task_id}/annotations")
     found = json.loads(rolled_back(STOCK, task_id))
     assert (found["ours"], found["stock"]) == (False, True)
     assert found["annotations"] == [200, before]
     assert len(before["shapes"]) == 3
     assert [found["requests"][0], found["list"][0]] == [200, 200]
-    # What the app knows of its requests is there when it comes again.
-    assert host.send("get", f"/api/lambda/requests/{request.pk}")["done"] == 3
+    # The rows of the requests were kept.
+    assert cvat.send("get", f"/api/lambda/requests/{request.pk}")["done"] == 3
 
 
 DELETE_ALICE = """
@@ -635,9 +650,11 @@ print(User.objects.filter(username="alice").count())
 """
 
 
-def test_people_can_be_deleted_after_the_way_back(host: Host, function: FunctionServer) -> None:
-    """The app's tables stay, and must not hold on to those who have started requests."""
-    request = run(host, task=host.task(frames=1))
+def test_user_can_be_deleted_after_the_return_to_cvats_own_app(
+    cvat: CvatScenarios, function: FunctionServer
+) -> None:
+    """The app's tables stay, and their foreign keys must not prevent the deletion."""
+    request = run(cvat, task=cvat.task(frames=1))
     assert rolled_back(DELETE_ALICE) == "0"
     request.refresh_from_db()
     assert (request.owner_id, request.status) == (None, "finished")
@@ -663,17 +680,17 @@ print(codes, queue.failed_job_registry.count)
 """
 
 
-def test_request_that_waits_outlives_the_way_back(
-    host: Host, function: FunctionServer, settings: Any, monkeypatch: pytest.MonkeyPatch
+def test_queued_request_survives_the_return_to_cvats_own_app(
+    cvat: CvatScenarios, function: FunctionServer, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """CVAT's own app lists nothing of ours, and its worker fails a job that it cannot run."""
+    """CVAT's own app does not list the request, and its worker fails the RQ job."""
     from cvat_lambda.models import Request
     from cvat_lambda.requests.control import recover
 
-    task_id = host.task(frames=2)
+    task_id = cvat.task(frames=2)
     with monkeypatch.context() as patch:
         patch.setitem(settings.RQ_QUEUES["annotation"], "ASYNC", True)
-        made = host.send("post", "/api/lambda/requests", {"function": "cars", "task": task_id})
+        made = cvat.send("post", "/api/lambda/requests", {"function": "cars", "task": task_id})
     request = Request.objects.get(pk=made["id"])
     assert rolled_back(WORK) == "[200, 200, 200, 200] 1"
     request.refresh_from_db()
@@ -683,4 +700,4 @@ def test_request_that_waits_outlives_the_way_back(
     recover.recover()
     request.refresh_from_db()
     assert (request.status, request.done) == ("finished", 2)
-    assert places(host, f"tasks/{task_id}") == [(0, 0.0), (1, 1.0)]
+    assert left_edges(cvat, f"tasks/{task_id}") == [(0, 0.0), (1, 1.0)]

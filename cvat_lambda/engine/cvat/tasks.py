@@ -1,4 +1,4 @@
-"""What CVAT's rows say of tasks, jobs and labels, as the port's frozen data."""
+"""Read tasks, jobs and labels from CVAT's tables as the port's data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.db.models import Q
 
 from cvat_lambda.annotations.types import Attribute, Label
 from cvat_lambda.engine.cvat.compat import job_type
-from cvat_lambda.engine.cvat.prepared import Prepared, built
+from cvat_lambda.engine.cvat.prepared_query import PreparedQuery, model_from_row
 from cvat_lambda.engine.port import Job, Task
 from cvat_lambda.errors import JobNotFound, NotFound, TaskNotFound
 
@@ -69,37 +69,37 @@ def _label_owners(prefix: str, task_id: int, project_id: int) -> Q:
     return Q(**{f"{prefix}task_id__in": [task_id]}) | Q(**{f"{prefix}project_id__in": [project_id]})
 
 
-# Each takes lists of ids.
-_TASKS: Final = Prepared(
+# Each query takes lists of ids.
+_TASKS: Final = PreparedQuery(
     lambda pk: models.Task.objects.filter(pk__in=[pk]).values_list(
         *_TASK_COLUMNS, *_with_layout("data__")
     )
 )
-_DATA: Final = Prepared(
+_DATA: Final = PreparedQuery(
     lambda task_id: models.Data.objects.filter(task__in=[task_id]).values_list(*_with_layout())
 )
-_JOBS: Final = Prepared(
+_JOBS: Final = PreparedQuery(
     lambda pk: (
         models.Job.objects.filter(pk__in=[pk])
         .order_by("segment__start_frame", "pk")
         .values_list(*_JOB_COLUMNS)
     )
 )
-_JOBS_OF_TASKS: Final = Prepared(
+_JOBS_OF_TASKS: Final = PreparedQuery(
     lambda task_id: (
         models.Job.objects.filter(segment__task_id__in=[task_id])
         .order_by("segment__start_frame", "pk")
         .values_list(*_JOB_COLUMNS)
     )
 )
-_LABELS: Final = Prepared(
+_LABELS: Final = PreparedQuery(
     lambda task_id, project_id: (
         models.Label.objects.filter(_label_owners("", task_id, project_id))
         .order_by("pk")
         .values_list(*_LABEL_COLUMNS)
     )
 )
-_SPECS: Final = Prepared(
+_SPECS: Final = PreparedQuery(
     lambda task_id, project_id: (
         models.AttributeSpec.objects.filter(_label_owners("label__", task_id, project_id))
         .order_by("pk")
@@ -110,19 +110,19 @@ _SPECS: Final = Prepared(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _TaskRow:
-    """A task and CVAT's row of its data."""
+    """A task and the row of its data."""
 
     id: int
     name: str
     dimension: str
     project_id: int | None
     organization_id: int | None
-    data: Any  # None: not uploaded yet
+    data: Any  # None: nothing was uploaded yet
 
 
 @dataclass(frozen=True, slots=True)
 class _JobRow:
-    """A job with its segment, in the order of `_JOB_COLUMNS`."""
+    """A job and its segment, in the order of `_JOB_COLUMNS`."""
 
     id: int
     kind: str
@@ -131,10 +131,10 @@ class _JobRow:
     segment_type: str
     first: int  # relative to the task
     last: int
-    chosen: str  # absolute numbers of a segment that is no whole range, with commas
+    chosen: str  # absolute numbers, separated by commas, of a segment of chosen frames
 
     def frames(self, data: Any) -> Sequence[int]:
-        """Relative to the task, ascending."""
+        """Frame numbers relative to the task, ascending."""
         if str(self.segment_type) == str(models.SegmentType.RANGE):
             return range(self.first, self.last + 1)
         step = data.get_frame_step()
@@ -150,7 +150,7 @@ def read_task(task_id: int) -> Task:
 
 
 def read_tasks(task_ids: Collection[int]) -> dict[int, Task]:
-    """Those that exist, by id: a handful of queries, however many they are."""
+    """Return the tasks that exist by id. The number of queries does not depend on how many."""
     rows = _task_rows(task_ids)
     jobs: dict[int, list[_JobRow]] = defaultdict(list)
     for values in _JOBS_OF_TASKS.rows([row.id for row in rows]):
@@ -174,23 +174,22 @@ def read_job(job_id: int) -> Job:
 
 
 def read_jobs(job_ids: Collection[int]) -> dict[int, Job]:
-    """Those that exist, by id: two queries, however many they are."""
+    """Return the jobs that exist by id, with two queries."""
     rows = [_JobRow(*values) for values in _JOBS.rows(list(job_ids))]
     data = {row.id: row.data for row in _task_rows({row.task_id for row in rows})}
     return {row.id: _job(row, data.get(row.task_id)) for row in rows}
 
 
 def data_of(task_id: int) -> Any:
-    """What a task's frames are, in as few columns as do; None: not uploaded yet."""
+    """Return the row of a task's data; None if nothing was uploaded yet."""
     row = _DATA.first([task_id])
     return None if row is None else _data(row)
 
 
 def annotated_jobs(task_id: int) -> list[Job]:
-    """The jobs whose annotations together are the task's, in order. Raise TaskNotFound.
+    """Return the jobs whose annotations together are the task's, in order. Raise TaskNotFound.
 
-    These are the annotation jobs, and with honeypots (hidden copies of the frames of the
-    ground-truth job) that job too, as in CVAT's own annotations of a task.
+    These are the annotation jobs. In a task with honeypots CVAT adds the ground-truth job.
     """
     data = data_of(task_id)
     if data is None and not models.Task.objects.filter(pk=task_id).exists():
@@ -229,15 +228,17 @@ def _task_rows(task_ids: Collection[int]) -> list[_TaskRow]:
 
 
 def _data(values: Sequence[Any]) -> Any:
-    """CVAT's row of a task's data, which knows its validation layout; None where it has none."""
+    """The row of a task's data with its validation layout; None if the task has no data."""
     split = len(_DATA_COLUMNS)
     if values[0] is None:
         return None
-    data = built(models.Data, _DATA_COLUMNS, values[:split])
+    data = model_from_row(models.Data, _DATA_COLUMNS, values[:split])
     layout = values[split:]
-    # So that nobody asks for it again.
+    # Django reads the layout from here instead of the database.
     data._state.fields_cache["validation_layout"] = (
-        None if layout[0] is None else built(models.ValidationLayout, _LAYOUT_COLUMNS, layout)
+        None
+        if layout[0] is None
+        else model_from_row(models.ValidationLayout, _LAYOUT_COLUMNS, layout)
     )
     return data
 
@@ -281,7 +282,7 @@ def _job(row: _JobRow, data: Any) -> Job:
 
 
 def _disabled(data: Any) -> frozenset[int]:
-    """Validation frames that somebody took out; CVAT does not count them as deleted frames."""
+    """Validation frames that were disabled. CVAT does not list them as deleted frames."""
     layout = getattr(data, "validation_layout", None)
     return frozenset(layout.disabled_frames) if layout is not None else frozenset()
 
@@ -291,7 +292,7 @@ def _without(frames: Sequence[int], excluded: frozenset[int]) -> Sequence[int]:
 
 
 def _placeholders(media: Iterable[Any]) -> dict[int, list[int]]:
-    """Hidden copies of validation frames, in relative numbers, by the id of their data."""
+    """Honeypots in relative frame numbers, by the id of the data."""
     honeypots = {data.pk: data for data in media if _is_honeypot_data(data)}
     if not honeypots:
         return {}
@@ -313,7 +314,7 @@ def _pool_frames(data: Any, jobs: Iterable[Job]) -> frozenset[int]:
 
 
 class _Labels:
-    """The label trees of tasks, or of their projects: two queries for all of them."""
+    """The label trees of tasks or of their projects, read with two queries."""
 
     def __init__(self, tasks: Collection[_TaskRow]) -> None:
         own = [row.id for row in tasks if row.project_id is None]
@@ -324,12 +325,12 @@ class _Labels:
             attributes[label_id].append(_attribute(*values))
         children: dict[int, list[Label]] = defaultdict(list)
         self._top: dict[Any, list[Label]] = defaultdict(list)
-        # A child was made after its parent; from the end, children are ready before their parent.
+        # A child has a higher id than its parent, so in reverse order children come first.
         for task_id, project_id, pk, parent_id, name, kind, color, svg in reversed(labels):
             label = Label(
                 id=pk,
                 name=name,
-                type=str(kind),  # type: ignore[arg-type]  # CVAT's words are the port's
+                type=str(kind),  # type: ignore[arg-type]  # CVAT and the port use the same names
                 color=color,
                 svg=svg or "",
                 attributes=tuple(attributes[pk]),
@@ -341,13 +342,13 @@ class _Labels:
                 children[parent_id].append(label)
 
     def of(self, task: _TaskRow) -> tuple[Label, ...]:
-        """The tree of a task."""
+        """Return the labels of a task."""
         owner = (task.id if task.project_id is None else None, task.project_id)
         return tuple(reversed(self._top.get(owner, [])))
 
 
-def specs_of_labels(task_id: int, project_id: int | None) -> dict[int, set[int]]:
-    """Ids of the attributes of each label that a task's annotations may have, by the label's id."""
+def attribute_ids_by_label(task_id: int, project_id: int | None) -> dict[int, set[int]]:
+    """Return the ids of attributes by the id of their label, for all labels of a task."""
     owners = ([task_id], []) if project_id is None else ([], [project_id])
     known: dict[int, set[int]] = {pk: set() for _, _, pk, *_ in _LABELS.rows(*owners)}
     for label_id, spec_id, *_ in _SPECS.rows(*owners):
