@@ -101,7 +101,7 @@ def test_connection_that_the_server_closed_is_replaced(enabled_pool: ConnectionP
     third.ensure_connection()  # takes the pooled one
     fourth = new_wrapper()
     with fourth.cursor() as cursor:
-        cursor.execute("SELECT pg_terminate_backend_pid(%s, 5000)", [found])
+        cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [found])
     third.close()
     fourth.close()
     for wrapper in (new_wrapper(), new_wrapper()):
