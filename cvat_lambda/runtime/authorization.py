@@ -1,8 +1,8 @@
-"""Who is let in: who has the token; without one, who is no web page of somebody else's.
+"""Authorization of requests by a bearer token, at the dashboard and at each function's port.
 
-A page in a browser may send requests to the loopback address, where a deployment runs code and a
-function does work: so a foreign Origin, and a Host that is no address of this machine (DNS
-rebinding), are refused, at the dashboard and at each function's own port.
+Without a token, only programs of this machine may send requests. A web page in a browser can send
+requests to the loopback address, too. They are rejected if their Origin is foreign, or if their
+Host is no loopback address (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ TOKEN_NEEDED: Final = "A token is needed: Authorization: Bearer <token>"
 LOCAL_ONLY: Final = "Without a token, only programs of this machine are answered"
 
 
-class Door:
-    """Judges requests by their headers; an empty token asks for none."""
+class RequestAuthorizer:
+    """Authorizes requests by their headers. An empty token means that none is needed."""
 
     def __init__(self, token: str) -> None:
-        self._wanted = f"Bearer {token}".encode() if token else b""
+        self._expected = f"Bearer {token}".encode() if token else b""
 
-    def refusal(self, host: str, headers: Mapping[str, str]) -> tuple[int, str] | None:
-        """Return the status and the sentence for who is not let in, else None."""
-        if self._wanted:
+    def rejection(self, host: str, headers: Mapping[str, str]) -> tuple[int, str] | None:
+        """Return the status and the sentence of a rejection, or None for an authorized request."""
+        if self._expected:
             given = headers.get("Authorization", "").encode("utf-8", "surrogateescape")
-            return None if hmac.compare_digest(given, self._wanted) else (401, TOKEN_NEEDED)
+            return None if hmac.compare_digest(given, self._expected) else (401, TOKEN_NEEDED)
         origin = headers.get("Origin")
         if is_local(host) and (origin is None or _netloc(origin) == host):
             return None
@@ -35,7 +35,7 @@ class Door:
 
 
 def is_local(host: str) -> bool:
-    """Whether a Host header names this machine as only programs on it would."""
+    """Whether a Host header names a loopback address."""
     try:
         name = urlsplit(f"//{host}").hostname or ""
         return name == "localhost" or ipaddress.ip_address(name).is_loopback

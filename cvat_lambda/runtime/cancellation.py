@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 from cvat_lambda.runtime.errors import Cancelled
 
 Result = TypeVar("Result")
-LOOK_S: Final = 0.1  # how often it is looked whether the work is given up
+POLL_INTERVAL_S: Final = 0.1  # how often it is looked whether the work is given up
 _SCOPE: contextvars.ContextVar[threading.Event | None] = contextvars.ContextVar(
     "cancellation", default=None
 )
@@ -56,7 +56,7 @@ def interruptible(work: Callable[[], Result]) -> Result:
     context = contextvars.copy_context()
     threading.Thread(target=context.run, args=(_settle, outcome, work), daemon=True).start()
     try:
-        while not wait([outcome], LOOK_S).done:
+        while not wait([outcome], POLL_INTERVAL_S).done:
             check_cancelled()
         return outcome.result()
     finally:

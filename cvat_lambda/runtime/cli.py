@@ -7,6 +7,7 @@ import asyncio
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,12 +17,12 @@ from cvat_lambda.runtime import commands
 from cvat_lambda.runtime.check import check_folder
 from cvat_lambda.runtime.client import DEFAULT_URL, DashboardClient
 from cvat_lambda.runtime.errors import RuntimeFault
-from cvat_lambda.runtime.processes.death_signal import end_with_parent
 from cvat_lambda.runtime.scaffold import KINDS, new_function
 from cvat_lambda.runtime.service import DEFAULT_PORT, ServiceOptions, run
 from cvat_lambda.runtime.spec.discovery import find_function_folders
 from cvat_lambda.runtime.spec.function_file import DEFAULT_PROJECT
 from cvat_lambda.runtime.weights.licences import ACCEPT_VARIABLE
+from cvat_lambda.runtime.worker.death_signal import end_with_parent
 
 if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction
@@ -134,7 +135,7 @@ def _seconds(text: str) -> float:
 def _serve(parsed: argparse.Namespace) -> int:
     _check_folders(parsed.folders)
     if parsed.parent is not None:
-        end_with_parent(parsed.parent)
+        end_with_parent(parsed.parent, signal.SIGTERM)
     options = ServiceOptions(
         folders=tuple(parsed.folders),
         host=parsed.host,

@@ -15,7 +15,7 @@ from typing import Any
 from cvat_lambda.runtime.client import Answer, DashboardClient, checked, in_path
 from cvat_lambda.runtime.deploy import archives
 from cvat_lambda.runtime.deploy.deployment import PROVISIONED
-from cvat_lambda.runtime.deploy.preparation import make_preparer
+from cvat_lambda.runtime.deploy.prepare import make_preparer
 from cvat_lambda.runtime.errors import Conflict, RuntimeFault
 from cvat_lambda.runtime.spec.discovery import choose_file, file_chooser, find_function_folders
 from cvat_lambda.runtime.spec.fields import JsonObject

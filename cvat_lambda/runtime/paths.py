@@ -1,4 +1,4 @@
-"""Where the runtime keeps what it may make again: environments, weights, logs."""
+"""Folders and files of the runtime: its cache, locks between processes, files of a folder."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
-from cvat_lambda.runtime.cancellation import LOOK_S, pause
+from cvat_lambda.runtime.cancellation import POLL_INTERVAL_S, pause
+
+_LEFT_OUT: Final = frozenset({"__pycache__", ".git", ".venv"})
 
 
 def cache_folder() -> Path:
-    """Return this user's cache: CVAT_LAMBDA_CACHE, else below XDG_CACHE_HOME or ~/.cache."""
+    """Return this user's cache: CVAT_LAMBDA_CACHE, or one in XDG_CACHE_HOME or ~/.cache."""
     own = os.environ.get("CVAT_LAMBDA_CACHE")
     if own:
         return Path(own).expanduser().resolve()
@@ -24,15 +26,15 @@ def cache_folder() -> Path:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock between processes for as long as the block runs; raises Cancelled."""
+    """Hold a lock between processes while the block runs; raises Cancelled."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
-        while not _taken(file):
-            pause(LOOK_S)
+        while not _try_lock(file):
+            pause(POLL_INTERVAL_S)
         yield
 
 
-def _taken(file: IO[bytes]) -> bool:
+def _try_lock(file: IO[bytes]) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -41,10 +43,26 @@ def _taken(file: IO[bytes]) -> bool:
 
 
 def digest(*parts: str | bytes) -> str:
-    """Return 64 hexadecimal digits that stand for all the parts, in order."""
+    """Return the SHA-256 of the parts in their order, as 64 hexadecimal digits."""
     total = hashlib.sha256()
     for part in parts:
         raw = part.encode() if isinstance(part, str) else part
         total.update(len(raw).to_bytes(8, "big"))
         total.update(raw)
     return total.hexdigest()
+
+
+def files_below(folder: Path, above: frozenset[Path] = frozenset()) -> list[Path]:
+    """Return the files below a folder. Links are followed, but not to a folder above themselves."""
+    real = folder.resolve()
+    if real in above:
+        return []
+    found: list[Path] = []
+    for entry in folder.iterdir():
+        if entry.name in _LEFT_OUT:
+            continue
+        if entry.is_dir():
+            found += files_below(entry, above | {real})
+        elif entry.is_file():
+            found.append(entry)
+    return found

@@ -19,8 +19,8 @@ from typing import Final
 from aiohttp import web
 
 from cvat_lambda.runtime.dashboard.server import make_app
-from cvat_lambda.runtime.deploy.hosting import HostSettings
-from cvat_lambda.runtime.deploy.preparation import make_preparer
+from cvat_lambda.runtime.deploy.prepare import make_preparer
+from cvat_lambda.runtime.deploy.settings import RuntimeSettings
 from cvat_lambda.runtime.deploy.sources import SourceStore
 from cvat_lambda.runtime.deploy.supervisor import Supervisor
 from cvat_lambda.runtime.errors import RuntimeFault
@@ -105,7 +105,7 @@ def _stop_on_signals() -> asyncio.Event:
 
 
 def _make_supervisor(options: ServiceOptions, state: Path, port: int) -> Supervisor:
-    host = HostSettings(
+    host = RuntimeSettings(
         host=options.host,
         token=options.token,
         dashboard=f"{_in_url(options.host)}:{port}",

@@ -8,12 +8,10 @@ kernel watches the *thread* that started the child: start children in a thread t
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
@@ -21,18 +19,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+from cvat_lambda.runtime.worker.death_signal import set_death_signal
 
 
 class ProcessFailed(Exception):
     """A child process ended or did not become ready; the message says which, and its last words."""
-
-
-def die_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
-    """Have the kernel send this process a signal when its parent's thread ends."""
-    if _libc is not None:
-        _libc.prctl(PR_SET_PDEATHSIG, number)
 
 
 def bound_socket(preferred: int = 0, host: str = "127.0.0.1") -> socket.socket:
@@ -94,7 +85,7 @@ class Child:
                 cwd=cwd,
                 start_new_session=True,
                 pass_fds=keep_open,
-                preexec_fn=partial(die_with_parent, death_signal),
+                preexec_fn=partial(set_death_signal, death_signal),
             )
         return cls(name=name, process=process, log=log)
 

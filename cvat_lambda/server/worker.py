@@ -9,7 +9,7 @@ from typing import Any
 from rq import Worker
 
 from cvat_lambda.engine import get_engine
-from cvat_lambda.server.processes import die_with_parent
+from cvat_lambda.runtime.worker.death_signal import set_death_signal
 
 
 class LinkedWorker(Worker):
@@ -29,4 +29,4 @@ class LinkedWorker(Worker):
     def setup_work_horse_signals(self) -> None:
         """In the horse, before its job: be killed when the worker is gone."""
         super().setup_work_horse_signals()  # type: ignore[no-untyped-call]
-        die_with_parent(signal.SIGKILL)
+        set_death_signal(signal.SIGKILL)

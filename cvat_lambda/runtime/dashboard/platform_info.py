@@ -14,7 +14,7 @@ VERSION_LABEL: Final = "cvat-lambda"
 NAMESPACE: Final = "nuclio"  # they are accepted everywhere and separate nothing here
 
 
-class AboutRoutes:
+class PlatformInfoRoutes:
     """``/api/versions`` (useful as a ping), ``namespaces``, ``external_ip_addresses`` and
     ``frontend_spec``, which says what Nuclio on Docker says.
     """

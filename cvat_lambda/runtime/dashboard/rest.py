@@ -21,7 +21,7 @@ from cvat_lambda.runtime.spec.fields import JsonObject
 from cvat_lambda.runtime.spec.quantities import parse_duration
 
 CREATION_TIMEOUT_S: Final = 60.0
-_FOLLOW_LOOK_S: Final = 0.2
+_FOLLOW_POLL_INTERVAL_S: Final = 0.2
 
 
 class FunctionRoutes:
@@ -182,7 +182,7 @@ async def _following(
     """
     path, missed = deployment.log_path, 0
     while request.transport is not None and not request.transport.is_closing():
-        await asyncio.sleep(_FOLLOW_LOOK_S)
+        await asyncio.sleep(_FOLLOW_POLL_INTERVAL_S)
         size = _size(path)
         missed = missed + 1 if size is None else 0
         if missed > 1:

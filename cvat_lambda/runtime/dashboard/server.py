@@ -1,4 +1,4 @@
-"""The dashboard: one HTTP server that carries the REST API, the invocation path and the metrics."""
+"""The dashboard: an HTTP server for the REST API, the calls of functions and the metrics."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from cvat_lambda.runtime.authorization import Door
+from cvat_lambda.runtime.authorization import RequestAuthorizer
 from cvat_lambda.runtime.dashboard.invocation import InvocationRoutes
 from cvat_lambda.runtime.dashboard.metrics import exposition
-from cvat_lambda.runtime.dashboard.platform_info import AboutRoutes
+from cvat_lambda.runtime.dashboard.platform_info import PlatformInfoRoutes
 from cvat_lambda.runtime.dashboard.rest import FunctionRoutes, ProjectRoutes
 from cvat_lambda.runtime.deploy.supervisor import Supervisor
 from cvat_lambda.runtime.errors import RuntimeFault
@@ -23,16 +23,16 @@ logger = logging.getLogger(__name__)
 
 
 def make_app(supervisor: Supervisor, *, host: str, token: str) -> web.Application:
-    """Return the dashboard's application on an address; an empty token asks for none."""
+    """Return the dashboard's application on an address. An empty token means that none is needed."""
     app = web.Application(
-        middlewares=[_errors_as_json, _guarded(Door(token))],
+        middlewares=[_errors_as_json, _guarded(RequestAuthorizer(token))],
         client_max_size=MAX_BODY,
         handler_args={"auto_decompress": False},
     )
     FunctionRoutes(supervisor).add_to(app)
     ProjectRoutes(supervisor).add_to(app)
     InvocationRoutes(supervisor).add_to(app)
-    AboutRoutes(host).add_to(app)
+    PlatformInfoRoutes(host).add_to(app)
 
     async def metrics(_request: web.Request) -> web.Response:
         return web.Response(text=await exposition(supervisor.list()), content_type="text/plain")
@@ -54,11 +54,11 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
         return _error(500, "Internal error: see the runtime's log")
 
 
-def _guarded(door: Door) -> Middleware:
+def _guarded(authorizer: RequestAuthorizer) -> Middleware:
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        refusal = door.refusal(request.host, request.headers)
-        return await handler(request) if refusal is None else _error(*refusal)
+        rejection = authorizer.rejection(request.host, request.headers)
+        return await handler(request) if rejection is None else _error(*rejection)
 
     return check
 

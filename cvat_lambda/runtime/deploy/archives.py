@@ -12,11 +12,11 @@ from typing import Final
 
 from cvat_lambda.runtime.cancellation import check_cancelled
 from cvat_lambda.runtime.errors import BadRequest, RuntimeFault
+from cvat_lambda.runtime.paths import files_below
 
 MAX_UNPACKED: Final = 2 * 2**30  # bytes
 MAX_ENTRIES: Final = 20_000
-LINKED_FROM: Final = 8 * 2**20  # bytes
-_LEFT_OUT: Final = frozenset({"__pycache__", ".git", ".venv"})
+HARDLINK_FROM: Final = 8 * 2**20  # bytes
 
 
 def pack(folder: Path) -> bytes:
@@ -45,7 +45,7 @@ def copy_folder(folder: Path, target: Path) -> None:
         check_cancelled()
         place = target / file.relative_to(folder)
         place.parent.mkdir(parents=True, exist_ok=True)
-        if file.suffix != ".py" and file.stat().st_size >= LINKED_FROM:
+        if file.suffix != ".py" and file.stat().st_size >= HARDLINK_FROM:
             _link(file.resolve(), place)
         else:
             shutil.copy2(file, place)
@@ -57,22 +57,6 @@ def _link(file: Path, place: Path) -> None:
         place.hardlink_to(file)
     except OSError:
         place.symlink_to(file)  # another disk, or somebody else's file
-
-
-def files_below(folder: Path, above: frozenset[Path] = frozenset()) -> list[Path]:
-    """Return the files below a folder, links followed; a link to a folder above itself is not."""
-    real = folder.resolve()
-    if real in above:
-        return []
-    found: list[Path] = []
-    for entry in folder.iterdir():
-        if entry.name in _LEFT_OUT:
-            continue
-        if entry.is_dir():
-            found += files_below(entry, above | {real})
-        elif entry.is_file():
-            found.append(entry)
-    return found
 
 
 def unpack(data: bytes, target: Path) -> None:

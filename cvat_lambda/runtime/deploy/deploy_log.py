@@ -11,7 +11,7 @@ from cvat_lambda.runtime.logs import append_line
 from cvat_lambda.runtime.spec.fields import JsonObject
 
 
-class Notes:
+class DeployLog:
     """The newest records of one function's deployments, as Nuclio shows them."""
 
     def __init__(self, log_path: Path) -> None:

@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from cvat_lambda.runtime.cancellation import cancellable
-from cvat_lambda.runtime.deploy.deploy_log import Notes
-from cvat_lambda.runtime.deploy.hosting import (
-    HostSettings,
+from cvat_lambda.runtime.deploy.deploy_log import DeployLog
+from cvat_lambda.runtime.deploy.draining import DrainingProcessors, drain_limit_s
+from cvat_lambda.runtime.deploy.prepare import PreparedFunction, Preparer
+from cvat_lambda.runtime.deploy.processor_handle import ProcessorHandle
+from cvat_lambda.runtime.deploy.settings import (
+    RuntimeSettings,
     bind_listener,
     processor_settings,
     reachable,
 )
-from cvat_lambda.runtime.deploy.preparation import Prepared, Preparer
-from cvat_lambda.runtime.deploy.processor_handle import ProcessorHandle
-from cvat_lambda.runtime.deploy.retirement import Retirement, drain_limit_s
 from cvat_lambda.runtime.errors import PreconditionFailed, RuntimeFault
-from cvat_lambda.runtime.processor.restarts import Restarts
+from cvat_lambda.runtime.processor.crash_loop import CrashLoopBackoff
 from cvat_lambda.runtime.spec.fields import JsonObject
 from cvat_lambda.runtime.spec.function_file import FunctionConfig
 from cvat_lambda.runtime.threads import preparing
@@ -43,7 +43,7 @@ class Deployment:
         self,
         name: str,
         document: JsonObject,
-        host: HostSettings,
+        host: RuntimeSettings,
         preparer: Preparer,
         *,
         discard: Callable[[Path], None],
@@ -60,12 +60,12 @@ class Deployment:
         self._given_up = threading.Event()
         self._tried: Path | None = None  # the folder of what was deployed before any version was
         self._failed_update = ""  # why the newest version is not the one that serves
-        self._notes = Notes(self.log_path)
+        self._notes = DeployLog(self.log_path)
         self._socket: socket.socket | None = None
         self._processor: ProcessorHandle | None = None
         self._starting: set[ProcessorHandle] = set()
-        self._restarts = Restarts()  # of the processor
-        self._retirement = Retirement(lambda text: self._notes.add("warn", text))
+        self._backoff = CrashLoopBackoff()  # of the processor
+        self._retirement = DrainingProcessors(lambda text: self._notes.add("warn", text))
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Future[Any]] = set()
         self._loop = asyncio.get_running_loop()
@@ -169,7 +169,7 @@ class Deployment:
                 return True
             return False
 
-    def _prepare(self, config: FunctionConfig) -> Prepared:
+    def _prepare(self, config: FunctionConfig) -> PreparedFunction:
         with cancellable(self._given_up):
             return self._preparer.prepare(config, self._progress_from_thread)
 
@@ -179,7 +179,7 @@ class Deployment:
             self._discard(config.folder)
         self.fail(self._failed_update or reason)
 
-    async def _replace(self, config: FunctionConfig, prepared: Prepared) -> None:
+    async def _replace(self, config: FunctionConfig, prepared: PreparedFunction) -> None:
         if self._removed:
             raise RuntimeFault("it was removed while it was being prepared")
         if config.disabled:
@@ -197,7 +197,7 @@ class Deployment:
         self._retire_current()
         old_socket = self._socket
         self._processor, self._socket = handle, listener
-        self._restarts = Restarts()
+        self._backoff = CrashLoopBackoff()
         self.config, self._document = config, config.document
         self._set("ready", "")
         self._spawn(self._guard(handle, config, prepared))
@@ -205,7 +205,7 @@ class Deployment:
             old_socket.close()
 
     async def _start_processor(
-        self, config: FunctionConfig, prepared: Prepared, listener: socket.socket
+        self, config: FunctionConfig, prepared: PreparedFunction, listener: socket.socket
     ) -> ProcessorHandle:
         """Return a processor that is ready; raises RuntimeFault with its reason when it is not."""
         handle = ProcessorHandle(self._on_state)
@@ -269,28 +269,28 @@ class Deployment:
         return bind_listener(self._host.host, config.trigger)
 
     async def _guard(
-        self, handle: ProcessorHandle, config: FunctionConfig, prepared: Prepared
+        self, handle: ProcessorHandle, config: FunctionConfig, prepared: PreparedFunction
     ) -> None:
         """Start the processor anew when it dies while it is the one that should serve."""
         await handle.gone.wait()
-        self._restarts.ended()
+        self._backoff.record_crash()
         reason = "its processor ended and is being started anew"
         while handle is self._processor and not self._removed:
             self._notes.add("error", reason)
             self._show("unhealthy", reason)
-            await asyncio.sleep(self._restarts.pause_s)
+            await asyncio.sleep(self._backoff.delay_s)
             if handle is not self._processor or self._removed or self._socket is None:
                 return
             try:
                 successor = await self._start_processor(config, prepared, self._socket)
             except RuntimeFault as exc:
-                self._restarts.failed_to_start()
+                self._backoff.record_failed_start()
                 reason = str(exc)
                 continue
             if handle is not self._processor or self._removed:
                 await successor.kill()
                 return
-            self._restarts.started()
+            self._backoff.record_start()
             self._processor = successor
             self._show("ready", "")
             self._spawn(self._guard(successor, config, prepared))

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from cvat_lambda.runtime.processes.descendants import end_marked
+from cvat_lambda.runtime.processes.descendants import kill_marked
 from cvat_lambda.runtime.processor.settings import ProcessorSettings
 
 CLOSING_S: Final = 10.0  # for a processor to close its connections and to end
@@ -94,7 +94,7 @@ class ProcessorHandle:
         for pid in self._worker_pids:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
-        await asyncio.to_thread(end_marked, self._mark, of_all=True)
+        await asyncio.to_thread(kill_marked, self._mark, by_prefix=True)
         self.gone.set()
         if not self.first_state.done():
             self.first_state.set_result(("error", f"its processor ended with status {status}"))

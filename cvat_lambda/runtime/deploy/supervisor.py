@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cvat_lambda.runtime.cancellation import cancellable
-from cvat_lambda.runtime.dashboard.projects import Projects
 from cvat_lambda.runtime.deploy.deployment import PROVISIONED, Deployment
-from cvat_lambda.runtime.deploy.hosting import HostSettings
-from cvat_lambda.runtime.deploy.preparation import Preparer
+from cvat_lambda.runtime.deploy.prepare import Preparer
+from cvat_lambda.runtime.deploy.projects import Projects
+from cvat_lambda.runtime.deploy.settings import RuntimeSettings
 from cvat_lambda.runtime.deploy.sources import Source, SourceStore
 from cvat_lambda.runtime.errors import (
     BadRequest,
@@ -46,7 +46,7 @@ class Supervisor:
 
     def __init__(
         self,
-        host: HostSettings,
+        host: RuntimeSettings,
         preparer: Preparer,
         sources: SourceStore,
         projects: Iterable[str] = (DEFAULT_PROJECT,),

@@ -10,8 +10,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from cvat_lambda.runtime.cancellation import check_cancelled
-from cvat_lambda.runtime.deploy.archives import files_below
-from cvat_lambda.runtime.paths import digest
+from cvat_lambda.runtime.paths import digest, files_below
 
 _BLOCK: Final = 2**20
 # ./folder, file.whl[extra]; python_version < "3.12", name @ file:///..., -e folder, -f folder

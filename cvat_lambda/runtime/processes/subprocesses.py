@@ -1,4 +1,4 @@
-"""Installers, conversions and other commands: they end when we do, and when nobody wants them."""
+"""Runs installers, conversions and other commands that end with this process or when cancelled."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from cvat_lambda.runtime.cancellation import LOOK_S, check_cancelled
+from cvat_lambda.runtime.cancellation import POLL_INTERVAL_S, check_cancelled
 
-GUARDIAN: Final = Path(__file__).resolve().parent / "watchdog.py"
-_ENDING_LOOK_S: Final = 0.02
-KEPT_LINES: Final = 400  # of the output, the last ones
+WATCHDOG: Final = Path(__file__).resolve().parent / "watchdog.py"
+_ENDING_POLL_INTERVAL_S: Final = 0.02
+KEPT_LINES: Final = 400  # the last ones of the output
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """How a command ended."""
+    """The result of a command."""
 
-    status: int  # 128 and the signal's number where one ended it
-    lines: tuple[str, ...]  # the end of what it said, on stdout and stderr together
+    status: int  # 128 plus the number of a signal if one ended it
+    lines: tuple[str, ...]  # the last lines of stdout and stderr together
 
 
 def run_child(
@@ -37,17 +37,16 @@ def run_child(
     cwd: Path | None = None,
     on_line: Callable[[str], None] = lambda line: None,
 ) -> Finished:
-    """Run a command to its end and return how that was; blocking, for a thread.
+    """Run a command in its own session without input, and return its result. Blocks.
 
-    It runs in a session of its own, without an input. It and what it started are killed when this
-    process ends in any way, when the work is given up (then Cancelled is raised), and what it left
-    behind is killed when it has ended.
+    The command and its descendants are killed when this process ends in any way, or when the work
+    is cancelled (then Cancelled is raised). When the command has ended, its descendants are killed.
     """
     process = subprocess.Popen(
-        [sys.executable, "-I", "-S", str(GUARDIAN), *command],
+        [sys.executable, "-I", "-S", str(WATCHDOG), *command],
         cwd=cwd,
         env=dict(env),
-        stdin=subprocess.PIPE,  # the guardian's sign that we live; nothing is written
+        stdin=subprocess.PIPE,  # its end tells the watchdog that this process has ended
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         bufsize=0,
@@ -71,7 +70,7 @@ def run_child(
 
 
 def _read_lines(process: subprocess.Popen[bytes], take: Callable[[str], None]) -> None:
-    """Hand over each line until the process has ended and nothing more can be read."""
+    """Pass each line on until the process has ended and its output is read."""
     assert process.stdout is not None
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     rest, is_open, has_ended = "", True, False
@@ -81,8 +80,8 @@ def _read_lines(process: subprocess.Popen[bytes], take: Callable[[str], None]) -
             check_cancelled()
             if not has_ended and _has_ended(process.pid):
                 has_ended = True
-                _kill_group(process.pid)  # what it left behind would hold its output open
-            if not selector.select(LOOK_S if is_open else _ENDING_LOOK_S):
+                _kill_group(process.pid)  # a descendant would hold the output open
+            if not selector.select(POLL_INTERVAL_S if is_open else _ENDING_POLL_INTERVAL_S):
                 continue
             data = os.read(process.stdout.fileno(), 65536)
             *lines, rest = (rest + decoder.decode(data, final=not data)).split("\n")
@@ -96,7 +95,7 @@ def _read_lines(process: subprocess.Popen[bytes], take: Callable[[str], None]) -
 
 
 def _has_ended(pid: int) -> bool:
-    """Whether a child has ended; it is not reaped, so its number stays its own."""
+    """Whether a child has ended. It is not reaped, so its pid is not reused."""
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 

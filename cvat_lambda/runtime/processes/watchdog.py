@@ -1,34 +1,25 @@
-"""Runs one command and ends with whoever started it; itself started by path (see children.py).
+"""Runs one command and kills it when the process that started this one ends.
 
-``python guardian.py COMMAND...``: it leads a process group of its own, and its standard input is
-held open by its parent. When the parent ends, even by kill -9, that input ends, and the whole group
-is killed: an installer and all that it started.
+``python watchdog.py COMMAND...`` is started by path (see subprocesses.py) as the leader of a
+process group. Its parent holds its standard input open. The input ends when the parent ends, even
+if the parent is killed. Then this process kills the whole group: the command and its descendants.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
 import sys
 import threading
 
-_PR_SET_PDEATHSIG = 1
-_NOT_STARTED = 127  # as a shell has it
+_NOT_STARTED = 127  # the status that shells use
 
 
 def main(command: list[str]) -> int:
-    """Return the command's exit status; 128 and its signal where one ended it."""
-    libc = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
-
-    def end_with_guardian() -> None:
-        # The guardian has one thread by now: it is safe to run this between fork and exec.
-        if libc is not None:
-            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
+    """Return the command's exit status, or 128 plus the number of the signal that ended it."""
     try:
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=end_with_guardian)
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     except OSError as exc:
         print(f"error: {command[0]} cannot be started: {exc}", flush=True)
         return _NOT_STARTED

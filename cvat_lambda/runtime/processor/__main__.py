@@ -1,8 +1,8 @@
 """``python -m cvat_lambda.runtime.processor CONTROL_FD LISTEN_FD``, as the supervisor starts it.
 
-Control messages are JSON lines. Down: ``configure`` (first), ``drain``, ``sleep``, ``wake``,
-``statistics``. Up: ``state``, ``workers``, ``statistics``. When the supervisor hangs up, whatever
-the reason and whatever goes on, every process of the function is killed: nothing is left behind.
+Control messages are JSON lines. The supervisor sends the settings first, then ``drain``,
+``sleep``, ``wake`` and ``statistics``. The processor sends ``state`` and ``statistics``. When the
+supervisor closes the socket, for whatever reason, the processor kills all its workers and ends.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from typing import Any
 from aiohttp import web
 
 from cvat_lambda.runtime.logs import FunctionLog
-from cvat_lambda.runtime.processor.faults import StartFailed
+from cvat_lambda.runtime.processor.errors import StartFailed
 from cvat_lambda.runtime.processor.server import FunctionServer
 from cvat_lambda.runtime.processor.settings import ProcessorSettings
-from cvat_lambda.runtime.processor.worker_pool import Crew
+from cvat_lambda.runtime.processor.worker_pool import WorkerPool
 from cvat_lambda.runtime.worker.allocator import keep_freed_memory
 
 
 class Processor:
-    """Serves one function for as long as its supervisor lives."""
+    """Serves one function while its supervisor runs."""
 
     def __init__(
         self,
@@ -40,20 +40,20 @@ class Processor:
         self._listener = listener
         self._control = control
         self._log = FunctionLog(Path(settings.log_file))
-        self.crew = Crew(settings, self._log, self.report)
-        self._server = FunctionServer(settings, self.crew)
+        self.pool = WorkerPool(settings, self._log, self.report)
+        self._server = FunctionServer(settings, self.pool)
         self._runner: web.ServerRunner | None = None
         self._site: web.SockSite | None = None
         self.drained = asyncio.Event()
 
     def report(self, state: str, message: str) -> None:
-        """Tell the supervisor a state, and which worker processes there are."""
-        self._send({"kind": "state", "state": state, "message": message, "pids": self.crew.pids})
+        """Send the supervisor the state and the pids of the workers."""
+        self._send({"kind": "state", "state": state, "message": message, "pids": self.pool.pids})
 
     async def start(self) -> None:
         """Load the function in every worker, then open the port."""
         try:
-            await self.crew.start()
+            await self.pool.start()
         except StartFailed as exc:
             self.report("error", str(exc))
             return
@@ -72,7 +72,7 @@ class Processor:
         try:
             await self._site.start()
         except OSError as exc:
-            # Two sockets may be bound to one port; only one of them can listen.
+            # Two sockets can be bound to one port, but only one of them can listen.
             port = self._listener.getsockname()[1]
             self.report(
                 "error",
@@ -83,10 +83,10 @@ class Processor:
         self.report("ready", "")
 
     async def drain(self, grace_s: float, timeout_s: float | None) -> None:
-        """Take no new connections, finish what is in flight, end the workers; set `drained`.
+        """Refuse new connections, finish the calls in flight, end the workers, set `drained`.
 
-        For `grace_s` a client may still use a connection that it keeps. What is in flight after
-        `timeout_s` more (None = no limit) is cut off.
+        For `grace_s` clients may still use open connections. Calls that are in flight `timeout_s`
+        later (None = no limit) are aborted.
         """
         try:
             self._server.draining = True
@@ -97,11 +97,11 @@ class Processor:
                 await asyncio.wait_for(self._until_idle(), timeout_s)
             except (asyncio.TimeoutError, TimeoutError):
                 self._log.write(
-                    "warn", f"calls that did not end within {timeout_s:g} s are cut off"
+                    "warn", f"calls that did not end within {timeout_s:g} s are aborted"
                 )
             if self._runner is not None:
                 await self._runner.cleanup()
-            await self.crew.stop()
+            await self.pool.stop()
             self._log.close()
         finally:
             self.drained.set()
@@ -111,16 +111,16 @@ class Processor:
             await asyncio.sleep(0.02)
 
     async def scale(self, wish: str) -> None:
-        """Go to sleep or wake; a failure to wake is told as a state."""
+        """Scale to zero (``sleep``) or back (``wake``); the state tells of a failure."""
         if wish == "sleep":
-            await self.crew.sleep()
+            await self.pool.scale_down()
             return
         with contextlib.suppress(StartFailed):
-            await self.crew.wake()
+            await self.pool.scale_up()
 
     def send_statistics(self, number: int) -> None:
-        """Answer a question for the counters."""
-        counters = self.crew.statistics.to_json()
+        """Send the counters."""
+        counters = self.pool.statistics.to_json()
         self._send({"kind": "statistics", "number": number, "counters": counters})
 
     def _send(self, message: dict[str, Any]) -> None:
@@ -129,7 +129,7 @@ class Processor:
 
 
 async def serve(control_fd: int, listen_fd: int) -> None:
-    """Be configured, then act on control messages until told to drain or left alone."""
+    """Read the settings, then obey the supervisor until it orders to drain or has ended."""
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, lambda: None)  # Ctrl-C is the supervisor's to handle
     reader, writer = await asyncio.open_connection(
@@ -145,11 +145,11 @@ async def serve(control_fd: int, listen_fd: int) -> None:
     obeying = asyncio.ensure_future(_obey(reader, processor))
     drained = asyncio.ensure_future(processor.drained.wait())
     await asyncio.wait({obeying, drained}, return_when=asyncio.FIRST_COMPLETED)
-    processor.crew.kill_now()
+    processor.pool.kill_now()
 
 
 async def _obey(reader: asyncio.StreamReader, processor: Processor) -> None:
-    """Act on control messages until the supervisor hangs up; no message holds up the next."""
+    """Handle control messages concurrently until the supervisor closes the socket."""
     background: set[asyncio.Future[None]] = set()
     with contextlib.suppress(ConnectionError):
         while line := await reader.readline():
@@ -168,7 +168,7 @@ async def _obey(reader: asyncio.StreamReader, processor: Processor) -> None:
 
 def _end_on_fault(starting: asyncio.Future[None]) -> None:
     if not starting.cancelled() and starting.exception() is not None:
-        # A fault of ours, not of the function: the supervisor sees the process end.
+        # A fault of the processor itself: the supervisor sees that the process ends.
         raise SystemExit(70) from starting.exception()
 
 

@@ -14,11 +14,15 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 
-from cvat_lambda.runtime.authorization import Door
-from cvat_lambda.runtime.processor.faults import EventTimedOut, NoWorkerFree, StartFailed
-from cvat_lambda.runtime.processor.link import WorkerGone
+from cvat_lambda.runtime.authorization import RequestAuthorizer
+from cvat_lambda.runtime.processor.errors import (
+    EventTimedOut,
+    NoWorkerFree,
+    StartFailed,
+    WorkerEnded,
+)
 from cvat_lambda.runtime.processor.settings import ProcessorSettings
-from cvat_lambda.runtime.processor.worker_pool import Crew
+from cvat_lambda.runtime.processor.worker_pool import WorkerPool
 from cvat_lambda.runtime.processor.workers import Worker
 from cvat_lambda.runtime.worker.frames import Meta
 
@@ -34,10 +38,10 @@ class BodyTooLarge(Exception):
 class FunctionServer:
     """Answers the HTTP requests of one function."""
 
-    def __init__(self, settings: ProcessorSettings, crew: Crew) -> None:
+    def __init__(self, settings: ProcessorSettings, pool: WorkerPool) -> None:
         self._settings = settings
-        self._crew = crew
-        self._door = Door(settings.token)
+        self._pool = pool
+        self._authorizer = RequestAuthorizer(settings.token)
         self.draining = False
         self._open = 0  # requests between their head and the end of their answer
         self._unsent: set[asyncio.Transport] = set()  # where an answer is still on its way out
@@ -71,9 +75,9 @@ class FunctionServer:
             return web.Response()
         if head_size(request) > self._settings.header_limit:
             return _closing(431, "Too big request header")
-        refusal = self._door.refusal(request.host, request.headers)
-        if refusal is not None:
-            return _closing(*refusal)
+        rejection = self._authorizer.rejection(request.host, request.headers)
+        if rejection is not None:
+            return _closing(*rejection)
         try:
             body = await self._read_body(request)
         except (BodyTooLarge, HttpProcessingError, web.RequestPayloadError):
@@ -104,24 +108,24 @@ class FunctionServer:
 
     async def _invoke(self, request: web.BaseRequest, body: bytes) -> web.StreamResponse:
         try:
-            worker = await self._crew.take()
+            worker = await self._pool.take()
         except NoWorkerFree:
             return web.Response(status=503)
         except StartFailed as exc:
             return _text(500, f"The function could not be woken - {exc}")
         if request.transport is None or request.transport.is_closing():
             # Nobody waits for the answer any more: do not spend a worker on it.
-            self._crew.give_back(worker)
+            self._pool.give_back(worker)
             return web.Response(status=499)
         worker.request_id = request.headers.get("X-Request-Id", "")
         level = request.headers.get("X-Nuclio-Log-Level", "").lower()
         worker.captured = [] if level in _LEVELS else None
         try:
-            meta, answer = await self._crew.call(worker, self._event(request, len(body)), body)
+            meta, answer = await self._pool.call(worker, self._event(request, len(body)), body)
             return self._answered(meta, answer, worker, level)
         except EventTimedOut:
             return _text(408, json.dumps({"error": "handler timed out"}))
-        except WorkerGone as exc:
+        except WorkerEnded as exc:
             return _text(502, f"Worker crashed - {exc}")
         finally:
             worker.captured = None

@@ -1,19 +1,19 @@
-"""The places of a crew, one a worker."""
+"""The positions of a worker pool."""
 
 from __future__ import annotations
 
-from cvat_lambda.runtime.processor.link import WorkerLink
-from cvat_lambda.runtime.processor.restarts import Restarts
+from cvat_lambda.runtime.processor.crash_loop import CrashLoopBackoff
+from cvat_lambda.runtime.processor.worker_process import WorkerProcess
 from cvat_lambda.runtime.worker.frames import Meta
 
 
 class Worker:
-    """One place in the crew; its process may be replaced."""
+    """One position in the pool. It keeps its number when its process is replaced."""
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.link: WorkerLink | None = None
-        self.captured: list[Meta] | None = None  # log records of the call in progress
+        self.process: WorkerProcess | None = None
+        self.captured: list[Meta] | None = None  # log records of the current call
         self.request_id = ""
-        self.end_reason = ""  # why we killed it, when we did
-        self.restarts = Restarts()
+        self.end_reason = ""  # why the processor killed the process, if it did
+        self.backoff = CrashLoopBackoff()

@@ -21,7 +21,7 @@ from cvat_lambda.runtime.spec.fields import JsonObject, flag, mapping, seconds, 
 from cvat_lambda.runtime.spec.quantities import parse_quantity
 from cvat_lambda.runtime.spec.triggers import HttpTrigger, parse_trigger, positive_duration
 from cvat_lambda.runtime.spec.triggers import http_triggers as http_triggers
-from cvat_lambda.runtime.weights.declared import Conversion, Weight, parse_conversion, parse_weights
+from cvat_lambda.runtime.spec.weights import Conversion, Weight, parse_conversion, parse_weights
 
 EXTRAS_KEY: Final = "x-cvat-lambda"
 PROJECT_LABEL: Final = "nuclio.io/project-name"

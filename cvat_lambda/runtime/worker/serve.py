@@ -1,14 +1,13 @@
-"""The worker's life: be told what to load, load it, then answer events one at a time.
+"""The main program of a worker: it loads the function and then answers events one at a time.
 
-All of it runs inside a running event loop, as under Nuclio: what is loaded and plain handlers may
-start tasks, and may not run a loop of their own.
+Everything runs inside a running event loop, as in Nuclio: the function's module, its init_context
+and its handler may start tasks, and may not run an event loop themselves.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import inspect
 import os
 import signal
@@ -25,13 +24,12 @@ from . import opt_nuclio
 from .allocator import keep_freed_memory
 from .answers import Answer, UnusableAnswer, failure, to_answer
 from .channel import BlockingReader, LoopReader, Sender
+from .death_signal import end_with_parent
 from .frames import Meta, is_terminate, unpack_meta
 from .handlers import HandlerError, find_init_context, load_handler
 from .logs import make_logger
 from .platform import make_platform
 from .untyped import sdk, sdk_events
-
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -43,8 +41,8 @@ class Function:
 
 
 def main(argv: list[str]) -> int:
-    """Serve on the socket whose file descriptor is the only argument; return the exit status."""
-    _die_with_parent(int(argv[1]))
+    """Serve on a socket; the arguments are its file descriptor and the pid of the parent."""
+    end_with_parent(int(argv[1]), signal.SIGKILL)
     keep_freed_memory()
     sock = socket.socket(fileno=int(argv[0]))
     sock.setblocking(True)
@@ -54,10 +52,10 @@ def main(argv: list[str]) -> int:
         return 0
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    return loop.run_until_complete(_live(unpack_meta(first[0]), sock, reader, sender))
+    return loop.run_until_complete(_serve(unpack_meta(first[0]), sock, reader, sender))
 
 
-async def _live(start: Meta, sock: socket.socket, reader: BlockingReader, sender: Sender) -> int:
+async def _serve(start: Meta, sock: socket.socket, reader: BlockingReader, sender: Sender) -> int:
     logger = make_logger(sender)
     try:
         function = await _load(start, logger)
@@ -69,18 +67,8 @@ async def _live(start: Meta, sock: socket.socket, reader: BlockingReader, sender
     sender.send({"kind": "ready"})
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         await _Worker(function, reader, sender, stopper).run()
-    await stopper.tell_function()
+    await stopper.run_termination_callback()
     return 0
-
-
-def _die_with_parent(parent: int) -> None:
-    """Ask Linux to kill this process when its processor dies, even by kill -9."""
-    if sys.platform.startswith("linux"):
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        # The processor may have died before the line above; then nobody would tell us.
-        if os.getppid() != parent:
-            os._exit(1)
 
 
 async def _load(start: Meta, logger: Any) -> Function:
@@ -102,7 +90,7 @@ async def _load(start: Meta, logger: Any) -> Function:
 
 
 class _Stopper:
-    """SIGTERM ends the wait for the next event, never an event; then the function is told."""
+    """Ends the worker at SIGTERM: after the current event, or at once if it waits for one."""
 
     def __init__(self, context: Any, sock: socket.socket) -> None:
         self._context = context
@@ -115,11 +103,11 @@ class _Stopper:
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self.asked = True
         if not self.busy:
-            # The wait ends as if the processor had hung up, in whatever thread it is. An exception
-            # would be lost where a task of an async handler happens to run.
+            # The read ends as if the processor had closed the socket, in whatever thread it is.
+            # An exception would be lost if a task of an async handler runs at this moment.
             self._sock.shutdown(socket.SHUT_RD)
 
-    async def tell_function(self) -> None:
+    async def run_termination_callback(self) -> None:
         """Run the termination callback that the function registered, if any."""
         result = self._context.platform._on_signal(callback_type="termination")
         if inspect.isawaitable(result):
@@ -127,7 +115,7 @@ class _Stopper:
 
 
 class _Worker:
-    """Reads an event, runs the handler, sends the answer; for ever."""
+    """Reads events, runs the handler, sends the answers."""
 
     def __init__(
         self,
@@ -144,7 +132,7 @@ class _Worker:
         self._loop_reader = LoopReader(reader)
 
     async def run(self) -> None:
-        """Serve until the processor hangs up or asks this worker to stop."""
+        """Serve until the processor closes the socket or asks this worker to stop."""
         while not self._stopper.asked:
             frame = await self._next()
             if frame is None or is_terminate(frame[0]):
@@ -159,7 +147,7 @@ class _Worker:
     async def _next(self) -> tuple[bytes, bytes] | None:
         if self._is_async or len(asyncio.all_tasks()) > 1:
             return await self._loop_reader.read()
-        return self._reader.read()  # the shortest way
+        return self._reader.read()  # faster than through a thread
 
     async def _answer(self, packed: bytes, body: bytes) -> Answer:
         try:
@@ -176,7 +164,7 @@ class _Worker:
             self._function.context.logger.error(f"unusable answer: {exc}")
             return failure(500, f"Unusable answer - {_quoted(exc)}")
         except BaseException as exc:
-            # SystemExit and KeyboardInterrupt too: they end the call, not the worker (Nuclio).
+            # As in Nuclio, SystemExit and KeyboardInterrupt end the call, not the worker.
             self._log_error("Exception caught in handler", exc)
             meta, sentence = failure(500, f"Exception caught in handler - {_quoted(exc)}")
             meta["traceback"] = traceback.format_exc()
@@ -196,18 +184,18 @@ def _event(meta: Meta, body: bytes) -> Any:
 
 
 def _quoted(exc: BaseException) -> str:
-    return f'"{_told(exc)}"'
+    return f'"{_text_of(exc)}"'
 
 
 def _sentence(exc: BaseException) -> str:
-    told = _told(exc)
+    text = _text_of(exc)
     if isinstance(exc, HandlerError):
-        return told
-    return f"{type(exc).__name__}: {told}" if told else type(exc).__name__
+        return text
+    return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
 
 
-def _told(exc: BaseException) -> str:
+def _text_of(exc: BaseException) -> str:
     try:
         return str(exc)
-    except Exception:  # an exception that has no text: that must not be a second one
+    except Exception:  # its __str__ is faulty
         return type(exc).__name__

@@ -116,7 +116,7 @@ def test_a_file_with_a_free_batch_takes_the_frames_at_once(
     runs: list[tuple[int, ...]] = []
 
     class Counting:
-        """Notes what goes through the session."""
+        """DeployLog what goes through the session."""
 
         def run(self, outputs: Any, inputs: dict[str, np.ndarray]) -> Any:
             runs.extend(each.shape for each in inputs.values())

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 import requests
 
-from cvat_lambda.runtime.deploy.hosting import HostSettings, bind_listener, processor_settings
-from cvat_lambda.runtime.deploy.preparation import Prepared
+from cvat_lambda.runtime.deploy.prepare import PreparedFunction
 from cvat_lambda.runtime.deploy.processor_handle import ProcessorHandle
+from cvat_lambda.runtime.deploy.settings import RuntimeSettings, bind_listener, processor_settings
 from cvat_lambda.runtime.environments.build import EnvironmentBuilder
 from cvat_lambda.runtime.paths import cache_folder
 from cvat_lambda.runtime.spec.function_file import parse_function, read_document
@@ -203,10 +203,10 @@ def test_a_processor_that_drains_longer_than_its_limit_ends(tmp_path: Path) -> N
     folder = write_function(tmp_path, "one", code(), trigger={"workerTerminationTimeout": "1s"})
     config = parse_function(read_document(folder / "function.yaml"), folder)
     builder = EnvironmentBuilder(cache_folder() / "environments")
-    prepared = Prepared(
+    prepared = PreparedFunction(
         interpreter=builder.prepare(folder, None, print), environment={"PYTHONPATH": str(folder)}
     )
-    host = HostSettings(
+    host = RuntimeSettings(
         host="127.0.0.1",
         token="",
         dashboard="127.0.0.1:1",

@@ -18,9 +18,9 @@ import pytest
 
 from cvat_lambda.runtime.environments.build import EnvironmentBuilder
 from cvat_lambda.runtime.errors import NotPrepared
-from cvat_lambda.runtime.weights.declared import Conversion, Weight, parse_weights
+from cvat_lambda.runtime.spec.weights import Conversion, Weight, parse_weights
 from cvat_lambda.runtime.weights.download import download
-from cvat_lambda.runtime.weights.licences import LicenceDesk
+from cvat_lambda.runtime.weights.licences import LicencePolicy
 from cvat_lambda.runtime.weights.packages import PackageFetcher
 from cvat_lambda.runtime.weights.store import WeightStore
 
@@ -88,9 +88,9 @@ def make(tmp_path: Path) -> Make:
     def make_store(**options: Any) -> WeightStore:
         environments = EnvironmentBuilder(tmp_path / "environments")
         packages = PackageFetcher(tmp_path / "packages", environments)
-        desk = LicenceDesk(options.pop("accepted", ()))
+        policy = LicencePolicy(options.pop("accepted", ()))
         options.setdefault("variables", {})
-        return WeightStore(tmp_path / "weights", packages, desk, **options)
+        return WeightStore(tmp_path / "weights", packages, policy, **options)
 
     return make_store
 

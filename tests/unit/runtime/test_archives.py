@@ -46,9 +46,9 @@ def test_weights_beside_the_code_are_not_doubled(tmp_path: Path) -> None:
     target.mkdir()
     for name in ("weights.bin", "generated.py"):
         with (folder / name).open("wb") as file:
-            file.truncate(archives.LINKED_FROM)
+            file.truncate(archives.HARDLINK_FROM)
     archives.copy_folder(folder, target)
     same = [(folder / name).samefile(target / name) for name in ("weights.bin", "generated.py")]
     assert same == [True, False]  # code is code, however long
     (folder / "weights.bin").unlink()
-    assert (target / "weights.bin").stat().st_size == archives.LINKED_FROM
+    assert (target / "weights.bin").stat().st_size == archives.HARDLINK_FROM

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cvat_lambda.runtime.deploy.preparation import worker_environment
+from cvat_lambda.runtime.deploy.prepare import worker_environment
 from cvat_lambda.runtime.errors import FunctionBroken, NotPrepared
 from cvat_lambda.runtime.spec.discovery import (
     choose_file,
@@ -13,7 +13,7 @@ from cvat_lambda.runtime.spec.discovery import (
     find_function_folders,
 )
 from cvat_lambda.runtime.spec.function_file import parse_function
-from cvat_lambda.runtime.weights.licences import LicenceDesk
+from cvat_lambda.runtime.weights.licences import LicencePolicy
 
 
 @pytest.fixture
@@ -140,11 +140,11 @@ def test_the_administrator_and_the_function_may_say_how_many_threads(
 
 @pytest.mark.parametrize("licence", ["MIT", "apache-2.0", "BSD-3-Clause", "CC0-1.0"])
 def test_permissive_licences_need_no_question(licence: str) -> None:
-    LicenceDesk().check("a.bin", licence)
+    LicencePolicy().check("a.bin", licence)
 
 
 @pytest.mark.parametrize("licence", ["GPL-3.0-only", "CC-BY-NC-4.0", "none stated", None])
 def test_other_licences_do(licence: str | None) -> None:
     with pytest.raises(NotPrepared, match="accept it"):
-        LicenceDesk().check("a.bin", licence)
-    LicenceDesk([licence or "unstated"]).check("a.bin", licence)
+        LicencePolicy().check("a.bin", licence)
+    LicencePolicy([licence or "unstated"]).check("a.bin", licence)

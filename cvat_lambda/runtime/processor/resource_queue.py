@@ -1,4 +1,4 @@
-"""Free workers on one side, waiting calls on the other, first come first served."""
+"""A queue of free resources: callers wait for one in the order in which they came."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 
 
-class PoolClosed(Exception):
-    """The pool gives nothing out any more."""
+class QueueClosed(Exception):
+    """The queue is closed and gives out nothing."""
 
 
-class Pool(Generic[Item]):
-    """A FIFO pool; it knows nothing of what it holds."""
+class ResourceQueue(Generic[Item]):
+    """Free items and waiting callers, both first in, first out."""
 
     def __init__(self) -> None:
         self._free: deque[Item] = deque()
@@ -23,22 +23,22 @@ class Pool(Generic[Item]):
 
     @property
     def free(self) -> int:
-        """How many items wait for a call."""
+        """How many items are free."""
         return len(self._free)
 
     @property
     def waiting(self) -> int:
-        """How many calls wait for an item."""
+        """How many callers wait for an item."""
         return sum(1 for future in self._waiting if not future.done())
 
     def take_now(self) -> Item | None:
-        """Return a free item, or None at once; an item is never free while a call waits."""
+        """Return a free item, or None at once. No item is free while a caller waits."""
         return self._free.popleft() if self._free and not self._closed else None
 
     async def take(self, timeout_s: float) -> Item:
-        """Return the next free item; raises TimeoutError after `timeout_s`, PoolClosed."""
+        """Return the next free item; raises TimeoutError after `timeout_s`, QueueClosed."""
         if self._closed:
-            raise PoolClosed
+            raise QueueClosed
         if self._free:
             return self._free.popleft()
         if timeout_s <= 0:
@@ -49,7 +49,7 @@ class Pool(Generic[Item]):
         try:
             return await future
         except asyncio.CancelledError:
-            # The caller left in the very moment in which it was given an item: pass it on.
+            # The caller was cancelled after it had been given an item: the next one gets it.
             if future.done() and not future.cancelled() and future.exception() is None:
                 self.put(future.result())
             raise
@@ -57,7 +57,7 @@ class Pool(Generic[Item]):
             handle.cancel()
 
     def put(self, item: Item) -> None:
-        """Give an item to the call that waits longest, or keep it."""
+        """Give an item to the caller that has waited longest, or keep it."""
         while self._waiting:
             future = self._waiting.popleft()
             if not future.done():
@@ -66,17 +66,17 @@ class Pool(Generic[Item]):
         self._free.append(item)
 
     def remove(self, item: Item) -> None:
-        """Forget a free item; nothing happens when it is not there."""
+        """Remove a free item; do nothing if it is not free."""
         if item in self._free:
             self._free.remove(item)
 
     def close(self) -> None:
-        """Refuse every waiting and every later call."""
+        """Raise QueueClosed for every waiting and every later caller."""
         self._closed = True
         while self._waiting:
             future = self._waiting.popleft()
             if not future.done():
-                future.set_exception(PoolClosed())
+                future.set_exception(QueueClosed())
 
 
 def _time_out(future: asyncio.Future[Item]) -> None:

@@ -30,7 +30,7 @@ def drain_limit_s(config: FunctionConfig) -> float | None:
     return max(LEAST_DRAIN_S, longest)
 
 
-class Retirement:
+class DrainingProcessors:
     """The processors that drain; they can be ended at once, whoever waits for them."""
 
     def __init__(self, on_overdue: Callable[[str], None]) -> None:

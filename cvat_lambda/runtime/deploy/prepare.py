@@ -1,4 +1,4 @@
-"""What a function needs before its first worker can start: environment, weights, variables."""
+"""Preparation of a function before its first worker starts: environment, weights, variables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cvat_lambda.runtime.environments.build import EnvironmentBuilder, Progress
 from cvat_lambda.runtime.environments.variables import machine_variables, thread_variables
 from cvat_lambda.runtime.paths import cache_folder
 from cvat_lambda.runtime.spec.function_file import FunctionConfig
-from cvat_lambda.runtime.weights.licences import LicenceDesk
+from cvat_lambda.runtime.weights.licences import LicencePolicy
 from cvat_lambda.runtime.weights.packages import PackageFetcher
 from cvat_lambda.runtime.weights.store import WeightStore
 
@@ -20,23 +20,23 @@ _OPT_NUCLIO: Final = "/opt/nuclio"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """A function's interpreter and the whole environment of its workers."""
+class PreparedFunction:
+    """A function's interpreter and all environment variables of its workers."""
 
     interpreter: Path
     environment: dict[str, str]
 
 
 class Preparer:
-    """Makes environments and weights ready; blocking, for a thread."""
+    """Builds environments and fetches weights. Its methods block: call them in a thread."""
 
     def __init__(self, environments: EnvironmentBuilder, weights: WeightStore) -> None:
         self._environments = environments
         self._weights = weights
 
-    def prepare(self, config: FunctionConfig, progress: Progress) -> Prepared:
+    def prepare(self, config: FunctionConfig, progress: Progress) -> PreparedFunction:
         """Return what the function's workers are started with; raises NotPrepared."""
-        # Weights first: where they are missing, nobody wants to wait for an environment.
+        # Weights first: if they are missing, the environment need not be built.
         files = self._weights.fetch(config.origin, config.extras.weights, progress)
         interpreter = self._environments.prepare(
             config.folder, config.python, progress, gpu=config.on_gpu
@@ -44,16 +44,18 @@ class Preparer:
         weights = self._weights.assemble(
             config.folder, files, config.extras.conversion, interpreter, progress
         )
-        return Prepared(interpreter=interpreter, environment=worker_environment(config, weights))
+        return PreparedFunction(
+            interpreter=interpreter, environment=worker_environment(config, weights)
+        )
 
 
 def make_preparer(*, offline: bool, licences: Iterable[str], compile_all: bool = False) -> Preparer:
-    """Return a preparer that keeps everything in this user's cache."""
+    """Return a preparer that keeps everything in this user's cache folder."""
     cache = cache_folder()
     environments = EnvironmentBuilder(cache / "environments", compile_all=compile_all)
     packages = PackageFetcher(cache / "weights" / "packages", environments)
-    desk = LicenceDesk(licences)
-    store = WeightStore(cache / "weights", packages, desk, offline=offline)
+    policy = LicencePolicy(licences)
+    store = WeightStore(cache / "weights", packages, policy, offline=offline)
     return Preparer(environments, store)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from cvat_lambda.runtime.errors import FunctionBroken
 from cvat_lambda.runtime.spec.function_file import FunctionConfig, parse_function, read_document
-from cvat_lambda.runtime.weights.declared import Checksum
+from cvat_lambda.runtime.spec.weights import Checksum
 
 
 def parse(spec: dict[str, Any] | None = None, **top: Any) -> FunctionConfig:

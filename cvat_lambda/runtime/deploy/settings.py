@@ -7,7 +7,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from cvat_lambda.runtime.deploy.preparation import Prepared
+from cvat_lambda.runtime.deploy.prepare import PreparedFunction
 from cvat_lambda.runtime.errors import RuntimeFault
 from cvat_lambda.runtime.processor.settings import ProcessorSettings
 from cvat_lambda.runtime.spec.function_file import FunctionConfig
@@ -15,7 +15,7 @@ from cvat_lambda.runtime.spec.triggers import HttpTrigger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HostSettings:
+class RuntimeSettings:
     """What all functions of a runtime share."""
 
     host: str
@@ -55,7 +55,7 @@ def reachable(host: str) -> str:
 
 
 def processor_settings(
-    config: FunctionConfig, prepared: Prepared, host: HostSettings, log_path: Path
+    config: FunctionConfig, prepared: PreparedFunction, host: RuntimeSettings, log_path: Path
 ) -> ProcessorSettings:
     """Return everything that the processor of a function is told."""
     trigger = config.trigger

@@ -1,4 +1,4 @@
-"""One worker process as its processor sees it: start, one event at a time, kill."""
+"""The processor's side of one worker process: start it, send it events, stop or kill it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from cvat_lambda.runtime.processes.descendants import MARK, end_marked
+from cvat_lambda.runtime.processes.descendants import MARK, kill_marked
+from cvat_lambda.runtime.processor.errors import WorkerEnded
 from cvat_lambda.runtime.processor.settings import ProcessorSettings
 from cvat_lambda.runtime.worker.frames import (
     HEAD,
@@ -26,30 +27,26 @@ from cvat_lambda.runtime.worker.frames import (
 )
 
 LAUNCHER: Final = Path(__file__).resolve().parent.parent / "worker" / "launch.py"
-_SOCKET_BUFFER: Final = 4 * 2**20  # bytes; the kernel cuts it to what it allows
+_SOCKET_BUFFER: Final = 4 * 2**20  # bytes; the kernel lowers it to its own limit
 
 Answer = tuple[Meta, bytes]
 OnLog = Callable[[Meta], None]
 
 
-class WorkerGone(Exception):
-    """The worker process ended before it answered."""
-
-
-class WorkerLink(asyncio.Protocol):
-    """The processor's end of a worker's socket."""
+class WorkerProcess(asyncio.Protocol):
+    """One worker process and the socket to it."""
 
     def __init__(self, worker_id: str, on_log: OnLog) -> None:
         self.worker_id = worker_id
         self.started: asyncio.Future[Meta] = asyncio.get_running_loop().create_future()
         self.gone = asyncio.Event()
-        self._ending = False  # asked to end, or killed
+        self._ending = False  # it was asked to end, or killed
         self._on_log = on_log
         self._answer: asyncio.Future[Answer] | None = None
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self.mark = ""  # of the process and all that it starts
+        self.mark = ""  # environment variable of the process and all its descendants
 
     @property
     def pid(self) -> int:
@@ -70,17 +67,13 @@ class WorkerLink(asyncio.Protocol):
 
     @property
     def has_ended(self) -> bool:
-        """Whether the process has ended.
-
-        Its socket may still be open: whatever it had forked holds it.
-        """
+        """Whether the process has ended. A descendant may still hold its socket open."""
         return self._status() is not None
 
     def _status(self) -> int | None:
-        """Return the status as subprocess tells it, None while it lives.
+        """Return the exit status in subprocess's form, or None while the process runs.
 
-        The process is not reaped before `close`: until then its number, and its group's, are its
-        own.
+        The process is not reaped before `close`, so its pid and process group are not reused.
         """
         if self._process is None:
             return None
@@ -95,7 +88,7 @@ class WorkerLink(asyncio.Protocol):
         return self._process.returncode
 
     async def start(self, settings: ProcessorSettings) -> None:
-        """Start the process and tell it what to load; `started` resolves when it has."""
+        """Start the process and send it what to load; `started` resolves when it has loaded."""
         ours, theirs = socket.socketpair()
         for sock in (ours, theirs):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER)
@@ -115,7 +108,7 @@ class WorkerLink(asyncio.Protocol):
                 env={**settings.environment, MARK: self.mark},
                 cwd=settings.folder,
                 pass_fds=(theirs.fileno(),),
-                start_new_session=True,  # so that what the function starts can be killed with it
+                start_new_session=True,  # so that its process group can be killed
             )
         except OSError:
             ours.close()
@@ -140,11 +133,13 @@ class WorkerLink(asyncio.Protocol):
         )
 
     def call(self, meta: Meta, body: bytes) -> asyncio.Future[Answer]:
-        """Send one event now; what is returned becomes its answer, or WorkerGone when the process
-        ends first. Raises WorkerGone where nothing was sent.
+        """Send one event and return a future of its answer.
+
+        The future raises WorkerEnded if the process ends first. This method raises it if nothing
+        was sent.
         """
         if not self.usable:
-            raise WorkerGone(f"worker {self.worker_id} is gone")
+            raise WorkerEnded(f"worker {self.worker_id} has ended")
         self._answer = asyncio.get_running_loop().create_future()
         self._send(meta, body)
         return self._answer
@@ -156,9 +151,9 @@ class WorkerLink(asyncio.Protocol):
             self._transport.write(body)
 
     def stop(self) -> None:
-        """Ask the worker to end after the event that it is at; it is given no other.
+        """Ask the worker to end after its current event; it gets no other.
 
-        It is asked on the way that events take: a signal could overtake one.
+        The request travels on the socket of the events, because a signal could overtake an event.
         """
         if self._ending:
             return
@@ -167,20 +162,20 @@ class WorkerLink(asyncio.Protocol):
             self._send(TERMINATE)
         elif self._process is not None and not self.has_ended:
             with contextlib.suppress(ProcessLookupError):
-                self._process.terminate()  # it still loads
+                self._process.terminate()  # it is still loading
 
     def kill(self) -> None:
-        """End the worker and every process that it started, now."""
+        """Kill the worker and all its descendants."""
         self._ending = True
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-            end_marked(self.mark)
+            kill_marked(self.mark)
         if self._transport is not None:
             self._transport.abort()
 
     async def exit_status(self, patience_s: float = 5.0) -> int | None:
-        """Return the status of the ended process as subprocess tells it, or None in time."""
+        """Wait for the exit status in subprocess's form; return None after `patience_s`."""
         for _ in range(round(patience_s / 0.01)):
             status = self._status()
             if status is not None:
@@ -189,7 +184,7 @@ class WorkerLink(asyncio.Protocol):
         return None
 
     def close(self) -> None:
-        """Reap a worker that has ended and release its pipe."""
+        """Reap the ended process and close its pipe."""
         if self._process is not None:
             self._process.poll()
             if self._process.stdout is not None:
@@ -201,25 +196,31 @@ class WorkerLink(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Take in bytes and act on each whole frame (asyncio calls this)."""
+        """Read bytes and handle each complete frame (asyncio calls this)."""
         self._buffer += data
         try:
             while (frame := self._take_frame()) is not None:
                 self._dispatch(*frame)
         except (FrameError, ValueError, KeyError) as exc:
-            # A worker that talks nonsense (a function wrote on our socket) is of no use.
-            self._on_log({"level": "error", "message": f"worker sent no frame: {exc}", "with": ""})
+            # The function wrote to the socket itself: the frames cannot be read any more.
+            self._on_log(
+                {
+                    "level": "error",
+                    "message": f"the worker sent an invalid frame: {exc}",
+                    "with": "",
+                }
+            )
             self.kill()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Fail what was waited for (asyncio calls this)."""
+        """Fail the futures that wait for the worker (asyncio calls this)."""
         self.gone.set()
-        fault = WorkerGone(f"worker {self.worker_id} ended")
+        fault = WorkerEnded(f"worker {self.worker_id} ended")
         for future in (self._answer, self.started):
             if future is not None and not future.done():
                 future.set_exception(fault)
         if self.started.done() and not self.started.cancelled():
-            self.started.exception()  # nobody may be waiting for it: that is no mistake
+            self.started.exception()  # mark it as retrieved: nobody may be waiting for it
 
     def _take_frame(self) -> Answer | None:
         if len(self._buffer) < HEAD.size:

@@ -5,8 +5,8 @@ import subprocess
 import sys
 
 from cvat_lambda.runtime.processes.descendants import MARK
-from cvat_lambda.runtime.processor.memory import Census, held_memory, resident_memory
-from cvat_lambda.runtime.processor.restarts import Restarts
+from cvat_lambda.runtime.processor.crash_loop import CrashLoopBackoff
+from cvat_lambda.runtime.processor.memory import ProcessTracker, resident_memory, used_memory
 
 
 class Clock:
@@ -16,64 +16,64 @@ class Clock:
         return self.now
 
 
-def live(restarts: Restarts, clock: Clock, seconds: float) -> float:
+def live(backoff: CrashLoopBackoff, clock: Clock, seconds: float) -> float:
     """Start a worker, let it end after some time, return the pause that follows."""
-    restarts.started()
+    backoff.record_start()
     clock.now += seconds
-    restarts.ended()
-    return restarts.pause_s
+    backoff.record_crash()
+    return backoff.delay_s
 
 
 def test_the_pauses_grow_while_a_worker_ends_soon_after_each_start() -> None:
     clock = Clock()
-    restarts = Restarts(clock)
-    assert restarts.pause_s == 0
-    pauses = [round(live(restarts, clock, 5), 1) for _ in range(12)]
+    backoff = CrashLoopBackoff(clock)
+    assert backoff.delay_s == 0
+    pauses = [round(live(backoff, clock, 5), 1) for _ in range(12)]
     assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30, 30, 30]
 
 
 def test_it_is_a_loop_after_the_fifth_such_end() -> None:
     clock = Clock()
-    restarts = Restarts(clock)
+    backoff = CrashLoopBackoff(clock)
     seen = []
     for _ in range(6):
-        live(restarts, clock, 5)
-        seen.append(restarts.looping)
+        live(backoff, clock, 5)
+        seen.append(backoff.in_crash_loop)
     assert seen == [False, False, False, False, True, True]
 
 
 def test_a_worker_that_lives_for_a_minute_starts_from_nothing() -> None:
     clock = Clock()
-    restarts = Restarts(clock)
+    backoff = CrashLoopBackoff(clock)
     for _ in range(6):
-        live(restarts, clock, 5)
-    assert live(restarts, clock, 60) == 0
-    assert not restarts.looping
-    assert round(live(restarts, clock, 5), 1) == 0.1
+        live(backoff, clock, 5)
+    assert live(backoff, clock, 60) == 0
+    assert not backoff.in_crash_loop
+    assert round(live(backoff, clock, 5), 1) == 0.1
 
 
 def test_a_worker_that_answers_between_its_ends_is_no_loop_and_waits_a_second_at_most() -> None:
     clock = Clock()
-    restarts = Restarts(clock)
+    backoff = CrashLoopBackoff(clock)
     for _ in range(20):
-        restarts.started()
-        restarts.answered()
+        backoff.record_start()
+        backoff.record_answer()
         clock.now += 5
-        restarts.ended()
-        assert restarts.pause_s <= 1
-        restarts.started()
-        assert not restarts.looping
-    assert restarts.pause_s == 1
+        backoff.record_crash()
+        assert backoff.delay_s <= 1
+        backoff.record_start()
+        assert not backoff.in_crash_loop
+    assert backoff.delay_s == 1
 
 
 def test_a_start_that_fails_counts_however_long_it_took() -> None:
     clock = Clock()
-    restarts = Restarts(clock)
+    backoff = CrashLoopBackoff(clock)
     for _ in range(5):
-        restarts.started()
+        backoff.record_start()
         clock.now += 100
-        restarts.failed_to_start()
-    assert (restarts.looping, round(restarts.pause_s, 1)) == (True, 1.6)
+        backoff.record_failed_start()
+    assert (backoff.in_crash_loop, round(backoff.delay_s, 1)) == (True, 1.6)
 
 
 FORKED = """
@@ -95,12 +95,12 @@ def test_pages_that_processes_share_are_counted_once_where_it_matters() -> None:
         assert leader.stdout is not None
         for _ in range(2):
             leader.stdout.readline()
-        pids = Census().take({"one": leader.pid})["one"]
+        pids = ProcessTracker().find({"one": leader.pid})["one"]
         assert len(pids) == 2
         resident = sum(map(resident_memory, pids))
         assert resident > 400 << 20
-        assert 200 << 20 < held_memory(pids, 300 << 20) < 300 << 20
-        assert held_memory(pids, 1 << 40) == resident  # far from the limit the sum is enough
+        assert 200 << 20 < used_memory(pids, 300 << 20) < 300 << 20
+        assert used_memory(pids, 1 << 40) == resident  # far from the limit the sum is enough
         leader.kill()
 
 
@@ -127,13 +127,13 @@ def with_daemon(**variables: str) -> subprocess.Popen[bytes]:
 
 def test_a_daemon_belongs_to_the_worker_that_started_it() -> None:
     mark = f"test.{os.getpid()}"
-    census = Census()
+    tracker = ProcessTracker()
     with with_daemon(**{MARK: mark}) as worker, with_daemon() as other:
         assert worker.stdout is not None
         assert other.stdout is not None
         daemon, stranger = int(worker.stdout.readline()), int(other.stdout.readline())
         for _ in range(2):  # the second look remembers those outside the session
-            found = census.take({mark: worker.pid})
+            found = tracker.find({mark: worker.pid})
             assert set(found[mark]) == {worker.pid, daemon}
         assert stranger not in found[mark]
         for process in (worker, other):  # what they started reads to the end too

@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from cvat_lambda.runtime.processor.pool import Pool, PoolClosed
+from cvat_lambda.runtime.processor.resource_queue import QueueClosed, ResourceQueue
 
 
 def test_calls_are_served_in_the_order_in_which_they_came() -> None:
     async def play() -> list[tuple[str, int]]:
-        pool: Pool[int] = Pool()
+        pool: ResourceQueue[int] = ResourceQueue()
         served: list[tuple[str, int]] = []
 
         async def call(name: str) -> None:
@@ -27,7 +27,7 @@ def test_calls_are_served_in_the_order_in_which_they_came() -> None:
 
 def test_nobody_overtakes_a_call_that_waits() -> None:
     async def play() -> int | None:
-        pool: Pool[int] = Pool()
+        pool: ResourceQueue[int] = ResourceQueue()
         waiting = asyncio.ensure_future(pool.take(5))
         await asyncio.sleep(0)
         pool.put(1)  # given to the one that waits, though it has not run yet
@@ -41,14 +41,14 @@ def test_nobody_overtakes_a_call_that_waits() -> None:
 def test_a_call_that_may_not_wait_is_refused_at_once() -> None:
     async def play() -> None:
         with pytest.raises(TimeoutError):
-            await Pool[int]().take(0)
+            await ResourceQueue[int]().take(0)
 
     asyncio.run(play())
 
 
 def test_a_call_that_waited_too_long_takes_no_item_along() -> None:
     async def play() -> int:
-        pool: Pool[int] = Pool()
+        pool: ResourceQueue[int] = ResourceQueue()
         with pytest.raises(TimeoutError):
             await pool.take(0.01)
         pool.put(1)
@@ -59,7 +59,7 @@ def test_a_call_that_waited_too_long_takes_no_item_along() -> None:
 
 def test_an_item_given_to_a_caller_that_is_cancelled_goes_to_the_next() -> None:
     async def play() -> tuple[int, int]:
-        pool: Pool[int] = Pool()
+        pool: ResourceQueue[int] = ResourceQueue()
         first = asyncio.ensure_future(pool.take(5))
         second = asyncio.ensure_future(pool.take(5))
         await asyncio.sleep(0)
@@ -72,12 +72,12 @@ def test_an_item_given_to_a_caller_that_is_cancelled_goes_to_the_next() -> None:
 
 def test_a_closed_pool_refuses_those_that_wait_and_those_that_come() -> None:
     async def play() -> None:
-        pool: Pool[int] = Pool()
+        pool: ResourceQueue[int] = ResourceQueue()
         waiting = asyncio.ensure_future(pool.take(5))
         await asyncio.sleep(0)
         pool.close()
         for call in (waiting, pool.take(5)):
-            with pytest.raises(PoolClosed):
+            with pytest.raises(QueueClosed):
                 await call
 
     asyncio.run(play())
@@ -85,7 +85,7 @@ def test_a_closed_pool_refuses_those_that_wait_and_those_that_come() -> None:
 
 def test_an_item_that_is_taken_out_is_not_given_away() -> None:
     async def play() -> int | None:
-        pool: Pool[int] = Pool()
+        pool: ResourceQueue[int] = ResourceQueue()
         pool.put(1)
         pool.remove(1)
         pool.remove(2)

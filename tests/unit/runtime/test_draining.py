@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from cvat_lambda.runtime.deploy.retirement import drain_limit_s
+from cvat_lambda.runtime.deploy.draining import drain_limit_s
 from cvat_lambda.runtime.spec.function_file import parse_function
 
 
