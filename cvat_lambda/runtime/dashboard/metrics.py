@@ -101,7 +101,7 @@ _FAMILIES: Final = (
         "Events that reached the handler",
         _per_worker("events"),
     ),
-    ("worker_restarts_total", "counter", "Workers started anew", _per_worker("restarts")),
+    ("worker_restarts_total", "counter", "Restarts of workers", _per_worker("restarts")),
 )
 
 

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 def make_app(supervisor: Supervisor, *, host: str, token: str) -> web.Application:
-    """Return the dashboard's application on an address. An empty token means that none is needed."""
+    """Return the dashboard's application on an address. With an empty token none is needed."""
     app = web.Application(
         middlewares=[_errors_as_json, _guarded(RequestAuthorizer(token))],
         client_max_size=MAX_BODY,

@@ -274,7 +274,7 @@ class Deployment:
         """Start the processor anew when it dies while it is the one that should serve."""
         await handle.gone.wait()
         self._backoff.record_crash()
-        reason = "its processor ended and is being started anew"
+        reason = "its processor ended and is being restarted"
         while handle is self._processor and not self._removed:
             self._notes.add("error", reason)
             self._show("unhealthy", reason)

@@ -57,7 +57,7 @@ class OutputLines:
 def describe_exit(status: int | None) -> str:
     """Return how a process ended, to follow 'worker 0'."""
     if status is None:
-        return "hung up"
+        return "closed its socket"
     if status >= 0:
         return f"exited with status {status}"
     try:

@@ -35,7 +35,7 @@ class BlockingReader:
         self._sock = sock
 
     def read(self) -> tuple[bytes, bytes] | None:
-        """Return the next frame, or None when the processor hung up."""
+        """Return the next frame, or None when the processor has closed the socket."""
         head = self._exactly(HEAD.size)
         if head is None:
             return None
@@ -66,6 +66,6 @@ class LoopReader:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="events")
 
     async def read(self) -> tuple[bytes, bytes] | None:
-        """Return the next frame, or None when the processor hung up."""
+        """Return the next frame, or None when the processor has closed the socket."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, self._reader.read)

@@ -89,8 +89,8 @@ def test_a_worker_that_is_killed_for_its_time_is_not_said_to_be_out_of_memory(
     with running([functions], state) as runtime:
         runtime.wait_for("one")
         assert runtime.call("one", {"seconds": 30}).status_code == 408
-        log = until(lambda: runtime.log("one"), lambda text: "is started anew" in text)
-    assert "worker 0 was killed because a call took too long; it is started anew" in log
+        log = until(lambda: runtime.log("one"), lambda text: "is restarted" in text)
+    assert "worker 0 was killed because a call took too long; it is restarted" in log
     assert "out of memory" not in log
 
 
@@ -152,7 +152,7 @@ def test_a_worker_that_only_crashes_is_started_less_and_less_until_it_lives(
 
 def starts(runtime: Runtime) -> int:
     """Return how often a worker was started anew."""
-    return runtime.log("one").count("is started anew")
+    return runtime.log("one").count("is restarted")
 
 
 def test_every_call_ends_while_workers_are_killed(functions: Path, state: Path) -> None:

@@ -52,9 +52,9 @@ def put(runtime: Runtime, folder: Path, **spec: Any) -> requests.Response:
 
 
 def let_a_worker_die(runtime: Runtime, name: str) -> None:
-    before = runtime.log(name).count("is started anew")
+    before = runtime.log(name).count("is restarted")
     assert runtime.call(name, data=b"die").status_code == 502
-    until(lambda: runtime.log(name).count("is started anew"), lambda count: count > before)
+    until(lambda: runtime.log(name).count("is restarted"), lambda count: count > before)
 
 
 # --- bad requests --------------------------------------------------------------------------------

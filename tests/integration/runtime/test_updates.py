@@ -233,4 +233,4 @@ def test_a_processor_that_drains_longer_than_its_limit_ends(tmp_path: Path) -> N
         return handle.gone.is_set()
 
     assert asyncio.run(drain_with_a_call_in_flight())
-    assert "calls that did not end within 0.5 s are cut off" in (tmp_path / "one.log").read_text()
+    assert "calls that did not end within 0.5 s are aborted" in (tmp_path / "one.log").read_text()

@@ -215,7 +215,7 @@ def test_the_header_of_log_records_is_left_out_when_too_long() -> None:
         (0, "exited with status 0"),
         (-11, "was killed by SIGSEGV"),
         (-9, "was killed by SIGKILL (out of memory?)"),
-        (None, "hung up"),
+        (None, "closed its socket"),
     ],
 )
 def test_the_end_of_a_worker_is_told_in_words(status: int | None, text: str) -> None:
