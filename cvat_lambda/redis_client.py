@@ -35,7 +35,7 @@ def connect() -> redis.Redis:
     )
 
 
-class Breaker:
+class CircuitBreaker:
     """Remembers that Redis failed just now."""
 
     def __init__(self, pause_s: float = PAUSE_S) -> None:

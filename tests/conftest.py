@@ -17,7 +17,7 @@ from django.test import Client
 from hypothesis import HealthCheck
 from hypothesis import settings as examples
 
-from cvat_lambda.gateway import concurrency
+from cvat_lambda.gateway.gateway import get_gateway
 from cvat_lambda.server.processes import Child
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -52,9 +52,10 @@ def media_root(settings: Any, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _no_gate_of_another_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a gate has learned of a function holds for the process; the next test has another."""
-    monkeypatch.setattr(concurrency, "_gates", {})
+def _new_gateway() -> Iterator[None]:
+    """What the gateway has learned of a function ends with the test."""
+    yield
+    get_gateway().reset()
 
 
 @pytest.fixture

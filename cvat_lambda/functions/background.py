@@ -1,6 +1,8 @@
-"""A thread of each process that keeps the table of functions fresh and follows up failed calls.
+"""A thread of each process that keeps the table of functions fresh and checks failing functions.
 
-Nothing here is done by the thread that serves a request or runs a pipeline: it only leaves a note.
+A process that serves HTTP starts it with its first request, and a worker with its task. A thread
+that serves a request or runs a pipeline reports a failure here and goes on: the database and the
+platform are used by the background thread.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import threading
 import time
 from typing import Final
 
+from django.core.signals import request_started
 from django.db import DatabaseError, connections
 
 from cvat_lambda.conf import settings
@@ -21,22 +24,30 @@ from cvat_lambda.functions.spec import FunctionSpec
 
 logger = logging.getLogger(__name__)
 
-_SOON_S: Final = 1.0  # notes are followed up at most so often
+_CHECK_PERIOD_S: Final = 1.0  # reports are worked off at most this often
 
 
-def refresh_in_background() -> None:
-    """Start this process' thread: it refreshes every FUNCTIONS_REFRESH_S seconds (0: never)."""
+def start(**kwargs: object) -> None:
+    """Start the thread of this process. It refreshes every FUNCTIONS_REFRESH_S seconds (0: never).
+
+    A second call changes nothing. Also a receiver of signals.
+    """
     if settings.FUNCTIONS_REFRESH_S > 0 and _Refresher.running_in != os.getpid():
         _Refresher.start_once()
 
 
+def start_with_the_first_http_request() -> None:
+    """Start the thread as soon as this process serves HTTP; other commands need none."""
+    request_started.connect(start, dispatch_uid="cvat_lambda.functions.background")
+
+
 def report(spec: FunctionSpec, error: LambdaError | None) -> None:
-    """Leave a note on how a call ended; costs nothing where there is nothing to follow up."""
+    """Report how an invocation ended; the thread checks a function that cannot be reached."""
     if error is None:
         if spec.state == "unhealthy" and spec.address.platform == "endpoint":
-            _Refresher.leave(spec, None)
+            _Refresher.add(spec, None)
     elif isinstance(error, PlatformUnreachable | FunctionUnavailable):
-        _Refresher.leave(spec, error)
+        _Refresher.add(spec, error)
 
 
 def refresh_quietly() -> None:
@@ -59,7 +70,7 @@ class _Refresher(threading.Thread):
     running_in: int | None = None  # a process id: a fork does not inherit the thread
     _lock: Final = threading.Lock()
     _woken: Final = threading.Event()
-    _notes: Final[dict[str, tuple[FunctionSpec, LambdaError | None]]] = {}
+    _reports: Final[dict[str, tuple[FunctionSpec, LambdaError | None]]] = {}
 
     @classmethod
     def start_once(cls) -> None:
@@ -69,10 +80,10 @@ class _Refresher(threading.Thread):
                 cls(name="cvat-lambda-functions", daemon=True).start()
 
     @classmethod
-    def leave(cls, spec: FunctionSpec, error: LambdaError | None) -> None:
+    def add(cls, spec: FunctionSpec, error: LambdaError | None) -> None:
         if cls.running_in == os.getpid():
             with cls._lock:
-                cls._notes[spec.id] = (spec, error)
+                cls._reports[spec.id] = (spec, error)
             cls._woken.set()
 
     def run(self) -> None:
@@ -81,26 +92,26 @@ class _Refresher(threading.Thread):
         while (period_s := settings.FUNCTIONS_REFRESH_S) > 0:
             if time.monotonic() >= due_at:
                 refresh_quietly()
-                due_at = time.monotonic() + max(period_s, _SOON_S)
+                due_at = time.monotonic() + max(period_s, _CHECK_PERIOD_S)
             if self._woken.wait(max(0.0, due_at - time.monotonic())):
                 self._woken.clear()
-                self._follow_up()
-                pause.wait(_SOON_S)
+                self._work_off()
+                pause.wait(_CHECK_PERIOD_S)
         type(self).running_in = None
 
-    def _follow_up(self) -> None:
+    def _work_off(self) -> None:
         with self._lock:
-            notes = list(self._notes.values())
-            self._notes.clear()
+            reports = list(self._reports.values())
+            self._reports.clear()
         try:
-            for spec, error in notes:
+            for spec, error in reports:
                 if error is None:
                     note_success(spec)
                 else:
                     note_failure(spec.id, error)
         except Exception:
             logger.exception(
-                "a failed call could not be followed up", extra={"action": "refresh_failed"}
+                "a function that failed could not be checked", extra={"action": "refresh_failed"}
             )
         finally:
             connections.close_all()

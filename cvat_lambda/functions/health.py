@@ -10,8 +10,8 @@ from cvat_lambda.errors import (
     PlatformUnreachable,
 )
 from cvat_lambda.functions.models import ENDPOINT, Function
+from cvat_lambda.functions.platforms import platform
 from cvat_lambda.functions.refresh import mark_away, store
-from cvat_lambda.functions.source import platform
 from cvat_lambda.functions.spec import FunctionSpec, State
 
 

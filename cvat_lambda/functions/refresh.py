@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,13 +27,14 @@ from cvat_lambda.errors import FunctionSpecInvalid, LambdaError
 from cvat_lambda.functions.metadata import function_id as id_of
 from cvat_lambda.functions.metadata import parse_function, parse_state, revision_of
 from cvat_lambda.functions.models import AWAY, NUCLIO, Function, PlatformCheck
-from cvat_lambda.functions.source import platform
+from cvat_lambda.functions.platforms import platform
 
 logger = logging.getLogger(__name__)
 
 _CLAIM_S: Final = 60.0  # a reader that takes longer has died
 _RETRY_S: Final = 5.0  # an empty table asks a platform that did not answer so often
 _MAX_MESSAGE: Final = 4000
+_first_list_lock: Final = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,10 +83,24 @@ def refresh(force: bool = False) -> RefreshResult:
     )
 
 
-def first_time() -> bool:
-    """Whether nothing has been read yet, or nothing successfully and not just now."""
-    check = PlatformCheck.objects.filter(pk=NUCLIO).first()
-    return check is None or check.reached_at is None
+def read_first_list() -> RefreshResult:
+    """Read the platform's list if it has never been read, even while another process reads it.
+
+    So the first answer after an installation is complete. A platform that did not answer a moment
+    ago is not asked again: the result has its error.
+    """
+    with _first_list_lock:
+        check = PlatformCheck.objects.filter(pk=NUCLIO).first()
+        if check is not None and check.reached_at is not None:
+            return RefreshResult(skipped=True)
+        if check is not None and check.error and _checked_within(check, _RETRY_S):
+            return RefreshResult(skipped=True, error=check.error)
+        return refresh(force=True)
+
+
+def _checked_within(check: PlatformCheck, seconds: float) -> bool:
+    at = check.checked_at
+    return at is not None and timezone.now() - at < timedelta(seconds=seconds)
 
 
 def store(name: str, raw: Any) -> bool:

@@ -1,7 +1,8 @@
 """The functions there are: what API, requests and pages ask, answered from the table.
 
-A look-up is one query by primary key; a spec is derived from its row's metadata once a process
-and change. The table is kept fresh by `cvat_lambda.functions.background`, which this module starts.
+A look-up is one query by primary key. Each process derives the spec of a row once per change.
+`cvat_lambda.functions.background` keeps the table fresh. Look-ups read the table only, except
+when the platform has never been read: then they read it once.
 """
 
 from __future__ import annotations
@@ -15,11 +16,10 @@ from typing import Final, cast
 from django.db.models import QuerySet
 
 from cvat_lambda.errors import FunctionNotFound, FunctionSpecInvalid, PlatformUnreachable
-from cvat_lambda.functions.background import refresh_in_background
 from cvat_lambda.functions.health import note_failure, note_success
 from cvat_lambda.functions.metadata import ID_PATTERN, parse_function
 from cvat_lambda.functions.models import AWAY, ENDPOINT, Function
-from cvat_lambda.functions.refresh import RefreshResult, first_time, refresh
+from cvat_lambda.functions.refresh import RefreshResult, read_first_list, refresh
 from cvat_lambda.functions.spec import Address, FunctionSpec, State
 
 __all__ = [
@@ -29,7 +29,6 @@ __all__ = [
     "note_failure",
     "note_success",
     "refresh",
-    "refresh_in_background",
     "rows",
     "spec_of",
 ]
@@ -46,11 +45,9 @@ def get(function_id: str) -> FunctionSpec:
     """
     if not ID_PATTERN.fullmatch(function_id):  # not even a question for the database
         raise FunctionNotFound("there is no function with such a name")
-    refresh_in_background()
     known = Function.objects.filter(pk=function_id, enabled=True)
     changed_at = known.values_list("changed_at", flat=True).first()
-    if changed_at is None and first_time():
-        refresh()
+    if changed_at is None and not read_first_list().skipped:
         changed_at = known.values_list("changed_at", flat=True).first()
     if changed_at is None:
         raise FunctionNotFound(f"function '{function_id}' was not found")
@@ -70,10 +67,9 @@ def listed() -> list[FunctionSpec]:
     It answers from the table when the platform is down. Raises PlatformUnreachable only where
     nothing at all is known yet and the platform does not answer.
     """
-    refresh_in_background()
     found = list(rows().filter(enabled=True))
-    if not found and first_time():
-        result = refresh()
+    if not found:
+        result = read_first_list()
         found = list(rows().filter(enabled=True))
         if not found and result.error:
             raise PlatformUnreachable(result.error)

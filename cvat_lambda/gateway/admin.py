@@ -14,7 +14,7 @@ from cvat_lambda.functions import registry
 from cvat_lambda.functions.models import ENDPOINT, Function
 from cvat_lambda.functions.spec import Kind
 from cvat_lambda.gateway.endpoints import Endpoint, endpoint_of, save_endpoint
-from cvat_lambda.gateway.probe import try_out
+from cvat_lambda.gateway.probe import probe
 
 if TYPE_CHECKING:
     FunctionAdminBase = admin.ModelAdmin[Function]
@@ -180,7 +180,7 @@ class FunctionAdmin(FunctionAdminBase):
         """Try out the chosen functions with a drawn image."""
         for row in queryset:
             try:
-                trial = try_out(registry.spec_of(row))
+                trial = probe(registry.spec_of(row))
             except LambdaError as exc:
                 self.message_user(request, f"{row.pk}: {exc.message}", messages.ERROR)
             else:

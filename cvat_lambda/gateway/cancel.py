@@ -1,4 +1,4 @@
-"""A handle that ends calls in flight from another thread, at once."""
+"""A token that ends calls in flight from another thread at once."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
-class CallAbandoned(Exception):
-    """The call was abandoned through its `Cancel` handle; there is no answer."""
+class Cancelled(Exception):
+    """The call was cancelled through its `CancelToken`; there is no answer."""
 
 
-class Cancel:
-    """Set once, from any thread; ends what was registered with `interrupting` and every `wait`.
+class CancelToken:
+    """Any thread may cancel it, once. It ends every `wait` and interrupts every registered call.
 
-    One handle may serve many calls: a request gives the same to all its invocations.
+    One token may serve many calls: a request gives the same token to all of its invocations.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Cancel:
         return self._event.is_set()
 
     def cancel(self) -> None:
-        """Abandon the calls in flight; later calls with this handle do not start."""
+        """End the calls in flight; later calls with this token do not start."""
         with self._lock:
             self._event.set()
             callbacks, self._callbacks = list(self._callbacks.values()), {}
@@ -36,24 +36,24 @@ class Cancel:
             callback()
 
     def check(self) -> None:
-        """Raise CallAbandoned if the handle is set."""
+        """Raise Cancelled if the token is cancelled."""
         if self._event.is_set():
-            raise CallAbandoned
+            raise Cancelled
 
     def wait(self, seconds: float) -> None:
-        """Sleep so long. Raise CallAbandoned as soon as the handle is set."""
+        """Sleep for so many seconds. Raise Cancelled as soon as the token is cancelled."""
         if self._event.wait(max(0.0, seconds)):
-            raise CallAbandoned
+            raise Cancelled
 
     @contextmanager
     def interrupting(self, callback: Callable[[], None]) -> Iterator[None]:
-        """Call ``callback`` from the cancelling thread if the handle is set inside the block.
+        """Call ``callback`` from the cancelling thread if the token is cancelled in this block.
 
-        Raises CallAbandoned where the handle is set already.
+        Raises Cancelled if the token is cancelled already.
         """
         with self._lock:
             if self._event.is_set():
-                raise CallAbandoned
+                raise Cancelled
             key = self._next = self._next + 1
             self._callbacks[key] = callback
         try:

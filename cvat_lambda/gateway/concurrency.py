@@ -1,13 +1,14 @@
-"""How many invocations of a function this process has in flight at once.
+"""Limit how many invocations of a function this process has in flight at once.
 
-All processes together have as many as the function works on at a time, and up to two that wait at
-its door: they hide the way there, and the more the faster the function is. Each live run has its
-part of them (`crowd`). A function that says it is busy gets fewer (others use it too), then again
-one more after each round that went well; one that says when to come back is left alone till then.
+All processes together have as many invocations in flight as the function has workers, and up to
+`MAX_WAITING` more that wait at the function: they hide the time of the way there. The faster the
+function, the more of them. Background runs share these slots (`load_sharing`). The limit falls
+when the function answers "busy" (others use it too), and rises by one after each round of
+successes. A function that sends Retry-After gets no background invocation until then.
 
-A person's call goes before those of background requests, and has a place that they cannot take.
-While somebody waits for an answer, in whatever process, nobody waits at the door for a background
-request, and one worker is left free.
+An interactive call goes before those of background requests, and one slot is reserved for it.
+While an interactive caller waits in any process, no background invocation waits at the function
+and one worker stays free.
 """
 
 from __future__ import annotations
@@ -22,70 +23,71 @@ from typing import Final
 from cvat_lambda.conf import settings
 from cvat_lambda.errors import FunctionBusy
 from cvat_lambda.functions.spec import FunctionSpec
-from cvat_lambda.gateway.cancel import CallAbandoned, Cancel
-from cvat_lambda.gateway.load_sharing import ALONE, Crowd, crowds
+from cvat_lambda.gateway.cancel import Cancelled, CancelToken
+from cvat_lambda.gateway.load_sharing import NO_OTHER_LOAD, FunctionLoad, LoadRegistry
 
-AT_THE_DOOR: Final = 2
-# Of a function that takes so long (s) for an input, fewer: the way there is a small part of its
-# time, and a person's first call would have to wait for them.
-_ONE_AT_THE_DOOR_S: Final = 0.1
-_NONE_AT_THE_DOOR_S: Final = 0.5
-_NEWEST: Final = 0.2  # weight of the newest time in their mean
+MAX_WAITING: Final = 2  # invocations that wait at a function, beyond its workers
+# Fewer wait at a slow function: the way there is a small part of its time, and the first
+# interactive call would have to wait for them. Seconds that the function takes for an input.
+_ONE_WAITING_S: Final = 0.1
+_NONE_WAITING_S: Final = 0.5
+_WEIGHT_OF_NEWEST: Final = 0.2  # in the moving average of the function's time
 
-HELD_BACK_S: Final = 10.0  # after so long one background call is let in, whoever waits
-_LOOK_S: Final = 1.0  # a call that waits looks so often whether it may go in
-_LOWER: Final = 0.75
+MAX_HOLD_BACK_S: Final = 10.0  # one background invocation starts after so long in any case
+_POLL_INTERVAL_S: Final = 1.0  # a waiting call checks this often whether it may start
+_DECREASE: Final = 0.75  # the factor of the limit after a refusal
 
 
-class NoPlace(FunctionBusy):
-    """The caller waited for a place as long as the function lets a call wait."""
+class LimiterTimeout(FunctionBusy):
+    """The caller waited for a slot as long as the function lets a call wait."""
 
 
 class _Waiter:
-    """A call at the gate."""
+    """A call that waits for a slot."""
 
-    __slots__ = ("inside", "wake")
+    __slots__ = ("admitted", "wake")
 
     def __init__(self) -> None:
-        self.inside = False
+        self.admitted = False
         self.wake = threading.Event()
 
 
-class Gate:
-    """The places at one function's door; shared by all threads of the process, first come first."""
+class ConcurrencyLimiter:
+    """The slots of one function in this process; its threads get them first come, first served."""
 
-    def __init__(self, function_id: str, workers: int) -> None:
+    def __init__(self, function_id: str, workers: int, load_registry: LoadRegistry) -> None:
         self._function_id = function_id
+        self._load_registry = load_registry
         self._lock = threading.Lock()
         self._workers = workers
         self._limit = float(self.ceiling)
-        self._inside = 0
-        self._people: deque[_Waiter] = deque()
-        self._requests: deque[_Waiter] = deque()
-        self._answers_until_lowering = 0
-        self._takes_s = 0.0  # the function for one input, about; 0: not known yet
-        self._crowd = ALONE
+        self._in_flight = 0
+        self._interactive: deque[_Waiter] = deque()
+        self._background: deque[_Waiter] = deque()
+        self._answers_until_decrease = 0
+        self._function_time_s = 0.0  # for one input, moving average; 0: not known yet
+        self._load = NO_OTHER_LOAD
         self._held_until = 0.0  # time.monotonic()
-        self._last_request_at = time.monotonic()
+        self._last_background_at = time.monotonic()
 
     @property
     def ceiling(self) -> int:
-        """The most invocations at once, for background requests."""
-        return max(1, min(self._workers + AT_THE_DOOR, settings.MAX_IN_FLIGHT))
+        """The highest limit for background invocations."""
+        return max(1, min(self._workers + MAX_WAITING, settings.MAX_IN_FLIGHT))
 
     @property
     def limit(self) -> int:
-        """How many background invocations may be in flight here at present."""
-        crowd = self._crowd
-        places = max(1, min(int(self._limit), self._workers + self._at_the_door()))
-        if crowd.people:
-            places = min(places, self._workers - 1)
-        elif crowd.lately:
-            places = min(places, max(1, self._workers - 1))
-        return crowd.share(places)
+        """How many background invocations this process may have in flight at present."""
+        load = self._load
+        slots = max(1, min(int(self._limit), self._workers + self._may_wait()))
+        if load.interactive:
+            slots = min(slots, self._workers - 1)
+        elif load.recently_interactive:
+            slots = min(slots, max(1, self._workers - 1))
+        return load.share(slots)
 
     def resize(self, workers: int) -> None:
-        """Follow a function whose workers or replicas changed."""
+        """Follow a function whose number of workers or replicas changed."""
         if workers == self._workers:
             return
         with self._lock:
@@ -93,29 +95,32 @@ class Gate:
             self._limit = float(self.ceiling)
             self._admit()
 
-    def run(self) -> AbstractContextManager[None]:
-        """Be a live run on the function: those of all processes share its places."""
-        return crowds.run(self._function_id, self._follow)
+    def background_run(self) -> AbstractContextManager[None]:
+        """Count as a background run; the runs of all processes share the function's slots."""
+        return self._load_registry.background_run(self._function_id, self._on_load)
 
     @contextmanager
-    def place(
-        self, *, cancel: Cancel, person: bool = False, timeout_s: float | None = None
+    def acquire(
+        self, *, cancel: CancelToken, interactive: bool = False, timeout_s: float | None = None
     ) -> Iterator[None]:
-        """Hold a place for one invocation; wait for it first.
+        """Wait for a slot and hold it for one invocation.
 
-        Raises CallAbandoned as soon as ``cancel`` is set, NoPlace after ``timeout_s``.
+        Raises Cancelled as soon as ``cancel`` is cancelled, LimiterTimeout after ``timeout_s``.
         """
-        if person:
-            with crowds.person(self._function_id), self._place(cancel, True, timeout_s):
+        if interactive:
+            with (
+                self._load_registry.interactive_call(self._function_id),
+                self._slot(cancel, True, timeout_s),
+            ):
                 yield
         else:
-            with self._place(cancel, False, timeout_s):
+            with self._slot(cancel, False, timeout_s):
                 yield
 
     def succeeded(self, took_s: float | None = None) -> None:
-        """An invocation was let in by the function, for so long: a little more is tried."""
+        """Note that the function took an invocation, and for how long; raise the limit a little."""
         with self._lock:
-            self._answers_until_lowering -= 1
+            self._answers_until_decrease -= 1
             if took_s is not None:
                 self._note_time(took_s)
             if self._limit < self.ceiling:
@@ -123,74 +128,83 @@ class Gate:
                 self._admit()
 
     def refused(self) -> None:
-        """The function was busy: fewer at once, lowered once for all that were on their way."""
+        """Note that the function was busy; lower the limit once for all invocations in flight."""
         with self._lock:
-            self._answers_until_lowering -= 1
-            if self._answers_until_lowering < 0:
-                self._limit = max(1.0, self._limit * _LOWER)
-                self._answers_until_lowering = self._inside - 1  # the others on their way
+            self._answers_until_decrease -= 1
+            if self._answers_until_decrease < 0:
+                self._limit = max(1.0, self._limit * _DECREASE)
+                self._answers_until_decrease = self._in_flight - 1  # the others in flight
 
     def hold(self, seconds: float) -> None:
-        """Let no background call in for so long: the function asked for it."""
+        """Start no background invocation for so long: the function sent Retry-After."""
         with self._lock:
             self._held_until = max(self._held_until, time.monotonic() + seconds)
 
-    def _follow(self, crowd: Crowd) -> None:
+    def _on_load(self, load: FunctionLoad) -> None:
         with self._lock:
-            self._crowd = crowd
+            self._load = load
             self._admit()
 
-    def _at_the_door(self) -> int:
-        if self._takes_s == 0 or self._takes_s >= _NONE_AT_THE_DOOR_S:
-            return 0  # none before the first answer, either
-        return 1 if self._takes_s >= _ONE_AT_THE_DOOR_S else AT_THE_DOOR
+    def _may_wait(self) -> int:
+        """How many invocations may wait at the function; none before its first answer."""
+        if self._function_time_s == 0 or self._function_time_s >= _NONE_WAITING_S:
+            return 0
+        return 1 if self._function_time_s >= _ONE_WAITING_S else MAX_WAITING
 
     def _note_time(self, took_s: float) -> None:
-        """Leave out what a call waited at the function's door, behind those of all runs."""
-        of_all_runs = min(self._inside * self._crowd.runs, self._workers + self._at_the_door())
+        """Add to the average what the function itself took, without the wait behind others."""
+        of_all_runs = min(self._in_flight * self._load.runs, self._workers + self._may_wait())
         alone_s = took_s * min(1.0, self._workers / max(1, of_all_runs))
-        self._takes_s += (alone_s - self._takes_s) * (_NEWEST if self._takes_s else 1.0)
+        weight = _WEIGHT_OF_NEWEST if self._function_time_s else 1.0
+        self._function_time_s += (alone_s - self._function_time_s) * weight
 
     @contextmanager
-    def _place(self, cancel: Cancel, person: bool, timeout_s: float | None) -> Iterator[None]:
-        self._enter(cancel, person, timeout_s)
+    def _slot(
+        self, cancel: CancelToken, interactive: bool, timeout_s: float | None
+    ) -> Iterator[None]:
+        self._wait_for_slot(cancel, interactive, timeout_s)
         try:
             yield
         finally:
-            with self._lock:
-                self._inside -= 1
-                self._admit()
+            self._release()
 
-    def _enter(self, cancel: Cancel, person: bool, timeout_s: float | None) -> None:
+    def _release(self) -> None:
+        with self._lock:
+            self._in_flight -= 1
+            self._admit()
+
+    def _wait_for_slot(
+        self, cancel: CancelToken, interactive: bool, timeout_s: float | None
+    ) -> None:
         cancel.check()
-        waiter, queue = _Waiter(), self._people if person else self._requests
+        waiter, queue = _Waiter(), self._interactive if interactive else self._background
         with self._lock:
             queue.append(waiter)
             self._admit()
-            if waiter.inside:
+            if waiter.admitted:
                 return
         try:
             with cancel.interrupting(waiter.wake.set):
                 self._wait(waiter, timeout_s)
-        except CallAbandoned:
+        except Cancelled:
             pass
         with self._lock:
-            if waiter.inside and not cancel.cancelled:
+            if waiter.admitted and not cancel.cancelled:
                 return
-            if waiter.inside:
-                self._inside -= 1
+            if waiter.admitted:
+                self._in_flight -= 1
                 self._admit()
             else:
                 queue.remove(waiter)
         cancel.check()
-        raise NoPlace(f"all workers of function '{self._function_id}' are busy")
+        raise LimiterTimeout(f"all workers of function '{self._function_id}' are busy")
 
     def _wait(self, waiter: _Waiter, timeout_s: float | None) -> None:
-        """Until it is woken or late; now and then it looks itself, for time opens places too."""
+        """Return when woken or late. Poll, too: slots also become free as time passes."""
         end = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
             now = time.monotonic()
-            left_s = _LOOK_S if end is None else min(_LOOK_S, end - now)
+            left_s = _POLL_INTERVAL_S if end is None else min(_POLL_INTERVAL_S, end - now)
             if self._held_until > now:
                 left_s = min(left_s, self._held_until - now)
             if left_s <= 0 or waiter.wake.wait(left_s):
@@ -199,40 +213,51 @@ class Gate:
                 self._admit()
 
     def _admit(self) -> None:
-        """Let in whoever there is room for; the lock is held."""
-        while self._people and self._inside < max(1, int(self._limit)) + 1:
-            self._let_in(self._people)
-        while self._requests and not self._people and self._may_admit_request():
-            self._last_request_at = time.monotonic()
-            self._let_in(self._requests)
+        """Admit waiting calls to free slots; the caller holds the lock."""
+        while self._interactive and self._in_flight < max(1, int(self._limit)) + 1:
+            self._admit_first(self._interactive)
+        while self._background and not self._interactive and self._may_admit_background():
+            self._last_background_at = time.monotonic()
+            self._admit_first(self._background)
 
-    def _may_admit_request(self) -> bool:
+    def _may_admit_background(self) -> bool:
         now = time.monotonic()
         if now < self._held_until:
             return False
-        if self._inside < self.limit:
+        if self._in_flight < self.limit:
             return True
-        # Whoever waits: one, of all runs together, in so long.
-        crowd = self._crowd
-        waited_s = now - self._last_request_at
-        return self._inside == 0 and crowd.share(1) > 0 and waited_s > HELD_BACK_S * crowd.runs
+        # Interactive callers may not starve the runs: of all runs together, one invocation
+        # starts in each period of this length.
+        load = self._load
+        waited_s = now - self._last_background_at
+        return self._in_flight == 0 and load.share(1) > 0 and waited_s > MAX_HOLD_BACK_S * load.runs
 
-    def _let_in(self, queue: deque[_Waiter]) -> None:
+    def _admit_first(self, queue: deque[_Waiter]) -> None:
         waiter = queue.popleft()
-        waiter.inside = True
-        self._inside += 1
+        waiter.admitted = True
+        self._in_flight += 1
         waiter.wake.set()
 
 
-_lock: Final = threading.Lock()
-_gates: Final[dict[str, Gate]] = {}
+class Limiters:
+    """The concurrency limiters of all functions in this process."""
 
+    def __init__(self, load_registry: LoadRegistry) -> None:
+        self._load_registry = load_registry
+        self._lock = threading.Lock()
+        self._limiters: dict[str, ConcurrencyLimiter] = {}
 
-def gate_of(spec: FunctionSpec) -> Gate:
-    """The gate of a function, the same for every thread of the process."""
-    with _lock:
-        gate = _gates.get(spec.id)
-        if gate is None:
-            gate = _gates[spec.id] = Gate(spec.id, spec.workers)
-    gate.resize(spec.workers)
-    return gate
+    def of(self, spec: FunctionSpec) -> ConcurrencyLimiter:
+        """Return the limiter of a function, sized for its present workers."""
+        with self._lock:
+            limiter = self._limiters.get(spec.id)
+            if limiter is None:
+                limiter = ConcurrencyLimiter(spec.id, spec.workers, self._load_registry)
+                self._limiters[spec.id] = limiter
+        limiter.resize(spec.workers)
+        return limiter
+
+    def reset(self) -> None:
+        """Forget what was learned of each function."""
+        with self._lock:
+            self._limiters.clear()

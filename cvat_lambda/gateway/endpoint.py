@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from cvat_lambda.errors import FunctionUnavailable, InvalidRequest
 from cvat_lambda.functions.spec import FunctionSpec
-from cvat_lambda.gateway.hosts import allowed_server
+from cvat_lambda.gateway.hosts import HostResolver
 from cvat_lambda.gateway.routes import Route
 
 
-def endpoint_route(spec: FunctionSpec) -> Route:
+def endpoint_route(spec: FunctionSpec, hosts: HostResolver) -> Route:
     """The way to an endpoint, its address checked against the allow-list.
 
     Raises FunctionUnavailable where its host is not allowed any more.
     """
     try:
-        server, path = allowed_server(spec.address.endpoint_url)
+        server, path = hosts.allowed_server(spec.address.endpoint_url)
     except InvalidRequest as exc:
         error = FunctionUnavailable(f"function '{spec.id}': {exc.message}")
         error.permanent = True

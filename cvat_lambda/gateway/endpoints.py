@@ -13,7 +13,7 @@ from django.db import transaction
 from cvat_lambda.errors import FunctionNotFound, InvalidRequest, PlatformError, StateConflict
 from cvat_lambda.functions.metadata import ID_PATTERN, parse_function, revision_of
 from cvat_lambda.functions.models import ENDPOINT, READY, Function
-from cvat_lambda.gateway.hosts import allowed_server
+from cvat_lambda.gateway.gateway import get_gateway
 
 MAX_TIMEOUT_S: Final = 3600.0
 
@@ -113,7 +113,7 @@ def check_url(url: str) -> None:
     if len(url) > 2048:
         raise InvalidRequest("the URL of the endpoint is longer than 2048 characters")
     try:
-        allowed_server(url)
+        get_gateway().hosts.allowed_server(url)
     except PlatformError as exc:
         raise InvalidRequest(exc.message) from exc
 

@@ -11,7 +11,6 @@ internal services, and a body may hold an image that must go nowhere else.
 
 from __future__ import annotations
 
-import os
 import select
 import socket
 import ssl
@@ -22,7 +21,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from cvat_lambda.conf import settings
-from cvat_lambda.gateway.cancel import Cancel
+from cvat_lambda.gateway.cancel import CancelToken
 from cvat_lambda.gateway.http1 import AnswerBroken, Message, read_message, request_head
 
 MAX_ANSWER_BYTES: Final = 512 * 1024 * 1024
@@ -186,7 +185,7 @@ class Connection:
         self._sock.close()
 
 
-class Pool:
+class ConnectionPool:
     """Kept connections by server, shared by all threads of the process.
 
     The newest idle connection is used first, so that the others can grow old and go.
@@ -195,7 +194,6 @@ class Pool:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._idle: dict[Server, list[Connection]] = {}
-        self._pid = os.getpid()
 
     def post(
         self,
@@ -205,14 +203,14 @@ class Pool:
         headers: Mapping[str, str],
         *,
         timeout_s: float,
-        cancel: Cancel | None = None,
+        cancel: CancelToken | None = None,
     ) -> Answer:
         """Send a request over a kept or a new connection.
 
         A kept connection that proves dead before any byte of an answer is replaced, once: servers
-        close idle connections when they restart. Raises a TransportError or CallAbandoned.
+        close idle connections when they restart. Raises a TransportError or Cancelled.
         """
-        cancel = cancel or Cancel()
+        cancel = cancel or CancelToken()
         cancel.check()
         deadline = Deadline(timeout_s)
         connection = self._take(server)
@@ -258,7 +256,7 @@ class Pool:
         body: bytes,
         headers: Mapping[str, str],
         deadline: Deadline,
-        cancel: Cancel,
+        cancel: CancelToken,
     ) -> Answer:
         try:
             with cancel.interrupting(connection.interrupt):
@@ -276,8 +274,6 @@ class Pool:
     def _take(self, server: Server) -> Connection | None:
         while True:
             with self._lock:
-                if self._pid != os.getpid():  # connections of the process that forked this one
-                    self._idle, self._pid = {}, os.getpid()
                 idle = self._idle.get(server)
                 if not idle:
                     return None
@@ -311,6 +307,3 @@ def _connect(server: Server, timeout_s: float) -> socket.socket:
         sock.close()
         raise ConnectFailed(f"{server.host}:{server.port}: {exc!r}") from exc
     return sock
-
-
-pool: Final = Pool()

@@ -11,11 +11,12 @@ from cvat_lambda.errors import LambdaError, PlatformError
 from cvat_lambda.functions.background import report
 from cvat_lambda.functions.durations import format_duration
 from cvat_lambda.functions.spec import FunctionSpec
-from cvat_lambda.gateway.cancel import Cancel
+from cvat_lambda.gateway.cancel import CancelToken
 from cvat_lambda.gateway.endpoint import endpoint_route
-from cvat_lambda.gateway.http import Answer, ConnectFailed, TransportError, pool
+from cvat_lambda.gateway.gateway import get_gateway
+from cvat_lambda.gateway.http import Answer, ConnectFailed, TransportError
 from cvat_lambda.gateway.responses import AddressMissing, read_answer, too_large, translate
-from cvat_lambda.gateway.routes import Route, routes
+from cvat_lambda.gateway.routes import Route
 
 # What is left for the way there and back when a function uses up its own time limits.
 _MARGIN_S: Final = 5.0
@@ -27,14 +28,14 @@ def invoke(
     *,
     request_id: str,
     deadline_s: float | None = None,
-    cancel: Cancel | None = None,
+    cancel: CancelToken | None = None,
 ) -> Any:
     """Invoke a function once with an encoded payload and return its parsed answer.
 
     ``deadline_s`` bounds the whole, besides the function's own time limits. Nothing is retried,
     except what has certainly not run: a kept connection that proved dead, an address that was
     out of date. Raises PayloadTooLarge before anything is sent, a FunctionError, a PlatformError,
-    or CallAbandoned as soon as ``cancel`` is set.
+    or Cancelled as soon as ``cancel`` is set.
     """
     started = time.monotonic()
     try:
@@ -59,7 +60,7 @@ def _invoke(
     body: bytes,
     request_id: str,
     deadline_s: float | None,
-    cancel: Cancel | None,
+    cancel: CancelToken | None,
 ) -> Any:
     if len(body) > spec.max_body_bytes:
         raise too_large(spec.id, len(body), spec.max_body_bytes)
@@ -80,7 +81,7 @@ def _invoke(
     try:
         return read_answer(spec, answer, sent_bytes=len(body), platform=route.through_dashboard)
     except AddressMissing as exc:
-        raise routes.why_no_address(spec) from exc
+        raise get_gateway().routes.why_no_address(spec) from exc
 
 
 def time_limit_s(spec: FunctionSpec) -> float:
@@ -90,14 +91,17 @@ def time_limit_s(spec: FunctionSpec) -> float:
 
 
 def _route(spec: FunctionSpec) -> Route:
-    return endpoint_route(spec) if spec.address.platform == "endpoint" else routes.find(spec)
+    gateway = get_gateway()
+    if spec.address.platform == "endpoint":
+        return endpoint_route(spec, gateway.hosts)
+    return gateway.routes.find(spec)
 
 
 def _find_again(spec: FunctionSpec, failed: Route) -> bool:
     if spec.address.platform == "endpoint":
         return False
     try:
-        return routes.refresh(spec, failed)
+        return get_gateway().routes.refresh(spec, failed)
     except PlatformError as exc:
         if exc.code != "platform_unreachable":
             raise
@@ -110,7 +114,7 @@ def _post(
     body: bytes,
     request_id: str,
     timeout_s: float,
-    cancel: Cancel | None,
+    cancel: CancelToken | None,
 ) -> Answer:
     headers = {
         # Exactly so: with a charset the Python wrapper would hand over bytes, not JSON.
@@ -121,4 +125,7 @@ def _post(
     }
     if route.through_dashboard:
         headers["x-nuclio-invoke-timeout"] = format_duration(timeout_s)
-    return pool.post(route.server, route.path, body, headers, timeout_s=timeout_s, cancel=cancel)
+    connections = get_gateway().connections
+    return connections.post(
+        route.server, route.path, body, headers, timeout_s=timeout_s, cancel=cancel
+    )

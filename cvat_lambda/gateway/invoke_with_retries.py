@@ -1,4 +1,4 @@
-"""An invocation with patience: through the function's gate, retried where that makes sense."""
+"""Invoke a function within its concurrency limit, and retry where another attempt makes sense."""
 
 from __future__ import annotations
 
@@ -14,43 +14,51 @@ from cvat_lambda.errors import (
     PlatformError,
 )
 from cvat_lambda.functions.spec import FunctionSpec
-from cvat_lambda.gateway.cancel import Cancel
-from cvat_lambda.gateway.concurrency import gate_of
+from cvat_lambda.gateway.cancel import CancelToken
+from cvat_lambda.gateway.gateway import get_gateway
 from cvat_lambda.gateway.invoke import invoke
-from cvat_lambda.gateway.retry import ASKED_AT_MOST_S, Retries, for_people, retry_after_s
+from cvat_lambda.gateway.retry import (
+    MAX_RETRY_AFTER_S,
+    Retries,
+    interactive_policy,
+    retry_after_s,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Called:
-    """A function's parsed answer, and what it took."""
+class InvocationResult:
+    """A function's parsed answer, and how many attempts it took."""
 
     answer: Any
     attempts: int
 
 
-def call(
+def invoke_with_retries(
     spec: FunctionSpec,
     body: bytes,
     *,
     request_id: str,
     retries: Retries | None = None,
-    person: bool = True,
+    interactive: bool = True,
     deadline_s: float | None = None,
-    cancel: Cancel | None = None,
-) -> Called:
-    """Invoke a function until it answers or ``retries`` (a person's, by default) gives up.
+    cancel: CancelToken | None = None,
+) -> InvocationResult:
+    """Invoke a function until it answers or ``retries`` gives up.
 
-    ``person``: someone waits for this call, so it goes before background requests. Raises what
-    `invoke` raises; a failure's details say how many ``attempts`` were made. ``cancel`` ends
-    waiting, pausing and invoking at once with CallAbandoned.
+    ``interactive``: a person waits for this call, so it goes before background requests.
+    ``retries`` is by default that of an interactive call. Raises what `invoke` raises; the
+    details of a failure say how many ``attempts`` were made. ``cancel`` ends waiting, pausing
+    and invoking at once with Cancelled.
     """
-    cancel = cancel or Cancel()
-    retries = retries or for_people().start()
+    cancel = cancel or CancelToken()
+    retries = retries or interactive_policy().start()
     until = None if deadline_s is None else time.monotonic() + deadline_s
     while True:
         try:
-            answer = _attempt(spec, body, request_id, person, _left_s(spec, until), cancel, retries)
-            return Called(answer=answer, attempts=retries.attempts + 1)
+            answer = _attempt(
+                spec, body, request_id, interactive, _left_s(spec, until), cancel, retries
+            )
+            return InvocationResult(answer=answer, attempts=retries.attempts + 1)
         except LambdaError as error:
             pause_s = retries.pause_s(error)
             late = pause_s is not None and until is not None and time.monotonic() + pause_s > until
@@ -64,33 +72,34 @@ def _attempt(
     spec: FunctionSpec,
     body: bytes,
     request_id: str,
-    person: bool,
+    interactive: bool,
     deadline_s: float | None,
-    cancel: Cancel,
+    cancel: CancelToken,
     retries: Retries,
 ) -> Any:
-    gate = gate_of(spec)
-    # A person hears "busy" after the time that the function itself would let a call wait.
-    wait_s = spec.availability_timeout_s if person else deadline_s
+    limiter = get_gateway().limiter(spec)
+    # An interactive caller is told "busy" after the time that the function itself would let a
+    # call wait for a worker.
+    wait_s = spec.availability_timeout_s if interactive else deadline_s
     queued_at = time.monotonic()
-    with gate.place(cancel=cancel, person=person, timeout_s=wait_s):
+    with limiter.acquire(cancel=cancel, interactive=interactive, timeout_s=wait_s):
         begun_at = time.monotonic()
-        # To a person a place among our calls is as dear as one at the function.
-        retries.begin(queued_s=0.0 if person else begun_at - queued_at)
+        # The wait for a slot counts against the budget of an interactive call only.
+        retries.begin(queued_s=0.0 if interactive else begun_at - queued_at)
         try:
             answer = invoke(spec, body, request_id=request_id, deadline_s=deadline_s, cancel=cancel)
         except PlatformError as exc:
-            asked_s = retry_after_s(exc)
-            if asked_s is not None and asked_s <= ASKED_AT_MOST_S:  # else nobody waits for it
-                gate.hold(asked_s)
+            pause_s = retry_after_s(exc)
+            if pause_s is not None and pause_s <= MAX_RETRY_AFTER_S:  # no request waits longer
+                limiter.hold(pause_s)
             if isinstance(exc, FunctionBusy):
-                gate.refused()
+                limiter.refused()
             raise
         except FunctionError:
-            gate.succeeded()  # it was let in, and failed on its own account
+            limiter.succeeded()  # the function had a free worker, and failed for another reason
             raise
-        # People's calls may be of another kind: what is at the door follows the requests'.
-        gate.succeeded(None if person else time.monotonic() - begun_at)
+        # Interactive calls may differ in kind: the limit follows the time of background ones.
+        limiter.succeeded(None if interactive else time.monotonic() - begun_at)
         return answer
 
 

@@ -1,10 +1,10 @@
-"""Who else is at a function's door: runs and people of every process, told through Redis.
+"""Share the load of each function between processes: publish this one's, learn the others'.
 
-Web servers and workers are processes of their own, so a gate sees only a part of what goes to its
-function. Each process that has a run on a function, or a person who waits for it, says so under
-the function's keys, and learns how many others do. One thread does it, some twenty-five times a
-second while there is anything to say: a call costs no round trip, and none waits for a Redis that
-is away. Whoever falls silent is forgotten after `FRESH_S`.
+Web servers and workers are separate processes, and a concurrency limiter sees the calls of its own
+process only. Each process that has a background run on a function, or an interactive caller who
+waits for it, publishes this in Redis under the function's keys and reads what the others
+published. One thread does so about 25 times a second while there is something to publish. A call
+costs no round trip to Redis and does not wait for it. An entry expires after `FRESH_S`.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from typing import Any, Final
 
 from redis.exceptions import RedisError
 
-from cvat_lambda.redis_client import Breaker, connect
+from cvat_lambda.redis_client import CircuitBreaker, connect
 
 logger = logging.getLogger(__name__)
 
-PERIOD_S: Final = 0.03  # between two looks
-_GAP_S: Final = 0.01  # between two looks that people bring about, at least
-FRESH_S: Final = 2.0  # a process that said nothing for so long is gone
-LINGER_S: Final = 3.0  # who had an answer may click again
-TURN_S: Final = 2.0  # runs that are more than the places take turns of this length
+PERIOD_S: Final = 0.03  # between two publications
+_GAP_S: Final = 0.01  # at least, between two publications that new callers bring about
+FRESH_S: Final = 2.0  # an entry that its process has not renewed for so long expires
+LINGER_S: Final = 3.0  # a caller who had an answer may click again within this time
+ROTATION_S: Final = 2.0  # a slot that cannot be divided among the runs rotates in this period
 
-# KEYS: runs, people, lately. ARGV: member, has a run, has a person, a person left; FRESH_S,
-# LINGER_S, TURN_S. The time is that of Redis: clocks of machines differ.
-_TELL: Final = """
+# KEYS: runs, callers, recent. ARGV: member, has a run, has an interactive caller, a caller has
+# left; FRESH_S, LINGER_S, ROTATION_S. Redis gives the time: clocks of machines differ.
+_PUBLISH: Final = """
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 for place = 1, 2 do
@@ -59,146 +59,150 @@ return {#runs, rank, math.floor(now / tonumber(ARGV[7])), redis.call('ZCARD', KE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Crowd:
-    """Who is at a function's door, as a process with a run on it needs to know."""
+class FunctionLoad:
+    """The load of one function over all processes, as a process with a run on it needs it."""
 
-    runs: int = 1  # processes with live runs, this one among them
+    runs: int = 1  # processes with background runs, this one included
     rank: int = 0  # of this process among them
-    turn: int = 0  # counts the turns; the same for all
-    people: bool = False  # somebody waits for an answer
-    lately: bool = False  # somebody did, a moment ago
+    rotation: int = 0  # a counter that is the same in all processes
+    interactive: bool = False  # an interactive caller waits for an answer
+    recently_interactive: bool = False  # one did within the last LINGER_S seconds
 
-    def share(self, places: int) -> int:
-        """This process' part of so many places; what does not divide goes round."""
-        each, rest = divmod(places, self.runs)
-        return each + ((self.rank + self.turn) % self.runs < rest)
+    def share(self, slots: int) -> int:
+        """Return this process' part of so many slots; the remainder rotates."""
+        each, rest = divmod(slots, self.runs)
+        return each + ((self.rank + self.rotation) % self.runs < rest)
 
 
-ALONE: Final = Crowd()
-Follow = Callable[[Crowd], None]
+NO_OTHER_LOAD: Final = FunctionLoad()
+OnLoad = Callable[[FunctionLoad], None]
 
 
 @dataclass(slots=True)
-class _Door:
-    """What this process has at one function's door."""
+class _LocalLoad:
+    """The load that this process puts on one function."""
 
-    runs: list[Follow]  # whom to tell
-    people: int = 0
-    someone_left: bool = False  # and Redis does not know yet
+    runs: list[OnLoad]  # callbacks of the background runs
+    interactive: int = 0  # callers who wait
+    caller_left: bool = False  # not published yet
 
 
-class Crowds:
-    """This process' word on all functions; `crowds` is the one that everybody uses."""
+class LoadRegistry:
+    """Publishes the load of this process for all functions. The thread starts with the first."""
 
     def __init__(self) -> None:
-        self._reset()
+        self.reset()
 
-    def _reset(self) -> None:
-        """Begin anew, as a forked process must: it has no thread and holds no lock of ours."""
+    def reset(self) -> None:
+        """Forget every load and end the thread; it starts again with the next load."""
         self._member = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._lock = threading.Lock()
-        self._telling = threading.Lock()  # one at a time, or an old word could follow a newer one
-        self._doors: dict[str, _Door] = {}
+        self._publishing = threading.Lock()  # an older state must not follow a newer one
+        self._loads: dict[str, _LocalLoad] = {}
         self._woken = threading.Event()
         self._thread: threading.Thread | None = None
         self._script: Any = None
-        self._breaker = Breaker()
+        self._breaker = CircuitBreaker()
 
     @contextmanager
-    def run(self, function_id: str, follow: Follow) -> Iterator[None]:
-        """Have a live run on a function; ``follow`` is told who else is there, again and again."""
+    def background_run(self, function_id: str, on_load: OnLoad) -> Iterator[None]:
+        """Count as a background run; ``on_load`` gets the function's load again and again."""
         with self._lock:
-            self._door(function_id).runs.append(follow)
-        self._tell(function_id)  # here and now: what is in flight depends on it
-        self._keep_telling()
+            self._load_of(function_id).runs.append(on_load)
+        self._publish(function_id)  # at once: the number of invocations in flight depends on it
+        self._keep_publishing()
         try:
             yield
         finally:
             with self._lock:
-                self._door(function_id).runs.remove(follow)
-            self._tell(function_id)  # the process may end before the thread looks
-            follow(ALONE)
+                runs = self._load_of(function_id).runs
+                if on_load in runs:  # not after a reset
+                    runs.remove(on_load)
+            self._publish(function_id)  # the process may end before the thread publishes
+            on_load(NO_OTHER_LOAD)
 
     @contextmanager
-    def person(self, function_id: str) -> Iterator[None]:
-        """Have somebody wait for an answer of a function; this never waits for Redis."""
+    def interactive_call(self, function_id: str) -> Iterator[None]:
+        """Count as an interactive caller who waits. This never waits for Redis."""
         with self._lock:
-            door = self._door(function_id)
-            door.people += 1
-            is_first = door.people == 1
+            load = self._load_of(function_id)
+            load.interactive += 1
+            is_first = load.interactive == 1
         if is_first:
-            self._keep_telling()
+            self._keep_publishing()
         try:
             yield
         finally:
             with self._lock:
-                door = self._door(function_id)
-                door.people -= 1
-                door.someone_left = True
+                load = self._load_of(function_id)
+                load.interactive = max(0, load.interactive - 1)  # 0 after a reset
+                load.caller_left = True
 
-    def _door(self, function_id: str) -> _Door:
-        return self._doors.setdefault(function_id, _Door(runs=[]))
+    def _load_of(self, function_id: str) -> _LocalLoad:
+        return self._loads.setdefault(function_id, _LocalLoad(runs=[]))
 
-    def _keep_telling(self) -> None:
+    def _keep_publishing(self) -> None:
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(
-                    target=self._tell_all, name="cvat-lambda-crowds", daemon=True
+                    target=self._publish_all, name="cvat-lambda-load", daemon=True
                 )
                 self._thread.start()
         self._woken.set()
 
-    def _tell_all(self) -> None:
+    def _publish_all(self) -> None:
         pause = threading.Event()
-        while True:
+        while self._thread is threading.current_thread():  # `reset` ends the loop
             with self._lock:
-                names = list(self._doors)
+                names = list(self._loads)
             for name in names:
-                self._tell(name)
+                self._publish(name)
             self._woken.wait(PERIOD_S if names else None)
             self._woken.clear()
             pause.wait(_GAP_S)
 
-    def _tell(self, function_id: str) -> None:
-        """Say what this process has at a door, and tell its runs who is there."""
-        with self._telling:
+    def _publish(self, function_id: str) -> None:
+        """Publish this process' load of a function, and give its runs the load of all."""
+        with self._publishing:
             with self._lock:
-                door = self._doors.get(function_id)
-                if door is None:
+                load = self._loads.get(function_id)
+                if load is None:
                     return
-                runs, people, left = list(door.runs), door.people, door.someone_left
-                door.someone_left = False
-                if not runs and not people:
-                    del self._doors[function_id]
-            crowd = self._exchange(function_id, bool(runs), bool(people), left)
-            for follow in runs:
-                follow(crowd)
+                runs, interactive, left = list(load.runs), load.interactive, load.caller_left
+                load.caller_left = False
+                if not runs and not interactive:
+                    del self._loads[function_id]
+            total = self._exchange(function_id, bool(runs), bool(interactive), left)
+            for on_load in runs:
+                on_load(total)
 
-    def _exchange(self, function_id: str, runs: bool, people: bool, left: bool) -> Crowd:
+    def _exchange(
+        self, function_id: str, runs: bool, interactive: bool, left: bool
+    ) -> FunctionLoad:
         if self._breaker.is_open:
-            return ALONE
-        tag = f"{{cvat_lambda:door:{function_id}}}"  # one slot of a Redis Cluster
-        flags = [str(int(flag)) for flag in (runs, people, left)]
+            return NO_OTHER_LOAD
+        tag = f"{{cvat_lambda:load:{function_id}}}"  # one slot of a Redis Cluster
+        flags = [str(int(flag)) for flag in (runs, interactive, left)]
         try:
             if self._script is None:
-                self._script = connect().register_script(_TELL)
+                self._script = connect().register_script(_PUBLISH)
             found = self._script(
-                keys=[f"{tag}:runs", f"{tag}:people", f"{tag}:lately"],
-                args=[self._member, *flags, FRESH_S, LINGER_S, TURN_S],
+                keys=[f"{tag}:runs", f"{tag}:callers", f"{tag}:recent"],
+                args=[self._member, *flags, FRESH_S, LINGER_S, ROTATION_S],
             )
         except (RedisError, OSError) as exc:
             self._breaker.trip()
             logger.info(
                 "Redis does not answer: requests do not see who else calls their function. %s",
                 exc,
-                extra={"action": "crowd_failed"},
+                extra={"action": "load_sharing_failed"},
             )
-            return ALONE
-        number, rank, turn, waiting, lately = (int(value) for value in found)
-        return Crowd(
-            runs=max(1, number), rank=rank, turn=turn, people=waiting > 0, lately=lately > 0
+            return NO_OTHER_LOAD
+        number, rank, rotation, callers, recent = (int(value) for value in found)
+        return FunctionLoad(
+            runs=max(1, number),
+            rank=rank,
+            rotation=rotation,
+            interactive=callers > 0,
+            recently_interactive=recent > 0,
         )
-
-
-crowds: Final = Crowds()
-os.register_at_fork(after_in_child=crowds._reset)

@@ -29,14 +29,14 @@ _BOX: Final = [80.0, 60.0, 200.0, 180.0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
+class ProbeResult:
     """What a trial call came to."""
 
     summary: str  # a sentence
     duration_s: float
 
 
-def try_out(spec: FunctionSpec) -> Trial:
+def probe(spec: FunctionSpec) -> ProbeResult:
     """Call a function once and check its answer against the contract of its kind.
 
     Raises what `invoke` raises; FunctionAnswerInvalid names item and field.
@@ -50,7 +50,7 @@ def try_out(spec: FunctionSpec) -> Trial:
         summary = read(spec, answer)
     except AnnotationError as exc:
         raise FunctionAnswerInvalid(f"function '{spec.id}': {exc}") from exc
-    return Trial(summary=summary, duration_s=duration_s)
+    return ProbeResult(summary=summary, duration_s=duration_s)
 
 
 def drawn_image() -> bytes:

@@ -1,7 +1,7 @@
 """What came back from a function, as a parsed answer or as one typed error.
 
-The table `ROWS` is read from the top, the first row that fits counts. Facts about who says what
-are those of Nuclio 1.14.1 (processor, Python wrapper, dashboard, DLX) and nginx in front of it.
+`read_answer` applies the first matching rule of the table `ERROR_RULES`. The facts are those of
+Nuclio 1.14.1 (processor, Python wrapper, dashboard, DLX) and nginx in front of it.
 Messages are sentences for people: no addresses, no traces; those go to the log.
 """
 
@@ -65,7 +65,7 @@ _ADDRESS: Final = re.compile(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class ResponseFacts:
     """An answer that is not a plain success, as the rows look at it."""
 
     function: str
@@ -77,7 +77,7 @@ class Seen:
     retry_after_s: float | None
 
 
-Make = Callable[[Seen], LambdaError]
+ErrorFactory = Callable[[ResponseFacts], LambdaError]
 
 
 class ProxyTimeout(FunctionTimeout):
@@ -85,12 +85,12 @@ class ProxyTimeout(FunctionTimeout):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class ErrorRule:
     """A line of the table: what is seen, and what it is."""
 
     name: str
-    fits: Callable[[Seen], bool]
-    make: Make
+    fits: Callable[[ResponseFacts], bool]
+    make: ErrorFactory
 
 
 class AddressMissing(FunctionUnavailable):
@@ -106,7 +106,7 @@ def read_answer(spec: FunctionSpec, answer: Answer, *, sent_bytes: int, platform
         parse = mask_text.parse if spec.kind is Kind.INTERACTOR else json.loads
         return parse_answer(spec.id, answer.body, parse=parse)
     seen = _see(spec, answer, sent_bytes=sent_bytes, platform=platform)
-    row = next(row for row in ROWS if row.fits(seen))
+    row = next(row for row in ERROR_RULES if row.fits(seen))
     error = row.make(seen)
     logger.warning(
         "function '%s' answered %d (%s): %s",
@@ -164,9 +164,9 @@ def _refuse_constant(name: str) -> NoReturn:
     raise _ConstantError(f"it holds {name}")
 
 
-def _see(spec: FunctionSpec, answer: Answer, *, sent_bytes: int, platform: bool) -> Seen:
+def _see(spec: FunctionSpec, answer: Answer, *, sent_bytes: int, platform: bool) -> ResponseFacts:
     text = answer.body[: 1 << 16].decode("utf-8", "replace").strip()
-    return Seen(
+    return ResponseFacts(
         function=spec.id,
         status=answer.status,
         text=text,
@@ -209,7 +209,7 @@ def _megabytes(size: int) -> str:
     return f"{size / 1_000_000:.1f} MB"
 
 
-def _own_message(seen: Seen) -> str:
+def _own_message(seen: ResponseFacts) -> str:
     """Return the sentence in a function's error answer: plain text, or JSON with a message."""
     text = seen.text
     try:
@@ -224,14 +224,14 @@ def _own_message(seen: Seen) -> str:
     return "" if text.startswith("<") else clean_line(text)  # not the page of some proxy
 
 
-def _handler_error(seen: Seen) -> LambdaError:
+def _handler_error(seen: ResponseFacts) -> LambdaError:
     match = _HANDLER_ERROR.search(seen.text)
     message = clean_line(match[1] if match else "")
     ending = f": {message}" if message else "; its log has the details"
     return FunctionFailed(f"function '{seen.function}' failed{ending}")
 
 
-def _rejected(seen: Seen) -> LambdaError:
+def _rejected(seen: ResponseFacts) -> LambdaError:
     message = _own_message(seen)
     ending = f": {message}" if message else f" with status {seen.status}"
     error = FunctionRejected(f"function '{seen.function}' refused the input{ending}")
@@ -239,17 +239,17 @@ def _rejected(seen: Seen) -> LambdaError:
     return error
 
 
-def _failed(seen: Seen) -> LambdaError:
+def _failed(seen: ResponseFacts) -> LambdaError:
     message = _own_message(seen)
     ending = f": {message}" if message else f" with status {seen.status}"
     return FunctionFailed(f"function '{seen.function}' failed{ending}")
 
 
-def _busy(seen: Seen) -> LambdaError:
+def _busy(seen: ResponseFacts) -> LambdaError:
     return FunctionBusy(f"all workers of function '{seen.function}' are busy", **_asked(seen))
 
 
-def _forbidden(seen: Seen) -> LambdaError:
+def _forbidden(seen: ResponseFacts) -> LambdaError:
     error = FunctionUnavailable(
         f"function '{seen.function}' does not accept this server's credentials; "
         "an administrator sets the token of its platform or endpoint"
@@ -258,15 +258,15 @@ def _forbidden(seen: Seen) -> LambdaError:
     return error
 
 
-def _says(error: type[LambdaError], sentence: str) -> Make:
+def _says(error: type[LambdaError], sentence: str) -> ErrorFactory:
     return lambda seen: error(f"function '{seen.function}' {sentence}", **_asked(seen))
 
 
-def _asked(seen: Seen) -> dict[str, Any]:
+def _asked(seen: ResponseFacts) -> dict[str, Any]:
     return {} if seen.retry_after_s is None else {"retry_after_s": seen.retry_after_s}
 
 
-def _too_large(seen: Seen) -> LambdaError:
+def _too_large(seen: ResponseFacts) -> LambdaError:
     return too_large(seen.function, seen.sent_bytes, seen.max_body_bytes)
 
 
@@ -282,44 +282,44 @@ TRANSPORT: Final[dict[type[TransportError], tuple[type[LambdaError], str]]] = {
     AnswerMalformed: (FunctionAnswerInvalid, "answered with something else than HTTP and JSON"),
 }
 
-ROWS: Final[tuple[Row, ...]] = (
-    Row(
+ERROR_RULES: Final[tuple[ErrorRule, ...]] = (
+    ErrorRule(
         name="dashboard: unknown function",
         fits=lambda seen: bool(seen.platform_says) and seen.status == 404,
         make=_says(FunctionNotFound, "is not on its platform any more"),
     ),
-    Row(
+    ErrorRule(
         name="dashboard: no address yet",
         fits=lambda seen: "Invocation URL is required" in seen.platform_says,
         make=_says(AddressMissing, "has no address on its platform"),
     ),
-    Row(
+    ErrorRule(
         name="dashboard: timeout",
         fits=lambda seen: bool(_TIMED_OUT.search(seen.platform_says)),
         make=_says(FunctionTimeout, _TOO_SLOW),
     ),
-    Row(
+    ErrorRule(
         name="dashboard: connection broken off",
         fits=lambda seen: bool(_BROKEN_OFF.search(seen.platform_says)),
         make=_says(FunctionCrashed, _CRASHED),
     ),
-    Row(
+    ErrorRule(
         name="dashboard: bad request",
         fits=lambda seen: bool(seen.platform_says) and seen.status == 400,
         make=_says(FunctionUnavailable, "is not where its platform says"),
     ),
-    Row(
+    ErrorRule(
         name="dashboard: not reachable",  # refused, name unknown, no route
         fits=lambda seen: bool(seen.platform_says),
         make=_says(PlatformUnreachable, _UNREACHABLE),
     ),
-    Row(
+    ErrorRule(
         name="not ready",
         fits=lambda seen: seen.status == 503 and "not ready" in seen.text.lower(),
         make=_says(FunctionUnavailable, _STARTING),
     ),
-    Row(name="busy", fits=lambda seen: seen.status in (429, 503), make=_busy),
-    Row(
+    ErrorRule(name="busy", fits=lambda seen: seen.status in (429, 503), make=_busy),
+    ErrorRule(
         name="worker restarts",
         fits=lambda seen: (
             seen.status == 500
@@ -327,12 +327,12 @@ ROWS: Final[tuple[Row, ...]] = (
         ),
         make=_says(FunctionUnavailable, _STARTING),
     ),
-    Row(
+    ErrorRule(
         name="handler raised",
         fits=lambda seen: seen.status >= 500 and "Exception caught in handler" in seen.text,
         make=_handler_error,
     ),
-    Row(
+    ErrorRule(
         name="worker died",
         fits=lambda seen: (
             seen.status in (500, 502)
@@ -340,22 +340,22 @@ ROWS: Final[tuple[Row, ...]] = (
         ),
         make=_says(FunctionCrashed, _CRASHED),
     ),
-    Row(
+    ErrorRule(
         name="handler timed out",
         fits=lambda seen: seen.status == 408,
         make=_says(FunctionTimeout, "took longer than its own time limit"),
     ),
-    Row(
+    ErrorRule(
         name="proxy timeout",
         fits=lambda seen: seen.status == 504,
         make=_says(ProxyTimeout, _TOO_SLOW),
     ),
-    Row(
+    ErrorRule(
         name="proxy: nobody there",
         fits=lambda seen: seen.status == 502,
         make=_says(FunctionUnavailable, _STARTING),
     ),
-    Row(
+    ErrorRule(
         name="too large",
         fits=lambda seen: (
             seen.status in (413, 431)
@@ -363,15 +363,17 @@ ROWS: Final[tuple[Row, ...]] = (
         ),
         make=_too_large,
     ),
-    Row(name="credentials", fits=lambda seen: seen.status in (401, 403, 407), make=_forbidden),
-    Row(name="refused", fits=lambda seen: 400 <= seen.status < 500, make=_rejected),
-    Row(name="failed", fits=lambda seen: seen.status >= 500, make=_failed),
-    Row(
+    ErrorRule(
+        name="credentials", fits=lambda seen: seen.status in (401, 403, 407), make=_forbidden
+    ),
+    ErrorRule(name="refused", fits=lambda seen: 400 <= seen.status < 500, make=_rejected),
+    ErrorRule(name="failed", fits=lambda seen: seen.status >= 500, make=_failed),
+    ErrorRule(
         name="redirect",
         fits=lambda seen: 300 <= seen.status < 400,
         make=_says(FunctionAnswerInvalid, "answered with a redirect; give its final address"),
     ),
-    Row(
+    ErrorRule(
         name="empty or not 200",
         fits=lambda seen: True,
         make=_says(FunctionAnswerInvalid, "answered without a content"),

@@ -27,7 +27,7 @@ from cvat_lambda.errors import (
 from cvat_lambda.gateway.responses import ProxyTimeout
 
 _PEOPLE_WAIT_S: Final = 5.0  # for a worker or a restart, on top of the function's own queue
-ASKED_AT_MOST_S: Final = 900.0  # a Retry-After adds to a request's budget, up to this in all
+MAX_RETRY_AFTER_S: Final = 900.0  # a Retry-After adds to a request's budget, up to this in all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class RetryPolicy:
 
     max_attempts: int  # that may have run
     budget_s: float  # for what has not run, several times in a row: starting, busy, unreachable
-    asked_at_most_s: float = 0.0  # that the function's own Retry-After may add to it
+    max_retry_after_s: float = 0.0  # that the function's own Retry-After may add to it
     clock: Callable[[], float] = time.monotonic
     jitter: Callable[[float, float], float] = random.uniform
 
@@ -77,7 +77,9 @@ class Retries:
         self._queued_s = 0.0  # since then, for a place among our own calls
         self._asked_s = 0.0  # since then, by the function itself
         self.attempts = 0
-        self.away_since: float | None = None  # first failure of those in a row that did not run
+        self.unavailable_since: float | None = (
+            None  # first failure of those in a row that did not run
+        )
 
     def begin(self, *, queued_s: float = 0.0) -> None:
         """An attempt begins; so long it waited for its turn, which counts for no budget."""
@@ -106,8 +108,8 @@ class Retries:
         if asked_s is not None:
             pause_s = max(pause_s, asked_s)
         if rule.ran:
-            self.away_since = None
-            return pause_s if pause_s <= longest + self._policy.asked_at_most_s else None
+            self.unavailable_since = None
+            return pause_s if pause_s <= longest + self._policy.max_retry_after_s else None
         left_s = self._left_s(asked_s or 0.0)
         if left_s <= 0 or (asked_s is not None and asked_s > left_s):
             return None
@@ -116,12 +118,12 @@ class Retries:
     def _left_s(self, asked_s: float) -> float:
         """What is left of the budget of time."""
         now = self._policy.clock()
-        if self.away_since is None:
-            self.away_since = now
+        if self.unavailable_since is None:
+            self.unavailable_since = now
             self._counted_from = now if self._begun_at is None else self._begun_at
             self._queued_s = self._asked_s = 0.0
         self._asked_s += asked_s
-        budget_s = self._policy.budget_s + min(self._asked_s, self._policy.asked_at_most_s)
+        budget_s = self._policy.budget_s + min(self._asked_s, self._policy.max_retry_after_s)
         return budget_s - (now - self._counted_from - self._queued_s)
 
 
@@ -131,15 +133,15 @@ def retry_after_s(error: LambdaError) -> float | None:
     return float(asked) if isinstance(asked, int | float) else None
 
 
-def for_people() -> RetryPolicy:
+def interactive_policy() -> RetryPolicy:
     """The patience of a person who waits for one call."""
     return RetryPolicy(max_attempts=2, budget_s=_PEOPLE_WAIT_S)
 
 
-def for_requests() -> RetryPolicy:
+def background_policy() -> RetryPolicy:
     """The patience of a background request with one frame."""
     return RetryPolicy(
         max_attempts=settings.MAX_ATTEMPTS,
         budget_s=settings.COLD_START_S,
-        asked_at_most_s=ASKED_AT_MOST_S,
+        max_retry_after_s=MAX_RETRY_AFTER_S,
     )

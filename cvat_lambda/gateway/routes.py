@@ -26,7 +26,7 @@ from cvat_lambda.errors import (
 )
 from cvat_lambda.functions.metadata import parse_function
 from cvat_lambda.functions.spec import Address, FunctionSpec
-from cvat_lambda.gateway.http import Pool, Server, pool
+from cvat_lambda.gateway.http import ConnectionPool, Server
 from cvat_lambda.gateway.nuclio import Nuclio, platform
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class _Known:
 class Routes:
     """The routes to Nuclio's functions, shared by all threads of the process."""
 
-    def __init__(self, connections: Pool) -> None:
+    def __init__(self, connections: ConnectionPool) -> None:
         self._pool = connections
         self._lock = threading.Lock()
         self._known: dict[tuple[Any, ...], _Known] = {}
@@ -128,7 +128,7 @@ class Routes:
             return error
         return unavailable(fresh)
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Forget every route."""
         with self._lock:
             self._known.clear()
@@ -302,6 +302,3 @@ def _is_ip(host: str) -> bool:
 
 def _is_loopback(host: str) -> bool:
     return host == "localhost" or (_is_ip(host) and ipaddress.ip_address(host).is_loopback)
-
-
-routes: Final = Routes(pool)

@@ -11,7 +11,7 @@ from cvat_lambda.annotations.errors import AnswerError
 from cvat_lambda.engine.port import Access, Frame
 from cvat_lambda.errors import FunctionAnswerInvalid, FunctionError
 from cvat_lambda.functions.spec import FunctionSpec
-from cvat_lambda.gateway.invoke_with_retries import call as call_function
+from cvat_lambda.gateway.invoke_with_retries import invoke_with_retries
 from cvat_lambda.interactive.frames import read_frame
 from cvat_lambda.interactive.params import CallParams, CallScope
 
@@ -34,7 +34,7 @@ class Call:
         """The function's answer, parsed. Raise the gateway's errors, about function and frame."""
         frame = self.params.frame1 if self.params.frame is None else self.params.frame
         try:
-            return call_function(self.spec, body, request_id=self.request_id).answer
+            return invoke_with_retries(self.spec, body, request_id=self.request_id).answer
         except FunctionAnswerInvalid as exc:
             raise FunctionAnswerInvalid(
                 f"frame {frame}: {exc.message}",

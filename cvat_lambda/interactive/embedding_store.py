@@ -19,7 +19,7 @@ from redis.exceptions import LockError, RedisError
 
 from cvat_lambda.conf import settings
 from cvat_lambda.interactive.lru import ByteLru
-from cvat_lambda.redis_client import Breaker, connect
+from cvat_lambda.redis_client import CircuitBreaker, connect
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class EmbeddingStore:
     ) -> None:
         self._client: redis.Redis | None = client
         self._near: ByteLru[bytes] = ByteLru(in_process_bytes, weigh=len)
-        self._breaker = Breaker()
+        self._breaker = CircuitBreaker()
 
     @property
     def is_usable(self) -> bool:

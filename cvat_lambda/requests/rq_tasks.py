@@ -13,8 +13,9 @@ from cvat_lambda.annotations.errors import AnnotationError
 from cvat_lambda.conf import settings
 from cvat_lambda.engine import get_engine
 from cvat_lambda.errors import InvalidRequest, LambdaError, NotFound
+from cvat_lambda.functions import background
 from cvat_lambda.functions.spec import Kind
-from cvat_lambda.gateway.cancel import CallAbandoned, Cancel
+from cvat_lambda.gateway.cancel import Cancelled, CancelToken
 from cvat_lambda.requests.control import recover, transitions, webhook
 from cvat_lambda.requests.run.detect import DetectWork
 from cvat_lambda.requests.run.invoker import FunctionUnusable, Invoker
@@ -53,6 +54,7 @@ class TimeLimitReached(LambdaError):
 
 def run_shard(shard_id: int) -> None:
     """Run one shard to its end; do nothing if it has ended or another worker runs it."""
+    background.start()
     recover.try_recover()
     get_engine()  # its imports take 0.1 s: before the request counts as started
     lease = claim(shard_id)
@@ -86,7 +88,7 @@ def deliver_webhook(request_id: str) -> None:
 
 
 def _run(lease: Lease) -> None:
-    cancel = Cancel()
+    cancel = CancelToken()
     heartbeat = HeartbeatThread(lease, lost=cancel.cancel)
     recovery = recover.RecoveryThread()
     heartbeat.start()
@@ -101,7 +103,7 @@ def _run(lease: Lease) -> None:
             lambda: work.prepare_finish(cancel.check), wait=wait, request_id=request_id
         )
         retry_on_database_error(lambda: _finish(run, work), wait=wait, request_id=request_id)
-    except CallAbandoned:
+    except Cancelled:
         # Without another error, only the heartbeat thread cancels.
         raise LeaseLost(lease.request_id) from None
     except (FunctionUnusable, TooManyFailures) as exc:
@@ -127,7 +129,7 @@ def _work(run: ShardRun) -> Work:
     return work
 
 
-def _drive(run: ShardRun, work: Work, cancel: Cancel) -> None:
+def _drive(run: ShardRun, work: Work, cancel: CancelToken) -> None:
     if not run.skips and not run.frames:
         return
     invoker = Invoker(run, work, cancel)

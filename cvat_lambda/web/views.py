@@ -92,7 +92,6 @@ def home(request: HttpRequest) -> HttpResponse:
 @require_GET
 def functions(request: HttpRequest) -> HttpResponse:
     """Every function that is known, with its state and what is wrong with it."""
-    registry.refresh_in_background()
     return render(request, "cvat_lambda/functions.html", {"functions": registry.rows()})
 
 

@@ -133,15 +133,15 @@ class Clients:
 
     def _one(self, spec: Any, number: int) -> Any:
         from cvat_lambda.errors import LambdaError
-        from cvat_lambda.gateway.invoke_with_retries import call
+        from cvat_lambda.gateway.invoke_with_retries import invoke_with_retries
         from cvat_lambda.gateway.payload import encode_payload
         from cvat_lambda.gateway.retry import RetryPolicy
 
         body = encode_payload({"number": number}, {"image": b"x" * 2000})
         policy = RetryPolicy(max_attempts=MAX_ATTEMPTS, budget_s=BUDGET_S)
         try:
-            answer = call(
-                spec, body, request_id=f"load-{number}", retries=policy.start(), person=False
+            answer = invoke_with_retries(
+                spec, body, request_id=f"load-{number}", retries=policy.start(), interactive=False
             ).answer
         except LambdaError as exc:
             return exc
@@ -180,8 +180,7 @@ def run_load(folder: Path, *, calls: int, clients: int, kill_every_s: float) -> 
     from django.test import override_settings
 
     from cvat_lambda.functions import registry
-    from cvat_lambda.gateway.http import pool
-    from cvat_lambda.gateway.routes import routes
+    from cvat_lambda.gateway.gateway import get_gateway
     from tests.integration.runtime.harness import running, write_function
 
     write_function(
@@ -208,8 +207,7 @@ def run_load(folder: Path, *, calls: int, clients: int, kill_every_s: float) -> 
         try:
             load.run()
         finally:
-            pool.close()
-            routes.forget()
+            get_gateway().reset()
     load.look_for_processes()
     return load.load
 

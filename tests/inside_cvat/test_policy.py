@@ -109,7 +109,7 @@ def test_call_asks_two_questions_over_one_connection_and_makes_few_queries(
     cvat: CvatScenarios, server: Policy, settings: Any
 ) -> None:
     from cvat_lambda.functions.models import Function
-    from cvat_lambda.gateway.http import pool
+    from cvat_lambda.gateway.gateway import get_gateway
 
     task_id = cvat.task(frames=2)
     settings.IAM_OPA_DATA_URL = f"{server.url}/v1/data"
@@ -139,7 +139,7 @@ def test_call_asks_two_questions_over_one_connection_and_makes_few_queries(
             connection,
         ) as queries:
             cvat.send("post", "/api/lambda/functions/cars", body)
-        pool.close()
+        get_gateway().reset()
     assert [path for path, _ in server.asked] == [
         "/v1/data/cvat_lambda/allow",
         "/v1/data/tasks/allow",

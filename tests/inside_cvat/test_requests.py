@@ -42,7 +42,7 @@ def image_number(payload: Json) -> int:
 def function() -> Iterator[FunctionServer]:
     """A detector whose rectangle has the number of the image as its left edge."""
     from cvat_lambda.functions.models import Function
-    from cvat_lambda.gateway.http import pool
+    from cvat_lambda.gateway.gateway import get_gateway
 
     with function_server() as server:
         # In these tests the grey level of an image tells its number.
@@ -59,7 +59,7 @@ def function() -> Iterator[FunctionServer]:
             },
         )
         yield server
-        pool.close()
+        get_gateway().reset()
 
 
 def boxes_of(picture: int) -> list[Json]:

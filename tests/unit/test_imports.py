@@ -33,14 +33,15 @@ RULES: dict[str, set[str]] = {
     "annotations": set(),
     "images": BASE | {"annotations", "functions"},
     "redis_client": {"conf"},
+    "allowed_hosts": set(),
     "rest": BASE | {"annotations"},
     "observability": BASE,
-    "functions": BASE | {"annotations", "gateway"},
-    "gateway": BASE | {"annotations", "images", "functions", "redis_client"},
+    "functions": BASE | {"annotations"},
+    "gateway": BASE | {"annotations", "images", "functions", "redis_client", "allowed_hosts"},
     "engine": BASE | {"annotations"},
     "engine/conformance": BASE | {"annotations", "engine"},
     "engine/cvat": BASE | {"annotations", "engine"},
-    "engine/standalone": BASE | {"annotations", "engine", "rest"},
+    "engine/standalone": BASE | {"annotations", "engine", "rest", "allowed_hosts"},
     "interactive": BASE
     | {"annotations", "images", "functions", "gateway", "engine", "redis_client"},
     # The first room of requests/ is the lowest; rq_tasks and admin use all of them.
@@ -48,7 +49,8 @@ RULES: dict[str, set[str]] = {
     "requests/run": BASE
     | {"annotations", "images", "functions", "gateway", "engine", "requests/store"},
     "requests/control": BASE
-    | {"annotations", "functions", "gateway", "engine", "requests/store", "requests/run"},
+    | {"annotations", "functions", "gateway", "engine", "requests/store", "requests/run"}
+    | {"allowed_hosts"},
     "requests": BASE
     | {"annotations", "functions", "gateway", "engine"}
     | {"requests/store", "requests/run", "requests/control"},
@@ -65,8 +67,7 @@ RULES: dict[str, set[str]] = {
     "runtime/spec": RUNTIME_BASE,
     "runtime/processes": RUNTIME_BASE,
     "runtime/environments": RUNTIME_BASE | {"runtime/processes"},
-    "runtime/weights": RUNTIME_BASE
-    | {"runtime/spec", "runtime/processes", "runtime/environments"},
+    "runtime/weights": RUNTIME_BASE | {"runtime/spec", "runtime/processes", "runtime/environments"},
     "runtime/processor": RUNTIME_BASE | {"runtime/worker", "runtime/spec", "runtime/processes"},
     "runtime/deploy": RUNTIME_BASE
     | {"runtime/spec", "runtime/processes", "runtime/environments", "runtime/weights"}
@@ -81,7 +82,7 @@ RULES: dict[str, set[str]] = {
     | {f"runtime/{name}" for name in ("spec", "weights", "deploy", "dashboard", "check")}
     | {"runtime/client", "runtime/commands", "runtime/worker"},
     "checks": BASE,
-    "apps": {"checks", "observability", "gateway", "requests", "requests/store"},
+    "apps": {"checks", "observability", "functions", "gateway", "requests", "requests/store"},
     "models": {"functions", "requests/store"},
 }
 # These put the rooms together, so they may use all of them.

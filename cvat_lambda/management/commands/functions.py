@@ -21,10 +21,10 @@ from cvat_lambda.functions.models import ENDPOINT, Function
 from cvat_lambda.functions.refresh import RefreshResult
 from cvat_lambda.functions.spec import Kind
 from cvat_lambda.gateway.endpoints import Endpoint, remove_endpoint, save_endpoint
-from cvat_lambda.gateway.invoke_with_retries import call
+from cvat_lambda.gateway.invoke_with_retries import invoke_with_retries
 from cvat_lambda.gateway.nuclio import platform
 from cvat_lambda.gateway.payload import encode_payload
-from cvat_lambda.gateway.probe import try_out
+from cvat_lambda.gateway.probe import probe
 from cvat_lambda.management.functions_arguments import ARGUMENTS
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class Command(BaseCommand):
         fields = _read_json(options["data"])
         image = options["image"]
         images = {"image": _read_file(image)} if image is not None else {}
-        called = call(
+        called = invoke_with_retries(
             registry.get(options["id"]),
             encode_payload(fields, images),
             request_id=f"manage-{uuid.uuid4().hex[:12]}",
@@ -212,7 +212,7 @@ class Command(BaseCommand):
 
     def _check_known(self, function_id: str) -> bool:
         try:
-            trial = try_out(registry.get(function_id))
+            trial = probe(registry.get(function_id))
         except LambdaError as exc:
             self.stdout.write(f"{function_id}: FAILED: {exc.message}")
             return False

@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 import json
 import logging
 import random
-import socket
 import time
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -25,10 +23,12 @@ from typing import Any, Final
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from cvat_lambda.allowed_hosts import admits, resolve
 from cvat_lambda.conf import settings
 from cvat_lambda.errors import InvalidRequest, LambdaError, PlatformUnreachable
-from cvat_lambda.gateway.hosts import admits, split_url
-from cvat_lambda.gateway.http import Server, TransportError, pool
+from cvat_lambda.gateway.gateway import get_gateway
+from cvat_lambda.gateway.hosts import split_url
+from cvat_lambda.gateway.http import Server, TransportError
 from cvat_lambda.requests.store import queue
 from cvat_lambda.requests.store.models import ENDED, Request
 
@@ -176,7 +176,8 @@ def _post(body: bytes) -> int:
     headers = {"Content-Type": "application/json", "X-Cvat-Lambda-Timestamp": timestamp}
     if settings.WEBHOOK_SECRET:
         headers["X-Cvat-Lambda-Signature"] = sign(settings.WEBHOOK_SECRET, timestamp, body)
-    return pool.post(_checked(server), path, body, headers, timeout_s=TIMEOUT_S).status
+    connections = get_gateway().connections
+    return connections.post(_checked(server), path, body, headers, timeout_s=TIMEOUT_S).status
 
 
 def _checked(server: Server) -> Server:
@@ -185,11 +186,10 @@ def _checked(server: Server) -> Server:
     Raise InvalidRequest, PlatformUnreachable.
     """
     try:
-        found = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as exc:
+        found = resolve(server.host, server.port)
+    except OSError as exc:
         raise PlatformUnreachable(f"the webhook's host '{server.host}' is not known") from exc
-    for item in found:
-        address = ipaddress.ip_address(str(item[4][0]).partition("%")[0])
+    for address in found:
         if admits(settings.WEBHOOK_ALLOWED_HOSTS, server.host, address):
             return replace(server, ip=str(address))
     raise InvalidRequest(

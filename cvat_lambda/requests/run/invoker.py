@@ -17,10 +17,10 @@ from cvat_lambda.errors import (
     PlatformUnreachable,
 )
 from cvat_lambda.functions import registry
-from cvat_lambda.gateway.cancel import CallAbandoned, Cancel
-from cvat_lambda.gateway.concurrency import gate_of
-from cvat_lambda.gateway.invoke_with_retries import call
-from cvat_lambda.gateway.retry import Retries, for_requests
+from cvat_lambda.gateway.cancel import Cancelled, CancelToken
+from cvat_lambda.gateway.gateway import get_gateway
+from cvat_lambda.gateway.invoke_with_retries import invoke_with_retries
+from cvat_lambda.gateway.retry import Retries, background_policy
 from cvat_lambda.requests.run.lease import LeaseLost
 from cvat_lambda.requests.run.results import FrameResult, Unit, UnitAnswer, Work, failed
 from cvat_lambda.requests.run.shard_context import ShardRun
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 # Errors of the whole function, if no other frame was answered either.
 FUNCTION_ERRORS = (FunctionNotFound, FunctionUnavailable, PlatformUnreachable)
 # Exceptions that end the whole run: it was stopped, it lost its lease, or the database is down.
-RUN_ENDING = (CallAbandoned, LeaseLost, DatabaseError, InterfaceError)
+RUN_ENDING = (Cancelled, LeaseLost, DatabaseError, InterfaceError)
 
 
 class FunctionUnusable(Exception):
@@ -44,18 +44,18 @@ class FunctionUnusable(Exception):
 class Invoker:
     """Invokes the function for units. Several threads call `invoke` at once."""
 
-    def __init__(self, run: ShardRun, work: Work, cancel: Cancel) -> None:
+    def __init__(self, run: ShardRun, work: Work, cancel: CancelToken) -> None:
         self._run = run
         self._work = work
         self._cancel = cancel
-        self._policy = for_requests()
+        self._policy = background_policy()
         self._answered_at = 0.0  # time.monotonic() of the latest answer, also of an error
         self._spec = run.spec  # as the registry has it now: workers and address may change
         self._refreshed_at = time.monotonic()
 
     def attending(self) -> AbstractContextManager[None]:
         """Share the function's concurrency limit with the runs of other workers."""
-        return gate_of(self._spec).run()
+        return get_gateway().limiter(self._spec).background_run()
 
     def in_flight(self) -> int:
         """Return the number of invokers that the function can use now.
@@ -66,7 +66,7 @@ class Invoker:
         if every_s > 0 and time.monotonic() - self._refreshed_at >= every_s:
             self._refreshed_at = time.monotonic()
             self._refresh()
-        return max(1, min(gate_of(self._spec).ceiling, len(self._run.frames)))
+        return max(1, min(get_gateway().limiter(self._spec).ceiling, len(self._run.frames)))
 
     def _refresh(self) -> None:
         try:
@@ -78,7 +78,7 @@ class Invoker:
             logger.info("Function %r as the registry has it: %s", self._spec.id, exc.message)
 
     def invoke(self, unit: Unit) -> list[FrameResult]:
-        """The results of a unit's frames. Raise FunctionUnusable, CallAbandoned."""
+        """The results of a unit's frames. Raise FunctionUnusable, Cancelled."""
         started = time.monotonic()
         retries = self._policy.start()
         try:
@@ -105,19 +105,21 @@ class Invoker:
     def _is_unusable(self, error: LambdaError, retries: Retries) -> bool:
         """Return whether no unit got an answer since this unit found the function unavailable."""
         return (
-            error.permanent or retries.away_since is None or self._answered_at < retries.away_since
+            error.permanent
+            or retries.unavailable_since is None
+            or self._answered_at < retries.unavailable_since
         )
 
     def _attempt(self, unit: Unit, retries: Retries) -> list[FrameResult]:
         started = time.monotonic()
         sent = self._work.prepare(unit)
         try:
-            called = call(
+            called = invoke_with_retries(
                 self._spec,
                 sent.body,
                 request_id=self._run.request.id,
                 retries=retries,
-                person=False,
+                interactive=False,
                 cancel=self._cancel,
             )
         except FunctionError:

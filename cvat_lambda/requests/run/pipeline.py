@@ -24,7 +24,7 @@ from functools import partial
 from django.db import connection
 
 from cvat_lambda.conf import settings
-from cvat_lambda.gateway.cancel import CallAbandoned, Cancel
+from cvat_lambda.gateway.cancel import Cancelled, CancelToken
 from cvat_lambda.requests.run.bounded_queue import BoundedQueue, QueueStopped
 from cvat_lambda.requests.run.results import FrameResult, ReaderItem, Skips, Unit
 from cvat_lambda.requests.run.writer import Writer
@@ -50,7 +50,7 @@ class Stages:
 class Pipeline:
     """Runs the stages until every result is written, or until the first error."""
 
-    def __init__(self, stages: Stages, *, cancel: Cancel) -> None:
+    def __init__(self, stages: Stages, *, cancel: CancelToken) -> None:
         self._stages = stages
         self._invoker_count = stages.in_flight()
         self._cancel = cancel
@@ -76,11 +76,11 @@ class Pipeline:
         self._results.stop()
 
     def run(self) -> None:
-        """Run to the end. Raise the first error of any thread, CallAbandoned when cancelled."""
+        """Run to the end. Raise the first error of any thread, Cancelled when cancelled."""
         try:
             with (
                 _short_switch_interval(),
-                self._cancel.interrupting(lambda: self.abort(CallAbandoned())),
+                self._cancel.interrupting(lambda: self.abort(Cancelled())),
             ):
                 writer = self._start("writer", self._write)
                 self._start_invokers()

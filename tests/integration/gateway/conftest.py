@@ -5,9 +5,7 @@ from typing import Any
 
 import pytest
 
-from cvat_lambda.gateway import hosts
-from cvat_lambda.gateway.http import pool
-from cvat_lambda.gateway.routes import routes
+from cvat_lambda.gateway.gateway import get_gateway
 
 from .fake_nuclio import FakeNuclio, fake_nuclio
 
@@ -19,6 +17,4 @@ def nuclio(settings: Any) -> Iterator[FakeNuclio]:
     with fake_nuclio() as fake:
         settings.CVAT_LAMBDA_PLATFORM_URL = fake.url
         yield fake
-        pool.close()
-    routes.forget()
-    hosts.forget()
+        get_gateway().reset()

@@ -1,4 +1,4 @@
-"""The thread that keeps the registry fresh: started once, woken by failed calls, ended."""
+"""The background thread that refreshes the registry and checks functions whose calls failed."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.test import Client
 
 from cvat_lambda.errors import PlatformUnreachable
-from cvat_lambda.functions import registry
+from cvat_lambda.functions import background, registry
 from cvat_lambda.functions.models import Function
 from cvat_lambda.gateway.endpoints import Endpoint, save_endpoint
 from cvat_lambda.gateway.invoke import invoke
@@ -44,19 +45,26 @@ def _background(nuclio: FakeNuclio, settings: Any) -> Iterator[None]:
     assert running() == []
 
 
-def test_the_first_list_starts_one_thread_that_refreshes(nuclio: FakeNuclio) -> None:
+def test_first_http_request_starts_one_thread_that_refreshes(nuclio: FakeNuclio) -> None:
     nuclio.functions = {"a": function_object("a")}
-    until(lambda: [spec.id for spec in registry.listed()] == ["a"])
+    Client().get("/")
     assert len(running()) == 1
     nuclio.functions["b"] = function_object("b")
     until(lambda: Function.objects.filter(pk="b").exists())
-    registry.listed()
+    Client().get("/")
     assert len(running()) == 1
 
 
-def test_the_thread_outlives_a_platform_that_is_down(nuclio: FakeNuclio) -> None:
+def test_look_up_starts_no_thread(nuclio: FakeNuclio) -> None:
+    nuclio.functions = {"a": function_object("a")}
+    assert [spec.id for spec in registry.listed()] == ["a"]
+    assert registry.get("a").id == "a"
+    assert running() == []
+
+
+def test_thread_goes_on_after_the_platform_was_down(nuclio: FakeNuclio) -> None:
     nuclio.list_status = 500
-    registry.refresh_in_background()
+    background.start()
     until(lambda: len(nuclio.seen) >= 1)
     nuclio.functions = {"a": function_object("a")}
     nuclio.list_status = 200
@@ -69,7 +77,8 @@ def test_an_endpoint_that_cannot_be_reached_is_unhealthy_until_it_answers(
     settings.CVAT_LAMBDA_ENDPOINT_ALLOWED_HOSTS = ("127.0.0.1",)
     url = f"http://127.0.0.1:{closed_port()}/"
     save_endpoint(Endpoint(function_id="mine", kind="detector", url=url))
-    spec = registry.get("mine")  # starts the thread
+    background.start()
+    spec = registry.get("mine")
     with pytest.raises(PlatformUnreachable):
         invoke(spec, b"{}", request_id="r1")
     until(lambda: registry.get("mine").state == "unhealthy")

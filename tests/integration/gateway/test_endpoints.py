@@ -19,10 +19,9 @@ from cvat_lambda.errors import (
 )
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.models import Function
-from cvat_lambda.gateway import hosts
 from cvat_lambda.gateway.endpoints import Endpoint, remove_endpoint, save_endpoint
 from cvat_lambda.gateway.invoke import invoke, time_limit_s
-from cvat_lambda.gateway.probe import try_out
+from cvat_lambda.gateway.probe import probe
 
 from . import fake_nuclio as fakes
 from .fake_nuclio import FakeNuclio
@@ -98,7 +97,6 @@ def test_a_host_that_is_not_allowed_any_more_is_not_connected_to(
 ) -> None:
     save_endpoint(endpoint(nuclio))
     settings.CVAT_LAMBDA_ENDPOINT_ALLOWED_HOSTS = ()
-    hosts.forget()
     with pytest.raises(FunctionUnavailable, match="is not allowed for endpoints") as caught:
         invoke(registry.get("mine"), b"{}", request_id="r1")
     assert caught.value.permanent
@@ -148,12 +146,12 @@ def test_a_trial_checks_the_answer_of_each_kind(
     labels = LABELS if kind == "detector" else ""
     save_endpoint(endpoint(nuclio, kind=kind, labels=labels, annotations=annotations))
     nuclio.default = answer
-    assert try_out(registry.get("mine")).summary == summary
+    assert probe(registry.get("mine")).summary == summary
     sent = json.loads(nuclio.invocations()[0].body)
     assert ("image0" in sent) is (kind == "reid")
     nuclio.default = {"answer": 42}
     with pytest.raises(FunctionAnswerInvalid, match="function 'mine'"):
-        try_out(registry.get("mine"))
+        probe(registry.get("mine"))
 
 
 @pytest.fixture

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from cvat_lambda.gateway.cancel import CallAbandoned, Cancel
+from cvat_lambda.gateway.cancel import Cancelled, CancelToken
 from cvat_lambda.gateway.http import (
     Answer,
     AnswerMalformed,
     AnswerTimeout,
     ConnectFailed,
     ConnectionLost,
-    Pool,
+    ConnectionPool,
     Server,
 )
 from tests.ports import closed_port
@@ -25,19 +25,19 @@ from .fake_nuclio import FakeNuclio
 
 
 @pytest.fixture
-def connections() -> Iterator[Pool]:
-    made = Pool()
+def connections() -> Iterator[ConnectionPool]:
+    made = ConnectionPool()
     yield made
     made.close()
 
 
 def post(
-    connections: Pool,
+    connections: ConnectionPool,
     nuclio: FakeNuclio,
     body: bytes = b"{}",
     *,
     timeout_s: float = 20,
-    cancel: Cancel | None = None,
+    cancel: CancelToken | None = None,
 ) -> Answer:
     return connections.post(
         Server(host="127.0.0.1", port=nuclio.port),
@@ -49,7 +49,9 @@ def post(
     )
 
 
-def test_a_connection_is_kept_for_the_next_call(nuclio: FakeNuclio, connections: Pool) -> None:
+def test_a_connection_is_kept_for_the_next_call(
+    nuclio: FakeNuclio, connections: ConnectionPool
+) -> None:
     for _ in range(3):
         answer = post(connections, nuclio)
     assert (answer.status, answer.body) == (200, b"[]")
@@ -57,14 +59,14 @@ def test_a_connection_is_kept_for_the_next_call(nuclio: FakeNuclio, connections:
     assert len({seen.port for seen in nuclio.seen}) == 1
 
 
-def test_the_body_arrives_as_it_was_given(nuclio: FakeNuclio, connections: Pool) -> None:
+def test_the_body_arrives_as_it_was_given(nuclio: FakeNuclio, connections: ConnectionPool) -> None:
     body = bytes(range(256)) * 4000
     post(connections, nuclio, body)
     assert nuclio.seen[0].body == body
 
 
 def test_a_reset_of_a_kept_connection_is_retried_on_a_new_one(
-    nuclio: FakeNuclio, connections: Pool
+    nuclio: FakeNuclio, connections: ConnectionPool
 ) -> None:
     post(connections, nuclio)
     nuclio.script = [fakes.resets, fakes.answers(200, b"[1]")]
@@ -73,7 +75,7 @@ def test_a_reset_of_a_kept_connection_is_retried_on_a_new_one(
 
 
 def test_a_reset_of_a_new_connection_is_an_error_at_once(
-    nuclio: FakeNuclio, connections: Pool
+    nuclio: FakeNuclio, connections: ConnectionPool
 ) -> None:
     nuclio.script = [fakes.resets]
     with pytest.raises(ConnectionLost):
@@ -82,7 +84,7 @@ def test_a_reset_of_a_new_connection_is_an_error_at_once(
 
 
 def test_a_connection_that_the_server_closed_while_idle_is_not_used(
-    nuclio: FakeNuclio, connections: Pool
+    nuclio: FakeNuclio, connections: ConnectionPool
 ) -> None:
     nuclio.script = [fakes.answers(200, b"[]", headers={"Connection": "close"})]
     post(connections, nuclio)
@@ -91,7 +93,7 @@ def test_a_connection_that_the_server_closed_while_idle_is_not_used(
 
 
 def test_an_answer_that_breaks_off_is_lost_and_not_retried(
-    nuclio: FakeNuclio, connections: Pool
+    nuclio: FakeNuclio, connections: ConnectionPool
 ) -> None:
     post(connections, nuclio)
     nuclio.script = [fakes.breaks_off]
@@ -101,34 +103,36 @@ def test_an_answer_that_breaks_off_is_lost_and_not_retried(
     assert len(nuclio.seen) == 2
 
 
-def test_a_chunked_answer_is_put_together(nuclio: FakeNuclio, connections: Pool) -> None:
+def test_a_chunked_answer_is_put_together(nuclio: FakeNuclio, connections: ConnectionPool) -> None:
     nuclio.script = [fakes.chunks]
     assert post(connections, nuclio).body == b'[{"label": "car"}]'
     assert post(connections, nuclio).body == b"[]"
     assert len({seen.port for seen in nuclio.seen}) == 1
 
 
-def test_a_silent_function_times_out(nuclio: FakeNuclio, connections: Pool) -> None:
+def test_a_silent_function_times_out(nuclio: FakeNuclio, connections: ConnectionPool) -> None:
     nuclio.script = [fakes.hangs]
     with pytest.raises(AnswerTimeout):
         post(connections, nuclio, timeout_s=0.2)
 
 
 def test_a_function_that_sends_a_byte_now_and_then_times_out_too(
-    nuclio: FakeNuclio, connections: Pool
+    nuclio: FakeNuclio, connections: ConnectionPool
 ) -> None:
     nuclio.script = [fakes.trickles]
     with pytest.raises(AnswerTimeout):
         post(connections, nuclio, timeout_s=0.3)
 
 
-def test_something_that_is_not_http_is_said_so(nuclio: FakeNuclio, connections: Pool) -> None:
+def test_something_that_is_not_http_is_said_so(
+    nuclio: FakeNuclio, connections: ConnectionPool
+) -> None:
     nuclio.script = [fakes.speaks_nonsense]
     with pytest.raises(AnswerMalformed):
         post(connections, nuclio)
 
 
-def test_nobody_listening_is_a_failed_connection(connections: Pool) -> None:
+def test_nobody_listening_is_a_failed_connection(connections: ConnectionPool) -> None:
     server = Server(host="127.0.0.1", port=closed_port())
     with pytest.raises(ConnectFailed):
         connections.post(server, "/", b"", {}, timeout_s=5)
@@ -136,7 +140,7 @@ def test_nobody_listening_is_a_failed_connection(connections: Pool) -> None:
 
 
 def test_a_refusal_while_the_body_is_being_sent_is_read(
-    nuclio: FakeNuclio, connections: Pool
+    nuclio: FakeNuclio, connections: ConnectionPool
 ) -> None:
     import socket
 
@@ -164,9 +168,9 @@ def test_a_refusal_while_the_body_is_being_sent_is_read(
 
 
 def test_a_call_in_flight_is_abandoned_from_another_thread(
-    nuclio: FakeNuclio, connections: Pool
+    nuclio: FakeNuclio, connections: ConnectionPool
 ) -> None:
-    cancel = Cancel()
+    cancel = CancelToken()
     nuclio.script = [fakes.hangs]
 
     def abandon() -> None:
@@ -176,22 +180,24 @@ def test_a_call_in_flight_is_abandoned_from_another_thread(
     thread = threading.Thread(target=abandon)
     thread.start()
     started = time.monotonic()
-    with pytest.raises(CallAbandoned):
+    with pytest.raises(Cancelled):
         post(connections, nuclio, timeout_s=20, cancel=cancel)
     thread.join()
     assert time.monotonic() - started < 10  # the function itself would have taken 30 s
     assert post(connections, nuclio).body == b"[]"  # the pool is not spoilt
 
 
-def test_nothing_is_sent_with_a_handle_that_is_set(nuclio: FakeNuclio, connections: Pool) -> None:
-    cancel = Cancel()
+def test_nothing_is_sent_with_a_handle_that_is_set(
+    nuclio: FakeNuclio, connections: ConnectionPool
+) -> None:
+    cancel = CancelToken()
     cancel.cancel()
-    with pytest.raises(CallAbandoned):
+    with pytest.raises(Cancelled):
         post(connections, nuclio, cancel=cancel)
     assert nuclio.seen == []
 
 
-def test_many_threads_share_the_pool(nuclio: FakeNuclio, connections: Pool) -> None:
+def test_many_threads_share_the_pool(nuclio: FakeNuclio, connections: ConnectionPool) -> None:
     bodies: list[bytes] = []
 
     def work(number: int) -> None:

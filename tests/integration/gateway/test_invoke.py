@@ -18,11 +18,11 @@ from cvat_lambda.errors import (
     PlatformUnreachable,
 )
 from cvat_lambda.functions.spec import Address, FunctionSpec, Kind
-from cvat_lambda.gateway.cancel import CallAbandoned, Cancel
-from cvat_lambda.gateway.http import pool
+from cvat_lambda.gateway.cancel import Cancelled, CancelToken
+from cvat_lambda.gateway.gateway import get_gateway
 from cvat_lambda.gateway.invoke import invoke
 from cvat_lambda.gateway.nuclio import platform
-from cvat_lambda.gateway.routes import direct_routes, routes
+from cvat_lambda.gateway.routes import direct_routes
 from tests.ports import closed_port
 
 from . import fake_nuclio as fakes
@@ -88,15 +88,16 @@ def test_a_token_that_goes_out_by_https_is_never_sent_in_clear_text(settings: An
     with fake_nuclio() as function:
         settings.CVAT_LAMBDA_PLATFORM_URL = f"https://127.0.0.1:{closed_port()}"
         spec = spec_at(function.port)
-        route = routes.find(spec)  # auto: the dashboard, without a try of the function's port
+        route = get_gateway().routes.find(
+            spec
+        )  # auto: the dashboard, without a try of the function's port
         assert (route.server.scheme, route.through_dashboard) == ("https", True)
         assert ("Authorization", "Bearer secret") in route.headers
         settings.CVAT_LAMBDA_INVOKE_METHOD = "direct"  # asked for: plain HTTP, without the token
         assert invoke(spec, b"{}", request_id="r1") == []
         (seen,) = function.seen
         assert "authorization" not in seen.headers
-    routes.forget()
-    pool.close()
+    get_gateway().reset()
 
 
 def test_a_malformed_platform_url_is_a_typed_error(settings: Any) -> None:
@@ -170,14 +171,14 @@ def test_an_invocation_is_told_to_the_listeners(nuclio: FakeNuclio) -> None:
 
 
 def test_one_handle_abandons_all_calls_of_a_request(nuclio: FakeNuclio) -> None:
-    cancel = Cancel()
+    cancel = CancelToken()
     nuclio.script = [fakes.hangs] * 4
     ends: list[str] = []
 
     def call() -> None:
         try:
             invoke(spec_at(None), b"{}", request_id="r", cancel=cancel)
-        except CallAbandoned:
+        except Cancelled:
             ends.append("abandoned")
 
     threads = [threading.Thread(target=call) for _ in range(4)]
@@ -258,8 +259,8 @@ def test_direct_addresses_are_tried_in_this_order(
 
 def test_the_route_follows_what_the_registry_learns(nuclio: FakeNuclio) -> None:
     with fake_nuclio() as first, fake_nuclio() as second:
-        assert routes.find(spec_at(first.port)).server.port == first.port
-        assert routes.find(spec_at(second.port)).server.port == second.port
+        assert get_gateway().routes.find(spec_at(first.port)).server.port == first.port
+        assert get_gateway().routes.find(spec_at(second.port)).server.port == second.port
 
 
 def test_deploying_and_removing_speak_nuclios_api(nuclio: FakeNuclio) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connection, connections
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from cvat_lambda import signals
 from cvat_lambda.errors import (
@@ -37,6 +39,24 @@ def test_the_first_list_reads_the_platform(nuclio: FakeNuclio) -> None:
     assert seen.headers["x-nuclio-project-name"] == "cvat"
     registry.listed()
     assert len(nuclio.seen) == 1
+
+
+def test_first_list_is_complete_while_another_process_reads_the_platform(
+    nuclio: FakeNuclio,
+) -> None:
+    nuclio.functions = {"a": function_object("a")}
+    until = timezone.now() + timedelta(seconds=60)
+    PlatformCheck.objects.create(pk="nuclio", claimed_until=until)
+    assert [spec.id for spec in registry.listed()] == ["a"]
+
+
+def test_first_look_up_of_a_function_reads_the_platform_while_another_process_does(
+    nuclio: FakeNuclio,
+) -> None:
+    nuclio.functions = {"a": function_object("a")}
+    until = timezone.now() + timedelta(seconds=60)
+    PlatformCheck.objects.create(pk="nuclio", claimed_until=until)
+    assert registry.get("a").id == "a"
 
 
 def test_one_broken_function_does_not_affect_the_others(nuclio: FakeNuclio) -> None:

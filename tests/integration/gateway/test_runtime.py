@@ -25,9 +25,8 @@ from cvat_lambda.errors import (
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.spec import FunctionSpec
 from cvat_lambda.gateway import nuclio
-from cvat_lambda.gateway.http import pool
+from cvat_lambda.gateway.gateway import get_gateway
 from cvat_lambda.gateway.invoke import invoke
-from cvat_lambda.gateway.routes import routes
 from tests.bench.load import WORKERS, Clients, run_load
 from tests.integration.runtime.harness import Runtime, running, until, write_function
 
@@ -85,8 +84,7 @@ def _platform(runtime: Runtime, settings: Any) -> Iterator[None]:
     settings.CVAT_LAMBDA_FUNCTIONS_REFRESH_S = 0
     registry.refresh(force=True)
     yield
-    pool.close()
-    routes.forget()
+    get_gateway().reset()
 
 
 def do(spec: FunctionSpec, what: str, *, request_id: str = "r1", **options: Any) -> Any:
@@ -127,12 +125,12 @@ def test_functions_of_the_runtime_are_listed() -> None:
 def test_both_ways_lead_to_the_function(settings: Any, method: str) -> None:
     settings.CVAT_LAMBDA_INVOKE_METHOD = method
     spec = registry.get("fn")
-    assert routes.find(spec).through_dashboard is (method == "dashboard")
+    assert get_gateway().routes.find(spec).through_dashboard is (method == "dashboard")
     assert do(spec, "echo") == {"target": "fn", "do": "echo"}
 
 
 def test_auto_goes_straight_to_the_functions_port() -> None:
-    assert not routes.find(registry.get("fn")).through_dashboard
+    assert not get_gateway().routes.find(registry.get("fn")).through_dashboard
 
 
 def test_the_request_id_is_in_the_functions_log(runtime: Runtime) -> None:

@@ -16,9 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from cvat_lambda.functions import registry
-from cvat_lambda.gateway import hosts
-from cvat_lambda.gateway.http import pool
-from cvat_lambda.gateway.routes import routes
+from cvat_lambda.gateway.gateway import get_gateway
 from cvat_lambda.interactive.frames import forget_frames
 
 
@@ -173,7 +171,5 @@ def known_platform(settings: Any, platform: Functions) -> Iterator[None]:
     settings.CVAT_LAMBDA_FUNCTIONS_REFRESH_S = 0
     settings.CVAT_LAMBDA_PLATFORM_URL = platform.url
     yield
-    pool.close()
-    routes.forget()
-    hosts.forget()
+    get_gateway().reset()
     forget_frames()

@@ -13,8 +13,7 @@ from PIL import Image
 from cvat_lambda.engine.standalone.access import StandaloneAccess
 from cvat_lambda.engine.standalone.tasks import create_task
 from cvat_lambda.functions.models import Function
-from cvat_lambda.gateway import hosts
-from cvat_lambda.gateway.http import pool
+from cvat_lambda.gateway.gateway import get_gateway
 from cvat_lambda.requests import rq_tasks
 from cvat_lambda.requests.control.create import create_request
 from cvat_lambda.requests.store.models import Request
@@ -38,8 +37,7 @@ def function() -> Iterator[FunctionServer]:
     """A function's HTTP server."""
     with function_server() as server:
         yield server
-        pool.close()
-    hosts.forget()
+        get_gateway().reset()
 
 
 def store_function(

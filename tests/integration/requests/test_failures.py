@@ -18,7 +18,7 @@ from cvat_lambda.engine.port import Change
 from cvat_lambda.engine.standalone.tasks import delete_task
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.models import Function
-from cvat_lambda.gateway.cancel import CallAbandoned, Cancel
+from cvat_lambda.gateway.cancel import Cancelled, CancelToken
 from cvat_lambda.requests.control.retry import retry_request
 from cvat_lambda.requests.run.detect import DetectWork
 from cvat_lambda.requests.run.invoker import Invoker
@@ -121,7 +121,7 @@ def test_unexpected_exception_fails_its_frame_and_not_the_request(
     loaded = load_run(lease)
     work = Broken(loaded)
     work.error = error
-    invoker = Invoker(loaded, work, Cancel())
+    invoker = Invoker(loaded, work, CancelToken())
     units = list(work.units(get_engine().frames(loaded.task.id, [0, 1, 2])))
     results = [result for unit in units for result in invoker.invoke(unit)]  # type: ignore[arg-type]
     assert [(result.frame, result.status) for result in results] == [
@@ -134,7 +134,7 @@ def test_unexpected_exception_fails_its_frame_and_not_the_request(
 
 
 @pytest.mark.parametrize(
-    "error", [CallAbandoned(), LeaseLost("r"), OperationalError("away"), KeyboardInterrupt()]
+    "error", [Cancelled(), LeaseLost("r"), OperationalError("away"), KeyboardInterrupt()]
 )
 def test_exception_that_ends_the_run_fails_no_frame(
     finder: Function,
@@ -151,7 +151,7 @@ def test_exception_that_ends_the_run_fails_no_frame(
     work.error = error  # type: ignore[assignment]
     units = list(work.units(get_engine().frames(loaded.task.id, [1])))
     with pytest.raises(type(error)):
-        Invoker(loaded, work, Cancel()).invoke(units[0])  # type: ignore[arg-type]
+        Invoker(loaded, work, CancelToken()).invoke(units[0])  # type: ignore[arg-type]
 
 
 def test_a_busy_function_is_tried_again_until_it_answers(

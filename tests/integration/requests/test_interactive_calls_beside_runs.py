@@ -16,7 +16,7 @@ from django.db import connection
 from PIL import Image
 
 from cvat_lambda.functions import registry
-from cvat_lambda.gateway.invoke_with_retries import call
+from cvat_lambda.gateway.invoke_with_retries import invoke_with_retries
 from cvat_lambda.gateway.payload import encode_payload
 from cvat_lambda.requests.control.cancel import cancel_request
 from cvat_lambda.requests.store.models import Request
@@ -107,7 +107,7 @@ def click() -> float:
     spec = registry.get("finder")
     connection.close()  # a person's thread may be a test's own
     began = time.monotonic()
-    call(spec, body, request_id="click")
+    invoke_with_retries(spec, body, request_id="click")
     return time.monotonic() - began
 
 

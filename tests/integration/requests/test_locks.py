@@ -24,7 +24,7 @@ from cvat_lambda.engine.standalone.tasks import create_ground_truth_job, create_
 from cvat_lambda.engine.standalone.writing import lock
 from cvat_lambda.errors import FunctionUnavailable
 from cvat_lambda.functions.models import Function
-from cvat_lambda.gateway.cancel import Cancel
+from cvat_lambda.gateway.cancel import CancelToken
 from cvat_lambda.requests import rq_tasks
 from cvat_lambda.requests.control import transitions
 from cvat_lambda.requests.control.undo import remove_added, undo_request
@@ -188,7 +188,7 @@ def ready_to_end(request: Request) -> list[ShardRun]:
     """All shards with every frame done: only their last transactions are left."""
     runs = [load_run(lease) for lease in leases_of(request)]
     for loaded in runs:
-        rq_tasks._drive(loaded, rq_tasks._work(loaded), Cancel())
+        rq_tasks._drive(loaded, rq_tasks._work(loaded), CancelToken())
     return runs
 
 
@@ -339,7 +339,7 @@ def test_batch_whose_commit_was_not_answered_is_not_written_twice(
     with cutting_proxy(connection.settings_dict) as proxy:
         try:
             proxy.armed = True
-            rq_tasks._drive(loaded, work, Cancel())
+            rq_tasks._drive(loaded, work, CancelToken())
             proxy.armed = True
             retry_on_database_error(
                 lambda: rq_tasks._finish(loaded, work), wait=time.sleep, request_id=request.pk

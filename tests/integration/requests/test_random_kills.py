@@ -37,8 +37,7 @@ from cvat_lambda.annotations.types import (
 from cvat_lambda.conf import settings as app_settings
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Change
-from cvat_lambda.gateway import hosts
-from cvat_lambda.gateway.http import pool
+from cvat_lambda.gateway.gateway import get_gateway
 from cvat_lambda.requests.control.recover import recover
 from cvat_lambda.requests.control.undo import undo_request
 from cvat_lambda.requests.store.models import MergedRectangle, Provenance, Request
@@ -113,8 +112,7 @@ def function_process() -> Iterator[FunctionProcess]:
     process = FunctionProcess()
     process.start()
     yield process
-    pool.close()
-    hosts.forget()
+    get_gateway().reset()
     process.kill()
 
 

@@ -15,7 +15,7 @@ from cvat_lambda.engine.port import Change, Removal
 from cvat_lambda.engine.standalone.models import Data
 from cvat_lambda.errors import InvalidRequest
 from cvat_lambda.functions.models import Function
-from cvat_lambda.gateway.cancel import Cancel
+from cvat_lambda.gateway.cancel import CancelToken
 from cvat_lambda.requests import rq_tasks
 from cvat_lambda.requests.control import transitions
 from cvat_lambda.requests.control.retry import retry_request
@@ -102,7 +102,7 @@ def test_reid_keeps_rectangles_that_were_edited_during_the_run(
     assert lease is not None
     loaded = load_run(lease)
     work = rq_tasks._work(loaded)
-    rq_tasks._drive(loaded, work, Cancel())
+    rq_tasks._drive(loaded, work, CancelToken())
     if looked:
         work.prepare_finish(lambda: None)
     # While it ran, somebody deleted a box of the second path, and drew another.

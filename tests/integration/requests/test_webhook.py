@@ -20,7 +20,7 @@ from django.db import connection
 from django.utils import timezone
 
 from cvat_lambda.functions.models import Function
-from cvat_lambda.gateway.http import pool
+from cvat_lambda.gateway.gateway import get_gateway
 from cvat_lambda.requests import rq_tasks
 from cvat_lambda.requests.admin import RequestAdmin
 from cvat_lambda.requests.control import webhook
@@ -81,7 +81,7 @@ def receiver(settings: Any) -> Iterator[Receiver]:
     settings.CVAT_LAMBDA_WEBHOOK_SECRET = "between us"
     settings.CVAT_LAMBDA_WEBHOOK_ALLOWED_HOSTS = ("127.0.0.1/32",)
     yield found
-    pool.close()
+    get_gateway().reset()
     server.shutdown()
     thread.join()
     server.server_close()

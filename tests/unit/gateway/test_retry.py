@@ -39,13 +39,13 @@ def start(
     *,
     max_attempts: int = 5,
     budget_s: float = 60.0,
-    asked_at_most_s: float = 0.0,
+    max_retry_after_s: float = 0.0,
     clock: Clock | None = None,
 ) -> Retries:
     return RetryPolicy(
         max_attempts=max_attempts,
         budget_s=budget_s,
-        asked_at_most_s=asked_at_most_s,
+        max_retry_after_s=max_retry_after_s,
         clock=clock or Clock(),
         jitter=longest,
     ).start()
@@ -112,7 +112,7 @@ def test_a_slow_attempt_takes_nothing_from_the_budget_of_the_restart_after_it() 
     clock.now += 1.0
     retries.begin()
     assert retries.pause_s(FunctionUnavailable()) == 1.0
-    assert retries.away_since == clock.now
+    assert retries.unavailable_since == clock.now
     clock.now += 10.0
     retries.begin()
     assert retries.pause_s(FunctionUnavailable()) is None
@@ -144,7 +144,7 @@ def test_a_proxy_that_gave_up_is_asked_as_often_as_attempts_are_allowed() -> Non
 
 def test_an_explicit_retry_after_extends_the_budget_up_to_a_limit() -> None:
     clock = Clock()
-    retries = start(budget_s=10.0, asked_at_most_s=200.0, clock=clock)
+    retries = start(budget_s=10.0, max_retry_after_s=200.0, clock=clock)
     assert retries.pause_s(FunctionBusy(retry_after_s=180.0)) == 180.0
     clock.now += 180.0
     assert retries.pause_s(FunctionUnavailable()) == 1.0  # what is left of the budget itself

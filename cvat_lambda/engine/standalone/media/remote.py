@@ -6,14 +6,13 @@ between; redirects are not followed.
 
 from __future__ import annotations
 
-import ipaddress
 import logging
-import socket
 from collections.abc import Callable, Iterable
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import urllib3
 
+from cvat_lambda.allowed_hosts import admits, is_named, resolve
 from cvat_lambda.engine.standalone.conf import engine_settings
 from cvat_lambda.errors import InvalidRequest
 
@@ -39,41 +38,20 @@ def _check(url: str) -> SplitResult:
         raise InvalidRequest(f"'{url}' is not a URL") from None
     if parts.scheme not in _PORTS or not parts.hostname or parts.username is not None:
         raise InvalidRequest(f"'{url}' is not an http or https URL of a file")
-    if not _is_allowed(parts.hostname):
+    if not is_named(engine_settings.REMOTE_FILES_ALLOWED_HOSTS, parts.hostname):
         raise InvalidRequest(f"files from '{parts.hostname}' are not allowed on this server")
     return parts
 
 
-def _is_allowed(host: str) -> bool:
-    """Whether a host is named itself, by a domain (``*.example.org``), or lies in a network."""
-    for entry in engine_settings.REMOTE_FILES_ALLOWED_HOSTS:
-        if entry.startswith("*.") and host.lower().endswith(entry[1:].lower()):
-            return True
-        if entry.lower() == host.lower() or _is_in_network(host, entry):
-            return True
-    return False
-
-
-def _is_in_network(address: str, network: str) -> bool:
-    try:
-        return ipaddress.ip_address(address) in ipaddress.ip_network(network, strict=False)
-    except ValueError:
-        return False
-
-
 def _address_of(host: str, port: int) -> str:
-    """An address of the host that is public, or that the settings allow by its network."""
+    """Return an address of the host that the allow-list admits. Raise InvalidRequest."""
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = resolve(host, port)
     except OSError as exc:
         raise InvalidRequest(f"the host '{host}' is not known") from exc
-    for *_, place in found:
-        address = str(place[0])
-        allowed = any(
-            _is_in_network(address, net) for net in engine_settings.REMOTE_FILES_ALLOWED_HOSTS
-        )
-        if allowed or ipaddress.ip_address(address.partition("%")[0]).is_global:
-            return address
+    for address in found:
+        if admits(engine_settings.REMOTE_FILES_ALLOWED_HOSTS, host, address):
+            return str(address)
     raise InvalidRequest(f"files from '{host}' are not allowed on this server")
 
 

@@ -22,7 +22,7 @@ from cvat_lambda.errors import (
 from cvat_lambda.functions.spec import FunctionSpec, Kind
 from cvat_lambda.gateway import http
 from cvat_lambda.gateway.responses import (
-    ROWS,
+    ERROR_RULES,
     TRANSPORT,
     AddressMissing,
     ProxyTimeout,
@@ -114,8 +114,8 @@ def test_every_row_of_the_table_is_met_by_a_case_above() -> None:
     for cases, platform in ((DASHBOARD_ROWS, True), (ANSWER_ROWS, False)):
         for status, body, _ in cases:
             seen = _see(SPEC, answer(status, body), sent_bytes=1, platform=platform)
-            met.add(next(row.name for row in ROWS if row.fits(seen)))
-    assert met == {row.name for row in ROWS}
+            met.add(next(row.name for row in ERROR_RULES if row.fits(seen)))
+    assert met == {row.name for row in ERROR_RULES}
 
 
 def test_a_function_cannot_speak_in_the_dashboards_name() -> None:

@@ -20,8 +20,8 @@ from cvat_lambda.errors import (
     PlatformUnreachable,
 )
 from cvat_lambda.functions.spec import Address, FunctionSpec, Kind
-from cvat_lambda.gateway.cancel import CallAbandoned, Cancel
-from cvat_lambda.gateway.invoke_with_retries import call
+from cvat_lambda.gateway.cancel import Cancelled, CancelToken
+from cvat_lambda.gateway.invoke_with_retries import invoke_with_retries
 from cvat_lambda.gateway.retry import RetryPolicy
 
 from . import fake_nuclio as fakes
@@ -60,7 +60,7 @@ def test_what_may_go_better_is_tried_again(
 ) -> None:
     nuclio.script = list(script)
     nuclio.default = ["ok"]
-    called = call(SPEC, b"{}", request_id="r", retries=patience().start())
+    called = invoke_with_retries(SPEC, b"{}", request_id="r", retries=patience().start())
     assert (called.answer, called.attempts) == (["ok"], attempts)
 
 
@@ -77,7 +77,7 @@ def test_what_would_not_is_given_up(
 ) -> None:
     nuclio.script = list(script)
     with pytest.raises(error) as caught:
-        call(SPEC, b"{}", request_id="r", retries=patience().start())
+        invoke_with_retries(SPEC, b"{}", request_id="r", retries=patience().start())
     assert caught.value.details["attempts"] == attempts
     assert len(script) - len(nuclio.script) == len(nuclio.invocations())
 
@@ -102,7 +102,7 @@ def test_a_function_without_an_address_that_is_not_being_built_is_given_up_at_on
         nuclio.functions["fn"] = {**fakes.function_object("fn"), "status": status}
     nuclio.script = [NO_ADDRESS] * 30
     with pytest.raises(error) as caught:
-        call(SPEC, b"{}", request_id="r", retries=patience(budget_s=120.0).start())
+        invoke_with_retries(SPEC, b"{}", request_id="r", retries=patience(budget_s=120.0).start())
     assert caught.value.details["attempts"] == 1
     assert caught.value.permanent is permanent
     assert caught.value.message.startswith(sentence)
@@ -115,7 +115,7 @@ def test_a_function_without_an_address_that_is_being_built_is_waited_for(
     nuclio.functions["fn"] = {**fakes.function_object("fn"), "status": {"state": "building"}}
     nuclio.script = [NO_ADDRESS] * 5
     nuclio.default = ["built"]
-    called = call(SPEC, b"{}", request_id="r", retries=patience().start())
+    called = invoke_with_retries(SPEC, b"{}", request_id="r", retries=patience().start())
     assert (called.answer, called.attempts) == (["built"], 6)
     reads = [seen.path for seen in nuclio.seen if seen.method == "GET"]
     assert reads == ["/api/functions/fn"]  # its state is not read for each call
@@ -124,18 +124,18 @@ def test_a_function_without_an_address_that_is_being_built_is_waited_for(
 def test_a_deadline_ends_the_attempts(nuclio: FakeNuclio) -> None:
     nuclio.script = [fakes.answers(503, headers={"Retry-After": "20"})] * 3
     with pytest.raises(FunctionBusy):
-        call(SPEC, b"{}", request_id="r", retries=patience().start(), deadline_s=10)
+        invoke_with_retries(SPEC, b"{}", request_id="r", retries=patience().start(), deadline_s=10)
     assert len(nuclio.invocations()) == 1
 
 
 def test_a_deadline_ends_an_attempt(nuclio: FakeNuclio) -> None:
     nuclio.script = [fakes.hangs]
     with pytest.raises(FunctionTimeout):
-        call(SPEC, b"{}", request_id="r", retries=patience().start(), deadline_s=0.3)
+        invoke_with_retries(SPEC, b"{}", request_id="r", retries=patience().start(), deadline_s=0.3)
 
 
 def test_a_pause_is_ended_by_cancelling(nuclio: FakeNuclio) -> None:
-    cancel = Cancel()
+    cancel = CancelToken()
     nuclio.script = [fakes.answers(503, headers={"Retry-After": "25"})]
 
     def abandon() -> None:
@@ -144,8 +144,8 @@ def test_a_pause_is_ended_by_cancelling(nuclio: FakeNuclio) -> None:
 
     thread = threading.Thread(target=abandon)
     thread.start()
-    with pytest.raises(CallAbandoned):
-        call(SPEC, b"{}", request_id="r", retries=patience().start(), cancel=cancel)
+    with pytest.raises(Cancelled):
+        invoke_with_retries(SPEC, b"{}", request_id="r", retries=patience().start(), cancel=cancel)
     thread.join()
 
 
@@ -174,7 +174,9 @@ def test_no_more_than_the_function_takes_is_in_flight(nuclio: FakeNuclio) -> Non
         threading.Thread(
             target=work,
             args=(
-                lambda: call(spec, b"{}", request_id="r", retries=patience().start(), person=False),
+                lambda: invoke_with_retries(
+                    spec, b"{}", request_id="r", retries=patience().start(), interactive=False
+                ),
             ),
         )
         for _ in range(8)
@@ -193,11 +195,13 @@ def test_direct_way_is_found_again_where_all_was_away_for_a_while(
     settings.CVAT_LAMBDA_INVOKE_METHOD = "direct"  # as CVAT has it outside Kubernetes
     with fakes.fake_nuclio() as before:
         spec = replace(SPEC, address=Address(namespace="nuclio", http_port=before.port))
-        call(spec, b"{}", request_id="r1")
+        invoke_with_retries(spec, b"{}", request_id="r1")
     nuclio.away = True
     for words in ("'fn' cannot be reached", "the function platform does not answer"):
         with pytest.raises(PlatformUnreachable, match=words):
-            call(spec, b"{}", request_id="r2", retries=patience(budget_s=0.0).start())
+            invoke_with_retries(
+                spec, b"{}", request_id="r2", retries=patience(budget_s=0.0).start()
+            )
     with fakes.fake_nuclio() as after:  # both are back, the function on another port
         raw = fakes.function_object("fn")
         raw["status"]["httpPort"] = after.port
@@ -205,7 +209,9 @@ def test_direct_way_is_found_again_where_all_was_away_for_a_while(
         after.default = ["moved"]
         # A background request has the spec with which it began: nobody tells it the new address.
         retries = RetryPolicy(max_attempts=5, budget_s=30.0).start()
-        assert call(spec, b"{}", request_id="r3", retries=retries).answer == ["moved"]
+        assert invoke_with_retries(spec, b"{}", request_id="r3", retries=retries).answer == [
+            "moved"
+        ]
     assert nuclio.invocations() == []
 
 
@@ -214,7 +220,7 @@ def test_direct_way_is_waited_for_where_the_function_is_not_there(
 ) -> None:
     settings.CVAT_LAMBDA_INVOKE_METHOD = "direct"
     with pytest.raises(FunctionUnavailable, match="is not on its platform at present") as caught:
-        call(SPEC, b"{}", request_id="r1", retries=patience(budget_s=0.0).start())
+        invoke_with_retries(SPEC, b"{}", request_id="r1", retries=patience(budget_s=0.0).start())
     assert not caught.value.permanent  # it may be deployed again at this moment
 
 
@@ -228,5 +234,5 @@ def test_direct_way_that_never_was_is_told_by_the_functions_state(
     settings.CVAT_LAMBDA_INVOKE_METHOD = "direct"
     nuclio.functions["fn"] = {**fakes.function_object("fn"), "status": {"state": state}}
     with pytest.raises(FunctionUnavailable, match=words) as caught:
-        call(SPEC, b"{}", request_id="r1", retries=patience(budget_s=0.0).start())
+        invoke_with_retries(SPEC, b"{}", request_id="r1", retries=patience(budget_s=0.0).start())
     assert caught.value.permanent is permanent

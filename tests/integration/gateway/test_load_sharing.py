@@ -1,0 +1,173 @@
+"""Load sharing between processes through a real Redis."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+
+from cvat_lambda.gateway.gateway import get_gateway
+from cvat_lambda.gateway.load_sharing import NO_OTHER_LOAD, FunctionLoad, LoadRegistry
+
+
+class Follower:
+    """A background run that keeps every load it was given."""
+
+    def __init__(self) -> None:
+        self.told = [NO_OTHER_LOAD]
+
+    @property
+    def load(self) -> FunctionLoad:
+        return self.told[-1]
+
+    def __call__(self, load: FunctionLoad) -> None:
+        self.told.append(load)
+
+
+def wait_for(what: Callable[[], object], timeout_s: float = 30.0) -> None:
+    end = time.monotonic() + timeout_s
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def test_runs_of_all_processes_get_different_ranks(clean_redis: str) -> None:
+    followers = [Follower() for _ in range(3)]
+    with ExitStack() as stack:
+        for follower in followers:
+            stack.enter_context(LoadRegistry().background_run("fn", follower))
+        wait_for(
+            lambda: (
+                sorted((run.load.runs, run.load.rank) for run in followers)
+                == [(3, 0), (3, 1), (3, 2)]
+            )
+        )
+        other = Follower()
+        stack.enter_context(LoadRegistry().background_run("another", other))
+        assert other.load.runs == 1
+    assert [follower.load for follower in followers] == [NO_OTHER_LOAD] * 3
+    last = Follower()
+    with LoadRegistry().background_run("fn", last):  # those that ended are not waited for
+        assert last.load.runs == 1
+
+
+def test_interactive_caller_is_seen_by_runs_of_other_processes_and_for_a_while_after(
+    clean_redis: str,
+) -> None:
+    follower, people = Follower(), LoadRegistry()
+    with LoadRegistry().background_run("fn", follower):
+        assert not follower.load.interactive
+        with people.interactive_call("fn"):
+            wait_for(lambda: follower.load.interactive)
+            time.sleep(2.5)  # longer than an entry lives: it is kept fresh
+            wait_for(lambda: follower.load.interactive)
+        wait_for(lambda: not follower.load.interactive)
+        assert any(load.recently_interactive and not load.interactive for load in follower.told)
+        wait_for(lambda: not follower.load.recently_interactive)
+
+
+def test_entry_of_a_killed_process_expires(
+    clean_redis: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cvat_lambda.gateway.load_sharing.FRESH_S", 5.0)
+    gone = LoadRegistry()
+    gone._keep_publishing = lambda: None  # type: ignore[method-assign]  # as if it was killed: it publishes nothing more
+    follower = Follower()
+    with gone.background_run("fn", Follower()), LoadRegistry().background_run("fn", follower):
+        wait_for(lambda: follower.load.runs == 1)
+        assert 2 in [load.runs for load in follower.told]
+
+
+@contextmanager
+def silent_server() -> Iterator[str]:
+    """Accepts connections and never answers."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(64)
+        yield f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
+
+
+def test_interactive_call_does_not_wait_for_a_redis_that_hangs(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cvat_lambda.redis_client.TIMEOUT_S", 120.0)
+    with silent_server() as settings.CVAT_LAMBDA_REDIS_URL:
+        hung = LoadRegistry()
+        began = time.monotonic()
+        for _ in range(200):
+            with hung.interactive_call("fn"):
+                pass
+        assert time.monotonic() - began < 60.0  # none of them waited for Redis
+
+
+def test_load_without_redis_is_that_of_one_process(settings: Any) -> None:
+    settings.CVAT_LAMBDA_REDIS_URL = "redis://127.0.0.1:1/0"
+    cut_off, follower = LoadRegistry(), Follower()
+    with cut_off.background_run("fn", follower), cut_off.interactive_call("fn"):
+        time.sleep(0.1)
+        assert follower.load == NO_OTHER_LOAD
+
+
+def test_forked_process_publishes_its_own_load(clean_redis: str) -> None:
+    """RQ forks a process for each job, without the threads of its parent."""
+    follower = Follower()
+    with get_gateway().load.background_run("fn", follower):
+        told, tell = os.pipe()
+        ended, end = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                theirs = Follower()
+                with get_gateway().load.background_run("fn", theirs):
+                    wait_for(lambda: theirs.load.runs == 2)
+                    os.write(tell, b"!")
+                    os.read(ended, 1)
+            finally:
+                os._exit(0)
+        os.close(tell)  # the child's alone: where it fails, there is nothing to read
+        try:
+            assert os.read(told, 1) == b"!"
+            wait_for(lambda: follower.load.runs == 2)
+        finally:
+            os.write(end, b"!")
+            os.waitpid(child, 0)
+            for pipe in (told, ended, end):
+                os.close(pipe)
+        wait_for(lambda: follower.load.runs == 1)
+
+
+@pytest.mark.parametrize("places", [1, 3, 4, 10])
+@pytest.mark.parametrize("runs", [1, 2, 3, 7])
+def test_shares_of_all_runs_add_up_and_the_remainder_rotates(places: int, runs: int) -> None:
+    had = dict.fromkeys(range(runs), 0)
+    for rotation in range(runs):
+        shares = [
+            FunctionLoad(runs=runs, rank=rank, rotation=rotation).share(places)
+            for rank in range(runs)
+        ]
+        assert sum(shares) == places
+        for rank, share in enumerate(shares):
+            had[rank] += share
+    assert set(had.values()) == {places}
+
+
+def test_many_short_calls_leave_no_load_behind(clean_redis: str) -> None:
+    people = LoadRegistry()
+
+    def click() -> None:
+        for _ in range(20):
+            with people.interactive_call("fn"):
+                time.sleep(0.001)
+
+    threads = [threading.Thread(target=click) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    wait_for(lambda: not people._loads)
