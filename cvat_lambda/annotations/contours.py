@@ -1,19 +1,23 @@
-"""From masks to polygons and back, in numpy alone.
+"""The conversion of masks to polygons and of polygons to masks.
 
-OpenCV would do the same, but inside a CVAT server its own build of cv2 is already there and two
-builds overwrite each other's files, so nothing here may drag one in. Polygons run along the
-*edges* of the pixels (a pixel ``(x, y)`` covers ``[x, x+1] x [y, y+1]``), so an unsimplified
-polygon has exactly the area of its mask; cv2's run through pixel centres and lose half a pixel
-all round.
+Outlines are traced in numpy. OpenCV traces them too, but a CVAT server has its own build of cv2,
+and two builds overwrite each other's files, so this project must not depend on one. Polygons are
+filled by pycocotools, which a CVAT server has as well.
+
+Polygons run along the *edges* of the pixels: a pixel ``(x, y)`` covers ``[x, x+1] x [y, y+1]``. An
+unsimplified polygon has exactly the area of its mask. Polygons of cv2 run through the centres of
+the pixels and lose half a pixel on each side.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from pycocotools import mask as coco
 
 from cvat_lambda.annotations.errors import ShapeError
 from cvat_lambda.annotations.rle import MAX_PIXELS, Bitmap, encode, trim
@@ -24,6 +28,7 @@ DEFAULT_TOLERANCE: Final = 1.5  # pixels that a simplified outline may be off
 # By direction (right, down, left, up): where a side starts from its upper left end, where it goes.
 _START_OFFSETS: Final = np.array([[0, 0], [0, 0], [1, 0], [0, 1]])
 _STEPS: Final = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]])
+MAX_OUTLINE: Final = 1 << 22  # pixels; the length of an outline that can be filled
 MAX_CHANGE: Final = 0.03  # share of the area that simplification may add and take away
 
 
@@ -73,30 +78,47 @@ def _change(outline: Vertices, simplified: Vertices) -> float:
     width, height = (int(value) for value in np.ceil(outline.max(axis=0)) - corner)
     if len(simplified) < 3:
         return math.inf
-    filled = [fill(tuple((each - corner).ravel()), width, height) for each in (outline, simplified)]
-    return float(np.count_nonzero(filled[0] ^ filled[1]))
+    both = [_encode((each - corner).ravel(), width, height) for each in (outline, simplified)]
+    common = int(coco.area(coco.merge(both, intersect=True)))
+    return float(sum(map(int, coco.area(both))) - 2 * common)
 
 
 def fill(points: tuple[float, ...], width: int, height: int) -> Bitmap:
-    """Fill a polygon: the pixels whose centre is inside it, by the even-odd rule."""
+    """Fill a polygon by COCO's rule, which is even-odd.
+
+    Raises ShapeError for an outline so long that this would take seconds.
+    """
+    runs = _counts(_encode(points, width, height)["counts"])
+    by_columns: Bitmap = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    return by_columns.reshape(width, height).T
+
+
+def _encode(points: Sequence[float], width: int, height: int) -> dict[str, Any]:
+    """Return the pixels of a polygon as COCO's compressed run lengths. Raises ShapeError."""
     vertices = np.asarray(points, dtype=np.float64).reshape(-1, 2)
-    x0, y0 = vertices.T
-    x1, y1 = np.roll(vertices, -1, axis=0).T
-    upper, lower = np.minimum(y0, y1), np.maximum(y0, y1)
-    # Rows whose centre line y + 0.5 crosses the edge: upper <= y + 0.5 < lower.
-    first = np.clip(np.ceil(upper - 0.5), 0, height).astype(np.int64)
-    last = np.clip(np.ceil(lower - 0.5), 0, height).astype(np.int64)
-    counts = last - first
-    edges = np.repeat(np.arange(len(vertices)), counts)
-    rows = np.arange(len(edges)) - np.repeat(np.cumsum(counts) - counts, counts) + first[edges]
-    share = (rows + 0.5 - y0[edges]) / (y1 - y0)[edges]
-    crossings = x0[edges] + share * (x1 - x0)[edges]
-    columns = np.clip(np.ceil(crossings - 0.5), 0, width).astype(np.int64)
-    # Whether it is odd is all that counts, and stays right where a byte runs over.
-    flips = np.zeros((height, width + 1), dtype=np.uint8)
-    np.add.at(flips, (rows, columns), 1)
-    inside: Bitmap = np.cumsum(flips[:, :width], axis=1, dtype=np.uint8) & 1 == 1
-    return inside
+    length = float(np.abs(vertices - np.roll(vertices, 1, axis=0)).sum())
+    if length > MAX_OUTLINE:
+        raise ShapeError(f"the polygon's outline of {length:.0f} pixels is too long for a mask")
+    encoded: dict[str, Any] = coco.frPyObjects([vertices.ravel().tolist()], height, width)[0]
+    return encoded
+
+
+def _counts(compressed: bytes) -> npt.NDArray[np.int64]:
+    """Return the run lengths in COCO's compressed text (``rleToString`` of its maskApi.c).
+
+    pycocotools has no function for this, and its ``decode`` warns under numpy 2.
+    """
+    groups = np.frombuffer(compressed, dtype=np.uint8).astype(np.int64) - 48
+    ends = np.flatnonzero(groups & 0x20 == 0)  # bit 5: more groups of the number follow
+    lengths = np.diff(ends, prepend=-1)
+    starts = ends - lengths + 1
+    shifts = 5 * (np.arange(len(groups)) - np.repeat(starts, lengths))
+    counts: npt.NDArray[np.int64] = np.add.reduceat((groups & 0x1F) << shifts, starts)
+    counts -= np.where(groups[ends] & 0x10, np.left_shift(1, 5 * lengths), 0)  # the sign
+    # From the fourth number on, each is the difference to the one two places before it.
+    for parity in (1, 2):
+        counts[parity::2] = np.cumsum(counts[parity::2])
+    return counts
 
 
 def mask_of(polygon: tuple[float, ...]) -> tuple[int, ...] | None:

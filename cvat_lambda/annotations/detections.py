@@ -1,8 +1,8 @@
-"""A detector's answer turned into annotations of a task, each item checked.
+"""The conversion of a detector's answer to annotations of a task.
 
-An item that breaks the contract raises AnswerError with its number and field. What is well formed
-but of no use here (an unmapped label, a shape outside the image, a value that is none of its
-attribute) is dropped, and noted where a person would want to know.
+An answer that is no array of objects raises AnswerError. An item that cannot be used is left out:
+it breaks the contract, its label is unknown, or it lies outside the image. A note says why, and the
+other items of the answer are kept.
 """
 
 from __future__ import annotations
@@ -10,44 +10,39 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from cvat_lambda.annotations.detection_items import READERS, AnswerContext, Item, fill
 from cvat_lambda.annotations.errors import AnswerError
-from cvat_lambda.annotations.interactor_answer import check_interactor_answer
-from cvat_lambda.annotations.items import READERS, Item, Notes, Place, fill
 from cvat_lambda.annotations.labels import LABEL_TYPES
 from cvat_lambda.annotations.mapping import MappedLabel, Mapping
+from cvat_lambda.annotations.notes import Note, NoteCollector
+from cvat_lambda.annotations.placement import WHOLE_FRAME, Placement
 from cvat_lambda.annotations.reading import (
+    kind,
     read_count,
     read_flag,
-    read_list,
     read_name,
     read_object,
     read_rotation,
     read_score,
     show,
 )
-from cvat_lambda.annotations.reid_answer import check_reid_answer
 from cvat_lambda.annotations.skeletons import read_skeleton
-from cvat_lambda.annotations.tracker_answer import check_tracker_answer
 from cvat_lambda.annotations.types import LabeledData, Shape, Tag
-
-__all__ = [
-    "Converted",
-    "check_interactor_answer",
-    "check_reid_answer",
-    "check_tracker_answer",
-    "convert_detections",
-]
 
 ITEM_TYPES: Final = LABEL_TYPES - {"any"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Converted:
-    """What a detector's answer came to."""
+    """The annotations that a detector's answer gave, and notes about its items."""
 
     data: LabeledData
-    notes: tuple[str, ...] = ()  # sentences for people, bounded in number
-    dropped: int = 0  # items that gave nothing: unmapped, below the threshold, outside the image
+    notes: tuple[Note, ...] = ()  # one for each kind
+    dropped: int = 0  # items that gave no annotation, for any reason
+
+    def sentences(self) -> list[str]:
+        """Return the notes as sentences for people."""
+        return [note.sentence() for note in self.notes]
 
 
 def convert_detections(
@@ -58,52 +53,82 @@ def convert_detections(
     image_size: tuple[int, int] | None,
     conv_mask_to_poly: bool = False,
     threshold: float | None = None,
-    offset: tuple[int, int] = (0, 0),
+    placement: Placement = WHOLE_FRAME,
 ) -> Converted:
     """Convert a detector's answer to annotations of one frame.
 
     ``image_size`` is the (width, height) of the whole frame; without it nothing is clipped.
-    ``offset`` is where the image that the function saw lies in the frame. Items that tell a
-    confidence below ``threshold`` are dropped. Raises AnswerError, and nothing else, for an answer
-    that breaks the contract.
+    ``placement`` says which part of the frame the function saw, and at which resolution. Items with
+    a confidence below ``threshold`` are left out without a note. Raises AnswerError if the answer
+    is no array of objects.
     """
-    items = read_list(answer)
-    place = Place(frame=frame, size=image_size, offset=offset, notes=Notes())
-    conversion = _Conversion(mapping, place, threshold, as_polygons=conv_mask_to_poly)
+    items = _read_items(answer)
+    context = AnswerContext(
+        frame=frame, frame_size=image_size, placement=placement, notes=NoteCollector()
+    )
+    conversion = _Conversion(mapping, context, threshold, as_polygons=conv_mask_to_poly)
     for index, item in enumerate(items):
         conversion.add(index, item)
     return Converted(
         data=LabeledData(tags=tuple(conversion.tags), shapes=tuple(conversion.shapes)),
-        notes=place.notes.result(),
+        notes=context.notes.result(),
         dropped=len(items) - len(conversion.tags) - len(conversion.shapes),
     )
 
 
+def _read_items(answer: object) -> list[object]:
+    """Return the items of an answer. Raise AnswerError if none of them is an object."""
+    if isinstance(answer, dict) and ("label" in answer or "points" in answer):
+        raise AnswerError(
+            "expected an array of items, but a single item came. Nuclio sends only the first item "
+            "of a list that a handler returns; the handler must return a Response whose body is "
+            "the list as JSON"
+        )
+    if not isinstance(answer, list):
+        raise AnswerError(f"expected an array, not {kind(answer)}")
+    if answer and not any(isinstance(item, dict) for item in answer):
+        read_object(answer[0], item=0)
+    return answer
+
+
 class _Conversion:
-    """Collects what the items of one answer become; an item becomes one thing or nothing."""
+    """Collects what the items of one answer become: each gives one annotation or none."""
 
     def __init__(
-        self, mapping: Mapping, place: Place, threshold: float | None, *, as_polygons: bool
+        self,
+        mapping: Mapping,
+        context: AnswerContext,
+        threshold: float | None,
+        *,
+        as_polygons: bool,
     ) -> None:
         self.tags: list[Tag] = []
         self.shapes: list[Shape] = []
         self._mapping = mapping
-        self._place = place
+        self._context = context
         self._threshold = threshold
         self._as_polygons = as_polygons
 
     def add(self, index: int, raw_item: object) -> None:
+        """Convert an item. One that breaks the contract is left out with a note."""
+        try:
+            self._add(index, raw_item)
+        except AnswerError as exc:
+            self._context.notes.add("invalid_item", f"{exc.message}; the item was left out")
+
+    def _add(self, index: int, raw_item: object) -> None:
         raw = read_object(raw_item, item=index)
         name = read_name(raw.get("label"), item=index, field="label")
         item_type = raw.get("type")
         if not isinstance(item_type, str) or item_type not in ITEM_TYPES:
             known = ", ".join(sorted(ITEM_TYPES))
-            text = f"{show(item_type)} is no type of a result; known are {known}"
+            text = f"{show(item_type)} is no type of an item; known are {known}"
             raise AnswerError(text, item=index, field="type")
         mapped = self._mapping.by_name.get(name)
         if mapped is None:
             if not self._mapping.knows(name):
-                self._place.notes.add(index, f"the function does not announce a label {show(name)}")
+                reason = f"the function does not announce a label {show(name)}"
+                self._context.notes.add("unknown_label", reason, item=index)
             return
         item = self._read(index, raw, mapped)
         if self._threshold is not None and item.score < self._threshold:
@@ -119,23 +144,23 @@ class _Conversion:
     def _read(self, index: int, raw: dict[str, Any], mapped: MappedLabel) -> Item:
         score, note = read_score(raw.get("confidence"), item=index, field="confidence")
         if note is not None:
-            self._place.notes.add(index, note)
+            self._context.notes.add("invalid_confidence", note, item=index)
         group = read_count(raw.get("group_id"), item=index, field="group_id")
         return Item(index=index, raw=raw, mapped=mapped, score=score, group=group)
 
     def _add_tag(self, item: Item) -> None:
         self.tags.append(
             Tag(
-                frame=self._place.frame,
+                frame=self._context.frame,
                 label_id=item.mapped.label_id,
                 group=item.group,
-                attributes=self._place.read_attributes(item.index, item.raw, item.mapped),
+                attributes=self._context.read_attributes(item.index, item.raw, item.mapped),
                 score=item.score,
             )
         )
 
     def _add_skeleton(self, item: Item) -> None:
-        shape = read_skeleton(item, self._place)
+        shape = read_skeleton(item, self._context)
         if shape is not None:
             self.shapes.append(shape)
 
@@ -143,14 +168,14 @@ class _Conversion:
         index, raw, label = item.index, item.raw, item.mapped.task_label
         reader = READERS.get(self._reader_for(item_type, label.type))
         if reader is None:
-            text = f"a {item_type} cannot be a '{label.name}', a label of type {label.type}"
-            self._place.notes.add(index, text)
+            reason = f"a {item_type} cannot be a '{label.name}', a label of type {label.type}"
+            self._context.notes.add("label_type", reason, item=index)
             return
-        shape_type, points = reader(index, raw, "", self._place.size)
+        shape_type, points = reader(index, raw, "", self._context)
         rotation = read_rotation(shape_type, raw.get("rotation"), item=index, field="rotation")
         outside = read_flag(raw.get("outside"), item=index, field="outside")
-        attributes = self._place.read_attributes(index, raw, item.mapped)
-        fitted = self._place.fit(index, shape_type, points, rotation)
+        attributes = self._context.read_attributes(index, raw, item.mapped)
+        fitted = self._context.fit(index, shape_type, points, rotation)
         becomes_mask = shape_type == "polygon" and label.type == "mask" and not self._as_polygons
         if fitted is not None and becomes_mask:
             shape_type, fitted = "mask", fill(index, fitted)
@@ -159,7 +184,7 @@ class _Conversion:
         self.shapes.append(
             Shape(
                 type=shape_type,
-                frame=self._place.frame,
+                frame=self._context.frame,
                 label_id=item.mapped.label_id,
                 points=fitted,
                 rotation=rotation,

@@ -1,4 +1,4 @@
-"""Checks of what interactors, trackers and re-identification answer to a call."""
+"""The check of an interactor's answer."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from cvat_lambda.annotations.clipping import clip_polygon
 from cvat_lambda.annotations.errors import AnswerError
 from cvat_lambda.annotations.mask_text import MaskText
+from cvat_lambda.annotations.placement import WHOLE_FRAME, Placement
 from cvat_lambda.annotations.reading import kind, read_list, read_object, show
 from cvat_lambda.annotations.shapes import MAX_VALUE, Size, is_number
 
@@ -21,20 +22,19 @@ def check_interactor_answer(
     answer: object,
     *,
     image_size: tuple[int, int] | None,
-    offset: tuple[int, int] = (0, 0),
-    roi_size: tuple[int, int] | None = None,
+    placement: Placement = WHOLE_FRAME,
 ) -> dict[str, Any]:
-    """Check an interactor's answer and return it as the API's.
+    """Check an interactor's answer and return it in the API's form.
 
     ``{"mask": rows of two-valued whole numbers, "points"?: [[x, y], ...], "bounds"?: [left, top,
     right, bottom] inclusive, "blob"?: base64}``; a function that leaves the decoding to the
     browser sends ``blob`` and no mask. A mask that was read as a `MaskText` stays one.
-    ``image_size`` is the (width, height) of the whole image,
-    ``offset`` and ``roi_size`` say which part of it the function saw; its bounds and points come
-    back moved to the whole image and cut to it, and a mask of the part alone gets its bounds.
-    Raises AnswerError.
+    ``image_size`` is the (width, height) of the whole frame, and the unscaled ``placement`` says
+    which part of it the function saw. Bounds and points are moved to the whole frame and cut to
+    it. A mask of a part gets the bounds of that part. Raises AnswerError.
     """
     given = read_object(answer)
+    is_part = placement.size is not None and placement.size != image_size
     checked: dict[str, Any] = {}
     mask = given.get("mask")
     if mask is not None:
@@ -43,7 +43,7 @@ def check_interactor_answer(
         else:
             mask, is_empty = _check_rows(mask)
             size = (len(mask[0]), len(mask))
-        bounds = _place_mask(given.get("bounds"), size, image_size, offset, roi_size)
+        bounds = _place_mask(given.get("bounds"), size, image_size, placement)
         checked["mask"] = mask
         if bounds is not None:
             checked["bounds"] = bounds
@@ -51,11 +51,11 @@ def check_interactor_answer(
             # Without points the UI looks for the outline of nothing, and fails.
             checked["points"] = []
     if given.get("points") is not None:
-        vertices = _check_vertices(given["points"], offset, image_size)
+        vertices = _check_vertices(given["points"], placement.offset, image_size)
         if vertices is not None:
             checked["points"] = vertices
     if given.get("blob") is not None:
-        checked["blob"] = _check_blob(given["blob"], of_a_part=roi_size is not None)
+        checked["blob"] = _check_blob(given["blob"], of_a_part=is_part)
     if "mask" not in checked and "blob" not in checked:
         raise AnswerError("an interactor must answer a mask (or a blob)", field="mask")
     return checked
@@ -127,12 +127,11 @@ def _place_mask(
     raw: object,
     size: tuple[int, int],
     image_size: tuple[int, int] | None,
-    offset: tuple[int, int],
-    roi_size: tuple[int, int] | None,
+    placement: Placement,
 ) -> list[int] | None:
     """Return the bounds of a mask in the whole image; None when it is the whole image."""
     width, height = size
-    dx, dy = offset
+    dx, dy = offset = placement.offset
     if raw is not None:
         left, top, right, bottom = bounds = _check_bounds(raw)
         if (right - left + 1, bottom - top + 1) != size:
@@ -143,7 +142,7 @@ def _place_mask(
             )
         placed = [left + dx, top + dy, right + dx, bottom + dy]
     else:
-        seen = roi_size if roi_size is not None else image_size if offset == (0, 0) else None
+        seen = placement.size or (image_size if offset == (0, 0) else None)
         if seen is not None and size != seen:
             raise AnswerError(
                 f"the mask is of {width} x {height} pixels and has no bounds, but the image is of "

@@ -1,8 +1,11 @@
 """Masks as run lengths, in CVAT's form.
 
-``(zeros, ones, zeros, ..., left, top, right, bottom)``: runs go row by row through the inclusive
-box and the first counts zeros (0 when the mask begins with a one). COCO's run lengths go column
-by column, and are another format.
+``(zeros, ones, zeros, ..., left, top, right, bottom)``: the runs go row by row through the
+inclusive box, and the first one counts zeros (0 when the mask begins with a one). COCO's run
+lengths go column by column and are another format.
+
+Where the ``image_size`` (width, height) is known, it limits the box of a mask, and it mends a box
+whose pixels were cut at the border of the image while the box was not (`_fitting_box`).
 """
 
 from __future__ import annotations
@@ -14,24 +17,25 @@ import numpy as np
 import numpy.typing as npt
 
 from cvat_lambda.annotations.errors import ShapeError
+from cvat_lambda.annotations.placement import Bitmap
 
-Bitmap = npt.NDArray[np.bool_]  # [height, width]
+Size = tuple[int, int]  # width, height of an image in pixels
 Box = tuple[int, int, int, int]  # left, top, right, bottom; inclusive
 
 MAX_PIXELS: Final = 1 << 28  # of a box: 16384 x 16384; more is a mistake or an attack
 MAX_COORDINATE: Final = 1 << 31
-_ALWAYS: Final = 1 << 16  # pixels that a box may have however small its image is
+MIN_BOX_LIMIT: Final = 1 << 16  # pixels; a box may be so large however small its image is
 
 
-def room(size: tuple[int, int] | None) -> int:
-    """Tell how many pixels the box of a mask may have on an image of (width, height).
+def max_box_pixels(image_size: Size | None) -> int:
+    """Return how many pixels the box of a mask may have on an image of (width, height).
 
-    It may reach beyond the image, where it is cut; but a box is decoded as a whole, so a few
-    bytes that announce a huge one would cost gigabytes.
+    A box may reach beyond the image, where it is cut. But a box is decoded as a whole, so that a
+    few bytes that announce a huge box would cost gigabytes.
     """
-    if size is None:
+    if image_size is None:
         return MAX_PIXELS
-    return min(MAX_PIXELS, max(4 * size[0] * size[1], _ALWAYS))
+    return min(MAX_PIXELS, max(4 * image_size[0] * image_size[1], MIN_BOX_LIMIT))
 
 
 def encode(bitmap: Bitmap, left: int, top: int) -> tuple[int, ...]:
@@ -50,39 +54,40 @@ def encode(bitmap: Bitmap, left: int, top: int) -> tuple[int, ...]:
     return (*runs, left, top, left + width - 1, top + height - 1)
 
 
-def decode(points: Sequence[float], *, max_pixels: int = MAX_PIXELS) -> tuple[Bitmap, int, int]:
+def decode(points: Sequence[float], *, image_size: Size | None = None) -> tuple[Bitmap, int, int]:
     """Decode run lengths to ``(bitmap, left, top)``; raises ShapeError when they are wrong."""
-    runs, (left, top, right, bottom) = _split(points, max_pixels)
+    runs, (left, top, right, bottom) = _split(points, image_size)
     flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
     return flat.reshape(bottom - top + 1, right - left + 1), left, top
 
 
-def check(points: Sequence[float], *, max_pixels: int = MAX_PIXELS) -> tuple[int, ...]:
+def check(points: Sequence[float], *, image_size: Size | None = None) -> tuple[int, ...]:
     """Return run lengths as integers; raises ShapeError unless they add up to their box."""
-    runs, box = _split(points, max_pixels)
+    runs, box = _split(points, image_size)
     return (*runs.tolist(), *box)
 
 
-def from_raw(mask: Sequence[float]) -> tuple[int, ...]:
+def from_raw(mask: Sequence[float], *, image_size: Size | None = None) -> tuple[int, ...]:
     """Encode a raw mask: the box's pixels row by row (any non-zero is a one), then the box.
 
     Raises ShapeError when a pixel is not a number or their count is not the box's area.
     """
-    bitmap, left, top = decode_raw(mask)
-    return encode(bitmap, left, top)
+    return encode(*decode_raw(mask, image_size=image_size))
 
 
-def decode_raw(mask: Sequence[float]) -> tuple[Bitmap, int, int]:
+def decode_raw(mask: Sequence[float], *, image_size: Size | None = None) -> tuple[Bitmap, int, int]:
     """Decode a raw mask (see ``from_raw``) to ``(bitmap, left, top)``."""
     if len(mask) < 5:
         raise ShapeError("a raw mask is the pixels of its box and then [left, top, right, bottom]")
-    left, top, right, bottom = box = _check_box(_to_numbers(mask[-4:]))
-    area = _area(box)
-    if len(mask) - 4 != area:
+    box = _check_box(_to_numbers(mask[-4:]), image_size)
+    count = len(mask) - 4
+    fitting = _fitting_box(box, count, image_size)
+    if fitting is None:
         raise ShapeError(
-            f"the mask has {len(mask) - 4} pixels, but its box {list(box)} has {area} "
+            f"the mask has {count} pixels, but its box {list(box)} has {_area(box)} "
             "(the box is inclusive)"
         )
+    left, top, right, bottom = fitting
     return to_bitmap(mask[:-4]).reshape(bottom - top + 1, right - left + 1), left, top
 
 
@@ -95,12 +100,6 @@ def to_bitmap(pixels: Sequence[float]) -> Bitmap:
         numbers = _to_numbers(pixels)
     bitmap: Bitmap = numbers != 0
     return bitmap
-
-
-def area(points: Sequence[float]) -> int:
-    """Count the ones of a mask."""
-    runs, _ = _split(points)
-    return int(runs[1::2].sum())
 
 
 def clip(points: Sequence[float], width: int, height: int) -> tuple[int, ...] | None:
@@ -165,57 +164,66 @@ def trim(bitmap: Bitmap, left: int, top: int) -> tuple[Bitmap, int, int] | None:
     return bitmap[y0:y1, x0:x1], left + x0, top + y0
 
 
-def shift(points: Sequence[float], dx: int, dy: int) -> tuple[int, ...]:
-    """Move a mask; its runs stay as they are."""
-    runs, (left, top, right, bottom) = _split(points)
-    return (*runs.tolist(), left + dx, top + dy, right + dx, bottom + dy)
-
-
-def iou(first: Sequence[float], second: Sequence[float]) -> float:
-    """Intersection over union of two masks; 0 when both are empty."""
-    (a, ax, ay), (b, bx, by) = decode(first), decode(second)
-    x0, y0 = max(ax, bx), max(ay, by)
-    x1, y1 = min(ax + a.shape[1], bx + b.shape[1]), min(ay + a.shape[0], by + b.shape[0])
-    common = 0
-    if x0 < x1 and y0 < y1:
-        inside_a = a[y0 - ay : y1 - ay, x0 - ax : x1 - ax]
-        inside_b = b[y0 - by : y1 - by, x0 - bx : x1 - bx]
-        common = int(np.count_nonzero(inside_a & inside_b))
-    union = int(np.count_nonzero(a)) + int(np.count_nonzero(b)) - common
-    return common / union if union else 0.0
+def shift(points: tuple[int, ...], dx: int, dy: int) -> tuple[int, ...]:
+    """Move a checked mask; its runs stay as they are."""
+    left, top, right, bottom = points[-4:]
+    return (*points[:-4], left + dx, top + dy, right + dx, bottom + dy) if dx or dy else points
 
 
 def _split(
-    points: Sequence[float], max_pixels: int = MAX_PIXELS
+    points: Sequence[float], image_size: Size | None = None
 ) -> tuple[npt.NDArray[np.int64], Box]:
     if len(points) < 5:
         raise ShapeError("a mask is run lengths and then [left, top, right, bottom]")
     numbers = _to_numbers(points)
-    box = _check_box(numbers[-4:], max_pixels)
+    box = _check_box(numbers[-4:], image_size)
     runs = numbers[:-4]
     # Bounds first: beyond them a sum of floats or a cast to int64 would lie.
     if runs.min() < 0 or runs.max() > MAX_PIXELS or np.any(runs != np.floor(runs)):
         raise ShapeError("run lengths must be whole numbers, zero or more")
     total = int(runs.sum())
-    if total != _area(box):
+    fitting = _fitting_box(box, total, image_size)
+    if fitting is None:
         raise ShapeError(
             f"the run lengths add up to {total}, but the box {list(box)} has {_area(box)} pixels "
             "(the box is inclusive)"
         )
-    return runs.astype(np.int64), box
+    return runs.astype(np.int64), fitting
 
 
-def _check_box(numbers: npt.NDArray[np.float64], max_pixels: int = MAX_PIXELS) -> Box:
+def _fitting_box(box: Box, count: int, image_size: Size | None) -> Box | None:
+    """Return the box that has ``count`` pixels: the given one, or the part inside the image.
+
+    A function that cuts the pixels out of an array with ``mask[top : bottom + 1]`` cuts them at the
+    border of the image, and often answers the box as it was before. None if neither box fits.
+    """
+    if _area(box) == count:
+        return box
+    if image_size is None:
+        return None
+    left, top, right, bottom = box
+    inside = (
+        max(left, 0),
+        max(top, 0),
+        min(right, image_size[0] - 1),
+        min(bottom, image_size[1] - 1),
+    )
+    is_box = inside[0] <= inside[2] and inside[1] <= inside[3]
+    return inside if is_box and _area(inside) == count else None
+
+
+def _check_box(numbers: npt.NDArray[np.float64], image_size: Size | None) -> Box:
     if np.any(numbers != np.floor(numbers)) or np.any(np.abs(numbers) > MAX_COORDINATE):
         raise ShapeError("the box of a mask must be whole pixels")
     left, top, right, bottom = (int(number) for number in numbers)
     box = (left, top, right, bottom)
     if right < left or bottom < top:
         raise ShapeError(f"the box {list(box)} of a mask must be [left, top, right, bottom]")
-    if _area(box) > max_pixels:
+    most = max_box_pixels(image_size)
+    if _area(box) > most:
         raise ShapeError(
             f"the box {list(box)} of a mask is too large: it has {_area(box)} pixels, and at most "
-            f"{max_pixels} make sense here"
+            f"{most} make sense here"
         )
     return box
 

@@ -58,9 +58,11 @@ def check_points(shape_type: str, points: object, *, size: Size | None = None) -
     """
     if not isinstance(points, (list, tuple)):
         raise ShapeError(f"the points of a {shape_type} must be an array of numbers")
+    if points and isinstance(points[0], (list, tuple)):
+        raise ShapeError("points are a flat array [x0, y0, x1, y1, ...], not an array of pairs")
     if shape_type == "mask":
         _check_numbers(points)
-        return rle.check(points, max_pixels=rle.room(size))
+        return rle.check(points, image_size=size)
     count = POINT_COUNTS[shape_type]
     if not count.accepts(len(points)):
         raise ShapeError(
@@ -102,13 +104,6 @@ def fit(shape_type: str, points: Points, rotation: float, size: Size) -> tuple[P
             return _fit_rectangle(points, size)
         return _fit_extent(points, turned_extent(points, rotation), size)
     return _FITS[shape_type](points, size)
-
-
-def shift(shape_type: str, points: Points, dx: int, dy: int) -> Points:
-    """Move points, for results of a cropped image."""
-    if shape_type == "mask":
-        return rle.shift(points, dx, dy)
-    return tuple(value + (dx, dy)[i % 2] for i, value in enumerate(points))
 
 
 def pin(points: Points, size: Size) -> Points:
@@ -215,9 +210,10 @@ def _fit_points(points: Points, size: Size) -> tuple[Points | None, bool]:
     width, height = size
     kept: list[float] = []
     for x, y in zip(points[0::2], points[1::2], strict=True):
+        # -1 is no rounding: functions write it for a point that they did not find.
         if (
-            -VISIBLE_OVERSHOOT <= x <= width + VISIBLE_OVERSHOOT
-            and -VISIBLE_OVERSHOOT <= y <= height + VISIBLE_OVERSHOOT
+            -VISIBLE_OVERSHOOT < x < width + VISIBLE_OVERSHOOT
+            and -VISIBLE_OVERSHOOT < y < height + VISIBLE_OVERSHOOT
         ):
             kept += (min(max(x, 0.0), float(width)), min(max(y, 0.0), float(height)))
     return tuple(kept) or None, len(kept) < len(points)

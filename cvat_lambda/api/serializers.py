@@ -11,8 +11,8 @@ from typing import Any, get_args
 from rest_framework import serializers
 
 from cvat_lambda.annotations.types import ShapeType
+from cvat_lambda.images.region import Region
 from cvat_lambda.interactive.params import CallParams, TrackerShape
-from cvat_lambda.interactive.roi import Roi
 from cvat_lambda.requests.store.models import FrameStatus, Status
 from cvat_lambda.requests.store.params import REPLACE
 from cvat_lambda.rest import fields
@@ -230,7 +230,7 @@ class OnlineFunctionCallRequestSerializer(MaskOptionSerializer):
         return CallParams(
             task_id=task_id,
             job_id=job_id,
-            roi=None if roi is None else Roi.parse(roi),
+            roi=None if roi is None else Region.parse(roi),
             from_browser=from_browser,
             **data,
         )

@@ -13,10 +13,11 @@ from typing import Any, Final
 from PIL import Image, ImageDraw
 
 from cvat_lambda.annotations.detections import convert_detections
-from cvat_lambda.annotations.errors import AnnotationError
+from cvat_lambda.annotations.errors import AnnotationError, AnswerError
 from cvat_lambda.annotations.interactor_answer import check_interactor_answer
 from cvat_lambda.annotations.labels import with_ids
 from cvat_lambda.annotations.mapping import build_mapping
+from cvat_lambda.annotations.notes import BREACHES
 from cvat_lambda.annotations.reid_answer import check_reid_answer
 from cvat_lambda.annotations.tracker_answer import check_tracker_answer
 from cvat_lambda.errors import FunctionAnswerInvalid
@@ -77,7 +78,11 @@ def _no_fields(spec: FunctionSpec) -> dict[str, Any]:
 def _read_detector(spec: FunctionSpec, answer: object) -> str:
     # A task with the function's own labels takes whatever the function may find.
     mapping = build_mapping(None, spec.labels, with_ids(spec.labels, count(1)))
-    found = convert_detections(answer, mapping=mapping, frame=0, image_size=SIZE).data
+    converted = convert_detections(answer, mapping=mapping, frame=0, image_size=SIZE)
+    for note in converted.notes:
+        if note.kind in BREACHES:
+            raise AnswerError(note.sentence())
+    found = converted.data
     return f"it found {_count(found.shapes, 'shape')} and {_count(found.tags, 'tag')}"
 
 

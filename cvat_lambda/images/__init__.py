@@ -1,0 +1,1 @@
+"""Encoded images for functions: regions, resizing and encoding. Nothing here imports Django."""

@@ -10,17 +10,15 @@ from cvat_lambda.annotations.mapping import build_mapping
 from cvat_lambda.annotations.serialize import labeled_data_to_json
 from cvat_lambda.errors import InvalidMapping
 from cvat_lambda.gateway.payload import encode_payload
-from cvat_lambda.images.resize import resize
 from cvat_lambda.interactive.call import Call
-from cvat_lambda.interactive.image import View
+from cvat_lambda.interactive.image import View, image_size
 from cvat_lambda.interactive.params import require
-from cvat_lambda.interactive.roi import image_size
 
 
 def detect(call: Call) -> dict[str, Any]:
     """``{"version", "tags", "shapes", "tracks", "notes"?}`` of the frame.
 
-    ``notes`` are sentences about results that were cut to the image or left out.
+    ``notes`` are sentences about items that were cut to the image or left out.
     """
     params, spec = call.params, call.spec
     require(spec, params, "frame")
@@ -34,17 +32,17 @@ def detect(call: Call) -> dict[str, Any]:
     view = View.of(image_size(frame), params.roi)
     fields = {} if params.threshold is None else {"threshold": params.threshold}
     # Only a function that says it downscales anyway gets the image smaller.
-    sent = resize(view.data(frame, spec), spec)
+    sent = view.encode(frame, spec, keep_size=False)
     answer = call.invoke(encode_payload(fields, {"image": sent.data}))
     with call.checking(number):
         converted = convert_detections(
-            sent.restore_detections(answer),
+            answer,
             mapping=mapping,
             frame=number,
             image_size=view.image_size,
             conv_mask_to_poly=params.conv_mask_to_poly,
             threshold=params.threshold,
-            offset=view.offset,
+            placement=sent.placement,
         )
     found = labeled_data_to_json(converted.data)
-    return {**found, "notes": list(converted.notes)} if converted.notes else found
+    return {**found, "notes": converted.sentences()} if converted.notes else found

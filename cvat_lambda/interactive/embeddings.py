@@ -21,12 +21,12 @@ from cvat_lambda.engine.port import Frame
 from cvat_lambda.errors import FunctionRejected
 from cvat_lambda.functions.spec import FunctionSpec
 from cvat_lambda.gateway.payload import encode_payload
+from cvat_lambda.images.region import Region
 from cvat_lambda.interactive.answer_format import AnswerFormat
 from cvat_lambda.interactive.call import Call
 from cvat_lambda.interactive.embedding_store import store
-from cvat_lambda.interactive.image import View
+from cvat_lambda.interactive.image import View, image_size
 from cvat_lambda.interactive.prompt import prompt
-from cvat_lambda.interactive.roi import Roi, image_size
 
 logger = logging.getLogger(__name__)
 
@@ -73,10 +73,10 @@ def answer_with_embedding(call: Call, number: int, answer_format: AnswerFormat) 
     return _answer_from(Kept.unpack(packed), call, number, answer_format, key=key)
 
 
-def embedding_key(spec: FunctionSpec, frame_key: str, roi: Roi | None) -> str:
+def embedding_key(spec: FunctionSpec, frame_key: str, region: Region | None) -> str:
     """Names an embedding by all that it depends on."""
-    region = "" if roi is None else f"{roi.left},{roi.top},{roi.right},{roi.bottom}"
-    parts = json.dumps([spec.id, spec.revision, frame_key, region])
+    box = "" if region is None else ",".join(map(str, region.box))
+    parts = json.dumps([spec.id, spec.revision, frame_key, box])
     return hashlib.sha256(parts.encode()).hexdigest()
 
 
@@ -131,7 +131,7 @@ def _send_image(call: Call, number: int, *, want: str | None) -> tuple[View, Any
     fields = prompt(call.params, view)
     if want is not None:
         fields["want"] = want
-    images = {"image": view.data(frame, call.spec)}
+    images = {"image": view.encode(frame, call.spec).data}
     return view, call.invoke(encode_payload(fields, images))
 
 

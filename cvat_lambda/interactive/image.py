@@ -1,51 +1,72 @@
-"""What a function sees of a frame: all of it or a region, and how the two coordinates relate."""
+"""The image of a frame that a function sees in a call: all of the frame or a region of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from cvat_lambda.annotations.placement import WHOLE_FRAME, Placement
+from cvat_lambda.conf import settings
 from cvat_lambda.engine.port import Frame
+from cvat_lambda.errors import FrameUnreadable
 from cvat_lambda.functions.spec import FunctionSpec
-from cvat_lambda.images.resize import resize
-from cvat_lambda.interactive.roi import Roi, crop
+from cvat_lambda.images import decode
+from cvat_lambda.images.region import Region, crop
+from cvat_lambda.images.resize import ResizedImage, resize
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """The part of a frame that a function sees. Sizes are (width, height) in pixels."""
+    """The part of a frame that a function sees."""
 
-    image_size: tuple[int, int]  # of the whole frame
-    roi: Roi | None = None  # inside the frame; None: all of it
+    image_size: tuple[int, int]  # width, height of the whole frame in pixels
+    region: Region | None = None  # inside the frame; None: all of it
 
     @classmethod
-    def of(cls, image_size: tuple[int, int], roi: Roi | None) -> View:
-        """The view of a frame. Raise InvalidRequest if the region lies outside."""
-        return cls(image_size=image_size, roi=None if roi is None else roi.within(*image_size))
+    def of(cls, image_size: tuple[int, int], region: Region | None) -> View:
+        """Return the view of a frame. Raise InvalidRequest if the region lies outside."""
+        clipped = None if region is None else region.clip(*image_size)
+        return cls(image_size=image_size, region=clipped)
 
     @property
-    def offset(self) -> tuple[int, int]:
-        """Where the view's pixel (0, 0) lies in the frame."""
-        return (0, 0) if self.roi is None else self.roi.offset
+    def placement(self) -> Placement:
+        """The place of the view in the frame."""
+        return WHOLE_FRAME if self.region is None else self.region.placement
 
-    @property
-    def roi_size(self) -> tuple[int, int] | None:
-        """The size of the region; None if there is none."""
-        return None if self.roi is None else self.roi.size
+    def encode(self, frame: Frame, spec: FunctionSpec, *, keep_size: bool = True) -> ResizedImage:
+        """Return the image of the view, of a type that the function takes.
 
-    def into(self, points: Iterable[Sequence[float]]) -> list[list[float]]:
-        """Points of the frame as points of the view."""
-        if self.roi is None:
-            return [list(point) for point in points]
-        return self.roi.into(points)
+        Raise FrameUnreadable.
+        """
+        data = frame.data
+        if self.region is not None:
+            quality = settings.ROI_JPEG_QUALITY
+            try:
+                data = crop(
+                    data, self.region, mime=frame.mime, accepts=spec.accepts, jpeg_quality=quality
+                )
+            except FrameUnreadable as exc:
+                raise _unreadable(frame) from exc
+        image = resize(data, spec, keep_size=keep_size)
+        return ResizedImage(data=image.data, placement=image.placement.inside(self.placement))
 
-    def data(self, frame: Frame, spec: FunctionSpec) -> bytes:
-        """The encoded view, of a type that the function takes. Raise FrameUnreadable."""
-        return full_size(
-            frame if self.roi is None else crop(frame, self.roi, accepts=spec.accepts), spec
-        )
+
+def encode_frame(frame: Frame, spec: FunctionSpec) -> bytes:
+    """Return the image of a whole frame, of a type that the function takes, not scaled.
+
+    Raise FrameUnreadable.
+    """
+    return resize(frame.data, spec, keep_size=True).data
 
 
-def full_size(frame: Frame, spec: FunctionSpec) -> bytes:
-    """The encoded frame, of a type that the function takes, not scaled. Raise FrameUnreadable."""
-    return resize(frame.data, replace(spec, max_image_side=None)).data
+def image_size(frame: Frame) -> tuple[int, int]:
+    """Return width and height of a frame as people see it, in pixels. Raise FrameUnreadable."""
+    if frame.width is not None and frame.height is not None:
+        return frame.width, frame.height
+    try:
+        return decode.image_size(frame.data)
+    except FrameUnreadable as exc:
+        raise _unreadable(frame) from exc
+
+
+def _unreadable(frame: Frame) -> FrameUnreadable:
+    return FrameUnreadable(f"frame {frame.number} cannot be read as an image", frame=frame.number)

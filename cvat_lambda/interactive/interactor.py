@@ -9,10 +9,9 @@ from cvat_lambda.gateway.payload import encode_payload
 from cvat_lambda.interactive.answer_format import AnswerFormat
 from cvat_lambda.interactive.call import Call
 from cvat_lambda.interactive.embeddings import answer_with_embedding
-from cvat_lambda.interactive.image import View
+from cvat_lambda.interactive.image import View, image_size
 from cvat_lambda.interactive.params import require
 from cvat_lambda.interactive.prompt import prompt
-from cvat_lambda.interactive.roi import image_size
 
 
 def interact(call: Call) -> dict[str, Any]:
@@ -26,10 +25,10 @@ def interact(call: Call) -> dict[str, Any]:
     else:
         frame = call.frame(params.frame)
         view = View.of(image_size(frame), params.roi)
-        body = encode_payload(prompt(params, view), {"image": view.data(frame, spec)})
+        body = encode_payload(prompt(params, view), {"image": view.encode(frame, spec).data})
         answer = call.invoke(body)
     with call.checking(params.frame):
         checked = check_interactor_answer(
-            answer, image_size=view.image_size, offset=view.offset, roi_size=view.roi_size
+            answer, image_size=view.image_size, placement=view.placement
         )
     return answer_format.remove_declined(checked)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from cvat_lambda.engine.port import Access, Engine, Job, Task
 from cvat_lambda.errors import FrameOutOfScope, InvalidRequest
 from cvat_lambda.functions.spec import FunctionSpec
-from cvat_lambda.interactive.roi import Roi
+from cvat_lambda.images.region import Region
 
 Point = Sequence[float]
 
@@ -30,7 +30,7 @@ class CallParams:
     job_id: int | None = None
     frame: int | None = None
     threshold: float | None = None  # in [0, 1]; 0 is a threshold
-    roi: Roi | None = None
+    roi: Region | None = None
     # detector
     mapping: Mapping[str, Any] | None = None
     conv_mask_to_poly: bool = False

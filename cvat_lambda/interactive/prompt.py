@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from cvat_lambda.interactive.image import View
@@ -9,12 +10,16 @@ from cvat_lambda.interactive.params import CallParams
 
 
 def prompt(params: CallParams, view: View) -> dict[str, Any]:
-    """What the person pointed at, in coordinates of the view."""
+    """Return what the person pointed at, in coordinates of the view."""
+
+    def to_view(points: Iterable[Sequence[float]]) -> list[list[float]]:
+        return [view.placement.to_image(point) for point in points]
+
     fields: dict[str, Any] = {
-        "pos_points": view.into(params.pos_points or ()),
-        "neg_points": view.into(params.neg_points or ()),
+        "pos_points": to_view(params.pos_points or ()),
+        "neg_points": to_view(params.neg_points or ()),
         # Functions written for CVAT read the key without asking whether it is there.
-        "obj_bbox": None if params.obj_bbox is None else view.into(params.obj_bbox),
+        "obj_bbox": None if params.obj_bbox is None else to_view(params.obj_bbox),
     }
     if params.threshold is not None:
         fields["threshold"] = params.threshold

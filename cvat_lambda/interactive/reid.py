@@ -7,7 +7,7 @@ from typing import Any
 from cvat_lambda.annotations.reid_answer import check_reid_answer
 from cvat_lambda.gateway.payload import encode_payload
 from cvat_lambda.interactive.call import Call
-from cvat_lambda.interactive.image import full_size
+from cvat_lambda.interactive.image import encode_frame
 from cvat_lambda.interactive.params import refuse_roi, require
 
 
@@ -26,7 +26,7 @@ def reidentify(call: Call) -> list[int]:
     for name in ("threshold", "max_distance"):
         if getattr(params, name) is not None:
             fields[name] = getattr(params, name)
-    images = {"image0": full_size(frame0, call.spec), "image1": full_size(frame1, call.spec)}
+    images = {"image0": encode_frame(frame0, call.spec), "image1": encode_frame(frame1, call.spec)}
     answer = call.invoke(encode_payload(fields, images))
     with call.checking(params.frame1):
         return check_reid_answer(answer, len(boxes0), len(boxes1))

@@ -19,9 +19,8 @@ from cvat_lambda.errors import InvalidRequest
 from cvat_lambda.functions.spec import FunctionSpec
 from cvat_lambda.gateway.payload import encode_payload
 from cvat_lambda.interactive.call import Call
-from cvat_lambda.interactive.image import full_size
+from cvat_lambda.interactive.image import encode_frame, image_size
 from cvat_lambda.interactive.params import TrackerShape, refuse_roi, require
-from cvat_lambda.interactive.roi import image_size
 from cvat_lambda.interactive.tracker_state import StateSigner
 
 _NOTHING_FOR_PAGES: Final = {"type": "rectangle", "points": [0.0, 0.0, 0.0, 0.0]}
@@ -61,7 +60,7 @@ def _track(call: Call) -> dict[str, list[Any]]:
         "shapes": [_sent_shape(spec, shapes[i]) for i in known],
         "states": [opened[i] for i in known] if any(states) else [],
     }
-    raw = call.invoke(encode_payload(fields, {"image": full_size(frame, spec)}))
+    raw = call.invoke(encode_payload(fields, {"image": encode_frame(frame, spec)}))
     with call.checking(frame.number):
         found, new_states = check_tracker_answer(
             raw,

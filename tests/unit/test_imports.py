@@ -31,13 +31,13 @@ RULES: dict[str, set[str]] = {
     "conf": set(),
     "signals": set(),
     "annotations": set(),
-    "images": BASE | {"annotations", "functions"},
+    "images": {"errors", "annotations"},
     "redis_client": {"conf"},
     "allowed_hosts": set(),
     "rest": BASE | {"annotations"},
     "observability": BASE,
     "functions": BASE | {"annotations"},
-    "gateway": BASE | {"annotations", "images", "functions", "redis_client", "allowed_hosts"},
+    "gateway": BASE | {"annotations", "functions", "redis_client", "allowed_hosts"},
     "engine": BASE | {"annotations"},
     "engine/conformance": BASE | {"annotations", "engine"},
     "engine/cvat": BASE | {"annotations", "engine"},
@@ -55,7 +55,7 @@ RULES: dict[str, set[str]] = {
     | {"annotations", "functions", "gateway", "engine"}
     | {"requests/store", "requests/run", "requests/control"},
     "api": BASE
-    | {"annotations", "functions", "engine", "rest", "requests", "interactive"}
+    | {"annotations", "images", "functions", "engine", "rest", "requests", "interactive"}
     | {"requests/store", "requests/control"},
     "web": BASE
     | {"annotations", "functions", "engine", "requests", "observability"}
@@ -88,7 +88,7 @@ RULES: dict[str, set[str]] = {
 # These put the rooms together, so they may use all of them.
 COMPOSING = {"server", "integration", "management", "admin", "migrations"}
 # Rooms that can be used without Django.
-WITHOUT_DJANGO = ("annotations", "runtime")
+WITHOUT_DJANGO = ("annotations", "images", "runtime")
 # The only rooms that may import CVAT's own packages.
 USING_CVAT = ("engine/cvat", "integration")
 

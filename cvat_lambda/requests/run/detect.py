@@ -114,12 +114,13 @@ class DetectWork:
         known = frame.width is not None and frame.height is not None
         try:
             converted = convert_detections(
-                image.restore_detections(answer),
+                answer,
                 mapping=self._mapping,
                 frame=frame.number,
                 image_size=(frame.width or 0, frame.height or 0) if known else None,
                 conv_mask_to_poly=self._run.params.conv_mask_to_poly,
                 threshold=self._run.params.threshold,
+                placement=image.placement,
             )
         except (AnswerError, ShapeError) as exc:
             raise FunctionAnswerInvalid(

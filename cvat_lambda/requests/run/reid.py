@@ -109,7 +109,7 @@ class ReidWork:
         if self._run.params.threshold is not None:
             fields["threshold"] = self._run.params.threshold
         if self._run.params.max_distance is not None:
-            fields["max_distance"] = self._run.params.max_distance * first.scale_x
+            fields["max_distance"] = self._run.params.max_distance * first.placement.scale[0]
         images = {"image0": first.data, "image1": second.data}
         return EncodedUnit(body=encode_payload(fields, images), images=(first, second))
 
@@ -232,9 +232,9 @@ class ReidWork:
 
 def _scaled(boxes: list[dict[str, Any]], image: ResizedImage) -> list[dict[str, Any]]:
     """Return the boxes in coordinates of the image that is sent."""
-    if not image.is_scaled:
+    if not image.placement.is_scaled:
         return boxes
-    return [{**box, "points": image.scale_points(box["points"])} for box in boxes]
+    return [{**box, "points": image.placement.to_image(box["points"])} for box in boxes]
 
 
 def _done(frame: int) -> FrameResult:

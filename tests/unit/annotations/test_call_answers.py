@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from cvat_lambda.annotations.errors import AnswerError
 from cvat_lambda.annotations.interactor_answer import check_interactor_answer
+from cvat_lambda.annotations.placement import Placement
 from cvat_lambda.annotations.reid_answer import check_reid_answer
 from cvat_lambda.annotations.shapes import check_points
 from cvat_lambda.annotations.tracker_answer import check_tracker_answer
@@ -49,13 +50,17 @@ def test_any_base64_is_a_blob(blob: str) -> None:
 def test_a_blob_of_a_region_is_refused() -> None:
     """The browser would take it for the whole image's."""
     with pytest.raises(AnswerError, match="for the whole image") as error:
-        check_interactor_answer({"blob": "AAAA"}, image_size=(9, 9), roi_size=(3, 2))
+        check_interactor_answer(
+            {"blob": "AAAA"}, image_size=(9, 9), placement=Placement(size=(3, 2))
+        )
     assert error.value.field == "blob"
 
 
 def test_the_answer_for_a_part_of_an_image_is_moved_to_the_whole() -> None:
     answer = {"mask": MASK, "bounds": [1, 2, 3, 3], "points": [[1, 2], [3.5, 3], [1, 4]]}
-    checked = check_interactor_answer(answer, image_size=(100, 80), offset=(40, 30))
+    checked = check_interactor_answer(
+        answer, image_size=(100, 80), placement=Placement(offset=(40, 30))
+    )
     assert checked["bounds"] == [41, 32, 43, 33]
     assert checked["points"] == [[41, 32], [43.5, 33], [41, 34]]
 
@@ -71,14 +76,16 @@ def test_a_polygon_outside_the_image_is_left_for_the_page_to_compute() -> None:
     assert check_interactor_answer(answer, image_size=SIZE) == {"mask": MASK}
     # Of a region, too, it is the whole image that counts.
     answer["bounds"] = [1, 2, 3, 3]
-    checked = check_interactor_answer(answer, image_size=(60, 60), offset=(40, 40))
+    checked = check_interactor_answer(
+        answer, image_size=(60, 60), placement=Placement(offset=(40, 40))
+    )
     assert checked["points"] == [[50, 50], [52, 50], [52, 52]]
 
 
 @pytest.mark.parametrize("offset", [(40, 30), (0, 0)])
 def test_a_mask_of_a_part_alone_gets_its_bounds(offset: tuple[int, int]) -> None:
     checked = check_interactor_answer(
-        {"mask": MASK}, image_size=(100, 80), offset=offset, roi_size=SIZE
+        {"mask": MASK}, image_size=(100, 80), placement=Placement(offset=offset, size=SIZE)
     )
     x, y = offset
     assert checked["bounds"] == [x, y, x + 2, y + 1]
@@ -307,7 +314,9 @@ JSON = st.recursive(
 @given(JSON)
 def test_any_answer_is_accepted_or_refused_with_an_answer_error(answer: Any) -> None:
     with suppress(AnswerError):
-        checked = check_interactor_answer(answer, image_size=SIZE, offset=(1, 1))
+        checked = check_interactor_answer(
+            answer, image_size=SIZE, placement=Placement(offset=(1, 1))
+        )
         assert "mask" in checked or "blob" in checked
         json.dumps(checked, allow_nan=False, ensure_ascii=False).encode()
         assert all(type(pixel) is int for row in checked.get("mask", []) for pixel in row)
@@ -333,7 +342,9 @@ def test_a_placed_mask_lies_where_its_part_of_the_image_lay(
 ) -> None:
     rows = (np.random.default_rng(seed).random((height, width)) < 0.5).astype(int).tolist()
     checked = check_interactor_answer(
-        {"mask": rows}, image_size=(20, 20), offset=(x, y), roi_size=(width, height)
+        {"mask": rows},
+        image_size=(20, 20),
+        placement=Placement(offset=(x, y), size=(width, height)),
     )
     assert checked["bounds"] == [x, y, x + width - 1, y + height - 1]
     assert checked["mask"] == rows

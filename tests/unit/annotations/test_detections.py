@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from cvat_lambda.annotations import contours, rle, shapes
 from cvat_lambda.annotations.detections import Converted, convert_detections
 from cvat_lambda.annotations.errors import AnswerError
-from cvat_lambda.annotations.items import MAX_NOTES
 from cvat_lambda.annotations.mapping import build_mapping
+from cvat_lambda.annotations.notes import Note
+from cvat_lambda.annotations.placement import WHOLE_FRAME, Placement
 from cvat_lambda.annotations.types import Attribute, AttributeValue, Label, Shape, Tag
-from cvat_lambda.images.resize import ResizedImage
 
 AGE = Attribute(name="age", input_type="number", values=("0", "150", "1"), id=101)
 SEX = Attribute(name="sex", input_type="select", values=("female", "male"), id=102)
@@ -175,9 +176,8 @@ def test_the_computed_polygon_covers_the_mask() -> None:
     disc = np.hypot(x - 50, y - 40) < 30
     raw = [*(disc.ravel() * 255).tolist(), 0, 0, 99, 79]
     shape = only(convert(face(type="mask", mask=raw), conv_mask_to_poly=True))
-    again = contours.mask_of(shape.points)
-    assert again is not None
-    assert rle.iou(again, rle.encode(disc, 0, 0)) >= 0.95
+    filled = contours.fill(shape.points, 100, 80)
+    assert (filled & disc).sum() / (filled | disc).sum() >= 0.95
 
 
 def test_a_mask_for_a_label_of_polygons_becomes_one() -> None:
@@ -230,7 +230,7 @@ def test_a_skeleton_without_a_visible_point_is_dropped(elements: list[Any]) -> N
     converted = convert(head(*elements))
     assert not converted.data
     assert converted.dropped == 1
-    assert "no point of the skeleton is visible" in converted.notes[-1]
+    assert "no point of the skeleton is visible" in converted.notes[-1].reason
 
 
 def test_unmapped_labels_are_dropped_and_unknown_ones_noted() -> None:
@@ -239,7 +239,8 @@ def test_unmapped_labels_are_dropped_and_unknown_ones_noted() -> None:
     )
     assert len(converted.data.shapes) == 1
     assert converted.dropped == 3
-    assert converted.notes == ("item 2: the function does not announce a label 'dragon'",)
+    reason = "item 2: the function does not announce a label 'dragon'"
+    assert converted.notes == (Note(kind="unknown_label", count=1, reason=reason),)
 
 
 def test_a_threshold_drops_what_tells_a_lower_confidence() -> None:
@@ -274,36 +275,39 @@ def test_a_value_that_is_none_of_its_attribute_is_left_out_with_a_note() -> None
     attributes = [{"name": "age", "value": 151}, {"name": "sex", "value": "fem"}]
     converted = convert(face(attributes=attributes))
     assert only(converted).attributes == ()
-    assert converted.notes == (
-        "item 0: 151 is no value of the attribute 'age' and was left out",
-        "item 0: 'fem' is no value of the attribute 'sex' and was left out",
-    )
+    reason = "item 0: 151 is no value of the attribute 'age' and was left out"
+    assert converted.notes == (Note(kind="invalid_attribute", count=2, reason=reason),)
+    assert converted.sentences() == [f"{reason} (and 1 more of this kind)"]
 
 
 def test_what_reaches_beyond_the_image_is_cut_with_a_note() -> None:
     converted = convert(face(points=[-20, 10, 120, 200]))
     assert only(converted).points == (0, 10, 100, 80)
-    assert converted.notes == ("item 0: the rectangle reaches beyond the image",)
+    assert converted.sentences() == ["item 0: the rectangle reaches beyond the image"]
 
 
 def test_what_lies_outside_the_image_is_dropped_with_a_note() -> None:
     converted = convert(face(points=[200, 10, 220, 20]))
     assert (converted.data.shapes, converted.dropped) == ((), 1)
-    assert converted.notes == ("item 0: the rectangle is empty or lies outside the image",)
+    assert converted.sentences() == ["item 0: the rectangle is empty or lies outside the image"]
 
 
 @pytest.mark.parametrize("as_polygons", [False, True])
-def test_a_huge_box_of_a_mask_is_refused_before_it_costs_memory(as_polygons: bool) -> None:
+@pytest.mark.parametrize("placement", [WHOLE_FRAME, Placement(scale=(0.01, 0.01), size=(64, 48))])
+def test_a_huge_box_of_a_mask_is_refused_before_it_costs_memory(
+    as_polygons: bool, placement: Placement
+) -> None:
     """60 bytes took 2.4 GB."""
     item = {"label": "face", "type": "mask", "rle": [0, 268435456, 0, 0, 16383, 16383]}
     tracemalloc.start()
     try:
-        with pytest.raises(AnswerError, match="too large") as refused:
-            convert(item, conv_mask_to_poly=as_polygons)
+        converted = convert(item, conv_mask_to_poly=as_polygons, placement=placement)
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
-    assert (refused.value.item, refused.value.field) == (0, "rle")
+    (note,) = converted.notes
+    assert note.reason.startswith("item 0, field 'rle': the box")
+    assert "too large" in note.reason
 
 
 def test_without_an_image_size_nothing_is_cut() -> None:
@@ -315,7 +319,7 @@ def test_an_empty_mask_is_dropped_with_a_note() -> None:
     for options in ({}, {"conv_mask_to_poly": True}, {"image_size": None}):
         converted = convert(face(type="mask", mask=[0, 0, 0, 0, 1, 1, 2, 2]), **options)
         assert (converted.data.shapes, converted.dropped) == ((), 1)
-        assert "is empty" in converted.notes[0]
+        assert "is empty" in converted.notes[0].reason
 
 
 def test_results_of_a_cropped_image_come_back_in_the_whole_one() -> None:
@@ -324,7 +328,7 @@ def test_results_of_a_cropped_image_come_back_in_the_whole_one() -> None:
         face(type="mask", rle=[0, 4, 0, 0, 1, 1]),
         head(point("nose", 1, 2)),
         face(type="ellipse", points=[10, 10, 15, 5]),
-        offset=(40, 30),
+        placement=Placement(offset=(40, 30), size=(60, 50)),
     )
     rectangle, mask, skeleton, ellipse = converted.data.shapes
     assert rectangle.points == (50, 50, 70, 70)
@@ -349,13 +353,12 @@ def test_a_result_that_does_not_fit_the_labels_type_is_dropped(item: Any, note: 
     converted = convert(item)
     assert not converted.data
     assert converted.dropped == 1
-    assert note in converted.notes[0]
+    assert note in converted.notes[0].reason
 
 
-def test_notes_are_bounded() -> None:
+def test_notes_of_one_kind_are_counted() -> None:
     converted = convert(*[face(label="dragon")] * 100)
-    assert len(converted.notes) == MAX_NOTES + 1
-    assert converted.notes[-1] == "and 80 more notes"
+    assert [(note.kind, note.count) for note in converted.notes] == [("unknown_label", 100)]
 
 
 @pytest.mark.parametrize(
@@ -365,15 +368,18 @@ def test_notes_are_bounded() -> None:
         (None, "", "expected an object, not null"),
         ({"type": "tag"}, "label", "expected a name, not null"),
         (face(label=3), "label", "expected a name, not a number"),
-        (face(type="box"), "type", "'box' is no type of a result"),
-        (face(type="any"), "type", "'any' is no type of a result"),
-        (face(type=None), "type", "null is no type of a result"),
+        (face(label=None), "label", "expected a name, not null"),
+        (face(type="box"), "type", "'box' is no type of an item"),
+        (face(type="any"), "type", "'any' is no type of an item"),
+        (face(type=None), "type", "null is no type of an item"),
         (face(points=None), "points", "must be an array of numbers"),
         (face(points=[1, 2, 3]), "points", "a rectangle has 4 numbers, but 3 were given"),
         (face(points=[1, 2, 3, math.nan]), "points", "finite numbers"),
         (face(points=[1, 2, 3, "4"]), "points", "finite numbers"),
         (face(points=[1, 2, 3, math.inf]), "points", "finite numbers"),
         (face(type="polygon", points=[1, 2, 3, 4]), "points", "6 numbers or more, but 4"),
+        (face(type="polygon", points=[[5, 5], [50, 5], [50, 50]]), "points", "a flat array"),
+        (face(points=[[5, 5], [50, 5]]), "points", "a flat array [x0, y0, x1, y1, ...]"),
         (face(rotation=math.nan), "rotation", "finite number of degrees"),
         (face(rotation="30"), "rotation", "finite number of degrees"),
         (face(group_id=-1), "group_id", "zero or more"),
@@ -391,22 +397,153 @@ def test_notes_are_bounded() -> None:
         (face(type="mask", rle=[1, 1, 0, 0, 1, 1]), "rle", "add up to 2"),
         (face(type="mask", rle=[1, math.nan, 0, 0, 1, 1]), "rle", "finite"),
         (head(elements=None), "elements", "expected an array, not null"),
-        (head("nose"), "elements[0]", "expected an object, not text"),
-        (head({"type": "points"}), "elements[0].label", "expected a name"),
-        (head(point("nose", 1, math.nan)), "elements[0].points", "finite"),
-        (head({"label": "nose", "type": "points"}), "elements[0].points", "array"),
-        (head(point("nose", 1, 2, type="dot")), "elements[0].type", "'dot' is no type"),
-        (head(point("nose", 1, 2, outside="x")), "elements[0].outside", "true or false"),
-        (head(point("nose", 1, 2, attributes=5)), "elements[0].attributes", "an array"),
     ],
 )
-def test_what_breaks_the_contract_is_named(item: Any, field: str, sentence: str) -> None:
-    with pytest.raises(AnswerError) as error:
-        convert(face(), item)
-    assert error.value.item == 1
-    assert error.value.field == field
-    assert sentence in error.value.message
-    assert error.value.message.startswith("item 1")
+def test_item_that_breaks_the_contract_is_left_out_with_a_note_and_its_neighbours_are_kept(
+    item: Any, field: str, sentence: str
+) -> None:
+    converted = convert(face(), item, face())
+    assert len(converted.data.shapes) == 2
+    assert converted.dropped == 1
+    (note,) = [note for note in converted.notes if note.kind == "invalid_item"]
+    assert note.count == 1
+    assert note.reason.startswith(f"item 1, field '{field}': " if field else "item 1: ")
+    assert sentence in note.reason
+    assert note.reason.endswith("; the item was left out")
+
+
+@pytest.mark.parametrize(
+    ("element", "field", "sentence"),
+    [
+        ("nose", "elements[0]", "expected an object, not text"),
+        ({"type": "points"}, "elements[0].label", "expected a name"),
+        (point("nose", 1, math.nan), "elements[0].points", "finite"),
+        ({"label": "nose", "type": "points"}, "elements[0].points", "array"),
+        (point("nose", 1, 2, type="dot"), "elements[0].type", "'dot' is no type"),
+        (point("nose", 1, 2, outside="x"), "elements[0].outside", "true or false"),
+        (point("nose", 1, 2, attributes=5), "elements[0].attributes", "an array"),
+    ],
+)
+def test_element_that_breaks_the_contract_is_hidden_with_a_note(
+    element: Any, field: str, sentence: str
+) -> None:
+    converted = convert(head(element, point("left", 10, 20)))
+    assert [e.outside for e in only(converted).elements[:2]] == [True, False]
+    (note,) = converted.notes
+    assert (note.kind, note.count) == ("skeleton_point", 1)
+    assert note.reason.startswith(f"item 0, field '{field}': ")
+    assert sentence in note.reason
+
+
+def test_one_bad_item_of_fifty_one_costs_nothing_but_itself() -> None:
+    bad = {"label": "outline", "type": "polygon", "points": [5, 5, 9, 9]}
+    converted = convert(*[face()] * 50, bad)
+    assert (len(converted.data.shapes), converted.dropped) == (50, 1)
+    assert [(note.kind, note.count) for note in converted.notes] == [("invalid_item", 1)]
+
+
+def test_keypoint_at_minus_one_is_hidden_without_a_note() -> None:
+    """It was clamped to (0, 0) and shown there."""
+    item = head(point("left", 10, 20), point("right", -1, -1), point("nose", -1.0, -1.0))
+    for placement in (WHOLE_FRAME, Placement(offset=(40, 30), size=(60, 50))):
+        converted = convert(item, placement=placement)
+        assert [e.outside for e in only(converted).elements[:3]] == [True, False, True]
+        assert converted.notes == ()
+
+
+def test_points_at_minus_one_lie_outside_the_image() -> None:
+    converted = convert(face(type="points", points=[-1, -1, 5, 5, -0.5, 3]))
+    assert only(converted).points == (5, 5, 0, 3)
+
+
+def test_mask_whose_pixels_are_cut_at_the_border_but_not_its_box_is_kept() -> None:
+    """``mask[top : bottom + 1, left : right + 1]`` of numpy ends at the border of the image."""
+    item = face(type="mask", mask=[1] * 600 + [300, 210, 320, 240])
+    converted = convert(item, image_size=(320, 240))
+    assert only(converted).points == (0, 600, 300, 210, 319, 239)
+    assert converted.notes == ()
+
+
+def test_detections_of_a_downscaled_image_come_back_in_the_resolution_of_the_frame() -> None:
+    converted = convert(
+        face(points=[1, 2, 3, 4]),
+        head(point("nose", 1, 2)),
+        face(type="mask", mask=[1, 0, 0, 1, 1, 0, 2, 1]),
+        face(type="mask", rle=[0, 1, 2, 1, 1, 0, 2, 1]),
+        placement=Placement(scale=(0.5, 0.5), size=(50, 40)),
+    )
+    rectangle, skeleton, mask, run_lengths = converted.data.shapes
+    assert rectangle.points == (2, 4, 6, 8)
+    assert skeleton.elements[0].points == (2, 4)
+    assert mask.points == run_lengths.points == (0, 2, 2, 2, 4, 2, 2, 2, 2, 0, 5, 3)
+    bitmap, left, top = rle.decode(mask.points)
+    assert (left, top) == (2, 0)
+    assert bitmap.astype(int).tolist() == [
+        [1, 1, 0, 0],
+        [1, 1, 0, 0],
+        [0, 0, 1, 1],
+        [0, 0, 1, 1],
+    ]
+
+
+def test_mask_of_an_unevenly_downscaled_image_covers_the_same_part_of_the_frame() -> None:
+    whole = np.zeros((90, 130), dtype=bool)
+    whole[20:70, 30:100] = True
+    small = np.asarray(Image.fromarray(whole).resize((47, 33)))
+    placement = Placement(scale=(47 / 130, 33 / 90), size=(47, 33))
+    item = face(type="mask", rle=list(rle.encode(small, 0, 0)))
+    shape = only(convert(item, image_size=(130, 90), placement=placement))
+    found, left, top = rle.decode(shape.points)
+    assert (left, top, found.shape) == (0, 0, (90, 130))
+    assert (found & whole).sum() / (found | whole).sum() > 0.93
+
+
+def test_polygon_of_a_mask_of_a_downscaled_image_has_few_corners() -> None:
+    """It followed each pixel of the small image as a step of several pixels of the frame."""
+    y, x = np.mgrid[:400, :600]
+    disc = np.hypot(x - 300, y - 200) < 150
+    item = face(type="mask", rle=list(rle.encode(disc, 0, 0)))
+    placement = Placement(scale=(0.1, 0.1), size=(600, 400))
+    options: Any = {"image_size": (6000, 4000), "placement": placement}
+    shape = only(convert(item, conv_mask_to_poly=True, **options))
+    assert len(shape.points) // 2 <= 48
+    filled = contours.fill(shape.points, 6000, 4000)
+    expected = np.repeat(np.repeat(disc, 10, axis=0), 10, axis=1)
+    assert (filled & expected).sum() / (filled | expected).sum() >= 0.95
+
+
+@pytest.mark.parametrize("box", [(-3, -2, 52, 42), (0, 0, 63, 63)])
+def test_mask_that_reaches_beyond_a_downscaled_image_is_cut_with_a_note(
+    box: tuple[int, ...],
+) -> None:
+    left, top, right, bottom = box
+    count = (right - left + 1) * (bottom - top + 1)
+    item = face(type="mask", rle=[0, count, *box])
+    converted = convert(item, placement=Placement(scale=(0.5, 0.5), size=(50, 40)))
+    assert only(converted).points == (0, 8000, 0, 0, 99, 79)
+    assert [note.kind for note in converted.notes] == ["cut_to_image"]
+
+
+def test_coordinates_that_a_scale_makes_too_large_are_refused() -> None:
+    placement = Placement(scale=(0.01, 0.01), size=(1, 1))
+    converted = convert(face(points=[1, 2, 3, 9e8]), image_size=None, placement=placement)
+    assert [note.kind for note in converted.notes] == ["invalid_item"]
+
+
+@pytest.mark.parametrize(
+    "answer", [face(), {"label": "face", "type": "tag"}, {"points": [1, 2, 3, 4]}]
+)
+def test_single_item_instead_of_an_array_says_what_nuclio_does_with_a_bare_list(
+    answer: Any,
+) -> None:
+    with pytest.raises(AnswerError, match="Nuclio sends only the first item of a list"):
+        convert_detections(answer, mapping=MAPPING, frame=0, image_size=SIZE)
+
+
+@pytest.mark.parametrize("answer", [["face"], [None, 3], [[1, 2, 3, 4]]])
+def test_array_without_any_object_is_refused_as_a_whole(answer: Any) -> None:
+    with pytest.raises(AnswerError, match="item 0: expected an object"):
+        convert_detections(answer, mapping=MAPPING, frame=0, image_size=SIZE)
 
 
 @pytest.mark.parametrize("answer", [None, {}, "[]", 3, {"shapes": []}])
@@ -468,37 +605,34 @@ ITEMS = st.fixed_dictionaries(
     st.booleans(),
     st.none() | st.floats(0, 1),
     st.sampled_from([None, SIZE]),
-    st.sampled_from([(0, 0), (20, 10)]),
     st.sampled_from(
         [
-            ResizedImage(data=b""),
-            ResizedImage(data=b"", scale_x=0.5, scale_y=0.25),
-            ResizedImage(data=b"", scale_x=0.5, scale_y=0.25, size=(50, 20)),
+            WHOLE_FRAME,
+            Placement(offset=(20, 10), size=(50, 40)),
+            Placement(scale=(0.5, 0.25), size=(50, 20)),
+            Placement(scale=(0.5, 0.25), offset=(20, 10), size=(25, 10)),
         ]
     ),
 )
 def test_any_answer_is_converted_to_valid_shapes_or_refused(
-    answer: Any,
-    as_polygons: bool,
-    threshold: Any,
-    size: Any,
-    offset: tuple[int, int],
-    sent: ResizedImage,
+    answer: Any, as_polygons: bool, threshold: Any, size: Any, placement: Placement
 ) -> None:
     try:
         converted = convert_detections(
-            sent.restore_detections(answer),
+            answer,
             mapping=MAPPING,
             frame=7,
             image_size=size,
             conv_mask_to_poly=as_polygons,
             threshold=threshold,
-            offset=offset,
+            placement=placement,
         )
     except AnswerError:
+        assert not isinstance(answer, list) or not any(isinstance(i, dict) for i in answer)
         return
     data = converted.data
     assert len(data.shapes) + len(data.tags) + converted.dropped == len(answer)
+    assert len({note.kind for note in converted.notes}) == len(converted.notes)
     for shape in data.shapes:
         assert 0.0 <= shape.score <= 1.0
         assert 0.0 <= shape.rotation < 360.0

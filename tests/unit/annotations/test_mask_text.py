@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from cvat_lambda.annotations import mask_text
 from cvat_lambda.annotations.interactor_answer import check_interactor_answer
 from cvat_lambda.annotations.mask_text import MaskText
+from cvat_lambda.annotations.placement import Placement
 
 SEPARATORS = [(", ", ": "), (",", ":"), (", ", " : ")]
 
@@ -155,7 +156,9 @@ def test_a_text_is_checked_as_its_rows_are(
     outcomes = []
     for answer in (json.loads(body), mask_text.parse(body)):
         try:
-            checked = check_interactor_answer(answer, image_size=(6, 5), offset=offset)
+            checked = check_interactor_answer(
+                answer, image_size=(6, 5), placement=Placement(offset=offset)
+            )
             outcomes.append(as_numbers(checked))
         except ValueError as exc:
             outcomes.append(str(exc))

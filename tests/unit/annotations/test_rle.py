@@ -1,4 +1,4 @@
-"""Masks as run lengths: round trips, agreement with pycocotools, refusals."""
+"""Masks as run lengths: round trips and refusals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pycocotools import mask as coco
 
 from cvat_lambda.annotations import rle
 from cvat_lambda.annotations.errors import ShapeError
@@ -39,25 +38,6 @@ def test_decoding_gives_back_what_was_encoded(bitmap: rle.Bitmap, left: int, top
     assert (x, y) == (left, top)
     assert np.array_equal(decoded, bitmap)
     assert rle.check(points) == points
-    assert rle.area(points) == int(bitmap.sum())
-
-
-# pycocotools 2.0.11 has not heard of numpy 2's copy keyword.
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-@given(bitmaps(), bitmaps(), st.integers(0, 8), st.integers(0, 8))
-def test_area_iou_and_pixels_agree_with_pycocotools(
-    first: rle.Bitmap, second: rle.Bitmap, dx: int, dy: int
-) -> None:
-    canvas = np.zeros((2, 40, 40), dtype=np.uint8)
-    canvas[0, : first.shape[0], : first.shape[1]] = first
-    canvas[1, dy : dy + second.shape[0], dx : dx + second.shape[1]] = second
-    theirs = [coco.encode(np.asfortranarray(each)) for each in canvas]
-    ours = [rle.encode(first, 0, 0), rle.encode(second, dx, dy)]
-    assert [rle.area(each) for each in ours] == [int(coco.area(each)) for each in theirs]
-    if any(canvas.ravel()):
-        assert rle.iou(*ours) == pytest.approx(float(coco.iou(theirs[:1], theirs[1:], [0])[0, 0]))
-    whole = rle.encode(canvas[1].astype(bool), 0, 0)
-    assert np.array_equal(rle.decode(whole)[0], coco.decode(theirs[1]).astype(bool))
 
 
 @given(bitmaps(), st.sampled_from([1, 255, 0.5, True, 300, -1]))
@@ -187,11 +167,33 @@ def test_shifting_moves_the_box_alone() -> None:
     assert rle.shift((1, 3, 2, 10, 20, 12, 21), 5, -20) == (1, 3, 2, 15, 0, 17, 1)
 
 
-def test_the_iou_of_empty_or_distant_masks_is_zero() -> None:
-    empty, one = (4, 0, 0, 1, 1), (0, 1, 9, 9, 9, 9)
-    assert rle.iou(empty, empty) == 0.0
-    assert rle.iou(one, (0, 1, 50, 50, 50, 50)) == 0.0
-    assert rle.iou(one, one) == 1.0
+@pytest.mark.parametrize(
+    ("box", "inside"),
+    [
+        ((300, 210, 320, 240), (300, 210, 319, 239)),  # at the right and lower border
+        ((300, 10, 320, 20), (300, 10, 319, 20)),
+        ((-2, -3, 4, 5), (0, 0, 4, 5)),
+        ((-2, -3, 400, 300), (0, 0, 319, 239)),
+    ],
+)
+def test_mask_cut_at_the_border_without_its_box_gets_the_box_inside_the_image(
+    box: tuple[int, ...], inside: tuple[int, ...]
+) -> None:
+    """Functions cut with ``mask[top : bottom + 1, left : right + 1]``, which ends at the border."""
+    left, top, right, bottom = inside
+    count = (right - left + 1) * (bottom - top + 1)
+    size = (320, 240)
+    assert rle.from_raw([1] * count + list(box), image_size=size) == (0, count, *inside)
+    assert rle.check([0, count, *box], image_size=size) == (0, count, *inside)
+    assert rle.decode([0, count, *box], image_size=size)[0].all()
+
+
+@pytest.mark.parametrize("size", [None, (320, 240)])
+def test_mask_of_another_count_than_its_box_is_refused(size: Any) -> None:
+    with pytest.raises(ShapeError, match="has 599 pixels, but its box"):
+        rle.from_raw([1] * 599 + [300, 210, 320, 240], image_size=size)
+    with pytest.raises(ShapeError, match="add up to 599"):
+        rle.check([0, 599, 300, 210, 320, 240], image_size=size)
 
 
 @given(st.lists(st.integers(-5, 50) | st.floats() | st.text(max_size=2) | st.none(), max_size=12))

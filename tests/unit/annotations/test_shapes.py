@@ -169,8 +169,3 @@ def test_hidden_points_are_valid_points_of_their_type(shape_type: Any, x: float,
 )
 def test_the_anchor_of_a_shape(shape_type: str, points: Any, center: Any) -> None:
     assert shapes.anchor(shape_type, points) == center
-
-
-def test_shifting_moves_every_point_or_the_box_of_a_mask() -> None:
-    assert shapes.shift("polygon", (1, 2, 3, 4, 5, 6), 10, 100) == (11, 102, 13, 104, 15, 106)
-    assert shapes.shift("mask", (0, 1, 2, 3, 2, 3), 10, 100) == (0, 1, 12, 103, 12, 103)

@@ -1,0 +1,86 @@
+"""A rectangle of whole pixels in a frame, and the part of a frame inside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import ImageOps
+
+from cvat_lambda.annotations.placement import Placement
+from cvat_lambda.errors import InvalidRequest
+from cvat_lambda.images.decode import opened
+from cvat_lambda.images.encode import JPEG, PNG, encode, to_8_bits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Region:
+    """Pixels of a frame; ``right`` and ``bottom`` are exclusive.
+
+    ``roi`` of cvat-sdk 2.80 and Pillow's ``Image.crop`` have the same form.
+    """
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @classmethod
+    def parse(cls, values: Sequence[int]) -> Region:
+        """Read ``[xtl, ytl, xbr, ybr]``. Raise InvalidRequest if it encloses no pixel."""
+        left, top, right, bottom = values
+        if left >= right or top >= bottom:
+            raise InvalidRequest(
+                f"roi [{left}, {top}, {right}, {bottom}] is empty:"
+                " it is [xtl, ytl, xbr, ybr] with xtl < xbr and ytl < ybr"
+            )
+        return cls(left=left, top=top, right=right, bottom=bottom)
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """``(left, top, right, bottom)``."""
+        return self.left, self.top, self.right, self.bottom
+
+    @property
+    def placement(self) -> Placement:
+        """The place of the region in the frame."""
+        size = (self.right - self.left, self.bottom - self.top)
+        return Placement(offset=(self.left, self.top), size=size)
+
+    def clip(self, width: int, height: int) -> Region:
+        """Return the part inside a frame. Raise InvalidRequest if there is none."""
+        clipped = Region(
+            left=max(self.left, 0),
+            top=max(self.top, 0),
+            right=min(self.right, width),
+            bottom=min(self.bottom, height),
+        )
+        if clipped.left >= clipped.right or clipped.top >= clipped.bottom:
+            raise InvalidRequest(
+                f"roi {list(self.box)} lies outside the image of {width} x {height} pixels"
+            )
+        return clipped
+
+
+def crop(
+    data: bytes,
+    region: Region,
+    *,
+    mime: str,
+    jpeg_quality: int,
+    accepts: Sequence[str] = (),
+) -> bytes:
+    """Encode the part of an image inside ``region``, which must lie within the image.
+
+    The region is one of the image as people see it: turned as its EXIF orientation says, with
+    eight bits a channel. A JPEG stays a JPEG. Other types become PNG, which loses nothing. A
+    function that ``accepts`` only one of the two gets that one. Raise FrameUnreadable.
+    """
+    target = JPEG if mime == JPEG else PNG
+    if accepts and target not in accepts and (JPEG in accepts or PNG in accepts):
+        target = JPEG if JPEG in accepts else PNG
+    options = {"quality": jpeg_quality} if target == JPEG else {"compress_level": 1}
+    with opened(data) as image:
+        # The values of the whole image decide how a deep one is shown, so the crop comes last.
+        part = to_8_bits(ImageOps.exif_transpose(image)).crop(region.box)
+        return encode(part, target, **options)
