@@ -20,7 +20,8 @@ import numpy.typing as npt
 from pycocotools import mask as coco
 
 from cvat_lambda.annotations.errors import ShapeError
-from cvat_lambda.annotations.rle import MAX_PIXELS, Bitmap, encode, trim
+from cvat_lambda.annotations.placement import Bitmap
+from cvat_lambda.annotations.rle import MAX_PIXELS, encode, trim
 
 Vertices = npt.NDArray[np.float64]  # [n, 2] of x, y
 

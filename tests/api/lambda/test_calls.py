@@ -313,17 +313,28 @@ def test_a_wrong_region_is_refused(api: Any, functions: Any, task: Any, roi: Any
     assert functions.asked["yolo"] == []
 
 
-def test_a_wrong_answer_names_function_frame_item_and_field(
+def test_item_that_breaks_the_contract_is_left_out_and_noted(
     api: Any, functions: Any, task: Any
 ) -> None:
     wrong = [BOX, {**BOX, "points": [1, 2, 3]}]
     functions.add("yolo", lambda payload: wrong, type="detector", spec=CAR)
     answer = api.call("yolo", task=task.pk, frame=1)
+    assert answer.status_code == 200
+    assert [shape["points"] for shape in answer.json()["shapes"]] == [[1, 2, 30, 20]]
+    assert answer.json()["notes"] == [
+        "item 1, field 'points': a rectangle has 4 numbers, but 3 were given; the item was left out"
+    ]
+
+
+def test_answer_that_is_no_list_of_items_names_function_frame_and_item(
+    api: Any, functions: Any, task: Any
+) -> None:
+    functions.add("yolo", lambda payload: [[1, 2, 3, 4]], type="detector", spec=CAR)
+    answer = api.call("yolo", task=task.pk, frame=1)
     error = answer.json()
     assert (answer.status_code, error["code"]) == (502, "function_answer_invalid")
-    assert (error["function"], error["frame"], error["item"]) == ("yolo", 1, 1)
-    assert error["field"] == "points"
-    assert error["message"].startswith("function 'yolo', frame 1: item 1")
+    assert (error["function"], error["frame"], error["item"]) == ("yolo", 1, 0)
+    assert error["message"].startswith("function 'yolo', frame 1: item 0")
 
 
 # Interactors
@@ -555,13 +566,14 @@ def test_an_answer_that_is_no_json_names_function_and_frame(
     assert error["message"].startswith("frame 1: function 'fn'")
 
 
-def test_a_mask_of_a_scaled_image_that_is_malformed_is_named(
+def test_malformed_mask_of_a_downscaled_image_is_left_out_and_noted(
     api: Any, functions: Any, task: Any
 ) -> None:
     item = {"label": "car", "type": "mask", "rle": [0, 1 << 28, 0, 0, 16383, 16383]}
     functions.add("yolo", lambda payload: [item], type="detector", spec=CAR, max_image_side="32")
-    error = api.call("yolo", task=task.pk, frame=1).json()
-    assert (error["frame"], error["item"], error["field"]) == (1, 0, "rle")
+    answer = api.call("yolo", task=task.pk, frame=1).json()
+    assert answer["shapes"] == []
+    assert answer["notes"][0].startswith("item 0, field 'rle': the box [0, 0, 16383, 16383]")
 
 
 def test_no_address_and_no_trace_leaves_the_server(api: Any, functions: Any, task: Any) -> None:

@@ -11,11 +11,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
-from cvat_lambda.annotations import contours, rle
+from cvat_lambda.annotations import contours
 from cvat_lambda.annotations.errors import ShapeError
+from cvat_lambda.annotations.placement import Bitmap
 
 
-def blob(seed: int, size: int, roughness: int) -> rle.Bitmap:
+def blob(seed: int, size: int, roughness: int) -> Bitmap:
     """Draw a star-shaped blob without holes: a radius that is a sum of a few waves."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[:size, :size] - size / 2
@@ -24,11 +25,11 @@ def blob(seed: int, size: int, roughness: int) -> rle.Bitmap:
     for wave in range(1, roughness + 1):
         phase, height = random.uniform(0, 2 * np.pi), random.uniform(0, 0.12 * size / wave)
         radius += height * np.cos(wave * angle + phase)
-    bitmap: rle.Bitmap = distance < radius
+    bitmap: Bitmap = distance < radius
     return bitmap
 
 
-def overlap(bitmap: rle.Bitmap, polygon: tuple[float, ...]) -> float:
+def overlap(bitmap: Bitmap, polygon: tuple[float, ...]) -> float:
     filled = contours.fill(polygon, bitmap.shape[1], bitmap.shape[0])
     return float((filled & bitmap).sum() / (filled | bitmap).sum())
 

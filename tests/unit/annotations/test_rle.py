@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from cvat_lambda.annotations import rle
 from cvat_lambda.annotations.errors import ShapeError
+from cvat_lambda.annotations.placement import Bitmap
 
 
 @st.composite
-def bitmaps(draw: st.DrawFn, most: int = 24) -> rle.Bitmap:
+def bitmaps(draw: st.DrawFn, most: int = 24) -> Bitmap:
     width, height = draw(st.integers(1, most)), draw(st.integers(1, most))
     seed, share = draw(st.integers(0, 2**32 - 1)), draw(st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0]))
     return np.random.default_rng(seed).random((height, width)) < share
@@ -32,7 +33,7 @@ def test_a_mask_that_begins_with_a_one_has_a_first_run_of_zero() -> None:
 
 
 @given(bitmaps(), st.integers(-50, 50), st.integers(-50, 50))
-def test_decoding_gives_back_what_was_encoded(bitmap: rle.Bitmap, left: int, top: int) -> None:
+def test_decoding_gives_back_what_was_encoded(bitmap: Bitmap, left: int, top: int) -> None:
     points = rle.encode(bitmap, left, top)
     decoded, x, y = rle.decode([float(value) for value in points])  # the database has floats
     assert (x, y) == (left, top)
@@ -41,7 +42,7 @@ def test_decoding_gives_back_what_was_encoded(bitmap: rle.Bitmap, left: int, top
 
 
 @given(bitmaps(), st.sampled_from([1, 255, 0.5, True, 300, -1]))
-def test_a_raw_mask_of_any_two_values_is_what_its_bitmap_is(bitmap: rle.Bitmap, one: Any) -> None:
+def test_a_raw_mask_of_any_two_values_is_what_its_bitmap_is(bitmap: Bitmap, one: Any) -> None:
     height, width = bitmap.shape
     pixels = [one if value else 0 for value in bitmap.ravel()]
     raw = [*pixels, 3, 4, 3 + width - 1, 4 + height - 1]
@@ -96,7 +97,7 @@ def test_wrong_run_lengths_are_refused(points: list[Any], sentence: str) -> None
     bitmaps(), st.integers(-30, 30), st.integers(-30, 30), st.integers(1, 30), st.integers(1, 30)
 )
 def test_clipping_keeps_exactly_the_pixels_inside(
-    bitmap: rle.Bitmap, left: int, top: int, width: int, height: int
+    bitmap: Bitmap, left: int, top: int, width: int, height: int
 ) -> None:
     canvas = np.zeros((120, 120), dtype=bool)
     canvas[40 + top : 40 + top + bitmap.shape[0], 40 + left : 40 + left + bitmap.shape[1]] = bitmap
@@ -148,7 +149,7 @@ def test_a_huge_box_costs_what_is_inside_the_image() -> None:
 
 
 @given(bitmaps())
-def test_trimming_leaves_no_empty_border(bitmap: rle.Bitmap) -> None:
+def test_trimming_leaves_no_empty_border(bitmap: Bitmap) -> None:
     trimmed = rle.trim(bitmap, 5, 6)
     if trimmed is None:
         assert not bitmap.any()
