@@ -94,7 +94,7 @@ def test_malformed_number_leaves_out_its_item_and_fails_neither_frame_nor_reques
     function.behave = answer
     request = run(start(task_id=make_task(4).pk))
     assert (request.status, request.done, request.failed) == ("finished", 4, 0)
-    assert len(get_engine().annotations(request.task_id).shapes) == 4
+    assert len(get_engine().annotations(request.task_id or 0).shapes) == 4
     assert request.dropped == 1
 
 
