@@ -16,6 +16,7 @@ from cvat_lambda.runtime.client import Answer, DashboardClient, checked, in_path
 from cvat_lambda.runtime.deploy import archives
 from cvat_lambda.runtime.deploy.deployment import PROVISIONED
 from cvat_lambda.runtime.deploy.prepare import make_preparer
+from cvat_lambda.runtime.deploy.revision import REVISION_ANNOTATION
 from cvat_lambda.runtime.errors import Conflict, RuntimeFault
 from cvat_lambda.runtime.spec.discovery import choose_file, file_chooser, find_function_folders
 from cvat_lambda.runtime.spec.fields import JsonObject
@@ -64,16 +65,21 @@ def deploy(
         },
     }
     _make_project(client, str(document["metadata"]["labels"][PROJECT_LABEL]))
-    told_ms = _newest_record_ms(client, config.name)
+    before = client.send("GET", f"/api/functions/{config.name}")
+    told_ms = _newest_record_ms(before.json()) if before.status == 200 else 0.0
     checked(client.send("PUT", f"/api/functions/{config.name}", document, timeout_s=300))
     return wait_until_settled(client, config.name, progress, timeout_s=timeout_s, told_ms=told_ms)
 
 
-def _newest_record_ms(client: DashboardClient, name: str) -> float:
-    """Return the time of the newest record of what is deployed now; 0 where nothing is."""
-    answer = client.send("GET", f"/api/functions/{name}")
-    records = answer.json()["status"].get("logs", []) if answer.status == 200 else []
-    return max((record["time"] for record in records), default=0.0)
+def revision_of(found: JsonObject) -> str:
+    """Return the revision that a function object states, or ""."""
+    annotations = found["metadata"].get("annotations") or {}
+    return str(annotations.get(REVISION_ANNOTATION, ""))
+
+
+def _newest_record_ms(found: JsonObject) -> float:
+    """Return the time of the newest record of a function's deployments, or 0."""
+    return max((record["time"] for record in found["status"].get("logs", [])), default=0.0)
 
 
 def _make_project(client: DashboardClient, name: str) -> None:

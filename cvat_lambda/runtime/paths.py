@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final
 
-from cvat_lambda.runtime.cancellation import POLL_INTERVAL_S, pause
+from cvat_lambda.runtime.cancellation import POLL_INTERVAL_S, check_cancelled, pause
 
 _LEFT_OUT: Final = frozenset({"__pycache__", ".git", ".venv"})
 
@@ -49,6 +49,16 @@ def digest(*parts: str | bytes) -> str:
         raw = part.encode() if isinstance(part, str) else part
         total.update(len(raw).to_bytes(8, "big"))
         total.update(raw)
+    return total.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's content as 64 hexadecimal digits; raises Cancelled."""
+    total = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):  # a file of weights may be large
+            check_cancelled()
+            total.update(block)
     return total.hexdigest()
 
 

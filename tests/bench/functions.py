@@ -199,7 +199,7 @@ def weights_of(case: Case) -> Iterator[Mapping[str, str]]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = folders()[case.function]
         builder = EnvironmentBuilder(cache_folder() / "environments")
-        python = builder.prepare(folder, read_config(folder).python, progress)
+        python = builder.prepare(folder, read_config(folder).python, progress).interpreter
         needed = case.network != PACKAGED
         yield stand_ins(case.function, python, Path(scratch)) if needed else {}
 

@@ -172,9 +172,8 @@ def prepare(folder: Path) -> Path:
     """Return the interpreter of a function's environment, which is built if need be."""
     builder = EnvironmentBuilder(cache_folder() / "environments")
     say(f"== the environment of {folder.name}")
-    return builder.prepare(
-        folder, read_config(folder).python, lambda line: say(f"{folder.name}: {line}")
-    )
+    version = read_config(folder).python
+    return builder.prepare(folder, version, lambda line: say(f"{folder.name}: {line}")).interpreter
 
 
 def proofs_of(group: Sequence[str], python: Path, chosen: Mapping[str, Path]) -> Iterator[Proof]:

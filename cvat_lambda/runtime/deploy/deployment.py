@@ -17,6 +17,7 @@ from cvat_lambda.runtime.deploy.deploy_log import DeployLog
 from cvat_lambda.runtime.deploy.draining import DrainingProcessors, drain_limit_s
 from cvat_lambda.runtime.deploy.prepare import PreparedFunction, Preparer
 from cvat_lambda.runtime.deploy.processor_handle import ProcessorHandle
+from cvat_lambda.runtime.deploy.revision import with_revision
 from cvat_lambda.runtime.deploy.settings import (
     RuntimeSettings,
     bind_listener,
@@ -52,6 +53,7 @@ class Deployment:
         self.state = "building"
         self.message = ""
         self.config: FunctionConfig | None = None
+        self.revision = ""  # of the version that serves
         self.changed = asyncio.Event()  # set at each change of state
         self._document = document
         self._host = host
@@ -120,7 +122,8 @@ class Deployment:
             status["httpPort"] = self.port
             status["internalInvocationUrls"] = [self.address]
             status["externalInvocationUrls"] = [self.published]
-        return {**copy.deepcopy(self._document), "status": status}
+        document = copy.deepcopy(with_revision(self._document, self.revision))
+        return {**document, "status": status}
 
     async def statistics(self) -> dict[str, Any] | None:
         """Return the counters of its processor, or None when there is none."""
@@ -184,7 +187,8 @@ class Deployment:
             raise RuntimeFault("it was removed while it was being prepared")
         if config.disabled:
             self._retire_current()
-            self.config, self._document, self._processor = config, config.document, None
+            self._processor = None
+            self._switch_to(config, prepared)
             self._set("ready", "disabled by spec.disable")
             return
         listener = self._listener_for(config)
@@ -198,11 +202,18 @@ class Deployment:
         old_socket = self._socket
         self._processor, self._socket = handle, listener
         self._backoff = CrashLoopBackoff()
-        self.config, self._document = config, config.document
+        self._switch_to(config, prepared)
         self._set("ready", "")
         self._spawn(self._guard(handle, config, prepared))
         if old_socket is not None and old_socket is not listener:
             old_socket.close()
+
+    def _switch_to(self, config: FunctionConfig, prepared: PreparedFunction) -> None:
+        """Make a version the one that is shown, and record the change of the revision."""
+        old, new = self.revision, prepared.revision
+        text = f"revision {new}" + (f" replaces {old}" if old not in ("", new) else "")
+        self._notes.add("info", f"{text} (unchanged)" if old == new else text)
+        self.config, self._document, self.revision = config, config.document, new
 
     async def _start_processor(
         self, config: FunctionConfig, prepared: PreparedFunction, listener: socket.socket

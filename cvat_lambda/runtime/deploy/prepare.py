@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from cvat_lambda.runtime.deploy.revision import revision_of
 from cvat_lambda.runtime.environments.build import EnvironmentBuilder, Progress
 from cvat_lambda.runtime.environments.variables import machine_variables, thread_variables
 from cvat_lambda.runtime.paths import cache_folder
@@ -25,6 +26,7 @@ class PreparedFunction:
 
     interpreter: Path
     environment: dict[str, str]
+    revision: str  # of the code, the environment and the weights
 
 
 class Preparer:
@@ -38,14 +40,16 @@ class Preparer:
         """Return what the function's workers are started with; raises NotPrepared."""
         # Weights first: if they are missing, the environment need not be built.
         files = self._weights.fetch(config.origin, config.extras.weights, progress)
-        interpreter = self._environments.prepare(
+        python = self._environments.prepare(
             config.folder, config.python, progress, gpu=config.on_gpu
         )
         weights = self._weights.assemble(
-            config.folder, files, config.extras.conversion, interpreter, progress
+            config.folder, files, config.extras.conversion, python.interpreter, progress
         )
         return PreparedFunction(
-            interpreter=interpreter, environment=worker_environment(config, weights)
+            interpreter=python.interpreter,
+            environment=worker_environment(config, weights),
+            revision=revision_of(config, python.fingerprint, self._weights.fingerprint(files)),
         )
 
 

@@ -64,6 +64,7 @@ def processor_settings(
         namespace=config.namespace,
         folder=str(config.folder),
         handler=config.handler,
+        revision=prepared.revision,
         interpreter=str(prepared.interpreter),
         environment=prepared.environment,
         mark=secrets.token_hex(12),

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -34,6 +35,14 @@ _INCLUDED: Final = re.compile(r"^\s*(?:-r|-c|--requirement|--constraint)[\s=]+(\
 Progress = Callable[[str], None]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """A Python environment that is complete."""
+
+    interpreter: Path
+    fingerprint: str  # of Python's version and all installed packages with their versions
+
+
 class EnvironmentBuilder:
     """Makes environments below one folder; safe to use from several processes at once."""
 
@@ -43,11 +52,11 @@ class EnvironmentBuilder:
 
     def prepare(
         self, folder: Path, python: str | None, progress: Progress, *, gpu: bool = False
-    ) -> Path:
-        """Return the interpreter of the environment that a function folder needs.
+    ) -> Environment:
+        """Return the environment of a function folder; build it if there is none.
 
-        On a GPU that is the one of requirements-gpu.txt, in folders that have such a file.
-        Raises NotPrepared with the installer's own words when it cannot be built.
+        With `gpu`, requirements-gpu.txt is used if the folder has one. Raises NotPrepared with the
+        installer's message if the environment cannot be built.
         """
         base = find_interpreter(python, progress)
         wanted = list(WORKER_REQUIREMENTS)
@@ -55,9 +64,13 @@ class EnvironmentBuilder:
         if file.exists():
             wanted += ["-r", str(file)]
         needs = read_requirements(file)
-        needs += local_packages(needs, folder)
-        key = digest(_FORMAT, *WORKER_REQUIREMENTS, *_identity(base), *needs)
-        return self._ensure(key[:24], base, wanted, folder, progress) / "bin" / "python"
+        own = local_packages(needs, folder)
+        key = digest(_FORMAT, *WORKER_REQUIREMENTS, *_identity(base), *needs, *own)
+        home = self._ensure(key[:24], base, wanted, folder, progress)
+        packages = sorted(path.name for path in home.glob("lib/python*/site-packages/*.dist-info"))
+        return Environment(
+            interpreter=home / "bin" / "python", fingerprint=digest(_tag(base), *packages, *own)
+        )
 
     def tool(self, package: str, command: str, progress: Progress) -> Path:
         """Return a command line tool out of a package, installed in an environment of its own."""

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
-from cvat_lambda.runtime.cancellation import check_cancelled
-from cvat_lambda.runtime.paths import digest, files_below
+from cvat_lambda.runtime.paths import digest, file_digest, files_below
 
-_BLOCK: Final = 2**20
 # ./folder, file.whl[extra]; python_version < "3.12", name @ file:///..., -e folder, -f folder
 _PATH: Final = re.compile(
     r"""^\s* (?P<option> (?:-e|--editable|-f|--find-links)[\s=]+ )?
@@ -46,13 +43,4 @@ def local_packages(requirements: Iterable[str], folder: Path) -> list[str]:
 def _content(path: Path) -> Iterable[str | bytes]:
     for file in [path] if path.is_file() else sorted(files_below(path)):
         yield file.relative_to(path).as_posix()
-        yield _digest_of(file)
-
-
-def _digest_of(file: Path) -> bytes:
-    total = hashlib.sha256()
-    with file.open("rb") as opened:
-        while block := opened.read(_BLOCK):  # wheels, and weights in a package, may be large
-            check_cancelled()
-            total.update(block)
-    return total.digest()
+        yield file_digest(file)

@@ -26,6 +26,7 @@ from cvat_lambda.runtime.processor.worker_pool import WorkerPool
 from cvat_lambda.runtime.processor.workers import Worker
 from cvat_lambda.runtime.worker.frames import Meta
 
+REVISION_HEADER: Final = "X-Cvat-Lambda-Revision"  # of the version that answered
 HEALTH_PATH: Final = "/__internal/health"
 MAX_LOGS_HEADER: Final = 4096  # bytes, as in Nuclio
 _LEVELS: Final = ("debug", "info", "warn", "error")
@@ -157,7 +158,7 @@ class FunctionServer:
         }
 
     def _answered(self, meta: Meta, body: bytes, worker: Worker, level: str) -> web.StreamResponse:
-        headers = CIMultiDict({"Server": "nuclio"})
+        headers = CIMultiDict({"Server": "nuclio", REVISION_HEADER: self._settings.revision})
         for key, value in _safe_headers(meta["headers"]).items():
             headers[key] = value  # of one that is given twice, the last
         headers["Content-Type"] = meta["content_type"] or "text/plain"

@@ -14,6 +14,7 @@ class ProcessorSettings:
     namespace: str
     folder: str
     handler: str
+    revision: str  # of the code, its environment and its weights
     interpreter: str  # the function's own python
     environment: dict[str, str]  # of the workers, whole
     mark: str  # the marks of all workers begin with it (see orphans.py)

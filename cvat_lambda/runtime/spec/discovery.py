@@ -12,6 +12,7 @@ from cvat_lambda.runtime.spec.function_file import NVIDIA_GPU, gpu_resources, re
 _SKIPPED: Final = frozenset({"__pycache__", "node_modules", "venv", "common"})
 FUNCTION_FILE: Final = "function.yaml"
 GPU_FILE: Final = "function-gpu.yaml"
+FUNCTION_FILES: Final = frozenset({FUNCTION_FILE, GPU_FILE})
 
 
 def find_function_folders(roots: Iterable[Path]) -> list[Path]:

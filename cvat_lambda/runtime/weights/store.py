@@ -11,7 +11,7 @@ from typing import Final
 
 from cvat_lambda.runtime.environments.variables import machine_variables
 from cvat_lambda.runtime.errors import NotPrepared
-from cvat_lambda.runtime.paths import digest, locked
+from cvat_lambda.runtime.paths import digest, file_digest, locked
 from cvat_lambda.runtime.processes.subprocesses import run_child
 from cvat_lambda.runtime.spec.quantities import format_bytes
 from cvat_lambda.runtime.spec.weights import Checksum, Conversion, Weight
@@ -88,6 +88,24 @@ class WeightStore:
                 finally:
                     shutil.rmtree(partial, ignore_errors=True)
         return home
+
+    def fingerprint(self, files: Mapping[str, Path]) -> str:
+        """Return a hash of the names and contents of fetched files; raises NotPrepared."""
+        parts: list[str] = []
+        for name, path in sorted(files.items()):
+            parts += [name, self._content(path)]
+            network = path.with_suffix(".bin")
+            if path.suffix == ".xml" and network.exists():  # the second file of OpenVINO
+                parts.append(self._content(network))
+        return digest(*parts)
+
+    def _content(self, path: Path) -> str:
+        if path.parent == self._root / "files":
+            return path.name  # it is the checksum, which was verified
+        try:
+            return file_digest(path)
+        except OSError as exc:
+            raise NotPrepared(f"the weights {path} cannot be read: {exc.strerror}") from exc
 
     # --- single files --------------------------------------------------------------------------
 

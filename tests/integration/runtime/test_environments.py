@@ -66,7 +66,8 @@ def test_equal_needs_share_one_environment_built_once_even_at_once(
         folder_with(tmp_path, "two", f"# the same needs\n\n{wheel}  # of our own\n"),
     ]
     with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(lambda folder: builder.prepare(folder, None, told.append), folders))
+        made = pool.map(lambda folder: builder.prepare(folder, None, told.append), folders)
+        found = [environment.interpreter for environment in made]
     assert found[0] == found[1]
     assert sum(text.startswith("building a Python environment") for text in told) == 1
     code = "import cvl_probe, msgpack, nuclio_sdk; print(cvl_probe.VALUE)"
@@ -81,13 +82,13 @@ def test_the_interpreters_of_two_checkouts_share_what_was_built(
 ) -> None:
     """Each has a virtual environment of its own, whose Python is a link to the machine's."""
     folder = folder_with(tmp_path, "one", f"{wheel}\n")
-    first = builder.prepare(folder, None, print)
+    first = builder.prepare(folder, None, print).interpreter
     assert first.resolve() == Path(sys.executable).resolve()  # not a link to our environment
     command = [sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "other")]
     subprocess.run(command, check=True)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "other" / "bin" / "python"))
     told: list[str] = []
-    assert builder.prepare(folder, None, told.append) == first
+    assert builder.prepare(folder, None, told.append).interpreter == first
     assert told == []
 
 
@@ -156,7 +157,7 @@ def test_a_package_in_the_folder_is_installed_anew_when_it_has_changed(
 ) -> None:
     for version, value in (("one", 1), ("two", 2)):
         folder = folder_with_package(tmp_path, version, f"{line}\n", f"VALUE = {value}\n")
-        python = builder.prepare(folder, None, lambda text: None)
+        python = builder.prepare(folder, None, lambda text: None).interpreter
         code = "import cvl_own; print(cvl_own.VALUE)"
         done = subprocess.run([str(python), "-c", code], capture_output=True, text=True)
         assert done.stdout == f"{value}\n", done.stderr
@@ -208,7 +209,7 @@ def test_on_a_gpu_the_needs_are_those_of_its_own_file_where_there_is_one(
     tmp_path: Path, wheel: Path, builder: EnvironmentBuilder
 ) -> None:
     def probe(folder: Path, *, gpu: bool) -> tuple[Path, int]:
-        python = builder.prepare(folder, None, lambda text: None, gpu=gpu)
+        python = builder.prepare(folder, None, lambda text: None, gpu=gpu).interpreter
         return python, subprocess.run([str(python), "-c", "import cvl_probe"]).returncode
 
     folder = folder_with(tmp_path, "one", "")
@@ -228,7 +229,7 @@ def test_a_need_that_cannot_be_met_is_named_and_what_was_begun_is_built_anew(
     with pytest.raises(NotPrepared, match=r"its Python environment cannot be built: .*cvl_missing"):
         builder.prepare(folder, None, lambda text: None)
     folder.joinpath("requirements.txt").write_text(f"{wheel}\n")
-    assert builder.prepare(folder, None, lambda text: None).exists()
+    assert builder.prepare(folder, None, lambda text: None).interpreter.exists()
 
 
 def stand_in_for_uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, script: str) -> None:
@@ -323,11 +324,25 @@ def test_environment_is_built_from_the_mirror_that_a_file_of_pip_names(
 def installed_probe(tmp_path: Path) -> str:
     """Build an environment with ``cvl-probe``; return its value and the version of msgpack."""
     folder = folder_with(tmp_path, "one", "cvl-probe\n")
-    python = EnvironmentBuilder(tmp_path / "environments").prepare(folder, None, print)
+    python = EnvironmentBuilder(tmp_path / "environments").prepare(folder, None, print).interpreter
     code = "import cvl_probe, importlib.metadata as m; print(cvl_probe.VALUE, m.version('msgpack'))"
     done = subprocess.run([str(python), "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@pytest.mark.usefixtures("without_settings")
+def test_fingerprint_of_an_environment_changes_with_a_newer_package_alone(
+    tmp_path: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(mirror / "wheels"))
+    folder = folder_with(tmp_path, "one", "cvl-probe\n")
+    builders = [EnvironmentBuilder(tmp_path / name) for name in ("a", "b", "c")]
+    first, same = (builder.prepare(folder, None, print).fingerprint for builder in builders[:2])
+    write_wheel(mirror / "wheels", "cvl_probe", "1.1")
+    newer = builders[2].prepare(folder, None, print).fingerprint
+    assert (first == same, first != newer) == (True, True)
 
 
 @pytest.mark.usefixtures("without_settings")
@@ -359,7 +374,7 @@ def test_all_modules_are_compiled_to_bytecode_where_that_is_asked_for(
     tmp_path: Path, wheel: Path, compile_all: bool
 ) -> None:
     builder = EnvironmentBuilder(tmp_path / "environments", compile_all=compile_all)
-    python = builder.prepare(folder_with(tmp_path, "one", f"{wheel}\n"), None, print)
+    python = builder.prepare(folder_with(tmp_path, "one", f"{wheel}\n"), None, print).interpreter
     assert bool(list(python.parent.parent.rglob("cvl_probe.*.pyc"))) is compile_all
 
 

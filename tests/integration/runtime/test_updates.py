@@ -204,7 +204,9 @@ def test_a_processor_that_drains_longer_than_its_limit_ends(tmp_path: Path) -> N
     config = parse_function(read_document(folder / "function.yaml"), folder)
     builder = EnvironmentBuilder(cache_folder() / "environments")
     prepared = PreparedFunction(
-        interpreter=builder.prepare(folder, None, print), environment={"PYTHONPATH": str(folder)}
+        interpreter=builder.prepare(folder, None, print).interpreter,
+        environment={"PYTHONPATH": str(folder)},
+        revision="",
     )
     host = RuntimeSettings(
         host="127.0.0.1",
