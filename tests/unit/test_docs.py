@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PAGES = [REPOSITORY / "README.md", REPOSITORY / "CHANGELOG.md"]
+PAGES = sorted(REPOSITORY.glob("*.md"))
 PAGES += sorted((REPOSITORY / "docs").rglob("*.md"))
 PAGES += sorted((REPOSITORY / "serverless").glob("*/*/*/README.md"))
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -19,6 +19,13 @@ def test_every_relative_link_of_a_page_resolves(page: Path) -> None:
     links = [link.partition("#")[0] for link in LINK.findall(page.read_text())]
     local = [link for link in links if link and not re.match(r"[a-z]+:", link)]
     assert [link for link in local if not (page.parent / link).exists()] == []
+
+
+def test_every_script_that_the_guide_for_contributors_names_exists() -> None:
+    guide = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\bscript/[\w-]+|\btests/[\w/.]+|\bserverless/[\w/]+", guide))
+    assert len(named) > 10
+    assert {name for name in named if not (REPOSITORY / name).exists()} == set()
 
 
 def test_the_readme_names_the_two_commands_on_its_first_screen() -> None:
