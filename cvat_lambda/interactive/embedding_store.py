@@ -1,9 +1,9 @@
-"""Embeddings of images, shared by all processes: kept in Redis, bounded by bytes and by age.
+"""Embeddings of images in Redis, shared by all processes, bounded by bytes and by age.
 
-Redis holds each embedding as the JSON text in which it travels, so that a click on a known image
-neither parses nor builds megabytes. Own bookkeeping (a sorted set of last uses and a hash of
-sizes, changed by one script) bounds the bytes whatever Redis' own ``maxmemory`` says. A small
-cache in the process spares the transfer. Without Redis nothing is kept, and nothing fails.
+Redis holds each embedding as the JSON text in which it is sent, so that a click on a known image
+neither parses nor builds megabytes. A sorted set of last uses and a hash of sizes bound the bytes;
+one script changes both. The bound holds whatever ``maxmemory`` of Redis is. A small cache in the
+process spares the transfer. While Redis does not answer, no embedding is kept and no call fails.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import redis
 from redis.exceptions import LockError, RedisError
 
 from cvat_lambda.conf import settings
-from cvat_lambda.interactive.lru import ByteLru
+from cvat_lambda.interactive.byte_cache import ByteCache
 from cvat_lambda.redis_client import CircuitBreaker, connect
 
 logger = logging.getLogger(__name__)
@@ -29,8 +29,8 @@ USES, SIZES, TOTAL = PREFIX + "uses", PREFIX + "sizes", "total"
 IN_PROCESS_BYTES = 64 * 1024 * 1024
 
 # KEYS: uses, sizes. ARGV: prefix, member, value, now, age limit, byte limit.
-# Members whose value has expired are still counted, so they go first; then the least recently
-# used ones until the new value fits.
+# Members whose value has expired are still counted, so they are removed first. Then the least
+# recently used ones are removed until the new value fits.
 _PUT = """
 local uses, sizes = KEYS[1], KEYS[2]
 local prefix, member, value = ARGV[1], ARGV[2], ARGV[3]
@@ -61,13 +61,13 @@ return 1
 
 
 class EmbeddingStore:
-    """Keeps JSON texts by key. No method raises because Redis is away."""
+    """Keeps JSON texts by key. A method other than `size_bytes` never raises an error of Redis."""
 
     def __init__(
         self, client: redis.Redis | None = None, *, in_process_bytes: int = IN_PROCESS_BYTES
     ) -> None:
         self._client: redis.Redis | None = client
-        self._near: ByteLru[bytes] = ByteLru(in_process_bytes, weigh=len)
+        self._in_process: ByteCache[bytes] = ByteCache(in_process_bytes, size_of=len)
         self._breaker = CircuitBreaker()
 
     @property
@@ -83,31 +83,28 @@ class EmbeddingStore:
         return True
 
     def get(self, key: str) -> bytes | None:
-        """The text kept under the key, whose age begins anew; None if there is none."""
-        near = self._near.get(key)
+        """Return the text kept under the key, or None. Reading a text renews its age."""
+        text = self._in_process.get(key)
         if self._breaker.is_open:
-            return near
-        ttl_s = settings.EMBEDDING_TTL_S
+            return text
         try:
             pipeline = self._redis().pipeline(transaction=False)
-            pipeline.expire(PREFIX + key, ttl_s)
+            pipeline.expire(PREFIX + key, settings.EMBEDDING_TTL_S)
             pipeline.zadd(USES, {key: time.time()}, xx=True)
-            if near is None:
+            if text is None:
                 pipeline.get(PREFIX + key)
             answers: list[Any] = pipeline.execute()
         except RedisError as exc:
             self._failed(exc)
-            return near
-        if near is not None:
-            return near
-        text: bytes | None = answers[2]
-        if text is not None:
-            self._near.put(key, text)
+            return text
+        if text is None and answers[2] is not None:
+            text = bytes(answers[2])
+            self._in_process.put(key, text)
         return text
 
     def put(self, key: str, text: bytes) -> None:
-        """Keep a text; the least recently used ones make room."""
-        self._near.put(key, text)
+        """Keep a text. The least recently used texts are evicted for it."""
+        self._in_process.put(key, text)
         if self._breaker.is_open:
             return
         ttl_s, limit_bytes = settings.EMBEDDING_TTL_S, settings.EMBEDDING_CACHE_BYTES
@@ -123,9 +120,9 @@ class EmbeddingStore:
 
     @contextlib.contextmanager
     def computing(self, key: str, *, timeout_s: float) -> Iterator[None]:
-        """One caller at a time computes the embedding of a key; others wait, then look again.
+        """Let one caller at a time compute the embedding of a key. The others wait.
 
-        A holder that died lets go after ``timeout_s``; nobody waits longer than that.
+        The lock of a process that died expires after ``timeout_s``, and nobody waits longer.
         """
         lock = None
         if not self._breaker.is_open:
@@ -152,6 +149,12 @@ class EmbeddingStore:
                 except RedisError as exc:
                     self._failed(exc)
 
+    def reset(self) -> None:
+        """Forget what this process keeps, and connect anew when Redis is needed next."""
+        self._in_process.clear()
+        self._breaker = CircuitBreaker()
+        self._client = None
+
     def _redis(self) -> redis.Redis:
         if self._client is None:
             self._client = connect()
@@ -163,6 +166,3 @@ class EmbeddingStore:
             "Redis does not answer: clicks go on without kept embeddings",
             extra={"action": "embedding_store_failed", "error": str(exc)},
         )
-
-
-store = EmbeddingStore()

@@ -23,8 +23,8 @@ from cvat_lambda.functions.spec import FunctionSpec
 from cvat_lambda.gateway.payload import encode_payload
 from cvat_lambda.images.region import Region
 from cvat_lambda.interactive.answer_format import AnswerFormat
+from cvat_lambda.interactive.caches import get_caches
 from cvat_lambda.interactive.call import Call
-from cvat_lambda.interactive.embedding_store import store
 from cvat_lambda.interactive.image import View, image_size
 from cvat_lambda.interactive.prompt import prompt
 
@@ -32,8 +32,6 @@ logger = logging.getLogger(__name__)
 
 _DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1, "uint8": 1}
 _PROMPT_BYTES = 64 * 1024  # left for the points beside an embedding
-# Functions (with revision) whose embeddings cannot be used: not asked for one again.
-_unusable: set[tuple[str, str]] = set()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +60,11 @@ class Kept:
 def answer_with_embedding(call: Call, number: int, answer_format: AnswerFormat) -> tuple[View, Any]:
     """The view that was asked about and the function's answer."""
     key = embedding_key(call.spec, call.scope.frame_key(number), call.params.roi)
+    caches = get_caches()
+    store = caches.embeddings
     packed = store.get(key)
     if packed is None:
-        if _identity(call.spec) in _unusable or not store.is_usable:
+        if _identity(call.spec) in caches.without_embedding or not store.is_usable:
             return _ask_with_image(call, number, answer_format)
         with store.computing(key, timeout_s=call.spec.timeout_s or settings.CALL_TIMEOUT_S):
             packed = store.get(key)
@@ -149,13 +149,13 @@ def _keep(spec: FunctionSpec, key: str, view: View, embedding: object) -> None:
             problem = "it holds a number that is not finite, or is nested too deeply"
     if problem is None:
         if len(text) + _PROMPT_BYTES <= spec.max_body_bytes:
-            store.put(key, Kept(image_size=view.image_size, text=text).pack())
+            get_caches().embeddings.put(key, Kept(image_size=view.image_size, text=text).pack())
             return
         problem = (
             f"its {len(text)} bytes do not fit into the {spec.max_body_bytes} that the function"
             " takes: raise maxRequestBodySize in its function.yaml"
         )
-    _unusable.add(_identity(spec))
+    get_caches().without_embedding.add(_identity(spec))
     logger.warning(
         "function '%s': its embedding cannot be kept, %s",
         spec.id,

@@ -11,7 +11,7 @@ import pytest
 
 from cvat_lambda.engine.cvat import frames, stream
 from cvat_lambda.engine.cvat.chunks import ChunkCache
-from cvat_lambda.interactive.frames import forget_frames
+from cvat_lambda.interactive.caches import get_caches
 from tests.inside_cvat import test_frames, test_requests
 from tests.inside_cvat.s3 import BUCKET, Bucket, bucket_server
 from tests.inside_cvat.scenarios import CvatScenarios
@@ -42,7 +42,7 @@ DATA ascii
 def bucket(cvat: CvatScenarios, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
     """A bucket of eight images."""
     monkeypatch.setattr(frames, "_chunk_cache", ChunkCache(frames.MAX_CACHED_CHUNKS))
-    forget_frames()
+    get_caches().reset()
     with bucket_server() as found:
         found.files = {path.name: path.read_bytes() for path in cvat.pictures(8)}
         yield found

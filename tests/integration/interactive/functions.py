@@ -17,7 +17,7 @@ from typing import Any
 
 from cvat_lambda.functions import registry
 from cvat_lambda.gateway.gateway import get_gateway
-from cvat_lambda.interactive.frames import forget_frames
+from cvat_lambda.interactive.caches import get_caches
 
 
 @dataclass(frozen=True)
@@ -172,4 +172,4 @@ def known_platform(settings: Any, platform: Functions) -> Iterator[None]:
     settings.CVAT_LAMBDA_PLATFORM_URL = platform.url
     yield
     get_gateway().reset()
-    forget_frames()
+    get_caches().reset()

@@ -1,0 +1,54 @@
+"""The `InteractiveCaches` object: it owns everything that calls keep in this process."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Final
+
+from cvat_lambda.engine.port import Frame
+from cvat_lambda.interactive.byte_cache import ByteCache
+from cvat_lambda.interactive.embedding_store import EmbeddingStore
+
+FRAMES_BYTES: Final = 64 * 1024 * 1024
+
+
+class InteractiveCaches:
+    """Owns the kept frames and the embeddings."""
+
+    def __init__(self) -> None:
+        self.frames: ByteCache[Frame] = ByteCache(
+            FRAMES_BYTES, size_of=lambda frame: len(frame.data)
+        )
+        self.embeddings = EmbeddingStore()
+        # (id, revision) of functions whose embeddings cannot be used: they are not asked for one.
+        self.without_embedding: set[tuple[str, str]] = set()
+
+    def reset(self) -> None:
+        """Forget what this process keeps. Embeddings in Redis are kept."""
+        self.frames.clear()
+        self.embeddings.reset()
+        self.without_embedding.clear()
+
+
+_lock = threading.Lock()
+_caches: InteractiveCaches | None = None
+
+
+def get_caches() -> InteractiveCaches:
+    """Return the caches of this process."""
+    global _caches
+    if _caches is None:
+        with _lock:
+            if _caches is None:
+                _caches = InteractiveCaches()
+    return _caches
+
+
+def _begin_anew() -> None:
+    """Give a forked process its own caches: it must share no lock and no socket."""
+    global _caches, _lock
+    _caches, _lock = None, threading.Lock()
+
+
+os.register_at_fork(after_in_child=_begin_anew)
