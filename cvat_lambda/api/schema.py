@@ -60,6 +60,7 @@ class FunctionSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     version = serializers.IntegerField()
     state = fields.ChoiceField(choices=get_args(State))
+    deprecated_state = fields.ChoiceField(choices=["away", "asleep"], required=False)
     min_pos_points = serializers.IntegerField(required=False)
     min_neg_points = serializers.IntegerField(required=False)
     startswith_box = serializers.BooleanField(required=False)

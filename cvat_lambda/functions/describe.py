@@ -8,7 +8,8 @@ from typing import Any, Final
 from cvat_lambda.annotations.labels import labels_v2
 from cvat_lambda.functions.spec import FunctionSpec, InteractorSpec, Kind
 
-_NOT_USABLE: Final = ("away", "error")
+_OLD_STATES: Final = {"missing": "away", "scaled_to_zero": "asleep"}
+_NOT_USABLE: Final = ("missing", "error")
 
 
 def describe(spec: FunctionSpec, *, to_page: bool = False) -> dict[str, Any]:
@@ -26,15 +27,24 @@ def describe(spec: FunctionSpec, *, to_page: bool = False) -> dict[str, Any]:
         "name": f"{spec.name}{state}",
         "version": spec.version,
         "state": spec.state,
+        **_deprecated_state(spec),
         **_EXTRAS.get(spec.kind, _nothing)(spec),
     }
 
 
+def _deprecated_state(spec: FunctionSpec) -> dict[str, str]:
+    """The state under its old name, for clients of earlier versions; removed in 0.2."""
+    old = _OLD_STATES.get(spec.state)
+    return {} if old is None else {"deprecated_state": old}
+
+
 def _not_usable(spec: FunctionSpec) -> str:
     """What people must know before they choose it, where no ``state`` is shown."""
-    if spec.state == "away":
-        since = "" if spec.away_since is None else f" since {spec.away_since:%Y-%m-%d %H:%M} UTC"
-        return f"(away{since}) "
+    if spec.state == "missing":
+        since = (
+            "" if spec.missing_since is None else f" since {spec.missing_since:%Y-%m-%d %H:%M} UTC"
+        )
+        return f"(missing{since}) "
     return "(error) " if spec.state == "error" else ""
 
 

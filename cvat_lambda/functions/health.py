@@ -11,7 +11,7 @@ from cvat_lambda.errors import (
 )
 from cvat_lambda.functions.models import ENDPOINT, Function
 from cvat_lambda.functions.platforms import platform
-from cvat_lambda.functions.refresh import mark_away, store
+from cvat_lambda.functions.refresh import mark_missing, store
 from cvat_lambda.functions.spec import FunctionSpec, State
 
 
@@ -32,7 +32,7 @@ def note_failure(function_id: str, error: LambdaError) -> None:
     try:
         raw = platform().function(function_id)
     except FunctionNotFound:
-        mark_away([row])
+        mark_missing([row])
     except LambdaError:
         pass  # the platform as a whole is away; the rows stay as they are
     else:

@@ -43,9 +43,9 @@ STATES: Final[Mapping[str, State]] = {
     "error": "error",
     "imported": "error",  # stored, never deployed
     "unhealthy": "unhealthy",
-    "scaledToZero": "asleep",
-    "waitingForScaleResourceToZero": "asleep",
-    "waitingForScaleResourceFromZero": "asleep",
+    "scaledToZero": "scaled_to_zero",
+    "waitingForScaleResourceToZero": "scaled_to_zero",
+    "waitingForScaleResourceFromZero": "scaled_to_zero",
 }
 
 # What changes without the function's content changing.

@@ -15,16 +15,17 @@ PLATFORMS: Final = [(NUCLIO, "Nuclio or the embedded runtime"), (ENDPOINT, "HTTP
 # Whether it can be called now: `cvat_lambda.functions.spec.State`.
 READY: Final = "ready"
 UNHEALTHY: Final = "unhealthy"
-AWAY: Final = "away"
+MISSING: Final = "missing"
 STATES: Final = [
-    (state, state) for state in (READY, "building", "error", UNHEALTHY, "asleep", AWAY)
+    (state, state) for state in (READY, "building", "error", UNHEALTHY, "scaled_to_zero", MISSING)
 ]
 
 
 class Function(models.Model):
     """A function as its platform last described it, or an HTTP endpoint that someone added.
 
-    Rows are kept for a while when their function vanishes (state ``away``): it may come back.
+    The row of a function that its platform no longer lists stays for a while with the state
+    ``missing``: the function may come back.
     What a function can do is derived from ``metadata`` by `cvat_lambda.functions.metadata`.
     """
 

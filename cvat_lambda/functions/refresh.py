@@ -2,7 +2,7 @@
 
 Any number of processes may do this: a conditional UPDATE of the platform's `PlatformCheck` row
 lets one of them read in each period. A broken function becomes a row with its problem; a function
-that vanished becomes ``away``, and is forgotten after ``CVAT_LAMBDA_FORGET_FUNCTIONS_DAYS``; a
+that vanished becomes ``missing``, and is deleted after ``CVAT_LAMBDA_FORGET_FUNCTIONS_DAYS``; a
 platform that does not answer changes nothing.
 """
 
@@ -26,7 +26,7 @@ from cvat_lambda.conf import settings
 from cvat_lambda.errors import FunctionSpecInvalid, LambdaError
 from cvat_lambda.functions.metadata import function_id as id_of
 from cvat_lambda.functions.metadata import parse_function, parse_state, revision_of
-from cvat_lambda.functions.models import AWAY, NUCLIO, Function, PlatformCheck
+from cvat_lambda.functions.models import MISSING, NUCLIO, Function, PlatformCheck
 from cvat_lambda.functions.platforms import platform
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class RefreshResult:
     found: int = 0
     changed: tuple[str, ...] = ()  # new or changed
     broken: tuple[str, ...] = ()  # metadata that cannot be used
-    away: tuple[str, ...] = ()  # vanished since the last reading
+    missing: tuple[str, ...] = ()  # vanished since the last reading
     error: str = ""  # the platform did not answer: a sentence
 
 
@@ -69,17 +69,17 @@ def refresh(force: bool = False) -> RefreshResult:
         _release(error="the function platform could not be read")
         raise
     changed = [name for name, raw in listed.items() if store(name, raw)]
-    gone = Function.objects.filter(platform=NUCLIO).exclude(state=AWAY)
+    gone = Function.objects.filter(platform=NUCLIO).exclude(state=MISSING)
     vanished = [row for row in gone if row.pk not in listed]
-    mark_away(vanished)
+    mark_missing(vanished)
     _forget()
     _release(error="")
     broken = Function.objects.filter(platform=NUCLIO).exclude(problem="")
     return RefreshResult(
         found=len(listed),
         changed=tuple(changed),
-        broken=tuple(broken.exclude(state=AWAY).values_list("pk", flat=True)),
-        away=tuple(row.pk for row in vanished),
+        broken=tuple(broken.exclude(state=MISSING).values_list("pk", flat=True)),
+        missing=tuple(row.pk for row in vanished),
     )
 
 
@@ -157,11 +157,11 @@ def store(name: str, raw: Any) -> bool:
     return changed
 
 
-def mark_away(vanished: Iterable[Function]) -> None:
+def mark_missing(vanished: Iterable[Function]) -> None:
     """Say of functions that their platform has them no more; their rows stay."""
     for row in vanished:
         before = row.state
-        row.state = AWAY
+        row.state = MISSING
         row.message = "the function is not on its platform any more"
         row.checked_at = timezone.now()
         row.save()
@@ -175,7 +175,7 @@ def _forget() -> None:
         return
     gone = Function.objects.filter(
         platform=NUCLIO,
-        state=AWAY,
+        state=MISSING,
         seen_at__lt=timezone.now() - timedelta(days=days),
         enabled=True,
         timeout_s=None,
@@ -184,7 +184,7 @@ def _forget() -> None:
     if names:
         gone.delete()
         logger.info(
-            "forgot functions that were away for %d days: %s",
+            "forgot functions that were missing for %d days: %s",
             days,
             ", ".join(names),
             extra={"action": "functions_forgotten"},

@@ -18,7 +18,7 @@ from django.db.models import QuerySet
 from cvat_lambda.errors import FunctionNotFound, FunctionSpecInvalid, PlatformUnreachable
 from cvat_lambda.functions.health import note_failure, note_success
 from cvat_lambda.functions.metadata import ID_PATTERN, parse_function
-from cvat_lambda.functions.models import AWAY, ENDPOINT, Function
+from cvat_lambda.functions.models import ENDPOINT, MISSING, Function
 from cvat_lambda.functions.refresh import RefreshResult, read_first_list, refresh
 from cvat_lambda.functions.spec import Address, FunctionSpec, State
 
@@ -41,7 +41,7 @@ def get(function_id: str) -> FunctionSpec:
     """Return a function. Raise FunctionNotFound, or FunctionSpecInvalid saying what is wrong.
 
     A function that is in the table no more (or not yet: the platform is asked once) is not found;
-    one that has vanished from its platform is given with its state ``away``.
+    one that has vanished from its platform is given with its state ``missing``.
     """
     if not ID_PATTERN.fullmatch(function_id):  # not even a question for the database
         raise FunctionNotFound("there is no function with such a name")
@@ -92,7 +92,7 @@ def spec_of(row: Function) -> FunctionSpec:
         parse_function(row.metadata),
         revision=row.revision,
         state=cast(State, row.state),
-        away_since=row.seen_at if row.state == AWAY else None,
+        missing_since=row.seen_at if row.state == MISSING else None,
     )
     if row.platform == ENDPOINT:
         address = Address(platform="endpoint", endpoint_url=row.endpoint_url, token=row.token)

@@ -19,7 +19,7 @@ class Kind(str, Enum):
     REID = "reid"
 
 
-State = Literal["ready", "building", "error", "unhealthy", "asleep", "away"]
+State = Literal["ready", "building", "error", "unhealthy", "scaled_to_zero", "missing"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,5 +70,5 @@ class FunctionSpec:
     availability_timeout_s: float = 10.0  # how long a call may wait for a free worker
     timeout_s: float | None = None  # the function's own eventTimeout
     state: State = "ready"
-    away_since: datetime | None = None  # when its platform last had it; None: it is there
+    missing_since: datetime | None = None  # when its platform last listed it; None: it still does
     address: Address = Address()

@@ -11,7 +11,7 @@ from django.http import HttpRequest
 
 from cvat_lambda.errors import LambdaError
 from cvat_lambda.functions import registry
-from cvat_lambda.functions.models import ENDPOINT, Function
+from cvat_lambda.functions.models import ENDPOINT, MISSING, Function
 from cvat_lambda.functions.spec import Kind
 from cvat_lambda.gateway.endpoints import Endpoint, endpoint_of, save_endpoint
 from cvat_lambda.gateway.probe import probe
@@ -161,7 +161,7 @@ class FunctionAdmin(FunctionAdminBase):
 
     def has_delete_permission(self, request: HttpRequest, obj: Function | None = None) -> bool:
         """A function of a platform is removed there; its row would only come back."""
-        if obj is not None and obj.platform != ENDPOINT and obj.state != "away":
+        if obj is not None and obj.platform != ENDPOINT and obj.state != MISSING:
             return False
         return super().has_delete_permission(request, obj)
 

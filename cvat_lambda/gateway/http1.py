@@ -1,7 +1,7 @@
-"""HTTP/1.1 on the wire: the head of a request as bytes, an answer out of bytes (RFC 9112).
+"""HTTP/1.1: write the head of a request as bytes, parse an answer (RFC 9112).
 
-Why not `http.client` on this path: it hands an answer's head to the parser of e-mail, which costs
-more CPU than all the rest of an exchange, and an invocation's answer has few headers.
+`httptools` (the parser of Node.js) parses answers. `http.client` would hand the head of an answer
+to Python's e-mail parser, which takes more CPU time than the rest of an exchange.
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+import httptools
+
 MAX_HEAD_BYTES: Final = 64 * 1024
-_CHUNK: Final = 64 * 1024
-_BODILESS: Final = frozenset({204, 304})
+_BLOCK: Final = 64 * 1024  # bytes of one read
+_LARGE_BLOCK: Final = 1 << 20  # likewise, of a body that is known to be larger
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FORBIDDEN: Final = re.compile(r"[\x00\r\n]")
 _TARGET: Final = re.compile(r"[!-~]+")
-_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: .*)?")
-_HEX: Final = re.compile(rb"[0-9a-fA-F]{1,15}")
-_DIGITS: Final = re.compile(r"[0-9]{1,18}")
 
 
 class AnswerBroken(Exception):
@@ -61,141 +60,115 @@ def request_head(host: str, path: str, headers: Mapping[str, str], length: int) 
 
 
 def read_message(receive: Callable[[int], bytes], max_body_bytes: int) -> Message:
-    """Read one answer. ``receive(n)`` gives up to n bytes, none at the end of the connection.
+    """Read one answer. ``receive(n)`` returns up to n bytes, none at the end of the connection.
 
-    Raise AnswerBroken, AnswerTooLarge, and ValueError for what is not HTTP; and what ``receive``
-    raises, except that a lost connection is an AnswerBroken.
+    Raises AnswerBroken if the connection ends early, AnswerTooLarge, and ValueError for anything
+    that is not HTTP. Errors of ``receive`` pass, except that a ConnectionError is an AnswerBroken.
     """
     return _Reader(receive, max_body_bytes).read()
 
 
 class _Reader:
-    """One answer on its way in."""
+    """Reads one answer; the methods whose names begin with ``on_`` are called by the parser."""
 
     def __init__(self, receive: Callable[[int], bytes], max_body_bytes: int) -> None:
         self._receive = receive
-        self._most = max_body_bytes
-        self._buffer = bytearray()
-        self._begun = False
+        self._max_body_bytes = max_body_bytes
+        self._parser = httptools.HttpResponseParser(self)
+        self._headers: dict[str, str] = {}
+        self._body = bytearray()
+        self._received = 0  # bytes
+        self._length: int | None = None  # of the body, as announced
+        self._too_large = False
+        self._is_coded = False  # in a way that is not "chunked"
+        self._has_head = False
+        self._complete = False
+        self._status = 0
+        self._keep = False
+        self._has_surplus = False  # bytes came behind the answer
 
     def read(self) -> Message:
-        minor, status, headers = self._head()
-        while status < 200:  # "100 Continue" and the like announce the answer
-            if status == 101:
-                raise ValueError("the answer changes the protocol")
-            minor, status, headers = self._head()
-        connection = headers.get("connection", "").lower()
-        keep = "close" not in connection if minor else "keep-alive" in connection
-        length = _length(headers)
-        if status in _BODILESS:
-            body = b""
-        elif "transfer-encoding" in headers:
-            if headers["transfer-encoding"].lower() != "chunked":
-                raise ValueError("the answer's transfer encoding is unknown")
-            body = self._chunks()
-        elif length is None:
-            body, keep = self._rest(), False
+        while not self._complete:
+            data = self._next()
+            if not data:
+                if not self._ends_with_the_connection():
+                    raise AnswerBroken(begun=self._received > 0)
+                return self._message(keep=False)
+            self._feed(data)
+            if self._length is not None and not self._complete:
+                self._read_rest(self._length)
+        return self._message(keep=self._keep and not self._has_surplus)
+
+    def _read_rest(self, length: int) -> None:
+        """Read the rest of a body of known length without the parser, which would copy it."""
+        while len(self._body) < length:
+            data = self._next()
+            if not data:
+                raise AnswerBroken(begun=True)
+            self._body += data
+        self._complete = True
+
+    def on_message_begin(self) -> None:
+        self._has_surplus = self._complete
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1").strip(" \t")
+
+    def on_headers_complete(self) -> None:
+        if self._parser.get_status_code() < 200:  # "100 Continue" announces the answer
+            return
+        self._has_head = True
+        self._status = self._parser.get_status_code()
+        self._keep = self._parser.should_keep_alive()
+        length, coding = map(self._headers.get, ("content-length", "transfer-encoding"))
+        self._is_coded = coding is not None and coding.lower() != "chunked"
+        if length is not None and coding is None:
+            self._length = int(length)
+            self._too_large = self._length > self._max_body_bytes
+
+    def on_body(self, data: bytes) -> None:
+        self._body += data
+        self._too_large = self._too_large or len(self._body) > self._max_body_bytes
+
+    def on_message_complete(self) -> None:
+        if self._has_head and not self._complete:
+            self._complete = True
         else:
-            body = self._exactly(length)
-        # Bytes beyond the answer are nobody's: the connection is out of step.
-        keep = keep and not self._buffer
-        return Message(status=status, headers=headers, body=body, keep=keep)
+            self._headers.clear()  # those of "100 Continue"
 
-    def _head(self) -> tuple[int, int, dict[str, str]]:
-        while (end := self._buffer.find(b"\r\n\r\n")) < 0:
-            self._check_start()
-            if len(self._buffer) > MAX_HEAD_BYTES:
-                raise ValueError("the head of the answer is too large")
-            self._more()
-        head = bytes(self._buffer[:end])
-        del self._buffer[: end + 4]
-        first, *lines = head.split(b"\r\n")
-        found = _STATUS_LINE.fullmatch(first)
-        if found is None:
-            raise ValueError("no status line")
-        headers: dict[str, str] = {}
-        for line in lines:
-            raw_name, colon, value = line.decode("latin-1").partition(":")
-            name = raw_name.lower()
-            if not colon or not _NAME.fullmatch(name):
-                raise ValueError("a header of the answer is malformed")
-            value = value.strip(" \t")
-            if name == "content-length" and headers.get(name, value) != value:
-                raise ValueError("the answer tells two lengths")
-            headers[name] = value
-        return int(found[1]), int(found[2]), headers
-
-    def _check_start(self) -> None:
-        """What does not speak HTTP may never send the end of a head: do not wait for it."""
-        start = bytes(self._buffer[:5])
-        if not b"HTTP/".startswith(start):
-            raise ValueError("no status line")
-
-    def _more(self, wanted: int = _CHUNK) -> None:
-        if not self._take(wanted):
-            raise AnswerBroken(begun=self._begun)
-
-    def _take(self, wanted: int) -> bool:
+    def _next(self) -> bytes:
+        size = _BLOCK if self._length is None else min(self._length - len(self._body), _LARGE_BLOCK)
         try:
-            data = self._receive(wanted)
+            data = self._receive(size)
         except ConnectionError as exc:
-            raise AnswerBroken(begun=self._begun) from exc
-        self._begun = self._begun or bool(data)
-        self._buffer += data
-        return bool(data)
+            raise AnswerBroken(begun=self._received > 0) from exc
+        self._received += len(data)
+        return data
 
-    def _exactly(self, length: int) -> bytes:
-        if length > self._most:
+    def _feed(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as exc:
+            raise ValueError("the answer changes the protocol") from exc
+        except httptools.HttpParserError as exc:
+            if not self._complete:
+                raise ValueError(f"the answer is not HTTP: {exc}") from exc
+            self._has_surplus = True
+        if self._is_coded:
+            raise ValueError("the transfer encoding of the answer is unknown")
+        if self._too_large:
             raise AnswerTooLarge("the answer is too large")
-        while len(self._buffer) < length:
-            self._more(min(max(length - len(self._buffer), _CHUNK), 1 << 20))
-        body = bytes(self._buffer[:length])
-        del self._buffer[:length]
-        return body
+        if not self._has_head and self._received > MAX_HEAD_BYTES:
+            raise ValueError("the head of the answer is too large")
 
-    def _rest(self) -> bytes:
-        while len(self._buffer) <= self._most:
-            if not self._take(_CHUNK):
-                break
-        else:
-            raise AnswerTooLarge("the answer is too large")
-        body, self._buffer = bytes(self._buffer), bytearray()
-        return body
+    def _ends_with_the_connection(self) -> bool:
+        """Return whether the end of the connection is the end of the body."""
+        return self._has_head and self._length is None and "transfer-encoding" not in self._headers
 
-    def _line(self) -> bytes:
-        while (end := self._buffer.find(b"\r\n")) < 0:
-            if len(self._buffer) > MAX_HEAD_BYTES:
-                raise ValueError("a line of the answer is too long")
-            self._more()
-        line = bytes(self._buffer[:end])
-        del self._buffer[: end + 2]
-        return line
-
-    def _chunks(self) -> bytes:
-        parts: list[bytes] = []
-        size = 0
-        while True:
-            digits = self._line().partition(b";")[0].strip()  # extensions have no meaning here
-            if not _HEX.fullmatch(digits):
-                raise ValueError("a chunk of the answer has no size")
-            length = int(digits, 16)
-            if length == 0:
-                break
-            size += length
-            if size > self._most:
-                raise AnswerTooLarge("the answer is too large")
-            parts.append(self._exactly(length))
-            if self._line():
-                raise ValueError("a chunk of the answer is longer than it says")
-        while self._line():
-            pass  # trailers
-        return b"".join(parts)
-
-
-def _length(headers: Mapping[str, str]) -> int | None:
-    text = headers.get("content-length")
-    if text is None:
-        return None
-    if not _DIGITS.fullmatch(text):
-        raise ValueError("the answer's length is no number")
-    return int(text)
+    def _message(self, *, keep: bool) -> Message:
+        return Message(
+            status=self._status,
+            headers=self._headers,
+            body=bytes(self._body),
+            keep=keep,
+        )

@@ -210,7 +210,7 @@ def unavailable(spec: FunctionSpec) -> LambdaError:
         )
         error.permanent = True
         return error
-    words = {"building": "is being built", "away": "is not on its platform at present"}
+    words = {"building": "is being built", "missing": "is not on its platform at present"}
     return FunctionUnavailable(f"function '{spec.id}' {words.get(spec.state, 'is not running')}")
 
 

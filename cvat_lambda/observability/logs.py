@@ -70,7 +70,7 @@ def log_frame_failed(
 
 @receiver(signals.function_state_changed)
 def log_function_state(function_id: str, before: str, after: str, **kwargs: object) -> None:
-    level = logging.INFO if after in ("ready", "asleep", "building") else logging.WARNING
+    level = logging.INFO if after in ("ready", "scaled_to_zero", "building") else logging.WARNING
     logger.log(
         level,
         "function '%s' is %s (was %s)",

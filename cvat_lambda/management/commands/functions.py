@@ -242,7 +242,7 @@ class Command(BaseCommand):
         for word, ids in (
             ("changed", result.changed),
             ("broken", result.broken),
-            ("away", result.away),
+            ("missing", result.missing),
         ):
             if ids:
                 words.append(f"{word}: {', '.join(ids)}")

@@ -11,7 +11,7 @@ from cvat_lambda.functions import registry
 from cvat_lambda.functions.spec import FunctionSpec, Kind
 
 BACKGROUND_KINDS = (Kind.DETECTOR, Kind.REID)
-CALLABLE = ("ready", "asleep")  # the first call starts a function that is scaled to zero
+CALLABLE = ("ready", "scaled_to_zero")  # the first call starts a function that is scaled to zero
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -169,9 +169,12 @@ def test_a_function_that_vanished_is_said_to_be_away(api: Any, functions: Any) -
     functions.add("yolo", type="detector")
     functions.remove("yolo")
     found = api.get("functions/yolo").json()
-    assert found["state"] == "away"
+    assert found["state"] == "missing"
+    assert found["deprecated_state"] == "away"
     # CVAT's page shows no state.
-    assert re.fullmatch(r"\(away since [0-9-]+ [0-9:]+ UTC\) what yolo does", found["description"])
+    assert re.fullmatch(
+        r"\(missing since [0-9-]+ [0-9:]+ UTC\) what yolo does", found["description"]
+    )
 
 
 @pytest.mark.parametrize(("state", "name"), [("error", "Yolo (error)"), ("ready", "Yolo")])
@@ -203,7 +206,7 @@ def test_a_function_that_has_been_away_for_long_is_forgotten(
     for name in ("gone", "lately", "switched-off", "endpoint", "there"):
         functions.put(name, type="detector")
     registry.refresh(force=True)
-    Function.objects.filter(pk="endpoint").update(platform="endpoint", state="away")
+    Function.objects.filter(pk="endpoint").update(platform="endpoint", state="missing")
     Function.objects.filter(pk="switched-off").update(enabled=False)  # and stays so
     for name in ("gone", "lately", "switched-off", "endpoint"):
         del functions.objects[name]

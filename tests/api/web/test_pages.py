@@ -282,7 +282,7 @@ def test_a_task_offers_first_the_functions_that_fit_its_labels(
     known("cars", "car")
     known("clicks", "person", kind="interactor")
     known("persons", "person")
-    known("sleeps", "person", state="asleep")  # a request wakes it
+    known("sleeps", "person", state="scaled_to_zero")  # a request wakes it
     page = client_for(alice).get(f"/tasks/{task.pk}").content.decode()
     offered = re.findall(r'<option value="([a-z-]+)" (disabled)?>([^<]*)</option>', page)
     offered = [found for found in offered if found[0] in ("broken", "cars", "persons", "sleeps")]

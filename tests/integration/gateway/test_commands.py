@@ -65,7 +65,7 @@ def test_remove_removes_from_the_platform(nuclio: FakeNuclio) -> None:
     registry.refresh()
     assert run("remove", "a")[0] == "a is removed\n"
     assert nuclio.functions == {}
-    assert registry.get("a").state == "away"
+    assert registry.get("a").state == "missing"
     with pytest.raises(CommandError, match="the platform has no function 'a'"):
         run("remove", "a")
 

@@ -119,12 +119,12 @@ def test_a_function_that_vanished_is_away_and_comes_back(nuclio: FakeNuclio) -> 
     nuclio.functions = {"a": function_object("a"), "b": function_object("b")}
     registry.refresh()
     del nuclio.functions["b"]
-    assert registry.refresh(force=True).away == ("b",)
+    assert registry.refresh(force=True).missing == ("b",)
     assert [(spec.id, spec.state) for spec in registry.listed()] == [
         ("a", "ready"),
-        ("b", "away"),
+        ("b", "missing"),
     ]
-    assert registry.get("b").state == "away"
+    assert registry.get("b").state == "missing"
     nuclio.functions["b"] = function_object("b")
     assert registry.refresh(force=True).changed == ("b",)
     assert registry.get("b").state == "ready"
@@ -222,7 +222,7 @@ def test_a_failed_call_reads_that_function_again(nuclio: FakeNuclio) -> None:
     assert registry.get("a").state == "building"
     del nuclio.functions["a"]
     registry.note_failure("a", PlatformUnreachable())
-    assert registry.get("a").state == "away"
+    assert registry.get("a").state == "missing"
 
 
 def test_other_failures_of_a_call_change_nothing(nuclio: FakeNuclio) -> None:
@@ -245,7 +245,7 @@ def test_an_endpoint_keeps_its_name_against_the_platform(nuclio: FakeNuclio) -> 
     spec = registry.get("a")
     assert (spec.name, spec.address.endpoint_url) == ("Mine", "https://models.example.org/a")
     del nuclio.functions["a"]
-    assert registry.refresh(force=True).away == ()
+    assert registry.refresh(force=True).missing == ()
 
 
 def test_an_endpoint_is_unhealthy_until_it_answers_again(nuclio: FakeNuclio) -> None:

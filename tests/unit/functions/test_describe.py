@@ -21,7 +21,7 @@ def test_a_detector_has_the_common_fields_only() -> None:
         description="finds faces",
         version=2,
         labels=(Label(name="face", type="rectangle", attributes=(attribute,)),),
-        state="asleep",
+        state="scaled_to_zero",
     )
     assert describe(spec) == {
         "id": "fn",
@@ -29,7 +29,8 @@ def test_a_detector_has_the_common_fields_only() -> None:
         "name": "Faces",
         "description": "finds faces",
         "version": 2,
-        "state": "asleep",
+        "state": "scaled_to_zero",
+        "deprecated_state": "asleep",
         "labels_v2": [
             {
                 "name": "face",
@@ -46,14 +47,14 @@ def test_a_detector_has_the_common_fields_only() -> None:
     ("state", "since", "shown"),
     [
         ("ready", None, "finds faces"),
-        ("asleep", None, "finds faces"),  # it wakes up by itself
+        ("scaled_to_zero", None, "finds faces"),  # it wakes up by itself
         ("building", None, "finds faces"),
         ("error", None, "(error) finds faces"),
-        ("away", None, "(away) finds faces"),
+        ("missing", None, "(missing) finds faces"),
         (
-            "away",
+            "missing",
             datetime(2026, 5, 4, 13, 2, 9, tzinfo=timezone.utc),
-            "(away since 2026-05-04 13:02 UTC) finds faces",
+            "(missing since 2026-05-04 13:02 UTC) finds faces",
         ),
     ],
 )
@@ -66,7 +67,7 @@ def test_a_function_that_cannot_be_used_says_so_where_people_read(
         name="F",
         description="finds faces",
         state=state,
-        away_since=since,
+        missing_since=since,
     )
     assert describe(spec)["description"] == shown
 

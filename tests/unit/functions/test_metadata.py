@@ -75,7 +75,7 @@ def test_everything_that_a_function_declares_is_read() -> None:
     assert (spec.workers, spec.timeout_s, spec.availability_timeout_s) == (6, 90.0, 2.5)
     assert (spec.max_body_bytes, spec.max_batch) == (33554432, 8)
     assert (spec.accepts, spec.max_image_side) == (("image/jpeg", "image/png"), 1280)
-    assert spec.state == "asleep"
+    assert spec.state == "scaled_to_zero"
     assert spec.address == Address(
         namespace="cvat",
         http_port=32001,
@@ -245,7 +245,7 @@ def test_the_wait_for_a_worker_may_be_zero(value: int | None, seconds: float) ->
         ({"state": "error"}, "error"),
         ({"state": "imported"}, "error"),
         ({"state": "unhealthy"}, "unhealthy"),
-        ({"state": "waitingForScaleResourceFromZero"}, "asleep"),
+        ({"state": "waitingForScaleResourceFromZero"}, "scaled_to_zero"),
         ({"state": "somethingNew"}, "building"),
         ({"state": 7}, "ready"),
         ({}, "ready"),

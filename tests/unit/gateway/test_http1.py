@@ -1,4 +1,4 @@
-"""Answers are read from bytes however these are cut; what is not an answer is said so."""
+"""Parsing of HTTP/1.1 answers, in pieces of any size, and writing of request heads."""
 
 from __future__ import annotations
 
@@ -66,18 +66,18 @@ ANSWERS = [
 
 @pytest.mark.parametrize(("data", "status", "body", "keep"), ANSWERS)
 @given(sizes=st.lists(st.integers(1, 9), max_size=200))
-def test_an_answer_is_read_however_it_is_cut(
+def test_answer_is_the_same_in_pieces_of_any_size(
     data: bytes, status: int, body: bytes, keep: bool, sizes: list[int]
 ) -> None:
     message = read(data, sizes)
     assert (message.status, message.body, message.keep) == (status, body, keep)
 
 
-def test_header_names_are_lower_case_and_values_bare() -> None:
+def test_header_names_are_lower_case_and_values_are_stripped() -> None:
     assert read(ANSWERS[0][0]).headers == {"content-length": "3", "x-a": "b"}
 
 
-def test_bytes_beyond_the_answer_end_the_connection() -> None:
+def test_connection_is_not_kept_after_bytes_beyond_the_answer() -> None:
     assert read(ANSWERS[0][0] + b"more").keep is False
 
 
@@ -98,7 +98,7 @@ def test_bytes_beyond_the_answer_end_the_connection() -> None:
         b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000,
     ],
 )
-def test_what_is_not_an_answer_is_refused(data: bytes) -> None:
+def test_bytes_that_are_not_http_raise_valueerror(data: bytes) -> None:
     with pytest.raises(ValueError):  # each of them its own sentence
         read(data)
 
@@ -107,24 +107,24 @@ def test_what_is_not_an_answer_is_refused(data: bytes) -> None:
     "data",
     [
         b"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3e9\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3e9\r\n" + b"x" * 1001,
         b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 1001,
     ],
 )
-def test_an_answer_that_is_too_large_is_refused(data: bytes) -> None:
+def test_body_above_the_limit_raises_answertoolarge(data: bytes) -> None:
     with pytest.raises(AnswerTooLarge):
         read(data)
 
 
 @pytest.mark.parametrize("length", range(len(ANSWERS[0][0])))
-def test_an_answer_that_ends_early_is_broken(length: int) -> None:
+def test_answer_that_ends_early_raises_answerbroken(length: int) -> None:
     with pytest.raises(AnswerBroken) as caught:
         read(ANSWERS[0][0][:length])
     assert caught.value.begun is (length > 0)
 
 
 @pytest.mark.parametrize(("before", "begun"), [(b"", False), (b"HTTP/1.1 2", True)])
-def test_a_reset_tells_whether_an_answer_had_begun(before: bytes, begun: bool) -> None:
+def test_reset_connection_tells_whether_the_answer_had_begun(before: bytes, begun: bool) -> None:
     pieces = [before] if before else []
 
     def receive(most: int) -> bytes:
@@ -137,7 +137,7 @@ def test_a_reset_tells_whether_an_answer_had_begun(before: bytes, begun: bool) -
     assert caught.value.begun is begun
 
 
-def test_a_request_has_its_headers_and_the_length_of_its_body() -> None:
+def test_request_head_has_the_headers_and_the_length_of_the_body() -> None:
     head = request_head("host:81", "/a?b=%20", {"Content-Type": "application/json"}, 7)
     assert head == (
         b"POST /a?b=%20 HTTP/1.1\r\nHost: host:81\r\n"
@@ -154,6 +154,8 @@ def test_a_request_has_its_headers_and_the_length_of_its_body() -> None:
         ("/", {"X: y\r\nZ": "smuggled"}),
     ],
 )
-def test_nothing_is_smuggled_into_a_request(path: str, headers: dict[str, str]) -> None:
+def test_request_head_with_a_line_break_or_a_space_raises_valueerror(
+    path: str, headers: dict[str, str]
+) -> None:
     with pytest.raises(ValueError, match=r"path must be percent-encoded|is malformed"):
         request_head("host", path, headers, 0)
