@@ -102,7 +102,10 @@ class Settings(TypedSettings):
     SHARD_FRAMES: int = 0  # > 0: a request is split into shards of about so many frames
     KEEP_REQUESTS_DAYS: int = 90
 
-    # Calls.
+    # Calls. The counts are of calls in progress in one process; 0: no limit.
+    MAX_CALLS_PER_USER: int = 8
+    MAX_CALLS_PER_FUNCTION: int = 12
+    MAX_CALLS: int = 0
     TRACKER_STATE_MAX_AGE_S: int = 8 * 3600
     EMBEDDING_CACHE_BYTES: int = 512 * 1024 * 1024
     EMBEDDING_TTL_S: int = 24 * 3600

@@ -14,7 +14,8 @@
     │   │   ├── RequestNotFound     404
     │   │   ├── TaskNotFound        404
     │   │   └── JobNotFound         404
-    │   └── PayloadTooLarge         413  more bytes than the function takes
+    │   ├── PayloadTooLarge         413  more bytes than the function takes
+    │   └── TooManyCalls            429  the user has too many calls in progress
     ├── StateConflict               409  right call, wrong moment
     │   └── ScopeOverlap            409  another request works on the same frames
     ├── FunctionError               the function's author is wrong; retrying does not help
@@ -26,6 +27,7 @@
     │   ├── PlatformUnreachable     503  no connection to the platform or the function
     │   ├── FunctionUnavailable     503  building, stopped, away
     │   ├── FunctionBusy            503  all workers busy
+    │   ├── ServerBusy              503  the server has too many calls in progress
     │   ├── FunctionCrashed         502  its process died under this call
     │   └── FunctionTimeout         504  no answer in time
     └── EngineError
@@ -48,6 +50,7 @@ class LambdaError(Exception):
     code: ClassVar[str] = "error"
     status_code: int = 500
     permanent: bool = True
+    retry_after_s: int | None = None  # sent as the header Retry-After
 
     def __init__(self, message: str | None = None, **details: Any) -> None:
         self.message = message if message is not None else inspect.cleandoc(self.__doc__ or "")
@@ -135,6 +138,15 @@ class PayloadTooLarge(CallerError):
     status_code = 413
 
 
+class TooManyCalls(CallerError):
+    """You have too many calls in progress."""
+
+    code = "too_many_calls"
+    status_code = 429
+    permanent = False
+    retry_after_s = 1
+
+
 class StateConflict(LambdaError):
     """This cannot be done in the present state."""
 
@@ -204,6 +216,14 @@ class FunctionBusy(PlatformError):
     """All workers of the function are busy."""
 
     code = "function_busy"
+    retry_after_s = 1
+
+
+class ServerBusy(PlatformError):
+    """The server has too many calls in progress."""
+
+    code = "server_busy"
+    retry_after_s = 1
 
 
 class FunctionCrashed(PlatformError):

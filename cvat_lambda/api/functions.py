@@ -15,6 +15,7 @@ from cvat_lambda.annotations.mask_text import MaskText, splice
 from cvat_lambda.api import schema
 from cvat_lambda.api.base import LambdaViewSet
 from cvat_lambda.api.browser_compat import is_browser
+from cvat_lambda.api.call_limits import call_limits
 from cvat_lambda.api.serializers import OnlineFunctionCallRequestSerializer
 from cvat_lambda.engine import get_engine
 from cvat_lambda.errors import FunctionNotFound
@@ -62,18 +63,15 @@ class FunctionViewSet(LambdaViewSet):
         request=OnlineFunctionCallRequestSerializer,
         responses={
             200: OpenApiResponse(schema.CALL_ANSWER, description="By the function's kind"),
-            **schema.errors(400, 403, 404, 413, 415, 422, 502, 503, 504),
+            **schema.errors(400, 403, 404, 413, 415, 422, 429, 502, 503, 504),
         },
     )
     def call(self, request: HttpRequest, func_id: str) -> HttpResponse:
         function = self._find(func_id)
-        answer: Any = answer_call(
-            get_engine(),
-            self.access(),
-            function,
-            CALL_BODY.params(request.data, from_browser=is_browser(request)),
-            http_request=request,
-        )
+        access = self.access()
+        params = CALL_BODY.params(request.data, from_browser=is_browser(request))
+        with call_limits.hold(access.user_id, function.id):
+            answer: Any = answer_call(get_engine(), access, function, params, http_request=request)
         return _response(request, answer)
 
     def _find(self, function_id: str) -> FunctionSpec:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import IO, Any, Final, NoReturn
 
 from django.conf import settings
+from django.core.exceptions import RequestDataTooBig
 from rest_framework.exceptions import APIException, ParseError, ValidationError
 from rest_framework.parsers import BaseParser, JSONParser
 from rest_framework.request import Request
@@ -33,6 +34,7 @@ class StrictJSONParser(JSONParser):
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
         encoding = (parser_context or {}).get("encoding", settings.DEFAULT_CHARSET)
+        _require_size((parser_context or {}).get("request"))
         try:
             text = stream.read().decode(encoding)
             value = json.loads(text, parse_constant=_refuse)
@@ -78,6 +80,14 @@ def require_length(request: Request) -> None:
     """
     if request.META.get("HTTP_TRANSFER_ENCODING") and not request.META.get("CONTENT_LENGTH"):
         raise LengthRequired
+
+
+def _require_size(request: Request | None) -> None:
+    """Raise RequestDataTooBig on a body over ``DATA_UPLOAD_MAX_MEMORY_SIZE``, before it is read."""
+    maximum = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    length = "" if request is None else str(request.META.get("CONTENT_LENGTH") or "")
+    if maximum is not None and length.isdecimal() and int(length) > maximum:
+        raise RequestDataTooBig(f"a body of JSON takes {maximum} bytes at most")
 
 
 def _refuse(name: str) -> NoReturn:

@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView, set_rollback
@@ -33,12 +34,25 @@ def handle_exception(exc: Exception, context: dict[str, Any]) -> Response | None
     """Answer an exception as JSON. Tracebacks and addresses are written to the log only."""
     if isinstance(exc, LambdaError):
         set_rollback()
-        return Response(exc.to_json(), status=exc.status_code)
+        headers = {} if exc.retry_after_s is None else {"Retry-After": str(exc.retry_after_s)}
+        return Response(exc.to_json(), status=exc.status_code, headers=headers)
+    if isinstance(exc, SuspiciousOperation):
+        set_rollback()
+        return _suspicious(exc)
     if isinstance(exc, AnnotationError):
         set_rollback()
         return Response({"code": "invalid_annotations", "message": exc.message}, status=400)
     answer = rest_framework_handler(exc, context)
     return answer if answer is not None else _internal_error(exc, context)
+
+
+def _suspicious(exc: SuspiciousOperation) -> Response:
+    """Answer a request that Django refuses to read: too large, or malformed."""
+    if isinstance(exc, RequestDataTooBig):
+        message = "The body is larger than this server accepts."
+        return Response({"code": "body_too_large", "message": message}, status=413)
+    message = "The server cannot accept this request."
+    return Response({"code": "invalid_request", "message": message}, status=400)
 
 
 def _internal_error(exc: Exception, context: dict[str, Any]) -> Response:

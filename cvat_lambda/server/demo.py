@@ -167,7 +167,7 @@ def wait_for_function(services: Services, client: Client, function_id: str) -> d
     start = time.monotonic()
     last = ""
     while time.monotonic() < start + READY_WITHIN_S:
-        services.require_alive()
+        services.check()
         function = _look(client, function_id)
         if function is None:
             if time.monotonic() > start + LISTED_WITHIN_S:
@@ -237,7 +237,7 @@ def watch(services: Services, client: Client, request_id: str) -> dict[str, Any]
     end = time.monotonic() + ANNOTATED_WITHIN_S
     with _bar() as bar:
         while time.monotonic() < end:
-            services.require_alive()
+            services.check()
             request: dict[str, Any] = client.call("GET", f"/api/lambda/requests/{request_id}")
             bar.show(
                 done=request["done"],

@@ -1,9 +1,9 @@
-"""The processes that make up a standalone server, started in order and stopped in reverse.
+"""The processes of a standalone server, started in order and stopped in reverse.
 
-Redis (out of a wheel, or the one that ``CVAT_LAMBDA_REDIS_URL`` names), the function runtime, the
-web server, RQ workers, and the watch that takes up stalled requests. All on loopback. No process
-can be mistaken for another's: Redis listens on a socket in our folder, the web server inherits a
-port that is bound here, and the runtime writes where it listens.
+They are Redis (from a wheel, or the one that ``CVAT_LAMBDA_REDIS_URL`` names), the function
+runtime, two web processes, RQ workers, and the recovery of lost requests. Redis listens on a Unix
+socket in a private folder. The web processes inherit a socket that is bound here. The runtime
+writes its address to a file.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import ipaddress
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -32,6 +34,7 @@ from cvat_lambda.server.processes import (
     wait_for_file,
     wait_for_socket,
 )
+from cvat_lambda.server.supervisor import Supervisor
 
 LOOPBACK = "127.0.0.1"
 Say = Callable[[str], None]
@@ -48,16 +51,15 @@ class Options:
     port: int = 8080  # of the web server, if it is free; 0: any
     platform_port: int = 8070  # of the runtime, if it is free; 0: any
     workers: int = 1  # RQ worker processes
-    web_threads: int = 8
+    web_processes: int = 2
+    web_threads: int = 24  # of each web process
 
 
-def web_command(listener: int, *, threads: int, folder: Path) -> list[str]:
-    """The command of the web server: two processes that take connections from an open socket."""
+def web_command(listener: int, *, threads: int) -> list[str]:
+    """Return the command of a web process that accepts connections from an open socket."""
     return [
-        *(sys.executable, "-m", "gunicorn", "cvat_lambda.server.wsgi"),
-        *("--bind", f"fd://{listener}", "--worker-tmp-dir", str(folder)),
-        *("--worker-class", "gthread", "--workers", "2", "--threads", str(threads)),
-        *("--timeout", "180", "--graceful-timeout", "3"),
+        *(sys.executable, "-m", "cvat_lambda.server.web"),
+        *("--fd", str(listener), "--threads", str(threads)),
     ]
 
 
@@ -77,7 +79,8 @@ class Services:
     say: Say = print
     url: str = ""
     environment: dict[str, str] = field(default_factory=dict)
-    _children: list[Child] = field(default_factory=list)
+    _supervisor: Supervisor | None = None
+    _listener: socket.socket | None = None
     _lock: IO[str] | None = None
     _sockets: Path | None = None
 
@@ -92,9 +95,16 @@ class Services:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    @property
+    def children(self) -> dict[str, Child]:
+        """The running processes by name."""
+        processes = self._supervisor.processes if self._supervisor is not None else []
+        return {process.name: process.child for process in processes}
+
     def start(self) -> None:
-        """Start everything. Raise ProcessFailed with the last words of what does not come up."""
+        """Start everything. Raise ProcessFailed with the log's end of a process that fails."""
         self._take_home()
+        self._supervisor = Supervisor(self.options.home, say=self.say)
         self.environment = {
             **os.environ,
             "CVAT_LAMBDA_HOME": str(self.options.home),
@@ -104,22 +114,24 @@ class Services:
         self._start_redis()
         self._start_runtime()
         self._collect_metrics()
-        self._django("migrate", "--no-input")
+        self._migrate()
         self._start_web()
         self._write_address()
         for number in range(self.options.workers):
             command = ["rqworker", "annotation"]
             command += ["--worker-class", "cvat_lambda.server.worker.LinkedWorker"]
-            # Killed with us, not asked to finish: what it runs is resumed at the next start.
+            # Killed with its parent, without a grace period: its request resumes at the next start.
             self._child(f"worker-{number}", [*self._manage(), *command], death=signal.SIGKILL)
         self._child("recovery", [*self._manage(), "recover_requests", "--loop", "10"])
+        self._supervisor.write_states()
 
     def stop(self) -> None:
-        """Stop everything that was started: all are told at once, the first started goes last."""
-        for child in reversed(self._children[1:]):
-            child.ask_to_stop()
-        while self._children:
-            self._children.pop().stop()
+        """Stop everything that was started."""
+        if self._supervisor is not None:
+            self._supervisor.stop()
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
         if self._sockets is not None:
             shutil.rmtree(self._sockets, ignore_errors=True)
             self._sockets = None
@@ -127,15 +139,15 @@ class Services:
             self._lock.close()
             self._lock = None
 
-    def require_alive(self) -> None:
-        """Raise ProcessFailed if a process is gone."""
-        for child in self._children:
-            child.require_alive()
+    def check(self) -> None:
+        """Restart processes that have ended. Call this every second or more often."""
+        if self._supervisor is not None:
+            self._supervisor.check()
 
     def run_until_interrupted(self) -> None:
-        """Watch the processes until Ctrl-C (KeyboardInterrupt). Raise ProcessFailed."""
+        """Watch the processes until Ctrl-C (KeyboardInterrupt)."""
         while True:
-            self.require_alive()
+            self.check()
             time.sleep(0.5)
 
     def _take_home(self) -> None:
@@ -175,10 +187,25 @@ class Services:
         death: signal.Signals = signal.SIGTERM,
         keep: tuple[int, ...] = (),
     ) -> Child:
-        """Start a child in the home folder: no module lies there that could hide one of ours."""
+        """Start a process that is restarted when it ends."""
+        assert self._supervisor is not None
         log = self.options.home / "logs" / f"{name}.log"
         log.unlink(missing_ok=True)
-        child = Child.start(
+        return self._supervisor.add(
+            name, partial(self._start, name, command, log=log, death=death, keep=keep)
+        )
+
+    def _start(
+        self,
+        name: str,
+        command: list[str],
+        *,
+        log: Path,
+        death: signal.Signals = signal.SIGTERM,
+        keep: tuple[int, ...] = (),
+    ) -> Child:
+        # In the home folder lies no module that could hide one of the project.
+        return Child.start(
             name,
             command,
             env=self.environment,
@@ -187,8 +214,6 @@ class Services:
             death_signal=death,
             keep_open=keep,
         )
-        self._children.append(child)
-        return child
 
     def _start_redis(self) -> None:
         if self.environment.get("CVAT_LAMBDA_REDIS_URL"):
@@ -211,20 +236,8 @@ class Services:
         if not self.options.functions:
             return
         wished = self.options.platform_port
+        # Bound here first: a restarted runtime needs the port that the others know.
         port = free_port(wished, LOOPBACK)
-        try:
-            url = self._run_runtime(port)
-        except ProcessFailed:
-            if port == 0:
-                raise
-            url = self._run_runtime(0)  # somebody was faster than we
-        actual = int(url.rpartition(":")[2])
-        self._tell_port("the function runtime", wished, actual)
-        self.environment["CVAT_LAMBDA_PLATFORM_URL"] = url
-        self.environment["CVAT_LAMBDA_PLATFORM_PROJECT"] = ""  # all that it serves is ours
-
-    def _run_runtime(self, port: int) -> str:
-        """Start the runtime; its URL. Raise ProcessFailed."""
         ready = self.options.home / "runtime.url"
         ready.unlink(missing_ok=True)
         command = [sys.executable, "-m", "cvat_lambda.runtime", "serve"]
@@ -234,28 +247,29 @@ class Services:
         if self.options.only:
             command += ["--only", ",".join(self.options.only)]
         child = self._child("runtime", command)
-        try:
-            return wait_for_file(ready, child=child)
-        except ProcessFailed:
-            self._children.remove(child)
-            child.stop()
-            raise
+        url = wait_for_file(ready, child=child)
+        self._tell_port("the function runtime", wished, int(url.rpartition(":")[2]))
+        self.environment["CVAT_LAMBDA_PLATFORM_URL"] = url
+        self.environment["CVAT_LAMBDA_PLATFORM_PROJECT"] = ""  # all its functions are ours
 
-    def _django(self, *arguments: str) -> None:
-        name = arguments[0]
-        child = self._child(name, [*self._manage(), *arguments])
-        if child.process.wait(timeout=300) != 0:
-            raise ProcessFailed(f"{name} failed:\n{child.last_words()}")
-        self._children.remove(child)
+    def _migrate(self) -> None:
+        log = self.options.home / "logs" / "migrate.log"
+        log.unlink(missing_ok=True)
+        child = self._start("migrate", [*self._manage(), "migrate", "--no-input"], log=log)
+        try:
+            if child.process.wait(timeout=300) != 0:
+                raise ProcessFailed(f"migrate failed:\n{child.last_words()}")
+        finally:
+            child.stop()
 
     def _start_web(self) -> None:
-        with bound_socket(self.options.port, self.options.host) as listener:
-            port = listener.getsockname()[1]
-            self._tell_port("the web server", self.options.port, port)
-            command = web_command(
-                listener.fileno(), threads=self.options.web_threads, folder=self.options.home
-            )
-            child = self._child("web", command, keep=(listener.fileno(),))
+        self._listener = bound_socket(self.options.port, self.options.host)
+        port = self._listener.getsockname()[1]
+        self._tell_port("the web server", self.options.port, port)
+        descriptor = self._listener.fileno()
+        command = web_command(descriptor, threads=self.options.web_threads)
+        for number in range(self.options.web_processes):
+            child = self._child(f"web-{number}", command, keep=(descriptor,))
         self.url = f"http://{_reachable(self.options.host)}:{port}"
         wait_for_answer(f"{self.url}/health", child=child)
 

@@ -53,6 +53,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "cvat_lambda.server.request_limits.RequestLimits",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -159,6 +160,7 @@ LOGGING = {
     "loggers": {"cvat_lambda": {"level": os.environ.get("CVAT_LAMBDA_LOG_LEVEL", "INFO")}},
 }
 
+CVAT_LAMBDA_MAX_CALLS = 16  # of the 24 threads of a web process
 CVAT_LAMBDA_ENGINE = "cvat_lambda.engine.standalone.adapter.StandaloneEngine"
 globals().update(from_environment())
 globals().update(EngineSettings.from_environment())

@@ -1,11 +1,15 @@
-"""Everything that the standalone server answers."""
+"""The URLs of the standalone server."""
 
 from __future__ import annotations
 
 from django.contrib import admin
 from django.urls import include, path
 
+from cvat_lambda.server import health
+
 urlpatterns = [
+    path("health", health.live, name="health"),
+    path("health/ready", health.ready, name="health-ready"),
     path("", include("cvat_lambda.api.urls")),
     path("api/", include("cvat_lambda.engine.standalone.api.urls")),
     path("admin/", admin.site.urls),

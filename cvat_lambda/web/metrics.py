@@ -1,12 +1,19 @@
-"""``/metrics``: for administrators, by a session or a token, and for who asks from this machine."""
+"""``/metrics`` for administrators, by session or token, and for holders of the metrics token.
+
+The address of the client gives no access: requests through a local reverse proxy come from
+loopback, too.
+"""
 
 from __future__ import annotations
 
+from hmac import compare_digest
 from typing import Any
 
+from django.conf import settings as django_settings
 from django.http import Http404, HttpResponse
 from django.urls import path
 from drf_spectacular.utils import extend_schema
+from rest_framework.authentication import BaseAuthentication
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.views import APIView
@@ -16,19 +23,26 @@ from cvat_lambda.observability import metrics
 
 @extend_schema(exclude=True)
 class MetricsView(APIView):
-    """Prometheus' text format; nobody else is told that it is there."""
+    """Prometheus' text format. Everybody else gets 404."""
 
     permission_classes = (AllowAny,)  # `get` decides
 
     def get(self, request: Request) -> HttpResponse:
-        is_near = request.META.get("REMOTE_ADDR") in ("127.0.0.1", "::1")
-        is_forwarded = "HTTP_X_FORWARDED_FOR" in request.META or "HTTP_FORWARDED" in request.META
-        if not (request.user.is_staff or (is_near and not is_forwarded)):
+        if not (request.user.is_staff or self._has_metrics_token()):
             raise Http404
         return HttpResponse(metrics.exposition(), content_type=metrics.CONTENT_TYPE)
 
+    def get_authenticators(self) -> list[BaseAuthentication]:
+        """Skip the authenticators for the metrics token, which belongs to no user."""
+        return [] if self._has_metrics_token() else super().get_authenticators()
+
+    def _has_metrics_token(self) -> bool:
+        token = str(getattr(django_settings, "CVAT_LAMBDA_STANDALONE_METRICS_TOKEN", ""))
+        given = self.request.META.get("HTTP_AUTHORIZATION", "")
+        return token != "" and compare_digest(given.encode(), f"Bearer {token}".encode())
+
     def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
-        """Prometheus accepts its own formats only, and the answer is in one."""
+        """Prometheus accepts its own formats only. The answer is in one of them."""
         return super().perform_content_negotiation(request, force=True)
 
 

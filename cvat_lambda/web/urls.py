@@ -18,5 +18,4 @@ urlpatterns = [
     path("requests/<str:request_id>", views.request_detail, name="request"),
     path("requests/<str:request_id>/progress", views.request_progress, name="request-progress"),
     path("", include("cvat_lambda.web.metrics")),
-    path("health", views.health, name="health"),
 ]

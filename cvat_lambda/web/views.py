@@ -7,7 +7,6 @@ from typing import Any
 
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
-from django.db import connection
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -225,11 +224,3 @@ def request_progress(request: HttpRequest, request_id: str) -> HttpResponse:
             "eta_s": progress.eta_s,
         }
     )
-
-
-@require_GET
-def health(request: HttpRequest) -> HttpResponse:
-    """200 where the server and its database answer."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
-    return JsonResponse({"status": "ok"})

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from typing import Any
 
-SUITES = ("batch", "calls", "runtime", "load", "functions", "tracking")
+SUITES = ("batch", "calls", "connections", "runtime", "load", "functions", "tracking")
 
 
 def parse() -> argparse.Namespace:

@@ -68,13 +68,19 @@ class Client:
 @contextmanager
 def web_server(home: Any) -> Iterator[int]:
     """The app as people reach it; gives its port."""
-    from cvat_lambda.server.processes import Child, wait_for_port
-    from tests.ports import free_port
+    from cvat_lambda.server.processes import Child, bound_socket, wait_for_port
+    from cvat_lambda.server.services import web_command
 
-    port = free_port()
-    command = [sys.executable, "-m", "gunicorn", "cvat_lambda.server.wsgi", "--threads", "4"]
-    command += ["--bind", f"127.0.0.1:{port}", "--keep-alive", "60"]
-    child = Child.start("web", command, env=dict(os.environ), log=home / "web.log", cwd=REPOSITORY)
+    with bound_socket() as listener:
+        port = listener.getsockname()[1]
+        child = Child.start(
+            "web",
+            web_command(listener.fileno(), threads=4),
+            env=dict(os.environ),
+            log=home / "web.log",
+            cwd=REPOSITORY,
+            keep_open=(listener.fileno(),),
+        )
     try:
         wait_for_port(port, child=child)
         yield port

@@ -79,7 +79,7 @@ def server_process(
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         child = Child.start(
             "web",
-            web_command(listener.fileno(), threads=8, folder=folder),
+            web_command(listener.fileno(), threads=8),
             env=environment,
             log=folder / "web.log",
             cwd=folder,

@@ -28,6 +28,14 @@ class EngineSettings(TypedSettings):
     CHUNK_FRAMES: int = 36
     # A background upload without a heartbeat for this long is taken over by another process.
     UPLOAD_STALLED_AFTER_S: float = 120.0
+    # Requests that one client may have in progress in one web process; more are answered with 429.
+    MAX_REQUESTS_PER_CLIENT: int = 16
+    # With less free space the server counts as not ready, and uploads are refused.
+    MIN_FREE_DISK_BYTES: int = 256 * 1024 * 1024
+    # Prometheus sends it as ``Authorization: Bearer``; "": /metrics needs an administrator's token.
+    METRICS_TOKEN: str = ""
+    # The address of the reverse proxy whose X-Forwarded-For and -Proto are believed; "": none.
+    TRUSTED_PROXY: str = ""
 
 
 engine_settings = EngineSettings()

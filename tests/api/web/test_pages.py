@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -319,16 +320,20 @@ def test_whoever_is_not_logged_in_is_asked_to(client_for: ClientFor, path: str) 
 
 
 @pytest.mark.django_db
-def test_health_answers_without_login(client_for: ClientFor) -> None:
-    assert client_for(None).get("/health").json() == {"status": "ok"}
+@pytest.mark.django_db
+def test_metrics_are_refused_from_loopback_without_a_token(client_for: ClientFor) -> None:
+    """A local reverse proxy that sends no header would open them to everybody."""
+    assert client_for(None).get("/metrics", REMOTE_ADDR="127.0.0.1").status_code == 404
 
 
 @pytest.mark.django_db
-def test_metrics_are_for_this_machine_and_administrators(client_for: ClientFor) -> None:
+def test_the_metrics_token_gives_access(settings: Any, client_for: ClientFor) -> None:
+    settings.CVAT_LAMBDA_STANDALONE_METRICS_TOKEN = "scrape"
     client = client_for(None)
-    assert b"cvat_lambda_frames_total" in client.get("/metrics").content
-    assert client.get("/metrics", REMOTE_ADDR="192.0.2.1").status_code == 404
-    assert client.get("/metrics", HTTP_X_FORWARDED_FOR="192.0.2.1").status_code == 404
+    answer = client.get("/metrics", HTTP_AUTHORIZATION="Bearer scrape", REMOTE_ADDR="192.0.2.1")
+    assert b"cvat_lambda_frames_total" in answer.content
+    wrong = client.get("/metrics", HTTP_AUTHORIZATION="Bearer other", REMOTE_ADDR="192.0.2.1")
+    assert wrong.status_code == 401
 
 
 @pytest.mark.django_db

@@ -35,20 +35,22 @@ TABLE = [
     ("GET", "/requests/{request}/progress", None, (200, 200, 404, TO_LOGIN)),
     ("GET", "/requests/none/progress", None, (404, 404, 404, TO_LOGIN)),
     ("GET", "/health", None, (200, 200, 200, 200)),
+    ("GET", "/health/ready", None, (503, 503, 503, 503)),  # the tests run no worker
     ("GET", "/metrics", None, (404, 404, 404, 404)),  # from elsewhere, as no administrator
     ("GET", "/login", None, (302, 302, 302, 200)),
     ("POST", "/login", LOGIN, (302, 302, 302, 302)),
     ("PUT", "/login", None, (302, 302, 302, 200)),  # as Django has it: an empty form
     ("POST", "/logout", None, (302, 302, 302, 302)),
 ]
+OURS = ("cvat_lambda.web", "cvat_lambda.server", "django.contrib.auth.views")
 PAGES = {
     name: view
     for name, view in routes("").items()
-    if getattr(view, "__module__", "").startswith(("cvat_lambda.web", "django.contrib.auth.views"))
+    if getattr(view, "__module__", "").startswith(OURS)
 }
 SAMPLES = {Endpoint.of("GET", path).name: path for _, path, _, _ in TABLE}
 KNOWN = {Endpoint.of(method, path) for method, path, _, _ in TABLE}
-OPEN = ("health", "cvat_lambda_metrics", "logout")
+OPEN = ("health", "health-ready", "cvat_lambda_metrics", "logout")
 
 
 @pytest.fixture

@@ -1,10 +1,15 @@
-"""The standalone server's processes, all of them, started for real."""
+"""The processes of the standalone server, all started for real."""
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import time
+import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import psutil
 import pytest
@@ -12,30 +17,100 @@ import pytest
 from cvat_lambda.server.services import Options, Services
 
 
-@pytest.fixture
-def services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
-    """A server without functions, on a home of its own."""
-    for name in ("CVAT_LAMBDA_REDIS_URL", "DATABASE_URL"):
-        monkeypatch.delenv(name, raising=False)
-    stale = tmp_path / "home" / "metrics" / "counter_host-1.db"
+@pytest.fixture(scope="module")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    """A server without functions, with a home folder of its own."""
+    home = tmp_path_factory.mktemp("server") / "home"
+    stale = home / "metrics" / "counter_host-1.db"
     stale.parent.mkdir(parents=True)
     stale.write_bytes(b"of an earlier server")
-    with Services(Options(home=tmp_path / "home", port=0), say=lambda line: None) as running:
-        yield running
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("CVAT_LAMBDA_REDIS_URL", "DATABASE_URL"):
+            patch.delenv(name, raising=False)
+        patch.setenv("CVAT_LAMBDA_STANDALONE_METRICS_TOKEN", "scrape")
+        with Services(Options(home=home, port=0), say=lambda line: None) as running:
+            yield running
 
 
-def test_web_server_and_workers_count_in_one_place_that_is_empty_at_the_start(
-    services: Services,
-) -> None:
-    """Workers counted in processes that nobody asked, so `/metrics` showed no frame at all."""
+def get(services: Services, path: str, **headers: str) -> tuple[int, bytes]:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    request = urllib.request.Request(services.url + path, headers=headers)
+    try:
+        with opener.open(request, timeout=30) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+def wait_for(services: Services, is_true: Callable[[], object]) -> None:
+    end = time.monotonic() + 90
+    while not is_true():
+        assert time.monotonic() < end
+        services.check()
+        time.sleep(0.1)
+
+
+def states(services: Services) -> dict[str, dict[str, Any]]:
+    _, body = get(services, "/health")
+    return {process["name"]: process for process in json.loads(body)["processes"]}
+
+
+def test_web_processes_and_workers_count_into_one_empty_folder(services: Services) -> None:
     folder = services.options.home / "metrics"
     assert not (folder / "counter_host-1.db").exists()
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(f"{services.url}/metrics", timeout=30) as answer:
-        assert b"cvat_lambda_shapes_total 0.0" in answer.read()
+    status, text = get(services, "/metrics", Authorization="Bearer scrape")
+    assert status == 200
+    assert b"cvat_lambda_shapes_total 0.0" in text
     places = {
-        child.name: psutil.Process(child.process.pid).environ().get("PROMETHEUS_MULTIPROC_DIR")
-        for child in services._children
+        name: psutil.Process(child.process.pid).environ().get("PROMETHEUS_MULTIPROC_DIR")
+        for name, child in services.children.items()
     }
     assert places.pop("redis") is None
-    assert places == dict.fromkeys(("web", "worker-0", "recovery"), str(folder))
+    assert places == dict.fromkeys(("web-0", "web-1", "worker-0", "recovery"), str(folder))
+
+
+def test_other_accounts_of_the_machine_cannot_read_the_home_folder(services: Services) -> None:
+    home = services.options.home
+    readable = [path for path in (home, *home.rglob("*")) if path.stat().st_mode & 0o077]
+    assert [path for path in readable if not path.is_socket()] == []
+    assert (home / "db.sqlite3").exists()
+
+
+@pytest.mark.parametrize("name", ["worker-0", "web-0"])
+def test_a_process_that_is_killed_is_restarted_and_health_tells_it(
+    services: Services, name: str
+) -> None:
+    killed = services.children[name].process.pid
+    os.kill(killed, signal.SIGKILL)
+    wait_for(services, lambda: services.children[name].process.poll() is not None)
+    services.check()
+    assert states(services)[name]["state"] == "restarting"
+    assert states(services)[name]["last_exit"] == "was ended by SIGKILL"
+    wait_for(services, lambda: services.children[name].process.pid != killed)
+    assert states(services)[name] == {
+        "name": name,
+        "state": "running",
+        "restarts": 1,
+        "last_exit": "was ended by SIGKILL",
+    }
+    assert services.children[name].alive
+
+
+def test_readiness_names_each_component(services: Services) -> None:
+    def body() -> dict[str, Any]:
+        return dict(json.loads(get(services, "/health/ready")[1]))
+
+    wait_for(services, lambda: body()["components"]["workers"]["ok"])
+    components = body()["components"]
+    working = {name: component["ok"] for name, component in components.items()}
+    # No folders of functions were given, so no platform runs.
+    assert working == {
+        "database": True,
+        "redis": True,
+        "workers": True,
+        "disk": True,
+        "platform": False,
+    }
+    assert get(services, "/health/ready")[0] == 503
+    assert "127.0.0.1" not in json.dumps(components)

@@ -1,0 +1,210 @@
+"""``script/bench connections``: do slow clients and slow calls keep others waiting?
+
+Two web processes of the standalone server, on loopback, with 500 idle connections, then with 500
+clients that send one byte a second, then with 200 calls of a function that takes seconds. In each
+state a client asks for ``/health`` and for a page, one after the other.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.bench import stand
+
+IDLE, DRIPPING, CALLS, USERS = 500, 500, 200, 25
+HEALTH_P99_MS, PAGE_MAX_MS = 100.0, 1000.0
+LATENCY_MS = 4000.0
+HEAD = b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
+
+
+def run(*, short: bool = False) -> Iterator[dict[str, Any]]:
+    """Yield a row for each measurement."""
+    probes = 40 if short else 200
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        home = Path(name)
+        stand.prepare(home)
+        task_id, sessions = make_users()
+        function_port = stack.enter_context(stand.function_process(LATENCY_MS, workers=4))
+        add_function(function_port)
+        port = stack.enter_context(web_processes(home))
+        states: dict[str, Callable[[int], Any]] = {
+            "nobody else": quiet,
+            f"{IDLE} idle connections": idle_connections,
+            f"{DRIPPING} dripping connections": dripping_connections,
+            f"{CALLS} slow calls": lambda port: slow_calls(port, task_id, sessions),
+        }
+        for label, state in states.items():
+            with state(port):
+                health = sorted(probe(port, "/health", None) for _ in range(probes))
+                page = max(probe(port, "/", sessions[-1]) for _ in range(probes // 4))
+            yield row(f"/health p99, {label}", health[int(len(health) * 0.99)], HEALTH_P99_MS)
+            yield row(f"page, slowest, {label}", page, PAGE_MAX_MS)
+
+
+def row(name: str, value_ms: float, goal_ms: float) -> dict[str, Any]:
+    return {
+        "name": name,
+        "value": round(value_ms, 1),
+        "unit": "ms",
+        "goal": goal_ms,
+        "higher_is_better": False,
+    }
+
+
+def probe(port: int, path: str, session: str | None) -> float:
+    """Return how many milliseconds a new connection and one request take."""
+    headers = {} if session is None else {"Cookie": f"sessionid={session}"}
+    begun_at = time.perf_counter()
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("GET", path, headers=headers)
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    if answer.status != 200:
+        raise RuntimeError(f"{path} answered {answer.status}")
+    return (time.perf_counter() - begun_at) * 1000
+
+
+@contextmanager
+def quiet(port: int) -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def idle_connections(port: int) -> Iterator[None]:
+    with ExitStack() as stack:
+        for _ in range(IDLE):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+        yield
+
+
+@contextmanager
+def dripping_connections(port: int) -> Iterator[None]:
+    """Clients that never finish the head of their request."""
+    stopped = threading.Event()
+
+    def drip(clients: list[socket.socket]) -> None:
+        while not stopped.wait(1.0):
+            for client in clients:
+                try:
+                    client.send(b"x")
+                except OSError:
+                    continue
+
+    with ExitStack() as stack:
+        clients = []
+        for _ in range(DRIPPING):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            client.send(HEAD)
+            clients.append(client)
+        thread = threading.Thread(target=drip, args=(clients,))
+        thread.start()
+        try:
+            yield
+        finally:
+            stopped.set()
+            thread.join()
+
+
+@contextmanager
+def slow_calls(port: int, task_id: int, sessions: list[str]) -> Iterator[None]:
+    """Clients that call the slow function again and again."""
+    stopped = threading.Event()
+
+    def call(session: str) -> None:
+        cookie = f"sessionid={session}; csrftoken={CSRF}"
+        headers = {"Cookie": cookie, "X-CSRFToken": CSRF, "Content-Type": "application/json"}
+        body = f'{{"task": {task_id}, "frame": 0}}'
+        while not stopped.is_set():
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+            try:
+                connection.request("POST", "/api/lambda/functions/bench", body, headers)
+                answer = connection.getresponse()
+                answer.read()
+            finally:
+                connection.close()
+            if answer.status in (429, 503):
+                stopped.wait(float(answer.headers.get("Retry-After", 1)))
+
+    threads = [
+        threading.Thread(target=call, args=(sessions[number % USERS],)) for number in range(CALLS)
+    ]
+    for thread in threads:
+        thread.start()
+    time.sleep(2.0)  # until the function's calls are in progress
+    try:
+        yield
+    finally:
+        stopped.set()
+        for thread in threads:
+            thread.join()
+
+
+CSRF = "a" * 32
+
+
+def make_users() -> tuple[int, list[str]]:
+    """Make a task, and administrators with sessions; return its id and the session keys."""
+    from django.contrib.auth.models import User
+    from django.test import Client
+
+    from cvat_lambda.engine.standalone.tasks import create_task
+    from cvat_lambda.server.demo_arguments import PHOTOGRAPHS
+
+    sessions = []
+    for number in range(USERS + 1):
+        user = User.objects.create_superuser(f"user{number}")
+        client = Client()
+        client.force_login(user)
+        sessions.append(client.cookies["sessionid"].value)
+    labels = [{"name": "thing", "type": "rectangle"}]
+    task = create_task(user, "Photograph", labels, [PHOTOGRAPHS / "coffee.png"])
+    return task.pk, sessions
+
+
+def add_function(port: int) -> None:
+    """Register the slow function as an HTTP endpoint."""
+    from cvat_lambda.functions.models import Function
+
+    spec = '[{"name": "thing", "type": "rectangle"}]'
+    Function.objects.create(
+        id="bench",
+        platform="endpoint",
+        endpoint_url=f"http://127.0.0.1:{port}",
+        metadata={
+            "metadata": {"name": "bench", "annotations": {"type": "detector", "spec": spec}},
+            "spec": {"triggers": {"http": {"kind": "http", "numWorkers": 4}}},
+        },
+        state="ready",
+    )
+
+
+@contextmanager
+def web_processes(home: Path) -> Iterator[int]:
+    """Two web processes, as the standalone server starts them; gives their port."""
+    from cvat_lambda.server.processes import Child, bound_socket, wait_for_answer
+    from cvat_lambda.server.services import web_command
+
+    with ExitStack() as stack, bound_socket() as listener:
+        port = int(listener.getsockname()[1])
+        for number in range(2):
+            child = Child.start(
+                f"web-{number}",
+                web_command(listener.fileno(), threads=24),
+                env=dict(os.environ),
+                log=home / f"web-{number}.log",
+                cwd=stand.REPOSITORY,
+                keep_open=(listener.fileno(),),
+            )
+            stack.callback(child.stop)
+        wait_for_answer(f"http://127.0.0.1:{port}/health", child=child)
+        yield port

@@ -1,0 +1,59 @@
+"""Restarts with backoff, and the file that health pages read."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from cvat_lambda.server import supervisor
+from cvat_lambda.server.processes import Child
+from cvat_lambda.server.supervisor import Supervised, Supervisor, read_states
+
+
+@pytest.fixture
+def crashing() -> Supervised:
+    """A process that ends at once with status 3."""
+    start = partial(Child.start, "crash", [sys.executable, "-c", "raise SystemExit(3)"])
+    return Supervised(name="crash", start=start, child=start())
+
+
+def test_a_crash_loop_waits_longer_each_time_up_to_the_maximum(crashing: Supervised) -> None:
+    delays = []
+    for _ in range(7):
+        crashing.child.process.wait(60)
+        assert crashing.check(lambda line: None)
+        assert crashing.restart_at is not None
+        delays.append(round(crashing.restart_at - time.monotonic()))
+        crashing.restart_at = time.monotonic()
+        assert crashing.check(lambda line: None)
+    assert delays == [1, 2, 4, 8, 16, 30, 30]
+    assert crashing.restarts == 7
+    assert crashing.last_exit == "ended with status 3"
+    crashing.child.stop()
+
+
+def test_a_process_that_ran_long_is_restarted_with_the_first_delay(crashing: Supervised) -> None:
+    crashing.delay_s = supervisor.MAX_DELAY_S
+    crashing.started_at -= supervisor.STABLE_AFTER_S
+    crashing.child.process.wait(60)
+    crashing.check(lambda line: None)
+    assert crashing.restart_at is not None
+    assert crashing.restart_at - time.monotonic() <= supervisor.FIRST_DELAY_S
+    crashing.child.stop()
+
+
+def test_states_of_a_supervisor_that_ended_are_not_reported(tmp_path: Path) -> None:
+    assert read_states(tmp_path) is None
+    watched = Supervisor(tmp_path)
+    watched.write_states()
+    assert read_states(tmp_path) == []
+    path = tmp_path / supervisor.STATES_FILE
+    content = json.loads(path.read_text())
+    content["at"] -= supervisor.STALE_AFTER_S
+    path.write_text(json.dumps(content))
+    assert read_states(tmp_path) is None
