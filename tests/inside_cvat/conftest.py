@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,22 @@ def empty_caches(db: None) -> None:
     for cache in caches.all():
         cache.clear()
     django_rq.get_queue("annotation").connection.flushdb()
+
+
+@pytest.fixture(autouse=True)
+def no_receiver_fails() -> Iterator[None]:
+    """Fail the test if a receiver of a signal raised: `send_robust` only logs its error."""
+    failures: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            failures.append(record.getMessage())
+
+    logger, collector = logging.getLogger("django.dispatch"), Collector(logging.ERROR)
+    logger.addHandler(collector)
+    yield
+    logger.removeHandler(collector)
+    assert failures == []
 
 
 @pytest.fixture

@@ -11,10 +11,12 @@ from io import BytesIO
 from typing import Any, Final
 
 import crum  # type: ignore[import-not-found]
+import rq
 from cvat.apps.dataset_manager.task import JobAnnotation
 from cvat.apps.engine import models
 from cvat.apps.engine.frame_provider import SegmentFrameProvider
 from cvat.apps.engine.media_extractors import RandomAccessIterator, ZipReader
+from cvat.apps.engine.rq import BaseRQMeta
 from django.core.exceptions import FieldDoesNotExist
 from django.db.models import Model
 
@@ -94,12 +96,22 @@ def locked_jobs(job_ids: list[int]) -> list[Any]:
 
 @contextmanager
 def impersonate(user: Any) -> Iterator[None]:
-    """CVAT's events and webhooks name this user for changes inside the block."""
-    if user is None or crum.get_current_user() is not None:
+    """CVAT's events and webhooks name this user for changes inside the block.
+
+    In an RQ job CVAT takes both the user and the HTTP request from the job's metadata. With
+    another user it would serialize them for that HTTP request, of which the metadata hold too
+    little.
+    """
+    if user is None or crum.get_current_user() is not None or _rq_job_names_a_user():
         yield
         return
     with crum.impersonate(user):
         yield
+
+
+def _rq_job_names_a_user() -> bool:
+    job = rq.get_current_job()
+    return job is not None and BaseRQMeta.for_job(job).user is not None
 
 
 def in_http_request() -> bool:
