@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from common.errors import BadInput
-from common.images import decode_image
 from common.inputs import read_body
 
 if TYPE_CHECKING:
@@ -38,37 +37,6 @@ def respond(context: Context, payload: object, *, status: int = 200) -> Any:
         content_type="application/json",
         status_code=status,
     )
-
-
-def each_image(
-    body: dict[str, Any], run: Callable[[NDArray[np.uint8]], object], *, max_batch: int
-) -> object:
-    """Answer for ``image``, or for each of ``images`` as ``{"results": [...]}``, in order.
-
-    A picture of a batch that cannot be answered becomes ``{"error": sentence}`` at its place, so
-    that it does not take its neighbours down.
-    """
-    if "images" not in body:
-        return run(decode_image(body.get("image")))
-    frames = batch(body, max_batch=max_batch)
-    return {"results": [_one_of_batch(number, frame, run) for number, frame in enumerate(frames)]}
-
-
-def batch(body: dict[str, Any], *, max_batch: int) -> list[object]:
-    """Return the encoded pictures of ``images``; BadInput when there are none or too many."""
-    frames = body["images"]
-    if not isinstance(frames, list) or not frames:
-        raise BadInput("'images' is not a list of images in base64")
-    if len(frames) > max_batch:
-        raise BadInput(f"'images' has {len(frames)} entries; at most {max_batch} fit a call")
-    return frames
-
-
-def _one_of_batch(number: int, frame: object, run: Callable[[NDArray[np.uint8]], object]) -> object:
-    try:
-        return run(decode_image(frame, field=f"images[{number}]"))
-    except BadInput as error:
-        return {"error": str(error)}
 
 
 def rectangle(

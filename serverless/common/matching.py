@@ -1,4 +1,4 @@
-"""Who is who in two frames: distances of pairs, pairs that cannot be, the cheapest assignment."""
+"""Matching the boxes of two frames: the body of a call, distances, the cheapest assignment."""
 
 from __future__ import annotations
 
@@ -8,11 +8,39 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from common.assignment import assign
+from common.errors import BadInput
+from common.images import decode_image
+from common.inputs import read_boxes, read_number, read_threshold
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.floating]
+    # Of an image and some of its boxes: an embedding for each box, shape (n, length).
+    Embed = Callable[[NDArray[np.uint8], Sequence[dict[str, Any]]], Floats]
+
+DEFAULT_MAX_DISTANCE = 50.0  # pixels between the centres of a pair
+
+
+def answer_match(body: dict[str, Any], embed: Embed, *, default_threshold: float) -> list[int]:
+    """Answer, for each of ``boxes0``, the index of the same object in ``boxes1``, or -1.
+
+    A pair has one label, centres at most ``max_distance`` pixels apart, and embeddings at a cosine
+    distance of at most ``threshold``.
+    """
+    max_distance = read_number(body, "max_distance", DEFAULT_MAX_DISTANCE)
+    if max_distance < 0:
+        raise BadInput(f"'max_distance' is {max_distance:g}; send a number of at least 0")
+    threshold = read_threshold(body, default_threshold)
+    image0, boxes0 = decode_image(body.get("image0"), field="image0"), read_boxes(body, "boxes0")
+    image1, boxes1 = decode_image(body.get("image1"), field="image1"), read_boxes(body, "boxes1")
+    possible = possible_pairs(boxes0, boxes1, max_distance=max_distance)
+    distances = distances_where_possible(
+        possible,
+        lambda indices: embed(image0, [boxes0[index] for index in indices]),
+        lambda indices: embed(image1, [boxes1[index] for index in indices]),
+    )
+    return assign_pairs(distances, possible, threshold=threshold)
 
 
 def cosine_distances(first: Floats, second: Floats) -> Floats:
@@ -23,7 +51,7 @@ def cosine_distances(first: Floats, second: Floats) -> Floats:
 def possible_pairs(
     boxes0: Sequence[dict[str, Any]], boxes1: Sequence[dict[str, Any]], *, max_distance: float
 ) -> NDArray[np.bool_]:
-    """Tell which pairs have one label and centres at most ``max_distance`` pixels apart."""
+    """Return which pairs have one label and centres at most ``max_distance`` pixels apart."""
     shift = _centres(boxes0)[:, None] - _centres(boxes1)[None, :]
     near = np.hypot(shift[..., 0], shift[..., 1]) <= max_distance
     labels0 = [box.get("label_id") for box in boxes0]
@@ -34,29 +62,29 @@ def possible_pairs(
 
 def distances_where_possible(
     possible: NDArray[np.bool_],
-    describe0: Callable[[list[int]], Floats],
-    describe1: Callable[[list[int]], Floats],
+    embed0: Callable[[list[int]], Floats],
+    embed1: Callable[[list[int]], Floats],
 ) -> Floats:
-    """Return the cosine distances of pairs, shape of ``possible``; infinite where none can be.
+    """Return the cosine distances of the possible pairs, and infinity for all others.
 
-    Only boxes that have a possible partner are described, each once: ``describe0`` and
-    ``describe1`` get their numbers and return a vector for each.
+    ``embed0`` and ``embed1`` get the indices of boxes and return an embedding for each. They are
+    called for the boxes that have a possible partner only.
     """
     distances = np.full(possible.shape, np.inf)
     rows, columns = np.flatnonzero(possible.any(axis=1)), np.flatnonzero(possible.any(axis=0))
     if rows.size:
-        described = describe0(rows.tolist()), describe1(columns.tolist())
-        distances[np.ix_(rows, columns)] = cosine_distances(*described)
+        embeddings = embed0(rows.tolist()), embed1(columns.tolist())
+        distances[np.ix_(rows, columns)] = cosine_distances(*embeddings)
     return distances
 
 
-def match(distances: Floats, possible: NDArray[np.bool_], *, max_distance: float) -> list[int]:
-    """Return, for each row, the column it belongs to, or -1.
+def assign_pairs(distances: Floats, possible: NDArray[np.bool_], *, threshold: float) -> list[int]:
+    """Return for each row the column of its pair, or -1.
 
-    As many pairs as possible are made of those that are possible and not farther than
-    ``max_distance``; among equals the smallest sum of distances wins.
+    The result has as many pairs as can be made of possible pairs with a distance of at most
+    ``threshold``. Of several such results it has the smallest sum of distances.
     """
-    allowed = possible & (distances <= max_distance)
+    allowed = possible & (distances <= threshold)
     if not allowed.any():
         return [-1] * len(distances)
     # One forbidden pair costs more than any number of allowed ones.

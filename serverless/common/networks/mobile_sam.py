@@ -116,7 +116,7 @@ class MobileSam:
 
     @property
     def device(self) -> str:
-        """Return what runs it, for the log."""
+        """Return the devices that run the networks, for the log."""
         return once_each(self._encoder.device, self._decoder.device)
 
     def embed(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -60,7 +60,7 @@ class NanoDet:
 
     @property
     def device(self) -> str:
-        """Return what runs it, for the log."""
+        """Return the devices that run the networks, for the log."""
         return self._network.device
 
     def detect(self, image: NDArray[np.uint8], threshold: float) -> Detections:

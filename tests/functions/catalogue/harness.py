@@ -1,7 +1,7 @@
-"""Loading a function's folder into the test's interpreter, and calling it as the platform would.
+"""Loads a function's folder into the test's interpreter and calls it as the platform would.
 
-Every folder has modules of the same names (`main`, `model`, `network`), so they are taken out of
-`sys.modules` once the folder is loaded: tests of several functions can share an interpreter.
+All folders use the same names for their modules (`main`, `model`, `network`). They are removed from
+`sys.modules` once the folder is loaded, so that tests of several functions share an interpreter.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ class Function:
         self.folder = SERVERLESS / folder
         with _imports_from(self.folder):
             self.main: Any = importlib.import_module("main")
+            importlib.import_module("model")  # the entry point imports it when it starts
             self.modules: dict[str, ModuleType] = dict(_modules_of(self.folder))
         self.context = SimpleNamespace(
             user_data=SimpleNamespace(), logger=Logger(), Response=Response
@@ -78,7 +79,11 @@ class Function:
 
     def start(self) -> None:
         """Run `init_context`."""
-        self.main.init_context(self.context)
+        sys.modules.update(self.modules)
+        try:
+            self.main.init_context(self.context)
+        finally:
+            _forget_modules_of(self.folder)
 
     @property
     def logged(self) -> list[str]:
@@ -100,8 +105,12 @@ def _imports_from(folder: Path) -> Iterator[None]:
         yield
     finally:
         sys.path.remove(str(folder))
-        for name, _ in _modules_of(folder):
-            del sys.modules[name]
+        _forget_modules_of(folder)
+
+
+def _forget_modules_of(folder: Path) -> None:
+    for name, _ in _modules_of(folder):
+        del sys.modules[name]
 
 
 def _modules_of(folder: Path) -> list[tuple[str, ModuleType]]:

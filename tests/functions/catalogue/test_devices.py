@@ -46,12 +46,12 @@ def test_without_an_intel_gpu_the_cpu_does_the_work_and_the_log_says_why(
         pytest.skip("this machine has a GPU that OpenVINO knows")
     with caplog.at_level(logging.WARNING):
         function = start(monkeypatch, network_file, device)
-    assert function.logged == ["Person re-identification runs on CPU"]
+    assert function.logged == ["The model runs on CPU"]
     if device == "GPU":  # AUTO may choose the CPU by itself, where OpenCL is installed
         [line] = caplog.messages
         assert line.startswith("OpenVINO cannot use GPU, the CPU is used instead: ")
         assert len(line) > len("OpenVINO cannot use GPU, the CPU is used instead: ")
-    matcher = function.context.user_data.matcher
+    matcher = function.context.user_data.model
     picture = np.zeros((300, 200, 3), np.uint8)
     embeddings = matcher.embed(picture, [{"points": [0, 0, 100, 200]}])
     assert np.isfinite(embeddings).all()

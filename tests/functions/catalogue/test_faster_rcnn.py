@@ -42,7 +42,7 @@ def _picture(width: int, height: int, box: tuple[int, int, int, int]) -> np.ndar
 
 def test_the_log_says_what_it_runs_on(function: Function) -> None:
     [line] = function.logged
-    assert re.fullmatch(r"Faster R-CNN runs on (CPU|GPU:.+)", line)
+    assert re.fullmatch(r"The model runs on (CPU|GPU:.+)", line)
 
 
 @pytest.mark.parametrize(

@@ -67,19 +67,19 @@ def test_the_networks_have_exactly_the_official_names_and_shapes(
 def test_heat_maps_equal_mmposes(function: Function) -> None:
     crop = function.model.normalise([random_picture(256, 192, seed=5)])
     with torch.inference_mode():
-        maps = function.context.user_data.detector._network(crop).numpy()
+        maps = function.context.user_data.model._network(crop).numpy()
     np.testing.assert_allclose(samples(maps, 512), POSE["heat_maps"], atol=1e-4)
 
 
 def test_key_points_equal_mmposes_with_flip_test(function: Function) -> None:
     box = np.array([POSE["box"]])
-    [(points, scores)] = function.context.user_data.detector.poses(PICTURE, box)
+    [(points, scores)] = function.context.user_data.model.poses(PICTURE, box)
     np.testing.assert_allclose(scores, POSE["scores"], atol=1e-4)
     np.testing.assert_allclose(points, POSE["keypoints"], atol=1e-3)
 
 
 def test_half_precision_stays_near(function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
-    detector = function.context.user_data.detector
+    detector = function.context.user_data.model
     crop = function.model.normalise([random_picture(256, 192, seed=5)])
     monkeypatch.setenv("TORCH_PRECISION", "float32")
     maps = detector.heat_maps(crop)
@@ -106,7 +106,7 @@ def test_key_points_of_a_box_of_another_scale_are_mmposes(
     cut = function.model.cut(PICTURE, centre, size)[..., ::-1].transpose(2, 0, 1)
     differs = np.abs(np.array(samples(cut, 256)) - expected["input"])
     assert np.quantile(differs, 0.95) <= 2  # OpenCV counts in 1/32 pixels, and rounds
-    [(points, scores)] = function.context.user_data.detector.poses(PICTURE, box)
+    [(points, scores)] = function.context.user_data.model.poses(PICTURE, box)
     np.testing.assert_allclose(scores, expected["scores"], atol=0.02)
     # Maps of random weights are flat: that last digit of a pixel makes another cell the best of
     # some. The others are the same to the last digit.
@@ -173,7 +173,7 @@ def test_a_key_point_comes_back_to_its_place_in_the_image(
     picture = np.zeros((300, 400, 3), np.uint8)
     near = np.hypot(columns - x, rows - y) <= max(cell, 2)
     picture[near] = (255, 0, 0)
-    detector = function.context.user_data.detector
+    detector = function.context.user_data.model
     monkeypatch.setattr(detector, "_network", RedMaps())
     [(points, scores)] = detector.poses(picture, np.array([box]))
     assert scores.min() > 0
@@ -193,7 +193,7 @@ def test_mirrored_points_are_mmposes() -> None:
 
 
 def test_person_levels_equal_mmdetections(function: Function) -> None:
-    network = function.context.user_data.detector._people._network
+    network = function.context.user_data.model._finder._network
     with torch.inference_mode():
         levels = network(function.people.normalise(random_picture(320, 320, seed=7)))
     for (logits, distances), expected in zip(levels, PEOPLE["levels"], strict=True):

@@ -46,7 +46,7 @@ def _unpack(item: dict[str, Any]) -> tuple[np.ndarray, tuple[int, int, int, int]
 
 def test_the_log_says_what_it_runs_on(function: Function) -> None:
     [line] = function.logged
-    assert re.fullmatch("Mask R-CNN runs on CPU", line)
+    assert re.fullmatch("The model runs on CPU", line)
 
 
 @pytest.mark.parametrize(

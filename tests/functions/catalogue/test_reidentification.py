@@ -53,7 +53,7 @@ def _body(first: Any, second: Any, **more: Any) -> dict[str, Any]:
 
 def test_the_log_says_what_it_runs_on(function: Function) -> None:
     [line] = function.logged
-    assert re.fullmatch("Person re-identification runs on CPU", line)
+    assert re.fullmatch("The model runs on CPU", line)
 
 
 def test_people_are_found_by_their_looks_not_by_their_order(function: Function) -> None:
@@ -97,7 +97,7 @@ def test_the_embedding_is_in_bgr_order(function: Function) -> None:
     picture = np.zeros((100, 50, 3), np.uint8)
     picture[:] = (10, 20, 30)
     box = {"points": [0, 0, 50, 100]}
-    [embedding] = function.context.user_data.matcher.embed(picture, [box])
+    [embedding] = function.context.user_data.model.embed(picture, [box])
     np.testing.assert_allclose(embedding, [30, 20, 10], atol=1e-4)
 
 

@@ -54,7 +54,7 @@ def small(function: Function, monkeypatch: pytest.MonkeyPatch) -> Function:
 
 def test_the_log_says_what_it_runs_on(function: Function) -> None:
     [line] = function.logged
-    assert re.fullmatch(r"RetinaNet R101 runs on (cpu in float32|cuda.* in float16)", line)
+    assert re.fullmatch(r"The model runs on (cpu in float32|cuda.* in float16)", line)
 
 
 def test_the_network_has_exactly_the_official_names_and_shapes() -> None:
@@ -66,7 +66,7 @@ def test_the_network_has_exactly_the_official_names_and_shapes() -> None:
 
 def test_levels_equal_detectron2s(small: Function) -> None:
     prepared = small.model.prepare(random_picture(120, 176, seed=1))
-    levels = small.context.user_data.detector._run([prepared.pixels])
+    levels = small.context.user_data.model._run([prepared.pixels])
     for (logits, deltas, anchors), expected in zip(levels, EXPECTED["levels"], strict=True):
         np.testing.assert_allclose(samples(logits.numpy()), expected["logits"], atol=1e-4)
         np.testing.assert_allclose(samples(deltas.numpy()), expected["deltas"], atol=1e-4)
@@ -74,7 +74,7 @@ def test_levels_equal_detectron2s(small: Function) -> None:
 
 
 def test_detections_equal_detectron2s(small: Function) -> None:
-    [items] = small.context.user_data.detector.detect([random_picture(120, 176, seed=1)], 0.05)
+    [items] = small.context.user_data.model.detect([random_picture(120, 176, seed=1)], 0.05)
     labels = [small.model.LABELS[index] for index in EXPECTED["classes"]]
     assert [item["label"] for item in items] == labels
     np.testing.assert_allclose(
@@ -84,7 +84,7 @@ def test_detections_equal_detectron2s(small: Function) -> None:
 
 
 def test_half_precision_stays_near(small: Function, monkeypatch: pytest.MonkeyPatch) -> None:
-    detector, picture = small.context.user_data.detector, random_picture(120, 176, seed=1)
+    detector, picture = small.context.user_data.model, random_picture(120, 176, seed=1)
     prepared = small.model.prepare(picture)
     monkeypatch.setenv("TORCH_PRECISION", "float32")
     levels = detector._run([prepared.pixels])

@@ -67,7 +67,7 @@ def _whole(answer: dict[str, Any]) -> np.ndarray:
 
 def test_the_log_says_what_it_runs_on(function: Function) -> None:
     [line] = function.logged
-    assert re.fullmatch(r"Segment Anything runs on (cpu in float32|cuda.* in float16)", line)
+    assert re.fullmatch(r"The model runs on (cpu in float32|cuda.* in float16)", line)
 
 
 @pytest.mark.parametrize("variant", ["vit_h", "vit_l", "vit_b"])
@@ -80,12 +80,12 @@ def test_the_network_has_exactly_the_official_names_and_shapes(variant: str) -> 
 
 
 def test_the_embedding_equals_the_official_packages(function: Function) -> None:
-    embedding = function.context.user_data.interactor.embed(PICTURE)
+    embedding = function.context.user_data.model.embed(PICTURE)
     np.testing.assert_allclose(samples(embedding.values, 256), EXPECTED["embedding"], atol=1e-4)
 
 
 def test_half_precision_stays_near(function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
-    interactor = function.context.user_data.interactor
+    interactor = function.context.user_data.model
     monkeypatch.setenv("TORCH_PRECISION", "float32")
     values = interactor.embed(PICTURE).values
     monkeypatch.setenv("TORCH_PRECISION", "bfloat16")  # float16 is no CPU's: it takes minutes
@@ -94,7 +94,7 @@ def test_half_precision_stays_near(function: Function, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("prompt", EXPECTED["prompts"], ids=["point", "points", "box", "all"])
 def test_the_logits_equal_the_official_packages(function: Function, prompt: dict[str, Any]) -> None:
-    interactor = function.context.user_data.interactor
+    interactor = function.context.user_data.model
     shown = function.model.read_prompt(_body(prompt))
     logits = interactor.logits(interactor.embed(PICTURE), shown).numpy()
     np.testing.assert_allclose(samples(logits, 256), prompt["logits"], atol=1e-4)

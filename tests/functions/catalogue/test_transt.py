@@ -42,7 +42,7 @@ def function(tmp_path_factory: pytest.TempPathFactory) -> Function:
 
 def test_the_log_says_what_it_runs_on(function: Function) -> None:
     [line] = function.logged
-    assert re.fullmatch(r"TransT runs on (cpu in float32|cuda.* in float16)", line)
+    assert re.fullmatch(r"The model runs on (cpu in float32|cuda.* in float16)", line)
 
 
 def test_the_network_has_exactly_the_official_names_and_shapes() -> None:
@@ -53,7 +53,7 @@ def test_the_network_has_exactly_the_official_names_and_shapes() -> None:
 
 
 def test_scores_and_boxes_equal_the_authors(function: Function) -> None:
-    tracker = function.context.user_data.tracker
+    tracker = function.context.user_data.model
     template, search = random_picture(128, 128, seed=8), random_picture(256, 256, seed=9)
     [(scores, boxes)] = tracker._run([template], [search])
     np.testing.assert_allclose(samples(scores, 256), EXPECTED["scores"], atol=1e-5)
@@ -61,7 +61,7 @@ def test_scores_and_boxes_equal_the_authors(function: Function) -> None:
 
 
 def test_half_precision_stays_near(function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
-    tracker = function.context.user_data.tracker
+    tracker = function.context.user_data.model
     patches = [random_picture(128, 128, seed=8)], [random_picture(256, 256, seed=9)]
     monkeypatch.setenv("TORCH_PRECISION", "float32")
     [(scores, boxes)] = tracker._run(*patches)
@@ -81,7 +81,7 @@ def test_an_object_starts_where_it_was_drawn(function: Function) -> None:
 
 
 def test_a_state_that_went_through_json_tracks_like_one_that_stayed(function: Function) -> None:
-    tracker = function.context.user_data.tracker
+    tracker = function.context.user_data.model
     [target] = tracker.start(PICTURE, [np.array(SHAPE["points"], dtype=np.float64)])
     _, answer = function.invoke({"image": encoded(PICTURE), "shapes": [SHAPE]})
     frame = random_picture(240, 320, seed=11)
@@ -90,8 +90,9 @@ def test_a_state_that_went_through_json_tracks_like_one_that_stayed(function: Fu
     body = {"image": encoded(frame), "shapes": [None], "states": states}
     status, answer = function.invoke(body)
     assert status == 200
-    expected = function.model.rectangle(target, width=320, height=240)
-    assert answer["shapes"] == [{"type": "rectangle", "points": expected}]
+    left, top, right, bottom = target.box
+    expected = [max(left, 0), max(top, 0), min(right, 320), min(bottom, 240)]
+    assert answer["shapes"][0]["points"] == [round(float(value), 2) for value in expected]
     assert answer["states"][0]["centre"] == list(target.centre)
 
 
@@ -200,9 +201,9 @@ def test_a_box_of_another_size_must_be_surer() -> None:
         ({"shapes": "x"}, "'shapes' is not a list"),
         ({"shapes": [{"type": "polygon", "points": [1, 2]}]}, "'shapes[0]' is of type 'polygon'"),
         ({"shapes": [[1, 2, 3]]}, "'shapes[0]' is not a list of 4 numbers"),
-        ({"shapes": [None]}, "'shapes[0]' is not a list of 4 numbers"),
+        ({"shapes": [None]}, "'shapes[0]' is empty and has no state"),
         ({"shapes": [[1, 2, 3, 10**400]]}, "'shapes[0]' holds a number that is no coordinate"),
-        ({"shapes": [[5, 5, 5, 5]]}, "'shapes[0]' is narrower than a pixel"),
+        ({"shapes": [[5, 5, 5, 5]]}, "'shapes[0]' is less than 1 px"),
         ({"shapes": [[400, 10, 450, 60]]}, "'shapes[0]' lies outside the image"),
         ({"shapes": [[10, -60, 60, 0]]}, "'shapes[0]' lies outside the image"),
         ({"states": ["gASVIwAAAAAAAACMBXBvc2l4lIwGc3lzdGVtlJOU"]}, "'states[0]' is not a state"),

@@ -45,7 +45,7 @@ def _picture(width: int, height: int, box: tuple[int, int, int, int]) -> np.ndar
 
 def test_the_log_says_what_it_runs_on(function: Function) -> None:
     [line] = function.logged
-    assert re.fullmatch(r"YOLOv7 runs on (CPU|CUDA)ExecutionProvider", line)
+    assert re.fullmatch(r"The model runs on (CPU|CUDA)ExecutionProvider", line)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_a_file_with_a_free_batch_takes_the_frames_at_once(
     monkeypatch.setenv("MODEL_PATH", str(yolov7.make_batching(tmp_path / "batching.onnx")))
     function = Function(FOLDER)
     function.start()
-    session = function.context.user_data.detector._session
+    session = function.context.user_data.model._session
     runs: list[tuple[int, ...]] = []
 
     class Counting:
@@ -122,7 +122,7 @@ def test_a_file_with_a_free_batch_takes_the_frames_at_once(
             runs.extend(each.shape for each in inputs.values())
             return session.run(outputs, inputs)
 
-    monkeypatch.setattr(function.context.user_data.detector, "_session", Counting())
+    monkeypatch.setattr(function.context.user_data.model, "_session", Counting())
     # The network's box is as wide as the picture is bright.
     shades = [51, 255, 102]
     frames = [encoded(np.full((640, 640, 3), shade, np.uint8)) for shade in shades]

@@ -97,8 +97,8 @@ def test_nothing_to_pair(
         ({"image1": "AAAA"}, "'image1' cannot be decoded"),
         ({"boxes0": None}, "'boxes0' is missing"),
         ({"boxes1": [{"points": [1, 2, 3]}]}, "'boxes1' holds a box whose 'points'"),
-        ({"threshold": 2}, "'threshold' must lie in [0, 1]"),
-        ({"max_distance": -1}, "'threshold' must lie in [0, 1] and 'max_distance'"),
+        ({"threshold": 2}, "'threshold' is 2; send a number from 0 to 1"),
+        ({"max_distance": -1}, "'max_distance' is -1; send a number of at least 0"),
     ],
 )
 def test_a_bad_body_is_400_with_a_sentence(

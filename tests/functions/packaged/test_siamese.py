@@ -123,13 +123,19 @@ def test_boxes_of_odd_proportions_are_followed(
     ("body", "sentence"),
     [
         ({}, "'shapes' and 'states' are empty"),
-        ({"shapes": [None]}, "'shapes[0]' has neither a shape nor a state"),
-        ({"shapes": [{"type": "polygon", "points": [1, 2]}]}, "'shapes[0]' is a polygon"),
+        ({"shapes": [None]}, "'shapes[0]' is empty and has no state"),
+        ({"shapes": [{"type": "polygon", "points": [1, 2]}]}, "'shapes[0]' is of type 'polygon'"),
         ({"shapes": [{"type": "rectangle", "points": [1, 2, 3]}]}, "'shapes[0].points' is not"),
         ({"shapes": [{"type": "rectangle", "points": [1, 2, 3, 10**400]}]}, "'shapes[0].points' h"),
-        ({"shapes": [{"type": "rectangle", "points": [1, 2, 3, 4]}]}, "'shapes[0]' is outside"),
-        ({"shapes": [{"type": "rectangle", "points": [900, 0, 950, 9]}]}, "'shapes[0]' is outside"),
-        ({"states": ["x"]}, "'states[0]' is not a state of this tracker"),
+        (
+            {"shapes": [{"type": "rectangle", "points": [1, 2, 3, 4]}]},
+            "'shapes[0].points' is less than 4 px",
+        ),
+        (
+            {"shapes": [{"type": "rectangle", "points": [900, 0, 950, 9]}]},
+            "'shapes[0].points' lies",
+        ),
+        ({"states": ["x"]}, "'states[0]' is not a state of this function"),
         ({"states": [{"version": 1, "box": [1, 2, 30, 40]}]}, "'states[0].fill' is not"),
         ({"states": [{"version": 1, "box": [1, 2, 1e9, 40]}]}, "'states[0].box' holds a number"),
     ],
@@ -150,4 +156,4 @@ def test_a_state_with_a_foreign_kernel_is_400(
     state["kernels"][kernel] = {"data": "AAA=", "shape": [1, 1, 1], "dtype": "float16"}
     status, answer = function(FUNCTIONS[0]).invoke({"image": encode(clip[1][0]), "states": [state]})
     assert status == 400
-    assert "start the object again" in answer["error"]
+    assert "send the shape instead" in answer["error"]

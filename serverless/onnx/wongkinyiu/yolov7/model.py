@@ -12,7 +12,9 @@ import onnxruntime
 from common.answers import rectangle
 from common.boxes import Letterbox, letterbox
 from common.coco import COCO_80
+from common.detection import answer_images_together
 from common.devices import threads
+from common.weights import weights_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -89,8 +91,13 @@ def select(rows: NDArray[np.float32], placed: Letterbox, threshold: float) -> li
     ]
 
 
+def load() -> Detector:
+    """Load the ONNX file (environment: MODEL_PATH)."""
+    return Detector(open_session(weights_file("yolov7-nms-640.onnx", env="MODEL_PATH")))
+
+
 class Detector:
-    """The opened network file."""
+    """The network in an ONNX Runtime session."""
 
     def __init__(self, session: onnxruntime.InferenceSession) -> None:
         self._session = session
@@ -100,15 +107,16 @@ class Detector:
         # --dynamic-batch takes them together.
         self._takes_batches = not isinstance(wanted.shape[0], int)
 
-    @classmethod
-    def load(cls, path: Path) -> Detector:
-        """Make the detector of an ONNX file."""
-        return cls(open_session(path))
-
     @property
     def device(self) -> str:
-        """Return what runs it, for the log."""
+        """Return the devices that run the networks, for the log."""
         return self._session.get_providers()[0]
+
+    def answer(self, body: dict[str, Any]) -> object:
+        """Answer the rectangles of ``image``, or of each of ``images``."""
+        return answer_images_together(
+            body, self.detect, default_threshold=DEFAULT_THRESHOLD, max_batch=MAX_BATCH
+        )
 
     def detect(self, images: Sequence[Image], threshold: float) -> list[list[dict[str, Any]]]:
         """Return each image's items."""

@@ -37,7 +37,7 @@ class CenterFace:
 
     @property
     def device(self) -> str:
-        """Return what runs it, for the log."""
+        """Return the devices that run the networks, for the log."""
         return self._network.device
 
     def faces(self, image: NDArray[np.uint8], threshold: float) -> tuple[Floats, Floats]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from centerface import CenterFace
 from common.answers import rectangle
+from common.detection import answer_image
 from common.devices import OpenVinoNetwork, once_each
 from common.images import crop, grey
 from common.weights import weights_file
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.floating]
 
 LABEL = "face"
+DEFAULT_THRESHOLD = 0.5
 AGE_WEIGHTS = "ssrnet_age_ir.xml"
 GENDER_WEIGHTS = "ssrnet_gender_ir.xml"
 EMOTION_WEIGHTS = "emotion_ir.xml"
@@ -27,6 +29,16 @@ EMOTIONS = ("neutral", "happy", "sad", "surprise", "anger")
 # The network knows seven (angry, disgust, fear, happy, sad, surprise, neutral); its scores for
 # disgust and fear go to the nearest of the five that CVAT's own face function has.
 EMOTION_OF_OUTPUT = ("anger", "anger", "surprise", "happy", "sad", "surprise", "neutral")
+
+
+def load() -> FaceDescriber:
+    """Load the weights of this worker."""
+    return FaceDescriber(
+        CenterFace.load(),
+        OpenVinoNetwork(weights_file(AGE_WEIGHTS, env="AGE_MODEL_PATH")),
+        OpenVinoNetwork(weights_file(GENDER_WEIGHTS, env="GENDER_MODEL_PATH")),
+        OpenVinoNetwork(weights_file(EMOTION_WEIGHTS, env="EMOTIONS_MODEL_PATH")),
+    )
 
 
 class FaceDescriber:
@@ -44,24 +56,18 @@ class FaceDescriber:
         self._gender = gender
         self._emotion = emotion
 
-    @classmethod
-    def load(cls) -> FaceDescriber:
-        """Load the weights of this worker."""
-        return cls(
-            CenterFace.load(),
-            OpenVinoNetwork(weights_file(AGE_WEIGHTS, env="AGE_MODEL_PATH")),
-            OpenVinoNetwork(weights_file(GENDER_WEIGHTS, env="GENDER_MODEL_PATH")),
-            OpenVinoNetwork(weights_file(EMOTION_WEIGHTS, env="EMOTIONS_MODEL_PATH")),
-        )
-
     @property
     def device(self) -> str:
-        """Return what runs it, for the log."""
+        """Return the devices that run the networks, for the log."""
         return once_each(
             *(each.device for each in (self._detector, self._age, self._gender, self._emotion))
         )
 
-    def items(self, image: NDArray[np.uint8], threshold: float) -> list[dict[str, Any]]:
+    def answer(self, body: dict[str, Any]) -> object:
+        """Answer the faces of ``image`` with their attributes."""
+        return answer_image(body, self.detect, default_threshold=DEFAULT_THRESHOLD)
+
+    def detect(self, image: NDArray[np.uint8], threshold: float) -> list[dict[str, Any]]:
         """Return a rectangle with attributes for each face, best first."""
         boxes, scores = self._detector.faces(image, threshold)
         if not len(boxes):

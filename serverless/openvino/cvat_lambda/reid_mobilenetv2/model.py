@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from common.devices import OpenVinoNetwork
 from common.images import crop
-from common.matching import distances_where_possible, match, possible_pairs
+from common.matching import answer_match
 from common.networks.mobilenet_v2 import prepare
 from common.weights import weights_file
 from PIL import Image
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.floating]
 
+DEFAULT_THRESHOLD = 0.3  # of the cosine distance
 WEIGHTS = "mobilenet_v2_pooled_ir.xml"
 WIDTH, HEIGHT = 128, 256  # of a patch, pixels: standing persons
 STRIPES = 4  # of the histogram, from top to bottom
@@ -24,49 +26,29 @@ HUE_BINS, SATURATION_BINS = 12, 8
 BATCH = 32  # patches that go through the network at once
 
 
+def load() -> Matcher:
+    """Load the converted network (environment: MOBILENET_V2_POOLED_PATH)."""
+    return Matcher(OpenVinoNetwork(weights_file(WEIGHTS, env="MOBILENET_V2_POOLED_PATH")))
+
+
 class Matcher:
-    """Finds the same things again on another picture; keeps nothing between calls."""
+    """Finds the same objects on another image."""
 
     def __init__(self, network: OpenVinoNetwork) -> None:
         self._network = network
 
-    @classmethod
-    def load(cls) -> Matcher:
-        """Load the converted weights (environment: MOBILENET_V2_POOLED_PATH)."""
-        return cls(OpenVinoNetwork(weights_file(WEIGHTS, env="MOBILENET_V2_POOLED_PATH")))
-
     @property
     def device(self) -> str:
-        """Return what runs it, for the log."""
+        """Return the devices that run the networks, for the log."""
         return self._network.device
 
-    def match(
-        self,
-        image0: NDArray[np.uint8],
-        boxes0: list[dict[str, Any]],
-        image1: NDArray[np.uint8],
-        boxes1: list[dict[str, Any]],
-        *,
-        threshold: float,
-        max_distance: float,
-    ) -> list[int]:
-        """Return for each of ``boxes0`` an index into ``boxes1``, or -1.
+    def answer(self, body: dict[str, Any]) -> object:
+        """Answer, for each of ``boxes0``, the index of the same object in ``boxes1``, or -1."""
+        return answer_match(body, self.embed, default_threshold=DEFAULT_THRESHOLD)
 
-        The pairs are those of the least total distance; a pair needs one label, centres at most
-        ``max_distance`` pixels apart, and a distance of appearance of at most ``threshold``.
-        """
-        corners0, corners1 = corners(boxes0), corners(boxes1)
-        possible = possible_pairs(boxes0, boxes1, max_distance=max_distance)
-        distances = distances_where_possible(
-            possible,
-            lambda rows: self.describe(image0, corners0[rows]),
-            lambda columns: self.describe(image1, corners1[columns]),
-        )
-        return match(distances, possible, max_distance=threshold)
-
-    def describe(self, image: NDArray[np.uint8], boxes: Floats) -> Floats:
-        """Return a vector for each box: half network, half colours, of equal length."""
-        patches = [_patch(image, box) for box in boxes]
+    def embed(self, image: NDArray[np.uint8], boxes: Sequence[dict[str, Any]]) -> Floats:
+        """Return an embedding for each box: network features, then colours, of equal norm."""
+        patches = [_patch(image, box) for box in corners(boxes)]
         batches = [
             self._network(prepare(patches[first : first + BATCH]))[0]
             for first in range(0, len(patches), BATCH)
@@ -76,7 +58,7 @@ class Matcher:
         return np.concatenate([_unit(np.concatenate(batches)), _unit(colours)], axis=1)
 
 
-def corners(boxes: list[dict[str, Any]]) -> Floats:
+def corners(boxes: Sequence[dict[str, Any]]) -> Floats:
     """Return the boxes as (n, 4): x0, y0, x1, y1 in order, at least a pixel wide."""
     points = np.array([box["points"] for box in boxes], dtype=np.float64).reshape(-1, 4)
     low = np.minimum(points[:, :2], points[:, 2:])

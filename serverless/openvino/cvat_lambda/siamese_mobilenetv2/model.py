@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from common.devices import OpenVinoNetwork
+from common.errors import BadInput
 from common.images import crop, mean_colour
 from common.networks.mobilenet_v2 import prepare
+from common.state import pack_array, unpack_array
+from common.tracking import read_numbers, track
 from common.weights import weights_file
 from PIL import Image
 
@@ -63,21 +66,28 @@ class Target:
         return self.box[2:] - self.box[:2]
 
 
+def load() -> SiameseTracker:
+    """Load the converted network (environment: MOBILENET_V2_MAPS_PATH)."""
+    return SiameseTracker(OpenVinoNetwork(weights_file(WEIGHTS, env="MOBILENET_V2_MAPS_PATH")))
+
+
 class SiameseTracker:
-    """Starts and follows any number of objects; keeps nothing between calls."""
+    """Starts and follows any number of objects."""
+
+    min_side = MIN_SIDE
+    state_version = 1
 
     def __init__(self, network: OpenVinoNetwork) -> None:
         self._network = network
 
-    @classmethod
-    def load(cls) -> SiameseTracker:
-        """Load the converted weights (environment: MOBILENET_V2_MAPS_PATH)."""
-        return cls(OpenVinoNetwork(weights_file(WEIGHTS, env="MOBILENET_V2_MAPS_PATH")))
-
     @property
     def device(self) -> str:
-        """Return what runs it, for the log."""
+        """Return the devices that run the networks, for the log."""
         return self._network.device
+
+    def answer(self, body: dict[str, Any]) -> object:
+        """Start to track ``shapes``, or follow ``states``, on ``image``."""
+        return track(body, self)
 
     def start(self, image: NDArray[np.uint8], boxes: Sequence[NDArray[np.float64]]) -> list[Target]:
         """Return a target for each box."""
@@ -101,6 +111,38 @@ class SiameseTracker:
             _moved(target, features[number * count : (number + 1) * count], image)
             for number, target in enumerate(targets)
         ]
+
+    def box(self, target: Target) -> NDArray[np.float64]:
+        """Return the target's box in pixels."""
+        return target.box
+
+    def write_state(self, target: Target) -> dict[str, Any]:
+        """Return a target as JSON: half precision is enough for its features."""
+        return {
+            "box": [round(float(value), 3) for value in target.box],
+            "fill": list(target.fill),
+            "kernels": [pack_array(kernel, "float16") for kernel in target.kernels],
+        }
+
+    def read_state(self, state: dict[str, Any], name: str) -> Target:
+        """Return the target of a state; raise BadInput, naming ``name``, if it is damaged."""
+        box = read_numbers(state.get("box"), f"{name}.box", count=4)
+        if (box[2:] - box[:2] < MIN_SIDE / 2).any():
+            raise BadInput(f"'{name}.box' is empty; send the shape instead")
+        fill = read_numbers(state.get("fill"), f"{name}.fill", count=3).clip(0, 255).astype(int)
+        packed = state.get("kernels")
+        if not isinstance(packed, list) or len(packed) != len(CHANNELS):
+            raise BadInput(f"'{name}.kernels' is not a list of {len(CHANNELS)} arrays")
+        kernels = [unpack_array(each, name=f"{name}.kernels") for each in packed]
+        for kernel, channels, cells in zip(kernels, CHANNELS, MAX_CELLS, strict=True):
+            fits = kernel.ndim == 3 and kernel.shape[0] == channels and kernel.size > 0
+            if not fits or max(kernel.shape[1:]) > cells or not np.isfinite(kernel).all():
+                raise BadInput(f"'{name}.kernels' does not fit this model; send the shape instead")
+        return Target(
+            box=box,
+            kernels=tuple(kernel.astype(np.float32) for kernel in kernels),
+            fill=tuple(fill.tolist()),
+        )
 
     def _features(self, patches: Sequence[NDArray[np.uint8]]) -> list[list[Floats]]:
         """Return the layers of each patch, each (channels, rows, columns)."""

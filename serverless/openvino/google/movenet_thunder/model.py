@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from common.boxes import square
+from common.detection import answer_image
 from common.devices import OpenVinoNetwork, once_each
 from common.images import crop
 from common.networks.ssdlite import SsdLite
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.floating]
 
 LABEL = "person"
+DEFAULT_THRESHOLD = 0.5
 WEIGHTS = "movenet_thunder_ir.xml"
 SIDE = 256  # of the input, pixels
 MARGIN = 1.25  # the square around a person, against the longer side of the box
@@ -44,6 +46,12 @@ POINTS = (
 )
 
 
+def load() -> PoseEstimator:
+    """Load the weights (environment: SSDLITE_MODEL_PATH, MOVENET_MODEL_PATH)."""
+    path = weights_file(WEIGHTS, env="MOVENET_MODEL_PATH")
+    return PoseEstimator(SsdLite.load(), OpenVinoNetwork(path))
+
+
 class PoseEstimator:
     """Finds persons on a picture and the points of their bodies."""
 
@@ -51,18 +59,16 @@ class PoseEstimator:
         self._detector = detector
         self._network = network
 
-    @classmethod
-    def load(cls) -> PoseEstimator:
-        """Load the weights (environment: SSDLITE_MODEL_PATH, MOVENET_MODEL_PATH)."""
-        path = weights_file(WEIGHTS, env="MOVENET_MODEL_PATH")
-        return cls(SsdLite.load(), OpenVinoNetwork(path))
-
     @property
     def device(self) -> str:
-        """Return what runs it, for the log."""
+        """Return the devices that run the networks, for the log."""
         return once_each(self._detector.device, self._network.device)
 
-    def items(self, image: NDArray[np.uint8], threshold: float) -> list[dict[str, Any]]:
+    def answer(self, body: dict[str, Any]) -> object:
+        """Answer the skeletons of ``image``."""
+        return answer_image(body, self.detect, default_threshold=DEFAULT_THRESHOLD)
+
+    def detect(self, image: NDArray[np.uint8], threshold: float) -> list[dict[str, Any]]:
         """Return a skeleton for each person with a score of at least ``threshold``, best first.
 
         A point that is not seen, or lies beyond the picture, is ``outside``; a person without a

@@ -12,25 +12,25 @@ from common.masks import interactor_answer
 from common.networks.mobile_sam import EMBEDDING_SHAPE, MobileSam, read_prompt
 
 
+def load() -> Interactor:
+    """Load both networks."""
+    return Interactor(MobileSam.load())
+
+
 class Interactor:
-    """Answers one body; keeps nothing between calls."""
+    """The loaded networks."""
 
     def __init__(self, network: MobileSam) -> None:
         self._network = network
         # Names the weights: an embedding of others would give wrong masks, silently.
         self._version = f"mobile-sam-{network.fingerprint}"
 
-    @classmethod
-    def load(cls) -> Interactor:
-        """Load the weights of this worker."""
-        return cls(MobileSam.load())
-
     @property
     def device(self) -> str:
-        """Return what runs it, for the log."""
+        """Return the devices that run the networks, for the log."""
         return self._network.device
 
-    def interact(self, body: dict[str, Any]) -> dict[str, Any]:
+    def answer(self, body: dict[str, Any]) -> dict[str, Any]:
         """Answer what ``want`` says: "blob" (the bare embedding), or the mask of a prompt and, for
         "embedding", the embedding beside it.
         """

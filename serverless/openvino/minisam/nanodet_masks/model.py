@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from common.coco import COCO_80
+from common.detection import answer_image
 from common.devices import once_each
 from common.masks import mask_item
 from common.networks.mobile_sam import MobileSam, Prompt
@@ -14,9 +15,15 @@ from common.networks.nanodet import NanoDet
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+DEFAULT_THRESHOLD = 0.4
 # Each mask costs a run of the decoder: a bound keeps a threshold of 0 inside the time limit.
 MAX_MASKS = 40
 NO_POINTS = np.zeros((0, 2))
+
+
+def load() -> InstanceSegmenter:
+    """Load the weights of this worker."""
+    return InstanceSegmenter(NanoDet.load(), MobileSam.load())
 
 
 class InstanceSegmenter:
@@ -26,17 +33,16 @@ class InstanceSegmenter:
         self._detector = detector
         self._segmenter = segmenter
 
-    @classmethod
-    def load(cls) -> InstanceSegmenter:
-        """Load the weights of this worker."""
-        return cls(NanoDet.load(), MobileSam.load())
-
     @property
     def device(self) -> str:
-        """Return what runs it, for the log."""
+        """Return the devices that run the networks, for the log."""
         return once_each(self._detector.device, self._segmenter.device)
 
-    def items(self, image: NDArray[np.uint8], threshold: float) -> list[dict[str, Any]]:
+    def answer(self, body: dict[str, Any]) -> object:
+        """Answer the masks of ``image``."""
+        return answer_image(body, self.detect, default_threshold=DEFAULT_THRESHOLD)
+
+    def detect(self, image: NDArray[np.uint8], threshold: float) -> list[dict[str, Any]]:
         """Return a mask for each thing with a score of at least ``threshold``, best first.
 
         The confidence is the detector's; a box in which nothing is cut out gives no item.

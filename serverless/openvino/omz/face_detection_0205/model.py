@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from common.answers import rectangle
 from common.boxes import clip
+from common.detection import answer_image
 from common.devices import OpenVinoNetwork, once_each
 from common.images import resize
 from common.weights import weights_file
@@ -65,24 +66,37 @@ def read_age(outputs: Mapping[str, NDArray[Any]]) -> int:
     return int(np.clip(round(float(value.ravel()[0]) * 100), 0, OLDEST))
 
 
-class FaceReader:
+def load() -> FaceDetector:
+    """Load the networks (environment: DETECTOR_, AGE_GENDER_ and EMOTIONS_MODEL_PATH)."""
+    detector, age_gender, emotion = (
+        OpenVinoNetwork(weights_file(f"{name}.xml", env=f"{variable}_MODEL_PATH"))
+        for name, variable in (
+            ("face-detection-0205", "DETECTOR"),
+            ("age-gender-recognition-retail-0013", "AGE_GENDER"),
+            ("emotions-recognition-retail-0003", "EMOTIONS"),
+        )
+    )
+    return FaceDetector(detector, age_gender, emotion)
+
+
+class FaceDetector:
     """The three networks."""
 
-    def __init__(self) -> None:
-        self._detector = OpenVinoNetwork(
-            weights_file("face-detection-0205.xml", env="DETECTOR_MODEL_PATH")
-        )
-        self._age_gender = OpenVinoNetwork(
-            weights_file("age-gender-recognition-retail-0013.xml", env="AGE_GENDER_MODEL_PATH")
-        )
-        self._emotion = OpenVinoNetwork(
-            weights_file("emotions-recognition-retail-0003.xml", env="EMOTIONS_MODEL_PATH")
-        )
+    def __init__(
+        self, detector: OpenVinoNetwork, age_gender: OpenVinoNetwork, emotion: OpenVinoNetwork
+    ) -> None:
+        self._detector = detector
+        self._age_gender = age_gender
+        self._emotion = emotion
 
     @property
     def device(self) -> str:
-        """Return what runs it, for the log."""
+        """Return the devices that run the networks, for the log."""
         return once_each(self._detector.device, self._age_gender.device, self._emotion.device)
+
+    def answer(self, body: dict[str, Any]) -> object:
+        """Answer the faces of ``image``."""
+        return answer_image(body, self.detect, default_threshold=DEFAULT_THRESHOLD)
 
     def detect(self, image: Image, threshold: float) -> list[dict[str, Any]]:
         """Return the faces with their attributes."""

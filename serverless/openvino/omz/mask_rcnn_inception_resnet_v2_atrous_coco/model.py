@@ -4,14 +4,15 @@ image.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from common.coco_ids import LABEL_OF_ID
+from common.detection import answer_image
 from common.devices import OpenVinoNetwork
 from common.images import resize
 from common.masks import mask_item, paste
+from common.weights import weights_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,19 +61,29 @@ def select(
     return items
 
 
+def load() -> Detector:
+    """Load the network (environment: MODEL_PATH)."""
+    name = "mask_rcnn_inception_resnet_v2_atrous_coco.xml"
+    return Detector(OpenVinoNetwork(weights_file(name, env="MODEL_PATH")))
+
+
 class Detector:
     """The loaded network."""
 
-    def __init__(self, path: Path) -> None:
-        self._network = OpenVinoNetwork(path)
+    def __init__(self, network: OpenVinoNetwork) -> None:
+        self._network = network
         # The order of the input's axes depends on who converted the file: the zoo's own arguments
         # keep TensorFlow's, height x width x colours.
         self._colours_last = self._network.input_shape("image_tensor")[-1] == COLOURS
 
     @property
     def device(self) -> str:
-        """Return what runs it, for the log."""
+        """Return the devices that run the networks, for the log."""
         return self._network.device
+
+    def answer(self, body: dict[str, Any]) -> object:
+        """Answer the masks of ``image``."""
+        return answer_image(body, self.detect, default_threshold=DEFAULT_THRESHOLD)
 
     def detect(self, image: Image, threshold: float) -> list[dict[str, Any]]:
         """Return the masks of an image."""

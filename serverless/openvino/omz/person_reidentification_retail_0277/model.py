@@ -1,15 +1,15 @@
-"""Person re-identification: an embedding of every box, and the assignment of two frames' boxes."""
+"""Person re-identification: an embedding for each box."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from common.devices import OpenVinoNetwork
 from common.images import resize
-from common.matching import distances_where_possible, match, possible_pairs
+from common.matching import answer_match
+from common.weights import weights_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     Image = NDArray[np.uint8]
 
 DEFAULT_THRESHOLD = 0.5  # of the cosine distance
-DEFAULT_MAX_DISTANCE = 50.0  # pixels between centres
 WIDTH, HEIGHT = 128, 256  # pixels of the network's input
 
 
@@ -39,39 +38,28 @@ def prepare(crop: Image) -> NDArray[np.float32]:
     return np.ascontiguousarray(bgr.transpose(2, 0, 1)[None], dtype=np.float32)
 
 
+def load() -> Matcher:
+    """Load the network (environment: MODEL_PATH)."""
+    path = weights_file("person-reidentification-retail-0277.xml", env="MODEL_PATH")
+    return Matcher(OpenVinoNetwork(path))
+
+
 class Matcher:
     """The loaded network; it may give 256 numbers a person (retail-0277) or 512 (retail-0300)."""
 
-    def __init__(self, path: Path) -> None:
-        self._network = OpenVinoNetwork(path)
+    def __init__(self, network: OpenVinoNetwork) -> None:
+        self._network = network
 
     @property
     def device(self) -> str:
-        """Return what runs it, for the log."""
+        """Return the devices that run the networks, for the log."""
         return self._network.device
+
+    def answer(self, body: dict[str, Any]) -> object:
+        """Answer, for each of ``boxes0``, the index of the same person in ``boxes1``, or -1."""
+        return answer_match(body, self.embed, default_threshold=DEFAULT_THRESHOLD)
 
     def embed(self, image: Image, boxes: Sequence[dict[str, Any]]) -> NDArray[np.float32]:
         """Return one embedding a box, shape (n, length)."""
         rows = [self._network(prepare(cut(image, box["points"])))[0].ravel() for box in boxes]
         return np.array(rows, dtype=np.float32).reshape(len(rows), -1)
-
-    def match(
-        self,
-        first: tuple[Image, Sequence[dict[str, Any]]],
-        second: tuple[Image, Sequence[dict[str, Any]]],
-        *,
-        threshold: float,
-        max_distance: float,
-    ) -> list[int]:
-        """Return, for each box of the first frame, its index in the second's, or -1.
-
-        Only boxes that have a possible partner are embedded, each once.
-        """
-        (image0, boxes0), (image1, boxes1) = first, second
-        possible = possible_pairs(boxes0, boxes1, max_distance=max_distance)
-        distances = distances_where_possible(
-            possible,
-            lambda rows: self.embed(image0, [boxes0[row] for row in rows]),
-            lambda columns: self.embed(image1, [boxes1[column] for column in columns]),
-        )
-        return match(distances, possible, max_distance=threshold)

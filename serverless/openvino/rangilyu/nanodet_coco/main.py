@@ -1,30 +1,5 @@
-"""NanoDet detector: entry points of the function."""
+"""The entry points of the function. Its own code is in ``model.py``."""
 
-from __future__ import annotations
+from common.entry import handler, init_context
 
-from typing import Any
-
-from common.answers import answer, each_image
-from common.inputs import read_threshold
-from common.platform import Context, Event
-from model import MAX_BATCH, CocoDetector
-
-DEFAULT_THRESHOLD = 0.4
-
-
-def init_context(context: Context) -> None:
-    """Load the network once a worker."""
-    detector = CocoDetector.load()
-    context.user_data.detector = detector
-    context.logger.info(f"NanoDet runs on {detector.device}")
-
-
-def handler(context: Context, event: Event) -> Any:
-    """Answer the rectangles on ``image``, or on each of ``images``."""
-    detector: CocoDetector = context.user_data.detector
-
-    def run(body: dict[str, Any]) -> object:
-        threshold = read_threshold(body, DEFAULT_THRESHOLD)
-        return each_image(body, lambda image: detector.items(image, threshold), max_batch=MAX_BATCH)
-
-    return answer(context, event, run)
+__all__ = ["handler", "init_context"]

@@ -6,13 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 from common.answers import rectangle
 from common.coco import COCO_80
+from common.detection import answer_images
 from common.networks.nanodet import NanoDet
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+DEFAULT_THRESHOLD = 0.4
 MAX_BATCH = 8
+
+
+def load() -> CocoDetector:
+    """Load the weights of this worker."""
+    return CocoDetector(NanoDet.load())
 
 
 class CocoDetector:
@@ -21,17 +28,18 @@ class CocoDetector:
     def __init__(self, network: NanoDet) -> None:
         self._network = network
 
-    @classmethod
-    def load(cls) -> CocoDetector:
-        """Load the weights of this worker."""
-        return cls(NanoDet.load())
-
     @property
     def device(self) -> str:
-        """Return what runs it, for the log."""
+        """Return the devices that run the networks, for the log."""
         return self._network.device
 
-    def items(self, image: NDArray[np.uint8], threshold: float) -> list[dict[str, Any]]:
+    def answer(self, body: dict[str, Any]) -> object:
+        """Answer the rectangles of ``image``, or of each of ``images``."""
+        return answer_images(
+            body, self.detect, default_threshold=DEFAULT_THRESHOLD, max_batch=MAX_BATCH
+        )
+
+    def detect(self, image: NDArray[np.uint8], threshold: float) -> list[dict[str, Any]]:
         """Return a rectangle for each thing with a score of at least ``threshold``, best first."""
         found = self._network.detect(image, threshold)
         return [

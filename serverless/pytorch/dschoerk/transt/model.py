@@ -6,13 +6,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from common.checkpoints import load_strictly, read_parameters
+from common.errors import BadInput
 from common.images import crop, mean_colour
+from common.state import pack_array, unpack_array
 from common.torch_runtime import describe, half_precision, to_tensor, torch_device
+from common.tracking import read_numbers, track
+from common.weights import weights_file
 from network import STRIDE, TransT
 from torch import Tensor
 
@@ -30,6 +34,7 @@ CELLS = SEARCH_SIDE // STRIDE  # of the search patch, a side
 # Settings of the tracker as CVAT runs it.
 CHANGE_PENALTY = 0.204
 WINDOW_WEIGHT = 0.49
+MIN_START_SIDE = 1.0  # of a box to start from, pixels
 SMALLEST_SIDE = 10.0  # of a found box, pixels
 MEAN = (0.485, 0.456, 0.406)  # of red, green and blue, ImageNet
 DEVIATION = (0.229, 0.224, 0.225)
@@ -44,6 +49,12 @@ class Target:
     size: tuple[float, float]  # width, height in pixels
     template: Image  # 128 x 128 x 3, RGB
     fill: tuple[int, int, int]  # mean colour of the first image, for what lies outside an image
+
+    @property
+    def box(self) -> Floats:
+        """Return x0, y0, x1, y1 in pixels; it may reach beyond the image."""
+        centre, half = np.array(self.centre), np.array(self.size) / 2
+        return np.concatenate([centre - half, centre + half])
 
 
 def load_network(path: Path) -> TransT:
@@ -109,18 +120,16 @@ def moved(target: Target, box: Floats, side: int, *, width: int, height: int) ->
     )
 
 
-def rectangle(target: Target, *, width: int, height: int) -> list[float]:
-    """Return the target's box x0, y0, x1, y1, cut at the image's borders."""
-    (x, y), (wide, high) = target.centre, target.size
-    corners = (x - wide / 2, y - high / 2, x + wide / 2, y + high / 2)
-    return [
-        round(float(np.clip(value, 0, limit)), 2)
-        for value, limit in zip(corners, (width, height) * 2, strict=True)
-    ]
+def load() -> Tracker:
+    """Load the checkpoint (environment: MODEL_PATH)."""
+    return Tracker(load_network(weights_file("transt.pth", env="MODEL_PATH")))
 
 
 class Tracker:
-    """The loaded network on its device; keeps nothing between calls."""
+    """The loaded network on its device."""
+
+    min_side = MIN_START_SIDE
+    state_version = 1
 
     def __init__(self, network: TransT) -> None:
         self._device = torch_device()
@@ -128,8 +137,12 @@ class Tracker:
 
     @property
     def device(self) -> str:
-        """Return what runs it, for the log."""
+        """Return the devices that run the networks, for the log."""
         return describe(self._device)
+
+    def answer(self, body: dict[str, Any]) -> object:
+        """Answer where each object of ``shapes`` and ``states`` is on ``image``."""
+        return track(body, self)
 
     def start(self, image: Image, boxes: Sequence[Floats]) -> list[Target]:
         """Return a target for each box (x0, y0, x1, y1)."""
@@ -158,6 +171,36 @@ class Tracker:
             )
             for target, side, (scores, boxes) in zip(targets, sides, found, strict=True)
         ]
+
+    def box(self, target: Target) -> Floats:
+        """Return the target's box in pixels."""
+        return target.box
+
+    def write_state(self, target: Target) -> dict[str, Any]:
+        """Return a target as JSON."""
+        return {
+            "centre": list(target.centre),
+            "size": list(target.size),
+            "fill": list(target.fill),
+            "template": pack_array(target.template, "uint8"),
+        }
+
+    def read_state(self, state: dict[str, Any], name: str) -> Target:
+        """Return the target of a state; raise BadInput, naming ``name``, if it is damaged."""
+        template = unpack_array(state.get("template"), name=f"{name}.template")
+        if template.shape != (TEMPLATE_SIDE, TEMPLATE_SIDE, 3) or template.dtype != np.uint8:
+            raise BadInput(f"'{name}.template' has shape {template.shape}; send the shape instead")
+        centre = read_numbers(state.get("centre"), f"{name}.centre", count=2)
+        size = read_numbers(state.get("size"), f"{name}.size", count=2)
+        fill = read_numbers(state.get("fill"), f"{name}.fill", count=3).clip(0, 255)
+        if (size <= 0).any():
+            raise BadInput(f"'{name}.size' is not positive; send the shape instead")
+        return Target(
+            centre=(float(centre[0]), float(centre[1])),
+            size=(float(size[0]), float(size[1])),
+            template=template,
+            fill=(int(fill[0]), int(fill[1]), int(fill[2])),
+        )
 
     @torch.inference_mode()
     def _run(

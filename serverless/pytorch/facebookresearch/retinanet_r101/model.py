@@ -15,8 +15,10 @@ from common.answers import rectangle
 from common.boxes import class_nms, clip
 from common.checkpoints import load_strictly, read_parameters
 from common.coco import COCO_80
+from common.detection import answer_images_together
 from common.images import resize
 from common.torch_runtime import describe, half_precision, to_tensor, torch_device
+from common.weights import weights_file
 from network import CLASSES, RetinaNet
 from torch import Tensor
 from torch.nn import functional
@@ -121,6 +123,11 @@ def select(levels: Sequence[Level], prepared: Prepared, threshold: float) -> lis
     ]
 
 
+def load() -> Detector:
+    """Load the checkpoint (environment: MODEL_PATH)."""
+    return Detector(load_network(weights_file("retinanet_r101.pkl", env="MODEL_PATH")))
+
+
 class Detector:
     """The loaded network on its device."""
 
@@ -128,15 +135,16 @@ class Detector:
         self._device = torch_device()
         self._network = network.to(self._device)
 
-    @classmethod
-    def load(cls, path: Path) -> Detector:
-        """Make the detector of a checkpoint file."""
-        return cls(load_network(path))
-
     @property
     def device(self) -> str:
-        """Return what runs it, for the log."""
+        """Return the devices that run the networks, for the log."""
         return describe(self._device)
+
+    def answer(self, body: dict[str, Any]) -> object:
+        """Answer the rectangles of ``image``, or of each of ``images``."""
+        return answer_images_together(
+            body, self.detect, default_threshold=DEFAULT_THRESHOLD, max_batch=MAX_BATCH
+        )
 
     def detect(self, images: Sequence[Image], threshold: float) -> list[list[dict[str, Any]]]:
         """Return each image's items; images whose inputs have one size run as one batch."""

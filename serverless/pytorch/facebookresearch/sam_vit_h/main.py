@@ -1,24 +1,5 @@
-"""Segment Anything: the entry points of the platform."""
+"""The entry points of the function. Its own code is in ``model.py``."""
 
-from __future__ import annotations
+from common.entry import handler, init_context
 
-from typing import TYPE_CHECKING, Any
-
-from common.answers import answer
-from model import Interactor
-
-if TYPE_CHECKING:
-    from common.platform import Context, Event
-
-
-def init_context(context: Context) -> None:
-    """Load the network once for this worker."""
-    interactor = Interactor.load()
-    context.user_data.interactor = interactor
-    context.logger.info(f"Segment Anything runs on {interactor.device}")
-
-
-def handler(context: Context, event: Event) -> Any:
-    """Answer the embedding and the mask of what was clicked or boxed."""
-    interactor: Interactor = context.user_data.interactor
-    return answer(context, event, interactor.interact)
+__all__ = ["handler", "init_context"]

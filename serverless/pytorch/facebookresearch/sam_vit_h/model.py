@@ -97,6 +97,13 @@ def enlarge(logits: Tensor, image_size: tuple[int, int], side: int) -> Tensor:
     return answer[0, 0]
 
 
+def load() -> Interactor:
+    """Load the chosen checkpoint (environment: SAM_VARIANT, MODEL_PATH)."""
+    network, variant = load_network(weights_file(wanted_file(), env="MODEL_PATH"))
+    weights = fingerprint(network.image_encoder)
+    return Interactor(network, version=f"segment-anything-{variant}-{weights}")
+
+
 class Interactor:
     """The loaded network on its device; keeps nothing between calls."""
 
@@ -106,19 +113,12 @@ class Interactor:
         self._version = version
         self._side = network.side
 
-    @classmethod
-    def load(cls) -> Interactor:
-        """Load the chosen checkpoint (environment: SAM_VARIANT, MODEL_PATH)."""
-        network, variant = load_network(weights_file(wanted_file(), env="MODEL_PATH"))
-        weights = fingerprint(network.image_encoder)
-        return cls(network, version=f"segment-anything-{variant}-{weights}")
-
     @property
     def device(self) -> str:
-        """Return what runs it, for the log."""
+        """Return the devices that run the networks, for the log."""
         return describe(self._device)
 
-    def interact(self, body: dict[str, Any]) -> dict[str, Any]:
+    def answer(self, body: dict[str, Any]) -> dict[str, Any]:
         """Answer what ``want`` says: "mask", "blob", or "embedding" (and the mask of a prompt).
 
         ``blob`` is the bare embedding, megabytes of text, which CVAT's browser plugin takes under

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import people
 import torch
 from common.checkpoints import load_strictly, read_parameters
+from common.detection import answer_image
 from common.images import crop
 from common.torch_runtime import describe, half_precision, to_tensor, torch_device
+from common.weights import weights_file
 from hrnet import PoseNetwork
 from keypoints import MIRRORED, SKELETONS
-from people import PersonDetector
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -130,22 +132,33 @@ def skeletons(
     return items
 
 
+def load() -> PoseDetector:
+    """Load both checkpoints (environment: DETECTOR_MODEL_PATH, MODEL_PATH)."""
+    finder = people.load_network(weights_file("rtmdet_nano_person.pth", env="DETECTOR_MODEL_PATH"))
+    network = load_network(weights_file("hrnet_w32_ubody.pth", env="MODEL_PATH"))
+    return PoseDetector(people.PersonDetector(finder), network)
+
+
 class PoseDetector:
     """The two loaded networks."""
 
-    def __init__(self, people: PersonDetector, network: PoseNetwork) -> None:
-        self._people = people
+    def __init__(self, finder: people.PersonDetector, network: PoseNetwork) -> None:
+        self._finder = finder
         self._device = torch_device()
         self._network = network.to(self._device)
 
     @property
     def device(self) -> str:
-        """Return what runs it, for the log."""
+        """Return the devices that run the networks, for the log."""
         return describe(self._device)
+
+    def answer(self, body: dict[str, Any]) -> object:
+        """Answer the skeletons of the people in ``image``."""
+        return answer_image(body, self.detect, default_threshold=DEFAULT_THRESHOLD)
 
     def detect(self, image: Image, threshold: float) -> list[dict[str, Any]]:
         """Return up to four skeletons of each person."""
-        boxes, likelihoods = self._people.detect(image)
+        boxes, likelihoods = self._finder.detect(image)
         items: list[dict[str, Any]] = []
         for first in range(0, len(boxes), PEOPLE_AT_ONCE):
             poses = self.poses(image, boxes[first : first + PEOPLE_AT_ONCE])

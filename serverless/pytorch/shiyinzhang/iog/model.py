@@ -15,6 +15,7 @@ from common.images import decode_image
 from common.inputs import read_box, read_points, read_threshold
 from common.masks import interactor_answer
 from common.torch_runtime import describe, half_precision, torch_device
+from common.weights import weights_file
 from network import SIDE, Iog
 from PIL import Image as Pillow
 
@@ -150,6 +151,11 @@ def enlarge(probabilities: NDArray[np.float32], crop: Crop, threshold: float) ->
     return part > threshold
 
 
+def load() -> Interactor:
+    """Load the checkpoint (environment: MODEL_PATH)."""
+    return Interactor(load_network(weights_file("IOG_PASCAL_SBD.pth", env="MODEL_PATH")))
+
+
 class Interactor:
     """The loaded network on its device."""
 
@@ -159,10 +165,10 @@ class Interactor:
 
     @property
     def device(self) -> str:
-        """Return what runs it, for the log."""
+        """Return the devices that run the networks, for the log."""
         return describe(self._device)
 
-    def interact(self, body: dict[str, Any]) -> dict[str, Any]:
+    def answer(self, body: dict[str, Any]) -> dict[str, Any]:
         """Answer the mask, its bounds and its polygon."""
         prompt = read_prompt(body)
         threshold = read_threshold(body, DEFAULT_THRESHOLD)

@@ -1,34 +1,5 @@
-"""Faster R-CNN: the entry points of the platform."""
+"""The entry points of the function. Its own code is in ``model.py``."""
 
-from __future__ import annotations
+from common.entry import handler, init_context
 
-from typing import TYPE_CHECKING, Any
-
-from common.answers import answer
-from common.batches import run_frames
-from common.inputs import read_threshold
-from common.weights import weights_file
-from model import DEFAULT_THRESHOLD, MAX_BATCH, Detector
-
-if TYPE_CHECKING:
-    from common.platform import Context, Event
-
-
-def init_context(context: Context) -> None:
-    """Load the network once for this worker."""
-    detector = Detector.load(weights_file("faster_rcnn_inception_v2_coco.pb", env="MODEL_PATH"))
-    context.user_data.detector = detector
-    context.logger.info(f"Faster R-CNN runs on {detector.device}")
-
-
-def handler(context: Context, event: Event) -> Any:
-    """Answer the rectangles of ``image``, or of each of ``images``."""
-
-    def run(body: dict[str, Any]) -> object:
-        threshold = read_threshold(body, DEFAULT_THRESHOLD)
-        detector = context.user_data.detector
-        return run_frames(
-            body, lambda images: detector.detect(images, threshold), max_batch=MAX_BATCH
-        )
-
-    return answer(context, event, run)
+__all__ = ["handler", "init_context"]

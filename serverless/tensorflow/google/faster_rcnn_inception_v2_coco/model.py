@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from common.answers import rectangle
 from common.coco_ids import LABEL_OF_ID
+from common.detection import answer_images_together
 from common.devices import threads
 from common.images import resize
+from common.weights import weights_file
 
 # TensorFlow reads it once, at import: its start-up notes are noise in a worker's log.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -88,22 +90,29 @@ def select(
     return items
 
 
+def load() -> Detector:
+    """Load the frozen graph (environment: MODEL_PATH)."""
+    path = weights_file("faster_rcnn_inception_v2_coco.pb", env="MODEL_PATH")
+    return Detector(open_session(path))
+
+
 class Detector:
-    """The opened graph."""
+    """The network in a TensorFlow session."""
 
     def __init__(self, session: Any) -> None:
         self._session = session
 
-    @classmethod
-    def load(cls, path: Path) -> Detector:
-        """Make the detector of a frozen graph."""
-        return cls(open_session(path))
-
     @property
     def device(self) -> str:
-        """Return what runs it, for the log."""
+        """Return the devices that run the networks, for the log."""
         found = [each for each in self._session.list_devices() if each.device_type == "GPU"]
         return ", ".join(each.name.rpartition("device:")[2] for each in found) or "CPU"
+
+    def answer(self, body: dict[str, Any]) -> object:
+        """Answer the rectangles of ``image``, or of each of ``images``."""
+        return answer_images_together(
+            body, self.detect, default_threshold=DEFAULT_THRESHOLD, max_batch=MAX_BATCH
+        )
 
     def detect(self, images: Sequence[Image], threshold: float) -> list[list[dict[str, Any]]]:
         """Return each image's items; images of one size run as one batch."""

@@ -1,4 +1,4 @@
-"""Who is who in two frames: what may be matched, and how many."""
+"""Matching the boxes of two frames: which pairs are possible, and which are chosen."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).resolve().parents[4] / "serverless"))
 
 from common.matching import (
+    assign_pairs,
     cosine_distances,
     distances_where_possible,
-    match,
     possible_pairs,
 )
 
@@ -38,7 +38,7 @@ def test_a_match_is_always_possible_and_near_enough(
     distances = np.array(values, dtype=np.float64)
     flags = data.draw(st.lists(st.booleans(), min_size=distances.size, max_size=distances.size))
     possible = np.array(flags).reshape(distances.shape)
-    matched = match(distances, possible, max_distance=5)
+    matched = assign_pairs(distances, possible, threshold=5)
     for row, column in enumerate(matched):
         assert column == -1 or (possible[row, column] and distances[row, column] <= 5)
 
@@ -46,12 +46,12 @@ def test_a_match_is_always_possible_and_near_enough(
 def test_as_many_as_possible_are_matched_before_the_nearest() -> None:
     distances = np.array([[0.1, 0.4], [0.2, 9.0]])
     possible = np.ones((2, 2), dtype=bool)
-    assert match(distances, possible, max_distance=0.5) == [1, 0]
+    assert assign_pairs(distances, possible, threshold=0.5) == [1, 0]
 
 
 def test_infinite_distances_of_impossible_pairs_do_no_harm() -> None:
     distances = np.array([[np.inf, 0.1], [np.inf, np.inf]])
-    assert match(distances, np.isfinite(distances), max_distance=0.5) == [1, -1]
+    assert assign_pairs(distances, np.isfinite(distances), threshold=0.5) == [1, -1]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_nothing_is_described_where_no_pair_can_be(shape: tuple[int, int]) -> No
 
     distances = distances_where_possible(np.zeros(shape, dtype=bool), refuse, refuse)
     assert distances.shape == shape
-    assert match(distances, np.zeros(shape, dtype=bool), max_distance=1) == [-1] * shape[0]
+    assert assign_pairs(distances, np.zeros(shape, dtype=bool), threshold=1) == [-1] * shape[0]
 
 
 def test_pairs_need_one_label_and_near_centres() -> None:

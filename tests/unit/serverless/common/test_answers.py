@@ -7,21 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from common.answers import answer, each_image, rectangle, respond
+from common.answers import answer, rectangle, respond
 from common.coco import COCO_80
 from common.devices import threads
 from common.errors import BadInput, WeightsMissing
-from common.images import encode_png
 from common.state import pack_array, unpack_array
 from common.weights import weights_file
 from nuclio_sdk import Event, Response
 
 CONTEXT = SimpleNamespace(Response=Response)
-PICTURE = encode_png(np.zeros((2, 3, 3), dtype=np.uint8))
-
-
-def size(image: np.ndarray) -> list[int]:
-    return list(image.shape)
 
 
 def test_an_answer_is_json_with_its_type() -> None:
@@ -48,26 +42,6 @@ def test_a_mistake_of_ours_is_not_hidden() -> None:
 def test_not_a_number_never_leaves() -> None:
     with pytest.raises(ValueError, match="JSON"):
         respond(CONTEXT, {"confidence": float("nan")})
-
-
-def test_one_image_is_answered_alone() -> None:
-    assert each_image({"image": PICTURE}, size, max_batch=2) == [2, 3, 3]
-
-
-def test_a_bad_image_of_a_batch_is_an_error_at_its_place() -> None:
-    assert each_image({"images": [PICTURE, "AAAA"]}, size, max_batch=2) == {
-        "results": [
-            [2, 3, 3],
-            {"error": "'images[1]' cannot be decoded; send a whole PNG, JPEG, WebP, BMP or TIFF "
-             "file in base64"},
-        ]
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize("images", [[], None, "x", [PICTURE] * 3])
-def test_a_batch_of_nothing_or_too_much_is_the_callers_mistake(images: object) -> None:
-    with pytest.raises(BadInput, match="'images'"):
-        each_image({"images": images}, size, max_batch=2)
 
 
 def test_a_rectangle_holds_plain_numbers() -> None:
