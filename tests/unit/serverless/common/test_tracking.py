@@ -24,7 +24,7 @@ class ShiftingTracker:
         return list(boxes)
 
     def follow(self, image: np.ndarray, targets: Sequence[np.ndarray]) -> list[np.ndarray]:
-        return [target + [10, 0, 10, 0] for target in targets]
+        return [target + np.array([10, 0, 10, 0]) for target in targets]
 
     def box(self, target: np.ndarray) -> np.ndarray:
         return target
