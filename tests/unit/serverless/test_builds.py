@@ -23,6 +23,7 @@ IDS = [path.relative_to(SERVERLESS).as_posix() for path in FILES]
 # module -> the distributions that bring it
 DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
     "PIL": ("pillow",),
+    "cv2": ("opencv-python-headless",),
     "numpy": ("numpy",),
     "onnx": ("onnx",),
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),

@@ -7,15 +7,10 @@ import pytest
 from common.masks import (
     bounds,
     cvat_mask,
-    enlarge,
     interactor_answer,
-    label_regions,
-    largest_region,
     mask_item,
     paste,
     polygon,
-    simplify,
-    trace,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,19 +24,37 @@ def drawn(*rows: str) -> np.ndarray:
     return np.array([[cell == "#" for cell in row] for row in rows])
 
 
-def flood_count(mask: np.ndarray) -> int:
-    """Count the regions by flood fill: slow, obvious, and independent of the code under test."""
+def largest_region(mask: np.ndarray) -> list[np.ndarray]:
+    """Return the largest regions, holes filled, by flood fill: slow, and independent of OpenCV."""
+    regions = [fill_holes(region) for region in regions_of(mask)]
+    most = max((region.sum() for region in regions), default=0)
+    return [region for region in regions if region.sum() == most]
+
+
+def regions_of(mask: np.ndarray, *, corners: bool = True) -> list[np.ndarray]:
+    """Return the regions of a mask, whose pixels touch by side or, if wanted, by corner."""
     left = {tuple(point) for point in np.argwhere(mask)}
-    regions = 0
+    steps = [
+        (dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if corners or abs(dy) + abs(dx) == 1
+    ]
+    regions = []
     while left:
-        regions += 1
-        pending = [left.pop()]
+        pending, region = [left.pop()], np.zeros_like(mask)
         while pending:
             y, x = pending.pop()
-            near = {(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)} & left
+            region[y, x] = True
+            near = {(y + dy, x + dx) for dy, dx in steps} & left
             left -= near
             pending += near
+        regions.append(region)
     return regions
+
+
+def fill_holes(region: np.ndarray) -> np.ndarray:
+    """Return a region with what it encloses: the rest that does not reach the picture's border."""
+    outside = ~np.pad(region, 1)
+    [around] = [part for part in regions_of(outside, corners=False) if part[0, 0]]
+    return ~around[1:-1, 1:-1]
 
 
 @given(MASKS)
@@ -61,47 +74,49 @@ def test_cvat_mask_gives_the_mask_back(mask: np.ndarray) -> None:
 
 
 @given(MASKS)
-def test_regions_are_counted_like_a_flood_fill(mask: np.ndarray) -> None:
-    regions = label_regions(mask)
-    assert ((regions > 0) == mask).all()
-    assert regions.max(initial=0) == flood_count(mask)
-    for number in range(1, regions.max(initial=0) + 1):
-        assert flood_count(regions == number) == 1
-
-
-@given(MASKS)
-def test_the_border_is_a_closed_walk_on_the_region_that_reaches_its_bounds(
-    mask: np.ndarray,
-) -> None:
-    region = largest_region(mask)
-    box = bounds(region)
-    if box is None:
+def test_the_polygon_is_that_of_the_largest_region(mask: np.ndarray) -> None:
+    points = np.array(polygon(mask, tolerance=0))
+    if not mask.any():
+        assert points.size == 0
         return
-    border = trace(region)
-    assert region[border[:, 1], border[:, 0]].all()
-    steps = np.abs(np.diff(np.concatenate([border, border[:1]]), axis=0)).max(axis=1)
-    assert (steps <= 1).all()
-    assert (*border.min(axis=0), *border.max(axis=0)) == box
+    box = (*points.min(axis=0), *points.max(axis=0))
+    candidates = largest_region(mask)
+    if (points % 1).any():  # the half pixels around a region without an area
+        assert (*np.add(box[:2], 0.5), *np.subtract(box[2:], 0.5)) in map(bounds, candidates)
+        return
+    assert mask[points[:, 1].astype(int), points[:, 0].astype(int)].all()
+    assert any(
+        bounds(region) == box and (painted(points, region) == region).all() for region in candidates
+    )
+
+
+def painted(points: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """Return the pixels whose centres lie inside a polygon or on its border."""
+    canvas = Image.new("1", (like.shape[1], like.shape[0]))
+    ImageDraw.Draw(canvas).polygon([(x, y) for x, y in points], fill=1, outline=1)
+    return np.asarray(canvas)
 
 
 @pytest.mark.parametrize(
     ("mask", "expected"),
     [
-        (drawn("....", ".##.", ".##."), [[1, 1], [2, 1], [2, 2], [1, 2]]),
-        (drawn("#"), [[0, 0]]),
-        (drawn("###"), [[0, 0], [1, 0], [2, 0], [1, 0]]),  # there and back
-        (drawn(".#.", "###", ".#."), [[1, 0], [2, 1], [1, 2], [0, 1]]),
-        (drawn("####", "#..#"), [[0, 0], [1, 0], [2, 0], [3, 0], [3, 1], [2, 0], [1, 0], [0, 1]]),
+        (drawn("....", ".##.", ".##."), [[1, 1], [1, 2], [2, 2], [2, 1]]),
+        (drawn(".#.", "###", ".#."), [[1, 0], [0, 1], [1, 2], [2, 1]]),
+        (drawn("#..", ".##", "###"), [[0, 0], [1, 1], [0, 2], [2, 2], [2, 1], [1, 1]]),  # a corner
+        (drawn("#"), [[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]]),  # no area
+        (drawn("###"), [[-0.5, -0.5], [2.5, -0.5], [2.5, 0.5], [-0.5, 0.5]]),
+        (drawn("##.####"), [[2.5, -0.5], [6.5, -0.5], [6.5, 0.5], [2.5, 0.5]]),  # the longer line
+        (drawn("#####", ".....", "##..."), [[-0.5, -0.5], [4.5, -0.5], [4.5, 0.5], [-0.5, 0.5]]),
     ],
 )  # fmt: skip
-def test_the_border_of_a_small_region(mask: np.ndarray, expected: list[list[int]]) -> None:
-    assert trace(mask).tolist() == expected
+def test_the_polygon_of_a_small_region(mask: np.ndarray, expected: list[list[float]]) -> None:
+    assert polygon(mask, tolerance=0) == expected
 
 
 def test_a_hole_is_not_part_of_the_outline() -> None:
     ring = np.ones((20, 20), dtype=bool)
     ring[5:15, 5:15] = False
-    assert polygon(ring) == [[0, 0], [19, 0], [19, 19], [0, 19]]
+    assert polygon(ring) == [[0, 0], [0, 19], [19, 19], [19, 0]]
 
 
 @pytest.mark.parametrize("radius", [5, 20, 60])
@@ -122,31 +137,20 @@ def test_a_polygon_has_three_points_or_none(mask: np.ndarray) -> None:
     assert (len(outline) >= 3) == bool(mask.any())
 
 
-def test_simplify_keeps_corners_and_drops_points_on_the_line() -> None:
-    line = np.array([[0, 0], [5, 0], [10, 0], [10, 10], [5, 10], [0, 10], [0, 5]])
-    assert simplify(line, tolerance=0.5).tolist() == [[0, 0], [10, 0], [10, 10], [0, 10]]
-
-
-@given(MASKS, st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9)))
-def test_the_polygon_is_that_of_the_whole_picture(
-    mask: np.ndarray, place: tuple[int, int, int]
-) -> None:
-    left, top, beyond = place
-    picture = np.pad(mask, ((top, beyond), (left, beyond)))
-    region = largest_region(picture)
-    expected = simplify(trace(region), tolerance=1.0).tolist() if mask.any() else []
-    for found in (polygon(picture), polygon(mask, at=(left, top))):
-        if len(expected) >= 3:
-            assert found == expected
-        elif expected:
-            box = bounds(region)
-            assert box is not None
-            assert (*found[0], *found[2]) == (
-                *(side - 0.5 for side in box[:2]),
-                *(side + 0.5 for side in box[2:]),
-            )
-        else:
-            assert found == []
+@pytest.mark.parametrize("tolerance", [0.5, 2.0, 6.0])
+def test_no_border_pixel_is_farther_from_the_polygon_than_the_tolerance(tolerance: float) -> None:
+    rows, columns = np.mgrid[:150, :150]
+    angle = np.arctan2(rows - 75, columns - 75)
+    flower = np.hypot(rows - 75, columns - 75) <= 50 + 10 * np.sin(7 * angle)
+    points = np.array(polygon(flower, tolerance=tolerance))
+    border = np.array(polygon(flower, tolerance=0))
+    starts, ends = points, np.roll(points, -1, axis=0)
+    lines = ends - starts
+    along = ((border[:, None] - starts) * lines).sum(axis=2) / (lines**2).sum(axis=1)
+    nearest = starts + along.clip(0, 1)[..., None] * lines
+    distances = np.hypot(*np.moveaxis(border[:, None] - nearest, 2, 0)).min(axis=1)
+    assert distances.max() <= tolerance
+    assert len(points) < len(border)
 
 
 @given(MASKS, st.integers(0, 9), st.integers(0, 9))
@@ -205,7 +209,7 @@ def test_an_interactor_answers_a_crop_of_two_values() -> None:
     answer = interactor_answer(mask)
     assert answer["bounds"] == [20, 10, 24, 13]
     assert answer["mask"] == [[255] * 5] * 4
-    assert answer["points"] == [[20, 10], [24, 10], [24, 13], [20, 13]]
+    assert answer["points"] == [[20, 10], [20, 13], [24, 13], [24, 10]]
 
 
 def test_an_empty_mask_answers_something_that_the_canvas_survives() -> None:
@@ -221,21 +225,10 @@ def test_a_mask_item_has_a_flat_polygon_and_no_item_without_pixels() -> None:
         "label": "cup",
         "type": "mask",
         "mask": [1] * 12 + [0, 0, 3, 2],
-        "points": [0, 0, 3, 0, 3, 2, 0, 2],
+        "points": [0, 0, 0, 2, 3, 2, 3, 0],
         "confidence": 0.1235,
     }
     assert mask_item("cup", ~mask, 1.0) is None
-
-
-def test_enlarge_doubles_a_rectangle() -> None:
-    small = np.zeros((10, 10), dtype=bool)
-    small[2:6, 4:8] = True
-    assert bounds(enlarge(small, width=20, height=20)) == (8, 4, 15, 11)
-
-
-@given(st.integers(1, 30), st.integers(1, 30))
-def test_enlarge_keeps_full_masks_full(width: int, height: int) -> None:
-    assert enlarge(np.ones((3, 5), dtype=bool), width=width, height=height).all()
 
 
 def test_a_mask_as_large_as_a_big_picture_is_pasted_within_bounds() -> None:
