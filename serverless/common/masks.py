@@ -140,7 +140,7 @@ def polygon(mask: Mask, *, tolerance: float = 1.0, at: Place = (0, 0)) -> list[l
     return [[left, top], [right, top], [right, bottom], [left, bottom]]
 
 
-def _enclosed_pixels(border: NDArray[np.int32]) -> float:
+def _enclosed_pixels(border: NDArray[Any]) -> float:
     """Return how many pixels a border encloses, its own included (Pick's theorem)."""
     return float(cv2.contourArea(border)) + len(border) / 2 + 1
 
