@@ -158,12 +158,12 @@ def test_the_best_cells_box_moves_the_target() -> None:
     target = model.Target(
         centre=(100.0, 80.0), size=(60.0, 60.0), template=PICTURE[:128, :128], fill=(0, 0, 0)
     )
-    box = model.choose(*_one_box(0.6, 0.4, 0.25, 0.25), target.size, 240)
+    box = model.choose(*_one_box(0.6, 0.4, 0.25, 0.25))
     assert box.tolist() == [0.6, 0.4, 0.25, 0.25]
     found = model.moved(target, box, 240, width=320, height=240)
     assert found.centre == pytest.approx((124.0, 56.0))
     assert found.size == pytest.approx((60.0, 60.0))
-    assert model.rectangle(found, width=320, height=240) == [94, 26, 154, 86]
+    assert found.box.tolist() == pytest.approx([94, 26, 154, 86])
 
 
 @pytest.mark.parametrize(
@@ -186,12 +186,22 @@ def test_a_target_stays_within_the_image(
     assert (found.centre, found.size) == (centre, size)
 
 
-def test_a_box_of_another_size_must_be_surer() -> None:
+def test_of_two_cells_in_the_middle_the_higher_score_wins_whatever_the_size_of_its_box() -> None:
+    """Neither the authors' tracker nor CVAT's fork of it has a penalty on a change of size."""
     model = Function(FOLDER).model
     scores, boxes = _one_box(0.5, 0.5, 0.9, 0.1)
-    scores[15 * 32 + 15] = 0.8
-    boxes[15 * 32 + 15] = (0.5, 0.5, 0.25, 0.25)
-    assert model.choose(scores, boxes, (60.0, 60.0), 240).tolist() == [0.5, 0.5, 0.25, 0.25]
+    scores[15 * 32 + 15] = 0.8  # the window has the same weight here
+    assert model.choose(scores, boxes).tolist() == [0.5, 0.5, 0.9, 0.1]
+
+
+def test_the_window_prefers_the_middle_to_a_somewhat_higher_score_at_the_border() -> None:
+    model = Function(FOLDER).model
+    scores, boxes = _one_box(0.5, 0.5, 0.9, 0.1)
+    scores[0] = 1.0
+    scores[15 * 32 + 16] = 0.1
+    assert model.choose(scores, boxes).tolist() == [0.5, 0.5, 0.9, 0.1]
+    scores[15 * 32 + 16] = 0.0  # 0.51 at the border against 0.49 times the window's 0.995
+    assert model.choose(scores, boxes).tolist() == [0.25] * 4
 
 
 @pytest.mark.parametrize(

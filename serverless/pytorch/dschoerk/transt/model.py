@@ -31,9 +31,7 @@ SEARCH_SIDE = 256  # pixels of the search patch
 TEMPLATE_MARGIN = 1  # around the object, in means of its width and height
 SEARCH_MARGIN = 3
 CELLS = SEARCH_SIDE // STRIDE  # of the search patch, a side
-# Settings of the tracker as CVAT runs it.
-CHANGE_PENALTY = 0.204
-WINDOW_WEIGHT = 0.49
+WINDOW_WEIGHT = 0.49  # of the Hann window against the scores, as CVAT sets it
 MIN_START_SIDE = 1.0  # of a box to start from, pixels
 SMALLEST_SIDE = 10.0  # of a found box, pixels
 MEAN = (0.485, 0.456, 0.406)  # of red, green and blue, ImageNet
@@ -92,19 +90,13 @@ def normalise(patches: Sequence[Image]) -> Tensor:
     return (pixels - mean[:, None, None]) / deviation[:, None, None]
 
 
-def choose(scores: Floats, boxes: Floats, size: tuple[float, float], side: int) -> Floats:
+def choose(scores: Floats, boxes: Floats) -> Floats:
     """Return the best box (centre x, y, width, height in 0..1 of the search patch).
 
-    `scores` are a cell each, row by row. A box that changes size or shape loses, one far from the
-    middle loses.
+    ``scores`` has one value per cell, row by row. The Hann window prefers cells near the middle.
     """
-    before = np.array(size) / side
-    widths, heights = np.maximum(boxes[:, 2], 1e-6), np.maximum(boxes[:, 3], 1e-6)
-    scale = _change(_extent(widths, heights) / _extent(before[0], before[1]))
-    shape = _change((before[0] / before[1]) / (widths / heights))
-    penalty = np.exp(-(shape * scale - 1) * CHANGE_PENALTY)
     window = np.outer(np.hanning(CELLS), np.hanning(CELLS)).ravel()
-    ranked = scores * penalty * (1 - WINDOW_WEIGHT) + window * WINDOW_WEIGHT
+    ranked = scores * (1 - WINDOW_WEIGHT) + window * WINDOW_WEIGHT
     return np.asarray(boxes[int(ranked.argmax())])
 
 
@@ -166,9 +158,7 @@ class Tracker:
         ]
         found = self._run([target.template for target in targets], patches)
         return [
-            moved(
-                target, choose(scores, boxes, target.size, side), side, width=width, height=height
-            )
+            moved(target, choose(scores, boxes), side, width=width, height=height)
             for target, side, (scores, boxes) in zip(targets, sides, found, strict=True)
         ]
 
@@ -218,16 +208,6 @@ class Tracker:
             columns = (scores.double().cpu().numpy(), boxes.double().cpu().numpy())
             answers += list(zip(*columns, strict=True))
         return answers
-
-
-def _extent(width: Floats, height: Floats) -> Floats:
-    """Return the side of the square that a box with its margin has (the margin of a template)."""
-    margin = (width + height) / 2
-    return np.asarray(np.sqrt((width + margin) * (height + margin)))
-
-
-def _change(ratio: Floats) -> Floats:
-    return np.asarray(np.maximum(ratio, 1 / ratio))
 
 
 def _side(found: float, limit: int) -> float:
