@@ -1,6 +1,7 @@
-"""Plain code shared by the functions of this folder: pictures, boxes, masks, answers, weights.
+"""Code that the functions share: entry points, images, boxes, masks, answers, weights.
 
-Every function folder holds a relative link named ``common`` to this package, so a function can be
-copied (links followed) to any platform and still be whole. Nothing here imports Django, the app or
-a model runtime at import time; numpy and Pillow are enough.
+Every function folder has a relative symbolic link named ``common`` to this package. A copy of the
+folder that follows links is complete. This package imports neither Django nor the app. Its modules
+need numpy, most need Pillow, and ``masks`` needs OpenCV; OpenVINO and PyTorch are imported by the
+modules and functions that use them.
 """

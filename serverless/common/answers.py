@@ -1,4 +1,4 @@
-"""Answers out: one JSON response a call, an error of the caller as status 400 with a sentence."""
+"""The answers of a function: JSON with status 200, or a sentence with status 400."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 def answer(context: Context, event: Event, run: Callable[[dict[str, Any]], object]) -> Any:
-    """Answer a call by ``run(body)``: 200 with its JSON, or 400 with ``{"error": sentence}``."""
+    """Return the response with the result of ``run(body)``.
+
+    Where ``run`` raises BadInput, the status is 400 and the body ``{"error": sentence}``.
+    """
     try:
         result = run(read_body(event))
     except BadInput as error:
@@ -27,9 +30,9 @@ def answer(context: Context, event: Event, run: Callable[[dict[str, Any]], objec
 
 
 def respond(context: Context, payload: object, *, status: int = 200) -> Any:
-    """Return ``payload`` as a JSON response of the platform.
+    """Return ``payload`` as a JSON response.
 
-    The body is made here because the platform turns lists and numpy numbers into something else.
+    The JSON is made here because Nuclio's own conversion treats lists and numpy numbers differently.
     """
     return context.Response(
         body=json.dumps(payload, separators=(",", ":"), allow_nan=False),

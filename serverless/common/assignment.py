@@ -1,4 +1,4 @@
-"""The assignment problem: pairs of rows and columns with the least total cost."""
+"""The assignment problem: pair rows with columns at the lowest total cost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def assign(costs: NDArray[np.floating]) -> list[int]:
-    """Return for each row its column, or -1 where there are more rows than columns.
+    """Return the column of each row, or -1 for the rows left over when columns are fewer.
 
     The Hungarian algorithm by shortest augmenting paths with potentials, O(rows * rows * columns)
     for rows <= columns. ``costs`` are finite, shape (rows, columns).
@@ -41,7 +41,7 @@ def _augment(
     row_potentials: NDArray[np.float64],
     column_potentials: NDArray[np.float64],
 ) -> None:
-    """Give row ``start`` a column along the cheapest alternating path; updates the arrays."""
+    """Assign a column to row ``start`` along the cheapest alternating path; update the arrays."""
     columns = costs.shape[1]
     shortest = np.full(columns, np.inf)
     before = np.full(columns, -1)  # the column before this one on the path, -1 at the start

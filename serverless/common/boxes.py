@@ -25,7 +25,7 @@ def area(boxes: Floats) -> Floats:
 def iou(first: Floats, second: Floats) -> Floats:
     """Return the intersection over union of each pair, shape (len(first), len(second)).
 
-    Two boxes without area overlap by 0, never by NaN.
+    The IoU of two boxes without an area is 0.
     """
     top_left = np.maximum(first[:, None, :2], second[None, :, :2])
     bottom_right = np.minimum(first[:, None, 2:], second[None, :, 2:])
@@ -38,8 +38,8 @@ def iou(first: Floats, second: Floats) -> Floats:
 def nms(boxes: Floats, scores: Floats, *, max_iou: float) -> Indices:
     """Return the indices kept by greedy non-maximum suppression, best score first.
 
-    A box is dropped when its overlap with a better one is greater than ``max_iou``; equal scores
-    keep their order, so the result is the same on every machine.
+    A box is dropped when its IoU with a better one is greater than ``max_iou``. Boxes with equal
+    scores keep their order, so the result is the same on every machine.
     """
     order = np.argsort(-scores, kind="stable")
     kept: list[int] = []
@@ -79,7 +79,7 @@ def square(box: Floats, *, scale: float) -> tuple[float, float, float, float]:
 
 @dataclass(frozen=True)
 class Letterbox:
-    """Where an image lies inside a network's fixed input: scaled by one ratio, then padded."""
+    """The position of an image inside a network's fixed input: scaled by one ratio, then padded."""
 
     ratio: float  # network pixels an image pixel
     left: int  # padding in network pixels
@@ -88,7 +88,7 @@ class Letterbox:
     height: int
 
     def undo(self, boxes: Floats) -> Floats:
-        """Map boxes from the network's pixels to the image's, cut at the image's borders."""
+        """Map boxes from network pixels to image pixels and cut them at the image's borders."""
         shift = np.array([self.left, self.top, self.left, self.top], dtype=np.float64)
         return clip((boxes - shift) / self.ratio, width=self.width, height=self.height)
 
@@ -96,7 +96,7 @@ class Letterbox:
 def letterbox(
     image: NDArray[np.uint8], *, width: int, height: int, fill: int = 114, centre: bool = True
 ) -> tuple[NDArray[np.uint8], Letterbox]:
-    """Fit an RGB image into ``width`` x ``height``, its proportions kept, padded by ``fill``."""
+    """Scale an RGB image into ``width`` x ``height`` with its proportions; pad with ``fill``."""
     source_height, source_width = image.shape[:2]
     ratio = min(width / source_width, height / source_height)
     scaled_width = max(1, min(width, round(source_width * ratio)))

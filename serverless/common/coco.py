@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# In the order of the 80 classes that detectors emit (cocodataset.org, ids without gaps).
+# In the order of the 80 class indices that detectors emit (cocodataset.org, ids without gaps).
 COCO_80: tuple[str, ...] = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat",
     "traffic light", "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog",

@@ -1,4 +1,7 @@
-"""Steps that several ``convert.py`` share: they run once, in the function's own environment."""
+"""Conversions of weights that several ``convert.py`` share.
+
+They run once, in the function's own environment.
+"""
 
 from __future__ import annotations
 
@@ -20,5 +23,5 @@ def graph_model_to_ir(model_json: Path, target: Path) -> None:
 def to_ir(source: Path, target: Path) -> None:
     """Convert a frozen graph or an ONNX file to OpenVINO's format, written to ``target`` (.xml)."""
     openvino: Any = importlib.import_module("openvino")
-    # Weights stay float32: half precision would save disk only, and change answers.
+    # Weights stay float32: half precision would change answers and save disk space only.
     openvino.save_model(openvino.convert_model(str(source)), str(target), compress_to_fp16=False)

@@ -1,4 +1,4 @@
-"""On what a network runs, and how an OpenVINO network is loaded."""
+"""Threads and devices of a network, and OpenVINO networks."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
-_MAY_BE_ABSENT = ("AUTO", "GPU")  # what such a device needs may be missing on this machine
+_MAY_BE_ABSENT = ("AUTO", "GPU")  # devices that a machine may lack
 
 
 def threads() -> int:
-    """Return how many threads one worker's network may use.
+    """Return how many threads the networks of one worker may use.
 
-    The environment says it: CVAT_LAMBDA_THREADS, else OMP_NUM_THREADS, which the embedded runtime
-    sets to the worker's share of the cores; where neither is set, it is 2.
+    The number is CVAT_LAMBDA_THREADS of the environment, else OMP_NUM_THREADS, else 2. The embedded
+    runtime sets OMP_NUM_THREADS to the worker's share of the cores.
     """
-    said = os.environ.get("CVAT_LAMBDA_THREADS") or os.environ.get("OMP_NUM_THREADS") or "2"
-    return max(1, int(said))
+    setting = os.environ.get("CVAT_LAMBDA_THREADS") or os.environ.get("OMP_NUM_THREADS") or "2"
+    return max(1, int(setting))
 
 
 def openvino_device() -> str:
@@ -34,20 +34,19 @@ def openvino_device() -> str:
 
 
 def once_each(*devices: str) -> str:
-    """Return the devices of a function's networks as one text."""
+    """Return the devices of a function's networks, each once, as one text."""
     return ", ".join(dict.fromkeys(devices))
 
 
 class OpenVinoNetwork:
     """A network file (IR, ONNX, frozen TensorFlow graph) compiled for this worker in float32.
 
-    float32 is asked for because the CPU's own choice may be bfloat16, whose embeddings are off by
-    up to a half. Where the GPU that OPENVINO_DEVICE names cannot be used, the log says why and
-    the CPU does the work.
+    On some CPUs OpenVINO would choose bfloat16, whose embeddings differ by up to 50 %. Where the
+    device is a GPU that OpenVINO cannot use, the CPU is used and the log states the cause.
     """
 
     def __init__(self, path: Path) -> None:
-        # Loaded late: this module also serves functions that do not have OpenVINO.
+        # Imported late: functions without OpenVINO use this module as well.
         openvino: Any = importlib.import_module("openvino")
         core = openvino.Core()
         self._compiled: Any = _compile(core, core.read_model(str(path)), openvino_device())
@@ -55,20 +54,20 @@ class OpenVinoNetwork:
 
     @property
     def device(self) -> str:
-        """Return the devices that run it, in OpenVINO's names."""
+        """Return OpenVINO's names of the devices that run the network."""
         return ", ".join(self._compiled.get_property("EXECUTION_DEVICES"))
 
     def input_shape(self, name: str) -> tuple[int, ...]:
-        """Return the shape of an input that has a fixed one."""
+        """Return the shape of an input with a fixed shape."""
         return tuple(self._compiled.input(name).shape)
 
     def __call__(self, *inputs: NDArray[Any]) -> list[NDArray[Any]]:
-        """Run the network on its inputs, in order; return copies of its outputs, in order."""
+        """Run the network; inputs and outputs are in the order of the file. Outputs are copies."""
         self._request.infer(dict(enumerate(inputs)))
         return [np.array(output.data) for output in self._request.output_tensors]
 
     def run_named(self, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Run the network on inputs by name; return copies of its outputs under all their names."""
+        """Run the network; inputs and outputs have names. Outputs are copies, under all their names."""
         self._request.infer(inputs)
         return {
             name: np.array(self._request.get_tensor(port).data)
@@ -80,7 +79,7 @@ class OpenVinoNetwork:
 def _compile(core: Any, model: Any, device: str) -> Any:
     config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
     if device.startswith("CPU"):
-        # Not pinned: each process would take the first cores, and leave the others to nobody.
+        # Not pinned: every process would be pinned to the same first cores.
         share = {"INFERENCE_NUM_THREADS": threads(), "ENABLE_CPU_PINNING": False}
         return core.compile_model(model, device, {**config, **share})
     try:

@@ -1,11 +1,11 @@
-"""What a function says when it cannot answer."""
+"""The errors of a function."""
 
 from __future__ import annotations
 
 
 class BadInput(ValueError):
-    """The caller's body cannot be answered; the message is one sentence meant for that caller."""
+    """The caller's body is wrong. The message is one sentence for the caller."""
 
 
 class WeightsMissing(RuntimeError):
-    """A weights file is not where the function looks for it; the message says where that is."""
+    """A weights file is missing. The message states the path where it is expected."""

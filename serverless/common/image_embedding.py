@@ -1,4 +1,7 @@
-"""An image embedding as it travels: handed out by an interactor, given back with the next click."""
+"""The JSON form of an image embedding.
+
+An interactor returns it with the first click; the caller sends it back with the next ones.
+"""
 
 from __future__ import annotations
 
@@ -13,28 +16,28 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-#: what an interactor that embeds can be asked for, as ``want``
+#: the values of ``want``: what an interactor with embeddings can be asked for
 WANTS = ("mask", "blob", "embedding")
 
 
 @dataclass(frozen=True)
 class ImageEmbedding:
-    """What an encoder made of one image."""
+    """The output of an image encoder for one image."""
 
     values: NDArray[np.floating]
     image_size: tuple[int, int]  # height, width in pixels
 
     def to_json(self, *, version: str) -> dict[str, Any]:
-        """Return the form that travels: little-endian float32 in base64, with size and version.
+        """Return the JSON form: little-endian float32 in base64, with image size and version.
 
-        ``version`` names the weights: those of others would give wrong masks, silently.
+        ``version`` identifies the weights. An embedding of other weights would give wrong masks.
         """
         packed = pack_array(self.values, "float32")
         return {**packed, "image_size": list(self.image_size), "version": version}
 
     @classmethod
     def from_json(cls, sent: object, *, version: str, shape: tuple[int, ...]) -> ImageEmbedding:
-        """Read what `to_json` made; BadInput when it is damaged or of other weights."""
+        """Read the form of `to_json`; raise BadInput if it is damaged or of other weights."""
         if not isinstance(sent, dict):
             raise BadInput("'embedding' is not an object; send what this function answered")
         if sent.get("version") != version:
@@ -48,7 +51,7 @@ class ImageEmbedding:
         size = sent.get("image_size")
         if not isinstance(size, list) or len(size) != 2 or not all(map(_is_side, size)):
             raise BadInput("'embedding' has no image_size of [height, width]")
-        # The mask is made in this size: what no picture may have, no embedding may ask for.
+        # The mask will have this size, so the limit of images holds for it.
         limit = max_pixels()
         if size[0] * size[1] > limit:
             raise BadInput(

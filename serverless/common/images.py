@@ -1,4 +1,4 @@
-"""Pictures in: base64 text to upright RGB arrays, with clear errors and a size limit."""
+"""Decoding, resizing, cutting and encoding of images."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from common.errors import BadInput
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# 100 megapixels are 300 MB as RGB: more would endanger a worker's memory.
+# 100 megapixels are 300 MB as RGB.
 DEFAULT_MAX_PIXELS = 100_000_000
-# Pillow reads dozens of formats, some of them by starting other programs: these are what is asked
-# for. GIF is taken too, its first picture.
+# Pillow reads dozens of formats, some of them by starting other programs: only these are allowed.
+# Of a GIF the first image is taken.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 _ORIENTATION = 0x0112  # the EXIF tag
-# What turns a picture upright, by the orientation that its camera noted (EXIF 2.32, table 4.6.4).
+# EXIF orientation -> the operation that turns the image upright (EXIF 2.32, table 4.6.4).
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -41,21 +41,21 @@ def decode_image(encoded: object, *, field: str = "image") -> NDArray[np.uint8]:
     """Decode the base64 text of an image file to an upright RGB array of shape (height, width, 3).
 
     The EXIF orientation is applied, transparency is dropped, 16-bit grey is scaled to 8 bits.
-    Raises BadInput, naming ``field``, when there is no image, it is broken or it is too big.
+    Raises BadInput, naming ``field``, when the image is missing, damaged or too large.
     """
     content, limit = _decode_base64(encoded, field), max_pixels()
     try:
         return _decode_file(content, field, limit)
     except (BadInput, MemoryError):
         raise
-    except Exception as error:  # what a decoder raises at a damaged file is no closed list
+    except Exception as error:  # decoders raise many types of errors at damaged files
         raise BadInput(
             f"'{field}' cannot be decoded; send a whole PNG, JPEG, WebP, BMP or TIFF file in base64"
         ) from error
 
 
 def max_pixels() -> int:
-    """Return the largest number of pixels that is decoded (environment: CVAT_LAMBDA_MAX_PIXELS)."""
+    """Return the limit of an image's pixels (environment: CVAT_LAMBDA_MAX_PIXELS)."""
     return int(os.environ.get("CVAT_LAMBDA_MAX_PIXELS", DEFAULT_MAX_PIXELS))
 
 
@@ -76,14 +76,14 @@ def crop(
 ) -> NDArray[np.uint8]:
     """Cut ``box`` (x0, y0, x1, y1 in pixels) out of an RGB image and resize it, bilinear.
 
-    The box may have fractions and may stick out of the image; what is outside becomes ``fill``.
+    The box may have fractions and may reach beyond the image; the pixels there become ``fill``.
     """
-    # Pillow copies what it is given: the part under the box, not all of a big picture. A pixel
-    # beside the box takes part in the interpolation.
+    # Pillow copies its source, so it gets only the part under the box. One pixel on each side
+    # of the box takes part in the interpolation.
     left, top = (max(0, math.floor(min(ends)) - 1) for ends in (box[0::2], box[1::2]))
     right, bottom = (max(0, math.ceil(max(ends)) + 1) for ends in (box[0::2], box[1::2]))
     part = image[top:bottom, left:right]
-    if not part.size:  # all of the box lies outside
+    if not part.size:  # the whole box lies outside
         return np.full((height, width, 3), fill, dtype=np.uint8)
     extent = (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
     cut = Image.fromarray(part).transform(
@@ -94,7 +94,7 @@ def crop(
 
 def mean_colour(image: NDArray[np.uint8]) -> tuple[int, int, int]:
     """Return the mean of red, green and blue over an RGB image, rounded."""
-    # Column by column as integers: a mean of all as floats takes half a second on 24 megapixels.
+    # Integer sums by column: a float mean takes 0.5 s on 24 megapixels.
     sums = image.sum(axis=0, dtype=np.uint64).sum(axis=0)
     red, green, blue = (int(value) for value in (sums / (image.size / 3)).round())
     return red, green, blue
@@ -123,13 +123,13 @@ def _decode_base64(encoded: object, field: str) -> bytes:
 
 def _decode_file(content: bytes, field: str, limit: int) -> NDArray[np.uint8]:
     with _without_pillows_limit(), Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-        # The header gives the size: a decompression bomb is refused before it is unpacked.
+        # The size is in the header, so a decompression bomb is refused before it is decoded.
         if picture.width * picture.height > limit:
             raise BadInput(
                 f"'{field}' has {picture.width}x{picture.height} pixels, "
                 f"more than the limit of {limit}; send a smaller image"
             )
-        picture.load()  # turns a TIFF upright by itself, and forgets that it was not
+        picture.load()  # this turns a TIFF upright and removes its orientation tag
         turn = _UPRIGHT.get(_orientation(picture))
         upright = picture if turn is None else picture.transpose(turn)
         return np.array(_to_rgb(upright), dtype=np.uint8)
@@ -137,7 +137,7 @@ def _decode_file(content: bytes, field: str, limit: int) -> NDArray[np.uint8]:
 
 @contextmanager
 def _without_pillows_limit() -> Iterator[None]:
-    """Leave the size of a picture to our own limit: Pillow's is no setting and names no number."""
+    """Switch Pillow's own size limit off: `max_pixels` replaces it."""
     before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         yield
@@ -146,20 +146,20 @@ def _without_pillows_limit() -> Iterator[None]:
 
 
 def _orientation(picture: Image.Image) -> int:
-    """Return the EXIF orientation; 0 where the notes of the camera cannot be read.
+    """Return the EXIF orientation, or 0 when the EXIF data cannot be read.
 
-    Pillow's own `exif_transpose` writes all notes anew, and fails at one that it cannot write.
+    Pillow's `exif_transpose` is not used: it writes all EXIF data again and fails at bad tags.
     """
     try:
-        noted = picture.getexif().get(_ORIENTATION)
-    except Exception:  # as above: a picture is worth more than its notes
+        orientation = picture.getexif().get(_ORIENTATION)
+    except Exception:  # damaged EXIF data raise many types of errors
         return 0
-    return noted if isinstance(noted, int) else 0
+    return orientation if isinstance(orientation, int) else 0
 
 
 def _to_rgb(picture: Image.Image) -> Image.Image:
     if picture.mode.startswith("I;16") or picture.mode == "I":
-        # Pillow would clip 16-bit grey at 255, that is, answer a white picture.
+        # Pillow would clip 16-bit grey at 255: nearly all pixels would be white.
         values = np.asarray(picture).astype(np.float64)
         return Image.fromarray((values / 257.0).clip(0, 255).astype(np.uint8)).convert("RGB")
     return picture if picture.mode == "RGB" else picture.convert("RGB")

@@ -1,4 +1,4 @@
-"""Reading the body of a call: every value is checked, every error is a sentence that names it."""
+"""Reads and checks the fields of a call's body. Every error names the field."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def read_body(event: Event) -> dict[str, Any]:
-    """Return the JSON object that was sent, whether the platform has parsed it or not."""
+    """Return the JSON object of a call. Nuclio parses it only for some content types."""
     body = event.body
     if isinstance(body, (bytes, bytearray, str)):
         try:
@@ -31,7 +31,7 @@ def read_body(event: Event) -> dict[str, Any]:
 
 
 def read_number(body: dict[str, Any], name: str, default: float) -> float:
-    """Return a finite number; ``default`` when it is absent or null."""
+    """Return a finite number, or ``default`` when it is absent or null."""
     value = body.get(name)
     if value is None:
         return default
@@ -41,7 +41,7 @@ def read_number(body: dict[str, Any], name: str, default: float) -> float:
 
 
 def read_threshold(body: dict[str, Any], default: float) -> float:
-    """Return the threshold in [0, 1]; both ends count, ``default`` when it is absent or null."""
+    """Return the threshold in [0, 1], or ``default`` when it is absent or null."""
     threshold = read_number(body, "threshold", default)
     if not 0.0 <= threshold <= 1.0:
         raise BadInput(f"'threshold' is {threshold:g}; send a number from 0 to 1")
@@ -49,7 +49,7 @@ def read_threshold(body: dict[str, Any], default: float) -> float:
 
 
 def read_word(body: dict[str, Any], name: str, words: Sequence[str]) -> str | None:
-    """Return one of the words; None when it is absent or null."""
+    """Return one of ``words``, or None when it is absent or null."""
     value = body.get(name)
     if value is not None and value not in words:
         raise BadInput(f"'{name}' is {value!r}; send one of {', '.join(words)}")
@@ -57,7 +57,7 @@ def read_word(body: dict[str, Any], name: str, words: Sequence[str]) -> str | No
 
 
 def read_points(body: dict[str, Any], name: str) -> NDArray[np.float64]:
-    """Return points sent as [[x, y], ...] in pixels, shape (n, 2); none when absent or null."""
+    """Return points sent as [[x, y], ...] in pixels, shape (n, 2); n is 0 when absent or null."""
     value = body.get(name)
     if value is None:
         return np.zeros((0, 2), dtype=np.float64)
@@ -70,10 +70,10 @@ def read_points(body: dict[str, Any], name: str) -> NDArray[np.float64]:
 
 
 def read_box(body: dict[str, Any], name: str = "obj_bbox") -> NDArray[np.float64] | None:
-    """Return the box sent as two corners in any order, as [x0, y0, x1, y1]; None without one.
+    """Return the box [x0, y0, x1, y1] of two opposite corners, or None when there is none.
 
-    CVAT's canvas sends [[x1, y1], [x2, y2]], or [] when no box was drawn; a flat list of four
-    numbers is taken too.
+    CVAT's canvas sends [[x1, y1], [x2, y2]], or [] when no box was drawn. A flat list of four
+    numbers is accepted as well.
     """
     value = body.get(name)
     if value is None or value == []:
@@ -87,7 +87,7 @@ def read_box(body: dict[str, Any], name: str = "obj_bbox") -> NDArray[np.float64
 
 
 def read_boxes(body: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    """Return the boxes that re-identification gets: objects with ``points`` of four numbers."""
+    """Return the boxes of a frame for re-identification: objects with four ``points`` numbers."""
     value = body.get(name)
     if not isinstance(value, list):
         raise BadInput(f"'{name}' is missing; send a list of boxes")
@@ -101,5 +101,5 @@ def read_boxes(body: dict[str, Any], name: str) -> list[dict[str, Any]]:
 def _is_number(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
-    # False for NaN too. JSON's integers have no bound: math.isfinite fails at what is no float.
+    # False for NaN as well. math.isfinite fails for integers that are too large for a float.
     return abs(value) <= sys.float_info.max

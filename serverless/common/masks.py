@@ -1,4 +1,4 @@
-"""Masks: bounding boxes, CVAT's mask items, connected regions, polygons.
+"""Masks: bounding boxes, CVAT's mask format, polygons.
 
 A mask is a boolean array of shape (height, width); a pixel's coordinates are those of its centre.
 """
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
     Mask = NDArray[np.bool_]
 
-Place = tuple[int, int]  # x, y of a part's first pixel in the picture
-NOTHING = np.zeros((1, 1), dtype=bool)  # a mask without a pixel
-_PIXELS_AT_ONCE = 1_000_000  # bounds the memory of what is pasted
+Place = tuple[int, int]  # x, y of a part's first pixel in the image
+NOTHING = np.zeros((1, 1), dtype=bool)  # an empty mask
+_PIXELS_AT_ONCE = 1_000_000  # bounds the memory of `paste`
 
 
 def bounds(mask: Mask) -> tuple[int, int, int, int] | None:
-    """Return the inclusive box (left, top, right, bottom) of the true pixels; None without any."""
+    """Return the inclusive box (left, top, right, bottom) of a mask, or None when it is empty."""
     left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
     return (left, top, left + width - 1, top + height - 1) if width else None
 
 
 def crop(mask: Mask) -> tuple[Mask, Place] | None:
-    """Return the part of a mask that holds its true pixels, and its place; None without any."""
+    """Return the part of a mask inside its `bounds` and its place, or None when it is empty."""
     box = bounds(mask)
     if box is None:
         return None
@@ -43,11 +43,11 @@ def paste(
     height: int,
     threshold: float = 0.5,
 ) -> tuple[Mask, Place]:
-    """Return the mask of a small probability map that covers ``box`` (x0, y0, x1, y1).
+    """Return the mask of a probability map that covers ``box`` (x0, y0, x1, y1), and its place.
 
-    The mask is of the box alone, cut at the picture of ``width`` x ``height``; with it comes its
-    place. Each pixel whose centre lies in the box takes the map's bilinear value there, the map's
-    cells being spread evenly over the box.
+    The mask covers the part of the box that lies in the image of ``width`` x ``height``. The map is
+    stretched over the box. A pixel is true when its centre lies in the box and the map's bilinear
+    value there is above ``threshold``.
     """
     left, top = np.maximum(np.floor(box[:2]), 0).astype(int)
     right = min(int(np.ceil(box[2])), width)
@@ -58,7 +58,7 @@ def paste(
     x = (np.arange(left, right) + 0.5 - box[0]) / max(box[2] - box[0], 1e-6)
     y = (np.arange(top, bottom) + 0.5 - box[1]) / max(box[3] - box[1], 1e-6)
     mask = np.empty((len(y), len(x)), dtype=bool)
-    step = max(1, _PIXELS_AT_ONCE // len(x))  # a box may be as large as the largest picture
+    step = max(1, _PIXELS_AT_ONCE // len(x))  # a box may be as large as the image
     for first in range(0, len(y), step):
         some = slice(first, first + step)
         mask[some] = _bilinear(probabilities, y[some] * rows - 0.5, x * columns - 0.5) > threshold
@@ -67,10 +67,10 @@ def paste(
 
 
 def cvat_mask(mask: Mask, *, at: Place = (0, 0)) -> list[int] | None:
-    """Return CVAT's mask list: the row-major 0/1 bitmap of the inclusive box, then the box itself.
+    """Return CVAT's mask list: the 0/1 bitmap of the bounding box by rows, then the inclusive box.
 
-    None for a mask without a pixel, since CVAT cannot hold it. ``mask`` is the part of the picture
-    at ``at``.
+    The result is None for an empty mask, which CVAT cannot store. ``mask`` is a part of the image;
+    ``at`` is its place.
     """
     cropped = crop(mask)
     if cropped is None:
@@ -82,9 +82,9 @@ def cvat_mask(mask: Mask, *, at: Place = (0, 0)) -> list[int] | None:
 def mask_item(
     label: str, mask: Mask, confidence: float, *, at: Place = (0, 0)
 ) -> dict[str, Any] | None:
-    """Return a detector's item of type mask with its polygon; None for a mask without a pixel.
+    """Return a detector's item of type mask with its polygon, or None for an empty mask.
 
-    ``mask`` is the part of the picture at ``at``: a small object on a big picture costs little.
+    ``mask`` is a part of the image and ``at`` its place, so that small objects cost little.
     """
     flat = cvat_mask(mask, at=at)
     if flat is None:
@@ -100,11 +100,11 @@ def mask_item(
 
 
 def interactor_answer(mask: Mask, *, at: Place = (0, 0)) -> dict[str, Any]:
-    """Return an interactor's answer for the mask: its crop as rows of 0/255, bounds, polygon.
+    """Return an interactor's answer: the mask in its bounds as rows of 0 and 255, and its polygon.
 
-    A mask without a pixel is answered as one pixel of nothing with no points: CVAT's canvas then
-    draws nothing, whereas a list without rows or a missing ``points`` makes it fail. ``mask`` is
-    the part of the picture at ``at``.
+    An empty mask is answered by one pixel of value 0 without points. CVAT's canvas then draws
+    nothing; it fails when the mask has no rows or ``points`` is missing. ``mask`` is a part of the
+    image and ``at`` its place.
     """
     cropped = crop(mask)
     if cropped is None:
@@ -123,8 +123,8 @@ def polygon(mask: Mask, *, tolerance: float = 1.0, at: Place = (0, 0)) -> list[l
 
     The pixels of a region touch by side or corner, and its holes count as its pixels. The outline
     is simplified: no border pixel is farther than ``tolerance`` pixels from it. A region without an
-    area (a dot, a line) is answered by its bounding box, made half a pixel wider on each side.
-    ``mask`` is the part of the picture at ``at``.
+    area (a dot, a line) is answered by its bounding box, enlarged by half a pixel on each side.
+    ``mask`` is a part of the image and ``at`` its place.
     """
     borders, _ = cv2.findContours(
         mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE, offset=at
@@ -146,7 +146,7 @@ def _enclosed_pixels(border: NDArray[Any]) -> float:
 
 
 def _box(part: Mask, place: Place, at: Place) -> list[int]:
-    """Return the inclusive box in the picture of a part at ``place`` of what lies at ``at``."""
+    """Return the inclusive box of a part in the image; ``place`` is relative to ``at``."""
     left, top = place[0] + at[0], place[1] + at[1]
     return [left, top, left + part.shape[1] - 1, top + part.shape[0] - 1]
 
@@ -161,6 +161,6 @@ def _bilinear(
     top, left = np.floor(y).astype(int), np.floor(x).astype(int)
     bottom, right = np.minimum(top + 1, rows - 1), np.minimum(left + 1, columns - 1)
     down, across = (y - top)[:, None], (x - left)[None, :]
-    # Row by row first: that is small, as the values have few columns.
+    # Rows first: the values have few columns, so the intermediate array is small.
     lines = values[top] * (1 - down) + values[bottom] * down
     return np.asarray(lines[:, left] * (1 - across) + lines[:, right] * across)

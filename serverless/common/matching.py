@@ -87,7 +87,7 @@ def assign_pairs(distances: Floats, possible: NDArray[np.bool_], *, threshold: f
     allowed = possible & (distances <= threshold)
     if not allowed.any():
         return [-1] * len(distances)
-    # One forbidden pair costs more than any number of allowed ones.
+    # One forbidden pair costs more than any number of allowed pairs.
     forbidden = 1.0 + max(1.0, float(distances[allowed].max())) * 2 * max(distances.shape)
     columns = assign(np.where(allowed, distances, forbidden))
     return [

@@ -1,4 +1,4 @@
-"""The little that a function needs of Nuclio's SDK, as types (nuclio-sdk ships none)."""
+"""Types of the parts of Nuclio's SDK that functions use (nuclio-sdk has no type hints)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Any, Protocol
 
 
 class Event(Protocol):
-    """One call: ``body`` is the parsed JSON, or raw bytes when its type was not exactly JSON."""
+    """One call. ``body`` is the parsed JSON, or bytes when the content type was not JSON."""
 
     body: Any
 
 
 class Context(Protocol):
-    """What a worker keeps between calls: ``user_data`` is a bag of attributes."""
+    """What a worker keeps between calls. ``user_data`` takes any attributes."""
 
     user_data: Any
     logger: Any

@@ -1,4 +1,4 @@
-"""Tracker state and embeddings as JSON: arrays travel as base64 of raw little-endian numbers."""
+"""Arrays as JSON, for tracker states and embeddings: base64 of little-endian numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from common.errors import BadInput
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# What may come back from a client: no object type, so that nothing can be executed by reading it.
+# The types that a client may send. Object arrays are not among them: reading one can run code.
 DTYPES: dict[str, np.dtype[Any]] = {
     "float16": np.dtype("<f2"),
     "float32": np.dtype("<f4"),
@@ -34,7 +34,7 @@ def pack_array(values: NDArray[Any], dtype: str) -> dict[str, Any]:
 
 
 def unpack_array(packed: object, *, name: str) -> NDArray[Any]:
-    """Return the array made by `pack_array`; BadInput, naming ``name``, when it is damaged."""
+    """Return the array of `pack_array`; raise BadInput, naming ``name``, when it is damaged."""
     if not isinstance(packed, dict):
         raise BadInput(f"'{name}' is not an array with data, shape and dtype")
     dtype, shape, data = (packed.get(key) for key in ("dtype", "shape", "data"))
@@ -50,5 +50,8 @@ def unpack_array(packed: object, *, name: str) -> NDArray[Any]:
         raise BadInput(f"'{name}' has {len(raw)} bytes, which do not fit its shape {shape}")
     try:
         return np.frombuffer(raw, DTYPES[dtype]).reshape(shape)
-    except (ValueError, OverflowError) as error:  # too many sides, or one too long beside a 0
+    except (
+        ValueError,
+        OverflowError,
+    ) as error:  # too many dimensions, or a size that is too large beside a 0
         raise BadInput(f"'{name}' has a shape that no array has") from error

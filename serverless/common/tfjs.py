@@ -1,7 +1,7 @@
-"""Turns a TensorFlow.js graph model (model.json and its .bin shards) into a frozen GraphDef.
+"""Converts a TensorFlow.js graph model (model.json and its .bin shards) to a frozen GraphDef.
 
-Standard library and numpy only. TensorFlow.js fuses operations and quantises weights; both are
-undone, so that any reader of frozen graphs takes the result.
+It needs numpy only. TensorFlow.js fuses operations and quantises weights. The conversion undoes
+both, so that any reader of frozen graphs can read the result.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The format (torch.save before 1.6): a magic number, a protocol number and a description of the
 machine, then the object with its storages named by persistent ids, then the storages' names in the
-order in which their numbers follow. Nothing that the file names is ever called.
+order in which their numbers follow. The reader calls nothing that the file names.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def read_parameters(path: Path) -> dict[str, NDArray[Any]]:
 
 
 class _TensorUnpickler(pickle.Unpickler):
-    """Knows ordered dictionaries and tensors, and refuses everything else by name."""
+    """Reads ordered dictionaries and tensors, and refuses every other type."""
 
     def find_class(self, module_name: str, global_name: str) -> Any:
         known: dict[tuple[str, str], Callable[..., Any]] = {

@@ -1,6 +1,4 @@
-"""On what a PyTorch network runs: the device by availability, threads, half precision, pictures to
-tensors.
-"""
+"""Device, threads and precision of PyTorch networks, and images as tensors."""
 
 from __future__ import annotations
 
@@ -22,8 +20,8 @@ _PRECISIONS = {name: getattr(torch, name) for name in ("float32", "float16", "bf
 def torch_device() -> torch.device:
     """Return the device to use: the first CUDA one, else the CPU (environment: TORCH_DEVICE).
 
-    On the CPU the number of threads is set as well. On CUDA what is said to run in float32 does:
-    left alone, PyTorch's convolutions keep ten bits of it there (TF32), no more than float16 does.
+    On the CPU the number of threads is set as well. On CUDA, TF32 is switched off: by default
+    PyTorch's float32 convolutions use it, and it has the 10 mantissa bits of float16.
     """
     chosen = os.environ.get("TORCH_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(chosen)

@@ -1,4 +1,4 @@
-"""Where a function finds its weights files."""
+"""Paths and checksums of weights files."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ def weights_folder() -> Path:
 def weights_file(name: str, *, env: str | None = None) -> Path:
     """Return the path of the weights file ``name``.
 
-    The environment variable ``env``, when it is set, names a local file that wins, or the folder
-    that holds the file, as for CVAT's own functions. Raises WeightsMissing, saying where it was
-    looked for, when there is no such file.
+    The environment variable ``env`` may name a local file, or the folder that holds it; it has
+    precedence over the weights folder. Raises WeightsMissing when the file does not exist.
     """
     chosen = os.environ.get(env) if env else None
     path = Path(chosen) if chosen else weights_folder() / name

@@ -28,7 +28,7 @@ ENCODER = "mobile_sam_encoder.onnx"
 DECODER = "mobile_sam_decoder.onnx"
 DECODER_IR = "mobile_sam_decoder_ir.xml"
 MASKS = 4  # of the decoder: one for clear prompts, three for ambiguous ones
-# The decoder's nodes that hold all masks and the guesses of their IoU, before it chooses one.
+# The decoder's nodes with all masks and their predicted IoU, before it chooses one mask.
 _ALL = {"/Flatten": "all_masks", "/Flatten_1": "all_guesses"}
 SIDE = 1024  # of the encoder's input, pixels
 LOW_SIDE = 256  # of the decoder's mask
@@ -42,7 +42,7 @@ NEGATIVE, POSITIVE, TOP_LEFT, BOTTOM_RIGHT, PADDING = 0.0, 1.0, 2.0, 3.0, -1.0
 
 @dataclass(frozen=True)
 class Prompt:
-    """What a person showed, in pixels of the picture."""
+    """The clicks and the box of a person, in pixels of the image."""
 
     positive: Floats  # (n, 2)
     negative: Floats  # (n, 2)
@@ -50,7 +50,7 @@ class Prompt:
 
     @property
     def ambiguous(self) -> bool:
-        """Tell whether a part or the whole may be meant: by a lone point; more settles it."""
+        """Return whether the prompt is a single point, which may mean a part or the whole."""
         return len(self.positive) + len(self.negative) == 1 and self.box is None
 
     def points(self) -> tuple[Floats, Floats]:
@@ -68,7 +68,7 @@ class Prompt:
 
 
 def read_prompt(body: dict[str, Any]) -> Prompt | None:
-    """Return the clicks and the box of a body; None when they show nothing to cut out."""
+    """Return the clicks and the box of a body; None without a positive click and a box."""
     positive = read_points(body, "pos_points")
     negative = read_points(body, "neg_points")
     box = read_box(body)
@@ -80,8 +80,8 @@ def read_prompt(body: dict[str, Any]) -> Prompt | None:
 def convert(source: Path, target: Path) -> None:
     """Write the decoder without its last steps: the choice of a mask, and its enlargement.
 
-    It would take a box alone for an ambiguous prompt (it counts points, and two corners are few),
-    and to enlarge the mask to the whole picture costs more than the decoder itself on a big one.
+    The decoder counts points and takes a box alone, which is two, for an ambiguous prompt. Its
+    enlargement covers the whole image, which costs more than the decoder itself on a large one.
     """
     openvino: Any = importlib.import_module("openvino")
     whole = openvino.Core().read_model(str(source / DECODER))
@@ -95,7 +95,7 @@ def convert(source: Path, target: Path) -> None:
 
 
 class MobileSam:
-    """The two networks: a picture to its embedding, an embedding and a prompt to a mask."""
+    """The two networks: the encoder embeds an image, the decoder makes masks of a prompt."""
 
     def __init__(
         self, encoder: OpenVinoNetwork, decoder: OpenVinoNetwork, *, fingerprint: str
@@ -120,13 +120,13 @@ class MobileSam:
         return once_each(self._encoder.device, self._decoder.device)
 
     def embed(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the embedding of a picture, shape (1, 256, 64, 64)."""
+        """Return the embedding of an image, shape (1, 256, 64, 64)."""
         return np.asarray(self._encoder(prepare(image))[0])
 
     def mask(
         self, embedding: Floats, image_size: tuple[int, int], prompt: Prompt
     ) -> tuple[Mask, Place]:
-        """Return the mask of a prompt, the part of the picture that holds it, and its place."""
+        """Return the mask of a prompt: the part of the image with its pixels, and its place."""
         coordinates, kinds = prompt.points()
         outputs = self._decoder.run_named(
             image_embeddings=embedding.astype(np.float32),
@@ -146,12 +146,12 @@ def choose(guesses: Floats, *, ambiguous: bool) -> int:
 
 
 def scale(image_size: tuple[int, int]) -> float:
-    """Return input pixels a picture's pixel, for a picture of (height, width)."""
+    """Return the encoder's input pixels per image pixel, for an image of (height, width)."""
     return SIDE / max(image_size)
 
 
 def scaled_size(image_size: tuple[int, int]) -> tuple[int, int]:
-    """Return the height and width that a picture has inside the encoder's input."""
+    """Return the height and width that an image has inside the encoder's input."""
     ratio = scale(image_size)
     return max(1, int(image_size[0] * ratio + 0.5)), max(1, int(image_size[1] * ratio + 0.5))
 
@@ -166,9 +166,9 @@ def prepare(image: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def cut_out(logits: Floats, image_size: tuple[int, int]) -> tuple[Mask, Place]:
-    """Return where the decoder's logits are above 0: the part that holds it, and its place.
+    """Return the mask where the decoder's logits are above 0, and its place in the image.
 
-    Only that part is enlarged: on a big picture the whole costs more than the decoder.
+    Only the part with such logits is enlarged: a whole large image costs more than the decoder.
     """
     cells = bounds(logits > 0)
     if cells is None:
@@ -176,21 +176,21 @@ def cut_out(logits: Floats, image_size: tuple[int, int]) -> tuple[Mask, Place]:
     pixels = []  # first and one after the last, of columns and of rows
     axes = zip(cells[:2], cells[2:], image_size[::-1], _seen(image_size), strict=True)
     for low, high, own, seen in axes:
-        # A pixel takes from the cells around it: one on each side, more where it spans several.
+        # Interpolation uses one more cell on each side, or more where a pixel spans several.
         ratio = own / seen
         margin = max(1.0, 1 / ratio) + 1
         first, last = (low - margin) * ratio, (high + 1 + margin) * ratio
         pixels.append((max(0, math.floor(first)), min(own, math.ceil(last))))
     (left, right), (top, bottom) = pixels
     if right <= left or bottom <= top:
-        return NOTHING, (0, 0)  # all of it is in the padding
+        return NOTHING, (0, 0)  # the mask lies in the padding
     return enlarge_logits(logits, image_size, (left, top, right, bottom)) > 0, (left, top)
 
 
 def enlarge_logits(
     logits: Floats, image_size: tuple[int, int], part: tuple[int, int, int, int] | None = None
 ) -> Floats:
-    """Return the decoder's logits for each pixel of the picture, or of its part, bilinear.
+    """Return the decoder's logits for each pixel of the image, or of its part, bilinear.
 
     The part is left, top, right and bottom in pixels, the latter two exclusive.
     """
@@ -205,6 +205,6 @@ def enlarge_logits(
 
 
 def _seen(image_size: tuple[int, int]) -> tuple[float, float]:
-    """Return how many of the decoder's columns and rows show the picture, not the padding."""
+    """Return how many of the decoder's columns and rows show the image, not the padding."""
     height, width = scaled_size(image_size)
     return width * LOW_SIDE / SIDE, height * LOW_SIDE / SIDE

@@ -28,14 +28,14 @@ DEVIATION = np.array([57.375, 57.12, 58.395], dtype=np.float32)
 LEVELS = 3  # of the feature pyramid: strides 8, 16, 32
 BINS = 11  # of the distribution of each side's distance (0..10 strides)
 MAX_IOU = 0.6
-# Bounds on the work of one picture when the threshold is 0.
+# These bound the work for one image when the threshold is 0.
 MAX_CANDIDATES = 1000
 MAX_DETECTIONS = 100
 
 
 @dataclass(frozen=True)
 class Detections:
-    """What was found on a picture, best first."""
+    """The objects found on an image, best first."""
 
     boxes: Floats  # (n, 4) in pixels
     scores: Floats  # (n,) in [0, 1]
@@ -48,7 +48,7 @@ def convert(source: Path, target: Path) -> None:
 
 
 class NanoDet:
-    """The network: an RGB picture of any size in, boxes with class and score out."""
+    """The network: finds boxes with class and score on an RGB image of any size."""
 
     def __init__(self, network: OpenVinoNetwork) -> None:
         self._network = network
@@ -64,7 +64,7 @@ class NanoDet:
         return self._network.device
 
     def detect(self, image: NDArray[np.uint8], threshold: float) -> Detections:
-        """Return what scores at least ``threshold``, at most 100, overlaps of a class removed."""
+        """Return at most 100 objects with a score of at least ``threshold``, after suppression."""
         outputs = [output[0] for output in self._network(prepare(image))]
         boxes, scores = decode(outputs[:LEVELS], outputs[LEVELS:])
         height, width = image.shape[:2]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SOURCE = "ssdlite_person.pb"
 WEIGHTS = "ssdlite_person_ir.xml"
 PERSON_CLASS = 1
-# The graph works at 300 pixels, but copies the whole picture as floats first: a big one is shrunk.
+# The graph works at 300 x 300 but first copies the whole image as floats: large ones are shrunk.
 MAX_SIDE = 1200
 
 
@@ -31,7 +31,7 @@ def convert(source: Path, target: Path) -> None:
 
 
 class SsdLite:
-    """The network: an RGB picture of any size in, boxes and scores of persons out."""
+    """The network: finds boxes and scores of persons on an RGB image of any size."""
 
     def __init__(self, network: OpenVinoNetwork) -> None:
         self._network = network
@@ -62,7 +62,7 @@ class SsdLite:
 
 
 def shrunk(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the picture with its longer side at most MAX_SIDE; boxes are fractions of it."""
+    """Return the image with its longer side at most MAX_SIDE; boxes are fractions of it."""
     height, width = image.shape[:2]
     ratio = min(1.0, MAX_SIDE / max(height, width))
     size = {"width": max(1, round(width * ratio)), "height": max(1, round(height * ratio))}

@@ -42,7 +42,7 @@ def load() -> FaceDescriber:
 
 
 class FaceDescriber:
-    """Finds faces on a picture and describes each."""
+    """Finds faces on an image and describes each."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class FaceDescriber:
 
 
 def face_patch(image: NDArray[np.uint8], box: Floats, *, margin: float) -> NDArray[np.uint8]:
-    """Cut a face with its margin, 64 x 64; the margin ends at the picture's border."""
+    """Cut a face with its margin, 64 x 64; the margin ends at the image's border."""
     height, width = image.shape[:2]
     room = float(box[2] - box[0]) * margin
     left, top = max(0.0, float(box[0]) - room), max(0.0, float(box[1]) - room)

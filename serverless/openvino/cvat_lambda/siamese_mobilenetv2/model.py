@@ -53,7 +53,7 @@ class Target:
 
     box: NDArray[np.float64]  # x0, y0, x1, y1 in pixels
     kernels: tuple[NDArray[np.float32], ...]  # a layer each: (channels, rows, columns), unit norm
-    fill: tuple[int, ...]  # mean colour of its first frame, for what lies outside a picture
+    fill: tuple[int, ...]  # mean colour of its first frame, for what lies outside an image
 
     @property
     def centre(self) -> NDArray[np.float64]:
@@ -99,7 +99,7 @@ class SiameseTracker:
         ]
 
     def follow(self, image: NDArray[np.uint8], targets: Sequence[Target]) -> list[Target]:
-        """Return each target where it is on the next picture."""
+        """Return each target where it is on the next image."""
         patches = [
             _patch(image, target.box, 2 * context(target.box) * scale, SEARCH, target.fill)
             for target in targets
@@ -260,7 +260,7 @@ def _peak(values: Floats, index: int) -> float:
 
 
 def _inside(centre: Floats, size: Floats, image: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the box with its centre on the picture and sides from MIN_SIDE to the picture's."""
+    """Return the box with its centre on the image and sides from MIN_SIDE to the image's."""
     limits = np.array([image.shape[1], image.shape[0]], dtype=np.float64)
     sides = np.clip(size, MIN_SIDE, np.maximum(limits, MIN_SIDE))
     middle = np.clip(centre, 0, limits)

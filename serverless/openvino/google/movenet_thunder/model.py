@@ -53,7 +53,7 @@ def load() -> PoseEstimator:
 
 
 class PoseEstimator:
-    """Finds persons on a picture and the points of their bodies."""
+    """Finds persons on an image and the points of their bodies."""
 
     def __init__(self, detector: SsdLite, network: OpenVinoNetwork) -> None:
         self._detector = detector
@@ -71,7 +71,7 @@ class PoseEstimator:
     def detect(self, image: NDArray[np.uint8], threshold: float) -> list[dict[str, Any]]:
         """Return a skeleton for each person with a score of at least ``threshold``, best first.
 
-        A point that is not seen, or lies beyond the picture, is ``outside``; a person without a
+        A point that is not seen, or lies beyond the image, is ``outside``; a person without a
         seen point gives no item.
         """
         boxes, scores = self._detector.persons(image, threshold)
@@ -86,7 +86,7 @@ class PoseEstimator:
         return items
 
     def _pose(self, image: NDArray[np.uint8], box: Floats) -> tuple[Floats, Floats]:
-        """Return the points (17, 2) in pixels of the picture and their scores (17,)."""
+        """Return the points (17, 2) in pixels of the image and their scores (17,)."""
         around = square(box, scale=MARGIN)
         patch = crop(image, around, width=SIDE, height=SIDE)
         output = self._network(patch.astype(np.int32)[None])[0].reshape(len(POINTS), 3)
@@ -94,7 +94,7 @@ class PoseEstimator:
 
 
 def locate(output: Floats, around: tuple[float, float, float, float]) -> Floats:
-    """Map the output's (y, x) in fractions of the patch to x, y in pixels of the picture."""
+    """Map the output's (y, x) in fractions of the patch to x, y in pixels of the image."""
     left, top, right, bottom = around
     origin, sides = np.array([left, top]), np.array([right - left, bottom - top])
     return np.asarray(origin + output[:, [1, 0]] * sides)

@@ -27,7 +27,7 @@ def load() -> InstanceSegmenter:
 
 
 class InstanceSegmenter:
-    """Finds things on a picture and their pixels."""
+    """Finds things on an image and their pixels."""
 
     def __init__(self, detector: NanoDet, segmenter: MobileSam) -> None:
         self._detector = detector
@@ -49,7 +49,7 @@ class InstanceSegmenter:
         """
         found = self._detector.detect(image, threshold)
         if not len(found.boxes):
-            return []  # an empty picture costs no embedding
+            return []  # an empty image costs no embedding
         embedding = self._segmenter.embed(image)
         size = (image.shape[0], image.shape[1])
         items = []

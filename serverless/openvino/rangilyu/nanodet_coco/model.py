@@ -23,7 +23,7 @@ def load() -> CocoDetector:
 
 
 class CocoDetector:
-    """Finds things of 80 classes on a picture."""
+    """Finds things of 80 classes on an image."""
 
     def __init__(self, network: NanoDet) -> None:
         self._network = network

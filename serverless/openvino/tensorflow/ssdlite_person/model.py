@@ -23,7 +23,7 @@ def load() -> PersonDetector:
 
 
 class PersonDetector:
-    """Finds persons on a picture."""
+    """Finds persons on an image."""
 
     def __init__(self, network: SsdLite) -> None:
         self._network = network

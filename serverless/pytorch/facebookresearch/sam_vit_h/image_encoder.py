@@ -148,7 +148,7 @@ class PatchEmbed(nn.Module):
 
 
 class ImageEncoder(nn.Module):
-    """Pictures N x 3 x side x side (normalised) to embeddings N x 256 x side/16 x side/16."""
+    """Images N x 3 x side x side (normalised) to embeddings N x 256 x side/16 x side/16."""
 
     def __init__(self, shape: EncoderShape) -> None:
         super().__init__()

@@ -20,7 +20,7 @@ class Sam(nn.Module):
 
     def __init__(self, shape: EncoderShape) -> None:
         super().__init__()
-        self.side = shape.side  # of a picture as the encoder takes it, pixels
+        self.side = shape.side  # of an image as the encoder takes it, pixels
         cells = shape.side // PATCH
         self.embedding_shape = (1, shape.outputs, cells, cells)
         self.image_encoder = ImageEncoder(shape)

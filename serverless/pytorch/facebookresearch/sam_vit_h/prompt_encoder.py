@@ -42,7 +42,7 @@ class PromptEncoder(nn.Module):
 
     def __init__(self, width: int, side: int) -> None:
         super().__init__()
-        self.side = side  # of the picture as the image encoder sees it, pixels
+        self.side = side  # of the image as the image encoder sees it, pixels
         self.pe_layer = RandomPositions(width // 2)
         self.point_embeddings = nn.ModuleList(nn.Embedding(1, width) for _ in range(4))
         self.not_a_point_embed = nn.Embedding(1, width)

@@ -144,7 +144,7 @@ def _transition(inputs: Sequence[int], branches: int) -> nn.ModuleList:
 
 
 class HRNet(nn.Module):
-    """Pictures N x 3 x H x W to the finest branch's features, N x 32 x H/4 x W/4."""
+    """Images N x 3 x H x W to the finest branch's features, N x 32 x H/4 x W/4."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -40,7 +40,7 @@ def load_network(path: Path) -> RtmDet:
 
 
 def normalise(canvas: Image) -> Tensor:
-    """Turn a square RGB picture into the network's input, 1 x 3 x side x side."""
+    """Turn a square RGB image into the network's input, 1 x 3 x side x side."""
     mean, deviation = torch.tensor(MEAN_BGR), torch.tensor(DEVIATION_BGR)
     pixels = to_tensor(canvas, bgr=True)
     return ((pixels - mean[:, None, None]) / deviation[:, None, None])[None]
@@ -49,7 +49,7 @@ def normalise(canvas: Image) -> Tensor:
 def decode(
     levels: Sequence[tuple[Tensor, Tensor]],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return all boxes (xyxy in the square's pixels) and scores of one picture's answer."""
+    """Return all boxes (xyxy in the square's pixels) and scores of one image's answer."""
     boxes, scores = [], []
     for stride, (logits, distances) in zip(STRIDES, levels, strict=True):
         height, width = logits.shape[-2:]

@@ -117,7 +117,7 @@ class PyramidPooling(nn.Module):
 
 
 class CspNext(nn.Module):
-    """Pictures to features of strides 8, 16 and 32."""
+    """Images to features of strides 8, 16 and 32."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -201,7 +201,7 @@ def _tower() -> nn.Sequential:
 
 
 class RtmDet(nn.Module):
-    """Pictures N x 3 x H x W (BGR, normalised, sides multiples of 32) to each level's answer.
+    """Images N x 3 x H x W (BGR, normalised, sides multiples of 32) to each level's answer.
 
     Level by level: logits N x 1 x h x w and distances to the left, top, right and bottom sides,
     N x 4 x h x w in pixels from the cell's corner.

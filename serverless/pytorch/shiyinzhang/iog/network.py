@@ -1,4 +1,4 @@
-"""Inside-Outside Guidance: picture and clicks to a mask, coarse to fine.
+"""Inside-Outside Guidance: image and clicks to a mask, coarse to fine.
 
 Written from the paper (Zhang et al. 2020, CVPR, "Interactive object segmentation with
 inside-outside guidance"), under the parameter names of the authors' checkpoint: a dilated
@@ -84,7 +84,7 @@ class Backbone(nn.Module):
 
 
 class PyramidPooling(nn.Module):
-    """What the whole picture looks like, at four sizes, joined to every cell."""
+    """What the whole image looks like, at four sizes, joined to every cell."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
