@@ -32,7 +32,7 @@ def answer(context: Context, event: Event, run: Callable[[dict[str, Any]], objec
 def respond(context: Context, payload: object, *, status: int = 200) -> Any:
     """Return ``payload`` as a JSON response.
 
-    The JSON is made here because Nuclio's own conversion treats lists and numpy numbers differently.
+    The JSON is made here because Nuclio's own conversion changes lists and numpy numbers.
     """
     return context.Response(
         body=json.dumps(payload, separators=(",", ":"), allow_nan=False),

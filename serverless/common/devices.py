@@ -67,7 +67,7 @@ class OpenVinoNetwork:
         return [np.array(output.data) for output in self._request.output_tensors]
 
     def run_named(self, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Run the network; inputs and outputs have names. Outputs are copies, under all their names."""
+        """Run the network on named inputs; return copies of its outputs under all their names."""
         self._request.infer(inputs)
         return {
             name: np.array(self._request.get_tensor(port).data)

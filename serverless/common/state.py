@@ -53,5 +53,5 @@ def unpack_array(packed: object, *, name: str) -> NDArray[Any]:
     except (
         ValueError,
         OverflowError,
-    ) as error:  # too many dimensions, or a size that is too large beside a 0
+    ) as error:  # too many sides, or a 0 beside a huge one
         raise BadInput(f"'{name}' has a shape that no array has") from error

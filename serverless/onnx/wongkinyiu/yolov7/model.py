@@ -1,4 +1,4 @@
-"""YOLOv7 as a detector: letterboxed input, the official ONNX file, rows to labelled rectangles."""
+"""YOLOv7 as a detector: letterboxes images, runs the official ONNX file, decodes its rows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 DEFAULT_THRESHOLD = 0.5
 MAX_BATCH = 8
 SIDE = 640  # pixels of the network's square input
-# The file's authors kept the Pascal VOC spelling of six COCO classes, and so does CVAT's spec.
+# Six COCO classes have their Pascal VOC names in the authors' file and in CVAT's function.yaml.
 _VOC_NAMES = {
     "motorcycle": "motorbike",
     "airplane": "aeroplane",
@@ -39,11 +39,10 @@ _SCORE_THRESHOLD_INPUT = 4  # of the ONNX operator NonMaxSuppression
 
 
 def read_graph(path: Path) -> bytes:
-    """Read an ONNX file and open its built-in suppression to every score.
+    """Read an ONNX file and set the score threshold of its built-in suppression to 0.
 
-    The official file drops what scores below 0.35 inside the graph, which would make lower
-    thresholds of a caller meaningless. Greedy suppression takes the best first, so what is above a
-    threshold stays the same.
+    The official graph drops boxes with a score below 0.35, whatever threshold a caller sends.
+    Greedy suppression takes the best boxes first, so the boxes above a threshold stay the same.
     """
     model = onnx.load(str(path))
     floor = onnx.helper.make_tensor("score_floor", onnx.TensorProto.FLOAT, [1], [0.0])
@@ -59,12 +58,12 @@ def read_graph(path: Path) -> bytes:
 
 
 def open_session(path: Path) -> onnxruntime.InferenceSession:
-    """Open the network on CUDA where that is there, else on the CPU."""
-    # CUDA's libraries may be wheels beside ONNX Runtime, where the loader would not look.
+    """Open the network on CUDA when it is available, else on the CPU."""
+    # CUDA's libraries may be installed as wheels, where the loader does not search.
     onnxruntime.preload_dlls()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads()
-    # Threads that spin while they wait take the cores from the other networks of the machine.
+    # Threads that spin while they wait take CPU time from other processes.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 WEIGHTS = "centerface_ir.xml"
 STRIDE = 4  # pixels of the input a cell of the heat map
 MULTIPLE = 32  # the input's sides are multiples of this
-MAX_SIDE = 960  # of the input: bigger images are made smaller
+MAX_SIDE = 960  # of the input, pixels; larger images are scaled down
 MAX_IOU = 0.3
 MAX_CANDIDATES = 1000  # bounds the work when the threshold is 0
 MAX_FACES = 100
 
 
 class CenterFace:
-    """The network: an RGB image of any size in, boxes and scores of faces out."""
+    """The network: finds boxes and scores of faces on an RGB image of any size."""
 
     def __init__(self, network: OpenVinoNetwork) -> None:
         self._network = network
@@ -58,7 +58,7 @@ class CenterFace:
 
 
 def input_size(height: int, width: int) -> tuple[int, int]:
-    """Return rows and columns of the input for an image: never enlarged, multiples of 32."""
+    """Return rows and columns of the input: multiples of 32, about the image's or fewer."""
     ratio = min(1.0, MAX_SIDE / max(height, width))
     rows, columns = (max(1, round(side * ratio / MULTIPLE)) * MULTIPLE for side in (height, width))
     return rows, columns

@@ -19,7 +19,7 @@ GRAPHS = {
 
 
 def free_size(source: Path, target: Path) -> None:
-    """Write the detector for one image of any size: the published file fixes ten of 32 x 32."""
+    """Write the detector for one image of any size; the published file has ten of 32 x 32."""
     openvino: Any = importlib.import_module("openvino")
     model = openvino.Core().read_model(str(source))
     model.reshape([1, 3, -1, -1])

@@ -26,8 +26,8 @@ SIDE = 64  # of the three networks' input, pixels
 MARGIN = 0.2  # around the face for age and gender, as a share of its width
 MAX_AGE = 150
 EMOTIONS = ("neutral", "happy", "sad", "surprise", "anger")
-# The network knows seven (angry, disgust, fear, happy, sad, surprise, neutral); its scores for
-# disgust and fear go to the nearest of the five that CVAT's own face function has.
+# The network has seven outputs: angry, disgust, fear, happy, sad, surprise, neutral. Disgust and
+# fear become the nearest of the five emotions that CVAT's own face function has.
 EMOTION_OF_OUTPUT = ("anger", "anger", "surprise", "happy", "sad", "surprise", "neutral")
 
 
@@ -42,7 +42,7 @@ def load() -> FaceDescriber:
 
 
 class FaceDescriber:
-    """Finds faces on an image and describes each."""
+    """Finds faces on an image and estimates age, gender and emotion of each."""
 
     def __init__(
         self,

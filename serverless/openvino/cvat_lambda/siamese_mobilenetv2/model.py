@@ -1,9 +1,9 @@
-"""A siamese tracker: features of the object are searched among features of its surroundings.
+"""A siamese tracker: it searches for the features of an object in its last surroundings.
 
-The geometry is SiamFC's (arXiv:1606.09549): the exemplar is cut with a margin of context, the
-search patch is twice as wide, a Hann window prefers small motions, three scales are tried. The
-features are two layers of MobileNetV2 trained on ImageNet, compared by normalised correlation. A
-target is never updated after its start, so it cannot drift off by learning its background.
+The geometry is that of SiamFC (arXiv:1606.09549). The exemplar is cut with a margin of context. The
+search patch is twice as wide. A Hann window prefers small motions, and three scales are tried. The
+features are two layers of MobileNetV2 trained on ImageNet, compared by normalised correlation. The
+exemplar is never updated, so the tracker cannot adapt to the background by mistake.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ MAX_CELLS = tuple(EXEMPLAR // stride for stride in STRIDES)
 MIN_CELLS = 3  # a smaller kernel matches anything
 CONTEXT = 0.5  # margin on each side, as a share of width + height
 SCALES = (0.964, 1.0, 1.0375)
-SCALE_PENALTY = 0.985  # a change of scale must be worth it
-SCALE_DAMPING = 0.3  # share of a change of scale that is believed at once
+SCALE_PENALTY = 0.985  # factor on the response of a changed scale
+SCALE_DAMPING = 0.3  # share of a change of scale that is applied per frame
 RESPONSE = 128  # side of the response map: two pixels of the search patch a cell
 STEP = SEARCH // RESPONSE
 WINDOW = 0.35  # weight of the Hann window
-LOST = 0.15  # correlation below which the object is taken for hidden: it stays where it was
+LOST = 0.15  # correlation below which the object counts as hidden: its box stays
 MIN_SIDE = 4.0  # of a box, pixels
 OBJECTS_AT_ONCE = 16  # bounds the memory of one pass through the network
 
 
 @dataclass(frozen=True)
 class Target:
-    """One object: where it is, and what it looks like."""
+    """One object: its box and its features."""
 
     box: NDArray[np.float64]  # x0, y0, x1, y1 in pixels
     kernels: tuple[NDArray[np.float32], ...]  # a layer each: (channels, rows, columns), unit norm

@@ -21,9 +21,9 @@ LABEL = "person"
 DEFAULT_THRESHOLD = 0.5
 WEIGHTS = "movenet_thunder_ir.xml"
 SIDE = 256  # of the input, pixels
-MARGIN = 1.25  # the square around a person, against the longer side of the box
-MAX_PERSONS = 40  # each is a run of the network: bounds the time when the threshold is 0
-VISIBLE = 0.25  # score from which a point counts as seen
+MARGIN = 1.25  # side of the square around a person, in longer sides of the box
+MAX_PERSONS = 40  # each costs a run of the network; bounds the time when the threshold is 0
+VISIBLE = 0.25  # score from which a point counts as visible
 # In the order of the output (COCO's keypoints).
 POINTS = (
     "nose",
@@ -53,7 +53,7 @@ def load() -> PoseEstimator:
 
 
 class PoseEstimator:
-    """Finds persons on an image and the points of their bodies."""
+    """Finds persons on an image and 17 points of each."""
 
     def __init__(self, detector: SsdLite, network: OpenVinoNetwork) -> None:
         self._detector = detector
@@ -71,8 +71,8 @@ class PoseEstimator:
     def detect(self, image: NDArray[np.uint8], threshold: float) -> list[dict[str, Any]]:
         """Return a skeleton for each person with a score of at least ``threshold``, best first.
 
-        A point that is not seen, or lies beyond the image, is ``outside``; a person without a
-        seen point gives no item.
+        A point that is not visible or lies beyond the image is ``outside``. A person without a
+        visible point gives no item.
         """
         boxes, scores = self._detector.persons(image, threshold)
         items = []

@@ -1,4 +1,4 @@
-"""MobileSAM as an interactor: clicks and a box to a mask; embeddings in and out."""
+"""MobileSAM as an interactor: makes a mask of clicks and a box; embeddings are optional."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Interactor:
 
     def __init__(self, network: MobileSam) -> None:
         self._network = network
-        # Names the weights: an embedding of others would give wrong masks, silently.
+        # Identifies the weights: an embedding of other weights would give wrong masks.
         self._version = f"mobile-sam-{network.fingerprint}"
 
     @property
@@ -31,8 +31,10 @@ class Interactor:
         return self._network.device
 
     def answer(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Answer what ``want`` says: "blob" (the bare embedding), or the mask of a prompt and, for
-        "embedding", the embedding beside it.
+        """Answer what ``want`` asks for; without it, the mask of the prompt.
+
+        "mask" is the mask of the prompt. "embedding" is the embedding, and the mask if there is a
+        prompt. "blob" is the bare array of the embedding.
         """
         want = read_word(body, "want", WANTS)
         prompt = None if want == "blob" else read_prompt(body)

@@ -1,4 +1,4 @@
-"""Instance masks of COCO's 80 classes: NanoDet finds boxes, MobileSAM cuts each out."""
+"""Instance masks of COCO's 80 classes: NanoDet finds boxes, MobileSAM makes a mask of each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DEFAULT_THRESHOLD = 0.4
-# Each mask costs a run of the decoder: a bound keeps a threshold of 0 inside the time limit.
+# Each mask costs a run of the decoder. The limit bounds the time when the threshold is 0.
 MAX_MASKS = 40
 NO_POINTS = np.zeros((0, 2))
 
@@ -27,7 +27,7 @@ def load() -> InstanceSegmenter:
 
 
 class InstanceSegmenter:
-    """Finds things on an image and their pixels."""
+    """Finds objects on an image and makes a mask of each."""
 
     def __init__(self, detector: NanoDet, segmenter: MobileSam) -> None:
         self._detector = detector
@@ -43,13 +43,13 @@ class InstanceSegmenter:
         return answer_image(body, self.detect, default_threshold=DEFAULT_THRESHOLD)
 
     def detect(self, image: NDArray[np.uint8], threshold: float) -> list[dict[str, Any]]:
-        """Return a mask for each thing with a score of at least ``threshold``, best first.
+        """Return a mask for each object with a score of at least ``threshold``, best first.
 
-        The confidence is the detector's; a box in which nothing is cut out gives no item.
+        The confidence is the detector's. A box whose mask is empty gives no item.
         """
         found = self._detector.detect(image, threshold)
         if not len(found.boxes):
-            return []  # an empty image costs no embedding
+            return []  # without the cost of an embedding
         embedding = self._segmenter.embed(image)
         size = (image.shape[0], image.shape[1])
         items = []

@@ -1,5 +1,6 @@
-"""Faces with age, gender and emotion: a detector and two networks on its crops, all of the Open
-Model Zoo.
+"""Faces with age, gender and emotion: a detector and two networks for its crops.
+
+All three networks are of the Open Model Zoo.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ EMOTION_SIDE = 64
 GENDERS = ("female", "male")  # in the networks' order
 EMOTIONS = ("neutral", "happy", "sad", "surprise", "anger")
 OLDEST = 150  # years, the end of the attribute's range
-# The layer of the age has had two names in the releases of the network.
+# The output of the age has two names in the releases of the network.
 _AGE_OUTPUTS = ("fc3_a", "age_conv3")
 
 
@@ -45,7 +46,7 @@ def place_boxes(
     kept = rows[rows[:, 4] >= threshold]
     scale = np.array([width, height, width, height], dtype=np.float64) / DETECTOR_SIDE
     boxes = clip(kept[:, :4] * scale, width=width, height=height)
-    # A box narrower than a pixel is the fixed-size answer's filling, and nothing could be cropped.
+    # The network fills its fixed number of rows with boxes narrower than a pixel.
     return [
         (box, float(row[4]))
         for box, row in zip(boxes, kept, strict=True)
@@ -54,7 +55,7 @@ def place_boxes(
 
 
 def cut(image: Image, box: NDArray[np.floating]) -> Image:
-    """Return the pixels under a box of at least a pixel; never empty."""
+    """Return the pixels of a box; the box is at least one pixel wide and high."""
     left, top = (int(value) for value in np.floor(box[:2]))
     right, bottom = (int(value) for value in np.ceil(box[2:]))
     return image[top:bottom, left:right]

@@ -1,6 +1,4 @@
-"""Mask R-CNN as a detector of masks: the Open Model Zoo's network, its small masks pasted into the
-image.
-"""
+"""Mask R-CNN of the Open Model Zoo as a detector of masks."""
 
 from __future__ import annotations
 
@@ -38,9 +36,9 @@ def select(
     height: int,
     threshold: float,
 ) -> list[dict[str, Any]]:
-    """Turn rows (image, class, score, x0, y0, x1, y1 in 0..1) and masks a class into items.
+    """Turn rows (image, class, score, x0, y0, x1, y1 in 0..1) and a mask per class into items.
 
-    A detection whose mask has no pixel is left out: CVAT cannot hold it.
+    Detections with an empty mask are left out: CVAT cannot store them.
     """
     items = []
     size = np.array([width, height, width, height], dtype=np.float64)
@@ -72,8 +70,8 @@ class Detector:
 
     def __init__(self, network: OpenVinoNetwork) -> None:
         self._network = network
-        # The order of the input's axes depends on who converted the file: the zoo's own arguments
-        # keep TensorFlow's, height x width x colours.
+        # The order of the input's axes depends on the arguments of the conversion. With the zoo's
+        # own arguments it is TensorFlow's: height x width x colours.
         self._colours_last = self._network.input_shape("image_tensor")[-1] == COLOURS
 
     @property

@@ -21,7 +21,7 @@ WIDTH, HEIGHT = 128, 256  # pixels of the network's input
 
 
 def cut(image: Image, points: Sequence[float]) -> Image:
-    """Return the pixels under a box, at least one, whatever lies outside the image."""
+    """Return the pixels of a box, at least one, even if the box lies outside the image."""
     height, width = image.shape[:2]
     left, right = sorted((points[0], points[2]))
     top, bottom = sorted((points[1], points[3]))
@@ -45,7 +45,7 @@ def load() -> Matcher:
 
 
 class Matcher:
-    """The loaded network; it may give 256 numbers a person (retail-0277) or 512 (retail-0300)."""
+    """The loaded network. Its embeddings have 256 numbers (retail-0277) or 512 (retail-0300)."""
 
     def __init__(self, network: OpenVinoNetwork) -> None:
         self._network = network
@@ -60,6 +60,6 @@ class Matcher:
         return answer_match(body, self.embed, default_threshold=DEFAULT_THRESHOLD)
 
     def embed(self, image: Image, boxes: Sequence[dict[str, Any]]) -> NDArray[np.float32]:
-        """Return one embedding a box, shape (n, length)."""
+        """Return an embedding for each box, shape (n, length)."""
         rows = [self._network(prepare(cut(image, box["points"])))[0].ravel() for box in boxes]
         return np.array(rows, dtype=np.float32).reshape(len(rows), -1)

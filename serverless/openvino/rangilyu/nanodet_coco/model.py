@@ -23,7 +23,7 @@ def load() -> CocoDetector:
 
 
 class CocoDetector:
-    """Finds things of 80 classes on an image."""
+    """Finds objects of 80 classes on an image."""
 
     def __init__(self, network: NanoDet) -> None:
         self._network = network
@@ -40,7 +40,7 @@ class CocoDetector:
         )
 
     def detect(self, image: NDArray[np.uint8], threshold: float) -> list[dict[str, Any]]:
-        """Return a rectangle for each thing with a score of at least ``threshold``, best first."""
+        """Return a rectangle for each object with a score of at least ``threshold``, best first."""
         found = self._network.detect(image, threshold)
         return [
             rectangle(COCO_80[number], box, score)

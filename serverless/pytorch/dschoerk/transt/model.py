@@ -1,4 +1,4 @@
-"""TransT as a tracker: an object and its surroundings to patches, scores to the object's box."""
+"""TransT as a tracker: patches of the object and its surroundings, and the choice of the box."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SEARCH_SIDE = 256  # pixels of the search patch
 TEMPLATE_MARGIN = 1  # around the object, in means of its width and height
 SEARCH_MARGIN = 3
 CELLS = SEARCH_SIDE // STRIDE  # of the search patch, a side
-WINDOW_WEIGHT = 0.49  # of the Hann window against the scores, as CVAT sets it
+WINDOW_WEIGHT = 0.49  # of the Hann window; the scores have the rest. CVAT has the same value.
 MIN_START_SIDE = 1.0  # of a box to start from, pixels
 SMALLEST_SIDE = 10.0  # of a found box, pixels
 MEAN = (0.485, 0.456, 0.406)  # of red, green and blue, ImageNet
@@ -41,7 +41,7 @@ OBJECTS_AT_ONCE = 8  # bounds the memory of one pass through the network
 
 @dataclass(frozen=True)
 class Target:
-    """One object: where it is, and what it looked like when it was marked."""
+    """One object: its box, and its pixels on the frame where it was marked."""
 
     centre: tuple[float, float]  # x, y in pixels of the image
     size: tuple[float, float]  # width, height in pixels
@@ -77,7 +77,7 @@ def cut(
     fill: tuple[int, int, int],
 ) -> Image:
     """Cut the square of `side` image pixels around a point, made `pixels` wide."""
-    # Whole pixels, as the network's authors cut them.
+    # Whole pixels, as in the authors' code.
     left, top = (math.floor(value - (side + 1) / 2 + 0.5) for value in centre)
     box = (left, top, left + side, top + side)
     return crop(image, box, width=pixels, height=pixels, fill=fill)

@@ -1,4 +1,4 @@
-"""RetinaNet R101 as a detector: image to network input, network, anchors to labelled rectangles."""
+"""RetinaNet R101 as a detector: prepares images, decodes anchors to labelled rectangles."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 DEFAULT_THRESHOLD = 0.5
 MAX_BATCH = 4
-# CVAT's spec spells the COCO names with underscores.
+# CVAT's function.yaml spells the COCO names with underscores.
 LABELS = tuple(name.replace(" ", "_") for name in COCO_80)
 
 # Detectron2's configuration of this model (INPUT and MODEL.RETINANET, its model zoo 190397697).
@@ -44,13 +44,13 @@ NMS_IOU = 0.5
 MAX_DETECTIONS = 100
 MAX_LOG_SCALE = math.log(1000 / 16)  # of a box delta, so that exp stays small
 
-# Parts of the checkpoint that are constants here.
+# Parts of the checkpoint that are constants in this code.
 _CONSTANTS = ("anchor_generator.", "pixel_mean", "pixel_std")
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """One image as the network gets it."""
+    """One image as input of the network."""
 
     pixels: Tensor  # 3 x H x W, mean subtracted, padded with zeros to multiples of 32
     width: int  # of the scaled image inside, network pixels

@@ -1,4 +1,4 @@
-"""Segment Anything as an interactor: clicks and a box to a mask; embeddings in and out."""
+"""Segment Anything as an interactor: makes a mask of clicks and a box; embeddings are optional."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ WEIGHTS = {
 }
 MEAN = (123.675, 116.28, 103.53)  # of red, green and blue, ImageNet
 DEVIATION = (58.395, 57.12, 57.375)
-SAMPLED = 1009  # one number in so many names the weights
+SAMPLED = 1009  # every 1009th number of a parameter goes into the fingerprint
 
 
 def wanted_file() -> str:
@@ -49,8 +49,7 @@ def wanted_file() -> str:
 def load_network(path: Path) -> tuple[Sam, str]:
     """Load an official checkpoint, by name and strictly; return the network and its variant.
 
-    The variant is told by the width of the checkpoint's tokens, so a file of another size than
-    the one that was looked for is used for what it is.
+    The width of the checkpoint's tokens tells its variant, whatever SAM_VARIANT says.
     """
     parameters = read_parameters(path)
     places = parameters.get("image_encoder.pos_embed")
@@ -64,9 +63,9 @@ def load_network(path: Path) -> tuple[Sam, str]:
 
 
 def fingerprint(encoder: nn.Module) -> str:
-    """Return a name for these weights, so that embeddings of others of their size are told apart.
+    """Return a short hash of an encoder's weights, which identifies its embeddings.
 
-    It is made of a thousandth of the numbers, some of each parameter: any training moves them.
+    It covers every 1009th number of each parameter: training changes all of them.
     """
     digest = hashlib.sha256()
     for _, values in sorted(encoder.state_dict().items()):
@@ -105,7 +104,7 @@ def load() -> Interactor:
 
 
 class Interactor:
-    """The loaded network on its device; keeps nothing between calls."""
+    """The loaded network on its device."""
 
     def __init__(self, network: Sam, *, version: str) -> None:
         self._device = torch_device()
@@ -119,11 +118,12 @@ class Interactor:
         return describe(self._device)
 
     def answer(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Answer what ``want`` says: "mask", "blob", or "embedding" (and the mask of a prompt).
+        """Answer what ``want`` asks for.
 
-        ``blob`` is the bare embedding, megabytes of text, which CVAT's browser plugin takes under
-        this function's id. So it is answered without ``want`` to who sent an image, as CVAT does,
-        with the mask of a prompt; who sent an embedding has it and gets the mask alone.
+        "mask" is the mask of the prompt. "embedding" is the embedding, and the mask if there is a
+        prompt. "blob" is the bare array of the embedding, megabytes of text, which CVAT's browser
+        plugin needs from the function of this id. Without ``want``, a call with an image gets the
+        blob, and the mask if there is a prompt; a call with an embedding gets the mask.
         """
         want = read_word(body, "want", WANTS)
         has_embedding = body.get("embedding") is not None

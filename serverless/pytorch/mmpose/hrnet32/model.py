@@ -1,4 +1,4 @@
-"""Whole-body poses: people's boxes to crops, heat maps to 133 points, points to four skeletons."""
+"""Whole-body poses: crops of people, heat maps of 133 points, four skeletons of the points."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def load_network(path: Path) -> PoseNetwork:
 
 
 def pad_box(box: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return centre and size (x, y) of a box made larger by a quarter and as wide as a crop."""
+    """Return centre and size (x, y) of a box, enlarged by 1.25 and to the crop's proportions."""
     centre = (box[:2] + box[2:]) / 2
     width, height = (float(side) * PADDING for side in box[2:] - box[:2])
     ratio = WIDTH / HEIGHT
@@ -62,7 +62,7 @@ def cut(image: Image, centre: NDArray[np.float64], size: NDArray[np.float64]) ->
     """
     scale = size / (WIDTH, HEIGHT)
     first = centre - size / 2 + 0.5 * (1 - scale)
-    # Rounded, because a last digit below a whole pixel would darken every value by one.
+    # Rounded: a rounding error below a whole pixel would darken every value by one.
     left, top, right, bottom = (round(float(value), 6) for value in (*first, *(first + size)))
     return crop(image, (left, top, right, bottom), width=WIDTH, height=HEIGHT)
 
@@ -75,9 +75,9 @@ def normalise(crops: Sequence[Image]) -> Tensor:
 
 
 def unmirror(maps: Tensor) -> Tensor:
-    """Bring the heat maps of mirrored crops back: points renamed, columns turned round.
+    """Return the heat maps of mirrored crops as those of the crops: swap sides, reverse columns.
 
-    Moved by one cell, because a mirrored crop's cells begin at its other end.
+    They are moved by one cell, because the cells of a mirrored crop begin at its other end.
     """
     turned = maps.flip(-1)[:, list(MIRRORED)]
     return torch.cat([turned[..., :1], turned[..., :-1]], dim=-1)
@@ -93,7 +93,7 @@ def locate(maps: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.f
     best = flat.argmax(axis=1)
     scores = flat[np.arange(count), best]
     y, x = np.divmod(best, width)
-    # A point without any evidence stays where MMPose puts it, outside the crop.
+    # A point without any evidence gets MMPose's coordinate, which is outside the crop.
     x, y = np.where(scores > 0, x, -1), np.where(scores > 0, y, -1)
     rows = np.arange(count)
     left, right = maps[rows, y, x - 1], maps[rows, y, np.minimum(x + 1, width - 1)]
@@ -107,7 +107,7 @@ def locate(maps: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.f
 def skeletons(
     points: NDArray[np.floating], scores: NDArray[np.floating], person: float, threshold: float
 ) -> list[dict[str, Any]]:
-    """Return one person's skeletons that have a point above the threshold; others are outside."""
+    """Return one person's skeletons. Points below the threshold are outside; one must be above."""
     items = []
     for name, numbers in SKELETONS.items():
         elements = [

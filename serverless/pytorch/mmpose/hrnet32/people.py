@@ -1,4 +1,4 @@
-"""The person detector: image to RTMDet's input, its answer to boxes of people."""
+"""The person detector RTMDet: prepares its input and decodes its output to boxes."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 SIDE = 320  # pixels of the network's square input
 MEAN_BGR = (103.53, 116.28, 123.675)
 DEVIATION_BGR = (57.375, 57.12, 58.395)
-# MMPose's own settings when it looks for people before poses.
+# MMPose's settings for the detection before pose estimation.
 MIN_SCORE = 0.3
 NMS_IOU = 0.3
 MAX_PEOPLE = 100
-# Data that mmdet's pre-processor keeps beside the weights, in some releases.
+# Data of mmdet's pre-processor, which some releases store with the weights.
 _CONSTANTS = ("data_preprocessor.",)
 
 

@@ -32,7 +32,7 @@ SPREAD = 10.0  # pixels of the network's input at half the height of a point's b
 
 @dataclass(frozen=True)
 class Prompt:
-    """What a person showed, in pixels of the image."""
+    """The box and the clicks of a person, in pixels of the image."""
 
     box: tuple[float, float, float, float] | None  # x0, y0, x1, y1; None: the whole image
     inside: NDArray[np.float64]  # (n, 2)
@@ -41,7 +41,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Crop:
-    """The part of the image that the network sees, inclusive ends."""
+    """The part of the image that the network gets; right and bottom are inclusive."""
 
     left: int
     top: int
@@ -72,10 +72,10 @@ def load_network(path: Path) -> Iog:
 
 
 def read_prompt(body: dict[str, Any]) -> Prompt:
-    """Return the box and the points of a body; BadInput when the network cannot do with them.
+    """Return the box and the points of a body; raise BadInput without a positive point.
 
-    Without a box the outermost negative points are its corners, and only that, where they have
-    the clicks between them. Otherwise there is no box, and they show what is not the object.
+    Without a box, two or more negative points that have all positive points between them are the
+    corners of the box, and no negative points. Otherwise there is no box.
     """
     box = read_box(body)
     inside, outside = read_points(body, "pos_points"), read_points(body, "neg_points")
@@ -91,16 +91,16 @@ def read_prompt(body: dict[str, Any]) -> Prompt:
 
 
 def _surround(outer: NDArray[np.float64], inner: NDArray[np.float64]) -> bool:
-    """Return whether the box of the outer points holds all inner ones, none on its edge."""
+    """Return whether all inner points lie inside the bounding box of the outer ones."""
     if len(outer) < 2:
         return False
     return bool(((inner > outer.min(axis=0)) & (inner < outer.max(axis=0))).all())
 
 
 def choose_crop(prompt: Prompt, *, width: int, height: int) -> Crop:
-    """Return what the network looks at: the box with its margin, without one the whole image.
+    """Return the crop for the network: the box with its margin, or the whole image without a box.
 
-    BadInput when the box lies outside the image.
+    Raises BadInput when the box lies outside the image.
     """
     if prompt.box is not None:
         return crop_around(prompt.box, width=width, height=height)
@@ -108,7 +108,7 @@ def choose_crop(prompt: Prompt, *, width: int, height: int) -> Crop:
 
 
 def crop_around(box: tuple[float, float, float, float], *, width: int, height: int) -> Crop:
-    """Return the crop of a box with its margin; BadInput when it lies outside the image."""
+    """Return the crop of a box with its margin; raise BadInput when it lies outside the image."""
     left, top, right, bottom = box
     if right < 0 or bottom < 0 or left > width - 1 or top > height - 1:
         raise BadInput("'obj_bbox' lies outside the image")
@@ -133,7 +133,7 @@ def bumps(points: NDArray[np.float64]) -> NDArray[np.float32]:
 def prepare(image: Image, crop: Crop, prompt: Prompt) -> NDArray[np.float32]:
     """Make the network's input, 1 x 5 x SIDE x SIDE: colours, inside and outside, 0 to 255."""
     part = image[crop.top : crop.bottom + 1, crop.left : crop.right + 1]
-    # Nearest pixels, as the authors' crops were enlarged for CVAT's function.
+    # Nearest pixels, as in CVAT's function.
     rows = np.arange(SIDE) * crop.height // SIDE
     columns = np.arange(SIDE) * crop.width // SIDE
     colours = part[rows][:, columns].transpose(2, 0, 1).astype(np.float32)
@@ -145,7 +145,7 @@ def prepare(image: Image, crop: Crop, prompt: Prompt) -> NDArray[np.float32]:
 
 
 def enlarge(probabilities: NDArray[np.float32], crop: Crop, threshold: float) -> NDArray[np.bool_]:
-    """Return the mask of the crop; probabilities are enlarged smoothly, then cut."""
+    """Return the mask of the crop: probabilities, enlarged bilinearly, above the threshold."""
     small = Pillow.fromarray(probabilities.astype(np.float32))
     part = np.asarray(small.resize((crop.width, crop.height), Pillow.Resampling.BILINEAR))
     return part > threshold
@@ -178,7 +178,7 @@ class Interactor:
     def mask(
         self, image: Image, prompt: Prompt, threshold: float
     ) -> tuple[NDArray[np.bool_], Crop]:
-        """Return the mask of the object in the crop that was looked at, and the crop."""
+        """Return the mask of the object in the network's crop, and the crop."""
         height, width = image.shape[:2]
         crop = choose_crop(prompt, width=width, height=height)
         return enlarge(self._run(prepare(image, crop, prompt)), crop, threshold), crop

@@ -1,4 +1,4 @@
-"""Faster R-CNN as a detector: the frozen TensorFlow graph, its answer as rectangles."""
+"""Faster R-CNN as a detector: runs the frozen TensorFlow graph, decodes its rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from common.devices import threads
 from common.images import resize
 from common.weights import weights_file
 
-# TensorFlow reads it once, at import: its start-up notes are noise in a worker's log.
+# TensorFlow reads it at import. It keeps informational messages out of the worker's log.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import tensorflow
 
@@ -34,15 +34,15 @@ MAX_BATCH = 4
 LONG_SIDE, SHORT_SIDE = 1920, 1080  # pixels; the graph itself scales to 1024 x 600 at most
 INPUT = "image_tensor:0"
 OUTPUTS = ("detection_boxes:0", "detection_scores:0", "detection_classes:0")
-# The constants of the last suppression, one a class: lower scores are dropped inside the graph.
+# The score thresholds of the last suppression, one constant per class.
 _SCORE_FLOOR = re.compile(r"^SecondStagePostprocessor/.*FilterGreaterThan(_\d+)?/Greater/y$")
 
 
 def read_graph(path: Path) -> Any:
-    """Read a frozen graph and open its last score filters to every score.
+    """Read a frozen graph and set the score thresholds of its last suppression to 0.
 
-    The official graph drops scores below 0.3, which would make lower thresholds of a caller
-    meaningless. Suppression takes the best first, so what is above a threshold stays the same.
+    The official graph drops boxes with a score below 0.3, whatever threshold a caller sends.
+    Suppression takes the best boxes first, so the boxes above a threshold stay the same.
     """
     definition = tf.GraphDef()
     definition.ParseFromString(path.read_bytes())
@@ -54,7 +54,7 @@ def read_graph(path: Path) -> Any:
 
 
 def open_session(path: Path) -> Any:
-    """Open the graph in a session; on a GPU it takes the memory it needs, not all of it."""
+    """Open the graph in a session. On a GPU it allocates memory as needed, not all at once."""
     graph = tensorflow.Graph()
     with graph.as_default():
         tf.import_graph_def(read_graph(path), name="")
@@ -82,7 +82,7 @@ def select(
     items = []
     for box, score, number in zip(np.clip(boxes, 0.0, 1.0), scores, classes, strict=True):
         top, left, bottom, right = (float(value) for value in box)
-        # A row without area is the graph's filling up to its fixed number of rows.
+        # The graph fills its fixed number of rows with boxes without an area.
         if score < threshold or bottom <= top or right <= left or int(number) not in LABEL_OF_ID:
             continue
         pixels = np.array([left * width, top * height, right * width, bottom * height])
