@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from common.boxes import class_nms, clip
 from common.conversion import graph_model_to_ir
 from common.devices import OpenVinoNetwork
 from common.images import resize
+from common.tiling import Detections, detect_in_tiles, tiles_per_side
 from common.weights import weights_file
 
 if TYPE_CHECKING:
@@ -33,15 +33,6 @@ MAX_CANDIDATES = 1000
 MAX_DETECTIONS = 100
 
 
-@dataclass(frozen=True)
-class Detections:
-    """The objects found on an image, best first."""
-
-    boxes: Floats  # (n, 4) in pixels
-    scores: Floats  # (n,) in [0, 1]
-    classes: NDArray[np.intp]  # (n,) index into COCO_80
-
-
 def convert(source: Path, target: Path) -> None:
     """Write the network in OpenVINO's format from the published TensorFlow.js files."""
     graph_model_to_ir(source / SOURCE, target / WEIGHTS)
@@ -52,6 +43,7 @@ class NanoDet:
 
     def __init__(self, network: OpenVinoNetwork) -> None:
         self._network = network
+        self._tiles = tiles_per_side()
 
     @classmethod
     def load(cls) -> NanoDet:
@@ -64,7 +56,13 @@ class NanoDet:
         return self._network.device
 
     def detect(self, image: NDArray[np.uint8], threshold: float) -> Detections:
-        """Return at most 100 objects with a score of at least ``threshold``, after suppression."""
+        """Return the objects with a score of at least ``threshold``; classes index COCO_80."""
+        return detect_in_tiles(
+            image, lambda part: self._detect(part, threshold), per_side=self._tiles
+        )
+
+    def _detect(self, image: NDArray[np.uint8], threshold: float) -> Detections:
+        """Return at most 100 objects of an image or a tile, after suppression."""
         outputs = [output[0] for output in self._network(prepare(image))]
         boxes, scores = decode(outputs[:LEVELS], outputs[LEVELS:])
         height, width = image.shape[:2]

@@ -11,6 +11,7 @@ from common.boxes import clip
 from common.conversion import to_ir
 from common.devices import OpenVinoNetwork
 from common.images import resize
+from common.tiling import Detections, detect_in_tiles, tiles_per_side
 from common.weights import weights_file
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class SsdLite:
 
     def __init__(self, network: OpenVinoNetwork) -> None:
         self._network = network
+        self._tiles = tiles_per_side()
 
     @classmethod
     def load(cls) -> SsdLite:
@@ -46,12 +48,17 @@ class SsdLite:
         """Return the devices that run the networks, for the log."""
         return self._network.device
 
-    def persons(self, image: NDArray[np.uint8], threshold: float) -> tuple[Floats, Floats]:
-        """Return boxes (n, 4) in pixels and scores (n,) of at least ``threshold``, best first."""
+    def persons(self, image: NDArray[np.uint8], threshold: float) -> Detections:
+        """Return the persons with a score of at least ``threshold``."""
+        return detect_in_tiles(
+            image, lambda part: self._persons(part, threshold), per_side=self._tiles
+        )
+
+    def _persons(self, image: NDArray[np.uint8], threshold: float) -> Detections:
         # Resizing to the network's 300x300 and non-maximum suppression are parts of the graph.
         outputs = self._network.run_named(**{"image_tensor:0": shrunk(image)[None]})
         height, width = image.shape[:2]
-        return _persons(
+        return select(
             outputs["detection_boxes:0"][0],
             outputs["detection_scores:0"][0],
             outputs["detection_classes:0"][0],
@@ -69,13 +76,13 @@ def shrunk(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return resize(image, **size)
 
 
-def _persons(
+def select(
     boxes: Floats, scores: Floats, classes: Floats, *, width: int, height: int, threshold: float
-) -> tuple[Floats, Floats]:
-    """Map boxes from fractions (top, left, bottom, right) to pixels; drop empty and other ones."""
+) -> Detections:
+    """Return the persons of the graph's boxes: top, left, bottom, right as fractions."""
     in_pixels = boxes[:, [1, 0, 3, 2]] * np.array([width, height, width, height])
     in_pixels = clip(in_pixels, width=width, height=height)
     whole = (in_pixels[:, 2:] > in_pixels[:, :2]).all(axis=1)
     kept = whole & (scores >= threshold) & (classes.round() == PERSON_CLASS)
     order = np.flatnonzero(kept)[np.argsort(-scores[kept], kind="stable")]
-    return in_pixels[order], scores[order]
+    return Detections(in_pixels[order], scores[order], np.zeros(len(order), dtype=np.intp))

@@ -74,9 +74,9 @@ class PoseEstimator:
         A point that is not visible or lies beyond the image is ``outside``. A person without a
         visible point gives no item.
         """
-        boxes, scores = self._detector.persons(image, threshold)
+        found = self._detector.persons(image, threshold)
         items = []
-        for box, score in zip(boxes[:MAX_PERSONS], scores, strict=False):
+        for box, score in zip(found.boxes[:MAX_PERSONS], found.scores, strict=False):
             points, seen = self._pose(image, box)
             height, width = image.shape[:2]
             inside = (points >= 0).all(axis=1) & (points < [width, height]).all(axis=1)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LABEL = "person"
-DEFAULT_THRESHOLD = 0.5
+DEFAULT_THRESHOLD = 0.3  # the best F1 on COCO, see docs/functions.md
 MAX_BATCH = 8
 
 
@@ -41,5 +41,8 @@ class PersonDetector:
 
     def detect(self, image: NDArray[np.uint8], threshold: float) -> list[dict[str, Any]]:
         """Return a rectangle for each person with a score of at least ``threshold``, best first."""
-        boxes, scores = self._network.persons(image, threshold)
-        return [rectangle(LABEL, box, score) for box, score in zip(boxes, scores, strict=True)]
+        found = self._network.persons(image, threshold)
+        return [
+            rectangle(LABEL, box, score)
+            for box, score in zip(found.boxes, found.scores, strict=True)
+        ]
