@@ -145,6 +145,29 @@ def test_labels_have_names_and_types_once_each(folder: str) -> None:
     assert all(label["type"] in {"rectangle", "mask", "skeleton"} for label in labels)
 
 
+# id -> name, type, attributes and names of sublabels of each label in CVAT 2.54's function.yaml
+CVAT_LABELS: dict[str, list[dict[str, Any]]] = json.loads(
+    (SERVERLESS.parent / "tests/data/catalogue/cvat_labels.json").read_text("utf-8")
+)
+
+
+@pytest.mark.parametrize("file", ["function.yaml", "function-gpu.yaml"])
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_labels_are_those_of_cvats_function_of_this_id(folder: str, file: str) -> None:
+    metadata = _read(folder, file)["metadata"]
+    name, text = metadata["name"], metadata["annotations"]["spec"]
+    if metadata["annotations"]["type"] == "reid":
+        assert name not in CVAT_LABELS  # CVAT 2.54 has no such function any more
+    expected = CVAT_LABELS.get(name, [])
+    labels = json.loads(text) if text else []
+    assert len(labels) == len(expected)
+    for ours, cvats in zip(labels, expected, strict=True):
+        assert (ours["name"], ours["type"]) == (cvats["name"], cvats["type"])
+        assert ours.get("attributes", []) == cvats.get("attributes", [])
+        sublabels = [sublabel["name"] for sublabel in ours.get("sublabels", [])]
+        assert sublabels == cvats.get("sublabels", [])
+
+
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_the_folder_is_whole(folder: str) -> None:
     home = SERVERLESS / folder
