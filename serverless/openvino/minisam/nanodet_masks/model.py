@@ -15,7 +15,7 @@ from common.networks.nanodet import NanoDet
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-DEFAULT_THRESHOLD = 0.35  # that of the NanoDet detector
+DEFAULT_THRESHOLD = 0.4  # that of the NanoDet detector
 # Each mask costs a run of the decoder. The limit bounds the time when the threshold is 0.
 MAX_MASKS = 40
 NO_POINTS = np.zeros((0, 2))
