@@ -58,7 +58,7 @@ def test_without_an_intel_gpu_the_cpu_does_the_work_and_the_log_says_why(
     assert embeddings.shape[0] == 1
 
 
-def test_a_device_that_openvino_does_not_know_is_a_mistake_and_not_passed_over(
+def test_a_device_unknown_to_openvino_is_an_error(
     monkeypatch: pytest.MonkeyPatch, network_file: Path
 ) -> None:
     with pytest.raises(RuntimeError, match="TPU"):
@@ -81,7 +81,7 @@ def runtime() -> Any:
         ("cuda", "float32", "float32"),
     ],
 )
-def test_the_precision_is_the_devices_unless_told(
+def test_the_precision_depends_on_the_device_and_the_setting(
     monkeypatch: pytest.MonkeyPatch, runtime: Any, device: str, chosen: str, expected: str
 ) -> None:
     torch: Any = importlib.import_module("torch")
@@ -89,7 +89,7 @@ def test_the_precision_is_the_devices_unless_told(
     assert runtime.precision(torch.device(device)) == getattr(torch, expected)
 
 
-def test_a_precision_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, runtime: Any) -> None:
+def test_an_unknown_precision_is_an_error(monkeypatch: pytest.MonkeyPatch, runtime: Any) -> None:
     torch: Any = importlib.import_module("torch")
     monkeypatch.setenv("TORCH_PRECISION", "float8")
     with pytest.raises(ValueError, match="TORCH_PRECISION is 'float8'; use one of float32"):

@@ -163,7 +163,7 @@ def test_the_default_threshold_is_cvats_as_a_probability() -> None:
     assert math.log(default / (1 - default)) == pytest.approx(0.8)
 
 
-def test_an_empty_mask_is_an_answer_that_cvats_canvas_survives(function: Function) -> None:
+def test_an_empty_mask_is_answered_by_one_pixel_without_points(function: Function) -> None:
     body = {"image": encoded(_picture((0, 0, 0, 0))), "obj_bbox": BOX, "pos_points": [[120, 100]]}
     status, answer = function.invoke(body)
     assert (status, answer) == (200, {"mask": [[0]], "bounds": [0, 0, 0, 0], "points": []})

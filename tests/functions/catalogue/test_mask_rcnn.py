@@ -73,7 +73,7 @@ def test_the_mask_is_pasted_to_the_pixel(
     assert bitmap.all()
 
 
-def test_a_network_that_wants_its_colours_last_gets_them_so(
+def test_a_network_with_colours_last_gets_colours_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The zoo's own conversion keeps TensorFlow's order of axes.

@@ -56,7 +56,7 @@ def test_the_log_says_what_it_runs_on(function: Function) -> None:
     assert re.fullmatch("The model runs on CPU", line)
 
 
-def test_people_are_found_by_their_looks_not_by_their_order(function: Function) -> None:
+def test_persons_are_matched_by_appearance_not_by_order(function: Function) -> None:
     first = _frame(((10, 10, 30, 60), RED), ((40, 10, 60, 60), GREEN), ((70, 10, 90, 60), BLUE))
     second = _frame(((12, 10, 32, 60), BLUE), ((42, 10, 62, 60), RED), ((72, 10, 92, 60), GREEN))
     assert function.invoke(_body(first, second, max_distance=100)) == (200, [1, 2, 0])
@@ -117,7 +117,7 @@ def test_a_crop_is_never_empty(points: list[float], size: tuple[int, int]) -> No
     assert cut.shape[:2] == size
 
 
-def test_no_boxes_are_no_work(function: Function) -> None:
+def test_calls_without_boxes_run_no_network(function: Function) -> None:
     person, nobody = _frame(((10, 10, 30, 60), RED)), _frame()
     assert function.invoke(_body(nobody, person)) == (200, [])
     assert function.invoke(_body(person, nobody)) == (200, [-1])

@@ -120,7 +120,7 @@ def test_without_a_prompt_the_answer_is_the_blob_as_cvats_plugin_takes_it(
     assert (status, list(answer)) == (200, ["blob"])
 
 
-def test_an_embedding_that_was_handed_out_replaces_the_image(function: Function) -> None:
+def test_an_answered_embedding_replaces_the_image(function: Function) -> None:
     prompt = EXPECTED["prompts"][1]
     status, first = function.invoke(_body(prompt, want="embedding"))
     assert status == 200
@@ -149,7 +149,7 @@ ANSWERS = [
 
 
 @pytest.mark.parametrize(("sent", "shown", "want", "held"), ANSWERS)
-def test_the_embedding_is_sent_once_and_to_whom_it_serves_only(
+def test_the_blob_is_answered_only_to_calls_with_an_image(
     function: Function, sent: str, shown: bool, want: str | None, held: list[str]
 ) -> None:
     embedding = function.invoke({"image": encoded(PICTURE), "want": "embedding"})[1]["embedding"]

@@ -106,7 +106,7 @@ def test_a_batch_keeps_its_order_and_names_the_bad_frame(function: Function) -> 
     assert "images[1]" in bad["error"]
 
 
-def test_a_file_with_a_free_batch_takes_the_frames_at_once(
+def test_a_file_with_a_dynamic_batch_runs_all_frames_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MODEL_PATH", str(yolov7.make_batching(tmp_path / "batching.onnx")))

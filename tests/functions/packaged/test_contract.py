@@ -54,7 +54,7 @@ def test_the_log_says_what_it_runs_on(function: Function, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DETECTORS)
-def test_the_threshold_counts_over_its_whole_range(function: Function, name: str) -> None:
+def test_the_threshold_works_over_its_whole_range(function: Function, name: str) -> None:
     served = function(name)
     counts = []
     for threshold in (0, 0.3, 0.6, 1):
@@ -104,7 +104,9 @@ def test_a_batch_answers_as_single_calls_do(function: Function, name: str) -> No
 
 
 @pytest.mark.parametrize("name", BATCHING)
-def test_a_bad_frame_of_a_batch_leaves_the_others(function: Function, name: str) -> None:
+def test_an_unreadable_frame_of_a_batch_does_not_affect_the_others(
+    function: Function, name: str
+) -> None:
     status, answer = function(name).invoke({"images": ["AAAA", encoded("camera")]})
     assert status == 200
     assert answer["results"][0]["error"].startswith("'images[0]' cannot be decoded")

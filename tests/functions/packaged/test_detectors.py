@@ -103,7 +103,7 @@ def test_the_cameramans_face_is_found(function: Function) -> None:
     assert box_iou(face["points"], [200, 118, 258, 198]) > 0.7
 
 
-def test_the_astronauts_joints_are_where_they_are(function: Function) -> None:
+def test_the_astronauts_key_points_are_found(function: Function) -> None:
     [person] = found(function, POSES, "astronaut")
     by_name = {element["label"]: element for element in person["elements"]}
     # Read off the photograph by eye; left is her left.

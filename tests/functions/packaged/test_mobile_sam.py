@@ -101,7 +101,7 @@ def test_the_image_and_its_embedding_give_the_same_mask(
     assert mask_iou(cropped(by_image, SIZE), cropped(by_embedding, SIZE)) > 0.999
 
 
-def test_a_first_click_may_take_mask_and_embedding_at_once(function: Function) -> None:
+def test_a_first_click_may_ask_for_mask_and_embedding(function: Function) -> None:
     answer = interact(function, image=encoded("coffee"), pos_points=[[220, 200]], want="embedding")
     assert set(answer) == {"embedding", "mask", "bounds", "points"}
 
@@ -180,7 +180,7 @@ def test_a_damaged_embedding_is_400(
         ({"pos_points": [[1, 2]], "want": "masks"}, "'want' is 'masks'; send one of mask, blob, e"),
     ],
 )
-def test_a_prompt_that_shows_nothing_is_400(
+def test_a_prompt_without_a_positive_click_and_box_is_400(
     function: Function, body: dict[str, Any], sentence: str
 ) -> None:
     status, answer = function(FUNCTIONS[0]).invoke({"image": encoded("coffee"), **body})

@@ -60,7 +60,7 @@ def test_things_that_changed_places_are_found_again(function: Function, places: 
     assert match(function, **moved) == [2, 1, 0]
 
 
-def test_a_thing_that_is_gone_is_nobody_else(function: Function) -> None:
+def test_an_object_missing_on_the_second_frame_is_not_matched(function: Function) -> None:
     left = boxes(shift=SHIFT)[:2]
     assert match(function, boxes1=left, max_distance=1000) == [0, 1, -1]
 

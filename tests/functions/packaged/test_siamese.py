@@ -98,7 +98,7 @@ def test_what_leaves_the_picture_is_cut_at_its_border_and_comes_back_whole(
     assert state["box"][2] - state["box"][0] == pytest.approx(right - left, abs=12)
 
 
-def test_a_lost_object_is_on_a_smaller_frame_too(function: Function, clip: list[Frame]) -> None:
+def test_a_lost_object_stays_inside_a_smaller_frame(function: Function, clip: list[Frame]) -> None:
     states = call(function, clip[0][0], shapes=rectangles(clip[0][1]))["states"]
     blank = np.full((60, 80, 3), 90, dtype=np.uint8)
     for shape in call(function, blank, states=states)["shapes"]:

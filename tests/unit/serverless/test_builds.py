@@ -216,7 +216,7 @@ def read(file: Path) -> tuple[dict[str, Any], Path]:
     return document, requirements_file(file.parent, gpu=bool(gpu_resources(document)))
 
 
-def test_there_are_functions_to_look_at() -> None:
+def test_all_function_files_are_found() -> None:
     assert len(FILES) == 28  # eighteen folders, ten of them with a file for a GPU
 
 

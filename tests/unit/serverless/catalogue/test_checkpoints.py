@@ -64,7 +64,7 @@ def test_arrays_pickled_by_another_numpy_come_through(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"not a pickle", pickle.dumps(np.ones(3))[:-20]])
-def test_a_broken_file_is_named(tmp_path: Path, content: bytes) -> None:
+def test_an_unreadable_checkpoint_is_an_error_with_its_name(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.pkl"
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"'broken\.pkl' is not a readable pickle"):

@@ -74,7 +74,7 @@ def test_id_kind_workers_and_body_limit_are_cvats(folder: str) -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_timeouts_are_cvats_but_for_the_five_that_a_busy_cpu_needs_longer(folder: str) -> None:
+def test_timeouts_are_cvats_except_for_five_slow_functions(folder: str) -> None:
     cvats = CATALOGUE[folder][3]
     stated, ours = LONGER_TIMEOUTS.get(folder, (cvats, cvats))
     assert stated == cvats
@@ -120,7 +120,7 @@ CANVAS: dict[str, dict[str, str]] = {
 
 @pytest.mark.parametrize("folder", CANVAS)
 @pytest.mark.parametrize("file", ["function.yaml", "function-gpu.yaml"])
-def test_the_canvas_is_told_what_cvat_tells_it(folder: str, file: str) -> None:
+def test_the_canvas_annotations_are_cvats(folder: str, file: str) -> None:
     annotations = _read(folder, file)["metadata"]["annotations"]
     assert CANVAS[folder] == {
         key: value for key, value in annotations.items() if key in CANVAS[folder]
@@ -182,7 +182,7 @@ def test_the_folder_is_whole(folder: str) -> None:
         assert not any(line.startswith("torchvision") for line in requirements)
 
 
-def test_mask_rcnn_is_converted_alike_by_both_images_and_by_hand() -> None:
+def test_mask_rcnn_is_converted_by_the_same_command_in_images_and_readme() -> None:
     folder = "openvino/omz/mask_rcnn_inception_resnet_v2_atrous_coco"
 
     def arguments(text: str) -> set[str]:

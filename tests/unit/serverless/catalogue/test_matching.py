@@ -43,13 +43,13 @@ def test_a_match_is_always_possible_and_near_enough(
         assert column == -1 or (possible[row, column] and distances[row, column] <= 5)
 
 
-def test_as_many_as_possible_are_matched_before_the_nearest() -> None:
+def test_the_number_of_pairs_comes_before_their_distance() -> None:
     distances = np.array([[0.1, 0.4], [0.2, 9.0]])
     possible = np.ones((2, 2), dtype=bool)
     assert assign_pairs(distances, possible, threshold=0.5) == [1, 0]
 
 
-def test_infinite_distances_of_impossible_pairs_do_no_harm() -> None:
+def test_infinite_distances_of_impossible_pairs_are_ignored() -> None:
     distances = np.array([[np.inf, 0.1], [np.inf, np.inf]])
     assert assign_pairs(distances, np.isfinite(distances), threshold=0.5) == [1, -1]
 
@@ -68,7 +68,7 @@ def test_cosine_distance(first: list[float], second: list[float], distance: floa
     assert value == pytest.approx(distance)
 
 
-def test_only_boxes_with_a_possible_partner_are_described_each_once() -> None:
+def test_only_boxes_with_a_possible_partner_are_embedded_each_once() -> None:
     vectors0 = np.array([[1.0, 0.0], [9.0, 9.0], [0.0, 2.0]])
     vectors1 = np.array([[9.0, 9.0], [3.0, 0.0]])
     described: list[list[int]] = []
@@ -88,7 +88,7 @@ def test_only_boxes_with_a_possible_partner_are_described_each_once() -> None:
 
 
 @pytest.mark.parametrize("shape", [(0, 0), (0, 2), (2, 0), (2, 2)])
-def test_nothing_is_described_where_no_pair_can_be(shape: tuple[int, int]) -> None:
+def test_without_possible_pairs_nothing_is_embedded(shape: tuple[int, int]) -> None:
     def refuse(numbers: list[int]) -> np.ndarray:
         raise AssertionError(f"{numbers} are described")
 

@@ -25,7 +25,7 @@ def test_an_answer_is_json_with_its_type() -> None:
     assert json.loads(response.body) == [1, "x"]
 
 
-def test_a_callers_mistake_is_400_with_a_sentence() -> None:
+def test_bad_input_is_answered_by_400_with_a_sentence() -> None:
     def refuse(body: dict[str, Any]) -> object:
         raise BadInput("'image' is missing")
 
@@ -34,12 +34,12 @@ def test_a_callers_mistake_is_400_with_a_sentence() -> None:
     assert json.loads(response.body) == {"error": "'image' is missing"}
 
 
-def test_a_mistake_of_ours_is_not_hidden() -> None:
+def test_an_error_that_is_not_bad_input_is_raised() -> None:
     with pytest.raises(ZeroDivisionError):
         answer(CONTEXT, Event(body={}), lambda body: 1 / 0)
 
 
-def test_not_a_number_never_leaves() -> None:
+def test_an_answer_with_nan_is_an_error() -> None:
     with pytest.raises(ValueError, match="JSON"):
         respond(CONTEXT, {"confidence": float("nan")})
 
@@ -52,7 +52,7 @@ def test_a_rectangle_holds_plain_numbers() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "uint8", "int32"])
-def test_an_array_comes_back_as_it_went(dtype: str) -> None:
+def test_a_packed_array_is_unpacked_unchanged(dtype: str) -> None:
     values = np.arange(24).reshape(2, 3, 4)
     packed = json.loads(json.dumps(pack_array(values, dtype)))
     back = unpack_array(packed, name="state")
@@ -78,7 +78,7 @@ GOOD = pack_array(np.zeros(3), "float32")
         {**GOOD, "data": base64.b64encode(b"12345").decode()},
     ],
 )
-def test_a_damaged_array_is_the_callers_mistake(packed: object) -> None:
+def test_a_damaged_array_is_bad_input(packed: object) -> None:
     with pytest.raises(BadInput, match="'state'"):
         unpack_array(packed, name="state")
 

@@ -33,10 +33,10 @@ def test_the_pairs_cost_the_least(costs: np.ndarray) -> None:
     assert sum(costs[pair] for pair in paired) == least(costs)
 
 
-def test_a_greedy_choice_is_undone() -> None:
+def test_the_total_distance_decides_not_the_nearest_pair() -> None:
     assert assign(np.array([[1.0, 2.0], [1.0, 9.0]])) == [1, 0]
 
 
-def test_no_rows_no_pairs() -> None:
+def test_no_boxes_give_no_pairs() -> None:
     assert assign(np.zeros((0, 3))) == []
     assert assign(np.zeros((3, 0))) == [-1, -1, -1]

@@ -61,7 +61,7 @@ def test_class_nms_keeps_equal_boxes_of_two_classes() -> None:
     assert kept.tolist() == [1, 2]
 
 
-def test_nothing_in_nothing_out() -> None:
+def test_nms_of_no_boxes_keeps_none() -> None:
     none = np.zeros((0, 4))
     assert nms(none, np.zeros(0), max_iou=0.5).tolist() == []
     assert class_nms(none, np.zeros(0), np.zeros(0, dtype=int), max_iou=0.5).tolist() == []

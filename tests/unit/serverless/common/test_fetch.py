@@ -32,7 +32,7 @@ def test_a_file_with_another_checksum_is_refused_and_removed(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("named", ["mine/w.bin", "mine"])
-def test_a_named_local_file_or_its_folder_wins(
+def test_a_variable_that_names_the_file_or_its_folder_has_precedence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
 ) -> None:
     (tmp_path / "mine").mkdir()

@@ -50,7 +50,7 @@ def test_the_exif_orientation_is_applied() -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 10))  # 9 is none: the picture stays
-def test_a_picture_is_turned_as_pillow_turns_it(kind: str, orientation: int) -> None:
+def test_an_image_is_rotated_as_pillow_rotates_it(kind: str, orientation: int) -> None:
     noise = np.random.default_rng(2).integers(0, 255, (9, 5, 3), dtype=np.uint8)
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -70,7 +70,7 @@ def jpeg_with_notes(*entries: bytes) -> str:
 
 
 @pytest.mark.parametrize("tag", [0x0100, 0x0102])  # width and bits, as text
-def test_a_note_that_pillow_cannot_write_costs_no_picture(tag: int) -> None:
+def test_an_exif_tag_that_pillow_cannot_write_does_not_prevent_decoding(tag: int) -> None:
     turned = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
     odd = struct.pack("<HHI4s", tag, 2, 4, b"xyz\0")
     assert decode_image(jpeg_with_notes(odd, turned)).shape == (4, 2, 3)
@@ -79,7 +79,7 @@ def test_a_note_that_pillow_cannot_write_costs_no_picture(tag: int) -> None:
 @pytest.mark.parametrize(
     "entries", [(b"short",), (struct.pack("<HHI4s", 0x0112, 2, 4, b"up\0\0"),)]
 )
-def test_notes_that_are_none_leave_the_picture_as_it_is(entries: tuple[bytes, ...]) -> None:
+def test_unreadable_exif_data_leave_the_image_unrotated(entries: tuple[bytes, ...]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, of corrupt notes
         assert decode_image(jpeg_with_notes(*entries)).shape == (2, 4, 3)
@@ -117,14 +117,14 @@ def test_what_is_no_picture_is_the_callers_mistake(sent: object, sentence: str) 
         decode_image(sent)
 
 
-def test_a_picture_cut_short_is_the_callers_mistake() -> None:
+def test_a_truncated_image_is_bad_input() -> None:
     noise = np.random.default_rng(1).integers(0, 255, (40, 40, 3), dtype=np.uint8)
     whole = encode_png(noise)
     with pytest.raises(BadInput, match="cannot be decoded"):
         decode_image(whole[: len(whole) // 8 * 4])
 
 
-def test_a_picture_over_the_limit_is_refused_before_it_is_unpacked(
+def test_an_image_over_the_limit_is_refused_before_it_is_decoded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CVAT_LAMBDA_MAX_PIXELS", "99")
@@ -147,7 +147,7 @@ def header_alone(width: int, height: int) -> str:
 
 
 @pytest.mark.parametrize("side", [10_001, 20_000, 60_000])  # Pillow warns, refuses, refuses
-def test_a_picture_of_any_size_over_the_limit_is_told_the_limit(side: int) -> None:
+def test_an_image_over_the_limit_is_refused_with_the_limit(side: int) -> None:
     with pytest.raises(BadInput, match=f"{side}x{side} pixels, more than the limit of 100000000"):
         decode_image(header_alone(side, side))
 

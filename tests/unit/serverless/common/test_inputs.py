@@ -15,7 +15,7 @@ def test_a_body_is_read_parsed_or_raw(body: object) -> None:
 
 
 @pytest.mark.parametrize("body", [None, b"", b"{", [], b"[1]", 3])
-def test_another_body_is_the_callers_mistake(body: object) -> None:
+def test_a_body_that_is_not_a_json_object_is_bad_input(body: object) -> None:
     with pytest.raises(BadInput, match="the body is not"):
         read_body(SimpleNamespace(body=body))
 
@@ -24,7 +24,7 @@ def test_another_body_is_the_callers_mistake(body: object) -> None:
     ("sent", "expected"), [({}, 0.5), ({"threshold": None}, 0.5), ({"threshold": 0}, 0.0),
                            ({"threshold": 1}, 1.0), ({"threshold": 0.25}, 0.25)]
 )  # fmt: skip
-def test_the_threshold_counts_over_its_whole_range(sent: dict[str, Any], expected: float) -> None:
+def test_the_threshold_works_over_its_whole_range(sent: dict[str, Any], expected: float) -> None:
     assert read_threshold(sent, 0.5) == expected
 
 
@@ -35,7 +35,7 @@ ENDLESS = 10**400  # JSON may hold it, no float can
     "value",
     [-0.1, 1.1, "0.5", True, [], float("nan"), float("inf"), pytest.param(ENDLESS, id="endless")],
 )
-def test_another_threshold_is_the_callers_mistake(value: object) -> None:
+def test_a_threshold_outside_0_to_1_or_of_another_type_is_bad_input(value: object) -> None:
     with pytest.raises(BadInput, match="'threshold'"):
         read_threshold({"threshold": value}, 0.5)
 
@@ -54,7 +54,7 @@ def test_points_are_pairs() -> None:
 @pytest.mark.parametrize(
     "value", ["x", [1, 2], [[1]], [[1, 2, 3]], [[1, "2"]], [[1, None]], {}, [[1, ENDLESS]]]
 )
-def test_other_points_are_the_callers_mistake(value: object) -> None:
+def test_points_that_are_not_pairs_are_bad_input(value: object) -> None:
     with pytest.raises(BadInput, match="'p'"):
         read_points({"p": value}, "p")
 
@@ -75,11 +75,11 @@ def test_a_box_may_be_drawn_from_any_corner(value: object) -> None:
 
 
 @pytest.mark.parametrize("value", [None, []])
-def test_no_box_is_no_mistake(value: object) -> None:
+def test_a_missing_box_is_none(value: object) -> None:
     assert read_box({"obj_bbox": value}) is None
 
 
-def test_a_box_of_one_corner_is_the_callers_mistake() -> None:
+def test_a_box_of_one_corner_is_bad_input() -> None:
     with pytest.raises(BadInput, match="'obj_bbox' has 1 corners"):
         read_box({"obj_bbox": [[1, 2]]})
 

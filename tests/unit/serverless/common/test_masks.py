@@ -113,7 +113,7 @@ def test_the_polygon_of_a_small_region(mask: np.ndarray, expected: list[list[flo
     assert polygon(mask, tolerance=0) == expected
 
 
-def test_a_hole_is_not_part_of_the_outline() -> None:
+def test_the_polygon_ignores_holes() -> None:
     ring = np.ones((20, 20), dtype=bool)
     ring[5:15, 5:15] = False
     assert polygon(ring) == [[0, 0], [0, 19], [19, 19], [19, 0]]
@@ -154,7 +154,7 @@ def test_no_border_pixel_is_farther_from_the_polygon_than_the_tolerance(toleranc
 
 
 @given(MASKS, st.integers(0, 9), st.integers(0, 9))
-def test_a_part_answers_what_the_whole_picture_answers(
+def test_a_part_with_its_place_gives_the_answer_of_the_whole_image(
     mask: np.ndarray, left: int, top: int
 ) -> None:
     picture = np.pad(mask, ((top, 3), (left, 5)))
@@ -163,7 +163,7 @@ def test_a_part_answers_what_the_whole_picture_answers(
     assert interactor_answer(mask, at=(left, top)) == interactor_answer(picture)
 
 
-def test_an_object_on_a_big_picture_takes_memory_for_its_box_only() -> None:
+def test_a_mask_item_on_a_large_image_takes_memory_for_its_box_only() -> None:
     box = np.array([1500.0, 900, 1580, 1020])
     tracemalloc.start()
     try:
@@ -212,7 +212,7 @@ def test_an_interactor_answers_a_crop_of_two_values() -> None:
     assert answer["points"] == [[20, 10], [20, 13], [24, 13], [24, 10]]
 
 
-def test_an_empty_mask_answers_something_that_the_canvas_survives() -> None:
+def test_an_empty_mask_is_answered_by_one_pixel_without_points() -> None:
     # CVAT reads mask[0].length and, without points, looks for a contour that is not there.
     answer = interactor_answer(np.zeros((50, 60), dtype=bool))
     assert answer == {"mask": [[0]], "bounds": [0, 0, 0, 0], "points": []}
@@ -231,7 +231,7 @@ def test_a_mask_item_has_a_flat_polygon_and_no_item_without_pixels() -> None:
     assert mask_item("cup", ~mask, 1.0) is None
 
 
-def test_a_mask_as_large_as_a_big_picture_is_pasted_within_bounds() -> None:
+def test_pasting_a_mask_of_12_megapixels_takes_less_than_100_mb() -> None:
     small = np.random.default_rng(3).random((33, 33))
     tracemalloc.start()
     mask, place = paste(small, np.array([0.5, 0.5, 3999.5, 2999.5]), width=4000, height=3000)
@@ -242,7 +242,7 @@ def test_a_mask_as_large_as_a_big_picture_is_pasted_within_bounds() -> None:
 
 
 @pytest.mark.parametrize("at_once", [1, 50, 1000])  # less than a row, some rows, all
-def test_a_mask_is_the_same_however_many_pixels_are_pasted_at_once(
+def test_a_pasted_mask_does_not_depend_on_the_chunk_size(
     monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
     small, box = np.random.default_rng(4).random((7, 9)), np.array([2.25, 1.5, 28.75, 30.0])

@@ -32,7 +32,7 @@ def test_a_box_is_two_corners() -> None:
         (3, 2, True, False),
     ],
 )
-def test_a_lone_click_alone_is_ambiguous(
+def test_only_a_single_click_without_a_box_is_ambiguous(
     positive: int, negative: int, box: bool, ambiguous: bool
 ) -> None:
     prompt = Prompt(
@@ -43,7 +43,7 @@ def test_a_lone_click_alone_is_ambiguous(
     assert prompt.ambiguous == ambiguous
 
 
-def test_a_lone_click_takes_the_likeliest_of_three_masks_and_all_else_the_first() -> None:
+def test_a_single_click_gets_the_best_of_three_masks_and_other_prompts_the_first() -> None:
     guesses = np.array([0.99, 0.2, 0.5, 0.4])
     assert choose(guesses, ambiguous=True) == 2
     assert choose(guesses, ambiguous=False) == 0
@@ -67,7 +67,7 @@ def test_the_input_is_padded_with_zeros() -> None:
     assert not made[0, :, 512:].any()
 
 
-def test_logits_are_enlarged_to_the_picture_without_the_padding() -> None:
+def test_logits_are_enlarged_without_the_padding() -> None:
     logits = np.full((256, 256), -10.0)
     logits[:128, 64:128] = 10.0  # left to right a quarter to the middle, of a picture twice as wide
     mask = enlarge_logits(logits, (300, 600)) > 0
@@ -83,7 +83,7 @@ def test_logits_are_enlarged_to_the_picture_without_the_padding() -> None:
     st.lists(st.tuples(*[st.integers(0, 255)] * 2, *[st.integers(1, 60)] * 2), max_size=3),
     st.integers(0, 2**32 - 1),
 )
-def test_the_part_that_is_cut_out_holds_the_mask_of_the_whole_picture(
+def test_the_enlarged_part_has_all_pixels_of_the_mask(
     height: int, width: int, things: list[tuple[int, int, int, int]], seed: int
 ) -> None:
     random = np.random.default_rng(seed)
@@ -98,7 +98,7 @@ def test_the_part_that_is_cut_out_holds_the_mask_of_the_whole_picture(
     assert (np.abs(expected[differs]) < 1e-4).all()  # the last digit of a logit at the edge
 
 
-def test_a_small_thing_on_a_big_picture_is_cut_out_by_its_own_part() -> None:
+def test_only_the_part_with_the_mask_is_enlarged() -> None:
     logits = np.full((256, 256), -10.0)
     logits[100:110, 50:60] = 10.0
     mask, (left, top) = cut_out(logits, (3000, 4000))
@@ -106,7 +106,7 @@ def test_a_small_thing_on_a_big_picture_is_cut_out_by_its_own_part() -> None:
     assert (left, top) < (50 * 4000 / 256, 100 * 4000 / 256) < (left + 300, top + 300)
 
 
-def test_logits_without_a_pixel_cut_out_nothing() -> None:
+def test_logits_without_a_positive_value_give_an_empty_mask() -> None:
     assert not cut_out(np.full((256, 256), -1.0), (300, 600))[0].any()
     padding = np.full((256, 256), -1.0)
     padding[200:] = 1.0  # below a picture that is twice as wide as high

@@ -4,7 +4,7 @@ import numpy as np
 from common.networks.nanodet import BINS, SIDE, decode, prepare, select
 
 
-def test_a_cell_becomes_the_box_its_distribution_says() -> None:
+def test_a_cell_is_decoded_to_the_expected_distances() -> None:
     cells = 13  # stride 32
     scores = np.zeros((cells * cells, 80))
     logits = np.full((cells * cells, 4 * BINS), -30.0)
@@ -16,12 +16,12 @@ def test_a_cell_becomes_the_box_its_distribution_says() -> None:
     assert found.shape == (cells * cells, 80)
 
 
-def test_a_flat_distribution_is_its_middle() -> None:
+def test_a_flat_distribution_gives_its_middle() -> None:
     boxes, _ = decode([np.zeros((52 * 52, 80))], [np.zeros((52 * 52, 4 * BINS))])
     assert np.allclose(boxes[0], [4 - 40, 4 - 40, 4 + 40, 4 + 40])  # stride 8, five strides
 
 
-def test_the_best_class_of_a_place_counts_and_classes_do_not_suppress_each_other() -> None:
+def test_each_cell_has_its_best_class_and_classes_do_not_suppress_each_other() -> None:
     boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 10], [0, 0, 10, 9], [5, 5, 5, 9]], dtype=float)
     scores = np.zeros((4, 80))
     scores[0, [3, 4]] = 0.6, 0.9

@@ -9,7 +9,7 @@ from common.networks.ssdlite import shrunk
     ("size", "expected"),
     [((300, 400), (300, 400)), ((4000, 3000), (1200, 900)), ((5, 9000), (1, 1200))],
 )
-def test_big_pictures_are_shrunk_and_others_left(
+def test_only_large_images_are_scaled_down(
     size: tuple[int, int], expected: tuple[int, int]
 ) -> None:
     assert shrunk(np.zeros((*size, 3), dtype=np.uint8)).shape == (*expected, 3)

@@ -113,7 +113,7 @@ def test_weights_are_dequantised(
     assert found["first"].shape == ()
 
 
-def test_a_constant_carries_its_tensor(tmp_path: Path) -> None:
+def test_a_constant_contains_its_tensor(tmp_path: Path) -> None:
     values = np.array([[1, 2, 3]], "<i4")
     path = write_model(
         tmp_path,

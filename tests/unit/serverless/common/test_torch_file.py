@@ -44,7 +44,7 @@ class _Command:
         return os.system, ("exit 1",)
 
 
-def test_a_file_that_names_a_command_is_refused(tmp_path: Path) -> None:
+def test_a_checkpoint_that_names_a_callable_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
     head = [MAGIC, PROTOCOL, {"little_endian": True}, _Command()]
     path.write_bytes(b"".join(pickle.dumps(part, protocol=2) for part in head))

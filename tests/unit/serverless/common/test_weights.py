@@ -17,14 +17,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_file_is_looked_for_in_the_folder_of_weights(folder: Path) -> None:
+def test_a_file_of_the_weights_folder_is_found(folder: Path) -> None:
     assert (
         weights_file("net.xml") == weights_file("net.xml", env="MODEL_PATH") == folder / "net.xml"
     )
 
 
 @pytest.mark.parametrize("named", ["mine/other.xml", "mine"])
-def test_a_variable_names_the_file_or_as_cvats_functions_have_it_its_folder(
+def test_a_variable_names_the_weights_file_or_its_folder(
     folder: Path, monkeypatch: pytest.MonkeyPatch, named: str
 ) -> None:
     (folder / "mine").mkdir()
@@ -36,7 +36,7 @@ def test_a_variable_names_the_file_or_as_cvats_functions_have_it_its_folder(
 
 
 @pytest.mark.parametrize("named", [None, "gone.xml", "empty"])
-def test_a_file_that_is_nowhere_is_named_with_where_it_was_looked_for(
+def test_a_missing_file_is_an_error_with_its_expected_path(
     folder: Path, monkeypatch: pytest.MonkeyPatch, named: str | None
 ) -> None:
     (folder / "empty").mkdir()

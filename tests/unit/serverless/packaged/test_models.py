@@ -78,7 +78,7 @@ def test_a_face_is_decoded_from_its_cell(centerface: ModuleType) -> None:
         ((5, 5), (32, 32)),
     ],
 )
-def test_big_pictures_are_made_smaller_and_none_bigger(
+def test_large_images_are_scaled_down_and_small_ones_not_enlarged(
     centerface: ModuleType, size: tuple[int, int], expected: tuple[int, int]
 ) -> None:
     assert centerface.input_size(*size) == expected
