@@ -1,8 +1,10 @@
-"""Measures detectors on labelled images: ``python -m tests.functions.accuracy DATA ID [ID ...]``.
+"""Measures detectors: ``python -m tests.functions.accuracy DATA FOLDER [FOLDER ...]``.
+
+Each FOLDER is a function's.
 
 DATA has the layout of YOLO data sets: ``images/NAME.jpg`` and ``labels/NAME.txt`` with a line
 ``class x y width height`` per object (class index of COCO's 80, fractions of the image). The labels
-of the functions are those of COCO. The table has a row per threshold: precision, recall and F1 over
+of the functions are COCO's. The table has a row per threshold: precision, recall and F1 over
 all objects of the functions' labels, and the recall of small, medium and large objects by height.
 A detection is true when its IoU with an object of its label, not found before, is at least 0.5.
 """
@@ -19,7 +21,8 @@ from typing import Any
 
 from PIL import Image
 
-from tests.functions.conftest import ServedFunction, folder_of
+from cvat_lambda.runtime.spec.config import read_config
+from tests.functions.conftest import ServedFunction
 from tests.functions.packaged.photographs import box_iou
 from tests.integration.runtime.harness import running
 
@@ -111,14 +114,14 @@ def _share(hits: Sequence[bool]) -> float:
     return sum(hits) / max(1, len(hits))
 
 
-def main(data: Path, names: Sequence[str]) -> None:
+def main(data: Path, folders: Sequence[Path]) -> None:
     """Serve the functions and print a table of each."""
-    folders = [folder_of(name) for name in names]
     with tempfile.TemporaryDirectory() as state, running(folders, Path(state)) as runtime:
-        for name in names:
+        for folder in folders:
+            name = read_config(folder).name
             runtime.wait_for(name, "ready")
             measure(ServedFunction(name=name, runtime=runtime), data)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    main(Path(sys.argv[1]), [Path(each) for each in sys.argv[2:]])

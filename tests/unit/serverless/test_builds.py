@@ -253,10 +253,10 @@ def test_the_python_of_the_base_image_is_that_of_the_runtime(file: Path) -> None
     [
         ("from common.devices import OpenVinoNetwork as Net\nNet()", {"numpy", "openvino"}),
         ("from common.devices import threads\nthreads()", {"numpy"}),
-        ("from common.networks.mobile_sam import Prompt\nPrompt()", {"PIL", "numpy"}),
+        ("from common.networks.mobile_sam import Prompt\nPrompt()", {"PIL", "cv2", "numpy"}),
         (
             "from common.networks.mobile_sam import MobileSam\nMobileSam.load()",
-            {"PIL", "numpy", "openvino"},
+            {"PIL", "cv2", "numpy", "openvino"},
         ),
         ("import torch.nn.functional", {"torch"}),
         (
