@@ -1,12 +1,11 @@
 """Measures detectors: ``python -m tests.functions.accuracy DATA FOLDER [FOLDER ...]``.
 
-Each FOLDER is a function's.
-
-DATA has the layout of YOLO data sets: ``images/NAME.jpg`` and ``labels/NAME.txt`` with a line
-``class x y width height`` per object (class index of COCO's 80, fractions of the image). The labels
-of the functions are COCO's. The table has a row per threshold: precision, recall and F1 over
-all objects of the functions' labels, and the recall of small, medium and large objects by height.
-A detection is true when its IoU with an object of its label, not found before, is at least 0.5.
+It serves the functions of the folders, whose labels must be COCO's. DATA has the layout of YOLO data
+sets: ``images/NAME.jpg``, and ``labels/NAME.txt`` with a line ``class x y width height`` per object
+(class index of COCO's 80, centre and size as fractions of the image). The table has a row per
+threshold: precision, recall and F1 over all objects of the function's labels, then the recall of
+small, medium and large objects. A detection is true when its IoU with an object of its label that
+no better detection has found is at least 0.5.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from typing import Any
 
 from PIL import Image
 
-from cvat_lambda.runtime.spec.config import read_config
+from cvat_lambda.runtime.commands import read_config
 from tests.functions.conftest import ServedFunction
 from tests.functions.packaged.photographs import box_iou
 from tests.integration.runtime.harness import running
