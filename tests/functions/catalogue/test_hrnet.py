@@ -45,7 +45,7 @@ def function(tmp_path_factory: pytest.TempPathFactory) -> Function:
 
 def test_the_log_says_what_it_runs_on(function: Function) -> None:
     [line] = function.logged
-    assert re.fullmatch(r"Human pose estimation runs on (cpu in float32|cuda.* in float16)", line)
+    assert re.fullmatch(r"The model runs on (cpu in float32|cuda.* in float16)", line)
 
 
 @pytest.mark.parametrize(
