@@ -1,7 +1,7 @@
 """Measures detectors: ``python -m tests.functions.accuracy DATA FOLDER [FOLDER ...]``.
 
 It serves the functions of the folders; their labels must be those of COCO. DATA has the layout of
-YOLO data sets: ``images/NAME.jpg``, and ``labels/NAME.txt`` with ``class x y width height`` per line
+YOLO data sets: ``images/NAME.jpg``, and ``labels/NAME.txt`` with lines ``class x y width height``
 (class index of COCO's 80, centre and size as fractions of the image). The table has a row per
 threshold: precision, recall and F1 over all objects of the function's labels, then the recall of
 small, medium and large objects. A detection is true when its IoU with an object of its label that
