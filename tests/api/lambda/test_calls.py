@@ -76,13 +76,15 @@ def test_a_frame_outside_is_refused(
     assert functions.asked["yolo"] == []
 
 
-def test_the_frames_of_a_task_are_said_right(api: Any, functions: Any, task: Any) -> None:
+def test_frame_outside_the_task_is_refused_with_the_range_of_frames(
+    api: Any, functions: Any, task: Any
+) -> None:
     """Bug of CVAT's own: it said [0, 200] of 200 frames."""
     functions.add("yolo", type="detector", spec=CAR)
     assert "0 to 2" in api.call("yolo", task=task.pk, frame=3).json()["message"]
 
 
-def test_a_task_without_frames_says_so(api: Any, functions: Any, alice: Any) -> None:
+def test_call_on_a_task_without_frames_is_refused(api: Any, functions: Any, alice: Any) -> None:
     empty = create_task(alice, "empty", [{"name": "car"}])
     functions.add("yolo", type="detector", spec=CAR)
     answer = api.call("yolo", task=empty.pk, frame=0)
@@ -105,7 +107,7 @@ def test_a_call_takes_few_queries(
 
 
 @pytest.mark.parametrize("by_job", [False, True])
-def test_those_who_listen_are_told_task_and_job_of_a_call(
+def test_function_called_signal_has_task_and_job(
     api: Any, functions: Any, task: Any, jobs: Any, by_job: bool
 ) -> None:
     """Bug of CVAT's own: its events of function calls had neither."""
@@ -126,7 +128,7 @@ def test_those_who_listen_are_told_task_and_job_of_a_call(
     assert told == [expected]
 
 
-def test_a_call_that_crashes_is_not_taken_for_an_answer(
+def test_function_called_signal_of_a_crashed_call_has_an_error(
     api: Any, functions: Any, task: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     functions.add("yolo", type="detector", spec=CAR)
@@ -154,7 +156,7 @@ def test_a_call_that_crashes_is_not_taken_for_an_answer(
     assert of_the_view is crash
 
 
-def test_without_task_and_job_nothing_can_be_done(api: Any, functions: Any) -> None:
+def test_call_without_task_and_job_is_refused(api: Any, functions: Any) -> None:
     functions.add("yolo", type="detector", spec=CAR)
     answer = api.call("yolo", frame=0)
     assert (answer.status_code, answer.json()["message"]) == (400, "A call needs 'task' or 'job'.")
@@ -169,7 +171,7 @@ def test_without_task_and_job_nothing_can_be_done(api: Any, functions: Any) -> N
         ("reid", ["frame0", "frame1", "boxes0", "boxes1"]),
     ],
 )
-def test_missing_members_are_named(
+def test_missing_members_are_listed_in_the_error(
     api: Any, functions: Any, task: Any, kind: str, missing: list[str]
 ) -> None:
     functions.add("f", type=kind)
@@ -220,13 +222,13 @@ def test_a_threshold_of_zero_is_a_threshold(
     assert functions.asked["yolo"][0]["threshold"] == threshold
 
 
-def test_without_a_threshold_the_functions_own_counts(api: Any, functions: Any, task: Any) -> None:
+def test_call_without_a_threshold_sends_none(api: Any, functions: Any, task: Any) -> None:
     functions.add("yolo", type="detector", spec=CAR)
     api.call("yolo", task=task.pk, frame=0)
     assert list(functions.asked["yolo"][0]) == ["image"]
 
 
-def test_what_was_cut_or_left_out_is_noted(api: Any, functions: Any, task: Any) -> None:
+def test_shapes_that_were_cut_or_left_out_are_noted(api: Any, functions: Any, task: Any) -> None:
     wide = {**BOX, "points": [10, 10, 500, 20]}
     far = {**BOX, "points": [500, 10, 600, 20]}
     functions.add("yolo", lambda payload: [BOX, wide, far], type="detector", spec=CAR)
@@ -294,7 +296,7 @@ def test_a_region_is_sent_and_its_results_lie_in_the_image(
         ("reid", {"frame0": 0, "frame1": 1, "boxes0": [], "boxes1": []}),
     ],
 )
-def test_a_region_is_refused_where_whole_frames_are_looked_at(
+def test_region_is_refused_for_kinds_that_need_whole_frames(
     api: Any, functions: Any, task: Any, kind: str, body: dict[str, Any]
 ) -> None:
     functions.add("f", type=kind)
@@ -498,7 +500,7 @@ def test_reid_matches_the_boxes_of_two_frames(api: Any, functions: Any, task: An
     assert (payload["threshold"], payload["max_distance"]) == (0, 50)
 
 
-def test_reid_without_boxes_asks_nobody(api: Any, functions: Any, task: Any) -> None:
+def test_reid_without_boxes_invokes_no_function(api: Any, functions: Any, task: Any) -> None:
     functions.add("reid", type="reid")
     scope = {"task": task.pk, "frame0": 0, "frame1": 1}
     answer = api.call("reid", **scope, boxes0=boxes([0, 0, 1, 1]), boxes1=[])

@@ -65,7 +65,7 @@ def test_later_clicks_send_no_image(api: Any, functions: Any, task: Any, sam: st
     }
 
 
-def test_someone_elses_click_on_the_image_is_a_later_click(
+def test_click_of_another_user_on_the_same_image_sends_no_image(
     api: Any, api_of: Callable[[User], Any], bob: User, functions: Any, task: Any, sam: str
 ) -> None:
     models.Task.objects.filter(pk=task.pk).update(assignee=bob)
@@ -96,7 +96,7 @@ def test_a_known_region_is_clicked_in_its_own_coordinates(
     assert functions.asked[sam][1]["pos_points"] == [[1, 1]]
 
 
-def test_two_first_clicks_at_once_compute_once(
+def test_two_first_clicks_at_once_compute_one_embedding(
     transactional_db: None, client_for: Any, functions: Any, clean_redis: str, task: Any, alice: Any
 ) -> None:
     inside, go_on = threading.Event(), threading.Event()
@@ -163,7 +163,7 @@ def test_an_embedding_that_the_function_refuses_is_made_anew(
         {**EMBEDDING, "dtype": "object"},
     ],
 )
-def test_an_embedding_that_cannot_be_right_is_not_kept(
+def test_malformed_embedding_is_not_kept(
     api: Any,
     functions: Any,
     task: Any,
@@ -290,7 +290,7 @@ def test_a_browser_gets_the_blob_and_the_function_is_asked_once(
     assert asked(functions, SAM) == ["image+want"]
 
 
-def test_who_is_no_browser_gets_the_mask_too_by_the_kept_embedding(
+def test_client_that_is_no_browser_gets_blob_and_mask_by_the_kept_embedding(
     api: Any, functions: Any, task: Any, cvats_sam: str
 ) -> None:
     for _ in range(2):
@@ -299,7 +299,7 @@ def test_who_is_no_browser_gets_the_mask_too_by_the_kept_embedding(
     assert asked(functions, SAM) == ["image+want", "embedding"]
 
 
-def test_the_blob_is_made_of_the_embedding_that_someone_elses_click_left(
+def test_blob_is_made_of_the_embedding_of_another_users_click(
     api: Any, functions: Any, task: Any, cvats_sam: str
 ) -> None:
     assert click(api, SAM, task=task.pk, frame=0, want="mask").json() == MASK
@@ -308,7 +308,7 @@ def test_the_blob_is_made_of_the_embedding_that_someone_elses_click_left(
     assert asked(functions, SAM) == ["image+want", "embedding"]
 
 
-def test_without_a_point_there_is_the_blob_only(
+def test_call_without_a_point_answers_the_blob_only(
     api: Any, functions: Any, task: Any, cvats_sam: str
 ) -> None:
     for _ in range(2):
@@ -326,7 +326,7 @@ def test_without_a_point_there_is_the_blob_only(
         ("blob", False, "blob", {"blob": BLOB}),
     ],
 )
-def test_without_redis_the_function_is_told_what_is_wanted(
+def test_call_without_redis_sends_the_wanted_format_to_the_function(
     api: Any,
     functions: Any,
     task: Any,
@@ -380,6 +380,6 @@ def test_another_interactor_answers_a_browser_with_the_mask(api: Any, task: Any,
     assert click(api, sam, task=task.pk, frame=0, want="blob").json() == {"blob": BLOB}
 
 
-def test_what_is_wanted_is_one_of_two_words(api: Any, task: Any, sam: str) -> None:
+def test_want_other_than_mask_or_blob_is_refused(api: Any, task: Any, sam: str) -> None:
     answer = click(api, sam, task=task.pk, frame=0, want="everything")
     assert (answer.status_code, list(answer.json())) == (400, ["want"])

@@ -51,9 +51,7 @@ def test_a_track_begins_and_goes_on(api: Any, functions: Any, task: Any) -> None
 
 
 @pytest.mark.usefixtures("siam")
-def test_a_state_tells_the_client_nothing_it_could_change(
-    api: Any, functions: Any, task: Any
-) -> None:
+def test_changed_state_is_refused(api: Any, functions: Any, task: Any) -> None:
     state = api.call("siam", task=task.pk, frame=0, shapes=[RECT]).json()["states"][0]
     forged = state.replace('"speed":1', '"speed":9')
     assert forged != state
@@ -89,7 +87,7 @@ def test_a_state_of_someone_else_is_refused(
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_tracker_state")
 
 
-def test_a_state_that_is_too_old_says_so(
+def test_state_that_is_too_old_is_refused_with_its_age(
     api: Any, task: Any, state: str, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     settings.CVAT_LAMBDA_TRACKER_STATE_MAX_AGE_S = 60
@@ -100,7 +98,7 @@ def test_a_state_that_is_too_old_says_so(
     assert "older than" in answer.json()["message"]
 
 
-def test_objects_that_were_lost_are_not_asked_about(
+def test_lost_objects_are_not_sent_to_the_function(
     api: Any, functions: Any, task: Any, state: str
 ) -> None:
     step = api.call("siam", task=task.pk, frame=1, states=[None, state, None]).json()
@@ -110,7 +108,9 @@ def test_objects_that_were_lost_are_not_asked_about(
 
 
 @pytest.mark.usefixtures("siam")
-def test_nothing_to_track_asks_nobody(api: Any, functions: Any, task: Any) -> None:
+def test_call_with_lost_objects_only_invokes_no_function(
+    api: Any, functions: Any, task: Any
+) -> None:
     assert api.call("siam", task=task.pk, frame=0, shapes=[]).json() == {"shapes": [], "states": []}
     assert api.call("siam", task=task.pk, frame=0, shapes=[None]).json() == {
         "shapes": [None],
@@ -144,7 +144,7 @@ def test_shapes_and_states_must_be_as_many(api: Any, task: Any, state: str) -> N
 
 
 @pytest.mark.usefixtures("siam")
-def test_without_shapes_and_states_there_is_nothing_to_do(api: Any, task: Any) -> None:
+def test_call_without_shapes_and_states_is_refused(api: Any, task: Any) -> None:
     answer = api.call("siam", task=task.pk, frame=0)
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
 
@@ -171,7 +171,7 @@ def test_a_shape_that_the_function_does_not_track_is_refused(api: Any, task: Any
         ({"type": "rectangle", "points": [1, 2, 3, 1e10]}, "finite numbers"),
     ],
 )
-def test_a_track_starts_with_a_shape_that_is_one(
+def test_malformed_start_shape_is_refused(
     api: Any, functions: Any, task: Any, shape: Any, sentence: str
 ) -> None:
     types = "rectangle,polygon,points,mask"
@@ -198,7 +198,7 @@ def test_a_wrong_answer_names_the_object_by_the_callers_number(
     }
 
 
-def test_a_state_that_cannot_travel_names_function_frame_item_and_field(
+def test_state_that_is_no_json_names_function_frame_item_and_field(
     api: Any, functions: Any, task: Any, state: str
 ) -> None:
     body = '{"shapes": [null], "states": [{"score": 1e999}]}'
@@ -214,7 +214,7 @@ def test_a_state_that_cannot_travel_names_function_frame_item_and_field(
     )
 
 
-def test_a_tracked_shape_ends_inside_the_image_and_one_that_left_it_is_no_null(
+def test_tracked_shape_is_cut_to_the_image_and_one_outside_is_not_null(
     api: Any, functions: Any, task: Any
 ) -> None:
     """CVAT's page reads ``points`` of every shape: one null, and no object of the call moves."""
@@ -228,7 +228,7 @@ def test_a_tracked_shape_ends_inside_the_image_and_one_that_left_it_is_no_null(
     ]
 
 
-def test_an_older_function_speaks_bare_points(api: Any, functions: Any, task: Any) -> None:
+def test_older_tracker_gets_and_answers_bare_points(api: Any, functions: Any, task: Any) -> None:
     """TransT of CVAT 2.54 does: no supported_shape_types, arrays of points."""
     answer = {"shapes": [[5, 6, 7, 8]], "states": ["anything"]}
     functions.add("transt", lambda payload: answer, type="tracker")
@@ -260,7 +260,7 @@ def test_a_wrong_answer_is_the_functions_fault(
     assert (found.status_code, found.json()["code"]) == (502, "function_answer_invalid")
 
 
-def test_pages_get_a_rectangle_without_area_for_what_was_lost(
+def test_pages_get_a_rectangle_without_area_for_a_lost_object(
     api: Any, functions: Any, task: Any
 ) -> None:
     """CVAT's page fails on a null, for all objects of the call; this one it leaves out."""

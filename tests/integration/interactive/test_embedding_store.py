@@ -29,13 +29,15 @@ def store(client: redis.Redis) -> EmbeddingStore:
     return EmbeddingStore(client, in_process_bytes=0)
 
 
-def test_what_one_process_keeps_another_gets(store: EmbeddingStore, client: redis.Redis) -> None:
+def test_embedding_stored_by_one_process_is_read_by_another(
+    store: EmbeddingStore, client: redis.Redis
+) -> None:
     store.put("key", b"text")
     assert EmbeddingStore(client).get("key") == b"text"
     assert store.get("other") is None
 
 
-def test_the_least_recently_used_make_room(
+def test_put_beyond_the_limit_evicts_the_least_recently_used_embeddings(
     store: EmbeddingStore, client: redis.Redis, settings: Any
 ) -> None:
     settings.CVAT_LAMBDA_EMBEDDING_CACHE_BYTES = 100
@@ -78,28 +80,30 @@ def test_texts_that_expired_are_no_longer_counted(
     assert client.zrange(USES, 0, -1) == [b"new"]
 
 
-def test_each_use_begins_the_age_anew(store: EmbeddingStore, client: redis.Redis) -> None:
+def test_get_renews_the_age_of_an_embedding(store: EmbeddingStore, client: redis.Redis) -> None:
     store.put("key", b"text")
     client.expire(PREFIX + "key", 10)
     store.get("key")
     assert client.ttl(PREFIX + "key") > 23 * 3600
 
 
-def test_a_use_does_not_revive_the_bookkeeping_of_what_is_gone(
+def test_get_of_an_evicted_embedding_adds_no_bookkeeping(
     store: EmbeddingStore, client: redis.Redis
 ) -> None:
     assert store.get("gone") is None
     assert client.zcard(USES) == 0
 
 
-def test_a_text_that_is_near_costs_no_transfer(client: redis.Redis) -> None:
+def test_embedding_kept_in_the_process_is_not_read_from_redis(client: redis.Redis) -> None:
     near = EmbeddingStore(client, in_process_bytes=1000)
     near.put("key", b"text")
     client.flushall()
     assert near.get("key") == b"text"
 
 
-def test_many_writers_keep_the_books_straight(client: redis.Redis, settings: Any) -> None:
+def test_many_writers_at_once_keep_the_counted_bytes_right(
+    client: redis.Redis, settings: Any
+) -> None:
     settings.CVAT_LAMBDA_EMBEDDING_CACHE_BYTES = 1000
 
     def write(writer: int) -> None:
@@ -117,7 +121,9 @@ def test_many_writers_keep_the_books_straight(client: redis.Redis, settings: Any
     assert set(client.zrange(USES, 0, -1)) == set(sizes)
 
 
-def test_two_at_once_compute_once(store: EmbeddingStore, client: redis.Redis) -> None:
+def test_two_callers_at_once_compute_an_embedding_once(
+    store: EmbeddingStore, client: redis.Redis
+) -> None:
     other = EmbeddingStore(client, in_process_bytes=0)
     computed: list[str] = []
     inside, go_on = threading.Event(), threading.Event()
@@ -141,7 +147,7 @@ def test_two_at_once_compute_once(store: EmbeddingStore, client: redis.Redis) ->
     assert computed == ["first"]
 
 
-def test_a_holder_that_died_is_not_waited_for_longer_than_agreed(
+def test_lock_of_a_dead_process_expires_after_its_timeout(
     store: EmbeddingStore, client: redis.Redis
 ) -> None:
     client.set(f"{PREFIX}lock:key", "of a dead process")
@@ -157,7 +163,7 @@ def dead_redis() -> redis.Redis:
     return redis.Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0))
 
 
-def test_without_redis_nothing_is_kept_and_nothing_fails(dead_redis: redis.Redis) -> None:
+def test_store_without_redis_keeps_nothing_and_raises_nothing(dead_redis: redis.Redis) -> None:
     store = EmbeddingStore(dead_redis, in_process_bytes=0)
     assert store.is_usable is False
     store.put("key", b"text")
@@ -166,7 +172,7 @@ def test_without_redis_nothing_is_kept_and_nothing_fails(dead_redis: redis.Redis
         pass
 
 
-def test_a_redis_that_failed_is_left_alone_for_a_while() -> None:
+def test_redis_that_failed_is_not_asked_during_the_pause() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.settimeout(0)
         port = listening.getsockname()[1]
@@ -191,7 +197,7 @@ def test_the_cache_can_be_switched_off(store: EmbeddingStore, settings: Any) -> 
     assert store.is_usable is False
 
 
-def test_it_finds_the_redis_of_the_queue(clean_redis: str, settings: Any) -> None:
+def test_store_uses_the_redis_of_the_queue(clean_redis: str, settings: Any) -> None:
     settings.CVAT_LAMBDA_REDIS_URL = ""
     EmbeddingStore().put("key", b"text")
     settings.CVAT_LAMBDA_REDIS_URL = clean_redis

@@ -129,6 +129,6 @@ def test_every_number_of_the_grid_is_stored(
     st.sampled_from([AGE, SHARE, FLAG, COLOR, SIDE, NOTE]),
     st.text() | st.integers() | st.floats() | st.none() | st.lists(st.text()),
 )
-def test_no_value_of_json_raises(attribute: Attribute, value: Any) -> None:
+def test_check_value_of_any_json_value_raises_nothing(attribute: Attribute, value: Any) -> None:
     stored = check_value(attribute, value)
     assert stored is None or isinstance(stored, str)

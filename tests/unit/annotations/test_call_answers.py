@@ -71,7 +71,7 @@ def test_the_polygon_of_an_interactor_is_cut_to_the_image() -> None:
     assert sorted(checked["points"]) == [[0, 0], [0, 2], [1, 0], [1, 2]]
 
 
-def test_a_polygon_outside_the_image_is_left_for_the_page_to_compute() -> None:
+def test_polygon_outside_the_image_is_removed_from_the_answer() -> None:
     answer: dict[str, Any] = {"mask": MASK, "points": [[10, 10], [12, 10], [12, 12]]}
     assert check_interactor_answer(answer, image_size=SIZE) == {"mask": MASK}
     # Of a region, too, it is the whole image that counts.
@@ -156,7 +156,9 @@ def test_two_values_of_any_kind_of_number_are_a_mask_of_integers(mask: Any) -> N
         ({"blob": "AÄAA"}, "blob", "base64"),
     ],
 )
-def test_a_wrong_interactor_answer_is_named(answer: Any, field: str, sentence: str) -> None:
+def test_wrong_interactor_answer_raises_an_error_with_its_field(
+    answer: Any, field: str, sentence: str
+) -> None:
     with pytest.raises(AnswerError) as error:
         check_interactor_answer(answer, image_size=SIZE)
     assert error.value.field == field
@@ -202,7 +204,7 @@ def test_a_tracked_shape_is_cut_to_the_image_or_lies_on_its_border(
     assert states == ["s"]
 
 
-def test_a_mask_that_left_the_image_has_no_form_and_is_none() -> None:
+def test_tracked_mask_outside_the_image_becomes_none() -> None:
     mask = {"type": "mask", "points": [0, 4, 500, 500, 501, 501]}
     answer = {"shapes": [mask], "states": [1]}
     found, _ = check_tracker_answer(answer, expected=1, shape_types=["mask"], image_size=SIZE)
@@ -213,7 +215,9 @@ def test_a_mask_that_left_the_image_has_no_form_and_is_none() -> None:
     st.sampled_from(["rectangle", "polygon", "polyline", "points", "cuboid"]),
     st.lists(st.floats(-400, 400), min_size=16, max_size=16),
 )
-def test_a_tracked_shape_of_coordinates_is_never_none(shape_type: str, values: list[float]) -> None:
+def test_tracked_shape_with_coordinates_never_becomes_none(
+    shape_type: str, values: list[float]
+) -> None:
     points = values[: {"rectangle": 4, "cuboid": 16}.get(shape_type, 8)]
     answer = {"shapes": [{"type": shape_type, "points": points}], "states": [1]}
     (found,), _ = check_tracker_answer(
@@ -224,7 +228,7 @@ def test_a_tracked_shape_of_coordinates_is_never_none(shape_type: str, values: l
     assert check_points(shape_type, found["points"]) == tuple(found["points"])
 
 
-def test_errors_name_tracked_objects_by_the_callers_numbers() -> None:
+def test_error_about_a_tracked_object_has_the_number_of_the_caller() -> None:
     answer = {"shapes": [[1, 2, 3, 4], [1, 2]], "states": [1, 2]}
     with pytest.raises(AnswerError) as error:
         check_tracker_answer(answer, expected=2, shape_types=["rectangle"], items=[2, 5])
@@ -239,7 +243,7 @@ def test_a_tracked_mask_of_a_huge_box_is_refused() -> None:
         )
 
 
-def test_a_tracker_may_answer_no_shapes_when_it_begins() -> None:
+def test_tracker_answer_without_shapes_is_accepted() -> None:
     answer = {"states": [1, 2]}
     assert check_tracker_answer(answer, expected=2, shape_types=["rectangle"])[0] == [None, None]
 
@@ -258,7 +262,7 @@ def test_a_tracker_may_answer_no_shapes_when_it_begins() -> None:
         ({"shapes": [[1, 2, 3, math.nan]], "states": [1]}, 0, "shapes.points", "finite"),
     ],
 )
-def test_a_wrong_tracker_answer_is_named(
+def test_wrong_tracker_answer_raises_an_error_with_item_and_field(
     answer: Any, item: int | None, field: str, sentence: str
 ) -> None:
     with pytest.raises(AnswerError) as error:
@@ -287,7 +291,9 @@ def test_a_matching_has_an_index_for_each_box(answer: Any, n0: int, n1: int) -> 
         ([1, 1], 1, "the box 1 is already matched with item 0"),
     ],
 )
-def test_a_wrong_matching_is_named(answer: Any, item: int | None, sentence: str) -> None:
+def test_wrong_matching_raises_an_error_with_its_item(
+    answer: Any, item: int | None, sentence: str
+) -> None:
     with pytest.raises(AnswerError) as error:
         check_reid_answer(answer, 2, 3)
     assert error.value.item == item
@@ -337,7 +343,7 @@ def test_any_answer_is_accepted_or_refused_with_an_answer_error(answer: Any) -> 
     st.integers(0, 5),
     st.integers(0, 2**16),
 )
-def test_a_placed_mask_lies_where_its_part_of_the_image_lay(
+def test_mask_of_a_part_gets_the_bounds_of_the_part(
     width: int, height: int, x: int, y: int, seed: int
 ) -> None:
     rows = (np.random.default_rng(seed).random((height, width)) < 0.5).astype(int).tolist()

@@ -77,7 +77,7 @@ def test_an_outline_is_simplified_as_the_textbook_has_it(tolerance: float) -> No
             assert kept.tolist() == outline[textbook(outline, tolerance)].tolist()
 
 
-def test_a_round_polygon_is_small() -> None:
+def test_polygon_of_a_disc_has_few_corners() -> None:
     y, x = np.mgrid[:400, :400]
     polygon = contours.largest_polygon(np.hypot(x - 200, y - 200) < 150, 0, 0)
     assert polygon is not None
@@ -143,7 +143,7 @@ def test_a_filled_triangle_is_half_its_box() -> None:
     assert sum(mask[1:-4:2]) == pytest.approx(5000, abs=60)
 
 
-def test_a_small_thing_in_a_large_mask_costs_what_it_covers() -> None:
+def test_small_object_in_a_large_mask_takes_memory_by_its_own_size() -> None:
     bitmap = np.zeros((3000, 4000), dtype=bool)
     bitmap[500:540, 900:950] = True
     tracemalloc.start()
@@ -154,7 +154,7 @@ def test_a_small_thing_in_a_large_mask_costs_what_it_covers() -> None:
     assert peak < 1 << 21
 
 
-def test_filling_takes_a_few_bytes_a_pixel() -> None:
+def test_fill_takes_less_than_five_bytes_a_pixel() -> None:
     tracemalloc.start()
     filled = contours.fill((0, 0, 2000, 0, 2000, 1000, 0, 1000), 2000, 1000)
     _, peak = tracemalloc.get_traced_memory()
@@ -164,7 +164,7 @@ def test_filling_takes_a_few_bytes_a_pixel() -> None:
 
 
 @pytest.mark.parametrize("times", [255, 256, 257, 512, 513])
-def test_an_outline_that_goes_round_many_times_is_even_or_odd(times: int) -> None:
+def test_outline_that_runs_around_many_times_is_filled_by_the_even_odd_rule(times: int) -> None:
     filled = contours.fill((1, 1, 4, 1, 4, 4, 1, 4) * times, 6, 6)
     assert filled.sum() == (9 if times % 2 else 0)
 

@@ -87,12 +87,12 @@ def point(label: str, x: float, y: float, **fields: Any) -> dict[str, Any]:
     return {"label": label, "type": "points", "points": [x, y], **fields}
 
 
-def test_nothing_found_is_an_empty_result() -> None:
+def test_empty_answer_gives_an_empty_result() -> None:
     assert convert() == Converted(data=convert().data)
     assert not convert().data
 
 
-def test_a_rectangle_with_all_its_fields() -> None:
+def test_rectangle_keeps_all_its_fields() -> None:
     item = face(
         rotation=370,
         group_id=3.0,
@@ -158,14 +158,14 @@ def test_run_lengths_are_taken_as_they_are() -> None:
     assert only(convert(item)).points == (1, 3, 2, 10, 20, 12, 21)
 
 
-def test_an_asked_polygon_is_the_functions_own_if_it_sent_one() -> None:
+def test_requested_polygon_is_the_one_that_the_function_answered() -> None:
     item = face(type="mask", mask=[1] * 4 + [0, 0, 1, 1], points=[1, 1, 5, 1, 5, 5])
     shape = only(convert(item, conv_mask_to_poly=True))
     assert (shape.type, shape.points) == ("polygon", (1, 1, 5, 1, 5, 5))
 
 
 @pytest.mark.parametrize("points", [None, [], [1, 1, 2, 2]])
-def test_an_asked_polygon_is_computed_when_the_function_sent_none(points: Any) -> None:
+def test_requested_polygon_is_computed_from_the_mask_if_none_was_answered(points: Any) -> None:
     item = face(type="mask", mask=[1] * 6 + [10, 20, 12, 21], points=points)
     shape = only(convert(item, conv_mask_to_poly=True))
     assert (shape.type, shape.points) == ("polygon", (10, 20, 13, 20, 13, 22, 10, 22))
@@ -243,7 +243,7 @@ def test_unmapped_labels_are_dropped_and_unknown_ones_noted() -> None:
     assert converted.notes == (Note(kind="unknown_label", count=1, reason=reason),)
 
 
-def test_a_threshold_drops_what_tells_a_lower_confidence() -> None:
+def test_threshold_drops_items_with_a_lower_confidence() -> None:
     items = [face(confidence=c) for c in (0.1, 0.5, "0.49", 0.9, None)]
     converted = convert(*items, threshold=0.5)
     assert [shape.score for shape in converted.data.shapes] == [0.5, 0.9, 1.0]
@@ -271,7 +271,7 @@ def test_confidence_is_kept_as_a_score(confidence: Any, score: float, is_noted: 
     assert bool(converted.notes) is is_noted
 
 
-def test_a_value_that_is_none_of_its_attribute_is_left_out_with_a_note() -> None:
+def test_invalid_attribute_value_is_left_out_with_a_note() -> None:
     attributes = [{"name": "age", "value": 151}, {"name": "sex", "value": "fem"}]
     converted = convert(face(attributes=attributes))
     assert only(converted).attributes == ()
@@ -280,13 +280,13 @@ def test_a_value_that_is_none_of_its_attribute_is_left_out_with_a_note() -> None
     assert converted.sentences() == [f"{reason} (and 1 more of this kind)"]
 
 
-def test_what_reaches_beyond_the_image_is_cut_with_a_note() -> None:
+def test_shape_that_reaches_beyond_the_image_is_cut_with_a_note() -> None:
     converted = convert(face(points=[-20, 10, 120, 200]))
     assert only(converted).points == (0, 10, 100, 80)
     assert converted.sentences() == ["item 0: the rectangle reaches beyond the image"]
 
 
-def test_what_lies_outside_the_image_is_dropped_with_a_note() -> None:
+def test_shape_outside_the_image_is_dropped_with_a_note() -> None:
     converted = convert(face(points=[200, 10, 220, 20]))
     assert (converted.data.shapes, converted.dropped) == ((), 1)
     assert converted.sentences() == ["item 0: the rectangle is empty or lies outside the image"]
@@ -322,7 +322,7 @@ def test_an_empty_mask_is_dropped_with_a_note() -> None:
         assert "is empty" in converted.notes[0].reason
 
 
-def test_results_of_a_cropped_image_come_back_in_the_whole_one() -> None:
+def test_detections_of_a_region_are_moved_to_the_whole_frame() -> None:
     converted = convert(
         face(),
         face(type="mask", rle=[0, 4, 0, 0, 1, 1]),
@@ -349,7 +349,7 @@ def test_results_of_a_cropped_image_come_back_in_the_whole_one() -> None:
         (face(label="head"), "a rectangle cannot be a 'head', a label of type skeleton"),
     ],
 )
-def test_a_result_that_does_not_fit_the_labels_type_is_dropped(item: Any, note: str) -> None:
+def test_item_that_does_not_fit_the_type_of_its_label_is_dropped(item: Any, note: str) -> None:
     converted = convert(item)
     assert not converted.data
     assert converted.dropped == 1

@@ -179,7 +179,7 @@ def test_labels_v2_shows_sublabels_and_svg_of_skeletons_only() -> None:
         ),
     ],
 )
-def test_a_wrong_spec_is_named(spec: Any, sentence: str) -> None:
+def test_wrong_spec_raises_an_error_with_label_and_attribute(spec: Any, sentence: str) -> None:
     with pytest.raises(SpecError) as error:
         parse_function_labels(spec)
     assert sentence in error.value.message
@@ -213,7 +213,7 @@ TEXT = st.text(max_size=3) | st.sampled_from(["\ud800", "a\x00"])
     | JSON
     | st.text()
 )
-def test_any_spec_is_parsed_or_refused_with_a_spec_error(spec: Any) -> None:
+def test_any_spec_is_parsed_or_raises_a_spec_error(spec: Any) -> None:
     try:
         labels = parse_function_labels(spec)
     except SpecError as exc:

@@ -69,7 +69,7 @@ def test_the_default_mapping_leaves_out_a_skeleton_without_a_common_point() -> N
     assert build_mapping(None, FUNCTION, task).by_name == {}
 
 
-def test_an_explicit_mapping_maps_what_it_names_and_no_more() -> None:
+def test_explicit_mapping_maps_only_the_labels_that_it_names() -> None:
     raw = {
         "face": {"name": "face", "attributes": {"gender": "sex"}},
         "thing": {"name": "line"},
@@ -128,7 +128,7 @@ def test_an_explicit_mapping_maps_what_it_names_and_no_more() -> None:
         ),
     ],
 )
-def test_a_wrong_mapping_is_named_with_the_way_out(raw: Any, sentence: str) -> None:
+def test_wrong_mapping_raises_an_error_with_the_known_names(raw: Any, sentence: str) -> None:
     with pytest.raises(MappingError) as error:
         build_mapping(raw, FUNCTION, TASK)
     assert sentence in error.value.message
@@ -150,7 +150,7 @@ def test_a_wrong_mapping_is_named_with_the_way_out(raw: Any, sentence: str) -> N
         ("any", "skeleton", False),
     ],
 )
-def test_types_fit_or_not(ours: Any, theirs: Any, fits: bool) -> None:
+def test_are_compatible_compares_label_types(ours: Any, theirs: Any, fits: bool) -> None:
     assert are_compatible(Label(name="a", type=ours), Label(name="b", type=theirs)) is fits
 
 
@@ -167,7 +167,7 @@ def test_a_mapping_written_as_json_builds_the_same_mapping() -> None:
     }
 
 
-def test_labels_of_a_task_without_ids_are_a_mistake_of_the_program() -> None:
+def test_mapped_task_label_without_an_id_raises_value_error() -> None:
     with pytest.raises(ValueError, match="have ids"):
         build_mapping(None, FUNCTION, (Label(name="face", type="rectangle"),))
 
@@ -191,7 +191,7 @@ VALUES = st.none() | st.integers() | NAMES
         ),
     )
 )
-def test_any_mapping_is_checked_whole_or_refused(raw: Any) -> None:
+def test_any_mapping_is_checked_or_raises_a_mapping_error(raw: Any) -> None:
     try:
         mapping = build_mapping(raw, FUNCTION, TASK)
     except MappingError:

@@ -85,7 +85,7 @@ def test_a_mask_of_the_usual_form_is_read_as_text(
         "[[1e0]]",
     ],
 )
-def test_what_has_another_form_is_left_to_the_parser(text: str) -> None:
+def test_mask_of_another_form_is_read_by_the_json_parser(text: str) -> None:
     body = f'{{"mask": {text}}}'.encode()
     try:
         expected = json.loads(body)
@@ -113,7 +113,7 @@ def test_what_has_another_form_is_left_to_the_parser(text: str) -> None:
         '{"mask": [[0,1]]}'.encode("utf-16"),
     ],
 )
-def test_only_the_member_of_the_answer_itself_is_meant(body: bytes) -> None:
+def test_mask_inside_another_member_is_not_read_as_text(body: bytes) -> None:
     assert as_numbers(mask_text.parse(body)) == json.loads(body)
 
 
@@ -129,7 +129,7 @@ ROWS = st.text(alphabet="0125[], ", max_size=24)
 
 
 @given(ROWS)
-def test_no_text_is_read_as_something_that_it_is_not(text: str) -> None:
+def test_any_text_is_read_as_its_own_rows_or_not_at_all(text: str) -> None:
     found = mask_text.read(text.encode())
     if found is not None:
         rows = json.loads(text)
@@ -148,7 +148,7 @@ def test_no_text_is_read_as_something_that_it_is_not(text: str) -> None:
     st.sampled_from([(0, 0), (3, 2)]),
     st.sampled_from([None, [0, 0, 2, 2], [1, 1, 2, 3], [9, 9, 11, 11]]),
 )
-def test_a_text_is_checked_as_its_rows_are(
+def test_mask_text_is_checked_like_its_rows(
     width: int, height: int, one: int, offset: tuple[int, int], bounds: Any
 ) -> None:
     rows = [[one * ((x + y) % 2) for x in range(width)] for y in range(height)]

@@ -49,7 +49,7 @@ def test_a_raw_mask_of_any_two_values_is_what_its_bitmap_is(bitmap: Bitmap, one:
     assert rle.from_raw(raw) == rle.encode(bitmap, 3, 4)
 
 
-def test_a_raw_mask_of_many_values_keeps_its_parity() -> None:
+def test_raw_mask_of_many_values_has_runs_of_zero_and_nonzero_only() -> None:
     # Runs broken at each change of value would turn the second half inside out.
     assert rle.from_raw([0, 128, 255, 0, 0, 0, 3, 0]) == (1, 2, 1, 0, 0, 3, 0)
 
@@ -118,7 +118,7 @@ def test_clipping_keeps_exactly_the_pixels_inside(
     st.integers(-30, 20),
     st.integers(-30, 20),
 )
-def test_what_is_decoded_inside_an_image_is_what_the_whole_mask_has_there(
+def test_decode_inside_equals_the_decoded_mask_inside_the_image(
     runs: list[int], across: int, left: int, top: int
 ) -> None:
     """Runs of no length and runs over several rows too, which `encode` would not write."""
@@ -138,7 +138,7 @@ def test_what_is_decoded_inside_an_image_is_what_the_whole_mask_has_there(
         assert np.array_equal(redrawn, inside)
 
 
-def test_a_huge_box_costs_what_is_inside_the_image() -> None:
+def test_decode_inside_of_a_huge_box_takes_memory_by_the_part_inside() -> None:
     tracemalloc.start()
     found = rle.decode_inside((1, (1 << 28) - 1, -8192, -8192, 8191, 8191), 64, 48)
     _, peak = tracemalloc.get_traced_memory()

@@ -94,7 +94,7 @@ DATA = st.builds(
 
 
 @given(DATA)
-def test_what_is_written_is_read_back(data: LabeledData) -> None:
+def test_serialized_annotations_are_read_back_equal(data: LabeledData) -> None:
     assert labeled_data_from_json(json.loads(json.dumps(labeled_data_to_json(data)))) == data
 
 
@@ -292,7 +292,7 @@ def test_key_frames_are_put_in_order() -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_found_by_its_path(obj: Any, path: str, sentence: str) -> None:
+def test_wrong_annotation_raises_an_error_with_its_path(obj: Any, path: str, sentence: str) -> None:
     with pytest.raises(DataError) as error:
         labeled_data_from_json(obj)
     assert error.value.path == path
@@ -312,7 +312,7 @@ def test_ids_can_be_required_or_forbidden() -> None:
 
 
 @given(DATA, st.data())
-def test_any_damage_is_read_or_refused_with_its_path(
+def test_any_damaged_annotation_is_read_or_refused_with_its_path(
     data: LabeledData, draw: st.DataObject
 ) -> None:
     shown = labeled_data_to_json(data)

@@ -39,7 +39,7 @@ def test_point_counts(shape_type: str, accepted: list[int], refused: list[int]) 
 @pytest.mark.parametrize(
     "value", [math.nan, math.inf, -math.inf, "1", None, True, [1], {}, 10**400, 1e12]
 )
-def test_what_is_no_finite_number_is_refused(value: Any) -> None:
+def test_points_that_are_no_finite_numbers_are_refused(value: Any) -> None:
     with pytest.raises(ShapeError, match="finite numbers"):
         shapes.check_points("rectangle", [1, 2, 3, value])
 
@@ -124,7 +124,7 @@ def test_a_polygon_is_cut_along_the_border() -> None:
     st.sampled_from(["rectangle", "polygon", "polyline", "points"]),
     st.lists(COORDINATES, min_size=6, max_size=20),
 )
-def test_what_is_left_of_a_shape_is_inside_the_image(shape_type: str, values: list[float]) -> None:
+def test_fitted_shape_lies_inside_the_image(shape_type: str, values: list[float]) -> None:
     count = 4 if shape_type == "rectangle" else len(values) // 2 * 2
     points = shapes.check_points(shape_type, values[:count])
     fitted, _ = shapes.fit(shape_type, points, 0.0, SIZE)

@@ -60,7 +60,7 @@ def test_a_chain_to_the_last_frame_has_no_end() -> None:
     assert [key.frame for key in linked.tracks[0].shapes] == [8, 9]
 
 
-def test_a_lone_rectangle_stays_the_shape_it_was() -> None:
+def test_unmatched_rectangle_stays_a_shape() -> None:
     first, second = box(2), box(3)
     linked = link(([first], None), ([second], [-1]))
     assert linked == Linked(unmatched=(first, second))
@@ -90,7 +90,7 @@ def test_objects_that_cross_keep_their_tracks() -> None:
     ]
 
 
-def test_rectangles_of_different_labels_are_never_one() -> None:
+def test_rectangles_of_different_labels_are_never_joined() -> None:
     linked = link(([box(0)], None), ([box(1, label_id=2)], [0]))
     assert linked.tracks == ()
     assert len(linked.unmatched) == 2
@@ -110,7 +110,7 @@ def test_mutable_attributes_go_to_key_frames_and_others_to_the_track() -> None:
 
 
 @pytest.mark.parametrize("matching", [[], [0, 0], [5, -1], [0, 1, -1]])
-def test_a_matching_of_other_frames_is_refused_and_changes_nothing(matching: list[int]) -> None:
+def test_matching_of_a_wrong_size_is_refused_and_changes_nothing(matching: list[int]) -> None:
     linker = Linker(last_frame=9)
     linker.feed([box(0), box(0, 50)])
     with pytest.raises(ValueError, match="matching"):
@@ -153,7 +153,7 @@ def test_other_annotations_are_kept_beside_the_tracks() -> None:
 
 
 @given(st.data(), st.lists(st.integers(0, 4), min_size=1, max_size=8))
-def test_every_rectangle_is_in_exactly_one_track_or_alone(
+def test_every_rectangle_is_in_exactly_one_track_or_unmatched(
     data: st.DataObject, counts: list[int]
 ) -> None:
     linker = Linker(last_frame=len(counts) - 1)

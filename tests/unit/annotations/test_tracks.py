@@ -54,7 +54,7 @@ def test_a_box_turns_the_shorter_way(one: float, two: float, middle: float) -> N
 
 
 @pytest.mark.parametrize("kind", ["polygon", "polyline", "mask"])
-def test_what_has_no_corners_in_common_stays_until_the_next_key_frame(kind: Any) -> None:
+def test_shape_with_another_number_of_points_stays_until_the_next_key_frame(kind: Any) -> None:
     first, second = key(0, 0, 0, 9, 0, 9, 9, type=kind), key(2, 5, 5, 9, 0, 9, 9, type=kind)
     assert [shape.points for shape in shapes_on_frame(1, [track(first, second)])] == [first.points]
 

@@ -11,7 +11,7 @@ from cvat_lambda.interactive.params import CallParams, require
 SPEC = FunctionSpec(id="sam", kind=Kind.INTERACTOR, name="SAM")
 
 
-def test_every_missing_parameter_is_named() -> None:
+def test_every_missing_parameter_is_listed_in_the_error() -> None:
     with pytest.raises(InvalidRequest) as caught:
         require(SPEC, CallParams(frame=0), "frame", "pos_points", "neg_points")
     assert caught.value.message == (
@@ -20,5 +20,5 @@ def test_every_missing_parameter_is_named() -> None:
     )
 
 
-def test_zero_and_empty_are_given() -> None:
+def test_zero_and_empty_values_are_no_missing_parameters() -> None:
     require(SPEC, CallParams(frame=0, pos_points=(), threshold=0.0), "frame", "pos_points")

@@ -54,7 +54,7 @@ def test_a_state_of_another_owner_is_refused(other: StateSigner) -> None:
         signer().open(sealed)
 
 
-def test_no_two_owners_share_a_salt() -> None:
+def test_different_owners_have_different_salts() -> None:
     sealed = signer(user_id=11, task_id=1).seal(1)
     with pytest.raises(InvalidTrackerState):
         signer(user_id=1, task_id=11).open(sealed)
@@ -74,7 +74,9 @@ def test_a_state_that_was_tampered_with_is_refused(position: int) -> None:
         signer().open("".join(sealed))
 
 
-def test_an_old_state_says_so(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+def test_state_older_than_the_limit_is_refused_with_its_age(
+    monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
     sealed = signer().seal(1)
     later = time.time() + 8 * 3600 + 1
     monkeypatch.setattr(time, "time", lambda: later)
@@ -84,13 +86,13 @@ def test_an_old_state_says_so(monkeypatch: pytest.MonkeyPatch, settings: Any) ->
     assert signer().open(sealed) == 1
 
 
-def test_a_state_that_is_no_json_is_the_functions_fault() -> None:
+def test_state_that_is_no_json_raises_an_answer_error() -> None:
     with pytest.raises(AnswerError, match="not finite") as error:
         signer().seal({"score": float("inf")}, item=3)
     assert (error.value.item, error.value.field) == (3, "states")
 
 
-def test_a_state_that_is_nested_too_deeply_is_the_functions_fault() -> None:
+def test_state_that_is_nested_too_deeply_raises_an_answer_error() -> None:
     state: list[Any] = []
     for _ in range(100_000):
         state = [state]
@@ -99,7 +101,7 @@ def test_a_state_that_is_nested_too_deeply_is_the_functions_fault() -> None:
     assert (error.value.item, error.value.field) == (0, "states")
 
 
-def test_a_state_that_is_too_large_to_travel_is_the_functions_fault(
+def test_state_that_is_too_large_raises_an_answer_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tracker_state, "MAX_STATE_BYTES", 100)
