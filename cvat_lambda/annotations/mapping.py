@@ -17,6 +17,9 @@ from cvat_lambda.annotations.types import Attribute, Label
 
 _LIKE_EACH_OTHER: Final = frozenset({"mask", "polygon"})
 _MAX_NAMES_SHOWN: Final = 12
+NO_LABELS: Final = (
+    "the function announces no labels: write them in the annotation 'spec' of its function.yaml"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +68,8 @@ def build_mapping(
     """
     if raw is None or raw == {}:
         by_name = _default_labels(function_labels, task_labels)
+    elif not function_labels:
+        raise MappingError(NO_LABELS)
     else:
         by_name = _Checker(function_labels, task_labels, "").check(raw)
     return Mapping(by_name=by_name, function_labels=tuple(function_labels))

@@ -6,7 +6,7 @@ from typing import Any
 
 from cvat_lambda.annotations.detections import convert_detections
 from cvat_lambda.annotations.errors import MappingError
-from cvat_lambda.annotations.mapping import build_mapping
+from cvat_lambda.annotations.mapping import NO_LABELS, build_mapping
 from cvat_lambda.annotations.serialize import labeled_data_to_json
 from cvat_lambda.errors import InvalidMapping
 from cvat_lambda.gateway.payload import encode_payload
@@ -24,6 +24,8 @@ def detect(call: Call) -> dict[str, Any]:
     require(spec, params, "frame")
     number = params.frame
     assert number is not None
+    if not spec.labels:
+        raise InvalidMapping(f"function '{spec.id}': {NO_LABELS}")
     try:
         mapping = build_mapping(params.mapping, spec.labels, call.scope.task().labels)
     except MappingError as exc:

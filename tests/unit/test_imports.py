@@ -42,7 +42,7 @@ RULES: dict[str, set[str]] = {
     "engine": BASE | {"annotations"},
     "engine/conformance": BASE | {"annotations", "engine"},
     "engine/cvat": BASE | {"annotations", "engine"},
-    "engine/standalone": BASE | {"annotations", "engine", "rest", "allowed_hosts"},
+    "engine/standalone": BASE | {"annotations", "images", "engine", "rest", "allowed_hosts"},
     "interactive": BASE
     | {"annotations", "images", "functions", "gateway", "engine", "redis_client"},
     # The first room of requests/ is the lowest; rq_tasks and admin use all of them.

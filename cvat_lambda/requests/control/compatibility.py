@@ -42,6 +42,8 @@ def choices_for(task: Task) -> list[Choice]:
 def _reason(spec: FunctionSpec, task: Task) -> str:
     if spec.state not in CALLABLE:
         return spec.state
+    if spec.kind is Kind.DETECTOR and not spec.labels:
+        return "announces no labels"
     if spec.kind is Kind.DETECTOR and not build_mapping(None, spec.labels, task.labels).by_name:
         return "no label in common"
     return ""

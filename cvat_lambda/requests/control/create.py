@@ -9,7 +9,7 @@ from django.db import transaction
 
 from cvat_lambda import signals
 from cvat_lambda.annotations.errors import MappingError
-from cvat_lambda.annotations.mapping import build_mapping
+from cvat_lambda.annotations.mapping import NO_LABELS, build_mapping
 from cvat_lambda.conf import settings
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Access, Task
@@ -178,6 +178,8 @@ def _check_task(spec: FunctionSpec, task: Task, params: Params) -> None:
         found = build_mapping(params.mapping, spec.labels, task.labels)
     except MappingError as exc:
         raise InvalidMapping(f"task {task.id}: {exc.message}") from exc
+    if not spec.labels:
+        raise InvalidMapping(f"function {spec.id!r}: {NO_LABELS}")
     if not found.by_name:
         raise InvalidMapping(
             f"function {spec.id!r} and task {task.id} have no label in common: "

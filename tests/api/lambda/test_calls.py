@@ -5,13 +5,17 @@ from __future__ import annotations
 import base64
 import io
 import json
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from django.contrib.auth.models import User
 from PIL import Image
 
 from cvat_lambda import signals
 from cvat_lambda.engine import get_engine
+from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.tasks import create_task
 from tests.integration.interactive.functions import RawAnswer
 
@@ -265,6 +269,15 @@ def test_a_wrong_mapping_is_refused_before_anything_runs(
     assert functions.asked["yolo"] == []
 
 
+def test_call_of_a_detector_without_labels_names_the_missing_annotation(
+    api: Any, functions: Any, task: Any
+) -> None:
+    functions.add("yolo", lambda payload: [BOX], type="detector")
+    answer = api.call("yolo", task=task.pk, frame=0)
+    assert answer.status_code == 400
+    assert "announces no labels: write them in the annotation 'spec'" in answer.json()["message"]
+
+
 @pytest.mark.parametrize("name", ["conv_mask_to_poly", "convMaskToPoly"])
 def test_masks_become_polygons_under_either_name(
     api: Any, functions: Any, task: Any, name: str
@@ -277,6 +290,41 @@ def test_masks_become_polygons_under_either_name(
         for value in (True, False)
     }
     assert found == {True: "polygon", False: "mask"}
+
+
+def deep_task(alice: User, path: Path, pixels: Any) -> models.Task:
+    """A task of one grey image of more than eight bits a pixel."""
+    Image.fromarray(pixels).save(path)
+    return create_task(alice, "deep", [{"name": "car", "type": "any", "attributes": []}], [path])
+
+
+def test_a_function_gets_a_deep_image_as_the_page_shows_it(
+    api: Any, functions: Any, alice: User, tmp_path: Path
+) -> None:
+    """A 16-bit image of low values was black for the function, and bright for people."""
+    ramp = np.tile(np.linspace(0, 4080, 64), (48, 1)).astype(np.uint16)
+    task = deep_task(alice, tmp_path / "twelve_bits.png", ramp)
+    functions.add("yolo", lambda payload: [], type="detector", spec=CAR)
+    api.call("yolo", task=task.pk, frame=0)
+    shown = api.client.get(f"/api/tasks/{task.pk}/data?type=frame&number=0&quality=compressed")
+    seen = [Image.open(io.BytesIO(shown.content)), sent_image(functions.asked["yolo"][0])]
+    found = [[image.convert("L").getpixel((x, 20)) for x in (0, 20, 40, 63)] for image in seen]
+    assert found[1] == pytest.approx(found[0], abs=6)  # the page gets a JPEG
+    assert found[1] == [0, 80, 161, 255]
+
+
+def test_a_region_of_a_32_bit_tiff_is_sent(
+    api: Any, functions: Any, alice: User, tmp_path: Path
+) -> None:
+    """Pillow cannot write mode I as PNG: the call ended with a server error."""
+    ramp = np.tile(np.linspace(0, 1_000_000, 64), (48, 1)).astype(np.int32)
+    task = deep_task(alice, tmp_path / "i32.tif", ramp)
+    functions.add("yolo", lambda payload: [BOX], type="detector", spec=CAR)
+    answer = api.call("yolo", task=task.pk, frame=0, roi=[32, 0, 64, 48])
+    assert answer.status_code == 200
+    image = sent_image(functions.asked["yolo"][0])
+    assert (image.size, image.getpixel((31, 0))) == ((32, 48), 255)
+    assert image.getpixel((0, 0)) == 129  # as in the whole image
 
 
 def test_a_region_is_sent_and_its_results_lie_in_the_image(

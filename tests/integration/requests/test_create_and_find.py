@@ -88,6 +88,14 @@ def test_function_without_a_label_of_the_task_is_refused(
         start(task_id=task.pk)
 
 
+def test_request_for_a_detector_without_labels_names_the_missing_annotation(
+    function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    store_function(function.url, labels=[])
+    with pytest.raises(InvalidMapping, match="announces no labels: write them in the annotation"):
+        start(task_id=make_task(1).pk)
+
+
 def test_a_job_of_another_task_is_refused(finder: Function, make_task: Make, start: Start) -> None:
     mine, other = make_task(1), make_task(1)
     job = Job.objects.get(segment__task=mine)

@@ -134,6 +134,11 @@ def test_wrong_mapping_raises_an_error_with_the_known_names(raw: Any, sentence: 
     assert sentence in error.value.message
 
 
+def test_mapping_for_a_function_without_labels_names_the_missing_annotation() -> None:
+    with pytest.raises(MappingError, match="announces no labels: write them in the annotation"):
+        build_mapping({"car": {"name": "car"}}, (), TASK)
+
+
 @pytest.mark.parametrize(
     ("ours", "theirs", "fits"),
     [

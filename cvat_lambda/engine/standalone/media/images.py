@@ -8,30 +8,15 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from cvat_lambda.engine.standalone.conf import engine_settings
 from cvat_lambda.errors import InvalidRequest
+from cvat_lambda.images.decode import DECODE_ERRORS
+from cvat_lambda.images.encode import to_8_bits
 
 _ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
 _SWAPS_SIDES = frozenset({5, 6, 7, 8})
-_MODES_OF_16_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
-
-# What Pillow raises for data that are no image, or only half of one.
-DECODE_ERRORS = (
-    UnidentifiedImageError,
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    KeyError,
-    TypeError,
-    OverflowError,
-    MemoryError,
-    Image.DecompressionBombError,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,11 +81,7 @@ def turn_upright(source: Path, target: Path) -> None:
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """Eight bits a channel, no transparency: what a JPEG can hold."""
-    if image.mode in _MODES_OF_16_BITS:
-        pixels = np.asarray(image, dtype=np.float64)
-        low, high = float(pixels.min()), float(pixels.max())
-        scale = 255.0 / (high - low) if high > low else 0.0
-        return Image.fromarray(((pixels - low) * scale).astype(np.uint8)).convert("RGB")
+    image = to_8_bits(image)
     return image if image.mode == "RGB" else image.convert("RGB")
 
 

@@ -15,6 +15,7 @@ from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.media import images, storage
 from cvat_lambda.engine.standalone.media.video import VideoReader
 from cvat_lambda.errors import EngineUnavailable, FrameOutOfScope, FrameUnreadable, TaskNotFound
+from cvat_lambda.images.decode import DECODE_ERRORS
 
 Encoder = Callable[[Image.Image], bytes]
 
@@ -127,7 +128,7 @@ def read_compressed(
 def _reencoded(frame: Frame, encode: Encoder) -> Frame | UnreadableFrame:
     try:
         data = encode(images.decode(frame.data))
-    except images.DECODE_ERRORS:
+    except DECODE_ERRORS:
         return _unreadable(frame.number, frame.name)
     return Frame(
         number=frame.number,
