@@ -20,6 +20,7 @@ from cvat_lambda.annotations.types import Attribute, InputType, Label, LabelType
 
 LABEL_TYPES: Final[frozenset[str]] = frozenset(get_args(LabelType))
 INPUT_TYPES: Final[frozenset[str]] = frozenset(get_args(InputType))
+MAX_LABELS: Final = 25_000  # of a function or a task; ImageNet-21k has 21,841
 MAX_NAME_LENGTH: Final = 64  # of a label or attribute, as in CVAT's tables
 MAX_SVG_LENGTH: Final = 1 << 20
 
@@ -38,6 +39,7 @@ def parse_function_labels(spec: str | list[Any] | None) -> tuple[Label, ...]:
             raise SpecError(f"the spec is not valid JSON: {exc}") from exc
     if not isinstance(spec, list):
         raise SpecError("the spec must be a JSON array of labels")
+    _check_count(spec, "the spec")
     labels = tuple(_parse_label(item, f"label {i}") for i, item in enumerate(spec))
     _require_unique((label.name for label in labels), "label", "the spec")
     return labels
@@ -96,6 +98,7 @@ def _parse_skeleton(raw: dict[str, Any], where: str) -> tuple[tuple[Label, ...],
     items, svg = raw.get("sublabels"), raw.get("svg")
     if not isinstance(items, list) or not items:
         raise SpecError(f"{where} is a skeleton and needs sublabels, one a point")
+    _check_count(items, where)
     if not isinstance(svg, str) or not svg.strip() or len(svg) > MAX_SVG_LENGTH:
         raise SpecError(f"{where} is a skeleton and needs an svg, the drawing of its points")
     _require_storable(svg, f"{where}: the svg")
@@ -179,6 +182,12 @@ def _parse_name(raw: object, where: str) -> str:
         )
     _require_storable(raw, f"{where}: the name {brief(raw)}")
     return raw
+
+
+def _check_count(items: list[Any], where: str) -> None:
+    """Refuse too many labels before they are read."""
+    if len(items) > MAX_LABELS:
+        raise SpecError(f"{where} has {len(items)} labels; at most {MAX_LABELS} are allowed")
 
 
 def _require_storable(text: str, what: str) -> None:

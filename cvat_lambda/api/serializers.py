@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from rest_framework import serializers
 
+from cvat_lambda.annotations.labels import MAX_LABELS
 from cvat_lambda.annotations.types import ShapeType
 from cvat_lambda.images.region import Region
 from cvat_lambda.interactive.params import CallParams, TrackerShape
@@ -47,8 +48,11 @@ class SublabelMappingEntrySerializer(BodySerializer):
     """What a sublabel of a function's skeleton becomes."""
 
     name = fields.TextField(help_text="Sublabel of the task's skeleton")
-    attributes = serializers.DictField(
-        child=fields.TextField(), required=False, help_text="Function's attribute: task's attribute"
+    attributes = fields.DictField(
+        max_members=MAX_LABELS,
+        child=fields.TextField(),
+        required=False,
+        help_text="Function's attribute: task's attribute",
     )
 
 
@@ -56,7 +60,8 @@ class LabelMappingEntrySerializer(SublabelMappingEntrySerializer):
     """What a label of a function becomes."""
 
     name = fields.TextField(help_text="Label of the task")
-    sublabels = serializers.DictField(
+    sublabels = fields.DictField(
+        max_members=MAX_LABELS,
         child=SublabelMappingEntrySerializer(),
         required=False,
         help_text="Of skeletons. Function's sublabel: task's sublabel",
@@ -86,10 +91,10 @@ class FunctionCallRequestSerializer(MaskOptionSerializer):
     function = fields.TextField(max_length=128, help_text="Id of the function")
     task = fields.IdField(required=False)
     job = fields.IdField(required=False, help_text="This job alone; a given task must be its task")
-    jobs = serializers.ListField(
+    jobs = fields.ListField(
         child=fields.IdField(), required=False, min_length=1, max_length=MAX_IDS
     )
-    tasks = serializers.ListField(
+    tasks = fields.ListField(
         child=fields.IdField(), required=False, min_length=1, max_length=MAX_IDS
     )
     project = fields.IdField(required=False, help_text="All tasks of this project")
@@ -113,7 +118,8 @@ class FunctionCallRequestSerializer(MaskOptionSerializer):
     max_distance = fields.IntegerField(
         min_value=0, required=False, help_text="Of re-identification, in pixels"
     )
-    mapping = serializers.DictField(
+    mapping = fields.DictField(
+        max_members=MAX_LABELS,
         child=LabelMappingEntrySerializer(),
         required=False,
         help_text="Function's label: task's label; without it, labels of the same name are joined",
@@ -162,7 +168,7 @@ class TrackerShapeSerializer(BodySerializer):
     """A shape that a track starts with."""
 
     type = fields.ChoiceField(choices=get_args(ShapeType))
-    points = serializers.ListField(child=fields.FloatField(), min_length=2, max_length=MAX_POINTS)
+    points = fields.ListField(child=fields.FloatField(), min_length=2, max_length=MAX_POINTS)
 
     def to_internal_value(self, data: Any) -> TrackerShape:
         value = super().to_internal_value(data)
@@ -180,8 +186,11 @@ class OnlineFunctionCallRequestSerializer(MaskOptionSerializer):
         required=False,
         help_text="Detector, interactor: [xtl, ytl, xbr, ybr] in pixels, only this part is sent",
     )
-    mapping = serializers.DictField(
-        child=LabelMappingEntrySerializer(), required=False, help_text="Detector"
+    mapping = fields.DictField(
+        max_members=MAX_LABELS,
+        child=LabelMappingEntrySerializer(),
+        required=False,
+        help_text="Detector",
     )
     pos_points = fields.PointsField(required=False, help_text="Interactor: points inside")
     neg_points = fields.PointsField(required=False, help_text="Interactor: points outside")
@@ -193,13 +202,13 @@ class OnlineFunctionCallRequestSerializer(MaskOptionSerializer):
         required=False,
         help_text="Interactor: the mask alone, or the embedding that a browser decodes alone",
     )
-    shapes = serializers.ListField(
+    shapes = fields.ListField(
         child=TrackerShapeSerializer(allow_null=True),
         required=False,
         max_length=MAX_OBJECTS,
         help_text="Tracker: shapes to begin with",
     )
-    states = serializers.ListField(
+    states = fields.ListField(
         child=fields.TextField(allow_null=True, allow_blank=True),
         required=False,
         max_length=MAX_OBJECTS,
@@ -207,10 +216,10 @@ class OnlineFunctionCallRequestSerializer(MaskOptionSerializer):
     )
     frame0 = fields.FrameField(required=False, help_text="Reid")
     frame1 = fields.FrameField(required=False, help_text="Reid")
-    boxes0 = serializers.ListField(
+    boxes0 = fields.ListField(
         child=fields.BoxField(), required=False, max_length=MAX_OBJECTS, help_text="Reid"
     )
-    boxes1 = serializers.ListField(
+    boxes1 = fields.ListField(
         child=fields.BoxField(), required=False, max_length=MAX_OBJECTS, help_text="Reid"
     )
     max_distance = fields.IntegerField(min_value=0, required=False, help_text="Reid, in pixels")

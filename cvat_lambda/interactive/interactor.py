@@ -10,7 +10,7 @@ from cvat_lambda.interactive.answer_format import AnswerFormat
 from cvat_lambda.interactive.call import Call
 from cvat_lambda.interactive.embeddings import answer_with_embedding
 from cvat_lambda.interactive.image import View, image_size
-from cvat_lambda.interactive.params import require
+from cvat_lambda.interactive.params import require, require_prompt
 from cvat_lambda.interactive.prompt import prompt
 
 
@@ -20,6 +20,8 @@ def interact(call: Call) -> dict[str, Any]:
     require(spec, params, "frame", "pos_points", "neg_points")
     assert params.frame is not None
     answer_format = AnswerFormat.choose(spec, params)
+    if answer_format.mask:
+        require_prompt(spec, params)
     if spec.embedding:
         view, answer = answer_with_embedding(call, params.frame, answer_format)
     else:

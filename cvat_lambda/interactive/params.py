@@ -61,6 +61,16 @@ def require(spec: FunctionSpec, params: CallParams, *names: str) -> None:
         )
 
 
+def require_prompt(spec: FunctionSpec, params: CallParams) -> None:
+    """Raise InvalidRequest if a call of an interactor points at nothing."""
+    needs_points = spec.interactor is None or spec.interactor.min_pos_points > 0
+    if needs_points and not (params.pos_points or params.neg_points or params.obj_bbox):
+        raise InvalidRequest(
+            f"A call of interactor '{spec.id}' needs at least one point in 'pos_points' or a box in"
+            " 'obj_bbox'."
+        )
+
+
 def refuse_roi(spec: FunctionSpec, params: CallParams) -> None:
     """Raise InvalidRequest on a region given to a kind of function that looks at whole frames."""
     if params.roi is not None:

@@ -109,21 +109,50 @@ class ChoiceFieldSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-unt
         return {"oneOf": [{"type": "string", "enum": list(self.target.choices)}]}
 
 
-class PointField(serializers.ListField):
+class ListField(serializers.ListField):
+    """A list whose length is checked before its items are.
+
+    REST framework checks the items first: 200,000 boxes took 15 to 44 s before they were refused.
+    """
+
+    default_error_messages = {"max_length": "Give no more than {max_length} elements."}
+
+    def to_internal_value(self, data: Any) -> list[Any]:
+        if isinstance(data, list) and self.max_length is not None and len(data) > self.max_length:
+            self.fail("max_length", max_length=self.max_length)
+        return super().to_internal_value(data)
+
+
+class DictField(serializers.DictField):
+    """An object whose number of members is checked before the members are."""
+
+    default_error_messages = {"max_members": "Give no more than {max_members} members."}
+
+    def __init__(self, *, max_members: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._max_members = max_members
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        if isinstance(data, dict) and len(data) > self._max_members:
+            self.fail("max_members", max_members=self._max_members)
+        return super().to_internal_value(data)
+
+
+class PointField(ListField):
     """A point ``[x, y]`` in pixels."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(child=FloatField(), min_length=2, max_length=2, **kwargs)
 
 
-class PointsField(serializers.ListField):
+class PointsField(ListField):
     """Points ``[[x, y], ...]`` in pixels."""
 
     def __init__(self, *, max_length: int = 10_000, **kwargs: Any) -> None:
         super().__init__(child=PointField(), max_length=max_length, **kwargs)
 
 
-class RoiField(serializers.ListField):
+class RoiField(ListField):
     """A region of interest ``[xtl, ytl, xbr, ybr]`` in whole pixels; right and bottom exclusive."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -211,5 +240,5 @@ class BoxField(serializers.Field[Any, Any, Any, Any]):
             self.fail("invalid")
         if any(isinstance(item, float) and not math.isfinite(item) for item in walk(data)):
             self.fail("not_finite")
-        points = serializers.ListField(child=FloatField(), min_length=4, max_length=4)
+        points = ListField(child=FloatField(), min_length=4, max_length=4)
         return {**data, "points": points.run_validation(data.get("points"))}

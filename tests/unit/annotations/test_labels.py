@@ -235,3 +235,8 @@ def test_any_spec_is_parsed_or_raises_a_spec_error(spec: Any) -> None:
             )
             for label in labels
         )
+
+
+def test_spec_with_too_many_labels_is_refused_before_they_are_read() -> None:
+    with pytest.raises(SpecError, match="has 25001 labels; at most 25000 are allowed"):
+        parse_function_labels([None] * 25_001)

@@ -10,7 +10,8 @@ from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from cvat_lambda.rest.fields import INT_MAX
+from cvat_lambda.annotations.labels import MAX_LABELS
+from cvat_lambda.rest.fields import INT_MAX, ListField
 
 DEFAULT_QUALITY = 70  # of JPEG for eyes
 CHUNK_TYPE = "imageset"  # also of videos: chunks are zip archives of frames
@@ -73,10 +74,13 @@ class UserId(serializers.IntegerField):
         return getattr(value, "pk", value)
 
 
-class LabelSpecs(serializers.ListField):
+class LabelSpecs(ListField):
     """Labels of a new task or project; `engine.standalone.labels` checks what is in them."""
 
     child = serializers.DictField()
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=MAX_LABELS, **kwargs)
 
 
 class Constant(serializers.Field):  # type: ignore[type-arg]
