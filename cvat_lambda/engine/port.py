@@ -84,17 +84,19 @@ class UnreadableFrame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removal:
-    """Which annotations of the frames of a change go away.
+    """Which annotations a change removes.
 
-    ``all`` and ``automatic`` (source ``auto``) take shapes and tags on the change's frames;
-    ``ids`` takes exactly those named, tracks too, whatever their frame. Ids that are gone already
-    are no error.
+    ``all`` and ``automatic`` (source ``auto``) remove shapes and tags on the frames of the change.
+    ``ids`` removes exactly the named ones, also tracks, on whatever frame. Ids that do not exist
+    are ignored.
     """
 
     policy: RemovalPolicy = "none"
     shape_ids: Collection[int] = ()
     tag_ids: Collection[int] = ()
     track_ids: Collection[int] = ()
+    kept_shape_ids: Collection[int] = ()  # not removed by ``all`` and ``automatic``
+    kept_tag_ids: Collection[int] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,10 +247,18 @@ class Engine(Protocol):
     def atomic(self) -> AbstractContextManager[Any]:
         """The transaction in which `apply` and the app's own rows are written together."""
 
-    def hold_shapes(self, task_id: int, shape_ids: Collection[int]) -> set[int]:
-        """Inside `atomic`: those that are still there; until its end nobody else changes them.
+    def lock_annotations(
+        self,
+        task_id: int,
+        *,
+        shape_ids: Collection[int] = (),
+        tag_ids: Collection[int] = (),
+        track_ids: Collection[int] = (),
+    ) -> LabeledData:
+        """Lock annotations of a task until the end of `atomic`, and return them as stored now.
 
-        Raise TaskNotFound.
+        Ids that do not exist are left out. Nobody else can change or delete the annotations until
+        the transaction ends. Raise TaskNotFound.
         """
 
     def apply(self, change: Change) -> Written:

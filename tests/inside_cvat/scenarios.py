@@ -14,6 +14,8 @@ from PIL import Image
 from rest_framework.request import Request
 from rest_framework.test import APIClient
 
+from cvat_lambda.annotations.serialize import labeled_data_to_json
+from cvat_lambda.annotations.types import LabeledData
 from cvat_lambda.engine.conformance import LABELS, Feature
 from cvat_lambda.engine.cvat.adapter import CvatEngine
 from cvat_lambda.engine.cvat.compat import HAS_SCORE
@@ -152,6 +154,11 @@ class CvatScenarios:
             "frames": list(frames),
         }
         return int(self.send("post", "/api/jobs", body)["id"])
+
+    def update(self, task_id: int, data: LabeledData, *, job_id: int | None) -> None:
+        """Update annotations by CVAT's own API, which keeps their ids."""
+        owner = f"tasks/{task_id}" if job_id is None else f"jobs/{job_id}"
+        self.send("patch", f"/api/{owner}/annotations?action=update", labeled_data_to_json(data))
 
     def assign_job(self, job_id: int, name: str) -> None:
         models.Job.objects.filter(pk=job_id).update(assignee=self.people[name])

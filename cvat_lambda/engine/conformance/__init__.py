@@ -12,6 +12,7 @@ For test suites only; it needs pytest.
 
 from __future__ import annotations
 
+from cvat_lambda.engine.conformance.edits import Edits
 from cvat_lambda.engine.conformance.facts import Facts
 from cvat_lambda.engine.conformance.frames import Frames
 from cvat_lambda.engine.conformance.people import People
@@ -23,5 +24,5 @@ from cvat_lambda.engine.conformance.writing import Writing
 __all__ = ["LABELS", "Bench", "EngineConformance", "Feature", "Scenarios"]
 
 
-class EngineConformance(Facts, Frames, Writing, Removing, Scopes, People):
+class EngineConformance(Facts, Frames, Writing, Removing, Edits, Scopes, People):
     """The port's promises. A subclass gives the fixture ``scenarios``."""

@@ -67,6 +67,9 @@ class Scenarios(Protocol):
     def ground_truth_job(self, task_id: int, frames: Sequence[int]) -> int:
         """The id of a new ground-truth job."""
 
+    def update(self, task_id: int, data: LabeledData, *, job_id: int | None) -> None:
+        """Update annotations by their ids, as the engine does for a person who edits them."""
+
     def assign_job(self, job_id: int, name: str) -> None:
         """Assign a job to a person."""
 

@@ -76,20 +76,21 @@ class Scopes:
         for kind, ids in made.items():
             assert engine.existing_ids(kind, ids) == set(ids[1:])
 
-    def test_shapes_that_are_there_can_be_held_and_removed(self, scenarios: Scenarios) -> None:
+    def test_locked_annotations_are_returned_and_can_be_removed(self, scenarios: Scenarios) -> None:
         bench = Bench(scenarios, frames=6, segment_size=3)
         engine = scenarios.engine
         ids = flat(bench.write(shapes=[bench.box(frame) for frame in (0, 1, 4)]).shape_ids)
         bench.write(remove=Removal(policy="ids", shape_ids=ids[1:2]))
         with engine.atomic():
-            held = engine.hold_shapes(bench.task_id, [*ids, UNKNOWN])
-            assert held == {ids[0], ids[2]}
-            assert engine.hold_shapes(bench.task_id, []) == set()
-            change = Change(task_id=bench.task_id, remove=Removal(policy="ids", shape_ids=held))
-            assert sorted(engine.apply(change).removed_shape_ids) == sorted(held)
+            locked = engine.lock_annotations(bench.task_id, shape_ids=[*ids, UNKNOWN])
+            assert locked.shapes == bench.read().shapes
+            assert {shape.id for shape in locked.shapes} == {ids[0], ids[2]}
+            assert not engine.lock_annotations(bench.task_id)
+            change = Change(task_id=bench.task_id, remove=Removal(policy="ids", shape_ids=ids))
+            assert sorted(engine.apply(change).removed_shape_ids) == [ids[0], ids[2]]
         assert bench.read().shapes == ()
         with engine.atomic(), pytest.raises(TaskNotFound):
-            engine.hold_shapes(UNKNOWN, ids)
+            engine.lock_annotations(UNKNOWN, shape_ids=ids)
 
     def test_tracks_made_later_have_higher_ids(self, scenarios: Scenarios) -> None:
         bench, other = Bench(scenarios, frames=6, segment_size=3), Bench(scenarios)

@@ -102,9 +102,17 @@ class CvatEngine:
     def atomic(self) -> AbstractContextManager[Any]:
         return transaction.atomic()
 
-    def hold_shapes(self, task_id: int, shape_ids: Collection[int]) -> set[int]:
-        """Lock the shapes that exist until the transaction ends. Raise TaskNotFound."""
-        return writing.hold_shapes(task_id, shape_ids)
+    def lock_annotations(
+        self,
+        task_id: int,
+        *,
+        shape_ids: Collection[int] = (),
+        tag_ids: Collection[int] = (),
+        track_ids: Collection[int] = (),
+    ) -> LabeledData:
+        """Lock annotations until the transaction ends, and return them. Raise TaskNotFound."""
+        writing.lock_rows(task_id, shape_ids, tag_ids, track_ids)
+        return reading.read_ids(task_id, shape_ids, tag_ids, track_ids)
 
     def apply(self, change: Change) -> Written:
         """Carry out a change inside `atomic`. Raise InvalidRequest, TaskNotFound, JobNotFound."""

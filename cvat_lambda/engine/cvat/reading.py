@@ -112,6 +112,27 @@ def read(
     )
 
 
+def read_ids(
+    task_id: int, shape_ids: Collection[int], tag_ids: Collection[int], track_ids: Collection[int]
+) -> LabeledData:
+    """Return the annotations of a task with these ids, also equal ones of overlapping jobs."""
+    of_task = Q(job__segment__task_id=task_id)
+    tags: list[Any] = []
+    shapes: list[Any] = []
+    for ids in batches(tag_ids):
+        rows = models.LabeledImage.objects.filter(of_task, pk__in=ids)
+        tags += rows.prefetch_related("attributes")
+    for ids in batches(shape_ids):
+        rows = models.LabeledShape.objects.filter(of_task, Q(pk__in=ids) | Q(parent_id__in=ids))
+        shapes += rows.prefetch_related("attributes")
+    tracks = _rows_of_tracks(track_ids, of_task)
+    return LabeledData(
+        tags=tuple(_tag(row) for row in sorted(tags, key=_id)),
+        shapes=tuple(shape for _, shape in _shapes(sorted(shapes, key=_id))),
+        tracks=tuple(track for _, track in _tracks(sorted(tracks, key=_id))),
+    )
+
+
 def read_tracks(
     task_id: int, *, job_id: int | None = None, frames: Collection[int] | None = None
 ) -> tuple[Track, ...]:
@@ -270,10 +291,15 @@ def last_track_id(task_id: int) -> int:
 
 
 def _track_rows(jobs: Sequence[int], frames: Collection[int] | None) -> list[Any]:
+    return _rows_of_tracks(track_ids_on(jobs, frames), Q())
+
+
+def _rows_of_tracks(track_ids: Collection[int], condition: Q) -> list[Any]:
+    """Return rows of tracks and of the elements of skeleton tracks, with their keyframes."""
     keys = models.TrackedShape.objects.order_by("frame").prefetch_related("attributes")
     found: list[Any] = []
-    for some in batches(track_ids_on(jobs, frames)):
-        rows = models.LabeledTrack.objects.filter(Q(pk__in=some) | Q(parent_id__in=some))
+    for some in batches(track_ids):
+        rows = models.LabeledTrack.objects.filter(condition, Q(pk__in=some) | Q(parent_id__in=some))
         found += rows.prefetch_related("attributes", Prefetch("shapes", queryset=keys))
     return found
 

@@ -59,15 +59,24 @@ def apply(change: Change) -> Written:
     return edits.written()
 
 
-def hold_shapes(task_id: int, shape_ids: Collection[int]) -> set[int]:
-    """Lock the shapes that exist until the commit, and return their ids. Raise TaskNotFound."""
+def lock_rows(
+    task_id: int, shape_ids: Collection[int], tag_ids: Collection[int], track_ids: Collection[int]
+) -> None:
+    """Lock the rows of annotations until the commit. Raise TaskNotFound.
+
+    CVAT deletes and inserts the row of an annotation that it updates, so it waits for the lock.
+    """
     if not models.Task.objects.filter(pk=task_id).exists():
         raise TaskNotFound(f"task #{task_id} was not found")
-    rows = _locked(models.LabeledShape)
-    held: set[int] = set()
-    for ids in batches(sorted(shape_ids)):
-        held.update(rows.filter(pk__in=ids).values_list("pk", flat=True))
-    return held
+    named: list[tuple[Any, Collection[int]]] = [
+        (models.LabeledImage, tag_ids),
+        (models.LabeledShape, shape_ids),
+        (models.LabeledTrack, track_ids),
+    ]
+    for table, ids in named:
+        rows = _locked(table).filter(job__segment__task_id=task_id)
+        for some in batches(sorted(ids)):
+            list(rows.filter(pk__in=some).values_list("pk", flat=True))
 
 
 def update_dates(jobs: Sequence[Any], *, notify: bool) -> None:
@@ -205,9 +214,11 @@ def _plan_removal(change: Change, scope: Sequence[JobFrames], edits: _Edits) -> 
         jobs = Q(job_id__in=[job.id for job in scope])
         if removal.policy == "automatic":
             jobs &= Q(source=str(models.SourceType.AUTO))
+        kept_tags = Q(pk__in=list(removal.kept_tag_ids))
+        kept_shapes = Q(pk__in=list(removal.kept_shape_ids))
         for condition in frame_conditions(change.frames):
-            _plan_removal_of_tags(jobs & condition, edits)
-            _plan_removal_of_shapes(jobs & condition, edits)
+            _plan_removal_of_tags(jobs & condition & ~kept_tags, edits)
+            _plan_removal_of_shapes(jobs & condition & ~kept_shapes, edits)
 
 
 def _plan_removal_of_ids(change: Change, removal: Removal, edits: _Edits) -> None:

@@ -159,10 +159,20 @@ class StandaloneEngine:
     def atomic(self) -> AbstractContextManager[Any]:
         return transaction.atomic()
 
-    def hold_shapes(self, task_id: int, shape_ids: Collection[int]) -> set[int]:
-        """Those that are there, until the transaction ends. Raise TaskNotFound."""
+    def lock_annotations(
+        self,
+        task_id: int,
+        *,
+        shape_ids: Collection[int] = (),
+        tag_ids: Collection[int] = (),
+        track_ids: Collection[int] = (),
+    ) -> LabeledData:
+        """Lock the task until the transaction ends; return its annotations with these ids.
+
+        Raise TaskNotFound.
+        """
         writing.hold(task_id)
-        return reading.existing_ids("shape", shape_ids)
+        return reading.read_ids(task_id, shape_ids=shape_ids, tag_ids=tag_ids, track_ids=track_ids)
 
     def apply(self, change: Change) -> Written:
         """Carry out a change inside `atomic`. Raise InvalidRequest, TaskNotFound, JobNotFound."""

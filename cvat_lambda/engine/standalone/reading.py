@@ -129,16 +129,23 @@ def read_ids(
     """Annotations of a task by their ids."""
     shapes: list[models.LabeledShape] = []
     tags: list[models.LabeledTag] = []
-    for ids in parameter_batches(shape_ids):
-        mine = models.LabeledShape.objects.filter(task_id=task_id)
-        shapes += mine.filter(Q(pk__in=ids) | Q(parent_id__in=ids))
-    for ids in parameter_batches(tag_ids):
-        tags += models.LabeledTag.objects.filter(task_id=task_id, pk__in=ids)
+    if shape_ids:
+        of_task = models.LabeledShape.objects.filter(task_id=task_id)
+        # Two statements: PostgreSQL reads the whole table for one with OR.
+        shapes += of_task.filter(pk__in=ids_subquery(shape_ids))
+        shapes += of_task.filter(parent_id__in=ids_subquery(shape_ids))
+    if tag_ids:
+        tags += models.LabeledTag.objects.filter(task_id=task_id, pk__in=ids_subquery(tag_ids))
     return LabeledData(
         tags=tuple(_tag(row) for row in sorted(tags, key=_id)),
         shapes=_shapes(sorted(shapes, key=_id)),
-        tracks=_tracks_by_id(track_ids),
+        tracks=_tracks_by_id(_of_task(task_id, track_ids)),
     )
+
+
+def _of_task(task_id: int, track_ids: Collection[int]) -> list[int]:
+    tracks = models.LabeledTrack.objects.filter(task_id=task_id)
+    return list(tracks.filter(pk__in=ids_subquery(track_ids)).values_list("pk", flat=True))
 
 
 def _tracks_by_id(track_ids: Collection[int]) -> tuple[Track, ...]:

@@ -125,9 +125,15 @@ def _remove(scope: AnnotationScope, removal: Removal, frames: Collection[int]) -
         for condition in frame_conditions(scope.on_frames(frames)):
             if removal.policy == "automatic":
                 condition &= Q(source="auto")
-            gone.shapes += _delete_rows(scope.rows(models.LabeledShape).filter(condition))
-            gone.tags += _delete_rows(scope.rows(models.LabeledTag).filter(condition))
+            shapes = scope.rows(models.LabeledShape).filter(condition)
+            tags = scope.rows(models.LabeledTag).filter(condition)
+            gone.shapes += _delete_rows(_without(shapes, removal.kept_shape_ids))
+            gone.tags += _delete_rows(_without(tags, removal.kept_tag_ids))
     return gone
+
+
+def _without(rows: QuerySet[Any], ids: Collection[int]) -> QuerySet[Any]:
+    return rows.exclude(pk__in=ids_subquery(ids)) if ids else rows
 
 
 def _remove_ids(scope: AnnotationScope, removal: Removal, gone: _Gone) -> None:

@@ -43,5 +43,6 @@ class Command(BaseCommand):
             raise CommandError(f"the database or the queue does not answer: {exc}") from exc
         self.stdout.write(
             f"{found.stalled} stalled and {found.lost} lost shards queued again, "
-            f"{found.given_up} given up, {found.ended} requests ended"
+            f"{found.given_up} given up, {found.ended} requests ended, "
+            f"{found.undone} undos finished"
         )

@@ -17,7 +17,7 @@ from django.db.models import Exists, F, OuterRef, Q
 from redis.exceptions import RedisError
 
 from cvat_lambda.conf import settings
-from cvat_lambda.requests.control import transitions, webhook
+from cvat_lambda.requests.control import transitions, undo, webhook
 from cvat_lambda.requests.store import processes, queue
 from cvat_lambda.requests.store.database_clock import db_now, db_now_expression
 from cvat_lambda.requests.store.models import LIVE, Request, Shard, Status
@@ -35,9 +35,10 @@ class Recovered:
     given_up: int = 0  # shards whose workers died too often; they failed
     lost: int = 0  # queued shards without a job; they were sent again
     ended: int = 0  # live requests whose shards had all ended
+    undone: int = 0  # requests whose undo had been cut short
 
     def __bool__(self) -> bool:
-        return bool(self.stalled or self.given_up or self.lost or self.ended)
+        return self != Recovered()
 
 
 def try_recover() -> None:
@@ -77,7 +78,13 @@ def recover() -> Recovered:
     It is safe to run in several processes at once. Raise RedisError, DatabaseError.
     """
     stalled, given_up = _requeue_stalled()
-    found = Recovered(stalled=stalled, given_up=given_up, lost=_send_lost(), ended=_end_orphans())
+    found = Recovered(
+        stalled=stalled,
+        given_up=given_up,
+        lost=_send_lost(),
+        ended=_end_orphans(),
+        undone=undo.finish_interrupted(),
+    )
     webhook.send_lost()
     if found:
         logger.info("Recovered requests: %s", found, extra={"action": "recovered"})

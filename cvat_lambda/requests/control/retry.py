@@ -11,9 +11,7 @@ from cvat_lambda.requests.control.plan import PlannedShard
 from cvat_lambda.requests.store import queue
 from cvat_lambda.requests.store.database_clock import db_now_expression
 from cvat_lambda.requests.store.locks import lock_shards, lock_tasks
-from cvat_lambda.requests.store.models import FrameStatus, Outcome, Request, Shard, Status
-
-RETRIED = (Status.FINISHED, Status.FAILED)
+from cvat_lambda.requests.store.models import ENDED, FrameStatus, Outcome, Request, Shard, Status
 
 
 def retry_request(request: Request) -> Request:
@@ -74,7 +72,11 @@ def _reopen(request: Request) -> list[Shard]:
             enqueued_at=db_now_expression(),
         )
     reopened = Request.objects.filter(
-        pk=request.pk, status__in=RETRIED, undone_at=None, outcomes_pruned_at=None
+        pk=request.pk,
+        status__in=ENDED,
+        undoing_at=None,
+        undone_at=None,
+        outcomes_pruned_at=None,
     ).update(
         status=Status.QUEUED,
         failed=F("failed") - failed,
@@ -98,11 +100,11 @@ def _reopen(request: Request) -> list[Shard]:
 
 def _check_state(request: Request) -> None:
     """Raise StateConflict if the request's state does not allow a retry."""
-    if request.status not in RETRIED or request.undone_at is not None:
-        state = "undone" if request.undone_at is not None else request.status
-        raise StateConflict(
-            f"request {request.id} is {state}: only a finished or failed one can be retried"
-        )
+    if request.undoing_at is not None or request.undone_at is not None:
+        state = "undone" if request.undone_at is not None else "being undone"
+        raise StateConflict(f"request {request.id} is {state}: start a new request")
+    if request.status not in ENDED:
+        raise StateConflict(f"request {request.id} is {request.status}: wait for its end")
     if request.outcomes_pruned_at is not None:
         raise StateConflict(
             f"request {request.id} ended long ago, and the outcomes of its frames are deleted: "

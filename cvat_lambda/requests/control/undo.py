@@ -1,25 +1,34 @@
-"""Undo a request: remove what it added, by the ids in its provenance, and nothing else."""
+"""Undo a request: remove what it added, except what people have edited since.
+
+An undo is a state of the request: ``undoing_at`` is set before anything is removed, and
+``undone_at`` after everything is removed. `control.recover` finishes an undo that was cut short.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from datetime import timedelta
 
 from django.utils import timezone
 
+from cvat_lambda.conf import settings
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.ids_subquery import ids_subquery
-from cvat_lambda.engine.port import Change, Engine, Removal
-from cvat_lambda.errors import JobNotFound, StateConflict, TaskNotFound
+from cvat_lambda.engine.port import Change, Engine
+from cvat_lambda.errors import JobNotFound, LambdaError, StateConflict, TaskNotFound
 from cvat_lambda.requests.run import merged_rectangles
+from cvat_lambda.requests.run.provenance import MADE, Made, split_edited
+from cvat_lambda.requests.store.database_clock import db_now, db_now_expression
 from cvat_lambda.requests.store.locks import lock_shards
 from cvat_lambda.requests.store.models import ENDED, LIVE, ObjectKind, Provenance, Request
 
+logger = logging.getLogger(__name__)
+
 IDS_A_TRANSACTION = 5000
-_FACTS = ("pk", "frame", "kind", "object_id")  # of provenance
 
 
 def undo_request(request: Request, *, user_id: int | None = None) -> int:
-    """Remove exactly what an ended request added; return how many annotations were removed.
+    """Remove what an ended request added; return how many annotations were removed.
 
     Raise StateConflict for a live request.
     """
@@ -32,64 +41,76 @@ def undo_request(request: Request, *, user_id: int | None = None) -> int:
 
 
 def remove_added(request_id: str, *, user_id: int | None = None) -> int:
-    """Remove the annotations of an ended request; how many went. It may be repeated.
+    """Remove the annotations of an ended request; return how many were removed.
 
-    What people edited since keeps its id where the engine keeps it, and goes too; what they
-    deleted is no error, tasks and jobs that are gone neither. Rectangles that a ReID request joined
-    to tracks come back. Raise StateConflict for a request that runs.
+    It may be repeated, and may run in several processes at once. Annotations that people edited
+    are kept. Rectangles that a ReID request merged into tracks are restored. Raise StateConflict
+    for a live request.
     """
-    # Said first: from now on the request cannot be retried, and two cannot write at once.
+    # Set first: from now on the request cannot be retried, and recovery finishes the undo.
     ended = Request.objects.filter(pk=request_id, status__in=ENDED)
-    if not ended.update(undone_at=timezone.now()):
+    if not ended.update(undoing_at=db_now_expression(), undone_at=None, undo_user_id=user_id):
         raise StateConflict(f"request {request_id} is running: cancel it first")
+    return _finish(request_id, user_id=user_id)
+
+
+def finish_interrupted() -> int:
+    """Finish the undos that stand still, because a process was killed; return how many."""
+    limit = db_now() - timedelta(seconds=settings.STALLED_AFTER_S)
+    interrupted = Request.objects.filter(undoing_at__lt=limit, undone_at=None)
+    found = list(interrupted.values_list("pk", "undo_user_id"))
+    finished = 0
+    for request_id, user_id in found:
+        try:
+            _finish(request_id, user_id=user_id)
+            finished += 1
+        except LambdaError as exc:
+            logger.warning("The undo of request %s stands still: %s", request_id, exc.message)
+    return finished
+
+
+def _finish(request_id: str, *, user_id: int | None) -> int:
     engine = get_engine()
-    merged_rectangles.restore(engine, request_id, user_id=user_id)
-    removed = 0
+    removed = merged_rectangles.restore(engine, request_id, user_id=user_id)
     made = Provenance.objects.filter(request_id=request_id)
     for task_id, job_id in set(made.values_list("task_id", "job_id").distinct()):
         try:
-            while (gone := _remove_some(engine, request_id, task_id, job_id, user_id)) is not None:
-                removed += gone
+            while (some := _remove_some(engine, request_id, task_id, job_id, user_id)) is not None:
+                removed += some
         except (TaskNotFound, JobNotFound):
-            made.filter(task_id=task_id, job_id=job_id).delete()  # they went with the task or job
-    Request.objects.filter(pk=request_id).update(shapes=0)
+            made.filter(task_id=task_id, job_id=job_id).delete()
+    Request.objects.filter(pk=request_id).update(
+        shapes=0, undone_at=timezone.now(), undoing_at=None
+    )
     return removed
 
 
 def _remove_some(
     engine: Engine, request_id: str, task_id: int, job_id: int | None, user_id: int | None
 ) -> int | None:
-    """How many annotations went; None when there is nothing left."""
+    """Remove some annotations; return how many were removed, None if none are left."""
     with engine.atomic():
         lock_shards(request_id=request_id)
         rows = Provenance.objects.filter(request_id=request_id, task_id=task_id, job_id=job_id)
-        # Values and no instances: there may be many thousands.
-        some = list(rows.order_by("pk").values_list(*_FACTS)[:IDS_A_TRANSACTION])
+        # Values and no model instances: there may be many thousands.
+        some = list(rows.order_by("pk").values_list("pk", "frame", *MADE)[:IDS_A_TRANSACTION])
         if not some:
             return None
+        made = [Made(*facts) for _, _, *facts in some]
+        unedited, _ = split_edited(engine, task_id, made)
         written = engine.apply(
             Change(
                 task_id=task_id,
                 job_id=job_id,
-                frames=tuple(sorted({frame for _, frame, _, _ in some})),
-                remove=_removal_of(some),
+                frames=tuple(sorted({frame for _, frame, *_ in some})),
+                remove=unedited,
                 user_id=user_id,
             )
         )
-        # What a ReID request took meanwhile must not come back by its undo.
-        merged_rectangles.forget_shapes(pk for _, _, kind, pk in some if kind == ObjectKind.SHAPE)
-        Provenance.objects.filter(pk__in=ids_subquery([row[0] for row in some])).delete()
+        # The undo of a ReID request that merged some of them must not restore them.
+        merged_rectangles.forget_shapes(
+            row.object_id for row in made if row.kind == ObjectKind.SHAPE
+        )
+        Provenance.objects.filter(pk__in=ids_subquery([pk for pk, *_ in some])).delete()
+        Request.objects.filter(pk=request_id).update(undoing_at=db_now_expression())
     return written.removed
-
-
-def _removal_of(rows: Iterable[tuple[int, int, str, int]]) -> Removal:
-    """Exactly the annotations that the rows name."""
-    ids: dict[str, list[int]] = {kind: [] for kind in ObjectKind.values}
-    for _, _, kind, object_id in rows:
-        ids[kind].append(object_id)
-    return Removal(
-        policy="ids",
-        shape_ids=ids[ObjectKind.SHAPE],
-        tag_ids=ids[ObjectKind.TAG],
-        track_ids=ids[ObjectKind.TRACK],
-    )

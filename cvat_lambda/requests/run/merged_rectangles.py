@@ -1,30 +1,43 @@
-"""Rectangles that a ReID request joined to tracks: kept, so that an undo brings them back.
+"""Rectangles that a ReID request merged into tracks: stored, so that an undo restores them.
 
-They have a table of their own, to which every run of the request adds: the outcomes of frames go
-when the frames are run again.
+They have a table of their own, to which every run of the request adds. The outcomes of frames are
+deleted when the frames are run again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from django.db.models import QuerySet
 
 from cvat_lambda.annotations.serialize import labeled_data_from_json, shape_to_json
-from cvat_lambda.annotations.types import Shape
+from cvat_lambda.annotations.types import Shape, Track
 from cvat_lambda.engine.ids_subquery import ids_subquery
 from cvat_lambda.engine.port import Change, Engine, Written
 from cvat_lambda.errors import JobNotFound, TaskNotFound
+from cvat_lambda.requests.run.provenance import MADE, Made, forget_removed, split_edited
 from cvat_lambda.requests.run.shard_context import ShardRun
 from cvat_lambda.requests.store.bulk_rows import bulk_update_ids, insert
+from cvat_lambda.requests.store.database_clock import db_now_expression
 from cvat_lambda.requests.store.locks import lock_shards
-from cvat_lambda.requests.store.models import MergedRectangle, ObjectKind, Provenance, Shard
+from cvat_lambda.requests.store.models import (
+    MergedRectangle,
+    ObjectKind,
+    Provenance,
+    Request,
+    Shard,
+)
 
 SHAPES_A_TRANSACTION = 2000
 
 
-def remember(run: ShardRun, shapes: Iterable[Shape]) -> None:
-    """Keep rectangles that go, in the transaction that removes them."""
+def remember(
+    run: ShardRun, shapes: Sequence[Shape], tracks: Sequence[Track], written: Written
+) -> None:
+    """Store rectangles that tracks replace, in the transaction that removes them.
+
+    ``shapes`` are the rectangles of all tracks, in the order of the tracks.
+    """
     insert(
         MergedRectangle,
         (
@@ -35,72 +48,98 @@ def remember(run: ShardRun, shapes: Iterable[Shape]) -> None:
                 "frame": shape.frame,
                 "shape_id": shape.id,
                 "shape": shape_to_json(shape),
+                "track_id": track_id,
             }
-            for shape in shapes
+            for shape, track_id in zip(shapes, _track_ids(tracks, written), strict=True)
         ),
     )
 
 
-def restore(engine: Engine, request_id: str, *, user_id: int | None) -> None:
-    """Bring back what a request joined, each rectangle once, however often this is called.
+def _track_ids(tracks: Sequence[Track], written: Written) -> Iterator[int]:
+    """Yield the id of its track for each rectangle: a rectangle is one visible keyframe."""
+    for track, ids in zip(tracks, written.track_ids, strict=True):
+        yield from (ids[0] for key in track.shapes if not key.outside)
 
-    Those that another request had made are that request's again. What belonged to a task or a
-    job that is gone is forgotten.
+
+def restore(engine: Engine, request_id: str, *, user_id: int | None) -> int:
+    """Replace the tracks of a request by its rectangles; return how many tracks were removed.
+
+    Each rectangle is restored once, however often this is called. The rectangles of a track that a
+    person edited are not restored: the edited track is kept. Rectangles that another request made
+    belong to that request again. Rectangles of deleted tasks and jobs are forgotten.
     """
-    kept = MergedRectangle.objects.filter(request_id=request_id)
-    for task_id, job_id in set(kept.values_list("task_id", "job_id").distinct()):
+    removed = 0
+    stored = MergedRectangle.objects.filter(request_id=request_id)
+    for task_id, job_id in set(stored.values_list("task_id", "job_id").distinct()):
         try:
-            while _restore_some(engine, request_id, task_id, job_id, user_id):
-                pass
+            while (some := _restore_some(engine, request_id, task_id, job_id, user_id)) is not None:
+                removed += some
         except (TaskNotFound, JobNotFound):
-            kept.filter(task_id=task_id, job_id=job_id).delete()
+            stored.filter(task_id=task_id, job_id=job_id).delete()
+    return removed
 
 
 def forget_shapes(shape_ids: Iterable[int]) -> None:
-    """Rectangles of these former ids do not come back: whoever made them took them back."""
+    """Forget rectangles by their former ids, so that no undo restores them."""
     MergedRectangle.objects.filter(shape_id__in=ids_subquery(list(shape_ids))).delete()
 
 
 def on_frames(shard: Shard, frames: Sequence[int]) -> QuerySet[MergedRectangle]:
-    """What was joined on these frames, where a shard writes."""
+    """Return the merged rectangles on frames of the annotations that a shard writes."""
     found: QuerySet[MergedRectangle] = MergedRectangle.objects.filter(
         task_id=shard.task_id, frame__in=frames
     )
     if shard.job_id is not None:
         return found.filter(job_id=shard.job_id)
-    apart = Shard.objects.filter(task_id=shard.task_id, private_annotations=True).values("job_id")
-    return found.exclude(job_id__in=apart)
+    private = Shard.objects.filter(task_id=shard.task_id, private_annotations=True)
+    return found.exclude(job_id__in=private.values("job_id"))
 
 
 def _restore_some(
     engine: Engine, request_id: str, task_id: int, job_id: int | None, user_id: int | None
-) -> int:
+) -> int | None:
+    """Restore some tracks' rectangles; return how many tracks were removed, None at the end."""
     with engine.atomic():
-        lock_shards(request_id=request_id)  # of two that undo at once, the second finds nothing
-        rows = MergedRectangle.objects.filter(request_id=request_id, task_id=task_id, job_id=job_id)
-        some = list(rows.order_by("pk")[:SHAPES_A_TRANSACTION])
+        lock_shards(request_id=request_id)  # of two undos at once, the second finds no rows
+        rows = MergedRectangle.objects.filter(
+            request_id=request_id, task_id=task_id, job_id=job_id
+        ).order_by("track_id", "pk")
+        some = list(rows[:SHAPES_A_TRANSACTION])
         if not some:
-            return 0
+            return None
+        track_ids = {row.track_id for row in some} - {None}
+        # All rectangles of a track are restored together.
+        some = [row for row in some if row.track_id is None]
+        some += rows.filter(track_id__in=ids_subquery(track_ids))
+        made = Provenance.objects.filter(
+            request_id=request_id, kind=ObjectKind.TRACK, object_id__in=ids_subquery(track_ids)
+        )
+        tracks = [Made(*row) for row in made.values_list(*MADE)]
+        unedited, edited = split_edited(engine, task_id, tracks)
+        restored = [row for row in some if row.track_id not in set(edited.track_ids)]
         data = labeled_data_from_json(
-            {"tags": [], "shapes": [row.shape for row in some], "tracks": []}
+            {"tags": [], "shapes": [row.shape for row in restored], "tracks": []}
         )
         written = engine.apply(
             Change(
                 task_id=task_id,
                 job_id=job_id,
-                frames=tuple(sorted({row.frame for row in some})),
+                frames=tuple(sorted({row.frame for row in restored})),
+                remove=unedited,
                 add=data,
                 user_id=user_id,
             )
         )
-        _rename(task_id, [row.shape_id for row in some], written)
+        forget_removed(written)
+        _rename(task_id, [row.shape_id for row in restored], written)
         MergedRectangle.objects.filter(pk__in=ids_subquery([row.pk for row in some])).delete()
-    return len(some)
+        Request.objects.filter(pk=request_id).update(undoing_at=db_now_expression())
+    return written.removed
 
 
 def _rename(task_id: int, before: Sequence[int], written: Written) -> None:
-    """Provenance follows the rectangles to their new ids."""
-    # They were read from one job, so each comes back as one row.
+    """Give the provenance of restored rectangles their new ids."""
+    # They were read from one job, so each is stored as one row.
     now = {old: copies[0] for old, copies in zip(before, written.shape_ids, strict=True)}
     rows = Provenance.objects.filter(
         task_id=task_id, kind=ObjectKind.SHAPE, object_id__in=ids_subquery(before)

@@ -7,7 +7,6 @@ rectangle that somebody changed or deleted meanwhile is left alone, and its trac
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from django.db.models import F
 
 from cvat_lambda.annotations.errors import AnswerError
+from cvat_lambda.annotations.fingerprint import fingerprint
 from cvat_lambda.annotations.reid_answer import check_reid_answer
 from cvat_lambda.annotations.track_linking import Linked, Linker, boxes_to_json, rectangles_by_frame
 from cvat_lambda.annotations.types import LabeledData, Shape
@@ -23,6 +23,7 @@ from cvat_lambda.errors import FunctionAnswerInvalid
 from cvat_lambda.gateway.payload import encode_payload
 from cvat_lambda.images.resize import ResizedImage, resize
 from cvat_lambda.requests.run import merged_rectangles
+from cvat_lambda.requests.run.provenance import stored_fingerprints
 from cvat_lambda.requests.run.results import (
     EncodedUnit,
     FrameResult,
@@ -34,7 +35,7 @@ from cvat_lambda.requests.run.results import (
 from cvat_lambda.requests.run.shard_context import ShardRun
 from cvat_lambda.requests.run.writer import record_provenance
 from cvat_lambda.requests.store import ranges
-from cvat_lambda.requests.store.models import FrameStatus, Outcome, Request
+from cvat_lambda.requests.store.models import FrameStatus, ObjectKind, Outcome, Request
 
 FRAMES_A_READ = 256
 
@@ -152,7 +153,7 @@ class ReidWork:
         # `prepare_finish` merged them outside the transaction. If somebody changed one of them
         # since, they are merged again, now under the lock.
         linked = self._link() if self._prepared is None else self._prepared
-        while not self._holds(linked.joined):
+        while not self._lock_unchanged(linked.joined):
             linked = self._link()
         if not linked.tracks:
             return
@@ -170,14 +171,14 @@ class ReidWork:
                 user_id=run.request.owner_id,
             )
         )
-        merged_rectangles.remember(run, linked.joined)
+        merged_rectangles.remember(run, linked.joined, linked.tracks, written)
         record_provenance(run, added, written)
         Request.objects.filter(pk=run.request.pk).update(shapes=F("shapes") + len(linked.tracks))
 
-    def _holds(self, shapes: Sequence[Shape]) -> bool:
-        """Lock the shapes; return whether all still exist (a changed shape has a new id)."""
-        ids = {shape.id for shape in shapes if shape.id is not None}
-        return not ids or self._run.engine.hold_shapes(self._run.task.id, ids) == ids
+    def _lock_unchanged(self, shapes: Sequence[Shape]) -> bool:
+        """Lock the shapes; return whether all still exist and nobody has edited one."""
+        known = {(ObjectKind.SHAPE, shape.id): fingerprint(shape) for shape in shapes if shape.id}
+        return stored_fingerprints(self._run.engine, self._run.task.id, known) == known
 
     def _last_frame(self) -> int:
         """Return the last frame of the job: a track without an end would be visible until there.
@@ -239,18 +240,6 @@ def _scaled(boxes: list[dict[str, Any]], image: ResizedImage) -> list[dict[str, 
 
 def _done(frame: int) -> FrameResult:
     return FrameResult(frame=frame, status=FrameStatus.DONE)
-
-
-def fingerprint(shape: Shape) -> int:
-    """Return a checksum of everything that a person might change of a rectangle."""
-    seen = (
-        shape.label_id,
-        tuple(round(point, 3) for point in shape.points),
-        round(shape.rotation, 3),
-        shape.occluded,
-        tuple(sorted((value.spec_id, value.value) for value in shape.attributes)),
-    )
-    return zlib.crc32(repr(seen).encode())
 
 
 def _matching(

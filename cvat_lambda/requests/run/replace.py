@@ -1,76 +1,87 @@
-"""Which annotations make way for a request's: frame by frame, when its own are there.
+"""Which annotations of a batch's frames are removed when its results are written.
 
-What a function made before is known by its provenance, which names annotations by id. One that a
-person has changed since has a new id, in CVAT as standalone, so it is theirs and stays.
+Annotations that a person edited after a function made them are kept: their fingerprint differs
+from the one that was stored with their provenance.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
-from django.db.models import Q, QuerySet
-
+from cvat_lambda.annotations.fingerprint import fingerprint
+from cvat_lambda.annotations.serialize import labeled_data_from_json
 from cvat_lambda.engine.ids_subquery import ids_subquery
-from cvat_lambda.engine.port import Removal, Task, Written
+from cvat_lambda.engine.port import Removal
 from cvat_lambda.requests.run import merged_rectangles
-from cvat_lambda.requests.store.models import ObjectKind, Provenance, Shard
-from cvat_lambda.requests.store.params import Replace
+from cvat_lambda.requests.run.provenance import (
+    MADE,
+    Made,
+    made_by_earlier_requests,
+    split_edited,
+)
+from cvat_lambda.requests.run.shard_context import ShardRun
+from cvat_lambda.requests.store.models import ObjectKind, Provenance
+
+SHAPES_AND_TAGS = (ObjectKind.SHAPE, ObjectKind.TAG)
 
 
-def removal(
-    policy: Replace, *, function_id: str, task: Task, shard: Shard, frames: Sequence[int]
-) -> Removal:
-    """What a batch removes on its done frames."""
+def removal_on(run: ShardRun, frames: Sequence[int]) -> Removal:
+    """Return what a batch removes on its frames that are done; call it in its transaction."""
+    policy = run.params.replace
     if policy == "none" or not frames:
         return Removal()
-    if policy != "function":
-        return Removal(policy=policy)
-    earlier = made_before(function_id, task=task, shard=shard).filter(
-        frame__in=frames, kind__in=(ObjectKind.SHAPE, ObjectKind.TAG)
+    if policy == "all":
+        return Removal(policy="all")
+    function_id = run.spec.id if policy == "function" else None
+    made = made_by_earlier_requests(run.task, run.shard, function_id).filter(
+        frame__in=frames, kind__in=SHAPES_AND_TAGS
     )
-    rows = list(earlier.values_list("kind", "object_id"))
-    if not rows:
-        return Removal()
-    return Removal(
-        policy="ids",
-        shape_ids=[pk for kind, pk in rows if kind == ObjectKind.SHAPE],
-        tag_ids=[pk for kind, pk in rows if kind == ObjectKind.TAG],
-    )
-
-
-def forget(written: Written) -> None:
-    """Drop the provenance of what a change removed; in its transaction, behind it."""
-    gone: list[tuple[str, Collection[int]]] = [
-        (ObjectKind.SHAPE, written.removed_shape_ids),
-        (ObjectKind.TAG, written.removed_tag_ids),
-        (ObjectKind.TRACK, written.removed_track_ids),
-    ]
-    for kind, ids in gone:
-        if ids:
-            Provenance.objects.filter(kind=kind, object_id__in=ids_subquery(ids)).delete()
-
-
-def forget_joined(policy: Replace, remove: Removal, *, shard: Shard, frames: Sequence[int]) -> None:
-    """Rectangles in the tracks of a ReID request are replaced too: its undo leaves them away."""
-    rows = merged_rectangles.on_frames(shard, frames)
-    if policy == "automatic":
-        rows = rows.filter(shape__source="auto")
-    found = set(rows.values_list("shape_id", flat=True))
+    rows = [Made(*row) for row in made.values_list(*MADE)]
+    unedited, edited = split_edited(run.engine, run.task.id, rows)
     if policy == "function":
-        found &= set(remove.shape_ids)
+        return unedited
+    return replace(
+        edited,
+        policy="automatic",
+        shape_ids=(),
+        tag_ids=(),
+        kept_shape_ids=edited.shape_ids,
+        kept_tag_ids=edited.tag_ids,
+    )
+
+
+def forget_merged_rectangles(run: ShardRun, frames: Sequence[int]) -> None:
+    """Forget the rectangles that a ReID request merged and this batch replaces.
+
+    An undo of the ReID request does not restore them. Those that a person had edited stay.
+    """
+    policy = run.params.replace
+    merged = merged_rectangles.on_frames(run.shard, frames)
+    if policy == "automatic":
+        merged = merged.filter(shape__source="auto")
+    shapes = dict(merged.values_list("shape_id", "shape"))
+    if not shapes:
+        return
+    found = set(shapes)
+    if policy != "all":
+        function_id = run.spec.id if policy == "function" else None
+        made = made_by_earlier_requests(run.task, run.shard, function_id).filter(
+            frame__in=frames, kind=ObjectKind.SHAPE
+        )
+        written = dict(made.values_list("object_id", "fingerprint"))
+        if policy == "function":
+            found &= written.keys()
+        found -= {
+            pk
+            for pk in found & written.keys()
+            if written[pk] not in (None, _fingerprint_of_json(shapes[pk]))
+        }
     merged_rectangles.forget_shapes(found)
     Provenance.objects.filter(kind=ObjectKind.SHAPE, object_id__in=ids_subquery(found)).delete()
 
 
-def made_before(function_id: str, *, task: Task, shard: Shard) -> QuerySet[Provenance]:
-    """What earlier requests of the function added where this shard writes."""
-    found: QuerySet[Provenance] = Provenance.objects.filter(
-        task_id=task.id, request__function_id=function_id
-    ).exclude(request_id=shard.request_id)
-    apart = [job.id for job in task.jobs if job.type != "annotation"]
-    if shard.private_annotations:
-        found = found.filter(job_id=shard.job_id)
-    elif apart:
-        # NOT IN is unknown, not true, for a null.
-        found = found.filter(Q(job_id=None) | ~Q(job_id__in=apart))
-    return found
+def _fingerprint_of_json(shape: Any) -> int:
+    (found,) = labeled_data_from_json({"tags": [], "shapes": [shape], "tracks": []}).shapes
+    return fingerprint(found)

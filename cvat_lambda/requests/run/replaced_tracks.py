@@ -6,17 +6,24 @@ that was drawn after the request first ran.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from django.db.models import Min, QuerySet
 
 from cvat_lambda.annotations.types import Track
 from cvat_lambda.engine.port import Change, Job, Removal
-from cvat_lambda.requests.run.replace import forget, made_before
+from cvat_lambda.requests.run.provenance import (
+    MADE,
+    Made,
+    forget_removed,
+    made_by_earlier_requests,
+    split_edited,
+)
 from cvat_lambda.requests.run.shard_context import ShardRun
 from cvat_lambda.requests.store.locks import lock_shards
 from cvat_lambda.requests.store.models import LIVE, FrameStatus, ObjectKind, Outcome, Shard
+from cvat_lambda.requests.store.params import Replace
 
 FRAMES_A_READ = 256
 
@@ -35,8 +42,8 @@ def remove_replaced(run: ShardRun) -> None:
     if siblings.filter(status__in=LIVE).exclude(pk=run.shard.pk).exists():
         return
     newest = siblings.aggregate(first_look=Min("last_track_id"))["first_look"] or 0
-    ids = _made_by_function(run) if policy == "function" else None
-    if ids is not None and not ids:
+    made = _made_earlier(run, policy)
+    if policy == "function" and not made:
         return  # the usual case: no track has to be read
     done = _done_frames(siblings)
     everywhere = set[int]().union(*done.values())
@@ -49,10 +56,12 @@ def remove_replaced(run: ShardRun) -> None:
             for track in _tracks(run, job_id, here)
             if track.id is not None
             and track.id <= newest  # it was there when the request first ran
-            and (ids is None or track.id in ids)
+            and (policy != "function" or track.id in made)
             and (policy != "automatic" or track.source == "auto")
             and _span(run, job_id, track) <= here
         ]
+        if policy != "all":
+            found = _unedited(run, found, made)
         if found:
             written = run.engine.apply(
                 Change(
@@ -62,7 +71,7 @@ def remove_replaced(run: ShardRun) -> None:
                     user_id=run.request.owner_id,
                 )
             )
-            forget(written)
+            forget_removed(written)
 
 
 def _layer(run: ShardRun) -> dict[str, Any]:
@@ -85,9 +94,19 @@ def _done_frames(shards: QuerySet[Shard]) -> dict[int | None, set[int]]:
     return found
 
 
-def _made_by_function(run: ShardRun) -> set[int]:
-    rows = made_before(run.spec.id, task=run.task, shard=run.shard)
-    return set(rows.filter(kind=ObjectKind.TRACK).values_list("object_id", flat=True))
+def _made_earlier(run: ShardRun, policy: Replace) -> dict[int, Made]:
+    """Return the tracks that earlier requests made, or for "function" those of the function."""
+    function_id = run.spec.id if policy == "function" else None
+    rows = made_by_earlier_requests(run.task, run.shard, function_id)
+    made = rows.filter(kind=ObjectKind.TRACK).values_list(*MADE)
+    return {row[1]: Made(*row) for row in made}
+
+
+def _unedited(run: ShardRun, track_ids: Sequence[int], made: Mapping[int, Made]) -> list[int]:
+    """Lock tracks; return those that no person has edited since a request made them."""
+    _, edited = split_edited(run.engine, run.task.id, [made[pk] for pk in track_ids if pk in made])
+    kept = set(edited.track_ids)
+    return [pk for pk in track_ids if pk not in kept]
 
 
 def _tracks(run: ShardRun, job_id: int | None, done: set[int]) -> Iterator[Track]:

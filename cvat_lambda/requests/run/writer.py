@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 
 from django.db.models import F
@@ -16,6 +16,7 @@ from cvat_lambda.conf import settings
 from cvat_lambda.engine.port import Change, Written
 from cvat_lambda.errors import EngineUnavailable, FunctionFailed, LambdaError, NotFound
 from cvat_lambda.requests.run import replace
+from cvat_lambda.requests.run.provenance import fingerprints_of_tracks, forget_removed, rows_of
 from cvat_lambda.requests.run.results import FrameResult, Skips, failed
 from cvat_lambda.requests.run.shard_context import ShardRun
 from cvat_lambda.requests.store.bulk_rows import insert, strip_unstorable
@@ -23,7 +24,6 @@ from cvat_lambda.requests.store.database_retry import retry_on_database_error
 from cvat_lambda.requests.store.models import (
     FrameStatus,
     FunctionVersion,
-    ObjectKind,
     Outcome,
     Provenance,
     Request,
@@ -161,19 +161,15 @@ class Writer:
     def _apply(self, batch: Sequence[FrameResult]) -> int:
         run = self._run
         done = [result for result in batch if result.status == FrameStatus.DONE]
-        remove = replace.removal(
-            run.params.replace,
-            function_id=run.spec.id,
-            task=run.task,
-            shard=run.shard,
-            frames=[result.frame for result in done],
-        )
+        frames = [result.frame for result in done]
+        remove = replace.removal_on(run, frames)
         add = LabeledData(
             tags=tuple(chain.from_iterable(result.data.tags for result in done)),
             shapes=tuple(chain.from_iterable(result.data.shapes for result in done)),
             tracks=tuple(chain.from_iterable(result.data.tracks for result in done)),
         )
-        if not add and (remove.policy == "none" or not done):
+        replaces = run.params.replace != "none" and bool(done)
+        if not add and not replaces:
             return 0
         written = run.engine.apply(
             Change(
@@ -185,14 +181,9 @@ class Writer:
                 user_id=run.request.owner_id,
             )
         )
-        if remove.policy != "none":
-            replace.forget(written)
-            replace.forget_joined(
-                run.params.replace,
-                remove,
-                shard=run.shard,
-                frames=[result.frame for result in done],
-            )
+        if replaces:
+            forget_removed(written)
+            replace.forget_merged_rectangles(run, frames)
         record_provenance(run, add, written)
         return len(add.tags) + len(add.shapes) + len(add.tracks)
 
@@ -270,6 +261,7 @@ def version_id_of(run: ShardRun) -> int:
 def record_provenance(run: ShardRun, added: LabeledData, written: Written) -> None:
     """Store which request made each annotation, in the transaction that made it."""
     version_id = version_id_of(run)
+    tracks = fingerprints_of_tracks(run.engine, run.task.id, written)
     insert(
         Provenance,
         (
@@ -278,21 +270,12 @@ def record_provenance(run: ShardRun, added: LabeledData, written: Written) -> No
                 "task_id": run.task.id,
                 "job_id": run.shard.job_id,
                 "frame": frame,
-                "kind": kind,
-                "object_id": object_id,
+                "kind": made.kind,
+                "object_id": made.object_id,
                 "version_id": version_id,
                 "score": score,
+                "fingerprint": made.fingerprint,
             }
-            for kind, frame, score, object_id in _made(added, written)
+            for frame, score, made in rows_of(added, written, tracks)
         ),
     )
-
-
-def _made(added: LabeledData, written: Written) -> Iterator[tuple[str, int, float, int]]:
-    """Yield kind, frame, score and id of each stored annotation."""
-    for shape, copies in zip(added.shapes, written.shape_ids, strict=True):
-        yield from ((ObjectKind.SHAPE, shape.frame, shape.score, copy) for copy in copies)
-    for tag, copies in zip(added.tags, written.tag_ids, strict=True):
-        yield from ((ObjectKind.TAG, tag.frame, tag.score, copy) for copy in copies)
-    for track, copies in zip(added.tracks, written.track_ids, strict=True):
-        yield from ((ObjectKind.TRACK, track.frame, track.score, copy) for copy in copies)

@@ -117,6 +117,8 @@ class Request(models.Model):
     skipped = models.IntegerField(default=0)
     shapes = models.BigIntegerField(default=0)  # shapes, tags and tracks added
     dropped = models.BigIntegerField(default=0)  # results that were not written
+    notes = models.JSONField(default=dict, blank=True)  # as `notes.Notes` writes them
+    revisions = models.JSONField(default=list, blank=True)  # of the function, in order of first use
 
     error_code = models.CharField(max_length=64, blank=True, default="")
     error_message = models.TextField(blank=True, default="")
@@ -124,7 +126,9 @@ class Request(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     started_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
-    undone_at = models.DateTimeField(null=True, blank=True)
+    undoing_at = models.DateTimeField(null=True, blank=True)  # latest step of an undo; null: none
+    undo_user_id = models.BigIntegerField(null=True, blank=True)  # who asked for the undo
+    undone_at = models.DateTimeField(null=True, blank=True)  # everything that it added is removed
     # Set when the outcomes of its frames are deleted: it can no longer be retried.
     outcomes_pruned_at = models.DateTimeField(null=True, blank=True)
     # The webhook of its end. All are null without a configured URL; a retry resets them.
@@ -226,6 +230,7 @@ class Outcome(models.Model):
         db_index=False,
     )
     shapes = models.IntegerField(default=0)
+    notes = models.JSONField(null=True, blank=True)  # as `notes.Notes` writes them; null: none
     # What the end of the run needs of this frame (ReID: which rectangles are linked).
     result = models.JSONField(null=True, blank=True)
     written_at = models.DateTimeField(default=timezone.now)
@@ -264,6 +269,9 @@ class Provenance(models.Model):
         db_index=False,
     )
     score = models.FloatField(default=1.0)
+    # Of what was written (`annotations.fingerprint`): an annotation that differs was edited by a
+    # person. Null: not known.
+    fingerprint = models.BigIntegerField(null=True, blank=True)
 
     class Meta:
         app_label = "cvat_lambda"
@@ -287,6 +295,7 @@ class MergedRectangle(models.Model):
     frame = models.IntegerField()
     shape_id = models.BigIntegerField()  # its former id, which its provenance has
     shape = models.JSONField()  # as `annotations.serialize` writes shapes
+    track_id = models.BigIntegerField(null=True, blank=True)  # null in rows of old versions
 
     class Meta:
         app_label = "cvat_lambda"

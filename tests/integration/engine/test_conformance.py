@@ -10,11 +10,13 @@ import pytest
 from django.contrib.auth.models import User
 from PIL import Image
 
+from cvat_lambda.annotations.types import LabeledData
 from cvat_lambda.engine.conformance import LABELS, EngineConformance, Feature, Scenarios
 from cvat_lambda.engine.port import Access, Engine, Frame
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.access import StandaloneAccess
 from cvat_lambda.engine.standalone.adapter import StandaloneEngine
+from cvat_lambda.engine.standalone.editing import Editor
 from cvat_lambda.engine.standalone.media.ingest import Ingestion, Selection
 from cvat_lambda.engine.standalone.tasks import create_ground_truth_job, create_project, create_task
 from tests.integration.engine.videos import grey_of, make_video, number_of
@@ -82,6 +84,11 @@ class StandaloneScenarios:
 
     def ground_truth_job(self, task_id: int, frames: Sequence[int]) -> int:
         return create_ground_truth_job(models.Task.objects.get(pk=task_id), frames).pk
+
+    def update(self, task_id: int, data: LabeledData, *, job_id: int | None) -> None:
+        task = models.Task.objects.get(pk=task_id)
+        job = None if job_id is None else models.Job.objects.get(pk=job_id)
+        Editor(task, job, user_id=self._people["alice"].pk).update(data)
 
     def assign_job(self, job_id: int, name: str) -> None:
         models.Job.objects.filter(pk=job_id).update(assignee=self._people[name])

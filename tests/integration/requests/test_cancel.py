@@ -11,6 +11,7 @@ import django_rq
 import pytest
 from django.db import connection
 
+from cvat_lambda import signals
 from cvat_lambda.engine import get_engine
 from cvat_lambda.errors import StateConflict
 from cvat_lambda.functions.models import Function
@@ -179,11 +180,9 @@ def test_retry_of_a_request_without_frames_to_run_is_refused(
 ) -> None:
     task = make_task(1)
     request = start(task_id=task.pk)
-    with pytest.raises(StateConflict):
+    with pytest.raises(StateConflict, match="queued"):
         retry_request(request)
     cancel_request(request)
-    with pytest.raises(StateConflict, match="cancelled"):
-        retry_request(request)
     done = run(start(task_id=task.pk))
     with pytest.raises(StateConflict, match="no failed frames"):
         retry_request(done)
@@ -206,3 +205,29 @@ def test_cancelling_a_request_whose_job_is_gone_is_no_error(
     request = start(task_id=make_task(1).pk)
     django_rq.get_connection("annotation").flushall()
     assert cancel_request(request).status == "cancelled"
+
+
+def test_retry_of_a_cancelled_request_runs_the_frames_without_outcome(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Any
+) -> None:
+    """It was refused: the frames could only be run again by a new request."""
+    settings.CVAT_LAMBDA_BATCH_FRAMES = 1
+    task = make_task(6)
+    request = start(task_id=task.pk)
+
+    def cancel_after_some(**_: Any) -> None:
+        if Request.objects.get(pk=request.pk).done >= 2:
+            transitions.cancel(request.pk)
+
+    signals.frames_written.connect(cancel_after_some)
+    try:
+        run(request)
+    finally:
+        signals.frames_written.disconnect(cancel_after_some)
+    request.refresh_from_db()
+    done = request.done
+    assert (request.status, 2 <= done < 6) == ("cancelled", True)
+    function.seen.clear()
+    request = run(retry_request(request))
+    assert (request.status, request.done, len(function.seen)) == ("finished", 6, 6 - done)
+    assert len(get_engine().annotations(task.pk).shapes) == 6
