@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('cvat_lambda', '0004_rename_merged_rectangles'),
+        ('cvat_lambda', '0005_function_states'),
     ]
 
     operations = [
