@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import Final
 
 from cvat_lambda.functions.spec import Kind
+from cvat_lambda.runtime.arguments import (
+    add_check_arguments,
+    add_deploy_arguments,
+    add_new_arguments,
+)
 
 
 def _no_arguments(parser: ArgumentParser) -> None:
@@ -16,24 +21,6 @@ def _no_arguments(parser: ArgumentParser) -> None:
 
 def _refresh_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--loop", action="store_true", help="every FUNCTIONS_REFRESH_S seconds")
-
-
-def _deploy_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
-    parser.add_argument(
-        "--platform",
-        choices=("runtime", "nuclio"),
-        default="runtime",
-        help="the embedded runtime at PLATFORM_URL, or Nuclio by its tool nuctl",
-    )
-    parser.add_argument(
-        "--nuclio-platform", choices=("local", "kube"), default="local", help="Docker or Kubernetes"
-    )
-    parser.add_argument("--namespace", help="Nuclio's namespace (default: PLATFORM_NAMESPACE)")
-    parser.add_argument(
-        "--project", help="of functions whose file names none (default: PLATFORM_PROJECT)"
-    )
-    parser.add_argument("--gpu", action="store_true", help="take function-gpu.yaml where it is")
 
 
 def _id_arguments(parser: ArgumentParser) -> None:
@@ -47,16 +34,7 @@ def _logs_arguments(parser: ArgumentParser) -> None:
 
 def _check_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("targets", nargs="+", metavar="ID|FOLDER")
-    parser.add_argument("--lint-only", action="store_true", help="start no folder's function")
-    parser.add_argument("--gpu", action="store_true", help="take function-gpu.yaml where it is")
-    parser.add_argument(
-        "--accept-licence",
-        action="append",
-        default=[],
-        metavar="ID",
-        dest="licences",
-        help="fetch weights under this licence too",
-    )
+    add_check_arguments(parser)
 
 
 def _invoke_arguments(parser: ArgumentParser) -> None:
@@ -64,12 +42,6 @@ def _invoke_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--image", type=Path)
     parser.add_argument("--data", default="{}", help="the other fields, a JSON object")
     parser.add_argument("--timeout", type=float, help="seconds")
-
-
-def _new_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("kind", choices=[kind.value for kind in Kind])
-    parser.add_argument("name")
-    parser.add_argument("--into", type=Path, default=Path(), help="the folder to write it into")
 
 
 def _endpoint_arguments(parser: ArgumentParser) -> None:
@@ -102,11 +74,11 @@ def _endpoint_arguments(parser: ArgumentParser) -> None:
 ARGUMENTS: Final[dict[str, Callable[[ArgumentParser], None]]] = {
     "list": _no_arguments,
     "refresh": _refresh_arguments,
-    "deploy": _deploy_arguments,
+    "deploy": add_deploy_arguments,
     "remove": _id_arguments,
     "logs": _logs_arguments,
     "check": _check_arguments,
     "invoke": _invoke_arguments,
-    "new": _new_arguments,
+    "new": add_new_arguments,
     "endpoint": _endpoint_arguments,
 }

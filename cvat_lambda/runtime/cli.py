@@ -1,10 +1,10 @@
-"""``python -m cvat_lambda.runtime``: serve function folders and work with them."""
+"""``python -m cvat_lambda.runtime``: serve function folders and work with functions."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
+import difflib
 import logging
 import os
 import signal
@@ -13,29 +13,31 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from cvat_lambda.runtime import commands
-from cvat_lambda.runtime.check import check_folder
+from cvat_lambda.runtime import arguments, commands, folder_commands
 from cvat_lambda.runtime.client import DEFAULT_URL, DashboardClient
 from cvat_lambda.runtime.errors import RuntimeFault
-from cvat_lambda.runtime.scaffold import KINDS, new_function
+from cvat_lambda.runtime.scaffold import new_function
 from cvat_lambda.runtime.service import DEFAULT_PORT, ServiceOptions, run
-from cvat_lambda.runtime.spec.discovery import find_function_folders
-from cvat_lambda.runtime.spec.function_file import DEFAULT_PROJECT
-from cvat_lambda.runtime.weights.licences import ACCEPT_VARIABLE
+from cvat_lambda.runtime.spec.function_file import DEFAULT_NAMESPACE, DEFAULT_PROJECT
 from cvat_lambda.runtime.worker.death_signal import end_with_parent
 
 if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction
 Parser = argparse.ArgumentParser
+_USAGE_ERROR: Final = 2  # the status that argparse uses
+_INTERRUPTED: Final = 130  # the status that shells use for Ctrl-C
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return the exit status. Faults are told in one sentence on stderr."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    first = arguments[0] if arguments else ""
+    """Run one command and return the exit status. A fault is one sentence on stderr."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    first = words[0] if words else ""
     if first not in _VERBS and first not in ("-h", "--help"):
-        arguments.insert(0, "serve")  # `python -m cvat_lambda.runtime serverless/` serves
-    parsed = make_parser().parse_args(arguments)
+        if first and not first.startswith("-") and not _may_be_folder(first):
+            print(f"error: {_unknown_verb(first)}", file=sys.stderr)
+            return _USAGE_ERROR
+        words.insert(0, "serve")  # `python -m cvat_lambda.runtime serverless/` serves
+    parsed = make_parser().parse_args(words)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     try:
         status = int(parsed.act(parsed))
@@ -45,13 +47,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {exc}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        return 130  # what shells say of Ctrl-C
-    except BrokenPipeError:  # as in `logs NAME | head`; nothing is left to say at the exit either
+        return _INTERRUPTED
+    except BrokenPipeError:  # as in `logs NAME | head`; the exit must not write either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as exc:  # a folder or file that somebody named and that cannot be used
+    except OSError as exc:  # a folder or file in the arguments cannot be used
         print(f"error: {exc}", file=sys.stderr)
         return 1
+
+
+def _may_be_folder(text: str) -> bool:
+    return os.sep in text or text in (".", "..", "~") or Path(text).exists()
+
+
+def _unknown_verb(text: str) -> str:
+    close = difflib.get_close_matches(text, _VERBS, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}?" if close else f"verbs are {', '.join(_VERBS)}"
+    return f"{text!r} is no verb and no folder: {hint}"
 
 
 def make_parser() -> Parser:
@@ -81,9 +93,9 @@ def _add_serve(subparsers: Verbs[Parser]) -> None:
         "--project", default=DEFAULT_PROJECT, help="of functions whose file names none"
     )
     _add_gpu_choice(serve)
-    serve.add_argument("--state-dir", type=Path, help="where logs and deployed code are kept")
+    serve.add_argument("--state-dir", type=Path, help="folder of logs and deployed code")
     serve.add_argument("--ready-file", type=Path, help="gets the URL when the dashboard answers")
-    serve.add_argument("--parent", type=int, metavar="PID", help="end when this parent does")
+    serve.add_argument("--parent", type=int, metavar="PID", help="end when this process ends")
     serve.add_argument("--offline", action="store_true", help="fetch no weights")
     serve.add_argument("--opt-nuclio", choices=("auto", "mount", "rewrite", "none"), default="auto")
     serve.add_argument(
@@ -108,14 +120,7 @@ def _add_gpu_choice(parser: Parser) -> None:
 
 def _add_preparation(parser: Parser) -> None:
     parser.add_argument("--installer", help=argparse.SUPPRESS)  # ignored: uv installs everything
-    parser.add_argument(
-        "--accept-licence",
-        action="append",
-        default=[],
-        metavar="ID",
-        dest="licences",
-        help=f"fetch weights under this licence too (or {ACCEPT_VARIABLE}, separated by commas)",
-    )
+    arguments.add_licence_argument(parser)
 
 
 def _port(text: str) -> int:
@@ -133,7 +138,7 @@ def _seconds(text: str) -> float:
 
 
 def _serve(parsed: argparse.Namespace) -> int:
-    _check_folders(parsed.folders)
+    folder_commands.require_folders(parsed.folders)
     if parsed.parent is not None:
         end_with_parent(parsed.parent, signal.SIGTERM)
     options = ServiceOptions(
@@ -147,31 +152,12 @@ def _serve(parsed: argparse.Namespace) -> int:
         state_folder=parsed.state_dir,
         ready_file=parsed.ready_file,
         offline=parsed.offline,
-        accepted_licences=_licences(parsed),
+        accepted_licences=folder_commands.accepted_licences(parsed.licences),
         opt_nuclio=parsed.opt_nuclio,
         full_errors=parsed.full_errors,
     )
     asyncio.run(run(options, lambda url: print(f"runtime ready {url}", flush=True)))
     return 0
-
-
-def _check_folders(folders: list[Path]) -> None:
-    for folder in folders:
-        if not folder.is_dir():
-            raise RuntimeFault(f"{folder} is no folder")
-
-
-def _function_folders(roots: list[Path]) -> list[Path]:
-    _check_folders(roots)
-    found = find_function_folders(roots)
-    if not found:
-        raise RuntimeFault("no function folder is there: a folder with a function.yaml")
-    return found
-
-
-def _licences(parsed: argparse.Namespace) -> frozenset[str]:
-    named = [*parsed.licences, *os.environ.get(ACCEPT_VARIABLE, "").split(",")]
-    return frozenset(filter(None, (text.strip() for text in named)))
 
 
 # --- the verbs of a running dashboard ------------------------------------------------------------
@@ -206,45 +192,25 @@ def _list(parsed: argparse.Namespace) -> int:
 
 def _add_deploy(subparsers: Verbs[Parser]) -> None:
     parser = subparsers.add_parser("deploy", help="send a function folder to a platform")
-    parser.add_argument("folders", nargs="+", type=Path)
-    parser.add_argument("--platform", choices=("runtime", "nuclio"), default="runtime")
-    parser.add_argument(
-        "--nuclio-platform", choices=("local", "kube"), default="local", help="Docker or Kubernetes"
-    )
-    parser.add_argument("--namespace", default="nuclio", help="Nuclio's namespace")
-    parser.add_argument(
-        "--project", default=DEFAULT_PROJECT, help="of functions whose file names none"
-    )
-    parser.add_argument("--gpu", action="store_true", help="take function-gpu.yaml where it is")
+    arguments.add_deploy_arguments(parser)
     _add_client(parser)
     parser.set_defaults(act=_deploy)
 
 
 def _deploy(parsed: argparse.Namespace) -> int:
-    folders = _function_folders(parsed.folders)
-    client = _client(parsed)
-    if parsed.platform == "runtime":
-        client.get("/api/versions")  # nobody there: one sentence, not one for each folder
-    failed = 0
-    for folder in folders:
-        try:
-            _deploy_one(client, folder, parsed)
-        except RuntimeFault as exc:
-            print(f"error: {exc}", file=sys.stderr)
-            failed += 1
-    if failed and len(folders) > 1:
-        print(f"error: {failed} of {len(folders)} functions are not deployed", file=sys.stderr)
-    return 1 if failed else 0
+    options = folder_commands.DeployOptions(
+        platform=parsed.platform,
+        nuclio_platform=parsed.nuclio_platform,
+        namespace=parsed.namespace or DEFAULT_NAMESPACE,
+        project=parsed.project or DEFAULT_PROJECT,
+        gpu=parsed.gpu,
+    )
+    folder_commands.deploy_folders(_client(parsed), parsed.folders, options, print, _print_error)
+    return 0
 
 
-def _deploy_one(client: DashboardClient, folder: Path, parsed: argparse.Namespace) -> None:
-    which = {"project": parsed.project, "gpu": parsed.gpu}
-    if parsed.platform == "nuclio":
-        where = {"platform": parsed.nuclio_platform, "namespace": parsed.namespace}
-        commands.deploy_with_nuctl(folder, **where, **which)
-        return
-    found = commands.deploy(client, folder, print, **which)
-    print(f"{found['metadata']['name']} is {found['status']['state']} at {client.where(found)}")
+def _print_error(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def _add_remove(subparsers: Verbs[Parser]) -> None:
@@ -300,33 +266,23 @@ def _invoke(parsed: argparse.Namespace) -> int:
 def _add_check(subparsers: Verbs[Parser]) -> None:
     parser = subparsers.add_parser("check", help="lint folders, start them, judge their answers")
     parser.add_argument("folders", nargs="+", type=Path)
-    parser.add_argument("--lint-only", action="store_true", help="start nothing")
-    parser.add_argument("--json", action="store_true", help="a JSON object a function")
-    parser.add_argument("--gpu", action="store_true", help="take function-gpu.yaml where it is")
-    _add_preparation(parser)
+    parser.add_argument("--json", action="store_true", help="print a JSON object a function")
+    parser.add_argument("--installer", help=argparse.SUPPRESS)
+    arguments.add_check_arguments(parser)
     parser.set_defaults(act=_check)
 
 
 def _check(parsed: argparse.Namespace) -> int:
-    all_passed = True
-    for folder in _function_folders(parsed.folders):
-        report = check_folder(
-            folder,
-            lambda text: print(f"  {text}", file=sys.stderr),
-            run=not parsed.lint_only,
-            licences=_licences(parsed),
-            gpu=parsed.gpu,
-        )
-        all_passed = all_passed and report.passed
-        if parsed.json:
-            found = {"errors": report.errors, "warnings": report.warnings}
-            print(json.dumps({"name": report.name, "passed": report.passed, **found}))
-            continue
-        print(f"{report.name}: {'passed' if report.passed else 'FAILED'}")
-        for kind, texts in (("error", report.errors), ("warning", report.warnings)):
-            for text in texts:
-                print(f"  {kind}: {text}")
-    return 0 if all_passed else 1
+    passed = folder_commands.check_folders(
+        folder_commands.function_folders(parsed.folders, _print_error),
+        print,
+        _print_error,
+        lint_only=parsed.lint_only,
+        licences=parsed.licences,
+        gpu=parsed.gpu,
+        as_json=parsed.json,
+    )
+    return 0 if passed else 1
 
 
 def _add_fetch(subparsers: Verbs[Parser]) -> None:
@@ -338,11 +294,11 @@ def _add_fetch(subparsers: Verbs[Parser]) -> None:
 
 
 def _fetch(parsed: argparse.Namespace) -> int:
-    _check_folders(parsed.folders)
+    folder_commands.require_folders(parsed.folders)
     failed = commands.fetch(
         parsed.folders,
         print,
-        licences=_licences(parsed),
+        licences=folder_commands.accepted_licences(parsed.licences),
         gpu=_GPU_CHOICES[parsed.gpu],
     )
     for name, reason in failed:
@@ -352,9 +308,7 @@ def _fetch(parsed: argparse.Namespace) -> int:
 
 def _add_new(subparsers: Verbs[Parser]) -> None:
     parser = subparsers.add_parser("new", help="write a function folder that runs at once")
-    parser.add_argument("kind", choices=KINDS)
-    parser.add_argument("name")
-    parser.add_argument("--into", type=Path, default=Path("."), help="the folder to write it into")
+    arguments.add_new_arguments(parser)
     parser.set_defaults(act=_new)
 
 

@@ -18,7 +18,7 @@ from cvat_lambda.runtime.deploy.deployment import PROVISIONED
 from cvat_lambda.runtime.deploy.prepare import make_preparer
 from cvat_lambda.runtime.deploy.revision import REVISION_ANNOTATION
 from cvat_lambda.runtime.errors import Conflict, RuntimeFault
-from cvat_lambda.runtime.spec.discovery import choose_file, file_chooser, find_function_folders
+from cvat_lambda.runtime.spec.discovery import choose_file, discover, file_chooser
 from cvat_lambda.runtime.spec.fields import JsonObject
 from cvat_lambda.runtime.spec.function_file import (
     DEFAULT_PROJECT,
@@ -238,7 +238,7 @@ def fetch(
     preparer = make_preparer(offline=False, licences=licences, compile_all=True)
     failed: list[tuple[str, str]] = []
     choose = file_chooser(gpu)
-    for folder in find_function_folders(folders):
+    for folder in discover(folders).folders:
         name = folder.name
         try:
             config = parse_function(read_document(choose(folder)), folder)
@@ -254,8 +254,6 @@ def read_config(
     folder: Path, *, gpu: bool = False, project: str = DEFAULT_PROJECT
 ) -> FunctionConfig:
     """Return the configuration of one function folder; raises RuntimeFault."""
-    if not (folder / "function.yaml").is_file():
-        raise RuntimeFault(f"{folder} is no function folder: it has no function.yaml")
     document = in_project(read_document(choose_file(folder, gpu=gpu)), project)
     return parse_function(document, folder.resolve())
 

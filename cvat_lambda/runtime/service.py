@@ -78,6 +78,7 @@ async def run(options: ServiceOptions, announce: Callable[[str], None]) -> None:
                 options.folders, only=options.only, gpu=options.gpu, project=options.project
             )
             await supervisor.load_deployed()
+            _warn_of_missing_functions(supervisor, options.only)
             url = f"http://{_in_url(options.host)}:{port}"
             _write_ready_file(options.ready_file, url)
             announce(url)
@@ -85,6 +86,17 @@ async def run(options: ServiceOptions, announce: Callable[[str], None]) -> None:
         finally:
             await supervisor.stop()
             await runner.cleanup()
+
+
+def _warn_of_missing_functions(supervisor: Supervisor, only: frozenset[str]) -> None:
+    served = {deployment.name for deployment in supervisor.list()}
+    if not served:
+        logger.warning(
+            "no function is served: give folders to serve, or deploy some with "
+            "python -m cvat_lambda.runtime deploy FOLDER"
+        )
+    for name in sorted(only - served):
+        logger.warning("--only names %r, and no function of that name was found", name)
 
 
 def _stop_on_signals() -> asyncio.Event:

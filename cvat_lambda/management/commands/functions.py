@@ -26,6 +26,7 @@ from cvat_lambda.gateway.nuclio import platform
 from cvat_lambda.gateway.payload import encode_payload
 from cvat_lambda.gateway.probe import probe
 from cvat_lambda.management.functions_arguments import ARGUMENTS
+from cvat_lambda.runtime.errors import RuntimeFault
 
 if TYPE_CHECKING:
     from cvat_lambda.runtime.client import DashboardClient
@@ -44,13 +45,11 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            from cvat_lambda.runtime.errors import RuntimeFault
-        except ImportError as exc:
+            getattr(self, f"verb_{options['verb']}")(options)
+        except ModuleNotFoundError as exc:
             raise CommandError(
                 f"{exc.name} is not installed: install cvat-lambda with its 'runtime' extra"
             ) from exc
-        try:
-            getattr(self, f"verb_{options['verb']}")(options)
         except LambdaError as exc:
             raise CommandError(exc.message) from exc
         except RuntimeFault as exc:
@@ -95,36 +94,21 @@ class Command(BaseCommand):
 
     def verb_deploy(self, options: dict[str, Any]) -> None:
         """send function folders to the platform and wait until they are ready"""
-        from cvat_lambda.runtime.errors import RuntimeFault
-
-        folders, failed = _function_folders(options["folders"]), 0
-        if options["platform"] == "runtime":
-            _runtime_client().get("/api/versions")  # nobody there: one sentence for all folders
-        for folder in folders:
-            try:
-                self._deploy(folder, options)
-            except RuntimeFault as exc:
-                self.stderr.write(str(exc))
-                failed += 1
-        self._tell_refresh(registry.refresh(force=True))
-        if failed:
-            raise CommandError(f"{failed} of {len(folders)} functions are not deployed")
-
-    def _deploy(self, folder: Path, options: dict[str, Any]) -> None:
-        from cvat_lambda.runtime import commands as verbs
+        from cvat_lambda.runtime.folder_commands import DeployOptions, deploy_folders
         from cvat_lambda.runtime.spec.function_file import DEFAULT_PROJECT
 
-        which = {
-            "project": options["project"] or settings.PLATFORM_PROJECT or DEFAULT_PROJECT,
-            "gpu": options["gpu"],
-        }
-        if options["platform"] == "nuclio":
-            namespace = options["namespace"] or settings.PLATFORM_NAMESPACE
-            where = {"platform": options["nuclio_platform"], "namespace": namespace}
-            verbs.deploy_with_nuctl(folder, **where, **which)
-            return
-        found = verbs.deploy(_runtime_client(), folder, self.stdout.write, **which)
-        self.stdout.write(f"{found['metadata']['name']} is {found['status']['state']}")
+        target = DeployOptions(
+            platform=options["platform"],
+            nuclio_platform=options["nuclio_platform"],
+            namespace=options["namespace"] or settings.PLATFORM_NAMESPACE,
+            project=options["project"] or settings.PLATFORM_PROJECT or DEFAULT_PROJECT,
+            gpu=options["gpu"],
+        )
+        write, write_error = self.stdout.write, self.stderr.write
+        try:
+            deploy_folders(_runtime_client(), options["folders"], target, write, write_error)
+        finally:
+            self._tell_refresh(registry.refresh(force=True))
 
     def verb_remove(self, options: dict[str, Any]) -> None:
         """remove a function from the platform"""
@@ -147,15 +131,25 @@ class Command(BaseCommand):
 
     def verb_check(self, options: dict[str, Any]) -> None:
         """call functions by id, or lint and start folders, and check their answers"""
-        passed = True
-        for target in options["targets"]:
-            if not Path(target).is_dir():
-                passed = self._check_known(target) and passed
-                continue
-            for folder in _function_folders([Path(target)]):
-                passed = self._check_folder(folder, options) and passed
-        if not passed:
+        folders = [Path(target) for target in options["targets"] if Path(target).is_dir()]
+        ids = [target for target in options["targets"] if not Path(target).is_dir()]
+        passed = [self._check_known(function_id) for function_id in ids]
+        if folders:
+            passed.append(self._check_folders(folders, options))
+        if not all(passed):
             raise CommandError("not all functions keep their contract")
+
+    def _check_folders(self, roots: list[Path], options: dict[str, Any]) -> bool:
+        from cvat_lambda.runtime.folder_commands import check_folders, function_folders
+
+        return check_folders(
+            function_folders(roots, self.stderr.write),
+            self.stdout.write,
+            self.stderr.write,
+            lint_only=options["lint_only"],
+            licences=options["licences"],
+            gpu=options["gpu"],
+        )
 
     def verb_invoke(self, options: dict[str, Any]) -> None:
         """call a function and show its answer"""
@@ -219,22 +213,6 @@ class Command(BaseCommand):
         self.stdout.write(f"{function_id}: passed: {trial.summary} in {trial.duration_s:.3f} s")
         return True
 
-    def _check_folder(self, folder: Path, options: dict[str, Any]) -> bool:
-        from cvat_lambda.runtime.check.run import check_folder
-
-        report = check_folder(
-            folder,
-            self.stderr.write,
-            run=not options["lint_only"],
-            licences=frozenset(options["licences"]),
-            gpu=options["gpu"],
-        )
-        self.stdout.write(f"{report.name}: {'passed' if report.passed else 'FAILED'}")
-        for kind, texts in (("error", report.errors), ("warning", report.warnings)):
-            for text in texts:
-                self.stdout.write(f"  {kind}: {text}")
-        return report.passed
-
     def _tell_refresh(self, result: RefreshResult) -> None:
         words = [f"the platform has {result.found} functions"]
         if result.error:
@@ -247,19 +225,6 @@ class Command(BaseCommand):
             if ids:
                 words.append(f"{word}: {', '.join(ids)}")
         self.stderr.write("; ".join(words))
-
-
-def _function_folders(roots: list[Path]) -> list[Path]:
-    """Return the function folders below the roots, which may be some themselves."""
-    from cvat_lambda.runtime.spec.discovery import find_function_folders
-
-    for root in roots:
-        if not root.is_dir():
-            raise CommandError(f"{root} is no folder")
-    found = find_function_folders(roots)
-    if not found:
-        raise CommandError("no function folder is there: a folder with a function.yaml")
-    return found
 
 
 def _runtime_client() -> DashboardClient:

@@ -23,7 +23,7 @@ from typing import Final
 from cvat_lambda.runtime.cancellation import check_cancelled, interruptible
 from cvat_lambda.runtime.deploy.archives import copy_folder, unpack
 from cvat_lambda.runtime.errors import BadRequest, FunctionBroken, RuntimeFault
-from cvat_lambda.runtime.spec.discovery import FUNCTION_FILE
+from cvat_lambda.runtime.spec.discovery import plain_file
 from cvat_lambda.runtime.spec.fields import JsonObject, mapping, text, to_json
 from cvat_lambda.runtime.spec.function_file import EXTRAS_KEY, read_document
 
@@ -229,14 +229,14 @@ def _single_folder(folder: Path) -> Path:
 
 def _completed(document: JsonObject, folder: Path) -> JsonObject:
     """Fill in what the folder's own function.yaml says; what the caller says wins."""
-    file = folder / FUNCTION_FILE
-    if not file.exists():
+    file = plain_file(folder)
+    if file is None:
         return document
     own = read_document(file)
     complete = dict(document)
     for key in ("metadata", "spec"):
         complete[key] = {
-            **mapping(own.get(key), f"{key} of its {FUNCTION_FILE}"),
+            **mapping(own.get(key), f"{key} of its {file.name}"),
             **mapping(document.get(key), key),
         }
     if EXTRAS_KEY in own:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ from cvat_lambda.runtime.errors import (
     RuntimeFault,
 )
 from cvat_lambda.runtime.logs import remove_log
-from cvat_lambda.runtime.spec.discovery import file_chooser, find_function_folders
+from cvat_lambda.runtime.spec.discovery import discover, file_chooser
 from cvat_lambda.runtime.spec.fields import JsonObject
 from cvat_lambda.runtime.spec.function_file import (
     DEFAULT_PROJECT,
@@ -39,6 +40,7 @@ from cvat_lambda.runtime.spec.function_file import (
 from cvat_lambda.runtime.threads import arriving
 
 Result = TypeVar("Result")
+logger = logging.getLogger(__name__)
 
 
 class Supervisor:
@@ -99,7 +101,17 @@ class Supervisor:
         A folder that does not load becomes a function in state error; the others run.
         """
         choose = file_chooser(gpu)
-        for folder in find_function_folders(roots):
+        for root in roots:
+            if not discover([root]).folders:
+                logger.error("no function was found below %s: a folder with a function.yaml", root)
+        found = discover(roots)
+        for folder, reason in found.unreadable:
+            logger.error("the folder %s cannot be read: %s", folder, reason)
+            if not only or folder.name in only:
+                self._register_broken(
+                    folder.name, f"its folder {folder} cannot be read: {reason}", project
+                )
+        for folder in found.folders:
             try:
                 document = in_project(read_document(choose(folder)), project)
                 config = parse_function(document, folder)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from cvat_lambda.runtime.errors import FunctionBroken, NotPrepared
 from cvat_lambda.runtime.spec.discovery import (
     choose_file,
     choose_file_for_machine,
-    find_function_folders,
+    discover,
 )
 from cvat_lambda.runtime.spec.function_file import parse_function
 from cvat_lambda.runtime.weights.licences import LicencePolicy
@@ -26,12 +27,12 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_function_folders_are_found_at_any_depth_and_not_inside_each_other(root: Path) -> None:
-    found = [path.relative_to(root).as_posix() for path in find_function_folders([root])]
+    found = [path.relative_to(root).as_posix() for path in discover([root]).folders]
     assert found == ["a/b/one", "a/two/nuclio"]
 
 
 def test_a_folder_given_twice_or_itself_a_function_counts_once(root: Path) -> None:
-    assert len(find_function_folders([root, root / "a" / "b" / "one", root / "a"])) == 2
+    assert len(discover([root, root / "a" / "b" / "one", root / "a"]).folders) == 2
 
 
 def test_the_gpu_variant_is_taken_where_there_is_one(root: Path) -> None:
@@ -69,6 +70,64 @@ def test_a_gpu_variant_that_cannot_be_read_is_not_passed_over(root: Path) -> Non
     with pytest.raises(FunctionBroken, match=r"function-gpu\.yaml cannot be read"):
         choose_file_for_machine(folder, nvidia=True)
     assert choose_file_for_machine(folder, nvidia=False).name == "function.yaml"
+
+
+@pytest.mark.parametrize("name", ["function-gpu.yaml", "function-gpu.yml"])
+def test_folder_with_a_gpu_variant_alone_is_found_and_used_with_gpu_only(
+    tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / "x"
+    folder.mkdir()
+    (folder / name).write_text("spec: {resources: {limits: {nvidia.com/gpu: 1}}}")
+    assert discover([tmp_path]).folders == (folder,)
+    assert choose_file(folder, gpu=True).name == name
+    assert choose_file_for_machine(folder, nvidia=True).name == name
+    for choose in (
+        lambda: choose_file(folder, gpu=False),
+        lambda: choose_file_for_machine(folder, nvidia=False),
+    ):
+        with pytest.raises(FunctionBroken, match=f"x has {name} only, for a GPU: use --gpu"):
+            choose()
+
+
+def test_function_yml_is_a_function_file_and_function_yaml_comes_first(tmp_path: Path) -> None:
+    (tmp_path / "function.yml").write_text("")
+    assert discover([tmp_path]).folders == (tmp_path,)
+    assert choose_file(tmp_path, gpu=True).name == "function.yml"
+    (tmp_path / "function.yaml").write_text("")
+    assert choose_file(tmp_path, gpu=False).name == "function.yaml"
+
+
+def discover_as_nobody(root: Path) -> str:
+    """Return what another user finds below a folder: the superuser may list every folder."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setuid(65534)
+            found = discover([root])
+            os.write(writer, repr((found.folders, found.unreadable)).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    os.waitpid(pid, 0)
+    with os.fdopen(reader, "rb") as file:
+        return file.read().decode()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only the superuser can become another user")
+def test_folder_that_cannot_be_listed_is_reported_with_its_reason() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        for folder in (root, root / "closed", root / "open"):
+            folder.mkdir(exist_ok=True)
+            folder.chmod(0o755)
+        (root / "open" / "function.yaml").write_text("")
+        (root / "closed").chmod(0o700)
+        unreadable = ((root / "closed", "Permission denied"),)
+        assert discover_as_nobody(root) == repr(((root / "open",), unreadable))
+        root.chmod(0o700)  # a root folder, too
+        assert discover_as_nobody(root) == repr(((), ((root, "Permission denied"),)))
 
 
 @pytest.mark.parametrize(

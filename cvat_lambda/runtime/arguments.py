@@ -1,0 +1,60 @@
+"""Arguments that ``python -m cvat_lambda.runtime`` and ``manage.py functions`` share.
+
+Nothing here needs the packages of the ``runtime`` extra.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from cvat_lambda.runtime.scaffold import KINDS
+from cvat_lambda.runtime.weights.licences import ACCEPT_VARIABLE
+
+
+def add_deploy_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``deploy``; `namespace` and `project` are None if not given."""
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
+    parser.add_argument(
+        "--platform",
+        choices=("runtime", "nuclio"),
+        default="runtime",
+        help="the embedded runtime, or Nuclio by its tool nuctl",
+    )
+    parser.add_argument(
+        "--nuclio-platform", choices=("local", "kube"), default="local", help="Docker or Kubernetes"
+    )
+    parser.add_argument("--namespace", help="Nuclio's namespace")
+    parser.add_argument("--project", help="of functions whose file names none")
+    add_gpu_argument(parser)
+
+
+def add_check_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``check``, except for the folders."""
+    parser.add_argument("--lint-only", action="store_true", help="start no function of a folder")
+    add_gpu_argument(parser)
+    add_licence_argument(parser)
+
+
+def add_new_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``new``."""
+    parser.add_argument("kind", choices=KINDS)
+    parser.add_argument("name")
+    parser.add_argument("--into", type=Path, default=Path(), help="the folder to write it into")
+
+
+def add_gpu_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--gpu``, which selects the function files for a GPU."""
+    parser.add_argument("--gpu", action="store_true", help="use function-gpu.yaml where it exists")
+
+
+def add_licence_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--accept-licence``; see `folder_commands.accepted_licences`."""
+    parser.add_argument(
+        "--accept-licence",
+        action="append",
+        default=[],
+        metavar="ID",
+        dest="licences",
+        help=f"fetch weights under this licence too (or {ACCEPT_VARIABLE}, separated by commas)",
+    )
