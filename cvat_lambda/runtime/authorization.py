@@ -9,9 +9,14 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import os
+import secrets
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
+
+from cvat_lambda.runtime.errors import RuntimeFault
 
 TOKEN_NEEDED: Final = "A token is needed: Authorization: Bearer <token>"
 LOCAL_ONLY: Final = "Without a token, only programs of this machine are answered"
@@ -32,6 +37,24 @@ class RequestAuthorizer:
         if is_local(host) and (origin is None or _netloc(origin) == host):
             return None
         return 403, LOCAL_ONLY
+
+
+def token_in(file: Path) -> str:
+    """Return the token in a file; write a random one that only this user can read if it is missing.
+
+    Raises OSError, and RuntimeFault for an empty file.
+    """
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        token = file.read_text(encoding="utf-8").strip()
+        if not token:
+            raise RuntimeFault(f"the token file {file} is empty: delete it") from None
+        return token
+    token = secrets.token_urlsafe(32)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
+        opened.write(token + "\n")
+    return token
 
 
 def is_local(host: str) -> bool:

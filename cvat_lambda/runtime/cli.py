@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cvat_lambda.runtime import arguments, commands, folder_commands
+from cvat_lambda.runtime.authorization import token_in
 from cvat_lambda.runtime.client import DEFAULT_URL, DashboardClient
 from cvat_lambda.runtime.errors import RuntimeFault
 from cvat_lambda.runtime.scaffold import new_function
@@ -88,6 +89,11 @@ def _add_serve(subparsers: Verbs[Parser]) -> None:
         default=os.environ.get("CVAT_LAMBDA_RUNTIME_TOKEN", ""),
         help="what callers must send as a bearer token (or CVAT_LAMBDA_RUNTIME_TOKEN)",
     )
+    serve.add_argument(
+        "--token-file",
+        type=Path,
+        help="file with that token; it gets a random one if it does not exist",
+    )
     serve.add_argument("--only", default="", metavar="ID[,ID]", help="load these functions alone")
     serve.add_argument(
         "--project", default=DEFAULT_PROJECT, help="of functions whose file names none"
@@ -145,7 +151,7 @@ def _serve(parsed: argparse.Namespace) -> int:
         folders=tuple(parsed.folders),
         host=parsed.host,
         port=parsed.port,
-        token=parsed.token,
+        token=_token(parsed),
         only=frozenset(filter(None, parsed.only.split(","))),
         project=parsed.project,
         gpu=_GPU_CHOICES[parsed.gpu],
@@ -158,6 +164,12 @@ def _serve(parsed: argparse.Namespace) -> int:
     )
     asyncio.run(run(options, lambda url: print(f"runtime ready {url}", flush=True)))
     return 0
+
+
+def _token(parsed: argparse.Namespace) -> str:
+    if parsed.token or parsed.token_file is None:
+        return str(parsed.token)
+    return token_in(parsed.token_file)
 
 
 # --- the verbs of a running dashboard ------------------------------------------------------------

@@ -29,7 +29,7 @@ from cvat_lambda.runtime.spec.function_file import (
     read_document,
 )
 
-Progress = Callable[[str], None]
+Progress = Callable[[str], object]
 POLL_S = 0.2
 
 

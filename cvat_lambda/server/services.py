@@ -23,7 +23,12 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from cvat_lambda.server.home import prepare_home
+from cvat_lambda.server.home import (
+    RUNTIME_TOKEN,
+    RUNTIME_URL,
+    prepare_home,
+    running_platform,
+)
 from cvat_lambda.server.processes import (
     Child,
     ProcessFailed,
@@ -238,19 +243,19 @@ class Services:
         wished = self.options.platform_port
         # Bound here first: a restarted runtime needs the port that the others know.
         port = free_port(wished, LOOPBACK)
-        ready = self.options.home / "runtime.url"
+        ready = self.options.home / RUNTIME_URL
         ready.unlink(missing_ok=True)
         command = [sys.executable, "-m", "cvat_lambda.runtime", "serve"]
         command += [str(folder) for folder in self.options.functions]
         command += ["--host", LOOPBACK, "--port", str(port), "--ready-file", str(ready)]
         command += ["--state-dir", str(self.options.home / "runtime")]
+        command += ["--token-file", str(self.options.home / RUNTIME_TOKEN)]
         if self.options.only:
             command += ["--only", ",".join(self.options.only)]
         child = self._child("runtime", command)
         url = wait_for_file(ready, child=child)
         self._tell_port("the function runtime", wished, int(url.rpartition(":")[2]))
-        self.environment["CVAT_LAMBDA_PLATFORM_URL"] = url
-        self.environment["CVAT_LAMBDA_PLATFORM_PROJECT"] = ""  # all its functions are ours
+        self.environment.update(running_platform(self.options.home))
 
     def _migrate(self) -> None:
         log = self.options.home / "logs" / "migrate.log"

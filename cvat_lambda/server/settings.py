@@ -18,7 +18,7 @@ import django
 
 from cvat_lambda.conf import from_environment
 from cvat_lambda.engine.standalone.conf import EngineSettings
-from cvat_lambda.server.home import default_home, prepare_home
+from cvat_lambda.server.home import default_home, prepare_home, running_platform
 from cvat_lambda.server.secret import secret_key
 
 HOME = default_home()
@@ -162,5 +162,7 @@ LOGGING = {
 
 CVAT_LAMBDA_MAX_CALLS = 16  # of the 24 threads of a web process
 CVAT_LAMBDA_ENGINE = "cvat_lambda.engine.standalone.adapter.StandaloneEngine"
+if "CVAT_LAMBDA_PLATFORM_URL" not in os.environ:  # commands find the runtime of the server
+    globals().update(running_platform(HOME))
 globals().update(from_environment())
 globals().update(EngineSettings.from_environment())

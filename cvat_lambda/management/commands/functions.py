@@ -14,12 +14,12 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError, ProgrammingError
 
 from cvat_lambda.conf import settings
-from cvat_lambda.errors import LambdaError
+from cvat_lambda.errors import FunctionNotFound, LambdaError
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.background import refresh_quietly
-from cvat_lambda.functions.models import ENDPOINT, Function
+from cvat_lambda.functions.models import ENDPOINT, MISSING, NUCLIO, Function
 from cvat_lambda.functions.refresh import RefreshResult
-from cvat_lambda.functions.spec import Kind
+from cvat_lambda.functions.spec import FunctionSpec, Kind
 from cvat_lambda.gateway.endpoints import Endpoint, remove_endpoint, save_endpoint
 from cvat_lambda.gateway.invoke_with_retries import invoke_with_retries
 from cvat_lambda.gateway.nuclio import platform
@@ -65,8 +65,12 @@ class Command(BaseCommand):
 
     def verb_list(self, options: dict[str, Any]) -> None:
         """show what is known of every function, the broken and the vanished too"""
-        self._tell_refresh(registry.refresh(force=True))
         rows = list(registry.rows())
+        if rows:
+            self._compare(rows)
+        else:
+            self._tell_refresh(registry.refresh(force=True))
+            rows = list(registry.rows())
         width = max((len(row.pk) for row in rows), default=0)
         for row in rows:
             # What a function in error lacks besides is of no use before it is deployed.
@@ -79,6 +83,25 @@ class Command(BaseCommand):
             for text in (row.message, "" if in_error else row.problem):
                 if text:
                     self.stdout.write(f"    {text.splitlines()[0]}")
+
+    def _compare(self, rows: list[Function]) -> None:
+        """Write what the platform has now; the table stays as the server's processes keep it."""
+        try:
+            listed = set(platform().functions())
+        except LambdaError as exc:
+            self._tell_refresh(RefreshResult(error=exc.message))
+            return
+        known = {row.pk for row in rows if row.platform == NUCLIO and row.state != MISSING}
+        words = [f"the platform has {len(listed)} functions"]
+        for text, ids in (
+            ("not in the table yet", listed - known),
+            ("not on the platform any more", known - listed),
+        ):
+            if ids:
+                words.append(f"{text}: {', '.join(sorted(ids))}")
+        if listed != known:
+            words.append(f"it is at {settings.PLATFORM_URL}; 'functions refresh' reads it")
+        self.stderr.write("; ".join(words))
 
     def verb_refresh(self, options: dict[str, Any]) -> None:
         """read the platform's list into the registry"""
@@ -157,7 +180,7 @@ class Command(BaseCommand):
         image = options["image"]
         images = {"image": _read_file(image)} if image is not None else {}
         called = invoke_with_retries(
-            registry.get(options["id"]),
+            _function(options["id"]),
             encode_payload(fields, images),
             request_id=f"manage-{uuid.uuid4().hex[:12]}",
             deadline_s=options["timeout"],
@@ -206,7 +229,7 @@ class Command(BaseCommand):
 
     def _check_known(self, function_id: str) -> bool:
         try:
-            trial = probe(registry.get(function_id))
+            trial = probe(_function(function_id))
         except LambdaError as exc:
             self.stdout.write(f"{function_id}: FAILED: {exc.message}")
             return False
@@ -233,6 +256,17 @@ def _runtime_client() -> DashboardClient:
 
     advice = "start one, or name another with CVAT_LAMBDA_PLATFORM_URL"
     return DashboardClient(settings.PLATFORM_URL, token=settings.PLATFORM_TOKEN, advice=advice)
+
+
+def _function(function_id: str) -> FunctionSpec:
+    """Return a function; if it is not in the table, read the platform's list first."""
+    try:
+        return registry.get(function_id)
+    except FunctionNotFound:
+        if function_id not in platform().functions():
+            raise
+    registry.refresh(force=True)
+    return registry.get(function_id)
 
 
 def _is_endpoint(function_id: str) -> bool:

@@ -28,7 +28,7 @@ from cvat_lambda.runtime.commands import invoke, read_config, wait_until_settled
 from cvat_lambda.runtime.errors import RuntimeFault
 from cvat_lambda.runtime.spec.function_file import FunctionConfig
 
-Progress = Callable[[str], None]
+Progress = Callable[[str], object]
 START_TIMEOUT_S: Final = 120.0
 CALL_TIMEOUT_S: Final = 300.0
 _SHIFT: Final = 4  # pixels that the disc moves between two frames

@@ -15,7 +15,7 @@ from cvat_lambda.runtime.cancellation import check_cancelled, interruptible, pau
 from cvat_lambda.runtime.errors import NotPrepared
 from cvat_lambda.runtime.spec.quantities import format_bytes
 
-Progress = Callable[[str], None]
+Progress = Callable[[str], object]
 CHUNK: Final = 2**18  # bytes
 ATTEMPTS: Final = 4
 CONNECT_TIMEOUT_S: Final = 30.0

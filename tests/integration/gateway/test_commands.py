@@ -60,6 +60,34 @@ def test_list_answers_from_the_registry_when_the_platform_is_down(
         run("refresh")
 
 
+def test_list_compares_with_the_platform_and_writes_nothing(nuclio: FakeNuclio) -> None:
+    nuclio.functions = {"a": function_object("a"), "b": function_object("b")}
+    run("refresh")
+    nuclio.functions = {"b": function_object("b"), "c": function_object("c")}
+    before = list(Function.objects.values().order_by("id"))
+    out, err = run("list")
+    assert [line.split()[0] for line in out.splitlines()] == ["a", "b"]
+    assert "the platform has 2 functions; not in the table yet: c" in err
+    assert "not on the platform any more: a" in err
+    assert list(Function.objects.values().order_by("id")) == before
+
+
+def test_check_finds_a_function_that_the_table_does_not_have_yet(nuclio: FakeNuclio) -> None:
+    nuclio.functions = {"a": function_object("a")}
+    run("refresh")
+    nuclio.functions["b"] = function_object("b")
+    assert run("check", "b")[0].startswith("b: passed: ")
+    assert "function 'c' was not found" in run_failing("check", "c")
+
+
+def run_failing(*arguments: str) -> str:
+    """Return what a command writes that ends with an error."""
+    out = io.StringIO()
+    with pytest.raises(CommandError):
+        call_command("functions", *arguments, stdout=out, stderr=io.StringIO())
+    return out.getvalue()
+
+
 def test_remove_removes_from_the_platform(nuclio: FakeNuclio) -> None:
     nuclio.functions = {"a": function_object("a")}
     registry.refresh()

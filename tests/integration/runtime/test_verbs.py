@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import stat
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -310,6 +311,62 @@ def test_check_with_the_former_option_installer_builds_with_uv(tmp_path: Path) -
     checked = command("check", folder, "--installer", "pip", **env)
     assert checked.returncode == 1
     assert "error: it is uv that was asked" in checked.stdout
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [
+        ("lst", "error: 'lst' is no verb and no folder: did you mean 'list'?"),
+        ("Deploy", "error: 'Deploy' is no verb and no folder: did you mean 'deploy'?"),
+        ("zzz", "error: 'zzz' is no verb and no folder: verbs are serve, list, deploy,"),
+    ],
+)
+def test_mistyped_verb_is_named_with_the_nearest_one(word: str, sentence: str) -> None:
+    done = command(word, "one")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(sentence)
+
+
+def test_serve_without_a_function_warns_and_names_the_folder(tmp_path: Path) -> None:
+    with running([tmp_path], tmp_path / "state", "--only", "one") as runtime:
+        output = "".join(runtime.output)
+    assert f"ERROR no function was found below {tmp_path}" in output
+    assert "WARNING no function is served: give folders to serve" in output
+    assert "WARNING --only names 'one', and no function of that name was found" in output
+
+
+def test_gpu_variant_alone_is_served_on_request_and_else_in_error_with_the_way_out(
+    tmp_path: Path,
+) -> None:
+    code = "def handler(context, event):\n    return 'x'\n"
+    folder = write_function(tmp_path / "functions", "x", code)
+    (folder / "function.yaml").rename(folder / "function-gpu.yaml")
+    with running([folder.parent], tmp_path / "state", "--gpu", "no") as runtime:
+        status = runtime.function("x")["status"]
+        assert (status["state"], "x has function-gpu.yaml only" in status["message"]) == (
+            "error",
+            True,
+        )
+        url = ("--url", runtime.url)
+        refused = command("deploy", folder, *url)
+        assert "use --gpu to run it all the same" in refused.stderr
+        assert command("deploy", folder, "--gpu", *url).returncode == 0
+        assert runtime.function("x")["status"]["state"] == "ready"
+    with running([folder.parent], tmp_path / "other", "--gpu", "yes") as runtime:
+        runtime.wait_for("x")
+
+
+def test_token_file_gets_a_random_token_that_only_its_owner_can_read(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    seen = set()
+    for _ in range(2):  # it is kept over a restart
+        with running([], tmp_path / "state", "--token-file", str(file)) as runtime:
+            assert runtime.request("GET", "/api/functions").status_code == 401
+            runtime.token = file.read_text().strip()
+            assert runtime.request("GET", "/api/functions").status_code == 200
+            seen.add(runtime.token)
+    assert (len(seen), len(seen.pop()) >= 40) == (1, True)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 def test_nuclio_is_deployed_to_with_its_own_tool(tmp_path: Path) -> None:

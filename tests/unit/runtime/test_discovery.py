@@ -82,12 +82,11 @@ def test_folder_with_a_gpu_variant_alone_is_found_and_used_with_gpu_only(
     assert discover([tmp_path]).folders == (folder,)
     assert choose_file(folder, gpu=True).name == name
     assert choose_file_for_machine(folder, nvidia=True).name == name
-    for choose in (
-        lambda: choose_file(folder, gpu=False),
-        lambda: choose_file_for_machine(folder, nvidia=False),
-    ):
-        with pytest.raises(FunctionBroken, match=f"x has {name} only, for a GPU: use --gpu"):
-            choose()
+    message = f"x has {name} only, for a GPU: use --gpu"
+    with pytest.raises(FunctionBroken, match=message):
+        choose_file(folder, gpu=False)
+    with pytest.raises(FunctionBroken, match=message):
+        choose_file_for_machine(folder, nvidia=False)
 
 
 def test_function_yml_is_a_function_file_and_function_yaml_comes_first(tmp_path: Path) -> None:
