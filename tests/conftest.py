@@ -17,6 +17,7 @@ from django.test import Client
 from hypothesis import HealthCheck
 from hypothesis import settings as examples
 
+from cvat_lambda.functions import health
 from cvat_lambda.gateway.gateway import get_gateway
 from cvat_lambda.server.processes import Child
 
@@ -56,6 +57,7 @@ def _new_gateway() -> Iterator[None]:
     """What the gateway has learned of a function ends with the test."""
     yield
     get_gateway().reset()
+    health.forget_questions()
 
 
 @pytest.fixture

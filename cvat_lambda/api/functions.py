@@ -51,10 +51,12 @@ class FunctionViewSet(LambdaViewSet):
     def list(self, request: HttpRequest) -> Response:
         """A bare array, not paginated."""
         page = is_browser(request)
-        return Response([describe(spec, to_page=page) for spec in registry.listed()])
+        return Response([describe(spec, to_page=page) for spec in registry.listed(ask=True)])
 
     def retrieve(self, request: HttpRequest, func_id: str) -> Response:
-        return Response(describe(self._find(func_id), to_page=is_browser(request)))
+        return Response(
+            describe(self._find(func_id, registry.Ask.ALWAYS), to_page=is_browser(request))
+        )
 
     @extend_schema(
         operation_id="lambda_create_functions",
@@ -67,19 +69,19 @@ class FunctionViewSet(LambdaViewSet):
         },
     )
     def call(self, request: HttpRequest, func_id: str) -> HttpResponse:
-        function = self._find(func_id)
+        function = self._find(func_id, registry.Ask.IF_NOT_READY)
         access = self.access()
         params = CALL_BODY.params(request.data, from_browser=is_browser(request))
         with call_limits.hold(access.user_id, function.id):
             answer: Any = answer_call(get_engine(), access, function, params, http_request=request)
         return _response(request, answer)
 
-    def _find(self, function_id: str) -> FunctionSpec:
+    def _find(self, function_id: str, ask: registry.Ask) -> FunctionSpec:
         """Raise FunctionNotFound, or FunctionSpecInvalid that says what is wrong."""
         self.check_detail(function_id)
         if not FUNCTION_ID.fullmatch(function_id):
             raise FunctionNotFound
-        return registry.get(function_id)
+        return registry.get(function_id, ask=ask)
 
 
 def _response(request: HttpRequest, answer: Any) -> HttpResponse:

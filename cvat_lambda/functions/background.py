@@ -18,7 +18,7 @@ from django.db import DatabaseError, connections
 
 from cvat_lambda.conf import settings
 from cvat_lambda.errors import FunctionUnavailable, LambdaError, PlatformUnreachable
-from cvat_lambda.functions.health import note_failure, note_success
+from cvat_lambda.functions.health import RevisionChanged, note_failure, note_success
 from cvat_lambda.functions.refresh import refresh
 from cvat_lambda.functions.spec import FunctionSpec
 
@@ -41,10 +41,15 @@ def start_with_the_first_http_request() -> None:
     request_started.connect(start, dispatch_uid="cvat_lambda.functions.background")
 
 
-def report(spec: FunctionSpec, error: LambdaError | None) -> None:
-    """Report how an invocation ended; the thread checks a function that cannot be reached."""
+def report(spec: FunctionSpec, error: LambdaError | None, *, revision: str = "") -> None:
+    """Report how an invocation ended, and which revision of the function answered.
+
+    The thread reads a function again that cannot be reached or that has another revision.
+    """
     if error is None:
-        if spec.state == "unhealthy" and spec.address.platform == "endpoint":
+        if revision != spec.revision and spec.address.platform == "nuclio":
+            _Refresher.add(spec, RevisionChanged())
+        elif spec.state == "unhealthy" and spec.address.platform == "endpoint":
             _Refresher.add(spec, None)
     elif isinstance(error, PlatformUnreachable | FunctionUnavailable):
         _Refresher.add(spec, error)

@@ -33,6 +33,9 @@ _KINDS: Final = ", ".join(kind.value for kind in Kind)
 _BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
 _LARGEST_INT: Final = 1 << 31  # of a number in metadata, so that it fits a database column
 
+REVISION_ANNOTATION: Final = "cvat-lambda/revision"
+_REVISION: Final = re.compile(r"[0-9A-Za-z._:-]{1,64}")
+
 # Nuclio 1.14.1's states; one that is not here counts as `building`.
 STATES: Final[Mapping[str, State]] = {
     "ready": "ready",
@@ -97,8 +100,16 @@ def parse_state(raw: Mapping[str, Any]) -> tuple[State, str]:
 
 
 def revision_of(raw: Mapping[str, Any]) -> str:
-    """Hash what makes a function answer as it does: annotations, code, environment, image."""
+    """Return what identifies the content of a function: its code, environment and weights.
+
+    The embedded runtime states it in the annotation `REVISION_ANNOTATION`. For other platforms it
+    is a hash of the annotations, the spec (with the source code and the build's timestamp, where
+    the platform gives them) and the name of the image.
+    """
     metadata, spec, status = (_lenient(raw, key) for key in ("metadata", "spec", "status"))
+    stated = _lenient(metadata, "annotations").get(REVISION_ANNOTATION)
+    if isinstance(stated, str) and _REVISION.fullmatch(stated):
+        return stated
     content = {
         "annotations": metadata.get("annotations"),
         "spec": {key: value for key, value in spec.items() if key not in _VOLATILE_SPEC},

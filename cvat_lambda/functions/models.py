@@ -16,8 +16,10 @@ PLATFORMS: Final = [(NUCLIO, "Nuclio or the embedded runtime"), (ENDPOINT, "HTTP
 READY: Final = "ready"
 UNHEALTHY: Final = "unhealthy"
 MISSING: Final = "missing"
+SCALED_TO_ZERO: Final = "scaled_to_zero"
+CALLABLE: Final = (READY, SCALED_TO_ZERO)  # the first call starts a function scaled to zero
 STATES: Final = [
-    (state, state) for state in (READY, "building", "error", UNHEALTHY, "scaled_to_zero", MISSING)
+    (state, state) for state in (READY, "building", "error", UNHEALTHY, SCALED_TO_ZERO, MISSING)
 ]
 
 

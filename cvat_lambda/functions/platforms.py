@@ -13,10 +13,10 @@ from typing import Any, Protocol
 class Platform(Protocol):
     """A platform that lists its functions."""
 
-    def functions(self) -> dict[str, Any]:
+    def functions(self, *, timeout_s: float | None = None) -> dict[str, Any]:
         """Return the function objects by name, untrusted. Raise PlatformError."""
 
-    def function(self, function_id: str) -> dict[str, Any]:
+    def function(self, function_id: str, *, timeout_s: float | None = None) -> dict[str, Any]:
         """Return one function object, untrusted. Raise FunctionNotFound or PlatformError."""
 
 

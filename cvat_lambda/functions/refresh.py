@@ -49,16 +49,21 @@ class RefreshResult:
     error: str = ""  # the platform did not answer: a sentence
 
 
-def refresh(force: bool = False) -> RefreshResult:
-    """Read the platform's list into the table, if it is time to or ``force`` is given.
+def refresh(
+    force: bool = False, *, max_age_s: float | None = None, timeout_s: float | None = None
+) -> RefreshResult:
+    """Read the platform's list into the table if the table is older than ``max_age_s``.
 
-    Raises nothing for a platform that does not answer: the result says so.
+    The age is by default a little less than FUNCTIONS_REFRESH_S; ``force`` reads in any case. An
+    error of the platform is in the result.
     """
-    if not _claim(force):
+    if max_age_s is None:
+        max_age_s = max(settings.FUNCTIONS_REFRESH_S, _RETRY_S) * 0.9
+    if not _claim(force, max_age_s):
         check = PlatformCheck.objects.filter(pk=NUCLIO).first()
         return RefreshResult(skipped=True, error=check.error if check is not None else "")
     try:
-        listed = platform().functions()
+        listed = platform().functions(timeout_s=timeout_s)
     except LambdaError as exc:
         _release(error=exc.message)
         logger.warning(
@@ -191,8 +196,8 @@ def _forget() -> None:
         )
 
 
-def _claim(force: bool) -> bool:
-    """Take the right to read the list now, from among all processes."""
+def _claim(force: bool, max_age_s: float) -> bool:
+    """Take the right to read the list now; return False if another process has it."""
     now = timezone.now()
     check = PlatformCheck.objects.filter(pk=NUCLIO)
     mine = {"claimed_until": now + timedelta(seconds=_CLAIM_S)}
@@ -200,9 +205,9 @@ def _claim(force: bool) -> bool:
         PlatformCheck.objects.get_or_create(pk=NUCLIO)
     if force:
         return bool(check.update(**mine))
-    period = timedelta(seconds=max(settings.FUNCTIONS_REFRESH_S, _RETRY_S) * 0.9)
-    failed_before = ~Q(error="") & Q(checked_at__lt=now - timedelta(seconds=_RETRY_S))
-    due = Q(checked_at=None) | Q(checked_at__lt=now - period) | failed_before
+    failed = ~Q(error="") & Q(checked_at__lt=now - timedelta(seconds=_RETRY_S))
+    old = Q(error="") & Q(checked_at__lt=now - timedelta(seconds=max_age_s))
+    due = Q(checked_at=None) | old | failed
     free = Q(claimed_until=None) | Q(claimed_until__lt=now)
     return bool(check.filter(due & free).update(**mine))
 

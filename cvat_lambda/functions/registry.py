@@ -1,4 +1,4 @@
-"""The functions there are: what API, requests and pages ask, answered from the table.
+"""Look up functions in the table: for the API, background requests and pages.
 
 A look-up is one query by primary key. Each process derives the spec of a row once per change.
 `cvat_lambda.functions.background` keeps the table fresh. Look-ups read the table only, except
@@ -11,18 +11,22 @@ import threading
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
-from typing import Final, cast
+from enum import Enum
+from typing import Final, NamedTuple, cast
 
 from django.db.models import QuerySet
+from django.utils import timezone
 
+from cvat_lambda.conf import settings
 from cvat_lambda.errors import FunctionNotFound, FunctionSpecInvalid, PlatformUnreachable
-from cvat_lambda.functions.health import note_failure, note_success
+from cvat_lambda.functions.health import note_failure, note_success, read_function
 from cvat_lambda.functions.metadata import ID_PATTERN, parse_function
-from cvat_lambda.functions.models import ENDPOINT, MISSING, Function
+from cvat_lambda.functions.models import CALLABLE, ENDPOINT, MISSING, Function
 from cvat_lambda.functions.refresh import RefreshResult, read_first_list, refresh
 from cvat_lambda.functions.spec import Address, FunctionSpec, State
 
 __all__ = [
+    "Ask",
     "RefreshResult",
     "get",
     "listed",
@@ -33,24 +37,48 @@ __all__ = [
     "spec_of",
 ]
 
+_FRESH_S: Final = 1.0  # a reading of the platform that is younger is not repeated
+_ASK_TIMEOUT_S: Final = 2.0  # a person does not wait longer for the platform's answer
+
+
+class Ask(Enum):
+    """When a look-up asks the platform; at most once a second and function."""
+
+    NEVER = "never"
+    IF_NOT_READY = "if the function is unknown or cannot be called"
+    ALWAYS = "always"
+
+
+class Found(NamedTuple):
+    """What a look-up reads of a row."""
+
+    changed_at: datetime
+    checked_at: datetime
+    state: str
+    platform: str
+
+
 _lock: Final = threading.Lock()
 _specs: Final[dict[str, tuple[datetime, FunctionSpec]]] = {}
 
 
-def get(function_id: str) -> FunctionSpec:
-    """Return a function. Raise FunctionNotFound, or FunctionSpecInvalid saying what is wrong.
+def get(function_id: str, *, ask: Ask = Ask.NEVER) -> FunctionSpec:
+    """Return a function. Raise FunctionNotFound, or FunctionSpecInvalid that says what is wrong.
 
-    A function that is in the table no more (or not yet: the platform is asked once) is not found;
-    one that has vanished from its platform is given with its state ``missing``.
+    A function that its platform no longer lists has the state ``missing``. ``ask`` says whether
+    the platform is asked about this function before the table answers.
     """
     if not ID_PATTERN.fullmatch(function_id):  # not even a question for the database
         raise FunctionNotFound("there is no function with such a name")
     known = Function.objects.filter(pk=function_id, enabled=True)
-    changed_at = known.values_list("changed_at", flat=True).first()
-    if changed_at is None and not read_first_list().skipped:
-        changed_at = known.values_list("changed_at", flat=True).first()
-    if changed_at is None:
+    found = known.values_list(*Found._fields).first()
+    if found is None and not read_first_list().skipped:
+        found = known.values_list(*Found._fields).first()
+    if _asks(ask, None if found is None else Found(*found)) and read_function(function_id):
+        found = known.values_list(*Found._fields).first()
+    if found is None:
         raise FunctionNotFound(f"function '{function_id}' was not found")
+    changed_at = Found(*found).changed_at
     with _lock:
         cached = _specs.get(function_id)
     if cached is not None and cached[0] == changed_at:
@@ -61,12 +89,15 @@ def get(function_id: str) -> FunctionSpec:
     return spec_of(row)
 
 
-def listed() -> list[FunctionSpec]:
+def listed(*, ask: bool = False) -> list[FunctionSpec]:
     """Return the functions that can be used, with their states, by id.
 
-    It answers from the table when the platform is down. Raises PlatformUnreachable only where
-    nothing at all is known yet and the platform does not answer.
+    ``ask``: read the platform's list first if it was not read within the last second. The table
+    answers when the platform is down. Raises PlatformUnreachable only if the table is empty and
+    the platform does not answer.
     """
+    if ask and settings.FUNCTIONS_REFRESH_S > 0:
+        refresh(max_age_s=_FRESH_S, timeout_s=_ASK_TIMEOUT_S)
     found = list(rows().filter(enabled=True))
     if not found:
         result = read_first_list()
@@ -74,6 +105,17 @@ def listed() -> list[FunctionSpec]:
         if not found and result.error:
             raise PlatformUnreachable(result.error)
     return list(_usable(found))
+
+
+def _asks(ask: Ask, found: Found | None) -> bool:
+    if ask is Ask.NEVER or settings.FUNCTIONS_REFRESH_S <= 0:
+        return False
+    if found is None:
+        return True
+    if ask is Ask.IF_NOT_READY and found.state in CALLABLE:
+        return False
+    age_s = (timezone.now() - found.checked_at).total_seconds()
+    return found.platform != ENDPOINT and age_s > _FRESH_S
 
 
 def rows() -> QuerySet[Function]:

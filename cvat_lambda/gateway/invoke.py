@@ -1,14 +1,15 @@
-"""The gateway's door: one invocation of a function, its answer parsed or one typed error."""
+"""Invoke a function once: find the route, send the payload, parse the answer."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Any, Final
 
 from cvat_lambda import signals
 from cvat_lambda.conf import settings
 from cvat_lambda.errors import LambdaError, PlatformError
-from cvat_lambda.functions.background import report
+from cvat_lambda.functions import background
 from cvat_lambda.functions.durations import format_duration
 from cvat_lambda.functions.spec import FunctionSpec
 from cvat_lambda.gateway.cancel import CancelToken
@@ -18,40 +19,56 @@ from cvat_lambda.gateway.http import Answer, ConnectFailed, TransportError
 from cvat_lambda.gateway.responses import AddressMissing, read_answer, too_large, translate
 from cvat_lambda.gateway.routes import Route
 
-# What is left for the way there and back when a function uses up its own time limits.
-_MARGIN_S: Final = 5.0
+_MARGIN_S: Final = 5.0  # for the way there and back, beside the function's own time limits
+# The embedded runtime says in it which revision of the function answered; header names are lower
+# case here.
+REVISION_HEADER: Final = "x-cvat-lambda-revision"
 
 
-def invoke(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invocation:
+    """A function's parsed answer, and the revision that gave it."""
+
+    answer: Any
+    revision: str  # "": not known
+
+
+def invoke_once(
     spec: FunctionSpec,
     body: bytes,
     *,
     request_id: str,
     deadline_s: float | None = None,
     cancel: CancelToken | None = None,
-) -> Any:
-    """Invoke a function once with an encoded payload and return its parsed answer.
+) -> Invocation:
+    """Invoke a function once with an encoded payload.
 
-    ``deadline_s`` bounds the whole, besides the function's own time limits. Nothing is retried,
-    except what has certainly not run: a kept connection that proved dead, an address that was
-    out of date. Raises PayloadTooLarge before anything is sent, a FunctionError, a PlatformError,
-    or Cancelled as soon as ``cancel`` is set.
+    ``deadline_s`` bounds the whole, besides the function's own time limits. Only what has
+    certainly not run is repeated: a request on a kept connection that proved dead, or to an
+    address that was out of date. Raises PayloadTooLarge before anything is sent, a FunctionError,
+    a PlatformError, or Cancelled as soon as ``cancel`` is cancelled.
     """
     started = time.monotonic()
     try:
-        answer = _invoke(spec, body, request_id, deadline_s, cancel)
+        answered = _invoke(spec, body, request_id, deadline_s, cancel)
     except LambdaError as exc:
-        _tell(spec, time.monotonic() - started, exc)
+        _send_signal(spec, time.monotonic() - started, exc)
+        background.report(spec, exc)
         raise
-    _tell(spec, time.monotonic() - started, None)
-    return answer
+    _send_signal(spec, time.monotonic() - started, None)
+    background.report(spec, None, revision=answered.revision)
+    return answered
 
 
-def _tell(spec: FunctionSpec, duration_s: float, error: LambdaError | None) -> None:
-    report(spec, error)
+def invoke(spec: FunctionSpec, body: bytes, **options: Any) -> Any:
+    """Invoke a function once, as `invoke_once` does, and return its parsed answer alone."""
+    return invoke_once(spec, body, **options).answer
+
+
+def _send_signal(spec: FunctionSpec, duration_s: float, error: LambdaError | None) -> None:
     # A receiver that raises must not fail a frame.
     signals.function_invoked.send_robust(
-        sender=invoke, function_id=spec.id, duration_s=duration_s, error=error
+        sender=invoke_once, function_id=spec.id, duration_s=duration_s, error=error
     )
 
 
@@ -61,7 +78,7 @@ def _invoke(
     request_id: str,
     deadline_s: float | None,
     cancel: CancelToken | None,
-) -> Any:
+) -> Invocation:
     if len(body) > spec.max_body_bytes:
         raise too_large(spec.id, len(body), spec.max_body_bytes)
     timeout_s = time_limit_s(spec)
@@ -79,15 +96,23 @@ def _invoke(
     except TransportError as exc:
         raise translate(spec.id, exc) from exc
     try:
-        return read_answer(spec, answer, sent_bytes=len(body), platform=route.through_dashboard)
+        parsed = read_answer(spec, answer, sent_bytes=len(body), platform=route.through_dashboard)
     except AddressMissing as exc:
         raise get_gateway().routes.why_no_address(spec) from exc
+    # A Nuclio function does not say which of its revisions answers: it is the one that is known.
+    return Invocation(answer=parsed, revision=answer.headers.get(REVISION_HEADER) or spec.revision)
 
 
 def time_limit_s(spec: FunctionSpec) -> float:
-    """Seconds that an invocation may take: its run, its wait for a worker, the way."""
+    """Return the seconds that an invocation may take: its run, its wait for a worker, the way."""
     run_s = settings.CALL_TIMEOUT_S if spec.timeout_s is None else spec.timeout_s
     return run_s + spec.availability_timeout_s + _MARGIN_S
+
+
+def interactive_time_limit_s(spec: FunctionSpec) -> float:
+    """Return the seconds after which a call for a person ends, all its attempts together."""
+    run_s = settings.CALL_TIMEOUT_S if spec.timeout_s is None else spec.timeout_s
+    return run_s + max(spec.availability_timeout_s, _MARGIN_S)
 
 
 def _route(spec: FunctionSpec) -> Route:

@@ -16,7 +16,7 @@ from cvat_lambda.errors import (
 from cvat_lambda.functions.spec import FunctionSpec
 from cvat_lambda.gateway.cancel import CancelToken
 from cvat_lambda.gateway.gateway import get_gateway
-from cvat_lambda.gateway.invoke import invoke
+from cvat_lambda.gateway.invoke import Invocation, interactive_time_limit_s, invoke_once
 from cvat_lambda.gateway.retry import (
     MAX_RETRY_AFTER_S,
     Retries,
@@ -27,10 +27,11 @@ from cvat_lambda.gateway.retry import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvocationResult:
-    """A function's parsed answer, and how many attempts it took."""
+    """A function's parsed answer, and what it took."""
 
     answer: Any
-    attempts: int
+    attempts: int  # that may have run, this one included
+    revision: str  # of the function that answered; "" if it is not known
 
 
 def invoke_with_retries(
@@ -46,24 +47,31 @@ def invoke_with_retries(
     """Invoke a function until it answers or ``retries`` gives up.
 
     ``interactive``: a person waits for this call, so it goes before background requests.
-    ``retries`` is by default that of an interactive call. Raises what `invoke` raises; the
-    details of a failure say how many ``attempts`` were made. ``cancel`` ends waiting, pausing
+    By default ``retries`` is that of an interactive call, which ends in any case at the function's
+    time limit plus a few seconds. Raises what `invoke_once` raises; the details of a failure say
+    how many ``attempts`` may have run, at least 1. ``cancel`` ends waiting, pausing
     and invoking at once with Cancelled.
     """
     cancel = cancel or CancelToken()
     retries = retries or interactive_policy().start()
+    if interactive and deadline_s is None:
+        deadline_s = interactive_time_limit_s(spec)
     until = None if deadline_s is None else time.monotonic() + deadline_s
     while True:
         try:
-            answer = _attempt(
+            invocation = _attempt(
                 spec, body, request_id, interactive, _left_s(spec, until), cancel, retries
             )
-            return InvocationResult(answer=answer, attempts=retries.attempts + 1)
+            return InvocationResult(
+                answer=invocation.answer,
+                attempts=retries.attempts + 1,
+                revision=invocation.revision,
+            )
         except LambdaError as error:
             pause_s = retries.pause_s(error)
             late = pause_s is not None and until is not None and time.monotonic() + pause_s > until
             if pause_s is None or late:
-                error.details["attempts"] = retries.attempts
+                error.details["attempts"] = max(1, retries.attempts)
                 raise
         cancel.wait(pause_s)
 
@@ -76,7 +84,7 @@ def _attempt(
     deadline_s: float | None,
     cancel: CancelToken,
     retries: Retries,
-) -> Any:
+) -> Invocation:
     limiter = get_gateway().limiter(spec)
     # An interactive caller is told "busy" after the time that the function itself would let a
     # call wait for a worker.
@@ -87,7 +95,9 @@ def _attempt(
         # The wait for a slot counts against the budget of an interactive call only.
         retries.begin(queued_s=0.0 if interactive else begun_at - queued_at)
         try:
-            answer = invoke(spec, body, request_id=request_id, deadline_s=deadline_s, cancel=cancel)
+            invocation = invoke_once(
+                spec, body, request_id=request_id, deadline_s=deadline_s, cancel=cancel
+            )
         except PlatformError as exc:
             pause_s = retry_after_s(exc)
             if pause_s is not None and pause_s <= MAX_RETRY_AFTER_S:  # no request waits longer
@@ -100,7 +110,7 @@ def _attempt(
             raise
         # Interactive calls may differ in kind: the limit follows the time of background ones.
         limiter.succeeded(None if interactive else time.monotonic() - begun_at)
-        return answer
+        return invocation
 
 
 def _left_s(spec: FunctionSpec, until: float | None) -> float | None:

@@ -41,16 +41,16 @@ class Nuclio:
     namespace: str = ""
     project: str = ""  # "": functions of every project
 
-    def functions(self) -> dict[str, Any]:
+    def functions(self, *, timeout_s: float | None = None) -> dict[str, Any]:
         """Return the function objects by name, untrusted. Raise PlatformUnreachable."""
-        listed = self._json("GET", "/api/functions", headers=self._project())
+        listed = self._json("GET", "/api/functions", headers=self._project(), read_s=timeout_s)
         if not isinstance(listed, dict):
             raise PlatformUnreachable("the function platform answered without a list of functions")
         return listed
 
-    def function(self, function_id: str) -> dict[str, Any]:
+    def function(self, function_id: str, *, timeout_s: float | None = None) -> dict[str, Any]:
         """Return one function object, untrusted. Raise FunctionNotFound, PlatformUnreachable."""
-        found = self._of(function_id)
+        found = self._of(function_id, read_s=timeout_s)
         if not isinstance(found, dict):
             raise PlatformUnreachable("the function platform answered without a function")
         return found
@@ -108,10 +108,10 @@ class Nuclio:
     def _project(self) -> dict[str, str]:
         return {PROJECT_HEADER: self.project} if self.project else {}
 
-    def _of(self, function_id: str, what: str = "") -> Any:
+    def _of(self, function_id: str, what: str = "", *, read_s: float | None = None) -> Any:
         path = f"/api/functions/{_checked(function_id)}{what}"
         try:
-            return self._json("GET", path)
+            return self._json("GET", path, read_s=read_s)
         except FunctionNotFound as exc:
             raise FunctionNotFound(f"the platform has no function '{function_id}'") from exc
 
@@ -141,7 +141,10 @@ class Nuclio:
                     method,
                     self.url.rstrip("/") + path,
                     headers=sent,
-                    timeout=(settings.CONNECT_TIMEOUT_S, read_s or _READ_TIMEOUT_S),
+                    timeout=(
+                        min(settings.CONNECT_TIMEOUT_S, read_s or _READ_TIMEOUT_S),
+                        read_s or _READ_TIMEOUT_S,
+                    ),
                     allow_redirects=False,
                     **options,
                 )

@@ -1,8 +1,8 @@
-"""What came back from a function, as a parsed answer or as one typed error.
+"""Turn the response of a function into a parsed answer or one typed error.
 
 `read_answer` applies the first matching rule of the table `ERROR_RULES`. The facts are those of
 Nuclio 1.14.1 (processor, Python wrapper, dashboard, DLX) and nginx in front of it.
-Messages are sentences for people: no addresses, no traces; those go to the log.
+Messages are sentences for people. Addresses and tracebacks go to the log only.
 """
 
 from __future__ import annotations
@@ -52,6 +52,12 @@ _TIMED_OUT: Final = re.compile(
 _BROKEN_OFF: Final = re.compile(
     r"\bEOF\b|connection reset|broken pipe|(Client|Server) disconnected", re.I
 )
+# The body of an answer that a proxy made: a page, or one of the usual sentences.
+_PROXY_TEXT: Final = re.compile(
+    r"<|bad gateway|service (temporarily )?unavailable|no available server"
+    r"|upstream (connect|request) error|no healthy upstream",
+    re.I,
+)
 _ADDRESS: Final = re.compile(
     r"""[a-z][a-z0-9+.-]*://[^\s'"]+            # a URL
     |   \b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b    # an IPv4 address, with or without a port
@@ -66,12 +72,12 @@ _ADDRESS: Final = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponseFacts:
-    """An answer that is not a plain success, as the rows look at it."""
+    """What the rules look at: an answer that is not a plain success."""
 
     function: str
     status: int
-    text: str  # the body, for reading; replaced characters where it is not UTF-8
-    platform_says: str  # the dashboard's own failure, "" where the function itself answered
+    text: str  # the body; bytes that are not UTF-8 are replaced
+    platform_says: str  # the dashboard's own error; "": the function answered
     sent_bytes: int
     max_body_bytes: int
     retry_after_s: float | None
@@ -81,12 +87,22 @@ ErrorFactory = Callable[[ResponseFacts], LambdaError]
 
 
 class ProxyTimeout(FunctionTimeout):
-    """A proxy in front of the function gave up; the function may not have been asked at all."""
+    """A proxy in front of the function gave up; the function may not have been called at all."""
+
+
+class FunctionNotDeployed(FunctionUnavailable):
+    """The function is being built or is not on its platform; this can take minutes."""
+
+
+class HandlerUnavailable(FunctionFailed):
+    """The function's own code answered with status 502 or 503 and a sentence."""
+
+    permanent = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorRule:
-    """A line of the table: what is seen, and what it is."""
+    """A line of the table: what is facts, and what it is."""
 
     name: str
     fits: Callable[[ResponseFacts], bool]
@@ -94,26 +110,26 @@ class ErrorRule:
 
 
 class AddressMissing(FunctionUnavailable):
-    """The platform knows no address of the function; its state tells whether to wait for one."""
+    """The platform knows no address of the function; the function's state says why."""
 
 
 def read_answer(spec: FunctionSpec, answer: Answer, *, sent_bytes: int, platform: bool) -> Any:
-    """Return the function's parsed answer or raise the typed error it amounts to.
+    """Return the function's parsed answer, or raise the error that the first fitting rule makes.
 
-    ``platform``: the answer came through the dashboard, which may speak for itself.
+    ``platform``: the answer came through the dashboard, which may answer for itself.
     """
     if answer.status == 200 and answer.body:
         parse = mask_text.parse if spec.kind is Kind.INTERACTOR else json.loads
         return parse_answer(spec.id, answer.body, parse=parse)
-    seen = _see(spec, answer, sent_bytes=sent_bytes, platform=platform)
-    row = next(row for row in ERROR_RULES if row.fits(seen))
-    error = row.make(seen)
+    facts = _facts_of(spec, answer, sent_bytes=sent_bytes, platform=platform)
+    rule = next(rule for rule in ERROR_RULES if rule.fits(facts))
+    error = rule.make(facts)
     logger.warning(
         "function '%s' answered %d (%s): %s",
         spec.id,
         answer.status,
-        row.name,
-        seen.text[:_LOGGED],
+        rule.name,
+        facts.text[:_LOGGED],
         extra={"action": "function_error", "function": spec.id, "code": error.code},
     )
     raise error
@@ -164,7 +180,9 @@ def _refuse_constant(name: str) -> NoReturn:
     raise _ConstantError(f"it holds {name}")
 
 
-def _see(spec: FunctionSpec, answer: Answer, *, sent_bytes: int, platform: bool) -> ResponseFacts:
+def _facts_of(
+    spec: FunctionSpec, answer: Answer, *, sent_bytes: int, platform: bool
+) -> ResponseFacts:
     text = answer.body[: 1 << 16].decode("utf-8", "replace").strip()
     return ResponseFacts(
         function=spec.id,
@@ -209,9 +227,9 @@ def _megabytes(size: int) -> str:
     return f"{size / 1_000_000:.1f} MB"
 
 
-def _own_message(seen: ResponseFacts) -> str:
-    """Return the sentence in a function's error answer: plain text, or JSON with a message."""
-    text = seen.text
+def _own_message(facts: ResponseFacts) -> str:
+    """Return the sentence in a function's own error answer: plain text, or JSON with a message."""
+    text = facts.text
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -221,37 +239,44 @@ def _own_message(seen: ResponseFacts) -> str:
         text = next((word for word in words if isinstance(word, str)), "")
     elif isinstance(value, str):
         text = value
-    return "" if text.startswith("<") else clean_line(text)  # not the page of some proxy
+    return "" if _PROXY_TEXT.match(text) else clean_line(text)
 
 
-def _handler_error(seen: ResponseFacts) -> LambdaError:
-    match = _HANDLER_ERROR.search(seen.text)
+def _handler_error(facts: ResponseFacts) -> LambdaError:
+    match = _HANDLER_ERROR.search(facts.text)
     message = clean_line(match[1] if match else "")
     ending = f": {message}" if message else "; its log has the details"
-    return FunctionFailed(f"function '{seen.function}' failed{ending}")
+    return FunctionFailed(f"function '{facts.function}' failed{ending}")
 
 
-def _rejected(seen: ResponseFacts) -> LambdaError:
-    message = _own_message(seen)
-    ending = f": {message}" if message else f" with status {seen.status}"
-    error = FunctionRejected(f"function '{seen.function}' refused the input{ending}")
-    error.status_code = 422 if seen.status == 422 else 400
+def _rejected(facts: ResponseFacts) -> LambdaError:
+    message = _own_message(facts)
+    ending = f": {message}" if message else f" with status {facts.status}"
+    error = FunctionRejected(f"function '{facts.function}' refused the input{ending}")
+    error.status_code = 422 if facts.status == 422 else 400
     return error
 
 
-def _failed(seen: ResponseFacts) -> LambdaError:
-    message = _own_message(seen)
-    ending = f": {message}" if message else f" with status {seen.status}"
-    return FunctionFailed(f"function '{seen.function}' failed{ending}")
+def _failed(facts: ResponseFacts) -> LambdaError:
+    message = _own_message(facts)
+    ending = f": {message}" if message else f" with status {facts.status}"
+    return FunctionFailed(f"function '{facts.function}' failed{ending}")
 
 
-def _busy(seen: ResponseFacts) -> LambdaError:
-    return FunctionBusy(f"all workers of function '{seen.function}' are busy", **_asked(seen))
+def _handler_unavailable(facts: ResponseFacts) -> LambdaError:
+    return HandlerUnavailable(
+        f"function '{facts.function}' answered with status {facts.status}: {_own_message(facts)}",
+        **_asked(facts),
+    )
 
 
-def _forbidden(seen: ResponseFacts) -> LambdaError:
+def _busy(facts: ResponseFacts) -> LambdaError:
+    return FunctionBusy(f"all workers of function '{facts.function}' are busy", **_asked(facts))
+
+
+def _forbidden(facts: ResponseFacts) -> LambdaError:
     error = FunctionUnavailable(
-        f"function '{seen.function}' does not accept this server's credentials; "
+        f"function '{facts.function}' does not accept this server's credentials; "
         "an administrator sets the token of its platform or endpoint"
     )
     error.permanent = True
@@ -259,15 +284,15 @@ def _forbidden(seen: ResponseFacts) -> LambdaError:
 
 
 def _says(error: type[LambdaError], sentence: str) -> ErrorFactory:
-    return lambda seen: error(f"function '{seen.function}' {sentence}", **_asked(seen))
+    return lambda facts: error(f"function '{facts.function}' {sentence}", **_asked(facts))
 
 
-def _asked(seen: ResponseFacts) -> dict[str, Any]:
-    return {} if seen.retry_after_s is None else {"retry_after_s": seen.retry_after_s}
+def _asked(facts: ResponseFacts) -> dict[str, Any]:
+    return {} if facts.retry_after_s is None else {"retry_after_s": facts.retry_after_s}
 
 
-def _too_large(seen: ResponseFacts) -> LambdaError:
-    return too_large(seen.function, seen.sent_bytes, seen.max_body_bytes)
+def _too_large(facts: ResponseFacts) -> LambdaError:
+    return too_large(facts.function, facts.sent_bytes, facts.max_body_bytes)
 
 
 _CRASHED: Final = "ended while it worked on this input"
@@ -285,97 +310,102 @@ TRANSPORT: Final[dict[type[TransportError], tuple[type[LambdaError], str]]] = {
 ERROR_RULES: Final[tuple[ErrorRule, ...]] = (
     ErrorRule(
         name="dashboard: unknown function",
-        fits=lambda seen: bool(seen.platform_says) and seen.status == 404,
+        fits=lambda facts: bool(facts.platform_says) and facts.status == 404,
         make=_says(FunctionNotFound, "is not on its platform any more"),
     ),
     ErrorRule(
         name="dashboard: no address yet",
-        fits=lambda seen: "Invocation URL is required" in seen.platform_says,
+        fits=lambda facts: "Invocation URL is required" in facts.platform_says,
         make=_says(AddressMissing, "has no address on its platform"),
     ),
     ErrorRule(
         name="dashboard: timeout",
-        fits=lambda seen: bool(_TIMED_OUT.search(seen.platform_says)),
+        fits=lambda facts: bool(_TIMED_OUT.search(facts.platform_says)),
         make=_says(FunctionTimeout, _TOO_SLOW),
     ),
     ErrorRule(
         name="dashboard: connection broken off",
-        fits=lambda seen: bool(_BROKEN_OFF.search(seen.platform_says)),
+        fits=lambda facts: bool(_BROKEN_OFF.search(facts.platform_says)),
         make=_says(FunctionCrashed, _CRASHED),
     ),
     ErrorRule(
         name="dashboard: bad request",
-        fits=lambda seen: bool(seen.platform_says) and seen.status == 400,
+        fits=lambda facts: bool(facts.platform_says) and facts.status == 400,
         make=_says(FunctionUnavailable, "is not where its platform says"),
     ),
     ErrorRule(
         name="dashboard: not reachable",  # refused, name unknown, no route
-        fits=lambda seen: bool(seen.platform_says),
+        fits=lambda facts: bool(facts.platform_says),
         make=_says(PlatformUnreachable, _UNREACHABLE),
     ),
     ErrorRule(
         name="not ready",
-        fits=lambda seen: seen.status == 503 and "not ready" in seen.text.lower(),
+        fits=lambda facts: facts.status == 503 and "not ready" in facts.text.lower(),
         make=_says(FunctionUnavailable, _STARTING),
     ),
-    ErrorRule(name="busy", fits=lambda seen: seen.status in (429, 503), make=_busy),
+    ErrorRule(
+        name="worker died",
+        fits=lambda facts: (
+            facts.status in (500, 502)
+            and bool(re.match(r"EOF\b|Client disconnected|Worker (died|crashed)", facts.text))
+        ),
+        make=_says(FunctionCrashed, _CRASHED),
+    ),
+    ErrorRule(
+        name="handler unavailable",
+        fits=lambda facts: facts.status in (502, 503) and bool(_own_message(facts)),
+        make=_handler_unavailable,
+    ),
+    ErrorRule(name="busy", fits=lambda facts: facts.status in (429, 503), make=_busy),
     ErrorRule(
         name="worker restarts",
-        fits=lambda seen: (
-            seen.status == 500
-            and seen.text.startswith(("Processor not ready", "Can't encode item"))
+        fits=lambda facts: (
+            facts.status == 500
+            and facts.text.startswith(("Processor not ready", "Can't encode item"))
         ),
         make=_says(FunctionUnavailable, _STARTING),
     ),
     ErrorRule(
         name="handler raised",
-        fits=lambda seen: seen.status >= 500 and "Exception caught in handler" in seen.text,
+        fits=lambda facts: facts.status >= 500 and "Exception caught in handler" in facts.text,
         make=_handler_error,
     ),
     ErrorRule(
-        name="worker died",
-        fits=lambda seen: (
-            seen.status in (500, 502)
-            and bool(re.match(r"EOF\b|Client disconnected|Worker (died|crashed)", seen.text))
-        ),
-        make=_says(FunctionCrashed, _CRASHED),
-    ),
-    ErrorRule(
         name="handler timed out",
-        fits=lambda seen: seen.status == 408,
+        fits=lambda facts: facts.status == 408,
         make=_says(FunctionTimeout, "took longer than its own time limit"),
     ),
     ErrorRule(
         name="proxy timeout",
-        fits=lambda seen: seen.status == 504,
+        fits=lambda facts: facts.status == 504,
         make=_says(ProxyTimeout, _TOO_SLOW),
     ),
     ErrorRule(
-        name="proxy: nobody there",
-        fits=lambda seen: seen.status == 502,
+        name="proxy: function does not answer",
+        fits=lambda facts: facts.status == 502,
         make=_says(FunctionUnavailable, _STARTING),
     ),
     ErrorRule(
         name="too large",
-        fits=lambda seen: (
-            seen.status in (413, 431)
-            or (seen.status == 400 and seen.text.startswith("Error when parsing request"))
+        fits=lambda facts: (
+            facts.status in (413, 431)
+            or (facts.status == 400 and facts.text.startswith("Error when parsing request"))
         ),
         make=_too_large,
     ),
     ErrorRule(
-        name="credentials", fits=lambda seen: seen.status in (401, 403, 407), make=_forbidden
+        name="credentials", fits=lambda facts: facts.status in (401, 403, 407), make=_forbidden
     ),
-    ErrorRule(name="refused", fits=lambda seen: 400 <= seen.status < 500, make=_rejected),
-    ErrorRule(name="failed", fits=lambda seen: seen.status >= 500, make=_failed),
+    ErrorRule(name="refused", fits=lambda facts: 400 <= facts.status < 500, make=_rejected),
+    ErrorRule(name="failed", fits=lambda facts: facts.status >= 500, make=_failed),
     ErrorRule(
         name="redirect",
-        fits=lambda seen: 300 <= seen.status < 400,
+        fits=lambda facts: 300 <= facts.status < 400,
         make=_says(FunctionAnswerInvalid, "answered with a redirect; give its final address"),
     ),
     ErrorRule(
         name="empty or not 200",
-        fits=lambda seen: True,
+        fits=lambda facts: True,
         make=_says(FunctionAnswerInvalid, "answered without a content"),
     ),
 )

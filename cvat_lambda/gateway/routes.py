@@ -28,6 +28,7 @@ from cvat_lambda.functions.metadata import parse_function
 from cvat_lambda.functions.spec import Address, FunctionSpec
 from cvat_lambda.gateway.http import ConnectionPool, Server
 from cvat_lambda.gateway.nuclio import Nuclio, platform
+from cvat_lambda.gateway.responses import FunctionNotDeployed
 
 logger = logging.getLogger(__name__)
 
@@ -173,7 +174,7 @@ class Routes:
         except PlatformUnreachable:
             return None
         except FunctionNotFound as exc:  # it may be deployed again at this moment
-            raise FunctionUnavailable(
+            raise FunctionNotDeployed(
                 f"function '{function_id}' is not on its platform at present"
             ) from exc
 
@@ -211,7 +212,9 @@ def unavailable(spec: FunctionSpec) -> LambdaError:
         error.permanent = True
         return error
     words = {"building": "is being built", "missing": "is not on its platform at present"}
-    return FunctionUnavailable(f"function '{spec.id}' {words.get(spec.state, 'is not running')}")
+    if spec.state in words:
+        return FunctionNotDeployed(f"function '{spec.id}' {words[spec.state]}")
+    return FunctionUnavailable(f"function '{spec.id}' is not running")
 
 
 def dashboard_route(function_id: str, nuclio: Nuclio) -> Route:

@@ -8,10 +8,10 @@ from cvat_lambda.annotations.mapping import build_mapping
 from cvat_lambda.engine.port import Task
 from cvat_lambda.errors import LambdaError
 from cvat_lambda.functions import registry
+from cvat_lambda.functions.models import CALLABLE
 from cvat_lambda.functions.spec import FunctionSpec, Kind
 
 BACKGROUND_KINDS = (Kind.DETECTOR, Kind.REID)
-CALLABLE = ("ready", "scaled_to_zero")  # the first call starts a function that is scaled to zero
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,7 +73,7 @@ def create_request(
         frames=None if frames is None else ranges.normalize(frames),
     )
     _require_edit(access, scope)
-    spec = registry.get(function_id)
+    spec = registry.get(function_id, ask=registry.Ask.IF_NOT_READY)
     params = Params(
         mapping=mapping or None,
         threshold=threshold,

@@ -21,7 +21,9 @@ from cvat_lambda.errors import (
 )
 from cvat_lambda.functions.spec import Address, FunctionSpec, Kind
 from cvat_lambda.gateway.cancel import Cancelled, CancelToken
+from cvat_lambda.gateway.invoke import interactive_time_limit_s
 from cvat_lambda.gateway.invoke_with_retries import invoke_with_retries
+from cvat_lambda.gateway.responses import HandlerUnavailable
 from cvat_lambda.gateway.retry import RetryPolicy
 
 from . import fake_nuclio as fakes
@@ -46,12 +48,13 @@ def patience(*, max_attempts: int = 5, budget_s: float = 30.0) -> RetryPolicy:
     ("script", "attempts"),
     [
         ([], 1),
-        ([fakes.answers(503)], 2),
-        ([fakes.answers(503)] * 7, 8),
-        ([RESTARTING, RESTARTING], 3),
+        # what has not run costs no attempt
+        ([fakes.answers(503)], 1),
+        ([fakes.answers(503)] * 7, 1),
+        ([RESTARTING, RESTARTING], 1),
         ([fakes.resets], 2),
         ([fakes.answers(408, '{"error": "handler timed out"}')], 2),
-        ([fakes.answers(502, "Worker crashed - exit code 9"), fakes.answers(503)], 3),
+        ([fakes.answers(502, "Worker crashed - exit code 9"), fakes.answers(503)], 2),
         ([fakes.answers(504, "<html>")], 2),
     ],
 )
@@ -69,6 +72,7 @@ def test_what_may_go_better_is_tried_again(
     [
         ([fakes.resets] * 9, FunctionCrashed, 2),
         ([fakes.answers(408)] * 9, FunctionTimeout, 2),
+        ([fakes.answers(502, "the model server has no answer")] * 9, HandlerUnavailable, 3),
         ([fakes.answers(500, 'Exception caught in handler - "no"')] * 9, FunctionFailed, 1),
     ],
 )
@@ -116,9 +120,38 @@ def test_a_function_without_an_address_that_is_being_built_is_waited_for(
     nuclio.script = [NO_ADDRESS] * 5
     nuclio.default = ["built"]
     called = invoke_with_retries(SPEC, b"{}", request_id="r", retries=patience().start())
-    assert (called.answer, called.attempts) == (["built"], 6)
+    assert (called.answer, called.attempts) == (["built"], 1)
     reads = [seen.path for seen in nuclio.seen if seen.method == "GET"]
     assert reads == ["/api/functions/fn"]  # its state is not read for each call
+
+
+def test_interactive_call_that_times_out_is_not_repeated_and_ends_near_its_limit(
+    nuclio: FakeNuclio,
+) -> None:
+    spec = replace(SPEC, timeout_s=0.2, availability_timeout_s=0.0)
+    nuclio.script = [fakes.answers(408)] * 3
+    with pytest.raises(FunctionTimeout):
+        invoke_with_retries(spec, b"{}", request_id="r")
+    assert len(nuclio.invocations()) == 1
+    assert interactive_time_limit_s(replace(SPEC, timeout_s=30.0)) == 40.0
+
+
+def test_interactive_call_of_a_function_that_is_being_built_is_answered_at_once(
+    nuclio: FakeNuclio,
+) -> None:
+    nuclio.functions["fn"] = {**fakes.function_object("fn"), "status": {"state": "building"}}
+    nuclio.script = [NO_ADDRESS] * 9
+    with pytest.raises(FunctionUnavailable, match="function 'fn' is being built"):
+        invoke_with_retries(SPEC, b"{}", request_id="r")
+    assert len(nuclio.invocations()) == 1
+
+
+def test_answer_names_the_revision_that_gave_it(nuclio: FakeNuclio) -> None:
+    nuclio.script = [fakes.answers(200, "[]", headers={"X-Cvat-Lambda-Revision": "new"})]
+    spec = replace(SPEC, revision="old")
+    assert invoke_with_retries(spec, b"{}", request_id="r").revision == "new"
+    nuclio.script = [fakes.answers(200, "[]")]
+    assert invoke_with_retries(spec, b"{}", request_id="r").revision == "old"
 
 
 def test_a_deadline_ends_the_attempts(nuclio: FakeNuclio) -> None:

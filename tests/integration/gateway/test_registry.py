@@ -18,7 +18,7 @@ from cvat_lambda.errors import (
     FunctionTimeout,
     PlatformUnreachable,
 )
-from cvat_lambda.functions import registry
+from cvat_lambda.functions import health, registry
 from cvat_lambda.functions.background import refresh_quietly
 from cvat_lambda.functions.models import Function, PlatformCheck
 from tests.ports import closed_port
@@ -57,6 +57,91 @@ def test_first_look_up_of_a_function_reads_the_platform_while_another_process_do
     until = timezone.now() + timedelta(seconds=60)
     PlatformCheck.objects.create(pk="nuclio", claimed_until=until)
     assert registry.get("a").id == "a"
+
+
+@pytest.fixture
+def asking(settings: Any) -> None:
+    """Let look-ups for people ask the platform; the background thread does not run."""
+    settings.CVAT_LAMBDA_FUNCTIONS_REFRESH_S = 3600
+
+
+def test_function_that_is_being_built_is_known_from_the_first_look_up_on(
+    nuclio: FakeNuclio, asking: None
+) -> None:
+    registry.refresh()
+    building = {**function_object("new"), "status": {"state": "building"}}
+    building["metadata"]["labels"] = {"nuclio.io/project-name": "cvat"}
+    nuclio.functions["new"] = building
+    assert registry.get("new", ask=registry.Ask.IF_NOT_READY).state == "building"
+
+
+def test_function_of_another_project_is_not_found(nuclio: FakeNuclio, asking: None) -> None:
+    registry.refresh()
+    foreign = function_object("foreign")
+    foreign["metadata"]["labels"] = {"nuclio.io/project-name": "other"}
+    nuclio.functions["foreign"] = foreign
+    with pytest.raises(FunctionNotFound):
+        registry.get("foreign", ask=registry.Ask.ALWAYS)
+
+
+def test_list_for_a_person_shows_a_redeployed_function_at_once(
+    nuclio: FakeNuclio, asking: None
+) -> None:
+    nuclio.functions = {"a": function_object("a")}
+    registry.refresh()
+    PlatformCheck.objects.update(checked_at=timezone.now() - timedelta(seconds=2))
+    nuclio.functions["a"] = function_object("a", name="Renamed")
+    assert [spec.name for spec in registry.listed(ask=True)] == ["Renamed"]
+    reads = len(nuclio.seen)
+    registry.listed(ask=True)
+    assert len(nuclio.seen) == reads  # at most one question a second
+
+
+def test_look_up_for_a_person_shows_a_redeployed_function_at_once(
+    nuclio: FakeNuclio, asking: None
+) -> None:
+    nuclio.functions = {"a": function_object("a")}
+    registry.refresh()
+    Function.objects.update(checked_at=timezone.now() - timedelta(seconds=2))
+    nuclio.functions["a"] = function_object("a", name="Renamed")
+    assert registry.get("a", ask=registry.Ask.IF_NOT_READY).name == "A"  # a call costs no question
+    assert registry.get("a", ask=registry.Ask.ALWAYS).name == "Renamed"
+
+
+def test_look_ups_of_unknown_functions_ask_a_bounded_number_of_questions(
+    nuclio: FakeNuclio, asking: None
+) -> None:
+    registry.refresh()
+    before = len(nuclio.seen)
+    for number in range(100):
+        with pytest.raises(FunctionNotFound):
+            registry.get(f"unknown-{number % 50}", ask=registry.Ask.ALWAYS)
+    assert len(nuclio.seen) - before <= 64  # 32 a second
+
+
+def test_look_ups_for_people_leave_a_platform_alone_that_does_not_answer(
+    nuclio: FakeNuclio, asking: None
+) -> None:
+    registry.refresh()
+    nuclio.away = True
+    for number in range(10):
+        with pytest.raises(FunctionNotFound):
+            registry.get(f"unknown-{number}", ask=registry.Ask.ALWAYS)
+    nuclio.away = False
+    nuclio.functions["unknown-9"] = function_object("unknown-9")
+    with pytest.raises(FunctionNotFound):
+        registry.get("unknown-9", ask=registry.Ask.ALWAYS)
+
+
+def test_call_that_another_revision_answered_reads_the_function_again(
+    nuclio: FakeNuclio,
+) -> None:
+    nuclio.functions = {"a": function_object("a", **{"cvat-lambda/revision": "old"})}
+    registry.refresh()
+    nuclio.functions["a"] = function_object("a", **{"cvat-lambda/revision": "new"})
+    assert registry.get("a").revision == "old"
+    registry.note_failure("a", health.RevisionChanged())
+    assert registry.get("a").revision == "new"
 
 
 def test_one_broken_function_does_not_affect_the_others(nuclio: FakeNuclio) -> None:
@@ -209,7 +294,7 @@ def test_a_refresh_too_early_reads_nothing(nuclio: FakeNuclio, settings: Any) ->
 def test_while_one_process_reads_another_does_not(nuclio: FakeNuclio) -> None:
     from cvat_lambda.functions.refresh import _claim
 
-    assert _claim(False) is True  # another process, which has not finished
+    assert _claim(False, 30.0) is True  # another process, which has not finished
     assert registry.refresh().skipped is True
     assert nuclio.seen == []
 

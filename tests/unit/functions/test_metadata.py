@@ -262,6 +262,32 @@ def test_a_disabled_function_is_no_ready_function() -> None:
     assert "switched off" in message
 
 
+def test_revision_is_the_one_that_the_platform_states() -> None:
+    raw = function()
+    raw["metadata"]["annotations"]["cvat-lambda/revision"] = "0123abcd"
+    assert parse_function(raw).revision == "0123abcd"
+    raw["status"] = {"containerImage": "fn:2"}
+    assert revision_of(raw) == "0123abcd"
+
+
+@pytest.mark.parametrize("stated", ["", "a b", "x" * 65, 7, None, "\0"])
+def test_stated_revision_that_is_not_usable_is_ignored(stated: Any) -> None:
+    raw = function()
+    expected = revision_of(raw)
+    raw["metadata"]["annotations"]["cvat-lambda/revision"] = stated
+    assert revision_of(raw) != stated
+    assert len(revision_of(raw)) == len(expected) == 32
+
+
+def test_revision_of_a_built_image_changes_with_source_code_and_build_time() -> None:
+    raw = with_trigger(numWorkers=2)
+    raw["spec"]["build"] = {"functionSourceCode": "cHJpbnQoMSk=", "timestamp": 1}
+    edited, rebuilt = copy.deepcopy(raw), copy.deepcopy(raw)
+    edited["spec"]["build"]["functionSourceCode"] = "cHJpbnQoMik="
+    rebuilt["spec"]["build"]["timestamp"] = 2
+    assert len({revision_of(raw), revision_of(edited), revision_of(rebuilt)}) == 3
+
+
 def test_the_revision_changes_with_content_and_not_with_scale() -> None:
     raw = with_trigger(numWorkers=2)
     scaled, edited, rebuilt = (copy.deepcopy(raw) for _ in range(3))

@@ -25,6 +25,7 @@ from cvat_lambda.gateway.responses import (
     ERROR_RULES,
     TRANSPORT,
     AddressMissing,
+    HandlerUnavailable,
     ProxyTimeout,
     clean_line,
     parse_answer,
@@ -64,6 +65,12 @@ DASHBOARD_ROWS = [
 ANSWER_ROWS = [
     (503, "", FunctionBusy),
     (429, "", FunctionBusy),
+    (503, "Service Unavailable", FunctionBusy),  # of a proxy
+    (502, "Bad Gateway", FunctionUnavailable),
+    (503, "upstream connect error or disconnect/reset before headers", FunctionBusy),
+    (502, "the model server refused the picture", HandlerUnavailable),
+    (503, '{"message": "the model is being loaded"}', HandlerUnavailable),
+    (502, "Worker crashed - exit code 9", FunctionCrashed),
     (503, '{"error":"Server not ready"}', FunctionUnavailable),
     (500, "Processor not ready (current status: stopped)", FunctionUnavailable),
     (500, "Can't encode item", FunctionUnavailable),
@@ -108,13 +115,13 @@ def test_what_a_function_or_a_proxy_answers(
 
 
 def test_every_row_of_the_table_is_met_by_a_case_above() -> None:
-    from cvat_lambda.gateway.responses import _see
+    from cvat_lambda.gateway.responses import _facts_of
 
     met = set()
     for cases, platform in ((DASHBOARD_ROWS, True), (ANSWER_ROWS, False)):
         for status, body, _ in cases:
-            seen = _see(SPEC, answer(status, body), sent_bytes=1, platform=platform)
-            met.add(next(row.name for row in ERROR_RULES if row.fits(seen)))
+            facts = _facts_of(SPEC, answer(status, body), sent_bytes=1, platform=platform)
+            met.add(next(row.name for row in ERROR_RULES if row.fits(facts)))
     assert met == {row.name for row in ERROR_RULES}
 
 

@@ -17,8 +17,8 @@ from cvat_lambda.errors import (
     PayloadTooLarge,
     PlatformUnreachable,
 )
-from cvat_lambda.gateway.responses import ProxyTimeout
-from cvat_lambda.gateway.retry import Retries, RetryPolicy
+from cvat_lambda.gateway.responses import FunctionNotDeployed, HandlerUnavailable, ProxyTimeout
+from cvat_lambda.gateway.retry import Retries, RetryPolicy, interactive_policy
 
 
 class Clock:
@@ -71,6 +71,39 @@ def test_an_input_that_may_have_killed_its_function_gets_one_more_try(error: Lam
     assert retries.pause_s(error) == 1.0
     assert retries.pause_s(error) is None
     assert retries.attempts == 2
+
+
+def test_handler_that_answers_unavailable_is_given_up_after_two_retries() -> None:
+    retries = start()
+    assert [retries.pause_s(HandlerUnavailable()) for _ in range(3)] == [1.0, 2.0, None]
+    assert retries.attempts == 3
+
+
+@pytest.mark.parametrize("error", [FunctionTimeout(), ProxyTimeout(), FunctionNotDeployed()])
+def test_interactive_call_is_not_repeated_after_a_timeout_or_during_a_build(
+    error: LambdaError,
+) -> None:
+    assert interactive_policy().start().pause_s(error) is None
+
+
+def test_interactive_call_is_repeated_once_if_nothing_can_be_reached() -> None:
+    retries = interactive_policy().start()
+    pause_s = retries.pause_s(PlatformUnreachable())
+    assert pause_s is not None
+    assert pause_s <= 0.5
+    assert retries.pause_s(PlatformUnreachable()) is None
+
+
+@pytest.mark.parametrize("error", [FunctionUnavailable(), FunctionCrashed(), FunctionFailed()])
+def test_reported_attempts_do_not_exceed_the_allowed_ones(error: LambdaError) -> None:
+    clock = Clock()
+    retries = start(max_attempts=3, budget_s=100.0, clock=clock)
+    for _ in range(50):
+        retries.begin()
+        retries.pause_s(FunctionUnavailable())
+        clock.now += 1.0
+    retries.pause_s(error)
+    assert retries.attempts <= 3
 
 
 def test_with_one_attempt_allowed_what_ran_is_not_retried() -> None:
