@@ -14,15 +14,17 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from cvat_lambda.engine.cvat import policy
+from cvat_lambda.engine.cvat.policy import PolicyUnavailable
 from tests.inside_cvat.scenarios import CvatScenarios
 from tests.integration.requests.function_server import function_server
 
 
 @dataclass
 class Policy:
-    """A policy server with a fixed answer."""
+    """A policy server with a fixed answer, or one for each path."""
 
     url: str = ""
+    answers: dict[str, bytes] = field(default_factory=dict)
     answer: bytes = b'{"result": {"allow": true}}'
     status: int = 200
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -41,9 +43,10 @@ def server() -> Iterator[Policy]:
             found.asked.append((self.path, body["input"]))
             found.connections.add(self.client_address)
             self.send_response(found.status)
-            self.send_header("Content-Length", str(len(found.answer)))
+            content = found.answers.get(self.path, found.answer)
+            self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(found.answer)
+            self.wfile.write(content)
 
         def log_message(self, *_: Any) -> None:
             """Quiet."""
@@ -65,10 +68,6 @@ class Permission:
         self.url = url
         self.payload = {"input": {"scope": "view"}}
 
-    def check_access(self) -> Any:
-        """CVAT's own request to the policy server."""
-        raise LookupError("CVAT was asked")
-
 
 @pytest.mark.parametrize(
     ("answer", "allowed"),
@@ -89,20 +88,53 @@ def test_boolean_answer_of_the_policy_server_decides(
 @pytest.mark.parametrize("status", [201, 302, 404, 500])
 def test_answer_with_another_status_permits_nothing(server: Policy, status: int) -> None:
     server.status = status
-    with pytest.raises(LookupError, match="CVAT was asked"):
+    with pytest.raises(PolicyUnavailable, match=f"status {status}"):
         policy.allows(Permission(f"{server.url}/v1/data/tasks/allow"))
 
 
-@pytest.mark.parametrize("answer", [b"{}", b"[]", b'{"result": "yes"}', b"no JSON"])
-def test_answer_without_a_boolean_is_left_to_cvat(server: Policy, answer: bytes) -> None:
+@pytest.mark.parametrize(
+    "answer", [b"[]", b"3", b"no JSON", b'{"result": "yes"}', b'{"result": {"allow": 1}}']
+)
+def test_answer_without_a_boolean_permits_nothing(server: Policy, answer: bytes) -> None:
     server.answer = answer
-    with pytest.raises(LookupError, match="CVAT was asked"):
+    with pytest.raises(PolicyUnavailable, match="unexpected answer"):
         policy.allows(Permission(f"{server.url}/v1/data/tasks/allow"))
 
 
-def test_policy_server_that_does_not_answer_is_left_to_cvat() -> None:
-    with pytest.raises(LookupError, match="CVAT was asked"):
+def test_policy_server_that_does_not_answer_permits_nothing() -> None:
+    with pytest.raises(PolicyUnavailable, match="does not answer"):
         policy.allows(Permission("http://127.0.0.1:9/v1/data/tasks/allow"))
+
+
+@pytest.mark.parametrize(
+    "method, path",
+    [
+        ("get", "/api/lambda/functions"),
+        ("post", "/api/lambda/functions/cars"),
+        ("get", "/api/lambda/requests"),
+        ("post", "/api/lambda/requests"),
+    ],
+)
+def test_policy_server_without_the_rules_of_the_app_gives_503_with_a_sentence(
+    cvat: CvatScenarios, server: Policy, settings: Any, method: str, path: str
+) -> None:
+    task_id = cvat.task(frames=1)
+    settings.IAM_OPA_DATA_URL = f"{server.url}/v1/data"
+    server.answer = b"{}"  # as OPA for a package that it does not have
+    answer = cvat.try_to_send(method, path, {"function": "cars", "task": task_id, "frame": 0})
+    assert (answer.status_code, answer["Retry-After"]) == (503, "5")
+    assert answer.json()["code"] == "engine_unavailable"
+    assert "has not loaded the rules of this app yet" in answer.json()["message"]
+
+
+def test_list_of_requests_without_the_rules_of_tasks_gives_503(
+    cvat: CvatScenarios, server: Policy, settings: Any
+) -> None:
+    settings.IAM_OPA_DATA_URL = f"{server.url}/v1/data"
+    server.answers = {"/v1/data/cvat_lambda/allow": b'{"result": true}'}
+    server.answer = b"{}"
+    answer = cvat.try_to_send("get", "/api/lambda/requests")
+    assert (answer.status_code, answer.json()["code"]) == (503, "engine_unavailable")
 
 
 def test_call_asks_two_questions_over_one_connection_and_makes_few_queries(

@@ -90,12 +90,12 @@ class CvatAccess:
     def visible_task_ids(self) -> Any:
         """A subquery for ``task_id__in``: the tasks that CVAT lists for the user."""
         permission = TaskPermission.create_scope_list(self._request)
-        return permission.filter(models.Task.objects.all()).values("pk")
+        return policy.allowed_rows(permission, models.Task.objects.all()).values("pk")
 
     def visible_job_ids(self) -> Any:
         """A subquery for ``job_id__in``: the jobs that CVAT lists for the user."""
         permission = JobPermission.create_scope_list(self._request)
-        return permission.filter(models.Job.objects.all()).values("pk")
+        return policy.allowed_rows(permission, models.Job.objects.all()).values("pk")
 
     def viewable_task_ids(self, task_ids: Collection[int]) -> set[int]:
         """Return the ids that the user may view, in any organization."""

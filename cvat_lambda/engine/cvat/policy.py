@@ -6,11 +6,16 @@ CVAT opens a connection for each question, and a call asks two. The questions ar
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
+import requests
 import urllib3
+from cvat.apps.iam.permissions import OpenPolicyAgentPermission
 from urllib3.exceptions import HTTPError
+
+from cvat_lambda.errors import EngineUnavailable
 
 _HEADERS: Final[Mapping[str, str]] = {"Content-Type": "application/json"}
 _TIMEOUT: Final = urllib3.Timeout(connect=2.0, read=10.0)
@@ -19,22 +24,17 @@ _TIMEOUT: Final = urllib3.Timeout(connect=2.0, read=10.0)
 _pool: Final = urllib3.PoolManager(num_pools=2, maxsize=8, retries=urllib3.Retry(1, redirect=0))
 
 
+class PolicyUnavailable(EngineUnavailable):
+    """CVAT's policy server does not answer, or lacks the rules of this app. Nothing is allowed."""
+
+    retry_after_s = 5
+
+
 def allows(permission: Any) -> bool:
-    """Whether the policy allows what a permission of CVAT asks.
-
-    Raise what CVAT's own ``check_access`` raises.
-    """
-    found = ask(permission)
-    if found is None:  # whatever it is, CVAT knows what to make of it
-        found = permission.check_access().allow
-    return bool(found)
-
-
-def ask(permission: Any) -> bool | None:
-    """What the policy says; None where that is no plain answer, or none comes."""
-    if not permission.url.startswith("http://"):
-        return None
-    try:
+    """Whether the policy server allows what a permission of CVAT asks. Raise PolicyUnavailable."""
+    with _translate_errors():
+        if not permission.url.startswith("http://"):  # CVAT knows the certificates
+            return bool(OpenPolicyAgentPermission.check_access(permission).allow)
         answer = _pool.request(
             "POST",
             permission.url,
@@ -43,10 +43,30 @@ def ask(permission: Any) -> bool | None:
             timeout=_TIMEOUT,
         )
         if answer.status != 200:
-            return None  # whatever its body says
-        found = json.loads(answer.data).get("result")
-    except (HTTPError, ValueError, AttributeError):
-        return None
-    if isinstance(found, dict):
-        found = found.get("allow")
-    return found if isinstance(found, bool) else None
+            raise PolicyUnavailable(f"CVAT's policy server answered with status {answer.status}")
+        result = json.loads(answer.data)["result"]
+        allow = result["allow"] if isinstance(result, dict) else result
+        if not isinstance(allow, bool):
+            raise ValueError(f"neither true nor false: {allow!r}")
+        return allow
+
+
+def allowed_rows(permission: Any, rows: Any) -> Any:
+    """Return the rows of a query that a permission of CVAT allows. Raise PolicyUnavailable."""
+    with _translate_errors():
+        return permission.filter(rows)
+
+
+@contextmanager
+def _translate_errors() -> Iterator[None]:
+    try:
+        yield
+    except (HTTPError, requests.ConnectionError, requests.Timeout) as exc:
+        raise PolicyUnavailable("CVAT's policy server does not answer") from exc
+    except KeyError as exc:  # OPA answers `{}` for a package that it does not have
+        raise PolicyUnavailable(
+            "CVAT's policy server has not loaded the rules of this app yet: it does so within"
+            " seconds after the start of CVAT's server; restart it if this lasts"
+        ) from exc
+    except (ValueError, TypeError) as exc:
+        raise PolicyUnavailable("CVAT's policy server sent an unexpected answer") from exc

@@ -44,10 +44,8 @@ class LambdaPermission(OpenPolicyAgentPermission):  # type: ignore[misc]
         self.url = f"{data_url}/cvat_lambda/allow"
 
     def check_access(self) -> Any:
-        """Send CVAT's question over a pooled connection."""
-        if (allow := policy.ask(self)) is not None:
-            return PermissionResult(allow=allow)
-        return super().check_access()
+        """Send CVAT's question over a pooled connection. Raise PolicyUnavailable."""
+        return PermissionResult(allow=policy.allows(self))
 
     @classmethod
     def create(
