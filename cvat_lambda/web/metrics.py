@@ -38,7 +38,10 @@ class MetricsView(APIView):
 
     def _has_metrics_token(self) -> bool:
         token = str(getattr(django_settings, "CVAT_LAMBDA_STANDALONE_METRICS_TOKEN", ""))
-        given = self.request.META.get("HTTP_AUTHORIZATION", "")
+        request = getattr(self, "request", None)  # None while the API document is generated
+        if request is None:
+            return False
+        given = request.META.get("HTTP_AUTHORIZATION", "")
         return token != "" and compare_digest(given.encode(), f"Bearer {token}".encode())
 
     def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:

@@ -107,7 +107,7 @@ def test_policy_server_that_does_not_answer_permits_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "method, path",
+    ("method", "path"),
     [
         ("get", "/api/lambda/functions"),
         ("post", "/api/lambda/functions/cars"),
