@@ -47,7 +47,6 @@ class Task:
     organization_id: int | None = None
     labels: tuple[Label, ...] = ()
     deleted_frames: frozenset[int] = frozenset()
-    placeholder_frames: frozenset[int] = frozenset()  # honeypots: copies of validation frames
     validation_frames: frozenset[int] = frozenset()  # only of ground-truth jobs (a gt_pool's tail)
     takes_tracks: bool = True  # CVAT keeps none in a task with honeypots
     jobs: tuple[Job, ...] = ()

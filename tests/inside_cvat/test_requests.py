@@ -21,7 +21,7 @@ from django.utils import timezone
 from cvat_lambda.engine.conformance import LABELS, Bench
 from cvat_lambda.engine.cvat.compat import HAS_SCORE
 from tests.inside_cvat.scenarios import CvatScenarios, label_to_json
-from tests.inside_cvat.test_frames import honeypots
+from tests.inside_cvat.test_frames import honeypot_frames, honeypots
 from tests.integration.engine.videos import number_of
 from tests.integration.requests.function_server import FunctionServer, function_server
 
@@ -139,15 +139,24 @@ def test_frame_of_overlapping_segments_is_invoked_once_and_written_to_each_job(
         assert answer["shapes"][0]["points"][0] == left
 
 
-def test_honeypots_are_skipped_and_their_pool_is_annotated_by_its_own_job(
+def test_honeypots_are_annotated_as_other_frames_and_their_pool_by_its_own_job_only(
     cvat: CvatScenarios, function: FunctionServer
 ) -> None:
     task_id = honeypots(cvat)
     task = cvat.engine.task(task_id)
     request = run(cvat, task=task_id)
-    ordinary = set(range(task.size)) - task.placeholder_frames - task.validation_frames
-    assert (request.done, request.skipped) == (len(ordinary), len(task.placeholder_frames))
-    assert {frame for frame, _ in left_edges(cvat, f"tasks/{task_id}")} == ordinary
+    in_jobs = set(range(task.size)) - task.validation_frames
+    assert (request.done, request.skipped) == (len(in_jobs), 0)
+    found = left_edges(cvat, f"tasks/{task_id}")
+    assert {frame for frame, _ in found} == in_jobs
+    hidden = {
+        frame
+        for job in task.jobs
+        if job.type == "annotation"
+        for frame in honeypot_frames(cvat, job.id)
+    }
+    # A honeypot shows one of the images 5 to 7.
+    assert hidden == {frame for frame, left in found if left in (5.0, 6.0, 7.0)} != set()
 
     (pool,) = (job for job in task.jobs if job.type == "ground_truth")
     run(cvat, task=task_id, job=pool.id)
@@ -297,7 +306,7 @@ def test_reid_in_a_task_with_honeypots_is_rejected(
     """CVAT accepts no tracks in such a task."""
     task_id = honeypots(cvat)
     task = cvat.engine.task(task_id)
-    draw_rectangles(cvat, task_id, *sorted(set(range(task.size)) - task.placeholder_frames))
+    draw_rectangles(cvat, task_id, *range(task.size))
     body: Json = {"function": "same", "task": task_id}
     if job_type is not None:
         body["job"] = next(job.id for job in task.jobs if job.type == job_type)

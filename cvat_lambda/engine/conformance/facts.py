@@ -16,7 +16,6 @@ class Facts:
         task = scenarios.engine.task(bench.task_id)
         assert (task.id, task.size, task.dimension) == (bench.task_id, 6, "2d")
         assert task.deleted_frames == {1, 4}
-        assert task.placeholder_frames == frozenset()
 
     def test_labels_come_as_a_tree_with_ids(self, scenarios: Scenarios) -> None:
         car, sky, person = scenarios.engine.task(scenarios.task()).labels

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -157,8 +157,7 @@ def read_tasks(task_ids: Collection[int]) -> dict[int, Task]:
         job = _JobRow(*values)
         jobs[job.task_id].append(job)
     labels = _Labels(rows)
-    placeholders = _placeholders([row.data for row in rows])
-    return {row.id: _task(row, jobs[row.id], labels.of(row), placeholders) for row in rows}
+    return {row.id: _task(row, jobs[row.id], labels.of(row)) for row in rows}
 
 
 def all_task_ids() -> Any:
@@ -247,7 +246,6 @@ def _task(
     row: _TaskRow,
     jobs: Sequence[_JobRow],
     labels: tuple[Label, ...],
-    placeholders: Mapping[int, Sequence[int]],
 ) -> Task:
     data = row.data
     made = [_job(job, data) for job in jobs]
@@ -260,7 +258,6 @@ def _task(
         organization_id=row.organization_id,
         labels=labels,
         deleted_frames=frozenset(data.deleted_frames if data is not None else ()),
-        placeholder_frames=frozenset(placeholders.get(data.pk, ()) if data is not None else ()),
         validation_frames=_pool_frames(data, made),
         takes_tracks=not _is_honeypot_data(data),
         jobs=tuple(made),
@@ -289,19 +286,6 @@ def _disabled(data: Any) -> frozenset[int]:
 
 def _without(frames: Sequence[int], excluded: frozenset[int]) -> Sequence[int]:
     return [frame for frame in frames if frame not in excluded] if excluded else frames
-
-
-def _placeholders(media: Iterable[Any]) -> dict[int, list[int]]:
-    """Honeypots in relative frame numbers, by the id of the data."""
-    honeypots = {data.pk: data for data in media if _is_honeypot_data(data)}
-    if not honeypots:
-        return {}
-    found: dict[int, list[int]] = defaultdict(list)
-    images = models.Image.objects.filter(data_id__in=list(honeypots), is_placeholder=True)
-    for data_id, frame in images.values_list("data_id", "frame"):
-        data = honeypots[data_id]
-        found[data_id].append((frame - data.start_frame) // data.get_frame_step())
-    return found
 
 
 def _pool_frames(data: Any, jobs: Iterable[Job]) -> frozenset[int]:

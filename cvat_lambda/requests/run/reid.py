@@ -45,9 +45,7 @@ class ReidWork:
 
     def __init__(self, run: ShardRun) -> None:
         self._run = run
-        self._hidden = run.task.deleted_frames | (
-            frozenset() if run.shard.private_annotations else run.task.placeholder_frames
-        )
+        self._hidden = run.task.deleted_frames
         self._all = self._shown(ranges.expand(run.shard.frames))
         self._open = frozenset(run.frames)
         self._boxes: dict[int, tuple[Shape, ...]] = {}

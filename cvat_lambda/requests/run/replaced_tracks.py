@@ -135,14 +135,14 @@ def _jobs(run: ShardRun, job_id: int | None) -> list[Job]:
 
 
 def _span(run: ShardRun, job_id: int | None, track: Track) -> set[int]:
-    """Return the frames on which the track may be visible, without deleted and placeholder ones."""
+    """Return the frames on which the track may be visible, without deleted ones."""
     keys = [*track.shapes, *(key for element in track.elements for key in element.shapes)]
     if not keys:
         return set()
     first, last = min(key.frame for key in keys), max(key.frame for key in keys)
     if not any(key.outside for key in keys if key.frame == last):
         last = max(last, _last_visible(run, job_id, first))
-    hidden = run.task.deleted_frames | run.task.placeholder_frames
+    hidden = run.task.deleted_frames
     return {frame for frame in range(first, last + 1) if frame not in hidden}
 
 

@@ -48,9 +48,7 @@ def load_run(lease: Lease) -> ShardRun:
     annotated: frozenset[int] = frozenset()
     if params.only_unannotated and open_frames:
         annotated = frozenset(engine.annotated_frames(task.id, job_id=shard.job_id))
-    reasons = skipped_frames(
-        task, private_annotations=shard.private_annotations, annotated=annotated
-    )
+    reasons = skipped_frames(task, annotated=annotated)
     skips = {frame: reasons[frame] for frame in sorted(open_frames & reasons.keys())}
     return ShardRun(
         lease=lease,
@@ -65,13 +63,9 @@ def load_run(lease: Lease) -> ShardRun:
     )
 
 
-def skipped_frames(
-    task: Task, *, private_annotations: bool, annotated: frozenset[int]
-) -> dict[int, str]:
-    """Return the frames that are not run, each with its reason: deleted, placeholder, annotated."""
+def skipped_frames(task: Task, *, annotated: frozenset[int]) -> dict[int, str]:
+    """Return the frames that are not run, each with its reason: deleted or annotated."""
     reasons = dict.fromkeys(annotated, "annotated")
-    if not private_annotations:
-        reasons.update(dict.fromkeys(task.placeholder_frames, "placeholder"))
     reasons.update(dict.fromkeys(task.deleted_frames, "deleted"))
     return reasons
 

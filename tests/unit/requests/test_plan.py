@@ -25,7 +25,6 @@ POOL = Task(
     name="with a pool of validation frames",
     size=8,
     validation_frames=frozenset({6, 7}),
-    placeholder_frames=frozenset({1}),
     deleted_frames=frozenset({1, 3}),
     takes_tracks=False,
     jobs=(
@@ -194,14 +193,9 @@ def test_task_without_tracks_is_left_out_of_a_project() -> None:
 
 
 def test_skipped_frames_have_their_reasons() -> None:
-    assert skipped_frames(POOL, private_annotations=False, annotated=frozenset({0, 3})) == {
+    assert skipped_frames(POOL, annotated=frozenset({0, 3})) == {
         0: "annotated",
         1: "deleted",
         3: "deleted",
     }
-    assert skipped_frames(TASK, private_annotations=False, annotated=frozenset()) == {}
-    honeypots = Task(id=9, name="", size=4, placeholder_frames=frozenset({2}))
-    assert skipped_frames(honeypots, private_annotations=False, annotated=frozenset()) == {
-        2: "placeholder"
-    }
-    assert skipped_frames(honeypots, private_annotations=True, annotated=frozenset()) == {}
+    assert skipped_frames(TASK, annotated=frozenset()) == {}
