@@ -25,10 +25,14 @@ MAX_NAME_LENGTH: Final = 64  # of a label or attribute, as in CVAT's tables
 MAX_SVG_LENGTH: Final = 1 << 20
 
 
-def parse_function_labels(spec: str | list[Any] | None) -> tuple[Label, ...]:
+def parse_function_labels(
+    spec: str | list[Any] | None, left_out: list[str] | None = None
+) -> tuple[Label, ...]:
     """Parse a function's ``spec`` annotation; no spec means no labels.
 
-    Raises SpecError with a sentence that names the label and the attribute.
+    Raises SpecError with a sentence that names the label and the attribute. If ``left_out`` is
+    given, a label or an attribute that cannot be used is left out and its sentence is appended
+    there; SpecError then means that the spec as a whole cannot be read.
     """
     if spec is None or (isinstance(spec, str) and not spec.strip()):
         return ()
@@ -40,9 +44,40 @@ def parse_function_labels(spec: str | list[Any] | None) -> tuple[Label, ...]:
     if not isinstance(spec, list):
         raise SpecError("the spec must be a JSON array of labels")
     _check_count(spec, "the spec")
+    if left_out is not None:
+        return tuple(_usable_labels(spec, left_out))
     labels = tuple(_parse_label(item, f"label {i}") for i, item in enumerate(spec))
     _require_unique((label.name for label in labels), "label", "the spec")
     return labels
+
+
+def _usable_labels(spec: list[Any], left_out: list[str]) -> Iterator[Label]:
+    """Yield the labels that can be used, without the attributes that cannot."""
+    names: set[str] = set()
+    for index, raw in enumerate(spec):
+        try:
+            label = _parse_label(_without_bad_attributes(raw, left_out), f"label {index}")
+            _require_new(label.name, names, "label", "the spec")
+        except SpecError as exc:
+            left_out.append(f"{exc}; the label is left out")
+        else:
+            yield label
+
+
+def _without_bad_attributes(raw: Any, left_out: list[str]) -> Any:
+    """Return a label of the spec without its attributes that cannot be used."""
+    if not isinstance(raw, dict) or not isinstance(raw.get("attributes"), list):
+        return raw
+    where, names, kept = f"label {brief(raw.get('name'))}", set[str](), []
+    for index, item in enumerate(raw["attributes"]):
+        try:
+            attribute = _parse_attribute(item, f"{where}, attribute {index}")
+            _require_new(attribute.name, names, "attribute", where)
+        except SpecError as exc:
+            left_out.append(f"{exc}; the attribute is left out")
+        else:
+            kept.append(item)
+    return {**raw, "attributes": kept}
 
 
 def labels_v2(labels: Iterable[Label]) -> list[dict[str, Any]]:
@@ -198,9 +233,13 @@ def _require_storable(text: str, what: str) -> None:
 def _require_unique(names: Iterable[str], what: str, where: str) -> None:
     seen: set[str] = set()
     for name in names:
-        if name in seen:
-            raise SpecError(f"{where} has the {what} {brief(name)} twice; names must differ")
-        seen.add(name)
+        _require_new(name, seen, what, where)
+
+
+def _require_new(name: str, seen: set[str], what: str, where: str) -> None:
+    if name in seen:
+        raise SpecError(f"{where} has the {what} {brief(name)} twice; names must differ")
+    seen.add(name)
 
 
 def with_ids(labels: Iterable[Label], ids: Iterator[int]) -> tuple[Label, ...]:

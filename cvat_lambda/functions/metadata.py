@@ -130,6 +130,8 @@ class _Reader:
         spec, trigger = _object(self.raw, "spec"), self.http_trigger()
         attributes = _object(trigger, "attributes")
         kind = self.kind()
+        left_out: list[str] = []
+        labels = parse_function_labels(self.annotations.get("spec"), left_out)
         shape_types = self.shape_types()
         return FunctionSpec(
             id=name,
@@ -138,7 +140,8 @@ class _Reader:
             description=_text(spec.get("description"), "spec.description"),
             version=self.integer("version", 1, lowest=0),
             revision=revision_of(self.raw),
-            labels=parse_function_labels(self.annotations.get("spec")),
+            labels=labels,
+            left_out=tuple(left_out),
             interactor=self.interactor() if kind is Kind.INTERACTOR else None,
             supported_shape_types=(
                 (shape_types or LEGACY_SHAPE_TYPES) if kind is Kind.TRACKER else ()
@@ -194,7 +197,13 @@ class _Reader:
         return {}
 
     def text(self, key: str) -> str:
-        return _text(self.annotations.get(key), f"the annotation '{key}'")
+        """Read a text. A number or a truth value becomes text, as in Nuclio."""
+        value = self.annotations.get(key)
+        if isinstance(value, bool):
+            value = str(value).lower()
+        elif isinstance(value, int | float):
+            value = str(value)
+        return _text(value, f"the annotation '{key}'")
 
     def integer(self, key: str, default: int, *, lowest: int) -> int:
         return _integer(self.annotations.get(key), key, default, lowest=lowest)
@@ -211,6 +220,8 @@ class _Reader:
     def words(self, key: str) -> tuple[str, ...]:
         """Read a list written as JSON array or with commas between the words."""
         value = self.annotations.get(key)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            value = str(value)
         if isinstance(value, str):
             if value.lstrip().startswith("["):
                 try:

@@ -26,7 +26,7 @@ from cvat_lambda.conf import settings
 from cvat_lambda.errors import FunctionSpecInvalid, LambdaError
 from cvat_lambda.functions.metadata import function_id as id_of
 from cvat_lambda.functions.metadata import parse_function, parse_state, revision_of
-from cvat_lambda.functions.models import MISSING, NUCLIO, Function, PlatformCheck
+from cvat_lambda.functions.models import MISSING, NUCLIO, READY, Function, PlatformCheck
 from cvat_lambda.functions.platforms import platform
 
 logger = logging.getLogger(__name__)
@@ -156,6 +156,13 @@ def store(name: str, raw: Any) -> bool:
         row.save()
         if row.problem:
             logger.warning("%s", row.problem, extra={"action": "function_broken", "function": name})
+        elif row.message and row.state == READY:
+            logger.warning(
+                "function '%s': %s",
+                name,
+                row.message,
+                extra={"action": "function_incomplete", "function": name},
+            )
     else:
         Function.objects.filter(pk=name).update(seen_at=row.seen_at, checked_at=row.checked_at)
     _tell(name, before, row.state)
@@ -237,6 +244,7 @@ def _values(raw: dict[str, Any]) -> dict[str, Any]:
         return {**values, "problem": exc.message[:_MAX_MESSAGE]}
     return {
         **values,
+        "message": "\n".join(filter(None, (values["message"], *spec.left_out)))[:_MAX_MESSAGE],
         "kind": spec.kind.value,
         "name": spec.name[:256],
         "description": spec.description,

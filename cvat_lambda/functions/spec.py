@@ -58,6 +58,7 @@ class FunctionSpec:
     version: int = 1
     revision: str = ""  # identifies the deployed content (hash of metadata and image)
     labels: tuple[Label, ...] = ()
+    left_out: tuple[str, ...] = ()  # labels and attributes that cannot be used: a sentence each
     interactor: InteractorSpec | None = None  # of interactors
     supported_shape_types: tuple[str, ...] = ()  # of trackers
     legacy_tracker: bool = False  # speaks bare point arrays

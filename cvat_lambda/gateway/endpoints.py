@@ -10,7 +10,13 @@ from typing import Any, Final
 
 from django.db import transaction
 
-from cvat_lambda.errors import FunctionNotFound, InvalidRequest, PlatformError, StateConflict
+from cvat_lambda.errors import (
+    FunctionNotFound,
+    FunctionSpecInvalid,
+    InvalidRequest,
+    PlatformError,
+    StateConflict,
+)
 from cvat_lambda.functions.metadata import ID_PATTERN, parse_function, revision_of
 from cvat_lambda.functions.models import ENDPOINT, READY, Function
 from cvat_lambda.gateway.gateway import get_gateway
@@ -50,6 +56,8 @@ class Endpoint:
             raise InvalidRequest("the token holds a character that cannot be in an HTTP header")
         metadata = self.metadata()
         spec = parse_function(metadata)
+        if spec.left_out:
+            raise FunctionSpecInvalid(f"function '{self.function_id}': {spec.left_out[0]}")
         return {
             "kind": spec.kind.value,
             "name": spec.name[:256],

@@ -152,14 +152,20 @@ def test_one_broken_function_does_not_affect_the_others(nuclio: FakeNuclio) -> N
         "nul": function_object("nul", name="a\0b\ud800"),
         "misnamed": function_object("other"),
         "no object": 7,
-        "twice": function_object("twice", spec='[{"name": "a"}, {"name": "a"}]'),
+        "no-json": function_object("no-json", spec="[{]"),
     }
     assert [spec.id for spec in registry.listed()] == ["good", "nul"]
-    with pytest.raises(FunctionSpecInvalid, match=r"function 'twice': .*label 'a' twice"):
-        registry.get("twice")
+    with pytest.raises(FunctionSpecInvalid, match=r"function 'no-json': .*not valid JSON"):
+        registry.get("no-json")
     problems = dict(registry.rows().exclude(problem="").values_list("pk", "problem"))
-    assert set(problems) == {"untyped", "no-annotations", "twice"}
+    assert set(problems) == {"untyped", "no-annotations", "no-json"}
     assert "annotation 'type' is missing" in problems["no-annotations"]
+
+
+def test_function_with_a_bad_label_works_and_its_row_names_the_label(nuclio: FakeNuclio) -> None:
+    nuclio.functions = {"a": function_object("a", spec='[{"name": "car"}, {"name": "car"}]')}
+    assert [label.name for label in registry.listed()[0].labels] == ["car"]
+    assert "the label 'car' twice" in registry.rows().get(pk="a").message
 
 
 def test_the_list_answers_when_the_platform_is_down(nuclio: FakeNuclio, settings: Any) -> None:

@@ -161,11 +161,10 @@ def test_booleans_are_read_strictly(value: object, read: bool) -> None:
         (function(version="99999999999"), "version is '99999999999'; it must be a whole number"),
         (function(version="9999999999"), "version is 9999999999"),
         (function(max_batch="0"), "max_batch is 0; it must be at least 1"),
-        (function(name=3), "the annotation 'name' must be text"),
+        (function(name=[3]), "the annotation 'name' must be text"),
         (function(spec="[{]"), "the spec is not valid JSON"),
-        (function(spec='[{"name": "a"}, {"name": "a"}]'), "the label 'a' twice"),
         (function(type="tracker", supported_shape_types="blob"), "names 'blob'"),
-        (function(accepts=3), "accepts must be words"),
+        (function(accepts=[3]), "accepts must be words"),
         (with_trigger(numWorkers="many"), "numWorkers is 'many'"),
         (with_trigger(attributes=[]), "attributes must be an object"),
         (with_trigger(attributes={"maxRequestBodySize": 0}), "maxRequestBodySize is 0"),
@@ -180,6 +179,63 @@ def test_what_is_wrong_is_said_with_the_functions_name(raw: object, sentence: st
         parse_function(raw)
     assert caught.value.message.startswith("function 'fn': ")
     assert sentence in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(2024, "2024"), (0, "0"), (1.5, "1.5"), (True, "true"), ("x", "x")]
+)
+def test_scalar_annotation_is_read_as_text(value: object, text: str) -> None:
+    raw = function(type="interactor", name=value, help_message=value)
+    spec = parse_function(raw)
+    assert spec.name == text
+    assert spec.interactor is not None
+    assert spec.interactor.help_message == text
+
+
+LONG = "a very long name of a class of ImageNet, which has more than 64 characters"
+
+
+@pytest.mark.parametrize(
+    ("label", "sentence"),
+    [
+        ({"name": LONG}, "is longer than 64 characters; the label is left out"),
+        ({"name": "car"}, "the spec has the label 'car' twice; names must differ"),
+        ({"name": "b", "type": "blob"}, "label 'b' has type 'blob'"),
+        ({"name": "s", "type": "skeleton"}, "label 's' is a skeleton and needs sublabels"),
+        ({"name": ""}, "label 1 has no name"),
+        ("car", "label 1 must be an object"),
+    ],
+)
+def test_label_that_cannot_be_used_is_left_out_and_named(label: object, sentence: str) -> None:
+    labels = [{"name": "car"}, label, {"name": "bus"}]
+    spec = parse_function(function(spec=json.dumps(labels)))
+    assert [known.name for known in spec.labels] == ["car", "bus"]
+    assert len(spec.left_out) == 1
+    assert sentence in spec.left_out[0]
+
+
+@pytest.mark.parametrize(
+    ("attribute", "sentence"),
+    [
+        ({"name": "make", "input_type": "select", "values": []}, "needs values to choose from"),
+        ({"name": "age", "input_type": "number", "values": ["0", "9"]}, "[min, max, step]"),
+        ({"name": LONG, "input_type": "text"}, "is longer than 64 characters"),
+        ({"name": "old", "input_type": "text"}, "has the attribute 'old' twice"),
+        ({"name": "x", "input_type": "slider"}, "has input_type 'slider'"),
+    ],
+)
+def test_attribute_that_cannot_be_used_is_left_out_and_named(
+    attribute: dict[str, Any], sentence: str
+) -> None:
+    known = {"name": "old", "input_type": "checkbox"}
+    labels = [{"name": "car", "attributes": [known, attribute]}]
+    spec = parse_function(function(spec=json.dumps(labels)))
+    (label,) = spec.labels
+    assert [kept.name for kept in label.attributes] == ["old"]
+    assert len(spec.left_out) == 1
+    assert spec.left_out[0].startswith("label 'car'")
+    assert sentence in spec.left_out[0]
+    assert spec.left_out[0].endswith("; the attribute is left out")
 
 
 @pytest.mark.parametrize(
