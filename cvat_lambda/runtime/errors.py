@@ -1,4 +1,4 @@
-"""Everything the runtime raises on purpose.
+"""The errors of the runtime.
 
 RuntimeFault
 ├── BadRequest            400  the caller sent something that cannot be understood
@@ -7,7 +7,8 @@ RuntimeFault
 ├── PreconditionFailed    412  right request, wrong moment
 ├── FunctionBroken        422  the function's author has something to mend (its file, code, answer)
 ├── NotPrepared           503  its environment or its weights could not be made ready
-└── Cancelled             503  what it waited for was given up: the runtime or the function ends
+├── NotStarted            503  its processes did not become ready
+└── Cancelled             503  the work was cancelled: runtime or function is being stopped
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ class RuntimeFault(Exception):
     """The runtime could not do what was asked."""
 
     status_code = 500
+    transient = False  # whether another attempt may succeed although nobody changes the function
 
 
 class BadRequest(RuntimeFault):
@@ -53,6 +55,20 @@ class NotPrepared(RuntimeFault):
     """The function's environment or weights could not be made ready."""
 
     status_code = 503
+
+    def __init__(self, message: str, *, transient: bool = True) -> None:
+        super().__init__(message)
+        self.transient = transient
+
+
+class NotStarted(RuntimeFault):
+    """The function's processes did not become ready."""
+
+    status_code = 503
+
+    def __init__(self, message: str, *, transient: bool) -> None:
+        super().__init__(message)
+        self.transient = transient
 
 
 class Cancelled(RuntimeFault):

@@ -59,10 +59,7 @@ class FunctionLog:
         _write_whole(self._file, line)
         if self._file.tell() > self._max_file:
             self._close()
-            for age in range(KEPT_FILES - 1, 0, -1):
-                older, newer = _aged(self._path, age), _aged(self._path, age - 1)
-                if newer.exists():
-                    os.replace(newer, older)
+            _rotate(self._path)
             self._file = self._open()
 
     def _open(self) -> IO[bytes]:
@@ -85,6 +82,9 @@ def append_line(path: Path, level: str, message: str, **more: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab", buffering=0) as file:
         file.write(format_line(level, message, **more))
+        no_process_rotates_it = file.tell() > 2 * MAX_FILE
+    if no_process_rotates_it:
+        _rotate(path)
 
 
 def format_line(level: str, message: str, **more: Any) -> bytes:
@@ -133,6 +133,13 @@ def _since(text: bytes, time: datetime) -> bytes:
         if record[1] >= wanted:
             return text[record.start() :]
     return b""
+
+
+def _rotate(path: Path) -> None:
+    for age in range(KEPT_FILES - 1, 0, -1):
+        older, newer = _aged(path, age), _aged(path, age - 1)
+        if newer.exists():
+            os.replace(newer, older)
 
 
 def remove_log(path: Path) -> None:

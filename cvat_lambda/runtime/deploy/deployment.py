@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +25,7 @@ from cvat_lambda.runtime.deploy.settings import (
     processor_settings,
     reachable,
 )
-from cvat_lambda.runtime.errors import PreconditionFailed, RuntimeFault
+from cvat_lambda.runtime.errors import NotStarted, PreconditionFailed, RuntimeFault
 from cvat_lambda.runtime.processor.crash_loop import CrashLoopBackoff
 from cvat_lambda.runtime.spec.fields import JsonObject
 from cvat_lambda.runtime.spec.function_file import FunctionConfig
@@ -32,6 +33,8 @@ from cvat_lambda.runtime.threads import preparing
 
 PROVISIONED: Final = frozenset({"ready", "error", "unhealthy", "scaledToZero", "imported"})
 STOP_TIMEOUT_S: Final = 60.0  # for the calls in flight of a function that is to end
+FIRST_RETRY_S: Final = 2.0  # after a deployment failed that had no version before it
+MAX_RETRY_S: Final = 120.0  # it doubles up to this
 UPDATE_GRACE_S: Final = 0.5  # in which kept connections are told to close
 _LEVELS: Final = {"error": logging.ERROR, "unhealthy": logging.WARNING}
 logger = logging.getLogger(__name__)
@@ -59,7 +62,7 @@ class Deployment:
         self._host = host
         self._preparer = preparer
         self._discard = discard  # deletes the folder of a version that is of no more use
-        self._given_up = threading.Event()
+        self._cancelled = threading.Event()
         self._tried: Path | None = None  # the folder of what was deployed before any version was
         self._failed_update = ""  # why the newest version is not the one that serves
         self._notes = DeployLog(self.log_path)
@@ -71,6 +74,7 @@ class Deployment:
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Future[Any]] = set()
         self._loop = asyncio.get_running_loop()
+        self._retry: asyncio.Future[Any] | None = None
         self._removed = False
 
     # --- what others see -------------------------------------------------------------------
@@ -148,10 +152,13 @@ class Deployment:
     async def deploy(self, config: FunctionConfig) -> bool:
         """Make this configuration the one that serves; return whether it does.
 
-        It ends in state ready or error. A version that already serves goes on until the new one is
-        ready, then finishes what it has in flight. When the new one fails, the old one keeps
-        serving, and the function is still shown as that one.
+        The function ends in state ready or error. A version that serves already does so until the
+        new one is ready, and then finishes its calls. If the new one fails, the old one keeps
+        serving, and the function object still shows the old one. If there is no old one and the
+        cause may pass, the deployment is tried again with backoff.
         """
+        if self._retry is not None:
+            self._retry.cancel()
         async with self._lock:
             if not self.in_force:
                 self._document = config.document
@@ -160,20 +167,47 @@ class Deployment:
                 self._tried = config.folder
             self._failed_update = ""
             self._set("building", "")
-            try:
-                prepared = await preparing.run(self._prepare, config)
-                await self._replace(config, prepared)
-            except RuntimeFault as exc:
-                self._refuse(config, str(exc))
-            except Exception as exc:
-                # Whatever it is, it is this function's trouble alone.
-                self._refuse(config, f"deployment failed: {type(exc).__name__}: {exc}")
-            else:
+            fault = await self._attempt(config)
+            if fault is None:
                 return True
+            self._refuse(config, str(fault))
+            if fault.transient and not self.in_force and not self._removed:
+                self._retry = self._spawn(self._retry_until_ready(config, str(fault)))
             return False
 
+    async def _attempt(self, config: FunctionConfig) -> RuntimeFault | None:
+        """Prepare a version and start it; return why it failed, or None."""
+        try:
+            prepared = await preparing.run(self._prepare, config)
+            await self._replace(config, prepared)
+        except RuntimeFault as exc:
+            return exc
+        except Exception as exc:
+            # No fault of one function may affect the others.
+            return RuntimeFault(f"deployment failed: {type(exc).__name__}: {exc}")
+        return None
+
+    async def _retry_until_ready(self, config: FunctionConfig, reason: str) -> None:
+        """Try a failed deployment again with backoff; the state tells of attempts and times."""
+        attempt, delay_s = 1, FIRST_RETRY_S
+        while True:
+            next_at = datetime.now(timezone.utc) + timedelta(seconds=delay_s)
+            self._set("error", f"{reason} (attempt {attempt}; next one at {next_at:%H:%M:%S} UTC)")
+            await asyncio.sleep(delay_s)
+            async with self._lock:
+                fault = await self._attempt(config)
+            if fault is None:
+                return
+            attempt, delay_s = attempt + 1, min(delay_s * 2, MAX_RETRY_S)
+            if str(fault) != reason:
+                self._notes.add("error", str(fault))
+            reason = str(fault)
+            if not fault.transient:
+                self._set("error", reason)
+                return
+
     def _prepare(self, config: FunctionConfig) -> PreparedFunction:
-        with cancellable(self._given_up):
+        with cancellable(self._cancelled):
             return self._preparer.prepare(config, self._progress_from_thread)
 
     def _refuse(self, config: FunctionConfig, reason: str) -> None:
@@ -232,7 +266,7 @@ class Deployment:
             self._starting.discard(handle)
         if state == "error" or self._removed:
             await handle.kill()
-            raise RuntimeFault(message)
+            raise NotStarted(message, transient=handle.error_is_transient and not self._removed)
         return handle
 
     async def scale(self, wish: str) -> None:
@@ -241,14 +275,14 @@ class Deployment:
             raise PreconditionFailed(f"function {self.name!r} is not deployed: deploy it first")
         self._processor.ask_scale("sleep" if wish == "scaledToZero" else "wake")
 
-    def give_up(self) -> None:
-        """Make nothing ready for it any more."""
-        self._given_up.set()
+    def cancel(self) -> None:
+        """Stop preparing any version."""
+        self._cancelled.set()
 
     async def stop(self) -> None:
         """End the function's processes; calls in flight in the current version may finish."""
         self._removed = True
-        self.give_up()
+        self.cancel()
         processor, self._processor = self._processor, None
         await asyncio.gather(self._retirement.kill(), *(item.kill() for item in self._starting))
         if processor is not None:
@@ -338,10 +372,11 @@ class Deployment:
     def _progress_from_thread(self, message: str) -> None:
         self._loop.call_soon_threadsafe(self._notes.add, "info", message)
 
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.ensure_future(work)
+    def _spawn(self, work: Any) -> asyncio.Future[Any]:
+        task: asyncio.Future[Any] = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 _SCALING: Final = frozenset({"waitingForScaleResourceToZero", "waitingForScaleResourceFromZero"})

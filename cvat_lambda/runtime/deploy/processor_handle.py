@@ -31,6 +31,7 @@ class ProcessorHandle:
             asyncio.get_running_loop().create_future()
         )
         self.gone = asyncio.Event()
+        self.error_is_transient = True  # whether a start that failed may succeed next time
         self._on_state = on_state
         self._process: subprocess.Popen[bytes] | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -85,6 +86,7 @@ class ProcessorHandle:
         self._worker_pids = {pid for pid in message["pids"] if pid > 1}
         state, text = message["state"], message["message"]
         if state in ("ready", "error") and not self.first_state.done():
+            self.error_is_transient = message["transient"]
             self.first_state.set_result((state, text))
         self._on_state(self, state, text)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cvat_lambda.runtime.deploy.prepare import PreparedFunction
-from cvat_lambda.runtime.errors import RuntimeFault
+from cvat_lambda.runtime.errors import NotStarted
 from cvat_lambda.runtime.processor.settings import ProcessorSettings
 from cvat_lambda.runtime.spec.function_file import FunctionConfig
 from cvat_lambda.runtime.spec.triggers import HttpTrigger
@@ -29,7 +29,7 @@ class RuntimeSettings:
 def bind_listener(host: str, trigger: HttpTrigger) -> socket.socket:
     """Return a bound socket that does not listen yet: until a function is ready, calls are refused.
 
-    Raises RuntimeFault when the port is taken.
+    Raises NotStarted when the port is taken.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -38,9 +38,10 @@ def bind_listener(host: str, trigger: HttpTrigger) -> socket.socket:
         listener.bind((host, trigger.port))
     except OSError as exc:
         listener.close()
-        raise RuntimeFault(
+        raise NotStarted(
             f"port {trigger.port} is taken by another program: free it or change "
-            f"spec.triggers.{trigger.name}.attributes.port ({exc.strerror})"
+            f"spec.triggers.{trigger.name}.attributes.port ({exc.strerror})",
+            transient=True,
         ) from exc
     return listener
 

@@ -197,7 +197,7 @@ class Supervisor:
         """End every function, and give up whatever is made ready for one."""
         self._stopping.set()
         for deployment in self._deployments.values():
-            deployment.give_up()
+            deployment.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -46,16 +46,20 @@ class Processor:
         self._site: web.SockSite | None = None
         self.drained = asyncio.Event()
 
-    def report(self, state: str, message: str) -> None:
-        """Send the supervisor the state and the pids of the workers."""
-        self._send({"kind": "state", "state": state, "message": message, "pids": self.pool.pids})
+    def report(self, state: str, message: str, *, transient: bool = False) -> None:
+        """Send the supervisor the state and the pids of the workers.
+
+        An error is `transient` if another start may succeed.
+        """
+        known = {"state": state, "message": message, "transient": transient}
+        self._send({"kind": "state", **known, "pids": self.pool.pids})
 
     async def start(self) -> None:
         """Load the function in every worker, then open the port."""
         try:
             await self.pool.start()
         except StartFailed as exc:
-            self.report("error", str(exc))
+            self.report("error", str(exc), transient=exc.transient)
             return
         server = web.Server(
             self._server.handle,
@@ -78,6 +82,7 @@ class Processor:
                 "error",
                 f"port {port} is taken by another function: change "
                 f"spec.triggers.{self._settings.trigger}.attributes.port ({exc.strerror})",
+                transient=True,
             )
             return
         self.report("ready", "")

@@ -199,8 +199,10 @@ class WorkerPool:
             reason = worker.end_reason or describe_exit(await process.exit_status())
             output.finish()
             process.close()
+            # A model over the memory limit is over it at the next attempt as well.
             raise StartFailed(
-                f"worker {worker.number} {reason} while it loaded the function"
+                f"worker {worker.number} {reason} while it loaded the function",
+                transient=not worker.end_reason,
             ) from exc
         except asyncio.CancelledError:
             process.kill()
@@ -208,7 +210,7 @@ class WorkerPool:
         if told["kind"] == "failed":
             self._log.write("error", told["message"], traceback=told.get("traceback"))
             process.kill()
-            raise StartFailed(f"the function does not load: {told['message']}")
+            raise StartFailed(f"the function does not load: {told['message']}", transient=False)
         worker.backoff.record_start()
         self._spawn(self._watch(worker, process, output))
 

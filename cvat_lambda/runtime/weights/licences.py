@@ -1,4 +1,4 @@
-"""Which licences need no question, and the question for the others."""
+"""Licences of weights: which ones must be accepted before a download."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ACCEPT_VARIABLE: Final = "CVAT_LAMBDA_ACCEPT_LICENCES"
 
 
 class LicencePolicy:
-    """Knows what the person who started the runtime has accepted."""
+    """The licences that the person who started the runtime has accepted."""
 
     def __init__(self, accepted: Iterable[str] = ()) -> None:
         self._accepted = frozenset(_plain(text) for text in accepted)
@@ -30,7 +30,8 @@ class LicencePolicy:
         raise NotPrepared(
             f"the weights {file!r} are under a licence that is not permissive: {name}. Read it; to "
             f"accept it start the runtime with --accept-licence {_quoted(name)} or with "
-            f"{ACCEPT_VARIABLE}={_quoted(name)}"
+            f"{ACCEPT_VARIABLE}={_quoted(name)}",
+            transient=False,  # the settings are read at the start
         )
 
 

@@ -114,7 +114,9 @@ class WeightStore:
         if chosen:
             path = _as_declared(_place(Path(), chosen), weight)
             if not path.is_file():
-                raise NotPrepared(f"{weight.env} names {path}, which is no file")
+                raise NotPrepared(
+                    f"{weight.env} names {path}, which is no file: put the file there"
+                )
             progress(f"weights {weight.file!r} are {path} ({weight.env})")
             return path
         if weight.local is not None:
@@ -122,7 +124,8 @@ class WeightStore:
         if weight.url is None and weight.package is None:
             raise NotPrepared(
                 f"the weights {weight.file!r} cannot be fetched by a program: see the function's "
-                f"README.md where to get them, and set {weight.env} to the file's path"
+                f"README.md where to get them, and set {weight.env} to the file's path",
+                transient=False,  # variables are read at the start
             )
         return self._fetched(folder, weight, progress)
 
@@ -155,7 +158,8 @@ class WeightStore:
             except NotPrepared as exc:
                 raise NotPrepared(
                     f"the weights {weight.file!r} could not be fetched: {exc}. To try again run "
-                    f"python -m cvat_lambda.runtime fetch {folder}" + _or_variable(weight)
+                    f"python -m cvat_lambda.runtime fetch {folder}" + _or_variable(weight),
+                    transient=exc.transient,
                 ) from exc
             _verify(partial, weight, checksum)
             if weight.member is not None:
@@ -242,7 +246,8 @@ def _verify(path: Path, weight: Weight, checksum: Checksum) -> None:
             path.unlink()  # or it would be continued for ever
         raise NotPrepared(
             f"the weights {weight.file!r} have the {checksum.algorithm} {found}, "
-            f"declared is {checksum.digits}: the file was changed or damaged on its way"
+            f"declared is {checksum.digits}: the file was changed or damaged on its way",
+            transient=False,  # it would be downloaded again and again
         )
 
 
@@ -282,7 +287,9 @@ def _convert(
     )
     if done.status != 0:
         last = " / ".join([line for line in done.lines if line.strip()][-3:])
-        raise NotPrepared(f"{conversion.script} ended with status {done.status}: {last}")
+        raise NotPrepared(
+            f"{conversion.script} ended with status {done.status}: {last}", transient=False
+        )
     progress("the weights are converted")
 
 

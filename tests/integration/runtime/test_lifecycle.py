@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -10,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -190,6 +194,99 @@ def test_a_folder_that_does_not_load_is_in_error_and_the_others_run(
         assert "function.yaml cannot be read" in told["no-yaml"]
         assert "spec.handler 'no handler' must look like module:callable" in told["bad-handler"]
         assert runtime.call("good", {}).status_code == 200
+
+
+SLOW_START = """
+import pathlib, time
+MARK = pathlib.Path(%r)
+def init_context(context):
+    MARK.touch()
+    while MARK.with_suffix(".hold").exists():
+        time.sleep(0.05)
+def handler(context, event):
+    return "x"
+"""
+
+
+@pytest.mark.parametrize("victim", ["worker", "processor"])
+def test_process_that_is_killed_while_it_loads_is_started_again(
+    functions: Path, state: Path, tmp_path: Path, victim: str
+) -> None:
+    mark, hold = tmp_path / "mark", tmp_path / "mark.hold"
+    hold.touch()
+    write_function(functions, "one", SLOW_START % str(mark))
+    with running([functions], state) as runtime:
+        until(mark.exists, bool, 300)
+        assert runtime.process is not None
+        below = descendants(runtime.process.pid)
+        module = {"worker": "launch.py", "processor": "cvat_lambda.runtime.processor"}[victim]
+        for pid in below:
+            command = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+            if any(word.endswith(module) for word in command):
+                os.kill(pid, signal.SIGKILL)
+        message = runtime.wait_for("one", "error")["status"]["message"]
+        assert re.search(r"\(attempt 1; next one at \d\d:\d\d:\d\d UTC\)$", message), message
+        hold.unlink()
+        runtime.wait_for("one", "ready")
+        assert runtime.call("one", {}).text == "x"
+
+
+def test_function_that_cannot_load_is_not_tried_again(functions: Path, state: Path) -> None:
+    write_function(functions, "one", "import nothing_of_that_name\n")
+    with running([functions], state) as runtime:
+        message = runtime.wait_for("one", "error")["status"]["message"]
+    assert message.endswith("No module named 'nothing_of_that_name'")
+
+
+def test_failed_download_is_tried_again_until_the_file_is_there(
+    functions: Path, state: Path, tmp_path: Path
+) -> None:
+    """As in a container that starts before its network."""
+    content = b"weights"
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/model.bin"
+    checksum = hashlib.sha256(content).hexdigest()
+    weight = {"file": "model.bin", "licence": "MIT", "url": url, "sha256": checksum}
+    write_function(
+        functions, "one", "def handler(c, e): return 'x'\n", extras={"weights": [weight]}
+    )
+    env = {"CVAT_LAMBDA_CACHE": str(tmp_path / "cache")}
+    with running([functions], state, env=env) as runtime:
+        message = runtime.wait_for("one", "error")["status"]["message"]
+        assert "Connection refused" in message
+        assert "attempt 1; next one at" in message
+        (tmp_path / "served").mkdir()
+        (tmp_path / "served" / "model.bin").write_bytes(content)
+        handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "served"))
+        with ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            runtime.wait_for("one", "ready")
+            server.shutdown()
+
+
+def test_command_that_the_message_names_mends_a_function_without_its_weights(
+    functions: Path, state: Path, tmp_path: Path
+) -> None:
+    content = b"weights"
+    (tmp_path / "served").mkdir()
+    (tmp_path / "served" / "model.bin").write_bytes(content)
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "served"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/model.bin"
+        checksum = hashlib.sha256(content).hexdigest()
+        weight = {"file": "model.bin", "licence": "MIT", "url": url, "sha256": checksum}
+        code = "def handler(c, e): return 'x'\n"
+        write_function(functions, "one", code, extras={"weights": [weight]})
+        env = {"CVAT_LAMBDA_CACHE": str(tmp_path / "cache")}
+        with running([functions], state, "--offline", env=env) as runtime:
+            message = runtime.wait_for("one", "error")["status"]["message"]
+            named = re.search(r"run python (-m cvat_lambda\.runtime fetch \S+?)( |$)", message)
+            assert named is not None, message
+            command = [sys.executable, *named[1].split()]
+            subprocess.run(command, check=True, cwd=REPOSITORY, env={**os.environ, **env})
+            runtime.wait_for("one", "ready")
+        server.shutdown()
 
 
 def test_a_port_that_is_taken_is_said_in_the_state(functions: Path, state: Path) -> None:
