@@ -99,6 +99,7 @@ class Settings(TypedSettings):
     MAX_RESUMES: int = 5
     MAX_FAILURE_RATE: float = 0.5  # of the frames seen, once MIN_FRAMES_FOR_FAILURE_RATE are
     MIN_FRAMES_FOR_FAILURE_RATE: int = 20
+    MAX_CHECKPOINT_BYTES: int = 64 * 1024 * 1024  # states of tracked objects, compressed
     SHARD_FRAMES: int = 0  # > 0: a request is split into shards of about so many frames
     KEEP_REQUESTS_DAYS: int = 90
 

@@ -30,11 +30,13 @@ from cvat_lambda.requests.control.retry import retry_request
 from cvat_lambda.requests.control.undo import undo_request
 from cvat_lambda.requests.store.models import Request
 from cvat_lambda.requests.store.queries import most_relevant, on_task, outcomes_of
+from cvat_lambda.requests.store.tracking import Tracking
 from cvat_lambda.rest.pagination import LongPages
 
 LISTED = 200  # requests in a list, which has no pages
 REQUEST_BODY: Final = FunctionCallRequestSerializer()
 
+_TRACKING: Final = ("shapes", "start", "direction", "stop_when_lost", "tolerance_px")
 _OF_REQUEST = [schema.REQUEST_ID]
 _UNDO = OpenApiParameter("undo", bool, description="Also remove what the request has added")
 
@@ -188,4 +190,8 @@ def _arguments(data: dict[str, Any]) -> dict[str, Any]:
     found = {_PARAMETERS.get(name, name): value for name, value in data.items()}
     if "job_id" in found or "job_ids" in found:
         found.pop("task_id", None)  # it was checked, and the jobs say more
+    given = {name: found.pop(name) for name in _TRACKING if name in found}
+    if given:
+        shapes = tuple(given.pop("shapes", ()))
+        found["tracking"] = Tracking(shapes=shapes, **given)
     return found

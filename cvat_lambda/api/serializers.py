@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from cvat_lambda.annotations.labels import MAX_LABELS
-from cvat_lambda.annotations.types import ShapeType
+from cvat_lambda.annotations.types import ShapeType, Source
 from cvat_lambda.images.region import Region
 from cvat_lambda.interactive.params import CallParams, TrackerShape
 from cvat_lambda.requests.store.models import FrameStatus, Status
-from cvat_lambda.requests.store.params import REPLACE
+from cvat_lambda.requests.store.params import OUTPUTS, REPLACE
+from cvat_lambda.requests.store.tracking import DIRECTIONS, StartFilter, StartShape
 from cvat_lambda.rest import fields
 
 MAX_OBJECTS = 10_000  # of one call: tracked shapes, states, boxes
@@ -85,6 +87,67 @@ class MaskOptionSerializer(BodySerializer):
         return attrs
 
 
+class ShapeAttributeSerializer(BodySerializer):
+    """The value of an attribute of the task's label."""
+
+    spec_id = fields.IdField()
+    value = fields.TextField(max_length=4096, allow_blank=True)
+
+
+class StartShapeSerializer(BodySerializer):
+    """An object to track, as it is on its first frame."""
+
+    frame = fields.FrameField()
+    label = fields.TextField(  # type: ignore[assignment]  # a field of this name is meant
+        required=False, max_length=64, help_text="Name of the task's label"
+    )
+    label_id = fields.IdField(required=False, help_text="Its id, instead of the name")
+    type = fields.ChoiceField(choices=get_args(ShapeType))
+    points = serializers.ListField(child=fields.FloatField(), min_length=2, max_length=MAX_POINTS)
+    attributes = serializers.ListField(
+        child=ShapeAttributeSerializer(), required=False, max_length=MAX_IDS
+    )
+
+    def to_internal_value(self, data: Any) -> StartShape:
+        value = super().to_internal_value(data)
+        if ("label" in value) == ("label_id" in value):
+            raise serializers.ValidationError({"label": ["Give either label or label_id."]})
+        return StartShape(
+            frame=value["frame"],
+            label_id=value.get("label_id"),
+            label=value.get("label", ""),
+            type=value["type"],
+            points=tuple(value["points"]),
+            attributes=tuple((a["spec_id"], a["value"]) for a in value.get("attributes", ())),
+        )
+
+
+class StartFilterSerializer(BodySerializer):
+    """Which annotations of the start frame to track."""
+
+    frame = fields.FrameField(required=False, help_text="Default: the first of the scope")
+    label_ids = serializers.ListField(child=fields.IdField(), required=False, max_length=MAX_IDS)
+    sources = serializers.ListField(
+        child=fields.ChoiceField(choices=get_args(Source)), required=False
+    )
+    ids = serializers.ListField(
+        child=fields.IdField(), required=False, max_length=MAX_IDS, help_text="Ids of shapes"
+    )
+
+
+@extend_schema_field(StartFilterSerializer)
+class StartField(serializers.Field[Any, Any, Any, Any]):
+    """The word ``annotations``, or an object of `StartFilterSerializer`."""
+
+    def to_internal_value(self, data: Any) -> StartFilter:
+        if data == "annotations":
+            return StartFilter()
+        return StartFilter.from_json(StartFilterSerializer().parse(data))
+
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
 class FunctionCallRequestSerializer(MaskOptionSerializer):
     """A request: a function to run over many frames in the background."""
 
@@ -123,6 +186,33 @@ class FunctionCallRequestSerializer(MaskOptionSerializer):
         child=LabelMappingEntrySerializer(),
         required=False,
         help_text="Function's label: task's label; without it, labels of the same name are joined",
+    )
+    output = fields.ChoiceField(
+        choices=OUTPUTS,
+        required=False,
+        help_text="Detector: shapes on each frame, or tracks of shapes that are associated",
+    )
+    shapes = serializers.ListField(
+        child=StartShapeSerializer(),
+        required=False,
+        min_length=1,
+        max_length=MAX_OBJECTS,
+        help_text="Tracker: the objects to track, each on its first frame",
+    )
+    start = StartField(
+        required=False,
+        help_text='Tracker: "annotations", or which of them: {frame, labels, sources, ids}',
+    )
+    direction = fields.ChoiceField(choices=DIRECTIONS, required=False, help_text="Tracker")
+    stop_when_lost = fields.BooleanField(
+        required=False, help_text="Tracker: end a track where its object is lost"
+    )
+    tolerance_px = fields.FloatField(
+        required=False,
+        min_value=0,
+        max_value=100,
+        help_text="Tracker: how far interpolation between keyframes may be from the function's"
+        " shapes, in pixels; default 1",
     )
     roi = fields.RoiField(required=False, help_text="Refused: a request looks at whole frames")
     max_failure_rate = fields.FractionField(

@@ -18,6 +18,7 @@ from cvat_lambda.functions.spec import Kind
 from cvat_lambda.gateway.cancel import Cancelled, CancelToken
 from cvat_lambda.requests.control import recover, transitions, webhook
 from cvat_lambda.requests.run.detect import DetectWork
+from cvat_lambda.requests.run.detect_tracks import DetectTracksWork
 from cvat_lambda.requests.run.invoker import FunctionUnusable, Invoker
 from cvat_lambda.requests.run.lease import (
     HeartbeatThread,
@@ -31,8 +32,10 @@ from cvat_lambda.requests.run.pipeline import Pipeline, Stages
 from cvat_lambda.requests.run.reid import ReidWork
 from cvat_lambda.requests.run.results import ReaderItem, Skips, Work
 from cvat_lambda.requests.run.shard_context import ShardRun, load_run, record_newest_track
+from cvat_lambda.requests.run.track import TrackWork
 from cvat_lambda.requests.run.writer import TooManyFailures, Writer
 from cvat_lambda.requests.store.database_retry import retry_on_database_error
+from cvat_lambda.requests.store.params import Output
 
 try:
     from rq.exceptions import StopRequested
@@ -43,7 +46,13 @@ logger = logging.getLogger(__name__)
 
 # Exceptions that RQ raises in a running job to stop its worker.
 WORKER_STOPPED = (KeyboardInterrupt, SystemExit, StopRequested, ShutDownImminentException)
-WORK: dict[Kind, Any] = {Kind.DETECTOR: DetectWork, Kind.REID: ReidWork}
+# Kind of the function and output of the request -> what a run does.
+WORK: dict[tuple[Kind, Output], Any] = {
+    (Kind.DETECTOR, "shapes"): DetectWork,
+    (Kind.DETECTOR, "tracks"): DetectTracksWork,
+    (Kind.REID, "shapes"): ReidWork,
+    (Kind.TRACKER, "shapes"): TrackWork,
+}
 
 
 class TimeLimitReached(LambdaError):
@@ -118,7 +127,7 @@ def _run(lease: Lease) -> None:
 
 def _work(run: ShardRun) -> Work:
     try:
-        work: Work = WORK[run.spec.kind](run)
+        work: Work = WORK[run.spec.kind, run.params.output](run)
     except AnnotationError as exc:
         # The function or the task's labels changed after the request was created.
         raise InvalidRequest(exc.message) from exc

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace as replace_fields
 from typing import Any
 
 from django.db import transaction
@@ -21,16 +22,17 @@ from cvat_lambda.functions import registry
 from cvat_lambda.functions.spec import FunctionSpec, Kind
 from cvat_lambda.requests.control.overlap import refuse_overlap
 from cvat_lambda.requests.control.plan import Plan, RequestScope, plan
+from cvat_lambda.requests.control.track_checks import check_tracking
 from cvat_lambda.requests.store import queue, ranges
 from cvat_lambda.requests.store.database_clock import db_now
 from cvat_lambda.requests.store.locks import lock_tasks
 from cvat_lambda.requests.store.models import Request, Shard
 from cvat_lambda.requests.store.params import Params
+from cvat_lambda.requests.store.tracking import Tracking
 
 MAX_SHARDS = 1000  # of one request that names its ``shard_frames``
 NOT_IN_BACKGROUND = {
     Kind.INTERACTOR: "an interactor answers a person's clicks",
-    Kind.TRACKER: "a tracker follows what a person drew, frame by frame",
 }
 
 
@@ -54,13 +56,15 @@ def create_request(
     max_failure_rate: float | None = None,
     priority: int = 0,
     shard_frames: int | None = None,
+    output: str = "shapes",
+    tracking: Tracking | None = None,
 ) -> Request:
     """Check everything that can be checked now, store a request, and queue it on commit.
 
     ``frames`` are inclusive ranges ``[first, last]`` relative to the task. ``cleanup`` means
     ``replace="all"``. Without ``cleanup`` and ``replace``, ``CVAT_LAMBDA_DEFAULT_REPLACE`` is
     used. ``shard_frames`` is about how many frames one worker runs (0: all of them); it overrides
-    ``CVAT_LAMBDA_SHARD_FRAMES``.
+    ``CVAT_LAMBDA_SHARD_FRAMES``. ``tracking`` is required of trackers.
     Raise FunctionNotFound, FunctionSpecInvalid, InvalidRequest, InvalidMapping, FrameOutOfScope,
     TaskNotFound, JobNotFound, NotFound, PermissionDenied, ScopeOverlap.
     """
@@ -81,15 +85,19 @@ def create_request(
         conv_mask_to_poly=conv_mask_to_poly,
         max_distance=max_distance,
         only_unannotated=only_unannotated,
+        output=output,  # type: ignore[arg-type]  # checked by Params
     )
     if max_failure_rate is not None and not 0 <= max_failure_rate <= 1:
         raise InvalidRequest(f"max_failure_rate must be in [0, 1], not {max_failure_rate:g}")
-    _check_kind(spec, params)
-    planned = _plan(scope, spec, shard_frames)
+    _check_kind(spec, params, tracking)
+    planned = _plan(scope, spec, shard_frames, adds_tracks=params.output == "tracks")
     if project_id is not None:
         _require_tasks(access, [task.id for task in planned.tasks])
     for task in planned.tasks:
         _check_task(spec, task, params)
+    if tracking is not None:
+        tracking = check_tracking(spec, planned, tracking)
+        params = replace_fields(params, tracking=tracking.to_json())
     request = _new_request(access, scope, planned, spec, params)
     request.max_failure_rate = max_failure_rate
     request.priority = priority
@@ -106,7 +114,7 @@ def _replace(spec: FunctionSpec, cleanup: bool, replace: str | None) -> str:
     if replace is None and cleanup:
         return "all"
     if replace is None:
-        return "none" if spec.kind is Kind.REID else str(settings.DEFAULT_REPLACE)
+        return str(settings.DEFAULT_REPLACE) if spec.kind is Kind.DETECTOR else "none"
     if cleanup and replace != "all":
         raise InvalidRequest(f"cleanup replaces all annotations, but replace is {replace!r}")
     return replace
@@ -133,12 +141,18 @@ def _require_tasks(access: Access, task_ids: Sequence[int]) -> None:
             access.require_task(task_id, "edit")  # raises the error that says why
 
 
-def _check_kind(spec: FunctionSpec, params: Params) -> None:
+def _check_kind(spec: FunctionSpec, params: Params, tracking: Tracking | None) -> None:
     why = NOT_IN_BACKGROUND.get(spec.kind)
     if why is not None:
         raise InvalidRequest(
             f"function {spec.id!r} cannot run in the background: {why}. Call it instead"
         )
+    if spec.kind is not Kind.TRACKER and tracking is not None:
+        raise InvalidRequest(f"function {spec.id!r} is no tracker: leave shapes and start out")
+    if spec.kind is not Kind.DETECTOR and params.output != "shapes":
+        raise InvalidRequest(f"function {spec.id!r} is no detector: leave output out")
+    if spec.kind is Kind.TRACKER:
+        _check_tracker(spec, params, tracking)
     if spec.kind is Kind.REID:
         if params.replace != "none":
             raise InvalidRequest(
@@ -151,7 +165,27 @@ def _check_kind(spec: FunctionSpec, params: Params) -> None:
             )
 
 
-def _plan(scope: RequestScope, spec: FunctionSpec, shard_frames: int | None) -> Plan:
+def _check_tracker(spec: FunctionSpec, params: Params, tracking: Tracking | None) -> None:
+    if tracking is None:
+        raise InvalidRequest(
+            f"function {spec.id!r} is a tracker: name what to track, by shapes or by start"
+        )
+    given = {
+        "mapping": params.mapping,
+        "threshold": params.threshold,
+        "max_distance": params.max_distance,
+        "only_unannotated": params.only_unannotated or None,
+        "conv_mask_to_poly": params.conv_mask_to_poly or None,
+        "replace": None if params.replace == "none" else params.replace,
+    }
+    unusable = [name for name, value in given.items() if value is not None]
+    if unusable:
+        raise InvalidRequest(f"function {spec.id!r} is a tracker: leave {', '.join(unusable)} out")
+
+
+def _plan(
+    scope: RequestScope, spec: FunctionSpec, shard_frames: int | None, *, adds_tracks: bool
+) -> Plan:
     if spec.kind is Kind.REID:
         if shard_frames:
             raise InvalidRequest(
@@ -159,6 +193,10 @@ def _plan(scope: RequestScope, spec: FunctionSpec, shard_frames: int | None) -> 
                 "leave shard_frames out"
             )
         return plan(get_engine(), scope, by_job=True)
+    if spec.kind is Kind.TRACKER or adds_tracks:
+        if shard_frames:
+            raise InvalidRequest("objects are followed from frame to frame: leave shard_frames out")
+        return plan(get_engine(), scope, adds_tracks=True)
     size = settings.SHARD_FRAMES if shard_frames is None else shard_frames
     if size < 0:
         raise InvalidRequest(f"shard_frames must be 0 or more, not {size}")

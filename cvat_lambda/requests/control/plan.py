@@ -70,17 +70,23 @@ class Plan:
 
 
 def plan(
-    engine: Engine, scope: RequestScope, *, shard_frames: int = 0, by_job: bool = False
+    engine: Engine,
+    scope: RequestScope,
+    *,
+    shard_frames: int = 0,
+    by_job: bool = False,
+    adds_tracks: bool = False,
 ) -> Plan:
     """Return the shards of a scope.
 
     ``shard_frames`` > 0 splits longer shards, preferably where a job begins. ``by_job`` makes one
-    shard of each job, for functions that merge the objects of a job into tracks. Raise NotFound,
+    shard of each job, for functions that merge the objects of a job into tracks.
+    ``adds_tracks`` refuses tasks that take no tracks, as ``by_job`` does. Raise NotFound,
     FrameOutOfScope, InvalidRequest.
     """
     jobs = _named_jobs(engine, scope)
     tasks = _tasks(engine, [job.task_id for job in jobs]) if jobs else _named_tasks(engine, scope)
-    if by_job:
+    if by_job or adds_tracks:
         tasks = _with_tracks(tasks, scope)
     shards: list[PlannedShard] = []
     for task in tasks:
@@ -139,9 +145,7 @@ def _with_tracks(tasks: Sequence[Task], scope: RequestScope) -> list[Task]:
     """Return the tasks that take tracks. Raise InvalidRequest for others, but not of a project."""
     for task in tasks:
         if not task.takes_tracks and scope.project_id is None:
-            raise InvalidRequest(
-                f"task {task.id} has honeypots and takes no tracks: its rectangles cannot be merged"
-            )
+            raise InvalidRequest(f"task {task.id} has honeypots and takes no tracks")
     return [task for task in tasks if task.takes_tracks]
 
 

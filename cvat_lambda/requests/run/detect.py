@@ -19,13 +19,14 @@ from cvat_lambda.requests.run.results import (
     ReaderItem,
     Unit,
     UnitAnswer,
+    Work,
     failed,
 )
 from cvat_lambda.requests.run.shard_context import ShardRun
 from cvat_lambda.requests.store.models import FrameStatus
 
 
-class DetectWork:
+class DetectWork(Work):
     """Sends one frame an invocation, or up to ``max_batch`` of the function."""
 
     def __init__(self, run: ShardRun) -> None:

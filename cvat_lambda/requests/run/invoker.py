@@ -62,6 +62,8 @@ class Invoker:
 
         The number follows the registry, which is read every `FUNCTIONS_REFRESH_S` s (0: never).
         """
+        if self._work.sequential:
+            return 1
         every_s = settings.FUNCTIONS_REFRESH_S
         if every_s > 0 and time.monotonic() - self._refreshed_at >= every_s:
             self._refreshed_at = time.monotonic()
@@ -111,6 +113,8 @@ class Invoker:
         )
 
     def _attempt(self, unit: Unit, retries: Retries) -> list[FrameResult]:
+        if (settled := self._work.settled(unit)) is not None:
+            return settled
         started = time.monotonic()
         sent = self._work.prepare(unit)
         try:

@@ -6,12 +6,12 @@ deleted when the frames are run again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from django.db.models import QuerySet
 
 from cvat_lambda.annotations.serialize import labeled_data_from_json, shape_to_json
-from cvat_lambda.annotations.types import Shape, Track
+from cvat_lambda.annotations.types import Shape
 from cvat_lambda.engine.ids_subquery import ids_subquery
 from cvat_lambda.engine.port import Change, Engine, Written
 from cvat_lambda.errors import JobNotFound, TaskNotFound
@@ -31,12 +31,10 @@ from cvat_lambda.requests.store.models import (
 SHAPES_A_TRANSACTION = 2000
 
 
-def remember(
-    run: ShardRun, shapes: Sequence[Shape], tracks: Sequence[Track], written: Written
-) -> None:
-    """Store rectangles that tracks replace, in the transaction that removes them.
+def remember(run: ShardRun, replaced: Iterable[tuple[Shape, int]]) -> None:
+    """Store shapes that tracks replace, in the transaction that removes them.
 
-    ``shapes`` are the rectangles of all tracks, in the order of the tracks.
+    ``replaced`` are pairs of a shape and the id of its track.
     """
     insert(
         MergedRectangle,
@@ -50,15 +48,9 @@ def remember(
                 "shape": shape_to_json(shape),
                 "track_id": track_id,
             }
-            for shape, track_id in zip(shapes, _track_ids(tracks, written), strict=True)
+            for shape, track_id in replaced
         ),
     )
-
-
-def _track_ids(tracks: Sequence[Track], written: Written) -> Iterator[int]:
-    """Yield the id of its track for each rectangle: a rectangle is one visible keyframe."""
-    for track, ids in zip(tracks, written.track_ids, strict=True):
-        yield from (ids[0] for key in track.shapes if not key.outside)
 
 
 def restore(engine: Engine, request_id: str, *, user_id: int | None) -> int:

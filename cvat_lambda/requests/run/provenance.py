@@ -8,7 +8,7 @@ from typing import NamedTuple
 from django.db.models import Q, QuerySet
 
 from cvat_lambda.annotations.fingerprint import fingerprint
-from cvat_lambda.annotations.types import LabeledData
+from cvat_lambda.annotations.types import LabeledData, Shape
 from cvat_lambda.engine.ids_subquery import ids_subquery
 from cvat_lambda.engine.port import Engine, Removal, Task, Written
 from cvat_lambda.requests.store.models import ObjectKind, Provenance, Shard
@@ -89,6 +89,12 @@ def stored_fingerprints(
     ):
         found.update({(kind, item.id): fingerprint(item) for item in items if item.id is not None})
     return found
+
+
+def lock_unchanged(engine: Engine, task_id: int, shapes: Iterable[Shape]) -> bool:
+    """Lock shapes that were read before; return whether all exist and nobody has edited one."""
+    known = {(ObjectKind.SHAPE, shape.id): fingerprint(shape) for shape in shapes if shape.id}
+    return stored_fingerprints(engine, task_id, known) == known
 
 
 def removal_of(keys: Iterable[tuple[str, int]]) -> Removal:

@@ -23,24 +23,25 @@ from cvat_lambda.errors import FunctionAnswerInvalid
 from cvat_lambda.gateway.payload import encode_payload
 from cvat_lambda.images.resize import ResizedImage, resize
 from cvat_lambda.requests.run import merged_rectangles
-from cvat_lambda.requests.run.provenance import stored_fingerprints
+from cvat_lambda.requests.run.provenance import lock_unchanged
 from cvat_lambda.requests.run.results import (
     EncodedUnit,
     FrameResult,
     ReaderItem,
     Unit,
     UnitAnswer,
+    Work,
     failed,
 )
 from cvat_lambda.requests.run.shard_context import ShardRun
 from cvat_lambda.requests.run.writer import record_provenance
 from cvat_lambda.requests.store import ranges
-from cvat_lambda.requests.store.models import FrameStatus, ObjectKind, Outcome, Request
+from cvat_lambda.requests.store.models import FrameStatus, Outcome, Request
 
 FRAMES_A_READ = 256
 
 
-class ReidWork:
+class ReidWork(Work):
     """Sends a pair of neighbouring frames an invocation; the outcome is of the first frame."""
 
     def __init__(self, run: ShardRun) -> None:
@@ -151,7 +152,7 @@ class ReidWork:
         # `prepare_finish` merged them outside the transaction. If somebody changed one of them
         # since, they are merged again, now under the lock.
         linked = self._link() if self._prepared is None else self._prepared
-        while not self._lock_unchanged(linked.joined):
+        while not lock_unchanged(run.engine, run.task.id, linked.joined):
             linked = self._link()
         if not linked.tracks:
             return
@@ -169,14 +170,15 @@ class ReidWork:
                 user_id=run.request.owner_id,
             )
         )
-        merged_rectangles.remember(run, linked.joined, linked.tracks, written)
+        track_ids = (
+            ids[0]  # a rectangle is one visible keyframe of its track
+            for track, ids in zip(linked.tracks, written.track_ids, strict=True)
+            for key in track.shapes
+            if not key.outside
+        )
+        merged_rectangles.remember(run, zip(linked.joined, track_ids, strict=True))
         record_provenance(run, added, written)
         Request.objects.filter(pk=run.request.pk).update(shapes=F("shapes") + len(linked.tracks))
-
-    def _lock_unchanged(self, shapes: Sequence[Shape]) -> bool:
-        """Lock the shapes; return whether all still exist and nobody has edited one."""
-        known = {(ObjectKind.SHAPE, shape.id): fingerprint(shape) for shape in shapes if shape.id}
-        return stored_fingerprints(self._run.engine, self._run.task.id, known) == known
 
     def _last_frame(self) -> int:
         """Return the last frame of the job: a track without an end would be visible until there.
@@ -199,7 +201,9 @@ class ReidWork:
             for frame, result in outcomes.values_list("frame", "result")
             if result and result.get("links")
         }
-        linker = Linker(last_frame=self._last_frame(), mutable_attributes=self._mutable())
+        linker = Linker(
+            last_frame=self._last_frame(), mutable_attributes=self._run.mutable_attribute_ids
+        )
         previous: int | None = None
         for frame, shapes in self._now():
             check()
@@ -219,14 +223,6 @@ class ReidWork:
                 self._run.task.id, job_id=self._run.shard.job_id, frames=chunk
             )
             yield from rectangles_by_frame(data.shapes, chunk).items()
-
-    def _mutable(self) -> frozenset[int]:
-        return frozenset(
-            attribute.id
-            for label in self._run.task.labels
-            for attribute in label.attributes
-            if attribute.mutable and attribute.id is not None
-        )
 
 
 def _scaled(boxes: list[dict[str, Any]], image: ResizedImage) -> list[dict[str, Any]]:

@@ -40,6 +40,7 @@ class FrameResult:
     duration_s: float | None = None
     dropped: int = 0  # results that were unmapped or degenerate
     result: Any = None  # JSON that `Work.finish` needs
+    checkpoint: bytes | None = None  # of a sequential run: its state after this frame
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,11 +73,18 @@ ReaderItem = Unit | FrameResult | Skips
 class Work(Protocol):
     """What a run does for one kind of function. Several threads call the methods."""
 
+    # Whether an invocation needs the results of the one before: then one is in flight at a time.
+    sequential: bool = False
+
     def units(self, frames: Iterator[Frame | UnreadableFrame]) -> Iterator[ReaderItem]:
         """Group frames into units of one invocation; the reader thread calls this."""
 
     def numbers(self) -> Iterator[int]:
         """Return the frames to read, ascending."""
+
+    def settled(self, unit: Unit) -> list[FrameResult] | None:
+        """Return the results of a unit that needs no invocation; None if it needs one."""
+        return None
 
     def prepare(self, unit: Unit) -> EncodedUnit:
         """Encode the body of a unit's invocation. Raise LambdaError."""

@@ -33,6 +33,22 @@ class ShardRun:
         """The function as error messages name it."""
         return f"function {self.spec.id!r}"
 
+    @property
+    def last_frame(self) -> int:
+        """The last frame of the shard's job or task: a track without an end lasts until there."""
+        jobs = [job for job in self.task.jobs if self.shard.job_id in (None, job.id)]
+        return max((job.frames[-1] for job in jobs if job.frames), default=self.task.size - 1)
+
+    @property
+    def mutable_attribute_ids(self) -> frozenset[int]:
+        """Spec ids of the attributes that may change along a track."""
+        return frozenset(
+            attribute.id
+            for label in self.task.labels
+            for attribute in label.attributes
+            if attribute.mutable and attribute.id is not None
+        )
+
 
 def load_run(lease: Lease) -> ShardRun:
     """Read everything; write nothing. Raise TaskNotFound, FunctionNotFound, FunctionSpecInvalid."""

@@ -15,7 +15,7 @@ from cvat_lambda.annotations.types import LabeledData
 from cvat_lambda.conf import settings
 from cvat_lambda.engine.port import Change, Written
 from cvat_lambda.errors import EngineUnavailable, FunctionFailed, LambdaError, NotFound
-from cvat_lambda.requests.run import replace
+from cvat_lambda.requests.run import checkpoint, replace
 from cvat_lambda.requests.run.provenance import fingerprints_of_tracks, forget_removed, rows_of
 from cvat_lambda.requests.run.results import FrameResult, Skips, failed
 from cvat_lambda.requests.run.shard_context import ShardRun
@@ -117,6 +117,8 @@ class Writer:
             self._run.lease.fence(**counted, rate=self._next_rate(len(batch) - counted["skipped"]))
             added = self._apply(batch)
             self._insert_outcomes(batch)
+            if latest := [result.checkpoint for result in batch if result.checkpoint is not None]:
+                checkpoint.save(self._run.shard, latest[-1])
             dropped = sum(result.dropped for result in batch)
             Request.objects.filter(pk=self._run.request.pk).update(
                 shapes=F("shapes") + added,

@@ -285,6 +285,21 @@ class Provenance(models.Model):
         return f"{self.kind} {self.object_id} of task {self.task_id} by {self.request_id}"
 
 
+class Checkpoint(models.Model):
+    """The state of a sequential run after the frame that it wrote last."""
+
+    shard = models.OneToOneField(
+        Shard, on_delete=models.CASCADE, primary_key=True, related_name="checkpoint"
+    )
+    data = models.BinaryField()  # as `requests.run.checkpoint` packs it
+
+    class Meta:
+        app_label = "cvat_lambda"
+
+    def __str__(self) -> str:
+        return f"checkpoint of shard {self.shard_id}"
+
+
 class MergedRectangle(models.Model):
     """A rectangle that a ReID request merged into a track; an undo restores it."""
 

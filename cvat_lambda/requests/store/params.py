@@ -9,7 +9,9 @@ from typing import Any, Literal, get_args
 from cvat_lambda.errors import InvalidRequest
 
 Replace = Literal["none", "all", "automatic", "function"]
+Output = Literal["shapes", "tracks"]
 REPLACE: tuple[Replace, ...] = get_args(Replace)
+OUTPUTS: tuple[Output, ...] = get_args(Output)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +24,8 @@ class Params:
     conv_mask_to_poly: bool = False
     max_distance: float | None = None  # pixels, of ReID
     only_unannotated: bool = False
+    output: Output = "shapes"  # of detectors
+    tracking: Mapping[str, Any] | None = None  # of a tracker, as `Tracking.to_json` writes it
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 <= self.threshold <= 1:
@@ -30,6 +34,8 @@ class Params:
             raise InvalidRequest(
                 f"replace must be one of {', '.join(REPLACE)}, not {self.replace!r}"
             )
+        if self.output not in OUTPUTS:
+            raise InvalidRequest(f"output must be one of {', '.join(OUTPUTS)}, not {self.output!r}")
         if self.max_distance is not None and not 0 <= self.max_distance < float("inf"):
             raise InvalidRequest(f"max_distance must be 0 or more, not {self.max_distance:g}")
 
