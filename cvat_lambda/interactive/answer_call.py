@@ -1,4 +1,4 @@
-"""Calls: one answer of a function for a person who waits, by the function's kind."""
+"""Answer a call of a person by the handler for the function's kind."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cvat_lambda.engine.port import Access, Engine
 from cvat_lambda.errors import LambdaError
 from cvat_lambda.functions.spec import FunctionSpec, Kind
+from cvat_lambda.gateway.invoke import interactive_time_limit_s
 from cvat_lambda.interactive.call import Call
 from cvat_lambda.interactive.detector import detect
 from cvat_lambda.interactive.interactor import interact
@@ -37,9 +38,9 @@ def answer_call(
     *,
     http_request: HttpRequest | None = None,
 ) -> Any:
-    """The API's JSON answer of a call, for a user who may see its task or job.
+    """Return the API's JSON answer of a call, if the user may see its task or job.
 
-    Raise LambdaError: the caller's, the function's, the platform's or the engine's.
+    Raise LambdaError. The signal ``function_called`` is sent in any case.
     """
     scope = CallScope.resolve(engine, access, params)
     call = Call(
@@ -48,6 +49,7 @@ def answer_call(
         scope=scope,
         params=params,
         request_id=uuid.uuid4().hex,
+        ends_at=time.monotonic() + interactive_time_limit_s(spec),
     )
     begun_at = time.perf_counter()
     error: LambdaError | None = None
@@ -57,7 +59,7 @@ def answer_call(
         error = exc
         raise
     except Exception:
-        error = LambdaError("an unexpected error")  # nobody must take it for an answer
+        error = LambdaError("an unexpected error")  # else receivers would count a success
         raise
     finally:
         function_called.send_robust(

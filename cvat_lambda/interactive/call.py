@@ -1,7 +1,8 @@
-"""One call, as the handlers of all kinds get it."""
+"""A call, as the handlers of all kinds of functions get it."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,32 +10,42 @@ from typing import Any
 
 from cvat_lambda.annotations.errors import AnswerError
 from cvat_lambda.engine.port import Access, Frame
-from cvat_lambda.errors import FunctionAnswerInvalid, FunctionError
+from cvat_lambda.errors import FunctionAnswerInvalid, FunctionError, FunctionTimeout
 from cvat_lambda.functions.spec import FunctionSpec
-from cvat_lambda.gateway.invoke_with_retries import invoke_with_retries
+from cvat_lambda.gateway.invoke_with_retries import InvocationResult, invoke_with_retries
 from cvat_lambda.interactive.frames import read_frame
 from cvat_lambda.interactive.params import CallParams, CallScope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """A function, what it is asked, where, and by whom."""
+    """The function to invoke, the parameters, the scope and the caller."""
 
     access: Access
     spec: FunctionSpec
     scope: CallScope
     params: CallParams
     request_id: str  # names this call in the logs of app and function
+    ends_at: float  # time.monotonic() at which the caller gets an error
 
     def frame(self, number: int) -> Frame:
-        """A frame of the scope. Raise FrameOutOfScope, FrameUnreadable or EngineUnavailable."""
+        """Return a frame of the scope. Raise what `read_frame` raises."""
         return read_frame(self.scope, number)
 
-    def invoke(self, body: bytes) -> Any:
-        """The function's answer, parsed. Raise the gateway's errors, about function and frame."""
+    def left_s(self) -> float:
+        """Return the seconds that are left. Raise FunctionTimeout if there are none."""
+        left_s = self.ends_at - time.monotonic()
+        if left_s <= 0:
+            raise FunctionTimeout(f"function '{self.spec.id}' did not answer in time")
+        return left_s
+
+    def invoke(self, body: bytes) -> InvocationResult:
+        """Invoke the function. Raise the gateway's errors, with function and frame."""
         frame = self.params.frame1 if self.params.frame is None else self.params.frame
         try:
-            return invoke_with_retries(self.spec, body, request_id=self.request_id).answer
+            return invoke_with_retries(
+                self.spec, body, request_id=self.request_id, deadline_s=self.left_s()
+            )
         except FunctionAnswerInvalid as exc:
             raise FunctionAnswerInvalid(
                 f"frame {frame}: {exc.message}",
@@ -46,7 +57,7 @@ class Call:
 
     @contextmanager
     def checking(self, frame: int) -> Iterator[None]:
-        """Turn a breach of the contract into FunctionAnswerInvalid that names all it can."""
+        """Turn AnswerError into FunctionAnswerInvalid with function, frame, item and field."""
         try:
             yield
         except AnswerError as exc:

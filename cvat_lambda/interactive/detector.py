@@ -35,7 +35,7 @@ def detect(call: Call) -> dict[str, Any]:
     fields = {} if params.threshold is None else {"threshold": params.threshold}
     # Only a function that says it downscales anyway gets the image smaller.
     sent = view.encode(frame, spec, keep_size=False)
-    answer = call.invoke(encode_payload(fields, {"image": sent.data}))
+    answer = call.invoke(encode_payload(fields, {"image": sent.data})).answer
     with call.checking(number):
         converted = convert_detections(
             answer,

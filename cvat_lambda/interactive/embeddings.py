@@ -1,10 +1,14 @@
-"""Clicks on an image that is known already: the function gets its own embedding, no image.
+"""Clicks on an image whose embedding is kept: the function gets the embedding and no image.
 
-A function whose metadata say ``embedding: true`` takes ``want: "embedding"`` and answers, beside
-the mask, ``embedding`` (an object with base64 ``data``, ``shape`` and ``dtype``); given that
+A function whose metadata say ``embedding: true`` accepts ``want: "embedding"`` and answers, beside
+the mask, ``embedding`` (an object with base64 ``data``, ``shape`` and ``dtype``). Given that
 object, it needs no image. When two people click the same image at once, the function computes the
 embedding once. A caller that wants the ``blob`` (see `answer_format`) gets the ``data`` of the
 embedding, so a function need not send it twice.
+
+An embedding is kept with the revision of the function that made it. An answer to an embedding of
+another revision is discarded, and the function gets the image: what one model encoded, another one
+decodes to a wrong mask.
 """
 
 from __future__ import annotations
@@ -16,10 +20,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from cvat_lambda.conf import settings
 from cvat_lambda.engine.port import Frame
-from cvat_lambda.errors import FunctionRejected
+from cvat_lambda.errors import FunctionError
 from cvat_lambda.functions.spec import FunctionSpec
+from cvat_lambda.gateway.invoke_with_retries import InvocationResult
 from cvat_lambda.gateway.payload import encode_payload
 from cvat_lambda.images.region import Region
 from cvat_lambda.interactive.answer_format import AnswerFormat
@@ -35,22 +39,25 @@ _PROMPT_BYTES = 64 * 1024  # left for the points beside an embedding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
-    """An embedding as the store keeps it: the size of the frame, and the object's JSON text."""
+class StoredEmbedding:
+    """An embedding as the store keeps it."""
 
     image_size: tuple[int, int]  # of the whole frame, so that a click need not read it
-    text: bytes | memoryview  # of megabytes: a view, not a copy, of what the store gave
+    revision: str  # of the function that made it; "": not known
+    text: bytes | memoryview  # JSON of megabytes: a view, not a copy, of what the store returned
 
     def pack(self) -> bytes:
-        """One byte string."""
-        return b"".join((b"%d %d\n" % self.image_size, self.text))
+        """Return one byte string: a JSON array with size and revision, a line break, the text."""
+        head = json.dumps([*self.image_size, self.revision], separators=(",", ":"))
+        return b"".join((head.encode(), b"\n", self.text))
 
     @classmethod
-    def unpack(cls, packed: bytes) -> Kept:
-        """The inverse of `pack`."""
+    def unpack(cls, packed: bytes) -> StoredEmbedding:
+        """Return the embedding that `pack` wrote."""
         end = packed.index(b"\n")
-        width, height = packed[:end].split(b" ")
-        return cls(image_size=(int(width), int(height)), text=memoryview(packed)[end + 1 :])
+        width, height, revision = json.loads(packed[:end])
+        text = memoryview(packed)[end + 1 :]
+        return cls(image_size=(width, height), revision=revision, text=text)
 
     def blob(self) -> str | None:
         """See `blob_of`."""
@@ -58,7 +65,7 @@ class Kept:
 
 
 def answer_with_embedding(call: Call, number: int, answer_format: AnswerFormat) -> tuple[View, Any]:
-    """The view that was asked about and the function's answer."""
+    """Return the view that the caller asked about, and the function's answer."""
     key = embedding_key(call.spec, call.scope.frame_key(number), call.params.roi)
     caches = get_caches()
     store = caches.embeddings
@@ -66,52 +73,56 @@ def answer_with_embedding(call: Call, number: int, answer_format: AnswerFormat) 
     if packed is None:
         if _identity(call.spec) in caches.without_embedding or not store.is_usable:
             return _ask_with_image(call, number, answer_format)
-        with store.computing(key, timeout_s=call.spec.timeout_s or settings.CALL_TIMEOUT_S):
+        with store.computing(key, timeout_s=call.left_s()):
             packed = store.get(key)
             if packed is None:
                 return _ask_for_embedding(call, number, answer_format, key=key)
-    return _answer_from(Kept.unpack(packed), call, number, answer_format, key=key)
+    return _answer_from(StoredEmbedding.unpack(packed), call, number, answer_format, key=key)
 
 
 def embedding_key(spec: FunctionSpec, frame_key: str, region: Region | None) -> str:
-    """Names an embedding by all that it depends on."""
+    """Return the key of an embedding, a hash of all that it depends on."""
     box = "" if region is None else ",".join(map(str, region.box))
-    parts = json.dumps([spec.id, spec.revision, frame_key, box])
+    parts = json.dumps(["2", spec.id, spec.revision, frame_key, box])  # 2: the form of `pack`
     return hashlib.sha256(parts.encode()).hexdigest()
 
 
 def _answer_from(
-    kept: Kept, call: Call, number: int, answer_format: AnswerFormat, *, key: str
+    stored: StoredEmbedding, call: Call, number: int, answer_format: AnswerFormat, *, key: str
 ) -> tuple[View, Any]:
-    blob = kept.blob() if answer_format.blob else None
+    blob = stored.blob() if answer_format.blob else None
     if blob is not None and not answer_format.mask:
-        return View.of(kept.image_size, call.params.roi), {"blob": blob}  # nothing is left to ask
+        # The function need not be invoked.
+        return View.of(stored.image_size, call.params.roi), {"blob": blob}
     if blob is None and answer_format.blob:
         return _ask_with_image(call, number, answer_format)
     try:
-        view, found = _ask_with_embedding(call, kept)
-    except FunctionRejected:
-        # It may refuse the embedding, as of a version before, or the points: the image tells.
+        view, result = _ask_with_embedding(call, stored)
+    except FunctionError:
+        # The embedding may be the cause, for example one of another version.
         return _ask_for_embedding(call, number, answer_format, key=key)
-    return view, _with_blob(found, blob)
+    if result.revision != stored.revision:  # the function was deployed again in between
+        return _ask_for_embedding(call, number, answer_format, key=key)
+    return view, _with_blob(result.answer, blob)
 
 
-def _ask_with_embedding(call: Call, kept: Kept) -> tuple[View, Any]:
-    view = View.of(kept.image_size, call.params.roi)
+def _ask_with_embedding(call: Call, stored: StoredEmbedding) -> tuple[View, InvocationResult]:
+    view = View.of(stored.image_size, call.params.roi)
     fields = encode_payload(prompt(call.params, view))
-    # The text goes in as it is: megabytes are neither parsed nor built again.
-    return view, call.invoke(b"".join((fields[:-1], b',"embedding":', kept.text, b"}")))
+    # The text is inserted as it is: megabytes are neither parsed nor built again.
+    return view, call.invoke(b"".join((fields[:-1], b',"embedding":', stored.text, b"}")))
 
 
 def _ask_for_embedding(
     call: Call, number: int, answer_format: AnswerFormat, *, key: str
 ) -> tuple[View, Any]:
-    """Send the image, and keep the embedding that is answered."""
-    view, found = _send_image(call, number, want="embedding")
+    """Send the image, and keep the embedding that the function answers."""
+    view, result = _send_image(call, number, want="embedding")
+    found = result.answer
     if not isinstance(found, dict):
         return view, found
     embedding = found.pop("embedding", None)
-    _keep(call.spec, key, view, embedding)
+    _keep(call.spec, key, view, embedding, result.revision)
     if answer_format.blob and "blob" not in found:
         blob = None if check_embedding(embedding) else blob_of(embedding)
         if blob is None:
@@ -122,10 +133,11 @@ def _ask_for_embedding(
 
 def _ask_with_image(call: Call, number: int, answer_format: AnswerFormat) -> tuple[View, Any]:
     """Send the image and keep nothing."""
-    return _send_image(call, number, want=answer_format.want_field)
+    view, result = _send_image(call, number, want=answer_format.want_field)
+    return view, result.answer
 
 
-def _send_image(call: Call, number: int, *, want: str | None) -> tuple[View, Any]:
+def _send_image(call: Call, number: int, *, want: str | None) -> tuple[View, InvocationResult]:
     frame: Frame = call.frame(number)
     view = View.of(image_size(frame), call.params.roi)
     fields = prompt(call.params, view)
@@ -139,7 +151,7 @@ def _with_blob(found: Any, blob: str | None) -> Any:
     return {**found, "blob": blob} if blob is not None and isinstance(found, dict) else found
 
 
-def _keep(spec: FunctionSpec, key: str, view: View, embedding: object) -> None:
+def _keep(spec: FunctionSpec, key: str, view: View, embedding: object, revision: str) -> None:
     problem = check_embedding(embedding)
     text = b""
     if problem is None:
@@ -149,7 +161,8 @@ def _keep(spec: FunctionSpec, key: str, view: View, embedding: object) -> None:
             problem = "it holds a number that is not finite, or is nested too deeply"
     if problem is None:
         if len(text) + _PROMPT_BYTES <= spec.max_body_bytes:
-            get_caches().embeddings.put(key, Kept(image_size=view.image_size, text=text).pack())
+            stored = StoredEmbedding(image_size=view.image_size, revision=revision, text=text)
+            get_caches().embeddings.put(key, stored.pack())
             return
         problem = (
             f"its {len(text)} bytes do not fit into the {spec.max_body_bytes} that the function"
@@ -165,7 +178,7 @@ def _keep(spec: FunctionSpec, key: str, view: View, embedding: object) -> None:
 
 
 def check_embedding(value: object) -> str | None:
-    """Why an answered embedding cannot be kept; None if it can."""
+    """Return why an answered embedding cannot be kept, or None if it can."""
     if not isinstance(value, dict):
         return "it answered none"
     data, shape, dtype = value.get("data"), value.get("shape"), value.get("dtype")
@@ -182,7 +195,7 @@ def check_embedding(value: object) -> str | None:
 
 
 def blob_of(embedding: Any) -> str | None:
-    """An embedding as CVAT's page takes it: base64 of float32; None for one of another type."""
+    """Return an embedding as CVAT's page takes it: base64 of float32. None for other types."""
     return str(embedding["data"]) if embedding["dtype"] == "float32" else None
 
 

@@ -28,7 +28,7 @@ def interact(call: Call) -> dict[str, Any]:
         frame = call.frame(params.frame)
         view = View.of(image_size(frame), params.roi)
         body = encode_payload(prompt(params, view), {"image": view.encode(frame, spec).data})
-        answer = call.invoke(body)
+        answer = call.invoke(body).answer
     with call.checking(params.frame):
         checked = check_interactor_answer(
             answer, image_size=view.image_size, placement=view.placement

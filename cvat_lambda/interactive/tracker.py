@@ -1,35 +1,35 @@
-"""One step of a tracker: shapes begin tracks, states go on with them.
+"""One step of a tracker: a shape begins a track, a state continues it.
 
-The function gets shapes (null for a track that goes on) and states (none at the beginning) of the
-same order, as CVAT 2.54 sends them, and answers a shape and a state for each.
+The function gets shapes (null for a track that continues) and states (none at the beginning) in
+the same order, as CVAT 2.54 sends them. It answers a shape and a state for each.
 
 CVAT's page (2.54) reads the points of every shape, so that a null ends the step for all objects
-of the call. A rectangle without area it leaves out: that object stays where it was.
+of the call. The page ignores a rectangle without area: that object stays where it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from cvat_lambda.annotations.errors import ShapeError
 from cvat_lambda.annotations.shapes import check_points
 from cvat_lambda.annotations.tracker_answer import check_tracker_answer
-from cvat_lambda.errors import InvalidRequest
+from cvat_lambda.errors import FunctionError, InvalidRequest, InvalidTrackerState
 from cvat_lambda.functions.spec import FunctionSpec
 from cvat_lambda.gateway.payload import encode_payload
 from cvat_lambda.interactive.call import Call
 from cvat_lambda.interactive.image import encode_frame, image_size
 from cvat_lambda.interactive.params import TrackerShape, refuse_roi, require
-from cvat_lambda.interactive.tracker_state import StateSigner
+from cvat_lambda.interactive.tracker_state import StateSigner, TrackerState
 
 _NOTHING_FOR_PAGES: Final = {"type": "rectangle", "points": [0.0, 0.0, 0.0, 0.0]}
 
 
 def track(call: Call) -> dict[str, list[Any]]:
-    """``{"shapes": [{type, points} or None], "states": [signed text or None]}``.
+    """Return ``{"shapes": [{type, points} or None], "states": [signed text or None]}``.
 
-    No shape is None where a page asks.
+    For a page no shape is None.
     """
     answer = _track(call)
     if call.params.from_browser:
@@ -48,7 +48,7 @@ def _track(call: Call) -> dict[str, list[Any]]:
     shapes, states = _objects(spec, params.shapes, params.states)
     opened = signer.open_all(states)
     frame = call.frame(params.frame)
-    # An object with neither shape nor state was lost before: nothing can be asked about it.
+    # An object with neither shape nor state was lost before, so it is not sent.
     known = [i for i in range(len(shapes)) if shapes[i] is not None or opened[i] is not None]
     answer: dict[str, list[Any]] = {
         "shapes": [None] * len(shapes),
@@ -58,12 +58,19 @@ def _track(call: Call) -> dict[str, list[Any]]:
         return answer
     fields = {
         "shapes": [_sent_shape(spec, shapes[i]) for i in known],
-        "states": [opened[i] for i in known] if any(states) else [],
+        "states": [_value(opened[i]) for i in known] if any(states) else [],
     }
-    raw = call.invoke(encode_payload(fields, {"image": encode_frame(frame, spec)}))
+    body = encode_payload(fields, {"image": encode_frame(frame, spec)})
+    sent = [state for state in opened if state is not None]
+    try:
+        result = call.invoke(body)
+    except FunctionError as exc:
+        _require_revision(spec, sent, spec.revision, exc)
+        raise
+    _require_revision(spec, sent, result.revision)
     with call.checking(frame.number):
         found, new_states = check_tracker_answer(
-            raw,
+            result.answer,
             expected=len(known),
             shape_types=spec.supported_shape_types,
             image_size=image_size(frame),
@@ -71,8 +78,25 @@ def _track(call: Call) -> dict[str, list[Any]]:
         )
         for i, shape, state in zip(known, found, new_states, strict=True):
             answer["shapes"][i] = shape
-            answer["states"][i] = signer.seal(state, item=i)
+            answer["states"][i] = signer.sign(state, revision=result.revision, item=i)
     return answer
+
+
+def _value(state: TrackerState | None) -> Any:
+    return None if state is None else state.value
+
+
+def _require_revision(
+    spec: FunctionSpec,
+    states: Iterable[TrackerState],
+    revision: str,
+    cause: Exception | None = None,
+) -> None:
+    """Raise InvalidTrackerState if a state was made by another revision of the function."""
+    if any(state.revision != revision for state in states):
+        raise InvalidTrackerState(
+            f"Function '{spec.id}' was deployed again since the track began. Start the track again."
+        ) from cause
 
 
 def _objects(
@@ -80,7 +104,7 @@ def _objects(
     shapes: Sequence[TrackerShape | None] | None,
     states: Sequence[str | None] | None,
 ) -> tuple[Sequence[TrackerShape | None], Sequence[str | None]]:
-    """Shapes and states of one length, at least one of them given. Raise InvalidRequest."""
+    """Return shapes and states of one length. Raise InvalidRequest if neither is given."""
     if shapes is None and states is None:
         raise InvalidRequest(
             f"A call of tracker '{spec.id}' needs 'shapes' to begin with or 'states' to go on with."

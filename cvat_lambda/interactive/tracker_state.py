@@ -1,15 +1,16 @@
-"""Tracker states in the client's hands: opaque, signed, bound to function, user and task.
+"""Tracker states that clients keep: opaque, signed, bound to function, user, task and revision.
 
-A state is the function's own JSON value. The client gets it as compact JSON with a time stamp and
-a signature (``django.core.signing.TimestampSigner``) and hands it back with the next step, so that
-nothing has to be kept on the server. A function may trust what it gets: only what it made itself,
-for this very user and task, verifies.
+A state is the function's own JSON value. The client gets it as compact JSON with the revision of
+the function, a time stamp and a signature (``django.core.signing.TimestampSigner``), and sends it
+back with the next step, so that the server keeps nothing. A function may trust the states that it
+gets: only a state that it made itself, for this user and task, passes the check.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from django.core.signing import BadSignature, SignatureExpired, TimestampSigner
@@ -23,22 +24,32 @@ from cvat_lambda.errors import InvalidTrackerState
 MAX_STATE_BYTES = 32 * 1024 * 1024
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackerState:
+    """A function's state, and the revision of the function that made it ("": not known)."""
+
+    value: Any
+    revision: str
+
+
 class StateSigner:
-    """Seals and opens the states of one function's tracks on one task for one user."""
+    """Signs and opens the states of one function's tracks on one task for one user."""
 
     def __init__(self, *, function_id: str, user_id: int, task_id: int) -> None:
         # A function id holds no colon, so no two owners share a salt.
-        self._signer = TimestampSigner(salt=f"cvat-tracker-state:{function_id}:{user_id}:{task_id}")
+        # 2: the form of the signed text, which has the revision.
+        salt = f"cvat-tracker-state:2:{function_id}:{user_id}:{task_id}"
+        self._signer = TimestampSigner(salt=salt)
 
-    def seal(self, state: Any, *, item: int | None = None) -> str | None:
-        """A function's state as the client keeps it; None stays None.
+    def sign(self, state: Any, *, revision: str, item: int | None = None) -> str | None:
+        """Return a function's state as the client keeps it; None stays None.
 
-        Raise AnswerError, about the object ``item``, if it cannot travel: too large, not finite.
+        Raise AnswerError, about the object ``item``, if the state is too large or no JSON.
         """
         if state is None:
             return None
         try:
-            text = json.dumps(state, separators=(",", ":"), allow_nan=False)
+            text = json.dumps([revision, state], separators=(",", ":"), allow_nan=False)
         except RecursionError as exc:
             raise AnswerError("the state is nested too deeply", item=item, field="states") from exc
         except ValueError as exc:  # 1e999 is JSON, and infinity once it is parsed
@@ -54,14 +65,14 @@ class StateSigner:
             )
         return self._signer.sign(text)
 
-    def open(self, sealed: str | None) -> Any:
-        """The function's state out of what the client sent. Raise InvalidTrackerState."""
-        if sealed is None:
+    def open(self, signed: str | None) -> TrackerState | None:
+        """Return the state in what the client sent. Raise InvalidTrackerState."""
+        if signed is None:
             return None
-        if len(sealed) > 2 * MAX_STATE_BYTES:
+        if len(signed) > 2 * MAX_STATE_BYTES:
             raise InvalidTrackerState("The tracker state is too large. Start the track again.")
         try:
-            text = self._signer.unsign(sealed, max_age=settings.TRACKER_STATE_MAX_AGE_S)
+            text = self._signer.unsign(signed, max_age=settings.TRACKER_STATE_MAX_AGE_S)
         except SignatureExpired as exc:
             hours = settings.TRACKER_STATE_MAX_AGE_S / 3600
             raise InvalidTrackerState(
@@ -69,8 +80,9 @@ class StateSigner:
             ) from exc
         except BadSignature as exc:
             raise InvalidTrackerState from exc
-        return json.loads(text)
+        revision, value = json.loads(text)
+        return TrackerState(value=value, revision=revision)
 
-    def open_all(self, sealed: Iterable[str | None]) -> list[Any]:
-        """`open` for each."""
-        return [self.open(state) for state in sealed]
+    def open_all(self, signed: Iterable[str | None]) -> list[TrackerState | None]:
+        """Return the result of `open` for each."""
+        return [self.open(state) for state in signed]

@@ -151,6 +151,74 @@ def test_an_embedding_that_the_function_refuses_is_made_anew(
     assert asked(functions, sam) == ["image+want", "embedding", "image+want"]
 
 
+def test_redeployed_interactor_does_not_get_the_embedding_of_its_predecessor(
+    api: Any, functions: Any, task: Any, sam: str
+) -> None:
+    """The list of functions may be older than the deploy: the answer tells the revision."""
+    functions.revisions[sam] = "r1"
+    for _ in range(2):
+        assert click(api, sam, task=task.pk, frame=0).json() == MASK
+    functions.revisions[sam] = "r2"
+    wrong = {"mask": [[1, 1], [1, 1]], "bounds": [0, 0, 1, 1]}
+
+    def redeployed(payload: dict[str, Any]) -> Any:
+        if payload.get("embedding") == EMBEDDING:
+            return wrong
+        answer = behave(payload)
+        if "embedding" in answer:
+            answer["embedding"] = {**EMBEDDING, "version": "2"}
+        return answer
+
+    functions.behaviours[sam] = redeployed
+    for _ in range(2):
+        assert click(api, sam, task=task.pk, frame=0).json() == MASK
+    assert asked(functions, sam) == [
+        "image+want",
+        "embedding",
+        "embedding",  # the answer is of another revision and is discarded
+        "image+want",
+        "embedding",
+    ]
+    assert functions.asked[sam][-1]["embedding"]["version"] == "2"
+
+
+def test_click_on_an_interactor_that_hangs_ends_at_its_time_limit_and_is_not_repeated(
+    api: Any, functions: Any, task: Any, clean_redis: str, settings: Any
+) -> None:
+    """Two attempts of 30 s and their waits took 91 s."""
+    settings.CVAT_LAMBDA_CALL_TIMEOUT_S = 1
+    resumed = threading.Event()
+
+    def hang(payload: dict[str, Any]) -> Any:
+        resumed.wait(60)
+        return behave(payload)
+
+    sam = f"sam-{next(_numbers)}"
+    functions.put(sam, hang, type="interactor", embedding="true")
+    trigger = functions.objects[sam]["spec"]["triggers"]["http"]
+    trigger["workerAvailabilityTimeoutMilliseconds"] = 100
+    registry.refresh(force=True)
+    try:
+        answer = click(api, sam, task=task.pk, frame=0)
+    finally:
+        resumed.set()
+    assert (answer.status_code, answer.json()["code"]) == (504, "function_timeout")
+    assert asked(functions, sam) == ["image+want"]
+
+
+def test_embedding_that_makes_a_redeployed_interactor_fail_is_replaced(
+    api: Any, functions: Any, task: Any, sam: str
+) -> None:
+    assert click(api, sam, task=task.pk, frame=0).json() == MASK
+
+    def redeployed(payload: dict[str, Any]) -> Any:
+        return RawAnswer(500, "shapes do not match") if "embedding" in payload else behave(payload)
+
+    functions.behaviours[sam] = redeployed
+    assert click(api, sam, task=task.pk, frame=0).json() == MASK
+    assert asked(functions, sam) == ["image+want", "embedding", "image+want"]
+
+
 @pytest.mark.parametrize(
     "embedding",
     [

@@ -39,6 +39,7 @@ class Functions:
     objects: dict[str, Any] = field(default_factory=dict)
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     asked: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+    revisions: dict[str, str] = field(default_factory=dict)  # that an answer names in its header
     is_down: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -88,6 +89,7 @@ class Functions:
         self.objects.clear()
         self.behaviours.clear()
         self.asked.clear()
+        self.revisions.clear()
         self.is_down = False
 
     def remove(self, function_id: str) -> None:
@@ -129,14 +131,17 @@ class _Handler(BaseHTTPRequestHandler):
         with functions.lock:
             functions.asked[function_id].append(payload)
         answer = functions.behaviours[function_id](payload)
+        revision = functions.revisions.get(function_id, "")
         if isinstance(answer, RawAnswer):
-            self._answer(answer.status, answer.body)
+            self._answer(answer.status, answer.body, revision)
         else:
-            self._answer(200, json.dumps(answer))
+            self._answer(200, json.dumps(answer), revision)
 
-    def _answer(self, status: int, text: str) -> None:
+    def _answer(self, status: int, text: str, revision: str = "") -> None:
         body = text.encode()
         self.send_response(status)
+        if revision:
+            self.send_header("X-Cvat-Lambda-Revision", revision)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cvat_lambda.annotations.errors import AnswerError
 from cvat_lambda.errors import InvalidTrackerState
 from cvat_lambda.interactive import tracker_state
-from cvat_lambda.interactive.tracker_state import StateSigner
+from cvat_lambda.interactive.tracker_state import StateSigner, TrackerState
 
 JSON = st.recursive(
     st.none()
@@ -31,11 +31,13 @@ def signer(function_id: str = "siam", user_id: int = 1, task_id: int = 5) -> Sta
 
 @given(JSON)
 def test_a_state_comes_back_as_it_was(state: Any) -> None:
-    assert signer().open(signer().seal(state)) == state
+    signed = signer().sign(state, revision="r1")
+    expected = None if state is None else TrackerState(value=state, revision="r1")
+    assert signer().open(signed) == expected
 
 
 def test_no_state_stays_none() -> None:
-    assert (signer().seal(None), signer().open(None)) == (None, None)
+    assert (signer().sign(None, revision="r1"), signer().open(None)) == (None, None)
     assert signer().open_all([None]) == [None]
 
 
@@ -49,15 +51,15 @@ def test_no_state_stays_none() -> None:
     ],
 )
 def test_a_state_of_another_owner_is_refused(other: StateSigner) -> None:
-    sealed = other.seal({"box": [1, 2]})
+    signed = other.sign({"box": [1, 2]}, revision="r1")
     with pytest.raises(InvalidTrackerState, match="Start the track again"):
-        signer().open(sealed)
+        signer().open(signed)
 
 
 def test_different_owners_have_different_salts() -> None:
-    sealed = signer(user_id=11, task_id=1).seal(1)
+    signed = signer(user_id=11, task_id=1).sign(1, revision="r1")
     with pytest.raises(InvalidTrackerState):
-        signer(user_id=1, task_id=11).open(sealed)
+        signer(user_id=1, task_id=11).open(signed)
 
 
 @given(st.text())
@@ -68,27 +70,27 @@ def test_text_that_was_never_signed_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("position", [0, 3, -1])
 def test_a_state_that_was_tampered_with_is_refused(position: int) -> None:
-    sealed = list(signer().seal({"box": [1, 2]}) or "")
-    sealed[position] = "x" if sealed[position] != "x" else "y"
+    signed = list(signer().sign({"box": [1, 2]}, revision="r1") or "")
+    signed[position] = "x" if signed[position] != "x" else "y"
     with pytest.raises(InvalidTrackerState):
-        signer().open("".join(sealed))
+        signer().open("".join(signed))
 
 
 def test_state_older_than_the_limit_is_refused_with_its_age(
     monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
-    sealed = signer().seal(1)
+    signed = signer().sign(1, revision="r1")
     later = time.time() + 8 * 3600 + 1
     monkeypatch.setattr(time, "time", lambda: later)
     with pytest.raises(InvalidTrackerState, match="older than 8 hours"):
-        signer().open(sealed)
+        signer().open(signed)
     settings.CVAT_LAMBDA_TRACKER_STATE_MAX_AGE_S = 9 * 3600
-    assert signer().open(sealed) == 1
+    assert signer().open(signed) == TrackerState(value=1, revision="r1")
 
 
 def test_state_that_is_no_json_raises_an_answer_error() -> None:
     with pytest.raises(AnswerError, match="not finite") as error:
-        signer().seal({"score": float("inf")}, item=3)
+        signer().sign({"score": float("inf")}, revision="r1", item=3)
     assert (error.value.item, error.value.field) == (3, "states")
 
 
@@ -97,7 +99,7 @@ def test_state_that_is_nested_too_deeply_raises_an_answer_error() -> None:
     for _ in range(100_000):
         state = [state]
     with pytest.raises(AnswerError, match="nested too deeply") as error:
-        signer().seal(state, item=0)
+        signer().sign(state, revision="r1", item=0)
     assert (error.value.item, error.value.field) == (0, "states")
 
 
@@ -105,7 +107,7 @@ def test_state_that_is_too_large_raises_an_answer_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tracker_state, "MAX_STATE_BYTES", 100)
-    with pytest.raises(AnswerError, match="102 bytes"):
-        signer().seal("x" * 100)
+    with pytest.raises(AnswerError, match="109 bytes"):
+        signer().sign("x" * 100, revision="r1")
     with pytest.raises(InvalidTrackerState, match="too large"):
         signer().open("x" * 201)
