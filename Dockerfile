@@ -1,12 +1,12 @@
-# A CVAT server with this app in place of its own lambda_manager. Nothing of CVAT is changed.
+# A CVAT server with this app in place of CVAT's lambda_manager. No file of CVAT is changed.
 #
 #   docker build --build-arg CVAT_TAG=v2.54.0 --tag cvat/server-lambda:v2.54.0 .
 #   docker build --target functions --tag cvat/functions-lambda:v2.54.0 .    # the runtime, if wanted
 ARG CVAT_TAG=v2.54.0
 
-# CVAT's image has no pip: what is installed is prepared beside it, without any dependency, since
-# CVAT's own packages are all that the app needs inside a CVAT server. Two are optional: with pybase64
-# images are encoded many times as fast, with prometheus-client there are metrics.
+# CVAT's image has no pip, so this stage prepares the packages. CVAT's image has all dependencies of
+# the app. Two packages are optional: pybase64 encodes images faster, prometheus-client provides the
+# metrics.
 FROM python:3.10-slim AS package
 COPY . /source
 RUN python -m pip install --no-cache-dir --no-deps --target /package /source \
@@ -24,5 +24,6 @@ CMD ["python", "-m", "cvat_lambda.runtime", "serve", "/serverless", "--host", "0
 
 FROM cvat/server:${CVAT_TAG}
 COPY --from=package /package /opt/cvat_lambda
-ENV PYTHONPATH=/opt/cvat_lambda \
+# Nothing is written into CVAT's own folder: /home/django, from version 2.72 on /opt/cvat.
+ENV PYTHONPATH=/opt/cvat_lambda${PYTHONPATH:+:$PYTHONPATH} \
     DJANGO_SETTINGS_MODULE=cvat_lambda.integration.cvat.settings
