@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib import admin, messages
+from django.contrib.auth import get_user_model
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:  # Django's classes take type arguments for the type checker a
 else:
     Admin = admin.ModelAdmin
     Inline = admin.TabularInline
+
+USERNAME_FIELD: Final = get_user_model().USERNAME_FIELD
 
 
 class ReadOnly:
@@ -75,7 +78,7 @@ class RequestAdmin(ReadOnly, Admin):
     )
     list_filter = ("status", "function_kind", "function_id", "created_at")
     list_select_related = ("owner",)
-    search_fields = ("id", "function_id", "owner__username", "error_message")
+    search_fields = ("id", "function_id", f"owner__{USERNAME_FIELD}", "error_message")
     date_hierarchy = "created_at"
     inlines = (ShardInline,)
     actions = ("cancel_requests", "retry_requests")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib import admin, messages
+from django.contrib.auth import get_user_model
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 else:
     Admin = admin.ModelAdmin
     Inline = admin.TabularInline
+
+USERNAME_FIELD: Final = get_user_model().USERNAME_FIELD
 
 
 class _LabelInline(Inline):
@@ -48,7 +51,7 @@ class _SegmentInline(Inline):
 class ProjectAdmin(Admin):
     list_display = ("id", "name", "owner", "assignee", "tasks_count", "updated_at")
     list_display_links = ("id", "name")
-    search_fields = ("name", "owner__username")
+    search_fields = ("name", f"owner__{USERNAME_FIELD}")
     raw_id_fields = ("owner", "assignee")
     inlines = (_LabelInline,)
 
@@ -67,7 +70,7 @@ class TaskAdmin(Admin):
     list_display_links = ("id", "name")
     list_filter = ("data__kind",)
     list_select_related = ("project", "owner", "assignee", "data")
-    search_fields = ("name", "owner__username", "project__name")
+    search_fields = ("name", f"owner__{USERNAME_FIELD}", "project__name")
     raw_id_fields = ("owner", "assignee", "project")
     readonly_fields = ("segment_size", "overlap")
     inlines = (_LabelInline, _SegmentInline)
@@ -88,7 +91,7 @@ class JobAdmin(Admin):
     list_display = ("id", "task", "type", "first", "last", "assignee", "stage", "state")
     list_filter = ("type", "stage", "state")
     list_select_related = ("segment__task", "assignee")
-    search_fields = ("segment__task__name", "assignee__username")
+    search_fields = ("segment__task__name", f"assignee__{USERNAME_FIELD}")
     raw_id_fields = ("segment", "assignee", "parent")
 
     @admin.display(ordering="segment__task")

@@ -28,6 +28,11 @@ _USER_SCHEMA = {
 }
 
 
+def username_lookup(relation: str) -> str:
+    """Return the lookup of the user name of a related user, whose model may be a project's own."""
+    return f"{relation}__{get_user_model().USERNAME_FIELD}"
+
+
 def user_json(user: Any) -> dict[str, Any] | None:
     """A user as others may see them."""
     if user is None:
@@ -35,8 +40,8 @@ def user_json(user: Any) -> dict[str, Any] | None:
     return {
         "id": user.pk,
         "username": user.get_username(),
-        "first_name": user.first_name,
-        "last_name": user.last_name,
+        "first_name": getattr(user, "first_name", ""),
+        "last_name": getattr(user, "last_name", ""),
     }
 
 

@@ -18,6 +18,7 @@ from rest_framework.viewsets import GenericViewSet
 from cvat_lambda.engine.standalone import access, models
 from cvat_lambda.engine.standalone.api import annotating, frames, schema
 from cvat_lambda.engine.standalone.api.base import ID_PATTERN, EngineViewSet
+from cvat_lambda.engine.standalone.api.fields import username_lookup
 from cvat_lambda.engine.standalone.api.renderers import PictureNegotiation
 from cvat_lambda.engine.standalone.api.serializers.data import DataMeta, DataMetaChange
 from cvat_lambda.engine.standalone.api.serializers.jobs import JobChange, JobRead, NewJob
@@ -33,7 +34,7 @@ _FILTER_TEXTS = {
     "type": "type",
     "state": "state",
     "stage": "stage",
-    "assignee": "assignee__username",
+    "assignee": username_lookup("assignee"),
     "task_name": "segment__task__name",
     "search": "segment__task__name__icontains",
 }
@@ -71,7 +72,7 @@ class JobViewSet(
         "type": "type",
         "state": "state",
         "stage": "stage",
-        "assignee": "assignee__username",
+        "assignee": username_lookup("assignee"),
         "created_date": "created_at",
         "updated_date": "updated_at",
     }

@@ -13,6 +13,7 @@ from rest_framework.viewsets import GenericViewSet
 from cvat_lambda.engine.standalone import access, models
 from cvat_lambda.engine.standalone.api import schema
 from cvat_lambda.engine.standalone.api.base import ID_PATTERN, EngineViewSet
+from cvat_lambda.engine.standalone.api.fields import username_lookup
 from cvat_lambda.engine.standalone.api.labels import change_labels
 from cvat_lambda.engine.standalone.api.serializers.tasks import (
     NewProject,
@@ -26,7 +27,7 @@ from cvat_lambda.errors import PermissionDenied
 from cvat_lambda.rest.pagination import Pages
 from cvat_lambda.rest.queries import filtered_by_text
 
-_FILTER_TEXTS = {"name": "name", "search": "name__icontains", "owner": "owner__username"}
+_FILTER_TEXTS = {"name": "name", "search": "name__icontains", "owner": username_lookup("owner")}
 
 
 @extend_schema_view(
@@ -54,8 +55,8 @@ class ProjectViewSet(
     sort_fields = {
         "id": "pk",
         "name": "name",
-        "owner": "owner__username",
-        "assignee": "assignee__username",
+        "owner": username_lookup("owner"),
+        "assignee": username_lookup("assignee"),
         "created_date": "created_at",
         "updated_date": "updated_at",
     }

@@ -21,6 +21,7 @@ from rest_framework.viewsets import GenericViewSet
 from cvat_lambda.engine.standalone import access, models
 from cvat_lambda.engine.standalone.api import annotating, frames, schema, upload
 from cvat_lambda.engine.standalone.api.base import ID_PATTERN, EngineViewSet
+from cvat_lambda.engine.standalone.api.fields import username_lookup
 from cvat_lambda.engine.standalone.api.labels import change_labels
 from cvat_lambda.engine.standalone.api.renderers import PictureNegotiation
 from cvat_lambda.engine.standalone.api.serializers.data import (
@@ -42,8 +43,8 @@ _FILTER_IDS = {"project_id": "project_id"}
 _FILTER_TEXTS = {
     "name": "name",
     "search": "name__icontains",
-    "owner": "owner__username",
-    "assignee": "assignee__username",
+    "owner": username_lookup("owner"),
+    "assignee": username_lookup("assignee"),
     "subset": "subset",
     "mode": "data__kind",
 }
@@ -93,8 +94,8 @@ class TaskViewSet(
     sort_fields = {
         "id": "pk",
         "name": "name",
-        "owner": "owner__username",
-        "assignee": "assignee__username",
+        "owner": username_lookup("owner"),
+        "assignee": username_lookup("assignee"),
         "subset": "subset",
         "project_id": "project_id",
         "created_date": "created_at",

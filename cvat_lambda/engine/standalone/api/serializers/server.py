@@ -50,12 +50,12 @@ class Self(serializers.Serializer[Any]):
     """The user who asks."""
 
     id = serializers.IntegerField()
-    username = serializers.CharField()
-    first_name = serializers.CharField()
-    last_name = serializers.CharField()
+    username = serializers.CharField(source="get_username")
+    first_name = serializers.CharField(default="")  # a project's own user model may lack it
+    last_name = serializers.CharField(default="")
     email = serializers.CharField()
     is_staff = serializers.BooleanField()
     is_superuser = serializers.BooleanField()
     is_active = serializers.BooleanField()
     last_login = serializers.DateTimeField(allow_null=True)
-    date_joined = serializers.DateTimeField()
+    date_joined = serializers.DateTimeField(default=None)

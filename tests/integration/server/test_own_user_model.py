@@ -1,0 +1,66 @@
+"""A Django project whose user model is not `auth.User`, as that of CVAT from 2.74 on."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+SETTINGS = "tests.integration.server.own_user_model.settings"
+
+USE = """
+import json
+import django
+django.setup()
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from django.test import Client
+from cvat_lambda.models import Function, Request
+call_command("migrate", run_syncdb=True, verbosity=0)
+call_command("makemigrations", "cvat_lambda", "engine", check=True, dry_run=True, verbosity=0)
+user = get_user_model().objects.create_superuser("ada@example.com", "secret")
+Function.objects.create(id="cars", kind="detector")
+request = Request.objects.create(owner=user, function_id="cars", function_kind="detector")
+client = Client()
+assert client.login(email="ada@example.com", password="secret")
+paths = [
+    "/",
+    "/api/users/self",
+    "/api/lambda/functions",
+    "/api/lambda/requests",
+    f"/api/lambda/requests/{request.pk}",
+    "/api/tasks?owner=ada@example.com&sort=-owner",
+    "/api/jobs?assignee=ada@example.com&sort=assignee",
+    "/api/projects?owner=ada@example.com&sort=assignee",
+    "/admin/cvat_lambda/request/?q=ada",
+    "/admin/engine/task/?q=ada",
+]
+print(json.dumps({path: client.get(path).status_code for path in paths}))
+print(client.get("/api/users/self").json().get("username"))
+user.delete()
+request.refresh_from_db()
+print(request.owner_id)
+"""
+
+
+def test_pages_and_api_work_with_a_user_model_without_a_username_field(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", USE],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": SETTINGS,
+            "CVAT_LAMBDA_TEST_OWN_USER_DATABASE": str(tmp_path / "db.sqlite3"),
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    answers, name, owner = done.stdout.splitlines()[-3:]
+    assert set(json.loads(answers).values()) == {200}, answers
+    assert (name, owner) == ("ada@example.com", "None")
