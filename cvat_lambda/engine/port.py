@@ -1,4 +1,4 @@
-"""The engine port: what this app asks of whoever owns tasks, frames and annotations.
+"""The engine port: the interface to the owner of tasks, frames and annotations.
 
 Frame numbers are relative to the task (0 .. size-1) everywhere. All data classes are frozen. The
 setting ``CVAT_LAMBDA_ENGINE`` names the adapter class; `cvat_lambda.engine.get_engine` returns its
@@ -26,7 +26,7 @@ RemovalPolicy = Literal["none", "all", "automatic", "ids"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A piece of a task that one person annotates."""
+    """A part of a task that one person annotates."""
 
     id: int
     task_id: int
@@ -37,7 +37,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What a request or a call must know of a task."""
+    """The properties of a task that requests and calls need."""
 
     id: int
     name: str
@@ -47,14 +47,14 @@ class Task:
     organization_id: int | None = None
     labels: tuple[Label, ...] = ()
     deleted_frames: frozenset[int] = frozenset()
-    validation_frames: frozenset[int] = frozenset()  # only of ground-truth jobs (a gt_pool's tail)
-    takes_tracks: bool = True  # CVAT keeps none in a task with honeypots
+    validation_frames: frozenset[int] = frozenset()  # visible in ground-truth jobs only
+    takes_tracks: bool = True  # False in CVAT for a task with honeypots
     jobs: tuple[Job, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """One encoded image. ``data`` is a file as it is stored or was encoded from a video."""
+    """One encoded image. ``data`` is the stored file, or an encoded frame of a video."""
 
     number: int
     data: bytes
@@ -66,7 +66,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameFacts:
-    """What is known of a frame without reading it."""
+    """Properties of a frame that are known without reading it."""
 
     name: str
     width: int | None  # pixels as an annotator sees them; None: not known
@@ -75,7 +75,7 @@ class FrameFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnreadableFrame:
-    """A frame of the stream that could not be read; the stream goes on behind it."""
+    """A frame that could not be read; the stream continues with the next frame."""
 
     number: int
     error: LambdaError
@@ -100,78 +100,78 @@ class Removal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One atomic change of annotations: on these frames remove, then add."""
+    """One atomic change of annotations: first remove, then add."""
 
     task_id: int
-    job_id: int | None = None  # set: read and write this job alone
+    job_id: int | None = None  # if set, only this job is read and written
     frames: tuple[int, ...] = ()
     remove: Removal = field(default_factory=Removal)
     add: LabeledData = field(default_factory=LabeledData)
-    user_id: int | None = None  # in whose name
+    user_id: int | None = None  # the author of the change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """The ids that a change made, in the order of what it added, and those that it removed.
+    """The ids of the added annotations, in the order of `Change.add`, and of the removed ones.
 
-    A shape on a frame of overlapping jobs is stored once a job, hence tuples of ids.
+    A shape on a frame of overlapping jobs is stored once for each job, so it has several ids.
     """
 
     shape_ids: tuple[tuple[int, ...], ...] = ()
     tag_ids: tuple[tuple[int, ...], ...] = ()
     track_ids: tuple[tuple[int, ...], ...] = ()
-    removed_shape_ids: tuple[int, ...] = ()  # without the elements of skeletons
+    removed_shape_ids: tuple[int, ...] = ()  # without elements of skeletons
     removed_tag_ids: tuple[int, ...] = ()
     removed_track_ids: tuple[int, ...] = ()
 
     @property
     def removed(self) -> int:
-        """How many annotations went."""
+        """The number of removed annotations."""
         return len(self.removed_shape_ids) + len(self.removed_tag_ids) + len(self.removed_track_ids)
 
 
 class Access(Protocol):
-    """What the user behind an HTTP request may do; unknown and forbidden look alike (404)."""
+    """The rights of the user of an HTTP request. Forbidden objects look like unknown ones (404)."""
 
     @property
     def user_id(self) -> int: ...
 
     def require_task(self, task_id: int, action: Action) -> None:
-        """Raise TaskNotFound if unknown or not to be seen, PermissionDenied if only seen."""
+        """Raise TaskNotFound for a user who may not view it; else PermissionDenied."""
 
     def require_job(self, job_id: int, action: Action) -> None:
-        """Raise JobNotFound or PermissionDenied, as `require_task`."""
+        """Raise JobNotFound or PermissionDenied as `require_task` does."""
 
     def require_project(self, project_id: int, action: Action) -> None:
-        """Raise NotFound or PermissionDenied, as `require_task`."""
+        """Raise NotFound or PermissionDenied as `require_task` does."""
 
     def visible_task_ids(self) -> Any:
-        """Ids of the tasks that the user may see: a set or a subquery for ``task_id__in``."""
+        """Return ids of tasks that the user may view: a set, or a subquery for ``task_id__in``."""
 
     def visible_job_ids(self) -> Any:
-        """As `visible_task_ids`, of jobs: a host may show people a job and not its task."""
+        """Return ids of jobs as `visible_task_ids` does. A user may view a job but not its task."""
 
     def viewable_task_ids(self, task_ids: Collection[int]) -> set[int]:
-        """Those that the user may see, each judged for itself, in few questions.
+        """Return those that the user may view, by few queries.
 
-        `visible_task_ids` is what a list shows, which may be less: of one organization, say.
+        `visible_task_ids` may return fewer: what a list shows, for example of one organization.
         """
 
     def viewable_job_ids(self, job_ids: Collection[int]) -> set[int]:
-        """As `viewable_task_ids`."""
+        """Return job ids as `viewable_task_ids` does."""
 
     def editable_task_ids(self, task_ids: Collection[int]) -> set[int]:
-        """Those that the user may edit, in few questions; others and unknown ones are left out."""
+        """Return those that exist and that the user may edit, by few queries."""
 
     def editable_job_ids(self, job_ids: Collection[int]) -> set[int]:
-        """As `editable_task_ids`."""
+        """Return job ids as `editable_task_ids` does."""
 
     @property
     def sees_everything(self) -> bool:
-        """Whether the user is an administrator of the host."""
+        """Whether the user is an administrator."""
 
     def job_meta(self, *, function_id: str, task_id: int, job_id: int | None) -> dict[str, Any]:
-        """JSON for the RQ job's meta, as the host's own RQ helpers want it."""
+        """Return the meta of the RQ job, as the engine's server expects it."""
 
 
 class Engine(Protocol):
@@ -183,34 +183,34 @@ class Engine(Protocol):
         """Raise TaskNotFound."""
 
     def tasks(self, task_ids: Collection[int]) -> dict[int, Task]:
-        """Those that exist, by id, in few queries however many they are."""
+        """Return the existing ones by id; the number of queries does not depend on their number."""
 
     def task_ids(self) -> Any:
-        """Ids of all tasks that exist: a set or a subquery for ``task_id__in``."""
+        """Return ids of all tasks: a set, or a subquery for ``task_id__in``."""
 
     def job(self, job_id: int) -> Job:
         """Raise JobNotFound."""
 
     def jobs(self, job_ids: Collection[int]) -> dict[int, Job]:
-        """Those that exist, by id, in few queries however many they are."""
+        """Return the existing ones by id; the number of queries does not depend on their number."""
 
     def project_task_ids(self, project_id: int) -> list[int]:
         """Raise NotFound."""
 
     def frame(self, task_id: int, number: int) -> Frame:
-        """One frame, the cheapest way.
+        """Return one frame.
 
         Raise FrameOutOfScope, FrameUnreadable, EngineUnavailable.
         """
 
     def frame_facts(self, task_id: int, numbers: Collection[int]) -> dict[int, FrameFacts]:
-        """Names and sizes of those frames that the task has, by number; nothing is decoded.
+        """Return names and sizes of the existing frames by number, without decoding.
 
         Raise TaskNotFound.
         """
 
     def frame_key(self, task_id: int, number: int) -> str:
-        """A key of the frame's content, without reading it: it changes when the image changes.
+        """Return a key of the frame's content, which changes with the image, without reading it.
 
         Raise FrameOutOfScope.
         """
@@ -218,33 +218,33 @@ class Engine(Protocol):
     def frames(
         self, task_id: int, numbers: Sequence[int], *, job_id: int | None = None
     ) -> Iterator[Frame | UnreadableFrame]:
-        """Frames in the given ascending order; each chunk or video frame is decoded once.
+        """Yield frames in the given ascending order; each chunk or video frame is decoded once.
 
-        The iterator is used by one thread and closed (``close()``) when no more are wanted.
-        Raise EngineUnavailable where the storage as a whole does not answer.
+        One thread uses the iterator, and closes it with ``close()`` before it ends. Raise
+        EngineUnavailable if the storage does not answer.
         """
 
     def annotations(
         self, task_id: int, *, job_id: int | None = None, frames: Collection[int] | None = None
     ) -> LabeledData:
-        """With ids; tracks that have a key frame on any of the frames."""
+        """Return annotations with ids, and the tracks that have a keyframe on any of the frames."""
 
     def tracks(
         self, task_id: int, *, job_id: int | None = None, frames: Collection[int] | None = None
     ) -> tuple[Track, ...]:
-        """The tracks of `annotations` alone: of thousands of shapes there may be none."""
+        """Return only the tracks of `annotations`."""
 
     def annotated_frames(self, task_id: int, *, job_id: int | None = None) -> set[int]:
-        """Frames that carry at least one shape, tag or visible track."""
+        """Return the frames that have at least one shape, tag or visible track."""
 
     def existing_ids(self, kind: AnnotationKind, ids: Collection[int]) -> set[int]:
-        """Those of the ids that annotations of the kind still have, of whatever task."""
+        """Return those of the ids that exist, in all tasks."""
 
     def last_track_id(self, task_id: int) -> int:
-        """The highest id of a task's tracks, 0 without any; tracks made later have higher ones."""
+        """Return the highest id of a task's tracks, or 0. Later tracks have higher ids."""
 
     def atomic(self) -> AbstractContextManager[Any]:
-        """The transaction in which `apply` and the app's own rows are written together."""
+        """Return the transaction that writes `apply` and the app's rows together."""
 
     def lock_annotations(
         self,
@@ -261,4 +261,4 @@ class Engine(Protocol):
         """
 
     def apply(self, change: Change) -> Written:
-        """Carry out a change inside `atomic`. Raise InvalidRequest on a label of another task."""
+        """Carry out a change inside `atomic`. Raise InvalidRequest for a label of another task."""

@@ -1,4 +1,4 @@
-"""What every engine adapter must do, as tests: subclass `EngineConformance` and build scenarios.
+"""Tests that every engine adapter must pass: subclass `EngineConformance` and provide scenarios.
 
 ::
 
@@ -7,7 +7,7 @@
         def scenarios(self) -> Scenarios:
             return MyScenarios()
 
-For test suites only; it needs pytest.
+Only test suites import this package: it needs pytest.
 """
 
 from __future__ import annotations
@@ -25,4 +25,4 @@ __all__ = ["LABELS", "Bench", "EngineConformance", "Feature", "Scenarios"]
 
 
 class EngineConformance(Facts, Frames, Writing, Removing, Edits, Scopes, People):
-    """The port's promises. A subclass gives the fixture ``scenarios``."""
+    """All conformance tests of the port. A subclass provides the fixture ``scenarios``."""

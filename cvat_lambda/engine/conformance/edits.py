@@ -1,4 +1,4 @@
-"""The port's promises on annotations that a person edits while a function's are replaced."""
+"""Conformance tests: annotations that a person edited are kept when a function's are replaced."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Edit = Callable[[Bench, LabeledData], LabeledData]
 
 
 def _everything(bench: Bench) -> LabeledData:
-    """A rectangle, a polygon, a mask, a skeleton, a tag and a track, with attributes."""
+    """Return a rectangle, a polygon, a mask, a skeleton, a tag and a track, with attributes."""
     parked, age = bench.labels["car"].attributes
     values = (
         AttributeValue(spec_id=parked.id or 0, value="true"),

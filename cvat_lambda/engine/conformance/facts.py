@@ -1,4 +1,4 @@
-"""The port's promises on tasks, labels, jobs and projects as they are told."""
+"""Conformance tests: the properties of tasks, labels, jobs and projects."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from cvat_lambda.errors import JobNotFound, NotFound, TaskNotFound
 class Facts:
     """Tests of `EngineConformance`."""
 
-    def test_task_says_what_it_is(self, scenarios: Scenarios) -> None:
+    def test_task_has_size_dimension_and_deleted_frames(self, scenarios: Scenarios) -> None:
         bench = Bench(scenarios, frames=6, deleted=[1, 4])
         task = scenarios.engine.task(bench.task_id)
         assert (task.id, task.size, task.dimension) == (bench.task_id, 6, "2d")
         assert task.deleted_frames == {1, 4}
 
-    def test_labels_come_as_a_tree_with_ids(self, scenarios: Scenarios) -> None:
+    def test_labels_are_a_tree_with_ids(self, scenarios: Scenarios) -> None:
         car, sky, person = scenarios.engine.task(scenarios.task()).labels
         assert [(label.name, label.type) for label in (car, sky, person)] == [
             ("car", "any"),
@@ -43,7 +43,9 @@ class Facts:
             assert scenarios.engine.job(job.id) == job
             assert (job.task_id, job.type) == (bench.task_id, "annotation")
 
-    def test_several_tasks_and_jobs_are_what_each_is_alone(self, scenarios: Scenarios) -> None:
+    def test_tasks_and_jobs_read_together_equal_those_read_alone(
+        self, scenarios: Scenarios
+    ) -> None:
         _, tasks = scenarios.project(2)
         alone = scenarios.task(frames=6, segment_size=4, deleted=[2])
         other = scenarios.task()
@@ -64,7 +66,7 @@ class Facts:
             label.name for label in LABELS
         ]
 
-    def test_what_is_not_there_is_not_found(self, scenarios: Scenarios) -> None:
+    def test_unknown_ids_raise_not_found(self, scenarios: Scenarios) -> None:
         with pytest.raises(TaskNotFound):
             scenarios.engine.task(UNKNOWN)
         with pytest.raises(JobNotFound):

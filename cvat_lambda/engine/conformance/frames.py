@@ -1,4 +1,4 @@
-"""The port's promises on frames as they are read."""
+"""Conformance tests: reading frames."""
 
 from __future__ import annotations
 

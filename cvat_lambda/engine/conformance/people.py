@@ -1,4 +1,4 @@
-"""The port's promises on who may see and edit what."""
+"""Conformance tests: who may view and edit what."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The port's promises on what a change removes, and what it leaves."""
+"""Conformance tests: what a change removes and what it keeps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of an engine need: scenarios in it, labels, and short ways to write and read."""
+"""Scenarios and helpers for the conformance tests of an engine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cvat_lambda.annotations.types import (
 from cvat_lambda.engine.port import Access, Change, Engine, Frame, Removal, Written
 
 Feature = Literal["ground_truth", "score", "video"]
-UNKNOWN = 2_000_000_000  # an id that nothing has
+UNKNOWN = 2_000_000_000  # an id that no row has
 
 LABELS = (
     Label(
@@ -40,7 +40,7 @@ LABELS = (
 
 
 class Scenarios(Protocol):
-    """Makes what a test needs in the engine under test. People are alice, bob and charlie."""
+    """Creates what a test needs in the engine under test. Users: alice, bob, charlie."""
 
     engine: Engine
     features: frozenset[Feature]
@@ -48,37 +48,37 @@ class Scenarios(Protocol):
     def task(
         self,
         *,
-        frames: int = 6,  # in the upload
+        frames: int = 6,  # number of uploaded images
         segment_size: int = 0,
         overlap: int = 0,
         start_frame: int = 0,
         step: int = 1,
-        deleted: Sequence[int] = (),  # relative numbers
+        deleted: Sequence[int] = (),  # relative to the task
         video: bool = False,
     ) -> int:
-        """The id of a new task of alice, labelled with `LABELS`."""
+        """Create a task of alice with `LABELS`; return its id."""
 
     def project(self, tasks: int) -> tuple[int, list[int]]:
-        """A new project of alice with so many tasks: its id and theirs."""
+        """Create a project of alice with tasks; return its id and the ids of the tasks."""
 
     def picture_of(self, frame: Frame) -> int:
-        """Which picture of the upload a frame shows: they differ in content."""
+        """Return the index of the uploaded image that a frame shows. All images differ."""
 
     def ground_truth_job(self, task_id: int, frames: Sequence[int]) -> int:
-        """The id of a new ground-truth job."""
+        """Create a ground-truth job; return its id."""
 
     def update(self, task_id: int, data: LabeledData, *, job_id: int | None) -> None:
         """Update annotations by their ids, as the engine does for a person who edits them."""
 
     def assign_job(self, job_id: int, name: str) -> None:
-        """Assign a job to a person."""
+        """Assign a job to a user."""
 
     def access(self, name: str) -> Access:
-        """What a person may do."""
+        """Return the access rights of a user."""
 
 
 def unnamed(data: LabeledData) -> LabeledData:
-    """The same without ids, to compare what was read with what was written."""
+    """Return the data without ids, to compare what was read with what was written."""
     return LabeledData(
         tags=tuple(replace(tag, id=None) for tag in data.tags),
         shapes=tuple(unnamed_shape(shape) for shape in data.shapes),
@@ -101,7 +101,7 @@ def unnamed_track(track: Track) -> Track:
 
 
 def id_in(row: Any) -> int:
-    """An id out of a set, or out of a subquery's rows."""
+    """Return the id of an item of a set or of a subquery."""
     return int(next(iter(row.values()))) if isinstance(row, dict) else int(row)
 
 
@@ -110,7 +110,7 @@ def flat(groups: Sequence[tuple[int, ...]]) -> list[int]:
 
 
 class Bench:
-    """A task and short ways to write to it."""
+    """A task with helpers that write to it and read from it."""
 
     def __init__(self, scenarios: Scenarios, **task: Any) -> None:
         self.engine = scenarios.engine
@@ -124,7 +124,7 @@ class Bench:
         return label_id
 
     def box(self, frame: int, *, left: float = 1.0, **more: Any) -> Shape:
-        """A rectangle on a frame."""
+        """Return a rectangle on a frame."""
         points = (left, 2.0, left + 10.5, 20.25)
         return Shape(
             type="rectangle", frame=frame, label_id=self.label_id("car"), points=points, **more
@@ -134,7 +134,7 @@ class Bench:
         return Tag(frame=frame, label_id=self.label_id("car"), **more)
 
     def track(self, *keys: tuple[int, bool], **more: Any) -> Track:
-        """A track with key frames ``(frame, outside)``."""
+        """Return a track with keyframes ``(frame, outside)``."""
         shapes = tuple(
             TrackedShape(
                 type="rectangle", frame=frame, points=(0.0, 0.0, 5.0, 5.0), outside=outside
@@ -171,7 +171,7 @@ class Bench:
         return self.engine.annotations(self.task_id, job_id=job_id, frames=frames)
 
     def places(self, **scope: Any) -> list[tuple[int, float]]:
-        """Frame and left edge of each shape, in order."""
+        """Return the frame and the left edge of each shape, in order."""
         return sorted((shape.frame, shape.points[0]) for shape in self.read(**scope).shapes)
 
 
@@ -180,5 +180,5 @@ def _frames(data: LabeledData) -> Iterator[int]:
 
 
 def listed_ids(found: Any) -> set[int]:
-    """The ids of what an engine gives for ``task_id__in``: ids, or a subquery."""
+    """Return the ids of a set of ids or of a subquery."""
     return set(found.values_list("pk", flat=True) if hasattr(found, "values_list") else found)

@@ -1,4 +1,4 @@
-"""The port's promises on jobs that share frames, ids, ground truth."""
+"""Conformance tests: jobs that share frames, ids of annotations, ground-truth jobs."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Scopes:
         assert set(gone) == set(copies) - left
         assert len(gone) == 1
 
-    def test_ids_are_there_as_long_as_their_annotations(self, scenarios: Scenarios) -> None:
+    def test_ids_exist_as_long_as_their_annotations(self, scenarios: Scenarios) -> None:
         bench = Bench(scenarios)
         written = bench.write(
             shapes=[bench.box(0), bench.box(1)],

@@ -1,4 +1,4 @@
-"""The port's promises on annotations that come back as they were written."""
+"""Conformance tests: annotations are read as they were written."""
 
 from __future__ import annotations
 

@@ -1,7 +1,10 @@
-"""Who may see and change what.
+"""Access rights of the standalone engine.
 
-Superusers everything; owner and assignee of a project or a task that task; the assignee of a job
-that job, and of its task only the sight. Everything else does not exist for a user.
+* Superusers may view and edit everything.
+* The owner and the assignee of a project or a task may view and edit it.
+* The assignee of a job may edit the job and view its task.
+
+Everything else is reported as not found.
 """
 
 from __future__ import annotations
@@ -23,12 +26,12 @@ def _is_admin(user: Any) -> bool:
 
 
 def _id(user: Any) -> int:
-    """Nobody is 0: None would match what has no owner any more."""
+    """Return the user's id, 0 for anonymous: None would match rows without an owner."""
     return int(user.pk or 0)
 
 
 def _mine(user_id: int, prefix: str = "") -> Q:
-    """Owner or assignee, of a task (with ``prefix`` "") or of what leads to one."""
+    """Return the condition "owner or assignee"; ``prefix`` is the lookup path to the table."""
     return Q(**{f"{prefix}owner_id": user_id}) | Q(**{f"{prefix}assignee_id": user_id})
 
 
@@ -37,7 +40,7 @@ def _task_editors(user_id: int, prefix: str = "") -> Q:
 
 
 def visible_projects(user: Any) -> QuerySet[models.Project]:
-    """Projects that the user may see: own, assigned, or with a task or job of theirs."""
+    """Return projects that the user may view: own, assigned, or with such a task or job."""
     if _is_admin(user):
         return models.Project.objects.all()
     tasks = visible_tasks(user).filter(project__isnull=False).values("project_id")
@@ -45,13 +48,13 @@ def visible_projects(user: Any) -> QuerySet[models.Project]:
 
 
 def editable_projects(user: Any) -> QuerySet[models.Project]:
-    """Projects that the user may change."""
+    """Return projects that the user may edit."""
     found = models.Project.objects.all()
     return found if _is_admin(user) else found.filter(_mine(_id(user)))
 
 
 def visible_tasks(user: Any) -> QuerySet[models.Task]:
-    """Tasks that the user may see."""
+    """Return tasks that the user may view."""
     if _is_admin(user):
         return models.Task.objects.all()
     jobs = models.Job.objects.filter(assignee_id=_id(user)).values("segment__task_id")
@@ -59,19 +62,19 @@ def visible_tasks(user: Any) -> QuerySet[models.Task]:
 
 
 def editable_tasks(user: Any) -> QuerySet[models.Task]:
-    """Tasks that the user may change as a whole."""
+    """Return tasks that the user may edit as a whole."""
     found = models.Task.objects.all()
     return found if _is_admin(user) else found.filter(_task_editors(_id(user)))
 
 
 def owned_projects(user: Any) -> QuerySet[models.Project]:
-    """Projects that the user may delete."""
+    """Return projects that the user may delete."""
     found = models.Project.objects.all()
     return found if _is_admin(user) else found.filter(owner_id=_id(user))
 
 
 def owned_tasks(user: Any) -> QuerySet[models.Task]:
-    """Tasks that the user may delete: their own, and those of their projects."""
+    """Return tasks that the user may delete: own ones, and those of own projects."""
     found = models.Task.objects.all()
     if _is_admin(user):
         return found
@@ -79,18 +82,18 @@ def owned_tasks(user: Any) -> QuerySet[models.Task]:
 
 
 def visible_jobs(user: Any) -> QuerySet[models.Job]:
-    """Jobs that the user may see: those of tasks that are theirs, and those assigned to them."""
+    """Return jobs that the user may view: of own and assigned tasks, and assigned jobs."""
     found = models.Job.objects.all()
     if _is_admin(user):
         return found
     return found.filter(Q(assignee_id=_id(user)) | _task_editors(_id(user), "segment__task__"))
 
 
-editable_jobs = visible_jobs  # who may see a job may annotate it
+editable_jobs = visible_jobs  # users who may view a job may annotate it
 
 
 def _ids_in(rows: QuerySet[Any], ids: Collection[int]) -> set[int]:
-    """Those of the ids that rows have."""
+    """Return those of the ids that the rows have."""
     return {
         found
         for some in parameter_batches(ids)
@@ -109,9 +112,9 @@ class StandaloneAccess:
         return _id(self._user)
 
     def require_task(self, task_id: int, action: Action) -> None:
-        """Raise TaskNotFound, or PermissionDenied if the task may only be seen."""
-        # Whoever may edit a task may see it, and asks the cheaper question; only others are
-        # looked up among the assignees of its jobs.
+        """Raise TaskNotFound; PermissionDenied if the user may only view the task."""
+        # The cheaper query comes first: users who may edit a task may view it. The assignees of
+        # its jobs are queried for other users only.
         if self._may_edit_task(task_id):
             return
         if not visible_tasks(self._user).filter(pk=task_id).exists():
@@ -125,7 +128,7 @@ class StandaloneAccess:
             raise JobNotFound(f"job #{job_id} was not found")
 
     def require_project(self, project_id: int, action: Action) -> None:
-        """Raise NotFound, or PermissionDenied if the project may only be seen."""
+        """Raise NotFound; PermissionDenied if the user may only view the project."""
         if action == "edit" and editable_projects(self._user).filter(pk=project_id).exists():
             return
         if not visible_projects(self._user).filter(pk=project_id).exists():
@@ -134,27 +137,27 @@ class StandaloneAccess:
             raise PermissionDenied(f"you may see project #{project_id}, but not change it")
 
     def visible_task_ids(self) -> Any:
-        """A subquery for ``task_id__in``."""
+        """Return a subquery for ``task_id__in``."""
         return visible_tasks(self._user).values("pk")
 
     def visible_job_ids(self) -> Any:
-        """A subquery for ``job_id__in``."""
+        """Return a subquery for ``job_id__in``."""
         return visible_jobs(self._user).values("pk")
 
     def viewable_task_ids(self, task_ids: Collection[int]) -> set[int]:
-        """Those that the user may see."""
+        """Return those that the user may view."""
         return _ids_in(visible_tasks(self._user), task_ids)
 
     def viewable_job_ids(self, job_ids: Collection[int]) -> set[int]:
-        """Those that the user may see."""
+        """Return those that the user may view."""
         return _ids_in(visible_jobs(self._user), job_ids)
 
     def editable_task_ids(self, task_ids: Collection[int]) -> set[int]:
-        """Those that the user may edit."""
+        """Return those that the user may edit."""
         return _ids_in(editable_tasks(self._user), task_ids)
 
     def editable_job_ids(self, job_ids: Collection[int]) -> set[int]:
-        """Those that the user may edit."""
+        """Return those that the user may edit."""
         return _ids_in(editable_jobs(self._user), job_ids)
 
     @property
@@ -167,5 +170,5 @@ class StandaloneAccess:
         return task is not None and (_is_admin(self._user) or self.user_id in task)
 
     def job_meta(self, *, function_id: str, task_id: int, job_id: int | None) -> dict[str, Any]:
-        """Nobody reads the meta here; it is kept for those who look into the queue."""
+        """Return the meta of an RQ job, for administrators who inspect the queue."""
         return {"user_id": self.user_id, "function_id": function_id, "task_id": task_id}

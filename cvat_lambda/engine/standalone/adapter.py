@@ -1,4 +1,4 @@
-"""The engine port on the embedded engine's own tables and files."""
+"""The engine port on the tables and files of the standalone engine."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ _JOB_FACTS = (
 
 
 class StandaloneEngine:
-    """Tasks, frames and annotations of this process' own database."""
+    """Tasks, frames and annotations in the app's own database."""
 
     def access(self, request: HttpRequest) -> Access:
         return StandaloneAccess(request.user)
 
     def task(self, task_id: int) -> Task:
         """Raise TaskNotFound."""
-        # Values and no instances: a call asks this, and making them is most of what it costs.
+        # Values instead of model instances: creating instances would dominate the cost of a call.
         facts = models.Task.objects.filter(pk=task_id).values(*_TASK_FACTS).first()
         if facts is None:
             raise TaskNotFound(f"task #{task_id} was not found")
@@ -61,7 +61,7 @@ class StandaloneEngine:
         )
 
     def tasks(self, task_ids: Collection[int]) -> dict[int, Task]:
-        """Those that exist, by id."""
+        """Return the existing ones by id."""
         found: dict[int, Task] = {}
         for some in parameter_batches(task_ids):
             rows = list(models.Task.objects.filter(pk__in=some).values(*_TASK_FACTS))
@@ -79,7 +79,7 @@ class StandaloneEngine:
         return found
 
     def task_ids(self) -> Any:
-        """A subquery for ``task_id__in``."""
+        """Return a subquery for ``task_id__in``."""
         return models.Task.objects.values("pk")
 
     def job(self, job_id: int) -> Job:
@@ -89,7 +89,7 @@ class StandaloneEngine:
         raise JobNotFound(f"job #{job_id} was not found")
 
     def jobs(self, job_ids: Collection[int]) -> dict[int, Job]:
-        """Those that exist, by id."""
+        """Return the existing ones by id."""
         return {
             job.id: job
             for some in parameter_batches(job_ids)
@@ -108,18 +108,18 @@ class StandaloneEngine:
         return reader.read_frame(task_id, number)
 
     def frame_facts(self, task_id: int, numbers: Collection[int]) -> dict[int, FrameFacts]:
-        """Names and sizes of those frames that the task has. Raise TaskNotFound."""
+        """Return names and sizes of the frames that exist. Raise TaskNotFound."""
         return reader.read_facts(task_id, numbers)
 
     def frame_key(self, task_id: int, number: int) -> str:
-        """A key of the frame's content. Raise FrameOutOfScope, TaskNotFound."""
+        """Return a key of the frame's content. Raise FrameOutOfScope, TaskNotFound."""
         image = models.Image.objects.filter(data__task_id=task_id, number=number)
         key = image.values_list("fingerprint", flat=True).first()
         if key is not None:
             return key
         data = models.Data.objects.filter(task_id=task_id).first()
         if data is None:
-            self.task(task_id)  # tells an unknown task from one without frames
+            self.task(task_id)  # distinguishes an unknown task from a task without frames
         if data is None or not 0 <= number < data.size:
             raise FrameOutOfScope(f"frame {number} is not in task #{task_id}")
         return f"{data.fingerprint}:{data.start_frame + number * data.step}"
@@ -127,32 +127,32 @@ class StandaloneEngine:
     def frames(
         self, task_id: int, numbers: Sequence[int], *, job_id: int | None = None
     ) -> Iterator[Frame | UnreadableFrame]:
-        """Frames in ascending order; each of a video is decoded once."""
+        """Yield frames in ascending order; each video frame is decoded once."""
         return reader.read_frames(task_id, numbers)
 
     def annotations(
         self, task_id: int, *, job_id: int | None = None, frames: Collection[int] | None = None
     ) -> LabeledData:
-        """With ids; tracks that have a key frame on any of the frames."""
+        """Return annotations with ids, and the tracks that have a keyframe on any of the frames."""
         return reading.read(scope_of(task_id, job_id), frames)
 
     def tracks(
         self, task_id: int, *, job_id: int | None = None, frames: Collection[int] | None = None
     ) -> tuple[Track, ...]:
-        """Tracks that have a key frame on any of the frames, with ids."""
+        """Return the tracks that have a keyframe on any of the frames, with ids."""
         return reading.read_tracks(scope_of(task_id, job_id), frames)
 
     def annotated_frames(self, task_id: int, *, job_id: int | None = None) -> set[int]:
-        """Frames that carry at least one shape, tag or visible track."""
+        """Return the frames that have at least one shape, tag or visible track."""
         size = models.Data.objects.filter(task_id=task_id).values_list("size", flat=True).first()
         return reading.annotated_frames(scope_of(task_id, job_id), size or 0)
 
     def existing_ids(self, kind: AnnotationKind, ids: Collection[int]) -> set[int]:
-        """Those of the ids that annotations of the kind still have."""
+        """Return those of the ids that exist."""
         return reading.existing_ids(kind, ids)
 
     def last_track_id(self, task_id: int) -> int:
-        """The highest id of a task's tracks, of all its jobs; 0 without any."""
+        """Return the highest id of a task's tracks; 0 if it has none."""
         tracks = models.LabeledTrack.objects.filter(task_id=task_id)
         return tracks.aggregate(last=Max("pk"))["last"] or 0
 
@@ -192,7 +192,7 @@ def _task(facts: Mapping[str, Any], labels: tuple[Label, ...], jobs: Sequence[Jo
 
 
 def _jobs(rows: QuerySet[models.Job]) -> Iterator[tuple[int, Job]]:
-    """Jobs with the ids of their tasks, in the order of their frames."""
+    """Return jobs with the ids of their tasks, in the order of their frames."""
     ordered = rows.order_by("segment__start_frame", "pk").values_list(*_JOB_FACTS)
     for task_id, job_id, kind, start, stop, frames in ordered:
         chosen = range(start, stop + 1) if frames is None else tuple(frames)

@@ -1,4 +1,4 @@
-"""The engine's tables for administrators, to look at and to tidy up."""
+"""The engine's tables in Django's admin."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ class AccessTokenAdmin(Admin):
     readonly_fields = ("created_at", "last_used_at")
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """Save; of a new token show the secret, this once."""
+        """Save; show the secret of a new token once."""
         if change:
             super().save_model(request, obj, form, change)
             return

@@ -1,6 +1,6 @@
-"""Annotations as people and their clients change them: replace, create, update, delete.
+"""Changes of annotations through the REST API: replace, create, update, delete.
 
-Each is one transaction on a task, or on one of its jobs.
+Each change is one transaction on a task or on one of its jobs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _Specs = dict[int, frozenset[int]]
 
 
 class Editor:
-    """Changes the annotations of one task, or of one job of it."""
+    """Changes the annotations of one task, or of one of its jobs."""
 
     def __init__(self, task: models.Task, job: models.Job | None, *, user_id: int | None) -> None:
         self._task = task
@@ -34,11 +34,11 @@ class Editor:
         self._user_id = user_id
 
     def read(self) -> LabeledData:
-        """All annotations of the scope."""
+        """Return all annotations of the scope."""
         return reading.read(self._scope())
 
     def replace(self, data: LabeledData) -> LabeledData:
-        """Make these the scope's annotations. Raise InvalidRequest."""
+        """Replace all annotations of the scope. Raise InvalidRequest."""
         self._check(data)
         with transaction.atomic():
             writing.lock(self._task.pk)
@@ -49,14 +49,14 @@ class Editor:
         return self.read()
 
     def create(self, data: LabeledData) -> LabeledData:
-        """Add annotations; what was added, with ids. Raise InvalidRequest."""
+        """Add annotations; return them with ids. Raise InvalidRequest."""
         self._check(data)
         with transaction.atomic():
             written = self._apply(Removal(), data)
         return self._written(written)
 
     def update(self, data: LabeledData) -> LabeledData:
-        """Put these in the place of those with the same ids; they get new ids.
+        """Replace the annotations that have the same ids. The new ones get new ids.
 
         Raise InvalidRequest.
         """
@@ -66,7 +66,7 @@ class Editor:
         return self._written(written)
 
     def delete(self, data: LabeledData) -> LabeledData:
-        """Remove those with these ids; what is gone already is no error."""
+        """Remove the annotations with these ids. Ids that do not exist are ignored."""
         with transaction.atomic():
             self._apply(self._named(data), LabeledData())
         return data
@@ -76,7 +76,7 @@ class Editor:
         self.replace(LabeledData())
 
     def _named(self, data: LabeledData) -> Removal:
-        """The removal of these: in a job only of what it shows, since an id is easily guessed."""
+        """Return the removal of these annotations; of a job only what lies on its frames."""
         shapes, tags, tracks = _ids(data.shapes), _ids(data.tags), _ids(data.tracks)
         scope = self._scope()
         if scope.frames is not None:
@@ -113,7 +113,7 @@ class Editor:
         )
 
     def _check(self, data: LabeledData) -> None:
-        """Raise InvalidRequest on a frame, label or attribute that is not of the scope."""
+        """Raise InvalidRequest for a frame, label or attribute outside the scope."""
         if not data:
             return
         scope = self._scope()
@@ -135,7 +135,7 @@ def _ids(items: Iterable[Shape | Tag | Track]) -> list[int]:
 
 
 def _on_frames(table: type[Row], ids: Collection[int], scope: AnnotationScope) -> list[int]:
-    """Those of the ids that are on the scope's frames."""
+    """Return those of the ids that lie on the scope's frames."""
     found: list[int] = []
     for some in parameter_batches(ids):
         for condition in frame_conditions(scope.frames):
@@ -161,7 +161,7 @@ def _check_track(track: Track, task_frames: range, mine: Container[int]) -> None
 
 
 def _specs(labels: tuple[Label, ...]) -> _Specs:
-    """Attribute ids by label id, sublabels too."""
+    """Return the attribute ids by label id, including sublabels."""
     found: _Specs = {}
     for label in labels:
         for each in (label, *label.sublabels):

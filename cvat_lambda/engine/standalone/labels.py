@@ -1,4 +1,4 @@
-"""Labels between three forms: JSON of the API, frozen data, rows."""
+"""Conversions of labels between the API's JSON, frozen data and rows."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _MAX_VALUES_LENGTH = 65536
 
 
 def to_label(spec: LabelSpec) -> Label:
-    """A label from its name or JSON (``name, type, attributes, sublabels, svg, color``), checked.
+    """Return a label from its name or JSON (``name, type, attributes, sublabels, svg, color``).
 
-    Raise InvalidRequest, naming the label, where it cannot be used.
+    Raise InvalidRequest, which names the label, if it is invalid.
     """
     if isinstance(spec, str):
         spec = {"name": spec}
@@ -37,7 +37,7 @@ def to_label(spec: LabelSpec) -> Label:
 
 
 def check_names(labels: Iterable[Label]) -> None:
-    """Raise InvalidRequest if two labels have one name."""
+    """Raise InvalidRequest if two labels have the same name."""
     seen: set[str] = set()
     for label in labels:
         if label.name in seen:
@@ -81,7 +81,7 @@ def _from_json(raw: Mapping[str, Any]) -> Label:
 
 
 def attribute_from_json(raw: Any, where: str) -> Attribute:
-    """An attribute from the API's ``name, input_type, mutable, values, default_value``."""
+    """Return an attribute from the API's ``name, input_type, mutable, values, default_value``."""
     if not isinstance(raw, Mapping):
         raise InvalidRequest(f"{where}: an attribute must be an object with a name")
     name = _text(raw, "name", where).strip()
@@ -135,7 +135,7 @@ def _check_attributes(label: Label, where: str) -> None:
 
 
 def check_attribute(attribute: Attribute, where: str) -> None:
-    """Raise InvalidRequest unless type, values and default fit each other."""
+    """Raise InvalidRequest if type, values and default do not fit together."""
     if attribute.input_type not in get_args(InputType):
         known = ", ".join(get_args(InputType))
         raise InvalidRequest(f"{where}: input_type '{attribute.input_type}' is none of {known}")
@@ -152,14 +152,14 @@ def check_attribute(attribute: Attribute, where: str) -> None:
 
 
 def _check_number(attribute: Attribute, where: str) -> None:
-    if number_limits(attribute) is None:  # and so no value would ever be one of it
+    if number_limits(attribute) is None:  # no value would be valid
         raise InvalidRequest(
             f"{where}: a number needs the values min, max, step, with min <= max and step > 0"
         )
 
 
 def color_of(name: str) -> str:
-    """The colour of a label for which nobody chose one: always the same for a name."""
+    """Return the default colour of a label, which depends on its name alone."""
     hue = hashlib.sha256(name.encode()).digest()[0] / 256
     red, green, blue = (round(255 * part) for part in colorsys.hsv_to_rgb(hue, 0.75, 0.9))
     return f"#{red:02x}{green:02x}{blue:02x}"
@@ -174,7 +174,7 @@ def save_labels(
     task: models.Task | None = None,
     project: models.Project | None = None,
 ) -> list[models.Label]:
-    """Write labels of a task or a project, with their attributes and sublabels."""
+    """Store labels of a task or a project, with their attributes and sublabels."""
     rows = models.Label.objects.bulk_create(
         [_row(label, task=task, project=project) for label in labels]
     )
@@ -210,7 +210,7 @@ def _row(
 
 
 def attribute_row(attribute: Attribute, label: models.Label) -> models.AttributeSpec:
-    """The row of a label's attribute, not saved yet."""
+    """Return an unsaved row of a label's attribute."""
     return models.AttributeSpec(
         label=label,
         name=attribute.name,
@@ -222,7 +222,7 @@ def attribute_row(attribute: Attribute, label: models.Label) -> models.Attribute
 
 
 def _link_drawings(skeletons: Iterable[models.Label], children: Iterable[models.Label]) -> None:
-    """Name sublabels by id in the drawing, as CVAT's clients expect of a saved skeleton."""
+    """Refer to sublabels by id in the SVG of a skeleton, as CVAT's clients expect."""
     by_parent: dict[int, list[models.Label]] = defaultdict(list)
     for child in children:
         if child.parent_id is not None:
@@ -240,14 +240,14 @@ def _link_drawings(skeletons: Iterable[models.Label], children: Iterable[models.
 
 
 def labels_of(task_id: int, project_id: int | None) -> QuerySet[models.Label]:
-    """A task's label rows, sublabels among them: its project's, where it is in one."""
+    """Return the label rows of a task, or of its project, with sublabels."""
     if project_id is not None:
         return models.Label.objects.filter(project_id=project_id)
     return models.Label.objects.filter(task_id=task_id)
 
 
 def labels_of_any(task_ids: Iterable[int], project_ids: Iterable[int]) -> QuerySet[models.Label]:
-    """The label rows of several tasks and projects."""
+    """Return the label rows of several tasks and projects."""
     return models.Label.objects.filter(Q(task_id__in=task_ids) | Q(project_id__in=project_ids))
 
 
@@ -256,14 +256,14 @@ _ATTRIBUTE_FACTS = ("pk", "name", "input_type", "mutable", "default", "values")
 
 
 def label_tree(task_id: int, project_id: int | None) -> tuple[Label, ...]:
-    """A task's labels as data, in order. One query, of labels joined with their attributes."""
+    """Return a task's labels as data, in order, by one query."""
     return _grow(_facts(labels_of(task_id, project_id)))
 
 
 def label_trees(
     task_ids: Iterable[int], project_ids: Iterable[int]
 ) -> dict[tuple[int | None, int | None], tuple[Label, ...]]:
-    """The labels of tasks of their own and of projects, by (task id, project id); one is None."""
+    """Return labels by (task id, project id), of which one is None."""
     rows: dict[tuple[int | None, int | None], list[tuple[Any, ...]]] = defaultdict(list)
     for *facts, task_id, project_id in _facts(
         labels_of_any(task_ids, project_ids), "task_id", "project_id"
@@ -286,7 +286,9 @@ def _grow(rows: Iterable[tuple[Any, ...]]) -> tuple[Label, ...]:
         if label_id not in labels:
             labels[label_id] = facts[:4]
             children[parent_id].append(label_id)
-        if facts[4] is not None:  # a label without attributes comes once, with nulls
+        if (
+            facts[4] is not None
+        ):  # the outer join returns a label without attributes once, with nulls
             attributes[label_id].append(_attribute(*facts[4:]))
 
     def made(label_id: int) -> Label:

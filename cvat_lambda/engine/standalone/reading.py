@@ -1,4 +1,4 @@
-"""Rows of annotations as frozen data."""
+"""Reads rows of annotations as frozen data."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from cvat_lambda.engine.standalone.scope import AnnotationScope, frame_condition
 
 
 def read(scope: AnnotationScope, frames: Collection[int] | None = None) -> LabeledData:
-    """The annotations on these frames (all by default), with ids, in order of id.
+    """Return the annotations on these frames (default: all), with ids, in order of id.
 
-    A track belongs to each frame that it has a key frame on, and is always given whole.
+    A track belongs to each frame on which it has a keyframe. It is returned with all keyframes.
     """
     wanted = scope.on_frames(frames)
     tags: list[models.LabeledTag] = []
@@ -48,12 +48,12 @@ _TABLES: dict[AnnotationKind, Any] = {
 
 
 def existing_ids(kind: AnnotationKind, ids: Collection[int]) -> set[int]:
-    """Those of the ids that annotations of the kind still have, of whatever task."""
+    """Return those of the ids that exist, in all tasks."""
     return set(_TABLES[kind].objects.filter(pk__in=ids_subquery(ids)).values_list("pk", flat=True))
 
 
 def read_tracks(scope: AnnotationScope, frames: Collection[int] | None = None) -> tuple[Track, ...]:
-    """The tracks of `read` alone."""
+    """Return only the tracks of `read`."""
     return _tracks_by_id(track_ids_on(scope, scope.on_frames(frames)))
 
 
@@ -107,7 +107,7 @@ def _shape(row: models.LabeledShape, elements: tuple[Shape, ...]) -> Shape:
 
 
 def track_ids_on(scope: AnnotationScope, frames: Collection[int] | None) -> list[int]:
-    """Tracks with a key frame, their own or an element's, on any of the frames."""
+    """Return tracks that have a keyframe, of their own or of an element, on any of the frames."""
     top = scope.rows(models.LabeledTrack).filter(parent__isnull=True)
     if frames is None:
         return list(top.values_list("pk", flat=True))
@@ -126,12 +126,12 @@ def read_ids(
     tag_ids: Collection[int] = (),
     track_ids: Collection[int] = (),
 ) -> LabeledData:
-    """Annotations of a task by their ids."""
+    """Return annotations of a task by their ids."""
     shapes: list[models.LabeledShape] = []
     tags: list[models.LabeledTag] = []
     if shape_ids:
         of_task = models.LabeledShape.objects.filter(task_id=task_id)
-        # Two statements: PostgreSQL reads the whole table for one with OR.
+        # Two statements, since PostgreSQL scans the whole table for one with OR.
         shapes += of_task.filter(pk__in=ids_subquery(shape_ids))
         shapes += of_task.filter(parent_id__in=ids_subquery(shape_ids))
     if tag_ids:
@@ -192,7 +192,7 @@ def _tracked_shape(row: models.TrackedShape) -> TrackedShape:
 
 
 def annotated_frames(scope: AnnotationScope, size: int) -> set[int]:
-    """Frames with at least one shape, tag or visible track."""
+    """Return the frames with at least one shape, tag or visible track."""
     found: set[int] = set()
     found.update(scope.rows(models.LabeledShape).values_list("frame", flat=True).distinct())
     found.update(scope.rows(models.LabeledTag).values_list("frame", flat=True).distinct())
@@ -207,7 +207,7 @@ def annotated_frames(scope: AnnotationScope, size: int) -> set[int]:
 
 
 def visible_frames(path: Sequence[tuple[int, bool]], size: int) -> Iterator[int]:
-    """Frames on which a track is seen: from each key frame to the next, unless it is outside."""
+    """Return the frames on which a track is visible."""
     for place, (frame, outside) in enumerate(path):
         if not outside:
             end = path[place + 1][0] if place + 1 < len(path) else size

@@ -1,4 +1,4 @@
-"""Whose annotations are meant: a task's, a job's view of them, or those of a job of its own."""
+"""Which rows of annotations belong to a task or a job."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.db.models import Q, QuerySet
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.errors import JobNotFound
 
-_MANY = 500  # ids or frames in one condition; SQLite before 3.32 takes 999 variables
+_MANY = 500  # ids or frames in one condition; SQLite before 3.32 allows 999 variables
 
 Item = TypeVar("Item", int, str)
 Row = TypeVar("Row", models.LabeledTag, models.LabeledShape, models.LabeledTrack)
@@ -19,22 +19,22 @@ Row = TypeVar("Row", models.LabeledTag, models.LabeledShape, models.LabeledTrack
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnnotationScope:
-    """A task's shared annotations, or a job's view of them, or those of a job that has its own."""
+    """A task's annotations, a job's part of them, or the private annotations of a job."""
 
     task_id: int
-    private_job_id: int | None = None  # of a job whose annotations are its own
-    frames: Sequence[int] | None = None  # of the job, ascending; None: the whole task
+    private_job_id: int | None = None  # of a ground-truth job or a replica
+    frames: Sequence[int] | None = None  # of the job, ascending; None: all frames of the task
 
     def rows(self, table: type[Row]) -> QuerySet[Row]:
-        """The rows of the scope, whatever their frame."""
+        """Return the rows of the scope on all frames."""
         return table._default_manager.filter(self.condition())
 
     def condition(self, prefix: str = "") -> Q:
-        """What the scope's rows have in common, seen from what `prefix` leads to them."""
+        """Return the condition of the scope's rows; `prefix` is the lookup path to their table."""
         return Q(**{f"{prefix}task_id": self.task_id, f"{prefix}job_id": self.private_job_id})
 
     def on_frames(self, frames: Collection[int] | None) -> Collection[int] | None:
-        """The frames asked for, as far as they belong to the scope."""
+        """Return those of the frames that belong to the scope."""
         if self.frames is None:
             return frames
         if frames is None:
@@ -44,7 +44,7 @@ class AnnotationScope:
 
 
 def scope_of(task_id: int, job_id: int | None = None) -> AnnotationScope:
-    """What a task or a job of it shows. Raise JobNotFound."""
+    """Return the scope of a task or of one of its jobs. Raise JobNotFound."""
     if job_id is None:
         return AnnotationScope(task_id=task_id)
     job = (
@@ -62,14 +62,14 @@ def scope_of(task_id: int, job_id: int | None = None) -> AnnotationScope:
 
 
 def parameter_batches(items: Collection[Item]) -> Iterator[list[Item]]:
-    """The items in pieces that a statement can name."""
+    """Yield the items in batches that fit into one statement."""
     ordered = list(items)
     for start in range(0, len(ordered), _MANY):
         yield ordered[start : start + _MANY]
 
 
 def frame_conditions(frames: Collection[int] | None, name: str = "frame") -> Iterator[Q]:
-    """Conditions that together select the frames, each small enough for a statement."""
+    """Yield conditions that together select the frames, each small enough for one statement."""
     if frames is None:
         yield Q()
     elif isinstance(frames, range) and frames.step == 1:

@@ -1,4 +1,4 @@
-"""Making tasks: labels, frames, and the jobs that the frames are divided into."""
+"""Creates and deletes tasks: labels, frames and jobs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cvat_lambda.errors import InvalidRequest, StateConflict
 
 File = str | os.PathLike[str] | SourceFile
 
-# A Python caller lists files in the order that is meant.
+# A Python caller lists files in the intended order.
 _AS_LISTED = Ingestion(selection=Selection(sorting_method="predefined"))
 
 
@@ -37,11 +37,10 @@ def create_task(
     bug_tracker: str = "",
     ingestion: Ingestion = _AS_LISTED,
 ) -> models.Task:
-    """Make a task, with frames if files are given: images, zip archives of images, or one video.
+    """Create a task, with frames if files are given: images, zip archives of images, or one video.
 
-    The files are copied unless ``ingestion.placing`` says else; their order is kept unless
-    ``ingestion.selection`` says else. Raise InvalidRequest, leaving nothing, if a label or a file
-    cannot be used.
+    The files are copied and keep their order unless ``ingestion`` says otherwise. If a label or a
+    file is invalid, nothing is created. Raise InvalidRequest.
     """
     parsed = [to_label(label) for label in labels]
     check_names(parsed)
@@ -77,7 +76,7 @@ def create_project(
     assignee: Any = None,
     bug_tracker: str = "",
 ) -> models.Project:
-    """Make a project with its labels. Raise InvalidRequest."""
+    """Create a project with its labels. Raise InvalidRequest."""
     parsed = [to_label(label) for label in labels]
     check_names(parsed)
     with transaction.atomic():
@@ -98,7 +97,7 @@ def _source(file: File) -> SourceFile:
 def add_frames(
     task: models.Task, files: Sequence[SourceFile], ingestion: Ingestion = _AS_LISTED
 ) -> models.Data:
-    """Give a task its frames and jobs. Raise InvalidRequest, or StateConflict if it has some."""
+    """Add frames and jobs to a task. Raise InvalidRequest; StateConflict if the task has frames."""
     if models.Data.objects.filter(task=task).exists():
         raise StateConflict(f"task #{task.pk} has its frames already")
     prepared = prepare(task, files, ingestion)
@@ -114,9 +113,9 @@ def add_frames(
 
 
 def segment_ranges(size: int, segment_size: int, overlap: int) -> list[tuple[int, int]]:
-    """First and last frame of each job: ``segment_size`` frames, ``overlap`` of them shared.
+    """Return the first and last frame of each job of ``segment_size`` frames, ``overlap`` shared.
 
-    ``segment_size`` 0 is one job. Raise InvalidRequest if the overlap leaves nothing new.
+    ``segment_size`` 0 makes one job. Raise InvalidRequest if the overlap is too large.
     """
     if segment_size <= 0 or segment_size >= size:
         return [(0, size - 1)]
@@ -143,7 +142,7 @@ def _create_jobs(task: models.Task, size: int) -> None:
 
 @transaction.atomic
 def delete_task(task: models.Task) -> None:
-    """Delete a task with all that it holds; whoever writes to it is waited for, or comes too late.
+    """Delete a task with its data. Wait for changes in progress; later changes fail.
 
     Raise TaskNotFound.
     """
@@ -153,15 +152,15 @@ def delete_task(task: models.Task) -> None:
 
 @transaction.atomic
 def delete_project(project: models.Project) -> None:
-    """Delete a project and its tasks, as `delete_task` does."""
+    """Delete a project and its tasks as `delete_task` does."""
     list(models.Task.objects.select_for_update().filter(project=project).order_by("pk"))
     project.delete()
 
 
 def create_ground_truth_job(task: models.Task, frames: Iterable[int]) -> models.Job:
-    """Add the job whose annotations others are measured by, with a set of its own.
+    """Create a ground-truth job, which has private annotations.
 
-    Raise InvalidRequest on a frame outside the task, StateConflict if there is one already.
+    Raise InvalidRequest for a frame outside the task, StateConflict if the task has such a job.
     """
     data = models.Data.objects.filter(task=task).first()
     if data is None:

@@ -1,4 +1,4 @@
-"""One atomic change of annotations."""
+"""Carries out one atomic change of annotations."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from cvat_lambda.errors import InvalidRequest, TaskNotFound
 
 
 def lock(task_id: int) -> datetime:
-    """Note that the task changes; until the transaction ends, nobody else changes it.
+    """Lock a task until the transaction ends, and update its date.
 
     Raise TaskNotFound.
     """
@@ -38,9 +38,10 @@ def lock(task_id: int) -> datetime:
 
 
 def hold(task_id: int) -> None:
-    """Until the transaction ends, nobody else changes the task; its date stays.
+    """Lock a task until the transaction ends, without a change of its date.
 
-    SQLite locks no rows: there a transaction that has written holds all. Raise TaskNotFound.
+    SQLite has no row locks: there the first write of a transaction locks the database. Raise
+    TaskNotFound.
     """
     rows = models.Task.objects.select_for_update(no_key=True).filter(pk=task_id)
     if not rows.values_list("pk", flat=True):
@@ -50,8 +51,8 @@ def hold(task_id: int) -> None:
 def apply(change: Change) -> Written:
     """Carry out a change; call it in a transaction.
 
-    The first statement is a write, so that SQLite takes its lock at once and PostgreSQL puts
-    changes of one task into a row. Raise TaskNotFound, JobNotFound, InvalidRequest.
+    The first statement is a write: SQLite locks the database at once, and PostgreSQL serializes the
+    changes of a task. Raise TaskNotFound, JobNotFound, InvalidRequest.
     """
     now = lock(change.task_id)
     scope = scope_of(change.task_id, change.job_id)
@@ -110,7 +111,7 @@ def _check_labels(change: Change) -> None:
 
 @dataclass(slots=True)
 class _Gone:
-    """Ids of what was removed."""
+    """Ids of the removed annotations."""
 
     shapes: list[int] = field(default_factory=list)
     tags: list[int] = field(default_factory=list)
@@ -137,7 +138,7 @@ def _without(rows: QuerySet[Any], ids: Collection[int]) -> QuerySet[Any]:
 
 
 def _remove_ids(scope: AnnotationScope, removal: Removal, gone: _Gone) -> None:
-    """Rows of the task, also of its other sets: an id names one row, whoever shows it."""
+    """Remove rows of the task by id, also private ones of its jobs."""
     named: list[tuple[Any, Collection[int], list[int]]] = [
         (models.LabeledShape, removal.shape_ids, gone.shapes),
         (models.LabeledTag, removal.tag_ids, gone.tags),
@@ -153,9 +154,9 @@ def _remove_ids(scope: AnnotationScope, removal: Removal, gone: _Gone) -> None:
 
 
 def _delete_rows(rows: QuerySet[Any]) -> list[int]:
-    """Delete, children first, with one statement a table; the ids of those that were objects.
+    """Delete rows, children first, with one statement a table; return the ids of the objects.
 
-    Django's own cascade would load every row into memory first.
+    Django's cascade would load every row into memory first.
     """
     table = rows.model
     top = rows if table is models.LabeledTag else rows.filter(parent__isnull=True)
@@ -169,7 +170,7 @@ def _delete_rows(rows: QuerySet[Any]) -> list[int]:
 
 
 def _delete_below(table: Any, ids: Sequence[int]) -> None:
-    """The elements of skeletons, and the key frames of tracks."""
+    """Delete the elements of skeletons and the keyframes of tracks."""
     if table is models.LabeledTrack:
         elements = table.objects.filter(parent_id__in=ids_subquery(ids)).values_list(
             "pk", flat=True
@@ -209,7 +210,7 @@ def _placed(item: Shape | TrackedShape) -> Mapping[str, Any]:
 
 
 def _add(scope: AnnotationScope, data: LabeledData) -> tuple[list[int], list[int], list[int]]:
-    """Write, with one statement a table and a level; the ids of shapes, tags and tracks."""
+    """Insert with one statement a table and level; return the ids of shapes, tags and tracks."""
     tags = models.LabeledTag.objects.bulk_create(
         [models.LabeledTag(**_common(scope, tag)) for tag in data.tags]
     )
