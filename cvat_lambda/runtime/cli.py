@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from cvat_lambda.runtime import arguments, commands, folder_commands
 from cvat_lambda.runtime.authorization import token_in
 from cvat_lambda.runtime.client import DEFAULT_URL, DashboardClient
+from cvat_lambda.runtime.deploy.settings import DEFAULT_MAX_WORKERS, MAX_WORKERS_VARIABLE
 from cvat_lambda.runtime.errors import RuntimeFault
 from cvat_lambda.runtime.scaffold import new_function
 from cvat_lambda.runtime.service import DEFAULT_PORT, ServiceOptions, run
@@ -98,6 +99,12 @@ def _add_serve(subparsers: Verbs[Parser]) -> None:
     serve.add_argument(
         "--project", default=DEFAULT_PROJECT, help="of functions whose file names none"
     )
+    serve.add_argument(
+        "--max-workers",
+        type=_workers,
+        default=os.environ.get(MAX_WORKERS_VARIABLE, str(DEFAULT_MAX_WORKERS)),
+        help=f"the most workers that one function may have (or {MAX_WORKERS_VARIABLE})",
+    )
     _add_gpu_choice(serve)
     serve.add_argument("--state-dir", type=Path, help="folder of logs and deployed code")
     serve.add_argument("--ready-file", type=Path, help="gets the URL when the dashboard answers")
@@ -111,6 +118,7 @@ def _add_serve(subparsers: Verbs[Parser]) -> None:
     serve.set_defaults(act=_serve)
 
 
+_MOST_WORKERS: Final = 1000
 _LONGEST_S: Final = 86400.0
 _GPU_CHOICES: Final = {"auto": None, "yes": True, "no": False}
 
@@ -134,6 +142,12 @@ def _port(text: str) -> int:
     if not 0 <= number <= 65535:
         raise argparse.ArgumentTypeError(f"{text} is no port: 0 to 65535")
     return number
+
+
+def _workers(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= _MOST_WORKERS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of workers: 1 to {_MOST_WORKERS}")
+    return int(text)
 
 
 def _seconds(text: str) -> float:
@@ -161,6 +175,7 @@ def _serve(parsed: argparse.Namespace) -> int:
         accepted_licences=folder_commands.accepted_licences(parsed.licences),
         opt_nuclio=parsed.opt_nuclio,
         full_errors=parsed.full_errors,
+        max_workers=parsed.max_workers,
     )
     asyncio.run(run(options, lambda url: print(f"runtime ready {url}", flush=True)))
     return 0

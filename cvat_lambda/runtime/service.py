@@ -20,7 +20,7 @@ from aiohttp import web
 
 from cvat_lambda.runtime.dashboard.server import make_app
 from cvat_lambda.runtime.deploy.prepare import make_preparer
-from cvat_lambda.runtime.deploy.settings import RuntimeSettings
+from cvat_lambda.runtime.deploy.settings import DEFAULT_MAX_WORKERS, RuntimeSettings
 from cvat_lambda.runtime.deploy.sources import SourceStore
 from cvat_lambda.runtime.deploy.supervisor import Supervisor
 from cvat_lambda.runtime.errors import RuntimeFault
@@ -49,6 +49,7 @@ class ServiceOptions:
     accepted_licences: frozenset[str] = frozenset()
     opt_nuclio: str = "auto"  # auto, mount, rewrite or none
     full_errors: bool = False
+    max_workers: int = DEFAULT_MAX_WORKERS  # of one function
 
 
 async def run(options: ServiceOptions, announce: Callable[[str], None]) -> None:
@@ -124,6 +125,7 @@ def _make_supervisor(options: ServiceOptions, state: Path, port: int) -> Supervi
         logs_folder=state / "logs",
         opt_nuclio=options.opt_nuclio,
         full_errors=options.full_errors,
+        max_workers=options.max_workers,
     )
     preparer = make_preparer(offline=options.offline, licences=options.accepted_licences)
     projects = {DEFAULT_PROJECT, options.project}

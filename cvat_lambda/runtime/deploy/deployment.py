@@ -47,7 +47,7 @@ class Deployment:
         self,
         name: str,
         document: JsonObject,
-        host: RuntimeSettings,
+        settings: RuntimeSettings,
         preparer: Preparer,
         *,
         discard: Callable[[Path], None],
@@ -59,7 +59,7 @@ class Deployment:
         self.revision = ""  # of the version that serves
         self.changed = asyncio.Event()  # set at each change of state
         self._document = document
-        self._host = host
+        self._settings = settings
         self._preparer = preparer
         self._discard = discard  # deletes the folder of a version that is of no more use
         self._cancelled = threading.Event()
@@ -89,20 +89,20 @@ class Deployment:
         """``host:port`` of the function while it can be called, else None."""
         if self._socket is None or self._processor is None:
             return None
-        return f"{reachable(self._host.host)}:{self.port}"
+        return f"{reachable(self._settings.host)}:{self.port}"
 
     @property
     def published(self) -> str | None:
         """``host:port`` for others; ``0.0.0.0``, as in Nuclio, is this machine by any name."""
         if self.address is None:
             return None
-        host = self._host.host or "0.0.0.0"
+        host = self._settings.host or "0.0.0.0"
         return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
     @property
     def log_path(self) -> Path:
         """The file of its log."""
-        return self._host.logs_folder / f"{self.name}.log"
+        return self._settings.logs_folder / f"{self.name}.log"
 
     @property
     def project(self) -> str:
@@ -256,7 +256,7 @@ class Deployment:
         handle = ProcessorHandle(self._on_state)
         self._starting.add(handle)
         try:
-            settings = processor_settings(config, prepared, self._host, self.log_path)
+            settings = processor_settings(config, prepared, self._settings, self.log_path)
             await handle.start(settings, listener)
             state, message = await handle.first_state
         except BaseException:
@@ -311,7 +311,7 @@ class Deployment:
         wanted = config.trigger.port
         if self._socket is not None and wanted in (0, self.port):
             return self._socket
-        return bind_listener(self._host.host, config.trigger)
+        return bind_listener(self._settings.host, config.trigger)
 
     async def _guard(
         self, handle: ProcessorHandle, config: FunctionConfig, prepared: PreparedFunction

@@ -1,4 +1,4 @@
-"""Where a runtime's functions are served: what they share, their sockets, their processors."""
+"""Settings that all functions of a runtime share, their sockets, their processors' settings."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ import secrets
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from cvat_lambda.runtime.deploy.prepare import PreparedFunction
-from cvat_lambda.runtime.errors import NotStarted
+from cvat_lambda.runtime.errors import FunctionBroken, NotStarted
 from cvat_lambda.runtime.processor.settings import ProcessorSettings
 from cvat_lambda.runtime.spec.function_file import FunctionConfig
 from cvat_lambda.runtime.spec.triggers import HttpTrigger
 
+DEFAULT_MAX_WORKERS: Final = 64
+MAX_WORKERS_VARIABLE: Final = "CVAT_LAMBDA_RUNTIME_MAX_WORKERS"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeSettings:
-    """What all functions of a runtime share."""
+    """Settings of a runtime."""
 
     host: str
     token: str
@@ -24,6 +28,18 @@ class RuntimeSettings:
     logs_folder: Path
     opt_nuclio: str
     full_errors: bool
+    max_workers: int = DEFAULT_MAX_WORKERS  # of one function
+
+
+def check_limits(config: FunctionConfig, settings: RuntimeSettings) -> None:
+    """Raise FunctionBroken if a function asks for more than this runtime allows."""
+    workers = config.trigger.workers
+    if workers > settings.max_workers:
+        raise FunctionBroken(
+            f"function {config.name!r}: spec.triggers.{config.trigger.name}.numWorkers is "
+            f"{workers}, and this runtime allows {settings.max_workers}: lower it, or start the runtime with "
+            f"--max-workers or {MAX_WORKERS_VARIABLE}"
+        )
 
 
 def bind_listener(host: str, trigger: HttpTrigger) -> socket.socket:

@@ -14,7 +14,7 @@ from cvat_lambda.runtime.cancellation import cancellable
 from cvat_lambda.runtime.deploy.deployment import PROVISIONED, Deployment
 from cvat_lambda.runtime.deploy.prepare import Preparer
 from cvat_lambda.runtime.deploy.projects import Projects
-from cvat_lambda.runtime.deploy.settings import RuntimeSettings
+from cvat_lambda.runtime.deploy.settings import RuntimeSettings, check_limits
 from cvat_lambda.runtime.deploy.sources import Source, SourceStore
 from cvat_lambda.runtime.errors import (
     BadRequest,
@@ -48,13 +48,13 @@ class Supervisor:
 
     def __init__(
         self,
-        host: RuntimeSettings,
+        settings: RuntimeSettings,
         preparer: Preparer,
         sources: SourceStore,
         projects: Iterable[str] = (DEFAULT_PROJECT,),
     ) -> None:
         self.projects = Projects(projects, lambda: [item.project for item in self.list()])
-        self._host = host
+        self._settings = settings
         self._preparer = preparer
         self._sources = sources
         self._deployments: dict[str, Deployment] = {}
@@ -117,6 +117,7 @@ class Supervisor:
                 config = parse_function(document, folder)
                 if only and config.name not in only:
                     continue
+                check_limits(config, self._settings)
                 if config.name in self._deployments:
                     raise Conflict(
                         f"function {config.name!r} is served from another folder already: "
@@ -141,6 +142,7 @@ class Supervisor:
                 if source is None:
                     raise FunctionBroken("what was deployed cannot be read any more")
                 config = _config_of(source)
+                check_limits(config, self._settings)
             except RuntimeFault as exc:
                 project = _project_of(source.document if source is not None else None)
                 self._register_broken(name, f"{exc}: deploy it again", project)
@@ -237,6 +239,7 @@ class Supervisor:
     def _checked(self, source: Source) -> FunctionConfig:
         try:
             config = _config_of(source)
+            check_limits(config, self._settings)
             self.projects.require(config.project)
         except RuntimeFault as exc:
             self._sources.discard(source.folder)
@@ -278,7 +281,7 @@ class Supervisor:
 
     def _register(self, name: str, document: JsonObject) -> Deployment:
         deployment = Deployment(
-            name, document, self._host, self._preparer, discard=self._sources.discard
+            name, document, self._settings, self._preparer, discard=self._sources.discard
         )
         self._deployments[name] = deployment
         return deployment

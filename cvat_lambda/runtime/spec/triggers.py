@@ -1,4 +1,4 @@
-"""The http trigger of a function.yaml: its workers, its port, its limits."""
+"""The HTTP trigger of a function file: workers, port, limits."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from cvat_lambda.runtime.spec.fields import JsonObject, mapping, whole
 from cvat_lambda.runtime.spec.quantities import parse_duration
 
 DEFAULT_MAX_BODY: Final = 4 * 2**20  # bytes
+MAX_BODY: Final = 2**30 - 2**20  # bytes; a frame to a worker holds no more
 DEFAULT_HEADER_LIMIT: Final = 16 * 2**10  # bytes
 DEFAULT_AVAILABILITY_TIMEOUT_MS: Final = 10_000
 _ANY_AMOUNT: Final = 2**40
@@ -16,7 +17,7 @@ _ANY_AMOUNT: Final = 2**40
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpTrigger:
-    """The one door of a function."""
+    """How a function is called."""
 
     name: str
     workers: int  # processes
@@ -56,7 +57,7 @@ def parse_trigger(triggers: object) -> HttpTrigger:
         workers=whole(workers, f"{where}.numWorkers", least=1, most=1000),
         availability_timeout_s=_availability_ms(trigger, where) / 1000,
         port=whole(attributes.get("port") or 0, f"{where}.attributes.port", least=0, most=65535),
-        max_body=_bytes(attributes, "maxRequestBodySize", where) or DEFAULT_MAX_BODY,
+        max_body=min(_bytes(attributes, "maxRequestBodySize", where) or DEFAULT_MAX_BODY, MAX_BODY),
         header_limit=_bytes(attributes, "readBufferSize", where) or DEFAULT_HEADER_LIMIT,
         termination_timeout_s=positive_duration(
             trigger.get("workerTerminationTimeout"), "workerTerminationTimeout"

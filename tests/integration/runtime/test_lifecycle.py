@@ -311,6 +311,26 @@ def test_of_two_functions_with_one_port_the_second_is_in_error_and_says_so(
     assert f"port {port} is taken by another function" in messages[0]
 
 
+@pytest.mark.parametrize("source", ["option", "variable"])
+def test_function_with_more_workers_than_allowed_is_refused(
+    functions: Path, state: Path, source: str
+) -> None:
+    folder = write_function(functions, "one", code(), trigger={"numWorkers": 3})
+    options = ["--max-workers", "2"] if source == "option" else []
+    env = {"CVAT_LAMBDA_RUNTIME_MAX_WORKERS": "2"}
+    with running([functions], state, *options, env=env) as runtime:
+        message = runtime.wait_for("one", "error")["status"]["message"]
+        assert "numWorkers is 3, and this runtime allows 2" in message
+        done = subprocess.run(
+            [sys.executable, "-m", "cvat_lambda.runtime", "deploy", folder, "--url", runtime.url],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 1
+        assert "400: function 'one': spec.triggers.http.numWorkers is 3" in done.stderr
+
+
 def test_only_the_functions_asked_for_are_loaded(functions: Path, state: Path) -> None:
     for name in ("one", "two", "three"):
         write_function(functions, name, code())
