@@ -43,12 +43,14 @@ def _warning(text: str) -> Finding:
 def _file_findings(config: FunctionConfig) -> Iterator[Finding]:
     spec = config.document["spec"]
     if _DNS_LABEL.match(config.name) is None:
-        yield _error(
+        yield _warning(
             f"metadata.name {config.name!r} is no DNS label: Kubernetes needs lower case letters, "
             "digits and '-'"
         )
     if not spec.get("description"):
         yield _error("spec.description is missing: CVAT's list of functions breaks without it")
+    for text in config.build.not_run:
+        yield _warning(f"the embedded runtime builds no image: {text}")
     build = spec.get("build") or {}
     if build.get("commands") and build.get("directives"):
         yield _error("spec.build has commands and directives: Nuclio ignores the directives then")
@@ -89,9 +91,7 @@ def _annotation_findings(config: FunctionConfig) -> Iterator[Finding]:
         yield _warning("metadata.annotations.supported_shape_types is missing: CVAT's page breaks")
     for key, value in annotations.items():
         if not isinstance(value, str):
-            yield _warning(
-                f"metadata.annotations.{key} is no text: quote it, Kubernetes needs text"
-            )
+            yield _error(f"metadata.annotations.{key} must be text: Nuclio refuses the function")
 
 
 def labels_of(config: FunctionConfig) -> list[dict[str, Any]]:

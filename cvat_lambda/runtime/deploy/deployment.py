@@ -170,7 +170,7 @@ class Deployment:
             fault = await self._attempt(config)
             if fault is None:
                 return True
-            self._refuse(config, str(fault))
+            self._refuse(config, "; ".join([str(fault), *config.build.not_run]))
             if fault.transient and not self.in_force and not self._removed:
                 self._retry = self._spawn(self._retry_until_ready(config, str(fault)))
             return False

@@ -41,7 +41,11 @@ class Preparer:
         # Weights first: if they are missing, the environment need not be built.
         files = self._weights.fetch(config.origin, config.extras.weights, progress)
         python = self._environments.prepare(
-            config.folder, config.python, progress, gpu=config.on_gpu
+            config.folder,
+            config.python,
+            progress,
+            gpu=config.on_gpu,
+            fallback=config.build.requirements,
         )
         weights = self._weights.assemble(
             config.folder, files, config.extras.conversion, python.interpreter, progress

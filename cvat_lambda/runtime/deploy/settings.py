@@ -37,8 +37,8 @@ def check_limits(config: FunctionConfig, settings: RuntimeSettings) -> None:
     if workers > settings.max_workers:
         raise FunctionBroken(
             f"function {config.name!r}: spec.triggers.{config.trigger.name}.numWorkers is "
-            f"{workers}, and this runtime allows {settings.max_workers}: lower it, or start the runtime with "
-            f"--max-workers or {MAX_WORKERS_VARIABLE}"
+            f"{workers}, and this runtime allows {settings.max_workers}: lower it, or start the "
+            f"runtime with --max-workers or {MAX_WORKERS_VARIABLE}"
         )
 
 

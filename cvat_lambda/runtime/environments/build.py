@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -51,16 +51,25 @@ class EnvironmentBuilder:
         self._compile = compile_all  # every module to bytecode, at once
 
     def prepare(
-        self, folder: Path, python: str | None, progress: Progress, *, gpu: bool = False
+        self,
+        folder: Path,
+        python: str | None,
+        progress: Progress,
+        *,
+        gpu: bool = False,
+        fallback: Sequence[str] = (),
     ) -> Environment:
         """Return the environment of a function folder; build it if there is none.
 
-        With `gpu`, requirements-gpu.txt is used if the folder has one. Raises NotPrepared with the
-        installer's message if the environment cannot be built.
+        With `gpu`, requirements-gpu.txt is used if the folder has one. `fallback` has the lines of
+        a requirements file for a folder without one. Raises NotPrepared with the installer's
+        message if the environment cannot be built.
         """
         base = find_interpreter(python, progress)
         wanted = list(WORKER_REQUIREMENTS)
         file = requirements_file(folder, gpu=gpu)
+        if not file.exists() and fallback:
+            file = self._write_requirements(folder, fallback)
         if file.exists():
             wanted += ["-r", str(file)]
         needs = read_requirements(file)
@@ -71,6 +80,17 @@ class EnvironmentBuilder:
         return Environment(
             interpreter=home / "bin" / "python", fingerprint=digest(_tag(base), *packages, *own)
         )
+
+    def _write_requirements(self, folder: Path, lines: Sequence[str]) -> Path:
+        """Write a requirements file for a folder; paths of files that it includes are absolute."""
+        text = "".join(
+            f"{line[:3]}{folder / line[3:]}\n" if line.startswith(("-r ", "-c ")) else f"{line}\n"
+            for line in lines
+        )
+        file = self._root / "requirements" / f"{digest(text)[:24]}.txt"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+        return file
 
     def tool(self, package: str, command: str, progress: Progress) -> Path:
         """Return a command line tool out of a package, installed in an environment of its own."""

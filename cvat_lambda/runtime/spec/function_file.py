@@ -17,6 +17,7 @@ from typing import Any, Final
 import yaml
 
 from cvat_lambda.runtime.errors import FunctionBroken
+from cvat_lambda.runtime.spec.build_lines import BuildLines, read_build_lines
 from cvat_lambda.runtime.spec.fields import JsonObject, flag, mapping, seconds, text, to_json
 from cvat_lambda.runtime.spec.quantities import parse_quantity
 from cvat_lambda.runtime.spec.triggers import HttpTrigger, parse_trigger, positive_duration
@@ -30,6 +31,7 @@ DEFAULT_PROJECT: Final = "cvat"  # the one whose functions CVAT, and this app, l
 DEFAULT_READINESS_TIMEOUT_S: Final = 120.0
 MAX_READINESS_TIMEOUT_S: Final = 7 * 86400.0
 
+_Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NAME: Final = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")
 _HANDLER: Final = re.compile(r"^[\w-]+(\.[\w-]+)*:\w+$")
 _RESERVED: Final = frozenset({"dashboard", "controller", "dlx", "scaler"})
@@ -63,6 +65,7 @@ class FunctionConfig:
     readiness_timeout_s: float
     disabled: bool
     extras: Extras
+    build: BuildLines = field(hash=False)
     document: JsonObject = field(
         hash=False
     )  # {"metadata", "spec"} as given, with Nuclio's defaults
@@ -82,7 +85,8 @@ class FunctionConfig:
 def read_document(path: Path) -> JsonObject:
     """Return the YAML document of a function.yaml; raises FunctionBroken when it is no mapping."""
     try:
-        document = to_json(yaml.safe_load(path.read_text(encoding="utf-8")))
+        # libyaml, which nuctl's reader resembles, takes a tab behind a value.
+        document = to_json(yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader))
     except Exception as exc:
         # The YAML reader also raises what a date or a number raises that does not exist.
         reason = " ".join(str(exc).split()) or type(exc).__name__
@@ -117,6 +121,7 @@ def _parsed(
         mapping(metadata.get(key), f"metadata.{key}")
     for key in ("resources", "build", "platform", "securityContext"):
         mapping(spec.get(key), f"spec.{key}")
+    build = read_build_lines(mapping(spec.get("build"), "spec.build"), folder)
     readiness = spec.get("readinessTimeoutSeconds") or DEFAULT_READINESS_TIMEOUT_S
     return FunctionConfig(
         name=name,
@@ -125,7 +130,7 @@ def _parsed(
         origin=folder,
         handler=_handler(spec, folder),
         python=_python_version(spec.get("runtime")),
-        env=_environment(spec.get("env")),
+        env=(*build.variables, *_environment(spec.get("env"))),
         trigger=parse_trigger(spec.get("triggers")),
         event_timeout_s=positive_duration(spec.get("eventTimeout"), "spec.eventTimeout"),
         readiness_timeout_s=seconds(
@@ -133,6 +138,7 @@ def _parsed(
         ),
         disabled=flag(spec.get("disable"), "spec.disable"),
         extras=_extras(document.get(EXTRAS_KEY), spec),
+        build=build,
         document=with_defaults(document),
     )
 
@@ -145,7 +151,9 @@ def with_defaults(document: Mapping[str, Any]) -> JsonObject:
     }
     metadata, spec = kept["metadata"], kept["spec"]
     metadata["namespace"] = metadata.get("namespace") or DEFAULT_NAMESPACE
-    metadata["labels"] = {PROJECT_LABEL: "default", **(metadata.get("labels") or {})}
+    metadata["labels"] = {PROJECT_LABEL: "default", **_texts(metadata.get("labels"))}
+    if metadata.get("annotations"):
+        metadata["annotations"] = _texts(metadata["annotations"])
     for key in ("resources", "build", "platform", "securityContext"):
         spec[key] = spec.get(key) or {}
     spec.setdefault("eventTimeout", "")
@@ -155,6 +163,14 @@ def with_defaults(document: Mapping[str, Any]) -> JsonObject:
             "default-http": {"kind": "http", "name": "default-http", "numWorkers": 1}
         }
     return kept
+
+
+def _texts(values: JsonObject | None) -> JsonObject:
+    """Return labels or annotations with numbers and booleans as text, as Nuclio has them."""
+    return {
+        key: _as_text(value) if isinstance(value, (bool, int, float)) else value
+        for key, value in (values or {}).items()
+    }
 
 
 def gpu_resources(document: Mapping[str, Any]) -> frozenset[str]:

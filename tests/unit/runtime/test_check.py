@@ -246,7 +246,7 @@ def test_a_spec_that_breaks_elsewhere_is_found(
         ({"annotations": {"type": "detector", "spec": "[{}]"}}, "a list of labels with names"),
         ({"annotations": {"type": "interactor"}}, "CVAT disables interactors below 2"),
         ({"annotations": {"type": "tracker"}}, "supported_shape_types is missing"),
-        ({"annotations": {"type": "reid", "version": 2}}, "version is no text"),
+        ({"annotations": {"type": "reid", "version": [2]}}, "version must be text"),
     ],
 )
 def test_metadata_that_breaks_elsewhere_is_found(

@@ -217,3 +217,29 @@ def test_a_date_in_the_file_is_shown_as_text(tmp_path: Path) -> None:
     file.write_text("metadata: {name: one, annotations: {made: 2024-05-06}}\nspec: {}\n")
     shown = parse_function(read_document(file), tmp_path).document
     assert shown["metadata"]["annotations"] == {"made": "2024-05-06"}
+
+
+def test_file_with_a_tab_behind_a_value_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "function.yaml"
+    file.write_text("metadata:\n  name: tab\nspec:\n  handler: main:handler\t\n")
+    assert parse_function(read_document(file), tmp_path).handler == "main:handler"
+
+
+def test_scalars_as_annotations_and_labels_become_text(tmp_path: Path) -> None:
+    file = tmp_path / "function.yaml"
+    file.write_text(
+        "metadata:\n"
+        "  name: One.Two\n"
+        "  annotations: {version: 2, min_pos_points: 1, animated: true, ratio: 0.5, name: a}\n"
+        "  labels: {release: 3}\n"
+        "spec: {handler: 'main:handler'}\n"
+    )
+    metadata = parse_function(read_document(file), tmp_path).document["metadata"]
+    assert metadata["annotations"] == {
+        "version": "2",
+        "min_pos_points": "1",
+        "animated": "true",
+        "ratio": "0.5",
+        "name": "a",
+    }
+    assert metadata["labels"]["release"] == "3"

@@ -1,0 +1,244 @@
+"""The lines of ``spec.build``, which build an image in Nuclio, read for a runtime without images.
+
+Lines that install Python packages become requirements, ``ENV`` lines become variables. What cannot
+be done here is named, with what to write instead.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from cvat_lambda.runtime.spec.fields import JsonObject, mapping
+
+_OPT_NUCLIO: Final = "/opt/nuclio"
+_PIP: Final = re.compile(r"^(pip[\d.]*|uv)$")
+_PYTHON: Final = re.compile(r"^python[\d.]*$")
+_ASSIGNMENT: Final = re.compile(r"^[A-Za-z_]\w*=")
+# Image name -> the packages that it brings.
+_BASE_IMAGES: Final = (
+    (re.compile(r"(^|/)ultralytics\b"), ("ultralytics",)),
+    (re.compile(r"\bmmdet"), ("torch", "torchvision", "mmengine", "mmcv", "mmdet")),
+    (re.compile(r"(^|/)pytorch\b"), ("torch", "torchvision")),
+    (re.compile(r"\bopenvino\b"), ("openvino",)),
+    (re.compile(r"(^|/)tensorflow\b"), ("tensorflow",)),
+)
+_BARE_IMAGES: Final = re.compile(r"(^|/)(python|ubuntu|debian|alpine|cuda|handler-builder[\w-]*)\b")
+# Options of pip that take a value and mean nothing here, and those that go into requirements.
+_IGNORED_WITH_VALUE: Final = frozenset(
+    {"-t", "--target", "--prefix", "--root", "--python", "--cache-dir", "--timeout", "--retries"}
+    | {"--default-timeout", "--progress-bar", "--upgrade-strategy", "--src", "--root-user-action"}
+)
+_INDEXES: Final = {
+    # An index of one line must not hide the packages of the others.
+    "-i": "--extra-index-url",
+    "--index-url": "--extra-index-url",
+    "--extra-index-url": "--extra-index-url",
+    "-f": "--find-links",
+    "--find-links": "--find-links",
+}
+_FILES: Final = {"-r": "-r", "--requirement": "-r", "-c": "-c", "--constraint": "-c"}
+_HARMLESS: Final = frozenset(
+    {
+        "mkdir",
+        "rm",
+        "ln",
+        "chmod",
+        "chown",
+        "cd",
+        "echo",
+        "true",
+        "set",
+        "export",
+        "ldconfig",
+        "which",
+    }
+    | {"locale-gen", "update-alternatives"}
+)
+# Debian packages that a function's Python code does not need by itself.
+_TOOLS: Final = re.compile(
+    r"^(python3?[\d.]*(-\w+)*|pip|git|wget|curl|ca-certificates|build-essential|gcc|g\+\+|cmake|make"
+    r"|unzip|ninja-build|libgl1.*|libglib2.*|libsm6|libxext6|libxrender.*)$"
+)
+_OPENCV: Final = re.compile(r"^opencv(-contrib)?-python(?=$|[\[<>=!~ ;])", re.IGNORECASE)
+
+
+@dataclass(slots=True, kw_only=True)
+class BuildLines:
+    """What ``spec.build`` asks for."""
+
+    requirements: list[str] = field(default_factory=list)  # lines of a requirements file
+    variables: list[tuple[str, str]] = field(default_factory=list)
+    not_run: list[str] = field(default_factory=list)  # a sentence a line that has no effect here
+
+
+def read_build_lines(build: JsonObject, folder: Path) -> BuildLines:
+    """Read commands, directives and base image of a function; raises ValueError for a bad type."""
+    found = BuildLines()
+    _read_base_image(str(build.get("baseImage") or ""), found)
+    for kind, value in _directives(build):
+        if kind == "RUN":
+            for words in _commands(value):
+                _read_command(words, folder, found)
+        elif kind == "ENV":
+            _read_env(value, found)
+        elif kind in ("COPY", "ADD"):
+            found.not_run.append(
+                f"{kind} {value} is not run: the function sees its own folder, put the files there"
+            )
+    # Files of an include come with the folder; one line is needed once.
+    found.requirements[:] = dict.fromkeys(found.requirements)
+    return found
+
+
+def _directives(build: JsonObject) -> Iterator[tuple[str, str]]:
+    commands = build.get("commands") or []
+    if not isinstance(commands, list):
+        raise ValueError("spec.build.commands must be a list")
+    for command in commands:
+        yield "RUN", str(command)
+    for place, lines in mapping(build.get("directives"), "spec.build.directives").items():
+        for line in lines if isinstance(lines, list) else []:
+            if not isinstance(line, dict):
+                raise ValueError(f"spec.build.directives.{place} must be a list of {{kind, value}}")
+            yield str(line.get("kind") or "").strip().upper(), str(line.get("value") or "").strip()
+
+
+def _read_base_image(image: str, found: BuildLines) -> None:
+    if not image or _BARE_IMAGES.search(image.partition(":")[0]):
+        return
+    for pattern, packages in _BASE_IMAGES:
+        if pattern.search(image):
+            found.requirements += packages
+            return
+    found.not_run.append(
+        f"spec.build.baseImage {image} is not used: name its packages in requirements.txt"
+    )
+
+
+def _commands(text: str) -> list[list[str]]:
+    """Split a line of a shell into its commands, each as a list of words."""
+    reader = shlex.shlex(text.replace("\\\n", " "), posix=True, punctuation_chars=";&|\n")
+    reader.whitespace = " \t\r"
+    reader.whitespace_split = True
+    reader.commenters = ""
+    commands: list[list[str]] = [[]]
+    try:
+        for word in reader:
+            if word.strip(";&|\n") == "":
+                commands.append([])
+            else:
+                commands[-1].append(word)
+    except ValueError:  # a quote that is not closed
+        return [text.split()]
+    return [words for words in commands if words]
+
+
+def _read_command(words: list[str], folder: Path, found: BuildLines) -> None:
+    while words and (_ASSIGNMENT.match(words[0]) or words[0] in ("sudo", "exec", "time")):
+        words = words[1:]
+    if not words:
+        return
+    program = words[0].rpartition("/")[2]
+    if _PYTHON.match(program) and words[1:3] == ["-m", "pip"]:
+        program, words = "pip", words[2:]
+    if program == "uv" and words[1:2] == ["pip"]:
+        words = words[1:]
+    if _PIP.match(program):
+        if words[1:2] == ["install"]:
+            _read_pip(words[2:], folder, found)
+        return
+    line = " ".join(words)
+    if program in ("apt-get", "apt", "apk", "yum", "dnf"):
+        _read_system_packages(line, words[1:], found)
+    elif program == "git" and words[1:2] == ["clone"]:
+        found.not_run.append(
+            f"{line} is not run: put the code into the folder, or write a requirement git+URL"
+        )
+    elif program in ("curl", "wget", "gdown"):
+        found.not_run.append(
+            f"{line} is not run: declare the file in x-cvat-lambda.weights, or add it to the folder"
+        )
+    elif program in ("conda", "mamba", "micromamba"):
+        if "install" in words or "create" in words:
+            found.not_run.append(f"{line} is not run: name the packages in requirements.txt")
+    elif program not in _HARMLESS:
+        found.not_run.append(f"{line} is not run: put its result into the folder")
+
+
+def _read_pip(words: list[str], folder: Path, found: BuildLines) -> None:
+    todo = list(words)
+    while todo:
+        word = todo.pop(0)
+        option, has_value, value = word.partition("=") if word.startswith("--") else (word, "", "")
+        if option in _IGNORED_WITH_VALUE | _INDEXES.keys() | _FILES.keys() | {"-e", "--editable"}:
+            value = value if has_value else (todo.pop(0) if todo else "")
+        if "$" in value or "$" in word:
+            found.not_run.append(f"pip install {word} is not run: it names a variable of the image")
+        elif option in _INDEXES:
+            found.requirements.append(f"{_INDEXES[option]} {value}")
+        elif option in _FILES:
+            _add_file(_FILES[option], value, folder, found)
+        elif option in ("-e", "--editable"):
+            _add_requirement(value, folder, found, prefix="-e ")
+        elif option == "--pre":
+            found.requirements.append("--pre")
+        elif not word.startswith("-") and word != "pip":
+            _add_requirement(word, folder, found)
+
+
+def _add_file(option: str, value: str, folder: Path, found: BuildLines) -> None:
+    path = _inside(value)
+    if (folder / path).is_file():
+        found.requirements.append(f"{option} {path}")
+    else:
+        found.not_run.append(f"pip install {option} {value} is not run: the folder has no {path}")
+
+
+def _add_requirement(word: str, folder: Path, found: BuildLines, prefix: str = "") -> None:
+    if word.startswith((".", "/")):
+        path = _inside(word)
+        if not (folder / path).exists():
+            found.not_run.append(f"pip install {word} is not run: the folder has no {path}")
+            return
+        word = f"./{path}" if path else "."
+    # Functions show no windows, and the machine may lack the libraries of OpenCV's windows.
+    found.requirements.append(prefix + _OPENCV.sub(r"opencv\1-python-headless", word))
+
+
+def _inside(path: str) -> str:
+    """Return a path of an image relative to the function's folder."""
+    if path == _OPT_NUCLIO or path.startswith(_OPT_NUCLIO + "/"):
+        path = path[len(_OPT_NUCLIO) :]
+    return path.removeprefix("./").strip("/")
+
+
+def _read_system_packages(line: str, words: list[str], found: BuildLines) -> None:
+    if not {"install", "add"}.intersection(words):
+        return
+    named = [word for word in words if not word.startswith("-") and word not in ("install", "add")]
+    missing = [name for name in named if not _TOOLS.match(name)]
+    if missing:
+        found.not_run.append(
+            f"{line} is not run: install {', '.join(missing)} on the runtime's machine"
+        )
+
+
+def _read_env(value: str, found: BuildLines) -> None:
+    try:
+        words = shlex.split(value)
+    except ValueError:
+        words = [value]
+    if words and "=" not in words[0]:  # the older form: ENV NAME some words
+        name, _, rest = value.partition(" ")
+        words = [f"{name}={rest.strip()}"]
+    for word in words:
+        name, is_pair, text = word.partition("=")
+        if name in ("PIP_EXTRA_INDEX_URL", "PIP_INDEX_URL"):
+            found.requirements += [f"--extra-index-url {url}" for url in text.split()]
+        elif is_pair and "$" not in text and not name.startswith("PIP_") and name != "PATH":
+            found.variables.append((name, text))

@@ -1,0 +1,50 @@
+"""Functions whose packages are named in ``spec.build``, as Nuclio's users write them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.integration.runtime.harness import running, write_function
+from tests.integration.runtime.test_environments import write_wheel
+
+CODE = """
+import os, cvl_probe
+def handler(context, event):
+    return f"{cvl_probe.VALUE} {os.environ['SIZE']}"
+"""
+
+
+def build(*lines: tuple[str, str]) -> dict[str, object]:
+    return {"directives": {"preCopy": [{"kind": kind, "value": value} for kind, value in lines]}}
+
+
+def test_packages_and_variables_of_build_lines_are_there(tmp_path: Path) -> None:
+    install = "pip install --no-cache-dir /opt/nuclio/cvl_probe-1.0-py3-none-any.whl"
+    lines = build(
+        ("RUN", f"apt-get update && apt-get install -y git && {install}"), ("ENV", "SIZE=640")
+    )
+    folder = write_function(tmp_path / "functions", "one", CODE, build=lines)
+    write_wheel(folder, "cvl_probe", "1.0", "VALUE = 42\n")
+    with running([folder.parent], tmp_path / "state") as runtime:
+        runtime.wait_for("one")
+        assert runtime.call("one", {}).text == "42 640"
+
+
+def test_requirements_file_wins_over_build_lines(tmp_path: Path) -> None:
+    lines = build(("RUN", "pip install nothing-of-that-name-anywhere"), ("ENV", "SIZE=640"))
+    folder = write_function(tmp_path / "functions", "one", CODE, build=lines)
+    write_wheel(folder, "cvl_probe", "1.0", "VALUE = 42\n")
+    (folder / "requirements.txt").write_text("./cvl_probe-1.0-py3-none-any.whl\n")
+    with running([folder.parent], tmp_path / "state") as runtime:
+        runtime.wait_for("one")
+        assert runtime.call("one", {}).text == "42 640"
+
+
+def test_state_names_the_build_lines_that_were_not_run(tmp_path: Path) -> None:
+    lines = build(("RUN", "git clone https://x.example/cvl_probe.git && conda install numpy"))
+    write_function(tmp_path / "functions", "one", CODE, build=lines)
+    with running([tmp_path / "functions"], tmp_path / "state") as runtime:
+        message = runtime.wait_for("one", "error")["status"]["message"]
+    assert "No module named 'cvl_probe'" in message
+    assert "git clone https://x.example/cvl_probe.git is not run: put the code into the" in message
+    assert "conda install numpy is not run: name the packages in requirements.txt" in message

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cvat_lambda.runtime.check.lint import lint
+from cvat_lambda.runtime.spec.build_lines import read_build_lines
+from cvat_lambda.runtime.spec.function_file import parse_function
+
+
+def directives(*values: str, kind: str = "RUN") -> dict[str, Any]:
+    return {"directives": {"preCopy": [{"kind": kind, "value": value} for value in values]}}
+
+
+@pytest.mark.parametrize(
+    ("line", "requirements"),
+    [
+        ("pip install ultralytics", ["ultralytics"]),
+        (
+            "pip3 install --no-cache-dir -U numpy==1.26 'Pillow>=9,<12'",
+            ["numpy==1.26", "Pillow>=9,<12"],
+        ),
+        ("python3 -m pip install --upgrade pip setuptools", ["setuptools"]),
+        ("/usr/bin/python3.10 -m pip install onnx", ["onnx"]),
+        ("pip install a && pip install b; pip install 'c[x]'", ["a", "b", "c[x]"]),
+        ("pip install a \\\n    b", ["a", "b"]),
+        ("PIP_NO_CACHE_DIR=1 pip install a", ["a"]),
+        ("uv pip install --system a", ["a"]),
+        (
+            "pip install torch --index-url https://download.example/cpu",
+            ["torch", "--extra-index-url https://download.example/cpu"],
+        ),
+        ("pip install --extra-index-url=https://x/ a", ["--extra-index-url https://x/", "a"]),
+        ("pip install -t /somewhere a", ["a"]),
+        (
+            "pip install opencv-python opencv-contrib-python>=4",
+            ["opencv-python-headless", "opencv-contrib-python-headless>=4"],
+        ),
+        ("pip install opencv-python-headless", ["opencv-python-headless"]),
+        ("pip install git+https://github.example/a/b.git", ["git+https://github.example/a/b.git"]),
+        ("pip install -r more.txt", ["-r more.txt"]),
+        ("pip install -r /opt/nuclio/more.txt -e /opt/nuclio/own", ["-r more.txt", "-e ./own"]),
+        ("pip install a b && pip install a", ["a", "b"]),
+        ("apt-get update && apt-get install -y python3-pip libgl1 git && pip install a", ["a"]),
+        ("mkdir -p /x && ln -s /usr/bin/python3 /usr/bin/python && rm -rf /var/lib/x", []),
+    ],
+)
+def test_pip_lines_become_requirements(tmp_path: Path, line: str, requirements: list[str]) -> None:
+    (tmp_path / "more.txt").write_text("")
+    (tmp_path / "own").mkdir()
+    for build in (directives(line), {"commands": [line]}):
+        found = read_build_lines(build, tmp_path)
+        assert (found.requirements, found.not_run) == (requirements, [])
+
+
+@pytest.mark.parametrize(
+    ("build", "sentence"),
+    [
+        (directives("apt-get install -y ffmpeg git"), "install ffmpeg on the runtime's machine"),
+        (directives("git clone https://x/y.git /opt/y"), "write a requirement git+URL"),
+        (directives("curl -LO https://x/best.onnx"), "declare the file in x-cvat-lambda.weights"),
+        (directives("wget https://x/best.onnx"), "declare the file in x-cvat-lambda.weights"),
+        (directives("conda install -y numpy"), "name the packages in requirements.txt"),
+        (directives("python setup.py develop"), "put its result into the folder"),
+        (directives("pip install -r gone.txt"), "the folder has no gone.txt"),
+        (directives("pip install ./gone"), "the folder has no gone"),
+        (directives("pip install $PACKAGE"), "it names a variable of the image"),
+        (directives("model.pt /opt/", kind="COPY"), "COPY model.pt /opt/ is not run"),
+        ({"baseImage": "somebody/special:1"}, "baseImage somebody/special:1 is not used"),
+    ],
+)
+def test_line_that_is_not_run_is_named_with_what_to_write_instead(
+    tmp_path: Path, build: dict[str, Any], sentence: str
+) -> None:
+    found = read_build_lines(build, tmp_path)
+    assert found.requirements == []
+    assert len(found.not_run) == 1
+    assert sentence in found.not_run[0]
+
+
+@pytest.mark.parametrize(
+    ("image", "packages"),
+    [
+        ("ultralytics/ultralytics:latest-cpu", ["ultralytics"]),
+        ("pytorch/pytorch:2.1.0-cuda11.8-cudnn8-runtime", ["torch", "torchvision"]),
+        ("nvcr.io/nvidia/pytorch:24.01-py3", ["torch", "torchvision"]),
+        ("openvino/ubuntu22_runtime:2023.1", ["openvino"]),
+        ("tensorflow/tensorflow:2.15.0", ["tensorflow"]),
+        ("python:3.9-slim", []),
+        ("ubuntu:22.04", []),
+        ("nvidia/cuda:11.8.0-runtime-ubuntu22.04", []),
+        ("", []),
+    ],
+)
+def test_known_base_image_gives_its_framework(
+    tmp_path: Path, image: str, packages: list[str]
+) -> None:
+    found = read_build_lines({"baseImage": image}, tmp_path)
+    assert (found.requirements, found.not_run) == (packages, [])
+
+
+def test_env_lines_become_variables_and_spec_env_wins(tmp_path: Path) -> None:
+    build = directives(
+        "MODEL=a SIZE=640", "OLD form of it", "PIP_EXTRA_INDEX_URL=https://x/", kind="ENV"
+    )
+    spec = {"handler": "main:handler", "build": build, "env": [{"name": "SIZE", "value": "320"}]}
+    config = parse_function({"metadata": {"name": "one"}, "spec": spec}, tmp_path)
+    assert dict(config.env) == {"MODEL": "a", "SIZE": "320", "OLD": "form of it"}
+    assert config.build.requirements == ["--extra-index-url https://x/"]
+
+
+@pytest.mark.parametrize(
+    "build", [{"commands": "x"}, {"directives": []}, {"directives": {"preCopy": ["x"]}}]
+)
+def test_build_of_a_wrong_type_is_named(tmp_path: Path, build: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"spec\.build\."):
+        read_build_lines(build, tmp_path)
+
+
+def test_lint_names_lines_that_are_not_run(tmp_path: Path) -> None:
+    spec = {"handler": "main:handler", "build": directives("apt-get install -y ffmpeg")}
+    config = parse_function({"metadata": {"name": "one"}, "spec": spec}, tmp_path)
+    texts = [finding.text for finding in lint(config) if not finding.severe]
+    assert any("apt-get install -y ffmpeg is not run: install ffmpeg" in text for text in texts)
