@@ -24,10 +24,11 @@ class CvatLambdaConfig(AppConfig):
         from cvat_lambda.functions import background
         from cvat_lambda.functions.platforms import use_platform
         from cvat_lambda.gateway import nuclio
-        from cvat_lambda.observability import logs, metrics  # noqa: F401
+        from cvat_lambda.observability import audit, logs, metrics  # noqa: F401
         from cvat_lambda.requests.store import queue
 
         # By name: a web process puts these functions on the queue and never imports them.
         queue.register_tasks(queue.TaskNames(run_shard=RUN_SHARD, deliver_webhook=DELIVER_WEBHOOK))
         use_platform(nuclio.platform)
         background.start_with_the_first_http_request()
+        audit.connect()

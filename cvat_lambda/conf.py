@@ -121,6 +121,9 @@ class Settings(TypedSettings):
     # requests; 0: each request opens its own.
     KEPT_DATABASE_CONNECTIONS: int = 4
 
+    # Make OpenTelemetry spans of requests and invocations; `opentelemetry-api` must be installed.
+    TRACES: bool = False
+
     # Redis of the app's own caches; "": that of the RQ queue.
     REDIS_URL: str = ""
 

@@ -31,3 +31,7 @@ function_invoked = Signal()
 
 # function_id: str, before: str, after: str — the state of a function changed in the registry
 function_state_changed = Signal()
+
+# action: str, object_kind: str, object_id: object, details: dict[str, Any] — somebody deleted,
+# undid, deployed or changed something; the audit log names the user of the request in progress
+action_taken = Signal()

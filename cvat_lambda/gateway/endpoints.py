@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from django.db import transaction
 
+from cvat_lambda import signals
 from cvat_lambda.errors import (
     FunctionNotFound,
     FunctionSpecInvalid,
@@ -106,6 +107,7 @@ def save_endpoint(endpoint: Endpoint) -> Function:
         for key, value in values.items():
             setattr(row, key, value)
         row.save()
+    _note("saved", row.pk, url=endpoint.url)
     return row
 
 
@@ -114,6 +116,17 @@ def remove_endpoint(function_id: str) -> None:
     deleted, _ = Function.objects.filter(pk=function_id, platform=ENDPOINT).delete()
     if not deleted:
         raise FunctionNotFound(f"there is no endpoint '{function_id[:128]}'")
+    _note("removed", function_id)
+
+
+def _note(action: str, function_id: str, **details: str) -> None:
+    signals.action_taken.send_robust(
+        sender=Endpoint,
+        action=action,
+        object_kind="endpoint",
+        object_id=function_id,
+        details=details,
+    )
 
 
 def check_url(url: str) -> None:

@@ -18,6 +18,8 @@ from cvat_lambda.gateway.gateway import get_gateway
 from cvat_lambda.gateway.http import Answer, ConnectFailed, TransportError
 from cvat_lambda.gateway.responses import AddressMissing, read_answer, too_large, translate
 from cvat_lambda.gateway.routes import Route
+from cvat_lambda.observability.context import request_context
+from cvat_lambda.observability.traces import invocation_span
 
 _MARGIN_S: Final = 5.0  # for the way there and back, beside the function's own time limits
 # The embedded runtime says in it which revision of the function answered; header names are lower
@@ -50,7 +52,8 @@ def invoke_once(
     """
     started = time.monotonic()
     try:
-        answered = _invoke(spec, body, request_id, deadline_s, cancel)
+        with request_context(request_id):
+            answered = _invoke(spec, body, request_id, deadline_s, cancel)
     except LambdaError as exc:
         _send_signal(spec, time.monotonic() - started, exc)
         background.report(spec, exc)
@@ -151,6 +154,7 @@ def _post(
     if route.through_dashboard:
         headers["x-nuclio-invoke-timeout"] = format_duration(timeout_s)
     connections = get_gateway().connections
-    return connections.post(
-        route.server, route.path, body, headers, timeout_s=timeout_s, cancel=cancel
-    )
+    with invocation_span(spec.id, spec.revision, headers):
+        return connections.post(
+            route.server, route.path, body, headers, timeout_s=timeout_s, cancel=cancel
+        )

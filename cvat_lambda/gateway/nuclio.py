@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import requests
 
+from cvat_lambda import signals
 from cvat_lambda.conf import settings
 from cvat_lambda.errors import (
     FunctionNotFound,
@@ -64,6 +65,7 @@ class Nuclio:
         if "spec" not in function:  # the dashboard would hang for a minute, then fail
             raise InvalidRequest(f"function '{name}' cannot be deployed without a spec")
         self._send("PUT", f"/api/functions/{name}", json=dict(function), headers=self._project())
+        _note("deployed", name)
 
     def remove(self, function_id: str) -> None:
         """Remove a function; one that does not exist is no error."""
@@ -71,6 +73,7 @@ class Nuclio:
         self._send(
             "DELETE", "/api/functions", json={"metadata": metadata}, read_s=_REMOVAL_TIMEOUT_S
         )
+        _note("removed", function_id)
 
     def replicas(self, function_id: str) -> list[str]:
         """Return the names of a function's replicas. Raise FunctionNotFound."""
@@ -162,6 +165,12 @@ def platform() -> Nuclio:
         token=settings.PLATFORM_TOKEN,
         namespace=settings.PLATFORM_NAMESPACE,
         project=settings.PLATFORM_PROJECT,
+    )
+
+
+def _note(action: str, function_id: str) -> None:
+    signals.action_taken.send_robust(
+        sender=Nuclio, action=action, object_kind="function", object_id=function_id, details={}
     )
 
 

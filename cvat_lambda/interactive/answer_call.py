@@ -17,6 +17,7 @@ from cvat_lambda.interactive.interactor import interact
 from cvat_lambda.interactive.params import CallParams, CallScope
 from cvat_lambda.interactive.reid import reidentify
 from cvat_lambda.interactive.tracker import track
+from cvat_lambda.observability.context import current_request_id
 from cvat_lambda.signals import function_called
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def answer_call(
         spec=spec,
         scope=scope,
         params=params,
-        request_id=uuid.uuid4().hex,
+        request_id=current_request_id() or uuid.uuid4().hex,
         ends_at=time.monotonic() + interactive_time_limit_s(spec),
     )
     begun_at = time.perf_counter()

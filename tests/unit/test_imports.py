@@ -38,13 +38,15 @@ RULES: dict[str, set[str]] = {
     "rest": BASE | {"annotations"},
     "observability": BASE,
     "functions": BASE | {"annotations"},
-    "gateway": BASE | {"annotations", "functions", "redis_client", "allowed_hosts"},
+    "gateway": BASE
+    | {"annotations", "functions", "observability", "redis_client", "allowed_hosts"},
     "engine": BASE | {"annotations"},
     "engine/conformance": BASE | {"annotations", "engine"},
     "engine/cvat": BASE | {"annotations", "engine"},
     "engine/standalone": BASE | {"annotations", "images", "engine", "rest", "allowed_hosts"},
     "interactive": BASE
-    | {"annotations", "images", "functions", "gateway", "engine", "redis_client"},
+    | {"annotations", "images", "functions", "gateway", "engine", "redis_client"}
+    | {"observability"},
     # The first room of requests/ is the lowest; rq_tasks and admin use all of them.
     "requests/store": BASE | {"annotations"},
     "requests/run": BASE

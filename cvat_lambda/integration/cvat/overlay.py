@@ -10,6 +10,7 @@ REPLACED: Final = "cvat.apps.lambda_manager"
 APPS: Final = ("cvat_lambda", "cvat_lambda.integration.cvat")
 URLS: Final = "cvat_lambda.integration.cvat.urls"
 ENGINE: Final = "cvat_lambda.engine.cvat.adapter.CvatEngine"
+MIDDLEWARE: Final = "cvat_lambda.observability.middleware.RequestContext"
 DATABASE: Final = "cvat_lambda.integration.cvat.database"  # Django's own, with a connection pool
 
 
@@ -22,6 +23,7 @@ def overlay(settings: Mapping[str, Any]) -> dict[str, Any]:
     nuclio = settings["NUCLIO"]
     return {
         "INSTALLED_APPS": _apps(settings["INSTALLED_APPS"]),
+        "MIDDLEWARE": [*settings.get("MIDDLEWARE", ()), MIDDLEWARE],
         "DATABASES": _databases(settings.get("DATABASES", {})),
         "ROOT_URLCONF": URLS,
         "CVAT_LAMBDA_ENGINE": ENGINE,

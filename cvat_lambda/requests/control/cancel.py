@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cvat_lambda import signals
 from cvat_lambda.requests.control import transitions
 from cvat_lambda.requests.control.undo import remove_added
 from cvat_lambda.requests.store import queue
@@ -16,6 +17,13 @@ def cancel_request(request: Request, *, undo: bool = False, user_id: int | None 
     waiting = list(request.shards.filter(status=Status.QUEUED).values_list("rq_job_id", flat=True))
     if transitions.cancel(request.pk):
         queue.drop(waiting)
+        signals.action_taken.send_robust(
+            sender=Request,
+            action="cancelled",
+            object_kind="request",
+            object_id=request.pk,
+            details={"user_id": user_id},
+        )
     if undo:
         remove_added(request.pk, user_id=user_id)
     request.refresh_from_db()

@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from django.utils import timezone
 
+from cvat_lambda import signals
 from cvat_lambda.conf import settings
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.ids_subquery import ids_subquery
@@ -51,7 +52,15 @@ def remove_added(request_id: str, *, user_id: int | None = None) -> int:
     ended = Request.objects.filter(pk=request_id, status__in=ENDED)
     if not ended.update(undoing_at=db_now_expression(), undone_at=None, undo_user_id=user_id):
         raise StateConflict(f"request {request_id} is running: cancel it first")
-    return _finish(request_id, user_id=user_id)
+    removed = _finish(request_id, user_id=user_id)
+    signals.action_taken.send_robust(
+        sender=Request,
+        action="undid",
+        object_kind="request",
+        object_id=request_id,
+        details={"removed": removed, "user_id": user_id},
+    )
+    return removed
 
 
 def finish_interrupted() -> int:

@@ -38,6 +38,7 @@ class Functions:
     port: int
     objects: dict[str, Any] = field(default_factory=dict)
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
+    request_ids: list[str] = field(default_factory=list)  # of the invocations, from their headers
     asked: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
     revisions: dict[str, str] = field(default_factory=dict)  # that an answer names in its header
     is_down: bool = False
@@ -130,6 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
         functions, function_id = self.server.functions, self.headers["X-Nuclio-Target"]
         with functions.lock:
             functions.asked[function_id].append(payload)
+            functions.request_ids.append(self.headers["X-Request-Id"])
         answer = functions.behaviours[function_id](payload)
         revision = functions.revisions.get(function_id, "")
         if isinstance(answer, RawAnswer):

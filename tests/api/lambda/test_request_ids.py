@@ -1,0 +1,27 @@
+"""The id of an HTTP request: sent to the function, and back to the client."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+CAR: Final = '[{"name": "car", "type": "rectangle"}]'
+
+
+def test_call_sends_the_request_id_to_the_function_and_back(
+    api: Any, functions: Any, task: Any
+) -> None:
+    functions.add("yolo", type="detector", spec=CAR)
+    response = api.post(
+        "functions/yolo", {"task": task.pk, "frame": 0}, headers={"X-Request-Id": "client-7"}
+    )
+    assert response.status_code == 200
+    assert response["X-Request-Id"] == "client-7"
+    assert functions.request_ids == ["client-7"]
+
+
+def test_call_without_a_request_id_gets_one_that_the_function_sees(
+    api: Any, functions: Any, task: Any
+) -> None:
+    functions.add("yolo", type="detector", spec=CAR)
+    response = api.call("yolo", task=task.pk, frame=0)
+    assert functions.request_ids == [response["X-Request-Id"]]

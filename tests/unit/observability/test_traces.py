@@ -1,0 +1,68 @@
+"""OpenTelemetry spans of HTTP requests and invocations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.http import HttpRequest, HttpResponse
+from django.test import RequestFactory
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from cvat_lambda.observability.middleware import RequestContext
+from cvat_lambda.observability.traces import invocation_span
+
+_exporter = InMemorySpanExporter()
+
+
+@pytest.fixture
+def spans(settings: Any) -> Iterator[InMemorySpanExporter]:
+    """Let the process export its spans to memory; OpenTelemetry takes one provider a process."""
+    settings.CVAT_LAMBDA_TRACES = True
+    provider = trace.get_tracer_provider()
+    if not isinstance(provider, TracerProvider):
+        provider = TracerProvider()
+        provider.add_span_processor(SimpleSpanProcessor(_exporter))
+        trace.set_tracer_provider(provider)
+    _exporter.clear()
+    yield _exporter
+    _exporter.clear()
+
+
+def call_function(headers: dict[str, str]) -> RequestContext:
+    def view(request: HttpRequest) -> HttpResponse:
+        with invocation_span("yolo", "r1", headers):
+            return HttpResponse("ok")
+
+    return RequestContext(view)
+
+
+def test_trace_leads_from_the_client_through_the_request_to_the_function(
+    spans: InMemorySpanExporter,
+) -> None:
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    request = RequestFactory().get("/api/lambda/functions", headers={"traceparent": parent})
+    headers: dict[str, str] = {}
+    call_function(headers)(request)
+    invocation, server = spans.get_finished_spans()
+    assert (invocation.name, server.name) == ("invoke yolo", "GET /api/lambda/functions")
+    assert invocation.attributes is not None
+    assert invocation.attributes["cvat_lambda.function"] == "yolo"
+    assert invocation.parent is not None
+    assert invocation.parent.span_id == server.get_span_context().span_id
+    span = invocation.get_span_context()
+    assert headers["traceparent"] == (f"00-0af7651916cd43dd8448eb211c80319c-{span.span_id:016x}-01")
+
+
+def test_no_span_is_made_unless_the_setting_says_so(
+    spans: InMemorySpanExporter, settings: Any
+) -> None:
+    settings.CVAT_LAMBDA_TRACES = False
+    headers: dict[str, str] = {}
+    call_function(headers)(RequestFactory().get("/"))
+    assert spans.get_finished_spans() == ()
+    assert headers == {}
