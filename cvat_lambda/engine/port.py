@@ -7,7 +7,7 @@ one instance.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -71,6 +71,16 @@ class FrameFacts:
     name: str
     width: int | None  # pixels as an annotator sees them; None: not known
     height: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallFacts:
+    """The facts of a task or job that a call needs, if the user may view it."""
+
+    task_id: int
+    job: Job | None = None  # the job of the call; None: the call is about the task
+    frame_keys: Mapping[int, str] = field(default_factory=dict)  # those that are known already
+    labels_version: str | None = None  # changes with the task's labels; None: not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +188,15 @@ class Engine(Protocol):
     """Tasks, frames and annotations. Every method may be called from several threads."""
 
     def access(self, request: HttpRequest) -> Access: ...
+
+    def call_facts(
+        self, access: Access, *, task_id: int | None, job_id: int | None, frames: Collection[int]
+    ) -> CallFacts:
+        """Check that the user may view a job, or a task if ``job_id`` is None, for a call.
+
+        The fewer queries the better. `engine.call_facts.read` is enough for an engine whose
+        lookups are cheap. Raise TaskNotFound, JobNotFound.
+        """
 
     def task(self, task_id: int) -> Task:
         """Raise TaskNotFound."""

@@ -14,8 +14,9 @@ from cvat_lambda.gateway.invoke import interactive_time_limit_s
 from cvat_lambda.interactive.call import Call
 from cvat_lambda.interactive.detector import detect
 from cvat_lambda.interactive.interactor import interact
-from cvat_lambda.interactive.params import CallParams, CallScope
+from cvat_lambda.interactive.params import CallParams
 from cvat_lambda.interactive.reid import reidentify
+from cvat_lambda.interactive.scope import CallScope
 from cvat_lambda.interactive.tracker import track
 from cvat_lambda.observability.context import current_request_id
 from cvat_lambda.signals import function_called
@@ -68,7 +69,7 @@ def answer_call(
             function_id=spec.id,
             kind=spec.kind.value,
             task_id=scope.task_id,
-            job_id=None if scope.job is None else scope.job.id,
+            job_id=scope.job_id,
             duration_s=time.perf_counter() - begun_at,
             error=error,
             http_request=http_request,

@@ -6,19 +6,25 @@ import os
 import threading
 from typing import Final
 
+from cvat_lambda.annotations.types import Label
 from cvat_lambda.engine.port import Frame
-from cvat_lambda.interactive.byte_cache import ByteCache
+from cvat_lambda.interactive.bounded_cache import BoundedCache
 from cvat_lambda.interactive.embedding_store import EmbeddingStore
 
 FRAMES_BYTES: Final = 64 * 1024 * 1024
+LABELS_OF_TASKS: Final = 256
 
 
 class InteractiveCaches:
-    """Owns the kept frames and the embeddings."""
+    """Owns the kept frames, labels and embeddings."""
 
     def __init__(self) -> None:
-        self.frames: ByteCache[Frame] = ByteCache(
+        self.frames: BoundedCache[Frame] = BoundedCache(
             FRAMES_BYTES, size_of=lambda frame: len(frame.data)
+        )
+        # By the id of the task and the version of its labels.
+        self.labels: BoundedCache[tuple[Label, ...]] = BoundedCache(
+            LABELS_OF_TASKS, size_of=lambda labels: 1
         )
         self.embeddings = EmbeddingStore()
         # (id, revision) of functions whose embeddings cannot be used: they are not asked for one.
@@ -27,6 +33,7 @@ class InteractiveCaches:
     def reset(self) -> None:
         """Forget what this process keeps. Embeddings in Redis are kept."""
         self.frames.clear()
+        self.labels.clear()
         self.embeddings.reset()
         self.without_embedding.clear()
 

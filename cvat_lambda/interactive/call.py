@@ -14,7 +14,8 @@ from cvat_lambda.errors import FunctionAnswerInvalid, FunctionError, FunctionTim
 from cvat_lambda.functions.spec import FunctionSpec
 from cvat_lambda.gateway.invoke_with_retries import InvocationResult, invoke_with_retries
 from cvat_lambda.interactive.frames import read_frame
-from cvat_lambda.interactive.params import CallParams, CallScope
+from cvat_lambda.interactive.params import CallParams
+from cvat_lambda.interactive.scope import CallScope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

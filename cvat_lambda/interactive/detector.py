@@ -27,7 +27,7 @@ def detect(call: Call) -> dict[str, Any]:
     if not spec.labels:
         raise InvalidMapping(f"function '{spec.id}': {NO_LABELS}")
     try:
-        mapping = build_mapping(params.mapping, spec.labels, call.scope.task().labels)
+        mapping = build_mapping(params.mapping, spec.labels, call.scope.labels())
     except MappingError as exc:
         raise InvalidMapping(exc.message) from exc
     frame = call.frame(number)

@@ -18,7 +18,7 @@ import redis
 from redis.exceptions import LockError, RedisError
 
 from cvat_lambda.conf import settings
-from cvat_lambda.interactive.byte_cache import ByteCache
+from cvat_lambda.interactive.bounded_cache import BoundedCache
 from cvat_lambda.redis_client import CircuitBreaker, connect
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class EmbeddingStore:
         self, client: redis.Redis | None = None, *, in_process_bytes: int = IN_PROCESS_BYTES
     ) -> None:
         self._client: redis.Redis | None = client
-        self._in_process: ByteCache[bytes] = ByteCache(in_process_bytes, size_of=len)
+        self._in_process: BoundedCache[bytes] = BoundedCache(in_process_bytes, size_of=len)
         self._breaker = CircuitBreaker()
 
     @property

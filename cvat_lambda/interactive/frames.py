@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from cvat_lambda.engine.port import Frame
 from cvat_lambda.interactive.caches import get_caches
-from cvat_lambda.interactive.params import CallScope
+from cvat_lambda.interactive.scope import CallScope
 
 
 def read_frame(scope: CallScope, number: int) -> Frame:

@@ -1,4 +1,4 @@
-"""What a call asks for, parsed and typed; and where: task, job and the frames of the scope."""
+"""The parameters of a call, parsed and typed."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cvat_lambda.engine.port import Access, Engine, Job, Task
-from cvat_lambda.errors import FrameOutOfScope, InvalidRequest
+from cvat_lambda.errors import InvalidRequest
 from cvat_lambda.functions.spec import FunctionSpec
 from cvat_lambda.images.region import Region
 
@@ -50,6 +49,12 @@ class CallParams:
     boxes1: tuple[Mapping[str, Any], ...] | None = None
     max_distance: int | None = None  # pixels
 
+    @property
+    def frames(self) -> tuple[int, ...]:
+        """The frames that the call is about."""
+        given = (self.frame, self.frame0, self.frame1)
+        return tuple({number for number in given if number is not None})
+
 
 def require(spec: FunctionSpec, params: CallParams, *names: str) -> None:
     """Raise InvalidRequest naming every parameter that a call of this kind lacks."""
@@ -82,55 +87,3 @@ def refuse_roi(spec: FunctionSpec, params: CallParams) -> None:
 def _listed(names: Sequence[str]) -> str:
     *head, last = [f"'{name}'" for name in names]
     return f"{', '.join(head)} and {last}" if head else last
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallScope:
-    """Where a call happens. The user may see it."""
-
-    engine: Engine
-    task_id: int
-    job: Job | None = None
-
-    @classmethod
-    def resolve(cls, engine: Engine, access: Access, params: CallParams) -> CallScope:
-        """The task and job of a call, seen by this user.
-
-        Raise InvalidRequest, TaskNotFound, JobNotFound or PermissionDenied.
-        """
-        if params.job_id is None:
-            if params.task_id is None:
-                raise InvalidRequest("A call needs 'task' or 'job'.")
-            access.require_task(params.task_id, "view")
-            return cls(engine=engine, task_id=params.task_id)
-        access.require_job(params.job_id, "view")
-        job = engine.job(params.job_id)
-        if params.task_id is not None and params.task_id != job.task_id:
-            raise InvalidRequest(
-                f"Job {job.id} is not of task {params.task_id}: give the job alone or its own task."
-            )
-        return cls(engine=engine, task_id=job.task_id, job=job)
-
-    def task(self) -> Task:
-        """All that the engine knows of the task: several queries, which most calls do without."""
-        return self.engine.task(self.task_id)
-
-    def frame_key(self, number: int) -> str:
-        """The content key of a frame. Raise FrameOutOfScope unless it is of the task and job."""
-        if self.job is not None and number not in self.job.frames:
-            raise FrameOutOfScope(
-                f"Frame {number} is outside the range of job {self.job.id}.", frame=number
-            )
-        try:
-            return self.engine.frame_key(self.task_id, number)
-        except FrameOutOfScope as exc:
-            raise self._out_of_task(number) from exc
-
-    def _out_of_task(self, number: int) -> FrameOutOfScope:
-        size = self.task().size
-        if size == 0:
-            return FrameOutOfScope(f"Task {self.task_id} has no frames.", frame=number)
-        return FrameOutOfScope(
-            f"Frame {number} is not in task {self.task_id}: its frames are 0 to {size - 1}.",
-            frame=number,
-        )

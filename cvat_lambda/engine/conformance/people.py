@@ -54,6 +54,32 @@ class People:
         assert bob.editable_job_ids([mine.id, other.id]) == {mine.id}
         assert {mine.id, other.id} & listed_ids(bob.visible_job_ids()) == {mine.id}
 
+    def test_call_facts_are_those_of_the_task_and_the_job_for_who_may_view_them(
+        self, scenarios: Scenarios
+    ) -> None:
+        bench = Bench(scenarios, frames=6, segment_size=3)
+        mine, other = bench.jobs
+        scenarios.assign_job(mine.id, "bob")
+        engine = scenarios.engine
+        for name, job_id in (("alice", None), ("alice", other.id), ("bob", None), ("bob", mine.id)):
+            access = scenarios.access(name)
+            facts = engine.call_facts(
+                access, task_id=bench.task_id, job_id=job_id, frames=[1, 4, UNKNOWN]
+            )
+            assert facts.task_id == bench.task_id
+            assert facts.job == (None if job_id is None else engine.job(job_id))
+            for number, key in facts.frame_keys.items():
+                assert key == engine.frame_key(bench.task_id, number)
+        refused = (("bob", None, other.id), ("charlie", None, mine.id), ("alice", None, UNKNOWN))
+        for name, task_id, job_id in refused:
+            with pytest.raises(JobNotFound):
+                engine.call_facts(
+                    scenarios.access(name), task_id=task_id, job_id=job_id, frames=[0]
+                )
+        for name, task_id in (("charlie", bench.task_id), ("alice", UNKNOWN)):
+            with pytest.raises(TaskNotFound):
+                engine.call_facts(scenarios.access(name), task_id=task_id, job_id=None, frames=[0])
+
     def test_project_is_seen_by_its_owner_alone(self, scenarios: Scenarios) -> None:
         project_id, _ = scenarios.project(1)
         scenarios.access("alice").require_project(project_id, "edit")

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from django.db import transaction
 
 from cvat_lambda.annotations.types import LabeledData, Track
+from cvat_lambda.engine import call_facts
 from cvat_lambda.engine.cvat import frames, reading, tasks, writing
 from cvat_lambda.engine.cvat.access import CvatAccess
 from cvat_lambda.engine.port import (
     Access,
     AnnotationKind,
+    CallFacts,
     Change,
     Frame,
     FrameFacts,
@@ -64,6 +66,12 @@ class CvatEngine:
     def frame_facts(self, task_id: int, numbers: Collection[int]) -> dict[int, FrameFacts]:
         """Names and sizes of the frames that exist. Raise TaskNotFound."""
         return frames.read_facts(task_id, numbers)
+
+    def call_facts(
+        self, access: Access, *, task_id: int | None, job_id: int | None, frames: Collection[int]
+    ) -> CallFacts:
+        """Raise TaskNotFound, JobNotFound. CVAT's permission check has read the rows already."""
+        return call_facts.read(self, access, task_id=task_id, job_id=job_id)
 
     def frame_key(self, task_id: int, number: int) -> str:
         """A key of the frame's content. Raise TaskNotFound, FrameOutOfScope."""

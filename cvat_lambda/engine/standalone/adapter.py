@@ -14,6 +14,7 @@ from cvat_lambda.annotations.types import Label, LabeledData, Track
 from cvat_lambda.engine.port import (
     Access,
     AnnotationKind,
+    CallFacts,
     Change,
     Frame,
     FrameFacts,
@@ -24,6 +25,7 @@ from cvat_lambda.engine.port import (
 )
 from cvat_lambda.engine.standalone import models, reading, writing
 from cvat_lambda.engine.standalone.access import StandaloneAccess
+from cvat_lambda.engine.standalone.call_facts import read_call_facts
 from cvat_lambda.engine.standalone.labels import label_tree, label_trees
 from cvat_lambda.engine.standalone.media import reader
 from cvat_lambda.engine.standalone.scope import parameter_batches, scope_of
@@ -48,6 +50,12 @@ class StandaloneEngine:
 
     def access(self, request: HttpRequest) -> Access:
         return StandaloneAccess(request.user)
+
+    def call_facts(
+        self, access: Access, *, task_id: int | None, job_id: int | None, frames: Collection[int]
+    ) -> CallFacts:
+        """Raise TaskNotFound, JobNotFound."""
+        return read_call_facts(access, task_id=task_id, job_id=job_id, frames=frames)
 
     def task(self, task_id: int) -> Task:
         """Raise TaskNotFound."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import io
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from django.contrib.auth.models import User
+from django.test import Client
 from PIL import Image
 
 from cvat_lambda import signals
@@ -98,16 +100,49 @@ def test_call_on_a_task_without_frames_is_refused(api: Any, functions: Any, alic
     )
 
 
-@pytest.mark.parametrize(("kind", "most"), [("interactor", 6), ("detector", 9)])
-def test_a_call_takes_few_queries(
-    api: Any, functions: Any, task: Any, kind: str, most: int, django_assert_max_num_queries: Any
+def token_client(user: User) -> Client:
+    """A client that logs in as cvat-sdk does, with a token."""
+    user.set_password("secret")
+    user.save()
+    login = {"username": user.username, "password": "secret"}
+    answer = Client().post("/api/auth/login", json.dumps(login), content_type="application/json")
+    return Client(HTTP_AUTHORIZATION=f"Token {answer.json()['key']}")
+
+
+@pytest.mark.parametrize("kind", ["interactor", "detector"])
+@pytest.mark.parametrize("by_job", [False, True])
+def test_call_takes_three_queries_at_most(
+    functions: Any,
+    task: Any,
+    jobs: Any,
+    alice: User,
+    kind: str,
+    by_job: bool,
+    django_assert_max_num_queries: Any,
 ) -> None:
+    """One for the token and its user, one for the function, one for right, frame and labels."""
     answer = {"mask": MASK, "bounds": [0, 0, 1, 1]} if kind == "interactor" else []
     functions.add("f", lambda payload: answer, type=kind, spec=CAR)
-    body = {"task": task.pk, "frame": 0, "pos_points": [[1, 1]], "neg_points": []}
-    api.call("f", **body)
-    with django_assert_max_num_queries(most):  # two of them are the session and the user
-        assert api.call("f", **body).status_code == 200
+    client = token_client(alice)
+    where = {"job": jobs[0]} if by_job else {"task": task.pk}
+    body = json.dumps({**where, "frame": 0, "pos_points": [[1, 1]], "neg_points": []})
+    call = partial(client.post, "/api/lambda/functions/f", body, content_type="application/json")
+    assert call().status_code == 200
+    with django_assert_max_num_queries(3):
+        assert call().status_code == 200
+
+
+def test_detector_call_after_a_change_of_labels_uses_the_new_labels(
+    api: Any, functions: Any, task: Any
+) -> None:
+    functions.add("yolo", lambda payload: [BOX], type="detector", spec=CAR)
+    assert len(api.call("yolo", task=task.pk, frame=0).json()["shapes"]) == 1
+    label = models.Label.objects.get(task=task, name="car")
+    patch = api.client.patch(
+        f"/api/labels/{label.pk}", json.dumps({"name": "lorry"}), content_type="application/json"
+    )
+    assert patch.status_code == 200
+    assert api.call("yolo", task=task.pk, frame=0).json()["shapes"] == []
 
 
 @pytest.mark.parametrize("by_job", [False, True])
@@ -138,10 +173,10 @@ def test_function_called_signal_of_a_crashed_call_has_an_error(
     functions.add("yolo", type="detector", spec=CAR)
     crash = RuntimeError("a mistake of ours")
 
-    def frame_key(*_: Any) -> str:
+    def read_frame(*_: Any) -> str:
         raise crash
 
-    monkeypatch.setattr(type(get_engine()), "frame_key", frame_key)
+    monkeypatch.setattr(type(get_engine()), "frame", read_frame)
     told: list[Any] = []
 
     def listen(error: Any, **_: Any) -> None:

@@ -1,4 +1,4 @@
-"""A least-recently-used cache bounded by bytes, for the threads of one process."""
+"""A least-recently-used cache bounded by size, for the threads of one process."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from cachetools import LRUCache
 V = TypeVar("V")
 
 
-class ByteCache(Generic[V]):
-    """Values by key, ``limit_bytes`` of them at most; the least recently used is evicted first.
+class BoundedCache(Generic[V]):
+    """Values by key, whose sizes are at most ``limit``; the least recently used is evicted first.
 
-    A value larger than a quarter of the limit is not kept, because it would evict most others.
+    ``size_of`` returns the size of a value, for example in bytes. A value larger than a quarter of
+    the limit is not kept, because it would evict most others.
     """
 
-    def __init__(self, limit_bytes: int, *, size_of: Callable[[V], int]) -> None:
-        self._limit = limit_bytes
+    def __init__(self, limit: int, *, size_of: Callable[[V], int]) -> None:
+        self._limit = limit
         self._size_of = size_of
         self._lock = threading.Lock()
-        self._values: LRUCache[str, V] = LRUCache(limit_bytes, getsizeof=size_of)
+        self._values: LRUCache[str, V] = LRUCache(limit, getsizeof=size_of)
 
     @property
-    def size_bytes(self) -> int:
+    def size(self) -> int:
         """The size of all kept values."""
         return int(self._values.currsize)
 

@@ -8,26 +8,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cvat_lambda.interactive.byte_cache import ByteCache
+from cvat_lambda.interactive.bounded_cache import BoundedCache
 
 
 @pytest.fixture
-def cache() -> ByteCache[bytes]:
-    return ByteCache(100, size_of=len)
+def cache() -> BoundedCache[bytes]:
+    return BoundedCache(100, size_of=len)
 
 
-def test_put_beyond_the_limit_evicts_the_least_recently_used_value(cache: ByteCache[bytes]) -> None:
+def test_put_beyond_the_limit_evicts_the_least_recently_used_value(
+    cache: BoundedCache[bytes],
+) -> None:
     for number in range(5):
         cache.put(str(number), bytes(20))
     assert cache.get("0") == bytes(20)  # now the most recently used
     cache.put("5", bytes(20))
     assert cache.get("0") == bytes(20)
     assert cache.get("1") is None
-    assert cache.size_bytes == 100
+    assert cache.size == 100
 
 
 def test_put_of_a_value_larger_than_a_quarter_of_the_limit_keeps_nothing(
-    cache: ByteCache[bytes],
+    cache: BoundedCache[bytes],
 ) -> None:
     cache.put("small", bytes(10))
     cache.put("large", bytes(26))
@@ -35,20 +37,20 @@ def test_put_of_a_value_larger_than_a_quarter_of_the_limit_keeps_nothing(
     assert cache.get("small") == bytes(10)
 
 
-def test_put_of_a_too_large_value_forgets_the_value_before(cache: ByteCache[bytes]) -> None:
+def test_put_of_a_too_large_value_forgets_the_value_before(cache: BoundedCache[bytes]) -> None:
     cache.put("key", b"old")
     cache.put("key", bytes(26))
     assert cache.get("key") is None
-    assert cache.size_bytes == 0
+    assert cache.size == 0
 
 
-def test_clear_forgets_every_value(cache: ByteCache[bytes]) -> None:
+def test_clear_forgets_every_value(cache: BoundedCache[bytes]) -> None:
     cache.put("key", b"value")
     cache.clear()
-    assert (cache.get("key"), cache.size_bytes) == (None, 0)
+    assert (cache.get("key"), cache.size) == (None, 0)
 
 
-def test_threads_that_put_and_get_at_once_keep_the_limit(cache: ByteCache[bytes]) -> None:
+def test_threads_that_put_and_get_at_once_keep_the_limit(cache: BoundedCache[bytes]) -> None:
     def use(number: int) -> None:
         for i in range(2000):
             cache.put(str((number * 7 + i) % 50), bytes(i % 25))
@@ -58,16 +60,16 @@ def test_threads_that_put_and_get_at_once_keep_the_limit(cache: ByteCache[bytes]
         for done in [pool.submit(use, number) for number in range(8)]:
             done.result()
     kept = [cache.get(str(key)) for key in range(50)]
-    assert cache.size_bytes == sum(len(value) for value in kept if value is not None) <= 100
+    assert cache.size == sum(len(value) for value in kept if value is not None) <= 100
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.binary(max_size=40)), max_size=60))
 def test_any_puts_keep_the_limit_and_the_right_size(
     puts: list[tuple[str, bytes]],
 ) -> None:
-    cache: ByteCache[bytes] = ByteCache(100, size_of=len)
+    cache: BoundedCache[bytes] = BoundedCache(100, size_of=len)
     for key, value in puts:
         cache.put(key, value)
-        assert cache.size_bytes <= 100
+        assert cache.size <= 100
     kept = [cache.get(key) for key in "abcdefgh"]
-    assert cache.size_bytes == sum(len(value) for value in kept if value is not None)
+    assert cache.size == sum(len(value) for value in kept if value is not None)
