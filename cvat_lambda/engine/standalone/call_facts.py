@@ -70,7 +70,8 @@ def _with_frames(rows: QuerySet[Any], task: str, frames: Collection[int]) -> Que
     """Join the images of these frames. A task without them, as of a video, has one row."""
     images = f"{task}data__images"
     wanted = FilteredRelation(images, condition=Q(**{f"{images}__number__in": tuple(frames)}))
-    return rows.order_by().annotate(frame=wanted)
+    joined: QuerySet[Any] = rows.order_by().annotate(frame=wanted)
+    return joined
 
 
 def _may_view(access: Access, people: Iterable[int | None]) -> bool:
