@@ -536,6 +536,9 @@ def test_role_in_the_organization_decides_who_starts_and_views_requests(
         listed = client_for(name).get(f"{path}?org=o").json()
         assert len(listed) == (status == 200), name
     assert client_for("charlie").delete(f"{one}?org=o").status_code == 404
+    # Alice may edit the task, but did not start the request.
+    assert client_for("alice").delete(f"{one}?org=o").status_code == 403
+    assert client_for("alice").post(f"{one}/undo?org=o").status_code == 403
     # Without ``org``, as the SDK asks by default, a task or a request of any organization is found.
     assert client_for("bob").get(f"/api/tasks/{task_id}").status_code == 200
     for name, status in (("bob", 200), ("charlie", 404)):

@@ -32,7 +32,7 @@ def visible_requests(access: Access) -> QuerySet[Request]:
 
 
 def find_request(access: Access, request_id: str, action: Action = "view") -> Request:
-    """Return a request that the user may view, or for "edit" also change.
+    """Return a request that the user may view, or for "edit" also cancel, retry and undo.
 
     The user's rights to each task and job are checked as if the user opened the task or job. A
     list may show less, for example the requests of one organization only. Raise RequestNotFound,
@@ -42,7 +42,10 @@ def find_request(access: Access, request_id: str, action: Action = "view") -> Re
     if request is None or not may_view(access, request):
         raise RequestNotFound(f"request {request_id} was not found")
     if action == "edit" and not may_edit(access, request):
-        raise PermissionDenied(f"you may see request {request_id}, but not change it")
+        raise PermissionDenied(
+            f"you may view request {request_id}, but not change it: only the user who started it"
+            " and administrators may, as long as they may edit its tasks"
+        )
     return request
 
 
@@ -55,12 +58,18 @@ def may_view(access: Access, request: Request) -> bool:
 
 
 def may_edit(access: Access, request: Request) -> bool:
-    """Return whether the user may edit everything that a request writes to.
+    """Return whether the user may cancel, retry and undo a request.
 
-    This is the right to cancel, retry and undo the request. Deleted tasks do not count. If all are
-    deleted, the owner and administrators have the right.
+    Only the user who started it and administrators may, and only while they may edit everything
+    that it writes to. Deleted tasks do not count.
     """
-    return _has_right(access, request, access.editable_task_ids, access.editable_job_ids)
+    return _is_initiator_or_administrator(access, request) and _has_right(
+        access, request, access.editable_task_ids, access.editable_job_ids
+    )
+
+
+def _is_initiator_or_administrator(access: Access, request: Request) -> bool:
+    return access.sees_everything or request.owner_id == access.user_id
 
 
 def _has_right(
@@ -72,7 +81,7 @@ def _has_right(
     existing = request.shards.filter(task_id__in=get_engine().task_ids())
     targets = set(existing.values_list("task_id", "job_id"))
     if not targets:
-        return access.sees_everything or request.owner_id == access.user_id
+        return _is_initiator_or_administrator(access, request)
     tasks = allowed_tasks({task_id for task_id, _ in targets})
     jobs: set[int] = set()
     for task_id, job_id in targets:

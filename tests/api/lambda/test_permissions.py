@@ -155,3 +155,39 @@ def test_anonymous_is_told_how_to_log_in(api_of: Callable[[User | None], Any], d
     answer = api_of(None).get("functions")
     assert (answer.status_code, list(answer.json())) == (401, ["detail"])
     assert "WWW-Authenticate" in answer.headers
+
+
+def test_editor_of_the_task_who_did_not_start_a_request_can_view_and_not_change_it(
+    api_of: Callable[[User | None], Any], places: dict[str, Any], bob: User
+) -> None:
+    """CVE-2026-73221: in CVAT every annotator of a task could cancel the requests of others."""
+    models.Task.objects.filter(pk=places["task"]).update(assignee=bob)
+    colleague, request = api_of(bob), places["request"]
+    assert colleague.get(f"requests/{request}").status_code == 200
+    for method, path in (
+        ("delete", f"requests/{request}"),
+        ("post", f"requests/{request}/retry"),
+        ("post", f"requests/{request}/undo"),
+    ):
+        answer = getattr(colleague, method)(path)
+        assert (answer.status_code, answer.json()["code"]) == (403, "permission_denied"), path
+        assert "only the user who started it and administrators" in answer.json()["message"]
+    assert Request.objects.get().status == "queued"
+
+
+def test_administrator_cancels_the_request_of_another_user(
+    api_of: Callable[[User | None], Any], places: dict[str, Any]
+) -> None:
+    administrator = User.objects.create_superuser("root", "root@example.com", "root-secret")
+    assert api_of(administrator).delete(f"requests/{places['request']}").status_code == 204
+    assert Request.objects.get().status == "cancelled"
+
+
+def test_initiator_who_lost_the_right_to_edit_the_task_cannot_change_the_request(
+    api_of: Callable[[User | None], Any], places: dict[str, Any], alice: User, charlie: User
+) -> None:
+    models.Task.objects.filter(pk=places["task"]).update(owner=charlie, assignee=None)
+    models.Job.objects.filter(pk=places["job1"]).update(assignee=alice)
+    former = api_of(alice)
+    assert former.get(f"requests/{places['request']}").status_code == 200
+    assert former.delete(f"requests/{places['request']}").status_code == 403
