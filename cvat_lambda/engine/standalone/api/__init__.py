@@ -1,1 +1,1 @@
-"""The REST host: what `cvat-sdk` and `cvat-cli` 2.80 ask of a server."""
+"""The REST API of the standalone engine, as `cvat-sdk` and `cvat-cli` 2.80 use it."""

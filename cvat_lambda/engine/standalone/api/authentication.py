@@ -1,4 +1,4 @@
-"""Who asks: a login's token, a personal access token, or a browser's session."""
+"""Authentication: login tokens, personal access tokens, browser sessions."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from rest_framework.request import Request
 
 from cvat_lambda.engine.standalone.models import AccessToken
 
-# How stale the note of a token's last use may be; a write a request would cost too much.
+# Interval of updates of a token's last use; an update for each request would be too slow.
 _LAST_USE_PRECISION = timedelta(minutes=5)
 
 
 class TokenAuthentication(authentication.TokenAuthentication):
-    """``Authorization: Token KEY``, the key that a login answered."""
+    """``Authorization: Token KEY``, with the key that a login returned."""
 
 
 class SessionAuthentication(authentication.SessionAuthentication):
-    """The session cookie of a browser; what changes something needs the CSRF token too."""
+    """The session cookie of a browser; unsafe methods need the CSRF token as well."""
 
 
 class BearerAuthentication(authentication.TokenAuthentication):
@@ -33,14 +33,14 @@ class BearerAuthentication(authentication.TokenAuthentication):
     keyword = "Bearer"
 
     def authenticate(self, request: Request) -> tuple[Any, Any] | None:
-        """Raise PermissionDenied where a read-only token would change something."""
+        """Raise PermissionDenied for an unsafe method with a read-only token."""
         found = super().authenticate(request)
         if found is not None and found[1].read_only and request.method not in SAFE_METHODS:
             raise PermissionDenied("this access token may only read")
         return found
 
     def authenticate_credentials(self, key: str) -> tuple[Any, Any]:
-        """The user of a token and the token. Raise AuthenticationFailed."""
+        """Return the user of a token, and the token. Raise AuthenticationFailed."""
         now = timezone.now()
         token = (
             AccessToken.objects.select_related("user")

@@ -1,4 +1,4 @@
-"""Fields of several serializers."""
+"""Fields that several serializers share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rest_framework import serializers
 from cvat_lambda.annotations.labels import MAX_LABELS
 from cvat_lambda.rest.fields import INT_MAX, ListField
 
-DEFAULT_QUALITY = 70  # of JPEG for eyes
+DEFAULT_QUALITY = 70  # JPEG quality of compressed frames
 CHUNK_TYPE = "imageset"  # also of videos: chunks are zip archives of frames
 
 _USER_SCHEMA = {
@@ -34,7 +34,7 @@ def username_lookup(relation: str) -> str:
 
 
 def user_json(user: Any) -> dict[str, Any] | None:
-    """A user as others may see them."""
+    """Return a user as other users may see them."""
     if user is None:
         return None
     return {
@@ -47,7 +47,7 @@ def user_json(user: Any) -> dict[str, Any] | None:
 
 @extend_schema_field(_USER_SCHEMA)
 class BasicUser(serializers.Field):  # type: ignore[type-arg]
-    """A user to read."""
+    """A user in a response."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(read_only=True, **kwargs)
@@ -58,12 +58,12 @@ class BasicUser(serializers.Field):  # type: ignore[type-arg]
 
 @extend_schema_field({"type": "integer", "minimum": 0, "maximum": INT_MAX, "nullable": True})
 class UserId(serializers.IntegerField):
-    """A user to assign, by id; null for nobody."""
+    """The id of a user to assign; null for none."""
 
     default_error_messages = {"unknown": "User #{id} was not found."}
 
     def __init__(self, **kwargs: Any) -> None:
-        # Without the field's own limits: they would be compared with the user, not with the id.
+        # The limits of the field would be compared with the user instead of the id.
         super().__init__(allow_null=True, required=False, **kwargs)
 
     def to_internal_value(self, data: Any) -> Any:
@@ -80,7 +80,7 @@ class UserId(serializers.IntegerField):
 
 
 class LabelSpecs(ListField):
-    """Labels of a new task or project; `engine.standalone.labels` checks what is in them."""
+    """Labels of a new task or project; `engine.standalone.labels` checks them."""
 
     child = serializers.DictField()
 
@@ -89,7 +89,7 @@ class LabelSpecs(ListField):
 
 
 class Constant(serializers.Field):  # type: ignore[type-arg]
-    """Something that CVAT's clients want to read and that is always the same here."""
+    """A constant member that CVAT's clients require."""
 
     def __init__(self, value: str | bool | int | None, **kwargs: Any) -> None:
         super().__init__(read_only=True, source="*", **kwargs)
@@ -110,7 +110,7 @@ class ConstantSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untype
 
 
 def link(serializer: serializers.BaseSerializer[Any], name: str, query: str) -> str:
-    """The absolute URL of a list."""
+    """Return the absolute URL of a list."""
     path = f"{reverse(name)}?{query}"
     request = serializer.context.get("request")
     return request.build_absolute_uri(path) if request is not None else path

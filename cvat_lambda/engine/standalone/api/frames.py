@@ -1,4 +1,4 @@
-"""Frames, chunks, previews and facts of the frames of a task or a job."""
+"""Frames, chunks, previews and metadata of the frames of a task or a job."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _QUALITIES = ("original", "compressed")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameScope:
-    """The frames of a task, or those that a job shows."""
+    """The frames of a task or of a job."""
 
     data: models.Data
     frames: Sequence[int]  # relative numbers, ascending
@@ -39,7 +39,7 @@ class FrameScope:
         return self.data.task_id
 
     def own(self, number: int) -> int:
-        """The number, if it is one of the scope's. Raise NotFound."""
+        """Return the number if it is in the scope. Raise NotFound."""
         if number not in self.frames:
             raise NotFound(f"Frame {number} is not there; there are {len(self.frames)} frames.")
         return number
@@ -54,7 +54,7 @@ def scope_of_task(task: models.Task) -> FrameScope:
 
 
 def scope_of_job(job: models.Job) -> FrameScope:
-    """The frames that a job shows."""
+    """Return the frames of a job."""
     data = job.segment.task.data
     return FrameScope(data=data, frames=job.segment.frame_numbers, is_job=True)
 
@@ -91,13 +91,13 @@ def _read(scope: FrameScope, number: int, quality: str) -> Frame:
 
 
 def frame_response(scope: FrameScope, number: int, quality: str) -> HttpResponse:
-    """One picture with its own content type."""
+    """Return one image with its content type."""
     frame = _read(scope, scope.own(number), quality)
     return HttpResponse(frame.data, content_type=frame.mime)
 
 
 def preview_response(scope: FrameScope) -> HttpResponse:
-    """The first frame, small, as JPEG. Raise NotFound, FrameUnreadable."""
+    """Return the first frame as a small JPEG. Raise NotFound, FrameUnreadable."""
     if not scope.frames:
         raise NotFound("There are no frames.")
     frame = _read(scope, scope.frames[0], "compressed")
@@ -107,7 +107,7 @@ def preview_response(scope: FrameScope) -> HttpResponse:
 
 
 def _chunk_frames(scope: FrameScope, parameters: Any) -> list[int]:
-    """The frames of chunk ``number`` of the task, or of chunk ``index`` of a job."""
+    """Return the frames of chunk ``number`` of the task, or of chunk ``index`` of a job."""
     size = scope.data.chunk_size
     if scope.is_job and parameters.get("index"):
         start = _number(parameters, "index") * size
@@ -123,7 +123,7 @@ def _chunk_frames(scope: FrameScope, parameters: Any) -> list[int]:
 
 
 def chunk_response(scope: FrameScope, numbers: list[int], quality: str) -> FileResponse:
-    """A zip archive of frames in order, deleted ones too."""
+    """Return a zip archive of frames in order, including deleted ones."""
     if quality == "original":
         frames = reader.read_frames(scope.task_id, numbers)
     else:
@@ -144,7 +144,7 @@ def chunk_response(scope: FrameScope, numbers: list[int], quality: str) -> FileR
 
 
 def meta(scope: FrameScope) -> dict[str, Any]:
-    """Facts of the frames, for `DataMeta`."""
+    """Return the metadata of the frames, for `DataMeta`."""
     data = scope.data
     numbers = scope.frames
     is_selection = not isinstance(numbers, range)
@@ -187,7 +187,7 @@ def _frame_facts(data: models.Data, numbers: Sequence[int]) -> list[dict[str, An
 
 
 def delete_frames(scope: FrameScope, wanted: Sequence[int]) -> None:
-    """Make these the scope's deleted frames. Raise InvalidRequest on one that is not its own."""
+    """Set the deleted frames of the scope. Raise InvalidRequest for a frame outside it."""
     mine = scope.frames if isinstance(scope.frames, range) else frozenset(scope.frames)
     strangers = [number for number in wanted if number not in mine]
     if strangers:

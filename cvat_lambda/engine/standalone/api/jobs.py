@@ -59,7 +59,7 @@ class JobViewSet(
     mixins.DestroyModelMixin,
     GenericViewSet[models.Job],
 ):
-    """Jobs that the user may see; who may see one may annotate it."""
+    """Jobs that the user may view. A user who may view a job may annotate it."""
 
     queryset = models.Job.objects.none()
     serializer_class = JobRead
@@ -105,7 +105,7 @@ class JobViewSet(
 
     @extend_schema(request=JobChange, responses={200: JobRead, **schema.WRITE_ERRORS})
     def partial_update(self, request: Request, pk: str) -> Response:
-        """Change state; who may change the task, also assignee and stage."""
+        """Change the state. Users who may edit the task may change assignee and stage as well."""
         job = self.get_object()
         form = JobChange(data=request.data)
         form.is_valid(raise_exception=True)
@@ -146,7 +146,7 @@ class JobViewSet(
     )
     @action(detail=True, methods=["GET", "PATCH"], url_path="data/meta", url_name="data-meta")
     def data_meta(self, request: Request, pk: str) -> Response:
-        """Names and sizes of the job's frames; which are deleted."""
+        """Return names and sizes of the job's frames, and the deleted ones."""
         scope = frames.scope_of_job(self.get_object())
         if request.method == "PATCH":
             form = DataMetaChange(data=request.data)
@@ -157,7 +157,7 @@ class JobViewSet(
     @extend_schema(responses={(200, "image/jpeg"): OpenApiTypes.BINARY, **schema.READ_ERRORS})
     @action(detail=True, methods=["GET"], content_negotiation_class=PictureNegotiation)
     def preview(self, request: Request, pk: str) -> Any:
-        """The job's first frame, small."""
+        """Return the job's first frame as a small image."""
         return frames.preview_response(frames.scope_of_job(self.get_object()))
 
     @extend_schema(methods=["GET"], responses={200: schema.ANNOTATIONS, **schema.READ_ERRORS})
@@ -175,14 +175,14 @@ class JobViewSet(
     @extend_schema(methods=["DELETE"], responses={204: None, **schema.READ_ERRORS})
     @action(detail=True, methods=["GET", "PUT", "PATCH", "DELETE"], pagination_class=None)
     def annotations(self, request: Request, pk: str) -> Response:
-        """The job's shapes, tags and tracks."""
+        """Read and change the job's shapes, tags and tracks."""
         job = self.get_object()
         editor = Editor(job.segment.task, job, user_id=request.user.pk)
         return annotating.answer(request, editor)
 
 
 def _change(job: models.Job, values: dict[str, Any]) -> None:
-    """Write what was sent, and nothing else."""
+    """Write only the given members."""
     now = timezone.now()
     job.updated_at = now
     changed = ["updated_at"]

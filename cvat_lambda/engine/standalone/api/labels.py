@@ -1,4 +1,4 @@
-"""``/api/labels``, and labels inside a change of a task or a project."""
+"""``/api/labels``, and changes of labels through a task or a project."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def change_labels(
     task: models.Task | None = None,
     project: models.Project | None = None,
 ) -> None:
-    """Add labels without id; change, or (``deleted``) remove, the others. Raise InvalidRequest."""
+    """Add labels without id; change or (``deleted``) remove others. Raise InvalidRequest."""
     mine = models.Label.objects.filter(task=task, project=project, parent__isnull=True)
     new = [to_label(change) for change in changes if change.get("id") is None]
     for change in changes:
@@ -74,9 +74,9 @@ def change_labels(
 
 
 def note_change(task_id: int | None, project_id: int | None) -> None:
-    """Say of a task, or of a project and its tasks, that its labels changed.
+    """Update the date of a task, or of a project and its tasks, after a change of labels.
 
-    cvat-sdk keeps a task's labels in files until the task's ``updated_date`` grows.
+    cvat-sdk caches a task's labels until the task's ``updated_date`` grows.
     """
     now = timezone.now()
     if project_id is not None:
@@ -93,7 +93,7 @@ def _id(value: Any) -> int:
 
 
 def change_label(label: models.Label, values: Mapping[str, Any]) -> None:
-    """Write a change of one label. Raise InvalidRequest."""
+    """Change one label. Raise InvalidRequest."""
     name = values.get("name", label.name)
     family = {"task": label.task, "project": label.project, "parent": label.parent}
     siblings = models.Label.objects.filter(Q(**family)).exclude(pk=label.pk)
@@ -148,7 +148,7 @@ class LabelViewSet(
     mixins.DestroyModelMixin,
     GenericViewSet[models.Label],
 ):
-    """Labels of tasks and projects that the user may see."""
+    """Labels of tasks and projects that the user may view."""
 
     queryset = models.Label.objects.none()
     serializer_class = LabelRead
@@ -179,7 +179,7 @@ class LabelViewSet(
         return filtered_by_text(found, parameters, _FILTER_TEXTS)
 
     def _editable(self) -> models.Label:
-        """Raise PermissionDenied for those who may only look."""
+        """Raise PermissionDenied for users who may only view."""
         label = self.get_object()
         user = self.request.user
         if label.project_id is not None:
@@ -202,7 +202,7 @@ class LabelViewSet(
         return Response(self.get_serializer(self.get_queryset().get(pk=label.pk)).data)
 
     def perform_destroy(self, instance: models.Label) -> None:
-        """Delete a label with what is annotated with it. Raise PermissionDenied."""
+        """Delete a label and its annotations. Raise PermissionDenied."""
         label = self._editable()
         if label.parent_id is not None:
             raise ValidationError({"id": ["A sublabel goes only with its skeleton."]})
@@ -214,6 +214,6 @@ class LabelViewSet(
 def _of_tasks(
     found: QuerySet[models.Label], tasks: QuerySet[models.Task]
 ) -> QuerySet[models.Label]:
-    """A task's labels: its project's, where it is in one."""
+    """Return the labels of a task, or of its project."""
     projects = tasks.filter(project__isnull=False).values("project_id")
     return found.filter(Q(task__in=tasks.values("pk")) | Q(project__in=projects))

@@ -46,7 +46,7 @@ class ProjectViewSet(
     mixins.DestroyModelMixin,
     GenericViewSet[models.Project],
 ):
-    """Projects that the user may see."""
+    """Projects that the user may view."""
 
     queryset = models.Project.objects.none()
     serializer_class = ProjectRead
@@ -70,7 +70,7 @@ class ProjectViewSet(
 
     @extend_schema(request=NewProject, responses={201: ProjectRead, **schema.WRITE_ERRORS})
     def create(self, request: Request) -> Response:
-        """Make a project with its labels."""
+        """Create a project with its labels."""
         form = NewProject(data=request.data)
         form.is_valid(raise_exception=True)
         values = form.validated_data

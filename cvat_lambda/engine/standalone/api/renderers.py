@@ -1,4 +1,4 @@
-"""JSON under the name that CVAT's clients ask for, and what is no JSON."""
+"""Renderers and content negotiation as CVAT's clients need them."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class CvatJSONRenderer(JSONRenderer):
 
 
 class PictureNegotiation(DefaultContentNegotiation):
-    """For views that answer pictures and archives, and JSON only where something is wrong.
+    """Content negotiation of views that return images and archives, and JSON for errors.
 
-    They know no renderer of ``image/jpeg``, so that a client that asks for just that, as the
-    OpenAPI document says, would be refused what it could have.
+    There is no renderer of ``image/jpeg``. REST framework's own negotiation would refuse a client
+    that accepts only ``image/jpeg``, although the view returns it.
     """
 
     def select_renderer(
         self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
     ) -> tuple[BaseRenderer, str]:
-        """The renderer of errors: JSON of the first kind where the client asks for none."""
+        """Return the renderer of errors: the first one if the client accepts none."""
         try:
             chosen: Any = super().select_renderer(request, renderers, format_suffix)
         except NotAcceptable:

@@ -1,4 +1,4 @@
-"""``/api/requests``: uploads that become frames."""
+"""``/api/requests``: the processing of uploads."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class RequestViewSet(
     mixins.RetrieveModelMixin,
     GenericViewSet[models.DataRequest],
 ):
-    """Uploads for tasks that the user may see. Ids come percent-encoded or as they are."""
+    """Uploads for tasks that the user may view. Ids may be percent-encoded."""
 
     queryset = models.DataRequest.objects.none()
     serializer_class = RequestRead
@@ -45,7 +45,7 @@ class RequestViewSet(
         return found.select_related("user")
 
     def get_object(self) -> models.DataRequest:
-        """The request; one whose process died is taken over. Raise NotFound."""
+        """Return the request; resume one whose process died. Raise NotFound."""
         found = self.get_queryset().filter(pk=_key(self.kwargs["pk"])).first()
         if found is None:
             raise NotFound("The request was not found.")
@@ -54,7 +54,7 @@ class RequestViewSet(
 
 
 def _key(rq_id: str) -> uuid.UUID:
-    """The primary key in ``action=create&target=task&target_id=N&id=KEY``. Raise NotFound."""
+    """Return KEY of ``action=create&target=task&target_id=N&id=KEY``. Raise NotFound."""
     try:
         (key,) = parse_qs(unquote(rq_id)).get("id", [""])
         return uuid.UUID(key)

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says beyond what it finds by itself, and how it is served."""
+"""Additions to the OpenAPI document, and the view that serves it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rest_framework.request import Request
 
 
 def query(name: str, kind: Any = OpenApiTypes.STR, **more: Any) -> OpenApiParameter:
-    """A parameter of a query string."""
+    """Return a parameter of the query string."""
     return OpenApiParameter(name, kind, OpenApiParameter.QUERY, **more)
 
 
@@ -32,7 +32,7 @@ CONFLICT = {409: _ERROR}
 MEDIA_TYPE = {415: _ERROR}
 UNREADABLE = {422: _ERROR, 503: _ERROR}
 READ_ERRORS = {**ANONYMOUS, **FORBIDDEN, **MISSING}
-LIST_ERRORS = {**INVALID, **READ_ERRORS}  # 404: a page that is not there
+LIST_ERRORS = {**INVALID, **READ_ERRORS}  # 404: a page that does not exist
 WRITE_ERRORS = {**INVALID, **READ_ERRORS, **CONFLICT, **MEDIA_TYPE}
 
 # Annotations are checked by `cvat_lambda.annotations.serialize`, not by a serializer.
@@ -55,10 +55,9 @@ ACTION = query("action", enum=["create", "update", "delete"], required=True)
 
 
 class SchemaView(SpectacularAPIView):
-    """The OpenAPI document, for everybody the same, in YAML or JSON.
+    """The OpenAPI document, in YAML or JSON.
 
-    To make it takes some tenths of a second of a processor, which nobody should have for the
-    asking: it is made once a process.
+    Generating it takes some tenths of a second, so each process generates it once.
     """
 
     authentication_classes = ()
@@ -66,12 +65,12 @@ class SchemaView(SpectacularAPIView):
 
     @extend_schema(exclude=True)
     def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
-        """The document, or 304 to those who have it."""
+        """Return the document, or 304 if the client has it."""
         renderer = request.accepted_renderer
         text, etag = document(renderer.format)
         kind = f"{renderer.media_type}; charset=utf-8"
         answer = HttpResponse(text, content_type=kind, headers={"ETag": etag})
-        answer["Cache-Control"] = "no-cache"  # it may be kept, and must be asked about
+        answer["Cache-Control"] = "no-cache"  # clients may cache it and must revalidate it
         answer["Content-Disposition"] = f'inline; filename="cvat_lambda.{renderer.format}"'
         django_request: HttpRequest = request._request
         found = get_conditional_response(django_request, etag=etag, response=answer)
@@ -86,7 +85,7 @@ _RENDERERS: dict[str, Any] = {
 
 @cache
 def document(form: str) -> tuple[bytes, str]:
-    """The text of the document, ``yaml`` or ``json``, and its ETag."""
+    """Return the text of the document, ``yaml`` or ``json``, and its ETag."""
     generator: Any = SchemaGenerator
     made = generator().get_schema(request=None, public=True)
     text: str | bytes = _RENDERERS[form]().render(made, renderer_context={})

@@ -27,22 +27,22 @@ from cvat_lambda.engine.standalone.api.serializers.server import (
     Self,
 )
 
-# The newest release of cvat-sdk and cvat-cli that this host was tested with. Clients warn of
-# another server than their own release or the next.
+# The newest release of cvat-sdk and cvat-cli that was tested. Clients warn about a server of
+# another release than their own or the next.
 COMPATIBLE_VERSION = "2.80.0"
 
 
 class _OpenView(EngineView):
-    """A view for everybody, logged in or not."""
+    """A view that needs no login."""
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
 
 
 class UnknownView(_OpenView):
-    """What is at no address of the API: 404 as JSON, which clients of an API read."""
+    """Answers unknown paths of the API with 404 as JSON."""
 
-    schema = None  # in no OpenAPI document
+    schema = None  # not in the OpenAPI document
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         raise NotFound
@@ -51,7 +51,7 @@ class UnknownView(_OpenView):
 class AboutView(_OpenView):
     @extend_schema(tags=["server"], responses={200: About})
     def get(self, request: Request) -> Response:
-        """What this server is."""
+        """Return name and version of this server."""
         about = {
             "name": "cvat_lambda",
             "description": "Model functions for annotators, with an embedded engine.",
@@ -65,7 +65,7 @@ class AboutView(_OpenView):
 class PluginsView(_OpenView):
     @extend_schema(tags=["server"], responses={200: Plugins})
     def get(self, request: Request) -> Response:
-        """Which parts of CVAT's pages have a server behind them: models have."""
+        """Return the parts of CVAT's pages that this server supports: models."""
         plugins = {
             "GIT_INTEGRATION": False,
             "ANALYTICS": False,
@@ -78,7 +78,7 @@ class PluginsView(_OpenView):
 class LoginView(_OpenView):
     @extend_schema(tags=["auth"], request=LoginForm, responses={200: LoginKey, **schema.INVALID})
     def post(self, request: Request) -> Response:
-        """Begin a session; the key is for ``Authorization: Token``."""
+        """Start a session; the returned key is for ``Authorization: Token``."""
         form = LoginForm(data=request.data)
         form.is_valid(raise_exception=True)
         user = _find_user(request, form.validated_data)
@@ -86,7 +86,7 @@ class LoginView(_OpenView):
             message = "Unable to log in with provided credentials."
             raise ValidationError({"non_field_errors": [message]})
         begin_session(request._request, user)
-        get_token(request._request)  # makes the CSRF cookie come along
+        get_token(request._request)  # sets the CSRF cookie
         key, _ = Token.objects.get_or_create(user=user)
         return Response({"key": key.key})
 
@@ -102,7 +102,7 @@ def _find_user(request: Request, form: dict[str, str]) -> Any:
 class LogoutView(EngineView):
     @extend_schema(tags=["auth"], request=None, responses={200: Detail, **schema.ANONYMOUS})
     def post(self, request: Request) -> Response:
-        """End the session; the key of the login is not valid any more."""
+        """End the session and invalidate the key of the login."""
         Token.objects.filter(user__in=[request.user.pk]).delete()
         end_session(request._request)
         return Response({"detail": "Successfully logged out."}, status=status.HTTP_200_OK)
@@ -111,5 +111,5 @@ class LogoutView(EngineView):
 class SelfView(EngineView):
     @extend_schema(tags=["users"], responses={200: Self, **schema.ANONYMOUS})
     def get(self, request: Request) -> Response:
-        """The user who asks."""
+        """Return the user of the request."""
         return Response(Self(request.user).data)

@@ -1,6 +1,6 @@
-"""``?sort=`` of lists, and a refusal of what CVAT's lists can be narrowed by and these cannot.
+"""``?sort=`` of lists; filters of CVAT's lists that are not supported are refused.
 
-A filter that is not looked at would show everything, to a client that deletes what it is shown.
+If a filter were ignored, a client that deletes the listed objects would delete all of them.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ REFUSED: Final = ("filter", "status", "tracker_link", "validation_mode", "projec
 
 
 class Sorting(BaseFilterBackend):
-    """Orders by ``sort=name,-id``; a view's ``sort_fields`` are CVAT's names and ours."""
+    """Orders by ``sort=name,-id``; a view's ``sort_fields`` map CVAT's names to columns."""
 
     def filter_queryset(
         self, request: Request, queryset: QuerySet[Any], view: Any
     ) -> QuerySet[Any]:
-        """Raise ValidationError on a name that is none, or on a filter that is not offered."""
+        """Raise ValidationError for an unknown name or an unsupported filter."""
         if view.action != "list":
             return queryset
         given = [name for name in REFUSED if request.query_params.get(name)]
@@ -30,11 +30,11 @@ class Sorting(BaseFilterBackend):
             sentence = "This server does not offer it. Leave it out."
             raise ValidationError({name: [sentence] for name in given})
         order = _order(request.query_params.get("sort", ""), view.sort_fields)
-        # Among equals by id, or pages would share some of them and lack others.
+        # Equal rows are ordered by id; otherwise pages could repeat or omit some.
         return queryset.order_by(*order, "-pk") if order else queryset
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
-        """What drf-spectacular shows of it."""
+        """Return the parameters for drf-spectacular."""
         names = ", ".join(view.sort_fields)
         return [
             {

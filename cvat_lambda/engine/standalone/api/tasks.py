@@ -55,7 +55,7 @@ _PARAMETERS = [
 
 
 def change_owned(row: Any, values: dict[str, Any]) -> None:
-    """Write a change of a task or a project: only what was sent."""
+    """Write the given members of a task or a project."""
     now = timezone.now()
     changed = ["updated_at"]
     row.updated_at = now
@@ -85,7 +85,7 @@ class TaskViewSet(
     mixins.DestroyModelMixin,
     GenericViewSet[models.Task],
 ):
-    """Tasks that the user may see."""
+    """Tasks that the user may view."""
 
     queryset = models.Task.objects.none()
     serializer_class = TaskRead
@@ -116,7 +116,7 @@ class TaskViewSet(
         return self.action in ("list", "retrieve", "partial_update", "create")
 
     def _require_edit(self, task: models.Task) -> None:
-        """Raise PermissionDenied for those who may only look."""
+        """Raise PermissionDenied for users who may only view."""
         if not access.editable_tasks(self.request.user).filter(pk=task.pk).exists():
             raise PermissionDenied(f"you may see task #{task.pk}, but not change it")
 
@@ -128,7 +128,7 @@ class TaskViewSet(
 
     @extend_schema(request=NewTask, responses={201: TaskRead, **schema.WRITE_ERRORS})
     def create(self, request: Request) -> Response:
-        """Make a task; its frames come with ``POST /api/tasks/ID/data``."""
+        """Create a task; ``POST /api/tasks/ID/data`` adds its frames."""
         form = NewTask(data=request.data)
         form.is_valid(raise_exception=True)
         values = form.validated_data
@@ -226,7 +226,7 @@ class TaskViewSet(
         parser_classes=[OffsetStreamParser],
     )
     def data_file(self, request: Request, pk: str, file_id: str) -> Response:
-        """A piece of a resumable upload, or how much of it is there."""
+        """Receive a part of a resumable upload, or return its received size."""
         task = self._task(edit=True)
         if request.method == "HEAD":
             return upload.tell(task, file_id)
@@ -240,7 +240,7 @@ class TaskViewSet(
     )
     @action(detail=True, methods=["GET", "PATCH"], url_path="data/meta", url_name="data-meta")
     def data_meta(self, request: Request, pk: str) -> Response:
-        """Names and sizes of the frames; which are deleted."""
+        """Return names and sizes of the frames, and the deleted ones."""
         scope = frames.scope_of_task(self._task(edit=request.method not in SAFE_METHODS))
         if request.method == "PATCH":
             form = DataMetaChange(data=request.data)
@@ -251,7 +251,7 @@ class TaskViewSet(
     @extend_schema(responses={(200, "image/jpeg"): OpenApiTypes.BINARY, **schema.READ_ERRORS})
     @action(detail=True, methods=["GET"], content_negotiation_class=PictureNegotiation)
     def preview(self, request: Request, pk: str) -> Any:
-        """The first frame, small."""
+        """Return the first frame as a small image."""
         return frames.preview_response(frames.scope_of_task(self._task(edit=False)))
 
     @extend_schema(methods=["GET"], responses={200: schema.ANNOTATIONS, **schema.READ_ERRORS})
@@ -269,6 +269,6 @@ class TaskViewSet(
     @extend_schema(methods=["DELETE"], responses={204: None, **schema.READ_ERRORS})
     @action(detail=True, methods=["GET", "PUT", "PATCH", "DELETE"], pagination_class=None)
     def annotations(self, request: Request, pk: str) -> Response:
-        """Shapes, tags and tracks."""
+        """Read and change shapes, tags and tracks."""
         task = self._task(edit=request.method not in SAFE_METHODS)
         return annotating.answer(request, Editor(task, None, user_id=request.user.pk))

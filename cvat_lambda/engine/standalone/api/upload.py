@@ -1,4 +1,4 @@
-"""``POST /api/tasks/ID/data``: files at once, in several requests, or resumed (TUS)."""
+"""``POST /api/tasks/ID/data``: files in one request, in several requests, or resumable (TUS)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MAX_LENGTH = 2**63 - 1
 
 
 def receive(request: Request, task: models.Task) -> Response:
-    """One of the messages of an upload, told apart by its headers. Raise StateConflict."""
+    """Handle one message of an upload; its headers tell which. Raise StateConflict."""
     uploads.require_empty(task)
     staging = Staging(task.pk)
     if "Upload-Start" in request.headers:
@@ -45,7 +45,7 @@ def receive(request: Request, task: models.Task) -> Response:
 def _keep_files(request: Request, staging: Staging) -> None:
     files = [
         file
-        for name, listed in request.FILES.lists()  # a form may have several under one name
+        for name, listed in request.FILES.lists()  # a form may have several files under one name
         if name.startswith("client_files")
         for file in listed
         if isinstance(file, UploadedFile)
@@ -95,18 +95,18 @@ def _begin(request: Request, task: models.Task, staging: Staging) -> Response:
 
 
 def _header_text(name: str) -> str:
-    """A file's name as a header can carry it."""
+    """Return a file name encoded for a header."""
     return name.encode("ascii", "backslashreplace").decode()
 
 
 def tell(task: models.Task, key: str) -> Response:
-    """How much of a file is there. Raise NotFound."""
+    """Return the received size of a file. Raise NotFound."""
     there, whole = Staging(task.pk).progress(key)
     return _progress(there, whole, status.HTTP_200_OK)
 
 
 def append(request: Request, task: models.Task, key: str) -> Response:
-    """Take a piece of a file. Raise NotFound, InvalidRequest."""
+    """Append a part to a file. Raise NotFound, InvalidRequest."""
     offset = _header_number(request, "Upload-Offset")
     length = _header_number(request, "Content-Length")
     staging = Staging(task.pk)

@@ -1,4 +1,4 @@
-"""The host's URLs, to be included at ``/api/``; each with and without a slash at its end."""
+"""The engine's URLs, for inclusion at ``/api/``, with and without a trailing slash."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cvat_lambda.engine.standalone.api.tasks import TaskViewSet
 
 
 class EngineRouter(SimpleRouter):
-    """Clients put a slash at the end of some paths; a redirect would lose what they post."""
+    """Accepts a trailing slash: clients send some, and a redirect would lose the body of a POST."""
 
     def __init__(self) -> None:
         super().__init__(trailing_slash=False)

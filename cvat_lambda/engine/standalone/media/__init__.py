@@ -1,1 +1,1 @@
-"""Where frames lie and how they are read."""
+"""Storage and reading of frames."""

@@ -1,4 +1,4 @@
-"""Zip archives of images, unpacked without trusting what they say of themselves."""
+"""Unpacks zip archives of images; names and sizes in an archive are not trusted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ERRORS = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSEr
 
 
 def unpack(files: Sequence[SourceFile], folder: Path) -> list[SourceFile]:
-    """The files, with each zip archive replaced by the images in it. Raise InvalidRequest."""
+    """Return the files, with each archive replaced by its images. Raise InvalidRequest."""
     unpacked: list[SourceFile] = []
     budget = engine_settings.MAX_UPLOAD_BYTES
     for place, file in enumerate(files):
@@ -65,12 +65,12 @@ def _unpack_one(file: SourceFile, folder: Path, budget: int) -> tuple[list[Sourc
 
 
 def _clean(name: str) -> str:
-    """The entry's name without what would lead out of a folder."""
+    """Return the entry's name without parts that lead out of a folder."""
     return "/".join(part for part in PurePosixPath(name).parts if part not in ("/", ".."))
 
 
 def _copy_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, budget: int) -> int:
-    """Unpack one entry, counting what really comes out. The size in the archive may be a lie."""
+    """Unpack one entry and count the unpacked bytes: the size in the archive may be wrong."""
     written = 0
     with archive.open(entry) as source, target.open("wb") as sink:
         while block := source.read(_BLOCK):

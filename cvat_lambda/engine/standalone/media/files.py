@@ -1,4 +1,4 @@
-"""What is given as a source of frames."""
+"""Source files of frames."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from cvat_lambda.errors import InvalidRequest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFile:
-    """A file to take frames from."""
+    """A source file of frames."""
 
     path: Path
-    name: str  # as the uploader calls it, folders with "/"
+    name: str  # name given by the client, folders separated by "/"
 
 
 def check_names(names: Iterable[str]) -> None:
-    """Raise InvalidRequest on a name that is there twice: one of the two would get lost."""
+    """Raise InvalidRequest for a repeated name: one of the two files would be lost."""
     seen: set[str] = set()
     for name in names:
         if name in seen:

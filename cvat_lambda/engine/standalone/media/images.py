@@ -1,4 +1,4 @@
-"""Image files: what they are, whether they decode, and turning them as EXIF says."""
+"""Inspection, validation and EXIF orientation of image files."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ _SWAPS_SIDES = frozenset({5, 6, 7, 8})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFacts:
-    """What is known of an image file without showing it."""
+    """Metadata of an image file."""
 
     mime: str
-    width: int  # pixels, as shown (EXIF applied)
+    width: int  # pixels, EXIF orientation applied
     height: int
     orientation: int  # EXIF, 1..8
     fingerprint: str  # of the file's content
 
 
 def fingerprint_of(data: bytes) -> str:
-    """A short key of some content."""
+    """Return a short hash of content."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def inspect(path: Path, name: str, *, decode: bool = True) -> ImageFacts:
-    """Look into an image file; with `decode` make sure that its pixels can be read, too.
+    """Read the metadata of an image file; with `decode`, check that its pixels can be decoded.
 
-    Raise InvalidRequest, naming the image, if it is none.
+    Raise InvalidRequest, which names the file, if it is no image.
     """
     try:
         content = path.read_bytes()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # broken EXIF and the like: the pixels count
+            warnings.simplefilter("ignore")  # broken EXIF does not make the image unusable
             with Image.open(io.BytesIO(content)) as image:
                 return _facts(image, content, decode=decode)
     except DECODE_ERRORS as exc:
@@ -60,7 +60,7 @@ def _facts(image: Image.Image, content: bytes, *, decode: bool) -> ImageFacts:
     mime = image.get_format_mimetype() if hasattr(image, "get_format_mimetype") else None
     mime = mime or Image.MIME.get(image.format or "", "application/octet-stream")
     if decode:
-        # A JPEG's whole stream is checked at an eighth of its size, several times faster.
+        # Decoding a JPEG at 1/8 of its size reads the whole stream and is several times faster.
         image.draft(image.mode, (max(1, image.width // 8), max(1, image.height // 8)))
         image.load()
     return ImageFacts(
@@ -73,34 +73,34 @@ def _facts(image: Image.Image, content: bytes, *, decode: bool) -> ImageFacts:
 
 
 def turn_upright(source: Path, target: Path) -> None:
-    """Write the image as its EXIF orientation says to show it, in its own format."""
+    """Write the image with its EXIF orientation applied, in the same format."""
     with Image.open(source) as image:
         options_of_format = {"quality": 95} if image.format in ("JPEG", "WEBP") else {}
         ImageOps.exif_transpose(image).save(target, format=image.format, **options_of_format)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Eight bits a channel, no transparency: what a JPEG can hold."""
+    """Return the image with 8 bits a channel and no transparency, as JPEG requires."""
     image = to_8_bits(image)
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def encode_jpeg(image: Image.Image, *, quality: int) -> bytes:
-    """The image as JPEG."""
+    """Return the image as JPEG."""
     buffer = io.BytesIO()
     to_rgb(image).save(buffer, format="JPEG", quality=quality)
     return buffer.getvalue()
 
 
 def encode_png(image: Image.Image) -> bytes:
-    """The image as PNG, packed little because time counts more than size here."""
+    """Return the image as PNG with fast compression."""
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", compress_level=1)
     return buffer.getvalue()
 
 
 def decode(data: bytes) -> Image.Image:
-    """Pixels of an encoded frame. Raise one of `DECODE_ERRORS`."""
+    """Return the pixels of an encoded frame. Raise one of `DECODE_ERRORS`."""
     image = Image.open(io.BytesIO(data))
     image.load()
     return image

@@ -1,4 +1,4 @@
-"""Files become the frames of a task: all of them, or none and a sentence that names the bad one."""
+"""Turns files into the frames of a task. An invalid file refuses all, and is named."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Placing = Literal["copy", "move", "link"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which of the uploaded frames become the task's, and in which order."""
+    """Which uploaded frames belong to the task, and in which order."""
 
     sorting_method: SortingMethod = "lexicographical"
     start_frame: int = 0
@@ -36,21 +36,21 @@ class Ingestion:
     """How files become frames."""
 
     selection: Selection = Selection()
-    placing: Placing = "copy"  # of files outside; a link costs no time and no disk
-    check_pixels: bool = True  # decode each image once, so that a broken one is told now
+    placing: Placing = "copy"  # of source files; a hard link costs no time and no disk space
+    check_pixels: bool = True  # decode each image once to find broken ones
     image_quality: int = 70
     chunk_size: int | None = None
-    on_progress: Callable[[], None] | None = None  # called now and then during long work
+    on_progress: Callable[[], None] | None = None  # called regularly during long work
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
-    """A sort key in which image10 comes after image9."""
+    """Return a sort key that orders image10 after image9."""
     parts = re.split(r"(\d+)", name)
     return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts]
 
 
 def arrange(files: Sequence[SourceFile], method: SortingMethod, seed: int) -> list[SourceFile]:
-    """The files in the order of the frames."""
+    """Return the files in the order of the frames."""
     if method == "predefined":
         return list(files)
     if method == "random":
@@ -63,7 +63,7 @@ def arrange(files: Sequence[SourceFile], method: SortingMethod, seed: int) -> li
 
 
 def chosen(count: int, selection: Selection) -> range:
-    """The items of an upload that become frames. Raise InvalidRequest if there is none."""
+    """Return the items of an upload that become frames. Raise InvalidRequest if there are none."""
     last = count - 1
     stop = last if selection.stop_frame is None else min(selection.stop_frame, last)
     items = range(selection.start_frame, stop + 1, selection.step)
@@ -77,14 +77,14 @@ def chosen(count: int, selection: Selection) -> range:
 
 @dataclass(kw_only=True)
 class PreparedFrames:
-    """Frames that lie in their folder, and the rows that will make them a task's."""
+    """Frames in their folder, and the rows that will add them to a task."""
 
     data: models.Data
     images: list[models.Image] = field(default_factory=list)
     video: models.Video | None = None
 
     def save(self) -> None:
-        """Write the rows; call it in a transaction, and `discard` if that fails."""
+        """Write the rows inside a transaction; call `discard` if it fails."""
         self.data.save(force_insert=True)
         models.Image.objects.bulk_create(self.images, batch_size=2000)
         if self.video is not None:
@@ -96,10 +96,10 @@ class PreparedFrames:
 
 
 def prepare(task: models.Task, files: Sequence[SourceFile], how: Ingestion) -> PreparedFrames:
-    """Bring the files to where a task's frames lie; no row is written, so no lock is held.
+    """Copy the files into the folder of a task's frames, without writing rows.
 
-    Either one video, or images and zip archives of images. Raise InvalidRequest, leaving nothing
-    behind, if a file cannot be used.
+    The files are one video, or images and zip archives of images. If a file is invalid, nothing is
+    left behind. Raise InvalidRequest.
     """
     folder = storage.new_folder()
     try:
@@ -146,7 +146,7 @@ def _place(source: Path, target: Path, placing: Placing, *, ours: bool) -> None:
             os.link(source, target)
             return
         except OSError:
-            pass  # another file system: a copy does as well
+            pass  # another file system: copy instead
     shutil.copyfile(source, target)
 
 

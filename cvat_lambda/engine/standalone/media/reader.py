@@ -1,4 +1,4 @@
-"""Frames of a task, encoded: straight from disk for images, decoded in order for a video."""
+"""Reads encoded frames of a task: image files as they are, frames of a video decoded in order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FACTS = ("number", "path", "mime", "name", "width", "height", "data__folder")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _VideoFacts:
-    """What is needed to read a video's frames."""
+    """The data needed to read a video's frames."""
 
     folder: str
     path: str
@@ -59,7 +59,7 @@ class _VideoFacts:
 
 
 def read_frame(task_id: int, number: int) -> Frame:
-    """One frame. Raise FrameOutOfScope, FrameUnreadable, EngineUnavailable, TaskNotFound."""
+    """Return one frame. Raise FrameOutOfScope, FrameUnreadable, EngineUnavailable, TaskNotFound."""
     facts = (
         models.Image.objects.filter(data__task_id=task_id, number=number).values(*_FACTS).first()
     )
@@ -74,7 +74,7 @@ def read_frame(task_id: int, number: int) -> Frame:
 
 
 def read_facts(task_id: int, numbers: Collection[int]) -> dict[int, FrameFacts]:
-    """Names and sizes of those frames that the task has. Raise TaskNotFound."""
+    """Return names and sizes of the existing frames. Raise TaskNotFound."""
     kind, size = _kind_and_size(task_id)
     inside = {number for number in numbers if 0 <= number < size}
     if kind == models.DataKind.VIDEO:
@@ -96,7 +96,7 @@ def _name_in_video(name: str, number: int) -> str:
 
 
 def read_frames(task_id: int, numbers: Sequence[int]) -> Iterator[Frame | UnreadableFrame]:
-    """Frames in ascending order. Raise TaskNotFound, EngineUnavailable."""
+    """Yield frames in ascending order. Raise TaskNotFound, EngineUnavailable."""
     kind, _ = _kind_and_size(task_id)
     try:
         if kind == models.DataKind.VIDEO:
@@ -105,14 +105,14 @@ def read_frames(task_id: int, numbers: Sequence[int]) -> Iterator[Frame | Unread
         for start in range(0, len(numbers), _FACTS_AT_ONCE):
             yield from _image_frames(task_id, numbers[start : start + _FACTS_AT_ONCE])
     except EngineUnavailable:
-        _kind_and_size(task_id)  # not the storage is gone, but the task
+        _kind_and_size(task_id)  # the task was deleted
         raise
 
 
 def read_compressed(
     task_id: int, numbers: Sequence[int], *, quality: int
 ) -> Iterator[Frame | UnreadableFrame]:
-    """Frames as JPEG of this quality, for eyes and not for models."""
+    """Yield frames as JPEG of this quality, for display."""
 
     def encode(picture: Image.Image) -> bytes:
         return images.encode_jpeg(picture, quality=quality)
@@ -164,7 +164,7 @@ def _image_frames(task_id: int, numbers: Sequence[int]) -> Iterator[Frame | Unre
     query = models.Image.objects.filter(data__task_id=task_id, number__in=list(numbers))
     found = {facts["number"]: facts for facts in query.values(*_FACTS)}
     if not found:
-        _kind_and_size(task_id)  # it may have been deleted since
+        _kind_and_size(task_id)  # it may have been deleted meanwhile
     for number in numbers:
         facts = found.get(number)
         if facts is None:
@@ -194,7 +194,7 @@ def _read_image(facts: dict[str, Any]) -> Frame | UnreadableFrame:
 
 
 def _require(folder: Path, cause: OSError) -> None:
-    """Tell one file that is gone from a storage that is gone. Raise EngineUnavailable."""
+    """Raise EngineUnavailable if the whole storage is missing, not only one file."""
     if not folder.is_dir():
         raise EngineUnavailable("the storage of this task's frames does not answer") from cause
 

@@ -1,7 +1,7 @@
-"""Files fetched from elsewhere: off by default, and then only from hosts that the settings name.
+"""Downloads files that a client names by URL: off by default, and limited to allowed hosts.
 
-The address that was checked is the one connected to, so a name server cannot change its mind in
-between; redirects are not followed.
+The connection goes to the address that was checked, so a second DNS answer has no effect.
+Redirects are not followed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def check_urls(urls: Iterable[str]) -> None:
-    """Raise InvalidRequest unless each may be fetched."""
+    """Raise InvalidRequest if one may not be downloaded."""
     for url in urls:
         _check(url)
 
@@ -83,7 +83,7 @@ def fetch(url: str, keep: Callable[[str, Iterable[bytes]], object]) -> None:
 def _pool(
     scheme: str, host: str, address: str, port: int, timeout: urllib3.Timeout
 ) -> urllib3.HTTPConnectionPool:
-    """Connections to the checked address; the certificate must still be the host's."""
+    """Return connections to the checked address; the certificate must match the host name."""
     if scheme == "https":
         return urllib3.HTTPSConnectionPool(
             address,

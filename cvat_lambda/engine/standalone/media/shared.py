@@ -1,4 +1,4 @@
-"""Files that lie on the server already, in the one folder that the settings name."""
+"""Files in the server's shared folder, which a setting names."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from cvat_lambda.errors import InvalidRequest
 
 
 def resolve(names: Iterable[str]) -> list[SourceFile]:
-    """Files named relative to the shared folder; of a folder, the images in it.
+    """Return files by names relative to the shared folder; for a folder, its images.
 
-    Raise InvalidRequest on what is not there, lies outside, or if there is no shared folder.
+    Raise InvalidRequest for a missing file, a path outside, or if there is no shared folder.
     """
     names = list(names)
     if not names:

@@ -1,6 +1,6 @@
-"""Video files: the index of their frames, and frames decoded once, in order.
+"""Video files: an index of their frames, and decoding in order.
 
-PyAV is needed for videos alone; everything else works without it.
+Only videos need PyAV.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ _BLOCK = 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoIndex:
-    """Where the frames of a video are."""
+    """The positions of a video's frames."""
 
     width: int  # pixels, as shown
     height: int
-    rotation: int  # degrees clockwise to turn a decoded frame so that it is shown upright
+    rotation: int  # degrees clockwise to turn a decoded frame upright
     timestamps: list[int]  # of each frame, in the stream's time base
-    key_timestamps: list[int]  # where decoding can start; empty: only at the beginning
+    key_timestamps: list[int]  # where decoding can start; empty: at the beginning
     fingerprint: str
 
 
 def is_video(name: str) -> bool:
-    """Whether a file is to be taken for a video, by the name that its uploader gave it.
+    """Return whether a file is a video, by the name that the client gave it.
 
-    Where it lies tells nothing: uploads are kept under names of our own.
+    The path on disk does not tell: uploads are stored under generated names.
     """
     return Path(name).suffix.lower() in VIDEO_SUFFIXES
 
@@ -59,7 +59,7 @@ def _open(path: Path) -> av.container.InputContainer:
 
 
 def _decoded(container: av.container.InputContainer) -> Iterator[Any]:
-    """Frames of the first video stream from where the container stands; broken packets left out."""
+    """Yield frames of the first video stream from the current position; skip broken packets."""
     import av
 
     stream = container.streams.video[0]
@@ -71,12 +71,12 @@ def _decoded(container: av.container.InputContainer) -> Iterator[Any]:
 
 
 def _rotation(frame: Any) -> int:
-    """Degrees clockwise. PyAV gives the display matrix' angle counter-clockwise."""
+    """Return the rotation in degrees clockwise; PyAV gives it counter-clockwise."""
     return int(-getattr(frame, "rotation", 0)) % 360
 
 
 def index(path: Path, name: str, *, on_progress: Callable[[], None] | None = None) -> VideoIndex:
-    """Decode the whole video once and note its frames. Raise InvalidRequest if that fails."""
+    """Decode the whole video once and index its frames. Raise InvalidRequest if that fails."""
     import_error = f"file '{name}' cannot be read as a video"
     try:
         with _open(path) as container:
@@ -85,7 +85,13 @@ def index(path: Path, name: str, *, on_progress: Callable[[], None] | None = Non
             return _index(container, path, on_progress, import_error)
     except InvalidRequest:
         raise
-    except (OSError, ValueError, EOFError, IndexError, MemoryError) as exc:  # PyAV's are of these
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        IndexError,
+        MemoryError,
+    ) as exc:  # the base classes of PyAV's errors
         raise InvalidRequest(import_error) from exc
 
 
@@ -132,7 +138,7 @@ def _fingerprint(path: Path) -> str:
 
 
 class VideoReader:
-    """Frames of one video by their position in it; each is decoded once if asked in order."""
+    """Reads frames of one video by position; each is decoded once if read in order."""
 
     def __init__(
         self,
@@ -150,13 +156,13 @@ class VideoReader:
     def frames(
         self, positions: Iterable[int]
     ) -> Generator[tuple[int, Image.Image | None], None, None]:
-        """Positions (ascending) and their pictures, upright; None where one does not decode.
+        """Yield positions (ascending) and upright images; None for a frame that cannot be decoded.
 
-        Raise OSError where the file as a whole cannot be read.
+        Raise OSError if the whole file cannot be read.
         """
         try:
             container = _open(self._path)
-        except ValueError:  # PyAV's own are of this: it is no video any more, none of it decodes
+        except ValueError:  # a base class of PyAV's errors: the file is no longer a video
             yield from ((position, None) for position in positions)
             return
         with container:
@@ -166,7 +172,7 @@ class VideoReader:
         self, container: av.container.InputContainer, positions: Iterable[int]
     ) -> Iterator[tuple[int, Image.Image | None]]:
         stream = self._numbered(container, 0)
-        at, frame = -1, None  # the last decoded frame
+        at, frame = -1, None  # the frame decoded last
         for position in positions:
             if self._worth_a_seek(at, position):
                 stream = self._from_key_before(container, position)
@@ -176,7 +182,7 @@ class VideoReader:
             yield position, self._picture(frame) if at == position and frame is not None else None
 
     def _worth_a_seek(self, at: int, position: int) -> bool:
-        """Whether a key frame lies between what was decoded last and what is wanted."""
+        """Return whether a keyframe lies between the frame decoded last and the wanted one."""
         if not self._keys:
             return False
         key = bisect_right(self._keys, self._timestamps[position]) - 1
@@ -187,10 +193,10 @@ class VideoReader:
     def _from_key_before(
         self, container: av.container.InputContainer, position: int
     ) -> Iterator[tuple[int, Any]]:
-        """The stream from the last key frame that comes, decoded, at or before the position.
+        """Return the decoded stream from the last keyframe at or before the position.
 
-        Containers index by decoding time, so a seek may land behind the frame: then one key frame
-        earlier is tried, and in the end the beginning.
+        Containers index by decoding time, so a seek may end behind the frame. Then the keyframe
+        before is tried, and finally the beginning.
         """
         wanted = self._timestamps[position]
         key = bisect_right(self._keys, wanted) - 1
@@ -212,7 +218,7 @@ class VideoReader:
     def _numbered(
         self, container: av.container.InputContainer, start: int
     ) -> Iterator[tuple[int, Any]]:
-        """The stream from its beginning; by timestamps where they can be relied upon."""
+        """Return the numbered stream from its beginning; by timestamps if they are reliable."""
         stream = _decoded(container)
         if not self._keys:
             yield from enumerate(stream, start)

@@ -1,4 +1,4 @@
-"""Tables of the embedded engine."""
+"""Tables of the standalone engine."""
 
 from cvat_lambda.engine.standalone.models.annotations import (
     LabeledShape,

@@ -1,8 +1,8 @@
 """Shapes, tags and tracks.
 
-The annotation jobs of a task share one set of annotations (``job`` is null): a job shows those on
-its frames, so an object on a frame that two jobs share is one row, seen by both, and never has to
-be merged. Ground-truth jobs and consensus replicas have sets of their own (``job`` is set).
+The annotation jobs of a task share its annotations (``job`` is null). A job shows those on its
+frames, so an object on a frame of two jobs is one row. Ground-truth jobs and consensus replicas
+have private annotations (``job`` is set).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SOURCES = [(name, name) for name in get_args(Source)]
 
 
 class Annotation(models.Model):
-    """What shapes, tags and tracks have in common."""
+    """Common columns of shapes, tags and tracks."""
 
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="+", db_index=False)
     job = models.ForeignKey(Job, null=True, blank=True, on_delete=models.CASCADE, related_name="+")
@@ -42,7 +42,7 @@ class Annotation(models.Model):
 
 
 class Placed(models.Model):
-    """A shape's place in a frame."""
+    """The geometry of a shape."""
 
     type = models.CharField(max_length=16, choices=SHAPE_TYPES)
     points = PointsField(default=tuple, blank=True)
@@ -85,11 +85,11 @@ class LabeledTrack(Annotation):
 
 
 class TrackedShape(Placed):
-    """A key frame of a track."""
+    """A keyframe of a track."""
 
     track = models.ForeignKey(LabeledTrack, on_delete=models.CASCADE, related_name="shapes")
     frame = models.PositiveIntegerField()
-    attributes = AttributesField(default=tuple, blank=True)  # mutable ones
+    attributes = AttributesField(default=tuple, blank=True)  # mutable attributes
 
     class Meta:
         ordering = ("frame", "id")

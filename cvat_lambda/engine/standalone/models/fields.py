@@ -1,4 +1,4 @@
-"""Columns for short lists, kept as JSON text so that every database gives them back exactly."""
+"""Columns for short lists, stored as JSON text: every database returns it exactly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a task's frames are: image files, or one video and the index of its frames."""
+"""The media of a task: image files, or one video and the index of its frames."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class DataKind(models.TextChoices):
 class Data(models.Model):
     """The frames of a task.
 
-    Frame ``r`` (relative, what everybody else counts in) is item ``start_frame + r * step`` of what
-    was uploaded, in the order that ``sorting_method`` made.
+    Frame ``r`` (relative to the task) is item ``start_frame + r * step`` of the upload, in the
+    order of ``sorting_method``.
     """
 
     task = models.OneToOneField(Task, on_delete=models.CASCADE, related_name="data")
@@ -44,7 +44,7 @@ class Data(models.Model):
 
     @property
     def frame_filter(self) -> str:
-        """The step as the API writes it."""
+        """Return the step as the API writes it."""
         return f"step={self.step}" if self.step > 1 else ""
 
 
@@ -54,10 +54,12 @@ class Image(models.Model):
     data = models.ForeignKey(Data, on_delete=models.CASCADE, related_name="images")
     number = models.PositiveIntegerField()  # relative
     name = models.CharField(max_length=1024)  # as uploaded, with folders
-    path = models.CharField(max_length=128)  # what is shown, below the data's folder
-    original_path = models.CharField(max_length=128)  # as it came; differs if EXIF turns the image
+    path = models.CharField(max_length=128)  # the displayed file, below the data's folder
+    original_path = models.CharField(
+        max_length=128
+    )  # the uploaded file; differs if EXIF turns the image
     mime = models.CharField(max_length=64)
-    width = models.PositiveIntegerField()  # pixels, as shown
+    width = models.PositiveIntegerField()  # pixels, EXIF orientation applied
     height = models.PositiveIntegerField()
     fingerprint = models.CharField(max_length=64)  # of the content
 
@@ -72,7 +74,7 @@ class Image(models.Model):
 
 
 class Video(models.Model):
-    """The video file of a task and where its frames are.
+    """The video file of a task and the index of its frames.
 
     ``timestamps`` and ``key_timestamps`` are presentation times in the stream's time base, packed
     as 64-bit integers: of every decoded frame, and of those that decoding can start at.
@@ -81,7 +83,7 @@ class Video(models.Model):
     data = models.OneToOneField(Data, on_delete=models.CASCADE, related_name="video")
     name = models.CharField(max_length=1024)
     path = models.CharField(max_length=128)
-    width = models.PositiveIntegerField()  # pixels, as shown
+    width = models.PositiveIntegerField()  # pixels, EXIF orientation applied
     height = models.PositiveIntegerField()
     rotation = models.SmallIntegerField(default=0)  # degrees clockwise to turn a decoded frame
     timestamps = models.BinaryField()
@@ -92,7 +94,7 @@ class Video(models.Model):
 
     @staticmethod
     def pack(values: list[int]) -> bytes:
-        """Numbers as the columns keep them."""
+        """Encode numbers for the columns."""
         return array("q", values).tobytes()
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Projects, tasks, and the segments and jobs that a task is divided into."""
+"""Projects, tasks, segments and jobs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class JobStage(models.TextChoices):
 
 
 class Owned(models.Model):
-    """Something that one person owns and another may be assigned to."""
+    """An object with an owner and an assignee."""
 
     name = models.CharField(max_length=256)
     owner = models.ForeignKey(
@@ -58,14 +58,14 @@ class Owned(models.Model):
 
 
 class Project(Owned):
-    """Tasks that share their labels."""
+    """A group of tasks that share their labels."""
 
     class Meta:
         ordering = ("-id",)
 
 
 class Task(Owned):
-    """Frames to annotate, with their labels. It has no frames until its `data` is there."""
+    """Frames to annotate, with labels. Without `data` it has no frames yet."""
 
     project = models.ForeignKey(
         Project, null=True, blank=True, on_delete=models.CASCADE, related_name="tasks"
@@ -94,14 +94,14 @@ class Segment(models.Model):
 
     @property
     def frame_numbers(self) -> Sequence[int]:
-        """Relative numbers of its frames, ascending."""
+        """Return the numbers of its frames, relative to the task, ascending."""
         if self.frames is None:
             return range(self.start_frame, self.stop_frame + 1)
         return tuple(self.frames)
 
 
 class Job(models.Model):
-    """A segment given to one person."""
+    """A segment that one person annotates."""
 
     segment = models.ForeignKey(Segment, on_delete=models.CASCADE, related_name="jobs")
     type = models.CharField(max_length=32, choices=JobType.choices, default=JobType.ANNOTATION)
@@ -129,5 +129,5 @@ class Job(models.Model):
 
     @property
     def is_private(self) -> bool:
-        """Whether its annotations are its own, not those that the task's other jobs share."""
+        """Whether it has private annotations, not those of the task."""
         return self.type != JobType.ANNOTATION

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 
 class AccessToken(models.Model):
-    """A personal access token. Only its hash is kept: the token is shown once, when it is made."""
+    """A personal access token. Only its hash is stored: the token is shown once."""
 
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="access_tokens"
@@ -32,12 +32,12 @@ class AccessToken(models.Model):
 
     @staticmethod
     def digest_of(key: str) -> str:
-        """What is kept of a token; it has 256 random bits, so a plain hash is enough."""
+        """Return the hash of a token; a plain one is enough for 256 random bits."""
         return hashlib.sha256(key.encode()).hexdigest()
 
     @classmethod
     def create(cls, user: AbstractBaseUser, **fields: object) -> tuple[AccessToken, str]:
-        """Make a token: the row and the secret itself, which cannot be had again."""
+        """Create a token; return its row and the secret, which is not stored."""
         key = secrets.token_hex(32)
         row = cls.objects.create(user=user, digest=cls.digest_of(key), **fields)
         return row, key

@@ -1,4 +1,4 @@
-"""Uploads of a task's frames, as the host's background requests show them."""
+"""Uploads of a task's frames, which the API shows as background requests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class RequestStatus(models.TextChoices):
 
 
 class DataRequest(models.Model):
-    """Uploaded files that become a task's frames."""
+    """An upload that becomes a task's frames."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="data_requests")
@@ -34,7 +34,7 @@ class DataRequest(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     started_at = models.DateTimeField(null=True, editable=False)
     ended_at = models.DateTimeField(null=True, editable=False)
-    seen_at = models.DateTimeField(null=True, editable=False)  # last sign of life of the work
+    seen_at = models.DateTimeField(null=True, editable=False)  # last heartbeat of the processing
 
     class Meta:
         ordering = ("-created_at",)
@@ -44,5 +44,5 @@ class DataRequest(models.Model):
 
     @property
     def rq_id(self) -> str:
-        """The id under which clients ask for it."""
+        """Return the id under which clients ask for it."""
         return f"action=create&target=task&target_id={self.task_id}&id={self.pk.hex}"

@@ -1,1 +1,1 @@
-"""What is read and written, as CVAT's clients name it."""
+"""Serializers with the member names of CVAT's API."""

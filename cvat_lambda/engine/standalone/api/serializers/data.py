@@ -1,4 +1,4 @@
-"""Frames, uploads, and the requests that make one of the other."""
+"""Serializers of frames, uploads, and the processing of uploads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cvat_lambda.rest.fields import INT_MAX
 
 
 class RequestRead(serializers.Serializer[Any]):
-    """A background request of the host: an upload that becomes a task's frames."""
+    """The processing of an upload, as a background request."""
 
     id = serializers.CharField(source="rq_id")
     status = serializers.ChoiceField(choices=models.RequestStatus.choices)
@@ -88,7 +88,7 @@ class DataParameters(serializers.Serializer[Any]):
 
 
 class FrameFacts(serializers.Serializer[Any]):
-    """What is known of a frame without its picture."""
+    """Metadata of a frame."""
 
     name = serializers.CharField()
     width = serializers.IntegerField()
@@ -98,7 +98,7 @@ class FrameFacts(serializers.Serializer[Any]):
 
 
 class DataMeta(serializers.Serializer[Any]):
-    """What is known of the frames of a task or a job."""
+    """Metadata of the frames of a task or a job."""
 
     chunks_updated_date = serializers.DateTimeField()
     chunk_size = serializers.IntegerField()
@@ -116,7 +116,7 @@ class DataMeta(serializers.Serializer[Any]):
 
 
 class DataMetaChange(serializers.Serializer[Any]):
-    """Which frames are deleted from now on."""
+    """A change of the deleted frames."""
 
     deleted_frames = serializers.ListField(
         child=serializers.IntegerField(min_value=0, max_value=INT_MAX)
@@ -124,6 +124,6 @@ class DataMetaChange(serializers.Serializer[Any]):
 
 
 class RqId(serializers.Serializer[Any]):
-    """The request to ask for."""
+    """The id of a background request."""
 
     rq_id = serializers.CharField()

@@ -14,7 +14,7 @@ from cvat_lambda.rest.fields import INT_MAX
 
 
 class JobRead(serializers.Serializer[Any]):
-    """A job, with what a client must know of its task."""
+    """A job, with properties of its task."""
 
     id = serializers.IntegerField()
     task_id = serializers.IntegerField(source="segment.task_id")
@@ -70,7 +70,7 @@ class JobChange(serializers.Serializer[Any]):
 
 
 class NewJob(serializers.Serializer[Any]):
-    """What makes a ground-truth job: other jobs are made with the frames of their task."""
+    """A new ground-truth job; other jobs are created with the frames of their task."""
 
     type = serializers.ChoiceField(choices=[models.JobType.GROUND_TRUTH.value])
     task_id = serializers.IntegerField(min_value=1, max_value=INT_MAX)

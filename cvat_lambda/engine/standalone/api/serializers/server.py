@@ -1,4 +1,4 @@
-"""The server and the one who asks."""
+"""Serializers of the server and the user of a request."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class LoginForm(serializers.Serializer[Any]):
 
 
 class LoginKey(serializers.Serializer[Any]):
-    """What a login answers."""
+    """The response to a login."""
 
     key = serializers.CharField()
 
@@ -28,7 +28,7 @@ class Detail(serializers.Serializer[Any]):
 
 
 class About(serializers.Serializer[Any]):
-    """What this server is."""
+    """Name and version of the server."""
 
     name = serializers.CharField()
     description = serializers.CharField()
@@ -38,7 +38,7 @@ class About(serializers.Serializer[Any]):
 
 
 class Plugins(serializers.Serializer[Any]):
-    """Which parts of CVAT's pages have a server behind them."""
+    """The parts of CVAT's pages that this server supports."""
 
     GIT_INTEGRATION = serializers.BooleanField()
     ANALYTICS = serializers.BooleanField()
@@ -47,11 +47,11 @@ class Plugins(serializers.Serializer[Any]):
 
 
 class Self(serializers.Serializer[Any]):
-    """The user who asks."""
+    """The user of the request."""
 
     id = serializers.IntegerField()
     username = serializers.CharField(source="get_username")
-    first_name = serializers.CharField(default="")  # a project's own user model may lack it
+    first_name = serializers.CharField(default="")  # another user model may lack it
     last_name = serializers.CharField(default="")
     email = serializers.CharField()
     is_staff = serializers.BooleanField()

@@ -23,7 +23,7 @@ from cvat_lambda.rest.fields import INT_MAX
 
 
 class _Owned(serializers.Serializer[Any]):
-    """Fields of whatever has an owner."""
+    """Fields of objects with an owner."""
 
     id = serializers.IntegerField()
     name = serializers.CharField()
@@ -41,7 +41,7 @@ class _Owned(serializers.Serializer[Any]):
 
 
 class TaskRead(_Owned):
-    """A task, with what a client must know of its frames."""
+    """A task, with properties of its frames."""
 
     project_id = serializers.IntegerField(allow_null=True)
     subset = serializers.CharField()
@@ -110,12 +110,12 @@ def _data_of(task: models.Task) -> models.Data | None:
 
 
 def _jobs(task: models.Task) -> list[models.Job]:
-    """All jobs of a task whose segments are prefetched."""
+    """Return all jobs of a task whose segments are prefetched."""
     return [job for segment in task.segments.all() for job in segment.jobs.all()]
 
 
 class NewTask(serializers.Serializer[Any]):
-    """What makes a task."""
+    """A new task."""
 
     name = serializers.CharField(max_length=256)
     labels = LabelSpecs(required=False, default=list)
@@ -138,10 +138,10 @@ class NewTask(serializers.Serializer[Any]):
 
 
 class _Change(serializers.Serializer[Any]):
-    """A partial change of a row; fields that a client does not know of are not touched.
+    """A partial change of a row. Members that are not given stay as they are.
 
-    What CVAT can change and this server cannot is refused, unless it is what it was: a client
-    that is told "done" would take a task for moved, or for somebody else's.
+    A change that CVAT supports and this server does not is refused, unless the value is the present
+    one. If it were ignored, a client would assume, for example, that a task was moved.
     """
 
     fixed = ("owner_id", "project_id", "organization_id")
@@ -196,7 +196,7 @@ class ProjectRead(_Owned):
 
 
 class NewProject(serializers.Serializer[Any]):
-    """What makes a project."""
+    """A new project."""
 
     name = serializers.CharField(max_length=256)
     labels = LabelSpecs(required=False, default=list)
