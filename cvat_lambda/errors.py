@@ -15,7 +15,8 @@
     │   │   ├── TaskNotFound        404
     │   │   └── JobNotFound         404
     │   ├── PayloadTooLarge         413  more bytes than the function takes
-    │   └── TooManyCalls            429  the user has too many calls in progress
+    │   ├── TooManyCalls            429  the user has too many calls in progress
+    │   └── TooManyLogins           429  too many failed logins
     ├── StateConflict               409  right call, wrong moment
     │   └── ScopeOverlap            409  another request works on the same frames
     ├── FunctionError               the function's author is wrong; retrying does not help
@@ -32,7 +33,8 @@
     │   └── FunctionTimeout         504  no answer in time
     └── EngineError
         ├── FrameUnreadable         422  the frame's data do not decode
-        └── EngineUnavailable       503  the engine or its storage does not answer
+        ├── EngineUnavailable       503  the engine or its storage does not answer
+        └── DiskFull                507  the server has no space for an upload
 
 ``code`` is for machines, the message is one sentence for people, ``permanent`` says that a
 retry of the same thing cannot succeed. Addresses and traces belong in the log, never in a message.
@@ -147,6 +149,15 @@ class TooManyCalls(CallerError):
     retry_after_s = 1
 
 
+class TooManyLogins(CallerError):
+    """There were too many failed logins. Try again in 15 minutes."""
+
+    code = "too_many_logins"
+    status_code = 429
+    permanent = False
+    retry_after_s = 900
+
+
 class StateConflict(LambdaError):
     """This cannot be done in the present state."""
 
@@ -216,14 +227,14 @@ class FunctionBusy(PlatformError):
     """All workers of the function are busy."""
 
     code = "function_busy"
-    retry_after_s = 1
+    retry_after_s = 2
 
 
 class ServerBusy(PlatformError):
     """The server has too many calls in progress."""
 
     code = "server_busy"
-    retry_after_s = 1
+    retry_after_s = 2
 
 
 class FunctionCrashed(PlatformError):
@@ -258,4 +269,12 @@ class EngineUnavailable(EngineError):
 
     code = "engine_unavailable"
     status_code = 503
+    permanent = False
+
+
+class DiskFull(EngineError):
+    """The server's disk is full. Its administrator must free space."""
+
+    code = "disk_full"
+    status_code = 507
     permanent = False

@@ -11,10 +11,12 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeVar
 
 from cvat_lambda.conf import settings
 from cvat_lambda.errors import FunctionBusy, ServerBusy, TooManyCalls
+
+Key = TypeVar("Key", int, str)
 
 
 class CallLimits:
@@ -36,13 +38,22 @@ class CallLimits:
             yield
         finally:
             with self._lock:
-                self._release(self._by_user, user_id)
-                self._release(self._by_function, function_id)
+                _release(self._by_user, user_id)
+                _release(self._by_function, function_id)
+
+    def check_function(self, function_id: str) -> None:
+        """Raise FunctionBusy or ServerBusy if no call of the function could begin now."""
+        with self._lock:
+            self._check_function(function_id)
 
     def _check(self, user_id: int, function_id: str) -> None:
-        of_user, of_function = self._by_user[user_id], self._by_function[function_id]
+        of_user = self._by_user[user_id]
         if 0 < settings.MAX_CALLS_PER_USER <= of_user:
             raise TooManyCalls(f"You have {of_user} calls in progress. Wait until one has ended.")
+        self._check_function(function_id)
+
+    def _check_function(self, function_id: str) -> None:
+        of_function = self._by_function[function_id]
         if 0 < settings.MAX_CALLS_PER_FUNCTION <= of_function:
             raise FunctionBusy(
                 f"Function '{function_id}' has {of_function} calls in progress. Try again."
@@ -51,11 +62,11 @@ class CallLimits:
         if 0 < settings.MAX_CALLS <= total:
             raise ServerBusy(f"The server has {total} calls in progress. Try again.")
 
-    @staticmethod
-    def _release(counter: Counter[int] | Counter[str], key: int | str) -> None:
-        counter[key] -= 1  # type: ignore[index]
-        if counter[key] <= 0:  # type: ignore[index]
-            del counter[key]  # type: ignore[arg-type]
+
+def _release(counter: Counter[Key], key: Key) -> None:
+    counter[key] -= 1
+    if counter[key] <= 0:
+        del counter[key]
 
 
 call_limits: Final = CallLimits()

@@ -50,12 +50,13 @@ def ensure_account(home: Path) -> Account:
 
 
 def token_of(name: str) -> str:
-    """A key with which a program of this machine acts for an account, whatever its password."""
+    """Return a new login key of an account, for a program of this machine."""
     from django.contrib.auth.models import User
-    from rest_framework.authtoken.models import Token
+
+    from cvat_lambda.engine.standalone.models import AccessToken
 
     user: User = User.objects.get(username=name)
-    return str(Token.objects.get_or_create(user=user)[0].key)
+    return AccessToken.create_login_key(user)[1]
 
 
 def _free_name() -> str:

@@ -6,7 +6,6 @@ Readiness answers 503 while a component that the server needs does not work.
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from rq import Worker
 
 from cvat_lambda.conf import settings
 from cvat_lambda.engine.standalone.conf import engine_settings
+from cvat_lambda.engine.standalone.quota import free_bytes
 from cvat_lambda.redis_client import connect
 from cvat_lambda.server.supervisor import read_states
 
@@ -118,16 +118,10 @@ def check_platform() -> str:
 
 def check_disk() -> str:
     for folder in {_home(), Path(django_settings.MEDIA_ROOT)}:
-        free = _free_bytes(folder)
+        free = free_bytes(folder)
         if free < engine_settings.MIN_FREE_DISK_BYTES:
             return f"the disk is full: {free // 1024**2} MiB are free"
     return ""
-
-
-def _free_bytes(folder: Path) -> int:
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
 
 
 def _home() -> Path:

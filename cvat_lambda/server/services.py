@@ -119,7 +119,8 @@ class Services:
         self._start_redis()
         self._start_runtime()
         self._collect_metrics()
-        self._migrate()
+        self._manage_once("migrate", "--no-input")
+        self._manage_once("collect_media")
         self._start_web()
         self._write_address()
         for number in range(self.options.workers):
@@ -257,13 +258,14 @@ class Services:
         self._tell_port("the function runtime", wished, int(url.rpartition(":")[2]))
         self.environment.update(running_platform(self.options.home))
 
-    def _migrate(self) -> None:
-        log = self.options.home / "logs" / "migrate.log"
+    def _manage_once(self, name: str, *arguments: str) -> None:
+        """Run a command of Django to its end. Raise ProcessFailed."""
+        log = self.options.home / "logs" / f"{name}.log"
         log.unlink(missing_ok=True)
-        child = self._start("migrate", [*self._manage(), "migrate", "--no-input"], log=log)
+        child = self._start(name, [*self._manage(), name, *arguments], log=log)
         try:
             if child.process.wait(timeout=300) != 0:
-                raise ProcessFailed(f"migrate failed:\n{child.last_words()}")
+                raise ProcessFailed(f"{name} failed:\n{child.last_words()}")
         finally:
             child.stop()
 

@@ -42,7 +42,6 @@ INSTALLED_APPS = [
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "rest_framework",
-    "rest_framework.authtoken",
     "drf_spectacular",
     "django_rq",
     "cvat_lambda",
@@ -52,6 +51,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "cvat_lambda.server.security_headers.SecurityHeaders",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "cvat_lambda.observability.middleware.RequestContext",
     "cvat_lambda.server.request_limits.RequestLimits",
@@ -107,7 +107,7 @@ REST_FRAMEWORK: dict[str, Any] = {
         "cvat_lambda.engine.standalone.api.authentication.TokenAuthentication",
         "cvat_lambda.engine.standalone.api.authentication.BearerAuthentication",
         "cvat_lambda.engine.standalone.api.authentication.SessionAuthentication",
-        "rest_framework.authentication.BasicAuthentication",
+        "cvat_lambda.engine.standalone.api.authentication.BasicAuthentication",
     ],
     "DEFAULT_RENDERER_CLASSES": [
         "cvat_lambda.engine.standalone.api.renderers.CvatJSONRenderer",
@@ -128,6 +128,7 @@ SPECTACULAR_SETTINGS = {
     "SERVERS": [],
 }
 
+AUTHENTICATION_BACKENDS = ["cvat_lambda.server.login_throttle.ThrottledModelBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
@@ -135,6 +136,16 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "login"
+# Behind a reverse proxy with TLS: cookies over HTTPS only, redirects to HTTPS, HSTS.
+HTTPS = os.environ.get("CVAT_LAMBDA_HTTPS", "") == "1"
+SESSION_COOKIE_SECURE = HTTPS
+CSRF_COOKIE_SECURE = HTTPS
+SECURE_SSL_REDIRECT = HTTPS
+SECURE_REDIRECT_EXEMPT = [r"^health"]
+SECURE_HSTS_SECONDS = int(os.environ.get("CVAT_LAMBDA_HSTS_SECONDS", "31536000")) if HTTPS else 0
+# Other subdomains, and browsers' preload lists, are not this server's to decide.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_SAMESITE = "Lax"
 

@@ -13,6 +13,7 @@ import socket
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -118,7 +119,7 @@ def dripping_connections(port: int) -> Iterator[None]:
 @contextmanager
 def slow_calls(port: int, task_id: int, sessions: list[str]) -> Iterator[None]:
     """Clients that call the slow function again and again."""
-    stopped = threading.Event()
+    stopped, statuses = threading.Event(), Counter[int]()
 
     def call(session: str) -> None:
         cookie = f"sessionid={session}; csrftoken={CSRF}"
@@ -132,6 +133,7 @@ def slow_calls(port: int, task_id: int, sessions: list[str]) -> Iterator[None]:
                 answer.read()
             finally:
                 connection.close()
+            statuses[answer.status] += 1
             if answer.status in (429, 503):
                 stopped.wait(float(answer.headers.get("Retry-After", 1)))
 
@@ -147,6 +149,8 @@ def slow_calls(port: int, task_id: int, sessions: list[str]) -> Iterator[None]:
         stopped.set()
         for thread in threads:
             thread.join()
+    if not statuses[200] or statuses.keys() - {200, 429, 503}:
+        raise RuntimeError(f"calls were answered with {dict(statuses)}")
 
 
 CSRF = "a" * 32

@@ -12,5 +12,8 @@ class EngineConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from cvat_lambda.engine.standalone.media.images import raise_pixel_limit
+
+        raise_pixel_limit()
         # These modules register checks and receivers when they are imported.
         from cvat_lambda.engine.standalone import checks, receivers  # noqa: F401

@@ -17,6 +17,11 @@ class EngineSettings(TypedSettings):
     MAX_UPLOAD_BYTES: int = 64 * 1024**3
     # Images and videos with more pixels a frame are refused (decompression bombs).
     MAX_IMAGE_PIXELS: int = 512 * 1024 * 1024
+    MAX_VIDEO_PIXELS: int = 64 * 1024 * 1024
+    # An archive may unpack to so many times its size.
+    MAX_ARCHIVE_RATIO: int = 200
+    # What the tasks of one owner may hold, uploads in progress included; 0: no limit.
+    USER_QUOTA_BYTES: int = 0
     # Whether the server downloads files that a client names by URL, and from which hosts,
     # *.domains or networks.
     REMOTE_FILES: bool = False
@@ -30,6 +35,12 @@ class EngineSettings(TypedSettings):
     UPLOAD_STALLED_AFTER_S: float = 120.0
     # Requests that one client may have in progress in one web process; more are answered with 429.
     MAX_REQUESTS_PER_CLIENT: int = 16
+    # How long the key of a login is valid.
+    LOGIN_KEY_DAYS: int = 14
+    # Failed logins in 15 minutes: of one name from one address, of one address, of one name.
+    MAX_FAILED_LOGINS: int = 10
+    MAX_FAILED_LOGINS_PER_ADDRESS: int = 50
+    MAX_FAILED_LOGINS_PER_NAME: int = 200
     # With less free space the server counts as not ready, and uploads are refused.
     MIN_FREE_DISK_BYTES: int = 256 * 1024 * 1024
     # Prometheus sends it as ``Authorization: Bearer``; "": /metrics needs an administrator's token.

@@ -21,6 +21,7 @@ LabelSpec = Label | str | Mapping[str, Any]
 
 _COLOR = re.compile(r"^#[0-9a-fA-F]{6}$")
 _NAME_LENGTH = 64
+MAX_PARTS = 500  # attributes of a label, sublabels of a skeleton
 _MAX_VALUES_LENGTH = 65536
 
 
@@ -60,6 +61,8 @@ def _list(raw: Mapping[str, Any], key: str, where: str) -> list[Any]:
         return []
     if not isinstance(value, list):
         raise InvalidRequest(f"{where}: '{key}' must be a list")
+    if key in ("attributes", "sublabels") and len(value) > MAX_PARTS:
+        raise InvalidRequest(f"{where}: '{key}' may have {MAX_PARTS} items at most")
     return value
 
 

@@ -70,11 +70,16 @@ class Staging:
                 )
 
     def size_bytes(self) -> int:
-        """Bytes uploaded so far."""
+        """Return the bytes of the files. A file in progress counts with its announced length."""
         size = 0
-        for path in self._folder.glob("*"):
-            with suppress(FileNotFoundError):  # whole since, under another name
+        for path in self._folder.glob("*.file"):
+            with suppress(FileNotFoundError):
                 size += path.stat().st_size
+        for path in self._folder.glob("*.part"):
+            with suppress(FileNotFoundError):  # renamed meanwhile, when it became whole
+                note = path.with_suffix(".json")
+                announced = json.loads(note.read_text())["length"] if note.exists() else None
+                size += path.stat().st_size if announced is None else int(announced)
         return size
 
     def add(self, name: str, blocks: Iterable[bytes]) -> str:
@@ -117,12 +122,14 @@ class Staging:
     def begin(self, name: str, length: int) -> str:
         """Begin a resumable upload of so many bytes; its id. Raise InvalidRequest."""
         base = base_name(name)
-        if length + self.size_bytes() > engine_settings.MAX_UPLOAD_BYTES:
-            raise PayloadTooLarge(f"a task takes {engine_settings.MAX_UPLOAD_BYTES} bytes at most")
         key = uuid.uuid4().hex
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._note(key, base, length)
-        (self._folder / f"{key}.part").touch()
+        with self._exclusive():  # two that begin at once must not both take the last space
+            if length + self.size_bytes() > engine_settings.MAX_UPLOAD_BYTES:
+                maximum = engine_settings.MAX_UPLOAD_BYTES
+                raise PayloadTooLarge(f"a task takes {maximum} bytes at most")
+            self._note(key, base, length)
+            (self._folder / f"{key}.part").touch()
         if length == 0:
             self._finish(key)
         return key
@@ -188,6 +195,13 @@ class Staging:
         if note["length"] is None:
             raise NotFound("the upload was not found")
         return note
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        """Lock the folder against other processes that begin an upload for the same task."""
+        with (self._folder / "lock").open("wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     @contextmanager
     def _locked(self, key: str) -> Iterator[None]:

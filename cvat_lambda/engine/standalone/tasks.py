@@ -13,11 +13,13 @@ from django.utils import timezone
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.labels import LabelSpec, check_names, save_labels, to_label
 from cvat_lambda.engine.standalone.media.files import SourceFile
-from cvat_lambda.engine.standalone.media.ingest import Ingestion, Selection, prepare
+from cvat_lambda.engine.standalone.media.ingest import Ingestion, PreparedFrames, Selection, prepare
 from cvat_lambda.engine.standalone.writing import lock
 from cvat_lambda.errors import InvalidRequest, StateConflict
 
 File = str | os.PathLike[str] | SourceFile
+
+DEFAULT_VIDEO_OVERLAP = 5  # frames
 
 # A Python caller lists files in the intended order.
 _AS_LISTED = Ingestion(selection=Selection(sorting_method="predefined"))
@@ -30,7 +32,7 @@ def create_task(
     files: Iterable[File] = (),
     *,
     segment_size: int = 0,
-    overlap: int = 0,
+    overlap: int | None = None,
     assignee: Any = None,
     project: models.Project | None = None,
     subset: str = "",
@@ -96,20 +98,31 @@ def _source(file: File) -> SourceFile:
 
 def add_frames(
     task: models.Task, files: Sequence[SourceFile], ingestion: Ingestion = _AS_LISTED
-) -> models.Data:
+) -> PreparedFrames:
     """Add frames and jobs to a task. Raise InvalidRequest; StateConflict if the task has frames."""
     if models.Data.objects.filter(task=task).exists():
         raise StateConflict(f"task #{task.pk} has its frames already")
     prepared = prepare(task, files, ingestion)
     try:
+        if task.overlap is None:
+            task.overlap = _default_overlap(prepared.data, task.segment_size)
         with transaction.atomic():
-            models.Task.objects.filter(pk=task.pk).update(updated_at=timezone.now())
+            models.Task.objects.filter(pk=task.pk).update(
+                updated_at=timezone.now(), overlap=task.overlap
+            )
             prepared.save()
             _create_jobs(task, prepared.data.size)
     except BaseException:
         prepared.discard()
         raise
-    return prepared.data
+    return prepared
+
+
+def _default_overlap(data: models.Data, segment_size: int) -> int:
+    """Return the frames that neighbouring jobs share by default: five of a video, as in CVAT."""
+    if data.kind != models.DataKind.VIDEO or not 0 < segment_size < data.size:
+        return 0
+    return min(DEFAULT_VIDEO_OVERLAP, segment_size // 2)
 
 
 def segment_ranges(size: int, segment_size: int, overlap: int) -> list[tuple[int, int]]:
@@ -134,7 +147,7 @@ def _create_jobs(task: models.Task, size: int) -> None:
     segments = models.Segment.objects.bulk_create(
         [
             models.Segment(task=task, start_frame=start, stop_frame=stop)
-            for start, stop in segment_ranges(size, task.segment_size, task.overlap)
+            for start, stop in segment_ranges(size, task.segment_size, task.overlap or 0)
         ]
     )
     models.Job.objects.bulk_create([models.Job(segment=segment) for segment in segments])

@@ -23,6 +23,7 @@ from cvat_lambda.engine.standalone.conf import engine_settings
 from cvat_lambda.engine.standalone.media import remote, shared
 from cvat_lambda.engine.standalone.media.files import SourceFile
 from cvat_lambda.engine.standalone.media.ingest import Ingestion, Selection
+from cvat_lambda.engine.standalone.media.video import is_video
 from cvat_lambda.engine.standalone.staging import Staging
 from cvat_lambda.engine.standalone.tasks import add_frames
 from cvat_lambda.engine.standalone.writing import lock
@@ -61,7 +62,10 @@ def start(
         request = models.DataRequest.objects.create(
             task=task, user_id=user_id, parameters=dict(parameters), seen_at=timezone.now()
         )
-    is_small = Staging(task.pk).size_bytes() <= engine_settings.INLINE_UPLOAD_BYTES
+    staged = Staging(task.pk)
+    is_small = staged.size_bytes() <= engine_settings.INLINE_UPLOAD_BYTES
+    # A video is decoded completely, which takes long whatever its size.
+    is_small = is_small and not any(is_video(file.name) for file in staged.files())
     if is_small and not parameters["remote_files"] and not parameters["server_files"]:
         run(request.pk)
     else:
@@ -115,10 +119,11 @@ def run(request_id: UUID) -> None:
 
 def _carried_out(request: models.DataRequest) -> tuple[models.RequestStatus, str]:
     staging = Staging(request.task_id)
+    note = ""
     try:
         if not models.Data.objects.filter(task_id=request.task_id).exists():
             ingestion = _ingestion(request.parameters, _signs_of_life(request.pk))
-            add_frames(request.task, _sources(request, staging), ingestion)
+            note = add_frames(request.task, _sources(request, staging), ingestion).note
     except LambdaError as exc:
         return models.RequestStatus.FAILED, exc.message
     except Exception:
@@ -126,7 +131,7 @@ def _carried_out(request: models.DataRequest) -> tuple[models.RequestStatus, str
         return models.RequestStatus.FAILED, "The upload failed; the server's log tells why."
     finally:
         staging.clear()
-    return models.RequestStatus.FINISHED, ""
+    return models.RequestStatus.FINISHED, note
 
 
 def _signs_of_life(request_id: UUID) -> Callable[[], None]:

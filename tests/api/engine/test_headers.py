@@ -79,3 +79,55 @@ def test_who_names_no_organization_sees_their_own(
 ) -> None:
     shown = client.get(f"/api/tasks{query}", headers=headers).json()
     assert [row["id"] for row in shown["results"]] == [task.pk]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/tasks/{task}/data?type=frame&number=0",
+        "/api/tasks/{task}/data?type=frame&number=0&quality=original",
+        "/api/tasks/{task}/data?type=chunk&number=0",
+        "/api/tasks/{task}/preview",
+        "/api/jobs/{job}/preview",
+    ],
+)
+def test_no_shared_cache_may_keep_frames(client: Client, jobs: list[models.Job], path: str) -> None:
+    answer = client.get(path.format(task=jobs[0].segment.task_id, job=jobs[0].pk))
+    assert (answer.status_code, answer["Cache-Control"]) == (200, "private")
+    answer.close()
+
+
+@pytest.mark.parametrize("path", ["/login", "/api/server/about", "/health"])
+@pytest.mark.django_db
+def test_every_answer_has_a_content_security_policy(path: str) -> None:
+    answer = Client().get(path)
+    assert "default-src 'self'" in answer["Content-Security-Policy"]
+    assert "unsafe" not in answer["Content-Security-Policy"]
+
+
+def test_a_body_over_the_limit_is_answered_with_413(
+    settings: Any, client: Client, task: models.Task
+) -> None:
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 100
+    path = f"/api/tasks/{task.pk}/annotations"
+    answer = client.put(path, {"tags": [], "padding": "x" * 100}, "application/json")
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+    form = client.post(f"/api/tasks/{task.pk}/data", {"image_quality": "7" * 200})
+    assert form.status_code in (409, 413)  # 409: the task has its frames
+
+
+@pytest.mark.parametrize("count", [25_001, 200_000])
+def test_too_many_labels_are_refused_before_they_are_read(client: Client, count: int) -> None:
+    body = {"name": "many", "labels": [{"name": "l", "attributes": "wrong"}] * count}
+    answer = client.post("/api/tasks", body, "application/json")
+    assert answer.status_code == 400
+    assert "no more than 25000" in str(answer.json()["labels"])
+
+
+def test_a_label_with_too_many_attributes_is_refused_before_they_are_read(client: Client) -> None:
+    body = {"name": "many", "labels": [{"name": "l", "attributes": [None] * 501}]}
+    answer = client.post("/api/tasks", body, "application/json")
+    assert (answer.status_code, answer.json()["message"]) == (
+        400,
+        "label 'l': 'attributes' may have 500 items at most",
+    )

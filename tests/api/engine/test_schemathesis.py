@@ -18,7 +18,6 @@ from django.test import Client
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
-from rest_framework.authtoken.models import Token
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -28,6 +27,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from cvat_lambda.engine.standalone import models
+from cvat_lambda.engine.standalone.models import AccessToken
 from cvat_lambda.engine.standalone.tasks import create_project, create_task
 
 CHECKS = (
@@ -130,7 +130,7 @@ def document(alice: User, task: models.Task, jobs: list[models.Job], car: models
 def test_every_answer_is_as_the_document_says(
     document: Any, alice: User, path: str, method: str, mode: GenerationMode
 ) -> None:
-    token = Token.objects.create(user=alice)
+    token = AccessToken.create_login_key(alice)[1]
     operation = document[path][method]
 
     @given(case=operation.as_strategy(generation_mode=mode))
@@ -141,7 +141,7 @@ def test_every_answer_is_as_the_document_says(
         suppress_health_check=list(HealthCheck),
     )
     def probe(case: Any) -> None:
-        case.call_and_validate(headers={"Authorization": f"Token {token.key}"}, checks=CHECKS)
+        case.call_and_validate(headers={"Authorization": f"Token {token}"}, checks=CHECKS)
 
     try:
         probe()
@@ -184,7 +184,7 @@ def test_pieces_of_a_file_are_answered_as_the_document_says(
     empty: tuple[models.Task, str],
     one_connection: None,  # the last: the client of the one before connects the signals again
 ) -> None:
-    token = Token.objects.create(user=alice)
+    token = AccessToken.create_login_key(alice)[1]
     task, begun = empty
     operation = document[PIECE]["PATCH"]
     statuses = set()
@@ -201,7 +201,7 @@ def test_pieces_of_a_file_are_answered_as_the_document_says(
             media_type="application/offset+octet-stream",
         )
         sent = {name: value.encode().decode("latin-1") for name, value in headers.items()}
-        response = case.call(headers={**sent, "Authorization": f"Token {token.key}"})
+        response = case.call(headers={**sent, "Authorization": f"Token {token}"})
         statuses.add(response.status_code)
         case.validate_response(response, checks=CHECKS)
 

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import base64
 import http.server
+import os
 import threading
+import time
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.management import call_command
 from django.db import connection
 from django.test import Client
 
 from cvat_lambda.engine.standalone import models, uploads
+from cvat_lambda.engine.standalone.media import storage
 from cvat_lambda.engine.standalone.staging import Staging
 from cvat_lambda.engine.standalone.tasks import create_task
 from cvat_lambda.errors import InvalidRequest, StateConflict
@@ -56,6 +61,7 @@ def test_files_come_in_one_plain_request(
     assert again.status_code == 409
 
 
+@pytest.mark.django_db(transaction=True)  # another thread makes the frames
 @pytest.mark.parametrize("in_pieces", [False, True])
 def test_an_uploaded_video_becomes_its_frames(
     client: Client, empty: models.Task, tmp_path: Path, in_pieces: bool
@@ -73,6 +79,7 @@ def test_an_uploaded_video_becomes_its_frames(
     else:
         files, headers = {"client_files": as_upload(video)}, {}
     response = client.post(address, {"image_quality": 70, **files}, headers=headers)
+    uploads.wait()
     assert status_of(client, response) == ("finished", "")
     meta = client.get(f"{address}/meta").json()
     assert (meta["size"], len(meta["frames"])) == (5, 5)
@@ -326,3 +333,57 @@ def test_request_whose_process_died_is_taken_over_once(
     request.refresh_from_db()
     assert request.status == "finished"
     assert models.Image.objects.count() == 1
+
+
+def begin(client: Client, task: models.Task, name: str, length: int) -> int:
+    """Announce a resumable upload; return the status."""
+    encoded = base64.b64encode(name.encode()).decode()
+    headers = {"Upload-Length": str(length), "Upload-Metadata": f"filename {encoded}"}
+    return client.post(f"/api/tasks/{task.pk}/data", headers=headers).status_code
+
+
+def test_announced_sizes_count_against_the_limit(
+    settings: Any, client: Client, empty: models.Task
+) -> None:
+    """Ten uploads of 9 bytes each passed a limit of 10, since no byte of them had come."""
+    settings.CVAT_LAMBDA_STANDALONE_MAX_UPLOAD_BYTES = 10
+    assert [begin(client, empty, f"{n}.png", 9) for n in range(3)] == [201, 413, 413]
+    assert begin(client, empty, "small.png", 1) == 201
+
+
+def test_the_quota_of_an_owner_counts_all_their_tasks(
+    settings: Any, client: Client, alice: User, empty: models.Task, pictures: list[Path]
+) -> None:
+    other = create_task(alice, "other", [], pictures[:1])
+    used = sum(path.stat().st_size for path in pictures[:1])
+    assert other.data.size_bytes == used
+    settings.CVAT_LAMBDA_STANDALONE_USER_QUOTA_BYTES = used + 100
+    assert begin(client, empty, "large.png", 101) == 413
+    assert begin(client, empty, "small.png", 60) == 201
+    assert begin(client, empty, "more.png", 60) == 413
+
+
+def test_an_upload_is_refused_while_the_disk_is_full(
+    settings: Any, client: Client, empty: models.Task, pictures: list[Path]
+) -> None:
+    settings.CVAT_LAMBDA_STANDALONE_MIN_FREE_DISK_BYTES = 2**62
+    assert begin(client, empty, "a.png", 1) == 507
+    form = {"client_files": as_upload(pictures[0])}
+    refused = client.post(f"/api/tasks/{empty.pk}/data", form)
+    assert (refused.status_code, refused.json()["code"]) == (507, "disk_full")
+
+
+def test_media_without_a_task_are_collected(alice: User, pictures: list[Path]) -> None:
+    kept = create_task(alice, "kept", [], pictures[:1])
+    orphan = storage.data_folder(storage.new_folder())
+    young = storage.data_folder(storage.new_folder())
+    staged = storage.upload_folder(kept.pk)
+    staged.mkdir(parents=True)
+    week_ago = time.time() - 7 * 24 * 3600
+    for path in (orphan, *orphan.rglob("*"), staged):
+        os.utime(path, (week_ago, week_ago))
+    printed = StringIO()
+    call_command("collect_media", stdout=printed)
+    assert "Deleted 2 folders" in printed.getvalue()
+    assert (orphan.exists(), staged.exists(), young.exists()) == (False, False, True)
+    assert storage.data_folder(kept.data.folder).exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from django.http import HttpResponse
 from django.test import RequestFactory
 
-from cvat_lambda.api.call_limits import CallLimits
+from cvat_lambda.api.call_limits import CallLimits, call_limits
 from cvat_lambda.errors import FunctionBusy, LambdaError, ServerBusy, TooManyCalls
 from cvat_lambda.rest.views import handle_exception
 from cvat_lambda.server.request_limits import RequestLimits
@@ -37,8 +38,20 @@ def test_a_call_over_a_limit_is_refused_until_another_has_ended(
             pass
     answer = handle_exception(refused.value, {})
     assert answer is not None
-    assert answer.headers["Retry-After"] == "1"
+    assert answer.headers["Retry-After"] == ("1" if error is TooManyCalls else "2")
     assert answer.status_code == (429 if error is TooManyCalls else 503)
+
+
+def test_a_call_of_a_busy_function_is_refused_before_the_view_runs(
+    settings: Any, rf: RequestFactory
+) -> None:
+    settings.CVAT_LAMBDA_MAX_CALLS_PER_FUNCTION = 1
+    limited = RequestLimits(lambda request: HttpResponse("done"))
+    with call_limits.hold(1, "busy"):
+        answer = limited(rf.post("/api/lambda/functions/busy"))
+        assert (answer.status_code, json.loads(answer.content)["code"]) == (503, "function_busy")
+        assert limited(rf.post("/api/lambda/functions/other")).status_code == 200
+    assert limited(rf.post("/api/lambda/functions/busy")).status_code == 200
 
 
 def test_one_client_cannot_hold_all_threads(settings: Any, rf: RequestFactory) -> None:
@@ -51,7 +64,7 @@ def test_one_client_cannot_hold_all_threads(settings: Any, rf: RequestFactory) -
         return HttpResponse("done")
 
     limited = RequestLimits(slow)
-    alice = {"HTTP_AUTHORIZATION": "Token alice"}
+    alice: dict[str, Any] = {"HTTP_AUTHORIZATION": "Token alice"}
     answers: list[HttpResponse] = []
     first = threading.Thread(target=lambda: answers.append(limited(rf.get("/tasks/1", **alice))))
     first.start()

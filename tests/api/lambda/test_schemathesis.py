@@ -18,7 +18,6 @@ from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
-from rest_framework.authtoken.models import Token
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -27,6 +26,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from cvat_lambda.api.schema import CALL_ANSWER
+from cvat_lambda.engine.standalone.models import AccessToken
 from cvat_lambda.functions import registry
 from tests.integration.interactive.functions import RawAnswer
 
@@ -195,13 +195,13 @@ OPERATIONS = [
 def test_every_answer_is_as_the_document_says(
     document: Any, alice: User, path: str, method: str, mode: GenerationMode
 ) -> None:
-    token = Token.objects.create(user=alice)
+    token = AccessToken.create_login_key(alice)[1]
     operation = document[path][method]
 
     @given(case=operation.as_strategy(generation_mode=mode))
     @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
     def probe(case: Any) -> None:
-        case.call_and_validate(headers={"Authorization": f"Token {token.key}"}, checks=CHECKS)
+        case.call_and_validate(headers={"Authorization": f"Token {token}"}, checks=CHECKS)
 
     try:
         probe()
@@ -215,14 +215,14 @@ def test_a_good_answer_of_each_kind_is_as_the_document_says(
     document: Any, alice: User, task: Any, kind: str
 ) -> None:
     """The probes above may all be refused: here the schema of 200 is certainly looked at."""
-    token = Token.objects.create(user=alice)
+    token = AccessToken.create_login_key(alice)[1]
     operation = document["/api/lambda/functions/{func_id}"]["POST"]
     case = operation.Case(
         path_parameters={"func_id": kind},
         body={"task": task.pk, **ASKED[kind]},
         media_type="application/json",
     )
-    response = case.call(headers={"Authorization": f"Token {token.key}"})
+    response = case.call(headers={"Authorization": f"Token {token}"})
     assert response.status_code == 200
     case.validate_response(response, checks=CHECKS)
 
@@ -232,7 +232,7 @@ def test_a_good_answer_of_each_kind_is_as_the_document_says(
 def test_whatever_a_function_answers_the_call_is_answered_as_the_document_says(
     document: Any, alice: User, task: Any, kind: str
 ) -> None:
-    token = Token.objects.create(user=alice)
+    token = AccessToken.create_login_key(alice)[1]
     operation = document["/api/lambda/functions/{func_id}"]["POST"]
     for _ in ODD:
         case = operation.Case(
@@ -240,7 +240,7 @@ def test_whatever_a_function_answers_the_call_is_answered_as_the_document_says(
             body={"task": task.pk, **ASKED[kind]},
             media_type="application/json",
         )
-        case.call_and_validate(headers={"Authorization": f"Token {token.key}"}, checks=CHECKS)
+        case.call_and_validate(headers={"Authorization": f"Token {token}"}, checks=CHECKS)
 
 
 def test_the_schema_tells_answers_of_the_kinds_from_anything_else(document: Any) -> None:

@@ -56,7 +56,7 @@ def test_what_cannot_be_retried_is_said(administrator: Client, queued: Request) 
         follow=True,
     ).content.decode()
     assert (
-        f"request {queued.pk} is queued: only a finished or failed one" in page.lower()
+        f"request {queued.pk} is queued: wait for its end" in page.lower()
     )  # 4.2 writes a capital
 
 

@@ -338,10 +338,10 @@ def test_the_metrics_token_gives_access(settings: Any, client_for: ClientFor) ->
 
 @pytest.mark.django_db
 def test_a_scraper_with_an_administrators_token_gets_the_metrics(client: Client) -> None:
-    from rest_framework.authtoken.models import Token
+    from cvat_lambda.engine.standalone.models import AccessToken
 
     root = User.objects.create_superuser("root", "root@example.com", "root-secret")
-    client.defaults["HTTP_AUTHORIZATION"] = f"Token {Token.objects.create(user=root).key}"
+    client.defaults["HTTP_AUTHORIZATION"] = f"Token {AccessToken.create_login_key(root)[1]}"
     accepted = "application/openmetrics-text;version=1.0.0;q=0.5,*/*;q=0.1"
     answer = client.get("/metrics", REMOTE_ADDR="192.0.2.1", HTTP_ACCEPT=accepted)
     assert answer.status_code == 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -12,8 +13,9 @@ from cvat_lambda.engine.port import Frame
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.adapter import StandaloneEngine
 from cvat_lambda.engine.standalone.media import storage
+from cvat_lambda.engine.standalone.media.files import SourceFile
 from cvat_lambda.engine.standalone.media.ingest import Ingestion, Selection
-from cvat_lambda.engine.standalone.tasks import create_task
+from cvat_lambda.engine.standalone.tasks import add_frames, create_task
 from cvat_lambda.errors import EngineUnavailable, FrameOutOfScope, InvalidRequest
 from tests.integration.engine.videos import make_video, number_of
 
@@ -114,3 +116,37 @@ def test_reading_stops_when_the_iterator_is_closed(alice: User, tmp_path: Path) 
     assert number_of(next(frames).data) == 0  # type: ignore[union-attr]
     frames.close()  # type: ignore[attr-defined]
     assert list(frames) == []
+
+
+def test_a_video_task_in_segments_overlaps_by_five_frames_as_in_cvat(
+    alice: User, tmp_path: Path
+) -> None:
+    video = make_video(tmp_path / "video.mp4", frames=30)
+    task = create_task(alice, "video", [], [video], segment_size=12)
+    assert task.overlap == 5
+    ranges = [(segment.start_frame, segment.stop_frame) for segment in task.segments.all()]
+    assert ranges == [(0, 11), (7, 18), (14, 25), (21, 29)]
+    small = create_task(alice, "small", [], [video], segment_size=4)
+    assert small.overlap == 2
+    without = create_task(alice, "without", [], [video], segment_size=12, overlap=0)
+    assert without.overlap == 0
+
+
+def test_a_video_with_large_frames_is_refused_before_it_is_decoded(
+    settings: Any, alice: User, tmp_path: Path
+) -> None:
+    settings.CVAT_LAMBDA_STANDALONE_MAX_VIDEO_PIXELS = 100
+    video = make_video(tmp_path / "video.mp4", frames=3)
+    with pytest.raises(InvalidRequest, match="takes videos of 100 pixels a frame at most"):
+        create_task(alice, "video", [], [video])
+
+
+def test_a_video_that_loses_frames_says_how_many(alice: User, tmp_path: Path) -> None:
+    video = make_video(tmp_path / "video.avi", codec="mjpeg", frames=30)
+    content = video.read_bytes()
+    video.write_bytes(content[: len(content) * 6 // 10])
+    task = create_task(alice, "empty", [])
+    added = add_frames(task, [SourceFile(path=video, name="video.avi")])
+    lost = 30 - added.data.size
+    assert lost > 0
+    assert added.note.startswith(f"{lost} frames of the video could not be decoded")

@@ -1,11 +1,10 @@
-"""Authentication: login tokens, personal access tokens, browser sessions."""
+"""Authentication by login key, personal access token, session or password."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import Q
 from django.utils import timezone
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework import authentication
@@ -13,46 +12,56 @@ from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 
-from cvat_lambda.engine.standalone.models import AccessToken
+from cvat_lambda.engine.standalone.models import AccessToken, TokenKind
 
-# Interval of updates of a token's last use; an update for each request would be too slow.
+# The time of a token's last use is written at most this often.
 _LAST_USE_PRECISION = timedelta(minutes=5)
 
 
-class TokenAuthentication(authentication.TokenAuthentication):
-    """``Authorization: Token KEY``, with the key that a login returned."""
-
-
 class SessionAuthentication(authentication.SessionAuthentication):
-    """The session cookie of a browser; unsafe methods need the CSRF token as well."""
+    """The session cookie of a browser. Changes need the CSRF token, too."""
 
 
-class BearerAuthentication(authentication.TokenAuthentication):
-    """``Authorization: Bearer KEY``, a personal access token."""
+class BasicAuthentication(authentication.BasicAuthentication):
+    """Name and password in each request."""
+
+    def authenticate_credentials(
+        self, userid: str, password: str, request: Request | None = None
+    ) -> tuple[Any, None]:
+        """Raise AuthenticationFailed on wrong credentials."""
+        if "\x00" in userid:  # PostgreSQL refuses it in a query
+            raise AuthenticationFailed("Invalid username/password.")
+        return super().authenticate_credentials(userid, password, request)
+
+
+class TokenAuthentication(authentication.TokenAuthentication):
+    """``Authorization: Token KEY`` with the key that a login returned."""
+
+    kind = TokenKind.LOGIN
+
+    def authenticate_credentials(self, key: str) -> tuple[Any, Any]:
+        """Return the user of a key and its row. Raise AuthenticationFailed."""
+        token = AccessToken.find(key, self.kind)
+        if token is None:
+            raise AuthenticationFailed(f"The {self.kind} token is not valid, or has ended.")
+        now = timezone.now()
+        if token.last_used_at is None or now - token.last_used_at > _LAST_USE_PRECISION:
+            AccessToken.objects.filter(pk=token.pk).update(last_used_at=now)
+        return token.user, token
+
+
+class BearerAuthentication(TokenAuthentication):
+    """``Authorization: Bearer KEY`` with a personal access token."""
 
     keyword = "Bearer"
+    kind = TokenKind.PERSONAL
 
     def authenticate(self, request: Request) -> tuple[Any, Any] | None:
-        """Raise PermissionDenied for an unsafe method with a read-only token."""
+        """Raise PermissionDenied if a read-only token would change something."""
         found = super().authenticate(request)
         if found is not None and found[1].read_only and request.method not in SAFE_METHODS:
             raise PermissionDenied("this access token may only read")
         return found
-
-    def authenticate_credentials(self, key: str) -> tuple[Any, Any]:
-        """Return the user of a token, and the token. Raise AuthenticationFailed."""
-        now = timezone.now()
-        token = (
-            AccessToken.objects.select_related("user")
-            .filter(digest=AccessToken.digest_of(key))
-            .filter(Q(expires_at__isnull=True) | Q(expires_at__gt=now))
-            .first()
-        )
-        if token is None or not token.user.is_active:
-            raise AuthenticationFailed("the access token is not valid, or no longer")
-        if token.last_used_at is None or now - token.last_used_at > _LAST_USE_PRECISION:
-            AccessToken.objects.filter(pk=token.pk).update(last_used_at=now)
-        return token.user, token
 
 
 class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
@@ -82,3 +91,11 @@ class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
         return {"type": "apiKey", "in": "cookie", "name": "sessionid"}
+
+
+class BasicScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    target_class = BasicAuthentication
+    name = "basicAuth"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
+        return {"type": "http", "scheme": "basic"}

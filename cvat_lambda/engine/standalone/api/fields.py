@@ -13,6 +13,7 @@ from rest_framework import serializers
 from cvat_lambda.annotations.labels import MAX_LABELS
 from cvat_lambda.rest.fields import INT_MAX, ListField
 
+MAX_FRAMES = 1_000_000  # frame numbers in one body
 DEFAULT_QUALITY = 70  # JPEG quality of compressed frames
 CHUNK_TYPE = "imageset"  # also of videos: chunks are zip archives of frames
 

@@ -23,6 +23,7 @@ from cvat_lambda.rest.queries import whole_number
 
 _PREVIEW_SIDE = 256  # pixels
 _CHUNK_IN_MEMORY = 16 * 1024 * 1024  # bytes; larger archives go to a temporary file
+_PRIVATE = {"Cache-Control": "private"}  # no shared cache may keep frames
 _QUALITIES = ("original", "compressed")
 
 
@@ -93,7 +94,7 @@ def _read(scope: FrameScope, number: int, quality: str) -> Frame:
 def frame_response(scope: FrameScope, number: int, quality: str) -> HttpResponse:
     """Return one image with its content type."""
     frame = _read(scope, scope.own(number), quality)
-    return HttpResponse(frame.data, content_type=frame.mime)
+    return HttpResponse(frame.data, content_type=frame.mime, headers=_PRIVATE)
 
 
 def preview_response(scope: FrameScope) -> HttpResponse:
@@ -103,7 +104,9 @@ def preview_response(scope: FrameScope) -> HttpResponse:
     frame = _read(scope, scope.frames[0], "compressed")
     picture = images.decode(frame.data)
     picture.thumbnail((_PREVIEW_SIDE, _PREVIEW_SIDE))
-    return HttpResponse(images.encode_jpeg(picture, quality=75), content_type="image/jpeg")
+    return HttpResponse(
+        images.encode_jpeg(picture, quality=75), content_type="image/jpeg", headers=_PRIVATE
+    )
 
 
 def _chunk_frames(scope: FrameScope, parameters: Any) -> list[int]:
@@ -140,7 +143,7 @@ def chunk_response(scope: FrameScope, numbers: list[int], quality: str) -> FileR
         file.close()
         raise
     file.seek(0)
-    return FileResponse(file, content_type="application/zip")
+    return FileResponse(file, content_type="application/zip", headers=_PRIVATE)
 
 
 def meta(scope: FrameScope) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from django.contrib.auth import logout as end_session
 from django.middleware.csrf import get_token
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
-from rest_framework.authtoken.models import Token
 from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
@@ -26,10 +25,12 @@ from cvat_lambda.engine.standalone.api.serializers.server import (
     Plugins,
     Self,
 )
+from cvat_lambda.engine.standalone.models import AccessToken
 
 # The newest release of cvat-sdk and cvat-cli that was tested. Clients warn about a server of
 # another release than their own or the next.
 COMPATIBLE_VERSION = "2.80.0"
+LOGIN_KEY = "login_key"  # in the session: the id of the login key's row
 
 
 class _OpenView(EngineView):
@@ -78,7 +79,7 @@ class PluginsView(_OpenView):
 class LoginView(_OpenView):
     @extend_schema(tags=["auth"], request=LoginForm, responses={200: LoginKey, **schema.INVALID})
     def post(self, request: Request) -> Response:
-        """Start a session; the returned key is for ``Authorization: Token``."""
+        """Begin a session, and return a key for ``Authorization: Token``."""
         form = LoginForm(data=request.data)
         form.is_valid(raise_exception=True)
         user = _find_user(request, form.validated_data)
@@ -86,9 +87,10 @@ class LoginView(_OpenView):
             message = "Unable to log in with provided credentials."
             raise ValidationError({"non_field_errors": [message]})
         begin_session(request._request, user)
-        get_token(request._request)  # sets the CSRF cookie
-        key, _ = Token.objects.get_or_create(user=user)
-        return Response({"key": key.key})
+        get_token(request._request)  # the answer carries the CSRF cookie
+        row, key = AccessToken.create_login_key(user)
+        request._request.session[LOGIN_KEY] = row.pk
+        return Response({"key": key})
 
 
 def _find_user(request: Request, form: dict[str, str]) -> Any:
@@ -102,8 +104,9 @@ def _find_user(request: Request, form: dict[str, str]) -> Any:
 class LogoutView(EngineView):
     @extend_schema(tags=["auth"], request=None, responses={200: Detail, **schema.ANONYMOUS})
     def post(self, request: Request) -> Response:
-        """End the session and invalidate the key of the login."""
-        Token.objects.filter(user__in=[request.user.pk]).delete()
+        """End the session and the key that its login returned, or the key of this request."""
+        row_id = getattr(request.auth, "pk", None) or request._request.session.get(LOGIN_KEY, 0)
+        AccessToken.objects.filter(pk=row_id, user_id=request.user.pk or 0).delete()
         end_session(request._request)
         return Response({"detail": "Successfully logged out."}, status=status.HTTP_200_OK)
 

@@ -137,7 +137,7 @@ class TaskViewSet(
             values["name"],
             values["labels"],
             segment_size=values["segment_size"],
-            overlap=values["overlap"] or 0,
+            overlap=values["overlap"],
             assignee=values.get("assignee_id"),
             project=self._project(values["project_id"]),
             subset=values["subset"],

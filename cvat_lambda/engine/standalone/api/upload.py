@@ -16,6 +16,7 @@ from rest_framework.response import Response
 from cvat_lambda.engine.standalone import models, uploads
 from cvat_lambda.engine.standalone.api.serializers.data import DataParameters
 from cvat_lambda.engine.standalone.media.files import check_names
+from cvat_lambda.engine.standalone.quota import require_space
 from cvat_lambda.engine.standalone.staging import Staging, base_name
 from cvat_lambda.errors import StateConflict
 from cvat_lambda.rest.queries import whole_number
@@ -34,15 +35,15 @@ def receive(request: Request, task: models.Task) -> Response:
     if "Upload-Length" in request.headers:
         return _begin(request, task, staging)
     if "Upload-Multiple" in request.headers:
-        _keep_files(request, staging)
+        _keep_files(request, task, staging)
         return Response(status=status.HTTP_200_OK)
     if "Upload-Finish" not in request.headers:
         staging.clear()
-        _keep_files(request, staging)
+        _keep_files(request, task, staging)
     return _finish(request, task)
 
 
-def _keep_files(request: Request, staging: Staging) -> None:
+def _keep_files(request: Request, task: models.Task, staging: Staging) -> None:
     files = [
         file
         for name, listed in request.FILES.lists()  # a form may have several files under one name
@@ -51,6 +52,7 @@ def _keep_files(request: Request, staging: Staging) -> None:
         if isinstance(file, UploadedFile)
     ]
     check_names(base_name(file.name or "") for file in files)
+    require_space(task, sum(file.size or 0 for file in files))
     for file in files:
         staging.add(file.name or "", file.chunks())
 
@@ -83,7 +85,9 @@ def _file_name(request: Request) -> str:
 
 def _begin(request: Request, task: models.Task, staging: Staging) -> Response:
     name = _file_name(request)
-    key = staging.begin(name, _header_number(request, "Upload-Length"))
+    length = _header_number(request, "Upload-Length")
+    require_space(task, length)
+    key = staging.begin(name, length)
     path = reverse("tasks-data-file", kwargs={"pk": task.pk, "file_id": key})
     headers = {
         "Location": request.build_absolute_uri(path),

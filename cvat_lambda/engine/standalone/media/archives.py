@@ -55,13 +55,26 @@ def _unpack_one(file: SourceFile, folder: Path, budget: int) -> tuple[list[Sourc
     try:
         with zipfile.ZipFile(file.path) as archive:
             entries = [item for item in archive.infolist() if not item.is_dir()]
-            for number, entry in enumerate(item for item in entries if _wanted(item.filename)):
+            wanted = [item for item in entries if _wanted(item.filename)]
+            _require_ratio(file, wanted)
+            for number, entry in enumerate(wanted):
                 target = folder / f"{number}{PurePosixPath(entry.filename).suffix.lower()}"
                 budget -= _copy_entry(archive, entry, target, budget)
                 found.append(SourceFile(path=target, name=_clean(entry.filename)))
     except _ERRORS as exc:
         raise InvalidRequest(f"archive '{file.name}' cannot be unpacked") from exc
     return found, budget
+
+
+def _require_ratio(file: SourceFile, entries: Sequence[zipfile.ZipInfo]) -> None:
+    """Refuse a decompression bomb before anything is unpacked. Raise InvalidRequest."""
+    unpacked = sum(entry.file_size for entry in entries)
+    limit = engine_settings.MAX_ARCHIVE_RATIO * max(file.path.stat().st_size, _BLOCK // 16)
+    if unpacked > limit:
+        raise InvalidRequest(
+            f"archive '{file.name}' would unpack to {unpacked} bytes, more than"
+            f" {engine_settings.MAX_ARCHIVE_RATIO} times its size"
+        )
 
 
 def _clean(name: str) -> str:
@@ -75,7 +88,7 @@ def _copy_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, 
     with archive.open(entry) as source, target.open("wb") as sink:
         while block := source.read(_BLOCK):
             written += len(block)
-            if written > budget:
+            if written > min(budget, entry.file_size):
                 shutil.rmtree(target.parent, ignore_errors=True)
                 raise InvalidRequest(
                     f"archive '{archive.filename and Path(archive.filename).name}' holds more "

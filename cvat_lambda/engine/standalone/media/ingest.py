@@ -82,6 +82,7 @@ class PreparedFrames:
     data: models.Data
     images: list[models.Image] = field(default_factory=list)
     video: models.Video | None = None
+    note: str = ""  # what the uploader should know
 
     def save(self) -> None:
         """Write the rows inside a transaction; call `discard` if it fails."""
@@ -89,6 +90,10 @@ class PreparedFrames:
         models.Image.objects.bulk_create(self.images, batch_size=2000)
         if self.video is not None:
             self.video.save(force_insert=True)
+
+    def measure(self) -> None:
+        """Note how many bytes the files take on disk."""
+        self.data.size_bytes = storage.folder_bytes(self.data.folder)
 
     def discard(self) -> None:
         """Remove the files."""
@@ -114,6 +119,7 @@ def prepare(task: models.Task, files: Sequence[SourceFile], how: Ingestion) -> P
         store = _store_video if videos else _store_images
         prepared = store(task, unpacked, folder, how)
         shutil.rmtree(storage.data_folder(folder) / archives.UNPACKED, ignore_errors=True)
+        prepared.measure()
     except BaseException:
         storage.remove_folder(folder)
         raise
@@ -174,10 +180,10 @@ def _store_image(data: models.Data, number: int, file: SourceFile, how: Ingestio
     ours = root in file.path.parents
     _place(file.path, root / original, how.placing, ours=ours)
     shown = original
-    if facts.orientation != 1:
-        shown = f"{storage.UPRIGHT}/{number:06d}{suffix}"
-        (root / storage.UPRIGHT).mkdir(exist_ok=True)
-        images.turn_upright(root / original, root / shown)
+    if facts.shown is not None:
+        shown = f"{storage.DISPLAYED}/{number:06d}{facts.shown.suffix}"
+        (root / storage.DISPLAYED).mkdir(exist_ok=True)
+        (root / shown).write_bytes(facts.shown.data)
     return models.Image(
         data=data,
         number=number,
@@ -213,4 +219,13 @@ def _store_video(
         timestamps=models.Video.pack(index.timestamps),
         key_timestamps=models.Video.pack(index.key_timestamps),
     )
-    return PreparedFrames(data=data, video=row)
+    return PreparedFrames(data=data, video=row, note=_lost_frames(index))
+
+
+def _lost_frames(index: video.VideoIndex) -> str:
+    if not index.lost_frames:
+        return ""
+    return (
+        f"{index.lost_frames} frames of the video could not be decoded and are missing:"
+        f" the task has the other {len(index.timestamps)}."
+    )

@@ -17,6 +17,8 @@ from cvat_lambda.engine.standalone.media.video import VideoReader
 from cvat_lambda.errors import EngineUnavailable, FrameOutOfScope, FrameUnreadable, TaskNotFound
 from cvat_lambda.images.decode import DECODE_ERRORS
 
+_BROWSER_TYPES = ("image/jpeg", "image/png", "image/webp")
+
 Encoder = Callable[[Image.Image], bytes]
 
 _FACTS_AT_ONCE = 512  # rows of images read with one query
@@ -122,12 +124,21 @@ def read_compressed(
         yield from _video_frames(task_id, numbers, encode, "image/jpeg")
         return
     for frame in read_frames(task_id, numbers):
-        yield frame if isinstance(frame, UnreadableFrame) else _reencoded(frame, encode)
+        if isinstance(frame, UnreadableFrame) or _is_sent_as_stored(frame):
+            yield frame
+        else:
+            yield _reencoded(frame, encode)
+
+
+def _is_sent_as_stored(frame: Frame) -> bool:
+    """Return whether a browser shows the stored file, and encoding it anew takes gigabytes."""
+    return frame.mime in _BROWSER_TYPES and images.is_large(frame.width, frame.height)
 
 
 def _reencoded(frame: Frame, encode: Encoder) -> Frame | UnreadableFrame:
     try:
-        data = encode(images.decode(frame.data))
+        with images.large_image_lock(frame.width, frame.height):
+            data = encode(images.decode_unlocked(frame.data))
     except DECODE_ERRORS:
         return _unreadable(frame.number, frame.name)
     return Frame(

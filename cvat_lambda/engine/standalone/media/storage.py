@@ -10,7 +10,7 @@ from django.conf import settings
 
 ROOT = "engine"
 ORIGINAL = "original"  # as uploaded
-UPRIGHT = "upright"  # copies with the EXIF orientation applied
+DISPLAYED = "upright"  # copies that are shown in place of the uploaded files
 
 
 def data_root() -> Path:
@@ -36,6 +36,16 @@ def remove_folder(name: str) -> None:
         shutil.rmtree(data_folder(name), ignore_errors=True)
 
 
+def upload_root() -> Path:
+    """Return the folder of all unfinished uploads."""
+    return Path(settings.MEDIA_ROOT) / ROOT / "uploads"
+
+
 def upload_folder(task_id: int) -> Path:
-    """Return the folder of files that are being uploaded for a task."""
-    return Path(settings.MEDIA_ROOT) / ROOT / "uploads" / str(task_id)
+    """Return the folder of the files that are uploaded for a task."""
+    return upload_root() / str(task_id)
+
+
+def folder_bytes(name: str) -> int:
+    """Return how many bytes the files of a task's media take."""
+    return sum(path.stat().st_size for path in data_folder(name).rglob("*") if path.is_file())

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from cvat_lambda.engine.standalone.conf import engine_settings
 from cvat_lambda.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class VideoIndex:
     timestamps: list[int]  # of each frame, in the stream's time base
     key_timestamps: list[int]  # where decoding can start; empty: at the beginning
     fingerprint: str
+    lost_frames: int = 0  # that the file announces and that do not decode
 
 
 def is_video(name: str) -> bool:
@@ -58,8 +60,10 @@ def _open(path: Path) -> av.container.InputContainer:
     return container
 
 
-def _decoded(container: av.container.InputContainer) -> Iterator[Any]:
-    """Yield frames of the first video stream from the current position; skip broken packets."""
+def _decoded(
+    container: av.container.InputContainer, on_broken: Callable[[], None] | None = None
+) -> Iterator[Any]:
+    """Decode the first video stream from the container's position, without broken packets."""
     import av
 
     stream = container.streams.video[0]
@@ -67,7 +71,24 @@ def _decoded(container: av.container.InputContainer) -> Iterator[Any]:
         try:
             yield from packet.decode()
         except av.error.InvalidDataError:
-            continue
+            if on_broken is not None:
+                on_broken()
+
+
+def _require_video(container: av.container.InputContainer, name: str) -> None:
+    """Refuse pictures and oversized frames before a frame is decoded. Raise InvalidRequest."""
+    if not container.streams.video:
+        raise InvalidRequest(f"file '{name}' holds no video stream")
+    kind = container.format.name
+    if kind.endswith("_pipe") or kind in ("image2", "gif", "apng"):
+        raise InvalidRequest(f"file '{name}' is a picture and not a video; give it its own suffix")
+    context = container.streams.video[0].codec_context
+    pixels, maximum = context.width * context.height, engine_settings.MAX_VIDEO_PIXELS
+    if pixels > maximum:
+        raise InvalidRequest(
+            f"file '{name}' has frames of {context.width} x {context.height} = {pixels} pixels;"
+            f" this server takes videos of {maximum} pixels a frame at most"
+        )
 
 
 def _rotation(frame: Any) -> int:
@@ -80,8 +101,7 @@ def index(path: Path, name: str, *, on_progress: Callable[[], None] | None = Non
     import_error = f"file '{name}' cannot be read as a video"
     try:
         with _open(path) as container:
-            if not container.streams.video:
-                raise InvalidRequest(f"file '{name}' holds no video stream")
+            _require_video(container, name)
             return _index(container, path, on_progress, import_error)
     except InvalidRequest:
         raise
@@ -104,7 +124,9 @@ def _index(
     timestamps: list[int] = []
     keys: list[int] = []
     first: Any = None
-    for count, frame in enumerate(_decoded(container)):
+    broken: list[None] = []
+    announced = container.streams.video[0].frames  # 0: the file does not tell
+    for count, frame in enumerate(_decoded(container, lambda: broken.append(None))):
         first = first if first is not None else frame
         timestamp = frame.pts if frame.pts is not None else -1
         timestamps.append(timestamp)
@@ -126,6 +148,7 @@ def _index(
         timestamps=timestamps,
         key_timestamps=keys if ascending and timestamps[0] >= 0 else [],
         fingerprint=_fingerprint(path),
+        lost_frames=max(len(broken), announced - len(timestamps), 0),
     )
 
 

@@ -17,7 +17,7 @@ from cvat_lambda.engine.standalone.models.tasks import (
     Segment,
     Task,
 )
-from cvat_lambda.engine.standalone.models.tokens import AccessToken
+from cvat_lambda.engine.standalone.models.tokens import AccessToken, TokenKind
 from cvat_lambda.engine.standalone.models.uploads import DataRequest, RequestStatus
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "RequestStatus",
     "Segment",
     "Task",
+    "TokenKind",
     "TrackedShape",
     "Video",
 ]

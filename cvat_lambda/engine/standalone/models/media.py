@@ -26,6 +26,7 @@ class Data(models.Model):
     kind = models.CharField(max_length=16, choices=DataKind.choices)
     folder = models.CharField(max_length=64, unique=True)  # below MEDIA_ROOT/engine
     size = models.PositiveIntegerField()  # frames
+    size_bytes = models.BigIntegerField(default=0)  # of the files; 0: not measured yet
     start_frame = models.PositiveIntegerField(default=0)  # of the upload, inclusive
     stop_frame = models.PositiveIntegerField()  # of the upload, inclusive
     step = models.PositiveIntegerField(default=1)

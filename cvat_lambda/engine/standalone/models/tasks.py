@@ -72,7 +72,8 @@ class Task(Owned):
     )
     subset = models.CharField(max_length=64, blank=True, default="")
     segment_size = models.PositiveIntegerField(default=0)  # frames of a job; 0: the whole task
-    overlap = models.PositiveIntegerField(default=0)  # frames that neighbouring jobs share
+    # Frames that neighbouring jobs share; null until the frames are known: the default of the kind.
+    overlap = models.PositiveIntegerField(null=True, blank=True, default=None)
 
     class Meta:
         ordering = ("-id",)

@@ -1,24 +1,44 @@
-"""Personal access tokens: ``Authorization: Bearer``."""
+"""Keys of programs: those that a login returns, and personal access tokens."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
+from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import models
+from django.db.models import Q, QuerySet
 from django.utils import timezone
+from django.utils.crypto import constant_time_compare
+
+from cvat_lambda.engine.standalone.conf import engine_settings
+
+MAX_LOGIN_KEYS = 50  # of one user; a login beyond ends the oldest
+
+
+class TokenKind(models.TextChoices):
+    PERSONAL = "personal"  # ``Authorization: Bearer``
+    LOGIN = "login"  # ``Authorization: Token``
 
 
 class AccessToken(models.Model):
-    """A personal access token. Only its hash is stored: the token is shown once."""
+    """A key. Only its digest is stored, so the key is shown once, when it is made.
+
+    A key ends when it expires, and when the password of its user changes.
+    """
 
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="access_tokens"
     )
+    kind = models.CharField(
+        max_length=16, choices=TokenKind.choices, default=TokenKind.PERSONAL, editable=False
+    )
     name = models.CharField(max_length=64, blank=True, default="")
     digest = models.CharField(max_length=64, unique=True, editable=False)
+    password_digest = models.CharField(max_length=64, default="", editable=False)
     read_only = models.BooleanField(default=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
@@ -32,12 +52,42 @@ class AccessToken(models.Model):
 
     @staticmethod
     def digest_of(key: str) -> str:
-        """Return the hash of a token; a plain one is enough for 256 random bits."""
+        """Return what is stored of a key. A key has 256 random bits, so a plain hash suffices."""
         return hashlib.sha256(key.encode()).hexdigest()
 
     @classmethod
-    def create(cls, user: AbstractBaseUser, **fields: object) -> tuple[AccessToken, str]:
-        """Create a token; return its row and the secret, which is not stored."""
+    def create(cls, user: AbstractBaseUser, **fields: Any) -> tuple[AccessToken, str]:
+        """Make a key. Return its row and the key itself, which cannot be read again."""
         key = secrets.token_hex(32)
-        row = cls.objects.create(user=user, digest=cls.digest_of(key), **fields)
+        digest = cls.digest_of(key)
+        password = user.get_session_auth_hash()
+        row = cls.objects.create(user=user, digest=digest, password_digest=password, **fields)
         return row, key
+
+    @classmethod
+    def create_login_key(cls, user: AbstractBaseUser) -> tuple[AccessToken, str]:
+        """Make the key that a login returns, and delete the user's expired and oldest ones."""
+        own = cls.objects.filter(user=user, kind=TokenKind.LOGIN)
+        kept = own.exclude(expires_at__lt=timezone.now()).order_by("-pk")[: MAX_LOGIN_KEYS - 1]
+        own.exclude(pk__in=[row.pk for row in kept]).delete()
+        ends = timezone.now() + timedelta(days=engine_settings.LOGIN_KEY_DAYS)
+        return cls.create(user, kind=TokenKind.LOGIN, expires_at=ends)
+
+    @classmethod
+    def find(cls, key: str, kind: str) -> AccessToken | None:
+        """Return the valid key, None if it is unknown, expired or from before a new password."""
+        token = (
+            cls.unexpired()
+            .filter(digest=cls.digest_of(key), kind=kind, user__is_active=True)
+            .select_related("user")
+            .first()
+        )
+        if token is None:
+            return None
+        if not constant_time_compare(token.password_digest, token.user.get_session_auth_hash()):
+            return None
+        return token
+
+    @classmethod
+    def unexpired(cls) -> QuerySet[AccessToken]:
+        return cls.objects.filter(Q(expires_at__isnull=True) | Q(expires_at__gt=timezone.now()))

@@ -10,8 +10,13 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from cvat_lambda.engine.standalone import models
-from cvat_lambda.engine.standalone.api.fields import DEFAULT_QUALITY, BasicUser, Constant
-from cvat_lambda.rest.fields import INT_MAX
+from cvat_lambda.engine.standalone.api.fields import (
+    DEFAULT_QUALITY,
+    MAX_FRAMES,
+    BasicUser,
+    Constant,
+)
+from cvat_lambda.rest.fields import INT_MAX, ListField
 
 
 class RequestRead(serializers.Serializer[Any]):
@@ -118,8 +123,8 @@ class DataMeta(serializers.Serializer[Any]):
 class DataMetaChange(serializers.Serializer[Any]):
     """A change of the deleted frames."""
 
-    deleted_frames = serializers.ListField(
-        child=serializers.IntegerField(min_value=0, max_value=INT_MAX)
+    deleted_frames = ListField(
+        child=serializers.IntegerField(min_value=0, max_value=INT_MAX), max_length=MAX_FRAMES
     )
 
 

@@ -9,8 +9,15 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from cvat_lambda.engine.standalone import models
-from cvat_lambda.engine.standalone.api.fields import CHUNK_TYPE, BasicUser, Constant, UserId, link
-from cvat_lambda.rest.fields import INT_MAX
+from cvat_lambda.engine.standalone.api.fields import (
+    CHUNK_TYPE,
+    MAX_FRAMES,
+    BasicUser,
+    Constant,
+    UserId,
+    link,
+)
+from cvat_lambda.rest.fields import INT_MAX, ListField
 
 
 class JobRead(serializers.Serializer[Any]):
@@ -75,6 +82,8 @@ class NewJob(serializers.Serializer[Any]):
     type = serializers.ChoiceField(choices=[models.JobType.GROUND_TRUTH.value])
     task_id = serializers.IntegerField(min_value=1, max_value=INT_MAX)
     frame_selection_method = serializers.ChoiceField(choices=["manual"], default="manual")
-    frames = serializers.ListField(
-        child=serializers.IntegerField(min_value=0, max_value=INT_MAX), allow_empty=False
+    frames = ListField(
+        child=serializers.IntegerField(min_value=0, max_value=INT_MAX),
+        max_length=MAX_FRAMES,
+        allow_empty=False,
     )

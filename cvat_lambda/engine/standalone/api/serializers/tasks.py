@@ -46,7 +46,7 @@ class TaskRead(_Owned):
     project_id = serializers.IntegerField(allow_null=True)
     subset = serializers.CharField()
     mode = serializers.SerializerMethodField()
-    overlap = serializers.IntegerField()
+    overlap = serializers.IntegerField(allow_null=True)
     segment_size = serializers.SerializerMethodField()
     status = serializers.SerializerMethodField()
     size = serializers.SerializerMethodField()
@@ -124,7 +124,7 @@ class NewTask(serializers.Serializer[Any]):
     )
     segment_size = serializers.IntegerField(min_value=0, max_value=INT_MAX, default=0)
     overlap = serializers.IntegerField(
-        min_value=0, max_value=INT_MAX, default=0, allow_null=True, required=False
+        min_value=0, max_value=INT_MAX, default=None, allow_null=True
     )
     subset = serializers.CharField(max_length=64, allow_blank=True, default="")
     bug_tracker = serializers.CharField(max_length=2000, allow_blank=True, default="")

@@ -1,4 +1,4 @@
-"""``manage.py access_token USER``: let a program in, without a password."""
+"""``manage.py access_token USER``: make a personal access token for a program."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ class Command(BaseCommand):
         parser.add_argument("user", help="whose token it is")
         parser.add_argument("--name", default="", help="what it is for")
         parser.add_argument("--read-only", action="store_true", help="it may change nothing")
-        parser.add_argument("--days", type=int, help="how long it is valid; default: for ever")
+        parser.add_argument(
+            "--days", type=int, default=365, help="how long it is valid (default 365)"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         users = get_user_model()._default_manager
@@ -28,12 +30,12 @@ class Command(BaseCommand):
         if user is None:
             raise CommandError(f"user '{options['user']}' was not found")
         days = options["days"]
-        if days is not None and not 1 <= days <= 36500:
+        if not 1 <= days <= 36500:
             raise CommandError("--days must be from 1 to 36500")
         _, key = AccessToken.create(
             user,
             name=options["name"],
             read_only=options["read_only"],
-            expires_at=timezone.now() + timedelta(days=days) if days is not None else None,
+            expires_at=timezone.now() + timedelta(days=days),
         )
         self.stdout.write(key)
