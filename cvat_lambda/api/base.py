@@ -1,4 +1,4 @@
-"""What the viewsets of the lambda API share."""
+"""The base class of the lambda API's viewsets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cvat_lambda.rest.views import JsonErrors
 
 
 class LambdaViewSet(JsonErrors, viewsets.ViewSet):
-    """A viewset for logged-in people, in a CVAT server and standalone.
+    """A viewset for authenticated users, in a CVAT server and standalone.
 
     CVAT's policy enforcer asks every view for ``iam_permission_class`` and
     ``iam_organization_field``; the CVAT adapter sets the former. Standalone it stays None.
@@ -26,15 +26,15 @@ class LambdaViewSet(JsonErrors, viewsets.ViewSet):
     parser_classes = (StrictJSONParser,)
 
     def check_permissions(self, request: HttpRequest) -> None:
-        """Nobody gets in unknown, whatever the host's default permissions are."""
+        """Refuse anonymous users, whatever the server's default permissions are."""
         super().check_permissions(request)
         if not request.user or not request.user.is_authenticated:
             raise exceptions.NotAuthenticated
 
     def access(self) -> Access:
-        """What the person behind this HTTP request may do."""
+        """Return the rights of the user of this HTTP request."""
         return get_engine().access(self.request)
 
     def check_detail(self, value: object) -> None:
-        """The host's own check of a detail route, which CVAT leaves to each view."""
+        """Run CVAT's check of a detail route, which CVAT leaves to each view."""
         self.check_object_permissions(self.request, value)

@@ -1,4 +1,4 @@
-"""``/api/lambda/functions``: what functions there are, and calls of them."""
+"""``/api/lambda/functions``: the list of functions, and calls."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ CALL_BODY: Final = OnlineFunctionCallRequestSerializer()
     ),
 )
 class FunctionViewSet(LambdaViewSet):
-    """Functions, from the registry: it answers when their platform does not."""
+    """Functions of the registry, which answers while their platform is down."""
 
     lookup_field = "func_id"
-    lookup_value_regex = "[^/]+"  # whatever it is, the answer is JSON
+    lookup_value_regex = "[^/]+"  # the answer is JSON in any case
 
     def list(self, request: HttpRequest) -> Response:
-        """A bare array, not paginated."""
+        """List functions as an array without pages."""
         page = is_browser(request)
         return Response([describe(spec, to_page=page) for spec in registry.listed(ask=True)])
 
@@ -77,7 +77,7 @@ class FunctionViewSet(LambdaViewSet):
         return _response(request, answer)
 
     def _find(self, function_id: str, ask: registry.Ask) -> FunctionSpec:
-        """Raise FunctionNotFound, or FunctionSpecInvalid that says what is wrong."""
+        """Return a function. Raise FunctionNotFound, FunctionSpecInvalid."""
         self.check_detail(function_id)
         if not FUNCTION_ID.fullmatch(function_id):
             raise FunctionNotFound
@@ -85,7 +85,7 @@ class FunctionViewSet(LambdaViewSet):
 
 
 def _response(request: HttpRequest, answer: Any) -> HttpResponse:
-    """The answer as the client asked for it; a mask's text goes out as it came in."""
+    """Return the answer as a response; the text of a mask is passed on unparsed."""
     mask = answer.get("mask") if isinstance(answer, dict) else None
     renderer = request.accepted_renderer
     if not isinstance(mask, MaskText) or not isinstance(renderer, JSONRenderer):

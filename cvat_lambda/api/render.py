@@ -1,4 +1,4 @@
-"""Requests and outcomes as the API shows them."""
+"""Renders requests and outcomes as JSON of the API."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ERRORS_SHOWN = 10  # failed frames shown with a request; all are at its ``outcom
 
 
 def requests_to_json(requests: Iterable[Request]) -> list[dict[str, Any]]:
-    """Several requests, in three queries however many there are."""
+    """Return requests as JSON, by three queries for any number."""
     rows = list(requests)
     failures = first_failures([row.id for row in rows if row.failed], ERRORS_SHOWN)
     errors = {
@@ -25,12 +25,12 @@ def requests_to_json(requests: Iterable[Request]) -> list[dict[str, Any]]:
 
 
 def request_to_json(request: Request) -> dict[str, Any]:
-    """One request."""
+    """Return a request as JSON."""
     return requests_to_json([request])[0]
 
 
 def outcome_to_json(outcome: Outcome) -> dict[str, Any]:
-    """What became of one frame."""
+    """Return the outcome of one frame as JSON."""
     return {
         **_error_to_json(outcome),
         "status": outcome.status,

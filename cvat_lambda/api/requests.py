@@ -189,7 +189,7 @@ _PARAMETERS = {
 def _arguments(data: dict[str, Any]) -> dict[str, Any]:
     found = {_PARAMETERS.get(name, name): value for name, value in data.items()}
     if "job_id" in found or "job_ids" in found:
-        found.pop("task_id", None)  # it was checked, and the jobs say more
+        found.pop("task_id", None)  # it was checked; the jobs name the scope
     given = {name: found.pop(name) for name in _TRACKING if name in found}
     if given:
         shapes = tuple(given.pop("shapes", ()))

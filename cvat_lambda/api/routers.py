@@ -8,8 +8,8 @@ from rest_framework.routers import Route, SimpleRouter
 class LambdaRouter(SimpleRouter):
     """A router whose detail route also takes POST as the action ``call``.
 
-    A subclass with routes of its own: REST framework keeps them on the class, and changing them
-    there would change every router of the process.
+    The routes are those of a subclass: REST framework stores them on the class, and a change there
+    would affect all routers of the process.
     """
 
     routes = [

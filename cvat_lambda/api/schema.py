@@ -1,4 +1,4 @@
-"""The answers of the lambda API as the OpenAPI document shows them."""
+"""Responses of the lambda API in the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cvat_lambda.rest import fields
 
 
 class LambdaErrorSerializer(serializers.Serializer[Any]):
-    """What went wrong: a code for machines and a sentence for people.
+    """An error: a code for programs and a sentence for people.
 
     Errors of fields come as a list of sentences under the field's name, those of authentication
     and of unknown paths as ``detail``.
@@ -28,7 +28,7 @@ class LambdaErrorSerializer(serializers.Serializer[Any]):
 
 
 class FunctionAttributeSerializer(serializers.Serializer[Any]):
-    """An attribute that a function finds."""
+    """An attribute that a function returns."""
 
     name = serializers.CharField()
     input_type = fields.ChoiceField(choices=get_args(InputType))
@@ -36,7 +36,7 @@ class FunctionAttributeSerializer(serializers.Serializer[Any]):
 
 
 class FunctionSublabelSerializer(serializers.Serializer[Any]):
-    """A point of a skeleton that a function finds."""
+    """A point of a skeleton that a function returns."""
 
     name = serializers.CharField()
     type = fields.ChoiceField(choices=get_args(LabelType))
@@ -44,7 +44,7 @@ class FunctionSublabelSerializer(serializers.Serializer[Any]):
 
 
 class FunctionLabelSerializer(FunctionSublabelSerializer):
-    """A label that a function finds."""
+    """A label that a function returns."""
 
     sublabels = FunctionSublabelSerializer(many=True, required=False)
     svg = serializers.CharField(required=False, allow_blank=True)
@@ -73,7 +73,7 @@ class FunctionSerializer(serializers.Serializer[Any]):
 
 
 class FunctionCallParamsSerializer(serializers.Serializer[Any]):
-    """What a request runs, and where. ``task`` is null where there are several."""
+    """Function and scope of a request. ``task`` is null for several tasks."""
 
     id = serializers.CharField(allow_null=True)
     task = serializers.IntegerField(allow_null=True)
@@ -91,7 +91,7 @@ class FrameErrorSerializer(serializers.Serializer[Any]):
 
 
 class FunctionCallSerializer(serializers.Serializer[Any]):
-    """A request: what it runs, how far it is, what failed."""
+    """A request, its progress and its failures."""
 
     id = serializers.CharField(help_text="Request id")
     function = FunctionCallParamsSerializer()
@@ -124,7 +124,7 @@ class FunctionCallSerializer(serializers.Serializer[Any]):
 
 
 class FrameOutcomeSerializer(FrameErrorSerializer):
-    """What became of one frame; ``code`` and ``message`` say why it failed or was skipped."""
+    """The outcome of one frame; ``code`` and ``message`` give the reason of a failure or skip."""
 
     status = fields.ChoiceField(choices=FrameStatus.values)
     attempts = serializers.IntegerField(help_text="Invocations of the function")
@@ -265,7 +265,7 @@ REQUEST_ID = OpenApiParameter("id", str, OpenApiParameter.PATH, description="Req
 
 
 def errors(*statuses: int) -> dict[int, OpenApiResponse]:
-    """The error answers of an operation, for ``extend_schema(responses=...)``."""
+    """Return the error responses of an operation, for ``extend_schema(responses=...)``."""
     return {
         status: OpenApiResponse(LambdaErrorSerializer, description=_MEANINGS[status])
         for status in (*statuses, 401, 500)

@@ -1,4 +1,4 @@
-"""What clients send, strictly parsed.
+"""Strict parsing of request bodies and query strings.
 
 Members that are null count as not given; members that are not known are left alone, since CVAT's
 page sends some of its own (``type``).
@@ -26,7 +26,7 @@ MAX_POINTS = 100_000  # numbers of one shape
 
 
 class BodySerializer(serializers.Serializer[Any]):
-    """A JSON object without nulls and without text that cannot be stored."""
+    """A JSON object; nulls are dropped, text that cannot be stored is refused."""
 
     def to_internal_value(self, data: Any) -> Any:
         if fields.has_unstorable_text(data):
@@ -36,10 +36,10 @@ class BodySerializer(serializers.Serializer[Any]):
         return super().to_internal_value(fields.without_nulls(data))
 
     def parse(self, body: Any) -> dict[str, Any]:
-        """The validated members of a body. Raise ValidationError.
+        """Return the validated members of a body. Raise ValidationError.
 
-        Nothing of a body stays in the serializer, so that one of them serves all requests:
-        making its fields anew each time costs more than the checks themselves.
+        The serializer keeps no data of a body, so one instance serves all requests: creating its
+        fields for each request would cost more than the checks.
         """
         if body is None:
             raise serializers.ValidationError({"non_field_errors": ["No data provided."]})
@@ -47,7 +47,7 @@ class BodySerializer(serializers.Serializer[Any]):
 
 
 class SublabelMappingEntrySerializer(BodySerializer):
-    """What a sublabel of a function's skeleton becomes."""
+    """The mapping of a sublabel of a function's skeleton."""
 
     name = fields.TextField(help_text="Sublabel of the task's skeleton")
     attributes = fields.DictField(
@@ -59,7 +59,7 @@ class SublabelMappingEntrySerializer(BodySerializer):
 
 
 class LabelMappingEntrySerializer(SublabelMappingEntrySerializer):
-    """What a label of a function becomes."""
+    """The mapping of a function's label."""
 
     name = fields.TextField(help_text="Label of the task")
     sublabels = fields.DictField(
@@ -320,7 +320,7 @@ class OnlineFunctionCallRequestSerializer(MaskOptionSerializer):
         return value
 
     def params(self, body: Any, *, from_browser: bool = False) -> CallParams:
-        """The members of a body, typed. Raise ValidationError, InvalidRequest on an empty roi."""
+        """Return the typed parameters. Raise ValidationError; InvalidRequest for an empty roi."""
         data: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in self.parse(body).items()
@@ -336,7 +336,7 @@ class OnlineFunctionCallRequestSerializer(MaskOptionSerializer):
 
 
 class RequestsQuerySerializer(serializers.Serializer[Any]):
-    """Which requests to list."""
+    """Filters of the list of requests."""
 
     task = serializers.IntegerField(
         min_value=1, max_value=fields.INT_MAX, required=False, help_text="Only on this task"
@@ -345,7 +345,7 @@ class RequestsQuerySerializer(serializers.Serializer[Any]):
 
 
 class OutcomesQuerySerializer(serializers.Serializer[Any]):
-    """Which outcomes to list."""
+    """Filters of the list of outcomes."""
 
     status = fields.ChoiceField(choices=FrameStatus.values, required=False)
     page = serializers.IntegerField(min_value=1, required=False)
@@ -353,6 +353,6 @@ class OutcomesQuerySerializer(serializers.Serializer[Any]):
 
 
 class UndoQuerySerializer(serializers.Serializer[Any]):
-    """How to cancel a request."""
+    """Options of a cancellation."""
 
     undo = serializers.BooleanField(required=False)

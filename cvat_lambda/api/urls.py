@@ -1,4 +1,4 @@
-"""``/api/lambda/``: to be included at the root of a URL configuration."""
+"""URLs of ``/api/lambda/``, for inclusion at the root of a URL configuration."""
 
 from __future__ import annotations
 

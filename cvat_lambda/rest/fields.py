@@ -1,7 +1,7 @@
-"""Serializer fields that take what JSON says and nothing that merely looks like it.
+"""Strict serializer fields: a value of another JSON type is an error.
 
-REST framework's own fields take ``"3"`` and ``true`` for a number and ``"yes"`` for true; here a
-wrong type is an error. Whole numbers may come as floats (``3.0``), since cvat-sdk sends them so.
+REST framework's fields accept ``"3"`` and ``true`` as a number and ``"yes"`` as true. Integral
+floats (``3.0``) are accepted as integers, because cvat-sdk sends them.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class BooleanField(serializers.BooleanField):
 
 
 class TextField(serializers.CharField):
-    """Text as it came: nothing trimmed, numbers are not text."""
+    """Text without trimming; numbers are not text."""
 
     def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("trim_whitespace", False)
@@ -93,15 +93,15 @@ class TextField(serializers.CharField):
 
 
 class ChoiceField(serializers.ChoiceField):
-    """One of some words.
+    """One of several words.
 
-    In the OpenAPI document the words stay where they are used (`ChoiceFieldSchema`), so that no
-    enumeration of the host, which may have fields of the same name, gets another name.
+    The OpenAPI document lists the words inline (`ChoiceFieldSchema`). Otherwise CVAT's enumerations
+    for fields of the same name would be renamed.
     """
 
 
 class ChoiceFieldSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
-    """How drf-spectacular shows a `ChoiceField`; it finds this class by itself."""
+    """The OpenAPI schema of a `ChoiceField`, which drf-spectacular finds by its target class."""
 
     target_class = ChoiceField
 
@@ -160,14 +160,14 @@ class RoiField(ListField):
 
 
 def without_nulls(value: Any) -> Any:
-    """The same object without the members that are null, which mean "not given"."""
+    """Return the object without null members, which mean "not given"."""
     if isinstance(value, dict):
         return {key: item for key, item in value.items() if item is not None}
     return value
 
 
 def has_unstorable_text(value: Any) -> bool:
-    """Whether any text in a JSON value holds what no database and no UTF-8 can: NUL, surrogates."""
+    """Return whether a text in a JSON value has a NUL or an unpaired surrogate."""
     return any(isinstance(item, str) and not is_storable(item) for item in walk(value))
 
 

@@ -1,4 +1,4 @@
-"""The first account of a standalone server: made once, its password kept beside the database."""
+"""The first account of a standalone server. Its password is stored in the home folder."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ NAME = "admin"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """Who may log in, and how."""
+    """An account and its password."""
 
     name: str
-    password: str | None  # None: somebody changed it; only they know it
+    password: str | None  # None: it was changed and is not known here
 
     def hint(self) -> str:
-        """How to log in, for people."""
+        """Return how to log in, as a sentence."""
         if self.password is None:
             return f"log in as {self.name} with the password that you set"
         return f"log in as {self.name} with the password {self.password}"
 
 
 def ensure_account(home: Path) -> Account:
-    """The administrator of this home folder, made at the first call; nobody else is touched.
+    """Return the administrator of this home folder; create it at the first call.
 
-    The password lies in ``account.json``, readable by its owner only.
+    Only the owner of the files can read the password in ``account.json``.
     """
     from django.contrib.auth.models import User
 
@@ -74,7 +74,7 @@ def _stored(path: Path) -> Account | None:
         content = json.loads(path.read_text())
         return Account(name=str(content["name"]), password=str(content["password"]))
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # none yet, or not readable as one: a new account is made
+        return None  # missing or invalid: a new account is created
 
 
 def _store(path: Path, account: Account) -> None:

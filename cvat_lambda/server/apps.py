@@ -1,4 +1,4 @@
-"""The standalone server as a Django app: what must happen when a process starts."""
+"""The standalone server as a Django app."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.db.backends.signals import connection_created
 
 
 def tune_sqlite(sender: object, connection: Any, **kwargs: object) -> None:
-    """Let readers and one writer work side by side, and keep a commit's cost low."""
+    """Let SQLite's readers work beside one writer, and make commits cheap."""
     if connection.vendor == "sqlite":
         with connection.cursor() as cursor:
             cursor.execute("PRAGMA journal_mode=WAL")

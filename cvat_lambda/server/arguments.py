@@ -27,7 +27,7 @@ def address(text: str) -> str:
 
 
 def count(text: str) -> int:
-    """A number of processes, at least one."""
+    """A number of processes, at least 1."""
     number = _integer(text)
     if not 1 <= number <= 64:
         raise argparse.ArgumentTypeError(f"{text} is out of range: 1 to 64")

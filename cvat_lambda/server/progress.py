@@ -1,4 +1,4 @@
-"""A progress bar for a terminal; plain lines where there is none."""
+"""A progress bar for a terminal; plain lines for other outputs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def duration(seconds: float) -> str:
 
 @dataclass(slots=True)
 class ProgressBar:
-    """One line that is drawn over; on a pipe or file, a line for each change instead."""
+    """One line that is redrawn; on a pipe or file, one line for each change."""
 
     stream: TextIO = field(default_factory=lambda: sys.stdout)
     width: int = 30
@@ -44,7 +44,7 @@ class ProgressBar:
         self._last = line
 
     def end(self) -> None:
-        """Leave the line as it is and go to the next."""
+        """End the line."""
         if self.stream.isatty() and self._last:
             self.stream.write("\n")
             self.stream.flush()

@@ -1,4 +1,4 @@
-"""The secret key of a standalone server: made once, kept beside its database."""
+"""The secret key of a standalone server, stored in its home folder."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 def secret_key(path: Path) -> str:
-    """The key kept in ``path``, made at the first call, readable by its owner only.
+    """Return the key in ``path``; create it at the first call, readable by its owner only.
 
-    Several processes may start at once: the first to link its key wins, all read the same.
+    Several processes may start at once: the first one stores its key, the others read it.
     """
     if not path.exists():
         mine = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")

@@ -47,10 +47,10 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What is started, and where."""
+    """What to start, and where."""
 
     home: Path  # database, media, logs, Redis' files
-    functions: tuple[Path, ...] = ()  # folders of functions; none: no runtime of our own
+    functions: tuple[Path, ...] = ()  # folders of functions; none: no runtime is started
     only: tuple[str, ...] = ()  # ids of the functions to serve; none: all
     host: str = LOOPBACK  # address of the web server
     port: int = 8080  # of the web server, if it is free; 0: any
@@ -157,7 +157,7 @@ class Services:
             time.sleep(0.5)
 
     def _take_home(self) -> None:
-        """One server a home folder: two would share one Redis file and each other's logs."""
+        """Allow one server for a home folder: two would share a Redis file and logs."""
         home = self.options.home
         try:
             prepare_home(home)
@@ -210,7 +210,7 @@ class Services:
         death: signal.Signals = signal.SIGTERM,
         keep: tuple[int, ...] = (),
     ) -> Child:
-        # In the home folder lies no module that could hide one of the project.
+        # The home folder contains no module that could hide one of the project.
         return Child.start(
             name,
             command,
@@ -224,7 +224,7 @@ class Services:
     def _start_redis(self) -> None:
         if self.environment.get("CVAT_LAMBDA_REDIS_URL"):
             return
-        # A path of a socket has little room, so it is not in the home folder.
+        # The path of a socket must be short, so it is not in the home folder.
         self._sockets = Path(tempfile.mkdtemp(prefix="cvat-lambda-"))
         path = self._sockets / "redis.sock"
         command = redis_command(self.options.home / "redis", path, persist=True)
@@ -232,7 +232,7 @@ class Services:
         self.environment["CVAT_LAMBDA_REDIS_URL"] = f"unix://{path}"
 
     def _collect_metrics(self) -> None:
-        """Have web server and workers count together, from 0; functions count for themselves."""
+        """Let web server and workers count metrics together, from 0."""
         folder = self.options.home / "metrics"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
@@ -242,7 +242,7 @@ class Services:
         if not self.options.functions:
             return
         wished = self.options.platform_port
-        # Bound here first: a restarted runtime needs the port that the others know.
+        # Chosen here: a restarted runtime must use the same port.
         port = free_port(wished, LOOPBACK)
         ready = self.options.home / RUNTIME_URL
         ready.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
-"""Django settings of the standalone server, all from the environment; nothing must be set.
+"""Django settings of the standalone server. Environment variables override the defaults.
 
-``CVAT_LAMBDA_HOME``   where the database, the media and the secret key live
+``CVAT_LAMBDA_HOME``   the folder of the database, the media and the secret key
 ``DATABASE_URL``       default: SQLite in the home folder
 ``CVAT_LAMBDA_REDIS_URL``
 ``CVAT_LAMBDA_SECRET_KEY``, ``CVAT_LAMBDA_ALLOWED_HOSTS``, ``CVAT_LAMBDA_DEBUG``

@@ -1,4 +1,4 @@
-"""The RQ worker of a standalone server: its work horse begins quickly, and goes when it goes."""
+"""The RQ worker of a standalone server."""
 
 from __future__ import annotations
 
@@ -13,20 +13,19 @@ from cvat_lambda.runtime.worker.death_signal import set_death_signal
 
 
 class LinkedWorker(Worker):
-    """A worker whose forked work horse does not outlive it.
+    """A worker whose work horse (RQ's forked process for a job) ends with it.
 
-    RQ's own horse runs on when its worker is killed, and would go on calling functions at an
-    address where somebody else's runtime may listen by then. The request is resumed from the
-    database by the next worker.
+    RQ's work horse survives a killed worker. It would go on invoking functions at an address that
+    another runtime may use by then. The next worker resumes the request from the database.
     """
 
     def work(self, *args: Any, **options: Any) -> bool:
-        """Import what a request needs first: each forked work horse would do it anew."""
+        """Import the modules of a request before the fork, so that work horses start quickly."""
         import_module("cvat_lambda.requests.rq_tasks")
         get_engine()
         return bool(super().work(*args, **options))
 
     def setup_work_horse_signals(self) -> None:
-        """In the horse, before its job: be killed when the worker is gone."""
+        """Make the kernel kill this work horse when the worker ends."""
         super().setup_work_horse_signals()  # type: ignore[no-untyped-call]
         set_death_signal(signal.SIGKILL)

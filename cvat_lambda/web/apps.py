@@ -1,4 +1,4 @@
-"""Pages for people, as a Django app (templates and static files are found by it)."""
+"""The pages as a Django app, so that Django finds their templates and static files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.apps import AppConfig
 
 
 class WebConfig(AppConfig):
-    """Requests, functions and annotated frames to look at."""
+    """Pages of requests, functions and annotated frames."""
 
     name = "cvat_lambda.web"
     label = "cvat_lambda_web"

@@ -1,6 +1,6 @@
-"""Annotations as things to draw: lines, dots and tinted masks, in the coordinates of the frame.
+"""Converts annotations to lines, dots and masks in the coordinates of the frame.
 
-The pages make SVG of them, the demo paints them on photographs.
+The pages render them as SVG; the demo paints them on photographs.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _SVG_END = re.compile(r'data-node-(from|to)="(\d+)"')
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawing:
-    """One annotation: its lines, dots and mask, and what to write at its left top corner."""
+    """One annotation: its lines, dots and mask, and the caption at its left top corner."""
 
     color: str  # #rrggbb
     caption: str
@@ -51,12 +51,12 @@ class Drawing:
 
     @property
     def svg_lines(self) -> list[str]:
-        """Each line as the ``points`` of an SVG polyline."""
+        """Return each line as the ``points`` of an SVG polyline."""
         return [" ".join(f"{x:.1f},{y:.1f}" for x, y in line) for line in self.lines]
 
     @property
     def svg_mask(self) -> dict[str, object] | None:
-        """The mask as an SVG image: address, width and height."""
+        """Return the mask as an SVG image: data URL, width and height."""
         if self.mask is None:
             return None
         file = io.BytesIO()
@@ -68,33 +68,33 @@ class Drawing:
 
 
 def color_of(index: int) -> str:
-    """A colour for the label at ``index`` of the task's list."""
+    """Return a colour for the label at ``index`` of the task's list."""
     return COLORS[index % len(COLORS)]
 
 
 def rgb(color: str) -> tuple[int, int, int]:
-    """``#rrggbb`` as numbers."""
+    """Return ``#rrggbb`` as numbers."""
     return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
 
 
 def tint(mask: NDArray[np.bool_], color: str) -> Image.Image:
-    """A mask as a half-transparent picture."""
+    """Return a mask as a half-transparent image."""
     pixels = np.zeros((*mask.shape, 4), dtype=np.uint8)
     pixels[mask] = (*rgb(color), MASK_ALPHA)
     return Image.fromarray(pixels)
 
 
 def _two_coloured(mask: NDArray[np.bool_], color: str) -> Image.Image:
-    """A mask as a picture of a palette: a bit a pixel where `tint` takes four bytes."""
+    """Return a mask as a palette image: one bit a pixel instead of the four bytes of `tint`."""
     image = Image.fromarray(mask.astype(np.uint8))
     image.putpalette((0, 0, 0, *rgb(color)))
     return image
 
 
 def draw(shapes: Sequence[Shape], labels: Sequence[Label], size: tuple[int, int]) -> list[Drawing]:
-    """The shapes of one frame of this width and height, masks first so that lines stay visible.
+    """Return the shapes of one frame of this size, masks first, so that lines stay visible.
 
-    Masks are cut to what can be seen: a few stored numbers may announce a box of any size.
+    Masks are clipped to the frame: a few stored numbers may declare a box of any size.
     """
     places = {label.id: (index, label) for index, label in enumerate(labels)}
     unknown = (0, Label(name="?"))
@@ -133,7 +133,7 @@ def _pairs(points: Sequence[float]) -> tuple[Point, ...]:
 
 
 def _figure(shape: Shape) -> tuple[tuple[tuple[Point, ...], ...], tuple[Point, ...]]:
-    """Lines and dots of a shape without elements."""
+    """Return the lines and dots of a shape without elements."""
     pairs = _pairs(shape.points)
     if shape.type == "points":
         return (), pairs
@@ -158,7 +158,7 @@ def _figure(shape: Shape) -> tuple[tuple[tuple[Point, ...], ...], tuple[Point, .
 
 
 def _turned(points: tuple[Point, ...], centre: Point, degrees: float) -> tuple[Point, ...]:
-    """Points turned clockwise (y grows downwards) round a centre."""
+    """Return points rotated clockwise (y grows downwards) around a centre."""
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     cx, cy = centre
     return tuple(
@@ -170,7 +170,7 @@ def _turned(points: tuple[Point, ...], centre: Point, degrees: float) -> tuple[P
 def _skeleton(
     shape: Shape, label: Label
 ) -> tuple[tuple[tuple[Point, ...], ...], tuple[Point, ...]]:
-    """Visible points, and the edges between them that the label's svg draws."""
+    """Return the visible points, and the edges between them that the label's SVG draws."""
     order = {sublabel.id: place for place, sublabel in enumerate(label.sublabels, start=1)}
     points = {
         order.get(element.label_id, -place): _pairs(element.points)[0]

@@ -1,4 +1,4 @@
-"""The pages: each view reads its arguments, checks rights, calls the rooms below and renders."""
+"""The views of the pages: they parse arguments, check rights, call other rooms and render."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _task(request: HttpRequest, task_id: int) -> Task:
 
 
 def _visible_task_ids(request: HttpRequest) -> list[int]:
-    """The newest first."""
+    """Return the ids of the tasks that the user may view, newest first."""
     visible = _access(request).visible_task_ids()
     if isinstance(visible, QuerySet):
         visible = visible.values_list("pk", flat=True)
@@ -68,7 +68,7 @@ def _requests(request: HttpRequest) -> QuerySet[Request]:
 
 def _request(request: HttpRequest, request_id: str) -> Request:
     """Return a request that the user may view. Raise Http404."""
-    if "\x00" in request_id:  # PostgreSQL refuses it in a query
+    if "\x00" in request_id:  # PostgreSQL refuses NUL in a query
         raise Http404("The request was not found.")
     found: Request = get_object_or_404(_requests(request), pk=request_id)
     return found
@@ -77,7 +77,7 @@ def _request(request: HttpRequest, request_id: str) -> Request:
 @login_required
 @require_GET
 def home(request: HttpRequest) -> HttpResponse:
-    """The user's tasks, and what runs or ran on them."""
+    """Show the user's tasks and their requests."""
     page = Paginator(_visible_task_ids(request), TASKS_A_PAGE).get_page(request.GET.get("page"))
     context = {
         "page": page,
@@ -90,14 +90,14 @@ def home(request: HttpRequest) -> HttpResponse:
 @login_required
 @require_GET
 def functions(request: HttpRequest) -> HttpResponse:
-    """Every function that is known, with its state and what is wrong with it."""
+    """Show all known functions with their states and problems."""
     return render(request, "cvat_lambda/functions.html", {"functions": registry.rows()})
 
 
 @login_required
 @require_http_methods(["GET", "POST"])
 def task(request: HttpRequest, task_id: int) -> HttpResponse:
-    """A task's frames with what is on them; POST starts a request on it."""
+    """Show a task's frames with their annotations; POST starts a request."""
     found = _task(request, task_id)
     problem: LambdaError | None = None
     if request.method == "POST":
@@ -115,7 +115,7 @@ def task(request: HttpRequest, task_id: int) -> HttpResponse:
         "requests": _rows(on_task(_requests(request), task_id)[:REQUESTS_ON_TASK]),
         "choices": choices_for(found),
         "replacing": REPLACING,
-        "form": request.POST,  # what was asked for and refused is there to be changed
+        "form": request.POST,  # the form keeps the refused values
         "labels": [(label, overlay.color_of(at)) for at, label in enumerate(found.labels)],
         "problem": problem,
     }
@@ -147,7 +147,7 @@ def _number(text: str) -> float:
 @login_required
 @require_GET
 def frame(request: HttpRequest, task_id: int, number: int) -> HttpResponse:
-    """One frame with what is on it, and which request made each thing."""
+    """Show one frame with its annotations, and the request that made each of them."""
     found = _task(request, task_id)
     if number >= found.size:
         raise Http404(f"Task {task_id} has {found.size} frames.")
@@ -173,7 +173,7 @@ def _rows(items: Iterable[Request]) -> list[dict[str, Any]]:
 @login_required
 @require_http_methods(["GET", "POST"])
 def request_detail(request: HttpRequest, request_id: str) -> HttpResponse:
-    """A request: progress, failed frames with their causes; POST cancels, retries or undoes."""
+    """Show a request, its progress and its failed frames; POST cancels, retries or undoes it."""
     found = _request(request, request_id)
     problem: LambdaError | None = None
     if request.method == "POST":
@@ -210,7 +210,7 @@ def _act(request: HttpRequest, found: Request) -> None:
 @login_required
 @require_GET
 def request_progress(request: HttpRequest, request_id: str) -> HttpResponse:
-    """What the progress bar of a page asks for."""
+    """Return the data of a page's progress bar."""
     found = _request(request, request_id)
     progress = progress_of([found])[found.pk]
     return JsonResponse(
