@@ -52,6 +52,8 @@ def _request_to_json(
     }
     if request.job_id is not None:
         function["job"] = request.job_id
+    if request.params.get("roi") is not None:
+        function["roi"] = request.params["roi"]
     return {
         "id": request.id,
         "function": function,

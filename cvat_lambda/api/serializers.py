@@ -214,7 +214,10 @@ class FunctionCallRequestSerializer(MaskOptionSerializer):
         help_text="Tracker: how far interpolation between keyframes may be from the function's"
         " shapes, in pixels; default 1",
     )
-    roi = fields.RoiField(required=False, help_text="Refused: a request looks at whole frames")
+    roi = fields.RoiField(
+        required=False,
+        help_text="Detector: [xtl, ytl, xbr, ybr] in pixels, only this part of each frame is sent",
+    )
     max_failure_rate = fields.FractionField(
         required=False, help_text="The request fails when more than this part of its frames do"
     )
@@ -242,10 +245,6 @@ class FunctionCallRequestSerializer(MaskOptionSerializer):
         if len(named) > 1 and set(named) != {"jobs", "task"}:
             raise serializers.ValidationError(
                 {named[0]: [f"Cannot be given together with {named[1]}."]}
-            )
-        if "roi" in attrs:
-            raise serializers.ValidationError(
-                {"roi": ["A request looks at whole frames; call the function to use a region."]}
             )
         if attrs.get("cleanup") and attrs.get("replace", "all") != "all":
             raise serializers.ValidationError(

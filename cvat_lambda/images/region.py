@@ -11,6 +11,7 @@ from cvat_lambda.annotations.placement import Placement
 from cvat_lambda.errors import InvalidRequest
 from cvat_lambda.images.decode import opened
 from cvat_lambda.images.encode import JPEG, PNG, encode, to_8_bits
+from cvat_lambda.images.resize import ImageLimits, ResizedImage, resize
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,26 @@ class Region:
                 f"roi {list(self.box)} lies outside the image of {width} x {height} pixels"
             )
         return clipped
+
+
+def encode_region(
+    data: bytes,
+    region: Region | None,
+    limits: ImageLimits,
+    *,
+    mime: str,
+    jpeg_quality: int,
+    keep_size: bool = False,
+) -> ResizedImage:
+    """Encode a region of a frame, or None for all of it, as a function takes it.
+
+    The region must lie within the frame. Raise FrameUnreadable.
+    """
+    if region is None:
+        return resize(data, limits, keep_size=keep_size)
+    part = crop(data, region, mime=mime, accepts=limits.accepts, jpeg_quality=jpeg_quality)
+    image = resize(part, limits, keep_size=keep_size)
+    return ResizedImage(data=image.data, placement=image.placement.inside(region.placement))
 
 
 def crop(

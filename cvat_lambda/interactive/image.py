@@ -10,7 +10,7 @@ from cvat_lambda.engine.port import Frame
 from cvat_lambda.errors import FrameUnreadable
 from cvat_lambda.functions.spec import FunctionSpec
 from cvat_lambda.images import decode
-from cvat_lambda.images.region import Region, crop
+from cvat_lambda.images.region import Region, encode_region
 from cvat_lambda.images.resize import ResizedImage, resize
 
 
@@ -37,17 +37,19 @@ class View:
 
         Raise FrameUnreadable.
         """
-        data = frame.data
-        if self.region is not None:
-            quality = settings.ROI_JPEG_QUALITY
-            try:
-                data = crop(
-                    data, self.region, mime=frame.mime, accepts=spec.accepts, jpeg_quality=quality
-                )
-            except FrameUnreadable as exc:
-                raise _unreadable(frame) from exc
-        image = resize(data, spec, keep_size=keep_size)
-        return ResizedImage(data=image.data, placement=image.placement.inside(self.placement))
+        try:
+            return encode_region(
+                frame.data,
+                self.region,
+                spec,
+                mime=frame.mime,
+                jpeg_quality=settings.ROI_JPEG_QUALITY,
+                keep_size=keep_size,
+            )
+        except FrameUnreadable as exc:
+            if self.region is None:
+                raise
+            raise _unreadable(frame) from exc
 
 
 def encode_frame(frame: Frame, spec: FunctionSpec) -> bytes:

@@ -52,7 +52,7 @@ RULES: dict[str, set[str]] = {
     "requests/run": BASE
     | {"annotations", "images", "functions", "gateway", "engine", "requests/store"},
     "requests/control": BASE
-    | {"annotations", "functions", "gateway", "engine", "requests/store", "requests/run"}
+    | {"annotations", "images", "functions", "gateway", "engine", "requests/store", "requests/run"}
     | {"allowed_hosts"},
     "requests": BASE
     | {"annotations", "functions", "gateway", "engine"}

@@ -20,6 +20,7 @@ from cvat_lambda.errors import (
 )
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.spec import FunctionSpec, Kind
+from cvat_lambda.images.region import Region
 from cvat_lambda.requests.control.overlap import refuse_overlap
 from cvat_lambda.requests.control.plan import Plan, RequestScope, plan
 from cvat_lambda.requests.control.track_checks import check_tracking
@@ -58,13 +59,15 @@ def create_request(
     shard_frames: int | None = None,
     output: str = "shapes",
     tracking: Tracking | None = None,
+    roi: Sequence[int] | None = None,
 ) -> Request:
     """Check everything that can be checked now, store a request, and queue it on commit.
 
     ``frames`` are inclusive ranges ``[first, last]`` relative to the task. ``cleanup`` means
     ``replace="all"``. Without ``cleanup`` and ``replace``, ``CVAT_LAMBDA_DEFAULT_REPLACE`` is
     used. ``shard_frames`` is about how many frames one worker runs (0: all of them); it overrides
-    ``CVAT_LAMBDA_SHARD_FRAMES``. ``tracking`` is required of trackers.
+    ``CVAT_LAMBDA_SHARD_FRAMES``. ``tracking`` is required of trackers. ``roi`` is the
+    part of each frame ``[xtl, ytl, xbr, ybr]`` that a detector gets.
     Raise FunctionNotFound, FunctionSpecInvalid, InvalidRequest, InvalidMapping, FrameOutOfScope,
     TaskNotFound, JobNotFound, NotFound, PermissionDenied, ScopeOverlap.
     """
@@ -86,6 +89,7 @@ def create_request(
         max_distance=max_distance,
         only_unannotated=only_unannotated,
         output=output,  # type: ignore[arg-type]  # checked by Params
+        roi=None if roi is None else Region.parse(roi).box,
     )
     if max_failure_rate is not None and not 0 <= max_failure_rate <= 1:
         raise InvalidRequest(f"max_failure_rate must be in [0, 1], not {max_failure_rate:g}")
@@ -151,6 +155,8 @@ def _check_kind(spec: FunctionSpec, params: Params, tracking: Tracking | None) -
         raise InvalidRequest(f"function {spec.id!r} is no tracker: leave shapes and start out")
     if spec.kind is not Kind.DETECTOR and params.output != "shapes":
         raise InvalidRequest(f"function {spec.id!r} is no detector: leave output out")
+    if spec.kind is not Kind.DETECTOR and params.roi is not None:
+        raise InvalidRequest(f"function {spec.id!r} is no detector: leave roi out")
     if spec.kind is Kind.TRACKER:
         _check_tracker(spec, params, tracking)
     if spec.kind is Kind.REID:
@@ -212,6 +218,8 @@ def _plan(
 def _check_task(spec: FunctionSpec, task: Task, params: Params) -> None:
     if spec.kind is not Kind.DETECTOR:
         return
+    if params.roi is not None:
+        _check_region(Region.parse(params.roi), task)
     try:
         found = build_mapping(params.mapping, spec.labels, task.labels)
     except MappingError as exc:
@@ -223,6 +231,22 @@ def _check_task(spec: FunctionSpec, task: Task, params: Params) -> None:
             f"function {spec.id!r} and task {task.id} have no label in common: "
             "give a mapping of the function's labels to the task's"
         )
+
+
+def _check_region(region: Region, task: Task) -> None:
+    """Refuse a region that lies outside all frames of the task."""
+    facts = get_engine().frame_facts(task.id, range(task.size)).values()
+    sizes = {(found.width, found.height) for found in facts}
+    if not sizes or any(
+        width is None or height is None or (region.left < width and region.top < height)
+        for width, height in sizes
+    ):
+        return
+    width, height = max(sizes)  # type: ignore[type-var]  # none of them is None
+    raise InvalidRequest(
+        f"roi {list(region.box)} lies outside the frames of task {task.id}, of {width} x {height}"
+        " pixels"
+    )
 
 
 def _new_request(

@@ -8,10 +8,13 @@ from typing import Any
 from cvat_lambda.annotations.detections import convert_detections
 from cvat_lambda.annotations.errors import AnswerError, ShapeError
 from cvat_lambda.annotations.mapping import build_mapping
+from cvat_lambda.conf import settings
 from cvat_lambda.engine.port import Frame, UnreadableFrame
 from cvat_lambda.errors import FunctionAnswerInvalid, FunctionFailed
 from cvat_lambda.gateway.payload import Images, encode_payload
-from cvat_lambda.images.resize import ResizedImage, resize
+from cvat_lambda.images.decode import image_size
+from cvat_lambda.images.region import Region, encode_region
+from cvat_lambda.images.resize import ResizedImage
 from cvat_lambda.requests.run import replaced_tracks
 from cvat_lambda.requests.run.results import (
     EncodedUnit,
@@ -35,6 +38,8 @@ class DetectWork(Work):
         self._fields: dict[str, Any] = {}
         if run.params.threshold is not None:
             self._fields["threshold"] = run.params.threshold
+        roi = run.params.roi
+        self._region = None if roi is None else Region.parse(roi)
 
     def numbers(self) -> Iterator[int]:
         """Return every frame without an outcome."""
@@ -60,10 +65,26 @@ class DetectWork(Work):
 
     def prepare(self, unit: Unit) -> EncodedUnit:
         """Send ``image`` for one frame, ``images`` for several."""
-        images = tuple(resize(frame.data, self._run.spec) for frame in unit.frames)
+        images = tuple(self._encode(frame) for frame in unit.frames)
         sent = [image.data for image in images]
         named: Images = {"image": sent[0]} if len(sent) == 1 else {"images": sent}
         return EncodedUnit(body=encode_payload(self._fields, named), images=images)
+
+    def _encode(self, frame: Frame) -> ResizedImage:
+        """Return the part of the frame that is sent. Raise FrameUnreadable, InvalidRequest."""
+        region = self._region
+        if region is not None:
+            width, height = frame.width, frame.height
+            if width is None or height is None:
+                width, height = image_size(frame.data)
+            region = region.clip(width, height)
+        return encode_region(
+            frame.data,
+            region,
+            self._run.spec,
+            mime=frame.mime,
+            jpeg_quality=settings.ROI_JPEG_QUALITY,
+        )
 
     def results(self, unit: Unit, sent: EncodedUnit, answered: UnitAnswer) -> list[FrameResult]:
         """Return a result a frame; each frame of several may have failed alone."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from django.db.models import Q, QuerySet
@@ -125,14 +125,23 @@ def forget_removed(written: Written) -> None:
 
 
 def made_by_earlier_requests(
-    task: Task, shard: Shard, function_id: str | None = None
+    task: Task,
+    shard: Shard,
+    function_id: str | None = None,
+    roi: Sequence[int] | None = None,
 ) -> QuerySet[Provenance]:
-    """Return what earlier requests (of a function) added to the annotations that a shard writes."""
+    """Return what earlier requests (of a function) added to the annotations that a shard writes.
+
+    With a ``roi`` these are only requests on the same region: a function that looks at another
+    region cannot find their objects again.
+    """
     found: QuerySet[Provenance] = Provenance.objects.filter(task_id=task.id).exclude(
         request_id=shard.request_id
     )
     if function_id is not None:
         found = found.filter(request__function_id=function_id)
+        if roi is not None:
+            found = found.filter(request__params__roi=list(roi))
     private = [job.id for job in task.jobs if job.type != "annotation"]
     if shard.private_annotations:
         found = found.filter(job_id=shard.job_id)

@@ -35,7 +35,7 @@ def removal_on(run: ShardRun, frames: Sequence[int]) -> Removal:
     if policy == "all":
         return Removal(policy="all")
     function_id = run.spec.id if policy == "function" else None
-    made = made_by_earlier_requests(run.task, run.shard, function_id).filter(
+    made = made_by_earlier_requests(run.task, run.shard, function_id, run.params.roi).filter(
         frame__in=frames, kind__in=SHAPES_AND_TAGS
     )
     rows = [Made(*row) for row in made.values_list(*MADE)]
@@ -67,7 +67,7 @@ def forget_merged_rectangles(run: ShardRun, frames: Sequence[int]) -> None:
     found = set(shapes)
     if policy != "all":
         function_id = run.spec.id if policy == "function" else None
-        made = made_by_earlier_requests(run.task, run.shard, function_id).filter(
+        made = made_by_earlier_requests(run.task, run.shard, function_id, run.params.roi).filter(
             frame__in=frames, kind=ObjectKind.SHAPE
         )
         written = dict(made.values_list("object_id", "fingerprint"))

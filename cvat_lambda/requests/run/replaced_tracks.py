@@ -97,7 +97,7 @@ def _done_frames(shards: QuerySet[Shard]) -> dict[int | None, set[int]]:
 def _made_earlier(run: ShardRun, policy: Replace) -> dict[int, Made]:
     """Return the tracks that earlier requests made, or for "function" those of the function."""
     function_id = run.spec.id if policy == "function" else None
-    rows = made_by_earlier_requests(run.task, run.shard, function_id)
+    rows = made_by_earlier_requests(run.task, run.shard, function_id, run.params.roi)
     made = rows.filter(kind=ObjectKind.TRACK).values_list(*MADE)
     return {row[1]: Made(*row) for row in made}
 

@@ -25,6 +25,7 @@ class Params:
     max_distance: float | None = None  # pixels, of ReID
     only_unannotated: bool = False
     output: Output = "shapes"  # of detectors
+    roi: tuple[int, int, int, int] | None = None  # of detectors, as `Region.box`; None: all
     tracking: Mapping[str, Any] | None = None  # of a tracker, as `Tracking.to_json` writes it
 
     def __post_init__(self) -> None:
@@ -46,4 +47,7 @@ class Params:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Params:
         """Return the parameters of a stored request; ignore keys of later versions."""
-        return cls(**{name: stored[name] for name in cls.__slots__ if name in stored})
+        given = {name: stored[name] for name in cls.__slots__ if name in stored}
+        if given.get("roi") is not None:
+            given["roi"] = tuple(given["roi"])  # JSON has lists only
+        return cls(**given)

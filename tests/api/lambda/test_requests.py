@@ -247,7 +247,9 @@ def test_the_parameters_are_those_that_were_posted(api: Any, made: Request, task
         ({"task": 1, "mapping": {"car": "car"}}, "mapping"),
         ({"task": 1, "mapping": {"car": {}}}, "mapping"),
         ({"task": 1, "mapping": {"car": {"name": 5}}}, "mapping"),
-        ({"task": 1, "roi": [0, 0, 9, 9]}, "roi"),
+        ({"task": 1, "roi": [0, 0, 9]}, "roi"),
+        ({"task": 1, "roi": [0, 0, 9, "9"]}, "roi"),
+        ({"task": 1, "roi": [-1, 0, 9, 9]}, "roi"),
         ({"task": 1, "function": "a\x00b"}, "non_field_errors"),
         ({"task": 1, "mapping": {"\ud800": {"name": "car"}}}, "non_field_errors"),
         ({"task": 1, "function": None}, "function"),
@@ -585,3 +587,10 @@ def test_failed_frames_are_run_again(api: Any, made: Request) -> None:
 def test_nothing_failed_nothing_to_run_again(api: Any, added: Request) -> None:
     answer = api.post(f"requests/{added.pk}/retry")
     assert (answer.status_code, answer.json()["code"]) == (409, "state_conflict")
+
+
+def test_region_of_a_request_is_in_its_answer(api: Any, yolo: str, task: Any) -> None:
+    answer = create(api, task=task.pk, roi=[1, 2, 30, 40])
+    assert (answer.status_code, answer.json()["function"]["roi"]) == (200, [1, 2, 30, 40])
+    found = api.get(f"requests/{answer.json()['id']}").json()
+    assert found["function"]["roi"] == [1, 2, 30, 40]
