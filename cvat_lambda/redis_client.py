@@ -1,4 +1,4 @@
-"""The Redis of the app's own caches, used so that nobody waits for a Redis that is away."""
+"""The client of the app's own Redis, with short timeouts and a circuit breaker."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from redis.retry import Retry
 from cvat_lambda.conf import settings
 
 TIMEOUT_S = 2.0
-PAUSE_S = 5.0  # after a failure Redis is left alone for so long
+PAUSE_S = 5.0  # after a failure Redis is not used for so long
 
 
 def connect() -> redis.Redis:
-    """A client of ``CVAT_LAMBDA_REDIS_URL``, or of the RQ queue's Redis, with short timeouts."""
+    """Return a client of ``CVAT_LAMBDA_REDIS_URL``, or of the RQ queue's Redis."""
     options: dict[str, Any] = {
         "socket_timeout": TIMEOUT_S,
         "socket_connect_timeout": TIMEOUT_S,
-        # Newer clients would try for seconds; once more is enough for a connection gone stale.
+        # One retry is enough for a stale connection; newer clients would retry for seconds.
         "retry": Retry(NoBackoff(), 1),
     }
     if settings.REDIS_URL:
@@ -36,19 +36,19 @@ def connect() -> redis.Redis:
 
 
 class CircuitBreaker:
-    """Remembers that Redis failed just now."""
+    """Opens when Redis fails; while it is open, Redis is not used."""
 
     def __init__(self, pause_s: float = PAUSE_S) -> None:
         self._pause_s = pause_s
         self._lock = threading.Lock()
-        self._closed_at = 0.0  # time.monotonic() from which Redis is asked again
+        self._closed_at = 0.0  # time.monotonic() from which Redis is used again
 
     @property
     def is_open(self) -> bool:
-        """Whether Redis is to be left alone."""
+        """Return whether Redis must not be used now."""
         return time.monotonic() < self._closed_at
 
     def trip(self) -> None:
-        """Leave Redis alone for a while."""
+        """Open the breaker for a while."""
         with self._lock:
             self._closed_at = time.monotonic() + self._pause_s

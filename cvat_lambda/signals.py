@@ -1,4 +1,4 @@
-"""What the app tells others: Django signals. Logs, metrics and webhooks are receivers of these.
+"""The Django signals of the app. Logs, metrics, the audit log and webhooks are receivers.
 
 Every signal is sent with keyword arguments only; ``sender`` is the class or module that sends.
 """

@@ -1,4 +1,4 @@
-"""A function as the API shows it: the function object of CVAT 2.54, and its state."""
+"""Show a function in the API: CVAT 2.54's function object with the function's state."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _NOT_USABLE: Final = ("missing", "error")
 
 
 def describe(spec: FunctionSpec, *, to_page: bool = False) -> dict[str, Any]:
-    """Show a function: the fields of every kind, those of its own, and ``state``.
+    """Return the JSON object of a function: the common fields, those of its kind, and ``state``.
 
-    ``to_page``: CVAT's pages (2.54) show neither a state nor, of detectors, the description, so
-    that people would see nowhere that a function cannot be used: to these its name says it.
+    ``to_page``: CVAT's pages (2.54) show no state, and no description of detectors. For them the
+    name ends with the state of a function that cannot be used.
     """
     state = f" ({spec.state})" if to_page and spec.state in _NOT_USABLE else ""
     return {
@@ -33,13 +33,13 @@ def describe(spec: FunctionSpec, *, to_page: bool = False) -> dict[str, Any]:
 
 
 def _deprecated_state(spec: FunctionSpec) -> dict[str, str]:
-    """The state under its old name, for clients of earlier versions; removed in 0.2."""
+    """Return the state under its former name, for clients of earlier versions; removed in 0.2."""
     old = _OLD_STATES.get(spec.state)
     return {} if old is None else {"deprecated_state": old}
 
 
 def _not_usable(spec: FunctionSpec) -> str:
-    """What people must know before they choose it, where no ``state`` is shown."""
+    """Return the beginning of the description of a function that cannot be used."""
     if spec.state == "missing":
         since = (
             "" if spec.missing_since is None else f" since {spec.missing_since:%Y-%m-%d %H:%M} UTC"
@@ -65,7 +65,7 @@ def _interactor(spec: FunctionSpec) -> dict[str, Any]:
 
 
 def _tracker(spec: FunctionSpec) -> dict[str, Any]:
-    # Never without it: CVAT's page fails on a tracker that has no supported_shape_types.
+    # CVAT's page fails on a tracker without supported_shape_types.
     return {"supported_shape_types": list(spec.supported_shape_types)}
 
 

@@ -1,4 +1,4 @@
-"""Durations as Go writes them (``1m30s``): the form of Nuclio's time limits."""
+"""Read and write durations in Go's format (``1m30s``), which Nuclio's time limits have."""
 
 from __future__ import annotations
 
@@ -41,5 +41,5 @@ def parse_duration(text: str) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """Write a time limit as whole seconds (``90s``), rounded up, at least ``1s``."""
+    """Return a time limit in whole seconds (``90s``), rounded up, at least ``1s``."""
     return f"{max(1, math.ceil(seconds))}s"

@@ -1,10 +1,10 @@
-"""Untrusted metadata of a function to a `FunctionSpec`, or to a sentence that says what is wrong.
+"""Turn the untrusted metadata of a function into a `FunctionSpec`, or say what is wrong.
 
 The input is Nuclio's function object (``metadata``, ``spec``, ``status``; Nuclio 1.14.1). What
-the app needs to know is in ``metadata.annotations``, as CVAT's functions write it (CVAT 2.54):
+the app reads is in ``metadata.annotations``, as CVAT's functions write it (CVAT 2.54):
 ``type``, ``name``, ``spec`` (labels as JSON text), ``version``, the interactor's and the tracker's
-keys; and, optional, ours: ``embedding``, ``max_batch``, ``accepts``, ``max_image_side``.
-Everything may be missing but ``metadata.name`` and the annotation ``type``.
+keys; and this project's optional ones: ``embedding``, ``max_batch``, ``accepts``,
+``max_image_side``. Only ``metadata.name`` and the annotation ``type`` are required.
 """
 
 from __future__ import annotations
@@ -51,18 +51,18 @@ STATES: Final[Mapping[str, State]] = {
     "waitingForScaleResourceFromZero": "scaled_to_zero",
 }
 
-# What changes without the function's content changing.
+# Fields of the spec that say nothing about the function's content.
 _VOLATILE_SPEC: Final = frozenset(
     {"replicas", "minReplicas", "maxReplicas", "resources", "disable"}
 )
 
 
 class _Problem(Exception):
-    """What is wrong, as the end of a sentence that begins with the function's name."""
+    """An error in the metadata, as the end of a sentence that begins with the function's name."""
 
 
 def function_id(raw: object) -> str | None:
-    """Return the id of a function object, or None where it has none that can be used."""
+    """Return the id of a function object, or None if it has no usable one."""
     metadata = raw.get("metadata") if isinstance(raw, Mapping) else None
     name = metadata.get("name") if isinstance(metadata, Mapping) else None
     return name if isinstance(name, str) and ID_PATTERN.fullmatch(name) else None
@@ -87,7 +87,7 @@ def parse_state(raw: Mapping[str, Any]) -> tuple[State, str]:
     """Return a function object's state and the platform's message about it."""
     status = raw.get("status")
     if not isinstance(status, Mapping):
-        return "ready", ""  # as Nuclio's export gives it; a call will tell
+        return "ready", ""  # Nuclio's export has no status
     message = status.get("message")
     text = message if isinstance(message, str) else ""
     spec = raw.get("spec")
@@ -121,7 +121,7 @@ def revision_of(raw: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reader:
-    """One function object being read."""
+    """Reads one function object."""
 
     annotations: Mapping[str, Any]
     raw: Mapping[str, Any]
@@ -218,7 +218,7 @@ class _Reader:
         return known
 
     def words(self, key: str) -> tuple[str, ...]:
-        """Read a list written as JSON array or with commas between the words."""
+        """Read a list that is written as a JSON array or with commas between the words."""
         value = self.annotations.get(key)
         if isinstance(value, int | float) and not isinstance(value, bool):
             value = str(value)
@@ -246,7 +246,7 @@ def _workers(trigger: Mapping[str, Any]) -> int:
 
 
 def _replicas(spec: Mapping[str, Any]) -> int:
-    """Count the replicas that are there at rest; one that wakes up from zero counts as one."""
+    """Return the number of replicas at rest; a function that scales to zero counts as one."""
     for key in ("replicas", "minReplicas"):
         count = _integer(spec.get(key), key, 0, lowest=0)
         if count:
@@ -274,7 +274,7 @@ def _event_timeout_s(spec: Mapping[str, Any]) -> float | None:
 
 
 def _address(raw: Mapping[str, Any]) -> Address:
-    """Read where the platform says that the function listens; what is malformed is left out."""
+    """Return the function's addresses in the platform's status; malformed ones are left out."""
     status = _lenient(raw, "status")
     namespace = _lenient(raw, "metadata").get("namespace")
     port = status.get("httpPort")

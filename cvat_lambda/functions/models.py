@@ -1,4 +1,4 @@
-"""The registry's rows: what was last known about each function, and when its platform was read."""
+"""The registry's tables: the last known state of each function, and of its platform."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STATES: Final = [
 
 
 class Function(models.Model):
-    """A function as its platform last described it, or an HTTP endpoint that someone added.
+    """A function as its platform last described it, or an HTTP endpoint that a user added.
 
     The row of a function that its platform no longer lists stays for a while with the state
     ``missing``: the function may come back.

@@ -1,9 +1,9 @@
-"""Keeping the table of functions as the platform has them.
+"""Read the platform's list of functions into the table.
 
 Any number of processes may do this: a conditional UPDATE of the platform's `PlatformCheck` row
-lets one of them read in each period. A broken function becomes a row with its problem; a function
-that vanished becomes ``missing``, and is deleted after ``CVAT_LAMBDA_FORGET_FUNCTIONS_DAYS``; a
-platform that does not answer changes nothing.
+lets one of them read in each period. A function whose metadata cannot be used gets a row with the
+problem. A function that the platform no longer lists becomes ``missing``, and its row is deleted
+after ``CVAT_LAMBDA_FORGET_FUNCTIONS_DAYS``. A platform that does not answer changes nothing.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ from cvat_lambda.functions.platforms import platform
 
 logger = logging.getLogger(__name__)
 
-_CLAIM_S: Final = 60.0  # a reader that takes longer has died
-_RETRY_S: Final = 5.0  # an empty table asks a platform that did not answer so often
+_CLAIM_S: Final = 60.0  # a process that reads for longer counts as dead
+_RETRY_S: Final = 5.0  # at least, until a platform is asked again that did not answer
 _MAX_MESSAGE: Final = 4000
 _first_list_lock: Final = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefreshResult:
-    """What a reading of the platform's list came to."""
+    """The result of reading the platform's list."""
 
-    skipped: bool = False  # read lately, or being read, by another
+    skipped: bool = False  # another process has just read it or is reading it
     found: int = 0
     changed: tuple[str, ...] = ()  # new or changed
     broken: tuple[str, ...] = ()  # metadata that cannot be used
-    missing: tuple[str, ...] = ()  # vanished since the last reading
+    missing: tuple[str, ...] = ()  # no longer listed since the last reading
     error: str = ""  # the platform did not answer: a sentence
 
 
@@ -111,7 +111,7 @@ def _checked_within(check: PlatformCheck, seconds: float) -> bool:
 def store(name: str, raw: Any) -> bool:
     """Write one function object of the platform into its row; return whether it changed.
 
-    Whatever is wrong with the object stays with this row.
+    An error in the object affects this row only.
     """
     if id_of(raw) != name:
         logger.warning(
@@ -165,23 +165,23 @@ def store(name: str, raw: Any) -> bool:
             )
     else:
         Function.objects.filter(pk=name).update(seen_at=row.seen_at, checked_at=row.checked_at)
-    _tell(name, before, row.state)
+    _notify(name, before, row.state)
     return changed
 
 
 def mark_missing(vanished: Iterable[Function]) -> None:
-    """Say of functions that their platform has them no more; their rows stay."""
+    """Mark functions that their platform no longer has; their rows stay."""
     for row in vanished:
         before = row.state
         row.state = MISSING
         row.message = "the function is not on its platform any more"
         row.checked_at = timezone.now()
         row.save()
-        _tell(row.pk, before, row.state)
+        _notify(row.pk, before, row.state)
 
 
 def _forget() -> None:
-    """Drop functions that have been away for long, unless somebody set something of theirs."""
+    """Delete functions that have been missing for long, unless somebody changed their settings."""
     days = settings.FORGET_FUNCTIONS_DAYS
     if days <= 0:
         return
@@ -196,7 +196,7 @@ def _forget() -> None:
     if names:
         gone.delete()
         logger.info(
-            "forgot functions that were missing for %d days: %s",
+            "deleted functions that were missing for %d days: %s",
             days,
             ", ".join(names),
             extra={"action": "functions_forgotten"},
@@ -228,7 +228,7 @@ def _release(*, error: str) -> None:
 
 
 def _values(raw: dict[str, Any]) -> dict[str, Any]:
-    """What a row says about a function object; identity and meaning where it can be read."""
+    """Return the fields of a function's row."""
     kept = _trimmed(raw)
     state, message = parse_state(kept)
     values: dict[str, Any] = {
@@ -253,7 +253,7 @@ def _values(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def _trimmed(raw: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what is large and of no use here: the source code and the log of the build."""
+    """Return the function object without the source code and the log of the build."""
     kept: dict[str, Any] = copy.deepcopy(
         {key: raw[key] for key in ("metadata", "spec", "status") if key in raw}
     )
@@ -268,7 +268,7 @@ def _trimmed(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def _storable(value: Any) -> Any:
-    """Leave out what JSON in a database cannot hold: NUL, lone surrogates, NaN, infinity."""
+    """Return a value without what JSON columns cannot hold: NUL, lone surrogates, NaN, infinity."""
     if isinstance(value, str):
         return value.replace("\0", "").encode("utf-8", "replace").decode()
     if isinstance(value, float) and not math.isfinite(value):
@@ -280,7 +280,7 @@ def _storable(value: Any) -> Any:
     return value
 
 
-def _tell(name: str, before: str, after: str) -> None:
+def _notify(name: str, before: str, after: str) -> None:
     if before and before != after:
         signals.function_state_changed.send_robust(
             sender=Function, function_id=name, before=before, after=after

@@ -1,4 +1,4 @@
-"""What a function is, once its untrusted metadata have been read: frozen data."""
+"""The data classes of a function, made from its metadata by `cvat_lambda.functions.metadata`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cvat_lambda.annotations.types import Label
 
 
 class Kind(str, Enum):
-    """What a function does."""
+    """The task that a function solves."""
 
     DETECTOR = "detector"
     INTERACTOR = "interactor"
@@ -24,7 +24,7 @@ State = Literal["ready", "building", "error", "unhealthy", "scaled_to_zero", "mi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """How a function is reached."""
+    """Where a function can be called."""
 
     platform: Literal["nuclio", "endpoint"] = "nuclio"
     namespace: str = ""

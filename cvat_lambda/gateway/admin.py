@@ -1,4 +1,4 @@
-"""Functions in Django's administration: what is known of each, and endpoints to add and change."""
+"""The admin site's pages of functions: it shows them all, and adds and changes endpoints."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ else:
 
 
 class EndpointForm(FormBase):
-    """An endpoint as its author describes it; saved by `save_endpoint`, which checks it."""
+    """The form of an endpoint; `save_endpoint` checks and saves it."""
 
     endpoint: Endpoint  # set by `clean`
 
@@ -80,7 +80,7 @@ class EndpointForm(FormBase):
         return value
 
     def clean(self) -> dict[str, Any]:
-        """Check the endpoint as a whole; what is wrong is shown above the form."""
+        """Check the endpoint as a whole; errors are shown above the form."""
         data: dict[str, Any] = super().clean() or self.cleaned_data
         if self.errors:
             return data
@@ -106,7 +106,7 @@ class EndpointForm(FormBase):
 
 @admin.register(Function)
 class FunctionAdmin(FunctionAdminBase):
-    """All functions, the broken and vanished too; only endpoints can be changed."""
+    """All functions, also the broken and the missing ones; only endpoints can be changed."""
 
     list_display = ("id", "name", "kind", "state", "enabled", "platform", "problem", "seen_at")
     list_filter = ("state", "kind", "platform", "enabled")
@@ -160,13 +160,13 @@ class FunctionAdmin(FunctionAdminBase):
         return () if obj is None or obj.platform == ENDPOINT else self.seen_fields
 
     def has_delete_permission(self, request: HttpRequest, obj: Function | None = None) -> bool:
-        """A function of a platform is removed there; its row would only come back."""
+        """Only a missing function's row can be deleted: the platform would bring others back."""
         if obj is not None and obj.platform != ENDPOINT and obj.state != MISSING:
             return False
         return super().has_delete_permission(request, obj)
 
     def save_model(self, request: HttpRequest, obj: Function, form: Any, change: bool) -> None:
-        """Store an endpoint by its own function; of other functions only ``enabled`` changes."""
+        """Save an endpoint by `save_endpoint`; of other functions save only ``enabled``."""
         if isinstance(form, EndpointForm):
             saved = save_endpoint(form.endpoint)
             saved.enabled = form.cleaned_data["enabled"]
@@ -177,16 +177,16 @@ class FunctionAdmin(FunctionAdminBase):
 
     @admin.action(description="Call once and check the answer", permissions=["change"])
     def check_now(self, request: HttpRequest, queryset: QuerySet[Function]) -> None:
-        """Try out the chosen functions with a drawn image."""
+        """Probe the chosen functions."""
         for row in queryset:
             try:
-                trial = probe(registry.spec_of(row))
+                result = probe(registry.spec_of(row))
             except LambdaError as exc:
                 self.message_user(request, f"{row.pk}: {exc.message}", messages.ERROR)
             else:
                 self.message_user(
                     request,
-                    f"{row.pk}: {trial.summary} in {trial.duration_s:.2f} s",
+                    f"{row.pk}: {result.summary} in {result.duration_s:.2f} s",
                     messages.SUCCESS,
                 )
 
@@ -197,7 +197,7 @@ class FunctionAdmin(FunctionAdminBase):
 
     @admin.action(description="Switch off", permissions=["change"])
     def disable(self, request: HttpRequest, queryset: QuerySet[Function]) -> None:
-        """Offer the chosen functions no more."""
+        """Hide the chosen functions."""
         self._switch(queryset, enabled=False)
 
     def _switch(self, queryset: QuerySet[Function], *, enabled: bool) -> None:

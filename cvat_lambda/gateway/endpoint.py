@@ -1,4 +1,4 @@
-"""A plain HTTP endpoint as a function: the same JSON contract, any server behind it."""
+"""The route to a function behind a plain HTTP endpoint, which has the same JSON contract."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from cvat_lambda.gateway.routes import Route
 
 
 def endpoint_route(spec: FunctionSpec, hosts: HostResolver) -> Route:
-    """The way to an endpoint, its address checked against the allow-list.
+    """Return the route to an endpoint at an address that the allow-list admits.
 
-    Raises FunctionUnavailable where its host is not allowed any more.
+    Raises FunctionUnavailable if its host is no longer allowed.
     """
     try:
         server, path = hosts.allowed_server(spec.address.endpoint_url)

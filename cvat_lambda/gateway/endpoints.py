@@ -1,4 +1,4 @@
-"""Adding and removing HTTP endpoints: functions that no platform runs for us."""
+"""Add and remove HTTP endpoints: functions that no platform runs."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ class Endpoint:
     annotations: Mapping[str, str] = field(default_factory=dict)  # version, max_batch, ...
 
     def values(self) -> dict[str, Any]:
-        """The fields of its row, checked.
+        """Check the endpoint and return the fields of its row.
 
         Raises InvalidRequest for a URL that the allow-list does not admit, FunctionSpecInvalid
-        for what is wrong in the description.
+        for an error in the description.
         """
         if not ID_PATTERN.fullmatch(self.function_id):
             raise InvalidRequest(
@@ -77,7 +77,7 @@ class Endpoint:
         }
 
     def metadata(self) -> dict[str, Any]:
-        """Describe it as the platform describes its functions."""
+        """Return the endpoint as a function object, as a platform describes its functions."""
         known = {"name": self.name or self.function_id, "type": self.kind}
         if self.labels:
             known["spec"] = self.labels
@@ -93,7 +93,7 @@ class Endpoint:
 def save_endpoint(endpoint: Endpoint) -> Function:
     """Add an endpoint, or change the one with this id; return its row.
 
-    Raises what `Endpoint.values` raises, and StateConflict where a function of the platform has
+    Raises what `Endpoint.values` raises, and StateConflict if a function of the platform has
     this id.
     """
     values = endpoint.values()
@@ -112,7 +112,7 @@ def save_endpoint(endpoint: Endpoint) -> Function:
 
 
 def remove_endpoint(function_id: str) -> None:
-    """Remove an endpoint. Raise FunctionNotFound where there is none of this id."""
+    """Remove an endpoint. Raise FunctionNotFound if there is none with this id."""
     deleted, _ = Function.objects.filter(pk=function_id, platform=ENDPOINT).delete()
     if not deleted:
         raise FunctionNotFound(f"there is no endpoint '{function_id[:128]}'")
@@ -130,7 +130,7 @@ def _note(action: str, function_id: str, **details: str) -> None:
 
 
 def check_url(url: str) -> None:
-    """Check a URL against the allow-list; a host that is not known now is refused too."""
+    """Check a URL against the allow-list. A host that cannot be resolved is refused."""
     if len(url) > 2048:
         raise InvalidRequest("the URL of the endpoint is longer than 2048 characters")
     try:
@@ -140,7 +140,7 @@ def check_url(url: str) -> None:
 
 
 def endpoint_of(row: Function) -> Endpoint:
-    """The description that an endpoint's row was made of."""
+    """Return the description from which an endpoint's row was made."""
     annotations = dict(row.metadata.get("metadata", {}).get("annotations", {}))
     trigger = row.metadata.get("spec", {}).get("triggers", {}).get("http", {})
     annotations.pop("type", None)

@@ -1,12 +1,11 @@
-"""Kept HTTP connections for invocations: light, bounded in time, and possible to abandon.
+"""The connection pool for invocations: it bounds every call in time, and other threads can end it.
 
-Why not ``requests`` on this path: CPU of the client for a POST of 270 KB and a small answer on
-loopback was 1.2 ms with a `requests.Session`, 0.54 ms with urllib3's pool and 0.29 ms with
-`http.client` (Python 3.11); `wire` reads answers in place of the latter's parser of e-mail heads.
-Neither of the first two lets another thread end one call in flight.
+``requests`` and urllib3 do not serve this path: they take more CPU time (a POST of 270 KB with a
+small answer on loopback, Python 3.11: 1.2 ms with `requests.Session`, 0.54 ms with urllib3's pool,
+0.29 ms with `http.client`), and no other thread can end a call that is in flight.
 
-Proxies of the environment are never used and redirects are never followed: functions are
-internal services, and a body may hold an image that must go nowhere else.
+The pool never uses proxies of the environment and never follows redirects: functions are internal
+services, and a body may hold an image that must not be sent elsewhere.
 """
 
 from __future__ import annotations
@@ -25,15 +24,15 @@ from cvat_lambda.gateway.cancel import CancelToken
 from cvat_lambda.gateway.http1 import AnswerBroken, Message, read_message, request_head
 
 MAX_ANSWER_BYTES: Final = 512 * 1024 * 1024
-_IDLE_S: Final = 50.0  # a connection unused for longer is not used again
+_IDLE_S: Final = 50.0  # a connection that was idle for longer is not used again
 
 
 class TransportError(Exception):
-    """No complete answer; ``str()`` is for the log, it may hold addresses."""
+    """There is no complete answer. ``str()`` is for the log: it may hold addresses."""
 
 
 class ConnectFailed(TransportError):
-    """No connection: refused, name unknown, no route, or no answer in the connect timeout."""
+    """No connection was made: refused, name unknown, no route, or the connect timeout passed."""
 
 
 class ConnectionLost(TransportError):
@@ -49,12 +48,12 @@ class AnswerTimeout(TransportError):
 
 
 class AnswerMalformed(TransportError):
-    """What came back is not HTTP, or more than MAX_ANSWER_BYTES."""
+    """The answer is not HTTP, or larger than MAX_ANSWER_BYTES."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """Where to connect. ``ip`` is set where the name was resolved, and checked, before."""
+    """Where to connect. ``ip`` is set if the name has been resolved and checked."""
 
     scheme: Literal["http", "https"] = "http"
     host: str
@@ -78,7 +77,7 @@ class Answer:
 
 
 class Deadline:
-    """A point of time that every read and write of a call is bounded by."""
+    """The time at which a call ends; it bounds every read and write."""
 
     __slots__ = ("_end",)
 
@@ -86,7 +85,7 @@ class Deadline:
         self._end = time.monotonic() + seconds
 
     def left_s(self) -> float:
-        """Seconds left. Raise AnswerTimeout when there are none."""
+        """Return the seconds left. Raise AnswerTimeout if there are none."""
         left = self._end - time.monotonic()
         if left <= 0:
             raise AnswerTimeout("no complete answer in time")
@@ -94,22 +93,22 @@ class Deadline:
 
 
 class Connection:
-    """One kept connection to a server, used by one thread at a time."""
+    """One connection to a server; one thread uses it at a time."""
 
     def __init__(self, server: Server, connect_timeout_s: float) -> None:
         self._sock = _connect(server, connect_timeout_s)
         self._netloc = server.netloc
         self._idle_since = time.monotonic()
-        self.open = True  # until either side wants it closed
+        self.open = True  # until either side closes it
 
     def fresh(self) -> bool:
-        """Whether an idle connection can be used: not old, and not closed by the other side."""
+        """Return whether an idle connection is not too old and not closed by the server."""
         if time.monotonic() - self._idle_since > _IDLE_S:
             return False
         try:
             poll = select.poll()
             poll.register(self._sock, select.POLLIN)
-            return not poll.poll(0)  # readable while idle: closed, or out of step
+            return not poll.poll(0)  # readable while idle: closed, or unexpected bytes
         except (OSError, ValueError):
             return False
 
@@ -130,18 +129,21 @@ class Connection:
             self._idle_since = time.monotonic()
         self.open = message.keep
         if broken is not None:
-            self.close()  # the other side has not read the whole body
+            self.close()  # the server has not read the whole body
         return Answer(status=message.status, headers=message.headers, body=message.body)
 
     def _send(self, head: bytes, body: bytes, deadline: Deadline) -> OSError | None:
-        """Send the request; a refusal may come back while the body is still being written."""
+        """Send the request; return the error if the server closed while the body was being sent.
+
+        The server may have answered before it had the whole body.
+        """
         try:
             self._sock.settimeout(deadline.left_s())
             if isinstance(self._sock, ssl.SSLSocket):
                 self._sock.sendall(head)
                 sent = 0
             else:
-                # Together: the function wakes up once, not for the head and again for the body.
+                # Head and body in one segment: the server's thread wakes up once, not twice.
                 sent = self._sock.sendmsg((head, body)) - len(head)
                 if sent < 0:
                     self._sock.sendall(head[sent:])
@@ -172,23 +174,23 @@ class Connection:
             raise ConnectionLost(why, begun=exc.begun) from exc
 
     def interrupt(self) -> None:
-        """End the call in flight from another thread: its read returns at once."""
+        """End the call in flight from another thread; its read returns at once."""
         try:
-            # Not the method of SSLSocket: it is not made for two threads.
+            # The method of SSLSocket is not safe for a second thread.
             socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
         except OSError:
             pass
 
     def close(self) -> None:
-        """Close; it is of no use any more."""
+        """Close the connection."""
         self.open = False
         self._sock.close()
 
 
 class ConnectionPool:
-    """Kept connections by server, shared by all threads of the process.
+    """Idle connections by server, shared by all threads of the process.
 
-    The newest idle connection is used first, so that the others can grow old and go.
+    The newest idle connection is used first, so that the others reach their idle limit.
     """
 
     def __init__(self) -> None:
@@ -205,10 +207,11 @@ class ConnectionPool:
         timeout_s: float,
         cancel: CancelToken | None = None,
     ) -> Answer:
-        """Send a request over a kept or a new connection.
+        """Send a request over an idle or a new connection.
 
-        A kept connection that proves dead before any byte of an answer is replaced, once: servers
-        close idle connections when they restart. Raises a TransportError or Cancelled.
+        If an idle connection fails before the first byte of an answer, the request is sent once
+        more over a new one: servers close idle connections when they restart. Raises a
+        TransportError or Cancelled.
         """
         cancel = cancel or CancelToken()
         cancel.check()
@@ -224,7 +227,7 @@ class ConnectionPool:
         return self._exchange(connection, server, path, body, headers, deadline, cancel)
 
     def probe(self, server: Server, timeout_s: float) -> bool:
-        """Whether a connection can be made; it is kept for the call that follows."""
+        """Return whether a connection can be made; keep it for the next call."""
         connection = self._take(server)
         if connection is None:
             try:
@@ -263,7 +266,7 @@ class ConnectionPool:
                 answer = connection.post(path, body, headers, deadline.left_s())
         except BaseException:
             connection.close()
-            cancel.check()  # whatever the interrupted read raised, the reason is the handle
+            cancel.check()  # the interrupted read may have raised any error
             raise
         if cancel.cancelled:
             connection.close()

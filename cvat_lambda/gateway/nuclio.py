@@ -1,7 +1,7 @@
-"""The client of Nuclio's dashboard, or of whoever serves its REST API (the embedded runtime).
+"""The client of Nuclio's REST API, which Nuclio's dashboard and the embedded runtime serve.
 
-Paths and headers are those of Nuclio 1.14.1. Control calls are rare, so they use ``requests``;
-proxies and credentials of the environment are not used: the platform is an internal service.
+Paths and headers are those of Nuclio 1.14.1. These calls are rare, so they use ``requests``. They
+use no proxies or credentials of the environment: the platform is an internal service.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from cvat_lambda.gateway.responses import clean_line
 
 NAMESPACE_HEADER: Final = "x-nuclio-function-namespace"
 PROJECT_HEADER: Final = "x-nuclio-project-name"
-_READ_TIMEOUT_S: Final = 10.0  # Docker mode starts a client process a list: it can take seconds
-_REMOVAL_TIMEOUT_S: Final = 90.0  # the embedded runtime lets calls in flight end, for a minute
+_READ_TIMEOUT_S: Final = 10.0  # Nuclio on Docker starts a process for each list: seconds
+_REMOVAL_TIMEOUT_S: Final = 90.0  # the embedded runtime waits up to 60 s for calls in flight
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nuclio:
-    """A platform: its dashboard's URL, the namespace and project whose functions are ours."""
+    """A platform: the URL of its dashboard, and the namespace and project of our functions."""
 
     url: str
     token: str = field(default="", repr=False)
@@ -57,18 +57,18 @@ class Nuclio:
         return found
 
     def deploy(self, function: Mapping[str, Any]) -> None:
-        """Create or update a function; the build goes on after the answer.
+        """Create or update a function; the platform builds it after its answer.
 
         Raises InvalidRequest, StateConflict (it is being built already) or PlatformUnreachable.
         """
         name = _checked(str(function["metadata"]["name"]))
-        if "spec" not in function:  # the dashboard would hang for a minute, then fail
+        if "spec" not in function:  # the dashboard would fail after a minute
             raise InvalidRequest(f"function '{name}' cannot be deployed without a spec")
         self._send("PUT", f"/api/functions/{name}", json=dict(function), headers=self._project())
         _note("deployed", name)
 
     def remove(self, function_id: str) -> None:
-        """Remove a function; one that does not exist is no error."""
+        """Remove a function, if it exists."""
         metadata = {"name": _checked(function_id), "namespace": self.namespace}
         self._send(
             "DELETE", "/api/functions", json={"metadata": metadata}, read_s=_REMOVAL_TIMEOUT_S
@@ -94,7 +94,7 @@ class Nuclio:
 
     @property
     def host(self) -> str:
-        """The dashboard's host; "" where its URL is malformed."""
+        """The host of the dashboard; "" if its URL is malformed."""
         try:
             return urlsplit(self.url).hostname or ""
         except ValueError:
@@ -159,7 +159,7 @@ class Nuclio:
 
 
 def platform() -> Nuclio:
-    """The platform that the settings name."""
+    """Return the platform that the settings name."""
     return Nuclio(
         url=settings.PLATFORM_URL,
         token=settings.PLATFORM_TOKEN,
@@ -198,7 +198,7 @@ def _refusal(response: requests.Response) -> LambdaError:
 
 
 def _checked(name: str) -> str:
-    """Refuse a name that Nuclio would put unchecked into a shell command or a path."""
+    """Refuse a name that Nuclio would put into a shell command or a path without a check."""
     if not ID_PATTERN.fullmatch(name) or name.strip(".") == "":
         raise FunctionNotFound(f"'{name[:80]}' cannot be the name of a function")
     return name

@@ -1,4 +1,4 @@
-"""One call with a small drawn image, to see whether a function answers as its kind should."""
+"""Call a function once with a small drawn image and check the answer against its kind."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _BOX: Final = [80.0, 60.0, 200.0, 180.0]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeResult:
-    """What a trial call came to."""
+    """The result of a probe."""
 
     summary: str  # a sentence
     duration_s: float
@@ -45,7 +45,7 @@ def probe(spec: FunctionSpec) -> ProbeResult:
     fields, images, read = _KINDS[spec.kind]
     body = encode_payload(fields(spec), images())
     started = time.monotonic()
-    answer = invoke(spec, body, request_id=f"trial-{uuid.uuid4().hex[:12]}")
+    answer = invoke(spec, body, request_id=f"probe-{uuid.uuid4().hex[:12]}")
     duration_s = time.monotonic() - started
     try:
         summary = read(spec, answer)
@@ -55,7 +55,7 @@ def probe(spec: FunctionSpec) -> ProbeResult:
 
 
 def drawn_image() -> bytes:
-    """A JPEG of SIZE with a bright box on dark ground."""
+    """Return a JPEG of SIZE with a bright box on a dark background."""
     image = Image.new("RGB", SIZE, (40, 60, 80))
     ImageDraw.Draw(image).rectangle(_BOX, fill=(220, 180, 60))
     buffer = io.BytesIO()
@@ -76,7 +76,7 @@ def _no_fields(spec: FunctionSpec) -> dict[str, Any]:
 
 
 def _read_detector(spec: FunctionSpec, answer: object) -> str:
-    # A task with the function's own labels takes whatever the function may find.
+    # A task with the function's own labels accepts everything that the function can find.
     mapping = build_mapping(None, spec.labels, with_ids(spec.labels, count(1)))
     converted = convert_detections(answer, mapping=mapping, frame=0, image_size=SIZE)
     for note in converted.notes:

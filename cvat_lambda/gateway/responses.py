@@ -156,7 +156,7 @@ def translate(function: str, exc: TransportError) -> LambdaError:
 
 
 def too_large(function: str, sent_bytes: int, max_body_bytes: int) -> PayloadTooLarge:
-    """Say how large a call is and how large it may be."""
+    """Return an error that says how large the body is and how large it may be."""
     return PayloadTooLarge(
         f"function '{function}' takes at most {_megabytes(max_body_bytes)} in one call, this one "
         f"has {_megabytes(sent_bytes)}; raise its maxRequestBodySize or use smaller images",
@@ -204,7 +204,7 @@ def _platform_says(text: str) -> str:
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Read Retry-After (RFC 9110, 10.2.3): seconds, or a date, which counts from the answer's."""
+    """Read Retry-After (RFC 9110, 10.2.3): seconds, or a date relative to the answer's Date."""
     text = headers.get("retry-after", "").strip()
     if re.fullmatch(r"[0-9]{1,9}", text, re.ASCII):
         return float(text)

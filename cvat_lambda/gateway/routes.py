@@ -1,9 +1,9 @@
-"""Where to send an invocation: the function itself if it can be reached, else the dashboard.
+"""Choose where to send an invocation: directly to the function, or through the dashboard.
 
-Calling a function directly shows its own 503, needs no look-up per call and has no 60 s cut of a
-proxy; the dashboard always knows where the function is. ``auto`` tries the direct addresses that
-make sense from here and remembers which one worked, until a connection to it fails. Functions
-speak plain HTTP: where the dashboard is reached by https, ``auto`` stays with the dashboard.
+A direct call shows the function's own 503, needs no look-up by the platform, and has no time limit
+of a proxy (60 s). The dashboard always knows the address of the function. ``auto`` tries the
+direct addresses that this machine may reach, and keeps the one that worked until a connection
+fails. Functions use plain HTTP: if the dashboard's URL is https, ``auto`` uses the dashboard.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from cvat_lambda.gateway.responses import FunctionNotDeployed
 
 logger = logging.getLogger(__name__)
 
-_PROBE_S: Final = 0.5  # a direct address that does not connect in this time is not direct
-_DASHBOARD_FOR_S: Final = 60.0  # how long `auto` stays with the dashboard before it looks again
-_REREAD_S: Final = 1.0  # a function's address is read at most so often
+_PROBE_S: Final = 0.5  # time limit for a connection to a direct address
+_DASHBOARD_FOR_S: Final = 60.0  # how long `auto` uses the dashboard before it probes again
+_REREAD_S: Final = 1.0  # at least, between two reads of a function's address
 _INVOCATIONS: Final = "/api/function_invocations"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """One way to a function."""
+    """A server and a path that lead to a function."""
 
     server: Server
     path: str = "/"
@@ -50,15 +50,15 @@ class Route:
 
 @dataclass(slots=True, kw_only=True)
 class _Known:
-    """What is known about the way to one function; guarded by ``lock``."""
+    """What is known about the address of one function; ``lock`` guards it."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
-    given: Address = field(default_factory=Address)  # the registry's, when this was found out
+    given: Address = field(default_factory=Address)  # the registry's, when the route was chosen
     address: Address = field(default_factory=Address)  # the platform's, which may be newer
     route: Route | None = None
     until: float = float("inf")  # monotonic
     reread_at: float = float("-inf")  # monotonic
-    fresh: FunctionSpec | None = None  # what was read then; None: the platform did not answer
+    fresh: FunctionSpec | None = None  # as read then; None: the platform did not answer
 
 
 class Routes:
@@ -70,15 +70,15 @@ class Routes:
         self._known: dict[tuple[Any, ...], _Known] = {}
 
     def find(self, spec: FunctionSpec) -> Route:
-        """Return the way to a function.
+        """Return the route to a function.
 
-        Raises FunctionUnavailable where its platform says that it does not run,
-        PlatformUnreachable where nobody answers.
+        Raises FunctionUnavailable if its platform says that it does not run, PlatformUnreachable
+        if neither answers.
         """
         nuclio = platform()
         known = self._of(spec, nuclio)
         with known.lock:
-            if known.given != spec.address:  # the registry has learned something
+            if known.given != spec.address:  # the registry has a new address
                 known.given = known.address = spec.address
                 known.route = None
             if known.route is None or time.monotonic() > known.until:
@@ -91,10 +91,10 @@ class Routes:
             return known.route
 
     def refresh(self, spec: FunctionSpec, failed: Route) -> bool:
-        """After a refused connection: ask the platform where the function is now.
+        """Ask the platform for a function's address after a refused connection.
 
-        Returns whether another try makes sense. Raises FunctionUnavailable where the platform
-        says that the function does not run, PlatformUnreachable where it does not answer.
+        Returns whether another attempt makes sense. Raises FunctionUnavailable if the platform
+        says that the function does not run, PlatformUnreachable if it does not answer.
         """
         self._pool.forget(failed.server)
         if failed.through_dashboard:
@@ -113,9 +113,10 @@ class Routes:
         return True
 
     def why_no_address(self, spec: FunctionSpec) -> LambdaError:
-        """Say by its state now why the platform has no address of a function: wait, or give up.
+        """Return an error that says, by the function's present state, why it has no address.
 
-        Raises FunctionNotFound where it is gone, PlatformUnreachable where nobody knows.
+        Raises FunctionNotFound if the platform does not have the function, PlatformUnreachable if
+        it does not answer.
         """
         nuclio = platform()
         known = self._of(spec, nuclio)
@@ -140,7 +141,7 @@ class Routes:
             return self._known.setdefault(key, _Known())
 
     def _choose(self, function_id: str, known: _Known, nuclio: Nuclio) -> Route:
-        """Return the best way to a function; the caller holds ``known.lock``."""
+        """Return the best route to a function; the caller holds ``known.lock``."""
         method = settings.INVOKE_METHOD
         if method == "direct" or (method == "auto" and not nuclio.encrypted):
             route = self._probed(function_id, known.address, nuclio)
@@ -148,7 +149,7 @@ class Routes:
                 return route
         if method != "direct":
             return dashboard_route(function_id, nuclio)
-        # Without the dashboard's help: the function may have moved, or its state says why.
+        # Read the function again: it may have a new address, or its state says why it has none.
         tried, fresh = known.address, self._fresh(known, function_id, nuclio)
         if fresh is None:
             raise PlatformUnreachable(
@@ -163,7 +164,7 @@ class Routes:
         raise PlatformUnreachable(f"function '{function_id}' cannot be reached directly")
 
     def _fresh(self, known: _Known, function_id: str, nuclio: Nuclio) -> FunctionSpec | None:
-        """What the platform says now, or said just now; None where it does not answer.
+        """Return the function as the platform has it, at most `_REREAD_S` old; None: no answer.
 
         The caller holds ``known.lock``.
         """
@@ -173,7 +174,7 @@ class Routes:
             return _read_again(known, function_id, nuclio)
         except PlatformUnreachable:
             return None
-        except FunctionNotFound as exc:  # it may be deployed again at this moment
+        except FunctionNotFound as exc:  # it may be about to be deployed again
             raise FunctionNotDeployed(
                 f"function '{function_id}' is not on its platform at present"
             ) from exc
@@ -191,7 +192,7 @@ def _read_again(known: _Known, function_id: str, nuclio: Nuclio) -> FunctionSpec
     fresh = known.fresh = parse_function(nuclio.function(function_id))
     known.address = replace(fresh.address)
     logger.info(
-        "function '%s' is looked for again: it is %s",
+        "function '%s' was read again: it is %s",
         function_id,
         fresh.state,
         extra={"action": "address_refreshed", "function": function_id},
@@ -204,7 +205,7 @@ def _has_address(address: Address) -> bool:
 
 
 def unavailable(spec: FunctionSpec) -> LambdaError:
-    """Say that a function does not run, in the words of its state."""
+    """Return an error that says why a function does not run."""
     if spec.state == "error":
         error = FunctionUnavailable(
             f"function '{spec.id}' could not be deployed; see its message in the administration"
@@ -218,7 +219,7 @@ def unavailable(spec: FunctionSpec) -> LambdaError:
 
 
 def dashboard_route(function_id: str, nuclio: Nuclio) -> Route:
-    """The way through the dashboard. Raise PlatformUnreachable where its URL is no URL."""
+    """Return the route through the dashboard. Raise PlatformUnreachable if its URL is malformed."""
     try:
         parts = urlsplit(nuclio.url)
         port = parts.port
@@ -243,16 +244,16 @@ def dashboard_route(function_id: str, nuclio: Nuclio) -> Route:
 
 
 def direct_routes(function_id: str, address: Address, nuclio: Nuclio) -> Iterator[Route]:
-    """Yield the direct ways worth a try from here, the surest first, each once.
+    """Yield the direct routes to try, the most reliable first, each once.
 
-    Names come before bare addresses and ports: after a restart of containers these may belong
-    to another function.
+    Names come before bare addresses and ports: after a restart of containers an address or a port
+    may belong to another function.
     """
     for host, port, path in dict.fromkeys(_candidates(function_id, address, nuclio.host)):
         if _is_loopback(host) and not _is_loopback(nuclio.host):
-            continue  # it is the platform's machine that means itself: here, it is someone else
-        # The platform's token is for its own host, not for whoever runs a function; and one that
-        # travels encrypted to the dashboard must not travel in clear text to a function.
+            continue  # the platform's machine means itself; here it would be this machine
+        # The platform's token is for the platform's host only. A token that is sent encrypted to
+        # the dashboard must not be sent in clear text to a function.
         sent = host == nuclio.host and not nuclio.encrypted
         headers = nuclio.authorization() if sent else {}
         yield Route(server=Server(host=host, port=port), path=path, headers=tuple(headers.items()))
@@ -265,13 +266,13 @@ def _candidates(
     external = [found for url in address.external_urls if (found := _split(url))]
     published = [(dashboard, address.http_port, "/")] if address.http_port else []
     if _is_loopback(dashboard):
-        # The platform runs on this machine: its published ports are here.
+        # The platform runs on this machine, and so do its published ports.
         yield from published
         yield from (_here(found, dashboard) for found in external)
         yield from internal
         return
     if internal and all(_is_ip(host) for host, _, _ in internal):
-        # Docker: the container's name, known to those on the same network.
+        # Docker: containers of the same network know the name of the function's container.
         yield f"nuclio-{address.namespace or 'nuclio'}-{function_id}", 8080, "/"
     yield from (found for found in internal if not _is_ip(found[0]))
     yield from published
@@ -280,7 +281,7 @@ def _candidates(
 
 
 def _here(found: tuple[str, int, str], dashboard: str) -> tuple[str, int, str]:
-    """Replace "any address", which Docker gives for an unknown host, by the dashboard's host."""
+    """Replace the unspecified address (Docker: all hosts) by the dashboard's host."""
     host, port, path = found
     return (dashboard if host in ("0.0.0.0", "::") else host), port, path
 

@@ -1,6 +1,6 @@
-"""The app's log lines: receivers of its own signals, so that they cannot drift from its state.
+"""The app's log lines, written by receivers of its own signals.
 
-A sentence for people, ``extra={"action": ...}`` for machines.
+Each line is a sentence for people; ``extra={"action": ...}`` is for machines.
 """
 
 from __future__ import annotations

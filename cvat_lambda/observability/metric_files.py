@@ -1,7 +1,8 @@
-"""The files of Prometheus' multiprocess mode: a set for each process, joined when it has ended.
+"""Merge the files that prometheus_client's multiprocess mode leaves for each ended process.
 
-RQ forks a process for each job, and each leaves files behind that count for ever. They are added
-up into one file a kind and machine, or a scrape would read one for every job that ever ran.
+RQ forks a process for each job, and each process leaves files that count for ever. Their sum is
+kept in one file for each kind of metric and machine. Otherwise a scrape would read a file for
+every job that ever ran.
 """
 
 from __future__ import annotations
@@ -24,19 +25,19 @@ _HOST: Final = socket.gethostname().replace("_", "-")  # the client library spli
 
 
 def identity() -> str:
-    """What a process is called in the names of its files; containers may share the folder."""
+    """Return this process' part of its files' names; containers may share the folder."""
     return f"{_HOST}-{os.getpid()}"
 
 
 def folder() -> Path | None:
-    """Where the files are; None where each process counts for itself."""
+    """Return the folder of the files; None if each process counts for itself."""
     named = os.environ.get(FOLDER)
     return Path(named) if named else None
 
 
 @contextmanager
 def gathered(place: Path) -> Iterator[None]:
-    """Join what ended processes of this machine have left, and keep the files as they are."""
+    """Merge the files of ended processes of this machine, and lock the folder in this block."""
     with open(place / "lock", "a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for kind in _KINDS:

@@ -1,8 +1,8 @@
-"""Prometheus metrics: receivers of the app's signals; nothing is counted where it is not installed.
+"""Prometheus metrics, counted by receivers of the app's signals if prometheus_client is installed.
 
-Counters live in the process that counts. Where several processes serve (gunicorn, RQ workers, and
-the processes that these fork for their jobs) set ``PROMETHEUS_MULTIPROC_DIR`` as the client library
-asks, to a folder that is empty when the first of them starts; `exposition` then sums over them.
+Each process counts for itself. If several processes serve (web processes, RQ workers, and the
+processes that RQ forks for its jobs), set ``PROMETHEUS_MULTIPROC_DIR`` to a folder that is empty
+when the first of them starts. `exposition` then sums over all of them.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ if prometheus is not None:
 
     @receiver(signals.request_started)
     def join_files(**kwargs: object) -> None:
-        """A process may be new for each request: let those of earlier ones not pile up."""
+        """Merge the files of ended processes: RQ forks a process for each job."""
         place = metric_files.folder()
         if place is not None:
             with metric_files.gathered(place):
@@ -87,7 +87,7 @@ if prometheus is not None:
 
 
 def exposition() -> bytes:
-    """The metrics in Prometheus' text format; empty where the client library is missing."""
+    """Return the metrics in Prometheus' text format; empty if the client library is missing."""
     if prometheus is None:
         return b""
     place = metric_files.folder()

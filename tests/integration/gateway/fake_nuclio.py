@@ -1,4 +1,4 @@
-"""A platform at the wire: a threaded server that plays Nuclio's dashboard and function ports.
+"""A fake platform: an HTTP server that answers as Nuclio's dashboard and functions.
 
 A test says how the next invocations behave by putting plain functions into ``script``; when it
 is empty, the answer is the JSON ``default``.

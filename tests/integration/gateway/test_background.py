@@ -71,7 +71,7 @@ def test_thread_goes_on_after_the_platform_was_down(nuclio: FakeNuclio) -> None:
     until(lambda: Function.objects.filter(pk="a").exists())
 
 
-def test_an_endpoint_that_cannot_be_reached_is_unhealthy_until_it_answers(
+def test_endpoint_that_cannot_be_reached_is_unhealthy_until_it_answers(
     nuclio: FakeNuclio, settings: Any
 ) -> None:
     settings.CVAT_LAMBDA_ENDPOINT_ALLOWED_HOSTS = ("127.0.0.1",)

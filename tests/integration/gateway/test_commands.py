@@ -1,4 +1,4 @@
-"""``manage.py functions VERB`` against a platform at the wire."""
+"""``manage.py functions VERB`` against a fake platform over HTTP."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_invoke_shows_the_answer(nuclio: FakeNuclio, tmp_path: Path) -> None:
         run("invoke", "b")
 
 
-def test_check_calls_a_function_and_judges_its_answer(nuclio: FakeNuclio) -> None:
+def test_check_calls_a_function_and_reports_whether_its_answer_is_valid(nuclio: FakeNuclio) -> None:
     nuclio.functions = {"a": function_object("a")}
     assert run("check", "a")[0].startswith("a: passed: it found 0 shapes and 0 tags in ")
     nuclio.default = {"shapes": []}
@@ -120,15 +120,13 @@ def test_check_calls_a_function_and_judges_its_answer(nuclio: FakeNuclio) -> Non
         run("check", "a")
 
 
-def test_check_judges_a_folder(nuclio: FakeNuclio, tmp_path: Path) -> None:
+def test_check_of_a_folder_starts_it_and_reports(nuclio: FakeNuclio, tmp_path: Path) -> None:
     (tmp_path / "function.yaml").write_text("metadata: {}\n")
     with pytest.raises(CommandError, match="not all functions keep their contract"):
         run("check", str(tmp_path))
 
 
-def test_check_judges_the_gpu_variant_where_that_is_asked_for(
-    nuclio: FakeNuclio, tmp_path: Path
-) -> None:
+def test_check_with_gpu_checks_the_gpu_variant(nuclio: FakeNuclio, tmp_path: Path) -> None:
     run("new", "detector", "one", "--into", str(tmp_path))
     (tmp_path / "one" / "function-gpu.yaml").write_text("metadata: {}\n")
     run("check", str(tmp_path / "one"), "--lint-only")
@@ -136,7 +134,7 @@ def test_check_judges_the_gpu_variant_where_that_is_asked_for(
         run("check", str(tmp_path / "one"), "--lint-only", "--gpu")
 
 
-def test_deploy_drives_nuctl_with_the_apps_namespace_and_project(
+def test_deploy_to_nuclio_calls_nuctl_with_the_apps_namespace_and_project(
     nuclio: FakeNuclio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run("new", "detector", "my-detector", "--into", str(tmp_path))
@@ -158,7 +156,7 @@ def test_deploy_drives_nuctl_with_the_apps_namespace_and_project(
         run("deploy", str(tmp_path / "nothing"))
 
 
-def test_deploy_goes_on_with_the_next_folder_and_counts_what_failed(
+def test_deploy_continues_after_a_failed_folder_and_counts_the_failures(
     nuclio: FakeNuclio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("first", "second"):
@@ -176,7 +174,7 @@ def test_deploy_goes_on_with_the_next_folder_and_counts_what_failed(
     assert [line.rpartition("/")[2] for line in deployed] == ["first", "second"]
 
 
-def test_a_runtime_that_is_not_there_is_said_once_with_the_setting_that_names_it(
+def test_deploy_without_a_runtime_fails_once_and_names_the_setting(
     settings: Any, tmp_path: Path
 ) -> None:
     for name in ("first", "second"):
@@ -193,12 +191,12 @@ def test_a_runtime_that_is_not_there_is_said_once_with_the_setting_that_names_it
         ("endpoint", "add", "a", "http://x/", "--kind", "detector", "--labels", "nothing.jpg"),
     ],
 )
-def test_a_file_that_is_not_there_is_a_sentence(nuclio: FakeNuclio, words: tuple[str, ...]) -> None:
+def test_missing_file_is_reported_in_a_sentence(nuclio: FakeNuclio, words: tuple[str, ...]) -> None:
     with pytest.raises(CommandError, match=r"nothing\.jpg cannot be read: No such file"):
         run(*words)
 
 
-def test_a_database_without_tables_is_a_sentence() -> None:
+def test_database_without_tables_is_reported_in_a_sentence() -> None:
     with connection.cursor() as cursor:
         # Rolled back after the test.
         cursor.execute(f"ALTER TABLE {Function._meta.db_table} RENAME TO away")
@@ -206,7 +204,7 @@ def test_a_database_without_tables_is_a_sentence() -> None:
         run("check", "a")
 
 
-def test_logs_of_an_unknown_function_and_of_an_endpoint_are_a_sentence(
+def test_logs_of_an_unknown_function_or_an_endpoint_are_refused_in_a_sentence(
     nuclio: FakeNuclio, settings: Any
 ) -> None:
     with pytest.raises(CommandError, match="the platform has no function 'nobody'"):
@@ -218,7 +216,7 @@ def test_logs_of_an_unknown_function_and_of_an_endpoint_are_a_sentence(
         run("logs", "mine")
 
 
-def test_check_reads_every_folder_below_and_starts_none_when_told(
+def test_check_with_lint_only_reads_every_folder_and_starts_none(
     nuclio: FakeNuclio, tmp_path: Path
 ) -> None:
     for kind in ("detector", "reid"):
@@ -227,7 +225,7 @@ def test_check_reads_every_folder_below_and_starts_none_when_told(
     assert out == "my-detector: passed\nmy-reid: passed\n"
 
 
-def test_new_writes_a_folder(tmp_path: Path) -> None:
+def test_new_writes_a_function_folder(tmp_path: Path) -> None:
     out, _ = run("new", "detector", "my-detector", "--into", str(tmp_path))
     assert (tmp_path / "my-detector" / "function.yaml").is_file()
     assert "functions check" in out
@@ -235,7 +233,7 @@ def test_new_writes_a_folder(tmp_path: Path) -> None:
         run("new", "detector", "my-detector", "--into", str(tmp_path))
 
 
-def test_an_endpoint_is_added_tested_and_removed(
+def test_endpoint_is_added_tested_and_removed(
     nuclio: FakeNuclio, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.CVAT_LAMBDA_ENDPOINT_ALLOWED_HOSTS = ("127.0.0.0/8",)
@@ -257,7 +255,7 @@ def test_an_endpoint_is_added_tested_and_removed(
     assert not Function.objects.exists()
 
 
-def test_an_endpoint_that_is_not_allowed_is_refused(nuclio: FakeNuclio) -> None:
+def test_endpoint_on_a_host_that_is_not_allowed_is_refused(nuclio: FakeNuclio) -> None:
     with pytest.raises(CommandError, match="is not allowed for endpoints"):
         run("endpoint", "add", "mine", nuclio.url, "--kind", "detector")
     with pytest.raises(CommandError, match="write it as NAME=VALUE"):

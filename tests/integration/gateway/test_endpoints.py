@@ -1,4 +1,4 @@
-"""HTTP endpoints: added, called, guarded, tried out and removed; in code and in the admin."""
+"""HTTP endpoints: add, invoke, check, probe and remove, in code and in the admin."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def endpoint(nuclio: FakeNuclio, **changes: Any) -> Endpoint:
     return Endpoint(**{**values, **changes})
 
 
-def test_an_endpoint_is_a_function_like_any_other(nuclio: FakeNuclio) -> None:
+def test_endpoint_is_listed_and_invoked_as_a_function(nuclio: FakeNuclio) -> None:
     save_endpoint(endpoint(nuclio, name="Mine", timeout_s=7.0, workers=3))
     nuclio.default = [{"label": "car"}]
     (spec,) = registry.listed()
@@ -59,7 +59,7 @@ def test_an_endpoint_is_a_function_like_any_other(nuclio: FakeNuclio) -> None:
     assert seen.headers["x-request-id"] == "r1"
 
 
-def test_a_change_of_the_url_is_another_revision(nuclio: FakeNuclio) -> None:
+def test_changed_url_changes_the_revision(nuclio: FakeNuclio) -> None:
     save_endpoint(endpoint(nuclio))
     before = registry.get("mine")
     save_endpoint(endpoint(nuclio, url=f"{nuclio.url}/v2", token=""))
@@ -84,7 +84,7 @@ def test_a_change_of_the_url_is_another_revision(nuclio: FakeNuclio) -> None:
         ({"annotations": {"max_batch": "many"}}, FunctionSpecInvalid, "max_batch"),
     ],
 )
-def test_what_cannot_be_an_endpoint_is_refused_when_it_is_saved(
+def test_invalid_endpoint_is_refused_when_it_is_saved(
     nuclio: FakeNuclio, changes: dict[str, Any], error: type[Exception], sentence: str
 ) -> None:
     with pytest.raises(error, match=sentence):
@@ -92,7 +92,7 @@ def test_what_cannot_be_an_endpoint_is_refused_when_it_is_saved(
     assert not Function.objects.exists()
 
 
-def test_a_host_that_is_not_allowed_any_more_is_not_connected_to(
+def test_endpoint_is_not_called_after_its_host_left_the_allow_list(
     nuclio: FakeNuclio, settings: Any
 ) -> None:
     save_endpoint(endpoint(nuclio))
@@ -103,7 +103,7 @@ def test_a_host_that_is_not_allowed_any_more_is_not_connected_to(
     assert nuclio.invocations() == []
 
 
-def test_a_redirect_is_not_followed(nuclio: FakeNuclio) -> None:
+def test_redirect_is_not_followed(nuclio: FakeNuclio) -> None:
     save_endpoint(endpoint(nuclio))
     nuclio.script = [fakes.answers(302, headers={"Location": f"{nuclio.url}/secret"})]
     with pytest.raises(FunctionAnswerInvalid, match="answered with a redirect"):
@@ -111,7 +111,7 @@ def test_a_redirect_is_not_followed(nuclio: FakeNuclio) -> None:
     assert len(nuclio.seen) == 1
 
 
-def test_the_id_of_a_platforms_function_is_taken(nuclio: FakeNuclio) -> None:
+def test_endpoint_with_the_id_of_a_platforms_function_is_refused(nuclio: FakeNuclio) -> None:
     nuclio.functions = {"mine": fakes.function_object("mine")}
     registry.refresh()
     with pytest.raises(StateConflict, match="choose another"):
@@ -120,7 +120,7 @@ def test_the_id_of_a_platforms_function_is_taken(nuclio: FakeNuclio) -> None:
         remove_endpoint("mine")
 
 
-def test_a_removed_endpoint_is_gone(nuclio: FakeNuclio) -> None:
+def test_removed_endpoint_is_not_found(nuclio: FakeNuclio) -> None:
     save_endpoint(endpoint(nuclio))
     remove_endpoint("mine")
     with pytest.raises(FunctionNotFound):
@@ -140,7 +140,7 @@ def test_a_removed_endpoint_is_gone(nuclio: FakeNuclio) -> None:
         ("reid", {}, [0], "it matched 1 of 1 box"),
     ],
 )  # fmt: skip
-def test_a_trial_checks_the_answer_of_each_kind(
+def test_probe_checks_the_answer_of_each_kind(
     nuclio: FakeNuclio, kind: str, annotations: dict[str, str], answer: object, summary: str
 ) -> None:
     labels = LABELS if kind == "detector" else ""
@@ -184,7 +184,7 @@ ADD = "/admin/cvat_lambda/function/add/"
 CHANGE = "/admin/cvat_lambda/function/mine/change/"
 
 
-def test_an_endpoint_is_added_and_changed_in_the_admin(
+def test_endpoint_is_added_and_changed_in_the_admin(
     nuclio: FakeNuclio, admin_client: Client
 ) -> None:
     assert admin_client.get(ADD).status_code == 200
@@ -213,7 +213,7 @@ def test_an_endpoint_is_added_and_changed_in_the_admin(
         ({"id": "taken"}, "already exists"),
     ],
 )
-def test_the_admin_says_what_is_wrong(
+def test_admin_shows_the_error_of_an_invalid_endpoint(
     nuclio: FakeNuclio, admin_client: Client, changes: dict[str, str], sentence: str
 ) -> None:
     save_endpoint(endpoint(nuclio, function_id="taken"))
@@ -223,7 +223,7 @@ def test_the_admin_says_what_is_wrong(
     assert Function.objects.count() == 1
 
 
-def test_a_platforms_function_can_only_be_switched_off_in_the_admin(
+def test_admin_changes_only_enabled_of_a_platforms_function(
     nuclio: FakeNuclio, admin_client: Client
 ) -> None:
     nuclio.functions = {"mine": fakes.function_object("mine")}
@@ -235,7 +235,7 @@ def test_a_platforms_function_can_only_be_switched_off_in_the_admin(
     assert admin_client.post("/admin/cvat_lambda/function/mine/delete/").status_code == 403
 
 
-def test_functions_are_tried_out_in_the_admin(nuclio: FakeNuclio, admin_client: Client) -> None:
+def test_admin_probes_functions(nuclio: FakeNuclio, admin_client: Client) -> None:
     save_endpoint(endpoint(nuclio))
     nuclio.script = [fakes.answers(200, "[]"), fakes.answers(200, "{}")]
     for sentence in ("mine: it found 0 shapes and 0 tags in", "mine: function 'mine': expected"):

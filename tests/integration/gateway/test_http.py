@@ -1,4 +1,4 @@
-"""Kept connections: reuse, one retry where nothing was answered, time limits, abandonment."""
+"""The connection pool: reuse, the retry on a new connection, time limits, cancelling."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def post(
     )
 
 
-def test_a_connection_is_kept_for_the_next_call(
+def test_connection_is_reused_by_the_next_call(
     nuclio: FakeNuclio, connections: ConnectionPool
 ) -> None:
     for _ in range(3):
@@ -59,13 +59,13 @@ def test_a_connection_is_kept_for_the_next_call(
     assert len({seen.port for seen in nuclio.seen}) == 1
 
 
-def test_the_body_arrives_as_it_was_given(nuclio: FakeNuclio, connections: ConnectionPool) -> None:
+def test_body_arrives_unchanged(nuclio: FakeNuclio, connections: ConnectionPool) -> None:
     body = bytes(range(256)) * 4000
     post(connections, nuclio, body)
     assert nuclio.seen[0].body == body
 
 
-def test_a_reset_of_a_kept_connection_is_retried_on_a_new_one(
+def test_reset_of_an_idle_connection_is_retried_on_a_new_one(
     nuclio: FakeNuclio, connections: ConnectionPool
 ) -> None:
     post(connections, nuclio)
@@ -74,7 +74,7 @@ def test_a_reset_of_a_kept_connection_is_retried_on_a_new_one(
     assert len(nuclio.seen) == 3
 
 
-def test_a_reset_of_a_new_connection_is_an_error_at_once(
+def test_reset_of_a_new_connection_raises_at_once(
     nuclio: FakeNuclio, connections: ConnectionPool
 ) -> None:
     nuclio.script = [fakes.resets]
@@ -83,7 +83,7 @@ def test_a_reset_of_a_new_connection_is_an_error_at_once(
     assert len(nuclio.seen) == 1
 
 
-def test_a_connection_that_the_server_closed_while_idle_is_not_used(
+def test_idle_connection_that_the_server_closed_is_not_used(
     nuclio: FakeNuclio, connections: ConnectionPool
 ) -> None:
     nuclio.script = [fakes.answers(200, b"[]", headers={"Connection": "close"})]
@@ -92,7 +92,7 @@ def test_a_connection_that_the_server_closed_while_idle_is_not_used(
     assert len({seen.port for seen in nuclio.seen}) == 2
 
 
-def test_an_answer_that_breaks_off_is_lost_and_not_retried(
+def test_incomplete_answer_raises_and_is_not_retried(
     nuclio: FakeNuclio, connections: ConnectionPool
 ) -> None:
     post(connections, nuclio)
@@ -103,20 +103,22 @@ def test_an_answer_that_breaks_off_is_lost_and_not_retried(
     assert len(nuclio.seen) == 2
 
 
-def test_a_chunked_answer_is_put_together(nuclio: FakeNuclio, connections: ConnectionPool) -> None:
+def test_chunked_answer_is_joined(nuclio: FakeNuclio, connections: ConnectionPool) -> None:
     nuclio.script = [fakes.chunks]
     assert post(connections, nuclio).body == b'[{"label": "car"}]'
     assert post(connections, nuclio).body == b"[]"
     assert len({seen.port for seen in nuclio.seen}) == 1
 
 
-def test_a_silent_function_times_out(nuclio: FakeNuclio, connections: ConnectionPool) -> None:
+def test_function_that_sends_nothing_times_out(
+    nuclio: FakeNuclio, connections: ConnectionPool
+) -> None:
     nuclio.script = [fakes.hangs]
     with pytest.raises(AnswerTimeout):
         post(connections, nuclio, timeout_s=0.2)
 
 
-def test_a_function_that_sends_a_byte_now_and_then_times_out_too(
+def test_function_that_sends_single_bytes_slowly_times_out(
     nuclio: FakeNuclio, connections: ConnectionPool
 ) -> None:
     nuclio.script = [fakes.trickles]
@@ -124,7 +126,7 @@ def test_a_function_that_sends_a_byte_now_and_then_times_out_too(
         post(connections, nuclio, timeout_s=0.3)
 
 
-def test_something_that_is_not_http_is_said_so(
+def test_answer_that_is_not_http_raises_answermalformed(
     nuclio: FakeNuclio, connections: ConnectionPool
 ) -> None:
     nuclio.script = [fakes.speaks_nonsense]
@@ -132,14 +134,14 @@ def test_something_that_is_not_http_is_said_so(
         post(connections, nuclio)
 
 
-def test_nobody_listening_is_a_failed_connection(connections: ConnectionPool) -> None:
+def test_closed_port_raises_connectfailed(connections: ConnectionPool) -> None:
     server = Server(host="127.0.0.1", port=closed_port())
     with pytest.raises(ConnectFailed):
         connections.post(server, "/", b"", {}, timeout_s=5)
     assert connections.probe(server, 1) is False
 
 
-def test_a_refusal_while_the_body_is_being_sent_is_read(
+def test_answer_that_comes_before_the_whole_body_is_sent_is_read(
     nuclio: FakeNuclio, connections: ConnectionPool
 ) -> None:
     import socket
@@ -167,7 +169,7 @@ def test_a_refusal_while_the_body_is_being_sent_is_read(
     assert (answer.status, answer.body) == (400, b"Error when parsing request")
 
 
-def test_a_call_in_flight_is_abandoned_from_another_thread(
+def test_call_in_flight_is_cancelled_from_another_thread(
     nuclio: FakeNuclio, connections: ConnectionPool
 ) -> None:
     cancel = CancelToken()
@@ -187,7 +189,7 @@ def test_a_call_in_flight_is_abandoned_from_another_thread(
     assert post(connections, nuclio).body == b"[]"  # the pool is not spoilt
 
 
-def test_nothing_is_sent_with_a_handle_that_is_set(
+def test_nothing_is_sent_with_a_cancelled_token(
     nuclio: FakeNuclio, connections: ConnectionPool
 ) -> None:
     cancel = CancelToken()
@@ -197,7 +199,7 @@ def test_nothing_is_sent_with_a_handle_that_is_set(
     assert nuclio.seen == []
 
 
-def test_many_threads_share_the_pool(nuclio: FakeNuclio, connections: ConnectionPool) -> None:
+def test_pool_is_shared_by_many_threads(nuclio: FakeNuclio, connections: ConnectionPool) -> None:
     bodies: list[bytes] = []
 
     def work(number: int) -> None:

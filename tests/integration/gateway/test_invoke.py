@@ -1,4 +1,4 @@
-"""An invocation, from a spec to a parsed answer, against a platform at the wire."""
+"""One invocation, from a spec to a parsed answer, against a fake platform over HTTP."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def spec_at(port: int | None, **changes: Any) -> FunctionSpec:
     return replace(spec, **changes)
 
 
-def test_a_function_is_called_directly_where_it_can_be(nuclio: FakeNuclio) -> None:
+def test_auto_calls_a_reachable_function_directly(nuclio: FakeNuclio) -> None:
     nuclio.default = [{"label": "car"}]
     with fake_nuclio() as function:
         function.default = [{"label": "dog"}]
@@ -50,7 +50,7 @@ def test_a_function_is_called_directly_where_it_can_be(nuclio: FakeNuclio) -> No
     assert "x-nuclio-function-name" not in seen.headers
 
 
-def test_the_dashboard_is_the_way_where_no_address_answers(nuclio: FakeNuclio) -> None:
+def test_auto_calls_through_the_dashboard_if_no_address_answers(nuclio: FakeNuclio) -> None:
     assert invoke(spec_at(closed_port(), timeout_s=30.0), b"{}", request_id="r1") == []
     (seen,) = nuclio.invocations()
     assert seen.path == "/api/function_invocations"
@@ -59,7 +59,7 @@ def test_the_dashboard_is_the_way_where_no_address_answers(nuclio: FakeNuclio) -
     assert seen.headers["x-nuclio-invoke-timeout"] == "45s"  # its own 30, 10 for a worker, the way
 
 
-def test_the_setting_can_ask_for_the_dashboard(nuclio: FakeNuclio, settings: Any) -> None:
+def test_invoke_method_dashboard_never_calls_directly(nuclio: FakeNuclio, settings: Any) -> None:
     settings.CVAT_LAMBDA_INVOKE_METHOD = "dashboard"
     with fake_nuclio() as function:
         invoke(spec_at(function.port), b"{}", request_id="r1")
@@ -67,7 +67,9 @@ def test_the_setting_can_ask_for_the_dashboard(nuclio: FakeNuclio, settings: Any
     assert len(nuclio.invocations()) == 1
 
 
-def test_the_setting_can_forbid_the_dashboard(nuclio: FakeNuclio, settings: Any) -> None:
+def test_invoke_method_direct_never_calls_through_the_dashboard(
+    nuclio: FakeNuclio, settings: Any
+) -> None:
     settings.CVAT_LAMBDA_INVOKE_METHOD = "direct"
     nuclio.functions["fn"] = function_object("fn")
     with pytest.raises(PlatformUnreachable, match="cannot be reached directly"):
@@ -75,7 +77,9 @@ def test_the_setting_can_forbid_the_dashboard(nuclio: FakeNuclio, settings: Any)
     assert nuclio.invocations() == []
 
 
-def test_the_platforms_token_goes_to_the_platforms_host(nuclio: FakeNuclio, settings: Any) -> None:
+def test_platform_token_is_sent_to_the_platforms_host_only(
+    nuclio: FakeNuclio, settings: Any
+) -> None:
     settings.CVAT_LAMBDA_PLATFORM_TOKEN = "secret"
     invoke(spec_at(None), b"{}", request_id="r1")
     assert nuclio.seen[0].headers["authorization"] == "Bearer secret"
@@ -83,7 +87,7 @@ def test_the_platforms_token_goes_to_the_platforms_host(nuclio: FakeNuclio, sett
     assert [route.headers for route in direct_routes("fn", foreign, platform())] == [()]
 
 
-def test_a_token_that_goes_out_by_https_is_never_sent_in_clear_text(settings: Any) -> None:
+def test_token_of_an_https_platform_is_never_sent_in_clear_text(settings: Any) -> None:
     settings.CVAT_LAMBDA_PLATFORM_TOKEN = "secret"
     with fake_nuclio() as function:
         settings.CVAT_LAMBDA_PLATFORM_URL = f"https://127.0.0.1:{closed_port()}"
@@ -100,13 +104,13 @@ def test_a_token_that_goes_out_by_https_is_never_sent_in_clear_text(settings: An
     get_gateway().reset()
 
 
-def test_a_malformed_platform_url_is_a_typed_error(settings: Any) -> None:
+def test_malformed_platform_url_raises_a_typed_error(settings: Any) -> None:
     settings.CVAT_LAMBDA_PLATFORM_URL = "http://[::1"
     with pytest.raises(PlatformUnreachable, match="PLATFORM_URL is malformed"):
         invoke(spec_at(closed_port()), b"{}", request_id="r1")
 
 
-def test_an_address_that_went_out_of_date_is_read_again_within_the_call(
+def test_outdated_address_is_read_again_within_the_call(
     nuclio: FakeNuclio,
 ) -> None:
     with fake_nuclio() as before:
@@ -122,7 +126,7 @@ def test_an_address_that_went_out_of_date_is_read_again_within_the_call(
     assert [seen.path for seen in nuclio.seen] == ["/api/functions/fn"]
 
 
-def test_a_function_that_is_being_built_again_is_unavailable(nuclio: FakeNuclio) -> None:
+def test_function_that_is_being_rebuilt_is_unavailable(nuclio: FakeNuclio) -> None:
     with fake_nuclio() as before:
         spec = spec_at(before.port)
         invoke(spec, b"{}", request_id="r1")
@@ -131,27 +135,29 @@ def test_a_function_that_is_being_built_again_is_unavailable(nuclio: FakeNuclio)
         invoke(spec, b"{}", request_id="r2")
 
 
-def test_no_platform_and_no_function_is_unreachable(nuclio: FakeNuclio, settings: Any) -> None:
+def test_function_and_platform_that_do_not_answer_are_unreachable(
+    nuclio: FakeNuclio, settings: Any
+) -> None:
     settings.CVAT_LAMBDA_PLATFORM_URL = f"http://127.0.0.1:{closed_port()}"
     with pytest.raises(PlatformUnreachable, match="function 'fn' cannot be reached"):
         invoke(spec_at(closed_port()), b"{}", request_id="r1")
 
 
-def test_a_body_that_is_too_large_is_not_sent(nuclio: FakeNuclio) -> None:
+def test_body_above_the_limit_is_not_sent(nuclio: FakeNuclio) -> None:
     spec = spec_at(None, max_body_bytes=1_000_000)
     with pytest.raises(PayloadTooLarge, match=r"at most 1\.0 MB .* has 1\.5 MB"):
         invoke(spec, b"x" * 1_500_000, request_id="r1")
     assert nuclio.seen == []
 
 
-def test_a_crash_of_the_function_is_not_retried_here(nuclio: FakeNuclio) -> None:
+def test_invoke_does_not_retry_after_a_crash(nuclio: FakeNuclio) -> None:
     nuclio.script = [fakes.resets]
     with pytest.raises(FunctionCrashed):
         invoke(spec_at(None), b"{}", request_id="r1")
     assert len(nuclio.invocations()) == 1
 
 
-def test_an_invocation_is_told_to_the_listeners(nuclio: FakeNuclio) -> None:
+def test_invocation_sends_its_signal(nuclio: FakeNuclio) -> None:
     told: list[dict[str, Any]] = []
 
     def listen(sender: object, **kwargs: Any) -> None:
@@ -170,7 +176,7 @@ def test_an_invocation_is_told_to_the_listeners(nuclio: FakeNuclio) -> None:
     assert all(item["duration_s"] > 0 for item in told)
 
 
-def test_one_handle_abandons_all_calls_of_a_request(nuclio: FakeNuclio) -> None:
+def test_one_token_cancels_all_calls_of_a_request(nuclio: FakeNuclio) -> None:
     cancel = CancelToken()
     nuclio.script = [fakes.hangs] * 4
     ends: list[str] = []
@@ -246,7 +252,7 @@ HTTP_PORT = 32001
         ("127.0.0.1", Address(external_urls=("host:port", "[::1")), []),
     ],
 )
-def test_direct_addresses_are_tried_in_this_order(
+def test_direct_addresses_are_tried_in_order_of_reliability(
     settings: Any, dashboard: str, address: Address, expected: list[tuple[str, int, str]]
 ) -> None:
     settings.CVAT_LAMBDA_PLATFORM_URL = f"http://{dashboard}:8070"
@@ -257,13 +263,13 @@ def test_direct_addresses_are_tried_in_this_order(
     assert found == expected
 
 
-def test_the_route_follows_what_the_registry_learns(nuclio: FakeNuclio) -> None:
+def test_route_follows_the_registrys_address(nuclio: FakeNuclio) -> None:
     with fake_nuclio() as first, fake_nuclio() as second:
         assert get_gateway().routes.find(spec_at(first.port)).server.port == first.port
         assert get_gateway().routes.find(spec_at(second.port)).server.port == second.port
 
 
-def test_deploying_and_removing_speak_nuclios_api(nuclio: FakeNuclio) -> None:
+def test_deploy_and_remove_use_nuclios_api(nuclio: FakeNuclio) -> None:
     platform().deploy(function_object("fn"))
     platform().remove("fn")
     put, delete = nuclio.seen

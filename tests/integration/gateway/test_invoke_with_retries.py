@@ -1,4 +1,4 @@
-"""Calls with patience against a platform at the wire."""
+"""Invocations with retries against a fake platform over HTTP."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def patience(*, max_attempts: int = 5, budget_s: float = 30.0) -> RetryPolicy:
         ([fakes.answers(504, "<html>")], 2),
     ],
 )
-def test_what_may_go_better_is_tried_again(
+def test_temporary_failure_is_retried(
     nuclio: FakeNuclio, script: list[Behaviour], attempts: int
 ) -> None:
     nuclio.script = list(script)
@@ -76,7 +76,7 @@ def test_what_may_go_better_is_tried_again(
         ([fakes.answers(500, 'Exception caught in handler - "no"')] * 9, FunctionFailed, 1),
     ],
 )
-def test_what_would_not_is_given_up(
+def test_permanent_failure_is_given_up(
     nuclio: FakeNuclio, script: list[Behaviour], error: type[LambdaError], attempts: int
 ) -> None:
     nuclio.script = list(script)
@@ -95,7 +95,7 @@ def test_what_would_not_is_given_up(
         (None, FunctionNotFound, True, "the platform has no function 'fn'"),
     ],
 )
-def test_a_function_without_an_address_that_is_not_being_built_is_given_up_at_once(
+def test_function_without_an_address_that_is_not_being_built_is_given_up_at_once(
     nuclio: FakeNuclio,
     status: dict[str, str] | None,
     error: type[LambdaError],
@@ -112,7 +112,7 @@ def test_a_function_without_an_address_that_is_not_being_built_is_given_up_at_on
     assert caught.value.message.startswith(sentence)
 
 
-def test_a_function_without_an_address_that_is_being_built_is_waited_for(
+def test_background_call_waits_for_a_function_that_is_being_built(
     nuclio: FakeNuclio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cvat_lambda.gateway.routes._REREAD_S", 3600.0)
@@ -154,20 +154,20 @@ def test_answer_names_the_revision_that_gave_it(nuclio: FakeNuclio) -> None:
     assert invoke_with_retries(spec, b"{}", request_id="r").revision == "old"
 
 
-def test_a_deadline_ends_the_attempts(nuclio: FakeNuclio) -> None:
+def test_deadline_ends_the_retries(nuclio: FakeNuclio) -> None:
     nuclio.script = [fakes.answers(503, headers={"Retry-After": "20"})] * 3
     with pytest.raises(FunctionBusy):
         invoke_with_retries(SPEC, b"{}", request_id="r", retries=patience().start(), deadline_s=10)
     assert len(nuclio.invocations()) == 1
 
 
-def test_a_deadline_ends_an_attempt(nuclio: FakeNuclio) -> None:
+def test_deadline_ends_an_attempt(nuclio: FakeNuclio) -> None:
     nuclio.script = [fakes.hangs]
     with pytest.raises(FunctionTimeout):
         invoke_with_retries(SPEC, b"{}", request_id="r", retries=patience().start(), deadline_s=0.3)
 
 
-def test_a_pause_is_ended_by_cancelling(nuclio: FakeNuclio) -> None:
+def test_cancel_ends_a_pause(nuclio: FakeNuclio) -> None:
     cancel = CancelToken()
     nuclio.script = [fakes.answers(503, headers={"Retry-After": "25"})]
 
@@ -182,7 +182,7 @@ def test_a_pause_is_ended_by_cancelling(nuclio: FakeNuclio) -> None:
     thread.join()
 
 
-def test_no_more_than_the_function_takes_is_in_flight(nuclio: FakeNuclio) -> None:
+def test_invocations_in_flight_do_not_exceed_the_limit(nuclio: FakeNuclio) -> None:
     spec = replace(SPEC, id="narrow", workers=1)
     lock = threading.Lock()
     inside, most = 0, 0
@@ -222,7 +222,7 @@ def test_no_more_than_the_function_takes_is_in_flight(nuclio: FakeNuclio) -> Non
     assert most <= 3
 
 
-def test_direct_way_is_found_again_where_all_was_away_for_a_while(
+def test_direct_route_is_found_after_function_and_platform_were_down(
     nuclio: FakeNuclio, settings: Any
 ) -> None:
     settings.CVAT_LAMBDA_INVOKE_METHOD = "direct"  # as CVAT has it outside Kubernetes
@@ -248,7 +248,7 @@ def test_direct_way_is_found_again_where_all_was_away_for_a_while(
     assert nuclio.invocations() == []
 
 
-def test_direct_way_is_waited_for_where_the_function_is_not_there(
+def test_direct_call_of_a_missing_function_is_unavailable_for_now(
     nuclio: FakeNuclio, settings: Any
 ) -> None:
     settings.CVAT_LAMBDA_INVOKE_METHOD = "direct"
@@ -261,7 +261,7 @@ def test_direct_way_is_waited_for_where_the_function_is_not_there(
     ("state", "words", "permanent"),
     [("error", "could not be deployed", True), ("building", "is being built", False)],
 )
-def test_direct_way_that_never_was_is_told_by_the_functions_state(
+def test_direct_call_of_a_function_without_an_address_names_its_state(
     nuclio: FakeNuclio, settings: Any, state: str, words: str, permanent: bool
 ) -> None:
     settings.CVAT_LAMBDA_INVOKE_METHOD = "direct"

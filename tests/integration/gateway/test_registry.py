@@ -1,4 +1,4 @@
-"""The table of functions against a platform that changes, breaks and goes away."""
+"""The registry against a platform that changes, fails and stops answering."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .fake_nuclio import FakeNuclio, function_object
 pytestmark = pytest.mark.django_db
 
 
-def test_the_first_list_reads_the_platform(nuclio: FakeNuclio) -> None:
+def test_first_list_reads_the_platform(nuclio: FakeNuclio) -> None:
     nuclio.functions = {"b": function_object("b"), "a": function_object("a")}
     assert [(spec.id, spec.name, spec.state) for spec in registry.listed()] == [
         ("a", "A", "ready"),
@@ -144,7 +144,7 @@ def test_call_that_another_revision_answered_reads_the_function_again(
     assert registry.get("a").revision == "new"
 
 
-def test_one_broken_function_does_not_affect_the_others(nuclio: FakeNuclio) -> None:
+def test_broken_function_does_not_affect_the_others(nuclio: FakeNuclio) -> None:
     nuclio.functions = {
         "good": function_object("good"),
         "untyped": function_object("untyped", type=""),
@@ -168,7 +168,7 @@ def test_function_with_a_bad_label_works_and_its_row_names_the_label(nuclio: Fak
     assert "the label 'car' twice" in registry.rows().get(pk="a").message
 
 
-def test_the_list_answers_when_the_platform_is_down(nuclio: FakeNuclio, settings: Any) -> None:
+def test_list_answers_while_the_platform_is_down(nuclio: FakeNuclio, settings: Any) -> None:
     nuclio.functions = {"a": function_object("a")}
     registry.refresh()
     settings.CVAT_LAMBDA_PLATFORM_URL = f"http://127.0.0.1:{closed_port()}"
@@ -178,9 +178,7 @@ def test_the_list_answers_when_the_platform_is_down(nuclio: FakeNuclio, settings
     assert registry.get("a").id == "a"
 
 
-def test_a_list_of_nothing_from_a_platform_that_never_answered_is_an_error(
-    nuclio: FakeNuclio, settings: Any
-) -> None:
+def test_list_raises_if_the_platform_has_never_answered(nuclio: FakeNuclio, settings: Any) -> None:
     settings.CVAT_LAMBDA_PLATFORM_URL = f"http://127.0.0.1:{closed_port()}"
     for _ in range(2):  # the second time nothing is read, the platform was asked just now
         with pytest.raises(PlatformUnreachable, match="the function platform does not answer"):
@@ -188,25 +186,27 @@ def test_a_list_of_nothing_from_a_platform_that_never_answered_is_an_error(
 
 
 @pytest.mark.parametrize("status", [500, 404, 302])
-def test_a_platform_that_answers_nonsense_is_down(nuclio: FakeNuclio, status: int) -> None:
+def test_platform_with_an_error_status_counts_as_down(nuclio: FakeNuclio, status: int) -> None:
     nuclio.list_status = status
     with pytest.raises(PlatformUnreachable, match=f"refused with status {status}"):
         registry.listed()
 
 
-def test_a_wrong_token_is_said(nuclio: FakeNuclio) -> None:
+def test_wrong_platform_token_is_named(nuclio: FakeNuclio) -> None:
     nuclio.token = "secret"
     with pytest.raises(PlatformUnreachable, match="status 403: forbidden"):
         registry.listed()
 
 
-def test_a_platform_without_functions_is_no_error(nuclio: FakeNuclio) -> None:
+def test_platform_without_functions_gives_an_empty_list(nuclio: FakeNuclio) -> None:
     assert registry.listed() == []
     registry.listed()
     assert len(nuclio.seen) == 1
 
 
-def test_a_function_that_vanished_is_away_and_comes_back(nuclio: FakeNuclio) -> None:
+def test_function_that_is_no_longer_listed_is_missing_until_it_is_listed_again(
+    nuclio: FakeNuclio,
+) -> None:
     nuclio.functions = {"a": function_object("a"), "b": function_object("b")}
     registry.refresh()
     del nuclio.functions["b"]
@@ -221,7 +221,7 @@ def test_a_function_that_vanished_is_away_and_comes_back(nuclio: FakeNuclio) -> 
     assert registry.get("b").state == "ready"
 
 
-def test_changes_of_state_are_told(nuclio: FakeNuclio) -> None:
+def test_change_of_state_sends_its_signal(nuclio: FakeNuclio) -> None:
     told: list[tuple[str, str, str]] = []
 
     def listen(sender: object, **kwargs: Any) -> None:
@@ -239,7 +239,7 @@ def test_changes_of_state_are_told(nuclio: FakeNuclio) -> None:
     assert Function.objects.get(pk="a").message == "no disk"
 
 
-def test_a_new_version_changes_the_revision_and_the_spec(nuclio: FakeNuclio) -> None:
+def test_new_version_changes_the_revision_and_the_spec(nuclio: FakeNuclio) -> None:
     nuclio.functions = {"a": function_object("a")}
     before = registry.listed()[0]
     nuclio.functions["a"]["metadata"]["annotations"]["version"] = "2"
@@ -250,7 +250,7 @@ def test_a_new_version_changes_the_revision_and_the_spec(nuclio: FakeNuclio) -> 
     assert registry.refresh(force=True).changed == ()
 
 
-def test_source_code_and_build_logs_are_not_kept(nuclio: FakeNuclio) -> None:
+def test_source_code_and_build_logs_are_not_stored(nuclio: FakeNuclio) -> None:
     raw = function_object("a")
     raw["spec"]["build"] = {"functionSourceCode": "x" * 10_000, "path": "here"}
     raw["status"]["logs"] = [{"message": "y" * 10_000}]
@@ -261,7 +261,7 @@ def test_source_code_and_build_logs_are_not_kept(nuclio: FakeNuclio) -> None:
     assert "logs" not in kept["status"]
 
 
-def test_a_look_up_is_one_query_by_primary_key(nuclio: FakeNuclio) -> None:
+def test_look_up_makes_one_query_by_primary_key(nuclio: FakeNuclio) -> None:
     nuclio.functions = {"a": function_object("a")}
     registry.refresh()
     first = registry.get("a")
@@ -274,12 +274,12 @@ def test_a_look_up_is_one_query_by_primary_key(nuclio: FakeNuclio) -> None:
 
 
 @pytest.mark.parametrize("name", ["unknown", "", "a/b", "x" * 5000, "a\0b"])
-def test_an_unknown_function_is_not_found(nuclio: FakeNuclio, name: str) -> None:
+def test_unknown_function_is_not_found(nuclio: FakeNuclio, name: str) -> None:
     with pytest.raises(FunctionNotFound):  # PostgreSQL would fail on the last one
         registry.get(name)
 
 
-def test_a_function_that_is_switched_off_is_not_found(nuclio: FakeNuclio) -> None:
+def test_disabled_function_is_not_found(nuclio: FakeNuclio) -> None:
     nuclio.functions = {"a": function_object("a")}
     registry.refresh()
     row = Function.objects.get(pk="a")
@@ -290,14 +290,14 @@ def test_a_function_that_is_switched_off_is_not_found(nuclio: FakeNuclio) -> Non
         registry.get("a")
 
 
-def test_a_refresh_too_early_reads_nothing(nuclio: FakeNuclio, settings: Any) -> None:
+def test_refresh_of_a_fresh_table_reads_nothing(nuclio: FakeNuclio, settings: Any) -> None:
     assert registry.refresh().skipped is False
     assert registry.refresh().skipped is True
     assert registry.refresh(force=True).skipped is False
     assert len(nuclio.seen) == 2
 
 
-def test_while_one_process_reads_another_does_not(nuclio: FakeNuclio) -> None:
+def test_refresh_while_another_process_reads_reads_nothing(nuclio: FakeNuclio) -> None:
     from cvat_lambda.functions.refresh import _claim
 
     assert _claim(False, 30.0) is True  # another process, which has not finished
@@ -305,7 +305,7 @@ def test_while_one_process_reads_another_does_not(nuclio: FakeNuclio) -> None:
     assert nuclio.seen == []
 
 
-def test_a_failed_call_reads_that_function_again(nuclio: FakeNuclio) -> None:
+def test_failed_call_reads_the_function_again(nuclio: FakeNuclio) -> None:
     nuclio.functions = {"a": function_object("a")}
     registry.refresh()
     nuclio.functions["a"]["status"] = {"state": "building"}
@@ -316,7 +316,7 @@ def test_a_failed_call_reads_that_function_again(nuclio: FakeNuclio) -> None:
     assert registry.get("a").state == "missing"
 
 
-def test_other_failures_of_a_call_change_nothing(nuclio: FakeNuclio) -> None:
+def test_failed_call_of_a_reachable_function_changes_nothing(nuclio: FakeNuclio) -> None:
     nuclio.functions = {"a": function_object("a")}
     registry.refresh()
     registry.note_failure("a", FunctionTimeout())
@@ -324,7 +324,7 @@ def test_other_failures_of_a_call_change_nothing(nuclio: FakeNuclio) -> None:
     assert [seen.path for seen in nuclio.seen] == ["/api/functions"]
 
 
-def test_an_endpoint_keeps_its_name_against_the_platform(nuclio: FakeNuclio) -> None:
+def test_endpoint_hides_a_platforms_function_with_the_same_id(nuclio: FakeNuclio) -> None:
     Function.objects.create(
         id="a",
         platform="endpoint",
@@ -339,7 +339,7 @@ def test_an_endpoint_keeps_its_name_against_the_platform(nuclio: FakeNuclio) -> 
     assert registry.refresh(force=True).missing == ()
 
 
-def test_an_endpoint_is_unhealthy_until_it_answers_again(nuclio: FakeNuclio) -> None:
+def test_endpoint_is_unhealthy_until_it_answers_again(nuclio: FakeNuclio) -> None:
     Function.objects.create(id="e", platform="endpoint", metadata=function_object("e"))
     registry.note_failure("e", PlatformUnreachable())
     assert registry.get("e").state == "unhealthy"
@@ -348,7 +348,7 @@ def test_an_endpoint_is_unhealthy_until_it_answers_again(nuclio: FakeNuclio) -> 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_many_processes_at_once_read_the_platform_once(nuclio: FakeNuclio, settings: Any) -> None:
+def test_concurrent_refreshes_read_the_platform_once(nuclio: FakeNuclio, settings: Any) -> None:
     settings.CVAT_LAMBDA_FUNCTIONS_REFRESH_S = 3600
     nuclio.functions = {f"f{number}": function_object(f"f{number}") for number in range(5)}
     PlatformCheck.objects.create(platform="nuclio")

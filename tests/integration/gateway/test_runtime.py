@@ -1,4 +1,4 @@
-"""The gateway and the embedded runtime: what Nuclio's contract says, over real processes."""
+"""The gateway with the embedded runtime in real processes: Nuclio's contract."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def do(spec: FunctionSpec, what: str, *, request_id: str = "r1", **options: Any)
     return invoke(spec, json.dumps({"do": what}).encode(), request_id=request_id, **options)
 
 
-def test_a_removal_waits_for_the_calls_in_flight(
+def test_removal_waits_for_the_calls_in_flight(
     runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = (
@@ -122,18 +122,18 @@ def test_functions_of_the_runtime_are_listed() -> None:
 
 
 @pytest.mark.parametrize("method", ["direct", "dashboard"])
-def test_both_ways_lead_to_the_function(settings: Any, method: str) -> None:
+def test_function_is_invoked_directly_and_through_the_dashboard(settings: Any, method: str) -> None:
     settings.CVAT_LAMBDA_INVOKE_METHOD = method
     spec = registry.get("fn")
     assert get_gateway().routes.find(spec).through_dashboard is (method == "dashboard")
     assert do(spec, "echo") == {"target": "fn", "do": "echo"}
 
 
-def test_auto_goes_straight_to_the_functions_port() -> None:
+def test_auto_calls_the_functions_port() -> None:
     assert not get_gateway().routes.find(registry.get("fn")).through_dashboard
 
 
-def test_the_request_id_is_in_the_functions_log(runtime: Runtime) -> None:
+def test_request_id_is_in_the_functions_log(runtime: Runtime) -> None:
     do(registry.get("fn"), "echo", request_id="call-4711")
     assert "request call-4711" in runtime.log("fn")
 
@@ -149,7 +149,7 @@ def test_the_request_id_is_in_the_functions_log(runtime: Runtime) -> None:
         ("fn", "nan", LambdaError, "the answer is not valid JSON: it holds NaN"),
     ],
 )
-def test_failures_are_typed_whatever_the_way(
+def test_failures_have_the_same_type_on_every_route(
     settings: Any, method: str, name: str, what: str, error: type[LambdaError], sentence: str
 ) -> None:
     settings.CVAT_LAMBDA_INVOKE_METHOD = method
@@ -159,7 +159,7 @@ def test_failures_are_typed_whatever_the_way(
 
 
 @pytest.mark.parametrize("method", ["direct", "dashboard"])
-def test_no_free_worker_is_busy(settings: Any, method: str) -> None:
+def test_function_without_a_free_worker_is_busy(settings: Any, method: str) -> None:
     import threading
 
     settings.CVAT_LAMBDA_INVOKE_METHOD = method
@@ -180,7 +180,7 @@ def test_no_free_worker_is_busy(settings: Any, method: str) -> None:
     assert sorted(ends)[:2] == [FunctionBusy.code] * 2
 
 
-def test_a_body_beyond_the_limit_is_refused_by_both_ends(runtime: Runtime) -> None:
+def test_body_above_the_limit_is_refused_by_both_ends(runtime: Runtime) -> None:
     from dataclasses import replace
 
     spec = registry.get("narrow")
@@ -191,7 +191,7 @@ def test_a_body_beyond_the_limit_is_refused_by_both_ends(runtime: Runtime) -> No
         invoke(replace(spec, max_body_bytes=10**9), body, request_id="r1")
 
 
-def test_calls_go_on_while_workers_are_killed_none_hangs_and_no_process_is_left(
+def test_calls_end_and_no_process_is_left_when_workers_are_killed(
     tmp_path: Path,
 ) -> None:
     load = run_load(tmp_path, calls=1_500, clients=32, kill_every_s=0.1)
@@ -213,7 +213,7 @@ def test_calls_go_on_while_workers_are_killed_none_hangs_and_no_process_is_left(
     assert load.left == []
 
 
-def test_the_load_test_sees_an_orphan() -> None:
+def test_load_test_detects_an_orphan() -> None:
     script = ["sh", "-c", "sleep 60 >/dev/null & echo $!; read line"]
     with subprocess.Popen(
         script, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE

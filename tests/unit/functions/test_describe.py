@@ -1,4 +1,4 @@
-"""The function object of the API, key by key."""
+"""The function object of the API, field by field."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cvat_lambda.functions.describe import describe
 from cvat_lambda.functions.spec import FunctionSpec, InteractorSpec, Kind
 
 
-def test_a_detector_has_the_common_fields_only() -> None:
+def test_detector_has_the_common_fields_only() -> None:
     attribute = Attribute(name="age", input_type="number", values=("0", "150", "1"))
     spec = FunctionSpec(
         id="fn",
@@ -58,7 +58,7 @@ def test_a_detector_has_the_common_fields_only() -> None:
         ),
     ],
 )
-def test_a_function_that_cannot_be_used_says_so_where_people_read(
+def test_description_of_an_unusable_function_begins_with_its_state(
     state: Any, since: datetime | None, shown: str
 ) -> None:
     spec = FunctionSpec(
@@ -72,7 +72,7 @@ def test_a_function_that_cannot_be_used_says_so_where_people_read(
     assert describe(spec)["description"] == shown
 
 
-def test_an_interactor_tells_the_canvas_how_to_start() -> None:
+def test_interactor_has_the_fields_for_the_canvas() -> None:
     interactor = InteractorSpec(
         min_pos_points=0, min_neg_points=0, startswith_box_optional=True, help_message="click"
     )
@@ -93,11 +93,11 @@ def test_an_interactor_tells_the_canvas_how_to_start() -> None:
     }
 
 
-def test_a_tracker_always_has_its_shape_types() -> None:
+def test_tracker_has_its_shape_types() -> None:
     spec = FunctionSpec(id="t", kind=Kind.TRACKER, name="T", supported_shape_types=("rectangle",))
     assert describe(spec)["supported_shape_types"] == ["rectangle"]
 
 
-def test_a_reid_function_has_no_extra_fields() -> None:
+def test_reid_function_has_no_extra_fields() -> None:
     shown = describe(FunctionSpec(id="r", kind=Kind.REID, name="R"))
     assert set(shown) == {"id", "kind", "labels_v2", "description", "name", "version", "state"}

@@ -26,22 +26,22 @@ from cvat_lambda.functions.durations import format_duration, parse_duration
         ("30000s", 30000.0),  # of one of CVAT's own functions
     ],
 )
-def test_durations_are_read_as_go_reads_them(text: str, seconds: float) -> None:
+def test_duration_is_parsed_as_in_go(text: str, seconds: float) -> None:
     assert parse_duration(text) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize("text", ["", "-", "s", "3", "3 s", "1m 3s", "1d", "1e3s", "9999999999h"])
-def test_what_go_refuses_is_refused(text: str) -> None:
+def test_duration_that_go_refuses_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(text)
 
 
 @given(st.text(alphabet="0123456789.hmsuµn+-", max_size=12))
-def test_any_text_is_a_finite_number_of_seconds_or_a_value_error(text: str) -> None:
+def test_any_text_gives_finite_seconds_or_valueerror(text: str) -> None:
     with contextlib.suppress(ValueError):
         assert math.isfinite(parse_duration(text))
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.2, "1s"), (60, "60s"), (60.01, "61s")])
-def test_time_limits_are_written_as_whole_seconds_rounded_up(seconds: float, text: str) -> None:
+def test_time_limit_is_formatted_in_whole_seconds_rounded_up(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text

@@ -1,4 +1,4 @@
-"""Function metadata are untrusted: each is a spec, or a sentence that says what is wrong."""
+"""Untrusted metadata become a spec, or a sentence that says what is wrong."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def with_trigger(**trigger: Any) -> dict[str, Any]:
     return {**function(), "spec": {"triggers": {"myHttpTrigger": {"kind": "http", **trigger}}}}
 
 
-def test_the_least_that_a_function_needs_is_a_name_and_a_type() -> None:
+def test_function_with_name_and_type_only_gets_defaults() -> None:
     spec = parse_function(function())
     assert (spec.id, spec.name, spec.kind, spec.version) == ("fn", "fn", Kind.DETECTOR, 1)
     assert (spec.labels, spec.description, spec.state) == ((), "", "ready")
@@ -33,7 +33,7 @@ def test_the_least_that_a_function_needs_is_a_name_and_a_type() -> None:
     assert spec.address == Address()
 
 
-def test_everything_that_a_function_declares_is_read() -> None:
+def test_every_declared_field_is_read() -> None:
     raw = {
         "metadata": {
             "name": "onnx-wongkinyiu-yolov7",
@@ -84,7 +84,7 @@ def test_everything_that_a_function_declares_is_read() -> None:
     )
 
 
-def test_an_interactor_has_its_own_fields_and_a_false_in_words_is_false() -> None:
+def test_interactor_fields_are_read_and_the_word_false_is_false() -> None:
     spec = parse_function(
         function(
             type="interactor",
@@ -108,7 +108,7 @@ def test_an_interactor_has_its_own_fields_and_a_false_in_words_is_false() -> Non
     assert spec.embedding is True
 
 
-def test_an_interactor_that_declares_nothing_gets_the_defaults() -> None:
+def test_interactor_without_fields_gets_the_defaults() -> None:
     spec = parse_function(function(type="interactor"))
     assert spec.interactor == InteractorSpec(min_pos_points=1, min_neg_points=-1)
 
@@ -122,7 +122,7 @@ def test_an_interactor_that_declares_nothing_gets_the_defaults() -> None:
         ({"supported_shape_types": ""}, ("rectangle",), True),
     ],
 )
-def test_a_trackers_shape_types(
+def test_tracker_shape_types_are_read(
     annotation: dict[str, str], shape_types: tuple[str, ...], legacy: bool
 ) -> None:
     spec = parse_function(function(type="tracker", **annotation))
@@ -174,7 +174,7 @@ def test_booleans_are_read_strictly(value: object, read: bool) -> None:
         ({"metadata": {"name": "fn", "annotations": "type=detector"}}, "annotations must be"),
     ],
 )
-def test_what_is_wrong_is_said_with_the_functions_name(raw: object, sentence: str) -> None:
+def test_error_names_the_function_and_the_field(raw: object, sentence: str) -> None:
     with pytest.raises(FunctionSpecInvalid) as caught:
         parse_function(raw)
     assert caught.value.message.startswith("function 'fn': ")
@@ -251,7 +251,7 @@ def test_attribute_that_cannot_be_used_is_left_out_and_named(
         {"metadata": {"name": "../etc"}},
     ],
 )
-def test_a_function_without_a_usable_name_is_refused(raw: object) -> None:
+def test_function_without_a_usable_name_is_refused(raw: object) -> None:
     with pytest.raises(FunctionSpecInvalid, match="no usable name"):
         parse_function(raw)
 
@@ -287,7 +287,7 @@ def test_replicas_multiply_the_workers(scale: dict[str, int], workers: int) -> N
 
 
 @pytest.mark.parametrize(("value", "seconds"), [(0, 0.0), (-1, 10.0), (None, 10.0), (1500, 1.5)])
-def test_the_wait_for_a_worker_may_be_zero(value: int | None, seconds: float) -> None:
+def test_availability_timeout_may_be_zero(value: int | None, seconds: float) -> None:
     spec = parse_function(with_trigger(workerAvailabilityTimeoutMilliseconds=value))
     assert spec.availability_timeout_s == seconds
 
@@ -308,11 +308,11 @@ def test_the_wait_for_a_worker_may_be_zero(value: int | None, seconds: float) ->
         (None, "ready"),
     ],
 )
-def test_the_platforms_states_are_told_in_ours(status: object, state: str) -> None:
+def test_platform_state_is_translated(status: object, state: str) -> None:
     assert parse_state({"status": status})[0] == state
 
 
-def test_a_disabled_function_is_no_ready_function() -> None:
+def test_disabled_function_is_not_ready() -> None:
     state, message = parse_state({"spec": {"disable": True}, "status": {"state": "ready"}})
     assert state == "error"
     assert "switched off" in message
@@ -344,7 +344,7 @@ def test_revision_of_a_built_image_changes_with_source_code_and_build_time() -> 
     assert len({revision_of(raw), revision_of(edited), revision_of(rebuilt)}) == 3
 
 
-def test_the_revision_changes_with_content_and_not_with_scale() -> None:
+def test_revision_changes_with_content_and_not_with_scale() -> None:
     raw = with_trigger(numWorkers=2)
     scaled, edited, rebuilt = (copy.deepcopy(raw) for _ in range(3))
     scaled["spec"]["replicas"] = 5
@@ -384,7 +384,7 @@ KEYS = st.sampled_from(
     trigger=json_values,
     status=json_values,
 )
-def test_random_metadata_never_raise_anything_but_the_typed_error(
+def test_random_metadata_raise_only_the_typed_error(
     kind: Kind, annotations: dict[str, Any], spec: Any, trigger: Any, status: Any
 ) -> None:
     raw = function(**{"type": kind.value, **annotations})

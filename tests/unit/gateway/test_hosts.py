@@ -19,7 +19,7 @@ from cvat_lambda.gateway.http import Server
          "/"),
     ],
 )  # fmt: skip
-def test_a_url_is_split_into_server_and_path(url: str, server: Server, path: str) -> None:
+def test_url_is_split_into_server_and_path(url: str, server: Server, path: str) -> None:
     assert split_url(url) == (server, path)
 
 
@@ -40,6 +40,6 @@ def test_a_url_is_split_into_server_and_path(url: str, server: Server, path: str
         ("http://" + "a" * 300 + "/", "malformed"),
     ],
 )
-def test_a_url_that_cannot_be_an_endpoint_is_refused(url: str, reason: str) -> None:
+def test_url_that_cannot_be_an_endpoint_is_refused(url: str, reason: str) -> None:
     with pytest.raises(InvalidRequest, match=reason):
         split_url(url)

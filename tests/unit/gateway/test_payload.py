@@ -1,4 +1,4 @@
-"""A payload is JSON like any other, only made without copying its images."""
+"""Encoding of payloads with fields and images."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ images = st.binary(max_size=64) | st.lists(st.binary(max_size=16), max_size=3)
     fields=st.dictionaries(st.text(max_size=8), json_values, max_size=3),
     images=st.dictionaries(st.sampled_from(["image", "image0", 'a"b']), images, max_size=3),
 )
-def test_a_payload_is_the_json_of_its_fields_and_base64_images(
+def test_payload_is_json_of_fields_and_base64_images(
     fields: dict[str, Any], images: dict[str, Any]
 ) -> None:
     fields = {key: value for key, value in fields.items() if key not in images}
@@ -41,17 +41,17 @@ def test_a_payload_is_the_json_of_its_fields_and_base64_images(
     assert json.loads(encode_payload(fields, images)) == {**fields, **text}
 
 
-def test_no_images_is_plain_json() -> None:
+def test_payload_without_images_is_plain_json() -> None:
     assert encode_payload({"threshold": 0}) == b'{"threshold":0}'
     assert encode_payload({}) == b"{}"
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_what_json_does_not_have_is_refused(value: float) -> None:
+def test_nan_and_infinity_are_refused(value: float) -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         encode_payload({"threshold": value}, {"image": b"x"})
 
 
-def test_a_key_cannot_be_field_and_image() -> None:
+def test_key_of_a_field_and_an_image_is_refused() -> None:
     with pytest.raises(ValueError, match="'image' is given as a field and as an image"):
         encode_payload({"image": "x"}, {"image": b"x"})

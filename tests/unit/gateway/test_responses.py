@@ -1,4 +1,4 @@
-"""Every row of the table: what is seen, and the typed error it is."""
+"""Every rule of the table: the response, and the typed error that it becomes."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ ANSWER_ROWS = [
 
 
 @pytest.mark.parametrize(("status", "body", "error"), DASHBOARD_ROWS)
-def test_what_the_dashboard_says_itself(status: int, body: str, error: type[LambdaError]) -> None:
+def test_error_of_the_dashboard_is_typed(status: int, body: str, error: type[LambdaError]) -> None:
     with pytest.raises(error) as caught:
         read_answer(SPEC, answer(status, body), sent_bytes=10, platform=True)
     assert type(caught.value) is error
@@ -105,7 +105,7 @@ def test_what_the_dashboard_says_itself(status: int, body: str, error: type[Lamb
 
 @pytest.mark.parametrize("platform", [True, False])
 @pytest.mark.parametrize(("status", "body", "error"), ANSWER_ROWS)
-def test_what_a_function_or_a_proxy_answers(
+def test_error_of_a_function_or_a_proxy_is_typed(
     status: int, body: str, error: type[LambdaError], platform: bool
 ) -> None:
     with pytest.raises(error) as caught:
@@ -114,7 +114,7 @@ def test_what_a_function_or_a_proxy_answers(
     assert "'fn'" in caught.value.message
 
 
-def test_every_row_of_the_table_is_met_by_a_case_above() -> None:
+def test_every_rule_fits_a_case_above() -> None:
     from cvat_lambda.gateway.responses import _facts_of
 
     met = set()
@@ -125,7 +125,7 @@ def test_every_row_of_the_table_is_met_by_a_case_above() -> None:
     assert met == {row.name for row in ERROR_RULES}
 
 
-def test_a_function_cannot_speak_in_the_dashboards_name() -> None:
+def test_function_that_imitates_the_dashboard_has_failed() -> None:
     with pytest.raises(FunctionFailed):
         read_answer(
             SPEC,
@@ -135,18 +135,18 @@ def test_a_function_cannot_speak_in_the_dashboards_name() -> None:
         )
 
 
-def test_people_see_the_exceptions_message_and_no_address_and_no_trace() -> None:
+def test_message_of_an_exception_has_no_address_and_no_traceback() -> None:
     with pytest.raises(FunctionFailed) as caught:
         read_answer(SPEC, answer(500, TRACE), sent_bytes=1, platform=False)
     assert caught.value.message == "function 'fn' failed: no \\\"box\\\" at …"
 
 
-def test_the_size_error_says_both_numbers() -> None:
+def test_error_of_a_large_body_names_both_sizes() -> None:
     with pytest.raises(PayloadTooLarge, match=r"at most 4\.0 MB in one call, this one has 5\.3 MB"):
         read_answer(SPEC, answer(413), sent_bytes=5_300_000, platform=False)
 
 
-def test_a_busy_function_says_when_to_come_back() -> None:
+def test_busy_function_keeps_its_retry_after() -> None:
     with pytest.raises(FunctionBusy) as caught:
         read_answer(SPEC, answer(503, **{"retry-after": "7"}), sent_bytes=1, platform=False)
     assert caught.value.details == {"retry_after_s": 7.0}
@@ -163,21 +163,21 @@ def test_a_busy_function_says_when_to_come_back() -> None:
         ("", "refused the input with status 422"),
     ],
 )
-def test_a_function_refuses_with_a_sentence_of_its_own(body: str, message: str) -> None:
+def test_refusal_of_a_function_keeps_its_own_sentence(body: str, message: str) -> None:
     with pytest.raises(FunctionRejected) as caught:
         read_answer(SPEC, answer(422, body), sent_bytes=1, platform=False)
     assert caught.value.message == f"function 'fn' {message}"
     assert caught.value.status_code == 422
 
 
-def test_wrong_credentials_are_not_tried_again() -> None:
+def test_wrong_credentials_are_permanent() -> None:
     with pytest.raises(FunctionUnavailable) as caught:
         read_answer(SPEC, answer(401), sent_bytes=1, platform=False)
     assert caught.value.permanent
     assert not FunctionUnavailable().permanent
 
 
-def test_json_is_taken_whatever_its_content_type_says() -> None:
+def test_json_is_parsed_whatever_its_content_type() -> None:
     given = answer(200, "[1, 2]", **{"content-type": "text/plain"})
     assert read_answer(SPEC, given, sent_bytes=1, platform=True) == [1, 2]
 
@@ -196,17 +196,17 @@ def test_json_is_taken_whatever_its_content_type_says() -> None:
         b"1" * 10000,
     ],
 )
-def test_what_is_not_strict_json_breaks_the_contract(body: bytes) -> None:
+def test_answer_that_is_not_strict_json_is_invalid(body: bytes) -> None:
     with pytest.raises(FunctionAnswerInvalid, match="function 'fn': the answer is not valid JSON"):
         parse_answer("fn", body)
 
 
-def test_a_constant_that_json_does_not_have_is_named() -> None:
+def test_constant_that_json_does_not_have_is_named() -> None:
     with pytest.raises(FunctionAnswerInvalid, match="it holds NaN"):
         parse_answer("fn", b'[{"confidence": NaN}]')
 
 
-def test_every_failure_of_the_transport_is_translated() -> None:
+def test_every_transport_error_has_a_translation() -> None:
     """A new TransportError without a line in the table fails here, not in front of a person."""
     classes = {
         thing
@@ -235,7 +235,9 @@ def test_every_failure_of_the_transport_is_translated() -> None:
         ("\x1b[31mred", "[31mred"),
     ],
 )
-def test_sentences_are_cleaned(text: str, line: str) -> None:
+def test_sentence_of_a_function_loses_addresses_and_control_characters(
+    text: str, line: str
+) -> None:
     assert clean_line(text) == line
 
 
@@ -261,7 +263,7 @@ def test_sentences_are_cleaned(text: str, line: str) -> None:
         ({}, None),
     ],
 )
-def test_retry_after_is_read_wherever_the_function_was_not_run(
+def test_retry_after_is_read_if_the_function_did_not_run(
     status: int, body: str, headers: dict[str, str], seconds: float | None
 ) -> None:
     with pytest.raises(LambdaError) as caught:

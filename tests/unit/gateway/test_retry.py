@@ -1,4 +1,4 @@
-"""The retry table, row by row, with a clock of the test's own."""
+"""The retry rules, with a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ def start(
         FunctionNotFound(),
     ],
 )
-def test_what_would_fail_again_is_not_retried(error: LambdaError) -> None:
+def test_permanent_error_is_not_retried(error: LambdaError) -> None:
     assert start().pause_s(error) is None
 
 
 @pytest.mark.parametrize("error", [FunctionTimeout(), FunctionCrashed()])
-def test_an_input_that_may_have_killed_its_function_gets_one_more_try(error: LambdaError) -> None:
+def test_input_that_may_have_crashed_the_function_is_retried_once(error: LambdaError) -> None:
     retries = start()
     assert retries.pause_s(error) == 1.0
     assert retries.pause_s(error) is None
@@ -106,7 +106,7 @@ def test_reported_attempts_do_not_exceed_the_allowed_ones(error: LambdaError) ->
     assert retries.attempts <= 3
 
 
-def test_with_one_attempt_allowed_what_ran_is_not_retried() -> None:
+def test_error_after_a_run_is_not_retried_with_one_attempt_allowed() -> None:
     assert start(max_attempts=1).pause_s(FunctionCrashed()) is None
 
 
@@ -118,14 +118,14 @@ def test_with_one_attempt_allowed_what_ran_is_not_retried() -> None:
         (PlatformUnreachable(), [0.5, 1.0, 2.0, 4.0, 5.0]),
     ],
 )
-def test_what_has_not_run_is_retried_with_pauses_that_grow(
+def test_error_without_a_run_is_retried_with_growing_pauses(
     error: LambdaError, pauses: list[float]
 ) -> None:
     retries = start(max_attempts=1)  # these cost no attempt
     assert [retries.pause_s(error) for _ in pauses] == pauses
 
 
-def test_the_budget_of_time_ends_it() -> None:
+def test_retries_end_with_the_time_budget() -> None:
     clock = Clock()
     retries = start(budget_s=10.0, clock=clock)
     assert retries.pause_s(FunctionUnavailable()) == 1.0
@@ -135,7 +135,7 @@ def test_the_budget_of_time_ends_it() -> None:
     assert retries.pause_s(FunctionUnavailable()) is None
 
 
-def test_a_slow_attempt_takes_nothing_from_the_budget_of_the_restart_after_it() -> None:
+def test_slow_attempt_does_not_use_the_budget_of_the_restart_after_it() -> None:
     """One frame of two minutes, then the function's own restart, ended whole requests."""
     clock = Clock()
     retries = start(budget_s=10.0, clock=clock)
@@ -151,7 +151,7 @@ def test_a_slow_attempt_takes_nothing_from_the_budget_of_the_restart_after_it() 
     assert retries.pause_s(FunctionUnavailable()) is None
 
 
-def test_the_wait_for_a_turn_among_our_own_calls_is_no_time_away() -> None:
+def test_wait_for_a_slot_does_not_use_the_budget() -> None:
     clock = Clock()
     retries = start(budget_s=10.0, clock=clock)
     retries.begin()
@@ -161,7 +161,7 @@ def test_the_wait_for_a_turn_among_our_own_calls_is_no_time_away() -> None:
     assert retries.pause_s(FunctionUnavailable()) == 2.0
 
 
-def test_an_attempt_that_was_refused_in_the_end_was_time_away_from_its_begin() -> None:
+def test_budget_counts_from_the_begin_of_the_first_refused_attempt() -> None:
     clock = Clock()
     retries = start(budget_s=5.0, clock=clock)
     retries.begin()
@@ -169,13 +169,13 @@ def test_an_attempt_that_was_refused_in_the_end_was_time_away_from_its_begin() -
     assert retries.pause_s(FunctionBusy()) is None
 
 
-def test_a_proxy_that_gave_up_is_asked_as_often_as_attempts_are_allowed() -> None:
+def test_proxy_timeout_is_retried_as_often_as_attempts_are_allowed() -> None:
     retries = start(max_attempts=5)
     pauses = [retries.pause_s(ProxyTimeout()) for _ in range(5)]
     assert pauses == [2.0, 4.0, 8.0, 16.0, None]
 
 
-def test_an_explicit_retry_after_extends_the_budget_up_to_a_limit() -> None:
+def test_retry_after_extends_the_budget_up_to_a_limit() -> None:
     clock = Clock()
     retries = start(budget_s=10.0, max_retry_after_s=200.0, clock=clock)
     assert retries.pause_s(FunctionBusy(retry_after_s=180.0)) == 180.0
@@ -185,18 +185,18 @@ def test_an_explicit_retry_after_extends_the_budget_up_to_a_limit() -> None:
     assert retries.pause_s(FunctionBusy(retry_after_s=60.0)) is None  # 241 s > 10 s + 200 s
 
 
-def test_retry_after_is_honoured_where_the_budget_allows_it() -> None:
+def test_retry_after_is_honoured_within_the_budget() -> None:
     assert start().pause_s(FunctionBusy(retry_after_s=7)) == 7
     assert start(budget_s=5.0).pause_s(FunctionBusy(retry_after_s=7)) is None
 
 
-def test_an_error_that_says_it_is_permanent_is_believed() -> None:
+def test_error_marked_permanent_is_not_retried() -> None:
     error = FunctionUnavailable("it could not be deployed")
     error.permanent = True
     assert start().pause_s(error) is None
 
 
-def test_pauses_are_drawn_from_the_whole_range() -> None:
+def test_pause_is_drawn_from_the_whole_range() -> None:
     drawn: list[tuple[float, float]] = []
 
     def draw(low: float, high: float) -> float:

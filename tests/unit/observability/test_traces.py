@@ -53,8 +53,10 @@ def test_trace_leads_from_the_client_through_the_request_to_the_function(
     assert invocation.attributes is not None
     assert invocation.attributes["cvat_lambda.function"] == "yolo"
     assert invocation.parent is not None
-    assert invocation.parent.span_id == server.get_span_context().span_id
-    span = invocation.get_span_context()
+    server_span, span = server.get_span_context(), invocation.get_span_context()
+    assert server_span is not None
+    assert span is not None
+    assert invocation.parent.span_id == server_span.span_id
     assert headers["traceparent"] == (f"00-0af7651916cd43dd8448eb211c80319c-{span.span_id:016x}-01")
 
 
