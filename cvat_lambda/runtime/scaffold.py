@@ -25,7 +25,7 @@ class _Kind:
 _KINDS: Final = {
     "detector": _Kind(
         annotations=('spec: \'[{"id": 1, "name": "object", "type": "rectangle"}]\'',),
-        call='context.user_data.model.detect(picture(body), float(body.get("threshold") or 0))',
+        call='context.user_data.model.detect(picture(body), body.get("threshold"))',
         description="Finds objects",
     ),
     "interactor": _Kind(

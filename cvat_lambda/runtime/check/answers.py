@@ -1,10 +1,10 @@
-"""Does an answer keep the contract of its kind: the JSON that CVAT 2.54 takes from functions."""
+"""Compares answers with the contract of their kind, as CVAT 2.54 takes it from functions."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeGuard
 
 Problems = Iterator[str]
@@ -29,8 +29,8 @@ def read_strictly(body: bytes) -> Any:
     return json.loads(body, parse_constant=refuse)
 
 
-def detector_problems(answer: Any, labels: frozenset[str]) -> Problems:
-    """Yield what is wrong with a detector's answer."""
+def detector_problems(answer: Any, labels: Mapping[str, str]) -> Problems:
+    """Yield what is wrong with a detector's answer; `labels` has the type of each label."""
     if not isinstance(answer, list):
         yield f"a detector answers with a list of items, this is {_kind(answer)}"
         return
@@ -44,6 +44,10 @@ def detector_problems(answer: Any, labels: frozenset[str]) -> Problems:
             yield f"{where}: label {label!r} is not among the labels of its spec"
         if shape not in _SHAPES:
             yield f"{where}: type {shape!r} is no type of shape"
+        elif isinstance(label, str) and not _is_compatible(labels.get(label, ""), str(shape)):
+            yield (
+                f"{where}: type {shape!r} does not fit label {label!r} of type {labels[label]!r}"
+            )
         confidence = item.get("confidence")
         if confidence is not None and not _is_share(confidence):
             yield f"{where}: confidence {confidence!r} must be a number from 0 to 1"
@@ -150,6 +154,16 @@ def _are_numbers(value: Any) -> TypeGuard[list[float]]:
         isinstance(each, (int, float)) and not isinstance(each, bool) and math.isfinite(each)
         for each in value
     )
+
+
+def _is_compatible(label_type: str, shape: str) -> bool:
+    """Whether CVAT takes a shape for a label: equal types, ``any``, or mask and polygon.
+
+    "" is the type of a label that the function does not have.
+    """
+    if label_type in ("any", ""):
+        return label_type == "" or shape != "skeleton"
+    return label_type == shape or {label_type, shape} == {"mask", "polygon"}
 
 
 def _is_share(value: Any) -> bool:

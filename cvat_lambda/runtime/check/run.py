@@ -1,4 +1,4 @@
-"""Start a function folder on a runtime of its own, call it, and judge what it answers."""
+"""Starts a function folder on a runtime of its own, calls it, and judges its answers."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def check_folder(
     gpu: bool = False,
     timeout_s: float = 1800.0,
 ) -> Report:
-    """Lint a folder, and unless `run` is False start it and judge its answers.
+    """Lint a folder, and unless `run` is False start its function and judge the answers.
 
-    With `gpu` it is served from function-gpu.yaml, where there is one, whatever this machine has.
+    With `gpu`, function-gpu.yaml is used if there is one, even on a machine without a GPU.
     """
     try:
         config = read_config(folder, gpu=gpu)
@@ -67,7 +67,8 @@ def check_folder(
         return Report(name=folder.name, errors=[str(exc)])
     report = Report(name=config.name)
     _take_findings(report, lint(config))
-    if run and report.passed:
+    # A finding does not keep the function from starting, unless nobody could judge its answers.
+    if run and _kind_of(config) in _CHECKS:
         try:
             with _served(config.folder, licences, gpu=gpu) as client:
                 wait_until_settled(client, config.name, progress, timeout_s=timeout_s)
@@ -116,15 +117,12 @@ def _wait_for_url(process: subprocess.Popen[bytes], ready: Path) -> str:
 
 
 def _call_problems(client: DashboardClient, config: FunctionConfig) -> list[str]:
-    kind = config.document["metadata"]["annotations"]["type"]
     caller = _Caller(client, config)
-    checks: dict[str, Callable[[_Caller], Iterator[str]]] = {
-        "detector": _check_detector,
-        "interactor": _check_interactor,
-        "tracker": _check_tracker,
-        "reid": _check_reid,
-    }
-    return [*checks[kind](caller), *_check_bad_input(caller)]
+    return [*_CHECKS[_kind_of(config)](caller), *_check_bad_input(caller)]
+
+
+def _kind_of(config: FunctionConfig) -> str:
+    return str((config.document["metadata"].get("annotations") or {}).get("type"))
 
 
 class _Caller:
@@ -154,32 +152,39 @@ class _Caller:
 
 
 def _check_detector(caller: _Caller) -> Iterator[str]:
-    labels = frozenset(str(label["name"]) for label in labels_of(caller.config))
-    for threshold in (None, 0, 0.5, 1):
-        payload: dict[str, Any] = {"image": fixtures.picture()}
-        if threshold is not None:
-            payload["threshold"] = threshold
+    labels = {
+        str(label["name"]): str(label.get("type") or "any") for label in labels_of(caller.config)
+    }
+    payloads: list[dict[str, Any]] = [
+        {"image": fixtures.picture(), "threshold": threshold} for threshold in (0, 0.5, 1)
+    ]
+    # Without a threshold, the function takes its default.
+    payloads += [{"image": fixtures.picture(mode=mode)} for mode in fixtures.MODES]
+    for payload in payloads:
         problems: list[str] = []
         answer = caller.answer(payload, problems)
-        yield from problems
         if answer is not None:
-            yield from detector_problems(answer, labels)
+            problems += detector_problems(answer, labels)
+        yield from problems
 
 
 def _check_interactor(caller: _Caller) -> Iterator[str]:
     x, y, radius = fixtures.DISC
-    payload = {
-        "image": fixtures.picture(),
+    prompt = {
         "pos_points": [[x, y]],
         "neg_points": [[x + 2 * radius, y]],
         "obj_bbox": [[x - radius, y - radius], [x + radius, y + radius]],
-        "threshold": 0.8,
     }
-    problems: list[str] = []
-    answer = caller.answer(payload, problems)
-    yield from problems
-    if answer is not None:
-        yield from interactor_problems(answer, fixtures.WIDTH, fixtures.HEIGHT)
+    payloads: list[dict[str, Any]] = [
+        {**prompt, "image": fixtures.picture(mode=mode)} for mode in fixtures.MODES
+    ]
+    payloads.append({**payloads[0], "threshold": 0.8})
+    for payload in payloads:
+        problems: list[str] = []
+        answer = caller.answer(payload, problems)
+        if answer is not None:
+            problems += interactor_problems(answer, fixtures.WIDTH, fixtures.HEIGHT)
+        yield from problems
 
 
 def _check_tracker(caller: _Caller) -> Iterator[str]:
@@ -188,6 +193,13 @@ def _check_tracker(caller: _Caller) -> Iterator[str]:
     annotations = caller.config.document["metadata"]["annotations"]
     if not annotations.get("supported_shape_types"):
         shape = shape["points"]  # the older protocol of bare coordinates
+    for mode in fixtures.MODES[1:]:
+        started: dict[str, Any] = {
+            "image": fixtures.picture(mode=mode),
+            "shapes": [shape],
+            "states": [],
+        }
+        caller.answer(started, problems)
     first = caller.answer({"image": fixtures.picture(), "shapes": [shape], "states": []}, problems)
     if first is not None:
         problems += tracker_problems(first, 1)
@@ -204,18 +216,28 @@ def _check_tracker(caller: _Caller) -> Iterator[str]:
 def _check_reid(caller: _Caller) -> Iterator[str]:
     box0 = {"type": "rectangle", "points": fixtures.disc_box()}
     box1 = {"type": "rectangle", "points": fixtures.disc_box(_SHIFT)}
-    base = {
-        "image0": fixtures.picture(),
-        "image1": fixtures.picture(_SHIFT),
-        "threshold": 0.5,
-        "max_distance": 50,
-    }
-    for boxes0, boxes1 in (([box0], [box1]), ([], [box1]), ([box0], [])):
+    images = {"image0": fixtures.picture(), "image1": fixtures.picture(_SHIFT)}
+    limits = {"threshold": 0.5, "max_distance": 50}
+    payloads: list[dict[str, Any]] = [
+        {**images, **limits, "boxes0": boxes0, "boxes1": boxes1}
+        for boxes0, boxes1 in (([box0], [box1]), ([], [box1]), ([box0], []))
+    ]
+    # Without limits, the function takes its defaults.
+    payloads += [
+        {
+            "image0": fixtures.picture(mode=mode),
+            "image1": fixtures.picture(_SHIFT, mode),
+            "boxes0": [box0],
+            "boxes1": [box1],
+        }
+        for mode in fixtures.MODES
+    ]
+    for payload in payloads:
         problems: list[str] = []
-        answer = caller.answer({**base, "boxes0": boxes0, "boxes1": boxes1}, problems)
-        yield from problems
+        answer = caller.answer(payload, problems)
         if answer is not None:
-            yield from reid_problems(answer, len(boxes0), len(boxes1))
+            problems += reid_problems(answer, len(payload["boxes0"]), len(payload["boxes1"]))
+        yield from problems
 
 
 def _check_bad_input(caller: _Caller) -> Iterator[str]:
@@ -230,7 +252,25 @@ def _check_bad_input(caller: _Caller) -> Iterator[str]:
             yield f"{what} was answered with {told.status}: answer 400 and one sentence"
 
 
+def _mode_of(image: object) -> str:
+    """Return how the picture of a call is named in a sentence."""
+    for mode in fixtures.MODES:
+        if image in (fixtures.picture(mode=mode), fixtures.picture(_SHIFT, mode)):
+            return f"{mode} picture"
+    return "..."
+
+
 def _brief(payload: dict[str, Any]) -> str:
-    shown = {key: "..." if key.startswith("image") else value for key, value in payload.items()}
+    shown = {
+        key: _mode_of(value) if key.startswith("image") else value for key, value in payload.items()
+    }
     text = json.dumps(shown)
     return text if len(text) < 200 else f"{text[:200]}..."
+
+
+_CHECKS: Final[dict[str, Callable[[_Caller], Iterator[str]]]] = {
+    "detector": _check_detector,
+    "interactor": _check_interactor,
+    "tracker": _check_tracker,
+    "reid": _check_reid,
+}

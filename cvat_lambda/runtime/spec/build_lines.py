@@ -86,13 +86,21 @@ def read_build_lines(build: JsonObject, folder: Path) -> BuildLines:
                 _read_command(words, folder, found)
         elif kind == "ENV":
             _read_env(value, found)
-        elif kind in ("COPY", "ADD"):
+        elif kind in ("COPY", "ADD") and not _copies_into_itself(value, folder):
             found.not_run.append(
                 f"{kind} {value} is not run: the function sees its own folder, put the files there"
             )
     # Files of an include come with the folder; one line is needed once.
     found.requirements[:] = dict.fromkeys(found.requirements)
     return found
+
+
+def _copies_into_itself(value: str, folder: Path) -> bool:
+    """Whether files of the folder are copied to where the function sees its folder anyway."""
+    *sources, target = value.split() or [""]
+    return _is_opt_nuclio(target) and all(
+        (folder / _inside(source)).exists() for source in sources if not source.startswith("--")
+    )
 
 
 def _directives(build: JsonObject) -> Iterator[tuple[str, str]]:
@@ -212,9 +220,13 @@ def _add_requirement(word: str, folder: Path, found: BuildLines, prefix: str = "
 
 def _inside(path: str) -> str:
     """Return a path of an image relative to the function's folder."""
-    if path == _OPT_NUCLIO or path.startswith(_OPT_NUCLIO + "/"):
+    if _is_opt_nuclio(path):
         path = path[len(_OPT_NUCLIO) :]
     return path.removeprefix("./").strip("/")
+
+
+def _is_opt_nuclio(path: str) -> bool:
+    return path == _OPT_NUCLIO or path.startswith(_OPT_NUCLIO + "/")
 
 
 def _read_system_packages(line: str, words: list[str], found: BuildLines) -> None:

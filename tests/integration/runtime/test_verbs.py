@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cvat_lambda.runtime.check.fixtures import HEIGHT, WIDTH, png
 from cvat_lambda.runtime.client import DashboardClient
@@ -296,6 +297,42 @@ def test_the_check_finds_what_breaks_the_contract(tmp_path: Path) -> None:
         "a call without an image was answered with 200: answer 400 and one sentence"
         in found["errors"]
     )
+
+
+ONLY_RGB = """
+import base64, json
+def handler(context, event):
+    try:
+        image = base64.b64decode(event.body["image"])
+        assert image[:4] == b"\\x89PNG"
+    except (KeyError, AssertionError):
+        return context.Response(body="no image", content_type="text/plain", status_code=400)
+    if image[25] != 2:  # the colour type of a PNG
+        raise ValueError("three channels are needed")
+    item = {"label": "cat", "type": "rectangle", "points": [0, 0, 5, 5], "confidence": 1}
+    return context.Response(body=json.dumps([item]), content_type="application/json")
+"""
+
+
+def test_check_finds_pictures_that_fail_and_types_that_do_not_fit_their_labels(
+    tmp_path: Path,
+) -> None:
+    folder = write_function(tmp_path, "One.Two", ONLY_RGB)
+    document = yaml.safe_load((folder / "function.yaml").read_text())
+    labels = [{"id": 1, "name": "cat", "type": "mask"}]
+    document["metadata"]["annotations"]["spec"] = json.dumps(labels)
+    (folder / "function.yaml").write_text(yaml.safe_dump(document))
+    done = command("check", folder, "--json")
+    found = json.loads(done.stdout)
+    assert (found["name"], found["passed"]) == ("One.Two", False)
+    for mode in ("grey", "RGBA", "palette", "16-bit grey"):
+        assert any(
+            text.startswith(f'{{"image": "{mode} picture"}} was answered with 500')
+            for text in found["errors"]
+        ), found["errors"]
+    fault = "item 0: type 'rectangle' does not fit label 'cat' of type 'mask'"
+    assert found["errors"].count(fault) == 4  # three thresholds, and none
+    assert any("'One.Two' is no DNS label" in text for text in found["warnings"])
 
 
 def test_check_with_the_former_option_installer_builds_with_uv(tmp_path: Path) -> None:

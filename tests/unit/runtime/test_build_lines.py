@@ -101,6 +101,12 @@ def test_known_base_image_gives_its_framework(
     assert (found.requirements, found.not_run) == (packages, [])
 
 
+def test_copy_of_the_folders_own_files_to_opt_nuclio_needs_no_hint(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text("")
+    lines = ("requirements.txt /opt/nuclio/requirements.txt", ". /opt/nuclio")
+    assert read_build_lines(directives(*lines, kind="COPY"), tmp_path).not_run == []
+
+
 def test_env_lines_become_variables_and_spec_env_wins(tmp_path: Path) -> None:
     build = directives(
         "MODEL=a SIZE=640", "OLD form of it", "PIP_EXTRA_INDEX_URL=https://x/", kind="ENV"

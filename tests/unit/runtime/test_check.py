@@ -23,7 +23,7 @@ from cvat_lambda.runtime.check.answers import (
 from cvat_lambda.runtime.check.lint import lint
 from cvat_lambda.runtime.spec.function_file import parse_function, read_document
 
-CATS = frozenset({"cat"})
+LABELS = {"cat": "any", "dog": "mask", "pose": "skeleton"}
 GOOD_CODE = """
 import json
 def handler(context, event):
@@ -46,11 +46,12 @@ def item(**changes: Any) -> dict[str, Any]:
         [item(type="polygon", points=[0, 0, 1, 0, 1, 1.5])],
         [item(type="mask", mask=[0, 1, 1, 0, 0, 0, 1, 1])],
         [{"label": "cat", "type": "tag"}],
-        [{"label": "cat", "type": "skeleton", "elements": [item(type="points", points=[1, 2])]}],
+        [item(label="dog", type="polygon", points=[0, 0, 1, 0, 1, 1.5])],
+        [{"label": "pose", "type": "skeleton", "elements": [item(type="points", points=[1, 2])]}],
     ],
 )
 def test_a_good_detector_passes(answer: Any) -> None:
-    assert list(detector_problems(answer, CATS)) == []
+    assert list(detector_problems(answer, LABELS)) == []
 
 
 @pytest.mark.parametrize(
@@ -58,12 +59,13 @@ def test_a_good_detector_passes(answer: Any) -> None:
     [
         ({}, "answers with a list of items, this is an object"),
         ([1], "item 0 is a number"),
-        ([item(label="dog")], "label 'dog' is not among"),
+        ([item(label="cow")], "label 'cow' is not among"),
         ([item(type="box")], "type 'box' is no type of shape"),
         ([item(points=[[0, 0], [5, 5]])], "'points' must be a flat list"),
         ([item(points=[0, 0, 5])], "a rectangle cannot have 3 coordinates"),
         ([item(type="polygon", points=[0, 0, 1, 1])], "a polygon cannot have 4 coordinates"),
         ([item(points=[0, 0, 5, True])], "'points' must be a flat list"),
+        ([item(label="dog", type="rectangle")], "type 'rectangle' does not fit label 'dog'"),
         ([item(confidence=1.5)], "confidence 1.5 must be"),
         ([item(type="mask", mask=[0, 1, 1, 0, 0, 2, 1])], "'mask' has 3 pixels for a box of 6"),
         ([item(type="mask", mask=[0, 1, 2, 1, 0, 0, 1, 1])], "'mask' must hold two values"),
@@ -71,7 +73,7 @@ def test_a_good_detector_passes(answer: Any) -> None:
     ],
 )
 def test_a_wrong_detector_is_told_what_is_wrong(answer: Any, problem: str) -> None:
-    assert problem in " / ".join(detector_problems(answer, CATS))
+    assert problem in " / ".join(detector_problems(answer, LABELS))
 
 
 @pytest.mark.parametrize(
