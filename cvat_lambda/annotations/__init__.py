@@ -1,6 +1,8 @@
-"""Labels, shapes and masks, and a function's answer turned into them: numbers in, numbers out.
+"""Labels, shapes, masks and tracks, and the conversion of functions' answers to them.
 
-``answers`` converts what functions answer, by the ``mapping`` of their ``labels``; ``serialize``
-is the JSON of the API; ``reid`` joins rectangles to tracks. Nothing here knows of Django, HTTP or
-any other room.
+``detections`` converts a detector's answer by the ``mapping`` of its ``labels``, and
+``interactor_answer``, ``tracker_answer`` and ``reid_answer`` check the answers of the other kinds.
+``placement`` converts coordinates between an image and its frame. ``serialize`` reads and writes
+the JSON of the API. ``track_linking`` joins rectangles to tracks. Nothing here uses Django, HTTP or
+another package of the app.
 """

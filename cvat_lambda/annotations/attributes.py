@@ -1,4 +1,4 @@
-"""Values of attributes: is what a function answered a value of the task's attribute?"""
+"""The check of attribute values: whether a value is allowed for an attribute of the task."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from cvat_lambda.annotations.text import is_storable
 from cvat_lambda.annotations.types import Attribute
 
 MAX_TEXT_LENGTH: Final = 4096  # of a value, as in CVAT's tables
-_GRID_TOLERANCE: Final = Decimal("1e-6")  # share of a step that float noise may be off
+_GRID_TOLERANCE: Final = Decimal("1e-6")  # share of a step; the largest rounding error
 _MAX_NUMBER: Final = Decimal("1e18")
 _MIN_STEP: Final = Decimal("1e-12")
 
 
 def check_value(attribute: Attribute, value: object) -> str | None:
-    """Return the text to store for ``value``, or None when it is no value of this attribute.
+    """Return the text to store for ``value``, or None if the attribute does not allow it.
 
-    Numbers must lie in [min, max] on the grid ``min + k * step`` (a float's noise is forgiven),
-    checkboxes are true or false, selects and radios an exact member, texts at most 4096
-    characters.
+    A number must lie in [min, max] on the grid ``min + k * step``, apart from rounding errors. A
+    checkbox is true or false. A select or radio is one of the attribute's values. A text has at
+    most 4096 characters.
     """
     return _CHECKS[attribute.input_type](attribute, value)
 
 
 def number_limits(attribute: Attribute) -> tuple[Decimal, Decimal, Decimal] | None:
-    """Return (min, max, step) of a number attribute, or None when its values are not that."""
+    """Return (min, max, step) of a number attribute, or None if its values are no limits."""
     return _parse_limits(attribute.values)
 
 

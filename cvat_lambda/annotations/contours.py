@@ -38,9 +38,10 @@ def largest_polygon(
 ) -> tuple[float, ...] | None:
     """Outline the largest part of a mask as one polygon ``(x0, y0, x1, y1, ...)``.
 
-    Pixels that touch at a corner belong together; holes are filled. None for an empty mask.
+    Pixels that touch at a corner belong to one part, and holes are filled. Returns None for an
+    empty mask.
     """
-    cut = trim(bitmap, left, top)  # what follows takes time and memory by the pixel
+    cut = trim(bitmap, left, top)  # the steps below take time and memory for each pixel
     if cut is None:
         return None
     bitmap, left, top = cut
@@ -59,14 +60,14 @@ def trace(bitmap: Bitmap) -> list[Vertices]:
 def simplify(vertices: Vertices, tolerance: float) -> Vertices:
     """Simplify a closed outline (Douglas-Peucker) while it covers nearly the same pixels.
 
-    Outlines for which the tolerance is too coarse get a finer one, so that a thing of a few pixels
-    keeps its form.
+    The tolerance is halved until the outline covers nearly the same pixels, so that an object of a
+    few pixels keeps its form.
     """
     area = abs(signed_area(vertices))
     length = float(np.abs(vertices - np.roll(vertices, 1, axis=0)).sum())
     while tolerance > 0.05:
         kept = _douglas_peucker(vertices, tolerance)
-        # What an edge cuts off or adds is at most its length times the tolerance.
+        # An edge cuts off or adds at most its length times the tolerance.
         if length * tolerance <= MAX_CHANGE * area or _change(vertices, kept) <= MAX_CHANGE * area:
             return kept
         tolerance /= 2
@@ -209,8 +210,8 @@ def _drop_collinear(loop: npt.NDArray[np.int64]) -> Vertices:
 def _douglas_peucker(vertices: Vertices, tolerance: float) -> Vertices:
     """Simplify a closed outline, split at its first vertex and the one farthest from it.
 
-    All pieces are looked at together, then the halves of those that were split: an intricate
-    outline has tens of thousands of them, which take seconds one by one.
+    All pieces are split together, then the halves of those: an intricate outline has tens of
+    thousands of pieces, which would take seconds one by one.
     """
     count = len(vertices)
     far = int(np.argmax(np.square(vertices - vertices[0]).sum(axis=1)))
@@ -233,7 +234,7 @@ def _douglas_peucker(vertices: Vertices, tolerance: float) -> Vertices:
 def _farthest(
     points: Vertices, begins: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Of each piece the inner point farthest from the segment between its ends, and how far."""
+    """Return for each piece the inner point farthest from its chord, and the distance."""
     counts = ends - begins - 1
     firsts = np.cumsum(counts) - counts
     pieces = np.repeat(np.arange(len(counts)), counts)

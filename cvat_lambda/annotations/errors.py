@@ -1,15 +1,15 @@
-"""What can be wrong with labels, shapes and answers.
+"""The errors of labels, shapes and answers.
 
 ::
 
     AnnotationError (ValueError)
     ├── MappingError   the caller's mapping does not fit the function or the task
     ├── SpecError      the function's own labels (its ``spec`` annotation) are wrong
-    ├── ShapeError     a geometry by itself is malformed; callers add where it was found
-    ├── AnswerError    the function answered something that is not the contract
+    ├── ShapeError     a shape is malformed; callers add where it was found
+    ├── AnswerError    the function's answer breaks the contract
     └── DataError      annotations sent by a client are malformed; ``path`` says where
 
-The sentence of each names the object and, where there is one, the way out.
+The message names the object and, if there is one, the remedy.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class AnnotationError(ValueError):
 
 
 class MappingError(AnnotationError):
-    """A mapping names something that is not there or joins what does not fit."""
+    """A mapping names an unknown label or joins labels that do not fit."""
 
 
 class SpecError(AnnotationError):

@@ -1,4 +1,4 @@
-"""Which label of a function becomes which label of a task, checked before anything runs.
+"""The mapping of a function's labels to a task's labels, checked before anything runs.
 
 The caller's form is ``{function's label: {"name": task's label, "attributes": {function's
 attribute: task's attribute}, "sublabels": {...the same, of a skeleton...}}}``. Without one, labels

@@ -1,9 +1,9 @@
-"""An interactor's mask as the JSON text in which it came, checked but never made into numbers.
+"""An interactor's mask as JSON text, which is checked but never parsed into numbers.
 
-A mask of a full-HD image is two million numbers: to parse them, look at each and write them again
-takes most of a second, for a text that is the same before and after. What has the form that
-functions give it, rows of 0 and 1 or of 0 and 255, is checked as bytes and handed on as it is.
-Everything else is left to the parser, whose errors say what is wrong.
+A mask of a full-HD image has two million numbers. To parse, check and write them takes most of a
+second, and the text is the same before and after. A mask in the usual form, rows of 0 and 1 or of
+0 and 255, is checked as bytes and passed on as it is. Any other mask is parsed as JSON, so that the
+errors say what is wrong.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class MaskText:
 
 
 def parse(body: bytes, **options: Any) -> Any:
-    """Parse JSON as ``json.loads(body, **options)`` does, but for a mask, which is a `MaskText`.
+    """Parse JSON as ``json.loads(body, **options)`` does, and read a mask as a `MaskText`.
 
-    That is the member ``mask`` of an object, where its text has the usual form. Raises ValueError,
-    RecursionError.
+    The mask is the member ``mask`` of the object, if its text has the usual form. Raises
+    ValueError, RecursionError.
     """
     place = _find(body)
     if place is not None:
@@ -53,7 +53,7 @@ def parse(body: bytes, **options: Any) -> Any:
         mask = read(body[begin:end])
         if mask is not None:
             rest = json.loads(b"".join((body[:begin], _STAND_IN, body[end:])), **options)
-            # Not so where the key is that of another object, or given twice.
+            # The key may belong to another object, or occur twice.
             if isinstance(rest, dict) and rest.get("mask") == "the mask":
                 rest["mask"] = mask
                 return rest
@@ -61,7 +61,7 @@ def parse(body: bytes, **options: Any) -> Any:
 
 
 def read(text: bytes) -> MaskText | None:
-    """Read the JSON text of rows; None where it is not of the usual form."""
+    """Read the JSON text of rows. Return None if it does not have the usual form."""
     text = _without_spaces(text)
     digits = _one_digit_a_pixel(text)
     width = (digits.find(b"]") - 1) // 2  # "[[0,1,...,0]": two characters a pixel and one
@@ -81,13 +81,13 @@ def read(text: bytes) -> MaskText | None:
 
 
 def _without_spaces(text: bytes) -> bytes:
-    """Leave out the spaces, if there are none but those that Python puts behind commas."""
+    """Remove the spaces if all of them follow a comma, as Python writes them."""
     spaces = text.count(b" ")
     return text.translate(None, b" ") if spaces and spaces == text.count(b", ") else text
 
 
 def _one_digit_a_pixel(text: bytes) -> bytes:
-    """Write 255 as 1, if that is the only thing that twos and fives are in and there is no one."""
+    """Replace 255 by 1 if the text has no other 2 or 5, and no 1."""
     many = text.count(b"255")
     if many and (text.count(b"2"), text.count(b"5"), text.count(b"1")) == (many, 2 * many, 0):
         return text.translate(_TWO_TO_ONE, b"5")
@@ -101,7 +101,7 @@ def splice(mask: MaskText, others: bytes) -> bytes:
 
 
 def _find(body: bytes) -> tuple[int, int] | None:
-    """Where the rows of the only member ``mask`` are in a JSON text."""
+    """Return where the rows of the only member ``mask`` begin and end in a JSON text."""
     if body.count(_KEY) != 1:
         return None
     begin = _BEGIN.match(body, body.index(_KEY) + len(_KEY))

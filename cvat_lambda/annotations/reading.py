@@ -69,10 +69,10 @@ def read_rotation(shape_type: str, value: object, *, item: int, field: str) -> f
 
 
 def read_score(value: object, *, item: int, field: str) -> tuple[float, str | None]:
-    """Return a confidence in [0, 1] and a note when the value had to be bent to it.
+    """Return a confidence in [0, 1], and a note if the value was ignored or clamped.
 
-    CVAT reads no confidence, so functions send what they like: a number, a number as text, or
-    (noted) what is none. NaN and Infinity are errors, as everywhere.
+    CVAT ignores the confidence, so functions send numbers, numbers as text, and other values. NaN
+    and Infinity are errors, as everywhere.
     """
     if value is None:
         return 1.0, None
@@ -88,7 +88,7 @@ def read_score(value: object, *, item: int, field: str) -> tuple[float, str | No
     if 0.0 <= number <= 1.0:
         return number, None
     clamped = min(max(number, 0.0), 1.0)
-    # Rounding of a softmax is not worth a note.
+    # A rounding error of a softmax gets no note.
     noise = abs(number - clamped) < 1e-3
     return clamped, None if noise else f"the confidence {number:g} is outside [0, 1]"
 

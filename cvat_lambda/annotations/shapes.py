@@ -1,4 +1,4 @@
-"""Geometry of shapes: are these points a shape, and what of it lies inside the image?
+"""The geometry of shapes: the check of their points, and the part inside an image.
 
 Point counts are those of CVAT's REST API. A rectangle is two corners, an ellipse its centre and
 ``(rightmost x, topmost y)``, a cuboid eight corners, a mask run lengths (see ``rle``).
@@ -19,20 +19,22 @@ from cvat_lambda.annotations.types import ShapeType
 Points = tuple[float, ...]
 Size = tuple[int, int]  # width, height of an image in pixels
 
-MAX_VALUE: Final = 1e9  # of a coordinate; beyond it sums and products lose their meaning
-VISIBLE_OVERSHOOT: Final = 1.0  # pixels; less beyond the border is rounding, not worth a note
+MAX_VALUE: Final = 1e9  # of a coordinate; sums and products of larger numbers are not exact
+VISIBLE_OVERSHOOT: Final = (
+    1.0  # pixels; less beyond the border is a rounding error and gets no note
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PointCount:
-    """How many numbers the points of a shape type are."""
+    """The allowed number of coordinates of a shape type."""
 
     least: int
     most: int | None = None  # None: any
     words: str
 
     def accepts(self, count: int) -> bool:
-        """Tell whether so many numbers can be the points."""
+        """Tell whether a shape may have this number of coordinates."""
         if self.most is not None:
             return self.least <= count <= self.most
         return count >= self.least and count % 2 == 0
@@ -86,7 +88,7 @@ def check_rotation(shape_type: str, rotation: object) -> float:
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
-    """Tell whether a value of JSON is a number that is finite and of a sane size."""
+    """Tell whether a value of JSON is a finite number of at most `MAX_VALUE`."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     return -MAX_VALUE <= value <= MAX_VALUE  # false for NaN and Infinity
@@ -95,9 +97,9 @@ def is_number(value: object) -> TypeGuard[int | float]:
 def fit(shape_type: str, points: Points, rotation: float, size: Size) -> tuple[Points | None, bool]:
     """Fit checked points into an image.
 
-    Returns the points and whether something visible was cut off or lies outside; None instead of
-    points when nothing is left. What cannot be cut without becoming another thing (turned
-    rectangles, ellipses, cuboids) stays whole while a part of it is inside.
+    Returns the points, or None if nothing is left, and whether a visible part was cut off or lies
+    outside. A rotated rectangle, an ellipse or a cuboid cannot be cut without becoming another
+    shape, so it stays whole while a part of it is inside.
     """
     if shape_type == "rectangle":
         if rotation == 0.0:
@@ -243,7 +245,7 @@ _FITS: Final[dict[str, Callable[[Points, Size], tuple[Points | None, bool]]]] = 
 
 
 def hidden_points(shape_type: ShapeType, x: float, y: float) -> Points:
-    """Make valid points of any type at one place, for an element that is not there to see."""
+    """Return valid points of any type at one place, for a hidden element."""
     if shape_type == "mask":
         column, row = int(x), int(y)
         return (0, 1, column, row, column, row)

@@ -1,7 +1,7 @@
-"""Text that a database and UTF-8 take, and text out of untrusted values for sentences.
+"""Text that a database and UTF-8 can store, and short texts of untrusted values.
 
-JSON can say ``"\\u0000"`` and ``"\\ud800"``: NUL, which PostgreSQL does not take, and half of a
-surrogate pair, which no encoding does.
+JSON can hold ``"\\u0000"`` (NUL), which PostgreSQL cannot store, and ``"\\ud800"`` (half of a
+surrogate pair), which no encoding can.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def is_storable(text: str) -> bool:
 
 
 def brief(value: object) -> str:
-    """Show an untrusted value short enough for a sentence, and so that it can be stored."""
+    """Return an untrusted value as a short text that can be stored."""
     if value is None:
         return "none"
     text = f"'{value}'" if isinstance(value, str | int | float) else type(value).__name__

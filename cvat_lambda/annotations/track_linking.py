@@ -1,8 +1,9 @@
-"""Re-identification without its function: rectangles of consecutive frames joined to tracks.
+"""Join rectangles of consecutive frames to tracks, by the matchings that a function answered.
 
-A function compares the rectangles of two consecutive frames and answers, for each of the first
-frame, which of the second it is. ``Linker`` takes these matchings one after the other. Chains of
-two or more become tracks; a rectangle that was matched with none stays the shape that it was.
+A function compares the rectangles of two consecutive frames. For each rectangle of the first frame
+it answers the index of the same object in the second one. ``Linker`` takes these matchings one
+after the other. A chain of two or more rectangles becomes a track. A rectangle without a match
+stays a shape.
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ from cvat_lambda.annotations.types import LabeledData, Shape, Track, TrackedShap
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Linked:
-    """What the rectangles came to."""
+    """The tracks, and the rectangles that are part of none."""
 
     tracks: tuple[Track, ...] = ()
-    joined: tuple[Shape, ...] = ()  # the shapes that the tracks stand for: to be removed
+    joined: tuple[Shape, ...] = ()  # the shapes that the tracks replace
     unmatched: tuple[Shape, ...] = ()  # the shapes that stay
 
 
 def rectangles_by_frame(
     shapes: Iterable[Shape], frames: Sequence[int]
 ) -> dict[int, tuple[Shape, ...]]:
-    """Return the rectangles of each of ``frames``; other shapes are not re-identified."""
+    """Return the visible rectangles of each of ``frames``."""
     by_frame: dict[int, list[Shape]] = {frame: [] for frame in frames}
     for shape in shapes:
         if shape.type == "rectangle" and not shape.outside and shape.frame in by_frame:
@@ -83,7 +84,7 @@ class Linker:
         self._open = [continued.get(i) or begun[i] for i in range(len(shapes))]
 
     def finish(self) -> Linked:
-        """End all paths and return what they came to, in the order in which they began."""
+        """End all paths and return the result, in the order in which the paths began."""
         paths, self._paths, self._open = self._paths, [], []
         chains = [path for path in paths if len(path) > 1]
         return Linked(

@@ -1,4 +1,4 @@
-"""Where the objects of tracks are on a frame, between their key frames too."""
+"""The shapes of tracks on a frame, which are interpolated between key frames."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Iterable
 
 from cvat_lambda.annotations.types import Shape, Track, TrackedShape
 
-# Their points move in straight lines between key frames; other shapes stay until the next one.
+# Their points are interpolated linearly; other shapes stay until the next key frame.
 _MOVING = ("rectangle", "ellipse", "cuboid", "points")
 
 
 def shapes_on_frame(frame: int, tracks: Iterable[Track]) -> tuple[Shape, ...]:
-    """Return what is seen of the tracks on a frame, as shapes with the ids of their tracks."""
+    """Return the visible shapes of the tracks on a frame, with the ids of their tracks."""
     found = (_seen(track, frame) for track in tracks)
     return tuple(shape for shape in found if shape is not None)
 
 
 def _seen(track: Track, frame: int) -> Shape | None:
-    """A track is seen from each key frame to the next, unless it is outside."""
+    """Return the shape of a track, or None before its first key frame and while it is outside."""
     after = bisect_right([key.frame for key in track.shapes], frame)
     if after == 0 or track.shapes[after - 1].outside:
         return None

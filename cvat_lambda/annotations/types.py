@@ -1,4 +1,4 @@
-"""What is annotated, and with what: labels, shapes, tags, tracks. Pure data, no behaviour.
+"""The data classes of labels, shapes, tags and tracks.
 
 Shape formats are those of CVAT's REST API (``/api/tasks/ID/annotations``): points are
 ``[x0, y0, x1, y1, ...]`` in pixels of the whole frame; a mask is run lengths (zeros first,

@@ -1,8 +1,12 @@
-"""Calls of people who wait: what the app adds to the latency of the function itself.
+"""Calls of people who wait: what the app adds to the call of a bare client.
 
-The app is a real web server process (gunicorn, threads) on PostgreSQL and Redis, the function is
-a process of its own with a fixed latency, the client keeps one connection and a token. A frame is
-a 1280x720 JPEG of about 200 KB; each detector call is on another frame, so none is kept.
+The app is a real web server process with threads, on PostgreSQL and Redis. The function is a
+process of its own with a fixed latency. The client keeps one connection and a token. A frame is a
+1280x720 JPEG of about 200 KB; each detector call is on another frame, so none is kept.
+
+A bare client stands beside each call: it reads the same file, encodes it, and posts the same body
+to the function on a kept connection. The overhead of a call is its time minus that of the bare call
+before it. Both run in turns, so that other load on the machine meets both.
 """
 
 from __future__ import annotations
@@ -15,14 +19,21 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
 
+import psutil
+
+from cvat_lambda.gateway.payload import encode_payload
+from tests.bench.embedding_function import new_embedding
 from tests.bench.stand import DISTINCT, REPOSITORY, Stand, function_process, stand
 
 LATENCY_MS = 50.0
 ENCODE_MS, CLICK_MS = 200.0, 20.0
+CLICK: Final = {"pos_points": [[600, 300]], "neg_points": []}
 
 
 def run(short: bool) -> list[dict[str, Any]]:
@@ -41,6 +52,27 @@ def row(name: str, value: float, goal: float | None) -> dict[str, Any]:
         "goal": goal,
         "higher_is_better": False,
     }
+
+
+class BareClient:
+    """A client of the function itself, which does only what every client must do."""
+
+    def __init__(self, port: int) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+
+    def call_ms(self, body: Callable[[], bytes]) -> float:
+        """Return the time to build a body and to post it, in milliseconds."""
+        begun_at = time.perf_counter()
+        self._connection.request("POST", "/", body(), {"Content-Type": "application/json"})
+        answer = self._connection.getresponse()
+        json.loads(answer.read())
+        assert answer.status == 200, answer.status
+        return (time.perf_counter() - begun_at) * 1000
+
+
+def image_body(path: Path, **fields: Any) -> bytes:
+    """Read an image and return the body that a function gets for it."""
+    return encode_payload(fields, {"image": path.read_bytes()})
 
 
 class Client:
@@ -66,8 +98,8 @@ class Client:
 
 
 @contextmanager
-def web_server(home: Any) -> Iterator[int]:
-    """The app as people reach it; gives its port."""
+def web_server(home: Any) -> Iterator[tuple[int, psutil.Process]]:
+    """Start the app's web server; give its port and its process."""
     from cvat_lambda.server.processes import Child, bound_socket, wait_for_port
     from cvat_lambda.server.services import web_command
 
@@ -83,7 +115,7 @@ def web_server(home: Any) -> Iterator[int]:
         )
     try:
         wait_for_port(port, child=child)
-        yield port
+        yield port, psutil.Process(child.process.pid)
     finally:
         child.stop()
 
@@ -126,6 +158,22 @@ def add_interactor(port: int) -> str:
     return "embeds"
 
 
+def image_paths(task_id: int) -> list[Path]:
+    """Return the files of a task's frames."""
+    from cvat_lambda.engine.standalone.media.storage import data_folder
+    from cvat_lambda.engine.standalone.models import Image
+
+    images = Image.objects.filter(data__task_id=task_id).order_by("number")
+    found = images.values_list("data__folder", "path")
+    return [data_folder(folder) / path for folder, path in found]
+
+
+def cpu_s(process: psutil.Process) -> float:
+    """Return the processor time of a process and its children, in seconds."""
+    times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
+    return sum(each.user + each.system for each in times)
+
+
 def percentile(values: list[float], percent: int) -> float:
     """So many of a hundred values are below it."""
     return statistics.quantiles(values, n=100)[percent - 1]
@@ -142,30 +190,40 @@ def measure(prepared: Stand, *, short: bool) -> Iterator[dict[str, Any]]:
     with (
         function_process(LATENCY_MS, 2) as detector_port,
         embedding_process() as interactor_port,
-        web_server(prepared.home) as port,
+        web_server(prepared.home) as (port, server),
     ):
         detector = prepared.function(detector_port, 2)
         interactor = add_interactor(interactor_port)
-        client = Client(port, token)
+        paths = image_paths(task.pk)
+        client, bare = Client(port, token), BareClient(detector_port)
         for number in range(10):  # imports, connections, caches of both sides
             client.call_ms(detector, task=task.pk, frame=number)
-        over = [
-            client.call_ms(detector, task=task.pk, frame=number % frames) - LATENCY_MS
-            for number in range(calls)
-        ]
-        yield row("call_overhead_p50_ms", statistics.median(over), 10.0)
-        yield row("call_overhead_p95_ms", percentile(over, 95), 25.0)
-        prompt: dict[str, Any] = {"task": task.pk, "pos_points": [[600, 300]], "neg_points": []}
+            bare.call_ms(partial(image_body, paths[number]))
+        over, cpu_before_s = [], cpu_s(server)
+        bare_ms = []
+        for number in range(calls):
+            frame = number % frames
+            bare_ms.append(bare.call_ms(partial(image_body, paths[frame])))
+            over.append(client.call_ms(detector, task=task.pk, frame=frame) - bare_ms[-1])
+        used_ms = (cpu_s(server) - cpu_before_s) * 1000 / calls
+        yield row("bare_call_over_latency_p50_ms", statistics.median(bare_ms) - LATENCY_MS, None)
+        yield row("call_overhead_p50_ms", statistics.median(over), 5.0)
+        yield row("call_overhead_p95_ms", percentile(over, 95), 10.0)
+        yield row("call_processor_ms", used_ms, 5.0)
+        prompt: dict[str, Any] = {"task": task.pk, **CLICK}
         first = [
             client.call_ms(interactor, frame=number, **prompt) - ENCODE_MS
             for number in range(4 if short else 20)
         ]
-        later = [
-            client.call_ms(interactor, frame=number % len(first), **prompt) - CLICK_MS
-            for number in range(calls // 2)
-        ]
+        bare = BareClient(interactor_port)
+        kept = encode_payload({**CLICK, "embedding": new_embedding()})
+        later = []
+        for number in range(calls // 2):
+            before_ms = bare.call_ms(lambda: kept)
+            frame = number % len(first)
+            later.append(client.call_ms(interactor, frame=frame, **prompt) - before_ms)
         yield row("embedding_first_click_p50_ms", statistics.median(first), None)
-        yield row("embedding_click_p50_ms", statistics.median(later), 25.0)
+        yield row("embedding_click_p50_ms", statistics.median(later), 5.0)
         yield row("embedding_click_p95_ms", percentile(later, 95), None)
 
 

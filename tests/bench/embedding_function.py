@@ -13,11 +13,13 @@ from __future__ import annotations
 import argparse
 import base64
 import json
+import math
 import os
 import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 SHAPE = (1, 256, 64, 64)
 # A mask of 100 x 100 pixels with its bounds, as a good interactor answers.
@@ -52,16 +54,17 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(answer)
 
 
+def new_embedding() -> dict[str, Any]:
+    """An embedding of random numbers."""
+    data = base64.b64encode(os.urandom(4 * math.prod(SHAPE))).decode()
+    return {"data": data, "shape": list(SHAPE), "dtype": "float32", "version": "1"}
+
+
 def answers() -> dict[bool, bytes]:
     """The answers without and with an embedding."""
-    size = 4
-    for side in SHAPE:
-        size *= side
-    data = base64.b64encode(os.urandom(size)).decode()
-    embedding = {"data": data, "shape": list(SHAPE), "dtype": "float32", "version": "1"}
     return {
         False: json.dumps(MASK).encode(),
-        True: json.dumps({**MASK, "embedding": embedding}).encode(),
+        True: json.dumps({**MASK, "embedding": new_embedding()}).encode(),
     }
 
 
