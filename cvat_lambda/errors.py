@@ -42,6 +42,7 @@ retry of the same thing cannot succeed. Addresses and traces belong in the log, 
 
 from __future__ import annotations
 
+import errno
 import inspect
 from typing import Any, ClassVar
 
@@ -278,3 +279,11 @@ class DiskFull(EngineError):
     code = "disk_full"
     status_code = 507
     permanent = False
+
+
+def is_disk_full(exc: BaseException) -> bool:
+    """Return whether an error of a file or of the database says that the disk is full."""
+    if isinstance(exc, OSError):
+        return exc.errno in (errno.ENOSPC, errno.EDQUOT)
+    text = str(exc).lower()  # of SQLite and of PostgreSQL
+    return "database or disk is full" in text or "no space left on device" in text

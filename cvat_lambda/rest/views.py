@@ -19,7 +19,7 @@ from rest_framework.views import exception_handler as rest_framework_handler
 
 from cvat_lambda import signals
 from cvat_lambda.annotations.errors import AnnotationError
-from cvat_lambda.errors import LambdaError
+from cvat_lambda.errors import DiskFull, LambdaError, is_disk_full
 from cvat_lambda.rest.parsers import require_length
 
 if TYPE_CHECKING:
@@ -42,6 +42,10 @@ def handle_exception(exc: Exception, context: dict[str, Any]) -> Response | None
     if isinstance(exc, AnnotationError):
         set_rollback()
         return Response({"code": "invalid_annotations", "message": exc.message}, status=400)
+    if is_disk_full(exc):
+        set_rollback()
+        logger.error("the disk is full", exc_info=exc, extra={"action": "disk_full"})
+        return Response(DiskFull().to_json(), status=DiskFull.status_code)
     answer = rest_framework_handler(exc, context)
     return answer if answer is not None else _internal_error(exc, context)
 

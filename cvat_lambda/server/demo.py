@@ -266,6 +266,8 @@ def report(client: Client, task: dict[str, Any], request: dict[str, Any], place:
     names = {label["id"]: label["name"] for label in labels["results"]}
     print(f"The request {request['status']}: {request['done']} frames done, ", end="")
     print(f"{request['failed']} failed; {request['rate'] or 0:.1f} frames/s.")
+    if request["failed"]:
+        print(f"Not all frames were annotated: {request['failed']} of {request['total']} failed.")
     if request["exc_info"]:
         print(f"  {request['exc_info']}")
     for error in request["errors"]:

@@ -27,6 +27,7 @@ from cvat_lambda.requests.store.progress import progress_of
 from cvat_lambda.requests.store.queries import on_task, outcomes_of
 from cvat_lambda.web import overlay
 from cvat_lambda.web.annotated_frames import annotated_frames, annotation_rows, unreadable
+from cvat_lambda.web.badges import badge_of
 
 TASKS_A_PAGE = 20
 FRAMES_A_PAGE = 24
@@ -167,7 +168,9 @@ def frame(request: HttpRequest, task_id: int, number: int) -> HttpResponse:
 def _rows(items: Iterable[Request]) -> list[dict[str, Any]]:
     found = list(items)
     progress = progress_of(found)
-    return [{"request": item, "progress": progress[item.pk]} for item in found]
+    return [
+        {"request": item, "progress": progress[item.pk], "badge": badge_of(item)} for item in found
+    ]
 
 
 @login_required
@@ -210,12 +213,14 @@ def _act(request: HttpRequest, found: Request) -> None:
 @login_required
 @require_GET
 def request_progress(request: HttpRequest, request_id: str) -> HttpResponse:
-    """Return the data of a page's progress bar."""
+    """Return what `progress.js` shows of a live request."""
     found = _request(request, request_id)
     progress = progress_of([found])[found.pk]
     return JsonResponse(
         {
             "status": found.status,
+            "badge": badge_of(found),
+            "shapes": found.shapes,
             "done": found.done,
             "failed": found.failed,
             "skipped": found.skipped,

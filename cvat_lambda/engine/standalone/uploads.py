@@ -27,7 +27,7 @@ from cvat_lambda.engine.standalone.media.video import is_video
 from cvat_lambda.engine.standalone.staging import Staging
 from cvat_lambda.engine.standalone.tasks import add_frames
 from cvat_lambda.engine.standalone.writing import lock
-from cvat_lambda.errors import LambdaError, StateConflict
+from cvat_lambda.errors import DiskFull, LambdaError, StateConflict, is_disk_full
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +126,9 @@ def _carried_out(request: models.DataRequest) -> tuple[models.RequestStatus, str
             note = add_frames(request.task, _sources(request, staging), ingestion).note
     except LambdaError as exc:
         return models.RequestStatus.FAILED, exc.message
-    except Exception:
+    except Exception as exc:
+        if is_disk_full(exc):
+            return models.RequestStatus.FAILED, DiskFull().message
         logger.exception("upload for task #%s failed", request.task_id)
         return models.RequestStatus.FAILED, "The upload failed; the server's log tells why."
     finally:

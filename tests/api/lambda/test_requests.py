@@ -313,6 +313,19 @@ def test_queued_request_asked_by_a_browser_is_shown_as_started(api: Any, made: R
     assert api.get(f"requests/{made.pk}").json()["status"] == "queued"
 
 
+def test_finished_request_with_failed_frames_is_shown_to_a_browser_as_failed(
+    api: Any, made: Request
+) -> None:
+    """CVAT's page says "accomplished" of every finished request, and shows no counts."""
+    Request.objects.update(status="finished", total=4, done=1, failed=3)
+    shown = asked_by_page(api, f"requests/{made.pk}")
+    assert shown["status"] == "failed"
+    assert shown["exc_info"] == (
+        "3 of 4 frames failed. The annotations of the other frames are saved."
+    )
+    assert api.get(f"requests/{made.pk}").json()["status"] == "finished"
+
+
 def test_reading_requests_writes_nothing_and_sends_nothing(api: Any, made: Request) -> None:
     """Lists and details used to queue lost and stalled shards again."""
     long_ago = datetime.now(timezone.utc) - timedelta(hours=1)

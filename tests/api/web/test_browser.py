@@ -144,6 +144,36 @@ def test_a_page_outlives_a_restart_and_sends_no_form_again(site: Site) -> None:
     assert asked_next == "GET /task"
 
 
+SHOWN = """<!doctype html><div data-request><span data-badge>queued</span>
+<span data-shapes>0</span>{live}</div><div id="failures">{failures}</div>"""
+REPORT = """<script>setInterval(() => {
+  const text = (name) => document.querySelector(name).textContent;
+  fetch("/shown?" + [text("[data-badge]"), text("[data-shapes]"), text("#failures")].join("|"));
+}, 200);</script>"""
+
+
+@pytest.fixture
+def live_request(site: Site) -> None:
+    """A page of a running request, and a server on which a frame fails meanwhile."""
+    numbers = {"done": 2, "failed": 1, "skipped": 0, "total": 4, "rate": None, "eta_s": None}
+    badge = {"text": "started", "style": "started"}
+    now = json.dumps({"status": "started", "badge": badge, "shapes": 7, **numbers})
+    site.answers["GET /progress"] = lambda: (200, "application/json", now)
+    pages = iter(["none", *["frame 3 failed"] * 1000])
+    site.answers["GET /start"] = lambda: (
+        200,
+        "text/html",
+        SHOWN.format(live=LIVE.partition(">")[2], failures=next(pages)) + REPORT,
+    )
+
+
+@pytest.mark.usefixtures("live_request", "visit")
+def test_a_live_page_shows_new_states_shapes_and_failures(site: Site) -> None:
+    wanted = "GET /shown?started|7|frame%203%20failed"
+    while site.wait_for("GET /shown?") != wanted:
+        pass
+
+
 @pytest.fixture
 def telephone(site: Site, client_for: ClientFor, alice: User) -> list[str]:
     """Every page with long names, in frames as wide as a telephone; the pages' addresses."""

@@ -228,6 +228,38 @@ def test_progress_is_given_as_numbers(
     )
 
 
+@pytest.mark.parametrize(
+    ("failed", "total", "badge"),
+    [
+        (0, 4, {"text": "finished", "style": "finished"}),
+        (1, 4, {"text": "finished, 1 of 4 failed", "style": "partly"}),
+        (3, 4, {"text": "finished, 3 of 4 failed", "style": "failed"}),
+    ],
+)
+def test_a_request_with_failed_frames_does_not_look_like_a_success(
+    client_for: ClientFor,
+    alice: User,
+    request_row: Request,
+    failed: int,
+    total: int,
+    badge: dict[str, str],
+) -> None:
+    counts = {"failed": failed, "done": total - failed, "total": total}
+    Request.objects.filter(pk=request_row.pk).update(**counts)
+    client = client_for(alice)
+    assert client.get(f"/requests/{request_row.pk}/progress").json()["badge"] == badge
+    shown = f'<span class="state {badge["style"]}" data-badge>{badge["text"]}</span>'
+    for page in ("/", f"/requests/{request_row.pk}"):
+        assert shown in client.get(page).content.decode()
+
+
+def test_a_nul_in_the_address_of_a_request_is_not_found(client_for: ClientFor, alice: User) -> None:
+    assert client_for(alice).get("/requests/%00").status_code == 404
+    assert client_for(alice).get("/requests/%00/progress").status_code == 404
+    assert client_for(alice).get("/api/lambda/requests/%00").status_code == 404
+    assert client_for(alice).get("/api/requests/%00").status_code == 404
+
+
 def test_starting_with_an_unknown_function_says_so(
     client_for: ClientFor, alice: User, task: models.Task, settings: object
 ) -> None:

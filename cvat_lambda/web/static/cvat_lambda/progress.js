@@ -1,4 +1,5 @@
-// Keeps the progress bars of live requests up to date, and loads the page anew when one ends.
+// Updates live requests: progress bar, badge, number of shapes, failed frames. When a request
+// ends, the page is loaded again.
 "use strict";
 const duration = (seconds) => {
   const whole = Math.ceil(seconds);
@@ -10,6 +11,7 @@ const duration = (seconds) => {
 const follow = (box) => {
   const bar = box.querySelector("progress");
   const words = box.querySelector(".words");
+  let failed = 0;
 
   const show = (now) => {
     bar.max = now.total || 1;
@@ -21,6 +23,33 @@ const follow = (box) => {
     if (now.rate) text += ` · ${now.rate.toFixed(1)} frames/s`;
     if (now.eta_s !== null) text += ` · ${duration(now.eta_s)} to go`;
     words.textContent = text;
+    const row = box.closest("[data-request]");
+    const badge = row?.querySelector("[data-badge]");
+    if (badge) {
+      badge.textContent = now.badge.text;
+      badge.className = `state ${now.badge.style}`;
+    }
+    const shapes = row?.querySelector("[data-shapes]");
+    if (shapes) shapes.textContent = now.shapes;
+    if (now.failed !== failed) {
+      failed = now.failed;
+      showFailures();
+    }
+  };
+
+  // The table of failed frames is taken from a new copy of the page.
+  const showFailures = async () => {
+    const table = document.querySelector("#failures");
+    if (!table) return;
+    try {
+      const answer = await fetch(location.href, { redirect: "error" });
+      if (!answer.ok) return;
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const fresh = page.querySelector("#failures");
+      if (fresh) table.replaceWith(document.importNode(fresh, true));
+    } catch {
+      failed = -1; // the next answer shows them
+    }
   };
 
   const look = async () => {
