@@ -7,15 +7,17 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from cvat_lambda.engine.cvat import policy
+from cvat_lambda.engine.cvat import compat, policy
 from cvat_lambda.engine.cvat.policy import PolicyUnavailable
 from tests.inside_cvat.scenarios import CvatScenarios
+from tests.inside_cvat.test_server import request_of
 from tests.integration.requests.function_server import function_server
 
 
@@ -135,6 +137,35 @@ def test_list_of_requests_without_the_rules_of_tasks_gives_503(
     server.answer = b"{}"
     answer = cvat.try_to_send("get", "/api/lambda/requests")
     assert (answer.status_code, answer.json()["code"]) == (503, "engine_unavailable")
+
+
+def test_requests_are_judged_by_cvats_own_rules_where_the_server_has_them(
+    cvat: CvatScenarios, server: Policy, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CVAT has the package ``lambda_requests`` from version 2.72 on."""
+    request = request_of(cvat, "alice", cvat.task(frames=4))
+    monkeypatch.setattr(compat, "REQUEST_RULES", Path(__file__).parent)
+    settings.IAM_OPA_DATA_URL = f"{server.url}/v1/data"
+    filter_all = b'{"result": []}'
+    server.answers = {"/v1/data/tasks/filter": filter_all, "/v1/data/jobs/filter": filter_all}
+    one = f"/api/lambda/requests/{request.pk}"
+    resource = {"id": request.pk, "owner": {"id": cvat.people["alice"].pk}}
+    for method, path, scope, about in (
+        ("get", "/api/lambda/requests", "list", None),
+        ("post", "/api/lambda/requests", "create", None),
+        ("get", one, "view", resource),
+        ("get", f"{one}/outcomes", "view", resource),
+        ("post", f"{one}/retry", "delete", resource),
+        ("post", f"{one}/undo", "delete", resource),
+        ("delete", one, "delete", resource),
+    ):
+        server.asked.clear()
+        cvat.try_to_send(method, path, {})
+        asked, question = server.asked[0]
+        assert asked == "/v1/data/lambda_requests/allow", path
+        assert (question["scope"], question["resource"]) == (scope, about), path
+    server.answers["/v1/data/lambda_requests/allow"] = b'{"result": false}'
+    assert cvat.try_to_send("delete", one).status_code == 403
 
 
 def test_call_asks_two_questions_over_one_connection_and_makes_few_queries(

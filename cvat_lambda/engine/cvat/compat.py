@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
+from pathlib import Path
 from typing import Any, Final
 
 import crum  # type: ignore[import-not-found]
 import rq
+from cvat.apps import lambda_manager
 from cvat.apps.dataset_manager.task import JobAnnotation
 from cvat.apps.engine import models
 from cvat.apps.engine.frame_provider import SegmentFrameProvider
@@ -37,6 +39,14 @@ def has_field(model: type[Model], name: str) -> bool:
 # CVAT 2.54 has no scores. Newer versions store them with shapes.
 HAS_SCORE: Final = has_field(models.LabeledShape, "score")
 HAS_TAG_SCORE: Final = has_field(models.LabeledImage, "score")
+
+_RULES_OF_LAMBDA_MANAGER: Final = Path(lambda_manager.__file__).parent / "rules"
+# The folder with CVAT's own rules of requests; None before CVAT 2.72, which has none.
+REQUEST_RULES: Final[Path | None] = (
+    _RULES_OF_LAMBDA_MANAGER
+    if (_RULES_OF_LAMBDA_MANAGER / "lambda_requests.rego").is_file()
+    else None
+)
 
 # CVAT's names of job types, in any version, and the port's.
 _JOB_TYPES: Final[dict[str, JobType]] = {

@@ -19,12 +19,16 @@ class CvatIntegrationConfig(AppConfig):
 
     def ready(self) -> None:
         from cvat.apps.iam.permissions import load_app_iam_rules
+        from cvat.apps.iam.utils import add_opa_rules_path
 
         from cvat_lambda.api.base import LambdaViewSet
+        from cvat_lambda.engine.cvat.compat import REQUEST_RULES
         from cvat_lambda.integration.cvat import receivers
         from cvat_lambda.integration.cvat.permissions import LambdaPermission
 
         load_app_iam_rules(self)
+        if REQUEST_RULES is not None:
+            add_opa_rules_path(REQUEST_RULES)
         _import_early()
         receivers.connect()
         LambdaViewSet.iam_permission_class = LambdaPermission

@@ -7,7 +7,8 @@ from typing import Any, Final
 from cvat.apps.iam.permissions import OpenPolicyAgentPermission, PermissionResult, StrEnum
 from django.conf import settings
 
-from cvat_lambda.engine.cvat import policy
+from cvat_lambda.engine.cvat import compat, policy
+from cvat_lambda.models import Request
 
 
 class Scopes(StrEnum):  # type: ignore[misc]
@@ -35,6 +36,18 @@ SCOPES: Final = {
 }
 
 
+# By the action of a view of requests; the scopes of CVAT's package `lambda_requests`.
+REQUEST_SCOPES: Final = {
+    "list": "list",
+    "create": "create",
+    "retrieve": "view",
+    "outcomes": "view",
+    "destroy": "delete",
+    "retry": "delete",
+    "undo": "delete",
+}
+
+
 class LambdaPermission(OpenPolicyAgentPermission):  # type: ignore[misc]
     """CVAT's policy enforcer creates one for each HTTP request to the views of the lambda API."""
 
@@ -51,6 +64,8 @@ class LambdaPermission(OpenPolicyAgentPermission):  # type: ignore[misc]
     def create(
         cls, request: Any, view: Any, obj: Any, iam_context: dict[str, Any]
     ) -> list[LambdaPermission]:
+        if view.basename == "lambda_request" and compat.REQUEST_RULES is not None:
+            cls = RequestPermission
         return [
             cls.create_base_perm(request, view, scope, iam_context, obj)
             for scope in cls.get_scopes(request, view, obj)
@@ -62,3 +77,23 @@ class LambdaPermission(OpenPolicyAgentPermission):  # type: ignore[misc]
 
     def get_resource(self) -> None:
         return None
+
+
+class RequestPermission(LambdaPermission):
+    """The permission of requests by CVAT's own rules, which CVAT has from version 2.72 on."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        data_url: str = settings.IAM_OPA_DATA_URL  # type: ignore[misc]  # a setting of CVAT
+        self.url = f"{data_url}/lambda_requests/allow"
+
+    @classmethod
+    def _get_scopes(cls, request: Any, view: Any, obj: Any) -> list[str]:
+        return [REQUEST_SCOPES[view.action]]
+
+    def get_resource(self) -> Any:
+        """The id and the owner of a request; None for a list or a new one."""
+        if self.obj is None:
+            return None
+        owner_id = Request.objects.filter(pk=self.obj).values_list("owner_id", flat=True).first()
+        return {"id": self.obj, "owner": {"id": owner_id}}
