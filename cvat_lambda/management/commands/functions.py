@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError, ProgrammingError
 
+from cvat_lambda import signals
 from cvat_lambda.conf import settings
 from cvat_lambda.errors import FunctionNotFound, LambdaError
 from cvat_lambda.functions import registry
@@ -131,7 +132,16 @@ class Command(BaseCommand):
         try:
             deploy_folders(_runtime_client(), options["folders"], target, write, write_error)
         finally:
-            self._tell_refresh(registry.refresh(force=True))
+            result = registry.refresh(force=True)
+            self._tell_refresh(result)
+            for function_id in result.changed:
+                signals.action_taken.send_robust(
+                    sender=Command,
+                    action="deployed",
+                    object_kind="function",
+                    object_id=function_id,
+                    details={"folders": [str(root) for root in options["folders"]]},
+                )
 
     def verb_remove(self, options: dict[str, Any]) -> None:
         """remove a function from the platform"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -135,7 +136,10 @@ def test_check_with_gpu_checks_the_gpu_variant(nuclio: FakeNuclio, tmp_path: Pat
 
 
 def test_deploy_to_nuclio_calls_nuctl_with_the_apps_namespace_and_project(
-    nuclio: FakeNuclio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    nuclio: FakeNuclio,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     run("new", "detector", "my-detector", "--into", str(tmp_path))
     record, nuctl = tmp_path / "record", tmp_path / "nuctl"
@@ -143,7 +147,12 @@ def test_deploy_to_nuclio_calls_nuctl_with_the_apps_namespace_and_project(
     nuctl.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     nuclio.functions = {"my-detector": function_object("my-detector")}
-    run("deploy", str(tmp_path), "--platform", "nuclio", "--nuclio-platform", "kube")
+    with caplog.at_level(logging.INFO, "cvat_lambda.audit"):
+        run("deploy", str(tmp_path), "--platform", "nuclio", "--nuclio-platform", "kube")
+    audited = [vars(entry) for entry in caplog.records if entry.name == "cvat_lambda.audit"]
+    assert [(entry["action"], entry["object_id"]) for entry in audited] == [
+        ("deployed", "my-detector")
+    ]
     created, deployed = record.read_text().splitlines()
     assert created == "create project cvat --namespace nuclio --platform kube"
     assert deployed.endswith("--project-name cvat --namespace nuclio --platform kube")
