@@ -7,7 +7,7 @@ one instance.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -74,12 +74,20 @@ class FrameFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KnownFrame:
+    """A frame that was looked up, but not read."""
+
+    key: str  # as `Engine.frame_key` returns it
+    read: Callable[[], Frame]  # without a query; raises FrameUnreadable, EngineUnavailable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CallFacts:
     """The facts of a task or job that a call needs, if the user may view it."""
 
     task_id: int
     job: Job | None = None  # the job of the call; None: the call is about the task
-    frame_keys: Mapping[int, str] = field(default_factory=dict)  # those that are known already
+    frames: Mapping[int, KnownFrame] = field(default_factory=dict)  # those that were looked up
     labels_version: str | None = None  # changes with the task's labels; None: not known
 
 

@@ -22,7 +22,7 @@ def read_frame(scope: CallScope, number: int) -> Frame:
     kept = get_caches().frames
     frame = kept.get(key)
     if frame is None:
-        frame = scope.engine.frame(scope.task_id, number)
+        frame = scope.read_frame(number)
         kept.put(key, frame)
     elif frame.number != number:  # one image at two places
         frame = replace(frame, number=number)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cvat_lambda.annotations.types import Label
-from cvat_lambda.engine.port import Access, CallFacts, Engine
+from cvat_lambda.engine.port import Access, CallFacts, Engine, Frame
 from cvat_lambda.errors import FrameOutOfScope, InvalidRequest
 from cvat_lambda.interactive.caches import get_caches
 from cvat_lambda.interactive.params import CallParams
@@ -66,13 +66,18 @@ class CallScope:
             raise FrameOutOfScope(
                 f"Frame {number} is outside the range of job {job.id}.", frame=number
             )
-        known = self.facts.frame_keys.get(number)
+        known = self.facts.frames.get(number)
         if known is not None:
-            return known
+            return known.key
         try:
             return self.engine.frame_key(self.task_id, number)
         except FrameOutOfScope as exc:
             raise self._out_of_task(number) from exc
+
+    def read_frame(self, number: int) -> Frame:
+        """Read a frame. Raise FrameOutOfScope, FrameUnreadable or EngineUnavailable."""
+        known = self.facts.frames.get(number)
+        return self.engine.frame(self.task_id, number) if known is None else known.read()
 
     def _out_of_task(self, number: int) -> FrameOutOfScope:
         size = self.engine.task(self.task_id).size

@@ -68,8 +68,9 @@ class People:
             )
             assert facts.task_id == bench.task_id
             assert facts.job == (None if job_id is None else engine.job(job_id))
-            for number, key in facts.frame_keys.items():
-                assert key == engine.frame_key(bench.task_id, number)
+            for number, known in facts.frames.items():
+                assert known.key == engine.frame_key(bench.task_id, number)
+                assert known.read() == engine.frame(bench.task_id, number)
         refused = (("bob", None, other.id), ("charlie", None, mine.id), ("alice", None, UNKNOWN))
         for name, task_id, job_id in refused:
             with pytest.raises(JobNotFound):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from PIL import Image
 
@@ -22,7 +22,7 @@ _BROWSER_TYPES = ("image/jpeg", "image/png", "image/webp")
 Encoder = Callable[[Image.Image], bytes]
 
 _FACTS_AT_ONCE = 512  # rows of images read with one query
-_FACTS = ("number", "path", "mime", "name", "width", "height", "data__folder")
+IMAGE_FACTS: Final = ("number", "path", "mime", "name", "width", "height", "data__folder")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,16 +63,23 @@ class _VideoFacts:
 def read_frame(task_id: int, number: int) -> Frame:
     """Return one frame. Raise FrameOutOfScope, FrameUnreadable, EngineUnavailable, TaskNotFound."""
     facts = (
-        models.Image.objects.filter(data__task_id=task_id, number=number).values(*_FACTS).first()
+        models.Image.objects.filter(data__task_id=task_id, number=number)
+        .values(*IMAGE_FACTS)
+        .first()
     )
     if facts is not None:
-        return _checked(_read_image(facts))
+        return read_image(facts)
     kind, size = _kind_and_size(task_id)
     if not 0 <= number < size:
         raise FrameOutOfScope(f"frame {number} is not in task #{task_id}, which has {size} frames")
     if kind != models.DataKind.VIDEO:
         raise FrameUnreadable(f"frame {number} of task #{task_id} is missing")
     return _checked(next(_video_frames(task_id, [number], images.encode_png, "image/png")))
+
+
+def read_image(facts: Mapping[str, Any]) -> Frame:
+    """Read an image by its `IMAGE_FACTS`. Raise FrameUnreadable, EngineUnavailable."""
+    return _checked(_read_image(facts))
 
 
 def read_facts(task_id: int, numbers: Collection[int]) -> dict[int, FrameFacts]:
@@ -173,7 +180,7 @@ def _kind_and_size(task_id: int) -> tuple[str, int]:
 
 def _image_frames(task_id: int, numbers: Sequence[int]) -> Iterator[Frame | UnreadableFrame]:
     query = models.Image.objects.filter(data__task_id=task_id, number__in=list(numbers))
-    found = {facts["number"]: facts for facts in query.values(*_FACTS)}
+    found = {facts["number"]: facts for facts in query.values(*IMAGE_FACTS)}
     if not found:
         _kind_and_size(task_id)  # it may have been deleted meanwhile
     for number in numbers:
@@ -185,7 +192,7 @@ def _image_frames(task_id: int, numbers: Sequence[int]) -> Iterator[Frame | Unre
             yield _read_image(facts)
 
 
-def _read_image(facts: dict[str, Any]) -> Frame | UnreadableFrame:
+def _read_image(facts: Mapping[str, Any]) -> Frame | UnreadableFrame:
     folder = storage.data_folder(facts["data__folder"])
     try:
         data = (folder / facts["path"]).read_bytes()
