@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from cvat_lambda.annotations.types import LabeledData, Shape
 from cvat_lambda.engine import get_engine
+from cvat_lambda.errors import StateConflict
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests.control import transitions
+from cvat_lambda.requests.control.recover import Recovered, recover
+from cvat_lambda.requests.control.retry import may_retry, retry_request
 from cvat_lambda.requests.control.undo import undo_request
 from cvat_lambda.requests.run.lease import claim
 from cvat_lambda.requests.run.results import FrameResult
 from cvat_lambda.requests.run.shard_context import load_run
 from cvat_lambda.requests.run.writer import Writer
 from cvat_lambda.requests.store.models import Provenance, Request
+from cvat_lambda.server.processes import Child
 
 Make = Callable[..., Any]
 Start = Callable[..., Request]
@@ -60,3 +67,47 @@ def test_an_undo_takes_no_more_statements_for_more_shapes(
     assert statements(filled(start(task_id=task.pk, replace="none"), count)) == few
     assert len(get_engine().annotations(task.pk).shapes) == 7
     assert Provenance.objects.filter(request=kept).count() == Provenance.objects.count() == 7
+
+
+UNDO = """
+import sys
+import django
+
+django.setup()
+from cvat_lambda.requests.control import undo
+
+undo.IDS_A_TRANSACTION = 20
+undo.remove_added(sys.argv[1])
+"""
+
+
+def test_undo_that_is_killed_is_not_reported_as_undone_and_recovery_finishes_it(
+    finder: Function,
+    make_task: Make,
+    start: Start,
+    spawn: Callable[..., Child],
+    child_env: dict[str, str],
+) -> None:
+    """It said "undone" for ever and kept the shapes: it was stored before they were removed."""
+    task = make_task(1)
+    request = filled(start(task_id=task.pk), 3000)
+    child = spawn("undo", [sys.executable, "-c", UNDO, request.pk], child_env)
+    end = time.monotonic() + 60
+    while Provenance.objects.count() == 3000:
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    child.process.kill()
+    child.process.wait()
+    request.refresh_from_db()
+    left = len(get_engine().annotations(task.pk).shapes)
+    assert 0 < left < 3000
+    assert (request.undone_at, request.undoing_at is not None) == (None, True)
+    assert not may_retry(request)
+    with pytest.raises(StateConflict, match="being undone"):
+        retry_request(request)
+    assert recover() == Recovered()  # the process may still be at work
+    Request.objects.update(undoing_at=timezone.now() - timedelta(hours=1))
+    assert recover() == Recovered(undone=1)
+    request.refresh_from_db()
+    assert (request.undone_at is not None, request.undoing_at) == (True, None)
+    assert get_engine().annotations(task.pk).shapes == ()
