@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from cvat_lambda.requests.store.models import Outcome, Request, Status
+from cvat_lambda.requests.store.notes import notes_to_json
 from cvat_lambda.requests.store.progress import Progress, progress_of
 from cvat_lambda.requests.store.queries import first_failures
 
@@ -37,6 +38,7 @@ def outcome_to_json(outcome: Outcome) -> dict[str, Any]:
         "attempts": outcome.attempts,
         "duration_ms": outcome.duration_ms,
         "shapes": outcome.shapes,
+        "notes": notes_to_json(outcome.notes),
         "version": None if outcome.version is None else outcome.version.version,
         "revision": None if outcome.version is None else outcome.version.revision,
     }
@@ -73,6 +75,12 @@ def _request_to_json(
         "shapes": request.shapes,
         "rate": progress.rate,
         "eta_s": progress.eta_s,
+        "dropped": request.dropped,
+        "notes": notes_to_json(request.notes),
+        "revisions": [
+            {"version": version, "revision": revision} for version, revision in request.revisions
+        ],
+        "undoing": request.undoing_at,
         "undone": request.undone_at,
         "errors": errors,
     }

@@ -12,7 +12,7 @@ from rq.timeouts import JobTimeoutException
 from cvat_lambda.annotations.errors import AnnotationError
 from cvat_lambda.conf import settings
 from cvat_lambda.engine import get_engine
-from cvat_lambda.errors import InvalidRequest, LambdaError, NotFound
+from cvat_lambda.errors import FunctionNotFound, InvalidRequest, LambdaError
 from cvat_lambda.functions import background
 from cvat_lambda.functions.spec import Kind
 from cvat_lambda.gateway.cancel import Cancelled, CancelToken
@@ -31,7 +31,12 @@ from cvat_lambda.requests.run.lease import (
 from cvat_lambda.requests.run.pipeline import Pipeline, Stages
 from cvat_lambda.requests.run.reid import ReidWork
 from cvat_lambda.requests.run.results import ReaderItem, Skips, Work
-from cvat_lambda.requests.run.shard_context import ShardRun, load_run, record_newest_track
+from cvat_lambda.requests.run.shard_context import (
+    FunctionRedeployed,
+    ShardRun,
+    load_run,
+    record_newest_track,
+)
 from cvat_lambda.requests.run.track import TrackWork
 from cvat_lambda.requests.run.writer import TooManyFailures, Writer
 from cvat_lambda.requests.store.database_retry import retry_on_database_error
@@ -104,6 +109,7 @@ def _run(lease: Lease) -> None:
     recovery.start()
     try:
         run = load_run(lease)
+        run.check_version(run.spec)
         record_newest_track(run)
         work = _work(run)
         _drive(run, work, cancel)
@@ -119,7 +125,7 @@ def _run(lease: Lease) -> None:
         _fail(lease, exc.error if isinstance(exc, FunctionUnusable) else exc, whole=True)
     except LambdaError as exc:
         # The error is of this task or its storage: other tasks of the request may go on.
-        _fail(lease, exc, whole=isinstance(exc, NotFound) and exc.code == "function_not_found")
+        _fail(lease, exc, whole=isinstance(exc, FunctionNotFound | FunctionRedeployed))
     finally:
         heartbeat.stop()
         recovery.stop()

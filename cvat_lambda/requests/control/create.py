@@ -54,6 +54,7 @@ def create_request(
     conv_mask_to_poly: bool = False,
     max_distance: float | None = None,
     only_unannotated: bool = False,
+    on_redeploy: str = "continue",
     max_failure_rate: float | None = None,
     priority: int = 0,
     shard_frames: int | None = None,
@@ -90,6 +91,7 @@ def create_request(
         only_unannotated=only_unannotated,
         output=output,  # type: ignore[arg-type]  # checked by Params
         roi=None if roi is None else Region.parse(roi).box,
+        on_redeploy=on_redeploy,  # type: ignore[arg-type]  # checked by Params
     )
     if max_failure_rate is not None and not 0 <= max_failure_rate <= 1:
         raise InvalidRequest(f"max_failure_rate must be in [0, 1], not {max_failure_rate:g}")

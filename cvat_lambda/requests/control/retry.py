@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import transaction
 from django.db.models import F
 
-from cvat_lambda.errors import StateConflict
+from cvat_lambda.errors import LambdaError, StateConflict
+from cvat_lambda.functions import registry
 from cvat_lambda.requests.control.overlap import refuse_overlap
 from cvat_lambda.requests.control.plan import PlannedShard
 from cvat_lambda.requests.store import queue
@@ -81,6 +84,7 @@ def _reopen(request: Request) -> list[Shard]:
         status=Status.QUEUED,
         failed=F("failed") - failed,
         done_before=F("done"),
+        **_current_version(request.function_id),
         error_code="",
         error_message="",
         started_at=None,
@@ -96,6 +100,15 @@ def _reopen(request: Request) -> list[Shard]:
         _check_state(request)
         raise StateConflict(f"request {request.id} is being changed: try again")
     return shards
+
+
+def _current_version(function_id: str) -> dict[str, Any]:
+    """Return the columns of the function's version; none if the registry does not have it."""
+    try:
+        spec = registry.get(function_id)
+    except LambdaError:
+        return {}  # the run fails with the cause
+    return {"function_version": spec.version, "function_revision": spec.revision}
 
 
 def _check_state(request: Request) -> None:

@@ -155,6 +155,7 @@ class DetectWork(Work):
             attempts=answered.attempts,
             duration_s=answered.duration_s,
             dropped=converted.dropped,
+            notes=converted.notes,
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 from django.db import DatabaseError, InterfaceError, connection
 
@@ -22,8 +23,8 @@ from cvat_lambda.gateway.gateway import get_gateway
 from cvat_lambda.gateway.invoke_with_retries import invoke_with_retries
 from cvat_lambda.gateway.retry import Retries, background_policy
 from cvat_lambda.requests.run.lease import LeaseLost
-from cvat_lambda.requests.run.results import FrameResult, Unit, UnitAnswer, Work, failed
-from cvat_lambda.requests.run.shard_context import ShardRun
+from cvat_lambda.requests.run.results import FrameResult, Unit, UnitAnswer, Version, Work, failed
+from cvat_lambda.requests.run.shard_context import FunctionRedeployed, ShardRun
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +74,9 @@ class Invoker:
     def _refresh(self) -> None:
         try:
             self._spec = registry.get(self._spec.id)
+            self._run.check_version(self._spec)
+        except FunctionRedeployed as exc:
+            raise FunctionUnusable(exc) from exc
         except DatabaseError:
             connection.close()  # the next refresh reads it
         except LambdaError as exc:
@@ -80,7 +84,11 @@ class Invoker:
             logger.info("Function %r as the registry has it: %s", self._spec.id, exc.message)
 
     def invoke(self, unit: Unit) -> list[FrameResult]:
-        """The results of a unit's frames. Raise FunctionUnusable, Cancelled."""
+        """Return the results of a unit's frames. Raise FunctionUnusable, Cancelled."""
+        version = Version(self._spec.version, self._spec.revision)
+        return [replace(result, version=version) for result in self._invoke(unit)]
+
+    def _invoke(self, unit: Unit) -> list[FrameResult]:
         started = time.monotonic()
         retries = self._policy.start()
         try:
@@ -97,7 +105,7 @@ class Invoker:
             error = self._defect(unit, exc)
         parts = self._work.parts(unit)
         if len(parts) > 1:
-            return [result for part in parts for result in self.invoke(part)]
+            return [result for part in parts for result in self._invoke(part)]
         took_s = time.monotonic() - started
         attempts = int(error.details.get("attempts", 1))
         return [

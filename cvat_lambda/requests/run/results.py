@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
+from cvat_lambda.annotations.notes import Note
 from cvat_lambda.annotations.types import LabeledData
 from cvat_lambda.engine.port import Frame, UnreadableFrame
 from cvat_lambda.errors import LambdaError
@@ -27,6 +28,13 @@ class Unit:
         return sum(len(frame.data) for frame in self.frames)
 
 
+class Version(NamedTuple):
+    """A version of a function."""
+
+    version: int
+    revision: str  # a hash of its content
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameResult:
     """The outcome of one frame, ready to be written."""
@@ -38,7 +46,9 @@ class FrameResult:
     message: str = ""
     attempts: int = 0
     duration_s: float | None = None
-    dropped: int = 0  # results that were unmapped or degenerate
+    dropped: int = 0  # items of the answer that gave no annotation
+    notes: tuple[Note, ...] = ()
+    version: Version | None = None  # of the function that was invoked; None: of the run
     result: Any = None  # JSON that `Work.finish` needs
     checkpoint: bytes | None = None  # of a sequential run: its state after this frame
 

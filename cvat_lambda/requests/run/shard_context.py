@@ -6,12 +6,19 @@ from dataclasses import dataclass
 
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Engine, Task
+from cvat_lambda.errors import FunctionError
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.spec import FunctionSpec
 from cvat_lambda.requests.run.lease import Lease
 from cvat_lambda.requests.store import ranges
 from cvat_lambda.requests.store.models import Outcome, Request, Shard
 from cvat_lambda.requests.store.params import Params
+
+
+class FunctionRedeployed(FunctionError):
+    """The function was deployed anew while the request ran."""
+
+    code = "function_redeployed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +39,19 @@ class ShardRun:
     def function_name(self) -> str:
         """The function as error messages name it."""
         return f"function {self.spec.id!r}"
+
+    def check_version(self, spec: FunctionSpec) -> None:
+        """Raise FunctionRedeployed if the request stops at another version of the function."""
+        request = self.request
+        if self.params.on_redeploy != "stop" or (spec.version, spec.revision) == (
+            request.function_version,
+            request.function_revision,
+        ):
+            return
+        raise FunctionRedeployed(
+            f"{self.function_name} was deployed anew while the request ran: "
+            "retry the request to run the other frames with the new version"
+        )
 
     @property
     def last_frame(self) -> int:

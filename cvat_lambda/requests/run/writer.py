@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
+from typing import Any
 
 from django.db.models import F
 from django.utils import timezone
@@ -17,7 +18,7 @@ from cvat_lambda.engine.port import Change, Written
 from cvat_lambda.errors import EngineUnavailable, FunctionFailed, LambdaError, NotFound
 from cvat_lambda.requests.run import checkpoint, replace
 from cvat_lambda.requests.run.provenance import fingerprints_of_tracks, forget_removed, rows_of
-from cvat_lambda.requests.run.results import FrameResult, Skips, failed
+from cvat_lambda.requests.run.results import FrameResult, Skips, Version, failed
 from cvat_lambda.requests.run.shard_context import ShardRun
 from cvat_lambda.requests.store.bulk_rows import insert, strip_unstorable
 from cvat_lambda.requests.store.database_retry import retry_on_database_error
@@ -28,6 +29,7 @@ from cvat_lambda.requests.store.models import (
     Provenance,
     Request,
 )
+from cvat_lambda.requests.store.notes import REDEPLOYED, StoredNotes, add_notes, stored_notes
 
 
 class TooManyFailures(FunctionFailed):
@@ -44,6 +46,7 @@ class Writer:
         self._wait = wait
         self._last_write = time.monotonic()
         self._rate = 0.0
+        self._revisions: list[list[Any]] = []  # of the request, as last read
 
     def write(self, batch: Sequence[FrameResult]) -> None:
         """Write a batch; try again while the database does not answer.
@@ -120,13 +123,14 @@ class Writer:
             if latest := [result.checkpoint for result in batch if result.checkpoint is not None]:
                 checkpoint.save(self._run.shard, latest[-1])
             dropped = sum(result.dropped for result in batch)
+            changed = self._notes_and_revisions(batch)
             Request.objects.filter(pk=self._run.request.pk).update(
                 shapes=F("shapes") + added,
                 dropped=F("dropped") + dropped,
-                function_version=self._run.spec.version,
-                function_revision=self._run.spec.revision,
                 **{name: F(name) + value for name, value in counted.items() if value},
+                **changed,
             )
+        self._revisions = changed.get("revisions", self._revisions)
         signals.frames_written.send_robust(
             sender=Writer,
             request_id=self._run.request.id,
@@ -186,13 +190,19 @@ class Writer:
         if replaces:
             forget_removed(written)
             replace.forget_merged_rectangles(run, frames)
-        record_provenance(run, add, written)
+        record_provenance(run, add, written, self._version_ids(done))
         return len(add.tags) + len(add.shapes) + len(add.tracks)
+
+    def _version_ids(self, batch: Sequence[FrameResult]) -> dict[int, int]:
+        """Return the row of the function's version for each frame."""
+        used = {self._version_of(result) for result in batch}
+        ids = {version: version_id(self._run.spec.id, version) for version in used}
+        return {result.frame: ids[self._version_of(result)] for result in batch}
 
     def _insert_outcomes(self, batch: Sequence[FrameResult]) -> None:
         run = self._run
         now = timezone.now()
-        version_id = version_id_of(run)
+        version_ids = self._version_ids(batch)
         insert(
             Outcome,
             (
@@ -208,7 +218,8 @@ class Writer:
                     "duration_ms": (
                         None if result.duration_s is None else round(result.duration_s * 1000)
                     ),
-                    "version_id": version_id,
+                    "version_id": version_ids[result.frame],
+                    "notes": stored_notes(result.notes) or None,
                     "shapes": len(result.data.shapes) + len(result.data.tags),
                     "result": result.result,
                     "written_at": now,
@@ -216,6 +227,36 @@ class Writer:
                 for result in batch
             ),
         )
+
+    def _notes_and_revisions(self, batch: Sequence[FrameResult]) -> dict[str, Any]:
+        """Return the columns of the request that this batch's notes and versions change."""
+        notes: StoredNotes = {}
+        for result in batch:
+            notes = add_notes(notes, stored_notes(result.notes))
+        invoked = [result for result in batch if result.status != FrameStatus.SKIPPED]
+        versions = [list(version) for version in dict.fromkeys(map(self._version_of, invoked))]
+        if not notes and all(version in self._revisions for version in versions):
+            return {}
+        rows = Request.objects.select_for_update().filter(pk=self._run.request.pk)
+        stored, revisions = rows.values_list("notes", "revisions").get()
+        new = [version for version in versions if version not in revisions]
+        if new and revisions:
+            notes[REDEPLOYED] = {
+                "count": len(new),
+                "reason": "the function was deployed anew while the request ran: the frames have "
+                "results of several revisions",
+            }
+        found: dict[str, Any] = {
+            "notes": add_notes(stored, notes),
+            "revisions": [*revisions, *new],
+        }
+        if new and self._run.params.on_redeploy == "continue":
+            found["function_version"], found["function_revision"] = new[-1]
+        return found
+
+    def _version_of(self, result: FrameResult) -> Version:
+        spec = self._run.spec
+        return result.version or Version(spec.version, spec.revision)
 
     def _next_rate(self, frames: int) -> float:
         """Frames a second, smoothed over some batches."""
@@ -251,18 +292,28 @@ class Writer:
         )
 
 
-def version_id_of(run: ShardRun) -> int:
-    """Return the id of the row of the run's function version; store a new version."""
-    spec = run.spec
+def version_id(function_id: str, version: Version) -> int:
+    """Return the id of the row of a function's version; insert a new version."""
     found, _ = FunctionVersion.objects.get_or_create(
-        function_id=spec.id, version=spec.version, revision=spec.revision
+        function_id=function_id, version=version.version, revision=version.revision
     )
     return int(found.pk)
 
 
-def record_provenance(run: ShardRun, added: LabeledData, written: Written) -> None:
-    """Store which request made each annotation, in the transaction that made it."""
-    version_id = version_id_of(run)
+def record_provenance(
+    run: ShardRun,
+    added: LabeledData,
+    written: Written,
+    version_ids: Mapping[int, int] | None = None,
+) -> None:
+    """Store which request made each annotation, in the transaction that made it.
+
+    ``version_ids`` are the rows of the function's versions by frame; without them, all annotations
+    are of the version that the run began with.
+    """
+    if version_ids is None:
+        current = version_id(run.spec.id, Version(run.spec.version, run.spec.revision))
+        version_ids = defaultdict(lambda: current)
     tracks = fingerprints_of_tracks(run.engine, run.task.id, written)
     insert(
         Provenance,
@@ -274,7 +325,7 @@ def record_provenance(run: ShardRun, added: LabeledData, written: Written) -> No
                 "frame": frame,
                 "kind": made.kind,
                 "object_id": made.object_id,
-                "version_id": version_id,
+                "version_id": version_ids[frame],
                 "score": score,
                 "fingerprint": made.fingerprint,
             }

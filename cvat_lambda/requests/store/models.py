@@ -117,8 +117,9 @@ class Request(models.Model):
     skipped = models.IntegerField(default=0)
     shapes = models.BigIntegerField(default=0)  # shapes, tags and tracks added
     dropped = models.BigIntegerField(default=0)  # results that were not written
-    notes = models.JSONField(default=dict, blank=True)  # as `notes.Notes` writes them
-    revisions = models.JSONField(default=list, blank=True)  # of the function, in order of first use
+    notes = models.JSONField(default=dict, blank=True)  # as `store.notes` writes them
+    # Versions of the function that ran: [[version, revision], ...] in order of first use.
+    revisions = models.JSONField(default=list, blank=True)
 
     error_code = models.CharField(max_length=64, blank=True, default="")
     error_message = models.TextField(blank=True, default="")
@@ -230,7 +231,7 @@ class Outcome(models.Model):
         db_index=False,
     )
     shapes = models.IntegerField(default=0)
-    notes = models.JSONField(null=True, blank=True)  # as `notes.Notes` writes them; null: none
+    notes = models.JSONField(null=True, blank=True)  # as `store.notes` writes them; null: none
     # What the end of the run needs of this frame (ReID: which rectangles are linked).
     result = models.JSONField(null=True, blank=True)
     written_at = models.DateTimeField(default=timezone.now)
