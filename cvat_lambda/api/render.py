@@ -7,7 +7,7 @@ from typing import Any
 
 from cvat_lambda.requests.store.models import Outcome, Request, Status
 from cvat_lambda.requests.store.notes import notes_to_json
-from cvat_lambda.requests.store.progress import Progress, progress_of
+from cvat_lambda.requests.store.progress import Progress, progress_of, summary_of
 from cvat_lambda.requests.store.queries import first_failures
 
 ERRORS_SHOWN = 10  # failed frames shown with a request; all are at its ``outcomes``
@@ -68,6 +68,7 @@ def _request_to_json(
         "owner": request.owner_id,
         "version": request.function_version,
         "revision": request.function_revision,
+        "summary": summary_of(request),
         "total": request.total,
         "done": request.done,
         "failed": request.failed,

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
+from drf_spectacular.utils import (
+    OpenApiParameter,
+    PolymorphicProxySerializer,
+    extend_schema,
+    extend_schema_view,
+)
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.request import Request as HttpRequest
@@ -26,6 +31,7 @@ from cvat_lambda.errors import InvalidRequest, RequestNotFound
 from cvat_lambda.requests.control.cancel import cancel_request
 from cvat_lambda.requests.control.create import create_request
 from cvat_lambda.requests.control.find import find_request, visible_requests
+from cvat_lambda.requests.control.preview import preview_request
 from cvat_lambda.requests.control.retry import retry_request
 from cvat_lambda.requests.control.undo import undo_request
 from cvat_lambda.requests.store.models import Request
@@ -56,7 +62,11 @@ _UNDO = OpenApiParameter("undo", bool, description="Also remove what the request
         summary="Run a function over a task, jobs, tasks or a project",
         request=FunctionCallRequestSerializer,
         responses={
-            200: schema.FunctionCallSerializer,
+            200: PolymorphicProxySerializer(
+                component_name="FunctionCallOrPreview",
+                serializers=[schema.FunctionCallSerializer, schema.PreviewSerializer],
+                resource_type_field_name=None,
+            ),
             **schema.errors(400, 403, 404, 409, 415, 502, 503),
         },
     ),
@@ -74,14 +84,14 @@ _UNDO = OpenApiParameter("undo", bool, description="Also remove what the request
     ),
     retry=extend_schema(
         operation_id="lambda_retry_requests",
-        summary="Run the failed frames of a request again",
+        summary="Run the failed frames of a request again, and those that it did not reach",
         parameters=_OF_REQUEST,
         request=None,
         responses={200: schema.FunctionCallSerializer, **schema.errors(403, 404, 409)},
     ),
     undo=extend_schema(
         operation_id="lambda_undo_requests",
-        summary="Remove exactly what a request added",
+        summary="Remove what a request added, except what people edited",
         parameters=_OF_REQUEST,
         request=None,
         responses={200: schema.FunctionCallSerializer, **schema.errors(403, 404, 409)},
@@ -114,6 +124,8 @@ class RequestViewSet(LambdaViewSet):
         body = REQUEST_BODY.parse(request.data)
         access = self.access()
         _require_jobs_of_task(access, body)
+        if body.pop("dry_run", False):
+            return Response(preview_request(access, **_arguments(body)).to_json())
         return Response(request_to_json(create_request(access, **_arguments(body))))
 
     def retrieve(self, request: HttpRequest, id: str) -> Response:

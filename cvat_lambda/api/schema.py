@@ -81,6 +81,21 @@ class FunctionCallParamsSerializer(serializers.Serializer[Any]):
     job = serializers.IntegerField(required=False)
 
 
+class NoteSerializer(serializers.Serializer[Any]):
+    """What was left out or changed, by kind."""
+
+    kind = serializers.CharField()
+    count = serializers.IntegerField(help_text="Items of this kind")
+    reason = serializers.CharField(help_text="A sentence about the first one")
+
+
+class RevisionSerializer(serializers.Serializer[Any]):
+    """A version of a function."""
+
+    version = serializers.IntegerField()
+    revision = serializers.CharField(allow_blank=True, help_text="Hash of its content")
+
+
 class FrameErrorSerializer(serializers.Serializer[Any]):
     """Why one frame failed."""
 
@@ -108,19 +123,40 @@ class FunctionCallSerializer(serializers.Serializer[Any]):
     owner = serializers.IntegerField(allow_null=True, help_text="User id")
     version = serializers.IntegerField(help_text="Of the function, in the latest run")
     revision = serializers.CharField(allow_blank=True, help_text="Of that version; may be empty")
+    summary = serializers.CharField(help_text="How it stands, as a sentence for people")
     total = serializers.IntegerField(help_text="Frames")
     done = serializers.IntegerField(help_text="Frames")
     failed = serializers.IntegerField(help_text="Frames")
     skipped = serializers.IntegerField(help_text="Frames")
     shapes = serializers.IntegerField(help_text="Shapes, tags and tracks added")
+    dropped = serializers.IntegerField(help_text="Items of answers that gave no annotation")
+    notes = NoteSerializer(many=True)
+    revisions = RevisionSerializer(many=True, help_text="Versions that ran, in order of first use")
     rate = serializers.FloatField(allow_null=True, help_text="Frames a second, recent")
     eta_s = serializers.FloatField(allow_null=True, help_text="Seconds until the end, about")
+    undoing = serializers.DateTimeField(
+        allow_null=True, help_text="Latest step of an undo that is not finished"
+    )
     undone = serializers.DateTimeField(
-        allow_null=True, help_text="When what it added was removed again"
+        allow_null=True, help_text="When everything that it added was removed"
     )
     errors = FrameErrorSerializer(  # type: ignore[assignment]  # a field, taken off the class
         many=True, help_text="The first failed frames"
     )
+
+
+class PreviewSerializer(serializers.Serializer[Any]):
+    """The answer to a request with ``dry_run``: what it would run and replace."""
+
+    dry_run = serializers.BooleanField()
+    tasks = serializers.IntegerField()
+    shards = serializers.IntegerField()
+    total = serializers.IntegerField(help_text="Frames in scope")
+    skipped = serializers.DictField(
+        child=serializers.IntegerField(), help_text="Frames that would not run, by reason"
+    )
+    replaced_shapes = serializers.IntegerField()
+    replaced_tags = serializers.IntegerField()
 
 
 class FrameOutcomeSerializer(FrameErrorSerializer):
@@ -130,6 +166,7 @@ class FrameOutcomeSerializer(FrameErrorSerializer):
     attempts = serializers.IntegerField(help_text="Invocations of the function")
     duration_ms = serializers.IntegerField(allow_null=True)
     shapes = serializers.IntegerField(help_text="Shapes, tags and tracks added")
+    notes = NoteSerializer(many=True)
     version = serializers.IntegerField(
         allow_null=True, help_text="Of the function that this frame was run with"
     )

@@ -1,12 +1,14 @@
 """Strict parsing of request bodies and query strings.
 
-Members that are null count as not given; members that are not known are left alone, since CVAT's
-page sends some of its own (``type``).
+Members that are null count as not given. Unknown members of a call are ignored; those of a request
+are refused, since a misspelt one would run something else than was asked for.
 """
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any, ClassVar, get_args
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -16,7 +18,7 @@ from cvat_lambda.annotations.types import ShapeType, Source
 from cvat_lambda.images.region import Region
 from cvat_lambda.interactive.params import CallParams, TrackerShape
 from cvat_lambda.requests.store.models import FrameStatus, Status
-from cvat_lambda.requests.store.params import OUTPUTS, REPLACE
+from cvat_lambda.requests.store.params import ON_REDEPLOY, OUTPUTS, REPLACE
 from cvat_lambda.requests.store.tracking import DIRECTIONS, StartFilter, StartShape
 from cvat_lambda.rest import fields
 
@@ -151,6 +153,9 @@ class StartField(serializers.Field[Any, Any, Any, Any]):
 class FunctionCallRequestSerializer(MaskOptionSerializer):
     """A request: a function to run over many frames in the background."""
 
+    # CVAT's page sends ``type``; CVAT's own app once took ``quality``.
+    IGNORED_MEMBERS: ClassVar[frozenset[str]] = frozenset({"type", "quality"})
+
     function = fields.TextField(max_length=128, help_text="Id of the function")
     task = fields.IdField(required=False)
     job = fields.IdField(required=False, help_text="This job alone; a given task must be its task")
@@ -232,6 +237,31 @@ class FunctionCallRequestSerializer(MaskOptionSerializer):
         required=False,
         help_text="Share the work among workers, in parts of about so many frames; 0: do not",
     )
+    on_redeploy = fields.ChoiceField(
+        choices=ON_REDEPLOY,
+        required=False,
+        help_text="Whether the request goes on (the default) or fails when the function is deployed"
+        " anew while it runs",
+    )
+    dry_run = fields.BooleanField(
+        required=False, help_text="Count what would run and be replaced, and store no request"
+    )
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            unknown = [
+                name for name in data if name not in self.fields.keys() | self.IGNORED_MEMBERS
+            ]
+            if unknown:
+                raise serializers.ValidationError(
+                    {str(name)[:100]: [self._unknown(str(name)[:100])] for name in unknown[:10]}
+                )
+        return super().to_internal_value(data)
+
+    def _unknown(self, name: str) -> str:
+        near = get_close_matches(name.lower(), self.fields.keys(), n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        return f"A request has no such member.{hint}"
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         attrs = super().validate(attrs)

@@ -23,7 +23,8 @@ from cvat_lambda.requests.control.find import find_request, may_edit, visible_re
 from cvat_lambda.requests.control.retry import may_retry, retry_request
 from cvat_lambda.requests.control.undo import undo_request
 from cvat_lambda.requests.store.models import FrameStatus, Request
-from cvat_lambda.requests.store.progress import progress_of
+from cvat_lambda.requests.store.notes import notes_to_json
+from cvat_lambda.requests.store.progress import progress_of, summary_of
 from cvat_lambda.requests.store.queries import on_task, outcomes_of
 from cvat_lambda.web import overlay
 from cvat_lambda.web.annotated_frames import annotated_frames, annotation_rows, unreadable
@@ -227,5 +228,12 @@ def request_progress(request: HttpRequest, request_id: str) -> HttpResponse:
             "total": found.total,
             "rate": progress.rate,
             "eta_s": progress.eta_s,
+            "summary": summary_of(found),
+            "shapes": found.shapes,
+            "notes": notes_to_json(found.notes),
+            "failures": [
+                {"frame": outcome.frame, "code": outcome.code, "message": outcome.message}
+                for outcome in outcomes_of(found, FrameStatus.FAILED)[:FAILURES_A_PAGE]
+            ],
         }
     )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from dataclasses import replace as replace_fields
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.db import transaction
 
 from cvat_lambda import signals
@@ -17,6 +19,7 @@ from cvat_lambda.engine.port import Access, Task
 from cvat_lambda.errors import (
     InvalidMapping,
     InvalidRequest,
+    PermissionDenied,
 )
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.spec import FunctionSpec, Kind
@@ -27,7 +30,7 @@ from cvat_lambda.requests.control.track_checks import check_tracking
 from cvat_lambda.requests.store import queue, ranges
 from cvat_lambda.requests.store.database_clock import db_now
 from cvat_lambda.requests.store.locks import lock_tasks
-from cvat_lambda.requests.store.models import Request, Shard
+from cvat_lambda.requests.store.models import PRIORITIZE, Request, Shard
 from cvat_lambda.requests.store.params import Params
 from cvat_lambda.requests.store.tracking import Tracking
 
@@ -37,7 +40,32 @@ NOT_IN_BACKGROUND = {
 }
 
 
-def create_request(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedRequest:
+    """A request that can be started: everything that can be checked before it runs is checked."""
+
+    request: Request  # not stored
+    plan: Plan
+    spec: FunctionSpec
+    params: Params
+
+
+def create_request(access: Access, **options: Any) -> Request:
+    """Check a request, store it, and queue it on commit.
+
+    The options are those of `check_request`. Raise as `check_request`, and ScopeOverlap.
+    """
+    checked = check_request(access, **options)
+    request = checked.request
+    with transaction.atomic():
+        _guard(checked.plan)
+        request.save(force_insert=True)
+        shards = _store_shards(request, checked.plan)
+        transaction.on_commit(lambda: _notify_and_send(request, shards))
+    return request
+
+
+def check_request(
     access: Access,
     *,
     function_id: str,
@@ -61,8 +89,8 @@ def create_request(
     output: str = "shapes",
     tracking: Tracking | None = None,
     roi: Sequence[int] | None = None,
-) -> Request:
-    """Check everything that can be checked now, store a request, and queue it on commit.
+) -> CheckedRequest:
+    """Check everything that can be checked before a request runs; store nothing.
 
     ``frames`` are inclusive ranges ``[first, last]`` relative to the task. ``cleanup`` means
     ``replace="all"``. Without ``cleanup`` and ``replace``, ``CVAT_LAMBDA_DEFAULT_REPLACE`` is
@@ -70,7 +98,7 @@ def create_request(
     ``CVAT_LAMBDA_SHARD_FRAMES``. ``tracking`` is required of trackers. ``roi`` is the
     part of each frame ``[xtl, ytl, xbr, ybr]`` that a detector gets.
     Raise FunctionNotFound, FunctionSpecInvalid, InvalidRequest, InvalidMapping, FrameOutOfScope,
-    TaskNotFound, JobNotFound, NotFound, PermissionDenied, ScopeOverlap.
+    TaskNotFound, JobNotFound, NotFound, PermissionDenied.
     """
     scope = RequestScope(
         task_id=task_id,
@@ -95,6 +123,7 @@ def create_request(
     )
     if max_failure_rate is not None and not 0 <= max_failure_rate <= 1:
         raise InvalidRequest(f"max_failure_rate must be in [0, 1], not {max_failure_rate:g}")
+    _check_priority(access, priority)
     _check_kind(spec, params, tracking)
     planned = _plan(scope, spec, shard_frames, adds_tracks=params.output == "tracks")
     if project_id is not None:
@@ -107,12 +136,7 @@ def create_request(
     request = _new_request(access, scope, planned, spec, params)
     request.max_failure_rate = max_failure_rate
     request.priority = priority
-    with transaction.atomic():
-        _guard(planned)
-        request.save(force_insert=True)
-        shards = _store_shards(request, planned)
-        transaction.on_commit(lambda: _notify_and_send(request, shards))
-    return request
+    return CheckedRequest(request=request, plan=planned, spec=spec, params=params)
 
 
 def _replace(spec: FunctionSpec, cleanup: bool, replace: str | None) -> str:
@@ -145,6 +169,17 @@ def _require_tasks(access: Access, task_ids: Sequence[int]) -> None:
     for task_id in task_ids:
         if task_id not in editable:
             access.require_task(task_id, "edit")  # raises the error that says why
+
+
+def _check_priority(access: Access, priority: int) -> None:
+    """Refuse a priority above 0 without the right to put requests before those of others."""
+    if priority <= 0 or access.sees_everything:
+        return
+    user = get_user_model()._default_manager.filter(pk=access.user_id).first()
+    if user is None or not user.has_perm(f"cvat_lambda.{PRIORITIZE}"):
+        raise PermissionDenied(
+            "a priority above 0 needs the permission to put requests before those of others"
+        )
 
 
 def _check_kind(spec: FunctionSpec, params: Params, tracking: Tracking | None) -> None:

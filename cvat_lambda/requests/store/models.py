@@ -22,6 +22,8 @@ from django.conf import settings as django_settings
 from django.db import models
 from django.utils import timezone
 
+PRIORITIZE = "prioritize_request"  # the permission to create requests with a priority above 0
+
 
 def new_request_id() -> str:
     """Return a random id that cannot be guessed."""
@@ -146,6 +148,7 @@ class Request(models.Model):
     class Meta:
         app_label = "cvat_lambda"
         ordering: ClassVar = ["-created_at"]
+        permissions: ClassVar = [(PRIORITIZE, "Can put requests before those of others")]
         indexes: ClassVar = [
             models.Index(fields=["status", "created_at"], name="lambda_req_status_idx"),
             models.Index(fields=["task_id", "created_at"], name="lambda_req_task_idx"),

@@ -11,12 +11,9 @@ from cvat_lambda.errors import InvalidRequest
 Replace = Literal["none", "all", "automatic", "function"]
 Output = Literal["shapes", "tracks"]
 REPLACE: tuple[Replace, ...] = get_args(Replace)
-<<<<<<< HEAD
 OUTPUTS: tuple[Output, ...] = get_args(Output)
-=======
 OnRedeploy = Literal["continue", "stop"]
 ON_REDEPLOY: tuple[OnRedeploy, ...] = get_args(OnRedeploy)
->>>>>>> 66d841f (Store notes and the function's revision with each outcome, and sum them up in the request)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,13 +26,10 @@ class Params:
     conv_mask_to_poly: bool = False
     max_distance: float | None = None  # pixels, of ReID
     only_unannotated: bool = False
-<<<<<<< HEAD
     output: Output = "shapes"  # of detectors
     roi: tuple[int, int, int, int] | None = None  # of detectors, as `Region.box`; None: all
     tracking: Mapping[str, Any] | None = None  # of a tracker, as `Tracking.to_json` writes it
-=======
     on_redeploy: OnRedeploy = "continue"  # what a new version of the function does to the run
->>>>>>> 66d841f (Store notes and the function's revision with each outcome, and sum them up in the request)
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 <= self.threshold <= 1:
@@ -44,15 +38,12 @@ class Params:
             raise InvalidRequest(
                 f"replace must be one of {', '.join(REPLACE)}, not {self.replace!r}"
             )
-<<<<<<< HEAD
         if self.output not in OUTPUTS:
             raise InvalidRequest(f"output must be one of {', '.join(OUTPUTS)}, not {self.output!r}")
-=======
         if self.on_redeploy not in ON_REDEPLOY:
             raise InvalidRequest(
                 f"on_redeploy must be one of {', '.join(ON_REDEPLOY)}, not {self.on_redeploy!r}"
             )
->>>>>>> 66d841f (Store notes and the function's revision with each outcome, and sum them up in the request)
         if self.max_distance is not None and not 0 <= self.max_distance < float("inf"):
             raise InvalidRequest(f"max_distance must be 0 or more, not {self.max_distance:g}")
 

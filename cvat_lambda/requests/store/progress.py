@@ -32,6 +32,21 @@ def progress_of(requests: Iterable[Request]) -> dict[str, Progress]:
     return {request.pk: _progress(request, rates.get(request.pk)) for request in found}
 
 
+def summary_of(request: Request) -> str:
+    """Return how a request stands, as a sentence: "finished, but 3 of 100 frames failed"."""
+    if request.undone_at is not None:
+        return f"{request.status}, then undone"
+    if request.undoing_at is not None:
+        return f"{request.status}, now being undone"
+    if request.failed and request.status == Status.FINISHED:
+        return f"finished, but {request.failed} of {request.total} frames failed"
+    if request.failed:
+        return f"{request.status}, {request.failed} of {request.total} frames failed"
+    if request.status == Status.FINISHED and not request.shapes and request.dropped:
+        return f"finished without annotations: {request.dropped} items of the answers were left out"
+    return str(request.status)
+
+
 def _progress(request: Request, rate: float | None) -> Progress:
     settled = request.done + request.failed + request.skipped
     percent: int | None = None

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
@@ -206,7 +206,7 @@ def test_request_on_several_tasks_or_jobs_runs_their_frames(
 
 
 def test_users_see_requests_of_tasks_that_they_may_view(
-    finder: Function, make_task: Make, start: Start, bob: User, charlie: User
+    finder: Function, make_task: Make, start: Start, alice: User, bob: User, charlie: User
 ) -> None:
     task = make_task(4, segment_size=2)
     first, second = Job.objects.filter(segment__task=task).order_by("segment__start_frame")
@@ -220,7 +220,8 @@ def test_users_see_requests_of_tasks_that_they_may_view(
         with pytest.raises(RequestNotFound):
             find_request(stranger, request.pk)
     assert set(visible_requests(member)) == {whole, his}
-    assert may_edit(member, his)
+    assert not may_edit(member, his)  # alice started it
+    assert may_edit(StandaloneAccess(alice), his)
     assert not may_edit(member, whole)
     with pytest.raises(NotFound):
         create_request(stranger, function_id="finder", task_id=task.pk)
@@ -262,7 +263,7 @@ def test_request_whose_tasks_are_deleted_is_visible_to_owner_and_administrators(
     request = start(job_id=job.pk)
     member = StandaloneAccess(bob)
     root = StandaloneAccess(User.objects.create_superuser("root"))
-    assert may_edit(member, request)
+    assert list(visible_requests(member)) == [request]
     task.delete()
     assert not may_edit(member, request)
     assert list(visible_requests(member)) == []
@@ -365,8 +366,8 @@ def test_the_rate_of_a_retry_is_that_of_the_frames_that_it_ran(
     assert progress_of([request])[request.pk].rate == 0.5
 
 
-def test_a_request_of_high_priority_goes_to_the_front_of_the_queue(
-    finder: Function, make_task: Make, start: Start
+def test_request_of_high_priority_is_put_at_the_front_of_the_queue(
+    finder: Function, make_task: Make, start: Start, may_prioritize: None
 ) -> None:
     import django_rq
 
@@ -376,8 +377,13 @@ def test_a_request_of_high_priority_goes_to_the_front_of_the_queue(
     assert django_rq.get_queue("annotation").job_ids[0] == urgent.shards.get().rq_job_id
 
 
+@pytest.fixture
+def may_prioritize(alice: User) -> None:
+    alice.user_permissions.add(Permission.objects.get(codename="prioritize_request"))
+
+
 def test_shards_of_a_request_of_high_priority_keep_their_order(
-    finder: Function, make_task: Make, start: Start
+    finder: Function, make_task: Make, start: Start, may_prioritize: None
 ) -> None:
     import django_rq
 

@@ -1,0 +1,111 @@
+"""Count what a request would run and replace, without storing it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cvat_lambda.engine import get_engine
+from cvat_lambda.engine.port import Access, Engine, Removal, Task
+from cvat_lambda.requests.control.create import CheckedRequest, check_request
+from cvat_lambda.requests.control.plan import PlannedShard
+from cvat_lambda.requests.run.provenance import (
+    MADE,
+    Made,
+    made_by_earlier_requests,
+    split_edited,
+)
+from cvat_lambda.requests.run.replace import SHAPES_AND_TAGS
+from cvat_lambda.requests.run.shard_context import skipped_frames
+from cvat_lambda.requests.store import ranges
+from cvat_lambda.requests.store.models import Shard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What a request would do."""
+
+    tasks: int
+    shards: int
+    total: int  # frames in scope
+    skipped: dict[str, int]  # frames that would not run, by reason
+    replaced_shapes: int
+    replaced_tags: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the counts as the API shows them."""
+        return {"dry_run": True, **asdict(self)}
+
+
+def preview_request(access: Access, **options: Any) -> Preview:
+    """Count what a request with these options would do. Raise as `check_request`.
+
+    Tracks are not counted: whether one is replaced depends on which frames fail.
+    """
+    checked = check_request(access, **options)
+    engine = get_engine()
+    tasks = {task.id: task for task in checked.plan.tasks}
+    skipped: Counter[str] = Counter()
+    shapes = tags = 0
+    for shard in checked.plan.shards:
+        task = tasks[shard.task_id]
+        frames, reasons = _frames_to_run(engine, task, shard, checked)
+        skipped.update(reasons)
+        removal = _removal(engine, task, shard, checked, frames)
+        shapes += len(removal.shape_ids)
+        tags += len(removal.tag_ids)
+    return Preview(
+        tasks=len(tasks),
+        shards=len(checked.plan.shards),
+        total=checked.plan.total,
+        skipped=dict(skipped),
+        replaced_shapes=shapes,
+        replaced_tags=tags,
+    )
+
+
+def _frames_to_run(
+    engine: Engine, task: Task, shard: PlannedShard, checked: CheckedRequest
+) -> tuple[set[int], list[str]]:
+    """Return the frames that would run, and a reason for each frame that would not."""
+    frames = set(ranges.expand(shard.frames))
+    annotated: frozenset[int] = frozenset()
+    if checked.params.only_unannotated:
+        annotated = frozenset(engine.annotated_frames(task.id, job_id=shard.job_id))
+    reasons = skipped_frames(task, annotated=annotated)
+    skipped = frames & reasons.keys()
+    return frames - skipped, [reasons[frame] for frame in skipped]
+
+
+def _removal(
+    engine: Engine, task: Task, shard: PlannedShard, checked: CheckedRequest, frames: set[int]
+) -> Removal:
+    """Return the shapes and tags that would be replaced on these frames, if no frame fails."""
+    policy = checked.params.replace
+    if policy == "none" or not frames:
+        return Removal()
+    stored = Shard(job_id=shard.job_id, private_annotations=shard.private_annotations)
+    function_id = checked.spec.id if policy == "function" else None
+    earlier = made_by_earlier_requests(task, stored, function_id)
+    rows = earlier.filter(kind__in=SHAPES_AND_TAGS).values_list("frame", *MADE)
+    made = [Made(*facts) for frame, *facts in rows.iterator() if frame in frames]
+    with engine.atomic():
+        unedited, edited = split_edited(engine, task.id, made)
+    if policy == "function":
+        existing = {
+            kind: engine.existing_ids(kind, ids)
+            for kind, ids in (("shape", unedited.shape_ids), ("tag", unedited.tag_ids))
+        }
+        return Removal(policy="ids", shape_ids=existing["shape"], tag_ids=existing["tag"])
+    data = engine.annotations(task.id, job_id=shard.job_id, frames=frames)
+    shapes, tags = list(data.shapes), list(data.tags)
+    if policy == "automatic":
+        kept_shapes, kept_tags = set(edited.shape_ids), set(edited.tag_ids)
+        shapes = [item for item in shapes if item.source == "auto" and item.id not in kept_shapes]
+        tags = [item for item in tags if item.source == "auto" and item.id not in kept_tags]
+    return Removal(
+        policy="ids",
+        shape_ids=[shape.id or 0 for shape in shapes],
+        tag_ids=[tag.id or 0 for tag in tags],
+    )

@@ -1,0 +1,141 @@
+"""Notes about answers, and the revisions of the function, in outcomes and requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from cvat_lambda.api.render import outcome_to_json, request_to_json
+from cvat_lambda.engine import get_engine
+from cvat_lambda.functions.models import Function
+from cvat_lambda.requests.control.retry import retry_request
+from cvat_lambda.requests.store.models import Outcome, Provenance, Request
+
+from .conftest import run, store_function
+from .function_server import FunctionServer, Reply, frame_of, rectangle_of
+
+Make = Callable[..., Any]
+Start = Callable[..., Request]
+
+MASKS = [{"name": "car", "type": "mask"}]
+
+
+def unknown_label(payload: dict[str, Any]) -> Any:
+    (item,) = rectangle_of(frame_of(payload))
+    return [{**item, "label": "Car"}, {**item, "label": "Bus"}]
+
+
+def test_request_whose_items_were_all_left_out_says_so(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    """It ended "finished, 0 shapes, errors []", and nothing said why."""
+    function.behave = unknown_label
+    request = run(start(task_id=make_task(3).pk))
+    shown = request_to_json(request)
+    assert (shown["status"], shown["done"], shown["shapes"], shown["dropped"]) == (
+        "finished",
+        3,
+        0,
+        6,
+    )
+    (note,) = shown["notes"]
+    assert (note["kind"], note["count"]) == ("unknown_label", 6)
+    assert "does not announce a label 'Car'" in note["reason"]
+    assert shown["summary"] == "finished without annotations: 6 items of the answers were left out"
+    outcome = outcome_to_json(request.outcomes.select_related("version").get(frame=1))
+    assert [(item["kind"], item["count"]) for item in outcome["notes"]] == [("unknown_label", 2)]
+
+
+def test_rectangle_for_a_label_of_masks_is_noted(
+    function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    store_function(function.url, labels=MASKS)
+    request = run(start(task_id=make_task(2, labels=MASKS).pk))
+    (note,) = request_to_json(request)["notes"]
+    assert (note["kind"], note["count"]) == ("label_type", 2)
+    assert "a rectangle cannot be a 'car', a label of type mask" in note["reason"]
+
+
+def test_request_without_notes_has_none(finder: Function, make_task: Make, start: Start) -> None:
+    request = run(start(task_id=make_task(2).pk))
+    shown = request_to_json(request)
+    assert (shown["notes"], shown["dropped"], shown["summary"]) == ([], 0, "finished")
+    assert Outcome.objects.filter(notes__isnull=True).count() == 2
+
+
+def test_summary_tells_a_request_that_finished_with_failed_frames(
+    finder: Function, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    function.behave = lambda payload: (
+        rectangle_of(0) if frame_of(payload) == 0 else Reply(status=500, body=b"no")
+    )
+    request = run(start(task_id=make_task(4).pk, max_failure_rate=1.0))
+    assert request_to_json(request)["summary"] == "finished, but 3 of 4 frames failed"
+
+
+def redeploy(revision: int) -> None:
+    """Let the registry know another version of the function."""
+    row = Function.objects.get(pk="finder")
+    row.metadata["metadata"]["annotations"]["version"] = str(revision)
+    row.changed_at = row.changed_at.replace(microsecond=revision)
+    row.save()
+
+
+@pytest.fixture
+def redeployed_at_frame_4(function: FunctionServer, settings: Any, finder: Function) -> None:
+    """The function is deployed anew while the request is at frame 4."""
+    settings.CVAT_LAMBDA_BATCH_FRAMES = 1
+    settings.CVAT_LAMBDA_FUNCTIONS_REFRESH_S = 0.01
+    settings.CVAT_LAMBDA_MAX_IN_FLIGHT = 1
+
+    def behave(payload: dict[str, Any]) -> Any:
+        from django.db import connection
+
+        if frame_of(payload) == 4:
+            redeploy(2)
+            connection.close()  # of the server's thread
+        import time
+
+        time.sleep(0.1)
+        return rectangle_of(frame_of(payload))
+
+    function.behave = behave
+
+
+def versions(request: Request) -> dict[int, int]:
+    """The version that each frame was run with."""
+    rows = request.outcomes.order_by("frame").values_list("frame", "version__version")
+    return dict(rows)
+
+
+def test_request_that_a_redeploy_crosses_names_both_versions(
+    redeployed_at_frame_4: None, make_task: Make, start: Start
+) -> None:
+    """All frames had the version of the start."""
+    task = make_task(24)
+    request = run(start(task_id=task.pk))
+    found = versions(request)
+    assert (request.status, found[0], found[23]) == ("finished", 1, 2)
+    assert [item["version"] for item in request_to_json(request)["revisions"]] == [1, 2]
+    (note,) = request_to_json(request)["notes"]
+    assert (note["kind"], note["count"]) == ("redeployed", 1)
+    made = dict(Provenance.objects.values_list("frame", "version__version"))
+    assert made == found
+    assert request.function_version == 2
+
+
+def test_request_with_on_redeploy_stop_fails_and_a_retry_runs_the_rest(
+    redeployed_at_frame_4: None, function: FunctionServer, make_task: Make, start: Start
+) -> None:
+    task = make_task(24)
+    request = run(start(task_id=task.pk, on_redeploy="stop"))
+    assert (request.status, request.error_code) == ("failed", "function_redeployed")
+    assert 4 <= request.done < 24
+    assert set(versions(request).values()) == {1}
+    function.behave = lambda payload: rectangle_of(frame_of(payload))
+    request = run(retry_request(request))
+    assert (request.status, request.done) == ("finished", 24)
+    assert set(versions(request).values()) == {1, 2}
+    assert len(get_engine().annotations(task.pk).shapes) == 24
