@@ -93,11 +93,11 @@ def _removal(
     with engine.atomic():
         unedited, edited = split_edited(engine, task.id, made)
     if policy == "function":
-        existing = {
-            kind: engine.existing_ids(kind, ids)
-            for kind, ids in (("shape", unedited.shape_ids), ("tag", unedited.tag_ids))
-        }
-        return Removal(policy="ids", shape_ids=existing["shape"], tag_ids=existing["tag"])
+        return Removal(
+            policy="ids",
+            shape_ids=engine.existing_ids("shape", unedited.shape_ids),
+            tag_ids=engine.existing_ids("tag", unedited.tag_ids),
+        )
     data = engine.annotations(task.id, job_id=shard.job_id, frames=frames)
     shapes, tags = list(data.shapes), list(data.tags)
     if policy == "automatic":

@@ -99,7 +99,7 @@ def _restore_some(
         some = list(rows[:SHAPES_A_TRANSACTION])
         if not some:
             return None
-        track_ids = {row.track_id for row in some} - {None}
+        track_ids = {row.track_id for row in some if row.track_id is not None}
         # All rectangles of a track are restored together.
         some = [row for row in some if row.track_id is None]
         some += rows.filter(track_id__in=ids_subquery(track_ids))

@@ -62,5 +62,6 @@ def provenance_of(
     task_id: int, kind: ObjectKind, object_ids: Collection[int | None]
 ) -> dict[int, Provenance]:
     """Return which requests added the given annotations of a task, by id of the annotation."""
-    made = Provenance.objects.filter(task_id=task_id, kind=kind, object_id__in=object_ids)
+    ids = [object_id for object_id in object_ids if object_id is not None]
+    made = Provenance.objects.filter(task_id=task_id, kind=kind, object_id__in=ids)
     return {row.object_id: row for row in made.select_related("request", "version")}

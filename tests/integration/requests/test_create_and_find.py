@@ -71,11 +71,10 @@ def test_invalid_request_is_refused_and_nothing_is_stored(
     assert not Request.objects.exists()
 
 
-@pytest.mark.parametrize("kind", ["interactor", "tracker"])
-def test_interactors_and_trackers_are_refused_as_requests(
-    function: FunctionServer, make_task: Make, start: Start, kind: str
+def test_interactor_is_refused_as_a_request(
+    function: FunctionServer, make_task: Make, start: Start
 ) -> None:
-    store_function(function.url, kind=kind, labels=[])
+    store_function(function.url, kind="interactor", labels=[])
     with pytest.raises(InvalidRequest, match="cannot run in the background"):
         start(task_id=make_task(1).pk)
 

@@ -115,7 +115,7 @@ def test_shape_without_a_stored_fingerprint_is_replaced_by_its_id(
 def two_rectangles(matcher: Function, make_task: Make) -> Any:
     """A task with a row of three equal rectangles at height 10, and another at height 30."""
     task = make_task(3)
-    label = get_engine().task(task.pk).labels[0].id
+    label = get_engine().task(task.pk).labels[0].id or 0
     for frame in range(3):
         for top in (10.0, 30.0):
             LabeledShape.objects.create(
@@ -123,7 +123,7 @@ def two_rectangles(matcher: Function, make_task: Make) -> Any:
                 type="rectangle",
                 frame=frame,
                 label_id=label,
-                points=(1.0, top, 9.0, top + 8),
+                points=(1.0, top, 9.0, top + 8),  # type: ignore[misc]  # packed by the field
                 source="manual",
             )
     return task

@@ -279,11 +279,11 @@ def test_function_that_is_down_from_the_start_deletes_nothing(
     assert len(get_engine().annotations(task.pk).shapes) == 3
 
 
-def test_an_answer_that_breaks_the_contract_fails_its_frame_alone(
+def test_answer_that_is_no_list_fails_its_frame_alone(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     function.behave = lambda payload: (
-        [{"label": "car", "type": "rectangle", "points": [1, "x"]}]
+        {"label": "car", "type": "rectangle", "points": [1, 2, 3, 4]}
         if frame_of(payload) == 0
         else rectangle_of(frame_of(payload))
     )
