@@ -229,7 +229,6 @@ def request_progress(request: HttpRequest, request_id: str) -> HttpResponse:
             "rate": progress.rate,
             "eta_s": progress.eta_s,
             "summary": summary_of(found),
-            "shapes": found.shapes,
             "notes": notes_to_json(found.notes),
             "failures": [
                 {"frame": outcome.frame, "code": outcome.code, "message": outcome.message}
