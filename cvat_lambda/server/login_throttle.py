@@ -28,7 +28,7 @@ PREFIX = "cvat_lambda:failed_logins:"
 class ThrottledModelBackend(ModelBackend):
     """Django's model backend with limits on failed logins by name and by address."""
 
-    def authenticate(  # type: ignore[override]  # as Django's own, which the stubs allow
+    def authenticate(
         self,
         request: HttpRequest | None,
         username: str | None = None,
