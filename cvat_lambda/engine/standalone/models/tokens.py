@@ -17,6 +17,7 @@ from django.utils.crypto import constant_time_compare
 from cvat_lambda.engine.standalone.conf import engine_settings
 
 MAX_LOGIN_KEYS = 50  # of one user; a login beyond ends the oldest
+KEY_BYTES = 20  # cvat-sdk refuses login keys of more than 40 characters
 
 
 class TokenKind(models.TextChoices):
@@ -52,13 +53,13 @@ class AccessToken(models.Model):
 
     @staticmethod
     def digest_of(key: str) -> str:
-        """Return what is stored of a key. A key has 256 random bits, so a plain hash suffices."""
+        """Return what is stored of a key. A key has 160 random bits, so a plain hash suffices."""
         return hashlib.sha256(key.encode()).hexdigest()
 
     @classmethod
     def create(cls, user: AbstractBaseUser, **fields: Any) -> tuple[AccessToken, str]:
         """Make a key. Return its row and the key itself, which cannot be read again."""
-        key = secrets.token_hex(32)
+        key = secrets.token_hex(KEY_BYTES)
         digest = cls.digest_of(key)
         password = user.get_session_auth_hash()
         row = cls.objects.create(user=user, digest=digest, password_digest=password, **fields)
