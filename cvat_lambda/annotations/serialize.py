@@ -1,9 +1,8 @@
-"""Annotations as JSON of CVAT's REST API, and back with every field checked.
+"""Write annotations as JSON of CVAT's REST API, and read that JSON with every field checked.
 
 The format is ``{"version", "tags", "shapes", "tracks"}`` of ``/api/tasks/ID/annotations`` as
-CVAT 2.54 serves it and cvat-sdk 2.80 sends it; ``score`` is the newer field. Keys that are not
-known are ignored, as CVAT does. What this cannot know (do the label, the attribute, the frame
-exist?) is for the caller to check.
+CVAT 2.54 serves it and cvat-sdk 2.80 sends it; ``score`` is the newer field. Unknown keys are
+ignored, as in CVAT. The caller checks that labels, attributes and frames exist.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ _MODES: Final[Mapping[str, tuple[str, ...]]] = {  # that are written as they are
     WEBP: ("RGB",),
     BMP: ("L", "RGB"),
 }
+_ROWS_AT_ONCE: Final = 64
 _DEEP_MODES: Final = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -37,13 +38,17 @@ def to_8_bits(image: Image.Image) -> Image.Image:
     """
     if not is_deep(image):
         return image
-    pixels = np.asarray(image, dtype=np.float64)
-    finite = np.isfinite(pixels)
-    if not finite.all():  # float TIFFs mark missing pixels with NaN
-        pixels = np.where(finite, pixels, pixels[finite].min() if finite.any() else 0.0)
-    low, high = float(pixels.min()), float(pixels.max())
+    pixels = np.asarray(image)
+    finite = np.isfinite(pixels)  # float TIFFs mark missing pixels with NaN
+    known = pixels if finite.all() else pixels[finite]
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
     scale = 255.0 / (high - low) if high > low else 0.0
-    return Image.fromarray(((pixels - low) * scale).astype(np.uint8))
+    shown = np.empty(pixels.shape, dtype=np.uint8)
+    for start in range(0, len(pixels), _ROWS_AT_ONCE):  # floats of a large image take gigabytes
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        values = (pixels[rows].astype(np.float64) - low) * scale
+        shown[rows] = np.where(finite[rows], values, 0.0)
+    return Image.fromarray(shown)
 
 
 def encode(image: Image.Image, mime: str, **options: Any) -> bytes:

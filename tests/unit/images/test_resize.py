@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from cvat_lambda.annotations.placement import Placement
 from cvat_lambda.errors import FrameUnreadable
 from cvat_lambda.functions.spec import FunctionSpec, Kind
+from cvat_lambda.images.encode import to_8_bits
 from cvat_lambda.images.resize import ResizedImage, resize
 
 
@@ -140,3 +142,15 @@ def test_resize_keeps_the_exif_orientation() -> None:
 def test_resize_of_an_unreadable_image_raises_frame_unreadable(data: bytes) -> None:
     with pytest.raises(FrameUnreadable, match="function 'fn'"):
         resize(data, spec(max_image_side=50))
+
+
+def test_resize_of_a_large_deep_image_takes_a_few_bytes_a_pixel() -> None:
+    data = deep("uint16", 0, 4080, "PNG")
+    with Image.open(io.BytesIO(data)) as small:
+        large = small.resize((2560, 1280), Image.Resampling.NEAREST)
+    tracemalloc.start()
+    shown = to_8_bits(large)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (shown.getpixel((0, 0)), shown.getpixel((2559, 1279))) == (0, 255)
+    assert peak < 9 * 2560 * 1280
