@@ -94,20 +94,20 @@ BUGS: dict[int, tuple[str, list[str]]] = {
         [
             f"{API}/test_calls.py::test_a_threshold_of_zero_is_a_threshold",
             f"{RUNS}/test_detect.py::test_the_threshold_is_sent_even_when_it_is_zero",
-            f"{API}/test_calls.py::test_the_frames_of_a_task_are_said_right",
+            f"{API}/test_calls.py::test_frame_outside_the_task_is_refused_with_the_range_of_frames",
         ],
     ),
     13: (
         "events of functions name neither task nor job",
         [
-            f"{API}/test_calls.py::test_those_who_listen_are_told_task_and_job_of_a_call",
+            f"{API}/test_calls.py::test_function_called_signal_has_task_and_job",
             f"{RUNS}/test_create_and_find.py::test_request_created_signal_names_task_and_job",
         ],
     ),
     14: (
         "/api/requests does not know these requests (CVAT's list: needs a CVAT to run in; the "
         "standalone server's list is of uploads)",
-        ["inside_cvat/test_server.py::test_requests_are_in_cvats_own_list"],
+        ["inside_cvat/test_server.py::test_request_is_in_cvats_list_of_its_owner_only"],
     ),
     15: (
         "the payload of a job is a pickled object of the app",
