@@ -38,9 +38,12 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Start a worker for each core, and none for the tests of one file: one process runs them."""
-    files = {argument.partition("::")[0] for argument in config.args}
-    if len(files) == 1 and Path(files.pop()).is_file():
+    """Start a worker for each core, and none for the tests of one file: one process runs them.
+
+    None either where a path does not exist: workers would find no test and say nothing of it.
+    """
+    paths = {Path(argument.partition("::")[0]) for argument in config.args}
+    if not all(path.exists() for path in paths) or (len(paths) == 1 and paths.pop().is_file()):
         return 0
     return max(2, len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 2)
 
