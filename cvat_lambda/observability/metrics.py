@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 try:
     import prometheus_client as prometheus
-    from prometheus_client import multiprocess, values
+    from prometheus_client import values
 
     from cvat_lambda.observability import metric_files
 except ImportError:  # the app runs without it
@@ -58,8 +58,7 @@ if prometheus is not None:
         """Merge the files of ended processes: RQ forks a process for each job."""
         place = metric_files.folder()
         if place is not None:
-            with metric_files.gathered(place):
-                pass
+            metric_files.add_up_ended(place)
 
     @receiver(signals.request_finished)
     def count_request(request: Any, **kwargs: object) -> None:
@@ -94,6 +93,5 @@ def exposition() -> bytes:
     if place is None:
         return prometheus.generate_latest()
     registry = prometheus.CollectorRegistry()
-    multiprocess.MultiProcessCollector(registry, str(place))
-    with metric_files.gathered(place):
-        return prometheus.generate_latest(registry)
+    registry.register(metric_files.SumCollector(place))
+    return prometheus.generate_latest(registry)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -94,15 +97,56 @@ def test_metric_files_of_ended_processes_are_merged(
         work()
     assert counted()['cvat_lambda_frames_total{outcome="done"}'] == 8
     ours = metric_files.identity().rpartition("-")[0]  # django_rq has metrics of its own
-    assert sorted(path.name.partition("_")[0] for path in folder.glob(f"*_{ours}-*.db")) == [
-        "counter",
-        "histogram",
-    ]
+    assert list(folder.glob(f"*_{ours}-*.db")) == []
+    assert (folder / f"{ours}-ended.json").exists()
     assert counted()['cvat_lambda_frames_total{outcome="done"}'] == 8
 
 
 def test_metric_files_of_other_machines_are_kept(folder: Path) -> None:
     theirs = folder / "counter_elsewhere-1.db"
     theirs.write_bytes(b"")
-    with metric_files.gathered(folder):
-        assert theirs.exists()
+    metric_files.add_up_ended(folder)
+    assert theirs.exists()
+
+
+def test_histograms_of_ended_processes_are_added_by_bucket(folder: Path) -> None:
+    """A process counts and ends, twice; it is forked as RQ forks its jobs."""
+    code = (
+        "from prometheus_client import Histogram, values\n"
+        "from cvat_lambda.observability import metric_files\n"
+        "values.ValueClass = values.MultiProcessValue(metric_files.identity)\n"
+        "h = Histogram('cvat_lambda_x_seconds', 'x', ['kind'], buckets=(1, 2))\n"
+        "h.labels('a').observe(0.5)\n"
+        "h.labels('a').observe(1.5)\n"
+    )
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", code], check=True)
+        text = metrics.exposition().decode()
+    samples = dict(re.findall(r"^cvat_lambda_x_seconds_(\S+) (\S+)$", text, re.M))
+    assert samples == {
+        'bucket{kind="a",le="1.0"}': "2.0",
+        'bucket{kind="a",le="2.0"}': "4.0",
+        'bucket{kind="a",le="+Inf"}': "4.0",
+        'count{kind="a"}': "4.0",
+        'sum{kind="a"}': "4.0",
+    }
+    assert list(folder.glob("*.db")) == []
+
+
+def test_files_of_ended_processes_count_once_if_they_could_not_be_deleted(folder: Path) -> None:
+    code = (
+        "from prometheus_client import Counter, values\n"
+        "from cvat_lambda.observability import metric_files\n"
+        "values.ValueClass = values.MultiProcessValue(metric_files.identity)\n"
+        "Counter('cvat_lambda_y', 'y').inc(3)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    (left,) = folder.glob("*.db")
+    content = left.read_bytes()
+    metric_files.add_up_ended(folder)
+    (totals,) = folder.glob("*-ended.json")
+    stored = json.loads(totals.read_text())
+    left.write_bytes(content)  # as if the process had been killed before it deleted the file
+    totals.write_text(json.dumps({**stored, "files": [left.name]}))
+    assert counted() == {"cvat_lambda_y_total": 3.0}
+    assert list(folder.glob("*.db")) == []
