@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from common.boxes import iou
 from common.devices import OpenVinoNetwork, once_each
 from common.images import resize
 from common.inputs import read_box, read_points
@@ -28,6 +30,8 @@ ENCODER = "mobile_sam_encoder.onnx"
 DECODER = "mobile_sam_decoder.onnx"
 DECODER_IR = "mobile_sam_decoder_ir.xml"
 MASKS = 4  # of the decoder: one for clear prompts, three for ambiguous ones
+RULES = ("box", "standard")  # how the answer is chosen of the masks of a box
+FIRST_MASK_FACTOR = 1.2  # of the first mask's score by the rule "box"
 # The decoder's nodes with all masks and their predicted IoU, before it chooses one mask.
 _ALL = {"/Flatten": "all_masks", "/Flatten_1": "all_guesses"}
 SIDE = 1024  # of the encoder's input, pixels
@@ -102,6 +106,7 @@ class MobileSam:
     ) -> None:
         self._encoder = encoder
         self._decoder = decoder
+        self._rule = mask_rule()
         self.fingerprint = fingerprint  # of the encoder's weights
 
     @classmethod
@@ -136,13 +141,54 @@ class MobileSam:
             has_mask_input=np.zeros(1, dtype=np.float32),
         )
         masks = outputs["all_masks"].reshape(MASKS, LOW_SIDE, LOW_SIDE)
-        place = choose(outputs["all_guesses"].ravel(), ambiguous=prompt.ambiguous)
-        return cut_out(masks[place], image_size)
+        predicted_ious = outputs["all_guesses"].ravel()
+        index = choose(masks, predicted_ious, prompt, image_size, rule=self._rule)
+        return cut_out(masks[index], image_size)
 
 
-def choose(guesses: Floats, *, ambiguous: bool) -> int:
-    """Return which mask is the answer: the likeliest of three for a lone point, else the first."""
-    return 1 + int(guesses[1:].argmax()) if ambiguous else 0
+def mask_rule() -> str:
+    """Return the rule that chooses the mask of a box (environment: MOBILE_SAM_RULE)."""
+    rule = os.environ.get("MOBILE_SAM_RULE") or RULES[0]
+    if rule not in RULES:
+        raise ValueError(f"MOBILE_SAM_RULE is {rule!r}; use one of {', '.join(RULES)}")
+    return rule
+
+
+def choose(
+    masks: Floats, predicted_ious: Floats, prompt: Prompt, image_size: tuple[int, int], *, rule: str
+) -> int:
+    """Return the index of the mask that is the answer.
+
+    By Segment Anything's rule ("standard") that is the first mask, and for a single point the one
+    of the other three with the highest predicted IoU. By the rule "box", a prompt with a box gets
+    the mask that fits the box best; the first mask is preferred.
+    """
+    if prompt.box is not None and rule == "box":
+        cells = prompt.box * scale(image_size) * LOW_SIDE / SIDE
+        columns, rows = (math.ceil(seen) for seen in _seen(image_size))
+        scores = np.array([box_score(mask[:rows, :columns], cells) for mask in masks])
+        scores[0] *= FIRST_MASK_FACTOR
+        return int(scores.argmax())
+    return 1 + int(predicted_ious[1:].argmax()) if prompt.ambiguous else 0
+
+
+def box_score(logits: Floats, box: Floats) -> float:
+    """Return how well a mask fits a box in cells, from 0 to 1.
+
+    The score is the product of three shares: the IoU of the mask's bounding box and the box, the
+    mask's cells inside the box, and the cells that stay in the mask when its threshold rises from
+    -1 to 1 (Segment Anything's stability score).
+    """
+    mask = logits > 0
+    ends = bounds(mask)
+    if ends is None:
+        return 0.0
+    around = np.array([[ends[0], ends[1], ends[2] + 1, ends[3] + 1]], dtype=np.float64)
+    left, top = (max(0, math.floor(value)) for value in box[:2])
+    right, bottom = (max(0, math.ceil(value)) for value in box[2:])
+    inside = mask[top:bottom, left:right].sum() / mask.sum()
+    stability = (logits > 1).sum() / (logits > -1).sum()
+    return float(iou(around, box[None])[0, 0] * inside * stability)
 
 
 def scale(image_size: tuple[int, int]) -> float:

@@ -2,7 +2,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from common.networks.mobile_sam import Prompt, choose, cut_out, enlarge_logits, prepare, scaled_size
+from common.networks.mobile_sam import (
+    RULES,
+    Prompt,
+    choose,
+    cut_out,
+    enlarge_logits,
+    mask_rule,
+    prepare,
+    scaled_size,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,11 +52,73 @@ def test_only_a_single_click_without_a_box_is_ambiguous(
     assert prompt.ambiguous == ambiguous
 
 
-def test_a_single_click_gets_the_best_of_three_masks_and_other_prompts_the_first() -> None:
-    guesses = np.array([0.99, 0.2, 0.5, 0.4])
-    assert choose(guesses, ambiguous=True) == 2
-    assert choose(guesses, ambiguous=False) == 0
-    assert choose(guesses[[2, 0, 1, 3]], ambiguous=False) == 0
+def boxed(*box: float, click: bool = False) -> Prompt:
+    positive = np.array([[box[0] + 1, box[1] + 1]]) if click else NONE
+    return Prompt(positive=positive, negative=NONE, box=np.array(box))
+
+
+CLICK = Prompt(positive=np.zeros((1, 2)), negative=NONE)
+TWO_CLICKS = Prompt(positive=np.zeros((2, 2)), negative=NONE)
+SIZE = (1024, 1024)  # four pixels a cell
+
+
+def filled(left: int, top: int, right: int, bottom: int) -> np.ndarray:
+    logits = np.full((256, 256), -10.0)
+    logits[top:bottom, left:right] = 10.0
+    return logits
+
+
+BACKGROUND = -filled(40, 40, 80, 120)
+PERSON, TROUSERS, CROWD = filled(40, 40, 80, 120), filled(40, 80, 80, 120), filled(10, 30, 200, 130)
+ON_PERSON = (160.0, 160.0, 320.0, 480.0)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_clicks_without_a_box_are_answered_by_segment_anythings_rule(rule: str) -> None:
+    masks = np.stack([BACKGROUND, TROUSERS, PERSON, CROWD])
+    ious = np.array([0.99, 0.2, 0.5, 0.4])
+    assert choose(masks, ious, CLICK, SIZE, rule=rule) == 2
+    assert choose(masks, ious, TWO_CLICKS, SIZE, rule=rule) == 0
+
+
+@pytest.mark.parametrize("click", [False, True])
+def test_a_box_gets_the_mask_that_fits_it(click: bool) -> None:
+    """The first mask may be the background, with the highest predicted IoU."""
+    masks, ious = np.stack([BACKGROUND, TROUSERS, PERSON, CROWD]), np.array([0.99, 0.2, 0.5, 0.4])
+    prompt = boxed(*ON_PERSON, click=click)
+    assert choose(masks, ious, prompt, SIZE, rule="box") == 2
+    assert choose(masks, ious, prompt, SIZE, rule="standard") == 0
+
+
+def test_the_first_mask_is_preferred_to_one_that_fits_a_little_better() -> None:
+    almost = filled(40, 40, 80, 112)
+    masks = np.stack([almost, TROUSERS, PERSON, CROWD])
+    assert choose(masks, np.ones(4), boxed(*ON_PERSON), SIZE, rule="box") == 0
+
+
+def test_a_mask_in_the_padding_does_not_count() -> None:
+    """Of an image of 1024 x 512 pixels the lower half of the decoder's mask is padding."""
+    padding = filled(0, 128, 256, 256)
+    masks = np.stack([padding, filled(40, 40, 80, 90), padding, padding])
+    prompt = boxed(160.0, 160.0, 320.0, 360.0)
+    assert choose(masks, np.ones(4), prompt, (512, 1024), rule="box") == 1
+
+
+def test_a_stable_mask_is_preferred_to_one_of_the_same_box() -> None:
+    vague = filled(40, 40, 80, 120)
+    vague[42:118, 42:78] = 0.5
+    masks = np.stack([TROUSERS, vague, PERSON, CROWD])
+    assert choose(masks, np.ones(4), boxed(*ON_PERSON), SIZE, rule="box") == 2
+
+
+def test_an_unknown_rule_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MOBILE_SAM_RULE", raising=False)
+    assert mask_rule() == "box"
+    monkeypatch.setenv("MOBILE_SAM_RULE", "standard")
+    assert mask_rule() == "standard"
+    monkeypatch.setenv("MOBILE_SAM_RULE", "first")
+    with pytest.raises(ValueError, match="use one of box, standard"):
+        mask_rule()
 
 
 @pytest.mark.parametrize(
