@@ -1,4 +1,4 @@
-"""Measures detectors: ``python -m tests.functions.accuracy DATA FOLDER [FOLDER ...]``.
+"""Measures detectors: ``python -m tests.functions.accuracy DATA FOLDER ... [--label LABEL]``.
 
 It serves the functions of the folders; their labels must be those of COCO. DATA has the layout of
 YOLO data sets: ``images/NAME.jpg``, and ``labels/NAME.txt`` with lines ``class x y width height``
@@ -10,6 +10,7 @@ no better detection has found is at least 0.5.
 
 from __future__ import annotations
 
+import argparse
 import base64
 import sys
 import tempfile
@@ -70,9 +71,9 @@ def find(items: Sequence[dict[str, Any]], objects: Sequence[Labelled]) -> set[in
     return found
 
 
-def measure(function: ServedFunction, data: Path) -> None:
-    """Print the table of a function."""
-    labels = {label["name"] for label in function.labels}
+def measure(function: ServedFunction, data: Path, label: str | None) -> None:
+    """Print the table of a function, of one label or of all."""
+    labels = {label} if label else {each["name"] for each in function.labels}
     answers = []
     for file in sorted((data / "images").glob("*.jpg")):
         with Image.open(file) as image:
@@ -81,7 +82,12 @@ def measure(function: ServedFunction, data: Path) -> None:
         payload = {"image": base64.b64encode(file.read_bytes()).decode(), "threshold": LOWEST}
         status, items = function.invoke(payload)
         assert status == 200, items
-        answers.append((items, [each for each in objects if each.label in labels]))
+        answers.append(
+            (
+                [item for item in items if item["label"] in labels],
+                [each for each in objects if each.label in labels],
+            )
+        )
     print(f"{function.name}: {len(answers)} images")
     print("| threshold | precision | recall | F1 | recall small | medium | large |")
     print("|---:|---:|---:|---:|---:|---:|---:|")
@@ -113,14 +119,19 @@ def _share(hits: Sequence[bool]) -> float:
     return sum(hits) / max(1, len(hits))
 
 
-def main(data: Path, folders: Sequence[Path]) -> None:
+def main(data: Path, folders: Sequence[Path], label: str | None) -> None:
     """Serve the functions and print a table of each."""
     with tempfile.TemporaryDirectory() as state, running(folders, Path(state)) as runtime:
         for folder in folders:
             name = read_config(folder).name
             runtime.wait_for(name, "ready")
-            measure(ServedFunction(name=name, runtime=runtime), data)
+            measure(ServedFunction(name=name, runtime=runtime), data, label)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), [Path(each) for each in sys.argv[2:]])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("folders", type=Path, nargs="+")
+    parser.add_argument("--label", help="measure this label only")
+    given = parser.parse_args()
+    main(given.data, given.folders, given.label)
