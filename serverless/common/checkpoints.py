@@ -1,8 +1,8 @@
-"""Reading checkpoints that other people made, without running what they contain.
+"""Reads checkpoints from untrusted sources without running code that they name.
 
-A pickle may name any callable of the machine that reads it. Here only the builders of arrays,
-tensors and plain containers are known by name; every other class becomes an inert `Placeholder`
-(training settings often travel in a checkpoint beside the weights) and is never called for real.
+A pickle may name any callable. The unpickler of this module allows the constructors of arrays,
+tensors and plain containers only. It replaces every other class, such as the training settings
+that many checkpoints contain, by a `Placeholder`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Writes TensorFlow's GraphDef (tensorflow/core/framework/graph.proto) without TensorFlow.
 
-Only what frozen inference graphs need: nodes, their inputs, and attributes given as bytes of an
-AttrValue message. Field numbers are those of the public .proto files.
+It covers what frozen inference graphs need: nodes, their inputs, and attributes as bytes of an
+AttrValue message. The field numbers are those of the public .proto files.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ DATA_TYPES = {
 DATA_TYPE_OF = {"float32": 1, "int32": 3, "uint8": 4, "bool": 10}
 FLOAT = DATA_TYPES["DT_FLOAT"]
 
-# A producer version that every reader of today accepts.
+# A producer version that current readers accept.
 _PRODUCER = 1087
 
 
@@ -92,7 +92,7 @@ def list_value(
     floats: Iterable[float] = (),
     data_types: Iterable[int] = (),
 ) -> bytes:
-    """Return the AttrValue of a list; one of the arguments is given, none is an empty list."""
+    """Return the AttrValue of a list. At most one argument is given; none gives an empty list."""
     message = b"".join(_bytes(2, value) for value in strings)
     for field, packed in (
         (3, b"".join(map(_varint, integers))),

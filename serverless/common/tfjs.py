@@ -66,7 +66,7 @@ def read_weights(manifest: list[dict[str, Any]], folder: Path) -> dict[str, NDAr
 
 
 def _nodes(described: dict[str, Any], constants: dict[str, NDArray[Any]]) -> Iterator[bytes]:
-    """Yield the plain nodes that stand for one node of the model."""
+    """Yield the unfused nodes of one node of the model."""
     name, operation = described["name"], described["op"]
     inputs, attributes = described.get("input", []), described.get("attr", {})
     if operation == "Const" and name in constants:
@@ -87,7 +87,7 @@ def _nodes(described: dict[str, Any], constants: dict[str, NDArray[Any]]) -> Ite
 def _unfused(
     name: str, operation: str, inputs: list[str], attributes: dict[str, Any]
 ) -> Iterator[bytes]:
-    """Yield the operation itself, then one node for each that was fused to it."""
+    """Yield the operation, then a node for each operation that was fused with it."""
     own = {
         key: attribute(attributes[key]) for key in OWN_ATTRIBUTES[operation] if key in attributes
     }
@@ -110,7 +110,7 @@ def _unfused(
 
 
 def _prelu(name: str, source: str, slope: str) -> Iterator[bytes]:
-    """Yield max(x, 0) - slope * max(-x, 0): frozen graphs know no Prelu."""
+    """Yield max(x, 0) - slope * max(-x, 0), because GraphDef has no operation Prelu."""
     yield g.node(f"{name}/positive", "Relu", [source], _FLOAT)
     yield g.node(f"{name}/minus", "Neg", [source], _FLOAT)
     yield g.node(f"{name}/negative", "Relu", [f"{name}/minus"], _FLOAT)

@@ -33,7 +33,7 @@ def torch_device() -> torch.device:
 
 
 def precision(device: torch.device) -> torch.dtype:
-    """Return the precision of a network's products: float16 on CUDA, else float32 (environment:
+    """Return the precision of a network's layers: float16 on CUDA, else float32 (environment:
     TORCH_PRECISION, one of float32, float16 and bfloat16).
     """
     chosen = os.environ.get("TORCH_PRECISION") or (

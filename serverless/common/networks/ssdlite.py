@@ -1,4 +1,4 @@
-"""SSDLite-MobileNet as TensorFlow's Object Detection API froze it: persons only."""
+"""SSDLite-MobileNet for persons, exported by TensorFlow's Object Detection API."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def face_patch(image: NDArray[np.uint8], box: Floats, *, margin: float) -> NDArr
 
 
 def attributes(age: float, man: float, emotion: Floats) -> list[dict[str, str]]:
-    """Return the attributes by name: years, female below one half, the strongest emotion."""
+    """Return age in years, gender (female below 0.5) and the emotion with the highest score."""
     years = int(np.clip(round(float(age)), 0, MAX_AGE))
     return [
         {"name": "age", "value": str(years)},
@@ -106,7 +106,7 @@ def attributes(age: float, man: float, emotion: Floats) -> list[dict[str, str]]:
 
 
 def strongest(scores: Floats) -> str:
-    """Return which of the five emotions the seven scores favour."""
+    """Return the emotion, of five, with the highest sum of the network's seven scores."""
     totals = dict.fromkeys(EMOTIONS, 0.0)
     for emotion, score in zip(EMOTION_OF_OUTPUT, scores, strict=True):
         totals[emotion] += float(score)
