@@ -32,6 +32,7 @@ DECODER_IR = "mobile_sam_decoder_ir.xml"
 MASKS = 4  # of the decoder: one for clear prompts, three for ambiguous ones
 RULES = ("box", "standard")  # how the answer is chosen of the masks of a box
 FIRST_MASK_FACTOR = 1.2  # of the first mask's score by the rule "box"
+VIEW_SIDE = 192  # of the part on which a mask is compared with a box, pixels
 # The decoder's nodes with all masks and their predicted IoU, before it chooses one mask.
 _ALL = {"/Flatten": "all_masks", "/Flatten_1": "all_guesses"}
 SIDE = 1024  # of the encoder's input, pixels
@@ -165,30 +166,38 @@ def choose(
     """
     if prompt.box is not None and rule == "box":
         cells = prompt.box * scale(image_size) * LOW_SIDE / SIDE
-        columns, rows = (math.ceil(seen) for seen in _seen(image_size))
-        scores = np.array([box_score(mask[:rows, :columns], cells) for mask in masks])
+        scores = np.array([box_score(mask, cells, _seen(image_size)) for mask in masks])
         scores[0] *= FIRST_MASK_FACTOR
         return int(scores.argmax())
     return 1 + int(predicted_ious[1:].argmax()) if prompt.ambiguous else 0
 
 
-def box_score(logits: Floats, box: Floats) -> float:
-    """Return how well a mask fits a box in cells, from 0 to 1.
+def box_score(logits: Floats, box: Floats, seen: tuple[float, float]) -> float:
+    """Return how well a mask fits a box, from 0 to 1; the box and the seen part are in cells.
 
     The score is the product of three shares: the IoU of the mask's bounding box and the box, the
-    mask's cells inside the box, and the cells that stay in the mask when its threshold rises from
-    -1 to 1 (Segment Anything's stability score).
+    mask's pixels inside the box, and the pixels that stay in the mask when its threshold rises from
+    -1 to 1 (Segment Anything's stability score). They are measured on a view of the box and its
+    surroundings of its own size, because a small box has few cells.
     """
-    mask = logits > 0
+    sides = np.maximum(box[2:] - box[:2], 0.5)
+    view = np.concatenate([box[:2] - sides, box[2:] + sides]).clip(0, [*seen, *seen])
+    if (view[2:] <= view[:2]).any():
+        return 0.0  # the box lies outside the image
+    picture = Image.fromarray(logits.astype(np.float32))
+    enlarged = np.asarray(
+        picture.resize((VIEW_SIDE, VIEW_SIDE), Image.Resampling.BILINEAR, box=tuple(view))
+    )
+    mask = enlarged > 0
     ends = bounds(mask)
     if ends is None:
         return 0.0
     around = np.array([[ends[0], ends[1], ends[2] + 1, ends[3] + 1]], dtype=np.float64)
-    left, top = (max(0, math.floor(value)) for value in box[:2])
-    right, bottom = (max(0, math.ceil(value)) for value in box[2:])
+    in_view = (box - np.tile(view[:2], 2)) * VIEW_SIDE / np.tile(view[2:] - view[:2], 2)
+    left, top, right, bottom = (int(value) for value in in_view.round().clip(0, VIEW_SIDE))
     inside = mask[top:bottom, left:right].sum() / mask.sum()
-    stability = (logits > 1).sum() / (logits > -1).sum()
-    return float(iou(around, box[None])[0, 0] * inside * stability)
+    stability = (enlarged > 1).sum() / (enlarged > -1).sum()
+    return float(iou(around, in_view[None])[0, 0] * inside * stability)
 
 
 def scale(image_size: tuple[int, int]) -> float:
