@@ -30,7 +30,7 @@ _CHECK_PERIOD_S: Final = 1.0  # reports are worked off at most this often
 def start(**kwargs: object) -> None:
     """Start the thread of this process. It refreshes every FUNCTIONS_REFRESH_S seconds (0: never).
 
-    A second call changes nothing. Also a receiver of signals.
+    A second call changes nothing. It can be connected to a signal.
     """
     if settings.FUNCTIONS_REFRESH_S > 0 and _Refresher.running_in != os.getpid():
         _Refresher.start_once()

@@ -1,4 +1,4 @@
-"""Update the row of a function after a call of it has failed or succeeded."""
+"""Update the row of a function after a call of it, or when a person asks for it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from cvat_lambda.functions.refresh import mark_missing, store
 from cvat_lambda.functions.spec import FunctionSpec, State
 
 _PROJECT_LABEL: Final = "nuclio.io/project-name"
-_MAX_QUESTIONS: Final = 32
-_TIMEOUT_S: Final = 2.0
-_PAUSE_S: Final = 5.0
+_MAX_QUESTIONS: Final = 32  # to the platform for people, in a second
+_TIMEOUT_S: Final = 2.0  # of a person's question
+_PAUSE_S: Final = 5.0  # without questions, after the platform did not answer
 _PLATFORM: Final = "platform"
 _lock: Final = threading.Lock()
 _asked: Final[TTLCache[str, bool]] = TTLCache(_MAX_QUESTIONS, 1.0)

@@ -1,8 +1,9 @@
 """Look up functions in the table: for the API, background requests and pages.
 
 A look-up is one query by primary key. Each process derives the spec of a row once per change.
-`cvat_lambda.functions.background` keeps the table fresh. Look-ups read the table only, except
-when the platform has never been read: then they read it once.
+`cvat_lambda.functions.background` keeps the table fresh. Look-ups read the table only, with two
+exceptions: the first look-up of an installation reads the platform's list, and a look-up for a
+person may ask the platform (`Ask`).
 """
 
 from __future__ import annotations

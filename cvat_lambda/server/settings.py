@@ -15,6 +15,7 @@ from typing import Any
 
 import dj_database_url
 import django
+from django.core.exceptions import ImproperlyConfigured
 
 from cvat_lambda.conf import from_environment
 from cvat_lambda.engine.standalone.conf import EngineSettings
@@ -162,6 +163,8 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024 * 1024
 FILE_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
 
 LOG_FORMAT = os.environ.get("CVAT_LAMBDA_LOG_FORMAT", "text")
+if LOG_FORMAT not in ("text", "json"):
+    raise ImproperlyConfigured(f"CVAT_LAMBDA_LOG_FORMAT={LOG_FORMAT!r} is neither text nor json")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
