@@ -1,7 +1,7 @@
-"""Work in threads that can be given up: what is made ready for a function, above all.
+"""Cancellation of work in threads, such as the preparation of a function.
 
-A scope belongs to the thread that enters it, and everything called from there keeps to it: a wait,
-a copy, a child process. So no function in between has to pass anything on.
+The event is kept in a context variable, so that functions need not pass it on. Waits, copies and
+child processes check it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 from cvat_lambda.runtime.errors import Cancelled
 
 Result = TypeVar("Result")
-POLL_INTERVAL_S: Final = 0.1  # how often it is looked whether the work is given up
+POLL_INTERVAL_S: Final = 0.1  # between two checks for a cancellation
 _SCOPE: contextvars.ContextVar[threading.Event | None] = contextvars.ContextVar(
     "cancellation", default=None
 )
@@ -24,7 +24,7 @@ _SCOPE: contextvars.ContextVar[threading.Event | None] = contextvars.ContextVar(
 
 @contextlib.contextmanager
 def cancellable(cancel: threading.Event) -> Iterator[None]:
-    """Have what runs in this block raise Cancelled soon after the event is set."""
+    """Make the code in this block raise Cancelled soon after the event is set."""
     token = _SCOPE.set(cancel)
     try:
         yield
@@ -33,24 +33,24 @@ def cancellable(cancel: threading.Event) -> Iterator[None]:
 
 
 def check_cancelled() -> None:
-    """Raise Cancelled when the work of this scope is given up."""
+    """Raise Cancelled if the current work is cancelled."""
     cancel = _SCOPE.get()
     if cancel is not None and cancel.is_set():
         raise Cancelled
 
 
 def pause(seconds: float) -> None:
-    """Sleep; raises Cancelled as soon as the work is given up."""
+    """Sleep; raise Cancelled as soon as the work is cancelled."""
     cancel = _SCOPE.get() or threading.Event()
     if cancel.wait(seconds):
         raise Cancelled
 
 
 def interruptible(work: Callable[[], Result]) -> Result:
-    """Run what may hang where nothing reaches it (a name that is looked up, a silent server).
+    """Run work that may block without checks, such as a DNS query or a silent server.
 
-    It runs in a thread that is left to itself when the work is given up; it must call
-    `check_cancelled` before each thing that it changes.
+    The work runs in a thread, which is abandoned on cancellation. It must call `check_cancelled`
+    before each change that it makes.
     """
     outcome: Future[Result] = Future()
     context = contextvars.copy_context()
@@ -60,7 +60,7 @@ def interruptible(work: Callable[[], Result]) -> Result:
             check_cancelled()
         return outcome.result()
     finally:
-        del outcome  # what it raised would hold this frame, and this frame it
+        del outcome  # else its exception and this frame would reference each other
 
 
 def _settle(outcome: Future[Result], work: Callable[[], Result]) -> None:

@@ -1,4 +1,4 @@
-"""A whole runtime in one process: the dashboard's server, the supervisor, their folders."""
+"""The main process of a runtime: the dashboard's server, the supervisor and their folders."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceOptions:
-    """How a runtime is started."""
+    """The options of ``serve``."""
 
     folders: tuple[Path, ...] = ()
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT  # 0 = any free one
-    token: str = ""  # empty = none is asked for; needed beyond loopback
+    token: str = ""  # empty = none is needed, which only loopback allows
     only: frozenset[str] = frozenset()  # names of the functions to load; empty = all
     project: str = DEFAULT_PROJECT  # of the functions whose file names none
-    gpu: bool | None = None  # None = the files for NVIDIA, where such a device is found
-    state_folder: Path | None = None  # None = one in the cache that belongs to these folders
+    gpu: bool | None = None  # None = the files for NVIDIA if the machine has such a device
+    state_folder: Path | None = None  # None = one in the cache, chosen by address and folders
     ready_file: Path | None = None
     offline: bool = False  # fetch no weights
     accepted_licences: frozenset[str] = frozenset()
@@ -53,9 +53,9 @@ class ServiceOptions:
 
 
 async def run(options: ServiceOptions, announce: Callable[[str], None]) -> None:
-    """Serve until SIGINT or SIGTERM; `announce` gets the dashboard's URL once it answers.
+    """Serve until SIGINT or SIGTERM; call `announce` with the URL when the dashboard answers.
 
-    Raises RuntimeFault when the options cannot be served.
+    Raises RuntimeFault for options that cannot be used.
     """
     if options.host not in _LOOPBACK and not options.token:
         raise RuntimeFault(
@@ -101,9 +101,9 @@ def _warn_of_missing_functions(supervisor: Supervisor, only: frozenset[str]) -> 
 
 
 def _stop_on_signals() -> asyncio.Event:
-    """Return what SIGTERM and Ctrl-C set; a second Ctrl-C ends this process there and then.
+    """Return an event that SIGTERM and Ctrl-C set. A second Ctrl-C ends this process at once.
 
-    Nothing is left behind then either: every child ends when this process does.
+    All child processes end with this process in any case.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -134,13 +134,13 @@ def _make_supervisor(options: ServiceOptions, state: Path, port: int) -> Supervi
 
 @contextlib.contextmanager
 def _state_folder(options: ServiceOptions) -> Iterator[Path]:
-    """Hold a folder for logs and deployed code that no other runtime uses."""
+    """Lock and return a folder for logs and deployed code."""
     folder = options.state_folder
     if folder is None:
         roots = sorted(str(root.resolve()) for root in options.folders)
         key = digest(options.host, str(options.port), *roots)[:16]
         folder = cache_folder() / "runtime" / key
-    # Workers and installers run in folders of their own: a relative path would mean another place.
+    # Workers and installers have other working folders, so the path must be absolute.
     folder = folder.expanduser().resolve()
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("ab") as lock:
@@ -181,7 +181,7 @@ def _in_url(host: str) -> str:
 
 
 def _write_ready_file(path: Path | None, url: str) -> None:
-    """Write the URL; the file appears whole or not at all."""
+    """Write the URL to a file, atomically."""
     if path is not None:
         temporary = path.with_name(f"{path.name}.{os.getpid()}")
         temporary.write_text(url + "\n", encoding="utf-8")

@@ -1,7 +1,7 @@
-"""Threads for work that may take minutes: what is built, fetched or copied for a function.
+"""Thread pools for work that takes minutes: building, downloading and copying for a function.
 
-asyncio's own threads, as many as the machine has processors and four, are for work of moments.
-Were all of them waiting for a download, nobody could read a log.
+asyncio's default pool has only as many threads as processors and four. If all of them waited for
+downloads, no log could be read.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 Result = TypeVar("Result")
 
 
-class Threads:
-    """At most so many threads; further work waits for its turn."""
+class ThreadPool:
+    """A pool of threads; work waits until one is free."""
 
     def __init__(self, most: int, name: str) -> None:
         self._pool = ThreadPoolExecutor(most, thread_name_prefix=name)
@@ -27,7 +27,7 @@ class Threads:
         return await loop.run_in_executor(self._pool, functools.partial(work, *arguments))
 
 
-# More than the machine has processors: most of their time is spent waiting for the network.
-preparing = Threads(16, "preparing")
-# Apart from those: a request that brings code is answered when the code is here.
-arriving = Threads(16, "arriving")
+# More threads than processors, because they mostly wait for the network.
+preparation_threads = ThreadPool(16, "preparation")
+# A pool of its own, so that uploads do not wait for preparations.
+upload_threads = ThreadPool(16, "upload")

@@ -49,7 +49,8 @@ def _file_findings(config: FunctionConfig) -> Iterator[Finding]:
         )
     if not spec.get("description"):
         yield _error("spec.description is missing: CVAT's list of functions breaks without it")
-    for text in config.build.not_run:
+    written_for_nuclio = not (config.folder / "requirements.txt").exists()
+    for text in config.build.not_run if written_for_nuclio else ():
         yield _warning(f"the embedded runtime builds no image: {text}")
     build = spec.get("build") or {}
     if build.get("commands") and build.get("directives"):

@@ -1,4 +1,4 @@
-"""``/api/function_invocations``: calls through the dashboard, passed on to the function's port."""
+"""``/api/function_invocations``: the dashboard passes calls on to the port of a function."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ DEFAULT_TIMEOUT_S: Final = 60.0
 _HOP_BY_HOP: Final = frozenset(
     {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding"}
     | {"upgrade", "host", "content-length", "expect"}
-    | {"origin"}  # it has been judged at our own door, by our own address
+    | {"origin"}  # the dashboard has checked it against its own address
 )
 
 
 class InvocationRoutes:
-    """Passes a request on as it is, and the answer back as it is."""
+    """Passes requests and answers on unchanged."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
         self._session: aiohttp.ClientSession | None = None
 
     def add_to(self, app: web.Application) -> None:
-        """Register the routes and the life of the connection pool."""
+        """Register the routes and open the connection pool with the app."""
         app.router.add_route("*", "/api/function_invocations", self.invoke)
         app.router.add_route("*", "/api/function_invocations/{rest:.*}", self.invoke)
         app.cleanup_ctx.append(self._with_session)
@@ -49,7 +49,7 @@ class InvocationRoutes:
         try:
             timeout_s = _timeout(request.headers.get("x-nuclio-invoke-timeout"))
         except ValueError as exc:
-            # Nuclio answers 400 here and calls the function all the same; we do not.
+            # Nuclio answers 400 and calls the function all the same. This runtime does not call it.
             return _fault(400, f"Invalid invoke timeout: {exc}")
         found = self._supervisor.list(name=name)
         if not found:
@@ -107,7 +107,7 @@ def _forwarded(request: web.Request, name: str) -> CIMultiDict[str]:
 
 
 def _kept(headers: object) -> CIMultiDict[str]:
-    """Keep the first value of each header, and none of Nuclio's own."""
+    """Keep the first value of each header, and no header of Nuclio itself."""
     assert hasattr(headers, "items")
     kept: CIMultiDict[str] = CIMultiDict()
     for key, value in headers.items():

@@ -1,4 +1,4 @@
-"""Prometheus text of all functions, under the names that Nuclio's processor uses."""
+"""Metrics of all functions in Prometheus' text format, under the names of Nuclio's processor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the dashboard tells of its platform: version, namespaces, addresses, defaults of a page."""
+"""Routes that describe the platform: version, namespaces, addresses, defaults for a page."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from aiohttp import web
 from cvat_lambda.runtime.spec.function_file import DEFAULT_READINESS_TIMEOUT_S
 from cvat_lambda.runtime.spec.triggers import DEFAULT_AVAILABILITY_TIMEOUT_MS
 
-SLASH: Final = "{slash:/?}"  # Nuclio takes every path with and without one at its end
+OPTIONAL_SLASH: Final = "{slash:/?}"  # as Nuclio, with or without a slash at the end
 VERSION_LABEL: Final = "cvat-lambda"
-NAMESPACE: Final = "nuclio"  # they are accepted everywhere and separate nothing here
+NAMESPACE: Final = "nuclio"  # namespaces are accepted and have no effect
 
 
 class PlatformInfoRoutes:
@@ -20,7 +20,7 @@ class PlatformInfoRoutes:
     """
 
     def __init__(self, host: str) -> None:
-        # "" is Nuclio's word where it does not know its own name.
+        # Nuclio gives "" if it does not know its address.
         self._addresses = ["" if host in ("", "0.0.0.0", "::") else host]
 
     def add_to(self, app: web.Application) -> None:
@@ -32,7 +32,7 @@ class PlatformInfoRoutes:
             ("external_ip_addresses", {"externalIPAddresses": {"addresses": self._addresses}}),
             ("frontend_spec", self._frontend_spec()),
         ):
-            app.router.add_get(f"/api/{name}{SLASH}", _always(value))
+            app.router.add_get(f"/api/{name}{OPTIONAL_SLASH}", _always(value))
 
     def _frontend_spec(self) -> dict[str, Any]:
         trigger = {"workerAvailabilityTimeoutMilliseconds": DEFAULT_AVAILABILITY_TIMEOUT_MS}
@@ -49,7 +49,7 @@ class PlatformInfoRoutes:
             "defaultHTTPIngressHostTemplate": "",
             "imageNamePrefixTemplate": "",
             "scaleToZero": {
-                "mode": "disabled",  # idle_timeout is no setting of a page
+                "mode": "disabled",  # it is set by idle_timeout in the function file
                 "inactivityWindowPresets": None,
                 "scaleResources": None,
             },

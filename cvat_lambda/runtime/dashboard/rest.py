@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from cvat_lambda.runtime.dashboard.platform_info import SLASH
+from cvat_lambda.runtime.dashboard.platform_info import OPTIONAL_SLASH
 from cvat_lambda.runtime.deploy.deployment import Deployment
 from cvat_lambda.runtime.deploy.supervisor import Supervisor
 from cvat_lambda.runtime.errors import BadRequest, NotFound
@@ -32,14 +32,14 @@ class FunctionRoutes:
 
     def add_to(self, app: web.Application) -> None:
         """Register the routes."""
-        app.router.add_get("/api/functions" + SLASH, self.list)
-        app.router.add_get("/api/functions/{name}" + SLASH, self.get)
-        app.router.add_post("/api/functions" + SLASH, self.create)
-        app.router.add_put("/api/functions/{name}" + SLASH, self.update)
-        app.router.add_patch("/api/functions/{name}" + SLASH, self.patch)
-        app.router.add_delete("/api/functions" + SLASH, self.delete)
-        app.router.add_get("/api/functions/{name}/replicas" + SLASH, self.replicas)
-        app.router.add_get("/api/functions/{name}/logs/{replica}" + SLASH, self.logs)
+        app.router.add_get("/api/functions" + OPTIONAL_SLASH, self.list)
+        app.router.add_get("/api/functions/{name}" + OPTIONAL_SLASH, self.get)
+        app.router.add_post("/api/functions" + OPTIONAL_SLASH, self.create)
+        app.router.add_put("/api/functions/{name}" + OPTIONAL_SLASH, self.update)
+        app.router.add_patch("/api/functions/{name}" + OPTIONAL_SLASH, self.patch)
+        app.router.add_delete("/api/functions" + OPTIONAL_SLASH, self.delete)
+        app.router.add_get("/api/functions/{name}/replicas" + OPTIONAL_SLASH, self.replicas)
+        app.router.add_get("/api/functions/{name}/logs/{replica}" + OPTIONAL_SLASH, self.logs)
 
     async def list(self, request: web.Request) -> web.Response:
         """An object keyed by function name."""
@@ -63,7 +63,7 @@ class FunctionRoutes:
         return await self._accepted(request, deployment)
 
     async def update(self, request: web.Request) -> web.Response:
-        """Deploy a function anew: 202 and no body. The name in the body counts, as in Nuclio."""
+        """Update a function: 202 and no body. As in Nuclio, the name in the body counts."""
         deployment = await self._supervisor.update(await _read_json(request))
         return await self._accepted(request, deployment)
 
@@ -92,7 +92,7 @@ class FunctionRoutes:
         return _json({"names": [_replica(self._supervisor.get(request.match_info["name"]))]})
 
     async def logs(self, request: web.Request) -> web.StreamResponse:
-        """The function's log as text; followed for ever unless ``follow=false``."""
+        """The function's log as text. It is followed without end unless ``follow=false``."""
         deployment = self._supervisor.get(request.match_info["name"])
         if request.match_info["replica"] != _replica(deployment):
             raise BadRequest(f"Replica does not belong to function {deployment.name}")
@@ -102,7 +102,7 @@ class FunctionRoutes:
         if request.query.get("follow", "true").lower() in ("false", "0"):
             return web.Response(body=text, headers={"Content-Type": "text/plain"})
         response = web.StreamResponse(headers={"Content-Type": "text/plain"})
-        with contextlib.suppress(ConnectionError):  # whoever follows may leave at any time
+        with contextlib.suppress(ConnectionError):  # the client may leave at any time
             await response.prepare(request)
             await response.write(text)
             async for more in _following(deployment, request, end):
@@ -124,12 +124,12 @@ class ProjectRoutes:
 
     def add_to(self, app: web.Application) -> None:
         """Register the routes."""
-        app.router.add_get("/api/projects" + SLASH, self.list)
-        app.router.add_get("/api/projects/{name}" + SLASH, self.get)
-        app.router.add_post("/api/projects" + SLASH, self.create)
-        app.router.add_put("/api/projects" + SLASH, self.update)
-        app.router.add_put("/api/projects/{name}" + SLASH, self.update)
-        app.router.add_delete("/api/projects" + SLASH, self.delete)
+        app.router.add_get("/api/projects" + OPTIONAL_SLASH, self.list)
+        app.router.add_get("/api/projects/{name}" + OPTIONAL_SLASH, self.get)
+        app.router.add_post("/api/projects" + OPTIONAL_SLASH, self.create)
+        app.router.add_put("/api/projects" + OPTIONAL_SLASH, self.update)
+        app.router.add_put("/api/projects/{name}" + OPTIONAL_SLASH, self.update)
+        app.router.add_delete("/api/projects" + OPTIONAL_SLASH, self.delete)
 
     async def list(self, request: web.Request) -> web.Response:
         """An object keyed by project name."""
@@ -177,8 +177,8 @@ class ProjectRoutes:
 async def _following(
     deployment: Deployment, request: web.Request, position: int
 ) -> AsyncIterator[bytes]:
-    """Yield what a log holds from `position` on, until the function is removed or the caller has
-    left.
+    """Yield new lines of a log from `position` on, until the function is removed or the client
+    has left.
     """
     path, missed = deployment.log_path, 0
     while request.transport is not None and not request.transport.is_closing():
@@ -186,7 +186,7 @@ async def _following(
         size = _size(path)
         missed = missed + 1 if size is None else 0
         if missed > 1:
-            return  # it is gone, and not just being rotated
+            return  # it was deleted, not only rotated
         if size is None:
             continue
         if size < position:

@@ -17,7 +17,7 @@ from cvat_lambda.runtime.dashboard.rest import FunctionRoutes, ProjectRoutes
 from cvat_lambda.runtime.deploy.supervisor import Supervisor
 from cvat_lambda.runtime.errors import RuntimeFault
 
-MAX_BODY: Final = 2**30  # bytes; the function's own limit is the one that counts
+MAX_BODY: Final = 2**30  # bytes; each function has a lower limit of its own
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Function folders as archives: packed for the way to another machine, unpacked with suspicion."""
+"""Function folders as archives: packing for an upload, and safe unpacking."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ HARDLINK_FROM: Final = 8 * 2**20  # bytes
 
 
 def pack(folder: Path) -> bytes:
-    """Return a zip of a function folder; links are followed, so shared code travels along.
+    """Return a zip of a function folder. Links are followed, so shared code is included.
 
-    Raises RuntimeFault where a file cannot be read.
+    Raises RuntimeFault if a file cannot be read.
     """
     buffer = io.BytesIO()
     try:
-        # Not strict: files without a time (1970) come out of many a container.
+        # Not strict: files from containers often have the time 1970, which a zip cannot hold.
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
             for file in sorted(files_below(folder)):
                 archive.write(file, file.relative_to(folder).as_posix())
@@ -36,10 +36,10 @@ def pack(folder: Path) -> bytes:
 
 
 def copy_folder(folder: Path, target: Path) -> None:
-    """Copy a function folder as it is now into an empty one, links followed.
+    """Copy a function folder into an empty one; links are followed.
 
-    What is large, and no code, is linked instead: weights that lie beside the code are neither
-    doubled nor copied at each start. Raises OSError.
+    Large files that are no code are linked instead, so that weights beside the code are not
+    copied at each start. Raises OSError.
     """
     for file in files_below(folder):
         check_cancelled()
@@ -53,14 +53,14 @@ def copy_folder(folder: Path, target: Path) -> None:
 
 def _link(file: Path, place: Path) -> None:
     try:
-        # A hard link outlives the replacement of the original by another file.
+        # A hard link keeps its content when another file replaces the original.
         place.hardlink_to(file)
     except OSError:
-        place.symlink_to(file)  # another disk, or somebody else's file
+        place.symlink_to(file)  # on another disk, or of another user
 
 
 def unpack(data: bytes, target: Path) -> None:
-    """Unpack a zip or tar into a folder; raises BadRequest for anything that leaves the folder."""
+    """Unpack a zip or tar into a folder; raise BadRequest for a path outside of the folder."""
     stream = io.BytesIO(data)
     try:
         if zipfile.is_zipfile(stream):
@@ -71,7 +71,7 @@ def unpack(data: bytes, target: Path) -> None:
     except BadRequest:
         raise
     except Exception as exc:
-        # The readers of archives raise nearly anything for bytes that they do not expect.
+        # The readers raise many kinds of exceptions for malformed archives.
         raise BadRequest(f"the archive is no zip and no tar that can be read: {exc}") from exc
 
 

@@ -1,4 +1,4 @@
-"""What happens while a function is deployed: told in its object and in its log."""
+"""Records of the deployments of a function, shown in its object and written to its log."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from cvat_lambda.runtime.spec.fields import JsonObject
 
 
 class DeployLog:
-    """The newest records of one function's deployments, as Nuclio shows them."""
+    """The newest records of one function's deployments, in Nuclio's format."""
 
     def __init__(self, log_path: Path) -> None:
         self.records: deque[JsonObject] = deque(maxlen=500)
         self._log_path = log_path
 
     def add(self, level: str, message: str) -> None:
-        """Keep a record, and write it to the log."""
+        """Keep a record and write it to the log."""
         self.records.append(
             {"level": level, "time": time.time() * 1000, "name": "deployer", "message": message}
         )

@@ -1,4 +1,4 @@
-"""One function's life on this machine: prepared, started, replaced, put to sleep, removed."""
+"""One function on this machine: it is prepared, started, updated, scaled and removed."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ from cvat_lambda.runtime.errors import NotStarted, PreconditionFailed, RuntimeFa
 from cvat_lambda.runtime.processor.crash_loop import CrashLoopBackoff
 from cvat_lambda.runtime.spec.fields import JsonObject
 from cvat_lambda.runtime.spec.function_file import FunctionConfig
-from cvat_lambda.runtime.threads import preparing
+from cvat_lambda.runtime.threads import preparation_threads
 
 PROVISIONED: Final = frozenset({"ready", "error", "unhealthy", "scaledToZero", "imported"})
-STOP_TIMEOUT_S: Final = 60.0  # for the calls in flight of a function that is to end
+STOP_TIMEOUT_S: Final = 60.0  # for the calls in flight when a function is removed
 FIRST_RETRY_S: Final = 2.0  # after a deployment failed that had no version before it
 MAX_RETRY_S: Final = 120.0  # it doubles up to this
-UPDATE_GRACE_S: Final = 0.5  # in which kept connections are told to close
+UPDATE_GRACE_S: Final = 0.5  # in which clients are told to close their connections
 _LEVELS: Final = {"error": logging.ERROR, "unhealthy": logging.WARNING}
 logger = logging.getLogger(__name__)
 
 
 class Deployment:
-    """A function by name: its object as Nuclio shows it, and the processor that serves it."""
+    """A function: its function object, and the processor that serves it."""
 
     def __init__(
         self,
@@ -57,43 +57,43 @@ class Deployment:
         self.message = ""
         self.config: FunctionConfig | None = None
         self.revision = ""  # of the version that serves
-        self.changed = asyncio.Event()  # set at each change of state
+        self.changed = asyncio.Event()  # set when the state changes
         self._document = document
         self._settings = settings
         self._preparer = preparer
-        self._discard = discard  # deletes the folder of a version that is of no more use
+        self._discard = discard  # deletes the folder of a version that is not used any more
         self._cancelled = threading.Event()
-        self._tried: Path | None = None  # the folder of what was deployed before any version was
-        self._failed_update = ""  # why the newest version is not the one that serves
-        self._notes = DeployLog(self.log_path)
+        self._tried: Path | None = None  # the folder of a first version that is not ready
+        self._failed_update = ""  # why the newest version does not serve
+        self._deploy_log = DeployLog(self.log_path)
         self._socket: socket.socket | None = None
         self._processor: ProcessorHandle | None = None
         self._starting: set[ProcessorHandle] = set()
         self._backoff = CrashLoopBackoff()  # of the processor
-        self._retirement = DrainingProcessors(lambda text: self._notes.add("warn", text))
+        self._draining = DrainingProcessors(lambda text: self._deploy_log.add("warn", text))
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Future[Any]] = set()
         self._loop = asyncio.get_running_loop()
         self._retry: asyncio.Future[Any] | None = None
         self._removed = False
 
-    # --- what others see -------------------------------------------------------------------
+    # --- state -------------------------------------------------------------------
 
     @property
     def port(self) -> int:
-        """The function's port; 0 while it has none."""
+        """The function's port, 0 if it has none."""
         return 0 if self._socket is None else int(self._socket.getsockname()[1])
 
     @property
     def address(self) -> str | None:
-        """``host:port`` of the function while it can be called, else None."""
+        """``host:port`` of the function, None if it cannot be called."""
         if self._socket is None or self._processor is None:
             return None
         return f"{reachable(self._settings.host)}:{self.port}"
 
     @property
     def published(self) -> str | None:
-        """``host:port`` for others; ``0.0.0.0``, as in Nuclio, is this machine by any name."""
+        """``host:port`` for clients. As in Nuclio, ``0.0.0.0`` is this machine by any name."""
         if self.address is None:
             return None
         host = self._settings.host or "0.0.0.0"
@@ -116,12 +116,12 @@ class Deployment:
         return str(self._document["metadata"].get("namespace", ""))
 
     def to_object(self) -> JsonObject:
-        """Return the function object: metadata, spec, status; empty status keys are left out."""
+        """Return the function object: metadata, spec and status. Empty status keys are left out."""
         status: JsonObject = {"state": self.state}
-        if self.message or self._retirement.notice:
-            status["message"] = self.message or self._retirement.notice
-        if self._notes.records:
-            status["logs"] = list(self._notes.records)
+        if self.message or self._draining.notice:
+            status["message"] = self.message or self._draining.notice
+        if self._deploy_log.records:
+            status["logs"] = list(self._deploy_log.records)
         if self.address is not None:
             status["httpPort"] = self.port
             status["internalInvocationUrls"] = [self.address]
@@ -130,24 +130,24 @@ class Deployment:
         return {**document, "status": status}
 
     async def statistics(self) -> dict[str, Any] | None:
-        """Return the counters of its processor, or None when there is none."""
+        """Return the counters of its processor, None if it has none."""
         return None if self._processor is None else await self._processor.statistics()
 
     @property
     def in_force(self) -> bool:
-        """Whether a version of it is deployed; that one stays until another can serve."""
+        """Whether a version serves. It keeps serving until another one can."""
         return self.config is not None
 
-    # --- what can be done with it ------------------------------------------------------------
+    # --- commands ------------------------------------------------------------
 
     def fail(self, message: str) -> None:
-        """Put the function into state error, with a sentence that says why."""
-        self._notes.add("error", message)
+        """Set the state error with its reason."""
+        self._deploy_log.add("error", message)
         self._set("error", message)
 
-    def note(self, level: str, message: str) -> None:
-        """Keep a record of what happened to it."""
-        self._notes.add(level, message)
+    def log(self, level: str, message: str) -> None:
+        """Add a record to the log of its deployments."""
+        self._deploy_log.add(level, message)
 
     async def deploy(self, config: FunctionConfig) -> bool:
         """Make this configuration the one that serves; return whether it does.
@@ -178,7 +178,7 @@ class Deployment:
     async def _attempt(self, config: FunctionConfig) -> RuntimeFault | None:
         """Prepare a version and start it; return why it failed, or None."""
         try:
-            prepared = await preparing.run(self._prepare, config)
+            prepared = await preparation_threads.run(self._prepare, config)
             await self._replace(config, prepared)
         except RuntimeFault as exc:
             return exc
@@ -200,7 +200,7 @@ class Deployment:
                 return
             attempt, delay_s = attempt + 1, min(delay_s * 2, MAX_RETRY_S)
             if str(fault) != reason:
-                self._notes.add("error", str(fault))
+                self._deploy_log.add("error", str(fault))
             reason = str(fault)
             if not fault.transient:
                 self._set("error", reason)
@@ -220,7 +220,7 @@ class Deployment:
         if self._removed:
             raise RuntimeFault("it was removed while it was being prepared")
         if config.disabled:
-            self._retire_current()
+            self._drain_current()
             self._processor = None
             self._switch_to(config, prepared)
             self._set("ready", "disabled by spec.disable")
@@ -232,7 +232,7 @@ class Deployment:
             if listener is not self._socket:
                 listener.close()
             raise
-        self._retire_current()
+        self._drain_current()
         old_socket = self._socket
         self._processor, self._socket = handle, listener
         self._backoff = CrashLoopBackoff()
@@ -246,13 +246,13 @@ class Deployment:
         """Make a version the one that is shown, and record the change of the revision."""
         old, new = self.revision, prepared.revision
         text = f"revision {new}" + (f" replaces {old}" if old not in ("", new) else "")
-        self._notes.add("info", f"{text} (unchanged)" if old == new else text)
+        self._deploy_log.add("info", f"{text} (unchanged)" if old == new else text)
         self.config, self._document, self.revision = config, config.document, new
 
     async def _start_processor(
         self, config: FunctionConfig, prepared: PreparedFunction, listener: socket.socket
     ) -> ProcessorHandle:
-        """Return a processor that is ready; raises RuntimeFault with its reason when it is not."""
+        """Start a processor and return it when it is ready; raise NotStarted with the reason."""
         handle = ProcessorHandle(self._on_state)
         self._starting.add(handle)
         try:
@@ -270,7 +270,7 @@ class Deployment:
         return handle
 
     async def scale(self, wish: str) -> None:
-        """Go to sleep (``scaledToZero``) or wake (``ready``)."""
+        """Scale to zero (``scaledToZero``) or back (``ready``)."""
         if self._processor is None:
             raise PreconditionFailed(f"function {self.name!r} is not deployed: deploy it first")
         self._processor.ask_scale("sleep" if wish == "scaledToZero" else "wake")
@@ -280,11 +280,11 @@ class Deployment:
         self._cancelled.set()
 
     async def stop(self) -> None:
-        """End the function's processes; calls in flight in the current version may finish."""
+        """End the function's processes. Calls in flight in the current version may finish."""
         self._removed = True
         self.cancel()
         processor, self._processor = self._processor, None
-        await asyncio.gather(self._retirement.kill(), *(item.kill() for item in self._starting))
+        await asyncio.gather(self._draining.kill(), *(item.kill() for item in self._starting))
         if processor is not None:
             await processor.drain(STOP_TIMEOUT_S)
         for task in self._tasks:
@@ -295,7 +295,7 @@ class Deployment:
             self._socket = None
 
     async def wait_until_settled(self, timeout_s: float) -> None:
-        """Return when the state is final, or after `timeout_s`."""
+        """Wait until the state is final, for `timeout_s` at most."""
         deadline = time.monotonic() + timeout_s
         while self.state not in PROVISIONED:
             self.changed.clear()
@@ -305,7 +305,7 @@ class Deployment:
             except (asyncio.TimeoutError, TimeoutError):
                 return
 
-    # --- inside ------------------------------------------------------------------------------
+    # --- internals ------------------------------------------------------------------------------
 
     def _listener_for(self, config: FunctionConfig) -> socket.socket:
         wanted = config.trigger.port
@@ -316,12 +316,12 @@ class Deployment:
     async def _guard(
         self, handle: ProcessorHandle, config: FunctionConfig, prepared: PreparedFunction
     ) -> None:
-        """Start the processor anew when it dies while it is the one that should serve."""
+        """Restart the processor if it ends while it is the one that serves."""
         await handle.gone.wait()
         self._backoff.record_crash()
         reason = "its processor ended and is being restarted"
         while handle is self._processor and not self._removed:
-            self._notes.add("error", reason)
+            self._deploy_log.add("error", reason)
             self._show("unhealthy", reason)
             await asyncio.sleep(self._backoff.delay_s)
             if handle is not self._processor or self._removed or self._socket is None:
@@ -341,15 +341,17 @@ class Deployment:
             self._spawn(self._guard(successor, config, prepared))
             return
 
-    def _retire_current(self) -> None:
-        """Let the version that served until now end when its calls have."""
+    def _drain_current(self) -> None:
+        """Let the current version finish its calls and end."""
         if self.config is not None:
-            self._spawn(self._retire(self._processor, self.config))
+            self._spawn(self._drain_and_discard(self._processor, self.config))
 
-    async def _retire(self, processor: ProcessorHandle | None, config: FunctionConfig) -> None:
+    async def _drain_and_discard(
+        self, processor: ProcessorHandle | None, config: FunctionConfig
+    ) -> None:
         if processor is not None:
             limit_s = drain_limit_s(config)
-            await self._retirement.drain(processor, limit_s, grace_s=UPDATE_GRACE_S)
+            await self._draining.drain(processor, limit_s, grace_s=UPDATE_GRACE_S)
         self._discard(config.folder)
 
     def _on_state(self, handle: ProcessorHandle, state: str, message: str) -> None:
@@ -357,7 +359,7 @@ class Deployment:
             self._show(state, message)
 
     def _show(self, state: str, message: str) -> None:
-        """Set the state of what serves; that an update failed is said until one does not."""
+        """Set the state of the version that serves. A failed update is shown until one succeeds."""
         if self._failed_update and state == "ready":
             state = "error"
         self._set(state, "; ".join(filter(None, (message, self._failed_update))))
@@ -370,7 +372,7 @@ class Deployment:
         self.changed.set()
 
     def _progress_from_thread(self, message: str) -> None:
-        self._loop.call_soon_threadsafe(self._notes.add, "info", message)
+        self._loop.call_soon_threadsafe(self._deploy_log.add, "info", message)
 
     def _spawn(self, work: Any) -> asyncio.Future[Any]:
         task: asyncio.Future[Any] = asyncio.ensure_future(work)

@@ -1,4 +1,4 @@
-"""The versions of a function that were replaced and finish the calls which they had begun."""
+"""Replaced versions of a function, which finish their calls in flight before they end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cvat_lambda.runtime.deploy.processor_handle import ProcessorHandle
 from cvat_lambda.runtime.spec.function_file import FunctionConfig
 
 LEAST_DRAIN_S: Final = 60.0
-DRAIN_MARGIN_S: Final = 15.0  # for what a call spends outside its handler: upload and answer
+DRAIN_MARGIN_S: Final = 15.0  # for upload and answer of a call
 NOTICE_S: Final = 60.0
 NOTICE: Final = (
     "a call that began before the update still runs in the version before it; "
@@ -19,10 +19,9 @@ NOTICE: Final = (
 
 
 def drain_limit_s(config: FunctionConfig) -> float | None:
-    """Return how long a replaced version may take for the calls it has; None = no limit.
+    """Return how long a replaced version may take to finish its calls; None = no limit.
 
-    A call waits for a worker, then runs for as long as spec.eventTimeout allows: none of that may
-    be cut short by an update.
+    A call waits for a worker and then runs for up to spec.eventTimeout. An update shortens neither.
     """
     if config.event_timeout_s is None:
         return None
@@ -31,7 +30,7 @@ def drain_limit_s(config: FunctionConfig) -> float | None:
 
 
 class DrainingProcessors:
-    """The processors that drain; they can be ended at once, whoever waits for them."""
+    """The processors that drain. They can be killed while somebody waits for them."""
 
     def __init__(self, on_overdue: Callable[[str], None]) -> None:
         self._handles: set[ProcessorHandle] = set()
@@ -40,16 +39,16 @@ class DrainingProcessors:
 
     @property
     def notice(self) -> str:
-        """A sentence while a version without a limit takes long to end, else nothing."""
+        """A sentence while a version without a limit takes long to end, else ""."""
         return NOTICE if self._overdue else ""
 
     async def drain(
         self, handle: ProcessorHandle, limit_s: float | None, *, grace_s: float = 0.0
     ) -> None:
-        """Return when the processor has ended; see ProcessorHandle.drain."""
+        """Wait until the processor has ended; see ProcessorHandle.drain."""
         self._handles.add(handle)
         loop = asyncio.get_running_loop()
-        timer = loop.call_later(NOTICE_S, self._tell, handle) if limit_s is None else None
+        timer = loop.call_later(NOTICE_S, self._report, handle) if limit_s is None else None
         try:
             await handle.drain(limit_s, grace_s=grace_s)
         finally:
@@ -59,9 +58,9 @@ class DrainingProcessors:
                 timer.cancel()
 
     async def kill(self) -> None:
-        """End all of them now."""
+        """Kill all of them."""
         await asyncio.gather(*(handle.kill() for handle in self._handles))
 
-    def _tell(self, handle: ProcessorHandle) -> None:
+    def _report(self, handle: ProcessorHandle) -> None:
         self._overdue.add(handle)
         self._on_overdue(NOTICE)

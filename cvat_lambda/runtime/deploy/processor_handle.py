@@ -1,4 +1,4 @@
-"""A processor process as the supervisor sees it."""
+"""The supervisor's side of one processor process."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from typing import Any, Final
 from cvat_lambda.runtime.processes.descendants import kill_marked
 from cvat_lambda.runtime.processor.settings import ProcessorSettings
 
-CLOSING_S: Final = 10.0  # for a processor to close its connections and to end
+CLOSING_S: Final = 10.0  # for a processor to close its connections and end
 
 OnState = Callable[["ProcessorHandle", str, str], None]  # handle, state, message
 
 
 class ProcessorHandle:
-    """Starts one processor, follows its states, drains or kills it."""
+    """Starts a processor, follows its states, drains or kills it."""
 
     def __init__(self, on_state: OnState) -> None:
         self.first_state: asyncio.Future[tuple[str, str]] = (
@@ -36,18 +36,18 @@ class ProcessorHandle:
         self._process: subprocess.Popen[bytes] | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._worker_pids: set[int] = set()
-        self._questions: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._requests: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._numbers = itertools.count()
         self._follower: asyncio.Task[None] | None = None
         self._mark = ""  # of its workers
-        self._ending_s = CLOSING_S  # how long it may take to end once it is idle
+        self._exit_limit_s = CLOSING_S  # how long it may take to end when it is idle
 
     async def start(self, settings: ProcessorSettings, listener: socket.socket) -> None:
         """Start the process; `first_state` resolves to ready or error."""
         self._mark = settings.mark
-        self._ending_s = CLOSING_S + settings.termination_timeout_s
+        self._exit_limit_s = CLOSING_S + settings.termination_timeout_s
         ours, theirs = socket.socketpair()
-        # The package may lie in a checkout that is nobody's site-packages.
+        # The package may be in a checkout and not in site-packages.
         package_root = str(Path(__file__).resolve().parents[3])
         paths = [package_root, os.environ.get("PYTHONPATH", "")]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
@@ -78,11 +78,11 @@ class ProcessorHandle:
 
     def _act(self, message: dict[str, Any]) -> None:
         if message["kind"] == "statistics":
-            question = self._questions.pop(message["number"], None)
-            if question is not None and not question.done():
-                question.set_result(message["counters"])
+            request = self._requests.pop(message["number"], None)
+            if request is not None and not request.done():
+                request.set_result(message["counters"])
             return
-        # Only those that live now: the number of a dead one may be somebody else's by and by.
+        # Only running ones: the pid of an ended process may be reused.
         self._worker_pids = {pid for pid in message["pids"] if pid > 1}
         state, text = message["state"], message["message"]
         if state in ("ready", "error") and not self.first_state.done():
@@ -92,7 +92,7 @@ class ProcessorHandle:
 
     async def _ended(self) -> None:
         status = await asyncio.to_thread(self._wait)
-        # Its workers die with it (PR_SET_PDEATHSIG); what they had started is in their groups.
+        # Its workers end with it (death signal); their descendants are in their process groups.
         for pid in self._worker_pids:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
@@ -100,8 +100,8 @@ class ProcessorHandle:
         self.gone.set()
         if not self.first_state.done():
             self.first_state.set_result(("error", f"its processor ended with status {status}"))
-        for question in self._questions.values():
-            question.cancel()
+        for request in self._requests.values():
+            request.cancel()
         if self._writer is not None:
             self._writer.close()
 
@@ -114,45 +114,45 @@ class ProcessorHandle:
             return self._process.wait()
 
     async def statistics(self) -> dict[str, Any] | None:
-        """Return the processor's counters, or None when it does not answer."""
+        """Return the processor's counters, None if it does not answer."""
         if self.gone.is_set() or self._writer is None:
             return None
         number = next(self._numbers)
-        question: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._questions[number] = question
+        request: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._requests[number] = request
         self._send({"kind": "statistics", "number": number})
         try:
-            return await asyncio.wait_for(question, 2.0)
+            return await asyncio.wait_for(request, 2.0)
         except (asyncio.TimeoutError, TimeoutError, asyncio.CancelledError):
             return None
         finally:
-            self._questions.pop(number, None)
+            self._requests.pop(number, None)
 
     def ask_scale(self, wish: str) -> None:
-        """Ask the processor to ``sleep`` or ``wake``."""
+        """Tell the processor to scale to zero (``sleep``) or back (``wake``)."""
         self._send({"kind": wish})
 
     async def drain(self, timeout_s: float | None, *, grace_s: float = 0.0) -> None:
-        """Let it finish what is in flight, at most for `timeout_s` (None = no limit), then end.
+        """Let it finish its calls for up to `timeout_s` (None = no limit), then end it.
 
-        For `grace_s` it still answers on connections that clients keep. It keeps the limit itself;
-        one that does not is killed.
+        For `grace_s` it still answers on open connections. The processor keeps these limits
+        itself; if it does not, it is killed.
         """
         self._send({"kind": "drain", "grace_s": grace_s, "timeout_s": timeout_s})
-        patience_s = None if timeout_s is None else timeout_s + grace_s + self._ending_s
+        limit_s = None if timeout_s is None else timeout_s + grace_s + self._exit_limit_s
         try:
-            await asyncio.wait_for(self.gone.wait(), patience_s)
+            await asyncio.wait_for(self.gone.wait(), limit_s)
         except (asyncio.TimeoutError, TimeoutError):
             await self.kill()
 
     async def kill(self) -> None:
-        """End it and its workers now; return when they have ended."""
+        """Kill it and its workers, and wait until they have ended."""
         self.kill_now()
         if self._follower is not None:
             await asyncio.wait([self._follower], timeout=10)
 
     def kill_now(self) -> None:
-        """End it and its workers, and wait for nothing."""
+        """Kill it and its workers without waiting."""
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
 

@@ -1,4 +1,4 @@
-"""Projects: names that group functions, as Nuclio has them."""
+"""Projects, which group functions as in Nuclio."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cvat_lambda.runtime.spec.fields import JsonObject, mapping, text
 
 
 class Projects:
-    """The projects that were made, and those that functions are in; kept for one run."""
+    """The projects that were created and those that have functions. They are not stored."""
 
     def __init__(self, names: Iterable[str], in_use: Callable[[], Iterable[str]]) -> None:
         self._made = {name: _project(name) for name in ("default", *names)}
@@ -27,12 +27,12 @@ class Projects:
             raise NotFound("Project not found") from None
 
     def require(self, name: str) -> None:
-        """Raise PreconditionFailed, as Nuclio does, when a function names no project."""
+        """Raise PreconditionFailed, as Nuclio does, if the project does not exist."""
         if name not in self.all():
             raise PreconditionFailed("Project does not exist")
 
     def create(self, document: JsonObject) -> JsonObject:
-        """Make a project and return it; raises Conflict when there is one of that name."""
+        """Create a project and return it; raise Conflict if the name is taken."""
         name, project = _read(document)
         if name in self.all():
             raise Conflict("Cannot create two projects with the same name")
@@ -40,14 +40,14 @@ class Projects:
         return project
 
     def update(self, document: JsonObject, wanted: str | None = None) -> None:
-        """Make or change a project: the one that the path names, where it names one."""
+        """Create or change a project. `wanted` is its name in the path, if that has one."""
         name, project = _read(document, wanted)
         if wanted not in (None, name):
             raise BadRequest("Project name is different from request id")
         self._made[name] = project
 
     def delete(self, document: JsonObject) -> None:
-        """Forget a project; raises PreconditionFailed while it has functions."""
+        """Delete a project; raise PreconditionFailed while it has functions."""
         name, _ = _read(document)
         if name == "default":
             raise PreconditionFailed("Cannot delete the default project")

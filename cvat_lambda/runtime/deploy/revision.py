@@ -14,7 +14,7 @@ from cvat_lambda.runtime.spec.function_file import FunctionConfig
 REVISION_ANNOTATION: Final = "cvat-lambda/revision"
 
 _LENGTH: Final = 32  # hexadecimal digits
-# Where the code came from, and how an image is built, says nothing about the code.
+# How the code arrived and how an image is built are no part of the content.
 _NOT_IN_SPEC: Final = frozenset({"build", "image"})
 
 

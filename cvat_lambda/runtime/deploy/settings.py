@@ -43,7 +43,7 @@ def check_limits(config: FunctionConfig, settings: RuntimeSettings) -> None:
 
 
 def bind_listener(host: str, trigger: HttpTrigger) -> socket.socket:
-    """Return a bound socket that does not listen yet: until a function is ready, calls are refused.
+    """Return a bound socket that does not listen yet, so that calls are refused until it does.
 
     Raises NotStarted when the port is taken.
     """
@@ -63,7 +63,7 @@ def bind_listener(host: str, trigger: HttpTrigger) -> socket.socket:
 
 
 def reachable(host: str) -> str:
-    """Return an address under which a server bound to `host` can be called from this machine."""
+    """Return the address of a server bound to `host`, as seen from this machine."""
     if host in ("0.0.0.0", ""):
         return "127.0.0.1"
     if host == "::":
@@ -74,7 +74,7 @@ def reachable(host: str) -> str:
 def processor_settings(
     config: FunctionConfig, prepared: PreparedFunction, host: RuntimeSettings, log_path: Path
 ) -> ProcessorSettings:
-    """Return everything that the processor of a function is told."""
+    """Return the settings of a function's processor."""
     trigger = config.trigger
     return ProcessorSettings(
         name=config.name,

@@ -1,7 +1,7 @@
-"""The code of functions as it was when they were deployed: each version in a folder of its own.
+"""The code of deployed functions: each version is copied into its own folder.
 
-A worker that is started anew must run what its neighbours run, so no version is served from a
-folder that somebody may be editing. What was deployed over REST is kept over restarts.
+A restarted worker must run the same code as the other workers, so no version is served from a
+folder that a person may edit. Versions that were deployed over REST are kept over restarts.
 """
 
 from __future__ import annotations
@@ -34,39 +34,39 @@ _RECORD: Final = "deployed.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class FunctionSource:
     """One version of a function's code."""
 
-    folder: Path  # it is served from here; nobody else writes into it
-    origin: Path  # where it came from: what its weights' local paths are relative to
-    document: JsonObject  # whole: its own file's fields are filled in
+    folder: Path  # it is served from here
+    origin: Path  # where it came from; local paths of weights are relative to it
+    document: JsonObject  # completed from the folder's function file
 
 
 class SourceStore:
-    """Keeps the folders of versions, and a record of what is deployed over REST."""
+    """Keeps the folders of versions, and a record of the functions deployed over REST."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def sweep(self) -> None:
-        """Delete what no record names; call it before anything is served."""
+    def delete_unreferenced(self) -> None:
+        """Delete folders that no record names. Call it before functions are served."""
         for home in self._root.glob("*/"):
             try:
                 kept = self._read(home / _RECORD).folder if (home / _RECORD).exists() else None
             except (OSError, ValueError, KeyError, TypeError):
-                continue  # nobody knows what belongs to it
+                continue  # it is not known what belongs to it
             for version in home.glob("source-*"):
                 if kept is None or not kept.is_relative_to(version):
                     shutil.rmtree(version, ignore_errors=True)
 
-    def take_in(self, name: str, document: JsonObject) -> Source:
-        """Return the code that a document brings or names; nothing of it is deployed yet.
+    def receive(self, name: str, document: JsonObject) -> FunctionSource:
+        """Copy the code that a document contains or names, and return it.
 
-        Raises BadRequest when there is none to be had.
+        Raises BadRequest if there is none.
         """
-        version = self._fresh(name)
+        version = self._new_version(name)
         try:
-            return self._taken(document, version)
+            return self._read_source(document, version)
         except (ValueError, FunctionBroken) as exc:
             self.discard(version)
             raise BadRequest(str(exc)) from exc
@@ -77,7 +77,7 @@ class SourceStore:
             self.discard(version)
             raise
 
-    def _taken(self, document: JsonObject, version: Path) -> Source:
+    def _read_source(self, document: JsonObject, version: Path) -> FunctionSource:
         document = to_json(document)
         spec = mapping(document.get("spec"), "spec")
         build = mapping(spec.get("build"), "spec.build")
@@ -92,7 +92,7 @@ class SourceStore:
             unpack(_fetch(path, headers), version)
             folder = origin = _single_folder(version)
             if path.startswith("data:"):
-                build["path"] = "archive"  # it is unpacked: nobody wants megabytes in each list
+                build["path"] = "archive"  # it is unpacked; a list should not have megabytes
         elif path:
             origin = _folder_here(path)
             folder = self._copied(origin, version)
@@ -101,11 +101,11 @@ class SourceStore:
                 "there is no code: give spec.build.functionSourceCode, or in spec.build.path a "
                 "folder of the runtime's machine or the URL of an archive"
             )
-        return Source(folder=folder, origin=origin, document=_completed(document, folder))
+        return FunctionSource(folder=folder, origin=origin, document=_completed(document, folder))
 
     def copy(self, name: str, origin: Path) -> Path:
-        """Return a copy of a function folder as it is now; raises RuntimeFault."""
-        version = self._fresh(name)
+        """Copy a function folder and return the copy; raise RuntimeFault."""
+        version = self._new_version(name)
         try:
             return self._copied(origin, version)
         except OSError as exc:
@@ -121,10 +121,10 @@ class SourceStore:
         copy_folder(origin, folder)
         return folder
 
-    def keep(self, name: str, source: Source) -> None:
-        """Record what is deployed; the record changes as a whole or not at all.
+    def keep(self, name: str, source: FunctionSource) -> None:
+        """Record the deployed version. The record changes atomically.
 
-        Raises RuntimeFault where it cannot be written.
+        Raises RuntimeFault if it cannot be written.
         """
         record = self._root / name / _RECORD
         temporary = record.with_suffix(f".{os.getpid()}")
@@ -141,8 +141,8 @@ class SourceStore:
                 temporary.unlink()
             raise RuntimeFault(f"what is deployed of {name!r} cannot be recorded: {exc}") from exc
 
-    def saved(self) -> Iterator[tuple[str, Source | None]]:
-        """Yield the names of what was deployed, with None where it cannot be read any more."""
+    def saved(self) -> Iterator[tuple[str, FunctionSource | None]]:
+        """Yield the names of recorded functions with their code, None if it cannot be read."""
         for record in sorted(self._root.glob(f"*/{_RECORD}")):
             try:
                 source = self._read(record)
@@ -151,27 +151,27 @@ class SourceStore:
                 continue
             yield record.parent.name, source if source.folder.is_dir() else None
 
-    def _read(self, record: Path) -> Source:
+    def _read(self, record: Path) -> FunctionSource:
         kept = json.loads(record.read_text(encoding="utf-8"))
         folder = Path(kept["folder"])
         origin = Path(kept.get("origin", folder))
-        return Source(
+        return FunctionSource(
             folder=folder,
             origin=origin if origin.is_dir() else folder,
             document=kept["document"],
         )
 
     def discard(self, folder: Path) -> None:
-        """Delete the folder of a version that nobody uses any more."""
-        with contextlib.suppress(ValueError):  # it is none of ours
+        """Delete the folder of a version."""
+        with contextlib.suppress(ValueError):  # it is not in this store
             name, version, *_ = folder.relative_to(self._root).parts
             shutil.rmtree(self._root / name / version, ignore_errors=True)
 
-    def forget(self, name: str) -> None:
-        """Delete everything that is kept of a function."""
+    def delete_all(self, name: str) -> None:
+        """Delete all versions and the record of a function."""
         shutil.rmtree(self._root / name, ignore_errors=True)
 
-    def _fresh(self, name: str) -> Path:
+    def _new_version(self, name: str) -> Path:
         home = self._root / name
         home.mkdir(parents=True, exist_ok=True)
         return Path(tempfile.mkdtemp(prefix="source-", dir=home))
@@ -220,7 +220,7 @@ def _fetch(url: str, headers: JsonObject) -> bytes:
 
 
 def _single_folder(folder: Path) -> Path:
-    """Return the one folder that an archive holds, where it was made of a folder."""
+    """Return the only folder of an archive that has nothing else, or the archive itself."""
     inside = list(folder.iterdir())
     if len(inside) == 1 and inside[0].is_dir():
         return inside[0]
@@ -228,7 +228,7 @@ def _single_folder(folder: Path) -> Path:
 
 
 def _completed(document: JsonObject, folder: Path) -> JsonObject:
-    """Fill in what the folder's own function.yaml says; what the caller says wins."""
+    """Add the fields of the folder's own function file. The fields of the caller win."""
     file = plain_file(folder)
     if file is None:
         return document

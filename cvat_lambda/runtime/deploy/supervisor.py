@@ -1,4 +1,4 @@
-"""All functions of this machine: found in folders or deployed over REST, served side by side."""
+"""All functions of a runtime: those found in folders and those deployed over REST."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cvat_lambda.runtime.deploy.deployment import PROVISIONED, Deployment
 from cvat_lambda.runtime.deploy.prepare import Preparer
 from cvat_lambda.runtime.deploy.projects import Projects
 from cvat_lambda.runtime.deploy.settings import RuntimeSettings, check_limits
-from cvat_lambda.runtime.deploy.sources import Source, SourceStore
+from cvat_lambda.runtime.deploy.sources import FunctionSource, SourceStore
 from cvat_lambda.runtime.errors import (
     BadRequest,
     Conflict,
@@ -37,14 +37,14 @@ from cvat_lambda.runtime.spec.function_file import (
     read_document,
     with_defaults,
 )
-from cvat_lambda.runtime.threads import arriving
+from cvat_lambda.runtime.threads import upload_threads
 
 Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
 
 
 class Supervisor:
-    """The registry of deployments; every method runs on one event loop."""
+    """The deployments by name. All methods run on one event loop."""
 
     def __init__(
         self,
@@ -58,15 +58,15 @@ class Supervisor:
         self._preparer = preparer
         self._sources = sources
         self._deployments: dict[str, Deployment] = {}
-        self._arriving: dict[str, asyncio.Event] = {}  # whose code is being read, until when
-        self._leaving: dict[str, asyncio.Event] = {}  # that are being removed, until when
+        self._receiving: dict[str, asyncio.Event] = {}  # set when the code is received
+        self._removing: dict[str, asyncio.Event] = {}  # set when the function is removed
         self._tasks: set[asyncio.Future[Any]] = set()
         self._stopping = threading.Event()
 
     # --- reading -------------------------------------------------------------------------------
 
     def list(self, project: str | None = None, name: str | None = None) -> list[Deployment]:
-        """Return the deployments, by project or name where given, sorted by name."""
+        """Return the deployments sorted by name, optionally of one project or one name."""
         return [
             deployment
             for key, deployment in sorted(self._deployments.items())
@@ -83,8 +83,8 @@ class Supervisor:
     # --- changing ------------------------------------------------------------------------------
 
     def clear_leftovers(self) -> None:
-        """Delete what earlier runs left and nobody needs; call it before anything is served."""
-        self._sources.sweep()
+        """Delete leftovers of earlier runs. Call it before functions are served."""
+        self._sources.delete_unreferenced()
 
     async def load_folders(
         self,
@@ -96,9 +96,9 @@ class Supervisor:
     ) -> None:
         """Register every function folder below the roots and start to deploy it.
 
-        `gpu` None takes the GPU variants that fit a device of this machine.
-        A function whose file names no project belongs to the one given.
-        A folder that does not load becomes a function in state error; the others run.
+        With `gpu` None, the GPU variants that fit this machine are used. `project` is that of
+        functions whose file names none. A folder that cannot be read becomes a function in state
+        error; the others are not affected.
         """
         choose = file_chooser(gpu)
         for root in roots:
@@ -131,9 +131,9 @@ class Supervisor:
             self._spawn(self._deploy_folder(deployment, config))
 
     async def load_deployed(self) -> None:
-        """Deploy again what had been deployed over REST in an earlier run.
+        """Deploy the functions again that an earlier run deployed over REST.
 
-        What does not load any more becomes a function in state error.
+        A function that cannot be read any more gets the state error.
         """
         for name, source in self._sources.saved():
             if name in self._deployments:
@@ -150,53 +150,53 @@ class Supervisor:
             self._spawn(self._register(name, config.document).deploy(config))
 
     async def create(self, document: JsonObject) -> Deployment:
-        """Deploy a new function; raises Conflict when there is one of that name.
+        """Deploy a new function; raise Conflict if the name is taken.
 
-        One of that name that is being removed is waited for: it may still work at a call.
+        If a function of that name is being removed, wait until it has finished its calls.
         """
         name = _name_of(document)
-        await self._until_gone(name)
-        if name in self._deployments or name in self._arriving:
+        await self._wait_until_removed(name)
+        if name in self._deployments or name in self._receiving:
             raise Conflict("Cannot create two functions with the same name")
-        return await self._take_in(name, document)
+        return await self._receive(name, document)
 
     async def update(self, document: JsonObject) -> Deployment:
-        """Deploy a function again, or for the first time; raises PreconditionFailed."""
+        """Deploy a function again, or for the first time; raise PreconditionFailed."""
         name = _name_of(document)
-        await self._until_gone(name)
+        await self._wait_until_removed(name)
         existing = self._deployments.get(name)
         provisioning = existing is not None and existing.state not in PROVISIONED
-        if provisioning or name in self._arriving:
+        if provisioning or name in self._receiving:
             raise PreconditionFailed(
                 "Function cannot be updated when existing function is being provisioned"
             )
-        return await self._take_in(name, document)
+        return await self._receive(name, document)
 
     async def remove(self, name: str, *, ignore_state: bool = False) -> None:
-        """Remove a function; nothing happens when there is none of that name.
+        """Remove a function; do nothing if there is none of that name.
 
-        Returns when its processes have ended and nothing is kept of it.
+        Returns when its processes have ended and its files are deleted.
         """
-        if name in self._arriving and ignore_state:
-            await self._arriving[name].wait()
+        if name in self._receiving and ignore_state:
+            await self._receiving[name].wait()
         deployment = self._deployments.get(name)
         if deployment is None:
             return
-        provisioning = deployment.state not in PROVISIONED or name in self._arriving
+        provisioning = deployment.state not in PROVISIONED or name in self._receiving
         if provisioning and not ignore_state:
             raise PreconditionFailed("Function is being provisioned and cannot be deleted")
         del self._deployments[name]
-        gone = self._leaving[name] = asyncio.Event()
+        gone = self._removing[name] = asyncio.Event()
         try:
             await deployment.stop()
-            self._sources.forget(name)
+            self._sources.delete_all(name)
             remove_log(deployment.log_path)
         finally:
-            del self._leaving[name]
+            del self._removing[name]
             gone.set()
 
     async def stop(self) -> None:
-        """End every function, and give up whatever is made ready for one."""
+        """End all functions and cancel all preparations."""
         self._stopping.set()
         for deployment in self._deployments.values():
             deployment.cancel()
@@ -207,36 +207,38 @@ class Supervisor:
         self._deployments.clear()
 
     async def wait_until_settled(self, timeout_s: float) -> None:
-        """Return when every function is in a final state, or after `timeout_s`."""
+        """Wait until every function is in a final state, for `timeout_s` at most."""
         await asyncio.gather(
             *(item.wait_until_settled(timeout_s) for item in self._deployments.values())
         )
 
-    # --- inside --------------------------------------------------------------------------------
+    # --- internals --------------------------------------------------------------------------------
 
-    async def _until_gone(self, name: str) -> None:
-        """Return when no function of that name is being removed: what is kept is kept by name."""
-        while name in self._leaving:
-            await self._leaving[name].wait()
+    async def _wait_until_removed(self, name: str) -> None:
+        """Wait while a function of that name is being removed."""
+        while name in self._removing:
+            await self._removing[name].wait()
 
-    async def _take_in(self, name: str, document: JsonObject) -> Deployment:
-        """Read and check everything before anything changes: a bad request leaves no trace."""
-        arrived = self._arriving[name] = asyncio.Event()
+    async def _receive(self, name: str, document: JsonObject) -> Deployment:
+        """Read and check everything first, so that a bad request changes nothing."""
+        arrived = self._receiving[name] = asyncio.Event()
         try:
-            source = await arriving.run(self._in_thread, self._sources.take_in, name, document)
+            source = await upload_threads.run(
+                self._in_thread, self._sources.receive, name, document
+            )
             config = self._checked(source)
             known = self._deployments.get(name)
             if known is None or not known.in_force:
                 self._keep_or_discard(name, source)
         finally:
-            del self._arriving[name]
+            del self._receiving[name]
             arrived.set()
         deployment = known or self._register(name, config.document)
         deployment.state = "building"
         self._spawn(self._deploy_and_keep(deployment, config, source))
         return deployment
 
-    def _checked(self, source: Source) -> FunctionConfig:
+    def _checked(self, source: FunctionSource) -> FunctionConfig:
         try:
             config = _config_of(source)
             check_limits(config, self._settings)
@@ -248,7 +250,7 @@ class Supervisor:
             raise
         return config
 
-    def _keep_or_discard(self, name: str, source: Source) -> None:
+    def _keep_or_discard(self, name: str, source: FunctionSource) -> None:
         try:
             self._sources.keep(name, source)
         except RuntimeFault:
@@ -256,18 +258,18 @@ class Supervisor:
             raise
 
     async def _deploy_and_keep(
-        self, deployment: Deployment, config: FunctionConfig, source: Source
+        self, deployment: Deployment, config: FunctionConfig, source: FunctionSource
     ) -> None:
         if await deployment.deploy(config) and self._deployments.get(config.name) is deployment:
             try:
                 self._sources.keep(config.name, source)
             except RuntimeFault as exc:
-                deployment.note("error", f"{exc}; after a restart the version before it is served")
+                deployment.log("error", f"{exc}; after a restart the version before it is served")
 
     async def _deploy_folder(self, deployment: Deployment, config: FunctionConfig) -> None:
-        """Serve a copy of the folder: what is edited in it later is not deployed."""
+        """Deploy a copy of the folder, so that later edits do not change what is served."""
         try:
-            folder = await arriving.run(
+            folder = await upload_threads.run(
                 self._in_thread, self._sources.copy, config.name, config.folder
             )
         except RuntimeFault as exc:
@@ -314,13 +316,13 @@ def _name_of(document: JsonObject) -> str:
         ) from exc
 
 
-def _config_of(source: Source) -> FunctionConfig:
+def _config_of(source: FunctionSource) -> FunctionConfig:
     config = parse_function(source.document, source.folder)
     return dataclasses.replace(config, origin=source.origin)
 
 
 def _project_of(document: object) -> str:
-    """Return the project that a document names, as far as it can be read."""
+    """Return the project that a document names, "default" if it cannot be read."""
     metadata = document.get("metadata") if isinstance(document, dict) else None
     labels = metadata.get("labels") if isinstance(metadata, dict) else None
     project = labels.get(PROJECT_LABEL) if isinstance(labels, dict) else None

@@ -174,9 +174,9 @@ class WorkerProcess(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    async def exit_status(self, patience_s: float = 5.0) -> int | None:
-        """Wait for the exit status in subprocess's form; return None after `patience_s`."""
-        for _ in range(round(patience_s / 0.01)):
+    async def exit_status(self, limit_s: float = 5.0) -> int | None:
+        """Wait for the exit status in subprocess's form; return None after `limit_s`."""
+        for _ in range(round(limit_s / 0.01)):
             status = self._status()
             if status is not None:
                 return status
