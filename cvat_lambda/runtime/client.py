@@ -1,4 +1,4 @@
-"""A small client of the dashboard's REST API: of this runtime, or of Nuclio itself."""
+"""A client of the dashboard's REST API, of this runtime or of Nuclio."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """An HTTP answer, whatever its status."""
+    """An HTTP response with any status."""
 
     status: int
     content_type: str
     body: bytes
 
     def json(self) -> Any:
-        """Return the body as JSON; raises RuntimeFault when it is none."""
+        """Return the body as JSON; raise RuntimeFault if it is invalid."""
         try:
             return json.loads(self.body)
         except ValueError as exc:
@@ -37,7 +37,7 @@ class Answer:
 
 
 class DashboardClient:
-    """Speaks to one dashboard; proxies of the environment are not asked.
+    """A client of one dashboard. It uses no proxy.
 
     ``advice`` ends the sentence that nobody answers. Raises RuntimeFault where the URL is none, or
     the token cannot be sent.
@@ -62,7 +62,7 @@ class DashboardClient:
         headers: Mapping[str, str] | None = None,
         timeout_s: float = 60.0,
     ) -> Answer:
-        """Send JSON and return the answer; raises RuntimeFault when nobody answers."""
+        """Send JSON and return the answer; raise RuntimeFault if no server answers."""
         body = None if payload is None else json.dumps(payload).encode()
         request = urllib.request.Request(self.url + path, body, method=method)
         request.add_header("Content-Type", "application/json")
@@ -85,7 +85,7 @@ class DashboardClient:
             raise RuntimeFault(f"what answers at {self.url} is no dashboard: {exc!r}") from exc
 
     def where(self, found: JsonObject) -> str:
-        """Return where a function can be called from here, for people; "-" where it cannot be.
+        """Return the address at which a function can be called from here, "-" if it cannot.
 
         "Any address" is the dashboard's machine, under the name that it is known by here.
         """
@@ -98,11 +98,11 @@ class DashboardClient:
         return str(published)
 
     def get(self, path: str) -> Any:
-        """Return the JSON of a GET; raises RuntimeFault with the dashboard's words."""
+        """Return the JSON of a GET; raise RuntimeFault with the dashboard's message."""
         return checked(self.send("GET", path)).json()
 
     def function(self, name: str) -> JsonObject:
-        """Return a function object; raises RuntimeFault when there is none."""
+        """Return a function object; raise RuntimeFault if there is none."""
         answer = self.send("GET", f"/api/functions/{in_path(name)}")
         if answer.status == 404:
             raise RuntimeFault(f"there is no function {name!r} at {self.url}")
@@ -111,12 +111,12 @@ class DashboardClient:
 
 
 def in_path(name: str) -> str:
-    """Return a name that anybody may have typed as one part of a path."""
+    """Return a name quoted for a path of a URL."""
     return quote(name, safe="")
 
 
 def checked(answer: Answer) -> Answer:
-    """Return an answer below 400; raises RuntimeFault with what the dashboard says otherwise."""
+    """Return an answer below 400; else raise RuntimeFault with the dashboard's message."""
     if answer.status < 400:
         return answer
     try:

@@ -1,4 +1,4 @@
-"""What people do with functions, as plain functions: for the command line here and for Django's."""
+"""Operations on functions, for both command lines."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def deploy(
     gpu: bool = False,
     timeout_s: float = 1800.0,
 ) -> JsonObject:
-    """Send a folder to the runtime, wait until it is served, return the function object.
+    """Send a folder to the runtime, wait until it is ready and return the function object.
 
-    The folder travels as an archive with its links followed, so the runtime may be on another
-    machine. Raises RuntimeFault with the function's message when it does not become ready.
+    The folder is sent as an archive with its links followed, so the runtime may be on another
+    machine. Raises RuntimeFault with the function's message if it does not become ready.
     """
     config = read_config(folder, gpu=gpu)
     document = in_project(read_document(choose_file(folder, gpu=gpu)), project)
@@ -83,7 +83,7 @@ def _newest_record_ms(found: JsonObject) -> float:
 
 
 def _make_project(client: DashboardClient, name: str) -> None:
-    """Make a project where it is not there yet: functions of an unknown one are refused."""
+    """Create a project if it does not exist: functions of an unknown project are refused."""
     made = client.send("POST", "/api/projects", {"metadata": {"name": name}, "spec": {}})
     if made.status != Conflict.status_code:
         checked(made)
@@ -97,7 +97,7 @@ def wait_until_settled(
     timeout_s: float,
     told_ms: float = 0.0,
 ) -> JsonObject:
-    """Return the function object once ready; tells the deployment's records on the way.
+    """Wait until a function is ready and return its object; report the deployment's records.
 
     Those up to `told_ms` (since the epoch) are of an earlier deployment.
     """
@@ -108,7 +108,7 @@ def wait_until_settled(
         for record in status.get("logs", []):
             if record["time"] > told_ms:
                 told_ms = record["time"]
-                if record["level"] != "error":  # that one is the message, told below
+                if record["level"] != "error":  # it is the message of the fault below
                     progress(record["message"])
         if status["state"] == "error":
             raise RuntimeFault(f"function {name!r}: {status.get('message', 'failed')}")
@@ -139,7 +139,7 @@ def deploy_with_nuctl(
     project = read_config(folder, gpu=gpu, project=project).project
     file = choose_file(folder, gpu=gpu)
     where = ["--namespace", namespace, "--platform", platform]
-    # It fails for a project that is there; whether it had to succeed, the deployment tells.
+    # It fails if the project exists. If it failed for another reason, the deployment fails, too.
     made = subprocess.run(
         [nuctl, "create", "project", project, *where],
         stdin=subprocess.DEVNULL,
@@ -149,7 +149,7 @@ def deploy_with_nuctl(
         errors="replace",
     )
     with tempfile.TemporaryDirectory(prefix="cvat-lambda-") as temporary:
-        # nuctl copies links as links, and shared code is linked into the folder.
+        # nuctl does not follow links, and shared code is linked into the folder.
         copy = Path(temporary) / folder.resolve().name
         shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("__pycache__", ".venv"))
         command = [nuctl, "deploy", "--path", str(copy), "--file", str(copy / file.name)]
@@ -189,7 +189,7 @@ def invoke(
     image: Path | None = None,
     timeout_s: float = 60.0,
 ) -> Answer:
-    """Call a function through the dashboard and return its answer, whatever its status.
+    """Call a function through the dashboard and return its answer with any status.
 
     Raises RuntimeFault where the image cannot be read, or the function cannot be called.
     """
@@ -203,12 +203,12 @@ def invoke(
         "POST", "/api/function_invocations", payload, headers=headers, timeout_s=timeout_s + 5
     )
     if answer.status >= 400 and b'"Failed to invoke function: ' in answer.body:
-        _tell_why(client, name, answer)
+        _raise_reason(client, name, answer)
     return answer
 
 
-def _tell_why(client: DashboardClient, name: str, answer: Answer) -> None:
-    """Raise RuntimeFault: it was the dashboard that answered, for the function did not."""
+def _raise_reason(client: DashboardClient, name: str, answer: Answer) -> None:
+    """Raise RuntimeFault with the reason why the function itself did not answer."""
     status = client.function(name)["status"]
     if status["state"] not in ("ready", "unhealthy"):
         message = f": {status['message']}" if status.get("message") else ""
@@ -230,7 +230,7 @@ def fetch(
     licences: frozenset[str] = frozenset(),
     gpu: bool | None = None,
 ) -> list[tuple[str, str]]:
-    """Make the environments and weights of function folders ready, without serving them.
+    """Build the environments and fetch the weights of function folders.
 
     `gpu` chooses the function files as it does for serving.
     Returns a pair (function, reason) for each that could not be prepared.
@@ -259,7 +259,7 @@ def read_config(
 
 
 def parse_payload(text: str) -> JsonObject:
-    """Return the JSON object that somebody typed; raises RuntimeFault."""
+    """Return the JSON object in a text; raise RuntimeFault."""
     try:
         value: Any = json.loads(text)
     except ValueError as exc:

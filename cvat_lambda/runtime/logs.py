@@ -1,4 +1,4 @@
-"""The log of a function: bounded files, one line a record, read from the end."""
+"""The log of a function: rotated files with one line a record."""
 
 from __future__ import annotations
 
@@ -18,13 +18,12 @@ KEPT_FILES: Final = 3  # the current one and two older
 
 
 class FunctionLog:
-    """Appends lines to a file and rotates it; one process writes, any may read.
+    """Appends lines to a file and rotates it. One process writes, any process may read.
 
-    A record that cannot be written (a full disk) is lost and counted: the function goes on, and
-    its log says so as soon as it can be written again.
+    A record that cannot be written, as on a full disk, is lost and counted. The number of lost
+    records is written as soon as that is possible.
 
-    The supervisor writes too (what happened while the function was prepared), through
-    `append_line`, which opens the file anew each time and so always finds the current one.
+    The supervisor also writes to the file, with `append_line`, which opens it each time.
     """
 
     def __init__(self, path: Path, *, max_file: int = MAX_FILE) -> None:
@@ -35,7 +34,7 @@ class FunctionLog:
         self._lost = 0  # records since the last one that was written
 
     def write(self, level: str, message: str, **more: Any) -> None:
-        """Write one record; what is None in `more` is left out. Never raises."""
+        """Write one record; leave out what is None in `more`. Never raises."""
         line = format_line(level, message, **more)
         with self._lock:
             try:
@@ -52,7 +51,7 @@ class FunctionLog:
         if self._file is None:
             self._file = self._open()
         if self._lost:
-            # The last of the lost ones may have got half way.
+            # The last lost record may be half written.
             notice = format_line("warn", f"{self._lost} records could not be written: disk full?")
             _write_whole(self._file, b"\n" + notice)
             self._lost = 0
@@ -88,7 +87,7 @@ def append_line(path: Path, level: str, message: str, **more: Any) -> None:
 
 
 def format_line(level: str, message: str, **more: Any) -> bytes:
-    """Return one record as a line: time (UTC), level, text, then JSON of what else is known."""
+    """Return one record as a line: time (UTC), level, text, then JSON of `more`."""
     now = _stamp(datetime.now(timezone.utc))
     known = {key: value for key, value in more.items() if value not in (None, "")}
     trace = known.pop("traceback", None)
@@ -112,7 +111,7 @@ def read_log(
     """
     text, end = b"", 0
     for age in range(KEPT_FILES):
-        # Any of them may be missing: the files are just being rotated.
+        # A file may be missing while the files are rotated.
         with contextlib.suppress(FileNotFoundError):
             read = _aged(path, age).read_bytes()
             text = read + text
@@ -127,7 +126,7 @@ def read_log(
 
 
 def _since(text: bytes, time: datetime) -> bytes:
-    """Cut off the records before a time."""
+    """Return the records since a time."""
     wanted = _stamp(time).encode()
     for record in _RECORD.finditer(text):
         if record[1] >= wanted:

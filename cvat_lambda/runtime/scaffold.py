@@ -1,4 +1,4 @@
-"""New function folders that run at once, one template a kind."""
+"""New function folders from templates, one for each kind."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NAME: Final = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Kind:
-    """What differs between the kinds, beside model.py."""
+    """The differences between the kinds, except for model.py."""
 
     annotations: tuple[str, ...]  # lines of YAML
     call: str  # the expression that answers a call, in main.py

@@ -1,4 +1,4 @@
-"""Is this folder a good function: linted, started, called with pictures, its answers judged."""
+"""Checks a function folder: lints it, starts it, calls it and judges the answers."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ _SHAPES: Final = frozenset({*_POINT_COUNTS, "mask", "skeleton", "tag"})
 
 
 def read_strictly(body: bytes) -> Any:
-    """Return JSON; raises ValueError for none, and for NaN and Infinity, which JSON has not."""
+    """Return JSON; raise ValueError for anything else, such as NaN and Infinity."""
 
     def refuse(name: str) -> None:
         raise ValueError(f"{name} is no JSON")

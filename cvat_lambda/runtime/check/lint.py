@@ -1,4 +1,4 @@
-"""What a function folder shows without running: the traps of Nuclio 1.14 and CVAT 2.54."""
+"""Finds faults of a function folder without running it, for Nuclio 1.14 and CVAT 2.54."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _ABSOLUTE: Final = re.compile(r"^/(opt|home|root|mnt|data|usr|var|srv|Users)/")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that is wrong, or a trap."""
+    """One fault."""
 
-    severe: bool  # False = it works, but not everywhere
+    severe: bool  # False = it works on some platforms
     text: str
 
 
@@ -178,7 +178,7 @@ def _response_findings(call: ast.Call) -> Iterator[Finding]:
 
 
 def _own_nodes(function: ast.AST) -> Iterator[ast.AST]:
-    """Yield the nodes of a function, without those of functions inside it."""
+    """Yield the nodes of a function, except for those of inner functions."""
     for child in ast.iter_child_nodes(function):
         if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
             continue

@@ -1,4 +1,4 @@
-"""A Python environment a function: built once from its requirements, shared by equal needs."""
+"""Python environments of functions. Functions with equal requirements share one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cvat_lambda.runtime.processes.subprocesses import run_child
 REQUIREMENTS: Final = "requirements.txt"
 GPU_REQUIREMENTS: Final = "requirements-gpu.txt"
 WORKER_REQUIREMENTS: Final = ("nuclio-sdk>=0.5.13", "msgpack>=1.0")
-_FORMAT: Final = "1"  # of the environments; a change makes all of them anew
+_FORMAT: Final = "1"  # a change of it makes all environments be built again
 _COMPLETE: Final = ".complete"
 _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -44,11 +44,11 @@ class Environment:
 
 
 class EnvironmentBuilder:
-    """Makes environments below one folder; safe to use from several processes at once."""
+    """Builds environments below one folder. Several processes may do so at once."""
 
     def __init__(self, root: Path, *, compile_all: bool = False) -> None:
         self._root = root
-        self._compile = compile_all  # every module to bytecode, at once
+        self._compile = compile_all  # compile all modules to bytecode after the installation
 
     def prepare(
         self,
@@ -93,13 +93,13 @@ class EnvironmentBuilder:
         return file
 
     def tool(self, package: str, command: str, progress: Progress) -> Path:
-        """Return a command line tool out of a package, installed in an environment of its own."""
+        """Install a package in its own environment and return the path of its command."""
         key = digest(_FORMAT, "tool", package, *_identity(sys.executable))[:24]
         home = self._ensure(key, sys.executable, [package], self._root, progress)
         return home / "bin" / command
 
     def pip(self, progress: Progress) -> list[str]:
-        """Return a command that runs pip, which our own environment need not have."""
+        """Return the command that runs pip. The environment of the runtime need not have it."""
         if importlib.util.find_spec("pip") is not None:
             return [sys.executable, "-m", "pip"]
         return [str(self.tool("pip", "pip", progress))]
@@ -108,8 +108,8 @@ class EnvironmentBuilder:
         self, key: str, base: str, wanted: list[str], folder: Path, progress: Progress
     ) -> Path:
         home = self._root / key
-        # The marker is written last: a folder without it is what a killed build left behind. An
-        # environment cannot be built elsewhere and renamed, its scripts carry its path.
+        # The marker file is written last, so a folder without it is an interrupted build. An
+        # environment cannot be built elsewhere and renamed, because its scripts contain its path.
         if (home / _COMPLETE).exists():
             return home
         with locked(self._root / f"{key}.lock"):
@@ -127,7 +127,7 @@ class EnvironmentBuilder:
         uv = find_uv()
         _run([uv, "venv", "--quiet", "--no-project", "--python", base, str(home)], folder, progress)
         command = [uv, "pip", "install", "--python", str(home / "bin" / "python"), *wanted]
-        # Else workers compile what they import, and keep it, as long as they may write here.
+        # Without it, workers compile the modules that they import, and store the bytecode here.
         _run([*command, "--compile-bytecode"] if self._compile else command, folder, progress)
 
 
@@ -135,7 +135,7 @@ _PROGRESS: Final = ("Resolved", "Downloading", "Building", "PreparedFunction", "
 
 
 def find_interpreter(python: str | None, progress: Progress) -> str:
-    """Return the interpreter for a version such as "3.11"; ours when that one is not installed."""
+    """Return an interpreter of a version such as "3.11", or the runtime's own if there is none."""
     own = f"{sys.version_info[0]}.{sys.version_info[1]}"
     if python is None or python == own:
         return sys.executable
@@ -147,7 +147,7 @@ def find_interpreter(python: str | None, progress: Progress) -> str:
 
 
 def _makes_environments(interpreter: str) -> bool:
-    """Whether it runs at all: a pyenv shim of a version that is not selected does not."""
+    """Whether it runs. A pyenv shim of a version that is not selected does not."""
     try:
         tried = subprocess.run([interpreter, "-c", "import venv"], capture_output=True, timeout=30)
     except (OSError, subprocess.TimeoutExpired):
@@ -156,7 +156,7 @@ def _makes_environments(interpreter: str) -> bool:
 
 
 def requirements_file(folder: Path, *, gpu: bool) -> Path:
-    """Return the file that says what a function needs; it may not be there."""
+    """Return the path of a function's requirements file, which may not exist."""
     variant = folder / GPU_REQUIREMENTS
     return variant if gpu and variant.exists() else folder / REQUIREMENTS
 
@@ -177,7 +177,7 @@ def read_requirements(file: Path) -> list[str]:
 
 
 def _decoded(data: bytes) -> str:
-    """Return the text of a requirements file as pip reads it: with a mark, or UTF-8."""
+    """Return the text of a requirements file by its byte order mark, or as UTF-8."""
     for mark, encoding in _MARKS:
         if data.startswith(mark):
             return data[len(mark) :].decode(encoding, "replace")
@@ -190,10 +190,10 @@ def _without_comments(text: str) -> str:
 
 
 def _identity(interpreter: str) -> tuple[str, str]:
-    """Return what environments depend on: the interpreter itself, its version and platform.
+    """Return what environments depend on: path, version and platform of the interpreter.
 
-    That of a virtual environment is a link to it, and gives environments that link to it as well:
-    so checkouts with an environment each share those of the functions.
+    The interpreter of a virtual environment is a link to another one, whose path counts. So several
+    checkouts with their own environments share the environments of functions.
     """
     return os.path.realpath(interpreter), _tag(interpreter)
 
@@ -206,7 +206,7 @@ def _tag(interpreter: str) -> str:
 
 
 def _run(command: list[str], folder: Path, progress: Progress) -> None:
-    """Run an installer, line by line; raises NotPrepared with the end of what it said."""
+    """Run an installer and pass its progress on; raise NotPrepared with its error message."""
 
     def tell(line: str) -> None:
         if line.strip().startswith(_PROGRESS):
@@ -218,7 +218,7 @@ def _run(command: list[str], folder: Path, progress: Progress) -> None:
 
 
 def _reason(said: list[str]) -> str:
-    # uv says on lines of their own what was wrong: cause:, or an arrow in its older versions.
+    # uv writes causes on lines of their own, older versions with an arrow.
     starts = ("error", "cause:", "× no", "╰─▶")
     errors = [line.strip() for line in said if line.strip().lower().startswith(starts)]
     told = errors[-3:] or [line for line in said if line.strip()][-3:]

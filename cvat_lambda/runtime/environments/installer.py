@@ -1,4 +1,4 @@
-"""uv, the installer of function environments, and the settings of pip that it has to follow.
+"""uv, the installer of function environments, with the settings of pip.
 
 uv reads none of pip's settings. A mirror that is configured for pip is therefore passed to uv in
 the variables that mean the same. A variable of uv that is set already wins.
@@ -41,9 +41,9 @@ _SECTIONS: Final = ("global", "install")  # of pip's files; the second one wins
 
 
 def find_uv() -> str:
-    """Return the path of uv: of the package `uv`, or of a program on the PATH; raises NotPrepared.
+    """Return the path of uv: the one on the PATH, or that of the package `uv`.
 
-    A program that stands earlier on the PATH is what an administrator wants to be used.
+    Raises NotPrepared if there is none.
     """
     on_path = shutil.which("uv")
     if on_path is not None:
@@ -60,9 +60,9 @@ def find_uv() -> str:
 
 
 def uv_variables(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the environment of uv: that of all installers, with the settings of pip in uv's words.
+    """Return the environment variables of uv, among them the settings of pip.
 
-    Like pip, uv compares the releases of all indexes, and ignores a folder that does not exist.
+    As pip does, uv then compares the releases of all indexes and ignores missing folders.
     """
     found: dict[str, str] = {
         "UV_INDEX_STRATEGY": "unsafe-best-match",
@@ -70,7 +70,7 @@ def uv_variables(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
         "UV_NO_PROGRESS": "1",
     }
     if environ.get("CVAT_LAMBDA_CACHE"):
-        # Beside the environments: uv links files from its cache, which one disk allows.
+        # On the disk of the environments, because uv links files from its cache.
         found["UV_CACHE_DIR"] = str(Path(environ["CVAT_LAMBDA_CACHE"]).expanduser() / "uv")
     for option, text in pip_settings(environ).items():
         variable, separator = _SAME[option]
@@ -87,7 +87,7 @@ def uv_variables(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 
 def pip_settings(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return pip's settings that uv knows too, by their names in pip's files.
+    """Return the settings of pip that uv has too, by their names in pip's files.
 
     The order is pip's: its variables win over its files, and a later file wins over an earlier one.
     """
@@ -97,7 +97,7 @@ def pip_settings(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
         try:
             parser.read(file, encoding="utf-8")
         except (configparser.Error, UnicodeDecodeError):
-            continue  # pip itself tells of a file that it cannot read
+            continue  # pip reports a file that it cannot read
         for section in _SECTIONS:
             if parser.has_section(section):
                 found.update((_option(key), value) for key, value in parser.items(section))

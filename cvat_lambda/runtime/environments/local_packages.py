@@ -1,4 +1,4 @@
-"""Packages of a function's own: paths in its requirements, whose content is part of its needs."""
+"""Local packages in requirements: their content decides which environment is used."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _PATH: Final = re.compile(
 
 
 def local_packages(requirements: Iterable[str], folder: Path) -> list[str]:
-    """Return what stands for the content of the files and folders that lines of requirements name.
+    """Return hashes of the files and folders that lines of requirements name.
 
-    Their paths are relative to `folder`. What is installed as editable is used where it lies, so
-    the place counts too.
+    Paths are relative to `folder`. The path of an editable package counts too, because the package
+    is used at that path.
     """
     found: list[str] = []
     for line in (line for text in requirements for line in text.splitlines()):
@@ -33,7 +33,7 @@ def local_packages(requirements: Iterable[str], folder: Path) -> list[str]:
         option, url, name = match["option"] or "", match["url"], match["path"].strip("'\"")
         path = folder / (unquote(name) if url else name)
         if not (option or url or "/" in name or name.startswith(".") or path.is_file()):
-            continue  # a package, whatever folder has its name
+            continue  # a published package, even if a folder has its name
         if path.exists():
             is_editable = option.startswith(("-e", "--editable"))
             found.append(digest(*_content(path), str(path.resolve()) if is_editable else ""))

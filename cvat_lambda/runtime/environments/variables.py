@@ -1,4 +1,4 @@
-"""What our children see of our environment: what they need of the machine, none of our secrets."""
+"""Environment variables of child processes: those of the machine, but no secrets of the runtime."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MACHINE_PREFIXES: Final = (
     "ONEDNN_",
     "CVAT_LAMBDA_THREADS",
 )
-# Where packages come from, and how what has no wheel is built.
+# Sources of packages, and settings of compilers for packages without a wheel.
 _INSTALLER: Final = frozenset(
     {"XDG_CONFIG_HOME", "XDG_CONFIG_DIRS", "XDG_CACHE_HOME", "NETRC", "NODE_EXTRA_CA_CERTS"}
     | {"CC", "CXX", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "PKG_CONFIG_PATH", "MAKEFLAGS"}
@@ -32,7 +32,7 @@ _INSTALLER_NOT: Final = frozenset({"PIP_REQUIRE_VIRTUALENV"})
 
 
 def machine_variables() -> dict[str, str]:
-    """Return the variables for code of functions: workers, and scripts that convert weights."""
+    """Return the variables for a function's code: workers and conversion scripts."""
     return {
         key: value
         for key, value in os.environ.items()
@@ -41,11 +41,10 @@ def machine_variables() -> dict[str, str]:
 
 
 def thread_variables(workers: int) -> dict[str, str]:
-    """Return how the libraries of one of so many workers use the cores that we may run on.
+    """Return the variables that divide the cores among the workers of a function.
 
-    The workers of a function share the cores. Threads that wait for each other sleep: OpenMP lets
-    them spin, so that two networks on the same cores, of two workers or of two functions, take
-    many times as long as one after the other.
+    They also make waiting threads of OpenMP sleep. By default the threads spin, so that two
+    networks on the same cores take many times as long as one after the other.
     """
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -54,7 +53,7 @@ def thread_variables(workers: int) -> dict[str, str]:
 
 
 def installer_variables() -> dict[str, str]:
-    """Return the variables for pip, uv and npm, which also run code of the packages they build."""
+    """Return the variables for pip, uv and npm, and for the builds of packages."""
     own = {
         key: value
         for key, value in os.environ.items()

@@ -1,4 +1,4 @@
-"""What a worker prints, line by line; and how its end is told to people."""
+"""The output of a worker, line by line, and a description of how it ended."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MAX_LINE = 16 * 2**10  # bytes; a longer line is cut into several
 
 
 class OutputLines:
-    """Reads a pipe on the event loop and hands over whole lines."""
+    """Reads a pipe on the event loop and passes whole lines on."""
 
     def __init__(self, fd: int, on_line: Callable[[str], None]) -> None:
         self._fd = fd
@@ -25,7 +25,7 @@ class OutputLines:
         self._loop.add_reader(self._fd, self._read)
 
     def finish(self) -> None:
-        """Read what is left of an ended process and stop."""
+        """Read the rest of the output of an ended process and stop."""
         while self._read():
             pass
         self._loop.remove_reader(self._fd)
@@ -34,7 +34,7 @@ class OutputLines:
             self._rest = b""
 
     def _read(self) -> bool:
-        """Take in what is there; return whether there may be more."""
+        """Read the available bytes; return whether there may be more."""
         data = b""
         with contextlib.suppress(BlockingIOError, OSError):
             data = os.read(self._fd, 65536)

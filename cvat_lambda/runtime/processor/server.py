@@ -1,4 +1,4 @@
-"""The function's own port: HTTP in, one event to one worker, its answer out."""
+"""The HTTP server on a function's port: each request becomes one event for one worker."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ class FunctionServer:
         self._pool = pool
         self._authorizer = RequestAuthorizer(settings.token)
         self.draining = False
-        self._open = 0  # requests between their head and the end of their answer
-        self._unsent: set[asyncio.Transport] = set()  # where an answer is still on its way out
+        self._open = 0  # requests whose answer is not written yet
+        self._unsent: set[asyncio.Transport] = set()  # transports with an answer in their buffer
 
     @property
     def busy(self) -> bool:
-        """Whether a request is anywhere between its head and the last byte of its answer."""
+        """Whether a request is being answered, up to the last byte of the answer."""
         return self._open > 0 or any(item.get_write_buffer_size() for item in self._unsent)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -60,7 +60,7 @@ class FunctionServer:
             response = await self._respond(request)
             if self.draining:
                 response.force_close()
-            # Sent here, and not by aiohttp after this method: so it is known when it has been.
+            # Sent here and not by aiohttp afterwards, so that `busy` is exact.
             with contextlib.suppress(ConnectionError):  # the client has left
                 await response.prepare(request)
                 await response.write_eof()
@@ -113,9 +113,9 @@ class FunctionServer:
         except NoWorkerFree:
             return web.Response(status=503)
         except StartFailed as exc:
-            return _text(500, f"The function could not be woken - {exc}")
+            return _text(500, f"The function could not be started from zero - {exc}")
         if request.transport is None or request.transport.is_closing():
-            # Nobody waits for the answer any more: do not spend a worker on it.
+            # The client has left: do not run the handler.
             self._pool.give_back(worker)
             return web.Response(status=499)
         worker.request_id = request.headers.get("X-Request-Id", "")
@@ -135,7 +135,7 @@ class FunctionServer:
     def _event(self, request: web.BaseRequest, size: int) -> Meta:
         headers = {canonical(key): value for key, value in request.headers.items()}
         if self._settings.token:
-            headers.pop("Authorization", None)  # it was meant for us, not for the function
+            headers.pop("Authorization", None)  # it is for the runtime, not for the function
         return {
             "kind": "event",
             "content_type": request.headers.get("Content-Type", ""),
@@ -160,7 +160,7 @@ class FunctionServer:
     def _answered(self, meta: Meta, body: bytes, worker: Worker, level: str) -> web.StreamResponse:
         headers = CIMultiDict({"Server": "nuclio", REVISION_HEADER: self._settings.revision})
         for key, value in _safe_headers(meta["headers"]).items():
-            headers[key] = value  # of one that is given twice, the last
+            headers[key] = value  # the last one of equal names counts
         headers["Content-Type"] = meta["content_type"] or "text/plain"
         if worker.captured is not None:
             logs = logs_header(worker.captured, level)
@@ -172,7 +172,7 @@ class FunctionServer:
 
 
 def head_size(request: web.BaseRequest) -> int:
-    """Return about how many bytes the head of a request took on the wire."""
+    """Return the approximate size of a request's head in bytes."""
     size = len(request.method) + len(request.raw_path) + 12
     return size + sum(len(key) + len(value) + 4 for key, value in request.raw_headers)
 
@@ -184,7 +184,7 @@ def canonical(name: str) -> str:
 
 
 def logs_header(records: list[Meta], level: str) -> str | None:
-    """Return the value of X-Nuclio-Logs, or None when it would be too long to be sent."""
+    """Return the value of X-Nuclio-Logs, or None if it is too long to be sent."""
     least = _LEVELS.index(level)
     shown = [
         {
@@ -202,7 +202,7 @@ def logs_header(records: list[Meta], level: str) -> str | None:
 
 
 def _safe_headers(headers: dict[str, Any]) -> dict[str, str]:
-    """Drop what would break the answer's framing or smuggle a second one into it."""
+    """Drop headers that would break the framing of the answer."""
     return {
         key: value
         for key, value in headers.items()

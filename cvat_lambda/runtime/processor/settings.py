@@ -1,4 +1,4 @@
-"""What the supervisor tells a processor at its start, as one JSON object."""
+"""The settings of a processor, which the supervisor sends as one JSON object."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class ProcessorSettings:
     handler: str
     revision: str  # of the code, its environment and its weights
     interpreter: str  # the function's own python
-    environment: dict[str, str]  # of the workers, whole
-    mark: str  # the marks of all workers begin with it (see orphans.py)
+    environment: dict[str, str]  # all variables of the workers
+    mark: str  # the marks of all workers start with it (see processes/descendants.py)
     workers: int
     trigger: str
     availability_timeout_s: float
@@ -29,10 +29,10 @@ class ProcessorSettings:
     worker_memory: int | None  # bytes
     idle_timeout_s: float | None
     log_file: str
-    token: str  # empty = none is asked for
+    token: str  # empty = none is needed
     dashboard: str  # host:port, for functions that call functions
     opt_nuclio: str  # auto, mount, rewrite or none
-    full_errors: bool  # answers carry the traceback
+    full_errors: bool  # answers contain the traceback of an error
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON."""

@@ -1,4 +1,4 @@
-"""What a processor counts; the durations are true (those of Nuclio 1.14.1 stay 0)."""
+"""Counters of a processor. Unlike those of Nuclio 1.14.1, the durations are not always 0."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class WorkerStatistics:
 class Statistics:
     """Counters of one function since its processor started."""
 
-    succeeded: int = 0  # answered by the handler, whatever its status
+    succeeded: int = 0  # answered by the handler with any status
     failed: int = 0  # timed out, or the worker died
     given_at_once: int = 0
     given_after_wait: int = 0

@@ -1,4 +1,4 @@
-"""Fields of a document that anybody may have written: each is what it should be, or is named."""
+"""Strict readers for fields of a document; their errors name the field."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 JsonObject = dict[str, Any]
-MAX_VALUES: Final = 100_000  # of one document, an alias counted each time that it is used
+MAX_VALUES: Final = 100_000  # of one document; each use of an alias counts
 MAX_DEPTH: Final = 100
 MAX_NUMBER: Final = 2**64
 _WHOLE: Final = re.compile(r"^\s*-?[0-9]{1,15}(\.0*)?\s*$")  # floats hold 15 digits
 
 
 def to_json(value: object) -> Any:
-    """Return a YAML value as plain JSON, which can be sent, stored and copied.
+    """Return a YAML value as JSON.
 
     Keys become text, and so do dates and other scalars. Raises ValueError for what JSON cannot
     hold: not a number, infinity, a document without an end.

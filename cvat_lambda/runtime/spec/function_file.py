@@ -1,7 +1,7 @@
-"""A function.yaml, read once into frozen data: what of Nuclio's format this runtime acts upon.
+"""Reads a function file: the fields of Nuclio's format that this runtime uses, as frozen data.
 
-Everything else in the file is kept as it is and given back in the function object. The meaning and
-the defaults of the fields are those of Nuclio 1.14.
+All other fields are kept and shown in the function object. Meaning and defaults of the fields are
+those of Nuclio 1.14.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from cvat_lambda.runtime.spec.weights import Conversion, Weight, parse_conversio
 EXTRAS_KEY: Final = "x-cvat-lambda"
 PROJECT_LABEL: Final = "nuclio.io/project-name"
 DEFAULT_NAMESPACE: Final = "nuclio"
-DEFAULT_PROJECT: Final = "cvat"  # the one whose functions CVAT, and this app, list
+DEFAULT_PROJECT: Final = "cvat"  # CVAT and this app list the functions of this one
 DEFAULT_READINESS_TIMEOUT_S: Final = 120.0
 MAX_READINESS_TIMEOUT_S: Final = 7 * 86400.0
 
@@ -35,28 +35,28 @@ _Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NAME: Final = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")
 _HANDLER: Final = re.compile(r"^[\w-]+(\.[\w-]+)*:\w+$")
 _RESERVED: Final = frozenset({"dashboard", "controller", "dlx", "scaler"})
-NVIDIA_GPU: Final = "nvidia.com/gpu"  # the resource limit that Nuclio acts upon
+NVIDIA_GPU: Final = "nvidia.com/gpu"  # the resource limit that Nuclio uses
 _GPU_RESOURCES: Final = ("nvidia.com/", "amd.com/gpu", "gpu.intel.com/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extras:
-    """What the section ``x-cvat-lambda`` adds; Nuclio ignores it."""
+    """The section ``x-cvat-lambda``, which Nuclio ignores."""
 
     weights: tuple[Weight, ...] = ()
     conversion: Conversion | None = None
     idle_timeout_s: float | None = None  # scale to zero after it; None = never
-    worker_memory: int | None = None  # bytes of resident memory a worker may hold
+    worker_memory: int | None = None  # bytes of memory that a worker may use
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionConfig:
-    """One function as its file describes it."""
+    """The configuration of one function."""
 
     name: str
     namespace: str
-    folder: Path  # what is served
-    origin: Path  # where that came from: local paths of weights are relative to it
+    folder: Path  # it is served from here
+    origin: Path  # where it came from; local paths of weights are relative to it
     handler: str
     python: str | None  # "3.11"; None = any
     env: tuple[tuple[str, str], ...]
@@ -83,12 +83,12 @@ class FunctionConfig:
 
 
 def read_document(path: Path) -> JsonObject:
-    """Return the YAML document of a function.yaml; raises FunctionBroken when it is no mapping."""
+    """Return the YAML document of a function file; raise FunctionBroken if it is no mapping."""
     try:
-        # libyaml, which nuctl's reader resembles, takes a tab behind a value.
+        # Like nuctl, libyaml accepts a tab after a value. The reader in Python does not.
         document = to_json(yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader))
     except Exception as exc:
-        # The YAML reader also raises what a date or a number raises that does not exist.
+        # The reader also raises errors of other types, such as for dates that do not exist.
         reason = " ".join(str(exc).split()) or type(exc).__name__
         raise FunctionBroken(f"{path.name} cannot be read: {reason}") from exc
     if not isinstance(document, dict):
@@ -97,9 +97,9 @@ def read_document(path: Path) -> JsonObject:
 
 
 def parse_function(document: Mapping[str, Any], folder: Path) -> FunctionConfig:
-    """Turn a document into a FunctionConfig; raises FunctionBroken naming the field at fault.
+    """Return the configuration in a document; raise FunctionBroken naming the faulty field.
 
-    Whatever the document is: one that nobody thought of must not take the other functions down.
+    No document raises anything else, so that it cannot affect other functions.
     """
     try:
         plain = to_json(document)
@@ -144,7 +144,7 @@ def _parsed(
 
 
 def with_defaults(document: Mapping[str, Any]) -> JsonObject:
-    """Return metadata and spec with the keys that Nuclio always shows."""
+    """Return metadata and spec with the defaults that Nuclio shows."""
     kept: JsonObject = {
         "metadata": copy.deepcopy(dict(document.get("metadata") or {})),
         "spec": copy.deepcopy(dict(document.get("spec") or {})),
@@ -197,7 +197,7 @@ def in_project(document: Mapping[str, Any], project: str) -> JsonObject:
 
 
 def check_name(name: object) -> str:
-    """Return a function's name; raises FunctionBroken when Nuclio would refuse it."""
+    """Return a function's name; raise FunctionBroken if Nuclio would refuse it."""
     if not isinstance(name, str) or not name:
         raise FunctionBroken("metadata.name is missing")
     if _NAME.fullmatch(name) is None:
@@ -240,7 +240,7 @@ def _environment(env: object) -> tuple[tuple[str, str], ...]:
     for item in env:
         if not isinstance(item, dict) or not item.get("name"):
             raise ValueError("spec.env must be a list of {name, value}")
-        # valueFrom needs Kubernetes; Nuclio on Docker leaves such a variable out as well.
+        # valueFrom needs Kubernetes. Nuclio on Docker leaves such a variable out, too.
         if "value" in item:
             pairs.append(_variable(str(item["name"]), _as_text(item["value"])))
     return tuple(pairs)

@@ -29,7 +29,7 @@ class HttpTrigger:
 
 
 def http_triggers(triggers: object) -> dict[str, JsonObject]:
-    """Return the triggers of kind http by their key; raises ValueError when there are two."""
+    """Return the triggers of kind http by their key; raise ValueError for two."""
     found: dict[str, JsonObject] = {}
     for key, trigger in mapping(triggers, "spec.triggers").items():
         if not isinstance(trigger, dict):
@@ -80,7 +80,7 @@ def _bytes(attributes: JsonObject, key: str, where: str) -> int:
 
 
 def positive_duration(value: object, field_name: str) -> float | None:
-    """Return the seconds of a Go duration, None where none is given; raises ValueError."""
+    """Return the seconds of a Go duration, None if none is given; raise ValueError."""
     if value is None or value == "":
         return None
     seconds = parse_duration(str(value))

@@ -1,4 +1,4 @@
-"""Model weights as function.yaml declares them: where each file comes from, and how to know it."""
+"""Weights as a function file declares them: the source and the checksum of each file."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from cvat_lambda.runtime.cancellation import check_cancelled
 
-# key -> what its digits look like. Publishers who state no whole sum may still name a file by the
-# first digits of one: that finds damage, and leaves trust to the address.
+# Key -> pattern of the digits. Some publishers put only the first digits of a checksum into the
+# name of a file. They detect damage, but do not prove the origin.
 _CHECKSUMS: Final = {
     "sha256": (re.compile(r"^[0-9a-f]{64}$"), "64 hexadecimal digits"),
     "sha384": (re.compile(r"^[0-9a-f]{96}$"), "96 hexadecimal digits"),
@@ -22,17 +22,17 @@ _FILE_NAME: Final = re.compile(r"^[\w][\w.+-]*(/[\w][\w.+-]*)*$")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checksum:
-    """What is known of a file's content."""
+    """The checksum of a file."""
 
     kind: str  # sha256, sha384 or sha256_prefix
     digits: str  # hexadecimal, lower case
 
     def matches(self, found: str) -> bool:
-        """Whether this is the sum that `compute` found."""
+        """Whether a checksum from `compute` fits this one."""
         return found.startswith(self.digits)
 
     def compute(self, path: Path) -> str:
-        """Return the whole sum of a file, by the algorithm of this one."""
+        """Return the whole checksum of a file, by this one's algorithm."""
         total = hashlib.new(self.algorithm)
         with path.open("rb") as file:
             while chunk := file.read(2**20):
@@ -61,9 +61,9 @@ class Weight:
     """One file of weights. At least one source is given; `env` wins, then `local`."""
 
     file: str  # name in the function's weights folder
-    checksum: Checksum | None  # of what is fetched; None only for a local file
+    checksum: Checksum | None  # of the download; None only for a local file
     licence: str | None  # SPDX id or short text
-    size: int | None  # bytes, for the progress and a check of the disk
+    size: int | None  # bytes; shown, and compared with the free space
     optional: bool
     env: str | None = None  # an environment variable that names a local file
     local: str | None = None  # a path, relative to the function's folder
@@ -74,7 +74,7 @@ class Weight:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversion:
-    """A script that turns the fetched files into what the function reads, run once."""
+    """A script of the function that converts the fetched files, once."""
 
     script: str  # path inside the function's folder
     version: str
@@ -151,7 +151,7 @@ def _checksum(name: str, entry: dict[str, Any]) -> Checksum | None:
         raise ValueError(f"weights {name!r}: give one of {' and '.join(given)}")
     (kind,) = given
     pattern, meaning = _CHECKSUMS[kind]
-    # A text it must be: YAML reads bare digits as a number, and drops its leading zeros.
+    # It must be text: YAML reads digits as a number without leading zeros.
     digits = entry[kind]
     if not isinstance(digits, str) or pattern.match(digits.lower()) is None:
         raise ValueError(f"weights {name!r}: {kind} must be {meaning}, as text")

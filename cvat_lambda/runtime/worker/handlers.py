@@ -1,4 +1,4 @@
-"""Finding the handler and its init_context, by Nuclio's rules."""
+"""Finds the handler and its init_context by Nuclio's rules."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class HandlerError(Exception):
 
 
 def load_handler(name: str) -> Any:
-    """Import ``module[.sub]:callable``; raises HandlerError, or what the import itself raised."""
+    """Import ``module[.sub]:callable``; raise HandlerError, or any error of the import."""
     form = _FORM.match(name)
     if form is None:
         raise HandlerError(f"handler {name!r} must look like module:callable")

@@ -1,4 +1,4 @@
-"""Entry of a worker process; started by path with the function's own interpreter.
+"""The start of a worker process. The function's own interpreter runs this file by its path.
 
 The package beside this file is imported under a name of its own, and this folder is taken off
 ``sys.path``: a function may well have modules named ``frames`` or ``serve``.
@@ -15,7 +15,7 @@ _PACKAGE = "cvat_lambda_worker"
 
 
 def main() -> int:
-    """Load the worker's package and serve until the processor hangs up."""
+    """Load the worker's package and serve until the processor closes the socket."""
     here = Path(__file__).resolve().parent
     spec = importlib.util.spec_from_file_location(
         _PACKAGE, here / "__init__.py", submodule_search_locations=[str(here)]

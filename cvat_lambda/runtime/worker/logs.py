@@ -1,4 +1,4 @@
-"""The function's logger: nuclio-sdk's own, whose records travel as frames."""
+"""The function's logger: that of nuclio-sdk, with records sent as frames."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _FrameHandler(logging.Handler):
                 "level": _LEVELS.get(name, name if name in ("info", "warn") else "debug"),
                 "message": record.getMessage(),
                 "at": record.created,
-                # Anything may be bound to a record: the SDK's encoder gives text for all of it.
+                # A record may hold any object; the SDK's encoder converts all of them to text.
                 "with": self._encoder.encode(more) if more else "",
             }
             self._sender.send(frame)

@@ -9,7 +9,7 @@ from .untyped import sdk
 
 
 class _DashboardConnection(http.client.HTTPConnection):
-    """Sends what was meant for another function's host through the dashboard's invocation path.
+    """Sends requests to other functions through the dashboard's invocation path.
 
     The SDK asks for a connection to ``nuclio-<namespace>-<name>:8080``; those hosts exist on
     Docker only.
