@@ -54,9 +54,11 @@ class InvocationRoutes:
         found = self._supervisor.list(name=name)
         if not found:
             namespace = request.headers.get("x-nuclio-function-namespace", "nuclio")
-            return _fault(
+            fault = _fault(
                 404, f"Failed to invoke function: Function not found: {name} @ {namespace}"
             )
+            fault.headers["X-Cvat-Lambda-Unknown-Function"] = "true"
+            return fault
         address = found[0].address
         wanted = request.headers.get("x-nuclio-invoke-url")
         if wanted and wanted not in (address, found[0].published):

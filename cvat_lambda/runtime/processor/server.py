@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import time
-import uuid
-from functools import lru_cache
 from typing import Any, Final
 
 from aiohttp import web
@@ -21,6 +18,7 @@ from cvat_lambda.runtime.processor.errors import (
     StartFailed,
     WorkerEnded,
 )
+from cvat_lambda.runtime.processor.events import MalformedCloudEvent, make_event
 from cvat_lambda.runtime.processor.settings import ProcessorSettings
 from cvat_lambda.runtime.processor.worker_pool import WorkerPool
 from cvat_lambda.runtime.processor.workers import Worker
@@ -85,7 +83,16 @@ class FunctionServer:
             return _closing(400, "Error when parsing request")
         except (ConnectionResetError, asyncio.IncompleteReadError):
             return web.Response(status=499)  # the client left before it had sent all
-        return await self._invoke(request, body)
+        try:
+            event, body = make_event(
+                request,
+                body,
+                trigger=self._settings.trigger,
+                hide_authorization=bool(self._settings.token),
+            )
+        except MalformedCloudEvent:
+            return _closing(400, "Error when parsing request")
+        return await self._invoke(request, event, body)
 
     async def _read_body(self, request: web.BaseRequest) -> bytes:
         limit = self._settings.max_body
@@ -107,7 +114,9 @@ class FunctionServer:
             parts.append(part)
         return b"".join(parts)
 
-    async def _invoke(self, request: web.BaseRequest, body: bytes) -> web.StreamResponse:
+    async def _invoke(
+        self, request: web.BaseRequest, event: Meta, body: bytes
+    ) -> web.StreamResponse:
         try:
             worker = await self._pool.take()
         except NoWorkerFree:
@@ -122,7 +131,7 @@ class FunctionServer:
         level = request.headers.get("X-Nuclio-Log-Level", "").lower()
         worker.captured = [] if level in _LEVELS else None
         try:
-            meta, answer = await self._pool.call(worker, self._event(request, len(body)), body)
+            meta, answer = await self._pool.call(worker, event, body)
             return self._answered(meta, answer, worker, level)
         except EventTimedOut:
             return _text(408, json.dumps({"error": "handler timed out"}))
@@ -132,38 +141,13 @@ class FunctionServer:
             worker.captured = None
             worker.request_id = ""
 
-    def _event(self, request: web.BaseRequest, size: int) -> Meta:
-        headers = {canonical(key): value for key, value in request.headers.items()}
-        if self._settings.token:
-            headers.pop("Authorization", None)  # it is for the runtime, not for the function
-        return {
-            "kind": "event",
-            "content_type": request.headers.get("Content-Type", ""),
-            "trigger": {"kind": "http", "name": self._settings.trigger},
-            "fields": dict(request.rel_url.query.items()) if request.query_string else {},
-            "headers": headers,
-            "id": uuid.uuid4().hex,
-            "method": request.method,
-            "path": request.path,
-            "size": size,
-            "timestamp": int(time.time()),
-            "url": "",
-            "shard_id": -1,
-            "num_shards": 0,
-            "type": "",
-            "type_version": "",
-            "version": "",
-            "offset": 0,
-            "topic": "",
-        }
-
     def _answered(self, meta: Meta, body: bytes, worker: Worker, level: str) -> web.StreamResponse:
         headers = CIMultiDict({"Server": "nuclio", REVISION_HEADER: self._settings.revision})
         for key, value in _safe_headers(meta["headers"]).items():
             headers[key] = value  # the last one of equal names counts
         headers["Content-Type"] = meta["content_type"] or "text/plain"
         if worker.captured is not None:
-            logs = logs_header(worker.captured, level)
+            logs = logs_header(worker.captured, level, self._settings.trigger, worker.number)
             if logs is not None:
                 headers["X-Nuclio-Logs"] = logs
         if self._settings.full_errors and "traceback" in meta:
@@ -177,27 +161,22 @@ def head_size(request: web.BaseRequest) -> int:
     return size + sum(len(key) + len(value) + 4 for key, value in request.raw_headers)
 
 
-@lru_cache(maxsize=1024)
-def canonical(name: str) -> str:
-    """Return a header's name as Go writes it: ``X-Some-Name``."""
-    return "-".join(part.capitalize() for part in name.split("-"))
-
-
-def logs_header(records: list[Meta], level: str) -> str | None:
+def logs_header(records: list[Meta], level: str, trigger: str, worker: int) -> str | None:
     """Return the value of X-Nuclio-Logs, or None if it is too long to be sent."""
     least = _LEVELS.index(level)
     shown = [
         {
             "level": record["level"],
             "time": record.get("at", 0) * 1000,
-            "name": "processor.http",
+            "name": trigger,
             "message": record["message"],
+            "worker_id": str(worker),
             **({"with": record["with"]} if record["with"] else {}),
         }
         for record in records
         if record["level"] in _LEVELS and _LEVELS.index(record["level"]) >= least
     ]
-    value = json.dumps(shown)
+    value = json.dumps(shown, separators=(",", ":"))
     return value if len(value) < MAX_LOGS_HEADER else None
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from .untyped import sdk
 
+UNKNOWN_FUNCTION = "X-Cvat-Lambda-Unknown-Function"  # in the dashboard's own answer 404
+
 
 class _DashboardConnection(http.client.HTTPConnection):
     """Sends requests to other functions through the dashboard's invocation path.
@@ -18,6 +20,7 @@ class _DashboardConnection(http.client.HTTPConnection):
     def __init__(self, dashboard: str, token: str, timeout: float | None) -> None:
         super().__init__(dashboard, timeout=timeout)
         self._token = token
+        self._function = ""
 
     def request(
         self, method: str, url: str, body: Any = None, headers: Any = None, **more: Any
@@ -25,9 +28,20 @@ class _DashboardConnection(http.client.HTTPConnection):
         headers = dict(headers or {})
         headers["X-Nuclio-Function-Name"] = headers.get("X-Nuclio-Target", "")
         headers["X-Nuclio-Path"] = url
+        self._function = headers["X-Nuclio-Function-Name"]
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
         super().request(method, "/api/function_invocations", body, headers, **more)
+
+    def getresponse(self) -> http.client.HTTPResponse:
+        """Return the answer; raise OSError where the dashboard knows no such function.
+
+        In Nuclio the name of an unknown function cannot be resolved.
+        """
+        answer = super().getresponse()
+        if answer.status == 404 and answer.headers.get(UNKNOWN_FUNCTION) is not None:
+            raise OSError(f"there is no function {self._function!r}")
+        return answer
 
 
 def make_platform(namespace: str, dashboard: str, token: str) -> Any:

@@ -67,7 +67,7 @@ async def _serve(start: Meta, sock: socket.socket, reader: BlockingReader, sende
     sender.send({"kind": "ready"})
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         await _Worker(function, reader, sender, stopper).run()
-    await stopper.run_termination_callback()
+    await stopper.run_callbacks()
     return 0
 
 
@@ -107,11 +107,12 @@ class _Stopper:
             # An exception would be lost if a task of an async handler runs at this moment.
             self._sock.shutdown(socket.SHUT_RD)
 
-    async def run_termination_callback(self) -> None:
-        """Run the termination callback that the function registered, if any."""
-        result = self._context.platform._on_signal(callback_type="termination")
-        if inspect.isawaitable(result):
-            await result
+    async def run_callbacks(self) -> None:
+        """Run the drain callback and the termination callback that the function registered."""
+        for callback in ("drain", "termination"):
+            result = self._context.platform._on_signal(callback_type=callback)
+            if inspect.isawaitable(result):
+                await result
 
 
 class _Worker:

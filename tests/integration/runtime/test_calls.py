@@ -99,7 +99,7 @@ def test_the_event_carries_method_path_query_and_canonical_headers(
 
 
 @embedded_only
-def test_a_worker_has_the_functions_variables_and_folder_and_none_of_our_secrets(
+def test_worker_has_the_functions_variables_and_no_secret_of_the_runtime(
     platform: Runtime, mirror: str
 ) -> None:
     event = platform.call(mirror).json()
@@ -111,7 +111,7 @@ def test_a_worker_has_the_functions_variables_and_folder_and_none_of_our_secrets
     )
 
 
-def test_a_header_that_is_not_utf_8_is_500_and_the_worker_lives_on(
+def test_header_that_is_not_utf_8_is_500_and_keeps_the_worker(
     platform: Runtime, mirror: str
 ) -> None:
     with connect(platform.address(mirror)) as raw:
@@ -124,14 +124,70 @@ def test_a_header_that_is_not_utf_8_is_500_and_the_worker_lives_on(
     assert platform.call(mirror).status_code == 200
 
 
-def test_records_of_the_level_asked_for_come_back_in_a_header(
-    platform: Runtime, mirror: str
-) -> None:
+def test_log_records_of_the_requested_level_are_in_a_header(platform: Runtime, mirror: str) -> None:
     answer = platform.call(mirror, {"do": "log"}, headers={"X-Nuclio-Log-Level": "warn"})
     records = json.loads(answer.headers["X-Nuclio-Logs"])
     assert [(record["level"], record["message"]) for record in records] == [
         ("warn", "a loud record")
     ]
+    assert {(record["name"], record["worker_id"]) for record in records} == {("http", "0")}
+
+
+EVENT = """
+import json
+def handler(context, event):
+    body = event.body.decode() if isinstance(event.body, bytes) else event.body
+    return json.dumps({
+        "id": event.id, "type": event.type, "type_version": event.type_version,
+        "version": event.version, "content_type": event.content_type, "body": body,
+        "kind": event.trigger.kind, "timestamp": event.timestamp.isoformat()[:19],
+    })
+"""
+CLOUD_EVENT = {
+    "id": "A-1",
+    "type": "com.example",
+    "type_version": "1.0",
+    "version": "0.1",
+    "content_type": "text/plain",
+    "body": "hello",
+    "kind": "/source",
+    "timestamp": "2018-04-05T17:31:00",
+}
+
+
+def test_structured_cloud_event_becomes_the_event(platform: Runtime, deploy: Deploy) -> None:
+    name = deploy(EVENT)
+    given = {
+        "cloudEventsVersion": "0.1",
+        "eventID": "A-1",
+        "eventType": "com.example",
+        "eventTypeVersion": "1.0",
+        "eventTime": "2018-04-05T17:31:00Z",
+        "source": "/source",
+        "contentType": "text/plain",
+        "data": "hello",
+    }
+    headers = {"Content-Type": "application/cloudevents+json"}
+    answer = platform.call(name, data=json.dumps(given), headers=headers)
+    assert answer.json() == CLOUD_EVENT
+    refused = platform.call(name, data="[1]", headers=headers)
+    assert refused.status_code == 400
+
+
+def test_cloud_event_in_headers_becomes_the_event(platform: Runtime, deploy: Deploy) -> None:
+    name = deploy(EVENT)
+    headers = {
+        "Content-Type": "text/plain",
+        "CE-CloudEventsVersion": "0.1",
+        "CE-EventID": "A-1",
+        "CE-EventType": "com.example",
+        "CE-EventTypeVersion": "1.0",
+        "CE-EventTime": "2018-04-05T17:31:00Z",
+        "CE-Source": "/source",
+    }
+    assert platform.call(name, data="hello", headers=headers).json() == CLOUD_EVENT
+    newer = {"Content-Type": "text/plain", "ce-specversion": "1.0", "ce-id": "A-1"}
+    assert platform.call(name, data="hello", headers=newer).json()["type"] == ""
 
 
 @embedded_only
@@ -184,7 +240,7 @@ def test_a_body_in_broken_chunks_is_400_and_nothing_runs(platform: Runtime, mirr
     assert platform.call(mirror).json()["calls"] == before + 1
 
 
-def test_a_client_that_asks_first_is_told_to_go_on(platform: Runtime, mirror: str) -> None:
+def test_expect_100_continue_is_answered(platform: Runtime, mirror: str) -> None:
     with connect(platform.address(mirror)) as raw:
         raw.sendall(
             b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nExpect: 100-continue\r\n"
@@ -209,7 +265,7 @@ def test_one_connection_serves_many_calls(platform: Runtime, mirror: str) -> Non
 # --- waiting, timeouts, crashes ------------------------------------------------------------------
 
 
-def test_calls_for_a_worker_that_is_busy_wait_as_long_as_they_may(
+def test_calls_wait_for_a_busy_worker_up_to_the_availability_timeout(
     platform: Runtime, deploy: Deploy
 ) -> None:
     name = deploy(SLOW, trigger={"workerAvailabilityTimeoutMilliseconds": 60_000})
@@ -218,7 +274,7 @@ def test_calls_for_a_worker_that_is_busy_wait_as_long_as_they_may(
         assert [job.result().status_code for job in jobs] == [200] * 5
 
 
-def test_calls_that_may_not_wait_for_a_worker_are_refused(
+def test_calls_without_availability_timeout_are_refused_at_once(
     platform: Runtime, deploy: Deploy
 ) -> None:
     name = deploy(SLOW, trigger={"workerAvailabilityTimeoutMilliseconds": 0})
@@ -234,7 +290,7 @@ def test_calls_that_may_not_wait_for_a_worker_are_refused(
         until(five_at_once, lambda seen: seen == [(200, b"{"), *[(503, b"")] * 4], 0.5)
 
 
-def test_a_handler_over_its_time_is_408_and_its_worker_is_new(
+def test_handler_over_the_event_timeout_is_408_and_its_worker_is_replaced(
     platform: Runtime, deploy: Deploy
 ) -> None:
     name = deploy(SLOW, eventTimeout="1s")
@@ -275,7 +331,7 @@ def test_a_crash_fails_its_own_call_alone_and_the_worker_is_replaced(
 
 
 @embedded_only
-def test_a_client_that_leaves_in_the_middle_of_its_body_costs_nobody_anything(
+def test_client_that_leaves_during_its_body_affects_no_other_call(
     platform: Runtime, deploy: Deploy
 ) -> None:
     name, said = deploy(SLOW), len(platform.output)
@@ -286,9 +342,7 @@ def test_a_client_that_leaves_in_the_middle_of_its_body_costs_nobody_anything(
 
 
 @embedded_only
-def test_a_restarting_worker_is_waited_for_and_never_answers_500(
-    platform: Runtime, deploy: Deploy
-) -> None:
+def test_call_waits_for_a_restarting_worker(platform: Runtime, deploy: Deploy) -> None:
     name = deploy(SLOW)
     for _ in range(3):
         assert platform.call(name, {"do": "exit", "status": 1}).status_code == 502
@@ -298,9 +352,7 @@ def test_a_restarting_worker_is_waited_for_and_never_answers_500(
 # --- through the dashboard -----------------------------------------------------------------------
 
 
-def test_the_dashboard_passes_call_and_answer_on_as_they_are(
-    platform: Runtime, mirror: str
-) -> None:
+def test_dashboard_passes_calls_and_answers_on_unchanged(platform: Runtime, mirror: str) -> None:
     headers = {"x-nuclio-function-name": mirror, "x-nuclio-path": "/deep?a=1", "X-Own": "kept"}
     answer = platform.request("PUT", "/api/function_invocations", data=b"abc", headers=headers)
     event = answer.json()
@@ -333,7 +385,7 @@ def test_nuclios_own_headers_do_not_come_through_the_dashboard(
         ),
     ],
 )
-def test_the_dashboard_says_what_is_wrong_with_a_call(
+def test_dashboard_describes_a_malformed_call(
     platform: Runtime, mirror: str, headers: dict[str, str], status: int, error: str
 ) -> None:
     filled = {key: mirror if value == "MIRROR" else value for key, value in headers.items()}
@@ -344,7 +396,7 @@ def test_the_dashboard_says_what_is_wrong_with_a_call(
 
 @embedded_only
 @pytest.mark.parametrize("timeout", ["soon", "-3s", "10", "0"])
-def test_a_timeout_that_is_none_is_400_and_nothing_runs(
+def test_malformed_timeout_is_400_and_runs_nothing(
     platform: Runtime, mirror: str, timeout: str
 ) -> None:
     before = platform.call(mirror).json()["calls"]

@@ -125,12 +125,12 @@ def test_a_handlers_output_is_converted_as_nuclio_does(
     )
 
 
-def test_headers_that_are_no_text_are_dropped(platform: Runtime, name: str) -> None:
+def test_headers_that_are_not_text_are_dropped(platform: Runtime, name: str) -> None:
     answer = platform.call(name, data=b"numeric header")
     assert ("X-Num" in answer.headers, answer.headers["X-Text"]) == (False, "1")
 
 
-def test_headers_are_what_json_makes_of_them(platform: Runtime, name: str) -> None:
+def test_headers_are_converted_as_json(platform: Runtime, name: str) -> None:
     headers = platform.call(name, data=b"odd headers").headers
     shown = {key: headers[key].encode("latin-1").decode() for key in ("1", "X-Bytes", "X-Half")}
     assert shown == {"1": "a", "X-Bytes": "b'b'", "X-Half": "\ufffd"}
@@ -146,7 +146,7 @@ def test_a_header_is_sent_once_and_the_functions_own_wins(platform: Runtime, nam
 
 @embedded_only
 @pytest.mark.parametrize("returned", ["impossible headers", "content type of two lines"])
-def test_what_would_break_the_answer_is_not_sent(
+def test_header_that_would_break_the_answer_is_not_sent(
     platform: Runtime, name: str, returned: str
 ) -> None:
     answer = platform.call(name, data=returned.encode(), timeout=10)
@@ -166,7 +166,7 @@ def test_what_would_break_the_answer_is_not_sent(
         ("bad key", 'Exception caught in handler - "keys must be'),
     ],
 )
-def test_an_exception_is_500_with_its_message_and_the_worker_lives_on(
+def test_exception_is_500_with_its_message_and_keeps_the_worker(
     platform: Runtime, name: str, returned: str, sentence: str
 ) -> None:
     answer = platform.call(name, data=returned.encode())
@@ -206,7 +206,7 @@ def test_the_traceback_is_in_the_log_and_not_in_the_answer(platform: Runtime, na
 
 
 @embedded_only
-def test_a_list_is_warned_of_in_the_log(platform: Runtime, name: str) -> None:
+def test_list_as_answer_is_warned_of_in_the_log(platform: Runtime, name: str) -> None:
     platform.call(name, data=b"list")
     assert "[warn] the handler returned a list of 2: Nuclio 1.14 takes it for a batch" in (
         platform.log(name)

@@ -24,7 +24,7 @@ def live(backoff: CrashLoopBackoff, clock: Clock, seconds: float) -> float:
     return backoff.delay_s
 
 
-def test_the_pauses_grow_while_a_worker_ends_soon_after_each_start() -> None:
+def test_delays_grow_while_a_process_crashes_at_each_start() -> None:
     clock = Clock()
     backoff = CrashLoopBackoff(clock)
     assert backoff.delay_s == 0
@@ -32,7 +32,7 @@ def test_the_pauses_grow_while_a_worker_ends_soon_after_each_start() -> None:
     assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30, 30, 30]
 
 
-def test_it_is_a_loop_after_the_fifth_such_end() -> None:
+def test_fifth_crash_in_a_row_is_a_crash_loop() -> None:
     clock = Clock()
     backoff = CrashLoopBackoff(clock)
     seen = []
@@ -42,7 +42,7 @@ def test_it_is_a_loop_after_the_fifth_such_end() -> None:
     assert seen == [False, False, False, False, True, True]
 
 
-def test_a_worker_that_lives_for_a_minute_starts_from_nothing() -> None:
+def test_process_that_ran_for_a_minute_restarts_without_delay() -> None:
     clock = Clock()
     backoff = CrashLoopBackoff(clock)
     for _ in range(6):
@@ -52,7 +52,7 @@ def test_a_worker_that_lives_for_a_minute_starts_from_nothing() -> None:
     assert round(live(backoff, clock, 5), 1) == 0.1
 
 
-def test_a_worker_that_answers_between_its_ends_is_no_loop_and_waits_a_second_at_most() -> None:
+def test_process_that_answers_between_crashes_is_in_no_crash_loop() -> None:
     clock = Clock()
     backoff = CrashLoopBackoff(clock)
     for _ in range(20):
@@ -66,7 +66,7 @@ def test_a_worker_that_answers_between_its_ends_is_no_loop_and_waits_a_second_at
     assert backoff.delay_s == 1
 
 
-def test_a_start_that_fails_counts_however_long_it_took() -> None:
+def test_failed_start_counts_as_crash_after_any_time() -> None:
     clock = Clock()
     backoff = CrashLoopBackoff(clock)
     for _ in range(5):
@@ -85,7 +85,7 @@ sys.stdin.read() if pid else os.read(0, 1)
 """
 
 
-def test_pages_that_processes_share_are_counted_once_where_it_matters() -> None:
+def test_shared_pages_are_counted_once_near_the_limit() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", FORKED],
         stdin=subprocess.PIPE,
@@ -125,7 +125,7 @@ def with_daemon(**variables: str) -> subprocess.Popen[bytes]:
     )
 
 
-def test_a_daemon_belongs_to_the_worker_that_started_it() -> None:
+def test_daemon_counts_for_the_worker_that_started_it() -> None:
     mark = f"test.{os.getpid()}"
     tracker = ProcessTracker()
     with with_daemon(**{MARK: mark}) as worker, with_daemon() as other:

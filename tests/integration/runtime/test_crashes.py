@@ -52,7 +52,7 @@ def state(tmp_path: Path) -> Path:
 
 # The worker itself, a process that it starts, or one that it starts in a session of its own.
 @pytest.mark.parametrize("do", ["fill", "spawn", "leave"])
-def test_a_worker_over_its_memory_is_replaced_and_the_caller_told(
+def test_worker_over_its_memory_limit_is_replaced_and_the_answer_says_so(
     functions: Path, state: Path, do: str
 ) -> None:
     write_function(functions, "one", CODE, extras={"worker_memory": "128Mi"})
@@ -64,7 +64,7 @@ def test_a_worker_over_its_memory_is_replaced_and_the_caller_told(
         assert runtime.call("one", {}).status_code == 200
 
 
-def test_a_model_that_is_over_the_memory_while_it_loads_is_an_error_that_names_the_limit(
+def test_model_over_the_memory_limit_while_loading_is_an_error(
     functions: Path, state: Path
 ) -> None:
     source = (
@@ -82,7 +82,7 @@ def test_a_model_that_is_over_the_memory_while_it_loads_is_an_error_that_names_t
 # --- time ----------------------------------------------------------------------------------------
 
 
-def test_a_worker_that_is_killed_for_its_time_is_not_said_to_be_out_of_memory(
+def test_worker_killed_for_its_timeout_is_not_reported_as_out_of_memory(
     functions: Path, state: Path
 ) -> None:
     write_function(functions, "one", CODE, eventTimeout="500ms")
@@ -108,9 +108,7 @@ def handler(context, event):
 """
 
 
-def test_a_log_that_cannot_be_written_costs_no_call_and_no_worker(
-    functions: Path, state: Path
-) -> None:
+def test_unwritable_log_fails_no_call_and_no_worker(functions: Path, state: Path) -> None:
     write_function(functions, "one", LOUD)
     (state / "logs").mkdir(parents=True)
     (state / "logs" / "one.log").symlink_to("/dev/full")
@@ -132,7 +130,7 @@ def init_context(context):
 """
 
 
-def test_a_worker_that_only_crashes_is_started_less_and_less_until_it_lives(
+def test_crash_looping_worker_is_restarted_with_backoff_until_it_runs(
     functions: Path, state: Path, tmp_path: Path
 ) -> None:
     mended = tmp_path / "mended"
@@ -155,7 +153,7 @@ def starts(runtime: Runtime) -> int:
     return runtime.log("one").count("is restarted")
 
 
-def test_every_call_ends_while_workers_are_killed(functions: Path, state: Path) -> None:
+def test_every_call_gets_an_answer_while_workers_are_killed(functions: Path, state: Path) -> None:
     write_function(functions, "one", CODE, trigger={"numWorkers": 2})
     calls = int(os.environ.get("CVAT_LAMBDA_LOAD_CALLS", "400"))
     with running([functions], state) as runtime:
@@ -207,9 +205,7 @@ def handler(context, event):
 """
 
 
-def test_a_worker_that_dies_while_what_it_forked_lives_is_noticed(
-    functions: Path, state: Path
-) -> None:
+def test_death_of_a_worker_is_noticed_while_its_child_runs(functions: Path, state: Path) -> None:
     write_function(functions, "one", FORKS)
     with running([functions], state) as runtime:
         runtime.wait_for("one")
@@ -233,7 +229,7 @@ def handler(context, event):
 """
 
 
-def test_a_worker_that_hangs_up_before_it_ends_is_said_to_end_as_it_does(
+def test_exit_status_of_a_worker_that_closed_its_socket_is_reported(
     functions: Path, state: Path
 ) -> None:
     write_function(functions, "one", ENDS)

@@ -64,7 +64,7 @@ def test_the_list_is_filtered_by_headers(
     assert (answer.status_code, hello in answer.json()) == (200, present)
 
 
-def test_a_function_shows_its_spec_untouched_and_where_it_is(platform: Runtime, hello: str) -> None:
+def test_function_object_has_the_spec_and_the_addresses(platform: Runtime, hello: str) -> None:
     found = platform.function(hello)
     assert found["spec"]["eventTimeout"] == "7s"
     assert found["spec"]["resources"] == {}
@@ -75,7 +75,7 @@ def test_a_function_shows_its_spec_untouched_and_where_it_is(platform: Runtime, 
     assert "://" not in found["status"]["externalInvocationUrls"][0]
 
 
-def test_a_slash_at_the_end_makes_no_difference(platform: Runtime, hello: str) -> None:
+def test_paths_with_and_without_a_final_slash_are_equal(platform: Runtime, hello: str) -> None:
     for path in ("/api/functions", f"/api/functions/{hello}", "/api/projects"):
         plain, slashed = platform.request("GET", path), platform.request("GET", path + "/")
         assert (slashed.status_code, slashed.json()) == (200, plain.json())
@@ -107,7 +107,7 @@ def test_an_export_has_no_status(platform: Runtime, hello: str) -> None:
         ("POST", "/api/projects", {"metadata": {"name": "default"}}, 409, "Cannot create two"),
     ],
 )
-def test_a_wrong_request_gets_its_status_and_a_sentence(
+def test_malformed_request_gets_its_status_and_a_message(
     platform: Runtime, method: str, path: str, body: object, status: int, error: str
 ) -> None:
     more = {"data": body} if isinstance(body, str) else {"json": body}
@@ -129,9 +129,7 @@ def test_a_second_function_of_a_name_is_409(platform: Runtime, hello: str) -> No
 
 
 @embedded_only
-def test_of_two_that_make_a_function_of_one_name_at_once_one_gets_409(
-    platform: Runtime, fresh: str
-) -> None:
+def test_one_of_two_concurrent_creations_of_a_name_gets_409(platform: Runtime, fresh: str) -> None:
     posted = document(fresh, HELLO)
     with ThreadPoolExecutor(4) as pool:
         jobs = [
@@ -142,7 +140,7 @@ def test_of_two_that_make_a_function_of_one_name_at_once_one_gets_409(
     platform.wait_for(fresh)
 
 
-def test_put_makes_and_changes_a_function(platform: Runtime, fresh: str) -> None:
+def test_put_creates_and_updates_a_function(platform: Runtime, fresh: str) -> None:
     for code, text in ((HELLO, "hello"), (HELLO.replace("hello", "changed"), "changed")):
         answer = platform.request(
             "PUT",
@@ -238,7 +236,7 @@ def test_the_message_of_a_function_that_does_not_load_is_the_reason(
         ({"path": "data:application/zip;base64,bm8="}, "is no zip and no tar"),
     ],
 )
-def test_code_that_is_not_there_is_400_and_nothing_is_stored(
+def test_missing_code_is_400_and_stores_nothing(
     platform: Runtime, fresh: str, build: dict[str, str], sentence: str
 ) -> None:
     posted = document(fresh, HELLO)
@@ -249,14 +247,14 @@ def test_code_that_is_not_there_is_400_and_nothing_is_stored(
     assert platform.request("GET", f"/api/functions/{fresh}").status_code == 404
 
 
-def test_patch_without_a_wish_does_nothing(platform: Runtime, hello: str) -> None:
+def test_patch_without_a_desired_state_does_nothing(platform: Runtime, hello: str) -> None:
     assert platform.request("PATCH", f"/api/functions/{hello}", json={}).status_code == 204
     wish = {"desiredState": "flying"}
     assert platform.request("PATCH", f"/api/functions/{hello}", json=wish).status_code == 400
 
 
 @embedded_only
-def test_logs_are_cut_to_the_last_lines_and_followed(
+def test_logs_are_limited_to_the_last_lines_and_followed(
     platform: Runtime, hello: str, deploy: Deploy
 ) -> None:
     name = deploy("def handler(context, event):\n    print(event.body.decode())\n    return ''\n")
@@ -275,7 +273,7 @@ def test_logs_are_cut_to_the_last_lines_and_followed(
 
 
 @embedded_only
-def test_who_follows_a_log_slowly_misses_nothing(deploy: Deploy, platform: Runtime) -> None:
+def test_slow_follower_of_a_log_misses_nothing(deploy: Deploy, platform: Runtime) -> None:
     """What is written while the beginning is still on its way comes too."""
     code = (
         "def handler(context, event):\n"
@@ -296,7 +294,7 @@ def test_who_follows_a_log_slowly_misses_nothing(deploy: Deploy, platform: Runti
 
 
 @embedded_only
-def test_logs_are_cut_to_the_records_since_a_time(deploy: Deploy, platform: Runtime) -> None:
+def test_logs_are_limited_to_the_records_since_a_time(deploy: Deploy, platform: Runtime) -> None:
     code = (
         "def handler(context, event):\n"
         "    context.logger.info(event.body.decode())\n"
@@ -313,7 +311,7 @@ def test_logs_are_cut_to_the_records_since_a_time(deploy: Deploy, platform: Runt
 
 
 @embedded_only
-def test_who_follows_a_log_may_leave_at_any_time(deploy: Deploy, platform: Runtime) -> None:
+def test_follower_of_a_log_may_disconnect(deploy: Deploy, platform: Runtime) -> None:
     name = deploy("def handler(context, event):\n    print('x')\n    return ''\n")
     replica = platform.request("GET", f"/api/functions/{name}/replicas").json()["names"][0]
     url, said = (
@@ -328,7 +326,7 @@ def test_who_follows_a_log_may_leave_at_any_time(deploy: Deploy, platform: Runti
     assert platform.output[said:] == []
 
 
-def test_projects_are_made_listed_and_removed(platform: Runtime) -> None:
+def test_projects_are_created_listed_and_deleted(platform: Runtime) -> None:
     name = f"test-{uuid.uuid4().hex[:8]}"
     body = {"metadata": {"name": name}, "spec": {"description": "for a test"}}
     made = platform.request("POST", "/api/projects", json=body)
@@ -371,7 +369,7 @@ def test_a_project_is_exported_with_its_functions(platform: Runtime, hello: str)
     assert hello in listed["default"]["functions"]
 
 
-def test_the_platform_tells_its_addresses_and_the_defaults_of_a_page(platform: Runtime) -> None:
+def test_platform_routes_give_addresses_and_defaults(platform: Runtime) -> None:
     told = platform.request("GET", "/api/external_ip_addresses").json()
     addresses = told["externalIPAddresses"]["addresses"]
     spec = platform.request("GET", "/api/frontend_spec").json()
@@ -382,7 +380,7 @@ def test_the_platform_tells_its_addresses_and_the_defaults_of_a_page(platform: R
     assert spec["platformKind"] in ("local", "kube")
 
 
-def test_a_project_that_has_functions_stays(platform: Runtime, hello: str) -> None:
+def test_project_with_functions_cannot_be_deleted(platform: Runtime, hello: str) -> None:
     body = {"metadata": {"name": "default"}}
     assert platform.request("DELETE", "/api/projects", json=body).status_code == 412
 

@@ -78,7 +78,7 @@ def let_a_worker_die(runtime: Runtime, name: str) -> None:
         {"x-cvat-lambda": "x"},
     ],
 )
-def test_a_request_of_a_wrong_shape_is_400_and_leaves_no_trace(
+def test_request_with_wrong_types_is_400_and_stores_nothing(
     platform: Runtime, functions: Path, wrong: dict[str, Any]
 ) -> None:
     folder = write_function(functions, "bad", code("x"))
@@ -90,7 +90,7 @@ def test_a_request_of_a_wrong_shape_is_400_and_leaves_no_trace(
     assert platform.request("GET", "/api/functions/bad").status_code == 404
 
 
-def test_after_a_bad_request_the_runtime_starts_again(functions: Path, state: Path) -> None:
+def test_runtime_restarts_after_a_bad_request(functions: Path, state: Path) -> None:
     folder = write_function(functions, "bad", code("x"))
     with running([], state) as runtime:
         assert put(runtime, folder, resources={"limits": "4Gi"}).status_code == 400
@@ -103,7 +103,7 @@ def test_after_a_bad_request_the_runtime_starts_again(functions: Path, state: Pa
 
 @embedded_only
 @pytest.mark.parametrize("body", [{"metadata": "x"}, {"metadata": ["x"]}, {}])
-def test_a_removal_of_a_wrong_shape_is_400(platform: Runtime, body: dict[str, Any]) -> None:
+def test_deletion_with_wrong_types_is_400(platform: Runtime, body: dict[str, Any]) -> None:
     for path in ("/api/functions", "/api/projects"):
         assert platform.request("DELETE", path, json=body).status_code == 400
 
@@ -122,7 +122,7 @@ def test_a_removal_of_a_wrong_shape_is_400(platform: Runtime, body: dict[str, An
         ),
     ],
 )
-def test_what_was_stored_and_cannot_be_read_is_in_error_and_the_others_run(
+def test_unreadable_stored_function_is_in_error_and_others_run(
     functions: Path, state: Path, record: str, message: str
 ) -> None:
     write_function(functions, "good", code("x"))
@@ -153,9 +153,7 @@ def test_a_folder_with_a_value_of_the_wrong_type_is_in_error_and_the_others_run(
 
 
 @pytest.mark.parametrize("way", ["folder", "REST"])
-def test_a_worker_that_is_started_anew_runs_what_was_deployed(
-    functions: Path, state: Path, way: str
-) -> None:
+def test_restarted_worker_runs_the_deployed_code(functions: Path, state: Path, way: str) -> None:
     folder = write_function(functions, "one", code("v1"), trigger={"numWorkers": 2})
     with running([functions] if way == "folder" else [], state) as runtime:
         if way == "REST":
@@ -174,7 +172,7 @@ def test_a_worker_that_is_started_anew_runs_what_was_deployed(
         assert runtime.call("one").text == ("never deployed" if way == "folder" else "v1")
 
 
-def test_after_failed_updates_the_version_that_serves_is_shown_restarted_and_kept(
+def test_serving_version_is_shown_and_kept_after_failed_updates(
     functions: Path, state: Path
 ) -> None:
     folder = write_function(functions, "one", code("v1"))
@@ -217,7 +215,7 @@ def handler(context, event):
 
 
 @embedded_only
-def test_a_function_made_while_one_of_its_name_is_removed_keeps_its_code(state: Path) -> None:
+def test_function_created_during_a_removal_of_its_name_keeps_its_code(state: Path) -> None:
     with running([], state) as runtime, ThreadPoolExecutor(2) as pool:
         assert runtime.request("POST", "/api/functions", json=document("one", SLOW)).ok
         runtime.wait_for("one")
@@ -238,7 +236,7 @@ def test_a_function_made_while_one_of_its_name_is_removed_keeps_its_code(state: 
 
 
 @embedded_only
-def test_what_cannot_be_recorded_is_not_deployed_and_leaves_no_trace(state: Path) -> None:
+def test_deployment_that_cannot_be_recorded_fails_and_stores_nothing(state: Path) -> None:
     with running([], state) as runtime:
         record = state / "deployed" / "one" / "deployed.json"
         record.mkdir(parents=True)  # as good as a full disk
@@ -252,9 +250,7 @@ def test_what_cannot_be_recorded_is_not_deployed_and_leaves_no_trace(state: Path
         runtime.wait_for("one")
 
 
-def test_a_function_that_never_loaded_is_shown_as_it_was_deployed_last(
-    functions: Path, state: Path
-) -> None:
+def test_function_that_never_loaded_shows_its_last_deployment(functions: Path, state: Path) -> None:
     folder = write_function(functions, "one", "import nothing_of_that_name\n")
     with running([], state) as runtime:
         for label in ("v1", "v2"):
@@ -320,7 +316,7 @@ def test_a_relative_state_folder_serves_what_is_deployed(tmp_path: Path) -> None
     assert (tmp_path / "state" / "deployed" / "one" / "deployed.json").exists()
 
 
-def test_a_function_of_an_unknown_project_is_412_and_leaves_no_trace(
+def test_function_of_an_unknown_project_is_412_and_stores_nothing(
     functions: Path, state: Path
 ) -> None:
     folder = write_function(functions, "one", code("x"))
@@ -342,7 +338,7 @@ def test_a_function_of_an_unknown_project_is_412_and_leaves_no_trace(
         assert json.dumps("nowhere") in runtime.request("GET", "/api/projects").text
 
 
-def test_deploying_a_folder_makes_its_project(functions: Path, state: Path) -> None:
+def test_deploy_creates_the_project(functions: Path, state: Path) -> None:
     folder = write_function(functions, "one", code("x"))
     with running([], state) as runtime:
         client = DashboardClient(runtime.url, token="")

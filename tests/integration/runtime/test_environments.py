@@ -57,7 +57,7 @@ def folder_with(tmp_path: Path, name: str, requirements: str) -> Path:
     return folder
 
 
-def test_equal_needs_share_one_environment_built_once_even_at_once(
+def test_equal_requirements_share_one_environment_even_when_built_concurrently(
     tmp_path: Path, wheel: Path, builder: EnvironmentBuilder
 ) -> None:
     told: list[str] = []
@@ -93,15 +93,13 @@ def test_the_interpreters_of_two_checkouts_share_what_was_built(
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "latin-1"])
-def test_needs_are_read_in_the_encodings_that_pip_reads(tmp_path: Path, encoding: str) -> None:
+def test_requirements_are_read_in_the_encodings_of_pip(tmp_path: Path, encoding: str) -> None:
     file = tmp_path / "requirements.txt"
     file.write_bytes("numpy>=1  # größer\n".encode(encoding))
     assert read_requirements(file) == ["numpy>=1"]
 
 
-def test_needs_that_are_included_from_another_file_count(
-    tmp_path: Path, builder: EnvironmentBuilder
-) -> None:
+def test_included_requirements_files_count(tmp_path: Path, builder: EnvironmentBuilder) -> None:
     from cvat_lambda.runtime.environments.build import read_requirements
 
     file = folder_with(tmp_path, "one", "-r more.txt\n") / "requirements.txt"
@@ -152,7 +150,7 @@ def folder_with_package(tmp_path: Path, version: str, requirements: str, source:
 
 
 @pytest.mark.parametrize("line", ["./own", "-e ./own"])
-def test_a_package_in_the_folder_is_installed_anew_when_it_has_changed(
+def test_changed_local_package_is_installed_again(
     tmp_path: Path, builder: EnvironmentBuilder, line: str
 ) -> None:
     for version, value in (("one", 1), ("two", 2)):
@@ -164,7 +162,7 @@ def test_a_package_in_the_folder_is_installed_anew_when_it_has_changed(
 
 
 @pytest.mark.parametrize(("line", "is_shared"), [("./own", True), ("-e ./own", False)])
-def test_versions_share_what_is_copied_into_an_environment_not_what_is_linked(
+def test_editable_local_package_is_not_shared(
     tmp_path: Path, builder: EnvironmentBuilder, line: str, is_shared: bool
 ) -> None:
     """The folder of a version that is replaced is deleted."""
@@ -199,13 +197,13 @@ def test_a_wheel_in_the_folder_counts_by_its_content(
     assert local_packages(needs, folder) != before
 
 
-def test_a_need_is_a_package_though_a_folder_has_its_name(tmp_path: Path) -> None:
+def test_requirement_is_a_package_even_if_a_folder_has_its_name(tmp_path: Path) -> None:
     folder = folder_with(tmp_path, "one", "")
     (folder / "numpy").mkdir()
     assert local_packages(["numpy", "numpy>=1", "--no-index", "-r more.txt"], folder) == []
 
 
-def test_on_a_gpu_the_needs_are_those_of_its_own_file_where_there_is_one(
+def test_gpu_requirements_are_used_on_a_gpu_if_they_exist(
     tmp_path: Path, wheel: Path, builder: EnvironmentBuilder
 ) -> None:
     def probe(folder: Path, *, gpu: bool) -> tuple[Path, int]:
@@ -221,7 +219,7 @@ def test_on_a_gpu_the_needs_are_those_of_its_own_file_where_there_is_one(
     assert probe(folder, gpu=False) == (without, 1)
 
 
-def test_a_need_that_cannot_be_met_is_named_and_what_was_begun_is_built_anew(
+def test_requirement_that_cannot_be_installed_is_named_and_the_build_is_repeated(
     tmp_path: Path, wheel: Path, builder: EnvironmentBuilder
 ) -> None:
     missing = tmp_path / "wheels" / "cvl_missing-1.0-py3-none-any.whl"
@@ -387,7 +385,9 @@ def test_a_missing_uv_is_named_with_the_way_to_install_it(
         builder.prepare(folder_with(tmp_path, "one", ""), None, print)
 
 
-def test_what_uv_could_not_find_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_package_that_uv_does_not_find_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     script = (
         'echo "error: No solution found when resolving dependencies"\n'
         'echo "  cause: Because cvl-missing was not found in the package registry"\n'
@@ -399,7 +399,7 @@ def test_what_uv_could_not_find_is_named(tmp_path: Path, monkeypatch: pytest.Mon
         builder.prepare(folder_with(tmp_path, "one", "cvl-missing\n"), None, lambda text: None)
 
 
-def test_a_python_that_is_not_there_is_told_and_ours_is_taken(
+def test_missing_python_version_is_reported_and_replaced_by_our_own(
     tmp_path: Path, builder: EnvironmentBuilder
 ) -> None:
     from cvat_lambda.runtime.environments.build import find_interpreter
@@ -410,7 +410,7 @@ def test_a_python_that_is_not_there_is_told_and_ours_is_taken(
     assert told[0].startswith("Python 3.99 is not on this machine")
 
 
-def test_a_python_that_does_not_run_is_not_taken(
+def test_python_that_does_not_run_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A pyenv shim lies on the PATH for every version, and ends with 127 for most."""

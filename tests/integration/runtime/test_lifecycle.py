@@ -80,9 +80,7 @@ def handler(context, event):
 """
 
 
-def test_what_a_function_starts_in_a_session_of_its_own_ends_with_its_worker(
-    functions: Path, state: Path
-) -> None:
+def test_descendant_in_its_own_session_ends_with_the_worker(functions: Path, state: Path) -> None:
     write_function(functions, "one", DAEMON)
     with running([functions], state) as runtime:
         runtime.wait_for("one")
@@ -105,7 +103,7 @@ def parent_of(child: int) -> int:
     return int(Path(f"/proc/{child}/stat").read_text().rsplit(")", 1)[1].split()[1])
 
 
-def test_a_function_that_is_removed_while_its_processor_comes_back_leaves_no_process(
+def test_removal_while_a_processor_restarts_leaves_no_process(
     functions: Path, state: Path, tmp_path: Path
 ) -> None:
     # It loads at once the first time, and never again.
@@ -134,9 +132,7 @@ def test_a_function_that_is_removed_while_its_processor_comes_back_leaves_no_pro
         )
 
 
-def test_kill_9_of_a_processor_leaves_no_worker_and_the_function_comes_back(
-    functions: Path, state: Path
-) -> None:
+def test_killed_processor_leaves_no_worker_and_is_restarted(functions: Path, state: Path) -> None:
     write_function(functions, "one", code())
     with running([functions], state) as runtime:
         runtime.wait_for("one")
@@ -160,21 +156,22 @@ def test_ctrl_c_ends_everything_in_order(functions: Path, state: Path) -> None:
         assert [pid for pid in left if is_alive(pid)] == []
 
 
-def test_the_termination_callback_is_called_before_the_end(
+def test_drain_and_termination_callbacks_are_called_before_a_worker_ends(
     functions: Path, state: Path, tmp_path: Path
 ) -> None:
     mark = tmp_path / "mark"
     source = (
         f"def init_context(context):\n"
-        f"    done = lambda: open({str(mark)!r}, 'w').write('told')\n"
-        f"    context.platform.set_termination_callback(done)\n"
+        f"    log = lambda text: open({str(mark)!r}, 'a').write(text)\n"
+        f"    context.platform.set_termination_callback(lambda: log('ended'))\n"
+        f"    context.platform.set_drain_callback(lambda: log('drained '))\n"
         f"def handler(context, event):\n    return ''\n"
     )
     write_function(functions, "one", source)
     with running([functions], state) as runtime:
         runtime.wait_for("one")
         assert runtime.stop() == 0
-    assert mark.read_text() == "told"
+    assert mark.read_text() == "drained ended"
 
 
 def test_a_folder_that_does_not_load_is_in_error_and_the_others_run(
@@ -289,7 +286,7 @@ def test_command_that_the_message_names_mends_a_function_without_its_weights(
         server.shutdown()
 
 
-def test_a_port_that_is_taken_is_said_in_the_state(functions: Path, state: Path) -> None:
+def test_port_in_use_is_reported_in_the_state(functions: Path, state: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         write_function(functions, "one", code(), trigger={"attributes": {"port": port}})
@@ -298,9 +295,7 @@ def test_a_port_that_is_taken_is_said_in_the_state(functions: Path, state: Path)
             assert f"port {port} is taken by another program" in found["status"]["message"]
 
 
-def test_of_two_functions_with_one_port_the_second_is_in_error_and_says_so(
-    functions: Path, state: Path
-) -> None:
+def test_second_function_with_the_same_port_is_in_error(functions: Path, state: Path) -> None:
     port = free_port()
     for name in ("one", "two"):
         write_function(functions, name, code(), trigger={"attributes": {"port": port}})
@@ -331,14 +326,14 @@ def test_function_with_more_workers_than_allowed_is_refused(
         assert "400: function 'one': spec.triggers.http.numWorkers is 3" in done.stderr
 
 
-def test_only_the_functions_asked_for_are_loaded(functions: Path, state: Path) -> None:
+def test_only_selected_functions_are_loaded(functions: Path, state: Path) -> None:
     for name in ("one", "two", "three"):
         write_function(functions, name, code())
     with running([functions], state, "--only", "one,three") as runtime:
         assert sorted(runtime.request("GET", "/api/functions").json()) == ["one", "three"]
 
 
-def test_an_idle_function_sleeps_and_wakes_on_a_call(functions: Path, state: Path) -> None:
+def test_idle_function_scales_to_zero_and_starts_on_a_call(functions: Path, state: Path) -> None:
     write_function(functions, "one", code(), extras={"idle_timeout": "500ms"})
     with running([functions], state) as runtime:
         runtime.wait_for("one", "ready", "scaledToZero")  # it may sleep before anybody looks
@@ -350,7 +345,7 @@ def test_an_idle_function_sleeps_and_wakes_on_a_call(functions: Path, state: Pat
         assert answer.json()["pid"] != first
 
 
-def test_a_function_is_sent_to_sleep_and_woken_by_hand(functions: Path, state: Path) -> None:
+def test_function_is_scaled_to_zero_and_back_by_hand(functions: Path, state: Path) -> None:
     write_function(functions, "one", code())
     with running([functions], state) as runtime:
         runtime.wait_for("one")
@@ -360,9 +355,7 @@ def test_a_function_is_sent_to_sleep_and_woken_by_hand(functions: Path, state: P
             runtime.wait_for("one", wish)
 
 
-def test_a_call_in_flight_ends_before_the_sleep_and_no_worker_is_given_out_twice_after_it(
-    functions: Path, state: Path
-) -> None:
+def test_call_in_flight_ends_before_scale_to_zero(functions: Path, state: Path) -> None:
     write_function(functions, "one", code())
     with running([functions], state) as runtime, ThreadPoolExecutor(3) as pool:
         runtime.wait_for("one")
@@ -378,7 +371,7 @@ def test_a_call_in_flight_ends_before_the_sleep_and_no_worker_is_given_out_twice
         assert [call.result().status_code for call in calls] == [200] * 3
 
 
-def test_no_call_is_lost_while_a_function_is_sent_to_sleep_again_and_again(
+def test_no_call_is_lost_while_a_function_is_scaled_to_zero_repeatedly(
     functions: Path, state: Path
 ) -> None:
     source = "import time\ndef handler(context, event):\n    time.sleep(0.01)\n    return 'x'\n"
@@ -401,7 +394,7 @@ def test_no_call_is_lost_while_a_function_is_sent_to_sleep_again_and_again(
     assert statuses == [200] * 200
 
 
-def test_what_was_deployed_is_there_after_a_restart(
+def test_deployed_functions_are_served_after_a_restart(
     functions: Path, state: Path, tmp_path: Path
 ) -> None:
     folder = write_function(tmp_path / "elsewhere", "one", code())
@@ -425,7 +418,7 @@ def guarded(functions: Path, state: Path) -> Iterator[Runtime]:
         yield runtime
 
 
-def test_with_a_token_nobody_comes_in_without_it(guarded: Runtime) -> None:
+def test_request_without_the_token_is_rejected(guarded: Runtime) -> None:
     direct = guarded.address("one")
     for headers in ({}, {"Authorization": "Bearer wrong"}):
         for url in (guarded.url + "/api/functions", guarded.url + "/metrics", direct):
@@ -446,7 +439,7 @@ def test_with_a_token_nobody_comes_in_without_it(guarded: Runtime) -> None:
         {"Host": "[x"},
     ],
 )
-def test_without_a_token_no_foreign_web_page_comes_in(
+def test_request_of_a_foreign_web_page_is_rejected_without_a_token(
     functions: Path, state: Path, headers: dict[str, str]
 ) -> None:
     write_function(functions, "one", code())
@@ -491,9 +484,7 @@ def handler(context, event):
 
 
 @pytest.mark.parametrize("way", ["mount", "rewrite"])
-def test_opt_nuclio_is_the_functions_folder_and_the_log_says_how(
-    functions: Path, state: Path, way: str
-) -> None:
+def test_opt_nuclio_is_the_functions_folder(functions: Path, state: Path, way: str) -> None:
     write_function(functions, "one", VIEW)
     with running([functions], state, "--opt-nuclio", way) as runtime:
         found = runtime.wait_for("one", "ready", "error")
@@ -526,6 +517,10 @@ def test_a_function_calls_another_by_its_name(functions: Path, state: Path) -> N
         runtime.wait_for("two")
         headers = {"Authorization": "Bearer s3cret"}
         assert runtime.call("one", headers=headers).json() == [200, {"n": {"a": 1}}]
+        body = {"metadata": {"name": "two"}}
+        assert runtime.request("DELETE", "/api/functions", json=body).status_code == 204
+        failed = runtime.call("one", headers=headers)  # as in Nuclio, where no host has the name
+        assert (failed.status_code, "there is no function 'two'" in failed.text) == (500, True)
 
 
 @pytest.mark.parametrize("kind", ["async ", ""])  # a plain handler runs inside the loop as well

@@ -96,9 +96,7 @@ def busy(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_the_end_of_the_runtime_ends_what_it_prepares_at_once(
-    busy: Busy, number: signal.Signals
-) -> None:
+def test_end_of_the_runtime_kills_preparations_at_once(busy: Busy, number: signal.Signals) -> None:
     runtime, left, _ = busy
     assert runtime.process is not None
     runtime.process.send_signal(number)
@@ -106,7 +104,7 @@ def test_the_end_of_the_runtime_ends_what_it_prepares_at_once(
     until(lambda: [pid for pid in left if is_alive(pid)], lambda alive: not alive)
 
 
-def test_a_removal_ends_what_is_prepared(busy: Busy) -> None:
+def test_removal_kills_the_preparation(busy: Busy) -> None:
     runtime, left, _ = busy
     headers = {"x-nuclio-delete-function-ignore-state-validation": "true"}
     body = {"metadata": {"name": "one"}}
@@ -115,7 +113,7 @@ def test_a_removal_ends_what_is_prepared(busy: Busy) -> None:
     until(lambda: [pid for pid in left if is_alive(pid)], lambda alive: not alive)
 
 
-def test_what_is_run_for_a_function_sees_no_secret(busy: Busy, request: Any) -> None:
+def test_preparation_sees_no_secret(busy: Busy, request: Any) -> None:
     _, _, seen = busy
     assert [key for key in SECRETS if key in seen] == []
     assert "s3cret" not in seen
@@ -145,7 +143,7 @@ class _Slow(BaseHTTPRequestHandler):
         """Stay quiet."""
 
 
-def test_many_downloads_hold_up_no_log_and_no_deployment(functions: Path, state: Path) -> None:
+def test_many_downloads_delay_no_log_and_no_deployment(functions: Path, state: Path) -> None:
     waiting = 15  # more than the threads that asyncio has on most machines
     with ThreadingHTTPServer(("127.0.0.1", 0), _Slow) as server:
         server.ended = threading.Event()  # type: ignore[attr-defined]
@@ -172,7 +170,7 @@ def test_many_downloads_hold_up_no_log_and_no_deployment(functions: Path, state:
 
 
 @pytest.mark.parametrize("path", ["/slow", "/silent"])
-def test_a_download_does_not_hold_up_the_end(functions: Path, state: Path, path: str) -> None:
+def test_download_does_not_delay_the_end(functions: Path, state: Path, path: str) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), _Slow) as server:
         server.ended = threading.Event()  # type: ignore[attr-defined]
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -37,7 +37,7 @@ def until_ended(numbers: list[int]) -> None:
     until(lambda: [pid for pid in numbers if is_alive(pid)], lambda alive: not alive)
 
 
-def test_what_a_command_says_is_told_line_by_line_and_its_status_kept(tmp_path: Path) -> None:
+def test_output_is_passed_on_line_by_line_with_the_status(tmp_path: Path) -> None:
     told: list[str] = []
     script = "echo one; echo two >&2; printf 'h\\303\\251\\377'; pwd; exit 3"
     done = run_child(["sh", "-c", script], env=PATH, cwd=tmp_path, on_line=told.append)
@@ -52,16 +52,16 @@ def test_a_command_sees_the_variables_it_is_given_and_no_input() -> None:
     assert seen <= {"A", "PATH", "PWD", "OLDPWD", "SHLVL", "_", "LC_CTYPE"}
 
 
-def test_a_command_that_is_not_there_is_said() -> None:
+def test_missing_command_is_reported() -> None:
     done = run_child(["nothing-of-that-name"], env=PATH)
     assert (done.status, "nothing-of-that-name cannot be started" in done.lines[0]) == (127, True)
 
 
-def test_a_command_that_is_killed_tells_by_what() -> None:
+def test_status_of_a_killed_command_names_the_signal() -> None:
     assert run_child(["sh", "-c", "kill -9 $$"], env=PATH).status == 128 + 9
 
 
-def test_what_a_command_leaves_behind_ends_and_is_not_waited_for(tmp_path: Path) -> None:
+def test_descendants_of_an_ended_command_are_killed(tmp_path: Path) -> None:
     left = "echo $$ >pid; while :; do echo more; sleep 0.01; done"
     script = f"sh -c '{left}' & until [ -s pid ]; do sleep 0.01; done; echo done"
     began = time.monotonic()
@@ -71,7 +71,7 @@ def test_what_a_command_leaves_behind_ends_and_is_not_waited_for(tmp_path: Path)
     until_ended([int((tmp_path / "pid").read_text())])
 
 
-def test_a_command_that_is_given_up_ends_with_all_that_it_started(tmp_path: Path) -> None:
+def test_cancelled_command_ends_with_its_descendants(tmp_path: Path) -> None:
     cancel = threading.Event()
     raised: list[type] = []
 
@@ -89,7 +89,7 @@ def test_a_command_that_is_given_up_ends_with_all_that_it_started(tmp_path: Path
     until_ended(numbers)
 
 
-def test_kill_9_of_who_started_a_command_ends_it_with_all_that_it_started(tmp_path: Path) -> None:
+def test_command_and_descendants_end_when_the_parent_is_killed(tmp_path: Path) -> None:
     code = (
         "import sys; from cvat_lambda.runtime.processes.subprocesses import run_child\n"
         "run_child(['sh', '-c', sys.argv[1]], env={'PATH': sys.argv[2]})"
@@ -103,7 +103,7 @@ def test_kill_9_of_who_started_a_command_ends_it_with_all_that_it_started(tmp_pa
     until_ended(numbers)
 
 
-def test_a_wait_for_a_lock_is_given_up(tmp_path: Path) -> None:
+def test_wait_for_a_lock_is_cancelled(tmp_path: Path) -> None:
     cancel = threading.Event()
     threading.Timer(0.2, cancel.set).start()
     with (
@@ -115,7 +115,7 @@ def test_a_wait_for_a_lock_is_given_up(tmp_path: Path) -> None:
         pass
 
 
-def test_what_hangs_is_left_to_itself_when_it_is_given_up() -> None:
+def test_blocked_work_is_abandoned_when_cancelled() -> None:
     cancel, release = threading.Event(), threading.Event()
     threading.Timer(0.2, cancel.set).start()
     with cancellable(cancel), pytest.raises(Cancelled):
@@ -123,7 +123,7 @@ def test_what_hangs_is_left_to_itself_when_it_is_given_up() -> None:
     release.set()
 
 
-def test_without_a_scope_work_runs_to_its_end() -> None:
+def test_work_without_cancellation_runs_to_its_end() -> None:
     pause(0.01)
     assert interruptible(lambda: 5) == 5
     with pytest.raises(ZeroDivisionError):

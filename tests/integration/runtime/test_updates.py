@@ -180,7 +180,7 @@ def draining(functions: Path, state: Path) -> Iterator[tuple[Runtime, int]]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_the_end_of_the_supervisor_while_a_version_drains_leaves_no_process(
+def test_end_of_the_supervisor_during_a_drain_leaves_no_process(
     functions: Path, state: Path, number: signal.Signals
 ) -> None:
     with draining(functions, state) as (runtime, pid):
@@ -192,7 +192,7 @@ def test_the_end_of_the_supervisor_while_a_version_drains_leaves_no_process(
         until(lambda: [pid for pid in left if is_alive(pid)], lambda alive: not alive)
 
 
-def test_a_removal_while_a_version_drains_leaves_no_process(functions: Path, state: Path) -> None:
+def test_removal_during_a_drain_leaves_no_process(functions: Path, state: Path) -> None:
     with draining(functions, state) as (runtime, pid):
         body = {"metadata": {"name": "one"}}
         assert runtime.request("DELETE", "/api/functions", json=body).status_code == 204

@@ -116,14 +116,14 @@ def test_a_runtime_on_every_address_publishes_any_address_and_the_list_says_how_
         ("http://127.0.0.1:8070", [], "-"),
     ],
 )
-def test_where_a_function_is_is_said_as_seen_from_here(
+def test_address_of_a_function_is_shown_as_seen_by_the_client(
     url: str, published: list[str], shown: str
 ) -> None:
     found = {"status": {"state": "ready", "externalInvocationUrls": published}}
     assert DashboardClient(url, token="").where(found) == shown
 
 
-def test_a_deployment_that_fails_says_why(tmp_path: Path) -> None:
+def test_failed_deployment_gives_its_reason(tmp_path: Path) -> None:
     folder = write_function(tmp_path, "bad", "import nothing_of_that_name\n")
     good = write_function(tmp_path, "good", "def handler(c, e):\n    return ''\n")
     with running([], tmp_path / "state") as runtime:
@@ -148,7 +148,7 @@ def test_a_deployment_that_fails_says_why(tmp_path: Path) -> None:
         assert each.stderr == f"error: there is no function 'nobody' at {runtime.url}\n"
 
 
-def test_a_second_deployment_tells_its_own_records(tmp_path: Path) -> None:
+def test_second_deployment_shows_its_own_records(tmp_path: Path) -> None:
     source = "def handler(context, event):\n    return 'x'\n"
     folder = write_function(
         tmp_path,
@@ -179,7 +179,7 @@ def test_a_second_deployment_tells_its_own_records(tmp_path: Path) -> None:
         (("new", "detector", "one", "--into", "/proc/x"), "No such file or directory: '/proc/x'"),
     ],
 )
-def test_what_somebody_typed_wrong_is_a_sentence(words: tuple[str, ...], sentence: str) -> None:
+def test_malformed_argument_is_one_sentence(words: tuple[str, ...], sentence: str) -> None:
     told = command(*words)
     assert told.returncode in (1, 2)
     assert sentence in told.stderr
@@ -187,13 +187,13 @@ def test_what_somebody_typed_wrong_is_a_sentence(words: tuple[str, ...], sentenc
 
 
 @pytest.mark.parametrize("name", ["two words", "ümlaut", "../projects"])
-def test_a_name_that_no_function_has_is_a_sentence(platform: Runtime, name: str) -> None:
+def test_unknown_function_is_one_sentence(platform: Runtime, name: str) -> None:
     for verb in ("logs", "remove"):
         told = command(verb, name, "--url", platform.url)
         assert told.stderr.startswith(f"error: there is no function {name!r}")
 
 
-def test_a_server_that_is_no_dashboard_is_said(tmp_path: Path) -> None:
+def test_server_that_is_no_dashboard_is_reported(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         with ThreadPoolExecutor(1) as pool:
             told = pool.submit(command, "list", "--url", f"127.0.0.1:{server.getsockname()[1]}")
@@ -204,7 +204,7 @@ def test_a_server_that_is_no_dashboard_is_said(tmp_path: Path) -> None:
         assert told.result().stderr.startswith("error: what answers at http://127.0.0.1:")
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+def test_closed_output_pipe_is_no_error(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)  # as `head` has gone when more comes
     folder = write_function(tmp_path, "one", "def handler(c, e):\n    return ''\n")
@@ -214,7 +214,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (1, "")
 
 
-def test_the_runtime_says_what_becomes_of_its_functions(tmp_path: Path) -> None:
+def test_runtime_logs_the_states_of_its_functions(tmp_path: Path) -> None:
     write_function(tmp_path / "functions", "good", "def handler(c, e):\n    return ''\n")
     write_function(tmp_path / "functions", "bad", "import nothing_of_that_name\n")
     with running([tmp_path / "functions"], tmp_path / "state") as runtime:
@@ -225,7 +225,7 @@ def test_the_runtime_says_what_becomes_of_its_functions(tmp_path: Path) -> None:
     assert "ERROR bad is error: the function does not load: ModuleNotFoundError" in said
 
 
-def test_a_runtime_that_is_not_there_is_said_with_the_way_out() -> None:
+def test_missing_runtime_is_reported_with_a_remedy() -> None:
     done = command("list", "--url", "http://127.0.0.1:9")
     assert done.returncode == 1
     assert done.stderr.startswith("error: no runtime answers at http://127.0.0.1:9")
@@ -233,7 +233,7 @@ def test_a_runtime_that_is_not_there_is_said_with_the_way_out() -> None:
 
 
 @pytest.mark.parametrize("url", ["ftp://gpu:8070", "http://", "http://[::1", "http://gpu:port"])
-def test_a_url_that_is_none_is_a_sentence(url: str) -> None:
+def test_malformed_url_is_one_sentence(url: str) -> None:
     done = command("list", "--url", url)
     assert done.returncode == 1
     assert done.stderr == (
@@ -434,7 +434,7 @@ def test_nuclio_is_deployed_to_with_its_own_tool(tmp_path: Path) -> None:
     assert shared == "WORD = 'shared'"
 
 
-def test_nuclio_gets_the_gpu_variant_and_project_asked_for_and_its_failure_is_told(
+def test_nuctl_gets_gpu_variant_and_project_and_its_failure_is_reported(
     tmp_path: Path,
 ) -> None:
     folder = write_function(tmp_path, "echo", ECHO)
@@ -466,7 +466,7 @@ def folder_for_a_gpu(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_gpu_variant_is_prepared_with_its_own_needs_wherever_it_goes(tmp_path: Path) -> None:
+def test_gpu_variant_uses_its_own_requirements_in_every_command(tmp_path: Path) -> None:
     folder = folder_for_a_gpu(tmp_path)
     with running([folder], tmp_path / "state", "--gpu", "yes") as runtime:
         status = runtime.wait_for("echo", "ready", "error")["status"]
@@ -503,14 +503,14 @@ def test_functions_belong_to_the_project_that_cvat_lists_unless_they_name_one(
         assert list(runtime.request("GET", "/api/functions", headers=own_project).json()) == ["own"]
 
 
-def test_nuclio_without_its_tool_is_a_sentence(tmp_path: Path) -> None:
+def test_missing_nuctl_is_one_sentence(tmp_path: Path) -> None:
     folder = write_function(tmp_path, "echo", ECHO)
     done = command("deploy", folder, "--platform", "nuclio", PATH=str(tmp_path))
     assert done.returncode == 1
     assert done.stderr.startswith("error: nuctl is not on this machine")
 
 
-def test_fetch_prepares_and_names_what_it_could_not(tmp_path: Path) -> None:
+def test_fetch_names_functions_that_it_could_not_prepare(tmp_path: Path) -> None:
     write_function(tmp_path, "fine", "def handler(context, event):\n    return ''\n")
     lacking = {"weights": [{"file": "a.bin", "env": "NO_SUCH_MODEL", "licence": "MIT"}]}
     write_function(tmp_path, "lacking", "", extras=lacking)

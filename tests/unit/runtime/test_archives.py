@@ -26,7 +26,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in files)
 
 
-def test_a_copy_follows_links_and_ends_where_they_turn_back(tmp_path: Path) -> None:
+def test_copy_of_a_folder_with_a_link_to_a_parent_ends(tmp_path: Path) -> None:
     target = tmp_path / "copy"
     target.mkdir()
     archives.copy_folder(make(tmp_path), target)
@@ -35,12 +35,12 @@ def test_a_copy_follows_links_and_ends_where_they_turn_back(tmp_path: Path) -> N
     assert (target / "common" / "boxes.py").read_text() == "BOXES = 1\n"
 
 
-def test_an_archive_ends_where_a_link_turns_back(tmp_path: Path) -> None:
+def test_archive_of_a_folder_with_a_link_to_a_parent_ends(tmp_path: Path) -> None:
     packed = zipfile.ZipFile(io.BytesIO(archives.pack(make(tmp_path))))
     assert sorted(packed.namelist()) == ["common/boxes.py", "main.py"]
 
 
-def test_weights_beside_the_code_are_not_doubled(tmp_path: Path) -> None:
+def test_copy_of_a_folder_links_large_files_that_are_no_code(tmp_path: Path) -> None:
     folder, target = tmp_path / "function", tmp_path / "copy"
     folder.mkdir()
     target.mkdir()

@@ -72,7 +72,7 @@ def test_a_good_detector_passes(answer: Any) -> None:
         ([item(type="skeleton")], "a skeleton needs the list 'elements'"),
     ],
 )
-def test_a_wrong_detector_is_told_what_is_wrong(answer: Any, problem: str) -> None:
+def test_faulty_answer_of_a_detector_is_described(answer: Any, problem: str) -> None:
     assert problem in " / ".join(detector_problems(answer, LABELS))
 
 
@@ -97,7 +97,7 @@ def test_a_wrong_detector_is_told_what_is_wrong(answer: Any, problem: str) -> No
         ({"mask": [[1]], "bounds": [0, 0]}, "'bounds' must be"),
     ],
 )
-def test_interactors_are_judged(answer: Any, problem: str) -> None:
+def test_answers_of_interactors_are_judged(answer: Any, problem: str) -> None:
     found = " / ".join(interactor_problems(answer, 2, 2))
     assert problem in found
     assert bool(problem) == bool(found)
@@ -115,7 +115,7 @@ def test_interactors_are_judged(answer: Any, problem: str) -> None:
         ({"shapes": [{"points": "x"}], "states": [{}]}, "shape 0 must be null"),
     ],
 )
-def test_trackers_are_judged(answer: Any, problem: str) -> None:
+def test_answers_of_trackers_are_judged(answer: Any, problem: str) -> None:
     found = " / ".join(tracker_problems(answer, 1))
     assert problem in found
     assert bool(problem) == bool(found)
@@ -132,7 +132,7 @@ def test_trackers_are_judged(answer: Any, problem: str) -> None:
         ([0, True], "whole numbers"),
     ],
 )
-def test_re_identifications_are_judged(answer: Any, problem: str) -> None:
+def test_answers_of_re_identification_are_judged(answer: Any, problem: str) -> None:
     found = " / ".join(reid_problems(answer, 2, 2))
     assert problem in found
     assert bool(problem) == bool(found)
@@ -144,7 +144,7 @@ def test_json_is_read_strictly(text: bytes) -> None:
         read_strictly(text)
 
 
-def test_the_picture_is_a_png_with_the_disc_where_it_is_said() -> None:
+def test_picture_is_a_png_with_the_disc_at_its_position() -> None:
     data = fixtures.png(fixtures.WIDTH, fixtures.HEIGHT, 0)
     head = struct.unpack("!II", data[16:24])
     rows = zlib.decompress(data[data.index(b"IDAT") + 4 : -16])
@@ -207,7 +207,7 @@ def test_a_good_folder_has_no_findings(folder: Path) -> None:
         (GOOD_CODE + "P = '/home/me/model.onnx'\n", False, "absolute path outside /opt/nuclio"),
     ],
 )
-def test_code_that_breaks_elsewhere_is_found(
+def test_lint_finds_code_that_fails_in_nuclio(
     folder: Path, code: str, severe: bool, text: str
 ) -> None:
     assert any(text in found and severe is hard for hard, found in findings(folder, code))
@@ -232,7 +232,7 @@ def test_code_that_breaks_elsewhere_is_found(
         ),
     ],
 )
-def test_a_spec_that_breaks_elsewhere_is_found(
+def test_lint_finds_a_spec_that_fails_in_nuclio(
     folder: Path, spec: dict[str, Any], severe: bool, text: str
 ) -> None:
     found = list(findings(folder, spec=spec))
@@ -251,7 +251,7 @@ def test_a_spec_that_breaks_elsewhere_is_found(
         ({"annotations": {"type": "reid", "version": [2]}}, "version must be text"),
     ],
 )
-def test_metadata_that_breaks_elsewhere_is_found(
+def test_lint_finds_metadata_that_fails_in_cvat(
     folder: Path, metadata: dict[str, Any], text: str
 ) -> None:
     found = [told for _, told in findings(folder, **metadata)]

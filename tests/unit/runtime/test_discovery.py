@@ -35,7 +35,7 @@ def test_a_folder_given_twice_or_itself_a_function_counts_once(root: Path) -> No
     assert len(discover([root, root / "a" / "b" / "one", root / "a"]).folders) == 2
 
 
-def test_the_gpu_variant_is_taken_where_there_is_one(root: Path) -> None:
+def test_gpu_variant_is_chosen_if_it_exists(root: Path) -> None:
     folder = root / "a" / "b" / "one"
     assert choose_file(folder, gpu=True).name == "function.yaml"
     (folder / "function-gpu.yaml").write_text("")
@@ -54,7 +54,7 @@ def test_the_gpu_variant_is_taken_where_there_is_one(root: Path) -> None:
         ("", True, "function.yaml"),
     ],
 )
-def test_by_itself_a_machine_takes_only_the_gpu_variant_that_fits_its_device(
+def test_gpu_variant_for_another_device_is_not_chosen_automatically(
     root: Path, limits: str, nvidia: bool, chosen: str
 ) -> None:
     folder = root / "a" / "b" / "one"
@@ -64,7 +64,7 @@ def test_by_itself_a_machine_takes_only_the_gpu_variant_that_fits_its_device(
     assert choose_file(folder, gpu=True).name == "function-gpu.yaml"  # as told, whatever it needs
 
 
-def test_a_gpu_variant_that_cannot_be_read_is_not_passed_over(root: Path) -> None:
+def test_unreadable_gpu_variant_is_an_error(root: Path) -> None:
     folder = root / "a" / "b" / "one"
     (folder / "function-gpu.yaml").write_text("[")
     with pytest.raises(FunctionBroken, match=r"function-gpu\.yaml cannot be read"):
@@ -147,7 +147,7 @@ def test_a_function_is_on_a_gpu_when_its_limits_name_one(
     assert parse_function(document, tmp_path).on_gpu is on_gpu
 
 
-def test_a_worker_gets_the_machines_variables_the_functions_own_and_no_others(
+def test_worker_gets_variables_of_the_machine_and_the_function_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SECRET_KEY", "hush")
@@ -183,7 +183,7 @@ def test_the_workers_of_a_function_share_the_cores(
     assert (made["OMP_NUM_THREADS"], made["OMP_WAIT_POLICY"]) == (share, "PASSIVE")
 
 
-def test_the_administrator_and_the_function_may_say_how_many_threads(
+def test_variables_of_administrator_and_function_override_the_threads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
@@ -197,12 +197,12 @@ def test_the_administrator_and_the_function_may_say_how_many_threads(
 
 
 @pytest.mark.parametrize("licence", ["MIT", "apache-2.0", "BSD-3-Clause", "CC0-1.0"])
-def test_permissive_licences_need_no_question(licence: str) -> None:
+def test_permissive_licence_needs_no_acceptance(licence: str) -> None:
     LicencePolicy().check("a.bin", licence)
 
 
 @pytest.mark.parametrize("licence", ["GPL-3.0-only", "CC-BY-NC-4.0", "none stated", None])
-def test_other_licences_do(licence: str | None) -> None:
+def test_other_licence_needs_acceptance(licence: str | None) -> None:
     with pytest.raises(NotPrepared, match="accept it"):
         LicencePolicy().check("a.bin", licence)
     LicencePolicy([licence or "unstated"]).check("a.bin", licence)

@@ -123,7 +123,7 @@ def check(document: Any) -> None:
 @example(where=("spec", "build"), value="x")
 @example(where=("spec", "readinessTimeoutSeconds"), value=math.nan)
 @example(where=("spec", "triggers", "http", "numWorkers"), value=math.inf)
-def test_any_value_in_any_place_is_read_or_refused_with_a_sentence(
+def test_any_value_in_any_field_is_read_or_refused_with_a_message(
     where: tuple[Any, ...], value: Any
 ) -> None:
     document = copy.deepcopy(WHOLE)
@@ -136,7 +136,7 @@ def test_any_value_in_any_place_is_read_or_refused_with_a_sentence(
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(document=st.dictionaries(st.sampled_from(["metadata", "spec", "x-cvat-lambda"]), VALUES))
-def test_any_document_is_read_or_refused_with_a_sentence(document: dict[str, Any]) -> None:
+def test_any_document_is_read_or_refused_with_a_message(document: dict[str, Any]) -> None:
     check(document)
 
 
@@ -151,7 +151,7 @@ def test_any_document_is_read_or_refused_with_a_sentence(document: dict[str, Any
 @example(text="? [a]\n: b")
 @example(text="a: !!python/object:os.system {}")
 @example(text="[" * 3000)
-def test_any_text_is_a_document_or_refused_with_a_sentence(tmp_path: Path, text: str) -> None:
+def test_any_text_is_read_or_refused_with_a_message(tmp_path: Path, text: str) -> None:
     file = tmp_path / "function.yaml"
     file.write_text(text, encoding="utf-8")
     try:
@@ -161,11 +161,11 @@ def test_any_text_is_a_document_or_refused_with_a_sentence(tmp_path: Path, text:
     json.dumps(document, allow_nan=False)
 
 
-def test_a_document_that_grows_by_its_aliases_is_refused() -> None:
+def test_document_with_exponential_aliases_is_refused() -> None:
     lines = ["a0: &a0 [x, x]"] + [f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 40)]
     with pytest.raises(FunctionBroken, match="too large"):
         parse_function(yaml.safe_load("\n".join(lines)), Path("one"))
 
 
-def test_what_is_whole_is_read() -> None:
+def test_valid_document_is_read() -> None:
     assert parse_function(WHOLE, Path("one")).extras.worker_memory == 2**30

@@ -26,7 +26,7 @@ from cvat_lambda.runtime.spec.function_file import parse_function
         ),
     ],
 )
-def test_an_update_leaves_the_time_that_a_call_may_take(
+def test_drain_limit_is_not_shorter_than_a_call(
     spec: dict[str, Any], limit_s: float | None
 ) -> None:
     config = parse_function({"metadata": {"name": "one"}, "spec": spec}, Path("one"))

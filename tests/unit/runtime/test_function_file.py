@@ -89,7 +89,7 @@ def test_a_name_that_nuclio_refuses_is_refused(metadata: dict[str, str], message
         parse_function({"metadata": metadata, "spec": {}}, Path("x"))
 
 
-def test_variables_are_text_and_those_from_elsewhere_are_left_out() -> None:
+def test_variables_become_text_and_value_from_is_left_out() -> None:
     config = parse(
         {
             "env": [
@@ -103,7 +103,7 @@ def test_variables_are_text_and_those_from_elsewhere_are_left_out() -> None:
     assert config.env == (("A", "1"), ("B", "true"), ("D", ""))
 
 
-def test_what_is_not_acted_upon_is_kept() -> None:
+def test_unknown_fields_are_kept() -> None:
     spec = {"build": {"directives": {"preCopy": []}}, "securityContext": {"runAsUser": 1}, "x": [1]}
     shown = parse(spec).document["spec"]
     assert {key: shown[key] for key in spec} == spec
@@ -173,7 +173,7 @@ def test_the_extra_section_is_read() -> None:
         ),
     ],
 )
-def test_weights_that_cannot_be_meant_are_refused(weight: dict[str, Any], message: str) -> None:
+def test_invalid_weights_are_refused(weight: dict[str, Any], message: str) -> None:
     with pytest.raises(FunctionBroken, match=message):
         parse(**{"x-cvat-lambda": {"weights": [weight]}})
 

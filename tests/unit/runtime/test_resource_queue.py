@@ -25,7 +25,7 @@ def test_calls_are_served_in_the_order_in_which_they_came() -> None:
     assert asyncio.run(play()) == [("a", 1), ("b", 2), ("c", 3)]
 
 
-def test_nobody_overtakes_a_call_that_waits() -> None:
+def test_later_caller_does_not_overtake_a_waiting_one() -> None:
     async def play() -> int | None:
         pool: ResourceQueue[int] = ResourceQueue()
         waiting = asyncio.ensure_future(pool.take(5))
@@ -46,7 +46,7 @@ def test_a_call_that_may_not_wait_is_refused_at_once() -> None:
     asyncio.run(play())
 
 
-def test_a_call_that_waited_too_long_takes_no_item_along() -> None:
+def test_caller_that_timed_out_gets_no_item() -> None:
     async def play() -> int:
         pool: ResourceQueue[int] = ResourceQueue()
         with pytest.raises(TimeoutError):
@@ -70,7 +70,7 @@ def test_an_item_given_to_a_caller_that_is_cancelled_goes_to_the_next() -> None:
     assert asyncio.run(play()) == (1, 0)
 
 
-def test_a_closed_pool_refuses_those_that_wait_and_those_that_come() -> None:
+def test_closed_queue_refuses_waiting_and_later_callers() -> None:
     async def play() -> None:
         pool: ResourceQueue[int] = ResourceQueue()
         waiting = asyncio.ensure_future(pool.take(5))
@@ -83,7 +83,7 @@ def test_a_closed_pool_refuses_those_that_wait_and_those_that_come() -> None:
     asyncio.run(play())
 
 
-def test_an_item_that_is_taken_out_is_not_given_away() -> None:
+def test_removed_item_is_not_given_out() -> None:
     async def play() -> int | None:
         pool: ResourceQueue[int] = ResourceQueue()
         pool.put(1)

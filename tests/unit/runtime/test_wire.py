@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from cvat_lambda.runtime import logs
 from cvat_lambda.runtime.deploy.archives import pack, unpack
 from cvat_lambda.runtime.errors import BadRequest
+from cvat_lambda.runtime.processor.events import canonical
 from cvat_lambda.runtime.processor.output import describe_exit
-from cvat_lambda.runtime.processor.server import canonical, logs_header
+from cvat_lambda.runtime.processor.server import logs_header
 from cvat_lambda.runtime.worker.channel import BlockingReader, Sender
 from cvat_lambda.runtime.worker.frames import HEAD, FrameError, read_head, unpack_meta
 
@@ -27,7 +28,7 @@ from cvat_lambda.runtime.worker.frames import HEAD, FrameError, read_head, unpac
     st.dictionaries(st.text(), st.one_of(st.integers(-(2**31), 2**31), st.text(), st.booleans())),
     st.binary(max_size=100_000),
 )
-def test_a_frame_arrives_as_it_was_sent(meta: dict[str, object], body: bytes) -> None:
+def test_frame_is_received_as_it_was_sent(meta: dict[str, object], body: bytes) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**20)
@@ -37,7 +38,7 @@ def test_a_frame_arrives_as_it_was_sent(meta: dict[str, object], body: bytes) ->
     assert (unpack_meta(arrived[0]), arrived[1]) == (meta, body)
 
 
-def test_a_frame_that_is_cut_off_is_the_end() -> None:
+def test_truncated_frame_ends_the_connection() -> None:
     ours, theirs = socket.socketpair()
     with theirs:
         with ours:
@@ -50,7 +51,7 @@ def test_a_frame_of_more_than_a_gibibyte_is_refused() -> None:
         read_head(HEAD.pack(2**31, 0))
 
 
-def test_text_that_is_not_utf_8_is_noticed_by_the_one_who_reads() -> None:
+def test_text_that_is_not_utf_8_fails_when_it_is_read() -> None:
     from cvat_lambda.runtime.worker.frames import pack as pack_frame
 
     packed = pack_frame({"header": "\udcff"})[HEAD.size :]
@@ -76,7 +77,7 @@ def test_a_log_is_bounded_and_read_over_its_files(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_records_that_a_full_disk_swallows_are_counted_in_the_log(tmp_path: Path) -> None:
+def test_records_lost_on_a_full_disk_are_counted_in_the_log(tmp_path: Path) -> None:
     path = tmp_path / "one.log"
     path.symlink_to("/dev/full")
     log = logs.FunctionLog(path)
@@ -98,7 +99,7 @@ def test_the_tail_is_read_while_the_files_are_rotated(tmp_path: Path) -> None:
     assert logs.read_log(tmp_path / "one.log", 1)[0] == b"b\n"
 
 
-def test_a_record_is_one_line_with_what_is_known() -> None:
+def test_record_is_one_line_with_its_fields() -> None:
     line = logs.format_line("warn", "slow\nvery", worker=1, request="", frame=None).decode()
     assert line.endswith('Z [warn] slow\n    very {"worker": 1}\n')
 
@@ -138,7 +139,7 @@ def test_the_tail_begins_with_the_records_since_a_time(
 # --- archives ------------------------------------------------------------------------------------
 
 
-def test_a_folder_travels_with_what_it_links_to(tmp_path: Path) -> None:
+def test_packed_folder_contains_what_it_links_to(tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()
     (shared / "code.py").write_text("A = 1\n")
@@ -155,7 +156,7 @@ def test_a_folder_travels_with_what_it_links_to(tmp_path: Path) -> None:
     assert not (target / "common").is_symlink()
 
 
-def test_a_file_without_a_time_travels_too(tmp_path: Path) -> None:
+def test_file_of_1970_is_packed(tmp_path: Path) -> None:
     folder = tmp_path / "one"
     folder.mkdir()
     (folder / "main.py").write_text("A = 1\n")
@@ -167,7 +168,7 @@ def test_a_file_without_a_time_travels_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil", "a\\evil"])
-def test_an_archive_that_leaves_its_folder_is_refused(tmp_path: Path, name: str) -> None:
+def test_archive_with_a_path_outside_its_folder_is_refused(tmp_path: Path, name: str) -> None:
     zipped, tarred = io.BytesIO(), io.BytesIO()
     with zipfile.ZipFile(zipped, "w") as archive:
         archive.writestr(name, "x")
@@ -204,9 +205,9 @@ def test_headers_are_named_as_go_names_them(given_name: str, expected: str) -> N
 
 def test_the_header_of_log_records_is_left_out_when_too_long() -> None:
     record = {"level": "info", "message": "x" * 100, "at": 1.0, "with": ""}
-    assert logs_header([record], "info") is not None
-    assert logs_header([record], "warn") == "[]"
-    assert logs_header([record] * 40, "info") is None
+    assert logs_header([record], "info", "http", 0) is not None
+    assert logs_header([record], "warn", "http", 0) == "[]"
+    assert logs_header([record] * 40, "info", "http", 0) is None
 
 
 @pytest.mark.parametrize(
@@ -218,5 +219,5 @@ def test_the_header_of_log_records_is_left_out_when_too_long() -> None:
         (None, "closed its socket"),
     ],
 )
-def test_the_end_of_a_worker_is_told_in_words(status: int | None, text: str) -> None:
+def test_exit_of_a_worker_is_described(status: int | None, text: str) -> None:
     assert describe_exit(status) == text
