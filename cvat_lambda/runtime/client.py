@@ -39,8 +39,8 @@ class Answer:
 class DashboardClient:
     """A client of one dashboard. It uses no proxy.
 
-    ``advice`` ends the sentence that nobody answers. Raises RuntimeFault where the URL is none, or
-    the token cannot be sent.
+    ``advice`` is the end of the error message if no server answers. Raises RuntimeFault for a
+    malformed URL or token.
     """
 
     def __init__(

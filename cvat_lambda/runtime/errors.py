@@ -18,7 +18,7 @@ class RuntimeFault(Exception):
     """The runtime could not do what was asked."""
 
     status_code = 500
-    transient = False  # whether another attempt may succeed although nobody changes the function
+    transient = False  # whether another attempt may succeed without a change
 
 
 class BadRequest(RuntimeFault):
@@ -72,9 +72,9 @@ class NotStarted(RuntimeFault):
 
 
 class Cancelled(RuntimeFault):
-    """The work was given up: the runtime stops, or the function was removed."""
+    """The work was cancelled: the runtime stops, or the function was removed."""
 
     status_code = 503
 
     def __init__(self) -> None:
-        super().__init__("the work was given up: the runtime stops, or the function was removed")
+        super().__init__("the work was cancelled: the runtime stops, or the function was removed")

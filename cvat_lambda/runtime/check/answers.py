@@ -60,7 +60,7 @@ def interactor_problems(answer: Any, width: int, height: int) -> Problems:
         yield f"an interactor answers with an object, this is {_kind(answer)}"
         return
     if "mask" not in answer and ("blob" in answer or "embedding" in answer):
-        return  # an embedding alone, for whoever decodes it
+        return  # an embedding without a mask
     mask = answer.get("mask")
     if not isinstance(mask, list):
         yield "an interactor's answer needs 'mask' (rows of 0 and 255), 'blob' or 'embedding'"

@@ -67,7 +67,7 @@ def check_folder(
         return Report(name=folder.name, errors=[str(exc)])
     report = Report(name=config.name)
     _take_findings(report, lint(config))
-    # A finding does not keep the function from starting, unless nobody could judge its answers.
+    # A function with findings is started, too, unless its kind is unknown.
     if run and _kind_of(config) in _CHECKS:
         try:
             with _served(config.folder, licences, gpu=gpu) as client:

@@ -30,7 +30,7 @@ def drain_limit_s(config: FunctionConfig) -> float | None:
 
 
 class DrainingProcessors:
-    """The processors that drain. They can be killed while somebody waits for them."""
+    """The processors that drain. They can be killed while others wait for them."""
 
     def __init__(self, on_overdue: Callable[[str], None]) -> None:
         self._handles: set[ProcessorHandle] = set()

@@ -51,7 +51,7 @@ class CrashLoopBackoff:
         self._has_answered = True
 
     def record_crash(self) -> None:
-        """Record that the process ended although nobody had asked it to."""
+        """Record that the process ended without being asked to."""
         if self._clock() - self._started_at >= STABLE_AFTER_S:
             self.reset()
         else:

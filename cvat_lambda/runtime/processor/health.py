@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from cvat_lambda.runtime.processor.crash_loop import STABLE_AFTER_S
-from cvat_lambda.runtime.processor.workers import Worker
+from cvat_lambda.runtime.processor.worker_process import Worker
 
 
 class Health:

@@ -11,7 +11,7 @@ from typing import Final
 import psutil
 
 from cvat_lambda.runtime.processes.descendants import mark_of
-from cvat_lambda.runtime.processor.workers import Worker
+from cvat_lambda.runtime.processor.worker_process import Worker
 from cvat_lambda.runtime.spec.quantities import format_bytes
 
 MEMORY_POLL_INTERVAL_S: Final = 0.5

@@ -21,7 +21,7 @@ from cvat_lambda.runtime.processor.errors import (
 from cvat_lambda.runtime.processor.events import MalformedCloudEvent, make_event
 from cvat_lambda.runtime.processor.settings import ProcessorSettings
 from cvat_lambda.runtime.processor.worker_pool import WorkerPool
-from cvat_lambda.runtime.processor.workers import Worker
+from cvat_lambda.runtime.processor.worker_process import Worker
 from cvat_lambda.runtime.worker.frames import Meta
 
 REVISION_HEADER: Final = "X-Cvat-Lambda-Revision"  # of the version that answered

@@ -21,8 +21,7 @@ from cvat_lambda.runtime.processor.output import OutputLines, describe_exit
 from cvat_lambda.runtime.processor.resource_queue import QueueClosed, ResourceQueue
 from cvat_lambda.runtime.processor.settings import ProcessorSettings
 from cvat_lambda.runtime.processor.statistics import Statistics, WorkerStatistics
-from cvat_lambda.runtime.processor.worker_process import Answer, WorkerProcess
-from cvat_lambda.runtime.processor.workers import Worker
+from cvat_lambda.runtime.processor.worker_process import Answer, Worker, WorkerProcess
 from cvat_lambda.runtime.worker.frames import Meta
 
 TOO_LONG: Final = "was killed because a call took too long"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cvat_lambda.runtime.processes.descendants import MARK, kill_marked
+from cvat_lambda.runtime.processor.crash_loop import CrashLoopBackoff
 from cvat_lambda.runtime.processor.errors import WorkerEnded
 from cvat_lambda.runtime.processor.settings import ProcessorSettings
 from cvat_lambda.runtime.worker.frames import (
@@ -245,3 +246,15 @@ class WorkerProcess(asyncio.Protocol):
                 self.started.set_result(meta)
         elif kind == "answer" and self._answer is not None and not self._answer.done():
             self._answer.set_result((meta, body))
+
+
+class Worker:
+    """One position in the pool. It keeps its number when its process is replaced."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.process: WorkerProcess | None = None
+        self.captured: list[Meta] | None = None  # log records of the current call
+        self.request_id = ""
+        self.end_reason = ""  # why the processor killed the process, if it did
+        self.backoff = CrashLoopBackoff()
