@@ -48,6 +48,8 @@ class Task:
     labels: tuple[Label, ...] = ()
     deleted_frames: frozenset[int] = frozenset()
     validation_frames: frozenset[int] = frozenset()  # visible in ground-truth jobs only
+    # Whether an annotation on a frame of several jobs is stored once, and not once for each job.
+    stores_shared_frames_once: bool = False
     takes_tracks: bool = True  # False in CVAT for a task with honeypots
     jobs: tuple[Job, ...] = ()
 

@@ -195,6 +195,7 @@ def _task(facts: Mapping[str, Any], labels: tuple[Label, ...], jobs: Sequence[Jo
         project_id=facts["project_id"],
         labels=labels,
         deleted_frames=frozenset(facts["data__deleted_frames"] or ()),
+        stores_shared_frames_once=True,
         jobs=tuple(jobs),
     )
 

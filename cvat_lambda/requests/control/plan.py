@@ -93,7 +93,10 @@ def plan(
         mine = [job for job in jobs if job.task_id == task.id]
         if by_job and not mine:
             mine = [job for job in task.jobs if job.type == "annotation"]
-        found = _job_shards(task, mine, share=not by_job) if mine else _task_shard(task)
+        if by_job:
+            found = _shards_by_job(task, mine)
+        else:
+            found = _job_shards(task, mine) if mine else _task_shard(task)
         for shard in _limited(task, found, scope.frames):
             shards += _pieces(task, shard, shard_frames)
     if not shards:
@@ -155,10 +158,38 @@ def _task_shard(task: Task) -> list[PlannedShard]:
     return [PlannedShard(task_id=task.id, job_id=None, private_annotations=False, frames=whole)]
 
 
-def _job_shards(task: Task, named: Sequence[Job], *, share: bool) -> list[PlannedShard]:
+def _shards_by_job(task: Task, jobs: Sequence[Job]) -> list[PlannedShard]:
+    """Return a shard a job; one for overlapping jobs whose shared frames are stored once.
+
+    Two shards would both want to merge the objects on a shared frame, and the second would not
+    find them.
+    """
+    _usable(task)
+    groups: list[list[Job]] = []
+    end = -1  # the last frame of the group
+    for job in sorted(jobs, key=lambda job: (job.type != "annotation", min(job.frames, default=0))):
+        joins = task.stores_shared_frames_once and job.type == "annotation" and groups
+        if joins and min(job.frames, default=0) <= end:
+            groups[-1].append(job)
+        else:
+            groups.append([job])
+            end = -1
+        end = max(end, *job.frames)
+    return [
+        PlannedShard(
+            task_id=task.id,
+            job_id=group[0].id if len(group) == 1 else None,
+            private_annotations=group[0].type != "annotation",
+            frames=ranges.compress(frame for job in group for frame in job.frames),
+        )
+        for group in groups
+    ]
+
+
+def _job_shards(task: Task, named: Sequence[Job]) -> list[PlannedShard]:
     _usable(task)
     ordinary = [job for job in named if job.type == "annotation"]
-    shared = _shared_frames(task, ordinary) if share else ()
+    shared = _shared_frames(task, ordinary)
     shards = [
         PlannedShard(
             task_id=task.id,

@@ -18,7 +18,7 @@ from cvat_lambda.annotations.fingerprint import fingerprint
 from cvat_lambda.annotations.reid_answer import check_reid_answer
 from cvat_lambda.annotations.track_linking import Linked, Linker, boxes_to_json, rectangles_by_frame
 from cvat_lambda.annotations.types import LabeledData, Shape
-from cvat_lambda.engine.port import Change, Frame, Removal, UnreadableFrame
+from cvat_lambda.engine.port import Change, Frame, Job, Removal, UnreadableFrame
 from cvat_lambda.errors import FunctionAnswerInvalid
 from cvat_lambda.gateway.payload import encode_payload
 from cvat_lambda.images.resize import ResizedImage, resize
@@ -185,12 +185,17 @@ class ReidWork(Work):
 
         A request for some frames of a job must end its tracks on the frame after them.
         """
-        first = self._all[0] if self._all else 0
         last = self._all[-1] if self._all else 0
         for job in self._run.task.jobs:
-            if first in job.frames and self._run.shard.job_id in (None, job.id):
+            if job.id == self._run.shard.job_id or self._is_in_group(job):
                 last = max([last, *self._shown(job.frames)])
         return last
+
+    def _is_in_group(self, job: Job) -> bool:
+        """Return whether a job is one of several overlapping ones that the shard is for."""
+        if self._run.shard.job_id is not None or job.type != "annotation":
+            return False
+        return not set(self._all).isdisjoint(job.frames)
 
     def _link(self, check: Callable[[], None] = lambda: None) -> Linked:
         """Merge the rectangles as they are now. ``check`` may raise to stop it."""

@@ -294,6 +294,34 @@ def test_each_job_has_tracks_of_its_own(matcher: Function, make_task: Make, star
     ]
 
 
+@pytest.mark.parametrize(("segment_size", "overlap"), [(3, 1), (4, 2)])
+@pytest.mark.parametrize("named", ["task", "jobs"])
+def test_overlapping_jobs_get_one_track_over_their_frames_and_nothing_is_left_over(
+    matcher: Function, make_task: Make, start: Start, segment_size: int, overlap: int, named: str
+) -> None:
+    """The rectangles on a shared frame were used up by the first of the two jobs."""
+    task = make_task(8, segment_size=segment_size, overlap=overlap)
+    draw(task.pk, {frame: [10] for frame in range(8)})
+    jobs = [job.id for job in get_engine().task(task.pk).jobs]
+    options = {"task_id": task.pk} if named == "task" else {"job_ids": jobs}
+    request = run(start(function_id="matcher", **options))
+    assert (request.status, request.done) == ("finished", 8)
+    assert paths(task.pk) == [[(frame, 10, False) for frame in range(8)]]
+    assert lone(task.pk) == []
+    undo_request(request)
+    assert (paths(task.pk), lone(task.pk)) == ([], [(frame, 10.0) for frame in range(8)])
+
+
+def test_tracks_of_some_frames_of_overlapping_jobs_end_with_them(
+    matcher: Function, make_task: Make, start: Start
+) -> None:
+    task = make_task(8, segment_size=4, overlap=2)
+    draw(task.pk, {frame: [10] for frame in range(8)})
+    run(start(function_id="matcher", task_id=task.pk, frames=[[1, 4]]))
+    assert paths(task.pk) == [[*((frame, 10, False) for frame in range(1, 5)), (5, 10, True)]]
+    assert lone(task.pk) == [(frame, 10.0) for frame in (0, 5, 6, 7)]
+
+
 def test_tracks_of_a_range_of_frames_end_with_it(
     matcher: Function, make_task: Make, start: Start
 ) -> None:

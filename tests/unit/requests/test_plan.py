@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import pytest
 
 from cvat_lambda.engine.port import Engine, Job, Task
 from cvat_lambda.errors import FrameOutOfScope, InvalidRequest, JobNotFound, TaskNotFound
-from cvat_lambda.requests.control.plan import RequestScope, plan
+from cvat_lambda.requests.control.plan import RequestScope, _shards_by_job, plan
 from cvat_lambda.requests.run.shard_context import skipped_frames
 
 JOBS = (
@@ -145,6 +145,22 @@ def test_shards_are_split_where_jobs_begin(
     scope: RequestScope, size: int, pieces: list[Any]
 ) -> None:
     assert [shard[3] for shard in shards(scope, shard_frames=size)] == pieces
+
+
+def test_by_job_overlapping_jobs_share_a_shard_where_shared_frames_are_stored_once() -> None:
+    jobs = tuple(
+        Job(id=number, task_id=70, frames=range(first, first + 4))
+        for number, first in ((71, 0), (72, 2), (73, 6), (74, 10))
+    )
+    task = Task(id=70, name="", size=14, jobs=jobs, stores_shared_frames_once=True)
+    found = _shards_by_job(task, jobs)
+    assert [(shard.job_id, shard.frames) for shard in found] == [
+        (None, ((0, 5),)),
+        (73, ((6, 9),)),
+        (74, ((10, 13),)),
+    ]
+    apart = _shards_by_job(replace(task, stores_shared_frames_once=False), jobs)
+    assert [shard.job_id for shard in apart] == [71, 72, 73, 74]
 
 
 def test_by_job_each_job_has_its_own_shard() -> None:
