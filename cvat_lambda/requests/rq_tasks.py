@@ -39,6 +39,7 @@ from cvat_lambda.requests.run.shard_context import (
 )
 from cvat_lambda.requests.run.track import TrackWork
 from cvat_lambda.requests.run.writer import TooManyFailures, Writer
+from cvat_lambda.requests.store import queue
 from cvat_lambda.requests.store.database_retry import retry_on_database_error
 from cvat_lambda.requests.store.params import Output
 
@@ -58,6 +59,10 @@ WORK: dict[tuple[Kind, Output], Any] = {
     (Kind.REID, "shapes"): ReidWork,
     (Kind.TRACKER, "shapes"): TrackWork,
 }
+
+
+class WorkerStopping(Exception):
+    """The worker was told to stop while the shard runs."""
 
 
 class TimeLimitReached(LambdaError):
@@ -88,6 +93,13 @@ def run_shard(shard_id: int) -> None:
             f"the run took longer than {settings.JOB_TIMEOUT_S} s; retry it to go on from there"
         )
         _fail(lease, limit, whole=False)
+    except WorkerStopping:
+        logger.info(
+            "The worker stops: request %s goes on in another one",
+            lease.request_id,
+            extra={"action": "shard_requeued", "request": lease.request_id},
+        )
+        requeue_shard(lease)
     except WORKER_STOPPED:
         requeue_shard(lease)
         raise
@@ -105,8 +117,9 @@ def _run(lease: Lease) -> None:
     cancel = CancelToken()
     heartbeat = HeartbeatThread(lease, lost=cancel.cancel)
     recovery = recover.RecoveryThread()
-    heartbeat.start()
-    recovery.start()
+    worker = queue.WorkerStopThread(cancel.cancel)
+    for thread in (heartbeat, recovery, worker):
+        thread.start()
     try:
         run = load_run(lease)
         run.check_version(run.spec)
@@ -119,7 +132,9 @@ def _run(lease: Lease) -> None:
         )
         retry_on_database_error(lambda: _finish(run, work), wait=wait, request_id=request_id)
     except Cancelled:
-        # Without another error, only the heartbeat thread cancels.
+        # Without another error, only these two threads cancel.
+        if worker.is_stopping:
+            raise WorkerStopping from None
         raise LeaseLost(lease.request_id) from None
     except (FunctionUnusable, TooManyFailures) as exc:
         _fail(lease, exc.error if isinstance(exc, FunctionUnusable) else exc, whole=True)
@@ -127,6 +142,7 @@ def _run(lease: Lease) -> None:
         # The error is of this task or its storage: other tasks of the request may go on.
         _fail(lease, exc, whole=isinstance(exc, FunctionNotFound | FunctionRedeployed))
     finally:
+        worker.end()
         heartbeat.stop()
         recovery.stop()
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import secrets
+import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import django_rq
 from django.core.exceptions import ImproperlyConfigured
 from redis.exceptions import RedisError
-from rq import Queue, Worker
+from rq import Queue, Worker, get_current_job
 from rq.exceptions import NoSuchJobError
 from rq.job import Job
 from rq.serializers import DefaultSerializer
@@ -34,6 +35,7 @@ KEEP_RESULT_S = 30 * 60
 KEEP_FAILURE_S = 3 * 3600
 WAITING = frozenset({"deferred", "scheduled", "created"})
 SILENT_AFTER_S = 75.0  # RQ workers send a heartbeat for their job every 30 s; two may be missed
+STOP_POLL_S = 0.5  # seconds between two checks whether the worker was told to stop
 TAKEN_AFTER_S = 5.0  # a worker needs so long, at most, to fork and start a job that it took
 
 
@@ -178,6 +180,39 @@ def _worker_has_ended(job: Job) -> bool:
     if host is None or pid is None:
         return False  # the worker is not registered: only its heartbeat counts
     return processes.has_ended(as_text(host), int(pid))
+
+
+class WorkerStopThread(threading.Thread):
+    """Calls ``stop`` within a second after the RQ worker of this job was told to stop.
+
+    A signal reaches only RQ's parent process, which waits for the job to end. It notes the signal
+    in Redis, where the process of the job sees it.
+    """
+
+    def __init__(self, stop: Callable[[], None]) -> None:
+        super().__init__(name="worker-stop", daemon=True)
+        self.is_stopping = False
+        self._stop_run = stop
+        self._ended = threading.Event()
+        job = get_current_job()  # None outside a worker
+        name = None if job is None else job.worker_name
+        self._key = None if name is None else f"{Worker.redis_worker_namespace_prefix}{name}"
+
+    def end(self) -> None:
+        """End the thread; it may be waiting for Redis."""
+        self._ended.set()
+
+    def run(self) -> None:
+        """Poll until the worker is told to stop, or the thread is ended."""
+        while self._key is not None and not self._ended.wait(STOP_POLL_S):
+            try:
+                told = _queue().connection.hexists(self._key, "shutdown_requested_date")
+            except (RedisError, OSError):
+                continue
+            if told:
+                self.is_stopping = True
+                self._stop_run()
+                return
 
 
 def _age_s(moment: datetime) -> float:

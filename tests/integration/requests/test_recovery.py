@@ -239,6 +239,45 @@ def test_worker_that_is_stopped_requeues_its_shard(
     assert (request.status, request.done, request.resumes) == ("finished", 30, 0)
 
 
+def test_worker_whose_parent_alone_gets_sigterm_requeues_its_shard_at_once(
+    finder: Function,
+    function: FunctionServer,
+    make_task: Make,
+    start: Start,
+    worker_process: Callable[..., Child],
+) -> None:
+    """RQ's parent waits for the job to end: the run stood still until its heartbeat was old."""
+    slow = threading.Event()
+
+    def behave(payload: dict[str, Any]) -> Any:
+        if not slow.is_set():
+            time.sleep(0.3)
+        return rectangle_of(frame_of(payload))
+
+    function.behave = behave
+    request = start(task_id=make_task(400).pk)
+    worker = worker_process(CVAT_LAMBDA_ENDPOINT_ALLOWED_HOSTS="127.0.0.1/32")
+
+    def wait_until(what: Callable[[], bool]) -> None:
+        end = time.monotonic() + 60
+        while not what():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+    wait_until(lambda: Request.objects.get(pk=request.pk).done > 0)
+    os.kill(worker.process.pid, signal.SIGTERM)
+    wait_until(lambda: request.shards.get().status == "queued")
+    assert worker.process.wait(60) == 0
+    shard = request.shards.get()
+    assert (shard.lease, shard.resumes, shard.done < 400) == ("", 0, True)
+    assert waiting_jobs() == [shard.rq_job_id]
+    slow.set()
+    worker_process(burst=True, CVAT_LAMBDA_ENDPOINT_ALLOWED_HOSTS="127.0.0.1/32").process.wait(60)
+    request.refresh_from_db()
+    assert (request.status, request.done, request.resumes) == ("finished", 400, 0)
+    assert len(get_engine().annotations(request.task_id or 0).shapes) == 400
+
+
 def test_shard_that_is_requeued_while_redis_is_down_is_sent_later(
     finder: Function, make_task: Make, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
