@@ -279,7 +279,7 @@ def _check_region(region: Region, task: Task) -> None:
         for width, height in sizes
     ):
         return
-    width, height = max(sizes)  # type: ignore[type-var]  # none of them is None
+    width, height = max(sizes)
     raise InvalidRequest(
         f"roi {list(region.box)} lies outside the frames of task {task.id}, of {width} x {height}"
         " pixels"
