@@ -44,6 +44,12 @@ def test_overlay_without_lambda_manager_adds_the_app() -> None:
     assert found["INSTALLED_APPS"] == ["cvat.apps.engine", *APPS]
 
 
+def test_request_context_is_the_innermost_middleware() -> None:
+    found = overlay(cvat_settings(MIDDLEWARE=["cvat.a", "cvat.b"]))
+    ours = "cvat_lambda.observability.middleware.RequestContext"
+    assert found["MIDDLEWARE"] == ["cvat.a", "cvat.b", ours]
+
+
 def test_overlay_does_not_change_the_settings_of_cvat() -> None:
     settings = cvat_settings()
     before = list(settings["INSTALLED_APPS"])
