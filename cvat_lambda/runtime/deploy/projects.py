@@ -32,16 +32,19 @@ class Projects:
             raise PreconditionFailed("Project does not exist")
 
     def create(self, document: JsonObject) -> JsonObject:
-        """Create a project and return it; raise Conflict if the name is taken."""
+        """Create a project and return it; raise Conflict if the name is taken.
+
+        As in Nuclio, the default project can be created again.
+        """
         name, project = _read(document)
-        if name in self.all():
+        if name in self.all() and name != "default":
             raise Conflict("Cannot create two projects with the same name")
         self._made[name] = project
         return project
 
     def update(self, document: JsonObject, wanted: str | None = None) -> None:
         """Create or change a project. `wanted` is its name in the path, if that has one."""
-        name, project = _read(document, wanted)
+        name, project = _read(document)
         if wanted not in (None, name):
             raise BadRequest("Project name is different from request id")
         self._made[name] = project
@@ -60,10 +63,10 @@ def _project(name: str) -> JsonObject:
     return {"metadata": {"name": name, "namespace": "nuclio"}, "spec": {}, "status": {}}
 
 
-def _read(document: JsonObject, wanted: str | None = None) -> tuple[str, JsonObject]:
+def _read(document: JsonObject) -> tuple[str, JsonObject]:
     try:
         metadata = mapping(document.get("metadata"), "metadata")
-        name = text(metadata.get("name"), "metadata.name") or wanted
+        name = text(metadata.get("name"), "metadata.name")
         spec = mapping(document.get("spec"), "spec")
     except ValueError as exc:
         raise BadRequest(str(exc)) from exc

@@ -154,7 +154,8 @@ def with_defaults(document: Mapping[str, Any]) -> JsonObject:
     metadata["labels"] = {PROJECT_LABEL: "default", **_texts(metadata.get("labels"))}
     if metadata.get("annotations"):
         metadata["annotations"] = _texts(metadata["annotations"])
-    for key in ("resources", "build", "platform", "securityContext"):
+    spec["resources"] = spec.get("resources") or {"requests": {"cpu": "25m", "memory": "1Mi"}}
+    for key in ("build", "platform", "securityContext"):
         spec[key] = spec.get(key) or {}
     spec.setdefault("eventTimeout", "")
     spec.setdefault("disableDefaultHTTPTrigger", False)
