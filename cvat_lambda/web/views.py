@@ -16,6 +16,7 @@ from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Access, Task
 from cvat_lambda.errors import InvalidRequest, LambdaError, NotFound
 from cvat_lambda.functions import registry
+from cvat_lambda.functions.spec import Kind
 from cvat_lambda.requests.control.cancel import cancel_request
 from cvat_lambda.requests.control.compatibility import choices_for
 from cvat_lambda.requests.control.create import create_request
@@ -26,6 +27,7 @@ from cvat_lambda.requests.store.models import FrameStatus, Request
 from cvat_lambda.requests.store.notes import notes_to_json
 from cvat_lambda.requests.store.progress import progress_of, summary_of
 from cvat_lambda.requests.store.queries import on_task, outcomes_of
+from cvat_lambda.requests.store.tracking import DIRECTIONS, StartFilter, Tracking
 from cvat_lambda.web import overlay
 from cvat_lambda.web.annotated_frames import annotated_frames, annotation_rows, unreadable
 from cvat_lambda.web.badges import badge_of
@@ -116,6 +118,8 @@ def task(request: HttpRequest, task_id: int) -> HttpResponse:
         "frames": annotated_frames(found, list(page)),
         "requests": _rows(on_task(_requests(request), task_id)[:REQUESTS_ON_TASK]),
         "choices": choices_for(found),
+        "trackers": choices_for(found, [Kind.TRACKER]),
+        "directions": DIRECTIONS,
         "replacing": REPLACING,
         "form": request.POST,  # the form keeps the refused values
         "labels": [(label, overlay.color_of(at)) for at, label in enumerate(found.labels)],
@@ -129,6 +133,8 @@ def _status(problem: LambdaError | None) -> int:
 
 
 def _start(request: HttpRequest, task_id: int) -> Request:
+    if request.POST.get("action") == "track":
+        return _start_tracking(request, task_id)
     text = request.POST.get("threshold", "").strip()
     return create_request(
         _access(request),
@@ -139,11 +145,29 @@ def _start(request: HttpRequest, task_id: int) -> Request:
     )
 
 
+def _start_tracking(request: HttpRequest, task_id: int) -> Request:
+    """Follow the shapes of a frame."""
+    text = request.POST.get("frame", "").strip() or "0"
+    if not text.isdecimal():
+        raise InvalidRequest(f"'{text}' is no frame number")
+    return create_request(
+        _access(request),
+        function_id=request.POST.get("function", ""),
+        task_id=task_id,
+        tracking=Tracking(
+            start=StartFilter(frame=int(text)),
+            direction=request.POST.get("direction", "forward"),  # type: ignore[arg-type]  # checked
+        ),
+    )
+
+
 def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError as exc:
-        raise InvalidRequest(f"'{text}' is no number; the least confidence is in [0, 1]") from exc
+        raise InvalidRequest(
+            f"'{text}' is no number; the confidence threshold is in [0, 1]"
+        ) from exc
 
 
 @login_required

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from cvat_lambda.annotations.mapping import build_mapping
@@ -11,7 +12,7 @@ from cvat_lambda.functions import registry
 from cvat_lambda.functions.models import CALLABLE
 from cvat_lambda.functions.spec import FunctionSpec, Kind
 
-BACKGROUND_KINDS = (Kind.DETECTOR, Kind.REID)
+WITHOUT_START = (Kind.DETECTOR, Kind.REID)  # requests that name no objects to follow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,8 +23,8 @@ class Choice:
     reason: str
 
 
-def choices_for(task: Task) -> list[Choice]:
-    """Return the functions that run in the background, those that can run on the task first.
+def choices_for(task: Task, kinds: Collection[Kind] = WITHOUT_START) -> list[Choice]:
+    """Return the functions of these kinds, those that can run on the task first.
 
     Return none if the platform has never been reached.
     """
@@ -31,17 +32,15 @@ def choices_for(task: Task) -> list[Choice]:
         listed = registry.listed()
     except LambdaError:
         return []
-    found = [
-        Choice(spec=spec, reason=_reason(spec, task))
-        for spec in listed
-        if spec.kind in BACKGROUND_KINDS
-    ]
+    found = [Choice(spec=spec, reason=_reason(spec, task)) for spec in listed if spec.kind in kinds]
     return sorted(found, key=lambda choice: choice.reason != "")
 
 
 def _reason(spec: FunctionSpec, task: Task) -> str:
     if spec.state not in CALLABLE:
         return spec.state
+    if spec.kind is Kind.TRACKER and not task.takes_tracks:
+        return "the task takes no tracks"
     if spec.kind is Kind.DETECTOR and not spec.labels:
         return "announces no labels"
     if spec.kind is Kind.DETECTOR and not build_mapping(None, spec.labels, task.labels).by_name:

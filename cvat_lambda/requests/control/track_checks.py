@@ -15,7 +15,7 @@ from cvat_lambda.functions.spec import FunctionSpec
 from cvat_lambda.requests.control.plan import Plan, PlannedShard
 from cvat_lambda.requests.run.track_objects import start_frame, start_shapes
 from cvat_lambda.requests.store import ranges
-from cvat_lambda.requests.store.tracking import StartShape, Tracking
+from cvat_lambda.requests.store.tracking import StartFilter, StartShape, Tracking
 
 
 def check_tracking(spec: FunctionSpec, planned: Plan, tracking: Tracking) -> Tracking:
@@ -111,10 +111,15 @@ def _check_start(spec: FunctionSpec, planned: Plan, tracking: Tracking) -> None:
             return
     if not looked_at:
         raise FrameOutOfScope("the start frame is not in the scope of the request")
+    types = " or ".join(spec.supported_shape_types)
+    filtered = " that the filters of start select" if _has_filters(tracking.start) else ""
     raise InvalidRequest(
-        f"there is nothing to track: frame {looked_at[0]} has no "
-        f"{' or '.join(spec.supported_shape_types)} that start selects"
+        f"there is nothing to track: frame {looked_at[0]} has no {types}{filtered}"
     )
+
+
+def _has_filters(start: StartFilter) -> bool:
+    return (start.label_ids, start.sources, start.ids) != (None, None, None)
 
 
 def _frames(task: Task, shard: PlannedShard) -> list[int]:

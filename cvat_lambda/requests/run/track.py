@@ -17,7 +17,7 @@ from cvat_lambda.annotations.fingerprint import fingerprint
 from cvat_lambda.annotations.tracker_answer import check_tracker_answer
 from cvat_lambda.annotations.types import LabeledData, Shape, Track, TrackedShape
 from cvat_lambda.engine.port import Change, Frame, Removal, UnreadableFrame
-from cvat_lambda.errors import FunctionAnswerInvalid, FunctionFailed, FunctionNotFound
+from cvat_lambda.errors import FunctionAnswerInvalid, FunctionFailed, InvalidRequest
 from cvat_lambda.gateway.payload import encode_payload
 from cvat_lambda.images.decode import image_size
 from cvat_lambda.images.resize import resize
@@ -59,7 +59,7 @@ class TrackWork(Work):
 
     def __init__(self, run: ShardRun) -> None:
         if run.params.tracking is None:
-            raise FunctionNotFound(f"{run.function_name} is now a tracker: start a new request")
+            raise InvalidRequest(f"{run.function_name} is now a tracker: start a new request")
         self._run = run
         self._tracking = Tracking.from_json(run.params.tracking)
         hidden = run.task.deleted_frames

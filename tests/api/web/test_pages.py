@@ -282,6 +282,38 @@ def test_what_was_refused_is_still_in_the_form(
     assert 'value="1.5"' in page
 
 
+def test_tracker_on_a_task_page_follows_the_shapes_of_a_frame(
+    client_for: ClientFor, alice: User, task: models.Task, request_row: Request
+) -> None:
+    known("follower", "", kind="tracker")
+    client = client_for(alice)
+    page = client.get(f"/tasks/{task.pk}").content.decode()
+    assert "Follow the shapes of frame" in page
+    asked = {"action": "track", "function": "follower", "frame": "0", "direction": "both"}
+    answer = client.post(f"/tasks/{task.pk}", asked)
+    assert answer.status_code == 302, answer.content.decode()
+    tracking = Request.objects.get(function_id="follower").params["tracking"]
+    assert (tracking["start"]["frame"], tracking["direction"]) == (0, "both")
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ({"frame": "x"}, "is no frame number"),
+        ({"frame": "1"}, "there is nothing to track"),
+        ({"frame": "0", "direction": "up"}, "direction must be one of"),
+    ],
+)
+def test_wrong_start_of_a_tracker_is_explained_on_the_page(
+    client_for: ClientFor, alice: User, task: models.Task, asked: dict[str, str], sentence: str
+) -> None:
+    known("follower", "", kind="tracker")
+    body = {"action": "track", "function": "follower", **asked}
+    answer = client_for(alice).post(f"/tasks/{task.pk}", body)
+    assert answer.status_code == 400
+    assert sentence in answer.content.decode()
+
+
 def test_times_name_their_zone(client_for: ClientFor, alice: User, request_row: Request) -> None:
     started = datetime(2026, 3, 1, 23, 5, tzinfo=timezone.utc)
     Request.objects.filter(pk=request_row.pk).update(started_at=started)
