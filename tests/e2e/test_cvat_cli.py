@@ -69,7 +69,7 @@ def cli(transactional_db: None, server: Server, alice: User, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("password", [False, True], ids=["token", "password"])
-def test_task_lives_its_life_on_the_command_line(
+def test_cvat_cli_creates_lists_and_deletes_a_task(
     cli: Cli, pictures: list[Path], tmp_path: Path, password: bool
 ) -> None:
     labels = json.dumps([{"name": "car", "attributes": []}])

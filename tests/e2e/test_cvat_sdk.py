@@ -121,7 +121,7 @@ def test_task_from_images_shows_frames_labels_and_jobs(
         assert frame.read() == pictures[3].read_bytes()
 
 
-def test_annotations_make_the_round_trip(client: Client, pictures: list[Path]) -> None:
+def test_sdk_reads_the_annotations_that_it_wrote(client: Client, pictures: list[Path]) -> None:
     task = create(client, pictures)
     ids = label_ids(task)
     (parked,) = next(label for label in task.get_labels() if label.name == "car").attributes
@@ -146,7 +146,9 @@ def test_annotations_make_the_round_trip(client: Client, pictures: list[Path]) -
     assert task.get_annotations().shapes == []
 
 
-def test_tracks_and_skeletons_make_the_round_trip(client: Client, pictures: list[Path]) -> None:
+def test_sdk_reads_the_tracks_and_skeletons_that_it_wrote(
+    client: Client, pictures: list[Path]
+) -> None:
     task = create(client, pictures)
     person = next(label for label in task.get_labels() if label.name == "person")
     head, foot = person.sublabels
@@ -212,7 +214,7 @@ def test_annotate_task_writes_what_the_function_found(
         assert sorted({shape.frame for shape in shapes}) == [0, 1, 2, 3, 4]
 
 
-def test_large_files_come_in_pieces(client: Client, pictures: list[Path]) -> None:
+def test_sdk_uploads_a_large_file_in_parts(client: Client, pictures: list[Path]) -> None:
     task = client.tasks.create(spec={"name": "pieces", "labels": LABELS})
     url = client.api_map.make_endpoint_url(
         client.api_client.tasks_api.create_data_endpoint.path, kwsub={"id": task.id}
@@ -225,7 +227,7 @@ def test_large_files_come_in_pieces(client: Client, pictures: list[Path]) -> Non
     assert task.get_frame(4, quality="original").read() == pictures[4].read_bytes()
 
 
-def test_broken_upload_goes_on_where_it_stopped(
+def test_sdk_resumes_a_broken_upload(
     client: Client, server: Server, alice: User, pictures: list[Path]
 ) -> None:
     task = client.tasks.create(spec={"name": "broken", "labels": LABELS})
@@ -283,7 +285,7 @@ def test_remote_files_are_off_unless_the_server_allows_them(client: Client) -> N
     assert caught.value.status == 400
 
 
-def test_frame_step_and_deleted_frames_are_kept(client: Client, pictures: list[Path]) -> None:
+def test_frame_step_and_deleted_frames_are_stored(client: Client, pictures: list[Path]) -> None:
     task = create(client, pictures, frame_step=2, start_frame=1)
     assert task.size == 2
     assert task.get_frame(1, quality="original").read() == pictures[3].read_bytes()
@@ -309,7 +311,7 @@ def test_task_can_be_found_changed_and_deleted(client: Client, pictures: list[Pa
     assert not TaskRow.objects.exists()
 
 
-def test_access_token_lets_a_program_in(
+def test_sdk_logs_in_with_an_access_token(
     transactional_db: None, server: Server, alice: User, pictures: list[Path]
 ) -> None:
     _, key = AccessToken.create(alice, name="program")

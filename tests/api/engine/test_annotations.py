@@ -32,7 +32,7 @@ def send(client: Client, method: str, path: str, body: Any) -> Any:
     return client.generic(method, path, json.dumps(body), "application/json")
 
 
-def test_created_shape_comes_back_with_its_id(
+def test_create_annotations_returns_the_new_ids(
     client: Client, task: models.Task, car: models.Label
 ) -> None:
     path = f"/api/tasks/{task.pk}/annotations"
@@ -44,7 +44,7 @@ def test_created_shape_comes_back_with_its_id(
     assert client.get(path).json()["shapes"] == [shape]
 
 
-def test_update_replaces_what_it_names(
+def test_update_annotations_replaces_the_named_ones_only(
     client: Client, task: models.Task, car: models.Label
 ) -> None:
     path = f"/api/tasks/{task.pk}/annotations"
@@ -59,7 +59,7 @@ def test_update_replaces_what_it_names(
     assert client.get(path).json()["shapes"] == []
 
 
-def test_replacing_a_job_keeps_other_jobs(
+def test_put_annotations_of_a_job_keeps_those_of_other_jobs(
     client: Client, task: models.Task, jobs: list[models.Job], car: models.Label
 ) -> None:
     path = f"/api/tasks/{task.pk}/annotations"
@@ -72,7 +72,7 @@ def test_replacing_a_job_keeps_other_jobs(
 
 
 @pytest.mark.parametrize("action", ["delete", "update"])
-def test_assignee_of_a_job_cannot_reach_another_job_by_id(
+def test_assignee_of_a_job_cannot_change_shapes_of_another_job_by_id(
     client_for: Any,
     alice: User,
     bob: User,
@@ -123,7 +123,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("wrong", "sentence"), BAD)
-def test_wrong_shape_is_named_and_nothing_is_written(
+def test_put_an_invalid_shape_names_it_and_writes_nothing(
     client: Client, task: models.Task, car: models.Label, wrong: dict[str, Any], sentence: str
 ) -> None:
     path = f"/api/tasks/{task.pk}/annotations"
@@ -137,31 +137,33 @@ def test_wrong_shape_is_named_and_nothing_is_written(
 
 
 @pytest.mark.parametrize("body", [[], "text", 7, {"shapes": {}}, {"tracks": [3]}])
-def test_what_is_no_set_of_annotations_is_refused(
+def test_put_a_body_without_annotations_answers_400(
     client: Client, task: models.Task, body: Any
 ) -> None:
     assert send(client, "PUT", f"/api/tasks/{task.pk}/annotations", body).status_code == 400
 
 
-def test_body_that_is_no_json_is_refused(client: Client, task: models.Task) -> None:
+def test_put_a_body_that_is_not_json_answers_400(client: Client, task: models.Task) -> None:
     path = f"/api/tasks/{task.pk}/annotations"
     assert client.generic("PUT", path, "{", "application/json").status_code == 400
 
 
 @pytest.mark.parametrize("action", ["", "replace"])
-def test_unknown_action_is_refused(client: Client, task: models.Task, action: str) -> None:
+def test_patch_with_an_unknown_action_answers_400(
+    client: Client, task: models.Task, action: str
+) -> None:
     path = f"/api/tasks/{task.pk}/annotations?action={action}"
     assert send(client, "PATCH", path, {}).status_code == 400
 
 
-def test_frame_of_another_job_is_refused(
+def test_shape_on_a_frame_of_another_job_answers_400(
     client: Client, jobs: list[models.Job], car: models.Label
 ) -> None:
     path = f"/api/jobs/{jobs[0].pk}/annotations?action=create"
     assert send(client, "PATCH", path, {"shapes": [box(car, 4)]}).status_code == 400
 
 
-def test_change_is_noted_in_task_and_job(
+def test_change_of_annotations_updates_the_dates_of_task_and_job(
     client: Client, task: models.Task, jobs: list[models.Job], car: models.Label
 ) -> None:
     path = f"/api/tasks/{task.pk}/annotations?action=create"

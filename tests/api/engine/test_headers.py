@@ -27,7 +27,7 @@ def client(client: Client, alice: User) -> Client:
         ("application/zip", "/api/tasks/{task}/data?type=chunk&number=0", "application/zip"),
     ],
 )
-def test_who_asks_for_pictures_alone_gets_them(
+def test_accept_of_an_image_type_alone_returns_the_image(
     client: Client, jobs: list[models.Job], accept: str, path: str, kind: str
 ) -> None:
     path = path.format(task=jobs[0].segment.task_id, job=jobs[0].pk)
@@ -36,14 +36,14 @@ def test_who_asks_for_pictures_alone_gets_them(
     answer.close()
 
 
-def test_what_is_wrong_with_a_picture_is_told_as_json(client: Client, task: models.Task) -> None:
+def test_error_of_an_image_request_is_answered_as_json(client: Client, task: models.Task) -> None:
     path = f"/api/tasks/{task.pk}/data?type=frame&number=77"
     answer = client.get(path, headers={"Accept": "image/jpeg"})
     assert (answer.status_code, answer["Content-Type"]) == (404, "application/vnd.cvat+json")
 
 
 @pytest.mark.parametrize("path", ["annotations", "data/meta"])
-def test_head_is_answered_as_get_is(
+def test_head_has_the_status_of_get(
     client: Client, bob: User, jobs: list[models.Job], path: str
 ) -> None:
     models.Job.objects.filter(pk=jobs[0].pk).update(assignee=bob)
@@ -62,7 +62,7 @@ def test_head_is_answered_as_get_is(
         ("", {"X-Organization": "acme"}),  # cvat-cli --org acme, cvat-sdk
     ],
 )
-def test_nothing_is_made_or_shown_for_an_organization_that_is_not_there(
+def test_request_that_names_an_organization_answers_404(
     client: Client, task: models.Task, query: str, headers: dict[str, str]
 ) -> None:
     body: dict[str, Any] = {"name": "acme's"}
@@ -74,7 +74,7 @@ def test_nothing_is_made_or_shown_for_an_organization_that_is_not_there(
 
 
 @pytest.mark.parametrize(("query", "headers"), [("?org=", {}), ("", {"X-Organization": ""})])
-def test_who_names_no_organization_sees_their_own(
+def test_request_with_an_empty_organization_lists_own_tasks(
     client: Client, task: models.Task, query: str, headers: dict[str, str]
 ) -> None:
     shown = client.get(f"/api/tasks{query}", headers=headers).json()
@@ -91,7 +91,7 @@ def test_who_names_no_organization_sees_their_own(
         "/api/jobs/{job}/preview",
     ],
 )
-def test_no_shared_cache_may_keep_frames(client: Client, jobs: list[models.Job], path: str) -> None:
+def test_frames_are_private_for_caches(client: Client, jobs: list[models.Job], path: str) -> None:
     answer = client.get(path.format(task=jobs[0].segment.task_id, job=jobs[0].pk))
     assert (answer.status_code, answer["Cache-Control"]) == (200, "private")
     answer.close()

@@ -25,7 +25,7 @@ def patch(client: Client, path: str, body: Any) -> Any:
     return client.patch(path, json.dumps(body), content_type="application/json")
 
 
-def test_labels_of_a_job_are_its_tasks(
+def test_labels_of_a_job_are_those_of_its_task(
     client: Client, task: models.Task, jobs: list[models.Job]
 ) -> None:
     create_task(None, "another", ["other"])
@@ -127,7 +127,7 @@ def test_text_that_cannot_be_stored_is_400_wherever_labels_are_made(
 
 
 @pytest.mark.parametrize("number", [-1, 2**31, 2**63, 10**400, 1.5, "x", True])
-def test_an_assignee_that_cannot_be_is_400(
+def test_unknown_or_inactive_assignee_answers_400(
     client: Client, task: models.Task, jobs: list[models.Job], number: Any
 ) -> None:
     """A number beyond 64 bits was looked for in the database, which does not take it."""
@@ -139,7 +139,7 @@ def test_an_assignee_that_cannot_be_is_400(
         assert (answer.status_code, list(answer.json())) == (400, [field])
 
 
-def test_people_are_assigned_and_taken_away_again(
+def test_assignee_is_set_and_removed(
     client: Client, task: models.Task, jobs: list[models.Job], bob: User
 ) -> None:
     made = client.post(
@@ -177,7 +177,7 @@ def test_labels_are_changed_through_their_task(
 
 @pytest.mark.parametrize("how", ["change", "deletion"])
 @pytest.mark.parametrize("whose", ["task", "project"])
-def test_clients_that_keep_a_tasks_labels_see_that_they_changed(
+def test_change_of_labels_updates_the_date_of_the_task(
     client: Client, alice: User, how: str, whose: str
 ) -> None:
     """cvat-sdk reads labels again only when the task's updated_date has grown."""
@@ -247,7 +247,7 @@ def test_lists_are_sorted_as_asked(
 @pytest.mark.parametrize(
     "path", ["/api/tasks", "/api/jobs", "/api/labels", "/api/projects", "/api/requests"]
 )
-def test_what_a_list_cannot_be_narrowed_or_sorted_by_is_refused(
+def test_list_with_an_unsupported_filter_or_sort_answers_400(
     client: Client, task: models.Task, path: str
 ) -> None:
     """A client that deletes what a filter found must not be shown everything."""
@@ -264,7 +264,7 @@ def test_what_a_list_cannot_be_narrowed_or_sorted_by_is_refused(
     assert client.get(path, {"sort": "", "filter": "", "org": ""}).status_code == 200
 
 
-def test_every_name_to_sort_by_is_there(client: Client, task: models.Task) -> None:
+def test_list_can_be_sorted_by_every_documented_name(client: Client, task: models.Task) -> None:
     names = {
         "tasks": "id,name,owner,assignee,subset,project_id,created_date,updated_date",
         "jobs": "id,task_id,project_id,type,state,stage,assignee,created_date,updated_date",
@@ -345,7 +345,7 @@ def test_admin_shows_every_table(
 
 @pytest.mark.parametrize("what", ["tasks", "projects"])
 @pytest.mark.parametrize("name", ["owner_id", "project_id", "organization_id"])
-def test_a_change_that_is_not_offered_is_refused_and_nothing_else_of_it_made(
+def test_unsupported_change_answers_400_and_changes_nothing(
     client: Client, task: models.Task, what: str, name: str
 ) -> None:
     project = create_project(task.owner, "p", ["b"])

@@ -25,7 +25,7 @@ ENDLESS = "9" * 5000  # of which Python's int() raises
         "/api/lambda/requests?task={}",
     ],
 )
-def test_a_number_that_is_none_is_a_bad_request(
+def test_invalid_number_in_a_query_answers_400(
     client: Client,
     alice: User,
     task: models.Task,

@@ -181,7 +181,7 @@ def test_every_other_method_is_405_for_those_who_are_logged_in(
 
 @pytest.mark.usefixtures("project_task")
 @pytest.mark.parametrize("path", LISTS)
-def test_lists_show_a_stranger_nothing(
+def test_lists_of_a_user_without_rights_are_empty(
     client_for: ClientFor, things: dict[str, Any], alice: User, charlie: User, path: str
 ) -> None:
     assert client_for(alice).get(path).json()["count"] > 0
@@ -196,7 +196,7 @@ def test_lists_show_a_stranger_nothing(
 
 @pytest.mark.usefixtures("project_task")
 @pytest.mark.parametrize("path", LISTS)
-def test_lists_show_an_assignee_what_belongs_to_the_work(
+def test_lists_of_an_assignee_hold_their_work_only(
     client_for: ClientFor, things: dict[str, Any], bob: User, path: str
 ) -> None:
     assert client_for(bob).get(path).json()["count"] == BOB_SEES[path]

@@ -22,7 +22,7 @@ def note(result: Any, **_: Any) -> Any:
     return result
 
 
-def test_the_document_of_the_whole_api_is_valid_and_made_without_a_warning(
+def test_openapi_document_is_valid_and_generated_without_a_warning(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     GENERATOR_STATS.reset()  # each warning is given once a process
@@ -32,7 +32,7 @@ def test_the_document_of_the_whole_api_is_valid_and_made_without_a_warning(
     validate_schema(made)  # type: ignore[no-untyped-call]
 
 
-def test_everybody_may_read_the_document(client: Client, db: None) -> None:
+def test_openapi_document_needs_no_login(client: Client, db: None) -> None:
     answer = client.get("/api/schema", HTTP_ACCEPT="application/vnd.oai.openapi+json")
     assert answer.status_code == 200
     paths = answer.json()["paths"]
@@ -47,7 +47,7 @@ def test_everybody_may_read_the_document(client: Client, db: None) -> None:
         ("application/json", "application/json"),
     ],
 )
-def test_the_document_is_made_once_and_not_sent_to_those_who_have_it(
+def test_openapi_document_is_generated_once_and_answered_with_304(
     client: Client, db: None, accept: str, kind: str
 ) -> None:
     headers = {"Accept": accept} if accept else {}

@@ -127,7 +127,7 @@ def document(alice: User, task: models.Task, jobs: list[models.Job], car: models
 @pytest.mark.usefixtures("one_connection")
 @pytest.mark.parametrize("mode", list(GenerationMode))
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
-def test_every_answer_is_as_the_document_says(
+def test_every_answer_matches_the_openapi_document(
     document: Any, alice: User, path: str, method: str, mode: GenerationMode
 ) -> None:
     token = AccessToken.create_login_key(alice)[1]
@@ -178,7 +178,7 @@ HEADERS = st.fixed_dictionaries(
 KEYS = st.sampled_from(["begun", "0" * 32, "f" * 32])
 
 
-def test_pieces_of_a_file_are_answered_as_the_document_says(
+def test_resumable_upload_matches_the_openapi_document(
     document: Any,
     alice: User,
     empty: tuple[models.Task, str],
@@ -209,7 +209,7 @@ def test_pieces_of_a_file_are_answered_as_the_document_says(
     assert {204, 400, 404, 409} <= statuses
 
 
-def test_how_much_of_a_file_is_there_is_asked_without_an_error(
+def test_head_of_a_resumable_upload_answers_200(
     empty: tuple[models.Task, str], client: Client
 ) -> None:
     """HEAD is in no OpenAPI document that clients are made of."""

@@ -48,7 +48,7 @@ def status_of(client: Client, response: Any) -> tuple[str, str]:
     return found["status"], found["message"]
 
 
-def test_files_come_in_one_plain_request(
+def test_upload_in_one_request_becomes_frames(
     client: Client, empty: models.Task, pictures: list[Path]
 ) -> None:
     files = {f"client_files[{place}]": as_upload(path) for place, path in enumerate(pictures)}
@@ -86,7 +86,7 @@ def test_an_uploaded_video_becomes_its_frames(
     assert client.get(f"/api/tasks/{empty.pk}").json()["mode"] == "interpolation"
 
 
-def test_all_files_under_one_name_of_a_form_are_taken(
+def test_upload_of_several_files_under_one_form_name_keeps_all(
     client: Client, empty: models.Task, pictures: list[Path]
 ) -> None:
     """As ``curl -F client_files=@a -F client_files=@b`` sends them."""
@@ -98,7 +98,7 @@ def test_all_files_under_one_name_of_a_form_are_taken(
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-def test_no_file_is_lost_for_another_of_its_name(
+def test_upload_of_two_files_of_one_name_is_refused(
     client: Client, empty: models.Task, pictures: list[Path], at_once: bool
 ) -> None:
     """Clients send no folders: of ``one/a.png`` and ``two/a.png`` both are ``a.png``."""
@@ -119,7 +119,7 @@ def test_no_file_is_lost_for_another_of_its_name(
     assert not models.Data.objects.exists()
 
 
-def test_an_upload_is_not_finished_without_the_end_of_a_file(
+def test_finish_of_an_incomplete_upload_answers_400(
     client: Client, empty: models.Task, pictures: list[Path]
 ) -> None:
     path = f"/api/tasks/{empty.pk}/data/"
@@ -280,7 +280,7 @@ def test_remote_file_that_is_missing_fails_the_request(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_large_upload_goes_on_behind_the_request(
+def test_large_upload_is_unpacked_after_the_answer(
     client: Client, empty: models.Task, pictures: list[Path], settings: Any
 ) -> None:
     settings.CVAT_LAMBDA_STANDALONE_INLINE_UPLOAD_BYTES = 0
@@ -293,9 +293,7 @@ def test_large_upload_goes_on_behind_the_request(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_that_finish_an_upload_at_once_one_is_told_of_the_other(
-    empty: models.Task, pictures: list[Path]
-) -> None:
+def test_second_finish_of_an_upload_answers_409(empty: models.Task, pictures: list[Path]) -> None:
     Staging(empty.pk).add("a.png", [pictures[0].read_bytes()])
     together = threading.Barrier(4)
     results: list[str] = []
@@ -318,7 +316,7 @@ def test_of_two_that_finish_an_upload_at_once_one_is_told_of_the_other(
     assert models.DataRequest.objects.count() == 1
 
 
-def test_request_whose_process_died_is_taken_over_once(
+def test_upload_of_a_dead_process_is_taken_over_once(
     empty: models.Task, pictures: list[Path], settings: Any
 ) -> None:
     Staging(empty.pk).add("a.png", [pictures[0].read_bytes()])

@@ -100,7 +100,7 @@ def request_row(task: models.Task, alice: User) -> Request:
     return row
 
 
-def test_home_lists_the_users_tasks_and_requests(
+def test_home_lists_the_tasks_and_requests_of_the_user(
     client_for: ClientFor, alice: User, request_row: Request
 ) -> None:
     page = client_for(alice).get("/").content.decode()
@@ -109,7 +109,7 @@ def test_home_lists_the_users_tasks_and_requests(
     assert "1 failed" in page
 
 
-def test_a_task_shows_its_frames_with_what_is_on_them(
+def test_task_page_shows_frames_with_their_annotations(
     client_for: ClientFor, alice: User, task: models.Task, request_row: Request
 ) -> None:
     page = client_for(alice).get(f"/tasks/{task.pk}").content.decode()
@@ -117,7 +117,7 @@ def test_a_task_shows_its_frames_with_what_is_on_them(
     assert 'points="10.0,20.0 300.0,20.0 300.0,400.0 10.0,400.0 10.0,20.0"' in page
 
 
-def test_a_task_of_a_video_is_shown_without_decoding_it(
+def test_task_page_of_a_video_decodes_nothing(
     client_for: ClientFor, alice: User, tmp_path: Path
 ) -> None:
     """Each frame was sought, decoded and encoded, only to learn how large it is."""
@@ -133,7 +133,7 @@ def test_a_task_of_a_video_is_shown_without_decoding_it(
     assert "cannot be read as an image" in frame
 
 
-def test_a_frame_tells_who_made_each_shape(
+def test_frame_page_names_the_request_of_each_shape(
     client_for: ClientFor, alice: User, task: models.Task, request_row: Request
 ) -> None:
     page = client_for(alice).get(f"/tasks/{task.pk}/frames/0").content.decode()
@@ -142,7 +142,7 @@ def test_a_frame_tells_who_made_each_shape(
     assert f"/requests/{request_row.pk}" in page
 
 
-def test_tracks_and_tags_are_shown_with_who_made_them(
+def test_frame_page_names_the_request_of_tracks_and_tags(
     client_for: ClientFor, alice: User, request_row: Request
 ) -> None:
     """What a re-identification made is there on every frame on which its track is seen."""
@@ -177,7 +177,7 @@ def test_tracks_and_tags_are_shown_with_who_made_them(
     assert page.count(f"/requests/{request_row.pk}") == 2
 
 
-def test_a_track_without_end_is_seen_to_the_end_of_its_job(
+def test_track_without_end_is_shown_to_the_end_of_its_job(
     client_for: ClientFor, alice: User
 ) -> None:
     files = [IMAGES / "astronaut.png", IMAGES / "coffee.png", IMAGES / "chelsea.png"]
@@ -192,7 +192,7 @@ def test_a_track_without_end_is_seen_to_the_end_of_its_job(
     assert [b"<polyline" in page for page in pages] == [True, True, False]
 
 
-def test_a_request_shows_why_frames_failed(
+def test_request_page_shows_the_causes_of_failed_frames(
     client_for: ClientFor, alice: User, request_row: Request
 ) -> None:
     page = client_for(alice).get(f"/requests/{request_row.pk}").content.decode()
@@ -200,7 +200,7 @@ def test_a_request_shows_why_frames_failed(
     assert "Run the failed frames again" in page
 
 
-def test_undo_on_the_page_removes_what_the_request_added(
+def test_undo_on_the_request_page_removes_the_added_annotations(
     client_for: ClientFor, alice: User, task: models.Task, request_row: Request
 ) -> None:
     answer = client_for(alice).post(f"/requests/{request_row.pk}", {"action": "undo"})
@@ -208,7 +208,7 @@ def test_undo_on_the_page_removes_what_the_request_added(
     assert get_engine().annotations(task.pk).shapes == ()
 
 
-def test_an_unknown_action_is_refused_with_a_sentence(
+def test_unknown_action_on_the_request_page_answers_400(
     client_for: ClientFor, alice: User, request_row: Request
 ) -> None:
     answer = client_for(alice).post(f"/requests/{request_row.pk}", {"action": "explode"})
@@ -216,7 +216,7 @@ def test_an_unknown_action_is_refused_with_a_sentence(
     assert "cancel, retry or undo" in answer.content.decode()
 
 
-def test_progress_is_given_as_numbers(
+def test_progress_of_a_request_is_answered_as_numbers(
     client_for: ClientFor, alice: User, request_row: Request
 ) -> None:
     answer = client_for(alice).get(f"/requests/{request_row.pk}/progress").json()
@@ -260,7 +260,7 @@ def test_a_nul_in_the_address_of_a_request_is_not_found(client_for: ClientFor, a
     assert client_for(alice).get("/api/requests/%00").status_code == 404
 
 
-def test_starting_with_an_unknown_function_says_so(
+def test_start_with_an_unknown_function_answers_404(
     client_for: ClientFor, alice: User, task: models.Task, settings: object
 ) -> None:
     Function.objects.create(id="known", kind="detector", state="ready")
@@ -269,7 +269,7 @@ def test_starting_with_an_unknown_function_says_so(
     assert "function &#x27;unknown&#x27; was not found" in answer.content.decode()
 
 
-def test_what_was_refused_is_still_in_the_form(
+def test_refused_form_keeps_its_values(
     client_for: ClientFor, alice: User, task: models.Task
 ) -> None:
     known("persons", "person")
@@ -314,13 +314,15 @@ def test_wrong_start_of_a_tracker_is_explained_on_the_page(
     assert sentence in answer.content.decode()
 
 
-def test_times_name_their_zone(client_for: ClientFor, alice: User, request_row: Request) -> None:
+def test_times_on_pages_name_their_time_zone(
+    client_for: ClientFor, alice: User, request_row: Request
+) -> None:
     started = datetime(2026, 3, 1, 23, 5, tzinfo=timezone.utc)
     Request.objects.filter(pk=request_row.pk).update(started_at=started)
     assert "2026-03-01 23:05:00 UTC" in client_for(alice).get("/").content.decode()
 
 
-def test_a_run_that_stopped_early_offers_its_missing_frames_too(
+def test_retry_button_of_a_run_that_stopped_early_includes_missing_frames(
     client_for: ClientFor, alice: User, request_row: Request
 ) -> None:
     Request.objects.filter(pk=request_row.pk).update(total=900, status=Status.FAILED)
@@ -340,7 +342,7 @@ def known(function_id: str, label: str, kind: str = "detector", state: str = "re
     )
 
 
-def test_a_task_offers_first_the_functions_that_fit_its_labels(
+def test_task_page_lists_functions_that_fit_its_labels_first(
     client_for: ClientFor, alice: User, task: models.Task
 ) -> None:
     known("broken", "person", state="error")
@@ -360,14 +362,14 @@ def test_a_task_offers_first_the_functions_that_fit_its_labels(
     assert "clicks" not in page
 
 
-def test_the_functions_page_says_what_is_wrong_with_one(client_for: ClientFor, alice: User) -> None:
+def test_functions_page_shows_the_problem_of_a_function(client_for: ClientFor, alice: User) -> None:
     Function.objects.create(id="broken", problem="its label 'car' has no type", state="ready")
     page = client_for(alice).get("/functions").content.decode()
     assert "its label &#x27;car&#x27; has no type" in page
 
 
 @pytest.mark.parametrize("path", ["/tasks/{task}", "/tasks/{task}/frames/0", "/requests/{request}"])
-def test_a_stranger_finds_nothing(
+def test_pages_of_another_user_answer_404(
     client_for: ClientFor, charlie: User, task: models.Task, request_row: Request, path: str
 ) -> None:
     address = path.format(task=task.pk, request=request_row.pk)
@@ -377,7 +379,7 @@ def test_a_stranger_finds_nothing(
 
 @pytest.mark.parametrize("path", ["/", "/functions", "/tasks/1", "/requests/x"])
 @pytest.mark.django_db
-def test_whoever_is_not_logged_in_is_asked_to(client_for: ClientFor, path: str) -> None:
+def test_pages_without_a_login_redirect_to_the_login_page(client_for: ClientFor, path: str) -> None:
     answer = client_for(None).get(path)
     assert answer.status_code == 302
     assert answer["Location"].startswith("/login?next=")

@@ -11,7 +11,7 @@ from cvat_lambda.engine.standalone.tasks import create_project, create_task
 from cvat_lambda.errors import TaskNotFound
 
 
-def test_what_has_no_owner_is_not_nobodys(db: None) -> None:
+def test_task_without_owner_is_not_visible_to_anonymous_users(db: None) -> None:
     """The owner of a task may be deleted: then owner and assignee are null, as a stranger's id."""
     task = create_task(None, "left behind", ["car"])
     nobody = AnonymousUser()

@@ -165,7 +165,7 @@ def test_names_that_repeat_are_refused(alice: User, files: list[Path]) -> None:
         create_task(alice, "twice", [], twice)
 
 
-def test_deleted_task_takes_its_files_along(
+def test_delete_task_deletes_its_files(
     alice: User, files: list[Path], django_capture_on_commit_callbacks: Any
 ) -> None:
     task = create_task(alice, "six", ["car"], files)

@@ -42,7 +42,7 @@ def numbers(frames: object) -> list[tuple[int, int]]:
     ]
 
 
-def test_all_frames_come_in_order(alice: User, video: Path) -> None:
+def test_all_frames_of_a_video_are_read_in_order(alice: User, video: Path) -> None:
     task = create_task(alice, "video", ["car"], [video])
     assert task.data.size == 30
     found = numbers(StandaloneEngine().frames(task.pk, range(30)))
@@ -101,7 +101,7 @@ def test_video_and_images_do_not_mix(alice: User, tmp_path: Path) -> None:
         create_task(alice, "mixed", [], [video, tmp_path / "image.png"])
 
 
-def test_video_that_is_gone_is_the_engine_being_unavailable(alice: User, tmp_path: Path) -> None:
+def test_missing_video_file_raises_engine_unavailable(alice: User, tmp_path: Path) -> None:
     task = create_task(alice, "video", [], [make_video(tmp_path / "video.mp4", frames=3)])
     (storage.data_folder(task.data.folder) / task.data.video.path).unlink()
     with pytest.raises(EngineUnavailable):

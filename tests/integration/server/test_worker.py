@@ -23,7 +23,7 @@ def wait_for(what: Callable[[], object]) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_work_horse_goes_with_its_worker(
+def test_work_horse_ends_when_its_worker_is_killed(
     spawn: Callable[..., Child], child_env: dict[str, str]
 ) -> None:
     job = django_rq.get_queue("annotation").enqueue("time.sleep", 300)
@@ -39,7 +39,7 @@ def test_the_work_horse_goes_with_its_worker(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_work_horse_finds_what_a_request_needs_imported(
+def test_work_horse_has_the_modules_of_a_request_imported(
     spawn: Callable[..., Child], child_env: dict[str, str]
 ) -> None:
     """Each job imported it anew: a third of the time to a request's first frame."""

@@ -12,7 +12,7 @@ from cvat_lambda.engine.standalone.labels import check_names, color_of, to_label
 from cvat_lambda.errors import InvalidRequest
 
 
-def test_name_alone_is_a_label() -> None:
+def test_label_from_a_name_alone() -> None:
     label = to_label("car")
     assert (label.name, label.type, label.attributes) == ("car", "any", ())
 
@@ -132,7 +132,7 @@ JSON = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(["name", "type", "attributes", "sublabels"]), JSON))
-def test_any_json_is_a_label_or_refused(raw: dict[str, Any]) -> None:
+def test_any_json_becomes_a_label_or_raises_invalid_request(raw: dict[str, Any]) -> None:
     try:
         label = to_label(raw)
     except InvalidRequest:

@@ -45,12 +45,12 @@ def test_name_is_kept_without_folders(path: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["", "/", "..", "a/..", "a\x00.jpg", "x" * 256])
-def test_name_that_is_none_is_refused(path: str) -> None:
+def test_unusable_file_name_is_refused(path: str) -> None:
     with pytest.raises(InvalidRequest):
         base_name(path)
 
 
-def test_whole_files_come_in_order_and_once_though_they_are_sent_again() -> None:
+def test_file_that_is_sent_again_is_stored_once_in_order() -> None:
     staging = Staging(1)
     for name, data in (("b", b"1"), ("a", b"2"), ("b", b"1")):
         staging.add(name, [data])
@@ -74,7 +74,7 @@ def test_a_folder_is_counted_once_for_all_files_of_a_message() -> None:
     assert listings[0] == listings[1]
 
 
-def test_another_file_of_the_same_name_is_not_lost() -> None:
+def test_another_file_of_the_same_name_is_kept() -> None:
     staging = Staging(8)
     staging.add("one/a.jpg", [b"1"])
     staging.add("two/a.jpg", [b"2"])
@@ -86,7 +86,7 @@ def test_another_file_of_the_same_name_is_not_lost() -> None:
         staging.ordered(["a.jpg"])
 
 
-def test_what_broke_off_leaves_nothing() -> None:
+def test_interrupted_file_leaves_nothing() -> None:
     def broken() -> Iterator[bytes]:
         yield b"half"
         raise OSError("the connection is gone")
@@ -97,7 +97,7 @@ def test_what_broke_off_leaves_nothing() -> None:
     assert (contents(staging), staging.size_bytes()) == ({}, 0)
 
 
-def test_files_may_come_side_by_side() -> None:
+def test_files_may_be_uploaded_in_parallel() -> None:
     """What one request counts, another one renames."""
     names = [f"{number}.jpg" for number in range(60)]
 
@@ -118,7 +118,7 @@ def test_files_may_come_side_by_side() -> None:
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(pieces=st.lists(st.binary(max_size=40), max_size=6))
-def test_pieces_make_the_file(pieces: list[bytes]) -> None:
+def test_parts_of_a_resumable_upload_make_the_file(pieces: list[bytes]) -> None:
     staging = Staging(2)
     staging.clear()
     whole = b"".join(pieces)
@@ -130,7 +130,7 @@ def test_pieces_make_the_file(pieces: list[bytes]) -> None:
     assert contents(staging) == {"a.bin": whole}
 
 
-def test_connection_that_breaks_leaves_what_came() -> None:
+def test_broken_connection_keeps_the_received_bytes() -> None:
     staging = Staging(3)
     key = staging.begin("a.bin", 10)
     assert staging.append(key, 0, io.BytesIO(b"abc"), 8) == 3  # 8 were announced, 3 came

@@ -51,11 +51,11 @@ def painted(*shapes: Shape) -> np.ndarray[Any, Any]:
         (shape("cuboid", *range(20, 36)), (20, 21)),
     ],
 )
-def test_a_shape_is_drawn_where_it_lies(item: Shape, at: tuple[int, int]) -> None:
+def test_shape_is_drawn_at_its_coordinates(item: Shape, at: tuple[int, int]) -> None:
     assert tuple(painted(item)[at[1], at[0]]) == rgb(color_of(0))
 
 
-def test_without_a_caption_no_place_is_taken_for_it() -> None:
+def test_drawing_without_a_caption_draws_no_box_for_it() -> None:
     [drawing] = draw([shape("points", 70, 100)], LABELS, SIZE)
     canvas = np.asarray(paint(Image.new("RGB", SIZE, WHITE), [replace(drawing, caption="")]))
     ys, xs = np.nonzero((canvas != WHITE).any(axis=2))
@@ -76,7 +76,7 @@ def test_a_mask_tints_its_pixels_only() -> None:
     assert tuple(pixels[80 + 38, 60 + 48]) == WHITE
 
 
-def test_of_a_mask_the_part_in_the_picture_is_drawn_however_large_its_box_is() -> None:
+def test_mask_with_a_huge_box_is_drawn_inside_the_image_only() -> None:
     """A few stored numbers announce 2^28 pixels; drawn as a whole they would take gigabytes."""
     huge = shape("mask", 0, 1 << 28, -8192, -8192, 8191, 8191)
     beside = shape("mask", 0, 1 << 28, 500, 500, 500 + 16383, 500 + 16383)
@@ -87,7 +87,7 @@ def test_of_a_mask_the_part_in_the_picture_is_drawn_however_large_its_box_is() -
     assert drawing.mask.all()
 
 
-def test_a_mask_on_a_page_is_the_tinted_picture() -> None:
+def test_mask_on_a_page_has_the_pixels_of_the_tinted_image() -> None:
     bitmap = np.random.default_rng(1).random((13, 21)) < 0.5
     (drawing,) = draw([shape("mask", *rle.encode(bitmap, 3, 4))], LABELS, SIZE)
     assert drawing.svg_mask is not None
@@ -114,7 +114,7 @@ def test_a_skeleton_shows_its_visible_points_and_the_edges_between_them() -> Non
     assert tuple(pixels[20, 150]) == WHITE
 
 
-def test_the_photograph_itself_is_left_alone() -> None:
+def test_painting_does_not_change_the_original_image() -> None:
     image = Image.new("RGB", SIZE, WHITE)
     paint(image, draw([shape("rectangle", 20, 60, 120, 140)], LABELS, SIZE))
     assert np.asarray(image).min() == 255
