@@ -6,7 +6,7 @@ function, the more of them. Background runs share these slots (`load_sharing`). 
 when the function answers "busy" (others use it too), and rises by one after each round of
 successes. A function that sends Retry-After gets no background invocation until then.
 
-An interactive call goes before those of background requests, and one slot is reserved for it.
+An interactive call has precedence over background invocations, and one slot is reserved for it.
 While an interactive caller waits in any process, no background invocation waits at the function
 and one worker stays free.
 """

@@ -46,7 +46,7 @@ class Message:
 def request_head(host: str, path: str, headers: Mapping[str, str], length: int) -> bytes:
     """The head of a POST with a body of ``length`` bytes.
 
-    Raise ValueError where the path or a header could smuggle in something else.
+    Raises ValueError if the path or a header holds a character that would end it.
     """
     if not _TARGET.fullmatch(path):
         raise ValueError("the path must be percent-encoded")

@@ -74,7 +74,7 @@ class FakeNuclio:
     release: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
     list_status: int = 200
-    away: bool = False  # a proxy says so to questions about one function
+    is_down: bool = False  # a proxy answers 502 to questions about one function
     token: str = ""
     url: str = ""
     port: int = 0
@@ -115,7 +115,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(403, b'{"error": "forbidden"}')
         if self.path == "/api/functions":
             return self.answer(fake.list_status, json.dumps(fake.functions).encode())
-        if fake.away:
+        if fake.is_down:
             return self.answer(502, b"")
         name = self.path.rpartition("/")[2]
         if name in fake.functions:

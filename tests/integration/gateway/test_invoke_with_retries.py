@@ -40,7 +40,7 @@ def at_once(low: float, high: float) -> float:
     return 0.0
 
 
-def patience(*, max_attempts: int = 5, budget_s: float = 30.0) -> RetryPolicy:
+def policy(*, max_attempts: int = 5, budget_s: float = 30.0) -> RetryPolicy:
     return RetryPolicy(max_attempts=max_attempts, budget_s=budget_s, jitter=at_once)
 
 
@@ -63,7 +63,7 @@ def test_temporary_failure_is_retried(
 ) -> None:
     nuclio.script = list(script)
     nuclio.default = ["ok"]
-    called = invoke_with_retries(SPEC, b"{}", request_id="r", retries=patience().start())
+    called = invoke_with_retries(SPEC, b"{}", request_id="r", retries=policy().start())
     assert (called.answer, called.attempts) == (["ok"], attempts)
 
 
@@ -81,7 +81,7 @@ def test_permanent_failure_is_given_up(
 ) -> None:
     nuclio.script = list(script)
     with pytest.raises(error) as caught:
-        invoke_with_retries(SPEC, b"{}", request_id="r", retries=patience().start())
+        invoke_with_retries(SPEC, b"{}", request_id="r", retries=policy().start())
     assert caught.value.details["attempts"] == attempts
     assert len(script) - len(nuclio.script) == len(nuclio.invocations())
 
@@ -106,7 +106,7 @@ def test_function_without_an_address_that_is_not_being_built_is_given_up_at_once
         nuclio.functions["fn"] = {**fakes.function_object("fn"), "status": status}
     nuclio.script = [NO_ADDRESS] * 30
     with pytest.raises(error) as caught:
-        invoke_with_retries(SPEC, b"{}", request_id="r", retries=patience(budget_s=120.0).start())
+        invoke_with_retries(SPEC, b"{}", request_id="r", retries=policy(budget_s=120.0).start())
     assert caught.value.details["attempts"] == 1
     assert caught.value.permanent is permanent
     assert caught.value.message.startswith(sentence)
@@ -119,7 +119,7 @@ def test_background_call_waits_for_a_function_that_is_being_built(
     nuclio.functions["fn"] = {**fakes.function_object("fn"), "status": {"state": "building"}}
     nuclio.script = [NO_ADDRESS] * 5
     nuclio.default = ["built"]
-    called = invoke_with_retries(SPEC, b"{}", request_id="r", retries=patience().start())
+    called = invoke_with_retries(SPEC, b"{}", request_id="r", retries=policy().start())
     assert (called.answer, called.attempts) == (["built"], 1)
     reads = [seen.path for seen in nuclio.seen if seen.method == "GET"]
     assert reads == ["/api/functions/fn"]  # its state is not read for each call
@@ -157,14 +157,14 @@ def test_answer_names_the_revision_that_gave_it(nuclio: FakeNuclio) -> None:
 def test_deadline_ends_the_retries(nuclio: FakeNuclio) -> None:
     nuclio.script = [fakes.answers(503, headers={"Retry-After": "20"})] * 3
     with pytest.raises(FunctionBusy):
-        invoke_with_retries(SPEC, b"{}", request_id="r", retries=patience().start(), deadline_s=10)
+        invoke_with_retries(SPEC, b"{}", request_id="r", retries=policy().start(), deadline_s=10)
     assert len(nuclio.invocations()) == 1
 
 
 def test_deadline_ends_an_attempt(nuclio: FakeNuclio) -> None:
     nuclio.script = [fakes.hangs]
     with pytest.raises(FunctionTimeout):
-        invoke_with_retries(SPEC, b"{}", request_id="r", retries=patience().start(), deadline_s=0.3)
+        invoke_with_retries(SPEC, b"{}", request_id="r", retries=policy().start(), deadline_s=0.3)
 
 
 def test_cancel_ends_a_pause(nuclio: FakeNuclio) -> None:
@@ -178,7 +178,7 @@ def test_cancel_ends_a_pause(nuclio: FakeNuclio) -> None:
     thread = threading.Thread(target=abandon)
     thread.start()
     with pytest.raises(Cancelled):
-        invoke_with_retries(SPEC, b"{}", request_id="r", retries=patience().start(), cancel=cancel)
+        invoke_with_retries(SPEC, b"{}", request_id="r", retries=policy().start(), cancel=cancel)
     thread.join()
 
 
@@ -208,7 +208,7 @@ def test_invocations_in_flight_do_not_exceed_the_limit(nuclio: FakeNuclio) -> No
             target=work,
             args=(
                 lambda: invoke_with_retries(
-                    spec, b"{}", request_id="r", retries=patience().start(), interactive=False
+                    spec, b"{}", request_id="r", retries=policy().start(), interactive=False
                 ),
             ),
         )
@@ -229,18 +229,16 @@ def test_direct_route_is_found_after_function_and_platform_were_down(
     with fakes.fake_nuclio() as before:
         spec = replace(SPEC, address=Address(namespace="nuclio", http_port=before.port))
         invoke_with_retries(spec, b"{}", request_id="r1")
-    nuclio.away = True
+    nuclio.is_down = True
     for words in ("'fn' cannot be reached", "the function platform does not answer"):
         with pytest.raises(PlatformUnreachable, match=words):
-            invoke_with_retries(
-                spec, b"{}", request_id="r2", retries=patience(budget_s=0.0).start()
-            )
+            invoke_with_retries(spec, b"{}", request_id="r2", retries=policy(budget_s=0.0).start())
     with fakes.fake_nuclio() as after:  # both are back, the function on another port
         raw = fakes.function_object("fn")
         raw["status"]["httpPort"] = after.port
-        nuclio.functions["fn"], nuclio.away = raw, False
+        nuclio.functions["fn"], nuclio.is_down = raw, False
         after.default = ["moved"]
-        # A background request has the spec with which it began: nobody tells it the new address.
+        # A background request has the spec with which it began: the new address is not in it.
         retries = RetryPolicy(max_attempts=5, budget_s=30.0).start()
         assert invoke_with_retries(spec, b"{}", request_id="r3", retries=retries).answer == [
             "moved"
@@ -253,7 +251,7 @@ def test_direct_call_of_a_missing_function_is_unavailable_for_now(
 ) -> None:
     settings.CVAT_LAMBDA_INVOKE_METHOD = "direct"
     with pytest.raises(FunctionUnavailable, match="is not on its platform at present") as caught:
-        invoke_with_retries(SPEC, b"{}", request_id="r1", retries=patience(budget_s=0.0).start())
+        invoke_with_retries(SPEC, b"{}", request_id="r1", retries=policy(budget_s=0.0).start())
     assert not caught.value.permanent  # it may be deployed again at this moment
 
 
@@ -267,5 +265,5 @@ def test_direct_call_of_a_function_without_an_address_names_its_state(
     settings.CVAT_LAMBDA_INVOKE_METHOD = "direct"
     nuclio.functions["fn"] = {**fakes.function_object("fn"), "status": {"state": state}}
     with pytest.raises(FunctionUnavailable, match=words) as caught:
-        invoke_with_retries(SPEC, b"{}", request_id="r1", retries=patience(budget_s=0.0).start())
+        invoke_with_retries(SPEC, b"{}", request_id="r1", retries=policy(budget_s=0.0).start())
     assert caught.value.permanent is permanent

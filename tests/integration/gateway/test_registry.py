@@ -123,11 +123,11 @@ def test_look_ups_for_people_leave_a_platform_alone_that_does_not_answer(
     nuclio: FakeNuclio, asking: None
 ) -> None:
     registry.refresh()
-    nuclio.away = True
+    nuclio.is_down = True
     for number in range(10):
         with pytest.raises(FunctionNotFound):
             registry.get(f"unknown-{number}", ask=registry.Ask.ALWAYS)
-    nuclio.away = False
+    nuclio.is_down = False
     nuclio.functions["unknown-9"] = function_object("unknown-9")
     with pytest.raises(FunctionNotFound):
         registry.get("unknown-9", ask=registry.Ask.ALWAYS)

@@ -216,11 +216,19 @@ def _note_person(limiter: ConcurrencyLimiter, number: int, order: list[int]) -> 
         (1, FunctionLoad(runs=2, rank=0), 2),
         (1, FunctionLoad(runs=2, rank=1), 1),
         (1, FunctionLoad(runs=2, rank=1, rotation=1), 2),
-        (2, FunctionLoad(interactive=True), 1),  # one worker is left free, nobody is at the door
+        (
+            2,
+            FunctionLoad(interactive=True),
+            1,
+        ),  # one worker is left free, no call waits at the function
         (1, FunctionLoad(interactive=True), 0),
         (4, FunctionLoad(interactive=True, runs=2, rank=1), 1),
         (2, FunctionLoad(recently_interactive=True), 1),
-        (1, FunctionLoad(recently_interactive=True), 1),  # it goes on, with nobody at the door
+        (
+            1,
+            FunctionLoad(recently_interactive=True),
+            1,
+        ),  # the run goes on; no call waits at the function
     ],
 )
 def test_limit_by_the_load_of_all_processes(workers: int, load: FunctionLoad, limit: int) -> None:
