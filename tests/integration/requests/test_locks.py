@@ -30,7 +30,7 @@ from cvat_lambda.requests.control import transitions
 from cvat_lambda.requests.control.undo import remove_added, undo_request
 from cvat_lambda.requests.run.lease import Lease, LeaseLost, claim, requeue_shard
 from cvat_lambda.requests.run.results import FrameResult
-from cvat_lambda.requests.run.shard_context import ShardRun, load_run
+from cvat_lambda.requests.run.shard_context import ShardRun, load_run, record_newest_track
 from cvat_lambda.requests.run.writer import Writer
 from cvat_lambda.requests.store.database_retry import retry_on_database_error
 from cvat_lambda.requests.store.models import Provenance, Request, Shard
@@ -168,6 +168,8 @@ def test_the_end_of_a_shard_and_a_batch_of_another_do_not_deadlock(
     truth = create_ground_truth_job(task, [2, 3]).pk
     request = start(job_ids=[ordinary, truth], replace="all")
     ending, writing = (load_run(lease) for lease in leases_of(request))
+    record_newest_track(ending)
+    record_newest_track(writing)
     Writer(ending, wait=time.sleep).write(results(ending))
 
     def end() -> None:
@@ -249,17 +251,19 @@ def test_rectangle_of_two_jobs_that_end_at_once_is_merged_once(
     task = make_task(6, segment_size=4, overlap=2)
     draw(task.pk, {frame: [10] for frame in range(6)})
     before = lone(task.pk)
-    request = start(function_id="matcher", task_id=task.pk)
-    first, second = ready_to_end(request)
+    jobs = [job.id for job in get_engine().task(task.pk).jobs]
+    requests = [start(function_id="matcher", job_id=job_id) for job_id in jobs]
+    first, second = (run for request in requests for run in ready_to_end(request))
     with held(lambda: lock(task.pk)) as threads:
         threads.start(lambda: rq_tasks._finish(first, rq_tasks._work(first)))
         threads.start(lambda: rq_tasks._finish(second, rq_tasks._work(second)))
     assert threads.errors == []
     seen = [frame for path in paths(task.pk) for frame, _, outside in path if not outside]
     assert sorted(seen + [frame for frame, _ in lone(task.pk)]) == list(range(6))
-    request.refresh_from_db()
-    assert request.status == "finished"
-    undo_request(request)
+    for request in requests:
+        request.refresh_from_db()
+        assert request.status == "finished"
+        undo_request(request)
     assert (paths(task.pk), lone(task.pk)) == ([], before)
 
 
