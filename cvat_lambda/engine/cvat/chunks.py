@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, Final
 
-import cv2  # type: ignore[import-not-found]
+import cv2
 from cvat.apps.engine import models
 from cvat.apps.engine.exceptions import CloudStorageMissingError
 from cvat.apps.engine.utils import CvatChunkTimestampMismatchError
