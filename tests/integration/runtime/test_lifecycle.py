@@ -286,6 +286,34 @@ def test_command_that_the_message_names_mends_a_function_without_its_weights(
         server.shutdown()
 
 
+@pytest.mark.parametrize("remedy", ["option", "variable"])
+def test_remedies_that_the_message_names_accept_a_licence(
+    functions: Path, state: Path, tmp_path: Path, remedy: str
+) -> None:
+    content = b"weights"
+    (tmp_path / "served").mkdir()
+    (tmp_path / "served" / "model.bin").write_bytes(content)
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "served"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/model.bin"
+        checksum = hashlib.sha256(content).hexdigest()
+        weight = {"file": "model.bin", "licence": "GPL-3.0-only", "url": url, "sha256": checksum}
+        code = "def handler(c, e): return 'x'\n"
+        write_function(functions, "one", code, extras={"weights": [weight]})
+        env = {"CVAT_LAMBDA_CACHE": str(tmp_path / "cache")}
+        with running([functions], state, env=env) as runtime:
+            message = runtime.wait_for("one", "error")["status"]["message"]
+        assert "attempt" not in message  # only a restart with another setting helps
+        found = re.search(r"with (--accept-licence \S+) or with (\w+)=(\S+)$", message)
+        assert found is not None, message
+        options = found[1].split() if remedy == "option" else []
+        more = {found[2]: found[3]} if remedy == "variable" else {}
+        with running([functions], state, *options, env={**env, **more}) as runtime:
+            runtime.wait_for("one", "ready")
+        server.shutdown()
+
+
 def test_port_in_use_is_reported_in_the_state(functions: Path, state: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
