@@ -338,7 +338,8 @@ def test_client_that_leaves_during_its_body_affects_no_other_call(
     with connect(platform.address(name)) as raw:
         raw.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nabc")
     assert platform.call(name, {}).json()["served"] == 1
-    assert platform.output[said:] == []
+    # The line of the deployment itself may be read late.
+    assert [line for line in platform.output[said:] if "is ready" not in line] == []
 
 
 @embedded_only
