@@ -228,6 +228,39 @@ def test_second_request_replaces_what_its_policy_says(
     assert left_edges(cvat, f"tasks/{task_id}") == kept
 
 
+@pytest.mark.parametrize("owner", ["task", "job"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"points": [40.0, 2.0, 50.0, 9.0], "source": "semi-auto"},  # as CVAT's page saves a drag
+        {"points": [40.0, 2.0, 50.0, 9.0]},
+        {"source": "semi-auto"},
+        {"occluded": True},
+    ],
+)
+def test_shape_that_a_person_saved_is_kept_by_a_second_request_and_by_undo(
+    cvat: CvatScenarios, function: FunctionServer, owner: str, change: Json
+) -> None:
+    """CVAT keeps the id of a shape that it updates: the edited shape was deleted."""
+    task_id = cvat.task(frames=3)
+    first = run(cvat, task=task_id)
+    (job,) = cvat.engine.task(task_id).jobs
+    path = f"tasks/{task_id}" if owner == "task" else f"jobs/{job.id}"
+    shapes = cvat.send("get", f"/api/{path}/annotations")["shapes"]
+    (shape,) = (shape for shape in shapes if shape["frame"] == 1)
+    edited = {"version": 0, "tags": [], "tracks": [], "shapes": [{**shape, **change}]}
+    cvat.send("patch", f"/api/{path}/annotations?action=update", edited)
+    left = change.get("points", shape["points"])[0]
+    run(cvat, task=task_id)
+    found = [(0, 0.0), (1, 1.0), (1, left), (2, 2.0)]
+    assert left_edges(cvat, f"tasks/{task_id}") == sorted(found)
+    cvat.send("post", f"/api/lambda/requests/{first.pk}/undo")
+    assert (1, left) in left_edges(cvat, f"tasks/{task_id}")
+    last = first.__class__.objects.order_by("-created_at")[0]
+    cvat.send("post", f"/api/lambda/requests/{last.pk}/undo")
+    assert left_edges(cvat, f"tasks/{task_id}") == [(1, left)]
+
+
 def test_cleanup_removes_nothing_from_other_frames(
     cvat: CvatScenarios, function: FunctionServer
 ) -> None:
