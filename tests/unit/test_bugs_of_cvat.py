@@ -37,7 +37,7 @@ BUGS: dict[int, tuple[str, list[str]]] = {
         [
             f"{RUNS}/test_failures.py::test_function_that_is_down_from_the_start_deletes_nothing",
             f"{RUNS}/test_replace.py::test_failed_frames_keep_their_annotations",
-            f"{API}/test_requests.py::test_a_wrong_mapping_is_refused_before_anything_is_deleted",
+            f"{API}/test_requests.py::test_invalid_mapping_is_refused_before_anything_is_deleted",
         ],
     ),
     4: (
@@ -49,50 +49,53 @@ BUGS: dict[int, tuple[str, list[str]]] = {
         [
             f"{RUNS}/test_cancel.py"
             "::test_cancel_while_invocations_are_in_flight_stops_at_once_and_writes_nothing",
-            f"{API}/test_requests.py::test_a_cancelled_request_stays_and_says_so",
+            f"{API}/test_requests.py::test_cancelled_request_stays_listed_as_cancelled",
         ],
     ),
     6: (
         "a request after a cancelled one runs with the parameters of the other",
         [
             f"{RUNS}/test_cancel.py::test_request_after_a_cancel_runs_with_its_own_parameters",
-            f"{API}/test_requests.py::test_the_parameters_are_those_that_were_posted",
+            f"{API}/test_requests.py::test_request_after_a_cancelled_one_has_its_own_parameters",
             f"{API}/test_requests.py::test_ids_are_random_and_safe_in_a_path",
         ],
     ),
     7: (
         "anyone reads and cancels anyone's request",
-        [f"{API}/test_permissions.py::test_a_strangers_request_and_an_unknown_one_look_alike"],
+        [
+            f"{API}/test_permissions.py"
+            "::test_request_of_another_user_is_answered_like_an_unknown_one"
+        ],
     ),
     8: (
         "a task beside a job need not be the job's",
         [
-            f"{API}/test_requests.py::test_a_job_that_is_not_of_the_task_is_refused",
-            f"{API}/test_calls.py::test_a_task_that_is_not_the_jobs_is_refused",
+            f"{API}/test_requests.py::test_request_with_a_job_of_another_task_is_refused",
+            f"{API}/test_calls.py::test_call_with_a_job_of_another_task_is_refused",
         ],
     ),
     9: (
         "the right to see a task is enough to write to it",
         [
             f"{API}/test_permissions.py"
-            "::test_who_may_see_a_task_but_not_edit_it_cannot_run_a_function_over_it",
+            "::test_user_who_may_view_but_not_edit_a_task_cannot_start_a_request_on_it",
         ],
     ),
     10: (
         "two jobs of a task cannot be annotated at once",
-        [f"{API}/test_requests.py::test_two_jobs_of_a_task_may_run_at_once"],
+        [f"{API}/test_requests.py::test_requests_on_two_jobs_of_a_task_are_both_queued"],
     ),
     11: (
         "progress of a job is that of its task; a part of the frames is kept in memory to the end",
         [
-            f"{API}/test_requests.py::test_progress_counts_the_requests_own_frames",
+            f"{API}/test_requests.py::test_progress_counts_frames_of_the_request_only",
             f"{RUNS}/test_detect.py::test_frames_in_the_middle_are_written_batch_by_batch",
         ],
     ),
     12: (
         "a threshold of 0 is dropped; the range in an error is one too long",
         [
-            f"{API}/test_calls.py::test_a_threshold_of_zero_is_a_threshold",
+            f"{API}/test_calls.py::test_threshold_of_zero_is_sent_to_the_function",
             f"{RUNS}/test_detect.py::test_the_threshold_is_sent_even_when_it_is_zero",
             f"{API}/test_calls.py::test_frame_outside_the_task_is_refused_with_the_range_of_frames",
         ],

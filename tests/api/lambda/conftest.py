@@ -1,4 +1,4 @@
-"""A task of three frames in two jobs, functions at the wire, and people who want something."""
+"""Fixtures: a task of three frames in two jobs, a function platform, and clients of users."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ SIZE = (64, 48)
 
 @pytest.fixture
 def functions(settings: Any, db: None) -> Iterator[Functions]:
-    """A platform at the wire, on which each test puts its functions."""
+    """A real HTTP function platform without functions. Each test adds its own."""
     with known_functions(settings) as served:
         yield served
 
 
 @pytest.fixture
 def images(tmp_path: Path) -> list[Path]:
-    """Three images, each of its own grey."""
+    """Three images. Each has a different grey."""
     paths = []
     for number in range(3):
         buffer = io.BytesIO()
@@ -47,13 +47,13 @@ def images(tmp_path: Path) -> list[Path]:
 
 @pytest.fixture
 def task(alice: User, images: list[Path]) -> models.Task:
-    """Alice's: frames 0 and 1 in its first job, frame 2 in its second."""
+    """A task of alice. Frames 0 and 1 are in its first job, frame 2 is in its second."""
     return create_task(alice, "alice's", LABELS, images, segment_size=2)
 
 
 @pytest.fixture
 def other_task(alice: User, images: list[Path]) -> models.Task:
-    """Alice's too."""
+    """A second task of alice, with one frame."""
     return create_task(alice, "other", LABELS, images[:1])
 
 
@@ -66,7 +66,7 @@ def jobs(task: models.Task) -> list[int]:
 
 @dataclass
 class Api:
-    """A person's way to the lambda API."""
+    """A client of the lambda API, logged in as one user."""
 
     client: Client
 
@@ -88,16 +88,16 @@ class Api:
 
 @pytest.fixture
 def api_of(client_for: Callable[[User | None], Client]) -> Callable[[User | None], Api]:
-    """The API as a person sees it; anonymous for None."""
+    """Return a client of the lambda API for a user, or an anonymous one for None."""
     return lambda user: Api(client_for(user))
 
 
 @pytest.fixture
 def api(alice: User, api_of: Callable[[User | None], Api]) -> Api:
-    """The API as alice sees it."""
+    """A client of the lambda API, logged in as alice."""
     return api_of(alice)
 
 
 @pytest.fixture(autouse=True)
 def _static_root(settings: Any) -> None:
-    Path(settings.STATIC_ROOT).mkdir(exist_ok=True)  # or WhiteNoise warns
+    Path(settings.STATIC_ROOT).mkdir(exist_ok=True)  # WhiteNoise warns about a missing folder

@@ -1,4 +1,4 @@
-"""Bodies of calls, parsed by one serializer for all threads."""
+"""The body of a call, parsed by a serializer that all threads share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cvat_lambda.api.requests import REQUEST_BODY
 
 
 def body_of(number: int) -> dict[str, Any]:
-    """Each its own; every third lacks what it needs."""
+    """Return a different valid body for each number. Every third body is invalid."""
     name = "name" if number % 3 else "wrong"
     return {
         "task": number + 1,
@@ -43,7 +43,7 @@ def expected(number: int) -> Any:
     return number + 1, number, mapping, (float(number), float(number))
 
 
-def test_bodies_that_are_parsed_at_once_do_not_mix() -> None:
+def test_bodies_that_threads_parse_at_once_are_not_mixed_up() -> None:
     numbers = range(200)
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(parsed, numbers))
@@ -52,7 +52,7 @@ def test_bodies_that_are_parsed_at_once_do_not_mix() -> None:
 
 @pytest.mark.parametrize("body", [None, [], 5, "text"])
 @pytest.mark.parametrize("parser", [CALL_BODY, REQUEST_BODY])
-def test_what_is_no_object_is_an_error_of_no_field(parser: Any, body: Any) -> None:
+def test_body_that_is_not_an_object_is_a_non_field_error(parser: Any, body: Any) -> None:
     with pytest.raises(ValidationError) as refused:
         parser.parse(body)
     assert list(refused.value.detail) == ["non_field_errors"]

@@ -1,4 +1,4 @@
-"""Limits on the calls in progress, and what the answers tell a client to do."""
+"""Limits on the calls in progress, and the `Retry-After` header of a refused call."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ def test_a_call_of_a_busy_function_is_refused_before_the_view_runs(
     assert limited(rf.post("/api/lambda/functions/busy")).status_code == 200
 
 
-def test_one_client_cannot_hold_all_threads(settings: Any, rf: RequestFactory) -> None:
+def test_second_request_of_a_client_at_its_limit_answers_429(
+    settings: Any, rf: RequestFactory
+) -> None:
     settings.CVAT_LAMBDA_STANDALONE_MAX_REQUESTS_PER_CLIENT = 1
     entered, leave = threading.Event(), threading.Event()
 

@@ -1,4 +1,4 @@
-"""POST functions/ID: one answer for a person who waits, of each kind of function."""
+"""``POST functions/ID``: one synchronous answer, for each kind of function."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def grey(frame: int) -> tuple[int, int, int]:
     return (frame * 50 + 20,) * 3  # see the fixture `images`
 
 
-# Where
+# Task, job and frame
 
 
-def test_the_frame_that_was_asked_for_is_sent_as_it_is_stored(
+def test_call_sends_the_stored_image_of_the_requested_frame(
     api: Any, functions: Any, task: Any, images: Any
 ) -> None:
     functions.add("yolo", type="detector", spec=CAR)
@@ -45,8 +45,8 @@ def test_the_frame_that_was_asked_for_is_sent_as_it_is_stored(
     assert base64.b64decode(functions.asked["yolo"][0]["image"]) == images[2].read_bytes()
 
 
-def test_a_frame_may_come_as_a_float(api: Any, functions: Any, task: Any) -> None:
-    """cvat-sdk 2.80 sends every number of a call as one."""
+def test_frame_number_may_be_a_float(api: Any, functions: Any, task: Any) -> None:
+    """cvat-sdk 2.80 sends every number of a call as a float."""
     functions.add("yolo", type="detector", spec=CAR)
     answer = api.call("yolo", task=float(task.pk), frame=1.0, roi=[0.0, 0.0, 9.0, 9.0])
     assert answer.status_code == 200
@@ -55,17 +55,19 @@ def test_a_frame_may_come_as_a_float(api: Any, functions: Any, task: Any) -> Non
     }
 
 
-def test_the_task_is_found_by_the_job(api: Any, functions: Any, task: Any, jobs: Any) -> None:
+def test_call_with_a_job_alone_finds_the_task(
+    api: Any, functions: Any, task: Any, jobs: Any
+) -> None:
     functions.add("yolo", lambda payload: [BOX], type="detector", spec=CAR)
     answer = api.call("yolo", job=jobs[1], frame=2)
     assert [shape["frame"] for shape in answer.json()["shapes"]] == [2]
 
 
 @pytest.mark.parametrize("kind", ["detector", "interactor", "tracker"])
-def test_a_task_that_is_not_the_jobs_is_refused(
+def test_call_with_a_job_of_another_task_is_refused(
     api: Any, functions: Any, jobs: Any, other_task: Any, kind: str
 ) -> None:
-    """Bug of CVAT's own: the task was ignored, though the permissions were asked of it."""
+    """Bug in CVAT: it checked the permissions on the task, but then ignored the task."""
     functions.add("f", type=kind)
     answer = api.call("f", job=jobs[0], task=other_task.pk, frame=0)
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
@@ -73,7 +75,7 @@ def test_a_task_that_is_not_the_jobs_is_refused(
 
 
 @pytest.mark.parametrize(("where", "frame"), [("task", 3), ("task", 200), ("job", 2), ("job", 3)])
-def test_a_frame_outside_is_refused(
+def test_call_on_a_frame_outside_the_task_or_job_is_refused(
     api: Any, functions: Any, task: Any, jobs: Any, where: str, frame: int
 ) -> None:
     functions.add("yolo", type="detector", spec=CAR)
@@ -86,7 +88,7 @@ def test_a_frame_outside_is_refused(
 def test_frame_outside_the_task_is_refused_with_the_range_of_frames(
     api: Any, functions: Any, task: Any
 ) -> None:
-    """Bug of CVAT's own: it said [0, 200] of 200 frames."""
+    """Bug in CVAT: for a task of 200 frames the message gave the range [0, 200]."""
     functions.add("yolo", type="detector", spec=CAR)
     assert "0 to 2" in api.call("yolo", task=task.pk, frame=3).json()["message"]
 
@@ -102,7 +104,7 @@ def test_call_on_a_task_without_frames_is_refused(api: Any, functions: Any, alic
 
 
 def token_client(user: User) -> Client:
-    """A client that logs in as cvat-sdk does, with a token."""
+    """A client that authenticates with a token, as cvat-sdk does."""
     user.set_password("secret")
     user.save()
     login = {"username": user.username, "password": "secret"}
@@ -121,7 +123,7 @@ def test_call_takes_three_queries_at_most(
     by_job: bool,
     django_assert_max_num_queries: Any,
 ) -> None:
-    """One for the token and its user, one for the function, one for right, frame and labels."""
+    """1. Token and user. 2. Function. 3. Permission, frame and labels."""
     answer = {"mask": MASK, "bounds": [0, 0, 1, 1]} if kind == "interactor" else []
     functions.add("f", lambda payload: answer, type=kind, spec=CAR)
     client = token_client(alice)
@@ -151,7 +153,7 @@ def test_detector_call_after_a_change_of_labels_uses_the_new_labels(
 def test_function_called_signal_has_task_and_job(
     api: Any, functions: Any, task: Any, jobs: Any, by_job: bool
 ) -> None:
-    """Bug of CVAT's own: its events of function calls had neither."""
+    """Bug in CVAT: its events of function calls had neither task nor job."""
     functions.add("yolo", type="detector", spec=CAR)
     told: list[dict[str, Any]] = []
 
@@ -228,7 +230,7 @@ def test_missing_members_are_listed_in_the_error(
 def test_list_that_is_too_long_is_refused_before_its_items_are_read(
     api: Any, functions: Any, task: Any, name: str
 ) -> None:
-    """200,000 boxes were read for 15 to 44 s before they were refused."""
+    """The server read 200,000 boxes for 15 to 44 s before it refused them."""
     functions.add("any", type="reid")
     answer = api.call("any", task=task.pk, **{name: ["wrong"] * 20_000})
     assert answer.status_code == 400
@@ -248,7 +250,9 @@ def test_mapping_with_too_many_labels_is_refused_before_they_are_read(
     assert len(answer.content) < 1000
 
 
-def test_a_detector_answers_annotations_of_the_frame(api: Any, functions: Any, task: Any) -> None:
+def test_call_of_a_detector_returns_annotations_of_the_frame(
+    api: Any, functions: Any, task: Any
+) -> None:
     functions.add("yolo", lambda payload: [BOX], type="detector", spec=CAR)
     labels = {label.name: label.id for label in get_engine().task(task.pk).labels}
     answer = api.call("yolo", task=task.pk, frame=1, type="annotate_frame", threshold=None)
@@ -278,10 +282,10 @@ def test_a_detector_answers_annotations_of_the_frame(api: Any, functions: Any, t
 
 
 @pytest.mark.parametrize("threshold", [0, 0.0, 0.3, 1])
-def test_a_threshold_of_zero_is_a_threshold(
+def test_threshold_of_zero_is_sent_to_the_function(
     api: Any, functions: Any, task: Any, threshold: float
 ) -> None:
-    """Bug of CVAT's own: 0 was dropped."""
+    """Bug in CVAT: it dropped a threshold of 0."""
     functions.add("yolo", type="detector", spec=CAR)
     api.call("yolo", task=task.pk, frame=0, threshold=threshold)
     assert functions.asked["yolo"][0]["threshold"] == threshold
@@ -293,7 +297,9 @@ def test_call_without_a_threshold_sends_none(api: Any, functions: Any, task: Any
     assert list(functions.asked["yolo"][0]) == ["image"]
 
 
-def test_shapes_that_were_cut_or_left_out_are_noted(api: Any, functions: Any, task: Any) -> None:
+def test_answer_has_notes_about_clipped_and_left_out_shapes(
+    api: Any, functions: Any, task: Any
+) -> None:
     wide = {**BOX, "points": [10, 10, 500, 20]}
     far = {**BOX, "points": [500, 10, 600, 20]}
     functions.add("yolo", lambda payload: [BOX, wide, far], type="detector", spec=CAR)
@@ -305,7 +311,7 @@ def test_shapes_that_were_cut_or_left_out_are_noted(api: Any, functions: Any, ta
     ]
 
 
-def test_a_mapping_is_followed(api: Any, functions: Any, task: Any) -> None:
+def test_mapping_renames_labels_and_attributes(api: Any, functions: Any, task: Any) -> None:
     functions.add("yolo", lambda payload: [BOX], type="detector", spec=CAR)
     labels = {label.name: label.id for label in get_engine().task(task.pk).labels}
     answer = api.call("yolo", task=task.pk, frame=0, mapping={"car": {"name": "person"}})
@@ -320,7 +326,7 @@ def test_a_mapping_is_followed(api: Any, functions: Any, task: Any) -> None:
         ({"car": {"name": "car", "attributes": {"colour": "paint"}}}, "colour"),
     ],
 )
-def test_a_wrong_mapping_is_refused_before_anything_runs(
+def test_invalid_mapping_is_refused_before_the_function_is_invoked(
     api: Any, functions: Any, task: Any, mapping: Any, words: str
 ) -> None:
     functions.add("yolo", type="detector", spec=CAR)
@@ -340,7 +346,7 @@ def test_call_of_a_detector_without_labels_names_the_missing_annotation(
 
 
 @pytest.mark.parametrize("name", ["conv_mask_to_poly", "convMaskToPoly"])
-def test_masks_become_polygons_under_either_name(
+def test_masks_become_polygons_with_either_name_of_the_option(
     api: Any, functions: Any, task: Any, name: str
 ) -> None:
     square = {"label": "car", "type": "mask", "mask": [1] * 100 + [10, 10, 19, 19]}
@@ -354,15 +360,15 @@ def test_masks_become_polygons_under_either_name(
 
 
 def deep_task(alice: User, path: Path, pixels: Any) -> models.Task:
-    """A task of one grey image of more than eight bits a pixel."""
+    """A task of one grey image with more than 8 bits per pixel."""
     Image.fromarray(pixels).save(path)
     return create_task(alice, "deep", [{"name": "car", "type": "any", "attributes": []}], [path])
 
 
-def test_a_function_gets_a_deep_image_as_the_page_shows_it(
+def test_function_gets_a_deep_image_with_the_brightness_of_the_page(
     api: Any, functions: Any, alice: User, tmp_path: Path
 ) -> None:
-    """A 16-bit image of low values was black for the function, and bright for people."""
+    """The function got a black image, while the page showed a bright one."""
     ramp = np.tile(np.linspace(0, 4080, 64), (48, 1)).astype(np.uint16)
     task = deep_task(alice, tmp_path / "twelve_bits.png", ramp)
     functions.add("yolo", lambda payload: [], type="detector", spec=CAR)
@@ -377,7 +383,7 @@ def test_a_function_gets_a_deep_image_as_the_page_shows_it(
 def test_a_region_of_a_32_bit_tiff_is_sent(
     api: Any, functions: Any, alice: User, tmp_path: Path
 ) -> None:
-    """Pillow cannot write mode I as PNG: the call ended with a server error."""
+    """Pillow cannot write mode I as PNG, so the call ended with a server error."""
     ramp = np.tile(np.linspace(0, 1_000_000, 64), (48, 1)).astype(np.int32)
     task = deep_task(alice, tmp_path / "i32.tif", ramp)
     functions.add("yolo", lambda payload: [BOX], type="detector", spec=CAR)
@@ -388,7 +394,7 @@ def test_a_region_of_a_32_bit_tiff_is_sent(
     assert image.getpixel((0, 0)) == 129  # as in the whole image
 
 
-def test_a_region_is_sent_and_its_results_lie_in_the_image(
+def test_region_alone_is_sent_and_results_are_in_image_coordinates(
     api: Any, functions: Any, task: Any
 ) -> None:
     functions.add("yolo", lambda payload: [BOX], type="detector", spec=CAR)
@@ -418,7 +424,7 @@ def test_region_is_refused_for_kinds_that_need_whole_frames(
 
 
 @pytest.mark.parametrize("roi", [[5, 5, 5, 9], [64, 0, 70, 9], [0, 0, 9], [0, 0, 9, "9"], "all"])
-def test_a_wrong_region_is_refused(api: Any, functions: Any, task: Any, roi: Any) -> None:
+def test_invalid_region_is_refused(api: Any, functions: Any, task: Any, roi: Any) -> None:
     functions.add("yolo", type="detector", spec=CAR)
     assert api.call("yolo", task=task.pk, frame=0, roi=roi).status_code == 400
     assert functions.asked["yolo"] == []
@@ -437,7 +443,7 @@ def test_item_that_breaks_the_contract_is_left_out_and_noted(
     ]
 
 
-def test_answer_that_is_no_list_of_items_names_function_frame_and_item(
+def test_answer_with_items_that_are_not_objects_names_function_frame_and_item(
     api: Any, functions: Any, task: Any
 ) -> None:
     functions.add("yolo", lambda payload: [[1, 2, 3, 4]], type="detector", spec=CAR)
@@ -464,7 +470,7 @@ def test_call_of_an_interactor_without_any_click_is_refused(
     assert functions.asked["sam"] == []
 
 
-def test_call_without_a_click_of_an_interactor_that_needs_none_is_sent(
+def test_call_without_a_click_is_sent_to_an_interactor_that_needs_none(
     api: Any, functions: Any, task: Any
 ) -> None:
     functions.add(
@@ -474,7 +480,7 @@ def test_call_without_a_click_of_an_interactor_that_needs_none_is_sent(
     assert answer.status_code == 200
 
 
-def test_an_interactor_gets_what_the_person_pointed_at(api: Any, functions: Any, task: Any) -> None:
+def test_interactor_gets_points_and_box_of_the_call(api: Any, functions: Any, task: Any) -> None:
     functions.add("sam", lambda payload: {"mask": MASK, "bounds": [3, 4, 4, 5]}, type="interactor")
     answer = api.call(
         "sam",
@@ -500,10 +506,10 @@ def test_an_interactor_gets_what_the_person_pointed_at(api: Any, functions: Any,
 @pytest.mark.parametrize("accept", ["*/*", "application/json", "application/json; indent=4"])
 @pytest.mark.parametrize("one", [1, 255, 7, True, 1.0])
 @pytest.mark.parametrize("separators", [(",", ":"), (", ", ": "), (" , ", " : ")])
-def test_a_mask_of_the_whole_image_comes_through_whatever_its_form(
+def test_whole_image_mask_is_returned_equal_in_every_json_form(
     api: Any, functions: Any, task: Any, accept: str, one: Any, separators: Any
 ) -> None:
-    """The usual forms are handed on as text, and nobody can tell."""
+    """Masks in common JSON forms are passed on as text. The answer must look the same."""
     rows = [[one * (x % 5 == y % 3) for x in range(64)] for y in range(48)]
     answer = {"points": [[0, 0], [64, 0], [9, 9]], "mask": rows, "more": "of no use"}
     text = json.dumps(answer, separators=separators)
@@ -519,7 +525,7 @@ def test_a_mask_of_the_whole_image_comes_through_whatever_its_form(
     assert "Accept" in found.headers["Vary"]
 
 
-def test_an_interactor_sees_a_region_in_its_own_coordinates(
+def test_interactor_gets_clicks_in_coordinates_of_the_region(
     api: Any, functions: Any, task: Any
 ) -> None:
     functions.add(
@@ -545,7 +551,9 @@ def test_an_interactor_sees_a_region_in_its_own_coordinates(
     assert sent_image(payload).size == (30, 20)
 
 
-def test_a_box_is_two_corners_or_none(api: Any, functions: Any, task: Any) -> None:
+def test_obj_bbox_other_than_null_or_two_corners_is_refused(
+    api: Any, functions: Any, task: Any
+) -> None:
     functions.add("sam", lambda payload: {"mask": MASK, "bounds": [0, 0, 1, 1]}, type="interactor")
     points = {"task": task.pk, "frame": 0, "pos_points": [[1, 1]], "neg_points": []}
     assert api.call("sam", **points, obj_bbox=None).status_code == 200
@@ -553,13 +561,17 @@ def test_a_box_is_two_corners_or_none(api: Any, functions: Any, task: Any) -> No
     assert list(api.call("sam", **points, obj_bbox=[[1, 1]]).json()) == ["obj_bbox"]
 
 
-def test_a_mask_that_is_not_of_its_bounds_is_refused(api: Any, functions: Any, task: Any) -> None:
+def test_mask_whose_size_differs_from_its_bounds_is_refused(
+    api: Any, functions: Any, task: Any
+) -> None:
     functions.add("sam", lambda payload: {"mask": MASK, "bounds": [0, 0, 5, 5]}, type="interactor")
     answer = api.call("sam", task=task.pk, frame=0, pos_points=[[1, 1]], neg_points=[])
     assert (answer.status_code, answer.json()["field"]) == (502, "bounds")
 
 
-def test_the_blob_for_cvats_browser_plugin_passes(api: Any, functions: Any, task: Any) -> None:
+def test_blob_for_the_browser_plugin_of_cvat_is_passed_on(
+    api: Any, functions: Any, task: Any
+) -> None:
     functions.add(
         "pth-facebookresearch-sam-vit-h", lambda payload: {"blob": "AAAA"}, type="interactor"
     )
@@ -570,7 +582,7 @@ def test_the_blob_for_cvats_browser_plugin_passes(api: Any, functions: Any, task
 
 
 @pytest.mark.parametrize("blob", ['"\\ud800"', '"text!"', '""', "5"])
-def test_a_blob_that_is_no_base64_is_the_functions_fault(
+def test_blob_that_is_not_base64_answers_502(
     api: Any, functions: Any, task: Any, blob: str
 ) -> None:
     functions.add("sam", lambda payload: RawAnswer(200, f'{{"blob": {blob}}}'), type="interactor")
@@ -579,7 +591,7 @@ def test_a_blob_that_is_no_base64_is_the_functions_fault(
 
 
 def test_a_blob_of_a_region_is_refused(api: Any, functions: Any, task: Any) -> None:
-    """The browser would take it for the whole image's."""
+    """The browser would use it for the whole image."""
     functions.add("sam", lambda payload: {"blob": "AAAA"}, type="interactor")
     answer = api.call(
         "sam", task=task.pk, frame=0, pos_points=[[1, 1]], neg_points=[], roi=[0, 0, 32, 32]
@@ -591,7 +603,7 @@ def test_a_blob_of_a_region_is_refused(api: Any, functions: Any, task: Any) -> N
     ("mask", "shown"),
     [([[True, False]], [[1, 0]]), ([[0.0, 1.0]], [[0, 1]]), ([[0, 0.5]], None), ([[0, -1]], None)],
 )
-def test_a_mask_is_of_integers_whatever_the_function_sent(
+def test_mask_values_are_returned_as_integers_or_refused(
     api: Any, functions: Any, task: Any, mask: Any, shown: Any
 ) -> None:
     answer = {"mask": mask, "bounds": [0, 0, 1, 0]}
@@ -630,20 +642,24 @@ def test_reid_matches_the_boxes_of_two_frames(api: Any, functions: Any, task: An
     assert (payload["threshold"], payload["max_distance"]) == (0, 50)
 
 
-def test_reid_without_boxes_invokes_no_function(api: Any, functions: Any, task: Any) -> None:
+def test_reid_without_boxes_does_not_invoke_the_function(
+    api: Any, functions: Any, task: Any
+) -> None:
     functions.add("reid", type="reid")
     scope = {"task": task.pk, "frame0": 0, "frame1": 1}
     answer = api.call("reid", **scope, boxes0=boxes([0, 0, 1, 1]), boxes1=[])
     assert (answer.json(), functions.asked["reid"]) == ([-1], [])
 
 
-def test_reid_checks_both_frames(api: Any, functions: Any, task: Any, jobs: Any) -> None:
+def test_reid_with_the_second_frame_outside_the_job_is_refused(
+    api: Any, functions: Any, task: Any, jobs: Any
+) -> None:
     functions.add("reid", type="reid")
     answer = api.call("reid", job=jobs[0], frame0=1, frame1=2, boxes0=[], boxes1=[])
     assert answer.json()["code"] == "frame_out_of_scope"
 
 
-# What may go wrong on the way
+# Failures of the function
 
 
 @pytest.mark.parametrize(
@@ -656,7 +672,7 @@ def test_reid_checks_both_frames(api: Any, functions: Any, task: Any, jobs: Any)
         ({"label": "car"}, 502, "function_answer_invalid"),
     ],
 )
-def test_a_failure_of_the_function_is_a_code_and_a_sentence(
+def test_failed_invocation_is_answered_with_code_and_message(
     api: Any, functions: Any, task: Any, answer: Any, status: int, code: str
 ) -> None:
     functions.add("yolo", lambda payload: answer, type="detector", spec=CAR)
@@ -676,7 +692,7 @@ def test_a_failure_of_the_function_is_a_code_and_a_sentence(
     ],
 )
 @pytest.mark.parametrize("kind", ["detector", "interactor", "tracker", "reid"])
-def test_an_answer_that_is_no_json_names_function_and_frame(
+def test_answer_that_is_not_json_names_function_and_frame(
     api: Any, functions: Any, task: Any, kind: str, answer: Any
 ) -> None:
     functions.add("fn", lambda payload: answer, type=kind, spec=CAR)
@@ -708,8 +724,10 @@ def test_malformed_mask_of_a_downscaled_image_is_left_out_and_noted(
     assert answer["notes"][0].startswith("item 0, field 'rle': the box [0, 0, 16383, 16383]")
 
 
-def test_no_address_and_no_trace_leaves_the_server(api: Any, functions: Any, task: Any) -> None:
-    """Bug of CVAT's own: the function's URL and whole tracebacks were answered."""
+def test_error_answer_has_no_internal_address_and_no_traceback(
+    api: Any, functions: Any, task: Any
+) -> None:
+    """Bug in CVAT: its answers contained the function's URL and tracebacks."""
     trace = (
         f'Exception caught in handler - "no": Traceback (most recent call last): {functions.url}'
     )
@@ -720,7 +738,7 @@ def test_no_address_and_no_trace_leaves_the_server(api: Any, functions: Any, tas
     assert str(functions.port) not in text
 
 
-def test_an_image_larger_than_the_function_takes_is_413(
+def test_image_over_the_limit_of_the_function_answers_413(
     api: Any, functions: Any, task: Any
 ) -> None:
     functions.add("yolo", type="detector", spec=CAR, max_body_bytes=100)
@@ -728,7 +746,7 @@ def test_an_image_larger_than_the_function_takes_is_413(
     assert (answer.status_code, answer.json()["code"]) == (413, "payload_too_large")
 
 
-def test_a_function_that_downscales_gets_a_smaller_image(
+def test_image_over_the_limit_is_downscaled_where_the_function_allows_it(
     api: Any, functions: Any, task: Any
 ) -> None:
     functions.add("yolo", lambda payload: [BOX], type="detector", spec=CAR, max_image_side="32")

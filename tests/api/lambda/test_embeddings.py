@@ -1,4 +1,4 @@
-"""Clicks on an image that is known already."""
+"""Clicks on an image whose embedding is cached."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def behave(payload: dict[str, Any]) -> Any:
 
 @pytest.fixture
 def sam(functions: Any, clean_redis: str) -> str:
-    """An interactor that can embed; each test has its own."""
+    """An interactor that can return embeddings. Each test has its own."""
     return str(functions.add(f"sam-{next(_numbers)}", behave, type="interactor", embedding="true"))
 
 
@@ -45,14 +45,16 @@ def click(api: Any, function_id: str, **members: Any) -> Any:
 
 
 def asked(functions: Any, function_id: str) -> list[str]:
-    """What each call of the function held: its image, its embedding, or both."""
+    """Return which of image, embedding and want each invocation of the function had."""
     return [
         "+".join(name for name in ("image", "embedding", "want") if name in payload)
         for payload in functions.asked[function_id]
     ]
 
 
-def test_later_clicks_send_no_image(api: Any, functions: Any, task: Any, sam: str) -> None:
+def test_second_click_on_an_image_sends_the_embedding_without_the_image(
+    api: Any, functions: Any, task: Any, sam: str
+) -> None:
     for _ in range(3):
         answer = click(api, sam, task=task.pk, frame=0)
         assert (answer.status_code, answer.json()) == (200, MASK)
@@ -74,7 +76,7 @@ def test_click_of_another_user_on_the_same_image_sends_no_image(
     assert asked(functions, sam) == ["image+want", "embedding"]
 
 
-def test_another_frame_region_or_version_is_another_image(
+def test_click_on_another_frame_region_or_version_sends_the_image(
     api: Any, functions: Any, task: Any, sam: str
 ) -> None:
     click(api, sam, task=task.pk, frame=0)
@@ -86,7 +88,7 @@ def test_another_frame_region_or_version_is_another_image(
     assert asked(functions, sam) == ["image+want"] * 4
 
 
-def test_a_known_region_is_clicked_in_its_own_coordinates(
+def test_click_with_a_cached_embedding_of_a_region_uses_its_coordinates(
     api: Any, functions: Any, task: Any, sam: str
 ) -> None:
     for _ in range(2):
@@ -96,7 +98,7 @@ def test_a_known_region_is_clicked_in_its_own_coordinates(
     assert functions.asked[sam][1]["pos_points"] == [[1, 1]]
 
 
-def test_two_first_clicks_at_once_compute_one_embedding(
+def test_two_simultaneous_first_clicks_compute_one_embedding(
     transactional_db: None, client_for: Any, functions: Any, clean_redis: str, task: Any, alice: Any
 ) -> None:
     inside, go_on = threading.Event(), threading.Event()
@@ -127,17 +129,17 @@ def test_two_first_clicks_at_once_compute_one_embedding(
     assert asked(functions, sam) == ["image+want", "embedding"]
 
 
-def test_without_redis_every_click_sends_the_image(
+def test_click_sends_the_image_where_nothing_can_be_cached(
     api: Any, functions: Any, task: Any, settings: Any
 ) -> None:
-    settings.CVAT_LAMBDA_EMBEDDING_CACHE_BYTES = 0  # as little use as a Redis that is away
+    settings.CVAT_LAMBDA_EMBEDDING_CACHE_BYTES = 0  # has the same effect as a Redis that is down
     sam = functions.add(f"sam-{next(_numbers)}", behave, type="interactor", embedding="true")
     for _ in range(2):
         assert click(api, sam, task=task.pk, frame=0).json() == MASK
     assert asked(functions, sam) == ["image", "image"]
 
 
-def test_an_embedding_that_the_function_refuses_is_made_anew(
+def test_embedding_that_the_function_refuses_is_computed_again(
     api: Any, functions: Any, task: Any, clean_redis: str
 ) -> None:
     def forgetful(payload: dict[str, Any]) -> Any:
@@ -154,7 +156,7 @@ def test_an_embedding_that_the_function_refuses_is_made_anew(
 def test_redeployed_interactor_does_not_get_the_embedding_of_its_predecessor(
     api: Any, functions: Any, task: Any, sam: str
 ) -> None:
-    """The list of functions may be older than the deploy: the answer tells the revision."""
+    """The cached function list may be older than the deploy. The answer names the revision."""
     functions.revisions[sam] = "r1"
     for _ in range(2):
         assert click(api, sam, task=task.pk, frame=0).json() == MASK
@@ -175,7 +177,7 @@ def test_redeployed_interactor_does_not_get_the_embedding_of_its_predecessor(
     assert asked(functions, sam) == [
         "image+want",
         "embedding",
-        "embedding",  # the answer is of another revision and is discarded
+        "embedding",  # The answer is from another revision, so it is discarded.
         "image+want",
         "embedding",
     ]
@@ -185,7 +187,7 @@ def test_redeployed_interactor_does_not_get_the_embedding_of_its_predecessor(
 def test_click_on_an_interactor_that_hangs_ends_at_its_time_limit_and_is_not_repeated(
     api: Any, functions: Any, task: Any, clean_redis: str, settings: Any
 ) -> None:
-    """Two attempts of 30 s and their waits took 91 s."""
+    """Two attempts of 30 s and the waits between them took 91 s."""
     settings.CVAT_LAMBDA_CALL_TIMEOUT_S = 1
     resumed = threading.Event()
 
@@ -231,7 +233,7 @@ def test_embedding_that_makes_a_redeployed_interactor_fail_is_replaced(
         {**EMBEDDING, "dtype": "object"},
     ],
 )
-def test_malformed_embedding_is_not_kept(
+def test_malformed_embedding_is_not_cached(
     api: Any,
     functions: Any,
     task: Any,
@@ -253,7 +255,7 @@ def test_malformed_embedding_is_not_kept(
 
 
 @pytest.mark.parametrize("member", ["1e999", "[" * 500 + "-1e999" + "]" * 500])
-def test_an_embedding_with_a_number_that_is_not_finite_is_not_kept(
+def test_embedding_with_a_number_that_is_not_finite_is_not_cached(
     api: Any,
     functions: Any,
     task: Any,
@@ -261,7 +263,7 @@ def test_an_embedding_with_a_number_that_is_not_finite_is_not_kept(
     caplog: pytest.LogCaptureFixture,
     member: str,
 ) -> None:
-    """In a member beside those that are checked it was an internal error."""
+    """Such a number in an unchecked member caused an internal error."""
     body = json.dumps({**MASK, "embedding": {**EMBEDDING, "x": 0}}).replace(
         '"x": 0', f'"x": {member}'
     )
@@ -279,7 +281,7 @@ def test_an_embedding_with_a_number_that_is_not_finite_is_not_kept(
     assert f"function '{sam}': its embedding cannot be kept, it holds a number" in caplog.text
 
 
-def test_an_embedding_too_large_to_send_back_is_not_kept(
+def test_embedding_that_is_too_large_to_send_back_is_not_cached(
     api: Any, functions: Any, task: Any, clean_redis: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     sam = functions.add(
@@ -295,7 +297,7 @@ def test_an_embedding_too_large_to_send_back_is_not_kept(
     assert "maxRequestBodySize" in caplog.text
 
 
-def test_a_function_that_does_not_embed_is_not_asked_to(
+def test_interactor_without_embeddings_is_not_asked_for_one(
     api: Any, functions: Any, task: Any
 ) -> None:
     sam = functions.add(f"sam-{next(_numbers)}", behave, type="interactor", embedding="false")
@@ -303,14 +305,14 @@ def test_a_function_that_does_not_embed_is_not_asked_to(
     assert asked(functions, sam) == ["image"]
 
 
-def test_the_frame_of_a_known_image_is_still_checked(
+def test_frame_number_is_checked_also_with_a_cached_embedding(
     api: Any, task: Any, jobs: Any, sam: str
 ) -> None:
     click(api, sam, task=task.pk, frame=2)
     assert click(api, sam, job=jobs[0], frame=2).json()["code"] == "frame_out_of_scope"
 
 
-# CVAT's own Segment Anything, whose answers its page decodes
+# CVAT's Segment Anything. CVAT's page decodes its answers.
 
 SAM = "pth-facebookresearch-sam-vit-h"
 BLOB = EMBEDDING["data"]
@@ -318,7 +320,7 @@ BROWSER = {"HTTP_USER_AGENT": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/2
 
 
 def segment_anything(payload: dict[str, Any]) -> Any:
-    """Answers as serverless/pytorch/facebookresearch/sam_vit_h does."""
+    """Answer as serverless/pytorch/facebookresearch/sam_vit_h does."""
     want, prompt = payload.get("want"), bool(payload["pos_points"] or payload["obj_bbox"])
     mask = MASK if prompt and want != "blob" else {}
     if want == "embedding":
@@ -330,7 +332,7 @@ def segment_anything(payload: dict[str, Any]) -> Any:
 
 @pytest.fixture
 def cvats_sam(functions: Any, clean_redis: str) -> str:
-    """Our Segment Anything under CVAT's id; its version is of this test, and so its embeddings."""
+    """Our Segment Anything with CVAT's id. A version of its own keeps its embeddings apart."""
     return str(
         functions.add(
             SAM,
@@ -344,12 +346,12 @@ def cvats_sam(functions: Any, clean_redis: str) -> str:
 
 
 def browse(api: Any, task: Any, **members: Any) -> Any:
-    """A click as CVAT's page sends it."""
+    """Send a click as CVAT's page does."""
     body = {"task": task.pk, "frame": 0, "pos_points": [[3, 4]], "neg_points": [], "obj_bbox": []}
     return api.post(f"functions/{SAM}", {**body, **members}, **BROWSER)
 
 
-def test_a_browser_gets_the_blob_and_the_function_is_asked_once(
+def test_browser_gets_the_blob_with_one_invocation(
     api: Any, functions: Any, task: Any, cvats_sam: str
 ) -> None:
     for _ in range(3):
@@ -358,7 +360,7 @@ def test_a_browser_gets_the_blob_and_the_function_is_asked_once(
     assert asked(functions, SAM) == ["image+want"]
 
 
-def test_client_that_is_no_browser_gets_blob_and_mask_by_the_kept_embedding(
+def test_client_other_than_a_browser_gets_blob_and_mask_of_the_cached_embedding(
     api: Any, functions: Any, task: Any, cvats_sam: str
 ) -> None:
     for _ in range(2):
@@ -367,7 +369,7 @@ def test_client_that_is_no_browser_gets_blob_and_mask_by_the_kept_embedding(
     assert asked(functions, SAM) == ["image+want", "embedding"]
 
 
-def test_blob_is_made_of_the_embedding_of_another_users_click(
+def test_blob_is_made_from_the_embedding_of_another_users_click(
     api: Any, functions: Any, task: Any, cvats_sam: str
 ) -> None:
     assert click(api, SAM, task=task.pk, frame=0, want="mask").json() == MASK
@@ -376,7 +378,7 @@ def test_blob_is_made_of_the_embedding_of_another_users_click(
     assert asked(functions, SAM) == ["image+want", "embedding"]
 
 
-def test_call_without_a_point_answers_the_blob_only(
+def test_call_without_a_point_returns_the_blob_only(
     api: Any, functions: Any, task: Any, cvats_sam: str
 ) -> None:
     for _ in range(2):
@@ -413,7 +415,7 @@ def test_call_without_redis_sends_the_wanted_format_to_the_function(
     assert functions.asked[SAM][0].get("want") == sent
 
 
-def test_an_embedding_that_is_no_float32_is_no_blob(
+def test_embedding_that_is_not_float32_is_not_returned_as_blob(
     api: Any, functions: Any, task: Any, clean_redis: str
 ) -> None:
     half = {**EMBEDDING, "data": base64.b64encode(bytes(2 * 6)).decode(), "dtype": "float16"}
@@ -431,7 +433,7 @@ def test_an_embedding_that_is_no_float32_is_no_blob(
     ]
 
 
-def test_a_function_of_cvats_own_is_passed_to_the_browser_as_it_answers(
+def test_answer_of_cvats_segment_anything_is_passed_to_the_browser_unchanged(
     api: Any, functions: Any, task: Any
 ) -> None:
     functions.add(SAM, lambda payload: {"blob": BLOB}, type="interactor")
@@ -440,11 +442,13 @@ def test_a_function_of_cvats_own_is_passed_to_the_browser_as_it_answers(
     assert asked(functions, SAM) == ["image", "image"]
 
 
-def test_another_interactor_answers_a_browser_with_the_mask(api: Any, task: Any, sam: str) -> None:
+def test_browser_gets_the_mask_of_an_interactor_with_another_id(
+    api: Any, task: Any, sam: str
+) -> None:
     for _ in range(2):
         body = {"task": task.pk, "frame": 0, "pos_points": [[3, 4]], "neg_points": []}
         assert api.post(f"functions/{sam}", body, **BROWSER).json() == MASK
-    # What it keeps can be had as a blob all the same.
+    # The cached embedding is returned as a blob if `want` says so.
     assert click(api, sam, task=task.pk, frame=0, want="blob").json() == {"blob": BLOB}
 
 

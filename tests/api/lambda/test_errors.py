@@ -1,4 +1,4 @@
-"""Errors as answers: a code and a sentence, the trace in the log."""
+"""Answers to errors have a code and a sentence. The traceback is in the log."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def every_error(base: type[errors.LambdaError] = errors.LambdaError) -> list[Any
 
 
 @pytest.mark.parametrize("kind", every_error())
-def test_each_of_our_errors_has_its_status_code_and_sentence(
+def test_every_typed_error_is_answered_with_its_status_code_and_sentence(
     kind: type[errors.LambdaError],
 ) -> None:
     answer = handle_exception(kind("A sentence.", frame=3), {})
@@ -40,7 +40,7 @@ def test_each_of_our_errors_has_its_status_code_and_sentence(
         (exceptions.ValidationError({"task": ["No."]}), 400, {"task": ["No."]}),
     ],
 )
-def test_errors_of_rest_framework_keep_their_form(
+def test_errors_of_rest_framework_keep_their_format(
     exc: Exception, status: int, data: dict[str, Any]
 ) -> None:
     answer = handle_exception(exc, {})
@@ -48,7 +48,9 @@ def test_errors_of_rest_framework_keep_their_form(
     assert (answer.status_code, answer.data) == (status, data)
 
 
-def test_an_unexpected_error_is_a_reference_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_unexpected_error_is_answered_with_a_reference_to_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     secret = "redis://user:password@10.0.0.7"
     try:
         raise RuntimeError(secret)
@@ -63,7 +65,7 @@ def test_an_unexpected_error_is_a_reference_to_the_log(caplog: pytest.LogCapture
     assert secret in caplog.text
 
 
-def test_a_wrong_method_is_405_in_the_usual_form(api: Any, db: None) -> None:
+def test_unsupported_method_is_answered_with_405_as_json(api: Any, db: None) -> None:
     answer = api.delete("functions")
     assert (answer.status_code, list(answer.json())) == (405, ["detail"])
 
@@ -92,7 +94,7 @@ def test_a_body_that_is_nested_too_deeply_is_400(
         '{"username": "\\ud800", "password": "a"}',
     ],
 )
-def test_a_body_that_cannot_be_meant_is_400_at_the_login_too(client: Any, body: str) -> None:
+def test_login_with_a_deeply_nested_or_unstorable_body_answers_400(client: Any, body: str) -> None:
     answer = client.post("/api/auth/login", body, content_type="application/json")
     assert answer.status_code == 400
 

@@ -1,4 +1,4 @@
-"""GET functions: what CVAT's page and SDK read of each kind."""
+"""``GET functions``: the members that CVAT's page and SDK read, for each kind."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LABELS = [
 ]
 
 
-def test_a_detector_is_described_as_cvat_does(api: Any, functions: Any) -> None:
+def test_detector_is_described_with_the_members_of_cvat(api: Any, functions: Any) -> None:
     functions.add("yolo", type="detector", spec=json.dumps(LABELS), version="3")
     assert api.get("functions").json() == [
         {
@@ -66,7 +66,7 @@ def test_a_detector_is_described_as_cvat_does(api: Any, functions: Any) -> None:
     ]
 
 
-def test_an_interactor_has_what_the_canvas_asks_for(api: Any, functions: Any) -> None:
+def test_interactor_is_described_with_the_options_of_cvats_canvas(api: Any, functions: Any) -> None:
     functions.add(
         "sam",
         type="interactor",
@@ -89,8 +89,8 @@ def test_an_interactor_has_what_the_canvas_asks_for(api: Any, functions: Any) ->
     }
 
 
-def test_the_word_false_is_false(api: Any, functions: Any) -> None:
-    """Bug of CVAT's own: every text that is not empty was true."""
+def test_annotation_with_the_text_false_is_read_as_false(api: Any, functions: Any) -> None:
+    """Bug in CVAT: it read every non-empty text as true."""
     functions.add("iog", type="interactor", startswith_box="false")
     assert api.get("functions/iog").json()["startswith_box"] is False
 
@@ -102,7 +102,7 @@ def test_the_word_false_is_false(api: Any, functions: Any) -> None:
         ({"supported_shape_types": "rectangle,polygon"}, ["rectangle", "polygon"]),
     ],
 )
-def test_a_tracker_always_says_which_shapes_it_tracks(
+def test_tracker_always_lists_its_supported_shape_types(
     api: Any, functions: Any, annotations: dict[str, str], expected: list[str]
 ) -> None:
     functions.add("siam", type="tracker", **annotations)
@@ -113,10 +113,10 @@ def _at(place: int, count: int) -> tuple[str, ...]:
     return tuple(r"\ud800" if number == place else "" for number in range(count))
 
 
-def test_a_broken_function_never_hides_the_others(
+def test_list_with_a_broken_function_has_all_others(
     api: Any, functions: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Bug of CVAT's own: one without annotations took the whole list down."""
+    """Bug in CVAT: a function without annotations made the whole list fail."""
     functions.put("good", type="detector", spec=json.dumps(LABELS))
     functions.put("no-kind", spec="[]")
     functions.put("bad-spec", type="detector", spec="{")
@@ -125,7 +125,7 @@ def test_a_broken_function_never_hides_the_others(
     odd = r'[{"name": "a", "type": "skeleton", "svg": "%s", "sublabels": [{"name": "b%s"}]}]'
     attribute = r'{"name": "b%s", "input_type": "text", "values": ["%s"]}'
     text = r'[{"name": "a%s", "attributes": [' + attribute + "]}]"
-    for place in range(3):  # JSON in text says what no answer can repeat
+    for place in range(3):  # escapes that no answer can contain
         functions.put(f"surrogate-{place}", type="detector", spec=text % _at(place, 3))
     functions.put("surrogate-svg", type="detector", spec=odd % (r"<svg>\ud800", ""))
     functions.put("surrogate-sublabel", type="detector", spec=odd % ("<svg>", r"\ud800"))
@@ -158,7 +158,7 @@ def test_a_broken_function_never_hides_the_others(
         ({"type": "detector", "spec": "{"}, "spec"),
     ],
 )
-def test_retrieving_a_broken_function_says_what_is_wrong(
+def test_retrieve_of_a_broken_function_names_its_problem(
     api: Any, functions: Any, annotations: dict[str, str], words: str
 ) -> None:
     functions.add("broken", **annotations)
@@ -168,13 +168,13 @@ def test_retrieving_a_broken_function_says_what_is_wrong(
     assert words in answer.json()["message"]
 
 
-def test_the_list_answers_when_the_platform_is_down(api: Any, functions: Any) -> None:
+def test_list_is_answered_while_the_platform_is_down(api: Any, functions: Any) -> None:
     functions.add("yolo", type="detector")
     functions.is_down = True
     assert [item["id"] for item in api.get("functions").json()] == ["yolo"]
 
 
-def test_a_function_that_vanished_is_said_to_be_away(api: Any, functions: Any) -> None:
+def test_function_that_the_platform_no_longer_lists_is_missing(api: Any, functions: Any) -> None:
     functions.add("yolo", type="detector")
     functions.remove("yolo")
     found = api.get("functions/yolo").json()
@@ -187,10 +187,10 @@ def test_a_function_that_vanished_is_said_to_be_away(api: Any, functions: Any) -
 
 
 @pytest.mark.parametrize(("state", "name"), [("error", "Yolo (error)"), ("ready", "Yolo")])
-def test_pages_get_the_state_of_what_cannot_be_used_in_its_name(
+def test_browser_gets_the_state_of_an_unusable_function_in_its_name(
     api: Any, functions: Any, state: str, name: str
 ) -> None:
-    """CVAT's pages show of a detector nothing but its name and labels."""
+    """CVAT's pages show only the name and the labels of a detector."""
     functions.add("yolo", type="detector", name="Yolo")
     Function.objects.filter(pk="yolo").update(state=state)
     browser = {"HTTP_USER_AGENT": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101"}
@@ -200,23 +200,21 @@ def test_pages_get_the_state_of_what_cannot_be_used_in_its_name(
     assert [found["name"] for found in api.get("functions").json()] == ["Yolo"]
 
 
-def test_a_request_for_a_function_that_is_away_is_taken(
-    api: Any, functions: Any, task: Any
-) -> None:
+def test_request_for_a_missing_function_is_queued(api: Any, functions: Any, task: Any) -> None:
     functions.add("yolo", type="detector", spec=json.dumps([{"name": "car", "type": "rectangle"}]))
     functions.remove("yolo")
     answer = api.post("requests", {"function": "yolo", "task": task.pk})
     assert (answer.status_code, answer.json()["status"]) == (200, "queued")
 
 
-def test_a_function_that_has_been_away_for_long_is_forgotten(
+def test_function_that_has_been_missing_for_31_days_is_deleted(
     api: Any, functions: Any, settings: Any
 ) -> None:
     for name in ("gone", "lately", "switched-off", "endpoint", "there"):
         functions.put(name, type="detector")
     registry.refresh(force=True)
     Function.objects.filter(pk="endpoint").update(platform="endpoint", state="missing")
-    Function.objects.filter(pk="switched-off").update(enabled=False)  # and stays so
+    Function.objects.filter(pk="switched-off").update(enabled=False)  # a disabled function is kept
     for name in ("gone", "lately", "switched-off", "endpoint"):
         del functions.objects[name]
     registry.refresh(force=True)
@@ -241,22 +239,24 @@ def test_a_function_that_has_been_away_for_long_is_forgotten(
     assert api.get("functions/gone").status_code == 404
 
 
-def test_a_platform_that_was_never_reached_is_503(api: Any, functions: Any) -> None:
+def test_list_without_any_successful_read_of_the_platform_answers_503(
+    api: Any, functions: Any
+) -> None:
     functions.is_down = True
     answer = api.get("functions")
     assert (answer.status_code, answer.json()["code"]) == (503, "platform_unreachable")
 
 
-def test_an_unknown_function_is_404(api: Any, functions: Any) -> None:
+def test_unknown_function_answers_404(api: Any, functions: Any) -> None:
     answer = api.get("functions/nobody.knows-it_")
     assert (answer.status_code, answer.json()["code"]) == (404, "function_not_found")
 
 
 @pytest.mark.parametrize("path", ["functions/a%00b", "functions/%C3%A9", "functions/a%20b"])
-def test_what_cannot_be_an_id_is_404_in_json(api: Any, db: None, path: str) -> None:
+def test_invalid_function_id_answers_404_as_json(api: Any, db: None, path: str) -> None:
     answer = api.get(path)
     assert (answer.status_code, answer.json()["code"]) == (404, "function_not_found")
 
 
-def test_there_is_no_trailing_slash(api: Any, functions: Any) -> None:
+def test_path_with_a_trailing_slash_answers_404(api: Any, functions: Any) -> None:
     assert api.get("functions/").status_code == 404

@@ -1,4 +1,4 @@
-"""Who may do what: the owner, an assignee, a stranger and nobody, at every endpoint and method."""
+"""Permissions of owner, assignee, other user and anonymous at every endpoint and method."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PEOPLE = ("alice", "bob", "charlie", "anonymous")
 CALL = {"task": "{task}", "frame": 0}
 POST = {"function": "yolo", "task": "{task}"}
 
-# method, path, body: for alice (owner), bob (assigned to a job), charlie (stranger), anonymous
+# method, path, body; status for alice (owner), bob (assignee of a job), charlie, anonymous
 TABLE = [
     ("GET", "functions", None, (200, 200, 200, 401)),
     ("GET", "functions/yolo", None, (200, 200, 200, 401)),
@@ -29,7 +29,7 @@ TABLE = [
     ("POST", "functions/yolo", {"job": "{job1}", "frame": 2}, (200, 404, 404, 401)),
     ("POST", "functions/none", CALL, (404, 404, 404, 401)),
     ("GET", "requests", None, (200, 200, 200, 401)),
-    # Who may see a task, but edit only a job of it, runs nothing on the whole task.
+    # An assignee may view the task, but may start requests only on the assigned job.
     ("POST", "requests", {**POST, "frames": [0]}, (409, 403, 404, 401)),
     ("POST", "requests", {"function": "yolo", "job": "{job0}"}, (409, 409, 404, 401)),
     ("POST", "requests", {"function": "yolo", "job": "{job1}"}, (409, 404, 404, 401)),
@@ -49,7 +49,7 @@ TABLE = [
 def places(
     api: Any, alice: User, bob: User, charlie: User, functions: Any, task: Any, jobs: list[int]
 ) -> dict[str, Any]:
-    """A task of alice with a request that waits; its first job is bob's."""
+    """A task of alice with a queued request. Bob is the assignee of its first job."""
     functions.add("yolo", type="detector", spec=CAR)
     models.Job.objects.filter(pk=jobs[0]).update(assignee=bob)
     made = api.post("requests", {"function": "yolo", "task": task.pk}).json()["id"]
@@ -57,7 +57,7 @@ def places(
 
 
 def filled(template: Any, places: dict[str, Any]) -> Any:
-    """The same value with ``{name}`` replaced by what it stands for."""
+    """Return the template with every ``{name}`` replaced by that value of `places`."""
     if isinstance(template, dict):
         return {key: filled(value, places) for key, value in template.items()}
     if isinstance(template, list):
@@ -69,7 +69,7 @@ def filled(template: Any, places: dict[str, Any]) -> Any:
 
 @pytest.mark.parametrize(("method", "path", "body", "expected"), TABLE)
 @pytest.mark.parametrize("person", PEOPLE)
-def test_everybody_gets_what_is_theirs(
+def test_every_endpoint_answers_each_user_with_the_status_of_the_table(
     api_of: Callable[[User | None], Any],
     places: dict[str, Any],
     method: str,
@@ -93,7 +93,7 @@ SAMPLES = samples(f"{ROOT}{path}" for _, path, _, _ in TABLE)
 
 
 def test_every_endpoint_and_method_is_in_the_table_and_no_other() -> None:
-    """An action that is added must be added here."""
+    """A new endpoint must be added to the table."""
     assert {Endpoint.of(method, f"{ROOT}{path}") for method, path, _, _ in TABLE} == defined(VIEWS)
 
 
@@ -111,10 +111,10 @@ def test_every_other_method_is_405_for_those_who_are_logged_in(
     assert statuses == {"alice": 405, "bob": 405, "charlie": 405, "anonymous": 401}
 
 
-def test_a_strangers_request_and_an_unknown_one_look_alike(
+def test_request_of_another_user_is_answered_like_an_unknown_one(
     api_of: Callable[[User | None], Any], places: dict[str, Any], charlie: User
 ) -> None:
-    """Bug of CVAT's own: anyone could read and cancel anyone's request."""
+    """Bug in CVAT: every user could read and cancel every request."""
     stranger = api_of(charlie)
     found = stranger.get(f"requests/{places['request']}").json()
     unknown = stranger.get("requests/req-0").json()
@@ -125,7 +125,7 @@ def test_a_strangers_request_and_an_unknown_one_look_alike(
     assert Request.objects.get().status == "queued"
 
 
-def test_what_was_refused_wrote_nothing(
+def test_refused_requests_write_nothing(
     api_of: Callable[[User | None], Any], places: dict[str, Any], bob: User
 ) -> None:
     body = {"function": "yolo", "task": places["task"], "cleanup": True}
@@ -133,10 +133,10 @@ def test_what_was_refused_wrote_nothing(
     assert (Request.objects.count(), Shard.objects.count(), Outcome.objects.count()) == (1, 1, 0)
 
 
-def test_who_may_see_a_task_but_not_edit_it_cannot_run_a_function_over_it(
+def test_user_who_may_view_but_not_edit_a_task_cannot_start_a_request_on_it(
     api_of: Callable[[User | None], Any], places: dict[str, Any], bob: User
 ) -> None:
-    """Bug of CVAT's own: the right to see the data was enough to replace annotations."""
+    """Bug in CVAT: permission to view the data was enough to replace annotations."""
     at_work = api_of(bob)
     assert at_work.client.get(f"/api/tasks/{places['task']}").status_code == 200
     answer = at_work.post("requests", {"function": "yolo", "task": places["task"], "frames": [2]})
@@ -144,14 +144,16 @@ def test_who_may_see_a_task_but_not_edit_it_cannot_run_a_function_over_it(
     assert Request.objects.count() == 1
 
 
-def test_a_function_is_asked_nothing_for_a_stranger(
+def test_refused_call_of_another_user_does_not_invoke_the_function(
     api_of: Callable[[User | None], Any], places: dict[str, Any], functions: Any, charlie: User
 ) -> None:
     assert api_of(charlie).call("yolo", task=places["task"], frame=0).status_code == 404
     assert functions.asked["yolo"] == []
 
 
-def test_anonymous_is_told_how_to_log_in(api_of: Callable[[User | None], Any], db: None) -> None:
+def test_anonymous_request_is_answered_with_www_authenticate(
+    api_of: Callable[[User | None], Any], db: None
+) -> None:
     answer = api_of(None).get("functions")
     assert (answer.status_code, list(answer.json())) == (401, ["detail"])
     assert "WWW-Authenticate" in answer.headers
@@ -160,7 +162,7 @@ def test_anonymous_is_told_how_to_log_in(api_of: Callable[[User | None], Any], d
 def test_editor_of_the_task_who_did_not_start_a_request_can_view_and_not_change_it(
     api_of: Callable[[User | None], Any], places: dict[str, Any], bob: User
 ) -> None:
-    """CVE-2026-73221: in CVAT every annotator of a task could cancel the requests of others."""
+    """CVE-2026-73221: in CVAT every annotator of a task could cancel requests of other users."""
     models.Task.objects.filter(pk=places["task"]).update(assignee=bob)
     colleague, request = api_of(bob), places["request"]
     assert colleague.get(f"requests/{request}").status_code == 200

@@ -1,4 +1,4 @@
-"""The id of an HTTP request: sent to the function, and back to the client."""
+"""The id of an HTTP request is sent to the function and returned to the client."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Final
 CAR: Final = '[{"name": "car", "type": "rectangle"}]'
 
 
-def test_call_sends_the_request_id_to_the_function_and_back(
+def test_request_id_of_a_call_is_sent_to_the_function_and_returned(
     api: Any, functions: Any, task: Any
 ) -> None:
     functions.add("yolo", type="detector", spec=CAR)
@@ -19,7 +19,7 @@ def test_call_sends_the_request_id_to_the_function_and_back(
     assert functions.request_ids == ["client-7"]
 
 
-def test_call_without_a_request_id_gets_one_that_the_function_sees(
+def test_call_without_a_request_id_gets_one_and_sends_it_to_the_function(
     api: Any, functions: Any, task: Any
 ) -> None:
     functions.add("yolo", type="detector", spec=CAR)

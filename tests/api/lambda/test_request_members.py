@@ -1,4 +1,4 @@
-"""Members of a request's body: misspelt ones, priority, and the dry run."""
+"""Members of a request's body: misspelt members, `priority` and `dry_run`."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ def create(api: Any, **body: Any) -> Any:
 def test_misspelt_member_is_refused_with_the_nearest_name(
     api: Any, yolo: str, task: Any, name: str, near: str
 ) -> None:
-    """The request ran without it."""
+    """The server used to ignore the member and start the request."""
     answer = create(api, task=task.pk, **{name: 0.5})
     assert answer.status_code == 400
     assert answer.json()[name] == [f"A request has no such member. Did you mean {near}?"]
     assert not Request.objects.exists()
 
 
-def test_member_that_is_like_no_other_is_refused(api: Any, yolo: str, task: Any) -> None:
+def test_unknown_member_is_refused_without_a_suggestion(api: Any, yolo: str, task: Any) -> None:
     answer = create(api, task=task.pk, zzz=1)
     assert (answer.status_code, answer.json()["zzz"]) == (400, ["A request has no such member."])
 
 
-def test_members_that_cvats_clients_send_are_taken(api: Any, yolo: str, task: Any) -> None:
+def test_members_that_cvats_clients_send_are_accepted(api: Any, yolo: str, task: Any) -> None:
     """CVAT's page sends ``type`` with a request."""
     body = {"type": "annotate_task", "quality": "original", "cleanup": False, "max_distance": None}
     assert create(api, task=task.pk, **body).status_code == 200
@@ -76,7 +76,7 @@ def test_priority_of_zero_and_below_needs_no_permission(
 @pytest.mark.parametrize(
     ("options", "replaced"),
     [
-        ({}, 0),  # the function made none of them
+        ({}, 0),  # This function added none of them.
         ({"replace": "none"}, 0),
         ({"replace": "all"}, 2),
         ({"replace": "automatic"}, 1),

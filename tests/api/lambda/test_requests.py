@@ -1,4 +1,4 @@
-"""POST, GET and DELETE requests: what is taken, what is shown, what is refused."""
+"""``requests`` of the lambda API: create, list, retrieve, cancel, retry and undo."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def create(api: Any, **body: Any) -> Any:
 
 @pytest.fixture
 def made(api: Any, yolo: str, task: Any) -> Any:
-    """A request of alice on her whole task, queued."""
+    """A queued request of alice on her whole task."""
     return Request.objects.get(pk=create(api, task=task.pk).json()["id"])
 
 
@@ -50,14 +50,14 @@ def outcome(request: Request, frame: int, status: str, **values: Any) -> Any:
 # Creating
 
 
-def test_a_request_says_how_many_frames_a_worker_gets(api: Any, yolo: str, task: Any) -> None:
+def test_request_sets_the_number_of_frames_per_shard(api: Any, yolo: str, task: Any) -> None:
     made = create(api, task=task.pk, shard_frames=1.0).json()  # cvat-sdk sends floats
     sizes = Shard.objects.filter(request=made["id"]).values_list("total", flat=True)
     assert list(sizes) == [1] * made["total"]
 
 
 @pytest.mark.parametrize("size", [-1, 1.5, "2", True])
-def test_a_wrong_number_of_frames_for_a_worker_is_refused(
+def test_invalid_number_of_frames_per_shard_is_refused(
     api: Any, yolo: str, task: Any, size: object
 ) -> None:
     answer = create(api, task=task.pk, shard_frames=size)
@@ -65,17 +65,19 @@ def test_a_wrong_number_of_frames_for_a_worker_is_refused(
     assert list(answer.json()) == ["shard_frames"]
 
 
-def test_a_new_request_is_shown_in_full(api: Any, yolo: str, task: Any, alice: Any) -> None:
+def test_created_request_is_answered_with_all_members(
+    api: Any, yolo: str, task: Any, alice: Any
+) -> None:
     answer = create(
         api,
-        type="annotate_task",  # CVAT's page says so
+        type="annotate_task",  # as CVAT's page sends it
         task=task.pk,
         mapping={"car": {"name": "person", "attributes": {}}},
         cleanup=False,
         conv_mask_to_poly=True,
         threshold=0,
     )
-    assert answer.status_code == 200  # not 201, as CVAT
+    assert answer.status_code == 200  # CVAT answers 200, not 201
     found = answer.json()
     request = Request.objects.get()
     assert list(found)[:8] == CONTRACT
@@ -83,7 +85,7 @@ def test_a_new_request_is_shown_in_full(api: Any, yolo: str, task: Any, alice: A
         "id": request.pk,
         "function": {"id": "yolo", "task": task.pk, "threshold": 0},
         "status": "queued",
-        "progress": None,  # nothing is known yet
+        "progress": None,  # the worker has not started
         "enqueued": found["enqueued"],
         "started": None,
         "ended": None,
@@ -111,7 +113,7 @@ def test_a_new_request_is_shown_in_full(api: Any, yolo: str, task: Any, alice: A
 
 
 def test_ids_are_random_and_safe_in_a_path(api: Any, yolo: str, jobs: Any) -> None:
-    """Bug of CVAT's own: the id told the task, so anyone could name it, and it was used again."""
+    """Bug in CVAT: the id was made of the task's id, so it could be guessed and was reused."""
     ids = [create(api, job=job).json()["id"] for job in jobs]
     assert len(set(ids)) == 2
     for found in ids:
@@ -119,15 +121,17 @@ def test_ids_are_random_and_safe_in_a_path(api: Any, yolo: str, jobs: Any) -> No
         assert api.get(f"requests/{found}").json()["id"] == found
 
 
-def test_two_jobs_of_a_task_may_run_at_once(api: Any, yolo: str, task: Any, jobs: Any) -> None:
-    """Bug of CVAT's own: one request a task."""
+def test_requests_on_two_jobs_of_a_task_are_both_queued(
+    api: Any, yolo: str, task: Any, jobs: Any
+) -> None:
+    """Bug in CVAT: it allowed one request per task."""
     answers = [create(api, task=task.pk, job=job) for job in jobs]
     assert [answer.status_code for answer in answers] == [200, 200]
     assert [answer.json()["function"]["job"] for answer in answers] == jobs
     assert [answer.json()["total"] for answer in answers] == [2, 1]
 
 
-def test_the_same_frames_twice_is_409_and_says_which_request(
+def test_second_request_on_the_same_frames_answers_409_with_the_id_of_the_first(
     api: Any, made: Request, jobs: Any
 ) -> None:
     answer = create(api, job=jobs[0])
@@ -135,8 +139,8 @@ def test_the_same_frames_twice_is_409_and_says_which_request(
     assert made.pk in answer.json()["message"]
 
 
-def test_progress_counts_the_requests_own_frames(api: Any, yolo: str, jobs: Any) -> None:
-    """Bug of CVAT's own: the second of two jobs began at 51 %."""
+def test_progress_counts_frames_of_the_request_only(api: Any, yolo: str, jobs: Any) -> None:
+    """Bug in CVAT: the progress of the second of two jobs started at 51 %."""
     found = create(api, job=jobs[1]).json()
     Request.objects.update(status="started", total=8, done=1, failed=1, skipped=1)
     assert (found["progress"], api.get(f"requests/{found['id']}").json()["progress"]) == (None, 37)
@@ -149,28 +153,32 @@ def test_progress_counts_the_requests_own_frames(api: Any, yolo: str, jobs: Any)
         ({"frames": [2, [0, 1]]}, [[0, 2]]),
     ],
 )
-def test_some_frames_of_a_task(
+def test_request_on_some_frames_of_a_task_has_these_frames(
     api: Any, yolo: str, task: Any, scope: dict[str, Any], frames: list[list[int]]
 ) -> None:
     assert create(api, task=task.pk, **scope).status_code == 200
     assert Shard.objects.get().frames == frames
 
 
-def test_several_tasks_have_no_one_task(api: Any, yolo: str, task: Any, other_task: Any) -> None:
+def test_request_on_several_tasks_is_shown_without_a_task_id(
+    api: Any, yolo: str, task: Any, other_task: Any
+) -> None:
     found = create(api, tasks=[task.pk, other_task.pk]).json()
     assert (found["function"]["task"], found["total"]) == (None, 4)
 
 
-def test_several_jobs_of_a_task(api: Any, yolo: str, task: Any, jobs: Any) -> None:
+def test_request_on_several_jobs_of_a_task_has_their_frames(
+    api: Any, yolo: str, task: Any, jobs: Any
+) -> None:
     found = create(api, task=task.pk, jobs=jobs).json()
     assert (found["function"]["task"], found["total"]) == (task.pk, 3)
 
 
-def test_the_number_of_queries_does_not_grow_with_the_jobs(
+def test_request_on_many_jobs_takes_as_many_queries_as_on_few(
     api: Any, yolo: str, alice: User, images: list[Path]
 ) -> None:
     counts = []
-    for number in (1, 2, 3):  # the first also asks what is asked once a process
+    for number in (1, 2, 3):  # the first also runs the queries that are cached per process
         task = create_task(alice, "street", ["car"], images[:number], segment_size=1)
         jobs = list(Job.objects.filter(segment__task=task).values_list("pk", flat=True))
         assert len(jobs) == number
@@ -181,38 +189,40 @@ def test_the_number_of_queries_does_not_grow_with_the_jobs(
 
 
 @pytest.mark.parametrize("members", ["job", "jobs"])
-def test_a_job_that_is_not_of_the_task_is_refused(
+def test_request_with_a_job_of_another_task_is_refused(
     api: Any, yolo: str, other_task: Any, jobs: Any, members: str
 ) -> None:
-    """Bug of CVAT's own: the other task's id was taken, and its owner got 409."""
+    """Bug in CVAT: it locked the other task, so that task's owner got 409."""
     body = {"job": jobs[0]} if members == "job" else {"jobs": jobs}
     answer = create(api, task=other_task.pk, **body)
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
     assert not Request.objects.exists()
 
 
-def test_a_wrong_mapping_is_refused_before_anything_is_deleted(
+def test_invalid_mapping_is_refused_before_anything_is_deleted(
     api: Any, yolo: str, task: Any
 ) -> None:
-    """Bug of CVAT's own: it failed in the worker, after cleanup had deleted everything."""
+    """Bug in CVAT: the worker failed after cleanup had deleted all annotations."""
     answer = create(api, task=task.pk, cleanup=True, mapping={"bike": {"name": "car"}})
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_mapping")
     assert not Request.objects.exists()
 
 
 @pytest.mark.parametrize("kind", ["interactor", "tracker"])
-def test_a_function_that_needs_a_person_is_refused(
+def test_request_with_an_interactor_or_a_tracker_without_shapes_is_refused(
     api: Any, functions: Any, task: Any, kind: str
 ) -> None:
-    """Bug of CVAT's own: the job ran, and did nothing."""
+    """Bug in CVAT: the RQ job ran and did nothing."""
     functions.add("sam", type=kind)
     answer = api.post("requests", {"function": "sam", "task": task.pk})
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
     assert kind in answer.json()["message"]
 
 
-def test_the_parameters_are_those_that_were_posted(api: Any, made: Request, task: Any) -> None:
-    """Bug of CVAT's own: a request after a cancelled one ran with the parameters of the other."""
+def test_request_after_a_cancelled_one_has_its_own_parameters(
+    api: Any, made: Request, task: Any
+) -> None:
+    """Bug in CVAT: such a request ran with the parameters of the cancelled one."""
     assert api.delete(f"requests/{made.pk}").status_code == 204
     created = create(api, task=task.pk, threshold=0.7, cleanup=True).json()
     again = Request.objects.get(pk=created["id"])
@@ -261,17 +271,17 @@ def test_the_parameters_are_those_that_were_posted(api: Any, made: Request, task
         ({"task": 1, "function": "x" * 129}, "function"),
     ],
 )
-def test_wrong_members_are_named(api: Any, yolo: str, body: Any, field: str) -> None:
+def test_invalid_member_is_named_in_the_error(api: Any, yolo: str, body: Any, field: str) -> None:
     answer = create(api, **body)
     assert (answer.status_code, list(answer.json())) == (400, [field])
 
 
 @pytest.mark.parametrize("body", ["", "{", "[]", "5", "null", '{"task": NaN}', '"\\ud800"'])
-def test_a_body_that_is_no_object_is_refused(api: Any, yolo: str, body: str) -> None:
+def test_body_that_is_not_an_object_is_refused(api: Any, yolo: str, body: str) -> None:
     assert api.post("requests", body).status_code == 400
 
 
-def test_a_body_that_is_not_json_is_415(api: Any) -> None:
+def test_body_that_is_not_json_answers_415(api: Any) -> None:
     answer = api.client.post("/api/lambda/requests", {"task": 1})
     assert answer.status_code == 415
 
@@ -285,12 +295,14 @@ def test_a_body_that_is_not_json_is_415(api: Any) -> None:
         ({"tasks": [99999]}, "task_not_found"),
     ],
 )
-def test_what_is_not_there_is_404(api: Any, yolo: str, body: Any, code: str) -> None:
+def test_request_on_an_unknown_task_job_or_project_answers_404(
+    api: Any, yolo: str, body: Any, code: str
+) -> None:
     answer = create(api, **body)
     assert (answer.status_code, answer.json()["code"]) == (404, code)
 
 
-def test_an_unknown_function_is_404(api: Any, functions: Any, task: Any) -> None:
+def test_unknown_function_answers_404(api: Any, functions: Any, task: Any) -> None:
     answer = create(api, task=task.pk)
     assert (answer.status_code, answer.json()["code"]) == (404, "function_not_found")
 
@@ -312,7 +324,7 @@ def asked_by_page(api: Any, path: str) -> Any:
 
 
 def test_queued_request_asked_by_a_browser_is_shown_as_started(api: Any, made: Request) -> None:
-    """CVAT's page polls a queued request every 30 s only, a started one every 10 s."""
+    """CVAT's page polls a queued request every 30 s, and a started one every 10 s."""
     shown = asked_by_page(api, f"requests/{made.pk}")
     assert (shown["status"], shown["progress"]) == ("started", 0)
     assert api.get(f"requests/{made.pk}").json()["status"] == "queued"
@@ -321,7 +333,7 @@ def test_queued_request_asked_by_a_browser_is_shown_as_started(api: Any, made: R
 def test_finished_request_with_failed_frames_is_shown_to_a_browser_as_failed(
     api: Any, made: Request
 ) -> None:
-    """CVAT's page says "accomplished" of every finished request, and shows no counts."""
+    """CVAT's page calls every finished request "accomplished" and shows no counts."""
     Request.objects.update(status="finished", total=4, done=1, failed=3)
     shown = asked_by_page(api, f"requests/{made.pk}")
     assert shown["status"] == "failed"
@@ -331,8 +343,8 @@ def test_finished_request_with_failed_frames_is_shown_to_a_browser_as_failed(
     assert api.get(f"requests/{made.pk}").json()["status"] == "finished"
 
 
-def test_reading_requests_writes_nothing_and_sends_nothing(api: Any, made: Request) -> None:
-    """Lists and details used to queue lost and stalled shards again."""
+def test_reading_requests_writes_no_rows_and_enqueues_nothing(api: Any, made: Request) -> None:
+    """Listing and retrieving used to requeue lost and stalled shards."""
     long_ago = datetime.now(timezone.utc) - timedelta(hours=1)
     Shard.objects.update(status="started", heartbeat_at=long_ago, enqueued_at=long_ago)
     Request.objects.update(status="started")
@@ -345,8 +357,8 @@ def test_reading_requests_writes_nothing_and_sends_nothing(api: Any, made: Reque
     assert Shard.objects.filter(status="started").count() == Shard.objects.count()
 
 
-def test_a_failed_request_stays_listed_with_a_sentence(api: Any, made: Request) -> None:
-    """Bugs of CVAT's own: failed ones were not listed, and the reason was a whole traceback."""
+def test_failed_request_stays_listed_with_its_cause(api: Any, made: Request) -> None:
+    """Bugs in CVAT: failed requests were not listed, and the cause was a traceback."""
     Request.objects.update(
         status="failed", ended_at=AT, done=1, error_code="x", error_message="Half of it failed."
     )
@@ -382,7 +394,7 @@ def test_the_first_failed_frames_are_shown_with_their_cause(api: Any, made: Requ
     assert listed["errors"] == errors
 
 
-def test_outcomes_come_in_pages(api: Any, made: Request) -> None:
+def test_outcomes_are_paginated(api: Any, made: Request) -> None:
     version = FunctionVersion.objects.create(function_id="yolo", version=3, revision="abc")
     for frame in range(5):
         outcome(
@@ -414,11 +426,11 @@ def test_outcomes_come_in_pages(api: Any, made: Request) -> None:
 
 
 @pytest.mark.parametrize("query", ["status=lost", "page=0", "page=two", "page=9", "page_size=0"])
-def test_a_wrong_page_is_refused(api: Any, made: Request, query: str) -> None:
+def test_invalid_page_of_outcomes_is_refused(api: Any, made: Request, query: str) -> None:
     assert api.get(f"requests/{made.pk}/outcomes?{query}").status_code in (400, 404)
 
 
-def test_the_list_is_bare_newest_first_and_can_be_narrowed(
+def test_list_is_a_plain_array_newest_first_and_can_be_filtered(
     api: Any, yolo: str, made: Request, other_task: Any
 ) -> None:
     newer = create(api, task=other_task.pk).json()["id"]
@@ -466,7 +478,7 @@ def test_a_long_list_costs_as_many_queries_as_a_short_one(
 
 
 def many(task: Any, owner: Any, count: int, status: str, hours: int) -> None:
-    """Requests of someone, so many hours after ``AT``."""
+    """Create `count` requests of `owner`, created `hours` after ``AT``."""
     rows = Request.objects.bulk_create(
         Request(
             owner=owner,
@@ -484,7 +496,7 @@ def many(task: Any, owner: Any, count: int, status: str, hours: int) -> None:
     )
 
 
-def test_what_runs_and_ones_own_are_listed_however_much_is_newer(
+def test_running_requests_and_those_of_the_user_are_listed_beside_many_newer_ones(
     api: Any, alice: Any, bob: Any, task: Any, functions: Any
 ) -> None:
     many(task, bob, 2, "started", hours=1)
@@ -505,7 +517,7 @@ def test_what_runs_and_ones_own_are_listed_however_much_is_newer(
     assert [item["status"] for item in api.get("requests?status=started").json()] == ["started"] * 2
 
 
-def test_ones_own_running_request_is_listed_however_many_run(
+def test_running_request_of_the_user_is_listed_beside_many_of_others(
     api: Any, alice: Any, bob: Any, task: Any, functions: Any
 ) -> None:
     many(task, alice, 1, "started", hours=1)
@@ -515,8 +527,8 @@ def test_ones_own_running_request_is_listed_however_many_run(
 
 
 @pytest.mark.parametrize("encoded", [True, False])
-def test_an_id_as_cvat_makes_them_is_simply_unknown(api: Any, db: None, encoded: bool) -> None:
-    """cvat-sdk encodes the id in the path, CVAT's page does not."""
+def test_request_id_in_the_format_of_cvat_answers_404(api: Any, db: None, encoded: bool) -> None:
+    """cvat-sdk encodes the id in the path. CVAT's page does not."""
     name = "action=autoannotate&target=task&target_id=1"
     answer = api.get(f"requests/{quote(name, safe='') if encoded else name}")
     assert (answer.status_code, answer.json()["code"]) == (404, "request_not_found")
@@ -527,11 +539,11 @@ def test_a_null_character_in_an_id_is_404(api: Any, db: None) -> None:
     assert api.get("requests/req-%00").status_code == 404
 
 
-# Ending, repeating, undoing
+# Cancel, retry, undo
 
 
-def test_a_cancelled_request_stays_and_says_so(api: Any, made: Request) -> None:
-    """Bug of CVAT's own: it was gone for a moment, and came back as finished."""
+def test_cancelled_request_stays_listed_as_cancelled(api: Any, made: Request) -> None:
+    """Bug in CVAT: it disappeared from the list and came back as finished."""
     answer = api.delete(f"requests/{made.pk}")
     assert (answer.status_code, answer.content) == (204, b"")
     found = api.get(f"requests/{made.pk}").json()
@@ -540,14 +552,16 @@ def test_a_cancelled_request_stays_and_says_so(api: Any, made: Request) -> None:
     assert [item["id"] for item in api.get("requests").json()] == [made.pk]
 
 
-def test_a_page_hears_that_somebody_else_cancelled(api: Any, made: Request) -> None:
-    """CVAT's page takes every state that it does not know for a success."""
+def test_browser_gets_a_request_that_another_user_cancelled_as_failed(
+    api: Any, made: Request
+) -> None:
+    """CVAT's page shows every unknown state as a success."""
     assert api.delete(f"requests/{made.pk}").status_code == 204
     found = asked_by_page(api, f"requests/{made.pk}")
     assert (found["status"], found["exc_info"]) == ("failed", "The request was cancelled.")
 
 
-def test_cancelling_twice_is_no_error(api: Any, made: Request) -> None:
+def test_second_cancel_answers_like_the_first(api: Any, made: Request) -> None:
     assert [api.delete(f"requests/{made.pk}").status_code for _ in range(2)] == [204, 204]
 
 
@@ -579,13 +593,15 @@ def test_undo_removes_what_the_request_added(api: Any, added: Request, task: Any
     assert get_engine().annotations(task.pk).shapes == ()
 
 
-def test_delete_with_undo_removes_it_too(api: Any, added: Request, task: Any) -> None:
+def test_delete_with_undo_removes_what_the_request_added(
+    api: Any, added: Request, task: Any
+) -> None:
     assert api.delete(f"requests/{added.pk}?undo=maybe").status_code == 400
     assert api.delete(f"requests/{added.pk}?undo=true").status_code == 204
     assert get_engine().annotations(task.pk).shapes == ()
 
 
-def test_a_live_request_cannot_be_undone(api: Any, made: Request) -> None:
+def test_undo_of_a_running_request_is_refused(api: Any, made: Request) -> None:
     answer = api.post(f"requests/{made.pk}/undo")
     assert (answer.status_code, answer.json()["code"]) == (409, "state_conflict")
 
@@ -603,7 +619,7 @@ def test_failed_frames_are_run_again(api: Any, made: Request) -> None:
     assert (found["ended"], found["errors"]) == (None, [])
 
 
-def test_nothing_failed_nothing_to_run_again(api: Any, added: Request) -> None:
+def test_retry_of_a_request_without_failed_frames_is_refused(api: Any, added: Request) -> None:
     answer = api.post(f"requests/{added.pk}/retry")
     assert (answer.status_code, answer.json()["code"]) == (409, "state_conflict")
 

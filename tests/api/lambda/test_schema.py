@@ -22,16 +22,16 @@ def document() -> dict[str, Any]:
     return generate()
 
 
-def test_the_document_is_valid_and_made_without_a_warning(
+def test_lambda_openapi_document_is_valid_and_generated_without_a_warning(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    GENERATOR_STATS.reset()  # each warning is given once a process
+    GENERATOR_STATS.reset()  # drf-spectacular gives each warning once per process
     made = generate()
     assert capsys.readouterr().err == ""
     validate_schema(made)  # type: ignore[no-untyped-call]
 
 
-def test_the_operations_have_the_names_of_cvats_sdk(document: dict[str, Any]) -> None:
+def test_operation_ids_are_those_of_cvats_sdk(document: dict[str, Any]) -> None:
     names = {
         operation["operationId"]
         for methods in document["paths"].values()
@@ -51,7 +51,7 @@ def test_the_operations_have_the_names_of_cvats_sdk(document: dict[str, Any]) ->
     }
 
 
-def test_every_operation_says_which_errors_it_has(document: dict[str, Any]) -> None:
+def test_every_operation_documents_its_errors(document: dict[str, Any]) -> None:
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             answers = operation["responses"]
@@ -64,7 +64,7 @@ def test_every_operation_says_which_errors_it_has(document: dict[str, Any]) -> N
             )
 
 
-def test_the_members_of_a_request_that_cvat_asks_for_are_required(
+def test_members_of_a_request_that_cvat_requires_are_required(
     document: dict[str, Any],
 ) -> None:
     parts = document["components"]["schemas"]

@@ -1,4 +1,4 @@
-"""Whatever the OpenAPI document allows, and what it does not, gets an answer that it describes."""
+"""Valid and invalid requests get answers that the OpenAPI document describes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.integration.interactive.functions import RawAnswer
 
 
 def no_internal_error(context: Any, response: Any, case: Any) -> None:
-    """A function that fails is 502; what nobody thought of would be 500."""
+    """Fail on a status of 500. A failed function is 502."""
     assert response.status_code != 500
 
 
@@ -45,7 +45,7 @@ CHECKS = (
 LABELS = json.dumps([{"name": "car", "type": "any"}, {"name": "bus", "type": "rectangle"}])
 KINDS = ("detector", "interactor", "tracker", "reid")
 
-# What each kind is asked so that its function is reached.
+# For each kind, a body of a call that invokes the function.
 ASKED: dict[str, dict[str, Any]] = {
     "detector": {"frame": 0},
     "interactor": {"frame": 0, "pos_points": [[3, 4]], "neg_points": []},
@@ -69,7 +69,7 @@ GOOD: dict[str, Any] = {
     "tracker": {"shapes": [{"type": "rectangle", "points": [-1, 2, 9, 8]}], "states": [{"a": 1}]},
     "reid": [0],
 }
-# A function answers one of these, in turn.
+# A function returns these answers in turn.
 ODD: list[Any] = [
     RawAnswer(400, "No."),
     RawAnswer(422, '{"message": "too dark"}'),
@@ -96,12 +96,12 @@ ODD: list[Any] = [
 
 
 def good(kind: str) -> Any:
-    """A function that answers as its kind should."""
+    """A function whose answers are valid for its kind."""
     return lambda payload: copy.deepcopy(GOOD[kind])
 
 
 def odd() -> Any:
-    """A function that answers what it likes."""
+    """A function whose answers are mostly invalid."""
     answers = itertools.cycle(ODD)
     return lambda payload: copy.deepcopy(next(answers))
 
@@ -112,7 +112,7 @@ _raw: dict[str, Any] = {}
 
 @pytest.fixture
 def settings_of_django(settings: Any) -> Any:
-    """By another name than Hypothesis' own."""
+    """Django's settings. Hypothesis has a name `settings` of its own."""
     return settings
 
 
@@ -120,7 +120,7 @@ def settings_of_django(settings: Any) -> Any:
 def one_connection(document: Any) -> Iterator[None]:
     """Requests share the test's transaction, as with Django's own test client.
 
-    That one connects the signals again after each of its requests, so this comes last.
+    Django's client connects the signals again after each of its requests, so this comes last.
     """
     for signal in (request_started, request_finished):
         signal.disconnect(close_old_connections)
@@ -131,7 +131,7 @@ def one_connection(document: Any) -> Iterator[None]:
 
 @pytest.fixture
 def document(functions: Any, task: Any, jobs: Any, api: Any, settings_of_django: Any) -> Any:
-    """The document, served by a server with a task, a request and two functions a kind."""
+    """The document of a server with a task, a request and two functions of each kind."""
     settings_of_django.CVAT_LAMBDA_COLD_START_S = 0.1
     for kind in KINDS:
         functions.put(kind, good(kind), type=kind, spec=LABELS)
@@ -139,7 +139,7 @@ def document(functions: Any, task: Any, jobs: Any, api: Any, settings_of_django:
     registry.refresh(force=True)
     created = api.post("requests", {"function": "detector", "task": task.pk})
     assert created.status_code == 200
-    if not _raw:  # making it takes seconds
+    if not _raw:  # generating the document takes seconds
         _raw.update(json.loads(api.client.get("/api/schema?format=json").content))
     found = schemathesis.openapi.from_dict(copy.deepcopy(_raw))
     found.app = get_wsgi_application()
@@ -147,7 +147,7 @@ def document(functions: Any, task: Any, jobs: Any, api: Any, settings_of_django:
 
     @found.hook
     def map_body(context: Any, body: Any) -> Any:
-        """Half of the bodies are about what is there, and reach the function."""
+        """Put existing ids in half of the bodies, so that these reach the function."""
         if not isinstance(body, dict) or len(repr(body)) % 2 == 0:
             return body
         body = {**body, "task": task.pk}
@@ -156,14 +156,14 @@ def document(functions: Any, task: Any, jobs: Any, api: Any, settings_of_django:
             return {**body, "function": KINDS[len(repr(body)) // 2 % 4]}
         for asked in ASKED.values():
             body.update(asked)
-        for name in ("mapping", "roi", "states"):  # which are almost always wrong
+        for name in ("mapping", "roi", "states"):  # generated values are almost always invalid
             if len(repr(body)) % 3:
                 body.pop(name, None)
         return body
 
     @found.hook
     def map_path_parameters(context: Any, path_parameters: Any) -> Any:
-        """Half of the paths too."""
+        """Put existing ids in half of the paths."""
         if path_parameters and len(repr(path_parameters)) % 2:
             if "id" in path_parameters:
                 return {**path_parameters, "id": request_id}
@@ -192,7 +192,7 @@ OPERATIONS = [
 @pytest.mark.usefixtures("one_connection")
 @pytest.mark.parametrize("mode", list(GenerationMode))
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
-def test_every_answer_is_as_the_document_says(
+def test_every_answer_matches_the_openapi_document_of_the_lambda_api(
     document: Any, alice: User, path: str, method: str, mode: GenerationMode
 ) -> None:
     token = AccessToken.create_login_key(alice)[1]
@@ -206,15 +206,15 @@ def test_every_answer_is_as_the_document_says(
     try:
         probe()
     except (Unsatisfiable, SkipTest):
-        assert mode is GenerationMode.NEGATIVE  # nothing can be wrong with this operation
+        assert mode is GenerationMode.NEGATIVE  # this operation has no invalid requests
 
 
 @pytest.mark.usefixtures("one_connection")
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_good_answer_of_each_kind_is_as_the_document_says(
+def test_valid_call_of_each_kind_matches_the_schema_of_200(
     document: Any, alice: User, task: Any, kind: str
 ) -> None:
-    """The probes above may all be refused: here the schema of 200 is certainly looked at."""
+    """The generated requests may all be refused. This test certainly gets a 200."""
     token = AccessToken.create_login_key(alice)[1]
     operation = document["/api/lambda/functions/{func_id}"]["POST"]
     case = operation.Case(
@@ -229,7 +229,7 @@ def test_a_good_answer_of_each_kind_is_as_the_document_says(
 
 @pytest.mark.usefixtures("one_connection")
 @pytest.mark.parametrize("kind", KINDS)
-def test_whatever_a_function_answers_the_call_is_answered_as_the_document_says(
+def test_call_with_an_invalid_answer_of_the_function_matches_the_document(
     document: Any, alice: User, task: Any, kind: str
 ) -> None:
     token = AccessToken.create_login_key(alice)[1]
@@ -243,8 +243,8 @@ def test_whatever_a_function_answers_the_call_is_answered_as_the_document_says(
         case.call_and_validate(headers={"Authorization": f"Token {token}"}, checks=CHECKS)
 
 
-def test_the_schema_tells_answers_of_the_kinds_from_anything_else(document: Any) -> None:
-    """A schema that any object fits would prove nothing."""
+def test_schema_of_a_call_refuses_objects_that_are_no_answer(document: Any) -> None:
+    """With a schema that accepts every object the tests above could not fail."""
     wrongs: list[Any] = [
         {},
         {"mask": [[0.5]]},

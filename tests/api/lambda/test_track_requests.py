@@ -1,4 +1,4 @@
-"""POST requests with a tracker: what to follow, and what is refused."""
+"""``POST requests`` with a tracker: which shapes it tracks, and which members are refused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BOX = {"frame": 0, "label": "car", "type": "rectangle", "points": [2, 3, 12, 13]
 
 
 def stay(payload: dict[str, Any]) -> Any:
-    """Answer that each object stays where it was."""
+    """Answer as a tracker for which no object moves."""
     known = payload["states"] or [None] * len(payload["shapes"])
     boxes = [
         shape["points"] if state is None else state
@@ -93,7 +93,7 @@ def test_annotations_of_a_frame_become_tracks(
         ({"shapes": [BOX], "replace": "all"}, "message"),
     ],
 )
-def test_wrong_member_is_refused_by_name(
+def test_invalid_member_is_refused_and_named(
     api: Any, tracker: str, task: Any, body: dict[str, Any], field: str
 ) -> None:
     answer = create(api, task=task.pk, **body)
@@ -102,7 +102,7 @@ def test_wrong_member_is_refused_by_name(
     assert not Request.objects.exists()
 
 
-def test_stranger_may_not_track_in_a_task(
+def test_track_request_on_a_task_of_another_user_answers_404(
     api_of: Any, charlie: Any, tracker: str, task: Any
 ) -> None:
     assert create(api_of(charlie), task=task.pk, shapes=[BOX]).status_code == 404

@@ -1,4 +1,4 @@
-"""Tracker calls: states in the client's hands, shapes that begin and get lost, older functions."""
+"""Tracker calls: states kept by the client, new and lost objects, functions written for CVAT."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RECT = {"type": "rectangle", "points": [1, 2, 11, 12]}
 
 
 def moving(payload: dict[str, Any]) -> dict[str, Any]:
-    """Each object moves right by its own speed, kept in its state."""
+    """Answer as a tracker that moves each object right by a speed kept in its state."""
     shapes, states = [], []
     for index, shape in enumerate(payload["shapes"]):
         state: Any = payload["states"][index] if payload["states"] else None
@@ -36,7 +36,9 @@ def siam(functions: Any) -> str:
 
 
 @pytest.mark.usefixtures("siam")
-def test_a_track_begins_and_goes_on(api: Any, functions: Any, task: Any) -> None:
+def test_track_starts_with_a_shape_and_continues_with_the_state(
+    api: Any, functions: Any, task: Any
+) -> None:
     begun = api.call("siam", type="init_tracking", task=task.pk, frame=0, shapes=[RECT, RECT])
     states = begun.json()["states"]
     assert functions.asked["siam"][0]["shapes"] == [RECT, RECT]
@@ -62,7 +64,7 @@ def test_changed_state_is_refused(api: Any, functions: Any, task: Any) -> None:
 
 @pytest.fixture
 def state(api: Any, siam: str, task: Any) -> str:
-    """Alice's, of siam, on her task."""
+    """A state that alice got from the tracker `siam` on her task."""
     return str(api.call(siam, task=task.pk, frame=0, shapes=[RECT]).json()["states"][0])
 
 
@@ -94,7 +96,7 @@ def test_a_state_of_another_task_is_refused(api: Any, other_task: Any, state: st
     assert answer.json()["code"] == "invalid_tracker_state"
 
 
-def test_a_state_of_someone_else_is_refused(
+def test_a_state_of_another_user_is_refused(
     api_of: Callable[[User], Any], bob: User, task: Any, state: str
 ) -> None:
     models.Task.objects.filter(pk=task.pk).update(assignee=bob)
@@ -134,7 +136,9 @@ def test_call_with_lost_objects_only_invokes_no_function(
     assert functions.asked["siam"] == []
 
 
-def test_a_shape_that_the_function_lost_is_null(api: Any, functions: Any, task: Any) -> None:
+def test_object_that_the_function_lost_is_answered_with_null(
+    api: Any, functions: Any, task: Any
+) -> None:
     answer = {"shapes": [None], "states": [{"lost": True}]}
     functions.add("siam", lambda payload: answer, type="tracker", supported_shape_types="rectangle")
     found = api.call("siam", task=task.pk, frame=0, shapes=[RECT]).json()
@@ -142,7 +146,7 @@ def test_a_shape_that_the_function_lost_is_null(api: Any, functions: Any, task: 
     assert found["states"][0].rsplit(":", 2)[0].endswith(',{"lost":true}]')
 
 
-def test_new_and_old_objects_go_in_one_call(
+def test_new_and_tracked_objects_are_sent_in_one_invocation(
     api: Any, functions: Any, task: Any, state: str
 ) -> None:
     answer = api.call("siam", task=task.pk, frame=1, shapes=[None, RECT], states=[state, None])
@@ -152,7 +156,9 @@ def test_new_and_old_objects_go_in_one_call(
     assert payload["states"] == [{"points": [2, 2, 12, 12], "speed": 1}, None]
 
 
-def test_shapes_and_states_must_be_as_many(api: Any, task: Any, state: str) -> None:
+def test_different_numbers_of_shapes_and_states_are_refused(
+    api: Any, task: Any, state: str
+) -> None:
     answer = api.call("siam", task=task.pk, frame=1, shapes=[RECT, RECT], states=[state])
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
     assert "2 shapes, but 1 states" in answer.json()["message"]
@@ -165,7 +171,7 @@ def test_call_without_shapes_and_states_is_refused(api: Any, task: Any) -> None:
 
 
 @pytest.mark.usefixtures("siam")
-def test_a_shape_that_the_function_does_not_track_is_refused(api: Any, task: Any) -> None:
+def test_shape_of_a_type_that_the_function_does_not_track_is_refused(api: Any, task: Any) -> None:
     polygon = {"type": "polygon", "points": [0, 0, 1, 1, 2, 0]}
     answer = api.call("siam", task=task.pk, frame=0, shapes=[polygon])
     assert (answer.status_code, answer.json()["message"]) == (
@@ -198,10 +204,10 @@ def test_malformed_start_shape_is_refused(
     assert functions.asked["siam"] == []
 
 
-def test_a_wrong_answer_names_the_object_by_the_callers_number(
+def test_invalid_answer_names_the_object_by_its_index_in_the_call(
     api: Any, functions: Any, task: Any, state: str
 ) -> None:
-    """Lost objects are not sent, so the function's second is not the caller's."""
+    """Lost objects are not sent, so indexes of the function's answer differ from the call's."""
     answer = {"shapes": [RECT, {"type": "rectangle", "points": [1]}], "states": [1, 2]}
     functions.behaviours["siam"] = lambda payload: answer
     found = api.call("siam", task=task.pk, frame=1, states=[None, state, None, state]).json()
@@ -213,7 +219,7 @@ def test_a_wrong_answer_names_the_object_by_the_callers_number(
     }
 
 
-def test_state_that_is_no_json_names_function_frame_item_and_field(
+def test_state_that_is_not_json_names_function_frame_item_and_field(
     api: Any, functions: Any, task: Any, state: str
 ) -> None:
     body = '{"shapes": [null], "states": [{"score": 1e999}]}'
@@ -229,10 +235,10 @@ def test_state_that_is_no_json_names_function_frame_item_and_field(
     )
 
 
-def test_tracked_shape_is_cut_to_the_image_and_one_outside_is_not_null(
+def test_tracked_shape_is_clipped_to_the_image_and_one_outside_is_not_null(
     api: Any, functions: Any, task: Any
 ) -> None:
-    """CVAT's page reads ``points`` of every shape: one null, and no object of the call moves."""
+    """CVAT's page reads ``points`` of every shape. After a null it moves no object of the call."""
     boxes = [[-9, 2, 11, 12], [500, 2, 510, 12]]
     answer = {"shapes": [{"type": "rectangle", "points": p} for p in boxes], "states": [1, 2]}
     functions.add("siam", lambda payload: answer, type="tracker", supported_shape_types="rectangle")
@@ -244,7 +250,7 @@ def test_tracked_shape_is_cut_to_the_image_and_one_outside_is_not_null(
 
 
 def test_older_tracker_gets_and_answers_bare_points(api: Any, functions: Any, task: Any) -> None:
-    """TransT of CVAT 2.54 does: no supported_shape_types, arrays of points."""
+    """CVAT 2.54's TransT has no `supported_shape_types`, and uses arrays of points."""
     answer = {"shapes": [[5, 6, 7, 8]], "states": ["anything"]}
     functions.add("transt", lambda payload: answer, type="tracker")
     begun = api.call("transt", task=task.pk, frame=0, shapes=[RECT]).json()
@@ -267,7 +273,7 @@ def test_older_tracker_gets_and_answers_bare_points(api: Any, functions: Any, ta
         None,
     ],
 )
-def test_a_wrong_answer_is_the_functions_fault(
+def test_invalid_answer_of_a_tracker_answers_502(
     api: Any, functions: Any, task: Any, answer: Any
 ) -> None:
     functions.add("siam", lambda payload: answer, type="tracker", supported_shape_types="rectangle")
@@ -275,10 +281,10 @@ def test_a_wrong_answer_is_the_functions_fault(
     assert (found.status_code, found.json()["code"]) == (502, "function_answer_invalid")
 
 
-def test_pages_get_a_rectangle_without_area_for_a_lost_object(
+def test_browser_gets_a_rectangle_without_area_for_a_lost_object(
     api: Any, functions: Any, task: Any
 ) -> None:
-    """CVAT's page fails on a null, for all objects of the call; this one it leaves out."""
+    """After a null, CVAT's page moves no object. It skips a rectangle without area."""
     gone = {"type": "rectangle", "points": [-30, 2, -20, 12]}
     answer = {"shapes": [None, gone, RECT], "states": ["a", "b", "c"]}
     functions.add("siam", lambda payload: answer, type="tracker", supported_shape_types="rectangle")

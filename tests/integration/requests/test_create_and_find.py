@@ -317,7 +317,7 @@ def test_the_number_of_queries_does_not_grow_with_the_tasks(
     assert counts[1] == counts[2]
 
 
-def test_the_number_of_queries_does_not_grow_with_the_jobs(
+def test_request_on_many_jobs_takes_as_many_queries_as_on_few(
     finder: Function, make_task: Make, start: Start, access: StandaloneAccess
 ) -> None:
     counts = []
