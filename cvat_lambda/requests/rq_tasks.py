@@ -30,7 +30,7 @@ from cvat_lambda.requests.run.lease import (
 )
 from cvat_lambda.requests.run.pipeline import Pipeline, Stages
 from cvat_lambda.requests.run.reid import ReidWork
-from cvat_lambda.requests.run.results import ReaderItem, Skips, Work
+from cvat_lambda.requests.run.results import ReaderItem, Skips, Version, Work
 from cvat_lambda.requests.run.shard_context import (
     FunctionRedeployed,
     ShardRun,
@@ -122,7 +122,7 @@ def _run(lease: Lease) -> None:
         thread.start()
     try:
         run = load_run(lease)
-        run.check_version(run.spec)
+        run.check_version(Version(run.spec.version, run.spec.revision))
         record_newest_track(run)
         work = _work(run)
         _drive(run, work, cancel)

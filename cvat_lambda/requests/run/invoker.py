@@ -63,18 +63,18 @@ class Invoker:
 
         The number follows the registry, which is read every `FUNCTIONS_REFRESH_S` s (0: never).
         """
-        if self._work.sequential:
-            return 1
         every_s = settings.FUNCTIONS_REFRESH_S
         if every_s > 0 and time.monotonic() - self._refreshed_at >= every_s:
             self._refreshed_at = time.monotonic()
             self._refresh()
+        if self._work.sequential:
+            return 1
         return max(1, min(get_gateway().limiter(self._spec).ceiling, len(self._run.frames)))
 
     def _refresh(self) -> None:
         try:
             self._spec = registry.get(self._spec.id)
-            self._run.check_version(self._spec)
+            self._run.check_version(self._version())
         except FunctionRedeployed as exc:
             raise FunctionUnusable(exc) from exc
         except DatabaseError:
@@ -85,8 +85,15 @@ class Invoker:
 
     def invoke(self, unit: Unit) -> list[FrameResult]:
         """Return the results of a unit's frames. Raise FunctionUnusable, Cancelled."""
-        version = Version(self._spec.version, self._spec.revision)
-        return [replace(result, version=version) for result in self._invoke(unit)]
+        version = self._version()
+        return [
+            result if result.version is not None else replace(result, version=version)
+            for result in self._invoke(unit)
+        ]
+
+    def _version(self, revision: str = "") -> Version:
+        """Return the version of an answer; without a ``revision`` the registry's."""
+        return Version(self._spec.version, revision or self._spec.revision)
 
     def _invoke(self, unit: Unit) -> list[FrameResult]:
         started = time.monotonic()
@@ -99,7 +106,7 @@ class Invoker:
             error: LambdaError = exc
         except LambdaError as exc:
             error = exc
-        except RUN_ENDING:
+        except (*RUN_ENDING, FunctionUnusable):
             raise
         except Exception as exc:
             error = self._defect(unit, exc)
@@ -139,11 +146,18 @@ class Invoker:
             raise
         self._answered_at = time.monotonic()
         took_s = time.monotonic() - started
-        return self._work.results(
+        # The function may have been deployed anew since the registry was read: its answer tells.
+        version = self._version(called.revision)
+        try:
+            self._run.check_version(version)
+        except FunctionRedeployed as exc:
+            raise FunctionUnusable(exc) from exc
+        results = self._work.results(
             unit,
             sent,
             UnitAnswer(answer=called.answer, attempts=called.attempts, duration_s=took_s),
         )
+        return [replace(result, version=version) for result in results]
 
     def _defect(self, unit: Unit, exc: Exception) -> LambdaError:
         """Log an unexpected exception, and return the error of its frame: the run goes on."""

@@ -10,6 +10,7 @@ from cvat_lambda.errors import FunctionError
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.spec import FunctionSpec
 from cvat_lambda.requests.run.lease import Lease
+from cvat_lambda.requests.run.results import Version
 from cvat_lambda.requests.store import ranges
 from cvat_lambda.requests.store.models import Outcome, Request, Shard
 from cvat_lambda.requests.store.params import Params
@@ -40,13 +41,11 @@ class ShardRun:
         """The function as error messages name it."""
         return f"function {self.spec.id!r}"
 
-    def check_version(self, spec: FunctionSpec) -> None:
+    def check_version(self, version: Version) -> None:
         """Raise FunctionRedeployed if the request stops at another version of the function."""
         request = self.request
-        if self.params.on_redeploy != "stop" or (spec.version, spec.revision) == (
-            request.function_version,
-            request.function_revision,
-        ):
+        first = Version(request.function_version, request.function_revision)
+        if self.params.on_redeploy != "stop" or version == first:
             return
         raise FunctionRedeployed(
             f"{self.function_name} was deployed anew while the request ran: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -124,6 +125,40 @@ def test_request_that_a_redeploy_crosses_names_both_versions(
     made = dict(Provenance.objects.values_list("frame", "version__version"))
     assert made == found
     assert request.function_version == 2
+
+
+@pytest.mark.parametrize(
+    ("on_redeploy", "status", "revisions"),
+    [("continue", "finished", ["one", "two"]), ("stop", "failed", ["one"])],
+)
+def test_revision_of_an_answer_counts_before_the_registry_knows_of_it(
+    function: FunctionServer,
+    finder: Function,
+    make_task: Make,
+    start: Start,
+    settings: Any,
+    on_redeploy: str,
+    status: str,
+    revisions: list[str],
+) -> None:
+    settings.CVAT_LAMBDA_MAX_IN_FLIGHT = 1
+
+    def behave(payload: dict[str, Any]) -> Reply:
+        number = frame_of(payload)
+        return Reply(
+            body=json.dumps(rectangle_of(number)).encode(),
+            headers={"X-Cvat-Lambda-Revision": "one" if number < 3 else "two"},
+        )
+
+    function.behave = behave
+    finder.metadata["metadata"]["annotations"]["cvat-lambda/revision"] = "one"
+    finder.changed_at = finder.changed_at.replace(microsecond=1)
+    finder.save()
+    request = run(start(task_id=make_task(6).pk, on_redeploy=on_redeploy))
+    assert request.status == status
+    rows = request.outcomes.order_by("frame").values_list("version__revision", flat=True)
+    assert list(rows) == ["one"] * 3 + (["two"] * 3 if on_redeploy == "continue" else [])
+    assert [item["revision"] for item in request_to_json(request)["revisions"]] == revisions
 
 
 def test_request_with_on_redeploy_stop_fails_and_a_retry_runs_the_rest(
