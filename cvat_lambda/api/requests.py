@@ -28,9 +28,9 @@ from cvat_lambda.api.serializers import (
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Access, Action
 from cvat_lambda.errors import InvalidRequest, RequestNotFound
+from cvat_lambda.requests.control.access import find_request, visible_requests
 from cvat_lambda.requests.control.cancel import cancel_request
 from cvat_lambda.requests.control.create import create_request
-from cvat_lambda.requests.control.find import find_request, visible_requests
 from cvat_lambda.requests.control.preview import preview_request
 from cvat_lambda.requests.control.retry import retry_request
 from cvat_lambda.requests.control.undo import undo_request

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cvat_lambda.errors import FunctionUnavailable, InvalidRequest
 from cvat_lambda.functions.spec import FunctionSpec
-from cvat_lambda.gateway.hosts import HostResolver
+from cvat_lambda.gateway.host_resolver import HostResolver
 from cvat_lambda.gateway.routes import Route
 
 

@@ -7,7 +7,7 @@ import threading
 
 from cvat_lambda.functions.spec import FunctionSpec
 from cvat_lambda.gateway.concurrency import ConcurrencyLimiter, Limiters
-from cvat_lambda.gateway.hosts import HostResolver
+from cvat_lambda.gateway.host_resolver import HostResolver
 from cvat_lambda.gateway.http import ConnectionPool
 from cvat_lambda.gateway.load_sharing import LoadRegistry
 from cvat_lambda.gateway.routes import Routes

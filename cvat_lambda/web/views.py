@@ -17,10 +17,10 @@ from cvat_lambda.engine.port import Access, Task
 from cvat_lambda.errors import InvalidRequest, LambdaError, NotFound
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.spec import Kind
+from cvat_lambda.requests.control.access import find_request, may_edit, visible_requests
 from cvat_lambda.requests.control.cancel import cancel_request
 from cvat_lambda.requests.control.compatibility import choices_for
 from cvat_lambda.requests.control.create import create_request
-from cvat_lambda.requests.control.find import find_request, may_edit, visible_requests
 from cvat_lambda.requests.control.retry import may_retry, retry_request
 from cvat_lambda.requests.control.undo import undo_request
 from cvat_lambda.requests.store.models import FrameStatus, Request

@@ -17,8 +17,8 @@ from cvat.apps.redis_handler.views import RequestViewSet as CvatRequestViewSet
 
 from cvat_lambda.engine.cvat.access import CvatAccess
 from cvat_lambda.models import Request
+from cvat_lambda.requests.control.access import may_view
 from cvat_lambda.requests.control.cancel import cancel_request
-from cvat_lambda.requests.control.find import may_view
 
 MAX_LISTED: Final = 200  # of a user, the newest
 HIDDEN_STATUS: Final = "cancelled"  # CVAT has no such status and deletes cancelled requests

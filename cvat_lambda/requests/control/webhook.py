@@ -27,7 +27,7 @@ from cvat_lambda.allowed_hosts import admits, resolve
 from cvat_lambda.conf import settings
 from cvat_lambda.errors import InvalidRequest, LambdaError, PlatformUnreachable
 from cvat_lambda.gateway.gateway import get_gateway
-from cvat_lambda.gateway.hosts import split_url
+from cvat_lambda.gateway.host_resolver import split_url
 from cvat_lambda.gateway.http import Server, TransportError
 from cvat_lambda.requests.store import queue
 from cvat_lambda.requests.store.models import ENDED, Request

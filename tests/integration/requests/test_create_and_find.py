@@ -27,9 +27,9 @@ from cvat_lambda.errors import (
     ScopeOverlap,
 )
 from cvat_lambda.functions.models import Function
+from cvat_lambda.requests.control.access import find_request, may_edit, visible_requests
 from cvat_lambda.requests.control.cancel import cancel_request
 from cvat_lambda.requests.control.create import create_request
-from cvat_lambda.requests.control.find import find_request, may_edit, visible_requests
 from cvat_lambda.requests.control.retry import retry_request
 from cvat_lambda.requests.control.undo import undo_request
 from cvat_lambda.requests.store.models import Provenance, Request

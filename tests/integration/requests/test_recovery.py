@@ -27,7 +27,7 @@ from cvat_lambda.engine.standalone.access import StandaloneAccess
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests import rq_tasks
 from cvat_lambda.requests.control import transitions
-from cvat_lambda.requests.control.find import find_request
+from cvat_lambda.requests.control.access import find_request
 from cvat_lambda.requests.control.recover import Recovered, RecoveryThread, recover
 from cvat_lambda.requests.control.retry import retry_request
 from cvat_lambda.requests.run.lease import claim, requeue_shard

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cvat_lambda.errors import InvalidRequest
-from cvat_lambda.gateway.hosts import split_url
+from cvat_lambda.gateway.host_resolver import split_url
 from cvat_lambda.gateway.http import Server
 
 
