@@ -88,7 +88,7 @@ def _change(outline: Vertices, simplified: Vertices) -> float:
 def fill(points: tuple[float, ...], width: int, height: int) -> Bitmap:
     """Fill a polygon by COCO's rule, which is even-odd.
 
-    Raises ShapeError for an outline so long that this would take seconds.
+    Raise ShapeError for an outline so long that this would take seconds.
     """
     runs = _counts(_encode(points, width, height)["counts"])
     by_columns: Bitmap = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
@@ -96,7 +96,7 @@ def fill(points: tuple[float, ...], width: int, height: int) -> Bitmap:
 
 
 def _encode(points: Sequence[float], width: int, height: int) -> dict[str, Any]:
-    """Return the pixels of a polygon as COCO's compressed run lengths. Raises ShapeError."""
+    """Return the pixels of a polygon as COCO's compressed run lengths. Raise ShapeError."""
     vertices = np.asarray(points, dtype=np.float64).reshape(-1, 2)
     length = float(np.abs(vertices - np.roll(vertices, 1, axis=0)).sum())
     if length > MAX_OUTLINE:
@@ -126,7 +126,7 @@ def _counts(compressed: bytes) -> npt.NDArray[np.int64]:
 def mask_of(polygon: tuple[float, ...]) -> tuple[int, ...] | None:
     """Fill a polygon as a mask of run lengths; None when it holds no pixel's centre.
 
-    Raises ShapeError for a polygon too large to fill.
+    Raise ShapeError for a polygon too large to fill.
     """
     vertices = np.asarray(polygon, dtype=np.float64).reshape(-1, 2)
     left, top = (int(value) for value in np.floor(vertices.min(axis=0)))

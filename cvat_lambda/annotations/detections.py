@@ -59,7 +59,7 @@ def convert_detections(
 
     ``image_size`` is the (width, height) of the whole frame; without it nothing is clipped.
     ``placement`` says which part of the frame the function saw, and at which resolution. Items with
-    a confidence below ``threshold`` are left out without a note. Raises AnswerError if the answer
+    a confidence below ``threshold`` are left out without a note. Raise AnswerError if the answer
     is no array of objects.
     """
     items = _read_items(answer)

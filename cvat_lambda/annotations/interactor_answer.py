@@ -31,7 +31,7 @@ def check_interactor_answer(
     browser sends ``blob`` and no mask. A mask that was read as a `MaskText` stays one.
     ``image_size`` is the (width, height) of the whole frame, and the unscaled ``placement`` says
     which part of it the function saw. Bounds and points are moved to the whole frame and cut to
-    it. A mask of a part gets the bounds of that part. Raises AnswerError.
+    it. A mask of a part gets the bounds of that part. Raise AnswerError.
     """
     given = read_object(answer)
     is_part = placement.size is not None and placement.size != image_size

@@ -30,7 +30,7 @@ def parse_function_labels(
 ) -> tuple[Label, ...]:
     """Parse a function's ``spec`` annotation; no spec means no labels.
 
-    Raises SpecError with a sentence that names the label and the attribute. If ``left_out`` is
+    Raise SpecError with a sentence that names the label and the attribute. If ``left_out`` is
     given, a label or an attribute that cannot be used is left out and its sentence is appended
     there; SpecError then means that the spec as a whole cannot be read.
     """

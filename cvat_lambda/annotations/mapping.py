@@ -64,7 +64,7 @@ def build_mapping(
 ) -> Mapping:
     """Check the caller's mapping, or make the default one when it is None or empty.
 
-    Raises MappingError that names the label or attribute which is wrong and what there is.
+    Raise MappingError that names the label or attribute which is wrong and what there is.
     """
     if raw is None or raw == {}:
         by_name = _default_labels(function_labels, task_labels)

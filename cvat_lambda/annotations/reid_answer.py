@@ -10,7 +10,7 @@ from cvat_lambda.annotations.shapes import is_number
 def check_reid_answer(answer: object, n0: int, n1: int) -> list[int]:
     """Check a matching: for each of ``n0`` boxes an index into the ``n1`` others, or -1.
 
-    Raises AnswerError; no box of the second frame may be taken twice.
+    Raise AnswerError; no box of the second frame may be taken twice.
     """
     indices = read_list(answer)
     if len(indices) != n0:

@@ -41,7 +41,7 @@ def max_box_pixels(image_size: Size | None) -> int:
 def encode(bitmap: Bitmap, left: int, top: int) -> tuple[int, ...]:
     """Encode a bitmap whose upper left pixel is ``(left, top)``.
 
-    Raises ShapeError for a bitmap without pixels.
+    Raise ShapeError for a bitmap without pixels.
     """
     if bitmap.ndim != 2 or not bitmap.size:
         raise ShapeError("a mask needs at least one row and one column")
@@ -55,14 +55,14 @@ def encode(bitmap: Bitmap, left: int, top: int) -> tuple[int, ...]:
 
 
 def decode(points: Sequence[float], *, image_size: Size | None = None) -> tuple[Bitmap, int, int]:
-    """Decode run lengths to ``(bitmap, left, top)``; raises ShapeError when they are wrong."""
+    """Decode run lengths to ``(bitmap, left, top)``; raise ShapeError when they are wrong."""
     runs, (left, top, right, bottom) = _split(points, image_size)
     flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
     return flat.reshape(bottom - top + 1, right - left + 1), left, top
 
 
 def check(points: Sequence[float], *, image_size: Size | None = None) -> tuple[int, ...]:
-    """Return run lengths as integers; raises ShapeError unless they add up to their box."""
+    """Return run lengths as integers; raise ShapeError unless they add up to their box."""
     runs, box = _split(points, image_size)
     return (*runs.tolist(), *box)
 
@@ -70,7 +70,7 @@ def check(points: Sequence[float], *, image_size: Size | None = None) -> tuple[i
 def from_raw(mask: Sequence[float], *, image_size: Size | None = None) -> tuple[int, ...]:
     """Encode a raw mask: the box's pixels row by row (any non-zero is a one), then the box.
 
-    Raises ShapeError when a pixel is not a number or their count is not the box's area.
+    Raise ShapeError when a pixel is not a number or their count is not the box's area.
     """
     return encode(*decode_raw(mask, image_size=image_size))
 
@@ -92,7 +92,7 @@ def decode_raw(mask: Sequence[float], *, image_size: Size | None = None) -> tupl
 
 
 def to_bitmap(pixels: Sequence[float]) -> Bitmap:
-    """Turn a flat list of numbers into a flat bitmap of what is not zero; raises ShapeError."""
+    """Turn a flat list of numbers into a flat bitmap of what is not zero; raise ShapeError."""
     try:
         # By far the fastest for what functions send: integers 0..255 or booleans.
         numbers: npt.NDArray[Any] = np.frombuffer(bytes(pixels), dtype=np.uint8)  # type: ignore[arg-type]

@@ -123,7 +123,7 @@ def labeled_data_from_json(
     """Read the API's JSON; missing lists are empty, missing fields have CVAT's defaults.
 
     ``require_ids`` is for updates, ``forbid_ids`` for creations; else ids are kept as they come.
-    Raises DataError with the ``path`` of what is wrong, for example ``shapes[3].points``.
+    Raise DataError with the ``path`` of what is wrong, for example ``shapes[3].points``.
     """
     if not isinstance(obj, dict):
         raise DataError(f"expected an object, not {kind(obj)}", path="")

@@ -54,7 +54,7 @@ ROTATABLE: Final = frozenset({"rectangle", "ellipse"})
 
 
 def check_points(shape_type: str, points: object, *, size: Size | None = None) -> Points:
-    """Return the points as numbers; raises ShapeError for a wrong count or a value that is none.
+    """Return the points as numbers; raise ShapeError for a wrong count or a value that is none.
 
     ``size`` of the image bounds the box of a mask.
     """
@@ -76,7 +76,7 @@ def check_points(shape_type: str, points: object, *, size: Size | None = None) -
 
 
 def check_rotation(shape_type: str, rotation: object) -> float:
-    """Return a rotation in [0, 360) degrees; 0 for types that do not turn; raises ShapeError."""
+    """Return a rotation in [0, 360) degrees; 0 for types that do not turn; raise ShapeError."""
     if rotation is None:
         return 0.0
     if not is_number(rotation):

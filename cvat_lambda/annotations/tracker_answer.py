@@ -26,7 +26,7 @@ def check_tracker_answer(
     as older functions send, are rectangles. No shapes at all are all None. Shapes are cut to the
     image; what left it lies flat on its border, since CVAT's page gives up all objects of a call
     when one of them is None. Masks have no such form, and are None. ``items`` are the numbers by
-    which errors name the objects. Raises AnswerError.
+    which errors name the objects. Raise AnswerError.
     """
     given = read_object(answer)
     states = read_list(given.get("states"), field="states")

@@ -23,7 +23,7 @@ _LONGEST_S: Final = (1 << 63) / 1e9  # Go keeps nanoseconds in 64 bits
 def parse_duration(text: str) -> float:
     """Parse a Go duration such as ``1h15m30.5s`` or ``0`` into seconds, the sign included.
 
-    Raises ValueError. Format: the documentation of Go's ``time.ParseDuration``.
+    Raise ValueError. Format: the documentation of Go's ``time.ParseDuration``.
     """
     sign, rest = (-1.0, text[1:]) if text[:1] == "-" else (1.0, text.removeprefix("+"))
     if rest == "0":

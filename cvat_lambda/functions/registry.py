@@ -94,7 +94,7 @@ def listed(*, ask: bool = False) -> list[FunctionSpec]:
     """Return the functions that can be used, with their states, by id.
 
     ``ask``: read the platform's list first if it was not read within the last second. The table
-    answers when the platform is down. Raises PlatformUnreachable only if the table is empty and
+    answers when the platform is down. Raise PlatformUnreachable only if the table is empty and
     the platform does not answer.
     """
     if ask and settings.FUNCTIONS_REFRESH_S > 0:

@@ -49,7 +49,7 @@ class CancelToken:
     def interrupting(self, callback: Callable[[], None]) -> Iterator[None]:
         """Call ``callback`` from the cancelling thread if the token is cancelled in this block.
 
-        Raises Cancelled if the token is cancelled already.
+        Raise Cancelled if the token is cancelled already.
         """
         with self._lock:
             if self._event.is_set():

@@ -105,7 +105,7 @@ class ConcurrencyLimiter:
     ) -> Iterator[None]:
         """Wait for a slot and hold it for one invocation.
 
-        Raises Cancelled as soon as ``cancel`` is cancelled, LimiterTimeout after ``timeout_s``.
+        Raise Cancelled as soon as ``cancel`` is cancelled, LimiterTimeout after ``timeout_s``.
         """
         if interactive:
             with (

@@ -11,7 +11,7 @@ from cvat_lambda.gateway.routes import Route
 def endpoint_route(spec: FunctionSpec, hosts: HostResolver) -> Route:
     """Return the route to an endpoint at an address that the allow-list admits.
 
-    Raises FunctionUnavailable if its host is no longer allowed.
+    Raise FunctionUnavailable if its host is no longer allowed.
     """
     try:
         server, path = hosts.allowed_server(spec.address.endpoint_url)

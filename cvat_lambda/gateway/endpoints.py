@@ -44,7 +44,7 @@ class Endpoint:
     def values(self) -> dict[str, Any]:
         """Check the endpoint and return the fields of its row.
 
-        Raises InvalidRequest for a URL that the allow-list does not admit, FunctionSpecInvalid
+        Raise InvalidRequest for a URL that the allow-list does not admit, FunctionSpecInvalid
         for an error in the description.
         """
         if not ID_PATTERN.fullmatch(self.function_id):
@@ -93,7 +93,7 @@ class Endpoint:
 def save_endpoint(endpoint: Endpoint) -> Function:
     """Add an endpoint, or change the one with this id; return its row.
 
-    Raises what `Endpoint.values` raises, and StateConflict if a function of the platform has
+    Raise what `Endpoint.values` raises, and StateConflict if a function of the platform has
     this id.
     """
     values = endpoint.values()

@@ -32,7 +32,7 @@ class HostResolver:
     def allowed_server(self, url: str) -> tuple[Server, str]:
         """Return the server of an endpoint's URL with a checked address, and the path.
 
-        Raises InvalidRequest if the list admits no address of the host, PlatformUnreachable if
+        Raise InvalidRequest if the list admits no address of the host, PlatformUnreachable if
         the name is unknown.
         """
         server, path = split_url(url)

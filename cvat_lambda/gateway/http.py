@@ -210,7 +210,7 @@ class ConnectionPool:
         """Send a request over an idle or a new connection.
 
         If an idle connection fails before the first byte of an answer, the request is sent once
-        more over a new one: servers close idle connections when they restart. Raises a
+        more over a new one: servers close idle connections when they restart. Raise a
         TransportError or Cancelled.
         """
         cancel = cancel or CancelToken()

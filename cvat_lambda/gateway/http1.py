@@ -46,7 +46,7 @@ class Message:
 def request_head(host: str, path: str, headers: Mapping[str, str], length: int) -> bytes:
     """The head of a POST with a body of ``length`` bytes.
 
-    Raises ValueError if the path or a header holds a character that would end it.
+    Raise ValueError if the path or a header holds a character that would end it.
     """
     if not _TARGET.fullmatch(path):
         raise ValueError("the path must be percent-encoded")
@@ -62,7 +62,7 @@ def request_head(host: str, path: str, headers: Mapping[str, str], length: int) 
 def read_message(receive: Callable[[int], bytes], max_body_bytes: int) -> Message:
     """Read one answer. ``receive(n)`` returns up to n bytes, none at the end of the connection.
 
-    Raises AnswerBroken if the connection ends early, AnswerTooLarge, and ValueError for anything
+    Raise AnswerBroken if the connection ends early, AnswerTooLarge, and ValueError for anything
     that is not HTTP. Errors of ``receive`` pass, except that a ConnectionError is an AnswerBroken.
     """
     return _Reader(receive, max_body_bytes).read()

@@ -47,7 +47,7 @@ def invoke_once(
 
     ``deadline_s`` bounds the whole, besides the function's own time limits. Only what has
     certainly not run is repeated: a request on a kept connection that proved dead, or to an
-    address that was out of date. Raises PayloadTooLarge before anything is sent, a FunctionError,
+    address that was out of date. Raise PayloadTooLarge before anything is sent, a FunctionError,
     a PlatformError, or Cancelled as soon as ``cancel`` is cancelled.
     """
     started = time.monotonic()

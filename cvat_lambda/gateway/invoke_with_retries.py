@@ -48,7 +48,7 @@ def invoke_with_retries(
 
     ``interactive``: a person waits for this call; it has precedence over background work.
     By default ``retries`` is that of an interactive call, which ends in any case at the function's
-    time limit plus a few seconds. Raises what `invoke_once` raises; the details of a failure say
+    time limit plus a few seconds. Raise what `invoke_once` raises; the details of a failure say
     how many ``attempts`` may have run, at least 1. ``cancel`` ends waiting, pausing
     and invoking at once with Cancelled.
     """

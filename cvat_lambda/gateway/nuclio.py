@@ -59,7 +59,7 @@ class Nuclio:
     def deploy(self, function: Mapping[str, Any]) -> None:
         """Create or update a function; the platform builds it after its answer.
 
-        Raises InvalidRequest, StateConflict (it is being built already) or PlatformUnreachable.
+        Raise InvalidRequest, StateConflict (it is being built already) or PlatformUnreachable.
         """
         name = _checked(str(function["metadata"]["name"]))
         if "spec" not in function:  # the dashboard would fail after a minute

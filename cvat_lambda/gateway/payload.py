@@ -18,7 +18,7 @@ Images: TypeAlias = Mapping[str, "bytes | Sequence[bytes]"]
 def encode_payload(fields: Mapping[str, JSON], images: Images | None = None) -> bytes:
     """Encode a call's fields and its images (``{"image": data}``, ``{"images": [data, ...]}``).
 
-    Images become base64 text. Raises ValueError if a field is NaN or infinite, or if a key is used
+    Images become base64 text. Raise ValueError if a field is NaN or infinite, or if a key is used
     twice.
     """
     images = images or {}

@@ -40,7 +40,7 @@ class ProbeResult:
 def probe(spec: FunctionSpec) -> ProbeResult:
     """Call a function once and check its answer against the contract of its kind.
 
-    Raises what `invoke` raises; FunctionAnswerInvalid names item and field.
+    Raise what `invoke` raises; FunctionAnswerInvalid names item and field.
     """
     fields, images, read = _KINDS[spec.kind]
     body = encode_payload(fields(spec), images())

@@ -72,7 +72,7 @@ class Routes:
     def find(self, spec: FunctionSpec) -> Route:
         """Return the route to a function.
 
-        Raises FunctionUnavailable if its platform says that it does not run, PlatformUnreachable
+        Raise FunctionUnavailable if its platform says that it does not run, PlatformUnreachable
         if neither answers.
         """
         nuclio = platform()
@@ -93,7 +93,7 @@ class Routes:
     def refresh(self, spec: FunctionSpec, failed: Route) -> bool:
         """Ask the platform for a function's address after a refused connection.
 
-        Returns whether another attempt makes sense. Raises FunctionUnavailable if the platform
+        Returns whether another attempt makes sense. Raise FunctionUnavailable if the platform
         says that the function does not run, PlatformUnreachable if it does not answer.
         """
         self._pool.forget(failed.server)
@@ -115,7 +115,7 @@ class Routes:
     def why_no_address(self, spec: FunctionSpec) -> LambdaError:
         """Return an error that says, by the function's present state, why it has no address.
 
-        Raises FunctionNotFound if the platform does not have the function, PlatformUnreachable if
+        Raise FunctionNotFound if the platform does not have the function, PlatformUnreachable if
         it does not answer.
         """
         nuclio = platform()

@@ -60,7 +60,7 @@ class ResizedImage:
 def resize(data: bytes, limits: ImageLimits, *, keep_size: bool = False) -> ResizedImage:
     """Make an image fit what a function declares; ``keep_size`` changes its type only.
 
-    Raises FrameUnreadable if it must be changed and cannot be read.
+    Raise FrameUnreadable if it must be changed and cannot be read.
     """
     max_side = None if keep_size else limits.max_image_side
     has_limits = bool(limits.accepts) or max_side is not None

@@ -42,7 +42,7 @@ class RequestAuthorizer:
 def token_in(file: Path) -> str:
     """Return the token in a file; write a random one that only this user can read if it is missing.
 
-    Raises OSError, and RuntimeFault for an empty file.
+    Raise OSError, and RuntimeFault for an empty file.
     """
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

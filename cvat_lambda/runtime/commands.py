@@ -51,7 +51,7 @@ def deploy(
     """Send a folder to the runtime, wait until it is ready and return the function object.
 
     The folder is sent as an archive with its links followed, so the runtime may be on another
-    machine. Raises RuntimeFault with the function's message if it does not become ready.
+    machine. Raise RuntimeFault with the function's message if it does not become ready.
     """
     config = read_config(folder, gpu=gpu)
     document = in_project(read_document(choose_file(folder, gpu=gpu)), project)
@@ -130,7 +130,7 @@ def deploy_with_nuctl(
     """Deploy a folder to Nuclio on Docker (``local``) or Kubernetes (``kube``) with its own tool.
 
     The project is made where it is not there yet: Nuclio refuses functions of an unknown one.
-    Raises RuntimeFault when nuctl is missing or fails; it writes its progress to the terminal.
+    Raise RuntimeFault when nuctl is missing or fails; it writes its progress to the terminal.
     """
     if shutil.which(nuctl) is None:
         raise RuntimeFault(
@@ -163,14 +163,14 @@ def deploy_with_nuctl(
 
 
 def remove(client: DashboardClient, name: str) -> None:
-    """Remove a function; raises RuntimeFault when there is none."""
+    """Remove a function; raise RuntimeFault when there is none."""
     namespace = client.function(name)["metadata"].get("namespace", "")
     metadata = {"name": name, "namespace": namespace}
     checked(client.send("DELETE", "/api/functions", {"metadata": metadata}, timeout_s=120))
 
 
 def read_logs(client: DashboardClient, name: str, *, lines: int | None = None) -> str:
-    """Return the end of a function's log; raises RuntimeFault when there is no such function."""
+    """Return the end of a function's log; raise RuntimeFault when there is no such function."""
     client.function(name)
     tail = "" if lines is None else f"&tailLines={lines}"
     texts = []
@@ -191,7 +191,7 @@ def invoke(
 ) -> Answer:
     """Call a function through the dashboard and return its answer with any status.
 
-    Raises RuntimeFault where the image cannot be read, or the function cannot be called.
+    Raise RuntimeFault where the image cannot be read, or the function cannot be called.
     """
     if image is not None:
         payload = {**payload, "image": base64.b64encode(_read_file(image)).decode()}
@@ -253,7 +253,7 @@ def fetch(
 def read_config(
     folder: Path, *, gpu: bool = False, project: str = DEFAULT_PROJECT
 ) -> FunctionConfig:
-    """Return the configuration of one function folder; raises RuntimeFault."""
+    """Return the configuration of one function folder; raise RuntimeFault."""
     document = in_project(read_document(choose_file(folder, gpu=gpu)), project)
     return parse_function(document, folder.resolve())
 

@@ -37,7 +37,7 @@ def require_folders(roots: Sequence[Path]) -> None:
 def function_folders(roots: Sequence[Path], write_error: Write) -> tuple[Path, ...]:
     """Return the function folders below the roots; write a line for each unreadable folder.
 
-    Raises RuntimeFault if there is none.
+    Raise RuntimeFault if there is none.
     """
     require_folders(roots)
     found = discover(roots)

@@ -26,7 +26,7 @@ def cache_folder() -> Path:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock between processes while the block runs; raises Cancelled."""
+    """Hold a lock between processes while the block runs; raise Cancelled."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
         while not _try_lock(file):
@@ -53,7 +53,7 @@ def digest(*parts: str | bytes) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file's content as 64 hexadecimal digits; raises Cancelled."""
+    """Return the SHA-256 of a file's content as 64 hexadecimal digits; raise Cancelled."""
     total = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(2**20):  # a file of weights may be large

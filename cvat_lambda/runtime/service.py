@@ -55,7 +55,7 @@ class ServiceOptions:
 async def run(options: ServiceOptions, announce: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM; call `announce` with the URL when the dashboard answers.
 
-    Raises RuntimeFault for options that cannot be used.
+    Raise RuntimeFault for options that cannot be used.
     """
     if options.host not in _LOOPBACK and not options.token:
         raise RuntimeFault(

@@ -96,7 +96,7 @@ def _annotation_findings(config: FunctionConfig) -> Iterator[Finding]:
 
 
 def labels_of(config: FunctionConfig) -> list[dict[str, Any]]:
-    """Return the labels of a detector's spec; raises FunctionBroken when they are none."""
+    """Return the labels of a detector's spec; raise FunctionBroken when they are none."""
     annotations = config.document["metadata"].get("annotations") or {}
     try:
         labels = json.loads(annotations.get("spec") or "")

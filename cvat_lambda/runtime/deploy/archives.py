@@ -22,7 +22,7 @@ HARDLINK_FROM: Final = 8 * 2**20  # bytes
 def pack(folder: Path) -> bytes:
     """Return a zip of a function folder. Links are followed, so shared code is included.
 
-    Raises RuntimeFault if a file cannot be read.
+    Raise RuntimeFault if a file cannot be read.
     """
     buffer = io.BytesIO()
     try:
@@ -39,7 +39,7 @@ def copy_folder(folder: Path, target: Path) -> None:
     """Copy a function folder into an empty one; links are followed.
 
     Large files that are no code are linked instead, so that weights beside the code are not
-    copied at each start. Raises OSError.
+    copied at each start. Raise OSError.
     """
     for file in files_below(folder):
         check_cancelled()

@@ -37,7 +37,7 @@ class Preparer:
         self._weights = weights
 
     def prepare(self, config: FunctionConfig, progress: Progress) -> PreparedFunction:
-        """Return what the function's workers are started with; raises NotPrepared."""
+        """Return what the function's workers are started with; raise NotPrepared."""
         # Weights first: if they are missing, the environment need not be built.
         files = self._weights.fetch(config.origin, config.extras.weights, progress)
         python = self._environments.prepare(

@@ -20,7 +20,7 @@ class Projects:
         return {**{name: _project(name) for name in self._in_use()}, **self._made}
 
     def get(self, name: str) -> JsonObject:
-        """Return one project object; raises NotFound."""
+        """Return one project object; raise NotFound."""
         try:
             return self.all()[name]
         except KeyError:

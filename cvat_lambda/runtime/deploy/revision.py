@@ -22,7 +22,7 @@ def revision_of(config: FunctionConfig, environment: str, weights: str) -> str:
     """Return the revision of a version; equal content gives equal revisions on every machine.
 
     It covers the files of the folder, the annotations and the spec of the function file, and the
-    fingerprints of the environment and of the weights. Raises NotPrepared or Cancelled.
+    fingerprints of the environment and of the weights. Raise NotPrepared or Cancelled.
     """
     metadata, spec = config.document["metadata"], config.document["spec"]
     annotations = dict(metadata.get("annotations") or {})

@@ -45,7 +45,7 @@ def check_limits(config: FunctionConfig, settings: RuntimeSettings) -> None:
 def bind_listener(host: str, trigger: HttpTrigger) -> socket.socket:
     """Return a bound socket that does not listen yet, so that calls are refused until it does.
 
-    Raises NotStarted when the port is taken.
+    Raise NotStarted when the port is taken.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)

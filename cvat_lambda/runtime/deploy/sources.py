@@ -62,7 +62,7 @@ class SourceStore:
     def receive(self, name: str, document: JsonObject) -> FunctionSource:
         """Copy the code that a document contains or names, and return it.
 
-        Raises BadRequest if there is none.
+        Raise BadRequest if there is none.
         """
         version = self._new_version(name)
         try:
@@ -124,7 +124,7 @@ class SourceStore:
     def keep(self, name: str, source: FunctionSource) -> None:
         """Record the deployed version. The record changes atomically.
 
-        Raises RuntimeFault if it cannot be written.
+        Raise RuntimeFault if it cannot be written.
         """
         record = self._root / name / _RECORD
         temporary = record.with_suffix(f".{os.getpid()}")

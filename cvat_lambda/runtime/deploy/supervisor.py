@@ -74,7 +74,7 @@ class Supervisor:
         ]
 
     def get(self, name: str) -> Deployment:
-        """Return one deployment; raises NotFound."""
+        """Return one deployment; raise NotFound."""
         try:
             return self._deployments[name]
         except KeyError:

@@ -62,7 +62,7 @@ class EnvironmentBuilder:
         """Return the environment of a function folder; build it if there is none.
 
         With `gpu`, requirements-gpu.txt is used if the folder has one. `fallback` has the lines of
-        a requirements file for a folder without one. Raises NotPrepared with the installer's
+        a requirements file for a folder without one. Raise NotPrepared with the installer's
         message if the environment cannot be built.
         """
         base = find_interpreter(python, progress)

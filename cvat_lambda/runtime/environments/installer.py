@@ -43,7 +43,7 @@ _SECTIONS: Final = ("global", "install")  # of pip's files; the second one wins
 def find_uv() -> str:
     """Return the path of uv: the one on the PATH, or that of the package `uv`.
 
-    Raises NotPrepared if there is none.
+    Raise NotPrepared if there is none.
     """
     on_path = shutil.which("uv")
     if on_path is not None:

@@ -36,7 +36,7 @@ class ResourceQueue(Generic[Item]):
         return self._free.popleft() if self._free and not self._closed else None
 
     async def take(self, timeout_s: float) -> Item:
-        """Return the next free item; raises TimeoutError after `timeout_s`, QueueClosed."""
+        """Return the next free item; raise TimeoutError after `timeout_s`, QueueClosed."""
         if self._closed:
             raise QueueClosed
         if self._free:

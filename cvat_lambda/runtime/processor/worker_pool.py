@@ -95,7 +95,7 @@ class WorkerPool:
     async def take(self) -> Worker:
         """Return a free worker. Start the workers if the function is scaled to zero.
 
-        Raises NoWorkerFree, or StartFailed.
+        Raise NoWorkerFree, or StartFailed.
         """
         while True:
             if self._scaled_to_zero:

@@ -77,7 +77,7 @@ class BuildLines:
 
 
 def read_build_lines(build: JsonObject, folder: Path) -> BuildLines:
-    """Read commands, directives and base image of a function; raises ValueError for a bad type."""
+    """Read commands, directives and base image of a function; raise ValueError for a bad type."""
     found = BuildLines()
     _read_base_image(str(build.get("baseImage") or ""), found)
     for kind, value in _directives(build):

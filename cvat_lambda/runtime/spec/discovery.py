@@ -58,7 +58,7 @@ def plain_file(folder: Path) -> Path | None:
 def choose_file(folder: Path, *, gpu: bool) -> Path:
     """Return the function file to use: with `gpu` the one for the GPU if there is one.
 
-    Raises FunctionBroken if the folder has none, or has only one for the GPU and `gpu` is False.
+    Raise FunctionBroken if the folder has none, or has only one for the GPU and `gpu` is False.
     """
     variant = _first(folder, _GPU_FILES)
     if gpu and variant is not None:
@@ -70,7 +70,7 @@ def choose_file_for_machine(folder: Path, *, nvidia: bool) -> Path:
     """Return the function file that fits a machine with or without an NVIDIA device.
 
     The one for the GPU is taken if its limits name an NVIDIA GPU: a function for another vendor's
-    GPU would not find its device. Raises FunctionBroken if that file cannot be read, or if it is
+    GPU would not find its device. Raise FunctionBroken if that file cannot be read, or if it is
     the only one and does not fit.
     """
     variant = _first(folder, _GPU_FILES)

@@ -17,7 +17,7 @@ _WHOLE: Final = re.compile(r"^\s*-?[0-9]{1,15}(\.0*)?\s*$")  # floats hold 15 di
 def to_json(value: object) -> Any:
     """Return a YAML value as JSON.
 
-    Keys become text, and so do dates and other scalars. Raises ValueError for what JSON cannot
+    Keys become text, and so do dates and other scalars. Raise ValueError for what JSON cannot
     hold: not a number, infinity, a document without an end.
     """
     return _Plain().of(value, 0)
@@ -47,7 +47,7 @@ class _Plain:
 
 
 def mapping(value: object, where: str) -> JsonObject:
-    """Return a mapping, an empty one for None; raises ValueError."""
+    """Return a mapping, an empty one for None; raise ValueError."""
     if value is None:
         return {}
     if not isinstance(value, dict):
@@ -56,7 +56,7 @@ def mapping(value: object, where: str) -> JsonObject:
 
 
 def text(value: object, where: str) -> str:
-    """Return a text, an empty one for None; raises ValueError."""
+    """Return a text, an empty one for None; raise ValueError."""
     if value is None:
         return ""
     if not isinstance(value, str):
@@ -65,7 +65,7 @@ def text(value: object, where: str) -> str:
 
 
 def whole(value: object, where: str, *, least: int, most: int) -> int:
-    """Return a whole number, which may be written as text; raises ValueError."""
+    """Return a whole number, which may be written as text; raise ValueError."""
     if isinstance(value, bool) or not _WHOLE.match(str(value)):
         raise ValueError(f"{where} is {value!r}: it must be a whole number")
     number = int(float(str(value)))
@@ -75,7 +75,7 @@ def whole(value: object, where: str, *, least: int, most: int) -> int:
 
 
 def seconds(value: object, where: str, *, most: float) -> float:
-    """Return a time in seconds, more than 0, which may be written as text; raises ValueError."""
+    """Return a time in seconds, more than 0, which may be written as text; raise ValueError."""
     try:
         number = float(value) if isinstance(value, (int, float, str)) else math.nan
     except (ValueError, OverflowError):
@@ -86,7 +86,7 @@ def seconds(value: object, where: str, *, most: float) -> float:
 
 
 def flag(value: object, where: str) -> bool:
-    """Return true or false, which may be written as text; raises ValueError."""
+    """Return true or false, which may be written as text; raise ValueError."""
     if value is None or isinstance(value, bool):
         return bool(value)
     known = {"true": True, "false": False}.get(str(value).lower())

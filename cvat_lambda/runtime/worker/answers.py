@@ -30,7 +30,7 @@ class UnusableAnswer(Exception):
 
 
 def to_answer(output: Any, warn: Any) -> Answer:
-    """Return the frame's map and body for a handler's output; raises UnusableAnswer.
+    """Return the frame's map and body for a handler's output; raise UnusableAnswer.
 
     `warn` is called with one sentence when the answer works here but is a trap elsewhere.
     """

@@ -36,7 +36,7 @@ def pack(meta: Meta, body_length: int = 0) -> bytes:
 
 
 def unpack_meta(packed: bytes | bytearray | memoryview) -> Meta:
-    """Return the map of a frame; raises UnicodeDecodeError for text that is not UTF-8."""
+    """Return the map of a frame; raise UnicodeDecodeError for text that is not UTF-8."""
     meta = msgpack.unpackb(packed, raw=False, strict_map_key=False)
     if not isinstance(meta, dict):
         raise FrameError("a frame's map is no map")
@@ -49,7 +49,7 @@ def is_terminate(packed: bytes) -> bool:
 
 
 def read_head(head: bytes | bytearray | memoryview) -> tuple[int, int]:
-    """Return the lengths of map and body; raises FrameError when they cannot be meant."""
+    """Return the lengths of map and body; raise FrameError when they cannot be meant."""
     meta_length, body_length = HEAD.unpack(head)
     if meta_length + body_length > MAX_FRAME:
         raise FrameError(f"a frame of {meta_length + body_length} bytes is too long")
