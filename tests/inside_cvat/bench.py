@@ -2,10 +2,10 @@
 
     CVAT_SOURCE=... python -m tests.inside_cvat.bench [--short] [--only NAME ...]
 
-CVAT's variables name its services, as for `script/test-cvat`; the tables must have been made
-(``manage.py migrate``). The cache of chunks is emptied: there may be chunks of tests' tasks in it,
-which have the same ids. Rows are printed as those of `tests.bench`. Shares are of the ceiling
-frames x latency / workers; a call's figure is what CVAT and this app add to the function.
+CVAT's variables name its services, as for `script/test-cvat`. The tables must exist
+(``manage.py migrate``). The cache of chunks is emptied, since tests have used the same ids of
+tasks. Each row has the format of `tests.bench`. A share is the part of the ceiling frames x latency
+/ workers. The figure of a call is the time that CVAT and this app add to that of the function.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ CALLS = 100
 SHORT_CALLS = 40
 CALL_MS = 50.0
 CALL_GOAL_MS = 25.0
-POLL_S = 0.5  # the run is timed by its own record; each look takes CPU from it
+POLL_S = 0.5  # the request's row has its times; each poll takes CPU from the request
 
 
 def row(name: str, value: float, unit: str, goal: float | None, *, higher: bool) -> dict[str, Any]:
-    """A row as every benchmark gives it."""
+    """A row in the format of all benchmarks."""
     return {
         "name": name,
         "value": round(value, 4),
@@ -52,7 +52,7 @@ def row(name: str, value: float, unit: str, goal: float | None, *, higher: bool)
 
 
 class Server:
-    """CVAT's web server and workers, and a person who uses them."""
+    """CVAT's web server and workers, and a user with a token."""
 
     def __init__(self, home: Path, source: Path, stack: ExitStack, *, frames: int) -> None:
         from django.core.cache import caches
@@ -70,7 +70,7 @@ class Server:
             self._start(name, "manage.py", "rqworker", *queues, *worker)
         wait_for_port(self.port, child=web)
         self.session = requests.Session()
-        self.token = self._make_person()
+        self.token = self._create_user_with_token()
         self.session.headers["Authorization"] = f"Token {self.token}"
 
     def _start(self, name: str, *command: str) -> Child:
@@ -79,17 +79,19 @@ class Server:
         self._stack.callback(child.stop)
         return child
 
-    def _make_person(self) -> str:
-        from django.contrib.auth.models import Group, User
+    def _create_user_with_token(self) -> str:
+        from django.contrib.auth import get_user_model
+        from django.contrib.auth.models import Group
         from rest_framework.authtoken.models import Token
 
-        User.objects.filter(username="lambda-bench").delete()
-        user = User.objects.create_user("lambda-bench", "bench@example.com", None)
+        users: Any = get_user_model().objects
+        users.filter(username="lambda-bench").delete()
+        user = users.create_user("lambda-bench", "bench@example.com", None)
         user.groups.add(Group.objects.get_or_create(name="user")[0])
         return str(Token.objects.create(user=user).key)
 
     def send(self, method: str, path: str, **more: Any) -> Any:
-        """One request to the API; its answer."""
+        """Send an HTTP request to the API. Return the body of its answer."""
         answer = self.session.request(
             method, f"http://127.0.0.1:{self.port}{path}", timeout=300, **more
         )
@@ -98,7 +100,7 @@ class Server:
         return answer.json() if answer.content else None
 
     def task(self, files: list[tuple[str, bytes]]) -> int:
-        """A task of these files, ready."""
+        """Create a task of these files and wait until it is ready."""
         labels = [{"name": "car", "type": "rectangle", "attributes": []}]
         made = self.send("post", "/api/tasks", json={"name": "bench", "labels": labels})
         task_id = int(made["id"])
@@ -116,7 +118,7 @@ class Server:
         return task_id
 
     def run(self, task_id: int, function_id: str) -> float:
-        """Seconds from a request's start to its end."""
+        """Run a request. Return the seconds from its start to its end."""
         body = {"function": function_id, "task": task_id, "cleanup": True}
         state = self.send("post", "/api/lambda/requests", json=body)
         while state["status"] in ("queued", "started"):
@@ -132,7 +134,7 @@ class Server:
         return (found.ended_at - found.started_at).total_seconds()
 
     def overheads(self, task_id: int, function_id: str, calls: int) -> list[float]:
-        """Milliseconds that each call of a detector took over the function's latency."""
+        """Return the milliseconds that each call took beyond the function's latency."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         headers = {
             "Authorization": f"Token {self.token}",
@@ -152,8 +154,8 @@ class Server:
         return found
 
 
-def name_function(port: int, workers: int) -> str:
-    """Name a function process to the app."""
+def store_function(port: int, workers: int) -> str:
+    """Store the row of a function process. Return the id of the function."""
     from cvat_lambda.models import Function
 
     name = f"bench-{port}"
@@ -181,7 +183,7 @@ def name_function(port: int, workers: int) -> str:
 
 
 class Measures:
-    """The figures, each made when it is asked for."""
+    """The measurements by name."""
 
     def __init__(self, server: Server, pictures: list[Path], *, calls: int) -> None:
         self._server = server
@@ -204,7 +206,7 @@ class Measures:
         return self._server.task([(path.name, path.read_bytes())])
 
     def parts(self) -> Mapping[str, Callable[[], Iterator[dict[str, Any]]]]:
-        """What can be asked for, by name."""
+        """The measurements that can be selected."""
         batches = {f"batch_{ms:g}ms": partial(self._batch, ms, goal) for ms, goal in SHARES}
         return {
             **batches,
@@ -215,14 +217,14 @@ class Measures:
 
     def _batch(self, latency_ms: float, goal: float) -> Iterator[dict[str, Any]]:
         with function_process(latency_ms, 2) as port:
-            name = name_function(port, 2)
-            self._server.run(self.task_id, name)  # connections, caches
+            name = store_function(port, 2)
+            self._server.run(self.task_id, name)  # opens connections and fills caches
             share = self._share(self.task_id, name, latency_ms)
             yield row(f"cvat_batch_share_{latency_ms:g}ms", share, "share", goal, higher=True)
 
     def _video_batch(self) -> Iterator[dict[str, Any]]:
         with function_process(CALL_MS, 2) as port:
-            share = self._share(self.video_id, name_function(port, 2), CALL_MS)
+            share = self._share(self.video_id, store_function(port, 2), CALL_MS)
             yield row("cvat_batch_share_50ms_video_cold", share, "share", None, higher=True)
 
     def _share(self, task_id: int, function_id: str, latency_ms: float) -> float:
@@ -232,14 +234,14 @@ class Measures:
     def _call(self, kind: str, goal_ms: float | None) -> Iterator[dict[str, Any]]:
         task_id = self.video_id if kind else self.task_id
         with function_process(CALL_MS, 2) as port:
-            found = sorted(self._server.overheads(task_id, name_function(port, 2), self._calls))
+            found = sorted(self._server.overheads(task_id, store_function(port, 2), self._calls))
         p50, p95 = statistics.median(found), found[int(0.95 * len(found))]
         yield row(f"cvat_{kind}call_overhead_p50_ms", p50, "ms", goal_ms, higher=False)
         yield row(f"cvat_{kind}call_overhead_p95_ms", p95, "ms", None, higher=False)
 
 
 def arguments() -> argparse.Namespace:
-    """What the command line says."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--short", action="store_true", help=f"{SHORT_FRAMES} frames, fewer calls")
     names = [*(f"batch_{ms:g}ms" for ms, _ in SHARES), "video_batch", "call", "video_call"]
@@ -248,7 +250,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Print the rows."""
+    """Run the measurements and print a row for each figure."""
     options = arguments()
     frames, calls = (SHORT_FRAMES, SHORT_CALLS) if options.short else (FRAMES, CALLS)
     source = Path(os.environ["CVAT_SOURCE"])

@@ -53,12 +53,14 @@ def no_receiver_fails() -> Iterator[None]:
 @pytest.fixture
 def people(db: None) -> dict[str, Any]:
     """Three users of CVAT: alice, bob and charlie."""
-    from django.contrib.auth.models import Group, User
+    from django.contrib.auth import get_user_model
+    from django.contrib.auth.models import Group
 
+    users: Any = get_user_model().objects
     group, _ = Group.objects.get_or_create(name="user")
     found = {}
     for name in ("alice", "bob", "charlie"):
-        found[name] = User.objects.create_user(name, f"{name}@example.com", f"{name}-secret")
+        found[name] = users.create_user(name, f"{name}@example.com", f"{name}-secret")
         found[name].groups.add(group)
     return found
 
