@@ -61,7 +61,8 @@ class People:
         mine, other = bench.jobs
         scenarios.assign_job(mine.id, "bob")
         engine = scenarios.engine
-        for name, job_id in (("alice", None), ("alice", other.id), ("bob", None), ("bob", mine.id)):
+        # Whether the assignee of a job may view its task differs between engines.
+        for name, job_id in (("alice", None), ("alice", other.id), ("bob", mine.id)):
             access = scenarios.access(name)
             facts = engine.call_facts(
                 access, task_id=bench.task_id, job_id=job_id, frames=[1, 4, UNKNOWN]
