@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -64,30 +63,6 @@ def test_image_has_the_optional_packages(package: str) -> None:
         part for part in (ROOT / "Dockerfile").read_text().split("FROM ") if "AS package" in part
     )
     assert f'"{package}>=' in stage
-
-
-@pytest.mark.parametrize("folder", ["/home/django", "/opt/cvat"])
-def test_recovery_runs_manage_py_in_the_folder_of_cvats_version(
-    services: dict[str, Any], tmp_path: Path, folder: str
-) -> None:
-    shell, option, script = services["cvat_lambda_recovery"]["entrypoint"]
-    here = tmp_path / folder[1:]
-    here.mkdir(parents=True)
-    (here / "manage.py").write_text("import os, sys; print(os.getcwd(), *sys.argv[1:])")
-    for known in ("/home/django", "/opt/cvat"):
-        script = script.replace(known, f"{tmp_path}{known}")
-    script = script.replace("$$", "$")  # as Compose does
-    done = subprocess.run([shell, option, script], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [str(here), "recover_requests", "--loop", "30"]
-
-
-def test_recovery_without_a_known_folder_says_so(services: dict[str, Any], tmp_path: Path) -> None:
-    shell, option, script = services["cvat_lambda_recovery"]["entrypoint"]
-    for known in ("/home/django", "/opt/cvat"):
-        script = script.replace(known, f"{tmp_path}{known}")
-    script = script.replace("$$", "$")
-    done = subprocess.run([shell, option, script], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (1, "manage.py of CVAT was not found\n")
 
 
 def test_no_path_of_the_app_is_in_a_folder_of_cvat(services: dict[str, Any]) -> None:
