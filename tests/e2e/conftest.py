@@ -1,4 +1,4 @@
-"""The real clients of CVAT against a live server: the one of the demo, in processes of its own."""
+"""Fixtures for the real clients of CVAT: a live server in a process of its own."""
 
 from __future__ import annotations
 
@@ -30,27 +30,27 @@ class Server:
 
 @pytest.fixture(scope="session")
 def media_of_all(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The server's folder of media, and so that of all tests of it."""
+    """The media folder of the server. All tests that use the server share it."""
     return tmp_path_factory.mktemp("media")
 
 
 @pytest.fixture(autouse=True)
 def media_root(settings: Any, media_of_all: Path) -> Path:
-    """Tests that put media in their places by themselves put them where the server looks."""
+    """Media that a test creates itself are put in the media folder of the server."""
     settings.MEDIA_ROOT = media_of_all
     return media_of_all
 
 
 @pytest.fixture(scope="session")
 def platform() -> Iterator[Functions]:
-    """The platform that the server knows."""
+    """The function platform that the server uses."""
     with serve_functions() as served:
         yield served
 
 
 @pytest.fixture
 def functions(settings: Any, transactional_db: None, platform: Functions) -> Iterator[Functions]:
-    """The platform, empty, on which each test puts its functions."""
+    """The platform without functions. Each test adds its own."""
     with known_platform(settings, platform):
         yield platform
     platform.clear()
@@ -64,7 +64,7 @@ def server_process(
     redis_url: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Server]:
-    """The web server on the tests' database: one for all tests, for it takes seconds to start."""
+    """The web server on the tests' database. All tests share it, because it starts slowly."""
     folder = tmp_path_factory.mktemp("server")
     environment = {
         **os.environ,

@@ -1,4 +1,4 @@
-"""Bodies of clients that do not say how long they are: curl of a pipe, a program that streams."""
+"""Chunked request bodies, such as those of `curl` with a pipe, or of a program that streams."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.e2e.conftest import Server
 
 @pytest.fixture
 def task(transactional_db: None, alice: User, tmp_path: Path) -> Task:
-    """Alice's, of one frame with one shape."""
+    """A task of alice with one frame and one shape."""
     Image.new("RGB", (32, 24)).save(tmp_path / "0.png")
     task = create_task(alice, "task", ["car"], [tmp_path / "0.png"])
     label = Label.objects.get(task=task)
@@ -30,7 +30,7 @@ def task(transactional_db: None, alice: User, tmp_path: Path) -> Task:
 
 
 def test_a_chunked_body_is_read_completely(server: Server, alice: User, task: Task) -> None:
-    """The web server buffers the body, so that its length is known to Django."""
+    """The web server buffers the body, so that Django gets its length."""
     _, token = AccessToken.create(alice, name="program")
     body: dict[str, Any] = {"version": 0, "tags": [], "shapes": [], "tracks": []}
     connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=60)
@@ -54,7 +54,7 @@ def test_a_chunked_body_is_read_completely(server: Server, alice: User, task: Ta
 def test_a_body_without_a_length_is_refused(
     client: Client, alice: User, task: Task, method: str, path: str
 ) -> None:
-    """Other servers hand chunked bodies on. Django would read them as empty."""
+    """Other web servers pass chunked bodies on, and Django reads these as empty."""
     client.force_login(alice)
     answer = client.generic(
         method,

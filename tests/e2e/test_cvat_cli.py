@@ -38,7 +38,7 @@ def pictures(tmp_path: Path) -> list[Path]:
 
 @pytest.fixture
 def cli(transactional_db: None, server: Server, alice: User, tmp_path: Path) -> Cli:
-    """Run the command line as alice; what it printed."""
+    """Return a function that runs cvat-cli as alice and returns what it printed."""
     _, token = AccessToken.create(alice, name="cli")
     host, _, port = server.url.rpartition(":")
     home = tmp_path / "home"

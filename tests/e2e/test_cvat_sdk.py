@@ -1,4 +1,4 @@
-"""The real cvat-sdk against a live server: its flows, unchanged."""
+"""The real, unchanged cvat-sdk against a live server."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from cvat_lambda.engine.standalone.models import AccessToken
 from cvat_lambda.engine.standalone.models import Task as TaskRow
 from tests.e2e.conftest import Server
 
-models: Any = importlib.import_module("cvat_sdk.api_client.models")  # it says no types
+models: Any = importlib.import_module("cvat_sdk.api_client.models")  # the package has no type hints
 
-pytestmark = pytest.mark.filterwarnings("default")  # the client's own warnings are not ours
+pytestmark = pytest.mark.filterwarnings("default")  # warnings of the SDK itself
 
 LABELS: list[dict[str, Any]] = [
     {
@@ -92,7 +92,7 @@ def test_login_works_through_make_client(
         client.logout()
 
 
-def test_wrong_password_is_told(server: Server, alice: User) -> None:
+def test_login_with_a_wrong_password_raises_an_error(server: Server, alice: User) -> None:
     with Client(server.url) as client, pytest.raises(exceptions.ApiException) as caught:
         client.login(("alice", "wrong"))
     assert caught.value.status == 400
@@ -140,7 +140,7 @@ def test_sdk_reads_the_annotations_that_it_wrote(client: Client, pictures: list[
     (found,) = task.get_annotations().shapes
     assert (found.frame, found.points, found.source) == (2, [1.5, 2.0, 30.25, 40.0], "auto")
     assert [(item.spec_id, item.value) for item in found.attributes] == [(parked.id, "true")]
-    for job in task.get_jobs():  # frame 2 is in both
+    for job in task.get_jobs():  # both jobs have frame 2
         assert [item.id for item in job.get_annotations().shapes] == [found.id]
     task.set_annotations(models.LabeledDataRequest(tags=[], shapes=[], tracks=[]))
     assert task.get_annotations().shapes == []
@@ -219,7 +219,7 @@ def test_sdk_uploads_a_large_file_in_parts(client: Client, pictures: list[Path])
     url = client.api_map.make_endpoint_url(
         client.api_client.tasks_api.create_data_endpoint.path, kwsub={"id": task.id}
     )
-    uploader = DataUploader(client, max_request_size=1)  # every file on its own
+    uploader = DataUploader(client, max_request_size=1)  # one request per file
     response = uploader.upload_files(url, pictures, image_quality=70, sorting_method="predefined")
     client.wait_for_completion(response.json()["rq_id"], status_check_period=1)
     task.fetch()
@@ -256,7 +256,7 @@ def test_sdk_resumes_a_broken_upload(
         return session.patch(place, data=piece, headers=headers)
 
     assert send(0, content[:100]).headers["Upload-Offset"] == "100"
-    stale = send(0, content[:100])  # the client did not hear that the piece arrived
+    stale = send(0, content[:100])  # the client sends a part again
     assert (stale.status_code, stale.headers["Upload-Offset"]) == (409, "100")
     assert session.head(place).headers["Upload-Offset"] == "100"
     assert send(100, content[100:]).status_code == 204
@@ -266,7 +266,7 @@ def test_sdk_resumes_a_broken_upload(
     assert task.get_frame(0, quality="original").read() == content
 
 
-def test_broken_image_fails_the_upload_with_a_sentence(
+def test_upload_with_a_broken_image_fails_with_its_name(
     client: Client, pictures: list[Path], tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken.jpg"
@@ -295,7 +295,7 @@ def test_frame_step_and_deleted_frames_are_stored(client: Client, pictures: list
     assert (meta.start_frame, meta.stop_frame, meta.frame_filter) == (1, 3, "step=2")
 
 
-def test_task_can_be_found_changed_and_deleted(client: Client, pictures: list[Path]) -> None:
+def test_task_is_listed_changed_and_deleted(client: Client, pictures: list[Path]) -> None:
     task = create(client, pictures)
     assert [found.id for found in client.tasks.list()] == [task.id]
     task.update({"name": "renamed"})
@@ -333,7 +333,9 @@ def test_read_only_access_token_changes_nothing(
             client.tasks.create(spec={"name": "no", "labels": LABELS})
 
 
-def test_project_gives_its_labels_to_its_tasks(client: Client, pictures: list[Path]) -> None:
+def test_sdk_task_of_a_project_has_the_labels_of_the_project(
+    client: Client, pictures: list[Path]
+) -> None:
     project = client.projects.create(spec={"name": "many", "labels": LABELS})
     spec: Any = {"name": "in it", "project_id": project.id}
     task = client.tasks.create_from_data(

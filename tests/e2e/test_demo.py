@@ -1,4 +1,4 @@
-"""The README's first command, as a newcomer runs it."""
+"""The README's first command, `script/demo`, in a new home folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from PIL import Image, ImageChops
 
 from tests.conftest import IMAGES, REPOSITORY
 
-# The first start builds the function's environment and fetches its weights by package name.
+# The first start builds the function's environment and downloads its weights.
 pytestmark = [pytest.mark.models, pytest.mark.timeout(1500)]
 
 DEMO = str(REPOSITORY / "script" / "demo")
@@ -25,7 +25,7 @@ DEMO = str(REPOSITORY / "script" / "demo")
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """A newcomer's: nothing of this test run's settings."""
+    """The environment variables of a new user, without settings of this test run."""
     mine = ("CVAT_LAMBDA_", "DJANGO_", "DATABASE_URL", "PYTEST_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(mine)}
     cache = os.environ.get("CVAT_LAMBDA_CACHE")
@@ -36,8 +36,8 @@ def environment(tmp_path: Path) -> dict[str, str]:
     }
 
 
-def left_behind(home: Path) -> list[str]:
-    """Command lines of processes that still work in the demo's folder."""
+def running_processes(home: Path) -> list[str]:
+    """Return the command lines of running processes that use the demo's home folder."""
     found = []
     for process in psutil.process_iter(["cmdline", "environ"]):
         if (process.info["environ"] or {}).get("CVAT_LAMBDA_HOME") == str(home):
@@ -45,7 +45,7 @@ def left_behind(home: Path) -> list[str]:
     return found
 
 
-def test_the_demo_annotates_photographs_and_leaves_nothing_behind(
+def test_demo_annotates_photographs_and_leaves_no_process_behind(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     (tmp_path / "requests.py").write_text("raise ImportError('the caller's folder was searched')")
@@ -54,7 +54,7 @@ def test_the_demo_annotates_photographs_and_leaves_nothing_behind(
         done = subprocess.run(
             [DEMO, "--once", "--minimal", "--port", str(port), "--platform-port", "0"],
             env=environment,
-            cwd=tmp_path,  # from any folder
+            cwd=tmp_path,  # the demo must run from any folder
             capture_output=True,
             text=True,
             timeout=1400,
@@ -68,13 +68,13 @@ def test_the_demo_annotates_photographs_and_leaves_nothing_behind(
     drawn = Image.open(next(pictures.glob("*astronaut*"))).convert("RGB")
     photograph = Image.open(IMAGES / "astronaut.png").convert("RGB")
     assert ImageChops.difference(drawn, photograph).getbbox() is not None
-    assert "Open http" not in done.stdout  # nobody would answer there
-    assert left_behind(tmp_path / "home") == []
+    assert "Open http" not in done.stdout  # the server has ended
+    assert running_processes(tmp_path / "home") == []
 
 
 @pytest.fixture
 def serving(environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """A demo that has done its job and goes on serving."""
+    """A demo that has annotated its photographs and still serves its pages."""
     process = subprocess.Popen(
         [DEMO, "--minimal", "--port", "0", "--platform-port", "0"],
         env=environment,
@@ -98,15 +98,15 @@ def serving(environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
 
 def wait_until_gone(home: Path) -> None:
     end = time.monotonic() + 30
-    while left_behind(home) and time.monotonic() < end:
+    while running_processes(home) and time.monotonic() < end:
         time.sleep(0.1)
-    assert left_behind(home) == []
+    assert running_processes(home) == []
 
 
 def test_ctrl_c_stops_everything_that_the_demo_started(
     serving: subprocess.Popen[str], tmp_path: Path
 ) -> None:
-    assert left_behind(tmp_path / "home") != []
+    assert running_processes(tmp_path / "home") != []
     os.killpg(serving.pid, signal.SIGINT)
     assert serving.stdout is not None
     assert "Stopped." in serving.stdout.read()
@@ -114,8 +114,6 @@ def test_ctrl_c_stops_everything_that_the_demo_started(
     wait_until_gone(tmp_path / "home")
 
 
-def test_a_demo_that_is_killed_takes_everything_with_it(
-    serving: subprocess.Popen[str], tmp_path: Path
-) -> None:
+def test_processes_of_a_killed_demo_end(serving: subprocess.Popen[str], tmp_path: Path) -> None:
     os.kill(serving.pid, signal.SIGKILL)
     wait_until_gone(tmp_path / "home")

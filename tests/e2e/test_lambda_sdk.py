@@ -1,4 +1,4 @@
-"""The real cvat-sdk's lambda_api against a live server: every method of it, unchanged."""
+"""Every method of the real cvat-sdk's `lambda_api` against a live server."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from cvat_lambda.engine.standalone.tasks import create_task
 from cvat_lambda.server.processes import Child
 from tests.e2e.conftest import Server
 
-models: Any = importlib.import_module("cvat_sdk.api_client.models")  # it says no types
+models: Any = importlib.import_module("cvat_sdk.api_client.models")  # the package has no type hints
 
-pytestmark = pytest.mark.filterwarnings("default")  # the client's own warnings are not ours
+pytestmark = pytest.mark.filterwarnings("default")  # warnings of the SDK itself
 
 SPEC = json.dumps([{"name": "car", "type": "rectangle"}])
 BOX = {"label": "car", "type": "rectangle", "points": [1, 2, 30, 20], "confidence": 0.5}
@@ -31,7 +31,7 @@ RECT = {"type": "rectangle", "points": [1.0, 2.0, 11.0, 12.0]}
 
 @pytest.fixture
 def client(transactional_db: None, server: Server, alice: User) -> Iterator[Client]:
-    """Alice, logged in."""
+    """A client that is logged in as alice."""
     config = Config(allow_unsupported_server=False)
     with Client(server.url, config=config) as client:
         client.login(("alice", "alice-secret"))
@@ -40,13 +40,13 @@ def client(transactional_db: None, server: Server, alice: User) -> Iterator[Clie
 
 @pytest.fixture
 def lambda_api(client: Client) -> Any:
-    """Alice's, as the SDK makes it."""
+    """The SDK's lambda API, logged in as alice."""
     return client.api_client.lambda_api
 
 
 @pytest.fixture
 def task(transactional_db: None, alice: User, tmp_path: Path) -> Any:
-    """Three frames in two jobs."""
+    """A task of three frames in two jobs."""
     files = []
     for number in range(3):
         files.append(tmp_path / f"{number}.png")
@@ -55,7 +55,7 @@ def task(transactional_db: None, alice: User, tmp_path: Path) -> Any:
 
 
 def call(lambda_api: Any, function_id: str, **members: Any) -> Any:
-    """A call through the SDK; the answer's JSON, which the SDK does not parse."""
+    """Make a call with the SDK. Return the JSON of the answer, which the SDK does not parse."""
     _, response = lambda_api.create_functions(
         function_id, online_function_call_request=models.OnlineFunctionCallRequest(**members)
     )
@@ -72,13 +72,15 @@ def test_functions_are_listed_and_retrieved(lambda_api: Any, functions: Any) -> 
     assert dict(retrieved) == listed
 
 
-def test_an_unknown_function_is_not_found(lambda_api: Any, functions: Any) -> None:
+def test_retrieve_of_an_unknown_function_raises_not_found(lambda_api: Any, functions: Any) -> None:
     with pytest.raises(exceptions.NotFoundException) as caught:
         lambda_api.retrieve_functions("nobody")
     assert "function_not_found" in str(caught.value)
 
 
-def test_a_detector_is_called(lambda_api: Any, functions: Any, task: Any) -> None:
+def test_call_of_a_detector_with_the_sdk_returns_its_shapes(
+    lambda_api: Any, functions: Any, task: Any
+) -> None:
     functions.add("yolo", lambda payload: [BOX], type="detector", spec=SPEC)
     answer = call(
         lambda_api,
@@ -94,7 +96,7 @@ def test_a_detector_is_called(lambda_api: Any, functions: Any, task: Any) -> Non
     assert functions.asked["yolo"][0]["threshold"] == 0
 
 
-def test_the_example_in_the_docs_runs(client: Client, functions: Any, task: Any) -> None:
+def test_sdk_example_of_the_api_page_runs(client: Client, functions: Any, task: Any) -> None:
     functions.add("my-detector", lambda payload: [BOX], type="detector", spec=SPEC)
     docs = Path(__file__).resolve().parents[2] / "docs" / "api.md"
     (example,) = re.findall(r"```python\n(.*?)```", docs.read_text(), re.DOTALL)
@@ -103,7 +105,9 @@ def test_the_example_in_the_docs_runs(client: Client, functions: Any, task: Any)
     assert [shape["points"] for shape in found["shapes"]] == [[1, 2, 30, 20]]
 
 
-def test_an_interactor_is_called(lambda_api: Any, functions: Any, task: Any) -> None:
+def test_call_of_an_interactor_with_the_sdk_returns_its_mask(
+    lambda_api: Any, functions: Any, task: Any
+) -> None:
     functions.add("sam", lambda payload: MASK, type="interactor")
     answer = call(
         lambda_api, "sam", task=task.pk, frame=0, pos_points=[[3, 4]], neg_points=[], obj_bbox=[]
@@ -112,7 +116,9 @@ def test_an_interactor_is_called(lambda_api: Any, functions: Any, task: Any) -> 
     assert functions.asked["sam"][0]["pos_points"] == [[3.0, 4.0]]
 
 
-def test_a_tracker_is_called_step_by_step(lambda_api: Any, functions: Any, task: Any) -> None:
+def test_calls_of_a_tracker_with_the_sdk_pass_its_state_on(
+    lambda_api: Any, functions: Any, task: Any
+) -> None:
     functions.add(
         "siam",
         lambda payload: {"shapes": [RECT], "states": [{"n": 1}]},
@@ -125,7 +131,9 @@ def test_a_tracker_is_called_step_by_step(lambda_api: Any, functions: Any, task:
     assert functions.asked["siam"][1]["states"] == [{"n": 1}]
 
 
-def test_reid_is_called(lambda_api: Any, functions: Any, task: Any) -> None:
+def test_call_of_a_reid_function_with_the_sdk_returns_its_matches(
+    lambda_api: Any, functions: Any, task: Any
+) -> None:
     functions.add("reid", lambda payload: [0], type="reid")
     boxes = [{"type": "rectangle", "points": [0, 0, 9, 9], "label_id": 1}]
     answer = call(
@@ -142,7 +150,9 @@ def test_reid_is_called(lambda_api: Any, functions: Any, task: Any) -> None:
     assert functions.asked["reid"][0]["max_distance"] == 50
 
 
-def test_a_wrong_call_is_a_bad_request(lambda_api: Any, functions: Any, task: Any) -> None:
+def test_call_on_a_frame_outside_the_task_raises_an_error_with_the_range(
+    lambda_api: Any, functions: Any, task: Any
+) -> None:
     functions.add("yolo", type="detector", spec=SPEC)
     with pytest.raises(exceptions.ApiException) as caught:
         call(lambda_api, "yolo", task=task.pk, frame=99)
@@ -150,7 +160,7 @@ def test_a_wrong_call_is_a_bad_request(lambda_api: Any, functions: Any, task: An
     assert "0 to 2" in caught.value.body
 
 
-def test_a_request_is_made_read_listed_and_cancelled(
+def test_request_is_created_retrieved_listed_and_cancelled_with_the_sdk(
     lambda_api: Any, functions: Any, task: Any
 ) -> None:
     functions.add("yolo", type="detector", spec=SPEC)
@@ -180,14 +190,14 @@ def test_a_request_is_made_read_listed_and_cancelled(
     assert lambda_api.retrieve_requests(made.id)[0].status == "cancelled"
 
 
-def test_an_id_that_the_sdk_encodes_is_understood(lambda_api: Any) -> None:
+def test_request_id_that_the_sdk_encodes_is_decoded(lambda_api: Any) -> None:
     name = "action=autoannotate&target=task&target_id=1"
     with pytest.raises(exceptions.NotFoundException) as caught:
         lambda_api.retrieve_requests(name)
     assert name in str(caught.value)
 
 
-def test_requests_on_several_tasks_do_not_break_the_sdks_list(
+def test_sdk_lists_a_request_on_several_tasks_with_task_none(
     lambda_api: Any, functions: Any, task: Any, server: Server, alice: User, tmp_path: Path
 ) -> None:
     functions.add("yolo", type="detector", spec=SPEC)
@@ -209,7 +219,7 @@ def test_requests_on_several_tasks_do_not_break_the_sdks_list(
     assert [found.function.task for found in listed] == [None, task.pk]
 
 
-def test_a_worker_brings_the_shapes(
+def test_worker_runs_a_request_of_the_sdk_and_writes_its_shapes(
     lambda_api: Any,
     functions: Any,
     task: Any,

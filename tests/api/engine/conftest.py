@@ -31,7 +31,7 @@ def pictures(tmp_path: Path) -> list[Path]:
 
 @pytest.fixture
 def task(alice: User, pictures: list[Path]) -> models.Task:
-    """Alice's, of two jobs, labelled with `LABELS`."""
+    """A task of alice with two jobs and the labels `LABELS`."""
     return create_task(alice, "task", LABELS, pictures, segment_size=3)
 
 
@@ -47,6 +47,6 @@ def car(task: models.Task) -> models.Label:
 
 @pytest.fixture(autouse=True)
 def static_root(settings: Any, tmp_path: Path) -> None:
-    """The server warns if nobody collected the static files."""
+    """An empty folder of static files. Without it WhiteNoise warns."""
     settings.STATIC_ROOT = tmp_path / "static"
     settings.STATIC_ROOT.mkdir()

@@ -1,4 +1,4 @@
-"""``/annotations`` of tasks and jobs: what is written is read again, what is wrong is told."""
+"""``/annotations`` of tasks and jobs: read, create, update, delete, and error messages."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_create_annotations_returns_the_new_ids(
     assert client.get(path).json()["shapes"] == [shape]
 
 
-def test_update_annotations_replaces_the_named_ones_only(
+def test_update_annotations_replaces_those_with_the_given_ids_only(
     client: Client, task: models.Task, car: models.Label
 ) -> None:
     path = f"/api/tasks/{task.pk}/annotations"
@@ -81,7 +81,7 @@ def test_assignee_of_a_job_cannot_change_shapes_of_another_job_by_id(
     car: models.Label,
     action: str,
 ) -> None:
-    """The first job's frames are 0 to 2; ids are easily guessed."""
+    """The first job has the frames 0 to 2. Ids of other jobs' shapes can be guessed."""
     models.Job.objects.filter(pk=jobs[0].pk).update(assignee=bob)
     everything = {
         "shapes": [box(car, 1), box(car, 4)],
@@ -93,7 +93,7 @@ def test_assignee_of_a_job_cannot_change_shapes_of_another_job_by_id(
     path = f"/api/tasks/{task.pk}/annotations"
     made = send(client_for(alice), "PUT", path, everything).json()
     named = {kind: made[kind] for kind in ("shapes", "tags", "tracks")}
-    if action == "update":  # said to be on a frame of the job
+    if action == "update":  # The body claims that the shapes are on a frame of the job.
         named = {kind: [{**item, "frame": 1} for item in items] for kind, items in named.items()}
         for track in named["tracks"]:
             track["shapes"] = [box(car, 1)]
@@ -102,7 +102,7 @@ def test_assignee_of_a_job_cannot_change_shapes_of_another_job_by_id(
     left = client_for(alice).get(path).json()
     for kind, items in left.items():
         if kind != "version":
-            # Of the second job all that was there; of the first nothing that was.
+            # All old annotations of the second job are kept, and none of the first.
             old = {item["id"] for item in made[kind]}
             assert {item["frame"] for item in items if item["id"] in old} == {4}
 
@@ -123,7 +123,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("wrong", "sentence"), BAD)
-def test_put_an_invalid_shape_names_it_and_writes_nothing(
+def test_put_of_an_invalid_shape_names_its_field_and_writes_nothing(
     client: Client, task: models.Task, car: models.Label, wrong: dict[str, Any], sentence: str
 ) -> None:
     path = f"/api/tasks/{task.pk}/annotations"
@@ -137,13 +137,13 @@ def test_put_an_invalid_shape_names_it_and_writes_nothing(
 
 
 @pytest.mark.parametrize("body", [[], "text", 7, {"shapes": {}}, {"tracks": [3]}])
-def test_put_a_body_without_annotations_answers_400(
+def test_put_of_a_body_without_annotations_answers_400(
     client: Client, task: models.Task, body: Any
 ) -> None:
     assert send(client, "PUT", f"/api/tasks/{task.pk}/annotations", body).status_code == 400
 
 
-def test_put_a_body_that_is_not_json_answers_400(client: Client, task: models.Task) -> None:
+def test_put_of_a_body_that_is_not_json_answers_400(client: Client, task: models.Task) -> None:
     path = f"/api/tasks/{task.pk}/annotations"
     assert client.generic("PUT", path, "{", "application/json").status_code == 400
 

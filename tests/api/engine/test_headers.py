@@ -1,4 +1,4 @@
-"""What clients say besides path and body: what they accept, and whose things they mean."""
+"""Headers of requests and responses: `Accept`, organization, caching, CSP and body limits."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def client(client: Client, alice: User) -> Client:
         ("application/zip", "/api/tasks/{task}/data?type=chunk&number=0", "application/zip"),
     ],
 )
-def test_accept_of_an_image_type_alone_returns_the_image(
+def test_frame_is_returned_to_a_client_that_accepts_images_only(
     client: Client, jobs: list[models.Job], accept: str, path: str, kind: str
 ) -> None:
     path = path.format(task=jobs[0].segment.task_id, job=jobs[0].pk)
@@ -43,14 +43,14 @@ def test_error_of_an_image_request_is_answered_as_json(client: Client, task: mod
 
 
 @pytest.mark.parametrize("path", ["annotations", "data/meta"])
-def test_head_has_the_status_of_get(
+def test_head_of_task_and_job_resources_answers_200(
     client: Client, bob: User, jobs: list[models.Job], path: str
 ) -> None:
     models.Job.objects.filter(pk=jobs[0].pk).update(assignee=bob)
     task = f"/api/tasks/{jobs[0].segment.task_id}"
     assert client.head(f"{task}/{path}").status_code == 200
     assert client.head(f"/api/jobs/{jobs[0].pk}/{path}").status_code == 200
-    client.force_login(bob)  # who may look at the task, and not change it
+    client.force_login(bob)  # bob may view the task, but not change it
     assert client.head(f"{task}/{path}").status_code == 200
 
 
@@ -91,7 +91,9 @@ def test_request_with_an_empty_organization_lists_own_tasks(
         "/api/jobs/{job}/preview",
     ],
 )
-def test_frames_are_private_for_caches(client: Client, jobs: list[models.Job], path: str) -> None:
+def test_frames_have_the_cache_control_private(
+    client: Client, jobs: list[models.Job], path: str
+) -> None:
     answer = client.get(path.format(task=jobs[0].segment.task_id, job=jobs[0].pk))
     assert (answer.status_code, answer["Cache-Control"]) == (200, "private")
     answer.close()
@@ -105,26 +107,24 @@ def test_every_answer_has_a_content_security_policy(path: str) -> None:
     assert "unsafe" not in answer["Content-Security-Policy"]
 
 
-def test_a_body_over_the_limit_is_answered_with_413(
-    settings: Any, client: Client, task: models.Task
-) -> None:
+def test_body_over_the_limit_answers_413(settings: Any, client: Client, task: models.Task) -> None:
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 100
     path = f"/api/tasks/{task.pk}/annotations"
     answer = client.put(path, {"tags": [], "padding": "x" * 100}, "application/json")
     assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
     form = client.post(f"/api/tasks/{task.pk}/data", {"image_quality": "7" * 200})
-    assert form.status_code in (409, 413)  # 409: the task has its frames
+    assert form.status_code in (409, 413)  # 409: the task already has frames
 
 
 @pytest.mark.parametrize("count", [25_001, 200_000])
-def test_too_many_labels_are_refused_before_they_are_read(client: Client, count: int) -> None:
+def test_too_many_labels_are_refused_before_they_are_parsed(client: Client, count: int) -> None:
     body = {"name": "many", "labels": [{"name": "l", "attributes": "wrong"}] * count}
     answer = client.post("/api/tasks", body, "application/json")
     assert answer.status_code == 400
     assert "no more than 25000" in str(answer.json()["labels"])
 
 
-def test_a_label_with_too_many_attributes_is_refused_before_they_are_read(client: Client) -> None:
+def test_label_with_too_many_attributes_is_refused_before_they_are_parsed(client: Client) -> None:
     body = {"name": "many", "labels": [{"name": "l", "attributes": [None] * 501}]}
     answer = client.post("/api/tasks", body, "application/json")
     assert (answer.status_code, answer.json()["message"]) == (

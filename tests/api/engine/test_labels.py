@@ -1,4 +1,4 @@
-"""``/api/labels``, ``/api/tasks`` and ``/api/projects``: changes, filters, pages."""
+"""``/api/labels``, ``/api/tasks`` and ``/api/projects``: changes, filters, sorting, pagination."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ def test_label_is_renamed_and_gets_an_attribute(client: Client, car: models.Labe
         {"attributes": [{"id": 999999}]},
         {"attributes": [{"name": "age", "input_type": "text"}]},  # taken
         {"attributes": [{"name": "x", "input_type": "dial"}]},
-        # Limits that no value meets: each would be left out of every annotation.
+        # No value meets these limits, so every annotation would lose the attribute.
         {"attributes": [{"name": "x", "input_type": "number", "values": ["0", "inf", "1"]}]},
         {"attributes": [{"name": "x", "input_type": "number", "values": ["9", "0", "1"]}]},
         {"attributes": [{"name": "x", "input_type": "number", "values": ["0", "9", "1e-30"]}]},
     ],
 )
-def test_wrong_change_of_a_label_changes_nothing(
+def test_invalid_change_of_a_label_changes_nothing(
     client: Client, car: models.Label, body: dict[str, Any]
 ) -> None:
     assert patch(client, f"/api/labels/{car.pk}", body).status_code == 400
@@ -99,7 +99,7 @@ def test_wrong_change_of_a_label_changes_nothing(
         {"name": "a", "type": "skeleton", "sublabels": [{"name": "TEXT"}]},
     ],
 )
-def test_text_that_cannot_be_stored_is_400_wherever_labels_are_made(
+def test_label_with_text_that_cannot_be_stored_answers_400_at_every_endpoint(
     client: Client, task: models.Task, car: models.Label, label: dict[str, Any], text: str
 ) -> None:
     wrong = json.dumps(label).replace('"TEXT"', json.dumps(text))
@@ -117,7 +117,7 @@ def test_text_that_cannot_be_stored_is_400_wherever_labels_are_made(
             content_type="application/json",
         ),
     }
-    if "svg" not in label and "sublabels" not in label:  # which a change leaves as they are
+    if "svg" not in label and "sublabels" not in label:  # PATCH of a label ignores these members
         answers["patch label"] = client.patch(
             f"/api/labels/{car.pk}", wrong, content_type="application/json"
         )
@@ -130,7 +130,7 @@ def test_text_that_cannot_be_stored_is_400_wherever_labels_are_made(
 def test_unknown_or_inactive_assignee_answers_400(
     client: Client, task: models.Task, jobs: list[models.Job], number: Any
 ) -> None:
-    """A number beyond 64 bits was looked for in the database, which does not take it."""
+    """The server passed numbers over 64 bits to the database, which raised an error."""
     for path, field in (
         (f"/api/tasks/{task.pk}", "assignee_id"),
         (f"/api/jobs/{jobs[0].pk}", "assignee"),
@@ -157,14 +157,14 @@ def test_assignee_is_set_and_removed(
         assert (answer.status_code, answer.json()["assignee"]) == (200, None)
 
 
-def test_labels_that_are_nested_too_deeply_are_400(client: Client) -> None:
+def test_labels_that_are_nested_too_deeply_answer_400(client: Client) -> None:
     nested = '{"name": "a", "type": "skeleton", "sublabels": [' * 450 + "]}" * 450
     body = f'{{"name": "new", "labels": [{nested}]}}'
     answer = client.post("/api/tasks", body, content_type="application/json")
     assert answer.status_code == 400
 
 
-def test_labels_are_changed_through_their_task(
+def test_patch_of_a_task_changes_its_labels(
     client: Client, task: models.Task, car: models.Label
 ) -> None:
     body = {"labels": [{"id": car.pk, "deleted": True}, {"name": "bus"}]}
@@ -180,7 +180,7 @@ def test_labels_are_changed_through_their_task(
 def test_change_of_labels_updates_the_date_of_the_task(
     client: Client, alice: User, how: str, whose: str
 ) -> None:
-    """cvat-sdk reads labels again only when the task's updated_date has grown."""
+    """cvat-sdk reads labels again only if the task's `updated_date` is later than before."""
     if whose == "project":
         project = create_project(alice, "project", ["car"])
         task = create_task(alice, "task", project=project)
@@ -200,14 +200,14 @@ def test_change_of_labels_updates_the_date_of_the_task(
         assert client.get(f"/api/tasks/{task.pk}").json()["updated_date"] > changed
 
 
-def test_task_with_wrong_labels_is_refused(client: Client) -> None:
+def test_task_with_invalid_labels_is_refused(client: Client) -> None:
     body = {"name": "x", "labels": [{"name": "a"}, {"name": "a"}]}
     answer = client.post("/api/tasks", body, content_type="application/json")
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
     assert not models.Task.objects.exists()
 
 
-def test_lists_come_in_pages_with_filters(client: Client, alice: User) -> None:
+def test_lists_are_paginated_and_filtered(client: Client, alice: User) -> None:
     for number in range(12):
         create_task(alice, f"task {number}", [])
     first = client.get("/api/tasks").json()
@@ -231,7 +231,7 @@ def test_lists_come_in_pages_with_filters(client: Client, alice: User) -> None:
         ("owner,-created_date", ["b", "a", "b"]),
     ],
 )
-def test_lists_are_sorted_as_asked(
+def test_lists_are_sorted_by_the_given_fields(
     client: Client, alice: User, sort: str, names: list[str]
 ) -> None:
     made = [create_task(alice, name, []).pk for name in ("b", "a", "b")]
@@ -250,7 +250,7 @@ def test_lists_are_sorted_as_asked(
 def test_list_with_an_unsupported_filter_or_sort_answers_400(
     client: Client, task: models.Task, path: str
 ) -> None:
-    """A client that deletes what a filter found must not be shown everything."""
+    """A client that deletes the results of a filter must not get the unfiltered list."""
     for query in (
         {"filter": '{"==": [{"var": "name"}, "none"]}'},
         {"status": "completed"},
@@ -278,7 +278,7 @@ def test_list_can_be_sorted_by_every_documented_name(client: Client, task: model
                 assert client.get(f"/api/{path}", {"sort": word}).status_code == 200, (path, word)
 
 
-def test_list_of_tasks_costs_the_same_queries_for_few_and_many(
+def test_list_of_many_tasks_takes_as_many_queries_as_of_few(
     client: Client, alice: User, pictures: list[Any], django_assert_max_num_queries: Any
 ) -> None:
     for _ in range(9):
@@ -289,7 +289,7 @@ def test_list_of_tasks_costs_the_same_queries_for_few_and_many(
         assert client.get("/api/jobs", {"page_size": 50}).json()["count"] == 18
 
 
-def test_project_gives_its_tasks_its_labels(
+def test_task_of_a_project_has_the_labels_of_the_project(
     client: Client, alice: User, pictures: list[Any]
 ) -> None:
     project = create_project(alice, "project", ["tree"])
@@ -303,7 +303,7 @@ def test_project_gives_its_tasks_its_labels(
     assert shown["tasks"]["count"] == 1
 
 
-def test_ground_truth_job_is_made_and_deleted(client: Client, task: models.Task) -> None:
+def test_ground_truth_job_is_created_and_deleted(client: Client, task: models.Task) -> None:
     body = {"type": "ground_truth", "task_id": task.pk, "frames": [1, 4]}
     made = client.post("/api/jobs", body, content_type="application/json")
     assert (made.status_code, made.json()["frame_count"]) == (201, 2)
@@ -316,7 +316,7 @@ def test_ground_truth_job_is_made_and_deleted(client: Client, task: models.Task)
     assert client.post("/api/jobs", outside, content_type="application/json").status_code == 400
 
 
-def test_command_makes_a_token_that_works(alice: User, capsys: Any) -> None:
+def test_access_token_command_creates_a_valid_token(alice: User, capsys: Any) -> None:
     call_command("access_token", "alice", "--name", "robot", "--days", "1")
     key = capsys.readouterr().out.strip()
     answer = Client().get("/api/users/self", headers={"Authorization": f"Bearer {key}"})

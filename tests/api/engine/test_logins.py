@@ -1,4 +1,4 @@
-"""Logins, the keys that they return, and how both end."""
+"""Logins, and the keys that they return: expiry, logout, revocation and the limit of failures."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def test_a_login_key_is_stored_as_a_digest(alice: User) -> None:
     assert status_with(row.digest) == 401
 
 
-def test_a_login_key_is_no_personal_token(alice: User) -> None:
+def test_login_key_is_not_accepted_as_personal_token(alice: User) -> None:
     _, personal = AccessToken.create(alice)
     assert status_with(login().json()["key"], "Bearer") == 401
     assert status_with(personal) == 401
     assert status_with(personal, "Bearer") == 200
 
 
-def test_a_login_key_ends_after_its_days(settings: Any, alice: User) -> None:
+def test_login_key_expires_after_the_days_of_the_setting(settings: Any, alice: User) -> None:
     settings.CVAT_LAMBDA_STANDALONE_LOGIN_KEY_DAYS = 3
     key = login().json()["key"]
     row = AccessToken.objects.get(user=alice)
@@ -58,7 +58,7 @@ def test_a_login_key_ends_after_its_days(settings: Any, alice: User) -> None:
     assert status_with(key) == 401
 
 
-def test_keys_end_with_a_password_change(alice: User) -> None:
+def test_password_change_ends_login_keys_and_personal_tokens(alice: User) -> None:
     key = login().json()["key"]
     _, personal = AccessToken.create(alice)
     alice.set_password("another-secret")
@@ -66,7 +66,7 @@ def test_keys_end_with_a_password_change(alice: User) -> None:
     assert (status_with(key), status_with(personal, "Bearer")) == (401, 401)
 
 
-def test_logout_ends_the_key_of_its_login_alone(alice: User) -> None:
+def test_logout_ends_the_key_of_its_own_login_only(alice: User) -> None:
     first, second = (login().json()["key"] for _ in range(2))
     Client(headers={"Authorization": f"Token {first}"}).post("/api/auth/logout")
     assert (status_with(first), status_with(second)) == (401, 200)
@@ -119,19 +119,19 @@ def test_the_login_page_and_basic_authentication_share_the_limit(
     assert basic.get("/api/users/self").status_code == 429
 
 
-def test_a_login_succeeds_while_redis_does_not_answer(settings: Any, alice: User) -> None:
+def test_login_succeeds_while_redis_is_down(settings: Any, alice: User) -> None:
     settings.CVAT_LAMBDA_REDIS_URL = "redis://127.0.0.1:1/0"
     assert login().status_code == 200
 
 
 @pytest.mark.django_db
-def test_a_nul_in_basic_credentials_is_refused() -> None:
+def test_basic_credentials_with_a_null_character_answer_401() -> None:
     credentials = base64.b64encode(b"al\0ice:x").decode()
     client = Client(headers={"Authorization": f"Basic {credentials}"})
     assert client.get("/api/users/self").status_code == 401
 
 
-def test_login_keys_of_the_former_table_stay_valid(alice: User) -> None:
+def test_migrated_login_keys_of_the_former_table_stay_valid(alice: User) -> None:
     migration = import_module("cvat_lambda.engine.standalone.migrations.0002_login_keys_as_digests")
     with connection.cursor() as cursor:
         cursor.execute("CREATE TABLE authtoken_token (key varchar(40), user_id integer)")

@@ -1,4 +1,4 @@
-"""Numbers in query strings: what is none, or too large for anything, is a bad request."""
+"""Numbers in query strings: text that is not a number, and large numbers, answer 400."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.test import Client
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.rest.queries import whole_number
 
-ENDLESS = "9" * 5000  # of which Python's int() raises
+ENDLESS = "9" * 5000  # Python's int() raises ValueError for so many digits
 
 
 @pytest.mark.parametrize("wrong", [ENDLESS, "-1", "1.5", "x", "2147483648"])
@@ -43,6 +43,8 @@ def test_invalid_number_in_a_query_answers_400(
     ("text", "number"),
     [("0", 0), ("007", 7), ("255", 255), ("256", None), ("", None), ("+1", None), ("²", None)],
 )
-def test_whole_numbers_up_to_a_limit_are_read(text: str, number: int | None) -> None:
+def test_whole_number_up_to_the_limit_is_read_and_others_are_none(
+    text: str, number: int | None
+) -> None:
     assert whole_number(text, 255) == number
     assert whole_number("0" * 5000 + text, 255) == (0 if text == "" else number)

@@ -1,4 +1,4 @@
-"""Who may do what: the whole host, for everybody, as one table."""
+"""Permissions at every endpoint of the standalone engine, as one table for all kinds of users."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DENIED, GONE, ANONYMOUS = 403, 404, 401
 
 LOGIN = {"username": "alice", "password": "alice-secret"}
 
-# method, path, body: owner, assignee of the first job, stranger, and, where it is not 401, nobody
+# method, path, body; status for owner, assignee of the first job, other user, anonymous if not 401
 TABLE = [
     ("GET", "/api/server/about", None, (200, 200, 200, 200)),
     ("GET", "/api/server/plugins", None, (200, 200, 200, 200)),
@@ -78,7 +78,7 @@ TABLE = [
     ("GET", "/api/users/self", None, (200, 200, 200)),
     ("POST", "/api/auth/logout", None, (200, 200, 200)),
 ]  # fmt: skip
-# How many of each list bob sees: what he is assigned to, and what belongs to it.
+# The length of each list for bob. It has what he is assigned to, and its parents and labels.
 BOB_SEES = {
     "/api/tasks": 2,
     "/api/jobs": 2,
@@ -98,7 +98,7 @@ OPEN = {name for name, view in VIEWS.items() if IsAuthenticated not in view.cls.
 
 @pytest.fixture
 def things(task: models.Task, jobs: list[models.Job], alice: User, bob: User) -> dict[str, Any]:
-    """What alice owns; bob is assigned to the first job of the task and to one in the project."""
+    """Ids of what alice owns. Bob is the assignee of the task's first job."""
     models.Job.objects.filter(pk=jobs[0].pk).update(assignee=bob)
     project = create_project(alice, "project", ["tree"])
     return {
@@ -140,7 +140,7 @@ def send(client: Client, method: str, path: str, body: Any, things: dict[str, An
 @pytest.mark.usefixtures("project_task")
 @pytest.mark.parametrize(("method", "path", "body", "expected"), TABLE)
 @pytest.mark.parametrize("who", [0, 1, 2, 3], ids=["alice", "bob", "charlie", "anonymous"])
-def test_table_of_permissions(
+def test_every_endpoint_answers_each_user_with_the_status_of_the_permission_table(
     client_for: ClientFor,
     things: dict[str, Any],
     alice: User,
@@ -163,7 +163,7 @@ def test_every_endpoint_and_method_is_in_the_table_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("endpoint", undefined(VIEWS), ids=str)
-def test_every_other_method_is_405_for_those_who_are_logged_in(
+def test_every_other_method_answers_405_to_logged_in_users(
     client_for: ClientFor,
     things: dict[str, Any],
     alice: User,
@@ -196,13 +196,13 @@ def test_lists_of_a_user_without_rights_are_empty(
 
 @pytest.mark.usefixtures("project_task")
 @pytest.mark.parametrize("path", LISTS)
-def test_lists_of_an_assignee_hold_their_work_only(
+def test_lists_of_an_assignee_have_assigned_work_only(
     client_for: ClientFor, things: dict[str, Any], bob: User, path: str
 ) -> None:
     assert client_for(bob).get(path).json()["count"] == BOB_SEES[path]
 
 
-def test_assignee_of_a_job_is_shown_that_job_alone(
+def test_assignee_of_a_job_gets_that_job_only(
     client_for: ClientFor, things: dict[str, Any], bob: User
 ) -> None:
     found = client_for(bob).get("/api/jobs", {"task_id": things["task"]}).json()["results"]
@@ -211,7 +211,7 @@ def test_assignee_of_a_job_is_shown_that_job_alone(
 
 @pytest.mark.parametrize("path", ["/api/", "/api/nothing", "/api/tasks/x", "/api/lambda/nothing/"])
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
-def test_what_is_nowhere_in_the_api_is_404_as_json(
+def test_unknown_path_of_the_api_answers_404_as_json(
     client_for: ClientFor, alice: User, path: str, method: str
 ) -> None:
     for person in (alice, None):
@@ -219,7 +219,7 @@ def test_what_is_nowhere_in_the_api_is_404_as_json(
         assert (answer.status_code, answer.json()) == (404, {"detail": "Not found."})
 
 
-def test_administrator_sees_everything(
+def test_administrator_may_view_and_delete_tasks_of_others(
     client_for: ClientFor, things: dict[str, Any], admin_user: User
 ) -> None:
     client = client_for(admin_user)

@@ -1,4 +1,4 @@
-"""The OpenAPI document of the whole server: host and functions."""
+"""The OpenAPI document of the whole server: the engine's API and the lambda API."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ made: list[Any] = []
 
 
 def note(result: Any, **_: Any) -> Any:
-    """A hook of drf-spectacular, for documents that it makes."""
+    """A hook that drf-spectacular calls for each document that it generates."""
     made.append(result)
     return result
 
@@ -25,7 +25,7 @@ def note(result: Any, **_: Any) -> Any:
 def test_openapi_document_is_valid_and_generated_without_a_warning(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    GENERATOR_STATS.reset()  # each warning is given once a process
+    GENERATOR_STATS.reset()  # drf-spectacular gives each warning once per process
     generator: Any = SchemaGenerator
     made = generator().get_schema(public=True)
     assert capsys.readouterr().err == ""

@@ -1,4 +1,4 @@
-"""Whatever clients send, the host answers as its OpenAPI document says, and never with 500."""
+"""Valid and invalid requests get answers that match the OpenAPI document, and never a 500."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ OPERATIONS = [
     ("/api/users/self/", "GET"),
 ]
 PIECE = "/api/tasks/{id}/data/{file_id}/"
-# A piece of a file is no JSON: cases of its own. A logout ends the token of the test itself.
+# Uploads of file parts have a test of their own. A logout would end the token of the test.
 LEFT_OUT = {(PIECE, "PATCH"), ("/api/auth/logout/", "POST")}
 _raw: dict[str, Any] = {}
 
@@ -98,10 +98,10 @@ def one_connection(document: Any) -> Iterator[None]:
 
 @pytest.fixture
 def document(alice: User, task: models.Task, jobs: list[models.Job], car: models.Label) -> Any:
-    """The document, served by a server on which alice has a task and a project."""
+    """The document of a server on which alice has a task and a project."""
     project = create_project(alice, "project", ["tree"])
     request = models.DataRequest.objects.create(task=task, user=alice, status="finished")
-    if not _raw:  # making it takes seconds
+    if not _raw:  # generating the document takes seconds
         _raw.update(json.loads(Client().get("/api/schema?format=json").content))
     found = schemathesis.openapi.from_dict(copy.deepcopy(_raw))
     found.app = get_wsgi_application()
@@ -115,7 +115,7 @@ def document(alice: User, task: models.Task, jobs: list[models.Job], car: models
 
     @found.hook
     def map_path_parameters(context: Any, path_parameters: Any) -> Any:
-        """Most paths lead to something."""
+        """Put existing ids in most paths."""
         if path_parameters and "id" in path_parameters and len(repr(path_parameters)) % 4:
             kind = context.operation.path.split("/")[2]
             return {**path_parameters, "id": ids[kind]}
@@ -137,7 +137,7 @@ def test_every_answer_matches_the_openapi_document(
     @settings(
         max_examples=6,
         deadline=None,
-        phases=[Phase.generate],  # the first failure tells enough
+        phases=[Phase.generate],  # do not shrink failures
         suppress_health_check=list(HealthCheck),
     )
     def probe(case: Any) -> None:
@@ -146,18 +146,18 @@ def test_every_answer_matches_the_openapi_document(
     try:
         probe()
     except (Unsatisfiable, SkipTest):
-        assert mode is GenerationMode.NEGATIVE  # nothing can be wrong with this operation
+        assert mode is GenerationMode.NEGATIVE  # this operation has no invalid requests
 
 
 @schemathesis.serializer("application/offset+octet-stream")
 def serialize_piece(context: Any, value: Any) -> Any:
-    """As it is."""
+    """Return the value unchanged."""
     return value
 
 
 @pytest.fixture
 def empty(alice: User, client: Client) -> tuple[models.Task, str]:
-    """A task that waits for its files, and the address of one that was begun, of 6 bytes."""
+    """A task without files, and the id of an upload of 6 bytes that was announced for it."""
     task = create_task(alice, "empty", ["car"])
     client.force_login(alice)
     begun = client.post(
@@ -182,7 +182,7 @@ def test_resumable_upload_matches_the_openapi_document(
     document: Any,
     alice: User,
     empty: tuple[models.Task, str],
-    one_connection: None,  # the last: the client of the one before connects the signals again
+    one_connection: None,  # after `empty`, whose client connects the signals again
 ) -> None:
     token = AccessToken.create_login_key(alice)[1]
     task, begun = empty
@@ -192,8 +192,8 @@ def test_resumable_upload_matches_the_openapi_document(
     @given(HEADERS, KEYS, st.binary(max_size=8))
     @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
     @example({"Upload-Offset": "0"}, "begun", b"abc")
-    @example({"Upload-Offset": "0"}, "begun", b"abc")  # which is there already
-    @example({"Upload-Offset": "3"}, "begun", b"abcdefgh")  # more than was announced
+    @example({"Upload-Offset": "0"}, "begun", b"abc")  # the same part again
+    @example({"Upload-Offset": "3"}, "begun", b"abcdefgh")  # more bytes than were announced
     def probe(headers: dict[str, str], key: str, piece: bytes) -> None:
         case = operation.Case(
             path_parameters={"id": str(task.pk), "file_id": key.replace("begun", begun)},
@@ -212,7 +212,7 @@ def test_resumable_upload_matches_the_openapi_document(
 def test_head_of_a_resumable_upload_answers_200(
     empty: tuple[models.Task, str], client: Client
 ) -> None:
-    """HEAD is in no OpenAPI document that clients are made of."""
+    """The OpenAPI document has no HEAD operations."""
     task, begun = empty
 
     @given(HEADERS, KEYS)

@@ -1,4 +1,4 @@
-"""``POST /api/tasks/ID/data``: the ways in which files come, and those that are refused."""
+"""``POST /api/tasks/ID/data``: every way to upload files, and refused uploads."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ def test_upload_in_one_request_becomes_frames(
     assert again.status_code == 409
 
 
-@pytest.mark.django_db(transaction=True)  # another thread makes the frames
+@pytest.mark.django_db(transaction=True)  # another thread creates the frames
 @pytest.mark.parametrize("in_pieces", [False, True])
-def test_an_uploaded_video_becomes_its_frames(
+def test_uploaded_video_becomes_frames(
     client: Client, empty: models.Task, tmp_path: Path, in_pieces: bool
 ) -> None:
     video = make_video(tmp_path / "Crossing.MP4", frames=5)
@@ -89,7 +89,7 @@ def test_an_uploaded_video_becomes_its_frames(
 def test_upload_of_several_files_under_one_form_name_keeps_all(
     client: Client, empty: models.Task, pictures: list[Path]
 ) -> None:
-    """As ``curl -F client_files=@a -F client_files=@b`` sends them."""
+    """``curl -F client_files=@a -F client_files=@b`` sends such a form."""
     files = {"client_files": [as_upload(path) for path in pictures[:3]]}
     response = client.post(f"/api/tasks/{empty.pk}/data", files)
     assert status_of(client, response) == ("finished", "")
@@ -101,7 +101,7 @@ def test_upload_of_several_files_under_one_form_name_keeps_all(
 def test_upload_of_two_files_of_one_name_is_refused(
     client: Client, empty: models.Task, pictures: list[Path], at_once: bool
 ) -> None:
-    """Clients send no folders: of ``one/a.png`` and ``two/a.png`` both are ``a.png``."""
+    """Clients send no folders: they send ``one/a.png`` and ``two/a.png`` both as ``a.png``."""
     path = f"/api/tasks/{empty.pk}/data/"
     files = [SimpleUploadedFile("a.png", picture.read_bytes()) for picture in pictures[:2]]
     if at_once:
@@ -141,7 +141,7 @@ def test_finish_of_an_incomplete_upload_answers_400(
     assert early.status_code == 400
     assert early.json()["message"].startswith("of file '0.png' only ")
     client.patch(places[1], content, kind, headers={"Upload-Offset": "0"})
-    assert status_of(client, finish()) == ("finished", "")  # the one that was given up is no matter
+    assert status_of(client, finish()) == ("finished", "")  # the abandoned upload is ignored
     assert models.Image.objects.count() == 2
 
 
@@ -169,7 +169,7 @@ def test_broken_file_fails_with_its_name_and_leaves_nothing(
         {"server_files": ["x.png"]},  # no shared folder
     ],
 )
-def test_wrong_parameters_are_refused_before_anything_happens(
+def test_invalid_parameters_are_refused_and_nothing_is_stored(
     client: Client, empty: models.Task, wrong: dict[str, Any]
 ) -> None:
     path = f"/api/tasks/{empty.pk}/data"
@@ -187,13 +187,13 @@ def test_wrong_parameters_are_refused_before_anything_happens(
         {"Upload-Length": "3", "Upload-Metadata": "filename Li4="},  # ".."
     ],
 )
-def test_wrong_headers_of_a_resumable_upload_are_refused(
+def test_invalid_headers_of_a_resumable_upload_are_refused(
     client: Client, empty: models.Task, headers: dict[str, str]
 ) -> None:
     assert client.post(f"/api/tasks/{empty.pk}/data", headers=headers).status_code == 400
 
 
-def test_shared_files_stay_inside_the_shared_folder(
+def test_files_outside_the_shared_folder_are_refused(
     client: Client, empty: models.Task, pictures: list[Path], settings: Any, tmp_path: Path
 ) -> None:
     share = tmp_path / "share"
@@ -227,7 +227,7 @@ def parameters(**more: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def web(tmp_path: Path) -> Iterator[str]:
-    """A web server of the files in the folder ``web``."""
+    """The URL of a web server that serves the folder ``web``."""
     folder = tmp_path / "web"
     folder.mkdir()
 
@@ -246,7 +246,7 @@ def web(tmp_path: Path) -> Iterator[str]:
         thread.join()
 
 
-def test_remote_files_come_from_allowed_hosts_alone(
+def test_remote_files_are_fetched_from_allowed_hosts_only(
     empty: models.Task, pictures: list[Path], settings: Any, tmp_path: Path, web: str
 ) -> None:
     pictures[0].rename(tmp_path / "web" / "far.png")
@@ -316,7 +316,7 @@ def test_second_finish_of_an_upload_answers_409(empty: models.Task, pictures: li
     assert models.DataRequest.objects.count() == 1
 
 
-def test_upload_of_a_dead_process_is_taken_over_once(
+def test_upload_of_a_dead_process_is_continued_once_it_is_stalled(
     empty: models.Task, pictures: list[Path], settings: Any
 ) -> None:
     Staging(empty.pk).add("a.png", [pictures[0].read_bytes()])
@@ -324,7 +324,7 @@ def test_upload_of_a_dead_process_is_taken_over_once(
         task=empty, parameters=parameters(), status="started", seen_at=empty.created_at
     )
     settings.CVAT_LAMBDA_STANDALONE_UPLOAD_STALLED_AFTER_S = 3600
-    uploads.run(request.pk)  # it may still be at work
+    uploads.run(request.pk)  # not stalled yet
     assert not models.Data.objects.exists()
     settings.CVAT_LAMBDA_STANDALONE_UPLOAD_STALLED_AFTER_S = 0
     uploads.run(request.pk)
@@ -343,13 +343,13 @@ def begin(client: Client, task: models.Task, name: str, length: int) -> int:
 def test_announced_sizes_count_against_the_limit(
     settings: Any, client: Client, empty: models.Task
 ) -> None:
-    """Ten uploads of 9 bytes each passed a limit of 10, since no byte of them had come."""
+    """The server counted received bytes only, so ten uploads of 9 bytes passed a limit of 10."""
     settings.CVAT_LAMBDA_STANDALONE_MAX_UPLOAD_BYTES = 10
     assert [begin(client, empty, f"{n}.png", 9) for n in range(3)] == [201, 413, 413]
     assert begin(client, empty, "small.png", 1) == 201
 
 
-def test_the_quota_of_an_owner_counts_all_their_tasks(
+def test_quota_of_an_owner_counts_all_their_tasks(
     settings: Any, client: Client, alice: User, empty: models.Task, pictures: list[Path]
 ) -> None:
     other = create_task(alice, "other", [], pictures[:1])
@@ -371,7 +371,7 @@ def test_an_upload_is_refused_while_the_disk_is_full(
     assert (refused.status_code, refused.json()["code"]) == (507, "disk_full")
 
 
-def test_media_without_a_task_are_collected(alice: User, pictures: list[Path]) -> None:
+def test_old_media_without_a_task_are_deleted(alice: User, pictures: list[Path]) -> None:
     kept = create_task(alice, "kept", [], pictures[:1])
     orphan = storage.data_folder(storage.new_folder())
     young = storage.data_folder(storage.new_folder())

@@ -98,7 +98,7 @@ def test_every_endpoint_and_method_is_in_the_table_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("endpoint", undefined(VIEWS), ids=str)
-def test_every_other_method_is_405_for_those_who_are_logged_in(
+def test_every_other_method_answers_405_to_logged_in_users(
     api_of: Callable[[User | None], Any], places: dict[str, Any], endpoint: Endpoint
 ) -> None:
     path = SAMPLES[endpoint.name].format(**places)

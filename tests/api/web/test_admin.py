@@ -1,4 +1,4 @@
-"""Both tables can be read in Django's admin, and nothing can be broken there."""
+"""Django's admin shows functions and requests. Rows cannot be added there."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def test_an_administrator_can_cancel_requests(administrator: Client, queued: Req
     assert queued.status == Status.CANCELLED
 
 
-def test_what_cannot_be_retried_is_said(administrator: Client, queued: Request) -> None:
+def test_retry_of_a_queued_request_shows_why_it_is_refused(
+    administrator: Client, queued: Request
+) -> None:
     page = administrator.post(
         "/admin/cvat_lambda/request/",
         {"action": "retry_requests", "_selected_action": [queued.pk]},
@@ -57,15 +59,15 @@ def test_what_cannot_be_retried_is_said(administrator: Client, queued: Request) 
     ).content.decode()
     assert (
         f"request {queued.pk} is queued: wait for its end" in page.lower()
-    )  # 4.2 writes a capital
+    )  # Django 4.2 writes a capital letter
 
 
 @pytest.mark.parametrize("table", ["request", "outcome"])
-def test_rows_are_not_made_by_hand(administrator: Client, table: str) -> None:
+def test_adding_a_row_by_hand_answers_403(administrator: Client, table: str) -> None:
     assert administrator.get(f"/admin/cvat_lambda/{table}/add/").status_code == 403
 
 
-def test_functions_are_listed_with_what_is_wrong(administrator: Client) -> None:
+def test_functions_are_listed_with_their_problem(administrator: Client) -> None:
     Function.objects.create(id="broken", problem="label 'car' has no type")
     page = administrator.get("/admin/cvat_lambda/function/").content.decode()
     assert "broken" in page

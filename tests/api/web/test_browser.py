@@ -1,4 +1,4 @@
-"""The pages in a real browser: what their script does, and that they fit a telephone."""
+"""The pages in a real browser: their script, and their width on a phone."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Answer = tuple[int, str, str]  # status, content type, body
 
 
 class Site:
-    """A web server that notes who asks for what, and answers from a table."""
+    """A web server that answers from a table and records what the browser requests."""
 
     def __init__(self) -> None:
         self.answers: dict[str, Callable[[], Answer]] = {}
@@ -74,7 +74,7 @@ class Site:
         self.answers[asked] = lambda: (200, "text/html", body)
 
     def wait_for(self, beginning: str) -> str:
-        """The next thing asked for that begins so; raises queue.Empty if nobody does."""
+        """Return the next request that begins so. Raise `queue.Empty` after a timeout."""
         while True:
             asked = self.heard.get(timeout=PATIENCE_S)
             if asked.startswith(beginning):
@@ -96,14 +96,14 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture
 def visit(site: Site, tmp_path: Path) -> Iterator[None]:
-    """A browser at the site's first page."""
+    """A browser that opens the site's start page."""
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
     process = subprocess.Popen(
         [
             str(BROWSER),
             *options,
             f"--user-data-dir={tmp_path / 'profile'}",
-            "--remote-debugging-port=0",  # else it would leave at once
+            "--remote-debugging-port=0",  # without it the browser exits at once
             f"{site.url}/start",
         ],
         env={**os.environ, "HOME": str(tmp_path)},
@@ -123,7 +123,7 @@ LIVE = """<!doctype html><div class="progress" data-progress="/progress" data-li
 
 @pytest.fixture
 def refused_form(site: Site) -> None:
-    """A form that is refused because of a request that runs, on a page that shows how far it is."""
+    """A form whose answer is a page with the progress of a running request."""
     numbers = {"done": 4, "failed": 0, "skipped": 0, "total": 4, "rate": None, "eta_s": None}
     ended = (200, "application/json", json.dumps({"status": "finished", **numbers}))
     answers = iter([(503, "text/plain", "starting"), ended])
@@ -135,10 +135,10 @@ def refused_form(site: Site) -> None:
 
 
 @pytest.mark.usefixtures("refused_form", "visit")
-def test_a_page_outlives_a_restart_and_sends_no_form_again(site: Site) -> None:
+def test_page_continues_after_a_server_restart_and_does_not_resend_its_form(site: Site) -> None:
     assert site.wait_for("POST /task")
     asked = [site.wait_for("GET /progress") for _ in range(2)]
-    assert asked == ["GET /progress", "GET /progress"]  # the first found the server starting
+    assert asked == ["GET /progress", "GET /progress"]  # the first was answered with 503
     while not (asked_next := site.wait_for("")).endswith(" /task"):
         pass
     assert asked_next == "GET /task"
@@ -154,7 +154,7 @@ REPORT = """<script>setInterval(() => {
 
 @pytest.fixture
 def live_request(site: Site) -> None:
-    """A page of a running request, and a server on which a frame fails meanwhile."""
+    """A page of a running request. One of its frames fails while the page is open."""
     numbers = {"done": 2, "failed": 1, "skipped": 0, "total": 4, "rate": None, "eta_s": None}
     badge = {"text": "started", "style": "started"}
     now = json.dumps({"status": "started", "badge": badge, "shapes": 7, **numbers})
@@ -168,15 +168,15 @@ def live_request(site: Site) -> None:
 
 
 @pytest.mark.usefixtures("live_request", "visit")
-def test_a_live_page_shows_new_states_shapes_and_failures(site: Site) -> None:
+def test_live_page_shows_new_states_shapes_and_failures_without_a_reload(site: Site) -> None:
     wanted = "GET /shown?started|7|frame%203%20failed"
     while site.wait_for("GET /shown?") != wanted:
         pass
 
 
 @pytest.fixture
-def telephone(site: Site, client_for: ClientFor, alice: User) -> list[str]:
-    """Every page with long names, in frames as wide as a telephone; the pages' addresses."""
+def phone_pages(site: Site, client_for: ClientFor, alice: User) -> list[str]:
+    """Show every page with long names in frames as wide as a phone. Return the pages' paths."""
     name = "averylongnamewithoutaspace" * 5
     task = create_task(alice, name, [{"name": name[:60]}], [IMAGES / "coffee.png"])
     Function.objects.create(id=name[:100], name=name, problem=f"{name}: no label", state="ready")
@@ -205,9 +205,9 @@ def telephone(site: Site, client_for: ClientFor, alice: User) -> list[str]:
     return pages
 
 
-def test_pages_fit_a_telephone_whatever_the_names(
-    site: Site, telephone: list[str], visit: None
+def test_pages_with_long_names_fit_the_width_of_a_phone(
+    site: Site, phone_pages: list[str], visit: None
 ) -> None:
     widths = site.wait_for("GET /widths?").partition("?")[2].split(",")
-    shown = dict(zip(telephone, map(int, widths), strict=True))
+    shown = dict(zip(phone_pages, map(int, widths), strict=True))
     assert [page for page, width in shown.items() if width > 390] == []

@@ -1,4 +1,4 @@
-"""The pages, as people see them: what is on them, and for whom."""
+"""The content of the pages, and who may view them."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ ClientFor = Callable[[User | None], Client]
 
 @pytest.fixture
 def task(alice: User) -> models.Task:
-    """Two photographs; on the first one a person, whom a request found."""
+    """A task of two photographs. A request found a person on the first one."""
     files: list[Path] = [IMAGES / "astronaut.png", IMAGES / "coffee.png"]
     return create_task(alice, "Photographs", [{"name": "person", "type": "rectangle"}], files)
 
 
 @pytest.fixture
 def request_row(task: models.Task, alice: User) -> Request:
-    """A finished request: one frame done, one failed."""
+    """A finished request with one frame done and one failed."""
     row = Request.objects.create(
         owner=alice,
         task_id=task.pk,
@@ -117,10 +117,10 @@ def test_task_page_shows_frames_with_their_annotations(
     assert 'points="10.0,20.0 300.0,20.0 300.0,400.0 10.0,400.0 10.0,20.0"' in page
 
 
-def test_task_page_of_a_video_decodes_nothing(
+def test_task_page_of_a_video_does_not_decode_it(
     client_for: ClientFor, alice: User, tmp_path: Path
 ) -> None:
-    """Each frame was sought, decoded and encoded, only to learn how large it is."""
+    """The page used to seek, decode and encode each frame only to learn its size."""
     video = make_video(tmp_path / "crossing.mp4", frames=5)
     task = create_task(alice, "Crossing", [{"name": "person"}], [video])
     (row,) = models.Video.objects.filter(data__task=task)
@@ -128,7 +128,7 @@ def test_task_page_of_a_video_decodes_nothing(
     page = client_for(alice).get(f"/tasks/{task.pk}").content.decode()
     assert page.count(f'viewBox="0 0 {row.width} {row.height}"') == 5
     frame = client_for(alice).get(f"/tasks/{task.pk}/frames/4").content.decode()
-    assert "viewBox" not in frame  # here it is tried, and said
+    assert "viewBox" not in frame  # the frame page decodes the frame and shows the error
     assert "frame 4 " in frame
     assert "cannot be read as an image" in frame
 
@@ -145,7 +145,7 @@ def test_frame_page_names_the_request_of_each_shape(
 def test_frame_page_names_the_request_of_tracks_and_tags(
     client_for: ClientFor, alice: User, request_row: Request
 ) -> None:
-    """What a re-identification made is there on every frame on which its track is seen."""
+    """Tracks of a ReID request are shown on every frame on which they are visible."""
     files = [IMAGES / "astronaut.png", IMAGES / "coffee.png", IMAGES / "chelsea.png"]
     task = create_task(alice, "Frames", [{"name": "person"}, {"name": "night"}], files)
     engine = get_engine()
@@ -177,7 +177,7 @@ def test_frame_page_names_the_request_of_tracks_and_tags(
     assert page.count(f"/requests/{request_row.pk}") == 2
 
 
-def test_track_without_end_is_shown_to_the_end_of_its_job(
+def test_track_without_an_end_is_shown_until_the_last_frame_of_its_job(
     client_for: ClientFor, alice: User
 ) -> None:
     files = [IMAGES / "astronaut.png", IMAGES / "coffee.png", IMAGES / "chelsea.png"]
@@ -236,7 +236,7 @@ def test_progress_of_a_request_is_answered_as_numbers(
         (3, 4, {"text": "finished, 3 of 4 failed", "style": "failed"}),
     ],
 )
-def test_a_request_with_failed_frames_does_not_look_like_a_success(
+def test_badge_of_a_request_with_failed_frames_shows_the_failures(
     client_for: ClientFor,
     alice: User,
     request_row: Request,
@@ -253,7 +253,9 @@ def test_a_request_with_failed_frames_does_not_look_like_a_success(
         assert shown in client.get(page).content.decode()
 
 
-def test_a_nul_in_the_address_of_a_request_is_not_found(client_for: ClientFor, alice: User) -> None:
+def test_null_character_in_the_path_of_a_request_answers_404(
+    client_for: ClientFor, alice: User
+) -> None:
     assert client_for(alice).get("/requests/%00").status_code == 404
     assert client_for(alice).get("/requests/%00/progress").status_code == 404
     assert client_for(alice).get("/api/lambda/requests/%00").status_code == 404
@@ -282,7 +284,7 @@ def test_refused_form_keeps_its_values(
     assert 'value="1.5"' in page
 
 
-def test_tracker_on_a_task_page_follows_the_shapes_of_a_frame(
+def test_form_of_the_task_page_starts_a_tracker_on_the_shapes_of_a_frame(
     client_for: ClientFor, alice: User, task: models.Task, request_row: Request
 ) -> None:
     known("follower", "", kind="tracker")
@@ -304,7 +306,7 @@ def test_tracker_on_a_task_page_follows_the_shapes_of_a_frame(
         ({"frame": "0", "direction": "up"}, "direction must be one of"),
     ],
 )
-def test_wrong_start_of_a_tracker_is_explained_on_the_page(
+def test_invalid_start_of_a_tracker_shows_the_error_on_the_page(
     client_for: ClientFor, alice: User, task: models.Task, asked: dict[str, str], sentence: str
 ) -> None:
     known("follower", "", kind="tracker")
@@ -322,7 +324,7 @@ def test_times_on_pages_name_their_time_zone(
     assert "2026-03-01 23:05:00 UTC" in client_for(alice).get("/").content.decode()
 
 
-def test_retry_button_of_a_run_that_stopped_early_includes_missing_frames(
+def test_retry_button_of_a_request_that_stopped_early_includes_missing_frames(
     client_for: ClientFor, alice: User, request_row: Request
 ) -> None:
     Request.objects.filter(pk=request_row.pk).update(total=900, status=Status.FAILED)
@@ -331,7 +333,7 @@ def test_retry_button_of_a_run_that_stopped_early_includes_missing_frames(
 
 
 def known(function_id: str, label: str, kind: str = "detector", state: str = "ready") -> None:
-    """A function in the registry."""
+    """Add a function to the registry."""
     annotations = {"type": kind, "spec": json.dumps([{"name": label, "type": "rectangle"}])}
     metadata = {"name": function_id, "annotations": annotations}
     Function.objects.create(
@@ -349,7 +351,7 @@ def test_task_page_lists_functions_that_fit_its_labels_first(
     known("cars", "car")
     known("clicks", "person", kind="interactor")
     known("persons", "person")
-    known("sleeps", "person", state="scaled_to_zero")  # a request wakes it
+    known("sleeps", "person", state="scaled_to_zero")  # a request starts it
     page = client_for(alice).get(f"/tasks/{task.pk}").content.decode()
     offered = re.findall(r'<option value="([a-z-]+)" (disabled)?>([^<]*)</option>', page)
     offered = [found for found in offered if found[0] in ("broken", "cars", "persons", "sleeps")]
@@ -388,12 +390,14 @@ def test_pages_without_a_login_redirect_to_the_login_page(client_for: ClientFor,
 @pytest.mark.django_db
 @pytest.mark.django_db
 def test_metrics_are_refused_from_loopback_without_a_token(client_for: ClientFor) -> None:
-    """A local reverse proxy that sends no header would open them to everybody."""
+    """With a local reverse proxy, every client has a loopback address."""
     assert client_for(None).get("/metrics", REMOTE_ADDR="127.0.0.1").status_code == 404
 
 
 @pytest.mark.django_db
-def test_the_metrics_token_gives_access(settings: Any, client_for: ClientFor) -> None:
+def test_metrics_are_answered_with_the_metrics_token_only(
+    settings: Any, client_for: ClientFor
+) -> None:
     settings.CVAT_LAMBDA_STANDALONE_METRICS_TOKEN = "scrape"
     client = client_for(None)
     answer = client.get("/metrics", HTTP_AUTHORIZATION="Bearer scrape", REMOTE_ADDR="192.0.2.1")
@@ -403,7 +407,7 @@ def test_the_metrics_token_gives_access(settings: Any, client_for: ClientFor) ->
 
 
 @pytest.mark.django_db
-def test_a_scraper_with_an_administrators_token_gets_the_metrics(client: Client) -> None:
+def test_metrics_are_answered_with_the_token_of_an_administrator(client: Client) -> None:
     from cvat_lambda.engine.standalone.models import AccessToken
 
     root = User.objects.create_superuser("root", "root@example.com", "root-secret")
@@ -412,6 +416,6 @@ def test_a_scraper_with_an_administrators_token_gets_the_metrics(client: Client)
     answer = client.get("/metrics", REMOTE_ADDR="192.0.2.1", HTTP_ACCEPT=accepted)
     assert answer.status_code == 200
     assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
-    accepted = "application/openmetrics-text"  # it would be refused, were it negotiated
+    accepted = "application/openmetrics-text"  # content negotiation would refuse it
     answer = client.get("/metrics", REMOTE_ADDR="192.0.2.1", HTTP_ACCEPT=accepted)
     assert answer.status_code == 200

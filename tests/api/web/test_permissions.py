@@ -1,4 +1,4 @@
-"""Who gets which page: the owner, an assignee, a stranger and nobody, every page and method."""
+"""Permissions of owner, assignee, other user and anonymous at every page and method."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ LOGIN = {"username": "alice", "password": "alice-secret"}
 START: dict[str, str] = {"function": "unknown"}
 TO_LOGIN = 302
 
-# method, path, form: alice (owner), bob (assigned to the job), charlie (stranger), anonymous
+# method, path, form; status for alice (owner), bob (assignee of the job), charlie, anonymous
 TABLE = [
     ("GET", "/", None, (200, 200, 200, TO_LOGIN)),
     ("GET", "/functions", None, (200, 200, 200, TO_LOGIN)),
     ("GET", "/tasks/{task}", None, (200, 200, 404, TO_LOGIN)),
-    # Who may only see the task hears that, before anything about the function.
+    # A user who may only view the task gets 403, even if the function is unknown.
     ("POST", "/tasks/{task}", START, (404, 403, 404, TO_LOGIN)),
     ("GET", "/tasks/{task}/frames/0", None, (200, 200, 404, TO_LOGIN)),
     ("GET", "/requests/{request}", None, (200, 200, 404, TO_LOGIN)),
@@ -36,10 +36,15 @@ TABLE = [
     ("GET", "/requests/none/progress", None, (404, 404, 404, TO_LOGIN)),
     ("GET", "/health", None, (200, 200, 200, 200)),
     ("GET", "/health/ready", None, (503, 503, 503, 503)),  # the tests run no worker
-    ("GET", "/metrics", None, (404, 404, 404, 404)),  # from elsewhere, as no administrator
+    (
+        "GET",
+        "/metrics",
+        None,
+        (404, 404, 404, 404),
+    ),  # from another address, without an administrator's login
     ("GET", "/login", None, (302, 302, 302, 200)),
     ("POST", "/login", LOGIN, (302, 302, 302, 302)),
-    ("PUT", "/login", None, (302, 302, 302, 200)),  # as Django has it: an empty form
+    ("PUT", "/login", None, (302, 302, 302, 200)),  # Django's login view shows an empty form
     ("POST", "/logout", None, (302, 302, 302, 302)),
 ]
 OURS = ("cvat_lambda.web", "cvat_lambda.server", "django.contrib.auth.views")
@@ -55,7 +60,7 @@ OPEN = ("health", "health-ready", "cvat_lambda_metrics", "logout")
 
 @pytest.fixture
 def places(alice: User, bob: User, charlie: User) -> dict[str, Any]:
-    """A task of alice, whose only job is bob's, with a request that waits."""
+    """A task of alice with a queued request. Bob is the assignee of its only job."""
     labels = [{"name": "person", "type": "rectangle"}]
     task = create_task(alice, "Photographs", labels, [IMAGES / "coffee.png"])
     models.Job.objects.filter(segment__task=task).update(assignee=bob)
@@ -75,7 +80,7 @@ def status(client: Client, method: str, path: str, form: dict[str, str] | None) 
 
 @pytest.mark.parametrize(("method", "path", "form", "expected"), TABLE)
 @pytest.mark.parametrize("person", PEOPLE)
-def test_everybody_gets_the_pages_that_are_theirs(
+def test_every_page_answers_each_user_with_the_status_of_the_table(
     client_for: ClientFor,
     places: dict[str, Any],
     method: str,
@@ -103,7 +108,7 @@ def test_every_page_is_in_the_table() -> None:
     ],
     ids=str,
 )
-def test_every_method_that_is_not_in_the_table_is_405(
+def test_every_method_that_is_not_in_the_table_answers_405(
     client_for: ClientFor, places: dict[str, Any], endpoint: Endpoint
 ) -> None:
     path = SAMPLES[endpoint.name].format(**places)
@@ -114,7 +119,7 @@ def test_every_method_that_is_not_in_the_table_is_405(
         for person in PEOPLE
     ]
     nobody = 405 if endpoint.name in OPEN else TO_LOGIN
-    if endpoint.name == "login":  # who is logged in already is sent on, whatever the method
+    if endpoint.name == "login":  # a logged-in user is redirected with every method
         assert found == [302, 302, 302, 405]
     else:
         assert found == [405, 405, 405, nobody]
