@@ -38,7 +38,7 @@ def largest_polygon(
 ) -> tuple[float, ...] | None:
     """Outline the largest part of a mask as one polygon ``(x0, y0, x1, y1, ...)``.
 
-    Pixels that touch at a corner belong to one part, and holes are filled. Returns None for an
+    Pixels that touch at a corner belong to one part, and holes are filled. Return None for an
     empty mask.
     """
     cut = trim(bitmap, left, top)  # the steps below take time and memory for each pixel

@@ -97,7 +97,7 @@ def is_number(value: object) -> TypeGuard[int | float]:
 def fit(shape_type: str, points: Points, rotation: float, size: Size) -> tuple[Points | None, bool]:
     """Fit checked points into an image.
 
-    Returns the points, or None if nothing is left, and whether a visible part was cut off or lies
+    Return the points, or None if nothing is left, and whether a visible part was cut off or lies
     outside. A rotated rectangle, an ellipse or a cuboid cannot be cut without becoming another
     shape, so it stays whole while a part of it is inside.
     """

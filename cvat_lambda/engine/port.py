@@ -157,7 +157,7 @@ class Access(Protocol):
     def user_id(self) -> int: ...
 
     def require_task(self, task_id: int, action: Action) -> None:
-        """Raise TaskNotFound for a user who may not view it; else PermissionDenied."""
+        """Raise TaskNotFound for a user who may not view it, else PermissionDenied for the action."""
 
     def require_job(self, job_id: int, action: Action) -> None:
         """Raise JobNotFound or PermissionDenied as `require_task` does."""
@@ -209,22 +209,22 @@ class Engine(Protocol):
         """
 
     def task(self, task_id: int) -> Task:
-        """Raise TaskNotFound."""
+        """Return a task. Raise TaskNotFound."""
 
     def tasks(self, task_ids: Collection[int]) -> dict[int, Task]:
-        """Return the existing ones by id; the number of queries does not depend on their number."""
+        """Return the tasks that exist, by id; the number of queries is constant."""
 
     def task_ids(self) -> Any:
         """Return ids of all tasks: a set, or a subquery for ``task_id__in``."""
 
     def job(self, job_id: int) -> Job:
-        """Raise JobNotFound."""
+        """Return a job. Raise JobNotFound."""
 
     def jobs(self, job_ids: Collection[int]) -> dict[int, Job]:
-        """Return the existing ones by id; the number of queries does not depend on their number."""
+        """Return the jobs that exist, by id; the number of queries is constant."""
 
     def project_task_ids(self, project_id: int) -> list[int]:
-        """Raise NotFound."""
+        """Return the ids of a project's tasks. Raise NotFound."""
 
     def frame(self, task_id: int, number: int) -> Frame:
         """Return one frame.

@@ -93,7 +93,7 @@ class Routes:
     def refresh(self, spec: FunctionSpec, failed: Route) -> bool:
         """Ask the platform for a function's address after a refused connection.
 
-        Returns whether another attempt makes sense. Raise FunctionUnavailable if the platform
+        Return whether another attempt makes sense. Raise FunctionUnavailable if the platform
         says that the function does not run, PlatformUnreachable if it does not answer.
         """
         self._pool.forget(failed.server)

@@ -233,7 +233,7 @@ def fetch(
     """Build the environments and fetch the weights of function folders.
 
     `gpu` chooses the function files as it does for serving.
-    Returns a pair (function, reason) for each that could not be prepared.
+    Return a pair (function, reason) for each that could not be prepared.
     """
     preparer = make_preparer(offline=False, licences=licences, compile_all=True)
     failed: list[tuple[str, str]] = []

@@ -1,1 +1,1 @@
-"""The engine port inside a CVAT server. The only place that imports ``cvat.*``."""
+"""The engine port inside a CVAT server. Only this package and `integration` import ``cvat.*``."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _SCOPES = {"view": "view:data", "edit": "update:annotations"}
 _PROJECT_SCOPES = {"view": "view", "edit": "import:dataset"}  # writes to all tasks of the project
 
-# The columns that CVAT's rules need. Each call reads them, so there are no others.
+# The columns that CVAT's rules need, and no others, because each call reads them.
 _JOB: Final = ("id", "assignee", "segment")
 _SEGMENT: Final = ("id", "task")
 _TASK: Final = ("id", "owner", "assignee", "project", "organization")
@@ -88,12 +88,12 @@ class CvatAccess:
         self._require(ProjectPermission, row, action, _PROJECT_SCOPES, missing, name)
 
     def visible_task_ids(self) -> Any:
-        """A subquery for ``task_id__in``: the tasks that CVAT lists for the user."""
+        """Return a subquery for ``task_id__in``: the tasks that CVAT lists for the user."""
         permission = TaskPermission.create_scope_list(self._request)
         return policy.allowed_rows(permission, models.Task.objects.all()).values("pk")
 
     def visible_job_ids(self) -> Any:
-        """A subquery for ``job_id__in``: the jobs that CVAT lists for the user."""
+        """Return a subquery for ``job_id__in``: the jobs that CVAT lists for the user."""
         permission = JobPermission.create_scope_list(self._request)
         return policy.allowed_rows(permission, models.Job.objects.all()).values("pk")
 
@@ -119,7 +119,7 @@ class CvatAccess:
         return str(getattr(privilege, "name", privilege)) == "admin"
 
     def job_meta(self, *, function_id: str, task_id: int, job_id: int | None) -> dict[str, Any]:
-        """The metadata that CVAT's exception handler and its events read from an RQ job."""
+        """Return the metadata that CVAT's exception handler and its events read from an RQ job."""
         target = (
             models.Task.objects.get(pk=task_id)
             if job_id is None
@@ -170,7 +170,7 @@ class CvatAccess:
         return found
 
     def _context(self, row: Any) -> Any:
-        """The user as the rules see them; None if they are not a member of the organization."""
+        """Return the user as the rules see them, or None for a user outside the organization."""
         try:
             return get_iam_context(self._request, row)
         except rest_framework.exceptions.PermissionDenied:
@@ -182,12 +182,12 @@ class CvatAccess:
 
 
 def _tasks(task_ids: Collection[int]) -> list[Any]:
-    """Tasks with the columns that CVAT's permissions read."""
+    """Return tasks with the columns that CVAT's permissions read."""
     return [_task_of(row) for row in _TASKS.rows(list(task_ids))]
 
 
 def _jobs(job_ids: Collection[int]) -> list[Any]:
-    """Jobs with the columns that CVAT's permissions read."""
+    """Return jobs with the columns that CVAT's permissions read."""
     return [_job_of(row) for row in _JOBS.rows(list(job_ids))]
 
 
@@ -217,7 +217,7 @@ def _task_of(values: Sequence[Any]) -> Any:
 
 
 def _as_json(value: Any) -> Any:
-    """The value with times, keys and enumeration members as text."""
+    """Return the value with times, keys and enumeration members as text."""
     if isinstance(value, dict):
         return {str(key): _as_json(item) for key, item in value.items()}
     if isinstance(value, datetime):

@@ -36,75 +36,75 @@ class CvatEngine:
         return CvatAccess(request)
 
     def task(self, task_id: int) -> Task:
-        """Raise TaskNotFound."""
+        """Return a task. Raise TaskNotFound."""
         return tasks.read_task(task_id)
 
     def tasks(self, task_ids: Collection[int]) -> dict[int, Task]:
-        """The ones that exist, by id."""
+        """Return the tasks that exist, by id."""
         return tasks.read_tasks(task_ids)
 
     def task_ids(self) -> Any:
-        """A subquery for ``task_id__in``."""
+        """Return a subquery for ``task_id__in``: all tasks."""
         return tasks.all_task_ids()
 
     def job(self, job_id: int) -> Job:
-        """Raise JobNotFound."""
+        """Return a job. Raise JobNotFound."""
         return tasks.read_job(job_id)
 
     def jobs(self, job_ids: Collection[int]) -> dict[int, Job]:
-        """The ones that exist, by id."""
+        """Return the jobs that exist, by id."""
         return tasks.read_jobs(job_ids)
 
     def project_task_ids(self, project_id: int) -> list[int]:
-        """Raise NotFound."""
+        """Return the ids of a project's tasks. Raise NotFound."""
         return tasks.project_task_ids(project_id)
 
     def frame(self, task_id: int, number: int) -> Frame:
-        """Raise TaskNotFound, FrameOutOfScope, FrameUnreadable, EngineUnavailable."""
+        """Return a frame. Raise as `frames.read_frame`."""
         return frames.read_frame(task_id, number)
 
     def frame_facts(self, task_id: int, numbers: Collection[int]) -> dict[int, FrameFacts]:
-        """Names and sizes of the frames that exist. Raise TaskNotFound."""
+        """Return names and sizes of the frames that exist. Raise TaskNotFound."""
         return frames.read_facts(task_id, numbers)
 
     def call_facts(
         self, access: Access, *, task_id: int | None, job_id: int | None, frames: Collection[int]
     ) -> CallFacts:
-        """Raise TaskNotFound, JobNotFound. CVAT's permission check has read the rows already."""
+        """Return the facts of a task or job. Raise TaskNotFound, JobNotFound."""
         return call_facts.read(self, access, task_id=task_id, job_id=job_id)
 
     def frame_key(self, task_id: int, number: int) -> str:
-        """A key of the frame's content. Raise TaskNotFound, FrameOutOfScope."""
+        """Return a key of the frame's content. Raise TaskNotFound, FrameOutOfScope."""
         return frames.frame_key(task_id, number)
 
     def frames(
         self, task_id: int, numbers: Sequence[int], *, job_id: int | None = None
     ) -> Iterator[Frame | UnreadableFrame]:
-        """Frames in ascending order. Each file or chunk is read once."""
+        """Yield frames in ascending order. Each file or chunk is read once."""
         return frames.read_frames(task_id, numbers, job_id=job_id)
 
     def annotations(
         self, task_id: int, *, job_id: int | None = None, frames: Collection[int] | None = None
     ) -> LabeledData:
-        """Annotations with ids. Tracks are those with a keyframe on any of the frames."""
+        """Return annotations with ids. A track needs a keyframe on any of the frames."""
         return reading.read(task_id, job_id=job_id, frames=frames)
 
     def tracks(
         self, task_id: int, *, job_id: int | None = None, frames: Collection[int] | None = None
     ) -> tuple[Track, ...]:
-        """Tracks with a keyframe on any of the frames, with ids."""
+        """Return the tracks with a keyframe on any of the frames, with ids."""
         return reading.read_tracks(task_id, job_id=job_id, frames=frames)
 
     def annotated_frames(self, task_id: int, *, job_id: int | None = None) -> set[int]:
-        """Frames that carry at least one shape, tag or visible track."""
+        """Return the frames that have at least one shape, tag or visible track."""
         return reading.annotated_frames(task_id, job_id)
 
     def existing_ids(self, kind: AnnotationKind, ids: Collection[int]) -> set[int]:
-        """Return the ids of which annotations of this kind exist."""
+        """Return those of the ids that annotations of this kind have."""
         return reading.existing_ids(kind, ids)
 
     def last_track_id(self, task_id: int) -> int:
-        """The highest id of the tracks of a task; 0 if it has none."""
+        """Return the highest id of the tracks of a task, or 0 if it has none."""
         return reading.last_track_id(task_id)
 
     def atomic(self) -> AbstractContextManager[Any]:

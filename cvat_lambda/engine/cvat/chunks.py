@@ -92,7 +92,7 @@ class OpenChunk:
         self._items: Any = VideoChunk(content) if self.is_video else images_in(content)
 
     def item(self, position: int) -> Any:
-        """A decoded frame of a video, or an image file. Raise FrameUnreadable."""
+        """Return a decoded frame of a video, or an image file. Raise FrameUnreadable."""
         with self._lock:
             try:
                 found = self._items[position]
@@ -106,7 +106,7 @@ class OpenChunk:
                 ) from exc
 
     def read(self, position: int) -> EncodedImage:
-        """The image file at a position. Raise FrameUnreadable."""
+        """Return the image file at a position. Raise FrameUnreadable."""
         found = self.item(position)
         return encode_png(found) if self.is_video else apply_orientation(found)
 
@@ -142,7 +142,7 @@ class ChunkCache:
 
 @contextmanager
 def translate_errors(task_id: int, number: int) -> Iterator[None]:
-    """Translate the errors of reading a frame. `TemporarilyUnavailable` if a retry may help."""
+    """Translate the errors of reading a frame; `TemporarilyUnavailable` means: a retry may help."""
     name = f"frame {number} of task #{task_id}"
     try:
         yield

@@ -1,4 +1,4 @@
-"""Whether the cloud storage of a task's images answers."""
+"""Find out whether the cloud storage of a task's images answers."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from cvat.apps.engine.cloud_provider import Status, db_storage_to_storage_instan
 
 
 def is_in_cloud(task_id: int) -> bool:
-    """Whether CVAT reads a task's images from a cloud storage."""
+    """Return whether CVAT reads a task's images from a cloud storage."""
     return bool(_data(task_id).exists())
 
 
 def is_unreachable(task_id: int) -> bool:
-    """Ask the cloud storage of a task for its status, which may take seconds.
+    """Return whether the cloud storage of a task cannot be reached. This may take seconds.
 
     CVAT reports "not found" both for a deleted storage and for one that cannot be reached.
     """

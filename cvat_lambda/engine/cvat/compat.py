@@ -28,7 +28,7 @@ ORIGINAL: Final = models.FrameQuality.ORIGINAL
 
 
 def has_field(model: type[Model], name: str) -> bool:
-    """Whether the model has this field in the installed version of CVAT."""
+    """Return whether the model has this field in the installed version of CVAT."""
     try:
         model._meta.get_field(name)
     except FieldDoesNotExist:
@@ -48,7 +48,7 @@ REQUEST_RULES: Final[Path | None] = (
     else None
 )
 
-# CVAT's names of job types, in any version, and the port's.
+# The job types of all versions of CVAT, and the port's names for them.
 _JOB_TYPES: Final[dict[str, JobType]] = {
     "annotation": "annotation",
     "ground_truth": "ground_truth",
@@ -58,7 +58,7 @@ _JOB_TYPES: Final[dict[str, JobType]] = {
 
 
 def job_type(value: object) -> JobType:
-    """The port's name of a job's type."""
+    """Return the port's name of a job's type."""
     return _JOB_TYPES[str(value)]
 
 
@@ -72,15 +72,15 @@ def read_chunk(segment: Any, number: int) -> BytesIO:
 
 
 def images_in(chunk: BytesIO) -> RandomAccessIterator:
-    """The files of an archive by position: tuples whose first item is a BytesIO."""
+    """Return the files of an archive by position: tuples whose first item is a BytesIO."""
     return RandomAccessIterator(ZipReader([chunk]))
 
 
 def is_archive(chunk: BytesIO) -> bool:
-    """Whether a chunk is an archive of image files.
+    """Return whether a chunk is an archive of image files.
 
-    The chunk type of the task does not tell: the chunks of a ground-truth job are archives even if
-    the task is a video.
+    The chunk type of the task does not decide this: a ground-truth job has archives even if the
+    task is a video.
     """
     return bytes(chunk.getbuffer()[:4]) == b"PK\x03\x04"
 
@@ -106,11 +106,11 @@ def locked_jobs(job_ids: list[int]) -> list[Any]:
 
 @contextmanager
 def impersonate(user: Any) -> Iterator[None]:
-    """CVAT's events and webhooks name this user for changes inside the block.
+    """Make CVAT's events and webhooks name this user for changes inside the block.
 
-    In an RQ job CVAT takes both the user and the HTTP request from the job's metadata. With
-    another user it would serialize them for that HTTP request, of which the metadata hold too
-    little.
+    In an RQ job whose metadata name a user, nothing is changed. There CVAT takes the user and the
+    HTTP request from the metadata. For another user it would serialize the changes for that HTTP
+    request, and the metadata hold too little of it.
     """
     if user is None or crum.get_current_user() is not None or _rq_job_names_a_user():
         yield
@@ -125,5 +125,5 @@ def _rq_job_names_a_user() -> bool:
 
 
 def in_http_request() -> bool:
-    """Whether this thread handles an HTTP request."""
+    """Return whether this thread handles an HTTP request."""
     return crum.get_current_request() is not None

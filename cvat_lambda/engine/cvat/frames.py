@@ -61,7 +61,7 @@ def read_frames(
 
 
 def read_facts(task_id: int, numbers: Collection[int]) -> dict[int, FrameFacts]:
-    """Names and sizes of the frames that exist. Raise TaskNotFound."""
+    """Return names and sizes of the frames that exist. Raise TaskNotFound."""
     try:
         media = TaskMedia.of_task(task_id)
     except FrameOutOfScope:  # the task has no data yet
@@ -76,7 +76,7 @@ def read_facts(task_id: int, numbers: Collection[int]) -> dict[int, FrameFacts]:
 
 
 def frame_key(task_id: int, number: int) -> str:
-    """A key of a frame's content: its file with size and time, or its number in the video.
+    """Return a key of a frame's content: its file with size and time, or its number in the video.
 
     Raise TaskNotFound, FrameOutOfScope.
     """
@@ -91,7 +91,7 @@ def frame_key(task_id: int, number: int) -> str:
             status = path.stat()
             parts += [status.st_size, status.st_mtime_ns]
         except OSError:
-            pass  # in a cloud storage, whose files CVAT expects not to change
+            pass  # in a cloud storage: CVAT assumes that its files do not change
     return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:32]
 
 

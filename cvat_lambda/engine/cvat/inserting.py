@@ -1,7 +1,7 @@
 """Insert tags and shapes, many rows in a statement.
 
 CVAT's own writer creates a model instance for each row, which takes half of the time of a fast
-request. The rows are the same. CVAT's writer inserts the tracks.
+request. This module inserts the same rows. Tracks are left to CVAT's writer.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def insert_shapes(job_id: int, shapes: Sequence[Shape]) -> list[int]:
 
 
 def _family(shapes: Sequence[Shape]) -> Iterator[tuple[Shape, int | None]]:
-    """Each shape and then its elements, with the index of the parent in this order."""
+    """Yield each shape and then its elements, with the index of the parent in this order."""
     place = 0
     for shape in shapes:
         yield shape, None
@@ -127,7 +127,7 @@ def _insert(table: type[Model], rows: Sequence[Row]) -> None:
 
 @lru_cache(maxsize=16)
 def _defaults(table: type[Model], names: tuple[str, ...]) -> Row:
-    """Django's default values of the columns that this module does not set."""
+    """Return Django's default values of the columns that this module does not set."""
     return {
         field.attname: field.get_prep_value(field.get_default())
         for field in table._meta.concrete_fields
@@ -137,7 +137,7 @@ def _defaults(table: type[Model], names: tuple[str, ...]) -> Row:
 
 @lru_cache(maxsize=16)
 def _statement(table: type[Model], names: tuple[str, ...]) -> str:
-    """``INSERT`` from a JSON list of objects. No part of the statement comes from a user."""
+    """Return the ``INSERT`` from a JSON list. No part of the statement comes from a user."""
     fields: dict[str, Any] = {field.attname: field for field in table._meta.concrete_fields}
     quote = connection.ops.quote_name
     columns = ", ".join(quote(fields[name].column) for name in names)
@@ -150,5 +150,5 @@ def _statement(table: type[Model], names: tuple[str, ...]) -> str:
 
 
 def _type(field: Any) -> str:
-    """The SQL type of a column; for a primary key that of a foreign key, not ``serial``."""
+    """Return the SQL type of a column. A primary key has that of a foreign key, not ``serial``."""
     return str(field.rel_db_type(connection) if field.primary_key else field.db_type(connection))

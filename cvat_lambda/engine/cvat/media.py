@@ -72,7 +72,7 @@ class TaskMedia:
 
     @classmethod
     def of_task(cls, task_id: int, *, job_id: int | None = None) -> TaskMedia:
-        """Raise TaskNotFound, FrameOutOfScope (a task without data)."""
+        """Return the media of a task. Raise TaskNotFound, FrameOutOfScope (a task without data)."""
         data = data_of(task_id)
         if data is None:
             if models.Task.objects.filter(pk=task_id).exists():
@@ -86,21 +86,21 @@ class TaskMedia:
         return Path(self.data.get_raw_data_dirname())
 
     def absolute(self, number: int) -> int:
-        """A frame's number in the upload."""
+        """Return a frame's number in the upload."""
         return int(self.data.start_frame) + number * int(self.data.get_frame_step())
 
     def require(self, number: int) -> None:
-        """Raise FrameOutOfScope."""
+        """Raise FrameOutOfScope for a number that is not in the task."""
         if not 0 <= number < self.data.size:
             raise FrameOutOfScope(f"frame {number} is not in task #{self.task_id}")
 
     def row(self, number: int) -> Row | None:
-        """The image row of one frame; None if the task is a video."""
+        """Return the image row of one frame; None if the task is a video."""
         found = _IMAGE.first(self.data.pk, self.absolute(number))
         return None if found is None else Row(path=found[0], width=found[1], height=found[2])
 
     def rows(self, numbers: Sequence[int]) -> dict[int, Row]:
-        """The image rows of frames. A video has none."""
+        """Return the image rows of frames by number. A video has none."""
         wanted = {self.absolute(number): number for number in numbers}
         rows = models.Image.objects.filter(data_id=self.data.pk)
         if wanted and max(wanted) - min(wanted) < 2 * len(wanted):
@@ -115,13 +115,13 @@ class TaskMedia:
         }
 
     def video(self) -> Row | None:
-        """The row of the video, which all its frames share; None if the frames are images."""
+        """Return the row that all frames of the video share; None if the frames are images."""
         found = models.Video.objects.filter(data_id=self.data.pk).values_list(*_IMAGE_COLUMNS)
         row = found.first()
         return None if row is None else Row(path=row[0], width=row[1], height=row[2])
 
     def place(self, number: int) -> ChunkPosition:
-        """The chunk that holds a frame. Raise FrameUnreadable."""
+        """Return the chunk that holds a frame, and the position in it. Raise FrameUnreadable."""
         wanted = self.absolute(number)
         for segment in self._known_segments():
             index = bisect_left(segment.frames, wanted)
@@ -140,7 +140,7 @@ class TaskMedia:
         self._segments = None
 
     def _known_segments(self) -> list[_Segment]:
-        """Segments: that of the job first, then ranges, then those of chosen frames."""
+        """Return the segments: that of the job first, then ranges, then those of chosen frames."""
         if self._segments is None:
             found = [self._segment(*values) for values in _SEGMENTS.rows(self.task_id)]
             own_id = self._segment_of_job()

@@ -1,6 +1,7 @@
 """A client of CVAT's policy server with pooled connections.
 
-CVAT opens a connection for each question, and a call asks two. The questions are CVAT's.
+CVAT opens a new connection for each question, and a call asks two questions. This client sends the
+same questions over connections that it keeps.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class PolicyUnavailable(EngineUnavailable):
 
 
 def allows(permission: Any) -> bool:
-    """Whether the policy server allows what a permission of CVAT asks. Raise PolicyUnavailable."""
+    """Return whether the policy server allows what a permission asks. Raise PolicyUnavailable."""
     with _translate_errors():
         if not permission.url.startswith("http://"):  # CVAT knows the certificates
             return bool(OpenPolicyAgentPermission.check_access(permission).allow)

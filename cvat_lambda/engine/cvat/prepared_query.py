@@ -12,8 +12,8 @@ from typing import Any, Final
 from django.db import DEFAULT_DB_ALIAS, connection
 from django.db.models import Model, QuerySet
 
-# Placeholder of the first id while the SQL is built; the next numbers are those of the other ids.
-# They fit into every integer column, and no query contains them otherwise.
+# The placeholder of the first id while the SQL is built. The other ids take the next numbers.
+# These numbers fit into every integer column and occur in no query for another reason.
 _FIRST_PLACEHOLDER: Final = 2_000_000_001
 
 
@@ -47,7 +47,7 @@ class PreparedQuery:
 
     def _prepare(self, count: int) -> None:
         query = self._make(*range(_FIRST_PLACEHOLDER, _FIRST_PLACEHOLDER + count)).query
-        # Two threads may do this at once with the same result. `_sql` is assigned last.
+        # Two threads may do this at once; both get the same result. `_sql` is assigned last.
         sql, self._parameters = query.get_compiler(DEFAULT_DB_ALIAS).as_sql()
         self._sql = sql.replace("IN (%s)", "= ANY (%s)")  # PostgreSQL takes a list for it
 

@@ -1,4 +1,4 @@
-"""Read annotations of a job or a task. What overlapping jobs share is returned once."""
+"""Read annotations of a job or a task. Those that overlapping jobs share are returned once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class JobFrames:
     frames: range | frozenset[int]
 
     def contains(self, frame: int) -> bool:
-        """Whether the job has a frame."""
+        """Return whether the job has a frame."""
         return frame in self.frames
 
 
@@ -78,9 +78,9 @@ def frame_conditions(frames: Collection[int] | None, name: str = "frame") -> Ite
 
 
 def _is_run(frames: Collection[int]) -> bool:
-    """Whether the frames are consecutive, as those of a batch nearly always are.
+    """Return whether the frames are consecutive, as those of a batch nearly always are.
 
-    A range condition is faster than a list.
+    A condition on a range is faster than one on a list.
     """
     if isinstance(frames, range):
         return frames.step == 1
@@ -178,7 +178,7 @@ def _id(row: Any) -> int:
 def _without_duplicates(jobs: Sequence[int], items: Iterable[tuple[int, Item]]) -> tuple[Item, ...]:
     """Return the items of several jobs without those that another job has as well.
 
-    Equal items of one job all stay: the second one is left out only if another job has two as well.
+    Equal items of one job are all kept. If each of two jobs has an item twice, it is kept twice.
     """
     if len(jobs) < 2:
         return tuple(item for _, item in items)
@@ -193,7 +193,7 @@ def _without_duplicates(jobs: Sequence[int], items: Iterable[tuple[int, Item]]) 
 
 
 def _without_ids(item: Item) -> Item:
-    """The item without ids."""
+    """Return the item without ids."""
     if isinstance(item, Track):
         return replace(
             item,
@@ -285,7 +285,7 @@ def existing_ids(kind: AnnotationKind, ids: Collection[int]) -> set[int]:
 
 
 def last_track_id(task_id: int) -> int:
-    """The highest id of the tracks of a task; 0 if it has none."""
+    """Return the highest id of the tracks of a task, or 0 if it has none."""
     tracks = models.LabeledTrack.objects.filter(job__segment__task_id=task_id)
     return int(tracks.aggregate(last=Max("pk"))["last"] or 0)
 

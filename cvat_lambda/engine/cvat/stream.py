@@ -140,7 +140,8 @@ class FrameStream:
         return self._encoders.submit(encode_png, item)
 
     def _open(self, number: int, place: ChunkPosition) -> OpenChunk:
-        if place.key == self._broken:  # CVAT would try to make it again for each of its frames
+        # Without this check CVAT would try to make the chunk again for each of its frames.
+        if place.key == self._broken:
             raise FrameUnreadable(
                 f"frame {number} of task #{self._media.task_id} is in a chunk that cannot be made"
             )
@@ -190,7 +191,7 @@ class FrameStream:
             raise FrameUnreadable(error.message) from error
 
     def _chunk_of(self, number: int) -> object:
-        """The segment and the chunk of a frame; None if it cannot be found now."""
+        """Return the segment and the chunk of a frame, or None if it cannot be found now."""
         try:
             with translate_errors(self._media.task_id, number):
                 place = self._media.place(number)
@@ -205,5 +206,5 @@ class FrameStream:
 
 
 def _is_pending(item: Frame | UnreadableFrame | Ready) -> bool:
-    """Whether a thread still encodes it."""
+    """Return whether a thread still encodes it."""
     return isinstance(item, tuple) and isinstance(item[2], Future) and not item[2].done()

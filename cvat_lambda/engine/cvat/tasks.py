@@ -143,7 +143,7 @@ class _JobRow:
 
 
 def read_task(task_id: int) -> Task:
-    """Raise TaskNotFound."""
+    """Return a task. Raise TaskNotFound."""
     for task in read_tasks([task_id]).values():
         return task
     raise TaskNotFound(f"task #{task_id} was not found")
@@ -161,12 +161,12 @@ def read_tasks(task_ids: Collection[int]) -> dict[int, Task]:
 
 
 def all_task_ids() -> Any:
-    """A subquery of the ids of all tasks."""
+    """Return a subquery of the ids of all tasks."""
     return models.Task.objects.values("pk")
 
 
 def read_job(job_id: int) -> Job:
-    """Raise JobNotFound."""
+    """Return a job. Raise JobNotFound."""
     for job in read_jobs([job_id]).values():
         return job
     raise JobNotFound(f"job #{job_id} was not found")
@@ -199,7 +199,7 @@ def annotated_jobs(task_id: int) -> list[Job]:
 
 
 def project_task_ids(project_id: int) -> list[int]:
-    """Raise NotFound."""
+    """Return the ids of a project's tasks. Raise NotFound."""
     if not models.Project.objects.filter(pk=project_id).exists():
         raise NotFound(f"project #{project_id} was not found")
     tasks = models.Task.objects.filter(project_id=project_id).order_by("pk")
@@ -227,7 +227,7 @@ def _task_rows(task_ids: Collection[int]) -> list[_TaskRow]:
 
 
 def _data(values: Sequence[Any]) -> Any:
-    """The row of a task's data with its validation layout; None if the task has no data."""
+    """Return the row of a task's data with its validation layout; None if the task has no data."""
     split = len(_DATA_COLUMNS)
     if values[0] is None:
         return None

@@ -1,6 +1,6 @@
 """A video chunk of CVAT, read by position.
 
-CVAT's reader decodes from the start of the chunk after each step back. This one seeks to the
+After each step back, CVAT's reader decodes the chunk from its start. This reader seeks to the
 keyframe before the position.
 """
 
@@ -15,7 +15,7 @@ import av
 
 
 class VideoChunk:
-    """Decoded frames (``av.VideoFrame``) by position. One thread at a time may use it."""
+    """The decoded frames of a chunk (``av.VideoFrame``) by position, for one thread at a time."""
 
     def __init__(self, content: BytesIO) -> None:
         self._container: Any = av.open(content, "r")
@@ -31,7 +31,7 @@ class VideoChunk:
         self._next: int | None = None  # the position of the decoder's next frame
 
     def __getitem__(self, position: int) -> Any:
-        """Raise IndexError."""
+        """Return the frame at a position. Raise IndexError."""
         wanted = self._timestamps[position]
         key = self._keys[max(0, bisect_right(self._keys, position) - 1)]
         if self._next is None or not key <= self._next <= position:

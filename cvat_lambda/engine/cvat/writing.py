@@ -97,12 +97,12 @@ def update_dates(jobs: Sequence[Any], *, notify: bool) -> None:
 
 @dataclass(slots=True)
 class _Edit:
-    """What one job loses and gets. JSON is in CVAT's format."""
+    """What is removed from one job and added to it, as JSON in CVAT's format."""
 
     removed_tags: list[Json] = field(default_factory=list)
     removed_shapes: list[Json] = field(default_factory=list)
     removed_tracks: list[Json] = field(default_factory=list)
-    # With the index of each in `Change.add`.
+    # Each with its index in `Change.add`.
     tags: list[tuple[int, Tag]] = field(default_factory=list)
     shapes: list[tuple[int, Shape]] = field(default_factory=list)
     tracks: list[tuple[int, Json]] = field(default_factory=list)
@@ -234,7 +234,7 @@ def _plan_removal_of_ids(change: Change, removal: Removal, edits: _Edits) -> Non
 
 
 def _locked(table: Any) -> Any:
-    """Rows to lock until the commit, before their jobs.
+    """Return a query that locks its rows until the commit. Call it before locking their jobs.
 
     CVAT deletes rows first and then updates their job. The same order avoids a deadlock.
     """
@@ -254,7 +254,7 @@ def _plan_removal_of_shapes(condition: Q, edits: _Edits) -> None:
 
 
 def _plan_removal_of_tracks(condition: Q, edits: _Edits) -> None:
-    """Read the shapes of the tracks, too: CVAT's event of a deleted track counts them."""
+    """Plan the removal of tracks, with their shapes: CVAT's event of a deletion counts them."""
     rows = _locked(models.LabeledTrack).filter(condition, parent__isnull=True)
     for row in rows.prefetch_related("shapes", "elements__shapes"):
         edits.by_job[row.job_id].removed_tracks.append(

@@ -35,6 +35,6 @@ class CvatIntegrationConfig(AppConfig):
 
 
 def _import_early() -> None:
-    """Import what an RQ job needs. A worker forks for each job, and the child inherits modules."""
+    """Import what an RQ job needs, so that the process forked for each job inherits the modules."""
     import_module("cvat_lambda.engine.cvat.adapter")
     import_module("cvat_lambda.requests.rq_tasks")

@@ -80,7 +80,7 @@ class LambdaPermission(OpenPolicyAgentPermission):  # type: ignore[misc]
 
 
 class RequestPermission(LambdaPermission):
-    """The permission of requests by CVAT's own rules, which CVAT has from version 2.72 on."""
+    """The permission of requests by CVAT's own rules, which exist since CVAT 2.72."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -92,7 +92,7 @@ class RequestPermission(LambdaPermission):
         return [REQUEST_SCOPES[view.action]]
 
     def get_resource(self) -> Any:
-        """The id and the owner of a request; None for a list or a new one."""
+        """Return the id and the owner of a request; None for a list or a new request."""
         if self.obj is None:
             return None
         owner_id = Request.objects.filter(pk=self.obj).values_list("owner_id", flat=True).first()

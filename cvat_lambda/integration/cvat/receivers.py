@@ -86,12 +86,12 @@ def notify_webhooks(*, request: Any, **_: Any) -> None:
 
 
 def _may_have_changed_anything(request: Any) -> bool:
-    """A request that replaces annotations may have removed some and added none."""
+    """Return whether annotations may differ. A request may also have only removed some."""
     return bool(request.shapes) or request.params.get("replace", "none") != "none"
 
 
 def _target(task_id: int, job_id: int | None) -> Any:
-    """A task or job with the columns that CVAT's events read."""
+    """Return a task or job with the columns that CVAT's events read."""
     row = _PROJECTS.first(task_id)
     if row is None:
         return None

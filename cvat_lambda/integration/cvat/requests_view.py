@@ -54,11 +54,11 @@ class RequestAsRqJob:
         self.parsed_id = _parsed_id(request)
 
     def get_status(self, refresh: bool = True) -> str:
-        """The status. Both sides use the same words."""
+        """Return the status. The app and CVAT use the same words."""
         return str(self.request.status)
 
     def return_value(self, refresh: bool = False) -> None:
-        """None. The result of a request is annotations."""
+        """None, because the result of a request is annotations."""
 
     def cancel(self, **_: Any) -> None:
         """Cancel the request."""
@@ -80,7 +80,7 @@ class RequestSerializer(CvatRequestSerializer):  # type: ignore[misc]
         return str(super().get_message(rq_job))
 
     def get_expiry_date(self, rq_job: Any) -> Any:
-        """None for a request of this app: its row does not expire."""
+        """Return None for a request of this app: its row does not expire."""
         if isinstance(rq_job, RequestAsRqJob):
             return None
         return super().get_expiry_date(rq_job)
@@ -114,7 +114,7 @@ def _requests() -> Any:
 
 
 def _naive(moment: datetime | None) -> datetime | None:
-    """The time in UTC without a time zone, as RQ has it. CVAT sorts both together."""
+    """Return the time in UTC without a time zone, as RQ has it. CVAT sorts both together."""
     return moment if moment is None else moment.astimezone(timezone.utc).replace(tzinfo=None)
 
 
@@ -127,7 +127,7 @@ def _progress(request: Any) -> float:
 
 
 def _parsed_id(request: Any) -> Any:
-    """The target of a request. With several tasks it is the first, which CVAT then checks."""
+    """Return the target of a request. Of several tasks it is the first, which CVAT then checks."""
     if request.job_id is not None:
         target, target_id = "job", request.job_id
     elif request.task_id is not None:

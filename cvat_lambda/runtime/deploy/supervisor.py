@@ -175,7 +175,7 @@ class Supervisor:
     async def remove(self, name: str, *, ignore_state: bool = False) -> None:
         """Remove a function; do nothing if there is none of that name.
 
-        Returns when its processes have ended and its files are deleted.
+        Return when its processes have ended and its files are deleted.
         """
         if name in self._receiving and ignore_state:
             await self._receiving[name].wait()

@@ -2,8 +2,8 @@
 
 CVAT's server (ASGI) answers each HTTP request in a new thread. Django's connections belong to
 threads, so each HTTP request opens a connection, whatever ``CONN_MAX_AGE`` says. PostgreSQL starts
-a process for it, which costs a call about ten milliseconds. With this engine a closed connection
-goes to the pool, and the next thread takes it from there.
+a process for each connection, which adds about 10 ms to a call. This engine puts a closed
+connection into the pool, from which the next thread takes it.
 
 Only processes that serve HTTP have a pool. Workers, commands and tests open connections as usual.
 """
@@ -23,7 +23,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     _pool_key: Key = ()
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        """A pooled connection with these parameters, or a new one."""
+        """Return a pooled connection with these parameters, or a new one."""
         self._pool_key = tuple(sorted((name, str(value)) for name, value in conn_params.items()))
         connection = pool.take(self._pool_key)
         return connection if connection is not None else super().get_new_connection(conn_params)

@@ -1,4 +1,4 @@
-"""Open database connections that wait for the next HTTP request of a web process."""
+"""The pool of open database connections that the HTTP requests of a web process share."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _IdleConnection:
 
 
 class ConnectionPool:
-    """Open connections by their parameters. The last one given is the first one taken."""
+    """Open connections by their parameters. The connection given last is taken first."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -47,7 +47,7 @@ class ConnectionPool:
                 self._pid = os.getpid()
 
     def take(self, key: Key) -> Any:
-        """An open connection with these parameters; None if there is none."""
+        """Return an open connection with these parameters, or None if there is none."""
         if self._pid != os.getpid():
             return None
         now = time.monotonic()
@@ -93,14 +93,14 @@ class ConnectionPool:
             pass  # the connection is not used any more
 
     def _abandon_inherited(self) -> None:
-        """Keep the parent's connections open but unused. Closing them here ends its sessions."""
+        """Keep the parent's connections open but unused: to close them would end its sessions."""
         self._inherited += [item for items in self._idle.values() for item in items]
         self._idle.clear()
         self._opened_at.clear()
 
 
 def _is_clean(connection: Any) -> bool:
-    """Whether psycopg2 reports no transaction. Connections of other drivers are not pooled."""
+    """Return whether psycopg2 reports no transaction. Other drivers' connections are not pooled."""
     status = getattr(connection, "get_transaction_status", None)
     return bool(
         status is not None
@@ -112,7 +112,7 @@ def _is_clean(connection: Any) -> bool:
 
 
 def _is_readable(connection: Any) -> bool:
-    """Whether the server has sent something. An idle connection only receives its end."""
+    """Return whether the server has sent something: to an idle connection, only its end."""
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     return bool(poll.poll(0))
@@ -122,7 +122,7 @@ pool: Final = ConnectionPool()
 
 
 def _enable(sender: Any, **_: Any) -> None:
-    """Enable the pool at the first HTTP request. The handler of Django's test client differs."""
+    """Enable the pool at the first HTTP request, unless it comes from Django's test client."""
     if isinstance(sender, type) and issubclass(sender, (ASGIHandler, WSGIHandler)):
         pool.enable()
 
