@@ -14,7 +14,7 @@ from django.utils import timezone
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.models import Function
 
-LABELS = [
+LABELS: list[dict[str, Any]] = [
     {
         "id": 7,
         "name": "car",
