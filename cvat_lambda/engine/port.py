@@ -157,7 +157,7 @@ class Access(Protocol):
     def user_id(self) -> int: ...
 
     def require_task(self, task_id: int, action: Action) -> None:
-        """Raise TaskNotFound for a user who may not view it, else PermissionDenied for the action."""
+        """Raise TaskNotFound for a user who may not view it, else PermissionDenied."""
 
     def require_job(self, job_id: int, action: Action) -> None:
         """Raise JobNotFound or PermissionDenied as `require_task` does."""
