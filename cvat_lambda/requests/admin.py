@@ -15,7 +15,7 @@ from cvat_lambda.requests.control.retry import retry_request
 from cvat_lambda.requests.store.models import Outcome, Request, Shard
 from cvat_lambda.requests.store.progress import progress_of
 
-if TYPE_CHECKING:  # Django's classes take type arguments for the type checker alone
+if TYPE_CHECKING:  # Django's classes take type arguments only while a type checker reads them
     Admin = admin.ModelAdmin[Any]
     Inline = admin.TabularInline[Any, Any]
 else:
@@ -26,7 +26,7 @@ USERNAME_FIELD: Final = get_user_model().USERNAME_FIELD
 
 
 class ReadOnly:
-    """Rows that nobody adds, changes or deletes by hand."""
+    """The admin of rows that nobody may add, change or delete by hand."""
 
     def has_add_permission(self, *_: Any) -> bool:
         return False
@@ -89,14 +89,14 @@ class RequestAdmin(ReadOnly, Admin):
 
     @admin.display(description="progress")
     def progress(self, request: Request) -> str:
-        """Frames with an outcome, of all, and the rate."""
+        """Return how many of all frames have an outcome, and the rate."""
         found = progress_of([request])[request.pk]
         rate = f", {found.rate:.1f} frames/s" if found.rate else ""
         return f"{found.ended} of {request.total}{rate}"
 
     @admin.display(description="webhook")
     def webhook(self, request: Request) -> str:
-        """Whether the webhook was delivered."""
+        """Return whether and when the webhook was delivered."""
         tries = request.webhook_attempts
         if request.notified_at is not None:
             return f"delivered at {request.notified_at:%Y-%m-%d %H:%M}, attempt {tries}"

@@ -75,7 +75,7 @@ def run_shard(shard_id: int) -> None:
     """Run one shard to its end; do nothing if it has ended or another worker runs it."""
     background.start()
     recover.try_recover()
-    get_engine()  # its imports take 0.1 s: before the request counts as started
+    get_engine()  # imported before the request counts as started, because this takes 0.1 s
     lease = claim(shard_id)
     if lease is None:
         logger.info("Shard %d has nothing to run", shard_id, extra={"action": "shard_not_claimed"})
@@ -95,7 +95,7 @@ def run_shard(shard_id: int) -> None:
         _fail(lease, limit, whole=False)
     except WorkerStopping:
         logger.info(
-            "The worker stops: request %s goes on in another one",
+            "This worker stops: another worker will continue request %s",
             lease.request_id,
             extra={"action": "shard_requeued", "request": lease.request_id},
         )
@@ -104,7 +104,7 @@ def run_shard(shard_id: int) -> None:
         requeue_shard(lease)
         raise
     except BaseException:
-        abandon_shard(lease)  # perhaps a defect: recovery may queue the shard at once
+        abandon_shard(lease)  # perhaps a defect; recovery may queue the shard at once
         raise
 
 
@@ -132,14 +132,14 @@ def _run(lease: Lease) -> None:
         )
         retry_on_database_error(lambda: _finish(run, work), wait=wait, request_id=request_id)
     except Cancelled:
-        # Without another error, only these two threads cancel.
+        # If the run has no error of its own, one of these two threads cancelled it.
         if worker.is_stopping:
             raise WorkerStopping from None
         raise LeaseLost(lease.request_id) from None
     except (FunctionUnusable, TooManyFailures) as exc:
         _fail(lease, exc.error if isinstance(exc, FunctionUnusable) else exc, whole=True)
     except LambdaError as exc:
-        # The error is of this task or its storage: other tasks of the request may go on.
+        # The error concerns this task or its storage only: the request's other tasks continue.
         _fail(lease, exc, whole=isinstance(exc, FunctionNotFound | FunctionRedeployed))
     finally:
         worker.end()
@@ -179,7 +179,7 @@ def _drive(run: ShardRun, work: Work, cancel: CancelToken) -> None:
 
 def _finish(run: ShardRun, work: Work) -> None:
     if transitions.is_finished(run.lease):
-        return  # an earlier attempt committed, and its answer was lost
+        return  # an earlier attempt committed, but the answer to its COMMIT was lost
     with run.engine.atomic():
         work.finish()
         transitions.finish_shard(run.lease)
@@ -200,7 +200,7 @@ def _read(run: ShardRun, work: Work) -> Generator[ReaderItem, None, None]:
 
 def _fail(lease: Lease, error: LambdaError, *, whole: bool) -> None:
     logger.warning(
-        "Request %s cannot go on: %s",
+        "Request %s cannot continue: %s",
         lease.request_id,
         error.message,
         extra={"action": "shard_failed", "request": lease.request_id, "code": error.code},

@@ -1,4 +1,4 @@
-"""The requests that a user may view or edit."""
+"""Which requests a user may view or edit."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ NOT_IN_BACKGROUND = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedRequest:
-    """A request that can be started: everything that can be checked before it runs is checked."""
+    """A request that passed all checks that can be made before it runs."""
 
     request: Request  # not stored
     plan: Plan
@@ -94,8 +94,8 @@ def check_request(
 
     ``frames`` are inclusive ranges ``[first, last]`` relative to the task. ``cleanup`` means
     ``replace="all"``. Without ``cleanup`` and ``replace``, ``CVAT_LAMBDA_DEFAULT_REPLACE`` is
-    used. ``shard_frames`` is about how many frames one worker runs (0: all of them); it overrides
-    ``CVAT_LAMBDA_SHARD_FRAMES``. ``tracking`` is required of trackers. ``roi`` is the
+    used. ``shard_frames`` is roughly the number of frames that one worker runs (0: all of them); it
+    overrides ``CVAT_LAMBDA_SHARD_FRAMES``. ``tracking`` is required of trackers. ``roi`` is the
     part of each frame ``[xtl, ytl, xbr, ybr]`` that a detector gets.
     Raise FunctionNotFound, FunctionSpecInvalid, InvalidRequest, InvalidMapping, FrameOutOfScope,
     TaskNotFound, JobNotFound, NotFound, PermissionDenied.
@@ -140,7 +140,7 @@ def check_request(
 
 
 def _replace(spec: FunctionSpec, cleanup: bool, replace: str | None) -> str:
-    """Return the replacement policy. CVAT's page always sends ``cleanup``: false sets nothing."""
+    """Return the replacement policy. A ``cleanup`` of false has no effect."""
     if replace is None and cleanup:
         return "all"
     if replace is None:
@@ -151,7 +151,7 @@ def _replace(spec: FunctionSpec, cleanup: bool, replace: str | None) -> str:
 
 
 def _require_edit(access: Access, scope: RequestScope) -> None:
-    """Refuse users who may not edit the scope, before any other error can tell them about it."""
+    """Refuse users who may not edit the scope, before another error could show what it holds."""
     if scope.project_id is not None:
         access.require_project(scope.project_id, "edit")
     jobs = scope.job_ids if scope.job_id is None else (scope.job_id,)

@@ -17,7 +17,7 @@ from cvat_lambda.requests.store.ranges import Ranges
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestScope:
-    """What a request annotates: exactly one of the first five fields, and perhaps some frames."""
+    """What a request annotates. Exactly one of the first five fields is set; `frames` limits it."""
 
     task_id: int | None = None
     job_id: int | None = None
@@ -145,7 +145,7 @@ def _usable(task: Task) -> Task:
 
 
 def _with_tracks(tasks: Sequence[Task], scope: RequestScope) -> list[Task]:
-    """Return the tasks that take tracks. Raise InvalidRequest for others, but not of a project."""
+    """Return the tasks that take tracks. Raise InvalidRequest for others, except in a project."""
     for task in tasks:
         if not task.takes_tracks and scope.project_id is None:
             raise InvalidRequest(f"task {task.id} has honeypots and takes no tracks")
@@ -159,10 +159,9 @@ def _task_shard(task: Task) -> list[PlannedShard]:
 
 
 def _shards_by_job(task: Task, jobs: Sequence[Job]) -> list[PlannedShard]:
-    """Return a shard a job; one for overlapping jobs whose shared frames are stored once.
+    """Return a shard for each job, or for each group of jobs whose shared frames are stored once.
 
-    Two shards would both want to merge the objects on a shared frame, and the second would not
-    find them.
+    If two shards merged the objects on a shared frame, the second one would not find them.
     """
     _usable(task)
     groups: list[list[Job]] = []

@@ -41,7 +41,7 @@ class Preview:
 def preview_request(access: Access, **options: Any) -> Preview:
     """Count what a request with these options would do. Raise as `check_request`.
 
-    Tracks are not counted: whether one is replaced depends on which frames fail.
+    Tracks are not counted, because the frames that fail decide which ones are replaced.
     """
     checked = check_request(access, **options)
     engine = get_engine()

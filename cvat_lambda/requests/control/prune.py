@@ -33,8 +33,8 @@ class Pruned:
     """How many rows were deleted."""
 
     requests: int = 0
-    outcomes: int = 0  # of requests that are kept for their provenance
-    provenance: int = 0  # of annotations that were deleted
+    outcomes: int = 0  # outcomes of requests that are kept for their provenance
+    provenance: int = 0  # provenance of annotations that were deleted
 
 
 def prune(days: int) -> Pruned:
@@ -58,7 +58,7 @@ def _delete_requests(old: QuerySet[Request]) -> int:
             lock_shards(request_id__in=ids)
             still = list(
                 gone.filter(pk__in=ids).values_list("pk", flat=True)
-            )  # without those that were retried meanwhile
+            )  # requests that were retried meanwhile are left out
             Request.objects.filter(pk__in=still).delete()
         deleted += len(still)
     return deleted

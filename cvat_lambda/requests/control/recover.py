@@ -1,8 +1,8 @@
 """Find shards that no worker runs, and queue them again.
 
-A worker can die, so that the heartbeat of its shard grows old, and Redis can lose the job of a
-queued shard. ``manage.py recover_requests`` looks for both, and so does every worker: when it
-starts a shard, and every `RECOVER_EVERY_S` seconds while it runs one. Web processes do not.
+If a worker dies, its shard gets no more heartbeats. If Redis is flushed, it loses the jobs of
+queued shards. ``manage.py recover_requests`` finds the shards of both kinds. So does every worker
+when it starts a shard, and every `RECOVER_EVERY_S` seconds while it runs one. Web processes do not.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def try_recover() -> None:
     try:
         recover()
     except (DatabaseError, RedisError, OSError) as exc:
-        logger.warning("Recovery did not get through: %s", exc, extra={"action": "recovery_failed"})
+        logger.warning("Recovery failed: %s", exc, extra={"action": "recovery_failed"})
 
 
 class RecoveryThread(threading.Thread):
@@ -117,13 +117,13 @@ def _made_progress(shard: Shard) -> bool:
 
 
 def _silent(now: datetime) -> Q:
-    """Select shards without a heartbeat for two intervals; `_is_dead` decides about each."""
+    """Return the condition of shards without a heartbeat for two intervals (see `_is_dead`)."""
     limit = now - timedelta(seconds=2 * settings.HEARTBEAT_S)
     return Q(heartbeat_at=None) | Q(heartbeat_at__lt=limit)
 
 
 def _is_dead(shard: Shard, now: datetime) -> bool:
-    """Return whether a shard's worker is silent for too long, abandoned it, or has ended."""
+    """Return whether a shard's worker is silent for too long, abandoned the shard, or has ended."""
     if shard.heartbeat_at is None:
         return True
     if (now - shard.heartbeat_at).total_seconds() > settings.STALLED_AFTER_S:

@@ -1,4 +1,4 @@
-"""What can be said of a track request before it runs: its objects, against task and function."""
+"""Check the objects of a track request against the task and the function before it runs."""
 
 from __future__ import annotations
 
@@ -123,5 +123,5 @@ def _has_filters(start: StartFilter) -> bool:
 
 
 def _frames(task: Task, shard: PlannedShard) -> list[int]:
-    """The frames of a shard that are not deleted, ascending."""
+    """Return the frames of a shard that are not deleted, ascending."""
     return [f for f in ranges.expand(shard.frames) if f not in task.deleted_frames]

@@ -88,7 +88,7 @@ def cancel(request_id: str) -> bool:
 
 
 def end_orphans(requests: Iterable[str]) -> None:
-    """End live requests whose shards have all ended: a worker died between the two steps."""
+    """End live requests whose shards have all ended: a worker died before it ended the request."""
     for request_id in requests:
         with transaction.atomic():
             _end_if_last(request_id)

@@ -1,7 +1,8 @@
 """Undo a request: remove what it added, except what people have edited since.
 
 An undo is a state of the request: ``undoing_at`` is set before anything is removed, and
-``undone_at`` after everything is removed. `control.recover` finishes an undo that was cut short.
+``undone_at`` after everything is removed. If the process is killed in between, `control.recover`
+finishes the undo.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def undo_request(request: Request, *, user_id: int | None = None) -> int:
 def remove_added(request_id: str, *, user_id: int | None = None) -> int:
     """Remove the annotations of an ended request; return how many were removed.
 
-    It may be repeated, and may run in several processes at once. Annotations that people edited
+    This may be repeated, and may run in several processes at once. Annotations that people edited
     are kept. Rectangles that a ReID request merged into tracks are restored. Raise StateConflict
     for a live request.
     """
@@ -64,7 +65,7 @@ def remove_added(request_id: str, *, user_id: int | None = None) -> int:
 
 
 def finish_interrupted() -> int:
-    """Finish the undos that stand still, because a process was killed; return how many."""
+    """Finish the undos whose process was killed; return how many were finished."""
     limit = db_now() - timedelta(seconds=settings.STALLED_AFTER_S)
     interrupted = Request.objects.filter(undoing_at__lt=limit, undone_at=None)
     found = list(interrupted.values_list("pk", "undo_user_id"))
@@ -74,7 +75,7 @@ def finish_interrupted() -> int:
             _finish(request_id, user_id=user_id)
             finished += 1
         except LambdaError as exc:
-            logger.warning("The undo of request %s stands still: %s", request_id, exc.message)
+            logger.warning("The undo of request %s is not finished: %s", request_id, exc.message)
     return finished
 
 
@@ -101,7 +102,7 @@ def _remove_some(
     with engine.atomic():
         lock_shards(request_id=request_id)
         rows = Provenance.objects.filter(request_id=request_id, task_id=task_id, job_id=job_id)
-        # Values and no model instances: there may be many thousands.
+        # Plain values instead of model instances: there may be many thousands.
         some = list(rows.order_by("pk").values_list("pk", "frame", *MADE)[:IDS_A_TRANSACTION])
         if not some:
             return None

@@ -46,14 +46,14 @@ class _Refused(Exception):
 
 
 def send(request_id: str) -> None:
-    """Put the next attempt on the queue, if one is due; several callers send one job."""
+    """Put the next attempt on the queue, if one is due. Concurrent calls put it there once."""
     if settings.WEBHOOK_URL:
         for request in _due().filter(pk=request_id):
             _send_job(request)
 
 
 def send_lost() -> None:
-    """Put due attempts that are not on the queue there. Raise RedisError."""
+    """Put the due attempts on the queue that are not on it. Raise RedisError."""
     if not settings.WEBHOOK_URL:
         return
     due = list(_due().order_by("webhook_next_at")[:1000])
@@ -88,7 +88,11 @@ def deliver(request_id: str) -> bool:
     if delivered:
         same_end.update(notified_at=now, webhook_next_at=None)
     elif number >= ATTEMPTS:
-        logger.error("The webhook of %s is given up", request_id, extra={"action": "webhook_lost"})
+        logger.error(
+            "The webhook of %s was given up",
+            request_id,
+            extra={"action": "webhook_lost"},
+        )
         same_end.update(webhook_given_up_at=now, webhook_next_at=None)
     return delivered
 
@@ -151,7 +155,7 @@ def sign(secret: str, timestamp: str, body: bytes) -> str:
 
 
 def _attempt(request: Request) -> bool:
-    """Return whether the webhook was delivered. Raise _Refused."""
+    """Send the webhook once; return whether it was delivered. Raise _Refused."""
     body = json.dumps(describe(request), separators=(",", ":")).encode()
     try:
         status = _post(body)

@@ -1,6 +1,6 @@
-"""Runs of a detector whose detections become tracks: ``output: tracks`` of a request.
+"""Run a detector whose detections become tracks (``output: tracks`` of a request).
 
-While frames are detected, their shapes are written as for every detector: a run can be resumed,
+The shapes of each frame are written at once, as for every detector, so that a run can be resumed
 and a cancelled one keeps its shapes. The end of the shard associates them over the frames and
 replaces those that belong to a track.
 """

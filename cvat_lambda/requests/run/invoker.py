@@ -1,4 +1,4 @@
-"""Invoke the function for a unit: encode, invoke with retries, convert; errors become results."""
+"""Invoke the function for a unit: encode, invoke with retries, convert. Errors become results."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Invoker:
         self._cancel = cancel
         self._policy = background_policy()
         self._answered_at = 0.0  # time.monotonic() of the latest answer, also of an error
-        self._spec = run.spec  # as the registry has it now: workers and address may change
+        self._spec = run.spec  # as the registry has it now; its workers and address may change
         self._refreshed_at = time.monotonic()
 
     def attending(self) -> AbstractContextManager[None]:
@@ -120,7 +120,7 @@ class Invoker:
         ]
 
     def _is_unusable(self, error: LambdaError, retries: Retries) -> bool:
-        """Return whether no unit got an answer since this unit found the function unavailable."""
+        """Return whether no unit got an answer since this one found the function unavailable."""
         return (
             error.permanent
             or retries.unavailable_since is None
@@ -160,7 +160,7 @@ class Invoker:
         return [replace(result, version=version) for result in results]
 
     def _defect(self, unit: Unit, exc: Exception) -> LambdaError:
-        """Log an unexpected exception, and return the error of its frame: the run goes on."""
+        """Log an unexpected exception; return it as the error of its frame. The run continues."""
         number = unit.numbers[0]
         logger.error("Frame %d of task %d", number, self._run.task.id, exc_info=exc)
         return LambdaError(

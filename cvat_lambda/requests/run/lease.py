@@ -118,14 +118,14 @@ class HeartbeatThread(threading.Thread):
 
 
 def requeue_shard(lease: Lease) -> None:
-    """Queue a shard again because its worker is told to stop; do nothing if the lease is lost."""
+    """Queue a shard again when its worker is told to stop; do nothing if the lease is lost."""
     held = Shard.objects.filter(pk=lease.shard_id, lease=lease.token, status=Status.STARTED)
     try:
         shard = held.select_related("request").first()
         if shard is None:
             return
         shard.rq_job_id = queue.new_job_id(shard.request_id, shard.index)
-        # Without a time of sending, recovery sends it if Redis does not answer now.
+        # A shard without a time of sending is sent by recovery if Redis does not answer now.
         requeued = held.update(
             status=Status.QUEUED, lease="", rate=0, rq_job_id=shard.rq_job_id, enqueued_at=None
         )

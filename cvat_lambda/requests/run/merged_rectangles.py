@@ -1,4 +1,4 @@
-"""Rectangles that a ReID request merged into tracks: stored, so that an undo restores them.
+"""Store the rectangles that a ReID request merged into tracks, and restore them on undo.
 
 They have a table of their own, to which every run of the request adds. The outcomes of frames are
 deleted when the frames are run again.
@@ -131,7 +131,7 @@ def _restore_some(
 
 def _rename(task_id: int, before: Sequence[int], written: Written) -> None:
     """Give the provenance of restored rectangles their new ids."""
-    # They were read from one job, so each is stored as one row.
+    # All of them were read from one job, so each is stored as one row.
     now = {old: copies[0] for old, copies in zip(before, written.shape_ids, strict=True)}
     rows = Provenance.objects.filter(
         task_id=task_id, kind=ObjectKind.SHAPE, object_id__in=ids_subquery(before)

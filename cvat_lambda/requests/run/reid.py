@@ -42,7 +42,7 @@ FRAMES_A_READ = 256
 
 
 class ReidWork(Work):
-    """Sends a pair of neighbouring frames an invocation; the outcome is of the first frame."""
+    """Sends one pair of neighbouring frames per invocation; the outcome is of the first frame."""
 
     def __init__(self, run: ShardRun) -> None:
         self._run = run
@@ -114,7 +114,7 @@ class ReidWork(Work):
         return EncodedUnit(body=encode_payload(fields, images), images=(first, second))
 
     def results(self, unit: Unit, sent: EncodedUnit, answered: UnitAnswer) -> list[FrameResult]:
-        """Store which rectangle of the first frame is which of the second: id and fingerprint."""
+        """Store the links from rectangles of the first frame to the second, with fingerprints."""
         boxes0, boxes1 = unit.context
         try:
             matching = check_reid_answer(answered.answer, len(boxes0), len(boxes1))

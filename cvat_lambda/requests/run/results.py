@@ -83,7 +83,7 @@ ReaderItem = Unit | FrameResult | Skips
 class Work(Protocol):
     """What a run does for one kind of function. Several threads call the methods."""
 
-    # Whether an invocation needs the results of the one before: then one is in flight at a time.
+    # Whether an invocation needs the results of the previous one; then one at a time is in flight.
     sequential: bool = False
 
     def units(self, frames: Iterator[Frame | UnreadableFrame]) -> Iterator[ReaderItem]:
@@ -100,13 +100,13 @@ class Work(Protocol):
         """Encode the body of a unit's invocation. Raise LambdaError."""
 
     def results(self, unit: Unit, sent: EncodedUnit, answered: UnitAnswer) -> list[FrameResult]:
-        """Check an answer and convert it to a result a frame. Raise LambdaError."""
+        """Check an answer and convert it to one result for each frame. Raise LambdaError."""
 
     def parts(self, unit: Unit) -> list[Unit]:
         """Split a unit that failed; return the unit alone if it cannot be split."""
 
     def prepare_finish(self, check: Callable[[], None]) -> None:
-        """Do the slow reading for `finish` outside its transaction: a cancel does not wait for it.
+        """Do the slow reading for `finish` outside its transaction, so that a cancel need not wait.
 
         ``check`` raises if the lease was lost meanwhile.
         """

@@ -1,8 +1,8 @@
-"""Runs of a tracker: objects of a start frame followed through the frames, written as tracks.
+"""Run a tracker: follow objects from a start frame through the frames, and write them as tracks.
 
 The frames are visited one after the other, since a tracker needs the states that it returned for
-the frame before. Each outcome keeps the shapes of its frame; the checkpoint keeps the states. The
-end of the shard turns the shapes into tracks.
+the previous frame. The shapes of a frame are stored in its outcome, the states in the checkpoint.
+When the shard ends, the shapes become tracks.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ from cvat_lambda.requests.store.tracking import Tracking
 
 # Reasons of skipped frames.
 NOT_FOLLOWED: Final = "not_followed"  # no object is tracked to this frame
-PASSED: Final = "passed"  # it failed before, and the tracker cannot go back to it
+PASSED: Final = "passed"  # it failed, and the tracker has passed it: a tracker cannot go back
 BACKWARD_BLOCK: Final = 16  # frames in memory while a leg goes backward
 
 
 class TrackWork(Work):
-    """One frame an invocation, with all objects that are tracked on it."""
+    """Sends one frame per invocation, with all objects that are tracked on it."""
 
     sequential = True
 
@@ -89,7 +89,7 @@ class TrackWork(Work):
         )
 
     def _left(self) -> list[tuple[int, Visit]]:
-        """The visits that have no outcome yet, with their indices."""
+        """Return the visits that have no outcome yet, with their indices."""
         remaining = set(self._run.frames)
         return [
             (index, visit)
@@ -98,7 +98,7 @@ class TrackWork(Work):
         ]
 
     def numbers(self) -> Iterator[int]:
-        """The frames ahead. `units` itself reads the frames behind the start, descending."""
+        """Return the frames of the forward leg. `units` itself reads those of the backward leg."""
         return iter([visit.frame for _, visit in self._left() if not visit.backward])
 
     def units(self, frames: Iterator[Frame | UnreadableFrame]) -> Generator[ReaderItem, None, None]:
@@ -130,7 +130,7 @@ class TrackWork(Work):
             yield from reversed(read)
 
     def _active(self, index: int) -> list[int]:
-        """Indices of the objects to ask about. Raise FunctionFailed if one never started."""
+        """Return the indices of the objects to send. Raise FunctionFailed if one never started."""
         visit = self._visits[index]
         if index and visit.leg != self._visits[index - 1].leg:
             for tracked in self._objects:
@@ -150,14 +150,14 @@ class TrackWork(Work):
         return active
 
     def settled(self, unit: Unit) -> list[FrameResult] | None:
-        """Every object was lost: the rest of the leg needs no invocation."""
+        """Return a result without shapes if every object was lost on this leg."""
         index: int = unit.context
         if self._active(index):
             return None
         return [self._result(index, {}, attempts=0, duration_s=None)]
 
     def prepare(self, unit: Unit) -> EncodedUnit:
-        """``image``, ``shapes`` of the objects that start here, ``states`` of the others."""
+        """Send ``image``, ``shapes`` of the objects that start here, ``states`` of the others."""
         image = resize(unit.frames[0].data, self._run.spec, keep_size=True)
         frame = unit.numbers[0]
         shapes: list[Any] = []
@@ -176,7 +176,7 @@ class TrackWork(Work):
         return {"type": shape.type, "points": list(shape.points)}
 
     def results(self, unit: Unit, sent: EncodedUnit, answered: UnitAnswer) -> list[FrameResult]:
-        """Take the new states, and keep the shapes in the outcome."""
+        """Keep the new states, and return the shapes in the outcome."""
         frame, active = unit.numbers[0], self._active(unit.context)
         try:
             shapes, states = check_tracker_answer(
@@ -208,7 +208,7 @@ class TrackWork(Work):
         ]
 
     def parts(self, unit: Unit) -> list[Unit]:
-        """A frame is the smallest unit."""
+        """Return the unit: a frame cannot be split."""
         return [unit]
 
     def _result(
@@ -252,7 +252,7 @@ class TrackWork(Work):
         )
 
     def _end(self) -> int | None:
-        """The frame that closes tracks which were not followed to the last frame."""
+        """Return the frame that closes the tracks; None if they were followed to the last frame."""
         last = max(visit.frame for visit in self._visits)
         return last + 1 if last < self._run.last_frame else None
 
@@ -301,14 +301,14 @@ def _unit(index: int, frame: Frame | UnreadableFrame) -> ReaderItem:
 
 
 def _size(frame: Frame) -> tuple[int, int]:
-    """Width and height of a frame as people see it, in pixels. Raise FrameUnreadable."""
+    """Return width and height of a frame as people see it, in pixels. Raise FrameUnreadable."""
     if frame.width is not None and frame.height is not None:
         return frame.width, frame.height
     return image_size(frame.data)
 
 
 def _has_area(shape: dict[str, Any]) -> bool:
-    """Whether an object is visible: one that left the image lies flat on its border."""
+    """Return whether an object is visible: one that left the image has no area, on its border."""
     points: list[float] = shape["points"]
     xs, ys = points[::2], points[1::2]
     return shape["type"] == "points" or (max(xs) > min(xs) and max(ys) > min(ys))

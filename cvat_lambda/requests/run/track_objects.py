@@ -1,4 +1,4 @@
-"""What a track request follows: its start shapes, the order of its frames, and its tracks."""
+"""The objects that a track request follows: start shapes, the order of frames, and tracks."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _selects(start: StartFilter, shape: Shape) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
-    """One frame in the order of the tracker, which goes through a leg in one direction."""
+    """One step of the tracker to a frame. The steps of a leg have one direction."""
 
     frame: int
     leg: int  # 0, or 1 for the backward leg of direction "both"
@@ -97,7 +97,7 @@ def plan_visits(
 
 @dataclass(slots=True, kw_only=True)
 class TrackedObject:
-    """An object and what the tracker knows of it."""
+    """A tracked object and its state."""
 
     start: Shape
     state: Any = None  # the function's JSON after the frame visited last; None: not started
@@ -109,7 +109,7 @@ class TrackedObject:
         self.state, self.lost = self.start_state, False
 
     def to_json(self) -> dict[str, Any]:
-        """The inverse of `from_json`."""
+        """Return the object as JSON for a checkpoint; the inverse of `from_json`."""
         return {
             "start": shape_to_json(self.start),
             "state": self.state,
@@ -119,7 +119,7 @@ class TrackedObject:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> TrackedObject:
-        """An object of a checkpoint."""
+        """Return an object of a checkpoint."""
         data = labeled_data_from_json({"tags": [], "shapes": [stored["start"]], "tracks": []})
         return cls(
             start=data.shapes[0],

@@ -92,7 +92,7 @@ class Writer:
         self._write_with_retries(rest)
 
     def _write_with_retries(self, rest: list[FrameResult]) -> None:
-        """Write each result once, also if a connection is cut during a commit."""
+        """Write each result exactly once, even if the connection is lost during a commit."""
         again = False
 
         def attempt() -> None:
@@ -259,7 +259,7 @@ class Writer:
         return result.version or Version(spec.version, spec.revision)
 
     def _next_rate(self, frames: int) -> float:
-        """Frames a second, smoothed over some batches."""
+        """Return the rate in frames a second, smoothed over some batches."""
         now = time.monotonic()
         elapsed, self._last_write = now - self._last_write, now
         latest = frames / elapsed if elapsed > 0 else 0.0

@@ -1,6 +1,6 @@
-"""The clock for heartbeats and times of sending, which several machines write and compare.
+"""The database's clock, for heartbeats and times of sending that several machines compare.
 
-It is the clock of PostgreSQL. With SQLite, all processes run on one machine and use its clock.
+This is the clock of PostgreSQL. With SQLite, all processes run on one machine and use its clock.
 """
 
 from __future__ import annotations

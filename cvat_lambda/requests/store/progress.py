@@ -16,7 +16,7 @@ class Progress:
 
     ended: int  # frames done, failed or skipped
     percent: int | None  # 0..100; None while it is queued
-    # Frames a second of all its workers: recent while it runs, the mean after its end.
+    # Frames a second of all its workers: the recent rate while it runs, the mean after its end.
     rate: float | None
     eta_s: float | None  # seconds until its end at that rate
 
@@ -33,7 +33,7 @@ def progress_of(requests: Iterable[Request]) -> dict[str, Progress]:
 
 
 def summary_of(request: Request) -> str:
-    """Return how a request stands, as a sentence: "finished, but 3 of 100 frames failed"."""
+    """Return the progress of a request as a sentence: "finished, but 3 of 100 frames failed"."""
     if request.undone_at is not None:
         return f"{request.status}, then undone"
     if request.undoing_at is not None:

@@ -18,7 +18,7 @@ from cvat_lambda.requests.store.models import (
 
 
 def on_task(requests: QuerySet[Request], task_id: int) -> QuerySet[Request]:
-    """Return those of the requests that run on the task, alone or among others."""
+    """Return those of the requests whose scope includes the task."""
     return requests.filter(shards__task_id=task_id).distinct()
 
 

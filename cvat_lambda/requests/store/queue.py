@@ -36,7 +36,7 @@ KEEP_FAILURE_S = 3 * 3600
 WAITING = frozenset({"deferred", "scheduled", "created"})
 SILENT_AFTER_S = 75.0  # RQ workers send a heartbeat for their job every 30 s; two may be missed
 STOP_POLL_S = 0.5  # seconds between two checks whether the worker was told to stop
-TAKEN_AFTER_S = 5.0  # a worker needs so long, at most, to fork and start a job that it took
+TAKEN_AFTER_S = 5.0  # the longest time that a worker needs to fork and start a job that it took
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +146,8 @@ def lost_jobs(job_ids: Iterable[str]) -> set[str]:
     if not wanted:
         return set()
     queue = _queue()
-    listed = set(queue.job_ids)  # read before the states: a job taken in between has a new state
+    # Read before the states, so that a job taken in between has a new state.
+    listed = set(queue.job_ids)
     found = Job.fetch_many(wanted, connection=queue.connection, serializer=queue.serializer)
     return set(wanted) - {job.id for job in found if job is not None and _is_pending(job, listed)}
 
@@ -161,7 +162,7 @@ def _is_pending(job: Job, listed: set[str]) -> bool:
 
 
 def _was_just_taken(job: Job) -> bool:
-    """Return whether a job that is on no list was first seen so less than TAKEN_AFTER_S ago."""
+    """Return whether a job has been on no list for less than TAKEN_AFTER_S."""
     key = f"cvat_lambda:taken:{job.id}"
     now = time.time()
     if job.connection.set(key, now, nx=True, ex=3600):
@@ -238,7 +239,7 @@ def drop(job_ids: Iterable[str]) -> None:
             if queue.remove(job_id):
                 _delete(queue, job_id)
     except (RedisError, OSError):
-        logger.info("The queue does not answer: cancelled jobs stay on it and will do nothing")
+        logger.info("The queue does not answer: cancelled jobs stay on it, and have no effect")
 
 
 def _delete(queue: Queue, job_id: str) -> None:

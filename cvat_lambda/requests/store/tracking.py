@@ -1,4 +1,4 @@
-"""What a track request follows, and where: checked, frozen, and stored as JSON with the request."""
+"""The parameters of a track request: checked, frozen, and stored as JSON with the request."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEFAULT_TOLERANCE_PX = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartShape:
-    """An object to track, as it is on its first frame."""
+    """An object to track, as drawn on its first frame."""
 
     frame: int  # relative to the task
     label_id: int | None = None  # of the task; None until the label's name is looked up
@@ -38,7 +38,7 @@ class StartFilter:
 
     @classmethod
     def from_json(cls, given: Mapping[str, Any]) -> StartFilter:
-        """A filter whose members have the right types; lists become tuples."""
+        """Return a filter whose members have the right types; lists become tuples."""
         members: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in given.items()
         }
@@ -73,12 +73,12 @@ class Tracking:
             raise InvalidRequest("direction 'both' needs all shapes on the same frame")
 
     def to_json(self) -> dict[str, Any]:
-        """The inverse of `from_json`."""
+        """Return the parameters as JSON; the inverse of `from_json`."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Tracking:
-        """The parameters of a stored request."""
+        """Return the parameters of a stored request."""
         shapes = tuple(
             StartShape(
                 frame=shape["frame"],
