@@ -60,7 +60,7 @@ def _new_gateway() -> Iterator[None]:
     """What the gateway has learned of a function ends with the test."""
     yield
     get_gateway().reset()
-    health.forget_questions()
+    health.forget_queries()
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
-"""A thread of each process that keeps the table of functions fresh and checks failing functions.
+"""A background thread that refreshes the table of functions and checks failing functions.
 
-A process that serves HTTP starts it with its first request, and a worker with its task. A thread
-that serves a request or runs a pipeline reports a failure here and goes on: the database and the
-platform are used by the background thread.
+A web process starts the thread with its first HTTP request, a worker with its task. A thread that
+serves a request or runs a pipeline only reports a failure here. The background thread then uses the
+database and the platform.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from cvat_lambda.functions.spec import FunctionSpec
 
 logger = logging.getLogger(__name__)
 
-_CHECK_PERIOD_S: Final = 1.0  # reports are worked off at most this often
+_CHECK_PERIOD_S: Final = 1.0  # reports are handled at most this often
 
 
 def start(**kwargs: object) -> None:
@@ -37,7 +37,7 @@ def start(**kwargs: object) -> None:
 
 
 def start_with_the_first_http_request() -> None:
-    """Start the thread as soon as this process serves HTTP; other commands need none."""
+    """Start the thread with the first HTTP request of this process; other commands need none."""
     request_started.connect(start, dispatch_uid="cvat_lambda.functions.background")
 
 
@@ -72,7 +72,7 @@ def refresh_quietly() -> None:
 class _Refresher(threading.Thread):
     """A daemon thread; it ends with the process, or when the setting becomes 0."""
 
-    running_in: int | None = None  # a process id: a fork does not inherit the thread
+    running_in: int | None = None  # the process id, because a fork does not inherit the thread
     _lock: Final = threading.Lock()
     _woken: Final = threading.Event()
     _reports: Final[dict[str, tuple[FunctionSpec, LambdaError | None]]] = {}
@@ -116,7 +116,7 @@ class _Refresher(threading.Thread):
                     note_failure(spec.id, error)
         except Exception:
             logger.exception(
-                "a function that failed could not be checked", extra={"action": "refresh_failed"}
+                "a failing function could not be checked", extra={"action": "refresh_failed"}
             )
         finally:
             connections.close_all()

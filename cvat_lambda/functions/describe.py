@@ -15,8 +15,8 @@ _NOT_USABLE: Final = ("missing", "error")
 def describe(spec: FunctionSpec, *, to_page: bool = False) -> dict[str, Any]:
     """Return the JSON object of a function: the common fields, those of its kind, and ``state``.
 
-    ``to_page``: CVAT's pages (2.54) show no state, and no description of detectors. For them the
-    name ends with the state of a function that cannot be used.
+    ``to_page``: CVAT's pages (2.54) show neither the state nor a detector's description. For them
+    the state of a function that cannot be used is appended to its name.
     """
     state = f" ({spec.state})" if to_page and spec.state in _NOT_USABLE else ""
     return {

@@ -1,4 +1,4 @@
-"""Read and write durations in Go's format (``1m30s``), which Nuclio's time limits have."""
+"""Read and write durations in Go's format (``1m30s``), as Nuclio writes time limits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _UNITS: Final = {
     "h": 3600.0,
 }
 _PART: Final = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
-_LONGEST_S: Final = (1 << 63) / 1e9  # Go keeps nanoseconds in 64 bits
+_LONGEST_S: Final = (1 << 63) / 1e9  # Go stores nanoseconds in 64 bits
 
 
 def parse_duration(text: str) -> float:

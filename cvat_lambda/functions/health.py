@@ -22,17 +22,17 @@ from cvat_lambda.functions.refresh import mark_missing, store
 from cvat_lambda.functions.spec import FunctionSpec, State
 
 _PROJECT_LABEL: Final = "nuclio.io/project-name"
-_MAX_QUESTIONS: Final = 32  # to the platform for people, in a second
-_TIMEOUT_S: Final = 2.0  # of a person's question
-_PAUSE_S: Final = 5.0  # without questions, after the platform did not answer
+_MAX_QUERIES: Final = 32  # queries to the platform for people, per second
+_TIMEOUT_S: Final = 2.0  # of one such query
+_PAUSE_S: Final = 5.0  # without queries after the platform did not answer
 _PLATFORM: Final = "platform"
 _lock: Final = threading.Lock()
-_asked: Final[TTLCache[str, bool]] = TTLCache(_MAX_QUESTIONS, 1.0)
+_asked: Final[TTLCache[str, bool]] = TTLCache(_MAX_QUERIES, 1.0)
 _failed: Final[TTLCache[str, bool]] = TTLCache(1, _PAUSE_S)
 
 
 class RevisionChanged(LambdaError):
-    """Another revision of the function answered than the registry knows."""
+    """A revision of the function answered that the registry does not know."""
 
 
 def note_failure(function_id: str, error: LambdaError) -> None:
@@ -52,8 +52,8 @@ def note_failure(function_id: str, error: LambdaError) -> None:
     _read(function_id, None)
 
 
-def forget_questions() -> None:
-    """Allow the next question to the platform at once."""
+def forget_queries() -> None:
+    """Allow the next query to the platform at once."""
     with _lock:
         _asked.clear()
         _failed.clear()
@@ -62,11 +62,11 @@ def forget_questions() -> None:
 def read_function(function_id: str) -> bool:
     """Read one function from its platform for a person who waits; return whether it was read.
 
-    Unknown names cost the platform at most `_MAX_QUESTIONS` questions a second and process, and a
-    platform that does not answer one question in `_PAUSE_S`.
+    Each process sends at most `_MAX_QUERIES` queries a second, however many unknown names people
+    ask for. A platform that does not answer gets one query in `_PAUSE_S` seconds.
     """
     with _lock:
-        if function_id in _asked or len(_asked) >= _MAX_QUESTIONS or _PLATFORM in _failed:
+        if function_id in _asked or len(_asked) >= _MAX_QUERIES or _PLATFORM in _failed:
             return False
         _asked[function_id] = True
     return _read(function_id, _TIMEOUT_S)

@@ -36,7 +36,7 @@ _LARGEST_INT: Final = 1 << 31  # of a number in metadata, so that it fits a data
 REVISION_ANNOTATION: Final = "cvat-lambda/revision"
 _REVISION: Final = re.compile(r"[0-9A-Za-z._:-]{1,64}")
 
-# Nuclio 1.14.1's states; one that is not here counts as `building`.
+# The states of Nuclio 1.14.1. A state that is not listed counts as `building`.
 STATES: Final[Mapping[str, State]] = {
     "ready": "ready",
     "waitingForBuild": "building",
@@ -44,7 +44,7 @@ STATES: Final[Mapping[str, State]] = {
     "waitingForResourceConfiguration": "building",
     "configuringResources": "building",
     "error": "error",
-    "imported": "error",  # stored, never deployed
+    "imported": "error",  # stored, but never deployed
     "unhealthy": "unhealthy",
     "scaledToZero": "scaled_to_zero",
     "waitingForScaleResourceToZero": "scaled_to_zero",

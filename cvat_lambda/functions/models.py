@@ -26,8 +26,8 @@ STATES: Final = [
 class Function(models.Model):
     """A function as its platform last described it, or an HTTP endpoint that a user added.
 
-    The row of a function that its platform no longer lists stays for a while with the state
-    ``missing``: the function may come back.
+    If the platform no longer lists a function, its row is kept for a while with the state
+    ``missing``, because the function may return.
     What a function can do is derived from ``metadata`` by `cvat_lambda.functions.metadata`.
     """
 
@@ -39,9 +39,9 @@ class Function(models.Model):
     version = models.IntegerField(default=1)
     revision = models.CharField(max_length=64, blank=True, default="")  # hash of the content
     state = models.CharField(max_length=16, choices=STATES, default=READY)
-    message = models.TextField(blank=True, default="")  # the platform's or the last failure
+    message = models.TextField(blank=True, default="")  # of the platform, or the last failure
     problem = models.TextField(blank=True, default="")  # why the metadata cannot be used
-    metadata = models.JSONField(default=dict, blank=True)  # as the platform gave it, untrusted
+    metadata = models.JSONField(default=dict, blank=True)  # from the platform, untrusted
     endpoint_url = models.CharField("URL", max_length=2048, blank=True, default="")
     token = models.CharField(max_length=4096, blank=True, default="")  # bearer token
     timeout_s = models.FloatField("time limit, s", null=True, blank=True)
@@ -59,7 +59,7 @@ class Function(models.Model):
         return self.id
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save; ``changed_at`` tells every process to derive the function's spec again."""
+        """Save and set ``changed_at``, so that every process derives the function's spec again."""
         self.changed_at = timezone.now()
         if kwargs.get("update_fields") is not None:
             kwargs["update_fields"] = {*kwargs["update_fields"], "changed_at"}
@@ -73,7 +73,7 @@ class PlatformCheck(models.Model):
     claimed_until = models.DateTimeField(null=True, blank=True)
     checked_at = models.DateTimeField(null=True, blank=True)
     reached_at = models.DateTimeField(null=True, blank=True)  # the last successful reading
-    error = models.TextField(blank=True, default="")  # of the last reading; "": it succeeded
+    error = models.TextField(blank=True, default="")  # "": the last reading succeeded
 
     class Meta:
         app_label = "cvat_lambda"

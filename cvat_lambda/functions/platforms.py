@@ -1,7 +1,7 @@
 """The port through which the registry reads a function platform.
 
-The gateway has the client of the platform, and `functions` lies below `gateway`. So the app hands
-the client over when it starts (`cvat_lambda.apps`).
+The platform's client is in `gateway`, which `functions` may not import. So the app passes the
+client to this module when it starts (`cvat_lambda.apps`).
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ from cvat_lambda.functions.platforms import platform
 logger = logging.getLogger(__name__)
 
 _CLAIM_S: Final = 60.0  # a process that reads for longer counts as dead
-_RETRY_S: Final = 5.0  # at least, until a platform is asked again that did not answer
+_RETRY_S: Final = 5.0  # the shortest pause before a platform that did not answer is read again
 _MAX_MESSAGE: Final = 4000
 _first_list_lock: Final = threading.Lock()
 
@@ -44,7 +44,7 @@ class RefreshResult:
     skipped: bool = False  # another process has just read it or is reading it
     found: int = 0
     changed: tuple[str, ...] = ()  # new or changed
-    broken: tuple[str, ...] = ()  # metadata that cannot be used
+    broken: tuple[str, ...] = ()  # functions whose metadata cannot be used
     missing: tuple[str, ...] = ()  # no longer listed since the last reading
     error: str = ""  # the platform did not answer: a sentence
 
@@ -91,8 +91,8 @@ def refresh(
 def read_first_list() -> RefreshResult:
     """Read the platform's list if it has never been read, even while another process reads it.
 
-    So the first answer after an installation is complete. A platform that did not answer a moment
-    ago is not asked again: the result has its error.
+    This makes the first list after an installation complete. A platform that has just failed to
+    answer is not read again: the result has its error.
     """
     with _first_list_lock:
         check = PlatformCheck.objects.filter(pk=NUCLIO).first()
@@ -181,7 +181,7 @@ def mark_missing(vanished: Iterable[Function]) -> None:
 
 
 def _forget() -> None:
-    """Delete functions that have been missing for long, unless somebody changed their settings."""
+    """Delete functions that have been missing for long, unless their settings were changed."""
     days = settings.FORGET_FUNCTIONS_DAYS
     if days <= 0:
         return
@@ -204,7 +204,7 @@ def _forget() -> None:
 
 
 def _claim(force: bool, max_age_s: float) -> bool:
-    """Take the right to read the list now; return False if another process has it."""
+    """Claim the right to read the list now; return False if another process has it."""
     now = timezone.now()
     check = PlatformCheck.objects.filter(pk=NUCLIO)
     mine = {"claimed_until": now + timedelta(seconds=_CLAIM_S)}

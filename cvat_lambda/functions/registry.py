@@ -38,12 +38,12 @@ __all__ = [
     "spec_of",
 ]
 
-_FRESH_S: Final = 1.0  # a reading of the platform that is younger is not repeated
-_ASK_TIMEOUT_S: Final = 2.0  # a person does not wait longer for the platform's answer
+_FRESH_S: Final = 1.0  # the platform is not read again within this time
+_ASK_TIMEOUT_S: Final = 2.0  # the longest time that a person waits for the platform
 
 
 class Ask(Enum):
-    """When a look-up asks the platform; at most once a second and function."""
+    """When a look-up also reads the platform, at most once a second for each function."""
 
     NEVER = "never"
     IF_NOT_READY = "if the function is unknown or cannot be called"
@@ -51,7 +51,7 @@ class Ask(Enum):
 
 
 class Found(NamedTuple):
-    """What a look-up reads of a row."""
+    """The columns of a row that a look-up reads."""
 
     changed_at: datetime
     checked_at: datetime
@@ -69,7 +69,7 @@ def get(function_id: str, *, ask: Ask = Ask.NEVER) -> FunctionSpec:
     A function that its platform no longer lists has the state ``missing``. ``ask`` says whether
     the platform is asked about this function before the table answers.
     """
-    if not ID_PATTERN.fullmatch(function_id):  # not even a question for the database
+    if not ID_PATTERN.fullmatch(function_id):  # no query is needed
         raise FunctionNotFound("there is no function with such a name")
     known = Function.objects.filter(pk=function_id, enabled=True)
     found = known.values_list(*Found._fields).first()
@@ -120,7 +120,7 @@ def _asks(ask: Ask, found: Found | None) -> bool:
 
 
 def rows() -> QuerySet[Function]:
-    """Every function known, the broken and the vanished ones too."""
+    """Return every known function, also the broken and the missing ones."""
     found: QuerySet[Function] = Function.objects.order_by("id")
     return found
 

@@ -1,4 +1,4 @@
-"""Answer a call of a person by the handler for the function's kind."""
+"""Answer a person's call with the handler for the function's kind."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def answer_call(
         error = exc
         raise
     except Exception:
-        error = LambdaError("an unexpected error")  # else receivers would count a success
+        error = LambdaError("an unexpected error")  # without it receivers would count a success
         raise
     finally:
         function_called.send_robust(

@@ -1,9 +1,8 @@
 """The format of an interactor's answer: a mask, or the blob that CVAT's page decodes itself.
 
 CVAT's page has a plugin for one function (`BROWSER_DECODED`; cvat-ui/plugins/sam, CVAT 2.54). The
-plugin reads nothing of an answer but ``blob``, which is the bare embedding in base64. It keeps the
-blob and computes all masks of that frame in the browser. A blob is 5.6 MB of text, so other callers
-do not get it.
+plugin reads only ``blob`` of an answer: the embedding in base64. It keeps the blob and computes all
+masks of that frame in the browser. A blob is 5.6 MB of text, so other callers do not get it.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ class AnswerFormat:
 
     @classmethod
     def choose(cls, spec: FunctionSpec, params: CallParams) -> AnswerFormat:
-        """Choose by the caller's ``want``, else by the function and the kind of caller.
+        """Return the format by the caller's ``want``, else by the function and the kind of caller.
 
-        A caller of `BROWSER_DECODED` without ``want`` gets the blob, as CVAT answers it. If the
-        caller also gave points or a box and is no browser, it gets the mask as well.
+        A caller of `BROWSER_DECODED` without ``want`` gets the blob, as in CVAT. If the
+        caller also gave points or a box and is not a browser, it gets the mask as well.
         """
         if params.want is not None:
             mask = params.want == "mask"
@@ -42,7 +41,7 @@ class AnswerFormat:
 
     @property
     def want_field(self) -> str | None:
-        """The ``want`` to send to a function; None if the function's default will do."""
+        """Return the ``want`` to send to a function; None if the function's default fits."""
         return {"mask": "blob", "blob": "mask"}.get(self.declined or "")
 
     def remove_declined(self, answer: dict[str, Any]) -> dict[str, Any]:

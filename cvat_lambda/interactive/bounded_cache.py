@@ -35,7 +35,7 @@ class BoundedCache(Generic[V]):
             return self._values.get(key)
 
     def put(self, key: str, value: V) -> None:
-        """Keep a value unless it is too large. The value that was kept before is forgotten."""
+        """Keep a value unless it is too large. The key's previous value is deleted."""
         is_too_large = self._size_of(value) > self._limit // 4
         with self._lock:
             self._values.pop(key, None)
@@ -43,6 +43,6 @@ class BoundedCache(Generic[V]):
                 self._values[key] = value
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Delete all values."""
         with self._lock:
             self._values.clear()

@@ -27,11 +27,11 @@ class InteractiveCaches:
             LABELS_OF_TASKS, size_of=lambda labels: 1
         )
         self.embeddings = EmbeddingStore()
-        # (id, revision) of functions whose embeddings cannot be used: they are not asked for one.
+        # (id, revision) of functions whose embeddings cannot be used. None is requested of them.
         self.without_embedding: set[tuple[str, str]] = set()
 
     def reset(self) -> None:
-        """Forget what this process keeps. Embeddings in Redis are kept."""
+        """Delete what this process keeps. Embeddings in Redis are kept."""
         self.frames.clear()
         self.labels.clear()
         self.embeddings.reset()

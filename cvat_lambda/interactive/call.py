@@ -1,4 +1,4 @@
-"""A call, as the handlers of all kinds of functions get it."""
+"""A call, in the form that the handlers of all kinds of functions take."""
 
 from __future__ import annotations
 

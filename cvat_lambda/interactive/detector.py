@@ -1,4 +1,4 @@
-"""A detector on one frame: the answer is annotations that the caller may add or not."""
+"""Run a detector on one frame. The answer is annotations, which the caller may add to the task."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cvat_lambda.interactive.params import require
 
 
 def detect(call: Call) -> dict[str, Any]:
-    """``{"version", "tags", "shapes", "tracks", "notes"?}`` of the frame.
+    """Return ``{"version", "tags", "shapes", "tracks", "notes"?}`` of the frame.
 
     ``notes`` are sentences about items that were cut to the image or left out.
     """
@@ -33,7 +33,7 @@ def detect(call: Call) -> dict[str, Any]:
     frame = call.frame(number)
     view = View.of(image_size(frame), params.roi)
     fields = {} if params.threshold is None else {"threshold": params.threshold}
-    # Only a function that says it downscales anyway gets the image smaller.
+    # Only a function that declares to downscale images gets a smaller image.
     sent = view.encode(frame, spec, keep_size=False)
     answer = call.invoke(encode_payload(fields, {"image": sent.data})).answer
     with call.checking(number):

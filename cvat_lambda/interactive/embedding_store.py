@@ -2,8 +2,8 @@
 
 Redis holds each embedding as the JSON text in which it is sent, so that a click on a known image
 neither parses nor builds megabytes. A sorted set of last uses and a hash of sizes bound the bytes;
-one script changes both. The bound holds whatever ``maxmemory`` of Redis is. A small cache in the
-process spares the transfer. While Redis does not answer, no embedding is kept and no call fails.
+one script changes both. The bound does not depend on ``maxmemory`` of Redis. A small cache in the
+process avoids transfers. While Redis does not answer, no embedding is kept and no call fails.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cvat_lambda.redis_client import CircuitBreaker, connect
 
 logger = logging.getLogger(__name__)
 
-# One hash tag, so that a Redis Cluster keeps all of it in one place and scripts may touch it.
+# One hash tag: a Redis Cluster keeps all keys in one slot, so that a script may use them.
 PREFIX = "{cvat_lambda:embeddings}:"
 USES, SIZES, TOTAL = PREFIX + "uses", PREFIX + "sizes", "total"
 IN_PROCESS_BYTES = 64 * 1024 * 1024
@@ -61,7 +61,7 @@ return 1
 
 
 class EmbeddingStore:
-    """Keeps JSON texts by key. A method other than `size_bytes` never raises an error of Redis."""
+    """Keeps JSON texts by key. Only `size_bytes` raises errors of Redis."""
 
     def __init__(
         self, client: redis.Redis | None = None, *, in_process_bytes: int = IN_PROCESS_BYTES
@@ -72,7 +72,7 @@ class EmbeddingStore:
 
     @property
     def is_usable(self) -> bool:
-        """Whether it is worth asking a function for an embedding now."""
+        """Whether Redis answers, so that the store can keep an embedding now."""
         if settings.EMBEDDING_CACHE_BYTES <= 0 or self._breaker.is_open:
             return False
         try:
@@ -103,7 +103,7 @@ class EmbeddingStore:
         return text
 
     def put(self, key: str, text: bytes) -> None:
-        """Keep a text. The least recently used texts are evicted for it."""
+        """Keep a text. The least recently used texts are evicted to make room."""
         self._in_process.put(key, text)
         if self._breaker.is_open:
             return
@@ -115,7 +115,7 @@ class EmbeddingStore:
             self._failed(exc)
 
     def size_bytes(self) -> int:
-        """Bytes kept in Redis, by the bookkeeping. Raise RedisError."""
+        """Return the bytes kept in Redis, as the hash of sizes counts them. Raise RedisError."""
         return int(self._redis().hget(SIZES, TOTAL) or 0)
 
     @contextlib.contextmanager
@@ -145,12 +145,12 @@ class EmbeddingStore:
                 try:
                     lock.release()
                 except LockError:
-                    pass  # it took longer than the lock lasts
+                    pass  # the lock expired before the computation ended
                 except RedisError as exc:
                     self._failed(exc)
 
     def reset(self) -> None:
-        """Forget what this process keeps, and connect anew when Redis is needed next."""
+        """Delete what this process keeps, and connect again when Redis is needed next."""
         self._in_process.clear()
         self._breaker = CircuitBreaker()
         self._client = None
@@ -163,6 +163,6 @@ class EmbeddingStore:
     def _failed(self, exc: RedisError) -> None:
         self._breaker.trip()
         logger.warning(
-            "Redis does not answer: clicks go on without kept embeddings",
+            "Redis does not answer: calls continue without kept embeddings",
             extra={"action": "embedding_store_failed", "error": str(exc)},
         )

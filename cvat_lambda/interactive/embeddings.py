@@ -1,10 +1,10 @@
-"""Clicks on an image whose embedding is kept: the function gets the embedding and no image.
+"""Answer clicks on an image whose embedding is kept: send the embedding instead of the image.
 
 A function whose metadata say ``embedding: true`` accepts ``want: "embedding"`` and answers, beside
 the mask, ``embedding`` (an object with base64 ``data``, ``shape`` and ``dtype``). Given that
 object, it needs no image. When two people click the same image at once, the function computes the
 embedding once. A caller that wants the ``blob`` (see `answer_format`) gets the ``data`` of the
-embedding, so a function need not send it twice.
+embedding, so a function sends it once.
 
 An embedding is kept with the revision of the function that made it. An answer to an embedding of
 another revision is discarded, and the function gets the image: what one model encoded, another one
@@ -35,16 +35,16 @@ from cvat_lambda.interactive.prompt import prompt
 logger = logging.getLogger(__name__)
 
 _DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1, "uint8": 1}
-_PROMPT_BYTES = 64 * 1024  # left for the points beside an embedding
+_PROMPT_BYTES = 64 * 1024  # reserved for the points beside an embedding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredEmbedding:
     """An embedding as the store keeps it."""
 
-    image_size: tuple[int, int]  # of the whole frame, so that a click need not read it
+    image_size: tuple[int, int]  # size of the whole frame, so that a click need not read it
     revision: str  # of the function that made it; "": not known
-    text: bytes | memoryview  # JSON of megabytes: a view, not a copy, of what the store returned
+    text: bytes | memoryview  # megabytes of JSON: a view, not a copy, of what the store returned
 
     def pack(self) -> bytes:
         """Return one byte string: a JSON array with size and revision, a line break, the text."""
@@ -65,7 +65,7 @@ class StoredEmbedding:
 
 
 def answer_with_embedding(call: Call, number: int, answer_format: AnswerFormat) -> tuple[View, Any]:
-    """Return the view that the caller asked about, and the function's answer."""
+    """Return the view that the call is about, and the function's answer."""
     key = embedding_key(call.spec, call.scope.frame_key(number), call.params.roi)
     caches = get_caches()
     store = caches.embeddings
@@ -157,7 +157,7 @@ def _keep(spec: FunctionSpec, key: str, view: View, embedding: object, revision:
     if problem is None:
         try:
             text = json.dumps(embedding, allow_nan=False, separators=(",", ":")).encode()
-        except (ValueError, RecursionError):  # members beside the ones that were checked
+        except (ValueError, RecursionError):  # members beside those that were checked
             problem = "it holds a number that is not finite, or is nested too deeply"
     if problem is None:
         if len(text) + _PROMPT_BYTES <= spec.max_body_bytes:
@@ -170,7 +170,7 @@ def _keep(spec: FunctionSpec, key: str, view: View, embedding: object, revision:
         )
     get_caches().without_embedding.add(_identity(spec))
     logger.warning(
-        "function '%s': its embedding cannot be kept, %s",
+        "the embedding of function '%s' cannot be kept: %s",
         spec.id,
         problem,
         extra={"action": "embedding_unusable", "function_id": spec.id},

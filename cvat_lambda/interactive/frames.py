@@ -1,4 +1,4 @@
-"""Reading the frames of calls, with a cache in the process.
+"""Read the frames of calls, with a cache in the process.
 
 A person clicks several times on one image and steps through neighbouring frames. The cache keeps
 frames by the engine's content key, so that a replaced image is read anew.
@@ -24,6 +24,6 @@ def read_frame(scope: CallScope, number: int) -> Frame:
     if frame is None:
         frame = scope.read_frame(number)
         kept.put(key, frame)
-    elif frame.number != number:  # one image at two places
+    elif frame.number != number:  # one image with two frame numbers
         frame = replace(frame, number=number)
     return frame

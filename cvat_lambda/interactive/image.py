@@ -1,4 +1,4 @@
-"""The image of a frame that a function sees in a call: all of the frame or a region of it."""
+"""The image that a function gets in a call: a whole frame or a region of it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class View:
 
     @property
     def placement(self) -> Placement:
-        """The place of the view in the frame."""
+        """The placement of the view in the frame."""
         return WHOLE_FRAME if self.region is None else self.region.placement
 
     def encode(self, frame: Frame, spec: FunctionSpec, *, keep_size: bool = True) -> ResizedImage:

@@ -1,4 +1,4 @@
-"""An interactor: clicks and boxes in, a mask out, at best without sending the image again."""
+"""Run an interactor: it turns clicks and boxes into a mask. A kept embedding saves the image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cvat_lambda.interactive.prompt import prompt
 
 
 def interact(call: Call) -> dict[str, Any]:
-    """``{"mask", "points"?, "bounds"?, "blob"?}`` in coordinates of the whole frame."""
+    """Return ``{"mask", "points"?, "bounds"?, "blob"?}`` in coordinates of the whole frame."""
     params, spec = call.params, call.spec
     require(spec, params, "frame", "pos_points", "neg_points")
     assert params.frame is not None

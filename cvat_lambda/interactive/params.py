@@ -28,7 +28,7 @@ class CallParams:
     task_id: int | None = None
     job_id: int | None = None
     frame: int | None = None
-    threshold: float | None = None  # in [0, 1]; 0 is a threshold
+    threshold: float | None = None  # in [0, 1]; 0 is a threshold, too
     roi: Region | None = None
     # detector
     mapping: Mapping[str, Any] | None = None
@@ -37,8 +37,8 @@ class CallParams:
     pos_points: tuple[Point, ...] | None = None
     neg_points: tuple[Point, ...] | None = None
     obj_bbox: tuple[Point, ...] | None = None  # (): no box; else two corners
-    want: Literal["mask", "blob"] | None = None  # None: what the function and the caller are for
-    from_browser: bool = False  # the caller is a page
+    want: Literal["mask", "blob"] | None = None  # None: `answer_format.choose` decides
+    from_browser: bool = False  # the caller is a web page
     # tracker
     shapes: tuple[TrackerShape | None, ...] | None = None
     states: tuple[str | None, ...] | None = None
@@ -67,7 +67,7 @@ def require(spec: FunctionSpec, params: CallParams, *names: str) -> None:
 
 
 def require_prompt(spec: FunctionSpec, params: CallParams) -> None:
-    """Raise InvalidRequest if a call of an interactor points at nothing."""
+    """Raise InvalidRequest if a call of an interactor has neither points nor a box."""
     needs_points = spec.interactor is None or spec.interactor.min_pos_points > 0
     if needs_points and not (params.pos_points or params.neg_points or params.obj_bbox):
         raise InvalidRequest(
@@ -77,7 +77,7 @@ def require_prompt(spec: FunctionSpec, params: CallParams) -> None:
 
 
 def refuse_roi(spec: FunctionSpec, params: CallParams) -> None:
-    """Raise InvalidRequest on a region given to a kind of function that looks at whole frames."""
+    """Raise InvalidRequest if a region is given to a function that takes whole frames."""
     if params.roi is not None:
         raise InvalidRequest(
             f"A call of {spec.kind.value} '{spec.id}' looks at whole frames: leave 'roi' out."

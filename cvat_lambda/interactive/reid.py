@@ -1,4 +1,4 @@
-"""Re-identification of the boxes of one frame among those of another."""
+"""Run a ReID function: find the boxes of one frame again among those of another."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cvat_lambda.interactive.params import refuse_roi, require
 
 
 def reidentify(call: Call) -> list[int]:
-    """For each of ``boxes0`` the index of its like in ``boxes1``, or -1."""
+    """Return for each of ``boxes0`` the index of the same object in ``boxes1``, or -1."""
     params = call.params
     require(call.spec, params, "frame0", "frame1", "boxes0", "boxes1")
     refuse_roi(call.spec, params)

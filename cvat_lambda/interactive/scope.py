@@ -13,7 +13,7 @@ from cvat_lambda.interactive.params import CallParams
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallScope:
-    """Where a call happens. The user may view it."""
+    """The task or job of a call. The user may view it."""
 
     engine: Engine
     facts: CallFacts

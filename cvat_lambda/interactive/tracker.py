@@ -1,10 +1,10 @@
-"""One step of a tracker: a shape begins a track, a state continues it.
+"""Run one step of a tracker: a shape begins a track, a state continues it.
 
 The function gets shapes (null for a track that continues) and states (none at the beginning) in
 the same order, as CVAT 2.54 sends them. It answers a shape and a state for each.
 
 CVAT's page (2.54) reads the points of every shape, so that a null ends the step for all objects
-of the call. The page ignores a rectangle without area: that object stays where it was.
+of the call. The page ignores a rectangle without area, so that object keeps its last position.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NOTHING_FOR_PAGES: Final = {"type": "rectangle", "points": [0.0, 0.0, 0.0, 0.0]
 def track(call: Call) -> dict[str, list[Any]]:
     """Return ``{"shapes": [{type, points} or None], "states": [signed text or None]}``.
 
-    For a page no shape is None.
+    A page gets a shape without area instead of None.
     """
     answer = _track(call)
     if call.params.from_browser:

@@ -1,9 +1,9 @@
-"""Tracker states that clients keep: opaque, signed, bound to function, user, task and revision.
+"""Tracker states that clients keep: opaque, signed, valid for one function, user and task.
 
 A state is the function's own JSON value. The client gets it as compact JSON with the revision of
 the function, a time stamp and a signature (``django.core.signing.TimestampSigner``), and sends it
 back with the next step, so that the server keeps nothing. A function may trust the states that it
-gets: only a state that it made itself, for this user and task, passes the check.
+gets: only states that it made itself, for this user and task, pass the check.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from cvat_lambda.annotations.errors import AnswerError
 from cvat_lambda.conf import settings
 from cvat_lambda.errors import InvalidTrackerState
 
-# Larger than any tracker's state seen (20 kB for a siamese template, some MB for a whole
-# transformer's), small enough to be sent with every step.
+# Larger than the known states (20 kB for a siamese template, some MB for a transformer), and small
+# enough to be sent with every step.
 MAX_STATE_BYTES = 32 * 1024 * 1024
 
 
@@ -33,11 +33,11 @@ class TrackerState:
 
 
 class StateSigner:
-    """Signs and opens the states of one function's tracks on one task for one user."""
+    """Signs and verifies the states of one function's tracks on one task for one user."""
 
     def __init__(self, *, function_id: str, user_id: int, task_id: int) -> None:
-        # A function id holds no colon, so no two owners share a salt.
-        # 2: the form of the signed text, which has the revision.
+        # A function id holds no colon, so each combination has its own salt.
+        # 2: the version of the signed text, which contains the revision.
         salt = f"cvat-tracker-state:2:{function_id}:{user_id}:{task_id}"
         self._signer = TimestampSigner(salt=salt)
 
@@ -52,7 +52,7 @@ class StateSigner:
             text = json.dumps([revision, state], separators=(",", ":"), allow_nan=False)
         except RecursionError as exc:
             raise AnswerError("the state is nested too deeply", item=item, field="states") from exc
-        except ValueError as exc:  # 1e999 is JSON, and infinity once it is parsed
+        except ValueError as exc:  # 1e999 is valid JSON and becomes infinity when parsed
             raise AnswerError(
                 "the state holds a number that is not finite", item=item, field="states"
             ) from exc
@@ -66,7 +66,7 @@ class StateSigner:
         return self._signer.sign(text)
 
     def open(self, signed: str | None) -> TrackerState | None:
-        """Return the state in what the client sent. Raise InvalidTrackerState."""
+        """Return the function's state from the client's text. Raise InvalidTrackerState."""
         if signed is None:
             return None
         if len(signed) > 2 * MAX_STATE_BYTES:

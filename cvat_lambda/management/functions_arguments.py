@@ -1,4 +1,4 @@
-"""The command line of ``manage.py functions``: what each verb takes."""
+"""The command line of ``manage.py functions``: the arguments of each verb."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class Command(BaseCommand):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def verb_list(self, options: dict[str, Any]) -> None:
-        """show what is known of every function, the broken and the vanished too"""
+        """show every known function, also the broken and the missing ones"""
         rows = list(registry.rows())
         if rows:
             self._compare(rows)
@@ -74,7 +74,7 @@ class Command(BaseCommand):
             rows = list(registry.rows())
         width = max((len(row.pk) for row in rows), default=0)
         for row in rows:
-            # What a function in error lacks besides is of no use before it is deployed.
+            # Other problems of a function that failed to deploy matter only after a deployment.
             in_error = row.state == "error" and bool(row.message)
             state = "broken" if row.problem and not in_error else row.state
             state = state if row.enabled else "switched off"
@@ -86,7 +86,7 @@ class Command(BaseCommand):
                     self.stdout.write(f"    {text.splitlines()[0]}")
 
     def _compare(self, rows: list[Function]) -> None:
-        """Write what the platform has now; the table stays as the server's processes keep it."""
+        """Write what the platform has now. Only the server's processes change the table."""
         try:
             listed = set(platform().functions())
         except LambdaError as exc:
@@ -148,7 +148,7 @@ class Command(BaseCommand):
         function_id = options["id"]
         if _is_endpoint(function_id):
             raise CommandError(f"'{function_id}' is an endpoint: functions endpoint remove")
-        platform().function(function_id)  # the platform itself answers the same for an unknown one
+        platform().function(function_id)  # the platform answers the same for an unknown one
         platform().remove(function_id)
         self._tell_refresh(registry.refresh(force=True))
         self.stdout.write(f"{function_id} is removed")

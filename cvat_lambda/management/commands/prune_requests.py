@@ -11,7 +11,7 @@ from cvat_lambda.requests.control.prune import prune
 
 
 class Command(BaseCommand):
-    """Deletes ended requests after CVAT_LAMBDA_KEEP_REQUESTS_DAYS; for cron."""
+    """Deletes requests that ended CVAT_LAMBDA_KEEP_REQUESTS_DAYS ago; cron may run it."""
 
     help = "Delete requests that ended long ago; shapes keep their provenance."
 

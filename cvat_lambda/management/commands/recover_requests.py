@@ -1,4 +1,4 @@
-"""``manage.py recover_requests``: find stalled and lost requests, and have them run again."""
+"""``manage.py recover_requests``: find stalled and lost requests, and queue them again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cvat_lambda.requests.control.recover import recover, try_recover
 
 
 class Command(BaseCommand):
-    """Looks once, or every so many seconds until it is told to stop."""
+    """Recovers once, or at intervals until it is stopped."""
 
     help = "Queue stalled requests again, and those that the queue lost. Safe to run at any time."
 

@@ -251,7 +251,7 @@ def test_malformed_embedding_is_not_cached(
         for _ in range(2):
             assert click(api, sam, task=task.pk, frame=0).json() == MASK
     assert asked(functions, sam) == ["image+want", "image"]
-    assert f"function '{sam}': its embedding cannot be kept" in caplog.text
+    assert f"the embedding of function '{sam}' cannot be kept" in caplog.text
 
 
 @pytest.mark.parametrize("member", ["1e999", "[" * 500 + "-1e999" + "]" * 500])
@@ -278,7 +278,7 @@ def test_embedding_with_a_number_that_is_not_finite_is_not_cached(
             answer = click(api, sam, task=task.pk, frame=0)
             assert (answer.status_code, answer.json()) == (200, MASK)
     assert asked(functions, sam) == ["image+want", "image"]
-    assert f"function '{sam}': its embedding cannot be kept, it holds a number" in caplog.text
+    assert f"the embedding of function '{sam}' cannot be kept: it holds a number" in caplog.text
 
 
 def test_embedding_that_is_too_large_to_send_back_is_not_cached(
