@@ -1,4 +1,4 @@
-"""A page of the documentation as a script: files to write and commands to run, in its order."""
+"""Follow a page of the documentation: write its files and run its commands, in their order."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ import yaml
 from tests.ports import free_port
 
 REPOSITORY: Final = Path(__file__).resolve().parents[3]
-COMMAND_TIMEOUT_S: Final = 600  # the first function of a machine builds an environment
-PAGES_PORT: Final = 8070  # others may listen there on the machine of the tests
+COMMAND_TIMEOUT_S: Final = 600  # the first function builds an environment
+PAGES_PORT: Final = 8070  # replaced by a free port
 _BLOCK: Final = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _NAMED: Final = re.compile(r"# (\S+)\n")
-# The stand-in keeps what it was asked for, and what lay in the folder that it was given.
+# A stand-in for nuctl. It records its arguments, and the files of the folder to deploy.
 _NUCTL: Final = """\
 #!/bin/sh
 echo "$@" >> nuctl.asked
@@ -37,19 +37,19 @@ class Block:
 
     @property
     def path(self) -> str | None:
-        """The file that the first line names."""
+        """The path in the block's first line; None if that line is no path."""
         named = _NAMED.match(self.text)
         return None if named is None or "/" not in named[1] else named[1]
 
 
 def read_blocks(name: str) -> list[Block]:
-    """Return the fenced blocks of a page under docs/, in their order."""
+    """Return the fenced blocks of a page under docs/ in their order."""
     text = (REPOSITORY / "docs" / name).read_text(encoding="utf-8")
     return [Block(language=found[1], text=found[2]) for found in _BLOCK.finditer(text)]
 
 
 def follow(blocks: list[Block], folder: Path) -> list[str]:
-    """Do in a folder what a reader of the blocks does; return what each command block printed."""
+    """Write the files and run the commands in a folder. Return the output of each command block."""
     port = free_port()
     environment = _environment(folder, port)
     printed = []
@@ -63,7 +63,7 @@ def follow(blocks: list[Block], folder: Path) -> list[str]:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file; lines for a function.yaml that is there take their place in it."""
+    """Write a file. Merge it into an existing function.yaml."""
     if path.suffix == ".yaml" and path.exists():
         text = yaml.safe_dump(_merged(yaml.safe_load(path.read_text()), yaml.safe_load(text)))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ def _merged(old: Any, new: Any) -> Any:
 
 
 def _run(commands: str, folder: Path, environment: dict[str, str]) -> str:
-    """Run commands; what they left in the background ends with them."""
+    """Run commands and return their output. Background processes are ended with them."""
     done = subprocess.run(
         [
             "bash",
@@ -96,7 +96,7 @@ def _run(commands: str, folder: Path, environment: dict[str, str]) -> str:
 
 
 def _environment(folder: Path, port: int) -> dict[str, str]:
-    """The variables of the commands: this Python, a stand-in of nuctl, a dashboard of their own."""
+    """Return the environment of the commands: this Python, the stand-in for nuctl, a free port."""
     tools = folder / "tools"
     tools.mkdir()
     (tools / "nuctl").write_text(_NUCTL)

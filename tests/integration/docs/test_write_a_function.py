@@ -1,7 +1,6 @@
-"""docs/write-a-function.md: its files and commands in their order, its functions with photographs.
+"""Follow docs/write-a-function.md, then call the functions that it writes with photographs.
 
-A child process serves the folders that the page makes; what they answer is compared with what
-NumPy says about the photograph.
+A child process serves the folders. The tests compare the answers with results of NumPy.
 """
 
 from __future__ import annotations
@@ -39,11 +38,11 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True)
 class Followed:
-    """The page after a reader has followed it to its end."""
+    """The page, and the folder and output after its commands were run."""
 
     blocks: list[Block]
     folder: Path
-    printed: list[str]  # a text for each block of commands
+    printed: list[str]  # the output of each block of commands
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +55,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Followed:
 
 @pytest.fixture(scope="module")
 def runtime(page: Followed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
-    """Serves the folders of the page."""
+    """A runtime that serves the folders of the page."""
     with running([page.folder / "functions"], tmp_path_factory.mktemp("state")) as found:
         for name in WRITTEN:
             found.wait_for(name, "ready")
@@ -79,7 +78,7 @@ def encoded(pixels: Pixels) -> str:
 
 
 def box_of(mask: NDArray[np.bool_]) -> list[int]:
-    """The box of the true pixels, ends inside."""
+    """Return the bounds of the true pixels, including the last ones."""
     rows, columns = np.nonzero(mask)
     return [int(each) for each in (columns.min(), rows.min(), columns.max(), rows.max())]
 
@@ -90,7 +89,7 @@ def answer(runtime: Runtime, name: str, payload: dict[str, Any]) -> Any:
     return told.json()
 
 
-def test_the_first_detector_has_about_twenty_lines(page: Followed) -> None:
+def test_first_detector_of_the_page_has_at_most_22_lines(page: Followed) -> None:
     code = (page.folder / "functions" / "bright-things" / "main.py").read_text()
     lines = [line for line in code.splitlines() if line.strip() and not line.startswith("#")]
     assert len(lines) <= 22
@@ -109,20 +108,20 @@ def test_each_function_of_the_page_passes_its_check(page: Followed, name: str) -
     assert "warning" not in checked
 
 
-def test_the_served_detector_answers_the_command_line(page: Followed) -> None:
+def test_command_of_the_page_invokes_the_served_detector(page: Followed) -> None:
     served = next(text for text in page.printed if "bright-things is ready at" in text)
     item = json.loads(next(line for line in served.splitlines() if line.startswith("[{")))[0]
     assert item["label"] == "bright"
 
 
-def test_the_folders_are_handed_to_nuctl_one_by_one(page: Followed) -> None:
+def test_commands_of_the_page_deploy_each_folder_with_nuctl(page: Followed) -> None:
     asked = (page.folder / "nuctl.asked").read_text()
     deployed = re.findall(r"^deploy --path \S+/(\S+) .*--namespace nuclio .*", asked, re.MULTILINE)
     assert sorted(deployed) == WRITTEN
     assert asked.count("main.py") == len(WRITTEN)
 
 
-def test_the_detector_boxes_what_is_bright(runtime: Runtime) -> None:
+def test_first_detector_returns_the_box_of_the_bright_pixels(runtime: Runtime) -> None:
     coffee = photograph("coffee")
     bright = np.asarray(Image.fromarray(coffee).convert("L")) >= LEVEL
     left, top, right, bottom = box_of(bright)
@@ -136,7 +135,9 @@ def test_the_detector_boxes_what_is_bright(runtime: Runtime) -> None:
     assert answer(runtime, "bright-things", {"image": encoded(coffee), "threshold": 1}) == []
 
 
-def test_masks_come_with_attributes_and_fit_cvat(runtime: Runtime, page: Followed) -> None:
+def test_mask_detector_returns_masks_with_attributes_that_the_app_converts(
+    runtime: Runtime, page: Followed
+) -> None:
     astronaut = photograph("astronaut")
     grey = astronaut.mean(axis=2)
     bright = grey >= LEVEL
@@ -156,7 +157,7 @@ def test_masks_come_with_attributes_and_fit_cvat(runtime: Runtime, page: Followe
     assert converted.notes == ()
 
 
-def test_a_bad_picture_of_a_batch_spares_its_neighbours(runtime: Runtime) -> None:
+def test_batch_with_an_unreadable_picture_has_results_for_the_others(runtime: Runtime) -> None:
     coffee, cat = encoded(photograph("coffee")), encoded(photograph("chelsea"))
     alone = [answer(runtime, "bright-masks", {"image": image}) for image in (coffee, cat)]
     told = answer(runtime, "bright-masks", {"images": [coffee, "bm8gaW1hZ2U=", cat]})
@@ -176,7 +177,7 @@ def test_a_bad_picture_of_a_batch_spares_its_neighbours(runtime: Runtime) -> Non
         ("same-colour", {"embedding": {"version": "1"}}, "cannot be read: send the image"),
     ],
 )
-def test_the_caller_is_told_in_one_sentence(
+def test_invalid_call_of_a_function_answers_400_with_a_sentence(
     runtime: Runtime, name: str, payload: dict[str, Any], sentence: str
 ) -> None:
     told = runtime.call(name, payload)
@@ -184,7 +185,7 @@ def test_the_caller_is_told_in_one_sentence(
     assert sentence in told.json()["error"]
 
 
-def test_a_click_takes_what_has_its_colour(runtime: Runtime) -> None:
+def test_click_selects_the_region_of_similar_colour(runtime: Runtime) -> None:
     coffee = photograph("coffee")
     x, y = 300, 200
     told = answer(
@@ -201,7 +202,7 @@ def test_a_click_takes_what_has_its_colour(runtime: Runtime) -> None:
     assert apart[whole].mean() < 40 < apart[~whole].mean()
 
 
-def test_a_click_with_the_embedding_needs_no_picture(runtime: Runtime) -> None:
+def test_click_with_an_embedding_answers_like_one_with_the_picture(runtime: Runtime) -> None:
     points = {"pos_points": [[300, 200]], "neg_points": [[20, 20]]}
     first = answer(
         runtime,
@@ -214,7 +215,7 @@ def test_a_click_with_the_embedding_needs_no_picture(runtime: Runtime) -> None:
     assert answer(runtime, "same-colour", {"embedding": embedding, **points}) == first
 
 
-def test_a_click_that_finds_nothing_draws_nothing(runtime: Runtime) -> None:
+def test_click_that_finds_nothing_returns_an_empty_mask(runtime: Runtime) -> None:
     point = [[300, 200]]
     payload = {"image": encoded(photograph("coffee")), "pos_points": point, "neg_points": point}
     assert answer(runtime, "same-colour", payload) == {
@@ -224,9 +225,9 @@ def test_a_click_that_finds_nothing_draws_nothing(runtime: Runtime) -> None:
     }
 
 
-def test_the_tracker_follows_boxes_through_its_states(runtime: Runtime) -> None:
+def test_tracker_follows_boxes_with_the_states_of_its_answers(runtime: Runtime) -> None:
     coffee = photograph("coffee")
-    corners = [(40, 30), (35, 32), (28, 29), (20, 20)]  # of a camera that pans over the picture
+    corners = [(40, 30), (35, 32), (28, 29), (20, 20)]  # a camera pans over the picture
     frames = [encoded(coffee[y : y + 320, x : x + 480]) for x, y in corners]
     boxes = [[200, 100, 280, 190], [90, 210, 150, 260]]
     shapes: list[Any] = [{"type": "rectangle", "points": box} for box in boxes]
@@ -240,7 +241,7 @@ def test_the_tracker_follows_boxes_through_its_states(runtime: Runtime) -> None:
     assert len(json.dumps(told["states"])) < 32_000
 
 
-def test_re_identification_finds_boxes_again_in_another_order(runtime: Runtime) -> None:
+def test_reid_function_matches_boxes_in_another_order(runtime: Runtime) -> None:
     coffee = photograph("coffee")
     payload = {
         "image0": encoded(coffee),
@@ -254,11 +255,11 @@ def test_re_identification_finds_boxes_again_in_another_order(runtime: Runtime) 
     assert answer(runtime, "look-alike", {**payload, "max_distance": 5}) == [-1, -1, -1]
 
 
-def test_the_items_shown_are_items_that_the_app_takes(page: Followed) -> None:
+def test_items_shown_on_the_page_are_converted_without_notes(page: Followed) -> None:
     (block,) = [block for block in page.blocks if block.language == "json"]
     items = json.loads(block.text)
     labels = {item["label"]: _label_of(item) for item in items}
-    labels["car"]["type"] = "any"  # it is a rectangle once, a polygon once
+    labels["car"]["type"] = "any"  # the page shows a rectangle and a polygon of it
     converted = _convert(items, json.dumps(list(labels.values())), size=(200, 100))
     assert converted.notes == ()
     assert converted.dropped == 0
@@ -267,7 +268,7 @@ def test_the_items_shown_are_items_that_the_app_takes(page: Followed) -> None:
     }
 
 
-def test_every_field_of_the_table_is_one_that_is_read(page: Followed) -> None:
+def test_every_annotation_in_the_table_of_the_page_is_read_by_the_app(page: Followed) -> None:
     text = (REPOSITORY / "docs" / PAGE).read_text(encoding="utf-8")
     rows = re.findall(r"^\| `annotations\.(.*?) \|", text, re.MULTILINE)
     names = {name for row in rows for name in re.findall(r"\w+", row)}
@@ -277,7 +278,7 @@ def test_every_field_of_the_table_is_one_that_is_read(page: Followed) -> None:
 
 
 def _label_of(item: dict[str, Any]) -> dict[str, Any]:
-    """The label in a spec that announces an item."""
+    """Return the label of a spec that fits an item."""
     label = {"name": item["label"], "type": item["type"], "attributes": []}
     if "elements" in item:
         label |= {
@@ -292,7 +293,7 @@ def _boxes(*boxes: list[float]) -> list[dict[str, Any]]:
 
 
 def _convert(items: list[Any], spec: str, *, size: tuple[int, int]) -> Converted:
-    """What the app makes of items for a task that has the function's own labels."""
+    """Convert items for a task with the labels of the function."""
     labels = parse_function_labels(spec)
     mapping = build_mapping(None, labels, with_ids(labels, count(1)))
     return convert_detections(items, mapping=mapping, frame=0, image_size=size)

@@ -1,4 +1,4 @@
-"""Who may see and edit what, asked of the engine itself."""
+"""Permissions to view and edit tasks, checked with the engine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cvat_lambda.errors import TaskNotFound
 
 
 def test_task_without_owner_is_not_visible_to_anonymous_users(db: None) -> None:
-    """The owner of a task may be deleted: then owner and assignee are null, as a stranger's id."""
+    """If the owner was deleted, owner and assignee are null. So is the id of an anonymous user."""
     task = create_task(None, "left behind", ["car"])
     nobody = AnonymousUser()
     assert not access.visible_tasks(nobody).exists()

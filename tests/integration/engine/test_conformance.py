@@ -1,4 +1,4 @@
-"""The embedded engine keeps the port's promises."""
+"""The standalone engine passes the conformance tests of the port."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.integration.engine.videos import grey_of, make_video, number_of
 
 
 class StandaloneScenarios:
-    """Tasks of the embedded engine."""
+    """Creates the tasks of the conformance tests in the standalone engine."""
 
     features: frozenset[Feature] = frozenset({"ground_truth", "score", "video"})
 

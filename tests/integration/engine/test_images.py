@@ -1,4 +1,4 @@
-"""Image files on which programs disagree, and files that are decompression bombs."""
+"""Images that programs read differently, and decompression bombs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ORIENTATION = 0x0112
 
 
 def shown(task: models.Task) -> Image.Image:
-    """Return the only frame as functions get it."""
+    """Return the only frame of a task as a function gets it."""
     frame = StandaloneEngine().frame(task.pk, 0)
     image = Image.open(io.BytesIO(frame.data))
     image.load()
@@ -33,7 +33,7 @@ def shown(task: models.Task) -> Image.Image:
     return image
 
 
-def test_a_turned_tiff_has_the_size_of_its_upright_image(alice: User) -> None:
+def test_tiff_with_an_exif_orientation_has_the_size_of_its_upright_image(alice: User) -> None:
     image = shown(create_task(alice, "tiff", [], [UPLOADS / "orientation-6.tif"]))
     assert image.size == (240, 320)
     assert image.getexif().get(ORIENTATION, 1) == 1
@@ -50,10 +50,10 @@ def test_a_turned_tiff_has_the_size_of_its_upright_image(alice: User) -> None:
     ],
 )
 @pytest.mark.parametrize("orientation", [3, 6, 8])
-def test_every_turned_image_is_shown_upright(
+def test_image_with_an_exif_orientation_is_read_upright(
     alice: User, tmp_path: Path, suffix: str, mode: str, orientation: int
 ) -> None:
-    """The mark in the top left corner of the upright image shows where each corner went."""
+    """The upright image has a white mark in its top left corner."""
     upright = np.zeros((20, 40), dtype=np.uint8)
     upright[:10, :10] = 255
     turns = {3: 2, 6: 1, 8: 3}[orientation]  # quarter turns counter-clockwise
@@ -69,7 +69,7 @@ def test_every_turned_image_is_shown_upright(
     assert pixels[12:, 12:].mean() < 60
 
 
-def test_an_image_of_twelve_bits_is_shown_to_functions_as_people_see_it(alice: User) -> None:
+def test_image_of_twelve_bits_is_scaled_to_the_full_range_of_8_bits(alice: User) -> None:
     image = shown(create_task(alice, "grey", [], [UPLOADS / "twelve-bits.png"]))
     assert image.mode == "L"
     darkest, brightest = image.getextrema()
@@ -77,7 +77,7 @@ def test_an_image_of_twelve_bits_is_shown_to_functions_as_people_see_it(alice: U
     assert brightest >= 254  # type: ignore[operator]
 
 
-def test_a_float_image_is_shown_from_its_darkest_to_its_brightest_pixel(
+def test_float_image_is_scaled_from_its_darkest_to_its_brightest_pixel(
     alice: User, tmp_path: Path
 ) -> None:
     pixels = np.linspace(0, 1, 600, dtype=np.float32).reshape(20, 30)
@@ -89,7 +89,7 @@ def test_a_float_image_is_shown_from_its_darkest_to_its_brightest_pixel(
     assert brightest >= 254  # type: ignore[operator]
 
 
-def test_a_jpeg_without_its_end_marker_is_taken(alice: User) -> None:
+def test_jpeg_without_its_end_marker_is_accepted(alice: User) -> None:
     image = shown(create_task(alice, "jpeg", [], [UPLOADS / "no-end-marker.jpg"]))
     assert image.mode in ("L", "RGB")
 
@@ -122,7 +122,7 @@ def png_of(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
-def test_an_image_between_the_limit_of_pillow_and_the_setting_is_taken(
+def test_image_over_the_limit_of_pillow_and_below_the_setting_is_accepted(
     alice: User, tmp_path: Path
 ) -> None:
     (tmp_path / "large.png").write_bytes(png_of(20000, 16000))
@@ -141,7 +141,7 @@ def test_an_image_over_the_limit_is_refused_with_its_size_and_the_limit(
         create_task(alice, "large", [], [tmp_path / "large.png"])
 
 
-def test_a_picture_named_as_a_video_is_refused_before_it_is_decoded(
+def test_image_with_the_name_of_a_video_is_refused_before_it_is_decoded(
     alice: User, tmp_path: Path
 ) -> None:
     (tmp_path / "picture.mp4").write_bytes(png_of(13000, 13000))
@@ -149,9 +149,7 @@ def test_a_picture_named_as_a_video_is_refused_before_it_is_decoded(
         create_task(alice, "video", [], [tmp_path / "picture.mp4"])
 
 
-def test_an_archive_that_would_unpack_to_a_multiple_of_its_size_is_refused(
-    alice: User, tmp_path: Path
-) -> None:
+def test_archive_over_the_limit_of_unpacked_size_is_refused(alice: User, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("bomb.bmp", bytes(200 * 1024 * 1024))
     with pytest.raises(InvalidRequest, match=r"'bomb\.zip' would unpack to 209715200 bytes"):

@@ -1,4 +1,4 @@
-"""Tasks made from files: frames, jobs, and nothing left behind when a file is bad."""
+"""Tasks created from files: frames, jobs, and cleanup after an invalid file."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def files(tmp_path: Path) -> list[Path]:
     return [picture(tmp_path / f"{name}.png", shade=20 * name) for name in range(6)]
 
 
-def test_frames_come_back_as_the_files_were(alice: User, files: list[Path]) -> None:
+def test_frames_have_the_bytes_of_the_uploaded_files(alice: User, files: list[Path]) -> None:
     task = create_task(alice, "six", ["car"], files)
     engine = StandaloneEngine()
     frames = list(engine.frames(task.pk, [0, 3, 5]))
@@ -46,14 +46,14 @@ def test_frames_come_back_as_the_files_were(alice: User, files: list[Path]) -> N
 
 
 @pytest.mark.parametrize("at_once", [2, 512])
-def test_a_task_that_is_deleted_while_it_is_read_is_not_found(
+def test_reading_frames_of_a_deleted_task_raises_task_not_found(
     transactional_db: None,
     alice: User,
     files: list[Path],
     monkeypatch: pytest.MonkeyPatch,
     at_once: int,
 ) -> None:
-    """Neither a storage that is away nor frames that are not there, whatever was read ahead."""
+    """The error must not be an unavailable storage or a missing frame, even after read-ahead."""
     monkeypatch.setattr(reader, "_FACTS_AT_ONCE", at_once)
     task = create_task(alice, "six", ["car"], files)
     frames = StandaloneEngine().frames(task.pk, range(6))
@@ -64,7 +64,7 @@ def test_a_task_that_is_deleted_while_it_is_read_is_not_found(
         next(frames)
 
 
-def test_segments_overlap_as_asked(alice: User, files: list[Path]) -> None:
+def test_segments_have_the_given_overlap(alice: User, files: list[Path]) -> None:
     task = create_task(alice, "six", ["car"], files, segment_size=3, overlap=1)
     jobs = StandaloneEngine().task(task.pk).jobs
     assert [list(job.frames) for job in jobs] == [[0, 1, 2], [2, 3, 4], [4, 5]]
@@ -90,7 +90,7 @@ def test_selection_orders_and_filters_frames(
     assert [frame.name for frame in frames if isinstance(frame, Frame)] == names
 
 
-def test_archive_is_unpacked_with_names_and_without_strangers(alice: User, tmp_path: Path) -> None:
+def test_archive_is_unpacked_with_names_of_images_only(alice: User, tmp_path: Path) -> None:
     packed = io.BytesIO()
     Image.new("RGB", (8, 8)).save(packed, format="PNG")
     with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
@@ -109,7 +109,7 @@ def test_exif_orientation_is_applied_to_size_and_data(alice: User, tmp_path: Pat
     image = Image.new("RGB", (40, 20))
     image.paste((255, 0, 0), (0, 0, 20, 20))  # left half red
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be shown turned by 90 degrees clockwise
+    exif[0x0112] = 6  # orientation 6: rotate by 90 degrees clockwise
     image.save(tmp_path / "turned.jpg", exif=exif, quality=95)
     task = create_task(alice, "turned", [], [tmp_path / "turned.jpg"])
     frame = StandaloneEngine().frame(task.pk, 0)
@@ -140,7 +140,7 @@ def test_truncated_jpeg_is_refused(alice: User, tmp_path: Path) -> None:
         create_task(alice, "half", [], [tmp_path / "half.jpg"])
 
 
-def test_file_that_vanishes_later_is_one_unreadable_frame(alice: User, files: list[Path]) -> None:
+def test_file_that_is_missing_later_is_one_unreadable_frame(alice: User, files: list[Path]) -> None:
     task = create_task(alice, "six", [], files)
     image = models.Image.objects.get(data__task=task, number=1)
     (storage.data_folder(task.data.folder) / image.path).unlink()
@@ -159,7 +159,7 @@ def test_frame_outside_the_task_is_refused(alice: User, files: list[Path]) -> No
         StandaloneEngine().frame(task.pk + 1, 0)
 
 
-def test_names_that_repeat_are_refused(alice: User, files: list[Path]) -> None:
+def test_files_with_equal_names_are_refused(alice: User, files: list[Path]) -> None:
     twice = [SourceFile(path=file, name="same.png") for file in files[:2]]
     with pytest.raises(InvalidRequest, match="twice"):
         create_task(alice, "twice", [], twice)
@@ -176,7 +176,7 @@ def test_delete_task_deletes_its_files(
     assert not folder.exists()
 
 
-def test_change_costs_the_same_queries_for_one_shape_and_for_many(
+def test_change_of_many_shapes_takes_as_many_queries_as_of_one(
     alice: User, files: list[Path], django_assert_num_queries: Any
 ) -> None:
     task = create_task(alice, "six", ["car"], files)

@@ -1,4 +1,4 @@
-"""Videos as tasks: frames in order, single frames, and what does not decode."""
+"""Tasks of videos: frames in order, single frames, and videos that cannot be decoded."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from cvat_lambda.errors import EngineUnavailable, FrameOutOfScope, InvalidReques
 from tests.integration.engine.videos import make_video, number_of
 
 FORMATS = [
-    ("mp4", "libx264"),  # frames refer to later ones; times in the container
+    ("mp4", "libx264"),  # frames refer to later frames; the container has timestamps
     ("mkv", "libx264"),
-    ("avi", "mpeg4"),  # an index of its own
+    ("avi", "mpeg4"),  # the container has an index
     ("mov", "mjpeg"),  # every frame is a key frame
 ]
 
@@ -49,7 +49,7 @@ def test_all_frames_of_a_video_are_read_in_order(alice: User, video: Path) -> No
     assert found == [(number, number) for number in range(30)]
 
 
-def test_chosen_frames_are_the_right_ones_whether_near_or_far(alice: User, video: Path) -> None:
+def test_selected_near_and_far_frames_are_the_right_ones(alice: User, video: Path) -> None:
     task = create_task(alice, "video", [], [video])
     wanted = [0, 3, 4, 9, 10, 11, 19, 28, 29]
     found = numbers(StandaloneEngine().frames(task.pk, wanted))
@@ -64,7 +64,7 @@ def test_single_frame_is_the_right_one(alice: User, video: Path, number: int) ->
     assert (frame.width, frame.height) == (64, 48)
 
 
-def test_step_and_range_give_relative_numbers(alice: User, video: Path) -> None:
+def test_frames_of_a_step_and_range_have_relative_numbers(alice: User, video: Path) -> None:
     how = Ingestion(selection=Selection(start_frame=4, stop_frame=20, step=5))
     task = create_task(alice, "video", [], [video], ingestion=how)
     engine = StandaloneEngine()
@@ -74,7 +74,7 @@ def test_step_and_range_give_relative_numbers(alice: User, video: Path) -> None:
         engine.frame(task.pk, 4)
 
 
-def test_frame_keys_tell_frames_and_videos_apart(alice: User, tmp_path: Path) -> None:
+def test_frame_key_differs_between_frames_and_between_videos(alice: User, tmp_path: Path) -> None:
     first = create_task(alice, "a", [], [make_video(tmp_path / "a.mp4", frames=8)])
     same = create_task(alice, "b", [], [make_video(tmp_path / "b.mp4", frames=8)])
     other = create_task(alice, "c", [], [make_video(tmp_path / "c.mp4", frames=9)])
@@ -84,7 +84,7 @@ def test_frame_keys_tell_frames_and_videos_apart(alice: User, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("content", [b"", b"no video", b"\x00\x00\x00\x18ftypmp42"])
-def test_broken_video_is_named_and_leaves_nothing(
+def test_broken_video_is_named_and_leaves_no_rows_and_files(
     alice: User, tmp_path: Path, content: bytes
 ) -> None:
     (tmp_path / "broken.mp4").write_bytes(content)
@@ -94,7 +94,7 @@ def test_broken_video_is_named_and_leaves_nothing(
     assert not any(storage.data_root().iterdir())
 
 
-def test_video_and_images_do_not_mix(alice: User, tmp_path: Path) -> None:
+def test_task_of_a_video_and_images_is_refused(alice: User, tmp_path: Path) -> None:
     video = make_video(tmp_path / "video.mp4", frames=3)
     Image.new("RGB", (8, 8)).save(tmp_path / "image.png")
     with pytest.raises(InvalidRequest, match="not both"):
@@ -118,7 +118,7 @@ def test_reading_stops_when_the_iterator_is_closed(alice: User, tmp_path: Path) 
     assert list(frames) == []
 
 
-def test_a_video_task_in_segments_overlaps_by_five_frames_as_in_cvat(
+def test_segments_of_a_video_task_overlap_by_five_frames_as_in_cvat(
     alice: User, tmp_path: Path
 ) -> None:
     video = make_video(tmp_path / "video.mp4", frames=30)
@@ -141,7 +141,9 @@ def test_a_video_with_large_frames_is_refused_before_it_is_decoded(
         create_task(alice, "video", [], [video])
 
 
-def test_a_video_that_loses_frames_says_how_many(alice: User, tmp_path: Path) -> None:
+def test_truncated_video_has_a_note_with_the_number_of_lost_frames(
+    alice: User, tmp_path: Path
+) -> None:
     video = make_video(tmp_path / "video.avi", codec="mjpeg", frames=30)
     content = video.read_bytes()
     video.write_bytes(content[: len(content) * 6 // 10])

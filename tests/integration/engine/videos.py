@@ -1,4 +1,4 @@
-"""Videos made for tests: each frame says its number in its grey value."""
+"""Videos for tests. The grey value of each frame encodes its number."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import av
 import numpy as np
 from PIL import Image
 
-STEP = 6  # grey levels between two frames
+STEP = 6  # difference of the grey values of two frames
 
 
 def make_video(
@@ -21,7 +21,7 @@ def make_video(
     codec: str = "libx264",
     key_every: int = 10,
 ) -> Path:
-    """A video whose frame n is grey of about 16 + 6 n."""
+    """Write a video. The grey value of its frame n is about 16 + 6 n."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=Fraction(25))
         assert isinstance(stream, av.VideoStream)
@@ -40,12 +40,12 @@ def make_video(
 
 
 def grey_of(number: int) -> int:
-    """The grey value of a frame."""
+    """Return the grey value of a frame."""
     return 16 + STEP * number
 
 
 def number_of(data: bytes) -> int:
-    """Which frame an encoded picture is."""
+    """Return the frame number that the grey value of an image encodes."""
     with Image.open(io.BytesIO(data)) as image:
         level = float(np.asarray(image.convert("L")).mean())
     return round((level - 16) / STEP)

@@ -1,7 +1,7 @@
-"""Functions at the wire: a threaded server that plays the platform and every function on it.
+"""A threaded HTTP server that acts as a function platform and as every function on it.
 
-A function is a plain Python function of the parsed payload; what it returns is its JSON answer,
-an `Answer` is sent as it is.
+A function is a Python function of the parsed payload. What it returns is sent as JSON. A
+`RawAnswer` is sent unchanged.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cvat_lambda.interactive.caches import get_caches
 
 @dataclass(frozen=True)
 class RawAnswer:
-    """An HTTP answer as it is."""
+    """An HTTP answer that is sent unchanged."""
 
     status: int
     body: str = ""
@@ -33,14 +33,14 @@ Behaviour = Callable[[dict[str, Any]], Any]
 
 @dataclass
 class Functions:
-    """The platform: its functions, and what they were asked."""
+    """The platform: its functions, and the payloads of their invocations."""
 
     port: int
     objects: dict[str, Any] = field(default_factory=dict)
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
-    request_ids: list[str] = field(default_factory=list)  # of the invocations, from their headers
+    request_ids: list[str] = field(default_factory=list)  # of the invocations
     asked: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
-    revisions: dict[str, str] = field(default_factory=dict)  # that an answer names in its header
+    revisions: dict[str, str] = field(default_factory=dict)  # sent in a header of the answers
     is_down: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -56,7 +56,7 @@ class Functions:
         max_body_bytes: int = 32 * 1024 * 1024,
         **annotations: str,
     ) -> str:
-        """Deploy a function, known to the registry at once; answers its id."""
+        """Deploy a function and refresh the registry. Return the function's id."""
         self.put(function_id, behaviour, max_body_bytes=max_body_bytes, **annotations)
         registry.refresh(force=True)
         return function_id
@@ -69,7 +69,7 @@ class Functions:
         max_body_bytes: int = 32 * 1024 * 1024,
         **annotations: str,
     ) -> None:
-        """Deploy a function without telling the registry."""
+        """Deploy a function without a refresh of the registry."""
         self.behaviours[function_id] = behaviour or (lambda payload: [])
         attributes = {"maxRequestBodySize": max_body_bytes}
         self.objects[function_id] = {
@@ -86,7 +86,7 @@ class Functions:
         }
 
     def clear(self) -> None:
-        """Take everything off the platform, and forget what was asked."""
+        """Remove all functions and the records of their invocations."""
         self.objects.clear()
         self.behaviours.clear()
         self.asked.clear()
@@ -94,7 +94,7 @@ class Functions:
         self.is_down = False
 
     def remove(self, function_id: str) -> None:
-        """Take a function off the platform."""
+        """Remove a function from the platform, and refresh the registry."""
         del self.objects[function_id]
         registry.refresh(force=True)
 
@@ -105,7 +105,7 @@ class _Server(ThreadingHTTPServer):
     functions: Functions
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no matter."""
+        """Ignore clients that disconnect."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -114,7 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Quiet."""
+        """Log nothing."""
 
     def do_GET(self) -> None:
         functions = self.server.functions
@@ -152,7 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serve_functions() -> Iterator[Functions]:
-    """A platform on a port of the system's choice."""
+    """Serve a platform on a free port."""
     server = _Server(("127.0.0.1", 0), _Handler)
     server.functions = Functions(port=server.server_address[1])
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -167,14 +167,14 @@ def serve_functions() -> Iterator[Functions]:
 
 @contextmanager
 def known_functions(settings: Any) -> Iterator[Functions]:
-    """A platform that the settings name; nothing of it is remembered afterwards."""
+    """Serve a platform that the settings name. Reset the gateway and the caches at the end."""
     with serve_functions() as served, known_platform(settings, served):
         yield served
 
 
 @contextmanager
 def known_platform(settings: Any, platform: Functions) -> Iterator[None]:
-    """The settings name a platform that others may go on to use; nothing of it is remembered."""
+    """Let the settings name a running platform. Reset the gateway and the caches at the end."""
     settings.CVAT_LAMBDA_FUNCTIONS_REFRESH_S = 0
     settings.CVAT_LAMBDA_PLATFORM_URL = platform.url
     yield

@@ -1,4 +1,4 @@
-"""Embeddings in a real Redis: bounded, shared, and dispensable."""
+"""The embedding store with a real Redis: its limit, sharing by processes, and Redis failures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def client(clean_redis: str) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def store(client: redis.Redis) -> EmbeddingStore:
-    """A process that keeps nothing near: everything comes from Redis."""
+    """A store without a cache in the process, so that it always reads from Redis."""
     return EmbeddingStore(client, in_process_bytes=0)
 
 
@@ -51,7 +51,7 @@ def test_put_beyond_the_limit_evicts_the_least_recently_used_embeddings(
     assert not client.exists(PREFIX + "b", PREFIX + "c")
 
 
-def test_a_text_larger_than_the_limit_is_not_kept(store: EmbeddingStore, settings: Any) -> None:
+def test_text_larger_than_the_limit_is_not_stored(store: EmbeddingStore, settings: Any) -> None:
     settings.CVAT_LAMBDA_EMBEDDING_CACHE_BYTES = 100
     store.put("small", bytes(60))
     store.put("large", bytes(101))
@@ -60,20 +60,16 @@ def test_a_text_larger_than_the_limit_is_not_kept(store: EmbeddingStore, setting
     assert store.size_bytes() == 60
 
 
-def test_a_text_that_is_put_again_is_counted_once(
-    store: EmbeddingStore, client: redis.Redis
-) -> None:
+def test_text_that_is_put_twice_is_counted_once(store: EmbeddingStore, client: redis.Redis) -> None:
     store.put("key", bytes(60))
     store.put("key", bytes(10))
     assert store.size_bytes() == 10
     assert client.hgetall(SIZES) == {b"total": b"10", b"key": b"10"}
 
 
-def test_texts_that_expired_are_no_longer_counted(
-    store: EmbeddingStore, client: redis.Redis
-) -> None:
+def test_expired_texts_are_not_counted(store: EmbeddingStore, client: redis.Redis) -> None:
     store.put("old", bytes(50))
-    client.delete(PREFIX + "old")  # as Redis does when its time has come
+    client.delete(PREFIX + "old")  # as Redis does when the key expires
     client.zadd(USES, {"old": time.time() - 25 * 3600})
     store.put("new", bytes(10))
     assert store.size_bytes() == 10
@@ -94,14 +90,14 @@ def test_get_of_an_evicted_embedding_adds_no_bookkeeping(
     assert client.zcard(USES) == 0
 
 
-def test_embedding_kept_in_the_process_is_not_read_from_redis(client: redis.Redis) -> None:
+def test_embedding_cached_in_the_process_is_not_read_from_redis(client: redis.Redis) -> None:
     near = EmbeddingStore(client, in_process_bytes=1000)
     near.put("key", b"text")
     client.flushall()
     assert near.get("key") == b"text"
 
 
-def test_many_writers_at_once_keep_the_counted_bytes_right(
+def test_counted_bytes_are_right_after_many_concurrent_writes(
     client: redis.Redis, settings: Any
 ) -> None:
     settings.CVAT_LAMBDA_EMBEDDING_CACHE_BYTES = 1000
@@ -159,11 +155,11 @@ def test_lock_of_a_dead_process_expires_after_its_timeout(
 
 @pytest.fixture
 def dead_redis() -> redis.Redis:
-    """A Redis at a port where nobody listens."""
+    """A client of Redis with a closed port."""
     return redis.Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0))
 
 
-def test_store_without_redis_keeps_nothing_and_raises_nothing(dead_redis: redis.Redis) -> None:
+def test_store_without_redis_stores_nothing_and_raises_no_error(dead_redis: redis.Redis) -> None:
     store = EmbeddingStore(dead_redis, in_process_bytes=0)
     assert store.is_usable is False
     store.put("key", b"text")
@@ -172,14 +168,14 @@ def test_store_without_redis_keeps_nothing_and_raises_nothing(dead_redis: redis.
         pass
 
 
-def test_redis_that_failed_is_not_asked_during_the_pause() -> None:
+def test_redis_that_failed_is_not_used_during_the_pause() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.settimeout(0)
         port = listening.getsockname()[1]
         client = redis.Redis(port=port, socket_timeout=0.1, retry=Retry(NoBackoff(), 0))
         store = EmbeddingStore(client)
-        assert store.get("key") is None  # nobody answers
-        while True:  # take the attempts of this one use
+        assert store.get("key") is None  # Redis does not answer
+        while True:  # accept the connections of this attempt
             try:
                 listening.accept()[0].close()
             except BlockingIOError:
@@ -187,11 +183,13 @@ def test_redis_that_failed_is_not_asked_during_the_pause() -> None:
         assert store.get("key") is None
         assert store.is_usable is False
         store.put("key", b"text")
-        with pytest.raises(BlockingIOError):  # nobody has tried since
+        with pytest.raises(BlockingIOError):  # no connection was made since
             listening.accept()
 
 
-def test_the_cache_can_be_switched_off(store: EmbeddingStore, settings: Any) -> None:
+def test_store_with_a_limit_of_zero_bytes_is_not_usable(
+    store: EmbeddingStore, settings: Any
+) -> None:
     assert store.is_usable is True
     settings.CVAT_LAMBDA_EMBEDDING_CACHE_BYTES = 0
     assert store.is_usable is False

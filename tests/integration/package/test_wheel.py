@@ -1,4 +1,4 @@
-"""An installed wheel holds every file of the package, and runs the demo."""
+"""An installed wheel has every file of the package, and runs the demo."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_every_file_of_the_package_is_in_the_wheel(wheel_names: set[str]) -> Non
     assert files - wheel_names == set()
 
 
-def test_nothing_else_is_in_the_wheel(wheel_names: set[str]) -> None:
+def test_wheel_has_only_files_of_the_package(wheel_names: set[str]) -> None:
     places = {name.partition("/")[0] for name in wheel_names}
     assert {place for place in places if not place.endswith(".dist-info")} == {"cvat_lambda"}
 

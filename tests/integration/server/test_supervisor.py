@@ -1,4 +1,4 @@
-"""Restarts with backoff, and the file that health pages read."""
+"""Restarts with backoff, and the states file that the health page reads."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from cvat_lambda.server.supervisor import Supervised, Supervisor, read_states
 
 @pytest.fixture
 def crashing() -> Supervised:
-    """A process that ends at once with status 3."""
+    """A process that exits at once with status 3."""
     start = partial(Child.start, "crash", [sys.executable, "-c", "raise SystemExit(3)"])
     return Supervised(name="crash", start=start, child=start())
 
 
-def test_a_crash_loop_waits_longer_each_time_up_to_the_maximum(crashing: Supervised) -> None:
+def test_delay_of_a_crash_loop_grows_up_to_the_maximum(crashing: Supervised) -> None:
     delays = []
     for _ in range(7):
         crashing.child.process.wait(60)
@@ -37,7 +37,7 @@ def test_a_crash_loop_waits_longer_each_time_up_to_the_maximum(crashing: Supervi
     crashing.child.stop()
 
 
-def test_a_process_that_ran_long_is_restarted_with_the_first_delay(crashing: Supervised) -> None:
+def test_process_that_ran_for_long_is_restarted_after_the_first_delay(crashing: Supervised) -> None:
     crashing.delay_s = supervisor.MAX_DELAY_S
     crashing.started_at -= supervisor.STABLE_AFTER_S
     crashing.child.process.wait(60)

@@ -1,4 +1,4 @@
-"""A work horse must not outlive its worker: it would call functions at a stranger's address."""
+"""A work horse must not outlive its worker. It could call functions of another server."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_work_horse_ends_when_its_worker_is_killed(
     worker = psutil.Process(spawn("worker", command, child_env).process.pid)
     wait_for(worker.children)
     (horse,) = worker.children()
-    # The horse says so itself, and has set up its signals before.
+    # The horse sets this status itself, after it has set up its signals.
     wait_for(lambda: job.get_status(refresh=True) == "started")
     os.kill(worker.pid, signal.SIGKILL)
     wait_for(lambda: not horse.is_running() or horse.status() == psutil.STATUS_ZOMBIE)
@@ -42,7 +42,7 @@ def test_work_horse_ends_when_its_worker_is_killed(
 def test_work_horse_has_the_modules_of_a_request_imported(
     spawn: Callable[..., Child], child_env: dict[str, str]
 ) -> None:
-    """Each job imported it anew: a third of the time to a request's first frame."""
+    """Imports in each RQ job took a third of the time until a request's first frame."""
     wanted = ["cvat_lambda.requests.rq_tasks", "cvat_lambda.engine.standalone.adapter"]
     expression = f"[name in __import__('sys').modules for name in {wanted}]"
     job = django_rq.get_queue("annotation").enqueue("builtins.eval", expression)

@@ -1,4 +1,4 @@
-"""Which files become which frames, and how frames are divided into jobs."""
+"""The order and selection of frames, and their segments."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cvat_lambda.errors import InvalidRequest
 
 
 @given(size=st.integers(1, 300), segment_size=st.integers(0, 60), overlap=st.integers(0, 59))
-def test_segments_cover_every_frame_and_overlap_as_asked(
+def test_segments_cover_every_frame_with_the_given_overlap(
     size: int, segment_size: int, overlap: int
 ) -> None:
     if segment_size and overlap >= segment_size:
@@ -30,7 +30,7 @@ def test_segments_cover_every_frame_and_overlap_as_asked(
         assert stop - start + 1 == overlap
 
 
-def test_overlap_of_a_whole_segment_is_refused() -> None:
+def test_overlap_as_long_as_the_segment_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="less than segment_size"):
         segment_ranges(10, 3, 3)
 
@@ -40,12 +40,14 @@ def test_overlap_of_a_whole_segment_is_refused() -> None:
     [
         (Selection(), [0, 1, 2, 3, 4]),
         (Selection(start_frame=1, stop_frame=3), [1, 2, 3]),
-        (Selection(stop_frame=99), [0, 1, 2, 3, 4]),  # beyond the end: up to it
+        (Selection(stop_frame=99), [0, 1, 2, 3, 4]),  # a stop frame beyond the end is clipped
         (Selection(start_frame=1, step=2), [1, 3]),
         (Selection(start_frame=4, stop_frame=4, step=9), [4]),
     ],
 )
-def test_selection_of_frames(selection: Selection, expected: list[int]) -> None:
+def test_selection_returns_the_frames_of_range_and_step(
+    selection: Selection, expected: list[int]
+) -> None:
     assert list(chosen(5, selection)) == expected
 
 
@@ -55,7 +57,7 @@ def test_selection_of_nothing_is_refused(count: int) -> None:
         chosen(count, Selection(start_frame=3))
 
 
-def test_natural_order_counts() -> None:
+def test_natural_order_compares_numbers_by_value() -> None:
     names = ["a10b2", "a9", "a10b10", "b", "A1", "10", "9"]
     assert sorted(names, key=natural_key) == ["9", "10", "A1", "a9", "a10b2", "a10b10", "b"]
 
@@ -75,12 +77,14 @@ def test_every_order_keeps_every_file(names: list[str]) -> None:
 @pytest.mark.parametrize(
     ("path", "frames"),
     [
-        ([(2, False)], [2, 3, 4, 5]),  # to the end
+        ([(2, False)], [2, 3, 4, 5]),  # until the last frame
         ([(1, False), (3, True)], [1, 2]),
         ([(0, False), (1, True), (4, False)], [0, 4, 5]),
         ([(3, True)], []),
         ([], []),
     ],
 )
-def test_visible_frames_of_a_track(path: list[tuple[int, bool]], frames: list[int]) -> None:
+def test_visible_frames_of_a_track_end_at_an_outside_keyframe(
+    path: list[tuple[int, bool]], frames: list[int]
+) -> None:
     assert list(visible_frames(path, 6)) == frames

@@ -1,4 +1,4 @@
-"""Labels out of JSON: what can be used, and a sentence for what cannot."""
+"""Parsing of labels from JSON, and messages for invalid labels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cvat_lambda.engine.standalone.labels import check_names, color_of, to_label
 from cvat_lambda.errors import InvalidRequest
 
 
-def test_label_from_a_name_alone() -> None:
+def test_name_alone_is_parsed_as_a_label() -> None:
     label = to_label("car")
     assert (label.name, label.type, label.attributes) == ("car", "any", ())
 
@@ -107,7 +107,7 @@ def test_attributes_and_sublabels_are_read() -> None:
         ),
     ],
 )
-def test_label_that_cannot_be_used_is_named(raw: dict[str, Any], sentence: str) -> None:
+def test_invalid_label_is_named_in_the_error(raw: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InvalidRequest, match=sentence):
         to_label(raw)
 
@@ -141,5 +141,5 @@ def test_any_json_becomes_a_label_or_raises_invalid_request(raw: dict[str, Any])
 
 
 @given(st.text())
-def test_colors_are_always_the_same_and_valid(name: str) -> None:
+def test_default_color_of_any_label_name_is_valid(name: str) -> None:
     assert to_label({"name": "x", "color": color_of(name)}).color == color_of(name)

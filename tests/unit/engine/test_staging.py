@@ -1,4 +1,4 @@
-"""Uploads in pieces: what came stays, what is wrong is refused."""
+"""Uploads in parts: received bytes are kept, and invalid parts are refused."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from cvat_lambda.errors import InvalidRequest, NotFound, PayloadTooLarge, StateC
 _listings: list[str] = []
 
 
-def _hear(event: str, _: tuple[Any, ...]) -> None:
+def _count_listings(event: str, _: tuple[Any, ...]) -> None:
     if event in ("os.scandir", "os.listdir"):
         _listings.append(event)
 
 
-sys.addaudithook(_hear)  # there is no way to take it back; it only counts
+sys.addaudithook(_count_listings)  # a hook cannot be removed; this one only counts
 
 
 def contents(staging: Staging) -> dict[str, bytes]:
@@ -62,8 +62,8 @@ def test_file_that_is_sent_again_is_stored_once_in_order() -> None:
     assert contents(staging) == {}
 
 
-def test_a_folder_is_counted_once_for_all_files_of_a_message() -> None:
-    """To count it for each made the time of an upload grow with the square of its files."""
+def test_staging_folder_is_listed_once_for_all_files() -> None:
+    """With a listing per file, the time of an upload grew with the square of its files."""
     listings = []
     for task_id, files in ((21, 3), (22, 30)):
         staging = Staging(task_id)
@@ -98,7 +98,7 @@ def test_interrupted_file_leaves_nothing() -> None:
 
 
 def test_files_may_be_uploaded_in_parallel() -> None:
-    """What one request counts, another one renames."""
+    """One upload lists the folder while another one renames files in it."""
     names = [f"{number}.jpg" for number in range(60)]
 
     def send(place: int) -> None:
@@ -118,7 +118,7 @@ def test_files_may_be_uploaded_in_parallel() -> None:
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(pieces=st.lists(st.binary(max_size=40), max_size=6))
-def test_parts_of_a_resumable_upload_make_the_file(pieces: list[bytes]) -> None:
+def test_file_of_a_resumable_upload_has_the_bytes_of_its_parts(pieces: list[bytes]) -> None:
     staging = Staging(2)
     staging.clear()
     whole = b"".join(pieces)
@@ -133,7 +133,7 @@ def test_parts_of_a_resumable_upload_make_the_file(pieces: list[bytes]) -> None:
 def test_broken_connection_keeps_the_received_bytes() -> None:
     staging = Staging(3)
     key = staging.begin("a.bin", 10)
-    assert staging.append(key, 0, io.BytesIO(b"abc"), 8) == 3  # 8 were announced, 3 came
+    assert staging.append(key, 0, io.BytesIO(b"abc"), 8) == 3  # 8 bytes were announced, 3 arrive
     assert staging.progress(key) == (3, 10)
     assert contents(staging) == {}
     with pytest.raises(StateConflict) as caught:
@@ -143,7 +143,7 @@ def test_broken_connection_keeps_the_received_bytes() -> None:
     assert contents(staging) == {"a.bin": b"abcdefghij"}
 
 
-def test_empty_piece_after_the_last_one_leaves_the_file_alone() -> None:
+def test_empty_part_after_the_last_one_does_not_change_the_file() -> None:
     staging = Staging(7)
     key = staging.begin("a.bin", 1)
     staging.append(key, 0, io.BytesIO(b"a"), 1)
@@ -151,7 +151,7 @@ def test_empty_piece_after_the_last_one_leaves_the_file_alone() -> None:
     assert contents(staging) == {"a.bin": b"a"}
 
 
-def test_piece_beyond_the_announced_length_is_refused() -> None:
+def test_part_beyond_the_announced_length_is_refused() -> None:
     staging = Staging(4)
     key = staging.begin("a.bin", 2)
     with pytest.raises(InvalidRequest, match="announced with 2 bytes"):
@@ -164,7 +164,7 @@ def test_unknown_upload_is_not_found(key: str) -> None:
         Staging(5).progress(key)
 
 
-def test_more_than_the_server_takes_is_refused(settings: Any) -> None:
+def test_upload_over_the_limit_of_the_server_is_refused(settings: Any) -> None:
     settings.CVAT_LAMBDA_STANDALONE_MAX_UPLOAD_BYTES = 10
     staging = Staging(6)
     staging.add("a", [b"12345678"])

@@ -1,4 +1,4 @@
-"""The cache that is bounded by bytes."""
+"""`BoundedCache`, whose limit is a number of bytes."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def test_put_beyond_the_limit_evicts_the_least_recently_used_value(
 ) -> None:
     for number in range(5):
         cache.put(str(number), bytes(20))
-    assert cache.get("0") == bytes(20)  # now the most recently used
+    assert cache.get("0") == bytes(20)  # now "0" is the most recently used key
     cache.put("5", bytes(20))
     assert cache.get("0") == bytes(20)
     assert cache.get("1") is None
     assert cache.size == 100
 
 
-def test_put_of_a_value_larger_than_a_quarter_of_the_limit_keeps_nothing(
+def test_value_larger_than_a_quarter_of_the_limit_is_not_cached(
     cache: BoundedCache[bytes],
 ) -> None:
     cache.put("small", bytes(10))
@@ -37,20 +37,20 @@ def test_put_of_a_value_larger_than_a_quarter_of_the_limit_keeps_nothing(
     assert cache.get("small") == bytes(10)
 
 
-def test_put_of_a_too_large_value_forgets_the_value_before(cache: BoundedCache[bytes]) -> None:
+def test_put_of_a_too_large_value_deletes_the_old_value(cache: BoundedCache[bytes]) -> None:
     cache.put("key", b"old")
     cache.put("key", bytes(26))
     assert cache.get("key") is None
     assert cache.size == 0
 
 
-def test_clear_forgets_every_value(cache: BoundedCache[bytes]) -> None:
+def test_clear_deletes_every_value(cache: BoundedCache[bytes]) -> None:
     cache.put("key", b"value")
     cache.clear()
     assert (cache.get("key"), cache.size) == (None, 0)
 
 
-def test_threads_that_put_and_get_at_once_keep_the_limit(cache: BoundedCache[bytes]) -> None:
+def test_size_stays_within_the_limit_with_concurrent_threads(cache: BoundedCache[bytes]) -> None:
     def use(number: int) -> None:
         for i in range(2000):
             cache.put(str((number * 7 + i) % 50), bytes(i % 25))
@@ -64,7 +64,7 @@ def test_threads_that_put_and_get_at_once_keep_the_limit(cache: BoundedCache[byt
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.binary(max_size=40)), max_size=60))
-def test_any_puts_keep_the_limit_and_the_right_size(
+def test_size_stays_right_and_within_the_limit_after_any_puts(
     puts: list[tuple[str, bytes]],
 ) -> None:
     cache: BoundedCache[bytes] = BoundedCache(100, size_of=len)

@@ -1,4 +1,4 @@
-"""The image of a frame that a function sees in a call."""
+"""The image that a call sends to the function."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def frame(data: bytes) -> Frame:
     return Frame(number=3, data=data, mime="image/png", name="a.png")
 
 
-def test_view_without_a_region_sends_the_frame_as_it_is() -> None:
+def test_view_without_a_region_sends_the_frame_unchanged() -> None:
     data = png(40, 30)
     sent = View.of((40, 30), None).encode(frame(data), SPEC)
     assert sent.data is data
     assert sent.placement == WHOLE_FRAME
 
 
-def test_view_of_a_region_that_is_downscaled_has_the_scale_and_the_place_of_both() -> None:
+def test_view_of_a_downscaled_region_has_its_offset_and_scale() -> None:
     view = View.of((40, 30), Region.parse((10, 5, 50, 25)))
     sent = view.encode(frame(png(40, 30)), SPEC, keep_size=False)
     assert Image.open(io.BytesIO(sent.data)).size == (10, 7)

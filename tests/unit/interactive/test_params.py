@@ -1,4 +1,4 @@
-"""What a call needs by the kind of its function."""
+"""The parameters that a call needs for each kind of function."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tracker states in the client's hands."""
+"""Signed tracker states, which the client keeps."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def signer(function_id: str = "siam", user_id: int = 1, task_id: int = 5) -> Sta
 
 
 @given(JSON)
-def test_a_state_comes_back_as_it_was(state: Any) -> None:
+def test_signed_state_is_opened_to_an_equal_value(state: Any) -> None:
     signed = signer().sign(state, revision="r1")
     expected = None if state is None else TrackerState(value=state, revision="r1")
     assert signer().open(signed) == expected
@@ -45,7 +45,7 @@ def test_no_state_stays_none() -> None:
     "other",
     [
         signer(function_id="siam2"),
-        signer(user_id=2),  # someone else's
+        signer(user_id=2),  # another user
         signer(task_id=6),
         signer(user_id=15, task_id=5),
     ],
@@ -56,7 +56,7 @@ def test_a_state_of_another_owner_is_refused(other: StateSigner) -> None:
         signer().open(signed)
 
 
-def test_different_owners_have_different_salts() -> None:
+def test_state_of_a_user_and_task_with_the_same_joined_digits_is_refused() -> None:
     signed = signer(user_id=11, task_id=1).sign(1, revision="r1")
     with pytest.raises(InvalidTrackerState):
         signer(user_id=1, task_id=11).open(signed)
@@ -88,7 +88,7 @@ def test_state_older_than_the_limit_is_refused_with_its_age(
     assert signer().open(signed) == TrackerState(value=1, revision="r1")
 
 
-def test_state_that_is_no_json_raises_an_answer_error() -> None:
+def test_state_that_is_not_json_raises_an_answer_error() -> None:
     with pytest.raises(AnswerError, match="not finite") as error:
         signer().sign({"score": float("inf")}, revision="r1", item=3)
     assert (error.value.item, error.value.field) == (3, "states")

@@ -17,7 +17,7 @@ def make(tmp_path: Path) -> Path:
     (folder / "main.py").write_text("import common.boxes\n")
     (folder / "common").symlink_to(shared)
     (folder / "gone").symlink_to(tmp_path / "nothing")
-    (folder / "again").symlink_to(folder)  # a folder inside itself
+    (folder / "again").symlink_to(folder)  # a link to the folder itself
     return folder
 
 
@@ -26,7 +26,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in files)
 
 
-def test_copy_of_a_folder_with_a_link_to_a_parent_ends(tmp_path: Path) -> None:
+def test_copy_of_a_folder_with_a_link_to_itself_leaves_the_link_out(tmp_path: Path) -> None:
     target = tmp_path / "copy"
     target.mkdir()
     archives.copy_folder(make(tmp_path), target)
@@ -35,12 +35,12 @@ def test_copy_of_a_folder_with_a_link_to_a_parent_ends(tmp_path: Path) -> None:
     assert (target / "common" / "boxes.py").read_text() == "BOXES = 1\n"
 
 
-def test_archive_of_a_folder_with_a_link_to_a_parent_ends(tmp_path: Path) -> None:
+def test_archive_of_a_folder_with_a_link_to_itself_leaves_the_link_out(tmp_path: Path) -> None:
     packed = zipfile.ZipFile(io.BytesIO(archives.pack(make(tmp_path))))
     assert sorted(packed.namelist()) == ["common/boxes.py", "main.py"]
 
 
-def test_copy_of_a_folder_links_large_files_that_are_no_code(tmp_path: Path) -> None:
+def test_copy_of_a_folder_hardlinks_large_files_but_not_code(tmp_path: Path) -> None:
     folder, target = tmp_path / "function", tmp_path / "copy"
     folder.mkdir()
     target.mkdir()
@@ -49,6 +49,6 @@ def test_copy_of_a_folder_links_large_files_that_are_no_code(tmp_path: Path) -> 
             file.truncate(archives.HARDLINK_FROM)
     archives.copy_folder(folder, target)
     same = [(folder / name).samefile(target / name) for name in ("weights.bin", "generated.py")]
-    assert same == [True, False]  # code is code, however long
+    assert same == [True, False]  # code is copied whatever its size
     (folder / "weights.bin").unlink()
     assert (target / "weights.bin").stat().st_size == archives.HARDLINK_FROM

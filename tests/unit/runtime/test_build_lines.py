@@ -71,7 +71,7 @@ def test_pip_lines_become_requirements(tmp_path: Path, line: str, requirements: 
         ({"baseImage": "somebody/special:1"}, "baseImage somebody/special:1 is not used"),
     ],
 )
-def test_line_that_is_not_run_is_named_with_what_to_write_instead(
+def test_unsupported_line_is_reported_with_a_replacement(
     tmp_path: Path, build: dict[str, Any], sentence: str
 ) -> None:
     found = read_build_lines(build, tmp_path)
@@ -94,20 +94,20 @@ def test_line_that_is_not_run_is_named_with_what_to_write_instead(
         ("", []),
     ],
 )
-def test_known_base_image_gives_its_framework(
+def test_known_base_image_adds_the_packages_of_its_framework(
     tmp_path: Path, image: str, packages: list[str]
 ) -> None:
     found = read_build_lines({"baseImage": image}, tmp_path)
     assert (found.requirements, found.not_run) == (packages, [])
 
 
-def test_copy_of_the_folders_own_files_to_opt_nuclio_needs_no_hint(tmp_path: Path) -> None:
+def test_copy_of_the_folders_own_files_to_opt_nuclio_is_not_reported(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("")
     lines = ("requirements.txt /opt/nuclio/requirements.txt", ". /opt/nuclio")
     assert read_build_lines(directives(*lines, kind="COPY"), tmp_path).not_run == []
 
 
-def test_env_lines_become_variables_and_spec_env_wins(tmp_path: Path) -> None:
+def test_env_lines_become_variables_that_spec_env_overrides(tmp_path: Path) -> None:
     build = directives(
         "MODEL=a SIZE=640", "OLD form of it", "PIP_EXTRA_INDEX_URL=https://x/", kind="ENV"
     )
@@ -120,12 +120,14 @@ def test_env_lines_become_variables_and_spec_env_wins(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "build", [{"commands": "x"}, {"directives": []}, {"directives": {"preCopy": ["x"]}}]
 )
-def test_build_of_a_wrong_type_is_named(tmp_path: Path, build: dict[str, Any]) -> None:
+def test_build_of_a_wrong_type_raises_an_error_with_its_field(
+    tmp_path: Path, build: dict[str, Any]
+) -> None:
     with pytest.raises(ValueError, match=r"spec\.build\."):
         read_build_lines(build, tmp_path)
 
 
-def test_lint_names_lines_that_are_not_run(tmp_path: Path) -> None:
+def test_lint_reports_lines_that_are_not_run(tmp_path: Path) -> None:
     spec = {"handler": "main:handler", "build": directives("apt-get install -y ffmpeg")}
     config = parse_function({"metadata": {"name": "one"}, "spec": spec}, tmp_path)
     texts = [finding.text for finding in lint(config) if not finding.severe]

@@ -1,4 +1,4 @@
-"""The judges of functions: their code and their answers."""
+"""The checks of a function: lint of its folder, and validation of its answers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def item(**changes: Any) -> dict[str, Any]:
     [
         [],
         [item()],
-        [item(confidence="0.5")],  # some of CVAT's own functions send text
+        [item(confidence="0.5")],  # some of CVAT's functions send text
         [item(type="polygon", points=[0, 0, 1, 0, 1, 1.5])],
         [item(type="mask", mask=[0, 1, 1, 0, 0, 0, 1, 1])],
         [{"label": "cat", "type": "tag"}],
@@ -50,7 +50,7 @@ def item(**changes: Any) -> dict[str, Any]:
         [{"label": "pose", "type": "skeleton", "elements": [item(type="points", points=[1, 2])]}],
     ],
 )
-def test_a_good_detector_passes(answer: Any) -> None:
+def test_valid_answer_of_a_detector_has_no_problems(answer: Any) -> None:
     assert list(detector_problems(answer, LABELS)) == []
 
 
@@ -72,7 +72,7 @@ def test_a_good_detector_passes(answer: Any) -> None:
         ([item(type="skeleton")], "a skeleton needs the list 'elements'"),
     ],
 )
-def test_faulty_answer_of_a_detector_is_described(answer: Any, problem: str) -> None:
+def test_invalid_answer_of_a_detector_is_described(answer: Any, problem: str) -> None:
     assert problem in " / ".join(detector_problems(answer, LABELS))
 
 
@@ -84,7 +84,7 @@ def test_faulty_answer_of_a_detector_is_described(answer: Any, problem: str) -> 
         ({"mask": [], "points": []}, ""),
         ({"blob": "..."}, ""),
         ({"embedding": {}}, ""),
-        # The embedding beside it does not excuse a mask.
+        # A mask is checked even if the answer has a blob or an embedding.
         ({"blob": "...", "mask": [[0, 255], [0, 0]]}, ""),
         ({"blob": "...", "mask": [[0, 128], [255, 0]]}, "two values"),
         ({"embedding": {}, "mask": [[0, 1]]}, "does not fill its bounds"),
@@ -97,7 +97,7 @@ def test_faulty_answer_of_a_detector_is_described(answer: Any, problem: str) -> 
         ({"mask": [[1]], "bounds": [0, 0]}, "'bounds' must be"),
     ],
 )
-def test_answers_of_interactors_are_judged(answer: Any, problem: str) -> None:
+def test_invalid_answer_of_an_interactor_is_described(answer: Any, problem: str) -> None:
     found = " / ".join(interactor_problems(answer, 2, 2))
     assert problem in found
     assert bool(problem) == bool(found)
@@ -108,14 +108,14 @@ def test_answers_of_interactors_are_judged(answer: Any, problem: str) -> None:
     [
         ({"shapes": [{"type": "rectangle", "points": [1, 2, 3, 4]}], "states": [{}]}, ""),
         ({"shapes": [None], "states": [None]}, ""),
-        ({"shapes": [[1, 2, 3, 4]], "states": [{}]}, ""),  # the older protocol
+        ({"shapes": [[1, 2, 3, 4]], "states": [{}]}, ""),  # the format of CVAT's tracker functions
         ([], "answers with an object"),
         ({"shapes": [None]}, "needs the list 'states'"),
         ({"shapes": [], "states": [{}]}, "'shapes' has 0 items for 1 objects"),
         ({"shapes": [{"points": "x"}], "states": [{}]}, "shape 0 must be null"),
     ],
 )
-def test_answers_of_trackers_are_judged(answer: Any, problem: str) -> None:
+def test_invalid_answer_of_a_tracker_is_described(answer: Any, problem: str) -> None:
     found = " / ".join(tracker_problems(answer, 1))
     assert problem in found
     assert bool(problem) == bool(found)
@@ -132,19 +132,19 @@ def test_answers_of_trackers_are_judged(answer: Any, problem: str) -> None:
         ([0, True], "whole numbers"),
     ],
 )
-def test_answers_of_re_identification_are_judged(answer: Any, problem: str) -> None:
+def test_invalid_answer_of_a_reid_function_is_described(answer: Any, problem: str) -> None:
     found = " / ".join(reid_problems(answer, 2, 2))
     assert problem in found
     assert bool(problem) == bool(found)
 
 
 @pytest.mark.parametrize("text", [b"[NaN]", b"[Infinity]", b"None", b""])
-def test_json_is_read_strictly(text: bytes) -> None:
+def test_text_that_is_not_strict_json_raises_an_error(text: bytes) -> None:
     with pytest.raises(ValueError):
         read_strictly(text)
 
 
-def test_picture_is_a_png_with_the_disc_at_its_position() -> None:
+def test_sample_image_is_a_png_with_the_disc_at_its_position() -> None:
     data = fixtures.png(fixtures.WIDTH, fixtures.HEIGHT, 0)
     head = struct.unpack("!II", data[16:24])
     rows = zlib.decompress(data[data.index(b"IDAT") + 4 : -16])
@@ -189,7 +189,7 @@ def findings(
     yield from ((finding.severe, finding.text) for finding in lint(config))
 
 
-def test_a_good_folder_has_no_findings(folder: Path) -> None:
+def test_valid_folder_has_no_findings(folder: Path) -> None:
     assert list(findings(folder)) == []
 
 
@@ -207,7 +207,7 @@ def test_a_good_folder_has_no_findings(folder: Path) -> None:
         (GOOD_CODE + "P = '/home/me/model.onnx'\n", False, "absolute path outside /opt/nuclio"),
     ],
 )
-def test_lint_finds_code_that_fails_in_nuclio(
+def test_lint_reports_code_that_fails_in_nuclio(
     folder: Path, code: str, severe: bool, text: str
 ) -> None:
     assert any(text in found and severe is hard for hard, found in findings(folder, code))
@@ -232,7 +232,7 @@ def test_lint_finds_code_that_fails_in_nuclio(
         ),
     ],
 )
-def test_lint_finds_a_spec_that_fails_in_nuclio(
+def test_lint_reports_a_spec_that_fails_in_nuclio(
     folder: Path, spec: dict[str, Any], severe: bool, text: str
 ) -> None:
     found = list(findings(folder, spec=spec))
@@ -251,7 +251,7 @@ def test_lint_finds_a_spec_that_fails_in_nuclio(
         ({"annotations": {"type": "reid", "version": [2]}}, "version must be text"),
     ],
 )
-def test_lint_finds_metadata_that_fails_in_cvat(
+def test_lint_reports_metadata_that_fails_in_cvat(
     folder: Path, metadata: dict[str, Any], text: str
 ) -> None:
     found = [told for _, told in findings(folder, **metadata)]

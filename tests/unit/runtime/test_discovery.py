@@ -25,12 +25,12 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_function_folders_are_found_at_any_depth_and_not_inside_each_other(root: Path) -> None:
+def test_function_folders_are_found_at_any_depth_but_not_inside_another_one(root: Path) -> None:
     found = [path.relative_to(root).as_posix() for path in discover([root]).folders]
     assert found == ["a/b/one", "a/two/nuclio"]
 
 
-def test_a_folder_given_twice_or_itself_a_function_counts_once(root: Path) -> None:
+def test_folder_that_is_found_twice_is_listed_once(root: Path) -> None:
     assert len(discover([root, root / "a" / "b" / "one", root / "a"]).folders) == 2
 
 
@@ -47,7 +47,7 @@ def test_gpu_variant_is_chosen_if_it_exists(root: Path) -> None:
     [
         ("{nvidia.com/gpu: 1}", True, "function-gpu.yaml"),
         ("{nvidia.com/gpu: 1}", False, "function.yaml"),
-        # An Intel GPU's function finds no device on an NVIDIA machine.
+        # A function for an Intel GPU finds no device on a machine with an NVIDIA GPU.
         ("{gpu.intel.com/i915: 1}", True, "function.yaml"),
         ("{memory: 4Gi}", True, "function.yaml"),
         ("", True, "function.yaml"),
@@ -60,10 +60,12 @@ def test_gpu_variant_for_another_device_is_not_chosen_automatically(
     assert choose_file_for_machine(folder, nvidia=nvidia).name == "function.yaml"
     (folder / "function-gpu.yaml").write_text(f"spec: {{resources: {{limits: {limits}}}}}")
     assert choose_file_for_machine(folder, nvidia=nvidia).name == chosen
-    assert choose_file(folder, gpu=True).name == "function-gpu.yaml"  # as told, whatever it needs
+    assert (
+        choose_file(folder, gpu=True).name == "function-gpu.yaml"
+    )  # `gpu=True` chooses it for any device
 
 
-def test_unreadable_gpu_variant_is_an_error(root: Path) -> None:
+def test_unreadable_gpu_variant_raises_an_error_on_a_gpu_machine(root: Path) -> None:
     folder = root / "a" / "b" / "one"
     (folder / "function-gpu.yaml").write_text("[")
     with pytest.raises(FunctionBroken, match=r"function-gpu\.yaml cannot be read"):
@@ -72,7 +74,7 @@ def test_unreadable_gpu_variant_is_an_error(root: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["function-gpu.yaml", "function-gpu.yml"])
-def test_folder_with_a_gpu_variant_alone_is_found_and_used_with_gpu_only(
+def test_folder_with_a_gpu_variant_only_is_found_and_needs_the_gpu_option(
     tmp_path: Path, name: str
 ) -> None:
     folder = tmp_path / "x"
@@ -106,7 +108,7 @@ def test_function_yml_is_a_function_file_and_function_yaml_comes_first(tmp_path:
         (None, False),
     ],
 )
-def test_a_function_is_on_a_gpu_when_its_limits_name_one(
+def test_function_is_on_a_gpu_if_its_limits_name_one(
     tmp_path: Path, limits: object, on_gpu: bool
 ) -> None:
     spec = {"handler": "main:handler", "resources": {"limits": limits}}
@@ -135,7 +137,7 @@ def test_worker_gets_variables_of_the_machine_and_the_function_only(
 
 
 @pytest.mark.parametrize(("workers", "share"), [(1, "6"), (2, "3"), (4, "1"), (9, "1")])
-def test_the_workers_of_a_function_share_the_cores(
+def test_threads_of_a_worker_are_its_share_of_the_cores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, share: str
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(6)))

@@ -1,4 +1,4 @@
-"""A function.yaml is written by anybody: whatever it holds, only its own function is in error."""
+"""Any content of a function.yaml is parsed, or refused with `FunctionBroken`."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ WHOLE: dict[str, Any] = {
 
 
 def paths(value: object, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Return the way to each value inside another."""
+    """Return the path of keys to each value inside another value."""
     inside = value.items() if isinstance(value, dict) else enumerate(value)  # type: ignore[arg-type]
     found = [at] if at else []
     for key, item in inside:
@@ -104,7 +104,7 @@ VALUES = st.recursive(
 
 
 def check(document: Any) -> None:
-    """Parse it as the runtime does; what is accepted can be stored, sent and shown."""
+    """Parse a document as the runtime does. An accepted document must be valid JSON."""
     try:
         config = parse_function(in_project(document, "cvat"), Path("somewhere/one"))
     except FunctionBroken:
@@ -146,8 +146,8 @@ def test_any_document_is_read_or_refused_with_a_message(document: dict[str, Any]
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(text=st.text(alphabet="ab:-[]{}&*!|>'\"#%@, \n\t019.~<", max_size=60))
-@example(text="a: &a [*a]")  # a document without an end
-@example(text="a: 2024-13-45")  # no such day
+@example(text="a: &a [*a]")  # a list that contains itself
+@example(text="a: 2024-13-45")  # an invalid date
 @example(text="? [a]\n: b")
 @example(text="a: !!python/object:os.system {}")
 @example(text="[" * 3000)

@@ -12,9 +12,9 @@ from cvat_lambda.runtime.spec.function_file import parse_function
 @pytest.mark.parametrize(
     ("spec", "limit_s"),
     [
-        ({}, None),  # nothing limits a call, so nothing may cut it
-        ({"eventTimeout": "5s"}, 60),  # never less than a minute
-        ({"eventTimeout": "2m"}, 145),  # 10 s of waiting for a worker, 120 s of work, a margin
+        ({}, None),  # invocations have no time limit
+        ({"eventTimeout": "5s"}, 60),  # at least one minute
+        ({"eventTimeout": "2m"}, 145),  # 10 s wait for a worker, 120 s event timeout, margin
         (
             {
                 "eventTimeout": "2m",

@@ -19,7 +19,7 @@ def with_trigger(**trigger: Any) -> FunctionConfig:
     return parse({"triggers": {"http": {"kind": "http", **trigger}}})
 
 
-def test_a_bare_function_gets_nuclios_defaults() -> None:
+def test_minimal_function_file_has_the_defaults_of_nuclio() -> None:
     config = parse()
     assert (config.handler, config.namespace, config.python) == ("one:handler", "nuclio", None)
     assert config.trigger.workers == 1
@@ -37,7 +37,7 @@ def test_a_bare_function_gets_nuclios_defaults() -> None:
     [
         ({"numWorkers": 3, "maxWorkers": 5}, "workers", 3),
         ({"maxWorkers": 5}, "workers", 5),
-        ({"workerAvailabilityTimeoutMilliseconds": 0}, "availability_timeout_s", 0),  # never wait
+        ({"workerAvailabilityTimeoutMilliseconds": 0}, "availability_timeout_s", 0),  # do not wait
         ({"workerAvailabilityTimeoutMilliseconds": -1}, "availability_timeout_s", 10),
         ({"workerAvailabilityTimeoutMilliseconds": 250}, "availability_timeout_s", 0.25),
         ({"attributes": {"port": "8099"}}, "port", 8099),
@@ -45,7 +45,7 @@ def test_a_bare_function_gets_nuclios_defaults() -> None:
         ({"workerTerminationTimeout": "3s"}, "termination_timeout_s", 3),
     ],
 )
-def test_the_trigger_is_read_as_nuclio_reads_it(
+def test_field_of_the_trigger_is_read_as_in_nuclio(
     trigger: dict[str, Any], field: str, value: float
 ) -> None:
     assert getattr(with_trigger(**trigger).trigger, field) == value
@@ -68,7 +68,7 @@ def test_the_trigger_is_read_as_nuclio_reads_it(
         ({"triggers": {"a": {"kind": "http", "attributes": {"port": 70000}}}}, "0 to 65535"),
     ],
 )
-def test_a_wrong_field_is_named_with_its_function(spec: dict[str, Any], message: str) -> None:
+def test_invalid_field_is_named_with_its_function(spec: dict[str, Any], message: str) -> None:
     with pytest.raises(FunctionBroken, match="function 'one': ") as caught:
         parse(spec)
     assert message in str(caught.value)
@@ -109,7 +109,7 @@ def test_unknown_fields_are_kept() -> None:
     assert {key: shown[key] for key in spec} == spec
 
 
-def test_the_extra_section_is_read() -> None:
+def test_section_x_cvat_lambda_is_read() -> None:
     extras = {
         "weights": [
             {
@@ -179,7 +179,7 @@ def test_invalid_weights_are_refused(weight: dict[str, Any], message: str) -> No
 
 
 @pytest.mark.parametrize("text", ["metadata: [", "- a\n- b\n", "", "\x00"])
-def test_a_file_that_is_no_function_yaml_is_refused(tmp_path: Path, text: str) -> None:
+def test_file_that_is_not_a_yaml_mapping_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "function.yaml"
     file.write_text(text)
     with pytest.raises(FunctionBroken, match=r"function\.yaml"):
@@ -206,20 +206,22 @@ def test_a_file_that_is_no_function_yaml_is_refused(tmp_path: Path, text: str) -
         ({"metadata": {"name": "one\n"}}, "with a letter or digit at both ends"),
     ],
 )
-def test_a_value_of_the_wrong_type_is_named(document: dict[str, Any], message: str) -> None:
+def test_value_of_the_wrong_type_is_named_with_its_field(
+    document: dict[str, Any], message: str
+) -> None:
     with pytest.raises(FunctionBroken) as caught:
         parse_function({"metadata": {"name": "one"}, "spec": {}, **document}, Path("one"))
     assert message in str(caught.value)
 
 
-def test_a_date_in_the_file_is_shown_as_text(tmp_path: Path) -> None:
+def test_date_in_the_file_becomes_text(tmp_path: Path) -> None:
     file = tmp_path / "function.yaml"
     file.write_text("metadata: {name: one, annotations: {made: 2024-05-06}}\nspec: {}\n")
     shown = parse_function(read_document(file), tmp_path).document
     assert shown["metadata"]["annotations"] == {"made": "2024-05-06"}
 
 
-def test_file_with_a_tab_behind_a_value_is_read(tmp_path: Path) -> None:
+def test_file_with_a_tab_after_a_value_is_read(tmp_path: Path) -> None:
     file = tmp_path / "function.yaml"
     file.write_text("metadata:\n  name: tab\nspec:\n  handler: main:handler\t\n")
     assert parse_function(read_document(file), tmp_path).handler == "main:handler"

@@ -17,23 +17,23 @@ from cvat_lambda.runtime.spec.quantities import format_bytes, parse_duration, pa
         ("1.5s", 1.5),
         (".5s", 0.5),
         ("100us", 1e-4),
-        ("0", 0),  # the only number without a unit
+        ("0", 0),  # the only duration without a unit
         ("-2s", -2),
-        ("30000s", 30000),  # as one of CVAT's own functions has it
+        ("30000s", 30000),  # one of CVAT's functions has this value
     ],
 )
-def test_durations_are_read_as_go_reads_them(text: str, seconds: float) -> None:
+def test_duration_is_parsed_as_in_go(text: str, seconds: float) -> None:
     assert parse_duration(text) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize("text", ["", "10", "s", "1 s", "1s ", "ten", "1d", "1s2", "-", "1..5s"])
-def test_invalid_duration_is_refused_by_name(text: str) -> None:
+def test_invalid_duration_is_refused_with_a_message(text: str) -> None:
     with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(text)
 
 
 @given(st.integers(0, 10_000), st.integers(0, 59), st.integers(0, 59))
-def test_parts_of_a_duration_add_up(hours: int, minutes: int, seconds: int) -> None:
+def test_parts_of_a_duration_are_summed(hours: int, minutes: int, seconds: int) -> None:
     assert parse_duration(f"{hours}h{minutes}m{seconds}s") == pytest.approx(
         hours * 3600 + minutes * 60 + seconds
     )
@@ -43,12 +43,12 @@ def test_parts_of_a_duration_add_up(hours: int, minutes: int, seconds: int) -> N
     ("text", "amount"),
     [("4Gi", 4 * 2**30), ("512Mi", 2**29), ("1.5Gi", 3 * 2**29), ("2G", 2 * 10**9), ("100", 100)],
 )
-def test_quantities_are_read_as_kubernetes_reads_them(text: str, amount: int) -> None:
+def test_quantity_is_parsed_as_in_kubernetes(text: str, amount: int) -> None:
     assert parse_quantity(text) == amount
 
 
 @pytest.mark.parametrize("text", ["", "lots", "4GiB", "-1Gi", "1 Gi x"])
-def test_invalid_quantity_is_refused_by_name(text: str) -> None:
+def test_invalid_quantity_is_refused_with_a_message(text: str) -> None:
     with pytest.raises(ValueError, match="is not an amount of memory"):
         parse_quantity(text)
 
@@ -57,5 +57,5 @@ def test_invalid_quantity_is_refused_by_name(text: str) -> None:
     ("amount", "text"),
     [(0, "0 bytes"), (1023, "1023 bytes"), (1024, "1.0 KiB"), (5 * 2**40, "5120.0 GiB")],
 )
-def test_amounts_are_shown_in_the_largest_unit(amount: int, text: str) -> None:
+def test_amount_is_formatted_with_the_largest_unit(amount: int, text: str) -> None:
     assert format_bytes(amount) == text

@@ -7,7 +7,7 @@ import pytest
 from cvat_lambda.runtime.processor.resource_queue import QueueClosed, ResourceQueue
 
 
-def test_calls_are_served_in_the_order_in_which_they_came() -> None:
+def test_callers_get_items_in_the_order_of_their_calls() -> None:
     async def play() -> list[tuple[str, int]]:
         pool: ResourceQueue[int] = ResourceQueue()
         served: list[tuple[str, int]] = []
@@ -30,7 +30,7 @@ def test_later_caller_does_not_overtake_a_waiting_one() -> None:
         pool: ResourceQueue[int] = ResourceQueue()
         waiting = asyncio.ensure_future(pool.take(5))
         await asyncio.sleep(0)
-        pool.put(1)  # given to the one that waits, though it has not run yet
+        pool.put(1)  # assigned to the waiting caller, whose task has not run yet
         overtaker = pool.take_now()
         assert await waiting == 1
         return overtaker
@@ -38,7 +38,7 @@ def test_later_caller_does_not_overtake_a_waiting_one() -> None:
     assert asyncio.run(play()) is None
 
 
-def test_a_call_that_may_not_wait_is_refused_at_once() -> None:
+def test_caller_with_a_timeout_of_zero_is_refused_at_once() -> None:
     async def play() -> None:
         with pytest.raises(TimeoutError):
             await ResourceQueue[int]().take(0)
@@ -57,7 +57,7 @@ def test_caller_that_timed_out_gets_no_item() -> None:
     assert asyncio.run(play()) == 1
 
 
-def test_an_item_given_to_a_caller_that_is_cancelled_goes_to_the_next() -> None:
+def test_item_of_a_cancelled_caller_is_assigned_to_the_next_caller() -> None:
     async def play() -> tuple[int, int]:
         pool: ResourceQueue[int] = ResourceQueue()
         first = asyncio.ensure_future(pool.take(5))

@@ -30,7 +30,9 @@ def edit(folder: Path, part: str, key: str, value: object) -> None:
     file.write_text(yaml.safe_dump(document))
 
 
-def test_revision_of_equal_content_in_another_folder_is_equal(folder: Path, tmp_path: Path) -> None:
+def test_revision_is_equal_for_equal_content_in_another_folder(
+    folder: Path, tmp_path: Path
+) -> None:
     shutil.copytree(folder, tmp_path / "b" / "copy")
     (tmp_path / "b" / "copy" / "__pycache__").mkdir()
     (tmp_path / "b" / "copy" / "__pycache__" / "main.pyc").write_bytes(b"compiled")
@@ -38,20 +40,20 @@ def test_revision_of_equal_content_in_another_folder_is_equal(folder: Path, tmp_
 
 
 @pytest.mark.parametrize("name", ["main.py", "model.onnx", "more/new.txt"])
-def test_revision_after_a_change_of_a_file_is_another(folder: Path, name: str) -> None:
+def test_revision_differs_after_a_change_of_a_file(folder: Path, name: str) -> None:
     before = revision(folder)
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_bytes(b"changed")
     assert revision(folder) != before
 
 
-def test_revision_after_a_file_got_another_name_is_another(folder: Path) -> None:
+def test_revision_differs_after_a_file_is_renamed(folder: Path) -> None:
     before = revision(folder)
     (folder / "model.onnx").rename(folder / "other.onnx")
     assert revision(folder) != before
 
 
-def test_revision_depends_on_environment_and_weights(folder: Path) -> None:
+def test_revision_differs_for_another_environment_or_other_weights(folder: Path) -> None:
     assert (
         len({revision(folder), revision(folder, environment="x"), revision(folder, weights="x")})
         == 3
@@ -63,12 +65,17 @@ def test_revision_depends_on_environment_and_weights(folder: Path) -> None:
     [
         ("metadata", "annotations", {"type": "detector", "spec": "[]"}, True),
         ("spec", "env", [{"name": "THRESHOLD", "value": "0.7"}], True),
-        ("metadata", "labels", {"nuclio.io/project-name": "other"}, False),  # where it is listed
-        ("spec", "build", {"path": "/elsewhere"}, False),  # where the code came from
+        (
+            "metadata",
+            "labels",
+            {"nuclio.io/project-name": "other"},
+            False,
+        ),  # only where it is listed
+        ("spec", "build", {"path": "/elsewhere"}, False),  # only the source of the code
         ("metadata", "annotations", {"type": "detector", "cvat-lambda/revision": "old"}, False),
     ],
 )
-def test_revision_after_a_change_of_the_function_file(
+def test_revision_differs_after_a_relevant_change_of_the_function_file(
     folder: Path, part: str, key: str, value: object, changes: bool
 ) -> None:
     before = revision(folder)

@@ -1,4 +1,4 @@
-"""Frames, logs, archives: what is written is what is read."""
+"""Message frames between processor and worker, log files, and archives."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_frame_of_more_than_a_gibibyte_is_refused() -> None:
         read_head(HEAD.pack(2**31, 0))
 
 
-def test_text_that_is_not_utf_8_fails_when_it_is_read() -> None:
+def test_frame_with_text_that_is_not_utf_8_raises_an_error_when_it_is_unpacked() -> None:
     from cvat_lambda.runtime.worker.frames import pack as pack_frame
 
     packed = pack_frame({"header": "\udcff"})[HEAD.size :]
@@ -62,7 +62,7 @@ def test_text_that_is_not_utf_8_fails_when_it_is_read() -> None:
 # --- the log -------------------------------------------------------------------------------------
 
 
-def test_a_log_is_bounded_and_read_over_its_files(tmp_path: Path) -> None:
+def test_log_has_a_bounded_size_and_is_read_across_its_files(tmp_path: Path) -> None:
     path = tmp_path / "one.log"
     log = logs.FunctionLog(path, max_file=2000)
     for number in range(200):
@@ -83,7 +83,7 @@ def test_records_lost_on_a_full_disk_are_counted_in_the_log(tmp_path: Path) -> N
     log = logs.FunctionLog(path)
     log.write("info", "lost")
     log.write("info", "lost too")
-    log.close()  # it is opened anew, as at a rotation
+    log.close()  # the next write opens the file again, as after a rotation
     path.unlink()
     log.write("info", "there is room again")
     log.close()
@@ -94,8 +94,8 @@ def test_records_lost_on_a_full_disk_are_counted_in_the_log(tmp_path: Path) -> N
     ]
 
 
-def test_the_tail_is_read_while_the_files_are_rotated(tmp_path: Path) -> None:
-    (tmp_path / "one.log.1").write_bytes(b"a\nb\n")  # the current file is not there yet
+def test_log_tail_is_read_during_a_rotation(tmp_path: Path) -> None:
+    (tmp_path / "one.log.1").write_bytes(b"a\nb\n")  # the current file does not exist yet
     assert logs.read_log(tmp_path / "one.log", 1)[0] == b"b\n"
 
 
@@ -105,7 +105,7 @@ def test_record_is_one_line_with_its_fields() -> None:
 
 
 @pytest.mark.parametrize(("lines", "expected"), [(0, b""), (1, b"b\n"), (9, b"a\nb\n")])
-def test_the_tail_has_as_many_lines_as_asked_for(
+def test_log_tail_has_the_given_number_of_lines(
     tmp_path: Path, lines: int, expected: bytes
 ) -> None:
     (tmp_path / "one.log").write_bytes(b"a\nb\n")
@@ -117,12 +117,12 @@ def test_the_tail_has_as_many_lines_as_asked_for(
     [
         (0, None, b"2026-01-02T03:04:05.000Z [info] one"),
         (1, None, b"2026-01-02T03:04:06.000Z [error] two"),
-        (1, 2, b"    of more lines"),  # whichever cuts more
+        (1, 2, b"    of more lines"),  # the stricter limit applies
         (2, None, b"2026-01-02T03:04:07.500Z [info] three"),
         (3, None, b""),
     ],
 )
-def test_the_tail_begins_with_the_records_since_a_time(
+def test_log_tail_starts_with_the_first_record_since_a_time(
     tmp_path: Path, seconds: int, lines: int | None, first: bytes
 ) -> None:
     (tmp_path / "one.log").write_bytes(
@@ -139,7 +139,7 @@ def test_the_tail_begins_with_the_records_since_a_time(
 # --- archives ------------------------------------------------------------------------------------
 
 
-def test_packed_folder_contains_what_it_links_to(tmp_path: Path) -> None:
+def test_packed_folder_contains_the_targets_of_its_links(tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()
     (shared / "code.py").write_text("A = 1\n")
@@ -160,7 +160,7 @@ def test_file_of_1970_is_packed(tmp_path: Path) -> None:
     folder = tmp_path / "one"
     folder.mkdir()
     (folder / "main.py").write_text("A = 1\n")
-    os.utime(folder / "main.py", (0, 0))  # as in many a container: before a zip's first year
+    os.utime(folder / "main.py", (0, 0))  # common in containers; a zip's first year is 1980
     target = tmp_path / "target"
     target.mkdir()
     unpack(pack(folder), target)
@@ -192,18 +192,18 @@ def test_links_in_an_archive_are_refused(tmp_path: Path) -> None:
         unpack(tarred.getvalue(), tmp_path)
 
 
-# --- small things of the door --------------------------------------------------------------------
+# --- headers and exit statuses -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("given_name", "expected"),
     [("x-some-name", "X-Some-Name"), ("CONTENT-TYPE", "Content-Type"), ("etag", "Etag")],
 )
-def test_headers_are_named_as_go_names_them(given_name: str, expected: str) -> None:
+def test_header_name_is_written_as_in_go(given_name: str, expected: str) -> None:
     assert canonical(given_name) == expected
 
 
-def test_the_header_of_log_records_is_left_out_when_too_long() -> None:
+def test_header_of_log_records_is_left_out_if_it_is_too_long() -> None:
     record = {"level": "info", "message": "x" * 100, "at": 1.0, "with": ""}
     assert logs_header([record], "info", "http", 0) is not None
     assert logs_header([record], "warn", "http", 0) == "[]"
@@ -219,5 +219,5 @@ def test_the_header_of_log_records_is_left_out_when_too_long() -> None:
         (None, "closed its socket"),
     ],
 )
-def test_exit_of_a_worker_is_described(status: int | None, text: str) -> None:
+def test_exit_status_of_a_worker_is_described(status: int | None, text: str) -> None:
     assert describe_exit(status) == text

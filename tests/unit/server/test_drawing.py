@@ -41,8 +41,11 @@ def painted(*shapes: Shape) -> np.ndarray[Any, Any]:
     ("item", "at"),
     [
         (shape("rectangle", 20, 60, 120, 140), (20, 100)),
-        (shape("rectangle", 120, 140, 20, 60), (20, 100)),  # corners the other way round
-        (shape("rectangle", 60, 90, 140, 110, rotation=90), (90, 100)),  # now 20 wide, 80 high
+        (shape("rectangle", 120, 140, 20, 60), (20, 100)),  # corners in reverse order
+        (
+            shape("rectangle", 60, 90, 140, 110, rotation=90),
+            (90, 100),
+        ),  # 20 wide and 80 high after the rotation
         (shape("polygon", 20, 60, 120, 60, 120, 140), (70, 60)),
         (shape("polyline", 20, 60, 120, 60), (70, 60)),
         (shape("points", 70, 100), (70, 100)),
@@ -55,20 +58,20 @@ def test_shape_is_drawn_at_its_coordinates(item: Shape, at: tuple[int, int]) -> 
     assert tuple(painted(item)[at[1], at[0]]) == rgb(color_of(0))
 
 
-def test_drawing_without_a_caption_draws_no_box_for_it() -> None:
+def test_drawing_without_a_caption_has_no_caption_box() -> None:
     [drawing] = draw([shape("points", 70, 100)], LABELS, SIZE)
     canvas = np.asarray(paint(Image.new("RGB", SIZE, WHITE), [replace(drawing, caption="")]))
     ys, xs = np.nonzero((canvas != WHITE).any(axis=2))
-    assert abs(xs - 70).max() <= 3  # the dot alone
+    assert abs(xs - 70).max() <= 3  # only the dot
     assert abs(ys - 100).max() <= 3
 
 
-def test_a_polyline_is_not_closed() -> None:
+def test_polyline_is_drawn_without_a_closing_edge() -> None:
     pixels = painted(shape("polyline", 20, 60, 180, 60, 180, 140))
     assert tuple(pixels[100, 100]) == WHITE
 
 
-def test_a_mask_tints_its_pixels_only() -> None:
+def test_mask_tints_its_true_pixels_only() -> None:
     bitmap = np.zeros((40, 50), dtype=bool)
     bitmap[10:30, 10:40] = True
     pixels = painted(shape("mask", *rle.encode(bitmap, 60, 80)))
@@ -77,7 +80,7 @@ def test_a_mask_tints_its_pixels_only() -> None:
 
 
 def test_mask_with_a_huge_box_is_drawn_inside_the_image_only() -> None:
-    """A few stored numbers announce 2^28 pixels; drawn as a whole they would take gigabytes."""
+    """A stored mask of few numbers can have 2^28 pixels. As a whole it would need gigabytes."""
     huge = shape("mask", 0, 1 << 28, -8192, -8192, 8191, 8191)
     beside = shape("mask", 0, 1 << 28, 500, 500, 500 + 16383, 500 + 16383)
     empty = shape("mask", 1 << 28, 0, 0, 16383, 16383)
@@ -87,7 +90,7 @@ def test_mask_with_a_huge_box_is_drawn_inside_the_image_only() -> None:
     assert drawing.mask.all()
 
 
-def test_mask_on_a_page_has_the_pixels_of_the_tinted_image() -> None:
+def test_svg_mask_has_the_pixels_of_the_painted_mask() -> None:
     bitmap = np.random.default_rng(1).random((13, 21)) < 0.5
     (drawing,) = draw([shape("mask", *rle.encode(bitmap, 3, 4))], LABELS, SIZE)
     assert drawing.svg_mask is not None
@@ -102,7 +105,7 @@ def test_mask_on_a_page_has_the_pixels_of_the_tinted_image() -> None:
     )
 
 
-def test_a_skeleton_shows_its_visible_points_and_the_edges_between_them() -> None:
+def test_skeleton_is_drawn_with_its_visible_points_and_their_edges() -> None:
     elements = (
         shape("points", 20, 60, label_id=3),
         shape("points", 100, 140, label_id=4),
@@ -110,7 +113,7 @@ def test_a_skeleton_shows_its_visible_points_and_the_edges_between_them() -> Non
     )
     pixels = painted(shape("skeleton", label_id=2, elements=elements))
     assert tuple(pixels[140, 100]) == rgb(color_of(1))
-    assert tuple(pixels[100, 60]) == rgb(color_of(1))  # half way along the edge
+    assert tuple(pixels[100, 60]) == rgb(color_of(1))  # the middle of the edge
     assert tuple(pixels[20, 150]) == WHITE
 
 

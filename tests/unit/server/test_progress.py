@@ -8,7 +8,7 @@ from cvat_lambda.server.progress import ProgressBar, duration
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (75, "1:15"), (3725, "62:05")])
-def test_durations_are_minutes_and_seconds(seconds: float, text: str) -> None:
+def test_duration_is_formatted_as_minutes_and_seconds(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 

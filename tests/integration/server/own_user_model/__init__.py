@@ -1,1 +1,1 @@
-"""A Django app with a user model of its own: users are named by their e-mail address."""
+"""A Django app with its own user model. Users log in with their e-mail address."""
