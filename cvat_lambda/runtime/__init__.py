@@ -1,7 +1,7 @@
-"""The embedded, Docker-free platform: serves Nuclio's API for the function folders of one machine.
+"""The embedded platform without Docker: it serves Nuclio's API for function folders of one machine.
 
-Nothing here imports Django or any other room of this project: it can be installed alone, on a
-machine with a GPU. A *supervisor* process carries the dashboard's REST API; each function has a
-*processor* process with a port of its own; each processor has as many *worker* processes as the
-function asks for, in the function's own Python environment.
+Nothing here imports Django or any other room of this project, so it can be installed alone on a
+machine with a GPU. One *supervisor* process serves the dashboard's REST API. Each function has a
+*processor* process with its own port. Each processor has as many *worker* processes as the function
+file says. Workers run in the function's own Python environment.
 """

@@ -58,7 +58,7 @@ def token_in(file: Path) -> str:
 
 
 def is_local(host: str) -> bool:
-    """Whether a Host header names a loopback address."""
+    """Return whether a Host header names a loopback address."""
     try:
         name = urlsplit(f"//{host}").hostname or ""
         return name == "localhost" or ipaddress.ip_address(name).is_loopback

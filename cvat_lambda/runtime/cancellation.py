@@ -60,7 +60,7 @@ def interruptible(work: Callable[[], Result]) -> Result:
             check_cancelled()
         return outcome.result()
     finally:
-        del outcome  # else its exception and this frame would reference each other
+        del outcome  # otherwise the exception and this frame would reference each other
 
 
 def _settle(outcome: Future[Result], work: Callable[[], Result]) -> None:

@@ -85,16 +85,16 @@ class DashboardClient:
             raise RuntimeFault(f"what answers at {self.url} is no dashboard: {exc!r}") from exc
 
     def where(self, found: JsonObject) -> str:
-        """Return the address at which a function can be called from here, "-" if it cannot.
+        """Return the address at which a function can be called from here, or "-" if there is none.
 
-        "Any address" is the dashboard's machine, under the name that it is known by here.
+        For "any address" (``0.0.0.0``) it is the host of the dashboard's URL.
         """
         published = (found["status"].get("externalInvocationUrls") or ["-"])[0]
         split, here = urlsplit(f"//{published}"), urlsplit(self.url).hostname or ""
         if split.hostname in ("0.0.0.0", "::"):
             return f"[{here}]:{split.port}" if ":" in here else f"{here}:{split.port}"
         if split.hostname in _LOOPBACK and here not in _LOOPBACK:
-            return "the dashboard only"  # it listens on that machine's own loopback
+            return "the dashboard only"  # it listens on its machine's loopback
         return str(published)
 
     def get(self, path: str) -> Any:

@@ -108,7 +108,7 @@ def wait_until_settled(
         for record in status.get("logs", []):
             if record["time"] > told_ms:
                 told_ms = record["time"]
-                if record["level"] != "error":  # it is the message of the fault below
+                if record["level"] != "error":  # the fault below has this message
                     progress(record["message"])
         if status["state"] == "error":
             raise RuntimeFault(f"function {name!r}: {status.get('message', 'failed')}")
@@ -129,8 +129,8 @@ def deploy_with_nuctl(
 ) -> None:
     """Deploy a folder to Nuclio on Docker (``local``) or Kubernetes (``kube``) with its own tool.
 
-    The project is made where it is not there yet: Nuclio refuses functions of an unknown one.
-    Raise RuntimeFault when nuctl is missing or fails; it writes its progress to the terminal.
+    The project is created if it does not exist, since Nuclio refuses functions of unknown projects.
+    nuctl writes its progress to the terminal. Raise RuntimeFault if nuctl is missing or fails.
     """
     if shutil.which(nuctl) is None:
         raise RuntimeFault(
@@ -191,7 +191,7 @@ def invoke(
 ) -> Answer:
     """Call a function through the dashboard and return its answer with any status.
 
-    Raise RuntimeFault where the image cannot be read, or the function cannot be called.
+    Raise RuntimeFault if the image cannot be read, or the function cannot be called.
     """
     if image is not None:
         payload = {**payload, "image": base64.b64encode(_read_file(image)).decode()}
@@ -232,7 +232,7 @@ def fetch(
 ) -> list[tuple[str, str]]:
     """Build the environments and fetch the weights of function folders.
 
-    `gpu` chooses the function files as it does for serving.
+    `gpu` chooses the function files, as for serving.
     Return a pair (function, reason) for each that could not be prepared.
     """
     preparer = make_preparer(offline=False, licences=licences, compile_all=True)

@@ -4,10 +4,10 @@ RuntimeFault
 ├── BadRequest            400  the caller sent something that cannot be understood
 ├── NotFound              404  no such function, project or replica
 ├── Conflict              409  the name is taken
-├── PreconditionFailed    412  right request, wrong moment
-├── FunctionBroken        422  the function's author has something to mend (its file, code, answer)
-├── NotPrepared           503  its environment or its weights could not be made ready
-├── NotStarted            503  its processes did not become ready
+├── PreconditionFailed    412  the state of the function or project does not allow the request
+├── FunctionBroken        422  the function's author must correct its file, code or answer
+├── NotPrepared           503  the function's environment or weights could not be prepared
+├── NotStarted            503  the function's processes did not become ready
 └── Cancelled             503  the work was cancelled: runtime or function is being stopped
 """
 
@@ -28,7 +28,7 @@ class BadRequest(RuntimeFault):
 
 
 class NotFound(RuntimeFault):
-    """There is nothing of that name."""
+    """No function, project or replica has that name."""
 
     status_code = 404
 
@@ -46,13 +46,13 @@ class PreconditionFailed(RuntimeFault):
 
 
 class FunctionBroken(RuntimeFault):
-    """The function's folder has a fault that its author must mend."""
+    """The function's folder has a fault that its author must correct."""
 
     status_code = 422
 
 
 class NotPrepared(RuntimeFault):
-    """The function's environment or weights could not be made ready."""
+    """The function's environment or weights could not be prepared."""
 
     status_code = 503
 

@@ -1,4 +1,4 @@
-"""The log of a function: rotated files with one line a record."""
+"""The log of a function: rotated files with one line for each record."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ KEPT_FILES: Final = 3  # the current one and two older
 class FunctionLog:
     """Appends lines to a file and rotates it. One process writes, any process may read.
 
-    A record that cannot be written, as on a full disk, is lost and counted. The number of lost
-    records is written as soon as that is possible.
+    A record that cannot be written, for example on a full disk, is lost and counted. The number of
+    lost records is written as soon as possible.
 
-    The supervisor also writes to the file, with `append_line`, which opens it each time.
+    The supervisor also writes to the file. It uses `append_line`, which opens the file each time.
     """
 
     def __init__(self, path: Path, *, max_file: int = MAX_FILE) -> None:
@@ -34,7 +34,7 @@ class FunctionLog:
         self._lost = 0  # records since the last one that was written
 
     def write(self, level: str, message: str, **more: Any) -> None:
-        """Write one record; leave out what is None in `more`. Never raises."""
+        """Write one record without the items of `more` that are None. This raises no error."""
         line = format_line(level, message, **more)
         with self._lock:
             try:
@@ -106,8 +106,9 @@ def _stamp(time: datetime) -> str:
 def read_log(
     path: Path, lines: int | None = None, since: datetime | None = None
 ) -> tuple[bytes, int]:
-    """Return the end of a log over its rotated files, and the place in the current one up to which
-    that goes: its last lines, its records since a time, or all that is kept.
+    """Return the end of a log with its rotated files, and the position in the current file.
+
+    The end is the last lines, the records since a time, or all that is kept.
     """
     text, end = b"", 0
     for age in range(KEPT_FILES):

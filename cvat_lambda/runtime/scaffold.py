@@ -83,7 +83,7 @@ def track(model, body):
 def new_function(kind: str, name: str, parent: Path) -> Path:
     """Write a folder for a function of a kind below `parent` and return it.
 
-    Raise RuntimeFault for an unknown kind, a name that Nuclio refuses, a folder that is there.
+    Raise RuntimeFault for an unknown kind, a name that Nuclio refuses, or an existing folder.
     """
     if kind not in _KINDS:
         raise RuntimeFault(f"{kind!r} is no kind of function: one of {', '.join(KINDS)}")

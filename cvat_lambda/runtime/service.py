@@ -27,7 +27,7 @@ from cvat_lambda.runtime.errors import RuntimeFault
 from cvat_lambda.runtime.paths import cache_folder, digest
 from cvat_lambda.runtime.spec.function_file import DEFAULT_PROJECT
 
-DEFAULT_PORT: Final = 8070  # Nuclio's dashboard has the same
+DEFAULT_PORT: Final = 8070  # the port of Nuclio's dashboard
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class ServiceOptions:
     folders: tuple[Path, ...] = ()
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT  # 0 = any free one
-    token: str = ""  # empty = none is needed, which only loopback allows
+    token: str = ""  # "": no token is needed, which is allowed on loopback only
     only: frozenset[str] = frozenset()  # names of the functions to load; empty = all
     project: str = DEFAULT_PROJECT  # of the functions whose file names none
     gpu: bool | None = None  # None = the files for NVIDIA if the machine has such a device

@@ -1,6 +1,6 @@
 """Thread pools for work that takes minutes: building, downloading and copying for a function.
 
-asyncio's default pool has only as many threads as processors and four. If all of them waited for
+asyncio's default pool has only four threads more than processors. If all of them waited for
 downloads, no log could be read.
 """
 

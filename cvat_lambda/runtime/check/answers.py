@@ -1,4 +1,4 @@
-"""Compares answers with the contract of their kind, as CVAT 2.54 takes it from functions."""
+"""Compares answers with the contract of their kind, as CVAT 2.54 reads them."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def _are_numbers(value: Any) -> TypeGuard[list[float]]:
 
 
 def _is_compatible(label_type: str, shape: str) -> bool:
-    """Whether CVAT takes a shape for a label: equal types, ``any``, or mask and polygon.
+    """Return whether CVAT takes a shape for a label: equal types, ``any``, or mask and polygon.
 
     "" is the type of a label that the function does not have.
     """

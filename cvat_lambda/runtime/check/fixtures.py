@@ -1,4 +1,4 @@
-"""Pictures to call a function with, made without files and without an imaging library."""
+"""Test pictures for calls, made without files and without an imaging library."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _ABSOLUTE: Final = re.compile(r"^/(opt|home|root|mnt|data|usr|var|srv|Users)/")
 class Finding:
     """One fault."""
 
-    severe: bool  # False = it works on some platforms
+    severe: bool  # False: the function works on some platforms
     text: str
 
 
@@ -96,7 +96,7 @@ def _annotation_findings(config: FunctionConfig) -> Iterator[Finding]:
 
 
 def labels_of(config: FunctionConfig) -> list[dict[str, Any]]:
-    """Return the labels of a detector's spec; raise FunctionBroken when they are none."""
+    """Return the labels of a detector's spec. Raise FunctionBroken if they are not labels."""
     annotations = config.document["metadata"].get("annotations") or {}
     try:
         labels = json.loads(annotations.get("spec") or "")

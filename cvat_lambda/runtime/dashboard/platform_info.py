@@ -20,7 +20,7 @@ class PlatformInfoRoutes:
     """
 
     def __init__(self, host: str) -> None:
-        # Nuclio gives "" if it does not know its address.
+        # Nuclio answers "" if it does not know its address.
         self._addresses = ["" if host in ("", "0.0.0.0", "::") else host]
 
     def add_to(self, app: web.Application) -> None:
@@ -49,7 +49,7 @@ class PlatformInfoRoutes:
             "defaultHTTPIngressHostTemplate": "",
             "imageNamePrefixTemplate": "",
             "scaleToZero": {
-                "mode": "disabled",  # it is set by idle_timeout in the function file
+                "mode": "disabled",  # `idle_timeout` in the function file sets it
                 "inactivityWindowPresets": None,
                 "scaleResources": None,
             },

@@ -42,7 +42,7 @@ class FunctionRoutes:
         app.router.add_get("/api/functions/{name}/logs/{replica}" + OPTIONAL_SLASH, self.logs)
 
     async def list(self, request: web.Request) -> web.Response:
-        """An object keyed by function name."""
+        """Answer an object keyed by function name."""
         found = self._supervisor.list(
             request.headers.get("x-nuclio-project-name") or None,
             request.headers.get("x-nuclio-function-name") or None,
@@ -50,7 +50,7 @@ class FunctionRoutes:
         return _json({item.name: _shown(item, request) for item in found})
 
     async def get(self, request: web.Request) -> web.Response:
-        """One function object."""
+        """Answer one function object."""
         deployment = self._supervisor.get(request.match_info["name"])
         project = request.headers.get("x-nuclio-project-name")
         if project and project not in ("*", deployment.project):
@@ -79,7 +79,7 @@ class FunctionRoutes:
         return _no_content(202)
 
     async def delete(self, request: web.Request) -> web.Response:
-        """Remove the function that the body names: 204, also when there is none."""
+        """Remove the function that the body names: 204, even if it does not exist."""
         metadata = (await _read_json(request)).get("metadata")
         if not isinstance(metadata, dict) or not metadata.get("name"):
             raise BadRequest("Function name must be provided in metadata")
@@ -88,11 +88,11 @@ class FunctionRoutes:
         return web.Response(status=204)
 
     async def replicas(self, request: web.Request) -> web.Response:
-        """The one replica that a function has here."""
+        """Answer the one replica that a function has here."""
         return _json({"names": [_replica(self._supervisor.get(request.match_info["name"]))]})
 
     async def logs(self, request: web.Request) -> web.StreamResponse:
-        """The function's log as text. It is followed without end unless ``follow=false``."""
+        """Answer the function's log as text. New lines follow unless ``follow=false``."""
         deployment = self._supervisor.get(request.match_info["name"])
         if request.match_info["replica"] != _replica(deployment):
             raise BadRequest(f"Replica does not belong to function {deployment.name}")
@@ -132,7 +132,7 @@ class ProjectRoutes:
         app.router.add_delete("/api/projects" + OPTIONAL_SLASH, self.delete)
 
     async def list(self, request: web.Request) -> web.Response:
-        """An object keyed by project name."""
+        """Answer an object keyed by project name."""
         wanted = request.headers.get("x-nuclio-project-name")
         found = self._projects.all()
         return _json(
@@ -144,7 +144,7 @@ class ProjectRoutes:
         )
 
     async def get(self, request: web.Request) -> web.Response:
-        """One project."""
+        """Answer one project."""
         return _json(self._shown(self._projects.get(request.match_info["name"]), request))
 
     async def create(self, request: web.Request) -> web.Response:

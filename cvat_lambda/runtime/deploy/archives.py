@@ -26,7 +26,7 @@ def pack(folder: Path) -> bytes:
     """
     buffer = io.BytesIO()
     try:
-        # Not strict: files from containers often have the time 1970, which a zip cannot hold.
+        # Not strict: files from containers often have a date in 1970, which a zip cannot hold.
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
             for file in sorted(files_below(folder)):
                 archive.write(file, file.relative_to(folder).as_posix())
@@ -38,8 +38,8 @@ def pack(folder: Path) -> bytes:
 def copy_folder(folder: Path, target: Path) -> None:
     """Copy a function folder into an empty one; links are followed.
 
-    Large files that are no code are linked instead, so that weights beside the code are not
-    copied at each start. Raise OSError.
+    Large files other than code are linked instead, so that weights beside the code are not copied
+    at each start. Raise OSError.
     """
     for file in files_below(folder):
         check_cancelled()

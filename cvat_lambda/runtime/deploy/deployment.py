@@ -1,4 +1,4 @@
-"""One function on this machine: it is prepared, started, updated, scaled and removed."""
+"""Prepare, start, update, scale and remove one function on this machine."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from cvat_lambda.runtime.spec.function_file import FunctionConfig
 from cvat_lambda.runtime.threads import preparation_threads
 
 PROVISIONED: Final = frozenset({"ready", "error", "unhealthy", "scaledToZero", "imported"})
-STOP_TIMEOUT_S: Final = 60.0  # for the calls in flight when a function is removed
-FIRST_RETRY_S: Final = 2.0  # after a deployment failed that had no version before it
-MAX_RETRY_S: Final = 120.0  # it doubles up to this
-UPDATE_GRACE_S: Final = 0.5  # in which clients are told to close their connections
+STOP_TIMEOUT_S: Final = 60.0  # how long calls in flight may take when a function is removed
+FIRST_RETRY_S: Final = 2.0  # pause after a failed deployment without a previous version
+MAX_RETRY_S: Final = 120.0  # the pause doubles up to this value
+UPDATE_GRACE_S: Final = 0.5  # time in which clients are told to close their connections
 _LEVELS: Final = {"error": logging.ERROR, "unhealthy": logging.WARNING}
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Deployment:
         self._discard = discard  # deletes the folder of a version that is not used any more
         self._cancelled = threading.Event()
         self._tried: Path | None = None  # the folder of a first version that is not ready
-        self._failed_update = ""  # why the newest version does not serve
+        self._failed_update = ""  # the reason why the newest version does not serve
         self._deploy_log = DeployLog(self.log_path)
         self._socket: socket.socket | None = None
         self._processor: ProcessorHandle | None = None
@@ -93,7 +93,7 @@ class Deployment:
 
     @property
     def published(self) -> str | None:
-        """``host:port`` for clients. As in Nuclio, ``0.0.0.0`` is this machine by any name."""
+        """``host:port`` for clients. As in Nuclio, ``0.0.0.0`` means any of this machine's."""
         if self.address is None:
             return None
         host = self._settings.host or "0.0.0.0"
@@ -150,12 +150,12 @@ class Deployment:
         self._deploy_log.add(level, message)
 
     async def deploy(self, config: FunctionConfig) -> bool:
-        """Make this configuration the one that serves; return whether it does.
+        """Deploy this configuration; return whether it serves.
 
-        The function ends in state ready or error. A version that serves already does so until the
-        new one is ready, and then finishes its calls. If the new one fails, the old one keeps
-        serving, and the function object still shows the old one. If there is no old one and the
-        cause may pass, the deployment is tried again with backoff.
+        Afterwards the state is ready or error. The previous version serves until the new one is
+        ready, and then finishes its calls. If the new version fails, the previous one keeps
+        serving, and the function object still shows it. If there is no previous version and the
+        error may be temporary, the deployment is retried with backoff.
         """
         if self._retry is not None:
             self._retry.cancel()
@@ -188,7 +188,7 @@ class Deployment:
         return None
 
     async def _retry_until_ready(self, config: FunctionConfig, reason: str) -> None:
-        """Try a failed deployment again with backoff; the state tells of attempts and times."""
+        """Retry a failed deployment with backoff. The state shows the attempts and their times."""
         attempt, delay_s = 1, FIRST_RETRY_S
         while True:
             next_at = datetime.now(timezone.utc) + timedelta(seconds=delay_s)
@@ -243,7 +243,7 @@ class Deployment:
             old_socket.close()
 
     def _switch_to(self, config: FunctionConfig, prepared: PreparedFunction) -> None:
-        """Make a version the one that is shown, and record the change of the revision."""
+        """Show this version in the function object, and record the change of the revision."""
         old, new = self.revision, prepared.revision
         text = f"revision {new}" + (f" replaces {old}" if old not in ("", new) else "")
         self._deploy_log.add("info", f"{text} (unchanged)" if old == new else text)

@@ -1,4 +1,4 @@
-"""Replaced versions of a function, which finish their calls in flight before they end."""
+"""Drain replaced versions of a function: they finish their calls in flight and then end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOTICE: Final = (
 def drain_limit_s(config: FunctionConfig) -> float | None:
     """Return how long a replaced version may take to finish its calls; None = no limit.
 
-    A call waits for a worker and then runs for up to spec.eventTimeout. An update shortens neither.
+    A call waits for a worker and then runs for up to spec.eventTimeout. An update keeps both.
     """
     if config.event_timeout_s is None:
         return None
@@ -30,7 +30,7 @@ def drain_limit_s(config: FunctionConfig) -> float | None:
 
 
 class DrainingProcessors:
-    """The processors that drain. They can be killed while others wait for them."""
+    """The processors that are draining. They can be killed while others wait for them."""
 
     def __init__(self, on_overdue: Callable[[str], None]) -> None:
         self._handles: set[ProcessorHandle] = set()
@@ -39,7 +39,7 @@ class DrainingProcessors:
 
     @property
     def notice(self) -> str:
-        """A sentence while a version without a limit takes long to end, else ""."""
+        """A sentence if a version without a time limit takes long to end, else ""."""
         return NOTICE if self._overdue else ""
 
     async def drain(

@@ -1,4 +1,4 @@
-"""Preparation of a function before its first worker starts: environment, weights, variables."""
+"""Prepare a function before its first worker starts: environment, weights, variables."""
 
 from __future__ import annotations
 

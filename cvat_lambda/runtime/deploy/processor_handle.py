@@ -18,7 +18,7 @@ from typing import Any, Final
 from cvat_lambda.runtime.processes.descendants import kill_marked
 from cvat_lambda.runtime.processor.settings import ProcessorSettings
 
-CLOSING_S: Final = 10.0  # for a processor to close its connections and end
+CLOSING_S: Final = 10.0  # how long a processor may take to close its connections and end
 
 OnState = Callable[["ProcessorHandle", str, str], None]  # handle, state, message
 
@@ -31,7 +31,7 @@ class ProcessorHandle:
             asyncio.get_running_loop().create_future()
         )
         self.gone = asyncio.Event()
-        self.error_is_transient = True  # whether a start that failed may succeed next time
+        self.error_is_transient = True  # whether another start may succeed after a failed one
         self._on_state = on_state
         self._process: subprocess.Popen[bytes] | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -82,7 +82,7 @@ class ProcessorHandle:
             if request is not None and not request.done():
                 request.set_result(message["counters"])
             return
-        # Only running ones: the pid of an ended process may be reused.
+        # Only running processes: the pid of an ended process may be reused.
         self._worker_pids = {pid for pid in message["pids"] if pid > 1}
         state, text = message["state"], message["message"]
         if state in ("ready", "error") and not self.first_state.done():
@@ -133,10 +133,10 @@ class ProcessorHandle:
         self._send({"kind": wish})
 
     async def drain(self, timeout_s: float | None, *, grace_s: float = 0.0) -> None:
-        """Let it finish its calls for up to `timeout_s` (None = no limit), then end it.
+        """Let the processor finish its calls for up to `timeout_s` (None = no limit), then end it.
 
-        For `grace_s` it still answers on open connections. The processor keeps these limits
-        itself; if it does not, it is killed.
+        For `grace_s` it still answers on open connections. The processor enforces these limits
+        itself. If it fails to do so, it is killed.
         """
         self._send({"kind": "drain", "grace_s": grace_s, "timeout_s": timeout_s})
         limit_s = None if timeout_s is None else timeout_s + grace_s + self._exit_limit_s
@@ -146,13 +146,13 @@ class ProcessorHandle:
             await self.kill()
 
     async def kill(self) -> None:
-        """Kill it and its workers, and wait until they have ended."""
+        """Kill the processor and its workers, and wait until they have ended."""
         self.kill_now()
         if self._follower is not None:
             await asyncio.wait([self._follower], timeout=10)
 
     def kill_now(self) -> None:
-        """Kill it and its workers without waiting."""
+        """Kill the processor and its workers without waiting."""
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
 

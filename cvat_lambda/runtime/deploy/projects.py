@@ -9,7 +9,7 @@ from cvat_lambda.runtime.spec.fields import JsonObject, mapping, text
 
 
 class Projects:
-    """The projects that were created and those that have functions. They are not stored."""
+    """The projects that were created or have functions. Projects are not stored."""
 
     def __init__(self, names: Iterable[str], in_use: Callable[[], Iterable[str]]) -> None:
         self._made = {name: _project(name) for name in ("default", *names)}

@@ -14,7 +14,7 @@ from cvat_lambda.runtime.spec.function_file import FunctionConfig
 REVISION_ANNOTATION: Final = "cvat-lambda/revision"
 
 _LENGTH: Final = 32  # hexadecimal digits
-# How the code arrived and how an image is built are no part of the content.
+# The origin of the code and the build of an image are not part of the content.
 _NOT_IN_SPEC: Final = frozenset({"build", "image"})
 
 
@@ -32,7 +32,7 @@ def revision_of(config: FunctionConfig, environment: str, weights: str) -> str:
     try:
         for file in sorted(files_below(config.folder)):
             name = file.relative_to(config.folder).as_posix()
-            if name not in FUNCTION_FILES:  # its content is in the document
+            if name not in FUNCTION_FILES:  # the document contains it
                 parts += [name, file_digest(file)]
     except OSError as exc:
         raise NotPrepared(f"the folder of the function cannot be read: {exc}") from exc

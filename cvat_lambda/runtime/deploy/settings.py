@@ -1,4 +1,4 @@
-"""Settings that all functions of a runtime share, their sockets, their processors' settings."""
+"""The settings that all functions of a runtime share, and the settings of their processors."""
 
 from __future__ import annotations
 

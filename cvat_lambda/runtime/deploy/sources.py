@@ -38,7 +38,7 @@ class FunctionSource:
     """One version of a function's code."""
 
     folder: Path  # it is served from here
-    origin: Path  # where it came from; local paths of weights are relative to it
+    origin: Path  # the original folder; local paths of weights are relative to it
     document: JsonObject  # completed from the folder's function file
 
 
@@ -54,7 +54,7 @@ class SourceStore:
             try:
                 kept = self._read(home / _RECORD).folder if (home / _RECORD).exists() else None
             except (OSError, ValueError, KeyError, TypeError):
-                continue  # it is not known what belongs to it
+                continue  # which folders it names is not known
             for version in home.glob("source-*"):
                 if kept is None or not kept.is_relative_to(version):
                     shutil.rmtree(version, ignore_errors=True)
@@ -92,7 +92,8 @@ class SourceStore:
             unpack(_fetch(path, headers), version)
             folder = origin = _single_folder(version)
             if path.startswith("data:"):
-                build["path"] = "archive"  # it is unpacked; a list should not have megabytes
+                # It is unpacked already, and would add megabytes to the list of functions.
+                build["path"] = "archive"
         elif path:
             origin = _folder_here(path)
             folder = self._copied(origin, version)
@@ -116,7 +117,7 @@ class SourceStore:
             raise
 
     def _copied(self, origin: Path, version: Path) -> Path:
-        folder = version / origin.name  # a handler may be named after its folder
+        folder = version / origin.name  # the name of the handler may depend on the folder's name
         folder.mkdir()
         copy_folder(origin, folder)
         return folder
@@ -163,7 +164,7 @@ class SourceStore:
 
     def discard(self, folder: Path) -> None:
         """Delete the folder of a version."""
-        with contextlib.suppress(ValueError):  # it is not in this store
+        with contextlib.suppress(ValueError):  # the folder is not in this store
             name, version, *_ = folder.relative_to(self._root).parts
             shutil.rmtree(self._root / name / version, ignore_errors=True)
 

@@ -220,7 +220,7 @@ class Supervisor:
             await self._removing[name].wait()
 
     async def _receive(self, name: str, document: JsonObject) -> Deployment:
-        """Read and check everything first, so that a bad request changes nothing."""
+        """Read and check a whole request first, so that a bad one changes nothing."""
         arrived = self._receiving[name] = asyncio.Event()
         try:
             source = await upload_threads.run(

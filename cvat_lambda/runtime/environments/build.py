@@ -23,7 +23,7 @@ from cvat_lambda.runtime.processes.subprocesses import run_child
 REQUIREMENTS: Final = "requirements.txt"
 GPU_REQUIREMENTS: Final = "requirements-gpu.txt"
 WORKER_REQUIREMENTS: Final = ("nuclio-sdk>=0.5.13", "msgpack>=1.0")
-_FORMAT: Final = "1"  # a change of it makes all environments be built again
+_FORMAT: Final = "1"  # a new value makes all environments be built again
 _COMPLETE: Final = ".complete"
 _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -108,7 +108,7 @@ class EnvironmentBuilder:
         self, key: str, base: str, wanted: list[str], folder: Path, progress: Progress
     ) -> Path:
         home = self._root / key
-        # The marker file is written last, so a folder without it is an interrupted build. An
+        # The marker file is written last: without it, a build was interrupted. An
         # environment cannot be built elsewhere and renamed, because its scripts contain its path.
         if (home / _COMPLETE).exists():
             return home
@@ -147,7 +147,7 @@ def find_interpreter(python: str | None, progress: Progress) -> str:
 
 
 def _makes_environments(interpreter: str) -> bool:
-    """Whether it runs. A pyenv shim of a version that is not selected does not."""
+    """Return whether it runs. A pyenv shim of a version that is not selected does not run."""
     try:
         tried = subprocess.run([interpreter, "-c", "import venv"], capture_output=True, timeout=30)
     except (OSError, subprocess.TimeoutExpired):
@@ -190,7 +190,7 @@ def _without_comments(text: str) -> str:
 
 
 def _identity(interpreter: str) -> tuple[str, str]:
-    """Return what environments depend on: path, version and platform of the interpreter.
+    """Return the path, version and platform of an interpreter, on which environments depend.
 
     The interpreter of a virtual environment is a link to another one, whose path counts. So several
     checkouts with their own environments share the environments of functions.

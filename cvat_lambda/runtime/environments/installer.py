@@ -1,7 +1,7 @@
-"""uv, the installer of function environments, with the settings of pip.
+"""Find uv, the installer of function environments, and pass pip's settings to it.
 
 uv reads none of pip's settings. A mirror that is configured for pip is therefore passed to uv in
-the variables that mean the same. A variable of uv that is set already wins.
+uv's own variables. A variable of uv that is set already has precedence.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def uv_variables(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
 def pip_settings(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the settings of pip that uv has too, by their names in pip's files.
 
-    The order is pip's: its variables win over its files, and a later file wins over an earlier one.
+    The precedence is pip's: variables over files, later files over earlier ones.
     """
     found: dict[str, str] = {}
     for file in _pip_files(environ):

@@ -1,4 +1,4 @@
-"""Local packages in requirements: their content decides which environment is used."""
+"""Local packages in requirements. Their content decides which environment is used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Environment variables of child processes: those of the machine, but no secrets of the runtime."""
+"""Environment variables of child processes: the machine's, without secrets of the runtime."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from typing import Final
 import psutil
 
 MARK: Final = "CVAT_LAMBDA_WORKER"
-_ROUNDS: Final = 5  # a killed process may have started another just before
+_ROUNDS: Final = 5  # a process may have started another one just before it was killed
 
 
 def kill_marked(mark: str, *, by_prefix: bool = False) -> None:

@@ -19,7 +19,7 @@ from cvat_lambda.runtime.cancellation import POLL_INTERVAL_S, check_cancelled
 
 WATCHDOG: Final = Path(__file__).resolve().parent / "watchdog.py"
 _ENDING_POLL_INTERVAL_S: Final = 0.02
-KEPT_LINES: Final = 400  # the last ones of the output
+KEPT_LINES: Final = 400  # the last lines of the output
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ def run_child(
     cwd: Path | None = None,
     on_line: Callable[[str], None] = lambda line: None,
 ) -> Finished:
-    """Run a command in its own session without input, and return its result. Blocks.
+    """Run a command in its own session without input, wait for it, and return its result.
 
     The command and its descendants are killed when this process ends in any way, or when the work
     is cancelled (then Cancelled is raised). When the command has ended, its descendants are killed.
@@ -80,7 +80,7 @@ def _read_lines(process: subprocess.Popen[bytes], take: Callable[[str], None]) -
             check_cancelled()
             if not has_ended and _has_ended(process.pid):
                 has_ended = True
-                _kill_group(process.pid)  # a descendant would hold the output open
+                _kill_group(process.pid)  # a descendant may keep the output open
             if not selector.select(POLL_INTERVAL_S if is_open else _ENDING_POLL_INTERVAL_S):
                 continue
             data = os.read(process.stdout.fileno(), 65536)
@@ -95,7 +95,7 @@ def _read_lines(process: subprocess.Popen[bytes], take: Callable[[str], None]) -
 
 
 def _has_ended(pid: int) -> bool:
-    """Whether a child has ended. It is not reaped, so its pid is not reused."""
+    """Return whether a child has ended. It is not reaped, so its pid is not reused."""
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 

@@ -116,7 +116,7 @@ class Processor:
             await asyncio.sleep(0.02)
 
     async def scale(self, wish: str) -> None:
-        """Scale to zero (``sleep``) or back (``wake``); the state tells of a failure."""
+        """Scale to zero (``sleep``) or back (``wake``). The state reports a failure."""
         if wish == "sleep":
             await self.pool.scale_down()
             return
@@ -134,9 +134,9 @@ class Processor:
 
 
 async def serve(control_fd: int, listen_fd: int) -> None:
-    """Read the settings, then obey the supervisor until it orders to drain or has ended."""
+    """Read the settings, then handle messages until the supervisor sends ``drain`` or ends."""
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGINT, lambda: None)  # Ctrl-C is the supervisor's to handle
+    loop.add_signal_handler(signal.SIGINT, lambda: None)  # the supervisor handles Ctrl-C
     reader, writer = await asyncio.open_connection(
         sock=socket.socket(fileno=control_fd), limit=2**24
     )
@@ -173,7 +173,7 @@ async def _obey(reader: asyncio.StreamReader, processor: Processor) -> None:
 
 def _end_on_fault(starting: asyncio.Future[None]) -> None:
     if not starting.cancelled() and starting.exception() is not None:
-        # A fault of the processor itself: the supervisor sees that the process ends.
+        # A defect of the processor: it ends, which the supervisor sees.
         raise SystemExit(70) from starting.exception()
 
 

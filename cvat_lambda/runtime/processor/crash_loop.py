@@ -1,4 +1,4 @@
-"""Restarts of a crashed process with exponential backoff, and how a crash loop is recognised."""
+"""Exponential backoff for the restarts of a crashed process, and detection of a crash loop."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-STABLE_AFTER_S: Final = 60.0  # a process that ran for so long did not crash at its start
+STABLE_AFTER_S: Final = 60.0  # a process that ran this long did not crash at its start
 CRASH_LOOP_AFTER: Final = 5  # crashes in a row without an answer in between
 FIRST_DELAY_S: Final = 0.1
 MAX_DELAY_S: Final = 30.0
@@ -16,20 +16,20 @@ MAX_DELAY_OF_USEFUL_S: Final = 1.0  # while the process answers calls between it
 class CrashLoopBackoff:
     """Counts the crashes of one process and says how long its next start is delayed.
 
-    The first restart follows at once. A process that crashes at each start is started less and
-    less often, so that it does not keep the machine busy.
+    The first restart is immediate. Each further crash at a start doubles the delay, so that the
+    process does not keep the machine busy.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._crashes = 0  # early ones, in a row
-        self._crashes_without_answer = 0  # of these, the ones since the last answer
+        self._crashes = 0  # crashes soon after a start, in a row
+        self._crashes_without_answer = 0  # those of them since the last answer
         self._has_answered = False  # since its start
         self._started_at = clock()
 
     @property
     def delay_s(self) -> float:
-        """How long to wait before the next start."""
+        """The pause before the next start in seconds."""
         if not self._crashes:
             return 0.0
         longest = MAX_DELAY_S if self._crashes_without_answer else MAX_DELAY_OF_USEFUL_S
@@ -41,7 +41,7 @@ class CrashLoopBackoff:
         return self._crashes_without_answer >= CRASH_LOOP_AFTER
 
     def record_start(self) -> None:
-        """Record that the process begins to load, or is ready."""
+        """Record that the process begins to load or becomes ready."""
         self._started_at = self._clock()
         self._has_answered = False
 
@@ -51,7 +51,7 @@ class CrashLoopBackoff:
         self._has_answered = True
 
     def record_crash(self) -> None:
-        """Record that the process ended without being asked to."""
+        """Record that the process ended unexpectedly."""
         if self._clock() - self._started_at >= STABLE_AFTER_S:
             self.reset()
         else:

@@ -27,7 +27,7 @@ def make_event(
     """Return the map and the body of the event for a worker; raise MalformedCloudEvent."""
     headers = {canonical(key): value for key, value in request.headers.items()}
     if hide_authorization:
-        headers.pop("Authorization", None)  # it is for the runtime, not for the function
+        headers.pop("Authorization", None)  # the token is for the runtime, not for the function
     content_type = request.headers.get("Content-Type", "")
     event: Meta = {
         "kind": "event",

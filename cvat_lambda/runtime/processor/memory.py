@@ -51,7 +51,7 @@ class ProcessTracker:
     """Finds the processes of each worker. It reads the environment of a process only once."""
 
     def __init__(self) -> None:
-        # (pid, session) -> mark, of processes outside the workers' sessions
+        # (pid, session) -> mark of processes outside the workers' sessions
         self._marks: dict[tuple[int, int], str] = {}
 
     def find(self, marks: Mapping[str, int]) -> dict[str, list[int]]:
@@ -82,8 +82,8 @@ class ProcessTracker:
 def used_memory(pids: Sequence[int], limit: int) -> int:
     """Return the bytes that processes use together; exact if they may exceed the limit.
 
-    Forked processes share pages, and each counts them as resident. If the resident sizes add up to
-    more than the limit, the proportional sizes are taken, which the kernel computes slowly.
+    Forked processes share pages, and each counts them as resident. If the sum of the resident sizes
+    exceeds the limit, the proportional sizes are used instead; the kernel computes them slowly.
     """
     resident = sum(map(resident_memory, pids))
     if resident <= limit or len(pids) < 2:
@@ -100,7 +100,7 @@ def resident_memory(pid: int) -> int:
 
 
 def proportional_memory(pid: int) -> int:
-    """Return the bytes of a process, of a page that n processes share one nth."""
+    """Return the bytes of a process. A page that n processes share counts one nth."""
     with contextlib.suppress(psutil.Error, AttributeError):  # only Linux has it
         return int(psutil.Process(pid).memory_full_info().pss)
     return resident_memory(pid)

@@ -55,7 +55,7 @@ class OutputLines:
 
 
 def describe_exit(status: int | None) -> str:
-    """Return how a process ended, to follow 'worker 0'."""
+    """Return how a process ended, as the end of a sentence that begins with 'worker 0'."""
     if status is None:
         return "closed its socket"
     if status >= 0:

@@ -10,7 +10,7 @@ Item = TypeVar("Item")
 
 
 class QueueClosed(Exception):
-    """The queue is closed and gives out nothing."""
+    """The queue is closed and returns no items."""
 
 
 class ResourceQueue(Generic[Item]):
@@ -49,7 +49,7 @@ class ResourceQueue(Generic[Item]):
         try:
             return await future
         except asyncio.CancelledError:
-            # The caller was cancelled after it had been given an item: the next one gets it.
+            # The caller was cancelled after it got an item, so the next caller gets it.
             if future.done() and not future.cancelled() and future.exception() is None:
                 self.put(future.result())
             raise

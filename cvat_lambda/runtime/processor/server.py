@@ -58,8 +58,8 @@ class FunctionServer:
             response = await self._respond(request)
             if self.draining:
                 response.force_close()
-            # Sent here and not by aiohttp afterwards, so that `busy` is exact.
-            with contextlib.suppress(ConnectionError):  # the client has left
+            # Sent here, not by aiohttp afterwards, so that `busy` is exact.
+            with contextlib.suppress(ConnectionError):  # the client has closed the connection
                 await response.prepare(request)
                 await response.write_eof()
             return response
@@ -82,7 +82,7 @@ class FunctionServer:
         except (BodyTooLarge, HttpProcessingError, web.RequestPayloadError):
             return _closing(400, "Error when parsing request")
         except (ConnectionResetError, asyncio.IncompleteReadError):
-            return web.Response(status=499)  # the client left before it had sent all
+            return web.Response(status=499)  # the client sent a part of the body
         try:
             event, body = make_event(
                 request,
@@ -124,7 +124,7 @@ class FunctionServer:
         except StartFailed as exc:
             return _text(500, f"The function could not be started from zero - {exc}")
         if request.transport is None or request.transport.is_closing():
-            # The client has left: do not run the handler.
+            # The client has closed the connection: do not run the handler.
             self._pool.give_back(worker)
             return web.Response(status=499)
         worker.request_id = request.headers.get("X-Request-Id", "")
@@ -144,7 +144,7 @@ class FunctionServer:
     def _answered(self, meta: Meta, body: bytes, worker: Worker, level: str) -> web.StreamResponse:
         headers = CIMultiDict({"Server": "nuclio", REVISION_HEADER: self._settings.revision})
         for key, value in _safe_headers(meta["headers"]).items():
-            headers[key] = value  # the last one of equal names counts
+            headers[key] = value  # the last of several equal names is used
         headers["Content-Type"] = meta["content_type"] or "text/plain"
         if worker.captured is not None:
             logs = logs_header(worker.captured, level, self._settings.trigger, worker.number)

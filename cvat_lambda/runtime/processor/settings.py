@@ -29,7 +29,7 @@ class ProcessorSettings:
     worker_memory: int | None  # bytes
     idle_timeout_s: float | None
     log_file: str
-    token: str  # empty = none is needed
+    token: str  # "": no token is needed
     dashboard: str  # host:port, for functions that call functions
     opt_nuclio: str  # auto, mount, rewrite or none
     full_errors: bool  # answers contain the traceback of an error

@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(slots=True, kw_only=True)
 class WorkerStatistics:
-    """Counters of one worker; they outlive its restarts."""
+    """Counters of one worker. They are kept when the worker is restarted."""
 
     events: int = 0
     duration_ms_sum: float = 0.0  # handler time alone

@@ -1,4 +1,4 @@
-"""The worker processes of one function: started together, restarted one by one, scaled to zero."""
+"""The pool of worker processes of one function: start, restart, scale to zero, stop."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from cvat_lambda.runtime.worker.frames import Meta
 
 TOO_LONG: Final = "was killed because a call took too long"
 END_POLL_INTERVAL_S: Final = 0.25  # between two checks for worker processes that have ended
-EXIT_GRACE_S: Final = 1.0  # for a worker that closed its socket to exit with its own status
+EXIT_GRACE_S: Final = 1.0  # after a worker closed its socket, for it to exit
 WAKE_TIMEOUT_S: Final = 120.0  # Nuclio's own limit for a start from zero
 
 OnState = Callable[[str, str], None]  # state, message
@@ -174,7 +174,7 @@ class WorkerPool:
         return answer
 
     def _release(self, worker: Worker, process: WorkerProcess | None) -> None:
-        # _replace or a start from zero makes a worker free whose process has ended. If it became
+        # `_replace` or a start from zero makes a worker free whose process has ended. If it became
         # free here too, one process would get two events at once.
         if process is not None and worker.process is process and process.usable:
             self._free.put(worker)
@@ -198,7 +198,7 @@ class WorkerPool:
             reason = worker.end_reason or describe_exit(await process.exit_status())
             output.finish()
             process.close()
-            # A model over the memory limit is over it at the next attempt as well.
+            # A model that exceeds the memory limit will exceed it at the next attempt as well.
             raise StartFailed(
                 f"worker {worker.number} {reason} while it loaded the function",
                 transient=not worker.end_reason,
@@ -214,10 +214,10 @@ class WorkerPool:
         self._spawn(self._watch(worker, process, output))
 
     async def _watch_exits(self) -> None:
-        """Kill what is left of workers whose process has ended while a descendant still runs.
+        """Kill the descendants of workers whose own process has ended.
 
-        The descendant holds the worker's socket open, so the socket does not tell. An answer that
-        was already sent has arrived by the second check.
+        A descendant may keep the worker's socket open, so the socket does not show the end. An
+        answer that the worker sent has arrived by the second check.
         """
         seen: set[WorkerProcess] = set()
         while True:
@@ -231,7 +231,7 @@ class WorkerPool:
             seen = ended
 
     async def _watch(self, worker: Worker, process: WorkerProcess, output: OutputLines) -> None:
-        """Wait until a worker's process ends, for whatever reason, and start another."""
+        """Wait until a worker's process ends for any reason, and start another one."""
         await process.gone.wait()
         await process.exit_status(EXIT_GRACE_S)
         process.kill()  # its descendants may still run
@@ -309,7 +309,7 @@ class WorkerPool:
                 self._free.remove(worker)
             await self._stop_workers()
             self._on_state("scaledToZero", "")
-        if self._free.waiting:  # a person scaled to zero while these calls waited
+        if self._free.waiting:  # the function was scaled to zero by hand while these calls waited
             self._spawn(self._try_scale_up())
 
     async def _try_scale_up(self) -> None:
@@ -365,7 +365,7 @@ class WorkerPool:
         for wait in waits:
             wait.cancel()
         self._kill_all()
-        # A socket closes before the process has ended and its memory is free.
+        # The socket closes before the process has ended and its memory is freed.
         await asyncio.gather(*(process.exit_status() for process in processes if process.pid))
 
     def _kill_all(self) -> None:
@@ -374,7 +374,7 @@ class WorkerPool:
                 worker.process.kill()
 
     def kill_now(self) -> None:
-        """Kill all workers at once: the supervisor has ended."""
+        """Kill all workers at once, because the supervisor has ended."""
         self._stopping = True
         self._kill_all()
 

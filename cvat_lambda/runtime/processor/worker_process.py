@@ -41,7 +41,7 @@ class WorkerProcess(asyncio.Protocol):
         self.worker_id = worker_id
         self.started: asyncio.Future[Meta] = asyncio.get_running_loop().create_future()
         self.gone = asyncio.Event()
-        self._ending = False  # it was asked to end, or killed
+        self._ending = False  # it was asked to end or was killed
         self._on_log = on_log
         self._answer: asyncio.Future[Answer] | None = None
         self._buffer = bytearray()
@@ -109,7 +109,7 @@ class WorkerProcess(asyncio.Protocol):
                 env={**settings.environment, MARK: self.mark},
                 cwd=settings.folder,
                 pass_fds=(theirs.fileno(),),
-                start_new_session=True,  # so that its process group can be killed
+                start_new_session=True,  # a process group that can be killed as a whole
             )
         except OSError:
             ours.close()
@@ -152,9 +152,9 @@ class WorkerProcess(asyncio.Protocol):
             self._transport.write(body)
 
     def stop(self) -> None:
-        """Ask the worker to end after its current event; it gets no other.
+        """Ask the worker to end after its current event. It gets no further event.
 
-        The request travels on the socket of the events, because a signal could overtake an event.
+        The request is sent on the socket of the events, because a signal could overtake an event.
         """
         if self._ending:
             return
@@ -221,7 +221,7 @@ class WorkerProcess(asyncio.Protocol):
             if future is not None and not future.done():
                 future.set_exception(fault)
         if self.started.done() and not self.started.cancelled():
-            self.started.exception()  # mark it as retrieved: nobody may be waiting for it
+            self.started.exception()  # mark it as retrieved, since no caller may be waiting for it
 
     def _take_frame(self) -> Answer | None:
         if len(self._buffer) < HEAD.size:

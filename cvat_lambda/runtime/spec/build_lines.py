@@ -1,7 +1,7 @@
-"""The lines of ``spec.build``, which build an image in Nuclio, read for a runtime without images.
+"""Read the lines of ``spec.build``, which build an image in Nuclio, for a runtime without images.
 
-Lines that install Python packages become requirements, ``ENV`` lines become variables. What cannot
-be done here is named, with what to write instead.
+Lines that install Python packages become requirements. ``ENV`` lines become variables. Each other
+line is reported with what to write instead.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _BASE_IMAGES: Final = (
     (re.compile(r"(^|/)tensorflow\b"), ("tensorflow",)),
 )
 _BARE_IMAGES: Final = re.compile(r"(^|/)(python|ubuntu|debian|alpine|cuda|handler-builder[\w-]*)\b")
-# Options of pip that take a value and mean nothing here, and those that go into requirements.
+# Options of pip with a value: those without a meaning here, and those that go into requirements.
 _IGNORED_WITH_VALUE: Final = frozenset(
     {"-t", "--target", "--prefix", "--root", "--python", "--cache-dir", "--timeout", "--retries"}
     | {"--default-timeout", "--progress-bar", "--upgrade-strategy", "--src", "--root-user-action"}
@@ -90,13 +90,13 @@ def read_build_lines(build: JsonObject, folder: Path) -> BuildLines:
             found.not_run.append(
                 f"{kind} {value} is not run: the function sees its own folder, put the files there"
             )
-    # Files of an include come with the folder; one line is needed once.
+    # The folder contains the files of an include. Repeated lines are dropped.
     found.requirements[:] = dict.fromkeys(found.requirements)
     return found
 
 
 def _copies_into_itself(value: str, folder: Path) -> bool:
-    """Whether files of the folder are copied to where the function sees its folder anyway."""
+    """Return whether files of the folder are copied to where the function sees its folder."""
     *sources, target = value.split() or [""]
     return _is_opt_nuclio(target) and all(
         (folder / _inside(source)).exists() for source in sources if not source.startswith("--")

@@ -1,4 +1,4 @@
-"""Finding function folders: folders with a function file, at any depth below some root folders."""
+"""Find function folders: folders with a function file, at any depth below some root folders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cvat_lambda.runtime.spec.function_file import NVIDIA_GPU, gpu_resources, re
 _SKIPPED: Final = frozenset({"__pycache__", "node_modules", "venv", "common", "lost+found"})
 FUNCTION_FILE: Final = "function.yaml"
 GPU_FILE: Final = "function-gpu.yaml"
-# Of two in one folder, the first one counts.
+# If a folder has both, the first one is used.
 _PLAIN_FILES: Final = (FUNCTION_FILE, "function.yml")
 _GPU_FILES: Final = (GPU_FILE, "function-gpu.yml")
 FUNCTION_FILES: Final = frozenset({*_PLAIN_FILES, *_GPU_FILES})
@@ -42,7 +42,7 @@ def discover(roots: Iterable[Path]) -> Discovery:
         for path, folders, files in os.walk(root.resolve(), onerror=record):
             if FUNCTION_FILES.intersection(files):
                 found.add(Path(path))
-                folders.clear()  # folders inside a function belong to it
+                folders.clear()  # folders inside a function folder belong to the function
             else:
                 folders[:] = [
                     name for name in folders if name not in _SKIPPED and not name.startswith(".")
@@ -80,7 +80,7 @@ def choose_file_for_machine(folder: Path, *, nvidia: bool) -> Path:
 
 
 def file_chooser(gpu: bool | None) -> ChooseFile:
-    """Return the function that chooses a folder's file; None means: as fits this machine."""
+    """Return the function that chooses a folder's file; for None the one that fits this machine."""
     if gpu is not None:
         return lambda folder: choose_file(folder, gpu=gpu)
     nvidia = has_nvidia_gpu()
@@ -88,7 +88,7 @@ def file_chooser(gpu: bool | None) -> ChooseFile:
 
 
 def has_nvidia_gpu() -> bool:
-    """Whether this machine has an NVIDIA device."""
+    """Return whether this machine has an NVIDIA device."""
     return Path("/dev/nvidia0").exists() or Path("/proc/driver/nvidia/gpus").is_dir()
 
 

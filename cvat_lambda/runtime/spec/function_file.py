@@ -27,7 +27,7 @@ from cvat_lambda.runtime.spec.weights import Conversion, Weight, parse_conversio
 EXTRAS_KEY: Final = "x-cvat-lambda"
 PROJECT_LABEL: Final = "nuclio.io/project-name"
 DEFAULT_NAMESPACE: Final = "nuclio"
-DEFAULT_PROJECT: Final = "cvat"  # CVAT and this app list the functions of this one
+DEFAULT_PROJECT: Final = "cvat"  # CVAT and this app list the functions of this project
 DEFAULT_READINESS_TIMEOUT_S: Final = 120.0
 MAX_READINESS_TIMEOUT_S: Final = 7 * 86400.0
 
@@ -35,7 +35,7 @@ _Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NAME: Final = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")
 _HANDLER: Final = re.compile(r"^[\w-]+(\.[\w-]+)*:\w+$")
 _RESERVED: Final = frozenset({"dashboard", "controller", "dlx", "scaler"})
-NVIDIA_GPU: Final = "nvidia.com/gpu"  # the resource limit that Nuclio uses
+NVIDIA_GPU: Final = "nvidia.com/gpu"  # the name of Nuclio's resource limit
 _GPU_RESOURCES: Final = ("nvidia.com/", "amd.com/gpu", "gpu.intel.com/")
 
 
@@ -56,7 +56,7 @@ class FunctionConfig:
     name: str
     namespace: str
     folder: Path  # it is served from here
-    origin: Path  # where it came from; local paths of weights are relative to it
+    origin: Path  # the original folder; local paths of weights are relative to it
     handler: str
     python: str | None  # "3.11"; None = any
     env: tuple[tuple[str, str], ...]
@@ -99,7 +99,7 @@ def read_document(path: Path) -> JsonObject:
 def parse_function(document: Mapping[str, Any], folder: Path) -> FunctionConfig:
     """Return the configuration in a document; raise FunctionBroken naming the faulty field.
 
-    No document raises anything else, so that it cannot affect other functions.
+    It raises no other error, so that one document cannot affect other functions.
     """
     try:
         plain = to_json(document)

@@ -9,7 +9,7 @@ from cvat_lambda.runtime.spec.fields import JsonObject, mapping, whole
 from cvat_lambda.runtime.spec.quantities import parse_duration
 
 DEFAULT_MAX_BODY: Final = 4 * 2**20  # bytes
-MAX_BODY: Final = 2**30 - 2**20  # bytes; a frame to a worker holds no more
+MAX_BODY: Final = 2**30 - 2**20  # bytes; the limit of a frame to a worker
 DEFAULT_HEADER_LIMIT: Final = 16 * 2**10  # bytes
 DEFAULT_AVAILABILITY_TIMEOUT_MS: Final = 10_000
 _ANY_AMOUNT: Final = 2**40

@@ -28,11 +28,11 @@ class Checksum:
     digits: str  # hexadecimal, lower case
 
     def matches(self, found: str) -> bool:
-        """Whether a checksum from `compute` fits this one."""
+        """Return whether a checksum from `compute` matches this one."""
         return found.startswith(self.digits)
 
     def compute(self, path: Path) -> str:
-        """Return the whole checksum of a file, by this one's algorithm."""
+        """Return the whole checksum of a file, by the same algorithm."""
         total = hashlib.new(self.algorithm)
         with path.open("rb") as file:
             while chunk := file.read(2**20):
@@ -58,7 +58,7 @@ class PackageSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weight:
-    """One file of weights. At least one source is given; `env` wins, then `local`."""
+    """One file of weights. At least one source is given. `env` has precedence, then `local`."""
 
     file: str  # name in the function's weights folder
     checksum: Checksum | None  # of the download; None only for a local file
@@ -151,7 +151,7 @@ def _checksum(name: str, entry: dict[str, Any]) -> Checksum | None:
         raise ValueError(f"weights {name!r}: give one of {' and '.join(given)}")
     (kind,) = given
     pattern, meaning = _CHECKSUMS[kind]
-    # It must be text: YAML reads digits as a number without leading zeros.
+    # It must be text, because YAML reads digits as a number and drops leading zeros.
     digits = entry[kind]
     if not isinstance(digits, str) or pattern.match(digits.lower()) is None:
         raise ValueError(f"weights {name!r}: {kind} must be {meaning}, as text")

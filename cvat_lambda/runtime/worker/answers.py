@@ -1,9 +1,8 @@
-"""From what a handler returned to an answer frame, by nuclio-sdk's own conversion.
+"""Convert what a handler returned to an answer frame, with nuclio-sdk's own conversion.
 
-The rules are Nuclio 1.14's: a list counts as a batch, of which a plain HTTP trigger answers the
-first element; a status must be an integer and a content type text; header values that JSON does
-not make text of are dropped. What would break the answer on the wire is not sent: a name that no
-header can have, and the line breaks of a value.
+The rules are those of Nuclio 1.14. A list counts as a batch, of which a plain HTTP trigger answers
+the first element. A status must be an integer, a content type must be text. Header values that
+JSON does not encode as text are dropped. So are invalid header names, and line breaks in values.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Any
 from .frames import MAX_FRAME
 from .untyped import sdk, sdk_json
 
-MAX_BODY = MAX_FRAME - 2**20  # bytes; the rest is for the headers
+MAX_BODY = MAX_FRAME - 2**20  # bytes; the rest of a frame is for the headers
 _encode = sdk_json.Encoder().encode
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _LINE_BREAK = re.compile(r"[\r\n\0]+")
@@ -32,7 +31,7 @@ class UnusableAnswer(Exception):
 def to_answer(output: Any, warn: Any) -> Answer:
     """Return the frame's map and body for a handler's output; raise UnusableAnswer.
 
-    `warn` is called with one sentence when the answer works here but is a trap elsewhere.
+    `warn` is called with one sentence if the answer works here but may fail on other platforms.
     """
     if isinstance(output, list):
         output = _first_of(output, warn)
@@ -67,15 +66,15 @@ def _first_of(output: list[Any], warn: Any) -> Any:
 def _checked(response: dict[str, Any]) -> Answer:
     status = response["status_code"]
     if status is None:
-        status = 0  # Nuclio takes none for 200
+        status = 0  # Nuclio reads no status as 200
     if not isinstance(status, int) or isinstance(status, bool):
         raise UnusableAnswer(f"the handler's status code is {status!r}: it must be an integer")
     if status != 0 and not 200 <= status <= 999:
-        # One below 200 announces an answer: its caller would go on waiting.
+        # A status below 200 announces another answer, for which the caller would wait.
         raise UnusableAnswer(f"the handler's status code is {status}: it must be 200 to 999")
     content_type = response["content_type"]
     if isinstance(content_type, bytes):
-        content_type = json.loads(_encode(content_type))  # Python's repr of it
+        content_type = json.loads(_encode(content_type))  # the text is Python's repr of the value
     if not isinstance(content_type, str):
         raise UnusableAnswer(f"the handler's content type is {content_type!r}: it must be text")
     body, is_binary = response["body"], response["body_encoding"] == "base64"
@@ -108,7 +107,7 @@ def _line(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Return what arrives of a text that travels as JSON: halves of characters do not."""
+    """Return a text as it arrives after JSON encoding: without lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""The worker's end of the socket: blocking, or in a thread while tasks of the function run."""
+"""The worker's end of the socket: blocking reads, or reads in a thread while tasks run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Sender:
 
 
 class BlockingReader:
-    """Reads frames with blocking calls: the shortest way for a handler that is a plain function."""
+    """Reads frames with blocking calls: the fastest way for a handler that is a plain function."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -47,9 +47,9 @@ class BlockingReader:
     def _exactly(self, length: int) -> bytes | None:
         if length == 0:
             return b""
-        # MSG_WAITALL: one allocation and no copy, for an image too.
+        # MSG_WAITALL: one allocation and no copy, even for an image.
         data = self._sock.recv(length, socket.MSG_WAITALL)
-        while data and len(data) < length:  # a signal came in between
+        while data and len(data) < length:  # a signal interrupted the call
             more = self._sock.recv(length - len(data), socket.MSG_WAITALL)
             if not more:
                 return None
@@ -58,8 +58,7 @@ class BlockingReader:
 
 
 class LoopReader:
-    """Reads frames in a thread, so that the tasks of a function go on between events (as under
-    Nuclio)."""
+    """Reads frames in a thread, so that a function's tasks run between events, as under Nuclio."""
 
     def __init__(self, reader: BlockingReader) -> None:
         self._reader = reader

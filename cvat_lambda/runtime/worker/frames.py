@@ -1,11 +1,12 @@
 """The wire between a processor and its worker: frames over a stream socket.
 
-A frame is two unsigned 32-bit lengths in network order, then a msgpack map (its ``kind`` says what
-it is) and then raw bytes (a body). The body stays out of the msgpack map so that an image of
-megabytes is neither packed nor unpacked. Nuclio 1.14 sends one msgpack map down and JSON lines up;
-both ends here are ours, so the format may be a better one.
+A frame is two unsigned 32-bit lengths in network order, then a msgpack map with the ``kind`` of the
+frame, then raw bytes (a body). The body is not in the msgpack map, so that an image of megabytes is
+neither packed nor unpacked. Nuclio 1.14 sends one msgpack map to the worker and JSON lines back.
+This format differs, because both ends are part of this runtime.
 
-kinds down: ``event``, ``terminate``. Kinds up: ``ready``, ``failed``, ``log``, ``answer``.
+Kinds to the worker: ``event``, ``terminate``. Kinds from it: ``ready``, ``failed``, ``log``,
+``answer``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, Final
 from .untyped import msgpack
 
 HEAD: Final = struct.Struct("!II")
-MAX_FRAME: Final = 2**30  # bytes; what a length field may ask us to hold in memory
+MAX_FRAME: Final = 2**30  # bytes; the most that a length field may announce
 
 Meta = dict[str, Any]
 
@@ -44,12 +45,12 @@ def unpack_meta(packed: bytes | bytearray | memoryview) -> Meta:
 
 
 def is_terminate(packed: bytes) -> bool:
-    """Whether a packed map is TERMINATE; it is not unpacked for that."""
+    """Return whether a packed map is TERMINATE, without unpacking it."""
     return packed == _PACKED_TERMINATE
 
 
 def read_head(head: bytes | bytearray | memoryview) -> tuple[int, int]:
-    """Return the lengths of map and body; raise FrameError when they cannot be meant."""
+    """Return the lengths of map and body. Raise FrameError if they are too large."""
     meta_length, body_length = HEAD.unpack(head)
     if meta_length + body_length > MAX_FRAME:
         raise FrameError(f"a frame of {meta_length + body_length} bytes is too long")

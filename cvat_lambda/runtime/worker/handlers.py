@@ -30,8 +30,8 @@ def load_handler(name: str) -> Any:
 def find_init_context(handler: Any) -> Any | None:
     """Return the init_context of the module in which the handler was defined, or None.
 
-    Nuclio looks there, not in the module that spec.handler names: a handler that is imported from
-    elsewhere brings its own init_context along.
+    As in Nuclio this is not the module that spec.handler names: a handler that is imported from
+    another module is used with the init_context of that module.
     """
     module = sys.modules.get(getattr(handler, "__module__", ""))
     return getattr(module, "init_context", None)

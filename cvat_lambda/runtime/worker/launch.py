@@ -1,7 +1,7 @@
 """The start of a worker process. The function's own interpreter runs this file by its path.
 
-The package beside this file is imported under a name of its own, and this folder is taken off
-``sys.path``: a function may well have modules named ``frames`` or ``serve``.
+The worker's package is imported under another name, and this folder is removed from ``sys.path``,
+because a function may have modules named ``frames`` or ``serve``.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Makes ``/opt/nuclio`` mean the function's folder, as it does in Nuclio's containers.
 
-CVAT's functions open ``/opt/nuclio/function.yaml`` by that absolute path. Two ways, best first:
+CVAT's functions open ``/opt/nuclio/function.yaml`` by that absolute path. There are two ways:
 
-* ``mount``: a private mount namespace in which the folder is bound to /opt/nuclio. Nobody else
-  sees it, C code that opens files sees it, the machine's own /opt stays visible. Needs root or
-  unprivileged user namespaces.
-* ``rewrite``: Python's functions that take paths replace the prefix, in every module that has them
-  already. C code that is handed such a path directly (cv2.imread) does not see it.
+* ``mount`` (preferred): a private mount namespace in which the folder is bound to /opt/nuclio. It
+  works for C code, too, and other processes do not see it. The machine's own /opt stays visible.
+  It needs root or unprivileged user namespaces.
+* ``rewrite``: Python's functions that take paths replace the prefix, also in modules that have
+  imported them already. It does not work for C code that gets such a path (cv2.imread).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def enter(folder: str, ways: str) -> str:
     if ways == "none" or os.path.realpath(PREFIX) == os.path.realpath(folder):
         return "none"
     if ways in ("auto", "mount") and sys.platform.startswith("linux"):
-        # A failure half way must leave this process as it was: try it in a child first.
+        # A partial failure must not change this process, so a child tries it first.
         if _works_in_child(folder):
             _mount(folder)
             return "mount"
@@ -90,8 +90,8 @@ def _mount(folder: str) -> None:
 def _mirror(libc: Any, source_fd: int, target: str, *, but: str) -> None:
     """Bind each entry of a folder into another one.
 
-    Entry by entry, because a relative link that leaves the folder (``common -> ../../common``)
-    would point nowhere from its new place: such a link is followed here, where it is right.
+    Each entry is bound alone, because a relative link that leaves the folder (``common ->
+    ../../common``) would be broken at its new place. Here such a link is followed first.
     """
     for name in os.listdir(source_fd):
         if name == but:
@@ -107,7 +107,7 @@ def _mirror(libc: Any, source_fd: int, target: str, *, but: str) -> None:
         else:
             with open(place, "wb"):
                 pass
-        # The kernel resolves the link itself: a path made by realpath may be hidden by now.
+        # The kernel resolves the link, because a path made by realpath may be hidden by now.
         _check(libc.mount(source.encode(), place.encode(), None, _MS_BIND | _MS_REC, None))
 
 
@@ -123,7 +123,7 @@ def _write(path: str, text: str) -> None:
 
 
 def _rewrite(folder: str) -> None:
-    """Put functions that move their paths in place of the originals, wherever these are bound."""
+    """Replace the functions that take paths by ones that move the paths, in all loaded modules."""
     replacements: dict[int, _Moving] = {}
     for module, name in _TAKING_PATHS:
         original = getattr(module, name, None)
@@ -137,7 +137,7 @@ def _rewrite(folder: str) -> None:
             for value in list(members.values()):
                 if isinstance(value, type):
                     _replace(value, vars(value), replacements)
-    # What they can do is asked of these sets, by the function itself.
+    # These sets tell callers what the functions can do. They list the functions themselves.
     for able in (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks):
         able.update([new for new in replacements.values() if new.original in able])
 
@@ -148,7 +148,7 @@ _OF_OS = (
     "removexattr", "rename", "replace", "rmdir", "scandir", "setxattr", "stat", "statvfs",
     "symlink", "truncate", "unlink", "utime",
 )  # fmt: skip
-# The others (makedirs, walk, os.path, shutil, pathlib, ...) are made of these.
+# The others (makedirs, walk, os.path, shutil, pathlib, ...) call these.
 _TAKING_PATHS: list[tuple[Any, str]] = [
     (builtins, "open"),
     (io, "open"),
@@ -162,8 +162,8 @@ _TWO_PATHS = frozenset({"link", "rename", "replace", "symlink"})
 class _Moving:
     """A function whose paths below the prefix go to the folder.
 
-    An object, for a function that a class keeps (pathlib's did until Python 3.10) would become a
-    method; the originals are built in and do not.
+    This is an object, because a Python function that is stored in a class, as pathlib did until
+    Python 3.10, would become a method. The built-in originals do not.
     """
 
     def __init__(self, original: Callable[..., Any], folder: str) -> None:
@@ -180,7 +180,7 @@ class _Moving:
 
     def _moved(self, path: Any) -> Any:
         if not isinstance(path, (str, bytes, os.PathLike)):
-            return path  # a file descriptor, or what the original refuses
+            return path  # a file descriptor, or a value that the original refuses
         text = os.fsdecode(path)
         if text != PREFIX and not text.startswith(PREFIX + "/"):
             return path
@@ -189,7 +189,7 @@ class _Moving:
 
 
 class _MovingLink(_Moving):
-    """``os.readlink``, whose relative answer counts from where the link really is."""
+    """``os.readlink``, whose relative answers are relative to the real place of the link."""
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         answer = super().__call__(*args, **kwargs)

@@ -7,7 +7,7 @@ from typing import Any
 
 from .untyped import sdk
 
-UNKNOWN_FUNCTION = "X-Cvat-Lambda-Unknown-Function"  # in the dashboard's own answer 404
+UNKNOWN_FUNCTION = "X-Cvat-Lambda-Unknown-Function"  # in the dashboard's own 404 answer
 
 
 class _DashboardConnection(http.client.HTTPConnection):
@@ -34,7 +34,7 @@ class _DashboardConnection(http.client.HTTPConnection):
         super().request(method, "/api/function_invocations", body, headers, **more)
 
     def getresponse(self) -> http.client.HTTPResponse:
-        """Return the answer; raise OSError where the dashboard knows no such function.
+        """Return the answer. Raise OSError if the dashboard knows no such function.
 
         In Nuclio the name of an unknown function cannot be resolved.
         """

@@ -98,12 +98,12 @@ class _Stopper:
         self.busy = False
         self.asked = False
         signal.signal(signal.SIGTERM, self._on_signal)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to handle
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor handles Ctrl-C
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self.asked = True
         if not self.busy:
-            # The read ends as if the processor had closed the socket, in whatever thread it is.
+            # The read ends in any thread as if the processor had closed the socket.
             # An exception would be lost if a task of an async handler runs at this moment.
             self._sock.shutdown(socket.SHUT_RD)
 
@@ -148,7 +148,7 @@ class _Worker:
     async def _next(self) -> tuple[bytes, bytes] | None:
         if self._is_async or len(asyncio.all_tasks()) > 1:
             return await self._loop_reader.read()
-        return self._reader.read()  # faster than through a thread
+        return self._reader.read()  # faster than in a thread
 
     async def _answer(self, packed: bytes, body: bytes) -> Answer:
         try:
@@ -198,5 +198,5 @@ def _sentence(exc: BaseException) -> str:
 def _text_of(exc: BaseException) -> str:
     try:
         return str(exc)
-    except Exception:  # its __str__ is faulty
+    except Exception:  # the exception's __str__ raised one
         return type(exc).__name__

@@ -1,4 +1,4 @@
-"""The two libraries of a function's environment, which carry no type hints that mypy may trust."""
+"""The two libraries of a function's environment that have no usable type hints."""
 
 from __future__ import annotations
 
