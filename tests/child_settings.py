@@ -9,6 +9,6 @@ from cvat_lambda.conf import from_environment
 from tests.settings import *  # noqa: F403
 
 MEDIA_ROOT = Path(os.environ["CVAT_LAMBDA_TEST_MEDIA_ROOT"])
-globals().update(from_environment())  # what a test gives its child goes before the tests' own
+globals().update(from_environment())  # a test's variables override the test settings
 if "CVAT_LAMBDA_TEST_PAUSE_AT" in os.environ:
     INSTALLED_APPS = [*INSTALLED_APPS, "tests.pausing.Pausing"]  # noqa: F405

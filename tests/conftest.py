@@ -1,4 +1,4 @@
-"""What tests of every room share: people, real Redis, real worker and function processes."""
+"""Fixtures of all tests: users, media, a real Redis, and real worker processes."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from cvat_lambda.server.processes import Child
 REPOSITORY = Path(__file__).resolve().parent.parent
 IMAGES = REPOSITORY / "cvat_lambda" / "server" / "photographs"
 
-# A machine that stalls within an example, or while one is made, is no fault of what is tested.
+# A slow machine must not fail a test: no deadline, and no check for slow generation.
 examples.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-# What must be green draws the same examples again: its verdict is about the change, not about luck.
+# Continuous integration runs the same examples each time, so that failures are due to a change.
 examples.register_profile("same", parent=examples.get_profile("tests"), derandomize=True)
 examples.load_profile("tests")
 
 
 def pytest_configure() -> None:
-    """Take SIGINT, which workers of pytest-xdist ignore; what a test starts would ignore it too."""
+    """Handle SIGINT. Workers of pytest-xdist ignore it, and child processes would inherit that."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Start a worker for each core, and none for the tests of one file: one process runs them.
+    """Start a worker for each core. Run the tests of a single file without workers.
 
-    None either where a path does not exist: workers would find no test and say nothing of it.
+    Start none if a path does not exist: workers would find no tests and report no error.
     """
     paths = {Path(argument.partition("::")[0]) for argument in config.args}
     if not all(path.exists() for path in paths) or (len(paths) == 1 and paths.pop().is_file()):
@@ -50,14 +50,14 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 @pytest.fixture(autouse=True)
 def media_root(settings: Any, tmp_path: Path) -> Path:
-    """Each test's media are its own."""
+    """Give each test its own media folder."""
     settings.MEDIA_ROOT = tmp_path / "media"
     return tmp_path / "media"
 
 
 @pytest.fixture(autouse=True)
 def _new_gateway() -> Iterator[None]:
-    """What the gateway has learned of a function ends with the test."""
+    """Reset the gateway and cached health queries after each test."""
     yield
     get_gateway().reset()
     health.forget_queries()
@@ -65,25 +65,25 @@ def _new_gateway() -> Iterator[None]:
 
 @pytest.fixture
 def alice(db: None) -> User:
-    """Owns things."""
+    """A user who owns tasks and requests in most tests."""
     return User.objects.create_user("alice", "alice@example.com", "alice-secret")
 
 
 @pytest.fixture
 def bob(db: None) -> User:
-    """Is in alice's team: assigned."""
+    """A user who is the assignee of alice's jobs in most tests."""
     return User.objects.create_user("bob", "bob@example.com", "bob-secret")
 
 
 @pytest.fixture
 def charlie(db: None) -> User:
-    """Must get nothing."""
+    """A user without rights on alice's objects."""
     return User.objects.create_user("charlie", "charlie@example.com", "charlie-secret")
 
 
 @pytest.fixture
 def client_for() -> Callable[[User | None], Client]:
-    """A logged-in Django test client for a user; anonymous for None."""
+    """Return a function that makes a logged-in Django test client, or an anonymous one for None."""
 
     def make(user: User | None) -> Client:
         client = Client()
@@ -96,13 +96,13 @@ def client_for() -> Callable[[User | None], Client]:
 
 @pytest.fixture(scope="session")
 def redis_url() -> str:
-    """A real Redis server, of this test process alone."""
+    """The URL of a real Redis server that only this test process uses."""
     return os.environ["CVAT_LAMBDA_REDIS_URL"]
 
 
 @pytest.fixture
 def clean_redis(redis_url: str) -> str:
-    """The Redis server, emptied."""
+    """The URL of the Redis server, after all keys were deleted."""
     import redis
 
     with redis.Redis.from_url(redis_url) as client:
@@ -111,7 +111,7 @@ def clean_redis(redis_url: str) -> str:
 
 
 def database_url() -> str:
-    """The test's database, as a process started by it finds it."""
+    """Return the URL of the test's database for a child process."""
     values = connection.settings_dict
     if connection.vendor == "sqlite":
         return f"sqlite:///{values['NAME']}"
@@ -125,7 +125,7 @@ def database_url() -> str:
 
 @pytest.fixture
 def child_env(transactional_db: None, clean_redis: str, media_root: Path) -> dict[str, str]:
-    """The environment in which a child process sees the test's database, Redis and media."""
+    """The environment of a child process that uses the test's database, Redis and media."""
     return {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "tests.child_settings",
@@ -139,7 +139,7 @@ def child_env(transactional_db: None, clean_redis: str, media_root: Path) -> dic
 
 @pytest.fixture
 def spawn(tmp_path: Path) -> Iterator[Callable[..., Child]]:
-    """Start child processes that end with the test: ``spawn(name, command, env=...)``."""
+    """Return a function that starts child processes: ``spawn(name, command, env=...)``."""
     children: list[Child] = []
 
     def start(name: str, command: list[str], env: dict[str, str] | None = None) -> Child:
@@ -155,7 +155,7 @@ def spawn(tmp_path: Path) -> Iterator[Callable[..., Child]]:
 
 @pytest.fixture
 def worker_process(spawn: Callable[..., Child], child_env: dict[str, str]) -> Callable[..., Child]:
-    """Start a real RQ worker process: ``worker_process(burst=False, **environment)``."""
+    """Return a function that starts an RQ worker: ``worker_process(burst=False, **env)``."""
 
     def start(*, burst: bool = False, **environment: str) -> Child:
         command = [sys.executable, "manage.py", "rqworker", "annotation"]

@@ -1,7 +1,7 @@
-"""An app for child processes of tests: runs pause once so many frames have their outcome.
+"""A Django app for workers of tests: it pauses a request after a number of outcomes.
 
-The moment between the last outcome of a run and its end is over in milliseconds otherwise, and no
-test could kill anything in it.
+Tests kill workers between the last outcome of a request and its end. Without the pause, this time
+is a few milliseconds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ LONGEST_S = 240.0
 
 
 class Pausing(AppConfig):
-    """Listens to the batches of runs; the file ``CVAT_LAMBDA_TEST_PAUSE_AT`` holds the number."""
+    """The file ``CVAT_LAMBDA_TEST_PAUSE_AT`` has the number of outcomes at which to pause."""
 
     name = "tests.pausing"
 
@@ -27,7 +27,7 @@ class Pausing(AppConfig):
 
 
 def pause(*, request_id: str, **_: object) -> None:
-    """Wait while the request has as many outcomes as the file says."""
+    """Wait while the request has at least as many outcomes as the file says."""
     from cvat_lambda.requests.store.models import Request
 
     counts = Request.objects.values_list("done", "failed", "skipped").get(pk=request_id)

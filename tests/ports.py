@@ -1,7 +1,7 @@
-"""Ports for tests that must name one before anybody listens there, or where nobody ever does.
+"""Free and closed ports for tests.
 
-The system gives freed ports of its own range to whoever asks next: another test's server, or the
-near end of any connection of the machine.
+The kernel gives free ports of its ephemeral range to other servers and connections. So free ports
+are chosen below that range.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import socket
 from pathlib import Path
 from typing import Final
 
-_LOWEST: Final = 15_000  # below are those of well-known programs
+_LOWEST: Final = 15_000  # well-known programs use lower ports
 _held: Final[list[socket.socket]] = []
 
 
 def free_port() -> int:
-    """A port that is free, and that the system gives to nobody of its own accord."""
-    dice = random.SystemRandom()  # the tests' own seed would choose the same for two runs at once
+    """Return a free port outside the kernel's ephemeral range."""
+    dice = random.SystemRandom()  # seeded tests of two runs would choose equal ports
     while True:
         port = dice.randrange(_LOWEST, max(_first_of_the_systems(), 2 * _LOWEST))
         with socket.socket() as probe:
@@ -30,7 +30,7 @@ def free_port() -> int:
 
 
 def closed_port() -> int:
-    """A port on which nobody listens, nor can, as long as this process runs."""
+    """Return a port on which no process can listen while this process runs."""
     taken = socket.socket()
     taken.bind(("127.0.0.1", 0))
     _held.append(taken)
@@ -38,7 +38,7 @@ def closed_port() -> int:
 
 
 def _first_of_the_systems() -> int:
-    """Where the range of the ports begins that the system chooses from."""
+    """Return the first port of the kernel's ephemeral range."""
     try:
         return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     except OSError:

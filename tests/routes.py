@@ -1,4 +1,4 @@
-"""What the server answers to, read off its URL configuration: to compare tables of tests with."""
+"""The endpoints of the server, read from its URL configuration. Tests compare tables with them."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A route by its name, and a method."""
+    """The name of a route, and a method."""
 
     name: str
     method: str
 
     @classmethod
     def of(cls, method: str, path: str) -> Endpoint:
-        """The endpoint that answers a path; ``{placeholders}`` in it are filled."""
+        """Return the endpoint of a path. ``{placeholders}`` in the path are filled."""
         found = resolve(re.sub(r"\{\w+\}", "1", path.split("?")[0]))
         return cls(name=found.url_name or "", method=method)
 
 
 def routes(prefix: str) -> dict[str, Any]:
-    """View functions by the names of their routes, of the routes that begin so."""
+    """Return the view functions of routes with a prefix, by the names of the routes."""
     return {
         str(pattern.name): pattern.callback
         for route, pattern in _walk(get_resolver())
@@ -36,12 +36,12 @@ def routes(prefix: str) -> dict[str, Any]:
 
 
 def defined(views: dict[str, Any]) -> set[Endpoint]:
-    """Every method of class-based views that has a handler; HEAD where it is no mere GET."""
+    """Return every method of class-based views with a handler, and HEAD only if GET has none."""
     return {Endpoint(name, method) for name, view in views.items() for method in _methods(view)}
 
 
 def undefined(views: dict[str, Any]) -> list[Endpoint]:
-    """Every other method."""
+    """Return every method without a handler."""
     known = defined(views)
     every = [Endpoint(name, method) for name in sorted(views) for method in METHODS]
     heads = [Endpoint(name, "HEAD") for name in sorted(views) if Endpoint(name, "GET") not in known]
@@ -49,7 +49,7 @@ def undefined(views: dict[str, Any]) -> list[Endpoint]:
 
 
 def samples(paths: Iterable[str]) -> dict[str, str]:
-    """A path of each route, by its name."""
+    """Return a path for each route, by the name of the route."""
     return {Endpoint.of("GET", path).name: path.split("?")[0] for path in paths}
 
 

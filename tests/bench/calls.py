@@ -1,12 +1,12 @@
-"""Calls of people who wait: what the app adds to the call of a bare client.
+"""Synchronous calls: the time that the app adds to the call of a bare client.
 
-The app is a real web server process with threads, on PostgreSQL and Redis. The function is a
-process of its own with a fixed latency. The client keeps one connection and a token. A frame is a
-1280x720 JPEG of about 200 KB; each detector call is on another frame, so none is kept.
+The app is a real web server process with threads, PostgreSQL and Redis. The function is a process
+of its own with a fixed latency. The client keeps one connection and a token. A frame is a 1280x720
+JPEG of about 200 KB. Each detector call is on another frame, so that no frame is cached.
 
-A bare client stands beside each call: it reads the same file, encodes it, and posts the same body
-to the function on a kept connection. The overhead of a call is its time minus that of the bare call
-before it. Both run in turns, so that other load on the machine meets both.
+A bare client reads the same file, encodes it, and posts the same body to the function on a kept
+connection. Calls of both clients alternate, so that other load on the machine affects both. The
+overhead of a call is its time minus the time of the bare call before it.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ CLICK: Final = {"pos_points": [[600, 300]], "neg_points": []}
 
 
 def run(short: bool) -> list[dict[str, Any]]:
-    """Run everything in a process of its own; the rows of the table."""
+    """Run all measurements in a process of its own. Return their rows."""
     command = [sys.executable, "-m", "tests.bench.calls", *(["--short"] if short else [])]
     answer = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, check=True)
     return [json.loads(line) for line in answer.stdout.splitlines() if line.startswith(b"{")]
 
 
 def row(name: str, value: float, goal: float | None) -> dict[str, Any]:
-    """A row as every benchmark gives it."""
+    """Return a row in the format of all benchmarks."""
     return {
         "name": name,
         "value": round(value, 3),
@@ -55,7 +55,7 @@ def row(name: str, value: float, goal: float | None) -> dict[str, Any]:
 
 
 class BareClient:
-    """A client of the function itself, which does only what every client must do."""
+    """A client that calls the function directly and does only what every client must do."""
 
     def __init__(self, port: int) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
@@ -76,14 +76,14 @@ def image_body(path: Path, **fields: Any) -> bytes:
 
 
 class Client:
-    """One person with one kept connection."""
+    """A client of the app with one kept connection."""
 
     def __init__(self, port: int, token: str) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         self._headers = {"Authorization": f"Token {token}", "Content-Type": "application/json"}
 
     def call_ms(self, function_id: str, **members: Any) -> float:
-        """The time of one call, in milliseconds."""
+        """Return the time of one call, in milliseconds."""
         body = json.dumps(members)
         begun_at = time.perf_counter()
         self._connection.request(
@@ -99,7 +99,7 @@ class Client:
 
 @contextmanager
 def web_server(home: Any) -> Iterator[tuple[int, psutil.Process]]:
-    """Start the app's web server; give its port and its process."""
+    """Start the app's web server. Yield its port and its process."""
     from cvat_lambda.server.processes import Child, bound_socket, wait_for_port
     from cvat_lambda.server.services import web_command
 
@@ -122,7 +122,7 @@ def web_server(home: Any) -> Iterator[tuple[int, psutil.Process]]:
 
 @contextmanager
 def embedding_process() -> Iterator[int]:
-    """An interactor that can embed, in its own process; gives its port."""
+    """Start an interactor that returns embeddings, as a process. Yield its port."""
     command = [sys.executable, "-m", "tests.bench.embedding_function"]
     command += ["--encode-ms", str(ENCODE_MS), "--click-ms", str(CLICK_MS)]
     process = subprocess.Popen(
@@ -139,7 +139,7 @@ def embedding_process() -> Iterator[int]:
 
 
 def add_interactor(port: int) -> str:
-    """Name the interactor's process to the app."""
+    """Register the interactor's process with the app. Return its function id."""
     from cvat_lambda.functions.models import Function
 
     trigger = {"kind": "http", "numWorkers": 2, "attributes": {"maxRequestBodySize": 33554432}}
@@ -175,12 +175,12 @@ def cpu_s(process: psutil.Process) -> float:
 
 
 def percentile(values: list[float], percent: int) -> float:
-    """So many of a hundred values are below it."""
+    """Return a percentile of the values."""
     return statistics.quantiles(values, n=100)[percent - 1]
 
 
 def measure(prepared: Stand, *, short: bool) -> Iterator[dict[str, Any]]:
-    """The rows, one by one."""
+    """Yield the rows."""
     from cvat_lambda.engine.standalone.models import AccessToken
 
     calls = 40 if short else 400
@@ -196,7 +196,7 @@ def measure(prepared: Stand, *, short: bool) -> Iterator[dict[str, Any]]:
         interactor = add_interactor(interactor_port)
         paths = image_paths(task.pk)
         client, bare = Client(port, token), BareClient(detector_port)
-        for number in range(10):  # imports, connections, caches of both sides
+        for number in range(10):  # warm up imports, connections and caches
             client.call_ms(detector, task=task.pk, frame=number)
             bare.call_ms(partial(image_body, paths[number]))
         over, cpu_before_s = [], cpu_s(server)
@@ -228,7 +228,7 @@ def measure(prepared: Stand, *, short: bool) -> Iterator[dict[str, Any]]:
 
 
 def main() -> None:
-    """Print the rows as JSON, one a line."""
+    """Print each row as a line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--short", action="store_true")
     options = parser.parse_args()

@@ -1,8 +1,8 @@
-"""``script/bench connections``: do slow clients and slow calls keep others waiting?
+"""``script/bench connections``: response times beside slow clients and slow calls.
 
-Two web processes of the standalone server, on loopback, with 500 idle connections, then with 500
-clients that send one byte a second, then with 200 calls of a function that takes seconds. In each
-state a client asks for ``/health`` and for a page, one after the other.
+Two web processes of the standalone server serve 500 idle connections, then 500 clients that send
+one byte per second, then 200 calls of a function that takes seconds. In each state another client
+requests ``/health`` and a page, one after the other.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def row(name: str, value_ms: float, goal_ms: float) -> dict[str, Any]:
 
 
 def probe(port: int, path: str, session: str | None) -> float:
-    """Return how many milliseconds a new connection and one request take."""
+    """Return the time of a new connection and one request, in milliseconds."""
     headers = {} if session is None else {"Cookie": f"sessionid={session}"}
     begun_at = time.perf_counter()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
@@ -90,7 +90,7 @@ def idle_connections(port: int) -> Iterator[None]:
 
 @contextmanager
 def dripping_connections(port: int) -> Iterator[None]:
-    """Clients that never finish the head of their request."""
+    """Connect clients that never finish the head of their request."""
     stopped = threading.Event()
 
     def drip(clients: list[socket.socket]) -> None:
@@ -118,7 +118,7 @@ def dripping_connections(port: int) -> Iterator[None]:
 
 @contextmanager
 def slow_calls(port: int, task_id: int, sessions: list[str]) -> Iterator[None]:
-    """Clients that call the slow function again and again."""
+    """Connect clients that call the slow function repeatedly."""
     stopped, statuses = threading.Event(), Counter[int]()
 
     def call(session: str) -> None:
@@ -142,7 +142,7 @@ def slow_calls(port: int, task_id: int, sessions: list[str]) -> Iterator[None]:
     ]
     for thread in threads:
         thread.start()
-    time.sleep(2.0)  # until the function's calls are in progress
+    time.sleep(2.0)  # let the calls start
     try:
         yield
     finally:
@@ -157,7 +157,7 @@ CSRF = "a" * 32
 
 
 def make_users() -> tuple[int, list[str]]:
-    """Make a task, and administrators with sessions; return its id and the session keys."""
+    """Create a task, and administrators with sessions. Return the task's id and session keys."""
     from django.contrib.auth.models import User
     from django.test import Client
 
@@ -194,7 +194,7 @@ def add_function(port: int) -> None:
 
 @contextmanager
 def web_processes(home: Path) -> Iterator[int]:
-    """Two web processes, as the standalone server starts them; gives their port."""
+    """Start two web processes as the standalone server does. Yield their port."""
     from cvat_lambda.server.processes import Child, bound_socket, wait_for_answer
     from cvat_lambda.server.services import web_command
 

@@ -1,7 +1,8 @@
-"""An interactor of fixed latencies in a process of its own, which hands out and takes embeddings.
+"""An interactor process of fixed latencies that returns and accepts embeddings.
 
-With ``image`` it takes ``--encode-ms`` and answers a mask, and the embedding if that is wanted
-(4 MiB of float32, as Segment Anything's); with ``embedding`` it takes ``--click-ms``.
+An invocation with ``image`` takes ``--encode-ms``. It returns a mask, and an embedding if the
+invocation asks for it: 4 MiB of float32, as Segment Anything's. One with ``embedding`` takes
+``--click-ms``. The command
 
     python -m tests.bench.embedding_function --encode-ms 200 --click-ms 20
 
@@ -22,7 +23,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 SHAPE = (1, 256, 64, 64)
-# A mask of 100 x 100 pixels with its bounds, as a good interactor answers.
+# A mask of 100 x 100 pixels with its bounds.
 MASK = {"mask": [[255] * 100] * 100, "bounds": [10, 10, 109, 109]}
 
 
@@ -36,13 +37,13 @@ class Handler(BaseHTTPRequestHandler):
     answers: dict[bool, bytes]
 
     def log_message(self, format: str, *args: object) -> None:
-        """Quiet."""
+        """Log nothing."""
 
     def do_POST(self) -> None:
-        """Answer after the latency that the body asks for."""
+        """Answer after the latency of the kind of invocation."""
         begun_at = time.monotonic()
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        # The members beside the megabytes stand at either end: a search there is enough.
+        # The small members are at the start or the end of the body, so only these are searched.
         wanted = b'"want":"embedding"' in body[-4096:]
         latency_s = self.click_s if b'"embedding":{' in body[:4096] else self.encode_s
         time.sleep(max(0.0, begun_at + latency_s - time.monotonic()))
@@ -55,13 +56,13 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def new_embedding() -> dict[str, Any]:
-    """An embedding of random numbers."""
+    """Return an embedding of random numbers."""
     data = base64.b64encode(os.urandom(4 * math.prod(SHAPE))).decode()
     return {"data": data, "shape": list(SHAPE), "dtype": "float32", "version": "1"}
 
 
 def answers() -> dict[bool, bytes]:
-    """The answers without and with an embedding."""
+    """Return the answers without and with an embedding."""
     return {
         False: json.dumps(MASK).encode(),
         True: json.dumps({**MASK, "embedding": new_embedding()}).encode(),

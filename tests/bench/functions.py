@@ -1,14 +1,13 @@
-"""How fast the functions are on this machine, and how much memory a worker takes.
+"""Measure the speed of the functions on this machine, and the memory of a worker.
 
-Run it with ``python -m tests.bench.functions [--short] [--only ID ...] [--table [--force]]``; the
-table is the one of ``docs/functions.md``, and is refused where other work keeps the machine busy.
-Each function is served by the embedded runtime in its own environment, once with one worker and
-once with two, and called over loopback with a sample photograph; the figures hold decoding and
-JSON, as a caller sees them. The processor time of a call is the figure that other work on the
-machine changes least.
+Run it with ``python -m tests.bench.functions [--short] [--only ID ...] [--table [--force]]``.
+``--table`` prints the table of ``docs/functions.md``; it is refused on a busy machine.
+The embedded runtime serves each function in its own environment, once with one worker and once
+with two. The benchmark calls it over loopback with a sample photograph. The times are those of the
+caller, with decoding and JSON. Other load on the machine affects the processor time least.
 
-The official weights of the catalogue are not at hand, so its functions are served with the
-stand-ins of their tests (tests/functions/catalogue/stand_ins); `Case.network` says what those are.
+The official weights of the catalogue are not available here, so its functions are served with the
+stand-ins of their tests (tests/functions/catalogue/stand_ins). `Case.network` says which.
 """
 
 from __future__ import annotations
@@ -45,11 +44,11 @@ SERVERLESS = REPOSITORY / "serverless"
 IMAGES = REPOSITORY / "tests" / "data" / "images"
 CALL_TIMEOUT_S = 600.0
 SHORT = ("openvino-ssdlite-person", "openvino-nanodet-coco")  # the functions of a short run
-MAX_LOAD = 0.25  # a core, 1-minute average, at the start of a table that is worth printing
-# What a function is measured with.
+MAX_LOAD = 0.25  # highest 1-minute load average per core for --table
+# The weights of a measurement.
 PACKAGED = "its own weights"
-RANDOM = "random weights"  # of the official shapes: time and memory are the true model's
-GENERATED = "generated network"  # of the same inputs and outputs: the function's own share
+RANDOM = "random weights"  # official shapes: the model's true time and memory
+GENERATED = "generated network"  # same inputs and outputs: time without the model
 Row = dict[str, Any]
 Payload = dict[str, Any]
 
@@ -65,12 +64,12 @@ class Case:
 
     @property
     def short(self) -> str:
-        """What the names of its function's rows begin with."""
+        """The prefix of the names of the function's rows."""
         return self.function.removeprefix("openvino-")
 
     @property
     def key(self) -> str:
-        """What the names of its own rows begin with."""
+        """The prefix of the names of the case's rows."""
         return f"{self.short}_{self.call.replace(' ', '_')}"
 
 
@@ -85,12 +84,12 @@ def detection(runtime: Runtime, name: str) -> Payload:
 
 
 def click(runtime: Runtime, name: str) -> Payload:
-    """Return a first click: the picture travels and is embedded."""
+    """Return a first click, which sends the image."""
     return {"image": encoded("coffee"), "pos_points": [[220, 200]], "neg_points": []}
 
 
 def later_click(runtime: Runtime, name: str) -> Payload:
-    """Return a click on a picture whose embedding the caller has."""
+    """Return a later click, which sends the embedding."""
     body = {"image": encoded("coffee"), "want": "embedding"}
     answer = runtime.call(name, body, timeout=CALL_TIMEOUT_S).json()
     return {"embedding": answer["embedding"], "pos_points": [[220, 200]], "neg_points": []}
@@ -112,7 +111,7 @@ def matching(runtime: Runtime, name: str) -> Payload:
 
 
 def painted(runtime: Runtime, name: str) -> Payload:
-    """Return a call of a detector whose stand-in finds what is red: one thing on the picture."""
+    """Return a call of a detector whose stand-in finds red areas, with one red rectangle."""
     picture = Image.open(IMAGES / "astronaut.png").convert("RGB")
     picture.paste((255, 0, 0), (200, 100, 300, 260))
     buffer = io.BytesIO()
@@ -121,13 +120,13 @@ def painted(runtime: Runtime, name: str) -> Payload:
 
 
 def box_and_click(runtime: Runtime, name: str) -> Payload:
-    """Return a call of an interactor that begins with a box."""
+    """Return a call of an interactor that needs a box."""
     body = {"image": encoded("coffee"), "pos_points": [[220, 200]], "neg_points": []}
     return {**body, "obj_bbox": [[75, 15], [480, 390]]}
 
 
 def case(function: str, call: str, make: Callable[[Runtime, str], Payload], network: str) -> Case:
-    """Return a case; only for the table below, whose lines are short so."""
+    """Return a case. It shortens the lines of the list below."""
     return Case(function=function, call=call, make=make, network=network)
 
 
@@ -143,7 +142,7 @@ CASES = (
     case("openvino-reid-mobilenetv2", "pair of frames", matching, PACKAGED),
     case("pth-facebookresearch-detectron2-retinanet-r101", "frame", detection, RANDOM),
     case("pth-mmpose-hrnet32", "frame with one person", detection, RANDOM),
-    # ViT-B, the smallest: ViT-H has seven times its work, and 2.6 GB of weights a worker.
+    # ViT-B is the smallest. ViT-H takes seven times as long, with 2.6 GB of weights per worker.
     case("pth-facebookresearch-sam-vit-h", "first click with ViT-B", click, RANDOM),
     case("pth-facebookresearch-sam-vit-h", "later click with ViT-B", later_click, RANDOM),
     case("pth-shiyinzhang-iog", "click in a box", box_and_click, RANDOM),
@@ -167,7 +166,7 @@ CASES = (
 
 
 def run(short: bool, only: Sequence[str] = ()) -> list[Row]:
-    """Return the rows; of the functions in `only`, else a short run measures two."""
+    """Return the rows of the functions in `only`, else of all. A short run measures two."""
     known = tuple(dict.fromkeys(case.function for case in CASES))
     unknown = sorted(set(only) - set(known))
     if unknown:
@@ -195,7 +194,7 @@ def measure(name: str, seconds: float) -> list[Row]:
 
 @contextmanager
 def weights_of(case: Case) -> Iterator[Mapping[str, str]]:
-    """Give the environment variables that name the stand-ins of a function, if it needs any."""
+    """Yield the environment variables that name the stand-ins of a function, if it needs any."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = folders()[case.function]
         builder = EnvironmentBuilder(cache_folder() / "environments")
@@ -205,13 +204,13 @@ def weights_of(case: Case) -> Iterator[Mapping[str, str]]:
 
 
 def progress(line: str) -> None:
-    """Say what is being prepared, beside the figures."""
+    """Print progress to standard error, apart from the results."""
     print(line, file=sys.stderr, flush=True)
 
 
 @contextmanager
 def serving(name: str, workers: int, variables: Mapping[str, str]) -> Iterator[Runtime]:
-    """Serve one function with so many workers, ready."""
+    """Serve one function with this number of workers. Yield when it is ready."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = with_workers(folders()[name], Path(scratch) / "function", workers)
         with running([folder], Path(scratch) / "state", env=variables) as runtime:
@@ -220,9 +219,9 @@ def serving(name: str, workers: int, variables: Mapping[str, str]) -> Iterator[R
 
 
 def load(runtime: Runtime, case: Case, body: bytes, seconds: float, workers: int) -> list[Row]:
-    """Return the rows of one kind of call: the rate, and with one worker the time of a call."""
+    """Return the rows of one kind of call: its rate, and with one worker also its time."""
     url = runtime.address(case.function)
-    call_for(url, body, 0.0, at_once=workers)  # warm-up: each worker has run once
+    call_for(url, body, 0.0, at_once=workers)  # warm-up: one call per worker
     before = processor_seconds(runtime)
     times = call_for(url, body, seconds, at_once=workers)
     spent = processor_seconds(runtime) - before
@@ -236,7 +235,7 @@ def load(runtime: Runtime, case: Case, body: bytes, seconds: float, workers: int
 
 
 def with_workers(source: Path, target: Path, workers: int) -> Path:
-    """Copy a function folder, links followed, with another number of workers."""
+    """Copy a function folder with its link targets, and set its number of workers."""
     shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
     document = yaml.safe_load((target / "function.yaml").read_text())
     for trigger in document["spec"]["triggers"].values():
@@ -246,7 +245,7 @@ def with_workers(source: Path, target: Path, workers: int) -> Path:
 
 
 def call_for(url: str, body: bytes, seconds: float, *, at_once: int) -> list[float]:
-    """Call a function for a while, ``at_once`` calls at any time; return each call's seconds."""
+    """Call a function with ``at_once`` concurrent callers. Return the seconds of each call."""
     started = threading.Barrier(at_once)
 
     def caller(_: int) -> list[float]:
@@ -266,12 +265,12 @@ def call_for(url: str, body: bytes, seconds: float, *, at_once: int) -> list[flo
 
 
 def peak_memory(runtime: Runtime) -> int:
-    """Return the most resident memory that a process below the runtime has had, bytes (Linux)."""
+    """Return the largest peak of resident memory of the runtime's processes, in bytes (Linux)."""
     return max(_status(process, "VmHWM:") * 1024 for process in _below(runtime))
 
 
 def processor_seconds(runtime: Runtime) -> float:
-    """Return the processor time that all processes below the runtime have used (Linux)."""
+    """Return the processor time of all of the runtime's processes, in seconds (Linux)."""
     return sum(map(_ticks, _below(runtime))) / os.sysconf("SC_CLK_TCK")
 
 
@@ -287,10 +286,10 @@ def _below(runtime: Runtime) -> list[Path]:
 
 def _ticks(process: Path) -> int:
     try:
-        # The command stands in brackets and may hold spaces; user and system time are 14 and 15.
+        # The command is in brackets and may have spaces. Fields 14 and 15 are user and system time.
         after = (process / "stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
-        return 0  # it ended meanwhile
+        return 0  # the process has ended
     return int(after[11]) + int(after[12])
 
 
@@ -303,7 +302,7 @@ def _status(process: Path, key: str) -> int:
 
 
 def row(name: str, value: float, unit: str, higher_is_better: bool) -> Row:
-    """Return one row of the benchmark's table; there is no goal for a model's speed."""
+    """Return a row. The speed of a model has no goal."""
     return {
         "name": name.replace(" ", "_"),
         "value": round(value, 3 if unit == "calls/s" else 1),
@@ -314,7 +313,7 @@ def row(name: str, value: float, unit: str, higher_is_better: bool) -> Row:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Return the rows as a table in Markdown, a line for each kind of call."""
+    """Return the rows as a Markdown table with a line for each kind of call."""
     values = {each["name"]: each["value"] for each in rows}
     lines = [
         "| function | call | measured with | processor time | median | calls/s, 1 worker "
@@ -339,7 +338,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def busy(load: float, cores: int) -> str | None:
-    """Return why a table for the docs cannot be measured now; None when it can."""
+    """Return why the machine is too busy for a table, or None if it is not."""
     if load <= MAX_LOAD * cores:
         return None
     return (
@@ -349,7 +348,7 @@ def busy(load: float, cores: int) -> str | None:
 
 
 def print_table(*, short: bool, only: Sequence[str], force: bool) -> None:
-    """Measure, and print the table and the load it was measured under."""
+    """Measure, and print the table with the load averages before and after."""
     cores, before = os.cpu_count() or 1, os.getloadavg()
     problem = busy(before[0], cores)
     if problem is not None and not force:
@@ -363,7 +362,7 @@ def print_table(*, short: bool, only: Sequence[str], force: bool) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print the rows, one a line, or the table."""
+    """Print each row as a line of JSON, or print the table."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.functions")
     parser.add_argument("--short", action="store_true", help="a second each, and two functions")
     parser.add_argument("--only", action="append", default=[], metavar="ID", help="this function")

@@ -1,7 +1,8 @@
-"""A function of fixed latency in a process of its own, light enough to leave the CPU to the app.
+"""A function process of fixed latency that needs little processor time.
 
-It keeps Nuclio's rules: so many workers, calls wait for one in the order that they came, and one
-that waited too long gets a 503. It reads the body, and answers rectangles made from its beginning.
+It follows Nuclio's rules: it has a number of workers, calls wait in a queue for a free one, and a
+call that waits too long gets a 503. It returns rectangles that depend on the start of the body.
+The command
 
     python -m tests.bench.latency_function --latency-ms 50 --workers 2
 
@@ -19,11 +20,11 @@ import zlib
 from collections import deque
 
 BUFFER_BYTES = 512 * 1024
-SAMPLE_BYTES = 16 * 1024  # of a body: enough to tell images apart
+SAMPLE_BYTES = 16 * 1024  # the part of a body that distinguishes images
 
 
 class Workers:
-    """So many at once; the others wait in line, each for a limited time."""
+    """A number of workers, and a queue of calls with a time limit."""
 
     def __init__(self, number: int, availability_timeout_s: float) -> None:
         self._free = number
@@ -31,7 +32,7 @@ class Workers:
         self._line: deque[asyncio.Future[None]] = deque()
 
     async def take(self) -> bool:
-        """Wait for a worker; False where none was free in time."""
+        """Wait for a worker. Return False if none was free in time."""
         if self._free:
             self._free -= 1
             return True
@@ -44,7 +45,7 @@ class Workers:
         return True
 
     def give(self) -> None:
-        """Hand the worker to the next in line."""
+        """Give the worker to the next call in the queue."""
         while self._line:
             turn = self._line.popleft()
             if not turn.done():
@@ -54,12 +55,12 @@ class Workers:
 
 
 class Call(asyncio.BufferedProtocol):
-    """One kept connection: requests come one after the other."""
+    """One kept connection with one request at a time."""
 
     def __init__(self, workers: Workers, latency_s: float) -> None:
         self._workers = workers
         self._latency_s = latency_s
-        self._buffer = memoryview(bytearray(BUFFER_BYTES))  # its own: reads allocate nothing
+        self._buffer = memoryview(bytearray(BUFFER_BYTES))  # reused, so that reads allocate nothing
         self._head = b""
         self._missing = -1  # bytes of the body; -1: the head is not complete
         self._sample = b""
@@ -67,15 +68,15 @@ class Call(asyncio.BufferedProtocol):
         self._answering: asyncio.Future[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the way back."""
+        """Store the transport."""
         self._transport = transport  # type: ignore[assignment]
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Where the next bytes go."""
+        """Return the buffer for the next bytes."""
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Read the head, then count the body down and keep only its beginning."""
+        """Read the head, then count the bytes of the body and keep only its start."""
         data = self._buffer[:nbytes]
         if self._missing < 0:
             self._head += data
@@ -96,7 +97,7 @@ class Call(asyncio.BufferedProtocol):
         if not await self._workers.take():
             self._send(503, b"")
             return
-        # The event loop's own clock rounds; what is missing of the latency is not given away.
+        # The event loop rounds times, so a sleep may end early. Sleep again for the rest.
         end = time.monotonic() + self._latency_s
         try:
             while (left_s := end - time.monotonic()) > 0:
@@ -114,7 +115,7 @@ class Call(asyncio.BufferedProtocol):
 
 
 def answer_for(crc: int) -> bytes:
-    """Three rectangles that depend on the image alone."""
+    """Return three rectangles that depend on the image only."""
     items = []
     for number in range(3):
         left, top = (crc >> (8 * number)) % 40, (crc >> (4 * number)) % 30

@@ -1,7 +1,7 @@
 """Many clients call a function while its worker processes are killed.
 
 Every call must end with an answer or a typed error, in bounded time, and no process may be left
-behind. ``script/bench load`` makes 10,000 calls through 32 clients; CI makes a few hundred through
+running. ``script/bench load`` makes 10,000 calls through 32 clients; CI makes a few hundred through
 the same code.
 """
 
@@ -32,22 +32,22 @@ def handler(context, event):
 WORKERS = 4
 EVENT_TIMEOUT_S = 10
 MAX_ATTEMPTS = 5  # of one call
-BUDGET_S = 60.0  # for the attempts of one call that did not run
+BUDGET_S = 60.0  # for attempts of one call that were not run
 
 
 @dataclass
 class Load:
-    """What the clients saw."""
+    """The results of the clients' calls."""
 
     answered: int = 0
-    errors: Counter[str] = field(default_factory=Counter)  # typed ones, by code
-    wrong: list[str] = field(default_factory=list)  # anything else: a defect
+    errors: Counter[str] = field(default_factory=Counter)  # typed errors by code
+    wrong: list[str] = field(default_factory=list)  # any other result is a defect
     kills: int = 0
     durations_s: list[float] = field(default_factory=list)
-    longest_s: float = 0.0  # that the timeouts allow a call, however often it is tried
-    hanging: int = 0  # clients whose call went on for longer
-    processes: int = 0  # of the runtime, seen from before the kills to its end
-    left: list[str] = field(default_factory=list)  # those that still run after its end
+    longest_s: float = 0.0  # the timeouts' limit for one call with all attempts
+    hanging: int = 0  # clients whose call took longer than `longest_s`
+    processes: int = 0  # all processes of the runtime that were seen
+    left: list[str] = field(default_factory=list)  # processes that run after the runtime's end
     wall_s: float = 0.0
 
     @property
@@ -56,7 +56,7 @@ class Load:
 
 
 class Clients:
-    """Threads that share a number of calls, and one that kills workers."""
+    """Client threads that share a number of calls, and a thread that kills workers."""
 
     def __init__(
         self, runtime_pid: int, function_id: str, *, calls: int, clients: int, kill_every_s: float
@@ -69,16 +69,16 @@ class Clients:
         self._numbers = iter(range(calls))
         self._pids: set[int] = set()
         self._over = threading.Event()
-        self._processes: set[psutil.Process] = set()  # known by pid and time of start
+        self._processes: set[psutil.Process] = set()  # identified by pid and start time
         self.load = Load()
 
     def run(self) -> Load:
-        """Make all the calls; return when the last has ended, or hangs."""
+        """Make all calls. Return when the last has ended, or when calls hang."""
         from cvat_lambda.functions import registry
         from cvat_lambda.gateway.invoke import time_limit_s
 
         spec = registry.get(self._function_id)
-        # Each attempt that ran has the function's own limits; those that did not share the budget.
+        # An attempt that runs has the function's time limit. All others share the budget.
         self.load.longest_s = BUDGET_S + MAX_ATTEMPTS * time_limit_s(spec)
         self.note_processes()
         threads = [
@@ -97,18 +97,18 @@ class Clients:
         return self.load
 
     def note_processes(self) -> None:
-        """Remember what runs below the runtime: an orphan is nobody's child any more."""
+        """Record the runtime's descendants now, because orphans get another parent."""
         self._processes.add(self._runtime)
         self._processes.update(self._runtime.children(recursive=True))
 
     def look_for_processes(self, *, wait_s: float = 10.0) -> None:
-        """Note, after the runtime's end, which of its processes go on."""
+        """Record which processes of the runtime still run after its end."""
         _, alive = psutil.wait_procs(self._processes, timeout=wait_s)
         self.load.processes = len(self._processes)
         self.load.left = [str(process) for process in alive if _runs(process)]
 
     def _wait_for(self, threads: list[threading.Thread]) -> None:
-        """Wait as long as calls end: until none has for longer than any of them may take."""
+        """Wait for the threads. Stop when no call has ended for longer than a call may take."""
         ended, since = 0, time.monotonic()
         while any(thread.is_alive() for thread in threads):
             if (now_ended := len(self.load.durations_s)) != ended:
@@ -173,9 +173,9 @@ class Clients:
 
 
 def run_load(folder: Path, *, calls: int, clients: int, kill_every_s: float) -> Load:
-    """Serve the function with the embedded runtime and let the clients at it.
+    """Serve a function with the embedded runtime and run the clients.
 
-    Django must be set up with a database; the settings are changed to name this runtime.
+    Django must be set up with a database. The settings are changed to name this runtime.
     """
     from django.test import override_settings
 
@@ -213,7 +213,7 @@ def run_load(folder: Path, *, calls: int, clients: int, kill_every_s: float) -> 
 
 
 def set_up_django() -> None:
-    """Give this process, which is no test's, settings and a database of its own."""
+    """Set Django up in this process, with a database of its own."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
     import django
     from django.core.management import call_command
@@ -223,7 +223,7 @@ def set_up_django() -> None:
 
 
 def _runs(process: psutil.Process) -> bool:
-    """Whether it does; one that has ended and waits for its parent to ask does not."""
+    """Return whether a process runs. A zombie does not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -231,7 +231,7 @@ def _runs(process: psutil.Process) -> bool:
 
 
 def run(short: bool) -> list[dict[str, Any]]:
-    """The rows of this benchmark."""
+    """Return the rows of this benchmark."""
     set_up_django()
     with tempfile.TemporaryDirectory() as folder:
         load = run_load(Path(folder), calls=400 if short else 10_000, clients=32, kill_every_s=1.0)

@@ -1,8 +1,8 @@
-"""The runtime's own share of a call, and what a second worker brings.
+"""The runtime's share of the time of a call, and the gain of a second worker.
 
-Run it with ``python -m tests.bench.runtime [--short]``. The share is the time that a client on
-loopback sees, less the time that the handler itself took (it says so in a header). Whatever else
-runs on the machine only adds to a time, so each figure is that of the quietest of several rounds.
+Run it with ``python -m tests.bench.runtime [--short]``. The share is the time of a call as
+measured by a client on loopback, minus the time of the handler, which a header reports. Other load
+on the machine only adds to a time, so the result is the lowest of several rounds.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def run(short: bool) -> list[dict[str, Any]]:
 
 
 def measure_share(runtime: Runtime, calls: int) -> float:
-    """Return the median of a call's time less its handler's, in milliseconds."""
+    """Return the median of a call's time minus its handler's time, in milliseconds."""
     connection, body = _connect(runtime, "one"), _payload(0)
     for _ in range(20):  # the first calls warm up both sides
         _call(connection, body)
@@ -83,7 +83,7 @@ def _share(connection: http.client.HTTPConnection, body: bytes) -> float:
 
 
 def measure_gain(runtime: Runtime, calls: int) -> float:
-    """Return the rate of two workers over that of one, measured by turns."""
+    """Return the rate of two workers divided by that of one. Their rounds alternate."""
     rates: dict[str, list[float]] = {"one": [], "two": []}
     for _ in range(3):
         for name, found in rates.items():
@@ -92,7 +92,7 @@ def measure_gain(runtime: Runtime, calls: int) -> float:
 
 
 def measure_rate(runtime: Runtime, name: str, calls: int) -> float:
-    """Return the calls a second of a 50 ms handler with four clients."""
+    """Return the calls per second of a 50 ms handler with four clients."""
     body = _payload(0.05)
     left = iter(range(calls))
     lock = threading.Lock()

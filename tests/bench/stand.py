@@ -1,4 +1,4 @@
-"""The stand of the batch benchmark: real PostgreSQL, Redis and RQ worker, real frames.
+"""The servers and data of the benchmarks: real PostgreSQL, Redis, RQ workers and frames.
 
 `prepare` sets the environment before Django is set up, so it runs in a process of its own.
 """
@@ -20,11 +20,11 @@ from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SIZE = (1280, 720)
-DISTINCT = 24  # images; a task's frames are links to them
+DISTINCT = 24  # number of image files; the frames of tasks are links to them
 
 
 def prepare(home: Path) -> None:
-    """Start the servers, set Django up, make the tables."""
+    """Start the servers, set Django up and create the tables."""
     from tests import services
 
     os.environ.pop("CVAT_LAMBDA_REDIS_URL", None)
@@ -43,7 +43,7 @@ def prepare(home: Path) -> None:
 
 
 def make_images(folder: Path) -> list[Path]:
-    """JPEG files of 1280x720 and about 200 KB."""
+    """Write JPEG files of 1280x720 pixels and about 200 KB. Return their paths."""
     import numpy as np
     from PIL import Image
 
@@ -64,7 +64,7 @@ def make_images(folder: Path) -> list[Path]:
 
 
 def make_video(path: Path, frames: int) -> None:
-    """A moving picture of 1280x720 with a key frame every 12."""
+    """Write a video of 1280x720 pixels with a key frame every 12 frames."""
     import av
     import numpy as np
 
@@ -87,7 +87,7 @@ def make_video(path: Path, frames: int) -> None:
 
 @contextmanager
 def function_process(latency_ms: float, workers: int) -> Iterator[int]:
-    """A function of fixed latency in its own process; gives its port."""
+    """Start a function process of fixed latency. Yield its port."""
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "tests.bench.latency_function"),
@@ -109,7 +109,7 @@ def function_process(latency_ms: float, workers: int) -> Iterator[int]:
 
 @contextmanager
 def worker_process(log: Path, **environment: str) -> Iterator[int]:
-    """A real RQ worker; gives its process id."""
+    """Start a real RQ worker. Yield its process id."""
     from cvat_lambda.server.processes import Child
 
     command = [sys.executable, "manage.py", "rqworker", "annotation"]
@@ -123,7 +123,7 @@ def worker_process(log: Path, **environment: str) -> Iterator[int]:
 
 @dataclass
 class Peak(threading.Thread):
-    """The peak memory of a worker's jobs, sampled: ``kib`` is the largest seen."""
+    """Samples the memory of a worker's work horses. ``kib`` is the highest peak so far."""
 
     pid: int
     kib: int = 0
@@ -157,14 +157,14 @@ def _high_water_kib(pid: int) -> int:
 
 @dataclass
 class Stand:
-    """Makes tasks and functions, and runs requests through the worker."""
+    """Creates tasks and functions, and runs requests with the worker."""
 
     home: Path
     images: list[Path]
     owner: Any
 
     def task(self, frames: int) -> Any:
-        """A task of so many JPEG frames, links to the distinct ones."""
+        """Create a task of JPEG frames, which are links to the image files."""
         from cvat_lambda.engine.standalone.media.files import SourceFile
         from cvat_lambda.engine.standalone.media.ingest import Ingestion, Selection
         from cvat_lambda.engine.standalone.tasks import create_task
@@ -180,7 +180,7 @@ class Stand:
         return create_task(self.owner, f"{frames} frames", labels, files, ingestion=how)
 
     def video_task(self, frames: int) -> Any:
-        """A task of a video."""
+        """Create a task of a video."""
         from cvat_lambda.engine.standalone.tasks import create_task
 
         path = self.home / "video.mp4"
@@ -188,7 +188,7 @@ class Stand:
         return create_task(self.owner, "video", [{"name": "car", "type": "rectangle"}], [path])
 
     def function(self, port: int, workers: int) -> str:
-        """Name the function process to the app."""
+        """Register a function process with the app. Return its function id."""
         from cvat_lambda.functions.models import Function
 
         label = '[{"name": "car", "type": "rectangle"}]'
@@ -216,7 +216,7 @@ class Stand:
         return f"fixed-{port}"
 
     def run(self, task: Any, function_id: str, **options: Any) -> Any:
-        """Run a request to its end. Returns its row."""
+        """Run a request to its end. Return its row."""
         from cvat_lambda.engine.standalone.access import StandaloneAccess
         from cvat_lambda.requests.control.create import create_request
 
@@ -233,7 +233,7 @@ class Stand:
 
 @contextmanager
 def stand() -> Iterator[Stand]:
-    """The prepared stand; everything goes when the block ends."""
+    """Prepare servers and data. Delete them at the end of the block."""
     with tempfile.TemporaryDirectory(prefix="cvat-lambda-bench-") as folder:
         home = Path(folder)
         prepare(home)

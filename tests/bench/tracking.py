@@ -1,7 +1,7 @@
-"""What the packaged tracker costs a frame, with one object and with many in one call.
+"""The time of the packaged tracker per frame, with one object and with many in one call.
 
-A clip is played as an annotator's client plays it: each step sends a frame and the states of the
-step before. The objects of one call are one batch, so many should cost less each than one alone.
+Each step of a clip sends a frame and the states of the step before, as an annotator's client does.
+The objects of one call are one batch, so the time per object should be lower with many objects.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ TRACKER = "openvino-siamese-mobilenetv2"
 FOLDER = SERVERLESS / "openvino" / "cvat_lambda" / "siamese_mobilenetv2"
 SIZE = (640, 480)
 OBJECTS = (1, 8)
-LEAST_IOU = 0.5  # a step is held where the box still covers its object
+LEAST_IOU = 0.5  # a step holds its object if box and object overlap so much
 
 
 def run(short: bool) -> list[Row]:
-    """Milliseconds a step and an object, and the share of steps that held their object."""
+    """Return milliseconds per step and per object, and the share of steps with a held object."""
     frames = 6 if short else 40
     with (
         tempfile.TemporaryDirectory() as scratch,
@@ -42,7 +42,7 @@ def run(short: bool) -> list[Row]:
 
 
 def measure(url: str, objects: int, frames: int) -> list[Row]:
-    """Play one clip with so many objects."""
+    """Track this number of objects in one clip. Return the rows."""
     clip = [picture(number, objects) for number in range(frames)]
     start = [{"type": "rectangle", "points": box} for box in clip[0][1]]
     with requests.Session() as session:
@@ -68,7 +68,7 @@ def measure(url: str, objects: int, frames: int) -> list[Row]:
 
 
 def picture(number: int, objects: int) -> tuple[str, list[list[float]]]:
-    """A frame of the clip in base64, and where its objects are: cups in rows, drifting right."""
+    """Return a frame of the clip in base64, and the boxes of its objects, which move right."""
     frame = Image.open(IMAGES / "chelsea.png").convert("RGB").resize(SIZE)
     cup = Image.open(IMAGES / "coffee.png").convert("RGB").crop((170, 15, 410, 305))
     cup = cup.resize((60, 72))
@@ -83,7 +83,7 @@ def picture(number: int, objects: int) -> tuple[str, list[list[float]]]:
 
 
 def overlap(one: list[float], two: list[float]) -> float:
-    """Intersection over union of two boxes."""
+    """Return the intersection over union of two boxes."""
     width = min(one[2], two[2]) - max(one[0], two[0])
     height = min(one[3], two[3]) - max(one[1], two[1])
     shared = max(0.0, width) * max(0.0, height)

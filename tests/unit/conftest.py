@@ -1,4 +1,4 @@
-"""Tests here start no process and no server, and use no database: so they run in seconds."""
+"""Unit tests start no process and no server, and use no database."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 FORBIDDEN = {"subprocess.Popen", "os.posix_spawn", "os.fork", "socket.bind"}
-_running: list[str] = []  # the test that runs, if it is one of tests/unit
+_running: list[str] = []  # the id of the running unit test
 
 
 def _audit(event: str, arguments: tuple[object, ...]) -> None:
@@ -21,7 +21,7 @@ sys.addaudithook(_audit)
 
 @pytest.fixture(autouse=True)
 def _no_process_and_no_server(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Let a test fail that starts a process or listens at a socket."""
+    """Fail a test that starts a process or listens on a socket."""
     _running.append(request.node.nodeid)
     yield
     _running.clear()

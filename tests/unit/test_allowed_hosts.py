@@ -1,4 +1,4 @@
-"""The allow-list of hosts: what its entries admit, and which addresses count as public."""
+"""The allow-list of hosts: which hosts its entries allow, and which addresses are public."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from cvat_lambda.allowed_hosts import admits, is_named, is_public, resolve
         ("64:ff9b::/96", "x", "64:ff9b::5db8:d822", True),
     ],
 )
-def test_entry_admits_its_hosts_and_addresses(
+def test_entry_allows_its_hosts_and_addresses_only(
     entry: str, host: str, address: str, admitted: bool
 ) -> None:
     assert admits([entry], host, ipaddress.ip_address(address)) is admitted
 
 
-def test_empty_list_admits_nothing() -> None:
+def test_empty_list_allows_no_host() -> None:
     assert not admits([], "example.org", ipaddress.ip_address("93.184.216.34"))
     assert not is_named([], "example.org")
 
@@ -80,7 +80,7 @@ def test_empty_list_admits_nothing() -> None:
         "168.63.129.16",  # Azure
     ],
 )
-def test_internal_address_is_refused_under_an_allowed_name(address: str) -> None:
+def test_internal_address_of_an_allowed_name_is_refused(address: str) -> None:
     assert not admits(["a.example.org"], "a.example.org", ipaddress.ip_address(address))
     assert not admits(["*.example.org"], "a.example.org", ipaddress.ip_address(address))
 

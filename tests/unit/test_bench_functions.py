@@ -1,4 +1,4 @@
-"""The benchmark of the functions: what it covers, and when it makes a table for the docs."""
+"""The benchmark of the functions: its functions and weights, and the table for the docs."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from tests.functions.__main__ import folders
 from tests.functions.catalogue.stand_ins.__main__ import STAND_INS
 
 
-def test_every_function_is_measured() -> None:
+def test_benchmark_has_cases_for_every_function() -> None:
     assert {case.function for case in bench.CASES} == set(folders())
 
 
-def test_who_has_no_weights_at_hand_is_measured_with_a_stand_in() -> None:
+def test_functions_without_packaged_weights_are_measured_with_a_stand_in() -> None:
     with_stand_in = {case.function for case in bench.CASES if case.network != bench.PACKAGED}
     assert with_stand_in == set(STAND_INS)
 
 
-def test_a_checkpoint_is_random_and_a_graph_is_generated() -> None:
+def test_stand_in_of_a_checkpoint_is_random_and_of_a_graph_is_generated() -> None:
     for case in bench.CASES:
         if case.network != bench.PACKAGED:
             is_checkpoint = case.function.startswith("pth-")
@@ -29,17 +29,17 @@ def test_a_checkpoint_is_random_and_a_graph_is_generated() -> None:
     ("load", "cores", "words"),
     [
         (0.0, 2, None),
-        (0.5, 2, None),  # the limit itself
+        (0.5, 2, None),  # at the limit
         (0.51, 2, "0.51; above 0.50 (0.25 a core)"),
         (3.0, 16, None),
     ],
 )
-def test_a_table_is_made_on_a_quiet_machine_only(load: float, cores: int, words: str) -> None:
+def test_table_is_refused_above_the_load_limit(load: float, cores: int, words: str) -> None:
     problem = bench.busy(load, cores)
     assert (problem is None) if words is None else (words in str(problem))
 
 
-def test_a_busy_machine_is_refused_before_anything_is_measured(
+def test_table_on_a_busy_machine_is_refused_before_any_measurement(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("os.getloadavg", lambda: (400.0, 9.0, 9.0))
@@ -47,12 +47,12 @@ def test_a_busy_machine_is_refused_before_anything_is_measured(
         bench.main(["--table"])
 
 
-def test_an_unknown_function_is_named() -> None:
+def test_unknown_function_is_named_in_the_error() -> None:
     with pytest.raises(SystemExit, match="yolo: not measured; known are openvino-ssdlite-person"):
         bench.main(["--only", "yolo"])
 
 
-def test_the_table_has_a_line_for_each_kind_of_call() -> None:
+def test_table_has_a_line_for_each_kind_of_call() -> None:
     first, later = [case for case in bench.CASES if case.function == "openvino-mobile-sam"]
     rows = [bench.row(f"{first.short} worker peak memory", 595.4, "MiB", False)]
     for case, factor in ((first, 10), (later, 1)):

@@ -1,7 +1,6 @@
-"""What CVAT 2.54's own lambda_manager gets wrong, and the tests that say we do not.
+"""The bugs of CVAT 2.54's lambda_manager, and the tests that this app does not have them.
 
-The numbers are those of the list of bugs that this app was written against. Tests are named
-``file::function``; whoever renames or removes one is told here.
+The tests are named ``file::function``. If one is renamed or removed, a test here fails.
 """
 
 from __future__ import annotations
@@ -130,7 +129,7 @@ BUGS: dict[int, tuple[str, list[str]]] = {
 
 
 def names_of(path: Path) -> set[str]:
-    """The tests of a file, by its text: those inside a CVAT cannot be imported elsewhere."""
+    """Return the names of the tests of a file. It is not imported, because some need CVAT."""
     tree = ast.parse(path.read_text(), str(path))
     return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
@@ -141,7 +140,7 @@ def test_every_bug_has_its_tests() -> None:
 
 
 @pytest.mark.parametrize("number", BUGS)
-def test_the_tests_of_a_bug_are_there(number: int) -> None:
+def test_tests_of_a_bug_exist(number: int) -> None:
     for test in BUGS[number][1]:
         file, _, name = test.partition("::")
         assert (TESTS / file).is_file(), test

@@ -1,4 +1,4 @@
-"""What the pages of the repository point at is there."""
+"""Links, scripts and commands in the documentation exist."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def test_every_relative_link_of_a_page_resolves(page: Path) -> None:
     assert [link for link in local if not (page.parent / link).exists()] == []
 
 
-def test_every_script_that_the_guide_for_contributors_names_exists() -> None:
+def test_every_path_in_the_guide_for_contributors_exists() -> None:
     guide = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
     named = set(re.findall(r"\bscript/[\w-]+|\btests/[\w/.]+|\bserverless/[\w/]+", guide))
     assert len(named) > 10
     assert {name for name in named if not (REPOSITORY / name).exists()} == set()
 
 
-def test_the_readme_names_the_two_commands_on_its_first_screen() -> None:
+def test_first_25_lines_of_the_readme_have_the_demo_and_test_commands() -> None:
     first_screen = (REPOSITORY / "README.md").read_text().splitlines()[:25]
     commands = [line.split()[0] for line in first_screen if line.startswith("script/")]
     assert commands == ["script/demo", "script/test"]

@@ -88,7 +88,7 @@ RULES: dict[str, set[str]] = {
     "apps": {"checks", "observability", "functions", "gateway", "requests", "requests/store"},
     "models": {"functions", "requests/store"},
 }
-# These put the rooms together, so they may use all of them.
+# These rooms compose the others, so they may use all of them.
 COMPOSING = {"server", "integration", "management", "admin", "migrations"}
 # Rooms that can be used without Django.
 WITHOUT_DJANGO = ("annotations", "images", "runtime")
@@ -108,7 +108,7 @@ def dotted(path: Path) -> str:
 
 
 def room_of(place: str) -> str | None:
-    """The innermost room that a module belongs to; ``None`` for the package itself."""
+    """Return the innermost room of a module, or ``None`` for the package itself."""
     parts = place.split("/")
     for length in range(len(parts), 0, -1):
         name = "/".join(parts[:length])
@@ -127,7 +127,7 @@ def docstrings(tree: ast.AST) -> set[ast.expr]:
 
 @cache
 def referenced(path: Path) -> frozenset[str]:
-    """Dotted names of all modules that a file imports or names in a string."""
+    """Return the dotted names of all modules that a file imports or names in a string."""
     return frozenset(_references(path))
 
 
@@ -152,7 +152,7 @@ def _references(path: Path) -> Iterator[str]:
 
 
 def rooms_used(path: Path) -> set[str]:
-    """The rooms that a file refers to."""
+    """Return the rooms that a file refers to."""
     used = set()
     for name in referenced(path):
         parts = name.split(".")[1:]
@@ -188,13 +188,13 @@ def test_module_outside_the_cvat_rooms_does_not_use_cvat(path: Path) -> None:
 
 
 @pytest.mark.parametrize("room", WITHOUT_DJANGO)
-def test_room_without_django_imports_none_of_it(room: str) -> None:
+def test_room_without_django_does_not_import_django(room: str) -> None:
     names = {name for path in modules_of(room) for name in referenced(path)}
     assert {n for n in names if n.startswith(("django", "rest_framework"))} == set()
 
 
 def test_runtime_imports_no_package_that_cvat_pins() -> None:
-    """So .ci/run runs the tests of the runtime once: with CVAT's pins they would show the same."""
+    """So .ci/run runs the runtime's tests once. They do not depend on CVAT's pins."""
     constraints = REPOSITORY / "script" / "constraints" / "cvat-2.54.txt"
     pinned, _, _ = constraints.read_text().partition("# Newest releases of the rest")
     names = {line.partition("==")[0] for line in pinned.splitlines() if "==" in line}

@@ -1,4 +1,4 @@
-"""Bodies of clients: a wrong one is a sentence, whatever is in it."""
+"""Parsing of JSON bodies: any invalid body is refused with a message."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def parse(body: bytes, encoding: str = "utf-8") -> Any:
     )
 )
 @example(value={"Infinity": "NaN"})
-def test_a_body_is_what_was_sent(value: Any) -> None:
+def test_valid_body_is_parsed_to_the_sent_value(value: Any) -> None:
     assert parse(json.dumps(value).encode()) == value
 
 
-def test_a_number_beyond_all_floats_is_infinite() -> None:
-    """It is JSON; the fields that numbers are for refuse it."""
+def test_number_beyond_the_range_of_floats_is_infinite() -> None:
+    """Such a number is valid JSON. Fields of numbers refuse infinity."""
     assert parse(b"[1e999, -1e999]") == [math.inf, -math.inf]
 
 
@@ -55,23 +55,23 @@ def test_a_number_beyond_all_floats_is_infinite() -> None:
         (b"9" * 10_000, "JSON parse error"),
     ],
 )
-def test_a_wrong_body_is_named(body: bytes, sentence: str) -> None:
+def test_invalid_body_is_refused_with_its_cause(body: bytes, sentence: str) -> None:
     with pytest.raises(ParseError) as refused:
         parse(body)
     assert sentence in str(refused.value.detail)
 
 
 @pytest.mark.parametrize("charset", ["hex", "rot13", "nonsense", "utf-16", "undefined"])
-def test_a_charset_that_the_body_is_not_in_is_a_bad_request(charset: str) -> None:
-    """``Content-Type: application/json; charset=hex``: Python knows codecs that are of no text."""
+def test_wrong_or_unknown_charset_is_refused(charset: str) -> None:
+    """Python has codecs that do not decode text, such as ``charset=hex``."""
     with pytest.raises(ParseError, match="JSON parse error"):
         parse(b'{"a": 1}', charset)
 
 
-def test_a_body_may_be_as_deep_as_the_limit() -> None:
+def test_body_nested_as_deep_as_the_limit_is_parsed() -> None:
     depth = MAX_DEPTH
     assert parse(b"[" * depth + b"]" * depth + b" ") != []
-    assert parse(b"[" + b"[]," * 1000 + b"1]")[-1] == 1  # many, but side by side
+    assert parse(b"[" + b"[]," * 1000 + b"1]")[-1] == 1  # many lists, but not nested
 
 
 @pytest.mark.parametrize(
@@ -83,17 +83,17 @@ def test_a_body_may_be_as_deep_as_the_limit() -> None:
         b"[" * 60 + rb'"a\ud800"' + b"]" * 60,
     ],
 )
-def test_half_of_a_surrogate_pair_is_refused_wherever_it_is(body: bytes) -> None:
+def test_lone_surrogate_is_refused_anywhere_in_the_body(body: bytes) -> None:
     with pytest.raises(ValidationError, match=r"Lone surrogates are not allowed: .*\\ud"):
         parse(body)
 
 
-def test_a_whole_surrogate_pair_is_a_character() -> None:
+def test_surrogate_pair_is_parsed_to_a_character() -> None:
     assert parse(rb'"\ud83d\ude00"') == "\N{GRINNING FACE}"
 
 
 @given(st.binary(max_size=40), st.sampled_from(["utf-8", "utf-16", "utf-7", "latin-1"]))
-def test_any_body_is_parsed_to_what_can_be_encoded_or_refused(body: bytes, encoding: str) -> None:
+def test_any_body_is_refused_or_parsed_to_encodable_text(body: bytes, encoding: str) -> None:
     with suppress(APIException):
         for item in walk(parse(body, encoding)):
             if isinstance(item, str):

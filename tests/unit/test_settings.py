@@ -1,4 +1,4 @@
-"""Settings are typed, parsed strictly, checked, and documented."""
+"""Settings: types, strict parsing, system checks and documentation."""
 
 from __future__ import annotations
 
@@ -40,21 +40,23 @@ def test_every_setting_is_documented_with_its_default(page: str, declared: type)
     [
         ("MAX_ATTEMPTS", "7", 7),
         ("BATCH_S", "0.25", 0.25),
-        ("PLATFORM_PROJECT", "", ""),  # empty is a value: every project
+        ("PLATFORM_PROJECT", "", ""),  # the empty text is valid: every project
         ("ENDPOINT_ALLOWED_HOSTS", "a.example, *.b.example", ("a.example", "*.b.example")),
         ("ENDPOINT_ALLOWED_HOSTS", '["10.0.0.0/8"]', ("10.0.0.0/8",)),
     ],
 )
-def test_the_environment_sets_typed_values(name: str, text: str, value: object) -> None:
+def test_environment_variable_is_parsed_to_the_type_of_the_setting(
+    name: str, text: str, value: object
+) -> None:
     assert from_environment({f"CVAT_LAMBDA_{name}": text}) == {f"CVAT_LAMBDA_{name}": value}
 
 
-def test_a_value_that_does_not_parse_stops_the_start() -> None:
+def test_environment_variable_that_cannot_be_parsed_raises_an_error() -> None:
     with pytest.raises(ImproperlyConfigured, match="CVAT_LAMBDA_MAX_ATTEMPTS='many'"):
         from_environment({"CVAT_LAMBDA_MAX_ATTEMPTS": "many"})
 
 
-def test_settings_are_read_when_used(settings: Any) -> None:
+def test_setting_is_read_at_each_access(settings: Any) -> None:
     from cvat_lambda.conf import settings as ours
 
     settings.CVAT_LAMBDA_BATCH_FRAMES = 3
@@ -66,7 +68,7 @@ def test_settings_are_read_when_used(settings: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "code"),
     [
-        ("MAX_ATTEMPTS", "5", "cvat_lambda.E001"),  # a text is no number
+        ("MAX_ATTEMPTS", "5", "cvat_lambda.E001"),  # text instead of a number
         ("MAX_ATTEMPTS", True, "cvat_lambda.E001"),
         ("BATCH_FRAMES", 0, "cvat_lambda.E002"),
         ("INVOKE_METHOD", "magic", "cvat_lambda.E003"),
@@ -74,13 +76,19 @@ def test_settings_are_read_when_used(settings: Any) -> None:
         ("PLATFORM_URL", "nuclio:8070", "cvat_lambda.E005"),
         ("ENGINE", "no.such.Engine", "cvat_lambda.E006"),
         ("ENGINE", "", "cvat_lambda.E008"),
-        ("DEFAULT_REPLACE", "all", "cvat_lambda.E007"),  # a default that deletes people's work
+        (
+            "DEFAULT_REPLACE",
+            "all",
+            "cvat_lambda.E007",
+        ),  # this default would delete manual annotations
         ("MAX_ATEMPTS", 5, "cvat_lambda.W001"),  # misspelt
         ("STALLED_AFTER_S", 1.0, "cvat_lambda.W002"),
         ("WEBHOOK_URL", "https://example.com/hook", "cvat_lambda.W003"),
     ],
 )
-def test_the_system_check_reports(settings: Any, name: str, value: object, code: str) -> None:
+def test_system_check_reports_an_invalid_setting(
+    settings: Any, name: str, value: object, code: str
+) -> None:
     setattr(settings, f"CVAT_LAMBDA_{name}", value)
     assert code in [message.id for message in checks.check_settings()]
 
@@ -91,7 +99,7 @@ def test_get_engine_without_the_setting_names_the_setting(settings: Any) -> None
         get_engine()
 
 
-def test_a_former_name_of_an_engine_setting_is_read_and_reported(settings: Any) -> None:
+def test_old_name_of_an_engine_setting_is_read_and_reported(settings: Any) -> None:
     settings.CVAT_LAMBDA_HOST_CHUNK_FRAMES = 7
     assert engine_settings.CHUNK_FRAMES == 7
     (warning,) = engine_checks.check_settings()
@@ -104,12 +112,14 @@ def test_a_former_name_of_an_engine_setting_is_read_and_reported(settings: Any) 
 @pytest.mark.parametrize(
     ("name", "value", "code"), [("CHUNK_FRAMES", "5", "engine.E001"), ("CHUNKS", 5, "engine.W002")]
 )
-def test_the_engine_check_reports(settings: Any, name: str, value: object, code: str) -> None:
+def test_system_check_reports_an_invalid_setting_of_the_engine(
+    settings: Any, name: str, value: object, code: str
+) -> None:
     setattr(settings, f"CVAT_LAMBDA_STANDALONE_{name}", value)
     assert [message.id for message in engine_checks.check_settings()] == [code]
 
 
-def test_the_defaults_pass_the_system_checks() -> None:
+def test_default_settings_pass_the_system_checks() -> None:
     assert checks.check_settings() == []
     assert engine_checks.check_settings() == []
     assert settings.MAX_ATTEMPTS == 5
