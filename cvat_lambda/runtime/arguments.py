@@ -6,10 +6,23 @@ Nothing here needs the packages of the ``runtime`` extra.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from cvat_lambda.runtime.scaffold import KINDS
 from cvat_lambda.runtime.weights.licences import ACCEPT_VARIABLE
+
+
+def as_nuctl_arguments(words: Sequence[str]) -> list[str]:
+    """Return a command line with each word behind ``--`` as an option ``--nuctl-argument``.
+
+    A parser cannot tell the words behind ``--`` from folders. A second ``--`` is left out.
+    """
+    if "--" not in words:
+        return list(words)
+    end = list(words).index("--")
+    behind = [word for word in words[end + 1 :] if word != "--"]
+    return [*words[:end], *(f"--nuctl-argument={word}" for word in behind)]
 
 
 def add_deploy_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +38,18 @@ def add_deploy_arguments(parser: argparse.ArgumentParser) -> None:
         "--nuclio-platform", choices=("local", "kube"), default="local", help="Docker or Kubernetes"
     )
     parser.add_argument("--namespace", help="Nuclio's namespace")
+    parser.add_argument(
+        "--network",
+        help="Docker's network of a function on Nuclio (default: cvat_cvat, if it exists)",
+    )
+    parser.add_argument(
+        "--nuctl-argument",
+        action="append",
+        default=[],
+        dest="nuctl_arguments",
+        metavar="WORD",
+        help="one more argument of nuctl deploy; or write all of them behind --",
+    )
     parser.add_argument("--project", help="of functions whose file names none")
     add_gpu_argument(parser)
 

@@ -39,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"error: {_unknown_verb(first)}", file=sys.stderr)
             return _USAGE_ERROR
         words.insert(0, "serve")  # `python -m cvat_lambda.runtime serverless/` serves
+    if first == "deploy":
+        words = arguments.as_nuctl_arguments(words)
     parsed = make_parser().parse_args(words)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     try:
@@ -231,6 +233,8 @@ def _deploy(parsed: argparse.Namespace) -> int:
         namespace=parsed.namespace or DEFAULT_NAMESPACE,
         project=parsed.project or DEFAULT_PROJECT,
         gpu=parsed.gpu,
+        network=parsed.network,
+        nuctl_arguments=tuple(parsed.nuctl_arguments),
     )
     folder_commands.deploy_folders(_client(parsed), parsed.folders, options, print, _print_error)
     return 0

@@ -8,9 +8,9 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from cvat_lambda.runtime.client import Answer, DashboardClient, checked, in_path
 from cvat_lambda.runtime.deploy import archives
@@ -31,6 +31,7 @@ from cvat_lambda.runtime.spec.function_file import (
 
 Progress = Callable[[str], object]
 POLL_S = 0.2
+CVAT_NETWORK: Final = "cvat_cvat"  # the network of CVAT's compose file
 
 
 def list_functions(client: DashboardClient) -> list[JsonObject]:
@@ -125,9 +126,15 @@ def deploy_with_nuctl(
     namespace: str,
     project: str = DEFAULT_PROJECT,
     gpu: bool = False,
+    network: str | None = None,
+    arguments: Sequence[str] = (),
     nuctl: str = "nuctl",
 ) -> None:
     """Deploy a folder to Nuclio on Docker (``local``) or Kubernetes (``kube``) with its own tool.
+
+    On Docker the function joins `network`. By default this is the network of CVAT's compose file,
+    if it exists and the function file names none. `arguments` are passed on to ``nuctl deploy``;
+    a ``--platform-config`` among them replaces ours.
 
     The project is created if it does not exist, since Nuclio refuses functions of unknown projects.
     nuctl writes its progress to the terminal. Raise RuntimeFault if nuctl is missing or fails.
@@ -153,13 +160,44 @@ def deploy_with_nuctl(
         copy = Path(temporary) / folder.resolve().name
         shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("__pycache__", ".venv"))
         command = [nuctl, "deploy", "--path", str(copy), "--file", str(copy / file.name)]
-        status = subprocess.run([*command, "--project-name", project, *where]).returncode
+        command += ["--project-name", project, *where]
+        if platform == "local" and not _has_platform_config(arguments):
+            command += _network_arguments(network, read_document(file))
+        status = subprocess.run([*command, *arguments]).returncode
     if status != 0:
         said = made.stdout.strip().splitlines()[-1:] if made.returncode != 0 else []
         about = f" (nuctl create project {project} said: {said[0]})" if said else ""
         raise RuntimeFault(
             f"nuctl deploy ended with status {status}: see what it said above{about}"
         )
+
+
+def _has_platform_config(arguments: Sequence[str]) -> bool:
+    return any(word.partition("=")[0] == "--platform-config" for word in arguments)
+
+
+def _network_arguments(network: str | None, document: JsonObject) -> list[str]:
+    """Return the arguments of nuctl that put a function into a network of Docker."""
+    if network is None:
+        platform = document["spec"].get("platform") or {}
+        if (platform.get("attributes") or {}).get("network") or not _network_exists(CVAT_NETWORK):
+            return []
+        network = CVAT_NETWORK
+    return ["--platform-config", json.dumps({"attributes": {"network": network}})]
+
+
+def _network_exists(name: str) -> bool:
+    try:
+        found = subprocess.run(
+            ["docker", "network", "inspect", name],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=30,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return found.returncode == 0
 
 
 def remove(client: DashboardClient, name: str) -> None:

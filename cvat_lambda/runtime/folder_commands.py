@@ -57,6 +57,8 @@ class DeployOptions:
     namespace: str  # Nuclio's
     project: str  # of functions whose file names none
     gpu: bool
+    network: str | None = None  # of Docker; None = the one of CVAT, if it exists
+    nuctl_arguments: tuple[str, ...] = ()  # of nuctl deploy, after our own
 
 
 def deploy_folders(
@@ -67,6 +69,7 @@ def deploy_folders(
     write_error: Write,
 ) -> None:
     """Deploy the functions below the roots one after the other; raise RuntimeFault if one fails."""
+    _check_options(options)
     folders = function_folders(roots, write_error)
     if options.platform == "runtime":
         client.get("/api/versions")  # if no runtime answers: one error, not one for each folder
@@ -81,6 +84,17 @@ def deploy_folders(
         raise RuntimeFault(f"{failed} of {len(folders)} functions are not deployed")
 
 
+def _check_options(options: DeployOptions) -> None:
+    """Raise RuntimeFault for options that the platform does not have."""
+    if options.network is not None and (options.platform, options.nuclio_platform) != (
+        "nuclio",
+        "local",
+    ):
+        raise RuntimeFault("--network is for Nuclio on Docker only: see --platform")
+    if options.nuctl_arguments and options.platform != "nuclio":
+        raise RuntimeFault("the arguments behind -- are for nuctl: add --platform nuclio")
+
+
 def _deploy(client: DashboardClient, folder: Path, options: DeployOptions, write: Write) -> None:
     if options.platform == "nuclio":
         commands.deploy_with_nuctl(
@@ -89,6 +103,8 @@ def _deploy(client: DashboardClient, folder: Path, options: DeployOptions, write
             namespace=options.namespace,
             project=options.project,
             gpu=options.gpu,
+            network=options.network,
+            arguments=options.nuctl_arguments,
         )
         return
     found = commands.deploy(client, folder, write, project=options.project, gpu=options.gpu)

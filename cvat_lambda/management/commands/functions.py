@@ -27,6 +27,7 @@ from cvat_lambda.gateway.nuclio import platform
 from cvat_lambda.gateway.payload import encode_payload
 from cvat_lambda.gateway.probe import probe
 from cvat_lambda.management.functions_arguments import ARGUMENTS
+from cvat_lambda.runtime.arguments import as_nuctl_arguments
 from cvat_lambda.runtime.errors import RuntimeFault
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ class Command(BaseCommand):
     """Dispatches a verb to its method; the method's docstring is its help."""
 
     help = "List, deploy, remove, check, invoke and make functions; add HTTP endpoints."
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        super().run_from_argv(as_nuctl_arguments(argv) if argv[2:3] == ["deploy"] else argv)
 
     def add_arguments(self, parser: CommandParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
@@ -127,6 +131,8 @@ class Command(BaseCommand):
             namespace=options["namespace"] or settings.PLATFORM_NAMESPACE,
             project=options["project"] or settings.PLATFORM_PROJECT or DEFAULT_PROJECT,
             gpu=options["gpu"],
+            network=options["network"],
+            nuctl_arguments=tuple(options["nuctl_arguments"]),
         )
         write, write_error = self.stdout.write, self.stderr.write
         try:

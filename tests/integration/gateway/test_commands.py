@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError, call_command, execute_from_command_line
 from django.db import connection
 
 from cvat_lambda.functions import registry
@@ -163,6 +163,22 @@ def test_deploy_to_nuclio_calls_nuctl_with_the_apps_namespace_and_project(
         run("deploy", str(tmp_path / "empty"))
     with pytest.raises(CommandError, match="nothing is no folder"):
         run("deploy", str(tmp_path / "nothing"))
+
+
+def test_deploy_to_nuclio_from_the_command_line_passes_arguments_behind_dashes_on(
+    nuclio: FakeNuclio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("new", "detector", "my-detector", "--into", str(tmp_path))
+    record, nuctl = tmp_path / "record", tmp_path / "nuctl"
+    nuctl.write_text(f'#!/bin/sh\necho "$@" >> {record}\n')
+    nuctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    words = ["deploy", str(tmp_path), "--platform", "nuclio", "--network", "lab"]
+    execute_from_command_line(["manage.py", "functions", *words, "--", "--env", "A=b"])
+    deployed = record.read_text().splitlines()[1]
+    assert deployed.endswith(
+        '--platform local --platform-config {"attributes": {"network": "lab"}} --env A=b'
+    )
 
 
 def test_deploy_continues_after_a_failed_folder_and_counts_the_failures(
