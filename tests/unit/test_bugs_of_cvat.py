@@ -26,8 +26,9 @@ BUGS: dict[int, tuple[str, list[str]]] = {
     2: (
         "one call in flight, no retry, and one failed frame fails the request",
         [
-            f"{RUNS}/test_detect.py::test_as_many_calls_are_in_flight_as_the_function_has_room_for",
-            f"{RUNS}/test_failures.py::test_a_busy_function_is_tried_again_until_it_answers",
+            f"{RUNS}/test_detect.py::test_invocations_in_flight_reach_the_concurrency_limit",
+            f"{RUNS}/test_failures.py"
+            "::test_invocation_of_a_busy_function_is_retried_until_it_answers",
             f"{RUNS}/test_failures.py::test_failed_frame_stores_its_cause_and_the_others_are_done",
         ],
     ),
@@ -88,14 +89,14 @@ BUGS: dict[int, tuple[str, list[str]]] = {
         "progress of a job is that of its task; a part of the frames is kept in memory to the end",
         [
             f"{API}/test_requests.py::test_progress_counts_frames_of_the_request_only",
-            f"{RUNS}/test_detect.py::test_frames_in_the_middle_are_written_batch_by_batch",
+            f"{RUNS}/test_detect.py::test_frames_are_written_in_batches_during_the_run",
         ],
     ),
     12: (
         "a threshold of 0 is dropped; the range in an error is one too long",
         [
             f"{API}/test_calls.py::test_threshold_of_zero_is_sent_to_the_function",
-            f"{RUNS}/test_detect.py::test_the_threshold_is_sent_even_when_it_is_zero",
+            f"{RUNS}/test_detect.py::test_threshold_of_zero_is_sent_to_the_function_of_a_request",
             f"{API}/test_calls.py::test_frame_outside_the_task_is_refused_with_the_range_of_frames",
         ],
     ),

@@ -26,7 +26,7 @@ ALLOWED = ("127.0.0.1/32",)
 
 @pytest.fixture(autouse=True)
 def quiet_settings(settings: Any, clean_redis: str) -> None:
-    """No refresh of the registry behind the tests' backs; no wait that a stalled machine ends."""
+    """Disable the background refresh of the registry. Allow a long cold start."""
     settings.CVAT_LAMBDA_FUNCTIONS_REFRESH_S = 0
     settings.CVAT_LAMBDA_ENDPOINT_ALLOWED_HOSTS = ALLOWED
     settings.CVAT_LAMBDA_COLD_START_S = 60.0
@@ -49,7 +49,7 @@ def store_function(
     workers: int = 2,
     **annotations: str,
 ) -> Function:
-    """A function of the registry behind a plain HTTP endpoint."""
+    """Add a function to the registry that is a plain HTTP endpoint."""
     return Function.objects.create(
         id=function_id,
         platform="endpoint",
@@ -87,7 +87,7 @@ def finder(transactional_db: None, function: FunctionServer) -> Function:
 
 @pytest.fixture
 def matcher(transactional_db: None, function: FunctionServer) -> Function:
-    """A ReID function that knows a box by its height above the picture's edge."""
+    """A ReID function that matches boxes by their top coordinate."""
 
     def behave(payload: dict[str, Any]) -> Any:
         rows = [box["points"][1] for box in payload["boxes1"]]
@@ -101,7 +101,7 @@ def matcher(transactional_db: None, function: FunctionServer) -> Function:
 
 
 def make_images(folder: Path, count: int, size: tuple[int, int] = (64, 48)) -> list[Path]:
-    """PNG files whose colour tells their number."""
+    """Write PNG files whose colour encodes their number. Return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     made = []
     for number in range(count):
@@ -115,7 +115,7 @@ def make_images(folder: Path, count: int, size: tuple[int, int] = (64, 48)) -> l
 
 @pytest.fixture
 def make_task(transactional_db: None, alice: User, tmp_path: Path) -> Callable[..., Any]:
-    """Make a task of alice's with so many numbered frames."""
+    """Return a function that creates a task of alice with a number of numbered frames."""
 
     def make(count: int, *, labels: Any = CAR, name: str = "street", **options: Any) -> Any:
         files = make_images(tmp_path / "images", count)
@@ -126,12 +126,12 @@ def make_task(transactional_db: None, alice: User, tmp_path: Path) -> Callable[.
 
 @pytest.fixture
 def access(transactional_db: None, alice: User) -> StandaloneAccess:
-    """What alice may do."""
+    """The engine's permissions of alice."""
     return StandaloneAccess(alice)
 
 
 def run(request: Request) -> Request:
-    """Run all shards of a request here and now, as a worker would."""
+    """Run all shards of a request in this process, as a worker would."""
     for shard in request.shards.order_by("index"):
         rq_tasks.run_shard(shard.pk)
     request.refresh_from_db()
@@ -140,7 +140,7 @@ def run(request: Request) -> Request:
 
 @pytest.fixture
 def start(access: StandaloneAccess) -> Callable[..., Request]:
-    """Create a request of the function "finder" as alice."""
+    """Return a function that creates a request of the function "finder" as alice."""
 
     def create(**options: Any) -> Request:
         return create_request(access, **{"function_id": "finder", **options})

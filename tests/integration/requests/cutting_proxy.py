@@ -1,4 +1,4 @@
-"""A proxy before PostgreSQL that loses the answer to a COMMIT: it took place, and nobody knows."""
+"""A proxy for PostgreSQL that drops the answer to a COMMIT, so that the client misses it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COMMIT = b"COMMIT"
 
 @dataclass
 class CuttingProxy:
-    """``armed``: the next COMMIT reaches the server, and its connection ends without an answer."""
+    """If ``armed``, the next COMMIT reaches the server, but the client gets no answer."""
 
     upstream: tuple[str, str]  # host (a folder of a Unix socket, too) and port, as Django has them
     listener: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0)))
@@ -27,7 +27,7 @@ class CuttingProxy:
         return int(self.listener.getsockname()[1])
 
     def serve(self) -> None:
-        """Take connections until the listener is closed."""
+        """Accept connections until the listener is closed."""
         while True:
             try:
                 client, _ = self.listener.accept()
@@ -58,13 +58,13 @@ class CuttingProxy:
                     if self.armed and COMMIT in data:
                         self.armed = False
                         self.cuts += 1
-                        server.recv(1 << 16)  # only then it is sure to have taken place
+                        server.recv(1 << 16)  # the answer proves that the server has committed
                         return
 
 
 @contextmanager
 def cutting_proxy(settings_dict: dict[str, Any]) -> Iterator[CuttingProxy]:
-    """Put a proxy between Django's connections with these settings and their server."""
+    """Redirect Django's connections with these settings through a proxy."""
     host = settings_dict["HOST"] or settings_dict["OPTIONS"].get("host") or "localhost"
     proxy = CuttingProxy(upstream=(host, str(settings_dict["PORT"] or 5432)))
     thread = threading.Thread(target=proxy.serve, daemon=True)

@@ -1,4 +1,4 @@
-"""A function at the wire: a threaded HTTP server whose answers a plain Python callable gives."""
+"""A threaded HTTP server that acts as a function. A Python callable computes its answers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from PIL import Image
 
 @dataclass(frozen=True)
 class Reply:
-    """What the function answers; a plain value instead of one is a JSON answer."""
+    """An HTTP answer of the function. Any other value is sent as JSON."""
 
     status: int = 200
     body: bytes = b""
@@ -28,18 +28,18 @@ Behaviour = Callable[[dict[str, Any]], Any]
 
 
 class Server(ThreadingHTTPServer):
-    """The server and what the test shares with it."""
+    """The server, with the state that it shares with the test."""
 
     daemon_threads = True
     request_queue_size = 128
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that abandon calls are what these tests are about."""
+        """Ignore clients that abandon calls: the tests do this on purpose."""
 
 
 @dataclass
 class FunctionServer:
-    """A running function: ``behave`` answers, ``seen`` holds the frames in order of arrival."""
+    """A running function. ``behave`` answers, ``seen`` has the frames in order of arrival."""
 
     url: str = ""
     behave: Behaviour = lambda payload: rectangle_of(frame_of(payload))
@@ -51,14 +51,14 @@ class FunctionServer:
 
 
 def frame_of(payload: dict[str, Any], key: str = "image") -> int:
-    """Which frame an image is of: the tests' images carry their number as a colour."""
+    """Return the frame number of a payload's image, which its colour encodes."""
     image = Image.open(io.BytesIO(base64.b64decode(payload[key])))
     red, green, _ = image.convert("RGB").tobytes()[:3]
     return red + 256 * green
 
 
 def rectangle_of(frame: int, *, label: str = "car", score: float = 0.75) -> list[dict[str, Any]]:
-    """One rectangle that tells its frame."""
+    """Return one rectangle whose coordinates encode the frame number."""
     left = frame % 40
     return [
         {
@@ -72,7 +72,7 @@ def rectangle_of(frame: int, *, label: str = "car", score: float = 0.75) -> list
 
 @contextmanager
 def function_server() -> Iterator[FunctionServer]:
-    """Serve on a port of the system's choice until the block ends."""
+    """Serve on a free port until the block ends."""
     shared = FunctionServer()
 
     class Handler(BaseHTTPRequestHandler):

@@ -28,7 +28,7 @@ LABELS: list[dict[str, Any]] = [
 
 
 def detect(payload: dict[str, Any]) -> list[dict[str, Any]]:
-    """What is on a frame, by its number."""
+    """Return the detections of a frame, by its number."""
     image = Image.open(io.BytesIO(base64.b64decode(payload["image"])))
     red, green, _ = image.convert("RGB").tobytes()[:3]
     frame = red + 256 * green
@@ -55,7 +55,7 @@ def detect(payload: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def match(payload: dict[str, Any]) -> list[int]:
-    """Boxes of the same height belong together."""
+    """Match boxes with the same top coordinate."""
     heights = [box["points"][1] for box in payload["boxes1"]]
     return [
         heights.index(box["points"][1]) if box["points"][1] in heights else -1
@@ -64,7 +64,7 @@ def match(payload: dict[str, Any]) -> list[int]:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers after a while, over kept connections."""
+    """Answers after a delay, on kept connections."""
 
     protocol_version = "HTTP/1.1"
 
@@ -83,13 +83,13 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """It takes its former port at once."""
+    """A server that can bind its former port at once."""
 
     daemon_threads = True
     request_queue_size = 128
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Workers that are killed under their calls are what this is for."""
+        """Ignore clients that are killed during their calls."""
 
 
 def main() -> None:

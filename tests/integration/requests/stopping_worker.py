@@ -1,4 +1,4 @@
-"""RQ workers that stop on the way from the queue to a job, so that a test can kill them there."""
+"""RQ workers that stop between dequeuing and running a job, so that a test can kill them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from rq import Worker
 
 
 class StopsBeforeTheStart(Worker):
-    """It has taken the job off the list, and Redis knows of no start."""
+    """Stops after it dequeued the job, before Redis has the job as started."""
 
     def prepare_job_execution(self, *args: Any, **options: Any) -> None:
         time.sleep(600)
 
 
 class StopsAfterTheStart(Worker):
-    """Redis has the job as started, and the shard is not claimed."""
+    """Stops after Redis has the job as started, before the shard is claimed."""
 
     def prepare_job_execution(self, *args: Any, **options: Any) -> None:
         super().prepare_job_execution(*args, **options)

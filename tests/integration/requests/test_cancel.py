@@ -34,7 +34,7 @@ Start = Callable[..., Request]
 
 
 def in_thread(shard_id: int) -> threading.Thread:
-    """A worker of its own for a shard."""
+    """Run a shard in a thread, as another worker."""
 
     def work() -> None:
         try:
@@ -65,7 +65,7 @@ def test_cancel_while_invocations_are_in_flight_stops_at_once_and_writes_nothing
         assert arrived.wait(60)
         cancel_request(request)
         assert request.status == "cancelled"
-        worker.join(30)  # far less than the calls would take
+        worker.join(30)  # much shorter than the calls would take
         assert not worker.is_alive()
     finally:
         release.set()
@@ -154,7 +154,7 @@ def test_cancel_with_undo_removes_what_was_added(
     request = run(start(task_id=task.pk))
     cancel_request(request, undo=True)
     assert get_engine().annotations(task.pk).shapes == ()
-    assert request.status == "finished"  # it had ended before: that is its history
+    assert request.status == "finished"  # the request keeps its status from before the cancel
     assert request.undone_at is not None
     assert not Provenance.objects.exists()
 
@@ -188,10 +188,10 @@ def test_retry_of_a_request_without_frames_to_run_is_refused(
         retry_request(done)
 
 
-def test_cancelling_a_queued_request_leaves_nothing_in_redis(
+def test_cancel_of_a_queued_request_deletes_its_rq_job(
     finder: Function, make_task: Make, start: Start
 ) -> None:
-    """A job that was taken off its queue alone stays for ever: only ended ones expire."""
+    """Redis keeps jobs that were only removed from the queue. Only ended jobs expire."""
     redis = django_rq.get_connection("annotation")
     task = make_task(2)
     cancel_request(start(task_id=task.pk))
@@ -199,7 +199,7 @@ def test_cancelling_a_queued_request_leaves_nothing_in_redis(
     assert redis.keys("rq:job:*") == []
 
 
-def test_cancelling_a_request_whose_job_is_gone_is_no_error(
+def test_cancel_of_a_request_whose_rq_job_was_deleted_succeeds(
     finder: Function, make_task: Make, start: Start
 ) -> None:
     request = start(task_id=make_task(1).pk)
@@ -210,7 +210,7 @@ def test_cancelling_a_request_whose_job_is_gone_is_no_error(
 def test_retry_of_a_cancelled_request_runs_the_frames_without_outcome(
     finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Any
 ) -> None:
-    """It was refused: the frames could only be run again by a new request."""
+    """Such a retry used to be refused, so that only a new request could run the frames."""
     settings.CVAT_LAMBDA_BATCH_FRAMES = 1
     task = make_task(6)
     request = start(task_id=task.pk)

@@ -122,7 +122,7 @@ def test_two_jobs_of_a_task_run_at_the_same_time(
         start(task_id=task.pk)
 
 
-def test_one_of_several_requests_started_at_once_is_stored(
+def test_only_one_of_several_concurrent_requests_on_the_same_frames_is_stored(
     finder: Function, make_task: Make, start: Start
 ) -> None:
     task = make_task(3)
@@ -166,14 +166,13 @@ def test_request_on_a_project_runs_all_its_tasks(
 def test_request_created_signal_names_task_and_job(
     finder: Function, make_task: Make, start: Start, scope: str
 ) -> None:
-    """Bug of CVAT's own: its event of a batch held neither. The adapter's receiver makes one of
-    each task that the signal's request names, and of its job."""
+    """Bug in CVAT: its event of a batch had neither. CVAT's adapter reads both from here."""
     one, two = make_task(4, segment_size=2), make_task(2)
     job = Job.objects.filter(segment__task=one).order_by("pk")[1]
     told: list[tuple[list[int], int | None, str]] = []
 
     def listen(*, request: Request, **_: Any) -> None:
-        stored = Request.objects.get(pk=request.pk)  # and not only about to be
+        stored = Request.objects.get(pk=request.pk)  # the request is stored when the signal is sent
         tasks = stored.shards.order_by().values_list("task_id", flat=True).distinct()
         told.append((sorted(tasks), stored.job_id, stored.function_id))
 
@@ -200,7 +199,7 @@ def test_request_on_several_tasks_or_jobs_runs_their_frames(
     function.seen.clear()
     jobs = list(Job.objects.filter(segment__task=two).values_list("pk", flat=True))
     request = run(start(job_ids=jobs))
-    assert sorted(function.seen) == [0, 1, 2, 3, 4, 5]  # the shared frames once
+    assert sorted(function.seen) == [0, 1, 2, 3, 4, 5]  # shared frames are run once
     assert (request.task_id, request.status) == (two.pk, "finished")
 
 
@@ -227,7 +226,7 @@ def test_users_see_requests_of_tasks_that_they_may_view(
     assert second.pk != first.pk
 
 
-def test_owner_of_a_request_who_loses_the_task_loses_the_request(
+def test_owner_of_a_request_without_access_to_its_task_cannot_view_it(
     finder: Function, make_task: Make, start: Start, access: StandaloneAccess, charlie: User
 ) -> None:
     task = make_task(2)
@@ -241,7 +240,7 @@ def test_owner_of_a_request_who_loses_the_task_loses_the_request(
     assert list(visible_requests(StandaloneAccess(charlie))) == [request]
 
 
-def test_request_on_several_tasks_is_visible_with_all_of_them(
+def test_request_on_several_tasks_is_visible_to_users_who_may_view_all_of_them(
     finder: Function, make_task: Make, start: Start, access: StandaloneAccess, charlie: User
 ) -> None:
     one, two = make_task(1), make_task(1)
@@ -271,7 +270,7 @@ def test_request_whose_tasks_are_deleted_is_visible_to_owner_and_administrators(
         assert cancel_request(find_request(person, request.pk, "edit")).status == "cancelled"
 
 
-def test_request_on_several_tasks_outlives_one_of_them(
+def test_request_on_several_tasks_stays_visible_after_one_is_deleted(
     finder: Function, make_task: Make, start: Start, access: StandaloneAccess, charlie: User
 ) -> None:
     gone, kept = make_task(2), make_task(2)
@@ -303,7 +302,7 @@ def test_request_of_a_deleted_job_can_be_edited_with_the_task(
     assert second.pk != first.pk
 
 
-def test_the_number_of_queries_does_not_grow_with_the_tasks(
+def test_request_on_many_tasks_takes_as_many_queries_as_on_few(
     finder: Function, make_task: Make, start: Start, access: StandaloneAccess
 ) -> None:
     counts = []
@@ -332,7 +331,7 @@ def test_request_on_many_jobs_takes_as_many_queries_as_on_few(
     assert counts[1] == counts[2]
 
 
-def test_progress_tells_percent_rate_and_time_left(
+def test_progress_has_percent_rate_and_remaining_time(
     finder: Function, make_task: Make, start: Start
 ) -> None:
     task = make_task(4)
@@ -345,10 +344,10 @@ def test_progress_tells_percent_rate_and_time_left(
     assert (progress.percent, progress.rate, progress.eta_s) == (50, 4.0, 0.5)
 
 
-def test_the_rate_of_a_retry_is_that_of_the_frames_that_it_ran(
+def test_rate_of_a_retry_counts_the_frames_of_the_retry_only(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
-    """It was all frames of the request over the time of its last run."""
+    """The rate used to be all frames of the request divided by the time of its last run."""
     function.behave = lambda payload: (
         Reply(status=500, body=b'Exception caught in handler - "no"')
         if frame_of(payload) == 1
@@ -392,7 +391,7 @@ def test_shards_of_a_request_of_high_priority_keep_their_order(
     assert django_rq.get_queue("annotation").job_ids == [shard.rq_job_id for shard in shards]
 
 
-def test_a_retry_on_frames_that_another_request_works_on_is_refused(
+def test_retry_on_frames_of_another_running_request_is_refused(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     function.behave = lambda payload: Reply(status=500, body=b"no")

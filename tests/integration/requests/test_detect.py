@@ -49,7 +49,7 @@ def test_each_frame_is_invoked_once_and_its_shapes_are_written(
     }
 
 
-def test_the_threshold_is_sent_even_when_it_is_zero(
+def test_threshold_of_zero_is_sent_to_the_function_of_a_request(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     task = make_task(1)
@@ -58,7 +58,7 @@ def test_the_threshold_is_sent_even_when_it_is_zero(
     assert function.payloads == [{"threshold": 0.0}, {}]
 
 
-def test_as_many_calls_are_in_flight_as_the_function_has_room_for(
+def test_invocations_in_flight_reach_the_concurrency_limit(
     transactional_db: None, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     store_function(function.url, workers=3)
@@ -67,13 +67,13 @@ def test_as_many_calls_are_in_flight_as_the_function_has_room_for(
     def wait_for_five(payload: dict[str, Any]) -> Any:
         if function.at_once == 5:
             all_here.set()
-        all_here.wait(0.04)  # not longer: it must be known as a fast function first
+        all_here.wait(0.04)  # short, so that the limiter counts it as a fast function
         return []
 
     function.behave = wait_for_five
     request = run(start(task_id=make_task(120).pk))
     assert request.status == "finished"
-    assert function.most_at_once == 5  # three workers, two that wait at their door
+    assert function.most_at_once == 5  # three workers, and two waiting invocations
 
 
 def test_progress_counts_the_frames_of_this_request_only(
@@ -88,14 +88,13 @@ def test_progress_counts_the_frames_of_this_request_only(
     assert sorted(shape.frame for shape in shapes) == [5, 6, 7, 8, 9]
 
 
-def test_frames_in_the_middle_are_written_batch_by_batch(
+def test_frames_are_written_in_batches_during_the_run(
     finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Any
 ) -> None:
-    """Bug of CVAT's own: it saved at frames 0, 100, 200 ..., so a part without one was kept in
-    memory to the end."""
+    """Bug in CVAT: it saved at frames 0, 100, 200, ... only, and kept all others in memory."""
     settings.CVAT_LAMBDA_BATCH_FRAMES = 2
-    settings.CVAT_LAMBDA_BATCH_S = 60.0  # by count alone
-    stored: list[tuple[int, int, int]] = []  # after each write: its frames, outcomes, shapes
+    settings.CVAT_LAMBDA_BATCH_S = 60.0  # batches are limited by their number of frames only
+    stored: list[tuple[int, int, int]] = []  # after each write: frames, outcomes, shapes
 
     def look(*, frames: tuple[int, ...], **_: Any) -> None:
         shapes = len(get_engine().annotations(task.pk).shapes)
@@ -190,7 +189,7 @@ def test_several_shards_write_the_same_annotations_as_one(
     assert len(get_engine().annotations(task.pk).shapes) == 10
 
 
-def test_a_function_that_takes_several_images_gets_them_together(
+def test_function_that_accepts_several_images_gets_them_in_one_invocation(
     transactional_db: None, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     store_function(function.url, max_batch="4")
@@ -241,7 +240,7 @@ def test_sixteen_frames_of_another_size_are_each_clipped_to_their_image(
     assert points == {(0.0, 0.0, 64.0, 48.0)}
 
 
-def test_a_function_that_wants_small_images_gets_them_and_its_results_fit_the_frame(
+def test_function_with_an_image_limit_gets_small_images_and_its_results_are_scaled(
     transactional_db: None, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     store_function(function.url, max_image_side="32")

@@ -23,7 +23,7 @@ Start = Callable[..., Request]
 
 @pytest.fixture
 def mover(transactional_db: None, function: FunctionServer) -> Function:
-    """A detector of two cars that move apart; the second one is hidden on frames 4 and 5."""
+    """A detector of two cars that move apart. The second car is hidden on frames 4 and 5."""
 
     def behave(payload: dict[str, Any]) -> Any:
         number = function.seen[-1]
@@ -51,7 +51,7 @@ def tracks_of(task_id: int) -> list[list[tuple[int, float, bool]]]:
     )
 
 
-def test_detections_become_tracks_over_a_gap(
+def test_detections_before_and_after_a_gap_become_one_track(
     mover: Function, make_task: Make, start: Start
 ) -> None:
     task = make_task(9)
@@ -82,7 +82,7 @@ def test_second_run_replaces_the_tracks_of_the_first(
     assert len(tracks_of(task.pk)) == 2
 
 
-def test_track_ends_behind_its_last_detection(
+def test_track_ends_after_its_last_detection(
     mover: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     task = make_task(5)
@@ -90,7 +90,7 @@ def test_track_ends_behind_its_last_detection(
     assert [track[-1] for track in tracks_of(task.pk)] == [(3, 4, True), (3, 38, True)]
 
 
-def test_lone_detection_stays_a_shape(
+def test_single_detection_stays_a_shape(
     function: FunctionServer, transactional_db: None, make_task: Make, start: Start
 ) -> None:
     item = {"label": "car", "type": "rectangle", "points": [1, 1, 9, 9], "confidence": 0.9}
@@ -102,7 +102,7 @@ def test_lone_detection_stays_a_shape(
     assert (len(data.shapes), len(data.tracks), request.shapes) == (1, 0, 1)
 
 
-def test_failed_frame_is_bridged_and_a_retry_adds_its_shapes(
+def test_failed_frame_is_interpolated_and_a_retry_adds_its_shapes(
     mover: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     behave = function.behave
@@ -113,7 +113,7 @@ def test_failed_frame_is_bridged_and_a_retry_adds_its_shapes(
     function.behave = behave
     retry_request(request)
     run(request)
-    # The tracks exist already: what the retry finds stays a shape.
+    # The tracks exist already, so the retry adds shapes.
     assert [shape.frame for shape in get_engine().annotations(task.pk).shapes] == [1, 1]
 
 

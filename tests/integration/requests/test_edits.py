@@ -102,7 +102,7 @@ def test_replace_all_removes_edited_shapes_too(
 def test_shape_without_a_stored_fingerprint_is_replaced_by_its_id(
     finder: Function, make_task: Make, start: Start
 ) -> None:
-    """Rows of old versions have none."""
+    """Rows of old versions have no fingerprint."""
     task = make_task(2)
     run(start(task_id=task.pk))
     Provenance.objects.update(fingerprint=None)

@@ -37,7 +37,7 @@ RAISED = Reply(status=500, body=b'Exception caught in handler - "the lens is dir
 
 
 def draw(task_id: int, frames: range) -> None:
-    """Shapes by hand."""
+    """Add manual shapes to frames."""
     label = get_engine().task(task_id).labels[0]
     shapes = tuple(
         Shape(
@@ -73,7 +73,7 @@ def test_failed_frame_stores_its_cause_and_the_others_are_done(
 @pytest.mark.parametrize(
     "body",
     [
-        b"1" + b"0" * 400,  # an integer that no float holds
+        b"1" + b"0" * 400,  # an integer outside the range of floats
         b"1e999",
         rb'"\ud800"',
         b"[" * 900 + b"]" * 900,
@@ -82,7 +82,7 @@ def test_failed_frame_stores_its_cause_and_the_others_are_done(
 def test_malformed_number_leaves_out_its_item_and_fails_neither_frame_nor_request(
     function: FunctionServer, transactional_db: None, make_task: Make, start: Start, body: bytes
 ) -> None:
-    store_function(function.url, max_image_side="32")  # so that results are scaled
+    store_function(function.url, max_image_side="32")  # the results must be scaled
 
     def answer(payload: dict[str, Any]) -> Any:
         if len(function.seen) == 2:
@@ -99,7 +99,7 @@ def test_malformed_number_leaves_out_its_item_and_fails_neither_frame_nor_reques
 
 
 class Broken(DetectWork):
-    """A defect of ours that only one frame brings to light."""
+    """A run whose code raises an unexpected exception for one frame."""
 
     def results(self, unit: Any, sent: Any, answered: Any) -> Any:
         if unit.numbers == (1,):
@@ -154,7 +154,7 @@ def test_exception_that_ends_the_run_fails_no_frame(
         Invoker(loaded, work, CancelToken()).invoke(units[0])  # type: ignore[arg-type]
 
 
-def test_a_busy_function_is_tried_again_until_it_answers(
+def test_invocation_of_a_busy_function_is_retried_until_it_answers(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     refused: set[int] = set()
@@ -169,10 +169,12 @@ def test_a_busy_function_is_tried_again_until_it_answers(
     function.behave = refuse_once
     request = run(start(task_id=make_task(4).pk))
     assert (request.status, request.done) == ("finished", 4)
-    assert set(Outcome.objects.values_list("attempts", flat=True)) == {1}  # "busy" did not run
+    assert set(Outcome.objects.values_list("attempts", flat=True)) == {
+        1
+    }  # a busy answer is not a run
 
 
-def test_each_shape_names_the_version_that_made_it(
+def test_provenance_of_a_shape_names_the_version_of_the_function(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     function.behave = lambda payload: (
@@ -197,7 +199,7 @@ def test_each_shape_names_the_version_that_made_it(
     assert (made.function_id, made.revision) == ("finder", spec.revision)
 
 
-def test_retry_runs_the_failed_frames_and_no_other(
+def test_retry_runs_the_failed_frames_only(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     task = make_task(5)
@@ -228,7 +230,7 @@ def test_run_with_too_many_failures_ends_early_and_keeps_its_outcomes(
 
 
 @pytest.mark.parametrize("at", [0, 10, 39])
-def test_a_task_that_is_deleted_during_the_run_ends_it(
+def test_request_whose_task_is_deleted_during_the_run_fails(
     finder: Function,
     function: FunctionServer,
     make_task: Make,
@@ -236,7 +238,7 @@ def test_a_task_that_is_deleted_during_the_run_ends_it(
     settings: Any,
     at: int,
 ) -> None:
-    """It was finished, with frames that failed one by one."""
+    """The request used to finish, after each of its frames had failed."""
     settings.CVAT_LAMBDA_BATCH_FRAMES = 2
     task = make_task(40)
 
@@ -245,7 +247,7 @@ def test_a_task_that_is_deleted_during_the_run_ends_it(
             try:
                 delete_task(task)
             finally:
-                connection.close()  # of the server's thread
+                connection.close()  # of this thread of the server
         return rectangle_of(frame_of(payload))
 
     function.behave = behave
@@ -255,7 +257,7 @@ def test_a_task_that_is_deleted_during_the_run_ends_it(
     assert request.failed == 0
 
 
-def test_frames_that_all_fail_make_a_failed_request(
+def test_request_whose_frames_all_fail_is_failed(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     function.behave = lambda payload: RAISED
@@ -279,7 +281,7 @@ def test_function_that_is_down_from_the_start_deletes_nothing(
     assert len(get_engine().annotations(task.pk).shapes) == 3
 
 
-def test_answer_that_is_no_list_fails_its_frame_alone(
+def test_answer_that_is_not_a_list_fails_its_frame_only(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     function.behave = lambda payload: (
@@ -295,7 +297,7 @@ def test_answer_that_is_no_list_fails_its_frame_alone(
     assert "finder" in row.message
 
 
-def test_a_frame_whose_file_broke_fails_alone(
+def test_frame_with_a_broken_file_fails_alone(
     finder: Function, make_task: Make, start: Start, media_root: Any
 ) -> None:
     task = make_task(4)
@@ -317,7 +319,7 @@ def test_timeout_of_one_frame_and_the_restart_after_it_do_not_end_the_request(
         frame = frame_of(payload)
         reply = next(replies, None) if frame == 3 else None
         if reply is not None and reply.status == 408:
-            time.sleep(4.3)  # longer than the budget for what does not run
+            time.sleep(4.3)  # longer than the budget for attempts that do not run
         return reply or rectangle_of(frame)
 
     function.behave = behave
@@ -334,7 +336,7 @@ def test_frame_that_finds_the_function_unavailable_fails_alone_if_others_were_an
 
     def behave(payload: dict[str, Any]) -> Any:
         if frame_of(payload) == 3:
-            if next(asked) == 1:  # it was found away, and since then the others have an answer
+            if next(asked) == 1:  # the function was unavailable, but has answered others since
                 for _ in range(8):
                     assert answered.acquire(timeout=60)
             return Reply(status=503, body=b'{"error":"Server not ready"}')
@@ -356,14 +358,14 @@ def test_function_that_is_unavailable_for_every_frame_fails_the_request(
     start: Start,
     settings: Any,
 ) -> None:
-    store_function(function.url, workers=8)  # those that wait below leave room for the first five
+    store_function(function.url, workers=8)  # frames that wait below leave slots for the first five
     settings.CVAT_LAMBDA_COLD_START_S = 0.5
     settings.CVAT_LAMBDA_BATCH_FRAMES = 1
 
     def behave(payload: dict[str, Any]) -> Any:
         if frame_of(payload) < 5:
             return rectangle_of(frame_of(payload))
-        wait_for_outcomes(5)  # so that nobody is answered after the function was found away
+        wait_for_outcomes(5)  # no frame is answered after the first failure
         return Reply(status=503, body=b'{"error":"Server not ready"}')
 
     function.behave = behave
@@ -373,7 +375,7 @@ def test_function_that_is_unavailable_for_every_frame_fails_the_request(
 
 
 def wait_for_outcomes(number: int) -> None:
-    """In a thread of the function's: until so many frames have theirs."""
+    """Wait in a thread of the function until this number of frames has outcomes."""
     try:
         end = time.monotonic() + 30
         while Outcome.objects.count() < number and time.monotonic() < end:
@@ -400,9 +402,11 @@ def test_retry_after_of_a_function_is_honoured(
     settings: Any,
     refusal: Reply,
 ) -> None:
-    """Even where that is longer than the budget; the other frames used to go on asking."""
+    """The wait may be longer than the budget. Other frames must not invoke the function either."""
     settings.CVAT_LAMBDA_COLD_START_S = 2.5
-    in_flight = threading.Barrier(2, timeout=60)  # as many as are let in before the first answer
+    in_flight = threading.Barrier(
+        2, timeout=60
+    )  # as many invocations as are admitted before the first answer
     numbers = itertools.count()
     refused_at: list[float] = []
     asked_at: list[float] = []
@@ -421,7 +425,7 @@ def test_retry_after_of_a_function_is_honoured(
     assert min(asked_at) >= min(refused_at) + 3.0
 
 
-def test_retry_after_of_days_is_not_waited_for(
+def test_request_fails_without_waiting_for_a_retry_after_of_days(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     function.behave = lambda payload: Reply(status=503, headers={"Retry-After": "400000"})

@@ -1,4 +1,4 @@
-"""A run reads and decodes each frame once; CVAT's own decodes a whole chunk for every frame."""
+"""A run reads and decodes each frame once. CVAT decodes a whole chunk for every frame."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def _hear(event: str, arguments: tuple[Any, ...]) -> None:
             heard.append(Path(arguments[0]))
 
 
-sys.addaudithook(_hear)  # there is no way to take it back; without listeners it does nothing
+sys.addaudithook(_hear)  # a hook cannot be removed; without listeners it does nothing
 
 
 @pytest.fixture
 def opened() -> Iterator[list[Path]]:
-    """Every file that Python opens while the test runs."""
+    """The paths of all files that Python opens during the test."""
     heard: list[Path] = []
     _listeners.append(heard)
     yield heard
@@ -44,7 +44,7 @@ def opened() -> Iterator[list[Path]]:
 
 
 class CountedVideo:
-    """A video of PyAV that counts what is decoded."""
+    """Wraps a video of PyAV and counts the decoded frames."""
 
     def __init__(self, container: Any) -> None:
         self._container = container
@@ -77,7 +77,7 @@ class CountedPacket:
 
 @pytest.fixture
 def videos(monkeypatch: pytest.MonkeyPatch) -> list[CountedVideo]:
-    """Every video that PyAV opens while the test runs."""
+    """All videos that PyAV opens during the test."""
     found: list[CountedVideo] = []
     plain = av.open
 
@@ -117,7 +117,7 @@ def test_a_request_decodes_each_frame_of_a_video_once(
     assert [video.decoded for video in videos] == [60]
 
 
-def test_a_request_on_the_end_of_a_video_does_not_decode_its_beginning(
+def test_request_on_the_last_frames_of_a_video_does_not_decode_the_first(
     finder: Function,
     function: FunctionServer,
     start: Start,
@@ -132,4 +132,4 @@ def test_a_request_on_the_end_of_a_video_does_not_decode_its_beginning(
     request = run(start(task_id=task.pk, frames=[[50, 59]]))
     assert request.done == 10
     (video,) = videos
-    assert 10 <= video.decoded <= 32  # from at most two key frames before
+    assert 10 <= video.decoded <= 32  # it starts at most two key frames earlier

@@ -1,4 +1,4 @@
-"""Interactive calls while runs of other processes use the same function."""
+"""Interactive calls while requests in other processes use the same function."""
 
 from __future__ import annotations
 
@@ -34,16 +34,18 @@ WORKER = {
 
 @dataclass
 class Line:
-    """A function with so many workers: calls wait in the order that they came."""
+    """A function with a number of workers. Invocations wait in a first-in, first-out queue."""
 
     workers: int
     latency_s: float
-    persons_end: threading.Event | None = None  # of people's calls, where they last so long
+    persons_end: threading.Event | None = None  # interactive calls last until it is set
     lock: threading.Condition = field(default_factory=threading.Condition)
     waiting: collections.deque[object] = field(default_factory=collections.deque)
     running: int = 0
-    before_people: list[int] = field(default_factory=list)  # calls that a person found there
-    found: list[int] = field(default_factory=list)  # calls that are there, by arrival of a batch's
+    before_people: list[int] = field(
+        default_factory=list
+    )  # number of invocations before each interactive call
+    found: list[int] = field(default_factory=list)  # number of invocations at each background one
 
     def behave(self, payload: dict[str, Any]) -> Any:
         me = object()
@@ -73,7 +75,7 @@ class Line:
         return len(self.waiting) + self.running
 
     def found_by_the_next(self, calls: int) -> list[int]:
-        """What each of the batches' next calls finds there when it comes, itself among it."""
+        """Return the number of invocations at each of the next background invocations."""
         seen = len(self.found)
         wait_for(lambda: len(self.found) >= seen + calls)
         return self.found[seen : seen + calls]
@@ -88,7 +90,7 @@ def wait_for(what: Callable[[], object]) -> None:
 
 @pytest.fixture
 def line(transactional_db: None, function: FunctionServer) -> Callable[..., Line]:
-    """Put a `Line` behind the function "finder"."""
+    """Return a function that serves "finder" with a `Line`."""
 
     def make(workers: int, latency_s: float) -> Line:
         store_function(function.url, workers=workers)
@@ -100,12 +102,12 @@ def line(transactional_db: None, function: FunctionServer) -> Callable[..., Line
 
 
 def click() -> float:
-    """A person's call; how long it took."""
+    """Make an interactive call. Return its duration."""
     picture = io.BytesIO()
     Image.new("RGB", (8, 8)).save(picture, "PNG")
     body = encode_payload({"person": 1}, {"image": picture.getvalue()})
     spec = registry.get("finder")
-    connection.close()  # a person's thread may be a test's own
+    connection.close()  # the call may run in a thread of the test
     began = time.monotonic()
     invoke_with_retries(spec, body, request_id="click")
     return time.monotonic() - began
@@ -113,7 +115,7 @@ def click() -> float:
 
 @contextmanager
 def running(request: Request, workers: int) -> Iterator[None]:
-    """Wait until so many shards are under way; cancel in the end."""
+    """Wait until this number of shards runs. Cancel the request at the end of the block."""
     wait_for(lambda: request.shards.filter(status="started").count() >= workers)
     try:
         yield
@@ -130,7 +132,7 @@ def test_call_waits_for_few_invocations_of_runs_in_other_processes(
     settings: Any,
     workers: int,
 ) -> None:
-    """It took 4 s behind one worker process, and 10 s behind four."""
+    """Such a call took 4 s beside one worker process, and 10 s beside four."""
     function = line(workers=1, latency_s=0.6)
     settings.CVAT_LAMBDA_SHARD_FRAMES = 80 // workers
     request = start(task_id=make_task(80).pk)
@@ -141,7 +143,7 @@ def test_call_waits_for_few_invocations_of_runs_in_other_processes(
         for _ in range(4):
             click()
             time.sleep(0.3)
-    # One that runs, and now and then one that came when the turn of another worker began.
+    # One invocation runs. Sometimes a second one comes when another worker's slot rotates.
     assert max(function.before_people) <= 2, function.before_people
     assert sorted(function.before_people)[1] <= 1, function.before_people
 
@@ -159,8 +161,8 @@ def test_run_leaves_a_worker_free_while_a_call_is_in_flight(
         clicking.start()
         try:
             wait_for(lambda: function.before_people)
-            # The person's, and one of the batch, which goes on: once the worker knows, and what
-            # was at the door is through.
+            # The interactive call and one background invocation remain, once the worker has
+            # noticed the call and the waiting invocations have run.
             wait_for(lambda: set(function.found_by_the_next(20)) == {2})
         finally:
             function.persons_end.set()
@@ -174,7 +176,7 @@ def test_two_worker_processes_share_a_functions_concurrency_limit(
     worker_process: Callable[..., Any],
     settings: Any,
 ) -> None:
-    """Each used to have as many in flight as the function has workers, and two more."""
+    """Each process used to have two more invocations in flight than the function has workers."""
     function = line(workers=2, latency_s=0.05)
     settings.CVAT_LAMBDA_SHARD_FRAMES = 300
     request = start(task_id=make_task(600).pk)
@@ -186,4 +188,4 @@ def test_two_worker_processes_share_a_functions_concurrency_limit(
         return max(found) <= 4 and sum(found) / len(found) > 2  # both of its workers are busy
 
     with running(request, 2):
-        wait_for(is_shared)  # as soon as each knows of the other
+        wait_for(is_shared)  # as soon as each process has read the other's load

@@ -1,7 +1,7 @@
-"""Transactions that lock the same rows take turns; none of them waits for one that waits for it.
+"""Transactions that lock the same rows wait for each other without a deadlock.
 
-Each test holds a row that both need, until both wait: the order in which they took the others then
-decides whether there is a deadlock. SQLite has one lock for all, so there is nothing to order.
+Each test locks a row that both transactions need, until both wait. Then the order of their other
+locks decides whether there is a deadlock. SQLite has only one lock, so the tests need PostgreSQL.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ Start = Callable[..., Request]
 
 @pytest.fixture(autouse=True)
 def row_locks() -> None:
-    """Only where rows are locked one by one."""
+    """Skip the test if the database does not lock single rows."""
     if connection.vendor != "postgresql":
         pytest.skip("this database locks no single rows")
 
 
 class Threads:
-    """Runs steps in threads, each until it waits for a lock, and keeps what they raise."""
+    """Runs steps in threads, each until it waits for a lock, and stores their exceptions."""
 
     def __init__(self) -> None:
         self.errors: list[BaseException] = []
@@ -83,9 +83,11 @@ class Threads:
 
 
 def waiting() -> int:
-    """How many connections wait for a lock."""
+    """Return how many connections wait for a lock."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_stat_clear_snapshot()")  # else a transaction sees its first look
+        cursor.execute(
+            "SELECT pg_stat_clear_snapshot()"
+        )  # otherwise a transaction sees its first snapshot
         cursor.execute(
             "SELECT count(*) FROM pg_stat_activity "
             "WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -95,7 +97,7 @@ def waiting() -> int:
 
 @contextmanager
 def held(take: Callable[[], object]) -> Iterator[Threads]:
-    """While the body runs, this transaction holds what `take` locks."""
+    """Hold the locks of `take` in a transaction during the block."""
     threads = Threads()
     try:
         with transaction.atomic():
@@ -106,19 +108,19 @@ def held(take: Callable[[], object]) -> Iterator[Threads]:
 
 
 def leases_of(request: Request) -> list[Lease]:
-    """All shards claimed, in their order."""
+    """Claim all shards of a request. Return their leases in order."""
     found = [claim(shard.pk) for shard in request.shards.order_by("pk")]
     return [lease for lease in found if lease is not None]
 
 
 def lock_row(shard_id: int) -> object:
-    """Hold one shard."""
+    """Lock the row of one shard."""
     return Shard.objects.select_for_update().get(pk=shard_id)
 
 
 @pytest.fixture
 def four_shards(finder: Function, make_task: Make, start: Start, settings: Any) -> Request:
-    """A request of four shards of a frame."""
+    """A request of four shards with one frame each."""
     settings.CVAT_LAMBDA_SHARD_FRAMES = 1
     return start(task_id=make_task(4).pk)
 
@@ -134,7 +136,9 @@ def test_two_shards_that_end_the_whole_request_at_once_do_not_deadlock(
     with held(lambda: lock_row(third.shard_id)) as threads:
         threads.start(lambda: fail(second))
         threads.start(lambda: fail(fourth))
-    assert [type(error) for error in threads.errors] == [LeaseLost]  # the second comes too late
+    assert [type(error) for error in threads.errors] == [
+        LeaseLost
+    ]  # the second one finds the request ended
     four_shards.refresh_from_db()
     assert (four_shards.status, four_shards.error_code) == ("failed", "function_unavailable")
     assert set(four_shards.shards.values_list("status", flat=True)) == {"failed"}
@@ -155,7 +159,7 @@ def test_a_cancel_and_a_shard_that_ends_the_whole_request_do_not_deadlock(
 
 
 def results(loaded: ShardRun) -> list[FrameResult]:
-    """All its frames, without shapes."""
+    """Return results without shapes for all frames of a shard."""
     return [FrameResult(frame=frame, status="done") for frame in loaded.frames]
 
 
@@ -164,7 +168,7 @@ def test_the_end_of_a_shard_and_a_batch_of_another_do_not_deadlock(
 ) -> None:
     task = make_task(4, segment_size=2)
     ordinary = get_engine().task(task.pk).jobs[0].id
-    add(task.pk, track(task.pk, 0, 1))  # which the end of the first shard removes
+    add(task.pk, track(task.pk, 0, 1))  # the end of the first shard removes it
     truth = create_ground_truth_job(task, [2, 3]).pk
     request = start(job_ids=[ordinary, truth], replace="all")
     ending, writing = (load_run(lease) for lease in leases_of(request))
@@ -179,7 +183,7 @@ def test_the_end_of_a_shard_and_a_batch_of_another_do_not_deadlock(
         threads.start(lambda: Writer(writing, wait=time.sleep).write(results(writing)))
         threads.start(end)
     assert threads.errors == []
-    assert "trying again" not in caplog.text  # nobody was a deadlock's victim
+    assert "trying again" not in caplog.text  # no transaction was ended because of a deadlock
     rq_tasks._finish(writing, rq_tasks._work(writing))
     request.refresh_from_db()
     assert (request.status, request.done) == ("finished", 4)
@@ -187,17 +191,17 @@ def test_the_end_of_a_shard_and_a_batch_of_another_do_not_deadlock(
 
 
 def ready_to_end(request: Request) -> list[ShardRun]:
-    """All shards with every frame done: only their last transactions are left."""
+    """Claim all shards and write all frames, so that only the last transactions are left."""
     runs = [load_run(lease) for lease in leases_of(request)]
     for loaded in runs:
         rq_tasks._drive(loaded, rq_tasks._work(loaded), CancelToken())
     return runs
 
 
-def test_cancel_does_not_wait_for_the_merge_of_rectangles(
+def test_cancel_does_not_wait_while_rectangles_are_merged(
     matcher: Function, make_task: Make, start: Start
 ) -> None:
-    """The shard was locked meanwhile, for many seconds where there are many rectangles."""
+    """The merge used to lock the shard, for many seconds with many rectangles."""
     task = make_task(4)
     draw(task.pk, {frame: [10] for frame in range(4)})
     request = start(function_id="matcher", task_id=task.pk)
@@ -222,15 +226,15 @@ def test_cancel_does_not_wait_for_the_merge_of_rectangles(
 
 
 def lock_shapes() -> None:
-    """Keep everybody from looking at shapes."""
+    """Lock the table of shapes."""
     with connection.cursor() as cursor:
         cursor.execute(f"LOCK TABLE {LabeledShape._meta.db_table} IN ACCESS EXCLUSIVE MODE")
 
 
-def test_a_rectangle_deleted_while_tracks_are_made_is_in_none_of_them(
+def test_rectangle_deleted_while_tracks_are_computed_is_in_no_track(
     matcher: Function, make_task: Make, start: Start
 ) -> None:
-    """It came back as a part of a track, and one that was changed was there twice."""
+    """A deleted rectangle came back as part of a track, and a changed one existed twice."""
     task = make_task(4)
     draw(task.pk, {frame: [10] for frame in range(4)})
     (loaded,) = ready_to_end(start(function_id="matcher", task_id=task.pk))
@@ -247,7 +251,7 @@ def test_a_rectangle_deleted_while_tracks_are_made_is_in_none_of_them(
 def test_rectangle_of_two_jobs_that_end_at_once_is_merged_once(
     matcher: Function, make_task: Make, start: Start
 ) -> None:
-    """It was in a track of each job, and an undo brought it back twice."""
+    """It was in a track of each job, and an undo restored it twice."""
     task = make_task(6, segment_size=4, overlap=2)
     draw(task.pk, {frame: [10] for frame in range(6)})
     before = lone(task.pk)
@@ -289,7 +293,7 @@ def test_a_connection_that_is_cut_in_the_last_transaction_does_not_end_the_run(
     (lease,) = leases_of(request)
     loaded = load_run(lease)
     Writer(loaded, wait=time.sleep).write(results(loaded))
-    requeue_shard(lease)  # nothing is left but the end
+    requeue_shard(lease)  # only the end of the shard is left
     with held(lambda: Request.objects.select_for_update().get(pk=request.pk)) as threads:
         threads.start(lambda: run(request))
         with connection.cursor() as cursor:
@@ -308,7 +312,7 @@ def test_a_connection_that_is_cut_in_the_last_transaction_does_not_end_the_run(
 def test_deletion_of_a_task_waits_for_a_batch_that_is_being_written(
     make_task: Make, alice: User, what: str
 ) -> None:
-    """It failed: what the batch had added was in no list of what to delete."""
+    """The deletion used to fail, because it did not know the rows that the batch had added."""
     project = create_project(alice, "street", CAR)
     task = make_task(2, labels=(), project=project)
     api = APIClient()

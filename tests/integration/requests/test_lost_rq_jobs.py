@@ -1,4 +1,4 @@
-"""RQ jobs whose worker was killed before it claimed the shard are sent again."""
+"""RQ jobs whose worker was killed before it claimed the shard are enqueued again."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def job_of(request: Request) -> Job:
 def stopped_at(
     spawn: Callable[..., Child], child_env: dict[str, str]
 ) -> Callable[..., psutil.Process]:
-    """Start a worker that takes a job and stops; give it once it is there."""
+    """Return a function that starts a worker and waits until it has stopped at a job."""
 
     def start(name: str, request: Request) -> psutil.Process:
         command = [sys.executable, "manage.py", "rqworker", "annotation", "--worker-class"]
@@ -60,44 +60,44 @@ def stopped_at(
 
 
 def kill(worker: psutil.Process) -> None:
-    """As the kernel does when memory is short: the horse, too."""
+    """Kill a worker and its work horse, as the kernel does when it is out of memory."""
     for process in (*worker.children(recursive=True), worker):
         process.kill()
     worker.wait()
 
 
-def test_a_shard_whose_worker_was_killed_after_its_job_started_is_sent_again(
+def test_shard_whose_worker_was_killed_after_its_job_started_is_requeued(
     finder: Function, make_task: Make, start: Start, stopped_at: Callable[..., psutil.Process]
 ) -> None:
-    """It stayed queued until RQ's own maintenance found the job, and there may be none."""
+    """It stayed queued until RQ's maintenance found the job, which may never happen."""
     request = start(task_id=make_task(2).pk)
     worker = stopped_at("StopsAfterTheStart", request)
-    assert recover() == Recovered()  # it lives: its claim may come
+    assert recover() == Recovered()  # the worker is alive and may still claim the shard
     kill(worker)
     assert recover() == Recovered(lost=1)
     assert queue._queue().job_ids == [request.shards.get().rq_job_id]
     assert run(request).status == "finished"
 
 
-def test_a_shard_whose_worker_was_killed_before_its_job_started_is_sent_again(
+def test_shard_whose_worker_was_killed_before_its_job_started_is_requeued(
     finder: Function,
     make_task: Make,
     start: Start,
     stopped_at: Callable[..., psutil.Process],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A job that is on no list, and not started, was waited for without an end."""
+    """A job that was neither queued nor started was never requeued."""
     request = start(task_id=make_task(2).pk)
     kill(stopped_at("StopsBeforeTheStart", request))
     assert queue._status(job_of(request)) == "queued"
     assert queue._queue().job_ids == []
-    assert recover() == Recovered()  # it may have been taken this moment
+    assert recover() == Recovered()  # a worker may have dequeued it just now
     monkeypatch.setattr(queue, "TAKEN_AFTER_S", 0.0)
     assert recover() == Recovered(lost=1)
     assert queue._queue().job_ids == [request.shards.get().rq_job_id]
 
 
-def test_shard_of_a_silent_worker_on_another_machine_is_sent_again(
+def test_shard_of_a_silent_worker_on_another_machine_is_requeued(
     finder: Function, make_task: Make, start: Start, stopped_at: Callable[..., psutil.Process]
 ) -> None:
     request = start(task_id=make_task(2).pk)

@@ -1,4 +1,4 @@
-"""Metrics of real worker processes, which fork for each job, read by another process."""
+"""Metrics of real worker processes, which fork for each job, as read by another process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RAISED = Reply(status=500, body=b'Exception caught in handler - "the lens is dir
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where processes count, as the environment names it."""
+    """The folder of metric files that the environment variable names."""
     place = tmp_path / "metrics"
     place.mkdir()
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(place))
@@ -36,7 +36,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def work(worker_process: Callable[..., Child], folder: Path) -> Callable[[], None]:
-    """Have a worker process do all that is on the queue."""
+    """Return a function that lets a worker process run all queued jobs."""
 
     def run() -> None:
         worker = worker_process(
@@ -51,20 +51,20 @@ def work(worker_process: Callable[..., Child], folder: Path) -> Callable[[], Non
 
 
 def counted() -> dict[str, float]:
-    """The counters that are not 0, by name and labels."""
+    """Return the counters that are not 0, by name and labels."""
     text = metrics.exposition().decode()
     found = re.findall(r"^(cvat_lambda_\w+(?:_total|_count)(?:{[^}]*})?) (\S+)$", text, re.M)
     return {name: float(value) for name, value in found if float(value)}
 
 
-def test_each_frame_counts_once_under_its_outcome_whichever_process_ran_it(
+def test_each_frame_is_counted_once_by_its_outcome_in_any_process(
     finder: Function,
     function: FunctionServer,
     make_task: Make,
     start: Start,
     work: Callable[[], None],
 ) -> None:
-    """Failed frames counted as done too, skipped ones too, and those of workers not at all."""
+    """Failed and skipped frames were counted as done, too; frames of workers were not counted."""
     task = make_task(7)
     Data.objects.filter(task=task).update(deleted_frames=[5, 6])
     function.behave = lambda payload: (
@@ -110,7 +110,7 @@ def test_metric_files_of_other_machines_are_kept(folder: Path) -> None:
 
 
 def test_histograms_of_ended_processes_are_added_by_bucket(folder: Path) -> None:
-    """A process counts and ends, twice; it is forked as RQ forks its jobs."""
+    """Two processes, forked as RQ does for its jobs, count and end."""
     code = (
         "from prometheus_client import Histogram, values\n"
         "from cvat_lambda.observability import metric_files\n"
@@ -133,7 +133,7 @@ def test_histograms_of_ended_processes_are_added_by_bucket(folder: Path) -> None
     assert list(folder.glob("*.db")) == []
 
 
-def test_files_of_ended_processes_count_once_if_they_could_not_be_deleted(folder: Path) -> None:
+def test_metric_files_that_could_not_be_deleted_are_counted_once(folder: Path) -> None:
     code = (
         "from prometheus_client import Counter, values\n"
         "from cvat_lambda.observability import metric_files\n"

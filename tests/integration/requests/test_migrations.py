@@ -18,7 +18,7 @@ def test_models_match_their_migrations() -> None:
 
 @pytest.mark.django_db
 def test_user_with_requests_can_be_deleted_after_the_app_is_uninstalled() -> None:
-    """As behind CVAT's own app: nobody but the database sees them go."""
+    """Without the app only the database can delete the user's requests."""
     if connection.vendor != "postgresql":
         pytest.skip("only inside CVAT is there a way back, and that has PostgreSQL")
     user = User.objects.create(username="person")

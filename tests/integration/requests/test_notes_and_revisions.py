@@ -28,10 +28,10 @@ def unknown_label(payload: dict[str, Any]) -> Any:
     return [{**item, "label": "Car"}, {**item, "label": "Bus"}]
 
 
-def test_request_whose_items_were_all_left_out_says_so(
+def test_request_whose_items_were_all_left_out_has_notes(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
-    """It ended "finished, 0 shapes, errors []", and nothing said why."""
+    """Such a request finished with 0 shapes and without any explanation."""
     function.behave = unknown_label
     request = run(start(task_id=make_task(3).pk))
     shown = request_to_json(request)
@@ -66,7 +66,7 @@ def test_request_without_notes_has_none(finder: Function, make_task: Make, start
     assert Outcome.objects.filter(notes__isnull=True).count() == 2
 
 
-def test_summary_tells_a_request_that_finished_with_failed_frames(
+def test_summary_of_a_finished_request_shows_its_failed_frames(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     function.behave = lambda payload: (
@@ -77,7 +77,7 @@ def test_summary_tells_a_request_that_finished_with_failed_frames(
 
 
 def redeploy(revision: int) -> None:
-    """Let the registry know another version of the function."""
+    """Store another version of the function in the registry."""
     row = Function.objects.get(pk="finder")
     row.metadata["metadata"]["annotations"]["version"] = str(revision)
     row.changed_at = row.changed_at.replace(microsecond=revision)
@@ -86,7 +86,7 @@ def redeploy(revision: int) -> None:
 
 @pytest.fixture
 def redeployed_at_frame_4(function: FunctionServer, settings: Any, finder: Function) -> None:
-    """The function is deployed anew while the request is at frame 4."""
+    """Deploy another version of the function while the request is at frame 4."""
     settings.CVAT_LAMBDA_BATCH_FRAMES = 1
     settings.CVAT_LAMBDA_FUNCTIONS_REFRESH_S = 0.01
     settings.CVAT_LAMBDA_MAX_IN_FLIGHT = 1
@@ -96,7 +96,7 @@ def redeployed_at_frame_4(function: FunctionServer, settings: Any, finder: Funct
 
         if frame_of(payload) == 4:
             redeploy(2)
-            connection.close()  # of the server's thread
+            connection.close()  # of this thread of the server
         import time
 
         time.sleep(0.1)
@@ -106,15 +106,15 @@ def redeployed_at_frame_4(function: FunctionServer, settings: Any, finder: Funct
 
 
 def versions(request: Request) -> dict[int, int]:
-    """The version that each frame was run with."""
+    """Return the version of the function for each frame."""
     rows = request.outcomes.order_by("frame").values_list("frame", "version__version")
     return dict(rows)
 
 
-def test_request_that_a_redeploy_crosses_names_both_versions(
+def test_request_during_a_redeploy_has_both_versions(
     redeployed_at_frame_4: None, make_task: Make, start: Start
 ) -> None:
-    """All frames had the version of the start."""
+    """All frames used to have the version at the start of the request."""
     task = make_task(24)
     request = run(start(task_id=task.pk))
     found = versions(request)
@@ -131,7 +131,7 @@ def test_request_that_a_redeploy_crosses_names_both_versions(
     ("on_redeploy", "status", "revisions"),
     [("continue", "finished", ["one", "two"]), ("stop", "failed", ["one"])],
 )
-def test_revision_of_an_answer_counts_before_the_registry_knows_of_it(
+def test_frame_has_the_revision_of_the_answer_before_the_registry_has_it(
     function: FunctionServer,
     finder: Function,
     make_task: Make,

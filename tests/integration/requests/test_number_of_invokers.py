@@ -18,7 +18,7 @@ Start = Callable[..., Request]
 
 
 def give_workers(function: Function, workers: int) -> None:
-    """As a refresh of the registry writes it."""
+    """Store the number of workers as a refresh of the registry does."""
     function.metadata["spec"]["triggers"]["http"]["numWorkers"] = workers
     function.save()
 
@@ -31,7 +31,7 @@ def wait_for(what: Callable[[], object]) -> None:
 
 
 def most_of_the_next(calls: int, function: FunctionServer) -> int:
-    """How many are there at once while so many more arrive."""
+    """Return the highest number of concurrent invocations among the next ones."""
     with function.lock:
         function.most_at_once = 0
         seen = len(function.seen)
@@ -46,7 +46,7 @@ def test_number_of_invokers_follows_the_number_of_function_workers(
     start: Start,
     worker_process: Callable[..., Any],
 ) -> None:
-    """A function that was scaled to 16 in the midst of a run went on with 4 in flight."""
+    """After a function was scaled to 16 workers, the run kept 4 invocations in flight."""
 
     def behave(payload: dict[str, Any]) -> Any:
         time.sleep(0.8)

@@ -27,13 +27,13 @@ Make = Callable[..., Any]
 Start = Callable[..., Request]
 
 
-def grow_old() -> None:
-    """Let all requests have ended two days ago."""
+def end_two_days_ago() -> None:
+    """Set the end of all requests to two days ago."""
     Request.objects.update(ended_at=timezone.now() - timedelta(days=2))
 
 
 def fail_on(frame: int) -> Callable[[dict[str, Any]], Any]:
-    """A detector that raises on one frame."""
+    """Return a detector that fails on one frame."""
     return lambda payload: (
         Reply(status=500, body=b'Exception caught in handler - "no"')
         if frame_of(payload) == frame
@@ -61,7 +61,7 @@ def test_retry_of_a_pruned_request_is_refused(
     task = make_task(5)
     function.behave = fail_on(1)
     request = run(start(task_id=task.pk))
-    grow_old()
+    end_two_days_ago()
     assert prune(1) == Pruned(outcomes=5)
     function.behave = lambda payload: rectangle_of(frame_of(payload))
     with pytest.raises(StateConflict, match="start a new request"):
@@ -72,12 +72,12 @@ def test_retry_of_a_pruned_request_is_refused(
     assert undo_request(request) == 4
 
 
-def test_a_request_that_was_retried_meanwhile_keeps_its_outcomes(
+def test_request_that_is_retried_during_a_prune_keeps_its_outcomes(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     function.behave = fail_on(1)
     request = run(start(task_id=make_task(3).pk))
-    grow_old()
+    end_two_days_ago()
     retry_request(request)
     assert prune(1) == Pruned()
     function.behave = lambda payload: rectangle_of(frame_of(payload))
@@ -89,7 +89,7 @@ def test_prune_deletes_provenance_of_deleted_tasks(
 ) -> None:
     task = make_task(3)
     run(start(task_id=task.pk))
-    grow_old()
+    end_two_days_ago()
     task.delete()
     assert prune(1) == Pruned(requests=1, provenance=3)
     assert not Provenance.objects.exists()
@@ -106,13 +106,13 @@ def test_prune_deletes_provenance_of_deleted_shapes_only(
     with get_engine().atomic():
         removal = Removal(policy="ids", shape_ids=[first])
         get_engine().apply(Change(task_id=task.pk, remove=removal))
-    grow_old()
+    end_two_days_ago()
     assert prune(1) == Pruned(outcomes=3, provenance=1)
     left = Provenance.objects.filter(request=request).values_list("object_id", flat=True)
     assert sorted(left) == others
 
 
-def test_prune_keeps_what_an_undo_would_restore(
+def test_prune_keeps_the_annotations_that_an_undo_would_restore(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     task = make_task(2)
@@ -121,7 +121,7 @@ def test_prune_keeps_what_an_undo_would_restore(
     function.behave = lambda payload: [0]
     joining = run(start(function_id="matcher", task_id=task.pk))
     assert (get_engine().annotations(task.pk).shapes, MergedRectangle.objects.count()) == ((), 2)
-    grow_old()
+    end_two_days_ago()
     assert prune(1) == Pruned(outcomes=4)
     undo_request(joining)
     ids = {shape.id for shape in get_engine().annotations(task.pk).shapes}
@@ -134,7 +134,7 @@ def test_prune_command_prints_what_it_deleted(
     finder: Function, make_task: Make, start: Start
 ) -> None:
     run(start(task_id=make_task(2).pk))
-    grow_old()
+    end_two_days_ago()
     out = StringIO()
     call_command("prune_requests", "--days", "1", stdout=out)
     assert out.getvalue() == (

@@ -1,7 +1,7 @@
-"""Everything is killed at random points, and the annotations are those of an undisturbed run.
+"""Processes are killed at random points. The annotations must equal those of an undisturbed run.
 
-The seed is fixed, so a failure comes again. ``CVAT_LAMBDA_TEST_FAULTS`` sets how many faults hit
-each run: the default takes about a minute for all of them, 40 about four.
+The seed is fixed, so that failures can be reproduced. ``CVAT_LAMBDA_TEST_FAULTS`` sets the number
+of faults in each run. All tests take about one minute with the default, and four with 40 faults.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ FAULTS = max(3, int(os.environ.get("CVAT_LAMBDA_TEST_FAULTS", "7")))
 FRAMES = max(120, 8 * FAULTS)
 WORKERS = 2
 BATCH = 7
-LAST_FRAMES = 4 * WORKERS * BATCH  # more than are written while nobody looks
+LAST_FRAMES = 4 * WORKERS * BATCH  # more frames than are written between two polls
 KILLS = ("job", "whole_worker")
 BOUND_S = 300.0 + 15.0 * FAULTS
 
@@ -85,7 +85,7 @@ class FunctionProcess:
 
 @dataclass
 class RedisProcess:
-    """A Redis that keeps nothing, in a process that can be killed and started again."""
+    """A Redis without persistence, in a process that can be killed and started again."""
 
     folder: Path
     port: int
@@ -108,7 +108,7 @@ class RedisProcess:
 
 @pytest.fixture
 def function_process() -> Iterator[FunctionProcess]:
-    """A running function process, known as a detector and a ReID function."""
+    """A running function process, registered as a detector and as a ReID function."""
     process = FunctionProcess()
     process.start()
     yield process
@@ -120,7 +120,7 @@ def function_process() -> Iterator[FunctionProcess]:
 def redis_process(
     tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[RedisProcess]:
-    """A Redis of the test's own: the one that others share must live on."""
+    """A Redis server for one test, because other tests share the common one."""
     process = RedisProcess(tmp_path / "redis", free_port())
     process.start()
     settings.CVAT_LAMBDA_REDIS_URL = process.url
@@ -131,7 +131,7 @@ def redis_process(
 
 @dataclass
 class World:
-    """What can be broken, and how."""
+    """The processes of a run, and the faults that can be injected."""
 
     function: FunctionProcess
     redis: RedisProcess
@@ -146,7 +146,7 @@ class World:
             self.workers.append(self.start_worker())
 
     def busy(self) -> list[tuple[Child, psutil.Process]]:
-        """Workers with their process that holds a shard, of those that live."""
+        """Return the living workers that run a shard, with the process that runs it."""
         holders = self.holders()
         found = []
         for worker in self.workers:
@@ -162,7 +162,7 @@ class World:
         return found
 
     def break_something(self, kind: str) -> bool:
-        """Whether it was done: who is killed must be at work, and not just ending it."""
+        """Inject a fault. Return False if no process was running a shard at that moment."""
         busy = self.busy()
         if not busy:
             return False
@@ -177,38 +177,38 @@ class World:
         return True
 
     def holders(self) -> set[int]:
-        """The processes that the shards' rows name as those that run them."""
+        """Return the pids of the processes that run shards, according to the rows."""
         rows = self.request.shards.filter(status="started").values_list("worker", flat=True)
         return {int(name.rpartition(":")[2]) for name in rows}
 
     def job(self, worker: Child, process: psutil.Process) -> None:
-        """Kill -9 the process that runs a shard."""
+        """Kill the process that runs a shard with SIGKILL."""
         process.kill()
         process.wait(10)
 
     def whole_worker(self, worker: Child, process: psutil.Process) -> None:
-        """Kill -9 a worker with all its children."""
+        """Kill a worker and all its children with SIGKILL."""
         self.job(worker, process)
         worker.signal(signal.SIGKILL)
         worker.process.wait()
 
     def function_dies(self, *_: object) -> None:
-        """Kill the function under its calls; it comes back."""
+        """Kill the function during invocations, and start it again."""
         self.function.kill()
         self.function.start()
 
     def redis_forgets(self, *_: object) -> None:
-        """Redis forgets everything."""
+        """Delete all keys in Redis."""
         django_rq.get_connection(app_settings.QUEUE).flushall()
 
     def redis_dies(self, *_: object) -> None:
-        """Kill -9 Redis; it comes back empty."""
+        """Kill Redis with SIGKILL, and start it again without data."""
         self.redis.kill()
         time.sleep(0.5)
         self.redis.start()
 
     def database(self, *_: object) -> None:
-        """Every other connection to the database is cut."""
+        """Terminate all other connections to the database."""
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -217,7 +217,7 @@ class World:
 
 
 def faults(dice: random.Random) -> list[tuple[int, str]]:
-    """When, in frames that have an outcome, and what: from before the first to behind the last."""
+    """Return the faults of a run, each with the number of outcomes at which it is injected."""
     kinds = [*KILLS, "function_dies", "redis_forgets", "redis_dies"]
     ends = [*KILLS]
     if connection.vendor == "postgresql":
@@ -230,11 +230,11 @@ def faults(dice: random.Random) -> list[tuple[int, str]]:
 
 
 def set_limit(limit: Path, left: list[tuple[int, str]]) -> None:
-    """Workers wait near the end for the faults that are due before, and at the end for the last."""
+    """Let workers pause near the end until earlier faults, and at the end until the last fault."""
     number = {0: FRAMES + 1, 1: FRAMES}.get(len(left), FRAMES - LAST_FRAMES // 2)
     written = limit.with_suffix(".new")
     written.write_text(str(number))
-    written.replace(limit)  # whoever reads it finds the one or the other
+    written.replace(limit)  # atomic: readers see the old or the new number
 
 
 def disturb(world: World, points: list[tuple[int, str]], dice: random.Random, limit: Path) -> None:
@@ -248,7 +248,7 @@ def disturb(world: World, points: list[tuple[int, str]], dice: random.Random, li
         world.ensure_workers()
         settled = request.done + request.failed + request.skipped
         if left and settled >= left[0][0]:
-            # Not always right behind the commit that was just seen.
+            # Wait for a random time after the last commit.
             time.sleep(dice.uniform(0.0, 0.3))
             if world.break_something(left[0][1]):
                 del left[0]
@@ -263,7 +263,7 @@ def disturb(world: World, points: list[tuple[int, str]], dice: random.Random, li
 
 
 def content_of(task_id: int) -> Counter[Any]:
-    """All annotations of a task, without ids, and with names instead of the ids of labels."""
+    """Return all annotations of a task, without ids and with names instead of label ids."""
     task = get_engine().task(task_id)
     labels = {label.id: label.name for label in task.labels}
     specs = {item.id: item.name for label in task.labels for item in label.attributes}
@@ -290,13 +290,13 @@ def content_of(task_id: int) -> Counter[Any]:
 
 
 def differences(one: int, other: int) -> list[Any]:
-    """What only one of two tasks has."""
+    """Return the annotations that only one of two tasks has."""
     first, second = content_of(one), content_of(other)
     return [*(first - second).items(), *(second - first).items()]
 
 
 def by_hand(task_id: int) -> None:
-    """What people drew: boxes that move on two heights, a tag, a track."""
+    """Add manual annotations: moving boxes at two heights, a tag and a track."""
     engine = get_engine()
     labels = {label.name: label for label in engine.task(task_id).labels}
     car, rain = labels["car"], labels["rain"]
@@ -401,7 +401,7 @@ def test_random_kills_lose_and_duplicate_nothing(
 
 
 def check_provenance(request: Request) -> None:
-    """Every annotation of the request is known, once; and none that is not there."""
+    """Check that provenance has each annotation of the request once, and no others."""
     rows = Provenance.objects.filter(request=request)
     assert rows.count() == request.shapes
     data = get_engine().annotations(rows[0].task_id)

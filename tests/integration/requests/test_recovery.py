@@ -46,14 +46,14 @@ Start = Callable[..., Request]
 
 
 def age(seconds: float) -> None:
-    """Let that much time have passed since the last sign of life of every shard."""
+    """Set the last heartbeat of every shard to this number of seconds ago."""
     moment = timezone.now() - timedelta(seconds=seconds)
     Shard.objects.filter(status="started").update(heartbeat_at=moment)
     Shard.objects.filter(status="queued").update(enqueued_at=moment)
 
 
 def waiting_jobs() -> list[str]:
-    """The jobs on the queue."""
+    """Return the ids of the queued RQ jobs."""
     return list(django_rq.get_queue("annotation").job_ids)
 
 
@@ -67,7 +67,7 @@ def test_rq_job_of_a_request_holds_only_an_id(
     assert (found.func_name, list(found.args)) == (queue.task_names().run_shard, [shard.pk])
 
 
-def test_a_stalled_shard_is_resumed_with_the_frames_that_are_left(
+def test_stalled_shard_is_resumed_with_the_frames_without_outcome(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     task = make_task(6)
@@ -95,13 +95,13 @@ def test_shard_of_a_running_worker_is_not_requeued(
     claim(shard.pk)
     assert recover() == Recovered()
     Shard.objects.update(worker="elsewhere:1")
-    age(3 * app_settings.HEARTBEAT_S)  # slow, on a machine that we cannot ask
+    age(3 * app_settings.HEARTBEAT_S)  # slow, on a machine whose processes are unknown here
     assert recover() == Recovered()
 
 
 @contextmanager
 def clock_off_by(seconds: float) -> Iterator[None]:
-    """Be a machine whose clock is wrong; those of one SQLite file share theirs."""
+    """Shift the clock of this process. Skip the test with SQLite, which runs on one machine."""
     if connection.vendor != "postgresql":
         pytest.skip("this database is one machine's")
     right = timezone.now
@@ -172,7 +172,7 @@ def test_shard_that_kills_every_worker_fails(
 def test_shard_whose_worker_sends_a_heartbeat_again_does_not_fail(
     finder: Function, make_task: Make, start: Start
 ) -> None:
-    """Between the look at it and the verdict."""
+    """The heartbeat comes between the query for stalled shards and the update."""
     request = start(task_id=make_task(1).pk)
     lease = claim(request.shards.get().pk)
     assert lease is not None
@@ -187,14 +187,14 @@ def test_shard_whose_worker_sends_a_heartbeat_again_does_not_fail(
 
 
 def settle(shard_id: int, frames: range) -> None:
-    """Claim a shard and write outcomes of frames, as a worker that dies then."""
+    """Claim a shard and write outcomes of frames, as a worker that is killed afterwards."""
     lease = claim(shard_id)
     assert lease is not None
     results = [FrameResult(frame=frame, status="done") for frame in frames]
     Writer(load_run(lease), wait=time.sleep).write(results)
 
 
-def test_stall_after_progress_does_not_count(
+def test_stall_after_progress_is_not_counted(
     finder: Function, make_task: Make, start: Start, settings: Any
 ) -> None:
     settings.CVAT_LAMBDA_MAX_RESUMES = 1
@@ -206,7 +206,7 @@ def test_stall_after_progress_does_not_count(
         assert recover() == Recovered(stalled=1)
     found = []
     for _ in range(2):
-        claim(shard.pk)  # and not a single frame
+        claim(shard.pk)  # without any frame
         age(app_settings.STALLED_AFTER_S + 1)
         found.append(recover())
     assert found == [Recovered(stalled=1), Recovered(given_up=1)]
@@ -214,7 +214,7 @@ def test_stall_after_progress_does_not_count(
     assert (request.status, request.resumes, request.done) == ("failed", 4, 6)
 
 
-def test_worker_that_is_stopped_requeues_its_shard(
+def test_worker_that_gets_sigterm_requeues_its_shard(
     finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Any
 ) -> None:
     settings.CVAT_LAMBDA_MAX_RESUMES = 0
@@ -222,7 +222,7 @@ def test_worker_that_is_stopped_requeues_its_shard(
     first = threading.Lock()
 
     def behave(payload: dict[str, Any]) -> Any:
-        if first.acquire(blocking=False):  # a second signal would break off the giving back
+        if first.acquire(blocking=False):  # a second signal would interrupt the requeue
             signal.pthread_kill(main, signal.SIGINT)
         return rectangle_of(frame_of(payload))
 
@@ -246,7 +246,7 @@ def test_worker_whose_parent_alone_gets_sigterm_requeues_its_shard_at_once(
     start: Start,
     worker_process: Callable[..., Child],
 ) -> None:
-    """RQ's parent waits for the job to end: the run stood still until its heartbeat was old."""
+    """RQ's parent waits for its job, so the shard was requeued only after its lease expired."""
     slow = threading.Event()
 
     def behave(payload: dict[str, Any]) -> Any:
@@ -278,7 +278,7 @@ def test_worker_whose_parent_alone_gets_sigterm_requeues_its_shard_at_once(
     assert len(get_engine().annotations(request.task_id or 0).shapes) == 400
 
 
-def test_shard_that_is_requeued_while_redis_is_down_is_sent_later(
+def test_shard_that_is_requeued_while_redis_is_down_is_enqueued_later(
     finder: Function, make_task: Make, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = start(task_id=make_task(1).pk)
@@ -316,17 +316,17 @@ def test_exception_of_a_signal_receiver_does_not_disturb_a_request(
     assert (request.status, request.done) == ("finished", 2)
 
 
-def test_shards_are_sent_again_after_redis_was_flushed(
+def test_shards_are_enqueued_again_after_redis_was_flushed(
     finder: Function, make_task: Make, start: Start
 ) -> None:
     request = start(task_id=make_task(2).pk)
     django_rq.get_connection("annotation").flushall()
-    assert recover() == Recovered()  # its job may be on the way
+    assert recover() == Recovered()  # its RQ job may have been dequeued just now
     age(60)
     assert recover() == Recovered(lost=1)
     assert waiting_jobs() == [request.shards.get().rq_job_id]
     age(60)
-    assert recover() == Recovered()  # it waits in the queue, where it belongs
+    assert recover() == Recovered()  # its RQ job is in the queue
 
 
 def test_request_is_stored_while_redis_is_down(
@@ -344,7 +344,7 @@ def test_request_is_stored_while_redis_is_down(
     assert recover() == Recovered(lost=1)
 
 
-def test_a_job_that_is_delivered_twice_runs_once(
+def test_rq_job_that_is_delivered_twice_runs_once(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     request = run(start(task_id=make_task(2).pk))
@@ -413,14 +413,14 @@ def test_shard_of_a_worker_killed_by_sigkill_is_finished_by_another(
     assert sorted(shape.frame for shape in shapes) == list(range(60))
 
 
-def test_client_that_polls_sees_a_lost_request_finish_once_a_worker_runs_anything(
+def test_lost_request_finishes_after_a_worker_runs_another_shard(
     finder: Function,
     make_task: Make,
     start: Start,
     access: StandaloneAccess,
     worker_process: Callable[..., Child],
 ) -> None:
-    """A poll itself sends nothing; the worker recovers when it starts its next shard."""
+    """A poll enqueues nothing. A worker recovers lost shards when it starts its next shard."""
     task = make_task(4)
     lost = start(task_id=task.pk, frames=[[0, 1]])
     django_rq.get_queue("annotation").empty()
@@ -435,7 +435,7 @@ def test_client_that_polls_sees_a_lost_request_finish_once_a_worker_runs_anythin
         time.sleep(0.1)
 
 
-def test_recovery_thread_of_a_worker_sends_a_lost_shard_again(
+def test_recovery_thread_of_a_worker_enqueues_a_lost_shard_again(
     finder: Function, make_task: Make, start: Start
 ) -> None:
     request = start(task_id=make_task(1).pk)

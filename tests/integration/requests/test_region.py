@@ -28,7 +28,7 @@ ROI = (10, 20, 50, 44)
 
 
 def sizes_seen(function: FunctionServer) -> list[tuple[int, int]]:
-    """Make the function answer one rectangle, and record the sizes of the images it receives."""
+    """Let the function answer one rectangle. Return the sizes of the images that it receives."""
     sizes: list[tuple[int, int]] = []
 
     def behave(payload: dict[str, Any]) -> Any:
@@ -52,7 +52,7 @@ def test_function_gets_the_region_and_its_shapes_are_placed_in_the_frame(
     assert [shape.points for shape in shapes] == [(10.0, 21.0, 20.0, 31.0)] * 2
 
 
-def test_region_that_reaches_beyond_the_frame_is_cut_to_it(
+def test_region_beyond_the_border_of_the_frame_is_clipped(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     sizes = sizes_seen(function)
@@ -101,7 +101,7 @@ def test_second_request_replaces_what_requests_on_the_same_region_made(
     assert lefts() == [0.0]  # the whole frame: both shapes are replaced
 
 
-def test_retry_uses_the_region_again(
+def test_retry_uses_the_region_of_the_request(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     from cvat_lambda.requests.control.retry import retry_request
@@ -116,7 +116,7 @@ def test_retry_uses_the_region_again(
 
 
 @pytest.mark.parametrize("kind", ["reid", "tracker"])
-def test_function_that_is_no_detector_takes_no_region(
+def test_region_with_a_function_other_than_a_detector_is_refused(
     transactional_db: None, make_task: Make, start: Start, kind: str
 ) -> None:
     store_function("http://127.0.0.1:9/", "other", kind=kind, labels=[])

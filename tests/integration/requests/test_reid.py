@@ -32,7 +32,7 @@ Start = Callable[..., Request]
 
 
 def draw(task_id: int, boxes: dict[int, list[int]], **more: Any) -> None:
-    """Rectangles: for each frame the heights of its boxes."""
+    """Add rectangles at the given heights to each frame."""
     label = get_engine().task(task_id).labels[0].id or 0
     shapes = tuple(
         Shape(
@@ -52,7 +52,7 @@ def draw(task_id: int, boxes: dict[int, list[int]], **more: Any) -> None:
 
 
 def paths(task_id: int) -> list[list[tuple[int, float, bool]]]:
-    """Each track as its key frames: frame, height, outside."""
+    """Return the keyframes of each track as frame, height and outside."""
     found: tuple[Track, ...] = get_engine().annotations(task_id).tracks
     return sorted(
         [(key.frame, key.points[1], key.outside) for key in track.shapes] for track in found
@@ -60,7 +60,7 @@ def paths(task_id: int) -> list[list[tuple[int, float, bool]]]:
 
 
 def lone(task_id: int) -> list[tuple[int, float]]:
-    """The rectangles that are there: frame and height."""
+    """Return frame and height of each rectangle that is not in a track."""
     shapes = get_engine().annotations(task_id).shapes
     return sorted((shape.frame, shape.points[1]) for shape in shapes)
 
@@ -74,7 +74,7 @@ def test_reid_merges_rectangles_into_tracks_and_keeps_single_ones(
     assert (request.status, request.done, request.shapes) == ("finished", 4, 1)
     assert paths(task.pk) == [[(0, 10, False), (1, 10, False), (2, 10, False), (3, 10, True)]]
     assert lone(task.pk) == [(0, 20.0), (2, 30.0)]
-    assert sorted(function.seen) == [0, 1]  # frame 3 has no boxes: nothing to ask
+    assert sorted(function.seen) == [0, 1]  # frame 3 has no boxes, so the function is not invoked
     assert function.payloads[0]["threshold"] == 0.5
     assert function.payloads[0]["max_distance"] == 9
     assert Provenance.objects.filter(request=request, kind="track").count() == 1
@@ -105,7 +105,7 @@ def test_reid_keeps_rectangles_that_were_edited_during_the_run(
     rq_tasks._drive(loaded, work, CancelToken())
     if looked:
         work.prepare_finish(lambda: None)
-    # While it ran, somebody deleted a box of the second path, and drew another.
+    # During the run a user deleted a box of the second track and drew another one.
     gone = [
         shape.id
         for shape in get_engine().annotations(task.pk).shapes
@@ -192,13 +192,13 @@ def test_undo_of_reid_after_a_retry_restores_the_rectangles_of_every_run(
 
 
 def detected(payload: dict[str, Any]) -> Any:
-    """A detector's one car, at the same height on every frame."""
+    """Return one car at the same height on every frame, as a detector."""
     return [{"label": "car", "type": "rectangle", "points": [1, 10, 40, 40], "confidence": 0.5}]
 
 
 @pytest.fixture
 def detector_and_matcher(matcher: Function, function: FunctionServer) -> None:
-    """A function of each kind; rectangles at the same height belong together."""
+    """A detector and a ReID function. Rectangles at the same height match."""
     matching = function.behave
     store_function(function.url)
     function.behave = lambda payload: (
@@ -206,7 +206,7 @@ def detector_and_matcher(matcher: Function, function: FunctionServer) -> None:
     )
 
 
-def test_restored_rectangles_belong_to_their_detector_request_again(
+def test_restored_rectangles_have_the_provenance_of_their_detector_request(
     detector_and_matcher: None, make_task: Make, start: Start
 ) -> None:
     task = make_task(3)
@@ -258,7 +258,7 @@ def test_undo_of_reid_does_not_restore_rectangles_that_were_replaced(
     assert lone(task.pk) == kept
 
 
-def test_two_undos_at_once_restore_each_rectangle_once(
+def test_two_concurrent_undos_restore_each_rectangle_once(
     matcher: Function, make_task: Make, start: Start
 ) -> None:
     task = make_task(3)
@@ -282,7 +282,9 @@ def test_two_undos_at_once_restore_each_rectangle_once(
     assert (paths(task.pk), lone(task.pk)) == ([], before)
 
 
-def test_each_job_has_tracks_of_its_own(matcher: Function, make_task: Make, start: Start) -> None:
+def test_tracks_do_not_cross_jobs_without_shared_frames(
+    matcher: Function, make_task: Make, start: Start
+) -> None:
     task = make_task(4, segment_size=2)
     draw(task.pk, {0: [10], 1: [10], 2: [10], 3: [10]})
     request = start(function_id="matcher", task_id=task.pk)
@@ -296,10 +298,10 @@ def test_each_job_has_tracks_of_its_own(matcher: Function, make_task: Make, star
 
 @pytest.mark.parametrize(("segment_size", "overlap"), [(3, 1), (4, 2)])
 @pytest.mark.parametrize("named", ["task", "jobs"])
-def test_overlapping_jobs_get_one_track_over_their_frames_and_nothing_is_left_over(
+def test_overlapping_jobs_get_one_track_over_their_frames_without_remaining_rectangles(
     matcher: Function, make_task: Make, start: Start, segment_size: int, overlap: int, named: str
 ) -> None:
-    """The rectangles on a shared frame were used up by the first of the two jobs."""
+    """The first of the two jobs used to take all rectangles on a shared frame."""
     task = make_task(8, segment_size=segment_size, overlap=overlap)
     draw(task.pk, {frame: [10] for frame in range(8)})
     jobs = [job.id for job in get_engine().task(task.pk).jobs]
@@ -312,7 +314,7 @@ def test_overlapping_jobs_get_one_track_over_their_frames_and_nothing_is_left_ov
     assert (paths(task.pk), lone(task.pk)) == ([], [(frame, 10.0) for frame in range(8)])
 
 
-def test_tracks_of_some_frames_of_overlapping_jobs_end_with_them(
+def test_tracks_on_selected_frames_of_overlapping_jobs_end_after_these_frames(
     matcher: Function, make_task: Make, start: Start
 ) -> None:
     task = make_task(8, segment_size=4, overlap=2)
@@ -322,10 +324,10 @@ def test_tracks_of_some_frames_of_overlapping_jobs_end_with_them(
     assert lone(task.pk) == [(frame, 10.0) for frame in (0, 5, 6, 7)]
 
 
-def test_tracks_of_a_range_of_frames_end_with_it(
+def test_tracks_on_a_range_of_frames_end_after_the_range(
     matcher: Function, make_task: Make, start: Start
 ) -> None:
-    """They had no end, and so the objects lay on every frame behind the range."""
+    """The tracks had no end, so that the objects were shown on all later frames."""
     task = make_task(6)
     draw(task.pk, {frame: [10] for frame in range(6)})
     run(start(function_id="matcher", task_id=task.pk, frames=[[1, 2]]))
@@ -333,7 +335,7 @@ def test_tracks_of_a_range_of_frames_end_with_it(
     assert lone(task.pk) == [(0, 10), (3, 10), (4, 10), (5, 10)]
 
 
-def test_a_task_of_deleted_frames_ends_with_nothing_done(
+def test_request_on_a_task_of_deleted_frames_finishes_without_done_frames(
     matcher: Function, make_task: Make, start: Start
 ) -> None:
     task = make_task(2)
@@ -342,7 +344,7 @@ def test_a_task_of_deleted_frames_ends_with_nothing_done(
     assert (request.status, request.done, request.skipped) == ("finished", 0, 2)
 
 
-def test_an_answer_that_names_a_box_twice_fails_its_frame(
+def test_answer_that_matches_a_box_twice_fails_its_frame(
     matcher: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     function.behave = lambda payload: [0, 0]
@@ -354,6 +356,8 @@ def test_an_answer_that_names_a_box_twice_fails_its_frame(
     assert len(lone(task.pk)) == 4
 
 
-def test_reid_does_not_replace(matcher: Function, make_task: Make, start: Start) -> None:
+def test_reid_request_with_a_replacement_policy_is_refused(
+    matcher: Function, make_task: Make, start: Start
+) -> None:
     with pytest.raises(InvalidRequest, match="joins the rectangles"):
         start(function_id="matcher", task_id=make_task(1).pk, cleanup=True)

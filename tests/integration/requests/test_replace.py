@@ -29,14 +29,14 @@ Start = Callable[..., Request]
 
 
 def add(task_id: int, data: LabeledData) -> None:
-    """Annotations of someone else."""
+    """Add annotations that no request made."""
     frames = tuple(range(get_engine().task(task_id).size))
     with get_engine().atomic():
         get_engine().apply(Change(task_id=task_id, frames=frames, add=data))
 
 
 def box(task_id: int, frame: int, source: Any) -> LabeledData:
-    """A rectangle on a frame."""
+    """Return a rectangle on a frame."""
     label = get_engine().task(task_id).labels[0].id or 0
     shape = Shape(
         type="rectangle", frame=frame, label_id=label, points=(30, 30, 40, 40), source=source
@@ -45,7 +45,7 @@ def box(task_id: int, frame: int, source: Any) -> LabeledData:
 
 
 def track(task_id: int, first: int, last: int, source: Any = "auto") -> LabeledData:
-    """A track that is seen from a frame to before another."""
+    """Return a track that is visible from frame `first` until before frame `last`."""
     label = get_engine().task(task_id).labels[0].id or 0
     keys = (
         TrackedShape(type="rectangle", frame=first, points=(1, 1, 5, 5)),
@@ -55,14 +55,14 @@ def track(task_id: int, first: int, last: int, source: Any = "auto") -> LabeledD
     return LabeledData(tracks=(made,))
 
 
-def by_hand_and_by_machine(task_id: int) -> None:
-    """On frames 0, 1 and 2: one shape of a person, one automatic."""
+def add_manual_and_automatic_shapes(task_id: int) -> None:
+    """Add a manual and an automatic shape to each of the frames 0, 1 and 2."""
     for frame in range(3):
         add(task_id, box(task_id, frame, "manual") + box(task_id, frame, "auto"))
 
 
 def sources(task_id: int) -> list[tuple[int, str, float]]:
-    """What is there: frame, source, left edge."""
+    """Return frame, source and left edge of each shape."""
     shapes = get_engine().annotations(task_id).shapes
     return sorted((shape.frame, shape.source, shape.points[0]) for shape in shapes)
 
@@ -75,14 +75,14 @@ def sources(task_id: int) -> list[tuple[int, str, float]]:
         ({"replace": "all"}, []),
         ({"cleanup": True}, []),
         ({"replace": "automatic"}, ["manual"]),
-        ({"replace": "function"}, ["auto", "manual"]),  # the function made none of them
+        ({"replace": "function"}, ["auto", "manual"]),  # this function made none of them
     ],
 )
 def test_replacement_policy_decides_which_shapes_are_removed(
     finder: Function, make_task: Make, start: Start, options: dict[str, Any], kept: list[str]
 ) -> None:
     task = make_task(3)
-    by_hand_and_by_machine(task.pk)
+    add_manual_and_automatic_shapes(task.pk)
     run(start(task_id=task.pk, **options))
     wanted = [(frame, source, 30.0) for frame in range(3) for source in kept]
     wanted += [(frame, "auto", float(frame)) for frame in range(3)]
@@ -97,13 +97,13 @@ def test_second_run_makes_no_duplicates(
     start: Start,
     options: dict[str, Any],
 ) -> None:
-    """Bug of CVAT's own: 600 shapes became 1200. Its page always sends ``cleanup: false``."""
+    """Bug in CVAT: a second run made 1200 of 600 shapes. Its page sends ``cleanup: false``."""
     task = make_task(4)
     store_function(function.url, "other")
     run(start(task_id=task.pk, **options))
     run(start(task_id=task.pk, function_id="other", **options))
     run(start(task_id=task.pk, **options))
-    # Those of the other function stay beside the new ones.
+    # Shapes of the other function are kept beside the new ones.
     assert len(sources(task.pk)) == 8
     assert Provenance.objects.filter(request__function_id="finder").count() == 4
 
@@ -132,7 +132,7 @@ def test_second_run_keeps_a_shape_that_a_person_moved(
     assert sources(task.pk) == [
         (0, "auto", 0.0),
         (1, "auto", 1.0),
-        (1, "auto", 5.0),  # theirs, though it began as the function's
+        (1, "auto", 5.0),  # a moved shape counts as the user's
         (2, "auto", 2.0),
     ]
 
@@ -149,7 +149,7 @@ def test_second_run_replaces_the_shapes_of_the_first(
     assert sources(task.pk) == [(0, "auto", 10.0), (2, "auto", 12.0)]
 
 
-def test_a_run_replaces_only_what_is_on_its_frames_and_was_made_before(
+def test_run_replaces_only_older_shapes_on_its_own_frames(
     finder: Function, make_task: Make, start: Start
 ) -> None:
     task = make_task(4)
@@ -169,7 +169,7 @@ def test_failed_frames_keep_their_annotations(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     task = make_task(3)
-    by_hand_and_by_machine(task.pk)
+    add_manual_and_automatic_shapes(task.pk)
     function.behave = lambda payload: (
         Reply(status=500, body=b'Exception caught in handler - "no"')
         if frame_of(payload) == 1
@@ -188,7 +188,7 @@ def test_frames_outside_the_scope_are_not_touched(
     finder: Function, make_task: Make, start: Start
 ) -> None:
     task = make_task(3)
-    by_hand_and_by_machine(task.pk)
+    add_manual_and_automatic_shapes(task.pk)
     run(start(task_id=task.pk, replace="all", frames=[[1, 1]]))
     assert [frame for frame, _, left in sources(task.pk) if left == 30.0] == [0, 0, 2, 2]
 
@@ -223,7 +223,7 @@ def test_replace_keeps_a_track_drawn_during_the_run(
     def behave(payload: dict[str, Any]) -> Any:
         if frame_of(payload) == 5:
             add(task.pk, track(task.pk, 1, 3, "manual"))
-            connection.close()  # of the server's thread
+            connection.close()  # of this thread of the server
         return rectangle_of(frame_of(payload))
 
     function.behave = behave
@@ -235,7 +235,7 @@ def test_retry_keeps_a_track_drawn_after_the_first_run(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     task = make_task(8)
-    add(task.pk, track(task.pk, 4, 7, "manual"))  # on the frame that fails at first
+    add(task.pk, track(task.pk, 4, 7, "manual"))  # on the frame that failed in the first run
     function.behave = lambda payload: (
         Reply(status=500, body=b'Exception caught in handler - "no"')
         if frame_of(payload) == 5
@@ -259,7 +259,7 @@ def test_shards_of_a_task_keep_tracks_drawn_after_the_first_shard_ran(
     request = start(task_id=task.pk, replace="all")
     first, *others = request.shards.order_by("index")
     jobs.run_shard(first.pk)
-    add(task.pk, track(task.pk, 1, 2, "manual"))  # on frames that the first shard did
+    add(task.pk, track(task.pk, 1, 2, "manual"))  # on frames of the first shard
     for shard in others:
         jobs.run_shard(shard.pk)
     request.refresh_from_db()
@@ -268,7 +268,7 @@ def test_shards_of_a_task_keep_tracks_drawn_after_the_first_shard_ran(
 
 
 def jobs_of(task: Any) -> list[int]:
-    """The ids of a task's jobs, in the order of their frames."""
+    """Return the ids of a task's jobs in the order of their frames."""
     return [job.id for job in get_engine().task(task.pk).jobs]
 
 
@@ -276,10 +276,10 @@ def jobs_of(task: Any) -> list[int]:
 def test_replace_removes_tracks_on_frames_that_named_jobs_share(
     finder: Function, make_task: Make, start: Start, named: list[int]
 ) -> None:
-    """Those frames are of a shard of their own, and no job's shard had done all of its job's."""
+    """Shared frames have a shard of their own, so that no shard has all frames of a job."""
     task = make_task(14, segment_size=6, overlap=2)  # jobs on frames 0-5, 4-9 and 8-13
     add(task.pk, track(task.pk, 0, 6) + track(task.pk, 4, 5) + track(task.pk, 2, 7))
-    add(task.pk, track(task.pk, 7, 13))  # reaches into the third job
+    add(task.pk, track(task.pk, 7, 13))  # the track continues in the third job
     jobs = jobs_of(task)
     request = run(start(job_ids=[jobs[number] for number in named], replace="all"))
     assert (request.status, request.done) == ("finished", 10 if len(named) == 2 else 14)
@@ -290,7 +290,7 @@ def test_replace_removes_tracks_on_frames_that_named_jobs_share(
 def test_replace_function_keeps_annotations_of_ground_truth_jobs(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
-    """A ground-truth job has annotations of its own on frames that the task has, too."""
+    """A ground-truth job has its own annotations on frames of the task."""
     task = make_task(3)
     truth = create_ground_truth_job(task, [1, 2]).pk
     run(start(job_id=truth))
@@ -326,7 +326,7 @@ def test_undo_removes_exactly_what_the_request_added(
     finder: Function, make_task: Make, start: Start
 ) -> None:
     task = make_task(3)
-    by_hand_and_by_machine(task.pk)
+    add_manual_and_automatic_shapes(task.pk)
     before = sources(task.pk)
     first = run(start(task_id=task.pk, replace="none"))
     second = run(start(task_id=task.pk, replace="none"))
@@ -337,7 +337,7 @@ def test_undo_removes_exactly_what_the_request_added(
     assert undo_request(second) == 0
 
 
-def test_cleanup_and_another_policy_contradict_each_other(
+def test_cleanup_with_another_policy_is_refused(
     finder: Function, make_task: Make, start: Start
 ) -> None:
     with pytest.raises(InvalidRequest, match="cleanup"):

@@ -26,14 +26,14 @@ def frames_of_shards(request: Request) -> list[Any]:
     return list(request.shards.order_by("index").values_list("frames", flat=True))
 
 
-def test_two_worker_processes_take_part_in_one_request(
+def test_shards_of_one_request_run_in_two_worker_processes_at_once(
     finder: Function,
     function: FunctionServer,
     make_task: Make,
     start: Start,
     worker_process: Callable[..., Any],
 ) -> None:
-    """A frame of each half waits for one of the other: one worker alone would wait for ever."""
+    """A frame of each half waits for one of the other half. One worker alone would time out."""
     task = make_task(40)
     halves = (threading.Event(), threading.Event())
 
@@ -62,7 +62,9 @@ def test_two_worker_processes_take_part_in_one_request(
     assert sorted(shape.frame for shape in shapes) == list(range(40))
 
 
-def test_shards_begin_where_jobs_begin(finder: Function, make_task: Make, start: Start) -> None:
+def test_shards_start_at_the_first_frames_of_jobs(
+    finder: Function, make_task: Make, start: Start
+) -> None:
     task = make_task(10, segment_size=4)
     request = start(task_id=task.pk, shard_frames=5)
     assert frames_of_shards(request) == [[[0, 3]], [[4, 7]], [[8, 9]]]

@@ -1,4 +1,4 @@
-"""A tracker follows objects over the frames of a task, and the run writes tracks."""
+"""Requests with a tracker: the run follows objects over frames and writes tracks."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from .function_server import FunctionServer, Reply
 
 Make = Callable[..., Any]
 Start = Callable[..., Request]
-Path = list[tuple[int, float, bool]]  # of keyframes: frame, left edge, outside
+Path = list[tuple[int, float, bool]]  # a keyframe: frame, left edge, outside
 
-STEP = 2.0  # pixels that an object moves a frame
+STEP = 2.0  # pixels that an object moves per frame
 
 
 def behave(payload: dict[str, Any]) -> Any:
-    """Move each object by STEP a frame; the state is where it was."""
+    """Move each object by STEP per frame. The state is its last position."""
     shapes, states = [], []
     known = payload["states"] or [None] * len(payload["shapes"])
     for shape, state in zip(payload["shapes"], known, strict=True):
@@ -70,7 +70,7 @@ def paths(task_id: int) -> list[Path]:
 
 
 def draw(task_id: int, frame: int, left: float) -> int:
-    """Draw a rectangle as a person does; return its id."""
+    """Add a manual rectangle. Return its id."""
     label = get_engine().task(task_id).labels[0].id or 0
     shape = Shape(
         type="rectangle",
@@ -90,7 +90,9 @@ def test_given_shape_is_followed_to_the_last_frame(
     task = make_task(8)
     request = run(start(function_id="tracker", task_id=task.pk, tracking=follow(box(2, 5))))
     assert (request.status, request.done, request.skipped, request.shapes) == ("finished", 6, 2, 1)
-    assert paths(task.pk) == [[(2, 5, False), (7, 15, False)]]  # the frames between interpolate
+    assert paths(task.pk) == [
+        [(2, 5, False), (7, 15, False)]
+    ]  # the frames between are interpolated
     assert Provenance.objects.filter(request=request, kind="track").count() == 1
 
 
@@ -113,7 +115,7 @@ def test_objects_may_start_on_different_frames(
     ("direction", "path"),
     [
         ("forward", [(3, 5, False), (6, 11, False)]),
-        # Behind the start frame nothing was followed: the track is closed there.
+        # No frame after the start frame was tracked, so the track ends there.
         ("backward", [(0, 11, False), (3, 5, False), (4, 5, True)]),
         ("both", [(0, 11, False), (3, 5, False), (6, 11, False)]),
     ],
@@ -129,12 +131,12 @@ def test_direction_decides_which_frames_are_followed(
     assert paths(task.pk) == [path]
 
 
-def test_annotations_of_the_start_frame_are_continued_and_an_undo_restores_them(
+def test_annotations_of_the_start_frame_become_tracks_and_an_undo_restores_them(
     tracker: Function, make_task: Make, start: Start
 ) -> None:
     task = make_task(5)
     draw(task.pk, 0, 5)
-    draw(task.pk, 3, 40)  # on another frame: not selected
+    draw(task.pk, 3, 40)  # on another frame, so not selected
     tracking = Tracking(start=StartFilter(), tolerance_px=0.1)
     request = run(start(function_id="tracker", task_id=task.pk, tracking=tracking))
     assert paths(task.pk) == [[(0, 5, False), (4, 13, False)]]
@@ -189,7 +191,7 @@ def test_lost_object_is_outside_until_it_is_found_again(
     assert len(function.payloads) == (3 if stop else 6)
 
 
-def test_failed_frame_is_interpolated_and_a_retry_does_not_go_back_to_it(
+def test_failed_frame_is_interpolated_and_not_run_again_by_a_retry(
     tracker: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     def fail_once(payload: dict[str, Any]) -> Any:
@@ -203,7 +205,7 @@ def test_failed_frame_is_interpolated_and_a_retry_does_not_go_back_to_it(
     task = make_task(5)
     request = run(start(function_id="tracker", task_id=task.pk, tracking=follow(box(0, 5))))
     assert (request.status, request.done, request.failed) == ("finished", 4, 1)
-    # The state of frame 1 was used again on frame 3.
+    # The state of frame 1 was used on frame 3.
     assert paths(task.pk) == [[(0, 5, False), (1, 7, False), (3, 9, False), (4, 11, False)]]
     retry_request(request)
     run(request)
@@ -239,7 +241,7 @@ def test_resumed_run_writes_the_tracks_of_an_undisturbed_run(
     expected = paths(task.pk)
     undo_request(undisturbed)
     request = start(function_id="tracker", task_id=task.pk, tracking=tracking)
-    for stop_after in (2, 3):  # invocations; then the worker is lost
+    for stop_after in (2, 3):  # number of invocations before the worker is lost
         seen = len(function.payloads)
 
         cancel = CancelToken()
@@ -264,7 +266,9 @@ def test_resumed_run_writes_the_tracks_of_an_undisturbed_run(
     assert paths(task.pk) == expected
 
 
-def test_deleted_frame_is_bridged(tracker: Function, make_task: Make, start: Start) -> None:
+def test_deleted_frame_is_skipped_and_interpolated(
+    tracker: Function, make_task: Make, start: Start
+) -> None:
     task = make_task(4)
     Data.objects.filter(task=task).update(deleted_frames=[1])
     request = run(start(function_id="tracker", task_id=task.pk, tracking=follow(box(0, 5))))
@@ -272,7 +276,7 @@ def test_deleted_frame_is_bridged(tracker: Function, make_task: Make, start: Sta
     assert paths(task.pk) == [[(0, 5, False), (2, 7, False), (3, 9, False)]]
 
 
-def test_track_that_ends_before_its_task_is_closed(
+def test_track_that_ends_before_its_task_has_an_outside_keyframe(
     tracker: Function, make_task: Make, start: Start
 ) -> None:
     task = make_task(6)
@@ -313,7 +317,7 @@ def test_track_that_ends_before_its_task_is_closed(
         ({"shard_frames": 2}, InvalidRequest, "leave shard_frames out"),
     ],
 )
-def test_wrong_request_is_refused_and_nothing_is_stored(
+def test_invalid_tracking_request_is_refused_and_nothing_is_stored(
     tracker: Function,
     make_task: Make,
     start: Start,
@@ -338,7 +342,7 @@ def test_wrong_request_is_refused_and_nothing_is_stored(
         ("nonsense", "object"),
     ],
 )
-def test_wrong_answer_fails_its_frame_with_a_sentence(
+def test_invalid_answer_of_a_tracker_fails_its_frame_with_a_message(
     tracker: Function,
     function: FunctionServer,
     make_task: Make,

@@ -33,7 +33,7 @@ Start = Callable[..., Request]
 
 
 def filled(request: Request, shapes: int) -> Request:
-    """Let a worker have found so many shapes on the first frame."""
+    """Return a request that added this number of shapes to the first frame."""
     lease = claim(request.shards.get().pk)
     assert lease is not None
     run = load_run(lease)
@@ -50,17 +50,17 @@ def filled(request: Request, shapes: int) -> Request:
 
 
 def statements(request: Request) -> int:
-    """How many the undo of a request takes."""
+    """Return the number of SQL statements of an undo."""
     with CaptureQueriesContext(connection) as seen:
         undo_request(request)
     return len(seen)
 
 
 @pytest.mark.parametrize("count", [600, 2400])
-def test_an_undo_takes_no_more_statements_for_more_shapes(
+def test_undo_of_many_shapes_takes_as_many_statements_as_of_few(
     finder: Function, make_task: Make, start: Start, count: int
 ) -> None:
-    """It took five for each 500, and for each of these 500 parameters."""
+    """An undo took five statements of 500 parameters for every 500 shapes."""
     task = make_task(1)
     few = statements(filled(start(task_id=task.pk, replace="none"), 10))
     kept = filled(start(task_id=task.pk, replace="none"), 7)
@@ -88,7 +88,7 @@ def test_undo_that_is_killed_is_not_reported_as_undone_and_recovery_finishes_it(
     spawn: Callable[..., Child],
     child_env: dict[str, str],
 ) -> None:
-    """It said "undone" for ever and kept the shapes: it was stored before they were removed."""
+    """The status `undone` used to be stored first, so the shapes were kept after a kill."""
     task = make_task(1)
     request = filled(start(task_id=task.pk), 3000)
     child = spawn("undo", [sys.executable, "-c", UNDO, request.pk], child_env)

@@ -40,18 +40,18 @@ MOMENT = datetime(2026, 5, 4, 3, 2, tzinfo=timezones.utc)
 
 @dataclass
 class Receiver:
-    """What arrived, and with which statuses it is answered (then 200)."""
+    """The received requests, and the statuses of the next answers. After these it answers 200."""
 
     url: str = ""
     statuses: list[int] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
-    on_arrival: Callable[[], object] | None = None  # what happens before the first answer
+    on_arrival: Callable[[], object] | None = None  # called before the first answer
 
 
 @pytest.fixture
 def receiver(settings: Any) -> Iterator[Receiver]:
-    """A server that the settings name."""
+    """A webhook server that the settings name."""
     found = Receiver()
 
     class Handler(BaseHTTPRequestHandler):
@@ -89,7 +89,7 @@ def receiver(settings: Any) -> Iterator[Receiver]:
 
 @pytest.fixture
 def ended(finder: Function, make_task: Make, start: Start) -> Callable[[], Request]:
-    """Run a request to its end."""
+    """Return a request that has ended."""
     return lambda: run(start(task_id=make_task(2).pk))
 
 
@@ -97,7 +97,7 @@ def test_webhook_is_delivered_once_and_signed(
     receiver: Receiver, ended: Callable[[], Request]
 ) -> None:
     request = ended()
-    assert len(django_rq.get_queue("annotation").job_ids) == 2  # the shard, and this
+    assert len(django_rq.get_queue("annotation").job_ids) == 2  # the shard and the webhook
     rq_tasks.deliver_webhook(request.pk)
     rq_tasks.deliver_webhook(request.pk)
     (body,), (headers,) = receiver.bodies, receiver.headers
@@ -110,13 +110,13 @@ def test_webhook_is_delivered_once_and_signed(
 
 
 def due_now() -> None:
-    """Let the pause before the next attempt be over."""
+    """End the pause before the next attempt."""
     waiting = Request.objects.filter(webhook_next_at__isnull=False)
     waiting.update(webhook_next_at=timezone.now() - timedelta(seconds=1))
 
 
 def webhook_jobs() -> list[str]:
-    """Those on the queue."""
+    """Return the queued RQ jobs of webhooks."""
     return [name for name in django_rq.get_queue("annotation").job_ids if "-webhook-" in name]
 
 
@@ -178,7 +178,7 @@ def test_webhook_answered_with_redirect_or_refusal_is_given_up(
     assert len(receiver.bodies) == 1
 
 
-def test_request_retried_during_a_delivery_gets_a_second_webhook(
+def test_request_that_is_retried_during_a_delivery_gets_a_second_webhook(
     receiver: Receiver, finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     function.behave = lambda payload: (
@@ -192,7 +192,7 @@ def test_request_retried_during_a_delivery_gets_a_second_webhook(
     function.behave = lambda payload: rectangle_of(frame_of(payload))
     request = run(request)
     assert (request.status, request.notified_at) == ("finished", None)
-    assert len(webhook_jobs()) == 2  # one a end
+    assert len(webhook_jobs()) == 2  # one for each end
     rq_tasks.deliver_webhook(request.pk)
     told = [json.loads(body)["frames"] for body in receiver.bodies]
     assert [(frames["done"], frames["failed"]) for frames in told] == [(2, 1), (3, 0)]
@@ -266,7 +266,7 @@ def test_admin_shows_the_state_of_the_webhook(values: dict[str, Any], shown: str
 
 @pytest.fixture
 def resolve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Let the machine's resolver answer with these addresses, one after the other."""
+    """Let the resolver return these addresses, one after the other."""
     of_the_machine = socket.getaddrinfo
 
     def answers(*addresses: str) -> None:
@@ -309,7 +309,7 @@ def test_webhook_to_a_loopback_address_is_refused_for_a_host_name(
     assert not webhook.deliver(request.pk)
     assert receiver.bodies == []
     request.refresh_from_db()
-    assert request.webhook_given_up_at is not None  # no matter of time
+    assert request.webhook_given_up_at is not None  # a retry would not help
 
 
 def test_webhook_to_a_host_that_is_not_allowed_is_not_sent(
