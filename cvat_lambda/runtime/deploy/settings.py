@@ -94,6 +94,7 @@ def processor_settings(
         max_body=trigger.max_body,
         header_limit=trigger.header_limit,
         worker_memory=config.extras.worker_memory,
+        network=config.extras.network,
         idle_timeout_s=config.extras.idle_timeout_s,
         log_file=str(log_path),
         token=host.token,

@@ -27,6 +27,7 @@ class ProcessorSettings:
     max_body: int  # bytes
     header_limit: int  # bytes
     worker_memory: int | None  # bytes
+    network: bool  # whether the workers have a network
     idle_timeout_s: float | None
     log_file: str
     token: str  # "": no token is needed

@@ -124,6 +124,7 @@ class WorkerProcess(asyncio.Protocol):
                 "kind": "start",
                 "handler": settings.handler,
                 "folder": settings.folder,
+                "network": settings.network,
                 "opt_nuclio": settings.opt_nuclio,
                 "trigger": settings.trigger,
                 "namespace": settings.namespace,

@@ -47,6 +47,7 @@ class Extras:
     conversion: Conversion | None = None
     idle_timeout_s: float | None = None  # scale to zero after it; None = never
     worker_memory: int | None = None  # bytes of memory that a worker may use
+    network: bool = True  # whether the workers have a network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,4 +274,11 @@ def _extras(extras: object, spec: JsonObject) -> Extras:
         conversion=parse_conversion(given.get("convert")),
         idle_timeout_s=positive_duration(given.get("idle_timeout"), f"{EXTRAS_KEY}.idle_timeout"),
         worker_memory=None if memory is None else parse_quantity(str(memory)),
+        network=_has_network(given.get("network")),
     )
+
+
+def _has_network(value: object) -> bool:
+    if value not in (None, "none", "host"):
+        raise ValueError(f"{EXTRAS_KEY}.network must be none or host, not {value!r}")
+    return value != "none"

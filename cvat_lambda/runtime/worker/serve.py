@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from . import opt_nuclio
+from . import network, opt_nuclio
 from .allocator import keep_freed_memory
 from .answers import Answer, UnusableAnswer, failure, to_answer
 from .channel import BlockingReader, LoopReader, Sender
@@ -73,6 +73,8 @@ async def _serve(start: Meta, sock: socket.socket, reader: BlockingReader, sende
 
 async def _load(start: Meta, logger: Any) -> Function:
     folder = start["folder"]
+    if not start["network"]:
+        network.isolate()
     view = opt_nuclio.enter(folder, start["opt_nuclio"])
     logger.debug(f"/opt/nuclio is seen as the function's folder by: {view}")
     os.chdir(folder)
