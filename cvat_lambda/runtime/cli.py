@@ -42,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if first == "deploy":
         words = arguments.as_nuctl_arguments(words)
     parsed = make_parser().parse_args(words)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    level = str(getattr(parsed, "log_level", "info")).upper()
+    logging.basicConfig(level=level, format="%(levelname)s %(message)s")
     try:
         status = int(parsed.act(parsed))
         sys.stdout.flush()
@@ -110,6 +111,12 @@ def _add_serve(subparsers: Verbs[Parser]) -> None:
     _add_gpu_choice(serve)
     serve.add_argument("--state-dir", type=Path, help="folder of logs and deployed code")
     serve.add_argument("--ready-file", type=Path, help="gets the URL when the dashboard answers")
+    serve.add_argument(
+        "--log-level",
+        choices=("info", "warning", "error"),
+        default="info",
+        help="info: also the progress of each function",
+    )
     serve.add_argument("--parent", type=int, metavar="PID", help="end when this process ends")
     serve.add_argument("--offline", action="store_true", help="fetch no weights")
     serve.add_argument("--opt-nuclio", choices=("auto", "mount", "rewrite", "none"), default="auto")

@@ -28,6 +28,7 @@ from cvat_lambda.runtime.paths import cache_folder, digest
 from cvat_lambda.runtime.spec.function_file import DEFAULT_PROJECT
 
 DEFAULT_PORT: Final = 8070  # the port of Nuclio's dashboard
+_LONGEST_START_S: Final = 86400.0  # for downloads; then the log tells which are not ready
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 logger = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ async def run(options: ServiceOptions, announce: Callable[[str], None]) -> None:
             access_log=None,
             shutdown_timeout=2.0,
         )
+        summary: asyncio.Future[None] | None = None
         try:
             await runner.setup()
             await web.SockSite(runner, listener, backlog=1024).start()
@@ -83,10 +85,26 @@ async def run(options: ServiceOptions, announce: Callable[[str], None]) -> None:
             url = f"http://{_in_url(options.host)}:{port}"
             _write_ready_file(options.ready_file, url)
             announce(url)
+            summary = asyncio.ensure_future(_log_summary(supervisor))
             await stop.wait()
         finally:
+            if summary is not None:
+                summary.cancel()
             await supervisor.stop()
             await runner.cleanup()
+
+
+async def _log_summary(supervisor: Supervisor) -> None:
+    """Log that the functions of the start are being prepared, and later how many are ready."""
+    functions = supervisor.list()
+    if not functions:
+        return
+    logger.info("the dashboard listens; functions that are being prepared: %d", len(functions))
+    await supervisor.wait_until_settled(_LONGEST_START_S)
+    others = [item.name for item in functions if item.state not in ("ready", "scaledToZero")]
+    about = f"; not ready: {', '.join(others)}" if others else ""
+    ready = len(functions) - len(others)
+    logger.info("%d of %d functions are ready%s", ready, len(functions), about)
 
 
 def _warn_of_missing_functions(supervisor: Supervisor, only: frozenset[str]) -> None:

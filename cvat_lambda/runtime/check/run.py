@@ -92,6 +92,7 @@ def _served(folder: Path, licences: frozenset[str], *, gpu: bool) -> Iterator[Da
         command += ["--port", "0", "--state-dir", str(Path(temporary) / "state")]
         command += ["--ready-file", str(ready), "--token", "", "--parent", str(os.getpid())]
         command += ["--gpu", "yes" if gpu else "no"]
+        command += ["--log-level", "warning"]  # `progress` tells the rest
         for licence in licences:
             command += ["--accept-licence", licence]
         root = Path(__file__).resolve().parents[3]

@@ -372,7 +372,11 @@ class Deployment:
         self.changed.set()
 
     def _progress_from_thread(self, message: str) -> None:
-        self._loop.call_soon_threadsafe(self._deploy_log.add, "info", message)
+        self._loop.call_soon_threadsafe(self._report_progress, message)
+
+    def _report_progress(self, message: str) -> None:
+        logger.info("%s: %s", self.name, message)
+        self._deploy_log.add("info", message)
 
     def _spawn(self, work: Any) -> asyncio.Future[Any]:
         task: asyncio.Future[Any] = asyncio.ensure_future(work)

@@ -131,7 +131,7 @@ class EnvironmentBuilder:
         _run([*command, "--compile-bytecode"] if self._compile else command, folder, progress)
 
 
-_PROGRESS: Final = ("Resolved", "Downloading", "Building", "PreparedFunction", "Installed", "error")
+_PROGRESS: Final = ("Resolved", "Downloading", "Building", "Prepared", "Installed", "error")
 
 
 def find_interpreter(python: str | None, progress: Progress) -> str:

@@ -36,6 +36,9 @@ def handler(context, event):
 """
 
 
+PLAIN = "def handler(context, event):\n    return ''\n"
+
+
 def command(*words: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
     """Run ``python -m cvat_lambda.runtime`` with these words."""
     return subprocess.run(
@@ -220,9 +223,39 @@ def test_runtime_logs_the_states_of_its_functions(tmp_path: Path) -> None:
     with running([tmp_path / "functions"], tmp_path / "state") as runtime:
         runtime.wait_for("good")
         runtime.wait_for("bad", "error")
-        said = until(lambda: "".join(runtime.output), lambda text: text.count(" is ") >= 2)
+        said = until(lambda: "".join(runtime.output), lambda text: "functions are ready" in text)
+    assert "INFO the dashboard listens; functions that are being prepared: 2\n" in said
     assert "INFO good is ready\n" in said
+    assert "INFO 1 of 2 functions are ready; not ready: bad\n" in said
     assert "ERROR bad is error: the function does not load: ModuleNotFoundError" in said
+
+
+def test_runtime_logs_the_preparation_of_its_functions(tmp_path: Path) -> None:
+    folder = write_function(tmp_path / "functions", "one", PLAIN)
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "setup.py").write_text("from setuptools import setup\nsetup(name='cvl-one')\n")
+    (folder / "requirements.txt").write_text(f"{package}\n")
+    cache = {"CVAT_LAMBDA_CACHE": str(tmp_path / "cache")}
+    with running([tmp_path / "functions"], tmp_path / "state", env=cache) as runtime:
+        said = until(lambda: "".join(runtime.output), lambda text: "functions are ready" in text)
+    for line in (
+        "INFO one: building a Python environment in ",
+        "INFO one: Prepared ",
+        "INFO one: the Python environment is ready",
+        "INFO one is ready",
+        "INFO 1 of 1 functions are ready",
+    ):
+        assert line in said
+
+
+def test_check_writes_the_progress_of_a_function_once(tmp_path: Path) -> None:
+    folder = write_function(tmp_path, "one", PLAIN)
+    text = (folder / "function.yaml").read_text()
+    text = text.replace("type: detector", "type: detector\n    spec: '[]'")
+    (folder / "function.yaml").write_text(text)
+    done = command("check", folder, CVAT_LAMBDA_CACHE=str(tmp_path / "cache"))
+    assert done.stderr.count("the Python environment is ready") == 1
 
 
 def test_missing_runtime_is_reported_with_a_remedy() -> None:
