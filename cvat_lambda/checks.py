@@ -43,7 +43,7 @@ def check_settings(
         return found
     known = settings.types()
     found += [
-        Warning(f"{name} is no setting of cvat_lambda", id="cvat_lambda.W001")
+        Warning(f"{name} is not a setting of cvat_lambda", id="cvat_lambda.W001")
         for name in dir(django_settings)
         if name.startswith(PREFIX)
         and not name.startswith(OTHER_PREFIXES)

@@ -92,7 +92,9 @@ class AnswerContext:
             value = check_value(attribute, given.get("value"))
             if value is None:
                 shown = show(given.get("value"))
-                reason = f"{shown} is no value of the attribute '{attribute.name}' and was left out"
+                reason = (
+                    f"{shown} is not a value of the attribute '{attribute.name}' and was left out"
+                )
                 self.notes.add("invalid_attribute", reason, item=index)
                 continue
             values[attribute.id] = value

@@ -1,6 +1,6 @@
 """The conversion of a detector's answer to annotations of a task.
 
-An answer that is no array of objects raises AnswerError. An item that cannot be used is left out:
+An answer other than an array of objects raises AnswerError. An unusable item is left out:
 it breaks the contract, its label is unknown, or it lies outside the image. A note says why, and the
 other items of the answer are kept.
 """
@@ -60,7 +60,7 @@ def convert_detections(
     ``image_size`` is the (width, height) of the whole frame; without it nothing is clipped.
     ``placement`` says which part of the frame the function saw, and at which resolution. Items with
     a confidence below ``threshold`` are left out without a note. Raise AnswerError if the answer
-    is no array of objects.
+    is not an array of objects.
     """
     items = _read_items(answer)
     context = AnswerContext(
@@ -122,7 +122,7 @@ class _Conversion:
         item_type = raw.get("type")
         if not isinstance(item_type, str) or item_type not in ITEM_TYPES:
             known = ", ".join(sorted(ITEM_TYPES))
-            text = f"{show(item_type)} is no type of an item; known are {known}"
+            text = f"{show(item_type)} is not a type of an item; known are {known}"
             raise AnswerError(text, item=index, field="type")
         mapped = self._mapping.by_name.get(name)
         if mapped is None:

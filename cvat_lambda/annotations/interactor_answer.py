@@ -110,7 +110,7 @@ def _read_row(pixels: list[Any], number: int, one: int | None) -> tuple[list[int
 
 
 def _whole_numbers(pixels: list[Any]) -> npt.NDArray[np.int64] | None:
-    """Return pixels as integers; None if one of them is no whole number of zero or more."""
+    """Return pixels as integers; None if one of them is not a whole number of zero or more."""
     # The types first: numpy would also take text.
     if not set(map(type, pixels)) <= {int, float, bool}:
         return None

@@ -182,7 +182,9 @@ class _Checker:
 def _check_sublabels(raw: object, label: Label, task_label: Label) -> dict[str, MappedLabel]:
     if label.type != "skeleton":
         if raw:
-            raise MappingError(f"label '{label.name}' is no skeleton and has no sublabels to map")
+            raise MappingError(
+                f"label '{label.name}' is not a skeleton and has no sublabels to map"
+            )
         return {}
     if not raw:
         raise MappingError(

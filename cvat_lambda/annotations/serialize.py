@@ -233,7 +233,7 @@ def _geometry(raw: dict[str, Any], path: str) -> tuple[ShapeType, tuple[float, .
     shape_type = raw.get("type")
     if not isinstance(shape_type, str) or shape_type not in SHAPE_TYPES:
         known = ", ".join(sorted(SHAPE_TYPES))
-        text = f"{show(shape_type)} is no shape type; known are {known}"
+        text = f"{show(shape_type)} is not a shape type; known are {known}"
         raise DataError(text, path=_join(path, "type"))
     raw_points = raw.get("points")
     try:
@@ -327,7 +327,7 @@ def _source(raw: dict[str, Any], path: str) -> Source:
         return "manual"
     if not isinstance(value, str) or value not in SOURCES:
         known = ", ".join(sorted(SOURCES))
-        raise DataError(f"{show(value)} is no source; known are {known}", path=f"{path}.source")
+        raise DataError(f"{show(value)} is not a source; known are {known}", path=f"{path}.source")
     return cast(Source, value)
 
 

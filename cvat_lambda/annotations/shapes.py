@@ -111,7 +111,7 @@ def fit(shape_type: str, points: Points, rotation: float, size: Size) -> tuple[P
 def pin(points: Points, size: Size) -> Points:
     """Move each vertex to the nearest place in the image, for a shape of which nothing is inside.
 
-    It becomes flat, which is no shape to keep, but says where the thing left.
+    It becomes flat, which is not kept, but shows where the object left.
     """
     return tuple(min(max(value, 0.0), float(size[i % 2])) for i, value in enumerate(points))
 
@@ -212,7 +212,7 @@ def _fit_points(points: Points, size: Size) -> tuple[Points | None, bool]:
     width, height = size
     kept: list[float] = []
     for x, y in zip(points[0::2], points[1::2], strict=True):
-        # -1 is no rounding: functions write it for a point that they did not find.
+        # -1 is not a rounding error: functions write it for a point that they did not find.
         if (
             -VISIBLE_OVERSHOOT < x < width + VISIBLE_OVERSHOOT
             and -VISIBLE_OVERSHOOT < y < height + VISIBLE_OVERSHOOT

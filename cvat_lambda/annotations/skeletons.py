@@ -109,7 +109,7 @@ def _read_element(
     element_type = raw.get("type", mapped.function_label.type)
     reader = READERS.get(element_type) if isinstance(element_type, str) else None
     if reader is None:
-        text = f"{show(element_type)} is no type of an element"
+        text = f"{show(element_type)} is not a type of an element"
         raise AnswerError(text, item=index, field=f"{prefix}type")
     if mapped.task_label.type not in ("any", element_type):
         reason = f"'{mapped.task_label.name}' cannot be a {element_type}"

@@ -59,7 +59,7 @@ def _check_tracked(
     shape_type = given.get("type")
     if not isinstance(shape_type, str) or shape_type not in allowed:
         raise AnswerError(
-            f"{show(shape_type)} is no shape type of this tracker; it has "
+            f"{show(shape_type)} is not a shape type of this tracker; it has "
             f"{', '.join(sorted(allowed)) or 'none'}",
             item=index,
             field="shapes.type",

@@ -70,7 +70,7 @@ def resize(data: bytes, limits: ImageLimits, *, keep_size: bool = False) -> Resi
         with opened(data) as image:
             return _resize(data, image, limits, max_side)
     except FrameUnreadable as exc:
-        if not has_limits:  # what is no image, or an unknown one, is for the function to judge
+        if not has_limits:  # the function judges data that are not a known image
             return ResizedImage(data=data)
         raise FrameUnreadable(
             f"the frame cannot be read as an image, and function '{limits.id}' does not take it as "

@@ -80,7 +80,7 @@ def refuse_roi(spec: FunctionSpec, params: CallParams) -> None:
     """Raise InvalidRequest if a region is given to a function that takes whole frames."""
     if params.roi is not None:
         raise InvalidRequest(
-            f"A call of {spec.kind.value} '{spec.id}' looks at whole frames: leave 'roi' out."
+            f"A call of {spec.kind.value} '{spec.id}' needs whole frames: remove 'roi'."
         )
 
 

@@ -90,7 +90,7 @@ def run_shard(shard_id: int) -> None:
         )
     except JobTimeoutException:
         limit = TimeLimitReached(
-            f"the run took longer than {settings.JOB_TIMEOUT_S} s; retry it to go on from there"
+            f"the run took longer than {settings.JOB_TIMEOUT_S} s; retry the request to continue it"
         )
         _fail(lease, limit, whole=False)
     except WorkerStopping:

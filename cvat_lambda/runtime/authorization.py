@@ -2,7 +2,7 @@
 
 Without a token, only programs of this machine may send requests. A web page in a browser can send
 requests to the loopback address, too. They are rejected if their Origin is foreign, or if their
-Host is no loopback address (DNS rebinding).
+Host is not a loopback address (DNS rebinding).
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def _may_be_folder(text: str) -> bool:
 def _unknown_verb(text: str) -> str:
     close = difflib.get_close_matches(text, _VERBS, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}?" if close else f"verbs are {', '.join(_VERBS)}"
-    return f"{text!r} is no verb and no folder: {hint}"
+    return f"{text!r} is neither a verb nor a folder: {hint}"
 
 
 def make_parser() -> Parser:
@@ -149,20 +149,24 @@ def _add_preparation(parser: Parser) -> None:
 def _port(text: str) -> int:
     number = int(text)
     if not 0 <= number <= 65535:
-        raise argparse.ArgumentTypeError(f"{text} is no port: 0 to 65535")
+        raise argparse.ArgumentTypeError(f"{text} is not a port: 0 to 65535")
     return number
 
 
 def _workers(text: str) -> int:
     if not text.isdigit() or not 1 <= int(text) <= _MOST_WORKERS:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of workers: 1 to {_MOST_WORKERS}")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of workers: 1 to {_MOST_WORKERS}"
+        )
     return int(text)
 
 
 def _seconds(text: str) -> float:
     number = float(text)
     if not 0 < number <= _LONGEST_S:
-        raise argparse.ArgumentTypeError(f"{text} is no time limit: up to {_LONGEST_S:g} seconds")
+        raise argparse.ArgumentTypeError(
+            f"{text} is not a time limit: up to {_LONGEST_S:g} seconds"
+        )
     return number
 
 

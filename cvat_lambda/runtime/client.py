@@ -33,7 +33,7 @@ class Answer:
         try:
             return json.loads(self.body)
         except ValueError as exc:
-            raise RuntimeFault(f"the answer is no JSON: {self.body[:200]!r}") from exc
+            raise RuntimeFault(f"the answer is not JSON: {self.body[:200]!r}") from exc
 
 
 class DashboardClient:
@@ -82,7 +82,7 @@ class DashboardClient:
                 f"no runtime answers at {self.url} ({reason}): {self._advice}"
             ) from exc
         except http.client.HTTPException as exc:
-            raise RuntimeFault(f"what answers at {self.url} is no dashboard: {exc!r}") from exc
+            raise RuntimeFault(f"what answers at {self.url} is not a dashboard: {exc!r}") from exc
 
     def where(self, found: JsonObject) -> str:
         """Return the address at which a function can be called from here, or "-" if there is none.
@@ -139,7 +139,7 @@ def _checked_url(text: str) -> str:
     except ValueError:
         good = False
     if not good:
-        raise RuntimeFault(f"{text!r} is no URL of a dashboard: write it as {DEFAULT_URL}")
+        raise RuntimeFault(f"{text!r} is not a URL of a dashboard: write it as {DEFAULT_URL}")
     return url
 
 

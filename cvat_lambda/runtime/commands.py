@@ -168,7 +168,7 @@ def deploy_with_nuctl(
         said = made.stdout.strip().splitlines()[-1:] if made.returncode != 0 else []
         about = f" (nuctl create project {project} said: {said[0]})" if said else ""
         raise RuntimeFault(
-            f"nuctl deploy ended with status {status}: see what it said above{about}"
+            f"nuctl deploy ended with status {status}: see its messages above{about}"
         )
 
 
@@ -301,7 +301,7 @@ def parse_payload(text: str) -> JsonObject:
     try:
         value: Any = json.loads(text)
     except ValueError as exc:
-        raise RuntimeFault(f"the payload is no JSON: {exc}") from exc
+        raise RuntimeFault(f"the payload is not JSON: {exc}") from exc
     if not isinstance(value, dict):
         raise RuntimeFault("the payload must be a JSON object")
     return value

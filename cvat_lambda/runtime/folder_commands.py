@@ -28,10 +28,10 @@ def accepted_licences(given: Sequence[str]) -> frozenset[str]:
 
 
 def require_folders(roots: Sequence[Path]) -> None:
-    """Raise RuntimeFault for the first root that is no folder."""
+    """Raise RuntimeFault for the first root that is not a folder."""
     for root in roots:
         if not root.is_dir():
-            raise RuntimeFault(f"{root} is no folder")
+            raise RuntimeFault(f"{root} is not a folder")
 
 
 def function_folders(roots: Sequence[Path], write_error: Write) -> tuple[Path, ...]:

@@ -86,7 +86,7 @@ def new_function(kind: str, name: str, parent: Path) -> Path:
     Raise RuntimeFault for an unknown kind, a name that Nuclio refuses, or an existing folder.
     """
     if kind not in _KINDS:
-        raise RuntimeFault(f"{kind!r} is no kind of function: one of {', '.join(KINDS)}")
+        raise RuntimeFault(f"{kind!r} is not a kind of function: one of {', '.join(KINDS)}")
     if _NAME.match(name) is None:
         raise RuntimeFault(
             f"{name!r} cannot name a function: at most 63 lower case letters, digits and '-', "
@@ -94,7 +94,7 @@ def new_function(kind: str, name: str, parent: Path) -> Path:
         )
     folder = parent / name
     if folder.exists():
-        raise RuntimeFault(f"{folder} is there already: choose another name")
+        raise RuntimeFault(f"{folder} exists already: choose another name")
     folder.mkdir(parents=True)
     for file, text in _files(kind, name).items():
         (folder / file).write_text(text, encoding="utf-8")

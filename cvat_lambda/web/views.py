@@ -149,7 +149,7 @@ def _start_tracking(request: HttpRequest, task_id: int) -> Request:
     """Follow the shapes of a frame."""
     text = request.POST.get("frame", "").strip() or "0"
     if not text.isdecimal():
-        raise InvalidRequest(f"'{text}' is no frame number")
+        raise InvalidRequest(f"'{text}' is not a frame number")
     return create_request(
         _access(request),
         function_id=request.POST.get("function", ""),
@@ -166,7 +166,7 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError as exc:
         raise InvalidRequest(
-            f"'{text}' is no number; the confidence threshold is in [0, 1]"
+            f"'{text}' is not a number; the confidence threshold is in [0, 1]"
         ) from exc
 
 

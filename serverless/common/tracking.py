@@ -91,7 +91,7 @@ def read_numbers(value: object, name: str, *, count: int) -> Floats:
     if any(isinstance(each, bool) or not isinstance(each, (int, float)) for each in numbers):
         raise BadInput(f"'{name}' is not a list of {count} numbers")
     if not all(abs(each) <= MAX_COORDINATE for each in numbers):  # also false for NaN
-        raise BadInput(f"'{name}' holds a number that is no coordinate")
+        raise BadInput(f"'{name}' holds a number that is not a coordinate")
     return np.array(numbers, dtype=np.float64)
 
 

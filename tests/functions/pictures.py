@@ -37,7 +37,7 @@ Panels = Callable[[ServedFunction], Iterator[Panel]]
 
 
 def ask(function: ServedFunction, **body: object) -> Any:
-    """What a function answers. Raise SystemExit if it is no answer."""
+    """What a function answers. Raise SystemExit if it is not an answer."""
     status, answer = function.invoke(body)
     if status != 200:
         raise SystemExit(f"{function.name} answered {status}: {answer}")

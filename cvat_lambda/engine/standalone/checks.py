@@ -23,7 +23,7 @@ def check_settings(
     known = engine_settings.types()
     for prefix in (engine_settings.prefix, engine_settings.former_prefix):
         found += [
-            Warning(f"{name} is no setting of the standalone engine", id="engine.W002")
+            Warning(f"{name} is not a setting of the standalone engine", id="engine.W002")
             for name in dir(django_settings)
             if name.startswith(prefix) and name.removeprefix(prefix) not in known
         ]

@@ -189,11 +189,11 @@ def _check_kind(spec: FunctionSpec, params: Params, tracking: Tracking | None) -
             f"function {spec.id!r} cannot run in the background: {why}. Call it instead"
         )
     if spec.kind is not Kind.TRACKER and tracking is not None:
-        raise InvalidRequest(f"function {spec.id!r} is no tracker: leave shapes and start out")
+        raise InvalidRequest(f"function {spec.id!r} is not a tracker: remove shapes and start")
     if spec.kind is not Kind.DETECTOR and params.output != "shapes":
-        raise InvalidRequest(f"function {spec.id!r} is no detector: leave output out")
+        raise InvalidRequest(f"function {spec.id!r} is not a detector: remove output")
     if spec.kind is not Kind.DETECTOR and params.roi is not None:
-        raise InvalidRequest(f"function {spec.id!r} is no detector: leave roi out")
+        raise InvalidRequest(f"function {spec.id!r} is not a detector: remove roi")
     if spec.kind is Kind.TRACKER:
         _check_tracker(spec, params, tracking)
     if spec.kind is Kind.REID:
@@ -204,7 +204,7 @@ def _check_kind(spec: FunctionSpec, params: Params, tracking: Tracking | None) -
             )
         if params.only_unannotated:
             raise InvalidRequest(
-                f"function {spec.id!r} works on annotated frames: leave only_unannotated out"
+                f"function {spec.id!r} works on annotated frames: remove only_unannotated"
             )
 
 
@@ -223,7 +223,7 @@ def _check_tracker(spec: FunctionSpec, params: Params, tracking: Tracking | None
     }
     unusable = [name for name, value in given.items() if value is not None]
     if unusable:
-        raise InvalidRequest(f"function {spec.id!r} is a tracker: leave {', '.join(unusable)} out")
+        raise InvalidRequest(f"function {spec.id!r} is a tracker: remove {', '.join(unusable)}")
 
 
 def _plan(
@@ -233,12 +233,12 @@ def _plan(
         if shard_frames:
             raise InvalidRequest(
                 f"function {spec.id!r} joins rectangles over all frames of a job: "
-                "leave shard_frames out"
+                "remove shard_frames"
             )
         return plan(get_engine(), scope, by_job=True)
     if spec.kind is Kind.TRACKER or adds_tracks:
         if shard_frames:
-            raise InvalidRequest("objects are followed from frame to frame: leave shard_frames out")
+            raise InvalidRequest("objects are followed from frame to frame: remove shard_frames")
         return plan(get_engine(), scope, adds_tracks=True)
     size = settings.SHARD_FRAMES if shard_frames is None else shard_frames
     if size < 0:

@@ -100,7 +100,7 @@ def plan(
         for shard in _limited(task, found, scope.frames):
             shards += _pieces(task, shard, shard_frames)
     if not shards:
-        raise InvalidRequest("there are no frames to annotate in what was named")
+        raise InvalidRequest("the scope has no frames to annotate")
     return Plan(tasks=tuple(tasks), shards=tuple(shards))
 
 

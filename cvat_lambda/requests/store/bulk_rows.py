@@ -95,4 +95,4 @@ def _to_json(rows: list[Mapping[str, Any]]) -> str:
 def _encode_datetime(value: object) -> str:
     if isinstance(value, datetime):
         return value.isoformat()
-    raise TypeError(f"{value!r} is no value of a row")
+    raise TypeError(f"{value!r} is not a value of a row")

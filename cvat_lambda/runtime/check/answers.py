@@ -24,7 +24,7 @@ def read_strictly(body: bytes) -> Any:
     """Return JSON; raise ValueError for anything else, such as NaN and Infinity."""
 
     def refuse(name: str) -> None:
-        raise ValueError(f"{name} is no JSON")
+        raise ValueError(f"{name} is not JSON")
 
     return json.loads(body, parse_constant=refuse)
 
@@ -43,7 +43,7 @@ def detector_problems(answer: Any, labels: Mapping[str, str]) -> Problems:
         if label not in labels:
             yield f"{where}: label {label!r} is not among the labels of its spec"
         if shape not in _SHAPES:
-            yield f"{where}: type {shape!r} is no type of shape"
+            yield f"{where}: type {shape!r} is not a type of shape"
         elif isinstance(label, str) and not _is_compatible(labels.get(label, ""), str(shape)):
             yield (
                 f"{where}: type {shape!r} does not fit label {label!r} of type {labels[label]!r}"

@@ -44,8 +44,8 @@ def _file_findings(config: FunctionConfig) -> Iterator[Finding]:
     spec = config.document["spec"]
     if _DNS_LABEL.match(config.name) is None:
         yield _warning(
-            f"metadata.name {config.name!r} is no DNS label: Kubernetes needs lower case letters, "
-            "digits and '-'"
+            f"metadata.name {config.name!r} is not a DNS label: Kubernetes needs lower case "
+            "letters, digits and '-'"
         )
     if not spec.get("description"):
         yield _error("spec.description is missing: CVAT's list of functions breaks without it")
@@ -101,7 +101,7 @@ def labels_of(config: FunctionConfig) -> list[dict[str, Any]]:
     try:
         labels = json.loads(annotations.get("spec") or "")
     except (TypeError, ValueError) as exc:
-        raise FunctionBroken(f"metadata.annotations.spec is no JSON: {exc}") from exc
+        raise FunctionBroken(f"metadata.annotations.spec is not JSON: {exc}") from exc
     if not isinstance(labels, list) or not all(
         isinstance(label, dict) and label.get("name") for label in labels
     ):
@@ -132,7 +132,7 @@ def _parse(file: Path) -> ast.Module | Finding:
     try:
         return ast.parse(file.read_text(encoding="utf-8"), file.name)
     except (SyntaxError, UnicodeDecodeError) as exc:
-        return _error(f"{file.name} is no Python: {exc}")
+        return _error(f"{file.name} is not valid Python: {exc}")
 
 
 def _is_function(node: ast.stmt, name: str) -> bool:

@@ -114,7 +114,7 @@ def _wait_for_url(process: subprocess.Popen[bytes], ready: Path) -> str:
         if ready.exists():
             return ready.read_text(encoding="utf-8").strip()
         time.sleep(0.05)
-    raise RuntimeFault("the runtime did not start: see what it said above")
+    raise RuntimeFault("the runtime did not start: see its messages above")
 
 
 def _call_problems(client: DashboardClient, config: FunctionConfig) -> list[str]:

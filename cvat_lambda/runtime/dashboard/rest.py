@@ -231,7 +231,7 @@ async def _read_json(request: web.Request) -> JsonObject:
     except (ValueError, RecursionError) as exc:
         raise BadRequest(f"Failed to parse JSON body: {exc}") from exc
     if not isinstance(body, dict):
-        raise BadRequest("Failed to parse JSON body: it is no object")
+        raise BadRequest("Failed to parse JSON body: it is not an object")
     return body
 
 
@@ -241,7 +241,7 @@ def _optional_int(text: str | None, name: str) -> int | None:
     try:
         return max(0, int(text))
     except ValueError:
-        raise BadRequest(f"{name} {text!r} is no number") from None
+        raise BadRequest(f"{name} {text!r} is not a number") from None
 
 
 def _ago(text: str | None) -> datetime | None:
@@ -250,7 +250,7 @@ def _ago(text: str | None) -> datetime | None:
     try:
         return datetime.now(timezone.utc) - timedelta(seconds=parse_duration(text))
     except (ValueError, OverflowError):
-        raise BadRequest(f"since {text!r} is no duration such as 10m") from None
+        raise BadRequest(f"since {text!r} is not a duration such as 10m") from None
 
 
 def _is_true(request: web.Request, header: str) -> bool:

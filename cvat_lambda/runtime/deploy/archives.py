@@ -72,7 +72,7 @@ def unpack(data: bytes, target: Path) -> None:
         raise
     except Exception as exc:
         # The readers raise many kinds of exceptions for malformed archives.
-        raise BadRequest(f"the archive is no zip and no tar that can be read: {exc}") from exc
+        raise BadRequest(f"the archive is not a zip or tar that can be read: {exc}") from exc
 
 
 def _unpack_zip(stream: io.BytesIO, target: Path) -> None:

@@ -197,7 +197,7 @@ def _folder_here(path: str) -> Path:
     if folder.is_file():
         folder = folder.parent
     if not folder.is_absolute() or not folder.is_dir():
-        raise BadRequest(f"spec.build.path {path!r} is no folder of the runtime's machine")
+        raise BadRequest(f"spec.build.path {path!r} is not a folder of the runtime's machine")
     return folder.resolve()
 
 

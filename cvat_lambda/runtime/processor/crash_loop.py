@@ -16,8 +16,8 @@ MAX_DELAY_OF_USEFUL_S: Final = 1.0  # while the process answers calls between it
 class CrashLoopBackoff:
     """Counts the crashes of one process and says how long its next start is delayed.
 
-    The first restart is immediate. Each further crash at a start doubles the delay, so that the
-    process does not keep the machine busy.
+    The first delay is `FIRST_DELAY_S`. Each further crash soon after a start doubles it, so that
+    the process does not keep the machine busy.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

@@ -18,7 +18,7 @@ _BINARY: Final = "Ce-Cloudeventsversion"
 
 
 class MalformedCloudEvent(Exception):
-    """The body is no JSON object with the fields of a CloudEvent."""
+    """The body is not a JSON object with the fields of a CloudEvent."""
 
 
 def make_event(

@@ -101,7 +101,7 @@ def _plain_or_fault(folder: Path, variant: Path | None) -> Path:
     if file is not None:
         return file
     if variant is None:
-        raise FunctionBroken(f"{folder} is no function folder: it has no {FUNCTION_FILE}")
+        raise FunctionBroken(f"{folder} is not a function folder: it has no {FUNCTION_FILE}")
     raise FunctionBroken(
         f"{folder.name} has {variant.name} only, for a GPU: use --gpu to run it all the same "
         "(serve and fetch: --gpu yes)"

@@ -42,7 +42,7 @@ class _Plain:
         if isinstance(value, (list, tuple, set)):
             return [self.of(item, depth + 1) for item in value]
         if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"{value} is no number that JSON can hold")
+            raise ValueError(f"{value} is not a number that JSON can hold")
         return value if isinstance(value, float) else str(value)
 
 

@@ -84,7 +84,7 @@ class FunctionConfig:
 
 
 def read_document(path: Path) -> JsonObject:
-    """Return the YAML document of a function file; raise FunctionBroken if it is no mapping."""
+    """Return the YAML document of a function file; raise FunctionBroken if it is not a mapping."""
     try:
         # Like nuctl, libyaml accepts a tab after a value. The reader in Python does not.
         document = to_json(yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader))
@@ -252,7 +252,7 @@ def _variable(name: str, value: str) -> tuple[str, str]:
     try:
         os.fsencode(name + value)
     except UnicodeEncodeError as exc:
-        raise ValueError(f"spec.env: {name!r} holds what is no text") from exc
+        raise ValueError(f"spec.env: {name!r} holds a value that is not text") from exc
     if "=" in name or "\0" in name + value:
         raise ValueError(f"spec.env: {name!r} cannot be an environment variable with this value")
     return name, value

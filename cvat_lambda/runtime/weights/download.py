@@ -43,7 +43,7 @@ def download(url: str, target: Path, progress: Progress, *, pause_s: float = 1.0
                 raise NotPrepared(f"{url} answered {exc.code} {exc.reason}") from exc
             reason = f"{exc.code} {exc.reason}"
         except (http.client.InvalidURL, UnicodeError) as exc:
-            raise NotPrepared(f"{url} is no address: percent-encode it ({exc})") from exc
+            raise NotPrepared(f"{url} is not an address: percent-encode it ({exc})") from exc
         except (OSError, http.client.HTTPException) as exc:
             reason = str(exc) or type(exc).__name__
         else:

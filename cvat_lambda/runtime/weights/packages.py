@@ -97,13 +97,13 @@ def _call(
 def copy_member(archive: Path, name: str, target: IO[bytes]) -> bool:
     """Copy one file of a wheel, zip or tar; return whether it is there.
 
-    Raise NotPrepared for what is no archive, or a broken one.
+    Raise NotPrepared for a file that is not an archive, or is broken.
     """
     try:
         return _copied(archive, name, target)
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError) as exc:
         reason = str(exc).splitlines()[0] if str(exc) else type(exc).__name__
-        raise NotPrepared(f"it is no zip and no tar that can be read: {reason}") from exc
+        raise NotPrepared(f"it is not a zip or tar that can be read: {reason}") from exc
 
 
 def _copied(archive: Path, name: str, target: IO[bytes]) -> bool:

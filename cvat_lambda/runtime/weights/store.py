@@ -115,7 +115,7 @@ class WeightStore:
             path = _as_declared(_place(Path(), chosen), weight)
             if not path.is_file():
                 raise NotPrepared(
-                    f"{weight.env} names {path}, which is no file: put the file there"
+                    f"{weight.env} names {path}, which is not a file: put the file there"
                 )
             progress(f"weights {weight.file!r} are {path} ({weight.env})")
             return path

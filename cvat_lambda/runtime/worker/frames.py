@@ -40,7 +40,7 @@ def unpack_meta(packed: bytes | bytearray | memoryview) -> Meta:
     """Return the map of a frame; raise UnicodeDecodeError for text that is not UTF-8."""
     meta = msgpack.unpackb(packed, raw=False, strict_map_key=False)
     if not isinstance(meta, dict):
-        raise FrameError("a frame's map is no map")
+        raise FrameError("a frame's map is not a map")
     return meta
 
 

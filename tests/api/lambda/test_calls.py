@@ -417,9 +417,7 @@ def test_region_is_refused_for_kinds_that_need_whole_frames(
     functions.add("f", type=kind)
     answer = api.call("f", task=task.pk, roi=[0, 0, 9, 9], **body)
     assert answer.status_code == 400
-    assert (
-        answer.json()["message"] == f"A call of {kind} 'f' looks at whole frames: leave 'roi' out."
-    )
+    assert answer.json()["message"] == f"A call of {kind} 'f' needs whole frames: remove 'roi'."
     assert functions.asked["f"] == []
 
 

@@ -301,7 +301,7 @@ def test_form_of_the_task_page_starts_a_tracker_on_the_shapes_of_a_frame(
 @pytest.mark.parametrize(
     ("asked", "sentence"),
     [
-        ({"frame": "x"}, "is no frame number"),
+        ({"frame": "x"}, "is not a frame number"),
         ({"frame": "1"}, "there is nothing to track"),
         ({"frame": "0", "direction": "up"}, "direction must be one of"),
     ],

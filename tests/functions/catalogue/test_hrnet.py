@@ -83,7 +83,7 @@ def test_half_precision_stays_near(function: Function, monkeypatch: pytest.Monke
     crop = function.model.normalise([random_picture(256, 192, seed=5)])
     monkeypatch.setenv("TORCH_PRECISION", "float32")
     maps = detector.heat_maps(crop)
-    monkeypatch.setenv("TORCH_PRECISION", "bfloat16")  # float16 is no CPU's: it takes minutes
+    monkeypatch.setenv("TORCH_PRECISION", "bfloat16")  # float16 takes minutes on a CPU
     assert 0 < relative_error(detector.heat_maps(crop), maps) < 0.03
 
 

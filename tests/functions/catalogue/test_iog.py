@@ -90,7 +90,7 @@ def test_half_precision_stays_near_and_the_log_says_what_it_runs_on(
     inputs = torch.from_numpy(picture.astype(np.float32))
     network = function.context.user_data.model._network
     logits = {}
-    for precision in ("float32", "bfloat16"):  # float16 is no CPU's: it takes minutes
+    for precision in ("float32", "bfloat16"):  # float16 takes minutes on a CPU
         monkeypatch.setenv("TORCH_PRECISION", precision)
         # With random weights the probabilities are too small to be compared.
         with torch.inference_mode(), function.model.half_precision(inputs.device):

@@ -88,7 +88,7 @@ def test_half_precision_stays_near(small: Function, monkeypatch: pytest.MonkeyPa
     prepared = small.model.prepare(picture)
     monkeypatch.setenv("TORCH_PRECISION", "float32")
     levels = detector._run([prepared.pixels])
-    monkeypatch.setenv("TORCH_PRECISION", "bfloat16")  # float16 is no CPU's: it takes minutes
+    monkeypatch.setenv("TORCH_PRECISION", "bfloat16")  # float16 takes minutes on a CPU
     half_levels = detector._run([prepared.pixels])
     for column in (0, 1):  # logits, deltas; of all levels, as some hardly vary within themselves
         half, whole = (

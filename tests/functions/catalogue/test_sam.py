@@ -88,7 +88,7 @@ def test_half_precision_stays_near(function: Function, monkeypatch: pytest.Monke
     interactor = function.context.user_data.model
     monkeypatch.setenv("TORCH_PRECISION", "float32")
     values = interactor.embed(PICTURE).values
-    monkeypatch.setenv("TORCH_PRECISION", "bfloat16")  # float16 is no CPU's: it takes minutes
+    monkeypatch.setenv("TORCH_PRECISION", "bfloat16")  # float16 takes minutes on a CPU
     assert 0 < relative_error(interactor.embed(PICTURE).values, values) < 0.03
 
 

@@ -65,7 +65,7 @@ def test_half_precision_stays_near(function: Function, monkeypatch: pytest.Monke
     patches = [random_picture(128, 128, seed=8)], [random_picture(256, 256, seed=9)]
     monkeypatch.setenv("TORCH_PRECISION", "float32")
     [(scores, boxes)] = tracker._run(*patches)
-    monkeypatch.setenv("TORCH_PRECISION", "bfloat16")  # float16 is no CPU's: it takes minutes
+    monkeypatch.setenv("TORCH_PRECISION", "bfloat16")  # float16 takes minutes on a CPU
     [(half_scores, half_boxes)] = tracker._run(*patches)
     assert 0 < relative_error(half_boxes, boxes) < 0.03
     np.testing.assert_allclose(half_scores, scores, rtol=0.1)
@@ -212,7 +212,7 @@ def test_the_window_prefers_the_middle_to_a_somewhat_higher_score_at_the_border(
         ({"shapes": [{"type": "polygon", "points": [1, 2]}]}, "'shapes[0]' is of type 'polygon'"),
         ({"shapes": [[1, 2, 3]]}, "'shapes[0]' is not a list of 4 numbers"),
         ({"shapes": [None]}, "'shapes[0]' is empty and has no state"),
-        ({"shapes": [[1, 2, 3, 10**400]]}, "'shapes[0]' holds a number that is no coordinate"),
+        ({"shapes": [[1, 2, 3, 10**400]]}, "'shapes[0]' holds a number that is not a coordinate"),
         ({"shapes": [[5, 5, 5, 5]]}, "'shapes[0]' is less than 1 px"),
         ({"shapes": [[400, 10, 450, 60]]}, "'shapes[0]' lies outside the image"),
         ({"shapes": [[10, -60, 60, 0]]}, "'shapes[0]' lies outside the image"),

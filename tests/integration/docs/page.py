@@ -37,7 +37,7 @@ class Block:
 
     @property
     def path(self) -> str | None:
-        """The path in the block's first line; None if that line is no path."""
+        """The path in the block's first line; None if that line is not a path."""
         named = _NAMED.match(self.text)
         return None if named is None or "/" not in named[1] else named[1]
 

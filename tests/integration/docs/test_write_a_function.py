@@ -162,7 +162,7 @@ def test_batch_with_an_unreadable_picture_has_results_for_the_others(runtime: Ru
     alone = [answer(runtime, "bright-masks", {"image": image}) for image in (coffee, cat)]
     told = answer(runtime, "bright-masks", {"images": [coffee, "bm8gaW1hZ2U=", cat]})
     assert told["results"][0] == alone[0]
-    assert told["results"][1] == {"error": "'images' is no picture that can be decoded"}
+    assert told["results"][1] == {"error": "'images' is not a picture that can be decoded"}
     assert told["results"][2] == alone[1]
 
 
@@ -170,7 +170,7 @@ def test_batch_with_an_unreadable_picture_has_results_for_the_others(runtime: Ru
     ("name", "payload", "sentence"),
     [
         ("bright-things", {}, "send a picture: 'image', a file in base64"),
-        ("bright-masks", {"image": "???"}, "'image' is no picture that can be decoded"),
+        ("bright-masks", {"image": "???"}, "'image' is not a picture that can be decoded"),
         ("bright-masks", {"images": []}, "'images' must be a list of 1 to 8 pictures"),
         ("same-colour", {"pos_points": [[1, 1]]}, "the call has no 'image'"),
         ("same-colour", {"embedding": {"version": "0"}}, "is of another version: send the image"),

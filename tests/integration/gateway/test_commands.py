@@ -161,7 +161,7 @@ def test_deploy_to_nuclio_calls_nuctl_with_the_apps_namespace_and_project(
     (tmp_path / "empty").mkdir()
     with pytest.raises(CommandError, match="no function folder is there"):
         run("deploy", str(tmp_path / "empty"))
-    with pytest.raises(CommandError, match="nothing is no folder"):
+    with pytest.raises(CommandError, match="nothing is not a folder"):
         run("deploy", str(tmp_path / "nothing"))
 
 
@@ -254,7 +254,7 @@ def test_new_writes_a_function_folder(tmp_path: Path) -> None:
     out, _ = run("new", "detector", "my-detector", "--into", str(tmp_path))
     assert (tmp_path / "my-detector" / "function.yaml").is_file()
     assert "functions check" in out
-    with pytest.raises(CommandError, match="is there already"):
+    with pytest.raises(CommandError, match="exists already"):
         run("new", "detector", "my-detector", "--into", str(tmp_path))
 
 

@@ -121,7 +121,7 @@ def test_failed_frame_is_interpolated_and_a_retry_adds_its_shapes(
     ("options", "message"),
     [
         ({"output": "videos"}, "output must be one of"),
-        ({"output": "tracks", "shard_frames": 2}, "leave shard_frames out"),
+        ({"output": "tracks", "shard_frames": 2}, "remove shard_frames"),
     ],
 )
 def test_wrong_output_is_refused(
@@ -134,5 +134,5 @@ def test_wrong_output_is_refused(
 def test_output_of_a_reid_request_is_refused(
     matcher: Function, make_task: Make, start: Start
 ) -> None:
-    with pytest.raises(InvalidRequest, match="is no detector"):
+    with pytest.raises(InvalidRequest, match="is not a detector"):
         start(function_id="matcher", task_id=make_task(2).pk, output="tracks")

@@ -120,5 +120,5 @@ def test_region_with_a_function_other_than_a_detector_is_refused(
     transactional_db: None, make_task: Make, start: Start, kind: str
 ) -> None:
     store_function("http://127.0.0.1:9/", "other", kind=kind, labels=[])
-    with pytest.raises(InvalidRequest, match="is no detector: leave roi out"):
+    with pytest.raises(InvalidRequest, match="is not a detector: remove roi"):
         start(function_id="other", task_id=make_task(1).pk, roi=ROI)

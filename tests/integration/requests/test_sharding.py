@@ -86,7 +86,7 @@ def test_shard_frames_of_a_request_overrides_the_setting(
     [
         ("finder", {"shard_frames": -1}, "0 or more"),
         ("finder", {"shard_frames": 1}, "makes 6 shards: give more frames to each"),
-        ("matcher", {"shard_frames": 3}, "leave shard_frames out"),
+        ("matcher", {"shard_frames": 3}, "remove shard_frames"),
     ],
 )
 def test_invalid_shard_frames_are_refused(

@@ -232,8 +232,8 @@ def test_the_message_of_a_function_that_does_not_load_is_the_reason(
     [
         ({}, "there is no code"),
         ({"functionSourceCode": "%%%"}, "is not base64"),
-        ({"path": "relative/folder"}, "is no folder of the runtime's machine"),
-        ({"path": "data:application/zip;base64,bm8="}, "is no zip and no tar"),
+        ({"path": "relative/folder"}, "is not a folder of the runtime's machine"),
+        ({"path": "data:application/zip;base64,bm8="}, "is not a zip or tar"),
     ],
 )
 def test_missing_code_is_400_and_stores_nothing(

@@ -171,13 +171,13 @@ def test_second_deployment_shows_its_own_records(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("serve", "--port", "99999"), "99999 is no port"),
+        (("serve", "--port", "99999"), "99999 is not a port"),
         (
             ("serve", "--port", "0", "--state-dir", "/proc/x"),
             "No such file or directory: '/proc/x'",
         ),
-        (("invoke", "one", "--timeout", "nan"), "nan is no time limit"),
-        (("invoke", "one", "--timeout", "1e30"), "1e30 is no time limit"),
+        (("invoke", "one", "--timeout", "nan"), "nan is not a time limit"),
+        (("invoke", "one", "--timeout", "1e30"), "1e30 is not a time limit"),
         (("list", "--token", "a\nb"), "the token holds a character that no header can have"),
         (("new", "detector", "one", "--into", "/proc/x"), "No such file or directory: '/proc/x'"),
     ],
@@ -270,7 +270,7 @@ def test_malformed_url_is_one_sentence(url: str) -> None:
     done = command("list", "--url", url)
     assert done.returncode == 1
     assert done.stderr == (
-        f"error: {url!r} is no URL of a dashboard: write it as http://127.0.0.1:8070\n"
+        f"error: {url!r} is not a URL of a dashboard: write it as http://127.0.0.1:8070\n"
     )
 
 
@@ -296,7 +296,7 @@ def test_a_new_function_of_each_kind_passes_the_check_at_once(tmp_path: Path, ki
     ("kind", "name", "sentence"),
     [
         ("detector", "No Good", "cannot name a function"),
-        ("detector", "there", "is there already"),
+        ("detector", "there", "exists already"),
     ],
 )
 def test_a_new_function_needs_a_good_and_free_name(
@@ -365,7 +365,7 @@ def test_check_finds_pictures_that_fail_and_types_that_do_not_fit_their_labels(
         ), found["errors"]
     fault = "item 0: type 'rectangle' does not fit label 'cat' of type 'mask'"
     assert found["errors"].count(fault) == 4  # three thresholds, and none
-    assert any("'One.Two' is no DNS label" in text for text in found["warnings"])
+    assert any("'One.Two' is not a DNS label" in text for text in found["warnings"])
 
 
 def test_check_with_the_former_option_installer_builds_with_uv(tmp_path: Path) -> None:
@@ -386,9 +386,9 @@ def test_check_with_the_former_option_installer_builds_with_uv(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("word", "sentence"),
     [
-        ("lst", "error: 'lst' is no verb and no folder: did you mean 'list'?"),
-        ("Deploy", "error: 'Deploy' is no verb and no folder: did you mean 'deploy'?"),
-        ("zzz", "error: 'zzz' is no verb and no folder: verbs are serve, list, deploy,"),
+        ("lst", "error: 'lst' is neither a verb nor a folder: did you mean 'list'?"),
+        ("Deploy", "error: 'Deploy' is neither a verb nor a folder: did you mean 'deploy'?"),
+        ("zzz", "error: 'zzz' is neither a verb nor a folder: verbs are serve, list, deploy,"),
     ],
 )
 def test_mistyped_verb_is_named_with_the_nearest_one(word: str, sentence: str) -> None:

@@ -238,13 +238,13 @@ def test_unreadable_archive_is_reported(
 ) -> None:
     server.content = content
     known = {"url": url, "sha256": hashlib.sha256(content).hexdigest(), "member": "a"}
-    with pytest.raises(NotPrepared, match="it is no zip and no tar that can be read"):
+    with pytest.raises(NotPrepared, match="it is not a zip or tar that can be read"):
         make().fetch(tmp_path, weights(**known), quiet)
 
 
 def test_malformed_url_of_weights_is_reported(url: str, tmp_path: Path, make: Make) -> None:
     for wrong in (f"{url}/ü", f"{url}/a b"):
-        with pytest.raises(NotPrepared, match="is no address: percent-encode it"):
+        with pytest.raises(NotPrepared, match="is not an address: percent-encode it"):
             make().fetch(tmp_path, weights(url=wrong, sha256="0" * 64), quiet)
 
 
@@ -312,7 +312,7 @@ def test_a_variable_that_names_a_local_file_or_its_folder_wins(
     store = make(variables={"MODEL_PATH": str(tmp_path / "models")})
     found = store.fetch(tmp_path, declared, quiet)
     assert found == {"model.bin": tmp_path / "models" / "model.bin"}
-    with pytest.raises(NotPrepared, match=r"MODEL_PATH names .*gone.bin, which is no file"):
+    with pytest.raises(NotPrepared, match=r"MODEL_PATH names .*gone.bin, which is not a file"):
         make(variables={"MODEL_PATH": str(tmp_path / "gone.bin")}).fetch(tmp_path, declared, quiet)
     assert server.ranges == []
 

@@ -257,7 +257,12 @@ def test_tracker_answer_without_shapes_is_accepted() -> None:
         ({"shapes": [], "states": [1]}, None, "shapes", "one an object, but 0 came"),
         ({"shapes": [5], "states": [1]}, 0, "shapes", "expected an object"),
         ({"shapes": [{"type": "mask"}], "states": [1]}, 0, "shapes.type", "it has rectangle"),
-        ({"shapes": [{"points": [1]}], "states": [1]}, 0, "shapes.type", "null is no shape type"),
+        (
+            {"shapes": [{"points": [1]}], "states": [1]},
+            0,
+            "shapes.type",
+            "null is not a shape type",
+        ),
         ({"shapes": [[1, 2, 3]], "states": [1]}, 0, "shapes.points", "4 numbers, but 3"),
         ({"shapes": [[1, 2, 3, math.nan]], "states": [1]}, 0, "shapes.points", "finite"),
     ],

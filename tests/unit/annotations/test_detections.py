@@ -275,7 +275,7 @@ def test_invalid_attribute_value_is_left_out_with_a_note() -> None:
     attributes = [{"name": "age", "value": 151}, {"name": "sex", "value": "fem"}]
     converted = convert(face(attributes=attributes))
     assert only(converted).attributes == ()
-    reason = "item 0: 151 is no value of the attribute 'age' and was left out"
+    reason = "item 0: 151 is not a value of the attribute 'age' and was left out"
     assert converted.notes == (Note(kind="invalid_attribute", count=2, reason=reason),)
     assert converted.sentences() == [f"{reason} (and 1 more of this kind)"]
 
@@ -369,9 +369,9 @@ def test_notes_of_one_kind_are_counted() -> None:
         ({"type": "tag"}, "label", "expected a name, not null"),
         (face(label=3), "label", "expected a name, not a number"),
         (face(label=None), "label", "expected a name, not null"),
-        (face(type="box"), "type", "'box' is no type of an item"),
-        (face(type="any"), "type", "'any' is no type of an item"),
-        (face(type=None), "type", "null is no type of an item"),
+        (face(type="box"), "type", "'box' is not a type of an item"),
+        (face(type="any"), "type", "'any' is not a type of an item"),
+        (face(type=None), "type", "null is not a type of an item"),
         (face(points=None), "points", "must be an array of numbers"),
         (face(points=[1, 2, 3]), "points", "a rectangle has 4 numbers, but 3 were given"),
         (face(points=[1, 2, 3, math.nan]), "points", "finite numbers"),
@@ -419,7 +419,7 @@ def test_item_that_breaks_the_contract_is_left_out_with_a_note_and_its_neighbour
         ({"type": "points"}, "elements[0].label", "expected a name"),
         (point("nose", 1, math.nan), "elements[0].points", "finite"),
         ({"label": "nose", "type": "points"}, "elements[0].points", "array"),
-        (point("nose", 1, 2, type="dot"), "elements[0].type", "'dot' is no type"),
+        (point("nose", 1, 2, type="dot"), "elements[0].type", "'dot' is not a type"),
         (point("nose", 1, 2, outside="x"), "elements[0].outside", "true or false"),
         (point("nose", 1, 2, attributes=5), "elements[0].attributes", "an array"),
     ],

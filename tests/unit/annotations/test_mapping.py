@@ -124,7 +124,7 @@ def test_explicit_mapping_maps_only_the_labels_that_it_names() -> None:
         ),
         (
             {"car": {"name": "car", "sublabels": {"1": {"name": "2"}}}},
-            "label 'car' is no skeleton and has no sublabels to map",
+            "label 'car' is not a skeleton and has no sublabels to map",
         ),
     ],
 )

@@ -60,7 +60,7 @@ def test_valid_answer_of_a_detector_has_no_problems(answer: Any) -> None:
         ({}, "answers with a list of items, this is an object"),
         ([1], "item 0 is a number"),
         ([item(label="cow")], "label 'cow' is not among"),
-        ([item(type="box")], "type 'box' is no type of shape"),
+        ([item(type="box")], "type 'box' is not a type of shape"),
         ([item(points=[[0, 0], [5, 5]])], "'points' must be a flat list"),
         ([item(points=[0, 0, 5])], "a rectangle cannot have 3 coordinates"),
         ([item(type="polygon", points=[0, 0, 1, 1])], "a polygon cannot have 4 coordinates"),
@@ -203,7 +203,7 @@ def test_valid_folder_has_no_findings(folder: Path) -> None:
         ("async def handler(c, e):\n    return [x for x in e]\n", True, "returns a list"),
         ("def handler(c, e):\n    return c.Response(body=[1])\n", True, "sent as Python's repr"),
         ("x = 1\n", True, "main.py has no 'handler'"),
-        ("def (\n", True, "main.py is no Python"),
+        ("def (\n", True, "main.py is not valid Python"),
         (GOOD_CODE + "P = '/home/me/model.onnx'\n", False, "absolute path outside /opt/nuclio"),
     ],
 )
@@ -242,9 +242,9 @@ def test_lint_reports_a_spec_that_fails_in_nuclio(
 @pytest.mark.parametrize(
     ("metadata", "text"),
     [
-        ({"name": "One_Two"}, "is no DNS label"),
+        ({"name": "One_Two"}, "is not a DNS label"),
         ({"annotations": {"type": "classifier"}}, "metadata.annotations.type is 'classifier'"),
-        ({"annotations": {"type": "detector", "spec": "{"}}, "spec is no JSON"),
+        ({"annotations": {"type": "detector", "spec": "{"}}, "spec is not JSON"),
         ({"annotations": {"type": "detector", "spec": "[{}]"}}, "a list of labels with names"),
         ({"annotations": {"type": "interactor"}}, "CVAT disables interactors below 2"),
         ({"annotations": {"type": "tracker"}}, "supported_shape_types is missing"),

@@ -201,7 +201,7 @@ def test_file_that_is_not_a_yaml_mapping_is_refused(tmp_path: Path, text: str) -
             "numWorkers is True: it must be a whole number",
         ),
         ({"spec": {"disable": "off"}}, "spec.disable is 'off': it must be true or false"),
-        ({"spec": {"readinessTimeoutSeconds": float("inf")}}, "is no number that JSON can hold"),
+        ({"spec": {"readinessTimeoutSeconds": float("inf")}}, "is not a number that JSON can hold"),
         ({"spec": {"env": [{"name": "A=B", "value": ""}]}}, "cannot be an environment variable"),
         ({"metadata": {"name": "one\n"}}, "with a letter or digit at both ends"),
     ],

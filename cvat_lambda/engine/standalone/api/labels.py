@@ -67,7 +67,7 @@ def change_labels(
     taken = set(mine.values_list("name", flat=True))
     for label_data in new:
         if label_data.name in taken:
-            raise InvalidRequest(f"label '{label_data.name}' is there already")
+            raise InvalidRequest(f"label '{label_data.name}' exists already")
     save_labels(new, task=task, project=project)
     if changes:
         note_change(None if task is None else task.pk, None if project is None else project.pk)
@@ -88,7 +88,7 @@ def note_change(task_id: int | None, project_id: int | None) -> None:
 
 def _id(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= INT_MAX:
-        raise InvalidRequest(f"'{value}' is no id")
+        raise InvalidRequest(f"'{value}' is not an id")
     return value
 
 
@@ -98,7 +98,7 @@ def change_label(label: models.Label, values: Mapping[str, Any]) -> None:
     family = {"task": label.task, "project": label.project, "parent": label.parent}
     siblings = models.Label.objects.filter(Q(**family)).exclude(pk=label.pk)
     if siblings.filter(name=name).exists():
-        raise InvalidRequest(f"label '{name}' is there already")
+        raise InvalidRequest(f"label '{name}' exists already")
     if values.get("type", label.type) != label.type:
         if "skeleton" in (label.type, values["type"]):
             raise InvalidRequest("a skeleton cannot become another type, nor the reverse")
@@ -126,7 +126,7 @@ def _change_attribute(label: models.Label, raw: Mapping[str, Any]) -> None:
     if row is not None:
         others = others.exclude(pk=row.pk)
     if others.exists():
-        raise InvalidRequest(f"{where}: attribute '{attribute.name}' is there already")
+        raise InvalidRequest(f"{where}: attribute '{attribute.name}' exists already")
     new = attribute_row(attribute, label)
     new.pk = row.pk if row is not None else None
     new.save()

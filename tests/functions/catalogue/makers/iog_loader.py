@@ -1,4 +1,4 @@
-"""Lets the public copy of IOG's network be imported: its module of paths is no valid Python.
+"""Lets the public copy of IOG's network be imported: its module of paths is not valid Python.
 
 To be imported before it.
 """

@@ -75,7 +75,7 @@ def test_a_box_beyond_the_image_is_cut_in_the_shape_and_kept_in_the_state() -> N
         ({"shapes": [None]}, "'shapes[0]' is empty and has no state"),
         ({"shapes": [{"type": "polygon", "points": [1, 2]}]}, "'shapes[0]' is of type 'polygon'"),
         ({"shapes": [rectangle(1, 2, 3)]}, "'shapes[0].points' is not a list of 4 numbers"),
-        ({"shapes": [[1, 2, 3, 10**400]]}, "'shapes[0]' holds a number that is no coordinate"),
+        ({"shapes": [[1, 2, 3, 10**400]]}, "'shapes[0]' holds a number that is not a coordinate"),
         ({"shapes": [[1, 2, 3, float("nan")]]}, "'shapes[0]' holds a number"),
         ({"shapes": [[1, 2, 4, 40]]}, "'shapes[0]' is less than 4 px wide or high"),
         ({"shapes": [[80, 0, 95, 9]]}, "'shapes[0]' lies outside the image"),
