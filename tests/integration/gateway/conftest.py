@@ -12,7 +12,7 @@ from .fake_nuclio import FakeNuclio, fake_nuclio
 
 @pytest.fixture
 def nuclio(settings: Any) -> Iterator[FakeNuclio]:
-    """A platform that the settings name; connections and routes are forgotten afterwards."""
+    """A platform that the settings name. The gateway is reset after the test."""
     settings.CVAT_LAMBDA_FUNCTIONS_REFRESH_S = 0
     with fake_nuclio() as fake:
         settings.CVAT_LAMBDA_PLATFORM_URL = fake.url

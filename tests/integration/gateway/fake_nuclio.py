@@ -1,7 +1,7 @@
 """A fake platform: an HTTP server that answers as Nuclio's dashboard and functions.
 
-A test says how the next invocations behave by putting plain functions into ``script``; when it
-is empty, the answer is the JSON ``default``.
+A test puts functions into ``script``, one for each of the next invocations. If it is empty, the
+answer is the JSON ``default``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Behaviour = Callable[["Handler", bytes], None]
 
 @dataclass
 class Seen:
-    """One request as it arrived."""
+    """One received request."""
 
     method: str
     path: str
@@ -31,7 +31,7 @@ class Seen:
 
 
 class Server(ThreadingHTTPServer):
-    """The server and what the test shares with it."""
+    """The server, with the state that it shares with the test."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -51,7 +51,7 @@ class Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def end_connections(self) -> None:
-        """End what is open, as a process that stops does."""
+        """Close all open connections, as a stopping process does."""
         for connection in list(self.connections):
             try:
                 connection.shutdown(socket.SHUT_RDWR)
@@ -59,7 +59,7 @@ class Server(ThreadingHTTPServer):
                 pass
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that abandon calls are what these tests are about."""
+        """Ignore clients that abandon calls: the tests do this on purpose."""
 
 
 @dataclass
@@ -74,7 +74,7 @@ class FakeNuclio:
     release: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
     list_status: int = 200
-    is_down: bool = False  # a proxy answers 502 to questions about one function
+    is_down: bool = False  # a proxy answers 502 to requests about one function
     token: str = ""
     url: str = ""
     port: int = 0
@@ -162,7 +162,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def answers(status: int, body: bytes | str = b"", **options: Any) -> Behaviour:
-    """Answer so."""
+    """Return a step of the script that sends this answer."""
     data = body.encode() if isinstance(body, str) else body
     return lambda handler, _: handler.answer(status, data, **options)
 
@@ -176,7 +176,7 @@ def resets(handler: Handler, body: bytes) -> None:
 
 
 def hangs(handler: Handler, body: bytes) -> None:
-    """Answer only when the test releases it."""
+    """Answer after the test releases it."""
     handler.server.fake.release.wait(30)
     handler.answer(200, b"[]")
 
@@ -192,7 +192,7 @@ def chunks(handler: Handler, body: bytes) -> None:
 
 
 def breaks_off(handler: Handler, body: bytes) -> None:
-    """End within the answer."""
+    """End the connection within the answer."""
     handler.send_response(200)
     handler.send_header("Content-Length", "100")
     handler.end_headers()
@@ -201,7 +201,7 @@ def breaks_off(handler: Handler, body: bytes) -> None:
 
 
 def trickles(handler: Handler, body: bytes) -> None:
-    """Send a byte now and then, for ever: each read alone is in time."""
+    """Send single bytes without end. Each read of a byte is within the time limit."""
     handler.send_response(200)
     handler.send_header("Content-Length", "100000")
     handler.end_headers()
@@ -217,7 +217,7 @@ def speaks_nonsense(handler: Handler, body: bytes) -> None:
 
 @contextmanager
 def fake_nuclio() -> Iterator[FakeNuclio]:
-    """Run the platform on a port of the system's choice."""
+    """Run the platform on a free port."""
     server = Server(("127.0.0.1", 0), Handler)
     port = server.server_address[1]
     fake = FakeNuclio(url=f"http://127.0.0.1:{port}", port=port)
@@ -235,7 +235,7 @@ def fake_nuclio() -> Iterator[FakeNuclio]:
 
 
 def function_object(name: str, /, **annotations: Any) -> dict[str, Any]:
-    """A deployed detector as the dashboard gives it."""
+    """Return a deployed detector as the dashboard returns it."""
     return {
         "metadata": {
             "name": name,

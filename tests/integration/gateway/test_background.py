@@ -36,7 +36,7 @@ def until(holds: Callable[[], bool]) -> None:
 
 @pytest.fixture(autouse=True)
 def _background(nuclio: FakeNuclio, settings: Any) -> Iterator[None]:
-    """The thread looks at the setting at least once a second, so that it ends with the test."""
+    """Enable the refresh during a test. The thread reads the setting every second, so it ends."""
     settings.CVAT_LAMBDA_FUNCTIONS_REFRESH_S = 1
     yield
     settings.CVAT_LAMBDA_FUNCTIONS_REFRESH_S = 0
@@ -62,7 +62,7 @@ def test_look_up_starts_no_thread(nuclio: FakeNuclio) -> None:
     assert running() == []
 
 
-def test_thread_goes_on_after_the_platform_was_down(nuclio: FakeNuclio) -> None:
+def test_thread_continues_after_the_platform_was_down(nuclio: FakeNuclio) -> None:
     nuclio.list_status = 500
     background.start()
     until(lambda: len(nuclio.seen) >= 1)

@@ -28,9 +28,9 @@ def run(*arguments: str) -> tuple[str, str]:
     return out.getvalue(), err.getvalue()
 
 
-def test_list_shows_every_function_and_what_is_wrong_with_it(nuclio: FakeNuclio) -> None:
+def test_list_shows_every_function_with_its_problem(nuclio: FakeNuclio) -> None:
     nuclio.functions = {"a": function_object("a"), "bad": function_object("bad", type="")}
-    # A function.yaml that cannot be read: the reason counts, not what is missing besides.
+    # For an unreadable function.yaml the list shows the reason, not the missing fields.
     nuclio.functions["unread"] = {
         **function_object("unread", type=""),
         "status": {"state": "error", "message": "function.yaml cannot be read\nin detail"},
@@ -89,7 +89,7 @@ def run_failing(*arguments: str) -> str:
     return out.getvalue()
 
 
-def test_remove_removes_from_the_platform(nuclio: FakeNuclio) -> None:
+def test_remove_deletes_the_function_from_the_platform(nuclio: FakeNuclio) -> None:
     nuclio.functions = {"a": function_object("a")}
     registry.refresh()
     assert run("remove", "a")[0] == "a is removed\n"
@@ -99,7 +99,7 @@ def test_remove_removes_from_the_platform(nuclio: FakeNuclio) -> None:
         run("remove", "a")
 
 
-def test_invoke_shows_the_answer(nuclio: FakeNuclio, tmp_path: Path) -> None:
+def test_invoke_prints_the_answer(nuclio: FakeNuclio, tmp_path: Path) -> None:
     nuclio.functions = {"a": function_object("a")}
     nuclio.default = [{"label": "car"}]
     (tmp_path / "image.jpg").write_bytes(b"jpeg")

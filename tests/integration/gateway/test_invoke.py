@@ -56,7 +56,9 @@ def test_auto_calls_through_the_dashboard_if_no_address_answers(nuclio: FakeNucl
     assert seen.path == "/api/function_invocations"
     assert seen.headers["x-nuclio-function-name"] == "fn"
     assert seen.headers["x-nuclio-function-namespace"] == "nuclio"
-    assert seen.headers["x-nuclio-invoke-timeout"] == "45s"  # its own 30, 10 for a worker, the way
+    assert (
+        seen.headers["x-nuclio-invoke-timeout"] == "45s"
+    )  # 30 s event timeout, 10 s wait for a worker, margin
 
 
 def test_invoke_method_dashboard_never_calls_directly(nuclio: FakeNuclio, settings: Any) -> None:
@@ -92,12 +94,10 @@ def test_token_of_an_https_platform_is_never_sent_in_clear_text(settings: Any) -
     with fake_nuclio() as function:
         settings.CVAT_LAMBDA_PLATFORM_URL = f"https://127.0.0.1:{closed_port()}"
         spec = spec_at(function.port)
-        route = get_gateway().routes.find(
-            spec
-        )  # auto: the dashboard, without a try of the function's port
+        route = get_gateway().routes.find(spec)  # auto: through the dashboard only
         assert (route.server.scheme, route.through_dashboard) == ("https", True)
         assert ("Authorization", "Bearer secret") in route.headers
-        settings.CVAT_LAMBDA_INVOKE_METHOD = "direct"  # asked for: plain HTTP, without the token
+        settings.CVAT_LAMBDA_INVOKE_METHOD = "direct"  # direct: plain HTTP without the token
         assert invoke(spec, b"{}", request_id="r1") == []
         (seen,) = function.seen
         assert "authorization" not in seen.headers
@@ -116,7 +116,7 @@ def test_outdated_address_is_read_again_within_the_call(
     with fake_nuclio() as before:
         spec = spec_at(before.port)
         invoke(spec, b"{}", request_id="r1")
-    with fake_nuclio() as after:  # the container restarted: another port, the registry is behind
+    with fake_nuclio() as after:  # after a restart the port is another one than in the registry
         raw = function_object("fn")
         raw["status"]["httpPort"] = after.port
         nuclio.functions["fn"] = raw
@@ -203,9 +203,9 @@ HTTP_PORT = 32001
 @pytest.mark.parametrize(
     ("dashboard", "address", "expected"),
     [
-        # everything on this machine
+        # all on this machine
         ("127.0.0.1", Address(http_port=HTTP_PORT), [("127.0.0.1", HTTP_PORT, "/")]),
-        # Docker says 0.0.0.0 where it does not know its own host
+        # Docker reports 0.0.0.0 if it does not know its host
         (
             "10.0.0.5",
             Address(external_urls=("0.0.0.0:32001",)),
@@ -238,7 +238,7 @@ HTTP_PORT = 32001
                 ("functions.example.org", 80, "/fn"),
             ],
         ),
-        # the platform's own loopback, published to a client on another machine, is not ours
+        # the loopback address of another machine is not used
         (
             "gpu.example.org",
             Address(

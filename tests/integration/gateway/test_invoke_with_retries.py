@@ -48,7 +48,7 @@ def policy(*, max_attempts: int = 5, budget_s: float = 30.0) -> RetryPolicy:
     ("script", "attempts"),
     [
         ([], 1),
-        # what has not run costs no attempt
+        # an invocation that did not run uses no attempt
         ([fakes.answers(503)], 1),
         ([fakes.answers(503)] * 7, 1),
         ([RESTARTING, RESTARTING], 1),
@@ -122,7 +122,7 @@ def test_background_call_waits_for_a_function_that_is_being_built(
     called = invoke_with_retries(SPEC, b"{}", request_id="r", retries=policy().start())
     assert (called.answer, called.attempts) == (["built"], 1)
     reads = [seen.path for seen in nuclio.seen if seen.method == "GET"]
-    assert reads == ["/api/functions/fn"]  # its state is not read for each call
+    assert reads == ["/api/functions/fn"]  # its state is not read for each invocation
 
 
 def test_interactive_call_that_times_out_is_not_repeated_and_ends_near_its_limit(
@@ -146,7 +146,7 @@ def test_interactive_call_of_a_function_that_is_being_built_is_answered_at_once(
     assert len(nuclio.invocations()) == 1
 
 
-def test_answer_names_the_revision_that_gave_it(nuclio: FakeNuclio) -> None:
+def test_answer_has_the_revision_of_the_function(nuclio: FakeNuclio) -> None:
     nuclio.script = [fakes.answers(200, "[]", headers={"X-Cvat-Lambda-Revision": "new"})]
     spec = replace(SPEC, revision="old")
     assert invoke_with_retries(spec, b"{}", request_id="r").revision == "new"
@@ -225,7 +225,7 @@ def test_invocations_in_flight_do_not_exceed_the_limit(nuclio: FakeNuclio) -> No
 def test_direct_route_is_found_after_function_and_platform_were_down(
     nuclio: FakeNuclio, settings: Any
 ) -> None:
-    settings.CVAT_LAMBDA_INVOKE_METHOD = "direct"  # as CVAT has it outside Kubernetes
+    settings.CVAT_LAMBDA_INVOKE_METHOD = "direct"  # CVAT's setting outside Kubernetes
     with fakes.fake_nuclio() as before:
         spec = replace(SPEC, address=Address(namespace="nuclio", http_port=before.port))
         invoke_with_retries(spec, b"{}", request_id="r1")
@@ -233,12 +233,12 @@ def test_direct_route_is_found_after_function_and_platform_were_down(
     for words in ("'fn' cannot be reached", "the function platform does not answer"):
         with pytest.raises(PlatformUnreachable, match=words):
             invoke_with_retries(spec, b"{}", request_id="r2", retries=policy(budget_s=0.0).start())
-    with fakes.fake_nuclio() as after:  # both are back, the function on another port
+    with fakes.fake_nuclio() as after:  # both are up again, the function on another port
         raw = fakes.function_object("fn")
         raw["status"]["httpPort"] = after.port
         nuclio.functions["fn"], nuclio.is_down = raw, False
         after.default = ["moved"]
-        # A background request has the spec with which it began: the new address is not in it.
+        # A background request keeps the spec of its start, which has the old address.
         retries = RetryPolicy(max_attempts=5, budget_s=30.0).start()
         assert invoke_with_retries(spec, b"{}", request_id="r3", retries=retries).answer == [
             "moved"
@@ -246,13 +246,13 @@ def test_direct_route_is_found_after_function_and_platform_were_down(
     assert nuclio.invocations() == []
 
 
-def test_direct_call_of_a_missing_function_is_unavailable_for_now(
+def test_direct_call_of_a_missing_function_is_temporarily_unavailable(
     nuclio: FakeNuclio, settings: Any
 ) -> None:
     settings.CVAT_LAMBDA_INVOKE_METHOD = "direct"
     with pytest.raises(FunctionUnavailable, match="is not on its platform at present") as caught:
         invoke_with_retries(SPEC, b"{}", request_id="r1", retries=policy(budget_s=0.0).start())
-    assert not caught.value.permanent  # it may be deployed again at this moment
+    assert not caught.value.permanent  # the function may be deployed again soon
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from cvat_lambda.gateway.load_sharing import NO_OTHER_LOAD, FunctionLoad, LoadRe
 
 
 class Follower:
-    """A background run that keeps every load it was given."""
+    """Stands for a background run. It records every load that it gets."""
 
     def __init__(self) -> None:
         self.told = [NO_OTHER_LOAD]
@@ -53,11 +53,11 @@ def test_runs_of_all_processes_get_different_ranks(clean_redis: str) -> None:
         assert other.load.runs == 1
     assert [follower.load for follower in followers] == [NO_OTHER_LOAD] * 3
     last = Follower()
-    with LoadRegistry().background_run("fn", last):  # those that ended are not waited for
+    with LoadRegistry().background_run("fn", last):  # ended runs are not counted
         assert last.load.runs == 1
 
 
-def test_interactive_caller_is_seen_by_runs_of_other_processes_and_for_a_while_after(
+def test_interactive_caller_is_published_to_other_processes_until_shortly_after_its_end(
     clean_redis: str,
 ) -> None:
     follower, people = Follower(), LoadRegistry()
@@ -65,7 +65,7 @@ def test_interactive_caller_is_seen_by_runs_of_other_processes_and_for_a_while_a
         assert not follower.load.interactive
         with people.interactive_call("fn"):
             wait_for(lambda: follower.load.interactive)
-            time.sleep(2.5)  # longer than an entry lives: it is kept fresh
+            time.sleep(2.5)  # longer than the expiry of an entry, which is renewed
             wait_for(lambda: follower.load.interactive)
         wait_for(lambda: not follower.load.interactive)
         assert any(load.recently_interactive and not load.interactive for load in follower.told)
@@ -86,7 +86,7 @@ def test_entry_of_a_killed_process_expires(
 
 @contextmanager
 def silent_server() -> Iterator[str]:
-    """Accepts connections and never answers."""
+    """A server that accepts connections and never answers."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(64)
@@ -115,7 +115,7 @@ def test_load_without_redis_is_that_of_one_process(settings: Any) -> None:
 
 
 def test_forked_process_publishes_its_own_load(clean_redis: str) -> None:
-    """RQ forks a process for each job, without the threads of its parent."""
+    """RQ forks a process for each job. The child does not have the threads of its parent."""
     follower = Follower()
     with get_gateway().load.background_run("fn", follower):
         told, tell = os.pipe()
@@ -130,7 +130,7 @@ def test_forked_process_publishes_its_own_load(clean_redis: str) -> None:
                     os.read(ended, 1)
             finally:
                 os._exit(0)
-        os.close(tell)  # the child's alone: where it fails, there is nothing to read
+        os.close(tell)  # written by the child; empty if the child fails
         try:
             assert os.read(told, 1) == b"!"
             wait_for(lambda: follower.load.runs == 2)
@@ -157,7 +157,7 @@ def test_shares_of_all_runs_add_up_and_the_remainder_rotates(places: int, runs: 
     assert set(had.values()) == {places}
 
 
-def test_many_short_calls_leave_no_load_behind(clean_redis: str) -> None:
+def test_load_is_empty_after_many_short_calls(clean_redis: str) -> None:
     people = LoadRegistry()
 
     def click() -> None:

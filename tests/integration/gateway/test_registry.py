@@ -61,11 +61,11 @@ def test_first_look_up_of_a_function_reads_the_platform_while_another_process_do
 
 @pytest.fixture
 def asking(settings: Any) -> None:
-    """Let look-ups for people ask the platform; the background thread does not run."""
+    """Let look-ups for interactive callers read the platform, without the background thread."""
     settings.CVAT_LAMBDA_FUNCTIONS_REFRESH_S = 3600
 
 
-def test_function_that_is_being_built_is_known_from_the_first_look_up_on(
+def test_function_that_is_being_built_is_found_by_the_first_look_up(
     nuclio: FakeNuclio, asking: None
 ) -> None:
     registry.refresh()
@@ -94,7 +94,7 @@ def test_list_for_a_person_shows_a_redeployed_function_at_once(
     assert [spec.name for spec in registry.listed(ask=True)] == ["Renamed"]
     reads = len(nuclio.seen)
     registry.listed(ask=True)
-    assert len(nuclio.seen) == reads  # at most one question a second
+    assert len(nuclio.seen) == reads  # at most one request to the platform per second
 
 
 def test_look_up_for_a_person_shows_a_redeployed_function_at_once(
@@ -104,11 +104,13 @@ def test_look_up_for_a_person_shows_a_redeployed_function_at_once(
     registry.refresh()
     Function.objects.update(checked_at=timezone.now() - timedelta(seconds=2))
     nuclio.functions["a"] = function_object("a", name="Renamed")
-    assert registry.get("a", ask=registry.Ask.IF_NOT_READY).name == "A"  # a call costs no question
+    assert (
+        registry.get("a", ask=registry.Ask.IF_NOT_READY).name == "A"
+    )  # an invocation sends no request to the dashboard
     assert registry.get("a", ask=registry.Ask.ALWAYS).name == "Renamed"
 
 
-def test_look_ups_of_unknown_functions_ask_a_bounded_number_of_questions(
+def test_look_ups_of_unknown_functions_send_a_bounded_number_of_requests(
     nuclio: FakeNuclio, asking: None
 ) -> None:
     registry.refresh()
@@ -116,10 +118,10 @@ def test_look_ups_of_unknown_functions_ask_a_bounded_number_of_questions(
     for number in range(100):
         with pytest.raises(FunctionNotFound):
             registry.get(f"unknown-{number % 50}", ask=registry.Ask.ALWAYS)
-    assert len(nuclio.seen) - before <= 64  # 32 a second
+    assert len(nuclio.seen) - before <= 64  # 32 per second
 
 
-def test_look_ups_for_people_leave_a_platform_alone_that_does_not_answer(
+def test_look_ups_do_not_read_a_platform_that_was_down_just_before(
     nuclio: FakeNuclio, asking: None
 ) -> None:
     registry.refresh()
@@ -133,7 +135,7 @@ def test_look_ups_for_people_leave_a_platform_alone_that_does_not_answer(
         registry.get("unknown-9", ask=registry.Ask.ALWAYS)
 
 
-def test_call_that_another_revision_answered_reads_the_function_again(
+def test_call_answered_by_another_revision_reads_the_function_again(
     nuclio: FakeNuclio,
 ) -> None:
     nuclio.functions = {"a": function_object("a", **{"cvat-lambda/revision": "old"})}
@@ -144,7 +146,7 @@ def test_call_that_another_revision_answered_reads_the_function_again(
     assert registry.get("a").revision == "new"
 
 
-def test_broken_function_does_not_affect_the_others(nuclio: FakeNuclio) -> None:
+def test_list_with_a_broken_function_still_has_the_others(nuclio: FakeNuclio) -> None:
     nuclio.functions = {
         "good": function_object("good"),
         "untyped": function_object("untyped", type=""),
@@ -180,7 +182,7 @@ def test_list_answers_while_the_platform_is_down(nuclio: FakeNuclio, settings: A
 
 def test_list_raises_if_the_platform_has_never_answered(nuclio: FakeNuclio, settings: Any) -> None:
     settings.CVAT_LAMBDA_PLATFORM_URL = f"http://127.0.0.1:{closed_port()}"
-    for _ in range(2):  # the second time nothing is read, the platform was asked just now
+    for _ in range(2):  # the second look-up does not read the platform again
         with pytest.raises(PlatformUnreachable, match="the function platform does not answer"):
             registry.listed()
 
@@ -300,7 +302,7 @@ def test_refresh_of_a_fresh_table_reads_nothing(nuclio: FakeNuclio, settings: An
 def test_refresh_while_another_process_reads_reads_nothing(nuclio: FakeNuclio) -> None:
     from cvat_lambda.functions.refresh import _claim
 
-    assert _claim(False, 30.0) is True  # another process, which has not finished
+    assert _claim(False, 30.0) is True  # another process is still reading
     assert registry.refresh().skipped is True
     assert nuclio.seen == []
 

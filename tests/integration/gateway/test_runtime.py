@@ -1,4 +1,4 @@
-"""The gateway with the embedded runtime in real processes: Nuclio's contract."""
+"""The gateway with the embedded runtime in real processes, which follows Nuclio's contract."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_function_is_invoked_directly_and_through_the_dashboard(settings: Any, m
     assert do(spec, "echo") == {"target": "fn", "do": "echo"}
 
 
-def test_auto_calls_the_functions_port() -> None:
+def test_auto_invokes_the_function_at_its_port() -> None:
     assert not get_gateway().routes.find(registry.get("fn")).through_dashboard
 
 
@@ -214,14 +214,14 @@ def test_function_without_a_free_worker_is_busy(settings: Any, method: str) -> N
     assert sorted(ends)[:2] == [FunctionBusy.code] * 2
 
 
-def test_body_above_the_limit_is_refused_by_both_ends(runtime: Runtime) -> None:
+def test_body_above_the_limit_is_refused_by_gateway_and_runtime(runtime: Runtime) -> None:
     from dataclasses import replace
 
     spec = registry.get("narrow")
     body = b'{"image": "' + b"x" * 200_000 + b'"}'
     with pytest.raises(PayloadTooLarge, match=r"at most 0\.1 MB .* has 0\.2 MB"):
         invoke(spec, body, request_id="r1")
-    with pytest.raises(PayloadTooLarge):  # the runtime's own limit, were ours out of date
+    with pytest.raises(PayloadTooLarge):  # the runtime refuses it if the gateway has an old limit
         invoke(replace(spec, max_body_bytes=10**9), body, request_id="r1")
 
 

@@ -1,4 +1,4 @@
-"""A platform to test from outside: the embedded runtime, or a live Nuclio (``NUCLIO_URL``)."""
+"""The platform of black-box tests: the embedded runtime, or a live Nuclio (``NUCLIO_URL``)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Deploy = Callable[..., str]
 
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
-    """What the black-box tests speak to; functions are deployed to it over REST."""
+    """The platform of the black-box tests. They deploy functions over REST."""
     if NUCLIO_URL:
         yield Runtime(NUCLIO_URL.rstrip("/"), None)
         return
@@ -30,7 +30,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
 
 @pytest.fixture(scope="module")
 def deploy(platform: Runtime) -> Iterator[Deploy]:
-    """Deploy a function from one file of code, wait until it is ready, return its name."""
+    """Return a function that deploys code, waits until it is ready, and returns its name."""
     names: list[str] = []
 
     def deploy_code(code: str, *, trigger: dict[str, Any] | None = None, **spec: Any) -> str:
@@ -52,7 +52,7 @@ def deploy(platform: Runtime) -> Iterator[Deploy]:
 def document(
     name: str, code: str, trigger: dict[str, Any] | None = None, spec: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return what is posted to deploy a function."""
+    """Return the body of a request that deploys a function."""
     return {
         "metadata": {"name": name, "namespace": "nuclio"},
         "spec": {

@@ -1,4 +1,4 @@
-"""A real runtime in a child process, and function folders to serve with it."""
+"""A real runtime in a child process, and function folders that it serves."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 START_TIMEOUT_S = 180
-READY_TIMEOUT_S = 600  # the first function of a machine builds an environment
+READY_TIMEOUT_S = 600  # the first function builds an environment
 
 
 def write_function(
@@ -52,7 +52,7 @@ def write_function(
 
 @dataclass(slots=True)
 class Runtime:
-    """A running runtime and how to talk to it."""
+    """A running runtime, and methods that send requests to it."""
 
     url: str
     process: subprocess.Popen[str] | None
@@ -74,7 +74,7 @@ class Runtime:
         return found
 
     def wait_for(self, name: str, *states: str) -> dict[str, Any]:
-        """Return the function object once its state is one of those given."""
+        """Wait until the function has one of the given states. Return the function object."""
         wanted = states or ("ready",)
         found: dict[str, Any] = until(
             lambda: self.function(name),
@@ -86,7 +86,9 @@ class Runtime:
     def address(self, name: str) -> str:
         """Return the URL of a function's own port."""
         published = str(self.function(name)["status"]["externalInvocationUrls"][0])
-        host = urlsplit(self.url).hostname or ""  # Docker and we say 0.0.0.0 for that machine
+        host = (
+            urlsplit(self.url).hostname or ""
+        )  # Docker and the runtime report 0.0.0.0 for this machine
         return "http://" + published.replace("0.0.0.0", host, 1)
 
     def call(self, name: str, payload: Any = None, **more: Any) -> requests.Response:
@@ -106,7 +108,7 @@ class Runtime:
         return answer.text
 
     def stop(self) -> int:
-        """Stop it as Ctrl-C would and return its exit status."""
+        """Stop the runtime as Ctrl-C does. Return its exit status."""
         assert self.process is not None
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(60)
@@ -116,7 +118,7 @@ class Runtime:
 def running(
     folders: Sequence[Path], state: Path, *options: str, env: Mapping[str, str] | None = None
 ) -> Iterator[Runtime]:
-    """Serve folders on a port of the system's choice for as long as the block runs."""
+    """Serve folders on a free port until the block ends."""
     command = [sys.executable, "-m", "cvat_lambda.runtime", "serve", *map(str, folders)]
     command += ["--port", "0", "--state-dir", str(state), *options]
     process = subprocess.Popen(
@@ -162,7 +164,7 @@ def _read(runtime: Runtime, ready: threading.Event) -> None:
 
 
 def until(look: Callable[[], Any], good: Callable[[Any], bool], timeout_s: float = 60) -> Any:
-    """Look until what is seen is good; return it, or fail with what was seen last."""
+    """Call `look` until its result is good. Return it, or fail with the last result."""
     pause = threading.Event()
     waited = 0.0
     while True:
@@ -175,14 +177,14 @@ def until(look: Callable[[], Any], good: Callable[[Any], bool], timeout_s: float
 
 
 def calls_begun(runtime: Runtime) -> int:
-    """Return how many calls have looked for a worker."""
+    """Return how many invocations have requested a worker."""
     text = runtime.request("GET", "/metrics").text
     counts = re.findall(r"^nuclio_processor_worker_allocation_count{.*} (\d+)$", text, re.MULTILINE)
     return sum(map(int, counts))
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and waits to be reaped does not."""
+    """Return whether a process runs. A zombie does not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
     except (FileNotFoundError, ProcessLookupError):
@@ -191,7 +193,7 @@ def is_alive(pid: int) -> bool:
 
 
 def descendants(pid: int) -> set[int]:
-    """Return every process below one."""
+    """Return the pids of all descendants of a process."""
     parents: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

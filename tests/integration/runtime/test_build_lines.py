@@ -1,4 +1,4 @@
-"""Functions whose packages are named in ``spec.build``, as Nuclio's users write them."""
+"""Functions whose packages are named in ``spec.build``, as in Nuclio."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def build(*lines: tuple[str, str]) -> dict[str, object]:
     return {"directives": {"preCopy": [{"kind": kind, "value": value} for kind, value in lines]}}
 
 
-def test_packages_and_variables_of_build_lines_are_there(tmp_path: Path) -> None:
+def test_function_has_packages_and_variables_of_its_build_lines(tmp_path: Path) -> None:
     install = "pip install --no-cache-dir /opt/nuclio/cvl_probe-1.0-py3-none-any.whl"
     lines = build(
         ("RUN", f"apt-get update && apt-get install -y git && {install}"), ("ENV", "SIZE=640")
@@ -30,7 +30,7 @@ def test_packages_and_variables_of_build_lines_are_there(tmp_path: Path) -> None
         assert runtime.call("one", {}).text == "42 640"
 
 
-def test_requirements_file_wins_over_build_lines(tmp_path: Path) -> None:
+def test_requirements_file_has_precedence_over_build_lines(tmp_path: Path) -> None:
     lines = build(("RUN", "pip install nothing-of-that-name-anywhere"), ("ENV", "SIZE=640"))
     folder = write_function(tmp_path / "functions", "one", CODE, build=lines)
     write_wheel(folder, "cvl_probe", "1.0", "VALUE = 42\n")

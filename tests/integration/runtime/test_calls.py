@@ -1,4 +1,4 @@
-"""A function's own port, and the dashboard's invocation path, seen from outside."""
+"""Invocations at a function's port, and through the dashboard, as a client sees them."""
 
 from __future__ import annotations
 
@@ -76,16 +76,14 @@ def connect(url: str) -> socket.socket:
         ("image/png", b"\x89PNG", "bytes"),
     ],
 )
-def test_the_body_is_parsed_for_exactly_one_content_type(
+def test_body_is_parsed_for_the_content_type_application_json_only(
     platform: Runtime, mirror: str, content_type: str, body: bytes, seen: str
 ) -> None:
     answer = platform.call(mirror, data=body, headers={"Content-Type": content_type})
     assert (answer.json()["body_type"], answer.json()["size"]) == (seen, len(body))
 
 
-def test_the_event_carries_method_path_query_and_canonical_headers(
-    platform: Runtime, mirror: str
-) -> None:
+def test_event_has_method_path_query_and_canonical_headers(platform: Runtime, mirror: str) -> None:
     event = platform.call(
         mirror, method="PUT", path="/some/path?a=1&a=2&b=x", data=b"x", headers={"x-sOME-name": "v"}
     ).json()
@@ -202,7 +200,7 @@ def test_logger_lines_and_prints_are_in_the_log_with_the_request_id(
     assert "frame" in line
 
 
-def test_health_answers_at_once(platform: Runtime, mirror: str) -> None:
+def test_health_route_answers_200_without_a_body(platform: Runtime, mirror: str) -> None:
     answer = platform.call(mirror, method="GET", path="/__internal/health")
     assert (answer.status_code, answer.content) == (200, b"")
 
@@ -286,7 +284,7 @@ def test_calls_without_availability_timeout_are_refused_at_once(
             found = [answer.result() for answer in answers]
             return sorted((each.status_code, each.content[:1]) for each in found)
 
-        # Where a stall let one of them come after the nap of another, they are called again.
+        # A slow machine may send one call after another has ended. Then all are sent again.
         until(five_at_once, lambda seen: seen == [(200, b"{"), *[(503, b"")] * 4], 0.5)
 
 
@@ -294,12 +292,12 @@ def test_handler_over_the_event_timeout_is_408_and_its_worker_is_replaced(
     platform: Runtime, deploy: Deploy
 ) -> None:
     name = deploy(SLOW, eventTimeout="1s")
-    # A stall of the machine may be over its time, too: until it was not.
+    # On a slow machine this call may time out, too. Then it is repeated.
     first = until(lambda: platform.call(name, {}), lambda seen: seen.status_code == 200)
     before = first.json()["pid"]
     answer = platform.call(name, {"do": "sleep", "seconds": 60})
     assert (answer.status_code, answer.json()) == (408, {"error": "handler timed out"})
-    # Here the next call waits for the new worker; Nuclio answers 500 until there is one.
+    # The runtime lets the next call wait for the new worker. Nuclio answers 500 until then.
     answers = until(lambda: platform.call(name, {}), lambda seen: seen.status_code == 200)
     after = answers.json()
     assert after["pid"] != before
@@ -311,12 +309,12 @@ def test_handler_over_the_event_timeout_is_408_and_its_worker_is_replaced(
     ("crash", "told"),
     [
         ({"do": "exit", "status": 3}, "exited with status 3"),
-        ({"do": "exit", "status": 0}, "exited with status 0"),  # under Nuclio nobody notices
+        ({"do": "exit", "status": 0}, "exited with status 0"),  # Nuclio does not notice it
         ({"do": "kill"}, "was killed by SIGKILL"),
         ({"do": "crash"}, "was killed by SIGSEGV"),
     ],
 )
-def test_a_crash_fails_its_own_call_alone_and_the_worker_is_replaced(
+def test_crash_fails_only_its_own_call_and_the_worker_is_replaced(
     platform: Runtime, deploy: Deploy, crash: dict[str, object], told: str
 ) -> None:
     name = deploy(SLOW, trigger={"numWorkers": 2})
@@ -338,7 +336,7 @@ def test_client_that_leaves_during_its_body_affects_no_other_call(
     with connect(platform.address(name)) as raw:
         raw.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nabc")
     assert platform.call(name, {}).json()["served"] == 1
-    # The line of the deployment itself may be read late.
+    # The log line of the deployment may be read late.
     assert [line for line in platform.output[said:] if "is ready" not in line] == []
 
 
@@ -362,9 +360,7 @@ def test_dashboard_passes_calls_and_answers_on_unchanged(platform: Runtime, mirr
     assert event["headers"]["X-Nuclio-Target"] == mirror
 
 
-def test_nuclios_own_headers_do_not_come_through_the_dashboard(
-    platform: Runtime, mirror: str
-) -> None:
+def test_dashboard_does_not_pass_on_headers_of_nuclio(platform: Runtime, mirror: str) -> None:
     headers = {"x-nuclio-function-name": mirror, "x-nuclio-log-level": "debug"}
     answer = platform.request("POST", "/api/function_invocations", json={}, headers=headers)
     assert answer.status_code == 200
@@ -408,7 +404,7 @@ def test_malformed_timeout_is_400_and_runs_nothing(
     assert platform.call(mirror).json()["calls"] == before + 1
 
 
-def test_a_call_over_the_dashboards_timeout_is_500(platform: Runtime, deploy: Deploy) -> None:
+def test_call_over_the_timeout_of_the_dashboard_is_500(platform: Runtime, deploy: Deploy) -> None:
     name = deploy(SLOW)
     headers = {"x-nuclio-function-name": name, "x-nuclio-invoke-timeout": "300ms"}
     payload = {"do": "sleep", "seconds": 5}

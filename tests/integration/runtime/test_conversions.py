@@ -1,4 +1,4 @@
-"""What a caller gets for each thing that a handler may return: Nuclio 1.14 with nuclio-sdk."""
+"""The answer for each kind of value that a handler returns, as in Nuclio 1.14 with nuclio-sdk."""
 
 from __future__ import annotations
 
@@ -100,8 +100,13 @@ def name(deploy: Deploy) -> str:
         ("none", 200, "text/plain", b"None"),
         ("int", 200, "text/plain", b"7"),
         ("coroutine", 200, "application/json", {"awaited": True}),
-        ("response dict", 203, "application/json", {"a": 1}),  # a dict wins over the content type
-        ("response list", 200, "text/plain", b"[1, 'a']"),  # Python's repr, no JSON
+        (
+            "response dict",
+            203,
+            "application/json",
+            {"a": 1},
+        ),  # a dict is sent as JSON whatever the content type
+        ("response list", 200, "text/plain", b"[1, 'a']"),  # Python's repr, not JSON
         ("response text", 418, "application/json", [1]),
         ("response bytes", 200, "image/png", b"\x89PNG"),
         ("status zero", 200, "text/plain", b"x"),
@@ -110,10 +115,15 @@ def name(deploy: Deploy) -> str:
         ("two halves", 200, "text/plain", "\U0001f600".encode()),
         ("another content type", 200, "c/d", b"x"),
         ("task", 200, "text/plain", b"begun"),
-        ("list", 200, "application/json", {"a": 1}),  # a batch, of which the first is answered
+        (
+            "list",
+            200,
+            "application/json",
+            {"a": 1},
+        ),  # Nuclio takes a list for a batch and answers its first item
     ],
 )
-def test_a_handlers_output_is_converted_as_nuclio_does(
+def test_output_of_a_handler_is_converted_as_in_nuclio(
     platform: Runtime, name: str, returned: str, status: int, content_type: str, body: object
 ) -> None:
     answer = platform.call(name, data=returned.encode())
@@ -138,7 +148,7 @@ def test_headers_are_converted_as_json(platform: Runtime, name: str) -> None:
     assert "X-B" not in headers
 
 
-def test_a_header_is_sent_once_and_the_functions_own_wins(platform: Runtime, name: str) -> None:
+def test_header_of_the_function_replaces_that_of_the_runtime(platform: Runtime, name: str) -> None:
     answer = platform.call(name, data=b"another content type")
     assert answer.raw.headers.getlist("Content-Type") == ["c/d"]
     assert answer.raw.headers.getlist("Server") == ["own"]
@@ -206,7 +216,7 @@ def test_the_traceback_is_in_the_log_and_not_in_the_answer(platform: Runtime, na
 
 
 @embedded_only
-def test_list_as_answer_is_warned_of_in_the_log(platform: Runtime, name: str) -> None:
+def test_list_as_answer_writes_a_warning_to_the_log(platform: Runtime, name: str) -> None:
     platform.call(name, data=b"list")
     assert "[warn] the handler returned a list of 2: Nuclio 1.14 takes it for a batch" in (
         platform.log(name)

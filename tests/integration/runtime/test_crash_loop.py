@@ -17,7 +17,7 @@ class Clock:
 
 
 def live(backoff: CrashLoopBackoff, clock: Clock, seconds: float) -> float:
-    """Start a worker, let it end after some time, return the pause that follows."""
+    """Start a worker and end it after some time. Return the delay of its restart."""
     backoff.record_start()
     clock.now += seconds
     backoff.record_crash()
@@ -100,7 +100,7 @@ def test_shared_pages_are_counted_once_near_the_limit() -> None:
         resident = sum(map(resident_memory, pids))
         assert resident > 400 << 20
         assert 200 << 20 < used_memory(pids, 300 << 20) < 300 << 20
-        assert used_memory(pids, 1 << 40) == resident  # far from the limit the sum is enough
+        assert used_memory(pids, 1 << 40) == resident  # far below the limit the sum is used
         leader.kill()
 
 
@@ -132,9 +132,9 @@ def test_daemon_counts_for_the_worker_that_started_it() -> None:
         assert worker.stdout is not None
         assert other.stdout is not None
         daemon, stranger = int(worker.stdout.readline()), int(other.stdout.readline())
-        for _ in range(2):  # the second look remembers those outside the session
+        for _ in range(2):  # the second call knows the processes outside the session
             found = tracker.find({mark: worker.pid})
             assert set(found[mark]) == {worker.pid, daemon}
         assert stranger not in found[mark]
-        for process in (worker, other):  # what they started reads to the end too
+        for process in (worker, other):  # their children read to the end, too
             process.communicate()

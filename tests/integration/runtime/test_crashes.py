@@ -1,4 +1,4 @@
-"""What ends a worker before its time: crashes, its memory, its calls; and what follows."""
+"""Workers that end early: crashes, memory limit, timeouts, and their restarts."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def state(tmp_path: Path) -> Path:
 # --- memory --------------------------------------------------------------------------------------
 
 
-# The worker itself, a process that it starts, or one that it starts in a session of its own.
+# The worker, a child process of it, or a child process in its own session.
 @pytest.mark.parametrize("do", ["fill", "spawn", "leave"])
-def test_worker_over_its_memory_limit_is_replaced_and_the_answer_says_so(
+def test_worker_over_its_memory_limit_is_replaced_and_named_in_the_answer(
     functions: Path, state: Path, do: str
 ) -> None:
     write_function(functions, "one", CODE, extras={"worker_memory": "128Mi"})
@@ -149,7 +149,7 @@ def test_crash_looping_worker_is_restarted_with_backoff_until_it_runs(
 
 
 def starts(runtime: Runtime) -> int:
-    """Return how often a worker was started anew."""
+    """Return how often a worker was restarted."""
     return runtime.log("one").count("is restarted")
 
 

@@ -1,4 +1,4 @@
-"""Every status and shape of the dashboard's REST API."""
+"""Every status and every answer of the dashboard's REST API."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def hello(deploy: Deploy) -> str:
 
 @pytest.fixture
 def fresh(platform: Runtime) -> Iterator[str]:
-    """A name that is free, removed afterwards."""
+    """An unused function name. The function is deleted after the test."""
     name = f"test-{uuid.uuid4().hex[:10]}"
     yield name
     delete(platform, name)
@@ -177,7 +177,7 @@ def test_a_function_that_is_being_provisioned_is_neither_changed_nor_removed_nor
         "Function is being provisioned and cannot be deleted",
     )
     assert (called.status_code, called.json()["error"]) == (500, NO_ADDRESS)
-    platform.wait_for(fresh)  # so that it can be removed
+    platform.wait_for(fresh)  # otherwise it cannot be removed
 
 
 @embedded_only  # Nuclio's build goes on after the removal, and makes the function again
@@ -195,7 +195,7 @@ def test_a_function_that_does_not_load_is_in_error_and_has_no_address(
     platform: Runtime, fresh: str
 ) -> None:
     code = "import nothing_of_that_name\n" + HELLO
-    # Nuclio looks for so long whether its container comes up after all.
+    # Nuclio waits this long for its container.
     posted = document(fresh, code, spec={"readinessTimeoutSeconds": 20})
     platform.request("POST", "/api/functions", json=posted)
     found = platform.wait_for(fresh, "error")
@@ -236,7 +236,7 @@ def test_the_message_of_a_function_that_does_not_load_is_the_reason(
         ({"path": "data:application/zip;base64,bm8="}, "is not a zip or tar"),
     ],
 )
-def test_missing_code_is_400_and_stores_nothing(
+def test_function_without_code_is_400_and_stores_nothing(
     platform: Runtime, fresh: str, build: dict[str, str], sentence: str
 ) -> None:
     posted = document(fresh, HELLO)
@@ -273,8 +273,8 @@ def test_logs_are_limited_to_the_last_lines_and_followed(
 
 
 @embedded_only
-def test_slow_follower_of_a_log_misses_nothing(deploy: Deploy, platform: Runtime) -> None:
-    """What is written while the beginning is still on its way comes too."""
+def test_slow_follower_of_a_log_gets_every_line(deploy: Deploy, platform: Runtime) -> None:
+    """Lines that are written while the first ones are sent must arrive, too."""
     code = (
         "def handler(context, event):\n"
         "    for number in range(event.body['lines']):\n"
@@ -284,7 +284,7 @@ def test_slow_follower_of_a_log_misses_nothing(deploy: Deploy, platform: Runtime
     )
     name = deploy(code)
     replica = platform.request("GET", f"/api/functions/{name}/replicas").json()["names"][0]
-    platform.call(name, {"lines": 730})  # more than the sockets hold
+    platform.call(name, {"lines": 730})  # more than the socket buffers hold
     until(lambda: platform.log(name), lambda text: "the last" in text)
     url = f"{platform.url}/api/functions/{name}/logs/{replica}"
     with requests.get(url, stream=True, timeout=20) as followed:
@@ -320,7 +320,7 @@ def test_follower_of_a_log_may_disconnect(deploy: Deploy, platform: Runtime) -> 
     )
     for _ in range(3):
         requests.get(url, stream=True, timeout=60).close()
-    for _ in range(5):  # lines for those who have left
+    for _ in range(5):  # lines for disconnected followers
         platform.call(name)
         threading.Event().wait(0.3)
     assert platform.output[said:] == []
@@ -374,7 +374,7 @@ def test_a_project_is_exported_with_its_functions(platform: Runtime, hello: str)
     assert hello in listed["default"]["functions"]
 
 
-def test_platform_routes_give_addresses_and_defaults(platform: Runtime) -> None:
+def test_platform_routes_return_addresses_and_defaults(platform: Runtime) -> None:
     told = platform.request("GET", "/api/external_ip_addresses").json()
     addresses = told["externalIPAddresses"]["addresses"]
     spec = platform.request("GET", "/api/frontend_spec").json()
@@ -390,7 +390,7 @@ def test_project_with_functions_cannot_be_deleted(platform: Runtime, hello: str)
     assert platform.request("DELETE", "/api/projects", json=body).status_code == 412
 
 
-def test_versions_answer_as_a_ping(platform: Runtime) -> None:
+def test_versions_route_answers_as_health_check(platform: Runtime) -> None:
     assert "label" in platform.request("GET", "/api/versions").json()["dashboard"]
 
 

@@ -1,4 +1,4 @@
-"""What is deployed: which code it is, what is kept of it, and what a bad request leaves behind."""
+"""Deployed functions: which code runs, what is stored, and the effect of invalid requests."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def state(tmp_path: Path) -> Path:
 
 
 def put(runtime: Runtime, folder: Path, **spec: Any) -> requests.Response:
-    """Deploy a folder of this machine over REST, and wait for the end of it."""
+    """Deploy a local folder over REST and wait until the deployment has ended."""
     document = {
         "metadata": {"name": folder.name, "labels": {"made-for": spec.pop("label", "")}},
         "spec": {"build": {"path": str(folder)}, **spec},
@@ -168,7 +168,7 @@ def test_restarted_worker_runs_the_deployed_code(functions: Path, state: Path, w
         assert [runtime.call("one").text for _ in range(6)] == ["v1"] * 6
     with running([functions] if way == "folder" else [], state) as runtime:
         runtime.wait_for("one")
-        # What a folder serves is deployed at each start; what came over REST, by a request alone.
+        # Functions of folders are deployed at each start, others by a request only.
         assert runtime.call("one").text == ("never deployed" if way == "folder" else "v1")
 
 
@@ -187,7 +187,7 @@ def test_serving_version_is_shown_and_kept_after_failed_updates(
         let_a_worker_die(runtime, "one")
         until(lambda: runtime.call("one").text, lambda text: text == "v1")
         status = runtime.function("one")["status"]
-        assert status["state"] == "error"  # that a worker came back changes nothing about it
+        assert status["state"] == "error"  # a restarted worker does not change it
         assert "the version before it keeps serving" in status["message"]
         assert len(list(state.glob("deployed/one/source-*"))) == 1
     with running([], state) as runtime:
@@ -239,7 +239,7 @@ def test_function_created_during_a_removal_of_its_name_keeps_its_code(state: Pat
 def test_deployment_that_cannot_be_recorded_fails_and_stores_nothing(state: Path) -> None:
     with running([], state) as runtime:
         record = state / "deployed" / "one" / "deployed.json"
-        record.mkdir(parents=True)  # as good as a full disk
+        record.mkdir(parents=True)  # writing fails as on a full disk
         answer = runtime.request("POST", "/api/functions", json=document("one", code("a")))
         assert answer.status_code == 500
         assert "what is deployed of 'one' cannot be recorded" in answer.json()["error"]
@@ -271,7 +271,7 @@ def test_weights_beside_the_code_are_read_from_there_and_converted_once(
         "    return open(os.environ['CVAT_LAMBDA_WEIGHTS'] + '/made').read()\n"
     )
     extras = {
-        "weights": [{"file": "a.bin", "local": "../a.bin"}],  # outside of the folder
+        "weights": [{"file": "a.bin", "local": "../a.bin"}],  # outside the folder
         "convert": {"script": "convert.py", "version": os.urandom(8).hex()},
     }
     folder = write_function(functions, "one", source, extras=extras)
@@ -334,7 +334,7 @@ def test_function_of_an_unknown_project_is_412_and_stores_nothing(
         assert runtime.request("POST", "/api/functions", json=body).status_code == 202
         runtime.wait_for("one")
     with running([], state) as runtime:
-        runtime.wait_for("one")  # its project came back with it
+        runtime.wait_for("one")  # its project was restored, too
         assert json.dumps("nowhere") in runtime.request("GET", "/api/projects").text
 
 
@@ -342,6 +342,6 @@ def test_deploy_creates_the_project(functions: Path, state: Path) -> None:
     folder = write_function(functions, "one", code("x"))
     with running([], state) as runtime:
         client = DashboardClient(runtime.url, token="")
-        for _ in range(2):  # it may be there
+        for _ in range(2):  # it may exist already
             found = commands.deploy(client, folder, lambda text: None, project="of-mine")
         assert found["metadata"]["labels"]["nuclio.io/project-name"] == "of-mine"

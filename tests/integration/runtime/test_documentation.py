@@ -1,4 +1,4 @@
-"""The commands of docs/deploy-functions.md, run one after the other."""
+"""Run the commands of docs/deploy-functions.md, one after the other."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.integration.runtime.harness import REPOSITORY
 from tests.ports import free_port
 
 
-def test_the_commands_of_the_page_work_in_their_order(tmp_path: Path) -> None:
+def test_commands_of_the_page_succeed_in_their_order(tmp_path: Path) -> None:
     page = (REPOSITORY / "docs" / "deploy-functions.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
     assert len(blocks) == 3

@@ -1,4 +1,4 @@
-"""Environments are built from requirements.txt, shared, and their failures can be read."""
+"""Environments are built from requirements.txt and shared. Failed builds have readable errors."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def write_wheel(folder: Path, name: str, version: str, code: str = "") -> Path:
 
 @pytest.fixture
 def wheel(tmp_path: Path) -> Path:
-    """A package of our own, so that the test knows what is installed."""
+    """A package that the test writes, so that its content is known."""
     return write_wheel(tmp_path / "wheels", "cvl_probe", "1.0", "VALUE = 42\n")
 
 
@@ -77,13 +77,13 @@ def test_equal_requirements_share_one_environment_even_when_built_concurrently(
     assert without_django.returncode == 1
 
 
-def test_the_interpreters_of_two_checkouts_share_what_was_built(
+def test_interpreters_of_two_checkouts_share_environments(
     tmp_path: Path, wheel: Path, builder: EnvironmentBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each has a virtual environment of its own, whose Python is a link to the machine's."""
+    """Each checkout has a virtual environment whose Python is a link to the machine's Python."""
     folder = folder_with(tmp_path, "one", f"{wheel}\n")
     first = builder.prepare(folder, None, print).interpreter
-    assert first.resolve() == Path(sys.executable).resolve()  # not a link to our environment
+    assert first.resolve() == Path(sys.executable).resolve()  # not a link to this environment
     command = [sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "other")]
     subprocess.run(command, check=True)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "other" / "bin" / "python"))
@@ -99,7 +99,9 @@ def test_requirements_are_read_in_the_encodings_of_pip(tmp_path: Path, encoding:
     assert read_requirements(file) == ["numpy>=1"]
 
 
-def test_included_requirements_files_count(tmp_path: Path, builder: EnvironmentBuilder) -> None:
+def test_change_of_an_included_requirements_file_changes_the_environment(
+    tmp_path: Path, builder: EnvironmentBuilder
+) -> None:
     from cvat_lambda.runtime.environments.build import read_requirements
 
     file = folder_with(tmp_path, "one", "-r more.txt\n") / "requirements.txt"
@@ -139,7 +141,7 @@ def build_editable(target, config_settings=None, metadata_directory=None):
 
 
 def folder_with_package(tmp_path: Path, version: str, requirements: str, source: str) -> Path:
-    """A version of a function whose folder holds a package of its own."""
+    """Write a version of a function whose folder contains a package."""
     folder = folder_with(tmp_path, version, requirements)
     package = folder / "own"
     package.mkdir()
@@ -165,7 +167,7 @@ def test_changed_local_package_is_installed_again(
 def test_editable_local_package_is_not_shared(
     tmp_path: Path, builder: EnvironmentBuilder, line: str, is_shared: bool
 ) -> None:
-    """The folder of a version that is replaced is deleted."""
+    """The folder of a replaced version is deleted, so the package would be missing."""
     one, two = (
         builder.prepare(
             folder_with_package(tmp_path, version, f"{line}\n", "VALUE = 1\n"), None, print
@@ -184,7 +186,7 @@ def test_editable_local_package_is_not_shared(
         "-f .\ncvl-probe",
     ],
 )
-def test_a_wheel_in_the_folder_counts_by_its_content(
+def test_changed_content_of_a_wheel_in_the_folder_changes_the_environment(
     tmp_path: Path, wheel: Path, line: str
 ) -> None:
     folder = folder_with(tmp_path, "one", "")
@@ -211,7 +213,7 @@ def test_gpu_requirements_are_used_on_a_gpu_if_they_exist(
         return python, subprocess.run([str(python), "-c", "import cvl_probe"]).returncode
 
     folder = folder_with(tmp_path, "one", "")
-    without, status = probe(folder, gpu=True)  # there is no requirements-gpu.txt
+    without, status = probe(folder, gpu=True)  # requirements-gpu.txt does not exist
     assert (probe(folder, gpu=False), status) == ((without, 1), 1)
     (folder / "requirements-gpu.txt").write_text(f"{wheel}\n")
     with_its_own, status = probe(folder, gpu=True)
@@ -231,7 +233,7 @@ def test_requirement_that_cannot_be_installed_is_named_and_the_build_is_repeated
 
 
 def stand_in_for_uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, script: str) -> None:
-    """Put a uv of our own on the PATH."""
+    """Put a stand-in for uv on the PATH."""
     uv = tmp_path / "tools" / "uv"
     uv.parent.mkdir()
     uv.write_text(f"#!/bin/sh\n{script}")
@@ -241,9 +243,9 @@ def stand_in_for_uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, script: 
 
 @pytest.fixture
 def mirror(tmp_path: Path) -> Iterator[Path]:
-    """A folder with all that a function needs, which holds nothing that is published elsewhere.
+    """A package mirror with all packages of a function. None of them is published elsewhere.
 
-    ``mirror / "simple"`` is a package index; ``mirror / "url"`` holds its address.
+    ``mirror / "simple"`` is a package index. The file ``mirror / "url"`` has its URL.
     """
     root = tmp_path / "mirror"
     for name, version in (("cvl_probe", "1.0"), ("nuclio_sdk", "999.1"), ("msgpack", "999.1")):
@@ -266,7 +268,7 @@ class _QuietFiles(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def without_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No settings of pip and uv but those of the test."""
+    """Remove all settings of pip and uv, so that only those of the test apply."""
     for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "configuration"))
@@ -344,7 +346,7 @@ def test_fingerprint_of_an_environment_changes_with_a_newer_package_alone(
 
 
 @pytest.mark.usefixtures("without_settings")
-def test_pips_variables_win_over_its_files_and_a_later_file_over_an_earlier_one(
+def test_variables_of_pip_override_its_files_and_later_files_override_earlier_ones(
     tmp_path: Path,
 ) -> None:
     for place, text in (
@@ -368,7 +370,7 @@ def test_pips_variables_win_over_its_files_and_a_later_file_over_an_earlier_one(
 
 
 @pytest.mark.parametrize("compile_all", [False, True])
-def test_all_modules_are_compiled_to_bytecode_where_that_is_asked_for(
+def test_all_modules_are_compiled_to_bytecode_if_the_setting_says_so(
     tmp_path: Path, wheel: Path, compile_all: bool
 ) -> None:
     builder = EnvironmentBuilder(tmp_path / "environments", compile_all=compile_all)
@@ -376,11 +378,11 @@ def test_all_modules_are_compiled_to_bytecode_where_that_is_asked_for(
     assert bool(list(python.parent.parent.rglob("cvl_probe.*.pyc"))) is compile_all
 
 
-def test_a_missing_uv_is_named_with_the_way_to_install_it(
+def test_missing_uv_is_reported_with_the_command_that_installs_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, builder: EnvironmentBuilder
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setitem(sys.modules, "uv", None)  # as where the package is not installed
+    monkeypatch.setitem(sys.modules, "uv", None)  # as without the package
     with pytest.raises(NotPrepared, match="run pip install uv"):
         builder.prepare(folder_with(tmp_path, "one", ""), None, print)
 
@@ -399,7 +401,7 @@ def test_package_that_uv_does_not_find_is_named(
         builder.prepare(folder_with(tmp_path, "one", "cvl-missing\n"), None, lambda text: None)
 
 
-def test_missing_python_version_is_reported_and_replaced_by_our_own(
+def test_missing_python_version_is_reported_and_replaced_by_that_of_the_runtime(
     tmp_path: Path, builder: EnvironmentBuilder
 ) -> None:
     from cvat_lambda.runtime.environments.build import find_interpreter
@@ -413,7 +415,7 @@ def test_missing_python_version_is_reported_and_replaced_by_our_own(
 def test_python_that_does_not_run_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A pyenv shim lies on the PATH for every version, and ends with 127 for most."""
+    """pyenv puts a shim for every version on the PATH. Most of them exit with status 127."""
     from cvat_lambda.runtime.environments.build import find_interpreter
 
     shim = tmp_path / "python3.99"

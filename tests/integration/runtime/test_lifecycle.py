@@ -1,4 +1,4 @@
-"""What happens to processes: start, update, sleep, crash, end; nothing is ever left behind."""
+"""Start, update, scale to zero, crash and end of processes. No process may be left running."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_kill_9_of_the_supervisor_leaves_no_process(functions: Path, state: Path
         child = runtime.call("one", {"do": "spawn"}).json()["child"]
         assert runtime.process is not None
         left = descendants(runtime.process.pid) | {child}
-        assert len(left) >= 4  # processor, two workers, what one of them started
+        assert len(left) >= 4  # processor, two workers, and a child of one of them
         runtime.process.kill()
         until(lambda: [pid for pid in left if is_alive(pid)], lambda alive: not alive)
 
@@ -99,14 +99,14 @@ def test_descendant_in_its_own_session_ends_with_the_worker(functions: Path, sta
 
 
 def parent_of(child: int) -> int:
-    """Return the process that has started another one."""
+    """Return the pid of a process's parent."""
     return int(Path(f"/proc/{child}/stat").read_text().rsplit(")", 1)[1].split()[1])
 
 
 def test_removal_while_a_processor_restarts_leaves_no_process(
     functions: Path, state: Path, tmp_path: Path
 ) -> None:
-    # It loads at once the first time, and never again.
+    # The first start loads at once. Later starts never end.
     source = (
         "import os, time\n"
         "def init_context(context):\n"
@@ -146,7 +146,7 @@ def test_killed_processor_leaves_no_worker_and_is_restarted(functions: Path, sta
         assert runtime.call("one", {}).json()["pid"] != first["pid"]
 
 
-def test_ctrl_c_ends_everything_in_order(functions: Path, state: Path) -> None:
+def test_ctrl_c_ends_all_processes_with_status_0(functions: Path, state: Path) -> None:
     write_function(functions, "one", code())
     with running([functions], state) as runtime:
         runtime.wait_for("one")
@@ -228,17 +228,17 @@ def test_process_that_is_killed_while_it_loads_is_started_again(
         assert runtime.call("one", {}).text == "x"
 
 
-def test_function_that_cannot_load_is_not_tried_again(functions: Path, state: Path) -> None:
+def test_function_that_cannot_load_is_not_started_again(functions: Path, state: Path) -> None:
     write_function(functions, "one", "import nothing_of_that_name\n")
     with running([functions], state) as runtime:
         message = runtime.wait_for("one", "error")["status"]["message"]
     assert message.endswith("No module named 'nothing_of_that_name'")
 
 
-def test_failed_download_is_tried_again_until_the_file_is_there(
+def test_failed_download_is_retried_until_the_file_exists(
     functions: Path, state: Path, tmp_path: Path
 ) -> None:
-    """As in a container that starts before its network."""
+    """This happens in a container that starts before its network."""
     content = b"weights"
     port = free_port()
     url = f"http://127.0.0.1:{port}/model.bin"
@@ -261,7 +261,7 @@ def test_failed_download_is_tried_again_until_the_file_is_there(
             server.shutdown()
 
 
-def test_command_that_the_message_names_mends_a_function_without_its_weights(
+def test_command_in_the_message_repairs_a_function_without_weights(
     functions: Path, state: Path, tmp_path: Path
 ) -> None:
     content = b"weights"
@@ -287,7 +287,7 @@ def test_command_that_the_message_names_mends_a_function_without_its_weights(
 
 
 @pytest.mark.parametrize("remedy", ["option", "variable"])
-def test_remedies_that_the_message_names_accept_a_licence(
+def test_remedies_in_the_message_accept_a_licence(
     functions: Path, state: Path, tmp_path: Path, remedy: str
 ) -> None:
     content = b"weights"
@@ -304,7 +304,7 @@ def test_remedies_that_the_message_names_accept_a_licence(
         env = {"CVAT_LAMBDA_CACHE": str(tmp_path / "cache")}
         with running([functions], state, env=env) as runtime:
             message = runtime.wait_for("one", "error")["status"]["message"]
-        assert "attempt" not in message  # only a restart with another setting helps
+        assert "attempt" not in message  # the setting is read at a restart only
         found = re.search(r"with (--accept-licence \S+) or with (\w+)=(\S+)$", message)
         assert found is not None, message
         options = found[1].split() if remedy == "option" else []
@@ -364,7 +364,9 @@ def test_only_selected_functions_are_loaded(functions: Path, state: Path) -> Non
 def test_idle_function_scales_to_zero_and_starts_on_a_call(functions: Path, state: Path) -> None:
     write_function(functions, "one", code(), extras={"idle_timeout": "500ms"})
     with running([functions], state) as runtime:
-        runtime.wait_for("one", "ready", "scaledToZero")  # it may sleep before anybody looks
+        runtime.wait_for(
+            "one", "ready", "scaledToZero"
+        )  # it may be scaled to zero before the first poll
         first = runtime.call("one", {}).json()["pid"]
         runtime.wait_for("one", "scaledToZero")
         assert not is_alive(first)
@@ -373,7 +375,7 @@ def test_idle_function_scales_to_zero_and_starts_on_a_call(functions: Path, stat
         assert answer.json()["pid"] != first
 
 
-def test_function_is_scaled_to_zero_and_back_by_hand(functions: Path, state: Path) -> None:
+def test_function_is_scaled_to_zero_and_back_by_requests(functions: Path, state: Path) -> None:
     write_function(functions, "one", code())
     with running([functions], state) as runtime:
         runtime.wait_for("one")
@@ -394,7 +396,7 @@ def test_call_in_flight_ends_before_scale_to_zero(functions: Path, state: Path) 
         wish = {"desiredState": "scaledToZero"}
         runtime.request("PATCH", "/api/functions/one", json=wish)
         assert running_call.result().status_code == 200
-        assert waiting_call.result().status_code == 200  # it woke the function again
+        assert waiting_call.result().status_code == 200  # it started the function again
         calls = [pool.submit(runtime.call, "one", {"seconds": 0.2}, timeout=300) for _ in range(3)]
         assert [call.result().status_code for call in calls] == [200] * 3
 
@@ -435,7 +437,7 @@ def test_deployed_functions_are_served_after_a_restart(
         assert runtime.call("one", {}).json()["version"] == 1
 
 
-# --- who may come in -----------------------------------------------------------------------------
+# --- authorization -------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -462,8 +464,8 @@ def test_request_without_the_token_is_rejected(guarded: Runtime) -> None:
     "headers",
     [
         {"Origin": "https://evil.example"},
-        {"Origin": "null"},  # a page out of a file or a frame
-        {"Host": "evil.example"},  # a name that was made to point at the loopback address
+        {"Origin": "null"},  # a page from a file or a sandboxed frame
+        {"Host": "evil.example"},  # DNS rebinding: a name that resolves to loopback
         {"Host": "[x"},
     ],
 )
@@ -478,13 +480,13 @@ def test_request_of_a_foreign_web_page_is_rejected_without_a_token(
         own = {"Origin": runtime.url}
         assert runtime.request("GET", "/api/functions", headers=own).status_code == 200
         assert runtime.call("one", headers={"Origin": runtime.address("one")}).status_code == 200
-        # The dashboard's own page may call a function through it.
+        # A page of the dashboard may invoke a function through it.
         through = {**own, "x-nuclio-function-name": "one"}
         answer = runtime.request("POST", "/api/function_invocations", json={}, headers=through)
         assert answer.status_code == 200
 
 
-def test_beyond_loopback_a_token_is_needed(state: Path) -> None:
+def test_runtime_on_a_public_address_needs_a_token(state: Path) -> None:
     command = [sys.executable, "-m", "cvat_lambda.runtime", "serve", "--host", "0.0.0.0"]
     done = subprocess.run(
         [*command, "--port", "0", "--state-dir", str(state)],
@@ -497,7 +499,7 @@ def test_beyond_loopback_a_token_is_needed(state: Path) -> None:
     assert "give a token" in done.stderr
 
 
-# --- what a function sees ------------------------------------------------------------------------
+# --- the environment of a function ---------------------------------------------------------------
 
 VIEW = """
 import json, os, pathlib
@@ -547,12 +549,16 @@ def test_a_function_calls_another_by_its_name(functions: Path, state: Path) -> N
         assert runtime.call("one", headers=headers).json() == [200, {"n": {"a": 1}}]
         body = {"metadata": {"name": "two"}}
         assert runtime.request("DELETE", "/api/functions", json=body).status_code == 204
-        failed = runtime.call("one", headers=headers)  # as in Nuclio, where no host has the name
+        failed = runtime.call(
+            "one", headers=headers
+        )  # as in Nuclio, where the host name is unknown
         assert (failed.status_code, "there is no function 'two'" in failed.text) == (500, True)
 
 
-@pytest.mark.parametrize("kind", ["async ", ""])  # a plain handler runs inside the loop as well
-def test_the_tasks_that_a_handler_began_go_on_between_calls(
+@pytest.mark.parametrize(
+    "kind", ["async ", ""]
+)  # a handler without async runs in the event loop, too
+def test_asyncio_tasks_of_a_handler_continue_between_invocations(
     functions: Path, state: Path, kind: str
 ) -> None:
     source = (
@@ -575,7 +581,7 @@ def test_the_tasks_that_a_handler_began_go_on_between_calls(
         until(lambda: runtime.call("one").text, lambda text: text == "1")
 
 
-def test_an_async_handler_that_waits_for_events_ends_when_asked(
+def test_worker_of_an_async_handler_ends_gracefully(
     functions: Path, state: Path, tmp_path: Path
 ) -> None:
     mark = tmp_path / "mark"
@@ -585,7 +591,7 @@ def test_an_async_handler_that_waits_for_events_ends_when_asked(
         "    context.platform.set_termination_callback(done)\n"
         "async def handler(context, event):\n    return 'x'\n"
     )
-    # Were it killed after its grace, that would take longer than the stop is waited for.
+    # The grace period is longer than the test waits, so a kill after it would fail the test.
     write_function(functions, "one", source, trigger={"workerTerminationTimeout": "50s"})
     with running([functions], state) as runtime:
         runtime.wait_for("one")

@@ -1,4 +1,4 @@
-"""/opt/nuclio by rewriting paths, in an interpreter of each version that a function may ask for."""
+"""Rewriting of /opt/nuclio in paths, in every Python version that functions may request."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ for name, code in json.loads(sys.argv[3]).items():
 print(json.dumps(seen))
 """
 FILE = "'/opt/nuclio/function.yaml'"
-# What is evaluated in this order, and its value.
+# Expressions that are evaluated in this order, and their values.
 READING: dict[str, object] = {
     f"open({FILE}).read()": "a: 1\n",
     f"open(file={FILE}).read()": "a: 1\n",
@@ -79,7 +79,7 @@ WRITING: dict[str, object] = {
 
 
 def interpreter(version: str) -> str:
-    """A Python of this version; skips the test where the machine has none."""
+    """Return a Python of this version. Skip the test if the machine has none."""
     running = "{}.{}".format(*sys.version_info[:2])
     if version == running:
         return sys.executable
@@ -87,7 +87,7 @@ def interpreter(version: str) -> str:
     places: list[str | Path] = [shutil.which(name) or name]
     places += Path.home().glob(f".pyenv/versions/{version}.*/bin/{name}")
     for place in places:
-        # pyenv's stand-ins are there for versions that are not switched on, too
+        # pyenv has shims for inactive versions, too
         with contextlib.suppress(FileNotFoundError):
             if subprocess.run([place, "-c", ""], capture_output=True).returncode == 0:
                 return str(place)
@@ -104,7 +104,7 @@ def test_every_function_of_python_that_takes_a_path_follows_opt_nuclio(
     (folder / "function.yaml").write_text("a: 1\n")
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared" / "word").write_text("shared")
-    (folder / "linked").symlink_to("../../shared")  # as the shared code under serverless/
+    (folder / "linked").symlink_to("../../shared")  # like the shared code under serverless/
     expected = {**READING, **WRITING}
     module = REPOSITORY / "cvat_lambda" / "runtime" / "worker" / "opt_nuclio.py"
     codes = json.dumps({code: code for code in expected})

@@ -1,4 +1,4 @@
-"""While a function is made ready: who stops the runtime waits for nothing, and nothing is left."""
+"""A runtime that is stopped while it prepares functions ends at once, without processes left."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def state(tmp_path: Path) -> Path:
 
 
 def write_endless_conversion(functions: Path, mark: Path) -> None:
-    """A function whose conversion writes what it sees, starts a process and does not end."""
-    version = os.urandom(8).hex()  # none that was converted before
+    """Write a function. Its conversion records its environment, starts a process and never ends."""
+    version = os.urandom(8).hex()  # not converted before
     extras = {"convert": {"script": "convert.py", "version": version}}
     folder = write_function(functions, "one", CODE, extras=extras)
     (folder / "convert.py").write_text(
@@ -61,14 +61,14 @@ def write_endless_conversion(functions: Path, mark: Path) -> None:
 
 
 def write_endless_installer(folder: Path, mark: Path) -> dict[str, str]:
-    """Write a program in the place of uv that does the same; return the variables to find it."""
+    """Write a stand-in for uv that does the same. Return the variables that select it."""
     folder.mkdir()
     program = folder / "uv"
     program.write_text(
         f"#!/bin/sh\nenv >{mark}.part; mv {mark}.part {mark}\nsleep 300 & sleep 300\n"
     )
     program.chmod(0o755)
-    cache = folder / "cache"  # where no environment is there yet
+    cache = folder / "cache"  # a cache without environments
     return {"PATH": f"{folder}:{os.environ['PATH']}", "CVAT_LAMBDA_CACHE": str(cache)}
 
 
@@ -79,7 +79,7 @@ Busy = tuple[Runtime, set[int], str]
 def busy(
     request: pytest.FixtureRequest, functions: Path, state: Path, tmp_path: Path
 ) -> Iterator[Busy]:
-    """A runtime that converts or installs, its processes, and what the command saw."""
+    """A runtime during a conversion or installation, its processes, and the command's variables."""
     mark = tmp_path / "mark"
     env = {**SECRETS, **SETTINGS}
     if request.param == "conversion":
@@ -113,7 +113,7 @@ def test_removal_kills_the_preparation(busy: Busy) -> None:
     until(lambda: [pid for pid in left if is_alive(pid)], lambda alive: not alive)
 
 
-def test_preparation_sees_no_secret(busy: Busy, request: Any) -> None:
+def test_preparation_does_not_get_the_secrets_of_the_runtime(busy: Busy, request: Any) -> None:
     _, _, seen = busy
     assert [key for key in SECRETS if key in seen] == []
     assert "s3cret" not in seen
@@ -123,7 +123,7 @@ def test_preparation_sees_no_secret(busy: Busy, request: Any) -> None:
 
 
 class _Slow(BaseHTTPRequestHandler):
-    """Sends a file of a gigabyte a little at a time, or nothing at all."""
+    """Sends a file of one gigabyte slowly, or sends nothing."""
 
     def do_GET(self) -> None:
         ended: threading.Event = self.server.ended  # type: ignore[attr-defined]
@@ -140,11 +140,11 @@ class _Slow(BaseHTTPRequestHandler):
             pass
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Stay quiet."""
+        """Log nothing."""
 
 
-def test_many_downloads_delay_no_log_and_no_deployment(functions: Path, state: Path) -> None:
-    waiting = 15  # more than the threads that asyncio has on most machines
+def test_many_downloads_do_not_delay_logs_and_deployments(functions: Path, state: Path) -> None:
+    waiting = 15  # more than asyncio's default number of threads
     with ThreadingHTTPServer(("127.0.0.1", 0), _Slow) as server:
         server.ended = threading.Event()  # type: ignore[attr-defined]
         server.daemon_threads = True
@@ -170,7 +170,9 @@ def test_many_downloads_delay_no_log_and_no_deployment(functions: Path, state: P
 
 
 @pytest.mark.parametrize("path", ["/slow", "/silent"])
-def test_download_does_not_delay_the_end(functions: Path, state: Path, path: str) -> None:
+def test_download_does_not_delay_the_end_of_the_runtime(
+    functions: Path, state: Path, path: str
+) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), _Slow) as server:
         server.ended = threading.Event()  # type: ignore[attr-defined]
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -189,7 +191,7 @@ def test_download_does_not_delay_the_end(functions: Path, state: Path, path: str
             server.shutdown()
 
 
-def test_a_second_ctrl_c_ends_everything_at_once(functions: Path, state: Path) -> None:
+def test_second_ctrl_c_ends_all_processes_at_once(functions: Path, state: Path) -> None:
     source = "import time\ndef handler(context, event):\n    time.sleep(600)\n    return 'x'\n"
     write_function(functions, "one", source)
     with running([functions], state) as runtime:
@@ -209,7 +211,7 @@ def test_a_second_ctrl_c_ends_everything_at_once(functions: Path, state: Path) -
         left = descendants(process.pid)
         process.send_signal(signal.SIGINT)
         threading.Event().wait(1)
-        assert process.poll() is None  # the call in flight is waited for
+        assert process.poll() is None  # the first Ctrl-C waits for the call in flight
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 128 + signal.SIGINT
         until(lambda: [pid for pid in left if is_alive(pid)], lambda alive: not alive)

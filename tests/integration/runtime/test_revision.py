@@ -1,4 +1,4 @@
-"""The revision that a function states changes with its code, its environment and its weights."""
+"""The revision of a function changes with its code, its environment and its weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def revision(runtime: Runtime) -> str:
 
 
 def deploy(runtime: Runtime, folder: Path) -> tuple[str, str]:
-    """Deploy a folder; return its revision then, and what the command printed."""
+    """Deploy a folder. Return the new revision and the output of the command."""
     done = command("deploy", folder, "--url", runtime.url)
     assert done.returncode == 0, done.stderr
     return revision(runtime), done.stdout
@@ -40,10 +40,10 @@ def test_deploy_after_a_change_shows_the_old_and_the_new_revision(tmp_path: Path
         assert len({first, second, third}) == 3
         answer = runtime.call("one", {})
         assert (answer.json(), answer.headers["X-Cvat-Lambda-Revision"]) == ({"version": 2}, third)
-    with running([], tmp_path / "state") as runtime:  # what was deployed is served again
+    with running([], tmp_path / "state") as runtime:  # the deployed version is served again
         runtime.wait_for("one")
         assert revision(runtime) == third
-    with running([folder], tmp_path / "other") as runtime:  # served from its folder
+    with running([folder], tmp_path / "other") as runtime:  # now served from the folder
         runtime.wait_for("one")
         assert revision(runtime) == third
 

@@ -16,12 +16,12 @@ from cvat_lambda.runtime.processes.subprocesses import run_child
 from tests.integration.runtime.harness import is_alive, until
 
 PATH = {"PATH": os.environ["PATH"]}
-# It writes its number, starts another process that does so too, and stays.
+# It writes its pid, starts another process that does the same, and keeps running.
 TWO = "sh -c 'echo $$ >>pids; exec sleep 300' & echo $$ >>pids; sleep 300"
 
 
 def pids(folder: Path) -> list[int]:
-    """Return the two numbers once both are written."""
+    """Return the two pids when both are written."""
     file = folder / "pids"
     written = until(
         lambda: file.read_text().split() if file.exists() else [], lambda x: len(x) == 2
@@ -45,7 +45,7 @@ def test_output_is_passed_on_line_by_line_with_the_status(tmp_path: Path) -> Non
     assert (done.status, done.lines) == (3, tuple(told))
 
 
-def test_a_command_sees_the_variables_it_is_given_and_no_input() -> None:
+def test_command_gets_the_given_variables_and_no_input() -> None:
     done = run_child(["sh", "-c", "cat; env"], env={**PATH, "A": "b"})
     seen = {line.partition("=")[0] for line in done.lines}
     assert "A=b" in done.lines

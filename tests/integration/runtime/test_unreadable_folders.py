@@ -12,7 +12,7 @@ from cvat_lambda.runtime.spec.discovery import discover
 
 
 def discover_as_nobody(root: Path) -> str:
-    """Return what another user finds below a folder: the superuser may list every folder."""
+    """Discover functions as another user, because root may list every folder."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -39,5 +39,5 @@ def test_folder_that_cannot_be_listed_is_reported_with_its_reason() -> None:
         (root / "closed").chmod(0o700)
         unreadable = ((root / "closed", "Permission denied"),)
         assert discover_as_nobody(root) == repr(((root / "open",), unreadable))
-        root.chmod(0o700)  # a root folder, too
+        root.chmod(0o700)  # also as the given folder
         assert discover_as_nobody(root) == repr(((), ((root, "Permission denied"),)))

@@ -1,4 +1,4 @@
-"""What an update does to the calls of the version before it, and what is left of that version."""
+"""Updates of a function: calls of the old version are answered, and its processes end."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def state(tmp_path: Path) -> Path:
 
 
 def update(runtime: Runtime, folder: Path, source: str) -> None:
-    """Deploy another code; return once it serves."""
+    """Deploy other code and wait until it is served."""
     (folder / "main.py").write_text(source)
     document = runtime.function(folder.name)
     document.pop("status")
@@ -68,7 +68,7 @@ def update(runtime: Runtime, folder: Path, source: str) -> None:
     runtime.wait_for(folder.name, "ready", "error")
 
 
-def test_an_update_drops_no_call(functions: Path, state: Path) -> None:
+def test_update_fails_no_call(functions: Path, state: Path) -> None:
     folder = write_function(functions, "one", code(1), trigger={"numWorkers": 2})
     with running([functions], state) as runtime:
         runtime.wait_for("one")
@@ -103,7 +103,7 @@ def test_an_update_drops_no_call(functions: Path, state: Path) -> None:
         assert runtime.address("one") == address
 
 
-def test_an_update_that_fails_leaves_the_old_version_serving(functions: Path, state: Path) -> None:
+def test_failed_update_keeps_the_old_version_serving(functions: Path, state: Path) -> None:
     folder = write_function(functions, "one", code(1))
     with running([functions], state) as runtime:
         runtime.wait_for("one")
@@ -116,10 +116,10 @@ def test_an_update_that_fails_leaves_the_old_version_serving(functions: Path, st
         assert runtime.call("one", {}).json()["version"] == 1
 
 
-# --- calls that are on their way -----------------------------------------------------------------
+# --- calls during an update ----------------------------------------------------------------------
 
 
-def test_a_body_that_is_sent_slowly_survives_an_update(functions: Path, state: Path) -> None:
+def test_call_with_a_slow_body_is_answered_during_an_update(functions: Path, state: Path) -> None:
     folder = write_function(functions, "one", code(1))
     with running([functions], state) as runtime:
         runtime.wait_for("one")
@@ -129,7 +129,7 @@ def test_a_body_that_is_sent_slowly_survives_an_update(functions: Path, state: P
             raw.sendall(head.encode() + b"x" * 500)
             update(runtime, folder, code(2))
             pause = threading.Event()
-            for _ in range(20):  # well over the time that a kept connection is left
+            for _ in range(20):  # longer than the limit of an idle connection
                 pause.wait(0.3)
                 raw.sendall(b"x" * 25)
             answer = b"".join(iter(lambda: raw.recv(65536), b""))
@@ -137,9 +137,11 @@ def test_a_body_that_is_sent_slowly_survives_an_update(functions: Path, state: P
         assert json.loads(answer.split(b"\r\n\r\n", 1)[1])["got"] == 1000
 
 
-def test_an_answer_that_is_read_slowly_survives_an_update(functions: Path, state: Path) -> None:
+def test_answer_that_is_read_slowly_is_complete_during_an_update(
+    functions: Path, state: Path
+) -> None:
     folder = write_function(functions, "one", code(1))
-    size = 30_000_000  # far more than the sockets hold
+    size = 30_000_000  # much more than the socket buffers hold
     body = json.dumps({"answer_bytes": size}).encode()
     with running([functions], state) as runtime:
         runtime.wait_for("one")
@@ -152,18 +154,18 @@ def test_an_answer_that_is_read_slowly_survives_an_update(functions: Path, state
             raw.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
             first = raw.recv(1000)
             update(runtime, folder, code(2))
-            threading.Event().wait(6)  # over the grace, and over aiohttp's own patience
+            threading.Event().wait(6)  # longer than the grace period and aiohttp's timeout
             rest = sum(map(len, iter(lambda: raw.recv(2**20), b"")))
         assert first.startswith(b"HTTP/1.1 200 ")
         assert len(first) + rest > size
 
 
-# --- what is left of it --------------------------------------------------------------------------
+# --- processes of the old version ----------------------------------------------------------------
 
 
 @contextmanager
 def draining(functions: Path, state: Path) -> Iterator[tuple[Runtime, int]]:
-    """A runtime whose function was updated while a call without an end ran in a worker's pid."""
+    """A runtime whose function was updated during an endless call, and the pid of its worker."""
     folder = write_function(functions, "one", code(1))
     with running([functions], state) as runtime, ThreadPoolExecutor(1) as pool:
         runtime.wait_for("one")
@@ -171,7 +173,7 @@ def draining(functions: Path, state: Path) -> Iterator[tuple[Runtime, int]]:
         endless: Future[Any] = pool.submit(runtime.call, "one", {"seconds": 600}, timeout=120)
         until(lambda: calls_begun(runtime), lambda begun: begun == 2)
         update(runtime, folder, code(2))
-        threading.Event().wait(1)  # over the grace: it drains
+        threading.Event().wait(1)  # longer than the grace period: it drains
         assert is_alive(pid)
         assert not endless.done()
         yield runtime, pid
@@ -199,7 +201,7 @@ def test_removal_during_a_drain_leaves_no_process(functions: Path, state: Path) 
         assert not is_alive(pid)
 
 
-def test_a_processor_that_drains_longer_than_its_limit_ends(tmp_path: Path) -> None:
+def test_processor_that_drains_longer_than_its_limit_is_ended(tmp_path: Path) -> None:
     folder = write_function(tmp_path, "one", code(), trigger={"workerTerminationTimeout": "1s"})
     config = parse_function(read_document(folder / "function.yaml"), folder)
     builder = EnvironmentBuilder(cache_folder() / "environments")

@@ -1,4 +1,4 @@
-"""The runtime's own command, run as people run it."""
+"""The command ``python -m cvat_lambda.runtime`` as users run it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PLAIN = "def handler(context, event):\n    return ''\n"
 
 
 def command(*words: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run ``python -m cvat_lambda.runtime`` with these words."""
+    """Run ``python -m cvat_lambda.runtime`` with these arguments."""
     return subprocess.run(
         [sys.executable, "-m", "cvat_lambda.runtime", *map(str, words)],
         cwd=REPOSITORY,
@@ -52,7 +52,7 @@ def command(*words: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
 
 
 def folder_with_linked_code(tmp_path: Path) -> Path:
-    """A function whose shared code lies outside its folder, as under serverless/."""
+    """A function folder with a link to shared code, as under serverless/."""
     shared = tmp_path / "shared"
     shared.mkdir()
     (shared / "words.py").write_text("WORD = 'shared'\n")
@@ -61,7 +61,7 @@ def folder_with_linked_code(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_folder_is_deployed_listed_called_read_and_removed(tmp_path: Path) -> None:
+def test_function_is_deployed_listed_invoked_logged_and_removed(tmp_path: Path) -> None:
     folder = folder_with_linked_code(tmp_path)
     image = tmp_path / "picture.png"
     image.write_bytes(png(WIDTH, HEIGHT, 0))
@@ -83,7 +83,7 @@ def test_a_folder_is_deployed_listed_called_read_and_removed(tmp_path: Path) -> 
         )
 
 
-def test_a_runtime_on_every_address_publishes_any_address_and_the_list_says_how_to_reach_it(
+def test_list_shows_a_reachable_address_of_a_runtime_on_all_interfaces(
     tmp_path: Path,
 ) -> None:
     write_function(tmp_path / "functions", "hello", "def handler(c, e):\n    return 'hello'\n")
@@ -114,7 +114,7 @@ def test_a_runtime_on_every_address_publishes_any_address_and_the_list_says_how_
         ("http://[fd00::7]:8070", ["[::]:4001"], "[fd00::7]:4001"),
         ("http://gpu:8070", ["10.0.0.5:4001"], "10.0.0.5:4001"),
         ("https://gpu.example.org", ["functions.example.org/fn"], "functions.example.org/fn"),
-        # a proxy before a runtime that listens on its own loopback
+        # a proxy in front of a runtime on its loopback address
         ("https://gpu.example.org", ["127.0.0.1:4001"], "the dashboard only"),
         ("http://127.0.0.1:8070", [], "-"),
     ],
@@ -126,7 +126,7 @@ def test_address_of_a_function_is_shown_as_seen_by_the_client(
     assert DashboardClient(url, token="").where(found) == shown
 
 
-def test_failed_deployment_gives_its_reason(tmp_path: Path) -> None:
+def test_failed_deployment_prints_its_reason(tmp_path: Path) -> None:
     folder = write_function(tmp_path, "bad", "import nothing_of_that_name\n")
     good = write_function(tmp_path, "good", "def handler(c, e):\n    return ''\n")
     with running([], tmp_path / "state") as runtime:
@@ -139,7 +139,7 @@ def test_failed_deployment_gives_its_reason(tmp_path: Path) -> None:
     reason = "function 'bad': the function does not load: ModuleNotFoundError"
     assert done.stderr.startswith(f"error: {reason}: No module named 'nothing_of_that_name'")
     assert "error: 1 of 2 functions are not deployed" in done.stderr
-    assert "nothing_of_that_name" not in done.stdout  # said once
+    assert "nothing_of_that_name" not in done.stdout  # printed once
     assert "good is ready at 127.0.0.1:" in done.stdout
     assert called.stderr.startswith("error: function 'bad' is error: the function does not load")
     assert (
@@ -151,7 +151,7 @@ def test_failed_deployment_gives_its_reason(tmp_path: Path) -> None:
         assert each.stderr == f"error: there is no function 'nobody' at {runtime.url}\n"
 
 
-def test_second_deployment_shows_its_own_records(tmp_path: Path) -> None:
+def test_second_deployment_prints_its_own_log_records_only(tmp_path: Path) -> None:
     source = "def handler(context, event):\n    return 'x'\n"
     folder = write_function(
         tmp_path,
@@ -182,7 +182,7 @@ def test_second_deployment_shows_its_own_records(tmp_path: Path) -> None:
         (("new", "detector", "one", "--into", "/proc/x"), "No such file or directory: '/proc/x'"),
     ],
 )
-def test_malformed_argument_is_one_sentence(words: tuple[str, ...], sentence: str) -> None:
+def test_malformed_argument_prints_one_sentence(words: tuple[str, ...], sentence: str) -> None:
     told = command(*words)
     assert told.returncode in (1, 2)
     assert sentence in told.stderr
@@ -190,7 +190,7 @@ def test_malformed_argument_is_one_sentence(words: tuple[str, ...], sentence: st
 
 
 @pytest.mark.parametrize("name", ["two words", "ümlaut", "../projects"])
-def test_unknown_function_is_one_sentence(platform: Runtime, name: str) -> None:
+def test_unknown_function_prints_one_sentence(platform: Runtime, name: str) -> None:
     for verb in ("logs", "remove"):
         told = command(verb, name, "--url", platform.url)
         assert told.stderr.startswith(f"error: there is no function {name!r}")
@@ -207,9 +207,9 @@ def test_server_that_is_no_dashboard_is_reported(tmp_path: Path) -> None:
         assert told.result().stderr.startswith("error: what answers at http://127.0.0.1:")
 
 
-def test_closed_output_pipe_is_no_error(tmp_path: Path) -> None:
+def test_closed_output_pipe_exits_without_an_error(tmp_path: Path) -> None:
     reading, writing = os.pipe()
-    os.close(reading)  # as `head` has gone when more comes
+    os.close(reading)  # `head` has exited before the output ends
     folder = write_function(tmp_path, "one", "def handler(c, e):\n    return ''\n")
     words = [sys.executable, "-m", "cvat_lambda.runtime", "check", str(folder), "--lint-only"]
     done = subprocess.run(words, cwd=REPOSITORY, stdout=writing, stderr=subprocess.PIPE, text=True)
@@ -266,7 +266,7 @@ def test_missing_runtime_is_reported_with_a_remedy() -> None:
 
 
 @pytest.mark.parametrize("url", ["ftp://gpu:8070", "http://", "http://[::1", "http://gpu:port"])
-def test_malformed_url_is_one_sentence(url: str) -> None:
+def test_malformed_url_prints_one_sentence(url: str) -> None:
     done = command("list", "--url", url)
     assert done.returncode == 1
     assert done.stderr == (
@@ -274,12 +274,12 @@ def test_malformed_url_is_one_sentence(url: str) -> None:
     )
 
 
-def test_a_url_may_come_without_its_scheme() -> None:
+def test_url_without_a_scheme_is_accepted() -> None:
     assert DashboardClient("gpu:8070/", token="").url == "http://gpu:8070"
 
 
 @pytest.mark.parametrize("kind", ["detector", "interactor", "tracker", "reid"])
-def test_a_new_function_of_each_kind_passes_the_check_at_once(tmp_path: Path, kind: str) -> None:
+def test_new_function_of_each_kind_passes_the_check(tmp_path: Path, kind: str) -> None:
     made = command("new", kind, f"my-{kind}", "--into", tmp_path)
     assert made.returncode == 0, made.stderr
     checked = command("check", tmp_path / f"my-{kind}", "--json")
@@ -299,7 +299,7 @@ def test_a_new_function_of_each_kind_passes_the_check_at_once(tmp_path: Path, ki
         ("detector", "there", "exists already"),
     ],
 )
-def test_a_new_function_needs_a_good_and_free_name(
+def test_new_function_with_an_invalid_or_used_name_is_refused(
     tmp_path: Path, kind: str, name: str, sentence: str
 ) -> None:
     (tmp_path / "there").mkdir()
@@ -308,7 +308,7 @@ def test_a_new_function_needs_a_good_and_free_name(
     assert sentence in done.stderr
 
 
-def test_the_check_finds_what_breaks_the_contract(tmp_path: Path) -> None:
+def test_check_reports_violations_of_the_contract(tmp_path: Path) -> None:
     spec = json.dumps([{"id": 1, "name": "cat", "type": "rectangle"}])
     code = (
         "import json\n"
@@ -347,7 +347,7 @@ def handler(context, event):
 """
 
 
-def test_check_finds_pictures_that_fail_and_types_that_do_not_fit_their_labels(
+def test_check_reports_failing_images_and_types_that_do_not_fit_their_labels(
     tmp_path: Path,
 ) -> None:
     folder = write_function(tmp_path, "One.Two", ONLY_RGB)
@@ -364,7 +364,7 @@ def test_check_finds_pictures_that_fail_and_types_that_do_not_fit_their_labels(
             for text in found["errors"]
         ), found["errors"]
     fault = "item 0: type 'rectangle' does not fit label 'cat' of type 'mask'"
-    assert found["errors"].count(fault) == 4  # three thresholds, and none
+    assert found["errors"].count(fault) == 4  # three thresholds, and a call without one
     assert any("'One.Two' is not a DNS label" in text for text in found["warnings"])
 
 
@@ -405,7 +405,7 @@ def test_serve_without_a_function_warns_and_names_the_folder(tmp_path: Path) -> 
     assert "WARNING --only names 'one', and no function of that name was found" in output
 
 
-def test_gpu_variant_alone_is_served_on_request_and_else_in_error_with_the_way_out(
+def test_folder_with_a_gpu_variant_only_is_in_error_without_the_gpu_option(
     tmp_path: Path,
 ) -> None:
     code = "def handler(context, event):\n    return 'x'\n"
@@ -429,7 +429,7 @@ def test_gpu_variant_alone_is_served_on_request_and_else_in_error_with_the_way_o
 def test_token_file_gets_a_random_token_that_only_its_owner_can_read(tmp_path: Path) -> None:
     file = tmp_path / "token"
     seen = set()
-    for _ in range(2):  # it is kept over a restart
+    for _ in range(2):  # the token is kept after a restart
         with running([], tmp_path / "state", "--token-file", str(file)) as runtime:
             assert runtime.request("GET", "/api/functions").status_code == 401
             runtime.token = file.read_text().strip()
@@ -439,14 +439,14 @@ def test_token_file_gets_a_random_token_that_only_its_owner_can_read(tmp_path: P
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_nuclio_is_deployed_to_with_its_own_tool(tmp_path: Path) -> None:
+def test_deploy_to_nuclio_runs_nuctl(tmp_path: Path) -> None:
     folder = folder_with_linked_code(tmp_path)
     record = tmp_path / "record"
     tools = tmp_path / "tools"
     tools.mkdir()
     nuctl = tools / "nuctl"
-    # The stand-in keeps what it was asked for, and what lay in the folder that it was given. The
-    # project is there already, which makes nuctl fail.
+    # The stand-in records its arguments and the files of the folder. The project exists already,
+    # so nuctl fails to create it.
     nuctl.write_text(
         f'#!/bin/sh\necho "$@" >> {record}\n[ "$1" = deploy ] || exit 1\n'
         f'cat "$3/shared/words.py" >> {record}\n'
@@ -569,7 +569,7 @@ def test_deploy_option_that_the_platform_does_not_have_is_an_error(
 
 
 def folder_for_a_gpu(tmp_path: Path) -> Path:
-    """A function with a GPU variant, whose needs there cannot be met and name the file."""
+    """A function whose GPU variant has an uninstallable requirement that names its file."""
     folder = write_function(tmp_path, "echo", ECHO.replace("from shared.words import WORD", ""))
     limits = "  resources: {limits: {nvidia.com/gpu: 1}}\n"
     text = (folder / "function.yaml").read_text()
@@ -586,7 +586,7 @@ def test_gpu_variant_uses_its_own_requirements_in_every_command(tmp_path: Path) 
         status = runtime.wait_for("echo", "ready", "error")["status"]
         assert status["state"] == "error"
         assert "cvl_for_a_gpu" in status["message"]
-    with running([], tmp_path / "state") as runtime:  # and as an archive, over REST
+    with running([], tmp_path / "state") as runtime:  # also as an archive over REST
         assert command("deploy", folder, "--url", runtime.url).returncode == 0
         deployed = command("deploy", folder, "--gpu", "--url", runtime.url)
         assert (deployed.returncode, "cvl_for_a_gpu" in deployed.stderr) == (1, True)
@@ -617,7 +617,7 @@ def test_functions_belong_to_the_project_that_cvat_lists_unless_they_name_one(
         assert list(runtime.request("GET", "/api/functions", headers=own_project).json()) == ["own"]
 
 
-def test_missing_nuctl_is_one_sentence(tmp_path: Path) -> None:
+def test_missing_nuctl_prints_one_sentence(tmp_path: Path) -> None:
     folder = write_function(tmp_path, "echo", ECHO)
     done = command("deploy", folder, "--platform", "nuclio", PATH=str(tmp_path))
     assert done.returncode == 1
@@ -634,7 +634,7 @@ def test_fetch_names_functions_that_it_could_not_prepare(tmp_path: Path) -> None
     assert "fine" not in done.stderr
 
 
-def test_the_runtime_needs_no_django(tmp_path: Path) -> None:
+def test_runtime_does_not_import_django(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "import cvat_lambda.runtime.cli, cvat_lambda.runtime.processor.__main__\n"
@@ -646,7 +646,7 @@ def test_the_runtime_needs_no_django(tmp_path: Path) -> None:
     assert done.stdout == "[]\n", done.stderr
 
 
-def test_weights_reach_the_handler_converted(tmp_path: Path) -> None:
+def test_handler_gets_converted_weights(tmp_path: Path) -> None:
     code = (
         "import os, pathlib\n"
         "def handler(context, event):\n"
@@ -671,7 +671,7 @@ def test_weights_reach_the_handler_converted(tmp_path: Path) -> None:
         assert runtime.call("one").text == "haha"
 
 
-def test_a_check_that_is_killed_leaves_no_runtime_behind(tmp_path: Path) -> None:
+def test_killed_check_leaves_no_process(tmp_path: Path) -> None:
     slow = "import time\ndef init_context(context):\n    time.sleep(120)\n"
     folder = write_function(tmp_path, "slow", slow + "def handler(c, e):\n    return ''\n")
     text = (folder / "function.yaml").read_text()

