@@ -61,7 +61,7 @@ class LambdaError(Exception):
         super().__init__(self.message)
 
     def to_json(self) -> dict[str, Any]:
-        """The error as the API answers it: code, sentence, details."""
+        """Return the error as the API answers it: code, sentence, details."""
         return {"code": self.code, "message": self.message, **self.details}
 
 

@@ -178,7 +178,7 @@ def _noise(height: float, part: float, ratio: float) -> NDArray[np.float64]:
 def _assign(
     tracks: Sequence[_Track], detections: Sequence[Detection], least: float, *, by_score: bool
 ) -> list[tuple[int, int]]:
-    """Pairs of indices with the largest total similarity, each at least ``least``.
+    """Return the pairs of indices with the largest total similarity, each at least ``least``.
 
     The similarity is the IoU, with ``by_score`` times the score of the detection.
     """

@@ -68,7 +68,7 @@ def _changes(run: Sequence[TrackedShape]) -> Iterator[TrackedShape]:
 
 
 def _corners(run: Sequence[TrackedShape], tolerance: float) -> list[int]:
-    """Indices of the keyframes to keep; the first and the last are among them."""
+    """Return the indices of the keyframes to keep, always with the first and the last."""
     frames = np.array([shape.frame for shape in run], dtype=np.float64)
     values = _coordinates(run)
     kept = [0]
@@ -90,7 +90,7 @@ def _coordinates(run: Sequence[TrackedShape]) -> NDArray[np.float64]:
 def _farthest(
     frames: NDArray[np.float64], values: NDArray[np.float64], start: int, tolerance: float
 ) -> int:
-    """The last index to which a straight line from ``start`` is close to all between."""
+    """Return the last index to which a line from ``start`` is close to all points between."""
     low = np.full(values.shape[1], -np.inf)
     high = np.full(values.shape[1], np.inf)
     best = start + 1

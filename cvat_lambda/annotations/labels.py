@@ -243,7 +243,7 @@ def _require_new(name: str, seen: set[str], what: str, where: str) -> None:
 
 
 def with_ids(labels: Iterable[Label], ids: Iterator[int]) -> tuple[Label, ...]:
-    """A function's labels as those of a task that takes whatever it finds."""
+    """Return a function's labels as those of a task that accepts all its results."""
     return tuple(
         replace(
             label,

@@ -36,7 +36,7 @@ class MaskText:
         return self.width, self.height
 
     def tolist(self) -> list[list[int]]:
-        """The rows as numbers; JSON encoders that know numpy's arrays call this."""
+        """Return the rows as numbers. JSON encoders that support numpy's arrays call this."""
         rows: list[list[int]] = json.loads(self.text)
         return rows
 

@@ -1,4 +1,4 @@
-"""Update the row of a function after a call of it, or when a person asks for it."""
+"""Update the row of a function after a call, or when a person looks the function up."""
 
 from __future__ import annotations
 

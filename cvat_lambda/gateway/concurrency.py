@@ -146,7 +146,7 @@ class ConcurrencyLimiter:
             self._admit()
 
     def _may_wait(self) -> int:
-        """How many invocations may wait at the function; none before its first answer."""
+        """Return how many invocations may wait at the function: none before its first answer."""
         if self._function_time_s == 0 or self._function_time_s >= _NONE_WAITING_S:
             return 0
         return 1 if self._function_time_s >= _ONE_WAITING_S else MAX_WAITING

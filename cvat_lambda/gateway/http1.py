@@ -44,7 +44,7 @@ class Message:
 
 
 def request_head(host: str, path: str, headers: Mapping[str, str], length: int) -> bytes:
-    """The head of a POST with a body of ``length`` bytes.
+    """Return the head of a POST with a body of ``length`` bytes.
 
     Raise ValueError if the path or a header holds a character that would end it.
     """

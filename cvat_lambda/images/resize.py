@@ -112,7 +112,7 @@ def _resize(
 
 
 def _max_image_bytes(limits: ImageLimits) -> int:
-    """The bytes of an image whose base64 fits into a body."""
+    """Return the largest size in bytes of an image whose base64 fits into a body."""
     return max(1, (limits.max_body_bytes - _OTHER_FIELDS_BYTES) * 3 // 4)
 
 

@@ -53,7 +53,7 @@ def get_caches() -> InteractiveCaches:
 
 
 def _begin_anew() -> None:
-    """Give a forked process its own caches: it must share no lock and no socket."""
+    """Give a forked process its own caches, so that it shares no lock and no socket."""
     global _caches, _lock
     _caches, _lock = None, threading.Lock()
 

@@ -29,7 +29,7 @@ USES, SIZES, TOTAL = PREFIX + "uses", PREFIX + "sizes", "total"
 IN_PROCESS_BYTES = 64 * 1024 * 1024
 
 # KEYS: uses, sizes. ARGV: prefix, member, value, now, age limit, byte limit.
-# Members whose value has expired are still counted, so they are removed first. Then the least
+# Members whose value has expired are still counted. They are removed first. Then the least
 # recently used ones are removed until the new value fits.
 _PUT = """
 local uses, sizes = KEYS[1], KEYS[2]

@@ -1,14 +1,14 @@
 """Answer clicks on an image whose embedding is kept: send the embedding instead of the image.
 
-A function whose metadata say ``embedding: true`` accepts ``want: "embedding"`` and answers, beside
-the mask, ``embedding`` (an object with base64 ``data``, ``shape`` and ``dtype``). Given that
-object, it needs no image. When two people click the same image at once, the function computes the
+A function whose metadata say ``embedding: true`` accepts ``want: "embedding"``. It then adds
+``embedding`` to its answer, an object with base64 ``data``, ``shape`` and ``dtype``. With that
+object it needs no image. When two people click the same image at once, the function computes the
 embedding once. A caller that wants the ``blob`` (see `answer_format`) gets the ``data`` of the
 embedding, so a function sends it once.
 
 An embedding is kept with the revision of the function that made it. An answer to an embedding of
-another revision is discarded, and the function gets the image: what one model encoded, another one
-decodes to a wrong mask.
+another revision is discarded, and the function gets the image: another revision could decode it to
+a wrong mask.
 """
 
 from __future__ import annotations

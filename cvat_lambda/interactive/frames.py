@@ -1,7 +1,7 @@
 """Read the frames of calls, with a cache in the process.
 
 A person clicks several times on one image and steps through neighbouring frames. The cache keeps
-frames by the engine's content key, so that a replaced image is read anew.
+frames by the engine's content key, so that a replaced image is read again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Run an interactor: it turns clicks and boxes into a mask. A kept embedding saves the image."""
+"""Run an interactor on clicks and a box. If an embedding is kept, the image is not sent."""
 
 from __future__ import annotations
 

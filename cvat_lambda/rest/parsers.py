@@ -99,7 +99,7 @@ def _too_deep() -> ParseError:
 
 
 def _is_deeper(value: Any) -> bool:
-    """Whether arrays and objects are nested more than MAX_DEPTH levels deep."""
+    """Return whether arrays and objects are nested more than MAX_DEPTH levels deep."""
     level = [value]
     for _ in range(MAX_DEPTH + 1):
         level = [
@@ -111,7 +111,7 @@ def _is_deeper(value: Any) -> bool:
 
 
 def children(value: Any) -> Iterator[Any]:
-    """The values directly inside a JSON value; keys of objects too."""
+    """Return the values directly inside a JSON value, and the keys of an object."""
     if isinstance(value, dict):
         yield from value
         yield from value.values()
@@ -120,7 +120,7 @@ def children(value: Any) -> Iterator[Any]:
 
 
 def walk(value: Any) -> Iterator[Any]:
-    """A JSON value and all that is inside it, however deep, in no particular order."""
+    """Yield a JSON value and everything inside it at any depth, in no particular order."""
     left = [value]
     while left:
         item = left.pop()

@@ -28,7 +28,8 @@ from cvat_lambda.runtime.paths import cache_folder, digest
 from cvat_lambda.runtime.spec.function_file import DEFAULT_PROJECT
 
 DEFAULT_PORT: Final = 8070  # the port of Nuclio's dashboard
-_LONGEST_START_S: Final = 86400.0  # for downloads; then the log tells which are not ready
+# For downloads. After this time the log says which functions are not ready.
+_LONGEST_START_S: Final = 86400.0
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 logger = logging.getLogger(__name__)
 

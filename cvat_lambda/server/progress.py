@@ -8,7 +8,7 @@ from typing import TextIO
 
 
 def duration(seconds: float) -> str:
-    """``75`` -> ``1:15``."""
+    """Return seconds as text: ``1:15`` for 75."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}:{rest:02d}"
 

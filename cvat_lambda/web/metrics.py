@@ -45,7 +45,7 @@ class MetricsView(APIView):
         return token != "" and compare_digest(given.encode(), f"Bearer {token}".encode())
 
     def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
-        """Prometheus accepts its own formats only. The answer is in one of them."""
+        """Skip the negotiation: Prometheus accepts its own formats only, and the answer has one."""
         return super().perform_content_negotiation(request, force=True)
 
 

@@ -1,4 +1,4 @@
-"""What a user may do with tasks, jobs and projects, decided by CVAT's policy server.
+"""Check with CVAT's policy server what a user may do with tasks, jobs and projects.
 
 Unknown and forbidden objects give the same error. In CVAT the assignee of a job may not view its
 task, so the task is unknown to them here as well.
@@ -26,7 +26,7 @@ from cvat_lambda.errors import JobNotFound, NotFound, PermissionDenied, TaskNotF
 if TYPE_CHECKING:
     from rest_framework.request import Request as HttpRequest
 
-# To view is to read frames; to edit is to change annotations.
+# The action "view" reads frames. The action "edit" changes annotations.
 _SCOPES = {"view": "view:data", "edit": "update:annotations"}
 _PROJECT_SCOPES = {"view": "view", "edit": "import:dataset"}  # writes to all tasks of the project
 
@@ -149,7 +149,7 @@ class CvatAccess:
         """Return the ids of the rows that CVAT's rules allow.
 
         The rules read the owner, assignee, project and organization of an object, but not its id.
-        A list of tasks or jobs has few combinations of these, and each is asked once.
+        A list of tasks or jobs has few combinations of these values. Each is asked about once.
         """
         contexts: dict[int | None, Any] = {}
         answers: dict[str, bool] = {}

@@ -150,7 +150,7 @@ def read_task(task_id: int) -> Task:
 
 
 def read_tasks(task_ids: Collection[int]) -> dict[int, Task]:
-    """Return the tasks that exist by id. The number of queries does not depend on how many."""
+    """Return the tasks that exist, by id. The number of queries is constant."""
     rows = _task_rows(task_ids)
     jobs: dict[int, list[_JobRow]] = defaultdict(list)
     for values in _JOBS_OF_TASKS.rows([row.id for row in rows]):

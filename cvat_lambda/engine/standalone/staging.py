@@ -28,7 +28,7 @@ _MAX_NAME_BYTES = 255
 
 
 def base_name(name: str) -> str:
-    """A client's path without its folders. Raise InvalidRequest where no usable name is left."""
+    """Return a client's path without its folders. Raise InvalidRequest for an unusable name."""
     base = re.split(r"[/\\]", name)[-1].strip()
     unusable = base in ("", ".", "..") or "\x00" in base
     if unusable or len(base.encode("utf-8", "replace")) > _MAX_NAME_BYTES:
@@ -49,7 +49,7 @@ class Staging:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def files(self) -> list[SourceFile]:
-        """The whole files, in the order in which they came."""
+        """Return the complete files in the order in which they arrived."""
         notes = []
         for path in self._folder.glob("*.json"):
             if path.with_suffix(".file").exists():
@@ -114,7 +114,7 @@ class Staging:
         return base
 
     def _counted_bytes(self) -> int:
-        """The folder's size, counted once: one message may bring thousands of files."""
+        """Return the folder's size, counted once, as one message may contain thousands of files."""
         if self._known_bytes is None:
             self._known_bytes = self.size_bytes()
         return self._known_bytes
@@ -135,7 +135,7 @@ class Staging:
         return key
 
     def progress(self, key: str) -> tuple[int, int]:
-        """Bytes that are there, and bytes in all. Raise NotFound."""
+        """Return the bytes received so far and the total. Raise NotFound."""
         note = self._read_note(key)
         part, whole = self._folder / f"{key}.part", self._folder / f"{key}.file"
         if whole.exists():
@@ -143,7 +143,7 @@ class Staging:
         return (part.stat().st_size if part.exists() else 0), int(note["length"])
 
     def name(self, key: str) -> str:
-        """The name of a file that is uploaded in pieces. Raise NotFound."""
+        """Return the name of a file that is uploaded in pieces. Raise NotFound."""
         return str(self._read_note(key)["name"])
 
     def append(self, key: str, offset: int, stream: IO[bytes], length: int) -> int:
@@ -171,7 +171,7 @@ class Staging:
             return there
 
     def ordered(self, names: Sequence[str]) -> list[SourceFile]:
-        """The whole files in the order of these names. Raise InvalidRequest if they differ."""
+        """Return the complete files in the order of these names. Raise InvalidRequest."""
         files = self.files()
         check_names(file.name for file in files)
         by_name = {file.name: file for file in files}

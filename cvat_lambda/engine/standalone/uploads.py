@@ -137,7 +137,7 @@ def _carried_out(request: models.DataRequest) -> tuple[models.RequestStatus, str
 
 
 def _signs_of_life(request_id: UUID) -> Callable[[], None]:
-    """A callback that notes, not too often, that the work goes on."""
+    """Return a callback that records at intervals that the work continues."""
     last = time.monotonic()
 
     def note() -> None:

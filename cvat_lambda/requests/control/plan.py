@@ -81,7 +81,7 @@ def plan(
 
     ``shard_frames`` > 0 splits longer shards, preferably where a job begins. ``by_job`` makes one
     shard of each job, for functions that merge the objects of a job into tracks.
-    ``adds_tracks`` refuses tasks that take no tracks, as ``by_job`` does. Raise NotFound,
+    ``adds_tracks`` and ``by_job`` refuse tasks that take no tracks. Raise NotFound,
     FrameOutOfScope, InvalidRequest.
     """
     jobs = _named_jobs(engine, scope)

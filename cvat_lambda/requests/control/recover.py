@@ -35,7 +35,7 @@ class Recovered:
     given_up: int = 0  # shards whose workers died too often; they failed
     lost: int = 0  # queued shards without a job; they were sent again
     ended: int = 0  # live requests whose shards had all ended
-    undone: int = 0  # requests whose undo had been cut short
+    undone: int = 0  # requests whose undo was interrupted
 
     def __bool__(self) -> bool:
         return self != Recovered()

@@ -146,7 +146,7 @@ class Invoker:
             raise
         self._answered_at = time.monotonic()
         took_s = time.monotonic() - started
-        # The function may have been deployed anew since the registry was read: its answer tells.
+        # The function may have been deployed again since the registry was read; its answer says so.
         version = self._version(called.revision)
         try:
             self._run.check_version(version)

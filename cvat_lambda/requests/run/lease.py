@@ -1,4 +1,4 @@
-"""The lease of a shard: a worker claims it, renews it, checks it before each write, returns it."""
+"""The lease of a shard: a worker claims, renews and returns it, and checks it before each write."""
 
 from __future__ import annotations
 

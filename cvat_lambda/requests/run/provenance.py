@@ -132,7 +132,7 @@ def made_by_earlier_requests(
 ) -> QuerySet[Provenance]:
     """Return what earlier requests (of a function) added to the annotations that a shard writes.
 
-    With a ``roi`` these are only requests on the same region: a function that looks at another
+    With a ``roi`` these are only requests on the same region: a function that gets another
     region cannot find their objects again.
     """
     found: QuerySet[Provenance] = Provenance.objects.filter(task_id=task.id).exclude(

@@ -17,7 +17,7 @@ from cvat_lambda.requests.store.params import Params
 
 
 class FunctionRedeployed(FunctionError):
-    """The function was deployed anew while the request ran."""
+    """The function was deployed again while the request ran."""
 
     code = "function_redeployed"
 
@@ -48,7 +48,7 @@ class ShardRun:
         if self.params.on_redeploy != "stop" or version == first:
             return
         raise FunctionRedeployed(
-            f"{self.function_name} was deployed anew while the request ran: "
+            f"{self.function_name} was deployed again while the request ran: "
             "retry the request to run the other frames with the new version"
         )
 

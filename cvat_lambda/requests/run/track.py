@@ -49,7 +49,7 @@ from cvat_lambda.requests.store.tracking import Tracking
 # Reasons of skipped frames.
 NOT_FOLLOWED: Final = "not_followed"  # no object is tracked to this frame
 PASSED: Final = "passed"  # it failed, and the tracker has passed it: a tracker cannot go back
-BACKWARD_BLOCK: Final = 16  # frames in memory while a leg goes backward
+BACKWARD_BLOCK: Final = 16  # frames in memory on a backward leg
 
 
 class TrackWork(Work):

@@ -243,7 +243,7 @@ class Writer:
         if new and revisions:
             notes[REDEPLOYED] = {
                 "count": len(new),
-                "reason": "the function was deployed anew while the request ran: the frames have "
+                "reason": "the function was deployed again while the request ran: the frames have "
                 "results of several revisions",
             }
         found: dict[str, Any] = {

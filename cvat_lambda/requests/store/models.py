@@ -130,7 +130,7 @@ class Request(models.Model):
     started_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
     undoing_at = models.DateTimeField(null=True, blank=True)  # latest step of an undo; null: none
-    undo_user_id = models.BigIntegerField(null=True, blank=True)  # who asked for the undo
+    undo_user_id = models.BigIntegerField(null=True, blank=True)  # who requested the undo
     undone_at = models.DateTimeField(null=True, blank=True)  # everything that it added is removed
     # Set when the outcomes of its frames are deleted: it can no longer be retried.
     outcomes_pruned_at = models.DateTimeField(null=True, blank=True)

@@ -14,7 +14,7 @@ from cvat_lambda.requests.store.bulk_rows import strip_unstorable
 StoredNotes = dict[str, dict[str, Any]]
 MAX_REASON = 500  # characters
 
-REDEPLOYED = "redeployed"  # the function was deployed anew while the request ran
+REDEPLOYED = "redeployed"  # the function was deployed again while the request ran
 
 
 def stored_notes(notes: Iterable[Note]) -> StoredNotes:

@@ -1,4 +1,4 @@
-"""Checks a function folder: lints it, starts it, calls it and judges the answers."""
+"""Checks a function folder: lints it, starts it, calls it and checks the answers."""
 
 from __future__ import annotations
 

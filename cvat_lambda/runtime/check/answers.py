@@ -84,7 +84,7 @@ def interactor_problems(answer: Any, width: int, height: int) -> Problems:
 
 
 def tracker_problems(answer: Any, objects: int) -> Problems:
-    """Yield what is wrong with a tracker's answer for so many objects."""
+    """Yield what is wrong with a tracker's answer for this number of objects."""
     if not isinstance(answer, dict):
         yield f"a tracker answers with an object, this is {_kind(answer)}"
         return

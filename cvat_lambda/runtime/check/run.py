@@ -1,4 +1,4 @@
-"""Starts a function folder on a runtime of its own, calls it, and judges its answers."""
+"""Starts a function folder on a separate runtime, calls it, and checks its answers."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _served(folder: Path, licences: frozenset[str], *, gpu: bool) -> Iterator[Da
         command += ["--port", "0", "--state-dir", str(Path(temporary) / "state")]
         command += ["--ready-file", str(ready), "--token", "", "--parent", str(os.getpid())]
         command += ["--gpu", "yes" if gpu else "no"]
-        command += ["--log-level", "warning"]  # `progress` tells the rest
+        command += ["--log-level", "warning"]  # `progress` writes the rest
         for licence in licences:
             command += ["--accept-licence", licence]
         root = Path(__file__).resolve().parents[3]

@@ -37,7 +37,7 @@ _SAME: Final = {
 }
 _FLAGS: Final = frozenset({"no-index", "pre", "no-cache-dir", "require-hashes"})
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
-_SECTIONS: Final = ("global", "install")  # of pip's files; the second one wins
+_SECTIONS: Final = ("global", "install")  # of pip's files; the second one has precedence
 
 
 def find_uv() -> str:

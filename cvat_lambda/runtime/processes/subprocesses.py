@@ -46,7 +46,7 @@ def run_child(
         [sys.executable, "-I", "-S", str(WATCHDOG), *command],
         cwd=cwd,
         env=dict(env),
-        stdin=subprocess.PIPE,  # its end tells the watchdog that this process has ended
+        stdin=subprocess.PIPE,  # the watchdog sees its end when this process ends
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         bufsize=0,

@@ -21,7 +21,7 @@ async def watch_memory(workers: Sequence[Worker], limit: int) -> None:
     """Kill each worker that uses more than `limit` bytes of memory; run until cancelled.
 
     The memory of a worker is that of its process and of all its descendants. The limit holds from
-    the worker's start, so a model that does not fit is not loaded. RLIMIT_AS is no alternative: it
+    the worker's start, so a model that does not fit is not loaded. RLIMIT_AS cannot be used: it
     counts the address space that CUDA and OpenVINO reserve, which is far more than they use.
     """
     tracker = ProcessTracker()

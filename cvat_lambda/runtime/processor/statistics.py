@@ -11,7 +11,7 @@ class WorkerStatistics:
     """Counters of one worker. They are kept when the worker is restarted."""
 
     events: int = 0
-    duration_ms_sum: float = 0.0  # handler time alone
+    duration_ms_sum: float = 0.0  # time in the handler only
     restarts: int = 0
 
 

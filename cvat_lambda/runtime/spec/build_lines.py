@@ -69,7 +69,7 @@ _OPENCV: Final = re.compile(r"^opencv(-contrib)?-python(?=$|[\[<>=!~ ;])", re.IG
 
 @dataclass(slots=True, kw_only=True)
 class BuildLines:
-    """What ``spec.build`` asks for."""
+    """The packages and variables that ``spec.build`` sets up."""
 
     requirements: list[str] = field(default_factory=list)  # lines of a requirements file
     variables: list[tuple[str, str]] = field(default_factory=list)

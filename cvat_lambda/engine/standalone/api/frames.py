@@ -68,7 +68,7 @@ def _number(parameters: Any, name: str) -> int:
 
 
 def answer(scope: FrameScope, parameters: Any) -> HttpResponse | FileResponse:
-    """``?type=frame|chunk|preview&number=N&quality=original|compressed``."""
+    """Answer ``?type=frame|chunk|preview&number=N&quality=original|compressed``."""
     kind = parameters.get("type", "chunk")
     quality = parameters.get("quality", "compressed")
     if quality not in _QUALITIES:

@@ -72,7 +72,7 @@ def _header_number(request: Request, name: str) -> int:
 
 
 def _file_name(request: Request) -> str:
-    """``Upload-Metadata: filename BASE64, ...``."""
+    """Return the name in the header ``Upload-Metadata: filename BASE64, ...``."""
     for pair in request.headers.get("Upload-Metadata", "").split(","):
         key, _, value = pair.strip().partition(" ")
         if key == "filename":

@@ -183,7 +183,7 @@ def decode(data: bytes) -> Image.Image:
 
 
 def decode_unlocked(data: bytes) -> Image.Image:
-    """As `decode`, for callers that hold `large_image_lock`."""
+    """Decode as `decode` does, for callers that hold `large_image_lock`."""
     image = _open(io.BytesIO(data))
     image.load()
     return image

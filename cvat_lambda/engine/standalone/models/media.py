@@ -100,7 +100,7 @@ class Video(models.Model):
 
     @staticmethod
     def unpack(column: bytes | memoryview) -> array[int]:
-        """The inverse of `pack`."""
+        """Return what `pack` packed."""
         values = array("q")
         values.frombytes(bytes(column))
         return values
