@@ -20,7 +20,9 @@ def _no_arguments(parser: ArgumentParser) -> None:
 
 
 def _refresh_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--loop", action="store_true", help="every FUNCTIONS_REFRESH_S seconds")
+    parser.add_argument(
+        "--loop", action="store_true", help="repeat every FUNCTIONS_REFRESH_S seconds"
+    )
 
 
 def _id_arguments(parser: ArgumentParser) -> None:
@@ -40,7 +42,9 @@ def _check_arguments(parser: ArgumentParser) -> None:
 def _invoke_arguments(parser: ArgumentParser) -> None:
     _id_arguments(parser)
     parser.add_argument("--image", type=Path)
-    parser.add_argument("--data", default="{}", help="the other fields, a JSON object")
+    parser.add_argument(
+        "--data", default="{}", help="the other fields of the payload, a JSON object"
+    )
     parser.add_argument("--timeout", type=float, help="seconds")
 
 
@@ -56,8 +60,10 @@ def _endpoint_arguments(parser: ArgumentParser) -> None:
     add.add_argument(
         "--token-stdin", action="store_true", help="read the bearer token from standard input"
     )
-    add.add_argument("--timeout", type=float, help="seconds of one call")
-    add.add_argument("--workers", type=int, default=1, help="calls that it works on at once")
+    add.add_argument("--timeout", type=float, help="time limit of one call in seconds")
+    add.add_argument(
+        "--workers", type=int, default=1, help="number of calls that it can answer at the same time"
+    )
     add.add_argument("--max-body-bytes", type=int)
     add.add_argument(
         "--annotation",

@@ -14,9 +14,9 @@ from cvat_lambda.runtime.weights.licences import ACCEPT_VARIABLE
 
 
 def as_nuctl_arguments(words: Sequence[str]) -> list[str]:
-    """Return a command line with each word behind ``--`` as an option ``--nuctl-argument``.
+    """Return a command line with each word after ``--`` as an option ``--nuctl-argument``.
 
-    A parser cannot tell the words behind ``--`` from folders. A second ``--`` is left out.
+    A parser cannot distinguish the words after ``--`` from folders. A second ``--`` is left out.
     """
     if "--" not in words:
         return list(words)
@@ -32,7 +32,7 @@ def add_deploy_arguments(parser: argparse.ArgumentParser) -> None:
         "--platform",
         choices=("runtime", "nuclio"),
         default="runtime",
-        help="the embedded runtime, or Nuclio by its tool nuctl",
+        help="the embedded runtime, or Nuclio through its tool nuctl",
     )
     parser.add_argument(
         "--nuclio-platform", choices=("local", "kube"), default="local", help="Docker or Kubernetes"
@@ -40,7 +40,7 @@ def add_deploy_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--namespace", help="Nuclio's namespace")
     parser.add_argument(
         "--network",
-        help="Docker's network of a function on Nuclio (default: cvat_cvat, if it exists)",
+        help="Docker network of the functions on Nuclio (default: cvat_cvat, if it exists)",
     )
     parser.add_argument(
         "--nuctl-argument",
@@ -48,15 +48,15 @@ def add_deploy_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         dest="nuctl_arguments",
         metavar="WORD",
-        help="one more argument of nuctl deploy; or write all of them behind --",
+        help="one more argument of nuctl deploy; or write all of them after --",
     )
-    parser.add_argument("--project", help="of functions whose file names none")
+    parser.add_argument("--project", help="project of functions whose file names none")
     add_gpu_argument(parser)
 
 
 def add_check_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``check``, except for the folders."""
-    parser.add_argument("--lint-only", action="store_true", help="start no function of a folder")
+    parser.add_argument("--lint-only", action="store_true", help="do not start the functions")
     add_gpu_argument(parser)
     add_licence_argument(parser)
 

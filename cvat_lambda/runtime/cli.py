@@ -84,38 +84,46 @@ def make_parser() -> Parser:
 
 
 def _add_serve(subparsers: Verbs[Parser]) -> None:
-    serve = subparsers.add_parser("serve", help="serve the functions below some folders")
-    serve.add_argument("folders", nargs="*", type=Path, help="folders that hold function folders")
+    serve = subparsers.add_parser("serve", help="serve the functions in some folders")
+    serve.add_argument(
+        "folders", nargs="*", type=Path, help="folders that contain function folders"
+    )
     serve.add_argument("--host", default="127.0.0.1", help="address to bind (default: loopback)")
-    serve.add_argument("--port", type=_port, default=DEFAULT_PORT, help="0 = any free one")
+    serve.add_argument(
+        "--port", type=_port, default=DEFAULT_PORT, help="port of the dashboard; 0: any free one"
+    )
     serve.add_argument(
         "--token",
         default=os.environ.get("CVAT_LAMBDA_RUNTIME_TOKEN", ""),
-        help="what callers must send as a bearer token (or CVAT_LAMBDA_RUNTIME_TOKEN)",
+        help="bearer token that callers must send (or CVAT_LAMBDA_RUNTIME_TOKEN)",
     )
     serve.add_argument(
         "--token-file",
         type=Path,
-        help="file with that token; it gets a random one if it does not exist",
+        help="file with the token; if it does not exist, a random token is written to it",
     )
-    serve.add_argument("--only", default="", metavar="ID[,ID]", help="load these functions alone")
+    serve.add_argument("--only", default="", metavar="ID[,ID]", help="load only these functions")
     serve.add_argument(
-        "--project", default=DEFAULT_PROJECT, help="of functions whose file names none"
+        "--project", default=DEFAULT_PROJECT, help="project of functions whose file names none"
     )
     serve.add_argument(
         "--max-workers",
         type=_workers,
         default=os.environ.get(MAX_WORKERS_VARIABLE, str(DEFAULT_MAX_WORKERS)),
-        help=f"the most workers that one function may have (or {MAX_WORKERS_VARIABLE})",
+        help=f"maximum number of workers of one function (or {MAX_WORKERS_VARIABLE})",
     )
     _add_gpu_choice(serve)
-    serve.add_argument("--state-dir", type=Path, help="folder of logs and deployed code")
-    serve.add_argument("--ready-file", type=Path, help="gets the URL when the dashboard answers")
+    serve.add_argument("--state-dir", type=Path, help="folder for logs and deployed code")
+    serve.add_argument(
+        "--ready-file",
+        type=Path,
+        help="file to which the URL is written when the dashboard answers",
+    )
     serve.add_argument(
         "--log-level",
         choices=("info", "warning", "error"),
         default="info",
-        help="info: also the progress of each function",
+        help="info: show the progress of each function, too",
     )
     serve.add_argument("--parent", type=int, metavar="PID", help="end when this process ends")
     serve.add_argument("--offline", action="store_true", help="fetch no weights")
@@ -137,7 +145,7 @@ def _add_gpu_choice(parser: Parser) -> None:
         "--gpu",
         choices=tuple(_GPU_CHOICES),
         default="auto",
-        help="take function-gpu.yaml where it is (auto: those for NVIDIA, if a device is here)",
+        help="use function-gpu.yaml where it exists (auto: if this machine has an NVIDIA device)",
     )
 
 
@@ -204,8 +212,10 @@ def _token(parsed: argparse.Namespace) -> str:
 
 
 def _add_client(parser: Parser) -> None:
-    parser.add_argument("--url", help=f"the dashboard (or CVAT_LAMBDA_RUNTIME_URL; {DEFAULT_URL})")
-    parser.add_argument("--token", help="its token (or CVAT_LAMBDA_RUNTIME_TOKEN)")
+    parser.add_argument(
+        "--url", help=f"URL of the dashboard (or CVAT_LAMBDA_RUNTIME_URL; {DEFAULT_URL})"
+    )
+    parser.add_argument("--token", help="the dashboard's token (or CVAT_LAMBDA_RUNTIME_TOKEN)")
 
 
 def _client(parsed: argparse.Namespace) -> DashboardClient:
@@ -256,7 +266,7 @@ def _print_error(text: str) -> None:
 
 
 def _add_remove(subparsers: Verbs[Parser]) -> None:
-    parser = subparsers.add_parser("remove", help="stop and forget a function")
+    parser = subparsers.add_parser("remove", help="stop and delete a function")
     parser.add_argument("name")
     _add_client(parser)
     parser.set_defaults(act=_remove)
@@ -271,7 +281,7 @@ def _remove(parsed: argparse.Namespace) -> int:
 def _add_logs(subparsers: Verbs[Parser]) -> None:
     parser = subparsers.add_parser("logs", help="show the log of a function")
     parser.add_argument("name")
-    parser.add_argument("--lines", type=int, help="only the last ones")
+    parser.add_argument("--lines", type=int, help="show only so many lines from the end")
     _add_client(parser)
     parser.set_defaults(act=_logs)
 
@@ -284,8 +294,10 @@ def _logs(parsed: argparse.Namespace) -> int:
 def _add_invoke(subparsers: Verbs[Parser]) -> None:
     parser = subparsers.add_parser("invoke", help="call a function and show its answer")
     parser.add_argument("name")
-    parser.add_argument("--image", type=Path, help="a picture to send as 'image'")
-    parser.add_argument("--data", default="{}", help="the rest of the payload, a JSON object")
+    parser.add_argument("--image", type=Path, help="an image file to send as 'image'")
+    parser.add_argument(
+        "--data", default="{}", help="the other fields of the payload, a JSON object"
+    )
     parser.add_argument("--timeout", type=_seconds, default=60.0, help="seconds")
     _add_client(parser)
     parser.set_defaults(act=_invoke)
@@ -306,9 +318,9 @@ def _invoke(parsed: argparse.Namespace) -> int:
 
 
 def _add_check(subparsers: Verbs[Parser]) -> None:
-    parser = subparsers.add_parser("check", help="lint folders, start them, judge their answers")
+    parser = subparsers.add_parser("check", help="lint folders, start them and check their answers")
     parser.add_argument("folders", nargs="+", type=Path)
-    parser.add_argument("--json", action="store_true", help="print a JSON object a function")
+    parser.add_argument("--json", action="store_true", help="print a JSON object for each function")
     parser.add_argument("--installer", help=argparse.SUPPRESS)
     arguments.add_check_arguments(parser)
     parser.set_defaults(act=_check)
@@ -328,7 +340,9 @@ def _check(parsed: argparse.Namespace) -> int:
 
 
 def _add_fetch(subparsers: Verbs[Parser]) -> None:
-    parser = subparsers.add_parser("fetch", help="make environments and weights ready, no more")
+    parser = subparsers.add_parser(
+        "fetch", help="prepare environments and weights without starting a function"
+    )
     parser.add_argument("folders", nargs="+", type=Path)
     _add_gpu_choice(parser)
     _add_preparation(parser)
