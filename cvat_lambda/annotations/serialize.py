@@ -223,9 +223,9 @@ class _Reader:
     def _id(self, raw: dict[str, Any], path: str) -> int | None:
         value = _integer(raw, "id", path, default=None)
         if value is None and self._require_ids:
-            raise DataError("an id is needed to find what is meant", path=_join(path, "id"))
+            raise DataError("an annotation to update or delete needs an id", path=_join(path, "id"))
         if value is not None and self._forbid_ids:
-            raise DataError("what is new must not have an id", path=_join(path, "id"))
+            raise DataError("a new annotation must not have an id", path=_join(path, "id"))
         return value
 
 

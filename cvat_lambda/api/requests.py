@@ -98,7 +98,7 @@ _UNDO = OpenApiParameter("undo", bool, description="Also remove what the request
     ),
     outcomes=extend_schema(
         operation_id="lambda_list_request_outcomes",
-        summary="List what became of the frames of a request",
+        summary="List the outcomes of the frames of a request",
         parameters=[*_OF_REQUEST, OutcomesQuerySerializer],
         responses={200: schema.FrameOutcomePageSerializer, **schema.errors(400, 403, 404)},
     ),

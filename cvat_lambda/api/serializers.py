@@ -103,7 +103,9 @@ class StartShapeSerializer(BodySerializer):
     label = fields.TextField(  # type: ignore[assignment]  # a field of this name is meant
         required=False, max_length=64, help_text="Name of the task's label"
     )
-    label_id = fields.IdField(required=False, help_text="Its id, instead of the name")
+    label_id = fields.IdField(
+        required=False, help_text="Id of the task's label, instead of its name"
+    )
     type = fields.ChoiceField(choices=get_args(ShapeType))
     points = serializers.ListField(child=fields.FloatField(), min_length=2, max_length=MAX_POINTS)
     attributes = serializers.ListField(
@@ -158,7 +160,9 @@ class FunctionCallRequestSerializer(MaskOptionSerializer):
 
     function = fields.TextField(max_length=128, help_text="Id of the function")
     task = fields.IdField(required=False)
-    job = fields.IdField(required=False, help_text="This job alone; a given task must be its task")
+    job = fields.IdField(
+        required=False, help_text="Only this job; if a task is given, the job must belong to it"
+    )
     jobs = fields.ListField(
         child=fields.IdField(), required=False, min_length=1, max_length=MAX_IDS
     )
@@ -170,21 +174,23 @@ class FunctionCallRequestSerializer(MaskOptionSerializer):
         required=False, help_text="Frames of the task: numbers and ranges [first, last]"
     )
     only_unannotated = fields.BooleanField(
-        required=False, help_text="Only frames that carry no annotation"
+        required=False, help_text="Only frames that have no annotation"
     )
     cleanup = fields.BooleanField(
         required=False,
-        help_text="Replace all annotations of a frame with the function's; false says nothing",
+        help_text="Replace all annotations of a frame with the function's; false has no effect",
     )
     replace = fields.ChoiceField(
         choices=REPLACE,
         required=False,
-        help_text="Which annotations of a frame the function's results replace; without it and"
-        " without cleanup the server's CVAT_LAMBDA_DEFAULT_REPLACE: function, or none",
+        help_text="Which annotations of a frame the function's results replace. Default, without"
+        " cleanup: the server's CVAT_LAMBDA_DEFAULT_REPLACE, function or none",
     )
     threshold = fields.FractionField(required=False)
     max_distance = fields.IntegerField(
-        min_value=0, required=False, help_text="Of re-identification, in pixels"
+        min_value=0,
+        required=False,
+        help_text="ReID: how far an object may move between two frames, in pixels",
     )
     mapping = fields.DictField(
         max_members=MAX_LABELS,
@@ -206,9 +212,12 @@ class FunctionCallRequestSerializer(MaskOptionSerializer):
     )
     start = StartField(
         required=False,
-        help_text='Tracker: "annotations", or which of them: {frame, labels, sources, ids}',
+        help_text='Tracker: "annotations" for all shapes of the first frame, or an object that selects them:'
+        " {frame, label_ids, sources, ids}",
     )
-    direction = fields.ChoiceField(choices=DIRECTIONS, required=False, help_text="Tracker")
+    direction = fields.ChoiceField(
+        choices=DIRECTIONS, required=False, help_text="Tracker: default forward"
+    )
     stop_when_lost = fields.BooleanField(
         required=False, help_text="Tracker: end a track where its object is lost"
     )
@@ -224,27 +233,28 @@ class FunctionCallRequestSerializer(MaskOptionSerializer):
         help_text="Detector: [xtl, ytl, xbr, ybr] in pixels, only this part of each frame is sent",
     )
     max_failure_rate = fields.FractionField(
-        required=False, help_text="The request fails when more than this part of its frames do"
+        required=False, help_text="The request fails if more than this share of its frames fail"
     )
     priority = fields.IntegerField(
         min_value=-100,
         max_value=100,
         required=False,
-        help_text="Above 0: before the others of the queue",
+        help_text="Above 0: the request is put before the others in the queue",
     )
     shard_frames = fields.IntegerField(
         min_value=0,
         required=False,
-        help_text="Share the work among workers, in parts of about so many frames; 0: do not",
+        help_text="Divide the request into shards of about this many frames; 0: one shard",
     )
     on_redeploy = fields.ChoiceField(
         choices=ON_REDEPLOY,
         required=False,
-        help_text="Whether the request goes on (the default) or fails when the function is deployed"
-        " anew while it runs",
+        help_text="Whether the request continues (the default) or fails if the function is deployed"
+        " again while it runs",
     )
     dry_run = fields.BooleanField(
-        required=False, help_text="Count what would run and be replaced, and store no request"
+        required=False,
+        help_text="Store nothing; count the frames that would run and what would be replaced",
     )
 
     def to_internal_value(self, data: Any) -> Any:
@@ -298,7 +308,9 @@ class OnlineFunctionCallRequestSerializer(MaskOptionSerializer):
     """A call: one answer for a person who waits. Which members are needed depends on the kind."""
 
     job = fields.IdField(required=False)
-    task = fields.IdField(required=False, help_text="Needed without job; else the job's task")
+    task = fields.IdField(
+        required=False, help_text="Required without job; with job, the job's task"
+    )
     frame = fields.FrameField(required=False, help_text="Detector, interactor, tracker")
     threshold = fields.FractionField(required=False)
     roi = fields.RoiField(
@@ -319,19 +331,19 @@ class OnlineFunctionCallRequestSerializer(MaskOptionSerializer):
     want = fields.ChoiceField(
         choices=("mask", "blob"),
         required=False,
-        help_text="Interactor: the mask alone, or the embedding that a browser decodes alone",
+        help_text="Interactor: only the mask, or only the embedding that a browser decodes",
     )
     shapes = fields.ListField(
         child=TrackerShapeSerializer(allow_null=True),
         required=False,
         max_length=MAX_OBJECTS,
-        help_text="Tracker: shapes to begin with",
+        help_text="Tracker: shapes that tracks start with",
     )
     states = fields.ListField(
         child=fields.TextField(allow_null=True, allow_blank=True),
         required=False,
         max_length=MAX_OBJECTS,
-        help_text="Tracker: states of the step before",
+        help_text="Tracker: states that the previous step returned",
     )
     frame0 = fields.FrameField(required=False, help_text="Reid")
     frame1 = fields.FrameField(required=False, help_text="Reid")

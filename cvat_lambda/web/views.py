@@ -232,7 +232,7 @@ def _act(request: HttpRequest, found: Request) -> None:
         case "undo":
             undo_request(found, user_id=access.user_id)
         case _:
-            raise InvalidRequest("what shall be done? cancel, retry or undo")
+            raise InvalidRequest("the action must be cancel, retry or undo")
 
 
 @login_required

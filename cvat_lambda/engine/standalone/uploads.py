@@ -130,7 +130,7 @@ def _carried_out(request: models.DataRequest) -> tuple[models.RequestStatus, str
         if is_disk_full(exc):
             return models.RequestStatus.FAILED, DiskFull().message
         logger.exception("upload for task #%s failed", request.task_id)
-        return models.RequestStatus.FAILED, "The upload failed; the server's log tells why."
+        return models.RequestStatus.FAILED, "The upload failed; the server's log has the cause."
     finally:
         staging.clear()
     return models.RequestStatus.FINISHED, note

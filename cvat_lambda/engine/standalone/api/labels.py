@@ -205,7 +205,7 @@ class LabelViewSet(
         """Delete a label and its annotations. Raise PermissionDenied."""
         label = self._editable()
         if label.parent_id is not None:
-            raise ValidationError({"id": ["A sublabel goes only with its skeleton."]})
+            raise ValidationError({"id": ["A sublabel is deleted only with its skeleton."]})
         with transaction.atomic():
             label.delete()
             note_change(label.task_id, label.project_id)

@@ -27,7 +27,7 @@ class Sorting(BaseFilterBackend):
             return queryset
         given = [name for name in REFUSED if request.query_params.get(name)]
         if given:
-            sentence = "This server does not offer it. Leave it out."
+            sentence = "This server does not support it. Remove it."
             raise ValidationError({name: [sentence] for name in given})
         order = _order(request.query_params.get("sort", ""), view.sort_fields)
         # Equal rows are ordered by id; otherwise pages could repeat or omit some.

@@ -81,7 +81,7 @@ class DataParameters(serializers.Serializer[Any]):
         if isinstance(data, Mapping):
             given = [name for name in self.unsupported if data.get(name) not in (None, "", [], {})]
             if given:
-                sentence = "This server does not offer it. Leave it out."
+                sentence = "This server does not support it. Remove it."
                 raise serializers.ValidationError({name: [sentence] for name in given})
         return super().to_internal_value(data)
 
