@@ -118,12 +118,12 @@ class FunctionCallSerializer(serializers.Serializer[Any]):
     started = serializers.DateTimeField(allow_null=True)
     ended = serializers.DateTimeField(allow_null=True)
     exc_info = serializers.CharField(
-        allow_null=True, help_text="Why it failed: a sentence; null where nothing is wrong"
+        allow_null=True, help_text="The cause of the failure as a sentence; null if it did not fail"
     )
     owner = serializers.IntegerField(allow_null=True, help_text="User id")
     version = serializers.IntegerField(help_text="Of the function, in the latest run")
     revision = serializers.CharField(allow_blank=True, help_text="Of that version; may be empty")
-    summary = serializers.CharField(help_text="How it stands, as a sentence for people")
+    summary = serializers.CharField(help_text="The progress as a sentence for people")
     total = serializers.IntegerField(help_text="Frames")
     done = serializers.IntegerField(help_text="Frames")
     failed = serializers.IntegerField(help_text="Frames")
@@ -132,13 +132,13 @@ class FunctionCallSerializer(serializers.Serializer[Any]):
     dropped = serializers.IntegerField(help_text="Items of answers that gave no annotation")
     notes = NoteSerializer(many=True)
     revisions = RevisionSerializer(many=True, help_text="Versions that ran, in order of first use")
-    rate = serializers.FloatField(allow_null=True, help_text="Frames a second, recent")
-    eta_s = serializers.FloatField(allow_null=True, help_text="Seconds until the end, about")
+    rate = serializers.FloatField(allow_null=True, help_text="Recent rate in frames a second")
+    eta_s = serializers.FloatField(allow_null=True, help_text="Estimated seconds until the end")
     undoing = serializers.DateTimeField(
         allow_null=True, help_text="Latest step of an undo that is not finished"
     )
     undone = serializers.DateTimeField(
-        allow_null=True, help_text="When everything that it added was removed"
+        allow_null=True, help_text="Time at which everything that it added was removed"
     )
     errors = FrameErrorSerializer(  # type: ignore[assignment]  # a field, taken off the class
         many=True, help_text="The first failed frames"
@@ -223,7 +223,7 @@ _DETECTIONS = {
         "notes": {
             "type": "array",
             "items": {"type": "string"},
-            "description": "Results that were cut to the image or left out, where there are any",
+            "description": "Results that were clipped to the image or left out, if there are any",
         },
     },
     "required": ["version", "tags", "shapes", "tracks"],
@@ -251,7 +251,7 @@ _INTERACTION = {
 }
 _STEP = {
     "type": "object",
-    "description": "Tracker: a shape and a state for each given one, null where it was lost",
+    "description": "Tracker: a shape and a state for each object, null if it was lost",
     "properties": {
         "shapes": {
             "type": "array",
@@ -272,18 +272,18 @@ _STEP = {
 _MATCHES = {
     "type": "array",
     "items": {"type": "integer", "minimum": -1},
-    "description": "Reid: for each of boxes0 the index of its like in boxes1, or -1",
+    "description": "ReID: for each of boxes0 the index of the same object in boxes1, or -1",
 }
 
 
 CALL_ANSWER: dict[str, Any] = {"anyOf": [_DETECTIONS, _INTERACTION, _STEP, _MATCHES]}
 
 _MEANINGS = {
-    400: "The call is wrong; a refusal by the function itself counts as this too",
+    400: "The call is wrong, or the function rejected it",
     401: "Not logged in",
-    403: "Visible, but not to be done by this user",
-    404: "Unknown, or not for this user to see",
-    409: "Not in the present state, or other work is in the way",
+    403: "The user may view the object, but not do this",
+    404: "Unknown, or not visible for this user",
+    409: "The present state does not allow this, or other work conflicts with it",
     413: "The image is larger than the function takes",
     415: "The body is not JSON",
     422: "The frame cannot be read as an image",

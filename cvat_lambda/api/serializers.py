@@ -212,8 +212,8 @@ class FunctionCallRequestSerializer(MaskOptionSerializer):
     )
     start = StartField(
         required=False,
-        help_text='Tracker: "annotations" for all shapes of the first frame, or an object that selects them:'
-        " {frame, label_ids, sources, ids}",
+        help_text='Tracker: "annotations" for all shapes of the first frame, or an object that'
+        " selects them: {frame, label_ids, sources, ids}",
     )
     direction = fields.ChoiceField(
         choices=DIRECTIONS, required=False, help_text="Tracker: default forward"
