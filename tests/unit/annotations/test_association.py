@@ -1,4 +1,4 @@
-"""Detections become the tracks that ByteTrack makes of them."""
+"""Detections are joined to the same tracks as by ByteTrack."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def detection(index: int, x: float, *, score: float = 0.9, label_id: int = 1) ->
 
 
 def links(tracks: Mapping[tuple[int, int], int]) -> set[tuple[tuple[int, int], tuple[int, int]]]:
-    """Pairs of successive detections of the same track."""
+    """Return the pairs of successive detections of the same track."""
     members = defaultdict(list)
     for place in sorted(tracks):
         members[tracks[place]].append(place)
@@ -37,7 +37,7 @@ def test_recorded_scene_gets_the_links_of_the_reference_implementation() -> None
         for index, number in associator.feed(frame, detections).items():
             ours[frame, index] = number
         theirs.update({(frame, i): row[5] for i, row in enumerate(rows) if row[5] is not None})
-    # The reference reports a track from its second detection on, so the first link is ours alone.
+    # The reference reports a track from its second detection on, so it lacks the first link.
     starts = {min(place for place in ours if ours[place] == number) for number in ours.values()}
     assert links(theirs) <= links(ours)
     assert {first for first, _ in links(ours) - links(theirs)} <= starts
@@ -53,7 +53,7 @@ def test_crossing_objects_keep_their_tracks() -> None:
     assert {found.get(1) for found in numbers} == {1}
 
 
-def test_unconfident_detection_continues_a_track_and_starts_none() -> None:
+def test_detection_of_low_confidence_continues_a_track_but_starts_none() -> None:
     associator = Associator()
     assert associator.feed(0, [detection(0, 0), detection(1, 300, score=0.3)]) == {0: 0}
     assert associator.feed(1, [detection(0, 1, score=0.2)]) == {0: 0}
@@ -73,7 +73,7 @@ def test_objects_of_different_labels_are_never_joined() -> None:
     assert associator.feed(1, [detection(0, 0, label_id=2)]) == {0: 1}
 
 
-def test_frame_without_detections_is_no_error() -> None:
+def test_frame_without_detections_has_no_links() -> None:
     associator = Associator()
     assert associator.feed(0, []) == {}
     assert associator.feed(1, [detection(0, 0)]) == {0: 0}

@@ -1,4 +1,4 @@
-"""Values of attributes, by input type."""
+"""Validation of attribute values, by input type."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NOTE = Attribute(name="note", input_type="text")
         (AGE, 150, "150"),
         (AGE, 151, None),
         (AGE, -1, None),
-        (AGE, 25.5, None),  # off the grid
+        (AGE, 25.5, None),  # not on a step of the range
         (AGE, True, None),
         (AGE, "old", None),
         (AGE, None, None),
@@ -41,14 +41,14 @@ NOTE = Attribute(name="note", input_type="text")
         (AGE, "Infinity", None),
         pytest.param(AGE, 10**5000, None, id="a number too long for text"),
         (AGE, "1e-999999", "0"),
-        (SHARE, 0.1 + 0.2, "0.3"),  # a float's noise is forgiven
+        (SHARE, 0.1 + 0.2, "0.3"),  # rounding errors of floats are accepted
         (SHARE, -0.7, "-0.7"),
         (SHARE, 0.25, None),
         (SHARE, 1.0000000001, "1"),
         (SHARE, 1.1, None),
-        (ODD, 3, "3"),  # the grid starts at the minimum
+        (ODD, 3, "3"),  # steps start at the minimum
         (ODD, 4, None),
-        (ODD, 10, None),  # within the limits, off the grid
+        (ODD, 10, None),  # within the limits, but not on a step
         (FLAG, True, "true"),
         (FLAG, False, "false"),
         (FLAG, "false", "false"),
@@ -75,14 +75,14 @@ NOTE = Attribute(name="note", input_type="text")
         (NOTE, {"a": 1}, None),
     ],
 )
-def test_a_value_is_stored_or_refused(attribute: Attribute, value: Any, stored: Any) -> None:
+def test_value_is_converted_or_refused(attribute: Attribute, value: Any, stored: Any) -> None:
     assert check_value(attribute, value) == stored
 
 
 @pytest.mark.parametrize(
     "values", [(), ("0", "1"), ("a", "b", "c"), ("5", "1", "1"), ("0", "9", "0")]
 )
-def test_a_number_without_usable_limits_takes_no_value(values: tuple[str, ...]) -> None:
+def test_number_attribute_without_valid_limits_refuses_every_value(values: tuple[str, ...]) -> None:
     assert check_value(Attribute(name="n", input_type="number", values=values), 1) is None
 
 
@@ -92,7 +92,7 @@ def test_a_number_without_usable_limits_takes_no_value(values: tuple[str, ...]) 
     hundredths=st.integers(1, 500),
     number=st.floats(-2000, 2000) | st.integers(-2000, 2000),
 )
-def test_a_stored_number_is_on_the_grid_within_the_limits(
+def test_accepted_number_is_on_a_step_within_the_limits(
     low: int, count: int, hundredths: int, number: float
 ) -> None:
     step = Decimal(hundredths) / 100
@@ -112,7 +112,7 @@ def test_a_stored_number_is_on_the_grid_within_the_limits(
     hundredths=st.integers(1, 500),
     data=st.data(),
 )
-def test_every_number_of_the_grid_is_stored(
+def test_every_step_of_the_range_is_accepted(
     low: int, count: int, hundredths: int, data: st.DataObject
 ) -> None:
     step = Decimal(hundredths) / 100
@@ -129,6 +129,6 @@ def test_every_number_of_the_grid_is_stored(
     st.sampled_from([AGE, SHARE, FLAG, COLOR, SIDE, NOTE]),
     st.text() | st.integers() | st.floats() | st.none() | st.lists(st.text()),
 )
-def test_check_value_of_any_json_value_raises_nothing(attribute: Attribute, value: Any) -> None:
+def test_check_value_raises_no_error_for_any_json_value(attribute: Attribute, value: Any) -> None:
     stored = check_value(attribute, value)
     assert stored is None or isinstance(stored, str)

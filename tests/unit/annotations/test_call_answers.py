@@ -1,4 +1,4 @@
-"""What interactors, trackers and re-identification may answer to a call."""
+"""Validation of answers of interactors, trackers and ReID functions to a call."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MASK = [[0, 255, 0], [0, 255, 255]]
 SIZE = (3, 2)
 
 
-def test_a_mask_of_the_whole_image_needs_no_bounds() -> None:
+def test_mask_of_the_whole_image_is_accepted_without_bounds() -> None:
     assert check_interactor_answer({"mask": MASK}, image_size=SIZE) == {"mask": MASK}
 
 
@@ -43,12 +43,12 @@ def test_a_blob_is_passed_through() -> None:
 
 
 @pytest.mark.parametrize("blob", ["AA==", "AAA=", "a+/9", base64.b64encode(bytes(1000)).decode()])
-def test_any_base64_is_a_blob(blob: str) -> None:
+def test_any_base64_text_is_accepted_as_blob(blob: str) -> None:
     assert check_interactor_answer({"blob": blob}, image_size=SIZE) == {"blob": blob}
 
 
 def test_a_blob_of_a_region_is_refused() -> None:
-    """The browser would take it for the whole image's."""
+    """The browser would use it for the whole image."""
     with pytest.raises(AnswerError, match="for the whole image") as error:
         check_interactor_answer(
             {"blob": "AAAA"}, image_size=(9, 9), placement=Placement(size=(3, 2))
@@ -56,7 +56,7 @@ def test_a_blob_of_a_region_is_refused() -> None:
     assert error.value.field == "blob"
 
 
-def test_the_answer_for_a_part_of_an_image_is_moved_to_the_whole() -> None:
+def test_answer_for_a_region_is_moved_to_image_coordinates() -> None:
     answer = {"mask": MASK, "bounds": [1, 2, 3, 3], "points": [[1, 2], [3.5, 3], [1, 4]]}
     checked = check_interactor_answer(
         answer, image_size=(100, 80), placement=Placement(offset=(40, 30))
@@ -65,7 +65,7 @@ def test_the_answer_for_a_part_of_an_image_is_moved_to_the_whole() -> None:
     assert checked["points"] == [[41, 32], [43.5, 33], [41, 34]]
 
 
-def test_the_polygon_of_an_interactor_is_cut_to_the_image() -> None:
+def test_polygon_of_an_interactor_is_clipped_to_the_image() -> None:
     answer = {"mask": MASK, "points": [[-5, 0], [1, 0], [1, 99], [-5, 99]]}
     checked = check_interactor_answer(answer, image_size=SIZE)
     assert sorted(checked["points"]) == [[0, 0], [0, 2], [1, 0], [1, 2]]
@@ -74,7 +74,7 @@ def test_the_polygon_of_an_interactor_is_cut_to_the_image() -> None:
 def test_polygon_outside_the_image_is_removed_from_the_answer() -> None:
     answer: dict[str, Any] = {"mask": MASK, "points": [[10, 10], [12, 10], [12, 12]]}
     assert check_interactor_answer(answer, image_size=SIZE) == {"mask": MASK}
-    # Of a region, too, it is the whole image that counts.
+    # For a region, too, the polygon is compared with the whole image.
     answer["bounds"] = [1, 2, 3, 3]
     checked = check_interactor_answer(
         answer, image_size=(60, 60), placement=Placement(offset=(40, 40))
@@ -83,7 +83,9 @@ def test_polygon_outside_the_image_is_removed_from_the_answer() -> None:
 
 
 @pytest.mark.parametrize("offset", [(40, 30), (0, 0)])
-def test_a_mask_of_a_part_alone_gets_its_bounds(offset: tuple[int, int]) -> None:
+def test_mask_of_a_region_without_bounds_gets_the_bounds_of_the_region(
+    offset: tuple[int, int],
+) -> None:
     checked = check_interactor_answer(
         {"mask": MASK}, image_size=(100, 80), placement=Placement(offset=offset, size=SIZE)
     )
@@ -91,7 +93,7 @@ def test_a_mask_of_a_part_alone_gets_its_bounds(offset: tuple[int, int]) -> None
     assert checked["bounds"] == [x, y, x + 2, y + 1]
 
 
-def test_an_empty_mask_comes_with_no_points_so_that_the_ui_draws_nothing() -> None:
+def test_empty_mask_is_returned_without_points() -> None:
     mask = [[0, 0, 0]] * 2
     assert check_interactor_answer({"mask": mask}, image_size=SIZE) == {"mask": mask, "points": []}
 
@@ -107,7 +109,7 @@ def test_an_empty_mask_comes_with_no_points_so_that_the_ui_draws_nothing() -> No
         [[0, 0, 0], [0, 255, 0]],
     ],
 )
-def test_two_values_of_any_kind_of_number_are_a_mask_of_integers(mask: Any) -> None:
+def test_mask_of_two_values_of_any_number_type_becomes_integers(mask: Any) -> None:
     checked = check_interactor_answer({"mask": mask}, image_size=SIZE)["mask"]
     assert checked == mask
     assert {type(pixel) for row in checked for pixel in row} == {int}
@@ -156,7 +158,7 @@ def test_two_values_of_any_kind_of_number_are_a_mask_of_integers(mask: Any) -> N
         ({"blob": "AÄAA"}, "blob", "base64"),
     ],
 )
-def test_wrong_interactor_answer_raises_an_error_with_its_field(
+def test_invalid_interactor_answer_raises_an_error_with_its_field(
     answer: Any, field: str, sentence: str
 ) -> None:
     with pytest.raises(AnswerError) as error:
@@ -165,7 +167,7 @@ def test_wrong_interactor_answer_raises_an_error_with_its_field(
     assert sentence in error.value.message
 
 
-def test_a_tracker_answers_shapes_and_states() -> None:
+def test_shapes_and_states_of_a_tracker_are_accepted() -> None:
     answer = {
         "shapes": [{"type": "polygon", "points": [1, 2, 3, 4, 5, 6], "more": 1}, None],
         "states": [{"a": 1}, None],
@@ -175,7 +177,7 @@ def test_a_tracker_answers_shapes_and_states() -> None:
     assert states == [{"a": 1}, None]
 
 
-def test_bare_points_of_older_trackers_are_rectangles() -> None:
+def test_arrays_of_points_from_older_trackers_become_rectangles() -> None:
     answer = {"shapes": [[1, 2, 3, 4]], "states": ["s"]}
     shapes, states = check_tracker_answer(answer, expected=1, shape_types=["rectangle"])
     assert shapes == [{"type": "rectangle", "points": [1, 2, 3, 4]}]
@@ -186,14 +188,14 @@ def test_bare_points_of_older_trackers_are_rectangles() -> None:
     ("points", "expected"),
     [
         ([1, 2, 30, 40], [1, 2, 30, 40]),
-        ([-5, 2, 30, 70], [0, 2, 30, 50]),  # cut
+        ([-5, 2, 30, 70], [0, 2, 30, 50]),  # clipped
         ([30, 40, 1, 2], [1, 2, 30, 40]),  # corners in order
-        ([200, 2, 230, 40], [100, 2, 100, 40]),  # left at the right
+        ([200, 2, 230, 40], [100, 2, 100, 40]),  # beyond the right border
         ([-9, -9, -1, -1], [0, 0, 0, 0]),
-        ([5, 5, 5, 9], [5, 5, 5, 9]),  # flat as it came
+        ([5, 5, 5, 9], [5, 5, 5, 9]),  # without area in the answer
     ],
 )
-def test_a_tracked_shape_is_cut_to_the_image_or_lies_on_its_border(
+def test_tracked_shape_is_clipped_to_the_image_or_put_on_its_border(
     points: Any, expected: Any
 ) -> None:
     answer = {"shapes": [{"type": "rectangle", "points": points}], "states": ["s"]}
@@ -235,7 +237,7 @@ def test_error_about_a_tracked_object_has_the_number_of_the_caller() -> None:
     assert error.value.item == 5
 
 
-def test_a_tracked_mask_of_a_huge_box_is_refused() -> None:
+def test_tracked_mask_with_a_huge_box_is_refused() -> None:
     mask = {"type": "mask", "points": [0, 1 << 28, -1, -1, 16382, 16382]}
     with pytest.raises(AnswerError, match="too large"):
         check_tracker_answer(
@@ -267,7 +269,7 @@ def test_tracker_answer_without_shapes_is_accepted() -> None:
         ({"shapes": [[1, 2, 3, math.nan]], "states": [1]}, 0, "shapes.points", "finite"),
     ],
 )
-def test_wrong_tracker_answer_raises_an_error_with_item_and_field(
+def test_invalid_tracker_answer_raises_an_error_with_item_and_field(
     answer: Any, item: int | None, field: str, sentence: str
 ) -> None:
     with pytest.raises(AnswerError) as error:
@@ -279,7 +281,7 @@ def test_wrong_tracker_answer_raises_an_error_with_item_and_field(
 @pytest.mark.parametrize(
     ("answer", "n0", "n1"), [([], 0, 3), ([-1, 1, 0.0], 3, 2), ([-1, -1], 2, 0)]
 )
-def test_a_matching_has_an_index_for_each_box(answer: Any, n0: int, n1: int) -> None:
+def test_matching_with_an_index_for_each_box_is_accepted(answer: Any, n0: int, n1: int) -> None:
     assert check_reid_answer(answer, n0, n1) == answer
 
 
@@ -296,7 +298,7 @@ def test_a_matching_has_an_index_for_each_box(answer: Any, n0: int, n1: int) -> 
         ([1, 1], 1, "the box 1 is already matched with item 0"),
     ],
 )
-def test_wrong_matching_raises_an_error_with_its_item(
+def test_invalid_matching_raises_an_error_with_its_item(
     answer: Any, item: int | None, sentence: str
 ) -> None:
     with pytest.raises(AnswerError) as error:
@@ -348,7 +350,7 @@ def test_any_answer_is_accepted_or_refused_with_an_answer_error(answer: Any) -> 
     st.integers(0, 5),
     st.integers(0, 2**16),
 )
-def test_mask_of_a_part_gets_the_bounds_of_the_part(
+def test_mask_of_a_cropped_region_gets_the_bounds_of_the_region(
     width: int, height: int, x: int, y: int, seed: int
 ) -> None:
     rows = (np.random.default_rng(seed).random((height, width)) < 0.5).astype(int).tolist()

@@ -1,4 +1,4 @@
-"""Masks to polygons and back."""
+"""Conversion of masks to polygons and of polygons to masks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cvat_lambda.annotations.placement import Bitmap
 
 
 def blob(seed: int, size: int, roughness: int) -> Bitmap:
-    """Draw a star-shaped blob without holes: a radius that is a sum of a few waves."""
+    """Return a star-shaped mask without holes, whose radius is a sum of a few waves."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[:size, :size] - size / 2
     angle, distance = np.arctan2(y, x), np.hypot(x, y)
@@ -35,7 +35,7 @@ def overlap(bitmap: Bitmap, polygon: tuple[float, ...]) -> float:
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(8, 220), st.integers(0, 7))
-def test_the_polygon_of_a_blob_covers_it(seed: int, size: int, roughness: int) -> None:
+def test_polygon_of_a_blob_covers_it(seed: int, size: int, roughness: int) -> None:
     bitmap = blob(seed, size, roughness)
     assume(bitmap.any())
     polygon = contours.largest_polygon(bitmap, 0, 0)
@@ -44,7 +44,7 @@ def test_the_polygon_of_a_blob_covers_it(seed: int, size: int, roughness: int) -
 
 
 def textbook(vertices: contours.Vertices, tolerance: float) -> list[int]:
-    """Douglas and Peucker's way, one piece after the other: which vertices stay."""
+    """Return the vertices that the algorithm of Douglas and Peucker keeps, by plain recursion."""
     far = int(np.argmax(np.square(vertices - vertices[0]).sum(axis=1)))
     closed = np.concatenate([vertices, vertices[:1]])
 
@@ -68,8 +68,8 @@ def segment_distance(point: Any, start: Any, end: Any) -> float:
 
 
 @pytest.mark.parametrize("tolerance", [0.3, 1.0, 1.5, 4.0])
-def test_an_outline_is_simplified_as_the_textbook_has_it(tolerance: float) -> None:
-    """All pieces at once, which must not change what stays; of noise, which is intricate."""
+def test_simplified_outline_has_the_vertices_of_the_reference_algorithm(tolerance: float) -> None:
+    """The vectorized code must keep the same vertices, also for outlines of noise."""
     random = np.random.default_rng(1973)
     for share in (0.2, 0.4, 0.5, 0.6, 0.7, 0.9):
         for outline in contours.trace(random.random((24, 24)) < share):
@@ -93,7 +93,7 @@ def test_a_rectangle_has_four_corners_on_the_edges_of_its_pixels() -> None:
     )
 
 
-def test_the_largest_part_is_taken_and_its_hole_is_filled() -> None:
+def test_polygon_is_that_of_the_largest_part_without_its_hole() -> None:
     bitmap = np.zeros((20, 30), dtype=bool)
     bitmap[1:4, 1:4] = True
     bitmap[5:15, 10:25] = True
@@ -102,7 +102,7 @@ def test_the_largest_part_is_taken_and_its_hole_is_filled() -> None:
     assert polygon == (10.0, 5.0, 25.0, 5.0, 25.0, 15.0, 10.0, 15.0)
 
 
-def test_pixels_that_touch_at_a_corner_are_one_part() -> None:
+def test_pixels_that_touch_at_a_corner_belong_to_one_part() -> None:
     assert len(contours.trace(np.eye(5, dtype=bool))) == 1
 
 
@@ -112,7 +112,7 @@ def test_an_empty_mask_has_no_polygon(shape: tuple[int, int]) -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 20), st.integers(1, 20), st.floats(0, 1))
-def test_traced_outlines_filled_again_hold_every_pixel(
+def test_filled_outlines_of_a_mask_cover_every_pixel(
     seed: int, width: int, height: int, share: float
 ) -> None:
     bitmap = np.random.default_rng(seed).random((height, width)) < share
@@ -120,13 +120,13 @@ def test_traced_outlines_filled_again_hold_every_pixel(
     for outline in contours.trace(bitmap):
         filled |= contours.fill(tuple(outline.ravel().tolist()), width, height)
     assert np.array_equal(filled & bitmap, bitmap)
-    # Only holes are filled besides, and no hole is at the border.
+    # All other filled pixels are holes, and no hole is at the border.
     holes = filled & ~bitmap
     assert not np.any([holes[0].any(), holes[-1].any(), holes[:, 0].any(), holes[:, -1].any()])
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(8, 80))
-def test_an_unsimplified_outline_is_exactly_its_mask(seed: int, size: int) -> None:
+def test_filled_unsimplified_outline_equals_its_mask(seed: int, size: int) -> None:
     bitmap = blob(seed, size, 3)
     outlines = contours.trace(bitmap)
     filled = np.zeros_like(bitmap)
@@ -136,14 +136,14 @@ def test_an_unsimplified_outline_is_exactly_its_mask(seed: int, size: int) -> No
     assert sum(map(contours.signed_area, outlines)) == bitmap.sum()
 
 
-def test_a_filled_triangle_is_half_its_box() -> None:
+def test_filled_triangle_covers_half_of_its_box() -> None:
     mask = contours.mask_of((10.0, 10.0, 110.0, 10.0, 10.0, 110.0))
     assert mask is not None
     assert mask[-4:] == (10, 10, 108, 108)
     assert sum(mask[1:-4:2]) == pytest.approx(5000, abs=60)
 
 
-def test_small_object_in_a_large_mask_takes_memory_by_its_own_size() -> None:
+def test_memory_for_a_small_object_in_a_large_mask_depends_on_the_object() -> None:
     bitmap = np.zeros((3000, 4000), dtype=bool)
     bitmap[500:540, 900:950] = True
     tracemalloc.start()
@@ -154,7 +154,7 @@ def test_small_object_in_a_large_mask_takes_memory_by_its_own_size() -> None:
     assert peak < 1 << 21
 
 
-def test_fill_takes_less_than_five_bytes_a_pixel() -> None:
+def test_fill_takes_less_than_five_bytes_per_pixel() -> None:
     tracemalloc.start()
     filled = contours.fill((0, 0, 2000, 0, 2000, 1000, 0, 1000), 2000, 1000)
     _, peak = tracemalloc.get_traced_memory()
@@ -173,7 +173,7 @@ def test_a_polygon_between_the_centres_of_pixels_fills_nothing() -> None:
     assert contours.mask_of((0.6, 0.6, 0.9, 0.6, 0.9, 0.9)) is None
 
 
-# pycocotools 2.0.11 does not know the copy keyword of numpy 2.
+# pycocotools 2.0.11 does not support the keyword `copy` of numpy 2.
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @given(st.integers(0, 2**32 - 1), st.integers(3, 12), st.integers(1, 300), st.integers(1, 300))
 def test_filled_polygon_has_the_pixels_that_pycocotools_decodes(
@@ -186,7 +186,7 @@ def test_filled_polygon_has_the_pixels_that_pycocotools_decodes(
 
 
 def test_polygon_with_an_outline_of_millions_of_pixels_is_refused() -> None:
-    """A star of 5000 random corners took 20 s."""
+    """Filling a star of 5000 random corners took 20 s."""
     corners = np.random.default_rng(1).uniform(0, 8000, (5000, 2))
     with pytest.raises(ShapeError, match="too long for a mask"):
         contours.mask_of(tuple(corners.ravel().tolist()))

@@ -1,4 +1,4 @@
-"""A detector's answer turned into annotations: every kind of result, every way to be wrong."""
+"""Conversion of a detector's answer to annotations: every kind of result, and invalid answers."""
 
 from __future__ import annotations
 
@@ -101,7 +101,10 @@ def test_rectangle_keeps_all_its_fields() -> None:
         attributes=[
             {"name": "age", "value": 25.0},
             {"name": "sex", "value": "male"},
-            {"name": "mood", "value": "calm"},  # not in the task: left out without a note
+            {
+                "name": "mood",
+                "value": "calm",
+            },  # an attribute that the task does not have is left out without a note
         ],
     )
     converted = convert(item)
@@ -140,7 +143,7 @@ def test_every_plain_type_keeps_its_points(shape_type: str, points: list[float])
     assert shape.points == tuple(points)
 
 
-def test_a_tag_is_of_the_whole_frame() -> None:
+def test_tag_is_converted_without_points() -> None:
     item = {"label": "face", "type": "tag", "attributes": [{"name": "age", "value": 3}]}
     converted = convert({**item, "confidence": 0.5})
     value = AttributeValue(spec_id=101, value="3")
@@ -148,12 +151,12 @@ def test_a_tag_is_of_the_whole_frame() -> None:
     assert converted.data.shapes == ()
 
 
-def test_a_raw_mask_becomes_run_lengths() -> None:
+def test_raw_mask_is_converted_to_run_lengths() -> None:
     item = face(type="mask", mask=[0, 255, 255, 255, 0, 0, 10, 20, 12, 21])
     assert only(convert(item)).points == (1, 3, 2, 10, 20, 12, 21)
 
 
-def test_run_lengths_are_taken_as_they_are() -> None:
+def test_run_lengths_are_kept_unchanged() -> None:
     item = face(type="mask", rle=[1.0, 3.0, 2.0, 10.0, 20.0, 12.0, 21.0], points=[1, 2])
     assert only(convert(item)).points == (1, 3, 2, 10, 20, 12, 21)
 
@@ -180,18 +183,18 @@ def test_the_computed_polygon_covers_the_mask() -> None:
     assert (filled & disc).sum() / (filled | disc).sum() >= 0.95
 
 
-def test_a_mask_for_a_label_of_polygons_becomes_one() -> None:
+def test_mask_for_a_label_of_polygons_becomes_a_polygon() -> None:
     item = {"label": "outline", "type": "mask", "rle": [0, 6, 10, 20, 12, 21]}
     assert only(convert(item)).points == (10, 20, 13, 20, 13, 22, 10, 22)
 
 
-def test_a_polygon_for_a_label_of_masks_becomes_one() -> None:
+def test_polygon_for_a_label_of_masks_becomes_a_mask() -> None:
     item = {"label": "region", "type": "polygon", "points": [10, 20, 13, 20, 13, 22, 10, 22]}
     shape = only(convert(item))
     assert (shape.type, shape.points) == ("mask", (0, 6, 10, 20, 12, 21))
 
 
-def test_a_skeleton_has_every_point_of_the_task_in_its_order() -> None:
+def test_skeleton_has_every_point_of_the_task_in_the_order_of_the_task() -> None:
     shape = only(
         convert(
             head(
@@ -209,7 +212,13 @@ def test_a_skeleton_has_every_point_of_the_task_in_its_order() -> None:
         (53, "points", (99.0, 79.0), True, 0.9),
         (51, "points", (10.0, 20.0), False, 0.5),
         (52, "points", (30.0, 40.0), False, 0.9),
-        (54, "rectangle", (20.0, 30.0, 20.0, 30.0), True, 0.9),  # not given: hidden at the centre
+        (
+            54,
+            "rectangle",
+            (20.0, 30.0, 20.0, 30.0),
+            True,
+            0.9,
+        ),  # a missing point is hidden at the centre
     ]
     assert {element.frame for element in shape.elements} == {7}
     assert {element.group for element in shape.elements} == {4}
@@ -280,7 +289,7 @@ def test_invalid_attribute_value_is_left_out_with_a_note() -> None:
     assert converted.sentences() == [f"{reason} (and 1 more of this kind)"]
 
 
-def test_shape_that_reaches_beyond_the_image_is_cut_with_a_note() -> None:
+def test_shape_beyond_the_border_of_the_image_is_clipped_with_a_note() -> None:
     converted = convert(face(points=[-20, 10, 120, 200]))
     assert only(converted).points == (0, 10, 100, 80)
     assert converted.sentences() == ["item 0: the rectangle reaches beyond the image"]
@@ -294,10 +303,10 @@ def test_shape_outside_the_image_is_dropped_with_a_note() -> None:
 
 @pytest.mark.parametrize("as_polygons", [False, True])
 @pytest.mark.parametrize("placement", [WHOLE_FRAME, Placement(scale=(0.01, 0.01), size=(64, 48))])
-def test_a_huge_box_of_a_mask_is_refused_before_it_costs_memory(
+def test_mask_with_a_huge_box_is_refused_before_memory_is_allocated(
     as_polygons: bool, placement: Placement
 ) -> None:
-    """60 bytes took 2.4 GB."""
+    """A mask of 60 bytes took 2.4 GB of memory."""
     item = {"label": "face", "type": "mask", "rle": [0, 268435456, 0, 0, 16383, 16383]}
     tracemalloc.start()
     try:
@@ -310,7 +319,7 @@ def test_a_huge_box_of_a_mask_is_refused_before_it_costs_memory(
     assert "too large" in note.reason
 
 
-def test_without_an_image_size_nothing_is_cut() -> None:
+def test_shapes_are_not_clipped_without_an_image_size() -> None:
     shape = only(convert(face(points=[-20, 10, 1200, 200]), image_size=None))
     assert shape.points == (-20, 10, 1200, 200)
 
@@ -356,7 +365,7 @@ def test_item_that_does_not_fit_the_type_of_its_label_is_dropped(item: Any, note
     assert note in converted.notes[0].reason
 
 
-def test_notes_of_one_kind_are_counted() -> None:
+def test_notes_of_one_kind_are_merged_with_their_number() -> None:
     converted = convert(*[face(label="dragon")] * 100)
     assert [(note.kind, note.count) for note in converted.notes] == [("unknown_label", 100)]
 
@@ -435,7 +444,7 @@ def test_element_that_breaks_the_contract_is_hidden_with_a_note(
     assert sentence in note.reason
 
 
-def test_one_bad_item_of_fifty_one_costs_nothing_but_itself() -> None:
+def test_one_invalid_item_of_fifty_one_is_left_out_alone() -> None:
     bad = {"label": "outline", "type": "polygon", "points": [5, 5, 9, 9]}
     converted = convert(*[face()] * 50, bad)
     assert (len(converted.data.shapes), converted.dropped) == (50, 1)
@@ -443,7 +452,7 @@ def test_one_bad_item_of_fifty_one_costs_nothing_but_itself() -> None:
 
 
 def test_keypoint_at_minus_one_is_hidden_without_a_note() -> None:
-    """It was clamped to (0, 0) and shown there."""
+    """Such a keypoint used to be clamped to (0, 0) and shown there."""
     item = head(point("left", 10, 20), point("right", -1, -1), point("nose", -1.0, -1.0))
     for placement in (WHOLE_FRAME, Placement(offset=(40, 30), size=(60, 50))):
         converted = convert(item, placement=placement)
@@ -451,20 +460,20 @@ def test_keypoint_at_minus_one_is_hidden_without_a_note() -> None:
         assert converted.notes == ()
 
 
-def test_points_at_minus_one_lie_outside_the_image() -> None:
+def test_points_at_minus_one_are_outside_the_image() -> None:
     converted = convert(face(type="points", points=[-1, -1, 5, 5, -0.5, 3]))
     assert only(converted).points == (5, 5, 0, 3)
 
 
-def test_mask_whose_pixels_are_cut_at_the_border_but_not_its_box_is_kept() -> None:
-    """``mask[top : bottom + 1, left : right + 1]`` of numpy ends at the border of the image."""
+def test_mask_with_clipped_pixels_and_an_unclipped_box_is_kept() -> None:
+    """A numpy slice ``mask[top : bottom + 1, left : right + 1]`` ends at the image's border."""
     item = face(type="mask", mask=[1] * 600 + [300, 210, 320, 240])
     converted = convert(item, image_size=(320, 240))
     assert only(converted).points == (0, 600, 300, 210, 319, 239)
     assert converted.notes == ()
 
 
-def test_detections_of_a_downscaled_image_come_back_in_the_resolution_of_the_frame() -> None:
+def test_detections_on_a_downscaled_image_are_scaled_to_the_frame() -> None:
     converted = convert(
         face(points=[1, 2, 3, 4]),
         head(point("nose", 1, 2)),
@@ -499,7 +508,7 @@ def test_mask_of_an_unevenly_downscaled_image_covers_the_same_part_of_the_frame(
 
 
 def test_polygon_of_a_mask_of_a_downscaled_image_has_few_corners() -> None:
-    """It followed each pixel of the small image as a step of several pixels of the frame."""
+    """The polygon used to have a step at each pixel of the small image."""
     y, x = np.mgrid[:400, :600]
     disc = np.hypot(x - 300, y - 200) < 150
     item = face(type="mask", rle=list(rle.encode(disc, 0, 0)))
@@ -513,7 +522,7 @@ def test_polygon_of_a_mask_of_a_downscaled_image_has_few_corners() -> None:
 
 
 @pytest.mark.parametrize("box", [(-3, -2, 52, 42), (0, 0, 63, 63)])
-def test_mask_that_reaches_beyond_a_downscaled_image_is_cut_with_a_note(
+def test_mask_beyond_the_border_of_a_downscaled_image_is_clipped_with_a_note(
     box: tuple[int, ...],
 ) -> None:
     left, top, right, bottom = box
@@ -524,7 +533,7 @@ def test_mask_that_reaches_beyond_a_downscaled_image_is_cut_with_a_note(
     assert [note.kind for note in converted.notes] == ["cut_to_image"]
 
 
-def test_coordinates_that_a_scale_makes_too_large_are_refused() -> None:
+def test_coordinates_that_are_too_large_after_scaling_are_refused() -> None:
     placement = Placement(scale=(0.01, 0.01), size=(1, 1))
     converted = convert(face(points=[1, 2, 3, 9e8]), image_size=None, placement=placement)
     assert [note.kind for note in converted.notes] == ["invalid_item"]
@@ -533,7 +542,7 @@ def test_coordinates_that_a_scale_makes_too_large_are_refused() -> None:
 @pytest.mark.parametrize(
     "answer", [face(), {"label": "face", "type": "tag"}, {"points": [1, 2, 3, 4]}]
 )
-def test_single_item_instead_of_an_array_says_what_nuclio_does_with_a_bare_list(
+def test_single_item_instead_of_an_array_is_refused_with_an_explanation(
     answer: Any,
 ) -> None:
     with pytest.raises(AnswerError, match="Nuclio sends only the first item of a list"):
@@ -547,7 +556,7 @@ def test_array_without_any_object_is_refused_as_a_whole(answer: Any) -> None:
 
 
 @pytest.mark.parametrize("answer", [None, {}, "[]", 3, {"shapes": []}])
-def test_an_answer_that_is_no_array_is_refused(answer: Any) -> None:
+def test_answer_that_is_not_an_array_is_refused(answer: Any) -> None:
     with pytest.raises(AnswerError) as error:
         convert_detections(answer, mapping=MAPPING, frame=0, image_size=SIZE)
     assert error.value.item is None
@@ -643,7 +652,7 @@ def test_any_answer_is_converted_to_valid_shapes_or_refused(
 
 
 @given(st.lists(st.lists(st.integers(-30, 130), min_size=4, max_size=4), max_size=8))
-def test_rectangles_of_any_corners_end_inside_the_image(boxes: list[list[int]]) -> None:
+def test_converted_rectangles_of_any_corners_are_inside_the_image(boxes: list[list[int]]) -> None:
     converted = convert(*[face(points=box) for box in boxes])
     for shape in converted.data.shapes:
         x0, y0, x1, y1 = shape.points

@@ -1,4 +1,4 @@
-"""What errors say."""
+"""The messages of annotation errors."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from cvat_lambda.annotations import errors
         (errors.MappingError("is wrong"), "is wrong"),
     ],
 )
-def test_an_error_says_where_it_is(error: errors.AnnotationError, message: str) -> None:
+def test_message_of_an_error_names_its_place(error: errors.AnnotationError, message: str) -> None:
     assert error.message == message
     assert str(error) == message
     assert isinstance(error, ValueError)
 
 
-def test_every_error_of_the_room_is_an_annotation_error() -> None:
+def test_every_error_of_the_module_is_an_annotation_error() -> None:
     classes = [each for each in vars(errors).values() if isinstance(each, type)]
     assert len(classes) == 6
     assert all(issubclass(each, errors.AnnotationError) for each in classes)

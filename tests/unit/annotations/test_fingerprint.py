@@ -81,6 +81,6 @@ def test_fingerprint_without_an_edit_is_the_same(one: Any, two: Any) -> None:
 
 
 def test_fingerprint_is_the_same_in_every_process_and_fits_a_bigint() -> None:
-    """It is stored: a change of the rule makes every stored annotation look edited."""
+    """The fingerprint is stored. If its algorithm changes, all stored annotations look edited."""
     assert fingerprint(BOX) == -7795485881114660569
     assert -(2**63) <= fingerprint(BOX) < 2**63

@@ -1,4 +1,4 @@
-"""A thinned track is everywhere as close to the full one as the tolerance says."""
+"""Keyframes are removed from a track if interpolation stays within the tolerance."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def frames_of(shapes: tuple[TrackedShape, ...]) -> list[int]:
     return [shape.frame for shape in shapes]
 
 
-def test_uniform_motion_needs_two_keyframes() -> None:
+def test_uniform_motion_is_reduced_to_two_keyframes() -> None:
     assert frames_of(thin_keyframes(moving(100, dx=1.5), tolerance_px=0.01)) == [0, 99]
 
 

@@ -1,4 +1,4 @@
-"""A function's spec annotation: parsed strictly, shown as the API shows it."""
+"""The annotation `spec` of a function: strict parsing, and the format of the API."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ JSON = st.recursive(
 
 
 @pytest.mark.parametrize("spec", [None, "", "  ", "[]", []])
-def test_no_spec_is_no_labels(spec: Any) -> None:
+def test_missing_spec_has_no_labels(spec: Any) -> None:
     assert parse_function_labels(spec) == ()
 
 
-def test_a_label_without_a_type_is_any() -> None:
+def test_label_without_a_type_has_the_type_any() -> None:
     assert parse_function_labels('[{"id": 7, "name": "car"}]') == (Label(name="car"),)
 
 
@@ -142,7 +142,7 @@ def test_labels_v2_shows_sublabels_and_svg_of_skeletons_only() -> None:
             ],
             "sublabel '1' has type 'skeleton', which cannot be part of a skeleton",
         ),
-        # What JSON in text can say and no database and no answer can.
+        # Text that JSON can contain, but no database and no answer.
         (
             r'[{"name": "a\ud800"}]',
             "label 0: the name 'a\ufffd' holds a NUL or half of a surrogate",
@@ -179,7 +179,7 @@ def test_labels_v2_shows_sublabels_and_svg_of_skeletons_only() -> None:
         ),
     ],
 )
-def test_wrong_spec_raises_an_error_with_label_and_attribute(spec: Any, sentence: str) -> None:
+def test_invalid_spec_raises_an_error_with_label_and_attribute(spec: Any, sentence: str) -> None:
     with pytest.raises(SpecError) as error:
         parse_function_labels(spec)
     assert sentence in error.value.message
@@ -237,6 +237,6 @@ def test_any_spec_is_parsed_or_raises_a_spec_error(spec: Any) -> None:
         )
 
 
-def test_spec_with_too_many_labels_is_refused_before_they_are_read() -> None:
+def test_spec_with_too_many_labels_is_refused_before_they_are_parsed() -> None:
     with pytest.raises(SpecError, match="has 25001 labels; at most 25000 are allowed"):
         parse_function_labels([None] * 25_001)

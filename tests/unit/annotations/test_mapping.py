@@ -1,4 +1,4 @@
-"""Which label of a function becomes which of a task, and what is refused before anything runs."""
+"""The mapping of a function's labels to a task's labels, and invalid mappings."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ TASK = (
 
 
 @pytest.mark.parametrize("raw", [None, {}])
-def test_the_default_mapping_joins_equal_names_that_fit(raw: Any) -> None:
+def test_default_mapping_maps_labels_of_equal_names_and_compatible_types(raw: Any) -> None:
     mapping = build_mapping(raw, FUNCTION, TASK)
     assert {name: each.label_id for name, each in mapping.by_name.items()} == {
         "face": 1,
@@ -59,7 +59,7 @@ def test_the_default_mapping_joins_equal_names_that_fit(raw: Any) -> None:
     assert {name: each.label_id for name, each in sublabels.items()} == {"2": 50, "3": 51}
 
 
-def test_the_default_mapping_leaves_out_types_that_do_not_fit() -> None:
+def test_default_mapping_leaves_out_incompatible_types() -> None:
     task = (Label(name="face", id=1, type="mask"), Label(name="body", id=5, type="any"))
     assert build_mapping(None, FUNCTION, task).by_name == {}
 
@@ -128,7 +128,7 @@ def test_explicit_mapping_maps_only_the_labels_that_it_names() -> None:
         ),
     ],
 )
-def test_wrong_mapping_raises_an_error_with_the_known_names(raw: Any, sentence: str) -> None:
+def test_invalid_mapping_raises_an_error_with_the_known_names(raw: Any, sentence: str) -> None:
     with pytest.raises(MappingError) as error:
         build_mapping(raw, FUNCTION, TASK)
     assert sentence in error.value.message

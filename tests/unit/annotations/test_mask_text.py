@@ -1,4 +1,4 @@
-"""Masks handed on as text: the same rows as a parser gives, or left to the parser."""
+"""Masks that are passed on as text: equal to the parsed rows, or left to the JSON parser."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SEPARATORS = [(", ", ": "), (",", ":"), (", ", " : ")]
 
 
 def as_numbers(value: Any) -> Any:
-    """A parsed answer with its mask made into numbers."""
+    """Return a parsed answer with the mask's text converted to numbers."""
     if isinstance(value, dict) and isinstance(value.get("mask"), MaskText):
         return {**value, "mask": value["mask"].tolist()}
     return value
@@ -33,7 +33,7 @@ def as_numbers(value: Any) -> Any:
     st.sampled_from(SEPARATORS),
     st.booleans(),
 )
-def test_a_mask_of_the_usual_form_is_read_as_text(
+def test_mask_in_a_common_form_is_read_as_text(
     width: int, height: int, one: int, share: float, separators: Any, mask_first: bool
 ) -> None:
     bitmap = np.random.default_rng(width * 10 + height).random((height, width)) < share
@@ -117,7 +117,7 @@ def test_mask_inside_another_member_is_not_read_as_text(body: bytes) -> None:
     assert as_numbers(mask_text.parse(body)) == json.loads(body)
 
 
-def test_the_rest_of_an_answer_is_as_strict_json_as_without_a_mask() -> None:
+def test_answer_around_a_mask_text_must_be_strict_json() -> None:
     def refuse(name: str) -> None:
         raise ValueError(f"{name} is not JSON")
 
@@ -129,7 +129,7 @@ ROWS = st.text(alphabet="0125[], ", max_size=24)
 
 
 @given(ROWS)
-def test_any_text_is_read_as_its_own_rows_or_not_at_all(text: str) -> None:
+def test_any_text_is_read_as_equal_rows_or_left_to_the_json_parser(text: str) -> None:
     found = mask_text.read(text.encode())
     if found is not None:
         rows = json.loads(text)

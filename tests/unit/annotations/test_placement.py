@@ -1,4 +1,4 @@
-"""Points and masks of an image that was cut out of a frame and resized."""
+"""Points and masks of an image that was cropped from a frame and resized."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_points_converted_to_the_image_and_back_are_the_same(points: list[float]
 
 
 def test_whole_numbers_in_an_unscaled_image_stay_whole_numbers() -> None:
-    """Functions written for CVAT get ``[3, 4]`` as the page sent it."""
+    """Functions written for CVAT must get ``[3, 4]`` as sent, not ``[3.0, 4.0]``."""
     moved = Placement(offset=(1, 2), size=(40, 30)).to_image([3, 4])
     assert (moved, [type(value) for value in moved]) == ([2, 2], [int, int])
 
@@ -44,7 +44,7 @@ def test_an_image_resized_from_a_region_lies_at_the_region() -> None:
     assert WHOLE_FRAME.inside(region) == region
 
 
-def test_a_bitmap_of_a_halved_image_has_four_pixels_of_the_frame_for_each_of_its_own() -> None:
+def test_each_pixel_of_a_halved_bitmap_becomes_four_pixels_of_the_frame() -> None:
     placement = Placement(scale=(0.5, 0.5), offset=(10, 20), size=(8, 8))
     bitmap, left, top = placement.bitmap_to_frame(np.array([[True, False], [False, True]]), 1, 0)
     assert (left, top) == (12, 20)

@@ -1,4 +1,4 @@
-"""Masks as run lengths: round trips and refusals."""
+"""Masks as run lengths: encoding, decoding and invalid input."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ def test_the_first_run_counts_zeros() -> None:
     assert rle.encode(bitmap, 10, 20) == (1, 3, 2, 10, 20, 12, 21)
 
 
-def test_a_mask_that_begins_with_a_one_has_a_first_run_of_zero() -> None:
+def test_mask_that_starts_with_a_one_has_a_first_run_of_length_zero() -> None:
     assert rle.encode(np.ones((2, 2), dtype=bool), 0, 0) == (0, 4, 0, 0, 1, 1)
 
 
 @given(bitmaps(), st.integers(-50, 50), st.integers(-50, 50))
-def test_decoding_gives_back_what_was_encoded(bitmap: Bitmap, left: int, top: int) -> None:
+def test_decoded_mask_equals_the_encoded_one(bitmap: Bitmap, left: int, top: int) -> None:
     points = rle.encode(bitmap, left, top)
-    decoded, x, y = rle.decode([float(value) for value in points])  # the database has floats
+    decoded, x, y = rle.decode([float(value) for value in points])  # the database stores floats
     assert (x, y) == (left, top)
     assert np.array_equal(decoded, bitmap)
     assert rle.check(points) == points
 
 
 @given(bitmaps(), st.sampled_from([1, 255, 0.5, True, 300, -1]))
-def test_a_raw_mask_of_any_two_values_is_what_its_bitmap_is(bitmap: Bitmap, one: Any) -> None:
+def test_raw_mask_of_any_two_values_has_the_runs_of_its_bitmap(bitmap: Bitmap, one: Any) -> None:
     height, width = bitmap.shape
     pixels = [one if value else 0 for value in bitmap.ravel()]
     raw = [*pixels, 3, 4, 3 + width - 1, 4 + height - 1]
@@ -50,7 +50,7 @@ def test_a_raw_mask_of_any_two_values_is_what_its_bitmap_is(bitmap: Bitmap, one:
 
 
 def test_raw_mask_of_many_values_has_runs_of_zero_and_nonzero_only() -> None:
-    # Runs broken at each change of value would turn the second half inside out.
+    # With a run for each change of value the second half would be inverted.
     assert rle.from_raw([0, 128, 255, 0, 0, 0, 3, 0]) == (1, 2, 1, 0, 0, 3, 0)
 
 
@@ -70,7 +70,7 @@ def test_raw_mask_of_many_values_has_runs_of_zero_and_nonzero_only() -> None:
         ([1, 0, 0, 10**9, 10**9], "too large"),
     ],
 )
-def test_a_wrong_raw_mask_is_refused(raw: list[Any], sentence: str) -> None:
+def test_invalid_raw_mask_is_refused(raw: list[Any], sentence: str) -> None:
     with pytest.raises(ShapeError) as error:
         rle.from_raw(raw)
     assert sentence in error.value.message
@@ -87,7 +87,7 @@ def test_a_wrong_raw_mask_is_refused(raw: list[Any], sentence: str) -> None:
         (["a", 0, 0, 0, 0, 0], "numbers"),
     ],
 )
-def test_wrong_run_lengths_are_refused(points: list[Any], sentence: str) -> None:
+def test_invalid_run_lengths_are_refused(points: list[Any], sentence: str) -> None:
     with pytest.raises(ShapeError) as error:
         rle.check(points)
     assert sentence in error.value.message
@@ -121,7 +121,7 @@ def test_clipping_keeps_exactly_the_pixels_inside(
 def test_decode_inside_equals_the_decoded_mask_inside_the_image(
     runs: list[int], across: int, left: int, top: int
 ) -> None:
-    """Runs of no length and runs over several rows too, which `encode` would not write."""
+    """Also for runs of length zero and runs over several rows, which `encode` does not write."""
     runs.append(-sum(runs) % across or (0 if sum(runs) else across))
     box = (left, top, left + across - 1, top + sum(runs) // across - 1)
     whole, _, _ = rle.decode((*runs, *box))
@@ -138,7 +138,7 @@ def test_decode_inside_equals_the_decoded_mask_inside_the_image(
         assert np.array_equal(redrawn, inside)
 
 
-def test_decode_inside_of_a_huge_box_takes_memory_by_the_part_inside() -> None:
+def test_memory_of_decode_inside_depends_on_the_part_inside_the_image() -> None:
     tracemalloc.start()
     found = rle.decode_inside((1, (1 << 28) - 1, -8192, -8192, 8191, 8191), 64, 48)
     _, peak = tracemalloc.get_traced_memory()
@@ -164,7 +164,7 @@ def test_trimming_leaves_no_empty_border(bitmap: Bitmap) -> None:
     assert np.array_equal(bitmap[y0 : y0 + part.shape[0], x0 : x0 + part.shape[1]], part)
 
 
-def test_shifting_moves_the_box_alone() -> None:
+def test_shift_changes_the_box_only() -> None:
     assert rle.shift((1, 3, 2, 10, 20, 12, 21), 5, -20) == (1, 3, 2, 15, 0, 17, 1)
 
 
@@ -177,10 +177,10 @@ def test_shifting_moves_the_box_alone() -> None:
         ((-2, -3, 400, 300), (0, 0, 319, 239)),
     ],
 )
-def test_mask_cut_at_the_border_without_its_box_gets_the_box_inside_the_image(
+def test_mask_with_clipped_pixels_and_an_unclipped_box_gets_the_clipped_box(
     box: tuple[int, ...], inside: tuple[int, ...]
 ) -> None:
-    """Functions cut with ``mask[top : bottom + 1, left : right + 1]``, which ends at the border."""
+    """Functions crop by ``mask[top : bottom + 1, left : right + 1]``, ending at the border."""
     left, top, right, bottom = inside
     count = (right - left + 1) * (bottom - top + 1)
     size = (320, 240)
@@ -198,7 +198,7 @@ def test_mask_of_another_count_than_its_box_is_refused(size: Any) -> None:
 
 
 @given(st.lists(st.integers(-5, 50) | st.floats() | st.text(max_size=2) | st.none(), max_size=12))
-def test_any_list_is_run_lengths_or_refused(points: list[Any]) -> None:
+def test_any_list_is_accepted_as_valid_run_lengths_or_refused(points: list[Any]) -> None:
     for read in (rle.check, rle.from_raw):
         with suppress(ShapeError):
             read_points = read(points)

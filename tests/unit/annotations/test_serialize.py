@@ -1,4 +1,4 @@
-"""Annotations as the API's JSON, and back."""
+"""Serialization of annotations to the API's JSON, and parsing."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_a_shape_has_exactly_the_fields_of_the_api() -> None:
     }
 
 
-def test_the_score_is_left_out_for_a_server_that_has_none() -> None:
+def test_score_is_left_out_for_a_server_without_scores() -> None:
     shape = Shape(type="rectangle", frame=3, label_id=5, points=(1.0, 2.0, 3.0, 4.0))
     skeleton = Shape(type="skeleton", frame=3, label_id=5, elements=(shape,))
     data = LabeledData(shapes=(skeleton,), tags=(Tag(frame=1, label_id=2),))
@@ -138,9 +138,9 @@ def sdk() -> Any:
     return pytest.importorskip("cvat_sdk.api_client", reason="cvat-sdk 2.80 needs Python 3.11")
 
 
-@settings(max_examples=30)  # the SDK's models take their time
+@settings(max_examples=30)  # the SDK's models are slow
 @given(data=DATA)
-def test_cvat_sdk_reads_what_is_written(sdk: Any, data: LabeledData) -> None:
+def test_cvat_sdk_parses_serialized_annotations(sdk: Any, data: LabeledData) -> None:
     shown = labeled_data_to_json(
         replace(
             data,
@@ -159,7 +159,7 @@ def test_cvat_sdk_reads_what_is_written(sdk: Any, data: LabeledData) -> None:
     assert len(parsed.tracks) == len(data.tracks)
 
 
-def test_what_cvat_sdk_sends_is_read(sdk: Any) -> None:
+def test_annotations_that_cvat_sdk_sends_are_parsed(sdk: Any) -> None:
     models = sdk.models
     request = models.LabeledDataRequest(
         tags=[models.LabeledImageRequest(frame=0, label_id=1)],
@@ -212,11 +212,11 @@ def test_missing_lists_and_fields_have_their_defaults() -> None:
     assert (shape.group, shape.source, shape.score, shape.id) == (0, "manual", 1.0, None)
 
 
-def test_integral_floats_are_whole_numbers() -> None:
+def test_integral_floats_become_integers() -> None:
     assert labeled_data_from_json({"shapes": [box(frame=3.0)]}).shapes[0].frame == 3
 
 
-def test_key_frames_are_put_in_order() -> None:
+def test_keyframes_are_sorted() -> None:
     keys = [{k: v for k, v in box(frame=f).items() if k != "label_id"} for f in (5, 1, 3)]
     track = {"frame": 1, "label_id": 1, "shapes": keys}
     data = labeled_data_from_json({"tracks": [track]})
@@ -292,7 +292,9 @@ def test_key_frames_are_put_in_order() -> None:
         ),
     ],
 )
-def test_wrong_annotation_raises_an_error_with_its_path(obj: Any, path: str, sentence: str) -> None:
+def test_invalid_annotation_raises_an_error_with_its_path(
+    obj: Any, path: str, sentence: str
+) -> None:
     with pytest.raises(DataError) as error:
         labeled_data_from_json(obj)
     assert error.value.path == path

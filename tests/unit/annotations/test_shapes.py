@@ -1,4 +1,4 @@
-"""Geometry: point counts, rotation, what lies inside an image."""
+"""Geometry of shapes: point counts, rotation, and clipping to the image."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ COORDINATES = st.floats(-150, 250, allow_subnormal=False)
         ("skeleton", [0], [2]),
     ],
 )
-def test_point_counts(shape_type: str, accepted: list[int], refused: list[int]) -> None:
+def test_number_of_points_is_checked_for_each_type(
+    shape_type: str, accepted: list[int], refused: list[int]
+) -> None:
     for count in accepted:
         assert len(shapes.check_points(shape_type, [1] * count)) == count
     for count in refused:
@@ -39,7 +41,7 @@ def test_point_counts(shape_type: str, accepted: list[int], refused: list[int]) 
 @pytest.mark.parametrize(
     "value", [math.nan, math.inf, -math.inf, "1", None, True, [1], {}, 10**400, 1e12]
 )
-def test_points_that_are_no_finite_numbers_are_refused(value: Any) -> None:
+def test_points_that_are_not_finite_numbers_are_refused(value: Any) -> None:
     with pytest.raises(ShapeError, match="finite numbers"):
         shapes.check_points("rectangle", [1, 2, 3, value])
 
@@ -62,7 +64,9 @@ def test_points_must_be_an_array(points: Any) -> None:
         ("polygon", 30, 0.0),
     ],
 )
-def test_rotation_is_modulo_a_turn(shape_type: str, rotation: Any, degrees: float) -> None:
+def test_rotation_is_reduced_modulo_360_degrees(
+    shape_type: str, rotation: Any, degrees: float
+) -> None:
     assert shapes.check_rotation(shape_type, rotation) == degrees
 
 
@@ -81,7 +85,7 @@ def test_a_rotation_that_is_no_number_is_refused(rotation: Any) -> None:
         ("rectangle", (-0.4, 0, 100.3, 50), 0, (0, 0, 100, 50), False),  # rounding
         ("rectangle", (120, 10, 130, 20), 0, None, True),
         ("rectangle", (10, 10, 10, 20), 0, None, True),  # no area
-        ("rectangle", (-5, 10, 20, 20), 45, (-5, 10, 20, 20), True),  # turned: stays whole
+        ("rectangle", (-5, 10, 20, 20), 45, (-5, 10, 20, 20), True),  # rotated: not clipped
         ("rectangle", (40, 10, 60, 20), 45, (40, 10, 60, 20), False),
         ("rectangle", (200, 10, 220, 20), 45, None, True),
         ("ellipse", (50, 25, 60, 15), 0, (50, 25, 60, 15), False),
@@ -93,7 +97,7 @@ def test_a_rotation_that_is_no_number_is_refused(rotation: Any) -> None:
         ("polyline", (-50, 25, 50, 25), 0, (0, 25, 50, 25), True),
         ("polyline", (10, 10, 20, 10, 20, 20), 0, (10, 10, 20, 10, 20, 20), False),
         ("polyline", (-10, -10, 10, -10), 0, None, True),
-        # Leaves and comes back: the longer piece is kept.
+        # The line leaves the image and comes back. The longer piece is kept.
         ("polyline", (10, 25, 110, 25, 110, 40, 90, 40), 0, (10, 25, 100, 25), True),
         ("polygon", (10, 10, 20, 10, 20, 20), 0, (10, 10, 20, 10, 20, 20), False),
         ("polygon", (-10, -10, -20, -10, -20, -20), 0, None, True),
@@ -106,13 +110,13 @@ def test_a_rotation_that_is_no_number_is_refused(rotation: Any) -> None:
         ("mask", (0, 4, 100, 0, 101, 1), 0, None, True),
     ],
 )
-def test_shapes_are_fitted_into_the_image(
+def test_shape_is_clipped_to_the_image(
     shape_type: str, points: Any, rotation: float, fitted: Any, is_cut: bool
 ) -> None:
     assert shapes.fit(shape_type, points, float(rotation), SIZE) == (fitted, is_cut)
 
 
-def test_a_polygon_is_cut_along_the_border() -> None:
+def test_polygon_is_clipped_along_the_border() -> None:
     fitted, is_cut = shapes.fit("polygon", (-10, 10, 10, 10, 10, 30, -10, 30), 0.0, SIZE)
     assert is_cut
     assert fitted is not None
@@ -124,7 +128,7 @@ def test_a_polygon_is_cut_along_the_border() -> None:
     st.sampled_from(["rectangle", "polygon", "polyline", "points"]),
     st.lists(COORDINATES, min_size=6, max_size=20),
 )
-def test_fitted_shape_lies_inside_the_image(shape_type: str, values: list[float]) -> None:
+def test_clipped_shape_is_inside_the_image(shape_type: str, values: list[float]) -> None:
     count = 4 if shape_type == "rectangle" else len(values) // 2 * 2
     points = shapes.check_points(shape_type, values[:count])
     fitted, _ = shapes.fit(shape_type, points, 0.0, SIZE)
@@ -138,7 +142,7 @@ def test_fitted_shape_lies_inside_the_image(shape_type: str, values: list[float]
 
 
 @given(st.lists(st.tuples(st.integers(-40, 140), st.integers(-40, 90)), min_size=3, max_size=3))
-def test_a_cut_triangle_has_the_area_of_its_part_inside(corners: list[tuple[int, int]]) -> None:
+def test_clipped_triangle_has_the_area_of_its_part_inside(corners: list[tuple[int, int]]) -> None:
     points = tuple(float(value) for corner in corners for value in corner)
     moved = tuple(value + 40 for value in points)
     inside = contours.fill(moved, 190, 140)[40:90, 40:140].sum()
@@ -167,5 +171,5 @@ def test_hidden_points_are_valid_points_of_their_type(shape_type: Any, x: float,
         ("mask", (0, 4, 10, 20, 11, 21), (10.5, 20.5)),
     ],
 )
-def test_the_anchor_of_a_shape(shape_type: str, points: Any, center: Any) -> None:
+def test_anchor_of_a_shape_is_its_centre(shape_type: str, points: Any, center: Any) -> None:
     assert shapes.anchor(shape_type, points) == center

@@ -1,4 +1,4 @@
-"""Rectangles of consecutive frames joined to tracks."""
+"""Linking of rectangles of consecutive frames to tracks."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_chain_becomes_a_track_that_ends_outside_on_the_next_frame() -> None:
     assert linked.unmatched == ()
 
 
-def test_a_chain_to_the_last_frame_has_no_end() -> None:
+def test_chain_to_the_last_frame_has_no_outside_keyframe() -> None:
     linked = link(([box(8)], None), ([box(9)], [0]))
     assert [key.frame for key in linked.tracks[0].shapes] == [8, 9]
 
@@ -66,7 +66,7 @@ def test_unmatched_rectangle_stays_a_shape() -> None:
     assert linked == Linked(unmatched=(first, second))
 
 
-def test_a_gap_ends_a_track_and_begins_another() -> None:
+def test_gap_ends_a_track_and_starts_another() -> None:
     frames = [box(frame) for frame in range(5)]
     linked = link(
         ([frames[0]], None),
@@ -130,7 +130,7 @@ def test_only_visible_rectangles_of_the_frames_are_compared() -> None:
     assert rectangles_by_frame(shapes, [0, 1, 3]) == {0: (box(0),), 1: (box(1),), 3: ()}
 
 
-def test_boxes_are_sent_as_whole_shapes() -> None:
+def test_boxes_are_sent_to_the_function_as_complete_shapes() -> None:
     (sent,) = boxes_to_json([box(3, 5)])
     assert {key: sent[key] for key in ("type", "frame", "label_id", "points", "id")} == {
         "type": "rectangle",

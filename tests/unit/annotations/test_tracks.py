@@ -1,4 +1,4 @@
-"""Where the objects of tracks are between their key frames."""
+"""Interpolation of tracks between their keyframes."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ BOX = track(key(2, 0, 0, 10, 10), key(6, 8, 4, 18, 14), key(8, 8, 4, 18, 14, out
 @pytest.mark.parametrize(
     ("frame", "points"),
     [
-        (1, None),  # not begun
+        (1, None),  # before the first keyframe
         (2, (0, 0, 10, 10)),
-        (3, (2, 1, 12, 11)),  # on its way
+        (3, (2, 1, 12, 11)),  # interpolated
         (6, (8, 4, 18, 14)),
-        (7, (8, 4, 18, 14)),  # nowhere to go: the next key frame is outside
+        (7, (8, 4, 18, 14)),  # not interpolated, because the next keyframe is outside
         (8, None),
         (9, None),
     ],
 )
-def test_a_box_moves_from_key_frame_to_key_frame(
+def test_box_is_interpolated_between_keyframes(
     frame: int, points: tuple[float, ...] | None
 ) -> None:
     found = shapes_on_frame(frame, [BOX])
@@ -41,13 +41,15 @@ def test_a_box_moves_from_key_frame_to_key_frame(
     assert [(shape.id, shape.frame) for shape in found] == ([] if points is None else [(7, frame)])
 
 
-def test_the_last_key_frame_holds_to_the_end() -> None:
+def test_shape_of_the_last_keyframe_stays_until_the_end() -> None:
     (found,) = shapes_on_frame(500, [track(key(0, 1, 2, 3, 4))])
     assert found.points == (1, 2, 3, 4)
 
 
 @pytest.mark.parametrize(("one", "two", "middle"), [(350, 10, 0), (10, 350, 0), (0, 90, 45)])
-def test_a_box_turns_the_shorter_way(one: float, two: float, middle: float) -> None:
+def test_rotation_is_interpolated_in_the_shorter_direction(
+    one: float, two: float, middle: float
+) -> None:
     turning = track(key(0, 0, 0, 9, 9, rotation=one), key(2, 0, 0, 9, 9, rotation=two))
     (found,) = shapes_on_frame(1, [turning])
     assert found.rotation == pytest.approx(middle)
@@ -59,7 +61,7 @@ def test_shape_with_another_number_of_points_stays_until_the_next_key_frame(kind
     assert [shape.points for shape in shapes_on_frame(1, [track(first, second)])] == [first.points]
 
 
-def test_a_skeleton_has_the_points_that_are_seen() -> None:
+def test_interpolated_skeleton_has_its_visible_points_only() -> None:
     head = track(key(0, 0, 0, type="points"), key(2, 4, 4, type="points"), id=8)
     foot = track(key(0, 9, 9, type="points"), key(1, 9, 9, type="points", outside=True), id=9)
     whole = track(key(0, type="skeleton"), elements=(head, foot))

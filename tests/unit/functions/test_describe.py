@@ -47,7 +47,7 @@ def test_detector_has_the_common_fields_only() -> None:
     ("state", "since", "shown"),
     [
         ("ready", None, "finds faces"),
-        ("scaled_to_zero", None, "finds faces"),  # it wakes up by itself
+        ("scaled_to_zero", None, "finds faces"),  # an invocation starts it
         ("building", None, "finds faces"),
         ("error", None, "(error) finds faces"),
         ("missing", None, "(missing) finds faces"),

@@ -23,7 +23,7 @@ from cvat_lambda.functions.durations import format_duration, parse_duration
         ("0", 0.0),
         ("-1.5s", -1.5),
         ("+3s", 3.0),
-        ("30000s", 30000.0),  # of one of CVAT's own functions
+        ("30000s", 30000.0),  # of one of CVAT's functions
     ],
 )
 def test_duration_is_parsed_as_in_go(text: str, seconds: float) -> None:

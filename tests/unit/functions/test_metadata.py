@@ -1,4 +1,4 @@
-"""Untrusted metadata become a spec, or a sentence that says what is wrong."""
+"""Untrusted metadata are parsed to a spec, or refused with a message."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_interactor_without_fields_gets_the_defaults() -> None:
 @pytest.mark.parametrize(
     ("annotation", "shape_types", "legacy"),
     [
-        ({}, ("rectangle",), True),  # speaks bare point arrays
+        ({}, ("rectangle",), True),  # answers with arrays of points
         ({"supported_shape_types": "rectangle,polygon"}, ("rectangle", "polygon"), False),
         ({"supported_shape_types": '["mask", "mask"]'}, ("mask",), False),
         ({"supported_shape_types": ""}, ("rectangle",), True),
@@ -206,7 +206,7 @@ LONG = "a very long name of a class of ImageNet, which has more than 64 characte
         ("car", "label 1 must be an object"),
     ],
 )
-def test_label_that_cannot_be_used_is_left_out_and_named(label: object, sentence: str) -> None:
+def test_invalid_label_is_left_out_and_named(label: object, sentence: str) -> None:
     labels = [{"name": "car"}, label, {"name": "bus"}]
     spec = parse_function(function(spec=json.dumps(labels)))
     assert [known.name for known in spec.labels] == ["car", "bus"]
@@ -224,9 +224,7 @@ def test_label_that_cannot_be_used_is_left_out_and_named(label: object, sentence
         ({"name": "x", "input_type": "slider"}, "has input_type 'slider'"),
     ],
 )
-def test_attribute_that_cannot_be_used_is_left_out_and_named(
-    attribute: dict[str, Any], sentence: str
-) -> None:
+def test_invalid_attribute_is_left_out_and_named(attribute: dict[str, Any], sentence: str) -> None:
     known = {"name": "old", "input_type": "checkbox"}
     labels = [{"name": "car", "attributes": [known, attribute]}]
     spec = parse_function(function(spec=json.dumps(labels)))
@@ -318,7 +316,7 @@ def test_disabled_function_is_not_ready() -> None:
     assert "switched off" in message
 
 
-def test_revision_is_the_one_that_the_platform_states() -> None:
+def test_revision_is_that_of_the_platform() -> None:
     raw = function()
     raw["metadata"]["annotations"]["cvat-lambda/revision"] = "0123abcd"
     assert parse_function(raw).revision == "0123abcd"

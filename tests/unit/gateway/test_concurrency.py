@@ -31,7 +31,7 @@ def fill(limiter: ConcurrencyLimiter, stack: ExitStack) -> None:
 
 
 def fast(function_id: str, workers: int) -> ConcurrencyLimiter:
-    """The limiter of a function that is known to answer quickly."""
+    """A limiter that has measured short invocations."""
     limiter = ConcurrencyLimiter(function_id, workers, LoadRegistry())
     limiter.succeeded(0.005)
     limiter._answers_until_decrease = 0
@@ -157,7 +157,7 @@ def test_slot_is_released_after_an_error(interactive: bool) -> None:
 
 
 def test_waiting_calls_are_admitted_in_their_order() -> None:
-    """Without an order, threads that come back at once kept others waiting for half a minute."""
+    """Without a queue, threads that called again at once delayed others by half a minute."""
     limiter = fast("fn", 1)
     order: list[int] = []
     with ExitStack() as stack:
@@ -170,7 +170,7 @@ def test_waiting_calls_are_admitted_in_their_order() -> None:
             while len(limiter._background) <= number:  # it is in the queue
                 thread.join(0.001)
         assert order == []
-        limiter._limit = 1.0  # one at a time, so that the order can be seen
+        limiter._limit = 1.0  # a limit of one, so that the order is deterministic
     for thread in threads:
         thread.join(10)
     assert order == list(range(8))
@@ -212,7 +212,7 @@ def _note_person(limiter: ConcurrencyLimiter, number: int, order: list[int]) -> 
     ("workers", "load", "limit"),
     [
         (2, FunctionLoad(), 4),
-        (2, FunctionLoad(runs=2), 2),  # two processes have what one had
+        (2, FunctionLoad(runs=2), 2),  # two processes share the limit of one
         (1, FunctionLoad(runs=2, rank=0), 2),
         (1, FunctionLoad(runs=2, rank=1), 1),
         (1, FunctionLoad(runs=2, rank=1, rotation=1), 2),
@@ -220,7 +220,7 @@ def _note_person(limiter: ConcurrencyLimiter, number: int, order: list[int]) -> 
             2,
             FunctionLoad(interactive=True),
             1,
-        ),  # one worker is left free, no call waits at the function
+        ),  # one worker stays free, and no invocation waits at the function
         (1, FunctionLoad(interactive=True), 0),
         (4, FunctionLoad(interactive=True, runs=2, rank=1), 1),
         (2, FunctionLoad(recently_interactive=True), 1),
@@ -228,7 +228,7 @@ def _note_person(limiter: ConcurrencyLimiter, number: int, order: list[int]) -> 
             1,
             FunctionLoad(recently_interactive=True),
             1,
-        ),  # the run goes on; no call waits at the function
+        ),  # the run continues, and no invocation waits at the function
     ],
 )
 def test_limit_by_the_load_of_all_processes(workers: int, load: FunctionLoad, limit: int) -> None:
@@ -240,7 +240,7 @@ def test_limit_by_the_load_of_all_processes(workers: int, load: FunctionLoad, li
 @pytest.mark.parametrize(("took_s", "limit"), [(0.005, 4), (0.09, 4), (0.2, 3), (0.7, 2)])
 def test_limit_of_a_slow_function_allows_fewer_to_wait(took_s: float, limit: int) -> None:
     limiter = ConcurrencyLimiter("fn", 2, LoadRegistry())
-    assert limiter.limit == 2  # it may be slow
+    assert limiter.limit == 2  # the function may be slow
     for _ in range(30):
         limiter.succeeded(took_s)
     assert limiter.limit == limit
@@ -251,12 +251,12 @@ def test_time_of_a_function_excludes_the_wait_behind_other_invocations() -> None
     with ExitStack() as stack:
         fill(limiter, stack)
         for _ in range(30):
-            limiter.succeeded(0.24)  # three are there, so each has waited for two others
+            limiter.succeeded(0.24)  # with three in flight each has waited for two others
         assert limiter.limit == 3
 
 
 def test_time_of_a_function_is_right_when_runs_rotate() -> None:
-    """A quarter of the time was believed, as if all four had a call in flight."""
+    """The measured time was a quarter, as if all four runs had an invocation in flight."""
     limiter = ConcurrencyLimiter("fn", 1, LoadRegistry())
     limiter._on_load(FunctionLoad(runs=4))
     with limiter.acquire(cancel=CancelToken()):
@@ -266,7 +266,7 @@ def test_time_of_a_function_is_right_when_runs_rotate() -> None:
     assert limiter.limit == 1
 
 
-def test_background_call_is_admitted_now_and_then_although_callers_always_wait(
+def test_background_call_is_admitted_sometimes_while_interactive_calls_always_wait(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("cvat_lambda.gateway.concurrency.MAX_HOLD_BACK_S", 3600.0)
@@ -281,7 +281,7 @@ def test_background_call_is_admitted_now_and_then_although_callers_always_wait(
 def test_one_of_several_held_back_runs_is_admitted_at_a_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """All of them at once would be a queue in front of the person for whom they were held."""
+    """Admitted together, they would delay the interactive call for which they were held back."""
     monkeypatch.setattr("cvat_lambda.gateway.concurrency.MAX_HOLD_BACK_S", 0.05)
     limiters = [ConcurrencyLimiter("fn", 1, LoadRegistry()) for _ in range(4)]
     time.sleep(0.25)  # longer than 4 x 0.05
@@ -295,7 +295,7 @@ def test_hold_stops_background_calls_but_not_interactive_ones() -> None:
     limiter.hold(3600)
     assert is_full(limiter)
     with limiter.acquire(cancel=CancelToken(), interactive=True, timeout_s=0):
-        pass  # people find out for themselves
+        pass  # an interactive call finds the state of the function itself
 
 
 def test_background_call_is_admitted_when_the_hold_ends() -> None:

@@ -18,7 +18,7 @@ from cvat_lambda.gateway.http1 import (
 
 
 def cut(data: bytes, sizes: list[int]) -> Callable[[int], bytes]:
-    """A receive function that gives the bytes in pieces of these sizes, then all, then the end."""
+    """Return a receive function that yields pieces of these sizes, then the rest, then the end."""
     rest = memoryview(data)
     left = iter(sizes)
 
@@ -49,7 +49,7 @@ ANSWERS = [
         b"[1]",
         True,
     ),
-    # announced
+    # the announced length is too large
     (
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]",
         200,
@@ -99,7 +99,7 @@ def test_connection_is_not_kept_after_bytes_beyond_the_answer() -> None:
     ],
 )
 def test_bytes_that_are_not_http_raise_valueerror(data: bytes) -> None:
-    with pytest.raises(ValueError):  # each of them its own sentence
+    with pytest.raises(ValueError):  # each kind of data has its own message
         read(data)
 
 
@@ -124,7 +124,9 @@ def test_answer_that_ends_early_raises_answerbroken(length: int) -> None:
 
 
 @pytest.mark.parametrize(("before", "begun"), [(b"", False), (b"HTTP/1.1 2", True)])
-def test_reset_connection_tells_whether_the_answer_had_begun(before: bytes, begun: bool) -> None:
+def test_error_of_a_reset_connection_says_whether_the_answer_had_begun(
+    before: bytes, begun: bool
+) -> None:
     pieces = [before] if before else []
 
     def receive(most: int) -> bytes:

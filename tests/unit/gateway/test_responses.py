@@ -1,4 +1,4 @@
-"""Every rule of the table: the response, and the typed error that it becomes."""
+"""Every rule that turns a response into a typed error."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_busy_function_keeps_its_retry_after() -> None:
         ("", "refused the input with status 422"),
     ],
 )
-def test_refusal_of_a_function_keeps_its_own_sentence(body: str, message: str) -> None:
+def test_refusal_of_a_function_keeps_its_message(body: str, message: str) -> None:
     with pytest.raises(FunctionRejected) as caught:
         read_answer(SPEC, answer(422, body), sent_bytes=1, platform=False)
     assert caught.value.message == f"function 'fn' {message}"
@@ -206,8 +206,8 @@ def test_constant_that_json_does_not_have_is_named() -> None:
         parse_answer("fn", b'[{"confidence": NaN}]')
 
 
-def test_every_transport_error_has_a_translation() -> None:
-    """A new TransportError without a line in the table fails here, not in front of a person."""
+def test_every_transport_error_has_a_typed_error() -> None:
+    """A new TransportError needs a rule in the table."""
     classes = {
         thing
         for thing in vars(http).values()
@@ -235,7 +235,7 @@ def test_every_transport_error_has_a_translation() -> None:
         ("\x1b[31mred", "[31mred"),
     ],
 )
-def test_sentence_of_a_function_loses_addresses_and_control_characters(
+def test_message_of_a_function_is_shown_without_addresses_and_control_characters(
     text: str, line: str
 ) -> None:
     assert clean_line(text) == line
@@ -249,7 +249,7 @@ def test_sentence_of_a_function_loses_addresses_and_control_characters(
     ("headers", "seconds"),
     [
         ({"retry-after": "20"}, 20.0),
-        # as a date it counts from the answer's own, since clocks differ
+        # a date is relative to the answer's Date header
         (
             {
                 "retry-after": "Wed, 21 Oct 2099 07:28:30 GMT",

@@ -130,13 +130,13 @@ def test_retries_end_with_the_time_budget() -> None:
     retries = start(budget_s=10.0, clock=clock)
     assert retries.pause_s(FunctionUnavailable()) == 1.0
     clock.now += 9.0
-    assert retries.pause_s(FunctionUnavailable()) == 1.0  # not 2: it is used to the end
+    assert retries.pause_s(FunctionUnavailable()) == 1.0  # not 2 s: only 1 s is left
     clock.now += 1.0
     assert retries.pause_s(FunctionUnavailable()) is None
 
 
 def test_slow_attempt_does_not_use_the_budget_of_the_restart_after_it() -> None:
-    """One frame of two minutes, then the function's own restart, ended whole requests."""
+    """A frame of two minutes, followed by a restart of the function, used to fail the request."""
     clock = Clock()
     retries = start(budget_s=10.0, clock=clock)
     retries.begin()
@@ -165,7 +165,7 @@ def test_budget_counts_from_the_begin_of_the_first_refused_attempt() -> None:
     clock = Clock()
     retries = start(budget_s=5.0, clock=clock)
     retries.begin()
-    clock.now += 10.0  # in the function's own queue
+    clock.now += 10.0  # waiting in the function's queue
     assert retries.pause_s(FunctionBusy()) is None
 
 
@@ -180,7 +180,7 @@ def test_retry_after_extends_the_budget_up_to_a_limit() -> None:
     retries = start(budget_s=10.0, max_retry_after_s=200.0, clock=clock)
     assert retries.pause_s(FunctionBusy(retry_after_s=180.0)) == 180.0
     clock.now += 180.0
-    assert retries.pause_s(FunctionUnavailable()) == 1.0  # what is left of the budget itself
+    assert retries.pause_s(FunctionUnavailable()) == 1.0  # the rest of the budget
     clock.now += 1.0
     assert retries.pause_s(FunctionBusy(retry_after_s=60.0)) is None  # 241 s > 10 s + 200 s
 

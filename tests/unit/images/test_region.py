@@ -1,4 +1,4 @@
-"""Regions of a frame, and the images of them."""
+"""Regions of a frame, and their cropped images."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def encode(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def gradient(width: int = 40, height: int = 30) -> Image.Image:
-    """Every pixel tells where it is: red is x, green is y."""
+    """Return an image in which the red value of a pixel is its x, and the green value its y."""
     image = Image.new("RGB", (width, height))
     image.putdata([(x, y, 0) for y in range(height) for x in range(width)])
     return image
 
 
 def cropped(data: bytes, box: tuple[int, ...], **options: Any) -> Image.Image:
-    """The part of an image inside a box, decoded again."""
+    """Return the decoded crop of an image."""
     given = {"mime": "image/png", "jpeg_quality": 90, **options}
     return Image.open(io.BytesIO(crop(data, Region.parse(box), **given)))
 
@@ -69,7 +69,7 @@ def test_crop_holds_exactly_the_pixels_of_the_region() -> None:
         ("image/png", ("image/jpeg",), "JPEG"),
         ("image/jpeg", ("image/png",), "PNG"),
         ("image/png", ("image/jpeg", "image/png"), "PNG"),
-        ("image/png", ("image/webp",), "PNG"),  # WebP is not written here; `resize` does that
+        ("image/png", ("image/webp",), "PNG"),  # `crop` does not write WebP, only `resize` does
         ("image/bmp", (), "PNG"),
     ],
 )
@@ -81,7 +81,7 @@ def test_crop_has_a_type_that_the_function_accepts(
     assert image.format == expected
 
 
-# Not YCbCr: Pillow 12 cannot read the TIFF that it writes of it.
+# Without YCbCr: Pillow 12 cannot read the TIFF that it writes in this mode.
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "F", "I", "I;16"])
 def test_crop_of_every_pixel_mode_is_readable(mode: str) -> None:
     grey = mode in ("F", "I", "I;16")
@@ -104,14 +104,14 @@ def test_crop_of_32_bit_integers_is_stretched_by_the_values_of_the_whole_image()
     assert [image.getpixel((0, y)) for y in (0, 9)] == [127, 63]
 
 
-def test_crop_is_of_the_image_as_people_see_it() -> None:
+def test_crop_follows_the_exif_orientation() -> None:
     exif = Image.Exif()
-    exif[ORIENTATION] = 6  # to be turned clockwise: people see 30 x 40
+    exif[ORIENTATION] = 6  # rotate clockwise: the upright image is 30 x 40
     sideways = encode(gradient(), "PNG", exif=exif)
     assert image_size(sideways) == (30, 40)
     image = cropped(sideways, (0, 0, 10, 20))
     assert image.size == (10, 20)
-    assert image.getpixel((0, 0)) == (0, 29, 0)  # the lower left corner came up
+    assert image.getpixel((0, 0)) == (0, 29, 0)  # the lower left corner is at the top
 
 
 @pytest.mark.parametrize("data", [b"", b"not an image", encode(gradient(), "PNG")[:60]])

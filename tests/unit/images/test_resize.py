@@ -1,4 +1,4 @@
-"""Images are resized and encoded anew only if a function declares it, or if they are deep."""
+"""Images are resized and encoded again only if a function declares it, or if they are deep."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def opened(data: bytes) -> Image.Image:
     "declared",
     [
         {},
-        {"max_body_bytes": 10},  # it declares nothing that would allow a change
+        {"max_body_bytes": 10},  # the function declares nothing
         {"max_image_side": 200},
         {"accepts": ("image/jpeg",)},
         {"accepts": ("image/png", "image/jpeg"), "max_image_side": 500},
@@ -47,7 +47,7 @@ def test_resize_of_an_image_that_fits_returns_the_same_bytes(declared: dict[str,
     assert resize(data, spec(**declared)) == ResizedImage(data=data)
 
 
-def test_resize_without_a_declaration_returns_data_that_are_no_image() -> None:
+def test_resize_without_a_declaration_returns_data_that_is_not_an_image() -> None:
     assert resize(b"no image", spec()).data == b"no image"
 
 
@@ -55,7 +55,7 @@ def test_resize_without_a_declaration_returns_data_that_are_no_image() -> None:
     ("kind", "accepts", "sent"),
     [
         ("JPEG", (), "JPEG"),
-        ("PNG", (), "PNG"),  # nothing says that JPEG would do
+        ("PNG", (), "PNG"),  # the function does not declare that it accepts JPEG
         ("PNG", ("image/png", "image/jpeg"), "PNG"),
         ("PNG", ("image/jpeg",), "JPEG"),
         ("TIFF", ("image/png",), "PNG"),
@@ -70,7 +70,7 @@ def test_resize_keeps_the_image_type_if_the_function_accepts_it(
     assert resized.placement == Placement(scale=(0.25, 0.25), size=(50, 25))
 
 
-def test_resize_of_a_type_that_is_not_accepted_changes_the_type_alone() -> None:
+def test_resize_of_a_type_that_is_not_accepted_changes_the_type_only() -> None:
     resized = resize(image("PNG"), spec(accepts=("image/jpeg",)))
     assert (opened(resized.data).format, opened(resized.data).size) == ("JPEG", (200, 100))
     assert resized.placement == Placement()
@@ -93,7 +93,7 @@ def test_resize_encodes_every_mode_as_jpeg(mode: str) -> None:
 
 
 def deep(dtype: str, low: float, high: float, kind: str) -> bytes:
-    """A grey ramp from the lowest value at the left to the highest one at the right."""
+    """Write a grey ramp from the lowest value on the left to the highest one on the right."""
     buffer = io.BytesIO()
     ramp = np.tile(np.linspace(low, high, 256), (64, 1)).astype(dtype)
     Image.fromarray(ramp).save(buffer, kind)
@@ -113,7 +113,7 @@ def deep(dtype: str, low: float, high: float, kind: str) -> bytes:
 @pytest.mark.parametrize(
     "declared", [{}, {"accepts": ("image/png", "image/tiff")}, {"max_image_side": 256}]
 )
-def test_resize_of_a_deep_image_shows_the_function_what_people_see(
+def test_resize_of_a_deep_image_has_the_brightness_of_the_page(
     dtype: str, low: float, high: float, kind: str, declared: dict[str, Any]
 ) -> None:
     sent = opened(resize(deep(dtype, low, high, kind), spec(**declared)).data)
@@ -144,7 +144,7 @@ def test_resize_of_an_unreadable_image_raises_frame_unreadable(data: bytes) -> N
         resize(data, spec(max_image_side=50))
 
 
-def test_resize_of_a_large_deep_image_takes_a_few_bytes_a_pixel() -> None:
+def test_resize_of_a_large_deep_image_takes_a_few_bytes_per_pixel() -> None:
     data = deep("uint16", 0, 4080, "PNG")
     with Image.open(io.BytesIO(data)) as small:
         large = small.resize((2560, 1280), Image.Resampling.NEAREST)

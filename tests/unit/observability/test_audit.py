@@ -1,4 +1,4 @@
-"""The audit log: who deleted, undid, changed rights, deployed."""
+"""The audit log of deletions, undos, changed permissions and deployments."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_deleted_task_is_audited_with_the_user_of_the_request(
     assert ("alice", "deleted", "task", str(number)) in entries()
 
 
-def test_deed_of_a_command_is_audited_with_the_user_of_the_system(entries: Any) -> None:
+def test_action_of_a_command_is_audited_with_the_system_user(entries: Any) -> None:
     signals.action_taken.send(
         sender=object, action="deployed", object_kind="function", object_id="fn", details={}
     )
@@ -91,7 +91,7 @@ def test_changed_groups_of_a_user_are_audited(
     assert details(caplog) == {"relation": "user_groups", "change": "add", "ids": [group.pk]}
 
 
-def test_deed_in_the_admin_site_is_audited(alice: User, bob: User, entries: Any) -> None:
+def test_action_in_the_admin_site_is_audited(alice: User, bob: User, entries: Any) -> None:
     LogEntry.objects.create(
         user=alice,
         content_type=ContentType.objects.get_for_model(User),

@@ -21,7 +21,7 @@ _exporter = InMemorySpanExporter()
 
 @pytest.fixture
 def spans(settings: Any) -> Iterator[InMemorySpanExporter]:
-    """Let the process export its spans to memory; OpenTelemetry takes one provider a process."""
+    """Export the spans of the process to memory. OpenTelemetry has one provider per process."""
     settings.CVAT_LAMBDA_TRACES = True
     provider = trace.get_tracer_provider()
     if not isinstance(provider, TracerProvider):
@@ -41,7 +41,7 @@ def call_function(headers: dict[str, str]) -> RequestContext:
     return RequestContext(view)
 
 
-def test_trace_leads_from_the_client_through_the_request_to_the_function(
+def test_trace_has_the_spans_of_client_request_and_function(
     spans: InMemorySpanExporter,
 ) -> None:
     parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -60,7 +60,7 @@ def test_trace_leads_from_the_client_through_the_request_to_the_function(
     assert headers["traceparent"] == (f"00-0af7651916cd43dd8448eb211c80319c-{span.span_id:016x}-01")
 
 
-def test_no_span_is_made_unless_the_setting_says_so(
+def test_no_span_is_created_unless_the_setting_enables_it(
     spans: InMemorySpanExporter, settings: Any
 ) -> None:
     settings.CVAT_LAMBDA_TRACES = False

@@ -38,7 +38,7 @@ CLOUD = Task(id=4, name="points", size=4, dimension="3d")
 
 @dataclass
 class Facts:
-    """The part of an engine that planning asks."""
+    """The methods of an engine that planning calls."""
 
     def tasks(self, task_ids: Collection[int]) -> dict[int, Task]:
         known = (TASK, POOL, EMPTY, CLOUD, SEGMENTS)
@@ -53,7 +53,7 @@ class Facts:
 
 
 def shards(scope: RequestScope, **options: Any) -> list[tuple[int, int | None, bool, Any]]:
-    """Task, job, layer and frames of each shard."""
+    """Return task, job, layer and frames of each shard."""
     found = plan(cast(Engine, Facts()), scope, **options).shards
     return [
         (shard.task_id, shard.job_id, shard.private_annotations, shard.frames) for shard in found
@@ -76,29 +76,29 @@ def shards(scope: RequestScope, **options: Any) -> list[tuple[int, int | None, b
             ],
         ),
         (RequestScope(job_ids=(10, 10)), [(1, 10, False, ((0, 5),))]),
-        # ground truth and replicas have annotations of their own, and run when named
+        # ground-truth jobs and replicas have their own annotations, and run only if named
         (RequestScope(job_id=12), [(1, 12, True, ((2, 2), (5, 5)))]),
         (
             RequestScope(job_ids=(10, 13)),
             [(1, 10, False, ((0, 5),)), (1, 13, True, ((0, 5),))],
         ),
-        # the tail that only ground-truth jobs show is left to them
+        # frames at the end that only ground-truth jobs have belong to these jobs
         (RequestScope(task_id=2), [(2, None, False, ((0, 5),))]),
         (RequestScope(job_id=21), [(2, 21, True, ((6, 7),))]),
         (RequestScope(task_id=1, frames=((2, 3), (8, 9))), [(1, None, False, ((2, 3), (8, 9)))]),
         (RequestScope(job_id=11, frames=((0, 4),)), [(1, 11, False, ((4, 4),))]),
-        # empty tasks and point clouds of a project are passed over
+        # empty tasks and point clouds of a project are skipped
         (
             RequestScope(project_id=5),
             [(1, None, False, ((0, 9),)), (2, None, False, ((0, 5),))],
         ),
     ],
 )
-def test_shards_of_a_scope(scope: RequestScope, wanted: list[Any]) -> None:
+def test_scope_is_planned_as_the_expected_shards(scope: RequestScope, wanted: list[Any]) -> None:
     assert shards(scope) == wanted
 
 
-def test_a_long_job_is_split_evenly() -> None:
+def test_long_job_is_split_into_equal_shards() -> None:
     assert [shard[3] for shard in shards(RequestScope(job_id=10), shard_frames=4)] == [
         ((0, 2),),
         ((3, 5),),
@@ -124,7 +124,7 @@ SEGMENTS = Task(
     [
         # two short jobs fit together, the long one is split evenly
         (RequestScope(task_id=5), 10, [((0, 7),), ((8, 13),), ((14, 19),)]),
-        # a job that does not fit with its neighbour is not cut for that
+        # a job that does not fit into the shard of its neighbour is not split
         (RequestScope(task_id=5), 6, [((0, 3),), ((4, 7),), ((8, 13),), ((14, 19),)]),
         (RequestScope(task_id=5), 12, [((0, 7),), ((8, 19),)]),
         (RequestScope(task_id=5), 3, [((0, 1),), ((2, 3),), ((4, 5),), ((6, 7),),
@@ -137,17 +137,17 @@ SEGMENTS = Task(
             [((2, 3),), ((4, 5), (7, 7)), ((8, 9),)],
         ),
         (RequestScope(job_id=52), 8, [((8, 13),), ((14, 19),)]),
-        # of jobs that overlap, the later one gets the frames of both
+        # shared frames of overlapping jobs go to the later job
         (RequestScope(task_id=1), 6, [((0, 3),), ((4, 9),)]),
     ],
 )  # fmt: skip
-def test_shards_are_split_where_jobs_begin(
+def test_shards_are_split_at_the_first_frames_of_jobs(
     scope: RequestScope, size: int, pieces: list[Any]
 ) -> None:
     assert [shard[3] for shard in shards(scope, shard_frames=size)] == pieces
 
 
-def test_by_job_overlapping_jobs_share_a_shard_where_shared_frames_are_stored_once() -> None:
+def test_overlapping_jobs_share_a_shard_if_shared_frames_are_stored_once() -> None:
     jobs = tuple(
         Job(id=number, task_id=70, frames=range(first, first + 4))
         for number, first in ((71, 0), (72, 2), (73, 6), (74, 10))
@@ -163,7 +163,7 @@ def test_by_job_overlapping_jobs_share_a_shard_where_shared_frames_are_stored_on
     assert [shard.job_id for shard in apart] == [71, 72, 73, 74]
 
 
-def test_by_job_each_job_has_its_own_shard() -> None:
+def test_each_job_has_its_own_shard_with_by_job() -> None:
     assert shards(RequestScope(task_id=1), by_job=True) == [
         (1, 10, False, ((0, 5),)),
         (1, 11, False, ((4, 9),)),
@@ -198,7 +198,9 @@ def test_invalid_scope_is_refused(
 @pytest.mark.parametrize(
     "scope", [RequestScope(task_id=2), RequestScope(job_id=20), RequestScope(job_id=21)]
 )
-def test_task_that_takes_no_tracks_is_refused_where_tracks_are_made(scope: RequestScope) -> None:
+def test_task_without_tracks_is_refused_for_a_request_that_creates_tracks(
+    scope: RequestScope,
+) -> None:
     assert shards(scope) != []
     with pytest.raises(InvalidRequest, match="task 2 has honeypots and takes no tracks"):
         shards(scope, by_job=True)

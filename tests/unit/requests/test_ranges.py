@@ -1,4 +1,4 @@
-"""Ranges of frames behave like sets of frames."""
+"""Operations on ranges of frames equal those on sets of frames."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ frames = st.sets(st.integers(0, 60), max_size=40)
 
 
 def as_set(found: ranges.Ranges) -> set[int]:
-    """The frames, after checking that the ranges are ascending and apart."""
+    """Return the set of frames, after a check that the ranges are ascending and disjoint."""
     for (_, last), (first, _) in itertools.pairwise(found):
         assert last + 1 < first
     return set(ranges.expand(found))
@@ -34,7 +34,7 @@ def test_intersection_and_difference_are_those_of_sets(one: set[int], two: set[i
 
 
 @given(frames, st.integers(0, 50))
-def test_a_split_loses_nothing_and_is_even(one: set[int], size: int) -> None:
+def test_split_has_all_frames_in_parts_of_equal_size(one: set[int], size: int) -> None:
     pieces = ranges.split(ranges.compress(one), size)
     assert [frame for piece in pieces for frame in ranges.expand(piece)] == sorted(one)
     lengths = [ranges.count(piece) for piece in pieces]
@@ -44,7 +44,7 @@ def test_a_split_loses_nothing_and_is_even(one: set[int], size: int) -> None:
         assert max(lengths, default=0) - min(lengths, default=0) <= 1
 
 
-def test_a_range_is_compressed_without_looking_at_its_frames() -> None:
+def test_compress_of_a_long_range_does_not_iterate_over_its_frames() -> None:
     assert ranges.compress(range(3, 10**12)) == ((3, 10**12 - 1),)
     assert ranges.compress(range(0)) == ()
     assert ranges.compress(range(0, 10, 5)) == ((0, 0), (5, 5))
