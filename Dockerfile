@@ -19,6 +19,9 @@ COPY . /source
 RUN python -m pip install --no-cache-dir "/source[runtime]" && cp -r /source/serverless /serverless
 USER functions
 WORKDIR /home/functions
+# Liveness: whether the dashboard answers. The log of the check has the states of the functions.
+HEALTHCHECK --interval=30s --timeout=20s --start-period=60s --retries=3 \
+    CMD ["python", "-m", "cvat_lambda.runtime", "list"]
 CMD ["python", "-m", "cvat_lambda.runtime", "serve", "/serverless", "--host", "0.0.0.0", \
     "--port", "8070"]
 

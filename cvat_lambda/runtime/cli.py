@@ -26,6 +26,8 @@ from cvat_lambda.runtime.worker.death_signal import end_with_parent
 if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction
 Parser = argparse.ArgumentParser
+_FUNCTIONS_VARIABLE: Final = "CVAT_LAMBDA_FUNCTIONS"
+_ALL: Final = "all"
 _USAGE_ERROR: Final = 2  # the status that argparse uses
 _INTERRUPTED: Final = 130  # the status that shells use for Ctrl-C
 
@@ -102,7 +104,12 @@ def _add_serve(subparsers: Verbs[Parser]) -> None:
         type=Path,
         help="file with the token; if it does not exist, a random token is written to it",
     )
-    serve.add_argument("--only", default="", metavar="ID[,ID]", help="load only these functions")
+    serve.add_argument(
+        "--only",
+        default=os.environ.get(_FUNCTIONS_VARIABLE, _ALL),
+        metavar="ID[,ID]",
+        help=f"load only these functions (or {_FUNCTIONS_VARIABLE}; default: {_ALL})",
+    )
     serve.add_argument(
         "--project", default=DEFAULT_PROJECT, help="project of functions whose file names none"
     )
@@ -187,7 +194,7 @@ def _serve(parsed: argparse.Namespace) -> int:
         host=parsed.host,
         port=parsed.port,
         token=_token(parsed),
-        only=frozenset(filter(None, parsed.only.split(","))),
+        only=_names(parsed.only),
         project=parsed.project,
         gpu=_GPU_CHOICES[parsed.gpu],
         state_folder=parsed.state_dir,
@@ -200,6 +207,12 @@ def _serve(parsed: argparse.Namespace) -> int:
     )
     asyncio.run(run(options, lambda url: print(f"runtime ready {url}", flush=True)))
     return 0
+
+
+def _names(text: str) -> frozenset[str]:
+    """Return the names in a list that is separated by commas; none means all functions."""
+    names = frozenset(filter(None, (name.strip() for name in text.split(","))))
+    return frozenset() if _ALL in names else names
 
 
 def _token(parsed: argparse.Namespace) -> str:

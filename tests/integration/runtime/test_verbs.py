@@ -258,6 +258,35 @@ def test_check_writes_the_progress_of_a_function_once(tmp_path: Path) -> None:
     assert done.stderr.count("the Python environment is ready") == 1
 
 
+@pytest.mark.parametrize(
+    ("names", "served"), [("one, two", ["one", "two"]), ("all", ["one", "three", "two"])]
+)
+def test_variable_names_the_functions_to_serve(
+    tmp_path: Path, names: str, served: list[str]
+) -> None:
+    for name in ("one", "two", "three"):
+        write_function(tmp_path / "functions", name, PLAIN)
+    only = {"CVAT_LAMBDA_FUNCTIONS": names}
+    with running([tmp_path / "functions"], tmp_path / "state", env=only) as runtime:
+        assert sorted(runtime.request("GET", "/api/functions").json()) == served
+
+
+def test_health_check_of_the_image_passes_while_a_function_is_in_error(tmp_path: Path) -> None:
+    """The check shows that the dashboard answers; a restart does not mend a function."""
+    text = (REPOSITORY / "Dockerfile").read_text().replace("\\\n", "")
+    (line,) = (line for line in text.splitlines() if line.startswith("HEALTHCHECK "))
+    python, *words = json.loads(line.partition("CMD ")[2])
+    assert (python, words[:2]) == ("python", ["-m", "cvat_lambda.runtime"])
+    write_function(tmp_path / "functions", "bad", "import nothing_of_that_name\n")
+    token = {"CVAT_LAMBDA_RUNTIME_TOKEN": "a-secret"}
+    with running([tmp_path / "functions"], tmp_path / "state", env=token) as runtime:
+        runtime.token = "a-secret"
+        runtime.wait_for("bad", "error")
+        place = {"CVAT_LAMBDA_RUNTIME_URL": runtime.url}
+        assert command(*words[2:], **place, **token).returncode == 0
+    assert command(*words[2:], **place, **token).returncode == 1
+
+
 def test_missing_runtime_is_reported_with_a_remedy() -> None:
     done = command("list", "--url", "http://127.0.0.1:9")
     assert done.returncode == 1
