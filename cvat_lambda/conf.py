@@ -83,13 +83,13 @@ class Settings(TypedSettings):
     CONNECT_TIMEOUT_S: float = 5.0
     CALL_TIMEOUT_S: float = 120.0  # of a function that declares no eventTimeout
     FUNCTIONS_REFRESH_S: float = 30.0
-    FORGET_FUNCTIONS_DAYS: int = 30  # after so long away from the platform; 0: never
+    FORGET_FUNCTIONS_DAYS: int = 30  # as missing; 0: kept for ever
     COLD_START_S: float = 120.0  # how long a request waits for a function that starts
     MAX_ATTEMPTS: int = 5  # invocations of one frame before it counts as failed
     ENDPOINT_ALLOWED_HOSTS: tuple[str, ...] = ()  # hosts, *.domains or networks of HTTP endpoints
 
     # Background requests.
-    DEFAULT_REPLACE: str = "function"  # none | function; of requests that say nothing about it
+    DEFAULT_REPLACE: str = "function"  # none | function; of requests without replace and cleanup
     BATCH_FRAMES: int = 64  # frames written in one transaction, at most
     BATCH_S: float = 1.0  # seconds between two writes, at most
     READ_AHEAD_BYTES: int = 64 * 1024 * 1024
@@ -97,10 +97,12 @@ class Settings(TypedSettings):
     HEARTBEAT_S: float = 5.0
     STALLED_AFTER_S: float = 60.0
     MAX_RESUMES: int = 5
-    MAX_FAILURE_RATE: float = 0.5  # of the frames seen, once MIN_FRAMES_FOR_FAILURE_RATE are
+    MAX_FAILURE_RATE: float = (
+        0.5  # of the frames with an outcome, from MIN_FRAMES_FOR_FAILURE_RATE on
+    )
     MIN_FRAMES_FOR_FAILURE_RATE: int = 20
     MAX_CHECKPOINT_BYTES: int = 64 * 1024 * 1024  # states of tracked objects, compressed
-    SHARD_FRAMES: int = 0  # > 0: a request is split into shards of about so many frames
+    SHARD_FRAMES: int = 0  # > 0: requests are split into shards of about this many frames
     KEEP_REQUESTS_DAYS: int = 90
 
     # Calls. The counts are of calls in progress in one process; 0: no limit.
@@ -112,7 +114,7 @@ class Settings(TypedSettings):
     EMBEDDING_TTL_S: int = 24 * 3600
     ROI_JPEG_QUALITY: int = 95
 
-    # The end of a request told to others.
+    # The webhook at the end of a request.
     WEBHOOK_URL: str = ""
     WEBHOOK_SECRET: str = ""
     WEBHOOK_ALLOWED_HOSTS: tuple[str, ...] = ()
