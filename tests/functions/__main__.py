@@ -1,9 +1,9 @@
-"""Prove the model functions in their own environments.
+"""Test the model functions in their own environments.
 
 The tests of the catalogue's networks run inside each distinct environment. Each function folder is
-linted, served by the embedded runtime and called with pictures, and its answers are judged.
-Functions whose official weights are not at hand are served with stand-ins of the same names and
-shapes. A function-gpu.yaml that asks for more than a GPU is proved too, on the CPU. At last the
+linted, served by the embedded runtime and called with pictures, and its answers are checked.
+Functions whose official weights are not available are served with stand-ins of the same names and
+shapes. A function-gpu.yaml that differs by more than a GPU is tested too, on the CPU. Finally the
 tests of the packaged functions compare answers about photographs with what is in them.
 
 Environments, weights and proofs are cached per user. A proof holds until the function's folder,
@@ -48,15 +48,15 @@ HARNESS = REPOSITORY / "tests" / "integration" / "runtime" / "harness.py"
 DATA = REPOSITORY / "tests" / "data"
 TOOLS = ("pytest==9.2.0", "PyYAML==6.0.3")
 NO_TESTS = 5  # pytest's exit status where a module was skipped and nothing is left
-AT_ONCE = 2  # environments that are built at once, and functions that are proved at once
+AT_ONCE = 2  # number of concurrent builds, and of concurrent proofs
 
 
-Outcome = tuple[bool, str]  # whether it passed, and what was printed
+Outcome = tuple[bool, str]  # whether it passed, and its output
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """Something to prove: a name, the digest of all that it depends on, and how it is done."""
+    """A proof: its name, the digest of all that it depends on, and a function that runs it."""
 
     name: str
     digest: str
@@ -64,14 +64,14 @@ class Proof:
 
 
 def say(line: str) -> None:
-    """One line of progress."""
+    """Print one line of progress."""
     print(line, flush=True)
 
 
 def run_command(
     command: Sequence[str], variables: Mapping[str, str], *, good: Iterable[int] = (0,)
 ) -> Outcome:
-    """Run a command in the repository; its output is kept, for others run beside it."""
+    """Run a command in the repository. Return its output, because other commands run beside it."""
     done = subprocess.run(
         command,
         cwd=REPOSITORY,
@@ -85,13 +85,13 @@ def run_command(
 
 
 def folders() -> dict[str, Path]:
-    """The folder of each function, by id."""
+    """Return the folder of each function by its id."""
     found = sorted((REPOSITORY / "serverless").glob("*/*/*/function.yaml"))
     return {read_config(path.parent).name: path.parent for path in found}
 
 
 def test_tools() -> Path:
-    """A folder with pytest, beside the functions' environments: those stay as they are."""
+    """Return a folder with pytest, so that it is not installed in the functions' environments."""
     place = cache_folder() / "test-tools" / "-".join(TOOLS)
     if not (place / ".complete").exists():
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(place)]
@@ -108,13 +108,13 @@ def run_network_tests(python: Path, tools: Path) -> Outcome:
 
 
 def run_packaged_tests() -> Outcome:
-    """Run the tests of the packaged functions; one process, for they share one runtime."""
+    """Run the tests of the packaged functions in one process, because they share one runtime."""
     command = [sys.executable, "-m", "pytest", "-n0", "-p", "no:cacheprovider"]
     return run_command([*command, str(PACKAGED)], {})
 
 
 def stand_ins(name: str, python: Path, place: Path) -> Mapping[str, str]:
-    """Environment variables that name stand-ins for a function's official weights."""
+    """Return environment variables that name stand-ins for a function's official weights."""
     if name not in STAND_INS:
         return {}
     command = [str(python), "-m", "tests.functions.catalogue.stand_ins", name, str(place)]
@@ -124,7 +124,7 @@ def stand_ins(name: str, python: Path, place: Path) -> Mapping[str, str]:
 
 
 def differs_on_gpu(folder: Path) -> bool:
-    """Whether a folder's GPU variant has another environment, or other variables."""
+    """Return whether a folder's GPU variant has another environment or other variables."""
     variant = folder / GPU_FILE
     if not variant.exists():
         return False
@@ -149,7 +149,7 @@ def without_cuda(folder: Path, place: Path) -> Path:
 
 
 def check(name: str, folder: Path, python: Path, *, gpu: bool = False) -> Outcome:
-    """Lint, serve and call one folder; whether it keeps its contract."""
+    """Lint, serve and call one folder. Return whether it fulfils the contract."""
     with tempfile.TemporaryDirectory() as scratch:
         variables = stand_ins(name, python, Path(scratch))
         command = [sys.executable, "-m", "cvat_lambda.runtime", "check"]
@@ -160,7 +160,7 @@ def check(name: str, folder: Path, python: Path, *, gpu: bool = False) -> Outcom
 
 
 def environment_groups(chosen: Mapping[str, Path]) -> list[list[str]]:
-    """The functions that share an environment, the largest group first."""
+    """Return the functions that share an environment, the largest group first."""
     groups: dict[object, list[str]] = {}
     for name, folder in chosen.items():
         needs = read_requirements(requirements_file(folder, gpu=False))
@@ -169,7 +169,7 @@ def environment_groups(chosen: Mapping[str, Path]) -> list[list[str]]:
 
 
 def prepare(folder: Path) -> Path:
-    """Return the interpreter of a function's environment, which is built if need be."""
+    """Return the interpreter of a function's environment. Build the environment if needed."""
     builder = EnvironmentBuilder(cache_folder() / "environments")
     say(f"== the environment of {folder.name}")
     version = read_config(folder).python
@@ -177,7 +177,7 @@ def prepare(folder: Path) -> Path:
 
 
 def proofs_of(group: Sequence[str], python: Path, chosen: Mapping[str, Path]) -> Iterator[Proof]:
-    """What there is to prove about the functions of one environment."""
+    """Yield the proofs of the functions of one environment."""
     networks = [name for name in group if name in STAND_INS]
     if networks:
         tools = test_tools()
@@ -199,7 +199,7 @@ def proofs_of(group: Sequence[str], python: Path, chosen: Mapping[str, Path]) ->
 
 
 def packaged_proof() -> Proof:
-    """The tests of the packaged functions."""
+    """Return the proof that runs the tests of the packaged functions."""
     inputs = [
         PACKAGED,
         HARNESS,
@@ -215,7 +215,7 @@ def packaged_proof() -> Proof:
 
 
 def carry_out(proof: Proof) -> bool:
-    """Carry a proof out; print what it printed and how it ended, and return whether it passed."""
+    """Run a proof, print its output and its result, and return whether it passed."""
     began = time.monotonic()
     passed, output = proof.run()
     seconds = time.monotonic() - began
@@ -224,7 +224,7 @@ def carry_out(proof: Proof) -> bool:
 
 
 def prove(names: Sequence[str], proofs: Proofs, *, anew: bool) -> list[str]:
-    """Prove the functions named, or all; return the names of what failed."""
+    """Prove the given functions, or all. Return the names of the failed proofs."""
     chosen = {name: folder for name, folder in folders().items() if not names or name in names}
     running: dict[Future[bool], Proof] = {}
 
@@ -252,7 +252,7 @@ def prove(names: Sequence[str], proofs: Proofs, *, anew: bool) -> list[str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run everything, then say once more what failed; the exit status tells."""
+    """Run all proofs, and print the failed ones at the end. Return the exit status."""
     parser = argparse.ArgumentParser(
         prog="script/test-functions",
         description=__doc__,

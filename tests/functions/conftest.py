@@ -1,7 +1,8 @@
-"""Real functions for their tests: served by the embedded runtime, each in its own environment.
+"""Functions for their tests, served by the embedded runtime, each in its own environment.
 
-A test module in this folder names its functions in a constant ``FUNCTIONS``; one runtime a session
-serves all that the collected modules name, so a run of one module starts its functions only.
+A test module in this folder names its functions in a constant ``FUNCTIONS``. One runtime per
+session serves the functions of all collected modules, so a run of one module starts its functions
+only.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ import yaml
 from tests.integration.runtime.harness import REPOSITORY, Runtime, running
 
 SERVERLESS = REPOSITORY / "serverless"
-CALL_TIMEOUT_S = 120.0  # generous: a loaded machine is slow, not wrong
-ENDS = ("ready", "error", "unhealthy")  # states that will not change by waiting
+CALL_TIMEOUT_S = 120.0  # long, because a busy machine is slow
+ENDS = ("ready", "error", "unhealthy")  # final states
 
 
 @dataclass(frozen=True)
 class ServedFunction:
-    """A function that answers calls."""
+    """A served function."""
 
     name: str
     runtime: Runtime
@@ -69,7 +70,7 @@ def served(
 
 @pytest.fixture(scope="session")
 def function(served: Runtime) -> Callable[[str], ServedFunction]:
-    """Give a served function by its id, once it is ready."""
+    """Return a function that waits until a function is ready and returns it by its id."""
 
     def ready(name: str) -> ServedFunction:
         status = served.wait_for(name, *ENDS)["status"]

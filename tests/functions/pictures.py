@@ -1,7 +1,7 @@
-"""Makes the pictures of docs/functions.md: ``python -m tests.functions.pictures [ID ...]``.
+"""Draw the pictures of docs/functions.md: ``python -m tests.functions.pictures [ID ...]``.
 
-Serves the packaged functions on the embedded runtime, sends each a picture on which its test in
-tests/functions/packaged asserts, and draws what it answers.
+The embedded runtime serves the packaged functions. Each gets a picture of its test in
+tests/functions/packaged, and its answer is drawn.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from tests.functions.strips import Panel, strip
 from tests.integration.runtime.harness import REPOSITORY, Runtime, running
 
 PLACE = REPOSITORY / "docs" / "images" / "functions"
-# Seen on all the photographs; by the place of its label, the red cup would be orange.
+# Visible on all photographs. With the default colour of its label, the red cup would be orange.
 TEAL, YELLOW, BLUE, PALE = color_of(5), color_of(7), color_of(4), color_of(9)
 Part = tuple[int, int, int, int]  # x0, y0, x1, y1
 Panels = Callable[[ServedFunction], Iterator[Panel]]
 
 
 def ask(function: ServedFunction, **body: object) -> Any:
-    """What a function answers. Raise SystemExit if it is not an answer."""
+    """Call a function and return its answer. Raise SystemExit on an error."""
     status, answer = function.invoke(body)
     if status != 200:
         raise SystemExit(f"{function.name} answered {status}: {answer}")
@@ -45,7 +45,7 @@ def ask(function: ServedFunction, **body: object) -> Any:
 
 
 def drawn(kind: ShapeType, points: Sequence[float], color: str, caption: str) -> Drawing:
-    """A shape of no label."""
+    """Return a drawing of a shape without a label."""
     shape = Shape(type=kind, frame=0, label_id=0, points=tuple(points))
     [drawing] = draw([shape], (), (0, 0))
     return replace(drawing, color=color, caption=caption)
@@ -54,7 +54,7 @@ def drawn(kind: ShapeType, points: Sequence[float], color: str, caption: str) ->
 def detected(
     function: ServedFunction, names: Sequence[str], parts: Mapping[str, Part] = MappingProxyType({})
 ) -> Iterator[Panel]:
-    """What a detector finds on photographs, as the app reads its answer."""
+    """Return panels with a detector's items on photographs, as the app converts them."""
     labels = parse_function_labels(function.labels)
     task_labels = with_ids(labels, count(1))
     mapping = build_mapping(None, labels, task_labels)
@@ -70,7 +70,7 @@ def detected(
 
 
 def told(shape: Shape, drawing: Drawing) -> Iterator[Drawing]:
-    """A drawing with the attributes' values, if it has some; joints in a colour of their own."""
+    """Return a drawing with attribute values in its caption, and with joints in another colour."""
     if drawing.dots:
         yield replace(drawing, color=PALE, caption="", dots=())
         yield replace(drawing, color=YELLOW, caption="", lines=())
@@ -80,7 +80,7 @@ def told(shape: Shape, drawing: Drawing) -> Iterator[Drawing]:
 
 
 def clicked(function: ServedFunction) -> Iterator[Panel]:
-    """What a click takes, and what a box around the cup takes."""
+    """Return panels with the masks of a click and of a box around the cup."""
     image = Image.fromarray(photograph("coffee"))
     click, corners = (220, 200), ((170, 15), (410, 308))
     ring = drawn("ellipse", (220, 200, 230, 190), YELLOW, "click")
@@ -96,7 +96,7 @@ def clicked(function: ServedFunction) -> Iterator[Panel]:
 
 
 def tracked(function: ServedFunction) -> Iterator[Panel]:
-    """The first, a middle and the last frame of a clip whose first one was annotated."""
+    """Return the first, a middle and the last frame of a tracked clip."""
     clip = crossing()
     shapes: list[Any] = [{"type": "rectangle", "points": points} for points in clip[0][1]]
     states: list[Any] = [None] * len(shapes)
@@ -112,7 +112,7 @@ def tracked(function: ServedFunction) -> Iterator[Panel]:
 
 
 def matched(function: ServedFunction) -> Iterator[Panel]:
-    """Two frames; what is one thing to the function has one number and colour."""
+    """Return two frames on which matched objects have one number and one colour."""
     frames = things(1.0, (0, 0)), things(0.85, SHIFT, 1)
     places = thing_boxes((0, 0)), thing_boxes(SHIFT, 1)[::-1]
     first, second = ([{"label_id": 7, "points": box} for box in boxes] for boxes in places)
@@ -130,7 +130,7 @@ def matched(function: ServedFunction) -> Iterator[Panel]:
 
 PERSONS, ALL = ("astronaut", "camera"), ("astronaut", "coffee", "camera")
 FACES = {"astronaut": (70, 10, 350, 290), "camera": (90, 60, 340, 310)}
-# Of each packaged function its picture's file and what is to be seen there.
+# For each packaged function: the file of its picture, and the function that draws it.
 PICTURES: Mapping[str, tuple[str, Panels]] = {
     "openvino-ssdlite-person": ("person.jpg", partial(detected, names=PERSONS)),
     "openvino-nanodet-coco": ("nanodet.jpg", partial(detected, names=ALL)),
@@ -147,7 +147,7 @@ PICTURES: Mapping[str, tuple[str, Panels]] = {
 
 
 def make(name: str, runtime: Runtime) -> Path:
-    """Make one function's picture, once the function can be called."""
+    """Draw the picture of one function when the function is ready."""
     status = runtime.wait_for(name, *ENDS)["status"]
     if status["state"] != "ready":
         raise SystemExit(f"{name} is {status['state']}: {status.get('message')}")
@@ -158,7 +158,7 @@ def make(name: str, runtime: Runtime) -> Path:
 
 
 def main(names: Sequence[str]) -> None:
-    """Make the pictures of the functions named, or of all."""
+    """Draw the pictures of the given functions, or of all."""
     unknown = [name for name in names if name not in PICTURES]
     if unknown:
         raise SystemExit(f"{', '.join(unknown)}: no picture; known are {', '.join(PICTURES)}")

@@ -1,4 +1,4 @@
-"""Which proofs still hold: each is kept with a digest of all that it was made from."""
+"""Stored proofs. A proof is valid while the digest of all its inputs is unchanged."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ IGNORED = {"__pycache__"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proofs:
-    """The digests of what passed, a file for each proof, below one folder."""
+    """The digests of passed proofs, one file per proof in one folder."""
 
     folder: Path
 
     def holds(self, name: str, digest: str) -> bool:
-        """Return whether this passed when its inputs were what they are now."""
+        """Return whether the proof passed with the same inputs."""
         file = self._file(name)
         return file.exists() and file.read_text() == digest
 
     def keep(self, name: str, digest: str) -> None:
-        """Note that this passed."""
+        """Store that the proof passed."""
         file = self._file(name)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(digest)

@@ -1,4 +1,4 @@
-"""Pictures for the docs: frames side by side, with what was found on them."""
+"""Pictures for the docs: frames side by side, with drawn annotations."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from PIL import Image
 from cvat_lambda.server.drawing import paint
 from cvat_lambda.web.overlay import Drawing, Point
 
-MAX_WIDTH, MAX_HEIGHT = 906, 300  # pixels; a page shows that much beside its menus
+MAX_WIDTH, MAX_HEIGHT = 906, 300  # pixels: the width of a page without its menus
 GAP = 6  # pixels between the panels
 RIM = "#ffffff"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Panel:
-    """A frame, what to draw on it, and the part of it to show."""
+    """A frame, its drawings, and the part of it to show."""
 
     image: Image.Image
     drawings: Sequence[Drawing]
@@ -26,17 +26,17 @@ class Panel:
 
     @property
     def box(self) -> tuple[int, int, int, int]:
-        """The part in numbers."""
+        """The box of the part."""
         return self.part or (0, 0, *self.image.size)
 
     @property
     def aspect(self) -> float:
-        """Width by height."""
+        """Width divided by height."""
         x0, y0, x1, y1 = self.box
         return (x1 - x0) / (y1 - y0)
 
     def painted(self, height: int) -> Image.Image:
-        """The part in this height, painted after that: captions are of one size everywhere."""
+        """Return the part scaled to a height, then painted, so that all captions have one size."""
         x0, y0, _, y1 = self.box
         size = round(self.aspect * height), height
         image = self.image.crop(self.box).resize(size, Image.Resampling.LANCZOS)
@@ -46,7 +46,7 @@ class Panel:
 
 
 def strip(panels: Sequence[Panel]) -> Image.Image:
-    """Panels side by side, as high as the page allows."""
+    """Return the panels side by side, as high as the limits allow."""
     room = MAX_WIDTH - GAP * (len(panels) - 1)
     height = min(MAX_HEIGHT, int(room / sum(panel.aspect for panel in panels)))
     images = [panel.painted(height) for panel in panels]
@@ -60,7 +60,7 @@ def strip(panels: Sequence[Panel]) -> Image.Image:
 
 
 def _moved(drawing: Drawing, origin: Point, scale: float) -> Drawing:
-    """A drawing of the frame on a part of it, smaller or larger."""
+    """Return a drawing moved and scaled to a part of the frame."""
 
     def at(point: Point) -> Point:
         return (point[0] - origin[0]) * scale, (point[1] - origin[1]) * scale
@@ -75,7 +75,7 @@ def _moved(drawing: Drawing, origin: Point, scale: float) -> Drawing:
 
 
 def _rim(drawing: Drawing) -> Iterator[Drawing]:
-    """The outermost pixels of a mask in white: its tint alone is hard to see on dark things."""
+    """Paint the rim of a mask white, because a tint alone is hard to see on dark objects."""
     if drawing.mask is not None:
         padded = np.pad(drawing.mask, 1)
         inner = padded[2:, 1:-1] & padded[:-2, 1:-1] & padded[1:-1, 2:] & padded[1:-1, :-2]

@@ -1,4 +1,4 @@
-"""The sample photographs and what tests do with them."""
+"""The sample photographs, and helpers that encode them and compare masks and boxes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures made of the sample photographs, where the truth is known."""
+"""Pictures composed of the sample photographs, with known positions of the objects."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Frame = tuple[np.ndarray[Any, Any], list[list[float]]]
 
 # For the tracker.
 FRAMES = 16
-# For re-identification, three things and where they stand: cut from, box on the first frame.
+# For re-identification: three objects, each with its source crop and its box on the first frame.
 THINGS = (
     ("astronaut", (60, 60, 340, 500), (40, 60, 130, 240)),
     ("camera", (30, 70, 310, 510), (240, 80, 330, 260)),
@@ -23,7 +23,7 @@ SHIFT = (12, -9)
 
 
 def crossing() -> list[Frame]:
-    """Her head, growing, and the cup cross the picture of the cat; with their true boxes."""
+    """Return frames on which the astronaut's head and the cup cross the picture of the cat."""
     background = Image.fromarray(photograph("chelsea")).resize((640, 480))
     head = Image.fromarray(photograph("astronaut")).crop((170, 40, 290, 200))
     cup = Image.fromarray(photograph("coffee")).crop((170, 15, 410, 305))
@@ -45,9 +45,9 @@ def crossing() -> list[Frame]:
 
 
 def things(brightness: float, shift: tuple[int, int], places: int = 0) -> np.ndarray[Any, Any]:
-    """Return the three things on a picture of the cat, moved and lit as said.
+    """Return the three objects on a picture of the cat, with this brightness and shift.
 
-    Each stands where the thing that many places on stood.
+    Each object is at the position of the object `places` positions later.
     """
     picture = Image.fromarray(photograph("chelsea")).resize((600, 360))
     for (name, cut, _), box in zip(THINGS, thing_boxes(shift, places), strict=True):
@@ -58,7 +58,7 @@ def things(brightness: float, shift: tuple[int, int], places: int = 0) -> np.nda
 
 
 def thing_boxes(shift: tuple[int, int], places: int = 0) -> list[list[int]]:
-    """Return where each of the three things stands on such a picture, in their order."""
+    """Return the boxes of the three objects on such a picture, in their order."""
     boxes = [box for _, _, box in THINGS]
     return [
         [x0 + shift[0], y0 + shift[1], x1 + shift[0], y1 + shift[1]]

@@ -1,4 +1,4 @@
-"""What holds for every packaged function: labels, thresholds, the caller's mistakes."""
+"""The contract of every packaged function: labels, thresholds and invalid input."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Function = Callable[[str], Any]
 
 
 @pytest.mark.parametrize("name", DETECTORS)
-def test_what_is_emitted_is_what_the_spec_lists(function: Function, name: str) -> None:
+def test_labels_and_attributes_of_answers_are_in_the_spec(function: Function, name: str) -> None:
     served = function(name)
     listed = {label["name"]: label for label in served.labels}
     for photograph in NAMES:
@@ -54,7 +54,7 @@ def test_the_log_says_what_it_runs_on(function: Function, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DETECTORS)
-def test_the_threshold_works_over_its_whole_range(function: Function, name: str) -> None:
+def test_threshold_from_0_to_1_filters_by_confidence(function: Function, name: str) -> None:
     served = function(name)
     counts = []
     for threshold in (0, 0.3, 0.6, 1):
@@ -80,7 +80,7 @@ def test_the_threshold_works_over_its_whole_range(function: Function, name: str)
         ),
     ],
 )
-def test_a_bad_image_is_400_with_a_sentence(
+def test_unreadable_image_is_400_with_a_message(
     function: Function, name: str, image: str | None, sentence: str
 ) -> None:
     payload = {"image": image, "pos_points": [[1, 1]]}
@@ -89,14 +89,14 @@ def test_a_bad_image_is_400_with_a_sentence(
 
 @pytest.mark.parametrize("name", DETECTORS)
 @pytest.mark.parametrize("threshold", [-0.1, 1.1, "0.5"])
-def test_a_bad_threshold_is_400(function: Function, name: str, threshold: object) -> None:
+def test_invalid_threshold_is_400(function: Function, name: str, threshold: object) -> None:
     status, answer = function(name).invoke({"image": encoded("camera"), "threshold": threshold})
     assert status == 400
     assert answer["error"].startswith("'threshold' is ")
 
 
 @pytest.mark.parametrize("name", BATCHING)
-def test_a_batch_answers_as_single_calls_do(function: Function, name: str) -> None:
+def test_batch_is_answered_like_single_calls(function: Function, name: str) -> None:
     served = function(name)
     single = [served.invoke({"image": encoded(one)})[1] for one in NAMES]
     status, answer = served.invoke({"images": [encoded(one) for one in NAMES]})
@@ -114,6 +114,6 @@ def test_an_unreadable_frame_of_a_batch_does_not_affect_the_others(
 
 
 @pytest.mark.parametrize("name", BATCHING)
-def test_a_batch_beyond_the_announced_size_is_400(function: Function, name: str) -> None:
+def test_batch_over_the_declared_size_is_400(function: Function, name: str) -> None:
     status, answer = function(name).invoke({"images": ["AAAA"] * 9})
     assert (status, answer) == (400, {"error": "'images' has 9 entries; at most 8 fit a call"})

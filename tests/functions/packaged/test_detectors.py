@@ -1,4 +1,4 @@
-"""What the packaged detectors find on the sample photographs."""
+"""The packaged detectors find the known objects on the sample photographs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FUNCTIONS = (PERSONS, COCO, MASKS, FACES, POSES)
 pytestmark = pytest.mark.models
 Function = Callable[[str], Any]
 
-# Read off the photographs by eye, x0, y0, x1, y1.
+# Measured by hand on the photographs: x0, y0, x1, y1.
 ASTRONAUT = [5, 5, 380, 511]
 CAMERAMAN = [3, 68, 315, 511]
 ASTRONAUT_FACE = [176, 62, 273, 180]
@@ -34,7 +34,7 @@ def found(function: Function, name: str, photograph: str, **options: object) -> 
 
 @pytest.mark.parametrize("name", [PERSONS, COCO])
 @pytest.mark.parametrize(("photograph", "box"), [("astronaut", ASTRONAUT), ("camera", CAMERAMAN)])
-def test_a_person_is_found(
+def test_person_is_found_at_the_known_box(
     function: Function, name: str, photograph: str, box: list[float]
 ) -> None:
     [item] = found(function, name, photograph)
@@ -51,17 +51,17 @@ def test_no_person_is_found_where_there_is_none(
     assert found(function, name, photograph) == []
 
 
-def test_the_cup_is_found(function: Function) -> None:
+def test_cup_is_found_at_the_known_box(function: Function) -> None:
     [item] = found(function, COCO, "coffee")
     assert item["label"] == "cup"
-    assert box_iou(item["points"], CUP) > 0.55  # it takes some of the saucer with it
+    assert box_iou(item["points"], CUP) > 0.55  # the box has a part of the saucer
 
 
-def test_the_cat_is_a_cat(function: Function) -> None:
+def test_cat_is_found_with_the_label_cat(function: Function) -> None:
     assert "cat" in [item["label"] for item in found(function, COCO, "chelsea")]
 
 
-def test_the_astronauts_mask_holds_her_and_not_the_background(function: Function) -> None:
+def test_mask_of_the_astronaut_covers_her_and_not_the_background(function: Function) -> None:
     [item] = found(function, MASKS, "astronaut")
     assert item["label"] == "person"
     mask = flat(item, (512, 512))
@@ -73,7 +73,7 @@ def test_the_astronauts_mask_holds_her_and_not_the_background(function: Function
     assert len(item["points"]) % 2 == 0
 
 
-def test_the_cameramans_mask_leaves_his_tripod_out(function: Function) -> None:
+def test_mask_of_the_cameraman_does_not_cover_the_tripod(function: Function) -> None:
     [item] = found(function, MASKS, "camera")
     mask = flat(item, (512, 512))
     for x, y in [(225, 85), (100, 250), (150, 480), (60, 400)]:
@@ -81,7 +81,7 @@ def test_the_cameramans_mask_leaves_his_tripod_out(function: Function) -> None:
     assert not mask[330:, 250:].any(), "there are the tripod and the meadow"
 
 
-def test_the_cups_mask_lies_on_the_cup_and_its_saucer(function: Function) -> None:
+def test_mask_of_the_cup_is_inside_the_cup_and_its_saucer(function: Function) -> None:
     [item] = found(function, MASKS, "coffee")
     mask = flat(item, (400, 600))
     assert mask_iou(mask, hand_mask("coffee_cup_and_saucer")) > 0.7
@@ -89,7 +89,7 @@ def test_the_cups_mask_lies_on_the_cup_and_its_saucer(function: Function) -> Non
     assert (mask & hand_mask("coffee_cup")).sum() > 0.9 * hand_mask("coffee_cup").sum()
 
 
-def test_the_astronaut_smiles(function: Function) -> None:
+def test_face_of_the_astronaut_has_the_right_attributes(function: Function) -> None:
     [face] = found(function, FACES, "astronaut")
     assert box_iou(face["points"], ASTRONAUT_FACE) > 0.75
     attributes = {each["name"]: each["value"] for each in face["attributes"]}
@@ -103,10 +103,10 @@ def test_the_cameramans_face_is_found(function: Function) -> None:
     assert box_iou(face["points"], [200, 118, 258, 198]) > 0.7
 
 
-def test_the_astronauts_key_points_are_found(function: Function) -> None:
+def test_key_points_of_the_astronaut_are_at_the_known_positions(function: Function) -> None:
     [person] = found(function, POSES, "astronaut")
     by_name = {element["label"]: element for element in person["elements"]}
-    # Read off the photograph by eye; left is her left.
+    # Measured by hand on the photograph. Left is the astronaut's left.
     expected = {
         "nose": (223, 125),
         "left_eye": (245, 105),
@@ -123,13 +123,13 @@ def test_the_astronauts_key_points_are_found(function: Function) -> None:
         assert by_name[name]["outside"] == 1, f"{name} is not on the photograph"
 
 
-def test_a_threshold_of_zero_is_a_bounded_work(function: Function) -> None:
+def test_threshold_of_zero_returns_a_bounded_number_of_items(function: Function) -> None:
     most = {PERSONS: 100, COCO: 100, MASKS: 40, FACES: 100, POSES: 40}
     for name, count in most.items():
         assert 1 <= len(found(function, name, "astronaut", threshold=0)) <= count, name
 
 
-def test_the_cameraman_stands_on_his_legs(function: Function) -> None:
+def test_key_points_of_the_cameraman_are_in_vertical_order(function: Function) -> None:
     [person] = found(function, POSES, "camera")
     heights = {element["label"]: element["points"][1] for element in person["elements"]}
     assert heights["nose"] < heights["left_shoulder"] < heights["left_hip"] < heights["left_knee"]

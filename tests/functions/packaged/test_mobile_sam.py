@@ -1,4 +1,4 @@
-"""MobileSAM: clicks and boxes on the cup of coffee, embeddings out and in."""
+"""MobileSAM: clicks and boxes on the cup of coffee, and embeddings in answers and calls."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ def embedding(function: Function) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("click", [[220, 200], [120, 230]])
-def test_a_click_gives_the_cup_with_its_saucer(
+def test_click_selects_the_cup_with_its_saucer(
     function: Function, embedding: dict[str, Any], click: list[float]
 ) -> None:
     answer = interact(function, embedding=embedding, pos_points=[click])
     assert mask_iou(cropped(answer, SIZE), hand_mask("coffee_cup_and_saucer")) > 0.95
 
 
-@pytest.mark.parametrize("wider", [0, 3])  # pixels, as a hand draws it
-def test_a_box_alone_gives_the_cup_without_its_saucer(
+@pytest.mark.parametrize("wider", [0, 3])  # pixels: a box drawn by hand is not exact
+def test_box_alone_selects_the_cup_without_its_saucer(
     function: Function, embedding: dict[str, Any], wider: int
 ) -> None:
     box = [[170 - wider, 15 - wider], [410 + wider, 308 + wider]]
@@ -53,7 +53,7 @@ def test_a_box_alone_gives_the_cup_without_its_saucer(
     assert mask_iou(cropped(answer, SIZE), hand_mask("coffee_cup")) > 0.9
 
 
-def test_a_box_and_points_give_the_cup_without_its_saucer(
+def test_box_and_points_select_the_cup_without_its_saucer(
     function: Function, embedding: dict[str, Any]
 ) -> None:
     answer = interact(
@@ -66,7 +66,9 @@ def test_a_box_and_points_give_the_cup_without_its_saucer(
     assert mask_iou(cropped(answer, SIZE), hand_mask("coffee_cup")) > 0.9
 
 
-def test_negative_points_take_away(function: Function, embedding: dict[str, Any]) -> None:
+def test_negative_points_remove_areas_from_the_mask(
+    function: Function, embedding: dict[str, Any]
+) -> None:
     points = [[290, 30], [290, 240]]
     whole = cropped(interact(function, embedding=embedding, pos_points=points), SIZE)
     taken = [[120, 230], [440, 220], [370, 280], [300, 340]]
@@ -77,13 +79,15 @@ def test_negative_points_take_away(function: Function, embedding: dict[str, Any]
     assert not any(less[y, x] for x, y in taken)
 
 
-def test_a_box_alone_gives_what_is_in_it(function: Function, embedding: dict[str, Any]) -> None:
+def test_box_alone_selects_the_object_inside_it(
+    function: Function, embedding: dict[str, Any]
+) -> None:
     box = [[75, 15], [480, 390]]
     answer = interact(function, embedding=embedding, pos_points=[], obj_bbox=box)
     assert mask_iou(cropped(answer, SIZE), hand_mask("coffee_cup_and_saucer")) > 0.9
 
 
-def test_a_box_may_be_drawn_from_the_other_corner(
+def test_box_drawn_from_any_corner_gives_the_same_mask(
     function: Function, embedding: dict[str, Any]
 ) -> None:
     answers = [
@@ -101,24 +105,24 @@ def test_the_image_and_its_embedding_give_the_same_mask(
     assert mask_iou(cropped(by_image, SIZE), cropped(by_embedding, SIZE)) > 0.999
 
 
-def test_a_first_click_may_ask_for_mask_and_embedding(function: Function) -> None:
+def test_first_click_returns_mask_and_embedding_if_requested(function: Function) -> None:
     answer = interact(function, image=encoded("coffee"), pos_points=[[220, 200]], want="embedding")
     assert set(answer) == {"embedding", "mask", "bounds", "points"}
 
 
-def test_the_blob_is_the_bare_embedding(function: Function, embedding: dict[str, Any]) -> None:
+def test_blob_is_the_data_of_the_embedding(function: Function, embedding: dict[str, Any]) -> None:
     for sent in ({"image": encoded("coffee")}, {"embedding": embedding}):
         answer = interact(function, **sent, pos_points=[[220, 200]], want="blob")
         assert answer == {"blob": embedding["data"]}
 
 
-def test_the_embedding_tells_its_shape_and_version(embedding: dict[str, Any]) -> None:
+def test_embedding_has_its_shape_and_version(embedding: dict[str, Any]) -> None:
     data = embedding.pop("data")
     assert embedding == {
         "shape": [1, 256, 64, 64],
         "dtype": "float32",
         "image_size": [400, 600],
-        "version": "mobile-sam-18348d144bd3",  # the encoder's SHA-256 begins so,
+        "version": "mobile-sam-18348d144bd3",  # the first digits of the encoder's SHA-256
     }
     embedding["data"] = data
     assert len(data) == (4 * 256 * 64 * 64 + 2) // 3 * 4
@@ -138,7 +142,7 @@ def test_the_answer_is_a_crop_with_its_polygon(
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 900), (900, 3), (2000, 1500)])
-def test_pictures_of_odd_sizes_are_answered(function: Function, size: tuple[int, int]) -> None:
+def test_pictures_of_extreme_sizes_are_answered(function: Function, size: tuple[int, int]) -> None:
     height, width = size
     image = np.full((height, width, 3), 120, dtype=np.uint8)
     click = [[width // 2, height // 2]]

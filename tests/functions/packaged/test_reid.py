@@ -1,4 +1,4 @@
-"""Re-identification on pictures made of the sample photographs, where the truth is known."""
+"""Re-identification on pictures composed of the sample photographs, with known matches."""
 
 from __future__ import annotations
 
@@ -44,14 +44,20 @@ def match(function: Function, **changes: object) -> list[int]:
     return list(answer)
 
 
-@pytest.mark.parametrize("max_distance", [50, 1000])  # by appearance alone when all are near
-def test_each_thing_is_found_again(function: Function, max_distance: int) -> None:
+@pytest.mark.parametrize(
+    "max_distance", [50, 1000]
+)  # with 1000 all are near, so appearance decides alone
+def test_each_object_is_matched_to_its_box_on_the_second_frame(
+    function: Function, max_distance: int
+) -> None:
     assert match(function, max_distance=max_distance) == [2, 1, 0]
 
 
 @pytest.mark.parametrize("places", [1, 2])
-def test_things_that_changed_places_are_found_again(function: Function, places: int) -> None:
-    """By what they look like: another stands where each of them stood."""
+def test_objects_that_swapped_positions_are_matched_by_appearance(
+    function: Function, places: int
+) -> None:
+    """At the old position of each object there is now another one."""
     moved = {
         "image1": frame(0.85, SHIFT, places),
         "boxes1": boxes(shift=SHIFT, places=places)[::-1],
@@ -65,26 +71,26 @@ def test_an_object_missing_on_the_second_frame_is_not_matched(function: Function
     assert match(function, boxes1=left, max_distance=1000) == [0, 1, -1]
 
 
-def test_too_far_away_is_not_the_same(function: Function) -> None:
+def test_objects_beyond_the_maximum_distance_are_not_matched(function: Function) -> None:
     assert match(function, max_distance=5) == [-1, -1, -1]
 
 
-def test_another_label_is_not_the_same(function: Function) -> None:
+def test_objects_of_different_labels_are_not_matched(function: Function) -> None:
     assert match(function, boxes1=boxes(shift=SHIFT, label_id=8)) == [-1, -1, -1]
 
 
-def test_a_threshold_of_zero_pairs_only_the_identical(function: Function) -> None:
+def test_threshold_of_zero_matches_identical_objects_only(function: Function) -> None:
     assert match(function, threshold=0) == [-1, -1, -1]
 
 
-def test_without_a_threshold_the_default_holds(function: Function) -> None:
+def test_call_without_a_threshold_uses_the_default(function: Function) -> None:
     assert match(function, threshold=None, max_distance=None) == [2, 1, 0]
 
 
 @pytest.mark.parametrize(
     ("first", "second", "expected"), [([], boxes(), []), (boxes(), [], [-1] * 3)]
 )
-def test_nothing_to_pair(
+def test_call_without_boxes_returns_no_matches(
     function: Function, first: list[Any], second: list[Any], expected: list[int]
 ) -> None:
     assert match(function, boxes0=first, boxes1=second) == expected
@@ -101,7 +107,7 @@ def test_nothing_to_pair(
         ({"max_distance": -1}, "'max_distance' is -1; send a number of at least 0"),
     ],
 )
-def test_a_bad_body_is_400_with_a_sentence(
+def test_invalid_body_is_400_with_a_message(
     function: Function, body: dict[str, Any], sentence: str
 ) -> None:
     picture = encoded("coffee")

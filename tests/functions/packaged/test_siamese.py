@@ -1,4 +1,4 @@
-"""The siamese tracker on clips made of the sample photographs, where the truth is known."""
+"""The siamese tracker on clips composed of the sample photographs, with known boxes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def call(function: Function, frame: np.ndarray, **body: object) -> dict[str, Any
     return dict(answer)
 
 
-def test_two_objects_are_held_over_a_clip(function: Function, clip: list[Frame]) -> None:
+def test_two_objects_are_tracked_over_a_clip(function: Function, clip: list[Frame]) -> None:
     answer = call(function, clip[0][0], shapes=rectangles(clip[0][1]))
     assert answer["shapes"] == rectangles(clip[0][1])
     for frame, truth in clip[1:]:
@@ -43,7 +43,9 @@ def test_two_objects_are_held_over_a_clip(function: Function, clip: list[Frame])
             assert box_iou(shape["points"], box) > 0.75
 
 
-def test_objects_of_one_call_are_followed_as_alone(function: Function, clip: list[Frame]) -> None:
+def test_objects_of_one_call_are_tracked_like_single_ones(
+    function: Function, clip: list[Frame]
+) -> None:
     started = call(function, clip[0][0], shapes=rectangles(clip[0][1]))
     together = call(function, clip[1][0], states=started["states"])
     alone = [call(function, clip[1][0], states=[state])["shapes"][0] for state in started["states"]]
@@ -51,7 +53,7 @@ def test_objects_of_one_call_are_followed_as_alone(function: Function, clip: lis
         assert np.allclose(one["points"], other["points"], atol=0.1)
 
 
-def test_an_object_that_does_not_move_stays(function: Function, clip: list[Frame]) -> None:
+def test_box_of_an_object_that_does_not_move_stays(function: Function, clip: list[Frame]) -> None:
     frame, boxes = clip[0]
     states = call(function, frame, shapes=rectangles(boxes))["states"]
     for _ in range(5):
@@ -72,22 +74,24 @@ def test_a_call_may_start_one_object_and_follow_another(
 
 
 @pytest.mark.parametrize("box", [[60, 150, 132, 246], [100, 100, 200, 200], [0, 0, 640, 20]])
-def test_a_state_is_small_json(function: Function, clip: list[Frame], box: list[float]) -> None:
+def test_state_is_json_of_less_than_22500_bytes(
+    function: Function, clip: list[Frame], box: list[float]
+) -> None:
     [state] = call(function, clip[0][0], shapes=rectangles([box]))["states"]
     assert set(state) == {"version", "box", "fill", "kernels"}
-    assert len(json.dumps(state)) < 22_500  # of a square, whose kernels are the largest
+    assert len(json.dumps(state)) < 22_500  # squares have the largest kernels
 
 
-def test_what_leaves_the_picture_is_cut_at_its_border_and_comes_back_whole(
+def test_box_of_an_object_that_leaves_the_picture_is_clipped_and_complete_after_its_return(
     function: Function, clip: list[Frame]
 ) -> None:
-    """All that is on the picture moves to the right, the cup half out of it, and back."""
+    """The picture is shifted to the right until half of the cup is outside, and back."""
     frame, (_, cup) = clip[0]
     left, _, right, _ = cup
     answer = call(function, frame, shapes=rectangles([cup]))
     for shift in (30, 60, 90, 110, 90, 60, 30, 0):
         moved = np.roll(frame, shift, axis=1)
-        moved[:, :shift] = frame[:, :1]  # nothing comes in again on the other side
+        moved[:, :shift] = frame[:, :1]  # np.roll moves pixels to the left side: overwrite them
         answer = call(function, moved, states=answer["states"])
         x0, y0, x1, y1 = answer["shapes"][0]["points"]
         assert 0 <= x0 < x1 <= 640
@@ -110,7 +114,7 @@ def test_a_lost_object_stays_inside_a_smaller_frame(function: Function, clip: li
 @pytest.mark.parametrize(
     "box", [[0, 0, 640, 20], [0, 0, 15, 480], [0, 0, 640, 480], [10, 10, 15, 16]]
 )
-def test_boxes_of_odd_proportions_are_followed(
+def test_boxes_of_extreme_proportions_are_tracked(
     function: Function, clip: list[Frame], box: list[float]
 ) -> None:
     states = call(function, clip[0][0], shapes=rectangles([box]))["states"]
@@ -140,7 +144,7 @@ def test_boxes_of_odd_proportions_are_followed(
         ({"states": [{"version": 1, "box": [1, 2, 1e9, 40]}]}, "'states[0].box' holds a number"),
     ],
 )
-def test_a_bad_body_is_400_with_a_sentence(
+def test_invalid_body_is_400_with_a_message(
     function: Function, body: dict[str, Any], sentence: str
 ) -> None:
     status, answer = function(FUNCTIONS[0]).invoke({"image": encoded("coffee"), **body})
@@ -149,7 +153,7 @@ def test_a_bad_body_is_400_with_a_sentence(
 
 
 @pytest.mark.parametrize("kernel", [0, 1])
-def test_a_state_with_a_foreign_kernel_is_400(
+def test_state_with_a_kernel_of_another_shape_is_400(
     function: Function, clip: list[Frame], kernel: int
 ) -> None:
     [state] = call(function, clip[0][0], shapes=rectangles(clip[0][1][:1]))["states"]

@@ -1,4 +1,4 @@
-"""Lets the tests import ``common`` as the functions do: by its own name."""
+"""Let the tests import ``common`` as the functions do, as a top-level package."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import pytest
 from common.fetch import FetchError, fetch, fetch_file, read_member
 
 
-def test_a_file_is_read_out_of_a_wheel_or_a_tarball(tmp_path: Path) -> None:
+def test_file_is_extracted_from_a_wheel_or_a_tarball(tmp_path: Path) -> None:
     wheel, tarball = tmp_path / "a.whl", tmp_path / "a.tgz"
     with zipfile.ZipFile(wheel, "w") as zipped:
         zipped.writestr("a/w.bin", b"one")

@@ -1,4 +1,4 @@
-"""The example of each function's README: run as it stands, with a picture of an ordinary size."""
+"""The example in each function's README runs unchanged with a picture of a common size."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pytest
 SERVERLESS = Path(__file__).resolve().parents[3] / "serverless"
 READMES = sorted(SERVERLESS.glob("*/*/*/README.md"))
 PICTURES = ("picture.jpg", "photo.jpg", "frame0.jpg", "frame1.jpg")
-PICTURE = os.urandom(300_000)  # as text more than Linux takes in one argument of a command
+PICTURE = os.urandom(300_000)  # its base64 text is longer than Linux allows for one argument
 TOOLS = ("bash", "curl", "jq")
 
 pytestmark = pytest.mark.skipif(
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(
 
 
 class Server(ThreadingHTTPServer):
-    """Keeps the bodies that it gets, and answers a tracker's state to each."""
+    """Records the received bodies, and answers each with a tracker's state."""
 
     bodies: list[dict[str, Any]]
 
@@ -44,7 +44,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b'{"states": [{"version": 1}]}')
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -65,18 +65,22 @@ def example(readme: Path) -> str:
     return str(found)
 
 
-def test_there_are_examples() -> None:
+def test_every_readme_is_found() -> None:
     assert len(READMES) == 18
 
 
 @pytest.mark.parametrize("readme", READMES, ids=lambda path: path.parent.name)
-def test_the_example_sends_what_it_shows(readme: Path, tmp_path: Path, server: Server) -> None:
+def test_example_of_the_readme_sends_the_pictures(
+    readme: Path, tmp_path: Path, server: Server
+) -> None:
     for name in PICTURES:
         (tmp_path / name).write_bytes(PICTURE)
     encoded = base64.b64encode(PICTURE).decode()
     boxes = [{"points": [1, 2, 3, 4], "label_id": 1}]
     frames = {"image0": encoded, "boxes0": boxes, "image1": encoded, "boxes1": boxes}
-    (tmp_path / "two-frames.json").write_text(json.dumps(frames))  # the reader makes it
+    (tmp_path / "two-frames.json").write_text(
+        json.dumps(frames)
+    )  # the reader of the README creates this file
     address = f"127.0.0.1:{server.server_address[1]}"
     script = example(readme).replace("localhost:PORT", address)
     environment = {**os.environ, "FUNCTION_URL": f"http://{address}", "no_proxy": "127.0.0.1"}

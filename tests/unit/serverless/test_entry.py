@@ -46,7 +46,7 @@ def handler_of(folder: Path) -> str:
     return str(yaml.safe_load((folder / "function.yaml").read_text())["spec"]["handler"])
 
 
-def test_all_folders_have_one_main() -> None:
+def test_all_folders_have_the_same_main() -> None:
     assert len({(folder / "main.py").read_text() for folder in FOLDERS}) == 1
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints of others: arrays come through, callables do not."""
+"""Reading of third-party checkpoints: arrays are read, callables are refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from common.checkpoints import CheckpointError, Placeholder, read_pickle
 
 
 class Dangerous:
-    """Would make a folder when unpickled by Python's own reader."""
+    """Creates a folder when Python's own unpickler reads it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -33,7 +33,7 @@ def test_a_callable_in_a_pickle_is_not_called(tmp_path: Path) -> None:
     assert not target.exists()
     assert isinstance(content["evil"], Placeholder)
     assert content["model"]["w"].tolist() == [1, 1]
-    # The same file does harm when read carelessly, so the test would notice a loosened reader.
+    # Python's unpickler does call it, so the test would fail with a less strict reader.
     pickle.loads(path.read_bytes())
     assert target.exists()
 
@@ -48,13 +48,13 @@ def test_a_callable_in_a_pickle_is_not_called(tmp_path: Path) -> None:
         np.array(7, dtype=np.int64),
     ],
 )
-def test_arrays_and_containers_come_through(tmp_path: Path, value: object, protocol: int) -> None:
+def test_arrays_and_containers_are_read(tmp_path: Path, value: object, protocol: int) -> None:
     path = tmp_path / "plain.pkl"
     path.write_bytes(pickle.dumps({"value": value}, protocol=protocol))
     assert repr(read_pickle(path)["value"]) == repr(value)
 
 
-def test_arrays_pickled_by_another_numpy_come_through(tmp_path: Path) -> None:
+def test_arrays_pickled_by_another_numpy_version_are_read(tmp_path: Path) -> None:
     content = pickle.dumps(np.arange(3.0), protocol=2)
     old, new = b"numpy.core.multiarray", b"numpy._core.multiarray"
     path = tmp_path / "array.pkl"

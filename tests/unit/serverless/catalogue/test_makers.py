@@ -1,4 +1,4 @@
-"""The makers of the catalogue's fixtures: each file has one, and differences are told."""
+"""The makers of the catalogue's fixtures: each file has one, and differences are reported."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.functions.catalogue.recipes import DATA, fixture
 FOLDER = Path(str(makers.__file__)).parent
 
 
-def test_every_fixture_has_a_maker_that_is_there() -> None:
+def test_every_fixture_has_an_existing_maker() -> None:
     assert sorted(f"{name}.outputs.json" for name in MAKERS) == sorted(
         path.name for path in DATA.glob("*.outputs.json")
     )
@@ -23,8 +23,8 @@ def test_every_fixture_has_a_maker_that_is_there() -> None:
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_a_maker_makes_the_members_of_its_fixture(name: str) -> None:
-    """Read without the reference package: the dictionary that ``make`` returns, name by name."""
+def test_members_that_a_maker_returns_are_those_of_its_fixture(name: str) -> None:
+    """The source of ``make`` is parsed, because the reference package is not installed."""
     tree = ast.parse((FOLDER / f"{MAKERS[name][-1]}.py").read_text("utf-8"))
     [make] = [
         node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "make"
@@ -48,7 +48,7 @@ def test_a_maker_makes_the_members_of_its_fixture(name: str) -> None:
         ({"a": True}, {"a": 1.5}, {"a": float("inf")}),  # no number
     ],
 )
-def test_differences_are_told_by_member(
+def test_differences_are_reported_by_member(
     first: object, second: object, expected: dict[str, float]
 ) -> None:
     largest: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""Matching the boxes of two frames: which pairs are possible, and which are chosen."""
+"""Matching of the boxes of two frames: possible pairs, and selected pairs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_match_is_always_possible_and_near_enough(
         assert column == -1 or (possible[row, column] and distances[row, column] <= 5)
 
 
-def test_the_number_of_pairs_comes_before_their_distance() -> None:
+def test_more_pairs_are_preferred_to_shorter_distances() -> None:
     distances = np.array([[0.1, 0.4], [0.2, 9.0]])
     possible = np.ones((2, 2), dtype=bool)
     assert assign_pairs(distances, possible, threshold=0.5) == [1, 0]
@@ -60,10 +60,12 @@ def test_infinite_distances_of_impossible_pairs_are_ignored() -> None:
         ([1.0, 0.0], [2.0, 0.0], 0.0),
         ([1.0, 0.0], [0.0, 3.0], 1.0),
         ([1.0, 0.0], [-5.0, 0.0], 2.0),
-        ([0.0, 0.0], [1.0, 0.0], 1.0),  # no direction: never NaN
+        ([0.0, 0.0], [1.0, 0.0], 1.0),  # a zero vector must not give NaN
     ],
 )
-def test_cosine_distance(first: list[float], second: list[float], distance: float) -> None:
+def test_cosine_distance_of_two_vectors_is_computed(
+    first: list[float], second: list[float], distance: float
+) -> None:
     [[value]] = cosine_distances(np.array([first]), np.array([second]))
     assert value == pytest.approx(distance)
 
@@ -97,7 +99,7 @@ def test_without_possible_pairs_nothing_is_embedded(shape: tuple[int, int]) -> N
     assert assign_pairs(distances, np.zeros(shape, dtype=bool), threshold=1) == [-1] * shape[0]
 
 
-def test_pairs_need_one_label_and_near_centres() -> None:
+def test_possible_pairs_have_equal_labels_and_near_centres() -> None:
     boxes0 = [{"points": [0, 0, 10, 10], "label_id": 1}]
     boxes1 = [
         {"points": [3, 4, 13, 14], "label_id": 1},  # 5 pixels away

@@ -18,14 +18,14 @@ from nuclio_sdk import Event, Response
 CONTEXT = SimpleNamespace(Response=Response)
 
 
-def test_an_answer_is_json_with_its_type() -> None:
+def test_answer_is_json_with_the_content_type_of_json() -> None:
     response = answer(CONTEXT, Event(body={"n": 1}), lambda body: [body["n"], "x"])
     assert response.status_code == 200
     assert response.content_type == "application/json"
     assert json.loads(response.body) == [1, "x"]
 
 
-def test_bad_input_is_answered_by_400_with_a_sentence() -> None:
+def test_bad_input_is_answered_with_400_and_a_message() -> None:
     def refuse(body: dict[str, Any]) -> object:
         raise BadInput("'image' is missing")
 
@@ -83,7 +83,7 @@ def test_a_damaged_array_is_bad_input(packed: object) -> None:
         unpack_array(packed, name="state")
 
 
-def test_weights_are_found_in_the_folder_and_a_named_file_wins(
+def test_weights_are_found_in_the_folder_unless_a_variable_names_a_file(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CVAT_LAMBDA_WEIGHTS", str(tmp_path))
@@ -96,7 +96,7 @@ def test_weights_are_found_in_the_folder_and_a_named_file_wins(
     assert weights_file("net.xml", env="MODEL_PATH") == tmp_path / "mine.xml"
 
 
-def test_threads_are_two_unless_said_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_threads_is_two_without_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CVAT_LAMBDA_THREADS", raising=False)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert threads() == 2

@@ -14,7 +14,7 @@ COSTS = st.tuples(st.integers(0, 6), st.integers(1, 6)).flatmap(
 
 
 def least(costs: np.ndarray) -> float:
-    """Return the least total by trying every pairing."""
+    """Return the lowest total of all possible assignments."""
     small = costs if costs.shape[0] <= costs.shape[1] else costs.T
     rows = range(small.shape[0])
     return min(
@@ -24,7 +24,7 @@ def least(costs: np.ndarray) -> float:
 
 
 @given(COSTS)
-def test_the_pairs_cost_the_least(costs: np.ndarray) -> None:
+def test_assignment_has_the_lowest_total(costs: np.ndarray) -> None:
     found = assign(costs)
     paired = [(row, column) for row, column in enumerate(found) if column >= 0]
     assert len(found) == costs.shape[0]
@@ -33,7 +33,7 @@ def test_the_pairs_cost_the_least(costs: np.ndarray) -> None:
     assert sum(costs[pair] for pair in paired) == least(costs)
 
 
-def test_the_total_distance_decides_not_the_nearest_pair() -> None:
+def test_assignment_minimizes_the_total_and_not_the_nearest_pair() -> None:
     assert assign(np.array([[1.0, 2.0], [1.0, 9.0]])) == [1, 0]
 
 

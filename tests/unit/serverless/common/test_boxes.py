@@ -20,12 +20,14 @@ def box_arrays(draw: st.DrawFn) -> np.ndarray:
     [
         ([0, 0, 10, 10], [0, 0, 10, 10], 1.0),
         ([0, 0, 10, 10], [5, 0, 15, 10], 1 / 3),
-        ([0, 0, 10, 10], [10, 0, 20, 10], 0.0),  # they touch
+        ([0, 0, 10, 10], [10, 0, 20, 10], 0.0),  # touching boxes
         ([0, 0, 10, 10], [2, 2, 4, 4], 0.04),  # one inside the other
         ([3, 3, 3, 3], [3, 3, 3, 3], 0.0),  # no area: not NaN
     ],
 )
-def test_iou_of_a_pair(first: list[float], second: list[float], expected: float) -> None:
+def test_iou_of_two_boxes_is_computed(
+    first: list[float], second: list[float], expected: float
+) -> None:
     assert iou(np.array([first], float), np.array([second], float))[0, 0] == pytest.approx(expected)
 
 
@@ -42,7 +44,7 @@ def test_iou_is_symmetric_and_bounded(first: np.ndarray, second: np.ndarray) -> 
 
 
 @given(box_arrays(), st.randoms(use_true_random=False), st.floats(0, 1))
-def test_nms_keeps_boxes_apart_and_each_dropped_one_has_a_better(
+def test_nms_drops_only_boxes_that_overlap_a_better_one(
     boxes: np.ndarray, random: object, max_iou: float
 ) -> None:
     scores = np.array([random.random() for _ in boxes])  # type: ignore[attr-defined]
@@ -67,13 +69,13 @@ def test_nms_of_no_boxes_keeps_none() -> None:
     assert class_nms(none, np.zeros(0), np.zeros(0, dtype=int), max_iou=0.5).tolist() == []
 
 
-def test_clip_cuts_at_the_borders() -> None:
+def test_clip_limits_boxes_to_the_image() -> None:
     assert clip(np.array([[-5.0, 2.0, 50.0, 60.0]]), width=40, height=30).tolist() == [
         [0, 2, 40, 30]
     ]
 
 
-def test_square_keeps_the_centre() -> None:
+def test_square_has_the_centre_of_the_box() -> None:
     assert square(np.array([10.0, 10.0, 30.0, 20.0]), scale=1.5) == (5.0, 0.0, 35.0, 30.0)
 
 

@@ -42,14 +42,16 @@ def test_the_exif_orientation_is_applied() -> None:
     picture = Image.new("RGB", (4, 2))
     picture.putpixel((0, 0), (255, 255, 255))
     exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was turned: the first row is the right side
+    exif[0x0112] = 6  # orientation 6: the first row is the right side
     image = decode_image(encoded(picture, exif=exif))
     assert image.shape == (4, 2, 3)
     assert tuple(image[0, 1]) == (255, 255, 255)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
-@pytest.mark.parametrize("orientation", range(1, 10))  # 9 is none: the picture stays
+@pytest.mark.parametrize(
+    "orientation", range(1, 10)
+)  # 9 is not an orientation: the picture is not rotated
 def test_an_image_is_rotated_as_pillow_rotates_it(kind: str, orientation: int) -> None:
     noise = np.random.default_rng(2).integers(0, 255, (9, 5, 3), dtype=np.uint8)
     exif = Image.Exif()
@@ -86,13 +88,13 @@ def test_unreadable_exif_data_leave_the_image_unrotated(entries: tuple[bytes, ..
 
 
 @pytest.mark.parametrize("kind", ["EPS", "PPM", "ICO", "PCX"])
-def test_formats_that_nobody_asked_for_are_not_opened(kind: str) -> None:
-    """Pillow reads them; EPS by starting Ghostscript, where that is installed."""
+def test_unsupported_formats_are_not_opened(kind: str) -> None:
+    """Pillow can read them. For EPS it starts Ghostscript, if that is installed."""
     with pytest.raises(BadInput, match="cannot be decoded; send a whole PNG, JPEG"):
         decode_image(encoded(Image.new("RGB", (16, 16)), kind))
 
 
-def test_whatever_a_damaged_file_raises_is_the_callers_mistake() -> None:
+def test_any_exception_for_a_damaged_file_becomes_bad_input() -> None:
     whole = base64.b64decode(encoded(Image.new("RGB", (16, 16), (1, 2, 3)), "TIFF"))
     offset = struct.pack("<HHI", 0x0111, 4, 1)  # where the pixels begin, a whole number
     assert whole.count(offset) == 1
@@ -112,7 +114,7 @@ def test_whatever_a_damaged_file_raises_is_the_callers_mistake() -> None:
         (base64.b64encode(b"not a picture").decode(), "'image' cannot be decoded"),
     ],
 )
-def test_what_is_no_picture_is_the_callers_mistake(sent: object, sentence: str) -> None:
+def test_data_that_is_not_an_image_is_bad_input(sent: object, sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
         decode_image(sent)
 
@@ -156,7 +158,7 @@ def test_the_limit_can_be_set_above_pillows_own(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("CVAT_LAMBDA_MAX_PIXELS", "64")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     assert decode_image(encoded(Image.new("RGB", (8, 8)))).shape == (8, 8, 3)
-    assert Image.MAX_IMAGE_PIXELS == 10  # not ours to change
+    assert Image.MAX_IMAGE_PIXELS == 10  # Pillow's limit must not be changed
 
 
 def test_png_round_trip_is_exact() -> None:
@@ -195,7 +197,7 @@ def test_crop_of_whole_pixels_is_exact() -> None:
         (12.0, 12.0, 12.0, 40.0),  # without width
     ],
 )
-def test_crop_is_the_same_part_of_the_picture_wherever_it_lies(
+def test_crop_equals_that_of_the_padded_picture_at_any_position(
     box: tuple[float, float, float, float],
 ) -> None:
     image = np.random.default_rng(0).integers(0, 255, (45, 60, 3), dtype=np.uint8)
@@ -206,8 +208,8 @@ def test_crop_is_the_same_part_of_the_picture_wherever_it_lies(
     assert np.abs(cut.astype(int) - np.asarray(whole)).max() <= 1  # of rounding
 
 
-def test_crop_costs_by_its_box_and_not_by_the_picture() -> None:
-    # Terabytes, were they copied: each pixel of this picture is the same three bytes.
+def test_memory_of_a_crop_depends_on_the_box_and_not_on_the_picture() -> None:
+    # All pixels of this picture are the same three bytes. A copy would need terabytes.
     picture = np.broadcast_to(np.array([10, 20, 30], dtype=np.uint8), (1_000_000, 1_000_000, 3))
     cut = crop(picture, (500_000, 500_000, 500_100.5, 500_050), width=8, height=8)
     assert (cut == [10, 20, 30]).all()
@@ -219,5 +221,5 @@ def test_the_mean_colour_is_that_of_all_pixels(size: tuple[int, int]) -> None:
     assert mean_colour(image) == tuple(int(value) for value in image.mean(axis=(0, 1)).round())
 
 
-def test_grey_is_the_luma() -> None:
+def test_grey_value_is_the_luma_of_the_colour() -> None:
     assert grey(np.full((1, 1, 3), (255, 0, 0), dtype=np.uint8))[0, 0] == 76

@@ -24,11 +24,11 @@ def test_a_body_that_is_not_a_json_object_is_bad_input(body: object) -> None:
     ("sent", "expected"), [({}, 0.5), ({"threshold": None}, 0.5), ({"threshold": 0}, 0.0),
                            ({"threshold": 1}, 1.0), ({"threshold": 0.25}, 0.25)]
 )  # fmt: skip
-def test_the_threshold_works_over_its_whole_range(sent: dict[str, Any], expected: float) -> None:
+def test_threshold_from_0_to_1_is_accepted(sent: dict[str, Any], expected: float) -> None:
     assert read_threshold(sent, 0.5) == expected
 
 
-ENDLESS = 10**400  # JSON may hold it, no float can
+ENDLESS = 10**400  # valid JSON, but outside the range of floats
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_a_number_may_be_zero_and_null_is_the_default() -> None:
     assert read_number({"n": None}, "n", 9.0) == 9.0
 
 
-def test_points_are_pairs() -> None:
+def test_points_are_read_as_pairs() -> None:
     assert read_points({"p": [[1, 2], [3.5, 4]]}, "p").tolist() == [[1, 2], [3.5, 4]]
     assert read_points({"p": None}, "p").shape == (0, 2)
     assert read_points({"p": []}, "p").shape == (0, 2)
@@ -68,7 +68,7 @@ def test_points_that_are_not_pairs_are_bad_input(value: object) -> None:
         [1, 2, 3, 4],
     ],
 )
-def test_a_box_may_be_drawn_from_any_corner(value: object) -> None:
+def test_corners_of_a_box_are_sorted(value: object) -> None:
     box = read_box({"obj_bbox": value})
     assert box is not None
     assert box.tolist() == [1, 2, 3, 4]

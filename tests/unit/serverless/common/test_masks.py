@@ -58,7 +58,7 @@ def fill_holes(region: np.ndarray) -> np.ndarray:
 
 
 @given(MASKS)
-def test_cvat_mask_gives_the_mask_back(mask: np.ndarray) -> None:
+def test_decoded_cvat_mask_equals_the_mask(mask: np.ndarray) -> None:
     flat = cvat_mask(mask)
     if not mask.any():
         assert flat is None
@@ -109,7 +109,9 @@ def painted(points: np.ndarray, like: np.ndarray) -> np.ndarray:
         (drawn("#####", ".....", "##..."), [[-0.5, -0.5], [4.5, -0.5], [4.5, 0.5], [-0.5, 0.5]]),
     ],
 )  # fmt: skip
-def test_the_polygon_of_a_small_region(mask: np.ndarray, expected: list[list[float]]) -> None:
+def test_polygon_of_a_small_region_has_the_expected_points(
+    mask: np.ndarray, expected: list[list[float]]
+) -> None:
     assert polygon(mask, tolerance=0) == expected
 
 
@@ -154,7 +156,7 @@ def test_no_border_pixel_is_farther_from_the_polygon_than_the_tolerance(toleranc
 
 
 @given(MASKS, st.integers(0, 9), st.integers(0, 9))
-def test_a_part_with_its_place_gives_the_answer_of_the_whole_image(
+def test_cropped_mask_with_its_offset_gives_the_answer_of_the_whole_mask(
     mask: np.ndarray, left: int, top: int
 ) -> None:
     picture = np.pad(mask, ((top, 3), (left, 5)))
@@ -213,7 +215,7 @@ def test_an_interactor_answers_a_crop_of_two_values() -> None:
 
 
 def test_an_empty_mask_is_answered_by_one_pixel_without_points() -> None:
-    # CVAT reads mask[0].length and, without points, looks for a contour that is not there.
+    # CVAT reads mask[0].length. Without points it searches for a contour.
     answer = interactor_answer(np.zeros((50, 60), dtype=bool))
     assert answer == {"mask": [[0]], "bounds": [0, 0, 0, 0], "points": []}
 

@@ -1,4 +1,4 @@
-"""What every packaged function's folder must hold: read without running anything."""
+"""The files and metadata that every packaged function's folder must have."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def document(folder: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("folder", PACKAGED)
-def test_a_folder_is_whole_and_links_the_shared_code(folder: str) -> None:
+def test_folder_has_all_files_and_a_link_to_the_shared_code(folder: str) -> None:
     for name in FILES:
         assert (OPENVINO / folder / name).exists(), name
     link = OPENVINO / folder / "common"
@@ -78,8 +78,8 @@ def test_metadata_are_what_cvat_reads(folder: str) -> None:
     assert trigger["attributes"]["maxRequestBodySize"] == 33554432
 
 
-def test_no_id_or_name_is_one_of_cvats_own() -> None:
-    """A function that stands in silently for another model would mislead its users."""
+def test_ids_and_names_differ_from_those_of_cvats_functions() -> None:
+    """A function with the name of another model would mislead users."""
     metadata = [document(folder)["metadata"] for folder in PACKAGED]
     ids = [each["name"] for each in metadata]
     assert len(set(ids)) == len(ids)
