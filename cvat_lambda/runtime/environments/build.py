@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from cvat_lambda.runtime.environments.installer import find_uv, uv_variables
+from cvat_lambda.runtime.environments.installer import find_uv, install_options, uv_variables
 from cvat_lambda.runtime.environments.local_packages import local_packages
 from cvat_lambda.runtime.errors import NotPrepared
 from cvat_lambda.runtime.paths import digest, locked
@@ -126,7 +126,8 @@ class EnvironmentBuilder:
     ) -> None:
         uv = find_uv()
         _run([uv, "venv", "--quiet", "--no-project", "--python", base, str(home)], folder, progress)
-        command = [uv, "pip", "install", "--python", str(home / "bin" / "python"), *wanted]
+        command = [uv, "pip", "install", *install_options()]
+        command += ["--python", str(home / "bin" / "python"), *wanted]
         # Without it, workers compile the modules that they import, and store the bytecode here.
         _run([*command, "--compile-bytecode"] if self._compile else command, folder, progress)
 

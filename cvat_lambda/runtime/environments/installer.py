@@ -23,7 +23,6 @@ _SAME: Final = {
     "index-url": ("UV_DEFAULT_INDEX", " "),
     "extra-index-url": ("UV_INDEX", " "),
     "find-links": ("UV_FIND_LINKS", ","),
-    "no-index": ("UV_NO_INDEX", " "),
     "pre": ("UV_PRERELEASE", " "),
     "trusted-host": ("UV_INSECURE_HOST", " "),
     "constraint": ("UV_CONSTRAINT", " "),
@@ -35,7 +34,8 @@ _SAME: Final = {
     "no-cache-dir": ("UV_NO_CACHE", " "),
     "require-hashes": ("UV_REQUIRE_HASHES", " "),
 }
-_FLAGS: Final = frozenset({"no-index", "pre", "no-cache-dir", "require-hashes"})
+_NO_INDEX: Final = "no-index"  # an option of uv that has no variable
+_FLAGS: Final = frozenset({"pre", "no-cache-dir", "require-hashes"})
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _SECTIONS: Final = ("global", "install")  # of pip's files; the second one has precedence
 
@@ -72,7 +72,9 @@ def uv_variables(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     if environ.get("CVAT_LAMBDA_CACHE"):
         # On the disk of the environments, because uv links files from its cache.
         found["UV_CACHE_DIR"] = str(Path(environ["CVAT_LAMBDA_CACHE"]).expanduser() / "uv")
-    for option, text in pip_settings(environ).items():
+    settings = pip_settings(environ)
+    settings.pop(_NO_INDEX, None)
+    for option, text in settings.items():
         variable, separator = _SAME[option]
         values = text.split()
         if option in _FLAGS:
@@ -84,6 +86,12 @@ def uv_variables(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
         if values:
             found[variable] = separator.join(values)
     return {**found, **installer_variables()}
+
+
+def install_options(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Return the options of ``uv pip install`` that pip's settings ask for."""
+    no_index = pip_settings(environ).get(_NO_INDEX, "")
+    return ["--no-index"] if no_index.strip().lower() in _TRUE else []
 
 
 def pip_settings(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -104,7 +112,8 @@ def pip_settings(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     for key, value in environ.items():
         if key.startswith("PIP_") and value:
             found[_option(key.removeprefix("PIP_"))] = value
-    return {option: value for option, value in found.items() if option in _SAME}
+    known = {*_SAME, _NO_INDEX}
+    return {option: value for option, value in found.items() if option in known}
 
 
 def _option(name: str) -> str:

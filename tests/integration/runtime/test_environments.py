@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from cvat_lambda.runtime.environments.build import EnvironmentBuilder, read_requirements
-from cvat_lambda.runtime.environments.installer import uv_variables
+from cvat_lambda.runtime.environments.installer import install_options, uv_variables
 from cvat_lambda.runtime.environments.local_packages import local_packages
 from cvat_lambda.runtime.errors import NotPrepared
 
@@ -363,10 +363,10 @@ def test_variables_of_pip_override_its_files_and_later_files_override_earlier_on
         "UV_HTTP_TIMEOUT": "9",
         "SSL_CLIENT_CERT": "/two",
         "UV_FIND_LINKS": "https://x/,/",
-        "UV_NO_INDEX": "1",
     }
     assert {name: found.get(name) for name in expected} == expected
     assert "UV_PRERELEASE" not in found
+    assert install_options(environ) == ["--no-index"]
 
 
 @pytest.mark.parametrize("compile_all", [False, True])
