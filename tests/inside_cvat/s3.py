@@ -51,7 +51,7 @@ def bucket_server() -> Iterator[Bucket]:
                 self.wfile.write(content)
 
         def log_message(self, *_: Any) -> None:
-            """Quiet."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

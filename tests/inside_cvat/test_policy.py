@@ -1,4 +1,4 @@
-"""Questions to the policy server, and the queries of a call."""
+"""Requests to the policy server, and the database queries of a call."""
 
 from __future__ import annotations
 

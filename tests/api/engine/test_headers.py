@@ -27,7 +27,7 @@ def client(client: Client, alice: User) -> Client:
         ("application/zip", "/api/tasks/{task}/data?type=chunk&number=0", "application/zip"),
     ],
 )
-def test_frame_is_returned_to_a_client_that_accepts_images_only(
+def test_media_are_returned_to_a_client_that_accepts_their_type_only(
     client: Client, jobs: list[models.Job], accept: str, path: str, kind: str
 ) -> None:
     path = path.format(task=jobs[0].segment.task_id, job=jobs[0].pk)

@@ -1,4 +1,4 @@
-"""What a function imports is what its environment and its image install, by both function files."""
+"""Environment and image of a function install what it imports, for both function files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SERVERLESS = Path(__file__).resolve().parents[3] / "serverless"
 FILES = sorted(SERVERLESS.glob("*/*/*/function*.yaml"))
 IDS = [path.relative_to(SERVERLESS).as_posix() for path in FILES]
 
-# module -> the distributions that bring it
+# module -> the distributions that contain it
 DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
     "PIL": ("pillow",),
     "cv2": ("opencv-python-headless",),
@@ -32,8 +32,8 @@ DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
     "torch": ("torch",),
     "yaml": ("pyyaml",),
 }
-# base image -> the Python in it. Nuclio copies wheels of spec.runtime's version into the image and
-# has the image's interpreter install them, so the two must be one.
+# base image -> its Python version. Nuclio copies wheels for the version of spec.runtime into the
+# image, and the image's interpreter installs them. So the two versions must be equal.
 PYTHON_OF_IMAGE = {
     "python:3.10-slim": "3.10",
     "python:3.11-slim": "3.11",
@@ -42,15 +42,15 @@ PYTHON_OF_IMAGE = {
     "ubuntu:22.04": "3.10",
     "ubuntu:24.04": "3.12",
 }
-# What only the build uses, beside the function's own needs.
+# Modules that only the build uses.
 BUILD_TOOLS = frozenset({"gdown", "pyyaml"})
 
 
-# --- what is imported ----------------------------------------------------------------------------
+# --- imported modules ----------------------------------------------------------------------------
 
 
 class Imports:
-    """The third-party modules that a function's own modules need, followed through `common`.
+    """The third-party modules that a function's modules import, directly or through `common`.
 
     Of a module of `common`, what is imported when it is loaded counts, and what is imported late
     inside the functions and classes of it that are used: OpenVINO, for one, is needed by
@@ -63,7 +63,7 @@ class Imports:
         self.found: set[str] = set()
 
     def module(self, path: Path) -> None:
-        """Take in a whole module."""
+        """Add all imports of a module."""
         self._take(path, None)
 
     def _take(self, path: Path, name: str | None) -> None:
@@ -93,13 +93,15 @@ class Imports:
                 self._add(node.args[0].value, None)
 
     def _add(self, module: str, names: set[str] | None) -> None:
-        """Take in an imported module: what is used of it, or for None all."""
+        """Add an imported module: the imports of the used names, or all imports for None."""
         path = self._folder.joinpath(*module.split("."))
         if path.is_dir():  # a package: its modules are imported by name
             for name in names or ():
                 self.module(path / f"{name}.py")
         elif path.with_suffix(".py").is_file():
-            for part in (None,) if names is None else ("", *names):  # "": what loading it runs
+            for part in (
+                (None,) if names is None else ("", *names)
+            ):  # "": the code that runs at import
                 self._take(path.with_suffix(".py"), part)
         elif module.split(".")[0] not in sys.stdlib_module_names:
             self.found.add(module.split(".")[0])
@@ -140,11 +142,11 @@ def imported(folder: Path) -> set[str]:
     return imports.found
 
 
-# --- what is installed ---------------------------------------------------------------------------
+# --- installed distributions ---------------------------------------------------------------------
 
 
 def distribution(requirement: str) -> str:
-    """Return the name of the distribution that a requirement asks for."""
+    """Return the name of a requirement's distribution."""
     [name] = re.findall(r"^[\w.-]+", requirement)
     return str(name).lower().replace("_", "-")
 
@@ -154,7 +156,7 @@ def requirements(path: Path) -> set[str]:
 
 
 def directives(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield each RUN of an image: where it stands, and its text."""
+    """Yield each RUN directive of an image with its place."""
     for side in ("preCopy", "postCopy"):
         for directive in document["spec"]["build"]["directives"].get(side, []):
             if directive["kind"] == "RUN":
@@ -162,7 +164,7 @@ def directives(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def commands(text: str) -> Iterator[list[str]]:
-    """Yield the words of each command of a line for the shell."""
+    """Yield the words of each command of a shell line."""
     words: list[str] = []
     lexer = shlex.shlex(text, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
@@ -176,7 +178,7 @@ def commands(text: str) -> Iterator[list[str]]:
 
 
 def installed(document: dict[str, Any], folder: Path) -> set[str]:
-    """Return what the image's own interpreter gets by pip; throw-away environments do not count."""
+    """Return what pip installs for the image's interpreter. Temporary environments are skipped."""
     found: set[str] = set()
     for side, text in directives(document):
         for words in commands(text):
@@ -185,7 +187,7 @@ def installed(document: dict[str, Any], folder: Path) -> set[str]:
             rest = iter(words[2:])
             for word in rest:
                 if word == "-r":
-                    # The folder is in the image once it was copied, not before.
+                    # The folder is in the image only after it was copied.
                     assert side == "postCopy"
                     found |= requirements(folder / Path(next(rest)).relative_to("/opt/nuclio"))
                 elif not word.startswith("-"):
@@ -194,7 +196,7 @@ def installed(document: dict[str, Any], folder: Path) -> set[str]:
 
 
 def modules_run(document: dict[str, Any], folder: Path) -> set[str]:
-    """Return the third-party modules of what the build runs with ``python -m``."""
+    """Return the third-party modules that the build runs with ``python -m``."""
     imports = Imports(folder)
     for _, text in directives(document):
         for module in re.findall(r"python -m (common[\w.]*)", text):
@@ -211,30 +213,30 @@ def uncovered(modules: set[str], wanted: set[str]) -> set[str]:
 
 
 def read(file: Path) -> tuple[dict[str, Any], Path]:
-    """Return a function file's document, and the requirements file that goes with it."""
+    """Return a function file's document and its requirements file."""
     document = yaml.safe_load(file.read_text(encoding="utf-8"))
     return document, requirements_file(file.parent, gpu=bool(gpu_resources(document)))
 
 
 def test_all_function_files_are_found() -> None:
-    assert len(FILES) == 28  # eighteen folders, ten of them with a file for a GPU
+    assert len(FILES) == 28  # 18 folders, 10 of them with a GPU file
 
 
 @pytest.mark.parametrize("file", FILES, ids=IDS)
-def test_the_environment_has_what_the_modules_import(file: Path) -> None:
+def test_environment_installs_every_imported_module(file: Path) -> None:
     _, needs = read(file)
     assert uncovered(imported(file.parent), requirements(needs)) == set()
 
 
 @pytest.mark.parametrize("file", FILES, ids=IDS)
-def test_the_image_has_what_the_modules_and_its_own_build_import(file: Path) -> None:
+def test_image_installs_every_module_that_function_and_build_import(file: Path) -> None:
     document, _ = read(file)
     modules = imported(file.parent) | modules_run(document, file.parent)
     assert uncovered(modules, installed(document, file.parent)) == set()
 
 
 @pytest.mark.parametrize("file", FILES, ids=IDS)
-def test_the_image_installs_what_the_runtime_installs(file: Path) -> None:
+def test_image_installs_the_same_requirements_as_the_runtime(file: Path) -> None:
     document, needs = read(file)
     in_image = installed(document, file.parent)
     tools = {each for each in in_image if distribution(each) in BUILD_TOOLS}
@@ -242,7 +244,7 @@ def test_the_image_installs_what_the_runtime_installs(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=IDS)
-def test_the_python_of_the_base_image_is_that_of_the_runtime(file: Path) -> None:
+def test_python_of_the_base_image_is_that_of_the_function_file(file: Path) -> None:
     document, _ = read(file)
     version = PYTHON_OF_IMAGE[document["spec"]["build"]["baseImage"]]
     assert document["spec"]["runtime"] == f"python:{version}"

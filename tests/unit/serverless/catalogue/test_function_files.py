@@ -13,7 +13,7 @@ import yaml
 SERVERLESS = Path(__file__).resolve().parents[4] / "serverless"
 
 # folder -> id, kind, workers, event timeout of CVAT 2.54's own function file, body limit in MiB.
-# CVAT's files know no re-identification any more: that row has the values of its last one.
+# CVAT 2.54 has no ReID function. That row has the values of CVAT's last one.
 CATALOGUE: dict[str, tuple[str, str, int, str, int]] = {
     "onnx/wongkinyiu/yolov7": ("onnx-wongkinyiu-yolov7", "detector", 2, "30s", 32),
     "openvino/omz/face_detection_0205": (
@@ -41,10 +41,13 @@ CATALOGUE: dict[str, tuple[str, str, int, str, int]] = {
 # folder -> CVAT's event timeout, ours: what takes longer on a busy CPU than CVAT allows. Whoever
 # calls them through a stock CVAT is cut off at CVAT's own limit all the same.
 LONGER_TIMEOUTS: dict[str, tuple[str, str]] = {
-    "pytorch/dschoerk/transt": ("30s", "120s"),  # eight objects a batch, 3 s each
-    "pytorch/facebookresearch/retinanet_r101": ("30s", "120s"),  # 5 s a picture, four a call
+    "pytorch/dschoerk/transt": ("30s", "120s"),  # 8 objects per batch, 3 s each
+    "pytorch/facebookresearch/retinanet_r101": (
+        "30s",
+        "120s",
+    ),  # 5 s per picture, 4 pictures per call
     "pytorch/facebookresearch/sam_vit_h": ("30s", "300s"),  # the encoder alone takes minutes
-    "pytorch/mmpose/hrnet32": ("30s", "120s"),  # half a second a person, a hundred people
+    "pytorch/mmpose/hrnet32": ("30s", "120s"),  # 0.5 s per person, 100 people
     "pytorch/shiyinzhang/iog": ("30s", "120s"),  # 9 s a mask beside other work
 }
 FOLDERS = sorted(CATALOGUE)
@@ -61,7 +64,7 @@ def _trigger(document: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_id_kind_workers_and_body_limit_are_cvats(folder: str) -> None:
+def test_id_kind_workers_and_body_limit_equal_those_of_cvat(folder: str) -> None:
     document, trigger = _read(folder), _trigger(_read(folder))
     limit = trigger["attributes"]["maxRequestBodySize"] // 2**20
     annotations = document["metadata"]["annotations"]
@@ -74,7 +77,7 @@ def test_id_kind_workers_and_body_limit_are_cvats(folder: str) -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_timeouts_are_cvats_except_for_five_slow_functions(folder: str) -> None:
+def test_timeouts_equal_those_of_cvat_except_for_five_slow_functions(folder: str) -> None:
     cvats = CATALOGUE[folder][3]
     stated, ours = LONGER_TIMEOUTS.get(folder, (cvats, cvats))
     assert stated == cvats
@@ -120,7 +123,7 @@ CANVAS: dict[str, dict[str, str]] = {
 
 @pytest.mark.parametrize("folder", CANVAS)
 @pytest.mark.parametrize("file", ["function.yaml", "function-gpu.yaml"])
-def test_the_canvas_annotations_are_cvats(folder: str, file: str) -> None:
+def test_annotations_for_the_canvas_equal_those_of_cvat(folder: str, file: str) -> None:
     annotations = _read(folder, file)["metadata"]["annotations"]
     assert CANVAS[folder] == {
         key: value for key, value in annotations.items() if key in CANVAS[folder]
@@ -129,7 +132,7 @@ def test_the_canvas_annotations_are_cvats(folder: str, file: str) -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_annotations_are_texts_as_kubernetes_wants_them(folder: str) -> None:
+def test_annotations_are_text_as_kubernetes_requires(folder: str) -> None:
     annotations = _read(folder)["metadata"]["annotations"]
     assert {type(value) for value in annotations.values()} == {str}
 
@@ -157,7 +160,7 @@ def test_labels_are_those_of_cvats_function_of_this_id(folder: str, file: str) -
     metadata = _read(folder, file)["metadata"]
     name, text = metadata["name"], metadata["annotations"]["spec"]
     if metadata["annotations"]["type"] == "reid":
-        assert name not in CVAT_LABELS  # CVAT 2.54 has no such function any more
+        assert name not in CVAT_LABELS  # CVAT 2.54 does not have this function
     expected = CVAT_LABELS.get(name, [])
     labels = json.loads(text) if text else []
     assert len(labels) == len(expected)
@@ -169,7 +172,7 @@ def test_labels_are_those_of_cvats_function_of_this_id(folder: str, file: str) -
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_the_folder_is_whole(folder: str) -> None:
+def test_catalogue_folder_has_all_files(folder: str) -> None:
     home = SERVERLESS / folder
     assert (home / "common").is_symlink()
     assert (home / "common").resolve() == SERVERLESS / "common"
@@ -186,7 +189,7 @@ def test_mask_rcnn_is_converted_by_the_same_command_in_images_and_readme() -> No
     folder = "openvino/omz/mask_rcnn_inception_resnet_v2_atrous_coco"
 
     def arguments(text: str) -> set[str]:
-        """The optimizer's, without the folders that differ, its package, the archive, its sum."""
+        """Return the optimizer's arguments, its package, the archive and its checksum."""
         command = text.partition("/mo ")[2].partition("&&")[0]
         found = set(re.findall(r"--\w+(?:=[^\s\"]+)?", command))
         found |= set(re.findall(r"https://[^\s']+|\b[0-9a-f]{96}\b|openvino-dev[^\"]+", text))
@@ -203,7 +206,7 @@ def test_mask_rcnn_is_converted_by_the_same_command_in_images_and_readme() -> No
         assert arguments(run) == wanted
 
 
-# folder -> why a program cannot fetch its weights: there is no sum to know the file by
+# folder -> why its weights cannot be downloaded: there is no published checksum
 NOT_FETCHED = {
     "openvino/omz/mask_rcnn_inception_resnet_v2_atrous_coco": "a person's own conversion",
     "pytorch/dschoerk/transt": "on Google Drive, without a checksum",
@@ -224,7 +227,7 @@ def test_every_weights_file_has_a_licence_and_a_way_to_name_a_local_one(folder: 
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_images_take_the_weights_from_where_the_runtime_takes_them(folder: str) -> None:
+def test_images_download_weights_from_the_same_source_as_the_runtime(folder: str) -> None:
     for file in ("function.yaml", "function-gpu.yaml"):
         document = _read(folder, file)
         directives = document["spec"]["build"]["directives"]["preCopy"]
@@ -232,6 +235,6 @@ def test_images_take_the_weights_from_where_the_runtime_takes_them(folder: str) 
         for weight in document["x-cvat-lambda"]["weights"]:
             assert weight.get("url", "") in text
             name, _, ending = weight["file"].rpartition(".")
-            # Model optimizer is told the folder, and the name without its ending.
+            # The model optimizer gets the folder and the name without its suffix.
             converted = f"--model_name={name} --output_dir=/opt/nuclio/weights" in text
             assert f"weights/{weight['file']}" in text or (converted and ending == "xml")

@@ -24,7 +24,7 @@ def test_a_prompt_without_a_box_ends_with_padding() -> None:
     assert kinds.tolist() == [1, 0, -1]
 
 
-def test_a_box_is_two_corners() -> None:
+def test_box_is_encoded_as_its_two_corners() -> None:
     points, kinds = Prompt(positive=NONE, negative=NONE, box=np.array([1.0, 2, 3, 4])).points()
     assert points.tolist() == [[1, 2], [3, 4]]
     assert kinds.tolist() == [2, 3]
@@ -59,7 +59,7 @@ def boxed(*box: float, click: bool = False) -> Prompt:
 
 CLICK = Prompt(positive=np.zeros((1, 2)), negative=NONE)
 TWO_CLICKS = Prompt(positive=np.zeros((2, 2)), negative=NONE)
-SIZE = (1024, 1024)  # four pixels a cell
+SIZE = (1024, 1024)  # four pixels per cell
 
 
 def filled(left: int, top: int, right: int, bottom: int) -> np.ndarray:
@@ -74,7 +74,7 @@ ON_PERSON = (160.0, 160.0, 320.0, 480.0)
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_clicks_without_a_box_are_answered_by_segment_anythings_rule(rule: str) -> None:
+def test_clicks_without_a_box_get_the_mask_of_segment_anythings_rule(rule: str) -> None:
     masks = np.stack([BACKGROUND, TROUSERS, PERSON, CROWD])
     ious = np.array([0.99, 0.2, 0.5, 0.4])
     assert choose(masks, ious, CLICK, SIZE, rule=rule) == 2
@@ -96,7 +96,7 @@ def test_the_first_mask_is_preferred_to_one_that_fits_a_little_better() -> None:
     assert choose(masks, np.ones(4), boxed(*ON_PERSON), SIZE, rule="box") == 0
 
 
-def test_a_mask_in_the_padding_does_not_count() -> None:
+def test_mask_in_the_padding_is_ignored() -> None:
     """Of an image of 1024 x 512 pixels the lower half of the decoder's mask is padding."""
     padding = filled(0, 128, 256, 256)
     masks = np.stack([padding, filled(40, 40, 80, 90), padding, padding])
@@ -104,14 +104,14 @@ def test_a_mask_in_the_padding_does_not_count() -> None:
     assert choose(masks, np.ones(4), prompt, (512, 1024), rule="box") == 1
 
 
-def test_a_stable_mask_is_preferred_to_one_of_the_same_box() -> None:
+def test_stable_mask_is_preferred_to_an_unstable_one_with_the_same_box() -> None:
     vague = filled(40, 40, 80, 120)
     vague[42:118, 42:78] = 0.5
     masks = np.stack([TROUSERS, vague, PERSON, CROWD])
     assert choose(masks, np.ones(4), boxed(*ON_PERSON), SIZE, rule="box") == 2
 
 
-def test_an_unknown_rule_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_rule_raises_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MOBILE_SAM_RULE", raising=False)
     assert mask_rule() == "box"
     monkeypatch.setenv("MOBILE_SAM_RULE", "standard")
@@ -125,7 +125,9 @@ def test_an_unknown_rule_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     ("size", "expected"),
     [((400, 600), (683, 1024)), ((2048, 1024), (1024, 512)), ((1, 5000), (1, 1024))],
 )
-def test_the_longer_side_becomes_1024(size: tuple[int, int], expected: tuple[int, int]) -> None:
+def test_image_is_resized_to_a_longer_side_of_1024(
+    size: tuple[int, int], expected: tuple[int, int]
+) -> None:
     assert scaled_size(size) == expected
 
 
@@ -169,7 +171,7 @@ def test_the_enlarged_part_has_all_pixels_of_the_mask(
     assert (np.abs(expected[differs]) < 1e-4).all()  # the last digit of a logit at the edge
 
 
-def test_only_the_part_with_the_mask_is_enlarged() -> None:
+def test_only_the_part_of_the_logits_with_the_mask_is_enlarged() -> None:
     logits = np.full((256, 256), -10.0)
     logits[100:110, 50:60] = 10.0
     mask, (left, top) = cut_out(logits, (3000, 4000))

@@ -16,12 +16,12 @@ def test_a_cell_is_decoded_to_the_expected_distances() -> None:
     assert found.shape == (cells * cells, 80)
 
 
-def test_a_flat_distribution_gives_its_middle() -> None:
+def test_uniform_distribution_is_decoded_to_its_mean() -> None:
     boxes, _ = decode([np.zeros((52 * 52, 80))], [np.zeros((52 * 52, 4 * BINS))])
     assert np.allclose(boxes[0], [4 - 40, 4 - 40, 4 + 40, 4 + 40])  # stride 8, five strides
 
 
-def test_each_cell_has_its_best_class_and_classes_do_not_suppress_each_other() -> None:
+def test_cell_has_its_best_class_and_nms_runs_per_class() -> None:
     boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 10], [0, 0, 10, 9], [5, 5, 5, 9]], dtype=float)
     scores = np.zeros((4, 80))
     scores[0, [3, 4]] = 0.6, 0.9
@@ -33,13 +33,13 @@ def test_each_cell_has_its_best_class_and_classes_do_not_suppress_each_other() -
     assert found.scores.tolist() == [0.9, 0.8]
 
 
-def test_a_threshold_of_zero_is_bounded() -> None:
+def test_threshold_of_zero_returns_a_bounded_number_of_boxes() -> None:
     corners = np.tile(np.arange(3000)[:, None] * 20.0, (1, 4))
     boxes = corners + np.array([0, 0, 10, 10])
     assert len(select(boxes, np.full((3000, 80), 0.1), 0.0).boxes) == 100
 
 
-def test_the_input_is_blue_first_and_normalised() -> None:
+def test_input_is_in_bgr_order_and_normalised() -> None:
     image = np.zeros((10, 20, 3), dtype=np.uint8)
     image[...] = (255, 0, 0)  # red
     made = prepare(image)

@@ -95,7 +95,7 @@ def write_model(
 def test_weights_are_dequantised(
     tmp_path: Path, entry: dict[str, Any], stored: np.ndarray, expected: list[float]
 ) -> None:
-    (tmp_path / "a.bin").write_bytes(b"\0" * 4)  # one weight before, in a shard of its own
+    (tmp_path / "a.bin").write_bytes(b"\0" * 4)  # the weight before it is in another shard
     (tmp_path / "b.bin").write_bytes(stored.tobytes())
     manifest = [
         {
@@ -113,7 +113,7 @@ def test_weights_are_dequantised(
     assert found["first"].shape == ()
 
 
-def test_a_constant_contains_its_tensor(tmp_path: Path) -> None:
+def test_constant_node_contains_its_tensor(tmp_path: Path) -> None:
     values = np.array([[1, 2, 3]], "<i4")
     path = write_model(
         tmp_path,
@@ -129,7 +129,7 @@ def test_a_constant_contains_its_tensor(tmp_path: Path) -> None:
     assert sides == [1, 3]
 
 
-def test_a_fused_convolution_becomes_its_parts(tmp_path: Path) -> None:
+def test_fused_convolution_is_split_into_its_nodes(tmp_path: Path) -> None:
     described = {
         "name": "conv",
         "op": "_FusedConv2D",
@@ -151,8 +151,12 @@ def test_a_fused_convolution_becomes_its_parts(tmp_path: Path) -> None:
         ("Mul", ["conv/negative", "slope"]),
         ("Sub", ["conv/positive", "conv/sloped"]),
     ]
-    assert written[-1]["name"] == "conv"  # others refer to it by this name
-    assert set(written[0]["attributes"]) == {"strides", "padding", "T"}  # epsilon is the fusion's
+    assert written[-1]["name"] == "conv"  # other nodes refer to it by this name
+    assert set(written[0]["attributes"]) == {
+        "strides",
+        "padding",
+        "T",
+    }  # epsilon is an attribute of the fused node
     packed = dict(fields(dict(fields(written[0]["attributes"]["strides"]))[1]))[3]
     assert list(packed) == [1, 2, 2, 1]
 
@@ -179,7 +183,7 @@ def test_a_fused_node_with_nothing_fused_keeps_its_name(tmp_path: Path) -> None:
         ({"s": text("SAME")}, 2, b"SAME"),
     ],
 )
-def test_attributes_are_written_as_protobuf_wants(
+def test_attributes_are_encoded_as_protobuf(
     tmp_path: Path, value: dict[str, Any], field: int, expected: object
 ) -> None:
     described = {"name": "n", "op": "Cast", "input": ["x"], "attr": {"a": value, "_private": value}}

@@ -1,4 +1,4 @@
-"""Detection in tiles: which tiles there are, which boxes are kept."""
+"""Detection in tiles: the boxes of the tiles, and the boxes of detections that are kept."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from common.tiling import Detections, detect_in_tiles, tiles, tiles_per_side
 
-SMALLEST = 0.25  # of the side of what the detector sees
+SMALLEST = 0.25  # share of the side of the detector's input
 
 
 def detect(image: np.ndarray) -> Detections:
-    """Find the rectangles of one colour that are large on the image that is given."""
+    """Return the rectangles of one colour that are large enough on the given image."""
     boxes, classes = [], []
     for value in np.unique(image[image > 0]):
         rows, columns = (
@@ -47,7 +47,7 @@ def test_a_small_object_is_found_in_its_tile_only() -> None:
     assert found(scene(SMALL), 2) == {SMALL}
 
 
-def test_a_large_object_is_found_once_and_its_parts_in_the_tiles_are_dropped() -> None:
+def test_large_object_is_found_once_without_its_parts_in_the_tiles() -> None:
     assert found(scene(LARGE), 1) == {LARGE}
     assert found(scene(LARGE), 3) == {LARGE}
 
@@ -57,7 +57,7 @@ def test_an_object_in_the_overlap_of_two_tiles_is_found_once() -> None:
     assert found(scene(middle), 2) == {middle}
 
 
-def test_an_object_at_the_border_of_the_image_is_not_taken_for_a_cut_one() -> None:
+def test_object_at_the_border_of_the_image_is_kept() -> None:
     corner = (180, 80, 200, 100)
     assert found(scene(corner), 2) == {corner}
 

@@ -1,4 +1,4 @@
-"""Trackers' calls: shapes start objects, states follow them, damaged ones are refused."""
+"""Calls of trackers: shapes start objects, states continue them, invalid ones are refused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ IMAGE = encode_png(np.zeros((60, 80, 3), dtype=np.uint8))
 
 
 class ShiftingTracker:
-    """Moves each box by 10 pixels to the right: a target is its box."""
+    """A tracker that moves each box 10 pixels to the right. Its target is the box."""
 
     min_side = 4.0
     state_version = 7
@@ -44,14 +44,14 @@ def rectangle(*points: float) -> dict[str, Any]:
     return {"type": "rectangle", "points": list(points)}
 
 
-def test_a_shape_starts_an_object_where_it_is() -> None:
+def test_object_starts_at_the_position_of_its_shape() -> None:
     assert call(shapes=[rectangle(30, 20, 10, 5)]) == {
-        "shapes": [rectangle(10, 5, 30, 20)],  # the corners are put in order
+        "shapes": [rectangle(10, 5, 30, 20)],  # the corners are sorted
         "states": [{"version": 7, "box": [10, 5, 30, 20]}],
     }
 
 
-def test_bare_numbers_are_a_rectangle() -> None:
+def test_array_of_numbers_is_read_as_a_rectangle() -> None:
     assert call(shapes=[[10, 5, 30, 20]]) == call(shapes=[rectangle(10, 5, 30, 20)])
 
 
@@ -61,7 +61,7 @@ def test_started_and_followed_objects_are_answered_in_the_order_sent() -> None:
     assert answer["shapes"] == [rectangle(10, 0, 30, 20), rectangle(40, 5, 60, 20)]
 
 
-def test_a_box_beyond_the_image_is_cut_in_the_shape_and_kept_in_the_state() -> None:
+def test_box_beyond_the_image_is_clipped_in_the_shape_and_kept_in_the_state() -> None:
     answer = call(states=[{"version": 7, "box": [60, 40, 90, 70]}])
     assert answer["shapes"] == [rectangle(70, 40, 80, 60)]
     assert answer["states"][0]["box"] == [70, 40, 100, 70]
@@ -85,9 +85,7 @@ def test_a_box_beyond_the_image_is_cut_in_the_shape_and_kept_in_the_state() -> N
         ({"states": [{"version": 7, "box": [True] * 4}]}, "'states[0].box' is not a list of 4"),
     ],
 )
-def test_a_body_that_cannot_be_answered_is_refused_with_a_sentence(
-    body: dict[str, Any], sentence: str
-) -> None:
+def test_invalid_body_is_refused_with_a_message(body: dict[str, Any], sentence: str) -> None:
     with pytest.raises(BadInput) as caught:
         call(**body)
     assert str(caught.value).startswith(sentence)

@@ -10,7 +10,7 @@ from common.weights import checksum, weights_file
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of weights, with one file."""
+    """A folder of weights with one file."""
     monkeypatch.setenv("CVAT_LAMBDA_WEIGHTS", str(tmp_path))
     monkeypatch.delenv("MODEL_PATH", raising=False)
     (tmp_path / "net.xml").write_bytes(b"net")
@@ -24,7 +24,7 @@ def test_a_file_of_the_weights_folder_is_found(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("named", ["mine/other.xml", "mine"])
-def test_a_variable_names_the_weights_file_or_its_folder(
+def test_weights_file_is_found_with_a_variable_that_names_it_or_its_folder(
     folder: Path, monkeypatch: pytest.MonkeyPatch, named: str
 ) -> None:
     (folder / "mine").mkdir()
@@ -36,7 +36,7 @@ def test_a_variable_names_the_weights_file_or_its_folder(
 
 
 @pytest.mark.parametrize("named", [None, "gone.xml", "empty"])
-def test_a_missing_file_is_an_error_with_its_expected_path(
+def test_missing_file_raises_an_error_with_its_expected_path(
     folder: Path, monkeypatch: pytest.MonkeyPatch, named: str | None
 ) -> None:
     (folder / "empty").mkdir()

@@ -1,4 +1,4 @@
-"""Lets the tests import a function's modules, each folder's under a name of its own."""
+"""Let the tests import modules of function folders, each under its own name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def load(folder: str, name: str) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
+    sys.modules[spec.name] = module  # dataclasses need the module in sys.modules
     spec.loader.exec_module(module)
     return module
 

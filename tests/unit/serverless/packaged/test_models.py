@@ -1,4 +1,4 @@
-"""The pure parts of the packaged models, against answers worked out by hand or by brute force."""
+"""The pure functions of the packaged models, compared with results by hand or brute force."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 
 @pytest.mark.parametrize("kernel_shape", [(3, 3, 4), (3, 8, 8), (3, 1, 5)])
-def test_correlation_is_what_sliding_gives(
+def test_correlation_equals_the_sums_of_a_sliding_kernel(
     siamese: ModuleType, kernel_shape: tuple[int, int, int]
 ) -> None:
     rng = np.random.default_rng(1)
@@ -39,7 +39,7 @@ def test_the_response_is_highest_at_the_displacement(
         kernel = rng.normal(size=(4, rows, columns)).astype(np.float32)
         kernels.append(kernel / np.linalg.norm(kernel))
         layer = rng.normal(scale=0.01, size=(4, wide, wide)).astype(np.float32)
-        # The exemplar's cut starts here; the object sits the displacement away on the search patch.
+        # The crop of the exemplar starts here. In the search patch the object is displaced.
         at = [
             (cells - side) // 2 + (wide - cells) // 2 + moved // stride
             for side, moved in ((rows, shift[1]), (columns, shift[0]))
@@ -90,7 +90,7 @@ def test_points_are_mapped_from_the_patch_to_the_picture(movenet: ModuleType) ->
     assert located.tolist() == [[-10, 20], [15, 70], [90, 120]]
 
 
-def test_a_skeleton_lists_every_point_and_marks_the_unseen(movenet: ModuleType) -> None:
+def test_skeleton_has_every_point_and_marks_invisible_ones(movenet: ModuleType) -> None:
     points, scores = np.arange(34).reshape(17, 2).astype(float), np.full(17, 0.5)
     visible = np.arange(17) < 5
     item = movenet.skeleton(points, scores, visible, 0.75)
@@ -100,7 +100,7 @@ def test_a_skeleton_lists_every_point_and_marks_the_unseen(movenet: ModuleType) 
     assert (item["type"], item["label"], item["confidence"]) == ("skeleton", "person", 0.75)
 
 
-def test_a_histogram_counts_each_stripe_alone(reid: ModuleType) -> None:
+def test_histogram_is_computed_for_each_stripe(reid: ModuleType) -> None:
     patch = np.zeros((256, 128, 3), dtype=np.uint8)
     patch[:64] = (255, 0, 0)
     counts = reid.histogram(patch).reshape(reid.STRIPES, -1)
@@ -109,7 +109,7 @@ def test_a_histogram_counts_each_stripe_alone(reid: ModuleType) -> None:
     assert counts[0].argmax() != counts[1].argmax()
 
 
-def test_corners_are_put_in_order_and_never_empty(reid: ModuleType) -> None:
+def test_corners_are_sorted_and_the_box_has_an_area(reid: ModuleType) -> None:
     boxes = [{"points": [30, 40, 10, 20]}, {"points": [5, 5, 5, 5]}]
     assert reid.corners(boxes).tolist() == [[10, 20, 30, 40], [5, 5, 6, 6]]
     assert reid.corners([]).shape == (0, 4)
