@@ -168,7 +168,7 @@ def test_requests_are_judged_by_cvats_own_rules_where_the_server_has_them(
     assert cvat.try_to_send("delete", one).status_code == 403
 
 
-def test_call_asks_two_questions_over_one_connection_and_makes_few_queries(
+def test_call_sends_two_policy_requests_over_one_connection_and_few_queries(
     cvat: CvatScenarios, server: Policy, settings: Any
 ) -> None:
     from cvat_lambda.functions.models import Function

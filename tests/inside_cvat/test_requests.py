@@ -238,7 +238,7 @@ def test_second_request_replaces_what_its_policy_says(
         {"occluded": True},
     ],
 )
-def test_shape_that_a_person_saved_is_kept_by_a_second_request_and_by_undo(
+def test_shape_that_a_user_saved_is_kept_by_a_second_request_and_by_undo(
     cvat: CvatScenarios, function: FunctionServer, owner: str, change: Json
 ) -> None:
     """CVAT keeps the id of a shape that it updates: the edited shape was deleted."""

@@ -157,7 +157,7 @@ def test_request_is_in_cvats_list_of_its_owner_only(
 @pytest.mark.parametrize(
     ("failed", "message"), [(0, ""), (1, "Finished, but 1 of 4 frames failed")]
 )
-def test_finished_request_stays_in_cvats_list_and_tells_how_many_frames_failed(
+def test_finished_request_stays_in_cvats_list_with_its_number_of_failed_frames(
     cvat: CvatScenarios, client_for: Clients, failed: int, message: str
 ) -> None:
     request = request_of(cvat, "alice", cvat.task(frames=4), status="finished", failed=failed)

@@ -42,7 +42,7 @@ BUGS: dict[int, tuple[str, list[str]]] = {
     ),
     4: (
         "a second run doubles the shapes",
-        [f"{RUNS}/test_replace.py::test_second_run_makes_no_duplicates"],
+        [f"{RUNS}/test_replace.py::test_second_run_replaces_shapes_without_duplicates"],
     ),
     5: (
         "a cancelled request saves what it had and comes back as finished",

@@ -101,7 +101,7 @@ def test_failed_logins_are_limited_by_name_and_address(settings: Any, alice: Use
     assert login(REMOTE_ADDR="192.0.2.7").status_code == 200
 
 
-def test_failed_logins_are_limited_by_address_whatever_the_name(settings: Any, alice: User) -> None:
+def test_failed_logins_of_any_names_are_limited_by_address(settings: Any, alice: User) -> None:
     settings.CVAT_LAMBDA_STANDALONE_MAX_FAILED_LOGINS_PER_ADDRESS = 2
     assert [login("wrong", name=f"user{n}").status_code for n in range(2)] == [400, 400]
     assert login().status_code == 429

@@ -243,7 +243,7 @@ def test_call_with_an_invalid_answer_of_the_function_matches_the_document(
         case.call_and_validate(headers={"Authorization": f"Token {token}"}, checks=CHECKS)
 
 
-def test_schema_of_a_call_refuses_objects_that_are_no_answer(document: Any) -> None:
+def test_schema_of_a_call_refuses_objects_other_than_answers(document: Any) -> None:
     """With a schema that accepts every object the tests above could not fail."""
     wrongs: list[Any] = [
         {},

@@ -53,7 +53,7 @@ def test_track_starts_with_a_shape_and_continues_with_the_state(
 
 
 @pytest.mark.usefixtures("siam")
-def test_changed_state_is_refused(api: Any, functions: Any, task: Any) -> None:
+def test_tampered_state_is_refused(api: Any, functions: Any, task: Any) -> None:
     state = api.call("siam", task=task.pk, frame=0, shapes=[RECT]).json()["states"][0]
     forged = state.replace('"speed":1', '"speed":9')
     assert forged != state

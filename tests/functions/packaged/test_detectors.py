@@ -45,7 +45,7 @@ def test_person_is_found_at_the_known_box(
 
 @pytest.mark.parametrize("photograph", ["chelsea", "coffee"])
 @pytest.mark.parametrize("name", [PERSONS, FACES, POSES])
-def test_no_person_is_found_where_there_is_none(
+def test_photograph_without_a_person_has_no_items(
     function: Function, name: str, photograph: str
 ) -> None:
     assert found(function, name, photograph) == []

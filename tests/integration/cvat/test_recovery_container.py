@@ -34,7 +34,9 @@ def test_recovery_runs_manage_py_in_the_folder_of_cvats_version(
     assert done.stdout.split() == [str(here), "recover_requests", "--loop", "30"]
 
 
-def test_recovery_without_a_known_folder_says_so(services: dict[str, Any], tmp_path: Path) -> None:
+def test_recovery_without_a_known_folder_reports_it(
+    services: dict[str, Any], tmp_path: Path
+) -> None:
     shell, option, script = services["cvat_lambda_recovery"]["entrypoint"]
     for known in ("/home/django", "/opt/cvat"):
         script = script.replace(known, f"{tmp_path}{known}")

@@ -141,7 +141,7 @@ def test_closed_port_raises_connectfailed(connections: ConnectionPool) -> None:
     assert connections.probe(server, 1) is False
 
 
-def test_answer_that_comes_before_the_whole_body_is_sent_is_read(
+def test_answer_before_the_end_of_the_request_body_is_read(
     nuclio: FakeNuclio, connections: ConnectionPool
 ) -> None:
     import socket

@@ -167,7 +167,7 @@ def test_deadline_ends_an_attempt(nuclio: FakeNuclio) -> None:
         invoke_with_retries(SPEC, b"{}", request_id="r", retries=policy().start(), deadline_s=0.3)
 
 
-def test_cancel_ends_a_pause(nuclio: FakeNuclio) -> None:
+def test_cancel_ends_the_pause_between_retries(nuclio: FakeNuclio) -> None:
     cancel = CancelToken()
     nuclio.script = [fakes.answers(503, headers={"Retry-After": "25"})]
 

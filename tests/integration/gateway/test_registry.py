@@ -84,7 +84,7 @@ def test_function_of_another_project_is_not_found(nuclio: FakeNuclio, asking: No
         registry.get("foreign", ask=registry.Ask.ALWAYS)
 
 
-def test_list_for_a_person_shows_a_redeployed_function_at_once(
+def test_interactive_list_has_a_redeployed_function_at_once(
     nuclio: FakeNuclio, asking: None
 ) -> None:
     nuclio.functions = {"a": function_object("a")}
@@ -97,7 +97,7 @@ def test_list_for_a_person_shows_a_redeployed_function_at_once(
     assert len(nuclio.seen) == reads  # at most one request to the platform per second
 
 
-def test_look_up_for_a_person_shows_a_redeployed_function_at_once(
+def test_interactive_look_up_finds_a_redeployed_function_at_once(
     nuclio: FakeNuclio, asking: None
 ) -> None:
     nuclio.functions = {"a": function_object("a")}

@@ -65,7 +65,9 @@ def test_detections_before_and_after_a_gap_become_one_track(
     assert set(Provenance.objects.values_list("kind", flat=True)) == {"track"}
 
 
-def test_undo_removes_the_tracks(mover: Function, make_task: Make, start: Start) -> None:
+def test_undo_removes_the_tracks_of_a_detector_request(
+    mover: Function, make_task: Make, start: Start
+) -> None:
     task = make_task(3)
     request = run(start(task_id=task.pk, output="tracks"))
     undo_request(request)
@@ -124,7 +126,7 @@ def test_failed_frame_is_interpolated_and_a_retry_adds_its_shapes(
         ({"output": "tracks", "shard_frames": 2}, "remove shard_frames"),
     ],
 )
-def test_wrong_output_is_refused(
+def test_unknown_value_of_output_is_refused(
     mover: Function, make_task: Make, start: Start, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InvalidRequest, match=message):

@@ -90,7 +90,7 @@ def test_replacement_policy_decides_which_shapes_are_removed(
 
 
 @pytest.mark.parametrize("options", [{}, {"cleanup": False}, {"replace": "function"}])
-def test_second_run_makes_no_duplicates(
+def test_second_run_replaces_shapes_without_duplicates(
     finder: Function,
     function: FunctionServer,
     make_task: Make,
@@ -120,7 +120,7 @@ def test_second_run_with_replace_none_adds_its_shapes(
     assert len(sources(task.pk)) == 6
 
 
-def test_second_run_keeps_a_shape_that_a_person_moved(
+def test_second_run_keeps_a_shape_that_a_user_moved(
     finder: Function, function: FunctionServer, make_task: Make, start: Start
 ) -> None:
     task = make_task(3)

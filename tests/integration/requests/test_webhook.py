@@ -230,7 +230,7 @@ def test_recovery_sends_a_due_webhook_once(
     assert len(webhook_jobs()) == 1
 
 
-def test_webhook_attempt_is_made_by_one_of_two_workers(
+def test_webhook_attempt_is_sent_by_only_one_of_two_workers(
     receiver: Receiver, ended: Callable[[], Request]
 ) -> None:
     request = ended()

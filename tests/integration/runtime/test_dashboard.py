@@ -153,7 +153,7 @@ def test_put_creates_and_updates_a_function(platform: Runtime, fresh: str) -> No
         assert platform.call(fresh).text == text
 
 
-def test_delete_is_204_twice(platform: Runtime, fresh: str) -> None:
+def test_second_delete_of_a_function_is_204(platform: Runtime, fresh: str) -> None:
     platform.request("POST", "/api/functions", json=document(fresh, HELLO))
     platform.wait_for(fresh)
     assert delete(platform, fresh).status_code == 204

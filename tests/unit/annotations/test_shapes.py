@@ -71,7 +71,7 @@ def test_rotation_is_reduced_modulo_360_degrees(
 
 
 @pytest.mark.parametrize("rotation", [math.nan, math.inf, "30", True])
-def test_a_rotation_that_is_no_number_is_refused(rotation: Any) -> None:
+def test_rotation_that_is_not_a_number_is_refused(rotation: Any) -> None:
     with pytest.raises(ShapeError, match="rotation"):
         shapes.check_rotation("rectangle", rotation)
 

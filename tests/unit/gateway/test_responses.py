@@ -177,7 +177,7 @@ def test_wrong_credentials_are_permanent() -> None:
     assert not FunctionUnavailable().permanent
 
 
-def test_json_is_parsed_whatever_its_content_type() -> None:
+def test_json_is_parsed_with_any_content_type() -> None:
     given = answer(200, "[1, 2]", **{"content-type": "text/plain"})
     assert read_answer(SPEC, given, sent_bytes=1, platform=True) == [1, 2]
 

@@ -76,7 +76,7 @@ def test_resize_of_a_type_that_is_not_accepted_changes_the_type_only() -> None:
     assert resized.placement == Placement()
 
 
-def test_resize_of_an_image_too_large_for_a_body_makes_a_jpeg_if_accepted() -> None:
+def test_image_too_large_for_a_body_becomes_a_jpeg_if_accepted() -> None:
     data = image("PNG", (400, 400))
     resized = resize(data, spec(accepts=("image/png", "image/jpeg"), max_body_bytes=300_000))
     assert opened(resized.data).format == "JPEG"

@@ -20,5 +20,5 @@ def test_every_missing_parameter_is_listed_in_the_error() -> None:
     )
 
 
-def test_zero_and_empty_values_are_no_missing_parameters() -> None:
+def test_zero_and_empty_values_do_not_count_as_missing() -> None:
     require(SPEC, CallParams(frame=0, pos_points=(), threshold=0.0), "frame", "pos_points")

@@ -36,7 +36,7 @@ def test_signed_state_is_opened_to_an_equal_value(state: Any) -> None:
     assert signer().open(signed) == expected
 
 
-def test_no_state_stays_none() -> None:
+def test_missing_state_is_signed_and_opened_as_none() -> None:
     assert (signer().sign(None, revision="r1"), signer().open(None)) == (None, None)
     assert signer().open_all([None]) == [None]
 

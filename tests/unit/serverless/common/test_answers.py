@@ -106,5 +106,5 @@ def test_number_of_threads_is_two_without_a_setting(monkeypatch: pytest.MonkeyPa
     assert threads() == 5
 
 
-def test_coco_has_eighty_names() -> None:
+def test_list_of_coco_labels_has_80_names() -> None:
     assert len(set(COCO_80)) == 80

@@ -171,7 +171,7 @@ def test_resize_gives_the_size_and_keeps_a_flat_colour() -> None:
     assert (resize(image, width=7, height=13) == np.full((13, 7, 3), 90)).all()
 
 
-def test_crop_fills_what_lies_outside() -> None:
+def test_crop_fills_the_part_outside_the_picture() -> None:
     image = np.full((4, 4, 3), 200, dtype=np.uint8)
     cut = crop(image, (-2, -2, 2, 2), width=4, height=4, fill=(1, 2, 3))
     assert (cut[:2] == [1, 2, 3]).all()

@@ -115,7 +115,7 @@ def test_polygon_of_a_small_region_has_the_expected_points(
     assert polygon(mask, tolerance=0) == expected
 
 
-def test_the_polygon_ignores_holes() -> None:
+def test_polygon_of_a_mask_with_holes_is_its_outline() -> None:
     ring = np.ones((20, 20), dtype=bool)
     ring[5:15, 5:15] = False
     assert polygon(ring) == [[0, 0], [0, 19], [19, 19], [19, 0]]

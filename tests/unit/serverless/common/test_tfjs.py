@@ -92,7 +92,7 @@ def write_model(
         ),
     ],
 )
-def test_weights_are_dequantised(
+def test_quantised_weights_are_converted_to_floats(
     tmp_path: Path, entry: dict[str, Any], stored: np.ndarray, expected: list[float]
 ) -> None:
     (tmp_path / "a.bin").write_bytes(b"\0" * 4)  # the weight before it is in another shard

@@ -61,7 +61,9 @@ def test_a_checkpoint_that_names_a_callable_is_refused(tmp_path: Path) -> None:
         ([MAGIC, PROTOCOL, {"little_endian": True}, [1]], "weights.pt holds no parameters by name"),
     ],
 )
-def test_another_file_is_refused(tmp_path: Path, head: list[object], sentence: str) -> None:
+def test_file_that_is_not_a_torch_file_is_refused(
+    tmp_path: Path, head: list[object], sentence: str
+) -> None:
     path = tmp_path / "weights.pt"
     path.write_bytes(b"".join(pickle.dumps(part, protocol=2) for part in head))
     with pytest.raises(UnreadableCheckpoint, match=sentence):

@@ -40,7 +40,9 @@ def test_folder_has_all_files_and_a_link_to_the_shared_code(folder: str) -> None
 
 
 @pytest.mark.parametrize("folder", PACKAGED)
-def test_one_environment_serves_all_and_the_image_installs_the_same(folder: str) -> None:
+def test_all_packaged_functions_have_equal_requirements_in_environment_and_image(
+    folder: str,
+) -> None:
     pinned = (OPENVINO / folder / "requirements.txt").read_text().split()
     assert pinned == (OPENVINO / PACKAGED[0] / "requirements.txt").read_text().split()
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", requirement) for requirement in pinned)
