@@ -338,7 +338,7 @@ def test_invalid_tracking_request_is_refused_and_nothing_is_stored(
     ("answer", "message"),
     [
         ({"shapes": [], "states": []}, "1 was expected"),
-        ({"shapes": [{"type": "mask", "points": [1]}], "states": [1]}, "no shape type"),
+        ({"shapes": [{"type": "mask", "points": [1]}], "states": [1]}, "not a shape type"),
         ("nonsense", "object"),
     ],
 )
