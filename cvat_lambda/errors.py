@@ -24,6 +24,7 @@
     │   ├── FunctionFailed          502  its handler raised
     │   ├── FunctionAnswerInvalid   502  it answered something else than its contract
     │   └── FunctionRejected        4xx  it refused the input with a sentence of its own
+    │       └── FunctionStateUnknown 410 it does not have the tracker state of a handle any more
     ├── PlatformError               nobody is wrong; retrying may help
     │   ├── PlatformUnreachable     503  no connection to the platform or the function
     │   ├── FunctionUnavailable     503  building, stopped, away
@@ -202,6 +203,13 @@ class FunctionRejected(FunctionError):
 
     code = "function_rejected"
     status_code = 400
+
+
+class FunctionStateUnknown(FunctionRejected):
+    """The function does not have the state of a tracked object any more."""
+
+    code = "state_unknown"
+    status_code = 410
 
 
 class PlatformError(LambdaError):

@@ -19,6 +19,7 @@ NoteKind = Literal[
     "invalid_attribute",  # the value of an attribute was left out
     "invalid_confidence",  # the confidence was replaced by one in [0, 1]
     "skeleton_point",  # a point of a skeleton was hidden
+    "tracking_restarted",  # the function had forgotten its state; it began anew from its shape
 ]
 # Notes that a function without a fault never causes, whatever the image.
 BREACHES: Final[frozenset[NoteKind]] = frozenset({"invalid_item", "unknown_label"})

@@ -3,7 +3,7 @@
 The input is Nuclio's function object (``metadata``, ``spec``, ``status``; Nuclio 1.14.1). What
 the app reads is in ``metadata.annotations``, as CVAT's functions write it (CVAT 2.54):
 ``type``, ``name``, ``spec`` (labels as JSON text), ``version``, the interactor's and the tracker's
-keys; and this project's optional ones: ``embedding``, ``max_batch``, ``accepts``,
+keys; and this project's optional ones: ``embedding``, ``max_batch``, ``max_frames``, ``accepts``,
 ``max_image_side``. Only ``metadata.name`` and the annotation ``type`` are required.
 """
 
@@ -149,6 +149,7 @@ class _Reader:
             legacy_tracker=kind is Kind.TRACKER and not shape_types,
             embedding=self.boolean("embedding"),
             max_batch=self.integer("max_batch", 1, lowest=1),
+            max_frames=self.integer("max_frames", 1, lowest=1),
             accepts=tuple(word.lower() for word in self.words("accepts")),
             max_image_side=self.integer("max_image_side", 0, lowest=0) or None,
             workers=_workers(trigger) * _replicas(spec),

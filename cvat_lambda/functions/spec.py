@@ -63,7 +63,8 @@ class FunctionSpec:
     supported_shape_types: tuple[str, ...] = ()  # of trackers
     legacy_tracker: bool = False  # takes and returns bare point arrays
     embedding: bool = False  # can return and take embeddings
-    max_batch: int = 1  # frames in one invocation
+    max_batch: int = 1  # frames in one invocation of a detector
+    max_frames: int = 1  # frames in one invocation of a tracker, in order
     accepts: tuple[str, ...] = ()  # image types it declares to take; (): any
     max_image_side: int | None = None  # pixels; a larger image may be downscaled before sending
     workers: int = 1  # concurrent invocations: workers x replicas

@@ -24,6 +24,7 @@ from cvat_lambda.errors import (
     FunctionFailed,
     FunctionNotFound,
     FunctionRejected,
+    FunctionStateUnknown,
     FunctionTimeout,
     FunctionUnavailable,
     LambdaError,
@@ -257,6 +258,25 @@ def _rejected(facts: ResponseFacts) -> LambdaError:
     return error
 
 
+def _state_unknown(facts: ResponseFacts) -> LambdaError:
+    """Return the error of a tracker without a state, with the indices of the objects if given."""
+    objects = _error_object(facts).get("objects")
+    usable = isinstance(objects, list) and all(type(index) is int for index in objects)
+    message = _own_message(facts) or "it does not have the state of a tracked object any more"
+    return FunctionStateUnknown(
+        f"function '{facts.function}': {message}", **({"objects": objects} if usable else {})
+    )
+
+
+def _error_object(facts: ResponseFacts) -> dict[str, Any]:
+    """Return a function's own error answer if it is a JSON object, else an empty one."""
+    try:
+        value = json.loads(facts.text)
+    except (ValueError, RecursionError):
+        value = None
+    return value if isinstance(value, dict) else {}
+
+
 def _failed(facts: ResponseFacts) -> LambdaError:
     message = _own_message(facts)
     ending = f": {message}" if message else f" with status {facts.status}"
@@ -337,6 +357,17 @@ ERROR_RULES: Final[tuple[ErrorRule, ...]] = (
         name="dashboard: not reachable",  # refused, name unknown, no route
         fits=lambda facts: bool(facts.platform_says),
         make=_says(PlatformUnreachable, _UNREACHABLE),
+    ),
+    ErrorRule(
+        name="tracker state unknown",
+        fits=lambda facts: (
+            facts.status == 410
+            or (
+                facts.status >= 400
+                and _error_object(facts).get("code") == FunctionStateUnknown.code
+            )
+        ),
+        make=_state_unknown,
     ),
     ErrorRule(
         name="not ready",

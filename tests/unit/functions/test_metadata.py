@@ -44,6 +44,7 @@ def test_every_declared_field_is_read() -> None:
                 "version": "3",
                 "spec": json.dumps([{"id": 0, "name": "person", "type": "rectangle"}]),
                 "max_batch": "8",
+                "max_frames": "16",
                 "accepts": "image/jpeg, image/png",
                 "max_image_side": "1280",
             },
@@ -73,7 +74,7 @@ def test_every_declared_field_is_read() -> None:
     assert (spec.name, spec.version, spec.description) == ("YOLO v7", 3, "finds 80 kinds of things")
     assert [(label.name, label.type) for label in spec.labels] == [("person", "rectangle")]
     assert (spec.workers, spec.timeout_s, spec.availability_timeout_s) == (6, 90.0, 2.5)
-    assert (spec.max_body_bytes, spec.max_batch) == (33554432, 8)
+    assert (spec.max_body_bytes, spec.max_batch, spec.max_frames) == (33554432, 8, 16)
     assert (spec.accepts, spec.max_image_side) == (("image/jpeg", "image/png"), 1280)
     assert spec.state == "scaled_to_zero"
     assert spec.address == Address(
@@ -161,6 +162,7 @@ def test_booleans_are_read_strictly(value: object, read: bool) -> None:
         (function(version="99999999999"), "version is '99999999999'; it must be a whole number"),
         (function(version="9999999999"), "version is 9999999999"),
         (function(max_batch="0"), "max_batch is 0; it must be at least 1"),
+        (function(type="tracker", max_frames="0"), "max_frames is 0; it must be at least 1"),
         (function(name=[3]), "the annotation 'name' must be text"),
         (function(spec="[{]"), "the spec is not valid JSON"),
         (function(type="tracker", supported_shape_types="blob"), "names 'blob'"),
@@ -367,6 +369,7 @@ KEYS = st.sampled_from(
         "min_pos_points",
         "startswith_box",
         "max_batch",
+        "max_frames",
         "supported_shape_types",
         "accepts",
         "embedding",

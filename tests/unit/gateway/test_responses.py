@@ -13,6 +13,7 @@ from cvat_lambda.errors import (
     FunctionFailed,
     FunctionNotFound,
     FunctionRejected,
+    FunctionStateUnknown,
     FunctionTimeout,
     FunctionUnavailable,
     LambdaError,
@@ -85,6 +86,8 @@ ANSWER_ROWS = [
     (431, "Too big request header", PayloadTooLarge),
     (401, "", FunctionUnavailable),
     (403, "", FunctionUnavailable),
+    (410, "", FunctionStateUnknown),
+    (500, '{"code": "state_unknown"}', FunctionStateUnknown),
     (422, "at least one point is needed", FunctionRejected),
     (404, "no such model", FunctionRejected),
     (500, "something else", FunctionFailed),
@@ -168,6 +171,22 @@ def test_refusal_of_a_function_keeps_its_message(body: str, message: str) -> Non
         read_answer(SPEC, answer(422, body), sent_bytes=1, platform=False)
     assert caught.value.message == f"function 'fn' {message}"
     assert caught.value.status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("body", "objects"),
+    [
+        ('{"code": "state_unknown", "objects": [0, 2]}', [0, 2]),
+        ('{"code": "state_unknown", "objects": "all"}', None),
+        ("the state was evicted", None),
+    ],
+)
+def test_unknown_tracker_states_keep_the_indices_of_their_objects(
+    body: str, objects: list[int] | None
+) -> None:
+    with pytest.raises(FunctionStateUnknown) as caught:
+        read_answer(SPEC, answer(410, body), sent_bytes=1, platform=False)
+    assert caught.value.details.get("objects") == objects
 
 
 def test_wrong_credentials_are_permanent() -> None:
