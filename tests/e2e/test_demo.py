@@ -7,7 +7,6 @@ import re
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 from PIL import Image, ImageChops
 
 from tests.conftest import IMAGES, REPOSITORY
+from tests.waiting import wait_for
 
 # The first start builds the function's environment and downloads its weights.
 pytestmark = [pytest.mark.models, pytest.mark.timeout(1500)]
@@ -96,11 +96,14 @@ def serving(environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
         process.wait()
 
 
-def wait_until_gone(home: Path) -> None:
-    end = time.monotonic() + 30
-    while running_processes(home) and time.monotonic() < end:
-        time.sleep(0.1)
-    assert running_processes(home) == []
+def wait_for_the_end_of_all_processes(home: Path) -> None:
+    wait_for(
+        "the end",
+        lambda: running_processes(home),
+        lambda found: found == [],
+        timeout_s=30,
+        pause_s=0.1,
+    )
 
 
 def test_ctrl_c_stops_everything_that_the_demo_started(
@@ -111,9 +114,9 @@ def test_ctrl_c_stops_everything_that_the_demo_started(
     assert serving.stdout is not None
     assert "Stopped." in serving.stdout.read()
     assert serving.wait(60) == 0
-    wait_until_gone(tmp_path / "home")
+    wait_for_the_end_of_all_processes(tmp_path / "home")
 
 
 def test_processes_of_a_killed_demo_end(serving: subprocess.Popen[str], tmp_path: Path) -> None:
     os.kill(serving.pid, signal.SIGKILL)
-    wait_until_gone(tmp_path / "home")
+    wait_for_the_end_of_all_processes(tmp_path / "home")

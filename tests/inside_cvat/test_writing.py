@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -21,6 +20,8 @@ from cvat_lambda.engine.conformance import Bench, EngineConformance
 from cvat_lambda.engine.cvat import compat, inserting, reading
 from cvat_lambda.engine.port import Removal
 from tests.inside_cvat.scenarios import CvatScenarios
+from tests.postgresql import waiting_connections
+from tests.waiting import wait_for
 
 
 @pytest.fixture
@@ -108,28 +109,12 @@ def test_replacement_waits_for_a_user_who_deletes_the_same_shapes_without_a_dead
         with transaction.atomic():
             models.LabeledShape.objects.filter(job_id=bench.jobs[0].id, frame=1).delete()
             thread.start()
-            wait_for_a_lock()
+            wait_for("a waiting connection", waiting_connections)
             models.Job.objects.get(pk=bench.jobs[0].id).touch()
     finally:
         thread.join()
     assert errors == []
     assert bench.places() == [(0, 5.0)]
-
-
-def wait_for_a_lock() -> None:
-    """Return when another connection waits for a row."""
-    end = time.monotonic() + 10
-    with connection.cursor() as cursor:
-        while time.monotonic() < end:
-            cursor.execute("SELECT pg_stat_clear_snapshot()")
-            cursor.execute(
-                "SELECT count(*) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND wait_event_type = 'Lock'"
-            )
-            if cursor.fetchone()[0]:
-                return
-            time.sleep(0.02)
-    raise AssertionError("no connection waits for a lock")
 
 
 def test_write_to_a_replica_changes_no_other_job(cvat: CvatScenarios) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from cvat_lambda.functions.models import Function
 from cvat_lambda.gateway.endpoints import Endpoint, save_endpoint
 from cvat_lambda.gateway.invoke import invoke
 from tests.ports import closed_port
+from tests.waiting import wait_for
 
 from .fake_nuclio import FakeNuclio, fake_nuclio, function_object
 
@@ -27,11 +27,14 @@ def running() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == NAME]
 
 
-def until(holds: Callable[[], bool]) -> None:
-    pause, deadline = threading.Event(), time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < deadline
-        pause.wait(0.02)
+def wait_for_function(function_id: str) -> None:
+    wait_for(f"function {function_id}", Function.objects.filter(pk=function_id).exists)
+
+
+def wait_for_state(function_id: str, state: str) -> None:
+    wait_for(
+        f"state {state}", lambda: registry.get(function_id).state, lambda found: found == state
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +53,7 @@ def test_first_http_request_starts_one_thread_that_refreshes(nuclio: FakeNuclio)
     Client().get("/")
     assert len(running()) == 1
     nuclio.functions["b"] = function_object("b")
-    until(lambda: Function.objects.filter(pk="b").exists())
+    wait_for_function("b")
     Client().get("/")
     assert len(running()) == 1
 
@@ -65,10 +68,10 @@ def test_look_up_starts_no_thread(nuclio: FakeNuclio) -> None:
 def test_thread_continues_after_the_platform_was_down(nuclio: FakeNuclio) -> None:
     nuclio.list_status = 500
     background.start()
-    until(lambda: len(nuclio.seen) >= 1)
+    wait_for("a request to the platform", lambda: nuclio.seen)
     nuclio.functions = {"a": function_object("a")}
     nuclio.list_status = 200
-    until(lambda: Function.objects.filter(pk="a").exists())
+    wait_for_function("a")
 
 
 def test_endpoint_that_cannot_be_reached_is_unhealthy_until_it_answers(
@@ -81,10 +84,10 @@ def test_endpoint_that_cannot_be_reached_is_unhealthy_until_it_answers(
     spec = registry.get("mine")
     with pytest.raises(PlatformUnreachable):
         invoke(spec, b"{}", request_id="r1")
-    until(lambda: registry.get("mine").state == "unhealthy")
+    wait_for_state("mine", "unhealthy")
     with fake_nuclio() as server:
         row = Function.objects.get(pk="mine")
         row.endpoint_url = server.url
         row.save()
         invoke(registry.get("mine"), b"{}", request_id="r2")
-        until(lambda: registry.get("mine").state == "ready")
+        wait_for_state("mine", "ready")

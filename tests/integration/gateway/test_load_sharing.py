@@ -14,6 +14,7 @@ import pytest
 
 from cvat_lambda.gateway.gateway import get_gateway
 from cvat_lambda.gateway.load_sharing import NO_OTHER_LOAD, FunctionLoad, LoadRegistry
+from tests.waiting import wait_for
 
 
 class Follower:
@@ -29,12 +30,8 @@ class Follower:
     def __call__(self, load: FunctionLoad) -> None:
         self.told.append(load)
 
-
-def wait_for(what: Callable[[], object], timeout_s: float = 30.0) -> None:
-    end = time.monotonic() + timeout_s
-    while not what():
-        assert time.monotonic() < end
-        time.sleep(0.005)
+    def wait_for_load(self, awaited: str, holds: Callable[[FunctionLoad], bool]) -> None:
+        wait_for(awaited, lambda: self.load, holds, pause_s=0.005)
 
 
 def test_runs_of_all_processes_get_different_ranks(clean_redis: str) -> None:
@@ -43,10 +40,9 @@ def test_runs_of_all_processes_get_different_ranks(clean_redis: str) -> None:
         for follower in followers:
             stack.enter_context(LoadRegistry().background_run("fn", follower))
         wait_for(
-            lambda: (
-                sorted((run.load.runs, run.load.rank) for run in followers)
-                == [(3, 0), (3, 1), (3, 2)]
-            )
+            "three ranks",
+            lambda: sorted((run.load.runs, run.load.rank) for run in followers),
+            lambda found: found == [(3, 0), (3, 1), (3, 2)],
         )
         other = Follower()
         stack.enter_context(LoadRegistry().background_run("another", other))
@@ -64,12 +60,12 @@ def test_interactive_caller_is_published_to_other_processes_until_shortly_after_
     with LoadRegistry().background_run("fn", follower):
         assert not follower.load.interactive
         with people.interactive_call("fn"):
-            wait_for(lambda: follower.load.interactive)
+            follower.wait_for_load("an interactive call", lambda load: load.interactive)
             time.sleep(2.5)  # longer than the expiry of an entry, which is renewed
-            wait_for(lambda: follower.load.interactive)
-        wait_for(lambda: not follower.load.interactive)
+            follower.wait_for_load("an interactive call", lambda load: load.interactive)
+        follower.wait_for_load("the end of the call", lambda load: not load.interactive)
         assert any(load.recently_interactive and not load.interactive for load in follower.told)
-        wait_for(lambda: not follower.load.recently_interactive)
+        follower.wait_for_load("no recent call", lambda load: not load.recently_interactive)
 
 
 def test_entry_of_a_killed_process_expires(
@@ -80,7 +76,7 @@ def test_entry_of_a_killed_process_expires(
     gone._keep_publishing = lambda: None  # type: ignore[method-assign]  # as if it was killed: it publishes nothing more
     follower = Follower()
     with gone.background_run("fn", Follower()), LoadRegistry().background_run("fn", follower):
-        wait_for(lambda: follower.load.runs == 1)
+        follower.wait_for_load("one run", lambda load: load.runs == 1)
         assert 2 in [load.runs for load in follower.told]
 
 
@@ -125,7 +121,7 @@ def test_forked_process_publishes_its_own_load(clean_redis: str) -> None:
             try:
                 theirs = Follower()
                 with get_gateway().load.background_run("fn", theirs):
-                    wait_for(lambda: theirs.load.runs == 2)
+                    theirs.wait_for_load("two runs", lambda load: load.runs == 2)
                     os.write(tell, b"!")
                     os.read(ended, 1)
             finally:
@@ -133,13 +129,13 @@ def test_forked_process_publishes_its_own_load(clean_redis: str) -> None:
         os.close(tell)  # written by the child; empty if the child fails
         try:
             assert os.read(told, 1) == b"!"
-            wait_for(lambda: follower.load.runs == 2)
+            follower.wait_for_load("two runs", lambda load: load.runs == 2)
         finally:
             os.write(end, b"!")
             os.waitpid(child, 0)
             for pipe in (told, ended, end):
                 os.close(pipe)
-        wait_for(lambda: follower.load.runs == 1)
+        follower.wait_for_load("one run", lambda load: load.runs == 1)
 
 
 @pytest.mark.parametrize("places", [1, 3, 4, 10])
@@ -170,4 +166,4 @@ def test_load_is_empty_after_many_short_calls(clean_redis: str) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    wait_for(lambda: not people._loads)
+    wait_for("an empty load", lambda: not people._loads)

@@ -25,6 +25,7 @@ from cvat_lambda.requests.run.results import FrameResult
 from cvat_lambda.requests.run.shard_context import load_run
 from cvat_lambda.requests.run.writer import Writer
 from cvat_lambda.requests.store.models import FrameStatus, Outcome, Provenance, Request, Shard
+from tests.waiting import wait_for
 
 from .conftest import run
 from .function_server import FunctionServer, frame_of, rectangle_of
@@ -80,7 +81,7 @@ def test_cancel_keeps_what_was_written_before(
     finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Any
 ) -> None:
     settings.CVAT_LAMBDA_BATCH_FRAMES = 2
-    written, release = threading.Event(), threading.Event()
+    release = threading.Event()
 
     def slow_from_five(payload: dict[str, Any]) -> Any:
         if frame_of(payload) >= 5:
@@ -92,8 +93,7 @@ def test_cancel_keeps_what_was_written_before(
     request = start(task_id=task.pk)
     worker = in_thread(request.shards.get().pk)
     try:
-        while Outcome.objects.count() < 4:
-            written.wait(0.02)
+        wait_for("four outcomes", Outcome.objects.count, lambda found: found >= 4)
         cancel_request(request)
         worker.join(30)
         assert not worker.is_alive()

@@ -26,6 +26,7 @@ from cvat_lambda.requests.run.lease import LeaseLost, claim
 from cvat_lambda.requests.run.shard_context import load_run
 from cvat_lambda.requests.store.models import Outcome, Provenance, Request
 from tests.ports import closed_port
+from tests.waiting import wait_for
 
 from .conftest import run, store_function
 from .function_server import FunctionServer, Reply, frame_of, rectangle_of
@@ -377,9 +378,7 @@ def test_function_that_is_unavailable_for_every_frame_fails_the_request(
 def wait_for_outcomes(number: int) -> None:
     """Wait in a thread of the function until this number of frames has outcomes."""
     try:
-        end = time.monotonic() + 30
-        while Outcome.objects.count() < number and time.monotonic() < end:
-            time.sleep(0.02)
+        wait_for(f"{number} outcomes", Outcome.objects.count, lambda found: found >= number)
     finally:
         connection.close()
 

@@ -20,6 +20,7 @@ from cvat_lambda.gateway.invoke_with_retries import invoke_with_retries
 from cvat_lambda.gateway.payload import encode_payload
 from cvat_lambda.requests.control.cancel import cancel_request
 from cvat_lambda.requests.store.models import Request
+from tests.waiting import wait_for
 
 from .conftest import store_function
 from .function_server import FunctionServer, rectangle_of
@@ -77,15 +78,10 @@ class Line:
     def found_by_the_next(self, calls: int) -> list[int]:
         """Return the number of invocations at each of the next background invocations."""
         seen = len(self.found)
-        wait_for(lambda: len(self.found) >= seen + calls)
+        wait_for(
+            "the next invocations", lambda: len(self.found), lambda found: found >= seen + calls
+        )
         return self.found[seen : seen + calls]
-
-
-def wait_for(what: Callable[[], object]) -> None:
-    end = time.monotonic() + 60
-    while not what():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 @pytest.fixture
@@ -116,7 +112,9 @@ def click() -> float:
 @contextmanager
 def running(request: Request, workers: int) -> Iterator[None]:
     """Wait until this number of shards runs. Cancel the request at the end of the block."""
-    wait_for(lambda: request.shards.filter(status="started").count() >= workers)
+    wait_for(
+        "the shards", request.shards.filter(status="started").count, lambda found: found >= workers
+    )
     try:
         yield
     finally:
@@ -155,15 +153,21 @@ def test_run_leaves_a_worker_free_while_a_call_is_in_flight(
     request = start(task_id=make_task(600).pk)
     worker_process(**WORKER)
     with running(request, 1):
-        wait_for(lambda: max(function.found, default=0) >= 4)
+        wait_for(
+            "four invocations", lambda: max(function.found, default=0), lambda found: found >= 4
+        )
         function.persons_end = threading.Event()
         clicking = threading.Thread(target=click)
         clicking.start()
         try:
-            wait_for(lambda: function.before_people)
+            wait_for("the interactive call", lambda: function.before_people)
             # The interactive call and one background invocation remain, once the worker has
             # noticed the call and the waiting invocations have run.
-            wait_for(lambda: set(function.found_by_the_next(20)) == {2})
+            wait_for(
+                "two invocations",
+                lambda: set(function.found_by_the_next(20)),
+                lambda found: found == {2},
+            )
         finally:
             function.persons_end.set()
             clicking.join()
@@ -183,9 +187,9 @@ def test_two_worker_processes_share_a_functions_concurrency_limit(
     for _ in range(2):
         worker_process(**WORKER)
 
-    def is_shared() -> bool:
-        found = function.found_by_the_next(40)
+    def is_shared(found: list[int]) -> bool:
         return max(found) <= 4 and sum(found) / len(found) > 2  # both of its workers are busy
 
     with running(request, 2):
-        wait_for(is_shared)  # as soon as each process has read the other's load
+        # The processes share the limit as soon as each has read the other's load.
+        wait_for("a shared limit", lambda: function.found_by_the_next(40), is_shared)

@@ -34,6 +34,8 @@ from cvat_lambda.requests.run.shard_context import ShardRun, load_run, record_ne
 from cvat_lambda.requests.run.writer import Writer
 from cvat_lambda.requests.store.database_retry import retry_on_database_error
 from cvat_lambda.requests.store.models import Provenance, Request, Shard
+from tests.postgresql import waiting_connections
+from tests.waiting import wait_for
 
 from .conftest import CAR, run, store_function
 from .cutting_proxy import cutting_proxy
@@ -60,14 +62,11 @@ class Threads:
         self._threads: list[threading.Thread] = []
 
     def start(self, step: Callable[[], object]) -> None:
-        before = waiting()
+        before = waiting_connections()
         thread = threading.Thread(target=self._run, args=(step,))
         thread.start()
         self._threads.append(thread)
-        end = time.monotonic() + 60
-        while waiting() <= before:
-            assert time.monotonic() < end, (thread.name, self.errors)
-            time.sleep(0.02)
+        wait_for("a waiting connection", waiting_connections, lambda found: found > before)
 
     def join(self) -> None:
         for thread in self._threads:
@@ -80,19 +79,6 @@ class Threads:
             self.errors.append(exc)
         finally:
             connection.close()
-
-
-def waiting() -> int:
-    """Return how many connections wait for a lock."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_stat_clear_snapshot()"
-        )  # otherwise a transaction sees its first snapshot
-        cursor.execute(
-            "SELECT count(*) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        )
-        return int(cursor.fetchone()[0])
 
 
 @contextmanager

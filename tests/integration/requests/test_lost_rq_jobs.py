@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -19,18 +18,12 @@ from cvat_lambda.requests.control.recover import Recovered, recover
 from cvat_lambda.requests.store import queue
 from cvat_lambda.requests.store.models import Request, Shard
 from cvat_lambda.server.processes import Child
+from tests.waiting import wait_for
 
 from .conftest import run
 
 Make = Callable[..., Any]
 Start = Callable[..., Request]
-
-
-def wait_for(what: Callable[[], object]) -> None:
-    end = time.monotonic() + 60
-    while not what():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def job_of(request: Request) -> Job:
@@ -49,10 +42,12 @@ def stopped_at(
         command = [sys.executable, "manage.py", "rqworker", "annotation", "--worker-class"]
         command.append(f"tests.integration.requests.stopping_worker.{name}")
         worker = psutil.Process(spawn("worker", command, child_env).process.pid)
-        wait_for(lambda: not queue._queue().job_ids)
-        wait_for(worker.children)
+        wait_for("an empty queue", lambda: queue._queue().job_ids, lambda ids: not ids)
+        wait_for("a work horse", worker.children)
         if name == "StopsAfterTheStart":
-            wait_for(lambda: queue._status(job_of(request)) == "started")
+            wait_for(
+                "the job", lambda: queue._status(job_of(request)), lambda found: found == "started"
+            )
         Shard.objects.update(enqueued_at=timezone.now() - timedelta(seconds=60))
         return worker
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from cvat_lambda.api.render import outcome_to_json, request_to_json
 from cvat_lambda.engine import get_engine
@@ -92,13 +94,9 @@ def redeployed_at_frame_4(function: FunctionServer, settings: Any, finder: Funct
     settings.CVAT_LAMBDA_MAX_IN_FLIGHT = 1
 
     def behave(payload: dict[str, Any]) -> Any:
-        from django.db import connection
-
         if frame_of(payload) == 4:
             redeploy(2)
             connection.close()  # of this thread of the server
-        import time
-
         time.sleep(0.1)
         return rectangle_of(frame_of(payload))
 

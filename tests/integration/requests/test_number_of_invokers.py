@@ -10,6 +10,7 @@ from cvat_lambda.functions.models import Function
 from cvat_lambda.requests.control.cancel import cancel_request
 from cvat_lambda.requests.store.models import Request
 from tests.ports import closed_port
+from tests.waiting import wait_for
 
 from .function_server import FunctionServer, frame_of, rectangle_of
 
@@ -23,19 +24,14 @@ def give_workers(function: Function, workers: int) -> None:
     function.save()
 
 
-def wait_for(what: Callable[[], object]) -> None:
-    end = time.monotonic() + 60
-    while not what():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 def most_of_the_next(calls: int, function: FunctionServer) -> int:
     """Return the highest number of concurrent invocations among the next ones."""
     with function.lock:
         function.most_at_once = 0
         seen = len(function.seen)
-    wait_for(lambda: len(function.seen) >= seen + calls)
+    wait_for(
+        "the next invocations", lambda: len(function.seen), lambda found: found >= seen + calls
+    )
     return function.most_at_once
 
 
@@ -60,13 +56,15 @@ def test_number_of_invokers_follows_the_number_of_function_workers(
         CVAT_LAMBDA_PLATFORM_URL=f"http://127.0.0.1:{closed_port()}",
     )
     try:
-        wait_for(lambda: function.most_at_once >= 2)
+        wait_for("two invocations at once", lambda: function.most_at_once, lambda found: found >= 2)
         time.sleep(1.0)
         assert function.most_at_once <= 4
         give_workers(finder, 16)
-        wait_for(lambda: function.most_at_once >= 16)
+        wait_for("16 invocations at once", lambda: function.most_at_once, lambda found: found >= 16)
         give_workers(finder, 2)
-        wait_for(lambda: 2 <= most_of_the_next(12, function) <= 4)
+        wait_for(
+            "2 to 4 at once", lambda: most_of_the_next(12, function), lambda found: 2 <= found <= 4
+        )
     finally:
         cancel_request(request)
 

@@ -37,6 +37,7 @@ from cvat_lambda.requests.run.writer import Writer
 from cvat_lambda.requests.store import queue
 from cvat_lambda.requests.store.models import Request, Shard
 from cvat_lambda.server.processes import Child
+from tests.waiting import wait_for
 
 from .conftest import run
 from .function_server import FunctionServer, frame_of, rectangle_of
@@ -258,15 +259,9 @@ def test_worker_whose_parent_alone_gets_sigterm_requeues_its_shard_at_once(
     request = start(task_id=make_task(400).pk)
     worker = worker_process(CVAT_LAMBDA_ENDPOINT_ALLOWED_HOSTS="127.0.0.1/32")
 
-    def wait_until(what: Callable[[], bool]) -> None:
-        end = time.monotonic() + 60
-        while not what():
-            assert time.monotonic() < end
-            time.sleep(0.05)
-
-    wait_until(lambda: Request.objects.get(pk=request.pk).done > 0)
+    wait_for("a done frame", lambda: Request.objects.get(pk=request.pk).done)
     os.kill(worker.process.pid, signal.SIGTERM)
-    wait_until(lambda: request.shards.get().status == "queued")
+    wait_for("the requeue", lambda: request.shards.get().status, lambda found: found == "queued")
     assert worker.process.wait(60) == 0
     shard = request.shards.get()
     assert (shard.lease, shard.resumes, shard.done < 400) == ("", 0, True)
@@ -429,10 +424,11 @@ def test_lost_request_finishes_after_a_worker_runs_another_shard(
     assert waiting_jobs() == []
     start(task_id=task.pk, frames=[[2, 3]])
     worker_process(CVAT_LAMBDA_ENDPOINT_ALLOWED_HOSTS="127.0.0.1/32")
-    end = time.monotonic() + 60
-    while find_request(access, lost.pk).status != "finished":
-        assert time.monotonic() < end
-        time.sleep(0.1)
+    wait_for(
+        "the request",
+        lambda: find_request(access, lost.pk).status,
+        lambda found: found == "finished",
+    )
 
 
 def test_recovery_thread_of_a_worker_enqueues_a_lost_shard_again(
@@ -444,10 +440,7 @@ def test_recovery_thread_of_a_worker_enqueues_a_lost_shard_again(
     thread = RecoveryThread(every_s=0.05)
     thread.start()
     try:
-        end = time.monotonic() + 60
-        while not waiting_jobs():
-            assert time.monotonic() < end
-            time.sleep(0.05)
+        jobs = wait_for("an RQ job", waiting_jobs)
     finally:
         thread.stop()
-    assert waiting_jobs() == [request.shards.get().rq_job_id]
+    assert jobs == [request.shards.get().rq_job_id]

@@ -27,6 +27,7 @@ from cvat_lambda.requests.run.shard_context import load_run
 from cvat_lambda.requests.run.writer import Writer
 from cvat_lambda.requests.store.models import Provenance, Request
 from cvat_lambda.server.processes import Child
+from tests.waiting import wait_for
 
 Make = Callable[..., Any]
 Start = Callable[..., Request]
@@ -92,10 +93,9 @@ def test_undo_that_is_killed_is_not_reported_as_undone_and_recovery_finishes_it(
     task = make_task(1)
     request = filled(start(task_id=task.pk), 3000)
     child = spawn("undo", [sys.executable, "-c", UNDO, request.pk], child_env)
-    end = time.monotonic() + 60
-    while Provenance.objects.count() == 3000:
-        assert time.monotonic() < end
-        time.sleep(0.005)
+    wait_for(
+        "the first deletion", Provenance.objects.count, lambda found: found != 3000, pause_s=0.005
+    )
     child.process.kill()
     child.process.wait()
     request.refresh_from_db()

@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -13,6 +12,7 @@ import pytest
 
 from cvat_lambda.server.processes import Child, ProcessFailed, free_port, wait_for_port
 from tests import ports
+from tests.waiting import has_ended, wait_for
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 
@@ -56,7 +56,7 @@ def test_stop_of_a_child_ends_its_descendants() -> None:
         grandchild = psutil.Process(int(process.stdout.readline()))
         child.stop()
     psutil.wait_procs([grandchild], timeout=60)
-    assert not grandchild.is_running() or grandchild.status() == psutil.STATUS_ZOMBIE
+    assert has_ended(grandchild)
 
 
 def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
@@ -73,7 +73,4 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
         child = psutil.Process(int(parent.stdout.readline()))
         os.kill(parent.pid, signal.SIGKILL)
         parent.wait()
-    end = time.monotonic() + 60
-    while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < end, "the child outlived its parent"
-        time.sleep(0.02)
+    wait_for("the end of the child", lambda: has_ended(child))

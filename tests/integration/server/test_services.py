@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import psutil
 import pytest
 
 from cvat_lambda.server.services import Options, Services
+from tests.waiting import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +41,6 @@ def get(services: Services, path: str, **headers: str) -> tuple[int, bytes]:
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.read()
-
-
-def wait_for(services: Services, is_true: Callable[[], object]) -> None:
-    end = time.monotonic() + 90
-    while not is_true():
-        assert time.monotonic() < end
-        services.check()
-        time.sleep(0.1)
 
 
 def states(services: Services) -> dict[str, dict[str, Any]]:
@@ -83,11 +75,16 @@ def test_home_folder_is_not_readable_by_other_accounts(services: Services) -> No
 def test_killed_process_is_restarted_and_shown_by_health(services: Services, name: str) -> None:
     killed = services.children[name].process.pid
     os.kill(killed, signal.SIGKILL)
-    wait_for(services, lambda: services.children[name].process.poll() is not None)
+    services.children[name].process.wait(90)
     services.check()
     assert states(services)[name]["state"] == "restarting"
     assert states(services)[name]["last_exit"] == "was ended by SIGKILL"
-    wait_for(services, lambda: services.children[name].process.pid != killed)
+
+    def process_id() -> int:
+        services.check()
+        return services.children[name].process.pid
+
+    wait_for("another process", process_id, lambda found: found != killed, timeout_s=90)
     assert states(services)[name] == {
         "name": name,
         "state": "running",
@@ -102,10 +99,11 @@ def test_readiness_shows_the_state_of_each_component(services: Services) -> None
     wanted = {"database": True, "redis": True, "workers": True, "disk": True, "platform": False}
 
     def working() -> dict[str, bool]:
+        services.check()
         components = json.loads(get(services, "/health/ready")[1])["components"]
         return {name: component["ok"] for name, component in components.items()}
 
-    wait_for(services, lambda: working() == wanted)
+    wait_for("the state of each component", working, lambda found: found == wanted, timeout_s=90)
     status, body = get(services, "/health/ready")
     assert status == 503
     assert b"127.0.0.1" not in body

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable
 
 import django_rq
@@ -13,13 +12,7 @@ import psutil
 import pytest
 
 from cvat_lambda.server.processes import Child
-
-
-def wait_for(what: Callable[[], object]) -> None:
-    end = time.monotonic() + 60
-    while not what():
-        assert time.monotonic() < end
-        time.sleep(0.05)
+from tests.waiting import has_ended, wait_for
 
 
 @pytest.mark.django_db(transaction=True)
@@ -30,12 +23,15 @@ def test_work_horse_ends_when_its_worker_is_killed(
     command = [sys.executable, "manage.py", "rqworker", "annotation"]
     command += ["--worker-class", "cvat_lambda.server.worker.LinkedWorker"]
     worker = psutil.Process(spawn("worker", command, child_env).process.pid)
-    wait_for(worker.children)
-    (horse,) = worker.children()
+    (horse,) = wait_for("a work horse", worker.children)
     # The horse sets this status itself, after it has set up its signals.
-    wait_for(lambda: job.get_status(refresh=True) == "started")
+    wait_for(
+        "the start of the job",
+        lambda: job.get_status(refresh=True),
+        lambda found: found == "started",
+    )
     os.kill(worker.pid, signal.SIGKILL)
-    wait_for(lambda: not horse.is_running() or horse.status() == psutil.STATUS_ZOMBIE)
+    wait_for("the end of the work horse", lambda: has_ended(horse))
 
 
 @pytest.mark.django_db(transaction=True)
