@@ -3,6 +3,8 @@
 ``CVAT_LAMBDA_HOME``   the folder of the database, the media and the secret key
 ``DATABASE_URL``       default: SQLite in the home folder
 ``CVAT_LAMBDA_REDIS_URL``
+``CVAT_LAMBDA_S3_BUCKET``, ``CVAT_LAMBDA_S3_ENDPOINT_URL``, ``CVAT_LAMBDA_S3_REGION``
+                       default: media are files in the home folder
 ``CVAT_LAMBDA_SECRET_KEY``, ``CVAT_LAMBDA_ALLOWED_HOSTS``, ``CVAT_LAMBDA_DEBUG``
 and every setting of `cvat_lambda.conf` with the prefix ``CVAT_LAMBDA_``.
 """
@@ -157,6 +159,28 @@ STATIC_URL = "/static/"
 STATIC_ROOT = HOME / "static"
 STATIC_ROOT.mkdir(exist_ok=True)  # whitenoise warns where it is missing
 MEDIA_ROOT = HOME / "media"
+STORAGES: dict[str, dict[str, Any]] = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+if bucket := os.environ.get("CVAT_LAMBDA_S3_BUCKET"):
+    from botocore.config import Config
+
+    # Media that all hosts share. boto3 reads the credentials from AWS_ACCESS_KEY_ID and
+    # AWS_SECRET_ACCESS_KEY, or wherever else it looks for them.
+    STORAGES["media"] = {
+        "BACKEND": "storages.backends.s3.S3Storage",
+        "OPTIONS": {
+            "bucket_name": bucket,
+            "endpoint_url": os.environ.get("CVAT_LAMBDA_S3_ENDPOINT_URL") or None,
+            "region_name": os.environ.get("CVAT_LAMBDA_S3_REGION") or None,
+            "file_overwrite": True,  # names are unique, so no request must ask whether one exists
+            "client_config": Config(
+                connect_timeout=5, read_timeout=30, retries={"mode": "standard"}
+            ),
+            "max_memory_size": 8 * 1024 * 1024,  # a larger object is buffered on disk
+        },
+    }
 WHITENOISE_USE_FINDERS = True
 DATA_UPLOAD_MAX_NUMBER_FILES = None  # cvat-sdk sends small images by the hundred
 DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024 * 1024

@@ -41,6 +41,9 @@ class EngineSettings(TypedSettings):
     MAX_FAILED_LOGINS: int = 10
     MAX_FAILED_LOGINS_PER_ADDRESS: int = 50
     MAX_FAILED_LOGINS_PER_NAME: int = 200
+    # Size of this host's cache of files from the object store. One more file may be in it for a
+    # moment, and a tenth more for each further process.
+    MEDIA_CACHE_BYTES: int = 10 * 1024**3
     # With less free space the server counts as not ready, and uploads are refused.
     MIN_FREE_DISK_BYTES: int = 256 * 1024 * 1024
     # Prometheus sends it as ``Authorization: Bearer``; "": /metrics needs an administrator's token.

@@ -120,6 +120,7 @@ def prepare(task: models.Task, files: Sequence[SourceFile], how: Ingestion) -> P
         prepared = store(task, unpacked, folder, how)
         shutil.rmtree(storage.data_folder(folder) / archives.UNPACKED, ignore_errors=True)
         prepared.measure()
+        storage.publish(folder, how.on_progress)
     except BaseException:
         storage.remove_folder(folder)
         raise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from PIL import Image
@@ -43,7 +42,7 @@ class _VideoFacts:
 
     def reader(self) -> VideoReader:
         return VideoReader(
-            storage.data_folder(self.folder) / self.path,
+            storage.local_file(self.folder, self.path),
             timestamps=self.timestamps,
             key_timestamps=self.key_timestamps,
             rotation=self.rotation,
@@ -183,21 +182,23 @@ def _image_frames(task_id: int, numbers: Sequence[int]) -> Iterator[Frame | Unre
     found = {facts["number"]: facts for facts in query.values(*IMAGE_FACTS)}
     if not found:
         _kind_and_size(task_id)  # it may have been deleted meanwhile
+    existing = [found[number] for number in numbers if number in found]
+    folder = existing[0]["data__folder"] if existing else ""
+    fetched = storage.fetch_ahead(folder, [facts["path"] for facts in existing])
     for number in numbers:
         facts = found.get(number)
         if facts is None:
             error = FrameOutOfScope(f"frame {number} is not in task #{task_id}")
             yield UnreadableFrame(number=number, error=error)
         else:
+            next(fetched)
             yield _read_image(facts)
 
 
 def _read_image(facts: Mapping[str, Any]) -> Frame | UnreadableFrame:
-    folder = storage.data_folder(facts["data__folder"])
     try:
-        data = (folder / facts["path"]).read_bytes()
-    except OSError as exc:
-        _require(folder, exc)
+        data = storage.local_file(facts["data__folder"], facts["path"]).read_bytes()
+    except OSError:
         return _unreadable(facts["number"], facts["name"])
     if not data:
         return _unreadable(facts["number"], facts["name"])
@@ -209,12 +210,6 @@ def _read_image(facts: Mapping[str, Any]) -> Frame | UnreadableFrame:
         width=facts["width"],
         height=facts["height"],
     )
-
-
-def _require(folder: Path, cause: OSError) -> None:
-    """Raise EngineUnavailable if the whole storage is missing, not only one file."""
-    if not folder.is_dir():
-        raise EngineUnavailable("the storage of this task's frames does not answer") from cause
 
 
 def _video_facts(task_id: int) -> _VideoFacts:
@@ -240,7 +235,10 @@ def _video_frames(
     facts = _video_facts(task_id)
     inside = [number for number in numbers if 0 <= number < facts.size]
     positions = [facts.start_frame + number * facts.step for number in inside]
-    pictures = facts.reader().frames(positions)
+    try:
+        pictures = facts.reader().frames(positions)
+    except FileNotFoundError as exc:
+        raise EngineUnavailable("the video of this task cannot be read at present") from exc
     try:
         for number, (_, picture) in zip(inside, pictures, strict=True):
             if picture is None:

@@ -1,16 +1,42 @@
-"""Folders below MEDIA_ROOT: the media of tasks, and uploads in progress."""
+"""Where the media of tasks are kept: a folder below MEDIA_ROOT, or an object store.
+
+Django's storage ``STORAGES["media"]`` names an object store. Without it the folder on disk is the
+storage. With it, each file of a task is an object, and a host downloads a file into a bounded
+cache below MEDIA_ROOT before it reads the file. Files of a task never change.
+"""
 
 from __future__ import annotations
 
+import logging
 import shutil
 import uuid
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import Final
 
 from django.conf import settings
+from django.core.files import File
+from django.core.files.storage import Storage, storages
+
+from cvat_lambda.engine.standalone.media import cache
+from cvat_lambda.errors import EngineUnavailable, is_disk_full
+
+logger = logging.getLogger(__name__)
 
 ROOT = "engine"
 ORIGINAL = "original"  # as uploaded
 DISPLAYED = "upright"  # copies that are shown in place of the uploaded files
+ALIAS: Final = "media"  # of the object store in Django's setting STORAGES
+CONNECTIONS: Final = 8  # to the object store, of one reader or one upload
+UNREACHABLE: Final = "the storage of this task's frames does not answer"
+
+
+def object_store() -> Storage | None:
+    """Return the storage that all hosts share, None if media are files of this host."""
+    return storages[ALIAS] if ALIAS in storages.backends else None
 
 
 def data_root() -> Path:
@@ -19,7 +45,7 @@ def data_root() -> Path:
 
 
 def data_folder(name: str) -> Path:
-    """Return the folder of one task's media."""
+    """Return the folder of one task's media. With an object store: until they are published."""
     return data_root() / name
 
 
@@ -30,10 +56,105 @@ def new_folder() -> str:
     return name
 
 
+def publish(name: str, on_progress: Callable[[], None] | None = None) -> None:
+    """Move a complete folder to the object store, if there is one. Raise EngineUnavailable."""
+    store = object_store()
+    if store is None:
+        return
+    folder = data_folder(name)
+
+    def save(path: Path) -> None:
+        with path.open("rb") as source:
+            store.save(_key(name, path.relative_to(folder).as_posix()), File(source))
+
+    with _store_errors(), ThreadPoolExecutor(CONNECTIONS) as pool:
+        for _ in pool.map(save, [path for path in folder.rglob("*") if path.is_file()]):
+            if on_progress is not None:
+                on_progress()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def local_file(name: str, path: str) -> Path:
+    """Return a file of a task's media on this host's disk.
+
+    Raise FileNotFoundError if this file is missing, EngineUnavailable if the storage is.
+    """
+    store = object_store()
+    if store is not None:
+        key = _key(name, path)
+        with _store_errors():
+            return cache.fetch(store, key)
+    found = data_folder(name) / path
+    if not found.is_file():
+        if not data_folder(name).is_dir():
+            raise EngineUnavailable(UNREACHABLE)
+        raise FileNotFoundError(path)
+    return found
+
+
 def remove_folder(name: str) -> None:
-    """Remove a task's media, if they exist."""
-    if name:
-        shutil.rmtree(data_folder(name), ignore_errors=True)
+    """Remove a task's media, if they exist.
+
+    If the object store does not answer, the files stay until `collect_media` finds them.
+    """
+    if not name:
+        return
+    shutil.rmtree(data_folder(name), ignore_errors=True)
+    store = object_store()
+    if store is None:
+        return
+    cache.forget(_folder_key(name))
+    try:
+        with _store_errors():
+            for key in list(_objects(store, _folder_key(name))):
+                store.delete(key)
+    except EngineUnavailable:
+        logger.warning("media '%s' could not be deleted from the object store", name)
+
+
+def fetch_ahead(name: str, paths: Sequence[str]) -> Iterator[str]:
+    """Yield the paths; with an object store, download the next files meanwhile.
+
+    A file that cannot be downloaded is tried again by `local_file`, which raises the error.
+    """
+    if object_store() is None:
+        yield from paths
+        return
+
+    def fetch(path: str) -> None:
+        with suppress(FileNotFoundError, EngineUnavailable):
+            local_file(name, path)
+
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        started = [pool.submit(fetch, path) for path in paths[:CONNECTIONS]]
+        try:
+            for number, path in enumerate(paths):
+                started[number].result()
+                if number + CONNECTIONS < len(paths):
+                    started.append(pool.submit(fetch, paths[number + CONNECTIONS]))
+                yield path
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def stored_folders(known: Collection[str]) -> list[tuple[str, datetime]]:
+    """Return the names of stored media that are not ``known``, with the time of the last change.
+
+    With an object store the folders that only this host has are included: their publication was
+    interrupted. Raise EngineUnavailable.
+    """
+    found = {
+        path.name: last_change(path) for path in subfolders(data_root()) if path.name not in known
+    }
+    store = object_store()
+    if store is not None:
+        with _store_errors():
+            for name in store.listdir(_data_prefix())[0]:
+                if name and name not in known:
+                    found[name] = max(
+                        map(store.get_modified_time, _objects(store, _folder_key(name)))
+                    )
+    return list(found.items())
 
 
 def upload_root() -> Path:
@@ -47,5 +168,57 @@ def upload_folder(task_id: int) -> Path:
 
 
 def folder_bytes(name: str) -> int:
-    """Return how many bytes the files of a task's media take."""
+    """Return how many bytes the files of a task's media take. Raise EngineUnavailable."""
+    store = object_store()
+    if store is not None and not data_folder(name).is_dir():
+        with _store_errors():
+            return sum(store.size(key) for key in _objects(store, _folder_key(name)))
     return sum(path.stat().st_size for path in data_folder(name).rglob("*") if path.is_file())
+
+
+def subfolders(root: Path) -> list[Path]:
+    """Return the folders in a folder, which may be missing."""
+    return [path for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
+
+
+def last_change(folder: Path) -> datetime:
+    """Return when anything in a folder changed last."""
+    times = [path.stat().st_mtime for path in (folder, *folder.rglob("*")) if path.exists()]
+    return datetime.fromtimestamp(max(times, default=0.0), timezone.utc)
+
+
+def _data_prefix() -> str:
+    return f"{ROOT}/data"
+
+
+def _folder_key(name: str) -> str:
+    return f"{_data_prefix()}/{name}"
+
+
+def _key(name: str, path: str) -> str:
+    return f"{_folder_key(name)}/{path}"
+
+
+def _objects(store: Storage, prefix: str) -> Iterator[str]:
+    folders, files = store.listdir(prefix)
+    yield from (f"{prefix}/{file}" for file in files if file)
+    for folder in folders:
+        if folder:
+            yield from _objects(store, f"{prefix}/{folder}")
+
+
+@contextmanager
+def _store_errors() -> Iterator[None]:
+    """Turn an error of the object store into EngineUnavailable; a missing object stays one.
+
+    Storage classes raise the errors of their client library, which have no common base class.
+    An error of this host's disk, such as a full one, is not changed.
+    """
+    try:
+        yield
+    except (FileNotFoundError, EngineUnavailable):
+        raise
+    except Exception as exc:
+        if is_disk_full(exc):
+            raise
+        raise EngineUnavailable(UNREACHABLE) from exc

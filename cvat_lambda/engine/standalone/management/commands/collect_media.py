@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import time
-from collections.abc import Iterator
-from pathlib import Path
+from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand
+from django.utils import timezone
 
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.media import storage
@@ -27,27 +26,20 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        limit = time.time() - options["hours"] * 3600
+        limit = timezone.now() - timedelta(hours=options["hours"])
         known = set(models.Data.objects.values_list("folder", flat=True))
         busy = models.DataRequest.objects.filter(
             status__in=(models.RequestStatus.QUEUED, models.RequestStatus.STARTED)
         )
         uploading = {str(task_id) for task_id in busy.values_list("task_id", flat=True)}
-        folders = [
-            *(folder for folder in _folders(storage.data_root()) if folder.name not in known),
-            *(folder for folder in _folders(storage.upload_root()) if folder.name not in uploading),
+        media = [name for name, changed_at in storage.stored_folders(known) if changed_at < limit]
+        uploads = [
+            folder
+            for folder in storage.subfolders(storage.upload_root())
+            if folder.name not in uploading and storage.last_change(folder) < limit
         ]
-        stale = [folder for folder in folders if _changed_at(folder) < limit]
-        for folder in stale:
+        for name in media:
+            storage.remove_folder(name)
+        for folder in uploads:
             shutil.rmtree(folder, ignore_errors=True)
-        self.stdout.write(f"Deleted {len(stale)} folders without a task.")
-
-
-def _folders(root: Path) -> Iterator[Path]:
-    if root.is_dir():
-        yield from (path for path in root.iterdir() if path.is_dir())
-
-
-def _changed_at(folder: Path) -> float:
-    times = [path.stat().st_mtime for path in (folder, *folder.rglob("*")) if path.exists()]
-    return max(times, default=0.0)
+        self.stdout.write(f"Deleted {len(media) + len(uploads)} folders without a task.")

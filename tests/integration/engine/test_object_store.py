@@ -1,0 +1,161 @@
+"""Media in an object store that several hosts share."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.utils import timezone
+from PIL import Image
+from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
+
+from cvat_lambda.engine.port import Frame, UnreadableFrame
+from cvat_lambda.engine.standalone import models
+from cvat_lambda.engine.standalone.adapter import StandaloneEngine
+from cvat_lambda.engine.standalone.media import storage
+from cvat_lambda.engine.standalone.tasks import create_task
+from cvat_lambda.errors import EngineUnavailable
+from tests.integration.engine.videos import make_video, number_of
+from tests.object_store import BUCKET, CREDENTIALS, ObjectStore, object_store
+
+COUNT = 20
+
+
+@pytest.fixture
+def store(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ObjectStore]:
+    """An object store that the engine uses for media."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    with object_store(tmp_path) as found:
+        options = {"bucket_name": BUCKET, "endpoint_url": found.url, "region_name": "us-east-1"}
+        backend = {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": options}
+        settings.STORAGES = {**settings.STORAGES, storage.ALIAS: backend}
+        yield found
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[Path]:
+    """Image files whose colours tell their numbers."""
+    paths = [tmp_path / f"{number:03d}.png" for number in range(COUNT)]
+    for number, path in enumerate(paths):
+        Image.new("RGB", (8, 6), (number, 0, 0)).save(path)
+    return paths
+
+
+def move_to_another_host(settings: Settings, tmp_path: Path) -> None:
+    """Go on with an empty media folder, as another host has it."""
+    settings.MEDIA_ROOT = tmp_path / "another-host"
+
+
+def red_values(frames: Iterator[Frame | UnreadableFrame]) -> list[object]:
+    """Return the red value of the first pixel of each frame."""
+    return [
+        Image.open(io.BytesIO(frame.data)).getpixel((0, 0))[0]  # type: ignore[index]
+        for frame in frames
+        if isinstance(frame, Frame)
+    ]
+
+
+def test_images_are_read_on_a_host_that_did_not_receive_them(
+    alice: User, store: ObjectStore, pictures: list[Path], settings: Settings, tmp_path: Path
+) -> None:
+    task = create_task(alice, "images", [], pictures)
+    assert len(store.keys()) == COUNT
+    move_to_another_host(settings, tmp_path)
+    assert red_values(StandaloneEngine().frames(task.pk, range(COUNT))) == list(range(COUNT))
+
+
+def test_video_is_read_on_a_host_that_did_not_receive_it(
+    alice: User, store: ObjectStore, settings: Settings, tmp_path: Path
+) -> None:
+    task = create_task(alice, "video", [], [make_video(tmp_path / "video.mp4")])
+    move_to_another_host(settings, tmp_path)
+    frames = list(StandaloneEngine().frames(task.pk, [3, 12, 29]))
+    assert [number_of(frame.data) for frame in frames if isinstance(frame, Frame)] == [3, 12, 29]
+
+
+def test_publishing_leaves_no_copy_in_the_media_folder(
+    alice: User, store: ObjectStore, pictures: list[Path]
+) -> None:
+    create_task(alice, "images", [], pictures)
+    assert storage.subfolders(storage.data_root()) == []
+
+
+def test_deleting_a_task_deletes_its_objects_and_its_cached_files(
+    alice: User,
+    store: ObjectStore,
+    pictures: list[Path],
+    settings: Settings,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    task = create_task(alice, "images", [], pictures)
+    StandaloneEngine().frame(task.pk, 0)
+    with django_capture_on_commit_callbacks(execute=True):
+        task.delete()
+    assert store.keys() == []
+    assert list(Path(settings.MEDIA_ROOT).rglob("*.png")) == []
+
+
+def test_missing_object_is_an_unreadable_frame(
+    alice: User, store: ObjectStore, pictures: list[Path]
+) -> None:
+    task = create_task(alice, "images", [], pictures)
+    store.client().delete_object(Bucket=BUCKET, Key=store.keys()[2])
+    frames = list(StandaloneEngine().frames(task.pk, range(4)))
+    assert [isinstance(frame, UnreadableFrame) for frame in frames] == [False, False, True, False]
+
+
+def test_store_that_does_not_answer_is_a_temporary_error_and_cached_frames_are_read(
+    alice: User, store: ObjectStore, pictures: list[Path]
+) -> None:
+    task = create_task(alice, "images", [], pictures)
+    StandaloneEngine().frame(task.pk, 1)
+    store.process.stop()
+    assert StandaloneEngine().frame(task.pk, 1).number == 1
+    with pytest.raises(EngineUnavailable, match="storage of this task's frames"):
+        StandaloneEngine().frame(task.pk, 5)
+
+
+def test_upload_while_the_store_does_not_answer_leaves_nothing_behind(
+    alice: User, store: ObjectStore, pictures: list[Path]
+) -> None:
+    store.process.stop()
+    with pytest.raises(EngineUnavailable):
+        create_task(alice, "images", [], pictures)
+    assert not models.Data.objects.exists()
+    assert storage.subfolders(storage.data_root()) == []
+
+
+def test_cache_keeps_the_files_that_were_used_last_within_its_limit(
+    alice: User, store: ObjectStore, tmp_path: Path, settings: Settings
+) -> None:
+    paths = [tmp_path / f"{number:03d}.bmp" for number in range(COUNT)]
+    for path in paths:
+        Image.new("RGB", (100, 100)).save(path)
+    size = paths[0].stat().st_size
+    settings.CVAT_LAMBDA_STANDALONE_MEDIA_CACHE_BYTES = 5 * size
+    task = create_task(alice, "images", [], paths)
+    for number in range(COUNT):
+        StandaloneEngine().frame(task.pk, number)
+    cached = list(Path(settings.MEDIA_ROOT).rglob("*.bmp"))
+    assert 0 < len(cached) <= 6
+    assert f"{COUNT - 1:06d}.bmp" in {path.name for path in cached}
+
+
+def test_collect_media_deletes_objects_without_a_task(
+    alice: User, store: ObjectStore, pictures: list[Path]
+) -> None:
+    task = create_task(alice, "images", [], pictures[:2])
+    store.client().put_object(Bucket=BUCKET, Key="engine/data/lost/original/1.png", Body=b"")
+    call_command("collect_media", "--hours", "1")
+    assert len(store.keys()) == 3
+    assert timezone.now() - storage.stored_folders([task.data.folder])[0][1] < timedelta(hours=1)
+    call_command("collect_media", "--hours", "0")
+    assert len(store.keys()) == 2
