@@ -7,7 +7,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -16,6 +15,7 @@ from django.db import connection
 from django.test import Client
 from hypothesis import HealthCheck
 from hypothesis import settings as examples
+from pytest_django import Settings
 
 from cvat_lambda.functions import health
 from cvat_lambda.gateway.gateway import get_gateway
@@ -23,6 +23,8 @@ from cvat_lambda.server.processes import Child
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 IMAGES = REPOSITORY / "cvat_lambda" / "server" / "photographs"
+
+ClientFor = Callable[[User | None], Client]
 
 # A slow machine must not fail a test: no deadline, and no check for slow generation.
 examples.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -49,7 +51,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 @pytest.fixture(autouse=True)
-def media_root(settings: Any, tmp_path: Path) -> Path:
+def media_root(settings: Settings, tmp_path: Path) -> Path:
     """Give each test its own media folder."""
     settings.MEDIA_ROOT = tmp_path / "media"
     return tmp_path / "media"
@@ -82,7 +84,7 @@ def charlie(db: None) -> User:
 
 
 @pytest.fixture
-def client_for() -> Callable[[User | None], Client]:
+def client_for() -> ClientFor:
     """Return a function that makes a logged-in Django test client, or an anonymous one for None."""
 
     def make(user: User | None) -> Client:

@@ -7,9 +7,9 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from cvat_lambda.server.processes import Child, bound_socket, wait_for_answer
 from cvat_lambda.server.services import web_command
@@ -35,7 +35,7 @@ def media_of_all(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def media_root(settings: Any, media_of_all: Path) -> Path:
+def media_root(settings: Settings, media_of_all: Path) -> Path:
     """Media that a test creates itself are put in the media folder of the server."""
     settings.MEDIA_ROOT = media_of_all
     return media_of_all
@@ -49,7 +49,9 @@ def platform() -> Iterator[Functions]:
 
 
 @pytest.fixture
-def functions(settings: Any, transactional_db: None, platform: Functions) -> Iterator[Functions]:
+def functions(
+    settings: Settings, transactional_db: None, platform: Functions
+) -> Iterator[Functions]:
     """The platform without functions. Each test adds its own."""
     with known_platform(settings, platform):
         yield platform

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 if importlib.util.find_spec("cvat") is None:
     collect_ignore_glob = ["*.py"]
 
 
 @pytest.fixture
-def media_root(settings: Any) -> Path:
+def media_root(settings: Settings) -> Path:
     """The folder of CVAT's files, which the settings create."""
     return Path(settings.MEDIA_ROOT)
 

@@ -11,6 +11,7 @@ from django.core.handlers.asgi import ASGIHandler
 from django.core.signals import request_started
 from django.db import connection, connections
 from django.test import Client
+from pytest_django import Settings
 
 from cvat_lambda.integration.cvat.database import base
 from cvat_lambda.integration.cvat.database.connection_pool import ConnectionPool, pool
@@ -60,7 +61,7 @@ def test_two_threads_at_once_have_different_connections(enabled_pool: Connection
 
 
 def test_pool_keeps_no_more_connections_than_the_setting(
-    enabled_pool: ConnectionPool, settings: Any
+    enabled_pool: ConnectionPool, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_KEPT_DATABASE_CONNECTIONS = 1
     first, second, third, fourth = new_wrapper(), new_wrapper(), new_wrapper(), new_wrapper()

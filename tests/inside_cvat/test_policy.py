@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from pytest_django import Settings
 
 from cvat_lambda.engine.cvat import compat, policy
 from cvat_lambda.engine.cvat.policy import PolicyUnavailable
@@ -118,7 +119,7 @@ def test_policy_server_that_does_not_answer_permits_nothing() -> None:
     ],
 )
 def test_policy_server_without_the_rules_of_the_app_gives_503_with_a_sentence(
-    cvat: CvatScenarios, server: Policy, settings: Any, method: str, path: str
+    cvat: CvatScenarios, server: Policy, settings: Settings, method: str, path: str
 ) -> None:
     task_id = cvat.task(frames=1)
     settings.IAM_OPA_DATA_URL = f"{server.url}/v1/data"
@@ -130,7 +131,7 @@ def test_policy_server_without_the_rules_of_the_app_gives_503_with_a_sentence(
 
 
 def test_list_of_requests_without_the_rules_of_tasks_gives_503(
-    cvat: CvatScenarios, server: Policy, settings: Any
+    cvat: CvatScenarios, server: Policy, settings: Settings
 ) -> None:
     settings.IAM_OPA_DATA_URL = f"{server.url}/v1/data"
     server.answers = {"/v1/data/cvat_lambda/allow": b'{"result": true}'}
@@ -140,7 +141,7 @@ def test_list_of_requests_without_the_rules_of_tasks_gives_503(
 
 
 def test_requests_are_judged_by_cvats_own_rules_where_the_server_has_them(
-    cvat: CvatScenarios, server: Policy, settings: Any, monkeypatch: pytest.MonkeyPatch
+    cvat: CvatScenarios, server: Policy, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """CVAT has the package ``lambda_requests`` from version 2.72 on."""
     request = request_of(cvat, "alice", cvat.task(frames=4))
@@ -169,7 +170,7 @@ def test_requests_are_judged_by_cvats_own_rules_where_the_server_has_them(
 
 
 def test_call_sends_two_policy_requests_over_one_connection_and_few_queries(
-    cvat: CvatScenarios, server: Policy, settings: Any
+    cvat: CvatScenarios, server: Policy, settings: Settings
 ) -> None:
     from cvat_lambda.functions.models import Function
     from cvat_lambda.gateway.gateway import get_gateway

@@ -17,6 +17,7 @@ from cvat.apps.events import handlers
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from pytest_django import Settings
 
 from cvat_lambda.engine.conformance import LABELS, Bench
 from cvat_lambda.engine.cvat.compat import HAS_SCORE
@@ -444,7 +445,7 @@ def test_request_triggers_the_webhooks_of_job_task_and_project_once(
     cvat: CvatScenarios,
     function: FunctionServer,
     monkeypatch: pytest.MonkeyPatch,
-    settings: Any,
+    settings: Settings,
     only_removes: bool,
 ) -> None:
     from cvat.apps.webhooks import signals
@@ -726,7 +727,10 @@ print(codes, queue.failed_job_registry.count)
 
 
 def test_queued_request_survives_the_return_to_cvats_own_app(
-    cvat: CvatScenarios, function: FunctionServer, settings: Any, monkeypatch: pytest.MonkeyPatch
+    cvat: CvatScenarios,
+    function: FunctionServer,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """CVAT's own app does not list the request, and its worker fails the RQ job."""
     from cvat_lambda.models import Request

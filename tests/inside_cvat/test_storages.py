@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from cvat_lambda.engine.cvat import frames, stream
 from cvat_lambda.engine.cvat.chunks import ChunkCache
@@ -156,7 +156,7 @@ def test_file_missing_in_a_cloud_storage_fails_the_frames_of_its_chunk(
 def test_image_in_a_shared_folder_is_read_without_a_chunk(
     cvat: CvatScenarios,
     function: FunctionServer,
-    settings: Any,
+    settings: Settings,
     chunks_read: list[str],
     use_cache: bool,
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import django_rq
 import pytest
+from pytest_django import Settings
 
 from tests.inside_cvat.scenarios import CvatScenarios
 from tests.inside_cvat.test_requests import boxes_of, image_number, left_edges, rolled_back
@@ -66,7 +67,7 @@ class Dashboard(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def nuclio(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[None]:
+def nuclio(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[None]:
     """The platform of CVAT's own app and of this one."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Dashboard)
     server.daemon_threads = True

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from pytest_django import Settings
 
 from cvat_lambda import signals
 from cvat_lambda.engine.conformance import LABELS
@@ -53,7 +54,7 @@ def received() -> Iterator[tuple[str, list[Json]]]:
 
 
 @pytest.fixture
-def queued(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def queued(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """RQ jobs of the queues wait for a worker."""
     for name in ("annotation", "webhooks"):
         monkeypatch.setitem(settings.RQ_QUEUES[name], "ASYNC", True)

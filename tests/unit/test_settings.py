@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from pytest_django import Settings
 
 from cvat_lambda import checks
-from cvat_lambda.conf import Settings, from_environment, settings
+from cvat_lambda.conf import Settings as AppSettings
+from cvat_lambda.conf import from_environment
+from cvat_lambda.conf import settings as app_settings
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.standalone import checks as engine_checks
 from cvat_lambda.engine.standalone.conf import EngineSettings, engine_settings
@@ -22,7 +24,7 @@ APP, _, STANDALONE = (DOCS / "settings.md").read_text().partition("## The standa
 
 
 @pytest.mark.parametrize(
-    ("page", "declared"), [(APP, Settings), (STANDALONE, EngineSettings)], ids=["app", "engine"]
+    ("page", "declared"), [(APP, AppSettings), (STANDALONE, EngineSettings)], ids=["app", "engine"]
 )
 def test_every_setting_is_documented_with_its_default(page: str, declared: type) -> None:
     documented = dict(re.findall(r"^\| `([A-Z_]+)` \|([^|]*)\|", page, re.M))
@@ -56,13 +58,11 @@ def test_environment_variable_that_cannot_be_parsed_raises_an_error() -> None:
         from_environment({"CVAT_LAMBDA_MAX_ATTEMPTS": "many"})
 
 
-def test_setting_is_read_at_each_access(settings: Any) -> None:
-    from cvat_lambda.conf import settings as ours
-
+def test_setting_is_read_at_each_access(settings: Settings) -> None:
     settings.CVAT_LAMBDA_BATCH_FRAMES = 3
-    assert ours.BATCH_FRAMES == 3
+    assert app_settings.BATCH_FRAMES == 3
     del settings.CVAT_LAMBDA_BATCH_FRAMES
-    assert Settings.BATCH_FRAMES == ours.BATCH_FRAMES
+    assert AppSettings.BATCH_FRAMES == app_settings.BATCH_FRAMES
 
 
 @pytest.mark.parametrize(
@@ -87,19 +87,19 @@ def test_setting_is_read_at_each_access(settings: Any) -> None:
     ],
 )
 def test_system_check_reports_an_invalid_setting(
-    settings: Any, name: str, value: object, code: str
+    settings: Settings, name: str, value: object, code: str
 ) -> None:
     setattr(settings, f"CVAT_LAMBDA_{name}", value)
     assert code in [message.id for message in checks.check_settings()]
 
 
-def test_get_engine_without_the_setting_names_the_setting(settings: Any) -> None:
+def test_get_engine_without_the_setting_names_the_setting(settings: Settings) -> None:
     settings.CVAT_LAMBDA_ENGINE = ""
     with pytest.raises(ImproperlyConfigured, match="CVAT_LAMBDA_ENGINE is not set"):
         get_engine()
 
 
-def test_old_name_of_an_engine_setting_is_read_and_reported(settings: Any) -> None:
+def test_old_name_of_an_engine_setting_is_read_and_reported(settings: Settings) -> None:
     settings.CVAT_LAMBDA_HOST_CHUNK_FRAMES = 7
     assert engine_settings.CHUNK_FRAMES == 7
     (warning,) = engine_checks.check_settings()
@@ -113,7 +113,7 @@ def test_old_name_of_an_engine_setting_is_read_and_reported(settings: Any) -> No
     ("name", "value", "code"), [("CHUNK_FRAMES", "5", "engine.E001"), ("CHUNKS", 5, "engine.W002")]
 )
 def test_system_check_reports_an_invalid_setting_of_the_engine(
-    settings: Any, name: str, value: object, code: str
+    settings: Settings, name: str, value: object, code: str
 ) -> None:
     setattr(settings, f"CVAT_LAMBDA_STANDALONE_{name}", value)
     assert [message.id for message in engine_checks.check_settings()] == [code]
@@ -122,4 +122,4 @@ def test_system_check_reports_an_invalid_setting_of_the_engine(
 def test_default_settings_pass_the_system_checks() -> None:
     assert checks.check_settings() == []
     assert engine_checks.check_settings() == []
-    assert settings.MAX_ATTEMPTS == 5
+    assert app_settings.MAX_ATTEMPTS == 5

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from PIL import Image
+from pytest_django import Settings
 
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.tasks import create_task
@@ -46,7 +47,7 @@ def car(task: models.Task) -> models.Label:
 
 
 @pytest.fixture(autouse=True)
-def static_root(settings: Any, tmp_path: Path) -> None:
+def static_root(settings: Settings, tmp_path: Path) -> None:
     """An empty folder of static files. Without it WhiteNoise warns."""
     settings.STATIC_ROOT = tmp_path / "static"
     settings.STATIC_ROOT.mkdir()

@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from cvat_lambda.engine.standalone import models
+from tests.conftest import ClientFor
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def test_put_annotations_of_a_job_keeps_those_of_other_jobs(
 
 @pytest.mark.parametrize("action", ["delete", "update"])
 def test_assignee_of_a_job_cannot_change_shapes_of_another_job_by_id(
-    client_for: Any,
+    client_for: ClientFor,
     alice: User,
     bob: User,
     task: models.Task,

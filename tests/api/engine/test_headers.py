@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from pytest_django import Settings
 
 from cvat_lambda.engine.standalone import models
 
@@ -107,7 +108,9 @@ def test_every_answer_has_a_content_security_policy(path: str) -> None:
     assert "unsafe" not in answer["Content-Security-Policy"]
 
 
-def test_body_over_the_limit_answers_413(settings: Any, client: Client, task: models.Task) -> None:
+def test_body_over_the_limit_answers_413(
+    settings: Settings, client: Client, task: models.Task
+) -> None:
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 100
     path = f"/api/tasks/{task.pk}/annotations"
     answer = client.put(path, {"tags": [], "padding": "x" * 100}, "application/json")

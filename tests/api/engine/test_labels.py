@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.test import Client
+from pytest_django import DjangoAssertNumQueries
 
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.tasks import create_project, create_task
@@ -279,7 +280,10 @@ def test_list_can_be_sorted_by_every_documented_name(client: Client, task: model
 
 
 def test_list_of_many_tasks_takes_as_many_queries_as_of_few(
-    client: Client, alice: User, pictures: list[Any], django_assert_max_num_queries: Any
+    client: Client,
+    alice: User,
+    pictures: list[Any],
+    django_assert_max_num_queries: DjangoAssertNumQueries,
 ) -> None:
     for _ in range(9):
         create_task(alice, "task", ["car"], pictures[:2], segment_size=1)

@@ -16,6 +16,7 @@ from django.core.management import call_command
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
+from pytest_django import Settings
 
 from cvat_lambda.engine.standalone.models import AccessToken, TokenKind
 
@@ -48,7 +49,7 @@ def test_login_key_is_not_accepted_as_personal_token(alice: User) -> None:
     assert status_with(personal, "Bearer") == 200
 
 
-def test_login_key_expires_after_the_days_of_the_setting(settings: Any, alice: User) -> None:
+def test_login_key_expires_after_the_days_of_the_setting(settings: Settings, alice: User) -> None:
     settings.CVAT_LAMBDA_STANDALONE_LOGIN_KEY_DAYS = 3
     key = login().json()["key"]
     row = AccessToken.objects.get(user=alice)
@@ -93,7 +94,7 @@ def test_revoke_access_ends_keys_and_sessions_of_one_user(alice: User, bob: User
     assert other.get("/api/users/self").status_code == 200
 
 
-def test_failed_logins_are_limited_by_name_and_address(settings: Any, alice: User) -> None:
+def test_failed_logins_are_limited_by_name_and_address(settings: Settings, alice: User) -> None:
     settings.CVAT_LAMBDA_STANDALONE_MAX_FAILED_LOGINS = 2
     assert [login("wrong").status_code for _ in range(2)] == [400, 400]
     refused = login()
@@ -101,14 +102,14 @@ def test_failed_logins_are_limited_by_name_and_address(settings: Any, alice: Use
     assert login(REMOTE_ADDR="192.0.2.7").status_code == 200
 
 
-def test_failed_logins_of_any_names_are_limited_by_address(settings: Any, alice: User) -> None:
+def test_failed_logins_of_any_names_are_limited_by_address(settings: Settings, alice: User) -> None:
     settings.CVAT_LAMBDA_STANDALONE_MAX_FAILED_LOGINS_PER_ADDRESS = 2
     assert [login("wrong", name=f"user{n}").status_code for n in range(2)] == [400, 400]
     assert login().status_code == 429
 
 
 def test_the_login_page_and_basic_authentication_share_the_limit(
-    settings: Any, alice: User
+    settings: Settings, alice: User
 ) -> None:
     settings.CVAT_LAMBDA_STANDALONE_MAX_FAILED_LOGINS = 1
     wrong = {"username": "alice", "password": "wrong"}
@@ -119,7 +120,7 @@ def test_the_login_page_and_basic_authentication_share_the_limit(
     assert basic.get("/api/users/self").status_code == 429
 
 
-def test_login_succeeds_while_redis_is_down(settings: Any, alice: User) -> None:
+def test_login_succeeds_while_redis_is_down(settings: Settings, alice: User) -> None:
     settings.CVAT_LAMBDA_REDIS_URL = "redis://127.0.0.1:1/0"
     assert login().status_code == 200
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,9 @@ from rest_framework.permissions import IsAuthenticated
 
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.tasks import create_project, create_task
+from tests.conftest import ClientFor
 from tests.routes import Endpoint, defined, routes, samples, undefined
 
-ClientFor = Callable[[User | None], Client]
 EMPTY: dict[str, Any] = {"tags": [], "shapes": [], "tracks": []}
 DENIED, GONE, ANONYMOUS = 403, 404, 401
 

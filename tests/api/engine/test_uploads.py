@@ -18,6 +18,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import call_command
 from django.db import connection
 from django.test import Client
+from pytest_django import Settings
 
 from cvat_lambda.engine.standalone import models, uploads
 from cvat_lambda.engine.standalone.media import storage
@@ -194,7 +195,7 @@ def test_invalid_headers_of_a_resumable_upload_are_refused(
 
 
 def test_files_outside_the_shared_folder_are_refused(
-    client: Client, empty: models.Task, pictures: list[Path], settings: Any, tmp_path: Path
+    client: Client, empty: models.Task, pictures: list[Path], settings: Settings, tmp_path: Path
 ) -> None:
     share = tmp_path / "share"
     (share / "inner").mkdir(parents=True)
@@ -247,7 +248,7 @@ def web(tmp_path: Path) -> Iterator[str]:
 
 
 def test_remote_files_are_fetched_from_allowed_hosts_only(
-    empty: models.Task, pictures: list[Path], settings: Any, tmp_path: Path, web: str
+    empty: models.Task, pictures: list[Path], settings: Settings, tmp_path: Path, web: str
 ) -> None:
     pictures[0].rename(tmp_path / "web" / "far.png")
     settings.CVAT_LAMBDA_STANDALONE_REMOTE_FILES = True
@@ -266,7 +267,7 @@ def test_remote_files_are_fetched_from_allowed_hosts_only(
 
 
 def test_remote_file_that_is_missing_fails_the_request(
-    empty: models.Task, settings: Any, web: str
+    empty: models.Task, settings: Settings, web: str
 ) -> None:
     settings.CVAT_LAMBDA_STANDALONE_REMOTE_FILES = True
     settings.CVAT_LAMBDA_STANDALONE_REMOTE_FILES_ALLOWED_HOSTS = ("127.0.0.1",)
@@ -281,7 +282,7 @@ def test_remote_file_that_is_missing_fails_the_request(
 
 @pytest.mark.django_db(transaction=True)
 def test_large_upload_is_unpacked_after_the_answer(
-    client: Client, empty: models.Task, pictures: list[Path], settings: Any
+    client: Client, empty: models.Task, pictures: list[Path], settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_STANDALONE_INLINE_UPLOAD_BYTES = 0
     response = client.post(
@@ -317,7 +318,7 @@ def test_second_finish_of_an_upload_answers_409(empty: models.Task, pictures: li
 
 
 def test_upload_of_a_dead_process_is_continued_once_it_is_stalled(
-    empty: models.Task, pictures: list[Path], settings: Any
+    empty: models.Task, pictures: list[Path], settings: Settings
 ) -> None:
     Staging(empty.pk).add("a.png", [pictures[0].read_bytes()])
     request = models.DataRequest.objects.create(
@@ -341,7 +342,7 @@ def begin(client: Client, task: models.Task, name: str, length: int) -> int:
 
 
 def test_announced_sizes_count_against_the_limit(
-    settings: Any, client: Client, empty: models.Task
+    settings: Settings, client: Client, empty: models.Task
 ) -> None:
     """The server counted received bytes only, so ten uploads of 9 bytes passed a limit of 10."""
     settings.CVAT_LAMBDA_STANDALONE_MAX_UPLOAD_BYTES = 10
@@ -350,7 +351,7 @@ def test_announced_sizes_count_against_the_limit(
 
 
 def test_quota_of_an_owner_counts_all_their_tasks(
-    settings: Any, client: Client, alice: User, empty: models.Task, pictures: list[Path]
+    settings: Settings, client: Client, alice: User, empty: models.Task, pictures: list[Path]
 ) -> None:
     other = create_task(alice, "other", [], pictures[:1])
     used = sum(path.stat().st_size for path in pictures[:1])
@@ -362,7 +363,7 @@ def test_quota_of_an_owner_counts_all_their_tasks(
 
 
 def test_an_upload_is_refused_while_the_disk_is_full(
-    settings: Any, client: Client, empty: models.Task, pictures: list[Path]
+    settings: Settings, client: Client, empty: models.Task, pictures: list[Path]
 ) -> None:
     settings.CVAT_LAMBDA_STANDALONE_MIN_FREE_DISK_BYTES = 2**62
     assert begin(client, empty, "a.png", 1) == 507

@@ -13,9 +13,11 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from PIL import Image
+from pytest_django import Settings
 
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.tasks import create_task
+from tests.conftest import ClientFor
 from tests.integration.interactive.functions import Functions, known_functions
 
 LABELS = [
@@ -23,10 +25,11 @@ LABELS = [
     {"name": "person", "type": "any", "attributes": []},
 ]
 SIZE = (64, 48)
+BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101"}
 
 
 @pytest.fixture
-def functions(settings: Any, db: None) -> Iterator[Functions]:
+def functions(settings: Settings, db: None) -> Iterator[Functions]:
     """A real HTTP function platform without functions. Each test adds its own."""
     with known_functions(settings) as served:
         yield served
@@ -70,34 +73,37 @@ class Api:
 
     client: Client
 
-    def get(self, path: str) -> Any:
-        return self.client.get(f"/api/lambda/{path}")
+    def get(self, path: str, headers: dict[str, str] | None = None) -> Any:
+        return self.client.get(f"/api/lambda/{path}", headers=headers)
 
-    def post(self, path: str, body: Any = None, **kwargs: Any) -> Any:
+    def post(self, path: str, body: object = None, headers: dict[str, str] | None = None) -> Any:
         text = body if isinstance(body, (str, bytes)) else json.dumps(body or {})
         return self.client.post(
-            f"/api/lambda/{path}", text, content_type="application/json", **kwargs
+            f"/api/lambda/{path}", text, content_type="application/json", headers=headers
         )
 
     def delete(self, path: str) -> Any:
         return self.client.delete(f"/api/lambda/{path}")
 
-    def call(self, function_id: str, **body: Any) -> Any:
+    def call(self, function_id: str, **body: object) -> Any:
         return self.post(f"functions/{function_id}", body)
 
 
+ApiOf = Callable[[User | None], Api]
+
+
 @pytest.fixture
-def api_of(client_for: Callable[[User | None], Client]) -> Callable[[User | None], Api]:
-    """Return a client of the lambda API for a user, or an anonymous one for None."""
+def api_of(client_for: ClientFor) -> ApiOf:
+    """Return a function that makes a client of the lambda API for a user, or an anonymous one."""
     return lambda user: Api(client_for(user))
 
 
 @pytest.fixture
-def api(alice: User, api_of: Callable[[User | None], Api]) -> Api:
+def api(alice: User, api_of: ApiOf) -> Api:
     """A client of the lambda API, logged in as alice."""
     return api_of(alice)
 
 
 @pytest.fixture(autouse=True)
-def _static_root(settings: Any) -> None:
+def _static_root(settings: Settings) -> None:
     Path(settings.STATIC_ROOT).mkdir(exist_ok=True)  # WhiteNoise warns about a missing folder

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.http import HttpResponse
 from django.test import RequestFactory
+from pytest_django import Settings
 
 from cvat_lambda.api.call_limits import CallLimits, call_limits
 from cvat_lambda.errors import FunctionBusy, LambdaError, ServerBusy, TooManyCalls
@@ -26,7 +27,7 @@ from cvat_lambda.server.request_limits import RequestLimits
     ],
 )
 def test_a_call_over_a_limit_is_refused_until_another_has_ended(
-    settings: Any, setting: str, held: list[tuple[int, str]], error: type[LambdaError]
+    settings: Settings, setting: str, held: list[tuple[int, str]], error: type[LambdaError]
 ) -> None:
     for name in ("MAX_CALLS_PER_USER", "MAX_CALLS_PER_FUNCTION", "MAX_CALLS"):
         setattr(settings, f"CVAT_LAMBDA_{name}", 2 if name == setting else 0)
@@ -43,7 +44,7 @@ def test_a_call_over_a_limit_is_refused_until_another_has_ended(
 
 
 def test_a_call_of_a_busy_function_is_refused_before_the_view_runs(
-    settings: Any, rf: RequestFactory
+    settings: Settings, rf: RequestFactory
 ) -> None:
     settings.CVAT_LAMBDA_MAX_CALLS_PER_FUNCTION = 1
     limited = RequestLimits(lambda request: HttpResponse("done"))
@@ -55,7 +56,7 @@ def test_a_call_of_a_busy_function_is_refused_before_the_view_runs(
 
 
 def test_second_request_of_a_client_at_its_limit_answers_429(
-    settings: Any, rf: RequestFactory
+    settings: Settings, rf: RequestFactory
 ) -> None:
     settings.CVAT_LAMBDA_STANDALONE_MAX_REQUESTS_PER_CLIENT = 1
     entered, leave = threading.Event(), threading.Event()
@@ -81,7 +82,7 @@ def test_second_request_of_a_client_at_its_limit_answers_429(
 
 @pytest.mark.parametrize("path", ["/health", "/health/ready", "/static/style.css"])
 def test_health_and_static_files_have_no_limit(
-    settings: Any, rf: RequestFactory, path: str
+    settings: Settings, rf: RequestFactory, path: str
 ) -> None:
     settings.CVAT_LAMBDA_STANDALONE_MAX_REQUESTS_PER_CLIENT = 0
     view: Callable[[Any], HttpResponse] = lambda request: HttpResponse("ok")  # noqa: E731

@@ -14,13 +14,17 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from PIL import Image
+from pytest_django import DjangoAssertNumQueries
 
 from cvat_lambda import signals
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.standalone import models
+from cvat_lambda.engine.standalone.models import Task
 from cvat_lambda.engine.standalone.tasks import create_task
 from cvat_lambda.interactive.caches import get_caches
-from tests.integration.interactive.functions import RawAnswer
+from tests.integration.interactive.functions import Functions, RawAnswer
+
+from .conftest import Api
 
 CAR = json.dumps([{"name": "car", "type": "rectangle"}, {"name": "bus", "type": "rectangle"}])
 BOX = {"label": "car", "type": "rectangle", "points": [1, 2, 30, 20], "confidence": "0.75"}
@@ -38,14 +42,14 @@ def grey(frame: int) -> tuple[int, int, int]:
 
 
 def test_call_sends_the_stored_image_of_the_requested_frame(
-    api: Any, functions: Any, task: Any, images: Any
+    api: Api, functions: Functions, task: Task, images: list[Path]
 ) -> None:
     functions.add("yolo", type="detector", spec=CAR)
     assert api.call("yolo", task=task.pk, frame=2).status_code == 200
     assert base64.b64decode(functions.asked["yolo"][0]["image"]) == images[2].read_bytes()
 
 
-def test_frame_number_may_be_a_float(api: Any, functions: Any, task: Any) -> None:
+def test_frame_number_may_be_a_float(api: Api, functions: Functions, task: Task) -> None:
     """cvat-sdk 2.80 sends every number of a call as a float."""
     functions.add("yolo", type="detector", spec=CAR)
     answer = api.call("yolo", task=float(task.pk), frame=1.0, roi=[0.0, 0.0, 9.0, 9.0])
@@ -56,7 +60,7 @@ def test_frame_number_may_be_a_float(api: Any, functions: Any, task: Any) -> Non
 
 
 def test_call_with_a_job_alone_finds_the_task(
-    api: Any, functions: Any, task: Any, jobs: Any
+    api: Api, functions: Functions, task: Task, jobs: list[int]
 ) -> None:
     functions.add("yolo", lambda payload: [BOX], type="detector", spec=CAR)
     answer = api.call("yolo", job=jobs[1], frame=2)
@@ -65,7 +69,7 @@ def test_call_with_a_job_alone_finds_the_task(
 
 @pytest.mark.parametrize("kind", ["detector", "interactor", "tracker"])
 def test_call_with_a_job_of_another_task_is_refused(
-    api: Any, functions: Any, jobs: Any, other_task: Any, kind: str
+    api: Api, functions: Functions, jobs: list[int], other_task: Task, kind: str
 ) -> None:
     """Bug in CVAT: it checked the permissions on the task, but then ignored the task."""
     functions.add("f", type=kind)
@@ -76,7 +80,7 @@ def test_call_with_a_job_of_another_task_is_refused(
 
 @pytest.mark.parametrize(("where", "frame"), [("task", 3), ("task", 200), ("job", 2), ("job", 3)])
 def test_call_on_a_frame_outside_the_task_or_job_is_refused(
-    api: Any, functions: Any, task: Any, jobs: Any, where: str, frame: int
+    api: Api, functions: Functions, task: Task, jobs: list[int], where: str, frame: int
 ) -> None:
     functions.add("yolo", type="detector", spec=CAR)
     scope = {"task": task.pk} if where == "task" else {"job": jobs[0]}
@@ -86,14 +90,16 @@ def test_call_on_a_frame_outside_the_task_or_job_is_refused(
 
 
 def test_frame_outside_the_task_is_refused_with_the_range_of_frames(
-    api: Any, functions: Any, task: Any
+    api: Api, functions: Functions, task: Task
 ) -> None:
     """Bug in CVAT: for a task of 200 frames the message gave the range [0, 200]."""
     functions.add("yolo", type="detector", spec=CAR)
     assert "0 to 2" in api.call("yolo", task=task.pk, frame=3).json()["message"]
 
 
-def test_call_on_a_task_without_frames_is_refused(api: Any, functions: Any, alice: Any) -> None:
+def test_call_on_a_task_without_frames_is_refused(
+    api: Api, functions: Functions, alice: User
+) -> None:
     empty = create_task(alice, "empty", [{"name": "car"}])
     functions.add("yolo", type="detector", spec=CAR)
     answer = api.call("yolo", task=empty.pk, frame=0)
@@ -115,13 +121,13 @@ def token_client(user: User) -> Client:
 @pytest.mark.parametrize("kind", ["interactor", "detector"])
 @pytest.mark.parametrize("by_job", [False, True])
 def test_call_takes_three_queries_at_most(
-    functions: Any,
-    task: Any,
-    jobs: Any,
+    functions: Functions,
+    task: Task,
+    jobs: list[int],
     alice: User,
     kind: str,
     by_job: bool,
-    django_assert_max_num_queries: Any,
+    django_assert_max_num_queries: DjangoAssertNumQueries,
 ) -> None:
     """1. Token and user. 2. Function. 3. Permission, frame and labels."""
     answer = {"mask": MASK, "bounds": [0, 0, 1, 1]} if kind == "interactor" else []
@@ -137,7 +143,7 @@ def test_call_takes_three_queries_at_most(
 
 
 def test_detector_call_after_a_change_of_labels_uses_the_new_labels(
-    api: Any, functions: Any, task: Any
+    api: Api, functions: Functions, task: Task
 ) -> None:
     functions.add("yolo", lambda payload: [BOX], type="detector", spec=CAR)
     assert len(api.call("yolo", task=task.pk, frame=0).json()["shapes"]) == 1
@@ -151,7 +157,7 @@ def test_detector_call_after_a_change_of_labels_uses_the_new_labels(
 
 @pytest.mark.parametrize("by_job", [False, True])
 def test_function_called_signal_has_task_and_job(
-    api: Any, functions: Any, task: Any, jobs: Any, by_job: bool
+    api: Api, functions: Functions, task: Task, jobs: list[int], by_job: bool
 ) -> None:
     """Bug in CVAT: its events of function calls had neither task nor job."""
     functions.add("yolo", type="detector", spec=CAR)
@@ -172,7 +178,7 @@ def test_function_called_signal_has_task_and_job(
 
 
 def test_function_called_signal_of_a_crashed_call_has_an_error(
-    api: Any, functions: Any, task: Any, monkeypatch: pytest.MonkeyPatch
+    api: Api, functions: Functions, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     functions.add("yolo", type="detector", spec=CAR)
     crash = RuntimeError("a mistake of ours")
@@ -199,7 +205,7 @@ def test_function_called_signal_of_a_crashed_call_has_an_error(
     assert of_the_view is crash
 
 
-def test_call_without_task_and_job_is_refused(api: Any, functions: Any) -> None:
+def test_call_without_task_and_job_is_refused(api: Api, functions: Functions) -> None:
     functions.add("yolo", type="detector", spec=CAR)
     answer = api.call("yolo", frame=0)
     assert (answer.status_code, answer.json()["message"]) == (400, "A call needs 'task' or 'job'.")
@@ -215,7 +221,7 @@ def test_call_without_task_and_job_is_refused(api: Any, functions: Any) -> None:
     ],
 )
 def test_missing_members_are_listed_in_the_error(
-    api: Any, functions: Any, task: Any, kind: str, missing: list[str]
+    api: Api, functions: Functions, task: Task, kind: str, missing: list[str]
 ) -> None:
     functions.add("f", type=kind)
     answer = api.call("f", task=task.pk)
@@ -228,7 +234,7 @@ def test_missing_members_are_listed_in_the_error(
 
 @pytest.mark.parametrize("name", ["boxes0", "boxes1", "shapes", "states", "pos_points"])
 def test_list_that_is_too_long_is_refused_before_its_items_are_read(
-    api: Any, functions: Any, task: Any, name: str
+    api: Api, functions: Functions, task: Task, name: str
 ) -> None:
     """The server read 200,000 boxes for 15 to 44 s before it refused them."""
     functions.add("any", type="reid")
@@ -240,7 +246,7 @@ def test_list_that_is_too_long_is_refused_before_its_items_are_read(
 
 
 def test_mapping_with_too_many_labels_is_refused_before_they_are_read(
-    api: Any, functions: Any, task: Any
+    api: Api, functions: Functions, task: Task
 ) -> None:
     functions.add("yolo", type="detector", spec=CAR)
     mapping = {str(number): None for number in range(25_001)}
@@ -251,7 +257,7 @@ def test_mapping_with_too_many_labels_is_refused_before_they_are_read(
 
 
 def test_call_of_a_detector_returns_annotations_of_the_frame(
-    api: Any, functions: Any, task: Any
+    api: Api, functions: Functions, task: Task
 ) -> None:
     functions.add("yolo", lambda payload: [BOX], type="detector", spec=CAR)
     labels = {label.name: label.id for label in get_engine().task(task.pk).labels}
@@ -283,7 +289,7 @@ def test_call_of_a_detector_returns_annotations_of_the_frame(
 
 @pytest.mark.parametrize("threshold", [0, 0.0, 0.3, 1])
 def test_threshold_of_zero_is_sent_to_the_function(
-    api: Any, functions: Any, task: Any, threshold: float
+    api: Api, functions: Functions, task: Task, threshold: float
 ) -> None:
     """Bug in CVAT: it dropped a threshold of 0."""
     functions.add("yolo", type="detector", spec=CAR)
@@ -291,14 +297,14 @@ def test_threshold_of_zero_is_sent_to_the_function(
     assert functions.asked["yolo"][0]["threshold"] == threshold
 
 
-def test_call_without_a_threshold_sends_none(api: Any, functions: Any, task: Any) -> None:
+def test_call_without_a_threshold_sends_none(api: Api, functions: Functions, task: Task) -> None:
     functions.add("yolo", type="detector", spec=CAR)
     api.call("yolo", task=task.pk, frame=0)
     assert list(functions.asked["yolo"][0]) == ["image"]
 
 
 def test_answer_has_notes_about_clipped_and_left_out_shapes(
-    api: Any, functions: Any, task: Any
+    api: Api, functions: Functions, task: Task
 ) -> None:
     wide = {**BOX, "points": [10, 10, 500, 20]}
     far = {**BOX, "points": [500, 10, 600, 20]}
@@ -311,7 +317,7 @@ def test_answer_has_notes_about_clipped_and_left_out_shapes(
     ]
 
 
-def test_mapping_renames_labels_and_attributes(api: Any, functions: Any, task: Any) -> None:
+def test_mapping_renames_labels_and_attributes(api: Api, functions: Functions, task: Task) -> None:
     functions.add("yolo", lambda payload: [BOX], type="detector", spec=CAR)
     labels = {label.name: label.id for label in get_engine().task(task.pk).labels}
     answer = api.call("yolo", task=task.pk, frame=0, mapping={"car": {"name": "person"}})
@@ -327,7 +333,7 @@ def test_mapping_renames_labels_and_attributes(api: Any, functions: Any, task: A
     ],
 )
 def test_invalid_mapping_is_refused_before_the_function_is_invoked(
-    api: Any, functions: Any, task: Any, mapping: Any, words: str
+    api: Api, functions: Functions, task: Task, mapping: Any, words: str
 ) -> None:
     functions.add("yolo", type="detector", spec=CAR)
     answer = api.call("yolo", task=task.pk, frame=0, mapping=mapping)
@@ -337,7 +343,7 @@ def test_invalid_mapping_is_refused_before_the_function_is_invoked(
 
 
 def test_call_of_a_detector_without_labels_names_the_missing_annotation(
-    api: Any, functions: Any, task: Any
+    api: Api, functions: Functions, task: Task
 ) -> None:
     functions.add("yolo", lambda payload: [BOX], type="detector")
     answer = api.call("yolo", task=task.pk, frame=0)
@@ -347,7 +353,7 @@ def test_call_of_a_detector_without_labels_names_the_missing_annotation(
 
 @pytest.mark.parametrize("name", ["conv_mask_to_poly", "convMaskToPoly"])
 def test_masks_become_polygons_with_either_name_of_the_option(
-    api: Any, functions: Any, task: Any, name: str
+    api: Api, functions: Functions, task: Task, name: str
 ) -> None:
     square = {"label": "car", "type": "mask", "mask": [1] * 100 + [10, 10, 19, 19]}
     spec = json.dumps([{"name": "car", "type": "mask"}])
@@ -366,7 +372,7 @@ def deep_task(alice: User, path: Path, pixels: Any) -> models.Task:
 
 
 def test_function_gets_a_deep_image_with_the_brightness_of_the_page(
-    api: Any, functions: Any, alice: User, tmp_path: Path
+    api: Api, functions: Functions, alice: User, tmp_path: Path
 ) -> None:
     """The function got a black image, while the page showed a bright one."""
     ramp = np.tile(np.linspace(0, 4080, 64), (48, 1)).astype(np.uint16)
@@ -381,7 +387,7 @@ def test_function_gets_a_deep_image_with_the_brightness_of_the_page(
 
 
 def test_a_region_of_a_32_bit_tiff_is_sent(
-    api: Any, functions: Any, alice: User, tmp_path: Path
+    api: Api, functions: Functions, alice: User, tmp_path: Path
 ) -> None:
     """Pillow cannot write mode I as PNG, so the call ended with a server error."""
     ramp = np.tile(np.linspace(0, 1_000_000, 64), (48, 1)).astype(np.int32)
@@ -395,7 +401,7 @@ def test_a_region_of_a_32_bit_tiff_is_sent(
 
 
 def test_region_alone_is_sent_and_results_are_in_image_coordinates(
-    api: Any, functions: Any, task: Any
+    api: Api, functions: Functions, task: Task
 ) -> None:
     functions.add("yolo", lambda payload: [BOX], type="detector", spec=CAR)
     answer = api.call("yolo", task=task.pk, frame=1, roi=[10, 20, 50, 45])
@@ -412,7 +418,7 @@ def test_region_alone_is_sent_and_results_are_in_image_coordinates(
     ],
 )
 def test_region_is_refused_for_kinds_that_need_whole_frames(
-    api: Any, functions: Any, task: Any, kind: str, body: dict[str, Any]
+    api: Api, functions: Functions, task: Task, kind: str, body: dict[str, Any]
 ) -> None:
     functions.add("f", type=kind)
     answer = api.call("f", task=task.pk, roi=[0, 0, 9, 9], **body)
@@ -422,14 +428,14 @@ def test_region_is_refused_for_kinds_that_need_whole_frames(
 
 
 @pytest.mark.parametrize("roi", [[5, 5, 5, 9], [64, 0, 70, 9], [0, 0, 9], [0, 0, 9, "9"], "all"])
-def test_invalid_region_is_refused(api: Any, functions: Any, task: Any, roi: Any) -> None:
+def test_invalid_region_is_refused(api: Api, functions: Functions, task: Task, roi: Any) -> None:
     functions.add("yolo", type="detector", spec=CAR)
     assert api.call("yolo", task=task.pk, frame=0, roi=roi).status_code == 400
     assert functions.asked["yolo"] == []
 
 
 def test_item_that_breaks_the_contract_is_left_out_and_noted(
-    api: Any, functions: Any, task: Any
+    api: Api, functions: Functions, task: Task
 ) -> None:
     wrong = [BOX, {**BOX, "points": [1, 2, 3]}]
     functions.add("yolo", lambda payload: wrong, type="detector", spec=CAR)
@@ -442,7 +448,7 @@ def test_item_that_breaks_the_contract_is_left_out_and_noted(
 
 
 def test_answer_with_items_that_are_not_objects_names_function_frame_and_item(
-    api: Any, functions: Any, task: Any
+    api: Api, functions: Functions, task: Task
 ) -> None:
     functions.add("yolo", lambda payload: [[1, 2, 3, 4]], type="detector", spec=CAR)
     answer = api.call("yolo", task=task.pk, frame=1)
@@ -459,7 +465,7 @@ MASK = [[0, 255], [255, 255]]
 
 @pytest.mark.parametrize("box", [{}, {"obj_bbox": []}])
 def test_call_of_an_interactor_without_any_click_is_refused(
-    api: Any, functions: Any, task: Any, box: Any
+    api: Api, functions: Functions, task: Task, box: Any
 ) -> None:
     functions.add("sam", lambda payload: RawAnswer(500, "no points"), type="interactor")
     answer = api.call("sam", task=task.pk, frame=0, pos_points=[], neg_points=[], **box)
@@ -469,7 +475,7 @@ def test_call_of_an_interactor_without_any_click_is_refused(
 
 
 def test_call_without_a_click_is_sent_to_an_interactor_that_needs_none(
-    api: Any, functions: Any, task: Any
+    api: Api, functions: Functions, task: Task
 ) -> None:
     functions.add(
         "all", lambda payload: {"mask": [[1] * 64] * 48}, type="interactor", min_pos_points="0"
@@ -478,7 +484,9 @@ def test_call_without_a_click_is_sent_to_an_interactor_that_needs_none(
     assert answer.status_code == 200
 
 
-def test_interactor_gets_points_and_box_of_the_call(api: Any, functions: Any, task: Any) -> None:
+def test_interactor_gets_points_and_box_of_the_call(
+    api: Api, functions: Functions, task: Task
+) -> None:
     functions.add("sam", lambda payload: {"mask": MASK, "bounds": [3, 4, 4, 5]}, type="interactor")
     answer = api.call(
         "sam",
@@ -505,7 +513,7 @@ def test_interactor_gets_points_and_box_of_the_call(api: Any, functions: Any, ta
 @pytest.mark.parametrize("one", [1, 255, 7, True, 1.0])
 @pytest.mark.parametrize("separators", [(",", ":"), (", ", ": "), (" , ", " : ")])
 def test_whole_image_mask_is_returned_equal_in_every_json_form(
-    api: Any, functions: Any, task: Any, accept: str, one: Any, separators: Any
+    api: Api, functions: Functions, task: Task, accept: str, one: Any, separators: Any
 ) -> None:
     """Masks in common JSON forms are passed on as text. The answer must look the same."""
     rows = [[one * (x % 5 == y % 3) for x in range(64)] for y in range(48)]
@@ -524,7 +532,7 @@ def test_whole_image_mask_is_returned_equal_in_every_json_form(
 
 
 def test_interactor_gets_clicks_in_coordinates_of_the_region(
-    api: Any, functions: Any, task: Any
+    api: Api, functions: Functions, task: Task
 ) -> None:
     functions.add(
         "sam",
@@ -550,7 +558,7 @@ def test_interactor_gets_clicks_in_coordinates_of_the_region(
 
 
 def test_obj_bbox_other_than_null_or_two_corners_is_refused(
-    api: Any, functions: Any, task: Any
+    api: Api, functions: Functions, task: Task
 ) -> None:
     functions.add("sam", lambda payload: {"mask": MASK, "bounds": [0, 0, 1, 1]}, type="interactor")
     points = {"task": task.pk, "frame": 0, "pos_points": [[1, 1]], "neg_points": []}
@@ -560,7 +568,7 @@ def test_obj_bbox_other_than_null_or_two_corners_is_refused(
 
 
 def test_mask_whose_size_differs_from_its_bounds_is_refused(
-    api: Any, functions: Any, task: Any
+    api: Api, functions: Functions, task: Task
 ) -> None:
     functions.add("sam", lambda payload: {"mask": MASK, "bounds": [0, 0, 5, 5]}, type="interactor")
     answer = api.call("sam", task=task.pk, frame=0, pos_points=[[1, 1]], neg_points=[])
@@ -568,7 +576,7 @@ def test_mask_whose_size_differs_from_its_bounds_is_refused(
 
 
 def test_blob_for_the_browser_plugin_of_cvat_is_passed_on(
-    api: Any, functions: Any, task: Any
+    api: Api, functions: Functions, task: Task
 ) -> None:
     functions.add(
         "pth-facebookresearch-sam-vit-h", lambda payload: {"blob": "AAAA"}, type="interactor"
@@ -581,14 +589,14 @@ def test_blob_for_the_browser_plugin_of_cvat_is_passed_on(
 
 @pytest.mark.parametrize("blob", ['"\\ud800"', '"text!"', '""', "5"])
 def test_blob_that_is_not_base64_answers_502(
-    api: Any, functions: Any, task: Any, blob: str
+    api: Api, functions: Functions, task: Task, blob: str
 ) -> None:
     functions.add("sam", lambda payload: RawAnswer(200, f'{{"blob": {blob}}}'), type="interactor")
     answer = api.call("sam", task=task.pk, frame=0, pos_points=[[1, 1]], neg_points=[])
     assert (answer.status_code, answer.json()["field"]) == (502, "blob")
 
 
-def test_a_blob_of_a_region_is_refused(api: Any, functions: Any, task: Any) -> None:
+def test_a_blob_of_a_region_is_refused(api: Api, functions: Functions, task: Task) -> None:
     """The browser would use it for the whole image."""
     functions.add("sam", lambda payload: {"blob": "AAAA"}, type="interactor")
     answer = api.call(
@@ -602,7 +610,7 @@ def test_a_blob_of_a_region_is_refused(api: Any, functions: Any, task: Any) -> N
     [([[True, False]], [[1, 0]]), ([[0.0, 1.0]], [[0, 1]]), ([[0, 0.5]], None), ([[0, -1]], None)],
 )
 def test_mask_values_are_returned_as_integers_or_refused(
-    api: Any, functions: Any, task: Any, mask: Any, shown: Any
+    api: Api, functions: Functions, task: Task, mask: Any, shown: Any
 ) -> None:
     answer = {"mask": mask, "bounds": [0, 0, 1, 0]}
     functions.add("sam", lambda payload: answer, type="interactor")
@@ -620,7 +628,7 @@ def boxes(*corners: list[float]) -> list[dict[str, Any]]:
     return [{"points": points, "label_id": 1, "type": "rectangle"} for points in corners]
 
 
-def test_reid_matches_the_boxes_of_two_frames(api: Any, functions: Any, task: Any) -> None:
+def test_reid_matches_the_boxes_of_two_frames(api: Api, functions: Functions, task: Task) -> None:
     functions.add("reid", lambda payload: [1, -1], type="reid")
     answer = api.call(
         "reid",
@@ -641,7 +649,7 @@ def test_reid_matches_the_boxes_of_two_frames(api: Any, functions: Any, task: An
 
 
 def test_reid_without_boxes_does_not_invoke_the_function(
-    api: Any, functions: Any, task: Any
+    api: Api, functions: Functions, task: Task
 ) -> None:
     functions.add("reid", type="reid")
     scope = {"task": task.pk, "frame0": 0, "frame1": 1}
@@ -650,7 +658,7 @@ def test_reid_without_boxes_does_not_invoke_the_function(
 
 
 def test_reid_with_the_second_frame_outside_the_job_is_refused(
-    api: Any, functions: Any, task: Any, jobs: Any
+    api: Api, functions: Functions, task: Task, jobs: list[int]
 ) -> None:
     functions.add("reid", type="reid")
     answer = api.call("reid", job=jobs[0], frame0=1, frame1=2, boxes0=[], boxes1=[])
@@ -671,7 +679,7 @@ def test_reid_with_the_second_frame_outside_the_job_is_refused(
     ],
 )
 def test_failed_invocation_is_answered_with_code_and_message(
-    api: Any, functions: Any, task: Any, answer: Any, status: int, code: str
+    api: Api, functions: Functions, task: Task, answer: Any, status: int, code: str
 ) -> None:
     functions.add("yolo", lambda payload: answer, type="detector", spec=CAR)
     found = api.call("yolo", task=task.pk, frame=0)
@@ -691,7 +699,7 @@ def test_failed_invocation_is_answered_with_code_and_message(
 )
 @pytest.mark.parametrize("kind", ["detector", "interactor", "tracker", "reid"])
 def test_answer_that_is_not_json_names_function_and_frame(
-    api: Any, functions: Any, task: Any, kind: str, answer: Any
+    api: Api, functions: Functions, task: Task, kind: str, answer: Any
 ) -> None:
     functions.add("fn", lambda payload: answer, type=kind, spec=CAR)
     asked: dict[str, dict[str, Any]] = {
@@ -713,7 +721,7 @@ def test_answer_that_is_not_json_names_function_and_frame(
 
 
 def test_malformed_mask_of_a_downscaled_image_is_left_out_and_noted(
-    api: Any, functions: Any, task: Any
+    api: Api, functions: Functions, task: Task
 ) -> None:
     item = {"label": "car", "type": "mask", "rle": [0, 1 << 28, 0, 0, 16383, 16383]}
     functions.add("yolo", lambda payload: [item], type="detector", spec=CAR, max_image_side="32")
@@ -723,7 +731,7 @@ def test_malformed_mask_of_a_downscaled_image_is_left_out_and_noted(
 
 
 def test_error_answer_has_no_internal_address_and_no_traceback(
-    api: Any, functions: Any, task: Any
+    api: Api, functions: Functions, task: Task
 ) -> None:
     """Bug in CVAT: its answers contained the function's URL and tracebacks."""
     trace = (
@@ -737,15 +745,16 @@ def test_error_answer_has_no_internal_address_and_no_traceback(
 
 
 def test_image_over_the_limit_of_the_function_answers_413(
-    api: Any, functions: Any, task: Any
+    api: Api, functions: Functions, task: Task
 ) -> None:
-    functions.add("yolo", type="detector", spec=CAR, max_body_bytes=100)
+    functions.add("yolo", type="detector", spec=CAR)
+    functions.limit_body("yolo", 100)
     answer = api.call("yolo", task=task.pk, frame=0)
     assert (answer.status_code, answer.json()["code"]) == (413, "payload_too_large")
 
 
 def test_image_over_the_limit_is_downscaled_where_the_function_allows_it(
-    api: Any, functions: Any, task: Any
+    api: Api, functions: Functions, task: Task
 ) -> None:
     functions.add("yolo", lambda payload: [BOX], type="detector", spec=CAR, max_image_side="32")
     answer = api.call("yolo", task=task.pk, frame=0)

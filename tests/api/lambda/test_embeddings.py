@@ -7,17 +7,21 @@ import itertools
 import json
 import logging
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
+from pytest_django import Settings
 
 from cvat_lambda.engine.standalone import models
+from cvat_lambda.engine.standalone.models import Task
 from cvat_lambda.functions import registry
-from tests.integration.interactive.functions import RawAnswer
+from tests.conftest import ClientFor
+from tests.integration.interactive.functions import Functions, RawAnswer
+
+from .conftest import BROWSER, Api, ApiOf
 
 EMBEDDING = {
     "data": base64.b64encode(bytes(4 * 6)).decode(),
@@ -35,16 +39,16 @@ def behave(payload: dict[str, Any]) -> Any:
 
 
 @pytest.fixture
-def sam(functions: Any, clean_redis: str) -> str:
+def sam(functions: Functions, clean_redis: str) -> str:
     """An interactor that can return embeddings. Each test has its own."""
     return str(functions.add(f"sam-{next(_numbers)}", behave, type="interactor", embedding="true"))
 
 
-def click(api: Any, function_id: str, **members: Any) -> Any:
+def click(api: Api, function_id: str, **members: Any) -> Any:
     return api.call(function_id, pos_points=[[3, 4]], neg_points=[], **members)
 
 
-def asked(functions: Any, function_id: str) -> list[str]:
+def asked(functions: Functions, function_id: str) -> list[str]:
     """Return which of image, embedding and want each invocation of the function had."""
     return [
         "+".join(name for name in ("image", "embedding", "want") if name in payload)
@@ -53,7 +57,7 @@ def asked(functions: Any, function_id: str) -> list[str]:
 
 
 def test_second_click_on_an_image_sends_the_embedding_without_the_image(
-    api: Any, functions: Any, task: Any, sam: str
+    api: Api, functions: Functions, task: Task, sam: str
 ) -> None:
     for _ in range(3):
         answer = click(api, sam, task=task.pk, frame=0)
@@ -68,7 +72,7 @@ def test_second_click_on_an_image_sends_the_embedding_without_the_image(
 
 
 def test_click_of_another_user_on_the_same_image_sends_no_image(
-    api: Any, api_of: Callable[[User], Any], bob: User, functions: Any, task: Any, sam: str
+    api: Api, api_of: ApiOf, bob: User, functions: Functions, task: Task, sam: str
 ) -> None:
     models.Task.objects.filter(pk=task.pk).update(assignee=bob)
     click(api, sam, task=task.pk, frame=0)
@@ -77,7 +81,7 @@ def test_click_of_another_user_on_the_same_image_sends_no_image(
 
 
 def test_click_on_another_frame_region_or_version_sends_the_image(
-    api: Any, functions: Any, task: Any, sam: str
+    api: Api, functions: Functions, task: Task, sam: str
 ) -> None:
     click(api, sam, task=task.pk, frame=0)
     click(api, sam, task=task.pk, frame=1)
@@ -89,7 +93,7 @@ def test_click_on_another_frame_region_or_version_sends_the_image(
 
 
 def test_click_with_a_cached_embedding_of_a_region_uses_its_coordinates(
-    api: Any, functions: Any, task: Any, sam: str
+    api: Api, functions: Functions, task: Task, sam: str
 ) -> None:
     for _ in range(2):
         answer = click(api, sam, task=task.pk, frame=0, roi=[2, 3, 100, 100])
@@ -99,7 +103,12 @@ def test_click_with_a_cached_embedding_of_a_region_uses_its_coordinates(
 
 
 def test_two_simultaneous_first_clicks_compute_one_embedding(
-    transactional_db: None, client_for: Any, functions: Any, clean_redis: str, task: Any, alice: Any
+    transactional_db: None,
+    client_for: ClientFor,
+    functions: Functions,
+    clean_redis: str,
+    task: Task,
+    alice: User,
 ) -> None:
     inside, go_on = threading.Event(), threading.Event()
 
@@ -130,7 +139,7 @@ def test_two_simultaneous_first_clicks_compute_one_embedding(
 
 
 def test_click_sends_the_image_where_nothing_can_be_cached(
-    api: Any, functions: Any, task: Any, settings: Any
+    api: Api, functions: Functions, task: Task, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_EMBEDDING_CACHE_BYTES = 0  # has the same effect as a Redis that is down
     sam = functions.add(f"sam-{next(_numbers)}", behave, type="interactor", embedding="true")
@@ -140,7 +149,7 @@ def test_click_sends_the_image_where_nothing_can_be_cached(
 
 
 def test_embedding_that_the_function_refuses_is_computed_again(
-    api: Any, functions: Any, task: Any, clean_redis: str
+    api: Api, functions: Functions, task: Task, clean_redis: str
 ) -> None:
     def forgetful(payload: dict[str, Any]) -> Any:
         if "embedding" in payload:
@@ -154,7 +163,7 @@ def test_embedding_that_the_function_refuses_is_computed_again(
 
 
 def test_redeployed_interactor_does_not_get_the_embedding_of_its_predecessor(
-    api: Any, functions: Any, task: Any, sam: str
+    api: Api, functions: Functions, task: Task, sam: str
 ) -> None:
     """The cached function list may be older than the deploy. The answer names the revision."""
     functions.revisions[sam] = "r1"
@@ -185,7 +194,7 @@ def test_redeployed_interactor_does_not_get_the_embedding_of_its_predecessor(
 
 
 def test_click_on_an_interactor_that_hangs_ends_at_its_time_limit_and_is_not_repeated(
-    api: Any, functions: Any, task: Any, clean_redis: str, settings: Any
+    api: Api, functions: Functions, task: Task, clean_redis: str, settings: Settings
 ) -> None:
     """Two attempts of 30 s and the waits between them took 91 s."""
     settings.CVAT_LAMBDA_CALL_TIMEOUT_S = 1
@@ -209,7 +218,7 @@ def test_click_on_an_interactor_that_hangs_ends_at_its_time_limit_and_is_not_rep
 
 
 def test_embedding_that_makes_a_redeployed_interactor_fail_is_replaced(
-    api: Any, functions: Any, task: Any, sam: str
+    api: Api, functions: Functions, task: Task, sam: str
 ) -> None:
     assert click(api, sam, task=task.pk, frame=0).json() == MASK
 
@@ -234,9 +243,9 @@ def test_embedding_that_makes_a_redeployed_interactor_fail_is_replaced(
     ],
 )
 def test_malformed_embedding_is_not_cached(
-    api: Any,
-    functions: Any,
-    task: Any,
+    api: Api,
+    functions: Functions,
+    task: Task,
     clean_redis: str,
     caplog: pytest.LogCaptureFixture,
     embedding: Any,
@@ -256,9 +265,9 @@ def test_malformed_embedding_is_not_cached(
 
 @pytest.mark.parametrize("member", ["1e999", "[" * 500 + "-1e999" + "]" * 500])
 def test_embedding_with_a_number_that_is_not_finite_is_not_cached(
-    api: Any,
-    functions: Any,
-    task: Any,
+    api: Api,
+    functions: Functions,
+    task: Task,
     clean_redis: str,
     caplog: pytest.LogCaptureFixture,
     member: str,
@@ -282,15 +291,10 @@ def test_embedding_with_a_number_that_is_not_finite_is_not_cached(
 
 
 def test_embedding_that_is_too_large_to_send_back_is_not_cached(
-    api: Any, functions: Any, task: Any, clean_redis: str, caplog: pytest.LogCaptureFixture
+    api: Api, functions: Functions, task: Task, clean_redis: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sam = functions.add(
-        f"sam-{next(_numbers)}",
-        behave,
-        type="interactor",
-        embedding="true",
-        max_body_bytes=64 * 1024,
-    )
+    sam = functions.add(f"sam-{next(_numbers)}", behave, type="interactor", embedding="true")
+    functions.limit_body(sam, 64 * 1024)
     for _ in range(2):
         assert click(api, sam, task=task.pk, frame=0).json() == MASK
     assert asked(functions, sam) == ["image+want", "image"]
@@ -298,7 +302,7 @@ def test_embedding_that_is_too_large_to_send_back_is_not_cached(
 
 
 def test_interactor_without_embeddings_is_not_asked_for_one(
-    api: Any, functions: Any, task: Any
+    api: Api, functions: Functions, task: Task
 ) -> None:
     sam = functions.add(f"sam-{next(_numbers)}", behave, type="interactor", embedding="false")
     click(api, sam, task=task.pk, frame=0)
@@ -306,7 +310,7 @@ def test_interactor_without_embeddings_is_not_asked_for_one(
 
 
 def test_frame_number_is_checked_also_with_a_cached_embedding(
-    api: Any, task: Any, jobs: Any, sam: str
+    api: Api, task: Task, jobs: list[int], sam: str
 ) -> None:
     click(api, sam, task=task.pk, frame=2)
     assert click(api, sam, job=jobs[0], frame=2).json()["code"] == "frame_out_of_scope"
@@ -316,7 +320,6 @@ def test_frame_number_is_checked_also_with_a_cached_embedding(
 
 SAM = "pth-facebookresearch-sam-vit-h"
 BLOB = EMBEDDING["data"]
-BROWSER = {"HTTP_USER_AGENT": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101"}
 
 
 def segment_anything(payload: dict[str, Any]) -> Any:
@@ -331,7 +334,7 @@ def segment_anything(payload: dict[str, Any]) -> Any:
 
 
 @pytest.fixture
-def cvats_sam(functions: Any, clean_redis: str) -> str:
+def cvats_sam(functions: Functions, clean_redis: str) -> str:
     """Our Segment Anything with CVAT's id. A version of its own keeps its embeddings apart."""
     return str(
         functions.add(
@@ -345,14 +348,14 @@ def cvats_sam(functions: Any, clean_redis: str) -> str:
     )
 
 
-def browse(api: Any, task: Any, **members: Any) -> Any:
+def browse(api: Api, task: Task, **members: Any) -> Any:
     """Send a click as CVAT's page does."""
     body = {"task": task.pk, "frame": 0, "pos_points": [[3, 4]], "neg_points": [], "obj_bbox": []}
-    return api.post(f"functions/{SAM}", {**body, **members}, **BROWSER)
+    return api.post(f"functions/{SAM}", {**body, **members}, BROWSER)
 
 
 def test_browser_gets_the_blob_with_one_invocation(
-    api: Any, functions: Any, task: Any, cvats_sam: str
+    api: Api, functions: Functions, task: Task, cvats_sam: str
 ) -> None:
     for _ in range(3):
         answer = browse(api, task)
@@ -361,7 +364,7 @@ def test_browser_gets_the_blob_with_one_invocation(
 
 
 def test_client_other_than_a_browser_gets_blob_and_mask_of_the_cached_embedding(
-    api: Any, functions: Any, task: Any, cvats_sam: str
+    api: Api, functions: Functions, task: Task, cvats_sam: str
 ) -> None:
     for _ in range(2):
         answer = click(api, SAM, task=task.pk, frame=0)
@@ -370,7 +373,7 @@ def test_client_other_than_a_browser_gets_blob_and_mask_of_the_cached_embedding(
 
 
 def test_blob_is_made_from_the_embedding_of_another_users_click(
-    api: Any, functions: Any, task: Any, cvats_sam: str
+    api: Api, functions: Functions, task: Task, cvats_sam: str
 ) -> None:
     assert click(api, SAM, task=task.pk, frame=0, want="mask").json() == MASK
     assert browse(api, task).json() == {"blob": BLOB}
@@ -379,7 +382,7 @@ def test_blob_is_made_from_the_embedding_of_another_users_click(
 
 
 def test_call_without_a_point_returns_the_blob_only(
-    api: Any, functions: Any, task: Any, cvats_sam: str
+    api: Api, functions: Functions, task: Task, cvats_sam: str
 ) -> None:
     for _ in range(2):
         answer = api.call(SAM, task=task.pk, frame=0, pos_points=[], neg_points=[], obj_bbox=[])
@@ -397,10 +400,10 @@ def test_call_without_a_point_returns_the_blob_only(
     ],
 )
 def test_call_without_redis_sends_the_wanted_format_to_the_function(
-    api: Any,
-    functions: Any,
-    task: Any,
-    settings: Any,
+    api: Api,
+    functions: Functions,
+    task: Task,
+    settings: Settings,
     cvats_sam: str,
     want: str | None,
     by_browser: bool,
@@ -408,15 +411,14 @@ def test_call_without_redis_sends_the_wanted_format_to_the_function(
     answered: dict[str, Any],
 ) -> None:
     settings.CVAT_LAMBDA_EMBEDDING_CACHE_BYTES = 0
-    extra = BROWSER if by_browser else {}
     body = {"task": task.pk, "frame": 0, "pos_points": [[3, 4]], "neg_points": [], "want": want}
-    answer = api.post(f"functions/{SAM}", body, **extra)
+    answer = api.post(f"functions/{SAM}", body, BROWSER if by_browser else None)
     assert (answer.status_code, answer.json()) == (200, answered)
     assert functions.asked[SAM][0].get("want") == sent
 
 
 def test_embedding_that_is_not_float32_is_not_returned_as_blob(
-    api: Any, functions: Any, task: Any, clean_redis: str
+    api: Api, functions: Functions, task: Task, clean_redis: str
 ) -> None:
     half = {**EMBEDDING, "data": base64.b64encode(bytes(2 * 6)).decode(), "dtype": "float16"}
 
@@ -434,7 +436,7 @@ def test_embedding_that_is_not_float32_is_not_returned_as_blob(
 
 
 def test_answer_of_cvats_segment_anything_is_passed_to_the_browser_unchanged(
-    api: Any, functions: Any, task: Any
+    api: Api, functions: Functions, task: Task
 ) -> None:
     functions.add(SAM, lambda payload: {"blob": BLOB}, type="interactor")
     assert browse(api, task).json() == {"blob": BLOB}
@@ -443,15 +445,15 @@ def test_answer_of_cvats_segment_anything_is_passed_to_the_browser_unchanged(
 
 
 def test_browser_gets_the_mask_of_an_interactor_with_another_id(
-    api: Any, task: Any, sam: str
+    api: Api, task: Task, sam: str
 ) -> None:
     for _ in range(2):
         body = {"task": task.pk, "frame": 0, "pos_points": [[3, 4]], "neg_points": []}
-        assert api.post(f"functions/{sam}", body, **BROWSER).json() == MASK
+        assert api.post(f"functions/{sam}", body, BROWSER).json() == MASK
     # The cached embedding is returned as a blob if `want` says so.
     assert click(api, sam, task=task.pk, frame=0, want="blob").json() == {"blob": BLOB}
 
 
-def test_want_other_than_mask_or_blob_is_refused(api: Any, task: Any, sam: str) -> None:
+def test_want_other_than_mask_or_blob_is_refused(api: Api, task: Task, sam: str) -> None:
     answer = click(api, sam, task=task.pk, frame=0, want="everything")
     assert (answer.status_code, list(answer.json())) == (400, ["want"])

@@ -11,7 +11,11 @@ from django.http import Http404
 from rest_framework import exceptions
 
 from cvat_lambda import errors
+from cvat_lambda.engine.standalone.models import Task
 from cvat_lambda.rest.views import handle_exception
+from tests.integration.interactive.functions import Functions
+
+from .conftest import Api
 
 
 def every_error(base: type[errors.LambdaError] = errors.LambdaError) -> list[Any]:
@@ -65,7 +69,7 @@ def test_unexpected_error_is_answered_with_a_reference_to_the_log(
     assert secret in caplog.text
 
 
-def test_unsupported_method_is_answered_with_405_as_json(api: Any, db: None) -> None:
+def test_unsupported_method_is_answered_with_405_as_json(api: Api, db: None) -> None:
     answer = api.delete("functions")
     assert (answer.status_code, list(answer.json())) == (405, ["detail"])
 
@@ -78,7 +82,7 @@ DEEP = "[" * 100_000 + "]" * 100_000
 )
 @pytest.mark.parametrize("path", ["functions/yolo", "requests"])
 def test_a_body_that_is_nested_too_deeply_is_400(
-    api: Any, functions: Any, path: str, body: str
+    api: Api, functions: Functions, path: str, body: str
 ) -> None:
     functions.add("yolo", type="detector")
     answer = api.post(path, body)
@@ -102,7 +106,7 @@ def test_login_with_a_deeply_nested_or_unstorable_body_answers_400(client: Any, 
 @pytest.mark.parametrize("number", ["1e999", "-1e999"])
 @pytest.mark.parametrize("where", ['"w": {}', '"more": {{"deep": [1, {}]}}', '"points": [{}]'])
 def test_a_box_with_a_number_that_is_not_finite_is_400(
-    api: Any, functions: Any, task: Any, where: str, number: str
+    api: Api, functions: Functions, task: Task, where: str, number: str
 ) -> None:
     functions.add("osnet", type="reid")
     box = '{"points": [1, 2, 3, 4], ' + where.format(number) + "}"

@@ -10,9 +10,14 @@ from typing import Any
 
 import pytest
 from django.utils import timezone
+from pytest_django import Settings
 
+from cvat_lambda.engine.standalone.models import Task
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.models import Function
+from tests.integration.interactive.functions import Functions
+
+from .conftest import BROWSER, Api
 
 LABELS: list[dict[str, Any]] = [
     {
@@ -33,7 +38,7 @@ LABELS: list[dict[str, Any]] = [
 ]
 
 
-def test_detector_is_described_with_the_members_of_cvat(api: Any, functions: Any) -> None:
+def test_detector_is_described_with_the_members_of_cvat(api: Api, functions: Functions) -> None:
     functions.add("yolo", type="detector", spec=json.dumps(LABELS), version="3")
     assert api.get("functions").json() == [
         {
@@ -66,7 +71,9 @@ def test_detector_is_described_with_the_members_of_cvat(api: Any, functions: Any
     ]
 
 
-def test_interactor_is_described_with_the_options_of_cvats_canvas(api: Any, functions: Any) -> None:
+def test_interactor_is_described_with_the_options_of_cvats_canvas(
+    api: Api, functions: Functions
+) -> None:
     functions.add(
         "sam",
         type="interactor",
@@ -89,7 +96,7 @@ def test_interactor_is_described_with_the_options_of_cvats_canvas(api: Any, func
     }
 
 
-def test_annotation_with_the_text_false_is_read_as_false(api: Any, functions: Any) -> None:
+def test_annotation_with_the_text_false_is_read_as_false(api: Api, functions: Functions) -> None:
     """Bug in CVAT: it read every non-empty text as true."""
     functions.add("iog", type="interactor", startswith_box="false")
     assert api.get("functions/iog").json()["startswith_box"] is False
@@ -103,7 +110,7 @@ def test_annotation_with_the_text_false_is_read_as_false(api: Any, functions: An
     ],
 )
 def test_tracker_always_lists_its_supported_shape_types(
-    api: Any, functions: Any, annotations: dict[str, str], expected: list[str]
+    api: Api, functions: Functions, annotations: dict[str, str], expected: list[str]
 ) -> None:
     functions.add("siam", type="tracker", **annotations)
     assert api.get("functions/siam").json()["supported_shape_types"] == expected
@@ -114,7 +121,7 @@ def _at(place: int, count: int) -> tuple[str, ...]:
 
 
 def test_list_with_a_broken_function_has_all_others(
-    api: Any, functions: Any, caplog: pytest.LogCaptureFixture
+    api: Api, functions: Functions, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Bug in CVAT: a function without annotations made the whole list fail."""
     functions.put("good", type="detector", spec=json.dumps(LABELS))
@@ -159,7 +166,7 @@ def test_list_with_a_broken_function_has_all_others(
     ],
 )
 def test_retrieve_of_a_broken_function_names_its_problem(
-    api: Any, functions: Any, annotations: dict[str, str], words: str
+    api: Api, functions: Functions, annotations: dict[str, str], words: str
 ) -> None:
     functions.add("broken", **annotations)
     answer = api.get("functions/broken")
@@ -168,13 +175,15 @@ def test_retrieve_of_a_broken_function_names_its_problem(
     assert words in answer.json()["message"]
 
 
-def test_list_is_answered_while_the_platform_is_down(api: Any, functions: Any) -> None:
+def test_list_is_answered_while_the_platform_is_down(api: Api, functions: Functions) -> None:
     functions.add("yolo", type="detector")
     functions.is_down = True
     assert [item["id"] for item in api.get("functions").json()] == ["yolo"]
 
 
-def test_function_that_the_platform_no_longer_lists_is_missing(api: Any, functions: Any) -> None:
+def test_function_that_the_platform_no_longer_lists_is_missing(
+    api: Api, functions: Functions
+) -> None:
     functions.add("yolo", type="detector")
     functions.remove("yolo")
     found = api.get("functions/yolo").json()
@@ -188,19 +197,19 @@ def test_function_that_the_platform_no_longer_lists_is_missing(api: Any, functio
 
 @pytest.mark.parametrize(("state", "name"), [("error", "Yolo (error)"), ("ready", "Yolo")])
 def test_browser_gets_the_state_of_an_unusable_function_in_its_name(
-    api: Any, functions: Any, state: str, name: str
+    api: Api, functions: Functions, state: str, name: str
 ) -> None:
     """CVAT's pages show only the name and the labels of a detector."""
     functions.add("yolo", type="detector", name="Yolo")
     Function.objects.filter(pk="yolo").update(state=state)
-    browser = {"HTTP_USER_AGENT": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101"}
-    path = "/api/lambda/functions"
-    assert [found["name"] for found in api.client.get(path, **browser).json()] == [name]
-    assert api.client.get(f"{path}/yolo", **browser).json()["name"] == name
+    assert [found["name"] for found in api.get("functions", BROWSER).json()] == [name]
+    assert api.get("functions/yolo", BROWSER).json()["name"] == name
     assert [found["name"] for found in api.get("functions").json()] == ["Yolo"]
 
 
-def test_request_for_a_missing_function_is_queued(api: Any, functions: Any, task: Any) -> None:
+def test_request_for_a_missing_function_is_queued(
+    api: Api, functions: Functions, task: Task
+) -> None:
     functions.add("yolo", type="detector", spec=json.dumps([{"name": "car", "type": "rectangle"}]))
     functions.remove("yolo")
     answer = api.post("requests", {"function": "yolo", "task": task.pk})
@@ -208,7 +217,7 @@ def test_request_for_a_missing_function_is_queued(api: Any, functions: Any, task
 
 
 def test_function_that_has_been_missing_for_31_days_is_deleted(
-    api: Any, functions: Any, settings: Any
+    api: Api, functions: Functions, settings: Settings
 ) -> None:
     for name in ("gone", "lately", "switched-off", "endpoint", "there"):
         functions.put(name, type="detector")
@@ -240,23 +249,23 @@ def test_function_that_has_been_missing_for_31_days_is_deleted(
 
 
 def test_list_without_any_successful_read_of_the_platform_answers_503(
-    api: Any, functions: Any
+    api: Api, functions: Functions
 ) -> None:
     functions.is_down = True
     answer = api.get("functions")
     assert (answer.status_code, answer.json()["code"]) == (503, "platform_unreachable")
 
 
-def test_unknown_function_answers_404(api: Any, functions: Any) -> None:
+def test_unknown_function_answers_404(api: Api, functions: Functions) -> None:
     answer = api.get("functions/nobody.knows-it_")
     assert (answer.status_code, answer.json()["code"]) == (404, "function_not_found")
 
 
 @pytest.mark.parametrize("path", ["functions/a%00b", "functions/%C3%A9", "functions/a%20b"])
-def test_invalid_function_id_answers_404_as_json(api: Any, db: None, path: str) -> None:
+def test_invalid_function_id_answers_404_as_json(api: Api, db: None, path: str) -> None:
     answer = api.get(path)
     assert (answer.status_code, answer.json()["code"]) == (404, "function_not_found")
 
 
-def test_path_with_a_trailing_slash_answers_404(api: Any, functions: Any) -> None:
+def test_path_with_a_trailing_slash_answers_404(api: Api, functions: Functions) -> None:
     assert api.get("functions/").status_code == 404

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 
 from cvat_lambda.engine.standalone import models
+from cvat_lambda.engine.standalone.models import Task
 from cvat_lambda.requests.store.models import Outcome, Request, Shard
+from tests.integration.interactive.functions import Functions
 from tests.routes import Endpoint, defined, routes, samples, undefined
+
+from .conftest import Api, ApiOf
 
 CAR = json.dumps([{"name": "car", "type": "rectangle"}])
 ROOT = "/api/lambda/"
@@ -47,7 +50,13 @@ TABLE = [
 
 @pytest.fixture
 def places(
-    api: Any, alice: User, bob: User, charlie: User, functions: Any, task: Any, jobs: list[int]
+    api: Api,
+    alice: User,
+    bob: User,
+    charlie: User,
+    functions: Functions,
+    task: Task,
+    jobs: list[int],
 ) -> dict[str, Any]:
     """A task of alice with a queued request. Bob is the assignee of its first job."""
     functions.add("yolo", type="detector", spec=CAR)
@@ -70,7 +79,7 @@ def filled(template: Any, places: dict[str, Any]) -> Any:
 @pytest.mark.parametrize(("method", "path", "body", "expected"), TABLE)
 @pytest.mark.parametrize("person", PEOPLE)
 def test_every_endpoint_answers_each_user_with_the_status_of_the_table(
-    api_of: Callable[[User | None], Any],
+    api_of: ApiOf,
     places: dict[str, Any],
     method: str,
     path: str,
@@ -99,7 +108,7 @@ def test_every_endpoint_and_method_is_in_the_table_and_no_other() -> None:
 
 @pytest.mark.parametrize("endpoint", undefined(VIEWS), ids=str)
 def test_every_other_method_answers_405_to_logged_in_users(
-    api_of: Callable[[User | None], Any], places: dict[str, Any], endpoint: Endpoint
+    api_of: ApiOf, places: dict[str, Any], endpoint: Endpoint
 ) -> None:
     path = SAMPLES[endpoint.name].format(**places)
     statuses = {}
@@ -112,7 +121,7 @@ def test_every_other_method_answers_405_to_logged_in_users(
 
 
 def test_request_of_another_user_is_answered_like_an_unknown_one(
-    api_of: Callable[[User | None], Any], places: dict[str, Any], charlie: User
+    api_of: ApiOf, places: dict[str, Any], charlie: User
 ) -> None:
     """Bug in CVAT: every user could read and cancel every request."""
     stranger = api_of(charlie)
@@ -125,16 +134,14 @@ def test_request_of_another_user_is_answered_like_an_unknown_one(
     assert Request.objects.get().status == "queued"
 
 
-def test_refused_requests_write_nothing(
-    api_of: Callable[[User | None], Any], places: dict[str, Any], bob: User
-) -> None:
+def test_refused_requests_write_nothing(api_of: ApiOf, places: dict[str, Any], bob: User) -> None:
     body = {"function": "yolo", "task": places["task"], "cleanup": True}
     assert api_of(bob).post("requests", body).status_code == 403
     assert (Request.objects.count(), Shard.objects.count(), Outcome.objects.count()) == (1, 1, 0)
 
 
 def test_user_who_may_view_but_not_edit_a_task_cannot_start_a_request_on_it(
-    api_of: Callable[[User | None], Any], places: dict[str, Any], bob: User
+    api_of: ApiOf, places: dict[str, Any], bob: User
 ) -> None:
     """Bug in CVAT: permission to view the data was enough to replace annotations."""
     at_work = api_of(bob)
@@ -145,22 +152,20 @@ def test_user_who_may_view_but_not_edit_a_task_cannot_start_a_request_on_it(
 
 
 def test_refused_call_of_another_user_does_not_invoke_the_function(
-    api_of: Callable[[User | None], Any], places: dict[str, Any], functions: Any, charlie: User
+    api_of: ApiOf, places: dict[str, Any], functions: Functions, charlie: User
 ) -> None:
     assert api_of(charlie).call("yolo", task=places["task"], frame=0).status_code == 404
     assert functions.asked["yolo"] == []
 
 
-def test_anonymous_request_is_answered_with_www_authenticate(
-    api_of: Callable[[User | None], Any], db: None
-) -> None:
+def test_anonymous_request_is_answered_with_www_authenticate(api_of: ApiOf, db: None) -> None:
     answer = api_of(None).get("functions")
     assert (answer.status_code, list(answer.json())) == (401, ["detail"])
     assert "WWW-Authenticate" in answer.headers
 
 
 def test_editor_of_the_task_who_did_not_start_a_request_can_view_and_not_change_it(
-    api_of: Callable[[User | None], Any], places: dict[str, Any], bob: User
+    api_of: ApiOf, places: dict[str, Any], bob: User
 ) -> None:
     """CVE-2026-73221: in CVAT every annotator of a task could cancel requests of other users."""
     models.Task.objects.filter(pk=places["task"]).update(assignee=bob)
@@ -178,7 +183,7 @@ def test_editor_of_the_task_who_did_not_start_a_request_can_view_and_not_change_
 
 
 def test_administrator_cancels_the_request_of_another_user(
-    api_of: Callable[[User | None], Any], places: dict[str, Any]
+    api_of: ApiOf, places: dict[str, Any]
 ) -> None:
     administrator = User.objects.create_superuser("root", "root@example.com", "root-secret")
     assert api_of(administrator).delete(f"requests/{places['request']}").status_code == 204
@@ -186,7 +191,7 @@ def test_administrator_cancels_the_request_of_another_user(
 
 
 def test_initiator_who_lost_the_right_to_edit_the_task_cannot_change_the_request(
-    api_of: Callable[[User | None], Any], places: dict[str, Any], alice: User, charlie: User
+    api_of: ApiOf, places: dict[str, Any], alice: User, charlie: User
 ) -> None:
     models.Task.objects.filter(pk=places["task"]).update(owner=charlie, assignee=None)
     models.Job.objects.filter(pk=places["job1"]).update(assignee=alice)

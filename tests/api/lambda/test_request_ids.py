@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
+
+from cvat_lambda.engine.standalone.models import Task
+from tests.integration.interactive.functions import Functions
+
+from .conftest import Api
 
 CAR: Final = '[{"name": "car", "type": "rectangle"}]'
 
 
 def test_request_id_of_a_call_is_sent_to_the_function_and_returned(
-    api: Any, functions: Any, task: Any
+    api: Api, functions: Functions, task: Task
 ) -> None:
     functions.add("yolo", type="detector", spec=CAR)
     response = api.post(
@@ -20,7 +25,7 @@ def test_request_id_of_a_call_is_sent_to_the_function_and_returned(
 
 
 def test_call_without_a_request_id_gets_one_and_sends_it_to_the_function(
-    api: Any, functions: Any, task: Any
+    api: Api, functions: Functions, task: Task
 ) -> None:
     functions.add("yolo", type="detector", spec=CAR)
     response = api.call("yolo", task=task.pk, frame=0)

@@ -11,17 +11,21 @@ from django.contrib.auth.models import Permission, User
 from cvat_lambda.annotations.types import LabeledData, Shape
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Change
+from cvat_lambda.engine.standalone.models import Task
 from cvat_lambda.requests.store.models import Request
+from tests.integration.interactive.functions import Functions
+
+from .conftest import Api
 
 CAR = json.dumps([{"name": "car", "type": "rectangle"}])
 
 
 @pytest.fixture
-def yolo(functions: Any) -> str:
+def yolo(functions: Functions) -> str:
     return str(functions.add("yolo", type="detector", spec=CAR))
 
 
-def create(api: Any, **body: Any) -> Any:
+def create(api: Api, **body: Any) -> Any:
     return api.post("requests", {"function": "yolo", **body})
 
 
@@ -36,7 +40,7 @@ def create(api: Any, **body: Any) -> Any:
     ],
 )
 def test_misspelt_member_is_refused_with_the_nearest_name(
-    api: Any, yolo: str, task: Any, name: str, near: str
+    api: Api, yolo: str, task: Task, name: str, near: str
 ) -> None:
     """The server used to ignore the member and start the request."""
     answer = create(api, task=task.pk, **{name: 0.5})
@@ -45,19 +49,19 @@ def test_misspelt_member_is_refused_with_the_nearest_name(
     assert not Request.objects.exists()
 
 
-def test_unknown_member_is_refused_without_a_suggestion(api: Any, yolo: str, task: Any) -> None:
+def test_unknown_member_is_refused_without_a_suggestion(api: Api, yolo: str, task: Task) -> None:
     answer = create(api, task=task.pk, zzz=1)
     assert (answer.status_code, answer.json()["zzz"]) == (400, ["A request has no such member."])
 
 
-def test_members_that_cvats_clients_send_are_accepted(api: Any, yolo: str, task: Any) -> None:
+def test_members_that_cvats_clients_send_are_accepted(api: Api, yolo: str, task: Task) -> None:
     """CVAT's page sends ``type`` with a request."""
     body = {"type": "annotate_task", "quality": "original", "cleanup": False, "max_distance": None}
     assert create(api, task=task.pk, **body).status_code == 200
 
 
 def test_priority_above_zero_needs_the_permission(
-    api: Any, yolo: str, task: Any, alice: User
+    api: Api, yolo: str, task: Task, alice: User
 ) -> None:
     answer = create(api, task=task.pk, priority=1)
     assert (answer.status_code, answer.json()["code"]) == (403, "permission_denied")
@@ -68,7 +72,7 @@ def test_priority_above_zero_needs_the_permission(
 
 @pytest.mark.parametrize("priority", [0, -5])
 def test_priority_of_zero_and_below_needs_no_permission(
-    api: Any, yolo: str, task: Any, priority: int
+    api: Api, yolo: str, task: Task, priority: int
 ) -> None:
     assert create(api, task=task.pk, priority=priority).status_code == 200
 
@@ -83,7 +87,7 @@ def test_priority_of_zero_and_below_needs_no_permission(
     ],
 )
 def test_dry_run_counts_frames_and_replaced_shapes_and_stores_nothing(
-    api: Any, yolo: str, task: Any, options: dict[str, Any], replaced: int
+    api: Api, yolo: str, task: Task, options: dict[str, Any], replaced: int
 ) -> None:
     label = get_engine().task(task.pk).labels[0].id or 0
     shapes = tuple(
@@ -108,7 +112,7 @@ def test_dry_run_counts_frames_and_replaced_shapes_and_stores_nothing(
     assert len(get_engine().annotations(task.pk).shapes) == 2
 
 
-def test_dry_run_counts_skipped_frames_by_reason(api: Any, yolo: str, task: Any) -> None:
+def test_dry_run_counts_skipped_frames_by_reason(api: Api, yolo: str, task: Task) -> None:
     label = get_engine().task(task.pk).labels[0].id or 0
     shape = Shape(type="rectangle", frame=1, label_id=label, points=(1, 1, 5, 5))
     with get_engine().atomic():
@@ -117,6 +121,6 @@ def test_dry_run_counts_skipped_frames_by_reason(api: Any, yolo: str, task: Any)
     assert shown["skipped"] == {"annotated": 1}
 
 
-def test_dry_run_is_checked_like_a_request(api: Any, yolo: str, task: Any) -> None:
+def test_dry_run_is_checked_like_a_request(api: Api, yolo: str, task: Task) -> None:
     answer = create(api, task=task.pk, dry_run=True, frames=[[0, 999]])
     assert (answer.status_code, answer.json()["code"]) == (400, "frame_out_of_scope")

@@ -12,13 +12,17 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from pytest_django import DjangoAssertNumQueries
 
 from cvat_lambda.annotations.types import LabeledData, Shape
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Change
-from cvat_lambda.engine.standalone.models import Job
+from cvat_lambda.engine.standalone.models import Job, Task
 from cvat_lambda.engine.standalone.tasks import create_task
 from cvat_lambda.requests.store.models import FunctionVersion, Outcome, Provenance, Request, Shard
+from tests.integration.interactive.functions import Functions
+
+from .conftest import BROWSER, Api
 
 CAR = json.dumps([{"name": "car", "type": "rectangle"}])
 AT = datetime(2026, 5, 4, 3, 2, 1, tzinfo=timezone.utc)
@@ -26,16 +30,16 @@ CONTRACT = ["id", "function", "status", "progress", "enqueued", "started", "ende
 
 
 @pytest.fixture
-def yolo(functions: Any) -> str:
+def yolo(functions: Functions) -> str:
     return str(functions.add("yolo", type="detector", spec=CAR))
 
 
-def create(api: Any, **body: Any) -> Any:
+def create(api: Api, **body: Any) -> Any:
     return api.post("requests", {"function": "yolo", **body})
 
 
 @pytest.fixture
-def made(api: Any, yolo: str, task: Any) -> Any:
+def made(api: Api, yolo: str, task: Task) -> Any:
     """A queued request of alice on her whole task."""
     return Request.objects.get(pk=create(api, task=task.pk).json()["id"])
 
@@ -50,7 +54,7 @@ def outcome(request: Request, frame: int, status: str, **values: Any) -> Any:
 # Creating
 
 
-def test_request_sets_the_number_of_frames_per_shard(api: Any, yolo: str, task: Any) -> None:
+def test_request_sets_the_number_of_frames_per_shard(api: Api, yolo: str, task: Task) -> None:
     made = create(api, task=task.pk, shard_frames=1.0).json()  # cvat-sdk sends floats
     sizes = Shard.objects.filter(request=made["id"]).values_list("total", flat=True)
     assert list(sizes) == [1] * made["total"]
@@ -58,7 +62,7 @@ def test_request_sets_the_number_of_frames_per_shard(api: Any, yolo: str, task: 
 
 @pytest.mark.parametrize("size", [-1, 1.5, "2", True])
 def test_invalid_number_of_frames_per_shard_is_refused(
-    api: Any, yolo: str, task: Any, size: object
+    api: Api, yolo: str, task: Task, size: object
 ) -> None:
     answer = create(api, task=task.pk, shard_frames=size)
     assert answer.status_code == 400
@@ -66,7 +70,7 @@ def test_invalid_number_of_frames_per_shard_is_refused(
 
 
 def test_created_request_is_answered_with_all_members(
-    api: Any, yolo: str, task: Any, alice: Any
+    api: Api, yolo: str, task: Task, alice: User
 ) -> None:
     answer = create(
         api,
@@ -112,7 +116,7 @@ def test_created_request_is_answered_with_all_members(
     assert request.params["conv_mask_to_poly"] is True
 
 
-def test_ids_are_random_and_safe_in_a_path(api: Any, yolo: str, jobs: Any) -> None:
+def test_ids_are_random_and_safe_in_a_path(api: Api, yolo: str, jobs: list[int]) -> None:
     """Bug in CVAT: the id was made of the task's id, so it could be guessed and was reused."""
     ids = [create(api, job=job).json()["id"] for job in jobs]
     assert len(set(ids)) == 2
@@ -122,7 +126,7 @@ def test_ids_are_random_and_safe_in_a_path(api: Any, yolo: str, jobs: Any) -> No
 
 
 def test_requests_on_two_jobs_of_a_task_are_both_queued(
-    api: Any, yolo: str, task: Any, jobs: Any
+    api: Api, yolo: str, task: Task, jobs: list[int]
 ) -> None:
     """Bug in CVAT: it allowed one request per task."""
     answers = [create(api, task=task.pk, job=job) for job in jobs]
@@ -132,14 +136,14 @@ def test_requests_on_two_jobs_of_a_task_are_both_queued(
 
 
 def test_second_request_on_the_same_frames_answers_409_with_the_id_of_the_first(
-    api: Any, made: Request, jobs: Any
+    api: Api, made: Request, jobs: list[int]
 ) -> None:
     answer = create(api, job=jobs[0])
     assert (answer.status_code, answer.json()["code"]) == (409, "scope_overlap")
     assert made.pk in answer.json()["message"]
 
 
-def test_progress_counts_frames_of_the_request_only(api: Any, yolo: str, jobs: Any) -> None:
+def test_progress_counts_frames_of_the_request_only(api: Api, yolo: str, jobs: list[int]) -> None:
     """Bug in CVAT: the progress of the second of two jobs started at 51 %."""
     found = create(api, job=jobs[1]).json()
     Request.objects.update(status="started", total=8, done=1, failed=1, skipped=1)
@@ -154,28 +158,28 @@ def test_progress_counts_frames_of_the_request_only(api: Any, yolo: str, jobs: A
     ],
 )
 def test_request_on_some_frames_of_a_task_has_these_frames(
-    api: Any, yolo: str, task: Any, scope: dict[str, Any], frames: list[list[int]]
+    api: Api, yolo: str, task: Task, scope: dict[str, Any], frames: list[list[int]]
 ) -> None:
     assert create(api, task=task.pk, **scope).status_code == 200
     assert Shard.objects.get().frames == frames
 
 
 def test_request_on_several_tasks_is_shown_without_a_task_id(
-    api: Any, yolo: str, task: Any, other_task: Any
+    api: Api, yolo: str, task: Task, other_task: Task
 ) -> None:
     found = create(api, tasks=[task.pk, other_task.pk]).json()
     assert (found["function"]["task"], found["total"]) == (None, 4)
 
 
 def test_request_on_several_jobs_of_a_task_has_their_frames(
-    api: Any, yolo: str, task: Any, jobs: Any
+    api: Api, yolo: str, task: Task, jobs: list[int]
 ) -> None:
     found = create(api, task=task.pk, jobs=jobs).json()
     assert (found["function"]["task"], found["total"]) == (task.pk, 3)
 
 
 def test_request_on_many_jobs_takes_as_many_queries_as_on_few(
-    api: Any, yolo: str, alice: User, images: list[Path]
+    api: Api, yolo: str, alice: User, images: list[Path]
 ) -> None:
     counts = []
     for number in (1, 2, 3):  # the first also runs the queries that are cached per process
@@ -190,7 +194,7 @@ def test_request_on_many_jobs_takes_as_many_queries_as_on_few(
 
 @pytest.mark.parametrize("members", ["job", "jobs"])
 def test_request_with_a_job_of_another_task_is_refused(
-    api: Any, yolo: str, other_task: Any, jobs: Any, members: str
+    api: Api, yolo: str, other_task: Task, jobs: list[int], members: str
 ) -> None:
     """Bug in CVAT: it locked the other task, so that task's owner got 409."""
     body = {"job": jobs[0]} if members == "job" else {"jobs": jobs}
@@ -200,7 +204,7 @@ def test_request_with_a_job_of_another_task_is_refused(
 
 
 def test_invalid_mapping_is_refused_before_anything_is_deleted(
-    api: Any, yolo: str, task: Any
+    api: Api, yolo: str, task: Task
 ) -> None:
     """Bug in CVAT: the worker failed after cleanup had deleted all annotations."""
     answer = create(api, task=task.pk, cleanup=True, mapping={"bike": {"name": "car"}})
@@ -210,7 +214,7 @@ def test_invalid_mapping_is_refused_before_anything_is_deleted(
 
 @pytest.mark.parametrize("kind", ["interactor", "tracker"])
 def test_request_with_an_interactor_or_a_tracker_without_shapes_is_refused(
-    api: Any, functions: Any, task: Any, kind: str
+    api: Api, functions: Functions, task: Task, kind: str
 ) -> None:
     """Bug in CVAT: the RQ job ran and did nothing."""
     functions.add("sam", type=kind)
@@ -220,7 +224,7 @@ def test_request_with_an_interactor_or_a_tracker_without_shapes_is_refused(
 
 
 def test_request_after_a_cancelled_one_has_its_own_parameters(
-    api: Any, made: Request, task: Any
+    api: Api, made: Request, task: Task
 ) -> None:
     """Bug in CVAT: such a request ran with the parameters of the cancelled one."""
     assert api.delete(f"requests/{made.pk}").status_code == 204
@@ -271,17 +275,17 @@ def test_request_after_a_cancelled_one_has_its_own_parameters(
         ({"task": 1, "function": "x" * 129}, "function"),
     ],
 )
-def test_invalid_member_is_named_in_the_error(api: Any, yolo: str, body: Any, field: str) -> None:
+def test_invalid_member_is_named_in_the_error(api: Api, yolo: str, body: Any, field: str) -> None:
     answer = create(api, **body)
     assert (answer.status_code, list(answer.json())) == (400, [field])
 
 
 @pytest.mark.parametrize("body", ["", "{", "[]", "5", "null", '{"task": NaN}', '"\\ud800"'])
-def test_body_that_is_not_an_object_is_refused(api: Any, yolo: str, body: str) -> None:
+def test_body_that_is_not_an_object_is_refused(api: Api, yolo: str, body: str) -> None:
     assert api.post("requests", body).status_code == 400
 
 
-def test_body_that_is_not_json_answers_415(api: Any) -> None:
+def test_body_that_is_not_json_answers_415(api: Api) -> None:
     answer = api.client.post("/api/lambda/requests", {"task": 1})
     assert answer.status_code == 415
 
@@ -296,13 +300,13 @@ def test_body_that_is_not_json_answers_415(api: Any) -> None:
     ],
 )
 def test_request_on_an_unknown_task_job_or_project_answers_404(
-    api: Any, yolo: str, body: Any, code: str
+    api: Api, yolo: str, body: Any, code: str
 ) -> None:
     answer = create(api, **body)
     assert (answer.status_code, answer.json()["code"]) == (404, code)
 
 
-def test_unknown_function_answers_404(api: Any, functions: Any, task: Any) -> None:
+def test_unknown_function_answers_404(api: Api, functions: Functions, task: Task) -> None:
     answer = create(api, task=task.pk)
     assert (answer.status_code, answer.json()["code"]) == (404, "function_not_found")
 
@@ -310,7 +314,7 @@ def test_unknown_function_answers_404(api: Any, functions: Any, task: Any) -> No
 # Showing
 
 
-def test_a_running_request_shows_rate_and_time_left(api: Any, made: Request) -> None:
+def test_a_running_request_shows_rate_and_time_left(api: Api, made: Request) -> None:
     Request.objects.update(status="started", started_at=AT, total=100, done=18, failed=2)
     Shard.objects.update(status="started", rate=4.0)
     found = api.get(f"requests/{made.pk}").json()
@@ -318,24 +322,19 @@ def test_a_running_request_shows_rate_and_time_left(api: Any, made: Request) -> 
     assert found["started"] == "2026-05-04T03:02:01Z"
 
 
-def asked_by_page(api: Any, path: str) -> Any:
-    browser = {"HTTP_USER_AGENT": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101"}
-    return api.client.get(f"/api/lambda/{path}", **browser).json()
-
-
-def test_queued_request_asked_by_a_browser_is_shown_as_started(api: Any, made: Request) -> None:
+def test_queued_request_asked_by_a_browser_is_shown_as_started(api: Api, made: Request) -> None:
     """CVAT's page polls a queued request every 30 s, and a started one every 10 s."""
-    shown = asked_by_page(api, f"requests/{made.pk}")
+    shown = api.get(f"requests/{made.pk}", BROWSER).json()
     assert (shown["status"], shown["progress"]) == ("started", 0)
     assert api.get(f"requests/{made.pk}").json()["status"] == "queued"
 
 
 def test_finished_request_with_failed_frames_is_shown_to_a_browser_as_failed(
-    api: Any, made: Request
+    api: Api, made: Request
 ) -> None:
     """CVAT's page calls every finished request "accomplished" and shows no counts."""
     Request.objects.update(status="finished", total=4, done=1, failed=3)
-    shown = asked_by_page(api, f"requests/{made.pk}")
+    shown = api.get(f"requests/{made.pk}", BROWSER).json()
     assert shown["status"] == "failed"
     assert shown["exc_info"] == (
         "3 of 4 frames failed. The annotations of the other frames are saved."
@@ -343,7 +342,7 @@ def test_finished_request_with_failed_frames_is_shown_to_a_browser_as_failed(
     assert api.get(f"requests/{made.pk}").json()["status"] == "finished"
 
 
-def test_reading_requests_writes_no_rows_and_enqueues_nothing(api: Any, made: Request) -> None:
+def test_reading_requests_writes_no_rows_and_enqueues_nothing(api: Api, made: Request) -> None:
     """Listing and retrieving used to requeue lost and stalled shards."""
     long_ago = datetime.now(timezone.utc) - timedelta(hours=1)
     Shard.objects.update(status="started", heartbeat_at=long_ago, enqueued_at=long_ago)
@@ -351,13 +350,13 @@ def test_reading_requests_writes_no_rows_and_enqueues_nothing(api: Any, made: Re
     with CaptureQueriesContext(connection) as seen:
         for path in ("requests", f"requests/{made.pk}", f"requests/{made.pk}/outcomes"):
             assert api.get(path).status_code == 200
-            assert asked_by_page(api, path)
+            assert api.get(path, BROWSER).json()
     written = [q["sql"] for q in seen if not q["sql"].startswith("SELECT")]
     assert [sql for sql in written if "cvat_lambda" in sql] == []
     assert Shard.objects.filter(status="started").count() == Shard.objects.count()
 
 
-def test_failed_request_stays_listed_with_its_cause(api: Any, made: Request) -> None:
+def test_failed_request_stays_listed_with_its_cause(api: Api, made: Request) -> None:
     """Bugs in CVAT: failed requests were not listed, and the cause was a traceback."""
     Request.objects.update(
         status="failed", ended_at=AT, done=1, error_code="x", error_message="Half of it failed."
@@ -371,13 +370,13 @@ def test_failed_request_stays_listed_with_its_cause(api: Any, made: Request) -> 
     assert (found["progress"], found["ended"]) == (33, "2026-05-04T03:02:01Z")
 
 
-def test_a_finished_request_is_at_100_percent(api: Any, made: Request) -> None:
+def test_a_finished_request_is_at_100_percent(api: Api, made: Request) -> None:
     Request.objects.update(status="finished", done=2, failed=1)
     found = api.get(f"requests/{made.pk}").json()
     assert (found["progress"], found["exc_info"]) == (100, None)
 
 
-def test_the_first_failed_frames_are_shown_with_their_cause(api: Any, made: Request) -> None:
+def test_the_first_failed_frames_are_shown_with_their_cause(api: Api, made: Request) -> None:
     Request.objects.update(status="finished", total=20, failed=12)
     for frame in range(12):
         outcome(made, frame, "failed", code="function_timeout", message="Too slow.")
@@ -394,7 +393,7 @@ def test_the_first_failed_frames_are_shown_with_their_cause(api: Any, made: Requ
     assert listed["errors"] == errors
 
 
-def test_outcomes_are_paginated(api: Any, made: Request) -> None:
+def test_outcomes_are_paginated(api: Api, made: Request) -> None:
     version = FunctionVersion.objects.create(function_id="yolo", version=3, revision="abc")
     for frame in range(5):
         outcome(
@@ -426,12 +425,12 @@ def test_outcomes_are_paginated(api: Any, made: Request) -> None:
 
 
 @pytest.mark.parametrize("query", ["status=lost", "page=0", "page=two", "page=9", "page_size=0"])
-def test_invalid_page_of_outcomes_is_refused(api: Any, made: Request, query: str) -> None:
+def test_invalid_page_of_outcomes_is_refused(api: Api, made: Request, query: str) -> None:
     assert api.get(f"requests/{made.pk}/outcomes?{query}").status_code in (400, 404)
 
 
 def test_list_is_a_plain_array_newest_first_and_can_be_filtered(
-    api: Any, yolo: str, made: Request, other_task: Any
+    api: Api, yolo: str, made: Request, other_task: Task
 ) -> None:
     newer = create(api, task=other_task.pk).json()["id"]
     Request.objects.filter(pk=newer).update(status="started")
@@ -447,7 +446,7 @@ def test_list_is_a_plain_array_newest_first_and_can_be_filtered(
 
 
 def test_a_long_list_costs_as_many_queries_as_a_short_one(
-    api: Any, made: Request, django_assert_max_num_queries: Any
+    api: Api, made: Request, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     assert made.task_id is not None
     for number in range(5):
@@ -477,7 +476,7 @@ def test_a_long_list_costs_as_many_queries_as_a_short_one(
     assert [len(item["errors"]) for item in found] == [1] * 5 + [0]
 
 
-def many(task: Any, owner: Any, count: int, status: str, hours: int) -> None:
+def many(task: Task, owner: Any, count: int, status: str, hours: int) -> None:
     """Create `count` requests of `owner`, created `hours` after ``AT``."""
     rows = Request.objects.bulk_create(
         Request(
@@ -497,7 +496,7 @@ def many(task: Any, owner: Any, count: int, status: str, hours: int) -> None:
 
 
 def test_running_requests_and_those_of_the_user_are_listed_beside_many_newer_ones(
-    api: Any, alice: Any, bob: Any, task: Any, functions: Any
+    api: Api, alice: User, bob: User, task: Task, functions: Functions
 ) -> None:
     many(task, bob, 2, "started", hours=1)
     many(task, alice, 3, "failed", hours=2)
@@ -518,7 +517,7 @@ def test_running_requests_and_those_of_the_user_are_listed_beside_many_newer_one
 
 
 def test_running_request_of_the_user_is_listed_beside_many_of_others(
-    api: Any, alice: Any, bob: Any, task: Any, functions: Any
+    api: Api, alice: User, bob: User, task: Task, functions: Functions
 ) -> None:
     many(task, alice, 1, "started", hours=1)
     many(task, bob, 220, "queued", hours=2)
@@ -527,7 +526,7 @@ def test_running_request_of_the_user_is_listed_beside_many_of_others(
 
 
 @pytest.mark.parametrize("encoded", [True, False])
-def test_request_id_in_the_format_of_cvat_answers_404(api: Any, db: None, encoded: bool) -> None:
+def test_request_id_in_the_format_of_cvat_answers_404(api: Api, db: None, encoded: bool) -> None:
     """cvat-sdk encodes the id in the path. CVAT's page does not."""
     name = "action=autoannotate&target=task&target_id=1"
     answer = api.get(f"requests/{quote(name, safe='') if encoded else name}")
@@ -535,14 +534,14 @@ def test_request_id_in_the_format_of_cvat_answers_404(api: Any, db: None, encode
     assert name in answer.json()["message"]
 
 
-def test_a_null_character_in_an_id_is_404(api: Any, db: None) -> None:
+def test_a_null_character_in_an_id_is_404(api: Api, db: None) -> None:
     assert api.get("requests/req-%00").status_code == 404
 
 
 # Cancel, retry, undo
 
 
-def test_cancelled_request_stays_listed_as_cancelled(api: Any, made: Request) -> None:
+def test_cancelled_request_stays_listed_as_cancelled(api: Api, made: Request) -> None:
     """Bug in CVAT: it disappeared from the list and came back as finished."""
     answer = api.delete(f"requests/{made.pk}")
     assert (answer.status_code, answer.content) == (204, b"")
@@ -553,20 +552,20 @@ def test_cancelled_request_stays_listed_as_cancelled(api: Any, made: Request) ->
 
 
 def test_browser_gets_a_request_that_another_user_cancelled_as_failed(
-    api: Any, made: Request
+    api: Api, made: Request
 ) -> None:
     """CVAT's page shows every unknown state as a success."""
     assert api.delete(f"requests/{made.pk}").status_code == 204
-    found = asked_by_page(api, f"requests/{made.pk}")
+    found = api.get(f"requests/{made.pk}", BROWSER).json()
     assert (found["status"], found["exc_info"]) == ("failed", "The request was cancelled.")
 
 
-def test_second_cancel_answers_like_the_first(api: Any, made: Request) -> None:
+def test_second_cancel_answers_like_the_first(api: Api, made: Request) -> None:
     assert [api.delete(f"requests/{made.pk}").status_code for _ in range(2)] == [204, 204]
 
 
 @pytest.fixture
-def added(made: Request, task: Any) -> Request:
+def added(made: Request, task: Task) -> Request:
     """A finished request that added one shape."""
     engine = get_engine()
     (label, *_) = engine.task(task.pk).labels
@@ -584,7 +583,7 @@ def added(made: Request, task: Any) -> Request:
     return made
 
 
-def test_undo_removes_what_the_request_added(api: Any, added: Request, task: Any) -> None:
+def test_undo_removes_what_the_request_added(api: Api, added: Request, task: Task) -> None:
     assert len(get_engine().annotations(task.pk).shapes) == 1
     answer = api.post(f"requests/{added.pk}/undo")
     assert answer.status_code == 200
@@ -594,19 +593,19 @@ def test_undo_removes_what_the_request_added(api: Any, added: Request, task: Any
 
 
 def test_delete_with_undo_removes_what_the_request_added(
-    api: Any, added: Request, task: Any
+    api: Api, added: Request, task: Task
 ) -> None:
     assert api.delete(f"requests/{added.pk}?undo=maybe").status_code == 400
     assert api.delete(f"requests/{added.pk}?undo=true").status_code == 204
     assert get_engine().annotations(task.pk).shapes == ()
 
 
-def test_undo_of_a_running_request_is_refused(api: Any, made: Request) -> None:
+def test_undo_of_a_running_request_is_refused(api: Api, made: Request) -> None:
     answer = api.post(f"requests/{made.pk}/undo")
     assert (answer.status_code, answer.json()["code"]) == (409, "state_conflict")
 
 
-def test_failed_frames_are_run_again(api: Any, made: Request) -> None:
+def test_failed_frames_are_run_again(api: Api, made: Request) -> None:
     outcome(made, 0, "done")
     outcome(made, 1, "done")
     outcome(made, 2, "failed", code="function_timeout", message="Too slow.")
@@ -619,12 +618,12 @@ def test_failed_frames_are_run_again(api: Any, made: Request) -> None:
     assert (found["ended"], found["errors"]) == (None, [])
 
 
-def test_retry_of_a_request_without_failed_frames_is_refused(api: Any, added: Request) -> None:
+def test_retry_of_a_request_without_failed_frames_is_refused(api: Api, added: Request) -> None:
     answer = api.post(f"requests/{added.pk}/retry")
     assert (answer.status_code, answer.json()["code"]) == (409, "state_conflict")
 
 
-def test_region_of_a_request_is_in_its_answer(api: Any, yolo: str, task: Any) -> None:
+def test_region_of_a_request_is_in_its_answer(api: Api, yolo: str, task: Task) -> None:
     answer = create(api, task=task.pk, roi=[1, 2, 30, 40])
     assert (answer.status_code, answer.json()["function"]["roi"]) == (200, [1, 2, 30, 40])
     found = api.get(f"requests/{answer.json()['id']}").json()

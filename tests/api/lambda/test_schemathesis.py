@@ -18,6 +18,7 @@ from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
+from pytest_django import Settings
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -26,9 +27,11 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from cvat_lambda.api.schema import CALL_ANSWER
-from cvat_lambda.engine.standalone.models import AccessToken
+from cvat_lambda.engine.standalone.models import AccessToken, Task
 from cvat_lambda.functions import registry
-from tests.integration.interactive.functions import RawAnswer
+from tests.integration.interactive.functions import Functions, RawAnswer
+
+from .conftest import Api
 
 
 def no_internal_error(context: Any, response: Any, case: Any) -> None:
@@ -111,7 +114,7 @@ _raw: dict[str, Any] = {}
 
 
 @pytest.fixture
-def settings_of_django(settings: Any) -> Any:
+def settings_of_django(settings: Settings) -> Any:
     """Django's settings. Hypothesis has a name `settings` of its own."""
     return settings
 
@@ -130,7 +133,9 @@ def one_connection(document: Any) -> Iterator[None]:
 
 
 @pytest.fixture
-def document(functions: Any, task: Any, jobs: Any, api: Any, settings_of_django: Any) -> Any:
+def document(
+    functions: Functions, task: Task, jobs: list[int], api: Api, settings_of_django: Any
+) -> Any:
     """The document of a server with a task, a request and two functions of each kind."""
     settings_of_django.CVAT_LAMBDA_COLD_START_S = 0.1
     for kind in KINDS:
@@ -212,7 +217,7 @@ def test_every_answer_matches_the_openapi_document_of_the_lambda_api(
 @pytest.mark.usefixtures("one_connection")
 @pytest.mark.parametrize("kind", KINDS)
 def test_valid_call_of_each_kind_matches_the_schema_of_200(
-    document: Any, alice: User, task: Any, kind: str
+    document: Any, alice: User, task: Task, kind: str
 ) -> None:
     """The generated requests may all be refused. This test certainly gets a 200."""
     token = AccessToken.create_login_key(alice)[1]
@@ -230,7 +235,7 @@ def test_valid_call_of_each_kind_matches_the_schema_of_200(
 @pytest.mark.usefixtures("one_connection")
 @pytest.mark.parametrize("kind", KINDS)
 def test_call_with_an_invalid_answer_of_the_function_matches_the_document(
-    document: Any, alice: User, task: Any, kind: str
+    document: Any, alice: User, task: Task, kind: str
 ) -> None:
     token = AccessToken.create_login_key(alice)[1]
     operation = document["/api/lambda/functions/{func_id}"]["POST"]

@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 
-from cvat_lambda.engine.standalone.models import Label
+from cvat_lambda.engine.standalone.models import Label, Task
 from cvat_lambda.requests.rq_tasks import run_shard
 from cvat_lambda.requests.store.models import Request
+from tests.integration.interactive.functions import Functions
+
+from .conftest import Api, ApiOf
 
 BOX = {"frame": 0, "label": "car", "type": "rectangle", "points": [2, 3, 12, 13]}
 
@@ -24,16 +28,16 @@ def stay(payload: dict[str, Any]) -> Any:
 
 
 @pytest.fixture
-def tracker(functions: Any) -> str:
+def tracker(functions: Functions) -> str:
     return str(functions.add("tracker", stay, type="tracker", supported_shape_types="rectangle"))
 
 
-def create(api: Any, **body: Any) -> Any:
+def create(api: Api, **body: Any) -> Any:
     return api.post("requests", {"function": "tracker", **body})
 
 
 @pytest.mark.django_db(transaction=True)  # threads of the run read the task
-def test_shapes_given_with_the_request_become_tracks(api: Any, tracker: str, task: Any) -> None:
+def test_shapes_given_with_the_request_become_tracks(api: Api, tracker: str, task: Task) -> None:
     answer = create(api, task=task.pk, shapes=[BOX], direction="forward", tolerance_px=2)
     assert answer.status_code == 200, answer.json()
     request = Request.objects.get(pk=answer.json()["id"])
@@ -48,7 +52,7 @@ def test_shapes_given_with_the_request_become_tracks(api: Any, tracker: str, tas
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("start", ["annotations", {"frame": 0, "sources": ["manual"]}])
 def test_annotations_of_a_frame_become_tracks(
-    api: Any, tracker: str, task: Any, start: Any
+    api: Api, tracker: str, task: Task, start: Any
 ) -> None:
     label_id = Label.objects.get(task=task, name="car").pk
     shape = {
@@ -94,7 +98,7 @@ def test_annotations_of_a_frame_become_tracks(
     ],
 )
 def test_invalid_member_is_refused_and_named(
-    api: Any, tracker: str, task: Any, body: dict[str, Any], field: str
+    api: Api, tracker: str, task: Task, body: dict[str, Any], field: str
 ) -> None:
     answer = create(api, task=task.pk, **body)
     assert answer.status_code == 400, answer.json()
@@ -103,6 +107,6 @@ def test_invalid_member_is_refused_and_named(
 
 
 def test_track_request_on_a_task_of_another_user_answers_404(
-    api_of: Any, charlie: Any, tracker: str, task: Any
+    api_of: ApiOf, charlie: User, tracker: str, task: Task
 ) -> None:
     assert create(api_of(charlie), task=task.pk, shapes=[BOX]).status_code == 404

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from pytest_django import Settings
 
 from cvat_lambda.engine.standalone import models
-from tests.integration.interactive.functions import RawAnswer
+from cvat_lambda.engine.standalone.models import Task
+from tests.integration.interactive.functions import Functions, RawAnswer
 
-BROWSER = {"HTTP_USER_AGENT": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101"}
+from .conftest import BROWSER, Api, ApiOf
+
 RECT = {"type": "rectangle", "points": [1, 2, 11, 12]}
 
 
@@ -31,13 +33,13 @@ def moving(payload: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def siam(functions: Any) -> str:
+def siam(functions: Functions) -> str:
     return str(functions.add("siam", moving, type="tracker", supported_shape_types="rectangle"))
 
 
 @pytest.mark.usefixtures("siam")
 def test_track_starts_with_a_shape_and_continues_with_the_state(
-    api: Any, functions: Any, task: Any
+    api: Api, functions: Functions, task: Task
 ) -> None:
     begun = api.call("siam", type="init_tracking", task=task.pk, frame=0, shapes=[RECT, RECT])
     states = begun.json()["states"]
@@ -53,7 +55,7 @@ def test_track_starts_with_a_shape_and_continues_with_the_state(
 
 
 @pytest.mark.usefixtures("siam")
-def test_tampered_state_is_refused(api: Any, functions: Any, task: Any) -> None:
+def test_tampered_state_is_refused(api: Api, functions: Functions, task: Task) -> None:
     state = api.call("siam", task=task.pk, frame=0, shapes=[RECT]).json()["states"][0]
     forged = state.replace('"speed":1', '"speed":9')
     assert forged != state
@@ -63,13 +65,13 @@ def test_tampered_state_is_refused(api: Any, functions: Any, task: Any) -> None:
 
 
 @pytest.fixture
-def state(api: Any, siam: str, task: Any) -> str:
+def state(api: Api, siam: str, task: Task) -> str:
     """A state that alice got from the tracker `siam` on her task."""
     return str(api.call(siam, task=task.pk, frame=0, shapes=[RECT]).json()["states"][0])
 
 
 def test_a_state_of_another_function_is_refused(
-    api: Any, functions: Any, task: Any, state: str
+    api: Api, functions: Functions, task: Task, state: str
 ) -> None:
     functions.add("other", moving, type="tracker")
     answer = api.call("other", task=task.pk, frame=1, states=[state])
@@ -77,7 +79,7 @@ def test_a_state_of_another_function_is_refused(
 
 
 def test_state_of_the_predecessor_of_a_redeployed_tracker_is_refused(
-    api: Any, functions: Any, task: Any, siam: str
+    api: Api, functions: Functions, task: Task, siam: str
 ) -> None:
     functions.revisions[siam] = "r1"
     begun = api.call(siam, task=task.pk, frame=0, shapes=[RECT]).json()
@@ -91,13 +93,13 @@ def test_state_of_the_predecessor_of_a_redeployed_tracker_is_refused(
     assert api.call(siam, task=task.pk, frame=2, states=begun["states"]).status_code == 200
 
 
-def test_a_state_of_another_task_is_refused(api: Any, other_task: Any, state: str) -> None:
+def test_a_state_of_another_task_is_refused(api: Api, other_task: Task, state: str) -> None:
     answer = api.call("siam", task=other_task.pk, frame=0, states=[state])
     assert answer.json()["code"] == "invalid_tracker_state"
 
 
 def test_a_state_of_another_user_is_refused(
-    api_of: Callable[[User], Any], bob: User, task: Any, state: str
+    api_of: ApiOf, bob: User, task: Task, state: str
 ) -> None:
     models.Task.objects.filter(pk=task.pk).update(assignee=bob)
     answer = api_of(bob).call("siam", task=task.pk, frame=1, states=[state])
@@ -105,7 +107,7 @@ def test_a_state_of_another_user_is_refused(
 
 
 def test_state_that_is_too_old_is_refused_with_its_age(
-    api: Any, task: Any, state: str, monkeypatch: pytest.MonkeyPatch, settings: Any
+    api: Api, task: Task, state: str, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_TRACKER_STATE_MAX_AGE_S = 60
     later = time.time() + 61
@@ -116,7 +118,7 @@ def test_state_that_is_too_old_is_refused_with_its_age(
 
 
 def test_lost_objects_are_not_sent_to_the_function(
-    api: Any, functions: Any, task: Any, state: str
+    api: Api, functions: Functions, task: Task, state: str
 ) -> None:
     step = api.call("siam", task=task.pk, frame=1, states=[None, state, None]).json()
     assert [shape is None for shape in step["shapes"]] == [True, False, True]
@@ -126,7 +128,7 @@ def test_lost_objects_are_not_sent_to_the_function(
 
 @pytest.mark.usefixtures("siam")
 def test_call_with_lost_objects_only_invokes_no_function(
-    api: Any, functions: Any, task: Any
+    api: Api, functions: Functions, task: Task
 ) -> None:
     assert api.call("siam", task=task.pk, frame=0, shapes=[]).json() == {"shapes": [], "states": []}
     assert api.call("siam", task=task.pk, frame=0, shapes=[None]).json() == {
@@ -137,7 +139,7 @@ def test_call_with_lost_objects_only_invokes_no_function(
 
 
 def test_object_that_the_function_lost_is_answered_with_null(
-    api: Any, functions: Any, task: Any
+    api: Api, functions: Functions, task: Task
 ) -> None:
     answer = {"shapes": [None], "states": [{"lost": True}]}
     functions.add("siam", lambda payload: answer, type="tracker", supported_shape_types="rectangle")
@@ -147,7 +149,7 @@ def test_object_that_the_function_lost_is_answered_with_null(
 
 
 def test_new_and_tracked_objects_are_sent_in_one_invocation(
-    api: Any, functions: Any, task: Any, state: str
+    api: Api, functions: Functions, task: Task, state: str
 ) -> None:
     answer = api.call("siam", task=task.pk, frame=1, shapes=[None, RECT], states=[state, None])
     assert answer.status_code == 200
@@ -157,7 +159,7 @@ def test_new_and_tracked_objects_are_sent_in_one_invocation(
 
 
 def test_different_numbers_of_shapes_and_states_are_refused(
-    api: Any, task: Any, state: str
+    api: Api, task: Task, state: str
 ) -> None:
     answer = api.call("siam", task=task.pk, frame=1, shapes=[RECT, RECT], states=[state])
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
@@ -165,13 +167,13 @@ def test_different_numbers_of_shapes_and_states_are_refused(
 
 
 @pytest.mark.usefixtures("siam")
-def test_call_without_shapes_and_states_is_refused(api: Any, task: Any) -> None:
+def test_call_without_shapes_and_states_is_refused(api: Api, task: Task) -> None:
     answer = api.call("siam", task=task.pk, frame=0)
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
 
 
 @pytest.mark.usefixtures("siam")
-def test_shape_of_a_type_that_the_function_does_not_track_is_refused(api: Any, task: Any) -> None:
+def test_shape_of_a_type_that_the_function_does_not_track_is_refused(api: Api, task: Task) -> None:
     polygon = {"type": "polygon", "points": [0, 0, 1, 1, 2, 0]}
     answer = api.call("siam", task=task.pk, frame=0, shapes=[polygon])
     assert (answer.status_code, answer.json()["message"]) == (
@@ -193,7 +195,7 @@ def test_shape_of_a_type_that_the_function_does_not_track_is_refused(api: Any, t
     ],
 )
 def test_malformed_start_shape_is_refused(
-    api: Any, functions: Any, task: Any, shape: Any, sentence: str
+    api: Api, functions: Functions, task: Task, shape: Any, sentence: str
 ) -> None:
     types = "rectangle,polygon,points,mask"
     functions.add("siam", moving, type="tracker", supported_shape_types=types)
@@ -205,7 +207,7 @@ def test_malformed_start_shape_is_refused(
 
 
 def test_invalid_answer_names_the_object_by_its_index_in_the_call(
-    api: Any, functions: Any, task: Any, state: str
+    api: Api, functions: Functions, task: Task, state: str
 ) -> None:
     """Lost objects are not sent, so indexes of the function's answer differ from the call's."""
     answer = {"shapes": [RECT, {"type": "rectangle", "points": [1]}], "states": [1, 2]}
@@ -220,7 +222,7 @@ def test_invalid_answer_names_the_object_by_its_index_in_the_call(
 
 
 def test_state_that_is_not_json_names_function_frame_item_and_field(
-    api: Any, functions: Any, task: Any, state: str
+    api: Api, functions: Functions, task: Task, state: str
 ) -> None:
     body = '{"shapes": [null], "states": [{"score": 1e999}]}'
     functions.behaviours["siam"] = lambda payload: RawAnswer(200, body)
@@ -236,7 +238,7 @@ def test_state_that_is_not_json_names_function_frame_item_and_field(
 
 
 def test_tracked_shape_is_clipped_to_the_image_and_one_outside_is_not_null(
-    api: Any, functions: Any, task: Any
+    api: Api, functions: Functions, task: Task
 ) -> None:
     """CVAT's page reads ``points`` of every shape. After a null it moves no object of the call."""
     boxes = [[-9, 2, 11, 12], [500, 2, 510, 12]]
@@ -249,7 +251,9 @@ def test_tracked_shape_is_clipped_to_the_image_and_one_outside_is_not_null(
     ]
 
 
-def test_older_tracker_gets_and_answers_bare_points(api: Any, functions: Any, task: Any) -> None:
+def test_older_tracker_gets_and_answers_bare_points(
+    api: Api, functions: Functions, task: Task
+) -> None:
     """CVAT 2.54's TransT has no `supported_shape_types`, and uses arrays of points."""
     answer = {"shapes": [[5, 6, 7, 8]], "states": ["anything"]}
     functions.add("transt", lambda payload: answer, type="tracker")
@@ -274,7 +278,7 @@ def test_older_tracker_gets_and_answers_bare_points(api: Any, functions: Any, ta
     ],
 )
 def test_invalid_answer_of_a_tracker_answers_502(
-    api: Any, functions: Any, task: Any, answer: Any
+    api: Api, functions: Functions, task: Task, answer: Any
 ) -> None:
     functions.add("siam", lambda payload: answer, type="tracker", supported_shape_types="rectangle")
     found = api.call("siam", task=task.pk, frame=0, shapes=[RECT])
@@ -282,14 +286,14 @@ def test_invalid_answer_of_a_tracker_answers_502(
 
 
 def test_browser_gets_a_rectangle_without_area_for_a_lost_object(
-    api: Any, functions: Any, task: Any
+    api: Api, functions: Functions, task: Task
 ) -> None:
     """After a null, CVAT's page moves no object. It skips a rectangle without area."""
     gone = {"type": "rectangle", "points": [-30, 2, -20, 12]}
     answer = {"shapes": [None, gone, RECT], "states": ["a", "b", "c"]}
     functions.add("siam", lambda payload: answer, type="tracker", supported_shape_types="rectangle")
     body = {"task": task.pk, "frame": 0, "shapes": [RECT, RECT, RECT]}
-    found = api.post("functions/siam", body, **BROWSER).json()
+    found = api.post("functions/siam", body, BROWSER).json()
     nothing = {"type": "rectangle", "points": [0, 0, 0, 0]}
     on_the_border = {"type": "rectangle", "points": [0, 2, 0, 12]}
     assert found["shapes"] == [nothing, on_the_border, RECT]

@@ -16,12 +16,11 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.test import Client
 
 from cvat_lambda.engine.standalone.tasks import create_task
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests.store.models import Request, Shard, Status
-from tests.conftest import IMAGES, REPOSITORY
+from tests.conftest import IMAGES, REPOSITORY, ClientFor
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -30,7 +29,6 @@ PATIENCE_S = 120.0
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason=f"needs one of {', '.join(BROWSERS)}")
 
-ClientFor = Callable[[User | None], Client]
 Answer = tuple[int, str, str]  # status, content type, body
 
 

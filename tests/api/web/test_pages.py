@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from pytest_django import Settings
 
 from cvat_lambda.annotations.types import LabeledData, Shape, Tag, Track, TrackedShape
 from cvat_lambda.engine import get_engine
@@ -30,10 +29,8 @@ from cvat_lambda.requests.store.models import (
     Shard,
     Status,
 )
-from tests.conftest import IMAGES
+from tests.conftest import IMAGES, ClientFor
 from tests.integration.engine.videos import make_video
-
-ClientFor = Callable[[User | None], Client]
 
 
 @pytest.fixture
@@ -396,7 +393,7 @@ def test_metrics_are_refused_from_loopback_without_a_token(client_for: ClientFor
 
 @pytest.mark.django_db
 def test_metrics_are_answered_with_the_metrics_token_only(
-    settings: Any, client_for: ClientFor
+    settings: Settings, client_for: ClientFor
 ) -> None:
     settings.CVAT_LAMBDA_STANDALONE_METRICS_TOKEN = "scrape"
     client = client_for(None)

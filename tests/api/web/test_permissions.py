@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,10 +11,9 @@ from django.test import Client
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.tasks import create_task
 from cvat_lambda.requests.store.models import Request, Shard
-from tests.conftest import IMAGES
+from tests.conftest import IMAGES, ClientFor
 from tests.routes import METHODS, Endpoint, routes
 
-ClientFor = Callable[[User | None], Client]
 PEOPLE = ("alice", "bob", "charlie", "anonymous")
 LOGIN = {"username": "alice", "password": "alice-secret"}
 START: dict[str, str] = {"function": "unknown"}

@@ -6,12 +6,12 @@ import io
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from django.contrib.auth.models import User
 from PIL import Image
+from pytest_django import Settings
 
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.adapter import StandaloneEngine
@@ -132,7 +132,7 @@ def test_image_over_the_limit_of_pillow_and_below_the_setting_is_accepted(
 
 
 def test_an_image_over_the_limit_is_refused_with_its_size_and_the_limit(
-    settings: Any, alice: User, tmp_path: Path
+    settings: Settings, alice: User, tmp_path: Path
 ) -> None:
     settings.CVAT_LAMBDA_STANDALONE_MAX_IMAGE_PIXELS = 100
     Image.new("L", (20, 6)).save(tmp_path / "large.png")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from PIL import Image
+from pytest_django import DjangoAssertNumQueries
 
 from cvat_lambda.annotations.types import LabeledData, Shape
 from cvat_lambda.engine.port import Change, Frame, Removal, UnreadableFrame
@@ -177,7 +178,7 @@ def test_delete_task_deletes_its_files(
 
 
 def test_change_of_many_shapes_takes_as_many_queries_as_of_one(
-    alice: User, files: list[Path], django_assert_num_queries: Any
+    alice: User, files: list[Path], django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     task = create_task(alice, "six", ["car"], files)
     engine = StandaloneEngine()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from PIL import Image
+from pytest_django import Settings
 
 from cvat_lambda.engine.port import Frame
 from cvat_lambda.engine.standalone import models
@@ -133,7 +133,7 @@ def test_segments_of_a_video_task_overlap_by_five_frames_as_in_cvat(
 
 
 def test_a_video_with_large_frames_is_refused_before_it_is_decoded(
-    settings: Any, alice: User, tmp_path: Path
+    settings: Settings, alice: User, tmp_path: Path
 ) -> None:
     settings.CVAT_LAMBDA_STANDALONE_MAX_VIDEO_PIXELS = 100
     video = make_video(tmp_path / "video.mp4", frames=3)

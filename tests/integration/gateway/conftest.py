@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from cvat_lambda.gateway.gateway import get_gateway
 
@@ -11,7 +11,7 @@ from .fake_nuclio import FakeNuclio, fake_nuclio
 
 
 @pytest.fixture
-def nuclio(settings: Any) -> Iterator[FakeNuclio]:
+def nuclio(settings: Settings) -> Iterator[FakeNuclio]:
     """A platform that the settings name. The gateway is reset after the test."""
     settings.CVAT_LAMBDA_FUNCTIONS_REFRESH_S = 0
     with fake_nuclio() as fake:

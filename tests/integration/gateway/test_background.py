@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from django.test import Client
+from pytest_django import Settings
 
 from cvat_lambda.errors import PlatformUnreachable
 from cvat_lambda.functions import background, registry
@@ -38,7 +38,7 @@ def wait_for_state(function_id: str, state: str) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _background(nuclio: FakeNuclio, settings: Any) -> Iterator[None]:
+def _background(nuclio: FakeNuclio, settings: Settings) -> Iterator[None]:
     """Enable the refresh during a test. The thread reads the setting every second, so it ends."""
     settings.CVAT_LAMBDA_FUNCTIONS_REFRESH_S = 1
     yield
@@ -75,7 +75,7 @@ def test_thread_continues_after_the_platform_was_down(nuclio: FakeNuclio) -> Non
 
 
 def test_endpoint_that_cannot_be_reached_is_unhealthy_until_it_answers(
-    nuclio: FakeNuclio, settings: Any
+    nuclio: FakeNuclio, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_ENDPOINT_ALLOWED_HOSTS = ("127.0.0.1",)
     url = f"http://127.0.0.1:{closed_port()}/"

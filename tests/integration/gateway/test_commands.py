@@ -7,11 +7,11 @@ import json
 import logging
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command, execute_from_command_line
 from django.db import connection
+from pytest_django import Settings
 
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.models import Function
@@ -48,7 +48,7 @@ def test_list_shows_every_function_with_its_problem(nuclio: FakeNuclio) -> None:
 
 
 def test_list_answers_from_the_registry_when_the_platform_is_down(
-    nuclio: FakeNuclio, settings: Any
+    nuclio: FakeNuclio, settings: Settings
 ) -> None:
     nuclio.functions = {"a": function_object("a")}
     run("refresh")
@@ -200,7 +200,7 @@ def test_deploy_continues_after_a_failed_folder_and_counts_the_failures(
 
 
 def test_deploy_without_a_runtime_fails_once_and_names_the_setting(
-    settings: Any, tmp_path: Path
+    settings: Settings, tmp_path: Path
 ) -> None:
     for name in ("first", "second"):
         run("new", "detector", name, "--into", str(tmp_path))
@@ -230,7 +230,7 @@ def test_database_without_tables_is_reported_in_a_sentence() -> None:
 
 
 def test_logs_of_an_unknown_function_or_an_endpoint_are_refused_in_a_sentence(
-    nuclio: FakeNuclio, settings: Any
+    nuclio: FakeNuclio, settings: Settings
 ) -> None:
     with pytest.raises(CommandError, match="the platform has no function 'nobody'"):
         run("logs", "nobody")
@@ -259,7 +259,7 @@ def test_new_writes_a_function_folder(tmp_path: Path) -> None:
 
 
 def test_endpoint_is_added_tested_and_removed(
-    nuclio: FakeNuclio, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    nuclio: FakeNuclio, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.CVAT_LAMBDA_ENDPOINT_ALLOWED_HOSTS = ("127.0.0.0/8",)
     (tmp_path / "labels.json").write_text('[{"name": "car"}]')

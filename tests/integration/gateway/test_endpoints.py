@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from pytest_django import Settings
 
 from cvat_lambda.errors import (
     FunctionAnswerInvalid,
@@ -31,7 +32,7 @@ LABELS = '[{"name": "car", "type": "rectangle"}]'
 
 
 @pytest.fixture(autouse=True)
-def _allowed(settings: Any, nuclio: FakeNuclio) -> None:
+def _allowed(settings: Settings, nuclio: FakeNuclio) -> None:
     settings.CVAT_LAMBDA_ENDPOINT_ALLOWED_HOSTS = ("127.0.0.1",)
 
 
@@ -93,7 +94,7 @@ def test_invalid_endpoint_is_refused_when_it_is_saved(
 
 
 def test_endpoint_is_not_called_after_its_host_left_the_allow_list(
-    nuclio: FakeNuclio, settings: Any
+    nuclio: FakeNuclio, settings: Settings
 ) -> None:
     save_endpoint(endpoint(nuclio))
     settings.CVAT_LAMBDA_ENDPOINT_ALLOWED_HOSTS = ()
@@ -155,7 +156,7 @@ def test_probe_checks_the_answer_of_each_kind(
 
 
 @pytest.fixture
-def admin_client(db: None, settings: Any) -> Client:
+def admin_client(db: None, settings: Settings) -> Client:
     import cvat_lambda.gateway.admin  # noqa: F401 (it registers itself)
 
     settings.WHITENOISE_AUTOREFRESH = True  # no collected static files here

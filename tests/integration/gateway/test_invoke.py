@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from cvat_lambda import signals
 from cvat_lambda.errors import (
@@ -61,7 +62,9 @@ def test_auto_calls_through_the_dashboard_if_no_address_answers(nuclio: FakeNucl
     )  # 30 s event timeout, 10 s wait for a worker, margin
 
 
-def test_invoke_method_dashboard_never_calls_directly(nuclio: FakeNuclio, settings: Any) -> None:
+def test_invoke_method_dashboard_never_calls_directly(
+    nuclio: FakeNuclio, settings: Settings
+) -> None:
     settings.CVAT_LAMBDA_INVOKE_METHOD = "dashboard"
     with fake_nuclio() as function:
         invoke(spec_at(function.port), b"{}", request_id="r1")
@@ -70,7 +73,7 @@ def test_invoke_method_dashboard_never_calls_directly(nuclio: FakeNuclio, settin
 
 
 def test_invoke_method_direct_never_calls_through_the_dashboard(
-    nuclio: FakeNuclio, settings: Any
+    nuclio: FakeNuclio, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_INVOKE_METHOD = "direct"
     nuclio.functions["fn"] = function_object("fn")
@@ -80,7 +83,7 @@ def test_invoke_method_direct_never_calls_through_the_dashboard(
 
 
 def test_platform_token_is_sent_to_the_platforms_host_only(
-    nuclio: FakeNuclio, settings: Any
+    nuclio: FakeNuclio, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_PLATFORM_TOKEN = "secret"
     invoke(spec_at(None), b"{}", request_id="r1")
@@ -89,7 +92,7 @@ def test_platform_token_is_sent_to_the_platforms_host_only(
     assert [route.headers for route in direct_routes("fn", foreign, platform())] == [()]
 
 
-def test_token_of_an_https_platform_is_never_sent_in_clear_text(settings: Any) -> None:
+def test_token_of_an_https_platform_is_never_sent_in_clear_text(settings: Settings) -> None:
     settings.CVAT_LAMBDA_PLATFORM_TOKEN = "secret"
     with fake_nuclio() as function:
         settings.CVAT_LAMBDA_PLATFORM_URL = f"https://127.0.0.1:{closed_port()}"
@@ -104,7 +107,7 @@ def test_token_of_an_https_platform_is_never_sent_in_clear_text(settings: Any) -
     get_gateway().reset()
 
 
-def test_malformed_platform_url_raises_a_typed_error(settings: Any) -> None:
+def test_malformed_platform_url_raises_a_typed_error(settings: Settings) -> None:
     settings.CVAT_LAMBDA_PLATFORM_URL = "http://[::1"
     with pytest.raises(PlatformUnreachable, match="PLATFORM_URL is malformed"):
         invoke(spec_at(closed_port()), b"{}", request_id="r1")
@@ -136,7 +139,7 @@ def test_function_that_is_being_rebuilt_is_unavailable(nuclio: FakeNuclio) -> No
 
 
 def test_function_and_platform_that_do_not_answer_are_unreachable(
-    nuclio: FakeNuclio, settings: Any
+    nuclio: FakeNuclio, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_PLATFORM_URL = f"http://127.0.0.1:{closed_port()}"
     with pytest.raises(PlatformUnreachable, match="function 'fn' cannot be reached"):
@@ -253,7 +256,7 @@ HTTP_PORT = 32001
     ],
 )
 def test_direct_addresses_are_tried_in_order_of_reliability(
-    settings: Any, dashboard: str, address: Address, expected: list[tuple[str, int, str]]
+    settings: Settings, dashboard: str, address: Address, expected: list[tuple[str, int, str]]
 ) -> None:
     settings.CVAT_LAMBDA_PLATFORM_URL = f"http://{dashboard}:8070"
     found = [

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from cvat_lambda.errors import (
     FunctionBusy,
@@ -223,7 +223,7 @@ def test_invocations_in_flight_do_not_exceed_the_limit(nuclio: FakeNuclio) -> No
 
 
 def test_direct_route_is_found_after_function_and_platform_were_down(
-    nuclio: FakeNuclio, settings: Any
+    nuclio: FakeNuclio, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_INVOKE_METHOD = "direct"  # CVAT's setting outside Kubernetes
     with fakes.fake_nuclio() as before:
@@ -247,7 +247,7 @@ def test_direct_route_is_found_after_function_and_platform_were_down(
 
 
 def test_direct_call_of_a_missing_function_is_temporarily_unavailable(
-    nuclio: FakeNuclio, settings: Any
+    nuclio: FakeNuclio, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_INVOKE_METHOD = "direct"
     with pytest.raises(FunctionUnavailable, match="is not on its platform at present") as caught:
@@ -260,7 +260,7 @@ def test_direct_call_of_a_missing_function_is_temporarily_unavailable(
     [("error", "could not be deployed", True), ("building", "is being built", False)],
 )
 def test_direct_call_of_a_function_without_an_address_names_its_state(
-    nuclio: FakeNuclio, settings: Any, state: str, words: str, permanent: bool
+    nuclio: FakeNuclio, settings: Settings, state: str, words: str, permanent: bool
 ) -> None:
     settings.CVAT_LAMBDA_INVOKE_METHOD = "direct"
     nuclio.functions["fn"] = {**fakes.function_object("fn"), "status": {"state": state}}

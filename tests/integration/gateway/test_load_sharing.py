@@ -8,9 +8,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from cvat_lambda.gateway.gateway import get_gateway
 from cvat_lambda.gateway.load_sharing import NO_OTHER_LOAD, FunctionLoad, LoadRegistry
@@ -90,7 +90,7 @@ def silent_server() -> Iterator[str]:
 
 
 def test_interactive_call_does_not_wait_for_a_redis_that_hangs(
-    settings: Any, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cvat_lambda.redis_client.TIMEOUT_S", 120.0)
     with silent_server() as settings.CVAT_LAMBDA_REDIS_URL:
@@ -102,7 +102,7 @@ def test_interactive_call_does_not_wait_for_a_redis_that_hangs(
         assert time.monotonic() - began < 60.0  # none of them waited for Redis
 
 
-def test_load_without_redis_is_that_of_one_process(settings: Any) -> None:
+def test_load_without_redis_is_that_of_one_process(settings: Settings) -> None:
     settings.CVAT_LAMBDA_REDIS_URL = "redis://127.0.0.1:1/0"
     cut_off, follower = LoadRegistry(), Follower()
     with cut_off.background_run("fn", follower), cut_off.interactive_call("fn"):

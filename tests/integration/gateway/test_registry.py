@@ -10,6 +10,7 @@ import pytest
 from django.db import connection, connections
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from pytest_django import Settings
 
 from cvat_lambda import signals
 from cvat_lambda.errors import (
@@ -60,7 +61,7 @@ def test_first_look_up_of_a_function_reads_the_platform_while_another_process_do
 
 
 @pytest.fixture
-def asking(settings: Any) -> None:
+def asking(settings: Settings) -> None:
     """Let look-ups for interactive callers read the platform, without the background thread."""
     settings.CVAT_LAMBDA_FUNCTIONS_REFRESH_S = 3600
 
@@ -170,7 +171,7 @@ def test_function_with_a_bad_label_works_and_its_row_names_the_label(nuclio: Fak
     assert "the label 'car' twice" in registry.rows().get(pk="a").message
 
 
-def test_list_answers_while_the_platform_is_down(nuclio: FakeNuclio, settings: Any) -> None:
+def test_list_answers_while_the_platform_is_down(nuclio: FakeNuclio, settings: Settings) -> None:
     nuclio.functions = {"a": function_object("a")}
     registry.refresh()
     settings.CVAT_LAMBDA_PLATFORM_URL = f"http://127.0.0.1:{closed_port()}"
@@ -180,7 +181,9 @@ def test_list_answers_while_the_platform_is_down(nuclio: FakeNuclio, settings: A
     assert registry.get("a").id == "a"
 
 
-def test_list_raises_if_the_platform_has_never_answered(nuclio: FakeNuclio, settings: Any) -> None:
+def test_list_raises_if_the_platform_has_never_answered(
+    nuclio: FakeNuclio, settings: Settings
+) -> None:
     settings.CVAT_LAMBDA_PLATFORM_URL = f"http://127.0.0.1:{closed_port()}"
     for _ in range(2):  # the second look-up does not read the platform again
         with pytest.raises(PlatformUnreachable, match="the function platform does not answer"):
@@ -292,7 +295,7 @@ def test_disabled_function_is_not_found(nuclio: FakeNuclio) -> None:
         registry.get("a")
 
 
-def test_refresh_of_a_fresh_table_reads_nothing(nuclio: FakeNuclio, settings: Any) -> None:
+def test_refresh_of_a_fresh_table_reads_nothing(nuclio: FakeNuclio, settings: Settings) -> None:
     assert registry.refresh().skipped is False
     assert registry.refresh().skipped is True
     assert registry.refresh(force=True).skipped is False
@@ -350,7 +353,9 @@ def test_endpoint_is_unhealthy_until_it_answers_again(nuclio: FakeNuclio) -> Non
 
 
 @pytest.mark.django_db(transaction=True)
-def test_concurrent_refreshes_read_the_platform_once(nuclio: FakeNuclio, settings: Any) -> None:
+def test_concurrent_refreshes_read_the_platform_once(
+    nuclio: FakeNuclio, settings: Settings
+) -> None:
     settings.CVAT_LAMBDA_FUNCTIONS_REFRESH_S = 3600
     nuclio.functions = {f"f{number}": function_object(f"f{number}") for number in range(5)}
     PlatformCheck.objects.create(platform="nuclio")

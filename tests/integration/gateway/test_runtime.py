@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from cvat_lambda.errors import (
     FunctionBusy,
@@ -79,7 +80,7 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
 
 
 @pytest.fixture(autouse=True)
-def _platform(runtime: Runtime, settings: Any) -> Iterator[None]:
+def _platform(runtime: Runtime, settings: Settings) -> Iterator[None]:
     settings.CVAT_LAMBDA_PLATFORM_URL = runtime.url
     settings.CVAT_LAMBDA_PLATFORM_TOKEN = "secret"
     settings.CVAT_LAMBDA_PLATFORM_PROJECT = ""
@@ -117,7 +118,7 @@ def test_removal_waits_for_the_calls_in_flight(
 
 @pytest.mark.parametrize("method", ["direct", "dashboard"])
 def test_redeployed_function_answers_with_its_new_revision_and_the_registry_follows(
-    runtime: Runtime, tmp_path: Path, settings: Any, method: str
+    runtime: Runtime, tmp_path: Path, settings: Settings, method: str
 ) -> None:
     settings.CVAT_LAMBDA_INVOKE_METHOD = method
     code = (
@@ -156,7 +157,9 @@ def test_functions_of_the_runtime_are_listed() -> None:
 
 
 @pytest.mark.parametrize("method", ["direct", "dashboard"])
-def test_function_is_invoked_directly_and_through_the_dashboard(settings: Any, method: str) -> None:
+def test_function_is_invoked_directly_and_through_the_dashboard(
+    settings: Settings, method: str
+) -> None:
     settings.CVAT_LAMBDA_INVOKE_METHOD = method
     spec = registry.get("fn")
     assert get_gateway().routes.find(spec).through_dashboard is (method == "dashboard")
@@ -184,7 +187,7 @@ def test_request_id_is_in_the_functions_log(runtime: Runtime) -> None:
     ],
 )
 def test_failures_have_the_same_type_on_every_route(
-    settings: Any, method: str, name: str, what: str, error: type[LambdaError], sentence: str
+    settings: Settings, method: str, name: str, what: str, error: type[LambdaError], sentence: str
 ) -> None:
     settings.CVAT_LAMBDA_INVOKE_METHOD = method
     with pytest.raises(error) as caught:
@@ -193,7 +196,7 @@ def test_failures_have_the_same_type_on_every_route(
 
 
 @pytest.mark.parametrize("method", ["direct", "dashboard"])
-def test_function_without_a_free_worker_is_busy(settings: Any, method: str) -> None:
+def test_function_without_a_free_worker_is_busy(settings: Settings, method: str) -> None:
     import threading
 
     settings.CVAT_LAMBDA_INVOKE_METHOD = method

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from pytest_django import Settings
+
 from cvat_lambda.functions import registry
 from cvat_lambda.gateway.gateway import get_gateway
 from cvat_lambda.interactive.caches import get_caches
@@ -52,12 +54,10 @@ class Functions:
         self,
         function_id: str,
         behaviour: Behaviour | None = None,
-        *,
-        max_body_bytes: int = 32 * 1024 * 1024,
         **annotations: str,
     ) -> str:
         """Deploy a function and refresh the registry. Return the function's id."""
-        self.put(function_id, behaviour, max_body_bytes=max_body_bytes, **annotations)
+        self.put(function_id, behaviour, **annotations)
         registry.refresh(force=True)
         return function_id
 
@@ -65,13 +65,11 @@ class Functions:
         self,
         function_id: str,
         behaviour: Behaviour | None = None,
-        *,
-        max_body_bytes: int = 32 * 1024 * 1024,
         **annotations: str,
     ) -> None:
         """Deploy a function without a refresh of the registry."""
         self.behaviours[function_id] = behaviour or (lambda payload: [])
-        attributes = {"maxRequestBodySize": max_body_bytes}
+        attributes = {"maxRequestBodySize": 32 * 1024 * 1024}
         self.objects[function_id] = {
             "metadata": {
                 "name": function_id,
@@ -84,6 +82,12 @@ class Functions:
             },
             "status": {"state": "ready", "httpPort": self.port},
         }
+
+    def limit_body(self, function_id: str, size: int) -> None:
+        """Let a function accept only bodies of at most `size` bytes. Refresh the registry."""
+        trigger = self.objects[function_id]["spec"]["triggers"]["http"]
+        trigger["attributes"]["maxRequestBodySize"] = size
+        registry.refresh(force=True)
 
     def clear(self) -> None:
         """Remove all functions and the records of their invocations."""
@@ -166,14 +170,14 @@ def serve_functions() -> Iterator[Functions]:
 
 
 @contextmanager
-def known_functions(settings: Any) -> Iterator[Functions]:
+def known_functions(settings: Settings) -> Iterator[Functions]:
     """Serve a platform that the settings name. Reset the gateway and the caches at the end."""
     with serve_functions() as served, known_platform(settings, served):
         yield served
 
 
 @contextmanager
-def known_platform(settings: Any, platform: Functions) -> Iterator[None]:
+def known_platform(settings: Settings, platform: Functions) -> Iterator[None]:
     """Let the settings name a running platform. Reset the gateway and the caches at the end."""
     settings.CVAT_LAMBDA_FUNCTIONS_REFRESH_S = 0
     settings.CVAT_LAMBDA_PLATFORM_URL = platform.url

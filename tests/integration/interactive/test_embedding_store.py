@@ -7,10 +7,10 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 import redis
+from pytest_django import Settings
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -38,7 +38,7 @@ def test_embedding_stored_by_one_process_is_read_by_another(
 
 
 def test_put_beyond_the_limit_evicts_the_least_recently_used_embeddings(
-    store: EmbeddingStore, client: redis.Redis, settings: Any
+    store: EmbeddingStore, client: redis.Redis, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_EMBEDDING_CACHE_BYTES = 100
     for name in ("a", "b", "c", "d"):
@@ -51,7 +51,9 @@ def test_put_beyond_the_limit_evicts_the_least_recently_used_embeddings(
     assert not client.exists(PREFIX + "b", PREFIX + "c")
 
 
-def test_text_larger_than_the_limit_is_not_stored(store: EmbeddingStore, settings: Any) -> None:
+def test_text_larger_than_the_limit_is_not_stored(
+    store: EmbeddingStore, settings: Settings
+) -> None:
     settings.CVAT_LAMBDA_EMBEDDING_CACHE_BYTES = 100
     store.put("small", bytes(60))
     store.put("large", bytes(101))
@@ -98,7 +100,7 @@ def test_embedding_cached_in_the_process_is_not_read_from_redis(client: redis.Re
 
 
 def test_counted_bytes_are_right_after_many_concurrent_writes(
-    client: redis.Redis, settings: Any
+    client: redis.Redis, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_EMBEDDING_CACHE_BYTES = 1000
 
@@ -188,14 +190,14 @@ def test_redis_that_failed_is_not_used_during_the_pause() -> None:
 
 
 def test_store_with_a_limit_of_zero_bytes_is_not_usable(
-    store: EmbeddingStore, settings: Any
+    store: EmbeddingStore, settings: Settings
 ) -> None:
     assert store.is_usable is True
     settings.CVAT_LAMBDA_EMBEDDING_CACHE_BYTES = 0
     assert store.is_usable is False
 
 
-def test_store_uses_the_redis_of_the_queue(clean_redis: str, settings: Any) -> None:
+def test_store_uses_the_redis_of_the_queue(clean_redis: str, settings: Settings) -> None:
     settings.CVAT_LAMBDA_REDIS_URL = ""
     EmbeddingStore().put("key", b"text")
     settings.CVAT_LAMBDA_REDIS_URL = clean_redis

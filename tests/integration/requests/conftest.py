@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from PIL import Image
+from pytest_django import Settings
 
 from cvat_lambda.engine.standalone.access import StandaloneAccess
 from cvat_lambda.engine.standalone.tasks import create_task
@@ -25,7 +26,7 @@ ALLOWED = ("127.0.0.1/32",)
 
 
 @pytest.fixture(autouse=True)
-def quiet_settings(settings: Any, clean_redis: str) -> None:
+def quiet_settings(settings: Settings, clean_redis: str) -> None:
     """Disable the background refresh of the registry. Allow a long cold start."""
     settings.CVAT_LAMBDA_FUNCTIONS_REFRESH_S = 0
     settings.CVAT_LAMBDA_ENDPOINT_ALLOWED_HOSTS = ALLOWED

@@ -10,6 +10,7 @@ from typing import Any
 import django_rq
 import pytest
 from django.db import connection
+from pytest_django import Settings
 
 from cvat_lambda import signals
 from cvat_lambda.engine import get_engine
@@ -78,7 +79,7 @@ def test_cancel_while_invocations_are_in_flight_stops_at_once_and_writes_nothing
 
 
 def test_cancel_keeps_what_was_written_before(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Any
+    finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_BATCH_FRAMES = 2
     release = threading.Event()
@@ -208,7 +209,7 @@ def test_cancel_of_a_request_whose_rq_job_was_deleted_succeeds(
 
 
 def test_retry_of_a_cancelled_request_runs_the_frames_without_outcome(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Any
+    finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Settings
 ) -> None:
     """Such a retry used to be refused, so that only a new request could run the frames."""
     settings.CVAT_LAMBDA_BATCH_FRAMES = 1

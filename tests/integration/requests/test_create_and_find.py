@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -148,7 +149,7 @@ def test_only_one_of_several_concurrent_requests_on_the_same_frames_is_stored(
 
 
 def test_request_on_a_project_runs_all_its_tasks(
-    finder: Function, alice: User, start: Start, tmp_path: Any
+    finder: Function, alice: User, start: Start, tmp_path: Path
 ) -> None:
     project = create_project(alice, "streets", CAR)
     tasks = [

@@ -10,6 +10,7 @@ from typing import Any
 
 from django.db import connection
 from PIL import Image
+from pytest_django import Settings
 
 from cvat_lambda import signals
 from cvat_lambda.annotations.types import LabeledData, Tag, Track, TrackedShape
@@ -89,7 +90,7 @@ def test_progress_counts_the_frames_of_this_request_only(
 
 
 def test_frames_are_written_in_batches_during_the_run(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Any
+    finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Settings
 ) -> None:
     """Bug in CVAT: it saved at frames 0, 100, 200, ... only, and kept all others in memory."""
     settings.CVAT_LAMBDA_BATCH_FRAMES = 2
@@ -178,7 +179,7 @@ def test_a_request_without_frames_to_run_finishes(
 
 
 def test_several_shards_write_the_same_annotations_as_one(
-    finder: Function, make_task: Make, start: Start, settings: Any
+    finder: Function, make_task: Make, start: Start, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_SHARD_FRAMES = 4
     task = make_task(10)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection
 from django.utils import timezone
+from pytest_django import Settings
 
 from cvat_lambda.annotations.types import LabeledData, Shape
 from cvat_lambda.engine import get_engine
@@ -218,7 +219,7 @@ def test_retry_runs_the_failed_frames_only(
 
 
 def test_run_with_too_many_failures_ends_early_and_keeps_its_outcomes(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Any
+    finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_MIN_FRAMES_FOR_FAILURE_RATE = 4
     settings.CVAT_LAMBDA_BATCH_FRAMES = 4
@@ -236,7 +237,7 @@ def test_request_whose_task_is_deleted_during_the_run_fails(
     function: FunctionServer,
     make_task: Make,
     start: Start,
-    settings: Any,
+    settings: Settings,
     at: int,
 ) -> None:
     """The request used to finish, after each of its frames had failed."""
@@ -269,7 +270,7 @@ def test_request_whose_frames_all_fail_is_failed(
 
 @pytest.mark.parametrize("replace", ["all", "automatic", "function"])
 def test_function_that_is_down_from_the_start_deletes_nothing(
-    transactional_db: None, make_task: Make, start: Start, settings: Any, replace: str
+    transactional_db: None, make_task: Make, start: Start, settings: Settings, replace: str
 ) -> None:
     settings.CVAT_LAMBDA_COLD_START_S = 1.0
     store_function(f"http://127.0.0.1:{closed_port()}/")
@@ -311,7 +312,7 @@ def test_frame_with_a_broken_file_fails_alone(
 
 
 def test_timeout_of_one_frame_and_the_restart_after_it_do_not_end_the_request(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Any
+    finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_COLD_START_S = 4.0
     replies = iter([Reply(status=408), Reply(status=503, body=b'{"error":"Server not ready"}')])
@@ -330,7 +331,7 @@ def test_timeout_of_one_frame_and_the_restart_after_it_do_not_end_the_request(
 
 
 def test_frame_that_finds_the_function_unavailable_fails_alone_if_others_were_answered(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Any
+    finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_COLD_START_S = 3.0
     asked, answered = itertools.count(), threading.Semaphore(0)
@@ -357,7 +358,7 @@ def test_function_that_is_unavailable_for_every_frame_fails_the_request(
     function: FunctionServer,
     make_task: Make,
     start: Start,
-    settings: Any,
+    settings: Settings,
 ) -> None:
     store_function(function.url, workers=8)  # frames that wait below leave slots for the first five
     settings.CVAT_LAMBDA_COLD_START_S = 0.5
@@ -398,7 +399,7 @@ def test_retry_after_of_a_function_is_honoured(
     function: FunctionServer,
     make_task: Make,
     start: Start,
-    settings: Any,
+    settings: Settings,
     refusal: Reply,
 ) -> None:
     """The wait may be longer than the budget. Other frames must not invoke the function either."""

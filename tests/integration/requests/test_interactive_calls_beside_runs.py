@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from django.db import connection
 from PIL import Image
+from pytest_django import Settings
 
 from cvat_lambda.functions import registry
 from cvat_lambda.gateway.invoke_with_retries import invoke_with_retries
@@ -127,7 +128,7 @@ def test_call_waits_for_few_invocations_of_runs_in_other_processes(
     make_task: Make,
     start: Start,
     worker_process: Callable[..., Any],
-    settings: Any,
+    settings: Settings,
     workers: int,
 ) -> None:
     """Such a call took 4 s beside one worker process, and 10 s beside four."""
@@ -178,7 +179,7 @@ def test_two_worker_processes_share_a_functions_concurrency_limit(
     make_task: Make,
     start: Start,
     worker_process: Callable[..., Any],
-    settings: Any,
+    settings: Settings,
 ) -> None:
     """Each process used to have two more invocations in flight than the function has workers."""
     function = line(workers=2, latency_s=0.05)

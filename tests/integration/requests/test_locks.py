@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection, transaction
+from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from cvat_lambda.engine import get_engine
@@ -105,7 +106,7 @@ def lock_row(shard_id: int) -> object:
 
 
 @pytest.fixture
-def four_shards(finder: Function, make_task: Make, start: Start, settings: Any) -> Request:
+def four_shards(finder: Function, make_task: Make, start: Start, settings: Settings) -> Request:
     """A request of four shards with one frame each."""
     settings.CVAT_LAMBDA_SHARD_FRAMES = 1
     return start(task_id=make_task(4).pk)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from pytest_django import Settings
 
 from cvat_lambda.api.render import outcome_to_json, request_to_json
 from cvat_lambda.engine import get_engine
@@ -87,7 +88,7 @@ def redeploy(revision: int) -> None:
 
 
 @pytest.fixture
-def redeployed_at_frame_4(function: FunctionServer, settings: Any, finder: Function) -> None:
+def redeployed_at_frame_4(function: FunctionServer, settings: Settings, finder: Function) -> None:
     """Deploy another version of the function while the request is at frame 4."""
     settings.CVAT_LAMBDA_BATCH_FRAMES = 1
     settings.CVAT_LAMBDA_FUNCTIONS_REFRESH_S = 0.01
@@ -134,7 +135,7 @@ def test_frame_has_the_revision_of_the_answer_before_the_registry_has_it(
     finder: Function,
     make_task: Make,
     start: Start,
-    settings: Any,
+    settings: Settings,
     on_redeploy: str,
     status: str,
     revisions: list[str],

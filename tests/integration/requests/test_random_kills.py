@@ -24,6 +24,7 @@ import psutil
 import pytest
 from django.conf import settings as django_settings
 from django.db import connection
+from pytest_django import Settings
 from redis.exceptions import RedisError
 
 from cvat_lambda.annotations.types import (
@@ -118,7 +119,7 @@ def function_process() -> Iterator[FunctionProcess]:
 
 @pytest.fixture
 def redis_process(
-    tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[RedisProcess]:
     """A Redis server for one test, because other tests share the common one."""
     process = RedisProcess(tmp_path / "redis", free_port())
@@ -345,7 +346,7 @@ def test_random_kills_lose_and_duplicate_nothing(
     make_task: Make,
     start: Start,
     worker_process: Callable[..., Child],
-    settings: Any,
+    settings: Settings,
     tmp_path: Path,
     number: int,
     options: dict[str, Any],

@@ -19,6 +19,7 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
+from pytest_django import Settings
 
 from cvat_lambda import signals
 from cvat_lambda.conf import settings as app_settings
@@ -89,7 +90,7 @@ def test_stalled_shard_is_resumed_with_the_frames_without_outcome(
 
 
 def test_shard_of_a_running_worker_is_not_requeued(
-    finder: Function, make_task: Make, start: Start, settings: Any
+    finder: Function, make_task: Make, start: Start, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_STALLED_AFTER_S = 3600.0
     shard = start(task_id=make_task(1).pk).shards.get()
@@ -126,7 +127,7 @@ def test_shard_of_a_worker_with_a_slow_clock_is_not_requeued(
 
 
 def test_dead_worker_and_lost_job_are_found_with_a_fast_clock(
-    finder: Function, make_task: Make, start: Start, settings: Any
+    finder: Function, make_task: Make, start: Start, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_HEARTBEAT_S = settings.CVAT_LAMBDA_STALLED_AFTER_S = 0.0
     with clock_off_by(3600):
@@ -153,7 +154,7 @@ def test_shard_of_a_worker_whose_process_ended_is_requeued_at_once(
 
 
 def test_shard_that_kills_every_worker_fails(
-    finder: Function, make_task: Make, start: Start, settings: Any
+    finder: Function, make_task: Make, start: Start, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_MAX_RESUMES = 2
     request = start(task_id=make_task(1).pk)
@@ -196,7 +197,7 @@ def settle(shard_id: int, frames: range) -> None:
 
 
 def test_stall_after_progress_is_not_counted(
-    finder: Function, make_task: Make, start: Start, settings: Any
+    finder: Function, make_task: Make, start: Start, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_MAX_RESUMES = 1
     request = start(task_id=make_task(8).pk)
@@ -216,7 +217,7 @@ def test_stall_after_progress_is_not_counted(
 
 
 def test_worker_that_gets_sigterm_requeues_its_shard(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Any
+    finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_MAX_RESUMES = 0
     main = threading.get_ident()

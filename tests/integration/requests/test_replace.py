@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from pytest_django import Settings
 
 from cvat_lambda.annotations.types import LabeledData, Shape, Track, TrackedShape
 from cvat_lambda.engine import get_engine
@@ -109,7 +110,7 @@ def test_second_run_replaces_shapes_without_duplicates(
 
 
 def test_second_run_with_replace_none_adds_its_shapes(
-    finder: Function, make_task: Make, start: Start, settings: Any
+    finder: Function, make_task: Make, start: Start, settings: Settings
 ) -> None:
     task = make_task(2)
     run(start(task_id=task.pk))
@@ -214,7 +215,7 @@ def test_replacement_policy_decides_which_tracks_are_removed(
 
 
 def test_replace_keeps_a_track_drawn_during_the_run(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Any
+    finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_BATCH_FRAMES = 1
     task = make_task(6)
@@ -251,7 +252,7 @@ def test_retry_keeps_a_track_drawn_after_the_first_run(
 
 @pytest.mark.parametrize("shard_frames", [0, 3])
 def test_shards_of_a_task_keep_tracks_drawn_after_the_first_shard_ran(
-    finder: Function, make_task: Make, start: Start, settings: Any, shard_frames: int
+    finder: Function, make_task: Make, start: Start, settings: Settings, shard_frames: int
 ) -> None:
     settings.CVAT_LAMBDA_SHARD_FRAMES = shard_frames
     task = make_task(6)

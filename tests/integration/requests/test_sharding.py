@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from cvat_lambda.engine import get_engine
 from cvat_lambda.errors import InvalidRequest
@@ -71,7 +72,7 @@ def test_shards_start_at_the_first_frames_of_jobs(
 
 
 def test_shard_frames_of_a_request_overrides_the_setting(
-    finder: Function, make_task: Make, start: Start, settings: Any
+    finder: Function, make_task: Make, start: Start, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_SHARD_FRAMES = 3
     task = make_task(6)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from cvat_lambda.annotations.types import LabeledData, Shape, Track
 from cvat_lambda.engine import get_engine
@@ -231,7 +232,7 @@ def test_resumed_run_writes_the_tracks_of_an_undisturbed_run(
     function: FunctionServer,
     make_task: Make,
     start: Start,
-    settings: Any,
+    settings: Settings,
     direction: Any,
 ) -> None:
     settings.CVAT_LAMBDA_BATCH_FRAMES = 2
@@ -359,7 +360,7 @@ def test_invalid_answer_of_a_tracker_fails_its_frame_with_a_message(
 
 
 def test_state_above_the_limit_fails_its_frame(
-    tracker: Function, make_task: Make, start: Start, settings: Any
+    tracker: Function, make_task: Make, start: Start, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_MAX_CHECKPOINT_BYTES = 10
     task = make_task(1)

@@ -18,6 +18,7 @@ import pytest
 from django.contrib import admin as django_admin
 from django.db import connection
 from django.utils import timezone
+from pytest_django import Settings
 
 from cvat_lambda.functions.models import Function
 from cvat_lambda.gateway.gateway import get_gateway
@@ -50,7 +51,7 @@ class Receiver:
 
 
 @pytest.fixture
-def receiver(settings: Any) -> Iterator[Receiver]:
+def receiver(settings: Settings) -> Iterator[Receiver]:
     """A webhook server that the settings name."""
     found = Receiver()
 
@@ -286,7 +287,7 @@ def resolve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 def test_webhook_host_is_resolved_once(
     receiver: Receiver,
     ended: Callable[[], Request],
-    settings: Any,
+    settings: Settings,
     resolve: Callable[..., None],
 ) -> None:
     request = ended()
@@ -299,7 +300,7 @@ def test_webhook_host_is_resolved_once(
 def test_webhook_to_a_loopback_address_is_refused_for_a_host_name(
     receiver: Receiver,
     ended: Callable[[], Request],
-    settings: Any,
+    settings: Settings,
     resolve: Callable[..., None],
 ) -> None:
     request = ended()
@@ -313,7 +314,7 @@ def test_webhook_to_a_loopback_address_is_refused_for_a_host_name(
 
 
 def test_webhook_to_a_host_that_is_not_allowed_is_not_sent(
-    receiver: Receiver, ended: Callable[[], Request], settings: Any
+    receiver: Receiver, ended: Callable[[], Request], settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_WEBHOOK_ALLOWED_HOSTS = (HOOKS,)
     assert not webhook.deliver(ended().pk)

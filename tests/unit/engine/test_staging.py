@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pytest_django import Settings
 
 from cvat_lambda.engine.standalone.staging import Staging, base_name
 from cvat_lambda.errors import InvalidRequest, NotFound, PayloadTooLarge, StateConflict
@@ -164,7 +165,7 @@ def test_unknown_upload_is_not_found(key: str) -> None:
         Staging(5).progress(key)
 
 
-def test_upload_over_the_limit_of_the_server_is_refused(settings: Any) -> None:
+def test_upload_over_the_limit_of_the_server_is_refused(settings: Settings) -> None:
     settings.CVAT_LAMBDA_STANDALONE_MAX_UPLOAD_BYTES = 10
     staging = Staging(6)
     staging.add("a", [b"12345678"])

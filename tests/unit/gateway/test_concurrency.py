@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import ExitStack
-from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from cvat_lambda.errors import FunctionBusy
 from cvat_lambda.functions.spec import FunctionSpec, Kind
@@ -47,7 +47,7 @@ def test_limit_of_a_fast_function_is_two_above_its_workers() -> None:
     assert not is_full(limiter)
 
 
-def test_limit_does_not_exceed_the_setting(settings: Any) -> None:
+def test_limit_does_not_exceed_the_setting(settings: Settings) -> None:
     settings.CVAT_LAMBDA_MAX_IN_FLIGHT = 3
     assert fast("fn", 100).limit == 3
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pytest_django import Settings
 
 from cvat_lambda.annotations.errors import AnswerError
 from cvat_lambda.errors import InvalidTrackerState
@@ -77,7 +78,7 @@ def test_a_state_that_was_tampered_with_is_refused(position: int) -> None:
 
 
 def test_state_older_than_the_limit_is_refused_with_its_age(
-    monkeypatch: pytest.MonkeyPatch, settings: Any
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
     signed = signer().sign(1, revision="r1")
     later = time.time() + 8 * 3600 + 1

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import Group, User
 from django.contrib.contenttypes.models import ContentType
-from django.test import Client, RequestFactory
+from django.test import RequestFactory
 
 from cvat_lambda import signals
 from cvat_lambda.engine.standalone.tasks import create_task
 from cvat_lambda.observability.context import request_context
+from tests.conftest import ClientFor
 
 pytestmark = pytest.mark.django_db
 
@@ -41,7 +43,7 @@ def details(caplog: pytest.LogCaptureFixture) -> dict[str, Any]:
 
 
 def test_deleted_task_is_audited_with_the_user_of_the_request(
-    alice: User, entries: Any, tmp_path: Any, client_for: Callable[[User], Client]
+    alice: User, entries: Any, tmp_path: Path, client_for: ClientFor
 ) -> None:
     from tests.integration.requests.conftest import make_images
 

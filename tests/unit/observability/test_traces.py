@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from django.http import HttpRequest, HttpResponse
@@ -12,6 +11,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from pytest_django import Settings
 
 from cvat_lambda.observability.middleware import RequestContext
 from cvat_lambda.observability.traces import invocation_span
@@ -20,7 +20,7 @@ _exporter = InMemorySpanExporter()
 
 
 @pytest.fixture
-def spans(settings: Any) -> Iterator[InMemorySpanExporter]:
+def spans(settings: Settings) -> Iterator[InMemorySpanExporter]:
     """Export the spans of the process to memory. OpenTelemetry has one provider per process."""
     settings.CVAT_LAMBDA_TRACES = True
     provider = trace.get_tracer_provider()
@@ -61,7 +61,7 @@ def test_trace_has_the_spans_of_client_request_and_function(
 
 
 def test_no_span_is_created_unless_the_setting_enables_it(
-    spans: InMemorySpanExporter, settings: Any
+    spans: InMemorySpanExporter, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_TRACES = False
     headers: dict[str, str] = {}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -84,7 +85,7 @@ def test_a_damaged_array_is_bad_input(packed: object) -> None:
 
 
 def test_weights_are_found_in_the_folder_unless_a_variable_names_a_file(
-    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CVAT_LAMBDA_WEIGHTS", str(tmp_path))
     with pytest.raises(WeightsMissing, match=r"'net.xml' is not at .*MODEL_PATH"):
