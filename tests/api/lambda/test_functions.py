@@ -112,7 +112,7 @@ def test_annotation_with_the_text_false_is_read_as_false(api: Api, functions: Fu
 def test_tracker_always_lists_its_supported_shape_types(
     api: Api, functions: Functions, annotations: dict[str, str], expected: list[str]
 ) -> None:
-    functions.add("siam", type="tracker", **annotations)
+    functions.add("siam", None, type="tracker", **annotations)
     assert api.get("functions/siam").json()["supported_shape_types"] == expected
 
 
@@ -168,7 +168,7 @@ def test_list_with_a_broken_function_has_all_others(
 def test_retrieve_of_a_broken_function_names_its_problem(
     api: Api, functions: Functions, annotations: dict[str, str], words: str
 ) -> None:
-    functions.add("broken", **annotations)
+    functions.add("broken", None, **annotations)
     answer = api.get("functions/broken")
     assert (answer.status_code, answer.json()["code"]) == (502, "function_spec_invalid")
     assert "broken" in answer.json()["message"]
