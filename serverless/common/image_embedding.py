@@ -27,12 +27,12 @@ class ImageEmbedding:
     values: NDArray[np.floating]
     image_size: tuple[int, int]  # height, width in pixels
 
-    def to_json(self, *, version: str) -> dict[str, Any]:
-        """Return the JSON form: little-endian float32 in base64, with image size and version.
+    def to_json(self, *, version: str, dtype: str = "float32") -> dict[str, Any]:
+        """Return the JSON form: little-endian numbers in base64, with image size and version.
 
         ``version`` identifies the weights. An embedding of other weights would give wrong masks.
         """
-        packed = pack_array(self.values, "float32")
+        packed = pack_array(self.values, dtype)
         return {**packed, "image_size": list(self.image_size), "version": version}
 
     @classmethod

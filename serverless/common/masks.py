@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from common.errors import BadInput
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -77,6 +79,29 @@ def cvat_mask(mask: Mask, *, at: Place = (0, 0)) -> list[int] | None:
         return None
     part, place = cropped
     return [*part.astype(np.uint8).ravel().tolist(), *_box(part, place, at)]
+
+
+def read_cvat_mask(sent: object, *, name: str, width: int, height: int) -> Mask:
+    """Return the mask of CVAT's list in an image of ``width`` x ``height``.
+
+    Pixels beyond the image are dropped. Raises BadInput, naming ``name``, when it is damaged.
+    """
+    values = sent if isinstance(sent, list) else []
+    if len(values) < 5 or not all(type(value) is int for value in values):
+        raise BadInput(f"'{name}' is not a mask: a list of 0 and 1 and its box")
+    left, top, right, bottom = values[-4:]
+    sides = (bottom - top + 1, right - left + 1)
+    if min(sides) < 1 or sides[0] * sides[1] != len(values) - 4:
+        raise BadInput(f"'{name}' has {len(values) - 4} pixels, which do not fit its box")
+    part = np.array(values[:-4], dtype=bool).reshape(sides)
+    mask = np.zeros((height, width), dtype=bool)
+    first_row, first_column = max(top, 0), max(left, 0)
+    inside = part[first_row - top :, first_column - left :][
+        : max(0, height - first_row), : max(0, width - first_column)
+    ]
+    rows, columns = inside.shape
+    mask[first_row : first_row + rows, first_column : first_column + columns] = inside
+    return mask
 
 
 def mask_item(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,9 @@ from common.devices import threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import Tensor
+    from torch import Tensor, nn
 
+SAMPLED = 1009  # every 1009th number of a parameter goes into the fingerprint
 _PRECISIONS = {name: getattr(torch, name) for name in ("float32", "float16", "bfloat16")}
 
 
@@ -62,3 +64,15 @@ def to_tensor(image: NDArray[np.uint8], *, bgr: bool = False) -> Tensor:
     """Return an RGB image of shape (h, w, 3) as a float tensor of shape (3, h, w), 0 to 255."""
     ordered = image[..., ::-1] if bgr else image
     return torch.from_numpy(np.ascontiguousarray(ordered.transpose(2, 0, 1))).float()
+
+
+def fingerprint(encoder: nn.Module) -> str:
+    """Return a short hash of an encoder's weights, which identifies its embeddings.
+
+    It covers every 1009th number of each parameter: training changes all of them.
+    """
+    digest = hashlib.sha256()
+    for _, values in sorted(encoder.state_dict().items()):
+        some = values.detach().flatten()[::SAMPLED].to("cpu", torch.float32)
+        digest.update(some.numpy().astype("<f4").tobytes())
+    return digest.hexdigest()[:12]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import math
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +14,8 @@ from PIL import Image
 from common.boxes import iou
 from common.devices import OpenVinoNetwork, once_each
 from common.images import resize
-from common.inputs import read_box, read_points
 from common.masks import NOTHING, Place, bounds
+from common.networks.prompts import Prompt
 from common.weights import checksum, weights_file
 
 if TYPE_CHECKING:
@@ -41,45 +40,6 @@ EMBEDDING_SHAPE = (1, 256, 64, 64)
 # Of red, green and blue (ImageNet).
 MEAN = np.array([123.675, 116.28, 103.53], dtype=np.float32)
 DEVIATION = np.array([58.395, 57.12, 57.375], dtype=np.float32)
-# The decoder's kinds of points.
-NEGATIVE, POSITIVE, TOP_LEFT, BOTTOM_RIGHT, PADDING = 0.0, 1.0, 2.0, 3.0, -1.0
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """The clicks and the box of a person, in pixels of the image."""
-
-    positive: Floats  # (n, 2)
-    negative: Floats  # (n, 2)
-    box: Floats | None = None  # x0, y0, x1, y1
-
-    @property
-    def ambiguous(self) -> bool:
-        """Return whether the prompt is a single point, which may mean a part or the whole."""
-        return len(self.positive) + len(self.negative) == 1 and self.box is None
-
-    def points(self) -> tuple[Floats, Floats]:
-        """Return coordinates (n, 2) and the decoder's kind of each (n,)."""
-        coordinates = [self.positive, self.negative]
-        kinds = [POSITIVE] * len(self.positive) + [NEGATIVE] * len(self.negative)
-        if self.box is not None:
-            coordinates.append(self.box.reshape(2, 2))
-            kinds += [TOP_LEFT, BOTTOM_RIGHT]
-        else:
-            # Segment Anything was trained with one padding point where there is no box.
-            coordinates.append(np.zeros((1, 2)))
-            kinds.append(PADDING)
-        return np.concatenate(coordinates), np.array(kinds)
-
-
-def read_prompt(body: dict[str, Any]) -> Prompt | None:
-    """Return the clicks and the box of a body; None without a positive click and a box."""
-    positive = read_points(body, "pos_points")
-    negative = read_points(body, "neg_points")
-    box = read_box(body)
-    if not len(positive) and box is None:
-        return None
-    return Prompt(positive=positive, negative=negative, box=box)
 
 
 def convert(source: Path, target: Path) -> None:

@@ -255,7 +255,7 @@ def test_python_of_the_base_image_is_that_of_the_function_file(file: Path) -> No
     [
         ("from common.devices import OpenVinoNetwork as Net\nNet()", {"numpy", "openvino"}),
         ("from common.devices import threads\nthreads()", {"numpy"}),
-        ("from common.networks.mobile_sam import Prompt\nPrompt()", {"PIL", "cv2", "numpy"}),
+        ("from common.networks.prompts import Prompt\nPrompt()", {"numpy"}),
         (
             "from common.networks.mobile_sam import MobileSam\nMobileSam.load()",
             {"PIL", "cv2", "numpy", "openvino"},

@@ -9,7 +9,8 @@ from common.image_embedding import WANTS, ImageEmbedding
 from common.images import decode_image
 from common.inputs import read_word
 from common.masks import interactor_answer
-from common.networks.mobile_sam import EMBEDDING_SHAPE, MobileSam, read_prompt
+from common.networks.mobile_sam import EMBEDDING_SHAPE, MobileSam
+from common.networks.prompts import read_prompt
 
 
 def load() -> Interactor:

@@ -9,8 +9,9 @@ from common.coco import COCO_80
 from common.detection import answer_image
 from common.devices import once_each
 from common.masks import mask_item
-from common.networks.mobile_sam import MobileSam, Prompt
+from common.networks.mobile_sam import MobileSam
 from common.networks.nanodet import NanoDet
+from common.networks.prompts import Prompt
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

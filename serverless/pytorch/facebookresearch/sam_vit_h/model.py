@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +14,17 @@ from common.image_embedding import WANTS, ImageEmbedding
 from common.images import decode_image, resize
 from common.inputs import read_word
 from common.masks import interactor_answer
-from common.networks.mobile_sam import Prompt, read_prompt
-from common.torch_runtime import describe, half_precision, to_tensor, torch_device
+from common.networks.prompts import Prompt, read_prompt
+from common.torch_runtime import (
+    describe,
+    fingerprint,
+    half_precision,
+    to_tensor,
+    torch_device,
+)
 from common.weights import weights_file
 from network import VARIANTS, Sam, choose
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 if TYPE_CHECKING:
@@ -35,7 +40,6 @@ WEIGHTS = {
 }
 MEAN = (123.675, 116.28, 103.53)  # of red, green and blue, ImageNet
 DEVIATION = (58.395, 57.12, 57.375)
-SAMPLED = 1009  # every 1009th number of a parameter goes into the fingerprint
 
 
 def wanted_file() -> str:
@@ -60,18 +64,6 @@ def load_network(path: Path) -> tuple[Sam, str]:
             load_strictly(network, parameters, source=path.name)
             return network.eval(), variant
     raise CheckpointError(f"the checkpoint {path.name!r} is of no known size of Segment Anything")
-
-
-def fingerprint(encoder: nn.Module) -> str:
-    """Return a short hash of an encoder's weights, which identifies its embeddings.
-
-    It covers every 1009th number of each parameter: training changes all of them.
-    """
-    digest = hashlib.sha256()
-    for _, values in sorted(encoder.state_dict().items()):
-        some = values.detach().flatten()[::SAMPLED].to("cpu", torch.float32)
-        digest.update(some.numpy().astype("<f4").tobytes())
-    return digest.hexdigest()[:12]
 
 
 def scaled_size(image_size: tuple[int, int], side: int) -> tuple[int, int]:

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from common.networks.mobile_sam import (
     RULES,
-    Prompt,
     choose,
     cut_out,
     enlarge_logits,
@@ -12,6 +11,7 @@ from common.networks.mobile_sam import (
     prepare,
     scaled_size,
 )
+from common.networks.prompts import Prompt
 from hypothesis import given
 from hypothesis import strategies as st
 
