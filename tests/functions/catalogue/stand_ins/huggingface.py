@@ -6,6 +6,7 @@ Each maker writes the folder of one model and returns it. The random weights are
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,12 @@ def make_owl(folder: Path) -> Path:
     return _write(folder, transformers.Owlv2ForObjectDetection, config, processor)
 
 
-def make_mask2former(folder: Path) -> Path:
+def make_panoptic(folder: Path) -> Path:
+    """Write a Mask2Former with one query: random queries overlap, and panoptic masks do not."""
+    return make_mask2former(folder, queries=1)
+
+
+def make_mask2former(folder: Path, *, queries: int = 8) -> Path:
     """Write a Mask2Former of three classes."""
     backbone = transformers.SwinConfig(
         image_size=SIDE,
@@ -138,11 +144,16 @@ def make_mask2former(folder: Path) -> Path:
         decoder_layers=2,
         num_attention_heads=2,
         dim_feedforward=16,
-        num_queries=8,
+        num_queries=queries,
         id2label={0: "person", 1: "car", 2: "cup"},
     )
     processor = transformers.Mask2FormerImageProcessorPil(size={"height": SIDE, "width": SIDE})
-    return _write(folder, transformers.Mask2FormerForUniversalSegmentation, config, processor)
+    model = transformers.Mask2FormerForUniversalSegmentation
+
+    def prefer_objects(made: Any) -> None:
+        made.class_predictor.bias[-1] -= 5  # of "no object"
+
+    return _write(folder, model, config, processor, prefer_objects)
 
 
 def make_pose(folder: Path) -> Path:
@@ -252,6 +263,8 @@ def make_sam3(folder: Path) -> Path:
             "num_hidden_layers": 1,
             "num_attention_heads": 2,
             "max_position_embeddings": 32,
+            "bos_token_id": 1,
+            "eos_token_id": 2,
         },
         geometry_encoder_config={
             "hidden_size": 32,
@@ -280,13 +293,20 @@ def make_sam3(folder: Path) -> Path:
     return path
 
 
-def _write(folder: Path, model: Any, config: Any, processor: Any) -> Path:
+def _write(
+    folder: Path,
+    model: Any,
+    config: Any,
+    processor: Any,
+    adjust: Callable[[Any], None] = lambda made: None,
+) -> Path:
     torch.manual_seed(0)
     made = model(config)
     with torch.no_grad():
         for name, values in sorted(made.named_parameters()):
             if "norm" not in name.lower():
                 values.add_(torch.randn_like(values) * 0.05)  # nothing stays zero
+        adjust(made)
     made.save_pretrained(folder)
     if isinstance(processor, dict):
         (folder / "preprocessor_config.json").write_text(json.dumps(processor), encoding="utf-8")
