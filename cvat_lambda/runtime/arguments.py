@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from cvat_lambda.runtime.scaffold import KINDS
+from cvat_lambda.runtime.scaffold import add_new_arguments as add_new_arguments
 from cvat_lambda.runtime.weights.licences import ACCEPT_VARIABLE
 
 
@@ -59,13 +59,6 @@ def add_check_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lint-only", action="store_true", help="do not start the functions")
     add_gpu_argument(parser)
     add_licence_argument(parser)
-
-
-def add_new_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of ``new``."""
-    parser.add_argument("kind", choices=KINDS)
-    parser.add_argument("name")
-    parser.add_argument("--into", type=Path, default=Path(), help="the folder to write it into")
 
 
 def add_gpu_argument(parser: argparse.ArgumentParser) -> None:

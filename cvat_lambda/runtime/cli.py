@@ -18,7 +18,7 @@ from cvat_lambda.runtime.authorization import token_in
 from cvat_lambda.runtime.client import DEFAULT_URL, DashboardClient
 from cvat_lambda.runtime.deploy.settings import DEFAULT_MAX_WORKERS, MAX_WORKERS_VARIABLE
 from cvat_lambda.runtime.errors import RuntimeFault
-from cvat_lambda.runtime.scaffold import new_function
+from cvat_lambda.runtime.scaffold import new_folder
 from cvat_lambda.runtime.service import DEFAULT_PORT, ServiceOptions, run
 from cvat_lambda.runtime.spec.function_file import DEFAULT_NAMESPACE, DEFAULT_PROJECT
 from cvat_lambda.runtime.worker.death_signal import end_with_parent
@@ -382,7 +382,7 @@ def _add_new(subparsers: Verbs[Parser]) -> None:
 
 
 def _new(parsed: argparse.Namespace) -> int:
-    folder = new_function(parsed.kind, parsed.name, parsed.into)
+    folder = new_folder(vars(parsed))
     print(f"{folder} is written; try it: python -m cvat_lambda.runtime check {folder}")
     return 0
 

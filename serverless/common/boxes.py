@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -14,6 +14,15 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.floating]
     Indices = NDArray[np.intp]
+
+
+class Resize(Protocol):
+    """Resizes an RGB image to ``width`` x ``height`` pixels."""
+
+    def __call__(
+        self, image: NDArray[np.uint8], /, *, width: int, height: int
+    ) -> NDArray[np.uint8]:
+        """Return the resized image."""
 
 
 def area(boxes: Floats) -> Floats:
@@ -94,7 +103,13 @@ class Letterbox:
 
 
 def letterbox(
-    image: NDArray[np.uint8], *, width: int, height: int, fill: int = 114, centre: bool = True
+    image: NDArray[np.uint8],
+    *,
+    width: int,
+    height: int,
+    fill: int = 114,
+    centre: bool = True,
+    scale: Resize = resize,
 ) -> tuple[NDArray[np.uint8], Letterbox]:
     """Scale an RGB image into ``width`` x ``height`` with its proportions; pad with ``fill``."""
     source_height, source_width = image.shape[:2]
@@ -104,7 +119,7 @@ def letterbox(
     left = (width - scaled_width) // 2 if centre else 0
     top = (height - scaled_height) // 2 if centre else 0
     canvas = np.full((height, width, 3), fill, dtype=np.uint8)
-    canvas[top : top + scaled_height, left : left + scaled_width] = resize(
+    canvas[top : top + scaled_height, left : left + scaled_width] = scale(
         image, width=scaled_width, height=scaled_height
     )
     placed = Letterbox(ratio=ratio, left=left, top=top, width=source_width, height=source_height)

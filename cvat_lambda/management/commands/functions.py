@@ -205,9 +205,9 @@ class Command(BaseCommand):
 
     def verb_new(self, options: dict[str, Any]) -> None:
         """write a function folder that runs at once"""
-        from cvat_lambda.runtime.scaffold import new_function
+        from cvat_lambda.runtime.scaffold import new_folder
 
-        folder = new_function(options["kind"], options["name"], options["into"])
+        folder = new_folder(options)
         self.stdout.write(f"{folder} is written; try it: manage.py functions check {folder}")
 
     def verb_endpoint(self, options: dict[str, Any]) -> None:

@@ -73,6 +73,14 @@ def test_every_file_of_the_package_is_in_the_wheel(wheel_names: set[str]) -> Non
     assert files - wheel_names == set()
 
 
+def test_the_wheel_has_the_decoders_of_trained_models(wheel_names: set[str]) -> None:
+    # cvat_lambda/runtime/templates/common is a link to serverless/common.
+    modules = {path.name for path in (REPOSITORY / "serverless" / "common").glob("*.py")}
+    assert "yolo.py" in modules
+    folder = "cvat_lambda/runtime/templates/common"
+    assert {f"{folder}/{name}" for name in modules} - wheel_names == set()
+
+
 def test_wheel_has_only_files_of_the_package(wheel_names: set[str]) -> None:
     places = {name.partition("/")[0] for name in wheel_names}
     assert {place for place in places if not place.endswith(".dist-info")} == {"cvat_lambda"}

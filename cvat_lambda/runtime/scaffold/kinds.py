@@ -9,7 +9,7 @@ from typing import Final
 
 from cvat_lambda.runtime.errors import RuntimeFault
 
-_TEMPLATES: Final = Path(__file__).resolve().parent / "templates"
+_TEMPLATES: Final = Path(__file__).resolve().parents[1] / "templates"
 _NAME: Final = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
 
 
@@ -87,11 +87,7 @@ def new_function(kind: str, name: str, parent: Path) -> Path:
     """
     if kind not in _KINDS:
         raise RuntimeFault(f"{kind!r} is not a kind of function: one of {', '.join(KINDS)}")
-    if _NAME.match(name) is None:
-        raise RuntimeFault(
-            f"{name!r} cannot name a function: at most 63 lower case letters, digits and '-', "
-            "with a letter or digit at both ends"
-        )
+    check_name(name)
     folder = parent / name
     if folder.exists():
         raise RuntimeFault(f"{folder} exists already: choose another name")
@@ -99,6 +95,15 @@ def new_function(kind: str, name: str, parent: Path) -> Path:
     for file, text in _files(kind, name).items():
         (folder / file).write_text(text, encoding="utf-8")
     return folder
+
+
+def check_name(name: str) -> None:
+    """Raise RuntimeFault for a name that Nuclio refuses."""
+    if _NAME.match(name) is None:
+        raise RuntimeFault(
+            f"{name!r} cannot name a function: at most 63 lower case letters, digits and '-', "
+            "with a letter or digit at both ends"
+        )
 
 
 def _files(kind: str, name: str) -> dict[str, str]:
@@ -112,16 +117,17 @@ def _files(kind: str, name: str) -> dict[str, str]:
         "description": described.description,
     }
     files = {
-        file: _filled(_TEMPLATES / f"{file}.template", words)
+        file: filled(_TEMPLATES / f"{file}.template", words)
         for file in ("function.yaml", "main.py", "requirements.txt", "README.md")
     }
     if kind == "tracker":
         files["main.py"] += _TRACK
-    files["model.py"] = _filled(_TEMPLATES / f"{kind}.model.py.template", words)
+    files["model.py"] = filled(_TEMPLATES / f"{kind}.model.py.template", words)
     return files
 
 
-def _filled(path: Path, words: dict[str, str]) -> str:
+def filled(path: Path, words: dict[str, str]) -> str:
+    """Return a template with each ``{{word}}`` replaced."""
     text = path.read_text(encoding="utf-8")
     for word, value in words.items():
         text = text.replace(f"{{{{{word}}}}}", value)
