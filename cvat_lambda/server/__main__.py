@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from cvat_lambda.server.arguments import address, count, port
+from cvat_lambda.server.arguments import ROLES, address, count, port, roles
 from cvat_lambda.server.home import default_home
 from cvat_lambda.server.processes import ProcessFailed
 from cvat_lambda.server.services import LOOPBACK, Options, Services
@@ -37,6 +37,19 @@ def main() -> int:
         default=8070,
         help="port of the function runtime, on loopback (default 8070)",
     )
+    add(
+        "--platform-host",
+        type=address,
+        default=LOOPBACK,
+        help="address of the function runtime (default loopback)",
+    )
+    add(
+        "--only",
+        type=roles,
+        default=ROLES,
+        metavar="ROLE[,ROLE]",
+        help=f"what this host runs: {', '.join(ROLES)} (default: all)",
+    )
     add("--workers", type=count, default=1, help="number of RQ worker processes (default 1)")
     arguments = parser.parse_args()
     options = Options(
@@ -44,6 +57,8 @@ def main() -> int:
         functions=tuple(folder.resolve() for folder in arguments.functions),
         host=arguments.host,
         port=arguments.port,
+        roles=arguments.only,
+        platform_host=arguments.platform_host,
         platform_port=arguments.platform_port,
         workers=arguments.workers,
     )
@@ -56,7 +71,10 @@ def main() -> int:
             django.setup()
             from cvat_lambda.server.account import ensure_account
 
-            print(f"Open {services.url}/ and {ensure_account(options.home).hint()}")
+            if "web" in options.roles:
+                print(f"Open {services.url}/ and {ensure_account(options.home).hint()}")
+            else:
+                print(f"Running: {', '.join(options.roles)}. Health: {services.url}/health/ready")
             print("Press Ctrl-C to stop.", flush=True)
             services.run_until_interrupted()
     except KeyboardInterrupt:

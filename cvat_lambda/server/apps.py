@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from django.apps import AppConfig
@@ -25,4 +26,5 @@ class ServerConfig(AppConfig):
     verbose_name = "Standalone server"
 
     def ready(self) -> None:
+        import_module("cvat_lambda.server.host_checks")
         connection_created.connect(tune_sqlite, dispatch_uid="cvat_lambda.server.tune_sqlite")

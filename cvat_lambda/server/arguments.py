@@ -6,6 +6,9 @@ import argparse
 import ipaddress
 import os
 from pathlib import Path
+from typing import Final
+
+ROLES: Final = ("web", "workers", "runtime")  # what one host of several can run
 
 
 def port(text: str) -> int:
@@ -32,6 +35,16 @@ def count(text: str) -> int:
     if not 1 <= number <= 64:
         raise argparse.ArgumentTypeError(f"{text} is out of range: 1 to 64")
     return number
+
+
+def roles(text: str) -> tuple[str, ...]:
+    """Return the roles of a host: names from `ROLES`, separated by commas."""
+    named = tuple(name.strip() for name in text.split(","))
+    unknown = [name for name in named if name not in ROLES]
+    if unknown:
+        known = ", ".join(ROLES)
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is not one of the roles {known}")
+    return tuple(name for name in ROLES if name in named)
 
 
 def share(text: str) -> float:

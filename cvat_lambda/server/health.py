@@ -6,6 +6,7 @@ Readiness answers 503 while a component that the server needs does not work.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from rq import Worker
 
 from cvat_lambda.conf import settings
 from cvat_lambda.engine.standalone.conf import engine_settings
+from cvat_lambda.engine.standalone.media.storage import object_store
 from cvat_lambda.engine.standalone.quota import free_bytes
 from cvat_lambda.redis_client import connect
 from cvat_lambda.server.supervisor import read_states
@@ -65,7 +67,7 @@ def ready(request: HttpRequest) -> JsonResponse:
 def _components() -> dict[str, dict[str, Any]]:
     with _lock:
         if time.monotonic() - _last["at"] > KEPT_S:
-            pending = {name: _pool.submit(check) for name, check in CHECKS.items()}
+            pending = {name: _pool.submit(CHECKS[name]) for name in _needed()}
             end = time.monotonic() + CHECK_TIMEOUT_S
             found = {}
             for name, future in pending.items():
@@ -128,10 +130,31 @@ def _home() -> Path:
     return Path(django_settings.HOME)
 
 
+def check_storage() -> str:
+    store = object_store()
+    if store is not None:
+        store.exists("engine")
+    return ""
+
+
 CHECKS: Final[dict[str, Callable[[], str]]] = {
     "database": check_database,
     "redis": check_redis,
     "workers": check_workers,
     "platform": check_platform,
     "disk": check_disk,
+    "storage": check_storage,
 }
+# A host's own components, by its role.
+NEEDED: Final[dict[str, tuple[str, ...]]] = {
+    "web": ("database", "redis", "workers", "platform", "disk", "storage"),
+    "workers": ("database", "redis", "platform", "disk", "storage"),
+    "runtime": ("platform", "disk"),
+}
+
+
+def _needed() -> list[str]:
+    """Return the components that this host needs for its roles."""
+    roles = os.environ.get("CVAT_LAMBDA_ROLES", "web").split(",")
+    needed = {name for role in roles for name in NEEDED.get(role, ())}
+    return [name for name in CHECKS if name in needed]

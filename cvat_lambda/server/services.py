@@ -4,6 +4,9 @@ They are Redis (from a wheel, or the one that ``CVAT_LAMBDA_REDIS_URL`` names), 
 runtime, two web processes, RQ workers, and the recovery of lost requests. Redis listens on a Unix
 socket in a private folder. The web processes inherit a socket that is bound here. The runtime
 writes its address to a file.
+
+`Options.roles` names what this host runs. Hosts with different roles share the database, the queue
+and the platform by their environment variables; see docs/several-hosts.md.
 """
 
 from __future__ import annotations
@@ -18,11 +21,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
+from cvat_lambda.server.arguments import ROLES
 from cvat_lambda.server.home import (
     RUNTIME_TOKEN,
     RUNTIME_URL,
@@ -42,6 +47,8 @@ from cvat_lambda.server.processes import (
 from cvat_lambda.server.supervisor import Supervisor
 
 LOOPBACK = "127.0.0.1"
+
+MIGRATIONS_TIMEOUT_S: Final = 600.0
 Say = Callable[[str], None]
 
 
@@ -50,10 +57,12 @@ class Options:
     """What to start, and where."""
 
     home: Path  # database, media, logs, Redis' files
+    roles: tuple[str, ...] = ROLES
     functions: tuple[Path, ...] = ()  # folders of functions; none: no runtime is started
     only: tuple[str, ...] = ()  # ids of the functions to serve; none: all
     host: str = LOOPBACK  # address of the web server
     port: int = 8080  # of the web server, if it is free; 0: any
+    platform_host: str = LOOPBACK  # address of the runtime
     platform_port: int = 8070  # of the runtime, if it is free; 0: any
     workers: int = 1  # RQ worker processes
     web_processes: int = 2
@@ -108,27 +117,33 @@ class Services:
 
     def start(self) -> None:
         """Start everything. Raise ProcessFailed with the log's end of a process that fails."""
+        self._require_shared_services()
         self._take_home()
         self._supervisor = Supervisor(self.options.home, say=self.say)
         self.environment = {
             **os.environ,
             "CVAT_LAMBDA_HOME": str(self.options.home),
             "DJANGO_SETTINGS_MODULE": "cvat_lambda.server.settings",
+            "CVAT_LAMBDA_ROLES": ",".join(self.options.roles),
             "PYTHONUNBUFFERED": "1",
         }
-        self._start_redis()
-        self._start_runtime()
-        self._collect_metrics()
-        self._manage_once("migrate", "--no-input")
-        self._manage_once("collect_media")
-        self._start_web()
+        roles = self.options.roles
+        if "web" in roles or "workers" in roles:
+            self._start_redis()
+            self._collect_metrics()
+        if "runtime" in roles:
+            self._start_runtime()
+        if "web" in roles:
+            self._manage_once("migrate", "--no-input")
+            self._manage_once("collect_media")
+            self._start_web()
+        if "workers" in roles:
+            if "web" not in roles:
+                self._wait_for_migrations()
+            self._start_workers()
+        if "web" not in roles:
+            self._start_health_pages()
         self._write_address()
-        for number in range(self.options.workers):
-            command = ["rqworker", "annotation"]
-            command += ["--worker-class", "cvat_lambda.server.worker.LinkedWorker"]
-            # Killed with its parent, without a grace period: its request resumes at the next start.
-            self._child(f"worker-{number}", [*self._manage(), *command], death=signal.SIGKILL)
-        self._child("recovery", [*self._manage(), "recover_requests", "--loop", "10"])
         self._supervisor.write_states()
 
     def stop(self) -> None:
@@ -152,9 +167,34 @@ class Services:
 
     def run_until_interrupted(self) -> None:
         """Watch the processes until Ctrl-C (KeyboardInterrupt)."""
+        # These modules need Django's settings, which are complete when the processes run.
+        from redis import RedisError
+
+        from cvat_lambda.server.hosts import RENEW_EVERY_S, announce
+
+        announced_at = -RENEW_EVERY_S
         while True:
             self.check()
+            if time.monotonic() - announced_at >= RENEW_EVERY_S:
+                announced_at = time.monotonic()
+                with suppress(RedisError, OSError):  # tried again after the interval
+                    announce(self.options.roles)
             time.sleep(0.5)
+
+    def _require_shared_services(self) -> None:
+        """Raise ProcessFailed if this host is one of several and does not know what they share."""
+        roles = self.options.roles
+        if set(roles) == set(ROLES) or set(roles) == {"runtime"}:
+            return
+        needed = ["DATABASE_URL", "CVAT_LAMBDA_REDIS_URL"]
+        if "runtime" not in roles:
+            needed.append("CVAT_LAMBDA_PLATFORM_URL")
+        missing = [name for name in needed if not os.environ.get(name)]
+        if missing:
+            raise ProcessFailed(
+                f"--only {','.join(roles)} needs {' and '.join(missing)}:"
+                " this host shares the database, the queue and the functions with other hosts"
+            )
 
     def _take_home(self) -> None:
         """Allow one server for a home folder: two would share a Redis file and logs."""
@@ -243,20 +283,60 @@ class Services:
             return
         wished = self.options.platform_port
         # Chosen here: a restarted runtime must use the same port.
-        port = free_port(wished, LOOPBACK)
+        host = self.options.platform_host
+        port = free_port(wished, host)
         ready = self.options.home / RUNTIME_URL
         ready.unlink(missing_ok=True)
         command = [sys.executable, "-m", "cvat_lambda.runtime", "serve"]
         command += [str(folder) for folder in self.options.functions]
-        command += ["--host", LOOPBACK, "--port", str(port), "--ready-file", str(ready)]
+        command += ["--host", host, "--port", str(port), "--ready-file", str(ready)]
         command += ["--state-dir", str(self.options.home / "runtime")]
-        command += ["--token-file", str(self.options.home / RUNTIME_TOKEN)]
+        token = os.environ.get("CVAT_LAMBDA_RUNTIME_TOKEN", "")
+        if not token:
+            command += ["--token-file", str(self.options.home / RUNTIME_TOKEN)]
         if self.options.only:
             command += ["--only", ",".join(self.options.only)]
         child = self._child("runtime", command)
         url = wait_for_file(ready, child=child)
         self._tell_port("the function runtime", wished, int(url.rpartition(":")[2]))
         self.environment.update(running_platform(self.options.home))
+        if token:
+            self.environment["CVAT_LAMBDA_PLATFORM_TOKEN"] = token
+
+    def _wait_for_migrations(self) -> None:
+        """Wait until a host with the role web has migrated the database. Raise ProcessFailed."""
+        log = self.options.home / "logs" / "migrations.log"
+        log.unlink(missing_ok=True)
+        command = [*self._manage(), "migrate", "--check"]
+        end = time.monotonic() + MIGRATIONS_TIMEOUT_S
+        told = False
+        while True:
+            child = self._start("migrations", command, log=log)
+            if child.process.wait(timeout=120) == 0:
+                return
+            if time.monotonic() > end:
+                raise ProcessFailed(
+                    "the database was not migrated; start a host with the role web:\n"
+                    + child.last_words()
+                )
+            if not told:
+                self.say("Waiting until a host with the role web has migrated the database.")
+                told = True
+            time.sleep(2.0)
+
+    def _start_workers(self) -> None:
+        for number in range(self.options.workers):
+            command = ["rqworker", "annotation"]
+            command += ["--worker-class", "cvat_lambda.server.worker.LinkedWorker"]
+            # Killed with its parent, without a grace period: its request resumes at the next start.
+            self._child(f"worker-{number}", [*self._manage(), *command], death=signal.SIGKILL)
+        self._child("recovery", [*self._manage(), "recover_requests", "--loop", "10"])
+
+    def _start_health_pages(self) -> None:
+        """Serve ``/health`` and ``/health/ready`` of a host without web pages."""
+        self.environment["CVAT_LAMBDA_ROOT_URLCONF"] = "cvat_lambda.server.health_urls"
+        self.options = replace(self.options, web_processes=1, web_threads=2)
+        self._start_web()
 
     def _manage_once(self, name: str, *arguments: str) -> None:
         """Run a command of Django to its end. Raise ProcessFailed."""

@@ -65,7 +65,8 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
-ROOT_URLCONF = "cvat_lambda.server.urls"
+# A host without the role web serves the health pages only.
+ROOT_URLCONF = os.environ.get("CVAT_LAMBDA_ROOT_URLCONF", "cvat_lambda.server.urls")
 WSGI_APPLICATION = "cvat_lambda.server.wsgi.application"
 TEMPLATES = [
     {

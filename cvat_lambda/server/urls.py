@@ -5,11 +5,10 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import include, path
 
-from cvat_lambda.server import health
+from cvat_lambda.server import health_urls
 
 urlpatterns = [
-    path("health", health.live, name="health"),
-    path("health/ready", health.ready, name="health-ready"),
+    *health_urls.urlpatterns,
     path("", include("cvat_lambda.api.urls")),
     path("api/", include("cvat_lambda.engine.standalone.api.urls")),
     path("admin/", admin.site.urls),

@@ -1,0 +1,339 @@
+"""The standalone server on several hosts.
+
+Each host is a process with a home folder of its own. Database, queue, object store and functions
+are shared.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import requests
+from PIL import Image
+
+from cvat_lambda.server.processes import Child, redis_command, wait_for_port
+from tests.conftest import REPOSITORY
+from tests.integration.runtime.harness import write_function
+from tests.object_store import object_store
+from tests.ports import free_port
+from tests.services import postgresql_url
+from tests.waiting import wait_for
+
+FRAMES = 60
+LABELS = json.dumps([{"id": 1, "name": "car", "type": "rectangle"}])
+CODE = """
+import json, time
+
+def init_context(context):
+    pass
+
+def handler(context, event):
+    time.sleep(0.1)
+    box = {"label": "car", "type": "rectangle", "points": [1, 1, 5, 5], "confidence": "0.9"}
+    return context.Response(body=json.dumps([box]), content_type="application/json")
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """One running host."""
+
+    process: Child
+    url: str  # of its web pages or its health pages
+
+    def kill(self) -> None:
+        """End the host as a power cut does: the kernel kills the processes of the host."""
+        self.process.process.kill()
+        self.process.process.wait()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installation:
+    """What the hosts share, and a folder for their homes."""
+
+    folder: Path
+    environment: Mapping[str, str]
+
+    def start(self, name: str, *arguments: str) -> Host:
+        """Start a host and wait until its pages answer."""
+        log = self.folder / f"{name}.log"
+        command = [sys.executable, "-m", "cvat_lambda.server", *arguments]
+        command += ["--home", str(self.folder / name), "--port", str(free_port())]
+        process = Child.start(name, command, env=self.environment, log=log, cwd=REPOSITORY)
+
+        def address() -> str:
+            process.require_alive()
+            found = re.search(r"(http://[\d.:]+)/", log.read_text())
+            return found.group(1) if found else ""
+
+        return Host(process=process, url=wait_for(f"the address of {name}", address, timeout_s=180))
+
+    def manage(self, *arguments: str, home: str = "web", **changed: str) -> tuple[int, str]:
+        """Run a command of manage.py with a host's settings. Return status and output."""
+        done = subprocess.run(
+            [sys.executable, "-m", "django", *arguments],
+            env={
+                **self.environment,
+                "CVAT_LAMBDA_HOME": str(self.folder / home),
+                "DJANGO_SETTINGS_MODULE": "cvat_lambda.server.settings",
+                **changed,
+            },
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """A database, a queue, an object store and the settings that name them."""
+    folder = tmp_path_factory.mktemp("hosts")
+    url = postgresql_url()
+    name = f"hosts_{os.getpid()}"
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name}")
+    port, platform = free_port(), free_port()
+    redis = Child.start("redis", redis_command(folder / "redis", port, persist=False))
+    ours = ("CVAT_LAMBDA_", "DATABASE_URL", "DJANGO_", "PYTEST_")
+    try:
+        wait_for_port(port, child=redis)
+        with object_store(folder) as store:
+            yield Installation(
+                folder=folder,
+                environment={
+                    **{key: value for key, value in os.environ.items() if not key.startswith(ours)},
+                    **store.environment,
+                    "PYTHONPATH": str(REPOSITORY),
+                    "DATABASE_URL": re.sub(r"/postgres(\?|$)", rf"/{name}\1", url),
+                    "CVAT_LAMBDA_REDIS_URL": f"redis://127.0.0.1:{port}/0",
+                    "CVAT_LAMBDA_PLATFORM_URL": f"http://127.0.0.1:{platform}",
+                    "CVAT_LAMBDA_PLATFORM_TOKEN": "between-hosts",
+                    "CVAT_LAMBDA_RUNTIME_TOKEN": "between-hosts",
+                    "CVAT_LAMBDA_HEARTBEAT_S": "1",
+                    "CVAT_LAMBDA_STALLED_AFTER_S": "5",
+                    "CVAT_LAMBDA_SECRET_KEY": "k" * 50,
+                },
+            )
+    finally:
+        redis.stop()
+        with psycopg.connect(url, autocommit=True) as admin:
+            admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="module")
+def web(shared: Installation) -> Iterator[Host]:
+    """A host with web pages, beside a host with the functions."""
+    write_function(
+        shared.folder / "functions",
+        "boxes",
+        CODE,
+        trigger={"numWorkers": 4},
+    )
+    port = shared.environment["CVAT_LAMBDA_PLATFORM_URL"].rpartition(":")[2]
+    with ExitStack() as stack:
+        folder = str(shared.folder / "functions")
+        runtime = shared.start("runtime", folder, "--only", "runtime", "--platform-port", port)
+        stack.callback(runtime.process.stop)
+        host = shared.start("web", "--only", "web")
+        stack.callback(host.process.stop)
+        yield host
+
+
+@contextmanager
+def workers(shared: Installation, name: str) -> Iterator[Host]:
+    """A host that runs RQ workers only."""
+    host = shared.start(name, "--only", "workers", "--workers", "1")
+    try:
+        yield host
+    finally:
+        host.process.stop()
+
+
+class Client:
+    """The administrator of the installation, by HTTP."""
+
+    def __init__(self, shared: Installation, web: Host) -> None:
+        self.url = web.url
+        account = json.loads((shared.folder / "web" / "account.json").read_text())
+        self.session = requests.Session()
+        self.session.auth = (account["name"], account["password"])
+
+    def call(self, method: str, path: str, **more: Any) -> Any:
+        """Send a request and return its JSON."""
+        answer = self.session.request(method, f"{self.url}{path}", timeout=60, **more)
+        assert answer.ok, answer.text
+        return answer.json() if answer.content else None
+
+    def make_task(self, folder: Path) -> int:
+        """Upload images and return the id of their task."""
+        task = self.call("POST", "/api/tasks", json={"name": "hosts", "labels": [{"name": "car"}]})
+        names = [f"{number:03d}.png" for number in range(FRAMES)]
+        files = []
+        for number, name in enumerate(names):
+            Image.new("RGB", (16, 16), (number, 0, 0)).save(folder / name)
+            files.append((f"client_files[{number}]", (name, (folder / name).read_bytes())))
+        self.call("POST", f"/api/tasks/{task['id']}/data", data={"image_quality": 70}, files=files)
+        wait_for("the frames", lambda: self.call("GET", f"/api/tasks/{task['id']}")["size"])
+        return int(task["id"])
+
+    def annotate(self, task: int) -> str:
+        """Start a request and return its id."""
+        body = {"function": "boxes", "task": task, "shard_frames": FRAMES // 4}
+        return str(self.call("POST", "/api/lambda/requests", json=body)["id"])
+
+    def request(self, request: str) -> dict[str, Any]:
+        """Return the state of a request."""
+        found: dict[str, Any] = self.call("GET", f"/api/lambda/requests/{request}")
+        return found
+
+    def frames(self, task: int) -> list[int]:
+        """Return the frames of all shapes of a task."""
+        shapes = self.call("GET", f"/api/tasks/{task}/annotations")["shapes"]
+        return sorted(shape["frame"] for shape in shapes)
+
+
+@pytest.fixture
+def client(shared: Installation, web: Host) -> Client:
+    """The administrator, who waits until the function is ready."""
+    client = Client(shared, web)
+
+    def is_ready() -> bool:
+        listed = client.call("GET", "/api/lambda/functions")
+        return [item["id"] for item in listed if item.get("state", "ready") == "ready"] == ["boxes"]
+
+    wait_for("the function", is_ready, timeout_s=300, pause_s=0.5)
+    return client
+
+
+def test_request_runs_on_a_host_that_has_only_workers(
+    shared: Installation, client: Client, tmp_path: Path
+) -> None:
+    task = client.make_task(tmp_path)
+    with workers(shared, "workers-a"):
+        request = client.annotate(task)
+        wait_for("the end", lambda: client.request(request), lambda it: it["status"] == "finished")
+    assert client.frames(task) == list(range(FRAMES))
+
+
+def test_killed_host_of_workers_loses_no_frame_and_adds_none_twice(
+    shared: Installation, client: Client, tmp_path: Path
+) -> None:
+    task = client.make_task(tmp_path)
+    with workers(shared, "workers-b") as killed, workers(shared, "workers-c"):
+        request = client.annotate(task)
+        wait_for("some frames", lambda: 5 < len(client.frames(task)) < FRAMES)
+        killed.kill()
+        wait_for(
+            "the end",
+            lambda: client.request(request),
+            lambda it: it["status"] == "finished",
+            timeout_s=180,
+        )
+    assert client.frames(task) == list(range(FRAMES))
+
+
+def test_each_host_reports_the_components_that_its_roles_need(
+    shared: Installation, client: Client, web: Host
+) -> None:
+    with workers(shared, "workers-d") as host:
+        ready = requests.get(f"{host.url}/health/ready", timeout=30)
+        assert (ready.status_code, set(ready.json()["components"])) == (
+            200,
+            {"database", "redis", "platform", "disk", "storage"},
+        )
+        assert requests.get(f"{host.url}/api/tasks", timeout=30).status_code == 404
+        names = {
+            item["name"]
+            for item in requests.get(f"{host.url}/health", timeout=30).json()["processes"]
+        }
+        assert names == {"web-0", "worker-0", "recovery"}
+        assert requests.get(f"{web.url}/health/ready", timeout=30).json()["components"]["workers"][
+            "ok"
+        ]
+
+
+def test_check_of_a_host_that_lacks_nothing_finds_nothing(shared: Installation, web: Host) -> None:
+    status, output = shared.manage("check", "--deploy", "--tag", "host", "--fail-level", "WARNING")
+    assert status == 0, output
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code"),
+    [
+        ("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none", "E101"),
+        ("CVAT_LAMBDA_REDIS_URL", "redis://127.0.0.1:1/0", "E104"),
+        ("CVAT_LAMBDA_S3_ENDPOINT_URL", "http://127.0.0.1:1", "E107"),
+        ("CVAT_LAMBDA_PLATFORM_URL", "http://127.0.0.1:1", "W108"),
+    ],
+)
+def test_check_names_what_does_not_answer(
+    shared: Installation, web: Host, name: str, value: str, code: str
+) -> None:
+    arguments = ("check", "--deploy", "--tag", "host", "--fail-level", "WARNING")
+    status, output = shared.manage(*arguments, **{name: value})
+    assert (status, re.findall(r"cvat_lambda\.(\w\d+)", output)) == (1, [code])
+
+
+def test_check_reports_tables_of_a_newer_version(shared: Installation, web: Host) -> None:
+    row = "INSERT INTO django_migrations (app, name, applied) VALUES ('cvat_lambda', '9999_new', now())"
+    with psycopg.connect(shared.environment["DATABASE_URL"], autocommit=True) as database:
+        database.execute(row)
+        status, output = shared.manage("check", "--deploy", "--tag", "host")
+        database.execute("DELETE FROM django_migrations WHERE name = '9999_new'")
+    assert status == 1
+    assert "E102" in output
+
+
+def test_check_reports_hosts_of_another_version(shared: Installation, web: Host) -> None:
+    import redis
+
+    with redis.Redis.from_url(shared.environment["CVAT_LAMBDA_REDIS_URL"]) as queue:
+        other = json.dumps({"roles": ["workers"], "version": "0.0.1"})
+        queue.set("cvat_lambda:host:other:workers", other, ex=60)
+        status, output = shared.manage("check", "--deploy", "--tag", "host")
+        queue.delete("cvat_lambda:host:other:workers")
+    assert status == 1
+    assert "host other runs version 0.0.1" in output
+
+
+@pytest.mark.parametrize("role", ["web", "workers"])
+def test_host_that_knows_no_shared_database_does_not_start(tmp_path: Path, role: str) -> None:
+    names = ("DATABASE_URL", "CVAT_LAMBDA_REDIS_URL", "CVAT_LAMBDA_PLATFORM_URL")
+    done = subprocess.run(
+        [sys.executable, "-m", "cvat_lambda.server", "--only", role, "--home", str(tmp_path)],
+        env={key: value for key, value in os.environ.items() if key not in names},
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert all(name in done.stderr for name in names)
+
+
+def test_unknown_role_is_a_wrong_argument(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "cvat_lambda.server", "--only", "wbe", "--home", str(tmp_path)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "'wbe' is not one of the roles web, workers, runtime" in done.stderr
