@@ -2,6 +2,10 @@
 #
 #   docker build --build-arg CVAT_TAG=v2.54.0 --tag cvat/server-lambda:v2.54.0 .
 #   docker build --target functions --tag cvat/functions-lambda:v2.54.0 .    # the runtime, if wanted
+#
+# The standalone server, without CVAT:
+#
+#   docker build --target standalone --tag cvat-lambda/standalone .
 ARG CVAT_TAG=v2.54.0
 
 # CVAT's image has no pip, so this stage prepares the packages. CVAT's image has all dependencies of
@@ -24,6 +28,21 @@ HEALTHCHECK --interval=30s --timeout=20s --start-period=60s --retries=3 \
     CMD ["python", "-m", "cvat_lambda.runtime", "list"]
 CMD ["python", "-m", "cvat_lambda.runtime", "serve", "/serverless", "--host", "0.0.0.0", \
     "--port", "8070"]
+
+# The standalone server: web pages, workers or functions, by the command's options. It is used by
+# docker/docker-compose.yml.
+FROM python:3.11-slim AS standalone
+RUN adduser --uid 1000 --disabled-password --gecos "" lambda \
+    && install -d -o lambda -g lambda /home/lambda/data /home/lambda/data/media /home/lambda/.cache
+COPY . /source
+RUN python -m pip install --no-cache-dir "/source[standalone,object-store]" \
+    && cp -r /source/serverless /serverless
+USER lambda
+WORKDIR /home/lambda
+ENV CVAT_LAMBDA_HOME=/home/lambda/data PYTHONUNBUFFERED=1
+HEALTHCHECK --interval=30s --timeout=20s --start-period=120s --retries=3 \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/health')"]
+CMD ["python", "-m", "cvat_lambda.server", "/serverless", "--host", "0.0.0.0"]
 
 FROM cvat/server:${CVAT_TAG}
 COPY --from=package /package /opt/cvat_lambda

@@ -19,8 +19,8 @@ def _interrupt(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def main() -> int:
-    """Serve; the exit status is 0 after Ctrl-C, 1 if a process failed."""
+def argument_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="python -m cvat_lambda.server", description=__doc__)
     parser.add_argument(
         "functions", nargs="*", type=Path, help="folders of functions to serve (default: none)"
@@ -51,7 +51,12 @@ def main() -> int:
         help=f"what this host runs: {', '.join(ROLES)} (default: all)",
     )
     add("--workers", type=count, default=1, help="number of RQ worker processes (default 1)")
-    arguments = parser.parse_args()
+    return parser
+
+
+def main() -> int:
+    """Serve; the exit status is 0 after Ctrl-C, 1 if a process failed."""
+    arguments = argument_parser().parse_args()
     options = Options(
         home=arguments.home.resolve(),
         functions=tuple(folder.resolve() for folder in arguments.functions),

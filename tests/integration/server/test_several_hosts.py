@@ -20,6 +20,7 @@ from typing import Any
 import psycopg
 import pytest
 import requests
+import yaml
 from PIL import Image
 
 from cvat_lambda.server.processes import Child, redis_command, wait_for_port
@@ -137,16 +138,14 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
 @pytest.fixture(scope="module")
 def web(shared: Installation) -> Iterator[Host]:
     """A host with web pages, beside a host with the functions."""
-    write_function(
-        shared.folder / "functions",
-        "boxes",
-        CODE,
-        trigger={"numWorkers": 4},
-    )
+    folder = write_function(shared.folder / "functions", "boxes", CODE, trigger={"numWorkers": 4})
+    file = folder / "function.yaml"
+    document = yaml.safe_load(file.read_text())
+    document["metadata"]["annotations"]["spec"] = LABELS
+    file.write_text(yaml.safe_dump(document))
     port = shared.environment["CVAT_LAMBDA_PLATFORM_URL"].rpartition(":")[2]
     with ExitStack() as stack:
-        folder = str(shared.folder / "functions")
-        runtime = shared.start("runtime", folder, "--only", "runtime", "--platform-port", port)
+        runtime = shared.start("runtime", str(folder), "--only", "runtime", "--platform-port", port)
         stack.callback(runtime.process.stop)
         host = shared.start("web", "--only", "web")
         stack.callback(host.process.stop)
@@ -154,13 +153,20 @@ def web(shared: Installation) -> Iterator[Host]:
 
 
 @contextmanager
-def workers(shared: Installation, name: str) -> Iterator[Host]:
-    """A host that runs RQ workers only."""
+def host_of_workers(shared: Installation, name: str) -> Iterator[Host]:
+    """A host that runs an RQ worker only."""
     host = shared.start(name, "--only", "workers", "--workers", "1")
     try:
         yield host
     finally:
         host.process.stop()
+
+
+@pytest.fixture(scope="module")
+def workers(shared: Installation, web: Host) -> Iterator[Host]:
+    """A host of workers that lives as long as the host of the web pages."""
+    with host_of_workers(shared, "workers") as host:
+        yield host
 
 
 class Client:
@@ -220,20 +226,19 @@ def client(shared: Installation, web: Host) -> Client:
 
 
 def test_request_runs_on_a_host_that_has_only_workers(
-    shared: Installation, client: Client, tmp_path: Path
+    client: Client, workers: Host, tmp_path: Path
 ) -> None:
     task = client.make_task(tmp_path)
-    with workers(shared, "workers-a"):
-        request = client.annotate(task)
-        wait_for("the end", lambda: client.request(request), lambda it: it["status"] == "finished")
+    request = client.annotate(task)
+    wait_for("the end", lambda: client.request(request), lambda it: it["status"] == "finished")
     assert client.frames(task) == list(range(FRAMES))
 
 
 def test_killed_host_of_workers_loses_no_frame_and_adds_none_twice(
-    shared: Installation, client: Client, tmp_path: Path
+    shared: Installation, client: Client, workers: Host, tmp_path: Path
 ) -> None:
     task = client.make_task(tmp_path)
-    with workers(shared, "workers-b") as killed, workers(shared, "workers-c"):
+    with host_of_workers(shared, "killed") as killed:
         request = client.annotate(task)
         wait_for("some frames", lambda: 5 < len(client.frames(task)) < FRAMES)
         killed.kill()
@@ -247,23 +252,21 @@ def test_killed_host_of_workers_loses_no_frame_and_adds_none_twice(
 
 
 def test_each_host_reports_the_components_that_its_roles_need(
-    shared: Installation, client: Client, web: Host
+    client: Client, workers: Host, web: Host
 ) -> None:
-    with workers(shared, "workers-d") as host:
-        ready = requests.get(f"{host.url}/health/ready", timeout=30)
-        assert (ready.status_code, set(ready.json()["components"])) == (
-            200,
-            {"database", "redis", "platform", "disk", "storage"},
-        )
-        assert requests.get(f"{host.url}/api/tasks", timeout=30).status_code == 404
-        names = {
-            item["name"]
-            for item in requests.get(f"{host.url}/health", timeout=30).json()["processes"]
-        }
-        assert names == {"web-0", "worker-0", "recovery"}
-        assert requests.get(f"{web.url}/health/ready", timeout=30).json()["components"]["workers"][
-            "ok"
-        ]
+    ready = requests.get(f"{workers.url}/health/ready", timeout=30)
+    assert (ready.status_code, set(ready.json()["components"])) == (
+        200,
+        {"database", "redis", "platform", "disk", "storage"},
+    )
+    live = requests.get(f"{workers.url}/health", timeout=30).json()
+    assert {item["name"] for item in live["processes"]} == {"web-0", "worker-0", "recovery"}
+    of_web = requests.get(f"{web.url}/health/ready", timeout=30).json()
+    assert of_web["components"]["workers"]["ok"]
+
+
+def test_host_of_workers_serves_no_tasks(workers: Host) -> None:
+    assert requests.get(f"{workers.url}/api/tasks", timeout=30).status_code == 404
 
 
 def test_check_of_a_host_that_lacks_nothing_finds_nothing(shared: Installation, web: Host) -> None:
@@ -289,7 +292,7 @@ def test_check_names_what_does_not_answer(
 
 
 def test_check_reports_tables_of_a_newer_version(shared: Installation, web: Host) -> None:
-    row = "INSERT INTO django_migrations (app, name, applied) VALUES ('cvat_lambda', '9999_new', now())"
+    row = "INSERT INTO django_migrations VALUES (DEFAULT, 'cvat_lambda', '9999_new', now())"
     with psycopg.connect(shared.environment["DATABASE_URL"], autocommit=True) as database:
         database.execute(row)
         status, output = shared.manage("check", "--deploy", "--tag", "host")
