@@ -133,6 +133,7 @@ class _Reader:
         left_out: list[str] = []
         labels = parse_function_labels(self.annotations.get("spec"), left_out)
         shape_types = self.shape_types()
+        state, message = parse_state(self.raw)
         return FunctionSpec(
             id=name,
             kind=kind,
@@ -158,7 +159,8 @@ class _Reader:
             ),
             availability_timeout_s=_availability_timeout_s(trigger),
             timeout_s=_event_timeout_s(spec),
-            state=parse_state(self.raw)[0],
+            state=state,
+            state_message=message,
             address=_address(self.raw),
         )
 

@@ -72,5 +72,6 @@ class FunctionSpec:
     availability_timeout_s: float = 10.0  # how long a call may wait for a free worker
     timeout_s: float | None = None  # the function's own eventTimeout
     state: State = "ready"
+    state_message: str = ""  # of the platform: why the function does not run
     missing_since: datetime | None = None  # when its platform last listed it; None: still listed
     address: Address = Address()

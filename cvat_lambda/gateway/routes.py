@@ -28,7 +28,7 @@ from cvat_lambda.functions.metadata import parse_function
 from cvat_lambda.functions.spec import Address, FunctionSpec
 from cvat_lambda.gateway.http import ConnectionPool, Server
 from cvat_lambda.gateway.nuclio import Nuclio, platform
-from cvat_lambda.gateway.responses import FunctionNotDeployed
+from cvat_lambda.gateway.responses import FunctionNotDeployed, clean_line
 
 logger = logging.getLogger(__name__)
 
@@ -206,16 +206,28 @@ def _has_address(address: Address) -> bool:
 
 def unavailable(spec: FunctionSpec) -> LambdaError:
     """Return an error that says why a function does not run."""
+    message = _platform_message(spec)
     if spec.state == "error":
         error = FunctionUnavailable(
-            f"function '{spec.id}' could not be deployed; see its message in the administration"
+            f"function '{spec.id}' could not be deployed"
+            f"{message or '; see its message in the administration'}"
         )
         error.permanent = True
         return error
     words = {"building": "is being built", "missing": "is not on its platform at present"}
     if spec.state in words:
-        return FunctionNotDeployed(f"function '{spec.id}' {words[spec.state]}")
+        return FunctionNotDeployed(f"function '{spec.id}' {words[spec.state]}{message}")
     return FunctionUnavailable(f"function '{spec.id}' is not running")
+
+
+def _platform_message(spec: FunctionSpec) -> str:
+    """Return the platform's own sentence about the state, after a colon; "" if there is none.
+
+    Nuclio begins a long message with a heading such as "Failed to deploy. Details:".
+    """
+    lines = [line for line in spec.state_message.splitlines() if not line.rstrip().endswith(":")]
+    sentence = clean_line("\n".join(lines))
+    return f": {sentence}" if sentence else ""
 
 
 def dashboard_route(function_id: str, nuclio: Nuclio) -> Route:

@@ -256,6 +256,22 @@ def test_direct_call_of_a_missing_function_is_temporarily_unavailable(
 
 
 @pytest.mark.parametrize(
+    ("state", "words"), [("error", "could not be deployed"), ("building", "is being built")]
+)
+def test_error_of_a_function_that_does_not_start_has_the_message_of_its_build(
+    nuclio: FakeNuclio, state: str, words: str
+) -> None:
+    message = "Failed to deploy. Details:\n\nno module named torch in http://10.0.0.7:8070\nstack"
+    status = {"state": state, "message": message}
+    nuclio.functions["fn"] = {**fakes.function_object("fn"), "status": status}
+    nuclio.script = [NO_ADDRESS] * 30
+    with pytest.raises(FunctionUnavailable) as caught:
+        invoke_with_retries(SPEC, b"{}", request_id="r", retries=policy(budget_s=0.0).start())
+    assert caught.value.message.startswith(f"function 'fn' {words}: no module named torch in …")
+    assert "10.0.0.7" not in caught.value.message
+
+
+@pytest.mark.parametrize(
     ("state", "words", "permanent"),
     [("error", "could not be deployed", True), ("building", "is being built", False)],
 )
