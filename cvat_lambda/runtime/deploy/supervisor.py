@@ -101,6 +101,7 @@ class Supervisor:
         error; the others are not affected.
         """
         choose = file_chooser(gpu)
+        available = []
         for root in roots:
             if not discover([root]).folders:
                 logger.error("no function was found below %s: a folder with a function.yaml", root)
@@ -116,6 +117,7 @@ class Supervisor:
                 document = in_project(read_document(choose(folder)), project)
                 config = parse_function(document, folder)
                 if only and config.name not in only:
+                    available.append(config.name)
                     continue
                 check_limits(config, self._settings)
                 if config.name in self._deployments:
@@ -129,6 +131,9 @@ class Supervisor:
                 continue
             deployment = self._register(config.name, config.document)
             self._spawn(self._deploy_folder(deployment, config))
+        if available:
+            names = ", ".join(sorted(available))
+            logger.info("available and not served, since --only does not name them: %s", names)
 
     async def load_deployed(self) -> None:
         """Deploy the functions again that an earlier run deployed over REST.

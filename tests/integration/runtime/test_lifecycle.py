@@ -354,11 +354,16 @@ def test_function_with_more_workers_than_allowed_is_refused(
         assert "400: function 'one': spec.triggers.http.numWorkers is 3" in done.stderr
 
 
-def test_only_selected_functions_are_loaded(functions: Path, state: Path) -> None:
+def test_only_selected_functions_are_loaded_and_the_log_names_the_others(
+    functions: Path, state: Path
+) -> None:
     for name in ("one", "two", "three"):
         write_function(functions, name, code())
     with running([functions], state, "--only", "one,three") as runtime:
         assert sorted(runtime.request("GET", "/api/functions").json()) == ["one", "three"]
+        assert "available and not served, since --only does not name them: two" in "".join(
+            runtime.output
+        )
 
 
 def test_idle_function_scales_to_zero_and_starts_on_a_call(functions: Path, state: Path) -> None:
