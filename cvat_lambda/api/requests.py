@@ -32,7 +32,7 @@ from cvat_lambda.requests.control.access import find_request, visible_requests
 from cvat_lambda.requests.control.cancel import cancel_request
 from cvat_lambda.requests.control.create import create_request
 from cvat_lambda.requests.control.preview import preview_request
-from cvat_lambda.requests.control.retry import retry_request
+from cvat_lambda.requests.control.retry import resume_request, retry_request
 from cvat_lambda.requests.control.undo import undo_request
 from cvat_lambda.requests.store.models import Request
 from cvat_lambda.requests.store.queries import most_relevant, on_task, outcomes_of
@@ -85,6 +85,14 @@ _UNDO = OpenApiParameter("undo", bool, description="Also remove what the request
     retry=extend_schema(
         operation_id="lambda_retry_requests",
         summary="Run the failed frames of a request again, and those that it did not reach",
+        parameters=_OF_REQUEST,
+        request=None,
+        responses={200: schema.FunctionCallSerializer, **schema.errors(403, 404, 409)},
+    ),
+    resume=extend_schema(
+        operation_id="lambda_resume_requests",
+        summary="Run the frames of an ended request that have no outcome",
+        description="Frames that failed stay failed: `retry` runs them as well.",
         parameters=_OF_REQUEST,
         request=None,
         responses={200: schema.FunctionCallSerializer, **schema.errors(403, 404, 409)},
@@ -142,6 +150,10 @@ class RequestViewSet(LambdaViewSet):
     @action(detail=True, methods=["POST"])
     def retry(self, request: HttpRequest, id: str) -> Response:
         return Response(request_to_json(retry_request(self._find(id, "edit"))))
+
+    @action(detail=True, methods=["POST"])
+    def resume(self, request: HttpRequest, id: str) -> Response:
+        return Response(request_to_json(resume_request(self._find(id, "edit"))))
 
     @action(detail=True, methods=["POST"])
     def undo(self, request: HttpRequest, id: str) -> Response:

@@ -31,6 +31,7 @@ SCOPES: Final = {
     ("lambda_request", "retrieve"): Scopes.CALL_OFFLINE,
     ("lambda_request", "destroy"): Scopes.CALL_OFFLINE,
     ("lambda_request", "retry"): Scopes.CALL_OFFLINE,
+    ("lambda_request", "resume"): Scopes.CALL_OFFLINE,
     ("lambda_request", "undo"): Scopes.CALL_OFFLINE,
     ("lambda_request", "outcomes"): Scopes.CALL_OFFLINE,
 }
@@ -44,6 +45,7 @@ REQUEST_SCOPES: Final = {
     "outcomes": "view",
     "destroy": "delete",
     "retry": "delete",
+    "resume": "delete",
     "undo": "delete",
 }
 

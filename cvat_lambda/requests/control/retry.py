@@ -1,4 +1,4 @@
-"""Retry an ended request: its failed frames, and the frames that it did not reach."""
+"""Retry an ended request (failed and missing frames), or resume it (missing frames only)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cvat_lambda.requests.store.models import ENDED, FrameStatus, Outcome, Reque
 def retry_request(request: Request) -> Request:
     """Run the failed frames of an ended request again, and the frames that it did not reach.
 
-    Raise StateConflict if the request is live, cancelled or undone, or has nothing to retry. Raise
+    Raise StateConflict if the request is live or undone, or has nothing to retry. Raise
     ScopeOverlap.
     """
     with transaction.atomic():
@@ -32,24 +32,56 @@ def retry_request(request: Request) -> Request:
     return request
 
 
+def resume_request(request: Request) -> Request:
+    """Run the frames of an ended request that have no outcome; keep those that failed.
+
+    Raise StateConflict if the request is live or undone, or has no such frames. Raise ScopeOverlap.
+    """
+    with transaction.atomic():
+        shards = _reopen(request, with_failed=False)
+        transaction.on_commit(
+            lambda: queue.send(shards, meta=request.meta, at_front=request.priority > 0)
+        )
+    request.refresh_from_db()
+    return request
+
+
 def may_retry(request: Request) -> bool:
     """Return whether a request can be retried and has frames to run."""
+    return _may_reopen(request) and (request.failed > 0 or _has_missing_frames(request))
+
+
+def may_resume(request: Request) -> bool:
+    """Return whether a request can be resumed and has frames without an outcome."""
+    return _may_reopen(request) and _has_missing_frames(request)
+
+
+def _may_reopen(request: Request) -> bool:
     try:
         _check_state(request)
     except StateConflict:
         return False
-    return request.failed > 0 or request.done + request.skipped < request.total
+    return True
 
 
-def _reopen(request: Request) -> list[Shard]:
+def _has_missing_frames(request: Request) -> bool:
+    return request.done + request.failed + request.skipped < request.total
+
+
+def _reopen(request: Request, *, with_failed: bool = True) -> list[Shard]:
     """Queue the shards with frames to run, in a transaction. Raise as `retry_request`."""
     lock_tasks(set(request.shards.values_list("task_id", flat=True)))
     lock_shards(request_id=request.pk)
     request.refresh_from_db()
     _check_state(request)
-    shards = [shard for shard in request.shards.all() if shard.failed or _is_unfinished(shard)]
+    shards = [
+        shard
+        for shard in request.shards.all()
+        if (with_failed and shard.failed) or _is_unfinished(shard)
+    ]
     if not shards:
-        raise StateConflict(f"request {request.id} has no failed frames")
+        missing = "failed frames" if with_failed else "frames without an outcome"
+        raise StateConflict(f"request {request.id} has no {missing}")
     refuse_overlap(
         [
             PlannedShard(
@@ -63,7 +95,9 @@ def _reopen(request: Request) -> list[Shard]:
     )
     failed = 0
     for shard in shards:
-        deleted, _ = Outcome.objects.filter(shard=shard, status=FrameStatus.FAILED).delete()
+        deleted = 0
+        if with_failed:
+            deleted, _ = Outcome.objects.filter(shard=shard, status=FrameStatus.FAILED).delete()
         failed += deleted
         shard.rq_job_id = queue.new_job_id(request.pk, shard.index)
         Shard.objects.filter(pk=shard.pk).update(

@@ -43,6 +43,7 @@ TABLE = [
     ("GET", "requests/{request}/outcomes", None, (200, 200, 404, 401)),
     ("POST", "requests/{request}/undo", {}, (409, 403, 404, 401)),
     ("POST", "requests/{request}/retry", {}, (409, 403, 404, 401)),
+    ("POST", "requests/{request}/resume", {}, (409, 403, 404, 401)),
     ("DELETE", "requests/{request}", None, (204, 403, 404, 401)),
     ("DELETE", "requests/{request}?undo=true", None, (204, 403, 404, 401)),
 ]
@@ -174,6 +175,7 @@ def test_editor_of_the_task_who_did_not_start_a_request_can_view_and_not_change_
     for method, path in (
         ("delete", f"requests/{request}"),
         ("post", f"requests/{request}/retry"),
+        ("post", f"requests/{request}/resume"),
         ("post", f"requests/{request}/undo"),
     ):
         answer = getattr(colleague, method)(path)

@@ -618,6 +618,31 @@ def test_failed_frames_are_run_again(api: Api, made: Request) -> None:
     assert (found["ended"], found["errors"]) == (None, [])
 
 
+def test_resume_of_a_cancelled_request_queues_missing_frames_and_keeps_failed_ones(
+    api: Api, made: Request
+) -> None:
+    outcome(made, 0, "done")
+    outcome(made, 1, "failed", code="function_timeout", message="Too slow.")
+    Shard.objects.update(status="cancelled", total=3, done=1, failed=1)
+    Request.objects.update(status="cancelled", done=1, failed=1, total=3, ended_at=AT)
+    answer = api.post(f"requests/{made.pk}/resume")
+    assert answer.status_code == 200
+    found = answer.json()
+    assert (found["status"], found["done"], found["failed"]) == ("queued", 1, 1)
+    assert [error["frame"] for error in found["errors"]] == [1]
+
+
+def test_resume_of_a_request_whose_frames_all_have_an_outcome_is_refused(
+    api: Api, made: Request
+) -> None:
+    outcome(made, 2, "failed", code="function_timeout", message="Too slow.")
+    Shard.objects.update(status="finished", total=3, done=2, failed=1)
+    Request.objects.update(status="finished", done=2, failed=1, total=3, ended_at=AT)
+    answer = api.post(f"requests/{made.pk}/resume")
+    assert (answer.status_code, answer.json()["code"]) == (409, "state_conflict")
+    assert "no frames without an outcome" in answer.json()["message"]
+
+
 def test_retry_of_a_request_without_failed_frames_is_refused(api: Api, added: Request) -> None:
     answer = api.post(f"requests/{added.pk}/retry")
     assert (answer.status_code, answer.json()["code"]) == (409, "state_conflict")

@@ -46,6 +46,7 @@ def test_operation_ids_are_those_of_cvats_sdk(document: dict[str, Any]) -> None:
         "lambda_retrieve_requests",
         "lambda_delete_requests",
         "lambda_retry_requests",
+        "lambda_resume_requests",
         "lambda_undo_requests",
         "lambda_list_request_outcomes",
     }

@@ -190,6 +190,7 @@ OPERATIONS = [
     ("/api/lambda/requests/{id}", "DELETE"),
     ("/api/lambda/requests/{id}/outcomes", "GET"),
     ("/api/lambda/requests/{id}/retry", "POST"),
+    ("/api/lambda/requests/{id}/resume", "POST"),
     ("/api/lambda/requests/{id}/undo", "POST"),
 ]
 

@@ -19,7 +19,7 @@ from cvat_lambda.functions.models import Function
 from cvat_lambda.requests import rq_tasks
 from cvat_lambda.requests.control import transitions
 from cvat_lambda.requests.control.cancel import cancel_request
-from cvat_lambda.requests.control.retry import retry_request
+from cvat_lambda.requests.control.retry import resume_request, retry_request
 from cvat_lambda.requests.control.undo import undo_request
 from cvat_lambda.requests.run.lease import LeaseLost, claim
 from cvat_lambda.requests.run.results import FrameResult
@@ -208,8 +208,14 @@ def test_cancel_of_a_request_whose_rq_job_was_deleted_succeeds(
     assert cancel_request(request).status == "cancelled"
 
 
-def test_retry_of_a_cancelled_request_runs_the_frames_without_outcome(
-    finder: Function, function: FunctionServer, make_task: Make, start: Start, settings: Settings
+@pytest.mark.parametrize("reopen", [retry_request, resume_request])
+def test_retry_or_resume_of_a_cancelled_request_runs_the_frames_without_outcome(
+    reopen: Any,
+    finder: Function,
+    function: FunctionServer,
+    make_task: Make,
+    start: Start,
+    settings: Settings,
 ) -> None:
     """Such a retry used to be refused, so that only a new request could run the frames."""
     settings.CVAT_LAMBDA_BATCH_FRAMES = 1
@@ -229,6 +235,6 @@ def test_retry_of_a_cancelled_request_runs_the_frames_without_outcome(
     done = request.done
     assert (request.status, 2 <= done < 6) == ("cancelled", True)
     function.seen.clear()
-    request = run(retry_request(request))
+    request = run(reopen(request))
     assert (request.status, request.done, len(function.seen)) == ("finished", 6, 6 - done)
     assert len(get_engine().annotations(task.pk).shapes) == 6
