@@ -85,13 +85,19 @@ if prometheus is not None:
         INVOCATIONS.labels(function_id, result).observe(duration_s)
 
 
-def exposition() -> bytes:
-    """Return the metrics in Prometheus' text format; empty if the client library is missing."""
+def registry() -> Any:
+    """Return what to collect the metrics of all processes from; None without prometheus_client."""
     if prometheus is None:
-        return b""
+        return None
     place = metric_files.folder()
     if place is None:
-        return prometheus.generate_latest()
-    registry = prometheus.CollectorRegistry()
-    registry.register(metric_files.SumCollector(place))
-    return prometheus.generate_latest(registry)
+        return prometheus.REGISTRY
+    found = prometheus.CollectorRegistry()
+    found.register(metric_files.SumCollector(place))
+    return found
+
+
+def exposition() -> bytes:
+    """Return the metrics in Prometheus' text format; empty if the client library is missing."""
+    found = registry()
+    return b"" if found is None else prometheus.generate_latest(found)

@@ -7,11 +7,8 @@ from typing import Final
 
 from django.http import HttpRequest, HttpResponse
 
-# The pages have no inline scripts or styles. Masks are images in data URLs.
-POLICY: Final = (
-    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none';"
-    " form-action 'self'; frame-ancestors 'none'"
-)
+from cvat_lambda.web.security import POLICY
+
 UNUSED: Final = "camera=(), microphone=(), geolocation=()"
 
 
@@ -24,7 +21,5 @@ class SecurityHeaders:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self._get_response(request)
         response.headers.setdefault("Content-Security-Policy", POLICY)
-        response.headers.setdefault(
-            "Permissions-Policy", "camera=(), microphone=(), geolocation=()"
-        )
+        response.headers.setdefault("Permissions-Policy", UNUSED)
         return response

@@ -11,9 +11,9 @@ def badge_of(request: Request) -> dict[str, str]:
     A finished request whose frames failed in part is not shown as a success.
     """
     if request.status == Status.FINISHED and request.failed:
-        text = f"finished, {request.failed} of {request.total} failed"
+        frames = "frame" if request.failed == 1 else "frames"
         return {
-            "text": text,
+            "text": f"finished with {request.failed} failed {frames}",
             "style": "failed" if 2 * request.failed >= request.total else "partly",
         }
     return {"text": str(request.status), "style": str(request.status)}

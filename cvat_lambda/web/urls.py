@@ -1,4 +1,4 @@
-"""URLs of the pages."""
+"""URLs of the standalone server's pages: the console, tasks and frames, login."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 from django.views.decorators.http import require_POST
 
-from cvat_lambda.web import views
+from cvat_lambda.web import task_views
 
 urlpatterns = [
-    path("", views.home, name="home"),
+    path("", task_views.home, name="home"),
     path("login", LoginView.as_view(redirect_authenticated_user=True), name="login"),
     path("logout", require_POST(LogoutView.as_view()), name="logout"),
-    path("functions", views.functions, name="functions"),
-    path("tasks/<int:task_id>", views.task, name="task"),
-    path("tasks/<int:task_id>/frames/<int:number>", views.frame, name="frame"),
-    path("requests/<str:request_id>", views.request_detail, name="request"),
-    path("requests/<str:request_id>/progress", views.request_progress, name="request-progress"),
+    path("tasks/<int:task_id>", task_views.task, name="task"),
+    path("tasks/<int:task_id>/frames/<int:number>", task_views.frame, name="frame"),
+    path("", include("cvat_lambda.web.console_urls")),
     path("", include("cvat_lambda.web.metrics")),
 ]

@@ -61,8 +61,8 @@ RULES: dict[str, set[str]] = {
     | {"annotations", "images", "functions", "engine", "rest", "requests", "interactive"}
     | {"requests/store", "requests/control"},
     "web": BASE
-    | {"annotations", "functions", "engine", "requests", "observability"}
-    | {"requests/store", "requests/control"},
+    | {"annotations", "images", "functions", "gateway", "engine", "interactive", "requests"}
+    | {"observability", "requests/store", "requests/control"},
     # The rooms of runtime/ use nothing else of the package. The first one is the lowest.
     **{room: {"runtime/errors"} for room in RUNTIME_BASE},
     "runtime/paths": {"runtime/cancellation"},

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 REPLACED: Final = "cvat.apps.lambda_manager"
-APPS: Final = ("cvat_lambda", "cvat_lambda.integration.cvat")
+APPS: Final = ("cvat_lambda", "cvat_lambda.integration.cvat", "cvat_lambda.web")
 URLS: Final = "cvat_lambda.integration.cvat.urls"
 ENGINE: Final = "cvat_lambda.engine.cvat.adapter.CvatEngine"
 MIDDLEWARE: Final = "cvat_lambda.observability.middleware.RequestContext"

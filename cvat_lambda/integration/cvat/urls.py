@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import cvat.urls
 from django.urls import include, path
+from django.views.generic import RedirectView
 from rest_framework.routers import SimpleRouter
 
 from cvat_lambda.integration.cvat.requests_view import RequestViewSet
@@ -24,6 +25,9 @@ def _is_replaced(pattern: Any) -> bool:
 urlpatterns = [
     path("", include("cvat_lambda.api.urls")),
     path("api/lambda/", include("cvat_lambda.web.metrics")),
+    path("api/lambda/console/", include("cvat_lambda.web.console_urls")),
+    path("api/lambda/console", RedirectView.as_view(url="/api/lambda/console/requests")),
+    path("api/lambda/console/", RedirectView.as_view(url="/api/lambda/console/requests")),
     path("api/", include(_router.urls)),
     *(pattern for pattern in cvat.urls.urlpatterns if not _is_replaced(pattern)),
 ]

@@ -1,180 +1,188 @@
-"""The pages in a real browser: their script, and their width on a phone."""
+"""The pages in a real browser: requests that run, the start form, and the width of a phone."""
 
 from __future__ import annotations
 
-import http.server
-import json
-import os
-import queue
-import shutil
-import signal
-import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from playwright.sync_api import Page, expect
 
+from cvat_lambda.engine import get_engine
+from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.tasks import create_task
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests.store.models import Request, Shard, Status
-from tests.conftest import IMAGES, REPOSITORY, ClientFor
+from tests.conftest import IMAGES
+from tests.integration.requests.conftest import make_images, store_function
+from tests.integration.requests.function_server import (
+    FunctionServer,
+    Reply,
+    frame_of,
+    rectangle_of,
+)
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
-STATIC = REPOSITORY / "cvat_lambda" / "web" / "static" / "cvat_lambda"
-PATIENCE_S = 120.0
+Worker = Callable[..., Any]
+Open = Callable[..., Page]
+PATIENCE_MS = 60_000
+FAILED = Reply(status=500, body=b'"the lens is dirty"')
+LABELS = [{"name": "Cars", "type": "rectangle"}, {"name": "person", "type": "rectangle"}]
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason=f"needs one of {', '.join(BROWSERS)}")
-
-Answer = tuple[int, str, str]  # status, content type, body
-
-
-class Site:
-    """A web server that answers from a table and records what the browser requests."""
-
-    def __init__(self) -> None:
-        self.answers: dict[str, Callable[[], Answer]] = {}
-        self.heard: queue.Queue[str] = queue.Queue()
-        site = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                asked = f"{self.command} {self.path}"
-                known = site.answers.get(asked)
-                status, kind, body = known() if known else (404, "text/plain", "")
-                self.send_response(status)
-                self.send_header("Content-Type", f"{kind}; charset=utf-8")
-                self.end_headers()
-                self.wfile.write(body.encode())
-                site.heard.put(asked)
-
-            do_POST = do_GET  # noqa: N815
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Site:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    def html(self, asked: str, body: str) -> None:
-        self.answers[asked] = lambda: (200, "text/html", body)
-
-    def wait_for(self, beginning: str) -> str:
-        """Return the next request that begins so. Raise `queue.Empty` after a timeout."""
-        while True:
-            asked = self.heard.get(timeout=PATIENCE_S)
-            if asked.startswith(beginning):
-                return asked
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @pytest.fixture
-def site() -> Iterator[Site]:
-    with Site() as site:
-        for name, kind in (("progress.js", "text/javascript"), ("style.css", "text/css")):
-            text = (STATIC / name).read_text()
-            site.answers[f"GET /static/cvat_lambda/{name}"] = lambda kind=kind, text=text: (  # type: ignore[misc]
-                200,
-                kind,
-                text,
-            )
-        yield site
+def task(transactional_db: None, alice: User, tmp_path: Path) -> models.Task:
+    """A task of eight small frames, whose colours are their numbers."""
+    return create_task(alice, "Street", LABELS, make_images(tmp_path / "images", 8))
 
 
 @pytest.fixture
-def visit(site: Site, tmp_path: Path) -> Iterator[None]:
-    """A browser that opens the site's start page."""
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-    process = subprocess.Popen(
-        [
-            str(BROWSER),
-            *options,
-            f"--user-data-dir={tmp_path / 'profile'}",
-            "--remote-debugging-port=0",  # without it the browser exits at once
-            f"{site.url}/start",
-        ],
-        env={**os.environ, "HOME": str(tmp_path)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    yield
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-LIVE = """<!doctype html><div class="progress" data-progress="/progress" data-live="1">
-<progress></progress><span class="words"></span></div>
-<script src="/static/cvat_lambda/progress.js"></script>"""
+def finder(transactional_db: None, function: FunctionServer) -> Function:
+    """A detector of cars."""
+    return store_function(function.url, workers=1)
 
 
 @pytest.fixture
-def refused_form(site: Site) -> None:
-    """A form whose answer is a page with the progress of a running request."""
-    numbers = {"done": 4, "failed": 0, "skipped": 0, "total": 4, "rate": None, "eta_s": None}
-    ended = (200, "application/json", json.dumps({"status": "finished", **numbers}))
-    answers = iter([(503, "text/plain", "starting"), ended])
-    site.answers["GET /progress"] = lambda: next(answers, ended)
-    form = '<form method="post" action="/task"></form><script>document.forms[0].submit()</script>'
-    site.html("GET /start", f"<!doctype html>{form}")
-    site.html("POST /task", LIVE)
-    site.html("GET /task", "<!doctype html>the end")
-
-
-@pytest.mark.usefixtures("refused_form", "visit")
-def test_page_continues_after_a_server_restart_and_does_not_resend_its_form(site: Site) -> None:
-    assert site.wait_for("POST /task")
-    asked = [site.wait_for("GET /progress") for _ in range(2)]
-    assert asked == ["GET /progress", "GET /progress"]  # the first was answered with 503
-    while not (asked_next := site.wait_for("")).endswith(" /task"):
-        pass
-    assert asked_next == "GET /task"
-
-
-SHOWN = """<!doctype html><div data-request><span data-badge>queued</span>
-<span data-shapes>0</span>{live}</div><div id="failures">{failures}</div>"""
-REPORT = """<script>setInterval(() => {
-  const text = (name) => document.querySelector(name).textContent;
-  fetch("/shown?" + [text("[data-badge]"), text("[data-shapes]"), text("#failures")].join("|"));
-}, 200);</script>"""
-
-
-@pytest.fixture
-def live_request(site: Site) -> None:
-    """A page of a running request. One of its frames fails while the page is open."""
-    numbers = {"done": 2, "failed": 1, "skipped": 0, "total": 4, "rate": None, "eta_s": None}
-    badge = {"text": "started", "style": "started"}
-    now = json.dumps({"status": "started", "badge": badge, "shapes": 7, **numbers})
-    site.answers["GET /progress"] = lambda: (200, "application/json", now)
-    pages = iter(["none", *["frame 3 failed"] * 1000])
-    site.answers["GET /start"] = lambda: (
-        200,
-        "text/html",
-        SHOWN.format(live=LIVE.partition(">")[2], failures=next(pages)) + REPORT,
+def worker(worker_process: Worker) -> Any:
+    """An RQ worker, which writes after each frame."""
+    return worker_process(
+        CVAT_LAMBDA_BATCH_FRAMES="1",
+        CVAT_LAMBDA_ENDPOINT_ALLOWED_HOSTS="127.0.0.1/32",
     )
 
 
-@pytest.mark.usefixtures("live_request", "visit")
-def test_live_page_shows_new_states_shapes_and_failures_without_a_reload(site: Site) -> None:
-    wanted = "GET /shown?started|7|frame%203%20failed"
-    while site.wait_for("GET /shown?") != wanted:
-        pass
+@pytest.mark.usefixtures("finder", "worker")
+def test_request_runs_is_cancelled_resumed_retried_and_undone_on_its_page(
+    open_page: Open, alice: User, task: models.Task, function: FunctionServer
+) -> None:
+    may_answer = threading.Semaphore(3)
+
+    def slow(payload: dict[str, Any]) -> Any:
+        may_answer.acquire()
+        return FAILED if frame_of(payload) == 1 else rectangle_of(frame_of(payload))
+
+    function.behave = slow
+    page = open_page(alice, f"/start?task={task.pk}")
+    expect(page.locator("#estimate")).to_have_text("8 frames will run. Nothing will be replaced.")
+    page.get_by_role("button", name="Run").click()
+
+    badge = page.locator("[data-badge]")
+    expect(page.locator(".words")).to_contain_text("1 failed of 8")
+    expect(page.locator(".cause")).to_contain_text("the lens is dirty")
+    page.get_by_role("button", name="Cancel").click()
+    expect(badge).to_have_text("cancelled")
+
+    may_answer.release(100)
+    page.get_by_role("button", name="Resume").click()
+    expect(badge).to_have_text("finished with 1 failed frame")
+    expect(page.locator("[data-shapes]")).to_have_text("7")
+
+    function.behave = lambda payload: rectangle_of(frame_of(payload))
+    page.get_by_role("button", name="Run the failed frames again").click()
+    expect(badge).to_have_text("finished")
+
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Undo: remove 8 shapes").click()
+    expect(page.get_by_text("undone", exact=True)).to_be_visible()
+    assert get_engine().annotations(task.pk).shapes == ()
+
+
+@pytest.mark.usefixtures("finder", "worker")
+def test_list_of_requests_follows_a_request_of_somebody_else(
+    open_page: Open, alice: User, bob: User, task: models.Task, function: FunctionServer
+) -> None:
+    models.Job.objects.filter(segment__task=task).update(assignee=bob)
+    answer = threading.Event()
+
+    def wait(payload: dict[str, Any]) -> Any:
+        answer.wait(PATIENCE_MS / 1000)
+        return rectangle_of(frame_of(payload))
+
+    function.behave = wait
+    start = open_page(alice, f"/start?task={task.pk}")
+    start.get_by_role("button", name="Run").click()
+    start.wait_for_url("**/requests/req-*")
+    watched = open_page(bob, "/requests")
+    expect(watched.locator("[data-badge]")).to_have_text("started")
+    answer.set()
+    expect(watched.locator("[data-badge]")).to_have_text("finished")
+    expect(watched.locator("[data-shapes]")).to_have_text("8")
+
+
+@pytest.mark.usefixtures("finder")
+def test_preview_draws_what_the_function_finds_and_writes_nothing(
+    open_page: Open, alice: User, task: models.Task, function: FunctionServer
+) -> None:
+    function.behave = lambda payload: [
+        *rectangle_of(1, score=0.9),
+        *rectangle_of(20, score=0.3),
+    ]
+    page = open_page(alice, f"/start?task={task.pk}")
+    expect(page.get_by_label("car", exact=True)).to_have_value("Cars")  # guessed
+    page.get_by_label("Frames", exact=True).fill("2, 5")
+    page.get_by_role("button", name="Preview").click()
+    expect(page.locator("#preview figcaption")).to_have_text(
+        ["Frame 2: 1 found", "Frame 5: 1 found"]
+    )
+    calls = len(function.seen)
+    page.get_by_role("slider", name="Confidence threshold").fill("0.2")
+    expect(page.locator("#preview figcaption")).to_have_text(
+        ["Frame 2: 2 found", "Frame 5: 2 found"]
+    )
+    assert (len(function.seen), sorted(function.seen)) == (calls, [2, 5])
+    assert get_engine().annotations(task.pk).shapes == ()
+
+
+@pytest.mark.usefixtures("finder")
+def test_start_form_keeps_the_choices_of_the_last_request(
+    open_page: Open, alice: User, task: models.Task
+) -> None:
+    page = open_page(alice, f"/start?task={task.pk}")
+    page.get_by_label("car", exact=True).select_option("person")
+    page.get_by_label("Which frames").select_option("frames")
+    page.locator("[name=frames]").fill("0-1, 4")
+    page.get_by_label("Replace everything").check()
+    expect(page.locator("#estimate")).to_contain_text("3 frames will run.")
+    page.get_by_role("button", name="Run").click()
+    page.wait_for_url("**/requests/req-*")
+    request = Request.objects.get()
+    assert request.params["mapping"]["car"]["name"] == "person"
+    assert (request.total, request.params["replace"]) == (3, "all")
+    page.goto(f"/start?task={task.pk}")
+    expect(page.get_by_label("car", exact=True)).to_have_value("person")
+
+
+@pytest.mark.usefixtures("finder")
+def test_start_form_shows_what_is_wrong_before_anything_is_sent(
+    open_page: Open, alice: User, task: models.Task
+) -> None:
+    page = open_page(alice, f"/start?task={task.pk}")
+    page.get_by_label("Which frames").select_option("frames")
+    page.locator("[name=frames]").fill("0-x")
+    page.locator("[name=frames]").blur()
+    expect(page.locator("#estimate")).to_contain_text("“0-x” is neither a frame nor a range")
+    expect(page.get_by_role("button", name="Run")).to_be_disabled()
+
+
+@pytest.mark.usefixtures("transactional_db")
+def test_function_is_tried_on_a_picture_of_ones_own(
+    open_page: Open, alice: User, finder: Function, function: FunctionServer
+) -> None:
+    function.behave = lambda payload: rectangle_of(1, score=0.9)
+    page = open_page(alice, f"/functions/{finder.pk}")
+    page.get_by_label("A picture of your own").set_input_files(IMAGES / "coffee.png")
+    page.get_by_role("button", name="Try").click()
+    expect(page.locator("#trial-state")).to_have_text("1 found at this confidence.")
+    expect(page.locator("#trial-result .caption")).to_have_text("car 0.90")
 
 
 @pytest.fixture
-def phone_pages(site: Site, client_for: ClientFor, alice: User) -> list[str]:
-    """Show every page with long names in frames as wide as a phone. Return the pages' paths."""
+def long_names(transactional_db: None, alice: User) -> list[str]:
+    """Pages with long names."""
     name = "averylongnamewithoutaspace" * 5
     task = create_task(alice, name, [{"name": name[:60]}], [IMAGES / "coffee.png"])
     Function.objects.create(id=name[:100], name=name, problem=f"{name}: no label", state="ready")
@@ -190,22 +198,18 @@ def phone_pages(site: Site, client_for: ClientFor, alice: User) -> list[str]:
     Shard.objects.create(
         request=row, index=0, task_id=task.pk, frames=[[0, 0]], first_frame=0, last_frame=0
     )
-    client = client_for(alice)
-    pages = ["/", "/functions", f"/tasks/{task.pk}", f"/tasks/{task.pk}/frames/0"]
-    pages.append(f"/requests/{row.pk}")
-    for page in pages:
-        site.html(f"GET {page}", client.get(page).content.decode())
-    frames = "".join(f'<iframe src="{page}" width="390" height="844"></iframe>' for page in pages)
-    say = """onload = () => { const widths = [...document.querySelectorAll("iframe")].map(
-        (frame) => frame.contentDocument.documentElement.scrollWidth);
-        fetch("/widths?" + widths.join()); };"""
-    site.html("GET /start", f"<!doctype html>{frames}<script>{say}</script>")
-    return pages
+    pages = ["/", "/functions", f"/functions/{name[:100]}", "/requests", f"/requests/{row.pk}"]
+    return [*pages, f"/tasks/{task.pk}", f"/tasks/{task.pk}/frames/0", f"/start?task={task.pk}"]
 
 
 def test_pages_with_long_names_fit_the_width_of_a_phone(
-    site: Site, phone_pages: list[str], visit: None
+    open_page: Open, alice: User, long_names: list[str]
 ) -> None:
-    widths = site.wait_for("GET /widths?").partition("?")[2].split(",")
-    shown = dict(zip(phone_pages, map(int, widths), strict=True))
-    assert [page for page, width in shown.items() if width > 390] == []
+    page = open_page(alice, "/", viewport={"width": 390, "height": 844})
+    wide = []
+    for path in long_names:
+        page.goto(path)
+        width = page.locator("html").evaluate("element => element.scrollWidth")
+        if width > 390:
+            wide.append((path, width))
+    assert wide == []

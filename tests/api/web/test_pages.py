@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from PIL import Image
 from pytest_django import Settings
 
 from cvat_lambda.annotations.types import LabeledData, Shape, Tag, Track, TrackedShape
@@ -29,6 +33,7 @@ from cvat_lambda.requests.store.models import (
     Shard,
     Status,
 )
+from cvat_lambda.web.assets import asset_url
 from tests.conftest import IMAGES, ClientFor
 from tests.integration.engine.videos import make_video
 
@@ -210,7 +215,7 @@ def test_unknown_action_on_the_request_page_answers_400(
 ) -> None:
     answer = client_for(alice).post(f"/requests/{request_row.pk}", {"action": "explode"})
     assert answer.status_code == 400
-    assert "cancel, retry or undo" in answer.content.decode()
+    assert "cancel, resume, retry or undo" in answer.content.decode()
 
 
 def test_progress_of_a_request_is_answered_as_numbers(
@@ -229,8 +234,8 @@ def test_progress_of_a_request_is_answered_as_numbers(
     ("failed", "total", "badge"),
     [
         (0, 4, {"text": "finished", "style": "finished"}),
-        (1, 4, {"text": "finished, 1 of 4 failed", "style": "partly"}),
-        (3, 4, {"text": "finished, 3 of 4 failed", "style": "failed"}),
+        (1, 4, {"text": "finished with 1 failed frame", "style": "partly"}),
+        (3, 4, {"text": "finished with 3 failed frames", "style": "failed"}),
     ],
 )
 def test_badge_of_a_request_with_failed_frames_shows_the_failures(
@@ -245,9 +250,11 @@ def test_badge_of_a_request_with_failed_frames_shows_the_failures(
     Request.objects.filter(pk=request_row.pk).update(**counts)
     client = client_for(alice)
     assert client.get(f"/requests/{request_row.pk}/progress").json()["badge"] == badge
-    shown = f'<span class="state {badge["style"]}" data-badge>{badge["text"]}</span>'
-    for page in ("/", f"/requests/{request_row.pk}"):
-        assert shown in client.get(page).content.decode()
+    for page in ("/", "/requests", f"/requests/{request_row.pk}"):
+        shown = re.findall(
+            r'class="state (\w+)" data-badge[^>]*>([^<]*)<', client.get(page).content.decode()
+        )
+        assert shown == [(badge["style"], badge["text"])]
 
 
 def test_null_character_in_the_path_of_a_request_answers_404(
@@ -259,65 +266,11 @@ def test_null_character_in_the_path_of_a_request_answers_404(
     assert client_for(alice).get("/api/requests/%00").status_code == 404
 
 
-def test_start_with_an_unknown_function_answers_404(
-    client_for: ClientFor, alice: User, task: models.Task, settings: object
-) -> None:
-    Function.objects.create(id="known", kind="detector", state="ready")
-    answer = client_for(alice).post(f"/tasks/{task.pk}", {"function": "unknown"})
-    assert answer.status_code == 404
-    assert "function &#x27;unknown&#x27; was not found" in answer.content.decode()
-
-
-def test_refused_form_keeps_its_values(
-    client_for: ClientFor, alice: User, task: models.Task
-) -> None:
-    known("persons", "person")
-    known("another", "person")
-    asked = {"function": "persons", "threshold": "1.5", "replace": "none"}
-    answer = client_for(alice).post(f"/tasks/{task.pk}", asked)
-    assert answer.status_code == 400
-    page = answer.content.decode()
-    assert re.findall(r'<option value="([a-z]*)" selected>', page) == ["persons", "none"]
-    assert 'value="1.5"' in page
-
-
-def test_form_of_the_task_page_starts_a_tracker_on_the_shapes_of_a_frame(
-    client_for: ClientFor, alice: User, task: models.Task, request_row: Request
-) -> None:
-    known("follower", "", kind="tracker")
-    client = client_for(alice)
-    page = client.get(f"/tasks/{task.pk}").content.decode()
-    assert "Follow the shapes of frame" in page
-    asked = {"action": "track", "function": "follower", "frame": "0", "direction": "both"}
-    answer = client.post(f"/tasks/{task.pk}", asked)
-    assert answer.status_code == 302, answer.content.decode()
-    tracking = Request.objects.get(function_id="follower").params["tracking"]
-    assert (tracking["start"]["frame"], tracking["direction"]) == (0, "both")
-
-
-@pytest.mark.parametrize(
-    ("asked", "sentence"),
-    [
-        ({"frame": "x"}, "is not a frame number"),
-        ({"frame": "1"}, "there is nothing to track"),
-        ({"frame": "0", "direction": "up"}, "direction must be one of"),
-    ],
-)
-def test_invalid_start_of_a_tracker_shows_the_error_on_the_page(
-    client_for: ClientFor, alice: User, task: models.Task, asked: dict[str, str], sentence: str
-) -> None:
-    known("follower", "", kind="tracker")
-    body = {"action": "track", "function": "follower", **asked}
-    answer = client_for(alice).post(f"/tasks/{task.pk}", body)
-    assert answer.status_code == 400
-    assert sentence in answer.content.decode()
-
-
 def test_times_on_pages_name_their_time_zone(
     client_for: ClientFor, alice: User, request_row: Request
 ) -> None:
-    started = datetime(2026, 3, 1, 23, 5, tzinfo=timezone.utc)
-    Request.objects.filter(pk=request_row.pk).update(started_at=started)
+    created = datetime(2026, 3, 1, 23, 5, tzinfo=timezone.utc)
+    Request.objects.filter(pk=request_row.pk).update(created_at=created)
     assert "2026-03-01 23:05:00 UTC" in client_for(alice).get("/").content.decode()
 
 
@@ -327,6 +280,7 @@ def test_retry_button_of_a_request_that_stopped_early_includes_missing_frames(
     Request.objects.filter(pk=request_row.pk).update(total=900, status=Status.FAILED)
     page = client_for(alice).get(f"/requests/{request_row.pk}").content.decode()
     assert "Run the failed and missing frames again" in page
+    assert "Resume: run the 898 missing frames" in page
 
 
 def known(function_id: str, label: str, kind: str = "detector", state: str = "ready") -> None:
@@ -341,7 +295,15 @@ def known(function_id: str, label: str, kind: str = "detector", state: str = "re
     )
 
 
-def test_task_page_lists_functions_that_fit_its_labels_first(
+def start_data(client: Client, task: models.Task) -> dict[str, Any]:
+    """Return what the start page gives to its script."""
+    page = client.get(f"/start?task={task.pk}").content.decode()
+    (data,) = re.findall(r'<script id="start-data" type="application/json">(.*?)</script>', page)
+    found: dict[str, Any] = json.loads(data)
+    return found
+
+
+def test_start_page_lists_functions_that_can_run_first_and_says_why_others_cannot(
     client_for: ClientFor, alice: User, task: models.Task
 ) -> None:
     known("broken", "person", state="error")
@@ -349,16 +311,133 @@ def test_task_page_lists_functions_that_fit_its_labels_first(
     known("clicks", "person", kind="interactor")
     known("persons", "person")
     known("sleeps", "person", state="scaled_to_zero")  # a request starts it
-    page = client_for(alice).get(f"/tasks/{task.pk}").content.decode()
-    offered = re.findall(r'<option value="([a-z-]+)" (disabled)?>([^<]*)</option>', page)
-    offered = [found for found in offered if found[0] in ("broken", "cars", "persons", "sleeps")]
-    assert offered == [
-        ("persons", "", "persons"),
-        ("sleeps", "", "sleeps"),
-        ("broken", "disabled", "broken (error)"),
-        ("cars", "disabled", "cars (no label in common)"),
+    offered = [
+        (function["id"], function["reason"], function["guess"])
+        for function in start_data(client_for(alice), task)["functions"]
     ]
-    assert "clicks" not in page
+    assert offered == [
+        ("persons", "", {"person": "person"}),
+        ("sleeps", "", {"person": "person"}),
+        ("broken", "error", {"person": "person"}),
+        ("cars", "", {}),  # a person may map its label to "person"
+    ]
+
+
+def test_start_page_offers_the_mapping_of_the_latest_request_of_the_function(
+    client_for: ClientFor, alice: User, task: models.Task
+) -> None:
+    known("cars", "car")
+    for name in ("old", "person"):
+        mapping: dict[str, Any] = {"car": {"name": name, "attributes": {}}}
+        Request.objects.create(
+            owner=alice,
+            task_id=task.pk,
+            function_id="cars",
+            function_kind="detector",
+            params={"mapping": mapping},
+        )
+    (function,) = start_data(client_for(alice), task)["functions"]
+    assert function["saved"] == {"car": {"name": "person", "attributes": {}}}
+
+
+@pytest.mark.parametrize(
+    ("query", "shown"),
+    [
+        ("", 1),
+        ("state=partly", 1),
+        ("state=finished&function=person-finder&owner=alice&period=24", 1),
+        ("state=failed", 0),
+        ("task=x", 0),
+        ("task=999999", 0),
+        ("owner=bob", 0),
+        ("period=5", 0),
+    ],
+)
+def test_list_of_requests_shows_those_that_match_the_filters(
+    client_for: ClientFor, alice: User, request_row: Request, query: str, shown: int
+) -> None:
+    page = client_for(alice).get(f"/requests?{query}").content.decode()
+    assert page.count("<tr data-request=") == shown
+
+
+def test_failed_frames_with_the_same_cause_are_one_group(
+    client_for: ClientFor, alice: User, task: models.Task, request_row: Request
+) -> None:
+    """Messages that differ in numbers only are the same cause."""
+    shard = request_row.shards.get()
+    for frame, message in ((2, "frame 2 took 3.5 s"), (3, "frame 3 took 4 s")):
+        Outcome.objects.create(
+            request=request_row,
+            shard=shard,
+            task_id=task.pk,
+            frame=frame,
+            status=FrameStatus.FAILED,
+            code="function_timeout",
+            message=message,
+        )
+    page = client_for(alice).get(f"/requests/{request_row.pk}").content.decode()
+    assert re.findall(r'<span class="state failed">(\d+) frames?</span>', page) == ["2", "1"]
+    assert page.count(f'src="/thumbnails/{task.pk}/') == 3
+
+
+def test_outcomes_are_downloaded_as_csv_and_json(
+    client_for: ClientFor, alice: User, task: models.Task, request_row: Request
+) -> None:
+    Outcome.objects.update(message="=HYPERLINK(1)")  # a spreadsheet would run it
+    client = client_for(alice)
+    answer = client.get(f"/requests/{request_row.pk}/outcomes.csv")
+    (row,) = csv.DictReader(io.StringIO(b"".join(answer).decode()))
+    assert (row["task"], row["frame"], row["status"]) == (str(task.pk), "1", "failed")
+    assert row["message"] == "'=HYPERLINK(1)"
+    assert f'filename="{request_row.pk}.csv"' in answer["Content-Disposition"]
+    (found,) = json.loads(b"".join(client.get(f"/requests/{request_row.pk}/outcomes.json")))
+    assert (found["frame"], found["message"], found["attempts"]) == (1, "=HYPERLINK(1)", 3)
+
+
+def test_outcomes_of_a_request_without_any_are_an_empty_list(
+    client_for: ClientFor, alice: User, request_row: Request
+) -> None:
+    Outcome.objects.all().delete()
+    answer = client_for(alice).get(f"/requests/{request_row.pk}/outcomes.json")
+    assert json.loads(b"".join(answer)) == []
+
+
+def test_undo_button_says_how_many_annotations_it_removes(
+    client_for: ClientFor, alice: User, request_row: Request
+) -> None:
+    page = client_for(alice).get(f"/requests/{request_row.pk}").content.decode()
+    assert "Undo: remove 1 shape</button>" in page
+
+
+def test_thumbnail_is_a_small_image_that_browsers_keep(
+    client_for: ClientFor, alice: User, task: models.Task
+) -> None:
+    client = client_for(alice)
+    answer = client.get(f"/thumbnails/{task.pk}/0")
+    with Image.open(io.BytesIO(answer.content)) as image:
+        assert (image.format, max(image.size)) == ("JPEG", 256)
+    again = client.get(f"/thumbnails/{task.pk}/0", HTTP_IF_NONE_MATCH=answer["ETag"])
+    assert (again.status_code, again.content) == (304, b"")
+
+
+def test_assets_are_kept_by_browsers_under_a_path_with_their_version(client: Client) -> None:
+    address = asset_url("style.css")
+    answer = client.get(address)
+    assert (answer["Content-Type"], answer["Cache-Control"]) == (
+        "text/css",
+        "public, max-age=31536000, immutable",
+    )
+    older = client.get("/assets/older/htmx.js")
+    assert (older.status_code, older["Cache-Control"]) == (200, "no-cache")
+    assert client.get("/assets/older/../pages.py").status_code == 404
+
+
+def test_administrator_switches_a_function_off(client_for: ClientFor, db: None) -> None:
+    known("persons", "person")
+    root = User.objects.create_superuser("root", "root@example.com", "root-secret")
+    answer = client_for(root).post("/functions/persons", {"action": "disable"}, follow=True)
+    assert "The function is switched off" in answer.content.decode()
+    assert not Function.objects.get(pk="persons").enabled
 
 
 def test_functions_page_shows_the_problem_of_a_function(client_for: ClientFor, alice: User) -> None:

@@ -10,27 +10,40 @@ from django.test import Client
 
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.tasks import create_task
+from cvat_lambda.functions.models import Function
 from cvat_lambda.requests.store.models import Request, Shard
 from tests.conftest import IMAGES, ClientFor
 from tests.routes import METHODS, Endpoint, routes
 
 PEOPLE = ("alice", "bob", "charlie", "anonymous")
 LOGIN = {"username": "alice", "password": "alice-secret"}
-START: dict[str, str] = {"function": "unknown"}
 TO_LOGIN = 302
 
 # method, path, form; status for alice (owner), bob (assignee of the job), charlie, anonymous
 TABLE = [
     ("GET", "/", None, (200, 200, 200, TO_LOGIN)),
-    ("GET", "/functions", None, (200, 200, 200, TO_LOGIN)),
     ("GET", "/tasks/{task}", None, (200, 200, 404, TO_LOGIN)),
-    # A user who may only view the task gets 403, even if the function is unknown.
-    ("POST", "/tasks/{task}", START, (404, 403, 404, TO_LOGIN)),
     ("GET", "/tasks/{task}/frames/0", None, (200, 200, 404, TO_LOGIN)),
+    ("GET", "/functions", None, (200, 200, 200, TO_LOGIN)),
+    ("POST", "/functions", {}, (302, 302, 302, TO_LOGIN)),
+    ("GET", "/functions/finder", None, (200, 200, 200, TO_LOGIN)),
+    ("POST", "/functions/finder", {"action": "disable"}, (403, 403, 403, TO_LOGIN)),
+    ("GET", "/functions/finder/log", None, (403, 403, 403, TO_LOGIN)),
+    ("POST", "/functions/finder/try", {}, (400, 400, 400, TO_LOGIN)),
+    ("GET", "/start?task={task}", None, (200, 403, 404, TO_LOGIN)),
+    ("GET", "/open/{task}/0", None, (302, 302, 404, TO_LOGIN)),
+    ("GET", "/thumbnails/{task}/0", None, (200, 200, 404, TO_LOGIN)),
+    ("GET", "/assets/any/style.css", None, (200, 200, 200, 200)),
+    ("GET", "/requests", None, (200, 200, 200, TO_LOGIN)),
     ("GET", "/requests/{request}", None, (200, 200, 404, TO_LOGIN)),
     ("POST", "/requests/{request}", {"action": "cancel"}, (302, 403, 404, TO_LOGIN)),
+    ("POST", "/requests/{request}", {"action": "resume"}, (409, 403, 404, TO_LOGIN)),
     ("POST", "/requests/{request}", {"action": "undo"}, (409, 403, 404, TO_LOGIN)),
+    ("GET", "/requests/{request}/live", None, (200, 200, 404, TO_LOGIN)),
     ("GET", "/requests/{request}/progress", None, (200, 200, 404, TO_LOGIN)),
+    ("GET", "/requests/{request}/failures", None, (200, 200, 404, TO_LOGIN)),
+    ("GET", "/requests/{request}/outcomes.csv", None, (200, 200, 404, TO_LOGIN)),
+    ("GET", "/requests/{request}/outcomes.json", None, (200, 200, 404, TO_LOGIN)),
     ("GET", "/requests/none/progress", None, (404, 404, 404, TO_LOGIN)),
     ("GET", "/health", None, (200, 200, 200, 200)),
     ("GET", "/health/ready", None, (503, 503, 503, 503)),  # the tests run no worker
@@ -45,6 +58,14 @@ TABLE = [
     ("PUT", "/login", None, (302, 302, 302, 200)),  # Django's login view shows an empty form
     ("POST", "/logout", None, (302, 302, 302, 302)),
 ]
+FINDER = {
+    "metadata": {
+        "name": "finder",
+        "annotations": {"type": "detector", "spec": '[{"name": "person", "type": "rectangle"}]'},
+    },
+    "spec": {},
+    "status": {"state": "ready"},
+}
 OURS = ("cvat_lambda.web", "cvat_lambda.server", "django.contrib.auth.views")
 PAGES = {
     name: view
@@ -53,7 +74,7 @@ PAGES = {
 }
 SAMPLES = {Endpoint.of("GET", path).name: path for _, path, _, _ in TABLE}
 KNOWN = {Endpoint.of(method, path) for method, path, _, _ in TABLE}
-OPEN = ("health", "health-ready", "cvat_lambda_metrics", "logout")
+OPEN = ("health", "health-ready", "cvat_lambda_metrics", "logout", "asset")
 
 
 @pytest.fixture
@@ -62,6 +83,7 @@ def places(alice: User, bob: User, charlie: User) -> dict[str, Any]:
     labels = [{"name": "person", "type": "rectangle"}]
     task = create_task(alice, "Photographs", labels, [IMAGES / "coffee.png"])
     models.Job.objects.filter(segment__task=task).update(assignee=bob)
+    Function.objects.create(id="finder", kind="detector", metadata=FINDER)
     request = Request.objects.create(
         owner=alice, task_id=task.pk, function_id="f", function_kind="detector", total=1
     )

@@ -1,0 +1,167 @@
+"""The pages of requests: the list, one request, its live part, and its outcomes as files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils.http import urlencode
+
+from cvat_lambda.errors import InvalidRequest, LambdaError
+from cvat_lambda.functions import registry
+from cvat_lambda.requests.control.access import find_request, may_edit, visible_requests
+from cvat_lambda.requests.control.cancel import cancel_request
+from cvat_lambda.requests.control.retry import resume_request, retry_request
+from cvat_lambda.requests.control.undo import undo_request
+from cvat_lambda.requests.store.models import FrameStatus, Request
+from cvat_lambda.requests.store.notes import notes_to_json
+from cvat_lambda.requests.store.progress import progress_of, summary_of
+from cvat_lambda.requests.store.queries import outcomes_of
+from cvat_lambda.web import outcome_files
+from cvat_lambda.web.badges import badge_of
+from cvat_lambda.web.pages import access_of, page, request_of, show
+from cvat_lambda.web.request_filters import PERIODS, STATES, filtered
+from cvat_lambda.web.request_rows import actions_of, causes_of, rows_of
+
+REQUESTS_A_PAGE: Final = 50
+FAILURES_IN_JSON: Final = 50
+ACTIONS: Final[Mapping[str, Callable[[Request, int], Any]]] = {
+    "cancel": lambda found, user_id: cancel_request(found, user_id=user_id),
+    "resume": lambda found, user_id: resume_request(found),
+    "retry": lambda found, user_id: retry_request(found),
+    "undo": lambda found, user_id: undo_request(found, user_id=user_id),
+}
+
+
+@page("GET")
+def requests(request: HttpRequest) -> HttpResponse:
+    """Show the requests that the user may view, newest first; ``part=rows`` only the rows."""
+    found = filtered(visible_requests(access_of(request)), request.GET)
+    found = found.select_related("owner").order_by("-created_at")
+    shown = Paginator(found, REQUESTS_A_PAGE).get_page(request.GET.get("page"))
+    context = {
+        "page": shown,
+        "requests": rows_of(shown),
+        "filters": request.GET,
+        "states": STATES.items(),
+        "periods": PERIODS.items(),
+        "functions": registry.rows().values_list("pk", flat=True),
+        "filtered": any(request.GET.get(name) for name in ("state", "function", "task", "owner")),
+        "with_owner": True,
+        "rows_url": f"{request.path}?{_query(request, part='rows')}",
+    }
+    is_part = request.GET.get("part") == "rows"
+    return show(request, "_requests.html" if is_part else "requests.html", context)
+
+
+@page("GET", "POST")
+def request_detail(request: HttpRequest, request_id: str) -> HttpResponse:
+    """Show a request; POST cancels, resumes, retries or undoes it."""
+    found = request_of(request, request_id)
+    problem: LambdaError | None = None
+    if request.method == "POST":
+        try:
+            _act(request, found)
+            return redirect("console:request", request_id=request_id)
+        except LambdaError as exc:
+            problem = exc
+            found.refresh_from_db()
+    context = {
+        **_live_context(found),
+        "causes": causes_of(found),
+        "may_edit": may_edit(access_of(request), found),
+        "actions": actions_of(found),
+        "shards": found.shards.order_by("index")[:20],
+        "notes": notes_to_json(found.notes),
+        "summary": summary_of(found),
+        "problem": problem,
+    }
+    status = problem.status_code if problem is not None else 200
+    return show(request, "request.html", context, status=status)
+
+
+@page("GET")
+def request_live(request: HttpRequest, request_id: str) -> HttpResponse:
+    """Answer the progress of a live request for `htmx`.
+
+    The page names the state that it shows. If the state has changed, the browser opens the page
+    again; if more frames have failed, it loads the table of failures.
+    """
+    found = request_of(request, request_id)
+    response = show(request, "_live.html", _live_context(found))
+    if request.GET.get("status") != found.status:
+        response.headers["HX-Redirect"] = reverse("console:request", args=[request_id])
+    elif request.GET.get("failed") != str(found.failed):
+        response.headers["HX-Trigger"] = "failures"
+    return response
+
+
+@page("GET")
+def request_failures(request: HttpRequest, request_id: str) -> HttpResponse:
+    """Answer the failures of a request for `htmx`."""
+    found = request_of(request, request_id)
+    return show(request, "_failures.html", {"causes": causes_of(found), **_live_context(found)})
+
+
+@page("GET")
+def request_progress(request: HttpRequest, request_id: str) -> HttpResponse:
+    """Return the progress of a request as JSON."""
+    found = request_of(request, request_id)
+    progress = progress_of([found])[found.pk]
+    return JsonResponse(
+        {
+            "status": found.status,
+            "badge": badge_of(found),
+            "shapes": found.shapes,
+            "done": found.done,
+            "failed": found.failed,
+            "skipped": found.skipped,
+            "total": found.total,
+            "rate": progress.rate,
+            "eta_s": progress.eta_s,
+            "summary": summary_of(found),
+            "notes": notes_to_json(found.notes),
+            "failures": [
+                {"frame": outcome.frame, "code": outcome.code, "message": outcome.message}
+                for outcome in outcomes_of(found, FrameStatus.FAILED)[:FAILURES_IN_JSON]
+            ],
+        }
+    )
+
+
+@page("GET")
+def outcomes_csv(request: HttpRequest, request_id: str) -> StreamingHttpResponse:
+    """Return the outcomes of a request as CSV."""
+    return outcome_files.as_csv(request_of(request, request_id))
+
+
+@page("GET")
+def outcomes_json(request: HttpRequest, request_id: str) -> StreamingHttpResponse:
+    """Return the outcomes of a request as JSON."""
+    return outcome_files.as_json(request_of(request, request_id))
+
+
+def _act(request: HttpRequest, found: Request) -> None:
+    access = access_of(request)
+    find_request(access, found.pk, "edit")
+    action = ACTIONS.get(request.POST.get("action", ""))
+    if action is None:
+        raise InvalidRequest("the action must be cancel, resume, retry or undo")
+    action(found, access.user_id)
+
+
+def _live_context(found: Request) -> dict[str, Any]:
+    query = urlencode({"status": str(found.status), "failed": str(found.failed)})
+    url = reverse("console:request-live", args=[found.pk])
+    return {"row": rows_of([found])[0], "live_url": f"{url}?{query}"}
+
+
+def _query(request: HttpRequest, **changes: str) -> str:
+    query = request.GET.copy()
+    for name, value in changes.items():
+        query[name] = value
+    return query.urlencode()

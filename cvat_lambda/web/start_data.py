@@ -1,0 +1,86 @@
+"""What the start form needs to know of a task and of the functions that can run on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cvat_lambda.annotations.label_guess import guess_labels
+from cvat_lambda.annotations.labels import LABEL_TYPES, labels_v2
+from cvat_lambda.annotations.mapping import are_compatible
+from cvat_lambda.annotations.types import Label
+from cvat_lambda.engine import get_engine
+from cvat_lambda.engine.port import Task
+from cvat_lambda.functions.spec import FunctionSpec, Kind
+from cvat_lambda.requests.control.compatibility import Choice, choices_for
+from cvat_lambda.requests.store.models import Request
+from cvat_lambda.web.overlay import color_of
+
+RUN_IN_BACKGROUND = (Kind.DETECTOR, Kind.REID, Kind.TRACKER)
+NO_COMMON_LABEL = "no label in common"  # people may map labels of other names
+
+
+def start_data(task: Task) -> dict[str, Any]:
+    """Return the task, its labels, and the functions, as JSON for `start/form.js`."""
+    return {
+        "task": {"id": task.id, "name": task.name, "size": task.size},
+        "jobs": [
+            {"id": job.id, "type": job.type, "frames": _span(job.frames)} for job in task.jobs
+        ],
+        "labels": labels_of(task),
+        "functions": [_function(choice, task) for choice in choices_for(task, RUN_IN_BACKGROUND)],
+        "fits": _fits(),
+    }
+
+
+def labels_of(task: Task) -> list[dict[str, Any]]:
+    """Return the task's labels as the API's ``labels_v2``, with ids and colours."""
+    return [
+        {**shown, "id": label.id, "color": color_of(place), "sublabels": _sublabels(label)}
+        for place, (label, shown) in enumerate(
+            zip(task.labels, labels_v2(task.labels), strict=True)
+        )
+    ]
+
+
+def _sublabels(label: Label) -> list[dict[str, Any]]:
+    shown = labels_v2(label.sublabels)
+    return [{**one, "id": sub.id} for sub, one in zip(label.sublabels, shown, strict=True)]
+
+
+def _span(frames: Any) -> list[int]:
+    return [frames[0], frames[-1]] if len(frames) else []
+
+
+def _function(choice: Choice, task: Task) -> dict[str, Any]:
+    spec = choice.spec
+    is_detector = spec.kind is Kind.DETECTOR
+    return {
+        "id": spec.id,
+        "name": spec.name,
+        "kind": spec.kind.value,
+        "reason": "" if choice.reason == NO_COMMON_LABEL else choice.reason,
+        "labels": labels_v2(spec.labels),
+        "guess": guess_labels(spec.labels, task.labels) if is_detector else {},
+        "saved": _earlier_mapping(spec, task) if is_detector else None,
+    }
+
+
+def _earlier_mapping(spec: FunctionSpec, task: Task) -> Mapping[str, Any] | None:
+    """Return the mapping of the function's latest request in the task's project, or on the task."""
+    task_ids = [task.id]
+    if task.project_id is not None:
+        task_ids = get_engine().project_task_ids(task.project_id)
+    earlier = Request.objects.filter(
+        function_id=spec.id, task_id__in=task_ids, params__has_key="mapping"
+    )
+    params = earlier.order_by("-created_at").values_list("params", flat=True).first()
+    return None if params is None else params["mapping"]
+
+
+def _fits() -> dict[str, list[str]]:
+    """Return for each type of a function's label the types of labels that it may become."""
+    labels = {name: Label(name=name, type=name) for name in sorted(LABEL_TYPES)}  # type: ignore[arg-type]
+    return {
+        one: [two for two in labels if are_compatible(labels[one], labels[two])] for one in labels
+    }

@@ -1,0 +1,63 @@
+"""The page that starts requests, and the link from a failed frame to CVAT."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django.core.paginator import Paginator
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+
+from cvat_lambda.engine import get_engine
+from cvat_lambda.errors import PermissionDenied, TaskNotFound
+from cvat_lambda.web.links import cvat_frame_url, frame_url, is_standalone, task_url
+from cvat_lambda.web.pages import access_of, page, show, task_of
+from cvat_lambda.web.start_data import start_data
+
+TASKS_A_PAGE: Final = 50
+
+
+@page("GET")
+def start(request: HttpRequest) -> HttpResponse:
+    """Show the form that starts a request on the task ``?task=ID``; without one, a list of tasks.
+
+    The form's script sends the request to the API and shows what it answers.
+    """
+    text = request.GET.get("task", "").strip().removeprefix("#")
+    if not text:
+        return _choose_task(request)
+    if not text.isdecimal() or len(text) > 18:
+        raise TaskNotFound(f"'{text[:40]}' is not the number of a task")
+    task = task_of(request, int(text))
+    may_edit = task.id in access_of(request).editable_task_ids([task.id])
+    if not may_edit:
+        raise PermissionDenied(f"you may see task #{task.id}, but not change it")
+    return show(request, "start.html", {"task": task, "data": start_data(task)})
+
+
+@page("GET")
+def open_frame(request: HttpRequest, task_id: int, number: int) -> HttpResponse:
+    """Redirect to the page of a frame: CVAT's annotation view, or ours."""
+    task = task_of(request, task_id)
+    if is_standalone():
+        return redirect(frame_url(task_id, number))
+    for job in task.jobs:
+        if job.type == "annotation" and number in job.frames:
+            return redirect(cvat_frame_url(task_id, job.id, number))
+    return redirect(task_url(task_id))
+
+
+def visible_task_ids(request: HttpRequest) -> list[int]:
+    """Return the ids of the tasks that the user may view, newest first."""
+    visible: Any = access_of(request).visible_task_ids()
+    if isinstance(visible, QuerySet):
+        visible = visible.values_list("pk", flat=True)
+    return sorted(visible, reverse=True)
+
+
+def _choose_task(request: HttpRequest) -> HttpResponse:
+    shown = Paginator(visible_task_ids(request), TASKS_A_PAGE).get_page(request.GET.get("page"))
+    found = get_engine().tasks(list(shown))
+    tasks = [found[task_id] for task_id in shown if task_id in found]
+    return show(request, "start_tasks.html", {"page": shown, "tasks": tasks})

@@ -1,0 +1,52 @@
+// Requests to the REST API with the session of the page.
+
+export class ApiError extends Error {
+  constructor(message, status, body) {
+    super(message);
+    this.status = status;
+    this.body = body;
+  }
+}
+
+// The sentence for people in an error's body: {message}, {detail}, or messages by field.
+const sentence = (body, status) => {
+  if (body && typeof body === "object") {
+    if (typeof body.message === "string") return body.message;
+    if (typeof body.detail === "string") return body.detail;
+    const texts = Object.entries(body).map(([name, value]) => `${name}: ${[].concat(value).map((item) => (typeof item === "string" ? item : JSON.stringify(item))).join(" ")}`);
+    if (texts.length) return texts.join("; ");
+  }
+  return `The server answered with status ${status}.`;
+};
+
+export const call = async (method, url, body, { headers = {}, signal } = {}) => {
+  const options = {
+    method,
+    headers: { Accept: "application/json", "X-CSRFToken": document.body.dataset.csrf, ...headers },
+    credentials: "same-origin",
+    signal,
+  };
+  if (body instanceof FormData || body instanceof Blob) options.body = body;
+  else if (body !== undefined) {
+    options.headers["Content-Type"] = "application/json";
+    options.body = JSON.stringify(body);
+  }
+  let answer;
+  try {
+    answer = await fetch(url, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError("The server cannot be reached. Try again.", 0, null);
+  }
+  const text = await answer.text();
+  let parsed = null;
+  try {
+    parsed = text ? JSON.parse(text) : null;
+  } catch {
+    parsed = null;
+  }
+  if (!answer.ok) throw new ApiError(sentence(parsed, answer.status), answer.status, parsed);
+  return parsed;
+};
+
+export const json = (id) => JSON.parse(document.getElementById(id).textContent);

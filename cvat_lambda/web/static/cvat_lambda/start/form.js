@@ -1,0 +1,107 @@
+// The form that starts a request. Each part of it has a module; this one joins them.
+import { call, json } from "../api.js";
+import { Estimate } from "./estimate.js";
+import { Mapping } from "./mapping.js";
+import { Preview, suggestion } from "./preview.js";
+import { Replace } from "./replace.js";
+import { Scope } from "./scope.js";
+
+const form = document.getElementById("start");
+const data = json("start-data");
+const fields = form.elements;
+const problem = document.getElementById("start-problem");
+const mapping = new Mapping(document.getElementById("mapping"), document.getElementById("mapping-origin"), data);
+const scope = new Scope(form, data);
+const replace = new Replace(document.getElementById("replace"));
+const preview = new Preview(form, data);
+const estimate = new Estimate(document.getElementById("estimate"), document.getElementById("run"));
+
+const chosen = () => data.functions.find(({ id }) => id === fields.function.value);
+const threshold = () => (fields.own_threshold.checked ? {} : { threshold: Number(fields.threshold.value) });
+
+const OPTIONS = {
+  detector: () => ({
+    ...threshold(),
+    mapping: mapping.value(),
+    replace: replace.value(),
+    ...(fields.as_polygons.checked ? { conv_mask_to_poly: true } : {}),
+    ...(fields.as_tracks.checked ? { output: "tracks" } : {}),
+  }),
+  reid: () => ({ ...threshold(), max_distance: Number(fields.max_distance.value) }),
+  tracker: () => ({
+    start: { frame: Number(fields.start_frame.value) },
+    direction: fields.direction.value,
+    stop_when_lost: fields.stop_when_lost.checked,
+  }),
+};
+
+const body = () => {
+  const used = chosen();
+  if (!used) throw new Error("Choose a function.");
+  const made = { function: used.id, ...scope.value(used.kind), ...OPTIONS[used.kind]() };
+  if (used.kind === "detector" && !Object.keys(made.mapping).length) throw new Error("Map at least one label of the function to a label of the task.");
+  return made;
+};
+
+const update = () => estimate.ask(body);
+
+const showFunction = () => {
+  const used = chosen();
+  for (const part of form.querySelectorAll("[data-kinds]")) part.hidden = !used || !part.dataset.kinds.split(" ").includes(used.kind);
+  document.getElementById("function-hint").textContent = used ? "" : "No function can run on this task now. See the page “Functions” for their states.";
+  if (used?.kind === "detector") mapping.show(used);
+  update();
+};
+
+const showThreshold = () => {
+  fields.threshold_text.value = Number(fields.threshold.value).toFixed(2);
+  preview.applyThreshold();
+};
+
+const attempt = async (button, work) => {
+  problem.hidden = true;
+  button.disabled = true;
+  try {
+    await work();
+  } catch (error) {
+    problem.textContent = error.message;
+    problem.hidden = false;
+    problem.scrollIntoView({ block: "nearest" });
+  } finally {
+    button.disabled = false;
+  }
+};
+
+for (const { id, name, kind, reason } of data.functions) {
+  const option = new Option(`${name} (${kind}${reason ? `, ${reason}` : ""})`, id);
+  option.disabled = Boolean(reason);
+  fields.function.append(option);
+}
+const wanted = new URLSearchParams(location.search).get("function");
+const first = data.functions.find(({ id, reason }) => !reason && (!wanted || id === wanted));
+fields.function.value = first?.id ?? "";
+fields.preview_frames.value = suggestion(data.task.size);
+
+fields.function.addEventListener("change", showFunction);
+fields.threshold.addEventListener("input", () => {
+  fields.own_threshold.checked = false;
+  showThreshold();
+});
+form.addEventListener("change", (event) => {
+  if (event.target.name !== "preview_frames") update();
+});
+document.getElementById("preview-run").addEventListener("click", (event) => attempt(event.target, async () => {
+  fields.own_threshold.checked = false; // what is shown is what will be written
+  const { mapping: labels, conv_mask_to_poly: polygons, roi } = body();
+  await preview.run(chosen().id, { mapping: labels, ...(polygons ? { conv_mask_to_poly: polygons } : {}), ...(roi ? { roi } : {}) });
+  update();
+}));
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  attempt(document.getElementById("run"), async () => {
+    const made = await call("POST", "/api/lambda/requests", body());
+    location.assign(`${form.dataset.requests}/${made.id}`);
+  });
+});
+showFunction();
+showThreshold();

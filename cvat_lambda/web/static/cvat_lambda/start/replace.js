@@ -1,0 +1,28 @@
+// What happens to annotations that are there already, in words with the consequence.
+
+const POLICIES = [
+  ["function", "Replace what this function made before", "Its earlier results on these frames are deleted. Everything else stays, also results that people edited."],
+  ["none", "Replace nothing", "The new results are added. If the function ran here before, objects may be there twice."],
+  ["automatic", "Replace all automatic annotations", "Results of every function on these frames are deleted. What people drew or edited stays."],
+  ["all", "Replace everything", "All shapes and tags on these frames are deleted, also what people drew."],
+];
+
+export class Replace {
+  constructor(place) {
+    this.place = place;
+    place.replaceChildren(...POLICIES.map(([value, title, consequence], at) => {
+      const box = Object.assign(document.createElement("input"), { type: "radio", name: "replace", value, checked: at === 0 });
+      const label = document.createElement("label");
+      label.className = "choice";
+      const words = document.createElement("span");
+      const strong = Object.assign(document.createElement("b"), { textContent: title });
+      words.append(strong, document.createElement("br"), consequence);
+      label.append(box, words);
+      return label;
+    }));
+  }
+
+  value() {
+    return this.place.querySelector("input:checked").value;
+  }
+}

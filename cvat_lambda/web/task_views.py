@@ -1,0 +1,73 @@
+"""The pages of tasks and frames of the standalone server."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from django.core.paginator import Paginator
+from django.http import Http404, HttpRequest, HttpResponse
+
+from cvat_lambda.engine import get_engine
+from cvat_lambda.requests.control.access import visible_requests
+from cvat_lambda.requests.store.queries import on_task
+from cvat_lambda.web import overlay
+from cvat_lambda.web.annotated_frames import annotated_frames, annotation_rows, unreadable
+from cvat_lambda.web.pages import access_of, page, show, task_of
+from cvat_lambda.web.request_rows import rows_of
+from cvat_lambda.web.start_views import visible_task_ids
+
+TASKS_A_PAGE: Final = 24
+FRAMES_A_PAGE: Final = 24
+REQUESTS_SHOWN: Final = 10
+REQUESTS_ON_TASK: Final = 5
+
+
+@page("GET")
+def home(request: HttpRequest) -> HttpResponse:
+    """Show the user's tasks and their requests."""
+    shown = Paginator(visible_task_ids(request), TASKS_A_PAGE).get_page(request.GET.get("page"))
+    found = get_engine().tasks(list(shown))
+    newest = visible_requests(access_of(request)).order_by("-created_at")[:REQUESTS_SHOWN]
+    context = {
+        "page": shown,
+        "tasks": [found[task_id] for task_id in shown if task_id in found],
+        "requests": rows_of(newest),
+    }
+    return show(request, "home.html", context)
+
+
+@page("GET")
+def task(request: HttpRequest, task_id: int) -> HttpResponse:
+    """Show a task's frames with their annotations, and its requests."""
+    found = task_of(request, task_id)
+    numbers = [number for number in range(found.size) if number not in found.deleted_frames]
+    shown = Paginator(numbers, FRAMES_A_PAGE).get_page(request.GET.get("page"))
+    of_task = on_task(visible_requests(access_of(request)), task_id)
+    context = {
+        "task": found,
+        "page": shown,
+        "frames": annotated_frames(found, list(shown)),
+        "requests": rows_of(of_task.order_by("-created_at")[:REQUESTS_ON_TASK]),
+        "may_edit": bool(access_of(request).editable_task_ids([task_id])),
+        "labels": [(label, overlay.color_of(at)) for at, label in enumerate(found.labels)],
+    }
+    return show(request, "task.html", context)
+
+
+@page("GET")
+def frame(request: HttpRequest, task_id: int, number: int) -> HttpResponse:
+    """Show one frame with its annotations, and the request that made each of them."""
+    found = task_of(request, task_id)
+    if number >= found.size:
+        raise Http404(f"Task {task_id} has {found.size} frames.")
+    (item,) = annotated_frames(found, [number])
+    if problem := unreadable(found, number):
+        item["problem"] = problem
+    context = {
+        "task": found,
+        "item": item,
+        "rows": annotation_rows(found, item),
+        "before": number - 1 if number > 0 else None,
+        "after": number + 1 if number + 1 < found.size else None,
+    }
+    return show(request, "frame.html", context)
