@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+
+from tests.http_server import HttpRequest, Reply, http_server
 
 BUCKET = "pictures"
 
@@ -20,45 +19,22 @@ class Bucket:
         self.fetched: list[str] = []
         self.failures_left = 0
 
+    def answer(self, request: HttpRequest) -> Reply:
+        key = request.path.partition("?")[0].removeprefix(f"/{BUCKET}").strip("/")
+        content: bytes | None = self.files.get(key) if key else b""
+        if self.failures_left > 0:
+            self.failures_left -= 1
+            content = None
+        if content and request.method == "GET":
+            self.fetched.append(key)
+        headers = {"ETag": '"0"', "Last-Modified": "Wed, 25 Nov 2026 00:00:00 GMT"}
+        return Reply(404 if content is None else 200, content or b"", headers)
+
 
 @contextmanager
 def bucket_server() -> Iterator[Bucket]:
     """Serve an empty bucket on a free port."""
     bucket = Bucket()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_HEAD(self) -> None:
-            self._answer(head=True)
-
-        def do_GET(self) -> None:
-            self._answer(head=False)
-
-        def _answer(self, *, head: bool) -> None:
-            key = self.path.partition("?")[0].removeprefix(f"/{BUCKET}").strip("/")
-            content: bytes | None = bucket.files.get(key) if key else b""
-            if bucket.failures_left > 0:
-                bucket.failures_left -= 1
-                content = None
-            self.send_response(404 if content is None else 200)
-            self.send_header("Content-Length", str(len(content or b"")))
-            self.send_header("ETag", '"0"')
-            self.send_header("Last-Modified", "Wed, 25 Nov 2026 00:00:00 GMT")
-            self.end_headers()
-            if not head and content:
-                bucket.fetched.append(key)
-                self.wfile.write(content)
-
-        def log_message(self, *_: Any) -> None:
-            """Log nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    bucket.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with http_server(bucket.answer) as server:
+        bucket.url = server.url
         yield bucket
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -10,9 +10,7 @@ their reasons. Any other failure fails the run, and so does a test of the list t
 
 from __future__ import annotations
 
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import Any
 from unittest import expectedFailure
@@ -23,6 +21,7 @@ from cvat.settings.testing import PatchedDiscoverRunner
 from django.test.runner import iter_test_cases  # type: ignore[attr-defined]  # stubs lack it
 from rest_framework.test import APITransactionTestCase
 
+from tests.http_server import HttpRequest, Reply, http_server, json_reply
 from tests.inside_cvat.differences import DIFFERENCES
 
 
@@ -40,43 +39,22 @@ class CommittingTestCase(APITransactionTestCase):
         """CVAT's test classes override this."""
 
 
-class Dashboard(BaseHTTPRequestHandler):
-    """A Nuclio dashboard with the functions of CVAT's tests and their answers."""
+def dashboard(request: HttpRequest) -> Reply:
+    """Answer as a Nuclio dashboard with the functions of CVAT's tests and their answers."""
+    from cvat.apps.lambda_manager.views import LambdaGateway
 
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        from cvat.apps.lambda_manager.views import LambdaGateway
-
-        name = self.path.rpartition("/")[2].partition("?")[0]
-        wanted = "" if name == "functions" else f"/{name}"
-        try:
-            found = LambdaGateway._http(url=f"/api/functions{wanted}")  # as the test patched it
-        except requests.RequestException as exc:
-            self._answer(exc.response.status_code if exc.response is not None else 503, {})
-            return
-        if wanted:
-            self._answer(200, _ready(name, found))
-        else:
-            self._answer(200, {key: _ready(key, value) for key, value in found.items()})
-
-    def do_POST(self) -> None:
-        from cvat.apps.lambda_manager.views import LambdaGateway
-
-        payload = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        function = SimpleNamespace(id=self.headers["x-nuclio-function-name"])
-        self._answer(200, LambdaGateway.invoke(function, payload))
-
-    def _answer(self, status: int, body: Any) -> None:
-        content = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: Any) -> None:
-        """Quiet."""
+    if request.method == "POST":
+        function = SimpleNamespace(id=request.headers["x-nuclio-function-name"])
+        return json_reply(LambdaGateway.invoke(function, request.json()))
+    name = request.path.rpartition("/")[2].partition("?")[0]
+    wanted = "" if name == "functions" else f"/{name}"
+    try:
+        found = LambdaGateway._http(url=f"/api/functions{wanted}")  # as the test patched it
+    except requests.RequestException as exc:
+        return json_reply({}, exc.response.status_code if exc.response is not None else 503)
+    if wanted:
+        return json_reply(_ready(name, found))
+    return json_reply({key: _ready(key, value) for key, value in found.items()})
 
 
 def _ready(name: str, raw: dict[str, Any]) -> dict[str, Any]:
@@ -92,15 +70,12 @@ class Runner(PatchedDiscoverRunner):  # type: ignore[misc]
         from django.conf import settings
 
         super().setup_test_environment(**kwargs)
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Dashboard)
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        settings.CVAT_LAMBDA_PLATFORM_URL = f"http://127.0.0.1:{server.server_port}"
-        self._dashboard = server
+        self._dashboard = ExitStack()
+        server = self._dashboard.enter_context(http_server(dashboard))
+        settings.CVAT_LAMBDA_PLATFORM_URL = server.url
 
     def teardown_test_environment(self, **kwargs: Any) -> None:
-        self._dashboard.shutdown()
-        self._dashboard.server_close()
+        self._dashboard.close()
         super().teardown_test_environment(**kwargs)
 
     def build_suite(self, *args: Any, **kwargs: Any) -> Any:

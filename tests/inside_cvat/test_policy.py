@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ from pytest_django import Settings
 
 from cvat_lambda.engine.cvat import compat, policy
 from cvat_lambda.engine.cvat.policy import PolicyUnavailable
+from tests.http_server import HttpRequest, Reply, http_server
 from tests.inside_cvat.scenarios import CvatScenarios
 from tests.inside_cvat.test_server import request_of
 from tests.integration.requests.function_server import function_server
@@ -31,37 +29,22 @@ class Policy:
     answer: bytes = b'{"result": {"allow": true}}'
     status: int = 200
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    connections: set[tuple[str, int]] = field(default_factory=set)
+    connections: set[int] = field(default_factory=set)  # the clients' ports
 
 
 @pytest.fixture
 def server() -> Iterator[Policy]:
     found = Policy()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def answer(request: HttpRequest) -> Reply:
+        found.asked.append((request.path, request.json()["input"]))
+        found.connections.add(request.client_port)
+        return Reply(found.status, found.answers.get(request.path, found.answer))
 
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            found.asked.append((self.path, body["input"]))
-            found.connections.add(self.client_address)
-            self.send_response(found.status)
-            content = found.answers.get(self.path, found.answer)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: Any) -> None:
-            """Quiet."""
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    http.daemon_threads = True
-    threading.Thread(target=http.serve_forever, daemon=True).start()
-    found.url = f"http://127.0.0.1:{http.server_port}"
-    yield found
-    policy._pool.clear()
-    http.shutdown()
-    http.server_close()
+    with http_server(answer) as running:
+        found.url = running.url
+        yield found
+        policy._pool.clear()
 
 
 class Permission:

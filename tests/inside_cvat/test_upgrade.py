@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import django_rq
 import pytest
 from pytest_django import Settings
 
+from tests.http_server import HttpRequest, Reply, http_server, json_reply
 from tests.inside_cvat.scenarios import CvatScenarios
 from tests.inside_cvat.test_requests import boxes_of, image_number, left_edges, rolled_back
 
@@ -45,42 +43,22 @@ print(json.dumps([answer.status_code, answer.json()["id"]]))
 """
 
 
-class Dashboard(BaseHTTPRequestHandler):
-    """A Nuclio dashboard with one function."""
-
-    def do_GET(self) -> None:
-        self._answer(FUNCTION)
-
-    def do_POST(self) -> None:
-        payload = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self._answer(boxes_of(image_number(payload)))
-
-    def _answer(self, body: Any) -> None:
-        content = json.dumps(body).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: Any) -> None:
-        """Quiet."""
+def dashboard(request: HttpRequest) -> Reply:
+    """Answer as a Nuclio dashboard with one function."""
+    if request.method == "GET":
+        return json_reply(FUNCTION)
+    return json_reply(boxes_of(image_number(request.json())))
 
 
 @pytest.fixture
 def nuclio(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[None]:
     """The platform of CVAT's own app and of this one."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Dashboard)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    named = {"HOST": "127.0.0.1", "PORT": server.server_port, "INVOKE_METHOD": "dashboard"}
-    for name, value in named.items():
-        monkeypatch.setenv(f"CVAT_NUCLIO_{name}", str(value))
-    settings.NUCLIO = {**settings.NUCLIO, **named}
-    yield
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with http_server(dashboard) as server:
+        named = {"HOST": "127.0.0.1", "PORT": server.port, "INVOKE_METHOD": "dashboard"}
+        for name, value in named.items():
+            monkeypatch.setenv(f"CVAT_NUCLIO_{name}", str(value))
+        settings.NUCLIO = {**settings.NUCLIO, **named}
+        yield
 
 
 def test_queued_request_of_cvats_own_app_is_run_by_cvats_own_code(

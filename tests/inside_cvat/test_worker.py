@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,7 @@ from pytest_django import Settings
 
 from cvat_lambda import signals
 from cvat_lambda.engine.conformance import LABELS
+from tests.http_server import HttpRequest, Reply, http_server
 from tests.inside_cvat import test_requests
 from tests.inside_cvat.scenarios import CvatScenarios, label_to_json
 from tests.inside_cvat.test_requests import left_edges
@@ -36,21 +34,12 @@ def received() -> Iterator[tuple[str, list[Json]]]:
     """The URL of a receiver of webhooks, and the payloads that it has received."""
     payloads: list[Json] = []
 
-    class Receiver(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            payloads.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+    def receive(request: HttpRequest) -> Reply:
+        payloads.append(request.json())
+        return Reply()
 
-        def log_message(self, *_: Any) -> None:
-            """Log nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/", payloads
-    server.shutdown()
-    server.server_close()
+    with http_server(receive) as server:
+        yield f"{server.url}/", payloads
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import http.server
 import os
 import threading
 import time
@@ -25,6 +24,7 @@ from cvat_lambda.engine.standalone.media import storage
 from cvat_lambda.engine.standalone.staging import Staging
 from cvat_lambda.engine.standalone.tasks import create_task
 from cvat_lambda.errors import InvalidRequest, StateConflict
+from tests.http_server import files_of, http_server
 from tests.integration.engine.videos import make_video
 
 
@@ -231,20 +231,8 @@ def web(tmp_path: Path) -> Iterator[str]:
     """The URL of a web server that serves the folder ``web``."""
     folder = tmp_path / "web"
     folder.mkdir()
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args: Any) -> None:
-            super().__init__(*args, directory=str(folder))
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
+    with http_server(files_of(folder)) as server:
+        yield server.url
 
 
 def test_remote_files_are_fetched_from_allowed_hosts_only(

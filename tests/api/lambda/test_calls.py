@@ -22,7 +22,8 @@ from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.models import Task
 from cvat_lambda.engine.standalone.tasks import create_task
 from cvat_lambda.interactive.caches import get_caches
-from tests.integration.interactive.functions import Functions, RawAnswer
+from tests.http_server import Reply
+from tests.integration.interactive.functions import Functions
 
 from .conftest import Api
 
@@ -467,7 +468,7 @@ MASK = [[0, 255], [255, 255]]
 def test_call_of_an_interactor_without_any_click_is_refused(
     api: Api, functions: Functions, task: Task, box: Any
 ) -> None:
-    functions.add("sam", lambda payload: RawAnswer(500, "no points"), type="interactor")
+    functions.add("sam", lambda payload: Reply(500, "no points"), type="interactor")
     answer = api.call("sam", task=task.pk, frame=0, pos_points=[], neg_points=[], **box)
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
     assert "needs at least one point in 'pos_points' or a box" in answer.json()["message"]
@@ -519,7 +520,7 @@ def test_whole_image_mask_is_returned_equal_in_every_json_form(
     rows = [[one * (x % 5 == y % 3) for x in range(64)] for y in range(48)]
     answer = {"points": [[0, 0], [64, 0], [9, 9]], "mask": rows, "more": "of no use"}
     text = json.dumps(answer, separators=separators)
-    functions.add("sam", lambda payload: RawAnswer(200, text), type="interactor")
+    functions.add("sam", lambda payload: Reply(200, text), type="interactor")
     found = api.post(
         "functions/sam",
         {"task": task.pk, "frame": 0, "pos_points": [[1, 1]], "neg_points": []},
@@ -591,7 +592,7 @@ def test_blob_for_the_browser_plugin_of_cvat_is_passed_on(
 def test_blob_that_is_not_base64_answers_502(
     api: Api, functions: Functions, task: Task, blob: str
 ) -> None:
-    functions.add("sam", lambda payload: RawAnswer(200, f'{{"blob": {blob}}}'), type="interactor")
+    functions.add("sam", lambda payload: Reply(200, f'{{"blob": {blob}}}'), type="interactor")
     answer = api.call("sam", task=task.pk, frame=0, pos_points=[[1, 1]], neg_points=[])
     assert (answer.status_code, answer.json()["field"]) == (502, "blob")
 
@@ -671,10 +672,10 @@ def test_reid_with_the_second_frame_outside_the_job_is_refused(
 @pytest.mark.parametrize(
     ("answer", "status", "code"),
     [
-        (RawAnswer(500, 'Exception caught in handler - "no": Traceback'), 502, "function_failed"),
-        (RawAnswer(400, "the image is too dark"), 400, "function_rejected"),
-        (RawAnswer(200, "[1, NaN]"), 502, "function_answer_invalid"),
-        (RawAnswer(200, ""), 502, "function_answer_invalid"),
+        (Reply(500, 'Exception caught in handler - "no": Traceback'), 502, "function_failed"),
+        (Reply(400, "the image is too dark"), 400, "function_rejected"),
+        (Reply(200, "[1, NaN]"), 502, "function_answer_invalid"),
+        (Reply(200, ""), 502, "function_answer_invalid"),
         ({"label": "car"}, 502, "function_answer_invalid"),
     ],
 )
@@ -690,11 +691,11 @@ def test_failed_invocation_is_answered_with_code_and_message(
 @pytest.mark.parametrize(
     "answer",
     [
-        RawAnswer(200, "{"),
-        RawAnswer(200, "[1e]"),
-        RawAnswer(200, ""),
-        RawAnswer(302, ""),
-        RawAnswer(204, ""),
+        Reply(200, "{"),
+        Reply(200, "[1e]"),
+        Reply(200, ""),
+        Reply(302, ""),
+        Reply(204, ""),
     ],
 )
 @pytest.mark.parametrize("kind", ["detector", "interactor", "tracker", "reid"])
@@ -737,7 +738,7 @@ def test_error_answer_has_no_internal_address_and_no_traceback(
     trace = (
         f'Exception caught in handler - "no": Traceback (most recent call last): {functions.url}'
     )
-    functions.add("yolo", lambda payload: RawAnswer(500, trace), type="detector", spec=CAR)
+    functions.add("yolo", lambda payload: Reply(500, trace), type="detector", spec=CAR)
     text = api.call("yolo", task=task.pk, frame=0).content.decode()
     assert "Traceback" not in text
     assert "127.0.0.1" not in text

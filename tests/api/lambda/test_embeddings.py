@@ -19,7 +19,8 @@ from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.models import Task
 from cvat_lambda.functions import registry
 from tests.conftest import ClientFor
-from tests.integration.interactive.functions import Functions, RawAnswer
+from tests.http_server import Reply
+from tests.integration.interactive.functions import Functions
 
 from .conftest import BROWSER, Api, ApiOf
 
@@ -153,7 +154,7 @@ def test_embedding_that_the_function_refuses_is_computed_again(
 ) -> None:
     def forgetful(payload: dict[str, Any]) -> Any:
         if "embedding" in payload:
-            return RawAnswer(400, "this embedding is of another version")
+            return Reply(400, "this embedding is of another version")
         return behave(payload)
 
     sam = functions.add(f"sam-{next(_numbers)}", forgetful, type="interactor", embedding="true")
@@ -223,7 +224,7 @@ def test_embedding_that_makes_a_redeployed_interactor_fail_is_replaced(
     assert click(api, sam, task=task.pk, frame=0).json() == MASK
 
     def redeployed(payload: dict[str, Any]) -> Any:
-        return RawAnswer(500, "shapes do not match") if "embedding" in payload else behave(payload)
+        return Reply(500, "shapes do not match") if "embedding" in payload else behave(payload)
 
     functions.behaviours[sam] = redeployed
     assert click(api, sam, task=task.pk, frame=0).json() == MASK
@@ -278,7 +279,7 @@ def test_embedding_with_a_number_that_is_not_finite_is_not_cached(
     )
     sam = functions.add(
         f"sam-{next(_numbers)}",
-        lambda payload: RawAnswer(200, body),
+        lambda payload: Reply(200, body),
         type="interactor",
         embedding="true",
     )
@@ -330,7 +331,7 @@ def segment_anything(payload: dict[str, Any]) -> Any:
         return {"embedding": EMBEDDING, **mask}
     if want == "blob" or (want is None and "embedding" not in payload):
         return {"blob": BLOB, **mask}
-    return mask or RawAnswer(400, "there is no positive point")
+    return mask or Reply(400, "there is no positive point")
 
 
 @pytest.fixture

@@ -29,7 +29,8 @@ from schemathesis.specs.openapi.checks import (
 from cvat_lambda.api.schema import CALL_ANSWER
 from cvat_lambda.engine.standalone.models import AccessToken, Task
 from cvat_lambda.functions import registry
-from tests.integration.interactive.functions import Functions, RawAnswer
+from tests.http_server import Reply
+from tests.integration.interactive.functions import Functions
 
 from .conftest import Api
 
@@ -74,16 +75,16 @@ GOOD: dict[str, Any] = {
 }
 # A function returns these answers in turn.
 ODD: list[Any] = [
-    RawAnswer(400, "No."),
-    RawAnswer(422, '{"message": "too dark"}'),
-    RawAnswer(500, "boom"),
-    RawAnswer(503, "busy"),
-    RawAnswer(302, ""),
-    RawAnswer(200, ""),
-    RawAnswer(200, "[NaN]"),
-    RawAnswer(200, '{"blob": "\\ud800"}'),
-    RawAnswer(200, '{"shapes": [null], "states": [1e999]}'),
-    RawAnswer(200, "[" * 900 + "]" * 900),
+    Reply(400, "No."),
+    Reply(422, '{"message": "too dark"}'),
+    Reply(500, "boom"),
+    Reply(503, "busy"),
+    Reply(302, ""),
+    Reply(200, ""),
+    Reply(200, "[NaN]"),
+    Reply(200, '{"blob": "\\ud800"}'),
+    Reply(200, '{"shapes": [null], "states": [1e999]}'),
+    Reply(200, "[" * 900 + "]" * 900),
     None,
     [],
     {},

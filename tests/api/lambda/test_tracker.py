@@ -11,7 +11,8 @@ from pytest_django import Settings
 
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.models import Task
-from tests.integration.interactive.functions import Functions, RawAnswer
+from tests.http_server import Reply
+from tests.integration.interactive.functions import Functions
 
 from .conftest import BROWSER, Api, ApiOf
 
@@ -225,7 +226,7 @@ def test_state_that_is_not_json_names_function_frame_item_and_field(
     api: Api, functions: Functions, task: Task, state: str
 ) -> None:
     body = '{"shapes": [null], "states": [{"score": 1e999}]}'
-    functions.behaviours["siam"] = lambda payload: RawAnswer(200, body)
+    functions.behaviours["siam"] = lambda payload: Reply(200, body)
     answer = api.call("siam", task=task.pk, frame=1, states=[None, state])
     found = answer.json()
     assert (answer.status_code, found["code"]) == (502, "function_answer_invalid")

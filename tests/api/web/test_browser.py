@@ -17,13 +17,9 @@ from cvat_lambda.engine.standalone.tasks import create_task
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests.store.models import Request, Shard, Status
 from tests.conftest import IMAGES
+from tests.http_server import Reply
 from tests.integration.requests.conftest import make_images, store_function
-from tests.integration.requests.function_server import (
-    FunctionServer,
-    Reply,
-    frame_of,
-    rectangle_of,
-)
+from tests.integration.requests.function_server import FunctionServer, frame_of, rectangle_of
 
 Worker = Callable[..., Any]
 Open = Callable[..., Page]

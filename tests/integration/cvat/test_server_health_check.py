@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from tests.http_server import Reply, http_server
+from tests.ports import closed_port
 
 ROOT = Path(__file__).resolve().parents[3]
 FILE = ROOT / "docker" / "docker-compose.cvat-lambda.yml"
@@ -29,22 +29,12 @@ def services() -> dict[str, Any]:
 def test_health_check_of_the_server_fails_on_errors_of_the_server(
     services: dict[str, Any], status: int, healthy: bool
 ) -> None:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(status)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        assert is_healthy(services, server.server_port) is healthy
-        server.shutdown()
+    with http_server(lambda _: Reply(status)) as server:
+        assert is_healthy(services, server.port) is healthy
 
 
 def test_health_check_of_the_server_fails_where_nothing_listens(services: dict[str, Any]) -> None:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        assert not is_healthy(services, unused.getsockname()[1])
+    assert not is_healthy(services, closed_port())
 
 
 def is_healthy(services: dict[str, Any], port: int) -> bool:

@@ -23,9 +23,9 @@ from cvat_lambda.functions.models import Function
 from cvat_lambda.gateway.endpoints import Endpoint, remove_endpoint, save_endpoint
 from cvat_lambda.gateway.invoke import invoke, time_limit_s
 from cvat_lambda.gateway.probe import probe
+from tests.http_server import Reply
 
-from . import fake_nuclio as fakes
-from .fake_nuclio import FakeNuclio
+from .fake_nuclio import FakeNuclio, function_object
 
 pytestmark = pytest.mark.django_db
 LABELS = '[{"name": "car", "type": "rectangle"}]'
@@ -106,14 +106,14 @@ def test_endpoint_is_not_called_after_its_host_left_the_allow_list(
 
 def test_redirect_is_not_followed(nuclio: FakeNuclio) -> None:
     save_endpoint(endpoint(nuclio))
-    nuclio.script = [fakes.answers(302, headers={"Location": f"{nuclio.url}/secret"})]
+    nuclio.script = [Reply(302, headers={"Location": f"{nuclio.url}/secret"})]
     with pytest.raises(FunctionAnswerInvalid, match="answered with a redirect"):
         invoke(registry.get("mine"), b"{}", request_id="r1")
     assert len(nuclio.seen) == 1
 
 
 def test_endpoint_with_the_id_of_a_platforms_function_is_refused(nuclio: FakeNuclio) -> None:
-    nuclio.functions = {"mine": fakes.function_object("mine")}
+    nuclio.functions = {"mine": function_object("mine")}
     registry.refresh()
     with pytest.raises(StateConflict, match="choose another"):
         save_endpoint(endpoint(nuclio))
@@ -227,7 +227,7 @@ def test_admin_shows_the_error_of_an_invalid_endpoint(
 def test_admin_changes_only_enabled_of_a_platforms_function(
     nuclio: FakeNuclio, admin_client: Client
 ) -> None:
-    nuclio.functions = {"mine": fakes.function_object("mine")}
+    nuclio.functions = {"mine": function_object("mine")}
     registry.refresh()
     assert admin_client.get("/admin/cvat_lambda/function/").status_code == 200
     assert admin_client.post(CHANGE, {"name": "changed"}).status_code == 302
@@ -238,7 +238,7 @@ def test_admin_changes_only_enabled_of_a_platforms_function(
 
 def test_admin_probes_functions(nuclio: FakeNuclio, admin_client: Client) -> None:
     save_endpoint(endpoint(nuclio))
-    nuclio.script = [fakes.answers(200, "[]"), fakes.answers(200, "{}")]
+    nuclio.script = [Reply(200, "[]"), Reply(200, "{}")]
     for sentence in ("mine: it found 0 shapes and 0 tags in", "mine: function 'mine': expected"):
         page = admin_client.post(
             "/admin/cvat_lambda/function/",

@@ -18,9 +18,9 @@ from cvat_lambda.gateway.http import (
     ConnectionPool,
     Server,
 )
+from tests.http_server import Reply, chunks, cut_after, hangs, resets, speaks_nonsense, trickles
 from tests.ports import closed_port
 
-from . import fake_nuclio as fakes
 from .fake_nuclio import FakeNuclio
 
 
@@ -56,7 +56,7 @@ def test_connection_is_reused_by_the_next_call(
         answer = post(connections, nuclio)
     assert (answer.status, answer.body) == (200, b"[]")
     assert answer.headers["content-type"] == "application/json"
-    assert len({seen.port for seen in nuclio.seen}) == 1
+    assert len({seen.client_port for seen in nuclio.seen}) == 1
 
 
 def test_body_arrives_unchanged(nuclio: FakeNuclio, connections: ConnectionPool) -> None:
@@ -69,7 +69,7 @@ def test_reset_of_an_idle_connection_is_retried_on_a_new_one(
     nuclio: FakeNuclio, connections: ConnectionPool
 ) -> None:
     post(connections, nuclio)
-    nuclio.script = [fakes.resets, fakes.answers(200, b"[1]")]
+    nuclio.script = [resets, Reply(200, b"[1]")]
     assert post(connections, nuclio).body == b"[1]"
     assert len(nuclio.seen) == 3
 
@@ -77,7 +77,7 @@ def test_reset_of_an_idle_connection_is_retried_on_a_new_one(
 def test_reset_of_a_new_connection_raises_at_once(
     nuclio: FakeNuclio, connections: ConnectionPool
 ) -> None:
-    nuclio.script = [fakes.resets]
+    nuclio.script = [resets]
     with pytest.raises(ConnectionLost):
         post(connections, nuclio)
     assert len(nuclio.seen) == 1
@@ -86,17 +86,17 @@ def test_reset_of_a_new_connection_raises_at_once(
 def test_idle_connection_that_the_server_closed_is_not_used(
     nuclio: FakeNuclio, connections: ConnectionPool
 ) -> None:
-    nuclio.script = [fakes.answers(200, b"[]", headers={"Connection": "close"})]
+    nuclio.script = [Reply(200, b"[]", headers={"Connection": "close"})]
     post(connections, nuclio)
     post(connections, nuclio)
-    assert len({seen.port for seen in nuclio.seen}) == 2
+    assert len({seen.client_port for seen in nuclio.seen}) == 2
 
 
 def test_incomplete_answer_raises_and_is_not_retried(
     nuclio: FakeNuclio, connections: ConnectionPool
 ) -> None:
     post(connections, nuclio)
-    nuclio.script = [fakes.breaks_off]
+    nuclio.script = [cut_after(5, bytes(100))]
     with pytest.raises(ConnectionLost) as caught:
         post(connections, nuclio)
     assert caught.value.begun
@@ -104,16 +104,16 @@ def test_incomplete_answer_raises_and_is_not_retried(
 
 
 def test_chunked_answer_is_joined(nuclio: FakeNuclio, connections: ConnectionPool) -> None:
-    nuclio.script = [fakes.chunks]
+    nuclio.script = [chunks]
     assert post(connections, nuclio).body == b'[{"label": "car"}]'
     assert post(connections, nuclio).body == b"[]"
-    assert len({seen.port for seen in nuclio.seen}) == 1
+    assert len({seen.client_port for seen in nuclio.seen}) == 1
 
 
 def test_function_that_sends_nothing_times_out(
     nuclio: FakeNuclio, connections: ConnectionPool
 ) -> None:
-    nuclio.script = [fakes.hangs]
+    nuclio.script = [hangs]
     with pytest.raises(AnswerTimeout):
         post(connections, nuclio, timeout_s=0.2)
 
@@ -121,7 +121,7 @@ def test_function_that_sends_nothing_times_out(
 def test_function_that_sends_single_bytes_slowly_times_out(
     nuclio: FakeNuclio, connections: ConnectionPool
 ) -> None:
-    nuclio.script = [fakes.trickles]
+    nuclio.script = [trickles]
     with pytest.raises(AnswerTimeout):
         post(connections, nuclio, timeout_s=0.3)
 
@@ -129,7 +129,7 @@ def test_function_that_sends_single_bytes_slowly_times_out(
 def test_answer_that_is_not_http_raises_answermalformed(
     nuclio: FakeNuclio, connections: ConnectionPool
 ) -> None:
-    nuclio.script = [fakes.speaks_nonsense]
+    nuclio.script = [speaks_nonsense]
     with pytest.raises(AnswerMalformed):
         post(connections, nuclio)
 
@@ -173,7 +173,7 @@ def test_call_in_flight_is_cancelled_from_another_thread(
     nuclio: FakeNuclio, connections: ConnectionPool
 ) -> None:
     cancel = CancelToken()
-    nuclio.script = [fakes.hangs]
+    nuclio.script = [hangs]
 
     def abandon() -> None:
         nuclio.arrived.wait(10)
@@ -214,4 +214,4 @@ def test_pool_is_shared_by_many_threads(nuclio: FakeNuclio, connections: Connect
     for thread in threads:
         thread.join()
     assert sorted(seen.body for seen in nuclio.seen) == sorted(bodies)
-    assert len({seen.port for seen in nuclio.seen}) <= 8
+    assert len({seen.client_port for seen in nuclio.seen}) <= 8

@@ -24,9 +24,9 @@ from cvat_lambda.gateway.gateway import get_gateway
 from cvat_lambda.gateway.invoke import invoke
 from cvat_lambda.gateway.nuclio import platform
 from cvat_lambda.gateway.routes import direct_routes
+from tests.http_server import Reply, hangs, resets
 from tests.ports import closed_port
 
-from . import fake_nuclio as fakes
 from .fake_nuclio import FakeNuclio, fake_nuclio, function_object
 
 
@@ -154,7 +154,7 @@ def test_body_above_the_limit_is_not_sent(nuclio: FakeNuclio) -> None:
 
 
 def test_invoke_does_not_retry_after_a_crash(nuclio: FakeNuclio) -> None:
-    nuclio.script = [fakes.resets]
+    nuclio.script = [resets]
     with pytest.raises(FunctionCrashed):
         invoke(spec_at(None), b"{}", request_id="r1")
     assert len(nuclio.invocations()) == 1
@@ -169,7 +169,7 @@ def test_invocation_sends_its_signal(nuclio: FakeNuclio) -> None:
     signals.function_invoked.connect(listen)
     try:
         invoke(spec_at(None), b"{}", request_id="r1")
-        nuclio.script = [fakes.answers(500, 'Exception caught in handler - "no"')]
+        nuclio.script = [Reply(500, 'Exception caught in handler - "no"')]
         with pytest.raises(FunctionFailed):
             invoke(spec_at(None), b"{}", request_id="r2")
     finally:
@@ -181,7 +181,7 @@ def test_invocation_sends_its_signal(nuclio: FakeNuclio) -> None:
 
 def test_one_token_cancels_all_calls_of_a_request(nuclio: FakeNuclio) -> None:
     cancel = CancelToken()
-    nuclio.script = [fakes.hangs] * 4
+    nuclio.script = [hangs] * 4
     ends: list[str] = []
 
     def call() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -25,15 +26,13 @@ from cvat_lambda.gateway.invoke import interactive_time_limit_s
 from cvat_lambda.gateway.invoke_with_retries import invoke_with_retries
 from cvat_lambda.gateway.responses import HandlerUnavailable
 from cvat_lambda.gateway.retry import RetryPolicy
+from tests.http_server import Answer, Connection, Reply, hangs, json_reply, resets
 
-from . import fake_nuclio as fakes
-from .fake_nuclio import Behaviour, FakeNuclio
+from .fake_nuclio import FakeNuclio, fake_nuclio, function_object
 
 SPEC = FunctionSpec(id="fn", kind=Kind.DETECTOR, name="Fn")
-NO_ADDRESS = fakes.answers(
-    500, '{"error": "Failed to invoke function: Invocation URL is required"}'
-)
-RESTARTING = fakes.answers(500, "Processor not ready (current status: stopped)")
+NO_ADDRESS = Reply(500, '{"error": "Failed to invoke function: Invocation URL is required"}')
+RESTARTING = Reply(500, "Processor not ready (current status: stopped)")
 
 
 def at_once(low: float, high: float) -> float:
@@ -49,17 +48,17 @@ def policy(*, max_attempts: int = 5, budget_s: float = 30.0) -> RetryPolicy:
     [
         ([], 1),
         # an invocation that did not run uses no attempt
-        ([fakes.answers(503)], 1),
-        ([fakes.answers(503)] * 7, 1),
+        ([Reply(503)], 1),
+        ([Reply(503)] * 7, 1),
         ([RESTARTING, RESTARTING], 1),
-        ([fakes.resets], 2),
-        ([fakes.answers(408, '{"error": "handler timed out"}')], 2),
-        ([fakes.answers(502, "Worker crashed - exit code 9"), fakes.answers(503)], 2),
-        ([fakes.answers(504, "<html>")], 2),
+        ([resets], 2),
+        ([Reply(408, '{"error": "handler timed out"}')], 2),
+        ([Reply(502, "Worker crashed - exit code 9"), Reply(503)], 2),
+        ([Reply(504, "<html>")], 2),
     ],
 )
 def test_temporary_failure_is_retried(
-    nuclio: FakeNuclio, script: list[Behaviour], attempts: int
+    nuclio: FakeNuclio, script: list[Answer], attempts: int
 ) -> None:
     nuclio.script = list(script)
     nuclio.default = ["ok"]
@@ -70,14 +69,14 @@ def test_temporary_failure_is_retried(
 @pytest.mark.parametrize(
     ("script", "error", "attempts"),
     [
-        ([fakes.resets] * 9, FunctionCrashed, 2),
-        ([fakes.answers(408)] * 9, FunctionTimeout, 2),
-        ([fakes.answers(502, "the model server has no answer")] * 9, HandlerUnavailable, 3),
-        ([fakes.answers(500, 'Exception caught in handler - "no"')] * 9, FunctionFailed, 1),
+        ([resets] * 9, FunctionCrashed, 2),
+        ([Reply(408)] * 9, FunctionTimeout, 2),
+        ([Reply(502, "the model server has no answer")] * 9, HandlerUnavailable, 3),
+        ([Reply(500, 'Exception caught in handler - "no"')] * 9, FunctionFailed, 1),
     ],
 )
 def test_permanent_failure_is_given_up(
-    nuclio: FakeNuclio, script: list[Behaviour], error: type[LambdaError], attempts: int
+    nuclio: FakeNuclio, script: list[Answer], error: type[LambdaError], attempts: int
 ) -> None:
     nuclio.script = list(script)
     with pytest.raises(error) as caught:
@@ -103,7 +102,7 @@ def test_function_without_an_address_that_is_not_being_built_is_given_up_at_once
     sentence: str,
 ) -> None:
     if status is not None:
-        nuclio.functions["fn"] = {**fakes.function_object("fn"), "status": status}
+        nuclio.functions["fn"] = {**function_object("fn"), "status": status}
     nuclio.script = [NO_ADDRESS] * 30
     with pytest.raises(error) as caught:
         invoke_with_retries(SPEC, b"{}", request_id="r", retries=policy(budget_s=120.0).start())
@@ -116,7 +115,7 @@ def test_background_call_waits_for_a_function_that_is_being_built(
     nuclio: FakeNuclio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cvat_lambda.gateway.routes._REREAD_S", 3600.0)
-    nuclio.functions["fn"] = {**fakes.function_object("fn"), "status": {"state": "building"}}
+    nuclio.functions["fn"] = {**function_object("fn"), "status": {"state": "building"}}
     nuclio.script = [NO_ADDRESS] * 5
     nuclio.default = ["built"]
     called = invoke_with_retries(SPEC, b"{}", request_id="r", retries=policy().start())
@@ -129,7 +128,7 @@ def test_interactive_call_that_times_out_is_not_repeated_and_ends_near_its_limit
     nuclio: FakeNuclio,
 ) -> None:
     spec = replace(SPEC, timeout_s=0.2, availability_timeout_s=0.0)
-    nuclio.script = [fakes.answers(408)] * 3
+    nuclio.script = [Reply(408)] * 3
     with pytest.raises(FunctionTimeout):
         invoke_with_retries(spec, b"{}", request_id="r")
     assert len(nuclio.invocations()) == 1
@@ -139,7 +138,7 @@ def test_interactive_call_that_times_out_is_not_repeated_and_ends_near_its_limit
 def test_interactive_call_of_a_function_that_is_being_built_is_answered_at_once(
     nuclio: FakeNuclio,
 ) -> None:
-    nuclio.functions["fn"] = {**fakes.function_object("fn"), "status": {"state": "building"}}
+    nuclio.functions["fn"] = {**function_object("fn"), "status": {"state": "building"}}
     nuclio.script = [NO_ADDRESS] * 9
     with pytest.raises(FunctionUnavailable, match="function 'fn' is being built"):
         invoke_with_retries(SPEC, b"{}", request_id="r")
@@ -147,29 +146,29 @@ def test_interactive_call_of_a_function_that_is_being_built_is_answered_at_once(
 
 
 def test_answer_has_the_revision_of_the_function(nuclio: FakeNuclio) -> None:
-    nuclio.script = [fakes.answers(200, "[]", headers={"X-Cvat-Lambda-Revision": "new"})]
+    nuclio.script = [Reply(200, "[]", headers={"X-Cvat-Lambda-Revision": "new"})]
     spec = replace(SPEC, revision="old")
     assert invoke_with_retries(spec, b"{}", request_id="r").revision == "new"
-    nuclio.script = [fakes.answers(200, "[]")]
+    nuclio.script = [Reply(200, "[]")]
     assert invoke_with_retries(spec, b"{}", request_id="r").revision == "old"
 
 
 def test_deadline_ends_the_retries(nuclio: FakeNuclio) -> None:
-    nuclio.script = [fakes.answers(503, headers={"Retry-After": "20"})] * 3
+    nuclio.script = [Reply(503, headers={"Retry-After": "20"})] * 3
     with pytest.raises(FunctionBusy):
         invoke_with_retries(SPEC, b"{}", request_id="r", retries=policy().start(), deadline_s=10)
     assert len(nuclio.invocations()) == 1
 
 
 def test_deadline_ends_an_attempt(nuclio: FakeNuclio) -> None:
-    nuclio.script = [fakes.hangs]
+    nuclio.script = [hangs]
     with pytest.raises(FunctionTimeout):
         invoke_with_retries(SPEC, b"{}", request_id="r", retries=policy().start(), deadline_s=0.3)
 
 
 def test_cancel_ends_the_pause_between_retries(nuclio: FakeNuclio) -> None:
     cancel = CancelToken()
-    nuclio.script = [fakes.answers(503, headers={"Retry-After": "25"})]
+    nuclio.script = [Reply(503, headers={"Retry-After": "25"})]
 
     def abandon() -> None:
         nuclio.arrived.wait(10)
@@ -187,15 +186,15 @@ def test_invocations_in_flight_do_not_exceed_the_limit(nuclio: FakeNuclio) -> No
     lock = threading.Lock()
     inside, most = 0, 0
 
-    def measured(handler: fakes.Handler, body: bytes) -> None:
+    def measured(connection: Connection) -> None:
         nonlocal inside, most
         with lock:
             inside += 1
             most = max(most, inside)
-        nuclio.release.wait(0.01)
+        time.sleep(0.01)
         with lock:
             inside -= 1
-        handler.answer(200, b"[]")
+        connection.reply(json_reply([]))
 
     nuclio.script = [measured] * 40
 
@@ -226,15 +225,15 @@ def test_direct_route_is_found_after_function_and_platform_were_down(
     nuclio: FakeNuclio, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_INVOKE_METHOD = "direct"  # CVAT's setting outside Kubernetes
-    with fakes.fake_nuclio() as before:
+    with fake_nuclio() as before:
         spec = replace(SPEC, address=Address(namespace="nuclio", http_port=before.port))
         invoke_with_retries(spec, b"{}", request_id="r1")
     nuclio.is_down = True
     for words in ("'fn' cannot be reached", "the function platform does not answer"):
         with pytest.raises(PlatformUnreachable, match=words):
             invoke_with_retries(spec, b"{}", request_id="r2", retries=policy(budget_s=0.0).start())
-    with fakes.fake_nuclio() as after:  # both are up again, the function on another port
-        raw = fakes.function_object("fn")
+    with fake_nuclio() as after:  # both are up again, the function on another port
+        raw = function_object("fn")
         raw["status"]["httpPort"] = after.port
         nuclio.functions["fn"], nuclio.is_down = raw, False
         after.default = ["moved"]
@@ -263,7 +262,7 @@ def test_error_of_a_function_that_does_not_start_has_the_message_of_its_build(
 ) -> None:
     message = "Failed to deploy. Details:\n\nno module named torch in http://10.0.0.7:8070\nstack"
     status = {"state": state, "message": message}
-    nuclio.functions["fn"] = {**fakes.function_object("fn"), "status": status}
+    nuclio.functions["fn"] = {**function_object("fn"), "status": status}
     nuclio.script = [NO_ADDRESS] * 30
     with pytest.raises(FunctionUnavailable) as caught:
         invoke_with_retries(SPEC, b"{}", request_id="r", retries=policy(budget_s=0.0).start())
@@ -279,7 +278,7 @@ def test_direct_call_of_a_function_without_an_address_names_its_state(
     nuclio: FakeNuclio, settings: Settings, state: str, words: str, permanent: bool
 ) -> None:
     settings.CVAT_LAMBDA_INVOKE_METHOD = "direct"
-    nuclio.functions["fn"] = {**fakes.function_object("fn"), "status": {"state": state}}
+    nuclio.functions["fn"] = {**function_object("fn"), "status": {"state": state}}
     with pytest.raises(FunctionUnavailable, match=words) as caught:
         invoke_with_retries(SPEC, b"{}", request_id="r1", retries=policy(budget_s=0.0).start())
     assert caught.value.permanent is permanent

@@ -1,18 +1,16 @@
-"""A threaded HTTP server that acts as a function platform and as every function on it.
+"""An HTTP server that acts as a function platform and as every function on it.
 
 A function is a Python function of the parsed payload. What it returns is sent as JSON. A
-`RawAnswer` is sent unchanged.
+`Reply` is sent unchanged.
 """
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pytest_django import Settings
@@ -20,15 +18,7 @@ from pytest_django import Settings
 from cvat_lambda.functions import registry
 from cvat_lambda.gateway.gateway import get_gateway
 from cvat_lambda.interactive.caches import get_caches
-
-
-@dataclass(frozen=True)
-class RawAnswer:
-    """An HTTP answer that is sent unchanged."""
-
-    status: int
-    body: str = ""
-
+from tests.http_server import HttpRequest, Reply, http_server, json_reply
 
 Behaviour = Callable[[dict[str, Any]], Any]
 
@@ -37,7 +27,7 @@ Behaviour = Callable[[dict[str, Any]], Any]
 class Functions:
     """The platform: its functions, and the payloads of their invocations."""
 
-    port: int
+    port: int = 0
     objects: dict[str, Any] = field(default_factory=dict)
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     request_ids: list[str] = field(default_factory=list)  # of the invocations
@@ -97,76 +87,42 @@ class Functions:
         self.revisions.clear()
         self.is_down = False
 
+    def answer(self, request: HttpRequest) -> Reply:
+        return self._read(request) if request.method == "GET" else self._invoke(request)
+
+    def _read(self, request: HttpRequest) -> Reply:
+        if self.is_down:
+            return Reply(500, "down")
+        if request.path == "/api/functions":
+            return json_reply(self.objects)
+        found = self.objects.get(request.path.rpartition("/")[2])
+        return json_reply(found) if found else json_reply({"error": "not found"}, 404)
+
+    def _invoke(self, request: HttpRequest) -> Reply:
+        payload, function_id = request.json(), request.headers["x-nuclio-target"]
+        with self.lock:
+            self.asked[function_id].append(payload)
+            self.request_ids.append(request.headers.get("x-request-id", ""))
+        answer = self.behaviours[function_id](payload)
+        reply = answer if isinstance(answer, Reply) else json_reply(answer)
+        if revision := self.revisions.get(function_id):
+            headers = {**reply.headers, "X-Cvat-Lambda-Revision": revision}
+            reply = replace(reply, headers=headers)
+        return reply
+
     def remove(self, function_id: str) -> None:
         """Remove a function from the platform, and refresh the registry."""
         del self.objects[function_id]
         registry.refresh(force=True)
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 64
-    functions: Functions
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignore clients that disconnect."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    server: _Server
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Log nothing."""
-
-    def do_GET(self) -> None:
-        functions = self.server.functions
-        if functions.is_down:
-            self._answer(500, "down")
-        elif self.path == "/api/functions":
-            self._answer(200, json.dumps(functions.objects))
-        else:
-            found = functions.objects.get(self.path.rpartition("/")[2])
-            self._answer(200 if found else 404, json.dumps(found or {"error": "not found"}))
-
-    def do_POST(self) -> None:
-        payload = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))))
-        functions, function_id = self.server.functions, self.headers["X-Nuclio-Target"]
-        with functions.lock:
-            functions.asked[function_id].append(payload)
-            functions.request_ids.append(self.headers["X-Request-Id"])
-        answer = functions.behaviours[function_id](payload)
-        revision = functions.revisions.get(function_id, "")
-        if isinstance(answer, RawAnswer):
-            self._answer(answer.status, answer.body, revision)
-        else:
-            self._answer(200, json.dumps(answer), revision)
-
-    def _answer(self, status: int, text: str, revision: str = "") -> None:
-        body = text.encode()
-        self.send_response(status)
-        if revision:
-            self.send_header("X-Cvat-Lambda-Revision", revision)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-
 @contextmanager
 def serve_functions() -> Iterator[Functions]:
     """Serve a platform on a free port."""
-    server = _Server(("127.0.0.1", 0), _Handler)
-    server.functions = Functions(port=server.server_address[1])
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield server.functions
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    functions = Functions()
+    with http_server(functions.answer) as server:
+        functions.port = server.port
+        yield functions
 
 
 @contextmanager

@@ -11,12 +11,13 @@ from __future__ import annotations
 import argparse
 import base64
 import io
-import json
+import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from PIL import Image
+
+from tests.http_server import HttpRequest, Reply, http_server, json_reply
 
 LATENCY_S = 0.02
 PARKED = {"name": "parked", "input_type": "checkbox", "values": ["false"], "mutable": False}
@@ -63,42 +64,20 @@ def match(payload: dict[str, Any]) -> list[int]:
     ]
 
 
-class Handler(BaseHTTPRequestHandler):
-    """Answers after a delay, on kept connections."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        payload = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        time.sleep(LATENCY_S)
-        body = json.dumps(match(payload) if "boxes0" in payload else detect(payload)).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args: Any) -> None:
-        pass
-
-
-class Server(ThreadingHTTPServer):
-    """A server that can bind its former port at once."""
-
-    daemon_threads = True
-    request_queue_size = 128
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignore clients that are killed during their calls."""
+def answer(request: HttpRequest) -> Reply:
+    """Answer after a delay."""
+    payload = request.json()
+    time.sleep(LATENCY_S)
+    return json_reply(match(payload) if "boxes0" in payload else detect(payload))
 
 
 def main() -> None:
     """Serve until killed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--port", type=int, default=0)
-    server = Server(("127.0.0.1", parser.parse_args().port), Handler)
-    print(server.server_address[1], flush=True)
-    server.serve_forever()
+    with http_server(answer, port=parser.parse_args().port) as server:
+        print(server.port, flush=True)
+        threading.Event().wait()
 
 
 if __name__ == "__main__":

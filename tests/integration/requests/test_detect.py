@@ -19,9 +19,10 @@ from cvat_lambda.engine.port import Change
 from cvat_lambda.engine.standalone.models import Data, Job
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests.store.models import FrameStatus, Outcome, Provenance, Request
+from tests.http_server import Reply
 
 from .conftest import run, store_function
-from .function_server import FunctionServer, Reply, frame_of, rectangle_of
+from .function_server import FunctionServer, frame_of, rectangle_of
 
 Make = Callable[..., Any]
 Start = Callable[..., Request]

@@ -26,11 +26,12 @@ from cvat_lambda.requests.run.invoker import Invoker
 from cvat_lambda.requests.run.lease import LeaseLost, claim
 from cvat_lambda.requests.run.shard_context import load_run
 from cvat_lambda.requests.store.models import Outcome, Provenance, Request
+from tests.http_server import Reply
 from tests.ports import closed_port
 from tests.waiting import wait_for
 
 from .conftest import run, store_function
-from .function_server import FunctionServer, Reply, frame_of, rectangle_of
+from .function_server import FunctionServer, frame_of, rectangle_of
 
 Make = Callable[..., Any]
 Start = Callable[..., Request]

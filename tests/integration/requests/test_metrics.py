@@ -17,8 +17,9 @@ from cvat_lambda.functions.models import Function
 from cvat_lambda.observability import metric_files, metrics
 from cvat_lambda.requests.store.models import Request
 from cvat_lambda.server.processes import Child
+from tests.http_server import Reply
 
-from .function_server import FunctionServer, Reply, frame_of, rectangle_of
+from .function_server import FunctionServer, frame_of, rectangle_of
 
 Make = Callable[..., Any]
 Start = Callable[..., Request]

@@ -16,9 +16,10 @@ from cvat_lambda.engine import get_engine
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests.control.retry import retry_request
 from cvat_lambda.requests.store.models import Outcome, Provenance, Request
+from tests.http_server import Reply
 
 from .conftest import run, store_function
-from .function_server import FunctionServer, Reply, frame_of, rectangle_of
+from .function_server import FunctionServer, frame_of, rectangle_of
 
 Make = Callable[..., Any]
 Start = Callable[..., Request]

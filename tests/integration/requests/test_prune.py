@@ -19,9 +19,10 @@ from cvat_lambda.requests.control.prune import Pruned, prune
 from cvat_lambda.requests.control.retry import retry_request
 from cvat_lambda.requests.control.undo import undo_request
 from cvat_lambda.requests.store.models import MergedRectangle, Outcome, Provenance, Request
+from tests.http_server import Reply
 
 from .conftest import run, store_function
-from .function_server import FunctionServer, Reply, frame_of, rectangle_of
+from .function_server import FunctionServer, frame_of, rectangle_of
 
 Make = Callable[..., Any]
 Start = Callable[..., Request]

@@ -23,9 +23,10 @@ from cvat_lambda.requests.control.undo import remove_added, undo_request
 from cvat_lambda.requests.run.lease import claim
 from cvat_lambda.requests.run.shard_context import load_run
 from cvat_lambda.requests.store.models import Outcome, Provenance, Request
+from tests.http_server import Reply
 
 from .conftest import run, store_function
-from .function_server import FunctionServer, Reply
+from .function_server import FunctionServer
 
 Make = Callable[..., Any]
 Start = Callable[..., Request]

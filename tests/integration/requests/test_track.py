@@ -22,9 +22,10 @@ from cvat_lambda.requests.run.lease import claim, requeue_shard
 from cvat_lambda.requests.run.shard_context import load_run
 from cvat_lambda.requests.store.models import Outcome, Provenance, Request
 from cvat_lambda.requests.store.tracking import StartFilter, StartShape, Tracking
+from tests.http_server import Reply
 
 from .conftest import run, store_function
-from .function_server import FunctionServer, Reply
+from .function_server import FunctionServer
 
 Make = Callable[..., Any]
 Start = Callable[..., Request]

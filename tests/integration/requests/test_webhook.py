@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from datetime import timezone as timezones
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import django_rq
@@ -28,9 +26,10 @@ from cvat_lambda.requests.control import webhook
 from cvat_lambda.requests.control.recover import recover
 from cvat_lambda.requests.control.retry import retry_request
 from cvat_lambda.requests.store.models import Request
+from tests.http_server import HttpRequest, Reply, http_server
 
 from .conftest import run
-from .function_server import FunctionServer, Reply, frame_of, rectangle_of
+from .function_server import FunctionServer, frame_of, rectangle_of
 
 Make = Callable[..., Any]
 Start = Callable[..., Request]
@@ -55,37 +54,23 @@ def receiver(settings: Settings) -> Iterator[Receiver]:
     """A webhook server that the settings name."""
     found = Receiver()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def answer(request: HttpRequest) -> Reply:
+        found.bodies.append(request.body)
+        found.headers.append(request.headers)
+        happens, found.on_arrival = found.on_arrival, None
+        if happens is not None:
+            happens()
+            connection.close()
+        status = found.statuses.pop(0) if found.statuses else 200
+        return Reply(status, headers={"Location": "http://127.0.0.1:1/elsewhere"})
 
-        def do_POST(self) -> None:
-            found.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
-            found.headers.append({name.lower(): value for name, value in self.headers.items()})
-            happens, found.on_arrival = found.on_arrival, None
-            if happens is not None:
-                happens()
-                connection.close()
-            self.send_response(found.statuses.pop(0) if found.statuses else 200)
-            self.send_header("Location", "http://127.0.0.1:1/elsewhere")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    found.url = f"http://127.0.0.1:{server.server_address[1]}/hook"
-    settings.CVAT_LAMBDA_WEBHOOK_URL = found.url
-    settings.CVAT_LAMBDA_WEBHOOK_SECRET = "between us"
-    settings.CVAT_LAMBDA_WEBHOOK_ALLOWED_HOSTS = ("127.0.0.1/32",)
-    yield found
-    get_gateway().reset()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with http_server(answer) as server:
+        found.url = f"{server.url}/hook"
+        settings.CVAT_LAMBDA_WEBHOOK_URL = found.url
+        settings.CVAT_LAMBDA_WEBHOOK_SECRET = "between us"
+        settings.CVAT_LAMBDA_WEBHOOK_ALLOWED_HOSTS = ("127.0.0.1/32",)
+        yield found
+        get_gateway().reset()
 
 
 @pytest.fixture

@@ -8,13 +8,12 @@ import os
 import re
 import shutil
 import subprocess
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from tests.http_server import HttpServer, http_server, json_reply
 
 SERVERLESS = Path(__file__).resolve().parents[3] / "serverless"
 READMES = sorted(SERVERLESS.glob("*/*/*/README.md"))
@@ -27,35 +26,11 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-class Server(ThreadingHTTPServer):
-    """Records the received bodies, and answers each with a tracker's state."""
-
-    bodies: list[dict[str, Any]]
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.bodies.append(json.loads(body))
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(b'{"states": [{"version": 1}]}')
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Log nothing."""
-
-
 @pytest.fixture
-def server() -> Iterator[Server]:
-    with Server(("127.0.0.1", 0), _Handler) as served:
-        served.bodies = []
-        thread = threading.Thread(target=served.serve_forever)
-        thread.start()
-        yield served
-        served.shutdown()
-        thread.join()
+def server() -> Iterator[HttpServer]:
+    """A server that answers each request with a tracker's state."""
+    with http_server(lambda _: json_reply({"states": [{"version": 1}]})) as running:
+        yield running
 
 
 def example(readme: Path) -> str:
@@ -71,7 +46,7 @@ def test_every_readme_is_found() -> None:
 
 @pytest.mark.parametrize("readme", READMES, ids=lambda path: path.parent.name)
 def test_example_of_the_readme_sends_the_pictures(
-    readme: Path, tmp_path: Path, server: Server
+    readme: Path, tmp_path: Path, server: HttpServer
 ) -> None:
     for name in PICTURES:
         (tmp_path / name).write_bytes(PICTURE)
@@ -81,7 +56,7 @@ def test_example_of_the_readme_sends_the_pictures(
     (tmp_path / "two-frames.json").write_text(
         json.dumps(frames)
     )  # the reader of the README creates this file
-    address = f"127.0.0.1:{server.server_address[1]}"
+    address = f"127.0.0.1:{server.port}"
     script = example(readme).replace("localhost:PORT", address)
     environment = {**os.environ, "FUNCTION_URL": f"http://{address}", "no_proxy": "127.0.0.1"}
     command = ["bash", "-euo", "pipefail", "-c", script]
@@ -89,8 +64,8 @@ def test_example_of_the_readme_sends_the_pictures(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert server.bodies
-    for body in server.bodies:
+    assert server.requests
+    for body in (request.json() for request in server.requests):
         pictures = [value for key, value in body.items() if key.startswith("image")]
         assert pictures
         assert set(pictures) == {encoded}
