@@ -123,6 +123,8 @@ class RequestViewSet(LambdaViewSet):
         found = visible_requests(self.access())
         if "task" in wanted:
             found = on_task(found, wanted["task"])
+        if "function" in wanted:
+            found = found.filter(function_id=wanted["function"])
         if "status" in wanted:
             found = found.filter(status=wanted["status"])
         shown = most_relevant(found, self.access().user_id, LISTED)

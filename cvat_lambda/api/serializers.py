@@ -382,6 +382,7 @@ class RequestsQuerySerializer(serializers.Serializer[Any]):
     task = serializers.IntegerField(
         min_value=1, max_value=fields.INT_MAX, required=False, help_text="Only on this task"
     )
+    function = serializers.CharField(required=False, help_text="Only of this function")
     status = fields.ChoiceField(choices=Status.values, required=False)
 
 

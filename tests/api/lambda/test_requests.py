@@ -445,6 +445,20 @@ def test_list_is_a_plain_array_newest_first_and_can_be_filtered(
     assert api.get("requests?task=x").status_code == 400
 
 
+def test_list_can_be_filtered_by_function(
+    api: Api, functions: Functions, made: Request, other_task: Task
+) -> None:
+    functions.add("other", type="detector", spec=CAR)
+    of_other = create(api, function="other", task=other_task.pk).json()["id"]
+
+    def ids(query: str) -> list[str]:
+        return [item["id"] for item in api.get(f"requests{query}").json()]
+
+    assert ids("?function=other") == [of_other]
+    assert ids(f"?function=yolo&task={other_task.pk}") == []
+    assert ids("?function=unknown") == []
+
+
 def test_a_long_list_costs_as_many_queries_as_a_short_one(
     api: Api, made: Request, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
