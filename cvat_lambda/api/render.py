@@ -10,6 +10,7 @@ from cvat_lambda.requests.store.notes import notes_to_json
 from cvat_lambda.requests.store.progress import Progress, progress_of, summary_of
 from cvat_lambda.requests.store.queries import first_failures
 
+_PROMPTS = ("text", "exemplars", "labels", "replace_labels")  # shown if they were given
 ERRORS_SHOWN = 10  # failed frames shown with a request; all are at its ``outcomes``
 
 
@@ -56,6 +57,9 @@ def _request_to_json(
         function["job"] = request.job_id
     if request.params.get("roi") is not None:
         function["roi"] = request.params["roi"]
+    for name in _PROMPTS:
+        if request.params.get(name) is not None:
+            function[name] = request.params[name]
     return {
         "id": request.id,
         "function": function,

@@ -8,6 +8,8 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework import serializers
 
 from cvat_lambda.annotations.types import InputType, LabelType, ShapeType
+from cvat_lambda.api.serializers import ExemplarSerializer
+from cvat_lambda.functions.metadata import PROMPTS
 from cvat_lambda.functions.spec import Kind, State
 from cvat_lambda.requests.store.models import FrameStatus, Status
 from cvat_lambda.rest import fields
@@ -61,6 +63,11 @@ class FunctionSerializer(serializers.Serializer[Any]):
     version = serializers.IntegerField()
     state = fields.ChoiceField(choices=get_args(State))
     deprecated_state = fields.ChoiceField(choices=["away", "asleep"], required=False)
+    prompts = serializers.ListField(
+        child=fields.ChoiceField(choices=PROMPTS),
+        required=False,
+        help_text="What a detector takes in a call: text, exemplar",
+    )
     min_pos_points = serializers.IntegerField(required=False)
     min_neg_points = serializers.IntegerField(required=False)
     startswith_box = serializers.BooleanField(required=False)
@@ -79,6 +86,10 @@ class FunctionCallParamsSerializer(serializers.Serializer[Any]):
     task = serializers.IntegerField(allow_null=True)
     threshold = serializers.FloatField(allow_null=True)
     job = serializers.IntegerField(required=False)
+    text = serializers.ListField(child=serializers.CharField(), required=False)
+    exemplars = ExemplarSerializer(many=True, required=False)
+    labels = serializers.ListField(child=serializers.CharField(), required=False)
+    replace_labels = serializers.ListField(child=serializers.CharField(), required=False)
 
 
 class NoteSerializer(serializers.Serializer[Any]):

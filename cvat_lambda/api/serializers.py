@@ -14,6 +14,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from cvat_lambda.annotations.labels import MAX_LABELS
+from cvat_lambda.annotations.prompts import Exemplar
 from cvat_lambda.annotations.types import ShapeType, Source
 from cvat_lambda.images.region import Region
 from cvat_lambda.interactive.params import CallParams, TrackerShape
@@ -25,6 +26,9 @@ from cvat_lambda.rest import fields
 MAX_OBJECTS = 10_000  # of one call: tracked shapes, states, boxes
 MAX_IDS = 10_000  # tasks or jobs of one request
 MAX_POINTS = 100_000  # numbers of one shape
+MAX_TEXTS = 64  # of one request or call
+MAX_TEXT_LENGTH = 200  # characters of a text
+MAX_EXEMPLARS = 1000
 
 
 class BodySerializer(serializers.Serializer[Any]):
@@ -72,7 +76,59 @@ class LabelMappingEntrySerializer(SublabelMappingEntrySerializer):
     )
 
 
-class MaskOptionSerializer(BodySerializer):
+class ExemplarSerializer(BodySerializer):
+    """An example of what is to be found."""
+
+    frame = fields.FrameField(help_text="Frame of the task; of a call, its own frame")
+    box = fields.ListField(
+        child=fields.FloatField(),
+        min_length=4,
+        max_length=4,
+        help_text="[left, top, right, bottom] in pixels of the frame",
+    )
+    label = fields.TextField(  # type: ignore[assignment]  # a field of this name is meant
+        max_length=MAX_TEXT_LENGTH,
+        help_text="Name of what is found: a label of the task, or a text",
+    )
+    negative = fields.BooleanField(required=False, help_text="An example of what is not meant")
+
+    def to_internal_value(self, data: Any) -> Exemplar:
+        value = super().to_internal_value(data)
+        left, top, right, bottom = value["box"]
+        if left >= right or top >= bottom:
+            raise serializers.ValidationError({"box": ["The box is empty."]})
+        return Exemplar(**{**value, "box": (left, top, right, bottom)})
+
+
+class PromptsSerializer(BodySerializer):
+    """What a detector is asked to find."""
+
+    text = fields.ListField(
+        child=fields.TextField(max_length=MAX_TEXT_LENGTH),
+        required=False,
+        min_length=1,
+        max_length=MAX_TEXTS,
+        help_text="Detector whose prompts have text: descriptions of what is to be found. Each is"
+        " mapped like a label of the function",
+    )
+    exemplars = fields.ListField(
+        child=ExemplarSerializer(),
+        required=False,
+        min_length=1,
+        max_length=MAX_EXEMPLARS,
+        help_text="Detector whose prompts have exemplar: boxes around examples of what is to be"
+        " found on the same frame",
+    )
+    labels = fields.ListField(
+        child=fields.TextField(),
+        required=False,
+        min_length=1,
+        max_length=MAX_LABELS,
+        help_text="Detector: use only these labels of the function",
+    )
+
+
+class MaskOptionSerializer(PromptsSerializer):
     """The option to turn masks into polygons, under its present and its former name."""
 
     conv_mask_to_poly = fields.BooleanField(
@@ -185,6 +241,13 @@ class FunctionCallRequestSerializer(MaskOptionSerializer):
         required=False,
         help_text="Which annotations of a frame the function's results replace. Default, without"
         " cleanup: the server's CVAT_LAMBDA_DEFAULT_REPLACE, function or none",
+    )
+    replace_labels = fields.ListField(
+        child=fields.TextField(),
+        required=False,
+        min_length=1,
+        max_length=MAX_LABELS,
+        help_text="With replace or cleanup: replace only annotations with these labels of the task",
     )
     threshold = fields.FractionField(required=False)
     max_distance = fields.IntegerField(

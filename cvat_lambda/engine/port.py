@@ -116,6 +116,7 @@ class Removal:
     track_ids: Collection[int] = ()
     kept_shape_ids: Collection[int] = ()  # not removed by ``all`` and ``automatic``
     kept_tag_ids: Collection[int] = ()
+    label_ids: Collection[int] | None = None  # only annotations of these labels; None: of all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

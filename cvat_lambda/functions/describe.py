@@ -52,6 +52,10 @@ def _nothing(spec: FunctionSpec) -> dict[str, Any]:
     return {}
 
 
+def _detector(spec: FunctionSpec) -> dict[str, Any]:
+    return {"prompts": list(spec.prompts)} if spec.prompts else {}
+
+
 def _interactor(spec: FunctionSpec) -> dict[str, Any]:
     interactor = spec.interactor or InteractorSpec()
     return {
@@ -70,6 +74,7 @@ def _tracker(spec: FunctionSpec) -> dict[str, Any]:
 
 
 _EXTRAS: Final[Mapping[Kind, Callable[[FunctionSpec], dict[str, Any]]]] = {
+    Kind.DETECTOR: _detector,
     Kind.INTERACTOR: _interactor,
     Kind.TRACKER: _tracker,
 }

@@ -3,8 +3,8 @@
 The input is Nuclio's function object (``metadata``, ``spec``, ``status``; Nuclio 1.14.1). What
 the app reads is in ``metadata.annotations``, as CVAT's functions write it (CVAT 2.54):
 ``type``, ``name``, ``spec`` (labels as JSON text), ``version``, the interactor's and the tracker's
-keys; and this project's optional ones: ``embedding``, ``max_batch``, ``max_frames``, ``accepts``,
-``max_image_side``. Only ``metadata.name`` and the annotation ``type`` are required.
+keys; and this project's optional ones: ``embedding``, ``prompts``, ``max_batch``, ``max_frames``,
+``accepts``, ``max_image_side``. Only ``metadata.name`` and the annotation ``type`` are required.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ MAX_BODY_BYTES: Final = 4_194_304  # Nuclio's default maxRequestBodySize
 AVAILABILITY_TIMEOUT_S: Final = 10.0  # Nuclio's default
 _SHAPE_TYPES: Final = frozenset(get_args(ShapeType))
 _KINDS: Final = ", ".join(kind.value for kind in Kind)
+PROMPTS: Final = ("text", "exemplar")
 _BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
 _LARGEST_INT: Final = 1 << 31  # of a number in metadata, so that it fits a database column
 
@@ -149,6 +150,7 @@ class _Reader:
             ),
             legacy_tracker=kind is Kind.TRACKER and not shape_types,
             embedding=self.boolean("embedding"),
+            prompts=self.prompts() if kind is Kind.DETECTOR else (),
             max_batch=self.integer("max_batch", 1, lowest=1),
             max_frames=self.integer("max_frames", 1, lowest=1),
             accepts=tuple(word.lower() for word in self.words("accepts")),
@@ -191,6 +193,13 @@ class _Reader:
             raise _Problem(
                 f"supported_shape_types names {brief(unknown[0])}; known types are {known}"
             )
+        return words
+
+    def prompts(self) -> tuple[str, ...]:
+        words = self.words("prompts")
+        for word in words:
+            if word not in PROMPTS:
+                raise _Problem(f"prompts names {brief(word)}; it may name {' and '.join(PROMPTS)}")
         return words
 
     def http_trigger(self) -> Mapping[str, Any]:

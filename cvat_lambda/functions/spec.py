@@ -63,6 +63,7 @@ class FunctionSpec:
     supported_shape_types: tuple[str, ...] = ()  # of trackers
     legacy_tracker: bool = False  # takes and returns bare point arrays
     embedding: bool = False  # can return and take embeddings
+    prompts: tuple[str, ...] = ()  # what a detector takes in a call: "text", "exemplar"
     max_batch: int = 1  # frames in one invocation of a detector
     max_frames: int = 1  # frames in one invocation of a tracker, in order
     accepts: tuple[str, ...] = ()  # image types it declares to take; (): any

@@ -16,11 +16,13 @@ from cvat_lambda.annotations.detections import convert_detections
 from cvat_lambda.annotations.errors import AnnotationError, AnswerError
 from cvat_lambda.annotations.interactor_answer import check_interactor_answer
 from cvat_lambda.annotations.labels import with_ids
-from cvat_lambda.annotations.mapping import build_mapping
 from cvat_lambda.annotations.notes import BREACHES
+from cvat_lambda.annotations.prompts import Prompts
 from cvat_lambda.annotations.reid_answer import check_reid_answer
 from cvat_lambda.annotations.tracker_answer import check_tracker_answer
+from cvat_lambda.annotations.types import Label
 from cvat_lambda.errors import FunctionAnswerInvalid
+from cvat_lambda.functions.prompts import map_labels
 from cvat_lambda.functions.spec import FunctionSpec, Kind
 from cvat_lambda.gateway.invoke import invoke
 from cvat_lambda.gateway.payload import encode_payload
@@ -71,13 +73,21 @@ def _two_images() -> dict[str, bytes]:
     return {"image0": drawn_image(), "image1": drawn_image()}
 
 
-def _no_fields(spec: FunctionSpec) -> dict[str, Any]:
-    return {}
+def _texts(spec: FunctionSpec) -> list[str]:
+    """Return a text for a function that has no labels of its own."""
+    return ["object"] if "text" in spec.prompts and not spec.labels else []
+
+
+def _describe(spec: FunctionSpec) -> dict[str, Any]:
+    texts = _texts(spec)
+    return {"text": texts} if texts else {}
 
 
 def _read_detector(spec: FunctionSpec, answer: object) -> str:
     # A task with the function's own labels accepts everything that the function can find.
-    mapping = build_mapping(None, spec.labels, with_ids(spec.labels, count(1)))
+    prompts = Prompts(text=tuple(_texts(spec)))
+    labels = spec.labels or tuple(Label(name=text) for text in prompts.text)
+    mapping = map_labels(spec, prompts, None, with_ids(labels, count(1)))
     converted = convert_detections(answer, mapping=mapping, frame=0, image_size=SIZE)
     for note in converted.notes:
         if note.kind in BREACHES:
@@ -132,7 +142,7 @@ Fields = Callable[[FunctionSpec], dict[str, Any]]
 Images = Callable[[], dict[str, bytes]]
 Read = Callable[[FunctionSpec, object], str]
 _KINDS: Final[Mapping[Kind, tuple[Fields, Images, Read]]] = {
-    Kind.DETECTOR: (_no_fields, _one_image, _read_detector),
+    Kind.DETECTOR: (_describe, _one_image, _read_detector),
     Kind.INTERACTOR: (_click, _one_image, _read_interactor),
     Kind.TRACKER: (_start_track, _one_image, _read_tracker),
     Kind.REID: (_boxes, _two_images, _read_reid),

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from cvat_lambda.annotations.detections import convert_detections
-from cvat_lambda.annotations.errors import MappingError
-from cvat_lambda.annotations.mapping import NO_LABELS, build_mapping
 from cvat_lambda.annotations.serialize import labeled_data_to_json
-from cvat_lambda.errors import InvalidMapping
+from cvat_lambda.errors import InvalidRequest
+from cvat_lambda.functions.prompts import map_labels
 from cvat_lambda.gateway.payload import encode_payload
 from cvat_lambda.interactive.call import Call
 from cvat_lambda.interactive.image import View, image_size
@@ -24,17 +23,20 @@ def detect(call: Call) -> dict[str, Any]:
     require(spec, params, "frame")
     number = params.frame
     assert number is not None
-    if not spec.labels:
-        raise InvalidMapping(f"function '{spec.id}': {NO_LABELS}")
-    try:
-        mapping = build_mapping(params.mapping, spec.labels, call.scope.labels())
-    except MappingError as exc:
-        raise InvalidMapping(exc.message) from exc
+    prompts = params.prompts
+    mapping = map_labels(spec, prompts, params.mapping, call.scope.labels())
+    for exemplar in prompts.exemplars:
+        if exemplar.frame != number:
+            raise InvalidRequest(
+                f"The exemplars of a call are on its own frame {number}, not on {exemplar.frame}."
+            )
     frame = call.frame(number)
     view = View.of(image_size(frame), params.roi)
-    fields = {} if params.threshold is None else {"threshold": params.threshold}
     # Only a function that declares to downscale images gets a smaller image.
     sent = view.encode(frame, spec, keep_size=False)
+    fields = prompts.fields(number, sent.placement)
+    if params.threshold is not None:
+        fields["threshold"] = params.threshold
     answer = call.invoke(encode_payload(fields, {"image": sent.data})).answer
     with call.checking(number):
         converted = convert_detections(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from cvat_lambda.annotations.prompts import Exemplar, Prompts
 from cvat_lambda.errors import InvalidRequest
 from cvat_lambda.functions.spec import FunctionSpec
 from cvat_lambda.images.region import Region
@@ -33,6 +34,9 @@ class CallParams:
     # detector
     mapping: Mapping[str, Any] | None = None
     conv_mask_to_poly: bool = False
+    text: tuple[str, ...] | None = None
+    exemplars: tuple[Exemplar, ...] | None = None
+    labels: tuple[str, ...] | None = None  # of the function; None: all
     # interactor
     pos_points: tuple[Point, ...] | None = None
     neg_points: tuple[Point, ...] | None = None
@@ -48,6 +52,13 @@ class CallParams:
     boxes0: tuple[Mapping[str, Any], ...] | None = None
     boxes1: tuple[Mapping[str, Any], ...] | None = None
     max_distance: int | None = None  # pixels
+
+    @property
+    def prompts(self) -> Prompts:
+        """What a detector is asked to find."""
+        return Prompts(
+            text=self.text or (), exemplars=self.exemplars or (), labels=self.labels or ()
+        )
 
     @property
     def frames(self) -> tuple[int, ...]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from cvat_lambda.annotations.types import Shape
 from cvat_lambda.engine.conformance.scenarios import Bench, Scenarios, flat
@@ -42,6 +45,37 @@ class Removing:
         )
         bench.write(frames=[1], remove=Removal(policy="automatic"))
         assert sorted(shape.source for shape in bench.read().shapes) == sorted(sources[1:])
+
+    @pytest.mark.parametrize("policy", ["all", "automatic"])
+    def test_removing_only_some_labels_keeps_the_others(
+        self, scenarios: Scenarios, policy: Any
+    ) -> None:
+        bench = Bench(scenarios)
+        first, second = bench.label_id("car"), bench.label_id("sky")
+        bench.write(
+            shapes=[replace(bench.box(0), label_id=pk) for pk in (first, second)],
+            tags=[replace(bench.tag(0), label_id=pk) for pk in (first, second)],
+        )
+        bench.write(frames=[0], remove=Removal(policy=policy, label_ids=(first,)))
+        assert [shape.label_id for shape in bench.read().shapes] == [second]
+        assert [tag.label_id for tag in bench.read().tags] == [second]
+
+    def test_removing_by_id_only_some_labels_keeps_the_others(self, scenarios: Scenarios) -> None:
+        bench = Bench(scenarios)
+        first, second = bench.label_id("car"), bench.label_id("sky")
+        written = bench.write(
+            shapes=[replace(bench.box(0), label_id=pk) for pk in (first, second)],
+            tags=[replace(bench.tag(0), label_id=pk) for pk in (first, second)],
+        )
+        removal = Removal(
+            policy="ids",
+            shape_ids=flat(written.shape_ids),
+            tag_ids=flat(written.tag_ids),
+            label_ids=(second,),
+        )
+        bench.write(remove=removal)
+        assert [shape.label_id for shape in bench.read().shapes] == [first]
+        assert [tag.label_id for tag in bench.read().tags] == [first]
 
     def test_removing_by_id_is_exact_and_may_be_repeated(self, scenarios: Scenarios) -> None:
         bench = Bench(scenarios)

@@ -214,6 +214,7 @@ def _plan_removal(change: Change, scope: Sequence[JobFrames], edits: _Edits) -> 
         jobs = Q(job_id__in=[job.id for job in scope])
         if removal.policy == "automatic":
             jobs &= Q(source=str(models.SourceType.AUTO))
+        jobs &= _with_labels(removal)
         kept_tags = Q(pk__in=list(removal.kept_tag_ids))
         kept_shapes = Q(pk__in=list(removal.kept_shape_ids))
         for condition in frame_conditions(change.frames):
@@ -225,12 +226,17 @@ def _plan_removal_of_ids(change: Change, removal: Removal, edits: _Edits) -> Non
     in_task = Q(job__segment__task_id=change.task_id)
     if change.job_id is not None:
         in_task &= Q(job_id=change.job_id)
+    in_task &= _with_labels(removal)
     for ids in batches(removal.tag_ids):
         _plan_removal_of_tags(in_task & Q(pk__in=ids), edits)
     for ids in batches(removal.shape_ids):
         _plan_removal_of_shapes(in_task & Q(pk__in=ids), edits)
     for ids in batches(removal.track_ids):
         _plan_removal_of_tracks(in_task & Q(pk__in=ids), edits)
+
+
+def _with_labels(removal: Removal) -> Q:
+    return Q() if removal.label_ids is None else Q(label_id__in=list(removal.label_ids))
 
 
 def _locked(table: Any) -> Any:

@@ -126,11 +126,16 @@ def _remove(scope: AnnotationScope, removal: Removal, frames: Collection[int]) -
         for condition in frame_conditions(scope.on_frames(frames)):
             if removal.policy == "automatic":
                 condition &= Q(source="auto")
+            condition &= _with_labels(removal)
             shapes = scope.rows(models.LabeledShape).filter(condition)
             tags = scope.rows(models.LabeledTag).filter(condition)
             gone.shapes += _delete_rows(_without(shapes, removal.kept_shape_ids))
             gone.tags += _delete_rows(_without(tags, removal.kept_tag_ids))
     return gone
+
+
+def _with_labels(removal: Removal) -> Q:
+    return Q() if removal.label_ids is None else Q(label_id__in=list(removal.label_ids))
 
 
 def _without(rows: QuerySet[Any], ids: Collection[int]) -> QuerySet[Any]:
@@ -147,7 +152,9 @@ def _remove_ids(scope: AnnotationScope, removal: Removal, gone: _Gone) -> None:
     for table, ids, found in named:
         if not ids:
             continue
-        rows = table.objects.filter(task_id=scope.task_id, pk__in=ids_subquery(ids))
+        rows = table.objects.filter(
+            _with_labels(removal), task_id=scope.task_id, pk__in=ids_subquery(ids)
+        )
         if scope.frames is not None:
             rows = rows.filter(job_id=scope.private_job_id)
         found += _delete_rows(rows)

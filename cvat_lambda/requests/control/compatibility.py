@@ -41,6 +41,8 @@ def _reason(spec: FunctionSpec, task: Task) -> str:
         return spec.state
     if spec.kind is Kind.TRACKER and not task.takes_tracks:
         return "the task takes no tracks"
+    if spec.prompts:
+        return ""  # texts can be mapped to any label
     if spec.kind is Kind.DETECTOR and not spec.labels:
         return "announces no labels"
     if spec.kind is Kind.DETECTOR and not build_mapping(None, spec.labels, task.labels).by_name:

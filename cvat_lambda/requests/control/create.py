@@ -11,8 +11,7 @@ from django.contrib.auth import get_user_model
 from django.db import transaction
 
 from cvat_lambda import signals
-from cvat_lambda.annotations.errors import MappingError
-from cvat_lambda.annotations.mapping import NO_LABELS, build_mapping
+from cvat_lambda.annotations.prompts import Exemplar
 from cvat_lambda.conf import settings
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Access, Task
@@ -22,6 +21,7 @@ from cvat_lambda.errors import (
     PermissionDenied,
 )
 from cvat_lambda.functions import registry
+from cvat_lambda.functions.prompts import map_labels
 from cvat_lambda.functions.spec import FunctionSpec, Kind
 from cvat_lambda.images.region import Region
 from cvat_lambda.requests.control.overlap import refuse_overlap
@@ -89,6 +89,10 @@ def check_request(
     output: str = "shapes",
     tracking: Tracking | None = None,
     roi: Sequence[int] | None = None,
+    text: Sequence[str] = (),
+    exemplars: Sequence[Exemplar] = (),
+    labels: Sequence[str] = (),
+    replace_labels: Sequence[str] | None = None,
 ) -> CheckedRequest:
     """Check everything that can be checked before a request runs; store nothing.
 
@@ -96,10 +100,15 @@ def check_request(
     ``replace="all"``. Without ``cleanup`` and ``replace``, ``CVAT_LAMBDA_DEFAULT_REPLACE`` is
     used. ``shard_frames`` is roughly the number of frames that one worker runs (0: all of them); it
     overrides ``CVAT_LAMBDA_SHARD_FRAMES``. ``tracking`` is required of trackers. ``roi`` is the
-    part of each frame ``[xtl, ytl, xbr, ybr]`` that a detector gets.
+    part of each frame ``[xtl, ytl, xbr, ybr]`` that a detector gets. ``text`` and ``exemplars``
+    describe what is to be found, ``labels`` are those of the function that are used, and
+    ``replace_labels`` those of the task whose annotations are replaced. Without ``text`` a request
+    with exemplars runs on their frames only.
     Raise FunctionNotFound, FunctionSpecInvalid, InvalidRequest, InvalidMapping, FrameOutOfScope,
     TaskNotFound, JobNotFound, NotFound, PermissionDenied.
     """
+    if exemplars and not text:
+        frames = _frames_of(exemplars, frames)
     scope = RequestScope(
         task_id=task_id,
         job_id=job_id,
@@ -120,6 +129,10 @@ def check_request(
         output=output,  # type: ignore[arg-type]  # checked by Params
         roi=None if roi is None else Region.parse(roi).box,
         on_redeploy=on_redeploy,  # type: ignore[arg-type]  # checked by Params
+        text=tuple(text) or None,
+        exemplars=tuple(each.to_json() for each in exemplars) or None,
+        labels=tuple(labels) or None,
+        replace_labels=None if replace_labels is None else tuple(replace_labels),
     )
     if max_failure_rate is not None and not 0 <= max_failure_rate <= 1:
         raise InvalidRequest(f"max_failure_rate must be in [0, 1], not {max_failure_rate:g}")
@@ -128,6 +141,7 @@ def check_request(
     planned = _plan(scope, spec, shard_frames, adds_tracks=params.output == "tracks")
     if project_id is not None:
         _require_tasks(access, [task.id for task in planned.tasks])
+    _check_exemplars(planned, exemplars)
     for task in planned.tasks:
         _check_task(spec, task, params)
     if tracking is not None:
@@ -192,6 +206,12 @@ def _check_kind(spec: FunctionSpec, params: Params, tracking: Tracking | None) -
         raise InvalidRequest(f"function {spec.id!r} is not a tracker: remove shapes and start")
     if spec.kind is not Kind.DETECTOR and params.output != "shapes":
         raise InvalidRequest(f"function {spec.id!r} is not a detector: remove output")
+    if spec.kind is not Kind.DETECTOR and params.prompts:
+        raise InvalidRequest(
+            f"function {spec.id!r} is not a detector: remove text, exemplars and labels"
+        )
+    if params.replace_labels is not None and params.replace == "none":
+        raise InvalidRequest("replace_labels needs a replacement: give replace, too")
     if spec.kind is not Kind.DETECTOR and params.roi is not None:
         raise InvalidRequest(f"function {spec.id!r} is not a detector: remove roi")
     if spec.kind is Kind.TRACKER:
@@ -258,16 +278,42 @@ def _check_task(spec: FunctionSpec, task: Task, params: Params) -> None:
     if params.roi is not None:
         _check_region(Region.parse(params.roi), task)
     try:
-        found = build_mapping(params.mapping, spec.labels, task.labels)
-    except MappingError as exc:
+        found = map_labels(spec, params.prompts, params.mapping, task.labels)
+    except InvalidMapping as exc:
         raise InvalidMapping(f"task {task.id}: {exc.message}") from exc
-    if not spec.labels:
-        raise InvalidMapping(f"function {spec.id!r}: {NO_LABELS}")
+    known = {label.name for label in task.labels}
+    for name in params.replace_labels or ():
+        if name not in known:
+            raise InvalidRequest(f"task {task.id} has no label {name!r}: correct replace_labels")
     if not found.by_name:
         raise InvalidMapping(
             f"function {spec.id!r} and task {task.id} have no label in common: "
             "give a mapping of the function's labels to the task's"
         )
+
+
+def _frames_of(
+    exemplars: Sequence[Exemplar], frames: Iterable[Sequence[int]] | None
+) -> list[tuple[int, int]]:
+    """Return the frames of exemplars that lie in a request's frames."""
+    numbers = {each.frame for each in exemplars}
+    if frames is not None:
+        numbers &= set(ranges.expand(ranges.normalize(frames)))
+    if not numbers:
+        raise InvalidRequest("no exemplar is on a frame of the request")
+    return [(number, number) for number in sorted(numbers)]
+
+
+def _check_exemplars(planned: Plan, exemplars: Sequence[Exemplar]) -> None:
+    """Refuse exemplars whose frames are not in the request, or are of no certain task."""
+    if not exemplars:
+        return
+    if len(planned.tasks) > 1:
+        raise InvalidRequest("exemplars are of one task: name one task, or its jobs")
+    numbers = {frame for shard in planned.shards for frame in ranges.expand(shard.frames)}
+    for each in exemplars:
+        if each.frame not in numbers:
+            raise InvalidRequest(f"frame {each.frame} of an exemplar is not in the request")
 
 
 def _check_region(region: Region, task: Task) -> None:

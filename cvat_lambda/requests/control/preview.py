@@ -17,7 +17,7 @@ from cvat_lambda.requests.run.provenance import (
     split_edited,
 )
 from cvat_lambda.requests.run.replace import SHAPES_AND_TAGS
-from cvat_lambda.requests.run.shard_context import skipped_frames
+from cvat_lambda.requests.run.shard_context import replaced_label_ids, skipped_frames
 from cvat_lambda.requests.store import ranges
 from cvat_lambda.requests.store.models import Shard
 
@@ -85,6 +85,7 @@ def _removal(
     policy = checked.params.replace
     if policy == "none" or not frames:
         return Removal()
+    labels = replaced_label_ids(checked.spec, checked.params, task)
     stored = Shard(job_id=shard.job_id, private_annotations=shard.private_annotations)
     function_id = checked.spec.id if policy == "function" else None
     earlier = made_by_earlier_requests(task, stored, function_id)
@@ -92,7 +93,7 @@ def _removal(
     made = [Made(*facts) for frame, *facts in rows.iterator() if frame in frames]
     with engine.atomic():
         unedited, edited = split_edited(engine, task.id, made)
-    if policy == "function":
+    if policy == "function" and labels is None:
         return Removal(
             policy="ids",
             shape_ids=engine.existing_ids("shape", unedited.shape_ids),
@@ -100,6 +101,13 @@ def _removal(
         )
     data = engine.annotations(task.id, job_id=shard.job_id, frames=frames)
     shapes, tags = list(data.shapes), list(data.tags)
+    if labels is not None:
+        shapes = [item for item in shapes if item.label_id in labels]
+        tags = [item for item in tags if item.label_id in labels]
+    if policy == "function":
+        made_shapes, made_tags = set(unedited.shape_ids), set(unedited.tag_ids)
+        shapes = [item for item in shapes if item.id in made_shapes]
+        tags = [item for item in tags if item.id in made_tags]
     if policy == "automatic":
         kept_shapes, kept_tags = set(edited.shape_ids), set(edited.tag_ids)
         shapes = [item for item in shapes if item.source == "auto" and item.id not in kept_shapes]

@@ -7,10 +7,10 @@ from typing import Any
 
 from cvat_lambda.annotations.detections import convert_detections
 from cvat_lambda.annotations.errors import AnswerError, ShapeError
-from cvat_lambda.annotations.mapping import build_mapping
 from cvat_lambda.conf import settings
 from cvat_lambda.engine.port import Frame, UnreadableFrame
 from cvat_lambda.errors import FunctionAnswerInvalid, FunctionFailed
+from cvat_lambda.functions.prompts import map_labels
 from cvat_lambda.gateway.payload import Images, encode_payload
 from cvat_lambda.images.decode import image_size
 from cvat_lambda.images.region import Region, encode_region
@@ -34,7 +34,10 @@ class DetectWork(Work):
 
     def __init__(self, run: ShardRun) -> None:
         self._run = run
-        self._mapping = build_mapping(run.params.mapping, run.spec.labels, run.task.labels)
+        self._prompts = run.params.prompts
+        self._mapping = map_labels(run.spec, self._prompts, run.params.mapping, run.task.labels)
+        # Examples are of one frame, so frames with examples are not sent together.
+        self._max_batch = 1 if self._prompts.exemplars else run.spec.max_batch
         self._fields: dict[str, Any] = {}
         if run.params.threshold is not None:
             self._fields["threshold"] = run.params.threshold
@@ -57,7 +60,7 @@ class DetectWork(Work):
                 yield _unit(group)
                 group = []
             group.append(frame)
-            if len(group) >= self._run.spec.max_batch:
+            if len(group) >= self._max_batch:
                 yield _unit(group)
                 group = []
         if group:
@@ -68,7 +71,9 @@ class DetectWork(Work):
         images = tuple(self._encode(frame) for frame in unit.frames)
         sent = [image.data for image in images]
         named: Images = {"image": sent[0]} if len(sent) == 1 else {"images": sent}
-        return EncodedUnit(body=encode_payload(self._fields, named), images=images)
+        number = unit.numbers[0] if len(images) == 1 else None
+        fields = {**self._fields, **self._prompts.fields(number, images[0].placement)}
+        return EncodedUnit(body=encode_payload(fields, named), images=images)
 
     def _encode(self, frame: Frame) -> ResizedImage:
         """Return the part of the frame that is sent. Raise FrameUnreadable, InvalidRequest."""

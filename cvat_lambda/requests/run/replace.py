@@ -32,8 +32,9 @@ def removal_on(run: ShardRun, frames: Sequence[int]) -> Removal:
     policy = run.params.replace
     if policy == "none" or not frames:
         return Removal()
+    labels = run.replaced_label_ids
     if policy == "all":
-        return Removal(policy="all")
+        return Removal(policy="all", label_ids=labels)
     function_id = run.spec.id if policy == "function" else None
     made = made_by_earlier_requests(run.task, run.shard, function_id, run.params.roi).filter(
         frame__in=frames, kind__in=SHAPES_AND_TAGS
@@ -41,9 +42,10 @@ def removal_on(run: ShardRun, frames: Sequence[int]) -> Removal:
     rows = [Made(*row) for row in made.values_list(*MADE)]
     unedited, edited = split_edited(run.engine, run.task.id, rows)
     if policy == "function":
-        return unedited
+        return replace(unedited, label_ids=labels)
     return replace(
         edited,
+        label_ids=labels,
         policy="automatic",
         shape_ids=(),
         tag_ids=(),
@@ -62,6 +64,9 @@ def forget_merged_rectangles(run: ShardRun, frames: Sequence[int]) -> None:
     if policy == "automatic":
         merged = merged.filter(shape__source="auto")
     shapes = dict(merged.values_list("shape_id", "shape"))
+    labels = run.replaced_label_ids
+    if labels is not None:
+        shapes = {pk: shape for pk, shape in shapes.items() if shape["label_id"] in labels}
     if not shapes:
         return
     found = set(shapes)

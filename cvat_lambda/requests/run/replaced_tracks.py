@@ -45,6 +45,7 @@ def remove_replaced(run: ShardRun) -> None:
     made = _made_earlier(run, policy)
     if policy == "function" and not made:
         return  # the usual case: no track has to be read
+    labels = run.replaced_label_ids
     done = _done_frames(siblings)
     everywhere = set[int]().union(*done.values())
     for job_id, alone in done.items():
@@ -56,6 +57,7 @@ def remove_replaced(run: ShardRun) -> None:
             for track in _tracks(run, job_id, here)
             if track.id is not None
             and track.id <= newest  # it was there when the request first ran
+            and (labels is None or track.label_id in labels)
             and (policy != "function" or track.id in made)
             and (policy != "automatic" or track.source == "auto")
             and _span(run, job_id, track) <= here

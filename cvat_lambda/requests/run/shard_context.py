@@ -8,6 +8,7 @@ from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Engine, Task
 from cvat_lambda.errors import FunctionError
 from cvat_lambda.functions import registry
+from cvat_lambda.functions.prompts import map_labels
 from cvat_lambda.functions.spec import FunctionSpec
 from cvat_lambda.requests.run.lease import Lease
 from cvat_lambda.requests.run.results import Version
@@ -53,6 +54,11 @@ class ShardRun:
         )
 
     @property
+    def replaced_label_ids(self) -> frozenset[int] | None:
+        """The labels of the task whose annotations are replaced; None: those of all labels."""
+        return replaced_label_ids(self.spec, self.params, self.task)
+
+    @property
     def last_frame(self) -> int:
         """The last frame of the shard's job or task: a track without an end lasts until there."""
         jobs = [job for job in self.task.jobs if self.shard.job_id in (None, job.id)]
@@ -67,6 +73,21 @@ class ShardRun:
             for attribute in label.attributes
             if attribute.mutable and attribute.id is not None
         )
+
+
+def replaced_label_ids(spec: FunctionSpec, params: Params, task: Task) -> frozenset[int] | None:
+    """Return the labels of a task whose annotations a request replaces; None: all.
+
+    Without ``replace_labels``, the policy "function" of a request that finds only some things
+    replaces only annotations of the labels that it finds: it cannot find the others again.
+    """
+    if params.replace_labels is not None:
+        names = set(params.replace_labels)
+        return frozenset(label.id for label in task.labels if label.name in names and label.id)
+    if params.replace != "function" or not params.prompts:
+        return None
+    found = map_labels(spec, params.prompts, params.mapping, task.labels)
+    return frozenset(mapped.label_id for mapped in found.by_name.values())
 
 
 def load_run(lease: Lease) -> ShardRun:

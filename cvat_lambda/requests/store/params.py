@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
+from cvat_lambda.annotations.prompts import Exemplar, Prompts
 from cvat_lambda.errors import InvalidRequest
 
 Replace = Literal["none", "all", "automatic", "function"]
@@ -29,6 +30,10 @@ class Params:
     output: Output = "shapes"  # of detectors
     roi: tuple[int, int, int, int] | None = None  # of detectors, as `Region.box`; None: all
     tracking: Mapping[str, Any] | None = None  # of a tracker, as `Tracking.to_json` writes it
+    text: tuple[str, ...] | None = None  # of detectors that are prompted by text
+    exemplars: tuple[Mapping[str, Any], ...] | None = None  # as `Exemplar.to_json` writes them
+    labels: tuple[str, ...] | None = None  # of the function; None: all
+    replace_labels: tuple[str, ...] | None = None  # of the task; None: see `replaced_label_names`
     on_redeploy: OnRedeploy = "continue"  # what a new version of the function does to the run
 
     def __post_init__(self) -> None:
@@ -47,6 +52,15 @@ class Params:
         if self.max_distance is not None and not 0 <= self.max_distance < float("inf"):
             raise InvalidRequest(f"max_distance must be 0 or more, not {self.max_distance:g}")
 
+    @property
+    def prompts(self) -> Prompts:
+        """What the function is asked to find."""
+        return Prompts(
+            text=tuple(self.text or ()),
+            exemplars=tuple(Exemplar.from_json(each) for each in self.exemplars or ()),
+            labels=tuple(self.labels or ()),
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Return the parameters that are set, as JSON; the inverse of `from_json`."""
         return {name: value for name, value in asdict(self).items() if value is not None}
@@ -57,4 +71,7 @@ class Params:
         given = {name: stored[name] for name in cls.__slots__ if name in stored}
         if given.get("roi") is not None:
             given["roi"] = tuple(given["roi"])  # JSON has lists only
+        for name in ("text", "exemplars", "labels", "replace_labels"):
+            if given.get(name) is not None:
+                given[name] = tuple(given[name])
         return cls(**given)

@@ -123,7 +123,11 @@ def _call_problems(client: DashboardClient, config: FunctionConfig) -> list[str]
 
 
 def _kind_of(config: FunctionConfig) -> str:
-    return str((config.document["metadata"].get("annotations") or {}).get("type"))
+    return str(_annotations(config).get("type"))
+
+
+def _annotations(config: FunctionConfig) -> dict[str, Any]:
+    return config.document["metadata"].get("annotations") or {}
 
 
 class _Caller:
@@ -156,11 +160,14 @@ def _check_detector(caller: _Caller) -> Iterator[str]:
     labels = {
         str(label["name"]): str(label.get("type") or "any") for label in labels_of(caller.config)
     }
+    fields: dict[str, Any] = {}
+    if not labels and "text" in str(_annotations(caller.config).get("prompts", "")):
+        fields, labels = {"text": ["object"]}, {"object": "any"}  # found by what a call describes
     payloads: list[dict[str, Any]] = [
-        {"image": fixtures.picture(), "threshold": threshold} for threshold in (0, 0.5, 1)
+        {**fields, "image": fixtures.picture(), "threshold": threshold} for threshold in (0, 0.5, 1)
     ]
     # Without a threshold, the function takes its default.
-    payloads += [{"image": fixtures.picture(mode=mode)} for mode in fixtures.MODES]
+    payloads += [{**fields, "image": fixtures.picture(mode=mode)} for mode in fixtures.MODES]
     for payload in payloads:
         problems: list[str] = []
         answer = caller.answer(payload, problems)
