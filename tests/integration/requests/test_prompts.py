@@ -164,7 +164,7 @@ def test_prompts_that_cannot_be_used_are_refused_before_the_request_is_stored(
 def test_prompts_are_refused_for_a_function_that_announces_none(
     finder: Function, make_task: Make, start: Start, options: dict[str, Any]
 ) -> None:
-    with pytest.raises(InvalidRequest, match="takes no (text|exemplars)"):
+    with pytest.raises(InvalidRequest, match=r"takes no (text|exemplars)"):
         start(task_id=make_task(1).pk, **options)
 
 
