@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.urls import reverse
+
+from cvat_lambda.annotations.serialize import shape_to_json, tag_to_json, track_to_json
 from cvat_lambda.annotations.tracks import shapes_on_frame
 from cvat_lambda.annotations.types import LabeledData, Track
 from cvat_lambda.engine import get_engine
@@ -61,25 +64,64 @@ def unreadable(task: Task, number: int) -> str:
     return ""
 
 
-def annotation_rows(task: Task, frame: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the annotations of one of `annotated_frames` as table rows, with their requests."""
-    listed = [(ObjectKind.SHAPE, shape.type, shape) for shape in frame["shapes"]]
-    listed += [(ObjectKind.TRACK, f"{shape.type}, track", shape) for shape in frame["tracked"]]
-    listed += [(ObjectKind.TAG, "tag", tag) for tag in frame["tags"]]
+def frame_json(task: Task, number: int) -> dict[str, Any]:
+    """Return a frame and its annotations as JSON for the workbench.
+
+    Shapes and tags are in the API's form. Of a track there is its shape on this frame, and the
+    whole track. ``made_by`` names the request that added an annotation.
+    """
+    (frame,) = annotated_frames(task, [number])
     made_by = {
-        kind: provenance_of(task.id, kind, [item.id for of, _, item in listed if of == kind])
-        for kind in ObjectKind
+        kind: provenance_of(task.id, kind, [item.id for item in frame[name]])
+        for kind, name in (
+            (ObjectKind.SHAPE, "shapes"),
+            (ObjectKind.TAG, "tags"),
+            (ObjectKind.TRACK, "tracked"),
+        )
     }
-    return [
-        {
-            "label": _label_name(task, item.label_id),
-            "type": type_name,
-            "score": item.score,
-            "source": item.source,
-            "by": made_by[kind].get(item.id),
-        }
-        for kind, type_name, item in listed
+    tracks = _tracks(task, [number])[number]
+    found = [
+        {**shape_to_json(shape), "kind": "shape", **_made_by(made_by[ObjectKind.SHAPE], shape.id)}
+        for shape in frame["shapes"]
     ]
+    found += [
+        {
+            **shape_to_json(shape),
+            "kind": "track",
+            "track": track_to_json(tracks[shape.id]),
+            **_made_by(made_by[ObjectKind.TRACK], shape.id),
+        }
+        for shape in frame["tracked"]
+    ]
+    found += [
+        {**tag_to_json(tag), "kind": "tag", **_made_by(made_by[ObjectKind.TAG], tag.id)}
+        for tag in frame["tags"]
+    ]
+    return {
+        "number": number,
+        "name": frame.get("name", ""),
+        "width": frame.get("width", 0),
+        "height": frame.get("height", 0),
+        "problem": unreadable(task, number) or frame.get("problem", ""),
+        "job": next(
+            (job.id for job in task.jobs if job.type == "annotation" and number in job.frames), None
+        ),
+        "annotations": found,
+    }
+
+
+def _made_by(rows: dict[int, Any], object_id: int | None) -> dict[str, Any]:
+    row = rows.get(object_id or 0)
+    if row is None:
+        return {"made_by": None}
+    version = "" if row.version is None else f" v{row.version.version}"
+    return {
+        "made_by": {
+            "request": row.request_id,
+            "url": reverse("console:request", args=[row.request_id]),
+            "version": f"{row.request.function_id}{version}",
+        }
+    }
 
 
 def _tracks(task: Task, numbers: list[int]) -> dict[int, dict[int | None, Track]]:

@@ -5,15 +5,21 @@ from __future__ import annotations
 from typing import Final
 
 from django.core.paginator import Paginator
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 
+from cvat_lambda.annotations.labels import labels_v2
 from cvat_lambda.engine import get_engine
+from cvat_lambda.errors import LambdaError
+from cvat_lambda.functions import registry
+from cvat_lambda.functions.models import CALLABLE
+from cvat_lambda.functions.spec import FunctionSpec, Kind
 from cvat_lambda.requests.control.access import visible_requests
 from cvat_lambda.requests.store.queries import on_task
 from cvat_lambda.web import overlay
-from cvat_lambda.web.annotated_frames import annotated_frames, annotation_rows, unreadable
+from cvat_lambda.web.annotated_frames import annotated_frames, frame_json
 from cvat_lambda.web.pages import access_of, page, show, task_of
 from cvat_lambda.web.request_rows import rows_of
+from cvat_lambda.web.start_data import labels_of
 from cvat_lambda.web.start_views import visible_task_ids
 
 TASKS_A_PAGE: Final = 24
@@ -55,19 +61,55 @@ def task(request: HttpRequest, task_id: int) -> HttpResponse:
 
 
 @page("GET")
+def new_task(request: HttpRequest) -> HttpResponse:
+    """Show the form that creates a task; its script uploads the files through the API."""
+    functions = [
+        {"id": spec.id, "name": spec.name, "labels": labels_v2(spec.labels)}
+        for spec in _functions()
+        if spec.labels
+    ]
+    return show(request, "new_task.html", {"data": {"functions": functions}})
+
+
+@page("GET")
 def frame(request: HttpRequest, task_id: int, number: int) -> HttpResponse:
-    """Show one frame with its annotations, and the request that made each of them."""
+    """Show one frame in the workbench."""
     found = task_of(request, task_id)
     if number >= found.size:
         raise Http404(f"Task {task_id} has {found.size} frames.")
-    (item,) = annotated_frames(found, [number])
-    if problem := unreadable(found, number):
-        item["problem"] = problem
-    context = {
-        "task": found,
-        "item": item,
-        "rows": annotation_rows(found, item),
-        "before": number - 1 if number > 0 else None,
-        "after": number + 1 if number + 1 < found.size else None,
+    data = {
+        "task": {"id": found.id, "name": found.name, "size": found.size},
+        "deleted": sorted(found.deleted_frames),
+        "labels": labels_of(found),
+        "tools": [
+            {
+                "id": spec.id,
+                "name": spec.name,
+                "kind": spec.kind.value,
+                "state": spec.state,
+                "shape_types": list(spec.supported_shape_types),
+                "negative": spec.interactor is None or spec.interactor.min_neg_points >= 0,
+            }
+            for spec in _functions()
+            if spec.kind in (Kind.INTERACTOR, Kind.TRACKER) and spec.state in CALLABLE
+        ],
+        "frame": frame_json(found, number),
     }
-    return show(request, "frame.html", context)
+    return show(request, "frame.html", {"task": found, "number": number, "data": data})
+
+
+@page("GET")
+def frame_data(request: HttpRequest, task_id: int, number: int) -> HttpResponse:
+    """Answer one frame with its annotations as JSON."""
+    found = task_of(request, task_id)
+    if number >= found.size:
+        raise Http404(f"Task {task_id} has {found.size} frames.")
+    return JsonResponse(frame_json(found, number))
+
+
+def _functions() -> list[FunctionSpec]:
+    """Return the functions that can be used; none if the platform was never reached."""
+    try:
+        return registry.listed()
+    except LambdaError:
+        return []

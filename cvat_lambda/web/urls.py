@@ -12,8 +12,10 @@ urlpatterns = [
     path("", task_views.home, name="home"),
     path("login", LoginView.as_view(redirect_authenticated_user=True), name="login"),
     path("logout", require_POST(LogoutView.as_view()), name="logout"),
+    path("tasks/new", task_views.new_task, name="new-task"),
     path("tasks/<int:task_id>", task_views.task, name="task"),
     path("tasks/<int:task_id>/frames/<int:number>", task_views.frame, name="frame"),
+    path("tasks/<int:task_id>/frames/<int:number>/data", task_views.frame_data, name="frame-data"),
     path("", include("cvat_lambda.web.console_urls")),
     path("", include("cvat_lambda.web.metrics")),
 ]

@@ -129,19 +129,23 @@ def test_task_page_of_a_video_does_not_decode_it(
     (storage.data_folder(row.data.folder) / row.path).write_bytes(b"no video any more")
     page = client_for(alice).get(f"/tasks/{task.pk}").content.decode()
     assert page.count(f'viewBox="0 0 {row.width} {row.height}"') == 5
-    frame = client_for(alice).get(f"/tasks/{task.pk}/frames/4").content.decode()
-    assert "viewBox" not in frame  # the frame page decodes the frame and shows the error
-    assert "frame 4 " in frame
-    assert "cannot be read as an image" in frame
+    frame = client_for(alice).get(f"/tasks/{task.pk}/frames/4/data").json()
+    assert "frame 4 " in frame["problem"]  # the frame page decodes the frame
+    assert "cannot be read as an image" in frame["problem"]
 
 
 def test_frame_page_names_the_request_of_each_shape(
     client_for: ClientFor, alice: User, task: models.Task, request_row: Request
 ) -> None:
-    page = client_for(alice).get(f"/tasks/{task.pk}/frames/0").content.decode()
-    assert "person 0.87" in page
-    assert "person-finder v4 (abc)" in page
-    assert f"/requests/{request_row.pk}" in page
+    client = client_for(alice)
+    (shape,) = client.get(f"/tasks/{task.pk}/frames/0/data").json()["annotations"]
+    assert (shape["kind"], shape["points"], shape["score"]) == ("shape", [10, 20, 300, 400], 0.87)
+    assert shape["made_by"] == {
+        "request": request_row.pk,
+        "url": f"/requests/{request_row.pk}",
+        "version": "person-finder v4",
+    }
+    assert '"name": "person"' in client.get(f"/tasks/{task.pk}/frames/0").content.decode()
 
 
 def test_frame_page_names_the_request_of_tracks_and_tags(
@@ -172,11 +176,11 @@ def test_frame_page_names_the_request_of_tracks_and_tags(
     assert whole.count("<polyline") == 3
     assert middle in whole
     assert re.findall(r"<figcaption>(.*)</figcaption>", whole)[1].endswith("· 1 shape · night")
-    page = client.get(f"/tasks/{task.pk}/frames/1").content.decode()
-    assert middle in page
-    cells = re.findall(r"<td>(person|night)</td><td>([^<]*)</td>", page)
-    assert cells == [("person", "rectangle, track"), ("night", "tag")]
-    assert page.count(f"/requests/{request_row.pk}") == 2
+    track, tag = client.get(f"/tasks/{task.pk}/frames/1/data").json()["annotations"]
+    assert (track["kind"], track["points"]) == ("track", [15, 30, 35, 50])
+    assert [shape["frame"] for shape in track["track"]["shapes"]] == [0, 2]
+    assert (tag["kind"], tag["label_id"]) == ("tag", night)
+    assert track["made_by"]["request"] == tag["made_by"]["request"] == request_row.pk
 
 
 def test_track_without_an_end_is_shown_until_the_last_frame_of_its_job(
@@ -190,8 +194,9 @@ def test_track_without_an_end_is_shown_until_the_last_frame_of_its_job(
     track = Track(frame=0, label_id=label.id or 0, shapes=(key,))
     with engine.atomic():
         engine.apply(Change(task_id=task.pk, frames=(0,), add=LabeledData(tracks=(track,))))
-    pages = [client_for(alice).get(f"/tasks/{task.pk}/frames/{n}").content for n in range(3)]
-    assert [b"<polyline" in page for page in pages] == [True, True, False]
+    client = client_for(alice)
+    found = [client.get(f"/tasks/{task.pk}/frames/{n}/data").json() for n in range(3)]
+    assert [len(frame["annotations"]) for frame in found] == [1, 1, 0]
 
 
 def test_request_page_shows_the_causes_of_failed_frames(

@@ -23,7 +23,9 @@ TO_LOGIN = 302
 TABLE = [
     ("GET", "/", None, (200, 200, 200, TO_LOGIN)),
     ("GET", "/tasks/{task}", None, (200, 200, 404, TO_LOGIN)),
+    ("GET", "/tasks/new", None, (200, 200, 200, TO_LOGIN)),
     ("GET", "/tasks/{task}/frames/0", None, (200, 200, 404, TO_LOGIN)),
+    ("GET", "/tasks/{task}/frames/0/data", None, (200, 200, 404, TO_LOGIN)),
     ("GET", "/functions", None, (200, 200, 200, TO_LOGIN)),
     ("POST", "/functions", {}, (302, 302, 302, TO_LOGIN)),
     ("GET", "/functions/finder", None, (200, 200, 200, TO_LOGIN)),

@@ -5,6 +5,7 @@ document.body.addEventListener("htmx:configRequest", (event) => {
 });
 
 document.addEventListener("submit", (event) => {
+  if (event.defaultPrevented) return;
   const question = event.submitter?.dataset.confirm ?? event.target.dataset.confirm;
   if (question && !window.confirm(question)) event.preventDefault();
 });

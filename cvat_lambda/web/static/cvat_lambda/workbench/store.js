@@ -1,0 +1,120 @@
+// The annotations of one frame, their changes, and undo. A change is written at once.
+import { call } from "../api.js";
+
+const LISTS = { shape: "shapes", tag: "tags", track: "tracks" };
+const OURS = ["kind", "made_by", "track"];
+
+// What the API takes: without the members that only this page knows.
+const bare = (item) => {
+  if (item.kind === "track") return item.track;
+  return Object.fromEntries(Object.entries(item).filter(([name]) => !OURS.includes(name)));
+};
+
+const withoutIds = (value) => {
+  if (Array.isArray(value)) return value.map(withoutIds);
+  if (value === null || typeof value !== "object") return value;
+  return Object.fromEntries(Object.entries(value).filter(([name]) => name !== "id").map(([name, inner]) => [name, withoutIds(inner)]));
+};
+
+const copy = (value) => JSON.parse(JSON.stringify(value));
+
+export class Store {
+  constructor(changed) {
+    this.changed = changed;
+    this.items = [];
+    this.done = [];
+    this.queue = Promise.resolve();
+  }
+
+  load(frame) {
+    this.job = frame.job;
+    this.frame = frame.number;
+    this.items = frame.annotations;
+    this.done = [];
+    this.changed();
+  }
+
+  // Changes are sent one after the other, since an update gives an annotation a new id.
+  enqueue(work) {
+    const result = this.queue.then(work);
+    this.queue = result.catch(() => undefined);
+    return result;
+  }
+
+  async send(action, item, body) {
+    const list = LISTS[item.kind];
+    const answer = await call("PATCH", `/api/jobs/${this.job}/annotations?action=${action}`, { version: 0, shapes: [], tags: [], tracks: [], [list]: [body] });
+    const [written] = answer[list];
+    if (item.kind === "track") item.track = written;
+    item.id = written.id;
+  }
+
+  async create(item) {
+    await this.send("create", item, withoutIds(bare(item)));
+    this.items.push(item);
+    this.changed();
+  }
+
+  async erase(item) {
+    await this.send("delete", item, bare(item));
+    this.items = this.items.filter((other) => other !== item);
+    this.changed();
+  }
+
+  async write(item, values) {
+    const before = copy(Object.fromEntries(Object.keys(values).map((name) => [name, item[name]])));
+    Object.assign(item, copy(values));
+    if (item.kind === "track" && "points" in values && !("track" in values)) this.setKeyframe(item);
+    if (item.kind === "track" && "label_id" in values) item.track.label_id = item.label_id;
+    try {
+      await this.send("update", item, bare(item));
+    } catch (error) {
+      Object.assign(item, before);
+      this.changed();
+      throw error;
+    }
+    this.changed();
+    return before;
+  }
+
+  setKeyframe(item) {
+    const keys = item.track.shapes.filter(({ frame }) => frame !== this.frame);
+    keys.push({ type: item.type, frame: this.frame, points: item.points, rotation: item.rotation, occluded: item.occluded, outside: false, z_order: item.z_order, attributes: [] });
+    item.track.shapes = keys.sort((one, two) => one.frame - two.frame);
+  }
+
+  add(item) {
+    return this.enqueue(async () => {
+      await this.create(item);
+      this.remember(() => this.erase(item));
+    });
+  }
+
+  remove(item) {
+    return this.enqueue(async () => {
+      await this.erase(item);
+      this.remember(() => this.create(item));
+    });
+  }
+
+  change(item, values) {
+    return this.enqueue(async () => {
+      const tracked = item.kind === "track" ? { track: copy(item.track) } : {};
+      const before = await this.write(item, values);
+      this.remember(() => this.write(item, { ...before, ...tracked, ...(item.kind === "track" ? { track: { ...tracked.track, id: item.track.id } } : {}) }));
+    });
+  }
+
+  remember(inverse) {
+    this.done.push(inverse);
+    this.changed();
+  }
+
+  undo() {
+    return this.enqueue(async () => {
+      const inverse = this.done.pop();
+      if (inverse) await inverse();
+      this.changed();
+    });
+  }
+}

@@ -1,0 +1,234 @@
+"""The workbench in a real browser: upload, edit, click, track, keys."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from PIL import Image
+from playwright.sync_api import Locator, Page, expect
+
+from cvat_lambda.annotations.types import LabeledData, Shape
+from cvat_lambda.engine import get_engine
+from cvat_lambda.engine.port import Change
+from cvat_lambda.engine.standalone import models
+from cvat_lambda.engine.standalone.tasks import create_task
+from tests.conftest import IMAGES
+from tests.integration.requests.conftest import make_images, store_function
+from tests.integration.requests.function_server import FunctionServer
+
+Open = Callable[..., Page]
+LABELS = [{"name": "cup", "type": "any"}, {"name": "spoon", "type": "any"}]
+
+
+@pytest.fixture
+def task(transactional_db: None, alice: User) -> models.Task:
+    """A task of two photographs. There is a box of a cup on the first one."""
+    made = create_task(alice, "Table", LABELS, [IMAGES / "coffee.png", IMAGES / "chelsea.png"])
+    engine = get_engine()
+    cup = engine.task(made.pk).labels[0].id or 0
+    box = Shape(type="rectangle", frame=0, label_id=cup, points=(100, 50, 300, 250), score=0.4)
+    with engine.atomic():
+        engine.apply(Change(task_id=made.pk, frames=(0,), add=LabeledData(shapes=(box,))))
+    return made
+
+
+def drag(page: Page, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """Drag the mouse between two points of the frame, given in its pixels."""
+    one, two = _on_screen(page, start), _on_screen(page, end)
+    page.mouse.move(*one)
+    page.mouse.down()
+    page.mouse.move((one[0] + two[0]) / 2, (one[1] + two[1]) / 2)
+    page.mouse.move(*two)
+    page.mouse.up()
+
+
+def _on_screen(page: Page, point: tuple[float, float]) -> tuple[float, float]:
+    picture = page.locator("#canvas svg > image")
+    place = picture.bounding_box()
+    assert place is not None
+    width = float(picture.get_attribute("width") or 1)
+    scale = place["width"] / width
+    return place["x"] + point[0] * scale, place["y"] + point[1] * scale
+
+
+def shapes(task: models.Task) -> list[Shape]:
+    return list(get_engine().annotations(task.pk).shapes)
+
+
+def rows(page: Page) -> Locator:
+    return page.locator("#list .name")
+
+
+def test_task_is_created_from_dropped_files_and_typed_labels(
+    open_page: Open, alice: User, transactional_db: None
+) -> None:
+    page = open_page(alice, "/tasks/new")
+    page.get_by_label("or choose files").set_input_files(
+        [IMAGES / "coffee.png", IMAGES / "chelsea.png"]
+    )
+    expect(page.get_by_label("Name", exact=True)).to_have_value("coffee")
+    page.get_by_label("Name", exact=True).fill("Table")
+    page.get_by_label("Label name").fill("cup")
+    page.get_by_label("Label type").select_option("mask")
+    page.get_by_role("button", name="Create").click()
+    expect(page.get_by_role("heading", name="Table task #")).to_be_visible()
+    made = models.Task.objects.get()
+    found = get_engine().task(made.pk)
+    assert (found.size, [(label.name, label.type) for label in found.labels]) == (
+        2,
+        [("cup", "mask")],
+    )
+
+
+def test_upload_of_a_broken_file_shows_why_and_leaves_no_task(
+    open_page: Open, alice: User, transactional_db: None, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no image")
+    page = open_page(alice, "/tasks/new")
+    page.get_by_label("or choose files").set_input_files(broken)
+    page.get_by_label("Label name").fill("cup")
+    page.get_by_role("button", name="Create").click()
+    expect(page.locator("#problem")).to_contain_text("broken.jpg")
+    expect(page.get_by_role("button", name="Create")).to_be_enabled()
+    assert not models.Task.objects.exists()
+
+
+def test_box_is_moved_relabelled_removed_and_restored_by_undo(
+    open_page: Open, alice: User, task: models.Task
+) -> None:
+    page = open_page(alice, f"/tasks/{task.pk}/frames/0")
+    expect(rows(page)).to_have_text(["cup 0.40"])
+    drag(page, (200, 150), (230, 170))
+    expect(page.get_by_role("button", name="Undo")).to_be_enabled()
+    (moved,) = shapes(task)
+    assert moved.points == pytest.approx((130, 70, 330, 270), abs=2)
+    page.keyboard.press("2")
+    expect(rows(page)).to_have_text(["spoon 0.40"])
+    page.keyboard.press("Delete")
+    expect(rows(page)).to_have_count(0)
+    for name in ("spoon 0.40", "cup 0.40"):
+        page.keyboard.press("Control+z")
+        expect(rows(page)).to_have_text([name])
+    page.keyboard.press("Control+z")
+    expect(page.get_by_role("button", name="Undo")).to_be_disabled()
+    (restored,) = shapes(task)
+    assert restored.points == pytest.approx((100, 50, 300, 250))
+
+
+def test_filters_hide_annotations_by_score_and_label(
+    open_page: Open, alice: User, task: models.Task
+) -> None:
+    page = open_page(alice, f"/tasks/{task.pk}/frames/0")
+    page.get_by_label("Lowest score").fill("0.5")
+    expect(page.locator("#canvas .shape")).to_have_count(0)
+    page.get_by_label("Lowest score").fill("0.3")
+    expect(page.locator("#canvas .shape")).to_have_count(1)
+
+
+def test_workbench_is_used_with_the_keyboard_alone(
+    open_page: Open, alice: User, task: models.Task
+) -> None:
+    page = open_page(alice, f"/tasks/{task.pk}/frames/0")
+    page.keyboard.press("ArrowRight")
+    expect(page).to_have_url(f"{page.url.rsplit('/', 1)[0]}/1")
+    page.keyboard.press("ArrowLeft")
+    name = rows(page).first
+    name.focus()
+    page.keyboard.press("Enter")
+    expect(name).to_have_attribute("aria-pressed", "true")
+    page.locator("#canvas").focus()
+    page.keyboard.press("Shift+ArrowRight")
+    expect(page.get_by_role("button", name="Undo")).to_be_enabled()
+    (moved,) = shapes(task)
+    assert moved.points == (101, 50, 301, 250)
+
+
+def segment(payload: dict[str, Any]) -> Any:
+    """Answer a square of 20 pixels around the first click, without the other clicks."""
+    image = Image.open(io.BytesIO(base64.b64decode(payload["image"])))
+    (x, y), *_ = payload["pos_points"]
+    mask = [[0] * image.width for _ in range(image.height)]
+    for row in mask[int(y) - 10 : int(y) + 10]:
+        row[int(x) - 10 : int(x) + 10] = [1] * 20
+    for _, top in payload["neg_points"]:
+        for row in mask[int(top) :]:
+            row[:] = [0] * image.width
+    return {"mask": mask}
+
+
+def test_clicks_make_a_mask_that_enter_keeps(
+    open_page: Open, alice: User, task: models.Task, function: FunctionServer
+) -> None:
+    function.behave = segment
+    store_function(function.url, "clicks", kind="interactor", labels=[], min_neg_points="0")
+    page = open_page(alice, f"/tasks/{task.pk}/frames/1")
+    page.keyboard.press("c")
+    page.mouse.click(*_on_screen(page, (200, 100)))
+    expect(page.locator("#state")).to_contain_text("Mask in")
+    page.mouse.click(*_on_screen(page, (200, 105)), button="right")
+    expect(page.locator("#canvas .negative")).to_have_count(1)
+    expect(page.get_by_role("button", name="Keep")).to_be_enabled()
+    page.keyboard.press("Enter")
+    expect(rows(page)).to_have_text(["cup"])
+    (mask,) = [shape for shape in shapes(task) if shape.type == "mask"]
+    assert mask.frame == 1
+    left, top, right, bottom = mask.points[-4:]
+    assert (right - left + 1, bottom - top + 1) == (20, pytest.approx(15, abs=2))
+
+
+@pytest.fixture
+def follower(function: FunctionServer, transactional_db: None) -> None:
+    """A tracker that moves its box by two pixels a frame, and loses it on frame 4."""
+
+    def follow(payload: dict[str, Any]) -> Any:
+        if not payload["states"]:
+            return {"shapes": payload["shapes"], "states": [[0, *payload["shapes"][0]["points"]]]}
+        frame, left, top, right, bottom = payload["states"][0]
+        found = [left + 2, top, right + 2, bottom]
+        shape = None if frame == 3 else {"type": "rectangle", "points": found}
+        return {"shapes": [shape], "states": [None if shape is None else [frame + 1, *found]]}
+
+    function.behave = follow
+    store_function(
+        function.url, "follower", kind="tracker", labels=[], supported_shape_types="rectangle"
+    )
+
+
+@pytest.mark.usefixtures("follower")
+def test_drawn_box_is_followed_until_it_is_lost_and_kept_as_a_track(
+    open_page: Open, alice: User, tmp_path: Path
+) -> None:
+    task = create_task(alice, "Street", LABELS, make_images(tmp_path / "images", 6))
+    page = open_page(alice, f"/tasks/{task.pk}/frames/0")
+    page.keyboard.press("t")
+    drag(page, (10, 10), (30, 30))
+    expect(page.locator("#state")).to_contain_text("The object was lost on frame 4")
+    page.keyboard.press("Enter")
+    expect(page.locator("#list small")).to_have_text(["rectangle, track · semi-auto"])
+    (track,) = get_engine().tracks(task.pk)
+    assert [shape.frame for shape in track.shapes] == [0, 1, 2, 3, 4]
+    assert [shape.outside for shape in track.shapes] == [False] * 4 + [True]
+    first, last = track.shapes[0].points[0], track.shapes[3].points[0]
+    assert last - first == pytest.approx(6, abs=0.01)
+
+
+def test_task_is_renamed_and_deleted_on_its_page(
+    open_page: Open, alice: User, task: models.Task
+) -> None:
+    page = open_page(alice, f"/tasks/{task.pk}")
+    page.get_by_text("More").click()
+    page.get_by_label("Name").fill("Breakfast")
+    page.get_by_role("button", name="Rename").click()
+    expect(page.get_by_role("heading", name="Breakfast")).to_be_visible()
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_text("More").click()
+    page.get_by_role("button", name="Delete the task").click()
+    expect(page.get_by_text("No tasks yet.")).to_be_visible()
+    assert not models.Task.objects.exists()
