@@ -12,7 +12,7 @@ from rest_framework.request import Request as HttpRequest
 from rest_framework.response import Response
 
 from cvat_lambda.annotations.mask_text import MaskText, splice
-from cvat_lambda.api import schema
+from cvat_lambda.api import function_list, schema
 from cvat_lambda.api.base import LambdaViewSet
 from cvat_lambda.api.browser_compat import is_browser
 from cvat_lambda.api.call_limits import call_limits
@@ -48,10 +48,9 @@ class FunctionViewSet(LambdaViewSet):
     lookup_field = "func_id"
     lookup_value_regex = "[^/]+"  # the answer is JSON in any case
 
-    def list(self, request: HttpRequest) -> Response:
+    def list(self, request: HttpRequest) -> HttpResponse:
         """List functions as an array without pages."""
-        page = is_browser(request)
-        return Response([describe(spec, to_page=page) for spec in registry.listed(ask=True)])
+        return function_list.respond(request, registry.listed(ask=True))
 
     def retrieve(self, request: HttpRequest, func_id: str) -> Response:
         return Response(

@@ -9,7 +9,6 @@ person may ask the platform (`Ask`).
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from enum import Enum
@@ -39,6 +38,7 @@ __all__ = [
 ]
 
 _FRESH_S: Final = 1.0  # the platform is not read again within this time
+_ROWS_AT_ONCE: Final = 500
 _ASK_TIMEOUT_S: Final = 2.0  # the longest time that a person waits for the platform
 
 
@@ -99,13 +99,14 @@ def listed(*, ask: bool = False) -> list[FunctionSpec]:
     """
     if ask and settings.FUNCTIONS_REFRESH_S > 0:
         refresh(max_age_s=_FRESH_S, timeout_s=_ASK_TIMEOUT_S)
-    found = list(rows().filter(enabled=True))
-    if not found:
+    enabled = rows().filter(enabled=True)
+    found = _usable(enabled)
+    if not found and not enabled.exists():
         result = read_first_list()
-        found = list(rows().filter(enabled=True))
-        if not found and result.error:
+        found = _usable(enabled)
+        if result.error and not found and not enabled.exists():
             raise PlatformUnreachable(result.error)
-    return list(_usable(found))
+    return found
 
 
 def _asks(ask: Ask, found: Found | None) -> bool:
@@ -147,11 +148,17 @@ def spec_of(row: Function) -> FunctionSpec:
     return spec
 
 
-def _usable(found: Iterable[Function]) -> Iterable[FunctionSpec]:
-    for row in found:
-        if row.problem:
-            continue
-        try:
-            yield spec_of(row)
-        except FunctionSpecInvalid:
-            continue  # the reason is in the row as soon as it is read again
+def _usable(enabled: QuerySet[Function]) -> list[FunctionSpec]:
+    """Return the specs of functions without a problem. Read only rows that have changed."""
+    changes = dict(enabled.filter(problem="").values_list("pk", "changed_at"))
+    with _lock:
+        cached = [(pk, at, _specs.get(pk)) for pk, at in changes.items()]
+    specs = {pk: found[1] for pk, at, found in cached if found is not None and found[0] == at}
+    changed = [pk for pk in changes if pk not in specs]
+    for start in range(0, len(changed), _ROWS_AT_ONCE):
+        for row in enabled.filter(pk__in=changed[start : start + _ROWS_AT_ONCE]):
+            try:
+                specs[row.pk] = spec_of(row)
+            except FunctionSpecInvalid:
+                continue  # the reason is in the row as soon as it is read again
+    return [specs[pk] for pk in changes if pk in specs]

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from typing import Any
 
-SUITES = ("batch", "calls", "connections", "runtime", "load", "functions", "tracking")
+SUITES = ("batch", "calls", "connections", "runtime", "load", "functions", "tracking", "scale")
 
 
 def parse() -> argparse.Namespace:

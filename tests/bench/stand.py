@@ -30,7 +30,11 @@ def prepare(home: Path) -> None:
     os.environ.pop("CVAT_LAMBDA_REDIS_URL", None)
     os.environ["CVAT_LAMBDA_HOME"] = str(home)
     os.environ["CVAT_LAMBDA_REDIS_URL"] = services.redis_url()
-    os.environ["DATABASE_URL"] = services.postgresql_url(durable=True)
+    os.environ["DATABASE_URL"] = (
+        f"sqlite:///{home}/db.sqlite3"
+        if os.environ.get("CVAT_LAMBDA_BENCH_DATABASE") == "sqlite"
+        else services.postgresql_url(durable=True)
+    )
     os.environ["DJANGO_SETTINGS_MODULE"] = "cvat_lambda.server.settings"
     os.environ["CVAT_LAMBDA_FUNCTIONS_REFRESH_S"] = "0"
     os.environ["CVAT_LAMBDA_ENDPOINT_ALLOWED_HOSTS"] = "127.0.0.1/32"

@@ -150,6 +150,8 @@ class Request(models.Model):
         ordering: ClassVar = ["-created_at"]
         permissions: ClassVar = [(PRIORITIZE, "Can put requests before those of others")]
         indexes: ClassVar = [
+            models.Index(fields=["created_at"], name="lambda_req_created_idx"),
+            models.Index(fields=["owner", "created_at"], name="lambda_req_owner_idx"),
             models.Index(fields=["status", "created_at"], name="lambda_req_status_idx"),
             models.Index(fields=["task_id", "created_at"], name="lambda_req_task_idx"),
             models.Index(fields=["function_id", "created_at"], name="lambda_req_function_idx"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from django.db.models import Case, F, QuerySet, When, Window
+from django.db.models import F, Q, QuerySet, Window
 from django.db.models.functions import RowNumber
 
 from cvat_lambda.requests.store.models import (
@@ -28,14 +28,17 @@ def most_relevant(requests: QuerySet[Request], user_id: int, limit: int) -> list
     If there are more than ``limit``, live requests come before ended ones, then the user's own
     before those of others, then newer before older.
     """
-    rank = Case(
-        When(status__in=LIVE, owner_id=user_id, then=0),
-        When(status__in=LIVE, then=1),
-        When(owner_id=user_id, then=2),
-        default=3,
-    )
-    ranked = requests.annotate(rank=rank).order_by("rank", "-created_at")
-    return sorted(ranked[:limit], key=lambda request: request.created_at, reverse=True)
+    newest = requests.order_by("-created_at")
+    found = list(newest[: limit + 1])
+    if len(found) > limit:
+        # Each of these queries reads an index in order; one ORDER BY over the ranks would sort all.
+        live, own = Q(status__in=LIVE), Q(owner_id=user_id)
+        found = []
+        for wanted in (live & own, live & ~own, own & ~live, ~own & ~live):
+            found += newest.filter(wanted)[: limit - len(found)]
+            if len(found) == limit:
+                break
+    return sorted(found, key=lambda request: request.created_at, reverse=True)
 
 
 def outcomes_of(request: Request, status: str | None = None) -> QuerySet[Outcome]:

@@ -1,0 +1,44 @@
+"""The answer of ``GET /api/lambda/functions``, which contains every function.
+
+The JSON of a function is kept until its spec changes, since an installation may have thousands of
+functions and CVAT's pages ask for the list often.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Final
+
+from django.http import HttpResponse
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from cvat_lambda.api.browser_compat import is_browser
+from cvat_lambda.functions.describe import describe
+from cvat_lambda.functions.spec import FunctionSpec
+
+_lock: Final = threading.Lock()
+# (media type, for a browser) -> id -> the spec and its JSON
+_kept: Final[dict[tuple[str, bool], dict[str, tuple[FunctionSpec, bytes]]]] = {}
+
+
+def respond(request: Request, specs: Sequence[FunctionSpec]) -> HttpResponse:
+    """Return the functions as a JSON array without pages."""
+    page = is_browser(request)
+    renderer, media_type = request.accepted_renderer, request.accepted_media_type
+    if not isinstance(renderer, JSONRenderer) or ";" in media_type:  # such as indent=4
+        return Response([describe(spec, to_page=page) for spec in specs])
+    with _lock:
+        old = _kept.get((media_type, page), {})
+    new = {}
+    for spec in specs:
+        kept = old.get(spec.id)
+        if kept is None or kept[0] is not spec:
+            kept = spec, renderer.render(describe(spec, to_page=page), media_type)
+        new[spec.id] = kept
+    with _lock:
+        _kept[media_type, page] = new
+    body = b"[" + b",".join(text for _, text in new.values()) + b"]"
+    return HttpResponse(body, content_type=media_type)
