@@ -18,7 +18,7 @@ from cvat_lambda.runtime.authorization import token_in
 from cvat_lambda.runtime.client import DEFAULT_URL, DashboardClient
 from cvat_lambda.runtime.deploy.settings import DEFAULT_MAX_WORKERS, MAX_WORKERS_VARIABLE
 from cvat_lambda.runtime.errors import RuntimeFault
-from cvat_lambda.runtime.scaffold import new_folder
+from cvat_lambda.runtime.scaffold import as_subcommand, new_folder
 from cvat_lambda.runtime.service import DEFAULT_PORT, ServiceOptions, run
 from cvat_lambda.runtime.spec.function_file import DEFAULT_NAMESPACE, DEFAULT_PROJECT
 from cvat_lambda.runtime.worker.death_signal import end_with_parent
@@ -43,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         words.insert(0, "serve")  # `python -m cvat_lambda.runtime serverless/` serves
     if first == "deploy":
         words = arguments.as_nuctl_arguments(words)
+    if first == "new":
+        words = as_subcommand(words)
     parsed = make_parser().parse_args(words)
     level = str(getattr(parsed, "log_level", "info")).upper()
     logging.basicConfig(level=level, format="%(levelname)s %(message)s")

@@ -4,7 +4,8 @@ The tests of the catalogue's networks run inside each distinct environment. Each
 linted, served by the embedded runtime and called with pictures, and its answers are checked.
 Functions whose official weights are not available are served with stand-ins of the same names and
 shapes. A function-gpu.yaml that differs by more than a GPU is tested too, on the CPU. Finally the
-tests of the packaged functions compare answers about photographs with what is in them.
+tests of the packaged functions compare answers about photographs with what is in them, and the
+torchvision functions of CVAT's SDK run with random weights.
 
 Environments, weights and proofs are cached per user. A proof holds until the function's folder,
 serverless/common, the runtime or the tests of the functions change.
@@ -43,6 +44,7 @@ from tests.functions.proofs import Proofs, digest_of
 REPOSITORY = Path(__file__).resolve().parents[2]
 CATALOGUE = REPOSITORY / "tests" / "functions" / "catalogue"
 PACKAGED = REPOSITORY / "tests" / "functions" / "packaged"
+NATIVE = REPOSITORY / "tests" / "functions" / "native"
 RUNTIME = REPOSITORY / "cvat_lambda" / "runtime"
 HARNESS = REPOSITORY / "tests" / "integration" / "runtime" / "harness.py"
 DATA = REPOSITORY / "tests" / "data"
@@ -107,10 +109,10 @@ def run_network_tests(python: Path, tools: Path) -> Outcome:
     return run_command([*command, str(CATALOGUE)], variables, good=(0, NO_TESTS))
 
 
-def run_packaged_tests() -> Outcome:
-    """Run the tests of the packaged functions in one process, because they share one runtime."""
+def run_served_tests(folder: Path) -> Outcome:
+    """Run the tests of served functions in one process, because they share one runtime."""
     command = [sys.executable, "-m", "pytest", "-n0", "-p", "no:cacheprovider"]
-    return run_command([*command, str(PACKAGED)], {})
+    return run_command([*command, str(folder)], {})
 
 
 def stand_ins(name: str, python: Path, place: Path) -> Mapping[str, str]:
@@ -210,7 +212,23 @@ def packaged_proof() -> Proof:
     return Proof(
         name="answers of the packaged functions",
         digest=digest_of(inputs, sys.executable),
-        run=run_packaged_tests,
+        run=partial(run_served_tests, PACKAGED),
+    )
+
+
+def native_proof() -> Proof:
+    """Return the proof that runs the torchvision functions of CVAT's SDK."""
+    inputs = [
+        NATIVE,
+        CATALOGUE / "makers" / "torchvision_ops.py",
+        HARNESS,
+        RUNTIME,
+        REPOSITORY / "serverless" / "common",
+    ]
+    return Proof(
+        name="torchvision functions of CVAT's SDK",
+        digest=digest_of(inputs, sys.executable),
+        run=partial(run_served_tests, NATIVE),
     )
 
 
@@ -241,7 +259,7 @@ def prove(names: Sequence[str], proofs: Proofs, *, anew: bool) -> list[str]:
         for future in as_completed(built):
             begin(proofs_of(built[future], future.result(), chosen))
         if not names:
-            begin([packaged_proof()])
+            begin([packaged_proof(), native_proof()])
     failed = []
     for ended, proof in running.items():
         if ended.result():

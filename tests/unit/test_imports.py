@@ -83,6 +83,7 @@ RULES: dict[str, set[str]] = {
     | {"runtime/spec", "runtime/client", "runtime/commands", "runtime"},
     "runtime": RUNTIME_BASE
     | {f"runtime/{name}" for name in ("spec", "weights", "deploy", "dashboard", "check")}
+    | {"runtime/environments", "runtime/processes"}
     | {"runtime/client", "runtime/commands", "runtime/worker"},
     "checks": BASE,
     "apps": {"checks", "observability", "functions", "gateway", "requests", "requests/store"},

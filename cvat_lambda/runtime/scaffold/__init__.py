@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from cvat_lambda.runtime.scaffold import yolo
+from cvat_lambda.runtime.scaffold import native, yolo
 from cvat_lambda.runtime.scaffold.kinds import KINDS, new_function
+from cvat_lambda.runtime.scaffold.native import as_subcommand
 
-__all__ = ["KINDS", "add_new_arguments", "new_folder", "new_function"]
+__all__ = ["KINDS", "add_new_arguments", "as_subcommand", "new_folder", "new_function"]
 
 _FAMILIES: Final = {"yolo": yolo}
 
@@ -30,6 +31,7 @@ def add_new_arguments(parser: argparse.ArgumentParser) -> None:
             action="store_true",
             help="write a folder anew that an earlier call made, after another training",
         )
+    native.add_arguments(kinds.add_parser("native", help=native.HELP, description=native.HELP))
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +44,8 @@ def new_folder(options: Mapping[str, Any]) -> Path:
 
     Raise RuntimeFault if they cannot be used; nothing is written then.
     """
+    if options["kind"] == "native":
+        return native.write(options)
     family = _FAMILIES.get(options["kind"])
     if family is None:
         return new_function(options["kind"], options["name"], options["into"])

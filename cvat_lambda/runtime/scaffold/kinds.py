@@ -9,7 +9,7 @@ from typing import Final
 
 from cvat_lambda.runtime.errors import RuntimeFault
 
-_TEMPLATES: Final = Path(__file__).resolve().parents[1] / "templates"
+TEMPLATES: Final = Path(__file__).resolve().parents[1] / "templates"
 _NAME: Final = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
 
 
@@ -87,13 +87,22 @@ def new_function(kind: str, name: str, parent: Path) -> Path:
     """
     if kind not in _KINDS:
         raise RuntimeFault(f"{kind!r} is not a kind of function: one of {', '.join(KINDS)}")
+    folder = empty_folder(name, parent)
+    for file, text in _files(kind, name).items():
+        (folder / file).write_text(text, encoding="utf-8")
+    return folder
+
+
+def empty_folder(name: str, parent: Path) -> Path:
+    """Make the folder of a function and return it.
+
+    Raise RuntimeFault for a name that Nuclio refuses, or an existing folder.
+    """
     check_name(name)
     folder = parent / name
     if folder.exists():
         raise RuntimeFault(f"{folder} exists already: choose another name")
     folder.mkdir(parents=True)
-    for file, text in _files(kind, name).items():
-        (folder / file).write_text(text, encoding="utf-8")
     return folder
 
 
@@ -115,14 +124,16 @@ def _files(kind: str, name: str) -> dict[str, str]:
         "annotations": "\n".join(f"    {line}" for line in described.annotations),
         "call": described.call,
         "description": described.description,
+        "handler": "main:handler",
+        "extras": "",
     }
     files = {
-        file: filled(_TEMPLATES / f"{file}.template", words)
+        file: filled(TEMPLATES / f"{file}.template", words)
         for file in ("function.yaml", "main.py", "requirements.txt", "README.md")
     }
     if kind == "tracker":
         files["main.py"] += _TRACK
-    files["model.py"] = filled(_TEMPLATES / f"{kind}.model.py.template", words)
+    files["model.py"] = filled(TEMPLATES / f"{kind}.model.py.template", words)
     return files
 
 

@@ -62,6 +62,15 @@ def test_upload_in_one_request_becomes_frames(
     assert again.status_code == 409
 
 
+def test_task_without_files_has_no_member_data(
+    client: Client, empty: models.Task, pictures: list[Path]
+) -> None:
+    assert "data" not in client.get(f"/api/tasks/{empty.pk}").json()  # cvat-sdk 2.54 takes no null
+    client.post(f"/api/tasks/{empty.pk}/data", {"client_files[0]": as_upload(pictures[0])})
+    empty.refresh_from_db()
+    assert client.get(f"/api/tasks/{empty.pk}").json()["data"] == empty.data.pk
+
+
 @pytest.mark.django_db(transaction=True)  # another thread creates the frames
 @pytest.mark.parametrize("in_pieces", [False, True])
 def test_uploaded_video_becomes_frames(

@@ -1,7 +1,7 @@
 """Lets torchvision be imported beside a PyTorch for the CPU, whose wheel lacks its operators.
 
-To be imported before torchvision. The reference packages import it; of its operators only `nms` is
-used, and that is in plain PyTorch here.
+To be imported before torchvision. Only its operators `nms` and `roi_align` are used. They are in
+plain PyTorch here.
 """
 
 from __future__ import annotations
@@ -29,9 +29,23 @@ def nms(boxes: Tensor, scores: Tensor, max_iou: float) -> Tensor:
     return torch.tensor(kept, dtype=torch.long)
 
 
+def roi_align(
+    images: Tensor, rois: Tensor, scale: float, height: int, width: int, ratio: int, aligned: bool
+) -> Tensor:
+    """Return the features in boxes (k x 5: number of the image, xyxy) by torchvision's own rule."""
+    module = importlib.import_module("torchvision.ops.roi_align")
+    features: Tensor = module._roi_align(images, rois, scale, height, width, ratio, aligned)
+    return features
+
+
 LIBRARY = torch.library.Library("torchvision", "DEF")
 for _name in ("nms", "qnms"):
     LIBRARY.define(_SCHEMA.format(_name))
+LIBRARY.define(
+    "roi_align(Tensor input, Tensor rois, float spatial_scale, int pooled_height, "
+    "int pooled_width, int sampling_ratio, bool aligned) -> Tensor"
+)
 LIBRARY.impl("nms", nms, "CPU")
+LIBRARY.impl("roi_align", roi_align, "CPU")
 # Else it refuses to call an operator, wherever that came from.
 importlib.import_module("torchvision.extension")._has_ops = lambda: True

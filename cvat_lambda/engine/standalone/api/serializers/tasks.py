@@ -82,6 +82,11 @@ class TaskRead(_Owned):
         data = _data_of(task)
         return data.pk if data is not None else None
 
+    def to_representation(self, instance: models.Task) -> dict[str, Any]:
+        """Leave `data` out before the files have come: cvat-sdk 2.54 accepts no null there."""
+        shown: dict[str, Any] = super().to_representation(instance)
+        return {name: value for name, value in shown.items() if (name, value) != ("data", None)}
+
     def get_data_chunk_size(self, task: models.Task) -> int:
         data = _data_of(task)
         return data.chunk_size if data is not None else engine_settings.CHUNK_FRAMES
