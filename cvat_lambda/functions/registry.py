@@ -14,7 +14,8 @@ from datetime import datetime
 from enum import Enum
 from typing import Final, NamedTuple, cast
 
-from django.db.models import QuerySet
+from django.db.models import CharField, QuerySet
+from django.db.models.functions import Cast
 from django.utils import timezone
 
 from cvat_lambda.conf import settings
@@ -61,6 +62,7 @@ class Found(NamedTuple):
 
 _lock: Final = threading.Lock()
 _specs: Final[dict[str, tuple[datetime, FunctionSpec]]] = {}
+_listed: Final[dict[str, tuple[str, FunctionSpec]]] = {}  # with the time of the change as text
 
 
 def get(function_id: str, *, ask: Ask = Ask.NEVER) -> FunctionSpec:
@@ -150,9 +152,11 @@ def spec_of(row: Function) -> FunctionSpec:
 
 def _usable(enabled: QuerySet[Function]) -> list[FunctionSpec]:
     """Return the specs of functions without a problem. Read only rows that have changed."""
-    changes = dict(enabled.filter(problem="").values_list("pk", "changed_at"))
+    usable = enabled.filter(problem="")
+    # As text: to convert thousands of times is most of the work.
+    changes = dict(usable.values_list("pk", Cast("changed_at", CharField())))
     with _lock:
-        cached = [(pk, at, _specs.get(pk)) for pk, at in changes.items()]
+        cached = [(pk, at, _listed.get(pk)) for pk, at in changes.items()]
     specs = {pk: found[1] for pk, at, found in cached if found is not None and found[0] == at}
     changed = [pk for pk in changes if pk not in specs]
     for start in range(0, len(changed), _ROWS_AT_ONCE):
@@ -161,4 +165,7 @@ def _usable(enabled: QuerySet[Function]) -> list[FunctionSpec]:
                 specs[row.pk] = spec_of(row)
             except FunctionSpecInvalid:
                 continue  # the reason is in the row as soon as it is read again
+    with _lock:
+        _listed.clear()
+        _listed.update({pk: (changes[pk], spec) for pk, spec in specs.items()})
     return [specs[pk] for pk in changes if pk in specs]

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib import admin, messages
 from django.contrib.auth import get_user_model
+from django.core.paginator import Page, Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from cvat_lambda.errors import LambdaError
+from cvat_lambda.functions.spec import Kind
 from cvat_lambda.requests.control.cancel import cancel_request
 from cvat_lambda.requests.control.retry import retry_request
 from cvat_lambda.requests.store.models import Outcome, Request, Shard
@@ -58,6 +60,33 @@ class ShardInline(ReadOnly, Inline):
     )
 
 
+class KindFilter(admin.SimpleListFilter):
+    """Filter by the kind of the function, from the list of kinds."""
+
+    title = "kind of function"
+    parameter_name = "function_kind"
+
+    def lookups(self, http_request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(kind.value, kind.value) for kind in Kind]
+
+    def queryset(self, http_request: HttpRequest, requests: QuerySet[Any]) -> QuerySet[Any]:
+        return requests.filter(function_kind=self.value()) if self.value() else requests
+
+
+class PaginatorFromBothEnds(Paginator):  # type: ignore[type-arg]
+    """A paginator that reads pages of the second half from the end, so none skips many rows."""
+
+    def page(self, number: int | str) -> Page[Any]:
+        number = self.validate_number(number)
+        start = (number - 1) * self.per_page
+        stop = min(start + self.per_page, self.count)
+        if start <= self.count - stop:
+            return self._get_page(self.object_list[start:stop], number, self)
+        reverse = self.object_list.reverse()  # type: ignore[union-attr]
+        rows = list(reverse[self.count - stop : self.count - start])
+        return self._get_page(rows[::-1], number, self)
+
+
 @admin.register(Request)
 class RequestAdmin(ReadOnly, Admin):
     """A list of requests with owner, function, progress and error."""
@@ -76,10 +105,13 @@ class RequestAdmin(ReadOnly, Admin):
         "error_message",
         "webhook",
     )
-    list_filter = ("status", "function_kind", "function_id", "created_at")
+    # No filter that reads the values of all rows: a search finds functions, and a date hierarchy
+    # would look at each row.
+    list_filter = ("status", KindFilter, "created_at")
     list_select_related = ("owner",)
     search_fields = ("id", "function_id", f"owner__{USERNAME_FIELD}", "error_message")
-    date_hierarchy = "created_at"
+    paginator = PaginatorFromBothEnds
+    show_full_result_count = False
     inlines = (ShardInline,)
     actions = ("cancel_requests", "retry_requests")
 
@@ -136,7 +168,8 @@ class OutcomeAdmin(ReadOnly, Admin):
         "attempts",
         "version",
     )
-    list_filter = ("status", "code")
+    list_filter = ("status",)  # a filter by code would read the codes of all rows
+    paginator = PaginatorFromBothEnds
     list_select_related = ("request", "version")
     search_fields = ("request__id", "message")
     show_full_result_count = False  # counting all outcomes would be slow
