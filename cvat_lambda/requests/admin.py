@@ -80,11 +80,12 @@ class PaginatorFromBothEnds(Paginator):  # type: ignore[type-arg]
         number = self.validate_number(number)
         start = (number - 1) * self.per_page
         stop = min(start + self.per_page, self.count)
-        if start <= self.count - stop:
-            return self._get_page(self.object_list[start:stop], number, self)
-        reverse = self.object_list.reverse()  # type: ignore[union-attr]
-        rows = list(reverse[self.count - stop : self.count - start])
-        return self._get_page(rows[::-1], number, self)
+        rows: Any = self.object_list
+        if start > self.count - stop:
+            shown = list(rows.reverse()[self.count - stop : self.count - start])[::-1]
+        else:
+            shown = rows[start:stop]
+        return Page(shown, number, self)
 
 
 @admin.register(Request)
