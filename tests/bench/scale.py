@@ -146,7 +146,7 @@ def fill(size: Size) -> dict[str, Any]:
 def fill_functions(count: int) -> None:
     from cvat_lambda.functions.models import Function
 
-    metadata = {
+    metadata: dict[str, Any] = {
         "metadata": {
             "name": "",
             "annotations": {"type": "detector", "spec": json.dumps(LABELS), "name": "Detector"},
