@@ -21,6 +21,8 @@ class CvatLambdaConfig(AppConfig):
     def ready(self) -> None:
         # These modules register checks and receivers when they are imported.
         from cvat_lambda import checks  # noqa: F401
+        from cvat_lambda.agents import presence
+        from cvat_lambda.agents import queue as agent_queue
         from cvat_lambda.functions import background
         from cvat_lambda.functions.platforms import use_platform
         from cvat_lambda.gateway import nuclio
@@ -31,4 +33,6 @@ class CvatLambdaConfig(AppConfig):
         queue.register_tasks(queue.TaskNames(run_shard=RUN_SHARD, deliver_webhook=DELIVER_WEBHOOK))
         use_platform(nuclio.platform)
         background.start_with_the_first_http_request()
+        background.also_call(presence.mark_lost)
+        background.also_call(agent_queue.delete_ended)
         audit.connect()

@@ -17,6 +17,9 @@ DEFAULT_REPLACE = ("none", "function")
 # Settings of the standalone engine, which checks them itself; HOST_ is their former prefix.
 OTHER_PREFIXES = (f"{PREFIX}STANDALONE_", f"{PREFIX}HOST_")
 POSITIVE = (
+    "AGENT_LEASE_S",
+    "AGENT_MISSING_AFTER_S",
+    "AGENT_POLL_S",
     "BATCH_FRAMES",
     "BATCH_S",
     "CALL_TIMEOUT_S",

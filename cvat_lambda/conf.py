@@ -88,6 +88,11 @@ class Settings(TypedSettings):
     MAX_ATTEMPTS: int = 5  # invocations of one frame before it counts as failed
     ENDPOINT_ALLOWED_HOSTS: tuple[str, ...] = ()  # hosts, *.domains or networks of HTTP endpoints
 
+    # Agents of native functions.
+    AGENT_LEASE_S: float = 60.0  # of a function without its own time limit
+    AGENT_MISSING_AFTER_S: float = 90.0  # agents poll every 60 s, or keep an event stream open
+    AGENT_POLL_S: float = 5.0  # where the web server cannot keep event streams open
+
     # Background requests.
     DEFAULT_REPLACE: str = "function"  # none | function; of requests without replace and cleanup
     BATCH_FRAMES: int = 64  # frames written in one transaction, at most

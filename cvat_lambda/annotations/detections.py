@@ -54,13 +54,14 @@ def convert_detections(
     conv_mask_to_poly: bool = False,
     threshold: float | None = None,
     placement: Placement = WHOLE_FRAME,
+    strict: bool = False,
 ) -> Converted:
     """Convert a detector's answer to annotations of one frame.
 
     ``image_size`` is the (width, height) of the whole frame; without it nothing is clipped.
     ``placement`` says which part of the frame the function saw, and at which resolution. Items with
     a confidence below ``threshold`` are left out without a note. Raise AnswerError if the answer
-    is not an array of objects.
+    is not an array of objects, and with ``strict`` also if an item breaks the contract.
     """
     items = _read_items(answer)
     context = AnswerContext(
@@ -68,7 +69,7 @@ def convert_detections(
     )
     conversion = _Conversion(mapping, context, threshold, as_polygons=conv_mask_to_poly)
     for index, item in enumerate(items):
-        conversion.add(index, item)
+        conversion.add(index, item, strict=strict)
     return Converted(
         data=LabeledData(tags=tuple(conversion.tags), shapes=tuple(conversion.shapes)),
         notes=context.notes.result(),
@@ -109,11 +110,13 @@ class _Conversion:
         self._threshold = threshold
         self._as_polygons = as_polygons
 
-    def add(self, index: int, raw_item: object) -> None:
-        """Convert an item. One that breaks the contract is left out with a note."""
+    def add(self, index: int, raw_item: object, *, strict: bool) -> None:
+        """Convert an item. Unless ``strict``, one that breaks the contract gets a note."""
         try:
             self._add(index, raw_item)
         except AnswerError as exc:
+            if strict:
+                raise
             self._context.notes.add("invalid_item", f"{exc.message}; the item was left out")
 
     def _add(self, index: int, raw_item: object) -> None:

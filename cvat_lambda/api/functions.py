@@ -11,6 +11,7 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request as HttpRequest
 from rest_framework.response import Response
 
+from cvat_lambda.agents.access import find_function, visible
 from cvat_lambda.annotations.mask_text import MaskText, splice
 from cvat_lambda.api import function_list, schema
 from cvat_lambda.api.base import LambdaViewSet
@@ -50,7 +51,8 @@ class FunctionViewSet(LambdaViewSet):
 
     def list(self, request: HttpRequest) -> HttpResponse:
         """List functions as an array without pages."""
-        return function_list.respond(request, registry.listed(ask=True))
+        found = visible(self.access(), registry.listed(ask=True))
+        return function_list.respond(request, found)
 
     def retrieve(self, request: HttpRequest, func_id: str) -> Response:
         return Response(
@@ -80,7 +82,7 @@ class FunctionViewSet(LambdaViewSet):
         self.check_detail(function_id)
         if not FUNCTION_ID.fullmatch(function_id):
             raise FunctionNotFound
-        return registry.get(function_id, ask=ask)
+        return find_function(self.access(), function_id, ask=ask)
 
 
 def _response(request: HttpRequest, answer: Any) -> HttpResponse:

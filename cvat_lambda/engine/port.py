@@ -191,6 +191,13 @@ class Access(Protocol):
     def sees_everything(self) -> bool:
         """Whether the user is an administrator."""
 
+    @property
+    def organization_id(self) -> int | None:
+        """The organization in which the user works; None: in none."""
+
+    def is_member(self, organization_id: int) -> bool:
+        """Return whether the user is a member of an organization."""
+
     def job_meta(self, *, function_id: str, task_id: int, job_id: int | None) -> dict[str, Any]:
         """Return the meta of the RQ job, as the engine's server expects it."""
 

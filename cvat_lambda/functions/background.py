@@ -11,6 +11,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
 from typing import Final
 
 from django.core.signals import request_started
@@ -25,6 +26,7 @@ from cvat_lambda.functions.spec import FunctionSpec
 logger = logging.getLogger(__name__)
 
 _CHECK_PERIOD_S: Final = 1.0  # reports are handled at most this often
+_also: Final[list[Callable[[], object]]] = []
 
 
 def start(**kwargs: object) -> None:
@@ -39,6 +41,12 @@ def start(**kwargs: object) -> None:
 def start_with_the_first_http_request() -> None:
     """Start the thread with the first HTTP request of this process; other commands need none."""
     request_started.connect(start, dispatch_uid="cvat_lambda.functions.background")
+
+
+def also_call(task: Callable[[], object]) -> None:
+    """Call ``task`` whenever the table of functions is refreshed."""
+    if task not in _also:
+        _also.append(task)
 
 
 def report(spec: FunctionSpec, error: LambdaError | None, *, revision: str = "") -> None:
@@ -58,7 +66,8 @@ def report(spec: FunctionSpec, error: LambdaError | None, *, revision: str = "")
 def refresh_quietly() -> None:
     """Refresh, log what fails, and leave no database connection open in this thread."""
     try:
-        refresh()
+        for task in (refresh, *_also):
+            task()
     except DatabaseError as exc:
         logger.warning(
             "the functions could not be stored: %s", exc, extra={"action": "refresh_failed"}

@@ -16,7 +16,7 @@ from cvat_lambda.errors import (
     LambdaError,
     PlatformUnreachable,
 )
-from cvat_lambda.functions.models import ENDPOINT, MISSING, NUCLIO, Function
+from cvat_lambda.functions.models import ENDPOINT, MISSING, NATIVE, NUCLIO, Function
 from cvat_lambda.functions.platforms import platform
 from cvat_lambda.functions.refresh import mark_missing, store
 from cvat_lambda.functions.spec import FunctionSpec, State
@@ -44,7 +44,7 @@ def note_failure(function_id: str, error: LambdaError) -> None:
     if not isinstance(error, PlatformUnreachable | FunctionUnavailable | RevisionChanged):
         return
     row = Function.objects.filter(pk=function_id).first()
-    if row is None:
+    if row is None or row.platform == NATIVE:  # its agents report themselves
         return
     if row.platform == ENDPOINT:
         _set_state(row, "unhealthy", error.message)

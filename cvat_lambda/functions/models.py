@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from django.conf import settings as django_settings
 from django.db import models
 from django.utils import timezone
 
 # Who runs a function.
 NUCLIO: Final = "nuclio"
 ENDPOINT: Final = "endpoint"
-PLATFORMS: Final = [(NUCLIO, "Nuclio or the embedded runtime"), (ENDPOINT, "HTTP endpoint")]
+NATIVE: Final = "native"
+PLATFORMS: Final = [
+    (NUCLIO, "Nuclio or the embedded runtime"),
+    (ENDPOINT, "HTTP endpoint"),
+    (NATIVE, "agents of its owner"),
+]
 
 # Whether it can be called now: `cvat_lambda.functions.spec.State`.
 READY: Final = "ready"
@@ -24,7 +30,7 @@ STATES: Final = [
 
 
 class Function(models.Model):
-    """A function as its platform last described it, or an HTTP endpoint that a user added.
+    """A function: of a platform as that last described it, an HTTP endpoint, or a native one.
 
     If the platform no longer lists a function, its row is kept for a while with the state
     ``missing``, because the function may return.
@@ -46,8 +52,19 @@ class Function(models.Model):
     token = models.CharField(max_length=4096, blank=True, default="")  # bearer token
     timeout_s = models.FloatField("time limit, s", null=True, blank=True)
     enabled = models.BooleanField(default=True)
+    # Of a native function. A private one is visible to its owner and its organization only.
+    owner = models.ForeignKey(
+        django_settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+    )
+    organization_id = models.BigIntegerField(null=True, blank=True)
+    private = models.BooleanField(default=False)
     first_seen_at = models.DateTimeField(default=timezone.now, editable=False)
-    seen_at = models.DateTimeField(default=timezone.now, editable=False)  # in a platform's list
+    # When its platform last listed it, or when an agent of it was last heard of.
+    seen_at = models.DateTimeField(default=timezone.now, editable=False)
     checked_at = models.DateTimeField(default=timezone.now, editable=False)
     changed_at = models.DateTimeField(default=timezone.now, editable=False)  # of any field above
 

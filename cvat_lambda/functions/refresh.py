@@ -142,7 +142,7 @@ def store(name: str, raw: Any) -> bool:
         return False
     if row.platform != NUCLIO:
         logger.warning(
-            "function '%s' of the platform is hidden by an endpoint of the same name",
+            "function '%s' of the platform is hidden by another function of the same name",
             name,
             extra={"action": "function_hidden"},
         )
@@ -169,12 +169,14 @@ def store(name: str, raw: Any) -> bool:
     return changed
 
 
-def mark_missing(vanished: Iterable[Function]) -> None:
+def mark_missing(
+    vanished: Iterable[Function], *, message: str = "the function is not on its platform any more"
+) -> None:
     """Mark functions that their platform no longer has; their rows stay."""
     for row in vanished:
         before = row.state
         row.state = MISSING
-        row.message = "the function is not on its platform any more"
+        row.message = message
         row.checked_at = timezone.now()
         row.save()
         _notify(row.pk, before, row.state)

@@ -22,13 +22,21 @@ from cvat_lambda.conf import settings
 from cvat_lambda.errors import FunctionNotFound, FunctionSpecInvalid, PlatformUnreachable
 from cvat_lambda.functions.health import note_failure, note_success, read_function
 from cvat_lambda.functions.metadata import ID_PATTERN, parse_function
-from cvat_lambda.functions.models import CALLABLE, ENDPOINT, MISSING, Function
+from cvat_lambda.functions.models import (
+    CALLABLE,
+    ENDPOINT,
+    MISSING,
+    NATIVE,
+    NUCLIO,
+    Function,
+)
 from cvat_lambda.functions.refresh import RefreshResult, read_first_list, refresh
-from cvat_lambda.functions.spec import Address, FunctionSpec, State
+from cvat_lambda.functions.spec import Address, Audience, FunctionSpec, State
 
 __all__ = [
     "Ask",
     "RefreshResult",
+    "audience_of",
     "get",
     "listed",
     "note_failure",
@@ -119,7 +127,7 @@ def _asks(ask: Ask, found: Found | None) -> bool:
     if ask is Ask.IF_NOT_READY and found.state in CALLABLE:
         return False
     age_s = (timezone.now() - found.checked_at).total_seconds()
-    return found.platform != ENDPOINT and age_s > _FRESH_S
+    return found.platform == NUCLIO and age_s > _FRESH_S
 
 
 def rows() -> QuerySet[Function]:
@@ -143,11 +151,20 @@ def spec_of(row: Function) -> FunctionSpec:
     if row.platform == ENDPOINT:
         address = Address(platform="endpoint", endpoint_url=row.endpoint_url, token=row.token)
         spec = replace(spec, address=address)
+    elif row.platform == NATIVE:
+        spec = replace(spec, address=Address(platform="native"), audience=audience_of(row))
     if row.timeout_s is not None:
         spec = replace(spec, timeout_s=row.timeout_s)
     with _lock:
         _specs[row.pk] = (row.changed_at, spec)
     return spec
+
+
+def audience_of(row: Function) -> Audience | None:
+    """Return who may see a function; None: all users."""
+    if not row.private:
+        return None
+    return Audience(owner_id=row.owner_id, organization_id=row.organization_id)
 
 
 def _usable(enabled: QuerySet[Function]) -> list[FunctionSpec]:

@@ -26,13 +26,21 @@ State = Literal["ready", "building", "error", "unhealthy", "scaled_to_zero", "mi
 class Address:
     """Where a function can be called."""
 
-    platform: Literal["nuclio", "endpoint"] = "nuclio"
+    platform: Literal["nuclio", "endpoint", "native"] = "nuclio"
     namespace: str = ""
     http_port: int | None = None
     internal_urls: tuple[str, ...] = ()  # host:port, no scheme, as Nuclio gives them
     external_urls: tuple[str, ...] = ()
     endpoint_url: str = ""  # a plain HTTP endpoint: the whole URL
     token: str = ""  # bearer token of an endpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audience:
+    """The users who may see a private function; administrators see every function."""
+
+    owner_id: int | None
+    organization_id: int | None  # its members; None: nobody else
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,3 +84,9 @@ class FunctionSpec:
     state_message: str = ""  # of the platform: why the function does not run
     missing_since: datetime | None = None  # when its platform last listed it; None: still listed
     address: Address = Address()
+    audience: Audience | None = None  # None: all users see it
+
+    @property
+    def is_native(self) -> bool:
+        """Whether agents of its owner run it. They read the frames themselves."""
+        return self.address.platform == "native"

@@ -11,7 +11,7 @@ from django.http import HttpRequest
 
 from cvat_lambda.errors import LambdaError
 from cvat_lambda.functions import registry
-from cvat_lambda.functions.models import ENDPOINT, MISSING, Function
+from cvat_lambda.functions.models import ENDPOINT, MISSING, NATIVE, Function
 from cvat_lambda.functions.spec import Kind
 from cvat_lambda.gateway.endpoints import Endpoint, endpoint_of, save_endpoint
 from cvat_lambda.gateway.probe import probe
@@ -154,26 +154,32 @@ class FunctionAdmin(FunctionAdminBase):
     def get_fields(self, request: HttpRequest, obj: Function | None = None) -> Any:
         if obj is None or obj.platform == ENDPOINT:
             return self.endpoint_fields
+        if obj.platform == NATIVE:
+            return (*self.seen_fields, "owner", "private", "timeout_s", "enabled")
         return (*self.seen_fields, "enabled")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Function | None = None) -> Any:
-        return () if obj is None or obj.platform == ENDPOINT else self.seen_fields
+        if obj is None or obj.platform == ENDPOINT:
+            return ()
+        return (*self.seen_fields, "owner", "private")
 
     def has_delete_permission(self, request: HttpRequest, obj: Function | None = None) -> bool:
         """Only a missing function's row can be deleted: the platform would bring others back."""
+        if obj is not None and obj.platform == NATIVE:
+            return False  # it has a page of its own
         if obj is not None and obj.platform != ENDPOINT and obj.state != MISSING:
             return False
         return super().has_delete_permission(request, obj)
 
     def save_model(self, request: HttpRequest, obj: Function, form: Any, change: bool) -> None:
-        """Save an endpoint by `save_endpoint`; of other functions save only ``enabled``."""
+        """Save an endpoint by `save_endpoint`; of others save what can be edited."""
         if isinstance(form, EndpointForm):
             saved = save_endpoint(form.endpoint)
             saved.enabled = form.cleaned_data["enabled"]
             saved.save(update_fields=["enabled"])
             obj.pk = saved.pk
         else:
-            obj.save(update_fields=["enabled"])
+            obj.save(update_fields=["enabled", "timeout_s"])
 
     @admin.action(description="Call once and check the answer", permissions=["change"])
     def check_now(self, request: HttpRequest, queryset: QuerySet[Function]) -> None:

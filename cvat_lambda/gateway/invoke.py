@@ -12,6 +12,7 @@ from cvat_lambda.errors import LambdaError, PlatformError
 from cvat_lambda.functions import background
 from cvat_lambda.functions.durations import format_duration
 from cvat_lambda.functions.spec import FunctionSpec
+from cvat_lambda.gateway.agents import invoke_agent
 from cvat_lambda.gateway.cancel import CancelToken
 from cvat_lambda.gateway.endpoint import endpoint_route
 from cvat_lambda.gateway.gateway import get_gateway
@@ -42,9 +43,11 @@ def invoke_once(
     request_id: str,
     deadline_s: float | None = None,
     cancel: CancelToken | None = None,
+    interactive: bool = True,
 ) -> Invocation:
     """Invoke a function once with an encoded payload.
 
+    Agents of a native function take ``interactive`` invocations first.
     ``deadline_s`` bounds the whole, besides the function's own time limits. Only what has
     certainly not run is repeated: a request on a kept connection that proved dead, or to an
     address that was out of date. Raise PayloadTooLarge before anything is sent, a FunctionError,
@@ -53,7 +56,7 @@ def invoke_once(
     started = time.monotonic()
     try:
         with request_context(request_id):
-            answered = _invoke(spec, body, request_id, deadline_s, cancel)
+            answered = _invoke(spec, body, request_id, deadline_s, cancel, interactive)
     except LambdaError as exc:
         _send_signal(spec, time.monotonic() - started, exc)
         background.report(spec, exc)
@@ -81,12 +84,18 @@ def _invoke(
     request_id: str,
     deadline_s: float | None,
     cancel: CancelToken | None,
+    interactive: bool,
 ) -> Invocation:
     if len(body) > spec.max_body_bytes:
         raise too_large(spec.id, len(body), spec.max_body_bytes)
     timeout_s = time_limit_s(spec)
     if deadline_s is not None:
         timeout_s = min(timeout_s, deadline_s)
+    if spec.is_native:
+        found = invoke_agent(
+            spec, body, interactive=interactive, timeout_s=timeout_s, cancel=cancel
+        )
+        return Invocation(answer=found, revision=spec.revision)
     route = _route(spec)
     try:
         try:

@@ -96,7 +96,12 @@ def _attempt(
         retries.begin(queued_s=0.0 if interactive else begun_at - queued_at)
         try:
             invocation = invoke_once(
-                spec, body, request_id=request_id, deadline_s=deadline_s, cancel=cancel
+                spec,
+                body,
+                request_id=request_id,
+                deadline_s=deadline_s,
+                cancel=cancel,
+                interactive=interactive,
             )
         except PlatformError as exc:
             pause_s = retry_after_s(exc)

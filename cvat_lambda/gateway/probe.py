@@ -21,7 +21,7 @@ from cvat_lambda.annotations.prompts import Prompts
 from cvat_lambda.annotations.reid_answer import check_reid_answer
 from cvat_lambda.annotations.tracker_answer import check_tracker_answer
 from cvat_lambda.annotations.types import Label
-from cvat_lambda.errors import FunctionAnswerInvalid
+from cvat_lambda.errors import FunctionAnswerInvalid, InvalidRequest
 from cvat_lambda.functions.prompts import map_labels
 from cvat_lambda.functions.spec import FunctionSpec, Kind
 from cvat_lambda.gateway.invoke import invoke
@@ -44,6 +44,11 @@ def probe(spec: FunctionSpec) -> ProbeResult:
 
     Raise what `invoke` raises; FunctionAnswerInvalid names item and field.
     """
+    if spec.is_native:
+        raise InvalidRequest(
+            f"function '{spec.id}' is run by agents, which read frames of tasks only:"
+            " call it for a frame"
+        )
     fields, images, read = _KINDS[spec.kind]
     body = encode_payload(fields(spec), images())
     started = time.monotonic()

@@ -95,6 +95,10 @@ class FunctionNotDeployed(FunctionUnavailable):
     """The function is being built or is not on its platform; this can take minutes."""
 
 
+class AgentLost(FunctionCrashed):
+    """The agent of a native function fell silent while it worked on this input."""
+
+
 class HandlerUnavailable(FunctionFailed):
     """The function's own code answered with status 502 or 503 and a sentence."""
 

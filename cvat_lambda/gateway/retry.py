@@ -28,7 +28,12 @@ from cvat_lambda.errors import (
     LambdaError,
     PlatformUnreachable,
 )
-from cvat_lambda.gateway.responses import FunctionNotDeployed, HandlerUnavailable, ProxyTimeout
+from cvat_lambda.gateway.responses import (
+    AgentLost,
+    FunctionNotDeployed,
+    HandlerUnavailable,
+    ProxyTimeout,
+)
 
 _INTERACTIVE_BUDGET_S: Final = 5.0  # for a free worker or a restart, after the function's own queue
 MAX_RETRY_AFTER_S: Final = 900.0  # what Retry-After may add to the budget of a background request
@@ -56,6 +61,8 @@ BACKGROUND_RULES: Final[Rules] = {
     PlatformUnreachable: Rule(first_pause_s=0.5, longest_pause_s=5.0),
     FunctionCrashed: _CRASHED,
     FunctionTimeout: _CRASHED,
+    # People stop their agents at any time: the input is seldom the cause.
+    AgentLost: Rule(first_pause_s=0.1, longest_pause_s=1.0, may_have_run=True, max_retries=3),
     HandlerUnavailable: Rule(
         first_pause_s=1.0, longest_pause_s=4.0, may_have_run=True, max_retries=2
     ),
@@ -66,6 +73,7 @@ INTERACTIVE_RULES: Final[Rules] = {
     FunctionUnavailable: _STARTING,
     PlatformUnreachable: Rule(first_pause_s=0.5, longest_pause_s=0.5, max_retries=1),
     FunctionCrashed: _CRASHED,
+    AgentLost: _CRASHED,
     HandlerUnavailable: _CRASHED,
 }
 

@@ -14,6 +14,7 @@ from cvat_lambda.errors import FunctionAnswerInvalid, FunctionError, FunctionTim
 from cvat_lambda.functions.spec import FunctionSpec
 from cvat_lambda.gateway.invoke_with_retries import InvocationResult, invoke_with_retries
 from cvat_lambda.interactive.frames import read_frame
+from cvat_lambda.interactive.image import image_size
 from cvat_lambda.interactive.params import CallParams
 from cvat_lambda.interactive.scope import CallScope
 
@@ -32,6 +33,17 @@ class Call:
     def frame(self, number: int) -> Frame:
         """Return a frame of the scope. Raise what `read_frame` raises."""
         return read_frame(self.scope, number)
+
+    def frame_size(self, number: int) -> tuple[int, int]:
+        """Return width and height of a frame of the scope, read only if they are not known.
+
+        Raise what `read_frame` raises.
+        """
+        self.scope.frame_key(number)  # raises if the frame is not in the scope
+        facts = self.scope.engine.frame_facts(self.scope.task_id, [number]).get(number)
+        if facts is not None and facts.width is not None and facts.height is not None:
+            return facts.width, facts.height
+        return image_size(self.frame(number))
 
     def left_s(self) -> float:
         """Return the seconds that are left. Raise FunctionTimeout if there are none."""

@@ -28,6 +28,7 @@ from cvat_lambda.requests.run.lease import (
     claim,
     requeue_shard,
 )
+from cvat_lambda.requests.run.native_detect import NativeDetectTracksWork, NativeDetectWork
 from cvat_lambda.requests.run.pipeline import Pipeline, Stages
 from cvat_lambda.requests.run.reid import ReidWork
 from cvat_lambda.requests.run.results import ReaderItem, Skips, Version, Work
@@ -58,6 +59,11 @@ WORK: dict[tuple[Kind, Output], Any] = {
     (Kind.DETECTOR, "tracks"): DetectTracksWork,
     (Kind.REID, "shapes"): ReidWork,
     (Kind.TRACKER, "shapes"): TrackWork,
+}
+# The same for functions whose agents read the frames themselves.
+NATIVE_WORK: dict[tuple[Kind, Output], Any] = {
+    (Kind.DETECTOR, "shapes"): NativeDetectWork,
+    (Kind.DETECTOR, "tracks"): NativeDetectTracksWork,
 }
 
 
@@ -149,7 +155,8 @@ def _run(lease: Lease) -> None:
 
 def _work(run: ShardRun) -> Work:
     try:
-        work: Work = WORK[run.spec.kind, run.params.output](run)
+        table = NATIVE_WORK if run.spec.is_native else WORK
+        work: Work = table[run.spec.kind, run.params.output](run)
     except AnnotationError as exc:
         # The function or the task's labels changed after the request was created.
         raise InvalidRequest(exc.message) from exc
@@ -189,7 +196,7 @@ def _read(run: ShardRun, work: Work) -> Generator[ReaderItem, None, None]:
     if run.skips:
         yield Skips(reasons=run.skips)
     numbers = tuple(work.numbers())
-    frames = run.engine.frames(run.task.id, numbers, job_id=run.shard.job_id)
+    frames = run.read(numbers)
     try:
         yield from work.units(frames)
     finally:

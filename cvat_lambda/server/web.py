@@ -35,7 +35,7 @@ def serve(listener: socket.socket, threads: int) -> None:
             "trusted_proxy": engine_settings.TRUSTED_PROXY,
             "trusted_proxy_headers": {"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"},
         }
-    server = create_server(
+    server: Any = create_server(
         application,
         sockets=[listener],
         threads=threads,
@@ -49,6 +49,9 @@ def serve(listener: socket.socket, threads: int) -> None:
         outbuf_high_watermark=UNLIMITED,  # a thread does not wait for a slow reader
         **proxy,
     )
+    from cvat_lambda.server.streams import StreamingChannel  # needs Django, which `wsgi` set up
+
+    server.channel_class = StreamingChannel
     signal.signal(signal.SIGTERM, _stop)
     server.run()
 

@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 
+from cvat_lambda.agents.access import find_function, visible_rows
 from cvat_lambda.annotations.labels import labels_v2
 from cvat_lambda.errors import (
     InvalidRequest,
@@ -41,13 +42,13 @@ def functions(request: HttpRequest) -> HttpResponse:
         if result.error:
             messages.error(request, result.error)
         return redirect("console:functions")
-    return show(request, "functions.html", {"functions": registry.rows()})
+    return show(request, "functions.html", {"functions": visible_rows(access_of(request))})
 
 
 @page("GET", "POST")
 def function_detail(request: HttpRequest, function_id: str) -> HttpResponse:
     """Show one function; POST checks, enables, disables or redeploys it."""
-    row = _row(function_id)
+    row = _row(request, function_id)
     problem: LambdaError | None = None
     if request.method == "POST":
         try:
@@ -69,7 +70,7 @@ def function_detail(request: HttpRequest, function_id: str) -> HttpResponse:
         "may_change": may_change,
         "may_redeploy": may_change and row.platform == NUCLIO,
         "problem": problem,
-        "trial": None if spec is None else _trial(spec),
+        "trial": None if spec is None or spec.is_native else _trial(spec),
     }
     status = problem.status_code if problem is not None else 200
     return show(request, "function.html", context, status=status)
@@ -78,7 +79,7 @@ def function_detail(request: HttpRequest, function_id: str) -> HttpResponse:
 @page("GET")
 def function_log(request: HttpRequest, function_id: str) -> HttpResponse:
     """Answer the last lines of a function's log, to those who may change functions."""
-    row = _row(function_id)
+    row = _row(request, function_id)
     if not request.user.has_perm(CHANGE):
         raise PermissionDenied("only administrators may read the log of a function")
     lines, problem = "", ""
@@ -102,7 +103,7 @@ def function_trial(request: HttpRequest, function_id: str) -> HttpResponse:
 
 
 def _try(request: HttpRequest, function_id: str) -> dict[str, Any]:
-    spec = registry.get(function_id, ask=registry.Ask.IF_NOT_READY)
+    spec = find_function(access_of(request), function_id, ask=registry.Ask.IF_NOT_READY)
     picture = request.FILES.get("picture")
     if picture is None:
         raise InvalidRequest("choose a picture first")
@@ -111,8 +112,8 @@ def _try(request: HttpRequest, function_id: str) -> dict[str, Any]:
     return detect_on_picture(spec, picture.read(), threshold=0.0)
 
 
-def _row(function_id: str) -> Function:
-    row = registry.rows().filter(pk=function_id.replace("\x00", "")).first()
+def _row(request: HttpRequest, function_id: str) -> Function:
+    row = visible_rows(access_of(request)).filter(pk=function_id.replace("\x00", "")).first()
     if row is None:
         raise Http404(f"Function '{function_id}' was not found.")
     return row

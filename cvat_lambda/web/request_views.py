@@ -11,8 +11,8 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.http import urlencode
 
+from cvat_lambda.agents.access import visible_rows
 from cvat_lambda.errors import InvalidRequest, LambdaError
-from cvat_lambda.functions import registry
 from cvat_lambda.requests.control.access import find_request, may_edit, visible_requests
 from cvat_lambda.requests.control.cancel import cancel_request
 from cvat_lambda.requests.control.retry import resume_request, retry_request
@@ -49,7 +49,7 @@ def requests(request: HttpRequest) -> HttpResponse:
         "filters": request.GET,
         "states": STATES.items(),
         "periods": PERIODS.items(),
-        "functions": registry.rows().values_list("pk", flat=True),
+        "functions": visible_rows(access_of(request)).values_list("pk", flat=True),
         "filtered": any(request.GET.get(name) for name in ("state", "function", "task", "owner")),
         "with_owner": True,
         "rows_url": f"{request.path}?{_query(request, part='rows')}",

@@ -10,7 +10,7 @@ from cvat_lambda.annotations.labels import LABEL_TYPES, labels_v2
 from cvat_lambda.annotations.mapping import are_compatible
 from cvat_lambda.annotations.types import Label
 from cvat_lambda.engine import get_engine
-from cvat_lambda.engine.port import Task
+from cvat_lambda.engine.port import Access, Task
 from cvat_lambda.functions.spec import FunctionSpec, Kind
 from cvat_lambda.requests.control.compatibility import Choice, choices_for
 from cvat_lambda.requests.store.models import Request
@@ -20,7 +20,7 @@ RUN_IN_BACKGROUND = (Kind.DETECTOR, Kind.REID, Kind.TRACKER)
 NO_COMMON_LABEL = "no label in common"  # people may map labels of other names
 
 
-def start_data(task: Task) -> dict[str, Any]:
+def start_data(access: Access, task: Task) -> dict[str, Any]:
     """Return the task, its labels, and the functions, as JSON for `start/form.js`."""
     return {
         "task": {"id": task.id, "name": task.name, "size": task.size},
@@ -28,7 +28,9 @@ def start_data(task: Task) -> dict[str, Any]:
             {"id": job.id, "type": job.type, "frames": _span(job.frames)} for job in task.jobs
         ],
         "labels": labels_of(task),
-        "functions": [_function(choice, task) for choice in choices_for(task, RUN_IN_BACKGROUND)],
+        "functions": [
+            _function(choice, task) for choice in choices_for(access, task, RUN_IN_BACKGROUND)
+        ],
         "fits": _fits(),
     }
 

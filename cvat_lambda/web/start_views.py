@@ -33,7 +33,7 @@ def start(request: HttpRequest) -> HttpResponse:
     may_edit = task.id in access_of(request).editable_task_ids([task.id])
     if not may_edit:
         raise PermissionDenied(f"you may see task #{task.id}, but not change it")
-    return show(request, "start.html", {"task": task, "data": start_data(task)})
+    return show(request, "start.html", {"task": task, "data": start_data(access_of(request), task)})
 
 
 @page("GET")

@@ -38,30 +38,40 @@ RULES: dict[str, set[str]] = {
     "rest": BASE | {"annotations"},
     "observability": BASE,
     "functions": BASE | {"annotations"},
+    "agents": BASE | {"annotations", "functions", "engine", "redis_client"},
     "gateway": BASE
-    | {"annotations", "functions", "observability", "redis_client", "allowed_hosts"},
+    | {"annotations", "functions", "agents", "observability", "redis_client", "allowed_hosts"},
     "engine": BASE | {"annotations"},
     "engine/conformance": BASE | {"annotations", "engine"},
     "engine/cvat": BASE | {"annotations", "engine"},
     "engine/standalone": BASE | {"annotations", "images", "engine", "rest", "allowed_hosts"},
     "interactive": BASE
-    | {"annotations", "images", "functions", "gateway", "engine", "redis_client"}
+    | {"annotations", "images", "functions", "agents", "gateway", "engine", "redis_client"}
     | {"observability"},
     # The first room of requests/ is the lowest; rq_tasks and admin use all of them.
     "requests/store": BASE | {"annotations"},
     "requests/run": BASE
-    | {"annotations", "images", "functions", "gateway", "engine", "requests/store"},
+    | {"annotations", "images", "functions", "agents", "gateway", "engine", "requests/store"},
     "requests/control": BASE
-    | {"annotations", "images", "functions", "gateway", "engine", "requests/store", "requests/run"}
-    | {"allowed_hosts"},
+    | {"annotations", "images", "functions", "agents", "gateway", "engine", "requests/store"}
+    | {"requests/run", "allowed_hosts"},
     "requests": BASE
     | {"annotations", "functions", "gateway", "engine"}
     | {"requests/store", "requests/run", "requests/control"},
     "api": BASE
-    | {"annotations", "images", "functions", "engine", "rest", "requests", "interactive"}
+    | {"annotations", "images", "functions", "agents", "engine", "rest", "requests", "interactive"}
     | {"requests/store", "requests/control"},
     "web": BASE
-    | {"annotations", "images", "functions", "gateway", "engine", "interactive", "requests"}
+    | {
+        "annotations",
+        "images",
+        "functions",
+        "agents",
+        "gateway",
+        "engine",
+        "interactive",
+        "requests",
+    }
     | {"observability", "requests/store", "requests/control"},
     # The rooms of runtime/ use nothing else of the package. The first one is the lowest.
     **{room: {"runtime/errors"} for room in RUNTIME_BASE},
@@ -86,8 +96,9 @@ RULES: dict[str, set[str]] = {
     | {"runtime/environments", "runtime/processes"}
     | {"runtime/client", "runtime/commands", "runtime/worker"},
     "checks": BASE,
-    "apps": {"checks", "observability", "functions", "gateway", "requests", "requests/store"},
-    "models": {"functions", "requests/store"},
+    "apps": {"checks", "observability", "functions", "agents", "gateway", "requests"}
+    | {"requests/store"},
+    "models": {"functions", "agents", "requests/store"},
 }
 # These rooms compose the others, so they may use all of them.
 COMPOSING = {"server", "integration", "management", "admin", "migrations"}

@@ -16,7 +16,7 @@ from cvat.apps.engine import models
 from cvat.apps.engine.permissions import JobPermission, ProjectPermission, TaskPermission
 from cvat.apps.iam.permissions import get_iam_context
 from cvat.apps.lambda_manager.rq import LambdaRQMeta
-from cvat.apps.organizations.models import Organization
+from cvat.apps.organizations.models import Membership, Organization
 
 from cvat_lambda.engine.cvat import policy
 from cvat_lambda.engine.cvat.prepared_query import PreparedQuery, model_from_row
@@ -117,6 +117,17 @@ class CvatAccess:
     def sees_everything(self) -> bool:
         privilege = get_iam_context(self._request, None)["group_name"]
         return str(getattr(privilege, "name", privilege)) == "admin"
+
+    @property
+    def organization_id(self) -> int | None:
+        """The organization that the HTTP request names."""
+        organization = get_iam_context(self._request, None)["organization"]
+        return None if organization is None else int(organization.pk)
+
+    def is_member(self, organization_id: int) -> bool:
+        """Return whether the user is an active member of an organization."""
+        members = Membership.objects.filter(organization_id=organization_id, is_active=True)
+        return bool(members.filter(user_id=self.user_id).exists())
 
     def job_meta(self, *, function_id: str, task_id: int, job_id: int | None) -> dict[str, Any]:
         """Return the metadata that CVAT's exception handler and its events read from an RQ job."""

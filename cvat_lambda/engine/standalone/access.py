@@ -164,6 +164,15 @@ class StandaloneAccess:
     def sees_everything(self) -> bool:
         return _is_admin(self._user)
 
+    @property
+    def organization_id(self) -> int | None:
+        """None: the standalone server has no organizations."""
+        return None
+
+    def is_member(self, organization_id: int) -> bool:
+        """Return False: the standalone server has no organizations."""
+        return False
+
     def _may_edit_task(self, task_id: int) -> bool:
         people = ("owner_id", "assignee_id", "project__owner_id", "project__assignee_id")
         task = models.Task.objects.filter(pk=task_id).values_list(*people).first()

@@ -34,6 +34,14 @@ SCOPES: Final = {
     ("lambda_request", "resume"): Scopes.CALL_OFFLINE,
     ("lambda_request", "undo"): Scopes.CALL_OFFLINE,
     ("lambda_request", "outcomes"): Scopes.CALL_OFFLINE,
+    # Native functions: `cvat_lambda.agents.access` decides who may see and run one.
+    **{
+        ("native_function", action): Scopes.CALL_OFFLINE
+        for action in (
+            *("create", "retrieve", "destroy", "watch"),
+            *("acquire", "update_entry", "complete", "fail"),
+        )
+    },
 }
 
 

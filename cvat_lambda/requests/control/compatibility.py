@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from cvat_lambda.agents.access import visible
 from cvat_lambda.annotations.mapping import build_mapping
-from cvat_lambda.engine.port import Task
+from cvat_lambda.engine.port import Access, Task
 from cvat_lambda.errors import LambdaError
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.models import CALLABLE
@@ -23,13 +24,17 @@ class Choice:
     reason: str
 
 
-def choices_for(task: Task, kinds: Collection[Kind] = WITHOUT_START) -> list[Choice]:
-    """Return the functions of these kinds, those that can run on the task first.
+def choices_for(
+    access: Access, task: Task, kinds: Collection[Kind] = WITHOUT_START
+) -> list[Choice]:
+    """Return the functions of these kinds that the user may see.
+
+    Those that can run on the task come first.
 
     Return none if the platform has never been reached.
     """
     try:
-        listed = registry.listed()
+        listed = visible(access, registry.listed())
     except LambdaError:
         return []
     found = [Choice(spec=spec, reason=_reason(spec, task)) for spec in listed if spec.kind in kinds]

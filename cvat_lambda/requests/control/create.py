@@ -11,6 +11,7 @@ from django.contrib.auth import get_user_model
 from django.db import transaction
 
 from cvat_lambda import signals
+from cvat_lambda.agents.access import find_function
 from cvat_lambda.annotations.prompts import Exemplar
 from cvat_lambda.conf import settings
 from cvat_lambda.engine import get_engine
@@ -118,7 +119,7 @@ def check_request(
         frames=None if frames is None else ranges.normalize(frames),
     )
     _require_edit(access, scope)
-    spec = registry.get(function_id, ask=registry.Ask.IF_NOT_READY)
+    spec = find_function(access, function_id, ask=registry.Ask.IF_NOT_READY)
     params = Params(
         mapping=mapping or None,
         threshold=threshold,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
-from cvat_lambda.annotations.detections import convert_detections
+from cvat_lambda.annotations.detections import Converted, convert_detections
 from cvat_lambda.annotations.errors import AnswerError, ShapeError
 from cvat_lambda.conf import settings
 from cvat_lambda.engine.port import Frame, UnreadableFrame
@@ -31,6 +31,8 @@ from cvat_lambda.requests.store.models import FrameStatus
 
 class DetectWork(Work):
     """Sends one frame an invocation, or up to ``max_batch`` of the function."""
+
+    _convert: ClassVar[Callable[..., Converted]] = staticmethod(convert_detections)
 
     def __init__(self, run: ShardRun) -> None:
         self._run = run
@@ -138,13 +140,12 @@ class DetectWork(Work):
     def _result(
         self, frame: Frame, image: ResizedImage, answer: object, answered: UnitAnswer
     ) -> FrameResult:
-        known = frame.width is not None and frame.height is not None
         try:
-            converted = convert_detections(
+            converted = self._convert(
                 answer,
                 mapping=self._mapping,
                 frame=frame.number,
-                image_size=(frame.width or 0, frame.height or 0) if known else None,
+                image_size=_size(frame),
                 conv_mask_to_poly=self._run.params.conv_mask_to_poly,
                 threshold=self._run.params.threshold,
                 placement=image.placement,
@@ -162,6 +163,12 @@ class DetectWork(Work):
             dropped=converted.dropped,
             notes=converted.notes,
         )
+
+
+def _size(frame: Frame) -> tuple[int, int] | None:
+    if frame.width is None or frame.height is None:
+        return None
+    return frame.width, frame.height
 
 
 def _unit(frames: list[Frame]) -> Unit:

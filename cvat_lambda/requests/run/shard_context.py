@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cvat_lambda.engine import get_engine
-from cvat_lambda.engine.port import Engine, Task
+from cvat_lambda.engine.port import Engine, Frame, Task, UnreadableFrame
 from cvat_lambda.errors import FunctionError
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.prompts import map_labels
@@ -52,6 +53,28 @@ class ShardRun:
             f"{self.function_name} was deployed again while the request ran: "
             "retry the request to run the other frames with the new version"
         )
+
+    def read(self, numbers: Sequence[int]) -> Iterator[Frame | UnreadableFrame]:
+        """Yield frames in the given ascending order, for agents without their images.
+
+        Agents read the images themselves. Raise EngineUnavailable.
+        """
+        if not self.spec.is_native:
+            return self.engine.frames(self.task.id, numbers, job_id=self.shard.job_id)
+        return self._without_images(numbers)
+
+    def _without_images(self, numbers: Sequence[int]) -> Iterator[Frame]:
+        facts = self.engine.frame_facts(self.task.id, numbers)
+        for number in numbers:
+            known = facts.get(number)
+            yield Frame(
+                number=number,
+                data=b"",
+                mime="",
+                name="" if known is None else known.name,
+                width=None if known is None else known.width,
+                height=None if known is None else known.height,
+            )
 
     @property
     def replaced_label_ids(self) -> frozenset[int] | None:

@@ -34,8 +34,9 @@ def test_lambda_openapi_document_is_valid_and_generated_without_a_warning(
 def test_operation_ids_are_those_of_cvats_sdk(document: dict[str, Any]) -> None:
     names = {
         operation["operationId"]
-        for methods in document["paths"].values()
+        for path, methods in document["paths"].items()
         for operation in methods.values()
+        if path.startswith("/api/lambda/")  # the SDK has no models of native functions
     }
     assert names == {
         "lambda_list_functions",

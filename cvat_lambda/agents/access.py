@@ -1,0 +1,73 @@
+"""Who may see a function, and who may run agents of a native one.
+
+A private function is visible to its owner, to the members of the organization that it was made
+in, and to administrators. Only its owner and administrators may delete a native function, run its
+agents and get its annotation requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from django.db.models import Q, QuerySet
+
+from cvat_lambda.agents.models import NativeFunction
+from cvat_lambda.engine.port import Access
+from cvat_lambda.errors import FunctionNotFound, PermissionDenied
+from cvat_lambda.functions import registry
+from cvat_lambda.functions.models import Function
+from cvat_lambda.functions.spec import Audience, FunctionSpec
+
+
+def find_function(
+    access: Access, function_id: str, *, ask: registry.Ask = registry.Ask.NEVER
+) -> FunctionSpec:
+    """Return a function that the user may see. Raise FunctionNotFound, FunctionSpecInvalid."""
+    spec = registry.get(function_id, ask=ask)
+    if not may_see(access, spec.audience):
+        raise FunctionNotFound(f"function '{function_id}' was not found")
+    return spec
+
+
+def visible(access: Access, specs: Iterable[FunctionSpec]) -> list[FunctionSpec]:
+    """Return the functions that the user may see."""
+    return [spec for spec in specs if may_see(access, spec.audience)]
+
+
+def visible_rows(access: Access) -> QuerySet[Function]:
+    """Return the rows of the functions that the user may see, also of broken and missing ones."""
+    rows = registry.rows()
+    if access.sees_everything:
+        return rows
+    private = rows.filter(private=True).exclude(organization_id=None).order_by()
+    named = private.values_list("organization_id", flat=True).distinct()
+    shared = [number for number in named if number is not None and access.is_member(number)]
+    return rows.filter(
+        Q(private=False) | Q(owner_id=access.user_id) | Q(organization_id__in=shared)
+    )
+
+
+def may_see(access: Access, audience: Audience | None) -> bool:
+    """Return whether the user may see a function."""
+    if audience is None or audience.owner_id == access.user_id or access.sees_everything:
+        return True
+    organization_id = audience.organization_id
+    return organization_id is not None and access.is_member(organization_id)
+
+
+def find_native(access: Access, pk: int, *, edit: bool = False) -> NativeFunction:
+    """Return a native function that the user may see, or with ``edit`` delete and run.
+
+    Raise FunctionNotFound, PermissionDenied.
+    """
+    rows = NativeFunction.objects.select_related("function")
+    native: NativeFunction | None = rows.filter(pk=pk).first()
+    function = None if native is None else native.function
+    if native is None or function is None or not may_see(access, registry.audience_of(function)):
+        raise FunctionNotFound(f"native function #{pk} was not found")
+    if edit and function.owner_id != access.user_id and not access.sees_everything:
+        raise PermissionDenied(
+            f"you may use native function #{pk}, but only its owner and administrators may"
+            " run its agents or delete it"
+        )
+    return native

@@ -1,0 +1,106 @@
+"""The admin site's pages of native functions, their agents and their queue."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+
+from cvat_lambda.agents import store
+from cvat_lambda.agents.models import WAITING, Agent, NativeFunction, QueueEntry
+
+if TYPE_CHECKING:
+    NativeAdminBase = admin.ModelAdmin[NativeFunction]
+    EntryAdminBase = admin.ModelAdmin[QueueEntry]
+    InlineBase = admin.TabularInline[Agent, NativeFunction]
+else:
+    NativeAdminBase = EntryAdminBase = admin.ModelAdmin
+    InlineBase = admin.TabularInline
+
+
+class AgentInline(InlineBase):
+    """The agents of a function; they come and go by themselves."""
+
+    model = Agent
+    fields = readonly_fields = ("agent_id", "user", "first_seen_at", "heard_at")
+    extra = 0
+    can_delete = False
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(NativeFunction)
+class NativeFunctionAdmin(NativeAdminBase):
+    """Native functions. Their owners create them with ``cvat-cli function create-native``."""
+
+    list_display = ("id", "name", "kind", "owner", "private", "state", "agents_known", "waiting")
+    list_select_related = ("function", "function__owner")
+    fields = readonly_fields = ("function", "owner", "private", "state", "spec", "created_at")
+    search_fields = ("function__name",)
+    inlines = (AgentInline,)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def delete_model(self, request: HttpRequest, obj: NativeFunction) -> None:
+        """Delete the function as the API does, so that its agents end."""
+        store.delete(obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
+        """Delete the functions as the API does, so that their agents end."""
+        for native in queryset:
+            store.delete(native)
+
+    def name(self, native: NativeFunction) -> str:
+        return "" if native.function is None else native.function.name
+
+    def kind(self, native: NativeFunction) -> str:
+        return "" if native.function is None else native.function.kind
+
+    def owner(self, native: NativeFunction) -> Any:
+        return None if native.function is None else native.function.owner
+
+    def state(self, native: NativeFunction) -> str:
+        return "" if native.function is None else native.function.state
+
+    @admin.display(boolean=True)
+    def private(self, native: NativeFunction) -> bool:
+        return native.function is not None and native.function.private
+
+    @admin.display(description="agents")
+    def agents_known(self, native: NativeFunction) -> int:
+        return native.agents.count()
+
+    @admin.display(description="entries in the queue")
+    def waiting(self, native: NativeFunction) -> int:
+        return native.entries.filter(state__in=WAITING).count()
+
+
+@admin.register(QueueEntry)
+class QueueEntryAdmin(EntryAdminBase):
+    """The queue, to look at; ended entries are deleted after some minutes."""
+
+    list_display = (
+        "id",
+        "function",
+        "category",
+        "state",
+        "agent_id",
+        "created_at",
+        "assigned_at",
+        "ended_at",
+        "error_message",
+    )
+    list_filter = ("state", "category")
+    list_select_related = ("function",)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False

@@ -1,0 +1,49 @@
+"""The event stream that wakes the agents of a native function, in each kind of web server.
+
+* The standalone server keeps a stream open without a thread (`STREAMS` in the WSGI environment,
+  which `cvat_lambda.server.streams` sets).
+* An ASGI server, as CVAT's, keeps it open as a coroutine.
+* Other WSGI servers would need a thread or a process for each stream. There the answer is short and
+  says when to come back; agents poll whenever a stream ends.
+
+Each process has one subscription for all of its streams (`cvat_lambda.agents.wakeups`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django.http import StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from rest_framework.request import Request as HttpRequest
+
+from cvat_lambda.agents import streams
+from cvat_lambda.conf import settings
+
+STREAMS: Final = "cvat_lambda.event_streams"
+CONTENT_TYPE: Final = "text/event-stream"
+_HEADERS: Final = {
+    "Cache-Control": "no-cache",
+    "X-Accel-Buffering": "no",  # nginx, Traefik: pass each event on at once
+}
+
+
+def stream_events(request: HttpRequest, native_pk: int) -> HttpResponseBase:
+    """Return the response that streams the events of a function's queue."""
+    django_request: Any = request._request
+    opened = django_request.META.get(STREAMS)
+    if not streams.is_possible():
+        opened = None
+    elif opened is not None:
+        opened.native_pk = native_pk
+        return _response(streams.opening())
+    elif hasattr(django_request, "scope"):
+        return StreamingHttpResponse(
+            streams.events(native_pk), content_type=CONTENT_TYPE, headers=_HEADERS
+        )
+    return _response(streams.retry_line(settings.AGENT_POLL_S))
+
+
+def _response(content: bytes) -> StreamingHttpResponse:
+    # Streaming, so that no middleware adds a length.
+    return StreamingHttpResponse([content], content_type=CONTENT_TYPE, headers=_HEADERS)
