@@ -152,7 +152,8 @@ def make_mask2former(folder: Path, *, queries: int = 8) -> Path:
 
     def prefer_objects(made: Any) -> None:
         made.class_predictor.bias[-1] -= 5  # of "no object"
-        if queries == 1:  # its mask is nearly empty: its complement is not
+        if queries == 1:  # sure of a class; its mask is nearly empty, but not its complement
+            made.class_predictor.bias[1] += 5
             embedder = made.model.transformer_module.decoder.mask_predictor.mask_embedder
             for values in list(embedder.children())[-1].parameters():
                 values.neg_()
