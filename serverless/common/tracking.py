@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 MAX_COORDINATE = 1e6  # pixels
+MAX_FRAMES = 16  # of a clip; function.yaml announces it as max_frames
 
 Target = TypeVar("Target")
 
@@ -51,12 +52,48 @@ def track(body: dict[str, Any], tracker: Tracker[Target]) -> dict[str, Any]:
     An object with a state is followed. An object with a shape only is started there. All objects
     of a call run as one batch. A state is JSON: it holds numbers only, nothing is executed when
     it is read.
+
+    A body with ``images`` is a clip of consecutive frames, at most MAX_FRAMES. Its answer has
+    ``results``, the shapes of each frame, and the states after the last one. The answer to a clip
+    equals the answers to single calls. A frame that cannot be read gives ``{"error": sentence}`` in
+    its position, unless objects start on it.
     """
+    is_clip = "images" in body
+    encoded = _read_images(body) if is_clip else [body.get("image")]
     pairs = list(zip_longest(_read_list(body, "shapes"), _read_list(body, "states")))
     if not pairs:
         raise BadInput("'shapes' and 'states' are empty; send the objects to track")
-    image = decode_image(body.get("image"))
-    height, width = image.shape[:2]
+    starts = any(state is None for _, state in pairs)
+    targets: list[Target] = []
+    results: list[Any] = []
+    for number, each in enumerate(encoded):
+        try:
+            image = decode_image(each, field=f"images[{number}]" if is_clip else "image")
+        except BadInput as error:
+            if not is_clip or (starts and number == 0):
+                raise
+            results.append({"error": str(error)})
+            continue
+        if targets:
+            # A single call gets the targets as states, whose numbers are rounded.
+            targets = [_read_state(_write_state(one, tracker), "", tracker) for one in targets]
+            targets = tracker.follow(image, targets)
+        else:
+            targets = _first_targets(pairs, image, tracker)
+        results.append(_shapes(targets, image, tracker))
+    if not targets:  # no image could be read: the objects are where they were
+        return {"results": results, "states": [state for _, state in pairs]}
+    states = [_write_state(target, tracker) for target in targets]
+    return {
+        "results" if is_clip else "shapes": results if is_clip else results[0],
+        "states": states,
+    }
+
+
+def _first_targets(
+    pairs: Sequence[tuple[Any, Any]], image: Image, tracker: Tracker[Target]
+) -> list[Target]:
+    """Return the targets of all objects on the first image: followed there, or started."""
     followed = {
         number: _read_state(state, f"states[{number}]", tracker)
         for number, (_, state) in enumerate(pairs)
@@ -71,18 +108,18 @@ def track(body: dict[str, Any], tracker: Tracker[Target]) -> dict[str, Any]:
         **dict(zip(started, tracker.start(image, list(started.values())), strict=True)),
         **dict(zip(followed, tracker.follow(image, list(followed.values())), strict=True)),
     }
-    ordered = [targets[number] for number in range(len(pairs))]
-    # Only the answer is cut at the image's borders: the state keeps what lies beyond.
-    boxes = clip(np.array([tracker.box(target) for target in ordered]), width=width, height=height)
-    return {
-        "shapes": [
-            {"type": "rectangle", "points": [round(float(value), 2) for value in box]}
-            for box in boxes
-        ],
-        "states": [
-            {"version": tracker.state_version, **tracker.write_state(target)} for target in ordered
-        ],
-    }
+    return [targets[number] for number in range(len(pairs))]
+
+
+def _shapes(
+    targets: Sequence[Target], image: Image, tracker: Tracker[Target]
+) -> list[dict[str, Any]]:
+    """Return the boxes of the targets, cut at the image's borders. The states keep the rest."""
+    height, width = image.shape[:2]
+    boxes = clip(np.array([tracker.box(target) for target in targets]), width=width, height=height)
+    return [
+        {"type": "rectangle", "points": [round(float(value), 2) for value in box]} for box in boxes
+    ]
 
 
 def read_numbers(value: object, name: str, *, count: int) -> Floats:
@@ -124,6 +161,20 @@ def _read_shape(shape: object, name: str, image: Image, min_side: float) -> Floa
     if (box[2:] <= 0).any() or (box[:2] >= [width, height]).any():
         raise BadInput(f"'{name}' lies outside the image")
     return box
+
+
+def _read_images(body: dict[str, Any]) -> list[Any]:
+    """Return the encoded images of a clip."""
+    images = body["images"]
+    if not isinstance(images, list) or not images:
+        raise BadInput("'images' is not a list of images in base64")
+    if len(images) > MAX_FRAMES:
+        raise BadInput(f"'images' has {len(images)} entries; at most {MAX_FRAMES} fit a call")
+    return images
+
+
+def _write_state(target: Target, tracker: Tracker[Target]) -> dict[str, Any]:
+    return {"version": tracker.state_version, **tracker.write_state(target)}
 
 
 def _read_state(state: object, name: str, tracker: Tracker[Target]) -> Target:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from common.errors import BadInput
 from common.images import encode_png
-from common.tracking import read_numbers, track
+from common.tracking import MAX_FRAMES, read_numbers, track
 
+SERVERLESS = Path(__file__).resolve().parents[4] / "serverless"
 IMAGE = encode_png(np.zeros((60, 80, 3), dtype=np.uint8))
 
 
@@ -89,3 +93,67 @@ def test_invalid_body_is_refused_with_a_message(body: dict[str, Any], sentence: 
     with pytest.raises(BadInput) as caught:
         call(**body)
     assert str(caught.value).startswith(sentence)
+
+
+# --- clips ----------------------------------------------------------------------------------------
+
+
+class RoundingTracker(ShiftingTracker):
+    """A tracker whose states hold less than its targets: whole pixels."""
+
+    def follow(self, image: np.ndarray, targets: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [target + 0.4 for target in targets]
+
+    def write_state(self, target: np.ndarray) -> dict[str, Any]:
+        return {"box": np.round(target).tolist()}
+
+
+@pytest.mark.parametrize("tracker", [ShiftingTracker(), RoundingTracker()])
+@pytest.mark.parametrize("length", [1, 3, 16])
+def test_clip_is_answered_like_single_calls(tracker: ShiftingTracker, length: int) -> None:
+    start = {"shapes": [None, rectangle(3, 5, 33, 20)], "states": [{"version": 7, "box": [1] * 4}]}
+    single = [track({"image": IMAGE, **start}, tracker)]
+    for _ in range(length - 1):
+        single.append(track({"image": IMAGE, "states": single[-1]["states"]}, tracker))
+    clip = track({"images": [IMAGE] * length, **start}, tracker)
+    assert clip == {
+        "results": [answer["shapes"] for answer in single],
+        "states": single[-1]["states"],
+    }
+
+
+def test_unreadable_frame_of_a_clip_fails_alone_and_the_objects_are_followed_on_the_next() -> None:
+    state = {"version": 7, "box": [0, 0, 20, 20]}
+    answer = track({"images": ["x", IMAGE, "x", IMAGE], "states": [state]}, ShiftingTracker())
+    assert [isinstance(each, dict) for each in answer["results"]] == [True, False, True, False]
+    assert answer["results"][0]["error"].startswith("'images[0]'")
+    assert answer["results"][3] == [rectangle(20, 0, 40, 20)]
+    assert answer["states"] == [{"version": 7, "box": [20, 0, 40, 20]}]
+
+
+def test_clip_of_unreadable_frames_leaves_the_objects_where_they_were() -> None:
+    state = {"version": 7, "box": [0, 0, 20, 20]}
+    answer = track({"images": ["x", "x"], "states": [state]}, ShiftingTracker())
+    assert [list(each) for each in answer["results"]] == [["error"], ["error"]]
+    assert answer["states"] == [state]
+
+
+@pytest.mark.parametrize(
+    ("images", "sentence"),
+    [
+        ([], "'images' is not a list of images"),
+        ("x", "'images' is not a list of images"),
+        ([IMAGE] * 17, "'images' has 17 entries; at most 16"),
+        (["x", IMAGE], "'images[0]'"),  # the objects start there
+    ],
+)
+def test_invalid_clip_is_refused(images: object, sentence: str) -> None:
+    with pytest.raises(BadInput, match=re.escape(sentence)):
+        track({"images": images, "shapes": [[1, 2, 30, 40]]}, ShiftingTracker())
+
+
+@pytest.mark.parametrize("file", sorted(SERVERLESS.glob("*/*/*/function*.yaml")), ids=str)
+def test_announced_length_of_clips_is_the_accepted_one(file: Path) -> None:
+    annotations = yaml.safe_load(file.read_text(encoding="utf-8"))["metadata"]["annotations"]
+    expected = str(MAX_FRAMES) if annotations["type"] == "tracker" else None
+    assert annotations.get("max_frames") == expected
