@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from common.errors import BadInput
+from common.errors import BadInput, StateUnknown
 from common.inputs import read_body
 
 if TYPE_CHECKING:
@@ -20,12 +20,16 @@ if TYPE_CHECKING:
 def answer(context: Context, event: Event, run: Callable[[dict[str, Any]], object]) -> Any:
     """Return the response with the result of ``run(body)``.
 
-    Where ``run`` raises BadInput, the status is 400 and the body ``{"error": sentence}``.
+    Where ``run`` raises BadInput, the status is 400 and the body ``{"error": sentence}``. Where it
+    raises StateUnknown, the status is 410, and the body names the objects.
     """
     try:
         result = run(read_body(event))
     except BadInput as error:
         return respond(context, {"error": str(error)}, status=400)
+    except StateUnknown as error:
+        gone = {"error": str(error), "code": "state_unknown", "objects": error.objects}
+        return respond(context, gone, status=410)
     return respond(context, result)
 
 

@@ -81,26 +81,38 @@ def cvat_mask(mask: Mask, *, at: Place = (0, 0)) -> list[int] | None:
     return [*part.astype(np.uint8).ravel().tolist(), *_box(part, place, at)]
 
 
-def read_cvat_mask(sent: object, *, name: str, width: int, height: int) -> Mask:
-    """Return the mask of CVAT's list in an image of ``width`` x ``height``.
+def run_lengths(mask: Mask) -> list[int]:
+    """Return a mask as CVAT stores it: run lengths row by row, zeros first, then its inclusive box.
+
+    The mask must not be empty.
+    """
+    cropped = crop(mask)
+    assert cropped is not None
+    part, place = cropped
+    flat = part.ravel()
+    ends = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    runs: list[int] = np.diff(ends, prepend=0, append=flat.size).tolist()
+    return [*([0] if flat[0] else []), *runs, *_box(part, place, (0, 0))]
+
+
+def read_run_lengths(sent: object, *, name: str, width: int, height: int) -> Mask:
+    """Return the mask of `run_lengths` in an image of ``width`` x ``height``.
 
     Pixels beyond the image are dropped. Raises BadInput, naming ``name``, when it is damaged.
     """
     values = sent if isinstance(sent, list) else []
-    if len(values) < 5 or not all(type(value) is int for value in values):
-        raise BadInput(f"'{name}' is not a mask: a list of 0 and 1 and its box")
-    left, top, right, bottom = values[-4:]
+    if len(values) < 5 or not all(_is_whole(value) for value in values):
+        raise BadInput(f"'{name}' is not a mask: run lengths and a box")
+    *runs, left, top, right, bottom = (int(value) for value in values)
     sides = (bottom - top + 1, right - left + 1)
-    if min(sides) < 1 or sides[0] * sides[1] != len(values) - 4:
-        raise BadInput(f"'{name}' has {len(values) - 4} pixels, which do not fit its box")
-    part = np.array(values[:-4], dtype=bool).reshape(sides)
+    limit = max(4 * width * height, 65536)  # a few bytes may announce a huge box
+    if min(sides) < 1 or min(runs) < 0 or sum(runs) != sides[0] * sides[1] or sum(runs) > limit:
+        raise BadInput(f"'{name}' has run lengths that do not fit its box")
+    part = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(sides)
     mask = np.zeros((height, width), dtype=bool)
-    first_row, first_column = max(top, 0), max(left, 0)
-    inside = part[first_row - top :, first_column - left :][
-        : max(0, height - first_row), : max(0, width - first_column)
-    ]
-    rows, columns = inside.shape
-    mask[first_row : first_row + rows, first_column : first_column + columns] = inside
+    row, column = max(top, 0), max(left, 0)
+    inside = part[row - top : max(0, height - top), column - left : max(0, width - left)]
+    mask[row : row + inside.shape[0], column : column + inside.shape[1]] = inside
     return mask
 
 
@@ -163,6 +175,10 @@ def polygon(mask: Mask, *, tolerance: float = 1.0, at: Place = (0, 0)) -> list[l
     x, y, width, height = cv2.boundingRect(border)
     left, top, right, bottom = x - 0.5, y - 0.5, x + width - 0.5, y + height - 0.5
     return [[left, top], [right, top], [right, bottom], [left, bottom]]
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, (int, float)) and abs(value) < 2**31 and value == int(value)
 
 
 def _enclosed_pixels(border: NDArray[Any]) -> float:

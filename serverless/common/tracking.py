@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 
 from common.boxes import clip
-from common.errors import BadInput
+from common.errors import BadInput, StateUnknown
 from common.images import decode_image
 
 if TYPE_CHECKING:
@@ -27,23 +27,58 @@ Target = TypeVar("Target")
 class Tracker(Protocol[Target]):
     """A model that follows objects. A target is what it knows of one object."""
 
-    min_side: float  # of a box to start from, pixels
     state_version: int  # changes when old states cannot be read any more
 
-    def start(self, image: Image, boxes: Sequence[Floats]) -> list[Target]:
-        """Return a target for each box (x0, y0, x1, y1 in pixels)."""
+    def read_shape(self, shape: object, name: str, image: Image) -> Any:
+        """Return where an object starts; raise BadInput, naming ``name``, if it cannot start."""
+
+    def start(self, image: Image, starts: Sequence[Any]) -> list[Target]:
+        """Return a target for each result of `read_shape`."""
 
     def follow(self, image: Image, targets: Sequence[Target]) -> list[Target]:
         """Return each target at its position on the next image."""
 
-    def box(self, target: Target) -> Floats:
-        """Return the target's box in pixels; it may reach beyond the image."""
+    def shapes(self, image: Image, targets: Sequence[Target]) -> list[dict[str, Any] | None]:
+        """Return each target's shape on the image, or None where the object is lost."""
+
+    def settled(self, targets: Sequence[Target]) -> Sequence[Target]:
+        """Return the targets as a later call gets them from their states."""
 
     def write_state(self, target: Target) -> dict[str, Any]:
         """Return the target as JSON."""
 
     def read_state(self, state: dict[str, Any], name: str) -> Target:
-        """Return the target of `write_state`; raise BadInput, naming ``name``, if damaged."""
+        """Return the target of `write_state`.
+
+        Raises BadInput, naming ``name``, if it is damaged; StateUnknown if it is not in memory.
+        """
+
+
+class BoxTracker(Tracker[Target]):
+    """The parts that trackers of rectangles have in common."""
+
+    min_side: float  # of a box to start from, pixels
+
+    def box(self, target: Target) -> Floats:
+        """Return the target's box in pixels; it may reach beyond the image."""
+        raise NotImplementedError
+
+    def read_shape(self, shape: object, name: str, image: Image) -> Floats:
+        """Return the box of a rectangle (x0, y0, x1, y1 in pixels)."""
+        return read_rectangle(shape, name, image, self.min_side)
+
+    def shapes(self, image: Image, targets: Sequence[Target]) -> list[dict[str, Any] | None]:
+        """Return the boxes of the targets, cut at the image's borders. The states keep the rest."""
+        height, width = image.shape[:2]
+        boxes = clip(np.array([self.box(each) for each in targets]), width=width, height=height)
+        return [
+            {"type": "rectangle", "points": [round(float(value), 2) for value in box]}
+            for box in boxes
+        ]
+
+    def settled(self, targets: Sequence[Target]) -> Sequence[Target]:
+        """Return the targets with rounded numbers, as a state has them."""
+        return [self.read_state(self.write_state(target), "") for target in targets]
 
 
 def track(body: dict[str, Any], tracker: Tracker[Target]) -> dict[str, Any]:
@@ -75,12 +110,10 @@ def track(body: dict[str, Any], tracker: Tracker[Target]) -> dict[str, Any]:
             results.append({"error": str(error)})
             continue
         if targets:
-            # A single call gets the targets as states, whose numbers are rounded.
-            targets = [_read_state(_write_state(one, tracker), "", tracker) for one in targets]
-            targets = tracker.follow(image, targets)
+            targets = tracker.follow(image, tracker.settled(targets))
         else:
             targets = _first_targets(pairs, image, tracker)
-        results.append(_shapes(targets, image, tracker))
+        results.append(tracker.shapes(image, targets))
     if not targets:  # no image could be read: the objects are where they were
         return {"results": results, "states": [state for _, state in pairs]}
     states = [_write_state(target, tracker) for target in targets]
@@ -94,32 +127,24 @@ def _first_targets(
     pairs: Sequence[tuple[Any, Any]], image: Image, tracker: Tracker[Target]
 ) -> list[Target]:
     """Return the targets of all objects on the first image: followed there, or started."""
-    followed = {
-        number: _read_state(state, f"states[{number}]", tracker)
-        for number, (_, state) in enumerate(pairs)
-        if state is not None
-    }
-    started = {
-        number: _read_shape(shape, f"shapes[{number}]", image, tracker.min_side)
-        for number, (shape, state) in enumerate(pairs)
-        if state is None
-    }
+    followed: dict[int, Target] = {}
+    started: dict[int, Any] = {}
+    unknown: list[int] = []
+    for number, (shape, state) in enumerate(pairs):
+        if state is None:
+            started[number] = tracker.read_shape(shape, f"shapes[{number}]", image)
+            continue
+        try:
+            followed[number] = _read_state(state, f"states[{number}]", tracker)
+        except StateUnknown:
+            unknown.append(number)
+    if unknown:
+        raise StateUnknown(unknown)
     targets = {
         **dict(zip(started, tracker.start(image, list(started.values())), strict=True)),
         **dict(zip(followed, tracker.follow(image, list(followed.values())), strict=True)),
     }
     return [targets[number] for number in range(len(pairs))]
-
-
-def _shapes(
-    targets: Sequence[Target], image: Image, tracker: Tracker[Target]
-) -> list[dict[str, Any]]:
-    """Return the boxes of the targets, cut at the image's borders. The states keep the rest."""
-    height, width = image.shape[:2]
-    boxes = clip(np.array([tracker.box(target) for target in targets]), width=width, height=height)
-    return [
-        {"type": "rectangle", "points": [round(float(value), 2) for value in box]} for box in boxes
-    ]
 
 
 def read_numbers(value: object, name: str, *, count: int) -> Floats:
@@ -139,7 +164,7 @@ def _read_list(body: dict[str, Any], name: str) -> list[Any]:
     return value or []
 
 
-def _read_shape(shape: object, name: str, image: Image, min_side: float) -> Floats:
+def read_rectangle(shape: object, name: str, image: Image, min_side: float) -> Floats:
     """Return the box of ``{"type": "rectangle", "points": [...]}`` or of four bare numbers.
 
     CVAT sends bare numbers to functions that declare no shape types. The corners may come in any

@@ -16,7 +16,7 @@ from common.huggingface.squares import SquareInput
 from common.image_embedding import ImageEmbedding
 from common.images import decode_image
 from common.inputs import read_word
-from common.masks import interactor_answer, read_cvat_mask
+from common.masks import interactor_answer, read_run_lengths
 from common.networks.prompts import BOTTOM_RIGHT, PADDING, TOP_LEFT, Prompt, read_prompt
 from common.torch_runtime import describe, fingerprint, half_precision
 
@@ -76,7 +76,7 @@ class Interactor:
             mask = (
                 None
                 if drawn is None
-                else read_cvat_mask(drawn, name="mask", width=width, height=height)
+                else read_run_lengths(drawn, name="mask", width=width, height=height)
             )
             answer.update(interactor_answer(self.mask(embedding, prompt, mask)))
         return answer

@@ -374,9 +374,9 @@ def test_sam2_with_the_embedding_of_other_weights_refuses_it(load: Load) -> None
 def test_sam2_with_a_drawn_mask_answers_another_mask_than_without(load: Load) -> None:
     interactor = load("sam2", "mask-generation")
     body = {"image": encoded(PICTURES[0]), "pos_points": [[40, 50]]}
-    drawn = [*([1] * 600), 20, 30, 49, 49]
+    drawn = [0, 600, 20, 30, 49, 49]
     assert interactor.answer({**body, "mask": drawn}) != interactor.answer(body)
-    with pytest.raises(ValueError, match="'mask' has 600 pixels"):
+    with pytest.raises(ValueError, match="'mask' has run lengths that do not fit"):
         interactor.answer({**body, "mask": [*drawn[:-1], 50]})
 
 

@@ -18,7 +18,7 @@ from common.errors import BadInput
 from common.images import crop, mean_colour
 from common.networks.mobilenet_v2 import prepare
 from common.state import pack_array, unpack_array
-from common.tracking import read_numbers, track
+from common.tracking import BoxTracker, read_numbers, track
 from common.weights import weights_file
 from PIL import Image
 
@@ -71,7 +71,7 @@ def load() -> SiameseTracker:
     return SiameseTracker(OpenVinoNetwork(weights_file(WEIGHTS, env="MOBILENET_V2_MAPS_PATH")))
 
 
-class SiameseTracker:
+class SiameseTracker(BoxTracker[Target]):
     """Starts and follows any number of objects."""
 
     min_side = MIN_SIDE

@@ -15,7 +15,7 @@ from common.errors import BadInput
 from common.images import crop, mean_colour
 from common.state import pack_array, unpack_array
 from common.torch_runtime import describe, half_precision, to_tensor, torch_device
-from common.tracking import read_numbers, track
+from common.tracking import BoxTracker, read_numbers, track
 from common.weights import weights_file
 from network import STRIDE, TransT
 from torch import Tensor
@@ -117,7 +117,7 @@ def load() -> Tracker:
     return Tracker(load_network(weights_file("transt.pth", env="MODEL_PATH")))
 
 
-class Tracker:
+class Tracker(BoxTracker[Target]):
     """The loaded network on its device."""
 
     min_side = MIN_START_SIDE

@@ -11,7 +11,7 @@ import pytest
 from common.answers import answer, rectangle, respond
 from common.coco import COCO_80
 from common.devices import threads
-from common.errors import BadInput, WeightsMissing
+from common.errors import BadInput, StateUnknown, WeightsMissing
 from common.state import pack_array, unpack_array
 from common.weights import weights_file
 from nuclio_sdk import Event, Response
@@ -33,6 +33,19 @@ def test_bad_input_is_answered_with_400_and_a_message() -> None:
     response = answer(CONTEXT, Event(body={}), refuse)
     assert response.status_code == 400
     assert json.loads(response.body) == {"error": "'image' is missing"}
+
+
+def test_unknown_states_are_answered_with_410_the_code_and_the_objects() -> None:
+    def forget(body: dict[str, Any]) -> object:
+        raise StateUnknown([0, 2])
+
+    response = answer(CONTEXT, Event(body={}), forget)
+    assert response.status_code == 410
+    assert json.loads(response.body) == {
+        "error": "the states of 2 objects are not in memory; send the shapes",
+        "code": "state_unknown",
+        "objects": [0, 2],
+    }
 
 
 def test_an_error_that_is_not_bad_input_is_raised() -> None:

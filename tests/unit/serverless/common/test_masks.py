@@ -4,6 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from common.errors import BadInput
 from common.masks import (
     bounds,
     cvat_mask,
@@ -11,6 +12,8 @@ from common.masks import (
     mask_item,
     paste,
     polygon,
+    read_run_lengths,
+    run_lengths,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -253,3 +256,36 @@ def test_a_pasted_mask_does_not_depend_on_the_chunk_size(
     found, found_place = paste(small, box, width=40, height=32)
     assert (found == expected).all()
     assert found_place == place
+
+
+# --- run lengths ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (["....", ".##.", "..#."], [0, 2, 1, 1, 1, 1, 2, 2]),
+        (["....", "..#.", ".##."], [1, 3, 1, 1, 2, 2]),
+        (["####", "####", "####"], [0, 12, 0, 0, 3, 2]),
+    ],
+)
+def test_run_lengths_count_zeros_first_and_are_read_back(
+    rows: list[str], expected: list[int]
+) -> None:
+    mask = drawn(*rows)
+    assert run_lengths(mask) == expected
+    assert (read_run_lengths(expected, name="m", width=4, height=3) == mask).all()
+
+
+def test_run_lengths_beyond_the_image_are_cut_at_its_borders() -> None:
+    mask = read_run_lengths([0, 16, -2, -1, 1, 2], name="m", width=4, height=2)
+    assert mask.tolist() == [[True, True, False, False], [True, True, False, False]]
+    assert not read_run_lengths([0, 40, 8, 8, 17, 11], name="m", width=4, height=2).any()
+
+
+@pytest.mark.parametrize(
+    "sent", [None, "x", [0, 1], [0, 5, 0, 0, 1, 1], [0, 4, 1, 1, 0, 0], [-1, 5, 0, 0, 1, 1]]
+)
+def test_damaged_run_lengths_are_refused_by_the_name_of_their_field(sent: object) -> None:
+    with pytest.raises(BadInput, match="'m'"):
+        read_run_lengths(sent, name="m", width=4, height=4)

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from common.errors import BadInput
+from common.errors import BadInput, StateUnknown
 from common.images import encode_png
-from common.tracking import MAX_FRAMES, read_numbers, track
+from common.tracking import MAX_FRAMES, BoxTracker, read_numbers, track
 
 SERVERLESS = Path(__file__).resolve().parents[4] / "serverless"
 IMAGE = encode_png(np.zeros((60, 80, 3), dtype=np.uint8))
 
 
-class ShiftingTracker:
+class ShiftingTracker(BoxTracker[np.ndarray]):
     """A tracker that moves each box 10 pixels to the right. Its target is the box."""
 
     min_side = 4.0
@@ -157,3 +157,20 @@ def test_announced_length_of_clips_is_the_accepted_one(file: Path) -> None:
     annotations = yaml.safe_load(file.read_text(encoding="utf-8"))["metadata"]["annotations"]
     expected = str(MAX_FRAMES) if annotations["type"] == "tracker" else None
     assert annotations.get("max_frames") == expected
+
+
+class ForgetfulTracker(ShiftingTracker):
+    """A tracker that knows the states of boxes at the left border only."""
+
+    def read_state(self, state: dict[str, Any], name: str) -> np.ndarray:
+        box = super().read_state(state, name)
+        if box[0] > 0:
+            raise StateUnknown([0])
+        return box
+
+
+def test_states_that_are_not_in_memory_are_named_by_their_numbers_in_the_call() -> None:
+    states = [{"version": 7, "box": [left, 0, 20, 20]} for left in (5, 0, 5)]
+    with pytest.raises(StateUnknown) as caught:
+        track({"image": IMAGE, "states": states}, ForgetfulTracker())
+    assert caught.value.objects == [0, 2]
