@@ -27,13 +27,15 @@ from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenc
 from common.errors import BadInput, StateUnknown
 from common.huggingface.pretrained import read_model
 from common.huggingface.squares import SquareInput
-from common.masks import Mask, bounds, polygon, read_run_lengths, run_lengths
+from common.masks import bounds, polygon, read_run_lengths, run_lengths
 from common.torch_runtime import describe, half_precision
 from common.tracking import MAX_COORDINATE, Tracker, read_rectangle, track
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
+
+    from common.masks import Mask
 
     Image = NDArray[np.uint8]
     Output = dict[str, Tensor]  # what the library keeps of an object on a frame
