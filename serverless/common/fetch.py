@@ -31,32 +31,44 @@ class FetchError(RuntimeError):
 def fetch(function_yaml: Path, target: Path) -> None:
     """Write every weights file of the function into ``target``, and convert them if necessary."""
     yaml: Any = importlib.import_module("yaml")
-    section = yaml.safe_load(function_yaml.read_text())["x-cvat-lambda"]
+    document = yaml.safe_load(function_yaml.read_text())
+    section = document["x-cvat-lambda"]
+    pairs = ((each["name"], str(each.get("value"))) for each in document["spec"].get("env", []))
+    variables = dict(pairs)
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         for entry in section.get("weights", []):
-            fetch_file(entry, target / entry["file"], Path(scratch))
+            wanted = entry.get("when", {})  # of these values of the function's variables
+            if all(variables.get(name) == str(text) for name, text in wanted.items()):
+                fetch_file(entry, target / entry["file"], Path(scratch))
     if "convert" in section:
         script = function_yaml.parent / section["convert"]["script"]
         subprocess.run([sys.executable, str(script), str(target), str(target)], check=True)
 
 
 def fetch_file(entry: dict[str, Any], path: Path, scratch: Path) -> None:
-    """Fetch one file of the ``weights`` list; raise FetchError when its checksum differs."""
+    """Fetch one file of the ``weights`` list; raise FetchError when its checksum differs.
+
+    With ``checksum: recorded`` the publisher states none: the build's log says which one was found.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
     local = os.environ.get(entry.get("env", ""))
     if local:
         named = Path(local)
         path.write_bytes((named / entry["file"] if named.is_dir() else named).read_bytes())
         return
-    if not (path.is_file() and checksum(path) == entry["sha256"]):
+    expected = None if entry.get("checksum") == "recorded" else entry["sha256"]
+    if not (path.is_file() and (expected is None or checksum(path) == expected)):
         kind = next((kind for kind in SOURCES if kind in entry), None)
         if kind is None:
             raise FetchError(f"{path.name}: the entry names no source ({', '.join(SOURCES)})")
         path.write_bytes(SOURCES[kind](entry[kind], scratch))
     found = checksum(path)
-    if found != entry["sha256"]:
+    if expected is None:
+        print(f"{path.name}: the publisher states no checksum, the SHA-256 is {found}", flush=True)
+    elif found != expected:
         path.unlink()
-        raise FetchError(f"{path.name}: SHA-256 is {found}, expected {entry['sha256']}")
+        raise FetchError(f"{path.name}: SHA-256 is {found}, expected {expected}")
 
 
 def read_member(archive: Path, name: str) -> bytes:

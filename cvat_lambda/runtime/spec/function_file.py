@@ -123,6 +123,7 @@ def _parsed(
     for key in ("resources", "build", "platform", "securityContext"):
         mapping(spec.get(key), f"spec.{key}")
     build = read_build_lines(mapping(spec.get("build"), "spec.build"), folder)
+    variables = (*build.variables, *_environment(spec.get("env")))
     readiness = spec.get("readinessTimeoutSeconds") or DEFAULT_READINESS_TIMEOUT_S
     return FunctionConfig(
         name=name,
@@ -131,14 +132,14 @@ def _parsed(
         origin=folder,
         handler=_handler(spec, folder),
         python=_python_version(spec.get("runtime")),
-        env=(*build.variables, *_environment(spec.get("env"))),
+        env=variables,
         trigger=parse_trigger(spec.get("triggers")),
         event_timeout_s=positive_duration(spec.get("eventTimeout"), "spec.eventTimeout"),
         readiness_timeout_s=seconds(
             readiness, "spec.readinessTimeoutSeconds", most=MAX_READINESS_TIMEOUT_S
         ),
         disabled=flag(spec.get("disable"), "spec.disable"),
-        extras=_extras(document.get(EXTRAS_KEY), spec),
+        extras=_extras(document.get(EXTRAS_KEY), spec, dict(variables)),
         build=build,
         document=with_defaults(document),
     )
@@ -264,13 +265,13 @@ def _as_text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _extras(extras: object, spec: JsonObject) -> Extras:
+def _extras(extras: object, spec: JsonObject, variables: Mapping[str, str]) -> Extras:
     given = mapping(extras, EXTRAS_KEY)
     resources = mapping(spec.get("resources"), "spec.resources")
     limits = mapping(resources.get("limits"), "spec.resources.limits")
     memory = given.get("worker_memory") or limits.get("memory")
     return Extras(
-        weights=parse_weights(given.get("weights")),
+        weights=parse_weights(given.get("weights"), variables),
         conversion=parse_conversion(given.get("convert")),
         idle_timeout_s=positive_duration(given.get("idle_timeout"), f"{EXTRAS_KEY}.idle_timeout"),
         worker_memory=None if memory is None else parse_quantity(str(memory)),

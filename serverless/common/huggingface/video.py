@@ -231,6 +231,7 @@ class VideoTracker(Tracker[Memory]):
             inference_device=self._device,
             inference_state_device=self._device,
             video_storage_device=self._device,
+            dtype=torch.float32,
         )
 
     @torch.inference_mode()

@@ -161,6 +161,44 @@ def test_a_file_with_another_checksum_is_refused_and_not_kept(
     assert server.ranges == [None, None]
 
 
+def test_checksum_of_the_first_download_is_recorded_shown_and_holds_for_later_ones(
+    server: Server, url: str, tmp_path: Path, make: Make
+) -> None:
+    declared = weights(url=url, checksum="recorded")
+    lines: list[str] = []
+    for _ in range(2):
+        path = make().fetch(tmp_path, declared, lines.append)["model.bin"]
+        assert path.read_bytes() == CONTENT
+    assert len(server.ranges) == 1
+    assert [line for line in lines if f"sha256 {SHA256} was recorded" in line]
+    path.unlink()  # a new download of another file is refused
+    server.content = CONTENT + b"changed"
+    with pytest.raises(NotPrepared, match=f"at the first download it was {SHA256}: {url}"):
+        make().fetch(tmp_path, declared, quiet)
+    server.content = CONTENT
+    assert make().fetch(tmp_path, declared, quiet)["model.bin"].read_bytes() == CONTENT
+
+
+def test_fingerprint_of_a_recorded_file_changes_with_its_content(
+    server: Server, url: str, tmp_path: Path, make: Make
+) -> None:
+    declared = weights(url=url, checksum="recorded")
+    files = make().fetch(tmp_path, declared, quiet)
+    before = make().fingerprint(files)
+    files["model.bin"].write_bytes(b"other")
+    assert make().fingerprint(files) != before
+
+
+@pytest.mark.parametrize("size", ["tiny", "large", None])
+def test_entry_with_a_condition_counts_if_the_variable_has_its_value(size: str | None) -> None:
+    entries = [
+        {"file": "model.bin", "local": f"{name}.bin", "when": {"SIZE": name}}
+        for name in ("tiny", "large")
+    ]
+    read = parse_weights(entries, {} if size is None else {"SIZE": size})
+    assert [weight.local for weight in read] == ([] if size is None else [f"{size}.bin"])
+
+
 @pytest.mark.parametrize(
     ("kind", "known"),
     [

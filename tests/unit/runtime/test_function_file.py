@@ -142,6 +142,12 @@ def test_section_x_cvat_lambda_is_read() -> None:
         ({"file": "/a", "env": "X"}, "must be a relative path"),
         ({"file": "a"}, "give a source"),
         ({"file": "a", "url": "https://x/a"}, "needs a checksum, one of sha256"),
+        ({"file": "a", "url": "https://x/a", "checksum": "none"}, "checksum must be `recorded`"),
+        (
+            {"file": "a", "local": "a", "checksum": "recorded"},
+            "`checksum: recorded` goes with a url",
+        ),
+        ({"file": "a", "local": "a", "when": "tiny"}, "when must be a mapping"),
         ({"file": "a", "url": "ftp://x/a", "sha256": "0" * 64}, "must start with https"),
         ({"file": "a", "url": "https://x/a", "sha256": "12"}, "64 hexadecimal digits"),
         ({"file": "a", "url": "https://x/a", "sha384": "0" * 64}, "96 hexadecimal digits"),
