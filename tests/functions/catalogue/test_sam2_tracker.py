@@ -57,9 +57,7 @@ def library_logits(folder: Path, tracker: Any) -> np.ndarray:
 
     model = transformers.Sam2VideoModel.from_pretrained(folder).eval()
     prepare = tracker._square.prepare
-    session = Sam2VideoInferenceSession(
-        video_height=HEIGHT, video_width=WIDTH, dtype=torch.float32
-    )
+    session = Sam2VideoInferenceSession(video_height=HEIGHT, video_width=WIDTH, dtype=torch.float32)
     scale = np.array([64 / WIDTH, 64 / HEIGHT])
     corners = np.array(BOX, dtype=float).reshape(2, 2) * scale
     click = np.array([[40.0, 40.0]]) * scale
