@@ -34,6 +34,7 @@ MAX_BATCH = 4
 TEXT_TOKENS = 32  # the text encoder's length
 EXAMPLES_TEXT = "visual"  # the model's text for examples alone
 MASK_THRESHOLD = 0.5
+HALF = (0.5, 0.5, 0.5)  # mean and deviation of the input
 
 
 class ConceptDetector:
@@ -54,7 +55,7 @@ class ConceptDetector:
         provide(sys.modules[type(model).__module__])
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
         side = model.config.vision_config.backbone_config.image_size
-        return cls(model, tokenizer, SquareInput.read(folder, side=side), device)
+        return cls(model, tokenizer, SquareInput.read(folder, side=side, mean=HALF, deviation=HALF), device)
 
     @property
     def device(self) -> str:

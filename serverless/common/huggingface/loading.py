@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import transformers
@@ -18,18 +18,20 @@ from common.huggingface.detection import ObjectDetector, TextDetector
 from common.huggingface.interaction import Interactor
 from common.huggingface.poses import PoseEstimator
 from common.huggingface.segmentation import Segmenter
+from common.huggingface.video import VideoTracker
 from common.torch_runtime import torch_device
 from common.weights import weights_folder
 
 if TYPE_CHECKING:
     from common.entry import Model
 
-#: task (the names of transformers' pipelines; three kinds of segmentation) -> function that loads
+#: task (mostly the names of transformers' pipelines) -> function that loads a model for it
 TASKS: dict[str, Callable[[Path, torch.device], Model]] = {
     "image-classification": Classifier.load,
     "instance-segmentation": Segmenter.load_instances,
     "keypoint-detection": PoseEstimator.load,
     "mask-generation": Interactor.load,
+    "mask-tracking": VideoTracker.load,
     "object-detection": ObjectDetector.load,
     "panoptic-segmentation": Segmenter.load_panoptic,
     "semantic-segmentation": Segmenter.load_semantic,
@@ -64,7 +66,3 @@ def model_folder(*, env: str = "MODEL_PATH") -> Path:
         )
     return folder
 
-
-def describe_labels(config: Any) -> list[str]:
-    """Return the names of a model's classes in the order of their numbers."""
-    return [config.id2label[number] for number in sorted(config.id2label)]

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     Image = NDArray[np.uint8]
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of red, green and blue
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 CONFIGURATIONS = (
     "preprocessor_config.json",
     "processor_config.json",
@@ -37,13 +39,20 @@ class SquareInput:
     deviation: tuple[float, ...]
 
     @classmethod
-    def read(cls, folder: Path, *, side: int) -> SquareInput:
-        """Read the values of a published model; `side` is the model's own."""
+    def read(
+        cls,
+        folder: Path,
+        *,
+        side: int,
+        mean: tuple[float, ...] = IMAGENET_MEAN,
+        deviation: tuple[float, ...] = IMAGENET_DEVIATION,
+    ) -> SquareInput:
+        """Read the values of a published model. The arguments hold where it states none."""
         content = _configuration(folder)
         return cls(
             side=side,
-            mean=tuple(content.get("image_mean") or (0.485, 0.456, 0.406)),
-            deviation=tuple(content.get("image_std") or (0.229, 0.224, 0.225)),
+            mean=tuple(content.get("image_mean") or mean),
+            deviation=tuple(content.get("image_std") or deviation),
         )
 
     def prepare(self, image: Image, device: torch.device) -> Tensor:

@@ -30,6 +30,7 @@ DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
     "openvino": ("openvino",),
     "tensorflow": ("tensorflow", "tensorflow-cpu"),
     "torch": ("torch",),
+    "transformers": ("transformers",),
     "yaml": ("pyyaml",),
 }
 # base image -> its Python version. Nuclio copies wheels for the version of spec.runtime into the
@@ -219,7 +220,7 @@ def read(file: Path) -> tuple[dict[str, Any], Path]:
 
 
 def test_all_function_files_are_found() -> None:
-    assert len(FILES) == 28  # 18 folders, 10 of them with a GPU file
+    assert len(FILES) == 44  # 26 folders, 18 of them with a GPU file
 
 
 @pytest.mark.parametrize("file", FILES, ids=IDS)

@@ -35,6 +35,14 @@ STAND_INS: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("DETECTOR_MODEL_PATH", "people.pth", "checkpoints.make_one_person"),
     ),
     "pth-dschoerk-transt": (("MODEL_PATH", "transt.pth", "checkpoints.make_transt"),),
+    "hf-facebook-mask2former": (("MODEL_PATH", "mask2former", "huggingface.make_mask2former"),),
+    "hf-facebook-sam3": (("MODEL_PATH", "sam3", "huggingface.make_sam3"),),
+    "hf-google-owlv2": (("MODEL_PATH", "owl", "huggingface.make_owl"),),
+    "hf-idea-research-grounding-dino": (("MODEL_PATH", "dino", "huggingface.make_grounding_dino"),),
+    "hf-pekingu-rtdetr-v2": (("MODEL_PATH", "detector", "huggingface.make_detector"),),
+    "hf-usyd-community-vitpose": (("MODEL_PATH", "pose", "huggingface.make_pose"),),
+    "pth-facebookresearch-sam2": (("MODEL_PATH", "sam2", "huggingface.make_sam2"),),
+    "pth-facebookresearch-sam2-tracker": (("MODEL_PATH", "sam2", "huggingface.make_sam2"),),
     "pth-shiyinzhang-iog": (("MODEL_PATH", "iog.pth", "checkpoints.make_iog"),),
 }
 

@@ -200,7 +200,10 @@ def make_classifier(folder: Path) -> Path:
 
 
 def make_sam2(folder: Path) -> Path:
-    """Write a Segment Anything 2 for video, which is also read as the one for images."""
+    """Write a Segment Anything 2 for video, which is also read as the one for images.
+
+    The memory attention takes 64 channels only, and pointers of several times as many.
+    """
     vision = {
         "backbone_config": {
             "model_type": "sam2_hiera_det_model",
@@ -215,26 +218,26 @@ def make_sam2(folder: Path) -> Path:
         },
         "backbone_channel_list": [64, 32, 16, 8],
         "backbone_feature_sizes": [[SIDE // 4] * 2, [SIDE // 8] * 2, [SIDE // 16] * 2],
-        "fpn_hidden_size": 64,
+        "fpn_hidden_size": 128,
     }
     config = transformers.Sam2VideoConfig(
         vision_config=transformers.Sam2VisionConfig(**vision),
-        prompt_encoder_config={"hidden_size": 64, "image_size": SIDE, "mask_input_channels": 8},
+        prompt_encoder_config={"hidden_size": 128, "image_size": SIDE, "mask_input_channels": 8},
         mask_decoder_config={
-            "hidden_size": 64,
+            "hidden_size": 128,
             "mlp_dim": 32,
             "num_attention_heads": 2,
             "iou_head_hidden_dim": 32,
         },
         image_size=SIDE,
-        memory_attention_hidden_size=64,
+        memory_attention_hidden_size=128,
         memory_attention_num_layers=2,
         memory_attention_feed_forward_hidden_size=32,
         memory_attention_rope_feat_sizes=[SIDE // 16] * 2,
-        memory_encoder_hidden_size=64,
-        memory_encoder_output_channels=64,  # the attention takes no other number
-        mask_downsampler_embed_dim=64,
-        memory_fuser_embed_dim=64,
+        memory_encoder_hidden_size=128,
+        memory_encoder_output_channels=64,
+        mask_downsampler_embed_dim=128,
+        memory_fuser_embed_dim=128,
         memory_fuser_intermediate_dim=32,
     )
     processor = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
