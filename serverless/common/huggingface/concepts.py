@@ -55,7 +55,9 @@ class ConceptDetector:
         provide(sys.modules[type(model).__module__])
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
         side = model.config.vision_config.backbone_config.image_size
-        return cls(model, tokenizer, SquareInput.read(folder, side=side, mean=HALF, deviation=HALF), device)
+        return cls(
+            model, tokenizer, SquareInput.read(folder, side=side, mean=HALF, deviation=HALF), device
+        )
 
     @property
     def device(self) -> str:

@@ -65,4 +65,3 @@ def model_folder(*, env: str = "MODEL_PATH") -> Path:
             "model: config.json, preprocessor_config.json, model.safetensors"
         )
     return folder
-
