@@ -175,6 +175,20 @@ def _noise(height: float, part: float, ratio: float) -> NDArray[np.float64]:
     return np.array([part * height, part * height, ratio, part * height])
 
 
+def best_pairs(
+    one: NDArray[np.float64], two: NDArray[np.float64], same: NDArray[np.bool_], *, least_iou: float
+) -> list[tuple[int, int, float]]:
+    """Return pairs of indices of boxes with their IoU: those with the largest total IoU.
+
+    Each has at least ``least_iou``. The shapes are (n, 4) and (m, 4). ``same`` of shape (n, m) says
+    which boxes may be a pair.
+    """
+    if not len(one) or not len(two):
+        return []
+    iou = _iou(one, two)
+    return [(row, column, float(iou[row, column])) for row, column in _pairs(iou, same, least_iou)]
+
+
 def _assign(
     tracks: Sequence[_Track], detections: Sequence[Detection], least: float, *, by_score: bool
 ) -> list[tuple[int, int]]:
@@ -191,6 +205,12 @@ def _assign(
     same = np.equal.outer(_labels(tracks), _labels(detections))
     if by_score:
         similarity *= [detection.score for detection in detections]
+    return _pairs(similarity, same, least)
+
+
+def _pairs(
+    similarity: NDArray[np.float64], same: NDArray[np.bool_], least: float
+) -> list[tuple[int, int]]:
     similarity[~same | (similarity < least)] = 0.0
     rows, columns = linear_sum_assignment(-similarity)
     pairs = zip(rows.tolist(), columns.tolist(), strict=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Generator
 from typing import Any, Final
 
 from django.http import HttpResponse
+from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request as HttpRequest
@@ -18,12 +20,15 @@ from cvat_lambda.api.base import LambdaViewSet
 from cvat_lambda.api.browser_compat import is_browser
 from cvat_lambda.api.call_limits import call_limits
 from cvat_lambda.api.serializers import OnlineFunctionCallRequestSerializer
+from cvat_lambda.api.streams import EVENT_STREAM, JSON_LINES, StreamNegotiation, stream
 from cvat_lambda.engine import get_engine
+from cvat_lambda.engine.port import Access
 from cvat_lambda.errors import FunctionNotFound
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.describe import describe
 from cvat_lambda.functions.spec import FunctionSpec
-from cvat_lambda.interactive.answer_call import answer_call
+from cvat_lambda.interactive.answer_call import answer_call, stream_call
+from cvat_lambda.interactive.params import CallParams
 
 FUNCTION_ID: Final = re.compile(schema.FUNCTION_ID_PATTERN, re.ASCII)
 CALL_BODY: Final = OnlineFunctionCallRequestSerializer()
@@ -48,6 +53,7 @@ class FunctionViewSet(LambdaViewSet):
 
     lookup_field = "func_id"
     lookup_value_regex = "[^/]+"  # the answer is JSON in any case
+    content_negotiation_class = StreamNegotiation
 
     def list(self, request: HttpRequest) -> HttpResponse:
         """List functions as an array without pages."""
@@ -66,13 +72,17 @@ class FunctionViewSet(LambdaViewSet):
         request=OnlineFunctionCallRequestSerializer,
         responses={
             200: OpenApiResponse(schema.CALL_ANSWER, description="By the function's kind"),
+            (200, JSON_LINES): schema.STREAMED_FRAME,
+            (200, EVENT_STREAM): schema.STREAMED_FRAME,
             **schema.errors(400, 403, 404, 413, 415, 422, 429, 502, 503, 504),
         },
     )
-    def call(self, request: HttpRequest, func_id: str) -> HttpResponse:
+    def call(self, request: HttpRequest, func_id: str) -> HttpResponseBase:
         function = self._find(func_id, registry.Ask.IF_NOT_READY)
         access = self.access()
         params = CALL_BODY.params(request.data, from_browser=is_browser(request))
+        if params.steps is not None:
+            return stream(request, _streamed(request, access, function, params))
         with call_limits.hold(access.user_id, function.id):
             answer: Any = answer_call(get_engine(), access, function, params, http_request=request)
         return _response(request, answer)
@@ -83,6 +93,13 @@ class FunctionViewSet(LambdaViewSet):
         if not FUNCTION_ID.fullmatch(function_id):
             raise FunctionNotFound
         return find_function(self.access(), function_id, ask=ask)
+
+
+def _streamed(
+    request: HttpRequest, access: Access, function: FunctionSpec, params: CallParams
+) -> Generator[dict[str, Any], None, None]:
+    with call_limits.hold(access.user_id, function.id):
+        yield from stream_call(get_engine(), access, function, params, http_request=request)
 
 
 def _response(request: HttpRequest, answer: Any) -> HttpResponse:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields as dataclass_fields
 from typing import Any, Final
 
 from drf_spectacular.utils import (
@@ -42,7 +43,7 @@ from cvat_lambda.rest.pagination import LongPages
 LISTED = 200  # requests in a list, which has no pages
 REQUEST_BODY: Final = FunctionCallRequestSerializer()
 
-_TRACKING: Final = ("shapes", "start", "direction", "stop_when_lost", "tolerance_px")
+_TRACKING: Final = tuple(field.name for field in dataclass_fields(Tracking))
 _OF_REQUEST = [schema.REQUEST_ID]
 _UNDO = OpenApiParameter("undo", bool, description="Also remove what the request has added")
 

@@ -260,7 +260,7 @@ _INTERACTION = {
     },
     "anyOf": [{"required": ["mask"]}, {"required": ["blob"]}],
 }
-_STEP = {
+_STEP: dict[str, Any] = {
     "type": "object",
     "description": "Tracker: a shape and a state for each object, null if it was lost",
     "properties": {
@@ -287,6 +287,18 @@ _MATCHES = {
 }
 
 
+STREAMED_FRAME: dict[str, Any] = {
+    "type": "object",
+    "description": "Tracker with `frames`: one object a frame. The last one has `states`. `error`"
+    " instead of `shapes` ends the stream",
+    "properties": {
+        "frame": {"type": "integer"},
+        "shapes": _STEP["properties"]["shapes"],
+        "states": _STEP["properties"]["states"],
+        "error": {"type": "object"},
+    },
+    "required": ["frame"],
+}
 CALL_ANSWER: dict[str, Any] = {"anyOf": [_DETECTIONS, _INTERACTION, _STEP, _MATCHES]}
 
 _MEANINGS = {

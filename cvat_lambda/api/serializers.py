@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any, ClassVar, get_args
 
-from drf_spectacular.utils import extend_schema_field
+from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema_field
 from rest_framework import serializers
 
 from cvat_lambda.annotations.labels import MAX_LABELS
@@ -20,10 +20,18 @@ from cvat_lambda.images.region import Region
 from cvat_lambda.interactive.params import CallParams, TrackerShape
 from cvat_lambda.requests.store.models import FrameStatus, Status
 from cvat_lambda.requests.store.params import ON_REDEPLOY, OUTPUTS, REPLACE
-from cvat_lambda.requests.store.tracking import DIRECTIONS, StartFilter, StartShape
+from cvat_lambda.requests.store.tracking import (
+    DIRECTIONS,
+    MASK_OUTPUTS,
+    Link,
+    StartDetector,
+    StartFilter,
+    StartShape,
+)
 from cvat_lambda.rest import fields
 
 MAX_OBJECTS = 10_000  # of one call: tracked shapes, states, boxes
+MAX_STEPS = 1000  # frames of one streamed call
 MAX_IDS = 10_000  # tasks or jobs of one request
 MAX_POINTS = 100_000  # numbers of one shape
 MAX_TEXTS = 64  # of one request or call
@@ -195,17 +203,51 @@ class StartFilterSerializer(BodySerializer):
     )
 
 
-@extend_schema_field(StartFilterSerializer)
-class StartField(serializers.Field[Any, Any, Any, Any]):
-    """The word ``annotations``, or an object of `StartFilterSerializer`."""
+class StartDetectorSerializer(BodySerializer):
+    """A detector that finds the objects to track."""
 
-    def to_internal_value(self, data: Any) -> StartFilter:
+    detector = fields.TextField(max_length=128, help_text="Id of the function")
+    mapping = fields.DictField(
+        max_members=MAX_LABELS, child=LabelMappingEntrySerializer(), required=False
+    )
+    threshold = fields.FractionField(required=False)
+    every = fields.IntegerField(
+        min_value=1, max_value=10_000, required=False, help_text="Frames; default 10"
+    )
+
+
+@extend_schema_field(
+    PolymorphicProxySerializer(
+        component_name="TrackerStart",
+        serializers=[StartFilterSerializer, StartDetectorSerializer],
+        resource_type_field_name=None,
+    )
+)
+class StartField(serializers.Field[Any, Any, Any, Any]):
+    """The word ``annotations``, a filter of annotations, or a detector."""
+
+    def to_internal_value(self, data: Any) -> StartFilter | StartDetector:
         if data == "annotations":
             return StartFilter()
+        if isinstance(data, Mapping) and "detector" in data:
+            return StartDetector(**StartDetectorSerializer().parse(data))
         return StartFilter.from_json(StartFilterSerializer().parse(data))
 
     def to_representation(self, value: Any) -> Any:
         return value
+
+
+class LinkSerializer(BodySerializer):
+    """How ReID joins tracks over gaps."""
+
+    reid = fields.TextField(max_length=128, help_text="Id of the function")
+    threshold = fields.FractionField(required=False, help_text="Largest dissimilarity")
+    max_gap = fields.IntegerField(
+        min_value=1, max_value=100_000, required=False, help_text="Frames; default 60"
+    )
+
+    def to_internal_value(self, data: Any) -> Link:
+        return Link(**super().to_internal_value(data))
 
 
 class FunctionCallRequestSerializer(MaskOptionSerializer):
@@ -275,8 +317,9 @@ class FunctionCallRequestSerializer(MaskOptionSerializer):
     )
     start = StartField(
         required=False,
-        help_text='Tracker: "annotations" for all shapes of the first frame, or an object that'
-        " selects them: {frame, label_ids, sources, ids}",
+        help_text='Tracker: "annotations" for all shapes and tracks of the first frame, an object'
+        " that selects them {frame, label_ids, sources, ids}, or a detector that finds the objects"
+        " {detector, mapping, threshold, every}",
     )
     direction = fields.ChoiceField(
         choices=DIRECTIONS, required=False, help_text="Tracker: default forward"
@@ -290,6 +333,15 @@ class FunctionCallRequestSerializer(MaskOptionSerializer):
         max_value=100,
         help_text="Tracker: how far interpolation between keyframes may be from the function's"
         " shapes, in pixels; default 1",
+    )
+    mask_output = fields.ChoiceField(
+        choices=MASK_OUTPUTS,
+        required=False,
+        help_text="Tracker: polygons (default): masks become a track of polygons; masks: a mask on"
+        " each frame, those of an object in a group",
+    )
+    link = LinkSerializer(
+        required=False, help_text="ReID joins tracks over gaps: {reid, threshold, max_gap}"
     )
     roi = fields.RoiField(
         required=False,
@@ -408,6 +460,12 @@ class OnlineFunctionCallRequestSerializer(MaskOptionSerializer):
         max_length=MAX_OBJECTS,
         help_text="Tracker: states that the previous step returned",
     )
+    frames = fields.IntegerField(
+        min_value=1,
+        max_value=MAX_STEPS,
+        required=False,
+        help_text="Tracker: stream the shapes of this number of frames, from `frame` on",
+    )
     frame0 = fields.FrameField(required=False, help_text="Reid")
     frame1 = fields.FrameField(required=False, help_text="Reid")
     boxes0 = fields.ListField(
@@ -429,12 +487,15 @@ class OnlineFunctionCallRequestSerializer(MaskOptionSerializer):
             name: tuple(value) if isinstance(value, list) else value
             for name, value in self.parse(body).items()
         }
-        task_id, job_id, roi = (data.pop(name, None) for name in ("task", "job", "roi"))
+        task_id, job_id, roi, steps = (
+            data.pop(name, None) for name in ("task", "job", "roi", "frames")
+        )
         return CallParams(
             task_id=task_id,
             job_id=job_id,
             roi=None if roi is None else Region.parse(roi),
             from_browser=from_browser,
+            steps=steps,
             **data,
         )
 

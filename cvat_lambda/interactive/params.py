@@ -46,6 +46,7 @@ class CallParams:
     # tracker
     shapes: tuple[TrackerShape | None, ...] | None = None
     states: tuple[str | None, ...] | None = None
+    steps: int | None = None  # the number of frames to stream, from `frame` on; None: one answer
     # reid
     frame0: int | None = None
     frame1: int | None = None

@@ -1,9 +1,10 @@
 """Tracker states that clients keep: opaque, signed, valid for one function, user and task.
 
 A state is the function's own JSON value. The client gets it as compact JSON with the revision of
-the function, a time stamp and a signature (``django.core.signing.TimestampSigner``), and sends it
-back with the next step, so that the server keeps nothing. A function may trust the states that it
-gets: only states that it made itself, for this user and task, pass the check.
+the function, the last known shape of the object, a time stamp and a signature
+(``django.core.signing.TimestampSigner``), and sends it back with the next step, so that the server
+keeps nothing. A function may trust the states that it gets: only states that it made itself, for
+this user and task, pass the check.
 """
 
 from __future__ import annotations
@@ -25,11 +26,21 @@ MAX_STATE_BYTES = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SeenShape:
+    """The last known shape of an object."""
+
+    frame: int  # relative to the task
+    type: str
+    points: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrackerState:
     """A function's state, and the revision of the function that made it ("": not known)."""
 
     value: Any
     revision: str
+    seen: SeenShape | None = None
 
 
 class StateSigner:
@@ -37,11 +48,18 @@ class StateSigner:
 
     def __init__(self, *, function_id: str, user_id: int, task_id: int) -> None:
         # A function id holds no colon, so each combination has its own salt.
-        # 2: the version of the signed text, which contains the revision.
-        salt = f"cvat-tracker-state:2:{function_id}:{user_id}:{task_id}"
+        # 3: the version of the signed text, which contains the revision and the last known shape.
+        salt = f"cvat-tracker-state:3:{function_id}:{user_id}:{task_id}"
         self._signer = TimestampSigner(salt=salt)
 
-    def sign(self, state: Any, *, revision: str, item: int | None = None) -> str | None:
+    def sign(
+        self,
+        state: Any,
+        *,
+        revision: str,
+        seen: SeenShape | None = None,
+        item: int | None = None,
+    ) -> str | None:
         """Return a function's state as the client keeps it; None stays None.
 
         Raise AnswerError, about the object ``item``, if the state is too large or no JSON.
@@ -49,7 +67,8 @@ class StateSigner:
         if state is None:
             return None
         try:
-            text = json.dumps([revision, state], separators=(",", ":"), allow_nan=False)
+            shape = None if seen is None else [seen.frame, seen.type, seen.points]
+            text = json.dumps([revision, shape, state], separators=(",", ":"), allow_nan=False)
         except RecursionError as exc:
             raise AnswerError("the state is nested too deeply", item=item, field="states") from exc
         except ValueError as exc:  # 1e999 is valid JSON and becomes infinity when parsed
@@ -80,8 +99,12 @@ class StateSigner:
             ) from exc
         except BadSignature as exc:
             raise InvalidTrackerState from exc
-        revision, value = json.loads(text)
-        return TrackerState(value=value, revision=revision)
+        revision, shape, value = json.loads(text)
+        seen = None
+        if shape is not None:
+            frame, shape_type, points = shape
+            seen = SeenShape(frame=frame, type=shape_type, points=tuple(points))
+        return TrackerState(value=value, revision=revision, seen=seen)
 
     def open_all(self, signed: Iterable[str | None]) -> list[TrackerState | None]:
         """Return the result of `open` for each."""

@@ -127,7 +127,7 @@ def _run(lease: Lease) -> None:
     for thread in (heartbeat, recovery, worker):
         thread.start()
     try:
-        run = load_run(lease)
+        run = load_run(lease, cancel)
         run.check_version(Version(run.spec.version, run.spec.revision))
         record_newest_track(run)
         work = _work(run)

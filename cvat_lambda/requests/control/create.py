@@ -16,24 +16,20 @@ from cvat_lambda.annotations.prompts import Exemplar
 from cvat_lambda.conf import settings
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Access, Task
-from cvat_lambda.errors import (
-    InvalidMapping,
-    InvalidRequest,
-    PermissionDenied,
-)
+from cvat_lambda.errors import InvalidRequest, PermissionDenied
 from cvat_lambda.functions import registry
-from cvat_lambda.functions.prompts import map_labels
 from cvat_lambda.functions.spec import FunctionSpec, Kind
 from cvat_lambda.images.region import Region
+from cvat_lambda.requests.control.mapping_checks import check_mapping
 from cvat_lambda.requests.control.overlap import refuse_overlap
 from cvat_lambda.requests.control.plan import Plan, RequestScope, plan
-from cvat_lambda.requests.control.track_checks import check_tracking
+from cvat_lambda.requests.control.track_checks import check_link, check_tracking
 from cvat_lambda.requests.store import queue, ranges
 from cvat_lambda.requests.store.database_clock import db_now
 from cvat_lambda.requests.store.locks import lock_tasks
 from cvat_lambda.requests.store.models import PRIORITIZE, Request, Shard
 from cvat_lambda.requests.store.params import Params
-from cvat_lambda.requests.store.tracking import Tracking
+from cvat_lambda.requests.store.tracking import Direction, Link, Tracking
 
 MAX_SHARDS = 1000  # of one request that names its ``shard_frames``
 NOT_IN_BACKGROUND = {
@@ -89,6 +85,7 @@ def check_request(
     shard_frames: int | None = None,
     output: str = "shapes",
     tracking: Tracking | None = None,
+    link: Link | None = None,
     roi: Sequence[int] | None = None,
     text: Sequence[str] = (),
     exemplars: Sequence[Exemplar] = (),
@@ -100,11 +97,12 @@ def check_request(
     ``frames`` are inclusive ranges ``[first, last]`` relative to the task. ``cleanup`` means
     ``replace="all"``. Without ``cleanup`` and ``replace``, ``CVAT_LAMBDA_DEFAULT_REPLACE`` is
     used. ``shard_frames`` is roughly the number of frames that one worker runs (0: all of them); it
-    overrides ``CVAT_LAMBDA_SHARD_FRAMES``. ``tracking`` is required of trackers. ``roi`` is the
-    part of each frame ``[xtl, ytl, xbr, ybr]`` that a detector gets. ``text`` and ``exemplars``
-    describe what is to be found, ``labels`` are those of the function that are used, and
-    ``replace_labels`` those of the task whose annotations are replaced. Without ``text`` a request
-    with exemplars runs on their frames only.
+    overrides ``CVAT_LAMBDA_SHARD_FRAMES``. ``tracking`` is required of trackers. ``link`` joins
+    tracks over gaps, of a tracker or of a detector with ``output="tracks"``. ``roi`` is the part of
+    each frame ``[xtl, ytl, xbr, ybr]`` that a detector gets. ``text`` and ``exemplars`` describe
+    what is to be found, ``labels`` are those of the function that are used, and ``replace_labels``
+    those of the task whose annotations are replaced. Without ``text`` a request with exemplars
+    runs on their frames only.
     Raise FunctionNotFound, FunctionSpecInvalid, InvalidRequest, InvalidMapping, FrameOutOfScope,
     TaskNotFound, JobNotFound, NotFound, PermissionDenied.
     """
@@ -128,6 +126,7 @@ def check_request(
         max_distance=max_distance,
         only_unannotated=only_unannotated,
         output=output,  # type: ignore[arg-type]  # checked by Params
+        link=None if link is None else link.to_json(),
         roi=None if roi is None else Region.parse(roi).box,
         on_redeploy=on_redeploy,  # type: ignore[arg-type]  # checked by Params
         text=tuple(text) or None,
@@ -139,12 +138,20 @@ def check_request(
         raise InvalidRequest(f"max_failure_rate must be in [0, 1], not {max_failure_rate:g}")
     _check_priority(access, priority)
     _check_kind(spec, params, tracking)
-    planned = _plan(scope, spec, shard_frames, adds_tracks=params.output == "tracks")
+    planned = _plan(
+        scope,
+        spec,
+        shard_frames,
+        adds_tracks=params.output == "tracks",
+        direction=None if tracking is None else tracking.direction,
+    )
     if project_id is not None:
         _require_tasks(access, [task.id for task in planned.tasks])
     _check_exemplars(planned, exemplars)
     for task in planned.tasks:
         _check_task(spec, task, params)
+    if link is not None:
+        check_link(link)
     if tracking is not None:
         tracking = check_tracking(spec, planned, tracking)
         params = replace_fields(params, tracking=tracking.to_json())
@@ -215,6 +222,8 @@ def _check_kind(spec: FunctionSpec, params: Params, tracking: Tracking | None) -
         raise InvalidRequest("replace_labels needs a replacement: give replace, too")
     if spec.kind is not Kind.DETECTOR and params.roi is not None:
         raise InvalidRequest(f"function {spec.id!r} is not a detector: remove roi")
+    if params.link is not None and spec.kind is not Kind.TRACKER and params.output != "tracks":
+        raise InvalidRequest(f"function {spec.id!r} makes no tracks: remove link")
     if spec.kind is Kind.TRACKER:
         _check_tracker(spec, params, tracking)
     if spec.kind is Kind.REID:
@@ -248,7 +257,12 @@ def _check_tracker(spec: FunctionSpec, params: Params, tracking: Tracking | None
 
 
 def _plan(
-    scope: RequestScope, spec: FunctionSpec, shard_frames: int | None, *, adds_tracks: bool
+    scope: RequestScope,
+    spec: FunctionSpec,
+    shard_frames: int | None,
+    *,
+    adds_tracks: bool,
+    direction: Direction | None,
 ) -> Plan:
     if spec.kind is Kind.REID:
         if shard_frames:
@@ -260,7 +274,7 @@ def _plan(
     if spec.kind is Kind.TRACKER or adds_tracks:
         if shard_frames:
             raise InvalidRequest("objects are followed from frame to frame: remove shard_frames")
-        return plan(get_engine(), scope, adds_tracks=True)
+        return plan(get_engine(), scope, adds_tracks=True, direction=direction)
     size = settings.SHARD_FRAMES if shard_frames is None else shard_frames
     if size < 0:
         raise InvalidRequest(f"shard_frames must be 0 or more, not {size}")
@@ -278,19 +292,11 @@ def _check_task(spec: FunctionSpec, task: Task, params: Params) -> None:
         return
     if params.roi is not None:
         _check_region(Region.parse(params.roi), task)
-    try:
-        found = map_labels(spec, params.prompts, params.mapping, task.labels)
-    except InvalidMapping as exc:
-        raise InvalidMapping(f"task {task.id}: {exc.message}") from exc
+    check_mapping(spec, [task], params.mapping, params.prompts)
     known = {label.name for label in task.labels}
     for name in params.replace_labels or ():
         if name not in known:
             raise InvalidRequest(f"task {task.id} has no label {name!r}: correct replace_labels")
-    if not found.by_name:
-        raise InvalidMapping(
-            f"function {spec.id!r} and task {task.id} have no label in common: "
-            "give a mapping of the function's labels to the task's"
-        )
 
 
 def _frames_of(
@@ -376,12 +382,17 @@ def _store_shards(request: Request, planned: Plan) -> list[Shard]:
         for index, shard in enumerate(planned.shards)
     ]
     Shard.objects.bulk_create(shards)
+    for shard, planned_shard in zip(shards, planned.shards, strict=True):
+        if planned_shard.after is not None:
+            shard.after = shards[planned_shard.after]
+            shard.save(update_fields=["after"])
     return shards
 
 
 def _notify_and_send(request: Request, shards: list[Shard]) -> None:
     signals.request_created.send_robust(sender=Request, request=request)
-    queue.send(shards, meta=request.meta, at_front=request.priority > 0)
+    first = [shard for shard in shards if shard.after_id is None]  # the others wait for these
+    queue.send(first, meta=request.meta, at_front=request.priority > 0)
 
 
 def _guard(planned: Plan) -> None:

@@ -7,12 +7,14 @@ A frame that is shared by two named jobs is run once and written to both, if no 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from cvat_lambda.engine.port import Engine, Job, Task
 from cvat_lambda.errors import FrameOutOfScope, InvalidRequest, JobNotFound, TaskNotFound
 from cvat_lambda.requests.store import ranges
 from cvat_lambda.requests.store.ranges import Ranges
+from cvat_lambda.requests.store.tracking import Direction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,7 @@ class PlannedShard:
     job_id: int | None
     private_annotations: bool  # of a ground-truth job or replica, not of the task
     frames: Ranges
+    after: int | None = None  # index of the shard whose tracked objects this one goes on with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,13 +79,15 @@ def plan(
     shard_frames: int = 0,
     by_job: bool = False,
     adds_tracks: bool = False,
+    direction: Direction | None = None,
 ) -> Plan:
     """Return the shards of a scope.
 
     ``shard_frames`` > 0 splits longer shards, preferably where a job begins. ``by_job`` makes one
     shard of each job, for functions that merge the objects of a job into tracks.
-    ``adds_tracks`` and ``by_job`` refuse tasks that take no tracks. Raise NotFound,
-    FrameOutOfScope, InvalidRequest.
+    ``adds_tracks`` and ``by_job`` refuse tasks that take no tracks. With a ``direction``, objects
+    are tracked: each named job is a shard, which goes on with the objects of its neighbour. Raise
+    NotFound, FrameOutOfScope, InvalidRequest.
     """
     jobs = _named_jobs(engine, scope)
     tasks = _tasks(engine, [job.task_id for job in jobs]) if jobs else _named_tasks(engine, scope)
@@ -93,12 +98,14 @@ def plan(
         mine = [job for job in jobs if job.task_id == task.id]
         if by_job and not mine:
             mine = [job for job in task.jobs if job.type == "annotation"]
-        if by_job:
+        if by_job or (mine and direction is not None):
             found = _shards_by_job(task, mine)
         else:
             found = _job_shards(task, mine) if mine else _task_shard(task)
         for shard in _limited(task, found, scope.frames):
             shards += _pieces(task, shard, shard_frames)
+    if direction is not None:
+        shards = _chained(shards, direction)
     if not shards:
         raise InvalidRequest("the scope has no frames to annotate")
     return Plan(tasks=tuple(tasks), shards=tuple(shards))
@@ -183,6 +190,29 @@ def _shards_by_job(task: Task, jobs: Sequence[Job]) -> list[PlannedShard]:
         )
         for group in groups
     ]
+
+
+def _chained(shards: Sequence[PlannedShard], direction: Direction) -> list[PlannedShard]:
+    """Let each shard of a task go on with the objects of the shard that adjoins it."""
+    chained = list(shards)
+    for index, (shard, following) in enumerate(pairwise(shards)):
+        if (
+            shard.task_id != following.task_id
+            or shard.private_annotations
+            or following.private_annotations
+        ):
+            continue
+        if direction == "both":
+            raise InvalidRequest(
+                "direction 'both' works on a task or on one job: name one of the jobs"
+            )
+        if following.frames[0][0] > shard.frames[-1][1] + 1:
+            continue
+        if direction == "forward":
+            chained[index + 1] = replace(following, after=index)
+        else:
+            chained[index] = replace(chained[index], after=index + 1)
+    return chained
 
 
 def _job_shards(task: Task, named: Sequence[Job]) -> list[PlannedShard]:

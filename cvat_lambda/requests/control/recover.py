@@ -157,7 +157,8 @@ def _send_lost() -> int:
     """Send queued shards whose job Redis does not have, some seconds after they were queued."""
     limit = db_now() - timedelta(seconds=min(settings.STALLED_AFTER_S, 10.0))
     waiting = Shard.objects.filter(status=Status.QUEUED).filter(
-        Q(enqueued_at=None) | Q(enqueued_at__lt=limit)
+        Q(after=None) | ~Q(after__status__in=LIVE),
+        Q(enqueued_at=None) | Q(enqueued_at__lt=limit),
     )
     shards = {shard.rq_job_id: shard for shard in waiting}
     sent = 0

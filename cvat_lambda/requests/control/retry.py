@@ -25,8 +25,10 @@ def retry_request(request: Request) -> Request:
     """
     with transaction.atomic():
         shards = _reopen(request)
+        reopened = {shard.pk for shard in shards}
+        first = [shard for shard in shards if shard.after_id not in reopened]
         transaction.on_commit(
-            lambda: queue.send(shards, meta=request.meta, at_front=request.priority > 0)
+            lambda: queue.send(first, meta=request.meta, at_front=request.priority > 0)
         )
     request.refresh_from_db()
     return request

@@ -11,17 +11,31 @@ from cvat_lambda.annotations.types import Label
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import FrameFacts, Task
 from cvat_lambda.errors import FrameOutOfScope, InvalidRequest
-from cvat_lambda.functions.spec import FunctionSpec
+from cvat_lambda.functions import registry
+from cvat_lambda.functions.spec import FunctionSpec, Kind
+from cvat_lambda.requests.control.mapping_checks import check_mapping
 from cvat_lambda.requests.control.plan import Plan, PlannedShard
-from cvat_lambda.requests.run.track_objects import start_frame, start_shapes
+from cvat_lambda.requests.run.track_objects import start_frame, start_objects
 from cvat_lambda.requests.store import ranges
-from cvat_lambda.requests.store.tracking import StartFilter, StartShape, Tracking
+from cvat_lambda.requests.store.tracking import (
+    Link,
+    StartDetector,
+    StartFilter,
+    StartShape,
+    Tracking,
+)
 
 
 def check_tracking(spec: FunctionSpec, planned: Plan, tracking: Tracking) -> Tracking:
-    """Return the parameters with the labels' ids. Raise InvalidRequest, FrameOutOfScope."""
-    if tracking.start is not None:
-        _check_start(spec, planned, tracking)
+    """Return the parameters with the labels' ids.
+
+    Raise InvalidRequest, InvalidMapping, FrameOutOfScope, FunctionNotFound, FunctionSpecInvalid.
+    """
+    if tracking.detector is not None:
+        _check_detector(spec, planned, tracking.detector)
+        return tracking
+    if isinstance(tracking.start, StartFilter):
+        _check_start(spec, planned, tracking, tracking.start)
         return tracking
     if len(planned.tasks) > 1:
         raise InvalidRequest("shapes can be tracked in one task only: name a task or its jobs")
@@ -35,6 +49,28 @@ def check_tracking(spec: FunctionSpec, planned: Plan, tracking: Tracking) -> Tra
             for index, shape in enumerate(tracking.shapes)
         ),
     )
+
+
+def check_link(link: Link) -> None:
+    """Check that the function re-identifies. Raise as `check_tracking`."""
+    spec = registry.get(link.reid, ask=registry.Ask.IF_NOT_READY)
+    if spec.kind is not Kind.REID:
+        raise InvalidRequest(f"link.reid: function {spec.id!r} does not re-identify objects")
+
+
+def _check_detector(spec: FunctionSpec, planned: Plan, start: StartDetector) -> None:
+    """Refuse a detector without a label of the tasks, or without shapes that are tracked."""
+    detector = registry.get(start.detector, ask=registry.Ask.IF_NOT_READY)
+    if detector.kind is not Kind.DETECTOR:
+        raise InvalidRequest(f"start.detector: function {detector.id!r} is not a detector")
+    check_mapping(detector, planned.tasks, start.mapping)
+    types = {label.type for label in detector.labels}
+    usable = {"any", *spec.supported_shape_types}
+    if "rectangle" not in usable and not types & usable:
+        raise InvalidRequest(
+            f"start.detector: function {spec.id!r} tracks {' and '.join(sorted(usable - {'any'}))} "
+            f"shapes, and function {detector.id!r} detects none of them"
+        )
 
 
 def _checked(
@@ -86,9 +122,8 @@ def _label(where: str, shape: StartShape, labels: Sequence[Label]) -> Label:
     raise InvalidRequest(f"{where}: the task has no label {named!r}")
 
 
-def _check_start(spec: FunctionSpec, planned: Plan, tracking: Tracking) -> None:
+def _check_start(spec: FunctionSpec, planned: Plan, tracking: Tracking, start: StartFilter) -> None:
     """Refuse a request whose start frames have nothing to track."""
-    assert tracking.start is not None
     engine = get_engine()
     tasks = {task.id: task for task in planned.tasks}
     backward = tracking.direction == "backward"
@@ -96,11 +131,11 @@ def _check_start(spec: FunctionSpec, planned: Plan, tracking: Tracking) -> None:
     for shard in planned.shards:
         task = tasks[shard.task_id]
         frames = _frames(task, shard)
-        frame = start_frame(tracking.start, frames, backward=backward)
+        frame = start_frame(start.frame, frames, backward=backward)
         if frame is None:
             continue
         looked_at.append(frame)
-        if start_shapes(
+        if start_objects(
             engine,
             task,
             tracking,
@@ -112,7 +147,7 @@ def _check_start(spec: FunctionSpec, planned: Plan, tracking: Tracking) -> None:
     if not looked_at:
         raise FrameOutOfScope("the start frame is not in the scope of the request")
     types = " or ".join(spec.supported_shape_types)
-    filtered = " that the filters of start select" if _has_filters(tracking.start) else ""
+    filtered = " that the filters of start select" if _has_filters(start) else ""
     raise InvalidRequest(
         f"there is nothing to track: frame {looked_at[0]} has no {types}{filtered}"
     )

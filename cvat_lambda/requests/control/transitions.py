@@ -18,6 +18,7 @@ from cvat_lambda.conf import settings
 from cvat_lambda.errors import LambdaError
 from cvat_lambda.requests.control import webhook
 from cvat_lambda.requests.run.lease import Lease, LeaseLost
+from cvat_lambda.requests.store import queue
 from cvat_lambda.requests.store.database_clock import db_now_expression
 from cvat_lambda.requests.store.locks import lock_shards
 from cvat_lambda.requests.store.models import LIVE, FrameStatus, Outcome, Request, Shard, Status
@@ -33,6 +34,7 @@ def finish_shard(lease: Lease) -> None:
             status=Status.FINISHED, heartbeat_at=db_now_expression(), rate=0
         ):
             raise LeaseLost(lease.request_id)
+        _send_followers(lease.shard_id)
         _end_if_last(lease.request_id)
 
 
@@ -53,6 +55,7 @@ def fail_shard(lease: Lease, error: LambdaError, *, whole: bool) -> None:
             live = Shard.objects.filter(request_id=lease.request_id, status__in=LIVE)
             live.update(status=Status.FAILED, lease="", rate=0)
         _note_error(lease.request_id, error.code, error.message)
+        _send_followers(lease.shard_id)
         _end_if_last(lease.request_id)
 
 
@@ -66,6 +69,7 @@ def fail_stalled(shard: Shard, message: str) -> None:
             same = same.filter(heartbeat_at=shard.heartbeat_at)
         if same.update(status=Status.FAILED, lease="", rate=0):
             _note_error(shard.request_id, "stalled", message)
+            _send_followers(shard.pk)
             _end_if_last(shard.request_id)
 
 
@@ -99,6 +103,18 @@ def _held(lease: Lease) -> QuerySet[Shard]:
         pk=lease.shard_id, lease=lease.token, status=Status.STARTED
     )
     return held
+
+
+def _send_followers(shard_id: int) -> None:
+    """Send the shards that waited for the end of this one, when the transaction commits."""
+
+    def send() -> None:
+        waiting = Shard.objects.filter(after=shard_id, status=Status.QUEUED)
+        waiting.update(enqueued_at=db_now_expression())
+        for shard in waiting.select_related("request"):
+            queue.send([shard], meta=shard.request.meta, at_front=shard.request.priority > 0)
+
+    transaction.on_commit(send)
 
 
 def _note_error(request_id: str, code: str, message: str) -> None:

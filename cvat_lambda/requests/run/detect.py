@@ -20,16 +20,16 @@ from cvat_lambda.requests.run.results import (
     EncodedUnit,
     FrameResult,
     ReaderItem,
+    SingleInvocationWork,
     Unit,
     UnitAnswer,
-    Work,
     failed,
 )
 from cvat_lambda.requests.run.shard_context import ShardRun
 from cvat_lambda.requests.store.models import FrameStatus
 
 
-class DetectWork(Work):
+class DetectWork(SingleInvocationWork):
     """Sends one frame an invocation, or up to ``max_batch`` of the function."""
 
     _convert: ClassVar[Callable[..., Converted]] = staticmethod(convert_detections)

@@ -19,6 +19,7 @@ from cvat_lambda.annotations.shapes import extent
 from cvat_lambda.annotations.types import LabeledData, Shape, Track
 from cvat_lambda.engine.port import Change, Removal
 from cvat_lambda.requests.run.detect import DetectWork
+from cvat_lambda.requests.run.link import link_tracks
 from cvat_lambda.requests.run.provenance import forget_removed, lock_unchanged
 from cvat_lambda.requests.run.shard_context import ShardRun
 from cvat_lambda.requests.run.track_objects import build_track, keyframe_of
@@ -96,8 +97,11 @@ class DetectTracksWork(DetectWork):
             for index, number in associator.feed(frame, detections).items():
                 members[number].append(shapes[index][0])
         chains = [chain for chain in members.values() if len(chain) > 1]
+        tracks = [self._to_track(chain) for chain in chains]
+        if self._run.params.link is not None and len(tracks) > 1:
+            tracks = [chain.track for chain in link_tracks(self._run, tracks, check=check)]
         return _Associated(
-            tracks=tuple(self._to_track(chain) for chain in chains),
+            tracks=tuple(tracks),
             shapes=tuple(shape for chain in chains for shape in chain),
         )
 

@@ -99,7 +99,7 @@ class Invoker:
         started = time.monotonic()
         retries = self._policy.start()
         try:
-            return self._attempt(unit, retries)
+            return self._work.run(unit, lambda body: self._ask(body, retries))
         except FUNCTION_ERRORS as exc:
             if self._is_unusable(exc, retries):
                 raise FunctionUnusable(exc) from exc
@@ -127,15 +127,13 @@ class Invoker:
             or self._answered_at < retries.unavailable_since
         )
 
-    def _attempt(self, unit: Unit, retries: Retries) -> list[FrameResult]:
-        if (settled := self._work.settled(unit)) is not None:
-            return settled
+    def _ask(self, body: bytes, retries: Retries) -> UnitAnswer:
+        """Invoke the run's function. Raise LambdaError, FunctionUnusable, Cancelled."""
         started = time.monotonic()
-        sent = self._work.prepare(unit)
         try:
             called = invoke_with_retries(
                 self._spec,
-                sent.body,
+                body,
                 request_id=self._run.request.id,
                 retries=retries,
                 interactive=False,
@@ -145,19 +143,18 @@ class Invoker:
             self._answered_at = time.monotonic()
             raise
         self._answered_at = time.monotonic()
-        took_s = time.monotonic() - started
         # The function may have been deployed again since the registry was read; its answer says so.
         version = self._version(called.revision)
         try:
             self._run.check_version(version)
         except FunctionRedeployed as exc:
             raise FunctionUnusable(exc) from exc
-        results = self._work.results(
-            unit,
-            sent,
-            UnitAnswer(answer=called.answer, attempts=called.attempts, duration_s=took_s),
+        return UnitAnswer(
+            answer=called.answer,
+            attempts=called.attempts,
+            duration_s=self._answered_at - started,
+            version=version,
         )
-        return [replace(result, version=version) for result in results]
 
     def _defect(self, unit: Unit, exc: Exception) -> LambdaError:
         """Log an unexpected exception; return it as the error of its frame. The run continues."""

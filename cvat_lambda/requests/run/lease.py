@@ -15,7 +15,7 @@ from cvat_lambda import signals
 from cvat_lambda.conf import settings
 from cvat_lambda.requests.store import queue
 from cvat_lambda.requests.store.database_clock import db_now_expression
-from cvat_lambda.requests.store.models import Request, Shard, Status
+from cvat_lambda.requests.store.models import LIVE, Request, Shard, Status
 from cvat_lambda.requests.store.processes import worker_name
 
 CANCEL_POLL_S = 0.3  # seconds between two checks whether the shard was cancelled
@@ -49,7 +49,13 @@ class Lease:
 
 
 def claim(shard_id: int) -> Lease | None:
-    """Claim a queued shard; return None if it was deleted, has ended or is claimed."""
+    """Claim a queued shard; return None if it was deleted, has ended or is claimed.
+
+    A shard that goes on with the objects of another one cannot be claimed before that one has
+    ended. The end of that one sends it again.
+    """
+    if Shard.objects.filter(pk=shard_id, after__status__in=LIVE).exists():
+        return None
     token = secrets.token_hex(16)
     with transaction.atomic():
         taken = Shard.objects.filter(pk=shard_id, status=Status.QUEUED).update(

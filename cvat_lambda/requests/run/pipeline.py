@@ -16,7 +16,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -58,8 +58,10 @@ class Pipeline:
         self._units: BoundedQueue[Unit] = BoundedQueue(
             max_items=_read_ahead(self._invoker_count), max_bytes=settings.READ_AHEAD_BYTES
         )
-        self._results: BoundedQueue[FrameResult | Skips] = BoundedQueue(
-            max_items=4 * settings.BATCH_FRAMES
+        # The results of a unit are one item, and are written in one batch: the state of a tracker
+        # is known after the unit's last frame only.
+        self._results: BoundedQueue[Sequence[FrameResult] | Skips] = BoundedQueue(
+            max_items=4 * settings.BATCH_FRAMES, max_bytes=4 * settings.BATCH_FRAMES
         )
         self._lock = threading.Lock()
         self._error: BaseException | None = None
@@ -139,14 +141,16 @@ class Pipeline:
             for item in items:
                 if isinstance(item, Unit):
                     self._units.put(item, item.size)
-                else:
+                elif isinstance(item, Skips):
                     self._results.put(item)
+                else:
+                    self._results.put((item,), 1)
         self._units.close()
 
     def _invoke(self, number: int) -> None:
         while number < self._invoker_count and (unit := self._units.get()) is not None:
-            for result in self._stages.invoke(unit):
-                self._results.put(result)
+            results = self._stages.invoke(unit)
+            self._results.put(results, len(results))
         with self._lock:
             self._invokers.discard(number)
             last = not self._invokers  # the invoker with number 0 runs to the end
@@ -167,7 +171,7 @@ class Pipeline:
             if isinstance(item, Skips):
                 self._stages.writer.skip(item)
             else:
-                batch.append(item)
+                batch += item
             left_s = due_at - time.monotonic()
             if len(batch) >= settings.BATCH_FRAMES or left_s <= 0:
                 break

@@ -28,9 +28,9 @@ from cvat_lambda.requests.run.results import (
     EncodedUnit,
     FrameResult,
     ReaderItem,
+    SingleInvocationWork,
     Unit,
     UnitAnswer,
-    Work,
     failed,
 )
 from cvat_lambda.requests.run.shard_context import ShardRun
@@ -41,7 +41,7 @@ from cvat_lambda.requests.store.models import FrameStatus, Outcome, Request
 FRAMES_A_READ = 256
 
 
-class ReidWork(Work):
+class ReidWork(SingleInvocationWork):
     """Sends one pair of neighbouring frames per invocation; the outcome is of the first frame."""
 
     def __init__(self, run: ShardRun) -> None:

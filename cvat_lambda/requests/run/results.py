@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 from cvat_lambda.annotations.notes import Note
@@ -75,6 +76,10 @@ class UnitAnswer:
     answer: object
     attempts: int
     duration_s: float
+    version: Version | None = None  # of the function that answered
+
+
+Ask = Callable[[bytes], UnitAnswer]  # invokes the run's function with a body; raises LambdaError
 
 
 ReaderItem = Unit | FrameResult | Skips
@@ -92,15 +97,8 @@ class Work(Protocol):
     def numbers(self) -> Iterator[int]:
         """Return the frames to read, ascending."""
 
-    def settled(self, unit: Unit) -> list[FrameResult] | None:
-        """Return the results of a unit that needs no invocation; None if it needs one."""
-        return None
-
-    def prepare(self, unit: Unit) -> EncodedUnit:
-        """Encode the body of a unit's invocation. Raise LambdaError."""
-
-    def results(self, unit: Unit, sent: EncodedUnit, answered: UnitAnswer) -> list[FrameResult]:
-        """Check an answer and convert it to one result for each frame. Raise LambdaError."""
+    def run(self, unit: Unit, ask: Ask) -> list[FrameResult]:
+        """Invoke the function for a unit; return one result for each frame. Raise LambdaError."""
 
     def parts(self, unit: Unit) -> list[Unit]:
         """Split a unit that failed; return the unit alone if it cannot be split."""
@@ -116,6 +114,27 @@ class Work(Protocol):
 
         It may run again after a kill; it must then do only what is left. Raise LeaseLost.
         """
+
+
+class SingleInvocationWork(Work):
+    """Work that needs exactly one invocation for each unit."""
+
+    def run(self, unit: Unit, ask: Ask) -> list[FrameResult]:
+        """Encode the unit, invoke the function, and convert its answer."""
+        sent = self.prepare(unit)
+        answered = ask(sent.body)
+        return [
+            replace(result, version=answered.version)
+            for result in self.results(unit, sent, answered)
+        ]
+
+    @abstractmethod
+    def prepare(self, unit: Unit) -> EncodedUnit:
+        """Encode the body of a unit's invocation. Raise LambdaError."""
+
+    @abstractmethod
+    def results(self, unit: Unit, sent: EncodedUnit, answered: UnitAnswer) -> list[FrameResult]:
+        """Check an answer and convert it to one result for each frame. Raise LambdaError."""
 
 
 def failed(frame: int, error: LambdaError, *, attempts: int, duration_s: float) -> FrameResult:

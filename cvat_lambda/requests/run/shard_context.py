@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Engine, Frame, Task, UnreadableFrame
@@ -11,6 +11,7 @@ from cvat_lambda.errors import FunctionError
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.prompts import map_labels
 from cvat_lambda.functions.spec import FunctionSpec
+from cvat_lambda.gateway.cancel import CancelToken
 from cvat_lambda.requests.run.lease import Lease
 from cvat_lambda.requests.run.results import Version
 from cvat_lambda.requests.store import ranges
@@ -37,6 +38,7 @@ class ShardRun:
     task: Task
     skips: dict[int, str]  # frame without an outcome that is not run: the reason
     frames: tuple[int, ...]  # frames without an outcome that are run, ascending
+    cancel: CancelToken = field(default_factory=CancelToken)  # of all its invocations
 
     @property
     def function_name(self) -> str:
@@ -113,7 +115,7 @@ def replaced_label_ids(spec: FunctionSpec, params: Params, task: Task) -> frozen
     return frozenset(mapped.label_id for mapped in found.by_name.values())
 
 
-def load_run(lease: Lease) -> ShardRun:
+def load_run(lease: Lease, cancel: CancelToken | None = None) -> ShardRun:
     """Read everything; write nothing. Raise TaskNotFound, FunctionNotFound, FunctionSpecInvalid."""
     shard = Shard.objects.select_related("request").get(pk=lease.shard_id)
     request = shard.request
@@ -139,6 +141,7 @@ def load_run(lease: Lease) -> ShardRun:
         task=task,
         skips=skips,
         frames=tuple(sorted(open_frames - skips.keys())),
+        cancel=cancel or CancelToken(),
     )
 
 

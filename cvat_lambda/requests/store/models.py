@@ -175,6 +175,10 @@ class Shard(models.Model):
     frames = models.JSONField()  # [[first, last], ...], ascending, inclusive
     first_frame = models.IntegerField()  # bounds of `frames`
     last_frame = models.IntegerField()
+    # The shard whose tracked objects this one goes on with; it begins when that one has ended.
+    after = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="followers"
+    )
 
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.QUEUED)
     lease = models.CharField(
@@ -307,16 +311,18 @@ class Checkpoint(models.Model):
 
 
 class MergedRectangle(models.Model):
-    """A rectangle that a ReID request merged into a track; an undo restores it."""
+    """A shape or track that a ReID or tracker request replaced by a track; an undo restores it."""
 
     id = models.BigAutoField(primary_key=True)
     request = models.ForeignKey(Request, on_delete=models.CASCADE, related_name="merged_rectangles")
     task_id = models.BigIntegerField()
     job_id = models.BigIntegerField(null=True, blank=True)  # of the shard that merged it
     frame = models.IntegerField()
+    kind = models.CharField(max_length=8, choices=ObjectKind.choices, default=ObjectKind.SHAPE)
     shape_id = models.BigIntegerField()  # its former id, which its provenance has
-    shape = models.JSONField()  # as `annotations.serialize` writes shapes
-    track_id = models.BigIntegerField(null=True, blank=True)  # null in rows of old versions
+    shape = models.JSONField()  # as `annotations.serialize` writes shapes and tracks
+    # The track that replaced it; null if masks did, and in rows of old versions.
+    track_id = models.BigIntegerField(null=True, blank=True)
 
     class Meta:
         app_label = "cvat_lambda"
@@ -327,7 +333,7 @@ class MergedRectangle(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"shape {self.shape_id} of task {self.task_id}, merged by {self.request_id}"
+        return f"{self.kind} {self.shape_id} of task {self.task_id}, merged by {self.request_id}"
 
 
 class ScopeGuard(models.Model):

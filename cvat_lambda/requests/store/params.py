@@ -34,6 +34,7 @@ class Params:
     exemplars: tuple[Mapping[str, Any], ...] | None = None  # as `Exemplar.to_json` writes them
     labels: tuple[str, ...] | None = None  # of the function; None: all
     replace_labels: tuple[str, ...] | None = None  # of the task; None: see `replaced_label_names`
+    link: Mapping[str, Any] | None = None  # of requests that make tracks, as `Link.to_json`
     on_redeploy: OnRedeploy = "continue"  # what a new version of the function does to the run
 
     def __post_init__(self) -> None:

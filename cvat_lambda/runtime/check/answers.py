@@ -100,6 +100,23 @@ def tracker_problems(answer: Any, objects: int) -> Problems:
             yield f"shape {index} must be null, or have points that are numbers"
 
 
+def clip_problems(answer: Any, objects: int, frames: int) -> Problems:
+    """Yield what is wrong with a tracker's answer to several frames."""
+    if not isinstance(answer, dict):
+        yield f"a tracker answers with an object, this is {_kind(answer)}"
+        return
+    results = answer.get("results")
+    if not isinstance(results, list) or len(results) != frames:
+        yield f"the answer to {frames} images needs 'results', a list of {frames}"
+        return
+    for index, result in enumerate(results):
+        if isinstance(result, dict) and "error" in result:
+            yield f"image {index} was not used: {result['error']}"
+        else:
+            answered = {"shapes": result, "states": answer.get("states")}
+            yield from (f"image {index}: {text}" for text in tracker_problems(answered, objects))
+
+
 def reid_problems(answer: Any, boxes0: int, boxes1: int) -> Problems:
     """Yield what is wrong with a re-identification's answer."""
     if not isinstance(answer, list) or any(type(index) is not int for index in answer):

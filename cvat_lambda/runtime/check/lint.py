@@ -90,6 +90,8 @@ def _annotation_findings(config: FunctionConfig) -> Iterator[Finding]:
         yield _warning("metadata.annotations.version is missing: CVAT disables interactors below 2")
     if kind == "tracker" and not annotations.get("supported_shape_types"):
         yield _warning("metadata.annotations.supported_shape_types is missing: CVAT's page breaks")
+    if not re.fullmatch(r"[1-9]\d*", str(annotations.get("max_frames", "1"))):
+        yield _error("metadata.annotations.max_frames must be a whole number of at least 1")
     for key, value in annotations.items():
         if not isinstance(value, str):
             yield _error(f"metadata.annotations.{key} must be text: Nuclio refuses the function")

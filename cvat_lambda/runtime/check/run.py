@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from cvat_lambda.runtime.check import fixtures
 from cvat_lambda.runtime.check.answers import (
+    clip_problems,
     detector_problems,
     interactor_problems,
     read_strictly,
@@ -218,7 +219,30 @@ def _check_tracker(caller: _Caller) -> Iterator[str]:
         second = caller.answer(payload, problems)
         if second is not None:
             problems += tracker_problems(second, 1)
+        if not problems and _max_frames(annotations) > 1:
+            problems += _check_clip(caller, shape, second)
     yield from problems
+
+
+def _max_frames(annotations: Mapping[str, Any]) -> int:
+    value = str(annotations.get("max_frames") or "1")
+    return int(value) if value.isdigit() else 1
+
+
+def _check_clip(caller: _Caller, shape: Any, single: Any) -> list[str]:
+    """Return what is wrong with a clip of two frames; ``single`` is the answer to its last one."""
+    problems: list[str] = []
+    images = [fixtures.picture(), fixtures.picture(_SHIFT)]
+    answer = caller.answer({"images": images, "shapes": [shape], "states": []}, problems)
+    if answer is None:
+        return problems
+    problems += clip_problems(answer, 1, len(images))
+    if not problems and answer["results"][-1] != single["shapes"]:
+        problems.append(
+            f"a call with both images finds {answer['results'][-1]} on the last one, and two calls "
+            f"with one image each find {single['shapes']}"
+        )
+    return problems
 
 
 def _check_reid(caller: _Caller) -> Iterator[str]:
@@ -268,9 +292,14 @@ def _mode_of(image: object) -> str:
     return "..."
 
 
+def _shown_images(value: object) -> object:
+    return [_mode_of(image) for image in value] if isinstance(value, list) else _mode_of(value)
+
+
 def _brief(payload: dict[str, Any]) -> str:
     shown = {
-        key: _mode_of(value) if key.startswith("image") else value for key, value in payload.items()
+        key: _shown_images(value) if key.startswith("image") else value
+        for key, value in payload.items()
     }
     text = json.dumps(shown)
     return text if len(text) < 200 else f"{text[:200]}..."

@@ -42,7 +42,7 @@ _KINDS: Final = {
         description="Segments what is clicked",
     ),
     "tracker": _Kind(
-        annotations=('spec: ""', 'supported_shape_types: "rectangle"'),
+        annotations=('spec: ""', 'supported_shape_types: "rectangle"', 'max_frames: "16"'),
         call="track(context.user_data.model, body)",
         description="Follows boxes from frame to frame",
     ),
@@ -62,21 +62,48 @@ _KINDS: Final = {
 KINDS: Final = tuple(_KINDS)
 _TRACK: Final = '''
 
+MAX_FRAMES = 16  # as in function.yaml
+
+
 def track(model, body):
-    """Start the objects that come as shapes, follow those that come as states."""
-    frame = picture(body)
-    shapes, states = [], []
-    given = body.get("states") or []
-    for index, shape in enumerate(body.get("shapes") or [None] * len(given)):
+    """Start the objects that come as shapes, follow those that come as states.
+
+    A call with ``images`` is a clip: the objects are followed through its frames.
+    """
+    if "images" not in body:
+        return step(model, picture(body), body.get("shapes"), body.get("states"))
+    images = body["images"]
+    if not isinstance(images, list) or not 1 <= len(images) <= MAX_FRAMES:
+        raise BadInput(f"'images' must be a list of 1 to {MAX_FRAMES} pictures")
+    shapes, states, results = body.get("shapes"), body.get("states"), []
+    for index, image in enumerate(images):
+        try:
+            frame = picture({"image": image})
+        except BadInput as exc:
+            if index == 0:
+                raise
+            results.append({"error": str(exc)})
+            continue
+        answer = step(model, frame, shapes, states)
+        results.append(answer["shapes"])
+        shapes, states = None, answer["states"]
+    return {"results": results, "states": states}
+
+
+def step(model, frame, shapes, states):
+    """Return a shape and a state for each object on one frame."""
+    found, new = [], []
+    states = states or []
+    for index, shape in enumerate(shapes or [None] * len(states)):
         if shape is not None:
             state = model.start(frame, shape)
-        elif index < len(given) and given[index] is not None:
-            shape, state = model.follow(frame, given[index])
+        elif index < len(states) and states[index] is not None:
+            shape, state = model.follow(frame, states[index])
         else:
             shape, state = None, None
-        shapes.append(shape)
-        states.append(state)
-    return {"shapes": shapes, "states": states}
+        found.append(shape)
+        new.append(state)
+    return {"shapes": found, "states": new}
 '''
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -299,3 +300,176 @@ def test_browser_gets_a_rectangle_without_area_for_a_lost_object(
     on_the_border = {"type": "rectangle", "points": [0, 2, 0, 12]}
     assert found["shapes"] == [nothing, on_the_border, RECT]
     assert api.call("siam", **body).json()["shapes"] == [None, on_the_border, RECT]
+
+
+def forgetful(known: set[str]) -> Any:
+    """Return a tracker that moves objects, and knows only the handles in ``known``."""
+    places: dict[str, list[float]] = {}
+
+    def answer(payload: dict[str, Any]) -> Any:
+        handles = payload["states"] or [None] * len(payload["shapes"])
+        unknown = [i for i, h in enumerate(handles) if h is not None and h["handle"] not in known]
+        if unknown:
+            body = {"code": "state_unknown", "error": "evicted", "objects": unknown}
+            return Reply(410, json.dumps(body).encode())
+        shapes, states = [], []
+        for shape, handle in zip(payload["shapes"], handles, strict=True):
+            if shape is not None:
+                points = shape["points"]
+            else:
+                x0, y0, x1, y1 = places[handle["handle"]]
+                points = [x0 + 1, y0, x1 + 1, y1]
+            name = f"h{len(places)}"
+            places[name] = points
+            known.add(name)
+            shapes.append({"type": "rectangle", "points": points})
+            states.append({"handle": name})
+        return {"shapes": shapes, "states": states}
+
+    return answer
+
+
+def test_object_whose_handle_is_unknown_is_started_anew_from_its_last_shape(
+    api: Api, functions: Functions, task: Task
+) -> None:
+    known: set[str] = set()
+    functions.add("sam", forgetful(known), type="tracker", supported_shape_types="rectangle")
+    begun = api.call("sam", task=task.pk, frame=0, shapes=[RECT, RECT]).json()
+    known.discard("h1")
+    step = api.call("sam", task=task.pk, frame=1, states=begun["states"]).json()
+    moved = {"type": "rectangle", "points": [2, 2, 12, 12]}
+    assert (step["shapes"], step["restarted"]) == ([moved, moved], [1])
+    sent = [payload["shapes"] for payload in functions.asked["sam"]]
+    assert sent == [[RECT, RECT], [None, None], [RECT], [None, None]]
+
+
+def test_page_is_not_told_that_an_object_was_started_anew(
+    api: Api, functions: Functions, task: Task
+) -> None:
+    known: set[str] = set()
+    functions.add("sam", forgetful(known), type="tracker", supported_shape_types="rectangle")
+    begun = api.call("sam", task=task.pk, frame=0, shapes=[RECT]).json()
+    known.clear()
+    body = {"task": task.pk, "frame": 1, "states": begun["states"]}
+    step = api.post("functions/sam", body, headers=BROWSER).json()
+    assert step.keys() == {"shapes", "states"}
+
+
+def lines(answer: Any) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in answer.getvalue().splitlines()]
+
+
+@pytest.mark.usefixtures("siam")
+def test_call_with_frames_streams_the_shapes_of_each_frame(
+    api: Api, functions: Functions, task: Task
+) -> None:
+    answer = api.call("siam", task=task.pk, frame=0, shapes=[RECT], frames=3)
+    assert (answer.status_code, answer["Content-Type"]) == (200, "application/x-ndjson")
+    found = lines(answer)
+    assert [(item["frame"], item["shapes"][0]["points"][0]) for item in found] == [
+        (0, 2),
+        (1, 3),
+        (2, 4),
+    ]
+    assert ["states" in item for item in found] == [False, False, True]
+    step = api.call("siam", task=task.pk, frame=2, states=found[-1]["states"]).json()
+    assert step["shapes"][0]["points"][0] == 5
+
+
+@pytest.mark.usefixtures("siam")
+def test_stream_is_of_server_sent_events_if_the_client_accepts_them(api: Api, task: Task) -> None:
+    body = {"task": task.pk, "frame": 1, "shapes": [RECT], "frames": 5}
+    answer = api.post("functions/siam", body, headers={"Accept": "text/event-stream"})
+    assert answer["Content-Type"] == "text/event-stream"
+    events = answer.getvalue().decode().split("\n\n")
+    assert [event.splitlines()[0] for event in events if event] == ["event: frame"] * 2
+    data = json.loads(events[1].splitlines()[1].removeprefix("data: "))
+    assert (data["frame"], data["shapes"][0]["points"]) == (2, [3, 2, 13, 12])
+
+
+def test_stream_sends_clips_to_a_function_that_takes_several_frames(
+    api: Api, functions: Functions, task: Task
+) -> None:
+    def clip(payload: dict[str, Any]) -> Any:
+        if "images" not in payload:
+            return moving(payload)
+        results, given = [], payload
+        for _ in payload["images"]:
+            answer = moving(given)
+            results.append(answer["shapes"])
+            given = {"shapes": [None], "states": answer["states"]}
+        return {"results": results, "states": given["states"]}
+
+    functions.add("siam", clip, type="tracker", supported_shape_types="rectangle", max_frames="8")
+    found = lines(api.call("siam", task=task.pk, frame=0, shapes=[RECT], frames=3))
+    assert [item["shapes"][0]["points"][0] for item in found] == [2, 3, 4]
+    assert [len(payload.get("images", [0])) for payload in functions.asked["siam"]] == [1, 2]
+
+
+def test_error_on_a_later_frame_ends_the_stream_with_the_states_before(
+    api: Api, functions: Functions, task: Task
+) -> None:
+    answers = iter([None, Reply(500, b"no memory")])
+
+    def fail(payload: dict[str, Any]) -> Any:
+        return next(answers) or moving(payload)
+
+    functions.add("siam", fail, type="tracker", supported_shape_types="rectangle")
+    found = lines(api.call("siam", task=task.pk, frame=0, shapes=[RECT], frames=3))
+    assert [item["frame"] for item in found] == [0, 1]
+    assert found[1]["error"]["code"] == "function_failed"
+    assert len(found[1]["states"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ({"frame": 9, "shapes": [RECT]}, "Frame 9 is not in task"),
+        ({"frame": 0}, "needs 'shapes' to begin with"),
+        ({"frame": 0, "shapes": [RECT], "frames": 0}, "greater than or equal to 1"),
+        ({"frame": 0, "shapes": [RECT], "frames": 1001}, "less than or equal to 1000"),
+        ({"frame": 0, "shapes": [{"type": "mask", "points": [1, 2]}]}, "does not track mask"),
+    ],
+)
+@pytest.mark.usefixtures("siam")
+def test_invalid_call_with_frames_is_refused_before_the_stream_begins(
+    api: Api, task: Task, members: dict[str, Any], message: str
+) -> None:
+    answer = api.post("functions/siam", {"task": task.pk, "frames": 2, **members})
+    assert answer.status_code == 400
+    assert message in answer.content.decode()
+
+
+def test_stream_of_a_detector_is_refused(api: Api, functions: Functions, task: Task) -> None:
+    functions.add("finder", type="detector", spec="[]")
+    answer = api.post(
+        "functions/finder",
+        {"task": task.pk, "frame": 0, "frames": 2},
+        headers={"Accept": "text/event-stream"},
+    )
+    assert answer.status_code == 400
+    assert "is no tracker" in answer.json()["message"]
+
+
+@pytest.mark.usefixtures("siam")
+def test_stream_on_a_task_of_another_user_is_not_found(
+    api_of: ApiOf, bob: User, task: Task
+) -> None:
+    answer = api_of(bob).call("siam", task=task.pk, frame=0, shapes=[RECT], frames=2)
+    assert answer.status_code == 404
+
+
+@pytest.mark.django_db(transaction=True)  # the end of the response closes the connection
+@pytest.mark.usefixtures("siam")
+def test_stream_ends_and_frees_its_place_if_the_client_leaves(
+    api: Api, functions: Functions, task: Task, settings: Settings
+) -> None:
+    settings.CVAT_LAMBDA_MAX_CALLS_PER_USER = 1
+    body = {"task": task.pk, "frame": 0, "shapes": [RECT], "frames": 3}
+    answer = api.post("functions/siam", body)
+    parts = iter(answer.streaming_content)
+    assert json.loads(next(parts))["frame"] == 0
+    assert api.call("siam", task=task.pk, frame=0, shapes=[RECT]).status_code == 429
+    answer.close()
+    assert len(functions.asked["siam"]) == 1
+    assert api.call("siam", task=task.pk, frame=0, shapes=[RECT]).status_code == 200

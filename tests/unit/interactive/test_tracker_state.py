@@ -13,7 +13,7 @@ from pytest_django import Settings
 from cvat_lambda.annotations.errors import AnswerError
 from cvat_lambda.errors import InvalidTrackerState
 from cvat_lambda.interactive import tracker_state
-from cvat_lambda.interactive.tracker_state import StateSigner, TrackerState
+from cvat_lambda.interactive.tracker_state import SeenShape, StateSigner, TrackerState
 
 JSON = st.recursive(
     st.none()
@@ -35,6 +35,12 @@ def test_signed_state_is_opened_to_an_equal_value(state: Any) -> None:
     signed = signer().sign(state, revision="r1")
     expected = None if state is None else TrackerState(value=state, revision="r1")
     assert signer().open(signed) == expected
+
+
+def test_signed_state_keeps_the_last_known_shape_of_its_object() -> None:
+    seen = SeenShape(frame=7, type="rectangle", points=(1.0, 2.0, 3.0, 4.5))
+    signed = signer().sign({"handle": "h1"}, revision="r1", seen=seen)
+    assert signer().open(signed) == TrackerState(value={"handle": "h1"}, revision="r1", seen=seen)
 
 
 def test_missing_state_is_signed_and_opened_as_none() -> None:
@@ -108,7 +114,7 @@ def test_state_that_is_too_large_raises_an_answer_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tracker_state, "MAX_STATE_BYTES", 100)
-    with pytest.raises(AnswerError, match="109 bytes"):
+    with pytest.raises(AnswerError, match="114 bytes"):
         signer().sign("x" * 100, revision="r1")
     with pytest.raises(InvalidTrackerState, match="too large"):
         signer().open("x" * 201)

@@ -14,6 +14,7 @@ import yaml
 
 from cvat_lambda.runtime.check import fixtures
 from cvat_lambda.runtime.check.answers import (
+    clip_problems,
     detector_problems,
     interactor_problems,
     read_strictly,
@@ -119,6 +120,23 @@ def test_invalid_answer_of_a_tracker_is_described(answer: Any, problem: str) -> 
     found = " / ".join(tracker_problems(answer, 1))
     assert problem in found
     assert bool(problem) == bool(found)
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        ({"results": [[[1, 2, 3, 4]], [None]], "states": [{}]}, ""),
+        ([], "answers with an object"),
+        ({"results": [[None]], "states": [{}]}, "needs 'results', a list of 2"),
+        ({"results": [[None], {"error": "dark"}], "states": [{}]}, "image 1 was not used: dark"),
+        ({"results": [[None], []], "states": [{}]}, "image 1: 'shapes' has 0 items for 1 objects"),
+        ({"results": [[None], [None]]}, "needs the list 'states'"),
+    ],
+)
+def test_invalid_answer_of_a_tracker_to_a_clip_is_described(answer: Any, problem: str) -> None:
+    found = " / ".join(clip_problems(answer, 1, 2))
+    assert problem in found
+    assert bool(found) == bool(problem)
 
 
 @pytest.mark.parametrize(
@@ -248,6 +266,7 @@ def test_lint_reports_a_spec_that_fails_in_nuclio(
         ({"annotations": {"type": "detector", "spec": "[{}]"}}, "a list of labels with names"),
         ({"annotations": {"type": "interactor"}}, "CVAT disables interactors below 2"),
         ({"annotations": {"type": "tracker"}}, "supported_shape_types is missing"),
+        ({"annotations": {"type": "tracker", "max_frames": "many"}}, "max_frames must be a whole"),
         ({"annotations": {"type": "reid", "version": [2]}}, "version must be text"),
     ],
 )
