@@ -66,7 +66,7 @@ def simplify(vertices: Vertices, tolerance: float) -> Vertices:
     area = abs(signed_area(vertices))
     length = float(np.abs(vertices - np.roll(vertices, 1, axis=0)).sum())
     while tolerance > 0.05:
-        kept = _douglas_peucker(vertices, tolerance)
+        kept = douglas_peucker(vertices, tolerance)
         # An edge cuts off or adds at most its length times the tolerance.
         if length * tolerance <= MAX_CHANGE * area or _change(vertices, kept) <= MAX_CHANGE * area:
             return kept
@@ -207,7 +207,7 @@ def _drop_collinear(loop: npt.NDArray[np.int64]) -> Vertices:
     return loop[np.any(before != after, axis=1)].astype(np.float64)
 
 
-def _douglas_peucker(vertices: Vertices, tolerance: float) -> Vertices:
+def douglas_peucker(vertices: Vertices, tolerance: float) -> Vertices:
     """Simplify a closed outline, split at its first vertex and the one farthest from it.
 
     All pieces are split together, then the halves of those: an intricate outline has tens of

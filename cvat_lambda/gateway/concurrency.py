@@ -86,6 +86,11 @@ class ConcurrencyLimiter:
             slots = min(slots, max(1, self._workers - 1))
         return load.share(slots)
 
+    @property
+    def waiting(self) -> int:
+        """How many calls of this process wait for a slot."""
+        return len(self._interactive) + len(self._background)
+
     def resize(self, workers: int) -> None:
         """Follow a function whose number of workers or replicas changed."""
         if workers == self._workers:
@@ -97,7 +102,7 @@ class ConcurrencyLimiter:
 
     def background_run(self) -> AbstractContextManager[None]:
         """Count as a background run; the runs of all processes share the function's slots."""
-        return self._load_registry.background_run(self._function_id, self._on_load)
+        return self._load_registry.background_run(self._function_id, self.follow_load)
 
     @contextmanager
     def acquire(
@@ -140,7 +145,8 @@ class ConcurrencyLimiter:
         with self._lock:
             self._held_until = max(self._held_until, time.monotonic() + seconds)
 
-    def _on_load(self, load: FunctionLoad) -> None:
+    def follow_load(self, load: FunctionLoad) -> None:
+        """Take over the load of all processes on this function."""
         with self._lock:
             self._load = load
             self._admit()

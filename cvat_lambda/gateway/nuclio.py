@@ -29,7 +29,7 @@ from cvat_lambda.gateway.responses import clean_line
 
 NAMESPACE_HEADER: Final = "x-nuclio-function-namespace"
 PROJECT_HEADER: Final = "x-nuclio-project-name"
-_READ_TIMEOUT_S: Final = 10.0  # Nuclio on Docker starts a process for each list: seconds
+READ_TIMEOUT_S: Final = 10.0  # Nuclio on Docker starts a process for each list: seconds
 _REMOVAL_TIMEOUT_S: Final = 90.0  # the embedded runtime waits up to 60 s for calls in flight
 
 
@@ -145,8 +145,8 @@ class Nuclio:
                     self.url.rstrip("/") + path,
                     headers=sent,
                     timeout=(
-                        min(settings.CONNECT_TIMEOUT_S, read_s or _READ_TIMEOUT_S),
-                        read_s or _READ_TIMEOUT_S,
+                        min(settings.CONNECT_TIMEOUT_S, read_s or READ_TIMEOUT_S),
+                        read_s or READ_TIMEOUT_S,
                     ),
                     allow_redirects=False,
                     **options,

@@ -126,7 +126,7 @@ def read_answer(spec: FunctionSpec, answer: Answer, *, sent_bytes: int, platform
     if answer.status == 200 and answer.body:
         parse = mask_text.parse if spec.kind is Kind.INTERACTOR else json.loads
         return parse_answer(spec.id, answer.body, parse=parse)
-    facts = _facts_of(spec, answer, sent_bytes=sent_bytes, platform=platform)
+    facts = facts_of(spec, answer, sent_bytes=sent_bytes, platform=platform)
     rule = next(rule for rule in ERROR_RULES if rule.fits(facts))
     error = rule.make(facts)
     logger.warning(
@@ -185,7 +185,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise _ConstantError(f"it holds {name}")
 
 
-def _facts_of(
+def facts_of(
     spec: FunctionSpec, answer: Answer, *, sent_bytes: int, platform: bool
 ) -> ResponseFacts:
     text = answer.body[: 1 << 16].decode("utf-8", "replace").strip()

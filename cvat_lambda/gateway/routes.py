@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 _PROBE_S: Final = 0.5  # time limit for a connection to a direct address
 _DASHBOARD_FOR_S: Final = 60.0  # how long `auto` uses the dashboard before it probes again
-_REREAD_S: Final = 1.0  # at least, between two reads of a function's address
+REREAD_S: Final = 1.0  # at least, between two reads of a function's address
 _INVOCATIONS: Final = "/api/function_invocations"
 
 
@@ -105,7 +105,7 @@ class Routes:
             if known.route is not None and known.route != failed:
                 return True  # another thread has found a new one
             known.route = None
-            if time.monotonic() - known.reread_at < _REREAD_S:
+            if time.monotonic() - known.reread_at < REREAD_S:
                 return settings.INVOKE_METHOD != "direct"
             fresh = _read_again(known, spec.id, nuclio)
         if fresh.state in ("building", "error"):
@@ -122,7 +122,7 @@ class Routes:
         known = self._of(spec, nuclio)
         with known.lock:
             fresh = known.fresh
-            if fresh is None or time.monotonic() - known.reread_at >= _REREAD_S:
+            if fresh is None or time.monotonic() - known.reread_at >= REREAD_S:
                 fresh = _read_again(known, spec.id, nuclio)
         if fresh.state == "ready" and not _has_address(fresh.address):
             error = FunctionUnavailable(f"function '{spec.id}' has no address on its platform")
@@ -164,11 +164,11 @@ class Routes:
         raise PlatformUnreachable(f"function '{function_id}' cannot be reached directly")
 
     def _fresh(self, known: _Known, function_id: str, nuclio: Nuclio) -> FunctionSpec | None:
-        """Return the function as the platform has it, at most `_REREAD_S` old; None: no answer.
+        """Return the function as the platform has it, at most `REREAD_S` old; None: no answer.
 
         The caller holds ``known.lock``.
         """
-        if time.monotonic() - known.reread_at < _REREAD_S:
+        if time.monotonic() - known.reread_at < REREAD_S:
             return known.fresh
         try:
             return _read_again(known, function_id, nuclio)

@@ -87,7 +87,7 @@ def run_shard(shard_id: int) -> None:
         logger.info("Shard %d has nothing to run", shard_id, extra={"action": "shard_not_claimed"})
         return
     try:
-        _run(lease)
+        run_lease(lease)
     except LeaseLost:
         logger.info(
             "Request %s was cancelled or taken over: this worker stops",
@@ -119,7 +119,8 @@ def deliver_webhook(request_id: str) -> None:
     webhook.deliver(request_id)
 
 
-def _run(lease: Lease) -> None:
+def run_lease(lease: Lease) -> None:
+    """Run a claimed shard to its end. Raise LeaseLost or WorkerStopping if it was stopped."""
     cancel = CancelToken()
     heartbeat = HeartbeatThread(lease, lost=cancel.cancel)
     recovery = recover.RecoveryThread()
@@ -130,13 +131,13 @@ def _run(lease: Lease) -> None:
         run = load_run(lease, cancel)
         run.check_version(Version(run.spec.version, run.spec.revision))
         record_newest_track(run)
-        work = _work(run)
-        _drive(run, work, cancel)
+        work = work_of(run)
+        run_frames(run, work, cancel)
         wait, request_id = cancel.wait, lease.request_id
         retry_on_database_error(
             lambda: work.prepare_finish(cancel.check), wait=wait, request_id=request_id
         )
-        retry_on_database_error(lambda: _finish(run, work), wait=wait, request_id=request_id)
+        retry_on_database_error(lambda: finish(run, work), wait=wait, request_id=request_id)
     except Cancelled:
         # If the run has no error of its own, one of these two threads cancelled it.
         if worker.is_stopping:
@@ -153,7 +154,8 @@ def _run(lease: Lease) -> None:
         recovery.stop()
 
 
-def _work(run: ShardRun) -> Work:
+def work_of(run: ShardRun) -> Work:
+    """Return what a run does with its frames. Raise InvalidRequest."""
     try:
         table = NATIVE_WORK if run.spec.is_native else WORK
         work: Work = table[run.spec.kind, run.params.output](run)
@@ -167,7 +169,8 @@ def _work(run: ShardRun) -> Work:
     return work
 
 
-def _drive(run: ShardRun, work: Work, cancel: CancelToken) -> None:
+def run_frames(run: ShardRun, work: Work, cancel: CancelToken) -> None:
+    """Read the frames that have no outcome, invoke the function, and write the results."""
     if not run.skips and not run.frames:
         return
     invoker = Invoker(run, work, cancel)
@@ -184,7 +187,8 @@ def _drive(run: ShardRun, work: Work, cancel: CancelToken) -> None:
         pipeline.run()
 
 
-def _finish(run: ShardRun, work: Work) -> None:
+def finish(run: ShardRun, work: Work) -> None:
+    """Write what is written at the end, and mark the shard as finished, in one transaction."""
     if transitions.is_finished(run.lease):
         return  # an earlier attempt committed, but the answer to its COMMIT was lost
     with run.engine.atomic():

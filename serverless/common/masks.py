@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Place = tuple[int, int]  # x, y of a part's first pixel in the image
 NOTHING = np.zeros((1, 1), dtype=bool)  # an empty mask
-_PIXELS_AT_ONCE = 1_000_000  # bounds the memory of `paste`
+PIXELS_AT_ONCE = 1_000_000  # bounds the memory of `paste`
 
 
 def bounds(mask: Mask) -> tuple[int, int, int, int] | None:
@@ -60,7 +60,7 @@ def paste(
     x = (np.arange(left, right) + 0.5 - box[0]) / max(box[2] - box[0], 1e-6)
     y = (np.arange(top, bottom) + 0.5 - box[1]) / max(box[3] - box[1], 1e-6)
     mask = np.empty((len(y), len(x)), dtype=bool)
-    step = max(1, _PIXELS_AT_ONCE // len(x))  # a box may be as large as the image
+    step = max(1, PIXELS_AT_ONCE // len(x))  # a box may be as large as the image
     for first in range(0, len(y), step):
         some = slice(first, first + step)
         mask[some] = _bilinear(probabilities, y[some] * rows - 0.5, x * columns - 0.5) > threshold

@@ -27,7 +27,7 @@ Fail = Callable[[int], Exception | None]  # by number of the chunk
 @pytest.fixture(autouse=True)
 def short_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "RETRY_FOR_S", 0.3)
-    monkeypatch.setattr(frames, "_chunk_cache", chunks.ChunkCache(frames.MAX_CACHED_CHUNKS))
+    frames.clear_caches()
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from cvat.apps.engine.cache import MediaCache
 from PIL import Image
 
 from cvat_lambda.engine.cvat import frames
-from cvat_lambda.engine.cvat.chunks import ChunkCache
 from cvat_lambda.engine.port import Frame, UnreadableFrame
 from cvat_lambda.errors import FrameUnreadable
 from tests.inside_cvat.scenarios import SIZE, CvatScenarios
@@ -31,7 +30,7 @@ def chunks_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return ask(self, key)
 
     monkeypatch.setattr(MediaCache, "_get_cache_item", noted)
-    monkeypatch.setattr(frames, "_chunk_cache", ChunkCache(frames.MAX_CACHED_CHUNKS))
+    frames.clear_caches()
     return asked
 
 
@@ -162,7 +161,7 @@ def test_honeypot_whose_real_frame_changes_has_a_new_key_and_image(cvat: CvatSce
     picture = cvat.picture_of(cvat.engine.frame(task_id, number))
     change = {"frame_selection_method": "manual", "honeypot_real_frames": [after]}
     cvat.send("patch", path, change)
-    frames._last_lookup.last = None  # as after `REUSE_FOR_S`
+    frames.clear_caches()  # as after `REUSE_FOR_S`
     assert cvat.engine.frame_key(task_id, number) != old_key
     found = cvat.picture_of(cvat.engine.frame(task_id, number))
     assert found == cvat.picture_of(cvat.engine.frame(task_id, after)) != picture

@@ -44,7 +44,7 @@ def server() -> Iterator[Policy]:
     with http_server(answer) as running:
         found.url = running.url
         yield found
-        policy._pool.clear()
+        policy.connection_pool.clear()
 
 
 class Permission:

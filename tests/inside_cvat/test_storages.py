@@ -10,7 +10,6 @@ import pytest
 from pytest_django import Settings
 
 from cvat_lambda.engine.cvat import frames, stream
-from cvat_lambda.engine.cvat.chunks import ChunkCache
 from cvat_lambda.interactive.caches import get_caches
 from tests.inside_cvat import test_frames, test_requests
 from tests.inside_cvat.s3 import BUCKET, Bucket, bucket_server
@@ -39,9 +38,9 @@ DATA ascii
 
 
 @pytest.fixture
-def bucket(cvat: CvatScenarios, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+def bucket(cvat: CvatScenarios) -> Iterator[Bucket]:
     """A bucket of eight images."""
-    monkeypatch.setattr(frames, "_chunk_cache", ChunkCache(frames.MAX_CACHED_CHUNKS))
+    frames.clear_caches()
     get_caches().reset()
     with bucket_server() as found:
         found.files = {path.name: path.read_bytes() for path in cvat.pictures(8)}

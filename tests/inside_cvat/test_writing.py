@@ -140,13 +140,11 @@ def test_written_annotations_are_read_back_by_cvats_api(cvat: CvatScenarios) -> 
 
 
 def test_unknown_column_gets_the_default_of_its_model() -> None:
-    from cvat_lambda.engine.cvat.inserting import _defaults
-
     known = [field.attname for field in models.LabeledShape._meta.concrete_fields]
-    assert _defaults(models.LabeledShape, tuple(known)) == {}
+    assert inserting.column_defaults(models.LabeledShape, tuple(known)) == {}
     for name in ("rotation", "points", "source"):
         known.remove(name)
-    found = _defaults(models.LabeledShape, tuple(known))
+    found = inserting.column_defaults(models.LabeledShape, tuple(known))
     assert found == {"rotation": 0, "points": "", "source": "manual"}
 
 
@@ -173,8 +171,8 @@ def scores(db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def forget_columns() -> None:
-    inserting._statement.cache_clear()
-    inserting._defaults.cache_clear()
+    inserting.insert_statement.cache_clear()
+    inserting.column_defaults.cache_clear()
 
 
 def test_score_is_written_if_the_table_has_a_column_for_it(

@@ -139,6 +139,11 @@ class ChunkCache:
                 self._chunks.popitem(last=False)
         return chunk
 
+    def clear(self) -> None:
+        """Forget all chunks. Other threads may still read them, so they are not closed."""
+        with self._lock:
+            self._chunks.clear()
+
 
 @contextmanager
 def translate_errors(task_id: int, number: int) -> Iterator[None]:

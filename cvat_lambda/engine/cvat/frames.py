@@ -25,6 +25,12 @@ REUSE_FOR_S: Final = 0.5  # how long a thread uses its last lookup
 _chunk_cache = ChunkCache(MAX_CACHED_CHUNKS)
 
 
+def clear_caches() -> None:
+    """Forget the chunks, and the last lookup of this thread."""
+    _chunk_cache.clear()
+    _last_lookup.last = None
+
+
 def read_frame(task_id: int, number: int) -> Frame:
     """Return one frame from its original file or from the chunk cache.
 

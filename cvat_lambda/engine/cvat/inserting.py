@@ -116,17 +116,17 @@ def _new_ids(table: type[Model], count: int) -> list[int]:
 
 
 def _insert(table: type[Model], rows: Sequence[Row]) -> None:
-    if rows and (others := _defaults(table, tuple(rows[0]))):
+    if rows and (others := column_defaults(table, tuple(rows[0]))):
         rows = [{**others, **row} for row in rows]
     for start in range(0, len(rows), ROWS_PER_STATEMENT):
         some = rows[start : start + ROWS_PER_STATEMENT]
         with connection.cursor() as cursor:
             text = json.dumps(some, allow_nan=False)
-            cursor.execute(_statement(table, tuple(some[0])), [text])
+            cursor.execute(insert_statement(table, tuple(some[0])), [text])
 
 
 @lru_cache(maxsize=16)
-def _defaults(table: type[Model], names: tuple[str, ...]) -> Row:
+def column_defaults(table: type[Model], names: tuple[str, ...]) -> Row:
     """Return Django's default values of the columns that this module does not set."""
     return {
         field.attname: field.get_prep_value(field.get_default())
@@ -136,7 +136,7 @@ def _defaults(table: type[Model], names: tuple[str, ...]) -> Row:
 
 
 @lru_cache(maxsize=16)
-def _statement(table: type[Model], names: tuple[str, ...]) -> str:
+def insert_statement(table: type[Model], names: tuple[str, ...]) -> str:
     """Return the ``INSERT`` from a JSON list. No part of the statement comes from a user."""
     fields: dict[str, Any] = {field.attname: field for field in table._meta.concrete_fields}
     quote = connection.ops.quote_name

@@ -22,7 +22,9 @@ _HEADERS: Final[Mapping[str, str]] = {"Content-Type": "application/json"}
 _TIMEOUT: Final = urllib3.Timeout(connect=2.0, read=10.0)
 
 # Shared by all threads. A pooled connection that was closed is replaced by a new one.
-_pool: Final = urllib3.PoolManager(num_pools=2, maxsize=8, retries=urllib3.Retry(1, redirect=0))
+connection_pool: Final = urllib3.PoolManager(
+    num_pools=2, maxsize=8, retries=urllib3.Retry(1, redirect=0)
+)
 
 
 class PolicyUnavailable(EngineUnavailable):
@@ -36,7 +38,7 @@ def allows(permission: Any) -> bool:
     with _translate_errors():
         if not permission.url.startswith("http://"):  # CVAT knows the certificates
             return bool(OpenPolicyAgentPermission.check_access(permission).allow)
-        answer = _pool.request(
+        answer = connection_pool.request(
             "POST",
             permission.url,
             body=json.dumps(permission.payload).encode(),

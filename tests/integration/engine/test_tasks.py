@@ -55,7 +55,7 @@ def test_reading_frames_of_a_deleted_task_raises_task_not_found(
     at_once: int,
 ) -> None:
     """The error must not be an unavailable storage or a missing frame, even after read-ahead."""
-    monkeypatch.setattr(reader, "_FACTS_AT_ONCE", at_once)
+    monkeypatch.setattr(reader, "FACTS_AT_ONCE", at_once)
     task = create_task(alice, "six", ["car"], files)
     frames = StandaloneEngine().frames(task.pk, range(6))
     next(frames)

@@ -114,7 +114,7 @@ def test_function_without_an_address_that_is_not_being_built_is_given_up_at_once
 def test_background_call_waits_for_a_function_that_is_being_built(
     nuclio: FakeNuclio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cvat_lambda.gateway.routes._REREAD_S", 3600.0)
+    monkeypatch.setattr("cvat_lambda.gateway.routes.REREAD_S", 3600.0)
     nuclio.functions["fn"] = {**function_object("fn"), "status": {"state": "building"}}
     nuclio.script = [NO_ADDRESS] * 5
     nuclio.default = ["built"]

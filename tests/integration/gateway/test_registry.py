@@ -23,7 +23,7 @@ from cvat_lambda.errors import (
 )
 from cvat_lambda.functions import health, registry
 from cvat_lambda.functions.background import refresh_quietly
-from cvat_lambda.functions.models import Function, PlatformCheck
+from cvat_lambda.functions.models import NUCLIO, Function, PlatformCheck
 from tests.ports import closed_port
 
 from .fake_nuclio import FakeNuclio, function_object
@@ -319,9 +319,8 @@ def test_refresh_of_a_fresh_table_reads_nothing(nuclio: FakeNuclio, settings: Se
 
 
 def test_refresh_while_another_process_reads_reads_nothing(nuclio: FakeNuclio) -> None:
-    from cvat_lambda.functions.refresh import _claim
-
-    assert _claim(False, 30.0) is True  # another process is still reading
+    until = timezone.now() + timedelta(seconds=30)
+    PlatformCheck.objects.create(pk=NUCLIO, claimed_until=until)
     assert registry.refresh().skipped is True
     assert nuclio.seen == []
 

@@ -111,7 +111,7 @@ def test_removal_waits_for_the_calls_in_flight(
     with ThreadPoolExecutor(1) as pool_of_one:
         call = pool_of_one.submit(runtime.call, "slow", data=b"", headers=headers)
         until(lambda: runtime.log("slow"), lambda log: "begun" in log)
-        monkeypatch.setattr(nuclio, "_READ_TIMEOUT_S", 0.5)
+        monkeypatch.setattr(nuclio, "READ_TIMEOUT_S", 0.5)
         nuclio.platform().remove("slow")
         assert call.result().status_code == 200
 

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import django_rq
 import pytest
 from django.contrib.auth.models import User
 from PIL import Image
 from pytest_django import Settings
+from rq.job import Job
 
 from cvat_lambda.engine.standalone.access import StandaloneAccess
 from cvat_lambda.engine.standalone.tasks import create_task
@@ -17,7 +19,7 @@ from cvat_lambda.functions.models import Function
 from cvat_lambda.gateway.gateway import get_gateway
 from cvat_lambda.requests import rq_tasks
 from cvat_lambda.requests.control.create import create_request
-from cvat_lambda.requests.store.models import Request
+from cvat_lambda.requests.store.models import Request, Shard
 
 from .function_server import FunctionServer, function_server
 
@@ -137,6 +139,16 @@ def run(request: Request) -> Request:
         rq_tasks.run_shard(shard.pk)
     request.refresh_from_db()
     return request
+
+
+def waiting_jobs() -> list[str]:
+    """Return the ids of the queued RQ jobs."""
+    return list(django_rq.get_queue("annotation").job_ids)
+
+
+def job_of(shard: Shard) -> Job:
+    """Return the RQ job of a shard."""
+    return Job.fetch(shard.rq_job_id, connection=django_rq.get_connection("annotation"))
 
 
 @pytest.fixture

@@ -153,8 +153,8 @@ def test_reid_does_not_merge_a_rectangle_that_is_edited_while_tracks_are_prepare
     lease = claim(request.shards.get().pk)
     assert lease is not None
     loaded = load_run(lease)
-    work = rq_tasks._work(loaded)
-    rq_tasks._drive(loaded, work, CancelToken())
+    work = rq_tasks.work_of(loaded)
+    rq_tasks.run_frames(loaded, work, CancelToken())
     work.prepare_finish(lambda: None)
     edited = LabeledShape.objects.filter(task_id=task.pk, frame=2).order_by("pk")[0]
     LabeledShape.objects.filter(pk=edited.pk).update(points=(2.0, 10.0, 9.0, 18.0))

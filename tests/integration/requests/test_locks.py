@@ -164,14 +164,14 @@ def test_the_end_of_a_shard_and_a_batch_of_another_do_not_deadlock(
     Writer(ending, wait=time.sleep).write(results(ending))
 
     def end() -> None:
-        rq_tasks._finish(ending, rq_tasks._work(ending))
+        rq_tasks.finish(ending, rq_tasks.work_of(ending))
 
     with held(lambda: lock(task.pk)) as threads:
         threads.start(lambda: Writer(writing, wait=time.sleep).write(results(writing)))
         threads.start(end)
     assert threads.errors == []
     assert "trying again" not in caplog.text  # no transaction was ended because of a deadlock
-    rq_tasks._finish(writing, rq_tasks._work(writing))
+    rq_tasks.finish(writing, rq_tasks.work_of(writing))
     request.refresh_from_db()
     assert (request.status, request.done) == ("finished", 4)
     assert get_engine().annotations(task.pk).tracks == ()
@@ -181,7 +181,7 @@ def ready_to_end(request: Request) -> list[ShardRun]:
     """Claim all shards and write all frames, so that only the last transactions are left."""
     runs = [load_run(lease) for lease in leases_of(request)]
     for loaded in runs:
-        rq_tasks._drive(loaded, rq_tasks._work(loaded), CancelToken())
+        rq_tasks.run_frames(loaded, rq_tasks.work_of(loaded), CancelToken())
     return runs
 
 
@@ -200,7 +200,7 @@ def test_cancel_does_not_wait_while_rectangles_are_merged(
 
     cancelling = threading.Thread(target=cancel)
     with held(lock_shapes) as threads:
-        threads.start(lambda: rq_tasks._run(loaded.lease))
+        threads.start(lambda: rq_tasks.run_lease(loaded.lease))
         cancelling.start()
         cancelling.join(20)
         got_through = not cancelling.is_alive()
@@ -227,7 +227,7 @@ def test_rectangle_deleted_while_tracks_are_computed_is_in_no_track(
     (loaded,) = ready_to_end(start(function_id="matcher", task_id=task.pk))
     third = next(shape for shape in get_engine().annotations(task.pk).shapes if shape.frame == 2)
     with held(lambda: lock(task.pk)) as threads:
-        threads.start(lambda: rq_tasks._finish(loaded, rq_tasks._work(loaded)))
+        threads.start(lambda: rq_tasks.finish(loaded, rq_tasks.work_of(loaded)))
         removal = Removal(policy="ids", shape_ids=[third.id or 0])
         get_engine().apply(Change(task_id=task.pk, frames=(2,), remove=removal))
     assert threads.errors == []
@@ -246,8 +246,8 @@ def test_rectangle_of_two_jobs_that_end_at_once_is_merged_once(
     requests = [start(function_id="matcher", job_id=job_id) for job_id in jobs]
     first, second = (run for request in requests for run in ready_to_end(request))
     with held(lambda: lock(task.pk)) as threads:
-        threads.start(lambda: rq_tasks._finish(first, rq_tasks._work(first)))
-        threads.start(lambda: rq_tasks._finish(second, rq_tasks._work(second)))
+        threads.start(lambda: rq_tasks.finish(first, rq_tasks.work_of(first)))
+        threads.start(lambda: rq_tasks.finish(second, rq_tasks.work_of(second)))
     assert threads.errors == []
     seen = [frame for path in paths(task.pk) for frame, _, outside in path if not outside]
     assert sorted(seen + [frame for frame, _ in lone(task.pk)]) == list(range(6))
@@ -329,15 +329,15 @@ def test_batch_whose_commit_was_not_answered_is_not_written_twice(
     request = start(function_id=function_id, task_id=task.pk)
     (lease,) = leases_of(request)
     loaded = load_run(lease)
-    work = rq_tasks._work(loaded)
+    work = rq_tasks.work_of(loaded)
     connection.close()
     with cutting_proxy(connection.settings_dict) as proxy:
         try:
             proxy.armed = True
-            rq_tasks._drive(loaded, work, CancelToken())
+            rq_tasks.run_frames(loaded, work, CancelToken())
             proxy.armed = True
             retry_on_database_error(
-                lambda: rq_tasks._finish(loaded, work), wait=time.sleep, request_id=request.pk
+                lambda: rq_tasks.finish(loaded, work), wait=time.sleep, request_id=request.pk
             )
         finally:
             connection.close()

@@ -11,7 +11,6 @@ import psutil
 import pytest
 from django.utils import timezone
 from rq import Worker
-from rq.job import Job
 
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests.control.recover import Recovered, recover
@@ -20,16 +19,14 @@ from cvat_lambda.requests.store.models import Request, Shard
 from cvat_lambda.server.processes import Child
 from tests.waiting import wait_for
 
-from .conftest import run
+from .conftest import job_of, run, waiting_jobs
 
 Make = Callable[..., Any]
 Start = Callable[..., Request]
 
 
-def job_of(request: Request) -> Job:
-    job = queue._queue().fetch_job(request.shards.get().rq_job_id)
-    assert job is not None
-    return job
+def status_of(request: Request) -> object:
+    return job_of(request.shards.get()).get_status()
 
 
 @pytest.fixture
@@ -42,12 +39,10 @@ def stopped_at(
         command = [sys.executable, "manage.py", "rqworker", "annotation", "--worker-class"]
         command.append(f"tests.integration.requests.stopping_worker.{name}")
         worker = psutil.Process(spawn("worker", command, child_env).process.pid)
-        wait_for("an empty queue", lambda: queue._queue().job_ids, lambda ids: not ids)
+        wait_for("an empty queue", waiting_jobs, lambda found: found == [])
         wait_for("a work horse", worker.children)
         if name == "StopsAfterTheStart":
-            wait_for(
-                "the job", lambda: queue._status(job_of(request)), lambda found: found == "started"
-            )
+            wait_for("the job", lambda: status_of(request), lambda found: found == "started")
         Shard.objects.update(enqueued_at=timezone.now() - timedelta(seconds=60))
         return worker
 
@@ -70,7 +65,7 @@ def test_shard_whose_worker_was_killed_after_its_job_started_is_requeued(
     assert recover() == Recovered()  # the worker is alive and may still claim the shard
     kill(worker)
     assert recover() == Recovered(lost=1)
-    assert queue._queue().job_ids == [request.shards.get().rq_job_id]
+    assert waiting_jobs() == [request.shards.get().rq_job_id]
     assert run(request).status == "finished"
 
 
@@ -84,12 +79,12 @@ def test_shard_whose_worker_was_killed_before_its_job_started_is_requeued(
     """A job that was neither queued nor started was never requeued."""
     request = start(task_id=make_task(2).pk)
     kill(stopped_at("StopsBeforeTheStart", request))
-    assert queue._status(job_of(request)) == "queued"
-    assert queue._queue().job_ids == []
+    assert status_of(request) == "queued"
+    assert waiting_jobs() == []
     assert recover() == Recovered()  # a worker may have dequeued it just now
     monkeypatch.setattr(queue, "TAKEN_AFTER_S", 0.0)
     assert recover() == Recovered(lost=1)
-    assert queue._queue().job_ids == [request.shards.get().rq_job_id]
+    assert waiting_jobs() == [request.shards.get().rq_job_id]
 
 
 def test_shard_of_a_silent_worker_on_another_machine_is_requeued(
@@ -97,7 +92,7 @@ def test_shard_of_a_silent_worker_on_another_machine_is_requeued(
 ) -> None:
     request = start(task_id=make_task(2).pk)
     worker = stopped_at("StopsAfterTheStart", request)
-    job = job_of(request)
+    job = job_of(request.shards.get())
     key = f"{Worker.redis_worker_namespace_prefix}{job.worker_name}"
     job.connection.hset(key, "hostname", "elsewhere")
     kill(worker)

@@ -40,7 +40,7 @@ from cvat_lambda.requests.store.models import Request, Shard
 from cvat_lambda.server.processes import Child
 from tests.waiting import wait_for
 
-from .conftest import run
+from .conftest import job_of, run, waiting_jobs
 from .function_server import FunctionServer, frame_of, rectangle_of
 
 Make = Callable[..., Any]
@@ -54,18 +54,12 @@ def age(seconds: float) -> None:
     Shard.objects.filter(status="queued").update(enqueued_at=moment)
 
 
-def waiting_jobs() -> list[str]:
-    """Return the ids of the queued RQ jobs."""
-    return list(django_rq.get_queue("annotation").job_ids)
-
-
 def test_rq_job_of_a_request_holds_only_an_id(
     finder: Function, make_task: Make, start: Start
 ) -> None:
     shard = start(task_id=make_task(1).pk).shards.get()
     assert waiting_jobs() == [shard.rq_job_id]
-    found = queue._queue().fetch_job(shard.rq_job_id)
-    assert found is not None
+    found = job_of(shard)
     assert (found.func_name, list(found.args)) == (queue.task_names().run_shard, [shard.pk])
 
 
@@ -77,7 +71,7 @@ def test_stalled_shard_is_resumed_with_the_frames_without_outcome(
     shard = request.shards.get()
     dead = claim(shard.pk)
     assert dead is not None
-    invoked = rq_tasks._work(load_run(dead))
+    invoked = rq_tasks.work_of(load_run(dead))
     assert list(invoked.numbers()) == [0, 1, 2, 3, 4, 5]
     Writer(load_run(dead), wait=time.sleep).write(
         [FrameResult(frame=frame, status="done") for frame in (0, 3)]

@@ -102,8 +102,8 @@ def test_reid_keeps_rectangles_that_were_edited_during_the_run(
     lease = claim(request.shards.get().pk)
     assert lease is not None
     loaded = load_run(lease)
-    work = rq_tasks._work(loaded)
-    rq_tasks._drive(loaded, work, CancelToken())
+    work = rq_tasks.work_of(loaded)
+    rq_tasks.run_frames(loaded, work, CancelToken())
     if looked:
         work.prepare_finish(lambda: None)
     # During the run a user deleted a box of the second track and drew another one.

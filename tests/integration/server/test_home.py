@@ -194,21 +194,6 @@ def test_home_folder_and_new_files_have_private_modes(tmp_path: Path) -> None:
     assert modes == [0o700, 0o600, 0o700]
 
 
-def test_second_server_with_the_same_home_is_refused_with_the_address_of_the_first(
-    tmp_path: Path,
-) -> None:
-    first = Services(Options(home=tmp_path))
-    first._take_home()
-    first.url = "http://127.0.0.1:8080"
-    first._write_address()
-    second = Services(Options(home=tmp_path))
-    with pytest.raises(ProcessFailed, match=r"already runs on .* at http://127\.0\.0\.1:8080"):
-        second.start()
-    first.stop()
-    second._take_home()
-    second.stop()
-
-
 def test_home_that_is_a_file_raises_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ProcessFailed, match="cannot be used"):

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+from cvat_lambda.server.processes import ProcessFailed
 from cvat_lambda.server.services import Options, Services
 from tests.waiting import wait_for
 
@@ -62,6 +63,14 @@ def test_web_processes_and_workers_share_a_metrics_folder_that_starts_empty(
     }
     assert places.pop("redis") is None
     assert places == dict.fromkeys(("web-0", "web-1", "worker-0", "recovery"), str(folder))
+
+
+def test_second_server_with_the_same_home_is_refused_with_the_address_of_the_first(
+    services: Services,
+) -> None:
+    second = Services(Options(home=services.options.home, port=0))
+    with pytest.raises(ProcessFailed, match=f"already runs on .* at {services.url}"):
+        second.start()
 
 
 def test_home_folder_is_not_readable_by_other_accounts(services: Services) -> None:

@@ -73,7 +73,7 @@ def test_simplified_outline_has_the_vertices_of_the_reference_algorithm(toleranc
     random = np.random.default_rng(1973)
     for share in (0.2, 0.4, 0.5, 0.6, 0.7, 0.9):
         for outline in contours.trace(random.random((24, 24)) < share):
-            kept = contours._douglas_peucker(outline, tolerance)
+            kept = contours.douglas_peucker(outline, tolerance)
             assert kept.tolist() == outline[textbook(outline, tolerance)].tolist()
 
 

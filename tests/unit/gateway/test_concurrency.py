@@ -15,6 +15,7 @@ from cvat_lambda.gateway.cancel import Cancelled, CancelToken
 from cvat_lambda.gateway.concurrency import ConcurrencyLimiter
 from cvat_lambda.gateway.gateway import get_gateway
 from cvat_lambda.gateway.load_sharing import FunctionLoad, LoadRegistry
+from tests.waiting import wait_for
 
 
 def is_full(limiter: ConcurrencyLimiter, *, interactive: bool = False) -> bool:
@@ -34,7 +35,6 @@ def fast(function_id: str, workers: int) -> ConcurrencyLimiter:
     """A limiter that has measured short invocations."""
     limiter = ConcurrencyLimiter(function_id, workers, LoadRegistry())
     limiter.succeeded(0.005)
-    limiter._answers_until_decrease = 0
     return limiter
 
 
@@ -167,10 +167,10 @@ def test_waiting_calls_are_admitted_in_their_order() -> None:
             thread = threading.Thread(target=_note, args=(limiter, number, order))
             thread.start()
             threads.append(thread)
-            while len(limiter._background) <= number:  # it is in the queue
-                thread.join(0.001)
+            wait_for("the call in the queue", lambda: limiter.waiting, lambda n: n == len(threads))
         assert order == []
-        limiter._limit = 1.0  # a limit of one, so that the order is deterministic
+        while limiter.limit > 1:  # with a limit of one the order is deterministic
+            limiter.refused()
     for thread in threads:
         thread.join(10)
     assert order == list(range(8))
@@ -190,12 +190,10 @@ def test_interactive_call_is_admitted_before_earlier_background_calls() -> None:
         taken.enter_context(limiter.acquire(cancel=CancelToken(), interactive=True))
         request = threading.Thread(target=_note, args=(limiter, 1, order))
         request.start()
-        while not limiter._background:
-            request.join(0.001)
+        wait_for("the background call", lambda: limiter.waiting, lambda found: found == 1)
         person = threading.Thread(target=_note_person, args=(limiter, 2, order))
         person.start()
-        while not limiter._interactive:
-            person.join(0.001)
+        wait_for("the interactive call", lambda: limiter.waiting, lambda found: found == 2)
         taken.close()
         person.join(10)
         assert order == [2]
@@ -233,7 +231,7 @@ def _note_person(limiter: ConcurrencyLimiter, number: int, order: list[int]) -> 
 )
 def test_limit_by_the_load_of_all_processes(workers: int, load: FunctionLoad, limit: int) -> None:
     limiter = fast("fn", workers)
-    limiter._on_load(load)
+    limiter.follow_load(load)
     assert limiter.limit == limit
 
 
@@ -258,11 +256,11 @@ def test_time_of_a_function_excludes_the_wait_behind_other_invocations() -> None
 def test_time_of_a_function_is_right_when_runs_rotate() -> None:
     """The measured time was a quarter, as if all four runs had an invocation in flight."""
     limiter = ConcurrencyLimiter("fn", 1, LoadRegistry())
-    limiter._on_load(FunctionLoad(runs=4))
+    limiter.follow_load(FunctionLoad(runs=4))
     with limiter.acquire(cancel=CancelToken()):
         for _ in range(30):
             limiter.succeeded(0.6)
-    limiter._on_load(FunctionLoad())
+    limiter.follow_load(FunctionLoad())
     assert limiter.limit == 1
 
 
@@ -271,7 +269,7 @@ def test_background_call_is_admitted_sometimes_while_interactive_calls_always_wa
 ) -> None:
     monkeypatch.setattr("cvat_lambda.gateway.concurrency.MAX_HOLD_BACK_S", 3600.0)
     limiter = fast("fn", 1)
-    limiter._on_load(FunctionLoad(interactive=True))
+    limiter.follow_load(FunctionLoad(interactive=True))
     assert is_full(limiter)
     monkeypatch.setattr("cvat_lambda.gateway.concurrency.MAX_HOLD_BACK_S", 0.3)
     with limiter.acquire(cancel=CancelToken(), timeout_s=30):
@@ -286,7 +284,7 @@ def test_one_of_several_held_back_runs_is_admitted_at_a_time(
     limiters = [ConcurrencyLimiter("fn", 1, LoadRegistry()) for _ in range(4)]
     time.sleep(0.25)  # longer than 4 x 0.05
     for rank, limiter in enumerate(limiters):
-        limiter._on_load(FunctionLoad(interactive=True, runs=4, rank=rank))
+        limiter.follow_load(FunctionLoad(interactive=True, runs=4, rank=rank))
     assert [is_full(limiter) for limiter in limiters] == [False, True, True, True]
 
 

@@ -29,6 +29,7 @@ from cvat_lambda.gateway.responses import (
     HandlerUnavailable,
     ProxyTimeout,
     clean_line,
+    facts_of,
     parse_answer,
     read_answer,
     translate,
@@ -118,12 +119,10 @@ def test_error_of_a_function_or_a_proxy_is_typed(
 
 
 def test_every_rule_fits_a_case_above() -> None:
-    from cvat_lambda.gateway.responses import _facts_of
-
     met = set()
     for cases, platform in ((DASHBOARD_ROWS, True), (ANSWER_ROWS, False)):
         for status, body, _ in cases:
-            facts = _facts_of(SPEC, answer(status, body), sent_bytes=1, platform=platform)
+            facts = facts_of(SPEC, answer(status, body), sent_bytes=1, platform=platform)
             met.add(next(row.name for row in ERROR_RULES if row.fits(facts)))
     assert met == {row.name for row in ERROR_RULES}
 

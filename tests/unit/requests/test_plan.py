@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -10,8 +10,9 @@ import pytest
 
 from cvat_lambda.engine.port import Engine, Job, Task
 from cvat_lambda.errors import FrameOutOfScope, InvalidRequest, JobNotFound, TaskNotFound
-from cvat_lambda.requests.control.plan import RequestScope, _shards_by_job, plan
+from cvat_lambda.requests.control.plan import RequestScope, plan
 from cvat_lambda.requests.run.shard_context import skipped_frames
+from cvat_lambda.requests.store.ranges import Ranges
 
 JOBS = (
     Job(id=10, task_id=1, frames=range(6)),
@@ -40,8 +41,10 @@ CLOUD = Task(id=4, name="points", size=4, dimension="3d")
 class Facts:
     """The methods of an engine that planning calls."""
 
+    known: Sequence[Task] = ()
+
     def tasks(self, task_ids: Collection[int]) -> dict[int, Task]:
-        known = (TASK, POOL, EMPTY, CLOUD, SEGMENTS)
+        known = self.known or (TASK, POOL, EMPTY, CLOUD, SEGMENTS)
         return {task.id: task for task in known if task.id in task_ids}
 
     def jobs(self, job_ids: Collection[int]) -> dict[int, Job]:
@@ -52,9 +55,11 @@ class Facts:
         return [1, 2, 3, 4]
 
 
-def shards(scope: RequestScope, **options: Any) -> list[tuple[int, int | None, bool, Any]]:
-    """Return task, job, layer and frames of each shard."""
-    found = plan(cast(Engine, Facts()), scope, **options).shards
+def shards(
+    scope: RequestScope, *, known: Sequence[Task] = (), **options: Any
+) -> list[tuple[int, int | None, bool, Ranges]]:
+    """Return of each shard: task, job, whether it has private annotations, and frames."""
+    found = plan(cast(Engine, Facts(known)), scope, **options).shards
     return [
         (shard.task_id, shard.job_id, shard.private_annotations, shard.frames) for shard in found
     ]
@@ -153,14 +158,14 @@ def test_overlapping_jobs_share_a_shard_if_shared_frames_are_stored_once() -> No
         for number, first in ((71, 0), (72, 2), (73, 6), (74, 10))
     )
     task = Task(id=70, name="", size=14, jobs=jobs, stores_shared_frames_once=True)
-    found = _shards_by_job(task, jobs)
-    assert [(shard.job_id, shard.frames) for shard in found] == [
-        (None, ((0, 5),)),
-        (73, ((6, 9),)),
-        (74, ((10, 13),)),
+    scope = RequestScope(task_id=70)
+    assert shards(scope, known=[task], by_job=True) == [
+        (70, None, False, ((0, 5),)),
+        (70, 73, False, ((6, 9),)),
+        (70, 74, False, ((10, 13),)),
     ]
-    apart = _shards_by_job(replace(task, stores_shared_frames_once=False), jobs)
-    assert [shard.job_id for shard in apart] == [71, 72, 73, 74]
+    apart = replace(task, stores_shared_frames_once=False)
+    assert [shard[1] for shard in shards(scope, known=[apart], by_job=True)] == [71, 72, 73, 74]
 
 
 def test_each_job_has_its_own_shard_with_by_job() -> None:

@@ -20,7 +20,7 @@ _BROWSER_TYPES = ("image/jpeg", "image/png", "image/webp")
 
 Encoder = Callable[[Image.Image], bytes]
 
-_FACTS_AT_ONCE = 512  # rows of images read with one query
+FACTS_AT_ONCE = 512  # rows of images read with one query
 IMAGE_FACTS: Final = ("number", "path", "mime", "name", "width", "height", "data__folder")
 
 
@@ -110,8 +110,8 @@ def read_frames(task_id: int, numbers: Sequence[int]) -> Iterator[Frame | Unread
         if kind == models.DataKind.VIDEO:
             yield from _video_frames(task_id, numbers, images.encode_png, "image/png")
             return
-        for start in range(0, len(numbers), _FACTS_AT_ONCE):
-            yield from _image_frames(task_id, numbers[start : start + _FACTS_AT_ONCE])
+        for start in range(0, len(numbers), FACTS_AT_ONCE):
+            yield from _image_frames(task_id, numbers[start : start + FACTS_AT_ONCE])
     except EngineUnavailable:
         _kind_and_size(task_id)  # the task was deleted
         raise

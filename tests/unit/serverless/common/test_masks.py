@@ -252,7 +252,7 @@ def test_a_pasted_mask_does_not_depend_on_the_chunk_size(
 ) -> None:
     small, box = np.random.default_rng(4).random((7, 9)), np.array([2.25, 1.5, 28.75, 30.0])
     expected, place = paste(small, box, width=40, height=32)
-    monkeypatch.setattr("common.masks._PIXELS_AT_ONCE", at_once)
+    monkeypatch.setattr("common.masks.PIXELS_AT_ONCE", at_once)
     found, found_place = paste(small, box, width=40, height=32)
     assert (found == expected).all()
     assert found_place == place
