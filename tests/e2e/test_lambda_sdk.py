@@ -11,13 +11,16 @@ from typing import Any
 
 import pytest
 from cvat_sdk.api_client import exceptions
+from cvat_sdk.api_client.apis import LambdaApi
 from cvat_sdk.core.client import Client, Config
 from django.contrib.auth.models import User
 from PIL import Image
 
+from cvat_lambda.engine.standalone.models import Task
 from cvat_lambda.engine.standalone.tasks import create_task
 from cvat_lambda.server.processes import Child
 from tests.e2e.conftest import Server
+from tests.integration.interactive.functions import Functions
 
 models: Any = importlib.import_module("cvat_sdk.api_client.models")  # the package has no type hints
 
@@ -39,7 +42,7 @@ def client(transactional_db: None, server: Server, alice: User) -> Iterator[Clie
 
 
 @pytest.fixture
-def lambda_api(client: Client) -> Any:
+def lambda_api(client: Client) -> LambdaApi:
     """The SDK's lambda API, logged in as alice."""
     return client.api_client.lambda_api
 
@@ -54,7 +57,7 @@ def task(transactional_db: None, alice: User, tmp_path: Path) -> Any:
     return create_task(alice, "three", [{"name": "car"}], files, segment_size=2)
 
 
-def call(lambda_api: Any, function_id: str, **members: Any) -> Any:
+def call(lambda_api: LambdaApi, function_id: str, **members: Any) -> Any:
     """Make a call with the SDK. Return the JSON of the answer, which the SDK does not parse."""
     _, response = lambda_api.create_functions(
         function_id, online_function_call_request=models.OnlineFunctionCallRequest(**members)
@@ -63,7 +66,7 @@ def call(lambda_api: Any, function_id: str, **members: Any) -> Any:
     return json.loads(response.data)
 
 
-def test_functions_are_listed_and_retrieved(lambda_api: Any, functions: Any) -> None:
+def test_functions_are_listed_and_retrieved(lambda_api: LambdaApi, functions: Functions) -> None:
     functions.add("yolo", type="detector", spec=SPEC)
     _, response = lambda_api.list_functions()
     (listed,) = json.loads(response.data)
@@ -72,14 +75,16 @@ def test_functions_are_listed_and_retrieved(lambda_api: Any, functions: Any) -> 
     assert dict(retrieved) == listed
 
 
-def test_retrieve_of_an_unknown_function_raises_not_found(lambda_api: Any, functions: Any) -> None:
+def test_retrieve_of_an_unknown_function_raises_not_found(
+    lambda_api: LambdaApi, functions: Functions
+) -> None:
     with pytest.raises(exceptions.NotFoundException) as caught:
         lambda_api.retrieve_functions("nobody")
     assert "function_not_found" in str(caught.value)
 
 
 def test_call_of_a_detector_with_the_sdk_returns_its_shapes(
-    lambda_api: Any, functions: Any, task: Any
+    lambda_api: LambdaApi, functions: Functions, task: Task
 ) -> None:
     functions.add("yolo", lambda payload: [BOX], type="detector", spec=SPEC)
     answer = call(
@@ -96,7 +101,7 @@ def test_call_of_a_detector_with_the_sdk_returns_its_shapes(
     assert functions.asked["yolo"][0]["threshold"] == 0
 
 
-def test_sdk_example_of_the_api_page_runs(client: Client, functions: Any, task: Any) -> None:
+def test_sdk_example_of_the_api_page_runs(client: Client, functions: Functions, task: Task) -> None:
     functions.add("my-detector", lambda payload: [BOX], type="detector", spec=SPEC)
     docs = Path(__file__).resolve().parents[2] / "docs" / "api.md"
     (example,) = re.findall(r"```python\n(.*?)```", docs.read_text(), re.DOTALL)
@@ -106,7 +111,7 @@ def test_sdk_example_of_the_api_page_runs(client: Client, functions: Any, task: 
 
 
 def test_call_of_an_interactor_with_the_sdk_returns_its_mask(
-    lambda_api: Any, functions: Any, task: Any
+    lambda_api: LambdaApi, functions: Functions, task: Task
 ) -> None:
     functions.add("sam", lambda payload: MASK, type="interactor")
     answer = call(
@@ -117,7 +122,7 @@ def test_call_of_an_interactor_with_the_sdk_returns_its_mask(
 
 
 def test_calls_of_a_tracker_with_the_sdk_pass_its_state_on(
-    lambda_api: Any, functions: Any, task: Any
+    lambda_api: LambdaApi, functions: Functions, task: Task
 ) -> None:
     functions.add(
         "siam",
@@ -132,7 +137,7 @@ def test_calls_of_a_tracker_with_the_sdk_pass_its_state_on(
 
 
 def test_call_of_a_reid_function_with_the_sdk_returns_its_matches(
-    lambda_api: Any, functions: Any, task: Any
+    lambda_api: LambdaApi, functions: Functions, task: Task
 ) -> None:
     functions.add("reid", lambda payload: [0], type="reid")
     boxes = [{"type": "rectangle", "points": [0, 0, 9, 9], "label_id": 1}]
@@ -151,7 +156,7 @@ def test_call_of_a_reid_function_with_the_sdk_returns_its_matches(
 
 
 def test_call_on_a_frame_outside_the_task_raises_an_error_with_the_range(
-    lambda_api: Any, functions: Any, task: Any
+    lambda_api: LambdaApi, functions: Functions, task: Task
 ) -> None:
     functions.add("yolo", type="detector", spec=SPEC)
     with pytest.raises(exceptions.ApiException) as caught:
@@ -161,7 +166,7 @@ def test_call_on_a_frame_outside_the_task_raises_an_error_with_the_range(
 
 
 def test_request_is_created_retrieved_listed_and_cancelled_with_the_sdk(
-    lambda_api: Any, functions: Any, task: Any
+    lambda_api: LambdaApi, functions: Functions, task: Task
 ) -> None:
     functions.add("yolo", type="detector", spec=SPEC)
     made, response = lambda_api.create_requests(
@@ -190,7 +195,7 @@ def test_request_is_created_retrieved_listed_and_cancelled_with_the_sdk(
     assert lambda_api.retrieve_requests(made.id)[0].status == "cancelled"
 
 
-def test_request_id_that_the_sdk_encodes_is_decoded(lambda_api: Any) -> None:
+def test_request_id_that_the_sdk_encodes_is_decoded(lambda_api: LambdaApi) -> None:
     name = "action=autoannotate&target=task&target_id=1"
     with pytest.raises(exceptions.NotFoundException) as caught:
         lambda_api.retrieve_requests(name)
@@ -198,7 +203,12 @@ def test_request_id_that_the_sdk_encodes_is_decoded(lambda_api: Any) -> None:
 
 
 def test_sdk_lists_a_request_on_several_tasks_with_task_none(
-    lambda_api: Any, functions: Any, task: Any, server: Server, alice: User, tmp_path: Path
+    lambda_api: LambdaApi,
+    functions: Functions,
+    task: Task,
+    server: Server,
+    alice: User,
+    tmp_path: Path,
 ) -> None:
     functions.add("yolo", type="detector", spec=SPEC)
     other = create_task(alice, "other", [{"name": "car"}], [tmp_path / "0.png"])
@@ -220,9 +230,9 @@ def test_sdk_lists_a_request_on_several_tasks_with_task_none(
 
 
 def test_worker_runs_a_request_of_the_sdk_and_writes_its_shapes(
-    lambda_api: Any,
-    functions: Any,
-    task: Any,
+    lambda_api: LambdaApi,
+    functions: Functions,
+    task: Task,
     worker_process: Callable[..., Child],
 ) -> None:
     functions.add("yolo", lambda payload: [BOX], type="detector", spec=SPEC)

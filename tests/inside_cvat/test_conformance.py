@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from cvat_lambda.engine.conformance import Bench, EngineConformance, Scenarios
 from cvat_lambda.errors import JobNotFound, TaskNotFound
+from tests.inside_cvat.scenarios import CvatScenarios
 
 
 class TestCvatEngine(EngineConformance):
     @pytest.fixture
-    def scenarios(self, cvat: Any) -> Scenarios:
+    def scenarios(self, cvat: CvatScenarios) -> Scenarios:
         found: Scenarios = cvat
         return found
 

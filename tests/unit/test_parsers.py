@@ -32,7 +32,7 @@ def parse(body: bytes, encoding: str = "utf-8") -> Any:
     )
 )
 @example(value={"Infinity": "NaN"})
-def test_valid_body_is_parsed_to_the_sent_value(value: Any) -> None:
+def test_valid_body_is_parsed_to_the_sent_value(value: object) -> None:
     assert parse(json.dumps(value).encode()) == value
 
 

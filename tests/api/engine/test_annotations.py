@@ -139,7 +139,7 @@ def test_put_of_an_invalid_shape_names_its_field_and_writes_nothing(
 
 @pytest.mark.parametrize("body", [[], "text", 7, {"shapes": {}}, {"tracks": [3]}])
 def test_put_of_a_body_without_annotations_answers_400(
-    client: Client, task: models.Task, body: Any
+    client: Client, task: models.Task, body: object
 ) -> None:
     assert send(client, "PUT", f"/api/tasks/{task.pk}/annotations", body).status_code == 400
 

@@ -129,7 +129,7 @@ def test_label_with_text_that_cannot_be_stored_answers_400_at_every_endpoint(
 
 @pytest.mark.parametrize("number", [-1, 2**31, 2**63, 10**400, 1.5, "x", True])
 def test_unknown_or_inactive_assignee_answers_400(
-    client: Client, task: models.Task, jobs: list[models.Job], number: Any
+    client: Client, task: models.Task, jobs: list[models.Job], number: object
 ) -> None:
     """The server passed numbers over 64 bits to the database, which raised an error."""
     for path, field in (
@@ -320,7 +320,9 @@ def test_ground_truth_job_is_created_and_deleted(client: Client, task: models.Ta
     assert client.post("/api/jobs", outside, content_type="application/json").status_code == 400
 
 
-def test_access_token_command_creates_a_valid_token(alice: User, capsys: Any) -> None:
+def test_access_token_command_creates_a_valid_token(
+    alice: User, capsys: pytest.CaptureFixture[str]
+) -> None:
     call_command("access_token", "alice", "--name", "robot", "--days", "1")
     key = capsys.readouterr().out.strip()
     answer = Client().get("/api/users/self", headers={"Authorization": f"Bearer {key}"})

@@ -147,7 +147,7 @@ def test_every_endpoint_answers_each_user_with_the_status_of_the_permission_tabl
     charlie: User,
     method: str,
     path: str,
-    body: Any,
+    body: object,
     expected: tuple[int, ...],
     who: int,
 ) -> None:

@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
+from schemathesis.schemas import BaseSchema
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
@@ -30,12 +32,12 @@ from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.models import AccessToken
 from cvat_lambda.engine.standalone.tasks import create_project, create_task
 
-CHECKS = (
+CHECKS = [
     not_a_server_error,
     status_code_conformance,
     content_type_conformance,
     response_schema_conformance,
-)
+]
 OPERATIONS = [
     ("/api/auth/login/", "POST"),
     ("/api/jobs/", "GET"),
@@ -87,7 +89,7 @@ _raw: dict[str, Any] = {}
 
 
 @pytest.fixture
-def one_connection(document: Any) -> Iterator[None]:
+def one_connection(document: BaseSchema) -> Iterator[None]:
     """Requests share the test's transaction, as with Django's own test client."""
     for signal in (request_started, request_finished):
         signal.disconnect(close_old_connections)
@@ -128,7 +130,7 @@ def document(alice: User, task: models.Task, jobs: list[models.Job], car: models
 @pytest.mark.parametrize("mode", list(GenerationMode))
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
 def test_every_answer_matches_the_openapi_document(
-    document: Any, alice: User, path: str, method: str, mode: GenerationMode
+    document: BaseSchema, alice: User, path: str, method: str, mode: GenerationMode
 ) -> None:
     token = AccessToken.create_login_key(alice)[1]
     operation = document[path][method]
@@ -179,7 +181,7 @@ KEYS = st.sampled_from(["begun", "0" * 32, "f" * 32])
 
 
 def test_resumable_upload_matches_the_openapi_document(
-    document: Any,
+    document: BaseSchema,
     alice: User,
     empty: tuple[models.Task, str],
     one_connection: None,  # after `empty`, whose client connects the signals again
@@ -227,10 +229,12 @@ def test_head_of_a_resumable_upload_answers_200(
     probe()
 
 
-def test_all_operations_are_probed(document: Any) -> None:
+def test_all_operations_are_probed(document: BaseSchema) -> None:
     found = {
         (operation.path, operation.method.upper())
-        for operation in (result.ok() for result in document.get_all_operations())
+        for operation in (
+            result.ok() for result in document.get_all_operations() if isinstance(result, Ok)
+        )
         if not operation.path.startswith("/api/lambda/")
     }
     assert found - LEFT_OUT == set(OPERATIONS)

@@ -10,6 +10,7 @@ from rest_framework.exceptions import ValidationError
 
 from cvat_lambda.api.functions import CALL_BODY
 from cvat_lambda.api.requests import REQUEST_BODY
+from cvat_lambda.api.serializers import BodySerializer
 
 
 def body_of(number: int) -> dict[str, Any]:
@@ -52,7 +53,9 @@ def test_bodies_that_threads_parse_at_once_are_not_mixed_up() -> None:
 
 @pytest.mark.parametrize("body", [None, [], 5, "text"])
 @pytest.mark.parametrize("parser", [CALL_BODY, REQUEST_BODY])
-def test_body_that_is_not_an_object_is_a_non_field_error(parser: Any, body: Any) -> None:
+def test_body_that_is_not_an_object_is_a_non_field_error(
+    parser: BodySerializer, body: object
+) -> None:
     with pytest.raises(ValidationError) as refused:
         parser.parse(body)
     assert list(refused.value.detail) == ["non_field_errors"]

@@ -329,7 +329,7 @@ def test_mapping_renames_labels_and_attributes(api: Api, functions: Functions, t
     ],
 )
 def test_invalid_mapping_is_refused_before_the_function_is_invoked(
-    api: Api, functions: Functions, task: Task, mapping: Any, words: str
+    api: Api, functions: Functions, task: Task, mapping: object, words: str
 ) -> None:
     functions.add("yolo", type="detector", spec=CAR)
     answer = api.call("yolo", task=task.pk, frame=0, mapping=mapping)
@@ -424,7 +424,7 @@ def test_region_is_refused_for_kinds_that_need_whole_frames(
 
 
 @pytest.mark.parametrize("roi", [[5, 5, 5, 9], [64, 0, 70, 9], [0, 0, 9], [0, 0, 9, "9"], "all"])
-def test_invalid_region_is_refused(api: Api, functions: Functions, task: Task, roi: Any) -> None:
+def test_invalid_region_is_refused(api: Api, functions: Functions, task: Task, roi: object) -> None:
     functions.add("yolo", type="detector", spec=CAR)
     assert api.call("yolo", task=task.pk, frame=0, roi=roi).status_code == 400
     assert functions.asked["yolo"] == []
@@ -461,7 +461,7 @@ MASK = [[0, 255], [255, 255]]
 
 @pytest.mark.parametrize("box", [{}, {"obj_bbox": []}])
 def test_call_of_an_interactor_without_any_click_is_refused(
-    api: Api, functions: Functions, task: Task, box: Any
+    api: Api, functions: Functions, task: Task, box: dict[str, object]
 ) -> None:
     functions.add("sam", lambda payload: Reply(500, "no points"), type="interactor")
     answer = api.call("sam", task=task.pk, frame=0, pos_points=[], neg_points=[], **box)
@@ -509,7 +509,7 @@ def test_interactor_gets_points_and_box_of_the_call(
 @pytest.mark.parametrize("one", [1, 255, 7, True, 1.0])
 @pytest.mark.parametrize("separators", [(",", ":"), (", ", ": "), (" , ", " : ")])
 def test_whole_image_mask_is_returned_equal_in_every_json_form(
-    api: Api, functions: Functions, task: Task, accept: str, one: Any, separators: Any
+    api: Api, functions: Functions, task: Task, accept: str, one: float, separators: tuple[str, str]
 ) -> None:
     """Masks in common JSON forms are passed on as text. The answer must look the same."""
     rows = [[one * (x % 5 == y % 3) for x in range(64)] for y in range(48)]
@@ -606,7 +606,7 @@ def test_a_blob_of_a_region_is_refused(api: Api, functions: Functions, task: Tas
     [([[True, False]], [[1, 0]]), ([[0.0, 1.0]], [[0, 1]]), ([[0, 0.5]], None), ([[0, -1]], None)],
 )
 def test_mask_values_are_returned_as_integers_or_refused(
-    api: Api, functions: Functions, task: Task, mask: Any, shown: Any
+    api: Api, functions: Functions, task: Task, mask: object, shown: object
 ) -> None:
     answer = {"mask": mask, "bounds": [0, 0, 1, 0]}
     functions.add("sam", lambda payload: answer, type="interactor")
@@ -675,7 +675,7 @@ def test_reid_with_the_second_frame_outside_the_job_is_refused(
     ],
 )
 def test_failed_invocation_is_answered_with_code_and_message(
-    api: Api, functions: Functions, task: Task, answer: Any, status: int, code: str
+    api: Api, functions: Functions, task: Task, answer: object, status: int, code: str
 ) -> None:
     functions.add("yolo", lambda payload: answer, type="detector", spec=CAR)
     found = api.call("yolo", task=task.pk, frame=0)
@@ -695,7 +695,7 @@ def test_failed_invocation_is_answered_with_code_and_message(
 )
 @pytest.mark.parametrize("kind", ["detector", "interactor", "tracker", "reid"])
 def test_answer_that_is_not_json_names_function_and_frame(
-    api: Api, functions: Functions, task: Task, kind: str, answer: Any
+    api: Api, functions: Functions, task: Task, kind: str, answer: object
 ) -> None:
     functions.add("fn", lambda payload: answer, type=kind, spec=CAR)
     asked: dict[str, dict[str, Any]] = {

@@ -249,7 +249,7 @@ def test_malformed_embedding_is_not_cached(
     task: Task,
     clean_redis: str,
     caplog: pytest.LogCaptureFixture,
-    embedding: Any,
+    embedding: object,
 ) -> None:
     sam = functions.add(
         f"sam-{next(_numbers)}",

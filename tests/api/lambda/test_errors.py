@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.http import Http404
+from django.test import Client
 from rest_framework import exceptions
 
 from cvat_lambda import errors
@@ -98,7 +99,9 @@ def test_a_body_that_is_nested_too_deeply_is_400(
         '{"username": "\\ud800", "password": "a"}',
     ],
 )
-def test_login_with_a_deeply_nested_or_unstorable_body_answers_400(client: Any, body: str) -> None:
+def test_login_with_a_deeply_nested_or_unstorable_body_answers_400(
+    client: Client, body: str
+) -> None:
     answer = client.post("/api/auth/login", body, content_type="application/json")
     assert answer.status_code == 400
 

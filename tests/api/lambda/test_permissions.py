@@ -84,7 +84,7 @@ def test_every_endpoint_answers_each_user_with_the_status_of_the_table(
     places: dict[str, Any],
     method: str,
     path: str,
-    body: Any,
+    body: object,
     expected: tuple[int, ...],
     person: str,
 ) -> None:

@@ -275,7 +275,9 @@ def test_request_after_a_cancelled_one_has_its_own_parameters(
         ({"task": 1, "function": "x" * 129}, "function"),
     ],
 )
-def test_invalid_member_is_named_in_the_error(api: Api, yolo: str, body: Any, field: str) -> None:
+def test_invalid_member_is_named_in_the_error(
+    api: Api, yolo: str, body: dict[str, object], field: str
+) -> None:
     answer = create(api, **body)
     assert (answer.status_code, list(answer.json())) == (400, [field])
 
@@ -300,7 +302,7 @@ def test_body_that_is_not_json_answers_415(api: Api) -> None:
     ],
 )
 def test_request_on_an_unknown_task_job_or_project_answers_404(
-    api: Api, yolo: str, body: Any, code: str
+    api: Api, yolo: str, body: dict[str, object], code: str
 ) -> None:
     answer = create(api, **body)
     assert (answer.status_code, answer.json()["code"]) == (404, code)

@@ -20,6 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 from pytest_django import Settings
 from schemathesis import GenerationMode
+from schemathesis.core.result import Ok
+from schemathesis.schemas import BaseSchema
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
@@ -40,12 +42,12 @@ def no_internal_error(context: Any, response: Any, case: Any) -> None:
     assert response.status_code != 500
 
 
-CHECKS = (
+CHECKS = [
     no_internal_error,
     status_code_conformance,
     content_type_conformance,
     response_schema_conformance,
-)
+]
 LABELS = json.dumps([{"name": "car", "type": "any"}, {"name": "bus", "type": "rectangle"}])
 KINDS = ("detector", "interactor", "tracker", "reid")
 
@@ -121,7 +123,7 @@ def settings_of_django(settings: Settings) -> Any:
 
 
 @pytest.fixture
-def one_connection(document: Any) -> Iterator[None]:
+def one_connection(document: BaseSchema) -> Iterator[None]:
     """Requests share the test's transaction, as with Django's own test client.
 
     Django's client connects the signals again after each of its requests, so this comes last.
@@ -135,7 +137,7 @@ def one_connection(document: Any) -> Iterator[None]:
 
 @pytest.fixture
 def document(
-    functions: Functions, task: Task, jobs: list[int], api: Api, settings_of_django: Any
+    functions: Functions, task: Task, jobs: list[int], api: Api, settings_of_django: Settings
 ) -> Any:
     """The document of a server with a task, a request and two functions of each kind."""
     settings_of_django.CVAT_LAMBDA_COLD_START_S = 0.1
@@ -200,7 +202,7 @@ OPERATIONS = [
 @pytest.mark.parametrize("mode", list(GenerationMode))
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
 def test_every_answer_matches_the_openapi_document_of_the_lambda_api(
-    document: Any, alice: User, path: str, method: str, mode: GenerationMode
+    document: BaseSchema, alice: User, path: str, method: str, mode: GenerationMode
 ) -> None:
     token = AccessToken.create_login_key(alice)[1]
     operation = document[path][method]
@@ -219,7 +221,7 @@ def test_every_answer_matches_the_openapi_document_of_the_lambda_api(
 @pytest.mark.usefixtures("one_connection")
 @pytest.mark.parametrize("kind", KINDS)
 def test_valid_call_of_each_kind_matches_the_schema_of_200(
-    document: Any, alice: User, task: Task, kind: str
+    document: BaseSchema, alice: User, task: Task, kind: str
 ) -> None:
     """The generated requests may all be refused. This test certainly gets a 200."""
     token = AccessToken.create_login_key(alice)[1]
@@ -237,7 +239,7 @@ def test_valid_call_of_each_kind_matches_the_schema_of_200(
 @pytest.mark.usefixtures("one_connection")
 @pytest.mark.parametrize("kind", KINDS)
 def test_call_with_an_invalid_answer_of_the_function_matches_the_document(
-    document: Any, alice: User, task: Task, kind: str
+    document: BaseSchema, alice: User, task: Task, kind: str
 ) -> None:
     token = AccessToken.create_login_key(alice)[1]
     operation = document["/api/lambda/functions/{func_id}"]["POST"]
@@ -250,7 +252,7 @@ def test_call_with_an_invalid_answer_of_the_function_matches_the_document(
         case.call_and_validate(headers={"Authorization": f"Token {token}"}, checks=CHECKS)
 
 
-def test_schema_of_a_call_refuses_objects_other_than_answers(document: Any) -> None:
+def test_schema_of_a_call_refuses_objects_other_than_answers(document: BaseSchema) -> None:
     """With a schema that accepts every object the tests above could not fail."""
     wrongs: list[Any] = [
         {},
@@ -267,10 +269,12 @@ def test_schema_of_a_call_refuses_objects_other_than_answers(document: Any) -> N
             jsonschema.validate(wrong, CALL_ANSWER)
 
 
-def test_all_operations_are_probed(document: Any) -> None:
+def test_all_operations_are_probed(document: BaseSchema) -> None:
     found = {
         (operation.path, operation.method.upper())
-        for operation in (result.ok() for result in document.get_all_operations())
+        for operation in (
+            result.ok() for result in document.get_all_operations() if isinstance(result, Ok)
+        )
         if operation.path.startswith("/api/lambda/")
     }
     assert found == set(OPERATIONS)

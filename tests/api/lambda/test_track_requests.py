@@ -52,7 +52,7 @@ def test_shapes_given_with_the_request_become_tracks(api: Api, tracker: str, tas
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("start", ["annotations", {"frame": 0, "sources": ["manual"]}])
 def test_annotations_of_a_frame_become_tracks(
-    api: Api, tracker: str, task: Task, start: Any
+    api: Api, tracker: str, task: Task, start: object
 ) -> None:
     label_id = Label.objects.get(task=task, name="car").pk
     shape = {

@@ -197,7 +197,7 @@ def test_shape_of_a_type_that_the_function_does_not_track_is_refused(api: Api, t
     ],
 )
 def test_malformed_start_shape_is_refused(
-    api: Api, functions: Functions, task: Task, shape: Any, sentence: str
+    api: Api, functions: Functions, task: Task, shape: object, sentence: str
 ) -> None:
     types = "rectangle,polygon,points,mask"
     functions.add("siam", moving, type="tracker", supported_shape_types=types)
@@ -280,7 +280,7 @@ def test_older_tracker_gets_and_answers_bare_points(
     ],
 )
 def test_invalid_answer_of_a_tracker_answers_502(
-    api: Api, functions: Functions, task: Task, answer: Any
+    api: Api, functions: Functions, task: Task, answer: object
 ) -> None:
     functions.add("siam", lambda payload: answer, type="tracker", supported_shape_types="rectangle")
     found = api.call("siam", task=task.pk, frame=0, shapes=[RECT])

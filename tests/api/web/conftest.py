@@ -12,6 +12,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 from pytest_django import Settings
+from pytest_django.live_server_helper import LiveServer
 
 from tests.integration.requests.function_server import FunctionServer, function_server
 
@@ -39,7 +40,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def open_page(browser: Browser, live_server: Any) -> Iterator[Open]:
+def open_page(browser: Browser, live_server: LiveServer) -> Iterator[Open]:
     """Return a function that logs a user in and opens a path in a browser of their own.
 
     The test fails if a script of any page raises an error or the console shows one.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -82,14 +83,16 @@ def runtime() -> Any:
     ],
 )
 def test_the_precision_depends_on_the_device_and_the_setting(
-    monkeypatch: pytest.MonkeyPatch, runtime: Any, device: str, chosen: str, expected: str
+    monkeypatch: pytest.MonkeyPatch, runtime: ModuleType, device: str, chosen: str, expected: str
 ) -> None:
     torch: Any = importlib.import_module("torch")
     monkeypatch.setenv("TORCH_PRECISION", chosen)
     assert runtime.precision(torch.device(device)) == getattr(torch, expected)
 
 
-def test_an_unknown_precision_is_an_error(monkeypatch: pytest.MonkeyPatch, runtime: Any) -> None:
+def test_an_unknown_precision_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, runtime: ModuleType
+) -> None:
     torch: Any = importlib.import_module("torch")
     monkeypatch.setenv("TORCH_PRECISION", "float8")
     with pytest.raises(ValueError, match="TORCH_PRECISION is 'float8'; use one of float32"):
@@ -97,7 +100,7 @@ def test_an_unknown_precision_is_an_error(monkeypatch: pytest.MonkeyPatch, runti
 
 
 def test_what_runs_in_float32_on_cuda_is_not_cut_to_tf32(
-    monkeypatch: pytest.MonkeyPatch, runtime: Any
+    monkeypatch: pytest.MonkeyPatch, runtime: ModuleType
 ) -> None:
     torch: Any = importlib.import_module("torch")
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)  # PyTorch's default

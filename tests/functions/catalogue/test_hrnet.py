@@ -268,6 +268,8 @@ def test_bad_input_is_a_sentence(function: Function) -> None:
     assert (status, answer) == (400, {"error": "'image' is missing; send an image file in base64"})
 
 
-def test_a_picture_without_people_has_no_items(function: Function, monkeypatch: Any) -> None:
+def test_a_picture_without_people_has_no_items(
+    function: Function, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(function.people, "MIN_SCORE", 1.1)
     assert function.invoke({"image": encoded(PICTURE)}) == (200, [])

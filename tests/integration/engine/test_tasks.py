@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from PIL import Image
-from pytest_django import DjangoAssertNumQueries
+from pytest_django import DjangoAssertNumQueries, DjangoCaptureOnCommitCallbacks
 
 from cvat_lambda.annotations.types import LabeledData, Shape
 from cvat_lambda.engine.port import Change, Frame, Removal, UnreadableFrame
@@ -167,7 +167,9 @@ def test_files_with_equal_names_are_refused(alice: User, files: list[Path]) -> N
 
 
 def test_delete_task_deletes_its_files(
-    alice: User, files: list[Path], django_capture_on_commit_callbacks: Any
+    alice: User,
+    files: list[Path],
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
     task = create_task(alice, "six", ["car"], files)
     folder = storage.data_folder(task.data.folder)

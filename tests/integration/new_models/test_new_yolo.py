@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from django.contrib.auth.models import User
 from PIL import Image
+from pytest_django import Settings
 
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.standalone.access import StandaloneAccess
@@ -220,7 +221,7 @@ def test_the_best_class_of_an_image_is_a_tag(
 
 
 def test_a_request_writes_the_boxes_of_a_new_function_into_a_task(
-    yolos: Runtime, transactional_db: None, clean_redis: str, settings: Any, alice: User,
+    yolos: Runtime, transactional_db: None, clean_redis: str, settings: Settings, alice: User,
     tmp_path: Path,
 ) -> None:  # fmt: skip
     settings.CVAT_LAMBDA_PLATFORM_URL = yolos.url

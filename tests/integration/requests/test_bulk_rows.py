@@ -27,7 +27,7 @@ def request_row(
 
 
 @pytest.mark.parametrize("result", [None, {"pairs": [[1, 2]], "text": "größe"}, []])
-def test_insert_writes_every_column(request_row: Request, result: Any) -> None:
+def test_insert_writes_every_column(request_row: Request, result: object) -> None:
     shard = request_row.shards.get()
     values = {
         "request_id": request_row.pk,

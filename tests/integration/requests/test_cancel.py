@@ -210,7 +210,7 @@ def test_cancel_of_a_request_whose_rq_job_was_deleted_succeeds(
 
 @pytest.mark.parametrize("reopen", [retry_request, resume_request])
 def test_retry_or_resume_of_a_cancelled_request_runs_the_frames_without_outcome(
-    reopen: Any,
+    reopen: Callable[[Request], Request],
     finder: Function,
     function: FunctionServer,
     make_task: Make,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cvat_lambda.engine import get_engine
-from cvat_lambda.engine.standalone.models import LabeledShape, LabeledTrack, TrackedShape
+from cvat_lambda.engine.standalone.models import LabeledShape, LabeledTrack, Task, TrackedShape
 from cvat_lambda.functions.models import Function
 from cvat_lambda.gateway.cancel import CancelToken
 from cvat_lambda.requests import rq_tasks
@@ -130,7 +130,7 @@ def two_rectangles(matcher: Function, make_task: Make) -> Any:
 
 
 def test_undo_of_reid_keeps_an_edited_track_and_does_not_restore_its_rectangles(
-    two_rectangles: Any, start: Start
+    two_rectangles: Task, start: Start
 ) -> None:
     task = two_rectangles
     request = run(start(function_id="matcher", task_id=task.pk))
@@ -146,7 +146,7 @@ def test_undo_of_reid_keeps_an_edited_track_and_does_not_restore_its_rectangles(
 
 
 def test_reid_does_not_merge_a_rectangle_that_is_edited_while_tracks_are_prepared(
-    two_rectangles: Any, start: Start
+    two_rectangles: Task, start: Start
 ) -> None:
     task = two_rectangles
     request = start(function_id="matcher", task_id=task.pk)

@@ -6,6 +6,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -301,7 +302,7 @@ def test_answer_that_is_not_a_list_fails_its_frame_only(
 
 
 def test_frame_with_a_broken_file_fails_alone(
-    finder: Function, make_task: Make, start: Start, media_root: Any
+    finder: Function, make_task: Make, start: Start, media_root: Path
 ) -> None:
     task = make_task(4)
     victim = sorted(media_root.rglob("000002.png"))[0]

@@ -151,7 +151,7 @@ def results(loaded: ShardRun) -> list[FrameResult]:
 
 
 def test_the_end_of_a_shard_and_a_batch_of_another_do_not_deadlock(
-    finder: Function, make_task: Make, start: Start, caplog: Any
+    finder: Function, make_task: Make, start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     task = make_task(4, segment_size=2)
     ordinary = get_engine().task(task.pk).jobs[0].id

@@ -123,7 +123,7 @@ def test_objects_may_start_on_different_frames(
     ],
 )
 def test_direction_decides_which_frames_are_followed(
-    tracker: Function, make_task: Make, start: Start, direction: Any, path: Path
+    tracker: Function, make_task: Make, start: Start, direction: str, path: Path
 ) -> None:
     task = make_task(7)
     tracking = follow(box(3, 5), direction=direction)
@@ -234,7 +234,7 @@ def test_resumed_run_writes_the_tracks_of_an_undisturbed_run(
     make_task: Make,
     start: Start,
     settings: Settings,
-    direction: Any,
+    direction: str,
 ) -> None:
     settings.CVAT_LAMBDA_BATCH_FRAMES = 2
     task = make_task(17)
@@ -349,7 +349,7 @@ def test_invalid_answer_of_a_tracker_fails_its_frame_with_a_message(
     function: FunctionServer,
     make_task: Make,
     start: Start,
-    answer: Any,
+    answer: object,
     message: str,
 ) -> None:
     function.behave = lambda payload: answer if payload["states"] else behave(payload)

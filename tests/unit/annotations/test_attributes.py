@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -75,7 +74,7 @@ NOTE = Attribute(name="note", input_type="text")
         (NOTE, {"a": 1}, None),
     ],
 )
-def test_value_is_converted_or_refused(attribute: Attribute, value: Any, stored: Any) -> None:
+def test_value_is_converted_or_refused(attribute: Attribute, value: object, stored: object) -> None:
     assert check_value(attribute, value) == stored
 
 
@@ -129,6 +128,8 @@ def test_every_step_of_the_range_is_accepted(
     st.sampled_from([AGE, SHARE, FLAG, COLOR, SIDE, NOTE]),
     st.text() | st.integers() | st.floats() | st.none() | st.lists(st.text()),
 )
-def test_check_value_raises_no_error_for_any_json_value(attribute: Attribute, value: Any) -> None:
+def test_check_value_raises_no_error_for_any_json_value(
+    attribute: Attribute, value: object
+) -> None:
     stored = check_value(attribute, value)
     assert stored is None or isinstance(stored, str)

@@ -109,7 +109,7 @@ def test_empty_mask_is_returned_without_points() -> None:
         [[0, 0, 0], [0, 255, 0]],
     ],
 )
-def test_mask_of_two_values_of_any_number_type_becomes_integers(mask: Any) -> None:
+def test_mask_of_two_values_of_any_number_type_becomes_integers(mask: object) -> None:
     checked = check_interactor_answer({"mask": mask}, image_size=SIZE)["mask"]
     assert checked == mask
     assert {type(pixel) for row in checked for pixel in row} == {int}
@@ -159,7 +159,7 @@ def test_mask_of_two_values_of_any_number_type_becomes_integers(mask: Any) -> No
     ],
 )
 def test_invalid_interactor_answer_raises_an_error_with_its_field(
-    answer: Any, field: str, sentence: str
+    answer: object, field: str, sentence: str
 ) -> None:
     with pytest.raises(AnswerError) as error:
         check_interactor_answer(answer, image_size=SIZE)
@@ -196,7 +196,7 @@ def test_arrays_of_points_from_older_trackers_become_rectangles() -> None:
     ],
 )
 def test_tracked_shape_is_clipped_to_the_image_or_put_on_its_border(
-    points: Any, expected: Any
+    points: object, expected: object
 ) -> None:
     answer = {"shapes": [{"type": "rectangle", "points": points}], "states": ["s"]}
     found, states = check_tracker_answer(
@@ -270,7 +270,7 @@ def test_tracker_answer_without_shapes_is_accepted() -> None:
     ],
 )
 def test_invalid_tracker_answer_raises_an_error_with_item_and_field(
-    answer: Any, item: int | None, field: str, sentence: str
+    answer: object, item: int | None, field: str, sentence: str
 ) -> None:
     with pytest.raises(AnswerError) as error:
         check_tracker_answer(answer, expected=1, shape_types=["rectangle"])
@@ -281,7 +281,7 @@ def test_invalid_tracker_answer_raises_an_error_with_item_and_field(
 @pytest.mark.parametrize(
     ("answer", "n0", "n1"), [([], 0, 3), ([-1, 1, 0.0], 3, 2), ([-1, -1], 2, 0)]
 )
-def test_matching_with_an_index_for_each_box_is_accepted(answer: Any, n0: int, n1: int) -> None:
+def test_matching_with_an_index_for_each_box_is_accepted(answer: object, n0: int, n1: int) -> None:
     assert check_reid_answer(answer, n0, n1) == answer
 
 
@@ -299,7 +299,7 @@ def test_matching_with_an_index_for_each_box_is_accepted(answer: Any, n0: int, n
     ],
 )
 def test_invalid_matching_raises_an_error_with_its_item(
-    answer: Any, item: int | None, sentence: str
+    answer: object, item: int | None, sentence: str
 ) -> None:
     with pytest.raises(AnswerError) as error:
         check_reid_answer(answer, 2, 3)
@@ -325,7 +325,7 @@ JSON = st.recursive(
 
 
 @given(JSON)
-def test_any_answer_is_accepted_or_refused_with_an_answer_error(answer: Any) -> None:
+def test_any_answer_is_accepted_or_refused_with_an_answer_error(answer: object) -> None:
     with suppress(AnswerError):
         checked = check_interactor_answer(
             answer, image_size=SIZE, placement=Placement(offset=(1, 1))

@@ -168,7 +168,7 @@ def test_requested_polygon_is_the_one_that_the_function_answered() -> None:
 
 
 @pytest.mark.parametrize("points", [None, [], [1, 1, 2, 2]])
-def test_requested_polygon_is_computed_from_the_mask_if_none_was_answered(points: Any) -> None:
+def test_requested_polygon_is_computed_from_the_mask_if_none_was_answered(points: object) -> None:
     item = face(type="mask", mask=[1] * 6 + [10, 20, 12, 21], points=points)
     shape = only(convert(item, conv_mask_to_poly=True))
     assert (shape.type, shape.points) == ("polygon", (10, 20, 13, 20, 13, 22, 10, 22))
@@ -274,7 +274,7 @@ def test_threshold_drops_items_with_a_lower_confidence() -> None:
         (True, 1.0, True),
     ],
 )
-def test_confidence_is_kept_as_a_score(confidence: Any, score: float, is_noted: bool) -> None:
+def test_confidence_is_kept_as_a_score(confidence: object, score: float, is_noted: bool) -> None:
     converted = convert(face(confidence=confidence))
     assert only(converted).score == score
     assert bool(converted.notes) is is_noted
@@ -358,7 +358,7 @@ def test_detections_of_a_region_are_moved_to_the_whole_frame() -> None:
         (face(label="head"), "a rectangle cannot be a 'head', a label of type skeleton"),
     ],
 )
-def test_item_that_does_not_fit_the_type_of_its_label_is_dropped(item: Any, note: str) -> None:
+def test_item_that_does_not_fit_the_type_of_its_label_is_dropped(item: object, note: str) -> None:
     converted = convert(item)
     assert not converted.data
     assert converted.dropped == 1
@@ -409,7 +409,7 @@ def test_notes_of_one_kind_are_merged_with_their_number() -> None:
     ],
 )
 def test_item_that_breaks_the_contract_is_left_out_with_a_note_and_its_neighbours_are_kept(
-    item: Any, field: str, sentence: str
+    item: object, field: str, sentence: str
 ) -> None:
     converted = convert(face(), item, face())
     assert len(converted.data.shapes) == 2
@@ -434,7 +434,7 @@ def test_item_that_breaks_the_contract_is_left_out_with_a_note_and_its_neighbour
     ],
 )
 def test_element_that_breaks_the_contract_is_hidden_with_a_note(
-    element: Any, field: str, sentence: str
+    element: object, field: str, sentence: str
 ) -> None:
     converted = convert(head(element, point("left", 10, 20)))
     assert [e.outside for e in only(converted).elements[:2]] == [True, False]
@@ -543,20 +543,20 @@ def test_coordinates_that_are_too_large_after_scaling_are_refused() -> None:
     "answer", [face(), {"label": "face", "type": "tag"}, {"points": [1, 2, 3, 4]}]
 )
 def test_single_item_instead_of_an_array_is_refused_with_an_explanation(
-    answer: Any,
+    answer: object,
 ) -> None:
     with pytest.raises(AnswerError, match="Nuclio sends only the first item of a list"):
         convert_detections(answer, mapping=MAPPING, frame=0, image_size=SIZE)
 
 
 @pytest.mark.parametrize("answer", [["face"], [None, 3], [[1, 2, 3, 4]]])
-def test_array_without_any_object_is_refused_as_a_whole(answer: Any) -> None:
+def test_array_without_any_object_is_refused_as_a_whole(answer: object) -> None:
     with pytest.raises(AnswerError, match="item 0: expected an object"):
         convert_detections(answer, mapping=MAPPING, frame=0, image_size=SIZE)
 
 
 @pytest.mark.parametrize("answer", [None, {}, "[]", 3, {"shapes": []}])
-def test_answer_that_is_not_an_array_is_refused(answer: Any) -> None:
+def test_answer_that_is_not_an_array_is_refused(answer: object) -> None:
     with pytest.raises(AnswerError) as error:
         convert_detections(answer, mapping=MAPPING, frame=0, image_size=SIZE)
     assert error.value.item is None
@@ -624,7 +624,11 @@ ITEMS = st.fixed_dictionaries(
     ),
 )
 def test_any_answer_is_converted_to_valid_shapes_or_refused(
-    answer: Any, as_polygons: bool, threshold: Any, size: Any, placement: Placement
+    answer: object,
+    as_polygons: bool,
+    threshold: float | None,
+    size: tuple[int, int] | None,
+    placement: Placement,
 ) -> None:
     try:
         converted = convert_detections(
@@ -639,6 +643,7 @@ def test_any_answer_is_converted_to_valid_shapes_or_refused(
     except AnswerError:
         assert not isinstance(answer, list) or not any(isinstance(i, dict) for i in answer)
         return
+    assert isinstance(answer, list)
     data = converted.data
     assert len(data.shapes) + len(data.tags) + converted.dropped == len(answer)
     assert len({note.kind for note in converted.notes}) == len(converted.notes)

@@ -58,7 +58,9 @@ def moved(shape: Any) -> Any:
         (TAG, Shape(type="rectangle", frame=3, label_id=1, attributes=(BLUE,))),
     ],
 )
-def test_fingerprint_after_an_edit_differs(before: Any, after: Any) -> None:
+def test_fingerprint_after_an_edit_differs(
+    before: Shape | Tag | Track, after: Shape | Tag | Track
+) -> None:
     assert fingerprint(before) != fingerprint(after)
 
 
@@ -76,7 +78,9 @@ def test_fingerprint_after_an_edit_differs(before: Any, after: Any) -> None:
         (replace(BOX, points=(0.0, 0.0, 1.0, 1.0)), replace(BOX, points=(-0.0, 0, 1, 1))),
     ],
 )
-def test_fingerprint_without_an_edit_is_the_same(one: Any, two: Any) -> None:
+def test_fingerprint_without_an_edit_is_the_same(
+    one: Shape | Tag | Track, two: Shape | Tag | Track
+) -> None:
     assert fingerprint(one) == fingerprint(two)
 
 

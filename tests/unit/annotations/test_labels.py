@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -27,7 +26,7 @@ JSON = st.recursive(
 
 
 @pytest.mark.parametrize("spec", [None, "", "  ", "[]", []])
-def test_missing_spec_has_no_labels(spec: Any) -> None:
+def test_missing_spec_has_no_labels(spec: str | list[Any] | None) -> None:
     assert parse_function_labels(spec) == ()
 
 
@@ -179,7 +178,9 @@ def test_labels_v2_shows_sublabels_and_svg_of_skeletons_only() -> None:
         ),
     ],
 )
-def test_invalid_spec_raises_an_error_with_label_and_attribute(spec: Any, sentence: str) -> None:
+def test_invalid_spec_raises_an_error_with_label_and_attribute(
+    spec: str | list[Any] | None, sentence: str
+) -> None:
     with pytest.raises(SpecError) as error:
         parse_function_labels(spec)
     assert sentence in error.value.message
@@ -213,7 +214,7 @@ TEXT = st.text(max_size=3) | st.sampled_from(["\ud800", "a\x00"])
     | JSON
     | st.text()
 )
-def test_any_spec_is_parsed_or_raises_a_spec_error(spec: Any) -> None:
+def test_any_spec_is_parsed_or_raises_a_spec_error(spec: str | list[Any] | None) -> None:
     try:
         labels = parse_function_labels(spec)
     except SpecError as exc:

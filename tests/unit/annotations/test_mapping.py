@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cvat_lambda.annotations.errors import MappingError
 from cvat_lambda.annotations.mapping import are_compatible, build_mapping, mapping_to_json
-from cvat_lambda.annotations.types import Attribute, Label
+from cvat_lambda.annotations.types import Attribute, Label, LabelType
 
 
 def numbered(names: str, first_id: int | None = None, **fields: Any) -> tuple[Label, ...]:
@@ -46,7 +46,7 @@ TASK = (
 
 
 @pytest.mark.parametrize("raw", [None, {}])
-def test_default_mapping_maps_labels_of_equal_names_and_compatible_types(raw: Any) -> None:
+def test_default_mapping_maps_labels_of_equal_names_and_compatible_types(raw: object) -> None:
     mapping = build_mapping(raw, FUNCTION, TASK)
     assert {name: each.label_id for name, each in mapping.by_name.items()} == {
         "face": 1,
@@ -128,7 +128,7 @@ def test_explicit_mapping_maps_only_the_labels_that_it_names() -> None:
         ),
     ],
 )
-def test_invalid_mapping_raises_an_error_with_the_known_names(raw: Any, sentence: str) -> None:
+def test_invalid_mapping_raises_an_error_with_the_known_names(raw: object, sentence: str) -> None:
     with pytest.raises(MappingError) as error:
         build_mapping(raw, FUNCTION, TASK)
     assert sentence in error.value.message
@@ -155,7 +155,9 @@ def test_mapping_for_a_function_without_labels_names_the_missing_annotation() ->
         ("any", "skeleton", False),
     ],
 )
-def test_are_compatible_compares_label_types(ours: Any, theirs: Any, fits: bool) -> None:
+def test_are_compatible_compares_label_types(
+    ours: LabelType, theirs: LabelType, fits: bool
+) -> None:
     assert are_compatible(Label(name="a", type=ours), Label(name="b", type=theirs)) is fits
 
 
@@ -196,12 +198,13 @@ VALUES = st.none() | st.integers() | NAMES
         ),
     )
 )
-def test_any_mapping_is_checked_or_raises_a_mapping_error(raw: Any) -> None:
+def test_any_mapping_is_checked_or_raises_a_mapping_error(raw: object) -> None:
     try:
         mapping = build_mapping(raw, FUNCTION, TASK)
     except MappingError:
         return
     if raw:
+        assert isinstance(raw, dict)
         assert set(mapping.by_name) == set(raw)
     for each in mapping.by_name.values():
         assert are_compatible(each.function_label, each.task_label)

@@ -34,7 +34,12 @@ def as_numbers(value: Any) -> Any:
     st.booleans(),
 )
 def test_mask_in_a_common_form_is_read_as_text(
-    width: int, height: int, one: int, share: float, separators: Any, mask_first: bool
+    width: int,
+    height: int,
+    one: int,
+    share: float,
+    separators: tuple[str, str] | None,
+    mask_first: bool,
 ) -> None:
     bitmap = np.random.default_rng(width * 10 + height).random((height, width)) < share
     rows = (bitmap * one).astype(int).tolist()
@@ -149,7 +154,7 @@ def test_any_text_is_read_as_equal_rows_or_left_to_the_json_parser(text: str) ->
     st.sampled_from([None, [0, 0, 2, 2], [1, 1, 2, 3], [9, 9, 11, 11]]),
 )
 def test_mask_text_is_checked_like_its_rows(
-    width: int, height: int, one: int, offset: tuple[int, int], bounds: Any
+    width: int, height: int, one: int, offset: tuple[int, int], bounds: object
 ) -> None:
     rows = [[one * ((x + y) % 2) for x in range(width)] for y in range(height)]
     body = json.dumps({"mask": rows, **({} if bounds is None else {"bounds": bounds})}).encode()

@@ -42,7 +42,7 @@ def test_decoded_mask_equals_the_encoded_one(bitmap: Bitmap, left: int, top: int
 
 
 @given(bitmaps(), st.sampled_from([1, 255, 0.5, True, 300, -1]))
-def test_raw_mask_of_any_two_values_has_the_runs_of_its_bitmap(bitmap: Bitmap, one: Any) -> None:
+def test_raw_mask_of_any_two_values_has_the_runs_of_its_bitmap(bitmap: Bitmap, one: object) -> None:
     height, width = bitmap.shape
     pixels = [one if value else 0 for value in bitmap.ravel()]
     raw = [*pixels, 3, 4, 3 + width - 1, 4 + height - 1]
@@ -190,7 +190,7 @@ def test_mask_with_clipped_pixels_and_an_unclipped_box_gets_the_clipped_box(
 
 
 @pytest.mark.parametrize("size", [None, (320, 240)])
-def test_mask_of_another_count_than_its_box_is_refused(size: Any) -> None:
+def test_mask_of_another_count_than_its_box_is_refused(size: tuple[int, int] | None) -> None:
     with pytest.raises(ShapeError, match="has 599 pixels, but its box"):
         rle.from_raw([1] * 599 + [300, 210, 320, 240], image_size=size)
     with pytest.raises(ShapeError, match="add up to 599"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from dataclasses import replace
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -140,7 +141,7 @@ def sdk() -> Any:
 
 @settings(max_examples=30)  # the SDK's models are slow
 @given(data=DATA)
-def test_cvat_sdk_parses_serialized_annotations(sdk: Any, data: LabeledData) -> None:
+def test_cvat_sdk_parses_serialized_annotations(sdk: ModuleType, data: LabeledData) -> None:
     shown = labeled_data_to_json(
         replace(
             data,
@@ -159,7 +160,7 @@ def test_cvat_sdk_parses_serialized_annotations(sdk: Any, data: LabeledData) -> 
     assert len(parsed.tracks) == len(data.tracks)
 
 
-def test_annotations_that_cvat_sdk_sends_are_parsed(sdk: Any) -> None:
+def test_annotations_that_cvat_sdk_sends_are_parsed(sdk: ModuleType) -> None:
     models = sdk.models
     request = models.LabeledDataRequest(
         tags=[models.LabeledImageRequest(frame=0, label_id=1)],
@@ -293,7 +294,7 @@ def test_keyframes_are_sorted() -> None:
     ],
 )
 def test_invalid_annotation_raises_an_error_with_its_path(
-    obj: Any, path: str, sentence: str
+    obj: object, path: str, sentence: str
 ) -> None:
     with pytest.raises(DataError) as error:
         labeled_data_from_json(obj)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pytest
 from hypothesis import assume, given
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 
 from cvat_lambda.annotations import contours, shapes
 from cvat_lambda.annotations.errors import ShapeError
+from cvat_lambda.annotations.types import ShapeType
 
 SIZE = (100, 50)
 COORDINATES = st.floats(-150, 250, allow_subnormal=False)
@@ -41,13 +41,13 @@ def test_number_of_points_is_checked_for_each_type(
 @pytest.mark.parametrize(
     "value", [math.nan, math.inf, -math.inf, "1", None, True, [1], {}, 10**400, 1e12]
 )
-def test_points_that_are_not_finite_numbers_are_refused(value: Any) -> None:
+def test_points_that_are_not_finite_numbers_are_refused(value: object) -> None:
     with pytest.raises(ShapeError, match="finite numbers"):
         shapes.check_points("rectangle", [1, 2, 3, value])
 
 
 @pytest.mark.parametrize("points", [None, "1234", {"x": 1}, 5])
-def test_points_must_be_an_array(points: Any) -> None:
+def test_points_must_be_an_array(points: object) -> None:
     with pytest.raises(ShapeError, match="array of numbers"):
         shapes.check_points("points", points)
 
@@ -65,13 +65,13 @@ def test_points_must_be_an_array(points: Any) -> None:
     ],
 )
 def test_rotation_is_reduced_modulo_360_degrees(
-    shape_type: str, rotation: Any, degrees: float
+    shape_type: str, rotation: object, degrees: float
 ) -> None:
     assert shapes.check_rotation(shape_type, rotation) == degrees
 
 
 @pytest.mark.parametrize("rotation", [math.nan, math.inf, "30", True])
-def test_rotation_that_is_not_a_number_is_refused(rotation: Any) -> None:
+def test_rotation_that_is_not_a_number_is_refused(rotation: object) -> None:
     with pytest.raises(ShapeError, match="rotation"):
         shapes.check_rotation("rectangle", rotation)
 
@@ -111,7 +111,7 @@ def test_rotation_that_is_not_a_number_is_refused(rotation: Any) -> None:
     ],
 )
 def test_shape_is_clipped_to_the_image(
-    shape_type: str, points: Any, rotation: float, fitted: Any, is_cut: bool
+    shape_type: str, points: tuple[float, ...], rotation: float, fitted: object, is_cut: bool
 ) -> None:
     assert shapes.fit(shape_type, points, float(rotation), SIZE) == (fitted, is_cut)
 
@@ -157,7 +157,9 @@ def test_clipped_triangle_has_the_area_of_its_part_inside(corners: list[tuple[in
     st.floats(0, 99),
     st.floats(0, 49),
 )
-def test_hidden_points_are_valid_points_of_their_type(shape_type: Any, x: float, y: float) -> None:
+def test_hidden_points_are_valid_points_of_their_type(
+    shape_type: ShapeType, x: float, y: float
+) -> None:
     points = shapes.hidden_points(shape_type, x, y)
     assert shapes.check_points(shape_type, list(points)) == points
 
@@ -171,5 +173,7 @@ def test_hidden_points_are_valid_points_of_their_type(shape_type: Any, x: float,
         ("mask", (0, 4, 10, 20, 11, 21), (10.5, 20.5)),
     ],
 )
-def test_anchor_of_a_shape_is_its_centre(shape_type: str, points: Any, center: Any) -> None:
+def test_anchor_of_a_shape_is_its_centre(
+    shape_type: str, points: tuple[float, ...], center: tuple[float, ...]
+) -> None:
     assert shapes.anchor(shape_type, points) == center

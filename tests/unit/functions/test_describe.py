@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import Any
 
 import pytest
 
 from cvat_lambda.annotations.types import Attribute, Label
 from cvat_lambda.functions.describe import describe
-from cvat_lambda.functions.spec import FunctionSpec, InteractorSpec, Kind
+from cvat_lambda.functions.spec import FunctionSpec, InteractorSpec, Kind, State
 
 
 def test_detector_has_the_common_fields_only() -> None:
@@ -59,7 +58,7 @@ def test_detector_has_the_common_fields_only() -> None:
     ],
 )
 def test_description_of_an_unusable_function_begins_with_its_state(
-    state: Any, since: datetime | None, shown: str
+    state: State, since: datetime | None, shown: str
 ) -> None:
     spec = FunctionSpec(
         id="fn",

@@ -327,7 +327,7 @@ def test_revision_is_that_of_the_platform() -> None:
 
 
 @pytest.mark.parametrize("stated", ["", "a b", "x" * 65, 7, None, "\0"])
-def test_stated_revision_that_is_not_usable_is_ignored(stated: Any) -> None:
+def test_stated_revision_that_is_not_usable_is_ignored(stated: object) -> None:
     raw = function()
     expected = revision_of(raw)
     raw["metadata"]["annotations"]["cvat-lambda/revision"] = stated
@@ -386,7 +386,7 @@ KEYS = st.sampled_from(
     status=json_values,
 )
 def test_random_metadata_raise_only_the_typed_error(
-    kind: Kind, annotations: dict[str, Any], spec: Any, trigger: Any, status: Any
+    kind: Kind, annotations: dict[str, Any], spec: object, trigger: object, status: object
 ) -> None:
     raw = function(**{"type": kind.value, **annotations})
     raw["spec"] = {"triggers": {"http": trigger}, "x": spec} if trigger else spec

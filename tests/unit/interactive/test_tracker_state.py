@@ -31,7 +31,7 @@ def signer(function_id: str = "siam", user_id: int = 1, task_id: int = 5) -> Sta
 
 
 @given(JSON)
-def test_signed_state_is_opened_to_an_equal_value(state: Any) -> None:
+def test_signed_state_is_opened_to_an_equal_value(state: object) -> None:
     signed = signer().sign(state, revision="r1")
     expected = None if state is None else TrackerState(value=state, revision="r1")
     assert signer().open(signed) == expected

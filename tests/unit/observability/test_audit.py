@@ -20,9 +20,11 @@ from tests.conftest import ClientFor
 
 pytestmark = pytest.mark.django_db
 
+Entries = Callable[[], list[tuple[Any, ...]]]
+
 
 @pytest.fixture
-def entries(caplog: pytest.LogCaptureFixture) -> Callable[[], list[tuple[Any, ...]]]:
+def entries(caplog: pytest.LogCaptureFixture) -> Entries:
     """Return user, action, kind and id of each entry."""
     caplog.set_level(logging.INFO, logger="cvat_lambda.audit")
 
@@ -43,7 +45,7 @@ def details(caplog: pytest.LogCaptureFixture) -> dict[str, Any]:
 
 
 def test_deleted_task_is_audited_with_the_user_of_the_request(
-    alice: User, entries: Any, tmp_path: Path, client_for: ClientFor
+    alice: User, entries: Entries, tmp_path: Path, client_for: ClientFor
 ) -> None:
     from tests.integration.requests.conftest import make_images
 
@@ -55,7 +57,7 @@ def test_deleted_task_is_audited_with_the_user_of_the_request(
     assert ("alice", "deleted", "task", str(number)) in entries()
 
 
-def test_action_of_a_command_is_audited_with_the_system_user(entries: Any) -> None:
+def test_action_of_a_command_is_audited_with_the_system_user(entries: Entries) -> None:
     signals.action_taken.send(
         sender=object, action="deployed", object_kind="function", object_id="fn", details={}
     )
@@ -65,7 +67,7 @@ def test_action_of_a_command_is_audited_with_the_system_user(entries: Any) -> No
 
 
 def test_changed_flags_of_a_user_are_audited_and_passwords_are_not_shown(
-    alice: User, bob: User, entries: Any, caplog: pytest.LogCaptureFixture
+    alice: User, bob: User, entries: Entries, caplog: pytest.LogCaptureFixture
 ) -> None:
     request = RequestFactory().post("/admin/")
     request.user = alice
@@ -77,7 +79,7 @@ def test_changed_flags_of_a_user_are_audited_and_passwords_are_not_shown(
     assert details(caplog) == {"is_staff": True, "password": "changed"}
 
 
-def test_login_is_not_audited_as_a_change_of_rights(bob: User, entries: Any) -> None:
+def test_login_is_not_audited_as_a_change_of_rights(bob: User, entries: Entries) -> None:
     bob.first_name = "Bob"
     bob.save()
     bob.save(update_fields=["last_login"])
@@ -85,7 +87,7 @@ def test_login_is_not_audited_as_a_change_of_rights(bob: User, entries: Any) -> 
 
 
 def test_changed_groups_of_a_user_are_audited(
-    bob: User, entries: Any, caplog: pytest.LogCaptureFixture
+    bob: User, entries: Entries, caplog: pytest.LogCaptureFixture
 ) -> None:
     group = Group.objects.create(name="admins")
     bob.groups.add(group)
@@ -93,7 +95,7 @@ def test_changed_groups_of_a_user_are_audited(
     assert details(caplog) == {"relation": "user_groups", "change": "add", "ids": [group.pk]}
 
 
-def test_action_in_the_admin_site_is_audited(alice: User, bob: User, entries: Any) -> None:
+def test_action_in_the_admin_site_is_audited(alice: User, bob: User, entries: Entries) -> None:
     LogEntry.objects.create(
         user=alice,
         content_type=ContentType.objects.get_for_model(User),

@@ -51,7 +51,7 @@ def item(**changes: Any) -> dict[str, Any]:
         [{"label": "pose", "type": "skeleton", "elements": [item(type="points", points=[1, 2])]}],
     ],
 )
-def test_valid_answer_of_a_detector_has_no_problems(answer: Any) -> None:
+def test_valid_answer_of_a_detector_has_no_problems(answer: object) -> None:
     assert list(detector_problems(answer, LABELS)) == []
 
 
@@ -73,7 +73,7 @@ def test_valid_answer_of_a_detector_has_no_problems(answer: Any) -> None:
         ([item(type="skeleton")], "a skeleton needs the list 'elements'"),
     ],
 )
-def test_invalid_answer_of_a_detector_is_described(answer: Any, problem: str) -> None:
+def test_invalid_answer_of_a_detector_is_described(answer: object, problem: str) -> None:
     assert problem in " / ".join(detector_problems(answer, LABELS))
 
 
@@ -98,7 +98,7 @@ def test_invalid_answer_of_a_detector_is_described(answer: Any, problem: str) ->
         ({"mask": [[1]], "bounds": [0, 0]}, "'bounds' must be"),
     ],
 )
-def test_invalid_answer_of_an_interactor_is_described(answer: Any, problem: str) -> None:
+def test_invalid_answer_of_an_interactor_is_described(answer: object, problem: str) -> None:
     found = " / ".join(interactor_problems(answer, 2, 2))
     assert problem in found
     assert bool(problem) == bool(found)
@@ -116,7 +116,7 @@ def test_invalid_answer_of_an_interactor_is_described(answer: Any, problem: str)
         ({"shapes": [{"points": "x"}], "states": [{}]}, "shape 0 must be null"),
     ],
 )
-def test_invalid_answer_of_a_tracker_is_described(answer: Any, problem: str) -> None:
+def test_invalid_answer_of_a_tracker_is_described(answer: object, problem: str) -> None:
     found = " / ".join(tracker_problems(answer, 1))
     assert problem in found
     assert bool(problem) == bool(found)
@@ -150,7 +150,7 @@ def test_invalid_answer_of_a_tracker_to_a_clip_is_described(answer: Any, problem
         ([0, True], "whole numbers"),
     ],
 )
-def test_invalid_answer_of_a_reid_function_is_described(answer: Any, problem: str) -> None:
+def test_invalid_answer_of_a_reid_function_is_described(answer: object, problem: str) -> None:
     found = " / ".join(reid_problems(answer, 2, 2))
     assert problem in found
     assert bool(problem) == bool(found)

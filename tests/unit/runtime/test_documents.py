@@ -124,7 +124,7 @@ def check(document: Any) -> None:
 @example(where=("spec", "readinessTimeoutSeconds"), value=math.nan)
 @example(where=("spec", "triggers", "http", "numWorkers"), value=math.inf)
 def test_any_value_in_any_field_is_read_or_refused_with_a_message(
-    where: tuple[Any, ...], value: Any
+    where: tuple[Any, ...], value: object
 ) -> None:
     document = copy.deepcopy(WHOLE)
     parent: Any = document

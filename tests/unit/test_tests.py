@@ -1,0 +1,158 @@
+"""Rules for the code of the tests: typed parameters, public members, one server, one `wait_for`.
+
+Each rule has the exceptions that are allowed, by file, with their reasons.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parent.parent
+# Members of other packages that have no public name.
+OF_OTHER_PACKAGES = {
+    "_exit": "os",
+    "_meta": "Django",
+    "_expire_cache": "Django",
+    "_testMethodName": "unittest",
+    "_http": "CVAT's gateway, as CVAT's own tests patch it",
+    "_get_cache_item": "CVAT's cache of chunks",
+    "_has_ops": "torchvision",
+}
+APP = re.compile(r"cvat_lambda\.|common\.")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A module of the tests."""
+
+    path: str  # relative to the folder `tests`
+    text: str
+
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        return list(ast.walk(ast.parse(self.text)))
+
+    def functions(self) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+        for node in self.nodes:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield node
+
+
+SOURCES = [
+    Source(str(path.relative_to(TESTS)), path.read_text("utf-8"))
+    for path in sorted(TESTS.rglob("*.py"))
+    if path != Path(__file__)
+]
+
+
+def untyped_parameters(source: Source) -> list[str]:
+    """Return the parameters of tests and fixtures that have the type `Any`."""
+    found = []
+    for function in source.functions():
+        decorators = [ast.unparse(node) for node in function.decorator_list]
+        if function.name.startswith("test_") or any("fixture" in text for text in decorators):
+            for parameter in (*function.args.args, *function.args.kwonlyargs):
+                if parameter.annotation and ast.unparse(parameter.annotation) == "Any":
+                    found.append(f"{function.name}: {parameter.arg}")
+    return found
+
+
+def private_members(source: Source) -> list[str]:
+    """Return private names that are used outside their own object or module."""
+    found = []
+    for node in source.nodes:
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) not in ("self", "cls"):
+            found.append(node.attr)
+        elif isinstance(node, ast.ImportFrom):
+            found += [alias.name for alias in node.names]
+    return [name for name in found if re.match("_[^_]", name) and name not in OF_OTHER_PACKAGES]
+
+
+def patched_members(source: Source) -> list[str]:
+    """Return patches of the app's functions, methods and objects. Constants may be patched."""
+    ours = {
+        alias.asname or alias.name
+        for node in source.nodes
+        if isinstance(node, ast.ImportFrom) and APP.match(f"{node.module}.")
+        for alias in node.names
+    }
+    found = []
+    for node in source.nodes:
+        if not isinstance(node, ast.Call):
+            continue
+        if re.search(r"\.setattr$|\bmock\.patch$|\.patch\.object$", ast.unparse(node.func)):
+            target, *rest = (ast.unparse(argument).strip("'") for argument in node.args)
+            name = rest[0] if len(rest) > 1 else target.rpartition(".")[2]
+            is_ours = bool(APP.match(target)) or target.partition(".")[0] in ours
+            if is_ours and not name.isupper():
+                found.append(f"{target} {name}")
+    return found
+
+
+def servers(source: Source) -> list[str]:
+    """Return the uses of the standard library's HTTP servers."""
+    return re.findall(r"http\.server|HTTPServer\(", source.text)
+
+
+def waits(source: Source) -> list[str]:
+    """Return functions with the name of `wait_for`, and loops that sleep until a time."""
+    names = [function.name for function in source.functions()]
+    found = [name for name in names if name in ("wait_for", "wait_until", "until", "eventually")]
+    loops = [ast.unparse(node) for node in source.nodes if isinstance(node, ast.While)]
+    return found + [loop for loop in loops if "time.sleep(" in loop and "time.monotonic()" in loop]
+
+
+Rule = Callable[[Source], list[str]]
+EXCEPTIONS: Mapping[Rule, Mapping[str, str]] = {
+    untyped_parameters: {},
+    private_members: {},
+    patched_members: {
+        "inside_cvat/test_database.py": "whether CVAT's process has a pool is read at its start",
+        "inside_cvat/test_requests.py": "no input makes the key of a frame raise an unknown error",
+    },
+    servers: {"http_server.py": "the server"},
+    waits: {
+        "waiting.py": "the function",
+        "pausing.py": "a worker waits, not a test",
+        "bench/load.py": "the time that is left starts again with each call that ends",
+        "integration/requests/test_random_kills.py": "each round injects a fault or recovers",
+    },
+}
+
+
+@pytest.mark.parametrize("rule", EXCEPTIONS, ids=lambda rule: rule.__name__)
+def test_no_test_breaks_a_rule(rule: Rule) -> None:
+    found = {source.path: rule(source) for source in SOURCES}
+    broken = {path: places for path, places in found.items() if places}
+    assert {path: places for path, places in broken.items() if path not in EXCEPTIONS[rule]} == {}
+    assert EXCEPTIONS[rule].keys() <= broken.keys()  # each exception is still needed
+
+
+@pytest.mark.parametrize(
+    ("rule", "text"),
+    [
+        (untyped_parameters, "def test_a(task: Any) -> None: ..."),
+        (untyped_parameters, "@pytest.fixture\ndef task(*, user: Any) -> None: ..."),
+        (private_members, "limiter._limit = 1"),
+        (private_members, "from cvat_lambda.functions.refresh import _claim"),
+        (patched_members, "monkeypatch.setattr('cvat_lambda.gateway.payload.encode', 1)"),
+        (patched_members, "from cvat_lambda import checks\nmonkeypatch.setattr(checks, 'run', 1)"),
+        (servers, "from http.server import ThreadingHTTPServer"),
+        (waits, "def wait_for(): ..."),
+        (waits, "while time.monotonic() < end:\n    time.sleep(1)"),
+    ],
+)
+def test_rule_finds_code_that_breaks_it(rule: Rule, text: str) -> None:
+    assert rule(Source("test_new.py", text)) != []
+
+
+def test_patch_of_a_constant_is_allowed() -> None:
+    text = "from cvat_lambda.store import queue\nmonkeypatch.setattr(queue, 'TAKEN_AFTER_S', 0)"
+    assert patched_members(Source("test_new.py", text)) == []
