@@ -194,11 +194,11 @@ def chunks(connection: Connection) -> None:
     connection.wfile.write(b"0\r\n\r\n")
 
 
-def cut_after(size: int, body: bytes) -> Callable[[Connection], None]:
+def cut_after(size: int, body: bytes, *, status: int = 200) -> Callable[[Connection], None]:
     """Return a function that ends the connection after `size` bytes of the body."""
 
     def answer(connection: Connection) -> None:
-        connection.begin(200, {"Content-Length": str(len(body))})
+        connection.begin(status, {"Content-Length": str(len(body))})
         connection.wfile.write(body[:size])
         connection.close_connection = True
 

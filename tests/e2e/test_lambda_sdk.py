@@ -72,6 +72,7 @@ def test_functions_are_listed_and_retrieved(lambda_api: LambdaApi, functions: Fu
     (listed,) = json.loads(response.data)
     retrieved, _ = lambda_api.retrieve_functions("yolo")
     assert listed["id"] == "yolo"
+    assert retrieved is not None
     assert dict(retrieved) == listed
 
 
@@ -178,12 +179,15 @@ def test_request_is_created_retrieved_listed_and_cancelled_with_the_sdk(
             mapping={"car": models.LabelMappingEntryRequest(name="car", attributes={})},
         )
     )
+    assert made is not None
     assert (response.status, made.status, made.progress) == (200, "queued", None)
     assert (made.function.id, made.function.task, made.function.threshold) == ("yolo", task.pk, 0.5)
     assert made.enqueued is not None
     assert (made.started, made.ended, made.exc_info) == (None, None, None)
     found, _ = lambda_api.retrieve_requests(made.id)
     listed, _ = lambda_api.list_requests()
+    assert found is not None
+    assert listed is not None
     assert found.id == made.id == listed[0].id
     with pytest.raises(exceptions.ApiException) as caught:
         lambda_api.create_requests(
@@ -192,7 +196,9 @@ def test_request_is_created_retrieved_listed_and_cancelled_with_the_sdk(
     assert caught.value.status == 409
     _, response = lambda_api.delete_requests(made.id)
     assert response.status == 204
-    assert lambda_api.retrieve_requests(made.id)[0].status == "cancelled"
+    ended, _ = lambda_api.retrieve_requests(made.id)
+    assert ended is not None
+    assert ended.status == "cancelled"
 
 
 def test_request_id_that_the_sdk_encodes_is_decoded(lambda_api: LambdaApi) -> None:
@@ -217,7 +223,8 @@ def test_sdk_lists_a_request_on_several_tasks_with_task_none(
             function="yolo", task=task.pk, frames=[[0, 1]]
         )
     )
-    _ = lambda_api.delete_requests(made.id)
+    assert made is not None
+    lambda_api.delete_requests(made.id)
     lambda_api.api_client.call_api(
         "/api/lambda/requests",
         "POST",
@@ -226,6 +233,7 @@ def test_sdk_lists_a_request_on_several_tasks_with_task_none(
         _parse_response=False,
     )
     listed, _ = lambda_api.list_requests()
+    assert listed is not None
     assert [found.function.task for found in listed] == [None, task.pk]
 
 
@@ -239,9 +247,11 @@ def test_worker_runs_a_request_of_the_sdk_and_writes_its_shapes(
     made, _ = lambda_api.create_requests(
         function_call_request=models.FunctionCallRequest(function="yolo", task=task.pk)
     )
+    assert made is not None
     worker = worker_process(burst=True, CVAT_LAMBDA_PLATFORM_URL=functions.url)
     assert worker.process.wait(120) == 0
     found, _ = lambda_api.retrieve_requests(made.id)
+    assert found is not None
     assert (found.status, found.progress, found.exc_info) == ("finished", 100, None)
     annotations, _ = lambda_api.api_client.tasks_api.retrieve_annotations(task.pk)
     assert sorted(shape.frame for shape in annotations.shapes) == [0, 1, 2]

@@ -67,7 +67,7 @@ def test_the_networks_have_exactly_the_official_names_and_shapes(
 def test_heat_maps_equal_mmposes(function: Function) -> None:
     crop = function.model.normalise([random_picture(256, 192, seed=5)])
     with torch.inference_mode():
-        maps = function.context.user_data.model._network(crop).numpy()
+        maps = function.context.user_data.model.network(crop).numpy()
     np.testing.assert_allclose(samples(maps, 512), POSE["heat_maps"], atol=1e-4)
 
 
@@ -174,7 +174,7 @@ def test_a_key_point_comes_back_to_its_place_in_the_image(
     near = np.hypot(columns - x, rows - y) <= max(cell, 2)
     picture[near] = (255, 0, 0)
     detector = function.context.user_data.model
-    monkeypatch.setattr(detector, "_network", RedMaps())
+    monkeypatch.setattr(detector, "network", RedMaps())
     [(points, scores)] = detector.poses(picture, np.array([box]))
     assert scores.min() > 0
     # A cell's point is its first pixel, and the best cell may be the blob's next one.
@@ -193,7 +193,7 @@ def test_mirrored_points_are_mmposes() -> None:
 
 
 def test_person_levels_equal_mmdetections(function: Function) -> None:
-    network = function.context.user_data.model._finder._network
+    network = function.context.user_data.model.finder.network
     with torch.inference_mode():
         levels = network(function.people.normalise(random_picture(320, 320, seed=7)))
     for (logits, distances), expected in zip(levels, PEOPLE["levels"], strict=True):

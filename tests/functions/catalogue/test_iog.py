@@ -50,7 +50,7 @@ def function() -> Function:
     """Return the function with the stand-in; the network itself has its own tests."""
     loaded = Function(FOLDER)
     interactor = loaded.model.Interactor(loaded.network.torch.nn.Identity())
-    interactor._network = RedNetwork()
+    interactor.network = RedNetwork()
     loaded.context.user_data.model = interactor
     return loaded
 
@@ -88,7 +88,7 @@ def test_half_precision_stays_near_and_the_log_says_what_it_runs_on(
     assert function.logged == ["The model runs on cpu in float32"]
     picture = random_picture(512, 512, seed=13).transpose(2, 0, 1)[[0, 1, 2, 0, 1]][None]
     inputs = torch.from_numpy(picture.astype(np.float32))
-    network = function.context.user_data.model._network
+    network = function.context.user_data.model.network
     logits = {}
     for precision in ("float32", "bfloat16"):  # float16 takes minutes on a CPU
         monkeypatch.setenv("TORCH_PRECISION", precision)
@@ -121,7 +121,7 @@ def test_guidance_is_a_bump_at_each_point_of_the_crop(function: Function) -> Non
         "neg_points": [[60, 30], [200, 170]],
     }
     assert function.invoke(body)[0] == 200
-    _, _, _, inside, outside = function.context.user_data.model._network.inputs[0]
+    _, _, _, inside, outside = function.context.user_data.model.network.inputs[0]
     scale = 512 / 161  # the crop is the box and 30 pixels around it, inclusive
     row, column = np.unravel_index(inside.argmax(), inside.shape)
     np.testing.assert_allclose([column, row], [80 * scale, 80 * scale], atol=0.5)
@@ -200,7 +200,7 @@ def test_without_a_box_the_whole_picture_is_looked_at(
     status, answer = function.invoke(body)
     assert status == 200
     np.testing.assert_allclose(answer["bounds"], [90, 60, 169, 139], atol=1)
-    red, _, _, inside, outside = function.context.user_data.model._network.inputs[0]
+    red, _, _, inside, outside = function.context.user_data.model.network.inputs[0]
     scale = np.array([512 / 300, 512 / 200])  # of columns and rows
     row, column = np.unravel_index(inside.argmax(), inside.shape)
     np.testing.assert_allclose([column, row], scale * (120, 100), atol=0.5)

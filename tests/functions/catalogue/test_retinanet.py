@@ -66,7 +66,7 @@ def test_the_network_has_exactly_the_official_names_and_shapes() -> None:
 
 def test_levels_equal_detectron2s(small: Function) -> None:
     prepared = small.model.prepare(random_picture(120, 176, seed=1))
-    levels = small.context.user_data.model._run([prepared.pixels])
+    levels = small.context.user_data.model.run([prepared.pixels])
     for (logits, deltas, anchors), expected in zip(levels, EXPECTED["levels"], strict=True):
         np.testing.assert_allclose(samples(logits.numpy()), expected["logits"], atol=1e-4)
         np.testing.assert_allclose(samples(deltas.numpy()), expected["deltas"], atol=1e-4)
@@ -87,9 +87,9 @@ def test_half_precision_stays_near(small: Function, monkeypatch: pytest.MonkeyPa
     detector, picture = small.context.user_data.model, random_picture(120, 176, seed=1)
     prepared = small.model.prepare(picture)
     monkeypatch.setenv("TORCH_PRECISION", "float32")
-    levels = detector._run([prepared.pixels])
+    levels = detector.run([prepared.pixels])
     monkeypatch.setenv("TORCH_PRECISION", "bfloat16")  # float16 takes minutes on a CPU
-    half_levels = detector._run([prepared.pixels])
+    half_levels = detector.run([prepared.pixels])
     for column in (0, 1):  # logits, deltas; of all levels, as some hardly vary within themselves
         half, whole = (
             np.concatenate([level[column].float().numpy().ravel() for level in each])

@@ -55,7 +55,7 @@ def test_the_network_has_exactly_the_official_names_and_shapes() -> None:
 def test_scores_and_boxes_equal_the_authors(function: Function) -> None:
     tracker = function.context.user_data.model
     template, search = random_picture(128, 128, seed=8), random_picture(256, 256, seed=9)
-    [(scores, boxes)] = tracker._run([template], [search])
+    [(scores, boxes)] = tracker.run([template], [search])
     np.testing.assert_allclose(samples(scores, 256), EXPECTED["scores"], atol=1e-5)
     np.testing.assert_allclose(samples(boxes, 256), EXPECTED["boxes"], atol=1e-5)
 
@@ -64,9 +64,9 @@ def test_half_precision_stays_near(function: Function, monkeypatch: pytest.Monke
     tracker = function.context.user_data.model
     patches = [random_picture(128, 128, seed=8)], [random_picture(256, 256, seed=9)]
     monkeypatch.setenv("TORCH_PRECISION", "float32")
-    [(scores, boxes)] = tracker._run(*patches)
+    [(scores, boxes)] = tracker.run(*patches)
     monkeypatch.setenv("TORCH_PRECISION", "bfloat16")  # float16 takes minutes on a CPU
-    [(half_scores, half_boxes)] = tracker._run(*patches)
+    [(half_scores, half_boxes)] = tracker.run(*patches)
     assert 0 < relative_error(half_boxes, boxes) < 0.03
     np.testing.assert_allclose(half_scores, scores, rtol=0.1)
 

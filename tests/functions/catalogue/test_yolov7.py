@@ -112,17 +112,17 @@ def test_a_file_with_a_dynamic_batch_runs_all_frames_at_once(
     monkeypatch.setenv("MODEL_PATH", str(yolov7.make_batching(tmp_path / "batching.onnx")))
     function = Function(FOLDER)
     function.start()
-    session = function.context.user_data.model._session
+    session = function.context.user_data.model.session
     runs: list[tuple[int, ...]] = []
 
     class Counting:
-        """DeployLog what goes through the session."""
+        """A session that records the shape of each input."""
 
         def run(self, outputs: Any, inputs: dict[str, np.ndarray]) -> Any:
             runs.extend(each.shape for each in inputs.values())
             return session.run(outputs, inputs)
 
-    monkeypatch.setattr(function.context.user_data.model, "_session", Counting())
+    monkeypatch.setattr(function.context.user_data.model, "session", Counting())
     # The network's box is as wide as the picture is bright.
     shades = [51, 255, 102]
     frames = [encoded(np.full((640, 640, 3), shade, np.uint8)) for shade in shades]

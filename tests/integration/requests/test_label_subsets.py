@@ -10,6 +10,7 @@ import pytest
 from cvat_lambda.annotations.types import LabeledData, Shape, Tag, Track, TrackedShape
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Change
+from cvat_lambda.engine.standalone.access import StandaloneAccess
 from cvat_lambda.errors import InvalidRequest
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests.control.preview import preview_request
@@ -110,7 +111,7 @@ def test_a_preview_counts_the_annotations_of_the_named_labels_only(
     both: Function,
     make_task: Make,
     start: Start,
-    access: Any,
+    access: StandaloneAccess,
     policy: str,
     shapes: int,
     tags: int,

@@ -14,8 +14,10 @@ import pytest
 import yaml
 from django.contrib.auth.models import User
 from PIL import Image, ImageDraw
+from pytest_django import Settings
 
 from cvat_lambda.engine import get_engine
+from cvat_lambda.engine.standalone.access import StandaloneAccess
 from cvat_lambda.engine.standalone.tasks import create_task
 from cvat_lambda.functions import registry
 from cvat_lambda.gateway.gateway import get_gateway
@@ -74,7 +76,7 @@ def runtime(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture
-def platform(runtime: Runtime, settings: Any, transactional_db: None) -> Iterator[None]:
+def platform(runtime: Runtime, settings: Settings, transactional_db: None) -> Iterator[None]:
     """The app lists the functions of the runtime."""
     settings.CVAT_LAMBDA_PLATFORM_URL = runtime.url
     settings.CVAT_LAMBDA_PLATFORM_PROJECT = ""
@@ -290,7 +292,7 @@ def make_white_task(transactional_db: None, alice: User, tmp_path: Path) -> Call
 
 
 def test_request_of_a_detection_function_annotates_the_frames(
-    platform: None, make_white_task: Callable[..., Any], access: Any
+    platform: None, make_white_task: Callable[..., Any], access: StandaloneAccess
 ) -> None:
     task = make_white_task(3, [{"name": "bright", "type": "rectangle"}])
     request = run(create_request(access, function_id="bright-box", task_id=task.pk))
@@ -302,7 +304,7 @@ def test_request_of_a_detection_function_annotates_the_frames(
 
 
 def test_request_of_a_tracking_function_follows_a_shape(
-    platform: None, make_white_task: Callable[..., Any], access: Any
+    platform: None, make_white_task: Callable[..., Any], access: StandaloneAccess
 ) -> None:
     task = make_white_task(4, [{"name": "bright", "type": "rectangle"}])
     start = StartShape(frame=0, label="bright", type="rectangle", points=(10, 5, 30, 15))

@@ -13,9 +13,10 @@ from cvat_lambda.errors import InvalidMapping, InvalidRequest
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests.control.retry import retry_request
 from cvat_lambda.requests.store.models import Provenance, Request
+from tests.http_server import Reply
 
 from .conftest import run, store_function
-from .function_server import FunctionServer, Reply
+from .function_server import FunctionServer
 
 Make = Callable[..., Any]
 Start = Callable[..., Request]

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import shutil
 import subprocess
 import sys
-import threading
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -20,6 +17,7 @@ from cvat_lambda.runtime.environments.build import EnvironmentBuilder, read_requ
 from cvat_lambda.runtime.environments.installer import install_options, uv_variables
 from cvat_lambda.runtime.environments.local_packages import local_packages
 from cvat_lambda.runtime.errors import NotPrepared
+from tests.http_server import files_of, http_server
 
 
 def write_wheel(folder: Path, name: str, version: str, code: str = "") -> Path:
@@ -253,17 +251,9 @@ def mirror(tmp_path: Path) -> Iterator[Path]:
         page = root / "simple" / name.replace("_", "-")
         page.mkdir(parents=True)
         shutil.copy(path, page)
-    handler = functools.partial(_QuietFiles, directory=str(root))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        (root / "url").write_text(f"http://127.0.0.1:{server.server_port}/simple/")
+    with http_server(files_of(root)) as server:
+        (root / "url").write_text(f"{server.url}/simple/")
         yield root
-        server.shutdown()
-
-
-class _QuietFiles(SimpleHTTPRequestHandler):
-    def log_message(self, *_args: object) -> None:
-        pass
 
 
 @pytest.fixture

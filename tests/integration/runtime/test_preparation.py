@@ -113,7 +113,9 @@ def test_removal_kills_the_preparation(busy: Busy) -> None:
     until(lambda: [pid for pid in left if is_alive(pid)], lambda alive: not alive)
 
 
-def test_preparation_does_not_get_the_secrets_of_the_runtime(busy: Busy, request: Any) -> None:
+def test_preparation_does_not_get_the_secrets_of_the_runtime(
+    busy: Busy, request: pytest.FixtureRequest
+) -> None:
     _, _, seen = busy
     assert [key for key in SECRETS if key in seen] == []
     assert "s3cret" not in seen

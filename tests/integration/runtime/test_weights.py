@@ -7,10 +7,9 @@ import io
 import os
 import sys
 import tarfile
-import threading
 import zipfile
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,61 +22,49 @@ from cvat_lambda.runtime.weights.download import download
 from cvat_lambda.runtime.weights.licences import LicencePolicy
 from cvat_lambda.runtime.weights.packages import PackageFetcher
 from cvat_lambda.runtime.weights.store import WeightStore
+from tests.http_server import Answer, HttpRequest, Reply, cut_after, http_server
 
 CONTENT = os.urandom(700_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 PYTHON = Path(sys.executable)
 
 
-class Server(ThreadingHTTPServer):
+@dataclass
+class Server:
     """Serves its content. A connection can be cut after a number of bytes."""
 
-    content = CONTENT
-    cut_after: list[int]
-    ranges: list[str | None]
-    knows_ranges = True
+    url: str = ""
+    content: bytes = CONTENT
+    cut_after: list[int] = field(default_factory=list)
+    ranges: list[str | None] = field(default_factory=list)
+    knows_ranges: bool = True
 
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        if self.path == "/missing":
-            self.send_error(404, "Not Found")
-            return
-        wanted = self.headers["Range"]
-        self.server.ranges.append(wanted)
+    def answer(self, request: HttpRequest) -> Answer:
+        if request.path == "/missing":
+            return Reply(404, "Not Found")
+        wanted = request.headers.get("range")
+        self.ranges.append(wanted)
         start = 0
-        if wanted and self.server.knows_ranges:
+        if wanted and self.knows_ranges:
             start = int(wanted.removeprefix("bytes=").rstrip("-"))
-            if start >= len(self.server.content):
-                self.send_error(416)
-                return
-        rest = self.server.content[start:]
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(rest)))
-        self.end_headers()
-        cut = self.server.cut_after.pop(0) if self.server.cut_after else len(rest)
-        self.wfile.write(rest[:cut])
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Log nothing."""
+            if start >= len(self.content):
+                return Reply(416)
+        rest = self.content[start:]
+        cut = self.cut_after.pop(0) if self.cut_after else len(rest)
+        return cut_after(cut, rest, status=206 if start else 200)
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server(("127.0.0.1", 0), _Handler) as running:
-        running.cut_after, running.ranges = [], []
-        thread = threading.Thread(target=running.serve_forever)
-        thread.start()
-        yield running
-        running.shutdown()
-        thread.join()
+    found = Server()
+    with http_server(found.answer) as running:
+        found.url = running.url
+        yield found
 
 
 @pytest.fixture
 def url(server: Server) -> str:
-    return f"http://127.0.0.1:{server.server_address[1]}/model.bin"
+    return f"{server.url}/model.bin"
 
 
 Make = Callable[..., WeightStore]

@@ -99,7 +99,7 @@ class Detector:
     """The network in an ONNX Runtime session."""
 
     def __init__(self, session: onnxruntime.InferenceSession) -> None:
-        self._session = session
+        self.session = session
         wanted = session.get_inputs()[0]
         self._input: str = wanted.name
         # The official file is exported for one image at a time; a file exported with
@@ -109,7 +109,7 @@ class Detector:
     @property
     def device(self) -> str:
         """Return the devices that run the networks, for the log."""
-        return self._session.get_providers()[0]
+        return self.session.get_providers()[0]
 
     def answer(self, body: dict[str, Any]) -> object:
         """Answer the rectangles of ``image``, or of each of ``images``."""
@@ -139,5 +139,5 @@ class Detector:
         return np.concatenate(parts)
 
     def _infer(self, stack: NDArray[np.float32]) -> NDArray[np.float32]:
-        output = self._session.run(None, {self._input: stack})[0]
+        output = self.session.run(None, {self._input: stack})[0]
         return np.array(output, dtype=np.float32).reshape(-1, 7)

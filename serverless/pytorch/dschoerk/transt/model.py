@@ -156,7 +156,7 @@ class Tracker(BoxTracker[Target]):
             cut(image, target.centre, side, pixels=SEARCH_SIDE, fill=target.fill)
             for target, side in zip(targets, sides, strict=True)
         ]
-        found = self._run([target.template for target in targets], patches)
+        found = self.run([target.template for target in targets], patches)
         return [
             moved(target, choose(scores, boxes), side, width=width, height=height)
             for target, side, (scores, boxes) in zip(targets, sides, found, strict=True)
@@ -193,7 +193,7 @@ class Tracker(BoxTracker[Target]):
         )
 
     @torch.inference_mode()
-    def _run(
+    def run(
         self, templates: Sequence[Image], searches: Sequence[Image]
     ) -> list[tuple[Floats, Floats]]:
         """Return scores and boxes of each pair of patches."""

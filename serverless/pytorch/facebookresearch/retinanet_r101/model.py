@@ -154,14 +154,14 @@ class Detector:
             groups[one.pixels.shape].append(index)
         answers: list[list[dict[str, Any]]] = [[] for _ in images]
         for members in groups.values():
-            levels = self._run([prepared[index].pixels for index in members])
+            levels = self.run([prepared[index].pixels for index in members])
             for row, index in enumerate(members):
                 own = [(logits[row], deltas[row], anchors) for logits, deltas, anchors in levels]
                 answers[index] = select(own, prepared[index], threshold)
         return answers
 
     @torch.inference_mode()
-    def _run(self, pixels: Sequence[Tensor]) -> list[Level]:
+    def run(self, pixels: Sequence[Tensor]) -> list[Level]:
         with half_precision(self._device):
             levels: list[Level] = self._network(torch.stack(list(pixels)).to(self._device))
         return levels

@@ -143,9 +143,9 @@ class PoseDetector:
     """The two loaded networks."""
 
     def __init__(self, finder: people.PersonDetector, network: PoseNetwork) -> None:
-        self._finder = finder
+        self.finder = finder
         self._device = torch_device()
-        self._network = network.to(self._device)
+        self.network = network.to(self._device)
 
     @property
     def device(self) -> str:
@@ -158,7 +158,7 @@ class PoseDetector:
 
     def detect(self, image: Image, threshold: float) -> list[dict[str, Any]]:
         """Return up to four skeletons of each person."""
-        boxes, likelihoods = self._finder.detect(image)
+        boxes, likelihoods = self.finder.detect(image)
         items: list[dict[str, Any]] = []
         for first in range(0, len(boxes), PEOPLE_AT_ONCE):
             poses = self.poses(image, boxes[first : first + PEOPLE_AT_ONCE])
@@ -183,7 +183,7 @@ class PoseDetector:
         """Return the mean of the heat maps of crops and of their mirror images."""
         crops = crops.to(self._device)
         with half_precision(self._device):
-            maps = self._network(crops)
-            mirrored = self._network(crops.flip(-1))
+            maps = self.network(crops)
+            mirrored = self.network(crops.flip(-1))
         joined: Tensor = (maps.float() + unmirror(mirrored.float())) / 2
         return joined.cpu().numpy()

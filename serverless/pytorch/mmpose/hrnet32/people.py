@@ -65,13 +65,13 @@ class PersonDetector:
 
     def __init__(self, network: RtmDet) -> None:
         self._device = torch_device()
-        self._network = network.to(self._device)
+        self.network = network.to(self._device)
 
     @torch.inference_mode()
     def detect(self, image: Image) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the boxes (xyxy in the image's pixels) and scores of people, best first."""
         canvas, placed = letterbox(image, width=SIDE, height=SIDE, centre=False)
-        boxes, scores = decode(self._network(normalise(canvas).to(self._device)))
+        boxes, scores = decode(self.network(normalise(canvas).to(self._device)))
         likely = np.flatnonzero(scores >= MIN_SCORE)
         boxes, scores = np.asarray(placed.undo(boxes[likely]), dtype=np.float64), scores[likely]
         kept = nms(boxes, scores, max_iou=NMS_IOU)[:MAX_PEOPLE]

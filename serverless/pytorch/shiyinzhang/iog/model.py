@@ -161,7 +161,7 @@ class Interactor:
 
     def __init__(self, network: Iog) -> None:
         self._device = torch_device()
-        self._network = network.to(self._device)
+        self.network = network.to(self._device)
 
     @property
     def device(self) -> str:
@@ -186,6 +186,6 @@ class Interactor:
     @torch.inference_mode()
     def _run(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         with half_precision(self._device):
-            logits = self._network(torch.from_numpy(inputs).to(self._device))
+            logits = self.network(torch.from_numpy(inputs).to(self._device))
         probabilities: NDArray[np.float32] = logits[0, 0].float().sigmoid().cpu().numpy()
         return probabilities
