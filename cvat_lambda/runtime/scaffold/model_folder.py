@@ -7,7 +7,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,10 +22,11 @@ SETTINGS_FILE: Final = "model.json"  # marks a folder that this module wrote
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
-    """The file of weights of a function."""
+    """A file of weights of a function."""
 
     file: str  # name in the folder weights/
-    path: Path  # where it is now
+    path: Path | None = None  # where it is now; None: it has not been fetched
+    sha256: str = ""  # of a file that has not been fetched
     url: str | None = None  # where the runtime fetches it; None: it is copied into the folder
     licence: str | None = None  # of a file that is fetched
 
@@ -39,11 +40,14 @@ class ModelFolder:
     description: str
     command: str  # that writes the folder, for its README
     decoder: str  # the module of common/ whose load() returns the model
+    model_file: str = "model"  # the template of model.py
     requirements: str  # the name of a pair of requirements files among the templates
     labels: Sequence[dict[str, Any]]  # as in the annotation "spec", without ids
     settings: dict[str, Any]  # the content of model.json
-    weights: Weights | None = None
+    weights: Sequence[Weights] = ()
     annotations: dict[str, str] = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict)
+    kind: str = "detector"
 
     @property
     def folder(self) -> Path:
@@ -78,10 +82,10 @@ def write(model: ModelFolder, *, update: bool) -> Path:
 
 
 def _write_files(model: ModelFolder, folder: Path) -> None:
-    sha256 = None if model.weights is None else file_digest(model.weights.path)
+    weights = [_with_checksum(each) for each in model.weights]
     texts = {
-        "function.yaml": _function_file(model, sha256, gpu=False),
-        "function-gpu.yaml": _function_file(model, sha256, gpu=True),
+        "function.yaml": _function_file(model, weights, gpu=False),
+        "function-gpu.yaml": _function_file(model, weights, gpu=True),
         "requirements.txt": _requirements(model.requirements),
         "requirements-gpu.txt": _requirements(f"{model.requirements}-gpu"),
         SETTINGS_FILE: json.dumps(model.settings, indent=2, ensure_ascii=False) + "\n",
@@ -93,20 +97,33 @@ def _write_files(model: ModelFolder, folder: Path) -> None:
         "decoder": model.decoder,
         "command": model.command,
     }
-    for name in ("main.py", "model.py", "README.md"):
-        texts[name] = filled(_TEMPLATES / "model" / f"{name}.template", words)
+    for name, template in (
+        ("main.py", "main.py"),
+        ("model.py", f"{model.model_file}.py"),
+        ("README.md", "README.md"),
+    ):
+        texts[name] = filled(_TEMPLATES / "model" / f"{template}.template", words)
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
     (folder / "common").mkdir()
     for module in _modules({"entry", model.decoder}):
-        shutil.copy2(_COMMON / f"{module}.py", folder / "common" / f"{module}.py")
-    if model.weights is not None and model.weights.url is None:
-        (folder / "weights").mkdir()
-        shutil.copy2(model.weights.path, folder / "weights" / model.weights.file)
+        target = folder / "common" / f"{module}.py"
+        target.parent.mkdir(exist_ok=True)
+        shutil.copy2(_COMMON / f"{module}.py", target)
+    for each in weights:
+        if each.url is None and each.path is not None:
+            place = folder / "weights" / each.file
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(each.path, place)
 
 
-def _function_file(model: ModelFolder, sha256: str | None, *, gpu: bool) -> str:
-    weights = model.weights
+def _with_checksum(weights: Weights) -> Weights:
+    if weights.path is None:
+        return weights
+    return replace(weights, sha256=file_digest(weights.path))
+
+
+def _function_file(model: ModelFolder, weights: Sequence[Weights], *, gpu: bool) -> str:
     words = {
         "name": model.name,
         "title": json.dumps(_title(model.name)),  # JSON is YAML, whatever the text contains
@@ -123,23 +140,40 @@ def _function_file(model: ModelFolder, sha256: str | None, *, gpu: bool) -> str:
         "resources": "  resources:\n    limits:\n      nvidia.com/gpu: 1" if gpu else "",
         "tag": ":latest-gpu" if gpu else "",
         "requirements": "requirements-gpu.txt" if gpu else "requirements.txt",
-        "add_weights": "",
-        "weights": "",
+        "add_weights": "\n".join(
+            f"        - kind: ADD\n          value: {each.url} weights/{each.file}"
+            for each in weights
+            if each.url is not None
+        ),
+        "weights": _weights_section(weights),
+        "kind": model.kind,
+        "env": "\n".join(
+            ["  env:"] * bool(model.env)
+            + [
+                f"    - name: {name}\n      value: {json.dumps(value, ensure_ascii=False)}"
+                for name, value in model.env.items()
+            ]
+        ),
     }
-    if weights is not None:
-        source = {"local": f"weights/{weights.file}"}
-        if weights.url is not None:
-            source = {"url": weights.url, "licence": weights.licence or "unstated"}
-            words["add_weights"] = (
-                f"        - kind: ADD\n          value: {weights.url} weights/{weights.file}"
-            )
-        entry = {"file": weights.file, **source, "sha256": sha256}
-        lines = [f"      {key}: {json.dumps(value)}" for key, value in entry.items()]
-        lines[0] = lines[0].replace("      ", "    - ", 1)
-        words["weights"] = "\n".join(["", "x-cvat-lambda:", "  weights:", *lines])
     text = filled(_TEMPLATES / "model" / "function.yaml.template", words)
     # A word without a value leaves an empty line. Labels have no empty lines.
     return "\n".join(line for line in text.split("\n") if line.strip()) + "\n"
+
+
+def _weights_section(weights: Sequence[Weights]) -> str:
+    lines = []
+    for each in weights:
+        source = {"local": f"weights/{each.file}"}
+        if each.url is not None:
+            source = {"url": each.url, "licence": each.licence or "unstated"}
+        entry = {"file": each.file, **source, "sha256": each.sha256}
+        rows = [f"      {key}: {json.dumps(value)}" for key, value in entry.items()]
+        lines += [rows[0].replace("      ", "    - ", 1), *rows[1:]]
+    return "\n".join(["", "x-cvat-lambda:", "  weights:", *lines]) if lines else ""
+
+
+def _is_module(name: str) -> bool:
+    return (_COMMON / f"{name}.py").is_file()
 
 
 def _title(name: str) -> str:
@@ -151,17 +185,23 @@ def _requirements(name: str) -> str:
 
 
 def _modules(names: set[str]) -> set[str]:
-    """Return modules of common/ with all of its modules that they import."""
+    """Return modules of common/, as paths without suffix, with all that they import of it."""
     found = {"__init__"}
     todo = set(names)
     while todo:
         name = todo.pop()
         found.add(name)
+        if "/" in name:
+            found.add(f"{name.rpartition('/')[0]}/__init__")
         tree = ast.parse((_COMMON / f"{name}.py").read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and node.module is not None:
                 package, _, module = node.module.partition(".")
                 if package == "common":
-                    used = {module} if module else {alias.name for alias in node.names}
-                    todo |= used - found
+                    inside = [module.replace(".", "/")] if module else []
+                    inside += [
+                        "/".join(filter(None, (module.replace(".", "/"), alias.name)))
+                        for alias in node.names
+                    ]
+                    todo |= {used for used in inside if _is_module(used)} - found
     return found

@@ -47,6 +47,7 @@ def write(options: Mapping[str, Any]) -> Path:
     if not 0 <= options["threshold"] <= 1:
         raise RuntimeFault("--threshold must be from 0 to 1")
     with given_weights(options) as weights:
+        assert weights.path is not None
         model = _model(options, weights, read_onnx(weights.path))
         return write_folder(model, update=options["update"])
 
@@ -89,7 +90,7 @@ def _model(options: Mapping[str, Any], weights: Weights, file: OnnxFile) -> Mode
         requirements="onnx",
         labels=labels,
         settings=settings,
-        weights=weights,
+        weights=[weights],
         annotations={"framework": "onnx", "max_batch": "8"},
     )
 

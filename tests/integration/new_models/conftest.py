@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -15,10 +16,26 @@ import pytest
 from PIL import Image
 
 from cvat_lambda.runtime.cli import main
-from tests.integration.runtime.harness import Runtime, running
+from tests.integration.runtime.harness import REPOSITORY, Runtime, running
 
 ONNX = ("onnx==1.23.2", "numpy==2.4.6")
 MakeGraphs = Callable[[Sequence[dict[str, Any]]], None]
+
+
+def run_with(packages: Sequence[str], *arguments: str) -> str:
+    """Run Python in an environment of its own with some packages; return its output."""
+    named = [word for package in packages for word in ("--with", package)]
+    command = [sys.executable, "-m", "uv", "run", "--quiet", "--no-project", *named]
+    done = subprocess.run(
+        [*command, "--python", "3.11", "python", *arguments],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.fixture(scope="session")
@@ -29,15 +46,7 @@ def make_graphs(tmp_path_factory: pytest.TempPathFactory) -> MakeGraphs:
 
     def make(descriptions: Sequence[dict[str, Any]]) -> None:
         (folder / "graphs.json").write_text(json.dumps(descriptions))
-        packages = [word for package in ONNX for word in ("--with", package)]
-        command = [sys.executable, "-m", "uv", "run", "--quiet", "--no-project", *packages]
-        done = subprocess.run(
-            [*command, "--python", "3.11", "python", str(script), str(folder / "graphs.json")],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+        run_with(ONNX, str(script), str(folder / "graphs.json"))
 
     return make
 
