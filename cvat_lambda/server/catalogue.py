@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from cvat_lambda.server.function_folders import function_files
+
 PACKAGES = ("pypi", "npm")
 
 
@@ -16,7 +18,7 @@ def packaged_function_ids(folder: Path) -> tuple[str, ...]:
     Unreadable files are left out: the runtime lists them in state ``error``.
     """
     found = []
-    for path in sorted(folder.rglob("function.yaml")):
+    for path in function_files(folder):
         try:
             content = yaml.safe_load(path.read_text())
             weights: list[dict[str, Any]] = content["x-cvat-lambda"]["weights"]

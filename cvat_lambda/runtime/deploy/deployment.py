@@ -184,6 +184,7 @@ class Deployment:
             return exc
         except Exception as exc:
             # No fault of one function may affect the others.
+            logger.exception("the deployment of %s failed", self.name)
             return RuntimeFault(f"deployment failed: {type(exc).__name__}: {exc}")
         return None
 

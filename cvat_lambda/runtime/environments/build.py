@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import importlib.util
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +91,12 @@ class EnvironmentBuilder:
         )
         file = self._root / "requirements" / f"{digest(text)[:24]}.txt"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
+        # Renamed when it is whole: functions with the same lines may be prepared at once.
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=file.parent) as partial:
+            partial.write(text)
+            partial.flush()
+            with contextlib.suppress(FileExistsError):
+                os.link(partial.name, file)
         return file
 
     def tool(self, package: str, command: str, progress: Progress) -> Path:
