@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from django.apps import apps
+from django.conf import settings
 from django.db.models import Model
 from django.db.models.signals import m2m_changed, post_delete, post_save, pre_save
 
@@ -21,8 +22,9 @@ logger = logging.getLogger("cvat_lambda.audit")
 
 # Models whose deleted rows are audited, if they are installed. Those of the engine are the
 # standalone engine's: CVAT keeps its own events of its objects.
+USER: Final = "user"  # stands for the project's user model
 DELETED: Final = (
-    "auth.User",
+    USER,
     "auth.Group",
     "cvat_lambda.Function",
     "engine.Project",
@@ -30,11 +32,12 @@ DELETED: Final = (
 )
 # Fields that decide what somebody may do, by model.
 RIGHTS: Final[Mapping[str, tuple[str, ...]]] = {
-    "auth.User": ("is_active", "is_staff", "is_superuser", "password"),
+    USER: ("is_active", "is_staff", "is_superuser", "password"),
     "engine.Project": ("owner_id", "assignee_id"),
     "engine.Task": ("owner_id", "assignee_id"),
     "engine.Job": ("assignee_id",),
 }
+_GRANTING: Final = frozenset({"groups", "user_permissions", "permissions"})
 _SECRET: Final = frozenset({"password"})
 
 
@@ -68,19 +71,18 @@ def connect() -> None:
         _connect(post_save, _after_save, name)
     _connect(post_save, _on_admin_entry, "admin.LogEntry")
     if apps.is_installed("django.contrib.auth"):
-        from django.contrib.auth.models import Group, User
-
-        for through in (
-            User.groups.through,
-            User.user_permissions.through,
-            Group.permissions.through,
-        ):
-            m2m_changed.connect(_on_members, sender=through, dispatch_uid=f"audit {through}")
+        for model in (apps.get_model(settings.AUTH_USER_MODEL), apps.get_model("auth.Group")):
+            for field in model._meta.many_to_many:
+                if field.name in _GRANTING:
+                    through = field.remote_field.through
+                    m2m_changed.connect(
+                        _on_members, sender=through, dispatch_uid=f"audit {through}"
+                    )
 
 
 def _connect(signal: Any, receiver: Any, name: str) -> None:
     try:
-        model = apps.get_model(name)
+        model = apps.get_model(settings.AUTH_USER_MODEL if name == USER else name)
     except LookupError:  # the app is not installed
         return
     if name.startswith("engine.") and not model.__module__.startswith("cvat_lambda."):
@@ -102,11 +104,22 @@ def _on_delete(sender: type[Model], instance: Model, **kwargs: object) -> None:
     record("deleted", _kind(sender), instance.pk, name=str(instance))
 
 
+def _is_user(model: type[Model]) -> bool:
+    return model._meta.label == settings.AUTH_USER_MODEL
+
+
+def _rights_of(model: type[Model]) -> list[str]:
+    """Return the fields of `RIGHTS` that a model has."""
+    names = {field.attname for field in model._meta.concrete_fields}
+    wanted = RIGHTS[USER if _is_user(model) else model._meta.label]
+    return [name for name in wanted if name in names]
+
+
 def _before_save(
     sender: type[Model], instance: Model, update_fields: Any = None, **kwargs: object
 ) -> None:
     """Keep the old rights, to compare them when the row has been saved."""
-    fields = RIGHTS[sender._meta.label]
+    fields = _rights_of(sender)
     names = {field.removesuffix("_id") for field in fields} | set(fields)
     instance._audit_before = None  # type: ignore[attr-defined]
     if instance.pk is None or (update_fields is not None and not names & set(update_fields)):
@@ -119,7 +132,7 @@ def _after_save(
     sender: type[Model], instance: Model, created: bool = False, **kwargs: object
 ) -> None:
     before = getattr(instance, "_audit_before", None)
-    if created and sender._meta.label == "auth.User":
+    if created and _is_user(sender):
         record("created", _kind(sender), instance.pk, name=str(instance))
     if before is None:
         return

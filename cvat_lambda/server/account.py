@@ -7,10 +7,10 @@ import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import User
+    from django.contrib.auth.models import AbstractBaseUser
 
 NAME = "admin"
 
@@ -34,37 +34,48 @@ def ensure_account(home: Path) -> Account:
 
     Only the owner of the files can read the password in ``account.json``.
     """
-    from django.contrib.auth.models import User
-
     path = home / "account.json"
     stored = _stored(path)
     if stored is not None:
-        user = User.objects.filter(username=stored.name).first()
+        user = _user_of(stored.name)
         if user is not None:
             known = stored.password is not None and user.check_password(stored.password)
             return stored if known else Account(name=stored.name, password=None)
     account = Account(name=_free_name(), password=secrets.token_urlsafe(9))
-    User.objects.create_superuser(account.name, password=account.password)
+    _create_superuser(account)
     _store(path, account)
     return account
 
 
 def token_of(name: str) -> str:
     """Return a new login key of an account, for a program of this machine."""
-    from django.contrib.auth.models import User
-
     from cvat_lambda.engine.standalone.models import AccessToken
 
-    user: User = User.objects.get(username=name)
+    user: Any = _user_of(name)
     return AccessToken.create_login_key(user)[1]
 
 
-def _free_name() -> str:
-    from django.contrib.auth.models import User
+def _user_of(name: str) -> AbstractBaseUser | None:
+    """Return the user with a login name, under whatever field the user model keeps it."""
+    from django.contrib.auth import get_user_model
 
-    taken = set(User.objects.values_list("username", flat=True))
+    users: Any = get_user_model()._default_manager
+    found: AbstractBaseUser | None = users.filter(**{get_user_model().USERNAME_FIELD: name}).first()
+    return found
+
+
+def _create_superuser(account: Account) -> None:
+    from django.contrib.auth import get_user_model
+
+    users: Any = get_user_model()._default_manager
+    users.create_superuser(
+        **{get_user_model().USERNAME_FIELD: account.name}, password=account.password
+    )
+
+
+def _free_name() -> str:
     number = 1
-    while (name := NAME if number == 1 else f"{NAME}{number}") in taken:
+    while _user_of(name := NAME if number == 1 else f"{NAME}{number}") is not None:
         number += 1
     return name
 

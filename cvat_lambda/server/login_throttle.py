@@ -11,8 +11,9 @@ import logging
 from typing import Any
 
 import redis
+from django.contrib.auth import get_user_model
 from django.contrib.auth.backends import ModelBackend
-from django.contrib.auth.models import User
+from django.contrib.auth.models import AbstractBaseUser
 from django.http import HttpRequest
 
 from cvat_lambda.engine.standalone.conf import engine_settings
@@ -34,9 +35,9 @@ class ThrottledModelBackend(ModelBackend):
         username: str | None = None,
         password: str | None = None,
         **kwargs: Any,
-    ) -> User | None:
+    ) -> AbstractBaseUser | None:
         """Return the user of the credentials. Raise TooManyLogins."""
-        name = username if username is not None else kwargs.get("username", "")
+        name = username if username is not None else kwargs.get(get_user_model().USERNAME_FIELD, "")
         address = "" if request is None else str(request.META.get("REMOTE_ADDR", ""))
         limits = _limits(str(name), address)
         try:

@@ -122,7 +122,7 @@ class DataRequestAdmin(Admin):
     list_display = ("created_at", "task", "user", "status", "message", "started_at", "ended_at")
     list_filter = ("status",)
     list_select_related = ("task", "user")
-    search_fields = ("task__name", "user__username")
+    search_fields = ("task__name", f"user__{USERNAME_FIELD}")
     readonly_fields = ("task", "user", "parameters", "created_at", "started_at", "ended_at")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -134,7 +134,7 @@ class AccessTokenAdmin(Admin):
     list_display = ("id", "name", "user", "read_only", "created_at", "expires_at", "last_used_at")
     list_filter = ("read_only",)
     list_select_related = ("user",)
-    search_fields = ("name", "user__username")
+    search_fields = ("name", f"user__{USERNAME_FIELD}")
     raw_id_fields = ("user",)
     readonly_fields = ("created_at", "last_used_at")
 
