@@ -86,7 +86,7 @@ class InvalidMapping(InvalidRequest):
 
 
 class InvalidTrackerState(InvalidRequest):
-    """The tracker state is not valid for this user, task and function. Start the track again."""
+    """Invalid or expired tracker state for this user, task and function. Start the track again."""
 
     code = "invalid_tracker_state"
 

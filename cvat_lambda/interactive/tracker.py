@@ -269,8 +269,9 @@ def _given(
 def _check_start(spec: FunctionSpec, index: int, shape: TrackerShape) -> None:
     if shape.type not in spec.supported_shape_types:
         raise InvalidRequest(
-            f"shapes[{index}].type: function '{spec.id}' does not track {shape.type} shapes,"
-            f" only {', '.join(spec.supported_shape_types)}"
+            # CVAT's sentence; scripts may look for it.
+            f"This function does not support shapes of type '{shape.type}' (shapes[{index}]): "
+            f"'{spec.id}' tracks {', '.join(spec.supported_shape_types)}"
         )
     try:
         check_points(shape.type, shape.points)

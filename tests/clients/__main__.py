@@ -8,23 +8,16 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from cvat_lambda.runtime.environments.build import EnvironmentBuilder
-from cvat_lambda.runtime.errors import NotPrepared
-from cvat_lambda.runtime.paths import cache_folder
 from cvat_lambda.server.account import ensure_account
 from cvat_lambda.server.services import Options, Services
+from tests.clients.versions import VERSIONS, run_version
 from tests.integration.runtime.harness import write_function
 
-VERSIONS = ("2.54.0", "2.60.0", "2.70.0", "2.76.0", "2.80.0")
-SCENARIO = Path(__file__).with_name("scenario.py")
-# The newest versions need Python 3.11. An older interpreter runs all others.
-PYTHON = "3.11"
 SPEC = '[{"id": 1, "name": "car", "type": "rectangle"}]'
 CODE = """\
 import json, time
@@ -45,21 +38,6 @@ def write_functions(root: Path) -> None:
         file = folder / "function.yaml"
         text = file.read_text().replace("type: detector", f"type: detector\n    spec: '{SPEC}'")
         file.write_text(text)
-
-
-def run_version(version: str, url: str, account: Mapping[str, str]) -> bool:
-    """Run the scenario with one version. Return whether all its steps passed."""
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        needs = f"cvat-sdk[masks]=={version}\ncvat-cli=={version}\n"
-        (folder / "requirements.txt").write_text(needs)
-        builder = EnvironmentBuilder(cache_folder() / "environments")
-        interpreter = builder.prepare(folder, PYTHON, lambda line: print(f"{version}: {line}"))
-        command = [str(interpreter.interpreter), str(SCENARIO), url]
-        variables = {**os.environ, **account, "PYTHONPATH": ""}
-        done = subprocess.run(command, cwd=folder, env=variables)
-    print(f"== {'passed' if done.returncode == 0 else 'FAILED'}: {version}", flush=True)
-    return done.returncode == 0
 
 
 def account_of(home: Path) -> dict[str, str]:
@@ -93,12 +71,7 @@ def serve_and_run(versions: Sequence[str]) -> list[str]:
             account = account_of(home)
             failed = []
             for version in versions:
-                try:
-                    passed = run_version(version, services.url, account)
-                except NotPrepared as error:
-                    print(f"== FAILED: {version}: {error}", flush=True)
-                    passed = False
-                failed += [] if passed else [version]
+                failed += [] if run_version(version, services.url, account) else [version]
             return failed
 
 

@@ -12,7 +12,6 @@ _NOT_FOUND = "an object that does not exist is not found"
 _UNKNOWN = "a call does not ask the platform, so a function that its list never had is unknown"
 _REFUSED = "the test starts an interactor in the background, or asks for a threshold of 55"
 _WAITS = "a call is tried, and a request waits until the function has started"
-_SENTENCE = "the message has other words"
 
 _WORKER: Final = "test_can_call_function_for_job_worker_in_org__deny_"
 _API: Final = "test_api_v2_lambda_"
@@ -35,14 +34,6 @@ DIFFERENCES: Final[dict[str, tuple[str, str]]] = {
     f"{_API}functions_create_reid": (
         "400 != 200",
         "the test's boxes are polygons; re-identification joins rectangles",
-    ),
-    f"{_API}functions_create_tracker_bad_signature": (
-        "'Invalid or expired tracker state' not found in",
-        _SENTENCE,
-    ),
-    f"{_API}functions_create_tracker_unsupported_shape_type": (
-        "'This function does not support shapes' not found in",
-        _SENTENCE,
     ),
     f"{_API}requests_create": ("400 != 200", _REFUSED),
     f"{_API}requests_read": ("400 != 200", _REFUSED),

@@ -180,7 +180,8 @@ def test_shape_of_a_type_that_the_function_does_not_track_is_refused(api: Api, t
     answer = api.call("siam", task=task.pk, frame=0, shapes=[polygon])
     assert (answer.status_code, answer.json()["message"]) == (
         400,
-        "shapes[0].type: function 'siam' does not track polygon shapes, only rectangle",
+        "This function does not support shapes of type 'polygon' (shapes[0]): "
+        "'siam' tracks rectangle",
     )
 
 
