@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import redis
 from django.contrib.auth import get_user_model
 from django.contrib.auth.backends import ModelBackend
-from django.contrib.auth.models import AbstractBaseUser
 from django.http import HttpRequest
 
 from cvat_lambda.engine.standalone.conf import engine_settings
 from cvat_lambda.errors import TooManyLogins
 from cvat_lambda.redis_client import connect
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User  # of the stubs; any user model is returned
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +37,7 @@ class ThrottledModelBackend(ModelBackend):
         username: str | None = None,
         password: str | None = None,
         **kwargs: Any,
-    ) -> AbstractBaseUser | None:
+    ) -> User | None:
         """Return the user of the credentials. Raise TooManyLogins."""
         name = username if username is not None else kwargs.get(get_user_model().USERNAME_FIELD, "")
         address = "" if request is None else str(request.META.get("REMOTE_ADDR", ""))
