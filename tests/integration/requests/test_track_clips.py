@@ -194,7 +194,7 @@ def test_resumed_run_with_clips_writes_the_tracks_of_an_undisturbed_run(
         assert lease is not None
         loaded = load_run(lease)
         with pytest.raises(BaseException):  # noqa: B017 (whatever ends a lost run)
-            rq_tasks._drive(loaded, rq_tasks._work(loaded), cancel)
+            rq_tasks.run_frames(loaded, rq_tasks.work_of(loaded), cancel)
         requeue_shard(lease)
     function.behave = follow_clip
     run(request)

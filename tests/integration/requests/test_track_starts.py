@@ -114,11 +114,11 @@ def test_track_that_a_person_edits_during_the_run_is_kept(
     lease = claim(request.shards.get().pk)
     assert lease is not None
     loaded = load_run(lease)
-    work = rq_tasks._work(loaded)
-    rq_tasks._drive(loaded, work, CancelToken())
+    work = rq_tasks.work_of(loaded)
+    rq_tasks.run_frames(loaded, work, CancelToken())
     work.prepare_finish(lambda: None)
     LabeledTrack.objects.filter(pk=track_id).update(group=3)  # a person edits it
-    rq_tasks._finish(loaded, work)
+    rq_tasks.finish(loaded, work)
     assert paths(task.pk) == [[(0, 5, False)], [(0, 5, False), (2, 5 + 2 * STEP, False)]]
     assert track_id in {track.id for track in get_engine().annotations(task.pk).tracks}
 

@@ -105,7 +105,14 @@ def test_killed_process_is_restarted_and_shown_by_health(services: Services, nam
 
 def test_readiness_shows_the_state_of_each_component(services: Services) -> None:
     """The server was started without function folders, so no platform runs."""
-    wanted = {"database": True, "redis": True, "workers": True, "disk": True, "platform": False}
+    wanted = {
+        "database": True,
+        "redis": True,
+        "workers": True,
+        "disk": True,
+        "storage": True,
+        "platform": False,
+    }
 
     def working() -> dict[str, bool]:
         services.check()
