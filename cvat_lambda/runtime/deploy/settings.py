@@ -55,7 +55,7 @@ def bind_listener(host: str, trigger: HttpTrigger) -> socket.socket:
     except OSError as exc:
         listener.close()
         raise NotStarted(
-            f"port {trigger.port} is taken by another program: free it or change "
+            f"port {trigger.port} is taken by another program or function: free it or change "
             f"spec.triggers.{trigger.name}.attributes.port ({exc.strerror})",
             transient=True,
         ) from exc

@@ -6,11 +6,12 @@ import base64
 import os
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import pytest
 
-from tests.integration.runtime.harness import Runtime, running
+from tests.integration.runtime.harness import Runtime, running, write_function
 
 NUCLIO_URL = os.environ.get("NUCLIO_URL", "")
 embedded_only = pytest.mark.skipif(bool(NUCLIO_URL), reason="deliberately unlike Nuclio")
@@ -18,14 +19,63 @@ embedded_only = pytest.mark.skipif(bool(NUCLIO_URL), reason="deliberately unlike
 Deploy = Callable[..., str]
 
 
+class Write(Protocol):
+    """Writes a function folder with a name of its own, which is the function's name."""
+
+    def __call__(self, code: str, **spec: Any) -> Path: ...
+
+
+class Serve(Protocol):
+    """Writes a function folder, deploys it, waits for a state and returns the folder."""
+
+    def __call__(self, code: str, *, state: str = "ready", **spec: Any) -> Path: ...
+
+
 @pytest.fixture(scope="session")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
-    """The platform of the black-box tests. They deploy functions over REST."""
-    if NUCLIO_URL:
-        yield Runtime(NUCLIO_URL.rstrip("/"), None)
-        return
-    with running([], tmp_path_factory.mktemp("platform")) as runtime:
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
+    """The embedded runtime that all tests of this process share.
+
+    A test that stops, kills or configures a runtime starts one of its own with `running`.
+    """
+    with running([], tmp_path_factory.mktemp("runtime")) as runtime:
         yield runtime
+
+
+@pytest.fixture(scope="session")
+def platform(request: pytest.FixtureRequest) -> Runtime:
+    """The platform of the black-box tests: a live Nuclio, or the shared runtime."""
+    if NUCLIO_URL:
+        return Runtime(NUCLIO_URL.rstrip("/"), None)
+    shared: Runtime = request.getfixturevalue("runtime")
+    return shared
+
+
+@pytest.fixture
+def write(runtime: Runtime, tmp_path: Path) -> Iterator[Write]:
+    """Return a function that writes folders, whose functions are removed after the test."""
+    names: list[str] = []
+
+    def write_folder(code: str, **spec: Any) -> Path:
+        names.append(f"test-{uuid.uuid4().hex[:10]}")
+        return write_function(tmp_path / "functions", names[-1], code, **spec)
+
+    yield write_folder
+    for name in names:
+        runtime.remove(name)
+
+
+@pytest.fixture
+def serve(runtime: Runtime, write: Write) -> Serve:
+    """Return a function that serves code with the shared runtime until the test ends."""
+
+    def serve_code(code: str, *, state: str = "ready", **spec: Any) -> Path:
+        folder = write(code, **spec)
+        runtime.deploy(folder)
+        status = runtime.wait_for(folder.name, state, "error")["status"]
+        assert status["state"] == state, status
+        return folder
+
+    return serve_code
 
 
 @pytest.fixture(scope="module")

@@ -56,6 +56,7 @@ class Runtime:
 
     url: str
     process: subprocess.Popen[str] | None
+    state_folder: Path | None = None
     output: list[str] = field(default_factory=list)
     token: str = ""
 
@@ -82,6 +83,20 @@ class Runtime:
             READY_TIMEOUT_S,
         )
         return found
+
+    def deploy(self, folder: Path) -> None:
+        """Deploy a function from a folder of this machine, under the folder's name."""
+        document = yaml.safe_load((folder / "function.yaml").read_text())
+        document["spec"].setdefault("build", {})["path"] = str(folder)
+        answer = self.request("PUT", f"/api/functions/{folder.name}", json=document)
+        assert answer.status_code == 202, answer.text
+
+    def remove(self, name: str) -> None:
+        """Remove a function in any state, or do nothing if there is none of that name."""
+        headers = {"x-nuclio-delete-function-ignore-state-validation": "true"}
+        body = {"metadata": {"name": name}}
+        answer = self.request("DELETE", "/api/functions", json=body, headers=headers)
+        assert answer.status_code == 204, answer.text
 
     def address(self, name: str) -> str:
         """Return the URL of a function's own port."""
@@ -129,7 +144,7 @@ def running(
         stderr=subprocess.STDOUT,
         text=True,
     )
-    runtime = Runtime("", process)
+    runtime = Runtime("", process, state)
     ready = threading.Event()
     reader = threading.Thread(target=_read, args=(runtime, ready), daemon=True)
     reader.start()
@@ -176,11 +191,11 @@ def until(look: Callable[[], Any], good: Callable[[Any], bool], timeout_s: float
         waited += 0.05
 
 
-def calls_begun(runtime: Runtime) -> int:
-    """Return how many invocations have requested a worker."""
+def calls_begun(runtime: Runtime, name: str) -> int:
+    """Return how many invocations of a function have requested a worker."""
     text = runtime.request("GET", "/metrics").text
-    counts = re.findall(r"^nuclio_processor_worker_allocation_count{.*} (\d+)$", text, re.MULTILINE)
-    return sum(map(int, counts))
+    line = rf'^nuclio_processor_worker_allocation_count{{.*"{name}".*}} (\d+)$'
+    return sum(map(int, re.findall(line, text, re.MULTILINE)))
 
 
 def is_alive(pid: int) -> bool:

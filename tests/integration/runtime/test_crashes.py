@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.integration.runtime.conftest import Serve, Write
 from tests.integration.runtime.harness import (
     Runtime,
     descendants,
@@ -53,19 +54,17 @@ def state(tmp_path: Path) -> Path:
 # The worker, a child process of it, or a child process in its own session.
 @pytest.mark.parametrize("do", ["fill", "spawn", "leave"])
 def test_worker_over_its_memory_limit_is_replaced_and_named_in_the_answer(
-    functions: Path, state: Path, do: str
+    runtime: Runtime, serve: Serve, do: str
 ) -> None:
-    write_function(functions, "one", CODE, extras={"worker_memory": "128Mi"})
-    with running([functions], state) as runtime:
-        runtime.wait_for("one")
-        answer = runtime.call("one", {"do": do, "mib": 300, "seconds": 30})
-        assert answer.status_code == 502
-        assert "over its limit of 128.0 MiB" in answer.text
-        assert runtime.call("one", {}).status_code == 200
+    name = serve(CODE, extras={"worker_memory": "128Mi"}).name
+    answer = runtime.call(name, {"do": do, "mib": 300, "seconds": 30})
+    assert answer.status_code == 502
+    assert "over its limit of 128.0 MiB" in answer.text
+    assert runtime.call(name, {}).status_code == 200
 
 
 def test_model_over_the_memory_limit_while_loading_is_an_error(
-    functions: Path, state: Path
+    runtime: Runtime, serve: Serve
 ) -> None:
     source = (
         "import time\n"
@@ -73,23 +72,20 @@ def test_model_over_the_memory_limit_while_loading_is_an_error(
         "    context.user_data.model = bytearray(b'a') * (300 << 20)\n"
         "    time.sleep(30)\n"
     )
-    write_function(functions, "one", source + CODE, extras={"worker_memory": "128Mi"})
-    with running([functions], state) as runtime:
-        message = runtime.wait_for("one", "ready", "error")["status"]["message"]
-        assert "over its limit of 128.0 MiB while it loaded the function" in message
+    name = serve(source + CODE, state="error", extras={"worker_memory": "128Mi"}).name
+    message = runtime.function(name)["status"]["message"]
+    assert "over its limit of 128.0 MiB while it loaded the function" in message
 
 
 # --- time ----------------------------------------------------------------------------------------
 
 
 def test_worker_killed_for_its_timeout_is_not_reported_as_out_of_memory(
-    functions: Path, state: Path
+    runtime: Runtime, serve: Serve
 ) -> None:
-    write_function(functions, "one", CODE, eventTimeout="500ms")
-    with running([functions], state) as runtime:
-        runtime.wait_for("one")
-        assert runtime.call("one", {"seconds": 30}).status_code == 408
-        log = until(lambda: runtime.log("one"), lambda text: "is restarted" in text)
+    name = serve(CODE, eventTimeout="500ms").name
+    assert runtime.call(name, {"seconds": 30}).status_code == 408
+    log = until(lambda: runtime.log(name), lambda text: "is restarted" in text)
     assert "worker 0 was killed because a call took too long; it is restarted" in log
     assert "out of memory" not in log
 
@@ -108,16 +104,18 @@ def handler(context, event):
 """
 
 
-def test_unwritable_log_fails_no_call_and_no_worker(functions: Path, state: Path) -> None:
-    write_function(functions, "one", LOUD)
-    (state / "logs").mkdir(parents=True)
-    (state / "logs" / "one.log").symlink_to("/dev/full")
-    with running([functions], state) as runtime:
-        runtime.wait_for("one")
-        first = runtime.call("one", data=b"log")
-        assert (first.status_code, runtime.call("one").text) == (200, first.text)
-        assert runtime.call("one", data=b"die").status_code == 502
-        assert runtime.call("one", data=b"log").status_code == 200  # its worker was replaced
+def test_unwritable_log_fails_no_call_and_no_worker(runtime: Runtime, write: Write) -> None:
+    folder = write(LOUD)
+    assert runtime.state_folder is not None
+    log = runtime.state_folder / "logs" / f"{folder.name}.log"
+    log.parent.mkdir(exist_ok=True)
+    log.symlink_to("/dev/full")
+    runtime.deploy(folder)
+    runtime.wait_for(folder.name)
+    first = runtime.call(folder.name, data=b"log")
+    assert (first.status_code, runtime.call(folder.name).text) == (200, first.text)
+    assert runtime.call(folder.name, data=b"die").status_code == 502
+    assert runtime.call(folder.name, data=b"log").status_code == 200  # its worker was replaced
 
 
 # --- crashes -------------------------------------------------------------------------------------
@@ -131,26 +129,20 @@ def init_context(context):
 
 
 def test_crash_looping_worker_is_restarted_with_backoff_until_it_runs(
-    functions: Path, state: Path, tmp_path: Path
+    runtime: Runtime, serve: Serve, tmp_path: Path
 ) -> None:
     mended = tmp_path / "mended"
-    write_function(functions, "one", CRASHES % str(mended) + CODE)
-    with running([functions], state) as runtime:
-        found = runtime.wait_for("one", "unhealthy")
-        assert "worker 0 exited with status 7" in found["status"]["message"]
-        before = starts(runtime)
-        threading.Event().wait(8)
-        assert starts(runtime) - before <= 3  # with pauses of 1.6, 3.2 and 6.4 seconds
-        assert runtime.function("one")["status"]["state"] == "unhealthy"
-        mended.touch()
-        until(lambda: runtime.call("one", {}, timeout=60).status_code, lambda status: status == 200)
-        found = runtime.wait_for("one", "ready")
-        assert "message" not in found["status"]
-
-
-def starts(runtime: Runtime) -> int:
-    """Return how often a worker was restarted."""
-    return runtime.log("one").count("is restarted")
+    name = serve(CRASHES % str(mended) + CODE, state="unhealthy").name
+    assert "worker 0 exited with status 7" in runtime.function(name)["status"]["message"]
+    before = runtime.log(name).count("is restarted")
+    threading.Event().wait(8)
+    # with pauses of 1.6, 3.2 and 6.4 seconds
+    assert runtime.log(name).count("is restarted") - before <= 3
+    assert runtime.function(name)["status"]["state"] == "unhealthy"
+    mended.touch()
+    until(lambda: runtime.call(name, {}, timeout=60).status_code, lambda status: status == 200)
+    found = runtime.wait_for(name, "ready")
+    assert "message" not in found["status"]
 
 
 def test_every_call_gets_an_answer_while_workers_are_killed(functions: Path, state: Path) -> None:
@@ -205,16 +197,14 @@ def handler(context, event):
 """
 
 
-def test_death_of_a_worker_is_noticed_while_its_child_runs(functions: Path, state: Path) -> None:
-    write_function(functions, "one", FORKS)
-    with running([functions], state) as runtime:
-        runtime.wait_for("one")
-        answer = runtime.call("one", data=b"fork and die", timeout=60)
-        assert (answer.status_code, answer.text) == (
-            502,
-            "Worker crashed - worker 0 was killed by SIGKILL (out of memory?)",
-        )
-        assert runtime.call("one", data=b"", timeout=60).status_code == 200
+def test_death_of_a_worker_is_noticed_while_its_child_runs(runtime: Runtime, serve: Serve) -> None:
+    name = serve(FORKS).name
+    answer = runtime.call(name, data=b"fork and die", timeout=60)
+    assert (answer.status_code, answer.text) == (
+        502,
+        "Worker crashed - worker 0 was killed by SIGKILL (out of memory?)",
+    )
+    assert runtime.call(name, data=b"", timeout=60).status_code == 200
 
 
 ENDS = """
@@ -230,10 +220,8 @@ def handler(context, event):
 
 
 def test_exit_status_of_a_worker_that_closed_its_socket_is_reported(
-    functions: Path, state: Path
+    runtime: Runtime, serve: Serve
 ) -> None:
-    write_function(functions, "one", ENDS)
-    with running([functions], state) as runtime:
-        runtime.wait_for("one")
-        answer = runtime.call("one", data=b"", timeout=60)
-        assert answer.text == "Worker crashed - worker 0 exited with status 0"
+    name = serve(ENDS).name
+    answer = runtime.call(name, data=b"", timeout=60)
+    assert answer.text == "Worker crashed - worker 0 exited with status 0"

@@ -15,7 +15,7 @@ import requests
 
 from cvat_lambda.runtime import commands
 from cvat_lambda.runtime.client import DashboardClient
-from tests.integration.runtime.conftest import document, embedded_only
+from tests.integration.runtime.conftest import Write, document, embedded_only
 from tests.integration.runtime.harness import REPOSITORY, Runtime, running, until, write_function
 
 CODE = """
@@ -108,34 +108,36 @@ def test_deletion_with_wrong_types_is_400(platform: Runtime, body: dict[str, Any
         assert platform.request("DELETE", path, json=body).status_code == 400
 
 
-@pytest.mark.parametrize(
-    ("record", "message"),
-    [
-        ("no json", "what was deployed cannot be read any more"),
-        ("[]", "what was deployed cannot be read any more"),
-        ('{"document": {}, "folder": "/nowhere"}', "what was deployed cannot be read any more"),
-        ('{"document": 5, "folder": "FOLDER"}', "'metadata' is missing"),
-        (
-            '{"document": {"metadata": {"name": "old"}, "spec": {"resources": {"limits": "4Gi"}}},'
-            ' "folder": "FOLDER"}',
-            "spec.resources.limits must be a mapping",
-        ),
-    ],
+STORED = (  # the stored record of a function, and the message of its state
+    ("no json", "what was deployed cannot be read any more"),
+    ("[]", "what was deployed cannot be read any more"),
+    ('{"document": {}, "folder": "/nowhere"}', "what was deployed cannot be read any more"),
+    ('{"document": 5, "folder": "FOLDER"}', "'metadata' is missing"),
+    (
+        '{"document": {"metadata": {"name": "old-4"}, "spec": {"resources": {"limits": "4Gi"}}},'
+        ' "folder": "FOLDER"}',
+        "spec.resources.limits must be a mapping",
+    ),
 )
-def test_unreadable_stored_function_is_in_error_and_others_run(
-    functions: Path, state: Path, record: str, message: str
+
+
+def test_unreadable_stored_functions_are_in_error_and_others_run(
+    functions: Path, state: Path
 ) -> None:
     write_function(functions, "good", code("x"))
-    kept = state / "deployed" / "old" / "deployed.json"
-    kept.parent.mkdir(parents=True)
-    kept.write_text(record.replace("FOLDER", str(functions)))
+    for number, (record, _) in enumerate(STORED):
+        kept = state / "deployed" / f"old-{number}" / "deployed.json"
+        kept.parent.mkdir(parents=True)
+        kept.write_text(record.replace("FOLDER", str(functions)))
     with running([functions], state) as runtime:
         runtime.wait_for("good")
-        status = runtime.function("old")["status"]
-        assert (status["state"], message in status["message"]) == ("error", True), status
-        mended = write_function(functions, "old", code("mended"))
-        assert put(runtime, mended).status_code == 202
-        assert runtime.call("old").text == "mended"
+        for number, (_, message) in enumerate(STORED):
+            name = f"old-{number}"
+            status = runtime.function(name)["status"]
+            assert (status["state"], message in status["message"]) == ("error", True), status
+            mended = write_function(functions, name, code("mended"))
+            assert put(runtime, mended).status_code == 202
+            assert runtime.call(name).text == "mended"
 
 
 def test_a_folder_with_a_value_of_the_wrong_type_is_in_error_and_the_others_run(
@@ -235,19 +237,23 @@ def test_function_created_during_a_removal_of_its_name_keeps_its_code(state: Pat
         runtime.wait_for("one")
 
 
-@embedded_only
-def test_deployment_that_cannot_be_recorded_fails_and_stores_nothing(state: Path) -> None:
-    with running([], state) as runtime:
-        record = state / "deployed" / "one" / "deployed.json"
-        record.mkdir(parents=True)  # writing fails as on a full disk
-        answer = runtime.request("POST", "/api/functions", json=document("one", code("a")))
-        assert answer.status_code == 500
-        assert "what is deployed of 'one' cannot be recorded" in answer.json()["error"]
-        assert runtime.request("GET", "/api/functions").json() == {}
-        record.rmdir()
-        assert [file for file in state.rglob("*") if file.name.startswith("source-")] == []
-        assert runtime.request("POST", "/api/functions", json=document("one", code("a"))).ok
-        runtime.wait_for("one")
+def test_deployment_that_cannot_be_recorded_fails_and_stores_nothing(
+    runtime: Runtime, write: Write
+) -> None:
+    folder = write(code("a"))
+    name = folder.name
+    body = {"metadata": {"name": name}, "spec": {"build": {"path": str(folder)}}}
+    assert runtime.state_folder is not None
+    record = runtime.state_folder / "deployed" / name / "deployed.json"
+    record.mkdir(parents=True)  # writing fails as on a full disk
+    answer = runtime.request("POST", "/api/functions", json=body)
+    assert answer.status_code == 500
+    assert f"what is deployed of '{name}' cannot be recorded" in answer.json()["error"]
+    assert name not in runtime.request("GET", "/api/functions").json()
+    record.rmdir()
+    assert list(record.parent.glob("source-*")) == []
+    assert runtime.request("POST", "/api/functions", json=body).ok
+    runtime.wait_for(name)
 
 
 def test_function_that_never_loaded_shows_its_last_deployment(functions: Path, state: Path) -> None:
@@ -338,10 +344,9 @@ def test_function_of_an_unknown_project_is_412_and_stores_nothing(
         assert json.dumps("nowhere") in runtime.request("GET", "/api/projects").text
 
 
-def test_deploy_creates_the_project(functions: Path, state: Path) -> None:
-    folder = write_function(functions, "one", code("x"))
-    with running([], state) as runtime:
-        client = DashboardClient(runtime.url, token="")
-        for _ in range(2):  # it may exist already
-            found = commands.deploy(client, folder, lambda text: None, project="of-mine")
-        assert found["metadata"]["labels"]["nuclio.io/project-name"] == "of-mine"
+def test_deploy_creates_the_project(runtime: Runtime, write: Write) -> None:
+    folder = write(code("x"))
+    client = DashboardClient(runtime.url, token="")
+    for _ in range(2):  # it may exist already
+        found = commands.deploy(client, folder, lambda text: None, project=folder.name)
+    assert found["metadata"]["labels"]["nuclio.io/project-name"] == folder.name

@@ -12,13 +12,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import requests
 
+from tests.integration.runtime.conftest import Serve, Write
 from tests.integration.runtime.harness import (
     REPOSITORY,
     Runtime,
@@ -104,7 +105,7 @@ def parent_of(child: int) -> int:
 
 
 def test_removal_while_a_processor_restarts_leaves_no_process(
-    functions: Path, state: Path, tmp_path: Path
+    runtime: Runtime, serve: Serve, tmp_path: Path
 ) -> None:
     # The first start loads at once. Later starts never end.
     source = (
@@ -114,36 +115,31 @@ def test_removal_while_a_processor_restarts_leaves_no_process(
         "    if os.path.exists(mark):\n        time.sleep(300)\n"
         "    open(mark, 'w').close()\n"
     )
-    write_function(functions, "one", source + code())
-    with running([functions], state) as runtime:
-        runtime.wait_for("one")
-        assert runtime.process is not None
-        supervisor = runtime.process.pid
-        first = descendants(supervisor)
-        worker = Path(f"/proc/{runtime.call('one', {}).json()['pid']}/stat").read_text()
-        os.kill(int(worker.rsplit(")", 1)[1].split()[1]), signal.SIGKILL)
-        # the new processor and its worker, which is busy loading
-        until(lambda: descendants(supervisor) - first, lambda found: len(found) >= 2)
-        body = {"metadata": {"name": "one", "namespace": "cvat"}}
-        assert runtime.request("DELETE", "/api/functions", json=body).status_code == 204
-        until(
-            lambda: [pid for pid in descendants(supervisor) if is_alive(pid)],
-            lambda alive: not alive,
-        )
+    assert runtime.process is not None
+    supervisor = runtime.process.pid
+    others = descendants(supervisor)
+    name = serve(source + code()).name
+    first = descendants(supervisor)
+    os.kill(parent_of(runtime.call(name, {}).json()["pid"]), signal.SIGKILL)
+    # the new processor and its worker, which is busy loading
+    until(lambda: descendants(supervisor) - first, lambda found: len(found) >= 2)
+    body = {"metadata": {"name": name, "namespace": "cvat"}}
+    assert runtime.request("DELETE", "/api/functions", json=body).status_code == 204
+    until(
+        lambda: [pid for pid in descendants(supervisor) - others if is_alive(pid)],
+        lambda alive: not alive,
+    )
 
 
-def test_killed_processor_leaves_no_worker_and_is_restarted(functions: Path, state: Path) -> None:
-    write_function(functions, "one", code())
-    with running([functions], state) as runtime:
-        runtime.wait_for("one")
-        first = runtime.call("one", {"do": "spawn"}).json()
-        address = runtime.address("one")
-        worker = Path(f"/proc/{first['pid']}/stat").read_text()
-        os.kill(int(worker.rsplit(")", 1)[1].split()[1]), signal.SIGKILL)
-        until(lambda: is_alive(first["pid"]) or is_alive(first["child"]), lambda alive: not alive)
-        runtime.wait_for("one", "ready")
-        assert runtime.address("one") == address
-        assert runtime.call("one", {}).json()["pid"] != first["pid"]
+def test_killed_processor_leaves_no_worker_and_is_restarted(runtime: Runtime, serve: Serve) -> None:
+    name = serve(code()).name
+    first = runtime.call(name, {"do": "spawn"}).json()
+    address = runtime.address(name)
+    os.kill(parent_of(first["pid"]), signal.SIGKILL)
+    until(lambda: is_alive(first["pid"]) or is_alive(first["child"]), lambda alive: not alive)
+    runtime.wait_for(name, "ready")
+    assert runtime.address(name) == address
+    assert runtime.call(name, {}).json()["pid"] != first["pid"]
 
 
 def test_ctrl_c_ends_all_processes_with_status_0(functions: Path, state: Path) -> None:
@@ -207,58 +203,54 @@ def handler(context, event):
 
 @pytest.mark.parametrize("victim", ["worker", "processor"])
 def test_process_that_is_killed_while_it_loads_is_started_again(
-    functions: Path, state: Path, tmp_path: Path, victim: str
+    runtime: Runtime, write: Write, tmp_path: Path, victim: str
 ) -> None:
     mark, hold = tmp_path / "mark", tmp_path / "mark.hold"
     hold.touch()
-    write_function(functions, "one", SLOW_START % str(mark))
-    with running([functions], state) as runtime:
-        until(mark.exists, bool, 300)
-        assert runtime.process is not None
-        below = descendants(runtime.process.pid)
-        module = {"worker": "launch.py", "processor": "cvat_lambda.runtime.processor"}[victim]
-        for pid in below:
-            command = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-            if any(word.endswith(module) for word in command):
-                os.kill(pid, signal.SIGKILL)
-        message = runtime.wait_for("one", "error")["status"]["message"]
-        assert re.search(r"\(attempt 1; next one at \d\d:\d\d:\d\d UTC\)$", message), message
-        hold.unlink()
-        runtime.wait_for("one", "ready")
-        assert runtime.call("one", {}).text == "x"
+    folder = write(SLOW_START % str(mark))
+    assert runtime.process is not None
+    others = descendants(runtime.process.pid)
+    runtime.deploy(folder)
+    until(mark.exists, bool, 300)
+    module = {"worker": "launch.py", "processor": "cvat_lambda.runtime.processor"}[victim]
+    for pid in descendants(runtime.process.pid) - others:
+        command = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+        if any(word.endswith(module) for word in command):
+            os.kill(pid, signal.SIGKILL)
+    message = runtime.wait_for(folder.name, "error")["status"]["message"]
+    assert re.search(r"\(attempt 1; next one at \d\d:\d\d:\d\d UTC\)$", message), message
+    hold.unlink()
+    runtime.wait_for(folder.name, "ready")
+    assert runtime.call(folder.name, {}).text == "x"
 
 
-def test_function_that_cannot_load_is_not_started_again(functions: Path, state: Path) -> None:
-    write_function(functions, "one", "import nothing_of_that_name\n")
-    with running([functions], state) as runtime:
-        message = runtime.wait_for("one", "error")["status"]["message"]
+def test_function_that_cannot_load_is_not_started_again(runtime: Runtime, serve: Serve) -> None:
+    name = serve("import nothing_of_that_name\n", state="error").name
+    message = runtime.function(name)["status"]["message"]
     assert message.endswith("No module named 'nothing_of_that_name'")
 
 
 def test_failed_download_is_retried_until_the_file_exists(
-    functions: Path, state: Path, tmp_path: Path
+    runtime: Runtime, serve: Serve, tmp_path: Path
 ) -> None:
     """This happens in a container that starts before its network."""
-    content = b"weights"
+    content = os.urandom(8)  # not downloaded before
     port = free_port()
     url = f"http://127.0.0.1:{port}/model.bin"
     checksum = hashlib.sha256(content).hexdigest()
     weight = {"file": "model.bin", "licence": "MIT", "url": url, "sha256": checksum}
-    write_function(
-        functions, "one", "def handler(c, e): return 'x'\n", extras={"weights": [weight]}
-    )
-    env = {"CVAT_LAMBDA_CACHE": str(tmp_path / "cache")}
-    with running([functions], state, env=env) as runtime:
-        message = runtime.wait_for("one", "error")["status"]["message"]
-        assert "Connection refused" in message
-        assert "attempt 1; next one at" in message
-        (tmp_path / "served").mkdir()
-        (tmp_path / "served" / "model.bin").write_bytes(content)
-        handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "served"))
-        with ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
-            threading.Thread(target=server.serve_forever, daemon=True).start()
-            runtime.wait_for("one", "ready")
-            server.shutdown()
+    source = "def handler(c, e): return 'x'\n"
+    name = serve(source, state="error", extras={"weights": [weight]}).name
+    message = runtime.function(name)["status"]["message"]
+    assert "Connection refused" in message
+    assert "attempt 1; next one at" in message
+    (tmp_path / "served").mkdir()
+    (tmp_path / "served" / "model.bin").write_bytes(content)
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "served"))
+    with ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        runtime.wait_for(name, "ready")
+        server.shutdown()
 
 
 def test_command_in_the_message_repairs_a_function_without_weights(
@@ -288,9 +280,9 @@ def test_command_in_the_message_repairs_a_function_without_weights(
 
 @pytest.mark.parametrize("remedy", ["option", "variable"])
 def test_remedies_in_the_message_accept_a_licence(
-    functions: Path, state: Path, tmp_path: Path, remedy: str
+    runtime: Runtime, serve: Serve, state: Path, tmp_path: Path, remedy: str
 ) -> None:
-    content = b"weights"
+    content = os.urandom(8)  # not downloaded before
     (tmp_path / "served").mkdir()
     (tmp_path / "served" / "model.bin").write_bytes(content)
     handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "served"))
@@ -300,38 +292,47 @@ def test_remedies_in_the_message_accept_a_licence(
         checksum = hashlib.sha256(content).hexdigest()
         weight = {"file": "model.bin", "licence": "GPL-3.0-only", "url": url, "sha256": checksum}
         code = "def handler(c, e): return 'x'\n"
-        write_function(functions, "one", code, extras={"weights": [weight]})
-        env = {"CVAT_LAMBDA_CACHE": str(tmp_path / "cache")}
-        with running([functions], state, env=env) as runtime:
-            message = runtime.wait_for("one", "error")["status"]["message"]
+        folder = serve(code, state="error", extras={"weights": [weight]})
+        message = runtime.function(folder.name)["status"]["message"]
         assert "attempt" not in message  # the setting is read at a restart only
         found = re.search(r"with (--accept-licence \S+) or with (\w+)=(\S+)$", message)
         assert found is not None, message
         options = found[1].split() if remedy == "option" else []
-        more = {found[2]: found[3]} if remedy == "variable" else {}
-        with running([functions], state, *options, env={**env, **more}) as runtime:
-            runtime.wait_for("one", "ready")
+        env = {found[2]: found[3]} if remedy == "variable" else {}
+        with running([folder], state, *options, env=env) as accepting:
+            accepting.wait_for(folder.name, "ready")
         server.shutdown()
 
 
-def test_port_in_use_is_reported_in_the_state(functions: Path, state: Path) -> None:
+def test_port_in_use_is_reported_in_the_state(runtime: Runtime, serve: Serve) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        write_function(functions, "one", code(), trigger={"attributes": {"port": port}})
-        with running([functions], state) as runtime:
-            found = runtime.wait_for("one", "error")
-            assert f"port {port} is taken by another program" in found["status"]["message"]
+        name = serve(code(), state="error", trigger={"attributes": {"port": port}}).name
+        message = runtime.function(name)["status"]["message"]
+        assert f"port {port} is taken by another program or function" in message
 
 
-def test_second_function_with_the_same_port_is_in_error(functions: Path, state: Path) -> None:
+def test_function_with_the_port_of_a_served_function_is_in_error(
+    runtime: Runtime, serve: Serve
+) -> None:
     port = free_port()
-    for name in ("one", "two"):
-        write_function(functions, name, code(), trigger={"attributes": {"port": port}})
-    with running([functions], state) as runtime:
-        found = [runtime.wait_for(name, "ready", "error")["status"] for name in ("one", "two")]
+    serve(code(), trigger={"attributes": {"port": port}})
+    second = serve(code(), state="error", trigger={"attributes": {"port": port}}).name
+    message = runtime.function(second)["status"]["message"]
+    assert f"port {port} is taken by another program or function" in message
+
+
+def test_one_of_two_functions_with_the_same_port_that_start_together_is_in_error(
+    runtime: Runtime, write: Write
+) -> None:
+    port = free_port()
+    folders = [write(code(), trigger={"attributes": {"port": port}}) for _ in range(2)]
+    for folder in folders:
+        runtime.deploy(folder)
+    found = [runtime.wait_for(folder.name, "ready", "error")["status"] for folder in folders]
     assert sorted(status["state"] for status in found) == ["error", "ready"]
-    messages = [status["message"] for status in found if status["state"] == "error"]
-    assert f"port {port} is taken by another function" in messages[0]
+    (message,) = (status["message"] for status in found if status["state"] == "error")
+    assert re.search(rf"port {port} is taken by another (program or )?function", message)
 
 
 @pytest.mark.parametrize("source", ["option", "variable"])
@@ -366,66 +367,59 @@ def test_only_selected_functions_are_loaded_and_the_log_names_the_others(
         )
 
 
-def test_idle_function_scales_to_zero_and_starts_on_a_call(functions: Path, state: Path) -> None:
-    write_function(functions, "one", code(), extras={"idle_timeout": "500ms"})
-    with running([functions], state) as runtime:
-        runtime.wait_for(
-            "one", "ready", "scaledToZero"
-        )  # it may be scaled to zero before the first poll
-        first = runtime.call("one", {}).json()["pid"]
-        runtime.wait_for("one", "scaledToZero")
-        assert not is_alive(first)
-        answer = runtime.call("one", {})
-        assert (answer.status_code, answer.json()["version"]) == (200, 1)
-        assert answer.json()["pid"] != first
+def test_idle_function_scales_to_zero_and_starts_on_a_call(runtime: Runtime, write: Write) -> None:
+    folder = write(code(), extras={"idle_timeout": "500ms"})
+    name = folder.name
+    runtime.deploy(folder)
+    runtime.wait_for(name, "ready", "scaledToZero")  # it may be idle before the first poll
+    first = runtime.call(name, {}).json()["pid"]
+    runtime.wait_for(name, "scaledToZero")
+    assert not is_alive(first)
+    answer = runtime.call(name, {})
+    assert (answer.status_code, answer.json()["version"]) == (200, 1)
+    assert answer.json()["pid"] != first
 
 
-def test_function_is_scaled_to_zero_and_back_by_requests(functions: Path, state: Path) -> None:
-    write_function(functions, "one", code())
-    with running([functions], state) as runtime:
-        runtime.wait_for("one")
-        for wish in ("scaledToZero", "ready"):
-            body = {"desiredState": wish}
-            assert runtime.request("PATCH", "/api/functions/one", json=body).status_code == 202
-            runtime.wait_for("one", wish)
+def scale(runtime: Runtime, name: str, state: str) -> None:
+    """Request that a function is scaled to zero (``scaledToZero``) or started (``ready``)."""
+    answer = runtime.request("PATCH", f"/api/functions/{name}", json={"desiredState": state})
+    assert answer.status_code == 202, answer.text
 
 
-def test_call_in_flight_ends_before_scale_to_zero(functions: Path, state: Path) -> None:
-    write_function(functions, "one", code())
-    with running([functions], state) as runtime, ThreadPoolExecutor(3) as pool:
-        runtime.wait_for("one")
-        running_call = pool.submit(runtime.call, "one", {"seconds": 0.6})
-        until(lambda: calls_begun(runtime), lambda begun: begun == 1)
-        waiting_call = pool.submit(runtime.call, "one", {})
-        until(lambda: calls_begun(runtime), lambda begun: begun == 2)
-        wish = {"desiredState": "scaledToZero"}
-        runtime.request("PATCH", "/api/functions/one", json=wish)
+def test_function_is_scaled_to_zero_and_back_by_requests(runtime: Runtime, serve: Serve) -> None:
+    name = serve(code()).name
+    for state in ("scaledToZero", "ready"):
+        scale(runtime, name, state)
+        runtime.wait_for(name, state)
+
+
+def test_call_in_flight_ends_before_scale_to_zero(runtime: Runtime, serve: Serve) -> None:
+    name = serve(code()).name
+    with ThreadPoolExecutor(3) as pool:
+        running_call = pool.submit(runtime.call, name, {"seconds": 0.6})
+        until(lambda: calls_begun(runtime, name), lambda begun: begun == 1)
+        waiting_call = pool.submit(runtime.call, name, {})
+        until(lambda: calls_begun(runtime, name), lambda begun: begun == 2)
+        scale(runtime, name, "scaledToZero")
         assert running_call.result().status_code == 200
         assert waiting_call.result().status_code == 200  # it started the function again
-        calls = [pool.submit(runtime.call, "one", {"seconds": 0.2}, timeout=300) for _ in range(3)]
+        calls = [pool.submit(runtime.call, name, {"seconds": 0.2}, timeout=300) for _ in range(3)]
         assert [call.result().status_code for call in calls] == [200] * 3
 
 
 def test_no_call_is_lost_while_a_function_is_scaled_to_zero_repeatedly(
-    functions: Path, state: Path
+    runtime: Runtime, serve: Serve
 ) -> None:
     source = "import time\ndef handler(context, event):\n    time.sleep(0.01)\n    return 'x'\n"
-    write_function(functions, "one", source, trigger={"numWorkers": 2})
-    with running([functions], state) as runtime, ThreadPoolExecutor(9) as pool:
-        runtime.wait_for("one")
-        address, ended = runtime.address("one"), threading.Event()
-
-        def send_to_sleep() -> None:
-            while not ended.wait(0.3):
-                wish = {"desiredState": "scaledToZero"}
-                runtime.request("PATCH", "/api/functions/one", json=wish)
-
-        sleeper = pool.submit(send_to_sleep)
-        statuses = list(
-            pool.map(lambda _: requests.post(address, timeout=300).status_code, range(200))
-        )
-        ended.set()
-        sleeper.result()
+    name = serve(source, trigger={"numWorkers": 2}).name
+    address = runtime.address(name)
+    statuses: list[int] = []
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            calls = [pool.submit(requests.post, address, timeout=300) for _ in range(40)]
+            next(as_completed(calls))  # the others are in flight or wait
+            scale(runtime, name, "scaledToZero")
+            statuses += [call.result().status_code for call in calls]
     assert statuses == [200] * 200
 
 
@@ -475,20 +469,18 @@ def test_request_without_the_token_is_rejected(guarded: Runtime) -> None:
     ],
 )
 def test_request_of_a_foreign_web_page_is_rejected_without_a_token(
-    functions: Path, state: Path, headers: dict[str, str]
+    runtime: Runtime, serve: Serve, headers: dict[str, str]
 ) -> None:
-    write_function(functions, "one", code())
-    with running([functions], state) as runtime:
-        runtime.wait_for("one")
-        assert runtime.request("GET", "/api/functions", headers=headers).status_code in (400, 403)
-        assert runtime.call("one", headers=headers).status_code in (400, 403)
-        own = {"Origin": runtime.url}
-        assert runtime.request("GET", "/api/functions", headers=own).status_code == 200
-        assert runtime.call("one", headers={"Origin": runtime.address("one")}).status_code == 200
-        # A page of the dashboard may invoke a function through it.
-        through = {**own, "x-nuclio-function-name": "one"}
-        answer = runtime.request("POST", "/api/function_invocations", json={}, headers=through)
-        assert answer.status_code == 200
+    name = serve(code()).name
+    assert runtime.request("GET", "/api/functions", headers=headers).status_code in (400, 403)
+    assert runtime.call(name, headers=headers).status_code in (400, 403)
+    own = {"Origin": runtime.url}
+    assert runtime.request("GET", "/api/functions", headers=own).status_code == 200
+    assert runtime.call(name, headers={"Origin": runtime.address(name)}).status_code == 200
+    # A page of the dashboard may invoke a function through it.
+    through = {**own, "x-nuclio-function-name": name}
+    answer = runtime.request("POST", "/api/function_invocations", json={}, headers=through)
+    assert answer.status_code == 200
 
 
 def test_runtime_on_a_public_address_needs_a_token(state: Path) -> None:
@@ -564,7 +556,7 @@ def test_a_function_calls_another_by_its_name(functions: Path, state: Path) -> N
     "kind", ["async ", ""]
 )  # a handler without async runs in the event loop, too
 def test_asyncio_tasks_of_a_handler_continue_between_invocations(
-    functions: Path, state: Path, kind: str
+    runtime: Runtime, serve: Serve, kind: str
 ) -> None:
     source = (
         "import asyncio\n"
@@ -579,11 +571,9 @@ def test_asyncio_tasks_of_a_handler_continue_between_invocations(
         "        context.user_data.kept.append(asyncio.ensure_future(later()))\n"
         "    return str(len(done))\n"
     )
-    write_function(functions, "one", source)
-    with running([functions], state) as runtime:
-        runtime.wait_for("one")
-        assert runtime.call("one", data=b"start").text == "0"
-        until(lambda: runtime.call("one").text, lambda text: text == "1")
+    name = serve(source).name
+    assert runtime.call(name, data=b"start").text == "0"
+    until(lambda: runtime.call(name).text, lambda text: text == "1")
 
 
 def test_worker_of_an_async_handler_ends_gracefully(

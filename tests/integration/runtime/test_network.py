@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from tests.integration.runtime.harness import running, write_function
+from tests.integration.runtime.conftest import Serve, Write
+from tests.integration.runtime.harness import Runtime
 
 # It tries to connect to the dashboard, which listens on loopback.
 CODE = """
@@ -33,22 +33,20 @@ def allows_namespaces() -> bool:
 
 @pytest.mark.parametrize(("network", "found"), [("none", "OSError"), ("host", "connected")])
 def test_function_reaches_only_the_network_that_its_file_gives_it(
-    tmp_path: Path, network: str, found: str
+    runtime: Runtime, serve: Serve, network: str, found: str
 ) -> None:
-    functions = tmp_path / "functions"
-    write_function(functions, "one", CODE, extras={"network": network})
-    with running([functions], tmp_path / "state") as runtime:
-        if network == "none" and not allows_namespaces():
-            assert "network: none" in runtime.wait_for("one", "error")["status"]["message"]
-            return
-        runtime.wait_for("one")
-        port = int(runtime.url.rpartition(":")[2])
-        assert runtime.call("one", {"port": port}).json() == found
+    if network == "none" and not allows_namespaces():
+        name = serve(CODE, state="error", extras={"network": network}).name
+        assert "network: none" in runtime.function(name)["status"]["message"]
+        return
+    name = serve(CODE, extras={"network": network}).name
+    port = int(runtime.url.rpartition(":")[2])
+    assert runtime.call(name, {"port": port}).json() == found
 
 
-def test_unknown_network_is_an_error_of_the_function(tmp_path: Path) -> None:
-    functions = tmp_path / "functions"
-    write_function(functions, "one", CODE, extras={"network": "some"})
-    with running([functions], tmp_path / "state") as runtime:
-        message = runtime.wait_for("one", "error")["status"]["message"]
+def test_unknown_network_is_an_error_of_the_function(runtime: Runtime, write: Write) -> None:
+    folder = write(CODE, extras={"network": "some"})
+    document = {"metadata": {"name": folder.name}, "spec": {"build": {"path": str(folder)}}}
+    answer = runtime.request("POST", "/api/functions", json=document)
+    message = answer.json()["error"]
     assert "x-cvat-lambda.network must be none or host, not 'some'" in message

@@ -209,7 +209,7 @@ def test_second_ctrl_c_ends_all_processes_at_once(functions: Path, state: Path) 
 
         caller = threading.Thread(target=call)
         caller.start()
-        until(lambda: calls_begun(runtime), lambda begun: begun == 1)
+        until(lambda: calls_begun(runtime, "one"), lambda begun: begun == 1)
         left = descendants(process.pid)
         process.send_signal(signal.SIGINT)
         threading.Event().wait(1)

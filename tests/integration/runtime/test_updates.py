@@ -22,6 +22,7 @@ from cvat_lambda.runtime.deploy.settings import RuntimeSettings, bind_listener, 
 from cvat_lambda.runtime.environments.build import EnvironmentBuilder
 from cvat_lambda.runtime.paths import cache_folder
 from cvat_lambda.runtime.spec.function_file import parse_function, read_document
+from tests.integration.runtime.conftest import Serve
 from tests.integration.runtime.harness import (
     Runtime,
     calls_begun,
@@ -60,123 +61,104 @@ def state(tmp_path: Path) -> Path:
 def update(runtime: Runtime, folder: Path, source: str) -> None:
     """Deploy other code and wait until it is served."""
     (folder / "main.py").write_text(source)
-    document = runtime.function(folder.name)
-    document.pop("status")
-    document["spec"]["build"] = {"path": str(folder)}
-    answer = runtime.request("PUT", f"/api/functions/{folder.name}", json=document)
-    assert answer.status_code == 202, answer.text
+    runtime.deploy(folder)
     runtime.wait_for(folder.name, "ready", "error")
 
 
-def test_update_fails_no_call(functions: Path, state: Path) -> None:
-    folder = write_function(functions, "one", code(1), trigger={"numWorkers": 2})
-    with running([functions], state) as runtime:
-        runtime.wait_for("one")
-        address, stop = runtime.address("one"), threading.Event()
+def test_update_fails_no_call(runtime: Runtime, serve: Serve) -> None:
+    folder = serve(code(1), trigger={"numWorkers": 2})
+    address, stop = runtime.address(folder.name), threading.Event()
 
-        def call_on() -> list[int]:
-            versions: list[int] = []
-            with requests.Session() as session:
-                while not stop.is_set():
-                    answer = session.post(address, json={"seconds": 0.02}, timeout=300)
-                    assert answer.status_code == 200, answer.text
-                    versions.append(answer.json()["version"])
-            return versions
+    def call_on() -> list[int]:
+        versions: list[int] = []
+        with requests.Session() as session:
+            while not stop.is_set():
+                answer = session.post(address, json={"seconds": 0.02}, timeout=300)
+                assert answer.status_code == 200, answer.text
+                versions.append(answer.json()["version"])
+        return versions
 
-        with ThreadPoolExecutor(2) as pool:
-            callers = [pool.submit(call_on) for _ in range(2)]
-            try:
-                (folder / "main.py").write_text(code(2))
-                document = runtime.function("one")
-                document.pop("status")
-                document["spec"]["build"] = {"path": str(folder)}
-                assert (
-                    runtime.request("PUT", "/api/functions/one", json=document).status_code == 202
-                )
-                until(
-                    lambda: runtime.call("one", {}).json()["version"], lambda version: version == 2
-                )
-            finally:
-                stop.set()
-            seen = [caller.result() for caller in callers]
-        assert all(versions == sorted(versions) for versions in seen)
-        assert runtime.address("one") == address
+    with ThreadPoolExecutor(2) as pool:
+        callers = [pool.submit(call_on) for _ in range(2)]
+        try:
+            (folder / "main.py").write_text(code(2))
+            runtime.deploy(folder)
+            until(
+                lambda: runtime.call(folder.name, {}).json()["version"],
+                lambda version: version == 2,
+            )
+        finally:
+            stop.set()
+        seen = [caller.result() for caller in callers]
+    assert all(versions == sorted(versions) for versions in seen)
+    assert runtime.address(folder.name) == address
 
 
-def test_failed_update_keeps_the_old_version_serving(functions: Path, state: Path) -> None:
-    folder = write_function(functions, "one", code(1))
-    with running([functions], state) as runtime:
-        runtime.wait_for("one")
-        (folder / "main.py").write_text("import nothing_of_that_name\n")
-        document = runtime.function("one")
-        document["spec"]["build"] = {"path": str(folder)}
-        runtime.request("PUT", "/api/functions/one", json=document)
-        found = runtime.wait_for("one", "error")
-        assert "the version before it keeps serving" in found["status"]["message"]
-        assert runtime.call("one", {}).json()["version"] == 1
+def test_failed_update_keeps_the_old_version_serving(runtime: Runtime, serve: Serve) -> None:
+    folder = serve(code(1))
+    (folder / "main.py").write_text("import nothing_of_that_name\n")
+    runtime.deploy(folder)
+    found = runtime.wait_for(folder.name, "error")
+    assert "the version before it keeps serving" in found["status"]["message"]
+    assert runtime.call(folder.name, {}).json()["version"] == 1
 
 
 # --- calls during an update ----------------------------------------------------------------------
 
 
-def test_call_with_a_slow_body_is_answered_during_an_update(functions: Path, state: Path) -> None:
-    folder = write_function(functions, "one", code(1))
-    with running([functions], state) as runtime:
-        runtime.wait_for("one")
-        host, port = runtime.address("one").removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port)), timeout=60) as raw:
-            head = f"POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1000\r\n\r\n"
-            raw.sendall(head.encode() + b"x" * 500)
-            update(runtime, folder, code(2))
-            pause = threading.Event()
-            for _ in range(20):  # longer than the limit of an idle connection
-                pause.wait(0.3)
-                raw.sendall(b"x" * 25)
-            answer = b"".join(iter(lambda: raw.recv(65536), b""))
-        assert answer.startswith(b"HTTP/1.1 200 ")
-        assert json.loads(answer.split(b"\r\n\r\n", 1)[1])["got"] == 1000
+def test_call_with_a_slow_body_is_answered_during_an_update(runtime: Runtime, serve: Serve) -> None:
+    folder = serve(code(1))
+    host, port = runtime.address(folder.name).removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as raw:
+        head = f"POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1000\r\n\r\n"
+        raw.sendall(head.encode() + b"x" * 500)
+        update(runtime, folder, code(2))
+        pause = threading.Event()
+        for _ in range(20):  # longer than the limit of an idle connection
+            pause.wait(0.3)
+            raw.sendall(b"x" * 25)
+        answer = b"".join(iter(lambda: raw.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert json.loads(answer.split(b"\r\n\r\n", 1)[1])["got"] == 1000
 
 
 def test_answer_that_is_read_slowly_is_complete_during_an_update(
-    functions: Path, state: Path
+    runtime: Runtime, serve: Serve
 ) -> None:
-    folder = write_function(functions, "one", code(1))
+    folder = serve(code(1))
     size = 30_000_000  # much more than the socket buffers hold
     body = json.dumps({"answer_bytes": size}).encode()
-    with running([functions], state) as runtime:
-        runtime.wait_for("one")
-        host, port = runtime.address("one").removeprefix("http://").split(":")
-        with socket.socket() as raw:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-            raw.settimeout(60)
-            raw.connect((host, int(port)))
-            head = f"POST / HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
-            raw.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-            first = raw.recv(1000)
-            update(runtime, folder, code(2))
-            threading.Event().wait(6)  # longer than the grace period and aiohttp's timeout
-            rest = sum(map(len, iter(lambda: raw.recv(2**20), b"")))
-        assert first.startswith(b"HTTP/1.1 200 ")
-        assert len(first) + rest > size
+    host, port = runtime.address(folder.name).removeprefix("http://").split(":")
+    with socket.socket() as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        raw.settimeout(60)
+        raw.connect((host, int(port)))
+        head = f"POST / HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+        raw.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        first = raw.recv(1000)
+        update(runtime, folder, code(2))
+        threading.Event().wait(6)  # longer than the grace period and aiohttp's timeout
+        rest = sum(map(len, iter(lambda: raw.recv(2**20), b"")))
+    assert first.startswith(b"HTTP/1.1 200 ")
+    assert len(first) + rest > size
 
 
 # --- processes of the old version ----------------------------------------------------------------
 
 
 @contextmanager
-def draining(functions: Path, state: Path) -> Iterator[tuple[Runtime, int]]:
-    """A runtime whose function was updated during an endless call, and the pid of its worker."""
-    folder = write_function(functions, "one", code(1))
-    with running([functions], state) as runtime, ThreadPoolExecutor(1) as pool:
-        runtime.wait_for("one")
-        pid = runtime.call("one", {}).json()["pid"]
-        endless: Future[Any] = pool.submit(runtime.call, "one", {"seconds": 600}, timeout=120)
-        until(lambda: calls_begun(runtime), lambda begun: begun == 2)
+def draining(runtime: Runtime, folder: Path) -> Iterator[int]:
+    """Update a served function during an endless call. Yield the pid of the old worker."""
+    name = folder.name
+    with ThreadPoolExecutor(1) as pool:
+        pid = runtime.call(name, {}).json()["pid"]
+        endless: Future[Any] = pool.submit(runtime.call, name, {"seconds": 600}, timeout=120)
+        until(lambda: calls_begun(runtime, name), lambda begun: begun == 2)
         update(runtime, folder, code(2))
         threading.Event().wait(1)  # longer than the grace period: it drains
         assert is_alive(pid)
         assert not endless.done()
-        yield runtime, pid
+        yield pid
         with pytest.raises(requests.ConnectionError):
             endless.result(60)
 
@@ -185,18 +167,22 @@ def draining(functions: Path, state: Path) -> Iterator[tuple[Runtime, int]]:
 def test_end_of_the_supervisor_during_a_drain_leaves_no_process(
     functions: Path, state: Path, number: signal.Signals
 ) -> None:
-    with draining(functions, state) as (runtime, pid):
-        assert runtime.process is not None
-        left = descendants(runtime.process.pid)
-        assert pid in left
-        runtime.process.send_signal(number)
-        runtime.process.wait(60)
-        until(lambda: [pid for pid in left if is_alive(pid)], lambda alive: not alive)
+    folder = write_function(functions, "one", code(1))
+    with running([functions], state) as runtime:
+        runtime.wait_for("one")
+        with draining(runtime, folder) as pid:
+            assert runtime.process is not None
+            left = descendants(runtime.process.pid)
+            assert pid in left
+            runtime.process.send_signal(number)
+            runtime.process.wait(60)
+            until(lambda: [pid for pid in left if is_alive(pid)], lambda alive: not alive)
 
 
-def test_removal_during_a_drain_leaves_no_process(functions: Path, state: Path) -> None:
-    with draining(functions, state) as (runtime, pid):
-        body = {"metadata": {"name": "one"}}
+def test_removal_during_a_drain_leaves_no_process(runtime: Runtime, serve: Serve) -> None:
+    folder = serve(code(1))
+    with draining(runtime, folder) as pid:
+        body = {"metadata": {"name": folder.name}}
         assert runtime.request("DELETE", "/api/functions", json=body).status_code == 204
         assert not is_alive(pid)
 

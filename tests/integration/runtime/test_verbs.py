@@ -16,6 +16,7 @@ import yaml
 
 from cvat_lambda.runtime.check.fixtures import HEIGHT, WIDTH, png
 from cvat_lambda.runtime.client import DashboardClient
+from tests.integration.runtime.conftest import Write
 from tests.integration.runtime.harness import (
     REPOSITORY,
     Runtime,
@@ -51,36 +52,35 @@ def command(*words: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def folder_with_linked_code(tmp_path: Path) -> Path:
-    """A function folder with a link to shared code, as under serverless/."""
-    shared = tmp_path / "shared"
+def link_shared_code(folder: Path) -> None:
+    """Give a function folder a link to shared code beside it, as under serverless/."""
+    shared = folder.parent / "shared"
     shared.mkdir()
     (shared / "words.py").write_text("WORD = 'shared'\n")
-    folder = write_function(tmp_path, "echo", ECHO)
     (folder / "shared").symlink_to("../shared")
-    return folder
 
 
-def test_function_is_deployed_listed_invoked_logged_and_removed(tmp_path: Path) -> None:
-    folder = folder_with_linked_code(tmp_path)
+def test_function_is_deployed_listed_invoked_logged_and_removed(
+    runtime: Runtime, write: Write, tmp_path: Path
+) -> None:
+    folder = write(ECHO)
+    link_shared_code(folder)
+    name = folder.name
     image = tmp_path / "picture.png"
     image.write_bytes(png(WIDTH, HEIGHT, 0))
-    with running([], tmp_path / "state") as runtime:
-        url = ("--url", runtime.url)
-        deployed = command("deploy", folder, *url)
-        assert deployed.returncode == 0, deployed.stderr
-        assert "echo is ready at 127.0.0.1:" in deployed.stdout
-        listed = command("list", *url).stdout.split()
-        assert listed[:3] == ["echo", "detector", "ready"]
-        called = command("invoke", "echo", "--image", image, "--data", '{"threshold": 0}', *url)
-        assert json.loads(called.stdout) == ["shared", ["image", "threshold"]]
-        assert "[info] called" in command("logs", "echo", "--lines", "5", *url).stdout
-        assert command("remove", "echo", *url).returncode == 0
-        gone = command("remove", "echo", *url)
-        assert (gone.returncode, gone.stderr.startswith("error: there is no function 'echo'")) == (
-            1,
-            True,
-        )
+    url = ("--url", runtime.url)
+    deployed = command("deploy", folder, *url)
+    assert deployed.returncode == 0, deployed.stderr
+    assert f"{name} is ready at 127.0.0.1:" in deployed.stdout
+    (listed,) = (line for line in command("list", *url).stdout.splitlines() if name in line)
+    assert listed.split()[:3] == [name, "detector", "ready"]
+    called = command("invoke", name, "--image", image, "--data", '{"threshold": 0}', *url)
+    assert json.loads(called.stdout) == ["shared", ["image", "threshold"]]
+    assert "[info] called" in command("logs", name, "--lines", "5", *url).stdout
+    assert command("remove", name, *url).returncode == 0
+    missing = command("remove", name, *url)
+    assert missing.returncode == 1
+    assert missing.stderr.startswith(f"error: there is no function '{name}'")
 
 
 def test_list_shows_a_reachable_address_of_a_runtime_on_all_interfaces(
@@ -126,22 +126,24 @@ def test_address_of_a_function_is_shown_as_seen_by_the_client(
     assert DashboardClient(url, token="").where(found) == shown
 
 
-def test_failed_deployment_prints_its_reason(tmp_path: Path) -> None:
-    folder = write_function(tmp_path, "bad", "import nothing_of_that_name\n")
-    good = write_function(tmp_path, "good", "def handler(c, e):\n    return ''\n")
-    with running([], tmp_path / "state") as runtime:
-        done = command("deploy", folder, good, "--url", runtime.url)
-        called = command("invoke", "bad", "--url", runtime.url)
-        unread = command("invoke", "good", "--image", tmp_path / "none.png", "--url", runtime.url)
-        unknown = [command(verb, "nobody", "--url", runtime.url) for verb in ("logs", "invoke")]
+def test_failed_deployment_prints_its_reason(
+    runtime: Runtime, write: Write, tmp_path: Path
+) -> None:
+    bad, good = write("import nothing_of_that_name\n"), write(PLAIN)
+    url = ("--url", runtime.url)
+    done = command("deploy", bad, good, *url)
+    called = command("invoke", bad.name, *url)
+    unread = command("invoke", good.name, "--image", tmp_path / "none.png", *url)
+    unknown = [command(verb, "nobody", *url) for verb in ("logs", "invoke")]
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    reason = "function 'bad': the function does not load: ModuleNotFoundError"
+    reason = f"function '{bad.name}': the function does not load: ModuleNotFoundError"
     assert done.stderr.startswith(f"error: {reason}: No module named 'nothing_of_that_name'")
     assert "error: 1 of 2 functions are not deployed" in done.stderr
     assert "nothing_of_that_name" not in done.stdout  # printed once
-    assert "good is ready at 127.0.0.1:" in done.stdout
-    assert called.stderr.startswith("error: function 'bad' is error: the function does not load")
+    assert f"{good.name} is ready at 127.0.0.1:" in done.stdout
+    reason = f"error: function '{bad.name}' is error: the function does not load"
+    assert called.stderr.startswith(reason)
     assert (
         unread.stderr
         == f"error: {tmp_path / 'none.png'} cannot be read: No such file or directory\n"
@@ -151,21 +153,15 @@ def test_failed_deployment_prints_its_reason(tmp_path: Path) -> None:
         assert each.stderr == f"error: there is no function 'nobody' at {runtime.url}\n"
 
 
-def test_second_deployment_prints_its_own_log_records_only(tmp_path: Path) -> None:
-    source = "def handler(context, event):\n    return 'x'\n"
-    folder = write_function(
-        tmp_path,
-        "echo",
-        source,
-        extras={"convert": {"script": "c.py", "version": os.urandom(8).hex()}},
-    )
+def test_second_deployment_prints_its_own_log_records_only(runtime: Runtime, write: Write) -> None:
+    version = os.urandom(8).hex()  # not converted before
+    folder = write(PLAIN, extras={"convert": {"script": "c.py", "version": version}})
     (folder / "c.py").write_text("")
-    with running([], tmp_path / "state") as runtime:
-        url = ("--url", runtime.url)
-        first, second = command("deploy", folder, *url), command("deploy", folder, *url)
+    url = ("--url", runtime.url)
+    first, second = command("deploy", folder, *url), command("deploy", folder, *url)
     assert "converting the weights with c.py" in first.stdout, first.stderr
     assert "converting the weights" not in second.stdout
-    assert "echo is ready at " in second.stdout
+    assert f"{folder.name} is ready at " in second.stdout
 
 
 @pytest.mark.parametrize(
@@ -469,7 +465,8 @@ def test_token_file_gets_a_random_token_that_only_its_owner_can_read(tmp_path: P
 
 
 def test_deploy_to_nuclio_runs_nuctl(tmp_path: Path) -> None:
-    folder = folder_with_linked_code(tmp_path)
+    folder = write_function(tmp_path, "echo", ECHO)
+    link_shared_code(folder)
     record = tmp_path / "record"
     tools = tmp_path / "tools"
     tools.mkdir()
@@ -609,16 +606,19 @@ def folder_for_a_gpu(tmp_path: Path) -> Path:
     return folder
 
 
-def test_gpu_variant_uses_its_own_requirements_in_every_command(tmp_path: Path) -> None:
+def test_gpu_variant_uses_its_own_requirements_in_every_command(
+    runtime: Runtime, tmp_path: Path
+) -> None:
     folder = folder_for_a_gpu(tmp_path)
-    with running([folder], tmp_path / "state", "--gpu", "yes") as runtime:
-        status = runtime.wait_for("echo", "ready", "error")["status"]
+    with running([folder], tmp_path / "state", "--gpu", "yes") as with_gpu:
+        status = with_gpu.wait_for("echo", "ready", "error")["status"]
         assert status["state"] == "error"
         assert "cvl_for_a_gpu" in status["message"]
-    with running([], tmp_path / "state") as runtime:  # also as an archive over REST
-        assert command("deploy", folder, "--url", runtime.url).returncode == 0
-        deployed = command("deploy", folder, "--gpu", "--url", runtime.url)
-        assert (deployed.returncode, "cvl_for_a_gpu" in deployed.stderr) == (1, True)
+    # also as an archive over REST
+    assert command("deploy", folder, "--url", runtime.url).returncode == 0
+    deployed = command("deploy", folder, "--gpu", "--url", runtime.url)
+    assert (deployed.returncode, "cvl_for_a_gpu" in deployed.stderr) == (1, True)
+    runtime.remove("echo")
     for verb, words in (("fetch", ("--gpu", "yes")), ("check", ("--gpu",))):
         done = command(verb, folder, *words)
         assert (done.returncode, "cvl_for_a_gpu" in done.stdout + done.stderr) == (1, True)
@@ -675,7 +675,7 @@ def test_runtime_does_not_import_django(tmp_path: Path) -> None:
     assert done.stdout == "[]\n", done.stderr
 
 
-def test_handler_gets_converted_weights(tmp_path: Path) -> None:
+def test_handler_gets_converted_weights(runtime: Runtime, write: Write) -> None:
     code = (
         "import os, pathlib\n"
         "def handler(context, event):\n"
@@ -684,20 +684,18 @@ def test_handler_gets_converted_weights(tmp_path: Path) -> None:
     )
     extras = {
         "weights": [{"file": "word.txt", "local": "word.txt", "licence": "MIT"}],
-        "convert": {"script": "convert.py", "version": 1},
+        "convert": {"script": "convert.py", "version": os.urandom(8).hex()},
     }
-    folder = write_function(tmp_path / "functions", "one", code, extras=extras)
+    folder = write(code, extras=extras)
     (folder / "word.txt").write_text("ha")
     (folder / "convert.py").write_text(
         "import pathlib, sys\n"
         "source, target = map(pathlib.Path, sys.argv[1:])\n"
         "(target / 'doubled.txt').write_text((source / 'word.txt').read_text() * 2)\n"
     )
-    cache = {"CVAT_LAMBDA_CACHE": str(tmp_path / "cache")}
-    with running([tmp_path / "functions"], tmp_path / "state", env=cache) as runtime:
-        assert isinstance(runtime, Runtime)
-        runtime.wait_for("one")
-        assert runtime.call("one").text == "haha"
+    runtime.deploy(folder)
+    runtime.wait_for(folder.name)
+    assert runtime.call(folder.name).text == "haha"
 
 
 def test_killed_check_leaves_no_process(tmp_path: Path) -> None:
