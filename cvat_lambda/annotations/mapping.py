@@ -75,11 +75,6 @@ def build_mapping(
     return Mapping(by_name=by_name, function_labels=tuple(function_labels))
 
 
-def mapping_to_json(mapping: Mapping) -> dict[str, Any]:
-    """Write a mapping in the caller's form; ``build_mapping`` of it gives an equal mapping."""
-    return {name: _mapped_json(mapped) for name, mapped in mapping.by_name.items()}
-
-
 def are_compatible(function_label: Label, task_label: Label) -> bool:
     """Tell whether shapes of one label may become shapes of the other."""
     ours, theirs = function_label.type, task_label.type
@@ -88,16 +83,6 @@ def are_compatible(function_label: Label, task_label: Label) -> bool:
     if "skeleton" in (ours, theirs):
         return False
     return "any" in (ours, theirs) or (ours in _LIKE_EACH_OTHER and theirs in _LIKE_EACH_OTHER)
-
-
-def _mapped_json(mapped: MappedLabel) -> dict[str, Any]:
-    shown: dict[str, Any] = {
-        "name": mapped.task_label.name,
-        "attributes": {name: attribute.name for name, attribute in mapped.attributes.items()},
-    }
-    if mapped.function_label.type == "skeleton":
-        shown["sublabels"] = {name: _mapped_json(sub) for name, sub in mapped.sublabels.items()}
-    return shown
 
 
 def _default_labels(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cvat_lambda.annotations.serialize import shape_to_json
-from cvat_lambda.annotations.types import LabeledData, Shape, Track, TrackedShape
+from cvat_lambda.annotations.types import Shape, Track, TrackedShape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,13 +119,3 @@ class Linker:
             z_order=shape.z_order,
             attributes=tuple(a for a in shape.attributes if a.spec_id in self._mutable),
         )
-
-
-def replace_joined(data: LabeledData, linked: Linked) -> LabeledData:
-    """Return annotations with the joined rectangles replaced by their tracks, the rest kept."""
-    joined = {id(shape) for shape in linked.joined}
-    return LabeledData(
-        tags=data.tags,
-        shapes=tuple(shape for shape in data.shapes if id(shape) not in joined),
-        tracks=data.tracks + linked.tracks,
-    )

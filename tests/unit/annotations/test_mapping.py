@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cvat_lambda.annotations.errors import MappingError
-from cvat_lambda.annotations.mapping import are_compatible, build_mapping, mapping_to_json
+from cvat_lambda.annotations.mapping import are_compatible, build_mapping
 from cvat_lambda.annotations.types import Attribute, Label, LabelType
 
 
@@ -161,19 +161,6 @@ def test_are_compatible_compares_label_types(
     assert are_compatible(Label(name="a", type=ours), Label(name="b", type=theirs)) is fits
 
 
-def test_a_mapping_written_as_json_builds_the_same_mapping() -> None:
-    mapping = build_mapping(None, FUNCTION, TASK)
-    assert build_mapping(mapping_to_json(mapping), FUNCTION, TASK) == mapping
-    assert mapping_to_json(mapping)["body"] == {
-        "name": "body",
-        "attributes": {},
-        "sublabels": {
-            "2": {"name": "2", "attributes": {}},
-            "3": {"name": "3", "attributes": {}},
-        },
-    }
-
-
 def test_mapped_task_label_without_an_id_raises_value_error() -> None:
     with pytest.raises(ValueError, match="have ids"):
         build_mapping(None, FUNCTION, (Label(name="face", type="rectangle"),))
@@ -209,4 +196,3 @@ def test_any_mapping_is_checked_or_raises_a_mapping_error(raw: object) -> None:
     for each in mapping.by_name.values():
         assert are_compatible(each.function_label, each.task_label)
         assert each.task_label in TASK
-    assert build_mapping(mapping_to_json(mapping), FUNCTION, TASK) == mapping

@@ -13,9 +13,8 @@ from cvat_lambda.annotations.track_linking import (
     Linker,
     boxes_to_json,
     rectangles_by_frame,
-    replace_joined,
 )
-from cvat_lambda.annotations.types import AttributeValue, LabeledData, Shape, Tag
+from cvat_lambda.annotations.types import AttributeValue, Shape
 
 
 def box(frame: int, x: float = 0.0, **fields: Any) -> Shape:
@@ -139,17 +138,6 @@ def test_boxes_are_sent_to_the_function_as_complete_shapes() -> None:
         "points": [5.0, 0.0, 15.0, 20.0],
         "id": 305,
     }
-
-
-def test_other_annotations_are_kept_beside_the_tracks() -> None:
-    polygon = Shape(type="polygon", frame=0, label_id=1, points=(0, 0, 5, 0, 5, 5))
-    first, second, unmatched = box(0), box(1), box(1, 50)
-    data = LabeledData(tags=(Tag(frame=0, label_id=3),), shapes=(first, polygon, second, unmatched))
-    linked = link(([first], None), ([second, unmatched], [0]), last_frame=1)
-    replaced = replace_joined(data, linked)
-    assert replaced.tags == data.tags
-    assert replaced.shapes == (polygon, unmatched)
-    assert replaced.tracks == linked.tracks
 
 
 @given(st.data(), st.lists(st.integers(0, 4), min_size=1, max_size=8))
