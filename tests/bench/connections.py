@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,26 +30,31 @@ HEAD = b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
 
 def run(*, short: bool = False) -> Iterator[dict[str, Any]]:
     """Yield a row for each measurement."""
-    probes = 40 if short else 200
-    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-        home = Path(name)
-        stand.prepare(home)
-        task_id, sessions = make_users()
-        function_port = stack.enter_context(stand.function_process(LATENCY_MS, workers=4))
+    with tempfile.TemporaryDirectory() as name:
+        stand.prepare(Path(name))
+        yield from measure(Path(name), short=short)
+
+
+def measure(home: Path, *, short: bool) -> Iterator[dict[str, Any]]:
+    """Yield the rows. Django and its database are set up."""
+    probes, divisor = (40, 10) if short else (200, 1)
+    idle, dripping, calls = IDLE // divisor, DRIPPING // divisor, CALLS // divisor
+    task_id, sessions = make_users()
+    states: dict[str, Callable[[int], Any]] = {
+        "nobody else": quiet,
+        f"{idle} idle connections": partial(idle_connections, idle),
+        f"{dripping} dripping connections": partial(dripping_connections, dripping),
+        f"{calls} slow calls": partial(slow_calls, calls, task_id, sessions),
+    }
+    with stand.function_process(LATENCY_MS, workers=4) as function_port:
         add_function(function_port)
-        port = stack.enter_context(web_processes(home))
-        states: dict[str, Callable[[int], Any]] = {
-            "nobody else": quiet,
-            f"{IDLE} idle connections": idle_connections,
-            f"{DRIPPING} dripping connections": dripping_connections,
-            f"{CALLS} slow calls": lambda port: slow_calls(port, task_id, sessions),
-        }
-        for label, state in states.items():
-            with state(port):
-                health = sorted(probe(port, "/health", None) for _ in range(probes))
-                page = max(probe(port, "/", sessions[-1]) for _ in range(probes // 4))
-            yield row(f"/health p99, {label}", health[int(len(health) * 0.99)], HEALTH_P99_MS)
-            yield row(f"page, slowest, {label}", page, PAGE_MAX_MS)
+        with web_processes(home) as port:
+            for label, state in states.items():
+                with state(port):
+                    health = sorted(probe(port, "/health", None) for _ in range(probes))
+                    page = max(probe(port, "/", sessions[-1]) for _ in range(probes // 4))
+                yield row(f"/health p99, {label}", health[int(len(health) * 0.99)], HEALTH_P99_MS)
+                yield row(f"page, slowest, {label}", page, PAGE_MAX_MS)
 
 
 def row(name: str, value_ms: float, goal_ms: float) -> dict[str, Any]:
@@ -81,15 +87,15 @@ def quiet(port: int) -> Iterator[None]:
 
 
 @contextmanager
-def idle_connections(port: int) -> Iterator[None]:
+def idle_connections(number: int, port: int) -> Iterator[None]:
     with ExitStack() as stack:
-        for _ in range(IDLE):
+        for _ in range(number):
             stack.enter_context(socket.create_connection(("127.0.0.1", port)))
         yield
 
 
 @contextmanager
-def dripping_connections(port: int) -> Iterator[None]:
+def dripping_connections(number: int, port: int) -> Iterator[None]:
     """Connect clients that never finish the head of their request."""
     stopped = threading.Event()
 
@@ -103,7 +109,7 @@ def dripping_connections(port: int) -> Iterator[None]:
 
     with ExitStack() as stack:
         clients = []
-        for _ in range(DRIPPING):
+        for _ in range(number):
             client = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
             client.send(HEAD)
             clients.append(client)
@@ -117,7 +123,7 @@ def dripping_connections(port: int) -> Iterator[None]:
 
 
 @contextmanager
-def slow_calls(port: int, task_id: int, sessions: list[str]) -> Iterator[None]:
+def slow_calls(calls: int, task_id: int, sessions: list[str], port: int) -> Iterator[None]:
     """Connect clients that call the slow function repeatedly."""
     stopped, statuses = threading.Event(), Counter[int]()
 
@@ -138,7 +144,7 @@ def slow_calls(port: int, task_id: int, sessions: list[str]) -> Iterator[None]:
                 stopped.wait(float(answer.headers.get("Retry-After", 1)))
 
     threads = [
-        threading.Thread(target=call, args=(sessions[number % USERS],)) for number in range(CALLS)
+        threading.Thread(target=call, args=(sessions[number % USERS],)) for number in range(calls)
     ]
     for thread in threads:
         thread.start()

@@ -41,7 +41,7 @@ from tests.functions.__main__ import folders, stand_ins
 from tests.integration.runtime.harness import REPOSITORY, Runtime, running
 
 SERVERLESS = REPOSITORY / "serverless"
-IMAGES = REPOSITORY / "tests" / "data" / "images"
+IMAGES = REPOSITORY / "cvat_lambda" / "server" / "photographs"
 CALL_TIMEOUT_S = 600.0
 SHORT = ("openvino-ssdlite-person", "openvino-nanodet-coco")  # the functions of a short run
 MAX_LOAD = 0.25  # highest 1-minute load average per core for --table

@@ -233,6 +233,11 @@ def _runs(process: psutil.Process) -> bool:
 def run(short: bool) -> list[dict[str, Any]]:
     """Return the rows of this benchmark."""
     set_up_django()
+    return measure(short=short)
+
+
+def measure(*, short: bool) -> list[dict[str, Any]]:
+    """Return the rows. Django and its database are set up."""
     with tempfile.TemporaryDirectory() as folder:
         load = run_load(Path(folder), calls=400 if short else 10_000, clients=32, kill_every_s=1.0)
     durations = sorted(load.durations_s)

@@ -35,9 +35,12 @@ class Size:
     with_outcomes: int = 200  # requests that have an outcome for each frame
 
 
+SHORT = Size(functions=100, tasks=10, requests=400, with_outcomes=2)
+
+
 def run(*, short: bool = False) -> Iterator[dict[str, Any]]:
     """Yield a row for each address."""
-    size = Size(functions=100, tasks=10, requests=400, with_outcomes=2) if short else Size()
+    size = SHORT if short else Size()
     with tempfile.TemporaryDirectory() as name:
         stand.prepare(Path(name))
         began = time.monotonic()
