@@ -50,6 +50,24 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return max(2, len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 2)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the fast unit tests last, so that no worker is busy with a slow file at the end.
+
+    The order is random otherwise: pytest-randomly has shuffled the files, and the tests of a file.
+    """
+    items.sort(key=lambda item: REPOSITORY / "tests" / "unit" in item.path.parents)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say how to repeat the random order of this run."""
+    if config.pluginmanager.hasplugin("randomly"):
+        seed = config.getoption("randomly_seed")
+        terminalreporter.write_line(f"The order was random; --randomly-seed={seed} repeats it.")
+
+
 @pytest.fixture(autouse=True)
 def media_root(settings: Settings, tmp_path: Path) -> Path:
     """Give each test its own media folder."""
