@@ -101,7 +101,7 @@ class VideoTracker(Tracker[Memory]):
 
     def __init__(self, model: Any, square: SquareInput, device: torch.device) -> None:
         self._model = model
-        self._square = square
+        self.square = square
         self._device = device
         self._bank = MemoryBank(int(os.environ.get("SAM2_MEMORIES") or MAX_OBJECTS))
         config = model.config
@@ -157,7 +157,7 @@ class VideoTracker(Tracker[Memory]):
             if start.mask is not None:
                 session.add_mask_inputs(index, 0, self._mask_input(start.mask))
                 continue
-            points = np.array(start.points) * self._square.scale((image.shape[0], image.shape[1]))
+            points = np.array(start.points) * self.square.scale((image.shape[0], image.shape[1]))
             inputs = {
                 "point_coords": torch.from_numpy(points)[None, None].float(),
                 "point_labels": torch.tensor([[start.kinds]], dtype=torch.int32),
@@ -240,14 +240,14 @@ class VideoTracker(Tracker[Memory]):
 
         The model's memory attention casts to the session's float32; autocast does the rest.
         """
-        pixels = self._square.prepare(image, self._device)
+        pixels = self.square.prepare(image, self._device)
         with half_precision(self._device):
             outputs = self._model(inference_session=session, frame=pixels, frame_idx=frame)
         return outputs.pred_masks.float()
 
     def _mask_input(self, mask: Mask) -> Tensor:
         """Return a mask in the size of the model's input, as the library's processor makes it."""
-        side = self._square.side
+        side = self.square.side
         pixels = torch.from_numpy(mask)[None, None].float()
         if mask.shape != (side, side):
             pixels = functional.interpolate(

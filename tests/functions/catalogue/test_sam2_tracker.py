@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from tests.functions.catalogue.harness import SERVERLESS, encoded
 from tests.functions.catalogue.recipes import random_picture
+
+if TYPE_CHECKING:
+    from common.huggingface.video import VideoTracker
 
 torch = pytest.importorskip("torch", reason="the models need PyTorch")
 transformers = pytest.importorskip("transformers", reason="the models are those of transformers")
@@ -56,7 +59,7 @@ def library_logits(folder: Path, tracker: Any) -> np.ndarray:
     from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
     model = transformers.Sam2VideoModel.from_pretrained(folder).eval()
-    prepare = tracker._square.prepare
+    prepare = tracker.square.prepare
     session = Sam2VideoInferenceSession(video_height=HEIGHT, video_width=WIDTH, dtype=torch.float32)
     scale = np.array([64 / WIDTH, 64 / HEIGHT])
     corners = np.array(BOX, dtype=float).reshape(2, 2) * scale
@@ -101,7 +104,7 @@ def shape_mask(shape: dict[str, Any] | None) -> np.ndarray:
 
 
 def test_masks_of_many_objects_over_a_clip_equal_those_of_the_library(
-    tracker: Any, folder: Path
+    tracker: VideoTracker, folder: Path
 ) -> None:
     expected = library_logits(folder, tracker)
     starting = [
@@ -121,7 +124,7 @@ def test_masks_of_many_objects_over_a_clip_equal_those_of_the_library(
     assert {(logits > 0).any() for logits in expected.reshape(-1, HEIGHT, WIDTH)} != {False}
 
 
-def test_answers_have_the_type_with_which_an_object_started(tracker: Any) -> None:
+def test_answers_have_the_type_with_which_an_object_started(tracker: VideoTracker) -> None:
     mask = {"type": "mask", "points": [0, 1200, 30, 30, 69, 59]}
     answer = call(tracker, 0, shapes=[*starts(), mask])
     kinds = [None if shape is None else shape["type"] for shape in answer["shapes"]]
@@ -135,7 +138,9 @@ def test_answers_have_the_type_with_which_an_object_started(tracker: Any) -> Non
     assert np.allclose([left, top, right, bottom], [30, 30, 69, 59], atol=3)
 
 
-def test_clip_equals_single_calls_and_single_calls_equal_a_resumed_clip(tracker: Any) -> None:
+def test_clip_equals_single_calls_and_single_calls_equal_a_resumed_clip(
+    tracker: VideoTracker,
+) -> None:
     shapes = [*starts(), {"type": "mask", "points": [0, 1200, 30, 30, 69, 59]}]
     single = [call(tracker, 0, shapes=shapes)]
     for number in range(1, 10):
@@ -149,7 +154,7 @@ def test_clip_equals_single_calls_and_single_calls_equal_a_resumed_clip(tracker:
 
 
 def test_objects_that_started_on_different_frames_are_followed_together_as_if_alone(
-    tracker: Any,
+    tracker: VideoTracker,
 ) -> None:
     mask = {"type": "mask", "points": [0, 1200, 30, 30, 69, 59]}
     first = call(tracker, 0, shapes=[mask])["states"]
@@ -161,7 +166,7 @@ def test_objects_that_started_on_different_frames_are_followed_together_as_if_al
 
 
 def test_handle_of_another_worker_is_unknown_and_the_object_starts_anew_from_its_shape(
-    tracker: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+    tracker: VideoTracker, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from common.errors import StateUnknown
 
@@ -203,6 +208,6 @@ def test_bank_drops_the_memories_that_were_used_least_recently(
         (None, "is empty and has no state"),
     ],
 )
-def test_wrong_start_is_refused(tracker: Any, shape: object, message: str) -> None:
+def test_wrong_start_is_refused(tracker: VideoTracker, shape: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call(tracker, 0, shapes=[shape])

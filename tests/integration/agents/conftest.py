@@ -9,6 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from PIL import Image
+from pytest_django import Settings
 
 from cvat_lambda.agents.wakeups import get_wakeups
 from cvat_lambda.engine.standalone import models
@@ -25,7 +26,7 @@ ClientFor = Callable[["User | None"], Client]
 
 
 @pytest.fixture(autouse=True)
-def short_limits(settings: Any, clean_redis: str) -> Iterator[None]:
+def short_limits(settings: Settings, clean_redis: str) -> Iterator[None]:
     """Short time limits, and a subscription of its own for each test."""
     settings.CVAT_LAMBDA_FUNCTIONS_REFRESH_S = 0
     settings.CVAT_LAMBDA_AGENT_LEASE_S = 2.0

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import secrets
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from django.db import connection
 from django.test import Client
+
+from tests.waiting import wait_for
 
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
 CAR = {"name": "car", "type": "rectangle", "attributes": []}
@@ -46,12 +48,8 @@ class ScriptedAgent:
 
     def wait_for_work(self, category: str = "batch", timeout_s: float = 20.0) -> dict[str, Any]:
         """Poll until there is an entry, and return it."""
-        until = time.monotonic() + timeout_s
-        while time.monotonic() < until:
-            if found := self.acquire(category):
-                return found
-            time.sleep(0.02)
-        raise AssertionError("no entry came")
+        read = partial(self.acquire, category)
+        return wait_for("an entry", read, timeout_s=timeout_s) or {}
 
     def serve(self, answer: Answer) -> bool:
         """Answer one entry, interactive ones first; return False if there is none."""

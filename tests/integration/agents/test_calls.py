@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from cvat_lambda.agents.models import QueueEntry
 from cvat_lambda.engine.standalone import models
@@ -62,7 +63,7 @@ def test_call_without_an_agent_answers_503_with_a_reason(call: Call) -> None:
 
 
 def test_call_while_all_agents_are_busy_answers_503(
-    settings: Any, agent: ScriptedAgent, call: Call, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, agent: ScriptedAgent, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from cvat_lambda.functions import metadata
 

@@ -120,7 +120,7 @@ def test_update_renews_the_lease_and_stores_the_progress(agent: ScriptedAgent) -
 
 
 @pytest.mark.parametrize("progress", [-0.1, 1.1, "0.5", None, True])
-def test_update_with_a_wrong_progress_is_refused(agent: ScriptedAgent, progress: Any) -> None:
+def test_update_with_a_wrong_progress_is_refused(agent: ScriptedAgent, progress: object) -> None:
     entry_id = enqueue(agent.native_pk)
     agent.acquire()
     assert agent.post(f"{entry_id}/update", progress=progress).status_code == 400
@@ -137,7 +137,9 @@ def test_agent_that_asks_again_loses_the_entry_that_it_had(agent: ScriptedAgent)
 
 
 @pytest.mark.parametrize("agent_id", ["", "x" * 32, "a" * 31, "a" * 33, 5, None])
-def test_acquire_with_a_malformed_agent_id_is_refused(agent: ScriptedAgent, agent_id: Any) -> None:
+def test_acquire_with_a_malformed_agent_id_is_refused(
+    agent: ScriptedAgent, agent_id: object
+) -> None:
     response = agent.post("acquire", request_category="batch", agent_id=agent_id)
     assert response.status_code == 400
     assert "agent_id" in response.json()

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from django.contrib.auth.models import User
 from PIL import Image
+from pytest_django import Settings
 
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.standalone.access import StandaloneAccess
@@ -101,7 +102,7 @@ def test_texts_of_the_function_are_its_labels_and_a_call_may_carry_others(
 
 
 def test_a_request_with_a_text_writes_shapes_of_the_mapped_label(
-    functions: Runtime, transactional_db: None, clean_redis: str, settings: Any, alice: User,
+    functions: Runtime, transactional_db: None, clean_redis: str, settings: Settings, alice: User,
     tmp_path: Path,
 ) -> None:  # fmt: skip
     settings.CVAT_LAMBDA_PLATFORM_URL = functions.url

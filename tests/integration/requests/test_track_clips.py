@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from cvat_lambda.functions.models import Function
 from cvat_lambda.gateway.cancel import CancelToken
@@ -79,7 +80,7 @@ calls: list[list[int]] = []  # the frames of each call of the tracker
     ],
 )
 def test_frames_are_sent_in_clips_in_the_order_of_the_direction(
-    tracker: Function, make_task: Make, start: Start, direction: Any, expected: list[list[int]]
+    tracker: Function, make_task: Make, start: Start, direction: str, expected: list[list[int]]
 ) -> None:
     task = make_task(10)
     tracking = follow(box(5, 20), direction=direction)
@@ -129,7 +130,7 @@ def test_frame_with_an_error_in_a_clip_fails_alone_with_the_message_of_the_funct
     ],
 )
 def test_clip_that_fails_is_repeated_with_single_frames(
-    tracker: Function, function: FunctionServer, make_task: Make, start: Start, answer: Any
+    tracker: Function, function: FunctionServer, make_task: Make, start: Start, answer: object
 ) -> None:
     function.behave = lambda payload: answer if "images" in payload else behave(payload)
     task = make_task(6)
@@ -171,7 +172,7 @@ def test_object_that_is_lost_inside_a_clip_ends_with_stop_when_lost(
 
 
 def test_resumed_run_with_clips_writes_the_tracks_of_an_undisturbed_run(
-    tracker: Function, function: FunctionServer, make_task: Make, start: Start, settings: Any
+    tracker: Function, function: FunctionServer, make_task: Make, start: Start, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_BATCH_FRAMES = 3  # less than a clip: a clip is written as a whole
     task = make_task(20)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from threading import Event
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from cvat_lambda.annotations.rle import decode, encode
 from cvat_lambda.annotations.types import LabeledData, Track, TrackedShape
@@ -141,9 +142,12 @@ class Detections:
         ]
 
 
+DetectCars = Callable[[Callable[[int], list[float]]], Detections]
+
+
 @pytest.fixture
-def detector(transactional_db: None) -> Any:
-    """A function that stores a detector with the given behaviour."""
+def detector(transactional_db: None) -> Iterator[DetectCars]:
+    """Return a function that stores a detector with the given behaviour."""
     with function_server() as server:
         store_function(server.url, "detector")
 
@@ -160,7 +164,7 @@ def detected(every: int = 3, **fields: Any) -> Tracking:
 
 
 def test_detector_starts_objects_on_every_kth_frame_and_the_tracker_follows_between(
-    tracker: Function, detector: Any, make_task: Make, start: Start
+    tracker: Function, detector: DetectCars, make_task: Make, start: Start
 ) -> None:
     """A second car comes into view on frame 4; the detector sees it on frame 6."""
     detections = detector(lambda frame: [5 + STEP * frame, *([40] if frame >= 4 else [])])
@@ -176,7 +180,7 @@ def test_detector_starts_objects_on_every_kth_frame_and_the_tracker_follows_betw
 
 
 def test_object_that_the_detector_misses_twice_ends_and_may_be_found_again(
-    tracker: Function, detector: Any, make_task: Make, start: Start
+    tracker: Function, detector: DetectCars, make_task: Make, start: Start
 ) -> None:
     detector(lambda frame: [] if frame in (2, 4) else [5 + STEP * min(frame, 4)])
     task = make_task(8)
@@ -193,7 +197,7 @@ def test_object_that_the_detector_misses_twice_ends_and_may_be_found_again(
 
 
 def test_tracker_that_drifts_is_corrected_by_the_detector(
-    tracker: Function, detector: Any, make_task: Make, start: Start
+    tracker: Function, detector: DetectCars, make_task: Make, start: Start
 ) -> None:
     detector(lambda frame: [5 + (STEP - 1) * frame])  # the car is slower than the tracker says
     task = make_task(4)
@@ -206,10 +210,10 @@ def test_tracker_that_drifts_is_corrected_by_the_detector(
 
 
 def test_failed_detection_fails_its_frame_and_the_tracker_continues(
-    tracker: Function, detector: Any, make_task: Make, start: Start
+    tracker: Function, detector: DetectCars, make_task: Make, start: Start
 ) -> None:
     detections = detector(lambda frame: [5 + STEP * frame])
-    detections.cars = lambda frame: 1 / 0 if frame == 3 else [5 + STEP * frame]
+    detections.cars = lambda frame: [1 / 0] if frame == 3 else [5 + STEP * frame]
     task = make_task(6)
     request = run(start(function_id="tracker", task_id=task.pk, tracking=detected()))
     assert (request.done, request.failed) == (5, 1)
@@ -234,7 +238,7 @@ def test_failed_detection_fails_its_frame_and_the_tracker_continues(
 )
 def test_unusable_detector_of_a_start_is_refused(
     tracker: Function,
-    detector: Any,
+    detector: DetectCars,
     make_task: Make,
     start: Start,
     tracking: Tracking,
@@ -462,7 +466,7 @@ def test_masks_of_a_tracker_become_a_mask_on_each_frame_in_a_group_of_the_object
 
 
 def test_cancelled_request_keeps_what_was_tracked_and_a_retry_completes_it(
-    tracker: Function, function: FunctionServer, make_task: Make, start: Start, settings: Any
+    tracker: Function, function: FunctionServer, make_task: Make, start: Start, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_BATCH_FRAMES = 1
     task = make_task(8)
@@ -497,7 +501,7 @@ def test_cancelled_request_keeps_what_was_tracked_and_a_retry_completes_it(
 
 
 def test_cancel_with_undo_keeps_no_tracks(
-    tracker: Function, function: FunctionServer, make_task: Make, start: Start, settings: Any
+    tracker: Function, function: FunctionServer, make_task: Make, start: Start, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_BATCH_FRAMES = 1
     task = make_task(6)

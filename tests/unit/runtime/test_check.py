@@ -133,7 +133,7 @@ def test_invalid_answer_of_a_tracker_is_described(answer: object, problem: str) 
         ({"results": [[None], [None]]}, "needs the list 'states'"),
     ],
 )
-def test_invalid_answer_of_a_tracker_to_a_clip_is_described(answer: Any, problem: str) -> None:
+def test_invalid_answer_of_a_tracker_to_a_clip_is_described(answer: object, problem: str) -> None:
     found = " / ".join(clip_problems(answer, 1, 2))
     assert problem in found
     assert bool(found) == bool(problem)
