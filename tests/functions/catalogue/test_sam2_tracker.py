@@ -178,7 +178,8 @@ def test_handle_of_another_worker_is_unknown_and_the_object_starts_anew_from_its
         call(other, 1, states=[known, state])
     assert caught.value.objects == [1]
     anew = call(other, 1, shapes=[None, mask], states=[known, None])
-    assert all(shape is not None for shape in anew["shapes"])
+    assert anew["shapes"][1]["type"] == "mask"
+    assert len(anew["states"]) == 2
 
 
 def test_bank_drops_the_memories_that_were_used_least_recently(
