@@ -84,7 +84,7 @@ def make_clip(seed: int, frames: int = 160) -> Clip:
             phase=choose.uniform(0, 2 * math.pi),
             growth=choose.uniform(1.1, 1.5),
             growth_period=choose.uniform(90, 160),
-            leaves=frames // 2 if index == 0 else None,
+            leaves=max(frames // 2, 45) if index == 0 else None,
             size=(size := choose.uniform(56, 96), size * part.height / part.width),
         )
         for index, part in enumerate(parts)

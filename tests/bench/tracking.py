@@ -2,6 +2,9 @@
 
 Each step of a clip sends a frame and the states of the step before, as an annotator's client does.
 The objects of one call are one batch, so the time per object should be lower with many objects.
+
+On generated clips with known truth the packaged tracker is compared with OpenCV's CSRT and KCF in
+one process: see `tests.bench.tracker_comparison`.
 """
 
 from __future__ import annotations
@@ -9,7 +12,9 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import statistics
+import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -19,11 +24,28 @@ import numpy as np
 import requests
 from PIL import Image
 
+from cvat_lambda.runtime.commands import read_config
+from cvat_lambda.runtime.deploy.prepare import make_preparer
+from cvat_lambda.runtime.environments.build import EnvironmentBuilder
+from cvat_lambda.runtime.paths import cache_folder
 from tests.bench.functions import IMAGES, SERVERLESS, Row, row
 from tests.integration.runtime.harness import running
 
 TRACKER = "openvino-siamese-mobilenetv2"
 FOLDER = SERVERLESS / "openvino" / "cvat_lambda" / "siamese_mobilenetv2"
+REPOSITORY = SERVERLESS.parent
+COMPARED_WITH = (  # a dependency of this benchmark alone
+    "numpy==2.4.6",
+    "opencv-contrib-python-headless==5.0.0.93",
+    "openvino==2026.4.1",
+    "pillow==13.0.0",
+)
+FIGURES = (  # of tracker_comparison, their units, and whether more is better
+    ("iou", "IoU", True),
+    ("success", "share", True),
+    ("switches", "switches", False),
+    ("ms_per_object", "ms CPU", False),
+)
 SIZE = (640, 480)
 OBJECTS = (1, 8)
 LEAST_IOU = 0.5  # a step holds its object if box and object overlap so much
@@ -38,7 +60,40 @@ def run(short: bool) -> list[Row]:
     ):
         runtime.wait_for(TRACKER)
         url = runtime.address(TRACKER)
-        return [item for count in OBJECTS for item in measure(url, count, frames)]
+        rows = [item for count in OBJECTS for item in measure(url, count, frames)]
+    return rows + compare_trackers(short)
+
+
+def compare_trackers(short: bool) -> list[Row]:
+    """Return the figures of the packaged tracker and of OpenCV's on the same generated clips."""
+    prepared = make_preparer(offline=False, licences=()).prepare(read_config(FOLDER), print_nothing)
+    builder = EnvironmentBuilder(cache_folder() / "environments")
+    with tempfile.TemporaryDirectory() as scratch:
+        Path(scratch, "requirements.txt").write_text("\n".join(COMPARED_WITH), encoding="utf-8")
+        environment = builder.prepare(Path(scratch), None, print_nothing)
+    command = [str(environment.interpreter), "-m", "tests.bench.tracker_comparison"]
+    seeds, frames = (["0"], "20") if short else (["0", "1", "2", "3"], "160")
+    paths = os.pathsep.join((str(REPOSITORY), str(FOLDER)))
+    done = subprocess.run(
+        [*command, *seeds, "--frames", frames],
+        env={**prepared.environment, "PYTHONPATH": paths, "CVAT_LAMBDA_THREADS": "1"},
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    found = {each["tracker"]: each for each in map(json.loads, done.stdout.splitlines())}
+    rows = []
+    for name, figures in found.items():
+        goal = found["csrt"] if name == "siamese" else {}
+        for figure, unit, higher_is_better in FIGURES:
+            made = row(f"clips_{name}_{figure}", 0, unit, higher_is_better)
+            rows.append({**made, "value": round(figures[figure], 3), "goal": goal.get(figure)})
+    return rows
+
+
+def print_nothing(line: str) -> None:
+    """Drop a line of progress."""
 
 
 def measure(url: str, objects: int, frames: int) -> list[Row]:
