@@ -1,7 +1,8 @@
 """A siamese tracker: it searches for the features of an object in its last surroundings.
 
 The geometry is that of SiamFC (arXiv:1606.09549). The exemplar is cut with a margin of context. The
-search patch is twice as wide. A Hann window prefers small motions, and three scales are tried. The
+search patch is twice as wide, and a Hann window prefers small motions. At the new position, patches
+of the exemplar's size are compared at three scales: they cost a quarter of a search patch. The
 features are two layers of MobileNetV2 trained on ImageNet, compared by normalised correlation. The
 exemplar is never updated, so the tracker cannot adapt to the background by mistake.
 """
@@ -9,7 +10,7 @@ exemplar is never updated, so the tracker cannot adapt to the background by mist
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,7 +37,8 @@ SEARCH = 256  # side of the search patch, pixels: twice the context
 MAX_CELLS = tuple(EXEMPLAR // stride for stride in STRIDES)
 MIN_CELLS = 3  # a smaller kernel matches anything
 CONTEXT = 0.5  # margin on each side, as a share of width + height
-SCALES = (0.964, 1.0, 1.0375)
+SCALES = (1 / 1.05, 1.0, 1.05)
+SCALE_REACH = 2  # cells around the middle in which a scale's response is looked for
 SCALE_PENALTY = 0.985  # factor on the response of a changed scale
 SCALE_DAMPING = 0.3  # share of a change of scale that is applied per frame
 RESPONSE = 128  # side of the response map: two pixels of the search patch a cell
@@ -44,7 +46,7 @@ STEP = SEARCH // RESPONSE
 WINDOW = 0.35  # weight of the Hann window
 LOST = 0.15  # correlation below which the object counts as hidden: its box stays
 MIN_SIDE = 4.0  # of a box, pixels
-OBJECTS_AT_ONCE = 16  # bounds the memory of one pass through the network
+PATCHES_AT_ONCE = 48  # bounds the memory of one pass through the network
 
 
 @dataclass(frozen=True)
@@ -100,16 +102,29 @@ class SiameseTracker(BoxTracker[Target]):
 
     def follow(self, image: NDArray[np.uint8], targets: Sequence[Target]) -> list[Target]:
         """Return each target where it is on the next image."""
-        patches = [
-            _patch(image, target.box, 2 * context(target.box) * scale, SEARCH, target.fill)
-            for target in targets
-            for scale in SCALES
+        searched = self._features(
+            [
+                _patch(image, target.box, 2 * context(target.box), SEARCH, target.fill)
+                for target in targets
+            ]
+        )
+        found = [
+            _displaced(target, features, image)
+            for target, features in zip(targets, searched, strict=True)
         ]
-        features = self._features(patches)
-        count = len(SCALES)
+        seen = [target for target, is_seen in found if is_seen]
+        scaled = iter(
+            self._features(
+                [
+                    _patch(image, target.box, context(target.box) * scale, EXEMPLAR, target.fill)
+                    for target in seen
+                    for scale in SCALES
+                ]
+            )
+        )
         return [
-            _moved(target, features[number * count : (number + 1) * count], image)
-            for number, target in enumerate(targets)
+            _rescaled(target, [next(scaled) for _ in SCALES], image) if is_seen else target
+            for target, is_seen in found
         ]
 
     def box(self, target: Target) -> NDArray[np.float64]:
@@ -147,8 +162,8 @@ class SiameseTracker(BoxTracker[Target]):
     def _features(self, patches: Sequence[NDArray[np.uint8]]) -> list[list[Floats]]:
         """Return the layers of each patch, each (channels, rows, columns)."""
         features: list[list[Floats]] = []
-        for first in range(0, len(patches), OBJECTS_AT_ONCE * len(SCALES)):
-            batch = patches[first : first + OBJECTS_AT_ONCE * len(SCALES)]
+        for first in range(0, len(patches), PATCHES_AT_ONCE):
+            batch = patches[first : first + PATCHES_AT_ONCE]
             layers = self._network(prepare(batch))
             features += [[layer[number] for layer in layers] for number in range(len(batch))]
         return features
@@ -233,21 +248,44 @@ def _resampled(correlation: Floats, kernel: Floats, stride: int) -> Floats:
     )
 
 
-def _moved(target: Target, scales: Sequence[Sequence[Floats]], image: NDArray[np.uint8]) -> Target:
-    """Return the target at the best displacement and scale."""
-    responses = np.stack([respond(features, target.kernels) for features in scales])
-    penalties = np.array([1.0 if scale == 1.0 else SCALE_PENALTY for scale in SCALES])
-    preferred = responses * penalties[:, None, None] * (1 - WINDOW) + _WINDOW * (WINDOW / 2)
-    best, row, column = map(int, np.unravel_index(int(preferred.argmax()), preferred.shape))
-    if responses[best, row, column] < LOST:
+def _displaced(
+    target: Target, features: Sequence[Floats], image: NDArray[np.uint8]
+) -> tuple[Target, bool]:
+    """Return the target at the best displacement, and whether it is seen there."""
+    response = respond(features, target.kernels)
+    preferred = response * (1 - WINDOW) + _WINDOW * (WINDOW / 2)
+    row, column = map(int, np.unravel_index(int(preferred.argmax()), preferred.shape))
+    if response[row, column] < LOST:
         box = _inside(target.centre, target.size, image)  # a frame may be smaller than the last
-        return Target(box=box, kernels=target.kernels, fill=target.fill)
-    scale = SCALES[best]
-    pixels = 2 * context(target.box) * scale / RESPONSE  # a cell of the response
-    peak = np.array([_peak(preferred[best, row], column), _peak(preferred[best, :, column], row)])
+        return replace(target, box=box), False
+    pixels = 2 * context(target.box) / RESPONSE  # a cell of the response
+    peak = np.array([_peak(preferred[row], column), _peak(preferred[:, column], row)])
     centre = target.centre + (peak - (RESPONSE - 1) / 2) * pixels
+    return replace(target, box=_inside(centre, target.size, image)), True
+
+
+def _rescaled(
+    target: Target, scales: Sequence[Sequence[Floats]], image: NDArray[np.uint8]
+) -> Target:
+    """Return the target at the best of the scales, of which a share is applied."""
+    responses = [_middle_response(features, target.kernels) for features in scales]
+    penalties = [1.0 if scale == 1.0 else SCALE_PENALTY for scale in SCALES]
+    scale = SCALES[int(np.argmax(np.multiply(responses, penalties)))]
     size = target.size * (1 + SCALE_DAMPING * (scale - 1))
-    return Target(box=_inside(centre, size, image), kernels=target.kernels, fill=target.fill)
+    return replace(target, box=_inside(target.centre, size, image))
+
+
+def _middle_response(features: Sequence[Floats], kernels: Sequence[Floats]) -> float:
+    """Return the mean over the layers of the best correlation near the middle."""
+    best = []
+    for layer, kernel in zip(features, kernels, strict=True):
+        correlation = correlate(layer, kernel)
+        middle = [(cells - 1) // 2 for cells in correlation.shape]
+        rows, columns = (
+            slice(max(0, place - SCALE_REACH), place + SCALE_REACH + 1) for place in middle
+        )
+        best.append(correlation[rows, columns].max())
+    return float(np.mean(best))
 
 
 def _peak(values: Floats, index: int) -> float:
