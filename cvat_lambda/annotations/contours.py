@@ -90,7 +90,7 @@ def fill(points: tuple[float, ...], width: int, height: int) -> Bitmap:
 
     Raise ShapeError for an outline so long that this would take seconds.
     """
-    runs = _counts(_encode(points, width, height)["counts"])
+    runs = coco_counts(_encode(points, width, height)["counts"])
     by_columns: Bitmap = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
     return by_columns.reshape(width, height).T
 
@@ -105,7 +105,7 @@ def _encode(points: Sequence[float], width: int, height: int) -> dict[str, Any]:
     return encoded
 
 
-def _counts(compressed: bytes) -> npt.NDArray[np.int64]:
+def coco_counts(compressed: bytes) -> npt.NDArray[np.int64]:
     """Return the run lengths in COCO's compressed text (``rleToString`` of its maskApi.c).
 
     pycocotools has no function for this, and its ``decode`` warns under numpy 2.

@@ -9,6 +9,7 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 
 from cvat_lambda.annotations.labels import labels_v2
 from cvat_lambda.engine import get_engine
+from cvat_lambda.engine.standalone.exchange.formats import FORMATS
 from cvat_lambda.errors import LambdaError
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.models import CALLABLE
@@ -55,6 +56,7 @@ def task(request: HttpRequest, task_id: int) -> HttpResponse:
         "frames": annotated_frames(found, list(shown)),
         "requests": rows_of(of_task.order_by("-created_at")[:REQUESTS_ON_TASK]),
         "may_edit": bool(access_of(request).editable_task_ids([task_id])),
+        "formats": list(FORMATS),
         "labels": [(label, overlay.color_of(at)) for at, label in enumerate(found.labels)],
     }
     return show(request, "task.html", context)

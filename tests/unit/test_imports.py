@@ -72,7 +72,7 @@ RULES: dict[str, set[str]] = {
         "interactive",
         "requests",
     }
-    | {"observability", "requests/store", "requests/control"},
+    | {"engine/standalone", "observability", "requests/store", "requests/control"},
     # The rooms of runtime/ use nothing else of the package. The first one is the lowest.
     **{room: {"runtime/errors"} for room in RUNTIME_BASE},
     "runtime/paths": {"runtime/cancellation"},

@@ -39,8 +39,9 @@ def base_name(name: str) -> str:
 class Staging:
     """The files uploaded for one task that are not its media yet."""
 
-    def __init__(self, task_id: int) -> None:
-        self._folder = storage.upload_folder(task_id)
+    def __init__(self, task_id: int, part: str = "") -> None:
+        """``part`` names a folder of its own, for files that become no frames."""
+        self._folder = storage.upload_folder(task_id) / part
         self._known_bytes: int | None = None
 
     def clear(self) -> None:

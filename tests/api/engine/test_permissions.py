@@ -11,6 +11,7 @@ from django.test import Client
 from rest_framework.permissions import IsAuthenticated
 
 from cvat_lambda.engine.standalone import models
+from cvat_lambda.engine.standalone.api.server import sentence_for
 from cvat_lambda.engine.standalone.tasks import create_project, create_task
 from tests.conftest import ClientFor
 from tests.routes import Endpoint, defined, routes, samples, undefined
@@ -49,6 +50,15 @@ TABLE = [
     ("PUT", "/api/tasks/{task}/annotations/", EMPTY, (200, DENIED, GONE)),
     ("PATCH", "/api/tasks/{task}/annotations/?action=create", EMPTY, (200, DENIED, GONE)),
     ("DELETE", "/api/tasks/{task}/annotations/", None, (204, DENIED, GONE)),
+    ("POST", "/api/tasks/{task}/annotations/?format=X", None, (400, DENIED, GONE)),
+    ("HEAD", "/api/tasks/{task}/annotations/" + 32 * "0", None, (404, DENIED, GONE)),
+    ("PATCH", "/api/tasks/{task}/annotations/" + 32 * "0", None, (400, DENIED, GONE)),
+    ("POST", "/api/tasks/{task}/dataset/export", None, (400, 400, GONE)),
+    ("GET", "/api/tasks/{task}/dataset/download?key=0", None, (404, 404, GONE)),
+    ("POST", "/api/jobs/{job}/dataset/export", None, (400, 400, GONE)),
+    ("POST", "/api/jobs/{other_job}/dataset/export", None, (400, GONE, GONE)),
+    ("GET", "/api/jobs/{job}/dataset/download?key=0", None, (404, 404, GONE)),
+    ("GET", "/api/server/annotation/formats", None, (200, 200, 200)),
     ("GET", "/api/jobs/{job}", None, (200, 200, GONE)),
     ("PATCH", "/api/jobs/{job}", {"state": "completed"}, (200, 200, GONE)),
     ("PATCH", "/api/jobs/{job}", {"assignee": None}, (200, DENIED, GONE)),
@@ -215,7 +225,10 @@ def test_unknown_path_of_the_api_answers_404_as_json(
 ) -> None:
     for person in (alice, None):
         answer = client_for(person).generic(method, path, "{}", "application/json")
-        assert (answer.status_code, answer.json()) == (404, {"detail": "Not found."})
+        assert (answer.status_code, answer.json()) == (
+            404,
+            {"detail": sentence_for(path)},
+        )
 
 
 def test_administrator_may_view_and_delete_tasks_of_others(

@@ -16,11 +16,12 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from cvat_lambda.engine.standalone import access, models
-from cvat_lambda.engine.standalone.api import annotating, frames, schema
+from cvat_lambda.engine.standalone.api import annotating, exchange, frames, schema
 from cvat_lambda.engine.standalone.api.base import ID_PATTERN, EngineViewSet
+from cvat_lambda.engine.standalone.api.exchange import ExportQuery
 from cvat_lambda.engine.standalone.api.fields import username_lookup
 from cvat_lambda.engine.standalone.api.renderers import PictureNegotiation
-from cvat_lambda.engine.standalone.api.serializers.data import DataMeta, DataMetaChange
+from cvat_lambda.engine.standalone.api.serializers.data import DataMeta, DataMetaChange, RqId
 from cvat_lambda.engine.standalone.api.serializers.jobs import JobChange, JobRead, NewJob
 from cvat_lambda.engine.standalone.api.sorting import Sorting
 from cvat_lambda.engine.standalone.editing import Editor
@@ -179,6 +180,30 @@ class JobViewSet(
         job = self.get_object()
         editor = Editor(job.segment.task, job, user_id=request.user.pk)
         return annotating.answer(request, editor)
+
+    @extend_schema(
+        parameters=[ExportQuery], request=None, responses={202: RqId, **schema.WRITE_ERRORS}
+    )
+    @action(detail=True, methods=["POST"], url_path="dataset/export", url_name="dataset-export")
+    def dataset_export(self, request: Request, pk: str) -> Response:
+        """Write the job's annotations to a file in the background."""
+        job = self.get_object()
+        return exchange.export(request, job.segment.task, job)
+
+    @extend_schema(
+        parameters=[schema.query("key", required=True)],
+        responses={(200, "application/zip"): OpenApiTypes.BINARY, **schema.READ_ERRORS},
+    )
+    @action(
+        detail=True,
+        methods=["GET"],
+        url_path="dataset/download",
+        url_name="dataset-download",
+        content_negotiation_class=PictureNegotiation,
+    )
+    def dataset_download(self, request: Request, pk: str) -> Any:
+        """Answer the file of an export."""
+        return exchange.download(request, self.get_object().segment.task)
 
 
 def _change(job: models.Job, values: dict[str, Any]) -> None:

@@ -1,8 +1,9 @@
-"""``/api/requests``: the processing of uploads."""
+"""``/api/requests``: the processing of uploads, exports and imports."""
 
 from __future__ import annotations
 
 import uuid
+from typing import Any
 from urllib.parse import parse_qs, unquote
 
 from django.db.models import QuerySet
@@ -16,6 +17,7 @@ from cvat_lambda.engine.standalone.api import schema
 from cvat_lambda.engine.standalone.api.base import EngineViewSet
 from cvat_lambda.engine.standalone.api.serializers.data import RequestRead
 from cvat_lambda.engine.standalone.api.sorting import Sorting
+from cvat_lambda.engine.standalone.exchange import work
 from cvat_lambda.rest.pagination import Pages
 
 
@@ -44,13 +46,22 @@ class RequestViewSet(
         found = models.DataRequest.objects.filter(task__in=tasks)
         return found.select_related("user")
 
-    def get_object(self) -> models.DataRequest:
-        """Return the request; resume one whose process died. Raise NotFound."""
-        found = self.get_queryset().filter(pk=_key(self.kwargs["pk"])).first()
-        if found is None:
+    def get_object(self) -> Any:
+        """Return an upload, an export or an import; resume one whose process died.
+
+        Raise NotFound.
+        """
+        key = _key(self.kwargs["pk"])
+        found = self.get_queryset().filter(pk=key).first()
+        if found is not None:
+            uploads.revive(found)
+            return found
+        mine = models.Exchange.objects.select_related("user").filter(user_id=self.request.user.pk)
+        exchange = mine.filter(pk=key).first()
+        if exchange is None:
             raise NotFound("The request was not found.")
-        uploads.revive(found)
-        return found
+        work.revive(exchange)
+        return exchange
 
 
 def _key(rq_id: str) -> uuid.UUID:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from django.contrib.auth import authenticate, get_user_model
 from django.contrib.auth import login as begin_session
@@ -17,6 +17,7 @@ from rest_framework.response import Response
 
 from cvat_lambda.engine.standalone.api import schema
 from cvat_lambda.engine.standalone.api.base import EngineView
+from cvat_lambda.engine.standalone.api.exchange import FormatsRead, formats
 from cvat_lambda.engine.standalone.api.serializers.server import (
     About,
     Detail,
@@ -40,13 +41,48 @@ class _OpenView(EngineView):
     permission_classes = (AllowAny,)
 
 
+# The first part of the paths that CVAT's SDK 2.80 knows and this server does not have.
+ABSENT: Final = {
+    "organizations": "organizations",
+    "invitations": "invitations to organizations",
+    "memberships": "memberships of organizations",
+    "issues": "issues",
+    "comments": "comments on issues",
+    "cloudstorages": "cloud storages",
+    "webhooks": "webhooks of CVAT; CVAT_LAMBDA_WEBHOOK_URL names one for requests",
+    "guides": "annotation guides",
+    "assets": "assets of guides",
+    "quality": "quality reports",
+    "consensus": "consensus merging",
+    "analytics": "analytics",
+    "events": "a log of events; see the audit log",
+    "users": "a list of users; GET /api/users/self answers your own account",
+    "access_tokens": "a REST API of access tokens; use manage.py access_token",
+    "auth": "registration and single sign-on; an administrator creates accounts",
+    "server": "this part of the server's API",
+    "jobs": "this action on jobs",
+    "labels": "this action on labels",
+    "projects": "this action on projects",
+    "tasks": "this action on tasks",
+    "requests": "this action on requests",
+}
+
+
+def sentence_for(path: str) -> str:
+    """Return what to say about an unknown path of the API."""
+    first = path.removeprefix("/api/").split("/")[0]
+    if first in ABSENT:
+        return f"The standalone server does not have {ABSENT[first]}."
+    return "Not found."
+
+
 class UnknownView(_OpenView):
     """Answers unknown paths of the API with 404 as JSON."""
 
     schema = None  # not in the OpenAPI document
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        raise NotFound
+        raise NotFound(sentence_for(request.path))
 
 
 class AboutView(_OpenView):
@@ -74,6 +110,13 @@ class PluginsView(_OpenView):
             "PREDICT": False,
         }
         return Response(plugins)
+
+
+class FormatsView(EngineView):
+    @extend_schema(tags=["server"], responses={200: FormatsRead, **schema.ANONYMOUS})
+    def get(self, request: Request) -> Response:
+        """Return the formats of annotations that can be imported and exported."""
+        return Response(formats())
 
 
 class LoginView(_OpenView):

@@ -19,8 +19,9 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from cvat_lambda.engine.standalone import access, models
-from cvat_lambda.engine.standalone.api import annotating, frames, schema, upload
+from cvat_lambda.engine.standalone.api import annotating, exchange, frames, schema, upload
 from cvat_lambda.engine.standalone.api.base import ID_PATTERN, EngineViewSet
+from cvat_lambda.engine.standalone.api.exchange import ExportQuery, ImportQuery
 from cvat_lambda.engine.standalone.api.fields import username_lookup
 from cvat_lambda.engine.standalone.api.labels import change_labels
 from cvat_lambda.engine.standalone.api.renderers import PictureNegotiation
@@ -33,6 +34,7 @@ from cvat_lambda.engine.standalone.api.serializers.data import (
 from cvat_lambda.engine.standalone.api.serializers.tasks import NewTask, TaskChange, TaskRead
 from cvat_lambda.engine.standalone.api.sorting import Sorting
 from cvat_lambda.engine.standalone.editing import Editor
+from cvat_lambda.engine.standalone.exchange import work
 from cvat_lambda.engine.standalone.tasks import create_task, delete_task
 from cvat_lambda.errors import PermissionDenied
 from cvat_lambda.rest.pagination import Pages
@@ -267,8 +269,72 @@ class TaskViewSet(
         responses={200: schema.ANNOTATIONS, **schema.WRITE_ERRORS},
     )
     @extend_schema(methods=["DELETE"], responses={204: None, **schema.READ_ERRORS})
-    @action(detail=True, methods=["GET", "PUT", "PATCH", "DELETE"], pagination_class=None)
+    @extend_schema(
+        methods=["POST"],
+        parameters=[ImportQuery],
+        request={"multipart/form-data": OpenApiTypes.BINARY},
+        responses={
+            201: OpenApiResponse(description="send pieces to Location (Upload-Length)"),
+            202: RqId,
+            **schema.WRITE_ERRORS,
+        },
+    )
+    @action(
+        detail=True,
+        methods=["GET", "PUT", "PATCH", "DELETE", "POST"],
+        pagination_class=None,
+        parser_classes=[StrictJSONParser, MultiPartParser, FormParser],
+    )
     def annotations(self, request: Request, pk: str) -> Response:
         """Read and change shapes, tags and tracks."""
         task = self._task(edit=request.method not in SAFE_METHODS)
+        if request.method == "POST":
+            return exchange.receive(request, task, None, target="tasks")
         return annotating.answer(request, Editor(task, None, user_id=request.user.pk))
+
+    @extend_schema(
+        parameters=[ExportQuery], request=None, responses={202: RqId, **schema.WRITE_ERRORS}
+    )
+    @action(detail=True, methods=["POST"], url_path="dataset/export", url_name="dataset-export")
+    def dataset_export(self, request: Request, pk: str) -> Response:
+        """Write annotations, and images if they are wanted, to a file in the background."""
+        return exchange.export(request, self._task(edit=False), None)
+
+    @extend_schema(
+        parameters=[schema.query("key", required=True)],
+        responses={(200, "application/zip"): OpenApiTypes.BINARY, **schema.READ_ERRORS},
+    )
+    @action(
+        detail=True,
+        methods=["GET"],
+        url_path="dataset/download",
+        url_name="dataset-download",
+        content_negotiation_class=PictureNegotiation,
+    )
+    def dataset_download(self, request: Request, pk: str) -> Any:
+        """Answer the file of an export."""
+        return exchange.download(request, self._task(edit=False))
+
+    @extend_schema(
+        methods=["HEAD"],
+        responses={200: OpenApiResponse(description="Upload-Offset"), **schema.READ_ERRORS},
+    )
+    @extend_schema(
+        methods=["PATCH"],
+        operation_id="tasks_annotations_file_partial_update",
+        request={OffsetStreamParser.media_type: OpenApiTypes.BINARY},
+        responses={204: None, **schema.WRITE_ERRORS},
+    )
+    @action(
+        detail=True,
+        methods=["HEAD", "PATCH"],
+        url_path=r"annotations/(?P<file_id>[0-9a-f]{32})",
+        url_name="annotations-file",
+        parser_classes=[OffsetStreamParser],
+    )
+    def annotations_file(self, request: Request, pk: str, file_id: str) -> Response:
+        """Receive a part of a file with annotations, or return its received size."""
+        task = self._task(edit=True)
+        if request.method == "HEAD":
+            return upload.tell(task, file_id, work.STAGED)
+        return upload.append(request, task, file_id, work.STAGED)

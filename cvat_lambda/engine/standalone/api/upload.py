@@ -33,7 +33,7 @@ def receive(request: Request, task: models.Task) -> Response:
         staging.clear()
         return Response(status=status.HTTP_202_ACCEPTED)
     if "Upload-Length" in request.headers:
-        return _begin(request, task, staging)
+        return begin(request, task, staging, route="tasks-data-file", pk=task.pk)
     if "Upload-Multiple" in request.headers:
         _keep_files(request, task, staging)
         return Response(status=status.HTTP_200_OK)
@@ -83,12 +83,15 @@ def _file_name(request: Request) -> str:
     raise ValidationError({"Upload-Metadata": ["A filename in base64 is required."]})
 
 
-def _begin(request: Request, task: models.Task, staging: Staging) -> Response:
+def begin(
+    request: Request, task: models.Task, staging: Staging, *, route: str, pk: int
+) -> Response:
+    """Begin a resumable upload; the named route takes its pieces."""
     name = _file_name(request)
     length = _header_number(request, "Upload-Length")
     require_space(task, length)
     key = staging.begin(name, length)
-    path = reverse("tasks-data-file", kwargs={"pk": task.pk, "file_id": key})
+    path = reverse(route, kwargs={"pk": pk, "file_id": key})
     headers = {
         "Location": request.build_absolute_uri(path),
         "Upload-Filename": _header_text(staging.name(key)),
@@ -103,17 +106,17 @@ def _header_text(name: str) -> str:
     return name.encode("ascii", "backslashreplace").decode()
 
 
-def tell(task: models.Task, key: str) -> Response:
+def tell(task: models.Task, key: str, part: str = "") -> Response:
     """Return the received size of a file. Raise NotFound."""
-    there, whole = Staging(task.pk).progress(key)
+    there, whole = Staging(task.pk, part).progress(key)
     return _progress(there, whole, status.HTTP_200_OK)
 
 
-def append(request: Request, task: models.Task, key: str) -> Response:
+def append(request: Request, task: models.Task, key: str, part: str = "") -> Response:
     """Append a part to a file. Raise NotFound, InvalidRequest."""
     offset = _header_number(request, "Upload-Offset")
     length = _header_number(request, "Content-Length")
-    staging = Staging(task.pk)
+    staging = Staging(task.pk, part)
     stream: Any = request.stream
     try:
         there = staging.append(key, offset, stream, length) if stream is not None else offset

@@ -32,6 +32,7 @@ router.register("requests", RequestViewSet, basename="requests")
 urlpatterns = [
     re_path(r"^server/about/?$", server.AboutView.as_view(), name="server-about"),
     re_path(r"^server/plugins/?$", server.PluginsView.as_view(), name="server-plugins"),
+    re_path(r"^server/annotation/formats/?$", server.FormatsView.as_view(), name="server-formats"),
     re_path(r"^auth/login/?$", server.LoginView.as_view(), name="auth-login"),
     re_path(r"^auth/logout/?$", server.LogoutView.as_view(), name="auth-logout"),
     re_path(r"^users/self/?$", server.SelfView.as_view(), name="users-self"),

@@ -6,6 +6,7 @@ from cvat_lambda.engine.standalone.models.annotations import (
     LabeledTrack,
     TrackedShape,
 )
+from cvat_lambda.engine.standalone.models.exchange import Exchange, ExchangeKind
 from cvat_lambda.engine.standalone.models.labels import AttributeSpec, Label
 from cvat_lambda.engine.standalone.models.media import Data, DataKind, Image, Video
 from cvat_lambda.engine.standalone.models.tasks import (
@@ -26,6 +27,8 @@ __all__ = [
     "Data",
     "DataKind",
     "DataRequest",
+    "Exchange",
+    "ExchangeKind",
     "Image",
     "Job",
     "JobStage",

@@ -26,28 +26,49 @@ class RequestRead(serializers.Serializer[Any]):
     status = serializers.ChoiceField(choices=models.RequestStatus.choices)
     message = serializers.CharField()
     operation = serializers.SerializerMethodField()
-    progress = Constant(None)
+    progress = serializers.SerializerMethodField()
     created_date = serializers.DateTimeField(source="created_at")
     started_date = serializers.DateTimeField(source="started_at", allow_null=True)
     finished_date = serializers.DateTimeField(source="ended_at", allow_null=True)
     expiry_date = Constant(None)
     owner = BasicUser(source="user")
-    result_url = Constant(None)
+    result_url = serializers.SerializerMethodField()
     result_id = serializers.SerializerMethodField()
 
     @extend_schema_field(OpenApiTypes.OBJECT)
-    def get_operation(self, request: models.DataRequest) -> dict[str, Any]:
+    def get_operation(self, request: models.DataRequest | models.Exchange) -> dict[str, Any]:
+        is_exchange = isinstance(request, models.Exchange)
+        job_id = request.job_id if isinstance(request, models.Exchange) else None
+        target = "task" if job_id is None else "job"
+        kind = "create:task"
+        if isinstance(request, models.Exchange):
+            what = "dataset" if request.with_images else "annotations"
+            kind = f"{request.kind}:{what}"
         return {
-            "type": "create:task",
-            "target": "task",
+            "type": kind,
+            "target": target,
             "task_id": request.task_id,
             "project_id": None,
-            "job_id": None,
-            "format": None,
+            "job_id": job_id,
+            "format": getattr(request, "format", None) if is_exchange else None,
             "function_id": None,
         }
 
-    def get_result_id(self, request: models.DataRequest) -> int | None:
+    @extend_schema_field(OpenApiTypes.FLOAT)
+    def get_progress(self, request: models.DataRequest | models.Exchange) -> float | None:
+        return request.progress if isinstance(request, models.Exchange) else None
+
+    @extend_schema_field(OpenApiTypes.STR)
+    def get_result_url(self, request: models.DataRequest | models.Exchange) -> str | None:
+        if not isinstance(request, models.Exchange):
+            return None
+        from cvat_lambda.engine.standalone.api.exchange import download_url
+
+        return download_url(request, self.context.get("request"))
+
+    def get_result_id(self, request: models.DataRequest | models.Exchange) -> int | None:
+        if isinstance(request, models.Exchange):
+            return None
         return request.task_id if request.status == models.RequestStatus.FINISHED else None
 
 

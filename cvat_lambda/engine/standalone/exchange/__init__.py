@@ -1,0 +1,1 @@
+"""Export and import of annotations as files: COCO, CVAT for images, YOLO."""
