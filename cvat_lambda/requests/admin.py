@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib import admin, messages
 from django.contrib.auth import get_user_model
 from django.core.paginator import Page, Paginator
-from django.db.models import QuerySet
+from django.db.models import OuterRef, QuerySet, Subquery, Sum
 from django.http import HttpRequest
 
 from cvat_lambda.errors import LambdaError
 from cvat_lambda.functions.spec import Kind
 from cvat_lambda.requests.control.cancel import cancel_request
-from cvat_lambda.requests.control.retry import retry_request
-from cvat_lambda.requests.store.models import Outcome, Request, Shard
-from cvat_lambda.requests.store.progress import progress_of
+from cvat_lambda.requests.control.retry import resume_request, retry_request
+from cvat_lambda.requests.control.undo import undo_request
+from cvat_lambda.requests.store.models import Outcome, Request, Shard, Status
 
 if TYPE_CHECKING:  # Django's classes take type arguments only while a type checker reads them
     Admin = admin.ModelAdmin[Any]
@@ -114,7 +115,15 @@ class RequestAdmin(ReadOnly, Admin):
     paginator = PaginatorFromBothEnds
     show_full_result_count = False
     inlines = (ShardInline,)
-    actions = ("cancel_requests", "retry_requests")
+    actions = ("cancel_requests", "resume_requests", "retry_requests", "undo_requests")
+    list_per_page = 50
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Request]:
+        """Add the recent rate of running requests, so that the list needs no query for each."""
+        running = Shard.objects.filter(request=OuterRef("pk"), status=Status.STARTED)
+        rate = running.order_by().values("request").annotate(sum=Sum("rate")).values("sum")
+        found: QuerySet[Request] = super().get_queryset(request)
+        return found.annotate(shards_rate=Subquery(rate))
 
     def has_operate_permission(self, http_request: HttpRequest) -> bool:
         """Return whether the user may cancel and retry: the right to view is not enough."""
@@ -123,9 +132,10 @@ class RequestAdmin(ReadOnly, Admin):
     @admin.display(description="progress")
     def progress(self, request: Request) -> str:
         """Return how many of all frames have an outcome, and the rate."""
-        found = progress_of([request])[request.pk]
-        rate = f", {found.rate:.1f} frames/s" if found.rate else ""
-        return f"{found.ended} of {request.total}{rate}"
+        ended = request.done + request.failed + request.skipped
+        rate: float | None = getattr(request, "shards_rate", None)
+        shown = f", {rate:.1f} frames/s" if rate else ""
+        return f"{ended} of {request.total}{shown}"
 
     @admin.display(description="webhook")
     def webhook(self, request: Request) -> str:
@@ -145,12 +155,34 @@ class RequestAdmin(ReadOnly, Admin):
         for request in requests:
             cancel_request(request, user_id=http_request.user.pk)
 
+    @admin.action(description="Run missing frames", permissions=["operate"])
+    def resume_requests(self, http_request: HttpRequest, requests: QuerySet[Request]) -> None:
+        """Resume requests; show a message if one cannot be resumed."""
+        self._each(http_request, requests, resume_request)
+
     @admin.action(description="Run failed frames again", permissions=["operate"])
     def retry_requests(self, http_request: HttpRequest, requests: QuerySet[Request]) -> None:
         """Retry requests with failed frames; show a message if one cannot be retried."""
+        self._each(http_request, requests, retry_request)
+
+    @admin.action(description="Undo: remove what they added", permissions=["operate"])
+    def undo_requests(self, http_request: HttpRequest, requests: QuerySet[Request]) -> None:
+        """Undo requests; show a message if one cannot be undone."""
+        self._each(
+            http_request,
+            requests,
+            lambda request: undo_request(request, user_id=http_request.user.pk),
+        )
+
+    def _each(
+        self,
+        http_request: HttpRequest,
+        requests: QuerySet[Request],
+        action: Callable[[Request], object],
+    ) -> None:
         for request in requests:
             try:
-                retry_request(request)
+                action(request)
             except LambdaError as exc:
                 self.message_user(http_request, exc.message, messages.WARNING)
 

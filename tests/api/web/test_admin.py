@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
@@ -72,3 +74,25 @@ def test_functions_are_listed_with_their_problem(administrator: Client) -> None:
     page = administrator.get("/admin/cvat_lambda/function/").content.decode()
     assert "broken" in page
     assert "label &#x27;car&#x27; has no type" in page
+
+
+def test_an_administrator_can_undo_requests(administrator: Client, queued: Request) -> None:
+    Request.objects.update(status=Status.FINISHED)
+    administrator.post(
+        "/admin/cvat_lambda/request/",
+        {"action": "undo_requests", "_selected_action": [queued.pk]},
+    )
+    queued.refresh_from_db()
+    assert queued.undone_at is not None
+
+
+def test_list_of_requests_needs_the_same_number_of_queries_for_more_rows(
+    administrator: Client, queued: Request, django_assert_max_num_queries: Any
+) -> None:
+    """The progress of running requests used to be read with a query for each row."""
+    for _ in range(20):
+        Request.objects.create(
+            function_id="finder", function_kind="detector", task_id=7, status=Status.STARTED
+        )
+    with django_assert_max_num_queries(20):
+        administrator.get("/admin/cvat_lambda/request/")

@@ -92,7 +92,7 @@ def download(request: Request, task: models.Task) -> HttpResponseBase:
     except ValueError:
         raise NotFound("The export was not found.") from None
     rows = models.Exchange.objects.filter(pk=key, task=task, kind=models.ExchangeKind.EXPORT)
-    found = rows.filter(user_id=request.user.pk, status=models.RequestStatus.FINISHED).first()
+    found = rows.filter(user_id=request.user.pk or 0, status=models.RequestStatus.FINISHED).first()
     if found is None:
         raise NotFound("The export was not found.")
     try:

@@ -56,7 +56,9 @@ class RequestViewSet(
         if found is not None:
             uploads.revive(found)
             return found
-        mine = models.Exchange.objects.select_related("user").filter(user_id=self.request.user.pk)
+        mine = models.Exchange.objects.select_related("user").filter(
+            user_id=self.request.user.pk or 0
+        )
         exchange = mine.filter(pk=key).first()
         if exchange is None:
             raise NotFound("The request was not found.")

@@ -1,0 +1,100 @@
+"""Every page is checked with axe-core, in light and in dark mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from django.contrib.auth.models import User
+from playwright.sync_api import Page
+
+from cvat_lambda.annotations.types import LabeledData, Shape
+from cvat_lambda.engine import get_engine
+from cvat_lambda.engine.port import Change
+from cvat_lambda.engine.standalone.tasks import create_task
+from cvat_lambda.requests.store.models import (
+    FrameStatus,
+    Outcome,
+    Request,
+    Shard,
+    Status,
+)
+from tests.conftest import IMAGES
+from tests.integration.requests.conftest import store_function
+
+Open = Callable[..., Page]
+SERIOUS = ("serious", "critical")
+
+
+@pytest.fixture
+def pages(transactional_db: None, alice: User) -> list[str]:
+    """The paths of all pages, with something on each of them."""
+    labels = [{"name": "car", "type": "rectangle"}, {"name": "person"}]
+    task = create_task(alice, "Street", labels, [IMAGES / "coffee.png"])
+    engine = get_engine()
+    car = engine.task(task.pk).labels[0].id or 0
+    box = Shape(type="rectangle", frame=0, label_id=car, points=(100, 50, 300, 250), score=0.4)
+    with engine.atomic():
+        engine.apply(Change(task_id=task.pk, frames=(0,), add=LabeledData(shapes=(box,))))
+    store_function("http://127.0.0.1:9/", "finder")
+    rows = []
+    for status in (Status.FINISHED, Status.CANCELLED, Status.FAILED):
+        row = Request.objects.create(
+            owner=alice,
+            task_id=task.pk,
+            function_id="finder",
+            function_kind="detector",
+            status=status,
+            total=2,
+            done=0 if status == Status.FAILED else 1,
+            failed=1,
+            error_message="All frames failed." if status == Status.FAILED else "",
+        )
+        shard = Shard.objects.create(
+            request=row, index=0, task_id=task.pk, frames=[[0, 0]], first_frame=0, last_frame=0
+        )
+        Outcome.objects.create(
+            request=row,
+            shard=shard,
+            task_id=task.pk,
+            frame=0,
+            status=FrameStatus.FAILED,
+            code="function_failed",
+            message="the lens is dirty",
+        )
+        rows.append(row)
+    return [
+        *("/", "/tasks/new", f"/tasks/{task.pk}", f"/tasks/{task.pk}/frames/0"),
+        *("/requests", "/requests?state=queued", "/functions", "/functions/finder"),
+        *("/start", f"/start?task={task.pk}"),
+        *(f"/requests/{row.pk}" for row in rows),
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_have_no_serious_finding_of_axe(
+    open_page: Open, alice: User, pages: list[str], scheme: str
+) -> None:
+    page = open_page(alice, "/", color_scheme=scheme)
+    found: dict[str, Any] = {}
+    for path in pages:
+        page.goto(path)
+        page.wait_for_load_state("networkidle")
+        violations = [
+            (item["id"], [node["html"][:120] for node in item["nodes"][:3]])
+            for item in Axe().run(page).response["violations"]
+            if item["impact"] in SERIOUS
+        ]
+        if violations:
+            found[path] = violations
+    assert found == {}
+
+
+def test_login_page_has_no_serious_finding_of_axe(browser: Any, live_server: Any) -> None:
+    page = browser.new_page()
+    page.goto(f"{live_server.url}/login")
+    violations = Axe().run(page).response["violations"]
+    page.close()
+    assert [item["id"] for item in violations if item["impact"] in SERIOUS] == []
