@@ -40,7 +40,19 @@ def make(description: dict[str, Any]) -> None:
         sides = [batch if isinstance(batch, str) else len(values), *values.shape[1:]]
         outputs.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, sides))
     images = helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, description["input"])
-    graph = helper.make_graph(nodes, "known", [images], outputs, constants)
+    inputs = [images]
+    if "sizes" in description:  # an input that the graph only multiplies boxes by
+        name = description["sizes"]
+        inputs.append(helper.make_tensor_value_info(name, onnx.TensorProto.INT64, ["n", 2]))
+        nodes += [
+            helper.make_node("Cast", [name], ["wh"], to=onnx.TensorProto.FLOAT),
+            helper.make_node("Concat", ["wh", "wh"], ["whwh"], axis=1),
+            helper.make_node("Mul", ["relative", "whwh"], ["boxes"]),
+        ]
+        for node in nodes:  # the table of boxes is relative; the output is in pixels
+            if node.op_type == "Mul" and node.output[0] == "boxes" and node.input[0] != "relative":
+                node.output[0] = "relative"
+    graph = helper.make_graph(nodes, "known", inputs, outputs, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
     model.ir_version = 8
     for key, value in description["metadata"].items():
