@@ -7,13 +7,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from cvat_lambda.runtime.scaffold import huggingface, native, onnx_detr, yolo
+from cvat_lambda.runtime.scaffold import huggingface, native, onnx_detr, torchvision, yolo
 from cvat_lambda.runtime.scaffold.kinds import KINDS, new_function
 from cvat_lambda.runtime.scaffold.native import as_subcommand
 
 __all__ = ["KINDS", "add_new_arguments", "as_subcommand", "new_folder", "new_function"]
 
-_FAMILIES: Final = {"huggingface": huggingface, "onnx-detr": onnx_detr, "yolo": yolo}
+_FAMILIES: Final = {
+    "huggingface": huggingface,
+    "onnx-detr": onnx_detr,
+    "torchvision": torchvision,
+    "yolo": yolo,
+}
 
 
 def add_new_arguments(parser: argparse.ArgumentParser) -> None:

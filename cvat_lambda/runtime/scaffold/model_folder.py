@@ -16,7 +16,7 @@ from cvat_lambda.runtime.paths import file_digest
 from cvat_lambda.runtime.scaffold.kinds import check_name, filled
 
 _TEMPLATES: Final = Path(__file__).resolve().parents[1] / "templates"
-_COMMON: Final = _TEMPLATES / "common"  # a link to serverless/common; a copy in a wheel
+COMMON: Final = _TEMPLATES / "common"  # a link to serverless/common; a copy in a wheel
 SETTINGS_FILE: Final = "model.json"  # marks a folder that this module wrote
 
 
@@ -27,6 +27,7 @@ class Weights:
     file: str  # name in the folder weights/
     path: Path | None = None  # where it is now; None: it has not been fetched
     sha256: str = ""  # of a file that has not been fetched
+    checksum: str = "sha256"  # or "sha256_prefix": its first digits
     url: str | None = None  # where the runtime fetches it; None: it is copied into the folder
     licence: str | None = None  # of a file that is fetched
 
@@ -109,7 +110,7 @@ def _write_files(model: ModelFolder, folder: Path) -> None:
     for module in _modules({"entry", model.decoder}):
         target = folder / "common" / f"{module}.py"
         target.parent.mkdir(exist_ok=True)
-        shutil.copy2(_COMMON / f"{module}.py", target)
+        shutil.copy2(COMMON / f"{module}.py", target)
     for each in weights:
         if each.url is None and each.path is not None:
             place = folder / "weights" / each.file
@@ -166,14 +167,14 @@ def _weights_section(weights: Sequence[Weights]) -> str:
         source = {"local": f"weights/{each.file}"}
         if each.url is not None:
             source = {"url": each.url, "licence": each.licence or "unstated"}
-        entry = {"file": each.file, **source, "sha256": each.sha256}
+        entry = {"file": each.file, **source, each.checksum: each.sha256}
         rows = [f"      {key}: {json.dumps(value)}" for key, value in entry.items()]
         lines += [rows[0].replace("      ", "    - ", 1), *rows[1:]]
     return "\n".join(["", "x-cvat-lambda:", "  weights:", *lines]) if lines else ""
 
 
 def _is_module(name: str) -> bool:
-    return (_COMMON / f"{name}.py").is_file()
+    return (COMMON / f"{name}.py").is_file()
 
 
 def _title(name: str) -> str:
@@ -193,7 +194,7 @@ def _modules(names: set[str]) -> set[str]:
         found.add(name)
         if "/" in name:
             found.add(f"{name.rpartition('/')[0]}/__init__")
-        tree = ast.parse((_COMMON / f"{name}.py").read_text(encoding="utf-8"))
+        tree = ast.parse((COMMON / f"{name}.py").read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and node.module is not None:
                 package, _, module = node.module.partition(".")
