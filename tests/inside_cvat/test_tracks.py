@@ -1,0 +1,139 @@
+"""Requests that write tracks inside CVAT, read back through CVAT's API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from cvat.apps.engine import models
+
+from cvat_lambda.functions.models import Function
+from cvat_lambda.models import Request
+from tests.inside_cvat.scenarios import CvatScenarios
+from tests.inside_cvat.test_requests import function
+from tests.integration.requests.function_server import FunctionServer, function_server
+
+__all__ = ["function"]  # a fixture
+
+Json = dict[str, Any]
+Keys = list[tuple[int, float, bool]]  # frame, left edge, outside
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def moving(payload: Json) -> Json:
+    """Move each object by two pixels a frame. The state is its left edge."""
+    states = payload["states"] or [None] * len(payload["shapes"])
+    lefts = [
+        shape["points"][0] if state is None else state["left"] + 2
+        for shape, state in zip(payload["shapes"], states, strict=True)
+    ]
+    return {
+        "shapes": [{"type": "rectangle", "points": [left, 1, left + 10, 11]} for left in lefts],
+        "states": [{"left": left} for left in lefts],
+    }
+
+
+@pytest.fixture
+def tracker() -> Any:
+    """A tracker of rectangles that move to the right."""
+    with function_server() as server:
+        server.behave = moving
+        Function.objects.create(
+            id="tracker",
+            platform="endpoint",
+            kind="tracker",
+            endpoint_url=server.url,
+            metadata={
+                "metadata": {
+                    "name": "tracker",
+                    "annotations": {"type": "tracker", "supported_shape_types": "rectangle"},
+                },
+                "status": {"state": "ready"},
+            },
+        )
+        yield server
+
+
+def run(cvat: CvatScenarios, **body: Any) -> Request:
+    made = cvat.send("post", "/api/lambda/requests", body)
+    request = Request.objects.get(pk=made["id"])
+    assert (request.status, request.error_message) == ("finished", "")
+    return request
+
+
+def keys_of(cvat: CvatScenarios, path: str) -> list[Keys]:
+    """The keyframes of each track in the answer of CVAT's API."""
+    tracks = cvat.send("get", f"/api/{path}/annotations")["tracks"]
+    return sorted(
+        [(shape["frame"], shape["points"][0], shape["outside"]) for shape in track["shapes"]]
+        for track in tracks
+    )
+
+
+def shape(frame: int, left: float) -> Json:
+    points = [left, 1, left + 10, 11]
+    return {"frame": frame, "label": "car", "type": "rectangle", "points": points}
+
+
+def job_ids(task_id: int) -> list[int]:
+    jobs = models.Job.objects.filter(segment__task=task_id, type="annotation")
+    return list(jobs.order_by("segment__start_frame").values_list("pk", flat=True))
+
+
+def test_tracked_object_is_a_track_of_its_job(cvat: CvatScenarios, tracker: FunctionServer) -> None:
+    task_id = cvat.task(frames=6, video=True)
+    request = run(cvat, function="tracker", task=task_id, shapes=[shape(1, 5)], tolerance_px=0.1)
+    assert (request.done, request.skipped) == (5, 1)
+    (job,) = job_ids(task_id)
+    assert keys_of(cvat, f"jobs/{job}") == [[(1, 5.0, False), (5, 13.0, False)]]
+
+
+def test_object_of_a_task_request_crosses_the_end_of_a_job(
+    cvat: CvatScenarios, tracker: FunctionServer
+) -> None:
+    task_id = cvat.task(frames=6, segment_size=3)
+    run(cvat, function="tracker", task=task_id, shapes=[shape(0, 5)], tolerance_px=0.1)
+    first, second = job_ids(task_id)
+    assert keys_of(cvat, f"jobs/{first}")[0][0] == (0, 5.0, False)
+    assert keys_of(cvat, f"jobs/{second}")[0][-1] == (5, 15.0, False)
+
+
+def test_object_is_handed_on_to_the_next_job_of_a_request(
+    cvat: CvatScenarios, tracker: FunctionServer
+) -> None:
+    task_id = cvat.task(frames=6, segment_size=3)
+    first, second = job_ids(task_id)
+    request = run(
+        cvat, function="tracker", jobs=[first, second], shapes=[shape(1, 5)], tolerance_px=0.1
+    )
+    assert request.done == 5
+    assert keys_of(cvat, f"jobs/{first}") == [[(1, 5.0, False), (2, 7.0, False)]]
+    assert keys_of(cvat, f"jobs/{second}") == [[(3, 9.0, False), (5, 13.0, False)]]
+
+
+def test_track_of_a_job_is_continued_and_an_undo_restores_it(
+    cvat: CvatScenarios, tracker: FunctionServer
+) -> None:
+    task_id = cvat.task(frames=5, video=True)
+    (job,) = job_ids(task_id)
+    label = cvat.send("get", f"/api/labels?task_id={task_id}")["results"][0]["id"]
+    key = {"type": "rectangle", "frame": 0, "points": [5, 1, 15, 11], "outside": False}
+    track = {"frame": 0, "label_id": label, "group": 0, "source": "manual", "shapes": [key]}
+    body = {"version": 0, "tags": [], "shapes": [], "tracks": [{**track, "attributes": []}]}
+    cvat.send("put", f"/api/jobs/{job}/annotations", body)
+    request = run(cvat, function="tracker", job=job, start="annotations", tolerance_px=0.1)
+    assert keys_of(cvat, f"jobs/{job}") == [[(0, 5.0, False), (4, 13.0, False)]]
+    cvat.send("post", f"/api/lambda/requests/{request.pk}/undo")
+    assert keys_of(cvat, f"jobs/{job}") == [[(0, 5.0, False)]]
+
+
+def test_detections_of_a_request_with_output_tracks_become_a_track(
+    cvat: CvatScenarios, function: FunctionServer
+) -> None:
+    """The detector's car moves by a pixel a frame."""
+    task_id = cvat.task(frames=5, video=True)
+    (job,) = job_ids(task_id)
+    request = run(cvat, function="cars", task=task_id, output="tracks")
+    assert request.done == 5
+    assert keys_of(cvat, f"jobs/{job}") == [[(0, 0.0, False), (4, 4.0, False)]]
