@@ -9,7 +9,17 @@ import subprocess
 import sys
 from typing import Any
 
-SUITES = ("batch", "calls", "connections", "runtime", "load", "functions", "tracking", "scale")
+SUITES = (
+    "batch",
+    "calls",
+    "connections",
+    "runtime",
+    "load",
+    "functions",
+    "tracking",
+    "tracks",
+    "scale",
+)
 
 
 def parse() -> argparse.Namespace:
