@@ -168,6 +168,10 @@ class PreviewSerializer(serializers.Serializer[Any]):
     )
     replaced_shapes = serializers.IntegerField()
     replaced_tags = serializers.IntegerField()
+    replaced_tracks = serializers.IntegerField(help_text="If no frame fails")
+    tracked = serializers.IntegerField(
+        allow_null=True, help_text="Objects of a tracker; null if a detector finds them"
+    )
 
 
 class FrameOutcomeSerializer(FrameErrorSerializer):

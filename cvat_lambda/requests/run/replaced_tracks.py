@@ -42,11 +42,38 @@ def remove_replaced(run: ShardRun) -> None:
     if siblings.filter(status__in=LIVE).exclude(pk=run.shard.pk).exists():
         return
     newest = siblings.aggregate(first_look=Min("last_track_id"))["first_look"] or 0
+    for job_id, found in _selected(run, _done_frames(siblings), newest=newest):
+        written = run.engine.apply(
+            Change(
+                task_id=run.task.id,
+                job_id=job_id,
+                remove=Removal(policy="ids", track_ids=found),
+                user_id=run.request.owner_id,
+            )
+        )
+        forget_removed(written)
+
+
+def count_replaced(run: ShardRun, done: Mapping[int | None, set[int]]) -> int:
+    """Return how many tracks would be replaced if these frames were done, by job of their shard.
+
+    Call it inside a transaction.
+    """
+    if run.params.replace == "none":
+        return 0
+    newest = run.engine.last_track_id(run.task.id)
+    return sum(len(found) for _, found in _selected(run, done, newest=newest))
+
+
+def _selected(
+    run: ShardRun, done: Mapping[int | None, set[int]], *, newest: int
+) -> Iterator[tuple[int | None, list[int]]]:
+    """Yield the ids of the tracks that the policy replaces, by job; lock them."""
+    policy = run.params.replace
     made = _made_earlier(run, policy)
     if policy == "function" and not made:
         return  # the usual case: no track has to be read
     labels = run.replaced_label_ids
-    done = _done_frames(siblings)
     everywhere = set[int]().union(*done.values())
     for job_id, alone in done.items():
         # Frames that named jobs share are run by a shard of the whole task. They count for each of
@@ -65,15 +92,7 @@ def remove_replaced(run: ShardRun) -> None:
         if policy != "all":
             found = _unedited(run, found, made)
         if found:
-            written = run.engine.apply(
-                Change(
-                    task_id=run.task.id,
-                    job_id=job_id,
-                    remove=Removal(policy="ids", track_ids=found),
-                    user_id=run.request.owner_id,
-                )
-            )
-            forget_removed(written)
+            yield job_id, found
 
 
 def _layer(run: ShardRun) -> dict[str, Any]:

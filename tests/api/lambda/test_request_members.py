@@ -107,6 +107,8 @@ def test_dry_run_counts_frames_and_replaced_shapes_and_stores_nothing(
         "skipped": {},
         "replaced_shapes": replaced,
         "replaced_tags": 0,
+        "replaced_tracks": 0,
+        "tracked": 0,
     }
     assert not Request.objects.exists()
     assert len(get_engine().annotations(task.pk).shapes) == 2

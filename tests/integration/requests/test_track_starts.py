@@ -13,12 +13,14 @@ from cvat_lambda.annotations.rle import decode, encode
 from cvat_lambda.annotations.types import LabeledData, Track, TrackedShape
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Change
-from cvat_lambda.engine.standalone.models import LabeledTrack
+from cvat_lambda.engine.standalone.access import StandaloneAccess
+from cvat_lambda.engine.standalone.models import Data, LabeledTrack
 from cvat_lambda.errors import InvalidMapping, InvalidRequest
 from cvat_lambda.functions.models import Function
 from cvat_lambda.gateway.cancel import CancelToken
 from cvat_lambda.requests import rq_tasks
 from cvat_lambda.requests.control.cancel import cancel_request
+from cvat_lambda.requests.control.preview import preview_request
 from cvat_lambda.requests.control.retry import retry_request
 from cvat_lambda.requests.control.undo import undo_request
 from cvat_lambda.requests.run.lease import claim
@@ -540,3 +542,51 @@ def test_retry_of_a_finished_request_replaces_its_tracks(
     assert request.shapes == 1
     undo_request(request)
     assert paths(task.pk) == [[(0, 5, False)]]
+
+
+@pytest.mark.parametrize(
+    ("tracking", "tracked", "shapes", "tracks"),
+    [
+        (follow(box(0, 5), box(0, 20)), 2, 0, 0),
+        (Tracking(start=StartFilter()), 2, 1, 1),
+    ],
+)
+def test_dry_run_counts_the_objects_of_a_tracker_and_what_their_tracks_replace(
+    tracker: Function,
+    make_task: Make,
+    access: StandaloneAccess,
+    tracking: Tracking,
+    tracked: int,
+    shapes: int,
+    tracks: int,
+) -> None:
+    task = make_task(3)
+    draw(task.pk, 0, 5)
+    draw_track(task.pk, (0, 30, False))
+    found = preview_request(access, function_id="tracker", task_id=task.pk, tracking=tracking)
+    assert (found.tracked, found.replaced_shapes, found.replaced_tracks) == (
+        tracked,
+        shapes,
+        tracks,
+    )
+    assert not Request.objects.exists()
+
+
+def test_dry_run_counts_the_tracks_that_a_detector_replaces(
+    finder: Function, make_task: Make, access: StandaloneAccess
+) -> None:
+    task = make_task(3)
+    draw_track(task.pk, (0, 30, False))
+    for replace, expected in (("all", 1), ("automatic", 0), ("function", 0), ("none", 0)):
+        found = preview_request(access, function_id="finder", task_id=task.pk, replace=replace)
+        assert (found.replaced_tracks, found.tracked) == (expected, 0)
+
+
+def test_track_request_on_a_task_without_frames_is_refused(
+    tracker: Function, make_task: Make, start: Start
+) -> None:
+    task = make_task(2)
+    Data.objects.filter(task=task).update(size=0)
+    with pytest.raises(InvalidRequest, match="has no frames yet"):
+        start(function_id="tracker", task_id=task.pk, tracking=follow(box(0, 5)))
+    assert not Request.objects.exists()

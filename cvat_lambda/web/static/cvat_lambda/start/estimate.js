@@ -8,8 +8,11 @@ const words = (counts) => {
   const reasons = Object.entries(counts.skipped).map(([reason, count]) => `${count} ${reason.replaceAll("_", " ")}`);
   const parts = [`${plural(counts.total - skipped, "frame")} will run.`];
   if (skipped) parts.push(`${plural(skipped, "frame")} will be skipped (${reasons.join(", ")}).`);
-  const replaced = counts.replaced_shapes + counts.replaced_tags;
-  parts.push(replaced ? `${plural(counts.replaced_shapes, "shape")} and ${plural(counts.replaced_tags, "tag")} will be replaced.` : "Nothing will be replaced.");
+  if (counts.tracked) parts.push(`${plural(counts.tracked, "object")} will be tracked.`);
+  const replaced = [["replaced_shapes", "shape"], ["replaced_tags", "tag"], ["replaced_tracks", "track"]]
+    .filter(([name]) => counts[name])
+    .map(([name, noun]) => plural(counts[name], noun));
+  parts.push(replaced.length ? `${replaced.join(", ")} will be replaced.` : "Nothing will be replaced.");
   return parts.join(" ");
 };
 
