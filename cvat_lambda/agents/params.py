@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping as MappingABC
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from cvat_lambda.annotations.mapping import MappedLabel, Mapping
+
+TRACK_STEP: Final = "track_step"
 
 
 def annotate_frame(
@@ -43,6 +45,29 @@ def interact(
         "obj_bbox": prompt["obj_bbox"] or [],
         **_roi(roi),
     }
+
+
+def track_step(
+    task_id: int, frame: int, *, shapes: Sequence[Any], states: Sequence[Any]
+) -> dict[str, Any]:
+    """Return one step of a tracker, in the form of other trackers: see `gateway.agent_tracker`."""
+    return {
+        "type": TRACK_STEP,
+        "task": task_id,
+        "frame": frame,
+        "shapes": list(shapes),
+        "states": list(states),
+    }
+
+
+def init_tracking(task_id: int, frame: int, shapes: Sequence[Any]) -> dict[str, Any]:
+    """Return the parameters that start objects; the result has their states."""
+    return {"type": "init_tracking", "task": task_id, "frame": frame, "shapes": list(shapes)}
+
+
+def track(task_id: int, frame: int, states: Sequence[str]) -> dict[str, Any]:
+    """Return the parameters that follow objects; the result has their shapes."""
+    return {"type": "track", "task": task_id, "frame": frame, "states": list(states)}
 
 
 def _roi(roi: Sequence[int] | None) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any, Final, NoReturn
 
 from cvat_lambda.agents import presence, queue
 from cvat_lambda.agents.models import Category, EntryState
+from cvat_lambda.agents.params import TRACK_STEP
 from cvat_lambda.agents.wakeups import get_wakeups
 from cvat_lambda.conf import settings
 from cvat_lambda.errors import (
@@ -23,12 +24,14 @@ from cvat_lambda.errors import (
     FunctionCrashed,
     FunctionFailed,
     FunctionNotFound,
+    FunctionRejected,
     FunctionTimeout,
     FunctionUnavailable,
     InvalidRequest,
     LambdaError,
 )
 from cvat_lambda.functions.spec import FunctionSpec
+from cvat_lambda.gateway.agent_tracker import AgentAnswer, step
 from cvat_lambda.gateway.cancel import CancelToken
 from cvat_lambda.gateway.responses import AgentLost, clean_line
 
@@ -39,14 +42,7 @@ _RENEW_S: Final = 15.0
 _PINNED_S: Final = 15.0  # an agent that is not busy and does not take its entry for so long is lost
 # What an agent says if the process that runs the model ended. The agent itself goes on.
 _WORKER_CRASHED: Final = "Worker process crashed"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AgentAnswer:
-    """The result of an entry, and the agent that gave it."""
-
-    result: dict[str, Any]
-    agent_id: str
+_BAD_REQUEST: Final = "Invalid annotation request: "
 
 
 @dataclass(slots=True, kw_only=True)
@@ -142,6 +138,9 @@ class AgentCall:
     def _failed(self, message: str) -> LambdaError:
         if message == _WORKER_CRASHED:
             return FunctionCrashed(f"function '{self.spec.id}' ended while it worked on this input")
+        if message.startswith(_BAD_REQUEST):
+            reason = clean_line(message.removeprefix(_BAD_REQUEST))
+            return FunctionRejected(f"function '{self.spec.id}' refused the input: {reason}")
         reason = clean_line(message)
         return FunctionFailed(
             f"function '{self.spec.id}' failed{f': {reason}' if reason else ''}{_hint(message)}"
@@ -185,4 +184,6 @@ def invoke_agent(
         timeout_s=timeout_s,
         cancel=cancel or CancelToken(),
     )
+    if params["type"] == TRACK_STEP:
+        return step(call, params)
     return call.ask(params).result

@@ -34,6 +34,16 @@ class Call:
         """Return a frame of the scope. Raise what `read_frame` raises."""
         return read_frame(self.scope, number)
 
+    def sent_frame(self, number: int) -> Frame:
+        """Return a frame of the scope, for agents without its image: they read it themselves.
+
+        Raise what `read_frame` raises.
+        """
+        if not self.spec.is_native:
+            return self.frame(number)
+        width, height = self.frame_size(number)
+        return Frame(number=number, data=b"", mime="", width=width, height=height)
+
     def frame_size(self, number: int) -> tuple[int, int]:
         """Return width and height of a frame of the scope, read only if they are not known.
 

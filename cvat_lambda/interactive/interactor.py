@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from cvat_lambda.agents import params as agent_params
+from cvat_lambda.annotations.interaction_shapes import mask_of_shapes
 from cvat_lambda.annotations.interactor_answer import check_interactor_answer
 from cvat_lambda.gateway.payload import encode_payload
 from cvat_lambda.interactive.answer_format import AnswerFormat
@@ -22,7 +24,9 @@ def interact(call: Call) -> dict[str, Any]:
     answer_format = AnswerFormat.choose(spec, params)
     if answer_format.mask:
         require_prompt(spec, params)
-    if spec.embedding:
+    if spec.is_native:
+        view, answer = _ask_agent(call, params.frame)
+    elif spec.embedding:
         view, answer = answer_with_embedding(call, params.frame, answer_format)
     else:
         frame = call.frame(params.frame)
@@ -34,3 +38,20 @@ def interact(call: Call) -> dict[str, Any]:
             answer, image_size=view.image_size, placement=view.placement
         )
     return answer_format.remove_declined(checked)
+
+
+def _ask_agent(call: Call, number: int) -> tuple[View, Any]:
+    """Send the number of the frame: the agent reads the image itself."""
+    view = View.of(call.frame_size(number), call.params.roi)
+    region = view.region
+    fields = agent_params.interact(
+        call.scope.task_id,
+        number,
+        prompt=prompt(call.params, view),
+        roi=None if region is None else region.box,
+    )
+    answer = call.invoke(encode_payload(fields)).answer
+    size = view.placement.image_size(view.image_size)
+    assert size is not None
+    with call.checking(number):
+        return view, mask_of_shapes(answer, image_size=size)

@@ -72,7 +72,7 @@ def _read(call: Call, numbers: Sequence[int]) -> list[Frame]:
     room = call.spec.max_body_bytes * 3 // 4 - 4096  # base64 grows by a third
     clip: list[Frame] = []
     for number in numbers:
-        frame = call.frame(number)
+        frame = call.sent_frame(number)
         room -= len(frame.data)
         if clip and room < 0:
             break

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from cvat_lambda.agents.params import track_step
 from cvat_lambda.annotations.errors import ShapeError
 from cvat_lambda.annotations.shapes import check_points
 from cvat_lambda.annotations.tracker_answer import (
@@ -51,7 +52,7 @@ def track(call: Call) -> dict[str, list[Any]]:
     """
     objects = Objects.of_call(call)
     assert call.params.frame is not None
-    (shapes,) = objects.follow([call.frame(call.params.frame)])
+    (shapes,) = objects.follow([call.sent_frame(call.params.frame)])
     answer: dict[str, list[Any]] = {"shapes": shapes, "states": objects.signed_states()}
     if call.params.from_browser:
         answer["shapes"] = [shape or _NOTHING_FOR_PAGES for shape in answer["shapes"]]
@@ -187,19 +188,26 @@ class Objects:
         """Invoke the function. Raise InvalidTrackerState if another revision made a state."""
         spec, objects = self._call.spec, [self._objects[i] for i in known]
         revisions = [each.revision for each in objects if not each.begins]
-        images = [encode_frame(frame, spec) for frame in frames]
-        named: Images = {"image": images[0]} if len(images) == 1 else {"images": images}
-        fields = {
-            "shapes": [_sent(spec, each.seen) if each.begins else None for each in objects],
-            "states": [each.state for each in objects] if revisions else [],
-        }
+        shapes = [_sent(spec, each.seen) if each.begins else None for each in objects]
+        states = [each.state for each in objects] if revisions else []
         try:
-            result = self._call.invoke(encode_payload(fields, named))
+            result = self._call.invoke(self._body(frames, shapes, states))
         except FunctionError as exc:
             _require_revision(spec, revisions, spec.revision, exc)
             raise
         _require_revision(spec, revisions, result.revision)
         return result
+
+    def _body(self, frames: Sequence[Frame], shapes: list[Any], states: list[Any]) -> bytes:
+        """Return the body with the images, for agents with the number of the frame instead."""
+        spec = self._call.spec
+        if spec.is_native:
+            (frame,) = frames
+            task_id = self._call.scope.task_id
+            return encode_payload(track_step(task_id, frame.number, shapes=shapes, states=states))
+        images = [encode_frame(frame, spec) for frame in frames]
+        named: Images = {"image": images[0]} if len(images) == 1 else {"images": images}
+        return encode_payload({"shapes": shapes, "states": states}, named)
 
     def _restart(self, error: FunctionStateUnknown, known: Sequence[int]) -> None:
         """Start the objects anew whose states the function does not have any more.
@@ -219,7 +227,7 @@ class Objects:
         for number, together in by_frame.items():
             for i in together:
                 self._objects[i].state, self._objects[i].begins = None, True
-            frame = self._call.frame(number)
+            frame = self._call.sent_frame(number)
             result = self._invoke([frame], together)
             with self._call.checking(number):
                 self._take(result, [frame], together)

@@ -64,6 +64,7 @@ WORK: dict[tuple[Kind, Output], Any] = {
 NATIVE_WORK: dict[tuple[Kind, Output], Any] = {
     (Kind.DETECTOR, "shapes"): NativeDetectWork,
     (Kind.DETECTOR, "tracks"): NativeDetectTracksWork,
+    (Kind.TRACKER, "shapes"): TrackWork,
 }
 
 

@@ -19,6 +19,8 @@ from tests.integration.interactive.functions import Functions, known_platform, s
 # cvat-sdk and cvat-cli 2.80 need Python 3.11; on 3.10 these modules cannot even be imported.
 if importlib.util.find_spec("cvat_sdk") is None:
     collect_ignore = [
+        "native_function.py",
+        "test_agents.py",
         "test_cvat_cli.py",
         "test_cvat_sdk.py",
         "test_exchange.py",

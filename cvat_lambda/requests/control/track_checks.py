@@ -63,6 +63,10 @@ def _check_detector(spec: FunctionSpec, planned: Plan, start: StartDetector) -> 
     detector = registry.get(start.detector, ask=registry.Ask.IF_NOT_READY)
     if detector.kind is not Kind.DETECTOR:
         raise InvalidRequest(f"start.detector: function {detector.id!r} is not a detector")
+    if detector.is_native or spec.is_native:
+        raise InvalidRequest(
+            "start.detector: functions that agents run cannot be combined with another one"
+        )
     check_mapping(detector, planned.tasks, start.mapping)
     types = {label.type for label in detector.labels}
     usable = {"any", *spec.supported_shape_types}

@@ -136,7 +136,7 @@ class TrackWork(Work):
         for first in range(0, len(visits), BACKWARD_BLOCK):
             block = [visit.frame for _, visit in visits[first : first + BACKWARD_BLOCK]]
             ascending = block[::-1]
-            read = list(run.engine.frames(run.task.id, ascending, job_id=run.shard.job_id))
+            read = list(run.read(ascending))
             yield from reversed(read)
 
     def _clips(

@@ -7,11 +7,12 @@ object is started anew from its last known shape, with the image of that shape's
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
+from cvat_lambda.agents.params import track_step
 from cvat_lambda.annotations.errors import AnswerError
 from cvat_lambda.annotations.notes import Note
 from cvat_lambda.annotations.tracker_answer import (
@@ -116,7 +117,7 @@ class Stepper:
         for number, tracked in unknown.items():
             by_frame[tracked.seen.frame][number] = tracked
         for frame, together in by_frame.items():
-            self.start(read_frame(self._run, frame), together, ask)
+            self.start(_first(self._run.read([frame])), together, ask)
         first = next(iter(unknown))
         return (
             Note(
@@ -129,19 +130,24 @@ class Stepper:
         )
 
     def _body(self, frames: Sequence[Frame], active: Active) -> bytes:
-        """Send ``shapes`` of the objects that start, ``states`` of the others, and the images."""
-        images = [resize(frame.data, self._run.spec, keep_size=True).data for frame in frames]
+        """Send ``shapes`` of the objects that start, ``states`` of the others, and the images.
+
+        Agents get the number of the frame instead of its image.
+        """
         states = [tracked.state for tracked in active.values()]
         shapes = [
             self._sent(tracked.seen) if tracked.state is None else None
             for tracked in active.values()
         ]
+        if not any(state is not None for state in states):
+            states = []
+        if self._run.spec.is_native:
+            (frame,) = frames
+            task_id = self._run.task.id
+            return encode_payload(track_step(task_id, frame.number, shapes=shapes, states=states))
+        images = [resize(frame.data, self._run.spec, keep_size=True).data for frame in frames]
         named: Images = {"image": images[0]} if len(images) == 1 else {"images": images}
-        fields = {
-            "shapes": shapes,
-            "states": states if any(state is not None for state in states) else [],
-        }
-        return encode_payload(fields, named)
+        return encode_payload({"shapes": shapes, "states": states}, named)
 
     def _sent(self, shape: SeenShape) -> Any:
         if self._run.spec.legacy_tracker:
@@ -207,7 +213,10 @@ def seen_shape(frame: Frame, shape: Mapping[str, Any]) -> SeenShape:
 
 def read_frame(run: ShardRun, number: int) -> Frame:
     """Return one frame of the run's task. Raise FrameUnreadable, EngineUnavailable."""
-    frames = run.engine.frames(run.task.id, [number], job_id=run.shard.job_id)
+    return _first(run.engine.frames(run.task.id, [number], job_id=run.shard.job_id))
+
+
+def _first(frames: Iterator[Frame | UnreadableFrame]) -> Frame:
     with closing(frames):  # type: ignore[type-var]  # a generator in both engines
         frame = next(frames)
     if isinstance(frame, UnreadableFrame):

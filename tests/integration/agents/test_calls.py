@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +16,7 @@ from cvat_lambda.requests.control.cancel import cancel_request
 from cvat_lambda.requests.control.retry import retry_request
 from cvat_lambda.requests.control.undo import undo_request
 from cvat_lambda.requests.store.models import Outcome, Request
+from tests.waiting import wait_for
 
 from .conftest import run
 from .scripted import AgentThread, Failure, ScriptedAgent, car_at
@@ -186,8 +186,7 @@ def test_call_of_a_person_is_served_before_a_waiting_request(
     answers: list[Any] = []
     caller = threading.Thread(target=lambda: answers.append(call()))
     caller.start()
-    while not QueueEntry.objects.filter(category="interactive").exists():
-        time.sleep(0.01)
+    wait_for("the entry of the call", QueueEntry.objects.filter(category="interactive").exists)
     with AgentThread(agent, lambda params: car_at(params, car_id)) as served:
         agent.post(f"{held['ar_id']}/complete", **car_at(held["ar_params"], car_id))
         caller.join(20)
