@@ -63,6 +63,7 @@ def _function(choice: Choice, task: Task) -> dict[str, Any]:
         "kind": spec.kind.value,
         "reason": "" if choice.reason == NO_COMMON_LABEL else choice.reason,
         "labels": labels_v2(spec.labels),
+        "prompts": list(spec.prompts),
         "guess": guess_labels(spec.labels, task.labels) if is_detector else {},
         "saved": _earlier_mapping(spec, task) if is_detector else None,
     }

@@ -152,6 +152,25 @@ def test_start_form_keeps_the_choices_of_the_last_request(
     expect(page.get_by_label("car", exact=True)).to_have_value("person")
 
 
+def test_start_form_maps_the_texts_that_a_function_is_asked_to_find(
+    open_page: Open, alice: User, task: models.Task, function: FunctionServer
+) -> None:
+    store_function(function.url, labels=[], prompts="text")
+    page = open_page(alice, f"/start?task={task.pk}")
+    page.get_by_label("What to find").fill("person, a red car, a dog")
+    page.get_by_label("What to find").blur()
+    expect(page.get_by_label("person", exact=True)).to_have_value("person")
+    page.get_by_label("a red car", exact=True).select_option("Cars")
+    page.get_by_role("button", name="Run").click()
+    page.wait_for_url("**/requests/req-*")
+    params = Request.objects.get().params
+    assert params["text"] == ["person", "a red car"]
+    assert {text: label["name"] for text, label in params["mapping"].items()} == {
+        "person": "person",
+        "a red car": "Cars",
+    }
+
+
 @pytest.mark.usefixtures("finder")
 def test_start_form_shows_what_is_wrong_before_anything_is_sent(
     open_page: Open, alice: User, task: models.Task

@@ -19,8 +19,21 @@ const estimate = new Estimate(document.getElementById("estimate"), document.getE
 const chosen = () => data.functions.find(({ id }) => id === fields.function.value);
 const threshold = () => (fields.own_threshold.checked ? {} : { threshold: Number(fields.threshold.value) });
 
+// What a function that is prompted by text is asked to find; each text is mapped like a label.
+const texts = () => {
+  if (!chosen()?.prompts.includes("text")) return [];
+  return [...new Set(fields.text.value.split(",").map((text) => text.trim()).filter(Boolean))];
+};
+const withTexts = (used) => {
+  const names = texts();
+  if (!names.length) return used;
+  const labels = names.map((name) => ({ name, type: "any", attributes: [], sublabels: [] }));
+  return { ...used, labels, guess: Object.fromEntries(names.map((name) => [name, name])) };
+};
+
 const OPTIONS = {
   detector: () => ({
+    ...(texts().length ? { text: Object.keys(mapping.value()) } : {}),
     ...threshold(),
     mapping: mapping.value(),
     replace: replace.value(),
@@ -49,7 +62,8 @@ const showFunction = () => {
   const used = chosen();
   for (const part of form.querySelectorAll("[data-kinds]")) part.hidden = !used || !part.dataset.kinds.split(" ").includes(used.kind);
   document.getElementById("function-hint").textContent = used ? "" : "No function can run on this task now. See the page “Functions” for their states.";
-  if (used?.kind === "detector") mapping.show(used);
+  document.getElementById("texts").hidden = !used?.prompts.includes("text");
+  if (used?.kind === "detector") mapping.show(withTexts(used));
   update();
 };
 
@@ -83,6 +97,7 @@ fields.function.value = first?.id ?? "";
 fields.preview_frames.value = suggestion(data.task.size);
 
 fields.function.addEventListener("change", showFunction);
+fields.text.addEventListener("change", showFunction);
 fields.threshold.addEventListener("input", () => {
   fields.own_threshold.checked = false;
   showThreshold();
@@ -92,8 +107,8 @@ form.addEventListener("change", (event) => {
 });
 document.getElementById("preview-run").addEventListener("click", (event) => attempt(event.target, async () => {
   fields.own_threshold.checked = false; // what is shown is what will be written
-  const { mapping: labels, conv_mask_to_poly: polygons, roi } = body();
-  await preview.run(chosen().id, { mapping: labels, ...(polygons ? { conv_mask_to_poly: polygons } : {}), ...(roi ? { roi } : {}) });
+  const { mapping: labels, conv_mask_to_poly: polygons, roi, text } = body();
+  await preview.run(chosen().id, { mapping: labels, ...(text ? { text } : {}), ...(polygons ? { conv_mask_to_poly: polygons } : {}), ...(roi ? { roi } : {}) });
   update();
 }));
 form.addEventListener("submit", (event) => {
