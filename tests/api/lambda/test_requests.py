@@ -12,6 +12,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils.dateparse import parse_datetime
 from pytest_django import DjangoAssertNumQueries
 
 from cvat_lambda.annotations.types import LabeledData, Shape
@@ -112,7 +113,7 @@ def test_created_request_is_answered_with_all_members(
         "undone": None,
         "errors": [],
     }
-    assert datetime.fromisoformat(found["enqueued"]) == request.created_at
+    assert parse_datetime(found["enqueued"]) == request.created_at
     assert request.params["conv_mask_to_poly"] is True
 
 
