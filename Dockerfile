@@ -9,12 +9,12 @@
 ARG CVAT_TAG=v2.54.0
 
 # CVAT's image has no pip, so this stage prepares the packages. CVAT's image has all dependencies of
-# the app. Two packages are optional: pybase64 encodes images faster, prometheus-client provides the
-# metrics.
+# the app. Three packages are optional: pybase64 encodes images faster, prometheus-client provides the
+# metrics, and django-htmx holds the script that updates the pages of the console.
 FROM python:3.10-slim AS package
 COPY . /source
 RUN python -m pip install --no-cache-dir --no-deps --target /package /source \
-    "pybase64>=1.3" "prometheus-client>=0.19"
+    "pybase64>=1.3" "prometheus-client>=0.19" "django-htmx>=1.23"
 
 # The embedded function runtime, without Django and without CVAT.
 FROM python:3.11-slim AS functions
