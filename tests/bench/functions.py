@@ -214,7 +214,7 @@ def serving(name: str, workers: int, variables: Mapping[str, str]) -> Iterator[R
     with tempfile.TemporaryDirectory() as scratch:
         folder = with_workers(folders()[name], Path(scratch) / "function", workers)
         with running([folder], Path(scratch) / "state", env=variables) as runtime:
-            runtime.wait_for(name)
+            runtime.wait_for_state(name)
             yield runtime
 
 

@@ -198,7 +198,7 @@ def run_load(folder: Path, *, calls: int, clients: int, kill_every_s: float) -> 
             CVAT_LAMBDA_FUNCTIONS_REFRESH_S=0,
         ),
     ):
-        runtime.wait_for("load", "ready")
+        runtime.wait_for_state("load", "ready")
         registry.refresh(force=True)
         assert runtime.process is not None
         load = Clients(

@@ -45,7 +45,7 @@ def run(short: bool) -> list[dict[str, Any]]:
             write_function(root / "functions", name, _HANDLER, trigger=trigger)
         with running([root / "functions"], root / "state") as runtime:
             for name in ("one", "two"):
-                runtime.wait_for(name)
+                runtime.wait_for_state(name)
             share = measure_share(runtime, 100 if short else 500)
             gain = measure_gain(runtime, 40 if short else 100)
     return [

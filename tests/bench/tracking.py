@@ -58,7 +58,7 @@ def run(short: bool) -> list[Row]:
         tempfile.TemporaryDirectory() as scratch,
         running([FOLDER], Path(scratch) / "state") as runtime,
     ):
-        runtime.wait_for(TRACKER)
+        runtime.wait_for_state(TRACKER)
         url = runtime.address(TRACKER)
         rows = [item for count in OBJECTS for item in measure(url, count, frames)]
     return rows + compare_trackers(short)

@@ -124,7 +124,7 @@ def main(data: Path, folders: Sequence[Path], label: str | None) -> None:
     with tempfile.TemporaryDirectory() as state, running(folders, Path(state)) as runtime:
         for folder in folders:
             name = read_config(folder).name
-            runtime.wait_for(name, "ready")
+            runtime.wait_for_state(name, "ready")
             measure(ServedFunction(name=name, runtime=runtime), data, label)
 
 

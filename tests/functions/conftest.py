@@ -73,7 +73,7 @@ def function(served: Runtime) -> Callable[[str], ServedFunction]:
     """Return a function that waits until a function is ready and returns it by its id."""
 
     def ready(name: str) -> ServedFunction:
-        status = served.wait_for(name, *ENDS)["status"]
+        status = served.wait_for_state(name, *ENDS)["status"]
         assert status["state"] == "ready", status.get("message")
         return ServedFunction(name=name, runtime=served)
 

@@ -148,7 +148,7 @@ PICTURES: Mapping[str, tuple[str, Panels]] = {
 
 def make(name: str, runtime: Runtime) -> Path:
     """Draw the picture of one function when the function is ready."""
-    status = runtime.wait_for(name, *ENDS)["status"]
+    status = runtime.wait_for_state(name, *ENDS)["status"]
     if status["state"] != "ready":
         raise SystemExit(f"{name} is {status['state']}: {status.get('message')}")
     file, panels = PICTURES[name]

@@ -120,14 +120,11 @@ EXCEPTIONS: Mapping[Rule, Mapping[str, str]] = {
     },
     servers: {
         "http_server.py": "the server",
-        "integration/runtime/test_lifecycle.py": "not yet moved to http_server.py",
-        "integration/runtime/test_preparation.py": "not yet moved to http_server.py",
     },
     waits: {
         "waiting.py": "the function",
         "pausing.py": "a worker waits, not a test",
         "clients/scenario.py": "it runs in environments of other clients, without these modules",
-        "integration/runtime/harness.py": "the method waits for the state of a function",
         "bench/load.py": "the time that is left starts again with each call that ends",
         "integration/requests/test_random_kills.py": "each round injects a fault or recovers",
     },

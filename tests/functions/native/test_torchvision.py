@@ -103,7 +103,7 @@ def runtime(
 
 def labels_of(runtime: Runtime, name: str) -> list[dict[str, Any]]:
     """Return the labels of a function when it is ready."""
-    function = runtime.wait_for(name, "ready", "error")
+    function = runtime.wait_for_state(name, "ready", "error")
     assert function["status"]["state"] == "ready", function["status"]
     labels: list[dict[str, Any]] = json.loads(function["metadata"]["annotations"]["spec"])
     return labels

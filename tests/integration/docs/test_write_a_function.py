@@ -59,7 +59,7 @@ def runtime(page: Followed, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """A runtime that serves the folders of the page."""
     with running([page.folder / "functions"], tmp_path_factory.mktemp("state")) as found:
         for name in WRITTEN:
-            found.wait_for(name, "ready")
+            found.wait_for_state(name, "ready")
         yield found
 
 

@@ -31,7 +31,8 @@ from cvat_lambda.gateway import nuclio
 from cvat_lambda.gateway.gateway import get_gateway
 from cvat_lambda.gateway.invoke import invoke, invoke_once
 from tests.bench.load import WORKERS, Clients, run_load
-from tests.integration.runtime.harness import Runtime, running, until, write_function
+from tests.integration.runtime.harness import Runtime, running, write_function
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.django_db
 
@@ -75,7 +76,7 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
     )
     with running([root / "functions"], root / "state", "--token", "secret") as served:
         for name in ("fn", "hasty", "narrow"):
-            served.wait_for(name, "ready")
+            served.wait_for_state(name, "ready")
         yield served
 
 
@@ -106,11 +107,11 @@ def test_removal_waits_for_the_calls_in_flight(
     folder = write_function(tmp_path, "slow", slow)
     spec = {"build": {"path": str(folder)}}
     nuclio.platform().deploy({"metadata": {"name": "slow"}, "spec": spec})
-    runtime.wait_for("slow")
+    runtime.wait_for_state("slow")
     headers = {"Authorization": "Bearer secret"}
     with ThreadPoolExecutor(1) as pool_of_one:
         call = pool_of_one.submit(runtime.call, "slow", data=b"", headers=headers)
-        until(lambda: runtime.log("slow"), lambda log: "begun" in log)
+        wait_for("the line in the log", lambda: runtime.log("slow"), lambda log: "begun" in log)
         monkeypatch.setattr(nuclio, "READ_TIMEOUT_S", 0.5)
         nuclio.platform().remove("slow")
         assert call.result().status_code == 200
@@ -130,11 +131,11 @@ def test_redeployed_function_answers_with_its_new_revision_and_the_registry_foll
             folder = write_function(tmp_path / str(number), "changing", code.format(number))
             spec = {"build": {"path": str(folder)}}
             nuclio.platform().deploy({"metadata": {"name": "changing"}, "spec": spec})
-            runtime.wait_for("changing", "ready")
+            runtime.wait_for_state("changing", "ready")
             if number == 1:
                 registry.refresh(force=True)
             known = registry.get("changing")
-            until(partial(do, known, "echo"), [number].__eq__)
+            wait_for("an answer of the new revision", partial(do, known, "echo"), [number].__eq__)
             answered = invoke_once(known, b"{}", request_id="r2")
             assert answered.answer == [number]
             assert len(answered.revision) == 32

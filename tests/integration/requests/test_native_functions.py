@@ -71,7 +71,7 @@ def runtime(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """A runtime that serves them."""
     with running([folders], tmp_path_factory.mktemp("state")) as served:
         for name in ("bright-box", "clicker", "follow-bright"):
-            served.wait_for(name, "ready")
+            served.wait_for_state(name, "ready")
         yield served
 
 
@@ -270,7 +270,7 @@ def test_tracker_with_two_workers_does_not_start_and_says_why(
     subprocess.run(["cp", "-r", folders / "follow-bright", copy], check=True)
     copy.joinpath("function.yaml").write_text(document.replace("Workers: 1", "Workers: 2"))
     with running([copy], tmp_path / "state") as served:
-        message = served.wait_for("follow-bright", "error")["status"]["message"]
+        message = served.wait_for_state("follow-bright", "error")["status"]["message"]
     assert "a tracker of cvat_sdk keeps its states in one process" in message
 
 

@@ -71,7 +71,7 @@ def serve(runtime: Runtime, write: Write) -> Serve:
     def serve_code(code: str, *, state: str = "ready", **spec: Any) -> Path:
         folder = write(code, **spec)
         runtime.deploy(folder)
-        status = runtime.wait_for(folder.name, state, "error")["status"]
+        status = runtime.wait_for_state(folder.name, state, "error")["status"]
         assert status["state"] == state, status
         return folder
 
@@ -90,7 +90,7 @@ def deploy(platform: Runtime) -> Iterator[Deploy]:
             "POST", "/api/functions", json=document(name, code, trigger, spec)
         )
         assert (answer.status_code, answer.content) == (202, b"")
-        platform.wait_for(name, "ready")
+        platform.wait_for_state(name, "ready")
         return name
 
     yield deploy_code

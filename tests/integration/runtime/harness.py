@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 
 import requests
 import yaml
+
+from tests.waiting import wait_for
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 START_TIMEOUT_S = 180
@@ -74,15 +76,15 @@ class Runtime:
         found: dict[str, Any] = answer.json()
         return found
 
-    def wait_for(self, name: str, *states: str) -> dict[str, Any]:
+    def wait_for_state(self, name: str, *states: str) -> dict[str, Any]:
         """Wait until the function has one of the given states. Return the function object."""
         wanted = states or ("ready",)
-        found: dict[str, Any] = until(
+        return wait_for(
+            f"state {' or '.join(wanted)} of function {name}",
             lambda: self.function(name),
             lambda found: found["status"]["state"] in wanted,
-            READY_TIMEOUT_S,
+            timeout_s=READY_TIMEOUT_S,
         )
-        return found
 
     def deploy(self, folder: Path) -> None:
         """Deploy a function from a folder of this machine, under the folder's name."""
@@ -178,19 +180,6 @@ def _read(runtime: Runtime, ready: threading.Event) -> None:
     ready.set()
 
 
-def until(look: Callable[[], Any], good: Callable[[Any], bool], timeout_s: float = 60) -> Any:
-    """Call `look` until its result is good. Return it, or fail with the last result."""
-    pause = threading.Event()
-    waited = 0.0
-    while True:
-        seen = look()
-        if good(seen):
-            return seen
-        assert waited < timeout_s, f"still {seen!r} after {timeout_s} s"
-        pause.wait(0.05)
-        waited += 0.05
-
-
 def calls_begun(runtime: Runtime, name: str) -> int:
     """Return how many invocations of a function have requested a worker."""
     text = runtime.request("GET", "/metrics").text
@@ -205,6 +194,11 @@ def is_alive(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state != "Z"
+
+
+def wait_for_exit(pids: Iterable[int]) -> None:
+    """Wait until none of the processes runs."""
+    wait_for("exit", lambda: [pid for pid in pids if is_alive(pid)], lambda alive: not alive)
 
 
 def descendants(pid: int) -> set[int]:

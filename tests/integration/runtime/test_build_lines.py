@@ -27,7 +27,7 @@ def test_function_has_packages_and_variables_of_its_build_lines(
     folder = write(CODE, build=lines)
     write_wheel(folder, "cvl_probe", "1.0", "VALUE = 42\n")
     runtime.deploy(folder)
-    runtime.wait_for(folder.name)
+    runtime.wait_for_state(folder.name)
     assert runtime.call(folder.name, {}).text == "42 640"
 
 
@@ -37,7 +37,7 @@ def test_requirements_file_has_precedence_over_build_lines(runtime: Runtime, wri
     write_wheel(folder, "cvl_probe", "1.0", "VALUE = 42\n")
     (folder / "requirements.txt").write_text("./cvl_probe-1.0-py3-none-any.whl\n")
     runtime.deploy(folder)
-    runtime.wait_for(folder.name)
+    runtime.wait_for_state(folder.name)
     assert runtime.call(folder.name, {}).text == "42 640"
 
 

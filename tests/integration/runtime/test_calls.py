@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.integration.runtime.conftest import Deploy, embedded_only
-from tests.integration.runtime.harness import Runtime, until
+from tests.integration.runtime.harness import Runtime
+from tests.waiting import wait_for
 
 MIRROR = """
 import json, os
@@ -193,7 +194,9 @@ def test_logger_lines_and_prints_are_in_the_log_with_the_request_id(
     platform: Runtime, mirror: str
 ) -> None:
     platform.call(mirror, {"do": "log"}, headers={"X-Request-Id": "request-77"})
-    log = until(lambda: platform.log(mirror), lambda text: "[output] printed" in text)
+    log = wait_for(
+        "the line in the log", lambda: platform.log(mirror), lambda text: "[output] printed" in text
+    )
     assert "[debug] a quiet record" in log
     line = next(line for line in log.splitlines() if "a loud record" in line and "77" in line)
     assert "[warn]" in line
@@ -285,7 +288,11 @@ def test_calls_without_availability_timeout_are_refused_at_once(
             return sorted((each.status_code, each.content[:1]) for each in found)
 
         # A slow machine may send one call after another has ended. Then all are sent again.
-        until(five_at_once, lambda seen: seen == [(200, b"{"), *[(503, b"")] * 4], 0.5)
+        wait_for(
+            "one answer with status 200 and four with 503",
+            five_at_once,
+            lambda seen: seen == [(200, b"{"), *[(503, b"")] * 4],
+        )
 
 
 def test_handler_over_the_event_timeout_is_408_and_its_worker_is_replaced(
@@ -293,12 +300,20 @@ def test_handler_over_the_event_timeout_is_408_and_its_worker_is_replaced(
 ) -> None:
     name = deploy(SLOW, eventTimeout="1s")
     # On a slow machine this call may time out, too. Then it is repeated.
-    first = until(lambda: platform.call(name, {}), lambda seen: seen.status_code == 200)
+    first = wait_for(
+        "an answer with status 200",
+        lambda: platform.call(name, {}),
+        lambda seen: seen.status_code == 200,
+    )
     before = first.json()["pid"]
     answer = platform.call(name, {"do": "sleep", "seconds": 60})
     assert (answer.status_code, answer.json()) == (408, {"error": "handler timed out"})
     # The runtime lets the next call wait for the new worker. Nuclio answers 500 until then.
-    answers = until(lambda: platform.call(name, {}), lambda seen: seen.status_code == 200)
+    answers = wait_for(
+        "an answer with status 200",
+        lambda: platform.call(name, {}),
+        lambda seen: seen.status_code == 200,
+    )
     after = answers.json()
     assert after["pid"] != before
     assert after["served"] == 1

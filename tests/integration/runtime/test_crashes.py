@@ -18,9 +18,9 @@ from tests.integration.runtime.harness import (
     descendants,
     is_alive,
     running,
-    until,
     write_function,
 )
+from tests.waiting import wait_for
 
 CODE = """
 import json, os, subprocess, sys, time
@@ -85,7 +85,9 @@ def test_worker_killed_for_its_timeout_is_not_reported_as_out_of_memory(
 ) -> None:
     name = serve(CODE, eventTimeout="500ms").name
     assert runtime.call(name, {"seconds": 30}).status_code == 408
-    log = until(lambda: runtime.log(name), lambda text: "is restarted" in text)
+    log = wait_for(
+        "the line in the log", lambda: runtime.log(name), lambda text: "is restarted" in text
+    )
     assert "worker 0 was killed because a call took too long; it is restarted" in log
     assert "out of memory" not in log
 
@@ -111,7 +113,7 @@ def test_unwritable_log_fails_no_call_and_no_worker(runtime: Runtime, write: Wri
     log.parent.mkdir(exist_ok=True)
     log.symlink_to("/dev/full")
     runtime.deploy(folder)
-    runtime.wait_for(folder.name)
+    runtime.wait_for_state(folder.name)
     first = runtime.call(folder.name, data=b"log")
     assert (first.status_code, runtime.call(folder.name).text) == (200, first.text)
     assert runtime.call(folder.name, data=b"die").status_code == 502
@@ -140,8 +142,12 @@ def test_crash_looping_worker_is_restarted_with_backoff_until_it_runs(
     assert runtime.log(name).count("is restarted") - before <= 3
     assert runtime.function(name)["status"]["state"] == "unhealthy"
     mended.touch()
-    until(lambda: runtime.call(name, {}, timeout=60).status_code, lambda status: status == 200)
-    found = runtime.wait_for(name, "ready")
+    wait_for(
+        "an answer with status 200",
+        lambda: runtime.call(name, {}, timeout=60).status_code,
+        lambda status: status == 200,
+    )
+    found = runtime.wait_for_state(name, "ready")
     assert "message" not in found["status"]
 
 
@@ -149,7 +155,7 @@ def test_every_call_gets_an_answer_while_workers_are_killed(functions: Path, sta
     write_function(functions, "one", CODE, trigger={"numWorkers": 2})
     calls = int(os.environ.get("CVAT_LAMBDA_LOAD_CALLS", "400"))
     with running([functions], state) as runtime:
-        runtime.wait_for("one")
+        runtime.wait_for_state("one")
         address, stop = runtime.address("one"), threading.Event()
         body = json.dumps({"seconds": 0.005})
 

@@ -12,7 +12,8 @@ import pytest
 import requests
 
 from tests.integration.runtime.conftest import Deploy, document, embedded_only
-from tests.integration.runtime.harness import Runtime, until
+from tests.integration.runtime.harness import Runtime
+from tests.waiting import wait_for
 
 NO_ADDRESS = "Failed to invoke function: Invocation URL is required"
 HELLO = "def handler(context, event):\n    return 'hello'\n"
@@ -137,7 +138,7 @@ def test_one_of_two_concurrent_creations_of_a_name_gets_409(platform: Runtime, f
         ]
         statuses = sorted(job.result().status_code for job in jobs)
     assert statuses == [202, 409, 409, 409]
-    platform.wait_for(fresh)
+    platform.wait_for_state(fresh)
 
 
 def test_put_creates_and_updates_a_function(platform: Runtime, fresh: str) -> None:
@@ -149,13 +150,13 @@ def test_put_creates_and_updates_a_function(platform: Runtime, fresh: str) -> No
             headers={"x-nuclio-wait-function-action": "true"},
         )
         assert (answer.status_code, answer.content) == (202, b"")
-        platform.wait_for(fresh)
+        platform.wait_for_state(fresh)
         assert platform.call(fresh).text == text
 
 
 def test_second_delete_of_a_function_is_204(platform: Runtime, fresh: str) -> None:
     platform.request("POST", "/api/functions", json=document(fresh, HELLO))
-    platform.wait_for(fresh)
+    platform.wait_for_state(fresh)
     assert delete(platform, fresh).status_code == 204
     assert delete(platform, fresh).status_code == 204
     assert platform.request("GET", f"/api/functions/{fresh}").status_code == 404
@@ -177,7 +178,7 @@ def test_a_function_that_is_being_provisioned_is_neither_changed_nor_removed_nor
         "Function is being provisioned and cannot be deleted",
     )
     assert (called.status_code, called.json()["error"]) == (500, NO_ADDRESS)
-    platform.wait_for(fresh)  # otherwise it cannot be removed
+    platform.wait_for_state(fresh)  # otherwise it cannot be removed
 
 
 @embedded_only  # Nuclio's build goes on after the removal, and makes the function again
@@ -198,7 +199,7 @@ def test_a_function_that_does_not_load_is_in_error_and_has_no_address(
     # Nuclio waits this long for its container.
     posted = document(fresh, code, spec={"readinessTimeoutSeconds": 20})
     platform.request("POST", "/api/functions", json=posted)
-    found = platform.wait_for(fresh, "error")
+    found = platform.wait_for_state(fresh, "error")
     assert found["status"]["message"]
     assert "externalInvocationUrls" not in found["status"]
     assert "internalInvocationUrls" not in found["status"]
@@ -223,7 +224,7 @@ def test_the_message_of_a_function_that_does_not_load_is_the_reason(
     platform: Runtime, fresh: str, code: str, message: str
 ) -> None:
     platform.request("POST", "/api/functions", json=document(fresh, code))
-    assert message in platform.wait_for(fresh, "error")["status"]["message"]
+    assert message in platform.wait_for_state(fresh, "error")["status"]["message"]
 
 
 @embedded_only
@@ -261,7 +262,7 @@ def test_logs_are_limited_to_the_last_lines_and_followed(
     replica = platform.request("GET", f"/api/functions/{name}/replicas").json()["names"][0]
     path = f"/api/functions/{name}/logs/{replica}"
     platform.call(name, data=b"first")
-    until(lambda: platform.log(name), lambda text: "first" in text)
+    wait_for("the line in the log", lambda: platform.log(name), lambda text: "first" in text)
     tail = platform.request("GET", f"{path}?follow=false&tailLines=1").text
     assert tail.endswith("[output] first\n")
     assert tail.count("\n") == 1
@@ -285,7 +286,7 @@ def test_slow_follower_of_a_log_gets_every_line(deploy: Deploy, platform: Runtim
     name = deploy(code)
     replica = platform.request("GET", f"/api/functions/{name}/replicas").json()["names"][0]
     platform.call(name, {"lines": 730})  # more than the socket buffers hold
-    until(lambda: platform.log(name), lambda text: "the last" in text)
+    wait_for("the line in the log", lambda: platform.log(name), lambda text: "the last" in text)
     url = f"{platform.url}/api/functions/{name}/logs/{replica}"
     with requests.get(url, stream=True, timeout=20) as followed:
         platform.call(name, {"lines": 0})
@@ -304,7 +305,7 @@ def test_logs_are_limited_to_the_records_since_a_time(deploy: Deploy, platform: 
     replica = platform.request("GET", f"/api/functions/{name}/replicas").json()["names"][0]
     path = f"/api/functions/{name}/logs/{replica}?follow=false"
     platform.call(name, data=b"a record")
-    until(lambda: platform.log(name), lambda text: "a record" in text)
+    wait_for("the line in the log", lambda: platform.log(name), lambda text: "a record" in text)
     assert "a record" in platform.request("GET", f"{path}&since=1h").text
     assert platform.request("GET", f"{path}&since=0.000001s").text == ""
     assert platform.request("GET", f"{path}&since=yesterday").status_code == 400
@@ -418,5 +419,5 @@ def test_source_with_windows_line_ends_runs(platform: Runtime, fresh: str) -> No
     code = HELLO.replace("\n", "\r\n").encode()
     posted["spec"]["build"]["functionSourceCode"] = base64.b64encode(code).decode()
     platform.request("POST", "/api/functions", json=posted)
-    platform.wait_for(fresh)
+    platform.wait_for_state(fresh)
     assert platform.call(fresh).text == "hello"

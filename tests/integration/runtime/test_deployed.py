@@ -16,7 +16,8 @@ import requests
 from cvat_lambda.runtime import commands
 from cvat_lambda.runtime.client import DashboardClient
 from tests.integration.runtime.conftest import Write, document, embedded_only
-from tests.integration.runtime.harness import REPOSITORY, Runtime, running, until, write_function
+from tests.integration.runtime.harness import REPOSITORY, Runtime, running, write_function
+from tests.waiting import wait_for
 
 CODE = """
 import os
@@ -54,7 +55,11 @@ def put(runtime: Runtime, folder: Path, **spec: Any) -> requests.Response:
 def let_a_worker_die(runtime: Runtime, name: str) -> None:
     before = runtime.log(name).count("is restarted")
     assert runtime.call(name, data=b"die").status_code == 502
-    until(lambda: runtime.log(name).count("is restarted"), lambda count: count > before)
+    wait_for(
+        "the line in the log",
+        lambda: runtime.log(name).count("is restarted"),
+        lambda count: count > before,
+    )
 
 
 # --- bad requests --------------------------------------------------------------------------------
@@ -130,7 +135,7 @@ def test_unreadable_stored_functions_are_in_error_and_others_run(
         kept.parent.mkdir(parents=True)
         kept.write_text(record.replace("FOLDER", str(functions)))
     with running([functions], state) as runtime:
-        runtime.wait_for("good")
+        runtime.wait_for_state("good")
         for number, (_, message) in enumerate(STORED):
             name = f"old-{number}"
             status = runtime.function(name)["status"]
@@ -146,7 +151,7 @@ def test_a_folder_with_a_value_of_the_wrong_type_is_in_error_and_the_others_run(
     write_function(functions, "bad", code("x"), resources={"limits": "4Gi"})
     write_function(functions, "good", code("x"))
     with running([functions], state) as runtime:
-        runtime.wait_for("good")
+        runtime.wait_for_state("good")
         message = runtime.function("bad")["status"]["message"]
         assert "spec.resources.limits must be a mapping" in message
 
@@ -160,16 +165,17 @@ def test_restarted_worker_runs_the_deployed_code(functions: Path, state: Path, w
     with running([functions] if way == "folder" else [], state) as runtime:
         if way == "REST":
             put(runtime, folder)
-        runtime.wait_for("one")
+        runtime.wait_for_state("one")
         (folder / "main.py").write_text(code("never deployed"))
         let_a_worker_die(runtime, "one")
-        until(
+        wait_for(
+            "the state",
             lambda: runtime.request("GET", "/api/functions/one").json()["status"]["state"],
             lambda state: state == "ready",
         )
         assert [runtime.call("one").text for _ in range(6)] == ["v1"] * 6
     with running([functions] if way == "folder" else [], state) as runtime:
-        runtime.wait_for("one")
+        runtime.wait_for_state("one")
         # Functions of folders are deployed at each start, others by a request only.
         assert runtime.call("one").text == ("never deployed" if way == "folder" else "v1")
 
@@ -183,26 +189,34 @@ def test_serving_version_is_shown_and_kept_after_failed_updates(
         (folder / "main.py").write_text("import nothing_of_that_name\n")
         for number in range(3):
             put(runtime, folder, label="v2", description=f"try {number}")
-            found = runtime.wait_for("one", "error")
+            found = runtime.wait_for_state("one", "error")
             assert found["metadata"]["labels"]["made-for"] == "v1"
             assert found["spec"]["description"] == "one for tests"
         let_a_worker_die(runtime, "one")
-        until(lambda: runtime.call("one").text, lambda text: text == "v1")
+        wait_for(
+            "an answer of the new version",
+            lambda: runtime.call("one").text,
+            lambda text: text == "v1",
+        )
         status = runtime.function("one")["status"]
         assert status["state"] == "error"  # a restarted worker does not change it
         assert "the version before it keeps serving" in status["message"]
         assert len(list(state.glob("deployed/one/source-*"))) == 1
     with running([], state) as runtime:
-        found = runtime.wait_for("one", "ready", "error")
+        found = runtime.wait_for_state("one", "ready", "error")
         assert (found["status"]["state"], runtime.call("one").text) == ("ready", "v1")
         (folder / "main.py").write_text(code("v3"))
         put(runtime, folder, label="v3")
-        found = runtime.wait_for("one", "ready", "error")
+        found = runtime.wait_for_state("one", "ready", "error")
         assert (found["status"]["state"], found["metadata"]["labels"]["made-for"]) == (
             "ready",
             "v3",
         )
-        until(lambda: list(state.glob("deployed/one/source-*")), lambda kept: len(kept) == 1)
+        wait_for(
+            "deletion of the old sources",
+            lambda: list(state.glob("deployed/one/source-*")),
+            lambda kept: len(kept) == 1,
+        )
 
 
 # --- one after the other ------------------------------------------------------------------------
@@ -220,21 +234,25 @@ def handler(context, event):
 def test_function_created_during_a_removal_of_its_name_keeps_its_code(state: Path) -> None:
     with running([], state) as runtime, ThreadPoolExecutor(2) as pool:
         assert runtime.request("POST", "/api/functions", json=document("one", SLOW)).ok
-        runtime.wait_for("one")
+        runtime.wait_for_state("one")
         address = runtime.address("one")
         call = pool.submit(requests.post, address, timeout=60)
-        until(lambda: runtime.log("one"), lambda log: "begun" in log)
+        wait_for("the line in the log", lambda: runtime.log("one"), lambda log: "begun" in log)
         body = {"metadata": {"name": "one"}}
         removal = pool.submit(runtime.request, "DELETE", "/api/functions", json=body)
-        until(lambda: runtime.request("GET", "/api/functions").json(), lambda found: not found)
+        wait_for(
+            "the deletion of the function",
+            lambda: runtime.request("GET", "/api/functions").json(),
+            lambda found: not found,
+        )
         made = runtime.request("POST", "/api/functions", json=document("one", code("new")))
         assert (made.status_code, removal.result().status_code) == (202, 204)
         assert call.result().text == "old"
-        runtime.wait_for("one")
+        runtime.wait_for_state("one")
         let_a_worker_die(runtime, "one")  # the next one loads the code again
         assert runtime.call("one").text == "new"
     with running([], state) as runtime:
-        runtime.wait_for("one")
+        runtime.wait_for_state("one")
 
 
 def test_deployment_that_cannot_be_recorded_fails_and_stores_nothing(
@@ -253,7 +271,7 @@ def test_deployment_that_cannot_be_recorded_fails_and_stores_nothing(
     record.rmdir()
     assert list(record.parent.glob("source-*")) == []
     assert runtime.request("POST", "/api/functions", json=body).ok
-    runtime.wait_for(name)
+    runtime.wait_for_state(name)
 
 
 def test_function_that_never_loaded_shows_its_last_deployment(functions: Path, state: Path) -> None:
@@ -261,11 +279,11 @@ def test_function_that_never_loaded_shows_its_last_deployment(functions: Path, s
     with running([], state) as runtime:
         for label in ("v1", "v2"):
             put(runtime, folder, label=label)
-            found = runtime.wait_for("one", "error")
+            found = runtime.wait_for_state("one", "error")
             assert found["metadata"]["labels"]["made-for"] == label
         assert len(list(state.glob("deployed/one/source-*"))) == 1
     with running([], state) as runtime:
-        assert runtime.wait_for("one", "error")["metadata"]["labels"]["made-for"] == "v2"
+        assert runtime.wait_for_state("one", "error")["metadata"]["labels"]["made-for"] == "v2"
 
 
 def test_weights_beside_the_code_are_read_from_there_and_converted_once(
@@ -291,7 +309,7 @@ def test_weights_beside_the_code_are_read_from_there_and_converted_once(
         with running([], state) as runtime:
             if number == 0:
                 put(runtime, folder)
-            runtime.wait_for("one")
+            runtime.wait_for_state("one")
             assert runtime.call("one").text == "ABC"
     log = (state / "logs" / "one.log").read_text()
     assert log.count("converting the weights with convert.py") == 1
@@ -311,10 +329,10 @@ def test_a_relative_state_folder_serves_what_is_deployed(tmp_path: Path) -> None
         stdout=subprocess.DEVNULL,
     ) as process:
         try:
-            until(ready.exists, bool, 60)
+            wait_for("the ready file", ready.exists, timeout_s=60)
             runtime = Runtime(ready.read_text().strip(), None)
             assert put(runtime, folder).status_code == 202
-            found = runtime.wait_for("one", "ready", "error")["status"]
+            found = runtime.wait_for_state("one", "ready", "error")["status"]
             assert found["state"] == "ready", found
             assert runtime.call("one").text == "x"
         finally:
@@ -338,9 +356,9 @@ def test_function_of_an_unknown_project_is_412_and_stores_nothing(
         made = {"metadata": {"name": "nowhere"}, "spec": {}}
         assert runtime.request("POST", "/api/projects", json=made).status_code == 201
         assert runtime.request("POST", "/api/functions", json=body).status_code == 202
-        runtime.wait_for("one")
+        runtime.wait_for_state("one")
     with running([], state) as runtime:
-        runtime.wait_for("one")  # its project was restored, too
+        runtime.wait_for_state("one")  # its project was restored, too
         assert json.dumps("nowhere") in runtime.request("GET", "/api/projects").text
 
 

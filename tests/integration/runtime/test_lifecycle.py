@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
 import re
@@ -10,15 +9,14 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import requests
 
+from tests.http_server import files_of, http_server
 from tests.integration.runtime.conftest import Serve, Write
 from tests.integration.runtime.harness import (
     REPOSITORY,
@@ -27,10 +25,11 @@ from tests.integration.runtime.harness import (
     descendants,
     is_alive,
     running,
-    until,
+    wait_for_exit,
     write_function,
 )
 from tests.ports import free_port
+from tests.waiting import wait_for
 
 PID = """
 import json, os, subprocess, time
@@ -61,13 +60,13 @@ def state(tmp_path: Path) -> Path:
 def test_kill_9_of_the_supervisor_leaves_no_process(functions: Path, state: Path) -> None:
     write_function(functions, "one", code(), trigger={"numWorkers": 2})
     with running([functions], state) as runtime:
-        runtime.wait_for("one")
+        runtime.wait_for_state("one")
         child = runtime.call("one", {"do": "spawn"}).json()["child"]
         assert runtime.process is not None
         left = descendants(runtime.process.pid) | {child}
         assert len(left) >= 4  # processor, two workers, and a child of one of them
         runtime.process.kill()
-        until(lambda: [pid for pid in left if is_alive(pid)], lambda alive: not alive)
+        wait_for_exit(left)
 
 
 DAEMON = """
@@ -84,19 +83,19 @@ def handler(context, event):
 def test_descendant_in_its_own_session_ends_with_the_worker(functions: Path, state: Path) -> None:
     write_function(functions, "one", DAEMON)
     with running([functions], state) as runtime:
-        runtime.wait_for("one")
+        runtime.wait_for_state("one")
         first = runtime.call("one").json()
         assert runtime.call("one", data=b"die").status_code == 502
-        until(lambda: is_alive(first), lambda alive: not alive)
+        wait_for_exit([first])
         second = runtime.call("one").json()
         os.kill(parent_of(parent_of(second)), signal.SIGKILL)  # its processor
-        until(lambda: is_alive(second), lambda alive: not alive)
-        runtime.wait_for("one")
+        wait_for_exit([second])
+        runtime.wait_for_state("one")
         third = runtime.call("one").json()
         assert is_alive(third)
         assert runtime.process is not None
         runtime.process.kill()
-        until(lambda: is_alive(third), lambda alive: not alive)
+        wait_for_exit([third])
 
 
 def parent_of(child: int) -> int:
@@ -122,12 +121,15 @@ def test_removal_while_a_processor_restarts_leaves_no_process(
     first = descendants(supervisor)
     os.kill(parent_of(runtime.call(name, {}).json()["pid"]), signal.SIGKILL)
     # the new processor and its worker, which is busy loading
-    until(lambda: descendants(supervisor) - first, lambda found: len(found) >= 2)
+    wait_for(
+        "the processes", lambda: descendants(supervisor) - first, lambda found: len(found) >= 2
+    )
     body = {"metadata": {"name": name, "namespace": "cvat"}}
     assert runtime.request("DELETE", "/api/functions", json=body).status_code == 204
-    until(
-        lambda: [pid for pid in descendants(supervisor) - others if is_alive(pid)],
-        lambda alive: not alive,
+    wait_for(
+        "exit",
+        lambda: descendants(supervisor) - others,
+        lambda found: not any(map(is_alive, found)),
     )
 
 
@@ -136,8 +138,8 @@ def test_killed_processor_leaves_no_worker_and_is_restarted(runtime: Runtime, se
     first = runtime.call(name, {"do": "spawn"}).json()
     address = runtime.address(name)
     os.kill(parent_of(first["pid"]), signal.SIGKILL)
-    until(lambda: is_alive(first["pid"]) or is_alive(first["child"]), lambda alive: not alive)
-    runtime.wait_for(name, "ready")
+    wait_for_exit([first["pid"], first["child"]])
+    runtime.wait_for_state(name, "ready")
     assert runtime.address(name) == address
     assert runtime.call(name, {}).json()["pid"] != first["pid"]
 
@@ -145,7 +147,7 @@ def test_killed_processor_leaves_no_worker_and_is_restarted(runtime: Runtime, se
 def test_ctrl_c_ends_all_processes_with_status_0(functions: Path, state: Path) -> None:
     write_function(functions, "one", code())
     with running([functions], state) as runtime:
-        runtime.wait_for("one")
+        runtime.wait_for_state("one")
         assert runtime.process is not None
         left = descendants(runtime.process.pid)
         assert runtime.stop() == 0
@@ -165,7 +167,7 @@ def test_drain_and_termination_callbacks_are_called_before_a_worker_ends(
     )
     write_function(functions, "one", source)
     with running([functions], state) as runtime:
-        runtime.wait_for("one")
+        runtime.wait_for_state("one")
         assert runtime.stop() == 0
     assert mark.read_text() == "drained ended"
 
@@ -178,7 +180,7 @@ def test_a_folder_that_does_not_load_is_in_error_and_the_others_run(
     (functions / "no-yaml" / "function.yaml").write_text("metadata: [")
     write_function(functions, "bad-handler", code(), handler="no handler")
     with running([functions], state) as runtime:
-        runtime.wait_for("good")
+        runtime.wait_for_state("good")
         told = {
             name: found["status"].get("message", "")
             for name, found in runtime.request("GET", "/api/functions").json().items()
@@ -211,16 +213,16 @@ def test_process_that_is_killed_while_it_loads_is_started_again(
     assert runtime.process is not None
     others = descendants(runtime.process.pid)
     runtime.deploy(folder)
-    until(mark.exists, bool, 300)
+    wait_for("the start of the code under test", mark.exists, timeout_s=300)
     module = {"worker": "launch.py", "processor": "cvat_lambda.runtime.processor"}[victim]
     for pid in descendants(runtime.process.pid) - others:
         command = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
         if any(word.endswith(module) for word in command):
             os.kill(pid, signal.SIGKILL)
-    message = runtime.wait_for(folder.name, "error")["status"]["message"]
+    message = runtime.wait_for_state(folder.name, "error")["status"]["message"]
     assert re.search(r"\(attempt 1; next one at \d\d:\d\d:\d\d UTC\)$", message), message
     hold.unlink()
-    runtime.wait_for(folder.name, "ready")
+    runtime.wait_for_state(folder.name, "ready")
     assert runtime.call(folder.name, {}).text == "x"
 
 
@@ -246,11 +248,8 @@ def test_failed_download_is_retried_until_the_file_exists(
     assert "attempt 1; next one at" in message
     (tmp_path / "served").mkdir()
     (tmp_path / "served" / "model.bin").write_bytes(content)
-    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "served"))
-    with ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        runtime.wait_for(name, "ready")
-        server.shutdown()
+    with http_server(files_of(tmp_path / "served"), port=port):
+        runtime.wait_for_state(name, "ready")
 
 
 def test_command_in_the_message_repairs_a_function_without_weights(
@@ -259,23 +258,20 @@ def test_command_in_the_message_repairs_a_function_without_weights(
     content = b"weights"
     (tmp_path / "served").mkdir()
     (tmp_path / "served" / "model.bin").write_bytes(content)
-    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "served"))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}/model.bin"
+    with http_server(files_of(tmp_path / "served")) as server:
+        url = f"{server.url}/model.bin"
         checksum = hashlib.sha256(content).hexdigest()
         weight = {"file": "model.bin", "licence": "MIT", "url": url, "sha256": checksum}
         code = "def handler(c, e): return 'x'\n"
         write_function(functions, "one", code, extras={"weights": [weight]})
         env = {"CVAT_LAMBDA_CACHE": str(tmp_path / "cache")}
         with running([functions], state, "--offline", env=env) as runtime:
-            message = runtime.wait_for("one", "error")["status"]["message"]
+            message = runtime.wait_for_state("one", "error")["status"]["message"]
             named = re.search(r"run python (-m cvat_lambda\.runtime fetch \S+?)( |$)", message)
             assert named is not None, message
             command = [sys.executable, *named[1].split()]
             subprocess.run(command, check=True, cwd=REPOSITORY, env={**os.environ, **env})
-            runtime.wait_for("one", "ready")
-        server.shutdown()
+            runtime.wait_for_state("one", "ready")
 
 
 @pytest.mark.parametrize("remedy", ["option", "variable"])
@@ -285,10 +281,8 @@ def test_remedies_in_the_message_accept_a_licence(
     content = os.urandom(8)  # not downloaded before
     (tmp_path / "served").mkdir()
     (tmp_path / "served" / "model.bin").write_bytes(content)
-    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "served"))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}/model.bin"
+    with http_server(files_of(tmp_path / "served")) as server:
+        url = f"{server.url}/model.bin"
         checksum = hashlib.sha256(content).hexdigest()
         weight = {"file": "model.bin", "licence": "GPL-3.0-only", "url": url, "sha256": checksum}
         code = "def handler(c, e): return 'x'\n"
@@ -300,8 +294,7 @@ def test_remedies_in_the_message_accept_a_licence(
         options = found[1].split() if remedy == "option" else []
         env = {found[2]: found[3]} if remedy == "variable" else {}
         with running([folder], state, *options, env=env) as accepting:
-            accepting.wait_for(folder.name, "ready")
-        server.shutdown()
+            accepting.wait_for_state(folder.name, "ready")
 
 
 def test_port_in_use_is_reported_in_the_state(runtime: Runtime, serve: Serve) -> None:
@@ -329,7 +322,7 @@ def test_one_of_two_functions_with_the_same_port_that_start_together_is_in_error
     folders = [write(code(), trigger={"attributes": {"port": port}}) for _ in range(2)]
     for folder in folders:
         runtime.deploy(folder)
-    found = [runtime.wait_for(folder.name, "ready", "error")["status"] for folder in folders]
+    found = [runtime.wait_for_state(folder.name, "ready", "error")["status"] for folder in folders]
     assert sorted(status["state"] for status in found) == ["error", "ready"]
     (message,) = (status["message"] for status in found if status["state"] == "error")
     assert re.search(rf"port {port} is taken by another (program or )?function", message)
@@ -343,7 +336,7 @@ def test_function_with_more_workers_than_allowed_is_refused(
     options = ["--max-workers", "2"] if source == "option" else []
     env = {"CVAT_LAMBDA_RUNTIME_MAX_WORKERS": "2"}
     with running([functions], state, *options, env=env) as runtime:
-        message = runtime.wait_for("one", "error")["status"]["message"]
+        message = runtime.wait_for_state("one", "error")["status"]["message"]
         assert "numWorkers is 3, and this runtime allows 2" in message
         done = subprocess.run(
             [sys.executable, "-m", "cvat_lambda.runtime", "deploy", folder, "--url", runtime.url],
@@ -371,9 +364,9 @@ def test_idle_function_scales_to_zero_and_starts_on_a_call(runtime: Runtime, wri
     folder = write(code(), extras={"idle_timeout": "500ms"})
     name = folder.name
     runtime.deploy(folder)
-    runtime.wait_for(name, "ready", "scaledToZero")  # it may be idle before the first poll
+    runtime.wait_for_state(name, "ready", "scaledToZero")  # it may be idle before the first poll
     first = runtime.call(name, {}).json()["pid"]
-    runtime.wait_for(name, "scaledToZero")
+    runtime.wait_for_state(name, "scaledToZero")
     assert not is_alive(first)
     answer = runtime.call(name, {})
     assert (answer.status_code, answer.json()["version"]) == (200, 1)
@@ -390,16 +383,20 @@ def test_function_is_scaled_to_zero_and_back_by_requests(runtime: Runtime, serve
     name = serve(code()).name
     for state in ("scaledToZero", "ready"):
         scale(runtime, name, state)
-        runtime.wait_for(name, state)
+        runtime.wait_for_state(name, state)
 
 
 def test_call_in_flight_ends_before_scale_to_zero(runtime: Runtime, serve: Serve) -> None:
     name = serve(code()).name
     with ThreadPoolExecutor(3) as pool:
         running_call = pool.submit(runtime.call, name, {"seconds": 0.6})
-        until(lambda: calls_begun(runtime, name), lambda begun: begun == 1)
+        wait_for(
+            "the start of the calls", lambda: calls_begun(runtime, name), lambda begun: begun == 1
+        )
         waiting_call = pool.submit(runtime.call, name, {})
-        until(lambda: calls_begun(runtime, name), lambda begun: begun == 2)
+        wait_for(
+            "the start of the calls", lambda: calls_begun(runtime, name), lambda begun: begun == 2
+        )
         scale(runtime, name, "scaledToZero")
         assert running_call.result().status_code == 200
         assert waiting_call.result().status_code == 200  # it started the function again
@@ -430,9 +427,9 @@ def test_deployed_functions_are_served_after_a_restart(
     document = {"metadata": {"name": "one"}, "spec": {"build": {"path": str(folder)}}}
     with running([], state) as runtime:
         assert runtime.request("POST", "/api/functions", json=document).status_code == 202
-        runtime.wait_for("one")
+        runtime.wait_for_state("one")
     with running([], state) as runtime:
-        runtime.wait_for("one")
+        runtime.wait_for_state("one")
         assert runtime.call("one", {}).json()["version"] == 1
 
 
@@ -443,7 +440,7 @@ def test_deployed_functions_are_served_after_a_restart(
 def guarded(functions: Path, state: Path) -> Iterator[Runtime]:
     write_function(functions, "one", code())
     with running([functions], state, "--token", "s3cret") as runtime:
-        runtime.wait_for("one")
+        runtime.wait_for_state("one")
         yield runtime
 
 
@@ -514,7 +511,7 @@ def handler(context, event):
 def test_opt_nuclio_is_the_functions_folder(functions: Path, state: Path, way: str) -> None:
     write_function(functions, "one", VIEW)
     with running([functions], state, "--opt-nuclio", way) as runtime:
-        found = runtime.wait_for("one", "ready", "error")
+        found = runtime.wait_for_state("one", "ready", "error")
         if "a private mount namespace is not allowed here" in found["status"].get("message", ""):
             pytest.skip("this machine allows no private mounts")
         seen = runtime.call("one").json()
@@ -540,8 +537,8 @@ def test_a_function_calls_another_by_its_name(functions: Path, state: Path) -> N
     )
     write_function(functions, "one", caller)
     with running([functions], state, "--token", "s3cret") as runtime:
-        runtime.wait_for("one")
-        runtime.wait_for("two")
+        runtime.wait_for_state("one")
+        runtime.wait_for_state("two")
         headers = {"Authorization": "Bearer s3cret"}
         assert runtime.call("one", headers=headers).json() == [200, {"n": {"a": 1}}]
         body = {"metadata": {"name": "two"}}
@@ -573,7 +570,9 @@ def test_asyncio_tasks_of_a_handler_continue_between_invocations(
     )
     name = serve(source).name
     assert runtime.call(name, data=b"start").text == "0"
-    until(lambda: runtime.call(name).text, lambda text: text == "1")
+    wait_for(
+        "the end of the asyncio task", lambda: runtime.call(name).text, lambda text: text == "1"
+    )
 
 
 def test_worker_of_an_async_handler_ends_gracefully(
@@ -589,7 +588,7 @@ def test_worker_of_an_async_handler_ends_gracefully(
     # The grace period is longer than the test waits, so a kill after it would fail the test.
     write_function(functions, "one", source, trigger={"workerTerminationTimeout": "50s"})
     with running([functions], state) as runtime:
-        runtime.wait_for("one")
+        runtime.wait_for_state("one")
         assert runtime.call("one").text == "x"
         assert runtime.stop() == 0
     assert mark.read_text() == "told"

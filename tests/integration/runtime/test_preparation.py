@@ -6,24 +6,23 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
 
+from tests.http_server import Connection, http_server
 from tests.integration.runtime.harness import (
     Runtime,
     calls_begun,
     descendants,
-    is_alive,
     running,
-    until,
+    wait_for_exit,
     write_function,
 )
+from tests.waiting import wait_for
 
 CODE = "def handler(context, event):\n    return 'x'\n"
 SECRETS = {
@@ -88,10 +87,10 @@ def busy(
         write_function(functions, "one", CODE)
         env |= write_endless_installer(tmp_path / "bin", mark)
     with running([functions], state, "--token", "s3cret", env=env) as runtime:
-        until(mark.exists, bool, 300)
+        wait_for("the start of the code under test", mark.exists, timeout_s=300)
         assert runtime.process is not None
         pid = runtime.process.pid
-        left = until(lambda: descendants(pid), lambda found: len(found) >= 3)
+        left = wait_for("the processes", lambda: descendants(pid), lambda found: len(found) >= 3)
         yield runtime, left, mark.read_text()
 
 
@@ -101,7 +100,7 @@ def test_end_of_the_runtime_kills_preparations_at_once(busy: Busy, number: signa
     assert runtime.process is not None
     runtime.process.send_signal(number)
     assert runtime.process.wait(60) == (-signal.SIGKILL if number == signal.SIGKILL else 0)
-    until(lambda: [pid for pid in left if is_alive(pid)], lambda alive: not alive)
+    wait_for_exit(left)
 
 
 def test_removal_kills_the_preparation(busy: Busy) -> None:
@@ -110,7 +109,7 @@ def test_removal_kills_the_preparation(busy: Busy) -> None:
     body = {"metadata": {"name": "one"}}
     answer = runtime.request("DELETE", "/api/functions", json=body, headers=headers)
     assert answer.status_code == 204
-    until(lambda: [pid for pid in left if is_alive(pid)], lambda alive: not alive)
+    wait_for_exit(left)
 
 
 def test_preparation_does_not_get_the_secrets_of_the_runtime(
@@ -124,80 +123,64 @@ def test_preparation_does_not_get_the_secrets_of_the_runtime(
     assert [key in seen for key in ("PIP_FIND_LINKS", "UV_INDEX_URL")] == [installs, installs]
 
 
-class _Slow(BaseHTTPRequestHandler):
-    """Sends a file of one gigabyte slowly, or sends nothing."""
+def send_slowly(connection: Connection) -> None:
+    """Send a file of 1 GB slowly."""
+    connection.begin(200, {"Content-Length": "1000000000"})
+    while not connection.server.released.wait(0.2):
+        connection.wfile.write(b"x" * 1000)
 
-    def do_GET(self) -> None:
-        ended: threading.Event = self.server.ended  # type: ignore[attr-defined]
-        if self.path == "/silent":
-            ended.wait(60)
-            return
-        self.send_response(200)
-        self.send_header("Content-Length", "1000000000")
-        self.end_headers()
-        try:
-            while not ended.wait(0.2):
-                self.wfile.write(b"x" * 1000)
-        except OSError:
-            pass
 
-    def log_message(self, format: str, *args: Any) -> None:
-        """Log nothing."""
+def send_nothing(connection: Connection) -> None:
+    """Send nothing for 60 s, or until the server stops."""
+    connection.server.released.wait(60)
 
 
 def test_many_downloads_do_not_delay_logs_and_deployments(functions: Path, state: Path) -> None:
     waiting = 15  # more than asyncio's default number of threads
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Slow) as server:
-        server.ended = threading.Event()  # type: ignore[attr-defined]
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with http_server(lambda request: send_nothing) as server:
         for number in range(waiting):
             weight = {
                 "file": "model.bin",
-                "url": f"http://127.0.0.1:{server.server_address[1]}/silent",
+                "url": f"{server.url}/model.bin",
                 "sha256": os.urandom(32).hex(),
                 "licence": "MIT",
             }
             write_function(functions, f"slow-{number}", CODE, extras={"weights": [weight]})
         with running([functions], state) as runtime:
             for number in range(waiting):
-                until(partial(runtime.log, f"slow-{number}"), lambda log: "fetching" in log)
+                wait_for(
+                    "the line in the log",
+                    partial(runtime.log, f"slow-{number}"),
+                    lambda log: "fetching" in log,
+                )
             folder = write_function(functions, "quick", CODE)
             document = {"metadata": {"name": "quick"}, "spec": {"build": {"path": str(folder)}}}
             assert runtime.request("POST", "/api/functions", json=document).status_code == 202
-            runtime.wait_for("quick")
+            runtime.wait_for_state("quick")
             assert runtime.log("quick")
-        server.ended.set()  # type: ignore[attr-defined]
-        server.shutdown()
 
 
-@pytest.mark.parametrize("path", ["/slow", "/silent"])
+@pytest.mark.parametrize("answer", [send_slowly, send_nothing])
 def test_download_does_not_delay_the_end_of_the_runtime(
-    functions: Path, state: Path, path: str
+    functions: Path, state: Path, answer: Callable[[Connection], None]
 ) -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Slow) as server:
-        server.ended = threading.Event()  # type: ignore[attr-defined]
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}{path}"
+    with http_server(lambda request: answer) as server:
+        url = f"{server.url}/model.bin"
         weight = {"file": "a.bin", "url": url, "sha256": os.urandom(32).hex(), "licence": "MIT"}
         write_function(functions, "one", CODE, extras={"weights": [weight]})
-        try:
-            with running([functions], state) as runtime:
-                until(lambda: runtime.log("one"), lambda text: "fetching the weights" in text)
-                threading.Event().wait(1)
-                began = time.monotonic()
-                assert runtime.stop() == 0
-                assert time.monotonic() - began < 20
-        finally:
-            server.ended.set()  # type: ignore[attr-defined]
-            server.shutdown()
+        with running([functions], state) as runtime:
+            wait_for("download", lambda: runtime.log("one"), lambda log: "fetching" in log)
+            threading.Event().wait(1)
+            began = time.monotonic()
+            assert runtime.stop() == 0
+            assert time.monotonic() - began < 20
 
 
 def test_second_ctrl_c_ends_all_processes_at_once(functions: Path, state: Path) -> None:
     source = "import time\ndef handler(context, event):\n    time.sleep(600)\n    return 'x'\n"
     write_function(functions, "one", source)
     with running([functions], state) as runtime:
-        runtime.wait_for("one")
+        runtime.wait_for_state("one")
         address, process = runtime.address("one"), runtime.process
         assert process is not None
         failed: list[type] = []
@@ -209,13 +192,15 @@ def test_second_ctrl_c_ends_all_processes_at_once(functions: Path, state: Path) 
 
         caller = threading.Thread(target=call)
         caller.start()
-        until(lambda: calls_begun(runtime, "one"), lambda begun: begun == 1)
+        wait_for(
+            "the start of the calls", lambda: calls_begun(runtime, "one"), lambda begun: begun == 1
+        )
         left = descendants(process.pid)
         process.send_signal(signal.SIGINT)
         threading.Event().wait(1)
         assert process.poll() is None  # the first Ctrl-C waits for the call in flight
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 128 + signal.SIGINT
-        until(lambda: [pid for pid in left if is_alive(pid)], lambda alive: not alive)
+        wait_for_exit(left)
         caller.join(60)
         assert failed == [requests.ConnectionError]

@@ -41,10 +41,10 @@ def test_deploy_after_a_change_shows_the_old_and_the_new_revision(tmp_path: Path
         answer = runtime.call("one", {})
         assert (answer.json(), answer.headers["X-Cvat-Lambda-Revision"]) == ({"version": 2}, third)
     with running([], tmp_path / "state") as runtime:  # the deployed version is served again
-        runtime.wait_for("one")
+        runtime.wait_for_state("one")
         assert revision(runtime) == third
     with running([folder], tmp_path / "other") as runtime:  # now served from the folder
-        runtime.wait_for("one")
+        runtime.wait_for_state("one")
         assert revision(runtime) == third
 
 
@@ -57,6 +57,6 @@ def test_revision_changes_with_the_content_of_weights_outside_the_folder(tmp_pat
         weights.write_bytes(content)
         env = {"CVL_TEST_MODEL": str(weights)}
         with running([folder], tmp_path / "state", env=env) as runtime:
-            runtime.wait_for("one")
+            runtime.wait_for_state("one")
             found.append(revision(runtime))
     assert (found[0] == found[2], found[0] != found[1]) == (True, True)

@@ -13,7 +13,8 @@ from cvat_lambda.runtime.cancellation import cancellable, interruptible, pause
 from cvat_lambda.runtime.errors import Cancelled
 from cvat_lambda.runtime.paths import locked
 from cvat_lambda.runtime.processes.subprocesses import run_child
-from tests.integration.runtime.harness import is_alive, until
+from tests.integration.runtime.harness import wait_for_exit
+from tests.waiting import wait_for
 
 PATH = {"PATH": os.environ["PATH"]}
 # It writes its pid, starts another process that does the same, and keeps running.
@@ -22,19 +23,12 @@ TWO = "sh -c 'echo $$ >>pids; exec sleep 300' & echo $$ >>pids; sleep 300"
 
 def pids(folder: Path) -> list[int]:
     """Return the two pids when both are written."""
-    file = folder / "pids"
-    written = until(
-        lambda: file.read_text().split() if file.exists() else [], lambda x: len(x) == 2
-    )
+    written = wait_for("both pids", lambda: _words(folder / "pids"), lambda words: len(words) == 2)
     return [int(number) for number in written]
 
 
 def _words(file: Path) -> list[str]:
     return file.read_text().split() if file.exists() else []
-
-
-def until_ended(numbers: list[int]) -> None:
-    until(lambda: [pid for pid in numbers if is_alive(pid)], lambda alive: not alive)
 
 
 def test_output_is_passed_on_line_by_line_with_the_status(tmp_path: Path) -> None:
@@ -68,7 +62,7 @@ def test_descendants_of_an_ended_command_are_killed(tmp_path: Path) -> None:
     done = run_child(["sh", "-c", script], env=PATH, cwd=tmp_path)
     assert (done.status, "done" in done.lines) == (0, True)
     assert time.monotonic() - began < 60
-    until_ended([int((tmp_path / "pid").read_text())])
+    wait_for_exit([int((tmp_path / "pid").read_text())])
 
 
 def test_cancelled_command_ends_with_its_descendants(tmp_path: Path) -> None:
@@ -86,7 +80,7 @@ def test_cancelled_command_ends_with_its_descendants(tmp_path: Path) -> None:
     cancel.set()
     thread.join(60)
     assert raised == [Cancelled]
-    until_ended(numbers)
+    wait_for_exit(numbers)
 
 
 def test_command_and_descendants_end_when_the_parent_is_killed(tmp_path: Path) -> None:
@@ -100,7 +94,7 @@ def test_command_and_descendants_end_when_the_parent_is_killed(tmp_path: Path) -
     numbers = pids(tmp_path)
     starter.kill()
     starter.wait()
-    until_ended(numbers)
+    wait_for_exit(numbers)
 
 
 def test_wait_for_a_lock_is_cancelled(tmp_path: Path) -> None:

@@ -29,9 +29,10 @@ from tests.integration.runtime.harness import (
     descendants,
     is_alive,
     running,
-    until,
+    wait_for_exit,
     write_function,
 )
+from tests.waiting import wait_for
 
 CODE = """
 import json, os, time
@@ -62,7 +63,7 @@ def update(runtime: Runtime, folder: Path, source: str) -> None:
     """Deploy other code and wait until it is served."""
     (folder / "main.py").write_text(source)
     runtime.deploy(folder)
-    runtime.wait_for(folder.name, "ready", "error")
+    runtime.wait_for_state(folder.name, "ready", "error")
 
 
 def test_update_fails_no_call(runtime: Runtime, serve: Serve) -> None:
@@ -83,7 +84,8 @@ def test_update_fails_no_call(runtime: Runtime, serve: Serve) -> None:
         try:
             (folder / "main.py").write_text(code(2))
             runtime.deploy(folder)
-            until(
+            wait_for(
+                "an answer of the new version",
                 lambda: runtime.call(folder.name, {}).json()["version"],
                 lambda version: version == 2,
             )
@@ -98,7 +100,7 @@ def test_failed_update_keeps_the_old_version_serving(runtime: Runtime, serve: Se
     folder = serve(code(1))
     (folder / "main.py").write_text("import nothing_of_that_name\n")
     runtime.deploy(folder)
-    found = runtime.wait_for(folder.name, "error")
+    found = runtime.wait_for_state(folder.name, "error")
     assert "the version before it keeps serving" in found["status"]["message"]
     assert runtime.call(folder.name, {}).json()["version"] == 1
 
@@ -153,7 +155,9 @@ def draining(runtime: Runtime, folder: Path) -> Iterator[int]:
     with ThreadPoolExecutor(1) as pool:
         pid = runtime.call(name, {}).json()["pid"]
         endless: Future[Any] = pool.submit(runtime.call, name, {"seconds": 600}, timeout=120)
-        until(lambda: calls_begun(runtime, name), lambda begun: begun == 2)
+        wait_for(
+            "the start of the calls", lambda: calls_begun(runtime, name), lambda begun: begun == 2
+        )
         update(runtime, folder, code(2))
         threading.Event().wait(1)  # longer than the grace period: it drains
         assert is_alive(pid)
@@ -169,14 +173,14 @@ def test_end_of_the_supervisor_during_a_drain_leaves_no_process(
 ) -> None:
     folder = write_function(functions, "one", code(1))
     with running([functions], state) as runtime:
-        runtime.wait_for("one")
+        runtime.wait_for_state("one")
         with draining(runtime, folder) as pid:
             assert runtime.process is not None
             left = descendants(runtime.process.pid)
             assert pid in left
             runtime.process.send_signal(number)
             runtime.process.wait(60)
-            until(lambda: [pid for pid in left if is_alive(pid)], lambda alive: not alive)
+            wait_for_exit(left)
 
 
 def test_removal_during_a_drain_leaves_no_process(runtime: Runtime, serve: Serve) -> None:
@@ -216,7 +220,7 @@ def test_processor_that_drains_longer_than_its_limit_is_ended(tmp_path: Path) ->
             asyncio.to_thread(requests.post, url, json={"seconds": 600}, timeout=60)
         )
         log = tmp_path / "one.log"
-        await asyncio.to_thread(until, log.read_text, lambda text: "begun" in text)
+        await asyncio.to_thread(wait_for, "the call", log.read_text, lambda text: "begun" in text)
         await asyncio.wait_for(handle.drain(0.5), 60)
         with pytest.raises(requests.ConnectionError):
             await call

@@ -21,11 +21,11 @@ from tests.integration.runtime.harness import (
     REPOSITORY,
     Runtime,
     descendants,
-    is_alive,
     running,
-    until,
+    wait_for_exit,
     write_function,
 )
+from tests.waiting import wait_for
 
 ECHO = """
 import json
@@ -89,7 +89,7 @@ def test_list_shows_a_reachable_address_of_a_runtime_on_all_interfaces(
     write_function(tmp_path / "functions", "hello", "def handler(c, e):\n    return 'hello'\n")
     options = ("--host", "0.0.0.0", "--token", "secret")
     with running([tmp_path / "functions"], tmp_path / "state", *options) as runtime:
-        status = runtime.wait_for("hello")["status"]
+        status = runtime.wait_for_state("hello")["status"]
         port = status["httpPort"]
         assert status["externalInvocationUrls"] == [f"0.0.0.0:{port}"]
         assert status["internalInvocationUrls"] == [f"127.0.0.1:{port}"]
@@ -217,9 +217,13 @@ def test_runtime_logs_the_states_of_its_functions(tmp_path: Path) -> None:
     write_function(tmp_path / "functions", "good", "def handler(c, e):\n    return ''\n")
     write_function(tmp_path / "functions", "bad", "import nothing_of_that_name\n")
     with running([tmp_path / "functions"], tmp_path / "state") as runtime:
-        runtime.wait_for("good")
-        runtime.wait_for("bad", "error")
-        said = until(lambda: "".join(runtime.output), lambda text: "functions are ready" in text)
+        runtime.wait_for_state("good")
+        runtime.wait_for_state("bad", "error")
+        said = wait_for(
+            "the line in the output",
+            lambda: "".join(runtime.output),
+            lambda text: "functions are ready" in text,
+        )
     assert "INFO the dashboard listens; functions that are being prepared: 2\n" in said
     assert "INFO good is ready\n" in said
     assert "INFO 1 of 2 functions are ready; not ready: bad\n" in said
@@ -234,7 +238,11 @@ def test_runtime_logs_the_preparation_of_its_functions(tmp_path: Path) -> None:
     (folder / "requirements.txt").write_text(f"{package}\n")
     cache = {"CVAT_LAMBDA_CACHE": str(tmp_path / "cache")}
     with running([tmp_path / "functions"], tmp_path / "state", env=cache) as runtime:
-        said = until(lambda: "".join(runtime.output), lambda text: "functions are ready" in text)
+        said = wait_for(
+            "the line in the output",
+            lambda: "".join(runtime.output),
+            lambda text: "functions are ready" in text,
+        )
     for line in (
         "INFO one: building a Python environment in ",
         "INFO one: Prepared ",
@@ -277,7 +285,7 @@ def test_health_check_of_the_image_passes_while_a_function_is_in_error(tmp_path:
     token = {"CVAT_LAMBDA_RUNTIME_TOKEN": "a-secret"}
     with running([tmp_path / "functions"], tmp_path / "state", env=token) as runtime:
         runtime.token = "a-secret"
-        runtime.wait_for("bad", "error")
+        runtime.wait_for_state("bad", "error")
         place = {"CVAT_LAMBDA_RUNTIME_URL": runtime.url}
         assert command(*words[2:], **place, **token).returncode == 0
     assert command(*words[2:], **place, **token).returncode == 1
@@ -448,7 +456,7 @@ def test_folder_with_a_gpu_variant_only_is_in_error_without_the_gpu_option(
         assert command("deploy", folder, "--gpu", *url).returncode == 0
         assert runtime.function("x")["status"]["state"] == "ready"
     with running([folder.parent], tmp_path / "other", "--gpu", "yes") as runtime:
-        runtime.wait_for("x")
+        runtime.wait_for_state("x")
 
 
 def test_token_file_gets_a_random_token_that_only_its_owner_can_read(tmp_path: Path) -> None:
@@ -611,7 +619,7 @@ def test_gpu_variant_uses_its_own_requirements_in_every_command(
 ) -> None:
     folder = folder_for_a_gpu(tmp_path)
     with running([folder], tmp_path / "state", "--gpu", "yes") as with_gpu:
-        status = with_gpu.wait_for("echo", "ready", "error")["status"]
+        status = with_gpu.wait_for_state("echo", "ready", "error")["status"]
         assert status["state"] == "error"
         assert "cvl_for_a_gpu" in status["message"]
     # also as an archive over REST
@@ -694,7 +702,7 @@ def test_handler_gets_converted_weights(runtime: Runtime, write: Write) -> None:
         "(target / 'doubled.txt').write_text((source / 'word.txt').read_text() * 2)\n"
     )
     runtime.deploy(folder)
-    runtime.wait_for(folder.name)
+    runtime.wait_for_state(folder.name)
     assert runtime.call(folder.name).text == "haha"
 
 
@@ -707,6 +715,11 @@ def test_killed_check_leaves_no_process(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "cvat_lambda.runtime", "check", str(folder)]
     with subprocess.Popen(words, cwd=REPOSITORY, stderr=subprocess.DEVNULL) as check:
         # the runtime, the processor and the worker
-        below = until(lambda: descendants(check.pid), lambda found: len(found) >= 3, 120)
+        below = wait_for(
+            "the processes",
+            lambda: descendants(check.pid),
+            lambda found: len(found) >= 3,
+            timeout_s=120,
+        )
         check.kill()
-    until(lambda: [pid for pid in below if is_alive(pid)], lambda alive: not alive)
+    wait_for_exit(below)

@@ -347,7 +347,7 @@ def test_a_folder_written_for_cvat_answers_and_is_listed_as_a_detector(
     served: Runtime, entry: str
 ) -> None:
     name = FOLDERS[entry].name or entry if entry in FOLDERS else entry
-    found = served.wait_for(name, "ready", "error", "unhealthy")
+    found = served.wait_for_state(name, "ready", "error", "unhealthy")
     assert found["status"]["state"] == "ready", found["status"].get("message")
     answer = served.call(name, {"image": image(), "threshold": 0.5})
     assert (answer.status_code, answer.json()) == (200, [ITEM])
