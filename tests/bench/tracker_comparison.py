@@ -6,10 +6,6 @@ another, and the processor time of an object on a frame. It needs OpenCV with it
 trackers, OpenVINO and the weights of the packaged tracker. `tests.bench.tracking` prepares them.
 
 A tracker gets the boxes of the first frame. An object counts on frames on which half of it is seen.
-
-``--video vtest.avi`` names the street scene of Debian's package opencv-doc. Its truth is not known.
-Its frames 100 to 149 are played forward and backward, so that the persons end where they started:
-the IoU is that of the last boxes with the first ones.
 """
 
 from __future__ import annotations
@@ -25,20 +21,17 @@ from typing import Any
 import cv2
 import numpy as np
 
-from tests.bench.moving_objects import Clip, Truth, make_clip
+from tests.bench.moving_objects import Clip, make_clip
 
 Box = list[float]
 Track = Callable[[Clip], Iterator[list[Box]]]  # the boxes of all objects on each frame
 MIN_IOU = 0.5
-STREET_START, STREET_FRAMES = 100, 50
-STREET_PERSONS = ((498, 150, 33, 75), (372, 191, 30, 79), (583, 147, 36, 91), (339, 193, 36, 82))
 
 
 def main() -> None:
     """Measure all trackers on the clips."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("seeds", nargs="*", type=int)
-    parser.add_argument("--video", metavar="FILE")
+    parser.add_argument("seeds", nargs="+", type=int)
     parser.add_argument("--frames", type=int, default=160)
     options = parser.parse_args()
     cv2.setNumThreads(1)
@@ -50,11 +43,7 @@ def main() -> None:
     }
     clips = [make_clip(seed, options.frames) for seed in options.seeds]
     for name, track in trackers.items():
-        if clips:
-            print(json.dumps({"tracker": name, **measure(track, clips)}), flush=True)
-        if options.video:
-            overlap = there_and_back(track, options.video)
-            print(json.dumps({"tracker": name, "there_and_back": overlap}), flush=True)
+        print(json.dumps({"tracker": name, **measure(track, clips)}), flush=True)
 
 
 def measure(track: Track, clips: list[Clip]) -> dict[str, float]:
@@ -92,19 +81,6 @@ def compare(clip: Clip, boxes: list[list[Box]]) -> tuple[list[float], int]:
                 held[number] = best
                 switches += 1
     return overlaps, switches
-
-
-def there_and_back(track: Track, video: str) -> float:
-    """Return the mean IoU of the last boxes with the first ones on the street scene."""
-    reader = cv2.VideoCapture(video)
-    reader.set(cv2.CAP_PROP_POS_FRAMES, STREET_START)
-    frames = [cv2.cvtColor(reader.read()[1], cv2.COLOR_BGR2RGB) for _ in range(STREET_FRAMES)]
-    truths = [Truth(box=(x, y, x + w, y + h), visible=1.0) for x, y, w, h in STREET_PERSONS]
-    clip = Clip(frames=[*frames, *frames[::-1]], truths=[truths])
-    *_, last = track(clip)
-    return float(
-        np.mean([iou(box, list(truth.box)) for box, truth in zip(last, truths, strict=True)])
-    )
 
 
 def packaged(model: Any, clip: Clip) -> Iterator[list[Box]]:
