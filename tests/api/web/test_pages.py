@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.test import Client
+from django.test import Client, RequestFactory
 from PIL import Image
 from pytest_django import Settings
 
@@ -34,6 +34,7 @@ from cvat_lambda.requests.store.models import (
     Status,
 )
 from cvat_lambda.web.assets import asset_url
+from cvat_lambda.web.errors import server_error
 from tests.conftest import IMAGES, ClientFor
 from tests.integration.engine.videos import make_video
 
@@ -500,3 +501,23 @@ def test_metrics_are_answered_with_the_token_of_an_administrator(client: Client)
     accepted = "application/openmetrics-text"  # content negotiation would refuse it
     answer = client.get("/metrics", REMOTE_ADDR="192.0.2.1", HTTP_ACCEPT=accepted)
     assert answer.status_code == 200
+
+
+def test_errors_have_pages_of_their_own(client_for: ClientFor, alice: User) -> None:
+    client = Client(enforce_csrf_checks=True, raise_request_exception=False)
+    client.force_login(alice)
+    missing = client.get("/nothing")
+    assert (missing.status_code, "<h1>Not found</h1>" in missing.content.decode()) == (404, True)
+    forged = client.post("/functions")
+    assert (forged.status_code, "Your session has changed" in forged.content.decode()) == (
+        403,
+        True,
+    )
+
+
+def test_page_of_an_unexpected_error_needs_no_database() -> None:
+    answer = server_error(RequestFactory().get("/"))
+    assert (answer.status_code, "The server has a problem" in answer.content.decode()) == (
+        500,
+        True,
+    )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -233,3 +235,38 @@ def test_task_is_renamed_and_deleted_on_its_page(
     page.get_by_role("button", name="Delete the task").click()
     expect(page.get_by_text("No tasks yet.")).to_be_visible()
     assert not models.Task.objects.exists()
+
+
+def test_annotations_are_exported_and_imported_on_the_page_of_the_task(
+    open_page: Open, alice: User, task: models.Task, tmp_path: Path
+) -> None:
+    page = open_page(alice, f"/tasks/{task.pk}")
+    page.get_by_text("Export and import").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export").click()
+    path = tmp_path / download.value.suggested_filename
+    download.value.save_as(path)
+    with zipfile.ZipFile(path) as archive:
+        document = json.loads(archive.read("annotations/instances_default.json"))
+    assert [item["bbox"] for item in document["annotations"]] == [[100, 50, 200, 200]]
+    document["annotations"][0]["bbox"] = [10, 20, 30, 40]
+    changed = tmp_path / "changed.json"
+    changed.write_text(json.dumps(document))
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.locator("#import [name=file]").set_input_files(changed)
+    with page.expect_navigation():
+        page.get_by_role("button", name="Import").click()
+    (shape,) = shapes(task)
+    assert (shape.points, shape.source) == ((10, 20, 40, 60), "file")
+
+
+def test_two_people_edit_the_same_frame(
+    open_page: Open, alice: User, bob: User, task: models.Task
+) -> None:
+    models.Job.objects.filter(segment__task=task).update(assignee=bob)
+    one, two = (open_page(person, f"/tasks/{task.pk}/frames/0") for person in (alice, bob))
+    for page, box in ((one, ((310, 260), (390, 360))), (two, ((20, 260), (90, 360)))):
+        page.keyboard.press("b")
+        drag(page, *box)
+        expect(rows(page)).to_have_text(["cup 0.40", "cup"])
+    assert len(shapes(task)) == 3
