@@ -1,0 +1,89 @@
+"""Event streams under ASGI and under other WSGI servers. `tests/e2e` has the standalone server."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from asgiref.testing import ApplicationCommunicator
+from django.core.asgi import get_asgi_application
+
+from cvat_lambda.agents import queue
+from cvat_lambda.agents.models import Category
+
+from .scripted import ScriptedAgent
+
+
+def watch_path(native_pk: int) -> str:
+    return f"/api/functions/queues/function:{native_pk}/watch"
+
+
+def test_other_wsgi_server_answers_at_once_and_says_when_to_come_back(
+    agent: ScriptedAgent, settings: Any
+) -> None:
+    settings.CVAT_LAMBDA_AGENT_POLL_S = 2.5
+    response = agent.client.get(watch_path(agent.native_pk))
+    assert response.headers["Content-Type"] == "text/event-stream"
+    assert b"".join(response) == b"retry: 2500\n"
+
+
+def test_asgi_stream_sends_events_and_ends_when_the_function_is_deleted(
+    agent: ScriptedAgent,
+) -> None:
+    async def follow() -> list[bytes]:
+        stream = await opened(agent)
+        try:
+            received = [await body(stream)]
+            await asyncio.to_thread(enqueue, agent.native_pk, Category.INTERACTIVE)
+            received.append(await body(stream))
+            await asyncio.to_thread(agent.client.delete, f"/api/functions/{agent.native_pk}")
+            while part := await body(stream):  # an event may come twice, when a stream is opened
+                assert part == received[1]
+        finally:
+            await stream.wait()
+        return received
+
+    opening, event = asyncio.run(follow())
+    assert opening == b"retry: 1000\n"
+    assert event == b'event: newrequest\ndata: {"request_category": "interactive"}\n\n'
+
+
+def test_entry_that_waits_already_is_told_when_a_stream_is_opened(agent: ScriptedAgent) -> None:
+    enqueue(agent.native_pk, Category.BATCH)
+
+    async def follow() -> list[bytes]:
+        stream = await opened(agent)
+        received = [await body(stream), await body(stream)]
+        await asyncio.to_thread(agent.client.delete, f"/api/functions/{agent.native_pk}")
+        await stream.wait()
+        return received
+
+    assert b'"batch"' in asyncio.run(follow())[1]
+
+
+def enqueue(native_pk: int, category: Category) -> None:
+    queue.enqueue(native_pk, category=category, params={"type": "x"}, wanted_s=60)
+
+
+async def opened(agent: ScriptedAgent) -> Any:
+    """Open a stream through Django's ASGI application; return it after its headers."""
+    cookie = agent.client.cookies["sessionid"].value
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "path": watch_path(agent.native_pk),
+        "query_string": b"",
+        "headers": [(b"host", b"testserver"), (b"cookie", f"sessionid={cookie}".encode())],
+    }
+    stream: Any = ApplicationCommunicator(get_asgi_application(), scope)
+    await stream.send_input({"type": "http.request", "body": b""})
+    start = await stream.receive_output(20)
+    assert start["status"] == 200
+    return stream
+
+
+async def body(stream: Any) -> bytes:
+    """Return the next part of the body."""
+    message = await stream.receive_output(20)
+    return bytes(message.get("body", b""))
