@@ -47,7 +47,7 @@ def account_of(server: Server) -> dict[str, str]:
         "CLIENT_USER": user.username,
         "CLIENT_PASSWORD": PASSWORD,
         "CLIENT_TOKEN": str(token["value"]),
-        "CLIENT_WITHOUT": "export_is_refused",
+        "CLIENT_WITHOUT": "export",
     }
 
 
