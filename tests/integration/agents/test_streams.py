@@ -76,7 +76,8 @@ async def opened(agent: ScriptedAgent) -> Any:
         "query_string": b"",
         "headers": [(b"host", b"testserver"), (b"cookie", f"sessionid={cookie}".encode())],
     }
-    stream: Any = ApplicationCommunicator(get_asgi_application(), scope)
+    make: Any = ApplicationCommunicator
+    stream = make(get_asgi_application(), scope)
     await stream.send_input({"type": "http.request", "body": b""})
     start = await stream.receive_output(20)
     assert start["status"] == 200
