@@ -18,7 +18,7 @@ from tests.integration.requests.function_server import FunctionServer, function_
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
-TIMEOUT_MS = 60_000  # a slow machine must not fail a test
+TIMEOUT_MS = 180_000  # a slow machine must not fail a test
 
 Open = Callable[..., Page]
 

@@ -23,7 +23,7 @@ from tests.integration.requests.function_server import FunctionServer, frame_of,
 
 Worker = Callable[..., Any]
 Open = Callable[..., Page]
-PATIENCE_MS = 60_000
+PATIENCE_MS = 180_000
 FAILED = Reply(status=500, body=b'"the lens is dirty"')
 LABELS = [{"name": "Cars", "type": "rectangle"}, {"name": "person", "type": "rectangle"}]
 
