@@ -219,13 +219,19 @@ def killed_run(place: Stand, task: Any, function_id: str, frames: int) -> int:
                 request.refresh_from_db()
                 if request.status not in ("queued", "started"):
                     return int(request.resumes)
-                if points and request.done >= points[0]:
+                if points and request.done >= points[0] and runs_shard(pid, request):
                     points.pop(0)
                     kill_horses(pid)
                     break
             else:
                 raise RuntimeError("the killed run did not end in time")
     return int(request.resumes)
+
+
+def runs_shard(pid: int, request: Any) -> bool:
+    """Return whether a process of this worker holds the request's shard."""
+    _, _, holder = request.shards.get().worker.rpartition(":")
+    return any(str(child.pid) == holder for child in psutil.Process(pid).children())
 
 
 def kill_horses(pid: int) -> None:

@@ -20,6 +20,7 @@ from tests.conftest import IMAGES
 from tests.http_server import Reply
 from tests.integration.requests.conftest import make_images, store_function
 from tests.integration.requests.function_server import FunctionServer, frame_of, rectangle_of
+from tests.integration.requests.test_track import behave, draw
 
 Worker = Callable[..., Any]
 Open = Callable[..., Page]
@@ -228,3 +229,22 @@ def test_pages_with_long_names_fit_the_width_of_a_phone(
         if width > 390:
             wide.append((path, width))
     assert wide == []
+
+
+def test_preview_of_a_tracker_draws_the_next_frames_and_writes_nothing(
+    open_page: Open, alice: User, task: models.Task, function: FunctionServer
+) -> None:
+    function.behave = behave
+    store_function(
+        function.url, "tracker", kind="tracker", labels=[], supported_shape_types="rectangle"
+    )
+    draw(task.pk, 0, 30)
+    draw(task.pk, 2, 5)
+    page = open_page(alice, f"/start?task={task.pk}&function=tracker")
+    page.get_by_label("Start with the annotations of frame").fill("2")
+    page.get_by_role("button", name="Preview").click()
+    expect(page.locator("#track-preview figcaption")).to_have_text(
+        [f"Frame {frame}: 1 of 1 found" for frame in range(2, 8)]
+    )
+    expect(page.locator("#track-preview-state")).to_have_text("Frames 2 to 7. Nothing was written.")
+    assert get_engine().annotations(task.pk).tracks == ()

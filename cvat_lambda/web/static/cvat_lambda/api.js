@@ -50,3 +50,20 @@ export const call = async (method, url, body, { headers = {}, signal } = {}) => 
 };
 
 export const json = (id) => JSON.parse(document.getElementById(id).textContent);
+
+// The objects of a streamed answer, one after the other as they come.
+export const callLines = async function* (url, body) {
+  const headers = { Accept: "application/x-ndjson", "Content-Type": "application/json", "X-CSRFToken": document.body.dataset.csrf };
+  const answer = await fetch(url, { method: "POST", headers, credentials: "same-origin", body: JSON.stringify(body) });
+  if (!answer.ok) {
+    const told = await answer.json().catch(() => null);
+    throw new ApiError(sentence(told, answer.status), answer.status, told);
+  }
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    const lines = (text + part.value).split("\n");
+    text = lines.pop();
+    for (const line of lines) yield JSON.parse(line);
+  }
+};

@@ -5,6 +5,7 @@ import { Mapping } from "./mapping.js";
 import { Preview, suggestion } from "./preview.js";
 import { Replace } from "./replace.js";
 import { Scope } from "./scope.js";
+import { TrackPreview } from "./track_preview.js";
 
 const form = document.getElementById("start");
 const data = json("start-data");
@@ -14,6 +15,7 @@ const mapping = new Mapping(document.getElementById("mapping"), document.getElem
 const scope = new Scope(form, data);
 const replace = new Replace(document.getElementById("replace"));
 const preview = new Preview(form, data);
+const trackPreview = new TrackPreview(data);
 const estimate = new Estimate(document.getElementById("estimate"), document.getElementById("run"));
 
 const chosen = () => data.functions.find(({ id }) => id === fields.function.value);
@@ -111,6 +113,7 @@ document.getElementById("preview-run").addEventListener("click", (event) => atte
   await preview.run(chosen().id, { mapping: labels, ...(text ? { text } : {}), ...(polygons ? { conv_mask_to_poly: polygons } : {}), ...(roi ? { roi } : {}) });
   update();
 }));
+document.getElementById("track-preview-run").addEventListener("click", (event) => attempt(event.target, () => trackPreview.run(chosen().id, Number(fields.start_frame.value))));
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   attempt(document.getElementById("run"), async () => {
