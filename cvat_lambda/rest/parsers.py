@@ -87,7 +87,7 @@ def _require_size(request: Request | None) -> None:
     maximum = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     length = "" if request is None else str(request.META.get("CONTENT_LENGTH") or "")
     if maximum is not None and length.isdecimal() and int(length) > maximum:
-        raise RequestDataTooBig(f"a body of JSON takes {maximum} bytes at most")
+        raise RequestDataTooBig(f"a JSON body has at most {maximum} bytes")
 
 
 def _refuse(name: str) -> NoReturn:

@@ -26,7 +26,7 @@ def _is_admin(user: Any) -> bool:
 
 
 def _id(user: Any) -> int:
-    """Return the user's id, 0 for anonymous: None would match rows without an owner."""
+    """Return the user's id. Anonymous: 0, because None would match rows without an owner."""
     return int(user.pk or 0)
 
 
@@ -40,7 +40,7 @@ def _task_editors(user_id: int, prefix: str = "") -> Q:
 
 
 def visible_projects(user: Any) -> QuerySet[models.Project]:
-    """Return projects that the user may view: own, assigned, or with such a task or job."""
+    """Return the projects that the user owns, is assigned to, or has a task or job in."""
     if _is_admin(user):
         return models.Project.objects.all()
     tasks = visible_tasks(user).filter(project__isnull=False).values("project_id")
@@ -74,7 +74,7 @@ def owned_projects(user: Any) -> QuerySet[models.Project]:
 
 
 def owned_tasks(user: Any) -> QuerySet[models.Task]:
-    """Return tasks that the user may delete: own ones, and those of own projects."""
+    """Return tasks that the user may delete: the user owns the task or its project."""
     found = models.Task.objects.all()
     if _is_admin(user):
         return found
@@ -82,18 +82,18 @@ def owned_tasks(user: Any) -> QuerySet[models.Task]:
 
 
 def visible_jobs(user: Any) -> QuerySet[models.Job]:
-    """Return jobs that the user may view: of own and assigned tasks, and assigned jobs."""
+    """Return jobs that the user may view: assigned jobs, and all jobs of own and assigned tasks."""
     found = models.Job.objects.all()
     if _is_admin(user):
         return found
     return found.filter(Q(assignee_id=_id(user)) | _task_editors(_id(user), "segment__task__"))
 
 
-editable_jobs = visible_jobs  # users who may view a job may annotate it
+editable_jobs = visible_jobs  # a user who may view a job may annotate it
 
 
 def _ids_in(rows: QuerySet[Any], ids: Collection[int]) -> set[int]:
-    """Return those of the ids that the rows have."""
+    """Return the ids that occur in the rows."""
     return {
         found
         for some in parameter_batches(ids)

@@ -156,7 +156,7 @@ class StandaloneEngine:
         return reading.annotated_frames(scope_of(task_id, job_id), size or 0)
 
     def existing_ids(self, kind: AnnotationKind, ids: Collection[int]) -> set[int]:
-        """Return those of the ids that exist."""
+        """Return the ids that exist."""
         return reading.existing_ids(kind, ids)
 
     def last_track_id(self, task_id: int) -> int:

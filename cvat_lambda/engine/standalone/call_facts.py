@@ -44,7 +44,7 @@ def read_call_facts(
     assert task_id is not None
     found = _rows("", task_id, frames)
     if not found or not _may_view(access, found[0][:4]):
-        access.require_task(task_id, "view")  # who has a job of the task may view it as well
+        access.require_task(task_id, "view")  # the assignee of a job may view its task
     return CallFacts(
         task_id=task_id,
         frames=_frames(row[5:] for row in found),
@@ -60,7 +60,7 @@ def _read_job(access: Access, job_id: int, frames: Collection[int]) -> CallFacts
     kind, assignee_id, task_id, start, stop, chosen = found[0][5:11]
     if not _may_view(access, (assignee_id, *people)):
         raise JobNotFound(f"job #{job_id} was not found")
-    if isinstance(chosen, str):  # JSON as the database has it
+    if isinstance(chosen, str):  # JSON text as stored in the database
         chosen = json.loads(chosen)
     numbers = range(start, stop + 1) if chosen is None else tuple(chosen)
     return CallFacts(

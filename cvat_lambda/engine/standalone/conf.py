@@ -11,16 +11,16 @@ class EngineSettings(TypedSettings):
     prefix = "CVAT_LAMBDA_STANDALONE_"
     former_prefix = "CVAT_LAMBDA_HOST_"
 
-    # Larger uploads are unpacked after the answer; the client asks for the end.
+    # Larger uploads are processed after the response; the client polls their status.
     INLINE_UPLOAD_BYTES: int = 64 * 1024 * 1024
-    # What one task's upload may hold at most, packed and unpacked.
+    # Limits of one task's upload: the size of the files, and their size when unpacked.
     MAX_UPLOAD_BYTES: int = 64 * 1024**3
     # Images and videos with more pixels a frame are refused (decompression bombs).
     MAX_IMAGE_PIXELS: int = 512 * 1024 * 1024
     MAX_VIDEO_PIXELS: int = 64 * 1024 * 1024
-    # An archive may unpack to so many times its size.
+    # Limit of the ratio of an archive's unpacked size to its size.
     MAX_ARCHIVE_RATIO: int = 200
-    # What the tasks of one owner may hold, uploads in progress included; 0: no limit.
+    # Quota of the tasks and uploads in progress of one owner; 0: no limit.
     USER_QUOTA_BYTES: int = 0
     # Whether the server downloads files that a client names by URL, and from which hosts,
     # *.domains or networks.
@@ -33,20 +33,20 @@ class EngineSettings(TypedSettings):
     CHUNK_FRAMES: int = 36
     # A background upload without a heartbeat for this long is taken over by another process.
     UPLOAD_STALLED_AFTER_S: float = 120.0
-    # Requests that one client may have in progress in one web process; more are answered with 429.
+    # Requests that one client may have in progress in one web process; others get status 429.
     MAX_REQUESTS_PER_CLIENT: int = 16
     # How long the key of a login is valid.
     LOGIN_KEY_DAYS: int = 14
-    # Failed logins in 15 minutes: of one name from one address, of one address, of one name.
+    # Limits of failed logins in 15 minutes: per name and address, per address, per name.
     MAX_FAILED_LOGINS: int = 10
     MAX_FAILED_LOGINS_PER_ADDRESS: int = 50
     MAX_FAILED_LOGINS_PER_NAME: int = 200
-    # Size of this host's cache of files from the object store. One more file may be in it for a
-    # moment, and a tenth more for each further process.
+    # Size of this host's cache of files from the object store. It may be exceeded for a moment
+    # by one file, and by a tenth for each further process.
     MEDIA_CACHE_BYTES: int = 10 * 1024**3
-    # With less free space the server counts as not ready, and uploads are refused.
+    # With less free space the server is not ready and refuses uploads.
     MIN_FREE_DISK_BYTES: int = 256 * 1024 * 1024
-    # Prometheus sends it as ``Authorization: Bearer``; "": /metrics needs an administrator's token.
+    # Bearer token with which Prometheus reads /metrics; "": an administrator's token is needed.
     METRICS_TOKEN: str = ""
     # The address of the reverse proxy whose X-Forwarded-For and -Proto are believed; "": none.
     TRUSTED_PROXY: str = ""

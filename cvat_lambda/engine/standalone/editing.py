@@ -76,7 +76,7 @@ class Editor:
         self.replace(LabeledData())
 
     def _named(self, data: LabeledData) -> Removal:
-        """Return the removal of these annotations; of a job only what lies on its frames."""
+        """Return the removal of these annotations. In a job, select only those on its frames."""
         shapes, tags, tracks = _ids(data.shapes), _ids(data.tags), _ids(data.tracks)
         scope = self._scope()
         if scope.frames is not None:
@@ -135,7 +135,7 @@ def _ids(items: Iterable[Shape | Tag | Track]) -> list[int]:
 
 
 def _on_frames(table: type[Row], ids: Collection[int], scope: AnnotationScope) -> list[int]:
-    """Return those of the ids that lie on the scope's frames."""
+    """Return the ids of annotations on the scope's frames."""
     found: list[int] = []
     for some in parameter_batches(ids):
         for condition in frame_conditions(scope.frames):

@@ -1,4 +1,4 @@
-"""Limits on disk space: the quota of a user, and the free space that is kept."""
+"""Limits on disk space: the quota of each user, and the free space that must remain."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cvat_lambda.errors import DiskFull, PayloadTooLarge
 
 
 def require_space(task: models.Task, more_bytes: int) -> None:
-    """Check that an upload of so many bytes may be stored. Raise DiskFull, PayloadTooLarge."""
+    """Check that an upload of this size may be stored. Raise DiskFull, PayloadTooLarge."""
     if free_bytes(Path(settings.MEDIA_ROOT)) - more_bytes < engine_settings.MIN_FREE_DISK_BYTES:
         raise DiskFull
     quota = engine_settings.USER_QUOTA_BYTES
@@ -29,11 +29,11 @@ def require_space(task: models.Task, more_bytes: int) -> None:
 
 
 def used_bytes(owner_id: int) -> int:
-    """Return how many bytes the tasks of an owner take, with their unfinished uploads."""
+    """Return the size in bytes of an owner's tasks and unfinished uploads."""
     total = 0
     tasks = models.Task.objects.filter(owner_id=owner_id)
     for data in models.Data.objects.filter(task__in=tasks).only("size_bytes", "folder"):
-        if not data.size_bytes:  # from before sizes were stored
+        if not data.size_bytes:  # created before sizes were stored
             data.size_bytes = storage.folder_bytes(data.folder)
             models.Data.objects.filter(pk=data.pk).update(size_bytes=data.size_bytes)
         total += data.size_bytes
@@ -42,7 +42,7 @@ def used_bytes(owner_id: int) -> int:
 
 
 def free_bytes(folder: Path) -> int:
-    """Return the free space of the disk that holds a folder, which may not exist yet."""
+    """Return the free space of a folder's disk. The folder may not exist yet."""
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free

@@ -48,7 +48,7 @@ _TABLES: dict[AnnotationKind, Any] = {
 
 
 def existing_ids(kind: AnnotationKind, ids: Collection[int]) -> set[int]:
-    """Return those of the ids that exist, in all tasks."""
+    """Return the ids that exist in any task."""
     return set(_TABLES[kind].objects.filter(pk__in=ids_subquery(ids)).values_list("pk", flat=True))
 
 

@@ -1,4 +1,4 @@
-"""What must happen beside the database when rows go."""
+"""Delete the files of deleted rows."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from cvat_lambda.engine.standalone.media import storage
 
 @receiver(post_delete, sender=models.Data)
 def remove_media(instance: models.Data, **_: object) -> None:
-    """Remove the files of deleted media once the deletion is sure."""
+    """Delete the files of deleted media when the transaction is committed."""
     folder = instance.folder
     transaction.on_commit(lambda: storage.remove_folder(folder))
 
 
 @receiver(post_delete, sender=models.Task)
 def remove_uploads(instance: models.Task, **_: object) -> None:
-    """Remove what was uploaded for a deleted task and never became its media."""
+    """Delete the files that were uploaded for a deleted task and did not become its frames."""
     folder = storage.upload_folder(instance.pk)
     transaction.on_commit(lambda: shutil.rmtree(folder, ignore_errors=True))

@@ -1,4 +1,4 @@
-"""Which rows of annotations belong to a task or a job."""
+"""Select the rows of annotations that belong to a task or a job."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class AnnotationScope:
         return Q(**{f"{prefix}task_id": self.task_id, f"{prefix}job_id": self.private_job_id})
 
     def on_frames(self, frames: Collection[int] | None) -> Collection[int] | None:
-        """Return those of the frames that belong to the scope."""
+        """Return the frames that belong to the scope."""
         if self.frames is None:
             return frames
         if frames is None:

@@ -1,6 +1,6 @@
-"""Files on their way to a task: whole ones, and pieces of resumable uploads (TUS 1.0.0).
+"""Uploaded files that are not yet the frames of a task, also in parts (TUS 1.0.0).
 
-All state is on disk, so that any server process can take the next piece.
+All state is on disk, so that any server process can receive the next part of a file.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ def base_name(name: str) -> str:
 
 
 class Staging:
-    """The files uploaded for one task that are not its media yet."""
+    """The files that were uploaded for one task and are not its frames yet."""
 
     def __init__(self, task_id: int, part: str = "") -> None:
-        """``part`` names a folder of its own, for files that become no frames."""
+        """``part`` names a subfolder, for files that do not become frames."""
         self._folder = storage.upload_folder(task_id) / part
         self._known_bytes: int | None = None
 
     def clear(self) -> None:
-        """Forget everything uploaded so far."""
+        """Delete all uploaded files."""
         self._known_bytes = None
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -58,16 +58,16 @@ class Staging:
         notes.sort(key=lambda item: int(item[0]["at"]))
         return [SourceFile(path=path, name=note["name"]) for note, path in notes]
 
-    def require_whole(self) -> None:
-        """Raise InvalidRequest where a file has begun to come and is nowhere whole."""
-        whole = {file.name for file in self.files()}
+    def require_complete(self) -> None:
+        """Raise InvalidRequest if a file is incomplete and no complete file has its name."""
+        complete = {file.name for file in self.files()}
         for path in self._folder.glob("*.json"):
             note = json.loads(path.read_text())
-            if not path.with_suffix(".file").exists() and note["name"] not in whole:
-                there, length = self.progress(path.stem)
+            if not path.with_suffix(".file").exists() and note["name"] not in complete:
+                received, length = self.progress(path.stem)
                 raise InvalidRequest(
-                    f"of file '{note['name']}' only {there} of {length} bytes are there: "
-                    "send the others, or begin anew"
+                    f"file '{note['name']}' is incomplete: {received} of {length} bytes "
+                    "were received; send the others, or upload the file again"
                 )
 
     def size_bytes(self) -> int:
@@ -77,40 +77,40 @@ class Staging:
             with suppress(FileNotFoundError):
                 size += path.stat().st_size
         for path in self._folder.glob("*.part"):
-            with suppress(FileNotFoundError):  # renamed meanwhile, when it became whole
+            with suppress(FileNotFoundError):  # another process has renamed the complete file
                 note = path.with_suffix(".json")
                 announced = json.loads(note.read_text())["length"] if note.exists() else None
                 size += path.stat().st_size if announced is None else int(announced)
         return size
 
     def add(self, name: str, blocks: Iterable[bytes]) -> str:
-        """Keep a whole file; its name without folders. Raise InvalidRequest, PayloadTooLarge.
+        """Store a complete file. Return its name without folders.
 
-        The same file sent again is one file. Another of that name is kept beside it: what becomes
-        of them is not for this place to decide, and none may get lost here.
+        A file that is sent again with the same name and content is stored once. Files of equal
+        names and different contents are all stored; `ordered` and the ingestion refuse them.
+        Raise InvalidRequest, PayloadTooLarge.
         """
         base = base_name(name)
         digest = hashlib.blake2b(base.encode("utf-8", "replace") + b"\0", digest_size=16)
         budget = engine_settings.MAX_UPLOAD_BYTES - self._counted_bytes()
         self._folder.mkdir(parents=True, exist_ok=True)
-        coming = self._folder / f"{uuid.uuid4().hex}.part"
+        part = self._folder / f"{uuid.uuid4().hex}.part"
         try:
-            with coming.open("wb") as sink:
+            with part.open("wb") as sink:
                 for block in blocks:
                     budget -= len(block)
                     if budget < 0:
-                        most = engine_settings.MAX_UPLOAD_BYTES
-                        raise PayloadTooLarge(f"a task takes {most} bytes at most")
+                        raise _too_large()
                     sink.write(block)
                     digest.update(block)
         except BaseException:
-            coming.unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
             raise
         key = digest.hexdigest()
-        whole = self._folder / f"{key}.file"
-        if not whole.exists():
+        complete = self._folder / f"{key}.file"
+        if not complete.exists():
             self._known_bytes = engine_settings.MAX_UPLOAD_BYTES - budget
-        os.replace(coming, whole)
+        os.replace(part, complete)
         self._note(key, base, None)
         return base
 
@@ -121,14 +121,16 @@ class Staging:
         return self._known_bytes
 
     def begin(self, name: str, length: int) -> str:
-        """Begin a resumable upload of so many bytes; its id. Raise InvalidRequest."""
+        """Begin a resumable upload of ``length`` bytes. Return its id.
+
+        Raise InvalidRequest, PayloadTooLarge.
+        """
         base = base_name(name)
         key = uuid.uuid4().hex
         self._folder.mkdir(parents=True, exist_ok=True)
-        with self._exclusive():  # two that begin at once must not both take the last space
+        with self._exclusive():  # two uploads must not both reserve the last bytes
             if length + self.size_bytes() > engine_settings.MAX_UPLOAD_BYTES:
-                maximum = engine_settings.MAX_UPLOAD_BYTES
-                raise PayloadTooLarge(f"a task takes {maximum} bytes at most")
+                raise _too_large()
             self._note(key, base, length)
             (self._folder / f"{key}.part").touch()
         if length == 0:
@@ -138,38 +140,40 @@ class Staging:
     def progress(self, key: str) -> tuple[int, int]:
         """Return the bytes received so far and the total. Raise NotFound."""
         note = self._read_note(key)
-        part, whole = self._folder / f"{key}.part", self._folder / f"{key}.file"
-        if whole.exists():
+        part, complete = self._folder / f"{key}.part", self._folder / f"{key}.file"
+        if complete.exists():
             return int(note["length"]), int(note["length"])
         return (part.stat().st_size if part.exists() else 0), int(note["length"])
 
     def name(self, key: str) -> str:
-        """Return the name of a file that is uploaded in pieces. Raise NotFound."""
+        """Return the name of a file that is uploaded in parts. Raise NotFound."""
         return str(self._read_note(key)["name"])
 
     def append(self, key: str, offset: int, stream: IO[bytes], length: int) -> int:
-        """Add a piece that begins at `offset`; the next offset.
+        """Append a part that begins at `offset`. Return the offset of the next part.
 
-        A connection that breaks leaves what came; the client asks how much and goes on there.
-        Raise NotFound, StateConflict where the offset is not the next one, InvalidRequest where
-        the piece would be more than was announced.
+        If the connection breaks, the bytes that were received are kept. The client asks for their
+        number and sends the others. Raise NotFound; StateConflict if the offset is not the number
+        of received bytes; InvalidRequest if the file becomes longer than announced.
         """
         with self._locked(key):
-            there, whole = self.progress(key)
-            if offset != there:
-                raise StateConflict(f"the next byte is {there}, not {offset}", upload_offset=there)
-            if offset + length > whole:
-                raise InvalidRequest(f"the file was announced with {whole} bytes")
-            if there == whole:
-                return there  # nothing is missing; an empty piece must not begin the file anew
+            received, announced = self.progress(key)
+            if offset != received:
+                raise StateConflict(
+                    f"the next offset is {received}, not {offset}", upload_offset=received
+                )
+            if offset + length > announced:
+                raise InvalidRequest(f"the announced length of the file is {announced} bytes")
+            if received == announced:
+                return received  # an empty part must not create a new file
             with (self._folder / f"{key}.part").open("ab") as sink:
                 while length > 0 and (block := stream.read(min(_BLOCK, length))):
                     sink.write(block)
                     length -= len(block)
-                    there += len(block)
-            if there == whole:
+                    received += len(block)
+            if received == announced:
                 self._finish(key)
-            return there
+            return received
 
     def ordered(self, names: Sequence[str]) -> list[SourceFile]:
         """Return the complete files in the order of these names. Raise InvalidRequest."""
@@ -206,8 +210,14 @@ class Staging:
 
     @contextmanager
     def _locked(self, key: str) -> Iterator[None]:
-        """Two connections that send the same piece must not both write it."""
+        """Let only one connection at a time append to a file."""
         self._read_note(key)
         with (self._folder / f"{key}.json").open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+
+def _too_large() -> PayloadTooLarge:
+    return PayloadTooLarge(
+        f"the files of a task have at most {engine_settings.MAX_UPLOAD_BYTES} bytes"
+    )

@@ -101,7 +101,7 @@ def add_frames(
 ) -> PreparedFrames:
     """Add frames and jobs to a task. Raise InvalidRequest; StateConflict if the task has frames."""
     if models.Data.objects.filter(task=task).exists():
-        raise StateConflict(f"task #{task.pk} has its frames already")
+        raise StateConflict(f"task #{task.pk} already has frames")
     prepared = prepare(task, files, ingestion)
     try:
         if task.overlap is None:

@@ -1,7 +1,8 @@
-"""Uploaded files become frames: at once if they are small, behind the request if not.
+"""Turn uploaded files into frames: small ones at once, others in the background.
 
-No worker is needed: the work is done in this process. Its state is in the database and the files
-are on disk, so a request whose process died is taken over by whichever process is asked next.
+A thread of the web process does the work; no worker is needed. The state is in the database and
+the files are on disk. If the process dies, the next process that gets a query about the request
+takes it over.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from cvat_lambda.errors import DiskFull, LambdaError, StateConflict, is_disk_ful
 logger = logging.getLogger(__name__)
 
 _BUSY = (models.RequestStatus.QUEUED, models.RequestStatus.STARTED)
-_SIGN_OF_LIFE_S = 5.0
+_HEARTBEAT_S = 5.0
 
 _pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="upload")
 
@@ -40,44 +41,44 @@ _pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="upload")
 def require_empty(task: models.Task) -> None:
     """Raise StateConflict if the task has frames, or is about to get them."""
     if models.Data.objects.filter(task=task).exists():
-        raise StateConflict(f"task #{task.pk} has its frames already")
+        raise StateConflict(f"task #{task.pk} already has frames")
     if models.DataRequest.objects.filter(task=task, status__in=_BUSY).exists():
-        raise StateConflict(f"the upload for task #{task.pk} is being unpacked already")
+        raise StateConflict(f"an upload for task #{task.pk} is already in progress")
 
 
 def start(
     task: models.Task, user_id: int | None, parameters: Mapping[str, Any]
 ) -> models.DataRequest:
-    """Make what is staged (and files named in the parameters) the task's frames.
+    """Make the staged files, and the files that the parameters name, the frames of the task.
 
-    `parameters` are those of the API. What goes wrong is told by the request's status. Raise
-    StateConflict, InvalidRequest.
+    `parameters` are those of the API. The status of the returned request reports errors of the
+    files. Raise StateConflict, InvalidRequest.
     """
     remote.check_urls(parameters["remote_files"])
     shared.resolve(parameters["server_files"])
-    Staging(task.pk).require_whole()
+    Staging(task.pk).require_complete()
     with transaction.atomic():
-        lock(task.pk)  # of two that start at once, one finds the other's request
+        lock(task.pk)  # of two simultaneous calls, the second one finds the request of the first
         require_empty(task)
         request = models.DataRequest.objects.create(
             task=task, user_id=user_id, parameters=dict(parameters), seen_at=timezone.now()
         )
     staged = Staging(task.pk)
     is_small = staged.size_bytes() <= engine_settings.INLINE_UPLOAD_BYTES
-    # A video is decoded completely, which takes long whatever its size.
+    # A video of any size takes long, because it is decoded completely.
     is_small = is_small and not any(is_video(file.name) for file in staged.files())
     if is_small and not parameters["remote_files"] and not parameters["server_files"]:
         run(request.pk)
     else:
-        _run_behind(request.pk)
+        _run_in_background(request.pk)
     request.refresh_from_db()
     return request
 
 
 def revive(request: models.DataRequest) -> None:
-    """Take over a request whose process shows no sign of life."""
+    """Take over a request whose process has sent no heartbeat for `UPLOAD_STALLED_AFTER_S`."""
     if request.status in _BUSY and _stalled().filter(pk=request.pk).exists():
-        _run_behind(request.pk)
+        _run_in_background(request.pk)
 
 
 def _stalled() -> Any:
@@ -85,12 +86,12 @@ def _stalled() -> Any:
     return models.DataRequest.objects.filter(status__in=_BUSY, seen_at__lt=limit)
 
 
-def _run_behind(request_id: UUID) -> None:
+def _run_in_background(request_id: UUID) -> None:
     _pool.submit(_run_and_disconnect, request_id)
 
 
 def wait() -> None:
-    """Return when this process has no more upload to work on that was begun before."""
+    """Wait until this process has ended the uploads that it had begun."""
     _pool.submit(int).result()
 
 
@@ -102,7 +103,7 @@ def _run_and_disconnect(request_id: UUID) -> None:
 
 
 def run(request_id: UUID) -> None:
-    """Carry out a request unless another process does. Never raises; the status tells."""
+    """Run a request unless another process runs it. Store errors in its status; raise none."""
     now = timezone.now()
     limit = now - timedelta(seconds=engine_settings.UPLOAD_STALLED_AFTER_S)
     free = Q(status=models.RequestStatus.QUEUED) | Q(
@@ -122,7 +123,7 @@ def _carried_out(request: models.DataRequest) -> tuple[models.RequestStatus, str
     note = ""
     try:
         if not models.Data.objects.filter(task_id=request.task_id).exists():
-            ingestion = _ingestion(request.parameters, _signs_of_life(request.pk))
+            ingestion = _ingestion(request.parameters, _heartbeat(request.pk))
             note = add_frames(request.task, _sources(request, staging), ingestion).note
     except LambdaError as exc:
         return models.RequestStatus.FAILED, exc.message
@@ -136,13 +137,13 @@ def _carried_out(request: models.DataRequest) -> tuple[models.RequestStatus, str
     return models.RequestStatus.FINISHED, note
 
 
-def _signs_of_life(request_id: UUID) -> Callable[[], None]:
-    """Return a callback that records at intervals that the work continues."""
+def _heartbeat(request_id: UUID) -> Callable[[], None]:
+    """Return a callback that stores a heartbeat, at most once in `_HEARTBEAT_S`."""
     last = time.monotonic()
 
     def note() -> None:
         nonlocal last
-        if time.monotonic() - last >= _SIGN_OF_LIFE_S:
+        if time.monotonic() - last >= _HEARTBEAT_S:
             last = time.monotonic()
             models.DataRequest.objects.filter(pk=request_id).update(seen_at=timezone.now())
 

@@ -1,4 +1,4 @@
-"""Carries out one atomic change of annotations."""
+"""Apply one atomic change of annotations."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def hold(task_id: int) -> None:
 
 
 def apply(change: Change) -> Written:
-    """Carry out a change; call it in a transaction.
+    """Apply a change. The caller has begun a transaction.
 
     The first statement is a write: SQLite locks the database at once, and PostgreSQL serializes the
     changes of a task. Raise TaskNotFound, JobNotFound, InvalidRequest.
@@ -110,7 +110,7 @@ def _check_labels(change: Change) -> None:
 
 
 @dataclass(slots=True)
-class _Gone:
+class _Removed:
     """Ids of the removed annotations."""
 
     shapes: list[int] = field(default_factory=list)
@@ -118,8 +118,8 @@ class _Gone:
     tracks: list[int] = field(default_factory=list)
 
 
-def _remove(scope: AnnotationScope, removal: Removal, frames: Collection[int]) -> _Gone:
-    gone = _Gone()
+def _remove(scope: AnnotationScope, removal: Removal, frames: Collection[int]) -> _Removed:
+    gone = _Removed()
     if removal.policy == "ids":
         _remove_ids(scope, removal, gone)
     elif removal.policy != "none":
@@ -142,7 +142,7 @@ def _without(rows: QuerySet[Any], ids: Collection[int]) -> QuerySet[Any]:
     return rows.exclude(pk__in=ids_subquery(ids)) if ids else rows
 
 
-def _remove_ids(scope: AnnotationScope, removal: Removal, gone: _Gone) -> None:
+def _remove_ids(scope: AnnotationScope, removal: Removal, gone: _Removed) -> None:
     """Remove rows of the task by id, also private ones of its jobs."""
     named: list[tuple[Any, Collection[int], list[int]]] = [
         (models.LabeledShape, removal.shape_ids, gone.shapes),
@@ -161,7 +161,7 @@ def _remove_ids(scope: AnnotationScope, removal: Removal, gone: _Gone) -> None:
 
 
 def _delete_rows(rows: QuerySet[Any]) -> list[int]:
-    """Delete rows, children first, with one statement a table; return the ids of the objects.
+    """Delete rows with one statement per table, children first. Return the ids of the objects.
 
     Django's cascade would load every row into memory first.
     """
@@ -217,7 +217,7 @@ def _placed(item: Shape | TrackedShape) -> Mapping[str, Any]:
 
 
 def _add(scope: AnnotationScope, data: LabeledData) -> tuple[list[int], list[int], list[int]]:
-    """Insert with one statement a table and level; return the ids of shapes, tags and tracks."""
+    """Insert with one statement per table and level. Return the ids of shapes, tags and tracks."""
     tags = models.LabeledTag.objects.bulk_create(
         [models.LabeledTag(**_common(scope, tag)) for tag in data.tags]
     )

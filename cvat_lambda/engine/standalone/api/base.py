@@ -10,7 +10,7 @@ from rest_framework.views import APIView
 
 from cvat_lambda.rest.views import JsonErrors
 
-ID_PATTERN = r"[0-9]{1,9}"  # fits into an integer column of every database
+ID_PATTERN = r"[0-9]{1,9}"  # the maximum of an integer column in every database
 
 
 class EngineView(JsonErrors, APIView):

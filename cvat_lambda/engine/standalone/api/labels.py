@@ -48,7 +48,10 @@ def change_labels(
     task: models.Task | None = None,
     project: models.Project | None = None,
 ) -> None:
-    """Add labels without id; change or (``deleted``) remove others. Raise InvalidRequest."""
+    """Add labels without an id. Change the others; delete those marked ``deleted``.
+
+    Raise InvalidRequest.
+    """
     mine = models.Label.objects.filter(task=task, project=project, parent__isnull=True)
     new = [to_label(change) for change in changes if change.get("id") is None]
     for change in changes:

@@ -28,7 +28,7 @@ class PictureNegotiation(DefaultContentNegotiation):
     def select_renderer(
         self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
     ) -> tuple[BaseRenderer, str]:
-        """Return the renderer of errors: the first one if the client accepts none."""
+        """Return the renderer for errors: the first one if the client accepts none of them."""
         try:
             chosen: Any = super().select_renderer(request, renderers, format_suffix)
         except NotAcceptable:

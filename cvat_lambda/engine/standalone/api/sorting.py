@@ -1,4 +1,4 @@
-"""``?sort=`` of lists; filters of CVAT's lists that are not supported are refused.
+"""Sort lists by ``?sort=``. Refuse the filters of CVAT's lists that this server does not support.
 
 If a filter were ignored, a client that deletes the listed objects would delete all of them.
 """

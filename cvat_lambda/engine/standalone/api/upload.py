@@ -26,7 +26,10 @@ _MAX_LENGTH = 2**63 - 1
 
 
 def receive(request: Request, task: models.Task) -> Response:
-    """Handle one message of an upload; its headers tell which. Raise StateConflict."""
+    """Handle one message of an upload. Its headers state the kind of message.
+
+    Raise StateConflict.
+    """
     uploads.require_empty(task)
     staging = Staging(task.pk)
     if "Upload-Start" in request.headers:
@@ -86,7 +89,7 @@ def _file_name(request: Request) -> str:
 def begin(
     request: Request, task: models.Task, staging: Staging, *, route: str, pk: int
 ) -> Response:
-    """Begin a resumable upload; the named route takes its pieces."""
+    """Begin a resumable upload. The named route receives its parts."""
     name = _file_name(request)
     length = _header_number(request, "Upload-Length")
     require_space(task, length)

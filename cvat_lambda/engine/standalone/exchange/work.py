@@ -1,6 +1,6 @@
 """Exports and imports run in a thread of the web process; their state is in the database.
 
-If the process dies, the process that is asked about the request next runs it again.
+If the process dies, the next process that gets a query about the request runs it again.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def start_import(
     format_for_import(form)
     _require_frames(task)
     staged = Staging(task.pk, STAGED)
-    staged.require_whole()
+    staged.require_complete()
     if len(staged.files()) != 1:
         raise InvalidRequest("upload one file with annotations")
     busy = models.Exchange.objects.filter(
@@ -89,7 +89,7 @@ def start_import(
 
 
 def revive(exchange: models.Exchange) -> None:
-    """Run a request again whose process shows no sign of life."""
+    """Run a request again if its process has sent no heartbeat for `UPLOAD_STALLED_AFTER_S`."""
     limit = timezone.now() - timedelta(seconds=engine_settings.UPLOAD_STALLED_AFTER_S)
     last = exchange.seen_at or exchange.created_at
     if exchange.status in _BUSY and last < limit:
@@ -97,7 +97,7 @@ def revive(exchange: models.Exchange) -> None:
 
 
 def wait() -> None:
-    """Return when this process has ended the work that was begun before."""
+    """Wait until this process has ended the work that it had begun."""
     _pool.submit(int).result()
 
 
@@ -119,7 +119,7 @@ def _run_and_disconnect(key: UUID) -> None:
 
 
 def run(key: UUID) -> None:
-    """Carry out a request unless another process does. Never raises; the status tells."""
+    """Run a request unless another process runs it. Store errors in its status; raise none."""
     now = timezone.now()
     limit = now - timedelta(seconds=engine_settings.UPLOAD_STALLED_AFTER_S)
     rows = models.Exchange.objects.filter(pk=key)
@@ -156,7 +156,7 @@ def _carried_out(exchange: models.Exchange) -> tuple[models.RequestStatus, str]:
 
 
 def _reporter(key: UUID) -> Callable[[float], None]:
-    """Return a function that stores the progress, at most every few seconds."""
+    """Return a function that stores the progress, at most once in `_HEARTBEAT_S`."""
     last = time.monotonic()
 
     def report(share: float) -> None:

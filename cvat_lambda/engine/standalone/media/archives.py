@@ -1,4 +1,4 @@
-"""Unpacks zip archives of images; names and sizes in an archive are not trusted."""
+"""Unpack zip archives of images. Names and sizes that an archive states are not trusted."""
 
 from __future__ import annotations
 

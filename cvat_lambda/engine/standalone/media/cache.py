@@ -1,7 +1,7 @@
-"""Files of the object store that this host has downloaded, in a folder of bounded size.
+"""A folder of bounded size with files that this host has downloaded from the object store.
 
-A file is complete when it has its name. Files that were used longest ago are deleted first. A
-process that has opened a file can read it to its end.
+A file gets its name when it is complete. The least recently used files are deleted first. A
+process that has opened a deleted file can still read it.
 """
 
 from __future__ import annotations

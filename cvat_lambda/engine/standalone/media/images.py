@@ -1,4 +1,4 @@
-"""Image files: whether they can be used, how they are shown, and encoding.
+"""Check, convert and encode image files.
 
 Most files are shown as they were uploaded. A copy is shown instead where programs would disagree
 about the file: EXIF orientation, more than eight bits per channel, a missing end marker.
@@ -24,8 +24,8 @@ from cvat_lambda.images.encode import is_deep, to_8_bits
 
 _ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
 _JPEG_END = b"\xff\xd9"
-_FILLER = b"\x55" * 4096  # decodes to some pixels where pixels are missing
-_LARGE_PIXELS = 64 * 1024 * 1024  # such images are decoded one at a time in a process
+_FILLER = b"\x55" * 4096  # the decoder fills missing pixels
+_LARGE_PIXELS = 64 * 1024 * 1024  # a process decodes one such image at a time
 
 _large_lock = threading.Lock()
 
@@ -61,7 +61,7 @@ def is_large(width: int | None, height: int | None) -> bool:
 
 
 def inspect(path: Path, name: str, *, decode: bool = True) -> ImageFacts:
-    """Look into an image file. With ``decode``, make sure that all its pixels can be read.
+    """Check an image file. With ``decode``, check that all its pixels can be read.
 
     The number of pixels is checked before the content is read. Raise InvalidRequest, naming the
     file, if it cannot be used.
@@ -198,7 +198,7 @@ def decoded(image: Image.Image) -> Image.Image:
 
 @contextmanager
 def large_image_lock(width: int | None, height: int | None) -> Iterator[None]:
-    """Hold a lock during work that needs gigabytes for a large image; nothing for others."""
+    """Hold a lock while a large image is processed, which needs gigabytes. Others need no lock."""
     if not is_large(width, height):
         yield
         return

@@ -1,4 +1,4 @@
-"""Turns files into the frames of a task. An invalid file refuses all, and is named."""
+"""Turn files into the frames of a task. One invalid file refuses all; the error names it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Ingestion:
     check_pixels: bool = True  # decode each image once to find broken ones
     image_quality: int = 70
     chunk_size: int | None = None
-    on_progress: Callable[[], None] | None = None  # called regularly during long work
+    on_progress: Callable[[], None] | None = None  # called regularly while frames are prepared
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
@@ -82,7 +82,7 @@ class PreparedFrames:
     data: models.Data
     images: list[models.Image] = field(default_factory=list)
     video: models.Video | None = None
-    note: str = ""  # what the uploader should know
+    note: str = ""  # a message for the user who uploads
 
     def save(self) -> None:
         """Write the rows inside a transaction; call `discard` if it fails."""

@@ -1,4 +1,4 @@
-"""Downloads files that a client names by URL: off by default, and limited to allowed hosts.
+"""Download files that a client names by URL. This is off by default and limited to allowed hosts.
 
 The connection goes to the address that was checked, so a second DNS answer has no effect.
 Redirects are not followed.
@@ -23,7 +23,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def check_urls(urls: Iterable[str]) -> None:
-    """Raise InvalidRequest if one may not be downloaded."""
+    """Raise InvalidRequest if a URL is not allowed."""
     for url in urls:
         _check(url)
 

@@ -30,7 +30,7 @@ ROOT = "engine"
 ORIGINAL = "original"  # as uploaded
 DISPLAYED = "upright"  # copies that are shown in place of the uploaded files
 ALIAS: Final = "media"  # of the object store in Django's setting STORAGES
-CONNECTIONS: Final = 8  # to the object store, of one reader or one upload
+CONNECTIONS: Final = 8  # connections to the object store, for one reader or one upload
 UNREACHABLE: Final = "the storage of this task's frames does not answer"
 
 
@@ -113,7 +113,7 @@ def remove_folder(name: str) -> None:
 
 
 def fetch_ahead(name: str, paths: Sequence[str]) -> Iterator[str]:
-    """Yield the paths; with an object store, download the next files meanwhile.
+    """Yield the paths. With an object store, download the next files in parallel.
 
     A file that cannot be downloaded is tried again by `local_file`, which raises the error.
     """
@@ -168,7 +168,7 @@ def upload_folder(task_id: int) -> Path:
 
 
 def folder_bytes(name: str) -> int:
-    """Return how many bytes the files of a task's media take. Raise EngineUnavailable."""
+    """Return the size in bytes of a task's media. Raise EngineUnavailable."""
     store = object_store()
     if store is not None and not data_folder(name).is_dir():
         with _store_errors():
@@ -182,7 +182,7 @@ def subfolders(root: Path) -> list[Path]:
 
 
 def last_change(folder: Path) -> datetime:
-    """Return when anything in a folder changed last."""
+    """Return the time of the last change in a folder."""
     times = [path.stat().st_mtime for path in (folder, *folder.rglob("*")) if path.exists()]
     return datetime.fromtimestamp(max(times, default=0.0), timezone.utc)
 

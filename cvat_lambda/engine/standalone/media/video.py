@@ -38,13 +38,13 @@ class VideoIndex:
     timestamps: list[int]  # of each frame, in the stream's time base
     key_timestamps: list[int]  # where decoding can start; empty: at the beginning
     fingerprint: str
-    lost_frames: int = 0  # that the file announces and that do not decode
+    lost_frames: int = 0  # frames that the file announces and that cannot be decoded
 
 
 def is_video(name: str) -> bool:
     """Return whether a file is a video, by the name that the client gave it.
 
-    The path on disk does not tell: uploads are stored under generated names.
+    Uploads are stored under generated names, so the path on disk has no suffix.
     """
     return Path(name).suffix.lower() in VIDEO_SUFFIXES
 
@@ -125,7 +125,7 @@ def _index(
     keys: list[int] = []
     first: Any = None
     broken: list[None] = []
-    announced = container.streams.video[0].frames  # 0: the file does not tell
+    announced = container.streams.video[0].frames  # 0: the file does not state it
     for count, frame in enumerate(_decoded(container, lambda: broken.append(None))):
         first = first if first is not None else frame
         timestamp = frame.pts if frame.pts is not None else -1

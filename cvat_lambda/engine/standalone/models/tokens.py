@@ -1,4 +1,4 @@
-"""Keys of programs: those that a login returns, and personal access tokens."""
+"""Login keys and personal access tokens."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from django.utils.crypto import constant_time_compare
 
 from cvat_lambda.engine.standalone.conf import engine_settings
 
-MAX_LOGIN_KEYS = 50  # of one user; a login beyond ends the oldest
+MAX_LOGIN_KEYS = 50  # per user; a further login deletes the oldest key
 KEY_BYTES = 20  # cvat-sdk refuses login keys of more than 40 characters
 
 
@@ -26,9 +26,9 @@ class TokenKind(models.TextChoices):
 
 
 class AccessToken(models.Model):
-    """A key. Only its digest is stored, so the key is shown once, when it is made.
+    """A key. Only its digest is stored, so the key is shown only once, when it is created.
 
-    A key ends when it expires, and when the password of its user changes.
+    A key is valid until it expires or the password of its user changes.
     """
 
     user = models.ForeignKey(
@@ -53,12 +53,12 @@ class AccessToken(models.Model):
 
     @staticmethod
     def digest_of(key: str) -> str:
-        """Return what is stored of a key. A key has 160 random bits, so a plain hash suffices."""
+        """Return the digest that is stored. A key has 160 random bits, so a plain hash suffices."""
         return hashlib.sha256(key.encode()).hexdigest()
 
     @classmethod
     def create(cls, user: AbstractBaseUser, **fields: Any) -> tuple[AccessToken, str]:
-        """Make a key. Return its row and the key itself, which cannot be read again."""
+        """Create a key. Return its row and the key itself, which cannot be read later."""
         key = secrets.token_hex(KEY_BYTES)
         digest = cls.digest_of(key)
         password = user.get_session_auth_hash()
@@ -67,7 +67,7 @@ class AccessToken(models.Model):
 
     @classmethod
     def create_login_key(cls, user: AbstractBaseUser) -> tuple[AccessToken, str]:
-        """Make the key that a login returns, and delete the user's expired and oldest ones."""
+        """Create a login key, and delete the user's expired and oldest keys."""
         own = cls.objects.filter(user=user, kind=TokenKind.LOGIN)
         kept = own.exclude(expires_at__lt=timezone.now()).order_by("-pk")[: MAX_LOGIN_KEYS - 1]
         own.exclude(pk__in=[row.pk for row in kept]).delete()
@@ -76,7 +76,7 @@ class AccessToken(models.Model):
 
     @classmethod
     def find(cls, key: str, kind: str) -> AccessToken | None:
-        """Return the valid key, None if it is unknown, expired or from before a new password."""
+        """Return the row of a key. None: it is unknown or expired, or the password has changed."""
         token = (
             cls.unexpired()
             .filter(digest=cls.digest_of(key), kind=kind, user__is_active=True)

@@ -22,7 +22,7 @@ class LoginKey(serializers.Serializer[Any]):
 
 
 class Detail(serializers.Serializer[Any]):
-    """A sentence."""
+    """A message."""
 
     detail = serializers.CharField()
 

@@ -83,7 +83,7 @@ class TaskRead(_Owned):
         return data.pk if data is not None else None
 
     def to_representation(self, instance: models.Task) -> dict[str, Any]:
-        """Leave `data` out before the files have come: cvat-sdk 2.54 accepts no null there."""
+        """Omit `data` until the task has frames: cvat-sdk 2.54 accepts no null for it."""
         shown: dict[str, Any] = super().to_representation(instance)
         return {name: value for name, value in shown.items() if (name, value) != ("data", None)}
 
@@ -145,8 +145,8 @@ class NewTask(serializers.Serializer[Any]):
 class _Change(serializers.Serializer[Any]):
     """A partial change of a row. Members that are not given stay as they are.
 
-    A change that CVAT supports and this server does not is refused, unless the value is the present
-    one. If it were ignored, a client would assume, for example, that a task was moved.
+    A change that CVAT supports and this server does not is refused, unless it sets the current
+    value. If it were ignored, a client would assume, for example, that a task was moved.
     """
 
     fixed = ("owner_id", "project_id", "organization_id")
