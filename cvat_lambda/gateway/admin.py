@@ -1,4 +1,4 @@
-"""The admin site's pages of functions: it shows them all, and adds and changes endpoints."""
+"""The admin site's pages of functions. It lists all functions, and adds and changes endpoints."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class EndpointForm(FormBase):
 
 @admin.register(Function)
 class FunctionAdmin(FunctionAdminBase):
-    """All functions, also the broken and the missing ones; only endpoints can be changed."""
+    """All functions, including broken and missing ones. Only endpoints can be changed."""
 
     list_display = ("id", "name", "kind", "state", "enabled", "platform", "problem", "seen_at")
     list_filter = ("state", "kind", "platform", "enabled")
@@ -164,15 +164,15 @@ class FunctionAdmin(FunctionAdminBase):
         return (*self.seen_fields, "owner", "private")
 
     def has_delete_permission(self, request: HttpRequest, obj: Function | None = None) -> bool:
-        """Only a missing function's row can be deleted: the platform would bring others back."""
+        """Only rows of missing functions can be deleted: the platform would list others again."""
         if obj is not None and obj.platform == NATIVE:
-            return False  # it has a page of its own
+            return False  # an endpoint has its own page
         if obj is not None and obj.platform != ENDPOINT and obj.state != MISSING:
             return False
         return super().has_delete_permission(request, obj)
 
     def save_model(self, request: HttpRequest, obj: Function, form: Any, change: bool) -> None:
-        """Save an endpoint by `save_endpoint`; of others save what can be edited."""
+        """Save an endpoint by `save_endpoint`; save the editable fields of other functions."""
         if isinstance(form, EndpointForm):
             saved = save_endpoint(form.endpoint)
             saved.enabled = form.cleaned_data["enabled"]

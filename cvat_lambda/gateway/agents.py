@@ -2,8 +2,8 @@
 
 The body of the invocation holds the parameters of the entry: task and frame by their numbers, and
 no image. The wait is bounded. An interactive call ends at its deadline, or after the function's
-availability time limit if no agent takes it. A background invocation waits while agents are heard
-of, and for ``CVAT_LAMBDA_COLD_START_S`` if there is none.
+availability time limit if no agent takes it. A background invocation waits while an agent
+sends heartbeats, and for ``CVAT_LAMBDA_COLD_START_S`` if there is none.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from cvat_lambda.gateway.agent_tracker import AgentAnswer, step
 from cvat_lambda.gateway.cancel import CancelToken
 from cvat_lambda.gateway.responses import AgentLost, clean_line
 
-_POLL_S: Final = 1.0  # between two looks at an entry whose end wakes the caller
-_POLL_ALONE_S: Final = 0.1  # without wake-ups
-_WANTED_S: Final = 45.0  # an entry that its caller has not renewed for so long is not assigned
+_POLL_S: Final = 1.0  # poll interval where a wake-up reports the end of an entry
+_POLL_ALONE_S: Final = 0.1  # poll interval without wake-ups
+_WANTED_S: Final = 45.0  # an entry that its caller has not renewed for this long is not assigned
 _RENEW_S: Final = 15.0
-_PINNED_S: Final = 15.0  # an agent that is not busy and does not take its entry for so long is lost
-# What an agent says if the process that runs the model ended. The agent itself goes on.
+_PINNED_S: Final = 15.0  # an idle agent that has not taken its entry for this long is lost
+# An agent's message after the process that runs the model has ended. The agent continues.
 _WORKER_CRASHED: Final = "Worker process crashed"
 _BAD_REQUEST: Final = "Invalid annotation request: "
 
@@ -52,7 +52,7 @@ class AgentCall:
     spec: FunctionSpec
     native_pk: int
     interactive: bool
-    timeout_s: float  # of the whole if interactive, else of each entry's run
+    timeout_s: float  # of the whole call if interactive, else of each entry's run
     cancel: CancelToken
     _begun_at: float = field(default_factory=time.monotonic)
 
@@ -151,7 +151,7 @@ class AgentCall:
 
 
 def _hint(message: str) -> str:
-    """Return why an agent may have got such an answer from this server."""
+    """Return a hint for an error that this server may have caused by its answer to the agent."""
     if message in ("Received HTTP status 403", "Received HTTP status 404"):
         return "; the account of its agent may not have the right to view the task"
     return ""

@@ -1,8 +1,8 @@
 """Limit how many invocations of a function this process has in flight at once.
 
 All processes together have as many invocations in flight as the function has workers, and up to
-`MAX_WAITING` more that wait at the function: they hide the time of the way there. The faster the
-function, the more of them. Background runs share these slots (`load_sharing`). The limit falls
+`MAX_WAITING` more that wait at the function, which hides the transfer time. A faster function gets
+more of them. Background runs share these slots (`load_sharing`). The limit falls
 when the function answers "busy" (others use it too), and rises by one after each round of
 successes. A function that sends Retry-After gets no background invocation until then.
 
@@ -27,13 +27,13 @@ from cvat_lambda.gateway.cancel import Cancelled, CancelToken
 from cvat_lambda.gateway.load_sharing import NO_OTHER_LOAD, FunctionLoad, LoadRegistry
 
 MAX_WAITING: Final = 2  # invocations that wait at a function, beyond its workers
-# Fewer wait at a slow function: the way there is a small part of its time, and the first
-# interactive call would have to wait for them. Seconds that the function takes for an input.
+# Fewer wait at a slow function: the transfer is a small part of its time, and the next
+# interactive call would have to wait for them. Seconds that the function takes for one input.
 _ONE_WAITING_S: Final = 0.1
 _NONE_WAITING_S: Final = 0.5
 _WEIGHT_OF_NEWEST: Final = 0.2  # in the moving average of the function's time
 
-MAX_HOLD_BACK_S: Final = 10.0  # one background invocation starts after so long in any case
+MAX_HOLD_BACK_S: Final = 10.0  # one background invocation starts after this time in any case
 _POLL_INTERVAL_S: Final = 1.0  # a waiting call checks this often whether it may start
 _DECREASE: Final = 0.75  # the factor of the limit after a refusal
 
@@ -53,7 +53,7 @@ class _Waiter:
 
 
 class ConcurrencyLimiter:
-    """The slots of one function in this process; its threads get them first come, first served."""
+    """The slots of one function in this process. Its threads get them first come, first served."""
 
     def __init__(self, function_id: str, workers: int, load_registry: LoadRegistry) -> None:
         self._function_id = function_id
@@ -123,7 +123,7 @@ class ConcurrencyLimiter:
                 yield
 
     def succeeded(self, took_s: float | None = None) -> None:
-        """Note that the function took an invocation, and for how long; raise the limit a little."""
+        """Record a success and its duration; raise the limit slightly."""
         with self._lock:
             self._answers_until_decrease -= 1
             if took_s is not None:
@@ -133,7 +133,7 @@ class ConcurrencyLimiter:
                 self._admit()
 
     def refused(self) -> None:
-        """Note that the function was busy; lower the limit once for all invocations in flight."""
+        """Record that the function was busy; lower the limit once for all invocations in flight."""
         with self._lock:
             self._answers_until_decrease -= 1
             if self._answers_until_decrease < 0:
@@ -141,7 +141,7 @@ class ConcurrencyLimiter:
                 self._answers_until_decrease = self._in_flight - 1  # the others in flight
 
     def hold(self, seconds: float) -> None:
-        """Start no background invocation for so long: the function sent Retry-After."""
+        """Start no background invocation for this time: the function sent Retry-After."""
         with self._lock:
             self._held_until = max(self._held_until, time.monotonic() + seconds)
 
@@ -158,7 +158,7 @@ class ConcurrencyLimiter:
         return 1 if self._function_time_s >= _ONE_WAITING_S else MAX_WAITING
 
     def _note_time(self, took_s: float) -> None:
-        """Add to the average what the function itself took, without the wait behind others."""
+        """Add the function's own time to the average, without the wait behind other inputs."""
         of_all_runs = min(self._in_flight * self._load.runs, self._workers + self._may_wait())
         alone_s = took_s * min(1.0, self._workers / max(1, of_all_runs))
         weight = _WEIGHT_OF_NEWEST if self._function_time_s else 1.0
@@ -206,7 +206,7 @@ class ConcurrencyLimiter:
         raise LimiterTimeout(f"all workers of function '{self._function_id}' are busy")
 
     def _wait(self, waiter: _Waiter, timeout_s: float | None) -> None:
-        """Return when woken or late. Poll, too: slots also become free as time passes."""
+        """Return after a wake-up or a poll interval: some slots become free by time alone."""
         end = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
             now = time.monotonic()
@@ -232,7 +232,7 @@ class ConcurrencyLimiter:
             return False
         if self._in_flight < self.limit:
             return True
-        # Interactive callers may not starve the runs: of all runs together, one invocation
+        # Interactive callers must not starve the runs: at least one invocation of all runs
         # starts in each period of this length.
         load = self._load
         waited_s = now - self._last_background_at
@@ -264,6 +264,6 @@ class Limiters:
         return limiter
 
     def reset(self) -> None:
-        """Forget what was learned of each function."""
+        """Delete what was measured of each function."""
         with self._lock:
             self._limiters.clear()

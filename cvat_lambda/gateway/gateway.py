@@ -1,4 +1,4 @@
-"""The `Gateway` object: it owns everything that calls of functions keep in this process."""
+"""The `Gateway` object owns the state that invocations keep in this process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Gateway:
         return self.limiters.of(spec)
 
     def reset(self) -> None:
-        """Close idle connections and forget what was learned of functions and hosts."""
+        """Close idle connections and delete the state of functions and hosts."""
         self.connections.close()
         self.hosts.reset()
         self.load.reset()
@@ -51,7 +51,7 @@ def get_gateway() -> Gateway:
 
 
 def _begin_anew() -> None:
-    """Give a forked process its own gateway: it has none of the threads and shares no socket."""
+    """Give a forked process its own gateway, because it has no threads and must share no socket."""
     global _gateway, _lock
     _gateway, _lock = None, threading.Lock()
 

@@ -18,7 +18,7 @@ from cvat_lambda.conf import settings
 from cvat_lambda.errors import InvalidRequest, PlatformUnreachable
 from cvat_lambda.gateway.http import Server
 
-_KEPT_S: Final = 30.0  # a checked address is used for so long before the name is resolved again
+_KEPT_S: Final = 30.0  # a checked address is used for this time before the name is resolved again
 _KEPT: Final = 1024  # checked addresses
 
 
@@ -47,7 +47,7 @@ class HostResolver:
         return Server(scheme=server.scheme, host=server.host, port=server.port, ip=ip), path
 
     def reset(self) -> None:
-        """Forget the checked addresses."""
+        """Delete the checked addresses."""
         with self._lock:
             self._checked.clear()
 

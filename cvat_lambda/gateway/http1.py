@@ -1,4 +1,4 @@
-"""HTTP/1.1: write the head of a request as bytes, parse an answer (RFC 9112).
+"""HTTP/1.1 (RFC 9112): write the head of a request, parse an answer.
 
 `httptools` (the parser of Node.js) parses answers. `http.client` would hand the head of an answer
 to Python's e-mail parser, which takes more CPU time than the rest of an exchange.
@@ -26,7 +26,7 @@ class AnswerBroken(Exception):
 
     def __init__(self, *, begun: bool) -> None:
         super().__init__("the connection ended within the answer" if begun else "no answer")
-        self.begun = begun  # part of an answer had come
+        self.begun = begun  # part of an answer was received
 
 
 class AnswerTooLarge(ValueError):
@@ -35,7 +35,7 @@ class AnswerTooLarge(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """A complete answer. Header names are lower case; of a header given twice, the last."""
+    """A complete answer. Header names are lower case. The last of repeated headers is kept."""
 
     status: int
     headers: Mapping[str, str]
@@ -60,7 +60,7 @@ def request_head(host: str, path: str, headers: Mapping[str, str], length: int) 
 
 
 def read_message(receive: Callable[[int], bytes], max_body_bytes: int) -> Message:
-    """Read one answer. ``receive(n)`` returns up to n bytes, none at the end of the connection.
+    """Read one answer. ``receive(n)`` returns up to n bytes, and none after the connection's end.
 
     Raise AnswerBroken if the connection ends early, AnswerTooLarge, and ValueError for anything
     that is not HTTP. Errors of ``receive`` pass, except that a ConnectionError is an AnswerBroken.
@@ -85,7 +85,7 @@ class _Reader:
         self._complete = False
         self._status = 0
         self._keep = False
-        self._has_surplus = False  # bytes came behind the answer
+        self._has_surplus = False  # bytes followed the answer
 
     def read(self) -> Message:
         while not self._complete:

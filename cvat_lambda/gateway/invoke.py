@@ -22,7 +22,7 @@ from cvat_lambda.gateway.routes import Route
 from cvat_lambda.observability.context import request_context
 from cvat_lambda.observability.traces import invocation_span
 
-_MARGIN_S: Final = 5.0  # for the way there and back, beside the function's own time limits
+_MARGIN_S: Final = 5.0  # for the transfer, in addition to the function's own time limits
 # The embedded runtime says in it which revision of the function answered; header names are lower
 # case here.
 REVISION_HEADER: Final = "x-cvat-lambda-revision"
@@ -48,9 +48,9 @@ def invoke_once(
     """Invoke a function once with an encoded payload.
 
     Agents of a native function take ``interactive`` invocations first.
-    ``deadline_s`` bounds the whole, besides the function's own time limits. Only what has
-    certainly not run is repeated: a request on a kept connection that proved dead, or to an
-    address that was out of date. Raise PayloadTooLarge before anything is sent, a FunctionError,
+    ``deadline_s`` bounds the whole call, in addition to the function's own time limits. A request
+    is repeated only if it certainly has not run: its kept connection was closed, or its address
+    was out of date. Raise PayloadTooLarge before anything is sent, a FunctionError,
     a PlatformError, or Cancelled as soon as ``cancel`` is cancelled.
     """
     started = time.monotonic()
@@ -111,18 +111,18 @@ def _invoke(
         parsed = read_answer(spec, answer, sent_bytes=len(body), platform=route.through_dashboard)
     except AddressMissing as exc:
         raise get_gateway().routes.why_no_address(spec) from exc
-    # A Nuclio function does not say which of its revisions answers: it is the one that is known.
+    # A Nuclio function does not state the revision that answers: the registry's is used.
     return Invocation(answer=parsed, revision=answer.headers.get(REVISION_HEADER) or spec.revision)
 
 
 def time_limit_s(spec: FunctionSpec) -> float:
-    """Return the seconds that an invocation may take: its run, its wait for a worker, the way."""
+    """Return the time limit of an invocation in seconds: run, wait for a worker, and transfer."""
     run_s = settings.CALL_TIMEOUT_S if spec.timeout_s is None else spec.timeout_s
     return run_s + spec.availability_timeout_s + _MARGIN_S
 
 
 def interactive_time_limit_s(spec: FunctionSpec) -> float:
-    """Return the seconds after which a call for a person ends, all its attempts together."""
+    """Return the time limit of an interactive call in seconds, for all its attempts together."""
     run_s = settings.CALL_TIMEOUT_S if spec.timeout_s is None else spec.timeout_s
     return run_s + max(spec.availability_timeout_s, _MARGIN_S)
 
@@ -154,7 +154,7 @@ def _post(
     cancel: CancelToken | None,
 ) -> Answer:
     headers = {
-        # Exactly so: with a charset the Python wrapper would hand over bytes, not JSON.
+        # With a charset, the Python wrapper would pass bytes to the handler instead of JSON.
         "Content-Type": "application/json",
         "X-Nuclio-Target": spec.id,
         "X-Request-Id": request_id,

@@ -1,4 +1,4 @@
-"""Invoke a function within its concurrency limit, and retry where another attempt makes sense."""
+"""Invoke a function within its concurrency limit, and retry after errors that may pass."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from cvat_lambda.gateway.retry import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvocationResult:
-    """A function's parsed answer, and what it took."""
+    """A function's parsed answer, and the attempts that it took."""
 
     answer: Any
     attempts: int  # that may have run, this one included
@@ -46,7 +46,7 @@ def invoke_with_retries(
 ) -> InvocationResult:
     """Invoke a function until it answers or ``retries`` gives up.
 
-    ``interactive``: a person waits for this call; it has precedence over background work.
+    ``interactive`` calls have precedence over background work.
     By default ``retries`` is that of an interactive call, which ends in any case at the function's
     time limit plus a few seconds. Raise what `invoke_once` raises; the details of a failure say
     how many ``attempts`` may have run, at least 1. ``cancel`` ends waiting, pausing
@@ -113,7 +113,7 @@ def _attempt(
         except FunctionError:
             limiter.succeeded()  # the function had a free worker, and failed for another reason
             raise
-        # Interactive calls may differ in kind: the limit follows the time of background ones.
+        # Interactive calls may take another time: the limit follows that of background calls.
         limiter.succeeded(None if interactive else time.monotonic() - begun_at)
         return invocation
 

@@ -1,4 +1,4 @@
-"""Share the load of each function between processes: publish this one's, learn the others'.
+"""Share the load of each function between processes: publish the own load, read that of others.
 
 Web servers and workers are separate processes, and a concurrency limiter sees the calls of its own
 process only. Each process that has a background run on a function, or an interactive caller who
@@ -26,8 +26,8 @@ from cvat_lambda.redis_client import CircuitBreaker, connect
 logger = logging.getLogger(__name__)
 
 PERIOD_S: Final = 0.03  # between two publications
-_GAP_S: Final = 0.01  # at least, between two publications that new callers bring about
-FRESH_S: Final = 2.0  # an entry that its process has not renewed for so long expires
+_GAP_S: Final = 0.01  # minimum time between two publications that new callers cause
+FRESH_S: Final = 2.0  # an entry that its process has not renewed for this time expires
 LINGER_S: Final = 3.0  # a caller who had an answer may click again within this time
 ROTATION_S: Final = 2.0  # a slot that cannot be divided among the runs rotates in this period
 
@@ -69,7 +69,7 @@ class FunctionLoad:
     recently_interactive: bool = False  # one did within the last LINGER_S seconds
 
     def share(self, slots: int) -> int:
-        """Return this process' part of so many slots; the remainder rotates."""
+        """Return this process' share of the slots; the remainder rotates."""
         each, rest = divmod(slots, self.runs)
         return each + ((self.rank + self.rotation) % self.runs < rest)
 
@@ -88,13 +88,13 @@ class _LocalLoad:
 
 
 class LoadRegistry:
-    """Publishes the load of this process for all functions. The thread starts with the first."""
+    """Publishes the load of this process on all functions. Its thread starts at the first load."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Forget every load and end the thread; it starts again with the next load."""
+        """Delete every load and end the thread. It starts again with the next load."""
         self._member = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._lock = threading.Lock()
         self._publishing = threading.Lock()  # an older state must not follow a newer one
@@ -106,7 +106,7 @@ class LoadRegistry:
 
     @contextmanager
     def background_run(self, function_id: str, on_load: OnLoad) -> Iterator[None]:
-        """Count as a background run; ``on_load`` gets the function's load again and again."""
+        """Count as a background run. Each exchange calls ``on_load`` with the function's load."""
         with self._lock:
             self._load_of(function_id).runs.append(on_load)
         self._publish(function_id)  # at once: the number of invocations in flight depends on it

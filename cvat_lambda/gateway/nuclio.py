@@ -29,7 +29,7 @@ from cvat_lambda.gateway.responses import clean_line
 
 NAMESPACE_HEADER: Final = "x-nuclio-function-namespace"
 PROJECT_HEADER: Final = "x-nuclio-project-name"
-READ_TIMEOUT_S: Final = 10.0  # Nuclio on Docker starts a process for each list: seconds
+READ_TIMEOUT_S: Final = 10.0  # Nuclio on Docker starts a process for each list, which takes seconds
 _REMOVAL_TIMEOUT_S: Final = 90.0  # the embedded runtime waits up to 60 s for calls in flight
 
 
@@ -198,7 +198,7 @@ def _refusal(response: requests.Response) -> LambdaError:
 
 
 def _checked(name: str) -> str:
-    """Refuse a name that Nuclio would put into a shell command or a path without a check."""
+    """Refuse a name that Nuclio would insert unchecked into a shell command or a path."""
     if not ID_PATTERN.fullmatch(name) or name.strip(".") == "":
         raise FunctionNotFound(f"'{name[:80]}' cannot be the name of a function")
     return name

@@ -43,7 +43,7 @@ from cvat_lambda.gateway.http import (
 
 logger = logging.getLogger(__name__)
 
-_SHOWN: Final = 300  # characters of a function's own sentence that people see
+_SHOWN: Final = 300  # characters of a function's own message that people see
 _LOGGED: Final = 16_000
 _HANDLER_ERROR: Final = re.compile(r'Exception caught in handler - "(.*?)"(?:: |:\n|\s*$)', re.S)
 _DASHBOARD: Final = "Failed to invoke function:"
@@ -73,7 +73,7 @@ _ADDRESS: Final = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponseFacts:
-    """What the rules look at: an answer that is not a plain success."""
+    """The facts that the rules test, of an answer that is not a plain success."""
 
     function: str
     status: int
@@ -88,7 +88,7 @@ ErrorFactory = Callable[[ResponseFacts], LambdaError]
 
 
 class ProxyTimeout(FunctionTimeout):
-    """A proxy in front of the function gave up; the function may not have been called at all."""
+    """A proxy in front of the function timed out. The function may not have been called."""
 
 
 class FunctionNotDeployed(FunctionUnavailable):
@@ -96,7 +96,7 @@ class FunctionNotDeployed(FunctionUnavailable):
 
 
 class AgentLost(FunctionCrashed):
-    """The agent of a native function fell silent while it worked on this input."""
+    """The agent of a native function stopped its heartbeats while it worked on this input."""
 
 
 class HandlerUnavailable(FunctionFailed):
@@ -107,7 +107,7 @@ class HandlerUnavailable(FunctionFailed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorRule:
-    """A line of the table: what is facts, and what it is."""
+    """A rule: a condition on the facts, and the error for it."""
 
     name: str
     fits: Callable[[ResponseFacts], bool]

@@ -1,13 +1,13 @@
 """Decide whether another attempt makes sense, and how long to pause before it.
 
 Inference has no side effects, so an input that may have run can run again. An input that may have
-crashed its function gets one more try only, because it may be the cause. A failure that certainly
-did not run costs no attempt, only time: a function that starts, wakes up or is busy gets the whole
-time budget, counted from the first such failure in a row. A request that a proxy gave up is
-repeated as often as attempts are allowed: the function may have been scaled to zero.
+crashed its function gets one more try only, because it may be the cause. A failure of an
+invocation that certainly did not run uses time, but no attempt: a function that starts or is busy
+gets the whole time budget, counted from the first such failure in a row. A request that timed out
+in a proxy is repeated up to the limit of attempts: the function may have been scaled to zero.
 
-An interactive call is not repeated after a timeout, and a platform that cannot be reached is tried
-twice only: the person waits, and can click again.
+An interactive call is not repeated after a timeout, and is repeated once if the platform cannot be
+reached: the person can click again.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ MAX_RETRY_AFTER_S: Final = 900.0  # what Retry-After may add to the budget of a 
 class Rule:
     """How a kind of error is retried."""
 
-    first_pause_s: float  # the longest pause before the first retry; doubled before each other
+    first_pause_s: float  # longest pause before the first retry; it doubles with each retry
     longest_pause_s: float
     may_have_run: bool = False  # the function may have worked on the input: it costs an attempt
     max_retries: int | None = None  # after this kind of error
@@ -52,7 +52,7 @@ class Rule:
 _BUSY: Final = Rule(first_pause_s=0.1, longest_pause_s=5.0)
 _STARTING: Final = Rule(first_pause_s=1.0, longest_pause_s=5.0)
 _CRASHED: Final = Rule(first_pause_s=1.0, longest_pause_s=2.0, may_have_run=True, max_retries=1)
-Rules = Mapping[type[LambdaError], Rule]  # by the exact class; other errors are not retried
+Rules = Mapping[type[LambdaError], Rule]  # keys are exact classes; other errors are not retried
 
 BACKGROUND_RULES: Final[Rules] = {
     FunctionBusy: _BUSY,
@@ -103,7 +103,7 @@ class Retries:
         self._failures: dict[type[LambdaError], int] = {}
         self._begun_at: float | None = None  # of the present attempt
         self._counted_from = 0.0  # the budget
-        self._queued_s = 0.0  # since then, the wait for a slot of our own limiter
+        self._queued_s = 0.0  # since then, the wait for a slot of the limiter
         self._asked_s = 0.0  # since then, the sum of Retry-After
         # The first of the present row of failures that did not run.
         self.unavailable_since: float | None = None
@@ -122,7 +122,7 @@ class Retries:
         """Note a failed attempt; return the pause before the next one, None to give up.
 
         The pause is random between 0 and a limit that doubles ("full jitter"), so that callers
-        who failed together do not come back together. Retry-After is honoured.
+        that failed together do not retry together. Retry-After is honoured.
         """
         kind = type(error)
         rule = self._policy.rules.get(kind)
@@ -172,7 +172,7 @@ def retry_after_s(error: LambdaError) -> float | None:
 
 
 def interactive_policy() -> RetryPolicy:
-    """Return the policy of one call for a person who waits."""
+    """Return the policy of one interactive call."""
     return RetryPolicy(max_attempts=2, budget_s=_INTERACTIVE_BUDGET_S, rules=INTERACTIVE_RULES)
 
 

@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 _PROBE_S: Final = 0.5  # time limit for a connection to a direct address
 _DASHBOARD_FOR_S: Final = 60.0  # how long `auto` uses the dashboard before it probes again
-REREAD_S: Final = 1.0  # at least, between two reads of a function's address
+REREAD_S: Final = 1.0  # minimum time between two reads of a function's address
 _INVOCATIONS: Final = "/api/function_invocations"
 
 
@@ -50,7 +50,7 @@ class Route:
 
 @dataclass(slots=True, kw_only=True)
 class _Known:
-    """What is known about the address of one function; ``lock`` guards it."""
+    """The known address of one function. ``lock`` guards it."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     given: Address = field(default_factory=Address)  # the registry's, when the route was chosen
@@ -131,7 +131,7 @@ class Routes:
         return unavailable(fresh)
 
     def reset(self) -> None:
-        """Forget every route."""
+        """Delete every route."""
         with self._lock:
             self._known.clear()
 
@@ -174,7 +174,7 @@ class Routes:
             return _read_again(known, function_id, nuclio)
         except PlatformUnreachable:
             return None
-        except FunctionNotFound as exc:  # it may be about to be deployed again
+        except FunctionNotFound as exc:  # it may be deployed again soon
             raise FunctionNotDeployed(
                 f"function '{function_id}' is not on its platform at present"
             ) from exc

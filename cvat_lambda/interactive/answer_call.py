@@ -87,7 +87,7 @@ def _reported(call: Call, http_request: HttpRequest | None) -> Iterator[None]:
         error = exc
         raise
     except Exception:
-        error = LambdaError("an unexpected error")  # without it receivers would count a success
+        error = LambdaError("an unexpected error")  # otherwise receivers would count a success
         raise
     finally:
         function_called.send_robust(

@@ -1,4 +1,4 @@
-"""The `InteractiveCaches` object: it owns everything that calls keep in this process."""
+"""The `InteractiveCaches` object owns the state that calls keep in this process."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class InteractiveCaches:
         self.without_embedding: set[tuple[str, str]] = set()
 
     def reset(self) -> None:
-        """Delete what this process keeps. Embeddings in Redis are kept."""
+        """Clear the caches of this process. Embeddings in Redis are kept."""
         self.frames.clear()
         self.labels.clear()
         self.embeddings.reset()

@@ -1,4 +1,4 @@
-"""Answer clicks on an image whose embedding is kept: send the embedding instead of the image.
+"""Send a kept embedding instead of the image when a user clicks on an image again.
 
 A function whose metadata say ``embedding: true`` accepts ``want: "embedding"``. It then adds
 ``embedding`` to its answer, an object with base64 ``data``, ``shape`` and ``dtype``. With that

@@ -1,11 +1,11 @@
 """Run one step of a tracker: a shape begins a track, a state continues it.
 
 The function gets shapes (null for a track that continues) and states (none at the beginning) in
-the same order, as CVAT 2.54 sends them. It answers a shape and a state for each. If it does not
-have a state any more, the object is started anew from its last known shape.
+the same order, as CVAT 2.54 sends them. It answers a shape and a state for each object. If it has
+lost the state of an object, the object is started again from its last known shape.
 
-CVAT's page (2.54) reads the points of every shape, so that a null ends the step for all objects
-of the call. The page ignores a rectangle without area, so that object keeps its last position.
+CVAT's page (2.54) reads the points of every shape, so a null makes the step fail for all
+objects of the call. The page ignores a rectangle without area, so the object stays where it was.
 """
 
 from __future__ import annotations
