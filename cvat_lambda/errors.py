@@ -5,7 +5,7 @@
     LambdaError
     ├── CallerError                 the caller is wrong; the same call will fail again
     │   ├── InvalidRequest          400  a field, a mapping, a threshold
-    │   │   ├── InvalidMapping      400  a label or attribute that is not there
+    │   │   ├── InvalidMapping      400  a label or attribute that does not exist
     │   │   ├── InvalidTrackerState 400  tampered with, too old, someone else's
     │   │   └── FrameOutOfScope     400  the frame is not of the task or job
     │   ├── PermissionDenied        403
@@ -213,7 +213,7 @@ class FunctionStateUnknown(FunctionRejected):
 
 
 class PlatformError(LambdaError):
-    """The function cannot be reached at present."""
+    """The function cannot be reached now."""
 
     code = "platform_error"
     status_code = 503
@@ -274,7 +274,7 @@ class FrameUnreadable(EngineError):
 
 
 class EngineUnavailable(EngineError):
-    """The frame storage does not answer at present."""
+    """The frame storage does not answer now."""
 
     code = "engine_unavailable"
     status_code = 503

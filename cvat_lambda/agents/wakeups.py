@@ -72,7 +72,7 @@ class Wakeups:
 
     @property
     def is_connected(self) -> bool:
-        """Whether this process gets wake-ups at present."""
+        """Whether this process gets wake-ups now."""
         return self._connected.is_set()
 
     def publish(self, message: str) -> None:

@@ -238,7 +238,7 @@ def _require_unique(names: Iterable[str], what: str, where: str) -> None:
 
 def _require_new(name: str, seen: set[str], what: str, where: str) -> None:
     if name in seen:
-        raise SpecError(f"{where} has the {what} {brief(name)} twice; names must differ")
+        raise SpecError(f"{where} has the {what} {brief(name)} twice; names must be unique")
     seen.add(name)
 
 

@@ -198,7 +198,7 @@ def _require_jobs_of_task(access: Access, data: dict[str, Any]) -> None:
             access.require_job(job_id, "edit")  # raises the error that says why
         elif jobs[job_id].task_id != task_id:
             raise InvalidRequest(
-                f"Job {job_id} is not of task {task_id}: give the job alone or its own task."
+                f"Job {job_id} does not belong to task {task_id}: give the job only, or its task."
             )
 
 

@@ -317,7 +317,7 @@ _MEANINGS = {
     429: "The user has too many calls in progress; Retry-After tells when to try again",
     500: "An unexpected error; the answer holds a reference for the server's log",
     502: "The function failed, or its answer or metadata are wrong",
-    503: "The function or its platform cannot be reached at present",
+    503: "The function or its platform cannot be reached now",
     504: "The function did not answer in time",
 }
 

@@ -170,7 +170,7 @@ def store(name: str, raw: Any) -> bool:
 
 
 def mark_missing(
-    vanished: Iterable[Function], *, message: str = "the function is not on its platform any more"
+    vanished: Iterable[Function], *, message: str = "the function was removed from its platform"
 ) -> None:
     """Mark functions that their platform no longer has; their rows stay."""
     for row in vanished:

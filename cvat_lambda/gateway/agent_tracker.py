@@ -62,7 +62,7 @@ def step(asker: Asker, params: Mapping[str, Any]) -> dict[str, Any]:
             shapes[index] = shape
     if unknown:
         raise FunctionStateUnknown(
-            f"function '{asker.spec.id}': the agent that had the states is lost, or has restarted",
+            f"function '{asker.spec.id}': the agent that kept the states ended or restarted",
             objects=sorted(unknown),
         )
     new = [index for index, start in enumerate(starts) if start is not None]
@@ -105,7 +105,7 @@ def _list_of(asker: Asker, result: Mapping[str, Any], name: str, expected: int) 
 
 
 def _agent_of(state: Any) -> str:
-    """Return the agent that has the state; "" if the state is none of an agent."""
+    """Return the agent that has the state; "" if no agent has the state."""
     agent_id = state.get("agent") if isinstance(state, dict) else None
     return agent_id if isinstance(agent_id, str) and _handle_of(state) else ""
 

@@ -77,7 +77,7 @@ class ConcurrencyLimiter:
 
     @property
     def limit(self) -> int:
-        """How many background invocations this process may have in flight at present."""
+        """How many background invocations this process may have in flight now."""
         load = self._load
         slots = max(1, min(int(self._limit), self._workers + self._may_wait()))
         if load.interactive:

@@ -123,7 +123,7 @@ class Nuclio:
         try:
             return response.json()
         except ValueError as exc:
-            raise PlatformUnreachable("the function platform does not speak Nuclio's API") from exc
+            raise PlatformUnreachable("the function platform does not have Nuclio's API") from exc
 
     def _send(
         self,

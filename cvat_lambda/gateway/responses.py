@@ -328,14 +328,14 @@ TRANSPORT: Final[dict[type[TransportError], tuple[type[LambdaError], str]]] = {
     ConnectFailed: (PlatformUnreachable, _UNREACHABLE),
     ConnectionLost: (FunctionCrashed, _CRASHED),
     AnswerTimeout: (FunctionTimeout, _TOO_SLOW),
-    AnswerMalformed: (FunctionAnswerInvalid, "answered with something else than HTTP and JSON"),
+    AnswerMalformed: (FunctionAnswerInvalid, "sent an answer that is not HTTP or is too large"),
 }
 
 ERROR_RULES: Final[tuple[ErrorRule, ...]] = (
     ErrorRule(
         name="dashboard: unknown function",
         fits=lambda facts: bool(facts.platform_says) and facts.status == 404,
-        make=_says(FunctionNotFound, "is not on its platform any more"),
+        make=_says(FunctionNotFound, "was removed from its platform"),
     ),
     ErrorRule(
         name="dashboard: no address yet",
@@ -355,7 +355,7 @@ ERROR_RULES: Final[tuple[ErrorRule, ...]] = (
     ErrorRule(
         name="dashboard: bad request",
         fits=lambda facts: bool(facts.platform_says) and facts.status == 400,
-        make=_says(FunctionUnavailable, "is not where its platform says"),
+        make=_says(FunctionUnavailable, "does not answer at the address that its platform states"),
     ),
     ErrorRule(
         name="dashboard: not reachable",  # refused, name unknown, no route
@@ -441,6 +441,6 @@ ERROR_RULES: Final[tuple[ErrorRule, ...]] = (
     ErrorRule(
         name="empty or not 200",
         fits=lambda facts: True,
-        make=_says(FunctionAnswerInvalid, "answered without a content"),
+        make=_says(FunctionAnswerInvalid, "did not answer with status 200 and a body"),
     ),
 )

@@ -176,7 +176,7 @@ class Routes:
             return None
         except FunctionNotFound as exc:  # it may be deployed again soon
             raise FunctionNotDeployed(
-                f"function '{function_id}' is not on its platform at present"
+                f"function '{function_id}' is not on its platform now"
             ) from exc
 
     def _probed(self, function_id: str, address: Address, nuclio: Nuclio) -> Route | None:
@@ -214,7 +214,7 @@ def unavailable(spec: FunctionSpec) -> LambdaError:
         )
         error.permanent = True
         return error
-    words = {"building": "is being built", "missing": "is not on its platform at present"}
+    words = {"building": "is being built", "missing": "is not on its platform now"}
     if spec.state in words:
         return FunctionNotDeployed(f"function '{spec.id}' {words[spec.state]}{message}")
     return FunctionUnavailable(f"function '{spec.id}' is not running")

@@ -185,7 +185,7 @@ def check_embedding(value: object) -> str | None:
     if not isinstance(data, str):
         return "'data' is not base64 text"
     if not isinstance(dtype, str) or dtype not in _DTYPE_BYTES:
-        return f"'dtype' is none of {', '.join(_DTYPE_BYTES)}"
+        return f"'dtype' is not one of {', '.join(_DTYPE_BYTES)}"
     if not isinstance(shape, list) or not all(type(n) is int and n > 0 for n in shape):
         return "'shape' is not a list of positive whole numbers"
     size = math.prod(shape) * _DTYPE_BYTES[dtype]

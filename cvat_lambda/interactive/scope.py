@@ -30,7 +30,7 @@ class CallScope:
         facts = engine.call_facts(access, task_id=task_id, job_id=job_id, frames=params.frames)
         if task_id is not None and task_id != facts.task_id:
             raise InvalidRequest(
-                f"Job {job_id} is not of task {task_id}: give the job alone or its own task."
+                f"Job {job_id} does not belong to task {task_id}: give the job only, or its task."
             )
         return cls(engine=engine, facts=facts)
 

@@ -23,7 +23,7 @@ def track_frames(call: Call) -> Iterator[dict[str, Any]]:
     yielded as ``{"frame", "error", "states"}`` with the states of the frame before, and ends it.
     """
     if call.spec.kind is not Kind.TRACKER:
-        raise InvalidRequest(f"function '{call.spec.id}' is no tracker: remove 'frames'.")
+        raise InvalidRequest(f"function '{call.spec.id}' is not a tracker: remove 'frames'.")
     objects = Objects.of_call(call)
     numbers = _numbers(call)
     size, largest = 1, call.spec.max_frames

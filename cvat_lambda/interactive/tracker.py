@@ -259,7 +259,7 @@ def _given(
     """Return shapes and states of one length. Raise InvalidRequest if neither is given."""
     if shapes is None and states is None:
         raise InvalidRequest(
-            f"A call of tracker '{spec.id}' needs 'shapes' to begin with or 'states' to go on with."
+            f"A call of tracker '{spec.id}' needs 'shapes' to start, or 'states' to continue."
         )
     size = len(shapes if shapes is not None else states or ())
     shapes = shapes if shapes is not None else [None] * size

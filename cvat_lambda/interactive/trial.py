@@ -27,7 +27,7 @@ def detect_on_picture(
     Nothing is stored. Raise InvalidRequest, FrameUnreadable, and what invocations raise.
     """
     if spec.kind is not Kind.DETECTOR:
-        raise InvalidRequest(f"function '{spec.id}' is no detector: try it on a frame of a task")
+        raise InvalidRequest(f"function '{spec.id}' is not a detector: try it on a frame of a task")
     width, height = image_size(picture)
     labels = with_ids(spec.labels, count(1))
     sent = resize(picture, spec)

@@ -1,9 +1,9 @@
-"""A request outlives its owner, also where this app is not there to see the owner go.
+"""Keep the requests of a deleted user, also if this app is not installed when the user is deleted.
 
-Django itself forgets the owner of requests before it deletes a user, but only while this app is
-installed. After the way back to CVAT's own app its tables stay, and PostgreSQL would let no person
-go who has ever started a request. So PostgreSQL forgets the owner itself. The embedded server has
-no such way back, and SQLite no way to change a constraint.
+Django sets the owner of requests to null before it deletes a user, but only while this app is
+installed. If CVAT's own app is installed again, the tables of this app remain, and PostgreSQL would
+refuse to delete a user who has started a request. Therefore the constraint in PostgreSQL sets the
+owner to null. The standalone server needs no such constraint, and SQLite cannot change one.
 """
 
 from django.db import migrations

@@ -348,7 +348,7 @@ def _holders(scope: Sequence[JobFrames], frame: int, change: Change) -> list[Job
     found = [job for job in scope if job.contains(frame)]
     if not found:
         where = f"task #{change.task_id}" if change.job_id is None else f"job #{change.job_id}"
-        raise InvalidRequest(f"frame {frame} is not among those to annotate in {where}")
+        raise InvalidRequest(f"frame {frame} is not one of the frames to annotate in {where}")
     return found
 
 

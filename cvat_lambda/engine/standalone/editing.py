@@ -124,7 +124,7 @@ class Editor:
         placed: tuple[Shape | Tag, ...] = (*data.tags, *data.shapes)
         for item in placed:
             if item.frame not in mine:
-                raise InvalidRequest(f"frame {item.frame} is not among those to annotate")
+                raise InvalidRequest(f"frame {item.frame} is not one of the frames to annotate")
         for track in data.tracks:
             _check_track(track, task_frames, mine)
         _check_attributes(data, _specs(label_tree(self._task.pk, self._task.project_id)))
@@ -157,7 +157,9 @@ def _check_track(track: Track, task_frames: range, mine: Container[int]) -> None
         if frame not in task_frames:
             raise InvalidRequest(f"frame {frame} of a track is not in the task")
     if not any(frame in mine for frame in keys):
-        raise InvalidRequest(f"the track from frame {track.frame} is not among those to annotate")
+        raise InvalidRequest(
+            f"the track from frame {track.frame} has no keyframe on the frames to annotate"
+        )
 
 
 def _specs(labels: tuple[Label, ...]) -> _Specs:

@@ -42,7 +42,7 @@ def check_names(labels: Iterable[Label]) -> None:
     seen: set[str] = set()
     for label in labels:
         if label.name in seen:
-            raise InvalidRequest(f"label '{label.name}' is there twice; names must differ")
+            raise InvalidRequest(f"label '{label.name}' occurs twice; names must be unique")
         seen.add(label.name)
 
 
@@ -110,9 +110,9 @@ def _check(label: Label, *, parent: Label | None = None) -> None:
         raise InvalidRequest(f"{where}: a name has 1 to {_NAME_LENGTH} characters")
     if label.type not in get_args(LabelType):
         known = ", ".join(get_args(LabelType))
-        raise InvalidRequest(f"{where}: type '{label.type}' is none of {known}")
+        raise InvalidRequest(f"{where}: type '{label.type}' is not one of {known}")
     if label.color and not _COLOR.match(label.color):
-        raise InvalidRequest(f"{where}: color '{label.color}' is not like #rrggbb")
+        raise InvalidRequest(f"{where}: color '{label.color}' must have the form #rrggbb")
     if parent is not None and (label.type == "skeleton" or label.sublabels):
         raise InvalidRequest(f"{where}: a sublabel of '{parent.name}' cannot be a skeleton")
     if label.type == "skeleton" and not label.sublabels:
@@ -132,7 +132,7 @@ def _check_attributes(label: Label, where: str) -> None:
         if not attribute.name or len(attribute.name) > _NAME_LENGTH:
             raise InvalidRequest(f"{here}: a name has 1 to {_NAME_LENGTH} characters")
         if attribute.name in seen:
-            raise InvalidRequest(f"{here}: is there twice; names must differ")
+            raise InvalidRequest(f"{here}: occurs twice; names must be unique")
         seen.add(attribute.name)
         check_attribute(attribute, here)
 
@@ -141,7 +141,7 @@ def check_attribute(attribute: Attribute, where: str) -> None:
     """Raise InvalidRequest if type, values and default do not fit together."""
     if attribute.input_type not in get_args(InputType):
         known = ", ".join(get_args(InputType))
-        raise InvalidRequest(f"{where}: input_type '{attribute.input_type}' is none of {known}")
+        raise InvalidRequest(f"{where}: input_type '{attribute.input_type}' is not one of {known}")
     if any("\n" in value or not is_storable(value) for value in attribute.values):
         raise InvalidRequest(
             f"{where}: a value cannot have a line break, a NUL or half of a surrogate pair"

@@ -216,7 +216,7 @@ class WeightStore:
         if conversion is not None:
             script = folder / conversion.script
             if not script.is_file():
-                raise NotPrepared(f"the conversion script {conversion.script!r} is not there")
+                raise NotPrepared(f"the conversion script {conversion.script!r} does not exist")
             parts += [conversion.version, script.read_bytes()]
         return digest(*parts)[:24]
 

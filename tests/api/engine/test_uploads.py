@@ -125,7 +125,7 @@ def test_upload_of_two_files_of_one_name_is_refused(
         done = client.post(path, {}, "application/json", headers={"Upload-Finish": ""})
         status, message = status_of(client, done)
         assert status == "failed"
-    assert message == "file 'a.png' is there twice; names must differ"
+    assert message == "file 'a.png' occurs twice; names must be unique"
     assert not models.Data.objects.exists()
 
 
@@ -149,7 +149,7 @@ def test_finish_of_an_incomplete_upload_answers_400(
 
     early = finish()
     assert early.status_code == 400
-    assert early.json()["message"].startswith("of file '0.png' only ")
+    assert early.json()["message"].startswith("file '0.png' is incomplete: ")
     client.patch(places[1], content, kind, headers={"Upload-Offset": "0"})
     assert status_of(client, finish()) == ("finished", "")  # the abandoned upload is ignored
     assert models.Image.objects.count() == 2

@@ -76,7 +76,7 @@ def test_call_with_a_job_of_another_task_is_refused(
     functions.add("f", type=kind)
     answer = api.call("f", job=jobs[0], task=other_task.pk, frame=0)
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
-    assert f"Job {jobs[0]} is not of task {other_task.pk}" in answer.json()["message"]
+    assert f"Job {jobs[0]} does not belong to task {other_task.pk}" in answer.json()["message"]
 
 
 @pytest.mark.parametrize(("where", "frame"), [("task", 3), ("task", 200), ("job", 2), ("job", 3)])

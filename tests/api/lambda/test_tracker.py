@@ -426,7 +426,7 @@ def test_error_on_a_later_frame_ends_the_stream_with_the_states_before(
     ("members", "message"),
     [
         ({"frame": 9, "shapes": [RECT]}, "Frame 9 is not in task"),
-        ({"frame": 0}, "needs 'shapes' to begin with"),
+        ({"frame": 0}, "needs 'shapes' to start"),
         ({"frame": 0, "shapes": [RECT], "frames": 0}, "greater than or equal to 1"),
         ({"frame": 0, "shapes": [RECT], "frames": 1001}, "less than or equal to 1000"),
         ({"frame": 0, "shapes": [{"type": "mask", "points": [1, 2]}]}, "does not track mask"),
@@ -449,7 +449,7 @@ def test_stream_of_a_detector_is_refused(api: Api, functions: Functions, task: T
         headers={"Accept": "text/event-stream"},
     )
     assert answer.status_code == 400
-    assert "is no tracker" in answer.json()["message"]
+    assert "is not a tracker" in answer.json()["message"]
 
 
 @pytest.mark.usefixtures("siam")

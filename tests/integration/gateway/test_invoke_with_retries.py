@@ -249,7 +249,7 @@ def test_direct_call_of_a_missing_function_is_temporarily_unavailable(
     nuclio: FakeNuclio, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_INVOKE_METHOD = "direct"
-    with pytest.raises(FunctionUnavailable, match="is not on its platform at present") as caught:
+    with pytest.raises(FunctionUnavailable, match="is not on its platform now") as caught:
         invoke_with_retries(SPEC, b"{}", request_id="r1", retries=policy(budget_s=0.0).start())
     assert not caught.value.permanent  # the function may be deployed again soon
 

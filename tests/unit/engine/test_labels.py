@@ -69,20 +69,23 @@ def test_attributes_and_sublabels_are_read() -> None:
             },
             "'default_value' must be text",
         ),
-        ({"name": "a", "type": "blob"}, "type 'blob' is none of"),
+        ({"name": "a", "type": "blob"}, "type 'blob' is not one of"),
         ({"name": "a", "color": "red"}, "color 'red'"),
         ({"name": "a", "type": "skeleton"}, "needs sublabels"),
         ({"name": "a", "sublabels": [{"name": "b"}]}, "only a skeleton"),
         (
             {"name": "a", "type": "skeleton", "sublabels": [{"name": "b"}, {"name": "b"}]},
-            "'b' is there twice",
+            "'b' occurs twice",
         ),
         (
             {"name": "a", "type": "skeleton", "sublabels": [{"name": "b", "type": "skeleton"}]},
             "cannot be a skeleton",
         ),
         ({"name": "a", "attributes": "many"}, "'attributes' must be a list"),
-        ({"name": "a", "attributes": [{"name": "b", "input_type": "dial"}]}, "'dial' is none of"),
+        (
+            {"name": "a", "attributes": [{"name": "b", "input_type": "dial"}]},
+            "'dial' is not one of",
+        ),
         ({"name": "a", "attributes": [{"name": "b", "input_type": "select"}]}, "needs values"),
         (
             {"name": "a", "attributes": [{"name": "b", "input_type": "number", "values": ["1"]}]},
@@ -103,7 +106,7 @@ def test_attributes_and_sublabels_are_read() -> None:
                     {"name": "b", "input_type": "text"},
                 ],
             },
-            "attribute 'b': is there twice",
+            "attribute 'b': occurs twice",
         ),
     ],
 )
@@ -113,7 +116,7 @@ def test_invalid_label_is_named_in_the_error(raw: dict[str, Any], sentence: str)
 
 
 def test_labels_with_one_name_are_refused() -> None:
-    with pytest.raises(InvalidRequest, match="'car' is there twice"):
+    with pytest.raises(InvalidRequest, match="'car' occurs twice"):
         check_names([to_label("car"), to_label("bus"), to_label("car")])
 
 

@@ -83,7 +83,7 @@ def test_another_file_of_the_same_name_is_kept() -> None:
         ("a.jpg", b"1"),
         ("a.jpg", b"2"),
     ]
-    with pytest.raises(InvalidRequest, match=r"'a\.jpg' is there twice"):
+    with pytest.raises(InvalidRequest, match=r"'a\.jpg' occurs twice"):
         staging.ordered(["a.jpg"])
 
 

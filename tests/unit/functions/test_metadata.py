@@ -201,7 +201,7 @@ LONG = "a very long name of a class of ImageNet, which has more than 64 characte
     ("label", "sentence"),
     [
         ({"name": LONG}, "is longer than 64 characters; the label is left out"),
-        ({"name": "car"}, "the spec has the label 'car' twice; names must differ"),
+        ({"name": "car"}, "the spec has the label 'car' twice; names must be unique"),
         ({"name": "b", "type": "blob"}, "label 'b' has type 'blob'"),
         ({"name": "s", "type": "skeleton"}, "label 's' is a skeleton and needs sublabels"),
         ({"name": ""}, "label 1 has no name"),

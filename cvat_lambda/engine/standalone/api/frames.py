@@ -42,7 +42,7 @@ class FrameScope:
     def own(self, number: int) -> int:
         """Return the number if it is in the scope. Raise NotFound."""
         if number not in self.frames:
-            raise NotFound(f"Frame {number} is not there; there are {len(self.frames)} frames.")
+            raise NotFound(f"Frame {number} does not exist; there are {len(self.frames)} frames.")
         return number
 
 
@@ -121,7 +121,7 @@ def _chunk_frames(scope: FrameScope, parameters: Any) -> list[int]:
         mine = scope.frames if isinstance(scope.frames, range) else frozenset(scope.frames)
         found = [number for number in numbers if number in mine]
     if not found:
-        raise NotFound("The chunk is not there.")
+        raise NotFound("The chunk does not exist.")
     return found
 
 
@@ -194,7 +194,7 @@ def delete_frames(scope: FrameScope, wanted: Sequence[int]) -> None:
     mine = scope.frames if isinstance(scope.frames, range) else frozenset(scope.frames)
     strangers = [number for number in wanted if number not in mine]
     if strangers:
-        raise InvalidRequest(f"frame {strangers[0]} is not there and cannot be deleted")
+        raise InvalidRequest(f"frame {strangers[0]} does not exist and cannot be deleted")
     now = timezone.now()
     with transaction.atomic():
         models.Task.objects.filter(pk=scope.task_id).update(updated_at=now)

@@ -112,7 +112,7 @@ class JobViewSet(
         form.is_valid(raise_exception=True)
         values = form.validated_data
         if {"assignee", "stage"} & values.keys() and not self._may_manage(job):
-            raise PermissionDenied("only those who may change the task assign its jobs")
+            raise PermissionDenied("only a user who may change the task may assign its jobs")
         _change(job, values)
         return Response(self.get_serializer(self.get_queryset().get(pk=job.pk)).data)
 

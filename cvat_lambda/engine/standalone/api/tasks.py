@@ -166,7 +166,9 @@ class TaskViewSet(
             change_owned(task, form.validated_data)
             if form.validated_data.get("labels"):
                 if task.project_id is not None:
-                    raise ValidationError({"labels": ["They are the project's."]})
+                    raise ValidationError(
+                        {"labels": ["Labels of a task in a project are changed in the project."]}
+                    )
                 change_labels(form.validated_data["labels"], task=task)
         return Response(self.get_serializer(self.get_queryset().get(pk=task.pk)).data)
 

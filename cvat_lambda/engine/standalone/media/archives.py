@@ -39,7 +39,7 @@ def _is_zip(path: Path) -> bool:
     try:
         return zipfile.is_zipfile(path)
     except OSError as exc:
-        raise InvalidRequest(f"file '{path.name}' is not there") from exc
+        raise InvalidRequest(f"file '{path.name}' does not exist") from exc
 
 
 def _wanted(name: str) -> bool:

@@ -22,5 +22,5 @@ def check_names(names: Iterable[str]) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise InvalidRequest(f"file '{name}' is there twice; names must differ")
+            raise InvalidRequest(f"file '{name}' occurs twice; names must be unique")
         seen.add(name)

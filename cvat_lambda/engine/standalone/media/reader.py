@@ -238,7 +238,7 @@ def _video_frames(
     try:
         pictures = facts.reader().frames(positions)
     except FileNotFoundError as exc:
-        raise EngineUnavailable("the video of this task cannot be read at present") from exc
+        raise EngineUnavailable("the video of this task cannot be read now") from exc
     try:
         for number, (_, picture) in zip(inside, pictures, strict=True):
             if picture is None:
@@ -246,7 +246,7 @@ def _video_frames(
             else:
                 yield facts.frame(number, encode(picture), mime)
     except OSError as exc:
-        raise EngineUnavailable("the video of this task cannot be read at present") from exc
+        raise EngineUnavailable("the video of this task cannot be read now") from exc
     finally:
         pictures.close()
     for number in numbers[len(inside) :]:
