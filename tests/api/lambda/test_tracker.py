@@ -429,7 +429,10 @@ def test_error_on_a_later_frame_ends_the_stream_with_the_states_before(
         ({"frame": 0}, "needs 'shapes' to start"),
         ({"frame": 0, "shapes": [RECT], "frames": 0}, "greater than or equal to 1"),
         ({"frame": 0, "shapes": [RECT], "frames": 1001}, "less than or equal to 1000"),
-        ({"frame": 0, "shapes": [{"type": "mask", "points": [1, 2]}]}, "does not track mask"),
+        (
+            {"frame": 0, "shapes": [{"type": "mask", "points": [1, 2]}]},
+            "does not support shapes of type 'mask'",
+        ),
     ],
 )
 @pytest.mark.usefixtures("siam")

@@ -155,7 +155,7 @@ def test_empty_part_after_the_last_one_does_not_change_the_file() -> None:
 def test_part_beyond_the_announced_length_is_refused() -> None:
     staging = Staging(4)
     key = staging.begin("a.bin", 2)
-    with pytest.raises(InvalidRequest, match="announced with 2 bytes"):
+    with pytest.raises(InvalidRequest, match="announced length of the file is 2 bytes"):
         staging.append(key, 0, io.BytesIO(b"abc"), 3)
 
 
