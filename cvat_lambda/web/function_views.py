@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from django.contrib import messages
+from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 
@@ -23,12 +24,14 @@ from cvat_lambda.gateway.nuclio import platform
 from cvat_lambda.gateway.probe import probe
 from cvat_lambda.interactive.trial import detect_on_picture
 from cvat_lambda.requests.control.access import visible_requests
+from cvat_lambda.web.bounded_paginator import BoundedPaginator
 from cvat_lambda.web.function_figures import figures_of
 from cvat_lambda.web.overlay import COLORS
 from cvat_lambda.web.pages import access_of, page, show
 from cvat_lambda.web.request_rows import rows_of
 
 LOG_LINES: Final = 100
+FUNCTIONS_A_PAGE: Final = 100
 REQUESTS_SHOWN: Final = 10
 MAX_PICTURE_BYTES: Final = 32 * 1024 * 1024
 CHANGE: Final = "cvat_lambda.change_function"
@@ -36,13 +39,19 @@ CHANGE: Final = "cvat_lambda.change_function"
 
 @page("GET", "POST")
 def functions(request: HttpRequest) -> HttpResponse:
-    """Show all known functions with their states and problems; POST reads the platform again."""
+    """Show the known functions with their states and problems; POST reads the platform again."""
     if request.method == "POST":
         result = registry.refresh(force=True)
         if result.error:
             messages.error(request, result.error)
         return redirect("console:functions")
-    return show(request, "functions.html", {"functions": visible_rows(access_of(request))})
+    rows = visible_rows(access_of(request))
+    wanted = request.GET.get("search", "").replace("\x00", "").strip()
+    if wanted:
+        rows = rows.filter(Q(id__icontains=wanted) | Q(name__icontains=wanted))
+    shown = BoundedPaginator(rows, FUNCTIONS_A_PAGE).get_page(request.GET.get("page"))
+    context = {"page": shown, "functions": shown, "search": wanted}
+    return show(request, "functions.html", context)
 
 
 @page("GET", "POST")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -23,12 +22,14 @@ from cvat_lambda.requests.store.progress import progress_of, summary_of
 from cvat_lambda.requests.store.queries import outcomes_of
 from cvat_lambda.web import outcome_files
 from cvat_lambda.web.badges import badge_of
+from cvat_lambda.web.bounded_paginator import BoundedPaginator
 from cvat_lambda.web.pages import access_of, page, request_of, show
 from cvat_lambda.web.request_filters import PERIODS, STATES, filtered
 from cvat_lambda.web.request_rows import actions_of, causes_of, rows_of
 
 REQUESTS_A_PAGE: Final = 50
 FAILURES_IN_JSON: Final = 50
+SUGGESTED: Final = 200  # functions that the filter suggests; people can type any other
 ACTIONS: Final[Mapping[str, Callable[[Request, int], Any]]] = {
     "cancel": lambda found, user_id: cancel_request(found, user_id=user_id),
     "resume": lambda found, user_id: resume_request(found),
@@ -42,14 +43,14 @@ def requests(request: HttpRequest) -> HttpResponse:
     """Show the requests that the user may view, newest first; ``part=rows`` only the rows."""
     found = filtered(visible_requests(access_of(request)), request.GET)
     found = found.select_related("owner").order_by("-created_at")
-    shown = Paginator(found, REQUESTS_A_PAGE).get_page(request.GET.get("page"))
+    shown = BoundedPaginator(found, REQUESTS_A_PAGE).get_page(request.GET.get("page"))
     context = {
         "page": shown,
         "requests": rows_of(shown),
         "filters": request.GET,
         "states": STATES.items(),
         "periods": PERIODS.items(),
-        "functions": visible_rows(access_of(request)).values_list("pk", flat=True),
+        "functions": visible_rows(access_of(request)).values_list("pk", flat=True)[:SUGGESTED],
         "filtered": any(request.GET.get(name) for name in ("state", "function", "task", "owner")),
         "with_owner": True,
         "rows_url": f"{request.path}?{_query(request, part='rows')}",

@@ -521,3 +521,20 @@ def test_page_of_an_unexpected_error_needs_no_database() -> None:
         500,
         True,
     )
+
+
+def test_functions_page_shows_a_page_of_many_functions_and_finds_the_others(
+    client_for: ClientFor, alice: User
+) -> None:
+    Function.objects.bulk_create(
+        Function(id=f"function-{number:04d}", kind="detector", name=f"Detector {number}")
+        for number in range(1050)
+    )
+    client = client_for(alice)
+    first = client.get("/functions").content.decode()
+    assert first.count("<code>function-") == 100
+    assert "page 1 of 10; use the filters to find more" in first
+    found = client.get("/functions", {"search": "Detector 1049"}).content.decode()
+    assert found.count("<code>function-") == 1
+    nothing = client.get("/functions", {"search": "segmenter"}).content.decode()
+    assert "No function has “segmenter” in its name or id." in nothing
