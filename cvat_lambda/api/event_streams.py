@@ -24,6 +24,8 @@ STREAMS: Final = "cvat_lambda.event_streams"
 CONTENT_TYPE: Final = "text/event-stream"
 _HEADERS: Final = {
     "Cache-Control": "no-cache",
+    # Otherwise CVAT's GZipMiddleware compresses each event, which cvat-cli does not read as lines.
+    "Content-Encoding": "identity",
     "X-Accel-Buffering": "no",  # nginx, Traefik: pass each event on at once
 }
 

@@ -27,6 +27,16 @@ def test_other_wsgi_server_answers_at_once_and_says_when_to_come_back(
     assert b"".join(response) == b"retry: 2500\n"
 
 
+def test_stream_is_not_compressed_where_a_middleware_compresses_answers(
+    agent: ScriptedAgent, settings: Any
+) -> None:
+    settings.MIDDLEWARE = ["django.middleware.gzip.GZipMiddleware", *settings.MIDDLEWARE]
+    response = agent.client.get(
+        watch_path(agent.native_pk), headers={"accept-encoding": "gzip, deflate"}
+    )
+    assert b"".join(response) == b"retry: 5000\n"
+
+
 def test_asgi_stream_sends_events_and_ends_when_the_function_is_deleted(
     agent: ScriptedAgent,
 ) -> None:
