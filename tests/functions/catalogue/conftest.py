@@ -1,9 +1,9 @@
-"""What the catalogue's tests expect was computed on a CPU: there they run, wherever they run."""
+"""Run the tests of the catalogue on a CPU, where their expected values were computed."""
 
 from __future__ import annotations
 
 import os
 
-# Read by PyTorch, TensorFlow and ONNX Runtime alike when they start. A GPU would do the work in
-# float16, beyond the tolerances; CUDA_VISIBLE_DEVICES=0 shows it to who wants to see by how much.
+# PyTorch, TensorFlow and ONNX Runtime read this when they start. On a GPU the functions compute in
+# float16, beyond the tolerances. Set CUDA_VISIBLE_DEVICES=0 to measure the difference.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")

@@ -1,4 +1,4 @@
-"""Loads a function's folder into the test's interpreter and calls it as the platform would.
+"""Load a function's folder into the test's interpreter, and call it as the platform does.
 
 All folders use the same names for their modules (`main`, `model`, `network`). They are removed from
 `sys.modules` once the folder is loaded, so that tests of several functions share an interpreter.
@@ -25,7 +25,7 @@ SERVERLESS = Path(__file__).resolve().parents[3] / "serverless"
 
 
 class Response:
-    """What the platform's SDK makes of an answer."""
+    """The platform's response object."""
 
     def __init__(
         self, *, body: str, headers: dict[str, str], content_type: str, status_code: int
@@ -37,7 +37,7 @@ class Response:
 
 
 class Logger:
-    """The platform's logger: keeps what it is told."""
+    """The platform's logger. It keeps the messages."""
 
     def __init__(self) -> None:
         self.messages: list[str] = []
@@ -50,7 +50,7 @@ class Logger:
 
 
 class Function:
-    """A function's folder: its modules, its specification, and calls."""
+    """A function's folder: its modules, its specification, and methods that call it."""
 
     def __init__(self, folder: str) -> None:
         self.folder = SERVERLESS / folder
@@ -73,7 +73,7 @@ class Function:
         return content
 
     def labels(self) -> list[dict[str, Any]]:
-        """Return the labels that the function promises."""
+        """Return the labels that the function declares."""
         labels: list[dict[str, Any]] = json.loads(self.spec()["metadata"]["annotations"]["spec"])
         return labels
 
@@ -87,7 +87,7 @@ class Function:
 
     @property
     def logged(self) -> list[str]:
-        """What was logged so far."""
+        """The messages that were logged so far."""
         messages: list[str] = self.context.logger.messages
         return messages
 

@@ -1,8 +1,8 @@
 """Recipes that give the same random weights and pictures on every machine, for any implementation
 of a network.
 
-Weights depend on a parameter's name and shape only, so the reference package and our network can
-be filled alike without a checkpoint file. NumPy's legacy generator is used because its streams
+Weights depend on a parameter's name and shape only, so the reference package and our network get
+equal weights without a checkpoint file. NumPy's legacy generator is used because its streams
 never change.
 """
 
@@ -34,7 +34,7 @@ def official_shapes(name: str) -> dict[str, tuple[int, ...]]:
 def random_weights(
     shapes: Mapping[str, Sequence[int]], gains: Mapping[str, float] | None = None
 ) -> dict[str, np.ndarray]:
-    """Fill parameters by name: convolutions keep the scale of what they get, norms stay near one.
+    """Fill parameters by name: convolutions keep the scale of their input, norms stay near one.
 
     `gains` multiplies the parameters whose names end so (a residual branch's last norm, an output
     layer), to keep the activations of a deep network in a range where an error would show.
@@ -62,7 +62,7 @@ def _fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def random_picture(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """Return an RGB picture of soft random blobs, so that resizing leaves something to see."""
+    """Return an RGB picture of soft random blobs, which remain visible after resizing."""
     random = np.random.RandomState(seed)
     coarse = random.randint(0, 256, (height // 8 + 2, width // 8 + 2, 3)).astype(np.float64)
     fine = coarse.repeat(8, axis=0).repeat(8, axis=1)[:height, :width]
@@ -70,13 +70,13 @@ def random_picture(height: int, width: int, seed: int = 0) -> np.ndarray:
 
 
 def relative_error(got: np.ndarray, expected: np.ndarray) -> float:
-    """Return the root mean square difference, in standard deviations of what is expected."""
+    """Return the root mean square difference, in standard deviations of the expected values."""
     got, expected = np.asarray(got, dtype=np.float64), np.asarray(expected, dtype=np.float64)
     return float(np.sqrt(np.mean((got - expected) ** 2)) / expected.std())
 
 
 def samples(values: np.ndarray, count: int = 64) -> list[float]:
-    """Return values spread evenly over an array, to be kept in a fixture."""
+    """Return evenly spaced values of an array, for a fixture."""
     flat = np.asarray(values, dtype=np.float64).ravel()
     places = np.linspace(0, flat.size - 1, min(count, flat.size)).astype(np.int64)
     return [float(value) for value in flat[places]]

@@ -1,4 +1,4 @@
-"""What chooses a function's device and precision, without a GPU at hand."""
+"""The choice of a function's device and precision, tested without a GPU."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REID = "openvino/omz/person_reidentification_retail_0277"
 
 @pytest.fixture
 def network_file(tmp_path: Path) -> Path:
-    # A part of the package: serverless/ may be importable by now, and holds a folder of its name.
+    # Import a part of the package: serverless/ may be importable and has a folder of the same name.
     pytest.importorskip("openvino.opset13", reason="its devices need OpenVINO")
     stand_ins = importlib.import_module("tests.functions.catalogue.stand_ins.reidentification")
     made: Path = stand_ins.make(tmp_path / "reid.xml")

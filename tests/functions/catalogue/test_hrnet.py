@@ -108,8 +108,8 @@ def test_key_points_of_a_box_of_another_scale_are_mmposes(
     assert np.quantile(differs, 0.95) <= 2  # OpenCV counts in 1/32 pixels, and rounds
     [(points, scores)] = function.context.user_data.model.poses(PICTURE, box)
     np.testing.assert_allclose(scores, expected["scores"], atol=0.02)
-    # Maps of random weights are flat: that last digit of a pixel makes another cell the best of
-    # some. The others are the same to the last digit.
+    # Heat maps of random weights are flat, so a difference in the last digit of a pixel selects
+    # another best cell in some maps. The other maps are equal to the last digit.
     distance = np.abs(points - np.array(expected["keypoints"])).max(axis=1)
     assert (distance < 0.01).mean() > 0.85
 
@@ -126,7 +126,7 @@ BOXES = [
 
 @pytest.mark.parametrize("box", BOXES)
 def test_a_crop_is_the_affine_image_of_its_padded_box(function: Function, box: list[float]) -> None:
-    """Compared with the formula: the box and a quarter more, in a crop's shape, bilinear."""
+    """Compare with the formula: the box enlarged by a quarter, in the crop's shape, bilinear."""
     x0, y0, x1, y1 = box
     height = max(1.25 * (y1 - y0), 1.25 * (x1 - x0) * 256 / 192)
     scale = height / 256  # pixels of the image in one of the crop
@@ -153,7 +153,7 @@ PLACES = [(0.5, 0.5), (0.2, 0.3), (0.9, 0.7)]
 
 
 class RedMaps:
-    """Stands for the network in tests of the geometry: each key point is where it is red."""
+    """Stand-in for the network in tests of the geometry: each key point is at a red place."""
 
     def __call__(self, crops: Any) -> Any:
         redness = (crops[:, :1] - crops[:, 1:2]).clamp(min=0)

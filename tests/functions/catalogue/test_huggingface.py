@@ -79,7 +79,7 @@ def whole(item: dict[str, Any], shape: tuple[int, int]) -> np.ndarray:
 def assert_rectangles(
     items: list[dict[str, Any]], boxes: Any, scores: Any, names: list[str], shape: tuple[int, int]
 ) -> None:
-    """Compare items with the library's boxes: the best first, cut at the image's borders."""
+    """Compare items with the library's boxes: the best first, clipped at the image's borders."""
     order = np.argsort(-scores.numpy(), kind="stable")
     height, width = shape
     expected = boxes.numpy()[order].clip(0, [width, height, width, height])
@@ -138,7 +138,7 @@ def test_grounding_dino_answers_the_scores_of_the_library_with_the_texts_as_labe
     items = detector.answer({"image": encoded(PICTURES[0]), "text": TEXTS, "threshold": 0.0})
     names = [TEXTS[number] for number in numbers]
     assert_rectangles(items, found["boxes"], best, names, PICTURES[0].shape[:2])
-    # The library takes full stops and special tokens for the best token, too.
+    # The library also returns full stops and special tokens as the best token.
     assert bool((found["scores"] >= best - 1e-6).all())
 
 

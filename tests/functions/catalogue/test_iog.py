@@ -35,7 +35,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class RedNetwork:
-    """Stands for the network in tests of the geometry: the object is what is red."""
+    """Stand-in for the network in tests of the geometry: the object is the red part."""
 
     def __init__(self) -> None:
         self.inputs: np.ndarray | None = None
@@ -146,7 +146,7 @@ def test_the_crop_keeps_its_margin_within_the_image() -> None:
 def test_the_threshold_works_over_its_whole_range(
     function: Function, threshold: float | None, filled: bool
 ) -> None:
-    # The stand-in is sure by sigmoid(4) = 0.982.
+    # The stand-in's probability is sigmoid(4) = 0.982.
     body = {
         "image": encoded(_picture((90, 60, 170, 140))),
         "obj_bbox": BOX,
@@ -205,7 +205,7 @@ def test_without_a_box_the_whole_picture_is_looked_at(
     row, column = np.unravel_index(inside.argmax(), inside.shape)
     np.testing.assert_allclose([column, row], scale * (120, 100), atol=0.5)
     assert (red[:, 0] == 60).all()  # the picture's own first column
-    for point in negative:  # each is a bump, none was taken for a corner
+    for point in negative:  # each is a bump, none was used as a corner
         x, y = (scale * point).round().astype(int)
         assert outside[y, x] > 240
     assert outside.any() == bool(negative)

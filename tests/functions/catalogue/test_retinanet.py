@@ -97,7 +97,7 @@ def test_half_precision_stays_near(small: Function, monkeypatch: pytest.MonkeyPa
         )
         assert 0 < relative_error(half, whole) < 0.03
     for half_level, level in zip(half_levels, levels, strict=True):
-        assert torch.equal(half_level[2], level[2])  # anchors are no result of a product
+        assert torch.equal(half_level[2], level[2])  # anchors are not computed by a product
     [items] = detector.detect([picture], 0.05)
     assert items[0]["confidence"] == pytest.approx(EXPECTED["scores"][0], abs=0.01)
 
@@ -113,7 +113,7 @@ def test_labels_are_those_of_the_specification() -> None:
     [
         ((640, 480), (1067, 800)),
         ((480, 640), (800, 1067)),
-        ((2000, 500), (1333, 333)),  # the long side's limit wins
+        ((2000, 500), (1333, 333)),  # the limit of the long side applies
         ((5, 5), (800, 800)),
         ((4000, 1), (1333, 1)),  # never zero pixels
     ],

@@ -133,7 +133,7 @@ def test_an_answered_embedding_replaces_the_image(function: Function) -> None:
     assert second == {name: first[name] for name in ("mask", "bounds", "points")}
 
 
-#: what is sent, whether there is a prompt, `want`: what the answer holds
+#: sent members, whether there is a prompt, `want`; the members of the answer
 ANSWERS = [
     ("image", False, None, ["blob"]),
     ("image", True, None, ["blob", "mask"]),
@@ -159,7 +159,7 @@ def test_the_blob_is_answered_only_to_calls_with_an_image(
     status, answer = function.invoke({**body, "want": want})
     assert status == 200
     assert sorted(set(answer) - {"bounds", "points"}) == held
-    # The text of an embedding is at most once in an answer, and in one with a mask only not at all.
+    # An answer contains the text of an embedding once at most, and an answer with a mask only not.
     copies = json.dumps(answer).count(embedding["data"])
     assert copies == ("blob" in held or "embedding" in held)
     if "blob" in held:
@@ -223,7 +223,7 @@ def test_weights_of_one_size_that_differ_have_names_that_differ(
     before = function.model.fingerprint(encoder)
     assert before == function.model.fingerprint(encoder)
     values = encoder.get_parameter(parameter)
-    with torch.no_grad():  # as a training would, if only a little
+    with torch.no_grad():  # a small change, as by training
         values += 1e-3 * torch.rand_like(values)
     assert function.model.fingerprint(encoder) != before
 

@@ -1,4 +1,4 @@
-"""Segment Anything 2 as a tracker: equal to the library over a clip, resumed, and after a loss."""
+"""Segment Anything 2 as a tracker equals the library over a clip, when resumed, after a loss."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_answers_have_the_type_with_which_an_object_started(tracker: VideoTracke
         for wanted, kind in zip(["rectangle", "polygon", "mask", "mask"], kinds, strict=True)
         if kind
     ]
-    # The model answers a mask of the start with that mask, made coarse by its input's size.
+    # For a start mask the model returns that mask at the coarse size of its input.
     left, top, right, bottom = answer["shapes"][3]["points"][-4:]
     assert np.allclose([left, top, right, bottom], [30, 30, 69, 59], atol=3)
 

@@ -146,7 +146,7 @@ def test_a_patch_of_the_images_own_scale_has_its_pixels_and_the_mean_outside() -
 
 
 def _one_box(x: float, y: float, width: float, height: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return scores that are highest in one cell near the middle, whose box is given."""
+    """Return scores with the maximum in one cell near the middle, and that cell's given box."""
     scores, boxes = np.zeros(1024), np.full((1024, 4), 0.25)
     scores[15 * 32 + 16] = 1.0
     boxes[15 * 32 + 16] = (x, y, width, height)
@@ -187,7 +187,7 @@ def test_a_target_stays_within_the_image(
 
 
 def test_of_two_cells_in_the_middle_the_higher_score_wins_whatever_the_size_of_its_box() -> None:
-    """Neither the authors' tracker nor CVAT's fork of it has a penalty on a change of size."""
+    """Neither the authors' tracker nor CVAT's fork penalizes a change of size."""
     model = Function(FOLDER).model
     scores, boxes = _one_box(0.5, 0.5, 0.9, 0.1)
     scores[15 * 32 + 15] = 0.8  # the window has the same weight here

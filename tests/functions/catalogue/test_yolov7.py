@@ -88,7 +88,7 @@ def test_the_threshold_works_over_its_whole_range(
 
 
 def test_boxes_in_the_padding_are_cut_at_the_picture_or_dropped(function: Function) -> None:
-    # In a 240 x 640 picture the columns from 440 on are padding, where the faint one lies.
+    # In a 240 x 640 picture the columns from 440 on are padding. The faint candidate is there.
     image = encoded(_picture(240, 640, (0, 0, 240, 640)))
     _, items = function.invoke({"image": image, "threshold": 0})
     assert [item["label"] for item in items] == ["laptop"]

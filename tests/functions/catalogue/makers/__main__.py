@@ -1,8 +1,8 @@
-"""Make a fixture anew, or compare: ``python -m tests.functions.catalogue.makers NAME [--compare]``.
+"""Make or compare a fixture: ``python -m tests.functions.catalogue.makers NAME [--compare]``.
 
 NAME is a fixture's name before ``.outputs.json``. Run it with an interpreter that has the
 reference package that the maker's docstring names; the functions' own environments have none.
-``--compare`` writes nothing: it says by how much what is made differs from the file.
+``--compare`` writes nothing and prints the largest difference from the file.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 
 from tests.functions.catalogue.recipes import DATA, fixture
 
-#: fixture -> modules of this package, imported in this order: what makes the reference package
-#: loadable, then the maker with its function ``make``
+#: fixture -> modules of this package in the order of import: modules that make the reference
+#: package loadable, then the maker with its function ``make``
 MAKERS = {
     "hrnet_w32": ("torchvision_ops", "openmmlab", "hrnet"),
     "iog": ("iog_loader", "iog"),
@@ -29,7 +29,7 @@ MAKERS = {
 
 
 def differences(first: Any, second: Any, where: str = "") -> Iterator[tuple[str, float]]:
-    """Yield how far two contents are apart, number by number; infinitely where they are unlike."""
+    """Yield the difference of each number of two contents; infinity if the structure differs."""
     if isinstance(first, dict) and isinstance(second, dict):
         for key in sorted({*first, *second}):
             yield from differences(first.get(key), second.get(key), f"{where}.{key}".strip("."))
@@ -47,7 +47,7 @@ def _is_number(value: object) -> bool:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the fixture or say how far it is from the file; the exit status tells."""
+    """Write the fixture, or compare it with the file. The exit status is 1 if the structure differs."""
     parser = argparse.ArgumentParser(prog="python -m tests.functions.catalogue.makers")
     parser.add_argument("name", choices=sorted(MAKERS))
     parser.add_argument("--compare", action="store_true", help="write nothing")

@@ -1,6 +1,6 @@
-"""Lets Detectron2 0.6 be imported without its compiled operators, beside today's NumPy and Pillow.
+"""Make Detectron2 0.6 importable without its compiled operators, with current NumPy and Pillow.
 
-To be imported before it. The network that is built here calls none of those operators.
+Import this module first. The network that is built here calls none of those operators.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 import PIL.Image
 
 sys.modules["detectron2._C"] = ModuleType("detectron2._C")
-# Names that the package reads on import, and that NumPy 1.24 and Pillow 10 have dropped.
+# Names that the package reads on import and that NumPy 1.24 and Pillow 10 do not have.
 for _name, _value in (("bool", bool), ("float", float), ("int", int), ("object", object)):
     if not hasattr(np, _name):
         setattr(np, _name, _value)

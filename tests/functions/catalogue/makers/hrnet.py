@@ -45,7 +45,7 @@ OTHER_BOXES = [
 def network(gains: dict[str, float]) -> Any:
     """Build mmpose's network from its own configuration, filled with the recipe's weights."""
     config = Config.fromfile(CONFIG)
-    config.model.backbone.init_cfg = None  # else it is fetched
+    config.model.backbone.init_cfg = None  # otherwise it is downloaded
     model = init_model(config, None, device="cpu")
     weights = random_weights(official_shapes("hrnet_w32.shapes.json"), gains)
     given = {name: torch.from_numpy(value) for name, value in weights.items()}
@@ -92,7 +92,7 @@ def pose(model: Any, picture: np.ndarray, box: list[float]) -> dict[str, Any]:
 
 
 def make() -> dict[str, Any]:
-    """Return the fixture; the gains are those of the present one."""
+    """Return the fixture. The gains are those of the existing file."""
     present = fixture("hrnet_w32.outputs.json")
     model = network(present["gains"])
     picture = random_picture(300, 400, seed=6)

@@ -1,8 +1,8 @@
 """The fixture of IOG, by a public copy of the authors' network (repository leal0110/SIS).
 
 Needs that repository (commit e666096 was used) on PYTHONPATH beside ``torch==2.13.0``. Re-run so:
-logits of up to 137 differ from the file by at most 3e-4. Nothing of it is copied here: it has no
-licence.
+logits of up to 137 differ from the file by at most 3e-4. None of its code is copied here, because
+it has no licence.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.functions.catalogue.recipes import (
 
 
 def make() -> dict[str, Any]:
-    """Return the fixture; the gains are those of the present one."""
+    """Return the fixture. The gains are those of the existing file."""
     present = fixture("iog.outputs.json")
     model = Network(nInputChannels=5, num_classes=1, backbone="resnet101", output_stride=16)
     weights = random_weights(official_shapes("iog.shapes.json"), present["gains"])

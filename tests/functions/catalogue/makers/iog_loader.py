@@ -1,6 +1,6 @@
-"""Lets the public copy of IOG's network be imported: its module of paths is not valid Python.
+"""Make the public copy of IOG's network importable: its module of paths is not valid Python.
 
-To be imported before it.
+Import this module first.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Lets mmdet and mmpose be imported beside mmcv-lite, which lacks mmcv's compiled operators.
+"""Make mmdet and mmpose importable with mmcv-lite, which lacks mmcv's compiled operators.
 
-To be imported before them. The networks that are built here call none of those operators; one
-that did would fail with its name.
+Import this module first. The networks that are built here call none of those operators. A call
+of one would fail with its name.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 
 class Operators(ModuleType):
-    """Stands for mmcv's compiled module: every operator is there, and none can be called."""
+    """Stand-in for mmcv's compiled module: every operator exists, and none can be called."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -27,7 +27,7 @@ class Operators(ModuleType):
 
 
 _operators = Operators("mmcv._ext")
-_operators.__spec__ = ModuleSpec("mmcv._ext", None)  # mmengine looks whether it is there
+_operators.__spec__ = ModuleSpec("mmcv._ext", None)  # mmengine checks that it exists
 sys.modules["mmcv._ext"] = _operators
 # The wheel of xtcocotools does not load with NumPy 2; mmpose only imports it.
 for _part in ("", ".coco", ".cocoeval", ".mask"):

@@ -39,7 +39,7 @@ def network() -> Any:
 
 
 def make() -> dict[str, Any]:
-    """Return the fixture; gains and class bias are those of the present one."""
+    """Return the fixture; gains and class bias are those of the existing file."""
     present = fixture("retinanet_r101.outputs.json")
     model = network()
     picture = random_picture(120, 176, seed=1)

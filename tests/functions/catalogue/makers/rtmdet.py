@@ -32,7 +32,7 @@ def network(gains: dict[str, float]) -> Any:
     """Build mmdet's network from that configuration, filled with the recipe's weights."""
     register_all_modules()
     config = Config.fromfile(CONFIG).model
-    config.backbone.init_cfg = None  # else it is fetched
+    config.backbone.init_cfg = None  # otherwise it is downloaded
     config.train_cfg = None  # and with it the assigner, which is for training
     model = MODELS.build(config)
     weights = random_weights(official_shapes("rtmdet_nano.shapes.json"), gains)
@@ -44,7 +44,7 @@ def network(gains: dict[str, float]) -> Any:
 
 
 def make() -> dict[str, Any]:
-    """Return the fixture; the gains are those of the present one."""
+    """Return the fixture. The gains are those of the existing file."""
     present = fixture("rtmdet_nano.outputs.json")
     model = network(present["gains"])
     picture = random_picture(320, 320, seed=7)[..., ::-1]  # BGR, as it is loaded

@@ -70,7 +70,7 @@ def network(shape: dict[str, Any], gains: dict[str, float]) -> Sam:
 
 
 def make() -> dict[str, Any]:
-    """Return the fixture; shape and gains are those of the present one."""
+    """Return the fixture; shape and gains are those of the existing file."""
     present = fixture("sam_small.outputs.json")
     predictor = SamPredictor(network(present["shape"], present["gains"]))
     predictor.set_image(random_picture(90, 150, seed=3))

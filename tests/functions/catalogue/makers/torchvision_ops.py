@@ -1,7 +1,7 @@
-"""Lets torchvision be imported beside a PyTorch for the CPU, whose wheel lacks its operators.
+"""Make torchvision importable with a PyTorch for the CPU, whose wheel lacks its operators.
 
-To be imported before torchvision. Only its operators `nms` and `roi_align` are used. They are in
-plain PyTorch here.
+Import this module before torchvision. Only the operators `nms` and `roi_align` are used. This
+module implements them in plain PyTorch.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _SCHEMA = "{}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 
 def nms(boxes: Tensor, scores: Tensor, max_iou: float) -> Tensor:
-    """Return the numbers of the boxes (n x 4, xyxy) that no better one covers, best first."""
+    """Return the indices of the boxes (n x 4, xyxy) that no better box suppresses, best first."""
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     order = scores.argsort(descending=True)
     kept: list[int] = []
@@ -47,5 +47,5 @@ LIBRARY.define(
 )
 LIBRARY.impl("nms", nms, "CPU")
 LIBRARY.impl("roi_align", roi_align, "CPU")
-# Else it refuses to call an operator, wherever that came from.
+# Otherwise torchvision refuses to call any operator.
 importlib.import_module("torchvision.extension")._has_ops = lambda: True

@@ -2,7 +2,7 @@
 
 Needs that repository (commit 2793ef3 was used) on PYTHONPATH, and scipy and
 ``torchvision==0.28.0`` (``--no-deps``) beside ``torch==2.13.0``. Re-run so: scores and boxes differ
-from the file by at most 1e-6. Nothing of it is copied here: it is not under this project's licence.
+from the file by at most 1e-6. None of its code is copied here, because it has another licence.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def patch(picture: np.ndarray) -> torch.Tensor:
 
 
 def make() -> dict[str, Any]:
-    """Return the fixture; the gains are those of the present one."""
+    """Return the fixture. The gains are those of the existing file."""
     present = fixture("transt.outputs.json")
     model = network(present["gains"])
     with torch.inference_mode():

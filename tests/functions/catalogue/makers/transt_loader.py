@@ -1,6 +1,6 @@
-"""Lets the authors' TransT be imported beside today's torchvision.
+"""Make the authors' TransT importable with current torchvision.
 
-To be imported before it.
+Import this module first.
 """
 
 from __future__ import annotations
@@ -8,6 +8,6 @@ from __future__ import annotations
 import torchvision
 from torchvision.models import resnet
 
-resnet.model_urls = {}  # where ResNet's weights were; none are fetched here
-# It compares the first three characters with 0.7 as a number, and takes 0.28 for 0.2.
+resnet.model_urls = {}  # the former module of ResNet's weights; none are downloaded here
+# TransT compares the first three characters as a number with 0.7, and reads 0.28 as 0.2.
 torchvision.__version__ = "0.99"

@@ -1,1 +1,1 @@
-"""Stand-ins for official weights that cannot be had everywhere, with answers that are known."""
+"""Stand-ins for official weights that are not available everywhere. Their answers are known."""

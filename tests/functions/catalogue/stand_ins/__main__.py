@@ -1,8 +1,8 @@
 """Write the stand-ins of one function: ``python -m tests.functions.catalogue.stand_ins ID FOLDER``.
 
 Run it with an interpreter that has the function's own libraries. It prints the environment
-variables under which the function finds the files, one NAME=PATH a line, so that a function whose
-official weights are not at hand can be served and checked.
+variables under which the function finds the files, one NAME=PATH a line, so that a function can be
+served and checked without its official weights.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import importlib
 import sys
 from pathlib import Path
 
-#: function -> environment variable, file name, and who writes it (module.function)
+#: function -> environment variable, file name, and the function that writes the file
 STAND_INS: dict[str, tuple[tuple[str, str, str], ...]] = {
     "onnx-wongkinyiu-yolov7": (("MODEL_PATH", "yolov7.onnx", "yolov7.make"),),
     "tf-faster-rcnn-inception-v2-coco": (("MODEL_PATH", "frozen.pb", "faster_rcnn.make"),),

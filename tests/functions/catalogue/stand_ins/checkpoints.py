@@ -16,7 +16,7 @@ WIDE = 100.0  # cells of RTMDet from a person's middle to each side
 
 
 class TrainingSettings:
-    """Stands for the settings object that some official checkpoints carry along."""
+    """Stand-in for the settings object that some official checkpoints contain."""
 
 
 def tensors(shapes: str, gains: Mapping[str, float]) -> dict[str, torch.Tensor]:
@@ -26,7 +26,7 @@ def tensors(shapes: str, gains: Mapping[str, float]) -> dict[str, torch.Tensor]:
 
 
 def retinanet_weights() -> dict[str, np.ndarray]:
-    """Return the weights that the fixture's outputs were made with."""
+    """Return the weights with which the outputs of the fixture were computed."""
     expected = fixture("retinanet_r101.outputs.json")
     weights = random_weights(official_shapes("retinanet_r101.shapes.json"), expected["gains"])
     weights["head.cls_score.bias"] = weights["head.cls_score.bias"] + expected["class_bias"]
@@ -63,7 +63,7 @@ def make_people(path: Path) -> Path:
 def make_one_person(path: Path) -> Path:
     """Write the person detector's checkpoint so that it finds one person on every picture.
 
-    All cells of the coarsest level say the same, so wide a box that only one of them is left.
+    All cells of the coarsest level predict the same wide box, so only one of them remains.
     """
     state = _weights_of("rtmdet_nano")
     state["bbox_head.rtm_cls.2.bias"] += 100.0
@@ -83,13 +83,13 @@ def _of_mmengine(path: Path, name: str) -> Path:
 
 
 def make_transt(path: Path) -> Path:
-    """Write a checkpoint as the authors' trainer does, with an object of a class of its own."""
+    """Write a checkpoint as the authors' trainer does, with an object of its own class."""
     state = tensors("transt.shapes.json", fixture("transt.outputs.json")["gains"])
     torch.save({"net": state, "epoch": 1000, "settings": TrainingSettings()}, path)
     return path
 
 
 def make_iog(path: Path) -> Path:
-    """Write a checkpoint that is the bare mapping."""
+    """Write a checkpoint that is only the mapping."""
     torch.save(tensors("iog.shapes.json", fixture("iog.outputs.json")["gains"]), path)
     return path

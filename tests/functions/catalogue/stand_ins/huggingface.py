@@ -152,7 +152,7 @@ def make_mask2former(folder: Path, *, queries: int = 8) -> Path:
 
     def prefer_objects(made: Any) -> None:
         made.class_predictor.bias[-1] -= 5  # of "no object"
-        if queries == 1:  # sure of a class; its mask is nearly empty, but not its complement
+        if queries == 1:  # certain of a class; its mask is nearly empty, its complement is not
             made.class_predictor.bias[1] += 5
             embedder = made.model.transformer_module.decoder.mask_predictor.mask_embedder
             for values in list(embedder.children())[-1].parameters():
@@ -202,7 +202,7 @@ def make_classifier(folder: Path) -> Path:
 def make_sam2(folder: Path) -> Path:
     """Write a Segment Anything 2 for video, which is also read as the one for images.
 
-    The memory attention takes 64 channels only, and pointers of several times as many.
+    The memory attention accepts only 64 channels, and pointers with a multiple of them.
     """
     vision = {
         "backbone_config": {
@@ -313,7 +313,7 @@ def _write(
     with torch.no_grad():
         for name, values in sorted(made.named_parameters()):
             if "norm" not in name.lower():
-                values.add_(torch.randn_like(values) * 0.05)  # nothing stays zero
+                values.add_(torch.randn_like(values) * 0.05)  # no parameter stays zero
         adjust(made)
     made.save_pretrained(folder)
     if isinstance(processor, dict):

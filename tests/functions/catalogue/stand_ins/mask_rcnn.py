@@ -25,7 +25,7 @@ def _masks() -> np.ndarray:
 
 
 def make(path: Path, *, colours_last: bool = False) -> Path:
-    """Write the network, its picture's axes in the order of either way of converting."""
+    """Write the network. The axes of its picture have the order of either conversion."""
     ops = openvino.opset13
     shape = [1, 800, 1365, 3] if colours_last else [1, 3, 800, 1365]
     image = ops.parameter(shape, np.float32, name="image_tensor")
@@ -34,7 +34,7 @@ def make(path: Path, *, colours_last: bool = False) -> Path:
         parameter.output(0).get_tensor().set_names({parameter.get_friendly_name()})
     order = ops.constant(np.array([0, 3, 1, 2] if colours_last else [0, 1, 2, 3]))
     box = red_box.find(ops, ops.transpose(image, order), width=1365, height=800)
-    # x by the width and y by the height that the function sends, so a wrong image_info shows
+    # scaled by the width and height that the function sends, so a wrong image_info is noticed
     height, width, _ = ops.split(ops.squeeze(info, ops.constant([0])), ops.constant(0), 3).outputs()
     relative = ops.divide(box, ops.concat([width, height, width, height], 0))
     head = ops.constant(np.array([0, CUP, 0.875], np.float32))

@@ -108,7 +108,7 @@ def make(path: Path) -> Path:
 
 
 def make_batching(path: Path) -> Path:
-    """Write a network that takes any number of pictures, as an export with a free batch does.
+    """Write a network that takes any number of pictures, as an export with a dynamic batch does.
 
     It finds one thing on each, half as high as the square and as wide as the picture is bright.
     """
