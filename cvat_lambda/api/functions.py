@@ -19,7 +19,7 @@ from cvat_lambda.api import function_list, schema
 from cvat_lambda.api.base import LambdaViewSet
 from cvat_lambda.api.browser_compat import is_browser
 from cvat_lambda.api.call_limits import call_limits
-from cvat_lambda.api.serializers import OnlineFunctionCallRequestSerializer
+from cvat_lambda.api.serializers.calls import OnlineFunctionCallRequestSerializer
 from cvat_lambda.api.streams import EVENT_STREAM, JSON_LINES, StreamNegotiation, stream
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Access

@@ -16,7 +16,7 @@ from cvat_lambda.agents.models import NativeFunction
 from cvat_lambda.api import schema
 from cvat_lambda.api.base import LambdaViewSet
 from cvat_lambda.api.event_streams import stream_events
-from cvat_lambda.api.native_serializers import (
+from cvat_lambda.api.serializers.native import (
     MAX_SENTENCE,
     PROVIDER,
     AcquiredSerializer,

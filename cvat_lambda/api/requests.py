@@ -20,7 +20,7 @@ from cvat_lambda.api import schema
 from cvat_lambda.api.base import LambdaViewSet
 from cvat_lambda.api.browser_compat import is_browser, request_for_browser
 from cvat_lambda.api.render import outcome_to_json, request_to_json, requests_to_json
-from cvat_lambda.api.serializers import (
+from cvat_lambda.api.serializers.requests import (
     FunctionCallRequestSerializer,
     OutcomesQuerySerializer,
     RequestsQuerySerializer,

@@ -8,7 +8,7 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework import serializers
 
 from cvat_lambda.annotations.types import InputType, LabelType, ShapeType
-from cvat_lambda.api.serializers import ExemplarSerializer
+from cvat_lambda.api.serializers.common import ExemplarSerializer
 from cvat_lambda.functions.metadata import PROMPTS
 from cvat_lambda.functions.spec import Kind, State
 from cvat_lambda.requests.store.models import FrameStatus, Status

@@ -22,7 +22,8 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
     @cached_property
     def found(self) -> int:
         """The number of rows, `MOST_ROWS` + 1 if there are more."""
-        return int(self.object_list.count())  # type: ignore[union-attr,call-arg]
+        rows: Any = self.object_list
+        return int(rows.count())
 
     @property
     def has_more(self) -> bool:

@@ -10,7 +10,7 @@ from rest_framework.exceptions import ValidationError
 
 from cvat_lambda.api.functions import CALL_BODY
 from cvat_lambda.api.requests import REQUEST_BODY
-from cvat_lambda.api.serializers import BodySerializer
+from cvat_lambda.api.serializers.body import BodySerializer
 
 
 def body_of(number: int) -> dict[str, Any]:

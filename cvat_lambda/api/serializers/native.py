@@ -14,7 +14,7 @@ from cvat_lambda.agents.models import AGENT_ID_LENGTH, Category
 from cvat_lambda.annotations.labels import MAX_LABELS
 from cvat_lambda.annotations.types import ShapeType
 from cvat_lambda.api.schema import FunctionLabelSerializer
-from cvat_lambda.api.serializers import BodySerializer
+from cvat_lambda.api.serializers.body import BodySerializer
 from cvat_lambda.functions.spec import Kind
 from cvat_lambda.rest import fields
 
