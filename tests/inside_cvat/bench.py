@@ -154,11 +154,11 @@ class Server:
         return found
 
 
-def store_function(port: int, workers: int) -> str:
+def store_function(port: int, workers: int, name: str = "") -> str:
     """Store the row of a function process. Return the id of the function."""
     from cvat_lambda.models import Function
 
-    name = f"bench-{port}"
+    name = name or f"bench-{port}"
     trigger = {"kind": "http", "numWorkers": workers, "attributes": {"maxRequestBodySize": 1 << 25}}
     Function.objects.update_or_create(
         id=name,

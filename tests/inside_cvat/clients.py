@@ -14,11 +14,12 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tests.bench.stand import REPOSITORY
 from tests.clients.versions import VERSIONS, run_version
 from tests.http_server import HttpRequest, Reply, http_server, json_reply
-from tests.inside_cvat.bench import Server
+from tests.inside_cvat.bench import Server, store_function
 
 PASSWORD = "a password of the tests"
 BOX = {"label": "car", "type": "rectangle", "points": [1, 2, 30, 20], "confidence": 0.9}
@@ -62,12 +63,9 @@ def main(versions: list[str]) -> int:
         import django
 
         django.setup()
-        from cvat_lambda.functions.models import Function
-        from tests.integration.requests.conftest import store_function
-
         for name, function in (("finder", finder), ("slow", slow)):
-            Function.objects.filter(pk=name).delete()
-            store_function(stack.enter_context(http_server(function)).url, name)
+            served = stack.enter_context(http_server(function))
+            store_function(urlsplit(served.url).port or 0, 2, name)
         server = Server(Path(folder), source, stack, frames=1)
         account = account_of(server)
         url = f"http://127.0.0.1:{server.port}"
