@@ -5,7 +5,8 @@ linted, served by the embedded runtime and called with pictures, and its answers
 Functions whose official weights are not available are served with stand-ins of the same names and
 shapes. A function-gpu.yaml that differs by more than a GPU is tested too, on the CPU. Finally the
 tests of the packaged functions compare answers about photographs with what is in them, and the
-torchvision functions of CVAT's SDK run with random weights.
+torchvision functions of CVAT's SDK and those that `new` writes for models of PyTorch run with
+random weights.
 
 Environments, weights and proofs are cached per user. A proof holds until the function's folder,
 serverless/common, the runtime or the tests of the functions change.
@@ -45,6 +46,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 CATALOGUE = REPOSITORY / "tests" / "functions" / "catalogue"
 PACKAGED = REPOSITORY / "tests" / "functions" / "packaged"
 NATIVE = REPOSITORY / "tests" / "functions" / "native"
+NEW_MODELS = REPOSITORY / "tests" / "functions" / "new_models"
+ENVIRONMENTS = REPOSITORY / "tests" / "functions" / "environments.py"
 RUNTIME = REPOSITORY / "cvat_lambda" / "runtime"
 HARNESS = REPOSITORY / "tests" / "integration" / "runtime" / "harness.py"
 DATA = REPOSITORY / "tests" / "data"
@@ -220,6 +223,7 @@ def native_proof() -> Proof:
     """Return the proof that runs the torchvision functions of CVAT's SDK."""
     inputs = [
         NATIVE,
+        ENVIRONMENTS,
         CATALOGUE / "makers" / "torchvision_ops.py",
         HARNESS,
         RUNTIME,
@@ -229,6 +233,25 @@ def native_proof() -> Proof:
         name="torchvision functions of CVAT's SDK",
         digest=digest_of(inputs, sys.executable),
         run=partial(run_served_tests, NATIVE),
+    )
+
+
+def new_models_proof() -> Proof:
+    """Return the proof that runs functions of ``new huggingface`` and ``new torchvision``."""
+    inputs = [
+        NEW_MODELS,
+        ENVIRONMENTS,
+        CATALOGUE / "makers" / "torchvision_ops.py",
+        CATALOGUE / "stand_ins",
+        REPOSITORY / "tests" / "integration" / "new_models" / "conftest.py",
+        HARNESS,
+        REPOSITORY / "cvat_lambda",
+        REPOSITORY / "serverless" / "common",
+    ]
+    return Proof(
+        name="functions that new writes for models of PyTorch",
+        digest=digest_of(inputs, sys.executable),
+        run=partial(run_served_tests, NEW_MODELS),
     )
 
 
@@ -259,7 +282,7 @@ def prove(names: Sequence[str], proofs: Proofs, *, anew: bool) -> list[str]:
         for future in as_completed(built):
             begin(proofs_of(built[future], future.result(), chosen))
         if not names:
-            begin([packaged_proof(), native_proof()])
+            begin([packaged_proof(), native_proof(), new_models_proof()])
     failed = []
     for ended, proof in running.items():
         if ended.result():

@@ -7,25 +7,19 @@ for what does not depend on the weights.
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from cvat_lambda.runtime.environments.build import EnvironmentBuilder
-from cvat_lambda.runtime.paths import cache_folder
+from tests.functions.environments import Environment, prepare, run_command
 from tests.functions.packaged.photographs import encoded
-from tests.integration.runtime.harness import REPOSITORY, Runtime, running
+from tests.integration.runtime.harness import Runtime, running
 
 pytestmark = pytest.mark.models
 FUNCTIONS = "cvat_sdk.auto_annotation.functions.torchvision_"
-SHIM = REPOSITORY / "tests" / "functions" / "catalogue" / "makers" / "torchvision_ops.py"
 SMALL = ["min_size=int:200", "max_size=int:300", "rpn_post_nms_top_n_test=int:20"]
 FEW = ["box_score_thresh=float:0.0", "box_detections_per_img=int:3"]
 SEGMENTATION = "torchvision-instance-segmentation"
@@ -39,56 +33,36 @@ MODELS = {
 }
 
 
-def run(*command: str | Path, **variables: str) -> str:
-    """Run a command in the repository and return its output."""
-    done = subprocess.run(
-        [str(word) for word in command],
-        cwd=REPOSITORY,
-        env={**os.environ, **variables},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
-def variables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Environment variables with which the functions find random weights."""
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Environment, dict[str, str]]:
+    """The environment of the functions, and the variable by which they find random weights."""
     scratch = tmp_path_factory.mktemp("torchvision")
-    (scratch / "requirements.txt").write_text(
-        "cvat-sdk[pytorch]>=2.54\nnumpy>=1.23\npillow>=10.3\nPyYAML>=6\n"
+    environment = prepare(
+        "cvat-sdk[pytorch]>=2.54\nnumpy>=1.23\npillow>=10.3\nPyYAML>=6\n", scratch
     )
-    builder = EnvironmentBuilder(cache_folder() / "environments")
-    interpreter = builder.prepare(scratch, "3.11", print).interpreter
-    found = {"TORCH_HOME": str(scratch / "torch")}
-    imported = subprocess.run([interpreter, "-c", "import torchvision"], capture_output=True)
-    if imported.returncode != 0:  # torchvision's wheel is for CUDA, PyTorch's is not
-        (scratch / "start").mkdir()
-        shutil.copy(SHIM, scratch / "start" / "sitecustomize.py")
-        found["PYTHONPATH"] = str(scratch / "start")
+    home = {"TORCH_HOME": str(scratch / "torch")}
     script = Path(__file__).with_name("random_weights.py")
     names = [model for model, _ in MODELS.values()]
-    run(interpreter, script, scratch / "torch", *names, **found)
-    return found
+    environment.run(script, scratch / "torch", *names, **home)
+    return environment, home
 
 
 @pytest.fixture(scope="module")
-def folders(variables: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def folders(
+    prepared: tuple[Environment, dict[str, str]], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
     """The folder of each function."""
+    environment, home = prepared
+    variables = {**environment.variables, **home}
     into = tmp_path_factory.mktemp("folders")
     found = {}
     for kind, (model, parameters) in MODELS.items():
         words = ["new", "--native", f"{FUNCTIONS}{kind}", "--into", str(into)]
         for parameter in (f"model_name=str:{model}", *parameters):
             words += ["-p", parameter]
-        run(sys.executable, "-m", "cvat_lambda.runtime", *words, **variables)
+        run_command(sys.executable, "-m", "cvat_lambda.runtime", *words, **variables)
         found[kind] = into / f"torchvision-{kind.replace('_', '-')}"
-        file = found[kind] / "function.yaml"
-        document = yaml.safe_load(file.read_text())
-        document["spec"]["env"] = [{"name": key, "value": variables[key]} for key in variables]
-        file.write_text(yaml.safe_dump(document))
+        environment.give_variables(found[kind], **home)
     return found
 
 
@@ -118,7 +92,7 @@ def find(runtime: Runtime, name: str) -> list[dict[str, Any]]:
 
 
 def test_detection_passes_the_check(folders: dict[str, Path]) -> None:
-    run(sys.executable, "-m", "cvat_lambda.runtime", "check", folders["detection"])
+    run_command(sys.executable, "-m", "cvat_lambda.runtime", "check", folders["detection"])
 
 
 def test_classification_answers_one_tag_of_1000(runtime: Runtime) -> None:

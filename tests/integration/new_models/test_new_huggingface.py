@@ -1,4 +1,4 @@
-"""``new huggingface``: functions of tiny models with random weights, from a folder or a hub."""
+"""``new huggingface``: what is read from a folder or a hub, and arguments that are refused."""
 
 from __future__ import annotations
 
@@ -10,39 +10,24 @@ from typing import Any
 
 import pytest
 import yaml
-from django.contrib.auth.models import User
-from PIL import Image
-from pytest_django import Settings
 
-from cvat_lambda.engine import get_engine
-from cvat_lambda.engine.standalone.access import StandaloneAccess
-from cvat_lambda.engine.standalone.tasks import create_task
-from cvat_lambda.functions import registry
-from cvat_lambda.gateway.gateway import get_gateway
-from cvat_lambda.requests.control.create import create_request
 from cvat_lambda.runtime.cli import main
 from tests.http_server import HttpRequest, Reply, http_server
-from tests.integration.new_models.conftest import picture, run_cli, run_with
-from tests.integration.requests.conftest import run
-from tests.integration.runtime.harness import Runtime
-
-PACKAGES = ("torch==2.13.0", "transformers==5.24.0", "numpy==2.4.6", "pillow==13.0.0")
-MAKE = """
-import sys
-from pathlib import Path
-from tests.functions.catalogue.stand_ins import huggingface as tiny
-for name in ("detector", "grounding_dino", "classifier"):
-    getattr(tiny, f"make_{name}")(Path(sys.argv[1]) / name)
-"""
+from tests.integration.new_models.conftest import run_cli
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+CONFIG = {
+    "architectures": ["RTDetrV2ForObjectDetection"],
+    "id2label": {"0": "car", "1": "cup", "2": "person"},
+}
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the files of each tiny model."""
-    folder = tmp_path_factory.mktemp("models")
-    run_with(PACKAGES, "-c", MAKE, str(folder))
+@pytest.fixture
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a detector. Nothing reads its weights."""
+    folder = tmp_path_factory.mktemp("detector")
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    (folder / "model.safetensors").write_bytes(b"weights")
     return folder
 
 
@@ -52,85 +37,13 @@ def spec_of(folder: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.fixture(scope="module")
-def functions(models: Path, served: Runtime, tmp_path_factory: pytest.TempPathFactory) -> Runtime:
-    """A runtime with a function for each model; the text detector has two texts."""
-    folder = tmp_path_factory.mktemp("functions")
-    new = ("new", "huggingface")
-    run_cli(*new, "hf-detector", "--model", models / "detector", "--into", folder)
-    run_cli(*new, "hf-classifier", "--model", models / "classifier", "--into", folder)
-    run_cli(
-        *(*new, "hf-texts", "--model", models / "grounding_dino", "--into", folder),
-        *("--text", "red car,cat", "--threshold", "0"),
-    )
-    run_cli("deploy", folder, "--url", served.url)
-    return served
-
-
-def items_of(runtime: Runtime, name: str, **body: Any) -> Any:
-    """Call a function with an image and return its answer."""
-    answer = runtime.call(name, {"image": picture(64, 48), **body})
-    assert answer.status_code == 200, answer.text
-    return answer.json()
-
-
-def test_labels_come_from_the_configuration_of_the_model(functions: Runtime) -> None:
-    annotations = functions.function("hf-detector")["metadata"]["annotations"]
-    labels = [(label["name"], label["type"]) for label in json.loads(annotations["spec"])]
-    assert labels == [(name, "rectangle") for name in ("car", "cup", "person")]
-    found = items_of(functions, "hf-detector", threshold=0)
-    assert found
-    assert {item["label"] for item in found} <= {name for name, _ in labels}
-
-
-def test_a_classifier_answers_tags(functions: Runtime) -> None:
-    found = items_of(functions, "hf-classifier", threshold=0)
-    assert found
-    assert {item["type"] for item in found} == {"tag"}
-
-
-def test_texts_of_the_function_are_its_labels_and_a_call_may_carry_others(
-    functions: Runtime,
-) -> None:
-    annotations = functions.function("hf-texts")["metadata"]["annotations"]
-    assert annotations["prompts"] == "text"
-    assert [label["name"] for label in json.loads(annotations["spec"])] == ["red car", "cat"]
-    assert {item["label"] for item in items_of(functions, "hf-texts")} <= {"red car", "cat"}
-    other = items_of(functions, "hf-texts", text=["dog"])
-    assert other
-    assert {item["label"] for item in other} == {"dog"}
-
-
-def test_a_request_with_a_text_writes_shapes_of_the_mapped_label(
-    functions: Runtime, transactional_db: None, clean_redis: str, settings: Settings, alice: User,
-    tmp_path: Path,
-) -> None:  # fmt: skip
-    settings.CVAT_LAMBDA_PLATFORM_URL = functions.url
-    settings.CVAT_LAMBDA_FUNCTIONS_REFRESH_S = 0
-    registry.refresh(force=True)
-    Image.new("RGB", (64, 48), (200, 30, 30)).save(tmp_path / "0.png")
-    labels = [{"name": "animal", "type": "rectangle"}]
-    task = create_task(alice, "zoo", labels, [tmp_path / "0.png"])
-    options = {"text": ["dog"], "mapping": {"dog": {"name": "animal"}}, "threshold": 0.0}
-    try:
-        request = run(
-            create_request(
-                StandaloneAccess(alice), function_id="hf-texts", task_id=task.pk, **options
-            )
-        )
-    finally:
-        get_gateway().reset()
-    assert (request.status, request.error_message) == ("finished", "")
-    assert get_engine().annotations(task.pk).shapes
-
-
 def test_a_model_of_the_hub_is_pinned_to_its_commit_and_the_checksum_that_the_hub_states(
-    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    digest = hashlib.sha256((models / "detector" / "model.safetensors").read_bytes()).hexdigest()
+    digest = hashlib.sha256((model / "model.safetensors").read_bytes()).hexdigest()
 
     def answer(request: HttpRequest) -> Reply:
-        path = models / "detector" / request.path.rpartition("/")[2]
+        path = model / request.path.rpartition("/")[2]
         if not path.is_file():
             return Reply(status=404)
         headers = {"X-Repo-Commit": COMMIT}
@@ -164,23 +77,23 @@ def test_a_model_of_the_hub_is_pinned_to_its_commit_and_the_checksum_that_the_hu
     ],
 )
 def test_arguments_that_do_not_fit_the_model_are_refused(
-    models: Path,
+    model: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     words: list[str],
     sentence: str,
 ) -> None:
-    command = ["new", "huggingface", "bad", "--model", str(models / "detector")]
+    command = ["new", "huggingface", "bad", "--model", str(model)]
     assert main([*command, "--into", str(tmp_path), *words]) == 1
     assert sentence in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_model_of_an_unknown_class_needs_a_task(
-    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "odd"
-    shutil.copytree(models / "detector", folder)
+    shutil.copytree(model, folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "architectures": ["OddModel"]}))
     words = ["new", "huggingface", "bad", "--model", str(folder), "--into", str(tmp_path / "f")]
