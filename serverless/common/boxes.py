@@ -88,9 +88,13 @@ def square(box: Floats, *, scale: float) -> tuple[float, float, float, float]:
 
 @dataclass(frozen=True)
 class Letterbox:
-    """The position of an image inside a network's fixed input: scaled by one ratio, then padded."""
+    """The position of an image inside a network's fixed input: scaled, then padded.
 
-    ratio: float  # network pixels an image pixel
+    The scaled sides are whole pixels, so the ratios of the two sides differ a little.
+    """
+
+    ratio_x: float  # network pixels an image pixel
+    ratio_y: float
     left: int  # padding in network pixels
     top: int
     width: int  # of the original image, pixels
@@ -98,8 +102,13 @@ class Letterbox:
 
     def undo(self, boxes: Floats) -> Floats:
         """Map boxes from network pixels to image pixels and cut them at the image's borders."""
-        shift = np.array([self.left, self.top, self.left, self.top], dtype=np.float64)
-        return clip((boxes - shift) / self.ratio, width=self.width, height=self.height)
+        return clip(self.undo_points(boxes), width=self.width, height=self.height)
+
+    def undo_points(self, points: Floats) -> Floats:
+        """Map x, y, x, y, ... in network pixels to image pixels."""
+        pairs = np.asarray(points, dtype=np.float64).reshape(-1, 2)
+        shift, ratios = np.array([self.left, self.top]), np.array([self.ratio_x, self.ratio_y])
+        return ((pairs - shift) / ratios).reshape(np.shape(points))
 
 
 def letterbox(
@@ -122,5 +131,11 @@ def letterbox(
     canvas[top : top + scaled_height, left : left + scaled_width] = scale(
         image, width=scaled_width, height=scaled_height
     )
-    placed = Letterbox(ratio=ratio, left=left, top=top, width=source_width, height=source_height)
-    return canvas, placed
+    return canvas, Letterbox(
+        ratio_x=scaled_width / source_width,
+        ratio_y=scaled_height / source_height,
+        left=left,
+        top=top,
+        width=source_width,
+        height=source_height,
+    )

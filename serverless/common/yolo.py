@@ -245,7 +245,9 @@ class Yolo:
         """Return the mask inside a box of the image: where the weighted sum of maps is above 0."""
         count, rows, columns = maps.shape
         # Of the maps only the part under the box is computed, and one cell around it.
-        scale = np.array([columns / self._width, rows / self._height]) * place.ratio
+        scale = np.array(
+            [columns / self._width * place.ratio_x, rows / self._height * place.ratio_y]
+        )
         shift = np.array([place.left * columns / self._width, place.top * rows / self._height])
         first = np.clip(np.floor(box[:2] * scale + shift) - 1, 0, None).astype(int)
         last = np.minimum(np.ceil(box[2:] * scale + shift) + 1, [columns, rows]).astype(int)
@@ -267,10 +269,9 @@ class Yolo:
     ) -> dict[str, Any] | None:
         """Return a pose; None if none of its points is visible on the image."""
         points = numbers.reshape(len(self._settings.keypoints), -1).astype(np.float64)
-        shift = np.array([place.left, place.top])
         elements, seen = [], False
         for name, point in zip(self._settings.keypoints, points, strict=True):
-            x, y = (point[:2] - shift) / place.ratio
+            x, y = place.undo_points(point[:2])
             confidence = float(point[2]) if len(point) > 2 else score
             visible = (
                 (len(point) < 3 or confidence >= VISIBLE)
@@ -302,8 +303,8 @@ def _rotated(
     label: str, box: Floats, angle: float, score: float, place: Letterbox
 ) -> dict[str, Any]:
     """Return a rectangle with CVAT's rotation: degrees clockwise around its centre, 0 to 360."""
-    centre = (box[:2] - np.array([place.left, place.top])) / place.ratio
-    half = box[2:4] / 2 / place.ratio
+    centre = place.undo_points(box[:2])
+    half = box[2:4] / 2 / np.array([place.ratio_x, place.ratio_y])
     item = rectangle(label, np.concatenate([centre - half, centre + half]), score)
     item["rotation"] = round(float(np.degrees(angle)) % 360, 2) % 360
     return item

@@ -159,6 +159,15 @@ def test_boxes_are_mapped_from_the_letterbox_to_a_wide_image(yolos: Runtime) -> 
     assert as_box(cat) == ("cat", 0.3, [16, 24, 24, 32])
 
 
+def test_boxes_are_mapped_by_the_scale_of_each_side_of_a_thin_image(yolos: Runtime) -> None:
+    # Scaled to 64 x 22, with 21 rows of padding above: by 1/2 across, and by 22/43 down.
+    dog = items_of(yolos, "yolo-v8", image=picture(128, 43))[0]
+    across, down = 1 / 2, 22 / 43
+    assert dog["points"] == pytest.approx(
+        [22 / across, (27 - 21) / down, 42 / across, (37 - 21) / down], abs=0.006
+    )
+
+
 def test_the_answer_depends_on_the_image(yolos: Runtime) -> None:
     # The network multiplies all numbers by the brightness, 204 / 255.
     (dog,) = items_of(yolos, "yolo-v8", image=picture(SIDE, SIDE, 204))

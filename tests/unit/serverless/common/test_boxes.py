@@ -86,6 +86,13 @@ def test_letterbox_undo_maps_the_scaled_picture_back(width: int, height: int, ce
     canvas, placed = letterbox(image, width=64, height=64, fill=0, centre=centre)
     rows, columns = canvas[..., 0].nonzero()
     found = np.array([[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]], dtype=float)
-    tolerance = 0.5 / placed.ratio + 1e-9  # the scaled sides are whole pixels
-    expected = [[0, 0, width, height]]
-    assert np.abs(placed.undo(found) - expected).max() <= max(tolerance, 1.0 / placed.ratio)
+    assert placed.undo(found) == pytest.approx(np.array([[0, 0, width, height]]))
+
+
+def test_letterbox_undo_uses_the_scale_of_each_side_of_a_thin_picture() -> None:
+    # 333 x 97 becomes 160 x 47, not 160 x 46.6: the middle of the 47 rows is that of the picture.
+    _, placed = letterbox(np.zeros((97, 333, 3), np.uint8), width=160, height=160)
+    middle = (160 - 47) // 2 + 47 / 2
+    assert placed.undo(np.array([[0, middle, 80, middle]])) == pytest.approx(
+        np.array([[0, 48.5, 166.5, 48.5]])
+    )
