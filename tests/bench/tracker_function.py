@@ -13,10 +13,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.http_server import HttpRequest, Reply, http_server
 
 STEP = 0.5  # pixels per frame
 
@@ -54,35 +54,18 @@ def serve(latency_s: float, state_bytes: int) -> None:
     """Serve until standard input ends."""
     padding = "x" * state_bytes
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
+    def reply(request: HttpRequest) -> Reply:
+        server.requests.clear()  # their bodies would fill the memory
+        began = time.monotonic()
+        body = request.json()
+        sent = json.dumps(answer(body, padding), separators=(",", ":"))
+        left_s = latency_s * len(body.get("images", [None])) - (time.monotonic() - began)
+        time.sleep(max(0.0, left_s))
+        return Reply(body=sent)
 
-        def do_POST(self) -> None:
-            data = self.rfile.read(int(self.headers["Content-Length"]))
-            began = time.monotonic()
-            body = json.loads(data)
-            sent = json.dumps(answer(body, padding), separators=(",", ":")).encode()
-            left_s = latency_s * len(body.get("images", [None])) - (time.monotonic() - began)
-            time.sleep(max(0.0, left_s))
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(sent)))
-            self.end_headers()
-            self.wfile.write(sent)
-
-        def log_message(self, *args: Any) -> None:
-            pass
-
-    class Server(ThreadingHTTPServer):
-        def handle_error(self, request: Any, client_address: Any) -> None:
-            pass  # clients that were killed
-
-    server = Server(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(server.server_address[1], flush=True)
-    sys.stdin.buffer.read()
+    with http_server(reply) as server:
+        print(server.port, flush=True)
+        sys.stdin.buffer.read()
 
 
 def main() -> None:

@@ -125,6 +125,7 @@ EXCEPTIONS: Mapping[Rule, Mapping[str, str]] = {
         "waiting.py": "the function",
         "pausing.py": "a worker waits, not a test",
         "clients/scenario.py": "it runs in environments of other clients, without these modules",
+        "bench/tracks.py": "each round recovers the request or kills its worker",
         "bench/load.py": "the time that is left starts again with each call that ends",
         "integration/requests/test_random_kills.py": "each round injects a fault or recovers",
     },

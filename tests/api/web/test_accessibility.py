@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.contrib.auth.models import User
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
+from pytest_django.live_server_helper import LiveServer
 
 from cvat_lambda.annotations.types import LabeledData, Shape
 from cvat_lambda.engine import get_engine
@@ -92,7 +93,9 @@ def test_pages_have_no_serious_finding_of_axe(
     assert found == {}
 
 
-def test_login_page_has_no_serious_finding_of_axe(browser: Any, live_server: Any) -> None:
+def test_login_page_has_no_serious_finding_of_axe(
+    browser: Browser, live_server: LiveServer
+) -> None:
     page = browser.new_page()
     page.goto(f"{live_server.url}/login")
     violations = Axe().run(page).response["violations"]

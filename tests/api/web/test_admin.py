@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from pytest_django import DjangoAssertNumQueries
 
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests.store.models import Request, Shard, Status
@@ -87,7 +86,7 @@ def test_an_administrator_can_undo_requests(administrator: Client, queued: Reque
 
 
 def test_list_of_requests_needs_the_same_number_of_queries_for_more_rows(
-    administrator: Client, queued: Request, django_assert_max_num_queries: Any
+    administrator: Client, queued: Request, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     """The progress of running requests used to be read with a query for each row."""
     for _ in range(20):

@@ -7,6 +7,7 @@ from typing import Any
 
 from asgiref.testing import ApplicationCommunicator
 from django.core.asgi import get_asgi_application
+from pytest_django import Settings
 
 from cvat_lambda.agents import queue
 from cvat_lambda.agents.models import Category
@@ -19,7 +20,7 @@ def watch_path(native_pk: int) -> str:
 
 
 def test_other_wsgi_server_answers_at_once_and_says_when_to_come_back(
-    agent: ScriptedAgent, settings: Any
+    agent: ScriptedAgent, settings: Settings
 ) -> None:
     settings.CVAT_LAMBDA_AGENT_POLL_S = 2.5
     response = agent.client.get(watch_path(agent.native_pk))
@@ -28,7 +29,7 @@ def test_other_wsgi_server_answers_at_once_and_says_when_to_come_back(
 
 
 def test_stream_is_not_compressed_where_a_middleware_compresses_answers(
-    agent: ScriptedAgent, settings: Any
+    agent: ScriptedAgent, settings: Settings
 ) -> None:
     settings.MIDDLEWARE = ["django.middleware.gzip.GZipMiddleware", *settings.MIDDLEWARE]
     response = agent.client.get(

@@ -47,7 +47,7 @@ def _is_number(value: object) -> bool:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the fixture, or compare it with the file. The exit status is 1 if the structure differs."""
+    """Write the fixture, or compare it with the file. Exit status 1: the structure differs."""
     parser = argparse.ArgumentParser(prog="python -m tests.functions.catalogue.makers")
     parser.add_argument("name", choices=sorted(MAKERS))
     parser.add_argument("--compare", action="store_true", help="write nothing")
