@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 IGNORED = {"__pycache__"}
+LONGEST_NAME = 240  # characters; file systems allow 255 bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +30,7 @@ class Proofs:
         file.write_text(digest)
 
     def _file(self, name: str) -> Path:
-        return self.folder / "".join(c if c.isalnum() else "-" for c in name)
+        return self.folder / "".join(c if c.isalnum() else "-" for c in name)[:LONGEST_NAME]
 
 
 def digest_of(paths: Iterable[Path], *more: str) -> str:

@@ -1,0 +1,18 @@
+"""The functions that each test module of the catalogue tests."""
+
+from __future__ import annotations
+
+from tests.functions.__main__ import CATALOGUE, environment_groups, folders
+from tests.functions.catalogue.stand_ins.__main__ import STAND_INS
+from tests.functions.network_tests import TESTED, modules_of
+
+
+def test_every_test_module_and_every_function_with_stand_ins_is_in_the_table() -> None:
+    assert sorted(TESTED) == sorted(path.name for path in CATALOGUE.glob("test_*.py"))
+    assert {name for names in TESTED.values() for name in names} == set(STAND_INS)
+
+
+def test_each_module_but_that_of_devices_runs_in_one_environment() -> None:
+    """The tests of devices need OpenVINO or PyTorch; each of them is skipped without its own."""
+    runs = [module for group in environment_groups(folders()) for module in modules_of(group)]
+    assert sorted(runs) == sorted([*TESTED, "test_devices.py"])
