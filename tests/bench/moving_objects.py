@@ -23,6 +23,8 @@ PARTS: Final = (
     ("astronaut", (30, 260, 190, 440)),  # a flag and a sleeve
     ("camera", (180, 60, 330, 260)),  # a head and a camera, grey
 )
+Box = list[float]  # left, top, right, bottom in pixels
+MIN_IOU: Final = 0.5  # a box of a tracker with this IoU is on its object
 VISIBLE: Final = 0.5  # share of an object that is seen, below which it counts as hidden
 
 
@@ -133,3 +135,19 @@ def _draw(
         for index, (box, area) in enumerate(zip(boxes, areas, strict=True))
     ]
     return np.asarray(light), truths
+
+
+def cut(box: Any, clip: Clip) -> Box:
+    """Return a box cut at the borders of the clip's images."""
+    height, width = clip.frames[0].shape[:2]
+    limits = (width, height, width, height)
+    return [float(min(max(value, 0), most)) for value, most in zip(box, limits, strict=True)]
+
+
+def iou(one: Box, two: Box) -> float:
+    """Return the intersection over union of two boxes, 0 for empty ones."""
+    width = min(one[2], two[2]) - max(one[0], two[0])
+    height = min(one[3], two[3]) - max(one[1], two[1])
+    shared = max(0.0, width) * max(0.0, height)
+    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, two))
+    return shared / (areas - shared) if areas > shared else 0.0

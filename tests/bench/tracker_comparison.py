@@ -20,11 +20,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from tests.bench.moving_objects import Clip, make_clip
+from tests.bench.moving_objects import MIN_IOU, Box, Clip, cut, iou, make_clip
 
-Box = list[float]
 Track = Callable[[Clip], Iterator[list[Box]]]  # the boxes of all objects on each frame
-MIN_IOU = 0.5
 
 
 def main() -> None:
@@ -110,22 +108,6 @@ def of_opencv(make: Callable[[], Any], clip: Clip) -> Iterator[list[Box]]:
             for (is_found, (x, y, width, height)), box in zip(answers, boxes, strict=True)
         ]
         yield boxes
-
-
-def cut(box: Any, clip: Clip) -> Box:
-    """Return a box cut at the borders of the clip's images."""
-    height, width = clip.frames[0].shape[:2]
-    limits = (width, height, width, height)
-    return [float(min(max(value, 0), most)) for value, most in zip(box, limits, strict=True)]
-
-
-def iou(one: Box, two: Box) -> float:
-    """Return the intersection over union of two boxes, 0 for empty ones."""
-    width = min(one[2], two[2]) - max(one[0], two[0])
-    height = min(one[3], two[3]) - max(one[1], two[1])
-    shared = max(0.0, width) * max(0.0, height)
-    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, two))
-    return shared / (areas - shared) if areas > shared else 0.0
 
 
 if __name__ == "__main__":

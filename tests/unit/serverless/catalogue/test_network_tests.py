@@ -1,10 +1,13 @@
-"""The functions that each test module of the catalogue tests."""
+"""The functions that each test module of the catalogue tests, and the proofs of passed tests."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from tests.functions.__main__ import CATALOGUE, environment_groups, folders
 from tests.functions.catalogue.stand_ins.__main__ import STAND_INS
 from tests.functions.network_tests import TESTED, modules_of
+from tests.functions.proofs import Proofs
 
 
 def test_every_test_module_and_every_function_with_stand_ins_is_in_the_table() -> None:
@@ -16,3 +19,12 @@ def test_each_module_but_that_of_devices_runs_in_one_environment() -> None:
     """The tests of devices need OpenVINO or PyTorch; each of them is skipped without its own."""
     runs = [module for group in environment_groups(folders()) for module in modules_of(group)]
     assert sorted(runs) == sorted([*TESTED, "test_devices.py"])
+
+
+def test_proof_whose_name_is_longer_than_a_file_name_is_kept(tmp_path: Path) -> None:
+    proofs = Proofs(folder=tmp_path)
+    name = f"networks of {', '.join(folders())}"
+    assert len(name) > 255
+    proofs.keep(name, "digest")
+    assert proofs.holds(name, "digest")
+    assert not proofs.holds(name, "another digest")
