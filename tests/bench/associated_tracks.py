@@ -47,6 +47,7 @@ FIGURES = (  # their units, and whether more is better
     ("idf1", "share", True),
     ("mota", "share", True),
     ("num_switches", "switches", False),
+    ("num_transfer", "transfers", False),
 )
 SEEDS, FRAMES = (0, 1), 160
 

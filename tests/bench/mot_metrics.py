@@ -1,8 +1,8 @@
 """Print the metrics of multiple object tracking of one clip, as one JSON object.
 
 Standard input is a JSON list of frames. Each frame has ``truths`` (``id``, ``box``, ``is_seen``)
-and ``tracks`` (``id``, ``box``). A pair needs an IoU of at least 0.5. As in MOTChallenge, the box of
-a track that fits an unseen object is ignored. The command needs motmetrics, which
+and ``tracks`` (``id``, ``box``). A pair needs an IoU of at least 0.5. As in MOTChallenge, a track's
+box that fits an unseen object is ignored. The command needs motmetrics, which
 `tests.bench.associated_tracks` installs.
 """
 

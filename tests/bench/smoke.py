@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tests.bench import batch, calls, connections, functions, load, runtime, scale, tracking
+from tests.bench import (
+    associated_tracks,
+    batch,
+    calls,
+    connections,
+    functions,
+    load,
+    runtime,
+    scale,
+    tracking,
+)
 from tests.bench.stand import stand
 
 
@@ -21,6 +31,7 @@ def run() -> Iterator[dict[str, Any]]:
         yield from connections.measure(place.home, short=True)
         yield from load.measure(short=True)
         yield from scale.measure(scale.fill(scale.SHORT))
+        yield from associated_tracks.measure(place, short=True)
     yield from runtime.run(short=True)
-    yield from tracking.run(short=True)
+    yield from tracking.measure_trackers(short=True)
     yield from functions.run(short=True, only=functions.SHORT[:1])

@@ -4,7 +4,8 @@ Each step of a clip sends a frame and the states of the step before, as an annot
 The objects of one call are one batch, so the time per object should be lower with many objects.
 
 On generated clips with known truth the packaged tracker is compared with OpenCV's CSRT and KCF in
-one process: see `tests.bench.tracker_comparison`.
+one process: see `tests.bench.tracker_comparison`. On the same clips the tracks are measured that
+requests make of detections: see `tests.bench.associated_tracks`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import statistics
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from cvat_lambda.runtime.commands import read_config
 from cvat_lambda.runtime.deploy.prepare import make_preparer
 from cvat_lambda.runtime.environments.build import EnvironmentBuilder
 from cvat_lambda.runtime.paths import cache_folder
+from tests.bench import associated_tracks
 from tests.bench.functions import IMAGES, SERVERLESS, Row, row
 from tests.integration.runtime.harness import running
 
@@ -51,7 +54,13 @@ OBJECTS = (1, 8)
 LEAST_IOU = 0.5  # a step holds its object if box and object overlap so much
 
 
-def run(short: bool) -> list[Row]:
+def run(short: bool) -> Iterator[Row]:
+    """Yield the rows of trackers, then those of tracks that are made of detections."""
+    yield from measure_trackers(short)
+    yield from associated_tracks.run(short)
+
+
+def measure_trackers(short: bool) -> list[Row]:
     """Return milliseconds per step and per object, and the share of steps with a held object."""
     frames = 6 if short else 40
     with (
