@@ -3,8 +3,8 @@
 Requests with ``output: tracks`` run on generated clips with known truth. The detector is an HTTP
 server that answers the truth with faults from a seed: 10 % of the seen objects are missed, the
 sides are off by 3 % of the box (standard deviation), objects that are seen to between 20 % and 50 %
-have a score of 0.3, and every tenth frame has a false box. All objects have one label. ReID is the
-packaged function, on the embedded runtime. The metrics are those of motmetrics.
+have a score of 0.3, and every tenth frame on average has a false box. All objects have one label.
+ReID is the packaged function, on the embedded runtime. The metrics are those of motmetrics.
 """
 
 from __future__ import annotations
