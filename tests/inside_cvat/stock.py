@@ -10,6 +10,7 @@ their reasons. Any other failure fails the run, and so does a test of the list t
 
 from __future__ import annotations
 
+import json
 from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,7 @@ from unittest import expectedFailure
 import requests
 import rest_framework.test
 from cvat.settings.testing import PatchedDiscoverRunner
+from django.http import HttpResponse
 from django.test.runner import iter_test_cases  # type: ignore[attr-defined]  # stubs lack it
 from rest_framework.test import APITransactionTestCase
 
@@ -37,6 +39,16 @@ class CommittingTestCase(APITransactionTestCase):
     @classmethod
     def setUpTestData(cls) -> None:
         """CVAT's test classes override this."""
+
+
+class ParsedBody:
+    """`response.data`, which CVAT's tests read, of an answer whose text is written by this app."""
+
+    def __get__(self, response: Any, owner: object) -> Any:
+        try:
+            return json.loads(response.content)
+        except (AttributeError, ValueError):
+            raise AttributeError("data") from None
 
 
 def dashboard(request: HttpRequest) -> Reply:
@@ -81,6 +93,7 @@ class Runner(PatchedDiscoverRunner):  # type: ignore[misc]
     def build_suite(self, *args: Any, **kwargs: Any) -> Any:
         # This must precede the import of CVAT's tests.
         setattr(rest_framework.test, "APITestCase", CommittingTestCase)  # noqa: B010
+        setattr(HttpResponse, "data", ParsedBody())  # noqa: B010
         suite = super().build_suite(*args, **kwargs)
         for test in iter_test_cases(suite):
             name = test._testMethodName
