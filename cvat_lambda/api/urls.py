@@ -25,11 +25,15 @@ _QUEUE = "api/functions/queues/function:<int:pk>"
 _ENTRY = f"{_QUEUE}/requests/<int:ar_id>"
 urlpatterns = [
     path("api/lambda/", include(router.urls)),
-    path("api/functions", _native(post="create")),
-    path("api/functions/<int:pk>", _native(get="retrieve", delete="destroy")),
-    path(f"{_QUEUE}/watch", _native(get="watch")),
-    path(f"{_QUEUE}/requests/acquire", _native(post="acquire")),
-    path(f"{_ENTRY}/update", _native(post="update_entry")),
-    path(f"{_ENTRY}/complete", _native(post="complete")),
-    path(f"{_ENTRY}/fail", _native(post="fail")),
+    path("api/functions", _native(post="create"), name="lambda_native_create"),
+    path(
+        "api/functions/<int:pk>",
+        _native(get="retrieve", delete="destroy"),
+        name="lambda_native_detail",
+    ),
+    path(f"{_QUEUE}/watch", _native(get="watch"), name="lambda_native_watch"),
+    path(f"{_QUEUE}/requests/acquire", _native(post="acquire"), name="lambda_native_acquire"),
+    path(f"{_ENTRY}/update", _native(post="update_entry"), name="lambda_native_update"),
+    path(f"{_ENTRY}/complete", _native(post="complete"), name="lambda_native_complete"),
+    path(f"{_ENTRY}/fail", _native(post="fail"), name="lambda_native_fail"),
 ]
