@@ -17,14 +17,7 @@ import numpy as np
 
 from tests.bench.moving_objects import MIN_IOU, iou
 
-METRICS = (
-    "idf1",
-    "mota",
-    "num_switches",
-    "num_misses",
-    "num_false_positives",
-    "num_unique_objects",
-)
+METRICS = ("idf1", "mota", "num_switches", "num_transfer")
 
 
 def main() -> None:
