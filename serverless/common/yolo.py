@@ -244,13 +244,15 @@ class Yolo:
     ) -> dict[str, Any] | None:
         """Return the mask inside a box of the image: where the weighted sum of maps is above 0."""
         count, rows, columns = maps.shape
-        # Of the maps only the part under the box is computed, and one cell around it.
+        # Of the maps only the part under the box is computed, and one cell around it. Cells of the
+        # padding are left out: they would end masks before the border of the image.
         scale = np.array(
             [columns / self._width * place.ratio_x, rows / self._height * place.ratio_y]
         )
         shift = np.array([place.left * columns / self._width, place.top * rows / self._height])
-        first = np.clip(np.floor(box[:2] * scale + shift) - 1, 0, None).astype(int)
-        last = np.minimum(np.ceil(box[2:] * scale + shift) + 1, [columns, rows]).astype(int)
+        end = np.array([place.width, place.height]) * scale + shift
+        first = np.maximum(np.floor(box[:2] * scale + shift) - 1, np.floor(shift)).astype(int)
+        last = np.minimum(np.ceil(box[2:] * scale + shift) + 1, np.ceil(end - 1e-6)).astype(int)
         part = maps[:, first[1] : last[1], first[0] : last[0]]
         if not part.size:
             return None

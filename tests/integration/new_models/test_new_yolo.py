@@ -58,6 +58,8 @@ OBJECTNESS = [[*DOG, 0.75, 0.1, 1], [*SAME_DOG, 0.5, 0.1, 1], [*CAT, 0.6, 0.5, 0
 # Maps of 16 x 16: the first is positive on the left half, the second everywhere.
 LEFT = [[4 if column < 8 else -4 for column in range(16)] for _ in range(16)]
 MAPS = [[LEFT, [[1] * 16] * 16]]
+# A map that is positive in rows 4 to 11, and strongly negative in the padding above and below.
+MIDDLE = [[1 if 4 <= row < 12 else -9] * 16 for row in range(16)]
 POSE = [22, 27, 0.9, 42, 37, 0.2]  # two points; the second one is not visible
 V8 = {**ULTRALYTICS, **NAMES, "task": "detect"}
 
@@ -79,6 +81,11 @@ GRAPHS: dict[str, tuple[str, dict[str, str], dict[str, Any]]] = {
         "segment",
         {**V8, "task": "segment"},
         {"output0": by_channel([[*DOG, 0.1, 0.75, 1, 0]]), "output1": MAPS},
+    ),
+    "yolo-segment-high": (
+        "segment",
+        {**V8, "task": "segment"},
+        {"output0": by_channel([[32, 32, 20, 64, 0.1, 0.75, 1]]), "output1": [[MIDDLE]]},
     ),
     "yolo-segment-26": (
         "segment",
@@ -199,6 +206,12 @@ def test_a_mask_is_the_part_of_the_box_where_the_weighted_maps_are_positive(
 def test_a_mask_of_a_suppressed_output_fills_its_box_in_a_wide_image(yolos: Runtime) -> None:
     (item,) = items_of(yolos, "yolo-segment-26", image=picture(128, 64))
     assert item["mask"][-4:] == [44, 22, 83, 41]
+    assert set(item["mask"][:-4]) == {1}
+
+
+def test_a_mask_reaches_the_border_of_the_image_beside_the_padding(yolos: Runtime) -> None:
+    (item,) = items_of(yolos, "yolo-segment-high", image=picture(128, 64))
+    assert item["mask"][-4:] == [44, 0, 83, 63]
     assert set(item["mask"][:-4]) == {1}
 
 
