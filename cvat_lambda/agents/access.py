@@ -61,6 +61,8 @@ def find_native(access: Access, pk: int, *, edit: bool = False) -> NativeFunctio
     Raise FunctionNotFound, PermissionDenied.
     """
     rows = NativeFunction.objects.select_related("function")
+    if edit:  # agents do so for every frame, and need no description
+        rows = rows.defer("spec", "function__metadata")
     native: NativeFunction | None = rows.filter(pk=pk).first()
     function = None if native is None else native.function
     if native is None or function is None or not may_see(access, registry.audience_of(function)):

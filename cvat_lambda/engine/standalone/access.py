@@ -61,6 +61,26 @@ def visible_tasks(user: Any) -> QuerySet[models.Task]:
     return models.Task.objects.filter(_task_editors(_id(user)) | Q(pk__in=jobs))
 
 
+def find_task(user: Any, rows: QuerySet[models.Task], task_id: int) -> models.Task | None:
+    """Return a task that the user may view.
+
+    The rights are compared here: `visible_tasks` with all its subqueries costs several times more.
+    """
+    task = rows.filter(pk=task_id).first()
+    return task if task is not None and _may_view(user, task) else None
+
+
+def _may_view(user: Any, task: models.Task) -> bool:
+    user_id, project = _id(user), None
+    if _is_admin(user) or user_id in (task.owner_id, task.assignee_id):
+        return True
+    if task.project_id is not None:
+        project = task.project
+    if project is not None and user_id in (project.owner_id, project.assignee_id):
+        return True
+    return models.Job.objects.filter(assignee_id=user_id, segment__task_id=task.pk).exists()
+
+
 def editable_tasks(user: Any) -> QuerySet[models.Task]:
     """Return tasks that the user may edit as a whole."""
     found = models.Task.objects.all()

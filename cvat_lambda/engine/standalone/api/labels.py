@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Q, QuerySet, prefetch_related_objects
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema, extend_schema_view
@@ -161,25 +161,49 @@ class LabelViewSet(
     lookup_value_regex = ID_PATTERN
 
     def get_queryset(self) -> QuerySet[models.Label]:
+        if self.action == "list":
+            return self._listed()
+        return self._visible().prefetch_related("attributes", "sublabels__attributes")
+
+    def paginate_queryset(self, queryset: Any) -> Any:
+        """Return the labels of a page with their attributes; only skeletons have sublabels."""
+        labels = super().paginate_queryset(queryset)
+        prefetch_related_objects(labels or [], "attributes")
+        skeletons = [label for label in labels or [] if label.type == "skeleton"]
+        prefetch_related_objects(skeletons, "sublabels__attributes")
+        return labels
+
+    def _visible(self) -> QuerySet[models.Label]:
         user = self.request.user
         mine = Q(task__in=access.visible_tasks(user).values("pk"))
         mine |= Q(project__in=access.visible_projects(user).values("pk"))
-        found = models.Label.objects.filter(mine)
-        if self.action == "list":
-            found = self._filtered(found.filter(parent__isnull=True))
-        return found.prefetch_related("attributes", "sublabels__attributes")
+        return models.Label.objects.filter(mine)
 
-    def _filtered(self, found: QuerySet[models.Label]) -> QuerySet[models.Label]:
+    def _listed(self) -> QuerySet[models.Label]:
         parameters = self.request.query_params
         ids = id_filters(parameters, {name: name for name in _FILTER_IDS})
+        found = self._of_task(ids["task_id"]) if "task_id" in ids else self._visible()
+        found = found.filter(parent__isnull=True)
         if "project_id" in ids:
             found = found.filter(project_id=ids["project_id"])
-        tasks = models.Task.objects.all()
-        if "task_id" in ids:
-            found = _of_tasks(found, tasks.filter(pk=ids["task_id"]))
         if "job_id" in ids:
-            found = _of_tasks(found, tasks.filter(segments__jobs=ids["job_id"]))
+            tasks = models.Task.objects.filter(segments__jobs=ids["job_id"])
+            projects = tasks.filter(project__isnull=False).values("project_id")
+            found = found.filter(Q(task__in=tasks.values("pk")) | Q(project__in=projects))
         return filtered_by_text(found, parameters, _FILTER_TEXTS)
+
+    def _of_task(self, task_id: int) -> QuerySet[models.Label]:
+        """Return the labels of a task, or of its project, if the user may view the task.
+
+        Who may view a task may view its project.
+        """
+        task = access.find_task(self.request.user, models.Task.objects.all(), task_id)
+        if task is None:
+            return models.Label.objects.none()
+        mine = Q(task_id=task.pk)
+        if task.project_id is not None:
+            mine |= Q(project_id=task.project_id)
+        return models.Label.objects.filter(mine)
 
     def _editable(self) -> models.Label:
         """Raise PermissionDenied for users who may only view."""
@@ -212,11 +236,3 @@ class LabelViewSet(
         with transaction.atomic():
             label.delete()
             note_change(label.task_id, label.project_id)
-
-
-def _of_tasks(
-    found: QuerySet[models.Label], tasks: QuerySet[models.Task]
-) -> QuerySet[models.Label]:
-    """Return the labels of a task, or of its project."""
-    projects = tasks.filter(project__isnull=False).values("project_id")
-    return found.filter(Q(task__in=tasks.values("pk")) | Q(project__in=projects))

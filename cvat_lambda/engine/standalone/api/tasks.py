@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import QuerySet
+from django.http import Http404
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
@@ -111,8 +112,22 @@ class TaskViewSet(
             parameters = self.request.query_params
             found = found.filter(**id_filters(parameters, _FILTER_IDS))
             found = filtered_by_text(found, parameters, _FILTER_TEXTS)
-        found = found.select_related("data", "owner", "assignee")
-        return found.prefetch_related("segments__jobs") if self._shows_task() else found
+        return self._with_related(found)
+
+    def get_object(self) -> models.Task:
+        """Return the task. Raise Http404 unless there is one that the user may view."""
+        rows = self._with_related(models.Task.objects.all())
+        task = access.find_task(self.request.user, rows, int(self.kwargs["pk"]))
+        if task is None:
+            raise Http404("No Task matches the given query.")
+        return task
+
+    def _with_related(self, tasks: QuerySet[models.Task]) -> QuerySet[models.Task]:
+        """Load what the action reads with the tasks."""
+        if not self._shows_task():
+            return tasks.select_related("data")
+        related = tasks.select_related("data", "owner", "assignee")
+        return related.prefetch_related("segments__jobs")
 
     def _shows_task(self) -> bool:
         return self.action in ("list", "retrieve", "partial_update", "create")

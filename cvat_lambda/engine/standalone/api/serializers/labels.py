@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from cvat_lambda.engine.standalone import models
@@ -44,11 +45,17 @@ class LabelRead(serializers.Serializer[Any]):
     type = serializers.CharField()
     svg = serializers.CharField()
     attributes = AttributeRead(many=True)
-    sublabels = SublabelRead(many=True)
+    sublabels = serializers.SerializerMethodField()
     task_id = serializers.IntegerField(allow_null=True)
     project_id = serializers.IntegerField(allow_null=True)
     parent_id = serializers.IntegerField(allow_null=True)
     has_parent = serializers.SerializerMethodField()
+
+    @extend_schema_field(SublabelRead(many=True))
+    def get_sublabels(self, label: models.Label) -> Any:
+        if label.type != "skeleton":
+            return []
+        return SublabelRead(label.sublabels.all(), many=True).data
 
     def get_has_parent(self, label: models.Label) -> bool:
         return label.parent_id is not None
