@@ -108,7 +108,7 @@ class Letterbox:
         """Map x, y, x, y, ... in network pixels to image pixels."""
         pairs = np.asarray(points, dtype=np.float64).reshape(-1, 2)
         shift, ratios = np.array([self.left, self.top]), np.array([self.ratio_x, self.ratio_y])
-        return ((pairs - shift) / ratios).reshape(np.shape(points))
+        return np.asarray(((pairs - shift) / ratios).reshape(np.shape(points)))
 
 
 def letterbox(
