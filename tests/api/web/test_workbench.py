@@ -15,7 +15,7 @@ from django.contrib.auth.models import User
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
-from cvat_lambda.annotations.types import LabeledData, Shape
+from cvat_lambda.annotations.types import LabeledData, Shape, Track, TrackedShape
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Change
 from cvat_lambda.engine.standalone import models
@@ -214,12 +214,53 @@ def test_drawn_box_is_followed_until_it_is_lost_and_kept_as_a_track(
     drag(page, (10, 10), (30, 30))
     expect(page.locator("#state")).to_contain_text("The object was lost on frame 4")
     page.keyboard.press("Enter")
-    expect(page.locator("#list small")).to_have_text(["rectangle, track · semi-auto"])
+    expect(page.locator("#list small")).to_have_text(["rectangle, track, keyframe · semi-auto"])
     (track,) = get_engine().tracks(task.pk)
     assert [shape.frame for shape in track.shapes] == [0, 1, 2, 3, 4]
     assert [shape.outside for shape in track.shapes] == [False] * 4 + [True]
     first, last = track.shapes[0].points[0], track.shapes[3].points[0]
     assert last - first == pytest.approx(6, abs=0.01)
+
+
+@pytest.fixture
+def moving(transactional_db: None, alice: User, tmp_path: Path) -> models.Task:
+    """A task of five frames with a track that has keyframes on frames 0, 2 and 4."""
+    made = create_task(alice, "Moving", LABELS, make_images(tmp_path, 5))
+    engine = get_engine()
+    cup = engine.task(made.pk).labels[0].id or 0
+    keyframes = tuple(
+        TrackedShape(type="rectangle", frame=frame, points=(5 + frame, 5, 30 + frame, 30))
+        for frame in (0, 2, 4)
+    )
+    track = Track(label_id=cup, frame=0, shapes=keyframes)
+    with engine.atomic():
+        engine.apply(Change(task_id=made.pk, frames=(0,), add=LabeledData(tracks=(track,))))
+    return made
+
+
+def test_track_is_played_to_the_last_frame_and_stays_selected(
+    open_page: Open, alice: User, moving: models.Task
+) -> None:
+    page = open_page(alice, f"/tasks/{moving.pk}/frames/0")
+    rows(page).click()
+    page.get_by_role("button", name="Play").click()
+    expect(page.locator("#frame-number")).to_have_text("4")
+    expect(page.get_by_role("button", name="Play")).to_be_visible()
+    expect(rows(page)).to_have_attribute("aria-pressed", "true")
+
+
+def test_keyframes_of_the_selected_track_are_marked_and_stepped_through(
+    open_page: Open, alice: User, moving: models.Task
+) -> None:
+    page = open_page(alice, f"/tasks/{moving.pk}/frames/1")
+    expect(page.locator("#list small")).not_to_contain_text("keyframe")
+    rows(page).click()
+    page.get_by_role("button", name="Keyframe ›").click()
+    expect(page.locator("#frame-number")).to_have_text("2")
+    expect(page.locator("#list small")).to_contain_text("track, keyframe")
+    assert page.locator("#keyframes option").count() == 3
+    page.get_by_role("button", name="‹ Keyframe").click()
+    expect(page.locator("#frame-number")).to_have_text("0")
 
 
 def test_task_is_renamed_and_deleted_on_its_page(

@@ -1,5 +1,6 @@
 // The list of annotations beside the canvas, and its filters.
 import { captionOf } from "../drawing.js";
+import { isKeyframe } from "./timeline.js";
 
 const fill = (select, values) => {
   const { value } = select;
@@ -28,7 +29,8 @@ export class List {
       && (!request.value || item.made_by?.request === request.value) && (item.score ?? 1) >= Number(score.value));
   }
 
-  draw(items, selected) {
+  draw(items, selected, frame) {
+    this.frame = frame;
     this.place.replaceChildren(...items.map((item) => this.row(item, item === selected)));
     if (!items.length) {
       const empty = Object.assign(document.createElement("li"), { textContent: "Nothing is annotated on this frame.", className: "hint" });
@@ -41,7 +43,7 @@ export class List {
     const label = this.labels.get(item.label_id);
     const name = Object.assign(document.createElement("button"), { type: "button", className: "name" });
     const more = document.createElement("small");
-    more.append(`${item.kind === "tag" ? "tag" : item.type}${item.kind === "track" ? ", track" : ""} · ${item.source}`);
+    more.append(`${item.kind === "tag" ? "tag" : item.type}${item.kind === "track" ? ", track" : ""}${isKeyframe(item, this.frame) ? ", keyframe" : ""} · ${item.source}`);
     if (item.made_by) {
       const link = Object.assign(document.createElement("a"), { href: item.made_by.url, textContent: item.made_by.version });
       more.append(" · ", link);

@@ -7,6 +7,7 @@ import { List } from "./list.js";
 import { Navigation } from "./navigation.js";
 import { Select } from "./select.js";
 import { Store } from "./store.js";
+import { Keyframes, Playback } from "./timeline.js";
 import { Tracker } from "./tracker.js";
 import { View } from "./view.js";
 
@@ -58,9 +59,11 @@ const show = (frame) => {
   element("frame-number").textContent = frame.number;
   element("frame-name").textContent = `· ${frame.name}`;
   document.title = `Frame ${frame.number} of task #${data.task.id} · cvat_lambda`;
+  const track = selected?.kind === "track" ? selected.id : null; // stays selected while frames pass
   selected = null;
   view.setFrame(frameUrl(frame.number), frame.width || 640, frame.height || 480);
   store.load(frame);
+  if (track !== null) select(store.items.find((item) => item.kind === "track" && item.id === track) ?? null);
   if (frame.problem) fail({ message: frame.problem });
 };
 
@@ -92,6 +95,13 @@ const navigation = new Navigation(data.task.size, {
   glance: (number) => view.setPicture(`${workbench.dataset.thumbnails}${number}`),
 });
 
+const playback = new Playback(element("play"), async () => {
+  if (navigation.number >= data.task.size - 1) return false;
+  await open(navigation.number + 1);
+  return true;
+});
+const keyframes = new Keyframes(element("keyframes"), element("previous-keyframe"), element("next-keyframe"), (number) => open(number));
+
 const shared = { label, say, fail, ready, select };
 const tools = {
   select: new Select(view, store, { selected: () => selected, select, fail }),
@@ -116,7 +126,8 @@ function render() {
   list.update(store.items);
   const visible = list.visible(store.items);
   view.draw(visible, selected);
-  list.draw(visible, selected);
+  list.draw(visible, selected, store.frame);
+  keyframes.show(selected, store.frame);
   element("undo").disabled = !store.done.length;
   if (tool === "select") view.draft(...tools.select.handles());
 }
@@ -145,6 +156,7 @@ const press = (event) => {
   if (event.key === "z" && (event.ctrlKey || event.metaKey)) return attempt(() => store.undo());
   if (event.ctrlKey || event.metaKey || event.altKey) return null;
   if (event.shiftKey && selected && MOVES[event.key]) return tools.select.nudge(...MOVES[event.key]);
+  if (event.key.toLowerCase() === "p") return playback.toggle();
   if (event.key === "ArrowLeft") return navigation.step(-1);
   if (event.key === "ArrowRight") return navigation.step(1);
   if (event.key === "Enter") return tools[tool].keep?.();
