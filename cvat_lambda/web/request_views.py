@@ -23,7 +23,7 @@ from cvat_lambda.requests.store.queries import outcomes_of
 from cvat_lambda.web import outcome_files
 from cvat_lambda.web.badges import badge_of
 from cvat_lambda.web.bounded_paginator import BoundedPaginator
-from cvat_lambda.web.pages import access_of, page, request_of, show
+from cvat_lambda.web.pages import access_of, page, request_of, require, show
 from cvat_lambda.web.request_filters import PERIODS, STATES, filtered
 from cvat_lambda.web.request_rows import actions_of, causes_of, rows_of
 
@@ -36,6 +36,8 @@ ACTIONS: Final[Mapping[str, Callable[[Request, int], Any]]] = {
     "retry": lambda found, user_id: retry_request(found),
     "undo": lambda found, user_id: undo_request(found, user_id=user_id),
 }
+# The names by which CVAT's rules know them.
+API_ACTIONS: Final = {"cancel": "destroy", "resume": "resume", "retry": "retry", "undo": "undo"}
 
 
 @page("GET")
@@ -152,6 +154,7 @@ def _act(request: HttpRequest, found: Request) -> None:
     action = ACTIONS.get(request.POST.get("action", ""))
     if action is None:
         raise InvalidRequest("the action must be cancel, resume, retry or undo")
+    require(request, API_ACTIONS[request.POST["action"]], found.pk)
     action(found, access.user_id)
 
 

@@ -12,7 +12,7 @@ from django.shortcuts import redirect
 from cvat_lambda.engine import get_engine
 from cvat_lambda.errors import PermissionDenied, TaskNotFound
 from cvat_lambda.web.links import cvat_frame_url, frame_url, is_standalone, task_url
-from cvat_lambda.web.pages import access_of, page, show, task_of
+from cvat_lambda.web.pages import access_of, page, show, task_of, task_of_frame
 from cvat_lambda.web.start_data import start_data
 
 TASKS_A_PAGE: Final = 50
@@ -39,12 +39,14 @@ def start(request: HttpRequest) -> HttpResponse:
 @page("GET")
 def open_frame(request: HttpRequest, task_id: int, number: int) -> HttpResponse:
     """Redirect to the page of a frame: CVAT's annotation view, or ours."""
-    task = task_of(request, task_id)
+    task = task_of_frame(request, task_id, number)
     if is_standalone():
         return redirect(frame_url(task_id, number))
-    for job in task.jobs:
-        if job.type == "annotation" and number in job.frames:
-            return redirect(cvat_frame_url(task_id, job.id, number))
+    jobs = [job.id for job in task.jobs if job.type == "annotation" and number in job.frames]
+    viewable = access_of(request).viewable_job_ids(jobs)
+    for job_id in jobs:
+        if job_id in viewable:
+            return redirect(cvat_frame_url(task_id, job_id, number))
     return redirect(task_url(task_id))
 
 

@@ -24,7 +24,8 @@ class CvatIntegrationConfig(AppConfig):
         from cvat_lambda.api.base import LambdaViewSet
         from cvat_lambda.engine.cvat.compat import REQUEST_RULES
         from cvat_lambda.integration.cvat import receivers
-        from cvat_lambda.integration.cvat.permissions import LambdaPermission
+        from cvat_lambda.integration.cvat.permissions import LambdaPermission, may_use_console
+        from cvat_lambda.web.pages import Rights
 
         load_app_iam_rules(self)
         if REQUEST_RULES is not None:
@@ -32,6 +33,7 @@ class CvatIntegrationConfig(AppConfig):
         _import_early()
         receivers.connect()
         LambdaViewSet.iam_permission_class = LambdaPermission
+        Rights.allows = may_use_console
 
 
 def _import_early() -> None:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, Final
 
-from cvat.apps.iam.permissions import OpenPolicyAgentPermission, PermissionResult, StrEnum
+from cvat.apps.iam.permissions import (
+    OpenPolicyAgentPermission,
+    PermissionResult,
+    StrEnum,
+    get_iam_context,
+)
 from django.conf import settings
 
 from cvat_lambda.engine.cvat import compat, policy
@@ -107,3 +113,11 @@ class RequestPermission(LambdaPermission):
             return None
         owner_id = Request.objects.filter(pk=self.obj).values_list("owner_id", flat=True).first()
         return {"id": self.obj, "owner": {"id": owner_id}}
+
+
+def may_use_console(request: Any, action: str, request_id: str | None) -> bool:
+    """Return whether CVAT's rules allow an action of the API's requests, for a page."""
+    view = SimpleNamespace(basename="lambda_request", action=action)
+    iam_context = get_iam_context(request, None)
+    asked = LambdaPermission.create(request, view, request_id, iam_context)
+    return all(permission.check_access().allow for permission in asked)

@@ -1,0 +1,186 @@
+"""The console inside CVAT, with CVAT's session and CVAT's rules."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from cvat.apps.engine import models
+from cvat.apps.organizations.models import Organization
+from django.test import Client
+
+from cvat_lambda.requests.store.models import FrameStatus, Outcome, Request, Shard
+from tests.inside_cvat.scenarios import CvatScenarios
+from tests.inside_cvat.test_requests import function
+from tests.integration.requests.function_server import FunctionServer
+
+__all__ = ["function"]  # a fixture
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+CONSOLE = "/api/lambda/console"
+
+
+@pytest.fixture
+def session(people: dict[str, Any]) -> Callable[[str], Client]:
+    """Return a function that logs a user in as CVAT's pages do."""
+
+    def open_(name: str) -> Client:
+        client = Client(enforce_csrf_checks=True)
+        body = {"username": name, "password": f"{name}-secret"}
+        answer = client.post("/api/auth/login", body, content_type="application/json")
+        assert answer.status_code == 200, answer.content
+        return client
+
+    return open_
+
+
+@pytest.fixture
+def failed(cvat: CvatScenarios, people: dict[str, Any]) -> Request:
+    """A request of alice, of which one frame failed."""
+    task_id = cvat.task(frames=3)
+    row = Request.objects.create(
+        owner=people["alice"],
+        task_id=task_id,
+        function_id="cars",
+        function_kind="detector",
+        status="finished",
+        total=3,
+        done=2,
+        failed=1,
+    )
+    shard = Shard.objects.create(
+        request=row, index=0, task_id=task_id, frames=[[0, 2]], first_frame=0, last_frame=2
+    )
+    Outcome.objects.create(
+        request=row,
+        shard=shard,
+        task_id=task_id,
+        frame=2,
+        status=FrameStatus.FAILED,
+        code="function_failed",
+        message="the lens is dirty",
+    )
+    return row
+
+
+def test_console_shows_requests_of_the_session_and_links_to_frames_in_cvat(
+    session: Callable[[str], Client], failed: Request
+) -> None:
+    alice = session("alice")
+    listed = alice.get(f"{CONSOLE}/requests").content.decode()
+    assert f'href="{CONSOLE}/requests/{failed.pk}"' in listed
+    page = alice.get(f"{CONSOLE}/requests/{failed.pk}")
+    assert page["Content-Security-Policy"].startswith("default-src 'self'; ")
+    assert page["X-Frame-Options"] == "DENY"
+    text = page.content.decode()
+    assert "the lens is dirty" in text
+    (link,) = set(re.findall(rf'href="({CONSOLE}/open/\d+/2)"', text))
+    target = alice.get(link)
+    assert target.status_code == 302
+    assert re.fullmatch(rf"/tasks/{failed.task_id}/jobs/\d+\?frame=2", target["Location"])
+    picture = f"{CONSOLE}/thumbnails/{failed.task_id}/2"
+    first = alice.get(picture, headers={"Accept-Encoding": "gzip"})
+    assert (first.status_code, first["ETag"][:2]) == (200, "W/")
+    again = alice.get(picture, headers={"If-None-Match": first["ETag"]})
+    assert again.status_code == 304
+
+
+def test_console_serves_its_own_files_and_the_start_form(
+    session: Callable[[str], Client], failed: Request
+) -> None:
+    alice = session("alice")
+    page = alice.get(f"{CONSOLE}/start?task={failed.task_id}").content.decode()
+    assets = re.findall(rf'(?:src|href)="({CONSOLE}/assets/[^"]+)"', page)
+    assert {asset.rpartition("/")[2] for asset in assets} >= {"style.css", "htmx.js", "form.js"}
+    for asset in assets:
+        assert Client().get(asset).status_code == 200, asset
+    assert "start-data" in page
+    assert alice.get(f"{CONSOLE}/functions").status_code == 200
+    assert alice.get(CONSOLE)["Location"] == f"{CONSOLE}/requests"
+
+
+def test_console_hides_requests_of_other_users_and_asks_strangers_to_log_in(
+    session: Callable[[str], Client], failed: Request
+) -> None:
+    charlie = session("charlie")
+    assert failed.pk not in charlie.get(f"{CONSOLE}/requests").content.decode()
+    assert charlie.get(f"{CONSOLE}/requests/{failed.pk}").status_code == 404
+    nobody = Client().get(f"{CONSOLE}/requests")
+    assert (nobody.status_code, "Log in to CVAT first." in nobody.content.decode()) == (401, True)
+
+
+def test_console_form_needs_the_token_of_the_page(
+    session: Callable[[str], Client], failed: Request, function: FunctionServer
+) -> None:
+    alice = session("alice")
+    path = f"{CONSOLE}/requests/{failed.pk}"
+    found = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', alice.get(path).content.decode())
+    assert found is not None
+    assert alice.post(path, {"action": "retry"}).status_code == 403
+    body = {"action": "retry", "csrfmiddlewaretoken": found[1]}
+    assert alice.post(path, body)["Location"] == path
+    failed.refresh_from_db()
+    assert (failed.status, failed.done, failed.failed) == ("finished", 3, 0)
+    assert function.seen != []
+
+
+def test_resume_needs_a_role_of_cvat_and_the_right_to_edit_the_request(
+    session: Callable[[str], Client],
+    failed: Request,
+    function: FunctionServer,
+    people: dict[str, Any],
+) -> None:
+    Outcome.objects.filter(request=failed).delete()
+    Request.objects.filter(pk=failed.pk).update(status="cancelled", done=0, failed=0)
+    alice = session("alice")
+    page = f"{CONSOLE}/requests/{failed.pk}"
+    token = {"X-CSRFToken": alice.cookies["csrftoken"].value}
+    api = f"/api/lambda/requests/{failed.pk}/resume"
+    charlie = session("charlie")
+    assert charlie.post(api, headers=token).status_code == 403  # the token of another session
+    own = {"X-CSRFToken": charlie.cookies["csrftoken"].value}
+    assert charlie.post(api, headers=own).status_code == 404
+    assert charlie.post(page, {"action": "resume"}, headers=own).status_code == 404
+
+    people["alice"].groups.clear()
+    assert alice.post(api, headers=token).status_code == 403
+    assert alice.post(page, {"action": "resume"}, headers=token).status_code == 403
+    for part in ("requests", "functions", "start", f"requests/{failed.pk}/outcomes.csv"):
+        answer = alice.get(f"{CONSOLE}/{part}")
+        assert (answer.status_code, "your role in CVAT" in answer.content.decode()) == (403, True)
+
+    people["alice"].groups.set(people["bob"].groups.all())
+    assert alice.post(api, headers=token).status_code == 200
+    failed.refresh_from_db()
+    assert (failed.status, failed.done) == ("finished", 3)
+
+
+def test_assignee_of_a_job_opens_its_failed_frames(
+    session: Callable[[str], Client], failed: Request, cvat: CvatScenarios
+) -> None:
+    (job_id,) = models.Job.objects.filter(segment__task=failed.task_id).values_list("pk", flat=True)
+    Shard.objects.filter(request=failed).update(job_id=job_id)
+    Request.objects.filter(pk=failed.pk).update(job_id=job_id)
+    link = f"{CONSOLE}/open/{failed.task_id}/2"
+    picture = f"{CONSOLE}/thumbnails/{failed.task_id}/2"
+    bob = session("bob")
+    assert [bob.get(path).status_code for path in (link, picture)] == [404, 404]
+    cvat.assign_job(job_id, "bob")
+    assert bob.get(f"{CONSOLE}/requests/{failed.pk}").status_code == 200
+    assert bob.get(link)["Location"] == f"/tasks/{failed.task_id}/jobs/{job_id}?frame=2"
+    assert bob.get(picture).status_code == 200
+
+
+def test_console_lists_tasks_and_requests_of_the_organization_that_the_address_names(
+    session: Callable[[str], Client], failed: Request, cvat: CvatScenarios, people: dict[str, Any]
+) -> None:
+    Organization.objects.create(name="Lab", slug="lab", owner=people["alice"])
+    alice = session("alice")
+    assert failed.pk in alice.get(f"{CONSOLE}/requests").content.decode()
+    assert failed.pk not in alice.get(f"{CONSOLE}/requests?org=lab").content.decode()
+    assert "scenario" not in alice.get(f"{CONSOLE}/start?org=lab").content.decode()
+    unknown = alice.get(f"{CONSOLE}/requests?org=nothing")
+    assert (unknown.status_code, "nothing organization" in unknown.content.decode()) == (404, True)
