@@ -98,6 +98,10 @@ def test_console_serves_its_own_files_and_the_start_form(
     for asset in assets:
         assert Client().get(asset).status_code == 200, asset
     assert "start-data" in page
+    script = next(name for name in assets if name.endswith("/page.js")).replace("page.js", "api.js")
+    (accept,) = re.findall(r'ACCEPT = "(.+)"', Client().get(script).content.decode())
+    labels = alice.get(f"/api/labels?task_id={failed.task_id}", headers={"Accept": accept})
+    assert labels.status_code == 200
     assert alice.get(f"{CONSOLE}/functions").status_code == 200
     assert alice.get(CONSOLE)["Location"] == f"{CONSOLE}/requests"
 

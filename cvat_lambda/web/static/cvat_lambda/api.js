@@ -1,5 +1,8 @@
 // Requests to the REST API with the session of the page.
 
+// CVAT's own API refuses "application/json" alone.
+const ACCEPT = "application/vnd.cvat+json, application/json";
+
 export class ApiError extends Error {
   constructor(message, status, body) {
     super(message);
@@ -22,7 +25,7 @@ const sentence = (body, status) => {
 export const call = async (method, url, body, { headers = {}, signal } = {}) => {
   const options = {
     method,
-    headers: { Accept: "application/json", "X-CSRFToken": document.body.dataset.csrf, ...headers },
+    headers: { Accept: ACCEPT, "X-CSRFToken": document.body.dataset.csrf, ...headers },
     credentials: "same-origin",
     signal,
   };

@@ -1,6 +1,6 @@
 // Tries a detector on a picture of one's own or on a frame of a task, and draws the result.
 import { call, json } from "./api.js";
-import { applyThreshold, imageSize, picture } from "./drawing.js";
+import { applyThreshold, picture } from "./drawing.js";
 
 const form = document.getElementById("trial");
 
@@ -17,10 +17,10 @@ if (form) {
     state.textContent = `${shown} found at this confidence.`;
   };
 
-  const draw = (url, size, found, known) => {
-    result.replaceChildren(picture(url, size.width, size.height, found.shapes, known, { alt: "The picture with what the function found" }));
+  const draw = (url, found) => {
+    result.replaceChildren(picture(url, found.width, found.height, found.shapes, labels, { alt: "The picture with what the function found" }));
     showThreshold();
-    const tags = found.tags.map((tag) => known.find((label) => label.id === tag.label_id)?.name);
+    const tags = found.tags.map((tag) => labels.find((label) => label.id === tag.label_id)?.name);
     if (tags.length) state.textContent += ` Tags: ${tags.join(", ")}.`;
   };
 
@@ -28,14 +28,14 @@ if (form) {
     const body = new FormData();
     body.append("picture", file);
     const found = await call("POST", form.dataset.url, body);
-    draw(URL.createObjectURL(file), found, found, labels);
+    draw(URL.createObjectURL(file), found);
   };
 
+  // The picture goes to the function as it is, so that labels need not be those of the task.
   const tryFrame = async (task, frame) => {
-    const url = `/api/tasks/${task}/data?type=frame&number=${frame}&quality=compressed`;
-    const found = await call("POST", `/api/lambda/functions/${form.dataset.function}`, { task, frame, threshold: 0 });
-    const known = (await call("GET", `/api/labels?task_id=${task}&page_size=500`)).results;
-    draw(url, await imageSize(url), found, known);
+    const answer = await fetch(`/api/tasks/${task}/data?type=frame&number=${frame}&quality=original`);
+    if (!answer.ok) throw new Error(`Frame ${frame} of task ${task} was not found.`);
+    await tryPicture(await answer.blob());
   };
 
   form.addEventListener("submit", async (event) => {
