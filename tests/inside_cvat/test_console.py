@@ -12,8 +12,9 @@ from cvat.apps.organizations.models import Organization
 from django.test import Client
 
 from cvat_lambda.requests.store.models import FrameStatus, Outcome, Request, Shard
+from tests.http_server import Reply
 from tests.inside_cvat.scenarios import CvatScenarios
-from tests.inside_cvat.test_requests import function
+from tests.inside_cvat.test_requests import function, image_number
 from tests.integration.requests.function_server import FunctionServer
 
 __all__ = ["function"]  # a fixture
@@ -21,6 +22,7 @@ __all__ = ["function"]  # a fixture
 pytestmark = pytest.mark.django_db(transaction=True)
 
 CONSOLE = "/api/lambda/console"
+JSON = "application/json"
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def session(people: dict[str, Any]) -> Callable[[str], Client]:
     def open_(name: str) -> Client:
         client = Client(enforce_csrf_checks=True)
         body = {"username": name, "password": f"{name}-secret"}
-        answer = client.post("/api/auth/login", body, content_type="application/json")
+        answer = client.post("/api/auth/login", body, content_type=JSON)
         assert answer.status_code == 200, answer.content
         return client
 
@@ -38,31 +40,16 @@ def session(people: dict[str, Any]) -> Callable[[str], Client]:
 
 
 @pytest.fixture
-def failed(cvat: CvatScenarios, people: dict[str, Any]) -> Request:
-    """A request of alice, of which one frame failed."""
-    task_id = cvat.task(frames=3)
-    row = Request.objects.create(
-        owner=people["alice"],
-        task_id=task_id,
-        function_id="cars",
-        function_kind="detector",
-        status="finished",
-        total=3,
-        done=2,
-        failed=1,
-    )
-    shard = Shard.objects.create(
-        request=row, index=0, task_id=task_id, frames=[[0, 2]], first_frame=0, last_frame=2
-    )
-    Outcome.objects.create(
-        request=row,
-        shard=shard,
-        task_id=task_id,
-        frame=2,
-        status=FrameStatus.FAILED,
-        code="function_failed",
-        message="the lens is dirty",
-    )
+def failed(cvat: CvatScenarios, function: FunctionServer) -> Request:
+    """A request of alice, of whose three frames the last one failed; the function works again."""
+    works = function.behave
+    broken = Reply(status=500, body=b'"the lens is dirty"')
+    function.behave = lambda payload: broken if image_number(payload) == 2 else works(payload)
+    body = {"function": "cars", "task": cvat.task(frames=3)}
+    made = cvat.send("post", "/api/lambda/requests", body)
+    row = Request.objects.get(pk=made["id"])
+    assert (row.status, row.done, row.failed) == ("finished", 2, 1)
+    function.behave = works
     return row
 
 
@@ -82,9 +69,10 @@ def test_console_shows_requests_of_the_session_and_links_to_frames_in_cvat(
     assert target.status_code == 302
     assert re.fullmatch(rf"/tasks/{failed.task_id}/jobs/\d+\?frame=2", target["Location"])
     picture = f"{CONSOLE}/thumbnails/{failed.task_id}/2"
-    first = alice.get(picture, headers={"Accept-Encoding": "gzip"})
-    assert (first.status_code, first["ETag"][:2]) == (200, "W/")
-    again = alice.get(picture, headers={"If-None-Match": first["ETag"]})
+    first = alice.get(picture)
+    assert first.status_code == 200
+    weak = f"W/{first['ETag'].removeprefix('W/')}"  # as CVAT's compression of answers makes it
+    again = alice.get(picture, headers={"If-None-Match": weak})
     assert again.status_code == 304
 
 
@@ -117,7 +105,7 @@ def test_console_hides_requests_of_other_users_and_asks_strangers_to_log_in(
 
 
 def test_console_form_needs_the_token_of_the_page(
-    session: Callable[[str], Client], failed: Request, function: FunctionServer
+    session: Callable[[str], Client], failed: Request
 ) -> None:
     alice = session("alice")
     path = f"{CONSOLE}/requests/{failed.pk}"
@@ -128,36 +116,37 @@ def test_console_form_needs_the_token_of_the_page(
     assert alice.post(path, body)["Location"] == path
     failed.refresh_from_db()
     assert (failed.status, failed.done, failed.failed) == ("finished", 3, 0)
-    assert function.seen != []
 
 
 def test_resume_needs_a_role_of_cvat_and_the_right_to_edit_the_request(
     session: Callable[[str], Client],
     failed: Request,
-    function: FunctionServer,
     people: dict[str, Any],
 ) -> None:
-    Outcome.objects.filter(request=failed).delete()
-    Request.objects.filter(pk=failed.pk).update(status="cancelled", done=0, failed=0)
+    Outcome.objects.filter(request=failed, status=FrameStatus.FAILED).delete()
+    Request.objects.filter(pk=failed.pk).update(status="cancelled", failed=0)
+    failed.shards.update(status="cancelled", failed=0)
     alice = session("alice")
     page = f"{CONSOLE}/requests/{failed.pk}"
     token = {"X-CSRFToken": alice.cookies["csrftoken"].value}
     api = f"/api/lambda/requests/{failed.pk}/resume"
     charlie = session("charlie")
-    assert charlie.post(api, headers=token).status_code == 403  # the token of another session
+    assert (
+        charlie.post(api, content_type=JSON, headers=token).status_code == 403
+    )  # the token of another session
     own = {"X-CSRFToken": charlie.cookies["csrftoken"].value}
-    assert charlie.post(api, headers=own).status_code == 404
+    assert charlie.post(api, content_type=JSON, headers=own).status_code == 404
     assert charlie.post(page, {"action": "resume"}, headers=own).status_code == 404
 
     people["alice"].groups.clear()
-    assert alice.post(api, headers=token).status_code == 403
+    assert alice.post(api, content_type=JSON, headers=token).status_code == 403
     assert alice.post(page, {"action": "resume"}, headers=token).status_code == 403
     for part in ("requests", "functions", "start", f"requests/{failed.pk}/outcomes.csv"):
         answer = alice.get(f"{CONSOLE}/{part}")
         assert (answer.status_code, "your role in CVAT" in answer.content.decode()) == (403, True)
 
     people["alice"].groups.set(people["bob"].groups.all())
-    assert alice.post(api, headers=token).status_code == 200
+    assert alice.post(api, content_type=JSON, headers=token).status_code == 200
     failed.refresh_from_db()
     assert (failed.status, failed.done) == ("finished", 3)
 
