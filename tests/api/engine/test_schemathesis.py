@@ -38,8 +38,16 @@ CHECKS = [
     content_type_conformance,
     response_schema_conformance,
 ]
+QUEUE = "/api/functions/queues/function:{id}"
 OPERATIONS = [
     ("/api/auth/login/", "POST"),
+    ("/api/functions", "POST"),
+    ("/api/functions/{id}", "GET"),
+    ("/api/functions/{id}", "DELETE"),
+    (f"{QUEUE}/requests/acquire", "POST"),
+    (f"{QUEUE}/requests/{{ar_id}}/complete", "POST"),
+    (f"{QUEUE}/requests/{{ar_id}}/fail", "POST"),
+    (f"{QUEUE}/requests/{{ar_id}}/update", "POST"),
     ("/api/jobs/", "GET"),
     ("/api/jobs/", "POST"),
     ("/api/jobs/{id}/", "GET"),
@@ -50,6 +58,8 @@ OPERATIONS = [
     ("/api/jobs/{id}/annotations/", "PATCH"),
     ("/api/jobs/{id}/annotations/", "DELETE"),
     ("/api/jobs/{id}/data/", "GET"),
+    ("/api/jobs/{id}/dataset/download/", "GET"),
+    ("/api/jobs/{id}/dataset/export/", "POST"),
     ("/api/jobs/{id}/data/meta/", "GET"),
     ("/api/jobs/{id}/data/meta/", "PATCH"),
     ("/api/jobs/{id}/preview/", "GET"),
@@ -65,6 +75,7 @@ OPERATIONS = [
     ("/api/requests/", "GET"),
     ("/api/requests/{id}/", "GET"),
     ("/api/server/about/", "GET"),
+    ("/api/server/annotation/formats/", "GET"),
     ("/api/server/plugins/", "GET"),
     ("/api/tasks/", "GET"),
     ("/api/tasks/", "POST"),
@@ -75,6 +86,9 @@ OPERATIONS = [
     ("/api/tasks/{id}/annotations/", "PUT"),
     ("/api/tasks/{id}/annotations/", "PATCH"),
     ("/api/tasks/{id}/annotations/", "DELETE"),
+    ("/api/tasks/{id}/annotations/", "POST"),
+    ("/api/tasks/{id}/dataset/download/", "GET"),
+    ("/api/tasks/{id}/dataset/export/", "POST"),
     ("/api/tasks/{id}/data/", "GET"),
     ("/api/tasks/{id}/data/", "POST"),
     ("/api/tasks/{id}/data/meta/", "GET"),
@@ -83,8 +97,14 @@ OPERATIONS = [
     ("/api/users/self/", "GET"),
 ]
 PIECE = "/api/tasks/{id}/data/{file_id}/"
-# Uploads of file parts have a test of their own. A logout would end the token of the test.
-LEFT_OUT = {(PIECE, "PATCH"), ("/api/auth/logout/", "POST")}
+# Uploads of file parts have a test of their own. A logout would end the token of the test. An event
+# stream does not end.
+LEFT_OUT = {
+    (PIECE, "PATCH"),
+    ("/api/tasks/{id}/annotations/{file_id}/", "PATCH"),
+    ("/api/auth/logout/", "POST"),
+    (f"{QUEUE}/watch", "GET"),
+}
 _raw: dict[str, Any] = {}
 
 
@@ -104,7 +124,7 @@ def document(alice: User, task: models.Task, jobs: list[models.Job], car: models
     project = create_project(alice, "project", ["tree"])
     request = models.DataRequest.objects.create(task=task, user=alice, status="finished")
     if not _raw:  # generating the document takes seconds
-        _raw.update(json.loads(Client().get("/api/schema?format=json").content))
+        _raw.update(json.loads(Client().get("/api/schema?scheme=json").content))
     found = schemathesis.openapi.from_dict(copy.deepcopy(_raw))
     found.app = get_wsgi_application()
     ids = {
@@ -113,6 +133,7 @@ def document(alice: User, task: models.Task, jobs: list[models.Job], car: models
         "labels": car.pk,
         "projects": project.pk,
         "requests": request.rq_id,
+        "functions": 1,
     }
 
     @found.hook

@@ -148,7 +148,7 @@ def document(
     created = api.post("requests", {"function": "detector", "task": task.pk})
     assert created.status_code == 200
     if not _raw:  # generating the document takes seconds
-        _raw.update(json.loads(api.client.get("/api/schema?format=json").content))
+        _raw.update(json.loads(api.client.get("/api/schema?scheme=json").content))
     found = schemathesis.openapi.from_dict(copy.deepcopy(_raw))
     found.app = get_wsgi_application()
     request_id = created.json()["id"]

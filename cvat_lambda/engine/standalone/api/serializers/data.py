@@ -54,11 +54,11 @@ class RequestRead(serializers.Serializer[Any]):
             "function_id": None,
         }
 
-    @extend_schema_field(OpenApiTypes.FLOAT)
+    @extend_schema_field(serializers.FloatField(allow_null=True))
     def get_progress(self, request: models.DataRequest | models.Exchange) -> float | None:
         return request.progress if isinstance(request, models.Exchange) else None
 
-    @extend_schema_field(OpenApiTypes.STR)
+    @extend_schema_field(serializers.CharField(allow_null=True))
     def get_result_url(self, request: models.DataRequest | models.Exchange) -> str | None:
         if not isinstance(request, models.Exchange):
             return None

@@ -51,7 +51,7 @@ class TaskRead(_Owned):
     status = serializers.SerializerMethodField()
     size = serializers.SerializerMethodField()
     image_quality = serializers.SerializerMethodField()
-    data = serializers.SerializerMethodField()  # type: ignore[assignment]  # CVAT's name
+    data = serializers.IntegerField(source="data.pk", required=False)  # type: ignore[assignment]
     data_chunk_size = serializers.SerializerMethodField()
     data_original_chunk_type = Constant(CHUNK_TYPE)
     data_compressed_chunk_type = Constant(CHUNK_TYPE)
@@ -77,10 +77,6 @@ class TaskRead(_Owned):
     def get_image_quality(self, task: models.Task) -> int:
         data = _data_of(task)
         return data.image_quality if data is not None else DEFAULT_QUALITY
-
-    def get_data(self, task: models.Task) -> int | None:
-        data = _data_of(task)
-        return data.pk if data is not None else None
 
     def to_representation(self, instance: models.Task) -> dict[str, Any]:
         """Omit `data` until the task has frames: cvat-sdk 2.54 accepts no null for it."""
