@@ -36,9 +36,15 @@ class Interactor:
 
 
 class Tracker:
-    """Moves an object by one pixel to the right in each step."""
+    """Moves an object by one pixel to the right in each step.
+
+    It hangs after ``NATIVE_STEPS`` steps, so that a test can kill it in the middle of a track.
+    """
 
     spec = cvataa.TrackingFunctionSpec(supported_shape_types=["rectangle"])
+
+    def __init__(self) -> None:
+        self.steps_left = int(os.environ.get("NATIVE_STEPS", "1000"))
 
     def preprocess_image(self, context: Any, image: Image.Image) -> Image.Image:
         return image
@@ -47,6 +53,9 @@ class Tracker:
         return {"points": list(shape.points)}
 
     def track(self, context: Any, image: Image.Image, state: dict[str, Any]) -> Any:
+        self.steps_left -= 1
+        if self.steps_left < 0:
+            time.sleep(3600)
         x0, y0, x1, y1 = state["points"]
         state["points"] = [x0 + 1, y0, x1 + 1, y1]
         return cvataa.TrackableShape(type="rectangle", points=state["points"])

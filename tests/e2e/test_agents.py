@@ -267,7 +267,7 @@ def test_track_request_through_an_agent_notes_that_it_began_anew_after_a_kill(
 ) -> None:
     task, function = make_task(12), owner.create("tracker")
     Function.objects.update(timeout_s=4.0)
-    agent = owner.start_agent(function, "tracker")
+    agent = owner.start_agent(function, "tracker", NATIVE_STEPS="4")
     label = models.Label.objects.get(task=task)
     points: Any = (5, 5, 20, 20)
     models.LabeledShape.objects.create(
