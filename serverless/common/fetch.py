@@ -33,7 +33,9 @@ def fetch(function_yaml: Path, target: Path) -> None:
     yaml: Any = importlib.import_module("yaml")
     document = yaml.safe_load(function_yaml.read_text())
     section = document["x-cvat-lambda"]
-    pairs = ((each["name"], str(each.get("value"))) for each in document["spec"].get("env", []))
+    pairs = (
+        (each["name"], str(each.get("value"))) for each in document.get("spec", {}).get("env", [])
+    )
     variables = dict(pairs)
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:

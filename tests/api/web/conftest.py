@@ -23,12 +23,16 @@ TIMEOUT_MS = 180_000  # a slow machine must not fail a test
 Open = Callable[..., Page]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A Chromium for all tests of this process."""
+    """A Chromium for all tests of a module.
+
+    Not for those of the process: Playwright's event loop runs in this thread as long as the browser
+    is open, and other tests call `asyncio.run`.
+    """
     if BROWSER is None:
         pytest.skip(f"needs one of {', '.join(BROWSERS)}")
-    # Playwright runs an event loop in this thread, which makes Django refuse its database.
+    # Django refuses its database in a thread with an event loop.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(

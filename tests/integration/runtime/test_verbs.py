@@ -278,7 +278,8 @@ def test_variable_names_the_functions_to_serve(
 def test_health_check_of_the_image_passes_while_a_function_is_in_error(tmp_path: Path) -> None:
     """The check shows that the dashboard answers; a restart does not mend a function."""
     text = (REPOSITORY / "Dockerfile").read_text().replace("\\\n", "")
-    (line,) = (line for line in text.splitlines() if line.startswith("HEALTHCHECK "))
+    stage = text.partition(" AS functions\n")[2].partition("\nFROM ")[0]
+    (line,) = (line for line in stage.splitlines() if line.startswith("HEALTHCHECK "))
     python, *words = json.loads(line.partition("CMD ")[2])
     assert (python, words[:2]) == ("python", ["-m", "cvat_lambda.runtime"])
     write_function(tmp_path / "functions", "bad", "import nothing_of_that_name\n")
