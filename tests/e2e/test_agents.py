@@ -7,7 +7,6 @@ import os
 import random
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -31,6 +30,7 @@ from cvat_lambda.requests.control.create import create_request
 from cvat_lambda.requests.control.undo import undo_request
 from cvat_lambda.requests.store.models import Outcome, Request
 from cvat_lambda.requests.store.tracking import StartFilter, Tracking
+from tests.database_thread import DatabaseThread
 from tests.e2e.conftest import Server
 from tests.waiting import wait_for
 
@@ -159,8 +159,8 @@ def run(request: Request) -> None:
         rq_tasks.run_shard(shard.pk)
 
 
-def running(request: Request) -> threading.Thread:
-    thread = threading.Thread(target=run, args=(request,), daemon=True)
+def running(request: Request) -> DatabaseThread:
+    thread = DatabaseThread(target=run, args=(request,), daemon=True)
     thread.start()
     return thread
 

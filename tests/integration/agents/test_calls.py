@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +15,7 @@ from cvat_lambda.requests.control.cancel import cancel_request
 from cvat_lambda.requests.control.retry import retry_request
 from cvat_lambda.requests.control.undo import undo_request
 from cvat_lambda.requests.store.models import Outcome, Request
+from tests.database_thread import DatabaseThread
 from tests.waiting import wait_for
 
 from .conftest import run
@@ -69,7 +69,7 @@ def test_call_while_all_agents_are_busy_answers_503(
 
     settings.CVAT_LAMBDA_AGENT_LEASE_S = 60.0
     monkeypatch.setattr(metadata, "AVAILABILITY_TIMEOUT_S", 0.5)
-    caller = threading.Thread(target=call)
+    caller = DatabaseThread(target=call)
     caller.start()
     agent.wait_for_work("interactive")
     response = call()
@@ -129,7 +129,7 @@ def test_silent_agent_is_replaced_by_another(
     agent: ScriptedAgent, start: Start, car_id: int
 ) -> None:
     request = start()
-    runner = threading.Thread(target=run, args=(request,))
+    runner = DatabaseThread(target=run, args=(request,))
     runner.start()
     agent.wait_for_work()  # and never says anything again
     second = ScriptedAgent(agent.client, agent.native_pk)
@@ -149,7 +149,7 @@ def test_request_without_an_agent_fails_with_a_reason(start: Start) -> None:
 
 def test_deleted_function_ends_its_request_at_once(agent: ScriptedAgent, start: Start) -> None:
     request = start()
-    runner = threading.Thread(target=run, args=(request,))
+    runner = DatabaseThread(target=run, args=(request,))
     runner.start()
     agent.wait_for_work()
     agent.client.delete(f"/api/functions/{agent.native_pk}")
@@ -162,7 +162,7 @@ def test_cancelled_request_leaves_nothing_for_the_agents(
     agent: ScriptedAgent, start: Start, car_id: int
 ) -> None:
     request = start()
-    runner = threading.Thread(target=run, args=(request,))
+    runner = DatabaseThread(target=run, args=(request,))
     runner.start()
     found = agent.wait_for_work()
     cancel_request(request)
@@ -180,11 +180,11 @@ def test_call_of_a_person_is_served_before_a_waiting_request(
     agent: ScriptedAgent, start: Start, call: Call, car_id: int
 ) -> None:
     request = start()
-    runner = threading.Thread(target=run, args=(request,))
+    runner = DatabaseThread(target=run, args=(request,))
     runner.start()
     held = agent.wait_for_work()
     answers: list[Any] = []
-    caller = threading.Thread(target=lambda: answers.append(call()))
+    caller = DatabaseThread(target=lambda: answers.append(call()))
     caller.start()
     wait_for("the entry of the call", QueueEntry.objects.filter(category="interactive").exists)
     with AgentThread(agent, lambda params: car_at(params, car_id)) as served:
@@ -250,7 +250,7 @@ def test_result_with_a_number_that_is_not_finite_fails_the_frame_at_once(
     agent: ScriptedAgent, call: Call, car_id: int, number: str
 ) -> None:
     answers: list[Any] = []
-    caller = threading.Thread(target=lambda: answers.append(call()))
+    caller = DatabaseThread(target=lambda: answers.append(call()))
     caller.start()
     found = agent.wait_for_work("interactive")
     text = f'{{"agent_id": "{agent.agent_id}", "annotations": {{"shapes": [{number}]}}}}'

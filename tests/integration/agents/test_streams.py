@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from asgiref.testing import ApplicationCommunicator
 from django.core.asgi import get_asgi_application
+from django.db import connections
 from pytest_django import Settings
 
 from cvat_lambda.agents import queue
@@ -45,13 +48,13 @@ def test_asgi_stream_sends_events_and_ends_when_the_function_is_deleted(
         stream = await opened(agent)
         try:
             received = [await body(stream)]
-            await asyncio.to_thread(enqueue, agent.native_pk, Category.INTERACTIVE)
+            await in_thread(enqueue, agent.native_pk, Category.INTERACTIVE)
             received.append(await body(stream))
-            await asyncio.to_thread(agent.client.delete, f"/api/functions/{agent.native_pk}")
+            await in_thread(agent.client.delete, f"/api/functions/{agent.native_pk}")
             while part := await body(stream):  # an event may come twice, when a stream is opened
                 assert part == received[1]
         finally:
-            await stream.wait()
+            await closed(stream)
         return received
 
     opening, event = asyncio.run(follow())
@@ -65,8 +68,8 @@ def test_entry_that_waits_already_is_told_when_a_stream_is_opened(agent: Scripte
     async def follow() -> list[bytes]:
         stream = await opened(agent)
         received = [await body(stream), await body(stream)]
-        await asyncio.to_thread(agent.client.delete, f"/api/functions/{agent.native_pk}")
-        await stream.wait()
+        await in_thread(agent.client.delete, f"/api/functions/{agent.native_pk}")
+        await closed(stream)
         return received
 
     assert b'"batch"' in asyncio.run(follow())[1]
@@ -93,6 +96,24 @@ async def opened(agent: ScriptedAgent) -> Any:
     start = await stream.receive_output(20)
     assert start["status"] == 200
     return stream
+
+
+async def closed(stream: Any) -> None:
+    """Wait for the end of a stream, and close the connections of the thread that served it."""
+    await stream.wait()
+    await sync_to_async(connections.close_all)()
+
+
+async def in_thread(work: Callable[..., object], *arguments: object) -> None:
+    """Run a function in another thread, and close its connections to the database."""
+
+    def run() -> None:
+        try:
+            work(*arguments)
+        finally:
+            connections.close_all()
+
+    await asyncio.to_thread(run)
 
 
 async def body(stream: Any) -> bytes:

@@ -7,6 +7,7 @@ from threading import Event
 from typing import Any
 
 import pytest
+from django.db import connection
 from pytest_django import Settings
 
 from cvat_lambda.annotations.rle import decode, encode
@@ -479,6 +480,7 @@ def test_cancelled_request_keeps_what_was_tracked_and_a_retry_completes_it(
     def cancel_on_frame_4(payload: dict[str, Any]) -> Any:
         if frame_of(payload) == 4:
             cancel_request(Request.objects.get(pk=request.pk))
+            connection.close()  # of this thread of the server
             cancelled.set()
         return behave(payload)
 
@@ -512,6 +514,7 @@ def test_cancel_with_undo_keeps_no_tracks(
     def cancel_on_frame_3(payload: dict[str, Any]) -> Any:
         if frame_of(payload) == 3:
             cancel_request(Request.objects.get(pk=request.pk), undo=True)
+            connection.close()  # of this thread of the server
             cancelled.set()
         return behave(payload)
 
