@@ -29,6 +29,7 @@ from cvat_lambda.requests.run.shard_context import load_run
 from cvat_lambda.requests.store.models import Outcome, Request
 from cvat_lambda.requests.store.tracking import Link, StartDetector, StartFilter, Tracking
 from tests.http_server import Reply
+from tests.waiting import wait_for
 
 from .conftest import run, store_function
 from .function_server import FunctionServer, frame_of, function_server
@@ -479,6 +480,7 @@ def test_cancelled_request_keeps_what_was_tracked_and_a_retry_completes_it(
 
     def cancel_on_frame_4(payload: dict[str, Any]) -> Any:
         if frame_of(payload) == 4:
+            wait_for("written frames", Outcome.objects.filter(request=request).count, (2).__le__)
             cancel_request(Request.objects.get(pk=request.pk))
             connection.close()  # of this thread of the server
             cancelled.set()
