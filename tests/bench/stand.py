@@ -92,11 +92,16 @@ def make_video(path: Path, frames: int) -> None:
 @contextmanager
 def function_process(latency_ms: float, workers: int) -> Iterator[int]:
     """Start a function process of fixed latency. Yield its port."""
+    arguments = ("--latency-ms", str(latency_ms), "--workers", str(workers))
+    with function_program("tests.bench.latency_function", *arguments) as port:
+        yield port
+
+
+@contextmanager
+def function_program(module: str, *arguments: str) -> Iterator[int]:
+    """Start a module that prints its port and serves until its input ends. Yield its port."""
     process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "tests.bench.latency_function"),
-            *("--latency-ms", str(latency_ms), "--workers", str(workers)),
-        ],
+        [sys.executable, "-m", module, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd=REPOSITORY,

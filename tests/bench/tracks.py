@@ -23,7 +23,7 @@ from typing import Any
 import psutil
 
 from tests.bench.batch import row, wall_s, wanted
-from tests.bench.stand import REPOSITORY, Peak, Stand, stand, worker_process
+from tests.bench.stand import REPOSITORY, Peak, Stand, function_program, stand, worker_process
 
 OBJECTS = (1, 10, 50)
 KILLS = 10
@@ -48,23 +48,9 @@ def run(short: bool) -> Iterator[dict[str, Any]]:
 @contextmanager
 def tracker_process(latency_ms: float, state_bytes: int = SMALL_STATE) -> Iterator[int]:
     """Start a tracker process. Yield its port."""
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "tests.bench.tracker_function"),
-            *("--latency-ms", str(latency_ms), "--state-bytes", str(state_bytes)),
-        ],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        cwd=REPOSITORY,
-    )
-    assert process.stdout is not None
-    assert process.stdin is not None
-    try:
-        yield int(process.stdout.readline())
-    finally:
-        process.stdin.close()
-        process.stdout.close()
-        process.wait(60)
+    arguments = ("--latency-ms", str(latency_ms), "--state-bytes", str(state_bytes))
+    with function_program("tests.bench.tracker_function", *arguments) as port:
+        yield port
 
 
 def tracker(place: Stand, port: int, *, max_frames: int = 1) -> str:
