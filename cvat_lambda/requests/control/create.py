@@ -15,14 +15,19 @@ from cvat_lambda.agents.access import find_function
 from cvat_lambda.annotations.prompts import Exemplar
 from cvat_lambda.conf import settings
 from cvat_lambda.engine import get_engine
-from cvat_lambda.engine.port import Access, Task
+from cvat_lambda.engine.port import Access
 from cvat_lambda.errors import InvalidRequest, PermissionDenied
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.spec import FunctionSpec, Kind
 from cvat_lambda.images.region import Region
-from cvat_lambda.requests.control.mapping_checks import check_mapping
+from cvat_lambda.requests.control.kind_checks import check_kind
 from cvat_lambda.requests.control.overlap import refuse_overlap
 from cvat_lambda.requests.control.plan import Plan, RequestScope, plan
+from cvat_lambda.requests.control.task_checks import (
+    check_exemplars,
+    check_task,
+    frames_of_exemplars,
+)
 from cvat_lambda.requests.control.track_checks import check_link, check_tracking
 from cvat_lambda.requests.store import queue, ranges
 from cvat_lambda.requests.store.database_clock import db_now
@@ -32,9 +37,6 @@ from cvat_lambda.requests.store.params import Params
 from cvat_lambda.requests.store.tracking import Direction, Link, Tracking
 
 MAX_SHARDS = 1000  # of one request that names its ``shard_frames``
-NOT_IN_BACKGROUND = {
-    Kind.INTERACTOR: "an interactor answers a person's clicks",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +109,7 @@ def check_request(
     TaskNotFound, JobNotFound, NotFound, PermissionDenied.
     """
     if exemplars and not text:
-        frames = _frames_of(exemplars, frames)
+        frames = frames_of_exemplars(exemplars, frames)
     scope = RequestScope(
         task_id=task_id,
         job_id=job_id,
@@ -137,7 +139,7 @@ def check_request(
     if max_failure_rate is not None and not 0 <= max_failure_rate <= 1:
         raise InvalidRequest(f"max_failure_rate must be in [0, 1], not {max_failure_rate:g}")
     _check_priority(access, priority)
-    _check_kind(spec, params, tracking)
+    check_kind(spec, params, tracking)
     planned = _plan(
         scope,
         spec,
@@ -147,9 +149,9 @@ def check_request(
     )
     if project_id is not None:
         _require_tasks(access, [task.id for task in planned.tasks])
-    _check_exemplars(planned, exemplars)
+    check_exemplars(planned, exemplars)
     for task in planned.tasks:
-        _check_task(spec, task, params)
+        check_task(spec, task, params)
     if link is not None:
         check_link(link)
     if tracking is not None:
@@ -204,58 +206,6 @@ def _check_priority(access: Access, priority: int) -> None:
         )
 
 
-def _check_kind(spec: FunctionSpec, params: Params, tracking: Tracking | None) -> None:
-    why = NOT_IN_BACKGROUND.get(spec.kind)
-    if why is not None:
-        raise InvalidRequest(
-            f"function {spec.id!r} cannot run in the background: {why}. Call it instead"
-        )
-    if spec.kind is not Kind.TRACKER and tracking is not None:
-        raise InvalidRequest(f"function {spec.id!r} is not a tracker: remove shapes and start")
-    if spec.kind is not Kind.DETECTOR and params.output != "shapes":
-        raise InvalidRequest(f"function {spec.id!r} is not a detector: remove output")
-    if spec.kind is not Kind.DETECTOR and params.prompts:
-        raise InvalidRequest(
-            f"function {spec.id!r} is not a detector: remove text, exemplars and labels"
-        )
-    if params.replace_labels is not None and params.replace == "none":
-        raise InvalidRequest("replace_labels needs a replacement: give replace, too")
-    if spec.kind is not Kind.DETECTOR and params.roi is not None:
-        raise InvalidRequest(f"function {spec.id!r} is not a detector: remove roi")
-    if params.link is not None and spec.kind is not Kind.TRACKER and params.output != "tracks":
-        raise InvalidRequest(f"function {spec.id!r} makes no tracks: remove link")
-    if spec.kind is Kind.TRACKER:
-        _check_tracker(spec, params, tracking)
-    if spec.kind is Kind.REID:
-        if params.replace != "none":
-            raise InvalidRequest(
-                f"function {spec.id!r} joins the rectangles that are there: "
-                "it cannot replace annotations"
-            )
-        if params.only_unannotated:
-            raise InvalidRequest(
-                f"function {spec.id!r} works on annotated frames: remove only_unannotated"
-            )
-
-
-def _check_tracker(spec: FunctionSpec, params: Params, tracking: Tracking | None) -> None:
-    if tracking is None:
-        raise InvalidRequest(
-            f"function {spec.id!r} is a tracker: name what to track, by shapes or by start"
-        )
-    given = {
-        "mapping": params.mapping,
-        "threshold": params.threshold,
-        "max_distance": params.max_distance,
-        "only_unannotated": params.only_unannotated or None,
-        "conv_mask_to_poly": params.conv_mask_to_poly or None,
-        "replace": None if params.replace == "none" else params.replace,
-    }
-    unusable = [name for name, value in given.items() if value is not None]
-    if unusable:
-        raise InvalidRequest(f"function {spec.id!r} is a tracker: remove {', '.join(unusable)}")
-
-
 def _plan(
     scope: RequestScope,
     spec: FunctionSpec,
@@ -285,58 +235,6 @@ def _plan(
             f"give more frames to each, for at most {MAX_SHARDS}"
         )
     return planned
-
-
-def _check_task(spec: FunctionSpec, task: Task, params: Params) -> None:
-    if spec.kind is not Kind.DETECTOR:
-        return
-    if params.roi is not None:
-        _check_region(Region.parse(params.roi), task)
-    check_mapping(spec, [task], params.mapping, params.prompts)
-    known = {label.name for label in task.labels}
-    for name in params.replace_labels or ():
-        if name not in known:
-            raise InvalidRequest(f"task {task.id} has no label {name!r}: correct replace_labels")
-
-
-def _frames_of(
-    exemplars: Sequence[Exemplar], frames: Iterable[Sequence[int]] | None
-) -> list[tuple[int, int]]:
-    """Return the frames of exemplars that lie in a request's frames."""
-    numbers = {each.frame for each in exemplars}
-    if frames is not None:
-        numbers &= set(ranges.expand(ranges.normalize(frames)))
-    if not numbers:
-        raise InvalidRequest("no exemplar is on a frame of the request")
-    return [(number, number) for number in sorted(numbers)]
-
-
-def _check_exemplars(planned: Plan, exemplars: Sequence[Exemplar]) -> None:
-    """Refuse exemplars whose frames are not in the request, or are of no certain task."""
-    if not exemplars:
-        return
-    if len(planned.tasks) > 1:
-        raise InvalidRequest("exemplars are of one task: name one task, or its jobs")
-    numbers = {frame for shard in planned.shards for frame in ranges.expand(shard.frames)}
-    for each in exemplars:
-        if each.frame not in numbers:
-            raise InvalidRequest(f"frame {each.frame} of an exemplar is not in the request")
-
-
-def _check_region(region: Region, task: Task) -> None:
-    """Refuse a region that lies outside all frames of the task."""
-    facts = get_engine().frame_facts(task.id, range(task.size)).values()
-    sizes = {(found.width, found.height) for found in facts}
-    if not sizes or any(
-        width is None or height is None or (region.left < width and region.top < height)
-        for width, height in sizes
-    ):
-        return
-    width, height = max(sizes)
-    raise InvalidRequest(
-        f"roi {list(region.box)} lies outside the frames of task {task.id}, of {width} x {height}"
-        " pixels"
-    )
 
 
 def _new_request(

@@ -13,8 +13,8 @@ from cvat_lambda.engine.port import FrameFacts, Task
 from cvat_lambda.errors import FrameOutOfScope, InvalidRequest
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.spec import FunctionSpec, Kind
-from cvat_lambda.requests.control.mapping_checks import check_mapping
 from cvat_lambda.requests.control.plan import Plan, PlannedShard
+from cvat_lambda.requests.control.task_checks import check_mapping
 from cvat_lambda.requests.run.track_objects import start_frame, start_objects
 from cvat_lambda.requests.store import ranges
 from cvat_lambda.requests.store.tracking import (
