@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 
 from cvat_lambda.annotations.labels import labels_v2
 from cvat_lambda.engine import get_engine
+from cvat_lambda.engine.port import Access, Task
 from cvat_lambda.engine.standalone.exchange.formats import FORMATS
 from cvat_lambda.errors import LambdaError
 from cvat_lambda.functions import registry
@@ -55,7 +56,7 @@ def task(request: HttpRequest, task_id: int) -> HttpResponse:
         "page": shown,
         "frames": annotated_frames(found, list(shown)),
         "requests": rows_of(of_task.order_by("-created_at")[:REQUESTS_ON_TASK]),
-        "may_edit": bool(access_of(request).editable_task_ids([task_id])),
+        **_exchange(access_of(request), found),
         "formats": list(FORMATS),
         "labels": [(label, overlay.color_of(at)) for at, label in enumerate(found.labels)],
     }
@@ -90,6 +91,7 @@ def frame(request: HttpRequest, task_id: int, number: int) -> HttpResponse:
                 "kind": spec.kind.value,
                 "state": spec.state,
                 "shape_types": list(spec.supported_shape_types),
+                "embedding": spec.embedding and not spec.is_native,
                 "negative": spec.interactor is None or spec.interactor.min_neg_points >= 0,
             }
             for spec in _functions()
@@ -107,6 +109,26 @@ def frame_data(request: HttpRequest, task_id: int, number: int) -> HttpResponse:
     if number >= found.size:
         raise Http404(f"Task {task_id} has {found.size} frames.")
     return JsonResponse(frame_json(found, number))
+
+
+def _exchange(access: Access, task: Task) -> dict[str, Any]:
+    """Return what the user may export and import: the API's path and words for each choice."""
+    may_edit = bool(access.editable_task_ids([task.id]))
+    whole = [(f"tasks/{task.id}", "the whole task")]
+    jobs = [job for job in task.jobs if len(job.frames)]
+    words = [
+        (job.id, f"jobs/{job.id}", f"job #{job.id}: frames {job.frames[0]} to {job.frames[-1]}")
+        for job in jobs
+    ]
+    ids = [job.id for job in jobs]
+    viewable, editable = access.viewable_job_ids(ids), access.editable_job_ids(ids)
+    exports = whole + [(path, text) for pk, path, text in words if pk in viewable]
+    imports = [(path, text) for pk, path, text in words if pk in editable]
+    return {
+        "may_edit": may_edit,
+        "exports": exports if len(jobs) > 1 else whole,
+        "imports": (whole + (imports if len(jobs) > 1 else [])) if may_edit else imports,
+    }
 
 
 def _functions() -> list[FunctionSpec]:

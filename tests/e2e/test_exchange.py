@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from PIL import Image
 from cvat_lambda.annotations.types import LabeledData, Shape
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Change
-from cvat_lambda.engine.standalone.models import AccessToken, Task
+from cvat_lambda.engine.standalone.models import AccessToken, LabeledShape, Task
 from cvat_lambda.engine.standalone.tasks import create_task
 from tests.e2e.conftest import Server
 
@@ -54,16 +55,50 @@ def test_sdk_exports_a_dataset_and_imports_it_again(
         assert shape.points == [1, 2, 11, 22]
 
 
-def test_cli_exports_a_dataset(server: Server, alice: User, task: Task, tmp_path: Path) -> None:
+def test_sdk_exports_a_job_and_imports_it_again(
+    server: Server, alice: User, task: Task, tmp_path: Path
+) -> None:
+    host, _, port = server.url.rpartition(":")
+    with make_client(host, port=int(port), credentials=("alice", "alice-secret")) as client:
+        client.config.status_check_period = 1
+        (job,) = client.tasks.retrieve(task.pk).get_jobs()
+        path = tmp_path / "job.zip"
+        job.export_dataset("COCO 1.0", path, include_images=False)
+        job.remove_annotations()
+        job.import_annotations("COCO 1.0", path)
+        (shape,) = job.get_annotations().shapes
+        assert shape.points == [1, 2, 11, 22]
+
+
+@pytest.fixture
+def cli(server: Server, alice: User, tmp_path: Path) -> Callable[..., None]:
+    """Return a function that runs ``cvat-cli`` as alice."""
     _, token = AccessToken.create(alice, name="cli")
     host, _, port = server.url.rpartition(":")
-    path = tmp_path / "street.zip"
     home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    command = [str(Path(sys.executable).parent / "cvat-cli")]
-    command += ["--server-host", host, "--server-port", port, "task", "export-dataset"]
-    command += ["--format", "CVAT for images 1.1", str(task.pk), str(path)]
-    subprocess.run(
-        command, check=True, env={**home, "CVAT_ACCESS_TOKEN": token}, capture_output=True
-    )
+    program = [str(Path(sys.executable).parent / "cvat-cli")]
+    program += ["--server-host", host, "--server-port", port]
+
+    def run(*arguments: str) -> None:
+        environment = {**home, "CVAT_ACCESS_TOKEN": token}
+        subprocess.run([*program, *arguments], check=True, env=environment, capture_output=True)
+
+    return run
+
+
+def test_cli_exports_a_dataset(cli: Callable[..., None], task: Task, tmp_path: Path) -> None:
+    path = tmp_path / "street.zip"
+    cli("task", "export-dataset", "--format", "CVAT for images 1.1", str(task.pk), str(path))
     with zipfile.ZipFile(path) as archive:
         assert b'xtl="1.00"' in archive.read("annotations.xml")
+
+
+def test_cli_imports_the_dataset_that_it_exported(
+    cli: Callable[..., None], task: Task, tmp_path: Path
+) -> None:
+    path = tmp_path / "street.zip"
+    cli("task", "export-dataset", "--format", "COCO 1.0", str(task.pk), str(path))
+    LabeledShape.objects.all().delete()
+    cli("task", "import-dataset", "--format", "COCO 1.0", str(task.pk), str(path))
+    (shape,) = get_engine().annotations(task.pk).shapes
+    assert (shape.points, shape.source) == ((1, 2, 11, 22), "file")

@@ -254,6 +254,52 @@ def test_export_of_a_job_has_its_frames_only(
     assert [image["file_name"] for image in document["images"]] == ["2.png", "3.png"]
 
 
+def test_import_into_a_job_replaces_the_annotations_of_its_frames_only(
+    alice_client: Client, alice: User, tmp_path: Path
+) -> None:
+    paths = [tmp_path / f"{number}.png" for number in range(4)]
+    for path in paths:
+        Image.new("RGB", (64, 48)).save(path)
+    made = create_task(alice, "Two jobs", LABELS, paths, segment_size=2)
+    car = get_engine().task(made.pk).labels[0].id or 0
+    boxes = tuple(
+        Shape(type="rectangle", frame=frame, label_id=car, points=(1, 1, 9, 9)) for frame in (0, 2)
+    )
+    with get_engine().atomic():
+        get_engine().apply(Change(task_id=made.pk, frames=(0, 2), add=LabeledData(shapes=boxes)))
+    second = models.Job.objects.filter(segment__task=made).order_by("pk")[1]
+    archive = exported(alice_client, f"jobs/{second.pk}", "COCO 1.0")
+    document = json.loads(archive.read("annotations/instances_default.json"))
+    document["annotations"][0]["bbox"] = [2, 3, 4, 5]
+    path = f"/api/jobs/{second.pk}/annotations?format=COCO 1.0"
+    file = SimpleUploadedFile("coco.json", json.dumps(document).encode())
+    answer = alice_client.post(path, {"annotation_file": file})
+    request = finished(alice_client, answer.json()["rq_id"])
+    assert (request["status"], request["message"]) == ("finished", "1 shapes were imported.")
+    found = get_engine().annotations(made.pk).shapes
+    assert [(shape.frame, shape.points) for shape in found] == [
+        (0, (1, 1, 9, 9)),
+        (2, (2, 3, 6, 8)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        ("import_mode=append", '"append" is not a valid choice.'),
+        ("conv_mask_to_poly=true", "This server imports masks as masks."),
+    ],
+)
+def test_option_of_an_import_that_the_server_lacks_is_refused(
+    alice_client: Client, task: models.Task, option: str, sentence: str
+) -> None:
+    """An import that ignored ``append`` would delete annotations."""
+    path = f"/api/tasks/{task.pk}/annotations?format=COCO 1.0&{option}"
+    answer = alice_client.post(path, {"annotation_file": SimpleUploadedFile("a.json", b"{}")})
+    assert answer.status_code == 400
+    assert sentence in answer.json()[option.split("=")[0]]
+
+
 def test_unknown_format_is_refused_with_the_known_ones(
     alice_client: Client, task: models.Task
 ) -> None:

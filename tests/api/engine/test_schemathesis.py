@@ -57,6 +57,7 @@ OPERATIONS = [
     ("/api/jobs/{id}/annotations/", "PUT"),
     ("/api/jobs/{id}/annotations/", "PATCH"),
     ("/api/jobs/{id}/annotations/", "DELETE"),
+    ("/api/jobs/{id}/annotations/", "POST"),
     ("/api/jobs/{id}/data/", "GET"),
     ("/api/jobs/{id}/dataset/download/", "GET"),
     ("/api/jobs/{id}/dataset/export/", "POST"),
@@ -101,6 +102,7 @@ PIECE = "/api/tasks/{id}/data/{file_id}/"
 # stream does not end.
 LEFT_OUT = {
     (PIECE, "PATCH"),
+    ("/api/jobs/{id}/annotations/{file_id}/", "PATCH"),
     ("/api/tasks/{id}/annotations/{file_id}/", "PATCH"),
     ("/api/auth/logout/", "POST"),
     (f"{QUEUE}/watch", "GET"),

@@ -33,6 +33,13 @@ class ImportQuery(serializers.Serializer[Any]):
 
     format = serializers.CharField(max_length=64)
     filename = serializers.CharField(required=False)
+    import_mode = serializers.ChoiceField(choices=["replace"], required=False)
+    conv_mask_to_poly = serializers.BooleanField(required=False)
+
+    def validate_conv_mask_to_poly(self, value: bool) -> bool:
+        if value:
+            raise serializers.ValidationError("This server imports masks as masks.")
+        return value
 
 
 class FormatRead(serializers.Serializer[Any]):
@@ -121,7 +128,7 @@ def receive(
     request: Request, task: models.Task, job: models.Job | None, *, target: str
 ) -> Response:
     """Handle one message of an upload of annotations; its headers tell which."""
-    staging = Staging(task.pk, work.STAGED)
+    staging = Staging(task.pk, work.staged_part(job))
     if "Upload-Start" in request.headers:
         staging.clear()
         return Response(status=status.HTTP_202_ACCEPTED)

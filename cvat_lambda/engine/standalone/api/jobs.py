@@ -7,27 +7,30 @@ from typing import Any
 from django.db.models import QuerySet
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema, extend_schema_view
+from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import mixins, status
 from rest_framework.decorators import action
 from rest_framework.exceptions import ValidationError
+from rest_framework.parsers import FormParser, MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from cvat_lambda.engine.standalone import access, models
-from cvat_lambda.engine.standalone.api import annotating, exchange, frames, schema
+from cvat_lambda.engine.standalone.api import annotating, exchange, frames, schema, upload
 from cvat_lambda.engine.standalone.api.base import ID_PATTERN, EngineViewSet
-from cvat_lambda.engine.standalone.api.exchange import ExportQuery
+from cvat_lambda.engine.standalone.api.exchange import ExportQuery, ImportQuery
 from cvat_lambda.engine.standalone.api.fields import username_lookup
 from cvat_lambda.engine.standalone.api.renderers import PictureNegotiation
 from cvat_lambda.engine.standalone.api.serializers.data import DataMeta, DataMetaChange, RqId
 from cvat_lambda.engine.standalone.api.serializers.jobs import JobChange, JobRead, NewJob
 from cvat_lambda.engine.standalone.api.sorting import Sorting
 from cvat_lambda.engine.standalone.editing import Editor
+from cvat_lambda.engine.standalone.exchange import work
 from cvat_lambda.engine.standalone.tasks import create_ground_truth_job
 from cvat_lambda.errors import InvalidRequest, PermissionDenied
 from cvat_lambda.rest.pagination import Pages
+from cvat_lambda.rest.parsers import OffsetStreamParser, StrictJSONParser
 from cvat_lambda.rest.queries import filtered_by_text, id_filters
 
 _FILTER_IDS = {"task_id": "segment__task_id", "project_id": "segment__task__project_id"}
@@ -174,10 +177,27 @@ class JobViewSet(
         responses={200: schema.ANNOTATIONS, **schema.WRITE_ERRORS},
     )
     @extend_schema(methods=["DELETE"], responses={204: None, **schema.READ_ERRORS})
-    @action(detail=True, methods=["GET", "PUT", "PATCH", "DELETE"], pagination_class=None)
+    @extend_schema(
+        methods=["POST"],
+        parameters=[ImportQuery],
+        request={"multipart/form-data": OpenApiTypes.BINARY},
+        responses={
+            201: OpenApiResponse(description="send pieces to Location (Upload-Length)"),
+            202: RqId,
+            **schema.WRITE_ERRORS,
+        },
+    )
+    @action(
+        detail=True,
+        methods=["GET", "PUT", "PATCH", "DELETE", "POST"],
+        pagination_class=None,
+        parser_classes=[StrictJSONParser, MultiPartParser, FormParser],
+    )
     def annotations(self, request: Request, pk: str) -> Response:
         """Read and change the job's shapes, tags and tracks."""
         job = self.get_object()
+        if request.method == "POST":
+            return exchange.receive(request, job.segment.task, job, target="jobs")
         editor = Editor(job.segment.task, job, user_id=request.user.pk)
         return annotating.answer(request, editor)
 
@@ -204,6 +224,31 @@ class JobViewSet(
     def dataset_download(self, request: Request, pk: str) -> Any:
         """Answer the file of an export."""
         return exchange.download(request, self.get_object().segment.task)
+
+    @extend_schema(
+        methods=["HEAD"],
+        responses={200: OpenApiResponse(description="Upload-Offset"), **schema.READ_ERRORS},
+    )
+    @extend_schema(
+        methods=["PATCH"],
+        operation_id="jobs_annotations_file_partial_update",
+        request={OffsetStreamParser.media_type: OpenApiTypes.BINARY},
+        responses={204: None, **schema.WRITE_ERRORS},
+    )
+    @action(
+        detail=True,
+        methods=["HEAD", "PATCH"],
+        url_path=r"annotations/(?P<file_id>[0-9a-f]{32})",
+        url_name="annotations-file",
+        parser_classes=[OffsetStreamParser],
+    )
+    def annotations_file(self, request: Request, pk: str, file_id: str) -> Response:
+        """Receive a part of a file with annotations, or return its received size."""
+        job = self.get_object()
+        part = work.staged_part(job)
+        if request.method == "HEAD":
+            return upload.tell(job.segment.task, file_id, part)
+        return upload.append(request, job.segment.task, file_id, part)
 
 
 def _change(job: models.Job, values: dict[str, Any]) -> None:

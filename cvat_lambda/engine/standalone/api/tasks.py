@@ -353,5 +353,5 @@ class TaskViewSet(
         """Receive a part of a file with annotations, or return its received size."""
         task = self._task(edit=True)
         if request.method == "HEAD":
-            return upload.tell(task, file_id, work.STAGED)
-        return upload.append(request, task, file_id, work.STAGED)
+            return upload.tell(task, file_id, work.staged_part(None))
+        return upload.append(request, task, file_id, work.staged_part(None))

@@ -35,7 +35,6 @@ from cvat_lambda.errors import DiskFull, InvalidRequest, LambdaError, StateConfl
 
 logger = logging.getLogger(__name__)
 
-STAGED: Final = "annotations"  # the part of the staging folder for files to import
 KEPT_FOR: Final = timedelta(days=1)  # exported files
 MAX_FILE_BYTES: Final = 512 * 1024 * 1024  # of the JSON file of an import, unpacked
 _HEARTBEAT_S: Final = 2.0
@@ -72,20 +71,26 @@ def start_import(
     """
     format_for_import(form)
     _require_frames(task)
-    staged = Staging(task.pk, STAGED)
+    staged = Staging(task.pk, staged_part(job))
     staged.require_complete()
     if len(staged.files()) != 1:
         raise InvalidRequest("upload one file with annotations")
     busy = models.Exchange.objects.filter(
-        task=task, kind=models.ExchangeKind.IMPORT, status__in=_BUSY
+        task=task, job=job, kind=models.ExchangeKind.IMPORT, status__in=_BUSY
     )
     if busy.exists():
-        raise StateConflict(f"an import for task #{task.pk} is in progress: wait for its end")
+        target = f"task #{task.pk}" if job is None else f"job #{job.pk}"
+        raise StateConflict(f"an import for {target} is in progress: wait for its end")
     return _begin(
         models.Exchange.objects.create(
             kind=models.ExchangeKind.IMPORT, task=task, job=job, user_id=user_id, format=form
         )
     )
+
+
+def staged_part(job: models.Job | None) -> str:
+    """Return the part of a task's staging folder for files to import into the task or a job."""
+    return "annotations" if job is None else f"annotations-{job.pk}"
 
 
 def revive(exchange: models.Exchange) -> None:
@@ -189,7 +194,7 @@ def _export(exchange: models.Exchange, report: Callable[[float], None]) -> str:
 
 
 def _import(exchange: models.Exchange, report: Callable[[float], None]) -> str:
-    staged = Staging(exchange.task_id, STAGED)
+    staged = Staging(exchange.task_id, staged_part(exchange.job))
     try:
         form = format_for_import(exchange.format)
         assert form.read is not None

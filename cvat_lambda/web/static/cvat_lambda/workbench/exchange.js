@@ -1,7 +1,6 @@
-// Exports a task's annotations to a file, and imports them, with progress.
+// Exports the annotations of a task or a job to a file, and imports them, with progress.
 import { ApiError, call } from "../api.js";
 
-const { task } = document.getElementById("main").dataset;
 const state = document.getElementById("exchange-state");
 const bar = document.getElementById("exchange-progress");
 const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
@@ -20,7 +19,8 @@ const follow = async (id) => {
 const handle = (id, work) => document.getElementById(id)?.addEventListener("submit", async (event) => {
   event.preventDefault();
   const form = event.target;
-  if (form.dataset.confirm && !window.confirm(form.dataset.confirm)) return;
+  const target = form.elements.target.selectedOptions[0].text;
+  if (form.dataset.confirm && !window.confirm(form.dataset.confirm.replace("NAME", target))) return;
   const button = form.querySelector("button");
   button.disabled = true;
   bar.hidden = false;
@@ -37,21 +37,21 @@ const handle = (id, work) => document.getElementById(id)?.addEventListener("subm
   }
 });
 
-handle("export", async ({ format, images }) => {
+handle("export", async ({ target, format, images }) => {
   const query = new URLSearchParams({ format: format.value, save_images: images.checked });
-  const { rq_id: id } = await call("POST", `/api/tasks/${task}/dataset/export?${query}`);
+  const { rq_id: id } = await call("POST", `/api/${target.value}/dataset/export?${query}`);
   const done = await follow(id);
   const link = Object.assign(document.createElement("a"), { href: done.result_url, textContent: "Download the file", download: "" });
   state.replaceChildren(link, ` ${done.message}`);
   link.click();
 });
 
-handle("import", async ({ file }) => {
+handle("import", async ({ target, file }) => {
   const [chosen] = file.files;
   if (!chosen) throw new Error("Choose a file first.");
   const body = new FormData();
   body.append("annotation_file", chosen, chosen.name);
-  const { rq_id: id } = await call("POST", `/api/tasks/${task}/annotations?format=COCO%201.0`, body);
+  const { rq_id: id } = await call("POST", `/api/${target.value}/annotations?format=COCO%201.0`, body);
   const done = await follow(id);
   state.textContent = `${done.message} `;
   location.reload();
