@@ -261,8 +261,12 @@ _INTERACTION = {
             "description": "[left, top, right, bottom], inclusive",
         },
         "blob": {"type": "string", "description": "base64 float32[1,256,64,64]"},
+        "prepared": {
+            "type": "boolean",
+            "description": 'Of want "embedding": whether the embedding is kept for later clicks',
+        },
     },
-    "anyOf": [{"required": ["mask"]}, {"required": ["blob"]}],
+    "anyOf": [{"required": ["mask"]}, {"required": ["blob"]}, {"required": ["prepared"]}],
 }
 _STEP: dict[str, Any] = {
     "type": "object",

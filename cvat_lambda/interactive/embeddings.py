@@ -80,6 +80,27 @@ def answer_with_embedding(call: Call, number: int, answer_format: AnswerFormat) 
     return _answer_from(StoredEmbedding.unpack(packed), call, number, answer_format, key=key)
 
 
+def prepare_embedding(call: Call, number: int) -> bool:
+    """Compute and keep the embedding of a frame before the first click on it.
+
+    Return whether it is kept. The function is not invoked if it is kept already, or cannot be.
+    """
+    key = embedding_key(call.spec, call.scope.frame_key(number), call.params.roi)
+    caches = get_caches()
+    store = caches.embeddings
+    if store.get(key) is not None:
+        return True
+    if _identity(call.spec) in caches.without_embedding or not store.is_usable:
+        return False
+    with store.computing(key, timeout_s=call.left_s()):
+        if store.get(key) is None:
+            view, result = _send_image(call, number, want="embedding")
+            found = result.answer
+            embedding = found.get("embedding") if isinstance(found, dict) else None
+            _keep(call.spec, key, view, embedding, result.revision)
+    return store.get(key) is not None
+
+
 def embedding_key(spec: FunctionSpec, frame_key: str, region: Region | None) -> str:
     """Return the key of an embedding, a hash of all that it depends on."""
     box = "" if region is None else ",".join(map(str, region.box))

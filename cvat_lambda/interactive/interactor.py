@@ -10,15 +10,23 @@ from cvat_lambda.annotations.interactor_answer import check_interactor_answer
 from cvat_lambda.gateway.payload import encode_payload
 from cvat_lambda.interactive.answer_format import AnswerFormat
 from cvat_lambda.interactive.call import Call
-from cvat_lambda.interactive.embeddings import answer_with_embedding
+from cvat_lambda.interactive.embeddings import answer_with_embedding, prepare_embedding
 from cvat_lambda.interactive.image import View, image_size
 from cvat_lambda.interactive.params import require, require_prompt
 from cvat_lambda.interactive.prompt import prompt
 
 
 def interact(call: Call) -> dict[str, Any]:
-    """Return ``{"mask", "points"?, "bounds"?, "blob"?}`` in coordinates of the whole frame."""
+    """Return ``{"mask", "points"?, "bounds"?, "blob"?}`` in coordinates of the whole frame.
+
+    A call that wants the embedding only prepares later clicks; it returns ``{"prepared"}``.
+    """
     params, spec = call.params, call.spec
+    if params.want == "embedding":
+        require(spec, params, "frame")
+        assert params.frame is not None
+        can_be_kept = spec.embedding and not spec.is_native
+        return {"prepared": can_be_kept and prepare_embedding(call, params.frame)}
     require(spec, params, "frame", "pos_points", "neg_points")
     assert params.frame is not None
     answer_format = AnswerFormat.choose(spec, params)

@@ -41,7 +41,7 @@ class CallParams:
     pos_points: tuple[Point, ...] | None = None
     neg_points: tuple[Point, ...] | None = None
     obj_bbox: tuple[Point, ...] | None = None  # (): no box; else two corners
-    want: Literal["mask", "blob"] | None = None  # None: `answer_format.choose` decides
+    want: Literal["mask", "blob", "embedding"] | None = None  # None: `AnswerFormat.choose` decides
     from_browser: bool = False  # the caller is a web page
     # tracker
     shapes: tuple[TrackerShape | None, ...] | None = None

@@ -55,9 +55,10 @@ class OnlineFunctionCallRequestSerializer(MaskOptionSerializer):
         required=False, max_length=2, help_text="Interactor: two corners, or [] for no box"
     )
     want = fields.ChoiceField(
-        choices=("mask", "blob"),
+        choices=("mask", "blob", "embedding"),
         required=False,
-        help_text="Interactor: only the mask, or only the embedding that a browser decodes",
+        help_text="Interactor: only the mask, or only the embedding that a browser decodes."
+        ' "embedding" computes and keeps the embedding for later clicks',
     )
     shapes = fields.ListField(
         child=TrackerShapeSerializer(allow_null=True),

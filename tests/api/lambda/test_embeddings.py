@@ -72,6 +72,44 @@ def test_second_click_on_an_image_sends_the_embedding_without_the_image(
     }
 
 
+def prepare(api: Api, function_id: str, **members: Any) -> Any:
+    return api.call(function_id, want="embedding", **members)
+
+
+def test_embedding_that_was_prepared_serves_the_first_click(
+    api: Api, functions: Functions, task: Task, sam: str
+) -> None:
+    for _ in range(2):
+        answer = prepare(api, sam, task=task.pk, frame=0)
+        assert (answer.status_code, answer.json()) == (200, {"prepared": True})
+    assert click(api, sam, task=task.pk, frame=0).json() == MASK
+    assert asked(functions, sam) == ["image+want", "embedding"]
+
+
+def test_preparing_an_interactor_without_embeddings_invokes_nothing(
+    api: Api, functions: Functions, task: Task, clean_redis: str
+) -> None:
+    plain = functions.add(f"plain-{next(_numbers)}", behave, type="interactor")
+    assert prepare(api, plain, task=task.pk, frame=0).json() == {"prepared": False}
+    assert functions.asked.get(plain, []) == []
+
+
+def test_preparing_where_nothing_can_be_cached_invokes_nothing(
+    api: Api, functions: Functions, task: Task, settings: Settings
+) -> None:
+    settings.CVAT_LAMBDA_EMBEDDING_CACHE_BYTES = 0
+    sam = functions.add(f"sam-{next(_numbers)}", behave, type="interactor", embedding="true")
+    assert prepare(api, sam, task=task.pk, frame=0).json() == {"prepared": False}
+    assert functions.asked.get(sam, []) == []
+
+
+def test_preparing_a_frame_of_a_task_of_another_user_answers_404(
+    api_of: ApiOf, charlie: User, functions: Functions, task: Task, sam: str
+) -> None:
+    assert prepare(api_of(charlie), sam, task=task.pk, frame=0).status_code == 404
+    assert functions.asked.get(sam, []) == []
+
+
 def test_click_of_another_user_on_the_same_image_sends_no_image(
     api: Api, api_of: ApiOf, bob: User, functions: Functions, task: Task, sam: str
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import queue
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ from tests.integration.requests.conftest import make_images, store_function
 from tests.integration.requests.function_server import FunctionServer
 
 Open = Callable[..., Page]
+PATIENCE_S = 180
 LABELS = [{"name": "cup", "type": "any"}, {"name": "spoon", "type": "any"}]
 
 
@@ -186,6 +188,34 @@ def test_clicks_make_a_mask_that_enter_keeps(
     assert bottom - top + 1 == pytest.approx(15, abs=2)
 
 
+def test_embedding_is_computed_before_the_first_click_on_each_frame(
+    open_page: Open, alice: User, task: models.Task, function: FunctionServer, clean_redis: str
+) -> None:
+    """The first click took as long as the image encoder."""
+    asked: queue.Queue[tuple[str, ...]] = queue.Queue()
+
+    def encode_or_decode(payload: dict[str, Any]) -> Any:
+        names = ("image", "embedding", "want", "pos_points")
+        asked.put(tuple(name for name in names if payload.get(name)))
+        if "embedding" in payload:
+            return {"mask": [[1] * 20 for _ in range(20)], "bounds": [190, 90, 209, 109]}
+        data = base64.b64encode(bytes(8)).decode()
+        return {"embedding": {"data": data, "shape": [2], "dtype": "float32"}}
+
+    function.behave = encode_or_decode
+    store_function(function.url, "clicks", kind="interactor", labels=[], embedding="true")
+    page = open_page(alice, f"/tasks/{task.pk}/frames/0")
+    page.keyboard.press("c")
+    for frame in (0, 1):
+        expect(page.locator("#frame-number")).to_have_text(str(frame))
+        assert asked.get(timeout=PATIENCE_S) == ("image", "want")
+        page.mouse.click(*_on_screen(page, (200, 100)))
+        expect(page.locator("#state")).to_contain_text("Mask in")
+        assert asked.get(timeout=PATIENCE_S) == ("embedding", "pos_points")
+        page.keyboard.press("ArrowRight")
+    assert asked.empty()
+
+
 @pytest.fixture
 def follower(function: FunctionServer, transactional_db: None) -> None:
     """A tracker that moves its box by two pixels a frame, and loses it on frame 4."""
@@ -299,6 +329,25 @@ def test_annotations_are_exported_and_imported_on_the_page_of_the_task(
         page.get_by_role("button", name="Import").click()
     (shape,) = shapes(task)
     assert (shape.points, shape.source) == ((10, 20, 40, 60), "file")
+
+
+def test_job_is_exported_on_the_page_of_its_task(
+    open_page: Open, alice: User, tmp_path: Path
+) -> None:
+    made = create_task(
+        alice, "Two jobs", LABELS, make_images(tmp_path / "images", 4), segment_size=2
+    )
+    job = models.Job.objects.filter(segment__task=made).order_by("pk")[1]
+    page = open_page(alice, f"/tasks/{made.pk}")
+    page.get_by_text("Export and import").click()
+    export = page.locator("#export")
+    export.get_by_label("What").select_option(f"job #{job.pk}: frames 2 to 3")
+    with page.expect_download() as download:
+        export.get_by_role("button", name="Export").click()
+    assert download.value.suggested_filename == f"job_{job.pk}_coco_1_0.zip"
+    with zipfile.ZipFile(download.value.path()) as archive:
+        document = json.loads(archive.read("annotations/instances_default.json"))
+    assert [image["file_name"] for image in document["images"]] == ["00002.png", "00003.png"]
 
 
 def test_two_people_edit_the_same_frame(

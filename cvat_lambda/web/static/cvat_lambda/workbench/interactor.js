@@ -3,14 +3,31 @@ import { call } from "../api.js";
 import { drawShape, svg } from "../drawing.js";
 import { maskPoints } from "../geometry.js";
 
+const SETTLED_MS = 200; // a frame that is shown for less is not prepared
+
 export class Interactor {
-  constructor(view, store, { functionId, label, keepAs, say, fail, ready }) {
-    Object.assign(this, { view, store, functionId, label, keepAs, say, fail, ready });
+  constructor(view, store, { functionId, keepsEmbedding, label, keepAs, say, fail, ready }) {
+    Object.assign(this, { view, store, functionId, keepsEmbedding, label, keepAs, say, fail, ready });
     this.reset();
+  }
+
+  // Lets the server compute the embedding of the frame while the person aims: the first click then
+  // takes as long as the others. A failure is shown by the click, which computes it again.
+  prepare() {
+    clearTimeout(this.settling);
+    if (!this.keepsEmbedding()) return;
+    this.settling = setTimeout(() => {
+      call("POST", this.url(), { job: this.store.job, frame: this.store.frame, want: "embedding" }).catch(() => undefined);
+    }, SETTLED_MS);
+  }
+
+  url() {
+    return `/api/lambda/functions/${this.functionId()}`;
   }
 
   reset() {
     this.controller?.abort();
+    clearTimeout(this.settling);
     [this.positive, this.negative, this.box, this.answer, this.from] = [[], [], null, null, null];
     this.view.draft();
     this.ready(false);
@@ -53,13 +70,14 @@ export class Interactor {
   }
 
   async request() {
+    clearTimeout(this.settling); // the click computes the embedding
     this.controller?.abort();
     this.controller = new AbortController();
     const { signal } = this.controller;
     this.say("The function works …", true);
     const started = performance.now();
     try {
-      const answer = await call("POST", `/api/lambda/functions/${this.functionId()}`, {
+      const answer = await call("POST", this.url(), {
         job: this.store.job, frame: this.store.frame, pos_points: this.positive, neg_points: this.negative, want: "mask",
         ...(this.box ? { obj_bbox: this.box.map((corner) => corner.map(Math.round)) } : {}),
       }, { signal });

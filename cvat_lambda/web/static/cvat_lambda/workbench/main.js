@@ -65,6 +65,7 @@ const show = (frame) => {
   store.load(frame);
   if (track !== null) select(store.items.find((item) => item.kind === "track" && item.id === track) ?? null);
   if (frame.problem) fail({ message: frame.problem });
+  else if (tool === "click") tools.click.prepare();
 };
 
 let opening = 0;
@@ -106,7 +107,7 @@ const shared = { label, say, fail, ready, select };
 const tools = {
   select: new Select(view, store, { selected: () => selected, select, fail }),
   box: new BoxTool(view, store, shared),
-  click: new Interactor(view, store, { ...shared, functionId: () => element("interactor").value, keepAs: () => element("keep-as").value }),
+  click: new Interactor(view, store, { ...shared, functionId: () => element("interactor").value, keepsEmbedding: () => data.tools.find(({ id }) => id === element("interactor").value)?.embedding, keepAs: () => element("keep-as").value }),
   track: new Tracker(view, store, { ...shared, functionId: () => element("tracker").value, length: () => Number(element("track-length").value), lastFrame: () => data.task.size - 1, showFrame, open }),
 };
 
@@ -119,6 +120,7 @@ const choose = (name) => {
   if (name !== "select") selected = null;
   const hints = { select: "", box: "Drag a box.", click: "Click the object, or drag a box around it.", track: "Drag a box around the object." };
   say(hints[name]);
+  if (name === "click") tools.click.prepare();
   render();
 };
 
@@ -190,6 +192,7 @@ for (const [name, kind] of [["click", "interactor"], ["track", "tracker"]]) {
   if (button.disabled) button.title = `No ${kind} is ready. See the page “Functions”.`;
 }
 for (const button of document.querySelectorAll("button[data-tool]")) button.addEventListener("click", () => choose(button.dataset.tool));
+element("interactor").addEventListener("change", () => choose("click"));
 element("keep").addEventListener("click", () => tools[tool].keep());
 element("drop").addEventListener("click", () => tools[tool].reset());
 element("undo").addEventListener("click", () => attempt(() => store.undo()));
