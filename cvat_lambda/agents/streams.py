@@ -12,13 +12,19 @@ import time
 from collections.abc import AsyncIterator
 from typing import Final
 
-from django.db import DatabaseError, connection
+import django
+from asgiref.sync import SyncToAsync, sync_to_async
+from django.db import DatabaseError, connection, connections
 
 from cvat_lambda.agents import presence, queue
 from cvat_lambda.agents.wakeups import Wakeups, get_wakeups
 
 KEEP_ALIVE_S: Final = 20.0  # proxies end connections without traffic, the soonest after 30 s
 MAX_AGE_S: Final = 900.0
+# Django before 5.0 does not notice under ASGI that a client has left. There a stream ends sooner,
+# and it is no sign of life: agents poll whenever a stream ends, and these polls are.
+BLIND_MAX_AGE_S: Final = 60.0
+_IS_BLIND: Final = django.VERSION < (5, 0)
 RECONNECT_S: Final = 1.0
 PRESENCE_S: Final = 30.0  # between two signs of life of the functions with open streams
 _CONNECT_S: Final = 2.0  # the longest wait for this process' subscription
@@ -55,7 +61,8 @@ def missed(native_pk: int) -> list[str]:
 class Timer:
     """Says when a stream sends a keep-alive line and when it ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_age_s: float = MAX_AGE_S) -> None:
+        self._max_age_s = max_age_s
         self._opened_at = self._sent_at = time.monotonic()
 
     def sent(self) -> None:
@@ -68,17 +75,19 @@ class Timer:
 
     def is_over(self, now: float) -> bool:
         """Return whether the stream ends."""
-        return now - self._opened_at >= MAX_AGE_S
+        return now - self._opened_at >= self._max_age_s
 
 
 class LoopStream:
     """A stream of an ASGI server: the thread of the wake-ups fills the queue of a coroutine."""
 
+    is_sign_of_life = not _IS_BLIND
+
     def __init__(self, native_pk: int, loop: asyncio.AbstractEventLoop) -> None:
         self.native_pk = native_pk
         self.lines: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._loop = loop
-        self._timer = Timer()
+        self._timer = Timer(BLIND_MAX_AGE_S if _IS_BLIND else MAX_AGE_S)
         self._ended = False
 
     def notify(self, category: str) -> None:
@@ -113,7 +122,9 @@ async def events(native_pk: int) -> AsyncIterator[bytes]:
     wakeups.add(stream)
     try:
         yield opening()
-        for category in await asyncio.to_thread(_missed, native_pk):
+        categories = await sync_to_async(missed)(native_pk)
+        await _release_thread()
+        for category in categories:
             yield event(category)
         while (line := await stream.lines.get()) is not None:
             yield line
@@ -121,11 +132,23 @@ async def events(native_pk: int) -> AsyncIterator[bytes]:
         wakeups.discard(stream)
 
 
-def _missed(native_pk: int) -> list[str]:
-    try:
-        return missed(native_pk)
-    finally:
-        connection.close()
+async def polling(seconds: float) -> AsyncIterator[bytes]:
+    """Yield a short answer that says when to connect again."""
+    yield retry_line(seconds)
+
+
+async def _release_thread() -> None:
+    """End the thread of this HTTP request, and close its connections to the database.
+
+    Django serves each request of an ASGI server in a thread of its own, and keeps this thread until
+    the response has ended. What runs in the context later gets a new thread.
+    """
+    await sync_to_async(connections.close_all)()
+    context = SyncToAsync.thread_sensitive_context.get(None)
+    if context is not None:
+        executor = SyncToAsync.context_to_thread_executor.pop(context, None)
+        if executor is not None:
+            executor.shutdown(wait=False)
 
 
 class _PresenceOfWatched:

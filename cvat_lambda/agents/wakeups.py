@@ -31,6 +31,7 @@ class EventStream(Protocol):
     """An open event stream. The methods return at once and may be called from any thread."""
 
     native_pk: int
+    is_sign_of_life: bool  # it is open only as long as its agent is connected
 
     def notify(self, category: str) -> None:
         """Send the event that an entry of this category waits."""
@@ -120,7 +121,7 @@ class Wakeups:
                     del self._streams[stream.native_pk]
 
     def each_round(self, call: Callable[[set[int]], None]) -> None:
-        """Call a function every second with the native functions that have open streams."""
+        """Call a function every second with the native functions whose agents are connected."""
         self._rounds.append(call)
 
     def wait_until_connected(self, timeout_s: float) -> bool:
@@ -200,7 +201,11 @@ class Wakeups:
             if not stream.tick(now):
                 self.discard(stream)
         with self._lock:
-            watched = set(self._streams)
+            watched = {
+                native_pk
+                for native_pk, streams in self._streams.items()
+                if any(stream.is_sign_of_life for stream in streams)
+            }
         for call in self._rounds:
             try:
                 call(watched)

@@ -11,6 +11,7 @@ Each process has one subscription for all of its streams (`cvat_lambda.agents.wa
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterable, Iterable
 from typing import Any, Final
 
 from django.http import StreamingHttpResponse
@@ -34,18 +35,17 @@ def stream_events(request: HttpRequest, native_pk: int) -> HttpResponseBase:
     """Return the response that streams the events of a function's queue."""
     django_request: Any = request._request
     opened = django_request.META.get(STREAMS)
-    if not streams.is_possible():
-        opened = None
-    elif opened is not None:
+    is_possible = streams.is_possible()
+    if hasattr(django_request, "scope"):
+        if is_possible:
+            return _response(streams.events(native_pk))
+        return _response(streams.polling(settings.AGENT_POLL_S))
+    if is_possible and opened is not None:
         opened.native_pk = native_pk
-        return _response(streams.opening())
-    elif hasattr(django_request, "scope"):
-        return StreamingHttpResponse(
-            streams.events(native_pk), content_type=CONTENT_TYPE, headers=_HEADERS
-        )
-    return _response(streams.retry_line(settings.AGENT_POLL_S))
+        return _response([streams.opening()])
+    return _response([streams.retry_line(settings.AGENT_POLL_S)])
 
 
-def _response(content: bytes) -> StreamingHttpResponse:
+def _response(content: Iterable[bytes] | AsyncIterable[bytes]) -> StreamingHttpResponse:
     # Streaming, so that no middleware adds a length.
-    return StreamingHttpResponse([content], content_type=CONTENT_TYPE, headers=_HEADERS)
+    return StreamingHttpResponse(content, content_type=CONTENT_TYPE, headers=_HEADERS)

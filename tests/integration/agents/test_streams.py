@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import threading
 from collections.abc import Callable
 from typing import Any
 
+import django
 from asgiref.sync import sync_to_async
 from asgiref.testing import ApplicationCommunicator
 from django.core.asgi import get_asgi_application
@@ -14,6 +17,8 @@ from pytest_django import Settings
 
 from cvat_lambda.agents import queue
 from cvat_lambda.agents.models import Category
+from cvat_lambda.agents.wakeups import get_wakeups
+from tests.waiting import wait_for
 
 from .scripted import ScriptedAgent
 
@@ -73,6 +78,49 @@ def test_entry_that_waits_already_is_told_when_a_stream_is_opened(agent: Scripte
         return received
 
     assert b'"batch"' in asyncio.run(follow())[1]
+
+
+def test_idle_asgi_streams_keep_no_thread(agent: ScriptedAgent) -> None:
+    """Django keeps the thread of an ASGI request until the end of its response."""
+
+    async def follow() -> None:
+        streams = [await opened(agent)]
+        await body(streams[0])
+        await_threads = functools.partial(
+            wait_for, "the end of the threads of streams", threading.active_count
+        )
+        idle = threading.active_count()  # with the thread of the first stream, or without
+        for _ in range(10):
+            streams.append(await opened(agent))
+            await body(streams[-1])
+        try:
+            await asyncio.to_thread(await_threads, lambda count: count <= idle + 1)  # its own
+        finally:
+            await in_thread(agent.client.delete, f"/api/functions/{agent.native_pk}")
+            for stream in streams:
+                await closed(stream)
+
+    asyncio.run(follow())
+
+
+def test_open_asgi_stream_counts_as_agent_only_where_django_notices_that_it_left(
+    agent: ScriptedAgent,
+) -> None:
+    """Otherwise a function whose only agent was killed would stay ready."""
+    rounds: list[set[int]] = []
+
+    async def follow() -> None:
+        stream = await opened(agent)
+        await body(stream)
+        get_wakeups().each_round(rounds.append)
+        try:
+            await asyncio.to_thread(wait_for, "two rounds", lambda: len(rounds), (2).__le__)
+        finally:
+            await in_thread(agent.client.delete, f"/api/functions/{agent.native_pk}")
+            await closed(stream)
+
+    asyncio.run(follow())
+    assert (agent.native_pk in rounds[1]) is (django.VERSION >= (5, 0))
 
 
 def enqueue(native_pk: int, category: Category) -> None:
