@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
@@ -25,6 +26,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 IMAGES = REPOSITORY / "cvat_lambda" / "server" / "photographs"
 
 ClientFor = Callable[[User | None], Client]
+_media_numbers = itertools.count()
 
 # A slow machine must not fail a test: no deadline, and no check for slow generation.
 examples.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -69,10 +71,11 @@ def pytest_terminal_summary(
 
 
 @pytest.fixture(autouse=True)
-def media_root(settings: Settings, tmp_path: Path) -> Path:
-    """Give each test its own media folder."""
-    settings.MEDIA_ROOT = tmp_path / "media"
-    return tmp_path / "media"
+def media_root(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give each test its own media folder, which exists as soon as a test writes to it."""
+    folder = tmp_path_factory.getbasetemp() / "media" / str(next(_media_numbers))
+    settings.MEDIA_ROOT = folder
+    return folder
 
 
 @pytest.fixture(autouse=True)

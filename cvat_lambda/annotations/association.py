@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 # Standard deviations as parts of the box's height, from Deep SORT.
 _POSITION, _VELOCITY = 1 / 20, 1 / 160
@@ -211,6 +210,9 @@ def _assign(
 def _pairs(
     similarity: NDArray[np.float64], same: NDArray[np.bool_], least: float
 ) -> list[tuple[int, int]]:
+    # The import takes as long as those of all of Django, and most processes assign nothing.
+    from scipy.optimize import linear_sum_assignment
+
     similarity[~same | (similarity < least)] = 0.0
     rows, columns = linear_sum_assignment(-similarity)
     pairs = zip(rows.tolist(), columns.tolist(), strict=True)

@@ -21,7 +21,8 @@ class LinkedWorker(Worker):
 
     def work(self, *args: Any, **options: Any) -> bool:
         """Import the modules of a request before the fork, so that work horses start quickly."""
-        import_module("cvat_lambda.requests.rq_tasks")
+        for name in ("cvat_lambda.requests.rq_tasks", "scipy.optimize"):
+            import_module(name)
         get_engine()
         return bool(super().work(*args, **options))
 

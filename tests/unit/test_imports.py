@@ -216,6 +216,12 @@ def test_runtime_imports_no_package_that_cvat_pins() -> None:
     assert used & modules == set()
 
 
+def test_no_module_imports_scipy_when_it_is_loaded() -> None:
+    """SciPy would double the time in which a server, a worker or a command starts."""
+    statement = re.compile(r"^(import|from) scipy\b", re.MULTILINE)  # not inside a function
+    assert [dotted(path) for path in MODULES if statement.search(path.read_text())] == []
+
+
 def test_every_module_belongs_to_a_room() -> None:
     places = {dotted(path) for path in MODULES} - {""}
     assert {place for place in places if room_of(place) is None} == set()

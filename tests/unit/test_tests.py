@@ -69,8 +69,9 @@ def private_members(source: Source) -> list[str]:
     """Return private names that are used outside their own object or module."""
     found = []
     for node in source.nodes:
-        if isinstance(node, ast.Attribute) and ast.unparse(node.value) not in ("self", "cls"):
-            found.append(node.attr)
+        if isinstance(node, ast.Attribute):
+            if not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")):
+                found.append(node.attr)
         elif isinstance(node, ast.ImportFrom):
             found += [alias.name for alias in node.names]
     return [name for name in found if re.match("_[^_]", name) and name not in OF_OTHER_PACKAGES]
@@ -86,7 +87,9 @@ def patched_members(source: Source) -> list[str]:
     }
     found = []
     for node in source.nodes:
-        if not isinstance(node, ast.Call):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        if node.func.attr not in ("setattr", "patch", "object"):
             continue
         if re.search(r"\.setattr$|\bmock\.patch$|\.patch\.object$", ast.unparse(node.func)):
             target, *rest = (ast.unparse(argument).strip("'") for argument in node.args)

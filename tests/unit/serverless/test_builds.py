@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -71,29 +72,10 @@ class Imports:
         if (path, name) in self._seen:
             return
         self._seen.add((path, name))
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        definitions = {
-            node.name: node
-            for node in tree.body
-            if isinstance(node, (ast.FunctionDef, ast.ClassDef))
-        }
-        parts = [node for node in tree.body if node not in definitions.values()]
-        parts += [definitions[used] for used in _closure(definitions, name)]
-        nodes = [
-            node for part in (tree.body if name is None else parts) for node in _at_run_time(part)
-        ]
-        used = {node.id for node in nodes if isinstance(node, ast.Name)}
-        for node in nodes:
-            if isinstance(node, ast.Import):
-                for alias in node.names:
-                    self._add(alias.name, None)
-            elif isinstance(node, ast.ImportFrom):
-                names = {alias.name for alias in node.names if (alias.asname or alias.name) in used}
-                self._add(node.module or "", names)
-            elif _is_late_import(node):
-                self._add(node.args[0].value, None)
+        for module, names in _imports_of(path.resolve(), name):
+            self._add(module, names)
 
-    def _add(self, module: str, names: set[str] | None) -> None:
+    def _add(self, module: str, names: frozenset[str] | None) -> None:
         """Add an imported module: the imports of the used names, or all imports for None."""
         path = self._folder.joinpath(*module.split("."))
         if path.is_dir():  # a package: its modules are imported by name
@@ -106,6 +88,32 @@ class Imports:
                 self._take(path.with_suffix(".py"), part)
         elif module.split(".")[0] not in sys.stdlib_module_names:
             self.found.add(module.split(".")[0])
+
+
+@cache
+def _imports_of(path: Path, name: str | None) -> list[tuple[str, frozenset[str] | None]]:
+    """Return each imported module with the names that are used of it, or None for the module.
+
+    A name limits this to a definition of the file; the empty name, to what runs at its import.
+    """
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    definitions = {
+        node.name: node for node in body if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+    }
+    parts = [node for node in body if node not in definitions.values()]
+    parts += [definitions[used] for used in _closure(definitions, name)]
+    nodes = [node for part in (body if name is None else parts) for node in _at_run_time(part)]
+    used = {node.id for node in nodes if isinstance(node, ast.Name)}
+    found: list[tuple[str, frozenset[str] | None]] = []
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found += [(alias.name, None) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = (alias.name for alias in node.names if (alias.asname or alias.name) in used)
+            found.append((node.module or "", frozenset(names)))
+        elif _is_late_import(node):
+            found.append((node.args[0].value, None))
+    return found
 
 
 def _closure(definitions: dict[str, Any], name: str | None) -> set[str]:
