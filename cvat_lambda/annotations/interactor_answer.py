@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import string
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from cvat_lambda.annotations import mask_text, rle
 from cvat_lambda.annotations.clipping import clip_polygon
-from cvat_lambda.annotations.errors import AnswerError
+from cvat_lambda.annotations.errors import AnswerError, ShapeError
 from cvat_lambda.annotations.mask_text import MaskText
 from cvat_lambda.annotations.placement import WHOLE_FRAME, Placement
 from cvat_lambda.annotations.reading import kind, read_list, read_object, show
@@ -28,7 +30,8 @@ def check_interactor_answer(
 
     ``{"mask": rows of two-valued whole numbers, "points"?: [[x, y], ...], "bounds"?: [left, top,
     right, bottom] inclusive, "blob"?: base64}``; a function that leaves the decoding to the
-    browser sends ``blob`` and no mask. A mask that was read as a `MaskText` stays one.
+    browser sends ``blob`` and no mask. A mask that was read as a `MaskText` stays one, and ``rle``,
+    a mask of run lengths (see `annotations.rle`), becomes one.
     ``image_size`` is the (width, height) of the whole frame, and the unscaled ``placement`` says
     which part of it the function saw. Bounds and points are moved to the whole frame and cut to
     it. A mask of a part gets the bounds of that part. Raise AnswerError.
@@ -36,14 +39,16 @@ def check_interactor_answer(
     given = read_object(answer)
     is_part = placement.size is not None and placement.size != image_size
     checked: dict[str, Any] = {}
-    mask = given.get("mask")
+    mask, raw_bounds = given.get("mask"), given.get("bounds")
+    if mask is None and given.get("rle") is not None:
+        mask, raw_bounds = _read_runs(given["rle"], placement.image_size(image_size))
     if mask is not None:
         if isinstance(mask, MaskText):
             size, is_empty = mask.size, mask.is_empty
         else:
             mask, is_empty = _check_rows(mask)
             size = (len(mask[0]), len(mask))
-        bounds = _place_mask(given.get("bounds"), size, image_size, placement)
+        bounds = _place_mask(raw_bounds, size, image_size, placement)
         checked["mask"] = mask
         if bounds is not None:
             checked["bounds"] = bounds
@@ -59,6 +64,16 @@ def check_interactor_answer(
     if "mask" not in checked and "blob" not in checked:
         raise AnswerError("an interactor must answer a mask (or a blob)", field="mask")
     return checked
+
+
+def _read_runs(raw: object, image_size: Size | None) -> tuple[MaskText, list[int]]:
+    """Return the mask of run lengths, and its bounds."""
+    try:
+        bitmap, left, top = rle.decode(read_list(raw, field="rle"), image_size=image_size)
+    except ShapeError as exc:
+        raise AnswerError(exc.message, field="rle") from exc
+    height, width = bitmap.shape
+    return mask_text.of_bitmap(bitmap), [left, top, left + width - 1, top + height - 1]
 
 
 def _check_rows(raw: object) -> tuple[list[list[int]], bool]:
@@ -193,6 +208,8 @@ def _check_vertices(
 
 def _check_blob(raw: object, *, of_a_part: bool) -> str:
     """Return base64, which the browser decodes for the whole image."""
+    if isinstance(raw, bytes) and raw:  # of a binary answer
+        raw = base64.b64encode(raw).decode()
     if not isinstance(raw, str):
         raise AnswerError(f"expected text, not {kind(raw)}", field="blob")
     if of_a_part:

@@ -15,6 +15,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from cvat_lambda.annotations.placement import Bitmap
+
 _KEY: Final = b'"mask"'
 _BEGIN: Final = re.compile(rb"\s*:\s*(?=\[\[)")
 _STAND_IN: Final = b'"the mask"'
@@ -78,6 +80,17 @@ def read(text: bytes) -> MaskText | None:
     if digits[:1] != b"[" or np.any(differ & wrong):
         return None
     return MaskText(text=text, width=width, height=len(rows), is_empty=not differ.any())
+
+
+def of_bitmap(bitmap: Bitmap) -> MaskText:
+    """Return a bitmap as rows of 0 and 255."""
+    height, width = bitmap.shape
+    rows = np.full((height, 2 * width + 2), ord(","), dtype=np.uint8)
+    rows[:, 0], rows[:, -2] = ord("["), ord("]")
+    rows[:, 1:-2:2] = np.where(bitmap, ord("2"), ord("0"))
+    text = b"[" + rows.tobytes()[:-1] + b"]"
+    is_empty = not bitmap.any()
+    return MaskText(text=text.replace(b"2", b"255"), width=width, height=height, is_empty=is_empty)
 
 
 def _without_spaces(text: bytes) -> bytes:

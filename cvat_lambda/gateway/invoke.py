@@ -17,6 +17,7 @@ from cvat_lambda.gateway.cancel import CancelToken
 from cvat_lambda.gateway.endpoint import endpoint_route
 from cvat_lambda.gateway.gateway import get_gateway
 from cvat_lambda.gateway.http import Answer, ConnectFailed, TransportError
+from cvat_lambda.gateway.payload import content_type
 from cvat_lambda.gateway.responses import AddressMissing, read_answer, too_large, translate
 from cvat_lambda.gateway.routes import Route
 from cvat_lambda.observability.context import request_context
@@ -154,8 +155,7 @@ def _post(
     cancel: CancelToken | None,
 ) -> Answer:
     headers = {
-        # With a charset, the Python wrapper would pass bytes to the handler instead of JSON.
-        "Content-Type": "application/json",
+        "Content-Type": content_type(body),
         "X-Nuclio-Target": spec.id,
         "X-Request-Id": request_id,
         **dict(route.headers),

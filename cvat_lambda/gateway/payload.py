@@ -1,30 +1,46 @@
-"""Encode the bodies of invocations: JSON with images in base64.
+"""Encode the bodies of invocations: JSON with images in base64, or a binary body.
 
-The body is joined from bytes. A JSON encoder would copy and scan the base64 of an image, some
+The JSON is joined from bytes. A JSON encoder would copy and scan the base64 of an image, some
 100 KB, four times more.
+
+A binary body is for functions that announce ``binary: "true"``. It holds four bytes with the
+length of the JSON text (unsigned, big-endian), the JSON text, and then raw bytes. Where JSON would
+hold base64, it holds ``{"$bytes": [offset, size]}``; the offset is counted from the end of the
+text. Such a function may answer in this form as well (docs/binary-bodies.md).
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 JSON: TypeAlias = Any  # a value that `json.dumps` takes
 Images: TypeAlias = Mapping[str, "bytes | Sequence[bytes]"]
 
+BINARY_TYPE: Final = "application/x-cvat-lambda"  # content type of a binary body
+# With a charset, Nuclio's Python wrapper would pass bytes to the handler instead of JSON.
+_JSON_TYPE: Final = "application/json"
+_LENGTH: Final = struct.Struct("!I")
+_REFERENCE: Final = "$bytes"
 
-def encode_payload(fields: Mapping[str, JSON], images: Images | None = None) -> bytes:
+
+def encode_payload(
+    fields: Mapping[str, JSON], images: Images | None = None, *, binary: bool = False
+) -> bytes:
     """Encode a call's fields and its images (``{"image": data}``, ``{"images": [data, ...]}``).
 
-    Images become base64 text. Raise ValueError if a field is NaN or infinite, or if a key is used
-    twice.
+    Images become base64 text, or raw bytes in a ``binary`` body; there, fields may hold bytes too.
+    Raise ValueError if a field is NaN or infinite, or if a key is used twice.
     """
     images = images or {}
     twice = fields.keys() & images.keys()
     if twice:
         raise ValueError(f"{sorted(twice)[0]!r} is given as a field and as an image")
+    if binary:
+        return _encode_binary({**fields, **images})
     parts: list[bytes] = [b"{"]
     for key, value in images.items():
         parts += (json.dumps(key).encode(), b":")
@@ -43,6 +59,48 @@ def encode_payload(fields: Mapping[str, JSON], images: Images | None = None) -> 
     else:
         parts.append(text[1:])
     return b"".join(parts)
+
+
+def content_type(body: bytes) -> str:
+    """Return the content type of a body of `encode_payload`."""
+    # The length of a binary body cannot begin with this byte: its text would have 2 GB.
+    return _JSON_TYPE if body.startswith(b"{") else BINARY_TYPE
+
+
+def decode_binary(body: bytes, **options: Any) -> Any:
+    """Return the JSON value of a binary body, with bytes in place of references.
+
+    ``options`` are those of ``json.loads``. Raise ValueError if the body is damaged.
+    """
+    start = _LENGTH.size + int.from_bytes(body[: _LENGTH.size], "big")
+    if len(body) < start:
+        raise ValueError("a binary body is shorter than its JSON text")
+
+    def resolve(value: dict[str, Any]) -> Any:
+        if value.keys() != {_REFERENCE}:
+            return value
+        match value[_REFERENCE]:
+            case [int(offset), int(size)] if 0 <= offset <= offset + size <= len(body) - start:
+                return body[start + offset : start + offset + size]
+        raise ValueError(f"{_REFERENCE} is not [offset, size] of bytes in the body")
+
+    return json.loads(body[_LENGTH.size : start], object_hook=resolve, **options)
+
+
+def _encode_binary(value: JSON) -> bytes:
+    parts: list[bytes] = []
+    offset = 0
+
+    def refer(data: object) -> dict[str, list[int]]:
+        nonlocal offset
+        if not isinstance(data, bytes):
+            raise TypeError(f"a body cannot hold {type(data).__name__}")
+        parts.append(data)
+        offset += len(data)
+        return {_REFERENCE: [offset - len(data), len(data)]}
+
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"), default=refer).encode()
+    return b"".join((_LENGTH.pack(len(text)), text, *parts))
 
 
 def _image(data: bytes) -> tuple[bytes, bytes, bytes]:

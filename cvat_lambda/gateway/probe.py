@@ -50,7 +50,7 @@ def probe(spec: FunctionSpec) -> ProbeResult:
             " call it for a frame"
         )
     fields, images, read = _KINDS[spec.kind]
-    body = encode_payload(fields(spec), images())
+    body = encode_payload(fields(spec), images(), binary=spec.binary)
     started = time.monotonic()
     answer = invoke(spec, body, request_id=f"probe-{uuid.uuid4().hex[:12]}")
     duration_s = time.monotonic() - started

@@ -40,6 +40,7 @@ from cvat_lambda.gateway.http import (
     ConnectionLost,
     TransportError,
 )
+from cvat_lambda.gateway.payload import BINARY_TYPE, decode_binary
 
 logger = logging.getLogger(__name__)
 
@@ -124,8 +125,7 @@ def read_answer(spec: FunctionSpec, answer: Answer, *, sent_bytes: int, platform
     ``platform``: the answer came through the dashboard, which may answer for itself.
     """
     if answer.status == 200 and answer.body:
-        parse = mask_text.parse if spec.kind is Kind.INTERACTOR else json.loads
-        return parse_answer(spec.id, answer.body, parse=parse)
+        return parse_answer(spec.id, answer.body, parse=_parser(spec, answer))
     facts = facts_of(spec, answer, sent_bytes=sent_bytes, platform=platform)
     rule = next(rule for rule in ERROR_RULES if rule.fits(facts))
     error = rule.make(facts)
@@ -138,6 +138,12 @@ def read_answer(spec: FunctionSpec, answer: Answer, *, sent_bytes: int, platform
         extra={"action": "function_error", "function": spec.id, "code": error.code},
     )
     raise error
+
+
+def _parser(spec: FunctionSpec, answer: Answer) -> Callable[..., Any]:
+    if spec.binary and answer.headers.get("content-type", "").startswith(BINARY_TYPE):
+        return decode_binary
+    return mask_text.parse if spec.kind is Kind.INTERACTOR else json.loads
 
 
 def parse_answer(function: str, body: bytes, *, parse: Callable[..., Any] = json.loads) -> Any:

@@ -48,7 +48,8 @@ def _send_image(call: Call, number: int, mapping: Mapping) -> Converted:
     fields = params.prompts.fields(number, sent.placement)
     if params.threshold is not None:
         fields["threshold"] = params.threshold
-    answer = call.invoke(encode_payload(fields, {"image": sent.data})).answer
+    body = encode_payload(fields, {"image": sent.data}, binary=call.spec.binary)
+    answer = call.invoke(body).answer
     with call.checking(number):
         return convert_detections(
             answer,

@@ -2,9 +2,9 @@
 
 A function whose metadata say ``embedding: true`` accepts ``want: "embedding"``. It then adds
 ``embedding`` to its answer, an object with base64 ``data``, ``shape`` and ``dtype``. With that
-object it needs no image. When two people click the same image at once, the function computes the
-embedding once. A caller that wants the ``blob`` (see `answer_format`) gets the ``data`` of the
-embedding, so a function sends it once.
+object it needs no image. In a binary answer ``data`` is bytes. When two people click the same image
+at once, the function computes the embedding once. A caller that wants the ``blob`` (see
+`answer_format`) gets the ``data`` of the embedding, so a function sends it once.
 
 An embedding is kept with the revision of the function that made it. An answer to an embedding of
 another revision is discarded, and the function gets the image: another revision could decode it to
@@ -13,10 +13,12 @@ a wrong mask.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import logging
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,24 +46,55 @@ class StoredEmbedding:
 
     image_size: tuple[int, int]  # size of the whole frame, so that a click need not read it
     revision: str  # of the function that made it; "": not known
-    text: bytes | memoryview  # megabytes of JSON: a view, not a copy, of what the store returned
+    content: bytes | memoryview  # megabytes: a view, not a copy, of what the store returned
+    # Of an embedding of a binary answer: its members beside ``data``, and `content` is the data.
+    # None: `content` is the whole embedding as JSON text.
+    members: Mapping[str, Any] | None = None
 
     def pack(self) -> bytes:
-        """Return one byte string: a JSON array with size and revision, a line break, the text."""
-        head = json.dumps([*self.image_size, self.revision], separators=(",", ":"))
-        return b"".join((head.encode(), b"\n", self.text))
+        """Return one byte string: a JSON array of what is small, a line break, the content."""
+        small = [*self.image_size, self.revision, self.members]
+        head = json.dumps(small, allow_nan=False, separators=(",", ":"))
+        return b"".join((head.encode(), b"\n", self.content))
 
     @classmethod
     def unpack(cls, packed: bytes) -> StoredEmbedding:
         """Return the embedding that `pack` wrote."""
         end = packed.index(b"\n")
-        width, height, revision = json.loads(packed[:end])
-        text = memoryview(packed)[end + 1 :]
-        return cls(image_size=(width, height), revision=revision, text=text)
+        width, height, revision, members = json.loads(packed[:end])
+        content = memoryview(packed)[end + 1 :]
+        return cls(image_size=(width, height), revision=revision, content=content, members=members)
+
+    @classmethod
+    def of(
+        cls, embedding: Mapping[str, Any], *, image_size: tuple[int, int], revision: str
+    ) -> StoredEmbedding:
+        """Return an embedding that `check_embedding` accepts.
+
+        Raise ValueError or RecursionError if its other members cannot be JSON.
+        """
+        members = dict(embedding)
+        data = members.pop("data")
+        if isinstance(data, bytes):
+            json.dumps(members, allow_nan=False)
+            return cls(image_size=image_size, revision=revision, content=data, members=members)
+        text = json.dumps(embedding, allow_nan=False, separators=(",", ":")).encode()
+        return cls(image_size=image_size, revision=revision, content=text)
+
+    def body(self, fields: Mapping[str, Any], *, binary: bool) -> bytes:
+        """Return the body of a call with these fields and the embedding."""
+        if self.members is not None:
+            embedding = {**self.members, "data": bytes(self.content)}
+            return encode_payload({**fields, "embedding": embedding}, binary=binary)
+        # The text is inserted as it is: megabytes are neither parsed nor built again.
+        start = encode_payload(fields)[:-1]
+        return b"".join((start, b',"embedding":', self.content, b"}"))
 
     def blob(self) -> str | None:
         """See `blob_of`."""
-        return blob_of(json.loads(bytes(self.text)))
+        if self.members is not None:
+            return blob_of({**self.members, "data": self.content})
+        return blob_of(json.loads(bytes(self.content)))
 
 
 def answer_with_embedding(call: Call, number: int, answer_format: AnswerFormat) -> tuple[View, Any]:
@@ -104,7 +137,7 @@ def prepare_embedding(call: Call, number: int) -> bool:
 def embedding_key(spec: FunctionSpec, frame_key: str, region: Region | None) -> str:
     """Return the key of an embedding, a hash of all that it depends on."""
     box = "" if region is None else ",".join(map(str, region.box))
-    parts = json.dumps(["2", spec.id, spec.revision, frame_key, box])  # 2: the form of `pack`
+    parts = json.dumps(["3", spec.id, spec.revision, frame_key, box])  # 3: the form of `pack`
     return hashlib.sha256(parts.encode()).hexdigest()
 
 
@@ -129,9 +162,8 @@ def _answer_from(
 
 def _ask_with_embedding(call: Call, stored: StoredEmbedding) -> tuple[View, InvocationResult]:
     view = View.of(stored.image_size, call.params.roi)
-    fields = encode_payload(prompt(call.params, view))
-    # The text is inserted as it is: megabytes are neither parsed nor built again.
-    return view, call.invoke(b"".join((fields[:-1], b',"embedding":', stored.text, b"}")))
+    body = stored.body(prompt(call.params, view), binary=call.spec.binary)
+    return view, call.invoke(body)
 
 
 def _ask_for_embedding(
@@ -165,30 +197,30 @@ def _send_image(call: Call, number: int, *, want: str | None) -> tuple[View, Inv
     if want is not None:
         fields["want"] = want
     images = {"image": view.encode(frame, call.spec).data}
-    return view, call.invoke(encode_payload(fields, images))
+    return view, call.invoke(encode_payload(fields, images, binary=call.spec.binary))
 
 
 def _with_blob(found: Any, blob: str | None) -> Any:
     return {**found, "blob": blob} if blob is not None and isinstance(found, dict) else found
 
 
-def _keep(spec: FunctionSpec, key: str, view: View, embedding: object, revision: str) -> None:
+def _keep(spec: FunctionSpec, key: str, view: View, embedding: Any, revision: str) -> None:
     problem = check_embedding(embedding)
-    text = b""
     if problem is None:
         try:
-            text = json.dumps(embedding, allow_nan=False, separators=(",", ":")).encode()
-        except (ValueError, RecursionError):  # members beside those that were checked
+            packed = StoredEmbedding.of(
+                embedding, image_size=view.image_size, revision=revision
+            ).pack()
+        except (TypeError, ValueError, RecursionError):  # members beside those that were checked
             problem = "it holds a number that is not finite, or is nested too deeply"
-    if problem is None:
-        if len(text) + _PROMPT_BYTES <= spec.max_body_bytes:
-            stored = StoredEmbedding(image_size=view.image_size, revision=revision, text=text)
-            get_caches().embeddings.put(key, stored.pack())
-            return
-        problem = (
-            f"its {len(text)} bytes do not fit into the {spec.max_body_bytes} that the function"
-            " takes: raise maxRequestBodySize in its function.yaml"
-        )
+        else:
+            if len(packed) + _PROMPT_BYTES <= spec.max_body_bytes:
+                get_caches().embeddings.put(key, packed)
+                return
+            problem = (
+                f"its {len(packed)} bytes do not fit into the {spec.max_body_bytes} that the"
+                " function takes: raise maxRequestBodySize in its function.yaml"
+            )
     get_caches().without_embedding.add(_identity(spec))
     logger.warning(
         "the embedding of function '%s' cannot be kept: %s",
@@ -203,21 +235,24 @@ def check_embedding(value: object) -> str | None:
     if not isinstance(value, dict):
         return "it answered none"
     data, shape, dtype = value.get("data"), value.get("shape"), value.get("dtype")
-    if not isinstance(data, str):
+    if not isinstance(data, str | bytes):
         return "'data' is not base64 text"
     if not isinstance(dtype, str) or dtype not in _DTYPE_BYTES:
         return f"'dtype' is not one of {', '.join(_DTYPE_BYTES)}"
     if not isinstance(shape, list) or not all(type(n) is int and n > 0 for n in shape):
         return "'shape' is not a list of positive whole numbers"
     size = math.prod(shape) * _DTYPE_BYTES[dtype]
-    if len(data) != (size + 2) // 3 * 4:
+    if len(data) != (size if isinstance(data, bytes) else (size + 2) // 3 * 4):
         return f"'data' does not hold the {size} bytes that 'shape' and 'dtype' announce"
     return None
 
 
 def blob_of(embedding: Any) -> str | None:
     """Return an embedding as CVAT's page takes it: base64 of float32. None for other types."""
-    return str(embedding["data"]) if embedding["dtype"] == "float32" else None
+    if embedding["dtype"] != "float32":
+        return None
+    data = embedding["data"]
+    return data if isinstance(data, str) else base64.b64encode(data).decode()
 
 
 def _identity(spec: FunctionSpec) -> tuple[str, str]:

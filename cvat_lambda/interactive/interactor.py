@@ -39,7 +39,8 @@ def interact(call: Call) -> dict[str, Any]:
     else:
         frame = call.frame(params.frame)
         view = View.of(image_size(frame), params.roi)
-        body = encode_payload(prompt(params, view), {"image": view.encode(frame, spec).data})
+        images = {"image": view.encode(frame, spec).data}
+        body = encode_payload(prompt(params, view), images, binary=spec.binary)
         answer = call.invoke(body).answer
     with call.checking(params.frame):
         checked = check_interactor_answer(

@@ -27,6 +27,6 @@ def reidentify(call: Call) -> list[int]:
         if getattr(params, name) is not None:
             fields[name] = getattr(params, name)
     images = {"image0": encode_frame(frame0, call.spec), "image1": encode_frame(frame1, call.spec)}
-    answer = call.invoke(encode_payload(fields, images)).answer
+    answer = call.invoke(encode_payload(fields, images, binary=call.spec.binary)).answer
     with call.checking(params.frame1):
         return check_reid_answer(answer, len(boxes0), len(boxes1))

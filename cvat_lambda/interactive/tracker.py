@@ -207,7 +207,7 @@ class Objects:
             return encode_payload(track_step(task_id, frame.number, shapes=shapes, states=states))
         images = [encode_frame(frame, spec) for frame in frames]
         named: Images = {"image": images[0]} if len(images) == 1 else {"images": images}
-        return encode_payload({"shapes": shapes, "states": states}, named)
+        return encode_payload({"shapes": shapes, "states": states}, named, binary=spec.binary)
 
     def _restart(self, error: FunctionStateUnknown, known: Sequence[int]) -> None:
         """Start the objects anew whose states the function does not have any more.

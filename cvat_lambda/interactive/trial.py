@@ -32,7 +32,7 @@ def detect_on_picture(
     labels = with_ids(spec.labels, count(1))
     sent = resize(picture, spec)
     fields = {} if threshold is None else {"threshold": threshold}
-    body = encode_payload(fields, {"image": sent.data})
+    body = encode_payload(fields, {"image": sent.data}, binary=spec.binary)
     answer = invoke_with_retries(spec, body, request_id=f"trial-{uuid.uuid4().hex[:12]}").answer
     try:
         converted = convert_detections(

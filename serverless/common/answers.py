@@ -1,4 +1,7 @@
-"""The answers of a function: JSON with status 200, or a sentence with status 400."""
+"""The answers of a function: JSON with status 200, or a sentence with status 400.
+
+A caller that sent a binary body gets one as the answer (see `common.binary`).
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from common import binary
 from common.errors import BadInput, StateUnknown
-from common.inputs import read_body
+from common.inputs import is_binary, read_body
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,13 +28,21 @@ def answer(context: Context, event: Event, run: Callable[[dict[str, Any]], objec
     raises StateUnknown, the status is 410, and the body names the objects.
     """
     try:
-        result = run(read_body(event))
+        with binary.accepted(is_binary(event)):
+            return _success(context, run(read_body(event)))
     except BadInput as error:
         return respond(context, {"error": str(error)}, status=400)
     except StateUnknown as error:
         gone = {"error": str(error), "code": "state_unknown", "objects": error.objects}
         return respond(context, gone, status=410)
-    return respond(context, result)
+
+
+def _success(context: Context, result: object) -> Any:
+    if not binary.is_accepted():
+        return respond(context, result)
+    return context.Response(
+        body=binary.encode(result), headers={}, content_type=binary.CONTENT_TYPE, status_code=200
+    )
 
 
 def respond(context: Context, payload: object, *, status: int = 200) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from common import binary
 from common.errors import BadInput
 from common.images import max_pixels
 from common.state import pack_array, unpack_array
@@ -30,9 +31,10 @@ class ImageEmbedding:
     def to_json(self, *, version: str, dtype: str = "float32") -> dict[str, Any]:
         """Return the JSON form: little-endian numbers in base64, with image size and version.
 
+        A caller that accepts a binary body gets the numbers as bytes.
         ``version`` identifies the weights. An embedding of other weights would give wrong masks.
         """
-        packed = pack_array(self.values, dtype)
+        packed = pack_array(self.values, dtype, raw=binary.is_accepted())
         return {**packed, "image_size": list(self.image_size), "version": version}
 
     @classmethod

@@ -38,8 +38,9 @@ _UPRIGHT = {
 
 
 def decode_image(encoded: object, *, field: str = "image") -> NDArray[np.uint8]:
-    """Decode the base64 text of an image file to an upright RGB array of shape (height, width, 3).
+    """Decode an image file to an upright RGB array of shape (height, width, 3).
 
+    The file is base64 text, or the bytes of a binary body.
     The EXIF orientation is applied, transparency is dropped, 16-bit grey is scaled to 8 bits.
     Raises BadInput, naming ``field``, when the image is missing, damaged or too large.
     """
@@ -112,7 +113,9 @@ def encode_png(image: NDArray[np.uint8]) -> str:
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _decode_base64(encoded: object, field: str) -> bytes:
+def _decode_base64(encoded: object, field: str) -> bytes | memoryview:
+    if isinstance(encoded, memoryview):  # of a binary body
+        return encoded
     if not isinstance(encoded, str) or not encoded:
         raise BadInput(f"'{field}' is missing; send an image file in base64")
     try:
@@ -121,7 +124,7 @@ def _decode_base64(encoded: object, field: str) -> bytes:
         raise BadInput(f"'{field}' is not base64 text") from error
 
 
-def _decode_file(content: bytes, field: str, limit: int) -> NDArray[np.uint8]:
+def _decode_file(content: bytes | memoryview, field: str, limit: int) -> NDArray[np.uint8]:
     with _without_pillows_limit(), Image.open(io.BytesIO(content), formats=FORMATS) as picture:
         # The size is in the header, so a decompression bomb is refused before it is decoded.
         if picture.width * picture.height > limit:

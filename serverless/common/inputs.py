@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from common import binary
 from common.errors import BadInput
 
 if TYPE_CHECKING:
@@ -17,10 +18,17 @@ if TYPE_CHECKING:
     from common.platform import Event
 
 
+def is_binary(event: Event) -> bool:
+    """Return whether the body of a call is a binary one."""
+    return event.content_type == binary.CONTENT_TYPE
+
+
 def read_body(event: Event) -> dict[str, Any]:
-    """Return the JSON object of a call. Nuclio parses it only for some content types."""
+    """Return the object of a call. Nuclio parses JSON only for some content types."""
     body = event.body
-    if isinstance(body, (bytes, bytearray, str)):
+    if is_binary(event):
+        body = binary.decode(body)
+    elif isinstance(body, (bytes, bytearray, str)):
         try:
             body = json.loads(body)
         except ValueError as error:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from common import binary
 from common.errors import BadInput
 
 if TYPE_CHECKING:
@@ -81,18 +82,19 @@ def cvat_mask(mask: Mask, *, at: Place = (0, 0)) -> list[int] | None:
     return [*part.astype(np.uint8).ravel().tolist(), *_box(part, place, at)]
 
 
-def run_lengths(mask: Mask) -> list[int]:
+def run_lengths(mask: Mask, *, at: Place = (0, 0)) -> list[int] | None:
     """Return a mask as CVAT stores it: run lengths row by row, zeros first, then its inclusive box.
 
-    The mask must not be empty.
+    The result is None for an empty mask. ``mask`` is a part of the image; ``at`` is its place.
     """
     cropped = crop(mask)
-    assert cropped is not None
+    if cropped is None:
+        return None
     part, place = cropped
     flat = part.ravel()
     ends = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     runs: list[int] = np.diff(ends, prepend=0, append=flat.size).tolist()
-    return [*([0] if flat[0] else []), *runs, *_box(part, place, (0, 0))]
+    return [*([0] if flat[0] else []), *runs, *_box(part, place, at)]
 
 
 def read_run_lengths(sent: object, *, name: str, width: int, height: int) -> Mask:
@@ -123,30 +125,45 @@ def mask_item(
 
     ``mask`` is a part of the image and ``at`` its place, so that small objects cost little.
     """
-    flat = cvat_mask(mask, at=at)
-    if flat is None:
+    pixels = mask_members(mask, at=at)
+    if pixels is None:
         return None
     points = polygon(mask, at=at)
     return {
         "label": label,
         "type": "mask",
-        "mask": flat,
+        **pixels,
         "points": [coordinate for point in points for coordinate in point],
         "confidence": round(float(confidence), 4),
     }
 
 
+def mask_members(mask: Mask, *, at: Place = (0, 0)) -> dict[str, list[int]] | None:
+    """Return the pixels of an item of type mask: as ``rle`` if the caller accepts run lengths.
+
+    Otherwise ``mask`` holds CVAT's mask list. The result is None for an empty mask.
+    """
+    if not binary.is_accepted():
+        flat = cvat_mask(mask, at=at)
+        return None if flat is None else {"mask": flat}
+    runs = run_lengths(mask, at=at)
+    return None if runs is None else {"rle": runs}
+
+
 def interactor_answer(mask: Mask, *, at: Place = (0, 0)) -> dict[str, Any]:
     """Return an interactor's answer: the mask in its bounds as rows of 0 and 255, and its polygon.
 
-    An empty mask is answered by one pixel of value 0 without points. CVAT's canvas then draws
-    nothing; it fails when the mask has no rows or ``points`` is missing. ``mask`` is a part of the
-    image and ``at`` its place.
+    A caller that accepts run lengths gets ``rle`` instead of rows and bounds. An empty mask is
+    answered by one pixel of value 0 without points. CVAT's canvas then draws nothing; it fails when
+    the mask has no rows or ``points`` is missing. ``mask`` is a part of the image and ``at`` its
+    place.
     """
     cropped = crop(mask)
     if cropped is None:
         return {"mask": [[0]], "bounds": [0, 0, 0, 0], "points": []}
     part, place = cropped
+    if binary.is_accepted():
+        return {"rle": run_lengths(mask, at=at), "points": polygon(mask, at=at)}
     rows = part.astype(np.uint8) * np.uint8(255)
     return {
         "mask": rows.tolist(),

@@ -9,6 +9,7 @@ class Event(Protocol):
     """One call. ``body`` is the parsed JSON, or bytes when the content type was not JSON."""
 
     body: Any
+    content_type: Any
 
 
 class Context(Protocol):

@@ -1,4 +1,7 @@
-"""Arrays as JSON, for tracker states and embeddings: base64 of little-endian numbers."""
+"""Arrays as JSON, for tracker states and embeddings: base64 of little-endian numbers.
+
+In a binary body (see `common.binary`) the data of an embedding are raw bytes.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +26,11 @@ DTYPES: dict[str, np.dtype[Any]] = {
 }
 
 
-def pack_array(values: NDArray[Any], dtype: str) -> dict[str, Any]:
-    """Return the array as ``{"data": base64, "shape": [...], "dtype": dtype}``."""
-    raw = np.ascontiguousarray(values, dtype=DTYPES[dtype]).tobytes()
+def pack_array(values: NDArray[Any], dtype: str, *, raw: bool = False) -> dict[str, Any]:
+    """Return the array as ``{"data": base64 or raw bytes, "shape": [...], "dtype": dtype}``."""
+    data = np.ascontiguousarray(values, dtype=DTYPES[dtype]).tobytes()
     return {
-        "data": base64.b64encode(raw).decode("ascii"),
+        "data": data if raw else base64.b64encode(data).decode("ascii"),
         "shape": list(values.shape),
         "dtype": dtype,
     }
@@ -38,12 +41,12 @@ def unpack_array(packed: object, *, name: str) -> NDArray[Any]:
     if not isinstance(packed, dict):
         raise BadInput(f"'{name}' is not an array with data, shape and dtype")
     dtype, shape, data = (packed.get(key) for key in ("dtype", "shape", "data"))
-    if not isinstance(dtype, str) or dtype not in DTYPES or not isinstance(data, str):
+    if not isinstance(dtype, str) or dtype not in DTYPES or not isinstance(data, (str, memoryview)):
         raise BadInput(f"'{name}' has no data of a known dtype ({', '.join(sorted(DTYPES))})")
     if not isinstance(shape, list) or not all(type(side) is int and side >= 0 for side in shape):
         raise BadInput(f"'{name}' has a shape that is not a list of sizes")
     try:
-        raw = base64.b64decode(data, validate=True)
+        raw = data if isinstance(data, memoryview) else base64.b64decode(data, validate=True)
     except (binascii.Error, ValueError) as error:
         raise BadInput(f"'{name}' has data that are not base64 text") from error
     if len(raw) != math.prod(shape) * DTYPES[dtype].itemsize:

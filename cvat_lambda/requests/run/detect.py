@@ -75,7 +75,8 @@ class DetectWork(SingleInvocationWork):
         named: Images = {"image": sent[0]} if len(sent) == 1 else {"images": sent}
         number = unit.numbers[0] if len(images) == 1 else None
         fields = {**self._fields, **self._prompts.fields(number, images[0].placement)}
-        return EncodedUnit(body=encode_payload(fields, named), images=images)
+        body = encode_payload(fields, named, binary=self._run.spec.binary)
+        return EncodedUnit(body=body, images=images)
 
     def _encode(self, frame: Frame) -> ResizedImage:
         """Return the part of the frame that is sent. Raise FrameUnreadable, InvalidRequest."""

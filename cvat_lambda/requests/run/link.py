@@ -105,7 +105,7 @@ def _compare(
         fields["threshold"] = link.threshold
     called = invoke_with_retries(
         spec,
-        encode_payload(fields, images),
+        encode_payload(fields, images, binary=spec.binary),
         request_id=run.request.id,
         retries=background_policy().start(),
         interactive=False,

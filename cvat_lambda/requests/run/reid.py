@@ -111,7 +111,8 @@ class ReidWork(SingleInvocationWork):
         if self._run.params.max_distance is not None:
             fields["max_distance"] = self._run.params.max_distance * first.placement.scale[0]
         images = {"image0": first.data, "image1": second.data}
-        return EncodedUnit(body=encode_payload(fields, images), images=(first, second))
+        body = encode_payload(fields, images, binary=self._run.spec.binary)
+        return EncodedUnit(body=body, images=(first, second))
 
     def results(self, unit: Unit, sent: EncodedUnit, answered: UnitAnswer) -> list[FrameResult]:
         """Store the links from rectangles of the first frame to the second, with fingerprints."""

@@ -60,7 +60,7 @@ class PeriodicDetector:
         fields = {} if self._start.threshold is None else {"threshold": self._start.threshold}
         called = invoke_with_retries(
             self._spec,
-            encode_payload(fields, {"image": image.data}),
+            encode_payload(fields, {"image": image.data}, binary=self._spec.binary),
             request_id=self._run.request.id,
             retries=background_policy().start(),
             interactive=False,

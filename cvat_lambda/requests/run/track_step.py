@@ -147,7 +147,9 @@ class Stepper:
             return encode_payload(track_step(task_id, frame.number, shapes=shapes, states=states))
         images = [resize(frame.data, self._run.spec, keep_size=True).data for frame in frames]
         named: Images = {"image": images[0]} if len(images) == 1 else {"images": images}
-        return encode_payload({"shapes": shapes, "states": states}, named)
+        return encode_payload(
+            {"shapes": shapes, "states": states}, named, binary=self._run.spec.binary
+        )
 
     def _sent(self, shape: SeenShape) -> Any:
         if self._run.spec.legacy_tracker:

@@ -22,7 +22,7 @@ from common.huggingface.pretrained import (
     run,
     sizes,
 )
-from common.masks import cvat_mask, polygon
+from common.masks import mask_members, polygon
 from common.torch_runtime import describe
 
 if TYPE_CHECKING:
@@ -154,11 +154,11 @@ def _items(found: list[Segment], names: dict[int, str], image: Image) -> Items:
 
 def segment_item(label: str, mask: Mask, score: float | None) -> dict[str, Any] | None:
     """Return an item of type mask with its polygon, or None for an empty mask."""
-    flat = cvat_mask(mask)
-    if flat is None:
+    pixels = mask_members(mask)
+    if pixels is None:
         return None
     points = [coordinate for point in polygon(mask) for coordinate in point]
-    item = {"label": label, "type": "mask", "mask": flat, "points": points}
+    item = {"label": label, "type": "mask", **pixels, "points": points}
     return item if score is None else {**item, "confidence": round(float(score), 4)}
 
 

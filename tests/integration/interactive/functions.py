@@ -17,6 +17,7 @@ from pytest_django import Settings
 
 from cvat_lambda.functions import registry
 from cvat_lambda.gateway.gateway import get_gateway
+from cvat_lambda.gateway.payload import BINARY_TYPE, decode_binary
 from cvat_lambda.interactive.caches import get_caches
 from tests.http_server import HttpRequest, Reply, http_server, json_reply
 
@@ -99,7 +100,9 @@ class Functions:
         return json_reply(found) if found else json_reply({"error": "not found"}, 404)
 
     def _invoke(self, request: HttpRequest) -> Reply:
-        payload, function_id = request.json(), request.headers["x-nuclio-target"]
+        function_id = request.headers["x-nuclio-target"]
+        is_binary = request.headers["content-type"] == BINARY_TYPE
+        payload = decode_binary(request.body) if is_binary else request.json()
         with self.lock:
             self.asked[function_id].append(payload)
             self.request_ids.append(request.headers.get("x-request-id", ""))

@@ -361,3 +361,32 @@ def test_mask_of_a_cropped_region_gets_the_bounds_of_the_region(
     )
     assert checked["bounds"] == [x, y, x + width - 1, y + height - 1]
     assert checked["mask"] == rows
+
+
+def test_run_lengths_of_an_interactor_give_the_mask_and_bounds_of_its_rows() -> None:
+    rows = [[0, 255, 0], [255, 255, 0]]
+    expected = check_interactor_answer(
+        {"mask": rows, "bounds": [4, 2, 6, 3], "points": []}, image_size=(20, 10)
+    )
+    checked = check_interactor_answer(
+        {"rle": [1, 1, 1, 2, 1, 4, 2, 6, 3], "points": []}, image_size=(20, 10)
+    )
+    assert checked["bounds"] == expected["bounds"] == [4, 2, 6, 3]
+    assert json.loads(checked["mask"].text) == checked["mask"].tolist() == rows
+
+
+def test_run_lengths_without_a_set_pixel_give_an_empty_mask_without_points() -> None:
+    checked = check_interactor_answer({"rle": [4, 0, 0, 1, 1]}, image_size=(20, 10))
+    assert (checked["mask"].tolist(), checked["points"]) == ([[0, 0], [0, 0]], [])
+
+
+@pytest.mark.parametrize(
+    "runs", ["x", [], [1, 2], [3, 0, 0, 1, 1], [-1, 5, 0, 0, 1, 1], [None] * 6]
+)
+def test_invalid_run_lengths_of_an_interactor_raise_an_error_of_their_field(runs: object) -> None:
+    with pytest.raises(AnswerError, match="rle"):
+        check_interactor_answer({"rle": runs}, image_size=(20, 10))
+
+
+def test_blob_of_a_binary_answer_becomes_base64() -> None:
+    assert check_interactor_answer({"blob": b"\0\0\0"}, image_size=SIZE) == {"blob": "AAAA"}

@@ -1,23 +1,23 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from common.errors import BadInput
 from common.inputs import read_body, read_box, read_boxes, read_number, read_points, read_threshold
+from nuclio_sdk import Event
 
 
 @pytest.mark.parametrize("body", [{"a": 1}, b'{"a": 1}', '{"a": 1}'])
 def test_a_body_is_read_parsed_or_raw(body: object) -> None:
     # Nuclio leaves bytes when the content type says "; charset=utf-8".
-    assert read_body(SimpleNamespace(body=body)) == {"a": 1}
+    assert read_body(Event(body=body)) == {"a": 1}
 
 
 @pytest.mark.parametrize("body", [None, b"", b"{", [], b"[1]", 3])
 def test_a_body_that_is_not_a_json_object_is_bad_input(body: object) -> None:
     with pytest.raises(BadInput, match="the body is not"):
-        read_body(SimpleNamespace(body=body))
+        read_body(Event(body=body))
 
 
 @pytest.mark.parametrize(
