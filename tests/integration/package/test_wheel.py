@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from cvat_lambda.runtime.environments.installer import find_uv, install_options, uv_variables
 from tests.conftest import REPOSITORY
 
 BUILT_FROM = ("pyproject.toml", "README.md", "LICENSE", "NOTICE")
@@ -93,8 +94,10 @@ def test_the_demo_runs_from_the_installed_wheel(wheel: Path, tmp_path: Path) -> 
     (function / "main.py").write_text(HANDLER)
     environment = tmp_path / "environment"
     python = environment / "bin" / "python"
-    _run([sys.executable, "-m", "venv", str(environment)])
-    _run([str(python), "-m", "pip", "install", "--quiet", f"{wheel}[standalone]"])
+    uv, options = find_uv(), install_options()
+    _run([uv, "venv", "--quiet", "--python", sys.executable, str(environment)])
+    wanted = ["--python", str(python), f"{wheel}[standalone]"]
+    _run([uv, "pip", "install", "--quiet", *options, *wanted], **uv_variables())
     command = [str(python), "-m", "cvat_lambda.server.demo", "--once", "--minimal"]
     command += ["--functions", str(function.parent), "--function", "whole-image"]
     done = _run([*command, "--port", "0", "--platform-port", "0"], cwd=tmp_path)
@@ -102,10 +105,13 @@ def test_the_demo_runs_from_the_installed_wheel(wheel: Path, tmp_path: Path) -> 
     assert "picture: 4" in done.stdout
 
 
-def _run(command: list[str], cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def _run(
+    command: list[str], cwd: Path | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
     """Run a command without this test run's settings. Fail with its output."""
     ours = ("CVAT_LAMBDA_", "DJANGO_", "DATABASE_URL", "PYTEST_", "PYTHONPATH", "VIRTUAL_ENV")
     env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    env.update(variables)
     if cwd is not None:
         env["CVAT_LAMBDA_HOME"] = str(cwd / "home")
     done = subprocess.run(
