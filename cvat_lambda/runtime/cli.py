@@ -16,11 +16,16 @@ from typing import TYPE_CHECKING, Final
 from cvat_lambda.runtime import arguments, commands, folder_commands
 from cvat_lambda.runtime.authorization import token_in
 from cvat_lambda.runtime.client import DEFAULT_URL, DashboardClient
-from cvat_lambda.runtime.deploy.settings import DEFAULT_MAX_WORKERS, MAX_WORKERS_VARIABLE
+from cvat_lambda.runtime.deploy.settings import (
+    DEFAULT_MAX_WORKERS,
+    IDLE_TIMEOUT_VARIABLE,
+    MAX_WORKERS_VARIABLE,
+)
 from cvat_lambda.runtime.errors import RuntimeFault
 from cvat_lambda.runtime.scaffold import as_subcommand, new_folder
 from cvat_lambda.runtime.service import DEFAULT_PORT, ServiceOptions, run
 from cvat_lambda.runtime.spec.function_file import DEFAULT_NAMESPACE, DEFAULT_PROJECT
+from cvat_lambda.runtime.spec.quantities import parse_duration
 from cvat_lambda.runtime.worker.death_signal import end_with_parent
 
 if TYPE_CHECKING:
@@ -121,6 +126,14 @@ def _add_serve(subparsers: Verbs[Parser]) -> None:
         default=os.environ.get(MAX_WORKERS_VARIABLE, str(DEFAULT_MAX_WORKERS)),
         help=f"maximum number of workers of one function (or {MAX_WORKERS_VARIABLE})",
     )
+    serve.add_argument(
+        "--idle-timeout",
+        type=_duration,
+        default=os.environ.get(IDLE_TIMEOUT_VARIABLE) or None,
+        metavar="DURATION",
+        help="stop the workers of a function after this time without a call, such as 30m; the next"
+        f" call starts them (or {IDLE_TIMEOUT_VARIABLE}; default: never)",
+    )
     _add_gpu_choice(serve)
     serve.add_argument("--state-dir", type=Path, help="folder for logs and deployed code")
     serve.add_argument(
@@ -178,6 +191,16 @@ def _workers(text: str) -> int:
     return int(text)
 
 
+def _duration(text: str) -> float:
+    try:
+        duration_s = parse_duration(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
+    if duration_s <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not longer than zero")
+    return duration_s
+
+
 def _seconds(text: str) -> float:
     number = float(text)
     if not 0 < number <= _LONGEST_S:
@@ -206,6 +229,7 @@ def _serve(parsed: argparse.Namespace) -> int:
         opt_nuclio=parsed.opt_nuclio,
         full_errors=parsed.full_errors,
         max_workers=parsed.max_workers,
+        idle_timeout_s=parsed.idle_timeout,
     )
     asyncio.run(run(options, lambda url: print(f"runtime ready {url}", flush=True)))
     return 0

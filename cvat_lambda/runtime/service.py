@@ -25,7 +25,9 @@ from cvat_lambda.runtime.deploy.sources import SourceStore
 from cvat_lambda.runtime.deploy.supervisor import Supervisor
 from cvat_lambda.runtime.errors import RuntimeFault
 from cvat_lambda.runtime.paths import cache_folder, digest
+from cvat_lambda.runtime.processes.memory_limit import find_memory_limit
 from cvat_lambda.runtime.spec.function_file import DEFAULT_PROJECT
+from cvat_lambda.runtime.spec.quantities import format_bytes
 
 DEFAULT_PORT: Final = 8070  # the port of Nuclio's dashboard
 # For downloads. After this time the log says which functions are not ready.
@@ -52,6 +54,7 @@ class ServiceOptions:
     opt_nuclio: str = "auto"  # auto, mount, rewrite or none
     full_errors: bool = False
     max_workers: int = DEFAULT_MAX_WORKERS  # of one function
+    idle_timeout_s: float | None = None  # of functions whose file has none
 
 
 async def run(options: ServiceOptions, announce: Callable[[str], None]) -> None:
@@ -137,6 +140,12 @@ def _stop_on_signals() -> asyncio.Event:
 
 
 def _make_supervisor(options: ServiceOptions, state: Path, port: int) -> Supervisor:
+    memory = find_memory_limit()
+    if memory is not None:
+        logger.info(
+            "memory limit of this container or service: %s; models are loaded one by one",
+            format_bytes(memory.limit),
+        )
     host = RuntimeSettings(
         host=options.host,
         token=options.token,
@@ -145,6 +154,8 @@ def _make_supervisor(options: ServiceOptions, state: Path, port: int) -> Supervi
         opt_nuclio=options.opt_nuclio,
         full_errors=options.full_errors,
         max_workers=options.max_workers,
+        memory=memory,
+        idle_timeout_s=options.idle_timeout_s,
     )
     preparer = make_preparer(offline=options.offline, licences=options.accepted_licences)
     projects = {DEFAULT_PROJECT, options.project}

@@ -50,6 +50,11 @@ def argument_parser() -> argparse.ArgumentParser:
         metavar="ROLE[,ROLE]",
         help=f"what this host runs: {', '.join(ROLES)} (default: all)",
     )
+    add(
+        "--print-logs",
+        action="store_true",
+        help="print the logs of all processes, which are in the home folder in any case",
+    )
     add("--workers", type=count, default=1, help="number of RQ worker processes (default 1)")
     return parser
 
@@ -66,6 +71,7 @@ def main() -> int:
         platform_host=arguments.platform_host,
         platform_port=arguments.platform_port,
         workers=arguments.workers,
+        print_logs=arguments.print_logs,
     )
     signal.signal(signal.SIGTERM, _interrupt)
     try:

@@ -34,6 +34,7 @@ from cvat_lambda.server.home import (
     prepare_home,
     running_platform,
 )
+from cvat_lambda.server.log_output import LogOutput
 from cvat_lambda.server.processes import (
     Child,
     ProcessFailed,
@@ -67,6 +68,7 @@ class Options:
     workers: int = 1  # RQ worker processes
     web_processes: int = 2
     web_threads: int = 24  # of each web process
+    print_logs: bool = False  # copy the logs of all processes to the standard output
 
 
 def web_command(listener: int, *, threads: int) -> list[str]:
@@ -97,6 +99,7 @@ class Services:
     _listener: socket.socket | None = None
     _lock: IO[str] | None = None
     _sockets: Path | None = None
+    _log_output: LogOutput | None = None
 
     def __enter__(self) -> Services:
         try:
@@ -127,6 +130,8 @@ class Services:
             "CVAT_LAMBDA_ROLES": ",".join(self.options.roles),
             "PYTHONUNBUFFERED": "1",
         }
+        if self.options.print_logs:
+            self._log_output = self._new_log_output()
         roles = self.options.roles
         if "web" in roles or "workers" in roles:
             self._start_redis()
@@ -165,6 +170,13 @@ class Services:
         if self._supervisor is not None:
             self._supervisor.check()
 
+    def _new_log_output(self) -> LogOutput:
+        folder = self.options.home / "logs"
+        for log in folder.glob("*.log"):
+            log.unlink()  # lines of an earlier run were printed by that run
+        is_json = self.environment.get("CVAT_LAMBDA_LOG_FORMAT") == "json"
+        return LogOutput(folder=folder, output=sys.stdout, prefix=not is_json)
+
     def run_until_interrupted(self) -> None:
         """Watch the processes until Ctrl-C (KeyboardInterrupt)."""
         # These modules need Django's settings, which are complete when the processes run.
@@ -175,6 +187,8 @@ class Services:
         announced_at = -RENEW_EVERY_S
         while True:
             self.check()
+            if self._log_output is not None:
+                self._log_output.copy_new_lines()
             if time.monotonic() - announced_at >= RENEW_EVERY_S:
                 announced_at = time.monotonic()
                 with suppress(RedisError, OSError):  # tried again after the interval

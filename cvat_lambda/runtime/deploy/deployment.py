@@ -127,7 +127,16 @@ class Deployment:
             status["internalInvocationUrls"] = [self.address]
             status["externalInvocationUrls"] = [self.published]
         document = copy.deepcopy(with_revision(self._document, self.revision))
+        self._show_workers(document)
         return {**document, "status": status}
+
+    def _show_workers(self, document: JsonObject) -> None:
+        """Give clients the number of workers that run, if it is lower than the one asked for."""
+        running = self._processor.workers if self._processor is not None else None
+        if self.config is None or running is None or running >= self.config.trigger.workers:
+            return
+        trigger = document["spec"]["triggers"][self.config.trigger.name]
+        trigger.update(numWorkers=running, maxWorkers=running)
 
     async def statistics(self) -> dict[str, Any] | None:
         """Return the counters of its processor, None if it has none."""
@@ -238,7 +247,7 @@ class Deployment:
         self._processor, self._socket = handle, listener
         self._backoff = CrashLoopBackoff()
         self._switch_to(config, prepared)
-        self._set("ready", "")
+        self._set("ready", handle.notice)
         self._spawn(self._guard(handle, config, prepared))
         if old_socket is not None and old_socket is not listener:
             old_socket.close()

@@ -31,6 +31,8 @@ class ProcessorHandle:
             asyncio.get_running_loop().create_future()
         )
         self.gone = asyncio.Event()
+        self.workers: int | None = None  # how many run; None until they are ready
+        self.notice = ""  # what its state ready adds
         self.error_is_transient = True  # whether another start may succeed after a failed one
         self._on_state = on_state
         self._process: subprocess.Popen[bytes] | None = None
@@ -85,6 +87,8 @@ class ProcessorHandle:
         # Only running processes: the pid of an ended process may be reused.
         self._worker_pids = {pid for pid in message["pids"] if pid > 1}
         state, text = message["state"], message["message"]
+        if state == "ready":
+            self.workers, self.notice = message["workers"], text
         if state in ("ready", "error") and not self.first_state.done():
             self.error_is_transient = message["transient"]
             self.first_state.set_result((state, text))

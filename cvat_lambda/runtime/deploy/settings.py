@@ -10,12 +10,14 @@ from typing import Final
 
 from cvat_lambda.runtime.deploy.prepare import PreparedFunction
 from cvat_lambda.runtime.errors import FunctionBroken, NotStarted
+from cvat_lambda.runtime.processes.memory_limit import MemoryLimit
 from cvat_lambda.runtime.processor.settings import ProcessorSettings
 from cvat_lambda.runtime.spec.function_file import FunctionConfig
 from cvat_lambda.runtime.spec.triggers import HttpTrigger
 
 DEFAULT_MAX_WORKERS: Final = 64
 MAX_WORKERS_VARIABLE: Final = "CVAT_LAMBDA_RUNTIME_MAX_WORKERS"
+IDLE_TIMEOUT_VARIABLE: Final = "CVAT_LAMBDA_RUNTIME_IDLE_TIMEOUT"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +31,8 @@ class RuntimeSettings:
     opt_nuclio: str
     full_errors: bool
     max_workers: int = DEFAULT_MAX_WORKERS  # of one function
+    memory: MemoryLimit | None = None  # of all functions together
+    idle_timeout_s: float | None = None  # of functions whose file has none; None: they stay loaded
 
 
 def check_limits(config: FunctionConfig, settings: RuntimeSettings) -> None:
@@ -94,8 +98,10 @@ def processor_settings(
         max_body=trigger.max_body,
         header_limit=trigger.header_limit,
         worker_memory=config.extras.worker_memory,
+        memory_cgroup=str(host.memory.folder) if host.memory is not None else "",
+        loading_lock=str(host.logs_folder.parent / "loading.lock"),
         network=config.extras.network,
-        idle_timeout_s=config.extras.idle_timeout_s,
+        idle_timeout_s=config.extras.idle_timeout_s or host.idle_timeout_s,
         log_file=str(log_path),
         token=host.token,
         dashboard=host.dashboard,

@@ -52,7 +52,10 @@ class Processor:
         An error is `transient` if another start may succeed.
         """
         known = {"state": state, "message": message, "transient": transient}
-        self._send({"kind": "state", **known, "pids": self.pool.pids})
+        if state == "ready":
+            known["message"] = "; ".join(filter(None, (message, self.pool.notice)))
+        workers = self.pool.started_workers
+        self._send({"kind": "state", **known, "pids": self.pool.pids, "workers": workers})
 
     async def start(self) -> None:
         """Load the function in every worker, then open the port."""

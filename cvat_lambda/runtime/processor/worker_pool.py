@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Final
 
 from cvat_lambda.runtime.logs import FunctionLog
+from cvat_lambda.runtime.processes.memory_limit import MemoryLimit, read_limit
 from cvat_lambda.runtime.processor.errors import (
     EventTimedOut,
     NoWorkerFree,
@@ -16,6 +18,7 @@ from cvat_lambda.runtime.processor.errors import (
     WorkerEnded,
 )
 from cvat_lambda.runtime.processor.health import Health
+from cvat_lambda.runtime.processor.loading import start_one_by_one
 from cvat_lambda.runtime.processor.memory import watch_memory
 from cvat_lambda.runtime.processor.output import OutputLines, describe_exit
 from cvat_lambda.runtime.processor.resource_queue import QueueClosed, ResourceQueue
@@ -39,6 +42,7 @@ class WorkerPool:
         self.statistics = Statistics(workers=[WorkerStatistics() for _ in range(settings.workers)])
         self.in_flight = 0
         self.last_used_at = time.monotonic()
+        self.notice = ""  # why fewer workers run than the function asks for
         self._settings = settings
         self._log = log
         self._on_state = on_state
@@ -59,12 +63,20 @@ class WorkerPool:
         return [process.pid for process in processes if process.pid and not process.gone.is_set()]
 
     @property
+    def started_workers(self) -> int:
+        """The number of workers that were started; fewer than asked for if memory is limited."""
+        return sum(1 for worker in self._workers if worker.process is not None)
+
+    @property
     def scaled_to_zero(self) -> bool:
         """Whether the function is scaled to zero."""
         return self._scaled_to_zero
 
     async def start(self) -> None:
-        """Start all workers in parallel; raise StartFailed with the reason of the first failure."""
+        """Start the workers; raise StartFailed with the reason of the first failure.
+
+        They start in parallel, or one by one if memory is limited.
+        """
         if self._settings.worker_memory is not None:
             self._spawn(watch_memory(self._workers, self._settings.worker_memory))
         self._spawn(self._watch_exits())
@@ -73,15 +85,46 @@ class WorkerPool:
             self._spawn(self._watch_idleness(self._settings.idle_timeout_s))
 
     async def _start_all(self) -> None:
+        memory = self._memory_limit()
+        if memory is not None:
+            lock = Path(self._settings.loading_lock)
+            try:
+                missing = await start_one_by_one(self._workers, self._start_in_time, memory, lock)
+            except StartFailed:
+                self._kill_all()
+                raise
+            if missing:
+                self._log.write("warn", missing)
+            self.notice = missing
+        else:
+            await self._start_in_parallel()
+        for worker in self._workers:
+            if worker.process is not None and worker.process.usable:
+                self._free.put(worker)
+
+    def _memory_limit(self) -> MemoryLimit | None:
+        folder = self._settings.memory_cgroup
+        return read_limit(Path(folder)) if folder else None
+
+    async def _start_in_time(self, worker: Worker) -> None:
+        try:
+            await asyncio.wait_for(self._start(worker), self._settings.readiness_timeout_s)
+        except (asyncio.TimeoutError, TimeoutError) as exc:
+            raise self._not_in_time() from exc
+
+    def _not_in_time(self) -> StartFailed:
+        return StartFailed(
+            f"the function was not ready within {self._settings.readiness_timeout_s:g} s "
+            "(spec.readinessTimeoutSeconds): read its log for what it was doing"
+        )
+
+    async def _start_in_parallel(self) -> None:
         starts = [asyncio.ensure_future(self._start(worker)) for worker in self._workers]
         try:
             await asyncio.wait_for(asyncio.gather(*starts), self._settings.readiness_timeout_s)
         except (asyncio.TimeoutError, TimeoutError) as exc:
             self._kill_all()
-            raise StartFailed(
-                f"the function was not ready within {self._settings.readiness_timeout_s:g} s "
-                "(spec.readinessTimeoutSeconds): read its log for what it was doing"
-            ) from exc
+            raise self._not_in_time() from exc
         except StartFailed:
             self._kill_all()
             raise
@@ -89,8 +132,6 @@ class WorkerPool:
             for start in starts:
                 start.cancel()
             await asyncio.gather(*starts, return_exceptions=True)
-        for worker in self._workers:
-            self._free.put(worker)
 
     async def take(self) -> Worker:
         """Return a free worker. Start the workers if the function is scaled to zero.

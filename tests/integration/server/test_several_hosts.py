@@ -145,7 +145,9 @@ def web(shared: Installation) -> Iterator[Host]:
     file.write_text(yaml.safe_dump(document))
     port = shared.environment["CVAT_LAMBDA_PLATFORM_URL"].rpartition(":")[2]
     with ExitStack() as stack:
-        runtime = shared.start("runtime", str(folder), "--only", "runtime", "--platform-port", port)
+        runtime = shared.start(
+            "runtime", str(folder), "--print-logs", "--only", "runtime", "--platform-port", port
+        )
         stack.callback(runtime.process.stop)
         host = shared.start("web", "--only", "web")
         stack.callback(host.process.stop)
@@ -263,6 +265,14 @@ def test_each_host_reports_the_components_that_its_roles_need(
     assert {item["name"] for item in live["processes"]} == {"web-0", "worker-0", "recovery"}
     of_web = requests.get(f"{web.url}/health/ready", timeout=30).json()
     assert of_web["components"]["workers"]["ok"]
+
+
+def test_output_of_a_host_has_the_logs_of_its_processes_if_wanted(
+    shared: Installation, client: Client, workers: Host
+) -> None:
+    output = shared.folder / "runtime.log"
+    wait_for("the line", lambda: "runtime: INFO boxes is ready\n" in output.read_text())
+    assert "worker-0: " not in (shared.folder / "workers.log").read_text()
 
 
 def test_host_of_workers_serves_no_tasks(workers: Host) -> None:

@@ -25,8 +25,10 @@ OURS = ("web", "workers", "functions")
 def test_command_of_a_container_starts_one_role(name: str, role: str) -> None:
     program, *arguments = SERVICES[name]["command"]
     assert (program, arguments[:2]) == ("python", ["-m", "cvat_lambda.server"])
-    words = [re.sub(r"^\$\{\w+:-(.*)\}$", r"\1", word) for word in arguments[2:]]
-    assert argument_parser().parse_args(words).only == (role,)
+    words = [re.sub(r"\$\{\w+:-(.*)\}$", r"\1", word) for word in arguments[2:]]
+    parsed = argument_parser().parse_args(words)
+    assert parsed.only == (role,)
+    assert parsed.print_logs  # "docker logs" shows them
 
 
 @pytest.mark.parametrize("name", OURS)

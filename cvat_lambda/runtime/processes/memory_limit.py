@@ -1,0 +1,76 @@
+"""The memory limit of the container or service (cgroup) in which the runtime runs."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+CGROUP_VARIABLE: Final = "CVAT_LAMBDA_RUNTIME_CGROUP"
+_ROOT: Final = Path("/sys/fs/cgroup")
+_NO_LIMIT: Final = 2**60  # version 1 of cgroups writes a number above this one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryLimit:
+    """A limit that the kernel enforces: it kills a process when all together exceed it."""
+
+    limit: int  # bytes
+    folder: Path  # of the cgroup
+
+    def available(self) -> int:
+        """Return the bytes that the processes may still use. Cached files do not count as used."""
+        version2 = self.folder / "memory.current"
+        used = _number(version2 if version2.exists() else self.folder / "memory.usage_in_bytes")
+        cached = 0
+        for line in _text(self.folder / "memory.stat").splitlines():
+            name, _, value = line.partition(" ")
+            if name in ("inactive_file", "total_inactive_file"):
+                cached = int(value)
+        return self.limit - ((used or 0) - cached)
+
+
+def find_memory_limit() -> MemoryLimit | None:
+    """Return the lowest limit that applies to this process, None without a limit.
+
+    The variable `CVAT_LAMBDA_RUNTIME_CGROUP` names the folder of another cgroup.
+    """
+    named = os.environ.get(CGROUP_VARIABLE)
+    found = [limit for folder in _folders(named) if (limit := read_limit(folder)) is not None]
+    return min(found, key=lambda limit: limit.limit, default=None)
+
+
+def read_limit(folder: Path) -> MemoryLimit | None:
+    """Return the limit of one cgroup, of version 2 or 1; None if it has none."""
+    for name in ("memory.max", "memory.limit_in_bytes"):
+        value = _number(folder / name)
+        if value is not None and value < _NO_LIMIT:
+            return MemoryLimit(limit=value, folder=folder)
+    return None
+
+
+def _folders(named: str | None) -> list[Path]:
+    """Return the cgroups of this process. In a container the root is the container's own."""
+    if named:
+        return [Path(named)]
+    folders = [_ROOT, _ROOT / "memory"]
+    for line in _text(Path("/proc/self/cgroup")).splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers in ("", "memory"):
+            root = _ROOT / controllers
+            own = root / path.lstrip("/")
+            folders += [folder for folder in (own, *own.parents) if root in folder.parents]
+    return folders
+
+
+def _number(path: Path) -> int | None:
+    text = _text(path).strip()
+    return int(text) if text.isdecimal() else None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
