@@ -20,11 +20,12 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Final
 
 from cvat_lambda.server.arguments import ROLES
@@ -246,13 +247,14 @@ class Services:
         *,
         death: signal.Signals = signal.SIGTERM,
         keep: tuple[int, ...] = (),
+        more: Mapping[str, str] = MappingProxyType({}),
     ) -> Child:
         """Start a process that is restarted when it ends."""
         assert self._supervisor is not None
         log = self.options.home / "logs" / f"{name}.log"
         log.unlink(missing_ok=True)
         return self._supervisor.add(
-            name, partial(self._start, name, command, log=log, death=death, keep=keep)
+            name, partial(self._start, name, command, log=log, death=death, keep=keep, more=more)
         )
 
     def _start(
@@ -263,12 +265,13 @@ class Services:
         log: Path,
         death: signal.Signals = signal.SIGTERM,
         keep: tuple[int, ...] = (),
+        more: Mapping[str, str] = MappingProxyType({}),  # variables of this process only
     ) -> Child:
         # The home folder contains no module that could hide one of the project.
         return Child.start(
             name,
             command,
-            env=self.environment,
+            env={**self.environment, **more},
             log=log,
             cwd=self.options.home,
             death_signal=death,
@@ -348,9 +351,11 @@ class Services:
 
     def _start_health_pages(self) -> None:
         """Serve ``/health`` and ``/health/ready`` of a host without web pages."""
-        self.environment["CVAT_LAMBDA_ROOT_URLCONF"] = "cvat_lambda.server.health_urls"
         self.options = replace(self.options, web_processes=1, web_threads=2)
-        self._start_web()
+        self._start_web(
+            CVAT_LAMBDA_ROOT_URLCONF="cvat_lambda.server.health_urls",
+            CVAT_LAMBDA_FUNCTIONS_REFRESH_S="0",  # a host with the role runtime has no database
+        )
 
     def _manage_once(self, name: str, *arguments: str) -> None:
         """Run a command of Django to its end. Raise ProcessFailed."""
@@ -363,14 +368,14 @@ class Services:
         finally:
             child.stop()
 
-    def _start_web(self) -> None:
+    def _start_web(self, **environment: str) -> None:
         self._listener = bound_socket(self.options.port, self.options.host)
         port = self._listener.getsockname()[1]
         self._tell_port("the web server", self.options.port, port)
         descriptor = self._listener.fileno()
         command = web_command(descriptor, threads=self.options.web_threads)
         for number in range(self.options.web_processes):
-            child = self._child(f"web-{number}", command, keep=(descriptor,))
+            child = self._child(f"web-{number}", command, keep=(descriptor,), more=environment)
         self.url = f"http://{_reachable(self.options.host)}:{port}"
         wait_for_answer(f"{self.url}/health", child=child)
 

@@ -9,6 +9,7 @@ from typing import Final
 
 CGROUP_VARIABLE: Final = "CVAT_LAMBDA_RUNTIME_CGROUP"
 _ROOT: Final = Path("/sys/fs/cgroup")
+_RECLAIMABLE: Final = ("inactive_file", "active_file", "slab_reclaimable")
 _NO_LIMIT: Final = 2**60  # version 1 of cgroups writes a number above this one
 
 
@@ -23,12 +24,14 @@ class MemoryLimit:
         """Return the bytes that the processes may still use. Cached files do not count as used."""
         version2 = self.folder / "memory.current"
         used = _number(version2 if version2.exists() else self.folder / "memory.usage_in_bytes")
-        cached = 0
-        for line in _text(self.folder / "memory.stat").splitlines():
-            name, _, value = line.partition(" ")
-            if name in ("inactive_file", "total_inactive_file"):
-                cached = int(value)
-        return self.limit - ((used or 0) - cached)
+        return self.limit - ((used or 0) - self._reclaimable())
+
+    def _reclaimable(self) -> int:
+        """Return the bytes of cached files, which the kernel frees when memory is needed."""
+        facts = dict(line.split() for line in _text(self.folder / "memory.stat").splitlines())
+        # In version 1 the names with this prefix include the cgroups below.
+        prefix = "total_" if "total_inactive_file" in facts else ""
+        return sum(int(facts.get(f"{prefix}{name}", 0)) for name in _RECLAIMABLE)
 
 
 def find_memory_limit() -> MemoryLimit | None:

@@ -53,13 +53,12 @@ class Cgroup:
     def leave(self, available: int) -> None:
         """Let so many bytes be available; another 100 MiB are cached files."""
         cached = 100 * MIB
-        names = (
-            ("memory.current", "inactive_file")
-            if self._version == 2
-            else ("memory.usage_in_bytes", "total_inactive_file")
-        )
-        (self.folder / names[0]).write_text(f"{LIMIT - available + cached}\n")
-        (self.folder / "memory.stat").write_text(f"anon 5\n{names[1]} {cached}\n")
+        usage = "memory.current" if self._version == 2 else "memory.usage_in_bytes"
+        (self.folder / usage).write_text(f"{LIMIT - available + cached}\n")
+        facts = f"anon 5\ninactive_file {cached // 4}\nactive_file {cached - cached // 4}\n"
+        if self._version == 1:  # the cgroups below have most of it
+            facts = f"inactive_file 9\ntotal_inactive_file {cached}\ntotal_active_file 0\n"
+        (self.folder / "memory.stat").write_text(facts)
 
     @property
     def environment(self) -> dict[str, str]:

@@ -272,6 +272,7 @@ def test_output_of_a_host_has_the_logs_of_its_processes_if_wanted(
 ) -> None:
     output = shared.folder / "runtime.log"
     wait_for("the line", lambda: "runtime: INFO boxes is ready\n" in output.read_text())
+    assert "could not be stored" not in output.read_text()  # the host has no database
     assert "worker-0: " not in (shared.folder / "workers.log").read_text()
 
 
