@@ -51,6 +51,11 @@ def add_deploy_arguments(parser: argparse.ArgumentParser) -> None:
         help="one more argument of nuctl deploy; or write all of them after --",
     )
     parser.add_argument("--project", help="project of functions whose file names none")
+    parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="deploy a function again when its files, or the trained model that `new` read, change",
+    )
     add_gpu_argument(parser)
 
 

@@ -296,8 +296,14 @@ def _deploy(parsed: argparse.Namespace) -> int:
         network=parsed.network,
         nuctl_arguments=tuple(parsed.nuctl_arguments),
     )
-    folder_commands.deploy_folders(_client(parsed), parsed.folders, options, print, _print_error)
+    folder_commands.deploy_folders(
+        _client(parsed), parsed.folders, options, _print, _print_error, watch=parsed.watch
+    )
     return 0
+
+
+def _print(text: str) -> None:
+    print(text, flush=True)  # a watch prints for hours
 
 
 def _print_error(text: str) -> None:

@@ -18,6 +18,7 @@ from cvat_lambda.runtime.deploy.deployment import PROVISIONED
 from cvat_lambda.runtime.deploy.prepare import make_preparer
 from cvat_lambda.runtime.deploy.revision import REVISION_ANNOTATION
 from cvat_lambda.runtime.errors import Conflict, RuntimeFault
+from cvat_lambda.runtime.paths import ORIGIN_FILE
 from cvat_lambda.runtime.spec.discovery import choose_file, discover, file_chooser
 from cvat_lambda.runtime.spec.fields import JsonObject
 from cvat_lambda.runtime.spec.function_file import (
@@ -158,7 +159,9 @@ def deploy_with_nuctl(
     with tempfile.TemporaryDirectory(prefix="cvat-lambda-") as temporary:
         # nuctl does not follow links, and shared code is linked into the folder.
         copy = Path(temporary) / folder.resolve().name
-        shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("__pycache__", ".venv"))
+        shutil.copytree(
+            folder, copy, ignore=shutil.ignore_patterns("__pycache__", ".venv", ORIGIN_FILE)
+        )
         command = [nuctl, "deploy", "--path", str(copy), "--file", str(copy / file.name)]
         command += ["--project-name", project, *where]
         if platform == "local" and not _has_platform_config(arguments):

@@ -16,6 +16,7 @@ from cvat_lambda.runtime.check import check_folder
 from cvat_lambda.runtime.client import DashboardClient
 from cvat_lambda.runtime.errors import RuntimeFault
 from cvat_lambda.runtime.spec.discovery import discover
+from cvat_lambda.runtime.watch import watch as watch_folders
 from cvat_lambda.runtime.weights.licences import ACCEPT_VARIABLE
 
 Write = Callable[[str], object]  # prints one line
@@ -67,8 +68,13 @@ def deploy_folders(
     options: DeployOptions,
     write: Write,
     write_error: Write,
+    *,
+    watch: bool = False,
 ) -> None:
-    """Deploy the functions below the roots one after the other; raise RuntimeFault if one fails."""
+    """Deploy the functions below the roots one after the other; raise RuntimeFault if one fails.
+
+    With `watch`, deploy them again when they change, until Ctrl-C. A failure is only written then.
+    """
     _check_options(options)
     folders = function_folders(roots, write_error)
     if options.platform == "runtime":
@@ -80,7 +86,11 @@ def deploy_folders(
         except RuntimeFault as exc:
             write_error(f"error: {exc}")
             failed += 1
-    if failed:
+    if watch:
+        watch_folders(
+            folders, lambda each: _deploy(client, each, options, write), write, write_error
+        )
+    elif failed:
         raise RuntimeFault(f"{failed} of {len(folders)} functions are not deployed")
 
 

@@ -12,7 +12,8 @@ from typing import IO, Final
 
 from cvat_lambda.runtime.cancellation import POLL_INTERVAL_S, check_cancelled, pause
 
-_LEFT_OUT: Final = frozenset({"__pycache__", ".git", ".venv"})
+ORIGIN_FILE: Final = ".new.json"  # what `new` was told; see scaffold/origin.py
+_LEFT_OUT: Final = frozenset({"__pycache__", ".git", ".venv", ORIGIN_FILE})
 
 
 def cache_folder() -> Path:

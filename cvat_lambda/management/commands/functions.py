@@ -136,7 +136,14 @@ class Command(BaseCommand):
         )
         write, write_error = self.stdout.write, self.stderr.write
         try:
-            deploy_folders(_runtime_client(), options["folders"], target, write, write_error)
+            deploy_folders(
+                _runtime_client(),
+                options["folders"],
+                target,
+                write,
+                write_error,
+                watch=options["watch"],
+            )
         finally:
             result = registry.refresh(force=True)
             self._tell_refresh(result)

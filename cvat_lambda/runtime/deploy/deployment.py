@@ -120,6 +120,9 @@ class Deployment:
         status: JsonObject = {"state": self.state}
         if self.message or self._draining.notice:
             status["message"] = self.message or self._draining.notice
+        if self.config is not None:
+            kind = "threads" if self.config.extras.threads else "processes"
+            status["workers"] = {"count": self.config.trigger.workers, "kind": kind}
         if self._deploy_log.records:
             status["logs"] = list(self._deploy_log.records)
         if self.address is not None:

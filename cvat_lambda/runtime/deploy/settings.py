@@ -90,6 +90,7 @@ def processor_settings(
         environment=prepared.environment,
         mark=secrets.token_hex(12),
         workers=trigger.workers,
+        threads=config.extras.threads,
         trigger=trigger.name,
         availability_timeout_s=trigger.availability_timeout_s,
         event_timeout_s=config.event_timeout_s,

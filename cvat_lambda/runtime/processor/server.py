@@ -21,7 +21,7 @@ from cvat_lambda.runtime.processor.errors import (
 from cvat_lambda.runtime.processor.events import MalformedCloudEvent, make_event
 from cvat_lambda.runtime.processor.settings import ProcessorSettings
 from cvat_lambda.runtime.processor.worker_pool import WorkerPool
-from cvat_lambda.runtime.processor.worker_process import Worker
+from cvat_lambda.runtime.processor.worker_process import Slot
 from cvat_lambda.runtime.worker.frames import Meta
 
 REVISION_HEADER: Final = "X-Cvat-Lambda-Revision"  # of the version that answered
@@ -118,36 +118,36 @@ class FunctionServer:
         self, request: web.BaseRequest, event: Meta, body: bytes
     ) -> web.StreamResponse:
         try:
-            worker = await self._pool.take()
+            slot = await self._pool.take()
         except NoWorkerFree:
             return web.Response(status=503)
         except StartFailed as exc:
             return _text(500, f"The function could not be started from zero - {exc}")
         if request.transport is None or request.transport.is_closing():
             # The client has closed the connection: do not run the handler.
-            self._pool.give_back(worker)
+            self._pool.give_back(slot)
             return web.Response(status=499)
-        worker.request_id = request.headers.get("X-Request-Id", "")
+        slot.request_id = request.headers.get("X-Request-Id", "")
         level = request.headers.get("X-Nuclio-Log-Level", "").lower()
-        worker.captured = [] if level in _LEVELS else None
+        slot.captured = [] if level in _LEVELS else None
         try:
-            meta, answer = await self._pool.call(worker, event, body)
-            return self._answered(meta, answer, worker, level)
+            meta, answer = await self._pool.call(slot, event, body)
+            return self._answered(meta, answer, slot, level)
         except EventTimedOut:
             return _text(408, json.dumps({"error": "handler timed out"}))
         except WorkerEnded as exc:
             return _text(502, f"Worker crashed - {exc}")
         finally:
-            worker.captured = None
-            worker.request_id = ""
+            slot.captured = None
+            slot.request_id = ""
 
-    def _answered(self, meta: Meta, body: bytes, worker: Worker, level: str) -> web.StreamResponse:
+    def _answered(self, meta: Meta, body: bytes, slot: Slot, level: str) -> web.StreamResponse:
         headers = CIMultiDict({"Server": "nuclio", REVISION_HEADER: self._settings.revision})
         for key, value in _safe_headers(meta["headers"]).items():
             headers[key] = value  # the last of several equal names is used
         headers["Content-Type"] = meta["content_type"] or "text/plain"
-        if worker.captured is not None:
-            logs = logs_header(worker.captured, level, self._settings.trigger, worker.number)
+        if slot.captured is not None:
+            logs = logs_header(slot.captured, level, self._settings.trigger, slot.number)
             if logs is not None:
                 headers["X-Nuclio-Logs"] = logs
         if self._settings.full_errors and "traceback" in meta:

@@ -18,7 +18,8 @@ class ProcessorSettings:
     interpreter: str  # the function's own python
     environment: dict[str, str]  # all variables of the workers
     mark: str  # the marks of all workers start with it (see processes/descendants.py)
-    workers: int
+    workers: int  # events that are handled at the same time
+    threads: bool  # whether the workers are threads of one process
     trigger: str
     availability_timeout_s: float
     event_timeout_s: float | None

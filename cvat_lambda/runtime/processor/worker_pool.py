@@ -1,4 +1,7 @@
-"""The pool of worker processes of one function: start, restart, scale to zero, stop."""
+"""The pool of worker processes of one function: start, restart, scale to zero, stop.
+
+The workers of a function are processes, or threads of one process. A call takes a free slot.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ from cvat_lambda.runtime.processor.output import OutputLines, describe_exit
 from cvat_lambda.runtime.processor.resource_queue import QueueClosed, ResourceQueue
 from cvat_lambda.runtime.processor.settings import ProcessorSettings
 from cvat_lambda.runtime.processor.statistics import Statistics, WorkerStatistics
-from cvat_lambda.runtime.processor.worker_process import Answer, Worker, WorkerProcess
+from cvat_lambda.runtime.processor.worker_process import Answer, Slot, Worker, WorkerProcess
 from cvat_lambda.runtime.worker.frames import Meta
 
 TOO_LONG: Final = "was killed because a call took too long"
@@ -46,8 +49,11 @@ class WorkerPool:
         self._settings = settings
         self._log = log
         self._on_state = on_state
-        self._free: ResourceQueue[Worker] = ResourceQueue()
-        self._workers = [Worker(number) for number in range(settings.workers)]
+        self._free: ResourceQueue[Slot] = ResourceQueue()
+        if settings.threads:
+            self._workers = [Worker(0, settings.workers)]
+        else:
+            self._workers = [Worker(number, 1) for number in range(settings.workers)]
         self._health = Health(self._workers, on_state)
         self._tasks: set[asyncio.Task[None]] = set()
         self._scaled_to_zero = False
@@ -65,7 +71,7 @@ class WorkerPool:
     @property
     def started_workers(self) -> int:
         """The number of workers that were started; fewer than asked for if memory is limited."""
-        return sum(1 for worker in self._workers if worker.process is not None)
+        return sum(len(one.slots) for one in self._workers if one.process is not None)
 
     @property
     def scaled_to_zero(self) -> bool:
@@ -100,7 +106,7 @@ class WorkerPool:
             await self._start_in_parallel()
         for worker in self._workers:
             if worker.process is not None and worker.process.usable:
-                self._free.put(worker)
+                self._free_slots(worker)
 
     def _memory_limit(self) -> MemoryLimit | None:
         folder = self._settings.memory_cgroup
@@ -133,59 +139,65 @@ class WorkerPool:
                 start.cancel()
             await asyncio.gather(*starts, return_exceptions=True)
 
-    async def take(self) -> Worker:
-        """Return a free worker. Start the workers if the function is scaled to zero.
+    def _free_slots(self, worker: Worker) -> None:
+        for slot in worker.slots:
+            self._free.put(slot)
+
+    async def take(self) -> Slot:
+        """Return a free slot. Start the workers if the function is scaled to zero.
 
         Raise NoWorkerFree, or StartFailed.
         """
         while True:
             if self._scaled_to_zero:
                 await self.scale_up()
-            worker = await self._take_one()
-            if worker.process is not None and worker.process.usable:
+            slot = await self._take_one()
+            process = slot.worker.process
+            if process is not None and process.usable:
                 self.in_flight += 1
-                return worker
+                return slot
             # It was scaled to zero meanwhile. It becomes free again when the workers start.
 
-    async def _take_one(self) -> Worker:
+    async def _take_one(self) -> Slot:
         began = time.monotonic()
         count = self.statistics
         count.allocations += 1
-        count.available_percent_sum += 100 * self._free.free / len(self._workers)
-        worker = self._free.take_now()
-        if worker is not None:
+        count.available_percent_sum += 100 * self._free.free / self._settings.workers
+        slot = self._free.take_now()
+        if slot is not None:
             count.given_at_once += 1
         else:
-            worker = await self._wait_for_worker(began)
-        return worker
+            slot = await self._wait_for_slot(began)
+        return slot
 
-    async def _wait_for_worker(self, began: float) -> Worker:
+    async def _wait_for_slot(self, began: float) -> Slot:
         count = self.statistics
         try:
-            worker = await self._free.take(self._settings.availability_timeout_s)
+            slot = await self._free.take(self._settings.availability_timeout_s)
         except (TimeoutError, asyncio.TimeoutError, QueueClosed) as exc:
             count.refused += 1
             raise NoWorkerFree from exc
         finally:
             count.wait_ms_sum += (time.monotonic() - began) * 1000
         count.given_after_wait += 1
-        return worker
+        return slot
 
-    def give_back(self, worker: Worker) -> None:
-        """Make a worker free that was taken and not used."""
+    def give_back(self, slot: Slot) -> None:
+        """Make a slot free that was taken and not used."""
         self.in_flight -= 1
-        self._release(worker, worker.process)
+        self._release(slot, slot.worker.process)
 
-    async def call(self, worker: Worker, meta: Meta, body: bytes) -> Answer:
-        """Run one event on a taken worker; raise EventTimedOut, or WorkerEnded with a reason."""
+    async def call(self, slot: Slot, meta: Meta, body: bytes) -> Answer:
+        """Run one event in a taken slot; raise EventTimedOut, or WorkerEnded with a reason."""
+        worker = slot.worker
         assert worker.process is not None
         process, count = worker.process, self.statistics
         try:
             if self._settings.event_timeout_s is None:
-                answer = await process.call(meta, body)
+                answer = await process.call(meta, body, slot.index)
             else:
                 answer = await asyncio.wait_for(
-                    process.call(meta, body), self._settings.event_timeout_s
+                    process.call(meta, body, slot.index), self._settings.event_timeout_s
                 )
         except (asyncio.TimeoutError, TimeoutError) as exc:
             count.failed += 1
@@ -193,7 +205,7 @@ class WorkerPool:
                 "error",
                 f"the handler took longer than {self._settings.event_timeout_s:g} s "
                 f"(spec.eventTimeout): worker {worker.number} is killed",
-                request=worker.request_id,
+                request=slot.request_id,
             )
             worker.end_reason = TOO_LONG
             process.kill()
@@ -204,24 +216,26 @@ class WorkerPool:
         finally:
             self.in_flight -= 1
             self.last_used_at = time.monotonic()
-            self._release(worker, process)
+            self._release(slot, process)
         count.succeeded += 1
-        count.workers[worker.number].events += 1
-        count.workers[worker.number].duration_ms_sum += answer[0]["duration"] * 1000
+        count.workers[slot.number].events += 1
+        count.workers[slot.number].duration_ms_sum += answer[0]["duration"] * 1000
         was_looping = worker.backoff.in_crash_loop
         worker.backoff.record_answer()
         if was_looping:
             self._health.report("")
         return answer
 
-    def _release(self, worker: Worker, process: WorkerProcess | None) -> None:
-        # `_replace` or a start from zero makes a worker free whose process has ended. If it became
-        # free here too, one process would get two events at once.
-        if process is not None and worker.process is process and process.usable:
-            self._free.put(worker)
+    def _release(self, slot: Slot, process: WorkerProcess | None) -> None:
+        # `_replace` or a start from zero makes a slot free whose process has ended. If it became
+        # free here too, one slot would get two events at once.
+        if process is not None and slot.worker.process is process and process.usable:
+            self._free.put(slot)
 
     async def _start(self, worker: Worker) -> None:
-        process = WorkerProcess(str(worker.number), lambda record: self._on_log(worker, record))
+        process = WorkerProcess(
+            str(worker.number), lambda record, index: self._on_log(worker, record, index)
+        )
         worker.process = process
         worker.end_reason = ""
         worker.backoff.record_start()
@@ -281,7 +295,7 @@ class WorkerPool:
         process.close()
         if self._stopping or self._scaled_to_zero or worker.process is not process:
             return
-        self._free.remove(worker)
+        self._withdraw(worker)
         reason = f"worker {worker.number} {worker.end_reason or describe_exit(status)}"
         self._log.write("error", f"{reason}; it is restarted")
         self.statistics.workers[worker.number].restarts += 1
@@ -309,7 +323,7 @@ class WorkerPool:
                 continue
             if generation != self._generation:
                 return  # all workers were scaled to zero while this one started
-            self._free.put(worker)
+            self._free_slots(worker)
             if worker.backoff.in_crash_loop:
                 self._spawn(self._health.report_when_stable(worker))
             else:
@@ -320,14 +334,15 @@ class WorkerPool:
         reason = worker.end_reason or describe_exit(await process.exit_status())
         return f"worker {worker.number} {reason}"
 
-    def _on_log(self, worker: Worker, record: Meta) -> None:
-        if worker.captured is not None:
-            worker.captured.append(record)
+    def _on_log(self, worker: Worker, record: Meta, index: int) -> None:
+        slot = worker.slot_of(index)
+        if slot is not None and slot.captured is not None:
+            slot.captured.append(record)
         self._log.write(
             record["level"],
             record["message"],
-            worker=worker.number,
-            request=worker.request_id,
+            worker=worker.number if slot is None else slot.number,
+            request="" if slot is None else slot.request_id,
             more=record["with"],
         )
 
@@ -347,11 +362,15 @@ class WorkerPool:
             self._generation += 1
             self._on_state("waitingForScaleResourceToZero", "")
             for worker in self._workers:
-                self._free.remove(worker)
+                self._withdraw(worker)
             await self._stop_workers()
             self._on_state("scaledToZero", "")
         if self._free.waiting:  # the function was scaled to zero by hand while these calls waited
             self._spawn(self._try_scale_up())
+
+    def _withdraw(self, worker: Worker) -> None:
+        for slot in worker.slots:
+            self._free.remove(slot)
 
     async def _try_scale_up(self) -> None:
         with contextlib.suppress(StartFailed):

@@ -19,6 +19,7 @@ from cvat_lambda.runtime.processor.errors import WorkerEnded
 from cvat_lambda.runtime.processor.settings import ProcessorSettings
 from cvat_lambda.runtime.worker.frames import (
     HEAD,
+    NO_SLOT,
     TERMINATE,
     FrameError,
     Meta,
@@ -31,7 +32,7 @@ LAUNCHER: Final = Path(__file__).resolve().parent.parent / "worker" / "launch.py
 _SOCKET_BUFFER: Final = 4 * 2**20  # bytes; the kernel lowers it to its own limit
 
 Answer = tuple[Meta, bytes]
-OnLog = Callable[[Meta], None]
+OnLog = Callable[[Meta, int], None]  # the record, the slot that it belongs to
 
 
 class WorkerProcess(asyncio.Protocol):
@@ -43,7 +44,7 @@ class WorkerProcess(asyncio.Protocol):
         self.gone = asyncio.Event()
         self._ending = False  # it was asked to end or was killed
         self._on_log = on_log
-        self._answer: asyncio.Future[Answer] | None = None
+        self._answers: dict[int, asyncio.Future[Answer]] = {}  # slot -> the answer it waits for
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -131,24 +132,25 @@ class WorkerProcess(asyncio.Protocol):
                 "worker_id": self.worker_id,
                 "dashboard": settings.dashboard,
                 "token": settings.token,
+                "threads": settings.workers if settings.threads else 1,
             }
         )
 
-    def call(self, meta: Meta, body: bytes) -> asyncio.Future[Answer]:
-        """Send one event and return a future of its answer.
+    def call(self, meta: Meta, body: bytes, slot: int) -> asyncio.Future[Answer]:
+        """Send one event to a slot without an event, and return a future of its answer.
 
         The future raises WorkerEnded if the process ends first. This method raises it if nothing
         was sent.
         """
         if not self.usable:
             raise WorkerEnded(f"worker {self.worker_id} has ended")
-        self._answer = asyncio.get_running_loop().create_future()
-        self._send(meta, body)
-        return self._answer
+        answer = self._answers[slot] = asyncio.get_running_loop().create_future()
+        self._send(meta, body, slot)
+        return answer
 
-    def _send(self, meta: Meta, body: bytes = b"") -> None:
+    def _send(self, meta: Meta, body: bytes = b"", slot: int = 0) -> None:
         assert self._transport is not None
-        self._transport.write(pack(meta, len(body)))
+        self._transport.write(pack(meta, len(body), slot))
         if body:
             self._transport.write(body)
 
@@ -210,7 +212,8 @@ class WorkerProcess(asyncio.Protocol):
                     "level": "error",
                     "message": f"the worker sent an invalid frame: {exc}",
                     "with": "",
-                }
+                },
+                NO_SLOT,
             )
             self.kill()
 
@@ -218,16 +221,16 @@ class WorkerProcess(asyncio.Protocol):
         """Fail the futures that wait for the worker (asyncio calls this)."""
         self.gone.set()
         fault = WorkerEnded(f"worker {self.worker_id} ended")
-        for future in (self._answer, self.started):
-            if future is not None and not future.done():
+        for future in (*self._answers.values(), self.started):
+            if not future.done():
                 future.set_exception(fault)
         if self.started.done() and not self.started.cancelled():
             self.started.exception()  # mark it as retrieved, since no caller may be waiting for it
 
-    def _take_frame(self) -> Answer | None:
+    def _take_frame(self) -> tuple[Meta, bytes, int] | None:
         if len(self._buffer) < HEAD.size:
             return None
-        meta_length, body_length = read_head(self._buffer[: HEAD.size])
+        meta_length, body_length, slot = read_head(self._buffer[: HEAD.size])
         body_at = HEAD.size + meta_length
         end = body_at + body_length
         if len(self._buffer) < end:
@@ -236,26 +239,45 @@ class WorkerProcess(asyncio.Protocol):
             meta = unpack_meta(view[HEAD.size : body_at])
             body = bytes(view[body_at:end])
         del self._buffer[:end]
-        return meta, body
+        return meta, body, slot
 
-    def _dispatch(self, meta: Meta, body: bytes) -> None:
+    def _dispatch(self, meta: Meta, body: bytes, slot: int) -> None:
         kind: Any = meta["kind"]
         if kind == "log":
-            self._on_log(meta)
+            self._on_log(meta, slot)
         elif kind in ("ready", "failed"):
             if not self.started.done():
                 self.started.set_result(meta)
-        elif kind == "answer" and self._answer is not None and not self._answer.done():
-            self._answer.set_result((meta, body))
+        elif kind == "answer" and slot in self._answers and not self._answers[slot].done():
+            self._answers[slot].set_result((meta, body))
 
 
 class Worker:
     """One position in the pool. It keeps its number when its process is replaced."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, slots: int) -> None:
         self.number = number
+        self.slots = [Slot(self, number + index, index) for index in range(slots)]
         self.process: WorkerProcess | None = None
-        self.captured: list[Meta] | None = None  # log records of the current call
-        self.request_id = ""
         self.end_reason = ""  # why the processor killed the process, if it did
         self.backoff = CrashLoopBackoff()
+
+    def slot_of(self, index: int) -> Slot | None:
+        """Return the slot that a log record belongs to, None if it belongs to no event."""
+        if len(self.slots) == 1:
+            return self.slots[0]
+        return self.slots[index] if index < len(self.slots) else None
+
+
+class Slot:
+    """One of the events that a worker can handle at the same time.
+
+    A worker process has one slot, or as many as it has threads.
+    """
+
+    def __init__(self, worker: Worker, number: int, index: int) -> None:
+        self.worker = worker
+        self.number = number  # among all slots of the pool
+        self.index = index  # among those of the worker
+        self.captured: list[Meta] | None = None  # log records of the current call
+        self.request_id = ""

@@ -7,7 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from cvat_lambda.runtime.scaffold import huggingface, native, onnx_detr, torchvision, yolo
+from cvat_lambda.runtime.scaffold import (
+    huggingface,
+    native,
+    onnx_detr,
+    origin,
+    torchvision,
+    yolo,
+)
 from cvat_lambda.runtime.scaffold.kinds import KINDS, new_function
 from cvat_lambda.runtime.scaffold.native import as_subcommand
 
@@ -55,4 +62,5 @@ def new_folder(options: Mapping[str, Any]) -> Path:
     if family is None:
         return new_function(options["kind"], options["name"], options["into"])
     written: Path = family.write(options)
+    origin.record(written, options)
     return written

@@ -48,6 +48,7 @@ class Extras:
     idle_timeout_s: float | None = None  # scale to zero after it; None = never
     worker_memory: int | None = None  # bytes of memory that a worker may use
     network: bool = True  # whether the workers have a network
+    threads: bool = False  # whether the workers are threads of one process
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,7 +277,14 @@ def _extras(extras: object, spec: JsonObject, variables: Mapping[str, str]) -> E
         idle_timeout_s=positive_duration(given.get("idle_timeout"), f"{EXTRAS_KEY}.idle_timeout"),
         worker_memory=None if memory is None else parse_quantity(str(memory)),
         network=_has_network(given.get("network")),
+        threads=_has_threads(given.get("workers")),
     )
+
+
+def _has_threads(value: object) -> bool:
+    if value not in (None, "processes", "threads"):
+        raise ValueError(f"{EXTRAS_KEY}.workers must be processes or threads, not {value!r}")
+    return value == "threads"
 
 
 def _has_network(value: object) -> bool:

@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from .frames import HEAD, Meta, pack, read_head
 
+Event = tuple[bytes, bytes, int]  # packed map, body, slot
+
 
 class Sender:
     """Sends frames; safe to use from any thread of the function."""
@@ -17,9 +19,9 @@ class Sender:
         self._sock = sock
         self._lock = threading.Lock()
 
-    def send(self, meta: Meta, body: bytes = b"") -> None:
+    def send(self, meta: Meta, body: bytes = b"", slot: int = 0) -> None:
         """Send one frame, whole."""
-        head = pack(meta, len(body))
+        head = pack(meta, len(body), slot)
         with self._lock:
             if len(body) < 65536:
                 self._sock.sendall(head + body)
@@ -34,15 +36,15 @@ class BlockingReader:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
 
-    def read(self) -> tuple[bytes, bytes] | None:
+    def read(self) -> Event | None:
         """Return the next frame, or None when the processor has closed the socket."""
         head = self._exactly(HEAD.size)
         if head is None:
             return None
-        meta_length, body_length = read_head(head)
+        meta_length, body_length, slot = read_head(head)
         meta = self._exactly(meta_length)
         body = self._exactly(body_length)
-        return None if meta is None or body is None else (meta, body)
+        return None if meta is None or body is None else (meta, body, slot)
 
     def _exactly(self, length: int) -> bytes | None:
         if length == 0:
@@ -64,7 +66,7 @@ class LoopReader:
         self._reader = reader
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="events")
 
-    async def read(self) -> tuple[bytes, bytes] | None:
+    async def read(self) -> Event | None:
         """Return the next frame, or None when the processor has closed the socket."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, self._reader.read)

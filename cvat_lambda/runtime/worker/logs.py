@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from contextvars import ContextVar
 from typing import Any
 
 from .channel import Sender
+from .frames import NO_SLOT
 from .untyped import sdk, sdk_json
 
 _LEVELS = {"critical": "error", "fatal": "error", "error": "error", "warning": "warn"}
+current_slot: ContextVar[int] = ContextVar("current_slot", default=NO_SLOT)
 
 
 class _FrameHandler(logging.Handler):
@@ -32,7 +35,7 @@ class _FrameHandler(logging.Handler):
                 # A record may hold any object; the SDK's encoder converts all of them to text.
                 "with": self._encoder.encode(more) if more else "",
             }
-            self._sender.send(frame)
+            self._sender.send(frame, slot=current_slot.get())
         except Exception:
             self.handleError(record)
 

@@ -1,4 +1,6 @@
-"""The main program of a worker: it loads the function and then answers events one at a time.
+"""The main program of a worker: it loads the function and then answers events.
+
+It answers them one after the other, or in several threads that share the loaded function.
 
 Everything runs inside a running event loop, as in Nuclio: the function's module, its init_context
 and its handler may start tasks, and may not run an event loop themselves.
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import inspect
 import os
 import signal
@@ -16,6 +19,8 @@ import sys
 import time
 import traceback
 import warnings
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -23,11 +28,11 @@ from typing import Any
 from . import network, opt_nuclio
 from .allocator import keep_freed_memory
 from .answers import Answer, UnusableAnswer, failure, to_answer
-from .channel import BlockingReader, LoopReader, Sender
+from .channel import BlockingReader, Event, LoopReader, Sender
 from .death_signal import end_with_parent
 from .frames import Meta, is_terminate, unpack_meta
 from .handlers import HandlerError, find_init_context, load_handler
-from .logs import make_logger
+from .logs import current_slot, make_logger
 from .platform import make_platform
 from .untyped import sdk, sdk_events
 
@@ -65,8 +70,9 @@ async def _serve(start: Meta, sock: socket.socket, reader: BlockingReader, sende
         return 1
     stopper = _Stopper(function.context, sock)
     sender.send({"kind": "ready"})
+    kind = _Worker if start["threads"] == 1 else _ThreadedWorker
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        await _Worker(function, reader, sender, stopper).run()
+        await kind(function, reader, sender, stopper, start["threads"]).run()
     await stopper.run_callbacks()
     return 0
 
@@ -118,7 +124,7 @@ class _Stopper:
 
 
 class _Worker:
-    """Reads events, runs the handler, sends the answers."""
+    """Reads events, runs the handler, sends the answers, one after the other."""
 
     def __init__(
         self,
@@ -126,6 +132,7 @@ class _Worker:
         reader: BlockingReader,
         sender: Sender,
         stopper: _Stopper,
+        _threads: int,
     ) -> None:
         self._function = function
         self._sender = sender
@@ -137,17 +144,22 @@ class _Worker:
     async def run(self) -> None:
         """Serve until the processor closes the socket or asks this worker to stop."""
         while not self._stopper.asked:
-            frame = await self._next()
-            if frame is None or is_terminate(frame[0]):
+            event = await self._next()
+            if event is None or is_terminate(event[0]):
                 return
             self._stopper.busy = True
-            started = time.perf_counter()
-            meta, body = await self._answer(*frame)
-            meta["duration"] = time.perf_counter() - started
-            self._sender.send(meta, body)
+            await self._serve(event)
             self._stopper.busy = False
 
-    async def _next(self) -> tuple[bytes, bytes] | None:
+    async def _serve(self, event: Event) -> None:
+        packed, body, slot = event
+        current_slot.set(slot)
+        started = time.perf_counter()
+        meta, answer = await self._answer(packed, body)
+        meta["duration"] = time.perf_counter() - started
+        self._sender.send(meta, answer, slot)
+
+    async def _next(self) -> Event | None:
         if self._is_async or len(asyncio.all_tasks()) > 1:
             return await self._loop_reader.read()
         return self._reader.read()  # faster than in a thread
@@ -158,24 +170,76 @@ class _Worker:
         except Exception as exc:
             self._log_error("Exception caught while serving", exc)
             return failure(500, f"Exception caught while serving - {_quoted(exc)}")
+        output = await self._run(event)
+        if not inspect.iscoroutine(output):
+            return output
         try:
-            output = self._function.handler(self._function.context, event)
+            return to_answer(await output, self._function.context.logger.warn)
+        except BaseException as exc:
+            return self._failure(exc)
+
+    async def _run(self, event: Any) -> Answer | Coroutine[Any, Any, Any]:
+        return self._call(event)
+
+    def _call(self, event: Any) -> Answer | Coroutine[Any, Any, Any]:
+        """Return the handler's answer, or the coroutine that the handler returned."""
+        context = self._function.context
+        try:
+            output = self._function.handler(context, event)
             if inspect.iscoroutine(output):
-                output = await output
-            return to_answer(output, self._function.context.logger.warn)
-        except UnusableAnswer as exc:
+                return output
+            return to_answer(output, context.logger.warn)
+        except BaseException as exc:
+            return self._failure(exc)
+
+    def _failure(self, exc: BaseException) -> Answer:
+        if isinstance(exc, UnusableAnswer):
             self._function.context.logger.error(f"unusable answer: {exc}")
             return failure(500, f"Unusable answer - {_quoted(exc)}")
-        except BaseException as exc:
-            # As in Nuclio, SystemExit and KeyboardInterrupt end the call, not the worker.
-            self._log_error("Exception caught in handler", exc)
-            meta, sentence = failure(500, f"Exception caught in handler - {_quoted(exc)}")
-            meta["traceback"] = traceback.format_exc()
-            return meta, sentence
+        # As in Nuclio, SystemExit and KeyboardInterrupt end the call, not the worker.
+        self._log_error("Exception caught in handler", exc)
+        meta, sentence = failure(500, f"Exception caught in handler - {_quoted(exc)}")
+        meta["traceback"] = "".join(traceback.format_exception(exc))
+        return meta, sentence
 
     def _log_error(self, what: str, exc: BaseException) -> None:
         trace = "".join(traceback.format_exception(type(exc), exc, exc.__traceback__))
         self._function.context.logger.error_with(f"{what} - {_quoted(exc)}", traceback=trace)
+
+
+class _ThreadedWorker(_Worker):
+    """Answers several events at the same time with one loaded function.
+
+    A handler that is a plain function runs in threads, without an event loop of its own. Coroutines
+    run as tasks of the main thread's event loop.
+    """
+
+    def __init__(
+        self,
+        function: Function,
+        reader: BlockingReader,
+        sender: Sender,
+        stopper: _Stopper,
+        threads: int,
+    ) -> None:
+        super().__init__(function, reader, sender, stopper, threads)
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="handler")
+
+    async def run(self) -> None:
+        """Serve until the processor closes the socket or asks this worker to stop."""
+        serving: set[asyncio.Task[None]] = set()
+        while (event := await self._loop_reader.read()) is not None and not is_terminate(event[0]):
+            task = asyncio.ensure_future(self._serve(event))
+            serving.add(task)
+            task.add_done_callback(serving.discard)
+        await asyncio.gather(*serving)
+
+    async def _run(self, event: Any) -> Answer | Coroutine[Any, Any, Any]:
+        if self._is_async:
+            return self._call(event)
+        here = contextvars.copy_context()  # the slot of the log records
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, here.run, self._call, event)
 
 
 def _event(meta: Meta, body: bytes) -> Any:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 import transformers
 
 from common.detection import answer_images_together
 from common.huggingface.detection import MAX_BATCH, default_threshold
-from common.huggingface.pretrained import pillow_images, read_model, read_processor, run
-from common.torch_runtime import describe
+from common.huggingface.pretrained import Pretrained, pillow_images, run
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,24 +21,10 @@ if TYPE_CHECKING:
 DEFAULT_THRESHOLD = 0.5
 
 
-class Classifier:
+class Classifier(Pretrained):
     """Tags of the classes whose probability reaches the threshold, most probable first."""
 
-    def __init__(self, model: Any, processor: Any, device: torch.device) -> None:
-        self._model = model
-        self._processor = processor
-        self._device = device
-
-    @classmethod
-    def load(cls, folder: Path, device: torch.device) -> Classifier:
-        """Load the model of a folder."""
-        model = read_model(transformers.AutoModelForImageClassification, folder, device)
-        return cls(model, read_processor(transformers.AutoImageProcessor, folder), device)
-
-    @property
-    def device(self) -> str:
-        """Return the device that runs the network, for the log."""
-        return describe(self._device)
+    auto_class = transformers.AutoModelForImageClassification
 
     def answer(self, body: dict[str, Any]) -> object:
         """Answer the tags of ``image`` or of each of ``images``."""

@@ -15,7 +15,7 @@ from torch.nn import functional
 from common.detection import answer_images
 from common.errors import BadInput
 from common.huggingface.detection import TEXT_THRESHOLD, default_threshold
-from common.huggingface.pretrained import in_float32, read_model
+from common.huggingface.pretrained import in_float32, one_at_a_time, read_model
 from common.huggingface.roi_align import provide
 from common.huggingface.segmentation import segment_item
 from common.huggingface.squares import SquareInput
@@ -100,13 +100,14 @@ class ConceptDetector:
         return sorted(answer, key=lambda item: -item["confidence"])
 
     def _tokens(self, text: str) -> dict[str, Any]:
-        tokens = self._tokenizer(
-            text,
-            return_tensors="pt",
-            padding="max_length",
-            max_length=TEXT_TOKENS,
-            truncation=True,
-        )
+        with one_at_a_time:
+            tokens = self._tokenizer(
+                text,
+                return_tensors="pt",
+                padding="max_length",
+                max_length=TEXT_TOKENS,
+                truncation=True,
+            )
         return {name: tokens[name].to(self._device) for name in ("input_ids", "attention_mask")}
 
     def _boxes(

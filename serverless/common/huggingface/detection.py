@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,15 +16,14 @@ from common.detection import answer_images_together
 from common.errors import BadInput
 from common.huggingface.pretrained import (
     NOTHING_TO_NAME,
+    Pretrained,
+    one_at_a_time,
     pillow_images,
-    read_model,
-    read_processor,
     run,
     sizes,
 )
 from common.huggingface.texts import read_texts
 from common.inputs import read_threshold
-from common.torch_runtime import describe
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,24 +40,10 @@ MAX_IOU = 0.5  # of two boxes of one text, for models without a suppression of t
 _WITH_SPANS = ("grounding-dino", "mm-grounding-dino")  # score tokens, not texts
 
 
-class ObjectDetector:
+class ObjectDetector(Pretrained):
     """Rectangles of the classes of the model's configuration."""
 
-    def __init__(self, model: Any, processor: Any, device: torch.device) -> None:
-        self._model = model
-        self._processor = processor
-        self._device = device
-
-    @classmethod
-    def load(cls, folder: Path, device: torch.device) -> ObjectDetector:
-        """Load the model of a folder."""
-        model = read_model(transformers.AutoModelForObjectDetection, folder, device)
-        return cls(model, read_processor(transformers.AutoImageProcessor, folder), device)
-
-    @property
-    def device(self) -> str:
-        """Return the device that runs the network, for the log."""
-        return describe(self._device)
+    auto_class = transformers.AutoModelForObjectDetection
 
     def answer(self, body: dict[str, Any]) -> object:
         """Answer the rectangles of ``image`` or of each of ``images``."""
@@ -85,25 +69,15 @@ class ObjectDetector:
         return found
 
 
-class TextDetector:
+class TextDetector(Pretrained):
     """Rectangles of the texts of a call. The label of an item is the text as it was sent."""
 
+    auto_class = transformers.AutoModelForZeroShotObjectDetection
+    processor_class = transformers.AutoProcessor
+
     def __init__(self, model: Any, processor: Any, device: torch.device) -> None:
-        self._model = model
-        self._processor = processor
-        self._device = device
+        super().__init__(model, processor, device)
         self._has_spans = model.config.model_type in _WITH_SPANS
-
-    @classmethod
-    def load(cls, folder: Path, device: torch.device) -> TextDetector:
-        """Load the model of a folder."""
-        model = read_model(transformers.AutoModelForZeroShotObjectDetection, folder, device)
-        return cls(model, read_processor(transformers.AutoProcessor, folder), device)
-
-    @property
-    def device(self) -> str:
-        """Return the device that runs the network, for the log."""
-        return describe(self._device)
 
     def answer(self, body: dict[str, Any]) -> object:
         """Answer the rectangles of ``text`` on ``image`` or on each of ``images``."""
@@ -131,12 +105,13 @@ class TextDetector:
         self, images: Sequence[Image], texts: Sequence[str], threshold: float
     ) -> list[Found]:
         """Run a model that scores each text (OWL-ViT, OWLv2); suppress repeated boxes."""
-        inputs = self._processor(
-            images=pillow_images(images),
-            text=[list(texts)] * len(images),
-            return_tensors="pt",
-            truncation=True,
-        )
+        with one_at_a_time:
+            inputs = self._processor(
+                images=pillow_images(images),
+                text=[list(texts)] * len(images),
+                return_tensors="pt",
+                truncation=True,
+            )
         found: list[Found] = self._processor.post_process_grounded_object_detection(
             run(self._model, inputs), threshold=threshold, target_sizes=sizes(images)
         )
@@ -150,9 +125,10 @@ class TextDetector:
         The score of a text is the highest one of its tokens.
         """
         sentence = ". ".join(text.lower() for text in texts) + "."
-        inputs = self._processor(
-            images=pillow_images(images), text=[sentence] * len(images), return_tensors="pt"
-        )
+        with one_at_a_time:
+            inputs = self._processor(
+                images=pillow_images(images), text=[sentence] * len(images), return_tensors="pt"
+            )
         tokens = inputs["input_ids"][0].tolist()
         limit = self._model.config.max_text_len
         if len(tokens) > limit:

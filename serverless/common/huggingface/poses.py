@@ -12,8 +12,7 @@ import transformers
 
 from common.detection import answer_images
 from common.huggingface.detection import DEFAULT_THRESHOLD, ObjectDetector, default_threshold
-from common.huggingface.pretrained import pillow_images, read_model, read_processor, run
-from common.torch_runtime import describe
+from common.huggingface.pretrained import Pretrained, pillow_images, run
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,15 +29,15 @@ PERSONS_AT_ONCE = 16  # bounds the memory of one pass through the network
 VISIBLE = 0.3  # score below which a point is outside
 
 
-class PoseEstimator:
+class PoseEstimator(Pretrained):
     """Skeletons of the points of the pose model's configuration."""
+
+    auto_class = transformers.AutoModelForPoseEstimation
 
     def __init__(
         self, model: Any, processor: Any, device: torch.device, detector: ObjectDetector | None
     ) -> None:
-        self._model = model
-        self._processor = processor
-        self._device = device
+        super().__init__(model, processor, device)
         self._detector = detector
         self._names = [model.config.id2label[number] for number in sorted(model.config.id2label)]
         backbone = getattr(model.config, "backbone_config", None)
@@ -50,16 +49,9 @@ class PoseEstimator:
 
         Without that folder, each image is one person's.
         """
-        model = read_model(transformers.AutoModelForPoseEstimation, folder, device)
-        processor = read_processor(transformers.AutoImageProcessor, folder)
         has_detector = (folder / DETECTOR / "config.json").is_file()
         detector = ObjectDetector.load(folder / DETECTOR, device) if has_detector else None
-        return cls(model, processor, device, detector)
-
-    @property
-    def device(self) -> str:
-        """Return the device that runs the networks, for the log."""
-        return describe(self._device)
+        return cls(*cls.read(folder, device), device, detector)
 
     def answer(self, body: dict[str, Any]) -> object:
         """Answer the skeletons of ``image`` or of each of ``images``."""

@@ -2,22 +2,57 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
+import transformers
 from PIL import Image as PillowImage
 
-from common.torch_runtime import half_precision
+from common.torch_runtime import describe, half_precision
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from typing_extensions import Self
 
     Image = NDArray[np.uint8]
 
 NOTHING_TO_NAME = "N/A"  # the name of the unused class numbers of COCO
+
+# Tokenizers are used by one thread at a time: a call sets the padding and the truncation of the
+# tokenizer itself, and fails while another thread uses it.
+one_at_a_time = threading.Lock()
+
+
+class Pretrained:
+    """A model with its processor on a device. Threads may call it at the same time."""
+
+    auto_class: ClassVar[Any]  # of the model
+    processor_class: ClassVar[Any] = transformers.AutoImageProcessor
+
+    def __init__(self, model: Any, processor: Any, device: torch.device) -> None:
+        self._model = model
+        self._processor = processor
+        self._device = device
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device) -> Self:
+        """Load the model of a folder."""
+        return cls(*cls.read(folder, device), device)
+
+    @classmethod
+    def read(cls, folder: Path, device: torch.device) -> tuple[Any, Any]:
+        """Return the model and the processor of a folder."""
+        model = read_model(cls.auto_class, folder, device)
+        return model, read_processor(cls.processor_class, folder)
+
+    @property
+    def device(self) -> str:
+        """Return the device that runs the network, for the log."""
+        return describe(self._device)
 
 
 def read_model(auto_class: Any, folder: Path, device: torch.device) -> Any:

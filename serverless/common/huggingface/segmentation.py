@@ -16,6 +16,7 @@ from common.detection import answer_images_together
 from common.huggingface.detection import DEFAULT_THRESHOLD, default_threshold
 from common.huggingface.pretrained import (
     NOTHING_TO_NAME,
+    Pretrained,
     pillow_images,
     read_model,
     read_processor,
@@ -23,7 +24,6 @@ from common.huggingface.pretrained import (
     sizes,
 )
 from common.masks import mask_members, polygon
-from common.torch_runtime import describe
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,13 +44,11 @@ _AUTO_CLASSES = (
 )
 
 
-class Segmenter:
+class Segmenter(Pretrained):
     """Masks of the classes of the model's configuration."""
 
     def __init__(self, model: Any, processor: Any, device: torch.device, decode: Decode) -> None:
-        self._model = model
-        self._processor = processor
-        self._device = device
+        super().__init__(model, processor, device)
         self._decode = decode
 
     @classmethod
@@ -67,11 +65,6 @@ class Segmenter:
     def load_semantic(cls, folder: Path, device: torch.device) -> Segmenter:
         """Load a model that answers one mask for each class."""
         return cls(*_read(folder, device), device, _semantic)
-
-    @property
-    def device(self) -> str:
-        """Return the device that runs the network, for the log."""
-        return describe(self._device)
 
     def answer(self, body: dict[str, Any]) -> object:
         """Answer the masks of ``image`` or of each of ``images``."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from django.contrib.auth.models import User
 from PIL import Image
 from pytest_django import Settings
@@ -88,6 +90,33 @@ def test_texts_of_the_function_are_its_labels_and_a_call_may_carry_others(
     other = items_of(functions, "hf-texts", text=["dog"])
     assert other
     assert {item["label"] for item in other} == {"dog"}
+
+
+@pytest.mark.parametrize("model", ["detector", "grounding_dino"])
+def test_threads_that_share_a_model_answer_as_calls_one_after_the_other(
+    models: Path, served: Runtime, tmp_path: Path, model: str
+) -> None:
+    name = f"hf-threads-{model.replace('_', '-')}"
+    words = ("--model", models / model, "--into", tmp_path, "--threshold", "0")
+    run_cli("new", "huggingface", name, *words)
+    file = tmp_path / name / "function.yaml"
+    document = yaml.safe_load(file.read_text())
+    document["x-cvat-lambda"]["workers"] = "threads"
+    document["spec"]["triggers"]["http"].update(numWorkers=4, maxWorkers=4)
+    file.write_text(yaml.safe_dump(document))
+    run_cli("deploy", tmp_path, "--url", served.url)
+    # Texts of different lengths: a tokenizer pads each call's texts in its own way.
+    texts = (["dog"], ["a red car", "cat"], ["a very long text about a tree", "sea", "b"])
+    bodies = [
+        {"image": picture(64 + 8 * number, 64, 20 * number)}
+        | ({"text": texts[number % 3]} if model == "grounding_dino" else {})
+        for number in range(12)
+    ]
+    alone = [items_of(served, name, **body) for body in bodies]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda body: items_of(served, name, **body), bodies))
+    assert all(alone)
+    assert together == alone
 
 
 def test_a_request_with_a_text_writes_shapes_of_the_mapped_label(

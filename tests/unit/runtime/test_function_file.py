@@ -124,6 +124,7 @@ def test_section_x_cvat_lambda_is_read() -> None:
         "convert": {"script": "convert.py", "version": 2},
         "idle_timeout": "15m",
         "worker_memory": "4Gi",
+        "workers": "threads",
     }
     read = parse(**{"x-cvat-lambda": extras}).extras
     assert read.idle_timeout_s == 900

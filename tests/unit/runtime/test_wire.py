@@ -32,23 +32,23 @@ def test_frame_is_received_as_it_was_sent(meta: dict[str, object], body: bytes) 
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**20)
-        Sender(ours).send(meta, body)
+        Sender(ours).send(meta, body, 3)
         arrived = BlockingReader(theirs).read()
     assert arrived is not None
-    assert (unpack_meta(arrived[0]), arrived[1]) == (meta, body)
+    assert (unpack_meta(arrived[0]), arrived[1:]) == (meta, (body, 3))
 
 
 def test_truncated_frame_ends_the_connection() -> None:
     ours, theirs = socket.socketpair()
     with theirs:
         with ours:
-            ours.sendall(HEAD.pack(10, 20) + b"x" * 15)
+            ours.sendall(HEAD.pack(10, 20, 0) + b"x" * 15)
         assert BlockingReader(theirs).read() is None
 
 
 def test_a_frame_of_more_than_a_gibibyte_is_refused() -> None:
     with pytest.raises(FrameError, match="too long"):
-        read_head(HEAD.pack(2**31, 0))
+        read_head(HEAD.pack(2**31, 0, 0))
 
 
 def test_frame_with_text_that_is_not_utf_8_raises_an_error_when_it_is_unpacked() -> None:
