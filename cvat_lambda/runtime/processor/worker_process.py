@@ -221,7 +221,8 @@ class WorkerProcess(asyncio.Protocol):
         """Fail the futures that wait for the worker (asyncio calls this)."""
         self.gone.set()
         fault = WorkerEnded(f"worker {self.worker_id} ended")
-        for future in (*self._answers.values(), self.started):
+        waiting: list[asyncio.Future[Any]] = [*self._answers.values(), self.started]
+        for future in waiting:
             if not future.done():
                 future.set_exception(fault)
         if self.started.done() and not self.started.cancelled():

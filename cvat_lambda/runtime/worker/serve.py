@@ -171,7 +171,7 @@ class _Worker:
             self._log_error("Exception caught while serving", exc)
             return failure(500, f"Exception caught while serving - {_quoted(exc)}")
         output = await self._run(event)
-        if not inspect.iscoroutine(output):
+        if isinstance(output, tuple):
             return output
         try:
             return to_answer(await output, self._function.context.logger.warn)

@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ NUMBER = "import json\ndef handler(context, event):\n    return json.dumps(%d)\n
 def trainings(tmp_path_factory: pytest.TempPathFactory, make_graphs: MakeGraphs) -> list[Path]:
     """The weights of two trainings. Each finds one object, of the last of its classes."""
     folder = tmp_path_factory.mktemp("trainings")
-    described = []
+    described: list[dict[str, Any]] = []
     for classes in (["cat"], ["cat", "dog"]):
         table = [[0.0] * 6 for _ in range(300)]
         table[0] = [22, 27, 42, 37, 0.75, len(classes) - 1]
