@@ -79,18 +79,30 @@ def crop(
 
     The box may have fractions and may reach beyond the image; the pixels there become ``fill``.
     """
-    # Pillow copies its source, so it gets only the part under the box. One pixel on each side
-    # of the box takes part in the interpolation.
+    import cv2  # imported late: functions that cut nothing need no OpenCV
+
+    # OpenCV limits the sides of its source, so it gets only the part under the box. One pixel on
+    # each side of the box takes part in the interpolation.
     left, top = (max(0, math.floor(min(ends)) - 1) for ends in (box[0::2], box[1::2]))
     right, bottom = (max(0, math.ceil(max(ends)) + 1) for ends in (box[0::2], box[1::2]))
     part = image[top:bottom, left:right]
     if not part.size:  # the whole box lies outside
         return np.full((height, width, 3), fill, dtype=np.uint8)
-    extent = (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
-    cut = Image.fromarray(part).transform(
-        (width, height), Image.Transform.EXTENT, extent, Image.Resampling.BILINEAR, fillcolor=fill
+    across, down = (box[2] - box[0]) / width, (box[3] - box[1]) / height
+    # OpenCV counts from the centre of a pixel, a box from its corner.
+    x, y = box[0] - left + across / 2, box[1] - top + down / 2
+    matrix = np.array([[across, 0.0, x - 0.5], [0.0, down, y - 0.5]])
+    cut = cv2.warpAffine(
+        part,
+        matrix,
+        (width, height),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
     )
-    return np.asarray(cut)
+    columns, rows = x + np.arange(width) * across, y + np.arange(height) * down
+    cut[:, (columns < 0) | (columns >= part.shape[1])] = fill
+    cut[(rows < 0) | (rows >= part.shape[0])] = fill
+    return np.asarray(cut, dtype=np.uint8)
 
 
 def mean_colour(image: NDArray[np.uint8]) -> tuple[int, int, int]:

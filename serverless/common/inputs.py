@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def is_binary(event: Event) -> bool:
     """Return whether the body of a call is a binary one."""
-    return event.content_type == binary.CONTENT_TYPE
+    return bool(event.content_type == binary.CONTENT_TYPE)
 
 
 def read_body(event: Event) -> dict[str, Any]:

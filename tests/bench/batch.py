@@ -2,7 +2,11 @@
 
 The ceiling is frames x latency / workers. The measured time is that from the request's start to
 its end, with all writes. Frames are 1280x720 JPEG of about 200 KB, the database is PostgreSQL, the
-worker is a real RQ worker, and the function is a process of its own.
+worker is a real RQ worker, and the function is a process of its own. It gets binary bodies, as the
+functions of ``serverless/`` do, except in the rows with ``json``.
+
+Beside each fast function a bare client runs: as many threads as the request has invocations in
+flight read the same files and post them, and save nothing.
 """
 
 from __future__ import annotations
@@ -12,9 +16,12 @@ import base64
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from tests.bench.stand import (
@@ -36,12 +43,19 @@ class Share:
     workers: int
     frames: int
     goal: float
+    processes: int = 1  # RQ workers, each with a shard
+    batch: int = 1  # frames of one invocation; the latency is that of a frame
+    bare: bool = False  # measure a bare client beside it
+    binary: bool = True  # the function takes binary bodies
 
 
 SHARES = (
     Share("batch_share_50ms", 50, 2, 200, 0.95),
     Share("batch_share_200ms", 200, 2, 200, 0.95),
-    Share("batch_share_5ms", 5, 2, 400, 0.70),
+    Share("batch_share_5ms", 5, 2, 1000, 0.80, bare=True),
+    Share("batch_share_5ms_json", 5, 2, 1000, 0.70, binary=False),
+    Share("batch_share_5ms_2_processes", 5, 2, 1000, 0.95, processes=2),
+    Share("batch_share_3ms_batches_of_8", 3, 1, 1600, 0.90, batch=8),
     Share("batch_share_50ms_16w", 50, 16, 800, 0.80),
 )
 
@@ -58,7 +72,9 @@ def run(short: bool) -> Iterator[dict[str, Any]]:
         raise subprocess.CalledProcessError(process.returncode, command)
 
 
-def row(name: str, value: float, unit: str, goal: float, *, higher: bool) -> dict[str, Any]:
+def row(
+    name: str, value: float, unit: str, goal: float | None, *, higher: bool = False
+) -> dict[str, Any]:
     """Return a row in the format of all benchmarks."""
     return {
         "name": name,
@@ -80,12 +96,15 @@ def measure(place: Stand, names: set[str], *, short: bool) -> Iterator[dict[str,
     with worker_process(place.home / "worker.log") as worker:
         warm_up(place)
         for share in SHARES:
-            if wanted(share.name, names):
-                yield from measure_share(place, share, share.frames // divisor)
+            if share.processes == 1 and wanted(share.name, names):
+                yield from measure_share(place, share, share.frames // divisor, [worker])
         if wanted("batch_over_sequential_50ms", names):
             yield measure_sequential(place, 200 // divisor)
         if wanted("memory_20000_over_200", names):
             yield from measure_length(place, worker, 400 if short else 20_000)
+    for share in SHARES:
+        if share.processes > 1 and wanted(share.name, names):
+            yield from measure_with_processes(place, share, share.frames // divisor)
     if wanted("video_end_over_start", names):
         # Batches are small, so that the times of the outcomes say when each frame was done.
         with worker_process(place.home / "worker.log", CVAT_LAMBDA_BATCH_FRAMES="5"):
@@ -105,13 +124,73 @@ def warm_up(place: Stand) -> None:
         place.run(place.task(4), place.function(port, 2))
 
 
-def measure_share(place: Stand, share: Share, frames: int) -> Iterator[dict[str, Any]]:
-    """Yield the share of the ceiling that a request reaches."""
+def measure_share(
+    place: Stand, share: Share, frames: int, workers: list[int]
+) -> Iterator[dict[str, Any]]:
+    """Yield the share of the ceiling that a request reaches, and the workers' processor time."""
     task = place.task(frames)
-    with function_process(share.latency_ms, share.workers) as port:
-        request = place.run(task, place.function(port, share.workers))
     ceiling_s = frames * share.latency_ms / 1000 / share.workers
+    with function_process(share.latency_ms, share.workers) as port:
+        if share.bare:
+            bare_s = bare_wall_s(place, port, frames, in_flight=2 * share.workers)
+            yield row(f"{share.name}_bare_client", ceiling_s / bare_s, "of ceiling", None)
+        function_id = place.function(
+            port, share.workers, binary=share.binary, max_batch=share.batch
+        )
+        before_s = sum(map(cpu_s, workers))
+        request = place.run(task, function_id)
+        used_ms = (sum(map(cpu_s, workers)) - before_s) * 1000 / frames
     yield row(share.name, ceiling_s / wall_s(request), "of ceiling", share.goal, higher=True)
+    yield row(f"{share.name}_processor", used_ms, "ms a frame", None)
+
+
+def measure_with_processes(place: Stand, share: Share, frames: int) -> Iterator[dict[str, Any]]:
+    """Yield the same with several RQ workers, each of which runs one shard of the request."""
+    from django.test import override_settings
+
+    with ExitStack() as stack:
+        log = place.home / "worker.log"
+        workers = [stack.enter_context(worker_process(log)) for _ in range(share.processes)]
+        warm_up(place)
+        stack.enter_context(override_settings(CVAT_LAMBDA_SHARD_FRAMES=-(-frames // len(workers))))
+        yield from measure_share(place, share, frames, workers)
+
+
+def bare_wall_s(place: Stand, port: int, frames: int, *, in_flight: int) -> float:
+    """Return the seconds that a bare client with some threads takes for the frames."""
+    from tests.bench.calls import BareClient, image_body
+
+    left = iter(range(frames))
+    lock = threading.Lock()
+
+    def client() -> None:
+        bare = BareClient(port)
+        while True:
+            with lock:
+                number = next(left, None)
+            if number is None:
+                return
+            path = place.images[number % len(place.images)]
+            bare.call_ms(partial(image_body, path, binary=True))
+
+    threads = [threading.Thread(target=client) for _ in range(in_flight)]
+    began = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return time.monotonic() - began
+
+
+def cpu_s(pid: int) -> float:
+    """Return the processor time of a process, of its children, and of children that ended."""
+    import psutil
+
+    process = psutil.Process(pid)
+    times = process.cpu_times()
+    own = times.user + times.system + times.children_user + times.children_system
+    running = (child.cpu_times() for child in process.children(recursive=True))
+    return float(own + sum(each.user + each.system for each in running))
 
 
 def measure_sequential(place: Stand, frames: int) -> dict[str, Any]:
@@ -195,8 +274,6 @@ def measure_processes(place: Stand, frames: int) -> dict[str, Any]:
 def _with_processes(
     place: Stand, task: Any, function_id: str, processes: int, shards: dict[str, str]
 ) -> float:
-    from contextlib import ExitStack
-
     from django.test import override_settings
 
     with ExitStack() as stack:

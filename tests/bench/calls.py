@@ -27,7 +27,7 @@ from typing import Any, Final
 
 import psutil
 
-from cvat_lambda.gateway.payload import encode_payload
+from cvat_lambda.gateway.payload import content_type, encode_payload
 from tests.bench.embedding_function import new_embedding
 from tests.bench.stand import DISTINCT, REPOSITORY, Stand, function_process, stand
 
@@ -63,16 +63,17 @@ class BareClient:
     def call_ms(self, body: Callable[[], bytes]) -> float:
         """Return the time to build a body and to post it, in milliseconds."""
         begun_at = time.perf_counter()
-        self._connection.request("POST", "/", body(), {"Content-Type": "application/json"})
+        sent = body()
+        self._connection.request("POST", "/", sent, {"Content-Type": content_type(sent)})
         answer = self._connection.getresponse()
         json.loads(answer.read())
         assert answer.status == 200, answer.status
         return (time.perf_counter() - begun_at) * 1000
 
 
-def image_body(path: Path, **fields: Any) -> bytes:
+def image_body(path: Path, *, binary: bool = False) -> bytes:
     """Read an image and return the body that a function gets for it."""
-    return encode_payload(fields, {"image": path.read_bytes()})
+    return encode_payload({}, {"image": path.read_bytes()}, binary=binary)
 
 
 class Client:

@@ -1,7 +1,8 @@
 """A function process of fixed latency that needs little processor time.
 
 It follows Nuclio's rules: it has a number of workers, calls wait in a queue for a free one, and a
-call that waits too long gets a 503. It returns rectangles that depend on the start of the body.
+call that waits too long gets a 503. It returns rectangles that depend on the start of the body. A
+binary body of several images takes the latency for each of them.
 The command
 
     python -m tests.bench.latency_function --latency-ms 50 --workers 2
@@ -90,21 +91,23 @@ class Call(asyncio.BufferedProtocol):
         if len(self._sample) < SAMPLE_BYTES:
             self._sample += data[: SAMPLE_BYTES - len(self._sample)]
         if self._missing == 0:
+            # The text of a binary body is at its start, so the sample holds all its references.
+            images = self._sample.count(b'"$bytes"') if b'"images":[' in self._sample else 0
             crc, self._sample, self._missing = zlib.crc32(self._sample), b"", -1
-            self._answering = asyncio.ensure_future(self._answer(crc))
+            self._answering = asyncio.ensure_future(self._answer(crc, images))
 
-    async def _answer(self, crc: int) -> None:
+    async def _answer(self, crc: int, images: int) -> None:
         if not await self._workers.take():
             self._send(503, b"")
             return
         # The event loop rounds times, so a sleep may end early. Sleep again for the rest.
-        end = time.monotonic() + self._latency_s
+        end = time.monotonic() + self._latency_s * max(1, images)
         try:
             while (left_s := end - time.monotonic()) > 0:
                 await asyncio.sleep(left_s)
         finally:
             self._workers.give()
-        self._send(200, answer_for(crc))
+        self._send(200, answer_for(crc, images))
 
     def _send(self, status: int, body: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
@@ -114,8 +117,8 @@ class Call(asyncio.BufferedProtocol):
             )
 
 
-def answer_for(crc: int) -> bytes:
-    """Return three rectangles that depend on the image only."""
+def answer_for(crc: int, images: int) -> bytes:
+    """Return three rectangles that depend on the body only, for each image of a batch."""
     items = []
     for number in range(3):
         left, top = (crc >> (8 * number)) % 40, (crc >> (4 * number)) % 30
@@ -127,7 +130,8 @@ def answer_for(crc: int) -> bytes:
                 "confidence": 0.5 + number / 10,
             }
         )
-    return json.dumps(items, separators=(",", ":")).encode()
+    answer = {"results": [items] * images} if images else items
+    return json.dumps(answer, separators=(",", ":")).encode()
 
 
 def _content_length(head: bytes) -> int:

@@ -196,7 +196,7 @@ class Stand:
         make_video(path, frames)
         return create_task(self.owner, "video", [{"name": "car", "type": "rectangle"}], [path])
 
-    def function(self, port: int, workers: int) -> str:
+    def function(self, port: int, workers: int, *, binary: bool = False, max_batch: int = 1) -> str:
         """Register a function process with the app. Return its function id."""
         from cvat_lambda.functions.models import Function
 
@@ -211,7 +211,12 @@ class Stand:
                 "metadata": {
                     "metadata": {
                         "name": f"fixed-{port}",
-                        "annotations": {"type": "detector", "spec": label},
+                        "annotations": {
+                            "type": "detector",
+                            "spec": label,
+                            "binary": str(binary).lower(),
+                            "max_batch": str(max_batch),
+                        },
                     },
                     "spec": {
                         "triggers": {

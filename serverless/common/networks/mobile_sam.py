@@ -174,9 +174,11 @@ def scaled_size(image_size: tuple[int, int]) -> tuple[int, int]:
 def prepare(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return the input (1, 3, 1024, 1024): longer side 1024, normalised, zeros right and below."""
     height, width = scaled_size((image.shape[0], image.shape[1]))
-    scaled = resize(image, width=width, height=height).astype(np.float32)
     canvas = np.zeros((1, 3, SIDE, SIDE), dtype=np.float32)
-    canvas[0, :, :height, :width] = ((scaled - MEAN) / DEVIATION).transpose(2, 0, 1)
+    planes = canvas[0, :, :height, :width]
+    planes[...] = resize(image, width=width, height=height).transpose(2, 0, 1)
+    planes -= MEAN[:, None, None]
+    planes /= DEVIATION[:, None, None]
     return canvas
 
 

@@ -51,8 +51,10 @@ def build(parameters: Mapping[str, NDArray[Any]], *, layers: Sequence[int], pool
 
 def prepare(patches: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
     """Return RGB patches of one size as a normalised batch (n, 3, height, width)."""
-    stacked = np.stack(patches).astype(np.float32) / 255.0
-    return np.ascontiguousarray(((stacked - MEAN) / DEVIATION).transpose(0, 3, 1, 2))
+    planes = np.stack(patches).transpose(0, 3, 1, 2).astype(np.float32, order="C")
+    planes -= 255.0 * MEAN[:, None, None]
+    planes /= 255.0 * DEVIATION[:, None, None]
+    return planes
 
 
 class _Builder:

@@ -64,7 +64,7 @@ class NanoDet:
     def _detect(self, image: NDArray[np.uint8], threshold: float) -> Detections:
         """Return at most 100 objects of an image or a tile, after suppression."""
         outputs = [output[0] for output in self._network(prepare(image))]
-        boxes, scores = decode(outputs[:LEVELS], outputs[LEVELS:])
+        boxes, scores = decode(outputs[:LEVELS], outputs[LEVELS:], threshold)
         height, width = image.shape[:2]
         return select(
             clip(
@@ -77,25 +77,33 @@ class NanoDet:
 
 def prepare(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return the input (1, 3, 416, 416): stretched to a square, blue first, normalised."""
-    stretched = resize(image, width=SIDE, height=SIDE)[..., ::-1].astype(np.float32)
-    return np.ascontiguousarray(((stretched - MEAN) / DEVIATION).transpose(2, 0, 1)[None])
+    stretched = resize(image, width=SIDE, height=SIDE)
+    planes = stretched.transpose(2, 0, 1)[None, ::-1].astype(np.float32, order="C")
+    planes -= MEAN[:, None, None]
+    planes /= DEVIATION[:, None, None]
+    return planes
 
 
-def decode(scores: list[Floats], distributions: list[Floats]) -> tuple[Floats, Floats]:
-    """Return boxes (n, 4) in input pixels and scores (n, 80) of all positions of all levels.
+def decode(
+    scores: list[Floats], distributions: list[Floats], threshold: float = 0.0
+) -> tuple[Floats, Floats]:
+    """Return boxes (n, 4) in input pixels and scores (n, 80) of the positions of all levels.
 
-    Each side's distance from the cell's centre is the expectation of a distribution over 0..10
-    strides (generalised focal loss, arXiv:2006.04388).
+    Positions without a score of at least ``threshold`` are left out. Each side's distance from the
+    cell's centre is the expectation of a distribution over 0..10 strides (generalised focal loss,
+    arXiv:2006.04388).
     """
-    boxes = []
+    boxes, kept_scores = [], []
     for level_scores, distribution in zip(scores, distributions, strict=True):
         cells = round(level_scores.shape[0] ** 0.5)
         stride = SIDE / cells
-        rows, columns = np.divmod(np.arange(cells * cells), cells)
+        kept = np.flatnonzero(level_scores.max(axis=1) >= threshold)
+        rows, columns = np.divmod(kept, cells)
         centres = np.stack([columns, rows], axis=1) * stride + stride / 2
-        sides = _expectation(distribution.reshape(-1, 4, BINS)) * stride
+        sides = _expectation(distribution[kept].reshape(-1, 4, BINS)) * stride
         boxes.append(np.concatenate([centres - sides[:, :2], centres + sides[:, 2:]], axis=1))
-    return np.concatenate(boxes), np.concatenate(scores)
+        kept_scores.append(level_scores[kept])
+    return np.concatenate(boxes), np.concatenate(kept_scores)
 
 
 def select(boxes: Floats, scores: Floats, threshold: float) -> Detections:

@@ -23,6 +23,9 @@ WEIGHTS = "mobilenet_v2_pooled_ir.xml"
 WIDTH, HEIGHT = 128, 256  # of a patch, pixels: standing persons
 STRIPES = 4  # of the histogram, from top to bottom
 HUE_BINS, SATURATION_BINS = 12, 8
+# The number of the bin of each value of a byte. Their sum is the bin of a colour.
+_HUE_CODES = (np.arange(256) * HUE_BINS // 256 * SATURATION_BINS).astype(np.uint8)
+_SATURATION_CODES = (np.arange(256) * SATURATION_BINS // 256).astype(np.uint8)
 BATCH = 32  # patches that go through the network at once
 
 
@@ -68,10 +71,8 @@ def corners(boxes: Sequence[dict[str, Any]]) -> Floats:
 
 def histogram(patch: NDArray[np.uint8]) -> Floats:
     """Return how often each hue and saturation occurs, a histogram for each stripe."""
-    colours = np.asarray(Image.fromarray(patch).convert("HSV")).astype(np.int64)
-    hues = colours[..., 0] * HUE_BINS // 256
-    saturations = colours[..., 1] * SATURATION_BINS // 256
-    codes = hues * SATURATION_BINS + saturations
+    colours = np.asarray(Image.fromarray(patch).convert("HSV"))
+    codes = _HUE_CODES[colours[..., 0]] + _SATURATION_CODES[colours[..., 1]]
     bins = HUE_BINS * SATURATION_BINS
     counts = [
         np.bincount(stripe.ravel(), minlength=bins) for stripe in np.array_split(codes, STRIPES)

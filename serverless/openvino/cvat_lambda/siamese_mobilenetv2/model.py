@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 from common.devices import OpenVinoNetwork
 from common.errors import BadInput
@@ -179,16 +180,40 @@ def context(box: Floats) -> float:
 def correlate(search: Floats, kernel: Floats) -> NDArray[np.float64]:
     """Return the normalised cross-correlation in [-1, 1] of every whole placement of a kernel.
 
-    The sums over channels and cells go through the Fourier transform: for these sizes that is ten
-    times faster than sliding. The kernel has unit norm; the map's mean is removed first.
+    The sums over channels and cells go through OpenCV's Fourier transform, which is faster than
+    sliding. The kernel has unit norm; the map's mean is removed first.
     """
-    centred = search.astype(np.float64) - search.mean()
-    shape = centred.shape[1:]
-    products = np.fft.rfft2(centred) * np.conj(np.fft.rfft2(kernel.astype(np.float64), s=shape))
-    dots = np.fft.irfft2(products.sum(axis=0), s=shape)
-    rows, columns = shape[0] - kernel.shape[1] + 1, shape[1] - kernel.shape[2] + 1
-    energy = _window_sums((centred**2).sum(axis=0), kernel.shape[1], kernel.shape[2])
-    return np.asarray(dots[:rows, :columns] / np.sqrt(np.maximum(energy, 1e-6)))
+    centred = search - search.mean(dtype=np.float64).astype(search.dtype)
+    dots = cv2.matchTemplate(_channels_last(centred), _channels_last(kernel), cv2.TM_CCORR)
+    # Sums of windows that begin at each place; those beyond the last one are cut off.
+    energy = cv2.boxFilter(
+        np.square(centred, dtype=np.float64).sum(axis=0),
+        cv2.CV_64F,
+        (kernel.shape[2], kernel.shape[1]),
+        anchor=(0, 0),
+        normalize=False,
+        borderType=cv2.BORDER_CONSTANT,
+    )[: dots.shape[0], : dots.shape[1]]
+    return np.asarray(dots / np.sqrt(np.maximum(energy, 1e-6)))
+
+
+def best_near_the_middle(search: Floats, kernel: Floats) -> float:
+    """Return the best of the middle placements of `correlate`, at most SCALE_REACH cells away.
+
+    These are few, so each is computed on its own.
+    """
+    centred = search - search.mean(dtype=np.float64).astype(search.dtype)
+    sides = kernel.shape[1:]
+    ends = []
+    for own, side in zip(search.shape[1:], sides, strict=True):
+        middle = (own - side) // 2
+        ends.append((max(0, middle - SCALE_REACH), min(own, middle + SCALE_REACH + side)))
+    (top, bottom), (left, right) = ends
+    part = centred[:, top:bottom, left:right]
+    windows = np.lib.stride_tricks.sliding_window_view(part, sides, axis=(1, 2))
+    placed = windows.transpose(1, 2, 0, 3, 4).reshape(-1, kernel.size)
+    energy = np.einsum("ij,ij->i", placed, placed)
+    return float((placed @ kernel.ravel() / np.sqrt(np.maximum(energy, 1e-6))).max())
 
 
 def respond(features: Sequence[Floats], kernels: Sequence[Floats]) -> NDArray[np.float64]:
@@ -277,15 +302,8 @@ def _rescaled(
 
 def _middle_response(features: Sequence[Floats], kernels: Sequence[Floats]) -> float:
     """Return the mean over the layers of the best correlation near the middle."""
-    best = []
-    for layer, kernel in zip(features, kernels, strict=True):
-        correlation = correlate(layer, kernel)
-        middle = [(cells - 1) // 2 for cells in correlation.shape]
-        rows, columns = (
-            slice(max(0, place - SCALE_REACH), place + SCALE_REACH + 1) for place in middle
-        )
-        best.append(correlation[rows, columns].max())
-    return float(np.mean(best))
+    pairs = zip(features, kernels, strict=True)
+    return float(np.mean([best_near_the_middle(layer, kernel) for layer, kernel in pairs]))
 
 
 def _peak(values: Floats, index: int) -> float:
@@ -305,15 +323,9 @@ def _inside(centre: Floats, size: Floats, image: NDArray[np.uint8]) -> NDArray[n
     return np.concatenate([middle - sides / 2, middle + sides / 2])
 
 
-def _window_sums(values: Floats, rows: int, columns: int) -> NDArray[np.float64]:
-    """Return the sum of each whole window of rows x columns (summed-area table)."""
-    table = np.pad(values.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
-    return np.asarray(
-        table[rows:, columns:]
-        - table[:-rows, columns:]
-        - table[rows:, :-columns]
-        + table[:-rows, :-columns]
-    )
+def _channels_last(maps: Floats) -> NDArray[np.float32]:
+    """Return maps as OpenCV takes them: (rows, columns, channels)."""
+    return np.ascontiguousarray(maps.transpose(1, 2, 0), dtype=np.float32)
 
 
 def _hann() -> NDArray[Any]:

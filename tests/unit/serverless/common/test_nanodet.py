@@ -21,6 +21,17 @@ def test_uniform_distribution_is_decoded_to_its_mean() -> None:
     assert np.allclose(boxes[0], [4 - 40, 4 - 40, 4 + 40, 4 + 40])  # stride 8, five strides
 
 
+def test_positions_below_the_threshold_are_left_out_and_the_others_are_unchanged() -> None:
+    rng = np.random.default_rng(5)
+    scores, logits = rng.random((13 * 13, 80)) ** 40, rng.normal(size=(13 * 13, 4 * BINS))
+    boxes, found = decode([scores], [logits])
+    kept = scores.max(axis=1) >= 0.5
+    some_boxes, some_scores = decode([scores], [logits], 0.5)
+    assert 0 < kept.sum() < len(kept)
+    assert (some_boxes == boxes[kept]).all()
+    assert (some_scores == found[kept]).all()
+
+
 def test_cell_has_its_best_class_and_nms_runs_per_class() -> None:
     boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 10], [0, 0, 10, 9], [5, 5, 5, 9]], dtype=float)
     scores = np.zeros((4, 80))

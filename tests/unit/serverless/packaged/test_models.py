@@ -54,6 +54,22 @@ def test_the_response_is_highest_at_the_displacement(
     assert abs(found[1] - shift[1]) <= siamese.STEP
 
 
+@pytest.mark.parametrize("kernel_shape", [(3, 3, 4), (3, 8, 8), (3, 16, 15), (3, 16, 16)])
+def test_best_placement_near_the_middle_is_that_of_the_whole_correlation(
+    siamese: ModuleType, kernel_shape: tuple[int, int, int]
+) -> None:
+    rng = np.random.default_rng(3)
+    search = rng.normal(size=(3, 16, 16)).astype(np.float32)
+    kernel = rng.normal(size=kernel_shape).astype(np.float32)
+    kernel /= np.linalg.norm(kernel)
+    found = siamese.correlate(search, kernel)
+    middle = [(cells - 1) // 2 for cells in found.shape]
+    reach = siamese.SCALE_REACH
+    near = [slice(max(0, place - reach), place + reach + 1) for place in middle]
+    expected = found[near[0], near[1]].max()
+    assert siamese.best_near_the_middle(search, kernel) == pytest.approx(expected, abs=1e-6)
+
+
 def test_the_context_of_a_square_is_twice_its_side(siamese: ModuleType) -> None:
     assert siamese.context(np.array([0.0, 0, 30, 30])) == pytest.approx(60)
 
