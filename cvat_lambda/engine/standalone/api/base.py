@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
-from rest_framework.exceptions import NotFound
+from rest_framework.exceptions import MethodNotAllowed, NotFound
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
@@ -15,6 +15,13 @@ ID_PATTERN = r"[0-9]{1,9}"  # the maximum of an integer column in every database
 
 class EngineView(JsonErrors, APIView):
     """A view of the engine's REST API."""
+
+    def http_method_not_allowed(self, request: Request, *args: Any, **kwargs: Any) -> NoReturn:
+        """Raise MethodNotAllowed with a sentence for people who know CVAT's API."""
+        method = str(request.method)
+        raise MethodNotAllowed(
+            method, f"The standalone server does not have the method {method} for this path."
+        )
 
 
 class EngineViewSet(EngineView):

@@ -55,6 +55,7 @@ ABSENT: Final = {
     "quality": "quality reports",
     "consensus": "consensus merging",
     "analytics": "analytics",
+    "growth": "suggestions of plans",
     "events": "a log of events; see the audit log",
     "users": "a list of users; GET /api/users/self answers your own account",
     "access_tokens": "a REST API of access tokens; use manage.py access_token",
