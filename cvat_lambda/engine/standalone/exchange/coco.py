@@ -69,7 +69,7 @@ def write(dataset: Dataset, progress: Progress) -> tuple[dict[str, bytes], int]:
         progress(place / max(1, dataset.size))
     document = {
         "licenses": [{"name": "", "id": 0, "url": ""}],
-        "info": {"description": dataset.task.name},
+        "info": {"description": dataset.name},
         "categories": [_category(label, categories[label.id]) for label in dataset.labels],
         "images": images,
         "annotations": annotations,

@@ -34,8 +34,8 @@ def _meta(dataset: Dataset) -> Xml.Element:
     meta = Xml.Element("meta")
     task = Xml.SubElement(meta, "task")
     for name, value in (
-        ("id", dataset.task.pk),
-        ("name", dataset.task.name),
+        ("id", dataset.task_id),
+        ("name", dataset.name),
         ("size", dataset.size),
         ("mode", "annotation"),
     ):

@@ -24,7 +24,8 @@ from cvat_lambda.engine.standalone.conf import engine_settings
 from cvat_lambda.engine.standalone.editing import Editor
 from cvat_lambda.engine.standalone.exchange import results
 from cvat_lambda.engine.standalone.exchange.coco import FILE as COCO_FILE
-from cvat_lambda.engine.standalone.exchange.dataset import images_of, read_dataset, safe_name
+from cvat_lambda.engine.standalone.exchange.dataset import safe_name
+from cvat_lambda.engine.standalone.exchange.dataset_reader import images_of, read_dataset
 from cvat_lambda.engine.standalone.exchange.formats import (
     format_for_export,
     format_for_import,
