@@ -12,6 +12,7 @@ from cvat_lambda.engine.port import Access, Engine
 from cvat_lambda.errors import LambdaError
 from cvat_lambda.functions.spec import FunctionSpec, Kind
 from cvat_lambda.gateway.invoke import interactive_time_limit_s
+from cvat_lambda.interactive.caches import get_caches
 from cvat_lambda.interactive.call import Call
 from cvat_lambda.interactive.detector import detect
 from cvat_lambda.interactive.interactor import interact
@@ -90,6 +91,7 @@ def _reported(call: Call, http_request: HttpRequest | None) -> Iterator[None]:
         error = LambdaError("an unexpected error")  # otherwise receivers would count a success
         raise
     finally:
+        get_caches().call_counts.add(call.spec.id)
         function_called.send_robust(
             sender=answer_call,
             function_id=call.spec.id,

@@ -9,6 +9,7 @@ from typing import Final
 from cvat_lambda.annotations.types import Label
 from cvat_lambda.engine.port import Frame
 from cvat_lambda.interactive.bounded_cache import BoundedCache
+from cvat_lambda.interactive.call_counts import CallCounts
 from cvat_lambda.interactive.embedding_store import EmbeddingStore
 
 FRAMES_BYTES: Final = 64 * 1024 * 1024
@@ -16,7 +17,7 @@ LABELS_OF_TASKS: Final = 256
 
 
 class InteractiveCaches:
-    """Owns the kept frames, labels and embeddings."""
+    """Owns the kept frames, labels and embeddings, and the counts of calls."""
 
     def __init__(self) -> None:
         self.frames: BoundedCache[Frame] = BoundedCache(
@@ -27,14 +28,16 @@ class InteractiveCaches:
             LABELS_OF_TASKS, size_of=lambda labels: 1
         )
         self.embeddings = EmbeddingStore()
+        self.call_counts = CallCounts()
         # (id, revision) of functions whose embeddings cannot be used. None is requested of them.
         self.without_embedding: set[tuple[str, str]] = set()
 
     def reset(self) -> None:
-        """Clear the caches of this process. Embeddings in Redis are kept."""
+        """Clear the caches of this process. What Redis holds is kept."""
         self.frames.clear()
         self.labels.clear()
         self.embeddings.reset()
+        self.call_counts = CallCounts()
         self.without_embedding.clear()
 
 

@@ -1,4 +1,4 @@
-"""The recent work of a function: frames a minute, failures and latency."""
+"""The recent work of a function: calls and frames a minute, failures and latency."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Final
 from django.db.models import Q
 from django.utils import timezone
 
+from cvat_lambda.interactive.caches import get_caches
+from cvat_lambda.interactive.call_counts import PERIOD_MIN
 from cvat_lambda.observability.invocation_times import (
     InvocationTimes,
     invocation_times,
@@ -16,7 +18,6 @@ from cvat_lambda.observability.invocation_times import (
 )
 from cvat_lambda.requests.store.models import LIVE, FrameStatus, Outcome, Request
 
-PERIOD_MIN: Final = 60
 OUTCOMES_READ: Final = 2000  # the newest, for the percentiles
 
 
@@ -26,6 +27,7 @@ class Figures:
 
     frames: int
     failed: int
+    calls: int | None  # of people; None: not known, because Redis does not answer
     p50_ms: float | None
     p95_ms: float | None
     invocations: InvocationTimes | None  # since the server was started
@@ -34,6 +36,11 @@ class Figures:
     def per_minute(self) -> float:
         """Return frames a minute of the last hour."""
         return self.frames / PERIOD_MIN
+
+    @property
+    def calls_per_minute(self) -> float | None:
+        """Return calls a minute of the last hour."""
+        return None if self.calls is None else self.calls / PERIOD_MIN
 
 
 def figures_of(function_id: str) -> Figures:
@@ -51,6 +58,7 @@ def figures_of(function_id: str) -> Figures:
     return Figures(
         frames=outcomes.count(),
         failed=outcomes.filter(status=FrameStatus.FAILED).count(),
+        calls=get_caches().call_counts.last_hour(function_id),
         p50_ms=percentile(durations, 0.5),
         p95_ms=percentile(durations, 0.95),
         invocations=invocation_times(function_id),

@@ -37,6 +37,8 @@ from cvat_lambda.web.assets import asset_url
 from cvat_lambda.web.errors import server_error
 from tests.conftest import IMAGES, ClientFor
 from tests.integration.engine.videos import make_video
+from tests.integration.requests.conftest import store_function
+from tests.integration.requests.function_server import FunctionServer
 
 
 @pytest.fixture
@@ -538,3 +540,21 @@ def test_functions_page_shows_a_page_of_many_functions_and_finds_the_others(
     assert found.count("<code>function-") == 1
     nothing = client.get("/functions", {"search": "segmenter"}).content.decode()
     assert "No function has “segmenter” in its name or id." in nothing
+
+
+def test_function_page_shows_the_calls_a_minute_of_the_last_hour(
+    client_for: ClientFor,
+    alice: User,
+    task: models.Task,
+    function: FunctionServer,
+    clean_redis: str,
+) -> None:
+    row = store_function(function.url)
+    client = client_for(alice)
+    shown = "<dt>Calls a minute (last hour)</dt><dd>{}</dd>"
+    assert shown.format("0.0") in client.get(f"/functions/{row.pk}").content.decode()
+    body = {"task": task.pk, "frame": 0, "mapping": {"car": {"name": "person"}}}
+    for _ in range(6):
+        path = f"/api/lambda/functions/{row.pk}"
+        assert client.post(path, body, content_type="application/json").status_code == 200
+    assert shown.format("0.1") in client.get(f"/functions/{row.pk}").content.decode()
