@@ -104,14 +104,30 @@ class EndpointForm(FormBase):
         return data
 
 
+class KindFilter(admin.SimpleListFilter):
+    """Filter by kind. Functions whose metadata cannot be used have none."""
+
+    title = "kind"
+    parameter_name = "kind"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [*((kind.value, kind.value) for kind in Kind), ("unknown", "unknown")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        value = self.value()
+        if not value:
+            return queryset
+        return queryset.filter(kind="" if value == "unknown" else value)
+
+
 @admin.register(Function)
 class FunctionAdmin(FunctionAdminBase):
     """All functions, including broken and missing ones. Only endpoints can be changed."""
 
     list_display = ("id", "name", "kind", "state", "enabled", "platform", "problem", "seen_at")
-    list_filter = ("state", "kind", "platform", "enabled")
+    list_filter = ("state", KindFilter, "platform", "enabled")
     search_fields = ("id", "name", "description")
-    actions = ("check_now", "enable", "disable")
+    actions = ("refresh", "check_now", "enable", "disable")
     seen_fields = (
         "id",
         "name",
@@ -180,6 +196,15 @@ class FunctionAdmin(FunctionAdminBase):
             obj.pk = saved.pk
         else:
             obj.save(update_fields=["enabled", "timeout_s"])
+
+    @admin.action(description="Refresh: read the functions of the platform again")
+    def refresh(self, request: HttpRequest, queryset: QuerySet[Function]) -> None:
+        """Read the whole list of the platform, also beyond the chosen functions."""
+        result = registry.refresh(force=True)
+        if result.error:
+            self.message_user(request, result.error, messages.ERROR)
+        else:
+            self.message_user(request, "The functions were read again.", messages.SUCCESS)
 
     @admin.action(description="Call once and check the answer", permissions=["change"])
     def check_now(self, request: HttpRequest, queryset: QuerySet[Function]) -> None:

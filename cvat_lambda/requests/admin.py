@@ -10,6 +10,7 @@ from django.contrib.auth import get_user_model
 from django.core.paginator import Page, Paginator
 from django.db.models import OuterRef, QuerySet, Subquery, Sum
 from django.http import HttpRequest
+from django.utils.html import format_html
 
 from cvat_lambda.errors import LambdaError
 from cvat_lambda.functions.spec import Kind
@@ -131,11 +132,19 @@ class RequestAdmin(ReadOnly, Admin):
 
     @admin.display(description="progress")
     def progress(self, request: Request) -> str:
-        """Return how many of all frames have an outcome, and the rate."""
+        """Return a bar, how many of all frames have an outcome, and the rate."""
         ended = request.done + request.failed + request.skipped
         rate: float | None = getattr(request, "shards_rate", None)
         shown = f", {rate:.1f} frames/s" if rate else ""
-        return f"{ended} of {request.total}{shown}"
+        return format_html(
+            '<progress max="{}" value="{}" aria-label="frames that have ended"></progress>'
+            " {} of {}{}",
+            max(1, request.total),
+            ended,
+            ended,
+            request.total,
+            shown,
+        )
 
     @admin.display(description="webhook")
     def webhook(self, request: Request) -> str:

@@ -37,6 +37,7 @@ CSRF_TRUSTED_ORIGINS = [
 ]
 
 INSTALLED_APPS = [
+    "cvat_lambda.server",  # before the admin, because it has a template of the admin's name
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -49,7 +50,6 @@ INSTALLED_APPS = [
     "django_rq",
     "cvat_lambda",
     "cvat_lambda.engine.standalone",
-    "cvat_lambda.server",
     "cvat_lambda.web",
 ]
 MIDDLEWARE = [

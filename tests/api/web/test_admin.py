@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import pytest
+from django.apps import apps
+from django.contrib import admin
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
-from pytest_django import DjangoAssertNumQueries
+from django.test.utils import CaptureQueriesContext
+from pytest_django import Settings
 
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests.store.models import Request, Shard, Status
+from tests.api.web.admin_rows import TABLES
+from tests.ports import closed_port
 
 
 @pytest.fixture
@@ -85,13 +91,69 @@ def test_an_administrator_can_undo_requests(administrator: Client, queued: Reque
     assert queued.undone_at is not None
 
 
-def test_list_of_requests_needs_the_same_number_of_queries_for_more_rows(
-    administrator: Client, queued: Request, django_assert_max_num_queries: DjangoAssertNumQueries
+def test_progress_of_a_request_is_a_bar(administrator: Client, queued: Request) -> None:
+    page = administrator.get("/admin/cvat_lambda/request/").content.decode()
+    assert (
+        '<progress max="4" value="1" aria-label="frames that have ended"></progress> 1 of 4' in page
+    )
+
+
+def test_an_administrator_can_read_the_functions_of_the_platform_again(
+    administrator: Client, settings: Settings
 ) -> None:
-    """The progress of running requests used to be read with a query for each row."""
-    for _ in range(20):
-        Request.objects.create(
-            function_id="finder", function_kind="detector", task_id=7, status=Status.STARTED
+    settings.CVAT_LAMBDA_NUCLIO_URL = f"http://127.0.0.1:{closed_port()}"
+    row = Function.objects.create(id="finder")
+    page = administrator.post(
+        "/admin/cvat_lambda/function/",
+        {"action": "refresh", "_selected_action": [row.pk]},
+        follow=True,
+    ).content.decode()
+    assert '<li class="error">' in page
+
+
+def test_an_administrator_can_switch_a_function_off_and_on(administrator: Client) -> None:
+    row = Function.objects.create(id="finder")
+    for action, enabled in (("disable", False), ("enable", True)):
+        administrator.post(
+            "/admin/cvat_lambda/function/", {"action": action, "_selected_action": [row.pk]}
         )
-    with django_assert_max_num_queries(20):
-        administrator.get("/admin/cvat_lambda/request/")
+        row.refresh_from_db()
+        assert row.enabled is enabled
+
+
+def test_requests_are_filtered_by_status_kind_and_text(
+    administrator: Client, queued: Request
+) -> None:
+    other = Request.objects.create(
+        function_id="tracker-1", function_kind="tracker", task_id=8, status=Status.FAILED
+    )
+    for query in ("status__exact=failed", "function_kind=tracker", "q=tracker-1"):
+        page = administrator.get(f"/admin/cvat_lambda/request/?{query}").content.decode()
+        assert (other.pk in page, queued.pk in page) == (True, False), query
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_list_in_the_admin_needs_the_same_number_of_queries_for_more_rows(
+    administrator: Client, alice: User, name: str
+) -> None:
+    """Progress of requests, and agents and entries of native functions had a query for each row."""
+    path = f"/admin/{name.replace('.', '/')}/"
+    counts = []
+    for first in (0, 2):
+        for number in range(first, first + 2 + 5 * first):
+            TABLES[name](alice, number)
+        with CaptureQueriesContext(connection) as queries:
+            page = administrator.get(path)
+        counts.append(len(queries))
+        assert page.status_code == 200
+    assert counts[0] == counts[1], [query["sql"][:200] for query in queries]
+
+
+def test_every_table_of_the_admin_has_a_test_of_its_queries() -> None:
+    ours = ("cvat_lambda", "engine")
+    registered = {
+        f"{model._meta.app_label}.{model._meta.model_name}"
+        for model in apps.get_models()
+        if model._meta.app_label in ours and admin.site.is_registered(model)
+    }
+    assert registered == set(TABLES)
