@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from rest_framework import exceptions, viewsets
 from rest_framework.request import Request as HttpRequest
@@ -22,11 +23,14 @@ class LambdaViewSet(JsonErrors, viewsets.ViewSet):
 
     iam_permission_class: Any = None
     iam_organization_field: str | None = None
+    # Checks the query string before CVAT reads it; the CVAT adapter sets it.
+    check_query: ClassVar[Callable[[HttpRequest], None]] = staticmethod(lambda request: None)
     serializer_class = None
     parser_classes = (StrictJSONParser,)
 
     def check_permissions(self, request: HttpRequest) -> None:
         """Refuse anonymous users, whatever the server's default permissions are."""
+        self.check_query(request)
         super().check_permissions(request)
         if not request.user or not request.user.is_authenticated:
             raise exceptions.NotAuthenticated

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cvat_lambda.annotations.label_guess import guess_labels
@@ -15,24 +15,46 @@ from cvat_lambda.functions.spec import FunctionSpec, Kind
 from cvat_lambda.requests.control.compatibility import Choice, choices_for
 from cvat_lambda.requests.store.models import Request
 from cvat_lambda.web.overlay import color_of
+from cvat_lambda.web.start_target import StartTarget
 
 RUN_IN_BACKGROUND = (Kind.DETECTOR, Kind.REID, Kind.TRACKER)
 NO_COMMON_LABEL = "no label in common"  # people may map labels of other names
 
 
-def start_data(access: Access, task: Task) -> dict[str, Any]:
-    """Return the task, its labels, and the functions, as JSON for `start/form.js`."""
+def start_data(access: Access, target: StartTarget) -> dict[str, Any]:
+    """Return the target, its labels, and the functions, as JSON for `start/form.js`."""
+    task = target.task
     return {
         "task": {"id": task.id, "name": task.name, "size": task.size},
+        "tasks": [each.id for each in target.tasks],
+        "project": task.project_id,
+        "jobs_only": target.jobs_only,
+        "job": target.chosen_job_id,
         "jobs": [
-            {"id": job.id, "type": job.type, "frames": _span(job.frames)} for job in task.jobs
+            {"id": job.id, "type": job.type, "frames": [job.frames[0], job.frames[-1]]}
+            for job in target.jobs
         ],
+        "scopes": list(scopes_of(target)),
         "labels": labels_of(task),
         "functions": [
             _function(choice, task) for choice in choices_for(access, task, RUN_IN_BACKGROUND)
         ],
         "fits": _fits(),
     }
+
+
+def scopes_of(target: StartTarget) -> Iterator[tuple[str, str]]:
+    """Yield the choices of "Which frames", with their words."""
+    if len(target.tasks) > 1:
+        yield "tasks", f"all frames of these {len(target.tasks)} tasks"
+        return
+    if not target.jobs_only:
+        yield "task", "the whole task"
+    if target.jobs:
+        yield "jobs", "some jobs"
+    yield "frames", "some frames"
+    if target.may_edit_project:
+        yield "project", "all tasks of the project"
 
 
 def labels_of(task: Task) -> list[dict[str, Any]]:
@@ -48,10 +70,6 @@ def labels_of(task: Task) -> list[dict[str, Any]]:
 def _sublabels(label: Label) -> list[dict[str, Any]]:
     shown = labels_v2(label.sublabels)
     return [{**one, "id": sub.id} for sub, one in zip(label.sublabels, shown, strict=True)]
-
-
-def _span(frames: Any) -> list[int]:
-    return [frames[0], frames[-1]] if len(frames) else []
 
 
 def _function(choice: Choice, task: Task) -> dict[str, Any]:

@@ -10,30 +10,25 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
 from cvat_lambda.engine import get_engine
-from cvat_lambda.errors import PermissionDenied, TaskNotFound
 from cvat_lambda.web.links import cvat_frame_url, frame_url, is_standalone, task_url
-from cvat_lambda.web.pages import access_of, page, show, task_of, task_of_frame
+from cvat_lambda.web.pages import access_of, page, show, task_of_frame
 from cvat_lambda.web.start_data import start_data
+from cvat_lambda.web.start_target import start_target
 
 TASKS_A_PAGE: Final = 50
 
 
 @page("GET")
 def start(request: HttpRequest) -> HttpResponse:
-    """Show the form that starts a request on the task ``?task=ID``; without one, a list of tasks.
+    """Show the form that starts a request; without a target in the query, a list of tasks.
 
     The form's script sends the request to the API and shows what it answers.
     """
-    text = request.GET.get("task", "").strip().removeprefix("#")
-    if not text:
+    access = access_of(request)
+    target = start_target(access, request.GET)
+    if target is None:
         return _choose_task(request)
-    if not text.isdecimal() or len(text) > 18:
-        raise TaskNotFound(f"'{text[:40]}' is not the number of a task")
-    task = task_of(request, int(text))
-    may_edit = task.id in access_of(request).editable_task_ids([task.id])
-    if not may_edit:
-        raise PermissionDenied(f"you may see task #{task.id}, but not change it")
-    return show(request, "start.html", {"task": task, "data": start_data(access_of(request), task)})
+    return show(request, "start.html", {"target": target, "data": start_data(access, target)})
 
 
 @page("GET")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 import pytest
 from cvat.apps.engine import models
 from cvat.apps.organizations.models import Organization
+from django.contrib.auth.models import Group
 from django.test import Client
 
+from cvat_lambda.functions.models import Function
 from cvat_lambda.requests.store.models import FrameStatus, Outcome, Request, Shard
 from tests.http_server import Reply
 from tests.inside_cvat.scenarios import CvatScenarios
@@ -165,6 +168,59 @@ def test_assignee_of_a_job_opens_its_failed_frames(
     assert bob.get(f"{CONSOLE}/requests/{failed.pk}").status_code == 200
     assert bob.get(link)["Location"] == f"/tasks/{failed.task_id}/jobs/{job_id}?frame=2"
     assert bob.get(picture).status_code == 200
+
+
+def test_assignee_of_a_job_gets_the_start_form_with_this_job_only(
+    session: Callable[[str], Client], function: FunctionServer, cvat: CvatScenarios
+) -> None:
+    """The API let assignees start a request; the form answered 404."""
+    task_id = cvat.task(frames=4, segment_size=2)
+    first, second = models.Job.objects.filter(segment__task=task_id).order_by("pk")
+    cvat.assign_job(second.pk, "bob")
+    bob = session("bob")
+    for query in (f"job={second.pk}", f"task={task_id}"):
+        page = bob.get(f"{CONSOLE}/start?{query}")
+        assert page.status_code == 200, page.content
+        (text,) = re.findall(
+            r'<script id="start-data" type="application/json">(.*?)</script>',
+            page.content.decode(),
+        )
+        data = json.loads(text)
+        assert [job["id"] for job in data["jobs"]] == [second.pk]
+        assert [name for name, _ in data["scopes"]] == ["jobs", "frames"]
+        assert "cars" in [item["id"] for item in data["functions"]]
+    assert bob.get(f"{CONSOLE}/start?job={first.pk}").status_code == 404
+    assert session("charlie").get(f"{CONSOLE}/start?task={task_id}").status_code == 404
+
+
+def test_group_of_administrators_gets_the_buttons_of_a_function(
+    session: Callable[[str], Client], function: FunctionServer, people: dict[str, Any]
+) -> None:
+    """CVAT's group "admin" has no permissions of Django."""
+    button = '<button name="action" value="disable"'
+    assert button not in session("alice").get(f"{CONSOLE}/functions/cars").content.decode()
+    people["charlie"].groups.set([Group.objects.get_or_create(name="admin")[0]])
+    charlie = session("charlie")
+    page = charlie.get(f"{CONSOLE}/functions/cars")
+    assert button in page.content.decode()
+    found = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.content.decode())
+    assert found is not None
+    body = {"action": "disable", "csrfmiddlewaretoken": found[1]}
+    assert charlie.post(f"{CONSOLE}/functions/cars", body).status_code == 302
+    assert Function.objects.get(pk="cars").enabled is False
+
+
+@pytest.mark.parametrize("text", ["x", "-1", "9" * 30])
+@pytest.mark.parametrize(
+    "path", [f"{CONSOLE}/requests", f"{CONSOLE}/start", "/api/lambda/requests"]
+)
+def test_organization_id_that_is_no_number_answers_400(
+    session: Callable[[str], Client], path: str, text: str
+) -> None:
+    """CVAT answers 500 to its own paths."""
+    answer = session("alice").get(f"{path}?org_id={text}")
+    assert answer.status_code == 400
+    assert "org_id must be the number of an organization" in answer.content.decode()
 
 
 def test_console_lists_tasks_and_requests_of_the_organization_that_the_address_names(

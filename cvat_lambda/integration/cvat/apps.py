@@ -24,7 +24,11 @@ class CvatIntegrationConfig(AppConfig):
         from cvat_lambda.api.base import LambdaViewSet
         from cvat_lambda.engine.cvat.compat import REQUEST_RULES
         from cvat_lambda.integration.cvat import receivers
-        from cvat_lambda.integration.cvat.permissions import LambdaPermission, may_use_console
+        from cvat_lambda.integration.cvat.permissions import (
+            LambdaPermission,
+            check_organization,
+            may_use_console,
+        )
         from cvat_lambda.web.pages import Rights
 
         load_app_iam_rules(self)
@@ -33,6 +37,7 @@ class CvatIntegrationConfig(AppConfig):
         _import_early()
         receivers.connect()
         LambdaViewSet.iam_permission_class = LambdaPermission
+        LambdaViewSet.check_query = staticmethod(check_organization)
         Rights.allows = may_use_console
 
 

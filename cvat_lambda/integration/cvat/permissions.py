@@ -14,7 +14,10 @@ from cvat.apps.iam.permissions import (
 from django.conf import settings
 
 from cvat_lambda.engine.cvat import compat, policy
+from cvat_lambda.errors import InvalidRequest
 from cvat_lambda.models import Request
+from cvat_lambda.rest.fields import INT_MAX
+from cvat_lambda.rest.queries import whole_number
 
 
 class Scopes(StrEnum):  # type: ignore[misc]
@@ -115,8 +118,16 @@ class RequestPermission(LambdaPermission):
         return {"id": self.obj, "owner": {"id": owner_id}}
 
 
+def check_organization(request: Any) -> None:
+    """Raise InvalidRequest for an ``org_id`` that is no number: CVAT would answer 500."""
+    text = request.GET.get("org_id", "")
+    if text and whole_number(text, INT_MAX) is None:
+        raise InvalidRequest("org_id must be the number of an organization")
+
+
 def may_use_console(request: Any, action: str, request_id: str | None) -> bool:
     """Return whether CVAT's rules allow an action of the API's requests, for a page."""
+    check_organization(request)
     view = SimpleNamespace(basename="lambda_request", action=action)
     iam_context = get_iam_context(request, None)
     asked = LambdaPermission.create(request, view, request_id, iam_context)

@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    expect,
+    sync_playwright,
+)
+from playwright.sync_api import Request as BrowserRequest
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
@@ -21,6 +29,8 @@ BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
 TIMEOUT_MS = 180_000  # a slow machine must not fail a test
 
 Open = Callable[..., Page]
+
+expect.set_options(timeout=TIMEOUT_MS)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +57,8 @@ def browser() -> Iterator[Browser]:
 def open_page(browser: Browser, live_server: LiveServer) -> Iterator[Open]:
     """Return a function that logs a user in and opens a path in a browser of their own.
 
-    The test fails if a script of any page raises an error or the console shows one.
+    The test fails if a script of any page raises an error, the console shows one, or a page sends
+    a request to another host.
     """
     contexts: list[BrowserContext] = []
     problems: list[str] = []
@@ -55,6 +66,10 @@ def open_page(browser: Browser, live_server: LiveServer) -> Iterator[Open]:
     def note(message: ConsoleMessage) -> None:
         if message.type == "error":
             problems.append(message.text)
+
+    def note_request(request: BrowserRequest) -> None:
+        if not request.url.startswith((f"{live_server.url}/", "data:", "blob:")):
+            problems.append(f"a request to another host: {request.url}")
 
     def open_(user: User, path: str, **options: Any) -> Page:
         client = Client()
@@ -66,6 +81,7 @@ def open_page(browser: Browser, live_server: LiveServer) -> Iterator[Open]:
         context.add_cookies([{**cookie, "url": live_server.url}])  # type: ignore[typeddict-item]
         page = context.new_page()
         page.on("console", note)
+        page.on("request", note_request)
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.goto(path)
         return page

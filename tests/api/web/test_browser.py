@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -9,13 +11,15 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from PIL import Image
 from playwright.sync_api import Page, expect
 
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.standalone import models
-from cvat_lambda.engine.standalone.tasks import create_task
+from cvat_lambda.engine.standalone.tasks import create_project, create_task
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests.store.models import Request, Shard, Status
+from tests.api.web.conftest import TIMEOUT_MS
 from tests.conftest import IMAGES
 from tests.http_server import Reply
 from tests.integration.requests.conftest import make_images, store_function
@@ -24,11 +28,8 @@ from tests.integration.requests.test_track import behave, draw
 
 Worker = Callable[..., Any]
 Open = Callable[..., Page]
-PATIENCE_MS = 180_000
 FAILED = Reply(status=500, body=b'"the lens is dirty"')
 LABELS = [{"name": "Cars", "type": "rectangle"}, {"name": "person", "type": "rectangle"}]
-
-expect.set_options(timeout=PATIENCE_MS)
 
 
 @pytest.fixture
@@ -98,7 +99,7 @@ def test_list_of_requests_follows_a_request_of_somebody_else(
     answer = threading.Event()
 
     def wait(payload: dict[str, Any]) -> Any:
-        answer.wait(PATIENCE_MS / 1000)
+        answer.wait(TIMEOUT_MS / 1000)
         return rectangle_of(frame_of(payload))
 
     function.behave = wait
@@ -175,6 +176,141 @@ def test_start_form_maps_the_texts_that_a_function_is_asked_to_find(
 
 
 @pytest.mark.usefixtures("finder")
+def test_region_that_is_drawn_on_the_preview_is_sent_with_preview_and_request(
+    open_page: Open, alice: User, task: models.Task, function: FunctionServer
+) -> None:
+    sizes: list[tuple[int, int]] = []
+
+    def behave_in_region(payload: dict[str, Any]) -> Any:
+        sizes.append(Image.open(io.BytesIO(base64.b64decode(payload["image"]))).size)
+        return rectangle_of(1)
+
+    function.behave = behave_in_region
+    page = open_page(alice, f"/start?task={task.pk}")
+    page.get_by_label("Frames", exact=True).fill("2")
+    page.get_by_role("button", name="Draw the region").click()
+    picture = page.locator("#preview svg.picture")
+    expect(page.locator("#preview figcaption")).to_have_text("Frame 2")
+    assert sizes == []
+    picture.scroll_into_view_if_needed()
+    place = picture.bounding_box()
+    assert place is not None
+    scale = place["width"] / 64  # the frames are 64 x 48
+    page.mouse.move(place["x"] + 10 * scale, place["y"] + 8 * scale)
+    page.mouse.down()
+    page.mouse.move(place["x"] + 30 * scale, place["y"] + 20 * scale)
+    page.mouse.move(place["x"] + 42 * scale, place["y"] + 40 * scale)
+    page.mouse.up()
+    field = page.locator("[name=roi]")
+    expect(field).to_have_value("10, 8, 42, 40")
+    expect(page.locator("#preview .region")).to_have_attribute("width", "32")
+    page.get_by_role("button", name="Preview").click()
+    expect(page.locator("#preview figcaption")).to_have_text("Frame 2: 1 found")
+    assert sizes == [(32, 32)]
+    page.get_by_role("button", name="Run").click()
+    page.wait_for_url("**/requests/req-*")
+    assert Request.objects.get().params["roi"] == [10, 8, 42, 40]
+    page.go_back()
+    page.locator("[name=roi]").fill("1, 2, 3")
+    page.locator("[name=roi]").blur()
+    expect(page.locator("#estimate")).to_have_text(
+        "A region is four numbers: left, top, right, bottom."
+    )
+    page.get_by_role("button", name="Whole frame").click()
+    expect(page.locator("#estimate")).to_contain_text("8 frames will run.")
+
+
+@pytest.mark.usefixtures("finder")
+def test_assignee_of_a_job_previews_and_starts_on_this_job_only(
+    open_page: Open, alice: User, bob: User, tmp_path: Path, function: FunctionServer
+) -> None:
+    made = create_task(alice, "Two jobs", LABELS, make_images(tmp_path, 6), segment_size=3)
+    job = models.Job.objects.filter(segment__task=made).order_by("pk")[1]
+    models.Job.objects.filter(pk=job.pk).update(assignee=bob)
+    page = open_page(bob, f"/tasks/{made.pk}")
+    page.get_by_role("link", name="Run a function").click()
+    assert page.locator("[name=scope] option").all_inner_texts() == ["some jobs", "some frames"]
+    expect(page.locator("#jobs label")).to_have_text([f"job #{job.pk}: frames 3 to 5"])
+    expect(page.locator("#estimate")).to_have_text("3 frames will run. Nothing will be replaced.")
+    page.get_by_role("button", name="Preview").click()
+    expect(page.locator("#preview figcaption")).to_have_text(
+        [f"Frame {frame}: 1 found" for frame in (3, 4, 5)]
+    )
+    page.get_by_role("button", name="Run").click()
+    page.wait_for_url("**/requests/req-*")
+    request = Request.objects.get()
+    assert (request.total, request.shards.get().job_id) == (3, job.pk)
+
+
+@pytest.mark.usefixtures("finder")
+def test_one_request_is_started_on_several_tasks_that_are_chosen_in_the_list(
+    open_page: Open, alice: User, task: models.Task, tmp_path: Path
+) -> None:
+    labels = [{"name": "Cars", "type": "rectangle"}]
+    second = create_task(alice, "Second", labels, make_images(tmp_path / "second", 3))
+    page = open_page(alice, "/start")
+    for chosen in (task, second):
+        page.get_by_label(f"Choose task #{chosen.pk}").check()
+    page.get_by_role("button", name="Run on the chosen tasks").click()
+    expect(page.get_by_role("heading", name="Run a function on 2 tasks, 11 frames")).to_be_visible()
+    options = page.get_by_label("car", exact=True).locator("option").all_inner_texts()
+    assert options == ["leave out", "Cars"]  # the second task has no label "person"
+    expect(page.locator("#estimate")).to_have_text("11 frames will run. Nothing will be replaced.")
+    page.get_by_role("button", name="Run").click()
+    page.wait_for_url("**/requests/req-*")
+    shards = Request.objects.get().shards.order_by("task_id").values_list("task_id", flat=True)
+    assert sorted(shards) == sorted([task.pk, second.pk])
+
+
+@pytest.mark.usefixtures("finder")
+def test_request_is_started_on_all_tasks_of_the_project(
+    open_page: Open, alice: User, tmp_path: Path
+) -> None:
+    project = create_project(alice, "Streets", LABELS)
+    tasks = [
+        create_task(alice, name, [], make_images(tmp_path / name, 2), project=project)
+        for name in ("north", "south")
+    ]
+    page = open_page(alice, f"/start?task={tasks[0].pk}")
+    page.get_by_label("Which frames").select_option("all tasks of the project")
+    expect(page.locator("#estimate")).to_have_text("4 frames will run. Nothing will be replaced.")
+    page.get_by_role("button", name="Run").click()
+    page.wait_for_url("**/requests/req-*")
+    shards = Request.objects.get().shards.values_list("task_id", flat=True)
+    assert sorted(shards) == sorted(task.pk for task in tasks)
+
+
+def test_requests_of_trackers_and_reid_functions_are_started_on_the_form(
+    open_page: Open, alice: User, task: models.Task, function: FunctionServer
+) -> None:
+    store_function(
+        function.url, "tracker", kind="tracker", labels=[], supported_shape_types="rectangle"
+    )
+    store_function(function.url, "matcher", kind="reid", labels=[])
+    for frame in (0, 2):
+        draw(task.pk, frame, 5)
+    page = open_page(alice, f"/start?task={task.pk}&function=tracker")
+    page.get_by_label("Start with the annotations of frame").fill("2")
+    page.get_by_label("Direction").select_option("backward")
+    page.get_by_label("End a track where its object is lost").check()
+    expect(page.locator("#estimate")).to_contain_text("1 object will be tracked.")
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.wait_for_url("**/requests/req-*")
+    tracking = Request.objects.get().params["tracking"]
+    assert (tracking["direction"], tracking["stop_when_lost"]) == ("backward", True)
+    assert tracking["start"]["frame"] == 2
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator("[data-badge]")).to_have_text("cancelled")
+
+    page.goto(f"/start?task={task.pk}&function=matcher")
+    page.get_by_label("Largest distance between two frames").fill("30")
+    expect(page.locator("#estimate")).to_contain_text("8 frames will run.")
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.wait_for_url("**/requests/req-*")
+    assert Request.objects.get(function_id="matcher").params["max_distance"] == 30
+
+
+@pytest.mark.usefixtures("finder")
 def test_start_form_shows_what_is_wrong_before_anything_is_sent(
     open_page: Open, alice: User, task: models.Task
 ) -> None:
@@ -196,6 +332,18 @@ def test_function_is_tried_on_a_picture_of_ones_own(
     page.get_by_role("button", name="Try").click()
     expect(page.locator("#trial-state")).to_have_text("1 found at this confidence.")
     expect(page.locator("#trial-result .caption")).to_have_text("car 0.90")
+
+
+@pytest.mark.usefixtures("transactional_db")
+def test_function_is_tried_on_a_frame_of_a_task(
+    open_page: Open, alice: User, finder: Function, task: models.Task, function: FunctionServer
+) -> None:
+    page = open_page(alice, f"/functions/{finder.pk}")
+    page.get_by_label("Task", exact=True).fill(str(task.pk))
+    page.get_by_label("Frame", exact=True).fill("3")
+    page.get_by_role("button", name="Try").click()
+    expect(page.locator("#trial-state")).to_have_text("1 found at this confidence.")
+    assert function.seen == [3]
 
 
 @pytest.fixture

@@ -32,7 +32,10 @@ TABLE = [
     ("POST", "/functions/finder", {"action": "disable"}, (403, 403, 403, TO_LOGIN)),
     ("GET", "/functions/finder/log", None, (403, 403, 403, TO_LOGIN)),
     ("POST", "/functions/finder/try", {}, (400, 400, 400, TO_LOGIN)),
-    ("GET", "/start?task={task}", None, (200, 403, 404, TO_LOGIN)),
+    ("GET", "/start", None, (200, 200, 200, TO_LOGIN)),
+    ("GET", "/start?task={task}", None, (200, 200, 404, TO_LOGIN)),
+    ("GET", "/start?job={job}", None, (200, 200, 404, TO_LOGIN)),
+    ("GET", "/start?tasks={task}&tasks={second_task}", None, (200, 403, 404, TO_LOGIN)),
     ("GET", "/open/{task}/0", None, (302, 302, 404, TO_LOGIN)),
     ("GET", "/thumbnails/{task}/0", None, (200, 200, 404, TO_LOGIN)),
     ("GET", "/assets/any/style.css", None, (200, 200, 200, 200)),
@@ -81,10 +84,12 @@ OPEN = ("health", "health-ready", "cvat_lambda_metrics", "logout", "asset")
 
 @pytest.fixture
 def places(alice: User, bob: User, charlie: User) -> dict[str, Any]:
-    """A task of alice with a queued request. Bob is the assignee of its only job."""
+    """Two tasks of alice, one with a queued request. Bob is the assignee of its only job."""
     labels = [{"name": "person", "type": "rectangle"}]
     task = create_task(alice, "Photographs", labels, [IMAGES / "coffee.png"])
-    models.Job.objects.filter(segment__task=task).update(assignee=bob)
+    second = create_task(alice, "More photographs", labels, [IMAGES / "coffee.png"])
+    (job,) = models.Job.objects.filter(segment__task=task)
+    models.Job.objects.filter(pk=job.pk).update(assignee=bob)
     Function.objects.create(id="finder", kind="detector", metadata=FINDER)
     request = Request.objects.create(
         owner=alice, task_id=task.pk, function_id="f", function_kind="detector", total=1
@@ -92,7 +97,12 @@ def places(alice: User, bob: User, charlie: User) -> dict[str, Any]:
     Shard.objects.create(
         request=request, index=0, task_id=task.pk, frames=[[0, 0]], first_frame=0, last_frame=0
     )
-    return {"task": task.pk, "request": request.pk}
+    return {
+        "task": task.pk,
+        "second_task": second.pk,
+        "job": job.pk,
+        "request": request.pk,
+    }
 
 
 def status(client: Client, method: str, path: str, form: dict[str, str] | None) -> int:

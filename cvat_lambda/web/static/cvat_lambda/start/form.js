@@ -2,7 +2,9 @@
 import { call, json } from "../api.js";
 import { Estimate } from "./estimate.js";
 import { Mapping } from "./mapping.js";
-import { Preview, suggestion } from "./preview.js";
+import { Place } from "./place.js";
+import { Preview } from "./preview.js";
+import { RegionTool } from "./region.js";
 import { Replace } from "./replace.js";
 import { Scope } from "./scope.js";
 import { TrackPreview } from "./track_preview.js";
@@ -14,8 +16,10 @@ const problem = document.getElementById("start-problem");
 const mapping = new Mapping(document.getElementById("mapping"), document.getElementById("mapping-origin"), data);
 const scope = new Scope(form, data);
 const replace = new Replace(document.getElementById("replace"));
-const preview = new Preview(form, data);
-const trackPreview = new TrackPreview(data);
+const where = new Place(data);
+const region = new RegionTool(fields.roi, document.getElementById("preview"));
+const preview = new Preview(form, data, where, region);
+const trackPreview = new TrackPreview(data, where);
 const estimate = new Estimate(document.getElementById("estimate"), document.getElementById("run"));
 
 const chosen = () => data.functions.find(({ id }) => id === fields.function.value);
@@ -96,7 +100,7 @@ for (const { id, name, kind, reason } of data.functions) {
 const wanted = new URLSearchParams(location.search).get("function");
 const first = data.functions.find(({ id, reason }) => !reason && (!wanted || id === wanted));
 fields.function.value = first?.id ?? "";
-fields.preview_frames.value = suggestion(data.task.size);
+fields.preview_frames.value = where.suggestion;
 
 fields.function.addEventListener("change", showFunction);
 fields.text.addEventListener("change", showFunction);
@@ -113,6 +117,8 @@ document.getElementById("preview-run").addEventListener("click", (event) => atte
   await preview.run(chosen().id, { mapping: labels, ...(text ? { text } : {}), ...(polygons ? { conv_mask_to_poly: polygons } : {}), ...(roi ? { roi } : {}) });
   update();
 }));
+document.getElementById("region-draw").addEventListener("click", (event) => attempt(event.target, () => preview.open()));
+document.getElementById("region-clear").addEventListener("click", () => region.set(""));
 document.getElementById("track-preview-run").addEventListener("click", (event) => attempt(event.target, () => trackPreview.run(chosen().id, Number(fields.start_frame.value))));
 form.addEventListener("submit", (event) => {
   event.preventDefault();

@@ -7,28 +7,42 @@ const MAX_FRAMES = 5;
 
 const expand = (ranges) => ranges.flatMap((item) => (Array.isArray(item) ? Array.from({ length: Math.min(MAX_FRAMES, item[1] - item[0] + 1) }, (_, at) => item[0] + at) : [item])).slice(0, MAX_FRAMES);
 
-// Up to three frames, spread over the task.
-export const suggestion = (size) => [...new Set([0, Math.floor(size / 2), size - 1])].filter((frame) => frame >= 0).join(", ");
-
 export class Preview {
-  constructor(form, data) {
-    this.form = form;
-    this.task = data.task.id;
+  constructor(form, data, where, region) {
+    Object.assign(this, { form, where, region });
     this.labels = data.labels;
     this.place = document.getElementById("preview");
     this.state = document.getElementById("preview-state");
   }
 
+  frames() {
+    return expand(readRanges(this.form.elements.preview_frames.value));
+  }
+
+  // Shows the first frame without calling a function, so that a region can be drawn on it.
+  async open() {
+    const [frame] = this.frames();
+    if (frame === undefined) throw new Error("Name at least one frame of the preview.");
+    const url = this.where.image(frame);
+    this.place.replaceChildren(this.figure(frame, url, await imageSize(url), { shapes: [] }));
+    this.place.querySelector("figcaption").textContent = `Frame ${frame}`;
+    this.place.classList.add("drawing");
+    this.state.textContent = "Drag a region on the frame.";
+    this.region.show();
+    this.place.scrollIntoView({ block: "center" });
+  }
+
   async run(functionId, body) {
-    const frames = expand(readRanges(this.form.elements.preview_frames.value));
+    const frames = this.frames();
     this.place.replaceChildren();
     for (const [at, frame] of frames.entries()) {
       this.state.textContent = `Frame ${frame} (${at + 1} of ${frames.length}) …`;
-      const url = `/api/tasks/${this.task}/data?type=frame&number=${frame}&quality=compressed`;
-      const asked = { ...body, task: this.task, frame, threshold: 0 };
+      const url = this.where.image(frame);
+      const asked = { ...body, ...this.where.members(frame), frame, threshold: 0 };
       const [found, size] = await Promise.all([call("POST", `/api/lambda/functions/${functionId}`, asked), imageSize(url)]);
       this.place.append(this.figure(frame, url, size, found));
       this.applyThreshold();
+      this.region.show();
     }
     if (!frames.length) this.state.textContent = "Name at least one frame.";
   }

@@ -5,8 +5,8 @@ import { imageSize, picture } from "../drawing.js";
 const FRAMES = 10;
 
 export class TrackPreview {
-  constructor(data) {
-    this.task = data.task.id;
+  constructor(data, where) {
+    this.where = where;
     this.labels = data.labels;
     this.place = document.getElementById("track-preview");
     this.state = document.getElementById("track-preview-state");
@@ -15,13 +15,13 @@ export class TrackPreview {
   async run(functionId, first) {
     this.place.replaceChildren();
     const [annotations, described] = await Promise.all([
-      call("GET", `/api/tasks/${this.task}/annotations`),
+      call("GET", `${this.where.url(first)}/annotations`),
       call("GET", `/api/lambda/functions/${functionId}`),
     ]);
     const types = described.supported_shape_types ?? ["rectangle"];
     const starts = annotations.shapes.filter((shape) => shape.frame === first && types.includes(shape.type));
     if (!starts.length) throw new Error(`Frame ${first} has no ${types.join(" or ")} to track.`);
-    const asked = { task: this.task, frame: first, frames: FRAMES, shapes: starts.map(({ type, points }) => ({ type, points })) };
+    const asked = { ...this.where.members(first), frame: first, frames: FRAMES, shapes: starts.map(({ type, points }) => ({ type, points })) };
     let drawn = 0;
     for await (const { frame, shapes, error } of callLines(`/api/lambda/functions/${functionId}`, asked)) {
       if (error) throw new Error(`Frame ${frame}: ${error.message}`);
@@ -33,7 +33,7 @@ export class TrackPreview {
   }
 
   async draw(frame, shapes, starts) {
-    const url = `/api/tasks/${this.task}/data?type=frame&number=${frame}&quality=compressed`;
+    const url = this.where.image(frame);
     const { width, height } = await imageSize(url);
     const shown = shapes.flatMap((shape, at) => (shape ? [{ ...shape, rotation: 0, label_id: starts[at].label_id, elements: [] }] : []));
     const figure = document.createElement("figure");
