@@ -67,7 +67,7 @@ def task(request: HttpRequest, task_id: int) -> HttpResponse:
 def new_task(request: HttpRequest) -> HttpResponse:
     """Show the form that creates a task; its script uploads the files through the API."""
     functions = [
-        {"id": spec.id, "name": spec.name, "labels": labels_v2(spec.labels)}
+        {"id": spec.id, "name": spec.name, "labels": _labels_with_colors(spec)}
         for spec in _functions()
         if spec.labels
     ]
@@ -109,6 +109,11 @@ def frame_data(request: HttpRequest, task_id: int, number: int) -> HttpResponse:
     if number >= found.size:
         raise Http404(f"Task {task_id} has {found.size} frames.")
     return JsonResponse(frame_json(found, number))
+
+
+def _labels_with_colors(spec: FunctionSpec) -> list[dict[str, Any]]:
+    shown = labels_v2(spec.labels)
+    return [{**one, "color": label.color} for label, one in zip(spec.labels, shown, strict=True)]
 
 
 def _exchange(access: Access, task: Task) -> dict[str, Any]:

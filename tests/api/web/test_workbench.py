@@ -6,22 +6,26 @@ import base64
 import io
 import json
 import queue
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 from django.contrib.auth.models import User
 from PIL import Image
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Response, expect
 
-from cvat_lambda.annotations.types import LabeledData, Shape, Track, TrackedShape
+from cvat_lambda.annotations import rle
+from cvat_lambda.annotations.types import LabeledData, Shape, Tag, Track, TrackedShape
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Change
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.tasks import create_task
-from tests.conftest import IMAGES
+from tests.conftest import IMAGES, ClientFor
 from tests.integration.requests.conftest import make_images, store_function
 from tests.integration.requests.function_server import FunctionServer
 
@@ -65,6 +69,19 @@ def shapes(task: models.Task) -> list[Shape]:
     return list(get_engine().annotations(task.pk).shapes)
 
 
+def label_of(task: models.Task, place: int) -> int:
+    """Return the id of a label of a task."""
+    return get_engine().task(task.pk).labels[place].id or 0
+
+
+def add(task: models.Task, *shapes: Shape, tags: tuple[Tag, ...] = ()) -> None:
+    """Add annotations on frame 0."""
+    with get_engine().atomic():
+        get_engine().apply(
+            Change(task_id=task.pk, frames=(0,), add=LabeledData(shapes=shapes, tags=tags))
+        )
+
+
 def rows(page: Page) -> Locator:
     return page.locator("#list .name")
 
@@ -88,6 +105,52 @@ def test_task_is_created_from_dropped_files_and_typed_labels(
         2,
         [("cup", "mask")],
     )
+
+
+def test_archive_that_is_dropped_becomes_a_task_with_the_labels_of_a_function(
+    open_page: Open, alice: User, transactional_db: None, tmp_path: Path
+) -> None:
+    """Upload, then export as COCO: labels have their colour, attributes and skeleton points."""
+    wheels = {"name": "wheels", "input_type": "number", "values": ["0", "9", "1"]}
+    labels = [
+        {"name": "car", "type": "rectangle", "color": "#112233", "attributes": [wheels]},
+        {
+            "name": "person",
+            "type": "skeleton",
+            "sublabels": [{"name": "head", "type": "points"}, {"name": "foot", "type": "points"}],
+            "svg": '<line data-node-from="1" data-node-to="2"></line>',
+        },
+    ]
+    store_function("http://127.0.0.1:9/", "finder", labels=labels)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for path in make_images(tmp_path / "images", 2):
+            archive.write(path, path.name)
+    page = open_page(alice, "/tasks/new")
+    transfer = page.evaluate_handle(
+        """(text) => {
+            const data = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([data], "street.zip", { type: "application/zip" }));
+            return transfer;
+        }""",
+        base64.b64encode(packed.getvalue()).decode(),
+    )
+    page.dispatch_event("#drop", "drop", {"dataTransfer": transfer})
+    expect(page.locator("#chosen")).to_contain_text("1 file")
+    page.get_by_label("Take the labels of a function").select_option("finder")
+    page.get_by_role("button", name="Create").click()
+    expect(page.get_by_role("heading", name="street task #")).to_be_visible()
+    made = get_engine().task(models.Task.objects.get().pk)
+    car, person = made.labels
+    assert (made.size, car.color, car.attributes[0].name) == (2, "#112233", "wheels")
+    assert [sublabel.name for sublabel in person.sublabels] == ["head", "foot"]
+    page.get_by_text("Export and import").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export").click()
+    with zipfile.ZipFile(download.value.path()) as exported:
+        document = json.loads(exported.read("annotations/instances_default.json"))
+    assert [category["name"] for category in document["categories"]] == ["car", "person"]
 
 
 def test_upload_of_a_broken_file_shows_why_and_leaves_no_task(
@@ -252,6 +315,137 @@ def test_drawn_box_is_followed_until_it_is_lost_and_kept_as_a_track(
     assert last - first == pytest.approx(6, abs=0.01)
 
 
+@pytest.mark.usefixtures("follower")
+def test_selected_shape_is_tracked_to_the_end_and_replaced_by_its_track(
+    open_page: Open, alice: User, tmp_path: Path
+) -> None:
+    task = create_task(alice, "Street", LABELS, make_images(tmp_path / "images", 4))
+    add(task, Shape(type="rectangle", frame=0, label_id=label_of(task, 1), points=(10, 10, 30, 30)))
+    page = open_page(alice, f"/tasks/{task.pk}/frames/0")
+    rows(page).click()
+    page.keyboard.press("t")
+    page.get_by_label("Frames").fill("")
+    page.get_by_role("button", name="Track the selection").click()
+    expect(page.locator("#state")).to_contain_text("Tracked to frame 3")
+    page.keyboard.press("Enter")
+    expect(page.locator("#list small")).to_have_text(["rectangle, track, keyframe · semi-auto"])
+    (track,) = get_engine().tracks(task.pk)
+    assert track.label_id == label_of(task, 1)
+    assert [shape.points[0] for shape in track.shapes] == pytest.approx([10, 12, 14, 16])
+    assert shapes(task) == []
+
+
+def test_selected_mask_is_tracked_and_kept_as_a_mask_on_each_frame(
+    open_page: Open, alice: User, tmp_path: Path, function: FunctionServer
+) -> None:
+    mask = rle.encode(np.ones((6, 8), dtype=bool), 10, 10)
+
+    def follow(payload: dict[str, Any]) -> Any:
+        shape = {"type": "mask", "points": list(mask)}
+        return {"shapes": [shape], "states": [[1]]}
+
+    function.behave = follow
+    store_function(
+        function.url, "masks", kind="tracker", labels=[], supported_shape_types="mask,rectangle"
+    )
+    task = create_task(alice, "Street", LABELS, make_images(tmp_path / "images", 3))
+    add(task, Shape(type="mask", frame=0, label_id=label_of(task, 0), points=mask))
+    page = open_page(alice, f"/tasks/{task.pk}/frames/0")
+    rows(page).click()
+    page.keyboard.press("t")
+    page.keyboard.press("Enter")
+    expect(page.locator("#state")).to_contain_text("Tracked to frame 2")
+    assert function.payloads[0]["shapes"] == [{"type": "mask", "points": list(mask)}]
+    page.keyboard.press("Enter")
+    expect(page.locator("#state")).to_have_text("")
+    found = shapes(task)
+    assert [(shape.type, shape.frame) for shape in found] == [
+        ("mask", 0),
+        ("mask", 1),
+        ("mask", 2),
+    ]
+    assert found[1].group == found[2].group != 0
+    assert get_engine().tracks(task.pk) == ()
+
+
+def test_every_type_of_shape_is_drawn_on_the_canvas(open_page: Open, alice: User) -> None:
+    """A rotated box, polygons, polylines, points, ellipses, masks, skeletons, cuboids, a tag."""
+    edge = '<line data-type="edge" data-node-from="1" data-node-to="2"></line>'
+    nodes = "".join(
+        f'<circle data-type="element node" data-element-id="{n}" data-node-id="{n}" cx="1" cy="1"'
+        f' data-label-name="{name}"></circle>'
+        for n, name in ((1, "head"), (2, "foot"))
+    )
+    points = [{"name": name, "type": "points"} for name in ("head", "foot")]
+    body = {"name": "person", "type": "skeleton", "sublabels": points, "svg": edge + nodes}
+    made = create_task(alice, "Shapes", [{"name": "cup"}, body], [IMAGES / "coffee.png"])
+    cup, person = get_engine().task(made.pk).labels
+    elements = tuple(
+        Shape(type="points", frame=0, label_id=label.id or 0, points=point)
+        for label, point in zip(person.sublabels, ((300, 300), (320, 340)), strict=True)
+    )
+    add(
+        made,
+        *(
+            Shape(type=kind, frame=0, label_id=cup.id or 0, points=numbers, rotation=turn)  # type: ignore[arg-type]
+            for kind, numbers, turn in (
+                ("rectangle", (10, 10, 60, 40), 30),
+                ("polygon", (100, 10, 150, 10, 120, 60), 0),
+                ("polyline", (200, 10, 250, 10, 220, 60), 0),
+                ("points", (300, 10, 310, 30), 0),
+                ("ellipse", (400, 50, 450, 30), 0),
+                ("mask", rle.encode(np.ones((20, 20), dtype=bool), 10, 200), 0),
+                ("cuboid", (100, 200, 100, 250, *(150, 200, 150, 250) * 3), 0),
+            )
+        ),
+        Shape(type="skeleton", frame=0, label_id=person.id or 0, elements=elements),
+        tags=(Tag(frame=0, label_id=cup.id or 0),),
+    )
+    page = open_page(alice, f"/tasks/{made.pk}/frames/0")
+    expect(rows(page)).to_have_count(9)
+    drawn = {
+        "polygon.line": 3,  # rectangle, polygon, ellipse
+        "polyline.line": 1 + 12 + 1,  # polyline, cuboid, edge of the skeleton
+        ".dot": 2 + 2,
+        "image.mask": 1,
+    }
+    for selector, count in drawn.items():
+        expect(page.locator(f"#canvas .shape {selector}")).to_have_count(count)
+    turned = page.locator("#canvas .shape polygon.line").first.get_attribute("points") or ""
+    assert turned.split()[0] != "10,10"
+    box = page.locator("#canvas svg").get_attribute("viewBox")
+    page.mouse.move(*_on_screen(page, (100, 100)))
+    page.mouse.wheel(0, -200)
+    expect(page.locator("#canvas svg")).not_to_have_attribute("viewBox", box or "")
+    page.keyboard.press("0")
+    expect(page.locator("#canvas svg")).to_have_attribute("viewBox", box or "")
+
+
+def test_dragged_box_becomes_a_polygon(
+    open_page: Open, alice: User, task: models.Task, function: FunctionServer
+) -> None:
+    outline = [[120, 60], [280, 60], [280, 240]]
+
+    def answer(payload: dict[str, Any]) -> Any:
+        return {"mask": [[1] * 10] * 10, "bounds": [120, 60, 129, 69], "points": outline}
+
+    function.behave = answer
+    store_function(function.url, "clicks", kind="interactor", labels=[])
+    page = open_page(alice, f"/tasks/{task.pk}/frames/1")
+    page.keyboard.press("c")
+    page.get_by_label("Keep as").select_option("polygon")
+    drag(page, (110, 50), (290, 250))
+    expect(page.locator("#state")).to_contain_text("Mask in")
+    (corners,) = [payload["obj_bbox"] for payload in function.payloads]
+    assert [value for corner in corners for value in corner] == pytest.approx(
+        [110, 50, 290, 250], abs=2
+    )
+    page.get_by_role("button", name="Keep").click()
+    expect(rows(page)).to_have_text(["cup"])
+    (polygon,) = [shape for shape in shapes(task) if shape.frame == 1]
+    assert (polygon.type, polygon.points) == ("polygon", (120, 60, 280, 60, 280, 240))
+
+
 @pytest.fixture
 def moving(transactional_db: None, alice: User, tmp_path: Path) -> models.Task:
     """A task of five frames with a track that has keyframes on frames 0, 2 and 4."""
@@ -291,6 +485,75 @@ def test_keyframes_of_the_selected_track_are_marked_and_stepped_through(
     assert page.locator("#keyframes option").count() == 3
     page.get_by_role("button", name="‹ Keyframe").click()
     expect(page.locator("#frame-number")).to_have_text("0")
+
+
+@pytest.fixture
+def long_task(transactional_db: None, alice: User) -> models.Task:
+    """A task of 10,000 frames, all of which are the same photograph."""
+    made = create_task(alice, "Long", LABELS, [IMAGES / "coffee.png"])
+    size = 10_000
+    first = models.Image.objects.get(data__task=made)
+    values = {
+        field.attname: getattr(first, field.attname)
+        for field in models.Image._meta.concrete_fields
+        if field.name not in ("id", "number")
+    }
+    rows = [models.Image(**values, number=number) for number in range(1, size)]
+    models.Image.objects.bulk_create(rows, batch_size=500)
+    models.Data.objects.filter(task=made).update(size=size, stop_frame=size - 1)
+    models.Segment.objects.filter(task=made).update(stop_frame=size - 1)
+    return made
+
+
+def test_slider_of_10000_frames_loads_one_small_image_at_a_time(
+    open_page: Open, alice: User, long_task: models.Task
+) -> None:
+    page = open_page(alice, f"/tasks/{long_task.pk}/frames/0")
+    expect(page.locator("#frame-number")).to_have_text("0")
+    page.wait_for_load_state("networkidle")
+    asked: list[str] = []
+    sizes: list[tuple[int, int]] = []
+
+    def note(response: Response) -> None:
+        asked.append(urlsplit(response.url).path)
+        if "/thumbnails/" in response.url:
+            sizes.append(Image.open(io.BytesIO(response.body())).size)
+
+    page.on("response", note)
+    # The slider passes 500 frames at once: faster than any image could be loaded.
+    with page.expect_response("**/thumbnails/*/9980"):
+        page.evaluate(
+            """() => {
+                const slider = document.getElementById("slider");
+                for (let frame = 0; frame < 10000; frame += 20) {
+                    slider.value = frame;
+                    slider.dispatchEvent(new Event("input"));
+                }
+            }"""
+        )
+    expect(page.locator("#canvas svg > image")).to_have_attribute("href", re.compile("/9980$"))
+    thumbnails = f"/thumbnails/{long_task.pk}"
+    assert asked == [f"{thumbnails}/0", f"{thumbnails}/9980"]
+    assert max(max(size) for size in sizes) <= 256
+    page.evaluate("document.getElementById('slider').dispatchEvent(new Event('change'))")
+    expect(page.locator("#frame-number")).to_have_text("9980")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#frame-number")).to_have_text("9981")
+    page.get_by_label("Frame", exact=True).last.fill("42")
+    page.get_by_label("Frame", exact=True).last.press("Enter")
+    expect(page.locator("#frame-number")).to_have_text("42")
+    page.wait_for_load_state("networkidle")
+    assert len(asked) <= 10  # and one request for the data and the image of each opened frame
+
+
+def test_page_of_a_frame_of_10000_is_as_small_as_that_of_a_short_task(
+    client_for: ClientFor, alice: User, task: models.Task, long_task: models.Task
+) -> None:
+    client = client_for(alice)
+    short, long = (
+        len(client.get(f"/tasks/{made.pk}/frames/1").content) for made in (task, long_task)
+    )
+    assert abs(long - short) < 1000
 
 
 def test_task_is_renamed_and_deleted_on_its_page(

@@ -93,7 +93,13 @@ const navigation = new Navigation(data.task.size, {
     tools[tool].reset?.();
     open(number);
   },
-  glance: (number) => view.setPicture(`${workbench.dataset.thumbnails}${number}`),
+  // Shows a small image, unless a frame was opened while it was loaded.
+  glance: async (number, isWanted) => {
+    const image = new Image();
+    image.src = `${workbench.dataset.thumbnails}${number}`;
+    await image.decode().catch(() => undefined);
+    if (isWanted()) view.setPicture(image.src);
+  },
 });
 
 const playback = new Playback(element("play"), async () => {
@@ -108,7 +114,7 @@ const tools = {
   select: new Select(view, store, { selected: () => selected, select, fail }),
   box: new BoxTool(view, store, shared),
   click: new Interactor(view, store, { ...shared, functionId: () => element("interactor").value, keepsEmbedding: () => data.tools.find(({ id }) => id === element("interactor").value)?.embedding, keepAs: () => element("keep-as").value }),
-  track: new Tracker(view, store, { ...shared, functionId: () => element("tracker").value, length: () => Number(element("track-length").value), lastFrame: () => data.task.size - 1, showFrame, open }),
+  track: new Tracker(view, store, { ...shared, labels, selected: () => selected, functionId: () => element("tracker").value, types: () => data.tools.find(({ id }) => id === element("tracker").value)?.shape_types ?? [], length: () => Number(element("track-length").value) || Infinity, lastFrame: () => data.task.size - 1, showFrame, open }),
 };
 
 const choose = (name) => {
@@ -117,8 +123,8 @@ const choose = (name) => {
   canvas.dataset.tool = name;
   for (const button of document.querySelectorAll("[data-tool]")) if (button !== canvas) button.setAttribute("aria-pressed", button.dataset.tool === name);
   for (const part of document.querySelectorAll("[data-for]")) part.hidden = !part.dataset.for.split(" ").includes(name);
-  if (name !== "select") selected = null;
-  const hints = { select: "", box: "Drag a box.", click: "Click the object, or drag a box around it.", track: "Drag a box around the object." };
+  if (name !== "select" && name !== "track") selected = null;
+  const hints = { select: "", box: "Drag a box.", click: "Click the object, or drag a box around it.", track: "Drag a box around the object, or press Enter to track the selected shape." };
   say(hints[name]);
   if (name === "click") tools.click.prepare();
   render();
@@ -131,6 +137,7 @@ function render() {
   list.draw(visible, selected, store.frame);
   keyframes.show(selected, store.frame);
   element("undo").disabled = !store.done.length;
+  element("track-selected").disabled = selected?.kind !== "shape";
   if (tool === "select") view.draft(...tools.select.handles());
 }
 
@@ -194,6 +201,10 @@ for (const [name, kind] of [["click", "interactor"], ["track", "tracker"]]) {
 for (const button of document.querySelectorAll("button[data-tool]")) button.addEventListener("click", () => choose(button.dataset.tool));
 element("interactor").addEventListener("change", () => choose("click"));
 element("keep").addEventListener("click", () => tools[tool].keep());
+element("track-selected").addEventListener("click", () => {
+  canvas.focus({ preventScroll: true }); // so that Enter keeps the track instead of pressing the button again
+  tools.track.take();
+});
 element("drop").addEventListener("click", () => tools[tool].reset());
 element("undo").addEventListener("click", () => attempt(() => store.undo()));
 element("fit").addEventListener("click", () => view.fit());

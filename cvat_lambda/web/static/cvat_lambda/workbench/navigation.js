@@ -14,20 +14,25 @@ export class Navigation {
 
   at(number) {
     this.number = number;
+    this.wanted = null;
     element("slider").value = number;
     element("go").value = number;
     element("previous").disabled = number <= 0;
     element("next").disabled = number >= this.size - 1;
   }
 
-  // At most one small image is loaded for each animation frame.
-  slide(number) {
+  // One small image is loaded at a time. Those of frames that the slider has passed are left out.
+  async slide(number) {
     element("go").value = number;
     this.wanted = number;
-    this.pending ??= requestAnimationFrame(() => {
-      this.pending = null;
-      this.glance(this.wanted);
-    });
+    if (this.loading) return;
+    this.loading = true;
+    while (this.wanted !== null) {
+      const wanted = this.wanted;
+      this.wanted = null;
+      await this.glance(wanted, () => this.number !== Number(element("slider").value));
+    }
+    this.loading = false;
   }
 
   go(number) {

@@ -40,8 +40,9 @@ export class Keyframes {
   // Shows the keyframes of a track; of any other item there are none.
   show(item, frame) {
     this.frame = frame;
-    this.numbers = (item?.track?.shapes ?? []).map((shape) => shape.frame).sort((one, two) => one - two);
-    this.ticks.replaceChildren(...this.numbers.map((number) => new Option(number, number)));
+    const numbers = (item?.track?.shapes ?? []).map((shape) => shape.frame).sort((one, two) => one - two);
+    if (String(numbers) !== String(this.numbers)) this.ticks.replaceChildren(...numbers.map((number) => new Option(number, number)));
+    this.numbers = numbers;
     this.previous.hidden = !this.numbers.length;
     this.next.hidden = !this.numbers.length;
     this.previous.disabled = !(this.numbers[0] < frame);

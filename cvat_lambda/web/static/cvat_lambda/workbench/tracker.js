@@ -1,9 +1,16 @@
-// Follows a drawn box from frame to frame, shows each step, and keeps it as a track.
+// Follows a drawn box or the selected shape from frame to frame, shows each step, and keeps it.
 import { call } from "../api.js";
 import { drawShape } from "../drawing.js";
+import { bounds } from "../geometry.js";
 import { BoxTool } from "./box.js";
 
 const isLost = (shape) => !shape || (shape.type === "rectangle" && shape.points[0] === shape.points[2] && shape.points[1] === shape.points[3]);
+
+// What the function gets of a shape: the shape itself, or the box around it.
+const startOf = (item, types) => {
+  if (types.includes(item.type) && !item.rotation && item.points?.length) return { type: item.type, points: item.points };
+  return { type: "rectangle", points: bounds(item) };
+};
 
 export class Tracker extends BoxTool {
   constructor(view, store, options) {
@@ -15,21 +22,37 @@ export class Tracker extends BoxTool {
     super.reset();
     this.stopped = true;
     this.keys = [];
+    this.origin = null;
     this.ready(false);
   }
 
-  async finish(points) {
+  // A drawn box.
+  finish(points) {
+    return this.follow({ type: "rectangle", points }, null);
+  }
+
+  // The selected shape, which the track replaces.
+  async take() {
+    const item = this.selected();
+    if (!item || item.kind !== "shape") return;
+    this.reset();
+    await this.follow(startOf(item, this.types()), item);
+  }
+
+  async follow(start, origin) {
     this.stopped = false;
+    this.origin = origin;
+    this.labelId = origin?.label_id ?? this.label().id;
     const first = this.store.frame;
     const last = Math.min(this.lastFrame(), first + this.length());
-    this.keys = [{ frame: first, points, outside: false }];
+    this.keys = [{ ...start, frame: first, outside: false }];
     let state = null;
     this.ready(true);
     try {
       for (let frame = first; frame <= last && !this.stopped; frame += 1) {
         const begins = frame === first;
         const answer = await call("POST", `/api/lambda/functions/${this.functionId()}`, {
-          job: this.store.job, frame, shapes: [begins ? { type: "rectangle", points } : null], states: begins ? [] : [state],
+          job: this.store.job, frame, shapes: [begins ? start : null], states: begins ? [] : [state],
         });
         [state] = answer.states;
         const [shape] = answer.shapes;
@@ -39,8 +62,8 @@ export class Tracker extends BoxTool {
           this.say(`The object was lost on frame ${frame}. Enter keeps the track up to there.`, false);
           return;
         }
-        this.keys.push({ frame, points: shape.points, outside: false });
-        if (!this.stopped) await this.step(frame, shape.points);
+        this.keys.push({ type: shape.type, points: shape.points, frame, outside: false });
+        if (!this.stopped) await this.step(frame, shape);
       }
       if (!this.stopped) this.say(`Tracked to frame ${this.keys.at(-1).frame}. Enter keeps the track, Esc discards it.`, false);
     } catch (error) {
@@ -48,28 +71,47 @@ export class Tracker extends BoxTool {
     }
   }
 
-  async step(frame, points) {
+  async step(frame, { type, points }) {
     await this.showFrame(frame);
-    this.view.draft(drawShape({ type: "rectangle", points, rotation: 0 }, this.label(), this.view.size));
+    this.view.draft(drawShape({ type, points, rotation: 0 }, this.labels.get(this.labelId), this.view.size));
     this.say(`Frame ${frame} …`, true);
   }
 
+  // Enter tracks the selection if nothing was tracked yet.
   async keep() {
-    if (this.keys.length < 2) return;
+    if (!this.keys.length) return this.take();
+    if (this.keys.length < 2) return undefined;
     this.stopped = true;
-    const { keys } = this;
-    const shapes = keys.map((key) => ({ type: "rectangle", rotation: 0, occluded: false, z_order: 0, attributes: [], ...key }));
-    if (keys.at(-1).frame < this.lastFrame() && !keys.at(-1).outside) shapes.push({ ...shapes.at(-1), frame: keys.at(-1).frame + 1, outside: true });
-    const track = { frame: keys[0].frame, label_id: this.label().id, group: 0, source: "semi-auto", shapes, attributes: [], elements: [] };
-    const item = { kind: "track", type: "rectangle", track, points: keys[0].points, rotation: 0, frame: keys[0].frame, label_id: track.label_id, source: track.source, occluded: false, z_order: 0, elements: [], made_by: null };
+    const { keys, origin } = this;
     try {
-      await this.store.add(item);
-      const frame = keys[0].frame;
+      if (keys.some(({ type }) => type === "mask")) for (const item of this.masks(keys)) await this.store.add(item);
+      else {
+        await this.store.add(this.track(keys));
+        if (origin) await this.store.remove(origin);
+      }
+      const [{ frame }] = keys;
       this.reset();
       this.say(`Kept a track of ${keys.length} frames.`, false);
-      await this.open(frame);
+      return await this.open(frame);
     } catch (error) {
-      this.fail(error);
+      return this.fail(error);
     }
+  }
+
+  track(keys) {
+    const shapes = keys.map((key) => ({ rotation: 0, occluded: false, z_order: 0, attributes: [], ...key }));
+    const last = keys.at(-1);
+    if (last.frame < this.lastFrame() && !last.outside) shapes.push({ ...shapes.at(-1), frame: last.frame + 1, outside: true });
+    const [{ frame, type, points }] = keys;
+    const track = { frame, label_id: this.labelId, group: 0, source: "semi-auto", shapes, attributes: [], elements: [] };
+    return { kind: "track", type, track, points, rotation: 0, frame, label_id: track.label_id, source: track.source, occluded: false, z_order: 0, elements: [], made_by: null };
+  }
+
+  // A track has no masks: each frame gets one, and a group joins them.
+  masks(keys) {
+    const group = 1 + Math.floor(Math.random() * 0x7ffffffe);
+    return keys.filter(({ outside, frame }) => !outside && !(this.origin && frame === keys[0].frame)).map(({ type, points, frame }) => ({
+      kind: "shape", type, points, frame, group, label_id: this.labelId, source: "semi-auto", attributes: [], elements: [], occluded: false, outside: false, z_order: 0, rotation: 0, made_by: null,
+    }));
   }
 }
