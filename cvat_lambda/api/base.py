@@ -30,7 +30,7 @@ class LambdaViewSet(JsonErrors, viewsets.ViewSet):
 
     def check_permissions(self, request: HttpRequest) -> None:
         """Refuse anonymous users, whatever the server's default permissions are."""
-        self.check_query(request)
+        type(self).check_query(request)
         super().check_permissions(request)
         if not request.user or not request.user.is_authenticated:
             raise exceptions.NotAuthenticated

@@ -45,10 +45,11 @@ def start_target(access: Access, query: QueryDict) -> StartTarget | None:
 
     Raise TaskNotFound, JobNotFound, PermissionDenied, InvalidRequest.
     """
-    if query.get("job", "").strip():
-        return _job_target(access, _number(query["job"], "job"))
-    if query.get("task", "").strip():
-        return _task_target(access, _number(query["task"], "task"), None)
+    job, task = (query.get(name, "").strip() for name in ("job", "task"))
+    if job:
+        return _job_target(access, _number(job, "job"))
+    if task:
+        return _task_target(access, _number(task, "task"), None)
     if query.getlist("tasks"):
         return _tasks_target(access, [_number(text, "task") for text in query.getlist("tasks")])
     return None
@@ -61,7 +62,7 @@ def common_labels(tasks: Sequence[Task]) -> tuple[Label, ...]:
 
 
 def _number(text: str, noun: str) -> int:
-    digits = text.strip().removeprefix("#")
+    digits = text.removeprefix("#")
     if not (digits.isascii() and digits.isdecimal()) or len(digits) > 18:
         error = JobNotFound if noun == "job" else TaskNotFound
         raise error(f"'{text[:40]}' is not the number of a {noun}")

@@ -37,7 +37,7 @@ class CvatIntegrationConfig(AppConfig):
         _import_early()
         receivers.connect()
         LambdaViewSet.iam_permission_class = LambdaPermission
-        LambdaViewSet.check_query = staticmethod(check_organization)
+        LambdaViewSet.check_query = check_organization
         Rights.allows = may_use_console
 
 
