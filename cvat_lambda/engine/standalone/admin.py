@@ -153,7 +153,7 @@ class AccessTokenAdmin(Admin):
 
     def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
         """Give date and time, which are fields of their own, their names for screen readers."""
-        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        field: Any = super().formfield_for_dbfield(db_field, request, **kwargs)
         for widget, word in zip(
             getattr(field.widget, "widgets", ()), ("date", "time"), strict=False
         ):

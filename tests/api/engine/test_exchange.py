@@ -271,9 +271,9 @@ def test_import_into_a_job_replaces_the_annotations_of_its_frames_only(
     archive = exported(alice_client, f"jobs/{second.pk}", "COCO 1.0")
     document = json.loads(archive.read("annotations/instances_default.json"))
     document["annotations"][0]["bbox"] = [2, 3, 4, 5]
-    path = f"/api/jobs/{second.pk}/annotations?format=COCO 1.0"
+    url = f"/api/jobs/{second.pk}/annotations?format=COCO 1.0"
     file = SimpleUploadedFile("coco.json", json.dumps(document).encode())
-    answer = alice_client.post(path, {"annotation_file": file})
+    answer = alice_client.post(url, {"annotation_file": file})
     request = finished(alice_client, answer.json()["rq_id"])
     assert (request["status"], request["message"]) == ("finished", "1 shapes were imported.")
     found = get_engine().annotations(made.pk).shapes

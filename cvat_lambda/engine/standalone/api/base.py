@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
+from django.http import HttpRequest
 from rest_framework.exceptions import MethodNotAllowed, NotFound
 from rest_framework.request import Request
 from rest_framework.views import APIView
@@ -16,7 +17,7 @@ ID_PATTERN = r"[0-9]{1,9}"  # the maximum of an integer column in every database
 class EngineView(JsonErrors, APIView):
     """A view of the engine's REST API."""
 
-    def http_method_not_allowed(self, request: Request, *args: Any, **kwargs: Any) -> NoReturn:
+    def http_method_not_allowed(self, request: HttpRequest, *args: Any, **kwargs: Any) -> NoReturn:
         """Raise MethodNotAllowed with a sentence for people who know CVAT's API."""
         method = str(request.method)
         raise MethodNotAllowed(
