@@ -17,6 +17,21 @@ from cvat_lambda.errors import FunctionNotFound, PermissionDenied
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.models import Function
 from cvat_lambda.functions.spec import Audience, FunctionSpec
+from cvat_lambda.prepared import PreparedQuery
+
+_WHOLE: PreparedQuery[NativeFunction] = PreparedQuery(
+    lambda pk: NativeFunction.objects.filter(pk=pk).select_related("function").order_by(), int
+)
+# Agents need it for every frame, and not the description.
+_WITHOUT_SPEC: PreparedQuery[NativeFunction] = PreparedQuery(
+    lambda pk: (
+        NativeFunction.objects.filter(pk=pk)
+        .select_related("function")
+        .defer("spec", "function__metadata")
+        .order_by()
+    ),
+    int,
+)
 
 
 def find_function(
@@ -60,10 +75,7 @@ def find_native(access: Access, pk: int, *, edit: bool = False) -> NativeFunctio
 
     Raise FunctionNotFound, PermissionDenied.
     """
-    rows = NativeFunction.objects.select_related("function")
-    if edit:  # agents do so for every frame, and need no description
-        rows = rows.defer("spec", "function__metadata")
-    native: NativeFunction | None = rows.filter(pk=pk).first()
+    native = (_WITHOUT_SPEC if edit else _WHOLE).first(pk)
     function = None if native is None else native.function
     if native is None or function is None or not may_see(access, registry.audience_of(function)):
         raise FunctionNotFound(f"native function #{pk} was not found")

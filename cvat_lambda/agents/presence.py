@@ -17,11 +17,23 @@ from cvat_lambda.agents.models import Agent, NativeFunction
 from cvat_lambda.conf import settings
 from cvat_lambda.functions.models import MISSING, NATIVE, READY, Function
 from cvat_lambda.functions.refresh import mark_missing
+from cvat_lambda.prepared import PreparedQuery
 
 PRECISION_S: Final = 10.0  # the time of the last sign of life is written at most this often
 # Longer than 10 min and 15 %, the longest time between two polls of `cvat-cli` 2.80.
 KNOWN_S: Final = 720.0
 _AHEAD: Final = 2  # entries that wait in the queue for each agent, so that none has to idle
+
+
+_HEARD_AT: PreparedQuery[tuple[datetime]] = PreparedQuery(
+    lambda function_id, agent_id: (
+        Agent.objects.filter(function_id=function_id, agent_id=agent_id)
+        .values_list("heard_at")
+        .order_by()
+    ),
+    int,
+    str,
+)
 
 
 def workers_for(agents: int) -> int:
@@ -33,7 +45,8 @@ def note_heard(native: NativeFunction, agent_id: str, user_id: int) -> None:
     """Note a sign of life of an agent."""
     now = timezone.now()
     agents = Agent.objects.filter(function=native, agent_id=agent_id)
-    heard_at = agents.values_list("heard_at", flat=True).first()
+    found = _HEARD_AT.first(native.pk, agent_id)
+    heard_at = None if found is None else found[0]
     if heard_at is not None and _is_recent(heard_at, now, PRECISION_S):
         return
     if heard_at is None or not agents.update(heard_at=now):

@@ -1,8 +1,9 @@
 """Write annotations as JSON of CVAT's REST API, and read that JSON with every field checked.
 
 The format is ``{"version", "tags", "shapes", "tracks"}`` of ``/api/tasks/ID/annotations`` as
-CVAT 2.54 serves it and cvat-sdk 2.80 sends it; ``score`` is the newer field. Unknown keys are
-ignored, as in CVAT. The caller checks that labels, attributes and frames exist.
+CVAT 2.54 serves it and cvat-sdk 2.80 sends it; ``score`` is the newer field. Unknown members, and
+``intervals`` of audio, are kept as they are: see `unknown_members.py`. The caller checks that
+labels, attributes and frames exist.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from cvat_lambda.annotations.shapes import ROTATABLE, check_points, check_rotati
 from cvat_lambda.annotations.text import is_storable
 from cvat_lambda.annotations.types import (
     AttributeValue,
+    Interval,
     LabeledData,
     Shape,
     ShapeType,
@@ -26,22 +28,37 @@ from cvat_lambda.annotations.types import (
     Track,
     TrackedShape,
 )
+from cvat_lambda.annotations.unknown_members import unknown_members, with_members
 
 SHAPE_TYPES: Final[frozenset[str]] = frozenset(get_args(ShapeType))
 SOURCES: Final[frozenset[str]] = frozenset(get_args(Source))
 MAX_INTEGER: Final = (1 << 31) - 1  # of a column in the database
+
+# The members that are read. `elements` of an element and `score` of a track are none of theirs, but
+# clients send both with the values that say nothing.
+_INTERVAL: Final = frozenset({"id"})
+_TAG: Final = frozenset({"id", "frame", "label_id", "group", "source", "attributes", "score"})
+_GEOMETRY: Final = frozenset({"type", "points", "rotation", "occluded", "outside", "z_order"})
+_SHAPE: Final = _TAG | _GEOMETRY | {"elements"}
+_TRACK: Final = _TAG | {"elements", "shapes"}
+_TRACKED: Final = _GEOMETRY | {"id", "frame", "attributes"}
 
 _T = TypeVar("_T")
 
 
 def labeled_data_to_json(data: LabeledData, *, with_score: bool = True) -> dict[str, Any]:
     """Write annotations as the API's JSON; ``with_score=False`` for a CVAT that knows no score."""
-    return {
+    shown: dict[str, Any] = {
         "version": 0,
         "tags": [tag_to_json(tag, with_score=with_score) for tag in data.tags],
         "shapes": [shape_to_json(shape, with_score=with_score) for shape in data.shapes],
         "tracks": [track_to_json(track) for track in data.tracks],
     }
+    if data.intervals:  # versions before 2.63 do not know them
+        shown["intervals"] = [
+            with_members({"id": interval.id}, interval.extra) for interval in data.intervals
+        ]
+    return shown
 
 
 def tag_to_json(tag: Tag, *, with_score: bool = True) -> dict[str, Any]:
@@ -56,7 +73,7 @@ def tag_to_json(tag: Tag, *, with_score: bool = True) -> dict[str, Any]:
     }
     if with_score:
         shown["score"] = tag.score
-    return shown
+    return with_members(shown, tag.extra)
 
 
 def shape_to_json(
@@ -84,7 +101,7 @@ def shape_to_json(
             shape_to_json(element, with_score=with_score, is_element=True)
             for element in shape.elements
         ]
-    return shown
+    return with_members(shown, shape.extra)
 
 
 def track_to_json(track: Track, *, is_element: bool = False) -> dict[str, Any]:
@@ -100,11 +117,11 @@ def track_to_json(track: Track, *, is_element: bool = False) -> dict[str, Any]:
     }
     if not is_element:
         shown["elements"] = [track_to_json(each, is_element=True) for each in track.elements]
-    return shown
+    return with_members(shown, track.extra)
 
 
 def _tracked_to_json(shape: TrackedShape) -> dict[str, Any]:
-    return {
+    shown = {
         "type": shape.type,
         "occluded": shape.occluded,
         "outside": shape.outside,
@@ -115,6 +132,7 @@ def _tracked_to_json(shape: TrackedShape) -> dict[str, Any]:
         "frame": shape.frame,
         "attributes": _attributes_to_json(shape.attributes),
     }
+    return with_members(shown, shape.extra)
 
 
 def labeled_data_from_json(
@@ -132,6 +150,7 @@ def labeled_data_from_json(
         tags=_read_all(obj, "tags", "", reader.tag),
         shapes=_read_all(obj, "shapes", "", reader.shape),
         tracks=_read_all(obj, "tracks", "", reader.track),
+        intervals=_read_all(obj, "intervals", "", reader.interval),
     )
 
 
@@ -151,7 +170,11 @@ class _Reader:
             attributes=_attributes_from_json(raw, path),
             score=_score(raw, path),
             id=self._id(raw, path),
+            extra=unknown_members(raw, _TAG, path),
         )
+
+    def interval(self, raw: dict[str, Any], path: str) -> Interval:
+        return Interval(extra=unknown_members(raw, _INTERVAL, path), id=self._id(raw, path))
 
     def shape(self, raw: dict[str, Any], path: str) -> Shape:
         shape = self._bare_shape(raw, path)
@@ -190,6 +213,7 @@ class _Reader:
             attributes=_attributes_from_json(raw, path),
             score=_score(raw, path),
             id=self._id(raw, path),
+            extra=unknown_members(raw, _SHAPE, path),
         )
 
     def _track(self, raw: dict[str, Any], path: str, elements: tuple[Track, ...]) -> Track:
@@ -204,6 +228,7 @@ class _Reader:
             elements=elements,
             score=_score(raw, path),
             id=self._id(raw, path),
+            extra=unknown_members(raw, _TRACK, path),
         )
 
     def _tracked(self, raw: dict[str, Any], path: str) -> TrackedShape:
@@ -218,6 +243,7 @@ class _Reader:
             z_order=_integer(raw, "z_order", path, default=0, least=-MAX_INTEGER),
             attributes=_attributes_from_json(raw, path),
             id=_integer(raw, "id", path, default=None),
+            extra=unknown_members(raw, _TRACKED, path),
         )
 
     def _id(self, raw: dict[str, Any], path: str) -> int | None:

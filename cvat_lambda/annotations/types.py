@@ -80,6 +80,7 @@ class Shape:
     elements: tuple[Shape, ...] = ()
     score: float = 1.0  # confidence in [0, 1]
     id: int | None = None
+    extra: str = ""  # JSON object of the members that this version does not know; "": none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +94,7 @@ class Tag:
     attributes: tuple[AttributeValue, ...] = ()
     score: float = 1.0
     id: int | None = None
+    extra: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +110,7 @@ class TrackedShape:
     z_order: int = 0
     attributes: tuple[AttributeValue, ...] = ()  # mutable attributes only
     id: int | None = None
+    extra: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +126,15 @@ class Track:
     elements: tuple[Track, ...] = ()  # of a skeleton track
     score: float = 1.0
     id: int | None = None
+    extra: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A part of an audio track (since CVAT 2.63), which this app neither reads nor changes."""
+
+    extra: str  # JSON object of all members but the id
+    id: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,13 +144,15 @@ class LabeledData:
     tags: tuple[Tag, ...] = ()
     shapes: tuple[Shape, ...] = ()
     tracks: tuple[Track, ...] = field(default=())
+    intervals: tuple[Interval, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.tags or self.shapes or self.tracks)
+        return bool(self.tags or self.shapes or self.tracks or self.intervals)
 
     def __add__(self, other: LabeledData) -> LabeledData:
         return LabeledData(
             tags=self.tags + other.tags,
             shapes=self.shapes + other.shapes,
             tracks=self.tracks + other.tracks,
+            intervals=self.intervals + other.intervals,
         )

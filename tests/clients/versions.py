@@ -18,20 +18,27 @@ SCENARIO = Path(__file__).with_name("scenario.py")
 PYTHON = "3.11"
 
 
-def run_version(version: str, url: str, account: Mapping[str, str]) -> bool:
-    """Run the scenario with one version. Return whether all its steps passed."""
+def prepare_version(version: str) -> Path:
+    """Return the interpreter of an environment with one version. Raise NotPrepared."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         needs = f"cvat-sdk[masks]=={version}\ncvat-cli=={version}\n"
         (folder / "requirements.txt").write_text(needs)
         builder = EnvironmentBuilder(cache_folder() / "environments")
-        try:
-            python = builder.prepare(folder, PYTHON, lambda line: print(f"{version}: {line}"))
-        except NotPrepared as error:
-            print(f"== FAILED: {version}: {error}", flush=True)
-            return False
-        command = [str(python.interpreter), str(SCENARIO), url]
-        variables = {**os.environ, **account, "PYTHONPATH": ""}
+        python = builder.prepare(folder, PYTHON, lambda line: print(f"{version}: {line}"))
+        return Path(python.interpreter)
+
+
+def run_version(version: str, url: str, account: Mapping[str, str]) -> bool:
+    """Run the scenario with one version. Return whether all its steps passed."""
+    try:
+        interpreter = prepare_version(version)
+    except NotPrepared as error:
+        print(f"== FAILED: {version}: {error}", flush=True)
+        return False
+    command = [str(interpreter), str(SCENARIO), url]
+    variables = {**os.environ, **account, "PYTHONPATH": ""}
+    with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(command, cwd=folder, env=variables)
     print(f"== {'passed' if done.returncode == 0 else 'FAILED'}: {version}", flush=True)
     return done.returncode == 0

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 from django.contrib.auth.models import User
 from PIL import Image
 
-from cvat_lambda.agents.models import Agent, QueueEntry
+from cvat_lambda.agents.models import QueueEntry
 from cvat_lambda.agents.wakeups import get_wakeups
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.access import StandaloneAccess
@@ -32,104 +28,25 @@ from cvat_lambda.requests.store.models import Outcome, Request
 from cvat_lambda.requests.store.tracking import StartFilter, Tracking
 from tests.database_thread import DatabaseThread
 from tests.e2e.conftest import Server
+from tests.native_agents import FUNCTIONS, TIMEOUT_S, Account, kill
 from tests.waiting import wait_for
 
-FUNCTIONS = Path(__file__).with_name("native_function.py")
 LABEL = {"name": "car", "type": "rectangle", "attributes": []}
-TIMEOUT_S = 300.0
 
 
-@dataclass
-class Account:
-    """A user with a token, who runs cvat-cli and calls the API."""
-
-    server: Server
-    user: User
-    home: Path
-    token: str = ""
-    agents: list[subprocess.Popen[bytes]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        _, self.token = AccessToken.create(self.user, name="agents")
-        self.home.mkdir()
-
-    def command(self, *arguments: str) -> list[str]:
-        host, _, port = self.server.url.rpartition(":")
-        cli = str(Path(sys.executable).parent / "cvat-cli")
-        return [cli, "--server-host", host, "--server-port", port, "function", *arguments]
-
-    def environment(self, kind: str, **more: str) -> dict[str, str]:
-        home = {"HOME": str(self.home), "XDG_CACHE_HOME": str(self.home / "cache")}
-        return {
-            **os.environ,
-            **home,
-            "CVAT_ACCESS_TOKEN": self.token,
-            "NATIVE_KIND": kind,
-            **more,
-        }
-
-    def run(self, *arguments: str, kind: str = "detector") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(*arguments),
-            env=self.environment(kind),
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-            check=False,
-        )
-
-    def create(self, kind: str = "detector", *options: str) -> int:
-        """Create a function; return its id."""
-        file = ("--function-file", str(FUNCTIONS))
-        done = self.run("create-native", "finder", *options, *file, kind=kind)
-        assert done.returncode == 0, done.stderr
-        return int(done.stdout)
-
-    def start_agent(self, function: int, kind: str = "detector", **more: str) -> Any:
-        """Start an agent, and wait until it asks for work."""
-        before = Agent.objects.filter(function_id=function).count()
-        with (self.home / f"agent-{len(self.agents)}.log").open("wb") as log:
-            agent = subprocess.Popen(
-                self.command("run-agent", str(function), "--function-file", str(FUNCTIONS)),
-                env=self.environment(kind, **more),
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        self.agents.append(agent)
-        wait_for(
-            "the first poll of an agent",
-            Agent.objects.filter(function_id=function).count,
-            lambda count: count > before,
-            timeout_s=TIMEOUT_S,
-        )
-        return agent
-
-    def post(self, path: str, body: Any) -> requests.Response:
-        with requests.Session() as session:
-            session.trust_env = False
-            return session.post(
-                self.server.url + path,
-                json=body,
-                headers={"Authorization": f"Bearer {self.token}"},
-                timeout=TIMEOUT_S,
-            )
-
-
-def kill(agent: subprocess.Popen[bytes]) -> None:
-    """Kill an agent and the process of its model, as a lack of memory would."""
-    os.killpg(agent.pid, 9)
-    agent.wait()
+def account(server: Server, user: User, home: Path) -> Account:
+    """Return a user with a new token."""
+    _, token = AccessToken.create(user, name="agents")
+    program = Path(sys.executable).with_name("cvat-cli")
+    return Account(url=server.url, user=user, token=token, home=home, program=program)
 
 
 @pytest.fixture
 def owner(transactional_db: None, server: Server, alice: User, tmp_path: Path) -> Iterator[Account]:
     """alice, who owns the task and the functions."""
-    account = Account(server, alice, tmp_path / "alice")
-    yield account
-    for agent in account.agents:
-        if agent.poll() is None:
-            kill(agent)
+    found = account(server, alice, tmp_path / "alice")
+    yield found
+    found.stop()
     get_wakeups().stop()
 
 
@@ -292,7 +209,7 @@ def test_stranger_can_neither_run_nor_delete_a_private_function(
     owner: Account, server: Server, charlie: User, tmp_path: Path
 ) -> None:
     function = owner.create()
-    stranger = Account(server, charlie, tmp_path / "charlie")
+    stranger = account(server, charlie, tmp_path / "charlie")
     refused = stranger.run("run-agent", str(function), "--function-file", str(FUNCTIONS))
     assert refused.returncode != 0
     assert "404" in refused.stderr

@@ -34,17 +34,19 @@ RULES: dict[str, set[str]] = {
     "annotations": set(),
     "images": {"errors", "annotations"},
     "redis_client": {"conf"},
+    "prepared": set(),
     "allowed_hosts": set(),
     "rest": BASE | {"annotations"},
     "observability": BASE,
     "functions": BASE | {"annotations"},
-    "agents": BASE | {"annotations", "functions", "engine", "redis_client"},
+    "agents": BASE | {"annotations", "functions", "engine", "redis_client", "prepared"},
     "gateway": BASE
     | {"annotations", "functions", "agents", "observability", "redis_client", "allowed_hosts"},
     "engine": BASE | {"annotations"},
     "engine/conformance": BASE | {"annotations", "engine"},
     "engine/cvat": BASE | {"annotations", "engine"},
-    "engine/standalone": BASE | {"annotations", "images", "engine", "rest", "allowed_hosts"},
+    "engine/standalone": BASE
+    | {"annotations", "images", "engine", "rest", "allowed_hosts", "prepared"},
     "interactive": BASE
     | {"annotations", "images", "functions", "agents", "gateway", "engine", "redis_client"}
     | {"observability"},

@@ -121,8 +121,8 @@ class CvatAccess:
     @property
     def organization_id(self) -> int | None:
         """The organization that the HTTP request names."""
-        organization = get_iam_context(self._request, None)["organization"]
-        return None if organization is None else int(organization.pk)
+        organization_id = get_iam_context(self._request, None)["org_id"]
+        return None if organization_id is None else int(organization_id)
 
     def is_member(self, organization_id: int) -> bool:
         """Return whether the user is an active member of an organization."""

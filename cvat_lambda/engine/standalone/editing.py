@@ -6,12 +6,13 @@ Each change is one transaction on a task or on one of its jobs.
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Iterable, Iterator
+from dataclasses import replace
 
 from django.db import transaction
 
 from cvat_lambda.annotations.types import AttributeValue, Label, LabeledData, Shape, Tag, Track
 from cvat_lambda.engine.port import Change, Removal, Written
-from cvat_lambda.engine.standalone import models, reading, writing
+from cvat_lambda.engine.standalone import intervals, models, reading, writing
 from cvat_lambda.engine.standalone.labels import label_tree
 from cvat_lambda.engine.standalone.scope import (
     AnnotationScope,
@@ -35,7 +36,8 @@ class Editor:
 
     def read(self) -> LabeledData:
         """Return all annotations of the scope."""
-        return reading.read(self._scope())
+        data = reading.read(self._scope())
+        return replace(data, intervals=intervals.read(self._task.pk, self._job_id))
 
     def replace(self, data: LabeledData) -> LabeledData:
         """Replace all annotations of the scope. Raise InvalidRequest."""
@@ -46,6 +48,8 @@ class Editor:
             tracks = reading.track_ids_on(scope, scope.frames)
             self._apply(Removal(policy="all"), data)
             self._apply(Removal(policy="ids", track_ids=tracks), LabeledData())
+            intervals.rows(self._task.pk, self._job_id).delete()
+            intervals.add(self._task.pk, self._job_id, data.intervals)
         return self.read()
 
     def create(self, data: LabeledData) -> LabeledData:
@@ -53,7 +57,8 @@ class Editor:
         self._check(data)
         with transaction.atomic():
             written = self._apply(Removal(), data)
-        return self._written(written)
+            kept = intervals.add(self._task.pk, self._job_id, data.intervals)
+        return replace(self._written(written), intervals=kept)
 
     def update(self, data: LabeledData) -> LabeledData:
         """Replace the annotations that have the same ids. The new ones get new ids.
@@ -63,12 +68,15 @@ class Editor:
         self._check(data)
         with transaction.atomic():
             written = self._apply(self._named(data), data)
-        return self._written(written)
+            intervals.remove(self._task.pk, self._job_id, data.intervals)
+            kept = intervals.add(self._task.pk, self._job_id, data.intervals)
+        return replace(self._written(written), intervals=kept)
 
     def delete(self, data: LabeledData) -> LabeledData:
         """Remove the annotations with these ids. Ids that do not exist are ignored."""
         with transaction.atomic():
             self._apply(self._named(data), LabeledData())
+            intervals.remove(self._task.pk, self._job_id, data.intervals)
         return data
 
     def clear(self) -> None:
@@ -87,12 +95,16 @@ class Editor:
         return Removal(policy="ids", shape_ids=shapes, tag_ids=tags, track_ids=tracks)
 
     def _scope(self) -> AnnotationScope:
-        return scope_of(self._task.pk, self._job.pk if self._job is not None else None)
+        return scope_of(self._task.pk, self._job_id)
+
+    @property
+    def _job_id(self) -> int | None:
+        return self._job.pk if self._job is not None else None
 
     def _apply(self, removal: Removal, data: LabeledData) -> Written:
         change = Change(
             task_id=self._task.pk,
-            job_id=self._job.pk if self._job is not None else None,
+            job_id=self._job_id,
             frames=tuple(self._frames()) if removal.policy == "all" else (),
             remove=removal,
             add=data,

@@ -74,6 +74,7 @@ def _tag(row: models.LabeledTag) -> Tag:
         source=row.source,  # type: ignore[arg-type]
         attributes=_values(row.attributes),
         score=row.score,
+        extra=row.extra,
     )
 
 
@@ -103,6 +104,7 @@ def _shape(row: models.LabeledShape, elements: tuple[Shape, ...]) -> Shape:
         attributes=_values(row.attributes),
         elements=elements,
         score=row.score,
+        extra=row.extra,
     )
 
 
@@ -174,6 +176,7 @@ def _track(row: models.LabeledTrack, elements: tuple[Track, ...]) -> Track:
         shapes=tuple(_tracked_shape(shape) for shape in row.shapes.all()),
         elements=elements,
         score=row.score,
+        extra=row.extra,
     )
 
 
@@ -188,6 +191,7 @@ def _tracked_shape(row: models.TrackedShape) -> TrackedShape:
         outside=row.outside,
         z_order=row.z_order,
         attributes=_values(row.attributes),
+        extra=row.extra,
     )
 
 

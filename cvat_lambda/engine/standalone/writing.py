@@ -202,6 +202,7 @@ def _common(scope: AnnotationScope, item: Tag | Shape | Track) -> Mapping[str, A
         "source": item.source,
         "score": item.score,
         "attributes": _pairs(item.attributes),
+        "extra": item.extra,
     }
 
 
@@ -253,7 +254,12 @@ def _track_row(
 
 
 def _tracked_row(track_id: int, shape: TrackedShape) -> models.TrackedShape:
-    values = {**_placed(shape), "frame": shape.frame, "attributes": _pairs(shape.attributes)}
+    values = {
+        **_placed(shape),
+        "frame": shape.frame,
+        "attributes": _pairs(shape.attributes),
+        "extra": shape.extra,
+    }
     return models.TrackedShape(track_id=track_id, **values)
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from PIL import Image
 
 from cvat_lambda.engine.standalone import models
+from cvat_lambda.engine.standalone.tasks import create_task
 from tests.conftest import ClientFor
 
 
@@ -173,3 +176,87 @@ def test_change_of_annotations_updates_the_dates_of_task_and_job(
     assert later > task.updated_at
     assert models.Job.objects.get(pk=jobs[0].pk).updated_at == later
     assert models.Job.objects.get(pk=jobs[1].pk).updated_at < later
+
+
+INTERVAL = {"label_id": 1, "start": 0.5, "stop": 2.25, "attributes": [], "source": "manual"}
+
+
+def without_ids(value: Any) -> Any:
+    """Return annotations without the ids of their rows."""
+    if isinstance(value, list):
+        return [without_ids(each) for each in value]
+    if isinstance(value, dict):
+        return {name: without_ids(each) for name, each in value.items() if name != "id"}
+    return value
+
+
+def test_unknown_members_survive_a_write_a_read_and_a_second_write(
+    client: Client, task: models.Task, car: models.Label
+) -> None:
+    """Members that only a newer version of CVAT reads, as its clients send them."""
+    path = f"/api/tasks/{task.pk}/annotations"
+    key = {"type": "rectangle", "frame": 0, "points": [1, 2, 3, 4], "blur": {"sigma": [1.5, None]}}
+    sent = {
+        "tags": [{"frame": 0, "label_id": car.pk, "reviewed_by": "zoë"}],
+        "shapes": [box(car, depth=3, notes=["a\0b", True])],
+        "tracks": [{"frame": 0, "label_id": car.pk, "shapes": [key], "speed": 1.25}],
+        "intervals": [INTERVAL],
+    }
+    assert send(client, "PUT", path, sent).status_code == 200
+    first = client.get(path).json()
+    assert first["tags"][0]["reviewed_by"] == "zoë"
+    shape, track = first["shapes"][0], first["tracks"][0]
+    assert (shape["depth"], shape["notes"], shape["points"]) == (3, ["a\0b", True], [1, 2, 3, 4])
+    assert (track["speed"], track["shapes"][0]["blur"]) == (1.25, {"sigma": [1.5, None]})
+    assert without_ids(first["intervals"]) == [INTERVAL]
+    moved = {**shape, "points": [5, 6, 7, 8]}
+    answer = send(client, "PATCH", f"{path}?action=update", {"shapes": [moved]}).json()
+    assert answer["shapes"][0]["depth"] == 3
+    assert send(client, "PUT", path, client.get(path).json()).status_code == 200
+    moved_first = {**first, "shapes": [moved]}
+    assert without_ids(client.get(path).json()) == without_ids(moved_first)
+
+
+def test_unknown_members_of_skeletons_survive_in_their_elements(
+    client: Client, alice: User, tmp_path: Path
+) -> None:
+    points = [{"name": "nose", "type": "points"}]
+    skeleton = {"name": "person", "type": "skeleton", "sublabels": points}
+    file = tmp_path / "0.png"
+    Image.new("L", (16, 16)).save(file)
+    task = create_task(alice, "t", [skeleton], [file])
+    person, nose = (models.Label.objects.get(name=name) for name in ("person", "nose"))
+    element = {"type": "points", "frame": 0, "label_id": nose.pk, "points": [1, 2], "seen": 2}
+    shape = {"type": "skeleton", "frame": 0, "label_id": person.pk, "elements": [element]}
+    path = f"/api/tasks/{task.pk}/annotations"
+    assert send(client, "PUT", path, {"shapes": [shape]}).status_code == 200
+    assert client.get(path).json()["shapes"][0]["elements"][0]["seen"] == 2
+
+
+def test_intervals_are_changed_and_deleted_by_their_ids(client: Client, task: models.Task) -> None:
+    path = f"/api/tasks/{task.pk}/annotations"
+    body = {"intervals": [INTERVAL, {**INTERVAL, "start": 1}]}
+    made = send(client, "PATCH", f"{path}?action=create", body).json()["intervals"]
+    changed = {**made[0], "stop": 9}
+    updated = send(client, "PATCH", f"{path}?action=update", {"intervals": [changed]}).json()
+    assert without_ids(updated["intervals"]) == [{**INTERVAL, "stop": 9}]
+    deleted = send(client, "PATCH", f"{path}?action=delete", {"intervals": [made[1]]})
+    assert deleted.status_code == 200
+    assert without_ids(client.get(path).json()["intervals"]) == [{**INTERVAL, "stop": 9}]
+    assert client.delete(path).status_code == 204
+    assert "intervals" not in client.get(path).json()
+    assert client.delete(f"/api/tasks/{task.pk}").status_code == 204
+
+
+@pytest.mark.parametrize("where", ["shapes", "intervals"])
+def test_too_large_unknown_members_answer_400_and_write_nothing(
+    client: Client, task: models.Task, car: models.Label, where: str
+) -> None:
+    path = f"/api/tasks/{task.pk}/annotations"
+    large: Any = {"novel": "x" * 5000}
+    items = {"shapes": [box(car), box(car, **large)], "intervals": [INTERVAL, large]}
+    refused = send(client, "PUT", path, {where: items[where]})
+    assert (refused.status_code, refused.json()["code"]) == (400, "invalid_annotations")
+    assert f"{where}[1]" in refused.json()["message"]
+    assert "novel" in refused.json()["message"]
+    assert client.get(path).json()["shapes"] == []

@@ -39,7 +39,7 @@ def add_labels(task: models.Task) -> None:
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        ("/api/tasks/{task}", 4),  # the token with its user, the task, its segments, their jobs
+        ("/api/tasks/{task}", 3),  # the token with its user, the task, its jobs
         ("/api/labels?task_id={task}", 4),  # the token, the task, its labels, their attributes
         ("/api/tasks/{task}/data/meta", 3),  # the token, the task, its images
         ("/api/tasks/{task}/data?type=frame&quality=original&number=1", 3),  # the same

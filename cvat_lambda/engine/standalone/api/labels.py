@@ -30,6 +30,7 @@ from cvat_lambda.engine.standalone.labels import (
     to_label,
 )
 from cvat_lambda.errors import InvalidRequest, PermissionDenied
+from cvat_lambda.prepared import PreparedQuery
 from cvat_lambda.rest.fields import INT_MAX
 from cvat_lambda.rest.pagination import Pages
 from cvat_lambda.rest.queries import filtered_by_text, id_filters
@@ -40,6 +41,11 @@ _PARAMETERS = [
     *(schema.query(name, OpenApiTypes.INT) for name in _FILTER_IDS),
     *(schema.query(name) for name in _FILTER_TEXTS),
 ]
+
+
+_TASKS: PreparedQuery[models.Task] = PreparedQuery(
+    lambda pk: models.Task.objects.filter(pk=pk).order_by(), int
+)
 
 
 def change_labels(
@@ -197,7 +203,7 @@ class LabelViewSet(
 
         Who may view a task may view its project.
         """
-        task = access.find_task(self.request.user, models.Task.objects.all(), task_id)
+        task = access.find_task(self.request.user, _TASKS, task_id)
         if task is None:
             return models.Label.objects.none()
         mine = Q(task_id=task.pk)

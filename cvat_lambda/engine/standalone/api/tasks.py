@@ -38,6 +38,7 @@ from cvat_lambda.engine.standalone.editing import Editor
 from cvat_lambda.engine.standalone.exchange import work
 from cvat_lambda.engine.standalone.tasks import create_task, delete_task
 from cvat_lambda.errors import PermissionDenied
+from cvat_lambda.prepared import PreparedQuery
 from cvat_lambda.rest.pagination import Pages
 from cvat_lambda.rest.parsers import OffsetStreamParser, StrictJSONParser
 from cvat_lambda.rest.queries import filtered_by_text, id_filters
@@ -55,6 +56,15 @@ _PARAMETERS = [
     *(schema.query(name, OpenApiTypes.INT) for name in _FILTER_IDS),
     *(schema.query(name) for name in _FILTER_TEXTS if name != "mode"),
 ]
+
+
+_PEOPLE = ("data", "owner", "assignee")
+_TASK: PreparedQuery[models.Task] = PreparedQuery(
+    lambda pk: models.Task.objects.filter(pk=pk).select_related("data").order_by(), int
+)
+_SHOWN_TASK: PreparedQuery[models.Task] = PreparedQuery(
+    lambda pk: models.Task.objects.filter(pk=pk).select_related(*_PEOPLE).order_by(), int
+)
 
 
 def change_owned(row: Any, values: dict[str, Any]) -> None:
@@ -116,7 +126,7 @@ class TaskViewSet(
 
     def get_object(self) -> models.Task:
         """Return the task. Raise Http404 unless there is one that the user may view."""
-        rows = self._with_related(models.Task.objects.all())
+        rows = _SHOWN_TASK if self._shows_task() else _TASK
         task = access.find_task(self.request.user, rows, int(self.kwargs["pk"]))
         if task is None:
             raise Http404("No Task matches the given query.")
@@ -126,8 +136,7 @@ class TaskViewSet(
         """Load what the action reads with the tasks."""
         if not self._shows_task():
             return tasks.select_related("data")
-        related = tasks.select_related("data", "owner", "assignee")
-        return related.prefetch_related("segments__jobs")
+        return tasks.select_related(*_PEOPLE).prefetch_related("segments__jobs")
 
     def _shows_task(self) -> bool:
         return self.action in ("list", "retrieve", "partial_update", "create")

@@ -15,6 +15,7 @@ from cvat_lambda.engine.standalone.media import images, storage
 from cvat_lambda.engine.standalone.media.video import VideoReader
 from cvat_lambda.errors import EngineUnavailable, FrameOutOfScope, FrameUnreadable, TaskNotFound
 from cvat_lambda.images.decode import DECODE_ERRORS
+from cvat_lambda.prepared import PreparedQuery
 
 _BROWSER_TYPES = ("image/jpeg", "image/png", "image/webp")
 
@@ -22,6 +23,17 @@ Encoder = Callable[[Image.Image], bytes]
 
 FACTS_AT_ONCE = 512  # rows of images read with one query
 IMAGE_FACTS: Final = ("number", "path", "mime", "name", "width", "height", "data__folder")
+
+
+_IMAGE: PreparedQuery[tuple[Any, ...]] = PreparedQuery(
+    lambda task_id, number: (
+        models.Image.objects.filter(data__task_id=task_id, number=number)
+        .values_list(*IMAGE_FACTS)
+        .order_by()
+    ),
+    int,
+    int,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,13 +73,9 @@ class _VideoFacts:
 
 def read_frame(task_id: int, number: int) -> Frame:
     """Return one frame. Raise FrameOutOfScope, FrameUnreadable, EngineUnavailable, TaskNotFound."""
-    facts = (
-        models.Image.objects.filter(data__task_id=task_id, number=number)
-        .values(*IMAGE_FACTS)
-        .first()
-    )
-    if facts is not None:
-        return read_image(facts)
+    values = _IMAGE.first(task_id, number)
+    if values is not None:
+        return read_image(dict(zip(IMAGE_FACTS, values, strict=True)))
     kind, size = _kind_and_size(task_id)
     if not 0 <= number < size:
         raise FrameOutOfScope(f"frame {number} is not in task #{task_id}, which has {size} frames")

@@ -1,6 +1,7 @@
 """Tables of the standalone engine."""
 
 from cvat_lambda.engine.standalone.models.annotations import (
+    LabeledInterval,
     LabeledShape,
     LabeledTag,
     LabeledTrack,
@@ -35,6 +36,7 @@ __all__ = [
     "JobState",
     "JobType",
     "Label",
+    "LabeledInterval",
     "LabeledShape",
     "LabeledTag",
     "LabeledTrack",

@@ -31,6 +31,7 @@ class Annotation(models.Model):
     source = models.CharField(max_length=16, choices=SOURCES, default="manual")
     score = models.FloatField(default=1.0)  # in [0, 1]
     attributes = AttributesField(default=tuple, blank=True)
+    extra = models.TextField(default="", blank=True)  # JSON of unknown members
 
     class Meta:
         abstract = True
@@ -90,9 +91,24 @@ class TrackedShape(Placed):
     track = models.ForeignKey(LabeledTrack, on_delete=models.CASCADE, related_name="shapes")
     frame = models.PositiveIntegerField()
     attributes = AttributesField(default=tuple, blank=True)  # mutable attributes
+    extra = models.TextField(default="", blank=True)  # JSON of unknown members
 
     class Meta:
         ordering = ("frame", "id")
 
     def __str__(self) -> str:
         return f"key frame {self.frame} of track #{self.track_id}"
+
+
+class LabeledInterval(models.Model):
+    """A part of an audio track, which newer clients send. This server only keeps it."""
+
+    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="+")
+    job = models.ForeignKey(Job, null=True, blank=True, on_delete=models.CASCADE, related_name="+")
+    extra = models.TextField()  # JSON of all members but the id
+
+    class Meta:
+        ordering = ("id",)
+
+    def __str__(self) -> str:
+        return f"interval #{self.pk}"

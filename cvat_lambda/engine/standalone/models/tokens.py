@@ -14,6 +14,7 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
 from cvat_lambda.engine.standalone.conf import engine_settings
+from cvat_lambda.prepared import PreparedQuery
 
 MAX_LOGIN_KEYS = 50  # per user; a further login deletes the oldest key
 KEY_BYTES = 20  # cvat-sdk refuses login keys of more than 40 characters
@@ -77,8 +78,7 @@ class AccessToken(models.Model):
     def find(cls, key: str, kind: str) -> AccessToken | None:
         """Return the row of a key. None: it is unknown or expired, or the password has changed."""
         # The digest is unique. The other conditions would only make the statement more expensive.
-        rows = cls.objects.filter(digest=cls.digest_of(key)).select_related("user").order_by()
-        token = next(iter(rows), None)
+        token = _BY_DIGEST.first(cls.digest_of(key))
         if token is None or token.kind != kind or token.is_expired or not token.user.is_active:
             return None
         if not constant_time_compare(token.password_digest, token.user.get_session_auth_hash()):
@@ -88,3 +88,8 @@ class AccessToken(models.Model):
     @property
     def is_expired(self) -> bool:
         return self.expires_at is not None and self.expires_at <= timezone.now()
+
+
+_BY_DIGEST: PreparedQuery[AccessToken] = PreparedQuery(
+    lambda digest: AccessToken.objects.filter(digest=digest).select_related("user").order_by(), str
+)

@@ -19,6 +19,7 @@ from cvat_lambda.engine.standalone.api.fields import (
     link,
 )
 from cvat_lambda.engine.standalone.conf import engine_settings
+from cvat_lambda.prepared import PreparedQuery
 from cvat_lambda.rest.fields import INT_MAX
 
 
@@ -88,7 +89,7 @@ class TaskRead(_Owned):
         return data.chunk_size if data is not None else engine_settings.CHUNK_FRAMES
 
     def get_status(self, task: models.Task) -> str:
-        states = {job.state for job in _jobs(task)}
+        states = {state for state, _ in _jobs(task)}
         return "completed" if states == {models.JobState.COMPLETED.value} else "annotation"
 
     @extend_schema_field(OpenApiTypes.OBJECT)
@@ -97,8 +98,8 @@ class TaskRead(_Owned):
         return {
             "url": link(self, "jobs-list", f"task_id={task.pk}"),
             "count": len(jobs),
-            "completed": sum(job.state == models.JobState.COMPLETED for job in jobs),
-            "validation": sum(job.stage == models.JobStage.VALIDATION for job in jobs),
+            "completed": sum(state == models.JobState.COMPLETED for state, _ in jobs),
+            "validation": sum(stage == models.JobStage.VALIDATION for _, stage in jobs),
         }
 
     @extend_schema_field(OpenApiTypes.OBJECT)
@@ -110,9 +111,25 @@ def _data_of(task: models.Task) -> models.Data | None:
     return getattr(task, "data", None)
 
 
-def _jobs(task: models.Task) -> list[models.Job]:
-    """Return all jobs of a task whose segments are prefetched."""
-    return [job for segment in task.segments.all() for job in segment.jobs.all()]
+_JOBS: PreparedQuery[tuple[str, str]] = PreparedQuery(
+    lambda task_id: (
+        models.Job.objects.filter(segment__task_id=task_id).values_list("state", "stage").order_by()
+    ),
+    int,
+)
+
+
+def _jobs(task: models.Task) -> list[tuple[str, str]]:
+    """Return state and stage of each job of a task, whose segments may be prefetched."""
+    found: list[tuple[str, str]] | None = getattr(task, "_jobs_shown", None)
+    if found is None:
+        if "segments" in getattr(task, "_prefetched_objects_cache", ()):
+            jobs = (job for segment in task.segments.all() for job in segment.jobs.all())
+            found = [(job.state, job.stage) for job in jobs]
+        else:
+            found = _JOBS.rows(task.pk)
+        task._jobs_shown = found  # type: ignore[attr-defined]
+    return found
 
 
 class NewTask(serializers.Serializer[Any]):
