@@ -11,6 +11,7 @@ APPS: Final = ("cvat_lambda", "cvat_lambda.integration.cvat", "cvat_lambda.web")
 URLS: Final = "cvat_lambda.integration.cvat.urls"
 ENGINE: Final = "cvat_lambda.engine.cvat.adapter.CvatEngine"
 MIDDLEWARE: Final = "cvat_lambda.observability.middleware.RequestContext"
+NATIVE_FUNCTIONS: Final = "native_function"  # the basename of their view
 DATABASE: Final = "cvat_lambda.integration.cvat.database"  # Django's own, with a connection pool
 
 
@@ -25,6 +26,11 @@ def overlay(settings: Mapping[str, Any]) -> dict[str, Any]:
         "INSTALLED_APPS": _apps(settings["INSTALLED_APPS"]),
         "MIDDLEWARE": [*settings.get("MIDDLEWARE", ()), MIDDLEWARE],
         "DATABASES": _databases(settings.get("DATABASES", {})),
+        # CVAT would read the organization of an object of any other view.
+        "OBJECTS_NOT_RELATED_WITH_ORG": [
+            *settings.get("OBJECTS_NOT_RELATED_WITH_ORG", ()),
+            NATIVE_FUNCTIONS,
+        ],
         "ROOT_URLCONF": URLS,
         "CVAT_LAMBDA_ENGINE": ENGINE,
         "CVAT_LAMBDA_QUEUE": settings["CVAT_QUEUES"].AUTO_ANNOTATION.value,

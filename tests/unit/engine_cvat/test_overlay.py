@@ -44,6 +44,13 @@ def test_overlay_without_lambda_manager_adds_the_app() -> None:
     assert found["INSTALLED_APPS"] == ["cvat.apps.engine", *APPS]
 
 
+def test_native_functions_are_objects_without_an_organization_of_cvat() -> None:
+    """CVAT fails on an object of any other view that has no ``organization_id``."""
+    found = overlay(cvat_settings(OBJECTS_NOT_RELATED_WITH_ORG=["user", "lambda_function"]))
+    names = found["OBJECTS_NOT_RELATED_WITH_ORG"]
+    assert names == ["user", "lambda_function", "native_function"]
+
+
 def test_request_context_is_the_innermost_middleware() -> None:
     found = overlay(cvat_settings(MIDDLEWARE=["cvat.a", "cvat.b"]))
     ours = "cvat_lambda.observability.middleware.RequestContext"
