@@ -97,11 +97,11 @@ class RequestAdmin(ReadOnly, Admin):
     list_display = (
         "id",
         "status",
+        "progress",
+        "failed",
         "function_id",
         "task_id",
         "owner",
-        "progress",
-        "failed",
         "shapes",
         "created_at",
         "ended_at",

@@ -25,7 +25,7 @@ def start_data(access: Access, target: StartTarget) -> dict[str, Any]:
     """Return the target, its labels, and the functions, as JSON for `start/form.js`."""
     task = target.task
     return {
-        "task": {"id": task.id, "name": task.name, "size": task.size},
+        "task": {"id": task.id, "size": task.size},  # not its name: assignees of jobs get this
         "tasks": [each.id for each in target.tasks],
         "project": task.project_id,
         "jobs_only": target.jobs_only,

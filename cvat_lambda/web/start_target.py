@@ -36,7 +36,9 @@ class StartTarget:
 
     @property
     def frames(self) -> int:
-        """The number of frames of all tasks."""
+        """The number of frames of all tasks, or of the jobs that the user may annotate."""
+        if self.jobs_only:
+            return len({frame for job in self.jobs for frame in job.frames})
         return sum(task.size for task in self.tasks)
 
 

@@ -229,6 +229,8 @@ def test_assignee_of_a_job_previews_and_starts_on_this_job_only(
     models.Job.objects.filter(pk=job.pk).update(assignee=bob)
     page = open_page(bob, f"/tasks/{made.pk}")
     page.get_by_role("link", name="Run a function").click()
+    heading = f"Run a function on jobs of task #{made.pk}, 3 frames"
+    expect(page.get_by_role("heading", name=heading)).to_be_visible()
     assert page.locator("[name=scope] option").all_inner_texts() == ["some jobs", "some frames"]
     expect(page.locator("#jobs label")).to_have_text([f"job #{job.pk}: frames 3 to 5"])
     expect(page.locator("#estimate")).to_have_text("3 frames will run. Nothing will be replaced.")

@@ -189,6 +189,18 @@ def test_box_is_moved_relabelled_removed_and_restored_by_undo(
     assert restored.points == pytest.approx((100, 50, 300, 250))
 
 
+def test_selected_annotation_is_legible_on_a_phone(
+    open_page: Open, alice: User, task: models.Task
+) -> None:
+    """The list of labels took the whole row; the name had a letter a line."""
+    page = open_page(alice, f"/tasks/{task.pk}/frames/0", viewport={"width": 390, "height": 844})
+    rows(page).click()
+    expect(page.get_by_label("Label of the selection")).to_be_visible()
+    name = rows(page).bounding_box()
+    assert name is not None
+    assert name["height"] < 60
+
+
 def test_filters_hide_annotations_by_score_and_label(
     open_page: Open, alice: User, task: models.Task
 ) -> None:
