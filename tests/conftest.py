@@ -54,11 +54,16 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the fast unit tests last, so that no worker is busy with a slow file at the end.
+    """Run the files with short tests last, so that no worker is busy with a slow one at the end.
 
     The order is random otherwise: pytest-randomly has shuffled the files, and the tests of a file.
     """
-    items.sort(key=lambda item: REPOSITORY / "tests" / "unit" in item.path.parents)
+
+    def speed(item: pytest.Item) -> int:
+        folder = item.path.relative_to(REPOSITORY / "tests").parts[0]
+        return {"api": 1, "unit": 2}.get(folder, 0)
+
+    items.sort(key=speed)
 
 
 def pytest_terminal_summary(

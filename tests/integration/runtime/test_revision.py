@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.integration.runtime.command_line import command
 from tests.integration.runtime.harness import Runtime, running, write_function
-from tests.integration.runtime.test_verbs import command
 
 CODE = """
 import json
