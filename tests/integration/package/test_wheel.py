@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -97,7 +98,7 @@ def test_the_demo_runs_from_the_installed_wheel(wheel: Path, tmp_path: Path) -> 
     uv, options = find_uv(), install_options()
     _run([uv, "venv", "--quiet", "--python", sys.executable, str(environment)])
     wanted = ["--python", str(python), f"{wheel}[standalone]"]
-    _run([uv, "pip", "install", "--quiet", *options, *wanted], **uv_variables())
+    _run([uv, "pip", "install", "--quiet", *options, *wanted], variables=uv_variables())
     command = [str(python), "-m", "cvat_lambda.server.demo", "--once", "--minimal"]
     command += ["--functions", str(function.parent), "--function", "whole-image"]
     done = _run([*command, "--port", "0", "--platform-port", "0"], cwd=tmp_path)
@@ -106,12 +107,12 @@ def test_the_demo_runs_from_the_installed_wheel(wheel: Path, tmp_path: Path) -> 
 
 
 def _run(
-    command: list[str], cwd: Path | None = None, **variables: str
+    command: list[str], cwd: Path | None = None, variables: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run a command without this test run's settings. Fail with its output."""
     ours = ("CVAT_LAMBDA_", "DJANGO_", "DATABASE_URL", "PYTEST_", "PYTHONPATH", "VIRTUAL_ENV")
     env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    env.update(variables)
+    env.update(variables or {})
     if cwd is not None:
         env["CVAT_LAMBDA_HOME"] = str(cwd / "home")
     done = subprocess.run(
