@@ -16,6 +16,7 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 
 PREFIX = "CVAT_LAMBDA_"
+_MISSING = object()
 
 
 class TypedSettings:
@@ -28,8 +29,9 @@ class TypedSettings:
         if not name.isupper():
             return super().__getattribute__(name)
         for prefix in filter(None, (self.prefix, self.former_prefix)):
-            if hasattr(django_settings, prefix + name):
-                return getattr(django_settings, prefix + name)
+            value = getattr(django_settings, prefix + name, _MISSING)
+            if value is not _MISSING:
+                return value
         return getattr(type(self), name)
 
     @classmethod

@@ -12,7 +12,7 @@ import threading
 from dataclasses import replace
 from datetime import datetime
 from enum import Enum
-from typing import Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
 from django.db.models import CharField, QuerySet
 from django.db.models.functions import Cast
@@ -32,6 +32,7 @@ from cvat_lambda.functions.models import (
 )
 from cvat_lambda.functions.refresh import RefreshResult, read_first_list, refresh
 from cvat_lambda.functions.spec import Address, Audience, FunctionSpec, State
+from cvat_lambda.prepared import PreparedQuery
 
 __all__ = [
     "Ask",
@@ -68,6 +69,12 @@ class Found(NamedTuple):
     platform: str
 
 
+_FOUND: Final[PreparedQuery[tuple[Any, ...]]] = PreparedQuery(
+    lambda function_id: (
+        Function.objects.filter(pk=function_id, enabled=True).order_by().values_list(*Found._fields)
+    ),
+    str,
+)
 _lock: Final = threading.Lock()
 _specs: Final[dict[str, tuple[datetime, FunctionSpec]]] = {}
 _listed: Final[dict[str, tuple[str, FunctionSpec]]] = {}  # with the time of the change as text
@@ -81,20 +88,18 @@ def get(function_id: str, *, ask: Ask = Ask.NEVER) -> FunctionSpec:
     """
     if not ID_PATTERN.fullmatch(function_id):  # no query is needed
         raise FunctionNotFound("there is no function with such a name")
-    known = Function.objects.filter(pk=function_id, enabled=True)
-    found = known.values_list(*Found._fields).first()
+    found = _find(function_id)
     if found is None and not read_first_list().skipped:
-        found = known.values_list(*Found._fields).first()
-    if _asks(ask, None if found is None else Found(*found)) and read_function(function_id):
-        found = known.values_list(*Found._fields).first()
+        found = _find(function_id)
+    if _asks(ask, found) and read_function(function_id):
+        found = _find(function_id)
     if found is None:
         raise FunctionNotFound(f"function '{function_id}' was not found")
-    changed_at = Found(*found).changed_at
     with _lock:
         cached = _specs.get(function_id)
-    if cached is not None and cached[0] == changed_at:
+    if cached is not None and cached[0] == found.changed_at:
         return cached[1]
-    row = known.first()
+    row = Function.objects.filter(pk=function_id, enabled=True).first()
     if row is None:
         raise FunctionNotFound(f"function '{function_id}' was not found")
     return spec_of(row)
@@ -117,6 +122,11 @@ def listed(*, ask: bool = False) -> list[FunctionSpec]:
         if result.error and not found and not enabled.exists():
             raise PlatformUnreachable(result.error)
     return found
+
+
+def _find(function_id: str) -> Found | None:
+    row = _FOUND.first(function_id)
+    return None if row is None else Found(*row)
 
 
 def _asks(ask: Ask, found: Found | None) -> bool:

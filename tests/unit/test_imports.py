@@ -38,7 +38,7 @@ RULES: dict[str, set[str]] = {
     "allowed_hosts": set(),
     "rest": BASE | {"annotations"},
     "observability": BASE,
-    "functions": BASE | {"annotations"},
+    "functions": BASE | {"annotations", "prepared"},
     "agents": BASE | {"annotations", "functions", "engine", "redis_client", "prepared"},
     "gateway": BASE
     | {"annotations", "functions", "agents", "observability", "redis_client", "allowed_hosts"},
