@@ -33,6 +33,7 @@ from cvat_lambda.runtime.spec.function_file import (
 Progress = Callable[[str], object]
 POLL_S = 0.2
 CVAT_NETWORK: Final = "cvat_cvat"  # the network of CVAT's compose file
+CVAT_REDIS_HOST: Final = "CVAT_FUNCTIONS_REDIS_HOST"  # a variable of CVAT's trackers
 
 
 def list_functions(client: DashboardClient) -> list[JsonObject]:
@@ -134,8 +135,8 @@ def deploy_with_nuctl(
     """Deploy a folder to Nuclio on Docker (``local``) or Kubernetes (``kube``) with its own tool.
 
     On Docker the function joins `network`. By default this is the network of CVAT's compose file,
-    if it exists and the function file names none. `arguments` are passed on to ``nuctl deploy``;
-    a ``--platform-config`` among them replaces ours.
+    if it exists and the function file names none; there it gets the address of CVAT's Redis, too.
+    `arguments` are passed on to ``nuctl deploy``; a ``--platform-config`` among them replaces ours.
 
     The project is created if it does not exist, since Nuclio refuses functions of unknown projects.
     nuctl writes its progress to the terminal. Raise RuntimeFault if nuctl is missing or fails.
@@ -165,7 +166,7 @@ def deploy_with_nuctl(
         command = [nuctl, "deploy", "--path", str(copy), "--file", str(copy / file.name)]
         command += ["--project-name", project, *where]
         if platform == "local" and not _has_platform_config(arguments):
-            command += _network_arguments(network, read_document(file))
+            command += _network_arguments(network, read_document(file), arguments)
         status = subprocess.run([*command, *arguments]).returncode
     if status != 0:
         said = made.stdout.strip().splitlines()[-1:] if made.returncode != 0 else []
@@ -179,14 +180,24 @@ def _has_platform_config(arguments: Sequence[str]) -> bool:
     return any(word.partition("=")[0] == "--platform-config" for word in arguments)
 
 
-def _network_arguments(network: str | None, document: JsonObject) -> list[str]:
-    """Return the arguments of nuctl that put a function into a network of Docker."""
+def _network_arguments(
+    network: str | None, document: JsonObject, arguments: Sequence[str]
+) -> list[str]:
+    """Return the arguments of nuctl that put a function into a network of Docker.
+
+    In CVAT's network the function also gets the address of CVAT's Redis, in which CVAT's own
+    trackers keep their states. As CVAT's script does, every function gets it.
+    """
     if network is None:
         platform = document["spec"].get("platform") or {}
         if (platform.get("attributes") or {}).get("network") or not _network_exists(CVAT_NETWORK):
             return []
         network = CVAT_NETWORK
-    return ["--platform-config", json.dumps({"attributes": {"network": network}})]
+    words = ["--platform-config", json.dumps({"attributes": {"network": network}})]
+    if network == CVAT_NETWORK and not any(CVAT_REDIS_HOST in word for word in arguments):
+        words += ["--env", f"{CVAT_REDIS_HOST}=cvat_redis_ondisk"]
+        words += ["--env", "CVAT_FUNCTIONS_REDIS_PORT=6666"]
+    return words
 
 
 def _network_exists(name: str) -> bool:

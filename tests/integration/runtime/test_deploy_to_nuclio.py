@@ -90,11 +90,22 @@ AT_NUCLIO = ["cvat", "--namespace", "nuclio", "--platform", "local"]
 
 
 IN_NETWORK = ["--platform-config", '{"attributes": {"network": "cvat_cvat"}}']
+REDIS_OF_CVAT = ["--env", "CVAT_FUNCTIONS_REDIS_HOST=cvat_redis_ondisk"]
+REDIS_OF_CVAT += ["--env", "CVAT_FUNCTIONS_REDIS_PORT=6666"]
 
 
 def test_deploy_to_nuclio_on_docker_joins_the_network_of_cvat_if_it_exists(tmp_path: Path) -> None:
-    assert nuctl_deploy(tmp_path, networks="bridge cvat_cvat") == [[*AT_NUCLIO, *IN_NETWORK]]
+    (words,) = nuctl_deploy(tmp_path, networks="bridge cvat_cvat")
+    assert words == [*AT_NUCLIO, *IN_NETWORK, *REDIS_OF_CVAT]
     assert nuctl_deploy(tmp_path, networks="bridge") == [AT_NUCLIO]
+
+
+def test_deploy_to_nuclio_in_the_network_of_cvat_keeps_a_given_redis_address(
+    tmp_path: Path,
+) -> None:
+    own = ["--env", "CVAT_FUNCTIONS_REDIS_HOST=elsewhere"]
+    (words,) = nuctl_deploy(tmp_path, "--", *own, networks="cvat_cvat")
+    assert words == [*AT_NUCLIO, *IN_NETWORK, *own]
 
 
 def test_deploy_to_nuclio_on_kubernetes_names_no_network(tmp_path: Path) -> None:
