@@ -7,11 +7,14 @@
 #
 #   docker build --target standalone --tag cvat-lambda/standalone .
 ARG CVAT_TAG=v2.54.0
+# The version of Python in CVAT's image, for the compiled part of pybase64. `manage.py check` warns
+# if the two differ.
+ARG PYTHON_VERSION=3.10
 
 # CVAT's image has no pip, so this stage prepares the packages. CVAT's image has all dependencies of
 # the app. Three packages are optional: pybase64 encodes images faster, prometheus-client provides the
 # metrics, and django-htmx holds the script that updates the pages of the console.
-FROM python:3.10-slim AS package
+FROM python:${PYTHON_VERSION}-slim AS package
 COPY . /source
 RUN python -m pip install --no-cache-dir --no-deps --target /package /source \
     "pybase64>=1.3" "prometheus-client>=0.19" "django-htmx>=1.23"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,20 @@ def test_system_check_reports_an_invalid_setting(
 ) -> None:
     setattr(settings, f"CVAT_LAMBDA_{name}", value)
     assert code in [message.id for message in checks.check_settings()]
+
+
+def test_system_check_reports_a_pybase64_without_its_compiled_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "cvat_lambda.W004" not in [message.id for message in checks.check_settings()]
+    # What an image has whose Python differs from the one that installed the package.
+    (tmp_path / "pybase64").mkdir()
+    (tmp_path / "pybase64" / "__init__.py").write_text("from base64 import b64encode\n")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "pybase64"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "cvat_lambda.W004" in [message.id for message in checks.check_settings()]
+    monkeypatch.delitem(sys.modules, "pybase64")
 
 
 def test_get_engine_without_the_setting_names_the_setting(settings: Settings) -> None:
