@@ -1,6 +1,7 @@
 """Uploaded files that are not yet the frames of a task, also in parts (TUS 1.0.0).
 
-All state is on disk, so that any server process can receive the next part of a file.
+All state is on disk, so that any server process can receive the next part of a file. With an object
+store, what was received is copied there, so that another web host can receive the next part.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import IO, Any
 from cvat_lambda.engine.standalone.conf import engine_settings
 from cvat_lambda.engine.standalone.media import storage
 from cvat_lambda.engine.standalone.media.files import SourceFile, check_names
+from cvat_lambda.engine.standalone.media.upload_copies import UploadCopies
 from cvat_lambda.errors import InvalidRequest, NotFound, PayloadTooLarge, StateConflict
 
 _BLOCK = 1024 * 1024
@@ -42,15 +44,34 @@ class Staging:
     def __init__(self, task_id: int, part: str = "") -> None:
         """``part`` names a subfolder, for files that do not become frames."""
         self._folder = storage.upload_folder(task_id) / part
+        self._copies = UploadCopies(self._folder)
+        self._is_loaded = False
         self._known_bytes: int | None = None
 
     def clear(self) -> None:
         """Delete all uploaded files."""
         self._known_bytes = None
         shutil.rmtree(self._folder, ignore_errors=True)
+        self._copies.clear()
+
+    def load(self) -> None:
+        """Fetch what other hosts have received. Raise EngineUnavailable."""
+        if not self._is_loaded and storage.object_store() is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with self._exclusive():
+                self._copies.load()
+                self._finish_complete()
+            self._is_loaded = True
+
+    def _finish_complete(self) -> None:
+        for path in self._folder.glob("*.json"):
+            part, length = path.with_suffix(".part"), json.loads(path.read_text())["length"]
+            if part.exists() and length in (None, part.stat().st_size):
+                self._finish(path.stem)
 
     def files(self) -> list[SourceFile]:
         """Return the complete files in the order in which they arrived."""
+        self.load()
         notes = []
         for path in self._folder.glob("*.json"):
             if path.with_suffix(".file").exists():
@@ -110,8 +131,10 @@ class Staging:
         complete = self._folder / f"{key}.file"
         if not complete.exists():
             self._known_bytes = engine_settings.MAX_UPLOAD_BYTES - budget
-        os.replace(part, complete)
-        self._note(key, base, None)
+        with self._exclusive():  # a process that loads copies deletes files that have none
+            os.replace(part, complete)
+            self._note(key, base, None)
+            self._copies.save(key)
         return base
 
     def _counted_bytes(self) -> int:
@@ -127,18 +150,21 @@ class Staging:
         """
         base = base_name(name)
         key = uuid.uuid4().hex
+        self.load()
         self._folder.mkdir(parents=True, exist_ok=True)
         with self._exclusive():  # two uploads must not both reserve the last bytes
             if length + self.size_bytes() > engine_settings.MAX_UPLOAD_BYTES:
                 raise _too_large()
             self._note(key, base, length)
             (self._folder / f"{key}.part").touch()
+            self._copies.save(key, is_new=True)
         if length == 0:
             self._finish(key)
         return key
 
     def progress(self, key: str) -> tuple[int, int]:
         """Return the bytes received so far and the total. Raise NotFound."""
+        self.load()
         note = self._read_note(key)
         part, complete = self._folder / f"{key}.part", self._folder / f"{key}.file"
         if complete.exists():
@@ -171,6 +197,7 @@ class Staging:
                     sink.write(block)
                     length -= len(block)
                     received += len(block)
+            self._copies.save(key)
             if received == announced:
                 self._finish(key)
             return received
@@ -211,6 +238,7 @@ class Staging:
     @contextmanager
     def _locked(self, key: str) -> Iterator[None]:
         """Let only one connection at a time append to a file."""
+        self.load()
         self._read_note(key)
         with (self._folder / f"{key}.json").open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX)

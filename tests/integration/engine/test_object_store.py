@@ -18,6 +18,7 @@ from cvat_lambda.engine.port import Frame, UnreadableFrame
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.adapter import StandaloneEngine
 from cvat_lambda.engine.standalone.media import storage
+from cvat_lambda.engine.standalone.staging import Staging
 from cvat_lambda.engine.standalone.tasks import create_task
 from cvat_lambda.errors import EngineUnavailable
 from tests.integration.engine.videos import make_video, number_of
@@ -159,3 +160,76 @@ def test_collect_media_deletes_objects_without_a_task(
     assert timezone.now() - storage.stored_folders([task.data.folder])[0][1] < timedelta(hours=1)
     call_command("collect_media", "--hours", "0")
     assert len(store.keys()) == 2
+
+
+def test_upload_in_parts_continues_on_another_host(
+    store: ObjectStore, settings: Settings, tmp_path: Path
+) -> None:
+    content = bytes(range(256)) * 10
+    first = Staging(7)
+    key = first.begin("a.png", len(content))
+    first.append(key, 0, io.BytesIO(content[:1000]), 1000)
+    first.append(key, 1000, io.BytesIO(content[1000:1500]), 500)
+    first.add("b.png", [b"whole"])
+    move_to_another_host(settings, tmp_path)
+    second = Staging(7)
+    assert second.progress(key) == (1500, len(content))
+    second.append(key, 1500, io.BytesIO(content[1500:]), len(content) - 1500)
+    found = {file.name: file.path.read_bytes() for file in Staging(7).files()}
+    assert found == {"a.png": content, "b.png": b"whole"}
+
+
+def test_host_continues_an_upload_that_another_host_continued_meanwhile(
+    store: ObjectStore, settings: Settings, tmp_path: Path
+) -> None:
+    here = settings.MEDIA_ROOT
+    key = Staging(7).begin("a.png", 30)
+    Staging(7).append(key, 0, io.BytesIO(b"0" * 10), 10)
+    move_to_another_host(settings, tmp_path)
+    Staging(7).append(key, 10, io.BytesIO(b"1" * 10), 10)
+    settings.MEDIA_ROOT = here
+    assert Staging(7).progress(key) == (20, 30)
+    Staging(7).append(key, 20, io.BytesIO(b"2" * 10), 10)
+    (file,) = Staging(7).files()
+    assert file.path.read_bytes() == b"0" * 10 + b"1" * 10 + b"2" * 10
+
+
+def test_upload_that_another_host_finished_is_forgotten(
+    store: ObjectStore, settings: Settings, tmp_path: Path
+) -> None:
+    here = settings.MEDIA_ROOT
+    Staging(7).add("a.png", [b"content"])
+    move_to_another_host(settings, tmp_path)
+    assert len(Staging(7).files()) == 1
+    Staging(7).clear()
+    assert store.keys() == []
+    settings.MEDIA_ROOT = here
+    assert Staging(7).files() == []
+
+
+def test_upload_without_the_object_store_is_refused_as_unavailable(store: ObjectStore) -> None:
+    store.process.stop()
+    with pytest.raises(EngineUnavailable):
+        Staging(7).begin("a.png", 20)
+
+
+def test_unfinished_uploads_are_deleted_from_the_object_store_when_they_are_old(
+    alice: User, store: ObjectStore
+) -> None:
+    Staging(7).add("a.png", [b"content"])
+    call_command("collect_media")
+    assert len(store.keys()) == 2
+    call_command("collect_media", hours=-1.0)
+    assert store.keys() == []
+
+
+def test_uploads_of_a_deleted_task_are_deleted_from_the_object_store(
+    alice: User,
+    store: ObjectStore,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    task = models.Task.objects.create(owner=alice, name="empty")
+    Staging(task.pk).add("a.png", [b"content"])
+    with django_capture_on_commit_callbacks(execute=True):
+        task.delete()
+    assert store.keys() == []

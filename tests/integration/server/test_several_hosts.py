@@ -6,6 +6,8 @@ are shared.
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import re
@@ -16,6 +18,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -251,6 +254,36 @@ def test_killed_host_of_workers_loses_no_frame_and_adds_none_twice(
             timeout_s=180,
         )
     assert client.frames(task) == list(range(FRAMES))
+
+
+def test_upload_continues_on_another_web_host_after_the_first_one_was_killed(
+    shared: Installation, client: Client, web: Host
+) -> None:
+    image = io.BytesIO()
+    Image.effect_noise((300, 300), 80).save(image, "PNG")
+    content, half = image.getvalue(), len(image.getvalue()) // 2
+    task = client.call("POST", "/api/tasks", json={"name": "parts", "labels": [{"name": "car"}]})
+    path = f"/api/tasks/{task['id']}/data"
+    lost = shared.start("lost", "--only", "web")
+    name = base64.b64encode(b"one.png").decode()
+    begin = {"Upload-Length": str(len(content)), "Upload-Metadata": f"filename {name}"}
+    answer = client.session.post(f"{lost.url}{path}", headers=begin, timeout=60)
+    assert answer.status_code == 201, answer.text
+    file = urlsplit(answer.headers["Location"]).path
+
+    def send(host: Host, offset: int, part: bytes) -> requests.Response:
+        headers = {"Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"}
+        return client.session.patch(f"{host.url}{file}", headers=headers, data=part, timeout=60)
+
+    assert send(lost, 0, content[:half]).status_code == 204
+    lost.kill()
+    answer = client.session.head(f"{web.url}{file}", timeout=60)
+    assert answer.headers["Upload-Offset"] == str(half)
+    assert send(web, half, content[half:]).status_code == 204
+    client.call("POST", path, headers={"Upload-Finish": "true"}, data={"image_quality": 70})
+    wait_for("the frame", lambda: client.call("GET", f"/api/tasks/{task['id']}")["size"])
+    frame = client.session.get(f"{web.url}{path}?type=frame&number=0&quality=original", timeout=60)
+    assert frame.content == content
 
 
 def test_each_host_reports_the_components_that_its_roles_need(

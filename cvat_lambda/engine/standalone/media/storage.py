@@ -67,7 +67,7 @@ def publish(name: str, on_progress: Callable[[], None] | None = None) -> None:
         with path.open("rb") as source:
             store.save(_key(name, path.relative_to(folder).as_posix()), File(source))
 
-    with _store_errors(), ThreadPoolExecutor(CONNECTIONS) as pool:
+    with store_errors(), ThreadPoolExecutor(CONNECTIONS) as pool:
         for _ in pool.map(save, [path for path in folder.rglob("*") if path.is_file()]):
             if on_progress is not None:
                 on_progress()
@@ -82,7 +82,7 @@ def local_file(name: str, path: str) -> Path:
     store = object_store()
     if store is not None:
         key = _key(name, path)
-        with _store_errors():
+        with store_errors():
             return cache.fetch(store, key)
     found = data_folder(name) / path
     if not found.is_file():
@@ -105,8 +105,8 @@ def remove_folder(name: str) -> None:
         return
     cache.forget(_folder_key(name))
     try:
-        with _store_errors():
-            for key in list(_objects(store, _folder_key(name))):
+        with store_errors():
+            for key in list(objects(store, _folder_key(name))):
                 store.delete(key)
     except EngineUnavailable:
         logger.warning("media '%s' could not be deleted from the object store", name)
@@ -148,13 +148,30 @@ def stored_folders(known: Collection[str]) -> list[tuple[str, datetime]]:
     }
     store = object_store()
     if store is not None:
-        with _store_errors():
+        with store_errors():
             for name in store.listdir(_data_prefix())[0]:
                 if name and name not in known:
                     found[name] = max(
-                        map(store.get_modified_time, _objects(store, _folder_key(name)))
+                        map(store.get_modified_time, objects(store, _folder_key(name)))
                     )
     return list(found.items())
+
+
+def stale_uploads(store: Storage, limit: datetime) -> set[str]:
+    """Return the tasks whose uploads in the object store did not change since a time."""
+    with store_errors():
+        return {
+            task_id
+            for task_id in store.listdir(upload_prefix())[0]
+            if task_id
+            and max(map(store.get_modified_time, objects(store, f"{upload_prefix()}/{task_id}")))
+            < limit
+        }
+
+
+def upload_prefix() -> str:
+    """Return the prefix of all unfinished uploads in the object store."""
+    return f"{ROOT}/uploads"
 
 
 def upload_root() -> Path:
@@ -171,8 +188,8 @@ def folder_bytes(name: str) -> int:
     """Return the size in bytes of a task's media. Raise EngineUnavailable."""
     store = object_store()
     if store is not None and not data_folder(name).is_dir():
-        with _store_errors():
-            return sum(store.size(key) for key in _objects(store, _folder_key(name)))
+        with store_errors():
+            return sum(store.size(key) for key in objects(store, _folder_key(name)))
     return sum(path.stat().st_size for path in data_folder(name).rglob("*") if path.is_file())
 
 
@@ -199,16 +216,17 @@ def _key(name: str, path: str) -> str:
     return f"{_folder_key(name)}/{path}"
 
 
-def _objects(store: Storage, prefix: str) -> Iterator[str]:
+def objects(store: Storage, prefix: str) -> Iterator[str]:
+    """Yield the names of all objects below a prefix."""
     folders, files = store.listdir(prefix)
     yield from (f"{prefix}/{file}" for file in files if file)
     for folder in folders:
         if folder:
-            yield from _objects(store, f"{prefix}/{folder}")
+            yield from objects(store, f"{prefix}/{folder}")
 
 
 @contextmanager
-def _store_errors() -> Iterator[None]:
+def store_errors() -> Iterator[None]:
     """Turn an error of the object store into EngineUnavailable; a missing object stays one.
 
     Storage classes raise the errors of their client library, which have no common base class.

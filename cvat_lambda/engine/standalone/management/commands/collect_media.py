@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.media import storage
+from cvat_lambda.engine.standalone.media.upload_copies import remove_stale
 
 
 class Command(BaseCommand):
@@ -42,4 +43,7 @@ class Command(BaseCommand):
             storage.remove_folder(name)
         for folder in uploads:
             shutil.rmtree(folder, ignore_errors=True)
+        if (store := storage.object_store()) is not None:
+            stale = storage.stale_uploads(store, limit)
+            remove_stale(store, sorted(stale - uploading))
         self.stdout.write(f"Deleted {len(media) + len(uploads)} folders without a task.")
