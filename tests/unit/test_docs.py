@@ -21,6 +21,22 @@ def test_every_relative_link_of_a_page_resolves(page: Path) -> None:
     assert [link for link in local if not (page.parent / link).exists()] == []
 
 
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    plain = (re.sub(r"[^\w -]", "", heading.lower()) for heading in headings)
+    return {heading.replace(" ", "-") for heading in plain}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_every_anchor_of_a_link_is_a_heading_of_its_page(page: Path) -> None:
+    links = [link.partition("#") for link in LINK.findall(page.read_text()) if "#" in link]
+    local = [(path, anchor) for path, _, anchor in links if not re.match(r"[a-z]+:", path)]
+    targets = [(page.parent / path if path else page, anchor) for path, anchor in local]
+    missing = [(str(at), anchor) for at, anchor in targets if anchor not in anchors(at)]
+    assert missing == []
+
+
 def test_every_path_in_the_guide_for_contributors_exists() -> None:
     guide = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
     named = set(re.findall(r"\bscript/[\w-]+|\btests/[\w/.]+|\bserverless/[\w/]+", guide))

@@ -175,6 +175,49 @@ def test_start_form_maps_the_texts_that_a_function_is_asked_to_find(
     }
 
 
+def test_start_form_sends_examples_of_what_is_to_be_found(
+    open_page: Open, alice: User, task: models.Task, function: FunctionServer
+) -> None:
+    store_function(function.url, labels=[], prompts="text,exemplar")
+    page = open_page(alice, f"/start?task={task.pk}")
+    examples = page.get_by_label("Examples, one a line")
+    examples.fill("1, 2, 3, 40, thing")
+    examples.blur()
+    expect(page.locator("#estimate")).to_contain_text("“1, 2, 3, 40, thing” is not.")
+    examples.fill("1, 2, 3, 40, 30.5, thing\n1, 50, 3, 60, 30, not thing")
+    examples.blur()
+    page.get_by_label("thing", exact=True).select_option("person")
+    expect(page.locator("#estimate")).to_contain_text("1 frame will run.")
+    page.get_by_role("button", name="Run").click()
+    page.wait_for_url("**/requests/req-*")
+    params = Request.objects.get().params
+    assert params.get("text") is None
+    assert params["mapping"]["thing"]["name"] == "person"
+    assert [(one["frame"], one["box"], one["negative"]) for one in params["exemplars"]] == [
+        (1, [2, 3, 40, 30.5], False),
+        (1, [50, 3, 60, 30], True),
+    ]
+
+
+@pytest.mark.usefixtures("finder")
+def test_start_form_replaces_annotations_of_chosen_labels_and_uses_some_labels_of_the_function(
+    open_page: Open, alice: User, task: models.Task
+) -> None:
+    page = open_page(alice, f"/start?task={task.pk}")
+    only = page.locator("#replace-labels")
+    page.get_by_label("Replace nothing").check()
+    expect(only).to_be_hidden()
+    page.get_by_label("Replace all automatic annotations").check()
+    only.locator("summary").click()
+    only.get_by_label("replace Cars").check()
+    page.get_by_label("car", exact=True).select_option("Cars")
+    page.get_by_role("button", name="Run").click()
+    page.wait_for_url("**/requests/req-*")
+    params = Request.objects.get().params
+    assert (params["replace"], params["replace_labels"]) == ("automatic", ["Cars"])
+    assert {label["name"] for label in params["mapping"].values()} == {"Cars"}
+
+
 @pytest.mark.usefixtures("finder")
 def test_region_that_is_drawn_on_the_preview_is_sent_with_preview_and_request(
     open_page: Open, alice: User, task: models.Task, function: FunctionServer

@@ -13,15 +13,8 @@ from django.contrib.auth.models import User
 from PIL import Image
 from pytest_django import Settings
 
-from cvat_lambda.engine import get_engine
-from cvat_lambda.engine.standalone.access import StandaloneAccess
-from cvat_lambda.engine.standalone.tasks import create_task
-from cvat_lambda.functions import registry
-from cvat_lambda.gateway.gateway import get_gateway
-from cvat_lambda.requests.control.create import create_request
 from tests.functions.environments import TEMPLATES, prepare
-from tests.integration.new_models.conftest import picture, run_cli
-from tests.integration.requests.conftest import run
+from tests.integration.new_models.conftest import app_of, found_by_request, picture, run_cli
 from tests.integration.runtime.harness import Runtime
 
 pytestmark = pytest.mark.models
@@ -123,20 +116,7 @@ def test_a_request_with_a_text_writes_shapes_of_the_mapped_label(
     functions: Runtime, transactional_db: None, clean_redis: str, settings: Settings, alice: User,
     tmp_path: Path,
 ) -> None:  # fmt: skip
-    settings.CVAT_LAMBDA_PLATFORM_URL = functions.url
-    settings.CVAT_LAMBDA_FUNCTIONS_REFRESH_S = 0
-    registry.refresh(force=True)
     Image.new("RGB", (64, 48), (200, 30, 30)).save(tmp_path / "0.png")
-    labels = [{"name": "animal", "type": "rectangle"}]
-    task = create_task(alice, "zoo", labels, [tmp_path / "0.png"])
     options = {"text": ["dog"], "mapping": {"dog": {"name": "animal"}}, "threshold": 0.0}
-    try:
-        request = run(
-            create_request(
-                StandaloneAccess(alice), function_id="hf-texts", task_id=task.pk, **options
-            )
-        )
-    finally:
-        get_gateway().reset()
-    assert (request.status, request.error_message) == ("finished", "")
-    assert get_engine().annotations(task.pk).shapes
+    with app_of(functions, settings):
+        assert found_by_request(alice, "hf-texts", ["animal"], [tmp_path / "0.png"], **options)

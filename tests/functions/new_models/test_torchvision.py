@@ -6,9 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from django.contrib.auth.models import User
+from PIL import Image
+from pytest_django import Settings
 
 from tests.functions.environments import TEMPLATES, prepare
-from tests.integration.new_models.conftest import picture, run_cli
+from tests.integration.new_models.conftest import app_of, found_by_request, picture, run_cli
 from tests.integration.runtime.harness import Runtime
 
 pytestmark = pytest.mark.models
@@ -27,9 +30,10 @@ print(json.dumps({{name: value.tolist() for name, value in found.items()}}))
 """
 
 
-def test_the_answer_equals_that_of_torchvision(
-    served: Runtime, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_answer_and_shapes_of_a_request_equal_those_of_torchvision(
+    served: Runtime, transactional_db: None, clean_redis: str, settings: Settings, alice: User,
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory,
+) -> None:  # fmt: skip
     scratch = tmp_path_factory.mktemp("torchvision")
     path = scratch / "random.pth"
     environment = prepare((TEMPLATES / "torchvision.txt").read_text(), scratch)
@@ -48,3 +52,11 @@ def test_the_answer_equals_that_of_torchvision(
     for item, (_, _, box) in zip(found, rows, strict=True):
         assert item["points"] == pytest.approx(box, abs=0.05)
     assert served.call("tv-boxes", {"image": picture(64, 48), "threshold": 1}).json() == []
+    frame = scratch / "white.png"
+    Image.new("RGB", (64, 48), (255, 255, 255)).save(frame)
+    with app_of(served, settings):
+        shapes = found_by_request(alice, "tv-boxes", ["cat", "dog"], [frame], threshold=0.0)
+    assert len(shapes) == len(found)
+    assert sorted(score for _, score, _ in shapes) == pytest.approx(
+        sorted(item["confidence"] for item in found)
+    )

@@ -1,4 +1,4 @@
-"""Follow docs/write-a-function.md, then call the functions that it writes with photographs.
+"""Follow the pages about writing functions, then call these functions with photographs.
 
 A child process serves the folders. The tests compare the answers with results of NumPy.
 """
@@ -30,6 +30,7 @@ from tests.integration.docs.page import REPOSITORY, Block, follow, read_blocks
 from tests.integration.runtime.harness import Runtime, running
 
 PAGE = "write-a-function.md"
+NEXT_PAGES = ("write-interactors-and-trackers.md", "serve-an-sdk-function.md")
 NATIVE = "dark-box"  # a function of CVAT's SDK: it has no main.py
 WRITTEN = ["bright-masks", "bright-things", NATIVE, "follow-shift", "look-alike", "same-colour"]
 LEVEL = 180
@@ -39,7 +40,7 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True)
 class Followed:
-    """The page, and the folder and output after its commands were run."""
+    """The pages, and the folder and output after its commands were run."""
 
     blocks: list[Block]
     folder: Path
@@ -50,7 +51,9 @@ class Followed:
 def page(tmp_path_factory: pytest.TempPathFactory) -> Followed:
     folder = tmp_path_factory.mktemp("page")
     (folder / "photo.png").write_bytes(_png(photograph("coffee")))
-    blocks = read_blocks(PAGE)
+    *first, check_all, deploy_all = read_blocks(PAGE)
+    blocks = [*first, *(block for name in NEXT_PAGES for block in read_blocks(name))]
+    blocks += [check_all, deploy_all]
     return Followed(blocks=blocks, folder=folder, printed=follow(blocks, folder))
 
 

@@ -9,13 +9,23 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from PIL import Image
+from pytest_django import Settings
 
+from cvat_lambda.engine import get_engine
+from cvat_lambda.engine.standalone.access import StandaloneAccess
+from cvat_lambda.engine.standalone.tasks import create_task
+from cvat_lambda.functions import registry
+from cvat_lambda.gateway.gateway import get_gateway
+from cvat_lambda.requests.control.create import create_request
 from cvat_lambda.runtime.cli import main
+from tests.integration.requests.conftest import run
 from tests.integration.runtime.harness import REPOSITORY, Runtime, running
 
 ONNX = ("onnx==1.23.2", "numpy==2.4.6")
@@ -61,6 +71,31 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
 def run_cli(*words: object) -> None:
     """Run ``python -m cvat_lambda.runtime`` with arguments; it must succeed."""
     assert main([str(word) for word in words]) == 0
+
+
+@contextmanager
+def app_of(runtime: Runtime, settings: Settings) -> Iterator[None]:
+    """Let the app call the functions of a runtime while the block runs."""
+    settings.CVAT_LAMBDA_PLATFORM_URL = runtime.url
+    settings.CVAT_LAMBDA_FUNCTIONS_REFRESH_S = 0
+    registry.refresh(force=True)
+    try:
+        yield
+    finally:
+        get_gateway().reset()
+
+
+def found_by_request(
+    user: User, function: str, labels: Sequence[str], images: Sequence[Path], **options: Any
+) -> list[tuple[int, float, list[float]]]:
+    """Run a request over a new task; return frame, score and points of the shapes, sorted."""
+    wanted = [{"name": name, "type": "rectangle"} for name in labels]
+    task = create_task(user, function, wanted, images)
+    access = StandaloneAccess(user)
+    request = run(create_request(access, function_id=function, task_id=task.pk, **options))
+    assert (request.status, request.error_message) == ("finished", "")
+    shapes = get_engine().annotations(task.pk).shapes
+    return sorted((one.frame, one.score, [round(x, 1) for x in one.points]) for one in shapes)
 
 
 def picture(width: int, height: int, brightness: int = 255) -> str:

@@ -7,9 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
+from PIL import Image
+from pytest_django import Settings
 
 from cvat_lambda.runtime.cli import main
-from tests.integration.new_models.conftest import MakeGraphs, picture, run_cli
+from tests.integration.new_models.conftest import (
+    MakeGraphs,
+    app_of,
+    found_by_request,
+    picture,
+    run_cli,
+)
 from tests.integration.runtime.harness import Runtime
 
 SIDE = 64  # of the networks' input, pixels
@@ -100,6 +109,24 @@ def test_softmax_leaves_the_class_of_nothing_out(detrs: Runtime) -> None:
 def test_the_threshold_is_obeyed(detrs: Runtime, threshold: float | None, count: int) -> None:
     body = {"image": picture(SIDE, SIDE), "threshold": threshold}
     assert len(detrs.call("detr-sigmoid", body).json()) == count
+
+
+def test_a_request_writes_the_boxes_of_a_detection_transformer_into_a_task(
+    detrs: Runtime, transactional_db: None, clean_redis: str, settings: Settings, alice: User,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    files = []
+    for number, (width, height) in enumerate(((64, 64), (128, 64))):
+        files.append(tmp_path / f"{number}.png")
+        Image.new("RGB", (width, height), (255, 255, 255)).save(files[-1])
+    with app_of(detrs, settings):
+        found = found_by_request(alice, "detr-sigmoid", ["cat", "dog"], files)
+    assert [(frame, round(score, 2), points) for frame, score, points in found] == [
+        (0, 0.6, [12, 12, 20, 20]),
+        (0, 0.8, [24, 16, 40, 48]),
+        (1, 0.6, [24, 12, 40, 20]),
+        (1, 0.8, [48, 16, 80, 48]),
+    ]
 
 
 def test_a_wrong_number_of_labels_names_the_shapes(

@@ -12,15 +12,14 @@ from django.contrib.auth.models import User
 from PIL import Image
 from pytest_django import Settings
 
-from cvat_lambda.engine import get_engine
-from cvat_lambda.engine.standalone.access import StandaloneAccess
-from cvat_lambda.engine.standalone.tasks import create_task
-from cvat_lambda.functions import registry
-from cvat_lambda.gateway.gateway import get_gateway
-from cvat_lambda.requests.control.create import create_request
 from cvat_lambda.runtime.cli import main
-from tests.integration.new_models.conftest import MakeGraphs, picture, run_cli
-from tests.integration.requests.conftest import run
+from tests.integration.new_models.conftest import (
+    MakeGraphs,
+    app_of,
+    found_by_request,
+    picture,
+    run_cli,
+)
 from tests.integration.runtime.harness import Runtime
 
 SIDE = 64  # of the networks' input, pixels
@@ -246,27 +245,13 @@ def test_a_request_writes_the_boxes_of_a_new_function_into_a_task(
     yolos: Runtime, transactional_db: None, clean_redis: str, settings: Settings, alice: User,
     tmp_path: Path,
 ) -> None:  # fmt: skip
-    settings.CVAT_LAMBDA_PLATFORM_URL = yolos.url
-    settings.CVAT_LAMBDA_FUNCTIONS_REFRESH_S = 0
-    registry.refresh(force=True)
     files = []
     for number, brightness in enumerate((255, 204)):
         files.append(tmp_path / f"{number}.png")
         Image.new("RGB", (128, 128), (brightness,) * 3).save(files[-1])
-    labels = [{"name": name, "type": "rectangle"} for name in ("cat", "dog")]
-    task = create_task(alice, "pets", labels, files)
-    try:
-        request = run(
-            create_request(StandaloneAccess(alice), function_id="yolo-v8", task_id=task.pk)
-        )
-    finally:
-        get_gateway().reset()
-    assert (request.status, request.error_message) == ("finished", "")
-    found = [
-        (shape.frame, shape.score, [round(value, 1) for value in shape.points])
-        for shape in get_engine().annotations(task.pk).shapes
-    ]
-    assert sorted(found) == [
+    with app_of(yolos, settings):
+        found = found_by_request(alice, "yolo-v8", ["cat", "dog"], files)
+    assert found == [
         (0, 0.3, [16, 56, 24, 64]),
         (0, 0.75, [44, 54, 84, 74]),
         (1, 0.6, [35.2, 43.2, 67.2, 59.2]),

@@ -4,6 +4,7 @@ import { Estimate } from "./estimate.js";
 import { Mapping } from "./mapping.js";
 import { Place } from "./place.js";
 import { Preview } from "./preview.js";
+import { Prompts } from "./prompts.js";
 import { RegionTool } from "./region.js";
 import { Replace } from "./replace.js";
 import { Scope } from "./scope.js";
@@ -15,7 +16,8 @@ const fields = form.elements;
 const problem = document.getElementById("start-problem");
 const mapping = new Mapping(document.getElementById("mapping"), document.getElementById("mapping-origin"), data);
 const scope = new Scope(form, data);
-const replace = new Replace(document.getElementById("replace"));
+const prompts = new Prompts(form);
+const replace = new Replace(document.getElementById("replace"), document.getElementById("replace-labels"), data.labels);
 const where = new Place(data);
 const region = new RegionTool(fields.roi, document.getElementById("preview"));
 const preview = new Preview(form, data, where, region);
@@ -25,24 +27,12 @@ const estimate = new Estimate(document.getElementById("estimate"), document.getE
 const chosen = () => data.functions.find(({ id }) => id === fields.function.value);
 const threshold = () => (fields.own_threshold.checked ? {} : { threshold: Number(fields.threshold.value) });
 
-// What a function that is prompted by text is asked to find; each text is mapped like a label.
-const texts = () => {
-  if (!chosen()?.prompts.includes("text")) return [];
-  return [...new Set(fields.text.value.split(",").map((text) => text.trim()).filter(Boolean))];
-};
-const withTexts = (used) => {
-  const names = texts();
-  if (!names.length) return used;
-  const labels = names.map((name) => ({ name, type: "any", attributes: [], sublabels: [] }));
-  return { ...used, labels, guess: Object.fromEntries(names.map((name) => [name, name])) };
-};
-
 const OPTIONS = {
   detector: () => ({
-    ...(texts().length ? { text: Object.keys(mapping.value()) } : {}),
+    ...prompts.value(mapping.value()),
     ...threshold(),
     mapping: mapping.value(),
-    replace: replace.value(),
+    ...replace.value(),
     ...(fields.as_polygons.checked ? { conv_mask_to_poly: true } : {}),
     ...(fields.as_tracks.checked ? { output: "tracks" } : {}),
   }),
@@ -68,8 +58,8 @@ const showFunction = () => {
   const used = chosen();
   for (const part of form.querySelectorAll("[data-kinds]")) part.hidden = !used || !part.dataset.kinds.split(" ").includes(used.kind);
   document.getElementById("function-hint").textContent = used ? "" : "No function can run on this task now. See the page “Functions” for their states.";
-  document.getElementById("texts").hidden = !used?.prompts.includes("text");
-  if (used?.kind === "detector") mapping.show(withTexts(used));
+  prompts.show(used?.prompts ?? []);
+  if (used?.kind === "detector") mapping.show(prompts.names(used));
   update();
 };
 
@@ -104,6 +94,7 @@ fields.preview_frames.value = where.suggestion;
 
 fields.function.addEventListener("change", showFunction);
 fields.text.addEventListener("change", showFunction);
+fields.exemplars.addEventListener("change", showFunction);
 fields.threshold.addEventListener("input", () => {
   fields.own_threshold.checked = false;
   showThreshold();
@@ -113,8 +104,8 @@ form.addEventListener("change", (event) => {
 });
 document.getElementById("preview-run").addEventListener("click", (event) => attempt(event.target, async () => {
   fields.own_threshold.checked = false; // what is shown is what will be written
-  const { mapping: labels, conv_mask_to_poly: polygons, roi, text } = body();
-  await preview.run(chosen().id, { mapping: labels, ...(text ? { text } : {}), ...(polygons ? { conv_mask_to_poly: polygons } : {}), ...(roi ? { roi } : {}) });
+  const { mapping: labels, conv_mask_to_poly: polygons, roi, text, exemplars } = body();
+  await preview.run(chosen().id, { mapping: labels, ...(text ? { text } : {}), ...(exemplars ? { exemplars } : {}), ...(polygons ? { conv_mask_to_poly: polygons } : {}), ...(roi ? { roi } : {}) });
   update();
 }));
 document.getElementById("region-draw").addEventListener("click", (event) => attempt(event.target, () => preview.open()));

@@ -32,13 +32,16 @@ export class Preview {
     this.place.scrollIntoView({ block: "center" });
   }
 
-  async run(functionId, body) {
-    const frames = this.frames();
+  async run(functionId, { exemplars = [], ...body }) {
+    // Without texts, a function looks only at the frames of the examples.
+    const shown = exemplars.length && !body.text;
+    const frames = shown ? [...new Set(exemplars.map(({ frame }) => frame))].slice(0, MAX_FRAMES) : this.frames();
     this.place.replaceChildren();
     for (const [at, frame] of frames.entries()) {
       this.state.textContent = `Frame ${frame} (${at + 1} of ${frames.length}) …`;
       const url = this.where.image(frame);
-      const asked = { ...body, ...this.where.members(frame), frame, threshold: 0 };
+      const here = exemplars.filter((each) => each.frame === frame);
+      const asked = { ...body, ...(here.length ? { exemplars: here } : {}), ...this.where.members(frame), frame, threshold: 0 };
       const [found, size] = await Promise.all([call("POST", `/api/lambda/functions/${functionId}`, asked), imageSize(url)]);
       this.place.append(this.figure(frame, url, size, found));
       this.applyThreshold();

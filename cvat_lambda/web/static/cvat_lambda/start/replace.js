@@ -8,8 +8,17 @@ const POLICIES = [
 ];
 
 export class Replace {
-  constructor(place) {
+  constructor(place, only, labels) {
     this.place = place;
+    this.only = only;
+    only.querySelector(".checks").replaceChildren(...labels.map(({ name }) => {
+      const label = Object.assign(document.createElement("label"), { className: "check" });
+      const box = Object.assign(document.createElement("input"), { type: "checkbox", value: name });
+      box.setAttribute("aria-label", `replace ${name}`);
+      label.append(box, ` ${name}`);
+      return label;
+    }));
+    place.addEventListener("change", () => { only.hidden = this.policy() === "none"; });
     place.replaceChildren(...POLICIES.map(([value, title, consequence], at) => {
       const box = Object.assign(document.createElement("input"), { type: "radio", name: "replace", value, checked: at === 0 });
       const label = document.createElement("label");
@@ -22,7 +31,13 @@ export class Replace {
     }));
   }
 
-  value() {
+  policy() {
     return this.place.querySelector("input:checked").value;
+  }
+
+  value() {
+    const replace = this.policy();
+    const names = [...this.only.querySelectorAll("input:checked")].map(({ value }) => value);
+    return { replace, ...(replace !== "none" && names.length ? { replace_labels: names } : {}) };
   }
 }
