@@ -21,6 +21,7 @@ from cvat_lambda.runtime.scaffold.kinds import TEMPLATES, empty_folder, filled
 MODULES: Final = (
     "__init__",
     "answers",
+    "binary",
     "errors",
     "images",
     "inputs",

@@ -101,7 +101,7 @@ def test_threads_that_share_a_model_answer_as_calls_one_after_the_other(
     # Texts of different lengths: a tokenizer pads each call's texts in its own way.
     texts = (["dog"], ["a red car", "cat"], ["a very long text about a tree", "sea", "b"])
     bodies = [
-        {"image": picture(64 + 8 * number, 64, 20 * number)}
+        {"image": picture(64, 48, 20 * number)}
         | ({"text": texts[number % 3]} if model == "grounding_dino" else {})
         for number in range(12)
     ]
