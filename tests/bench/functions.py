@@ -1,6 +1,6 @@
 """Measure the speed of the functions on this machine, and the memory of a worker.
 
-Run it with ``python -m tests.bench.functions [--short] [--only ID ...] [--table [--force]]``.
+Run it with ``python -m tests.bench.functions [--short] [--only ID ...] [--seconds N] [--table [--force]]``.
 ``--table`` prints the table of ``docs/functions.md``; it is refused on a busy machine.
 The embedded runtime serves each function in its own environment, once with one worker and once
 with two. The benchmark calls it over loopback with a sample photograph. The times are those of the
@@ -165,14 +165,18 @@ CASES = (
 )
 
 
-def run(short: bool, only: Sequence[str] = ()) -> list[Row]:
-    """Return the rows of the functions in `only`, else of all. A short run measures two."""
+def run(short: bool, only: Sequence[str] = (), seconds: float | None = None) -> list[Row]:
+    """Return the rows of the functions in `only`, else of all. A short run measures two.
+
+    Each kind of call is measured for `seconds`, by default 5, or 1 in a short run.
+    """
     known = tuple(dict.fromkeys(case.function for case in CASES))
     unknown = sorted(set(only) - set(known))
     if unknown:
         raise SystemExit(f"{', '.join(unknown)}: not measured; known are {', '.join(known)}")
     chosen = only or (SHORT if short else known)
-    seconds = 1.0 if short else 5.0
+    if seconds is None:
+        seconds = 1.0 if short else 5.0
     return [row for name in known if name in chosen for row in measure(name, seconds)]
 
 
@@ -347,13 +351,13 @@ def busy(load: float, cores: int) -> str | None:
     )
 
 
-def print_table(*, short: bool, only: Sequence[str], force: bool) -> None:
+def print_table(*, short: bool, only: Sequence[str], seconds: float | None, force: bool) -> None:
     """Measure, and print the table with the load averages before and after."""
     cores, before = os.cpu_count() or 1, os.getloadavg()
     problem = busy(before[0], cores)
     if problem is not None and not force:
         raise SystemExit(problem)
-    made = table(run(short, only))
+    made = table(run(short, only, seconds))
     after = os.getloadavg()
     averages = (" ".join(f"{value:.2f}" for value in load) for load in (before, after))
     start, end = averages
@@ -366,13 +370,14 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.functions")
     parser.add_argument("--short", action="store_true", help="a second each, and two functions")
     parser.add_argument("--only", action="append", default=[], metavar="ID", help="this function")
+    parser.add_argument("--seconds", type=float, help="for each kind of call (default: 5)")
     parser.add_argument("--table", action="store_true", help="the table of docs/functions.md")
     parser.add_argument("--force", action="store_true", help="a table on a busy machine")
     given = parser.parse_args(arguments)
     if given.table:
-        print_table(short=given.short, only=given.only, force=given.force)
+        print_table(short=given.short, only=given.only, seconds=given.seconds, force=given.force)
     else:
-        print("\n".join(map(json.dumps, run(given.short, given.only))))
+        print("\n".join(map(json.dumps, run(given.short, given.only, given.seconds))))
 
 
 if __name__ == "__main__":
