@@ -20,6 +20,7 @@ SUITES = (
     "tracks",
     "scale",
     "hosts",
+    "agents",
 )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.bench import (
+    agents,
     associated_tracks,
     batch,
     calls,
@@ -30,6 +31,7 @@ def run() -> Iterator[dict[str, Any]]:
         yield from calls.measure(place, short=True)
         yield from connections.measure(place.home, short=True)
         yield from load.measure(short=True)
+        yield from agents.measure(place, short=True)
         yield from scale.measure(scale.fill(scale.SHORT))
         yield from associated_tracks.measure(place, short=True)
     yield from runtime.run(short=True)
