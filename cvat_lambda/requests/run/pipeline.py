@@ -13,6 +13,7 @@ runs them.
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 import time
@@ -82,6 +83,7 @@ class Pipeline:
         try:
             with (
                 _short_switch_interval(),
+                _frozen_heap(),
                 self._cancel.interrupting(lambda: self.abort(Cancelled())),
             ):
                 writer = self._start("writer", self._write)
@@ -192,3 +194,17 @@ def _short_switch_interval() -> Iterator[None]:
         yield
     finally:
         sys.setswitchinterval(before)
+
+
+@contextmanager
+def _frozen_heap() -> Iterator[None]:
+    """Exempt the objects of the loaded modules from garbage collection while the run lasts.
+
+    The objects of frames come and go by the thousand. Each full collection that they cause would
+    visit all of Django: with 50 tracked objects that is a fifth of the time of a frame.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

@@ -51,7 +51,7 @@ class FrameResult:
     notes: tuple[Note, ...] = ()
     version: Version | None = None  # of the function that was invoked; None: of the run
     result: Any = None  # JSON that `Work.finish` needs
-    checkpoint: bytes | None = None  # of a sequential run: its state after this frame
+    checkpoint: Callable[[], bytes] | None = None  # packs a sequential run's state after the frame
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

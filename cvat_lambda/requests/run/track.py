@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from cvat_lambda.engine.port import Frame, UnreadableFrame
@@ -178,7 +179,7 @@ class TrackWork(Work):
     def run(self, unit: Unit, ask: Ask) -> list[FrameResult]:
         """Track the objects through the clip, then detect on its last frame if it is time."""
         index: int = unit.context
-        objects = [replace(tracked, hidden=[*tracked.hidden]) for tracked in self._objects]
+        objects = [tracked.copy() for tracked in self._objects]
         if self._visits[index].leg != (self._visits[self._passed].leg if self._passed >= 0 else 0):
             for tracked in objects:
                 tracked.begin_leg()
@@ -191,15 +192,21 @@ class TrackWork(Work):
         if self._visits[last].detects and results[-1].status == FrameStatus.DONE:
             results[-1] = self._detect(unit.frames[-1], objects, results[-1], ask)
         results[0] = replace(results[0], notes=(*step.notes, *results[0].notes))
-        state = {
-            "visit": last,
-            "starts": sorted(self._starts),
-            "objects": [tracked.to_json() for tracked in objects],
-        }
-        results[-1] = replace(results[-1], checkpoint=checkpoint.pack(state))
+        checkpoint.check_size([[tracked.state, tracked.start_state] for tracked in objects])
+        # These copies of the objects do not change any more, so the writer can pack them later.
+        results[-1] = replace(results[-1], checkpoint=partial(self._packed, last, objects))
         # Only now: a clip that failed is run again frame by frame, from the same states.
         self._objects, self._passed = objects, last
         return results
+
+    def _packed(self, visit: int, objects: Sequence[TrackedObject]) -> bytes:
+        return checkpoint.pack(
+            {
+                "visit": visit,
+                "starts": sorted(self._starts),
+                "objects": [tracked.to_json() for tracked in objects],
+            }
+        )
 
     def _active(self, index: int, objects: Sequence[TrackedObject]) -> Mapping[int, TrackedObject]:
         """Return the objects to send. Raise FunctionFailed if none could start."""

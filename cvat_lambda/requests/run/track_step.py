@@ -235,8 +235,11 @@ def frame_size(frame: Frame) -> tuple[int, int]:
 
 def has_area(shape: Mapping[str, Any]) -> bool:
     """Return whether an object is visible: one that left the image has no area, on its border."""
+    points: list[float] = shape["points"]
+    if shape["type"] == "rectangle":
+        left, top, right, bottom = points
+        return right > left and bottom > top  # its corners are in order: the answer was checked
     if shape["type"] in ("points", "mask"):
         return True
-    points: list[float] = shape["points"]
     xs, ys = points[::2], points[1::2]
     return max(xs) > min(xs) and max(ys) > min(ys)

@@ -120,8 +120,8 @@ class Writer:
             self._run.lease.fence(**counted, rate=self._next_rate(len(batch) - counted["skipped"]))
             added = self._apply(batch)
             self._insert_outcomes(batch)
-            if latest := [result.checkpoint for result in batch if result.checkpoint is not None]:
-                checkpoint.save(self._run.shard, latest[-1])
+            if packs := [result.checkpoint for result in batch if result.checkpoint is not None]:
+                checkpoint.save(self._run.shard, packs[-1]())
             dropped = sum(result.dropped for result in batch)
             changed = self._notes_and_revisions(batch)
             Request.objects.filter(pk=self._run.request.pk).update(
