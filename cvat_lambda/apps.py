@@ -28,6 +28,7 @@ class CvatLambdaConfig(AppConfig):
         from cvat_lambda.gateway import nuclio
         from cvat_lambda.observability import audit, logs, metrics  # noqa: F401
         from cvat_lambda.requests.store import queue
+        from cvat_lambda.rest import asgi
 
         # By name: a web process puts these functions on the queue and never imports them.
         queue.register_tasks(queue.TaskNames(run_shard=RUN_SHARD, deliver_webhook=DELIVER_WEBHOOK))
@@ -36,3 +37,4 @@ class CvatLambdaConfig(AppConfig):
         background.also_call(presence.mark_lost)
         background.also_call(agent_queue.delete_ended)
         audit.connect()
+        asgi.keep_receive()

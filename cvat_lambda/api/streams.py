@@ -15,6 +15,8 @@ from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request as HttpRequest
 
+from cvat_lambda.rest.asgi import disconnect
+
 JSON_LINES: Final = "application/x-ndjson"
 EVENT_STREAM: Final = "text/event-stream"
 
@@ -47,12 +49,14 @@ def stream(
     as_events = EVENT_STREAM in _accepted(request)
     first = next(items, None)
     lines = _lines(first, items, as_events=as_events)
-    content = _in_threads(lines) if isinstance(request._request, ASGIRequest) else lines
+    plain = request._request
+    content = _in_threads(lines, plain) if isinstance(plain, ASGIRequest) else lines
     response = StreamingHttpResponse(
         content, content_type=EVENT_STREAM if as_events else JSON_LINES
     )
     response["Cache-Control"] = "no-store"
     response["X-Accel-Buffering"] = "no"  # nginx must not collect it
+    response["Content-Encoding"] = "identity"  # CVAT's GZipMiddleware must not, either
     return response
 
 
@@ -79,12 +83,16 @@ def _lines(
             item = next(rest, None)
 
 
-async def _in_threads(lines: Generator[bytes, None, None]) -> AsyncIterator[bytes]:
+async def _in_threads(
+    lines: Generator[bytes, None, None], request: ASGIRequest
+) -> AsyncIterator[bytes]:
     """Return the lines for an ASGI server, which would otherwise wait for all of them."""
+    left = disconnect(request)
     try:
-        while (line := await sync_to_async(_next)(lines)) is not None:
+        while (line := await sync_to_async(_next)(lines)) is not None and not left.done():
             yield line
     finally:
+        left.cancel()
         await sync_to_async(lines.close)()
 
 

@@ -130,6 +130,17 @@ def worker_process(log: Path, **environment: str) -> Iterator[int]:
         child.stop()
 
 
+def worker_cpu_s(pid: int) -> float:
+    """Return the CPU time in seconds of a worker and of its work horses, when none is left."""
+    import psutil
+
+    worker = psutil.Process(pid)
+    psutil.wait_procs(worker.children(recursive=True), timeout=30)
+    time.sleep(0.5)  # the worker waits for its work horse
+    times = worker.cpu_times()
+    return float(times.user + times.system + times.children_user + times.children_system)
+
+
 @dataclass
 class Peak(threading.Thread):
     """Samples the memory of a worker's work horses. ``kib`` is the highest peak so far."""

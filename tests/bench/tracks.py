@@ -16,14 +16,23 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psutil
 
 from tests.bench.batch import row, wall_s, wanted
-from tests.bench.stand import REPOSITORY, Peak, Stand, function_program, stand, worker_process
+from tests.bench.stand import (
+    REPOSITORY,
+    Peak,
+    Stand,
+    function_program,
+    stand,
+    worker_cpu_s,
+    worker_process,
+)
 
 OBJECTS = (1, 10, 50)
 KILLS = 10
@@ -97,7 +106,7 @@ def measure(place: Stand, names: set[str], *, short: bool) -> Iterator[dict[str,
             place.run(place.task(4), tracker(place, port), tracking=tracking(1))
         for objects in OBJECTS:
             if wanted(f"tracks_share_50ms_{objects}", names):
-                yield from measure_share(place, objects, 200 // divisor)
+                yield from measure_share(place, worker, objects, 200 // divisor)
         if wanted("tracks_clip_over_single_5ms", names):
             yield measure_clip(place, 320 // divisor)
         if wanted("tracks_memory_2000_over_200", names):
@@ -106,19 +115,28 @@ def measure(place: Stand, names: set[str], *, short: bool) -> Iterator[dict[str,
         yield from measure_kills(place, 2000 // divisor)
 
 
-def measure_share(place: Stand, objects: int, frames: int) -> Iterator[dict[str, Any]]:
-    """Yield the share of the ceiling that a request reaches, and that of a bare client."""
+def measure_share(place: Stand, worker: int, objects: int, frames: int) -> Iterator[dict[str, Any]]:
+    """Yield the share of the ceiling that a request reaches, that of a bare client, and CPU."""
     task = place.task(frames)
     with tracker_process(50) as port:
-        bare_s = bare(place, port, objects, frames)
+        bare_s = bare(place.images, port, objects, frames)
+        before_s = worker_cpu_s(worker)
         request = place.run(task, tracker(place, port), tracking=tracking(objects))
+        cpu_ms = 1000 * (worker_cpu_s(worker) - before_s) / frames
+    yield from share_rows(f"tracks_share_50ms_{objects}", frames, wall_s(request), bare_s, cpu_ms)
+
+
+def share_rows(
+    name: str, frames: int, wall_s: float, bare_s: float, cpu_ms: float, goal: float = 0.95
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a request and of a bare client at 50 ms a frame."""
     ceiling_s = frames * 0.050
-    name = f"tracks_share_50ms_{objects}"
-    yield row(name, ceiling_s / wall_s(request), "of ceiling", 0.95, higher=True)
+    yield row(name, ceiling_s / wall_s, "of ceiling", goal, higher=True)
     yield {**row(f"{name}_bare", ceiling_s / bare_s, "of ceiling", 0, higher=True), "goal": None}
+    yield {**row(f"{name}_cpu", cpu_ms, "ms a frame", 0, higher=False), "goal": None}
 
 
-def bare(place: Stand, port: int, objects: int, frames: int) -> float:
+def bare(images: Sequence[Path], port: int, objects: int, frames: int) -> float:
     """Return the seconds that a plain client takes. It keeps its connection and the states."""
     import requests
 
@@ -129,7 +147,7 @@ def bare(place: Stand, port: int, objects: int, frames: int) -> float:
         session.trust_env = False
         began = time.monotonic()
         for number in range(frames):
-            data = place.images[number % len(place.images)].read_bytes()
+            data = images[number % len(images)].read_bytes()
             body = {"image": base64.b64encode(data).decode(), "shapes": shapes, "states": states}
             answer = session.post(
                 f"http://127.0.0.1:{port}/", data=json.dumps(body), headers=headers, timeout=60

@@ -5,7 +5,7 @@
 CVAT's variables name its services, as for `script/test-cvat`. The tables must exist
 (``manage.py migrate``). The cache of chunks is emptied, since tests have used the same ids of
 tasks. Each row has the format of `tests.bench`. A share is the part of the ceiling frames x latency
-/ workers. The figure of a call is the time that CVAT and this app add to that of the function.
+/ workers. CPU is that of the worker, for a frame. The figure of a call is the time that CVAT and this app add to that of the function.
 """
 
 from __future__ import annotations
@@ -27,7 +27,14 @@ from typing import Any
 import requests
 
 from cvat_lambda.server.processes import Child, wait_for_port
-from tests.bench.stand import REPOSITORY, function_process, make_images, make_video
+from tests.bench import tracks
+from tests.bench.stand import (
+    REPOSITORY,
+    function_process,
+    make_images,
+    make_video,
+    worker_cpu_s,
+)
 from tests.ports import free_port
 
 FRAMES = 200
@@ -65,9 +72,10 @@ class Server:
         self.port = free_port()
         where = ("--port", str(self.port), "--log-level", "error")
         web = self._start("web", "-m", "uvicorn", *where, "cvat.asgi:application")
-        for name, queues in (("import", ("import", "chunks")), ("annotation", ("annotation",))):
-            worker = ("--worker-class", "cvat.rqworker.DefaultWorker")
-            self._start(name, "manage.py", "rqworker", *queues, *worker)
+        worker = ("--worker-class", "cvat.rqworker.DefaultWorker")
+        self._start("import", "manage.py", "rqworker", "import", "chunks", *worker)
+        annotation = self._start("annotation", "manage.py", "rqworker", "annotation", *worker)
+        self.worker = annotation.process.pid  # runs the requests
         wait_for_port(self.port, child=web)
         self.session = requests.Session()
         self.token = self._create_user_with_token()
@@ -117,9 +125,9 @@ class Server:
             time.sleep(0.3)
         return task_id
 
-    def run(self, task_id: int, function_id: str) -> float:
+    def run(self, task_id: int, function_id: str, **more: Any) -> float:
         """Run a request. Return the seconds from its start to its end."""
-        body = {"function": function_id, "task": task_id, "cleanup": True}
+        body = {"function": function_id, "task": task_id, **(more or {"cleanup": True})}
         state = self.send("post", "/api/lambda/requests", json=body)
         while state["status"] in ("queued", "started"):
             time.sleep(POLL_S)
@@ -154,7 +162,7 @@ class Server:
         return found
 
 
-def store_function(port: int, workers: int, name: str = "") -> str:
+def store_function(port: int, workers: int, name: str = "", kind: str = "detector") -> str:
     """Store the row of a function process. Return the id of the function."""
     from cvat_lambda.models import Function
 
@@ -164,14 +172,15 @@ def store_function(port: int, workers: int, name: str = "") -> str:
         id=name,
         defaults={
             "platform": "endpoint",
-            "kind": "detector",
+            "kind": kind,
             "endpoint_url": f"http://127.0.0.1:{port}/",
             "metadata": {
                 "metadata": {
                     "name": name,
                     "annotations": {
-                        "type": "detector",
+                        "type": kind,
                         "spec": '[{"name": "car", "type": "rectangle"}]',
+                        "supported_shape_types": "rectangle",
                     },
                 },
                 "spec": {"triggers": {"h": trigger}},
@@ -187,6 +196,7 @@ class Measures:
 
     def __init__(self, server: Server, pictures: list[Path], *, calls: int) -> None:
         self._server = server
+        self._pictures = pictures
         self._images = [path.read_bytes() for path in pictures]
         self._calls = calls
 
@@ -210,6 +220,7 @@ class Measures:
         batches = {f"batch_{ms:g}ms": partial(self._batch, ms, goal) for ms, goal in SHARES}
         return {
             **batches,
+            **{f"tracks_{n}": partial(self._tracks, n) for n in tracks.OBJECTS},
             "video_batch": self._video_batch,
             "call": partial(self._call, "", CALL_GOAL_MS),
             "video_call": partial(self._call, "video_", None),
@@ -226,6 +237,23 @@ class Measures:
         with function_process(CALL_MS, 2) as port:
             share = self._share(self.video_id, store_function(port, 2), CALL_MS)
             yield row("cvat_batch_share_50ms_video_cold", share, "share", None, higher=True)
+
+    def _tracks(self, objects: int) -> Iterator[dict[str, Any]]:
+        frames = self._server.frames
+        shapes = [
+            {"frame": 0, "label": "car", "type": "rectangle", "points": box}
+            for box in tracks.boxes(objects)
+        ]
+        with tracks.tracker_process(50) as port:
+            name = store_function(port, 1, kind="tracker")
+            # Opens connections and fills caches.
+            self._server.run(self.task_id, name, shapes=shapes, frames=[[0, 9]])
+            bare_s = tracks.bare(self._pictures, port, objects, frames)
+            before_s = worker_cpu_s(self._server.worker)
+            wall_s = self._server.run(self.task_id, name, shapes=shapes)
+            cpu_ms = 1000 * (worker_cpu_s(self._server.worker) - before_s) / frames
+        row_name = f"cvat_tracks_share_50ms_{objects}"
+        yield from tracks.share_rows(row_name, frames, wall_s, bare_s, cpu_ms, goal=0.90)
 
     def _share(self, task_id: int, function_id: str, latency_ms: float) -> float:
         wall_s = self._server.run(task_id, function_id)
@@ -244,7 +272,13 @@ def arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--short", action="store_true", help=f"{SHORT_FRAMES} frames, fewer calls")
-    names = [*(f"batch_{ms:g}ms" for ms, _ in SHARES), "video_batch", "call", "video_call"]
+    names = [
+        *(f"batch_{ms:g}ms" for ms, _ in SHARES),
+        *(f"tracks_{n}" for n in tracks.OBJECTS),
+        "video_batch",
+        "call",
+        "video_call",
+    ]
     parser.add_argument("--only", nargs="+", choices=names, default=names, help="these figures")
     return parser.parse_args()
 
