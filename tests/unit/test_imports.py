@@ -98,7 +98,7 @@ RULES: dict[str, set[str]] = {
     | {"runtime/environments", "runtime/processes"}
     | {"runtime/client", "runtime/commands", "runtime/worker"},
     "checks": BASE,
-    "apps": {"checks", "observability", "functions", "agents", "gateway", "requests"}
+    "apps": {"checks", "observability", "rest", "functions", "agents", "gateway", "requests"}
     | {"requests/store"},
     "models": {"functions", "agents", "requests/store"},
 }

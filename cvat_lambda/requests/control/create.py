@@ -153,9 +153,9 @@ def check_request(
     for task in planned.tasks:
         check_task(spec, task, params)
     if link is not None:
-        check_link(link)
+        check_link(access, link)
     if tracking is not None:
-        tracking = check_tracking(spec, planned, tracking)
+        tracking = check_tracking(access, spec, planned, tracking)
         params = replace_fields(params, tracking=tracking.to_json())
     request = _new_request(access, scope, planned, spec, params)
     request.max_failure_rate = max_failure_rate

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+from cvat_lambda.agents.access import find_function
 from cvat_lambda.annotations.errors import ShapeError
 from cvat_lambda.annotations.shapes import check_points, fit
 from cvat_lambda.annotations.types import Label
 from cvat_lambda.engine import get_engine
-from cvat_lambda.engine.port import FrameFacts, Task
+from cvat_lambda.engine.port import Access, FrameFacts, Task
 from cvat_lambda.errors import FrameOutOfScope, InvalidRequest
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.spec import FunctionSpec, Kind
@@ -26,13 +27,15 @@ from cvat_lambda.requests.store.tracking import (
 )
 
 
-def check_tracking(spec: FunctionSpec, planned: Plan, tracking: Tracking) -> Tracking:
+def check_tracking(
+    access: Access, spec: FunctionSpec, planned: Plan, tracking: Tracking
+) -> Tracking:
     """Return the parameters with the labels' ids.
 
     Raise InvalidRequest, InvalidMapping, FrameOutOfScope, FunctionNotFound, FunctionSpecInvalid.
     """
     if tracking.detector is not None:
-        _check_detector(spec, planned, tracking.detector)
+        _check_detector(access, spec, planned, tracking.detector)
         return tracking
     if isinstance(tracking.start, StartFilter):
         _check_start(spec, planned, tracking, tracking.start)
@@ -51,22 +54,20 @@ def check_tracking(spec: FunctionSpec, planned: Plan, tracking: Tracking) -> Tra
     )
 
 
-def check_link(link: Link) -> None:
+def check_link(access: Access, link: Link) -> None:
     """Check that the function re-identifies. Raise as `check_tracking`."""
-    spec = registry.get(link.reid, ask=registry.Ask.IF_NOT_READY)
+    spec = find_function(access, link.reid, ask=registry.Ask.IF_NOT_READY)
     if spec.kind is not Kind.REID:
         raise InvalidRequest(f"link.reid: function {spec.id!r} does not re-identify objects")
 
 
-def _check_detector(spec: FunctionSpec, planned: Plan, start: StartDetector) -> None:
+def _check_detector(
+    access: Access, spec: FunctionSpec, planned: Plan, start: StartDetector
+) -> None:
     """Refuse a detector without a label of the tasks, or without shapes that are tracked."""
-    detector = registry.get(start.detector, ask=registry.Ask.IF_NOT_READY)
+    detector = find_function(access, start.detector, ask=registry.Ask.IF_NOT_READY)
     if detector.kind is not Kind.DETECTOR:
         raise InvalidRequest(f"start.detector: function {detector.id!r} is not a detector")
-    if detector.is_native or spec.is_native:
-        raise InvalidRequest(
-            "start.detector: functions that agents run cannot be combined with another one"
-        )
     check_mapping(detector, planned.tasks, start.mapping)
     types = {label.type for label in detector.labels}
     usable = {"any", *spec.supported_shape_types}

@@ -7,11 +7,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cvat_lambda.agents.params import annotate_frame
 from cvat_lambda.annotations.association import best_pairs
 from cvat_lambda.annotations.detections import convert_detections
 from cvat_lambda.annotations.errors import AnswerError, ShapeError
+from cvat_lambda.annotations.labeled_answer import convert_labeled
 from cvat_lambda.annotations.mapping import build_mapping
 from cvat_lambda.annotations.notes import Note
+from cvat_lambda.annotations.placement import WHOLE_FRAME, Placement
 from cvat_lambda.annotations.types import Shape
 from cvat_lambda.engine.port import Frame
 from cvat_lambda.errors import FunctionAnswerInvalid, InvalidRequest
@@ -23,7 +26,7 @@ from cvat_lambda.gateway.retry import background_policy
 from cvat_lambda.images.resize import resize
 from cvat_lambda.requests.run.shard_context import ShardRun
 from cvat_lambda.requests.run.track_objects import SeenShape, TrackedObject, box_of
-from cvat_lambda.requests.run.track_step import frame_size
+from cvat_lambda.requests.run.track_step import frame_size, read_frame
 from cvat_lambda.requests.store.tracking import MAX_OBJECTS, StartDetector
 
 SAME_OBJECT_IOU = 0.3  # least IoU of an object's shape with its detection
@@ -56,24 +59,24 @@ class PeriodicDetector:
 
         Raise LambdaError.
         """
-        image = resize(frame.data, self._spec)
-        fields = {} if self._start.threshold is None else {"threshold": self._start.threshold}
+        body, placement = self._encoded(frame)
         called = invoke_with_retries(
             self._spec,
-            encode_payload(fields, {"image": image.data}, binary=self._spec.binary),
+            body,
             request_id=self._run.request.id,
             retries=background_policy().start(),
             interactive=False,
             cancel=self._run.cancel,
         )
+        convert = convert_labeled if self._spec.is_native else convert_detections
         try:
-            converted = convert_detections(
+            converted = convert(
                 called.answer,
                 mapping=self._mapping,
                 frame=frame.number,
                 image_size=frame_size(frame),
                 threshold=self._start.threshold,
-                placement=image.placement,
+                placement=placement,
             )
         except (AnswerError, ShapeError) as exc:
             raise FunctionAnswerInvalid(
@@ -82,6 +85,26 @@ class PeriodicDetector:
         shapes = [self._trackable(shape) for shape in converted.data.shapes]
         usable = [shape for shape in shapes if shape is not None]
         return usable, converted.notes, converted.dropped + len(shapes) - len(usable)
+
+    def _encoded(self, frame: Frame) -> tuple[bytes, Placement]:
+        """Return the body of the invocation; agents get the number of the frame, not its image."""
+        threshold = self._start.threshold
+        if self._spec.is_native:
+            fields = annotate_frame(
+                self._run.task.id,
+                frame.number,
+                mapping=self._mapping,
+                threshold=threshold,
+                conv_mask_to_poly=False,
+                roi=None,
+            )
+            return encode_payload(fields), WHOLE_FRAME
+        if not frame.data:  # the tracker is native, so the run has read no image
+            frame = read_frame(self._run, frame.number)
+        image = resize(frame.data, self._spec)
+        fields = {} if threshold is None else {"threshold": threshold}
+        images = {"image": image.data}
+        return encode_payload(fields, images, binary=self._spec.binary), image.placement
 
     def _trackable(self, shape: Shape) -> Shape | None:
         """Return a shape that the tracker takes: the detection itself, or its rectangle."""
