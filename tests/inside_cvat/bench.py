@@ -5,7 +5,8 @@
 CVAT's variables name its services, as for `script/test-cvat`. The tables must exist
 (``manage.py migrate``). The cache of chunks is emptied, since tests have used the same ids of
 tasks. Each row has the format of `tests.bench`. A share is the part of the ceiling frames x latency
-/ workers. CPU is that of the worker, for a frame. The figure of a call is the time that CVAT and this app add to that of the function.
+/ workers. CPU is that of the worker, for a frame. The figure of a call is the time that CVAT and
+this app add to that of the function.
 """
 
 from __future__ import annotations
