@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ from cvat.apps.engine import models
 from cvat_lambda.functions.models import Function
 from cvat_lambda.models import Request
 from tests.inside_cvat.scenarios import CvatScenarios
+from tests.inside_cvat.test_frames import honeypots
 from tests.inside_cvat.test_requests import function
+from tests.inside_cvat.test_storages import POINTS
 from tests.integration.requests.function_server import FunctionServer, function_server
 
 __all__ = ["function"]  # a fixture
@@ -137,3 +140,30 @@ def test_detections_of_a_request_with_output_tracks_become_a_track(
     request = run(cvat, function="cars", task=task_id, output="tracks")
     assert request.done == 5
     assert keys_of(cvat, f"jobs/{job}") == [[(0, 0.0, False), (4, 4.0, False)]]
+
+
+@pytest.mark.parametrize("job_type", [None, "annotation"])
+def test_tracker_in_a_task_with_honeypots_is_rejected(
+    cvat: CvatScenarios, tracker: FunctionServer, job_type: str | None
+) -> None:
+    """CVAT accepts no tracks in such a task."""
+    task_id = honeypots(cvat)
+    body: Json = {"function": "tracker", "task": task_id, "shapes": [shape(0, 5)]}
+    if job_type is not None:
+        jobs = cvat.engine.task(task_id).jobs
+        body["job"] = next(job.id for job in jobs if job.type == job_type)
+    answer = cvat.try_to_send("post", "/api/lambda/requests", body)
+    assert (answer.status_code, tracker.payloads) == (400, [])
+    assert "takes no tracks" in answer.content.decode()
+
+
+def test_tracker_on_a_point_cloud_is_rejected(
+    cvat: CvatScenarios, tracker: FunctionServer, tmp_path: Path
+) -> None:
+    path = tmp_path / "points.pcd"
+    path.write_text(POINTS)
+    body = {"function": "tracker", "task": cvat.task(files=[path]), "shapes": [shape(0, 5)]}
+    answer = cvat.try_to_send("post", "/api/lambda/requests", body)
+    assert answer.status_code == 400
+    assert "is a 3D task: functions work on images and video" in answer.json()["message"]
+    assert tracker.payloads == []

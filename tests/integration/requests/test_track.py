@@ -318,6 +318,19 @@ def test_track_that_ends_before_its_task_has_an_outside_keyframe(
         ({"threshold": 0.0}, InvalidRequest, "remove threshold"),
         ({"shard_frames": 2}, InvalidRequest, "remove shard_frames"),
     ],
+    ids=[
+        "no start shapes",
+        "frame not in the scope",
+        "shape outside the image",
+        "unknown label",
+        "type that is not tracked",
+        "unknown attribute",
+        "frame without annotations",
+        "start frame not in the scope",
+        "replace",
+        "threshold",
+        "shard_frames",
+    ],
 )
 def test_invalid_tracking_request_is_refused_and_nothing_is_stored(
     tracker: Function,
@@ -340,6 +353,8 @@ def test_invalid_tracking_request_is_refused_and_nothing_is_stored(
     ("answer", "message"),
     [
         ({"shapes": [], "states": []}, "1 was expected"),
+        ({"shapes": [None] * 2, "states": [1] * 2}, "1 was expected"),
+        ({"shapes": [None], "states": [1] * 2}, "1 was expected"),
         ({"shapes": [{"type": "mask", "points": [1]}], "states": [1]}, "not a shape type"),
         ("nonsense", "object"),
     ],

@@ -100,3 +100,33 @@ def test_interpolation_stays_within_the_tolerance_on_every_keyframe(
         difference = (seen.rotation - shape.rotation + 180) % 360 - 180
         corner = math.hypot(shape.points[2] - shape.points[0], shape.points[3] - shape.points[1])
         assert math.radians(abs(difference)) * corner / 2 <= tolerance + 1e-6
+
+
+@given(
+    shape_type=st.sampled_from(["points", "polygon", "ellipse", "cuboid"]),
+    steps=st.lists(
+        st.tuples(st.integers(1, 4), st.booleans(), *[st.floats(-6, 6, allow_nan=False)] * 3),
+        max_size=60,
+    ),
+    tolerance=st.floats(0.1, 5),
+)
+def test_shape_is_within_the_tolerance_when_it_is_visible_and_absent_when_it_is_outside(
+    shape_type: ShapeType, steps: list[tuple[int, bool, float, float, float]], tolerance: float
+) -> None:
+    count = {"points": 6, "polygon": 8, "ellipse": 4, "cuboid": 16}[shape_type]
+    frame, points = 0, np.arange(100.0, 100.0 + 10 * count, 10.0)
+    shapes = [TrackedShape(type=shape_type, frame=0, points=tuple(points))]
+    for gap, outside, first, second, third in steps:
+        moves = np.resize([first, second, third], count)
+        frame, points = frame + gap, points + (0 if outside else moves)
+        shapes.append(
+            TrackedShape(type=shape_type, frame=frame, points=tuple(points), outside=outside)
+        )
+    track = Track(frame=0, label_id=1, shapes=thin_keyframes(shapes, tolerance_px=tolerance))
+    assert set(track.shapes) <= set(shapes)
+    allowed = 0.0 if shape_type == "polygon" else tolerance + 1e-6  # polygons do not interpolate
+    for shape in shapes:
+        seen = shapes_on_frame(shape.frame, [track])
+        assert bool(seen) is not shape.outside
+        for visible in seen:
+            assert np.abs(np.subtract(visible.points, shape.points)).max() <= allowed
