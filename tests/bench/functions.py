@@ -1,6 +1,6 @@
 """Measure the speed of the functions on this machine, and the memory of a worker.
 
-Run it with ``python -m tests.bench.functions [--short] [--only ID ...] [--seconds N] [--table [--force]]``.
+Run it with ``python -m tests.bench.functions [OPTION ...]``; ``--help`` lists the options.
 ``--table`` prints the table of ``docs/functions.md``; it is refused on a busy machine.
 The embedded runtime serves each function in its own environment, once with one worker and once
 with two. The benchmark calls it over loopback with a sample photograph. The times are those of the
