@@ -241,7 +241,7 @@ def runs_shard(pid: int, request: Any) -> bool:
 def kill_horses(pid: int) -> None:
     """Kill a worker and the processes that run its jobs, without a chance to clean up."""
     worker = psutil.Process(pid)
-    for process in (*worker.children(recursive=True), worker):
+    for process in (worker, *worker.children(recursive=True)):
         process.send_signal(signal.SIGKILL)
 
 

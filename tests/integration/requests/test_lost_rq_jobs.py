@@ -50,8 +50,11 @@ def stopped_at(
 
 
 def kill(worker: psutil.Process) -> None:
-    """Kill a worker and its work horse, as the kernel does when it is out of memory."""
-    for process in (*worker.children(recursive=True), worker):
+    """Kill a worker and its work horse, as the kernel does when it is out of memory.
+
+    The worker is killed first. It would mark the job as failed if it saw the end of its work horse.
+    """
+    for process in (worker, *worker.children(recursive=True)):
         process.kill()
     worker.wait()
 

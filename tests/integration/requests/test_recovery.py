@@ -389,9 +389,10 @@ def test_shard_of_a_worker_killed_by_sigkill_is_finished_by_another(
     }
     first = worker_process(**environment)
     assert reached.wait(60), first.last_words()
-    for process in psutil.Process(first.process.pid).children(recursive=True):
+    horses = psutil.Process(first.process.pid).children(recursive=True)
+    first.signal(signal.SIGKILL)  # first, so that it does not see the end of its work horse
+    for process in horses:
         process.kill()
-    first.signal(signal.SIGKILL)
     first.process.wait()
     age(app_settings.STALLED_AFTER_S + 1)
     recover()
