@@ -19,6 +19,7 @@ from django.db import connections
 from django.test import Client
 from pytest_django import Settings
 
+from cvat_lambda.engine.standalone.models import Task
 from cvat_lambda.engine.standalone.tasks import create_task
 from tests.integration.interactive.functions import Functions
 from tests.integration.requests.conftest import make_images
@@ -121,7 +122,7 @@ def test_asgi_stream_stops_calling_the_function_when_the_client_leaves(
 
 
 def test_asgi_stream_is_not_compressed(
-    functions: Functions, task: Any, client: Client, alice: User, settings: Settings
+    functions: Functions, task: Task, client: Client, alice: User, settings: Settings
 ) -> None:
     settings.MIDDLEWARE = ["django.middleware.gzip.GZipMiddleware", *settings.MIDDLEWARE]
     functions.add("siam", moving, type="tracker", supported_shape_types="rectangle")
