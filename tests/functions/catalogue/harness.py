@@ -93,7 +93,8 @@ class Function:
 
     def invoke(self, payload: object) -> tuple[int, Any]:
         """Call the handler; return the status and the parsed JSON."""
-        answer = self.main.handler(self.context, SimpleNamespace(body=payload))
+        event = SimpleNamespace(body=payload, content_type="application/json")
+        answer = self.main.handler(self.context, event)
         assert answer.content_type == "application/json"
         return answer.status_code, json.loads(answer.body)
 
