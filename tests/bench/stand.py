@@ -23,18 +23,20 @@ SIZE = (1280, 720)
 DISTINCT = 24  # number of image files; the frames of tasks are links to them
 
 
-def prepare(home: Path) -> None:
-    """Start the servers, set Django up and create the tables."""
+def prepare(home: Path, *, durable: bool = True) -> None:
+    """Start the servers, set Django up and create the tables.
+
+    ``durable``: PostgreSQL's commits wait for the disk, as in production.
+    """
     from tests import services
 
     os.environ.pop("CVAT_LAMBDA_REDIS_URL", None)
     os.environ["CVAT_LAMBDA_HOME"] = str(home)
     os.environ["CVAT_LAMBDA_REDIS_URL"] = services.redis_url()
-    os.environ["DATABASE_URL"] = (
-        f"sqlite:///{home}/db.sqlite3"
-        if os.environ.get("CVAT_LAMBDA_BENCH_DATABASE") == "sqlite"
-        else services.postgresql_url(durable=True)
-    )
+    database = os.environ.get("CVAT_LAMBDA_BENCH_DATABASE")
+    if database == "sqlite":
+        database = f"sqlite:///{home}/db.sqlite3"
+    os.environ["DATABASE_URL"] = database or services.postgresql_url(durable=durable)
     os.environ["DJANGO_SETTINGS_MODULE"] = "cvat_lambda.server.settings"
     os.environ["CVAT_LAMBDA_FUNCTIONS_REFRESH_S"] = "0"
     os.environ["CVAT_LAMBDA_ENDPOINT_ALLOWED_HOSTS"] = "127.0.0.1/32"
