@@ -10,6 +10,7 @@ from django.http import HttpRequest
 
 from cvat_lambda.agents import store
 from cvat_lambda.agents.models import WAITING, Agent, NativeFunction, QueueEntry
+from cvat_lambda.bounded_paginator import BoundedList
 
 if TYPE_CHECKING:
     NativeAdminBase = admin.ModelAdmin[NativeFunction]
@@ -93,7 +94,7 @@ def _count_of(rows: QuerySet[Any]) -> Subquery:
 
 
 @admin.register(QueueEntry)
-class QueueEntryAdmin(EntryAdminBase):
+class QueueEntryAdmin(BoundedList, EntryAdminBase):
     """The queue, to look at; ended entries are deleted after some minutes."""
 
     list_display = (

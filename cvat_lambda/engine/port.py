@@ -169,8 +169,11 @@ class Access(Protocol):
     def visible_task_ids(self) -> Any:
         """Return ids of tasks that the user may view: a set, or a subquery for ``task_id__in``."""
 
-    def visible_job_ids(self) -> Any:
-        """Return ids of jobs as `visible_task_ids` does. A user may view a job but not its task."""
+    def visible_job_ids_without_task(self) -> Any:
+        """Return ids of the jobs that the user may view but whose tasks the user may not view.
+
+        The form is that of `visible_task_ids`.
+        """
 
     def viewable_task_ids(self, task_ids: Collection[int]) -> set[int]:
         """Return those that the user may view, by few queries.

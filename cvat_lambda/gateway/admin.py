@@ -9,6 +9,7 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from cvat_lambda.bounded_paginator import BoundedList
 from cvat_lambda.errors import LambdaError
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.models import ENDPOINT, MISSING, NATIVE, Function
@@ -121,7 +122,7 @@ class KindFilter(admin.SimpleListFilter):
 
 
 @admin.register(Function)
-class FunctionAdmin(FunctionAdminBase):
+class FunctionAdmin(BoundedList, FunctionAdminBase):
     """All functions, including broken and missing ones. Only endpoints can be changed."""
 
     list_display = ("id", "name", "kind", "state", "enabled", "platform", "problem", "seen_at")

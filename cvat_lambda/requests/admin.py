@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib import admin, messages
 from django.contrib.auth import get_user_model
-from django.core.paginator import Page, Paginator
-from django.db.models import OuterRef, QuerySet, Subquery, Sum
+from django.db.models import OuterRef, Q, QuerySet, Subquery, Sum
 from django.http import HttpRequest
 from django.utils.html import format_html
 
+from cvat_lambda.bounded_paginator import BoundedList
 from cvat_lambda.errors import LambdaError
 from cvat_lambda.functions.spec import Kind
 from cvat_lambda.requests.control.cancel import cancel_request
@@ -75,23 +75,8 @@ class KindFilter(admin.SimpleListFilter):
         return requests.filter(function_kind=self.value()) if self.value() else requests
 
 
-class PaginatorFromBothEnds(Paginator):  # type: ignore[type-arg]
-    """A paginator that reads pages of the second half from the end, so none skips many rows."""
-
-    def page(self, number: int | str) -> Page[Any]:
-        number = self.validate_number(number)
-        start = (number - 1) * self.per_page
-        stop = min(start + self.per_page, self.count)
-        rows: Any = self.object_list
-        if start > self.count - stop:
-            shown = list(rows.reverse()[self.count - stop : self.count - start])[::-1]
-        else:
-            shown = rows[start:stop]
-        return Page(shown, number, self)
-
-
 @admin.register(Request)
-class RequestAdmin(ReadOnly, Admin):
+class RequestAdmin(ReadOnly, BoundedList, Admin):
     """A list of requests with owner, function, progress and error."""
 
     list_display = (
@@ -112,9 +97,9 @@ class RequestAdmin(ReadOnly, Admin):
     # would look at each row.
     list_filter = ("status", KindFilter, "created_at")
     list_select_related = ("owner",)
-    search_fields = ("id", "function_id", f"owner__{USERNAME_FIELD}", "error_message")
-    paginator = PaginatorFromBothEnds
-    show_full_result_count = False
+    search_fields = ("id", "function_id", f"owner__{USERNAME_FIELD}")
+    search_help_text = "The id of a request, the id of a function, or the name of a user"
+    sortable_by = ("id", "function_id", "task_id", "created_at")  # an index has their order
     inlines = (ShardInline,)
     actions = ("cancel_requests", "resume_requests", "retry_requests", "undo_requests")
     list_per_page = 50
@@ -125,6 +110,17 @@ class RequestAdmin(ReadOnly, Admin):
         rate = running.order_by().values("request").annotate(sum=Sum("rate")).values("sum")
         found: QuerySet[Request] = super().get_queryset(request)
         return found.annotate(shards_rate=Subquery(rate))
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Request], search_term: str
+    ) -> tuple[QuerySet[Request], bool]:
+        """Return the requests with this id, function or owner, each found by an index."""
+        term = search_term.strip().replace("\x00", "")
+        if not term:
+            return queryset, False
+        owners = get_user_model().objects.filter(**{USERNAME_FIELD: term})
+        ids = list(owners.values_list("pk", flat=True))
+        return queryset.filter(Q(pk=term) | Q(function_id=term) | Q(owner_id__in=ids)), False
 
     def has_operate_permission(self, http_request: HttpRequest) -> bool:
         """Return whether the user may cancel and retry: the right to view is not enough."""
@@ -197,7 +193,7 @@ class RequestAdmin(ReadOnly, Admin):
 
 
 @admin.register(Outcome)
-class OutcomeAdmin(ReadOnly, Admin):
+class OutcomeAdmin(ReadOnly, BoundedList, Admin):
     """The outcomes of frames."""
 
     list_display = (
@@ -211,7 +207,14 @@ class OutcomeAdmin(ReadOnly, Admin):
         "version",
     )
     list_filter = ("status",)  # a filter by code would read the codes of all rows
-    paginator = PaginatorFromBothEnds
     list_select_related = ("request", "version")
-    search_fields = ("request__id", "message")
-    show_full_result_count = False  # counting all outcomes would be slow
+    search_fields = ("request__id",)
+    search_help_text = "The id of a request"
+    sortable_by = ()
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Outcome], search_term: str
+    ) -> tuple[QuerySet[Outcome], bool]:
+        """Return the outcomes of the request with this id, which an index finds."""
+        term = search_term.strip().replace("\x00", "")
+        return (queryset.filter(request_id=term) if term else queryset), False

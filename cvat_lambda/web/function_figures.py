@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
-from django.db.models import Q
+from django.db.models import Count, Q
 from django.utils import timezone
 
 from cvat_lambda.interactive.caches import get_caches
@@ -18,7 +19,9 @@ from cvat_lambda.observability.invocation_times import (
 )
 from cvat_lambda.requests.store.models import LIVE, FrameStatus, Outcome, Request
 
-OUTCOMES_READ: Final = 2000  # the newest, for the percentiles
+REQUESTS_READ: Final = 200  # the newest
+REQUESTS_TIMED: Final = 5  # the newest, for the percentiles
+OUTCOMES_READ: Final = 2000  # the last ones, for the percentiles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,17 +52,37 @@ def figures_of(function_id: str) -> Figures:
     recent = Request.objects.filter(
         Q(status__in=LIVE) | Q(ended_at__gte=since), function_id=function_id
     )
-    outcomes = Outcome.objects.filter(
-        request_id__in=list(recent.order_by("-created_at").values_list("pk", flat=True)[:200]),
-        written_at__gte=since,
-    ).exclude(status=FrameStatus.SKIPPED)
-    newest = outcomes.order_by("-pk").values_list("duration_ms", flat=True)[:OUTCOMES_READ]
-    durations = [duration_ms for duration_ms in newest if duration_ms is not None]
+    ids = list(recent.order_by("-created_at").values_list("pk", flat=True)[:REQUESTS_READ])
+    outcomes = Outcome.objects.filter(request_id__in=ids, written_at__gte=since)
+    counts = dict(outcomes.order_by().values_list("status").annotate(Count("pk")))
+    failed = counts.get(FrameStatus.FAILED, 0)
+    durations = _durations(ids[:REQUESTS_TIMED], since)
     return Figures(
-        frames=outcomes.count(),
-        failed=outcomes.filter(status=FrameStatus.FAILED).count(),
+        frames=counts.get(FrameStatus.DONE, 0) + failed,
+        failed=failed,
         calls=get_caches().call_counts.last_hour(function_id),
         p50_ms=percentile(durations, 0.5),
         p95_ms=percentile(durations, 0.95),
         invocations=invocation_times(function_id),
     )
+
+
+def _durations(request_ids: Sequence[str], since: datetime) -> list[int]:
+    """Return durations of the last frames of requests.
+
+    The database reads each request's outcomes from the end of an index. It would read all outcomes
+    of other functions to find the newest ones of several requests at once.
+    """
+    durations: list[int] = []
+    for request_id in request_ids:
+        last = Outcome.objects.filter(request_id=request_id, written_at__gte=since)
+        last = last.order_by("-request_id", "-task_id", "-frame", "-id")
+        values = last.values_list("status", "duration_ms")[: OUTCOMES_READ - len(durations)]
+        durations += [
+            duration_ms
+            for status, duration_ms in values
+            if status != FrameStatus.SKIPPED and duration_ms is not None
+        ]
+        if len(durations) >= OUTCOMES_READ:
+            break
+    return durations

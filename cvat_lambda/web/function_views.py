@@ -12,6 +12,7 @@ from django.shortcuts import redirect
 
 from cvat_lambda.agents.access import find_function, visible_rows
 from cvat_lambda.annotations.labels import labels_v2
+from cvat_lambda.bounded_paginator import BoundedPaginator
 from cvat_lambda.errors import (
     InvalidRequest,
     LambdaError,
@@ -24,7 +25,6 @@ from cvat_lambda.gateway.nuclio import platform
 from cvat_lambda.gateway.probe import probe
 from cvat_lambda.interactive.trial import detect_on_picture
 from cvat_lambda.requests.control.access import visible_requests
-from cvat_lambda.web.bounded_paginator import BoundedPaginator
 from cvat_lambda.web.function_figures import figures_of
 from cvat_lambda.web.overlay import COLORS
 from cvat_lambda.web.pages import access_of, page, show

@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils.http import urlencode
 
 from cvat_lambda.agents.access import visible_rows
+from cvat_lambda.bounded_paginator import BoundedPaginator
 from cvat_lambda.errors import InvalidRequest, LambdaError
 from cvat_lambda.requests.control.access import find_request, may_edit, visible_requests
 from cvat_lambda.requests.control.cancel import cancel_request
@@ -22,7 +23,6 @@ from cvat_lambda.requests.store.progress import progress_of, summary_of
 from cvat_lambda.requests.store.queries import outcomes_of
 from cvat_lambda.web import outcome_files
 from cvat_lambda.web.badges import badge_of
-from cvat_lambda.web.bounded_paginator import BoundedPaginator
 from cvat_lambda.web.pages import access_of, page, request_of, require, show
 from cvat_lambda.web.request_filters import PERIODS, STATES, filtered
 from cvat_lambda.web.request_rows import actions_of, causes_of, rows_of

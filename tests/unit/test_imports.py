@@ -36,17 +36,20 @@ RULES: dict[str, set[str]] = {
     "redis_client": {"conf"},
     "prepared": set(),
     "allowed_hosts": set(),
+    "bounded_paginator": set(),
     "rest": BASE | {"annotations"},
     "observability": BASE,
     "functions": BASE | {"annotations", "prepared"},
-    "agents": BASE | {"annotations", "functions", "engine", "redis_client", "prepared"},
+    "agents": BASE
+    | {"annotations", "functions", "engine", "redis_client", "prepared", "bounded_paginator"},
     "gateway": BASE
-    | {"annotations", "functions", "agents", "observability", "redis_client", "allowed_hosts"},
+    | {"annotations", "functions", "agents", "observability", "redis_client", "allowed_hosts"}
+    | {"bounded_paginator"},
     "engine": BASE | {"annotations"},
     "engine/conformance": BASE | {"annotations", "engine"},
     "engine/cvat": BASE | {"annotations", "engine"},
     "engine/standalone": BASE
-    | {"annotations", "images", "engine", "rest", "allowed_hosts", "prepared"},
+    | {"annotations", "images", "engine", "rest", "allowed_hosts", "prepared", "bounded_paginator"},
     "interactive": BASE
     | {"annotations", "images", "functions", "agents", "gateway", "engine", "redis_client"}
     | {"observability"},
@@ -58,7 +61,7 @@ RULES: dict[str, set[str]] = {
     | {"annotations", "images", "functions", "agents", "gateway", "engine", "requests/store"}
     | {"requests/run", "allowed_hosts"},
     "requests": BASE
-    | {"annotations", "functions", "gateway", "engine"}
+    | {"annotations", "functions", "gateway", "engine", "bounded_paginator"}
     | {"requests/store", "requests/run", "requests/control"},
     "api": BASE
     | {"annotations", "images", "functions", "agents", "engine", "rest", "requests", "interactive"}
@@ -74,7 +77,8 @@ RULES: dict[str, set[str]] = {
         "interactive",
         "requests",
     }
-    | {"engine/standalone", "observability", "requests/store", "requests/control"},
+    | {"engine/standalone", "observability", "requests/store", "requests/control"}
+    | {"bounded_paginator"},
     # The rooms of runtime/ use nothing else of the package. The first one is the lowest.
     **{room: {"runtime/errors"} for room in RUNTIME_BASE},
     "runtime/paths": {"runtime/cancellation"},

@@ -22,9 +22,9 @@ class People:
         assert alice.viewable_task_ids([bench.task_id, UNKNOWN]) == {bench.task_id}
         assert alice.viewable_job_ids([job.id, UNKNOWN]) == {job.id}
         assert bench.task_id in listed_ids(alice.visible_task_ids())
-        assert job.id in listed_ids(alice.visible_job_ids())
+        assert job.id not in listed_ids(alice.visible_job_ids_without_task())
         assert bench.task_id not in listed_ids(charlie.visible_task_ids())
-        assert job.id not in listed_ids(charlie.visible_job_ids())
+        assert job.id not in listed_ids(charlie.visible_job_ids_without_task())
         assert charlie.viewable_task_ids([bench.task_id]) == set()
         assert charlie.viewable_job_ids([job.id]) == set()
         assert charlie.editable_task_ids([bench.task_id]) == set()
@@ -52,7 +52,8 @@ class People:
         assert bob.editable_task_ids([bench.task_id]) == set()
         assert bob.viewable_job_ids([mine.id, other.id]) == {mine.id}
         assert bob.editable_job_ids([mine.id, other.id]) == {mine.id}
-        assert {mine.id, other.id} & listed_ids(bob.visible_job_ids()) == {mine.id}
+        assert bench.task_id in listed_ids(bob.visible_task_ids())
+        assert not {mine.id, other.id} & listed_ids(bob.visible_job_ids_without_task())
 
     def test_call_facts_are_those_of_the_task_and_the_job_for_who_may_view_them(
         self, scenarios: Scenarios

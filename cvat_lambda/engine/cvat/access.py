@@ -92,10 +92,11 @@ class CvatAccess:
         permission = TaskPermission.create_scope_list(self._request)
         return policy.allowed_rows(permission, models.Task.objects.all()).values("pk")
 
-    def visible_job_ids(self) -> Any:
-        """Return a subquery for ``job_id__in``: the jobs that CVAT lists for the user."""
+    def visible_job_ids_without_task(self) -> Any:
+        """Return a subquery for ``job_id__in``: the jobs that CVAT lists, but not their tasks."""
         permission = JobPermission.create_scope_list(self._request)
-        return policy.allowed_rows(permission, models.Job.objects.all()).values("pk")
+        jobs = policy.allowed_rows(permission, models.Job.objects.all())
+        return jobs.exclude(segment__task_id__in=self.visible_task_ids()).values("pk")
 
     def viewable_task_ids(self, task_ids: Collection[int]) -> set[int]:
         """Return the ids that the user may view, in any organization."""

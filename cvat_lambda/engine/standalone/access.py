@@ -161,9 +161,9 @@ class StandaloneAccess:
         """Return a subquery for ``task_id__in``."""
         return visible_tasks(self._user).values("pk")
 
-    def visible_job_ids(self) -> Any:
-        """Return a subquery for ``job_id__in``."""
-        return visible_jobs(self._user).values("pk")
+    def visible_job_ids_without_task(self) -> Any:
+        """Return no ids: a user who may view a job may view its task."""
+        return frozenset()
 
     def viewable_task_ids(self, task_ids: Collection[int]) -> set[int]:
         """Return those that the user may view."""

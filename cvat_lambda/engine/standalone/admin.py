@@ -10,6 +10,7 @@ from django.db.models import Count, QuerySet
 from django.forms import BaseInlineFormSet
 from django.http import HttpRequest
 
+from cvat_lambda.bounded_paginator import BoundedList
 from cvat_lambda.engine.standalone import models
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class ProjectAdmin(Admin):
 
 
 @admin.register(models.Task)
-class TaskAdmin(Admin):
+class TaskAdmin(BoundedList, Admin):
     list_display = ("id", "name", "project", "owner", "assignee", "frames", "kind", "updated_at")
     list_display_links = ("id", "name")
     list_filter = ("data__kind",)
@@ -100,7 +101,7 @@ class TaskAdmin(Admin):
 
 
 @admin.register(models.Job)
-class JobAdmin(Admin):
+class JobAdmin(BoundedList, Admin):
     list_display = ("id", "task", "type", "first", "last", "assignee", "stage", "state")
     list_filter = ("type", "stage", "state")
     list_select_related = ("segment__task", "assignee")
@@ -121,7 +122,7 @@ class JobAdmin(Admin):
 
 
 @admin.register(models.Label)
-class LabelAdmin(Admin):
+class LabelAdmin(BoundedList, Admin):
     list_display = ("id", "name", "type", "color", "task", "project", "parent")
     list_filter = ("type",)
     list_select_related = ("task", "project", "parent")
@@ -131,7 +132,7 @@ class LabelAdmin(Admin):
 
 
 @admin.register(models.DataRequest)
-class DataRequestAdmin(Admin):
+class DataRequestAdmin(BoundedList, Admin):
     list_display = ("created_at", "task", "user", "status", "message", "started_at", "ended_at")
     list_filter = ("status",)
     list_select_related = ("task", "user")

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from typing import Any, Final
 
+from django.db import connection
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from cvat_lambda.engine import get_engine
+from cvat_lambda.engine.ids_subquery import ids_subquery
 from cvat_lambda.engine.port import Access, Action
 from cvat_lambda.errors import PermissionDenied, RequestNotFound
 from cvat_lambda.requests.store.models import Request, Shard
+
+LISTED_IDS: Final = 500  # ids of tasks or jobs that a query names
 
 
 def visible_requests(access: Access) -> QuerySet[Request]:
@@ -19,16 +24,72 @@ def visible_requests(access: Access) -> QuerySet[Request]:
     the right to view the job. The owner loses the right together with the tasks. Deleted tasks do
     not count. If all tasks are deleted, the owner and administrators may view the request.
     """
-    existing = Shard.objects.filter(request=OuterRef("pk"), task_id__in=get_engine().task_ids())
-    hidden = existing.exclude(task_id__in=access.visible_task_ids())
-    hidden = hidden.exclude(job_id__in=access.visible_job_ids())
-    without_task = Q(~Exists(existing))
-    if not access.sees_everything:
-        without_task &= Q(owner_id=access.user_id)
-    found: QuerySet[Request] = Request.objects.filter(
-        Q(Exists(existing) & ~Exists(hidden)) | without_task
-    )
+    visible = access.visible_task_ids()
+    if access.sees_everything and _selects_all(visible):
+        return Request.objects.all()
+    tasks = _short_list(visible)
+    jobs = _short_list(access.visible_job_ids_without_task())
+    # An index finds the rows of each condition of this disjunction, so that the database need not
+    # look at the requests of other users. The conditions with subqueries come last.
+    may_view = Q()
+    if not _is_empty(tasks):
+        may_view |= Q(task_id__in=tasks)
+    if not _is_empty(jobs):
+        may_view |= Q(job_id__in=jobs) | Q(pk__in=_on_several_jobs(jobs))
+    may_view |= _on_deleted_tasks(access)
+    if not (_is_empty(tasks) and _is_empty(jobs)):
+        may_view |= Q(task_id=None) & _all_targets_in(tasks, jobs)
+    found: QuerySet[Request] = Request.objects.filter(may_view)
     return found
+
+
+def _selects_all(ids: Any) -> bool:
+    """Return whether a subquery selects all tasks of the engine."""
+    return isinstance(ids, QuerySet) and not ids.query.has_filters() and not ids.query.is_sliced
+
+
+def _short_list(ids: Any) -> Any:
+    """Return up to `LISTED_IDS` ids as a list, so that the planner knows them, else the subquery.
+
+    Users who may view more have so many requests that the newest ones are found soon.
+    """
+    if not isinstance(ids, QuerySet):
+        return sorted(ids)
+    first = list(ids.values_list("pk", flat=True)[: LISTED_IDS + 1])
+    if len(first) > LISTED_IDS:
+        return ids
+    if connection.vendor == "postgresql" or not first:
+        return first
+    return ids_subquery(first)
+
+
+def _is_empty(ids: Any) -> bool:
+    return isinstance(ids, list) and not ids
+
+
+def _all_targets_in(tasks: Any, jobs: Any) -> Q:
+    """Return the condition that the existing targets of a request are among these, and not none."""
+    of_request = Shard.objects.filter(request=OuterRef("pk"))
+    allowed = Q(task_id__in=tasks) | Q(job_id__in=jobs)
+    hidden = of_request.filter(task_id__in=get_engine().task_ids()).exclude(task_id__in=tasks)
+    hidden = hidden.exclude(job_id__in=jobs)
+    return Q(Exists(of_request.filter(allowed)) & ~Exists(hidden))
+
+
+def _on_several_jobs(jobs: Any) -> list[str]:
+    """Return the ids of requests that run on jobs of one task, all of them among these."""
+    shards = Shard.objects.filter(job_id__in=jobs, request__job_id=None).order_by()
+    some = list(shards.values_list("request_id", flat=True).distinct())
+    allowed = Request.objects.filter(_all_targets_in([], jobs), pk__in=some)
+    return list(allowed.values_list("pk", flat=True))
+
+
+def _on_deleted_tasks(access: Access) -> Q:
+    """Return the condition of the requests whose tasks are all deleted."""
+    existing = Shard.objects.filter(request=OuterRef("pk"), task_id__in=get_engine().task_ids())
+    deleted = Q(task_id__isnull=False) & ~Q(task_id__in=get_engine().task_ids())
+    deleted |= Q(task_id=None) & ~Q(Exists(existing))
+    return deleted if access.sees_everything else Q(owner_id=access.user_id) & deleted
 
 
 def find_request(access: Access, request_id: str, action: Action = "view") -> Request:

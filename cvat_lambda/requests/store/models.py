@@ -155,6 +155,11 @@ class Request(models.Model):
             models.Index(fields=["status", "created_at"], name="lambda_req_status_idx"),
             models.Index(fields=["task_id", "created_at"], name="lambda_req_task_idx"),
             models.Index(fields=["function_id", "created_at"], name="lambda_req_function_idx"),
+            models.Index(
+                fields=["job_id"],
+                name="lambda_req_job_idx",
+                condition=models.Q(job_id__isnull=False),
+            ),
             models.Index(fields=["webhook_next_at"], name="lambda_req_webhook_idx"),
         ]
 
@@ -209,6 +214,11 @@ class Shard(models.Model):
         ]
         indexes: ClassVar = [
             models.Index(fields=["task_id", "status"], name="lambda_shard_task_idx"),
+            models.Index(
+                fields=["job_id"],
+                name="lambda_shard_job_idx",
+                condition=models.Q(job_id__isnull=False),
+            ),
             models.Index(fields=["status", "heartbeat_at"], name="lambda_shard_stalled_idx"),
         ]
 
@@ -220,8 +230,13 @@ class Outcome(models.Model):
     """The outcome of one frame of a request."""
 
     id = models.BigAutoField(primary_key=True)
-    request = models.ForeignKey(Request, on_delete=models.CASCADE, related_name="outcomes")
-    shard = models.ForeignKey(Shard, on_delete=models.CASCADE, related_name="outcomes")
+    # The indexes below begin with the request and the shard.
+    request = models.ForeignKey(
+        Request, on_delete=models.CASCADE, related_name="outcomes", db_index=False
+    )
+    shard = models.ForeignKey(
+        Shard, on_delete=models.CASCADE, related_name="outcomes", db_index=False
+    )
     task_id = models.BigIntegerField()
     frame = models.IntegerField()
     status = models.CharField(max_length=8, choices=FrameStatus.choices)
@@ -253,7 +268,14 @@ class Outcome(models.Model):
             models.UniqueConstraint(fields=["shard", "frame"], name="lambda_outcome_frame_uniq"),
         ]
         indexes: ClassVar = [
-            models.Index(fields=["request", "status"], name="lambda_outcome_status_idx"),
+            # In the order of the lists, so that no page sorts the frames of the request.
+            models.Index(
+                fields=["request", "task_id", "frame", "id"], name="lambda_outcome_list_idx"
+            ),
+            models.Index(
+                fields=["request", "status", "task_id", "frame", "id"],
+                name="lambda_outcome_status_idx",
+            ),
         ]
 
     def __str__(self) -> str:

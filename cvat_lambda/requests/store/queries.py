@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from operator import attrgetter
+from typing import Any
 
-from django.db.models import F, Q, QuerySet, Window
-from django.db.models.functions import RowNumber
+from django.db.models import JSONField, OuterRef, Q, QuerySet, Subquery
 
+from cvat_lambda.requests.store.bulk_rows import id_chunks
 from cvat_lambda.requests.store.models import (
     LIVE,
     FrameStatus,
@@ -29,15 +31,15 @@ def most_relevant(requests: QuerySet[Request], user_id: int, limit: int) -> list
     before those of others, then newer before older.
     """
     newest = requests.order_by("-created_at")
-    found = list(newest[: limit + 1])
-    if len(found) > limit:
-        # Each of these queries reads an index in order; one ORDER BY over the ranks would sort all.
-        live, own = Q(status__in=LIVE), Q(owner_id=user_id)
-        found = []
-        for wanted in (live & own, live & ~own, own & ~live, ~own & ~live):
-            found += newest.filter(wanted)[: limit - len(found)]
-            if len(found) == limit:
-                break
+    if not requests.order_by().values_list("pk")[limit : limit + 1]:  # as cheap as can be
+        return list(newest)
+    # Each of these queries reads an index in order; one ORDER BY over the ranks would sort all.
+    live, own = Q(status__in=LIVE), Q(owner_id=user_id)
+    found: list[Request] = []
+    for wanted in (live & own, live & ~own, own & ~live, ~own & ~live):
+        found += newest.filter(wanted)[: limit - len(found)]
+        if len(found) == limit:
+            break
     return sorted(found, key=lambda request: request.created_at, reverse=True)
 
 
@@ -49,16 +51,36 @@ def outcomes_of(request: Request, status: str | None = None) -> QuerySet[Outcome
     return found.select_related("version").order_by("task_id", "frame", "id")
 
 
+class FirstIds(Subquery):
+    """The ids that a sliced query selects, as a JSON array or an array of the database."""
+
+    output_field = JSONField()
+
+    def as_postgresql(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        return self.as_sql(compiler, connection, "to_jsonb(ARRAY(%(subquery)s))", **extra)
+
+    def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        template = "(SELECT json_group_array(one.id) FROM (%(subquery)s) one)"
+        return self.as_sql(compiler, connection, template, **extra)
+
+
 def first_failures(request_ids: Collection[str], limit: int) -> Mapping[str, list[Outcome]]:
-    """Return the first failed frames of each request, at most ``limit`` each."""
+    """Return the first failed frames of each request, at most ``limit`` each.
+
+    No more rows are read than are returned, however many frames failed.
+    """
     found: dict[str, list[Outcome]] = {}
     if not request_ids:
         return found
-    place = Window(RowNumber(), partition_by=F("request_id"), order_by=[F("task_id"), F("frame")])
-    failed = Outcome.objects.filter(request_id__in=request_ids, status=FrameStatus.FAILED)
-    for outcome in failed.annotate(place=place).filter(place__lte=limit):
-        found.setdefault(outcome.request_id, []).append(outcome)
-    return found
+    order = ("task_id", "frame", "id")
+    failed = Outcome.objects.filter(request=OuterRef("pk"), status=FrameStatus.FAILED)
+    first = FirstIds(failed.order_by(*order).values("id")[:limit])
+    requests = Request.objects.filter(pk__in=request_ids).order_by()
+    ids = [pk for (few,) in requests.annotate(few=first).values_list("few") for pk in few]
+    for some in id_chunks(ids):
+        for outcome in Outcome.objects.filter(pk__in=some):
+            found.setdefault(outcome.request_id, []).append(outcome)
+    return {request_id: sorted(few, key=attrgetter(*order)) for request_id, few in found.items()}
 
 
 def provenance_of(

@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from cvat_lambda.functions.models import Function
-from cvat_lambda.requests.store.models import Request, Shard, Status
+from cvat_lambda.requests.store.models import Outcome, Request, Shard, Status
 from tests.api.web.admin_rows import TABLES
 from tests.ports import closed_port
 
@@ -157,3 +157,31 @@ def test_every_table_of_the_admin_has_a_test_of_its_queries() -> None:
         if model._meta.app_label in ours and admin.site.is_registered(model)
     }
     assert registered == set(TABLES)
+
+
+@pytest.mark.parametrize(
+    ("table", "term", "is_found"),
+    [
+        ("request", "finder", True),  # the function
+        ("request", "alice", True),  # the owner
+        ("request", "find", False),
+        ("outcome", "nothing", False),
+    ],
+)
+def test_search_compares_whole_names_which_have_an_index(
+    administrator: Client, queued: Request, alice: User, table: str, term: str, is_found: bool
+) -> None:
+    Request.objects.update(owner=alice)
+    page = administrator.get(f"/admin/cvat_lambda/{table}/", {"q": term})
+    assert page.context["cl"].result_count == int(is_found)
+    assert "up to 10,000 rows" in page.content.decode()
+
+
+def test_search_by_id_finds_the_request_and_its_outcomes(
+    administrator: Client, queued: Request
+) -> None:
+    shard = queued.shards.get()
+    Outcome.objects.create(request=queued, shard=shard, task_id=7, frame=0, status="done")
+    for table in ("request", "outcome"):
+        page = administrator.get(f"/admin/cvat_lambda/{table}/", {"q": queued.pk})
+        assert page.context["cl"].result_count == 1

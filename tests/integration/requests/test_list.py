@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
+from django.db.models import QuerySet
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from cvat_lambda.requests.store.models import Request, Status
-from cvat_lambda.requests.store.queries import most_relevant
+from cvat_lambda.bounded_paginator import AdminPaginator, BoundedPaginator
+from cvat_lambda.engine.standalone.access import StandaloneAccess
+from cvat_lambda.requests.control.access import visible_requests
+from cvat_lambda.requests.store.models import Outcome, Request, Shard, Status
+from cvat_lambda.requests.store.queries import first_failures, most_relevant, outcomes_of
 
 
 def add(name: str, owner: User | None, status: Status, age_s: int) -> None:
@@ -47,3 +54,75 @@ def test_list_has_live_requests_then_own_ones_then_new_ones(
 ) -> None:
     found = most_relevant(Request.objects.all(), stored.pk, limit)
     assert [request.id for request in found] == names
+
+
+def add_outcomes(name: str, failed: int) -> Request:
+    """Store a request with failed outcomes, the last frame first."""
+    request = Request.objects.create(id=name, function_id="f", task_id=1, failed=failed)
+    shard = Shard.objects.create(
+        request=request, index=0, task_id=1, frames=[[0, 9]], first_frame=0, last_frame=9
+    )
+    Outcome.objects.bulk_create(
+        Outcome(request=request, shard=shard, task_id=1, frame=frame, status="failed")
+        for frame in reversed(range(failed))
+    )
+    return request
+
+
+def test_first_failures_are_those_of_the_first_frames_of_each_request(db: None) -> None:
+    for name, failed in (("many", 8), ("few", 2), ("none", 0)):
+        add_outcomes(name, failed)
+    found = first_failures(["many", "few", "none"], 3)
+    frames = {name: [outcome.frame for outcome in few] for name, few in found.items()}
+    assert frames == {"many": [0, 1, 2], "few": [0, 1]}
+
+
+def plan_of(rows: QuerySet[Any]) -> str:
+    """Return how the database reads the rows, without the cost estimates of PostgreSQL."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SET LOCAL enable_seqscan = off")  # a small table is read as a whole
+            cursor.execute("SET LOCAL enable_bitmapscan = off")
+    return str(rows.explain())
+
+
+@pytest.mark.parametrize("status", [None, "failed"])
+def test_page_of_outcomes_is_read_in_the_order_of_an_index(db: None, status: str | None) -> None:
+    plan = plan_of(outcomes_of(add_outcomes("many", 8), status)[:3])
+    assert ("lambda_outcome_status_idx" if status else "lambda_outcome_list_idx") in plan
+    assert "Sort" not in plan  # PostgreSQL
+    assert "USE TEMP B-TREE" not in plan  # SQLite
+
+
+def test_list_of_a_user_without_tasks_reads_no_requests_of_others(
+    stored: User, charlie: User
+) -> None:
+    """The only condition is that the user owns the request."""
+    plan = plan_of(visible_requests(StandaloneAccess(charlie)).order_by())
+    assert "owner" in plan  # the index by owner
+    assert "SCAN cvat_lambda_request" not in plan
+    assert "Seq Scan on cvat_lambda_request" not in plan
+
+
+def test_list_of_an_administrator_has_no_condition(stored: User) -> None:
+    root = User.objects.create_superuser("root")
+    found = visible_requests(StandaloneAccess(root))
+    assert not found.query.has_filters()
+    assert found.count() == 5
+
+
+@pytest.mark.parametrize("paginator", [BoundedPaginator, AdminPaginator])
+def test_paginator_counts_no_further_than_it_shows(
+    stored: User, monkeypatch: pytest.MonkeyPatch, paginator: type[BoundedPaginator]
+) -> None:
+    monkeypatch.setattr(paginator, "most_rows", 3)
+    newest = Request.objects.order_by("-created_at")
+    with CaptureQueriesContext(connection) as queries:
+        pages = paginator(newest, 2)
+        assert (pages.count, pages.num_pages, pages.has_more) == (3, 2, True)
+    assert "LIMIT 4" in queries[0]["sql"]
+    assert [request.id for request in pages.page(2)] == ["own-ended"]
+    monkeypatch.setattr(paginator, "most_rows", 5)
+    pages = paginator(newest, 2)
+    assert (pages.count, pages.has_more) == (5, False)
+    assert [request.id for request in pages.page(3)] == ["own-live"]
