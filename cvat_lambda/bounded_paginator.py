@@ -56,7 +56,7 @@ class AdminPaginator(BoundedPaginator):
 class BoundedList:
     """A list of the admin that counts and shows `ADMIN_ROWS` rows at most."""
 
-    paginator = AdminPaginator
+    paginator: Any = AdminPaginator
     show_full_result_count = False
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:

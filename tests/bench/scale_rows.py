@@ -201,7 +201,7 @@ def fill_shapes(task: Any) -> None:
         label=label,
         frame=0,
         type="rectangle",
-        points=(10.0, 20.0, 110.0, 220.0),
+        points=(10.0, 20.0, 110.0, 220.0),  # type: ignore[misc]  # the stubs say text
         source="auto",
     )
     multiply(shape, SHAPES * FRAMES - 1, frame=f"(n.i + 1) / {SHAPES}")
