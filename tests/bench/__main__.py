@@ -19,6 +19,7 @@ SUITES = (
     "tracking",
     "tracks",
     "scale",
+    "memory",
     "hosts",
     "agents",
 )

@@ -162,7 +162,7 @@ def slow_calls(calls: int, task_id: int, sessions: list[str], port: int) -> Iter
 CSRF = "a" * 32
 
 
-def make_users() -> tuple[int, list[str]]:
+def make_users(prefix: str = "user") -> tuple[int, list[str]]:
     """Create a task, and administrators with sessions. Return the task's id and session keys."""
     from django.contrib.auth.models import User
     from django.test import Client
@@ -172,7 +172,7 @@ def make_users() -> tuple[int, list[str]]:
 
     sessions = []
     for number in range(USERS + 1):
-        user = User.objects.create_superuser(f"user{number}")
+        user = User.objects.create_superuser(f"{prefix}{number}")
         client = Client()
         client.force_login(user)
         sessions.append(client.cookies["sessionid"].value)
@@ -186,16 +186,17 @@ def add_function(port: int) -> None:
     from cvat_lambda.functions.models import Function
 
     spec = '[{"name": "thing", "type": "rectangle"}]'
-    Function.objects.create(
-        id="bench",
-        platform="endpoint",
-        endpoint_url=f"http://127.0.0.1:{port}",
-        metadata={
-            "metadata": {"name": "bench", "annotations": {"type": "detector", "spec": spec}},
-            "spec": {"triggers": {"http": {"kind": "http", "numWorkers": 4}}},
-        },
-        state="ready",
-    )
+    metadata = {
+        "metadata": {"name": "bench", "annotations": {"type": "detector", "spec": spec}},
+        "spec": {"triggers": {"http": {"kind": "http", "numWorkers": 4}}},
+    }
+    values = {
+        "platform": "endpoint",
+        "endpoint_url": f"http://127.0.0.1:{port}",
+        "metadata": metadata,
+        "state": "ready",
+    }
+    Function.objects.update_or_create(id="bench", defaults=values)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from tests.bench import stand
 from tests.bench.scale_rows import FRAMES, SHORT, Filled, Size, fill
+from tests.bench.scale_sizes import measure_sizes
 
 GOAL_MS: Final = 100.0
 REPEATS: Final = 3
@@ -36,6 +37,8 @@ def run(*, short: bool = False) -> Iterator[dict[str, Any]]:
         filled = fill(size)
         yield row("time to fill the database", time.monotonic() - began, "s", None)
         yield from measure(filled)
+        for label, size_bytes in measure_sizes():
+            yield row(label, size_bytes, "B", None)
 
 
 def row(name: str, value: float, unit: str, goal: float | None) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from tests.bench import (
     connections,
     functions,
     load,
+    memory,
     runtime,
     scale,
     tracking,
@@ -31,6 +32,7 @@ def run() -> Iterator[dict[str, Any]]:
         yield from calls.measure(place, short=True)
         yield from connections.measure(place.home, short=True)
         yield from load.measure(short=True)
+        yield from memory.measure(place.home, short=True)
         yield from agents.measure(place, short=True)
         yield from scale.measure(scale.fill(scale.SHORT))
         yield from associated_tracks.measure(place, short=True)
