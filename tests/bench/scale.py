@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from cvat_lambda.bounded_paginator import ADMIN_ROWS
 from tests.bench import stand
 from tests.bench.scale_rows import FRAMES, SHORT, Filled, Size, fill
 from tests.bench.scale_sizes import measure_sizes
@@ -189,19 +190,19 @@ def admin_pages(filled: Filled) -> Iterator[tuple[str, str, str]]:
         ("request", size.requests, 50),
         ("outcome", size.with_outcomes * FRAMES, 100),
     ):
-        for name, number in pages(rows, per_page):
+        for name, number in pages(min(rows, ADMIN_ROWS), per_page):
             yield f"admin: {model}s, {name}", who, f"{admin}/{model}/?p={number}"
     yield "admin: functions by search", who, f"{admin}/function/?q=function-099"
     yield "admin: requests, failed", who, f"{admin}/request/?status__exact=failed"
     yield "admin: requests of a kind", who, f"{admin}/request/?function_kind=detector"
     yield "admin: requests by search", who, f"{admin}/request/?q=function-00050"
-    yield "admin: requests by end", who, f"{admin}/request/?o=10"
+    yield "admin: requests by creation", who, f"{admin}/request/?o=9"
     yield "admin: one request", who, f"{admin}/request/{filled.request}/change/"
     yield "admin: outcomes, failed", who, f"{admin}/outcome/?status__exact=failed"
     yield "admin: outcomes by search", who, f"{admin}/outcome/?q={filled.request}"
     for model in ("task", "job", "label"):
         yield f"admin: {model}s", who, f"/admin/engine/{model}/"
-    last = size.tasks * 20 // 100
+    last = min(size.tasks * 20, ADMIN_ROWS) // 100
     yield "admin: labels, last page", who, f"/admin/engine/label/?p={last}"
     yield "admin: one task", who, f"/admin/engine/task/{filled.task}/change/"
     yield "admin: users", who, "/admin/auth/user/"
