@@ -27,6 +27,10 @@ _LENGTH: Final = struct.Struct("!I")
 _REFERENCE: Final = "$bytes"
 
 
+class DamagedBody(ValueError):
+    """A binary body that cannot be read. Its message is a sentence."""
+
+
 def encode_payload(
     fields: Mapping[str, JSON], images: Images | None = None, *, binary: bool = False
 ) -> bytes:
@@ -67,22 +71,25 @@ def content_type(body: bytes) -> str:
     return _JSON_TYPE if body.startswith(b"{") else BINARY_TYPE
 
 
-def decode_binary(body: bytes, **options: Any) -> Any:
+def decode_binary(body: bytes, *, allow_bytes: bool = True, **options: Any) -> Any:
     """Return the JSON value of a binary body, with bytes in place of references.
 
-    ``options`` are those of ``json.loads``. Raise ValueError if the body is damaged.
+    ``options`` are those of ``json.loads``. Raise DamagedBody, also for a reference if bytes are
+    not allowed, and ValueError if the text is not JSON.
     """
     start = _LENGTH.size + int.from_bytes(body[: _LENGTH.size], "big")
     if len(body) < start:
-        raise ValueError("a binary body is shorter than its JSON text")
+        raise DamagedBody("a binary body is shorter than its JSON text")
 
     def resolve(value: dict[str, Any]) -> Any:
         if value.keys() != {_REFERENCE}:
             return value
+        if not allow_bytes:
+            raise DamagedBody("only an interactor may answer bytes")
         match value[_REFERENCE]:
             case [int(offset), int(size)] if 0 <= offset <= offset + size <= len(body) - start:
                 return body[start + offset : start + offset + size]
-        raise ValueError(f"{_REFERENCE} is not [offset, size] of bytes in the body")
+        raise DamagedBody(f"{_REFERENCE} is not [offset, size] of bytes in the body")
 
     return json.loads(body[_LENGTH.size : start], object_hook=resolve, **options)
 

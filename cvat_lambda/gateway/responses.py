@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any, Final, NoReturn
 
 from cvat_lambda.annotations import mask_text
@@ -40,7 +41,7 @@ from cvat_lambda.gateway.http import (
     ConnectionLost,
     TransportError,
 )
-from cvat_lambda.gateway.payload import BINARY_TYPE, decode_binary
+from cvat_lambda.gateway.payload import BINARY_TYPE, DamagedBody, decode_binary
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +143,7 @@ def read_answer(spec: FunctionSpec, answer: Answer, *, sent_bytes: int, platform
 
 def _parser(spec: FunctionSpec, answer: Answer) -> Callable[..., Any]:
     if spec.binary and answer.headers.get("content-type", "").startswith(BINARY_TYPE):
-        return decode_binary
+        return partial(decode_binary, allow_bytes=spec.kind is Kind.INTERACTOR)
     return mask_text.parse if spec.kind is Kind.INTERACTOR else json.loads
 
 
@@ -151,7 +152,7 @@ def parse_answer(function: str, body: bytes, *, parse: Callable[..., Any] = json
     try:
         return parse(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as exc:
-        reason = f": {exc}" if isinstance(exc, _ConstantError) else ""
+        reason = f": {exc}" if isinstance(exc, (_ConstantError, DamagedBody)) else ""
         raise FunctionAnswerInvalid(
             f"function '{function}': the answer is not valid JSON{reason}"
         ) from exc

@@ -108,6 +108,25 @@ def test_damaged_binary_answer_is_an_invalid_answer(
     assert (answer.status_code, answer.json()["code"]) == (502, "function_answer_invalid")
 
 
+@pytest.mark.parametrize(
+    ("kind", "answer"),
+    [
+        ("tracker", {"shapes": [None], "states": [VALUES]}),
+        ("tracker", {"shapes": [None], "states": [{"template": VALUES}]}),
+        ("detector", [{"label": "car", "type": "mask", "rle": RUNS, "attributes": VALUES}]),
+    ],
+)
+def test_bytes_in_an_answer_are_invalid_except_of_an_interactor(
+    api: Api, functions: Functions, task: Task, kind: str, answer: Any
+) -> None:
+    functions.add("f", lambda payload: binary(answer), type=kind, spec=CAR, binary="true")
+    shapes = [{"type": "rectangle", "points": [1, 1, 9, 9]}]
+    more = {"shapes": shapes, "states": []} if kind == "tracker" else {}
+    found = api.call("f", task=task.pk, frame=0, **more)
+    assert (found.status_code, found.json()["code"]) == (502, "function_answer_invalid")
+    assert "only an interactor may answer bytes" in found.json()["message"]
+
+
 def test_refusal_of_a_function_with_binary_bodies_reaches_the_client(
     api: Api, functions: Functions, task: Task
 ) -> None:
