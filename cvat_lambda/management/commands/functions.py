@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import sys
@@ -14,6 +15,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError, ProgrammingError
 
 from cvat_lambda import signals
+from cvat_lambda.annotations.mask_text import MaskText
 from cvat_lambda.conf import settings
 from cvat_lambda.errors import FunctionNotFound, LambdaError
 from cvat_lambda.functions import registry
@@ -202,13 +204,15 @@ class Command(BaseCommand):
         fields = _read_json(options["data"])
         image = options["image"]
         images = {"image": _read_file(image)} if image is not None else {}
+        spec = _function(options["id"])
         called = invoke_with_retries(
-            _function(options["id"]),
-            encode_payload(fields, images),
+            spec,
+            encode_payload(fields, images, binary=spec.binary),
             request_id=f"manage-{uuid.uuid4().hex[:12]}",
             deadline_s=options["timeout"],
         )
-        self.stdout.write(json.dumps(called.answer, indent=2, ensure_ascii=False))
+        text = json.dumps(called.answer, indent=2, ensure_ascii=False, default=_as_json)
+        self.stdout.write(text)
 
     def verb_new(self, options: dict[str, Any]) -> None:
         """write a function folder that runs at once"""
@@ -294,6 +298,14 @@ def _function(function_id: str) -> FunctionSpec:
 
 def _is_endpoint(function_id: str) -> bool:
     return Function.objects.filter(pk=function_id, platform=ENDPOINT).exists()
+
+
+def _as_json(value: object) -> object:
+    """Return what JSON holds in place of the bytes or the mask of an interactor's answer."""
+    if isinstance(value, MaskText):
+        return value.tolist()
+    assert isinstance(value, bytes)
+    return base64.b64encode(value).decode()
 
 
 def _read_file(path: Path) -> bytes:

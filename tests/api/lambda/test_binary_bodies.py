@@ -26,7 +26,7 @@ EMBEDDING = {"data": VALUES, "shape": [1, 2, 3], "dtype": "float32", "version": 
 _numbers = itertools.count()
 
 
-def binary(answer: dict[str, Any] | list[Any], status: int = 200) -> Reply:
+def binary(answer: object, status: int = 200) -> Reply:
     """Return an answer as a binary body."""
     body = encode_payload({"": answer}, binary=True)
     size = int.from_bytes(body[:4], "big")
@@ -117,7 +117,7 @@ def test_damaged_binary_answer_is_an_invalid_answer(
     ],
 )
 def test_bytes_in_an_answer_are_invalid_except_of_an_interactor(
-    api: Api, functions: Functions, task: Task, kind: str, answer: Any
+    api: Api, functions: Functions, task: Task, kind: str, answer: object
 ) -> None:
     functions.add("f", lambda payload: binary(answer), type=kind, spec=CAR, binary="true")
     shapes = [{"type": "rectangle", "points": [1, 1, 9, 9]}]

@@ -15,6 +15,8 @@ from pytest_django import Settings
 
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.models import Function
+from cvat_lambda.gateway.payload import BINARY_TYPE, decode_binary, encode_payload
+from tests.http_server import Reply
 from tests.ports import closed_port
 
 from .fake_nuclio import FakeNuclio, function_object
@@ -111,6 +113,26 @@ def test_invoke_prints_the_answer(nuclio: FakeNuclio, tmp_path: Path) -> None:
             run("invoke", "a", "--data", data)
     with pytest.raises(CommandError, match="function 'b' was not found"):
         run("invoke", "b")
+
+
+def test_invoke_sends_a_binary_body_to_a_function_that_announces_it(
+    nuclio: FakeNuclio, tmp_path: Path
+) -> None:
+    nuclio.functions = {"a": function_object("a", type="interactor", binary="true")}
+    body = encode_payload({"rle": [1, 0, 0, 0, 0], "blob": b"blob"}, binary=True)
+    nuclio.script = [Reply(200, body, {"Content-Type": BINARY_TYPE})]
+    (tmp_path / "image.jpg").write_bytes(b"jpeg")
+    out, _ = run("invoke", "a", "--image", str(tmp_path / "image.jpg"))
+    assert json.loads(out) == {"rle": [1, 0, 0, 0, 0], "blob": "YmxvYg=="}
+    (sent,) = nuclio.invocations()
+    assert sent.headers["content-type"] == BINARY_TYPE
+    assert decode_binary(sent.body) == {"image": b"jpeg"}
+
+
+def test_invoke_prints_the_rows_of_a_mask(nuclio: FakeNuclio) -> None:
+    nuclio.functions = {"a": function_object("a", type="interactor")}
+    nuclio.default = {"mask": [[0, 255], [255, 0]]}
+    assert json.loads(run("invoke", "a")[0]) == {"mask": [[0, 255], [255, 0]]}
 
 
 def test_check_calls_a_function_and_reports_whether_its_answer_is_valid(nuclio: FakeNuclio) -> None:
