@@ -101,9 +101,9 @@ class Work:
             if "cvat_lambda.server.web" in child.cmdline()
         ]
         samples: list[list[int]] = [[] for _ in processes]
-        end = time.monotonic() + duration_s
-        while time.monotonic() < end:
-            time.sleep(min(1.0, duration_s / 8))
+        interval_s = min(1.0, duration_s / 8)
+        for _ in range(round(duration_s / interval_s)):
+            time.sleep(interval_s)
             for kib, process in zip(samples, processes, strict=True):
                 kib.append(process.memory_info().rss // 1024)
         self._stopped.set()
