@@ -1,4 +1,4 @@
-"""Finds faults of a function folder without running it, for Nuclio 1.14 and CVAT 2.54."""
+"""Finds faults of a function folder without running it, for Nuclio 1.14, 1.15 and CVAT 2.54."""
 
 from __future__ import annotations
 
@@ -74,6 +74,10 @@ def _trigger_findings(where: str, trigger: dict[str, Any]) -> Iterator[Finding]:
         )
     if (trigger.get("batch") or {}).get("mode") == "enable":
         yield _error(f"{where}.batch: Nuclio's batches lose calls; take a list of images instead")
+    if trigger.get("mode") == "async":
+        yield _warning(
+            f"{where}.mode: only Nuclio 1.15 knows it; elsewhere a worker takes one call at a time"
+        )
 
 
 def _annotation_findings(config: FunctionConfig) -> Iterator[Finding]:

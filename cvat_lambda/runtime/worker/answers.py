@@ -1,8 +1,9 @@
 """Convert what a handler returned to an answer frame, with nuclio-sdk's own conversion.
 
 The rules are those of Nuclio 1.14. A list counts as a batch, of which a plain HTTP trigger answers
-the first element. A status must be an integer, a content type must be text. Header values that
-JSON does not encode as text are dropped. So are invalid header names, and line breaks in values.
+the first element. A generator, which Nuclio 1.15 streams, is refused. A status must be an integer,
+a content type must be text. Header values that JSON does not encode as text are dropped. So are
+invalid header names, and line breaks in values.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ def to_answer(output: Any, warn: Any) -> Answer:
     """
     if isinstance(output, list):
         output = _first_of(output, warn)
-    if isinstance(output, (types.GeneratorType, types.AsyncGeneratorType)):
+    body = output.body if isinstance(output, sdk.Response) else output
+    if isinstance(body, (types.GeneratorType, types.AsyncGeneratorType)):
         raise UnusableAnswer(
             "the handler returned a generator: answers are not streamed here, return the whole body"
         )

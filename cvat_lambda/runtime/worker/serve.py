@@ -118,9 +118,12 @@ class _Stopper:
     async def run_callbacks(self) -> None:
         """Run the drain callback and the termination callback that the function registered."""
         for callback in ("drain", "termination"):
-            result = self._context.platform._on_signal(callback_type=callback)
-            if inspect.isawaitable(result):
-                await result
+            try:
+                result = self._context.platform._on_signal(callback_type=callback)
+                if inspect.isawaitable(result):
+                    await result
+            except Exception:
+                print(f"the {callback} callback failed:\n{traceback.format_exc()}", flush=True)
 
 
 class _Worker:

@@ -56,6 +56,7 @@ ANSWERS = {
     "empty list": lambda c: [],
     "text status": lambda c: c.Response(body="x", status_code="200"),
     "generator": lambda c: (item for item in "ab"),
+    "response generator": lambda c: c.Response(body=(item for item in "ab")),
     "status none": lambda c: c.Response(body="x", status_code=None),
     "half a character": lambda c: "a\\ud800b",
     "two halves": lambda c: "\\ud83d\\ude00",
@@ -195,6 +196,7 @@ def test_exception_is_500_with_its_message_and_keeps_the_worker(
         ("announcement", "the handler's status code is 100"),
         ("no text", 'Exception caught in handler - "NoText"'),
         ("generator", "the handler returned a generator"),
+        ("response generator", "the handler returned a generator"),
     ],
 )
 def test_an_answer_that_cannot_be_sent_is_500_with_the_reason(

@@ -172,6 +172,24 @@ def test_drain_and_termination_callbacks_are_called_before_a_worker_ends(
     assert mark.read_text() == "drained ended"
 
 
+def test_termination_callback_is_called_after_a_drain_callback_that_failed(
+    functions: Path, state: Path, tmp_path: Path
+) -> None:
+    mark = tmp_path / "mark"
+    source = (
+        f"def init_context(context):\n"
+        f"    end = lambda: open({str(mark)!r}, 'a').write('ended')\n"
+        f"    context.platform.set_termination_callback(end)\n"
+        f"    context.platform.set_drain_callback(lambda: 1 / 0)\n"
+        f"def handler(context, event):\n    return ''\n"
+    )
+    write_function(functions, "one", source)
+    with running([functions], state) as runtime:
+        runtime.wait_for_state("one")
+        assert runtime.stop() == 0
+    assert mark.read_text() == "ended"
+
+
 def test_a_folder_that_does_not_load_is_in_error_and_the_others_run(
     functions: Path, state: Path
 ) -> None:

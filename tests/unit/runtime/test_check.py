@@ -248,6 +248,11 @@ def test_lint_reports_code_that_fails_in_nuclio(
             True,
             "Nuclio's batches lose calls",
         ),
+        (
+            {"triggers": {"http": {"kind": "http", "mode": "async"}}},
+            False,
+            "http.mode: only Nuclio 1.15 knows it",
+        ),
     ],
 )
 def test_lint_reports_a_spec_that_fails_in_nuclio(
