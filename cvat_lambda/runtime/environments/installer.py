@@ -10,6 +10,7 @@ import configparser
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -36,6 +37,9 @@ _SAME: Final = {
 }
 _NO_INDEX: Final = "no-index"  # an option of uv that has no variable
 _FLAGS: Final = frozenset({"pre", "no-cache-dir", "require-hashes"})
+# The package `uv` asks `sysconfig`. That of Python 3.11 gives half of its values to a second
+# thread while the first one collects them.
+_finding_uv: Final = threading.Lock()
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _SECTIONS: Final = ("global", "install")  # of pip's files; the second one has precedence
 
@@ -51,7 +55,8 @@ def find_uv() -> str:
     try:
         from uv import find_uv_bin
 
-        return str(find_uv_bin())
+        with _finding_uv:
+            return str(find_uv_bin())
     except (ImportError, FileNotFoundError) as exc:
         raise NotPrepared(
             "the program uv, which builds Python environments, is not installed: "

@@ -6,15 +6,17 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from cvat_lambda.runtime.environments.build import EnvironmentBuilder, read_requirements
-from cvat_lambda.runtime.environments.installer import install_options, uv_variables
+from cvat_lambda.runtime.environments.installer import find_uv, install_options, uv_variables
 from cvat_lambda.runtime.environments.local_packages import local_packages
 from cvat_lambda.runtime.errors import NotPrepared
 from tests.http_server import files_of, http_server
@@ -375,6 +377,27 @@ def test_missing_uv_is_reported_with_the_command_that_installs_it(
     monkeypatch.setitem(sys.modules, "uv", None)  # as without the package
     with pytest.raises(NotPrepared, match="run pip install uv"):
         builder.prepare(folder_with(tmp_path, "one", ""), None, print)
+
+
+def test_functions_that_are_deployed_at_once_do_not_ask_the_package_uv_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    inside, second = threading.Lock(), threading.Event()
+
+    def find_uv_bin() -> str:
+        if not inside.acquire(blocking=False):
+            second.set()
+            return ""
+        second.wait(0.3)  # time for another thread, if it is let in
+        inside.release()
+        return "/uv"
+
+    package = ModuleType("uv")
+    package.find_uv_bin = find_uv_bin  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "uv", package)
+    monkeypatch.setenv("PATH", "")
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(lambda _: find_uv(), range(2))) == ["/uv", "/uv"]
 
 
 def test_package_that_uv_does_not_find_is_named(
