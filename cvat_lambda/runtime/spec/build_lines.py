@@ -6,19 +6,33 @@ line is reported with what to write instead.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
 from cvat_lambda.runtime.spec.fields import JsonObject, mapping
 
 _OPT_NUCLIO: Final = "/opt/nuclio"
-_PIP: Final = re.compile(r"^(pip[\d.]*|uv)$")
+# mim, of OpenMMLab, passes its arguments to pip.
+_PIP: Final = re.compile(r"^(pip[\d.]*|mim)$")
 _PYTHON: Final = re.compile(r"^python[\d.]*$")
 _ASSIGNMENT: Final = re.compile(r"^[A-Za-z_]\w*=")
+_CONDA: Final = frozenset({"conda", "mamba", "micromamba"})
+_SHELLS: Final = frozenset({"sh", "bash"})
+_SHELL_OPTION: Final = re.compile(r"^-[a-z]*c$")
+# Words of a shell before a command.
+_PREFIXES: Final = frozenset({"sudo", "exec", "time", "then", "else", "do", "{", "!"})
+_COMMENT_LINE: Final = re.compile(r"^[ \t]*#.*\n?", re.MULTILINE)
+# Texts in quotes are kept. `>=` is not a redirection: people forget to quote versions.
+_COMMENT_OR_REDIRECTION: Final = re.compile(
+    r"""('[^']*'|"[^"]*")|(?<!\S)\#[^\n]*|(?<!\S)[012&]?>{1,2}(?!=)[ \t]*(?:&[012-]|[^\s;&|]+)"""
+)
+_ARCHIVE: Final = re.compile(r"\.(whl|zip|tar\.gz)$")
 # Image name -> the packages that it brings.
 _BASE_IMAGES: Final = (
     (re.compile(r"(^|/)ultralytics\b"), ("ultralytics",)),
@@ -28,36 +42,29 @@ _BASE_IMAGES: Final = (
     (re.compile(r"(^|/)tensorflow\b"), ("tensorflow",)),
 )
 _BARE_IMAGES: Final = re.compile(r"(^|/)(python|ubuntu|debian|alpine|cuda|handler-builder[\w-]*)\b")
-# Options of pip with a value: those without a meaning here, and those that go into requirements.
-_IGNORED_WITH_VALUE: Final = frozenset(
-    {"-t", "--target", "--prefix", "--root", "--python", "--cache-dir", "--timeout", "--retries"}
-    | {"--default-timeout", "--progress-bar", "--upgrade-strategy", "--src", "--root-user-action"}
+# Options of pip and uv with a value that have no effect here.
+_IGNORED_WITH_VALUE: Final = re.compile(
+    r"^(-[tpCP]|--(target|prefix|root|src|platform|python|python-version|implementation|abi"
+    r"|trusted-host|proxy|cert|client-cert|timeout|default-timeout|retries|no-binary|only-binary"
+    r"|config-settings?|global-option|install-option|build-option|cache-dir|log|report"
+    r"|exists-action|progress-bar|upgrade-strategy|upgrade-package|root-user-action|use-feature"
+    r"|use-deprecated|group|torch-backend|index-strategy|link-mode))$"
 )
 _INDEXES: Final = {
     # An index of one line must not hide the packages of the others.
     "-i": "--extra-index-url",
     "--index-url": "--extra-index-url",
     "--extra-index-url": "--extra-index-url",
+    "--index": "--extra-index-url",
+    "--default-index": "--extra-index-url",
     "-f": "--find-links",
     "--find-links": "--find-links",
 }
 _FILES: Final = {"-r": "-r", "--requirement": "-r", "-c": "-c", "--constraint": "-c"}
-_HARMLESS: Final = frozenset(
-    {
-        "mkdir",
-        "rm",
-        "ln",
-        "chmod",
-        "chown",
-        "cd",
-        "echo",
-        "true",
-        "set",
-        "export",
-        "ldconfig",
-        "which",
-    }
-    | {"locale-gen", "update-alternatives"}
+_WITH_VALUE: Final = frozenset({*_INDEXES, *_FILES, "-e", "--editable"})
+_HARMLESS: Final = re.compile(
+    r"^(mkdir|rm|ln|chmod|chown|cd|echo|true|set|export|which|ldconfig|locale-gen|alias|source|\."
+    r"|update-alternatives|if|fi|for|done|while|\}|\[|\[\[|test)$"
 )
 # Debian packages that a function's Python code does not need by itself.
 _TOOLS: Final = re.compile(
@@ -130,14 +137,21 @@ def _read_base_image(image: str, found: BuildLines) -> None:
 
 def _commands(text: str) -> list[list[str]]:
     """Split a line of a shell into its commands, each as a list of words."""
-    reader = shlex.shlex(text.replace("\\\n", " "), posix=True, punctuation_chars=";&|\n")
+    if text.lstrip().startswith("["):  # the form without a shell: ["pip", "install", "a"]
+        try:
+            return [[str(word) for word in json.loads(text)]]
+        except ValueError:
+            pass  # the shell's command `[`
+    text = _COMMENT_LINE.sub("", text).replace("\\\n", " ")
+    text = _COMMENT_OR_REDIRECTION.sub(lambda match: match[1] or "", text)
+    reader = shlex.shlex(text, posix=True, punctuation_chars="();&|\n")
     reader.whitespace = " \t\r"
     reader.whitespace_split = True
     reader.commenters = ""
     commands: list[list[str]] = [[]]
     try:
         for word in reader:
-            if word.strip(";&|\n") == "":
+            if word.strip("();&|\n") == "":
                 commands.append([])
             else:
                 commands[-1].append(word)
@@ -147,18 +161,25 @@ def _commands(text: str) -> list[list[str]]:
 
 
 def _read_command(words: list[str], folder: Path, found: BuildLines) -> None:
-    while words and (_ASSIGNMENT.match(words[0]) or words[0] in ("sudo", "exec", "time")):
+    while words and (_ASSIGNMENT.match(words[0]) or words[0] in _PREFIXES):
         words = words[1:]
-    if not words:
+    if not words or words[0].startswith("@nuclio."):  # a place between the lines, not a command
         return
     program = words[0].rpartition("/")[2]
+    if program in _SHELLS and len(words) > 2 and _SHELL_OPTION.match(words[1]):
+        for inner in _commands(words[2]):
+            _read_command(inner, folder, found)
+        return
+    if program in _CONDA and words[1:2] == ["run"]:  # a command in an environment of conda
+        starts = [at for at, word in enumerate(words) if _PIP.match(word) or _PYTHON.match(word)]
+        words = words[starts[0] :] if starts else words
+        program = words[0]
     if _PYTHON.match(program) and words[1:3] == ["-m", "pip"]:
         program, words = "pip", words[2:]
     if program == "uv" and words[1:2] == ["pip"]:
-        words = words[1:]
+        program, words = "pip", words[1:]
     if _PIP.match(program):
-        if words[1:2] == ["install"]:
-            _read_pip(words[2:], folder, found)
+        _read_pip(words[1:], folder, found)
         return
     line = " ".join(words)
     if program in ("apt-get", "apt", "apk", "yum", "dnf"):
@@ -171,19 +192,29 @@ def _read_command(words: list[str], folder: Path, found: BuildLines) -> None:
         found.not_run.append(
             f"{line} is not run: declare the file in x-cvat-lambda.weights, or add it to the folder"
         )
-    elif program in ("conda", "mamba", "micromamba"):
-        if "install" in words or "create" in words:
+    elif program in (*_CONDA, "uv", "poetry", "pipenv"):
+        if {"install", "create", "env", "sync", "add"}.intersection(words):
             found.not_run.append(f"{line} is not run: name the packages in requirements.txt")
-    elif program not in _HARMLESS:
+    elif not _HARMLESS.match(program):
         found.not_run.append(f"{line} is not run: put its result into the folder")
 
 
 def _read_pip(words: list[str], folder: Path, found: BuildLines) -> None:
-    todo = list(words)
+    """Read the arguments of pip, whose options may be before and after its command."""
+    if words[:1] == ["config"]:
+        found.requirements += [
+            f"--extra-index-url {url}"
+            for name, url in pairwise(words)
+            if name.endswith("index-url")
+        ]
+    if "install" not in words:
+        return
+    at = words.index("install")
+    todo = words[:at] + words[at + 1 :]
     while todo:
         word = todo.pop(0)
         option, has_value, value = word.partition("=") if word.startswith("--") else (word, "", "")
-        if option in _IGNORED_WITH_VALUE | _INDEXES.keys() | _FILES.keys() | {"-e", "--editable"}:
+        if option in _WITH_VALUE or _IGNORED_WITH_VALUE.match(option):
             value = value if has_value else (todo.pop(0) if todo else "")
         if "$" in value or "$" in word:
             found.not_run.append(f"pip install {word} is not run: it names a variable of the image")
@@ -208,14 +239,27 @@ def _add_file(option: str, value: str, folder: Path, found: BuildLines) -> None:
 
 
 def _add_requirement(word: str, folder: Path, found: BuildLines, prefix: str = "") -> None:
-    if word.startswith((".", "/")):
+    is_url = "://" in word or word.startswith("git+")
+    if word.startswith((".", "/")) or (not is_url and _is_path(word, editable=bool(prefix))):
         path = _inside(word)
-        if not (folder / path).exists():
+        if path in ("", "."):  # the image's current folder
+            if not any((folder / name).exists() for name in ("pyproject.toml", "setup.py")):
+                found.not_run.append(
+                    f"pip install {word} is not run: the folder has no pyproject.toml or setup.py"
+                )
+                return
+            word = "."
+        elif not (folder / path).exists():
             found.not_run.append(f"pip install {word} is not run: the folder has no {path}")
             return
-        word = f"./{path}" if path else "."
+        else:
+            word = f"./{path}"
     # Functions show no windows, and the machine may lack the libraries of OpenCV's windows.
     found.requirements.append(prefix + _OPENCV.sub(r"opencv\1-python-headless", word))
+
+
+def _is_path(word: str, *, editable: bool) -> bool:
+    return editable or word.endswith("/") or _ARCHIVE.search(word) is not None
 
 
 def _inside(path: str) -> str:

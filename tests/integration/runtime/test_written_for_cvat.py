@@ -10,6 +10,7 @@ import base64
 import io
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,7 +113,7 @@ class Folder:
     file: str = "function.yaml"
     handler: str = "main:handler"
     imports: str = "from PIL import Image"
-    init: str = "context.user_data.model = object()"
+    init: str = "context.user_data.model = object()"  # "": no init_context
     body: str = "data = event.body"
     decode: str = PIL
     respond: str = RESPONSE
@@ -136,7 +137,8 @@ def torch_of(index: str) -> dict[str, Folder]:
             imports=uses,
         ),
         "extra-index-short": Folder(
-            lines=(f"RUN pip3 install -i {index} torch pillow",), imports=uses
+            lines=(f"RUN pip3 install -i {index} --trusted-host 127.0.0.1 torch pillow",),
+            imports=uses,
         ),
         "index-in-env": Folder(
             lines=(f"ENV PIP_EXTRA_INDEX_URL={index}", "RUN pip install torch>=2.0 pillow"),
@@ -158,7 +160,10 @@ FOLDERS: dict[str, Folder] = {
         imports="import numpy as np\nfrom PIL import Image",
     ),
     "opencv-decodes": Folder(
-        lines=("RUN apt update && apt install -y libglib2.0-0", "RUN pip install opencv-python"),
+        lines=(
+            "RUN apt update && apt install -y libglib2.0-0",
+            "RUN bash -c 'pip install opencv-python' 2>&1",
+        ),
         imports="import cv2, numpy as np",
         decode="image = cv2.imdecode(np.frombuffer(base64.b64decode(data['image']), np.uint8), 1)\n"
         "    assert image.shape[2] == 3",
@@ -255,7 +260,7 @@ FOLDERS: dict[str, Folder] = {
         "+ '/model.bin').read()",
         files={"model.bin": "weights"},
     ),
-    "no-init-context": Folder(edit=("", ""), init="pass", files={"helper.txt": "x"}),
+    "no-init-context": Folder(init=""),
     "setattr-on-user-data": Folder(
         init="setattr(context.user_data, 'model_handler', lambda image: image.size)",
         decode=PIL + "\n    assert context.user_data.model_handler(image)",
@@ -302,6 +307,8 @@ def write(root: Path, entry: str, folder: Folder, wheels: Path) -> str:
         decode=folder.decode,
         respond=folder.respond,
     )
+    if not folder.init:
+        code = re.sub(r"def init_context.*?(?=def handler)", "", code, flags=re.DOTALL)
     (place / f"{folder.handler.partition(':')[0]}.py").write_text(code)
     for path, content in folder.files.items():
         (place / path).parent.mkdir(parents=True, exist_ok=True)

@@ -45,11 +45,27 @@ def directives(*values: str, kind: str = "RUN") -> dict[str, Any]:
         ("pip install a b && pip install a", ["a", "b"]),
         ("apt-get update && apt-get install -y python3-pip libgl1 git && pip install a", ["a"]),
         ("mkdir -p /x && ln -s /usr/bin/python3 /usr/bin/python && rm -rf /var/lib/x", []),
+        ("pip install -i https://x/ --trusted-host x a", ["--extra-index-url https://x/", "a"]),
+        ("pip install --no-binary :all: --config-settings k=v a", ["a"]),
+        ("pip --no-cache-dir install a", ["a"]),
+        ("pip config set global.index-url https://x/", ["--extra-index-url https://x/"]),
+        ("pip install -U openmim && mim install mmcv==2.1.0", ["openmim", "mmcv==2.1.0"]),
+        ("conda run -n base pip install a", ["a"]),
+        ("bash -lc 'apt-get update && pip install a'", ["a"]),
+        ('["pip", "install", "a"]', ["a"]),
+        ("(pip install a)", ["a"]),
+        ("if [ -f /x ]; then pip install a; else pip install b; fi", ["a", "b"]),
+        ("pip install a > /dev/null 2>&1 || true", ["a"]),
+        ("pip install 'a > 1' 'b#c'  # both", ["a > 1", "b#c"]),
+        ("pip install a \\\n    # the other one\n    b", ["a", "b"]),
+        ("@nuclio.postCopy", []),
+        ("pip install one-1.0-py3-none-any.whl own/", ["./one-1.0-py3-none-any.whl", "./own"]),
     ],
 )
 def test_pip_lines_become_requirements(tmp_path: Path, line: str, requirements: list[str]) -> None:
     (tmp_path / "more.txt").write_text("")
     (tmp_path / "own").mkdir()
+    (tmp_path / "one-1.0-py3-none-any.whl").write_text("")
     for build in (directives(line), {"commands": [line]}):
         found = read_build_lines(build, tmp_path)
         assert (found.requirements, found.not_run) == (requirements, [])
@@ -67,6 +83,10 @@ def test_pip_lines_become_requirements(tmp_path: Path, line: str, requirements: 
         (directives("pip install -r gone.txt"), "the folder has no gone.txt"),
         (directives("pip install ./gone"), "the folder has no gone"),
         (directives("pip install $PACKAGE"), "it names a variable of the image"),
+        (directives("pip install -e detectron2"), "the folder has no detectron2"),
+        (directives("cd /opt/x && pip install ."), "the folder has no pyproject.toml or setup.py"),
+        (directives("uv sync"), "name the packages in requirements.txt"),
+        (directives("poetry install"), "name the packages in requirements.txt"),
         (directives("model.pt /opt/", kind="COPY"), "COPY model.pt /opt/ is not run"),
         ({"baseImage": "somebody/special:1"}, "baseImage somebody/special:1 is not used"),
     ],
