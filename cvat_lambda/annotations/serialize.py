@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, Final, TypeVar, cast, get_args, overload
+from typing import Any, Final, TypeGuard, TypeVar, cast, get_args, overload
 
 from cvat_lambda.annotations.attributes import MAX_TEXT_LENGTH
 from cvat_lambda.annotations.errors import DataError, ShapeError
@@ -323,10 +323,16 @@ def _integer(
     value = raw.get(key)
     if value is None and default != -1:
         return default
-    if not is_number(value) or value != int(value) or not least <= value <= MAX_INTEGER:
+    if not _is_whole(value, least):
         text = f"expected a whole number from {least}, not {show(value)}"
         raise DataError(text, path=_join(path, key))
     return int(value)
+
+
+def _is_whole(value: object, least: int) -> TypeGuard[int | float]:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return least <= value <= MAX_INTEGER and value == int(value)
 
 
 def _flag(raw: dict[str, Any], key: str, path: str) -> bool:

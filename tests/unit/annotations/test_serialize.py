@@ -224,6 +224,12 @@ def test_keyframes_are_sorted() -> None:
     assert [key.frame for key in data.tracks[0].shapes] == [1, 3, 5]
 
 
+def test_largest_group_that_the_database_takes_is_read() -> None:
+    largest = 2**31 - 1
+    (shape,) = labeled_data_from_json({"shapes": [box(id=largest, group=largest)]}).shapes
+    assert (shape.id, shape.group) == (largest, largest)
+
+
 @pytest.mark.parametrize(
     ("obj", "path", "sentence"),
     [
