@@ -19,6 +19,7 @@ Row = TypeVar("Row")
 # Values that stand for the arguments while the SQL is built. They occur in no query otherwise.
 _NUMBER: Final = 2_000_000_001
 _TEXT: Final = "an argument of a prepared query"
+_MAX_NUMBER: Final = 2**63 - 1  # SQLite's driver raises OverflowError for larger ones
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,8 @@ class PreparedQuery(Generic[Row]):
     """A query by numbers or texts: ``PreparedQuery(lambda pk: Task.objects.filter(pk=pk), int)``.
 
     It returns model instances, also those of ``select_related``, or the tuples of ``values_list``.
-    It supports neither ``prefetch_related`` nor annotations.
+    It supports neither ``prefetch_related`` nor annotations. The arguments are compared for
+    equality, so a number that no column of the database can hold selects no row.
     """
 
     def __init__(self, make: Callable[..., QuerySet[Any, Any]], *types: type[int | str]) -> None:
@@ -58,6 +60,8 @@ class PreparedQuery(Generic[Row]):
 
     def rows(self, *values: int | str) -> list[Row]:
         """Return the rows for these arguments."""
+        if any(isinstance(value, int) and abs(value) > _MAX_NUMBER for value in values):
+            return []
         plan = self._plan or self._prepare()
         given = dict(zip(self._examples, values, strict=True))
         parameters = [given.get(value, value) for value in plan.parameters]

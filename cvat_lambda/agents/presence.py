@@ -112,13 +112,19 @@ def _note_function(native_pk: int, now: datetime) -> None:
 
 
 def _count_agents(native_pk: int) -> None:
-    """Let the concurrency limit of the function follow the number of its agents."""
-    row = Function.objects.filter(native=native_pk).first()
-    if row is None:
-        return
-    workers = workers_for(Agent.objects.filter(function_id=native_pk).count())
-    trigger = row.metadata["spec"]["triggers"]["http"]
-    if trigger["numWorkers"] != workers:
+    """Let the concurrency limit of the function follow the number of its agents.
+
+    Agents may come at once. Each process counts again after it has stored a number, so that the
+    last number stored counts all agents.
+    """
+    while True:
+        row = Function.objects.filter(native=native_pk).first()
+        if row is None:
+            return
+        workers = workers_for(Agent.objects.filter(function_id=native_pk).count())
+        trigger = row.metadata["spec"]["triggers"]["http"]
+        if trigger["numWorkers"] == workers:
+            return
         trigger["numWorkers"] = workers
         row.save(update_fields=["metadata"])
 

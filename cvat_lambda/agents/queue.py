@@ -106,7 +106,7 @@ def acquire(native_pk: int, agent_id: str, category: str, *, lease_s: float) -> 
         waiting = [(pk, params) for pk, state, params in rows if state == EntryState.QUEUED]
         for pk, state, _ in rows:
             if state == EntryState.ASSIGNED:
-                lose(pk, agent_id)
+                _lose(pk, agent_id)
         for pk, params in waiting:
             now = timezone.now()
             taken = QueueEntry.objects.filter(pk=pk, state=EntryState.QUEUED).update(
@@ -166,9 +166,16 @@ def refuse_result(native_pk: int, entry_id: int, message: str) -> None:
         wakeups.publish_end(entry_id)
 
 
-def lose(entry_id: int, agent_id: str) -> bool:
+def expire(entry_id: int, agent_id: str) -> bool:
+    """Fail an entry whose lease has expired; return False if it was renewed or has ended."""
+    return _lose(entry_id, agent_id, lease_expires_at__lt=timezone.now())
+
+
+def _lose(entry_id: int, agent_id: str, **conditions: Any) -> bool:
     """Fail an entry whose agent works on it no longer; return False if it has ended."""
-    held = QueueEntry.objects.filter(pk=entry_id, agent_id=agent_id, state=EntryState.ASSIGNED)
+    held = QueueEntry.objects.filter(
+        pk=entry_id, agent_id=agent_id, state=EntryState.ASSIGNED, **conditions
+    )
     lost = bool(
         held.update(state=EntryState.FAILED, ended_at=timezone.now(), error_code=AGENT_LOST)
     )

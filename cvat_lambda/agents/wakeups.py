@@ -169,26 +169,27 @@ class Wakeups:
                 if message is not None and message["type"] == "subscribe":
                     self._connected.set()
                 elif message is not None and message["type"] == "message":
-                    self._dispatch(message["data"].decode())
+                    self._dispatch(message["data"].decode(errors="replace"))
                 now = time.monotonic()
                 if now >= round_at:
                     round_at = now + TICK_S
                     self._round(now)
 
     def _dispatch(self, message: str) -> None:
+        """Pass a message on. Ignore unknown ones: another version of the app may send them."""
         kind, _, rest = message.partition(":")
+        number, _, category = rest.partition(":")
         if kind == "end":
             event = self._callers.get(rest)
             if event is not None:
                 event.set()
-            return
-        number, _, category = rest.partition(":")
-        for stream in self._of(int(number)):
-            if kind == "work":
-                stream.notify(category)
-            else:
-                self.discard(stream)
-                stream.close()
+        elif kind in ("work", "deleted") and number.isdecimal():
+            for stream in self._of(int(number)):
+                if kind == "work":
+                    stream.notify(category)
+                else:
+                    self.discard(stream)
+                    stream.close()
 
     def _of(self, native_pk: int) -> list[EventStream]:
         with self._lock:

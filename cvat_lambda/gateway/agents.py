@@ -52,7 +52,7 @@ class AgentCall:
     spec: FunctionSpec
     native_pk: int
     interactive: bool
-    timeout_s: float  # of the whole call if interactive, else of each entry's run
+    timeout_s: float  # of an interactive call; a background one waits while leases are renewed
     cancel: CancelToken
     _begun_at: float = field(default_factory=time.monotonic)
 
@@ -97,7 +97,7 @@ class AgentCall:
 
     def _check(self, entry_id: int, entry: queue.Snapshot, waited_s: float, pinned_to: str) -> None:
         """Raise an error if there is no reason to wait any longer."""
-        if entry.is_lease_expired and queue.lose(entry_id, entry.agent_id):
+        if entry.is_lease_expired and queue.expire(entry_id, entry.agent_id):
             presence.forget(self.native_pk, entry.agent_id)
             self._raise_lost()
         if self.interactive and time.monotonic() - self._begun_at >= self.timeout_s:

@@ -7,6 +7,7 @@ from typing import Any, Final
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 
+from cvat_lambda.agents.access import visible
 from cvat_lambda.annotations.labels import labels_v2
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Access, Task
@@ -68,7 +69,7 @@ def new_task(request: HttpRequest) -> HttpResponse:
     """Show the form that creates a task; its script uploads the files through the API."""
     functions = [
         {"id": spec.id, "name": spec.name, "labels": _labels_with_colors(spec)}
-        for spec in _functions()
+        for spec in _functions(access_of(request))
         if spec.labels
     ]
     return show(request, "new_task.html", {"data": {"functions": functions}})
@@ -94,7 +95,7 @@ def frame(request: HttpRequest, task_id: int, number: int) -> HttpResponse:
                 "embedding": spec.embedding and not spec.is_native,
                 "negative": spec.interactor is None or spec.interactor.min_neg_points >= 0,
             }
-            for spec in _functions()
+            for spec in _functions(access_of(request))
             if spec.kind in (Kind.INTERACTOR, Kind.TRACKER) and spec.state in CALLABLE
         ],
         "frame": frame_json(found, number),
@@ -136,9 +137,9 @@ def _exchange(access: Access, task: Task) -> dict[str, Any]:
     }
 
 
-def _functions() -> list[FunctionSpec]:
-    """Return the functions that can be used; none if the platform was never reached."""
+def _functions(access: Access) -> list[FunctionSpec]:
+    """Return the functions that the user may use; none if the platform was never reached."""
     try:
-        return registry.listed()
+        return visible(access, registry.listed())
     except LambdaError:
         return []

@@ -170,3 +170,32 @@ def test_pages_show_a_private_function_to_its_owner_only(
     assert client_for(alice).get(path).status_code == 200
     assert f"native-{native_pk}" not in client_for(charlie).get("/functions").content.decode()
     assert client_for(charlie).get(path).status_code == 404
+
+
+def test_forms_of_tasks_and_frames_do_not_name_private_functions_of_other_users(
+    client_for: ClientFor, alice: User, charlie: User, agent: ScriptedAgent, task: models.Task
+) -> None:
+    """The form of a new task offers labels of functions, and the workbench offers tools."""
+    created = create(client_for(alice), name="clicker", kind="interactor", min_pos_points=1)
+    clicker = ScriptedAgent(client_for(alice), created.json()["id"])
+    for each in (agent, clicker):
+        each.acquire()
+    models.Task.objects.filter(pk=task.pk).update(assignee=charlie)
+    for path, native in (("/tasks/new", agent), (f"/tasks/{task.pk}/frames/0", clicker)):
+        name = f"native-{native.native_pk}"
+        assert name in client_for(alice).get(path).content.decode(), path
+        page = client_for(charlie).get(path)
+        assert (page.status_code, name in page.content.decode()) == (200, False), path
+
+
+@pytest.mark.parametrize("number", [2**63, 10**25])
+def test_id_that_the_database_cannot_hold_is_not_found(
+    client_for: ClientFor, native_pk: int, alice: User, number: int
+) -> None:
+    client = client_for(alice)
+    assert client.get(f"/api/functions/{number}").status_code == 404
+    assert (
+        ScriptedAgent(client, number).post("acquire", request_category="batch").status_code == 404
+    )
+    entry = ScriptedAgent(client, native_pk).post(f"{number}/update", progress=0.5)
+    assert entry.status_code == 404

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
 
@@ -119,6 +120,23 @@ def test_update_renews_the_lease_and_stores_the_progress(agent: ScriptedAgent) -
     assert entry.lease_expires_at > timezone.now()
 
 
+def test_lease_that_was_renewed_does_not_expire(agent: ScriptedAgent) -> None:
+    """The agent may renew its lease after its caller has read that it expired."""
+    entry_id = enqueue(agent.native_pk)
+    agent.acquire()
+    leases = QueueEntry.objects.filter(pk=entry_id)
+    leases.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+    found = queue.look(entry_id)
+    assert found is not None
+    assert found.is_lease_expired
+    assert agent.post(f"{entry_id}/update", progress=0.5).status_code == 200
+    assert not queue.expire(entry_id, agent.agent_id)
+    assert state_of(entry_id) == "assigned"
+    leases.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+    assert queue.expire(entry_id, agent.agent_id)
+    assert state_of(entry_id) == "failed"
+
+
 @pytest.mark.parametrize("progress", [-0.1, 1.1, "0.5", None, True])
 def test_update_with_a_wrong_progress_is_refused(agent: ScriptedAgent, progress: object) -> None:
     entry_id = enqueue(agent.native_pk)
@@ -180,6 +198,25 @@ def test_number_of_workers_follows_the_number_of_agents(agent: ScriptedAgent) ->
     )
     presence.mark_lost()
     assert registry.get(f"native-{agent.native_pk}").workers == one
+
+
+def test_agents_that_start_at_once_are_all_counted(agent: ScriptedAgent, alice: User) -> None:
+    native = NativeFunction.objects.get(pk=agent.native_pk)
+    ready = threading.Barrier(8)
+
+    def start(number: int) -> None:
+        try:
+            ready.wait()
+            presence.note_heard(native, f"{number:032x}", alice.pk)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=start, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert registry.get(f"native-{native.pk}").workers == presence.workers_for(8)
 
 
 def test_old_entries_are_deleted(agent: ScriptedAgent) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import django
+import pytest
 from asgiref.sync import sync_to_async
 from asgiref.testing import ApplicationCommunicator
 from django.core.asgi import get_asgi_application
@@ -17,7 +18,8 @@ from pytest_django import Settings
 
 from cvat_lambda.agents import queue
 from cvat_lambda.agents.models import Category
-from cvat_lambda.agents.wakeups import get_wakeups
+from cvat_lambda.agents.wakeups import CHANNEL, get_wakeups, publish_end
+from cvat_lambda.redis_client import connect
 from tests.waiting import wait_for
 
 from .scripted import ScriptedAgent
@@ -78,6 +80,18 @@ def test_entry_that_waits_already_is_told_when_a_stream_is_opened(agent: Scripte
         return received
 
     assert b'"batch"' in asyncio.run(follow())[1]
+
+
+@pytest.mark.parametrize("message", ["news:7", "work:x:batch", "deleted", "work:1", b"\xff"])
+def test_message_of_another_version_of_the_app_does_not_end_the_wakeups(
+    message: str | bytes,
+) -> None:
+    wakeups = get_wakeups()
+    with wakeups.end_of(7) as ended:
+        assert wakeups.wait_until_connected(20)
+        connect().publish(CHANNEL, message)
+        publish_end(7)
+        assert ended.wait(20)
 
 
 def test_idle_asgi_streams_keep_no_thread(agent: ScriptedAgent) -> None:

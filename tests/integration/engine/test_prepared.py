@@ -71,6 +71,7 @@ def test_related_rows_are_loaded_with_the_instances(alice: User) -> None:
 def test_row_that_does_not_exist_is_none(db: None) -> None:
     assert BY_ID.first("nothing") is None
     assert BY_OWNER.rows(0) == []
+    assert BY_OWNER.rows(2**63) == []  # more than a column of the database holds
 
 
 def test_values_are_of_the_types_of_python(alice: User) -> None:
