@@ -1,8 +1,9 @@
 """Thinning of keyframes: a track keeps only those that linear interpolation cannot replace.
 
-The engine interpolates rectangles, ellipses, cuboids and points linearly between two keyframes
-(`tracks.shapes_on_frame`). Other shapes stay as they are until the next keyframe, so only
-repetitions of them can be left out.
+Rectangles, ellipses, cuboids and single points are interpolated linearly between two keyframes
+(`tracks.shapes_on_frame`). Several points stay as they are until the next keyframe, so repetitions
+of them are left out. Polygons and polylines keep all keyframes: CVAT morphs them from one keyframe
+to the next, and leaves out points of them even if both keyframes are equal.
 """
 
 from __future__ import annotations
@@ -12,9 +13,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from cvat_lambda.annotations.tracks import is_linear
 from cvat_lambda.annotations.types import TrackedShape
-
-INTERPOLATED = ("rectangle", "ellipse", "cuboid", "points")
 
 
 def thin_keyframes(
@@ -31,8 +31,10 @@ def thin_keyframes(
     """
     kept: list[TrackedShape] = []
     for run in _runs(shapes):
-        if run[0].type in INTERPOLATED:
+        if is_linear(run[0]):
             kept += (run[index] for index in _corners(run, tolerance_px))
+        elif run[0].type in ("polygon", "polyline"):
+            kept += run
         else:
             kept += _changes(run)
     return tuple(kept)

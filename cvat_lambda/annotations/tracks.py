@@ -7,8 +7,15 @@ from collections.abc import Iterable
 
 from cvat_lambda.annotations.types import Shape, Track, TrackedShape
 
-# Their points are interpolated linearly; other shapes stay until the next key frame.
-_MOVING = ("rectangle", "ellipse", "cuboid", "points")
+_LINEAR = ("rectangle", "ellipse", "cuboid")
+
+
+def is_linear(key: TrackedShape) -> bool:
+    """Return whether a shape moves linearly to the next key frame, in CVAT, too.
+
+    CVAT moves a single point, but not several points. Other shapes stay until the next key frame.
+    """
+    return key.type in _LINEAR or (key.type == "points" and len(key.points) == 2)
 
 
 def shapes_on_frame(frame: int, tracks: Iterable[Track]) -> tuple[Shape, ...]:
@@ -51,7 +58,7 @@ def _seen(track: Track, frame: int) -> Shape | None:
 
 def _moves(key: TrackedShape, following: TrackedShape) -> bool:
     return (
-        key.type in _MOVING
+        is_linear(key)
         and not following.outside
         and following.type == key.type
         and len(following.points) == len(key.points)

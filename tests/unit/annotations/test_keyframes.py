@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,10 +60,22 @@ def test_keyframe_that_changes_more_than_geometry_is_kept(change: dict[str, obje
     assert frames_of(thin_keyframes(shapes, tolerance_px=5.0)) == [0, 3, 4, 5, 8]
 
 
-def test_polygon_keeps_every_change_because_it_is_not_interpolated() -> None:
+@pytest.mark.parametrize(
+    ("shape_type", "kept"),
+    [("points", [0, 2]), ("polygon", [0, 1, 2, 3]), ("polyline", [0, 1, 2, 3])],
+)
+def test_shape_of_many_points_loses_only_keyframes_that_cvat_repeats(
+    shape_type: ShapeType, kept: list[int]
+) -> None:
+    """CVAT holds several points, but morphs a polygon from one keyframe to the next."""
     still, moved = (0.0, 0.0, 9.0, 0.0, 9.0, 9.0), (1.0, 0.0, 9.0, 0.0, 9.0, 9.0)
-    shapes = boxes(still, still, moved, moved, type="polygon")
-    assert frames_of(thin_keyframes(shapes, tolerance_px=5.0)) == [0, 2]
+    shapes = boxes(still, still, moved, moved, type=shape_type)
+    assert frames_of(thin_keyframes(shapes, tolerance_px=5.0)) == kept
+
+
+def test_single_point_is_interpolated() -> None:
+    shapes = boxes((0, 0), (1, 2), (2, 4), type="points")
+    assert frames_of(thin_keyframes(shapes, tolerance_px=0.1)) == [0, 2]
 
 
 def test_rotation_over_zero_degrees_is_interpolated_the_short_way() -> None:
@@ -103,7 +116,7 @@ def test_interpolation_stays_within_the_tolerance_on_every_keyframe(
 
 
 @given(
-    shape_type=st.sampled_from(["points", "polygon", "ellipse", "cuboid"]),
+    kind=st.sampled_from(["point", "points", "polygon", "ellipse", "cuboid"]),
     steps=st.lists(
         st.tuples(st.integers(1, 4), st.booleans(), *[st.floats(-6, 6, allow_nan=False)] * 3),
         max_size=60,
@@ -111,9 +124,10 @@ def test_interpolation_stays_within_the_tolerance_on_every_keyframe(
     tolerance=st.floats(0.1, 5),
 )
 def test_shape_is_within_the_tolerance_when_it_is_visible_and_absent_when_it_is_outside(
-    shape_type: ShapeType, steps: list[tuple[int, bool, float, float, float]], tolerance: float
+    kind: str, steps: list[tuple[int, bool, float, float, float]], tolerance: float
 ) -> None:
-    count = {"points": 6, "polygon": 8, "ellipse": 4, "cuboid": 16}[shape_type]
+    count = {"point": 2, "points": 6, "polygon": 8, "ellipse": 4, "cuboid": 16}[kind]
+    shape_type: Any = "points" if kind == "point" else kind
     frame, points = 0, np.arange(100.0, 100.0 + 10 * count, 10.0)
     shapes = [TrackedShape(type=shape_type, frame=0, points=tuple(points))]
     for gap, outside, first, second, third in steps:
@@ -124,7 +138,7 @@ def test_shape_is_within_the_tolerance_when_it_is_visible_and_absent_when_it_is_
         )
     track = Track(frame=0, label_id=1, shapes=thin_keyframes(shapes, tolerance_px=tolerance))
     assert set(track.shapes) <= set(shapes)
-    allowed = 0.0 if shape_type == "polygon" else tolerance + 1e-6  # polygons do not interpolate
+    allowed = 0.0 if kind in ("points", "polygon") else tolerance + 1e-6  # these do not move
     for shape in shapes:
         seen = shapes_on_frame(shape.frame, [track])
         assert bool(seen) is not shape.outside

@@ -55,8 +55,8 @@ def test_rotation_is_interpolated_in_the_shorter_direction(
     assert found.rotation == pytest.approx(middle)
 
 
-@pytest.mark.parametrize("kind", ["polygon", "polyline", "mask"])
-def test_shape_with_another_number_of_points_stays_until_the_next_key_frame(kind: object) -> None:
+@pytest.mark.parametrize("kind", ["polygon", "polyline", "mask", "points"])
+def test_shape_of_many_points_stays_until_the_next_key_frame(kind: object) -> None:
     first, second = key(0, 0, 0, 9, 0, 9, 9, type=kind), key(2, 5, 5, 9, 0, 9, 9, type=kind)
     assert [shape.points for shape in shapes_on_frame(1, [track(first, second)])] == [first.points]
 
