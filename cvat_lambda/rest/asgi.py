@@ -26,7 +26,12 @@ def keep_receive() -> None:
 
     async def handle_and_keep(self: ASGIHandler, scope: Any, receive: Any, send: Any) -> None:
         scope[_RECEIVE] = receive
-        await handle(self, scope, receive, send)
+        try:
+            await handle(self, scope, receive, send)
+        finally:
+            # Otherwise the scope and the server's object that has it would refer to each other, and
+            # stay in memory until the garbage collector comes.
+            scope.pop(_RECEIVE, None)
 
     ASGIHandler.handle = handle_and_keep  # type: ignore[method-assign]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
@@ -13,6 +14,8 @@ from typing import Any
 
 import pytest
 import uvicorn
+from asgiref.sync import sync_to_async
+from asgiref.testing import ApplicationCommunicator
 from django.contrib.auth.models import User
 from django.core.asgi import get_asgi_application
 from django.db import connections
@@ -119,6 +122,30 @@ def test_asgi_stream_stops_calling_the_function_when_the_client_leaves(
         gate.release()
     assert tried.status == 200
     assert len(functions.asked["siam"]) < FRAMES
+
+
+def test_http_request_leaves_nothing_in_the_scope_of_its_connection(alice: User) -> None:
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "path": "/api/lambda/functions",
+        "query_string": b"",
+        "headers": [(b"host", b"testserver")],
+    }
+    before = dict(scope)
+
+    async def ask() -> int:
+        make: Any = ApplicationCommunicator
+        asked = make(get_asgi_application(), scope)
+        await asked.send_input({"type": "http.request", "body": b""})
+        start = await asked.receive_output(60)
+        await asked.wait()
+        await sync_to_async(connections.close_all)()
+        return int(start["status"])
+
+    assert asyncio.run(ask()) in (401, 403)
+    assert scope == before
 
 
 def test_asgi_stream_is_not_compressed(
