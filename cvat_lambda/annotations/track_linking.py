@@ -45,12 +45,20 @@ class Linker:
     """Joins rectangles to tracks, frame by frame in ascending order.
 
     ``last_frame`` is the last frame of the scope: a track that ends before it gets a key frame
-    with ``outside`` right after its last rectangle. ``mutable_attributes`` are the spec ids of
+    with ``outside`` right after its last rectangle, but not on one of ``deleted_frames``, whose key
+    frames CVAT ignores. ``mutable_attributes`` are the spec ids of
     attributes that belong to a track's key frames; the others are taken from its first rectangle.
     """
 
-    def __init__(self, *, last_frame: int, mutable_attributes: Collection[int] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        last_frame: int,
+        mutable_attributes: Collection[int] = (),
+        deleted_frames: Collection[int] = (),
+    ) -> None:
         self._last_frame = last_frame
+        self._deleted = frozenset(deleted_frames)
         self._mutable = frozenset(mutable_attributes)
         self._paths: list[list[Shape]] = []  # all, in the order in which they began
         self._open: list[list[Shape]] = []  # the path of each rectangle of the frame fed last
@@ -95,8 +103,10 @@ class Linker:
 
     def _to_track(self, path: list[Shape]) -> Track:
         keys = [self._to_key(shape, shape.frame) for shape in path]
-        if path[-1].frame < self._last_frame:
-            keys.append(self._to_key(path[-1], path[-1].frame + 1, outside=True))
+        following = range(path[-1].frame + 1, self._last_frame + 1)
+        end = next((frame for frame in following if frame not in self._deleted), None)
+        if end is not None:
+            keys.append(self._to_key(path[-1], end, outside=True))
         first = path[0]
         return Track(
             frame=first.frame,

@@ -134,7 +134,6 @@ class DetectTracksWork(DetectWork):
 
     def _to_track(self, chain: Sequence[Shape]) -> Track:
         mutable = self._run.mutable_attribute_ids
-        last = chain[-1].frame
         return build_track(
             chain[0],
             {
@@ -144,7 +143,7 @@ class DetectTracksWork(DetectWork):
                 for shape in chain
             },
             frames=self._frames,
-            end=last + 1 if last < self._run.last_frame else None,
+            end=self._run.frame_after(chain[-1].frame),
             mutable=mutable,
             tolerance_px=DEFAULT_TOLERANCE_PX,
         )

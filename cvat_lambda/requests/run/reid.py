@@ -208,7 +208,9 @@ class ReidWork(SingleInvocationWork):
             if result and result.get("links")
         }
         linker = Linker(
-            last_frame=self._last_frame(), mutable_attributes=self._run.mutable_attribute_ids
+            last_frame=self._last_frame(),
+            mutable_attributes=self._run.mutable_attribute_ids,
+            deleted_frames=self._run.task.deleted_frames,
         )
         previous: int | None = None
         for frame, shapes in self._now():

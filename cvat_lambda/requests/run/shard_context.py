@@ -89,6 +89,14 @@ class ShardRun:
         jobs = [job for job in self.task.jobs if self.shard.job_id in (None, job.id)]
         return max((job.frames[-1] for job in jobs if job.frames), default=self.task.size - 1)
 
+    def frame_after(self, frame: int) -> int | None:
+        """Return the frame on which a track that ends on ``frame`` is closed; None at the end.
+
+        It is not a deleted one: CVAT ignores the keyframes of deleted frames.
+        """
+        following = range(frame + 1, self.last_frame + 1)
+        return next((n for n in following if n not in self.task.deleted_frames), None)
+
     @property
     def mutable_attribute_ids(self) -> frozenset[int]:
         """Spec ids of the attributes that may change along a track."""

@@ -71,9 +71,7 @@ class TrackWriter:
         self._frames = frames  # of the shard, ascending
         self._mutable = run.mutable_attribute_ids
         # The frame that closes the tracks; None if they were followed to the last frame.
-        self._end = (
-            last_visited + 1 if last_visited is not None and last_visited < run.last_frame else None
-        )
+        self._end = None if last_visited is None else run.frame_after(last_visited)
         self._results: list[Result] = []
 
     def build(self, check: Callable[[], None]) -> None:
@@ -142,7 +140,10 @@ class TrackWriter:
         )
         old = continued.get(start.id) if tracked.continues and start.id is not None else None
         if old is not None and old.shapes and old.shapes[0].type == new.shapes[0].type:
-            whole = continued_track(old, new, last_frame=self._frames[-1])
+            last = self._frames[-1]
+            whole = continued_track(
+                old, new, last_frame=last, resumes_on=self._run.frame_after(last)
+            )
             return Result(track=new, continued=old, whole=whole)
         return Result(track=new, replaced_shape=start if has_id and not tracked.continues else None)
 

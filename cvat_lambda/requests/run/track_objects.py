@@ -281,17 +281,18 @@ def build_track(
     )
 
 
-def continued_track(track: Track, new: Track, *, last_frame: int) -> Track:
+def continued_track(track: Track, new: Track, *, last_frame: int, resumes_on: int | None) -> Track:
     """Return a track whose keyframes are replaced from the start of ``new`` to ``last_frame``.
 
-    Its keyframes before and after stay as they are. It has its own attributes and its own source,
-    but a manual one becomes semi-automatic.
+    Its keyframes before and after stay as they are. ``resumes_on`` is the next frame that is not
+    deleted: there the track is again where it was before. It has its own attributes and its own
+    source, but a manual one becomes semi-automatic.
     """
     before = [key for key in track.shapes if key.frame < new.frame]
     after = [key for key in track.shapes if key.frame > last_frame]
     resumed: list[TrackedShape] = []
-    there = shapes_on_frame(last_frame + 1, [track])
-    if after and there and after[0].frame > last_frame + 1:
+    there = () if resumes_on is None else shapes_on_frame(resumes_on, [track])
+    if after and there and resumes_on is not None and after[0].frame > resumes_on:
         model = max(
             (key for key in track.shapes if key.frame <= last_frame), key=lambda key: key.frame
         )
@@ -299,7 +300,7 @@ def continued_track(track: Track, new: Track, *, last_frame: int) -> Track:
             replace(
                 model,
                 id=None,
-                frame=last_frame + 1,
+                frame=resumes_on,
                 points=there[0].points,
                 rotation=there[0].rotation,
             )

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from cvat_lambda.engine import get_engine
+from cvat_lambda.engine.standalone.models import Data
 from cvat_lambda.errors import InvalidRequest
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests.control.retry import retry_request
@@ -91,6 +92,15 @@ def test_track_ends_after_its_last_detection(
     task = make_task(5)
     run(start(task_id=task.pk, output="tracks", frames=[(0, 2)]))
     assert [track[-1] for track in tracks_of(task.pk)] == [(3, 4, True), (3, 38, True)]
+
+
+def test_track_of_detections_before_a_deleted_frame_ends_on_the_frame_after_it(
+    mover: Function, make_task: Make, start: Start
+) -> None:
+    task = make_task(6)
+    Data.objects.filter(task=task).update(deleted_frames=[3])
+    run(start(task_id=task.pk, output="tracks", frames=[(0, 2)]))
+    assert [track[-1] for track in tracks_of(task.pk)] == [(4, 4, True), (4, 38, True)]
 
 
 def test_single_detection_stays_a_shape(

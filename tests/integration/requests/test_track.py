@@ -287,6 +287,17 @@ def test_track_that_ends_before_its_task_has_an_outside_keyframe(
     assert paths(task.pk) == [[(0, 5, False), (2, 9, False), (3, 9, True)]]
 
 
+def test_track_that_ends_before_a_deleted_frame_is_closed_on_the_frame_after_it(
+    tracker: Function, make_task: Make, start: Start
+) -> None:
+    """CVAT ignores the keyframes of deleted frames: the track would be visible to the end."""
+    task = make_task(6)
+    Data.objects.filter(task=task).update(deleted_frames=[3])
+    options = {"task_id": task.pk, "frames": [(0, 2)], "tracking": follow(box(0, 5))}
+    run(start(function_id="tracker", **options))
+    assert paths(task.pk) == [[(0, 5, False), (2, 9, False), (4, 9, True)]]
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

@@ -95,6 +95,19 @@ def test_keyframes_of_a_continued_track_after_the_scope_are_kept(
     ]
 
 
+def test_continued_track_is_back_in_its_place_on_the_first_frame_that_is_not_deleted(
+    tracker: Function, make_task: Make, start: Start
+) -> None:
+    task = make_task(10)
+    Data.objects.filter(task=task).update(deleted_frames=[5])
+    draw_track(task.pk, (0, 5, False), (3, 50, False), (8, 50, False))
+    tracking = Tracking(start=StartFilter(), tolerance_px=0.1)
+    run(start(function_id="tracker", task_id=task.pk, frames=[(0, 4)], tracking=tracking))
+    assert paths(task.pk) == [
+        [(0, 5, False), (4, 5 + 4 * STEP, False), (6, 50, False), (8, 50, False)]
+    ]
+
+
 def test_start_filter_selects_tracks_by_id_and_source(
     tracker: Function, make_task: Make, start: Start
 ) -> None:

@@ -54,6 +54,12 @@ def test_a_chain_becomes_a_track_that_ends_outside_on_the_next_frame() -> None:
     assert linked.unmatched == ()
 
 
+def test_chain_before_deleted_frames_ends_outside_on_the_frame_after_them() -> None:
+    """CVAT ignores the keyframes of deleted frames."""
+    linked = link(([box(2)], None), ([box(3)], [0]), deleted_frames=[4, 5])
+    assert [(key.frame, key.outside) for key in linked.tracks[0].shapes][-1] == (6, True)
+
+
 def test_chain_to_the_last_frame_has_no_outside_keyframe() -> None:
     linked = link(([box(8)], None), ([box(9)], [0]))
     assert [key.frame for key in linked.tracks[0].shapes] == [8, 9]
