@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import difflib
+import json
 import logging
 import os
 import signal
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 from cvat_lambda.runtime import arguments, commands, folder_commands
 from cvat_lambda.runtime.authorization import token_in
-from cvat_lambda.runtime.client import DEFAULT_URL, DashboardClient
+from cvat_lambda.runtime.binary_bodies import BINARY_TYPE, decode
+from cvat_lambda.runtime.client import DEFAULT_URL, Answer, DashboardClient
 from cvat_lambda.runtime.deploy.settings import (
     DEFAULT_MAX_WORKERS,
     IDLE_TIMEOUT_VARIABLE,
@@ -353,10 +355,20 @@ def _invoke(parsed: argparse.Namespace) -> int:
     answer = commands.invoke(
         _client(parsed), parsed.name, payload, image=parsed.image, timeout_s=parsed.timeout
     )
-    print(answer.body.decode("utf-8", "replace"))
+    print(_shown(answer))
     if answer.status != 200:
         print(f"status {answer.status}", file=sys.stderr)
     return 0 if answer.status == 200 else 1
+
+
+def _shown(answer: Answer) -> str:
+    """Return the text of an answer. The bytes of a binary one are shown in base64."""
+    if not answer.content_type.startswith(BINARY_TYPE):
+        return answer.body.decode("utf-8", "replace")
+    try:
+        return json.dumps(decode(answer.body))
+    except ValueError as exc:
+        raise RuntimeFault(f"the answer is not a binary body: {exc}") from exc
 
 
 # --- the verbs of folders ------------------------------------------------------------------------

@@ -62,8 +62,13 @@ class DashboardClient:
         headers: Mapping[str, str] | None = None,
         timeout_s: float = 60.0,
     ) -> Answer:
-        """Send JSON and return the answer; raise RuntimeFault if no server answers."""
-        body = None if payload is None else json.dumps(payload).encode()
+        """Send JSON, or bytes as they are, and return the answer.
+
+        Raise RuntimeFault if no server answers.
+        """
+        body = payload if isinstance(payload, bytes) else None
+        if payload is not None and body is None:
+            body = json.dumps(payload).encode()
         request = urllib.request.Request(self.url + path, body, method=method)
         request.add_header("Content-Type", "application/json")
         if self._token:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from cvat_lambda.runtime.binary_bodies import BINARY_TYPE, announces_binary, encode
 from cvat_lambda.runtime.client import Answer, DashboardClient, checked, in_path
 from cvat_lambda.runtime.deploy import archives
 from cvat_lambda.runtime.deploy.deployment import PROVISIONED
@@ -239,20 +240,26 @@ def invoke(
     payload: JsonObject,
     *,
     image: Path | None = None,
+    binary: bool | None = None,
     timeout_s: float = 60.0,
 ) -> Answer:
     """Call a function through the dashboard and return its answer with any status.
 
+    ``binary``: send a binary body. By default, a function that announces it gets one.
     Raise RuntimeFault if the image cannot be read, or the function cannot be called.
     """
     if image is not None:
         payload = {**payload, "image": base64.b64encode(_read_file(image)).decode()}
+    if binary is None:
+        binary = announces_binary(client.function(name)["metadata"].get("annotations") or {})
+    body = encode(payload) if binary else payload
     headers = {
+        "Content-Type": BINARY_TYPE if binary else "application/json",
         "x-nuclio-function-name": name,
         "x-nuclio-invoke-timeout": f"{max(1, round(timeout_s))}s",
     }
     answer = client.send(
-        "POST", "/api/function_invocations", payload, headers=headers, timeout_s=timeout_s + 5
+        "POST", "/api/function_invocations", body, headers=headers, timeout_s=timeout_s + 5
     )
     if answer.status >= 400 and b'"Failed to invoke function: ' in answer.body:
         _raise_reason(client, name, answer)

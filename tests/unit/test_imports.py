@@ -25,7 +25,15 @@ PORT = {"engine", "engine/conformance"}
 # Modules of the runtime that all of its rooms may use.
 RUNTIME_BASE = {
     f"runtime/{name}"
-    for name in ("authorization", "cancellation", "errors", "logs", "paths", "threads")
+    for name in (
+        "authorization",
+        "binary_bodies",
+        "cancellation",
+        "errors",
+        "logs",
+        "paths",
+        "threads",
+    )
 }
 RULES: dict[str, set[str]] = {
     "errors": set(),

@@ -20,17 +20,20 @@ _POINT_COUNTS: Final[dict[str, Callable[[int], bool]]] = {
 _SHAPES: Final = frozenset({*_POINT_COUNTS, "mask", "skeleton", "tag"})
 
 
-def read_strictly(body: bytes) -> Any:
+def read_strictly(body: bytes, *, parse: Callable[..., Any] = json.loads) -> Any:
     """Return JSON; raise ValueError for anything else, such as NaN and Infinity."""
 
     def refuse(name: str) -> None:
         raise ValueError(f"{name} is not JSON")
 
-    return json.loads(body, parse_constant=refuse)
+    return parse(body, parse_constant=refuse)
 
 
-def detector_problems(answer: Any, labels: Mapping[str, str]) -> Problems:
-    """Yield what is wrong with a detector's answer; `labels` has the type of each label."""
+def detector_problems(answer: Any, labels: Mapping[str, str], *, binary: bool = False) -> Problems:
+    """Yield what is wrong with a detector's answer; `labels` has the type of each label.
+
+    `binary`: it answers a binary body, and so may answer run lengths (``rle``) instead of pixels.
+    """
     if not isinstance(answer, list):
         yield f"a detector answers with a list of items, this is {_kind(answer)}"
         return
@@ -51,17 +54,20 @@ def detector_problems(answer: Any, labels: Mapping[str, str]) -> Problems:
         confidence = item.get("confidence")
         if confidence is not None and not _is_share(confidence):
             yield f"{where}: confidence {confidence!r} must be a number from 0 to 1"
-        yield from (f"{where}: {text}" for text in _shape_problems(item))
+        yield from (f"{where}: {text}" for text in _shape_problems(item, binary))
 
 
-def interactor_problems(answer: Any, width: int, height: int) -> Problems:
-    """Yield what is wrong with an interactor's answer."""
+def interactor_problems(answer: Any, width: int, height: int, *, binary: bool = False) -> Problems:
+    """Yield what is wrong with an interactor's answer; `binary` as for `detector_problems`."""
     if not isinstance(answer, dict):
         yield f"an interactor answers with an object, this is {_kind(answer)}"
         return
-    if "mask" not in answer and ("blob" in answer or "embedding" in answer):
+    if not answer.keys() & {"mask", "rle"} and ("blob" in answer or "embedding" in answer):
         return  # an embedding without a mask
     mask = answer.get("mask")
+    if binary and mask is None and answer.get("rle") is not None:
+        yield from _run_length_problems(answer["rle"])
+        return
     if not isinstance(mask, list):
         yield "an interactor's answer needs 'mask' (rows of 0 and 255), 'blob' or 'embedding'"
         return
@@ -131,7 +137,7 @@ def reid_problems(answer: Any, boxes0: int, boxes1: int) -> Problems:
         yield "it gives one box to two boxes"
 
 
-def _shape_problems(item: dict[str, Any]) -> Problems:
+def _shape_problems(item: dict[str, Any], binary: bool) -> Problems:
     shape = item.get("type")
     if shape == "tag":
         return
@@ -142,10 +148,13 @@ def _shape_problems(item: dict[str, Any]) -> Problems:
             return
         for element in elements:
             if element.get("type") != "skeleton":
-                yield from (f"element: {text}" for text in _shape_problems(element))
+                yield from (f"element: {text}" for text in _shape_problems(element, binary))
         return
     if shape == "mask":
-        yield from _mask_problems(item.get("mask"))
+        if binary and item.get("mask") is None and item.get("rle") is not None:
+            yield from _run_length_problems(item["rle"])
+        else:
+            yield from _mask_problems(item.get("mask"))
         return
     points = item.get("points")
     if not _are_numbers(points):
@@ -164,6 +173,16 @@ def _mask_problems(mask: Any) -> Problems:
         yield f"'mask' has {len(mask) - 4} pixels for a box of {area} (both ends are inside)"
     if len(set(mask[:-4])) > 2:
         yield "'mask' must hold two values"
+
+
+def _run_length_problems(values: Any) -> Problems:
+    if not _are_numbers(values) or len(values) < 5:
+        yield "'rle' must be run lengths, zeros first, then the box's four coordinates"
+        return
+    *runs, left, top, right, bottom = values
+    area = (right - left + 1) * (bottom - top + 1)
+    if min(runs) < 0 or min(right - left, bottom - top) < 0 or sum(runs) != area:
+        yield f"'rle' has {sum(runs)} pixels for a box of {area} (both ends are inside)"
 
 
 def _are_numbers(value: Any) -> TypeGuard[list[float]]:

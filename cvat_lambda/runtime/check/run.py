@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from cvat_lambda.runtime.binary_bodies import BINARY_TYPE, announces_binary, decode
 from cvat_lambda.runtime.check import fixtures
 from cvat_lambda.runtime.check.answers import (
     clip_problems,
@@ -119,8 +121,16 @@ def _wait_for_url(process: subprocess.Popen[bytes], ready: Path) -> str:
 
 
 def _call_problems(client: DashboardClient, config: FunctionConfig) -> list[str]:
-    caller = _Caller(client, config)
-    return [*_CHECKS[_kind_of(config)](caller), *_check_bad_input(caller)]
+    """Return the problems of calls with JSON, and with binary bodies if they are announced."""
+    problems = _problems_of(_Caller(client, config))
+    if announces_binary(_annotations(config)):
+        found = _problems_of(_Caller(client, config, binary=True))
+        problems += [f"with a binary body: {text}" for text in found]
+    return problems
+
+
+def _problems_of(caller: _Caller) -> list[str]:
+    return [*_CHECKS[_kind_of(caller.config)](caller), *_check_bad_input(caller)]
 
 
 def _kind_of(config: FunctionConfig) -> str:
@@ -134,24 +144,37 @@ def _annotations(config: FunctionConfig) -> dict[str, Any]:
 class _Caller:
     """Calls one function; a failed call is one problem."""
 
-    def __init__(self, client: DashboardClient, config: FunctionConfig) -> None:
+    def __init__(
+        self, client: DashboardClient, config: FunctionConfig, *, binary: bool = False
+    ) -> None:
         self._client = client
         self.config = config
+        self.binary = binary  # send binary bodies, as the app does
 
     def call(self, payload: dict[str, Any]) -> Answer:
-        return invoke(self._client, self.config.name, payload, timeout_s=CALL_TIMEOUT_S)
+        return invoke(
+            self._client,
+            self.config.name,
+            payload,
+            binary=self.binary,
+            timeout_s=CALL_TIMEOUT_S,
+        )
 
     def answer(self, payload: dict[str, Any], problems: list[str]) -> Any | None:
-        """Return the JSON of a good answer, or None with what is wrong added to `problems`."""
+        """Return the value of a good answer, or None with what is wrong added to `problems`."""
         told = self.call(payload)
         if told.status != 200:
             text = told.body[:300].decode("utf-8", "replace")
             problems.append(f"{_brief(payload)} was answered with {told.status}: {text}")
             return None
-        if told.content_type.partition(";")[0].strip() != "application/json":
+        content_type = told.content_type.partition(";")[0].strip()
+        parse: Callable[..., Any] = json.loads
+        if self.binary and content_type == BINARY_TYPE:
+            parse = partial(decode, allow_bytes=_kind_of(self.config) == "interactor")
+        elif content_type != "application/json":
             problems.append(f"the content type is {told.content_type!r}, not application/json")
         try:
-            return read_strictly(told.body)
+            return read_strictly(told.body, parse=parse)
         except ValueError as exc:
             problems.append(f"{_brief(payload)} was answered with no JSON: {exc}")
             return None
@@ -173,7 +196,7 @@ def _check_detector(caller: _Caller) -> Iterator[str]:
         problems: list[str] = []
         answer = caller.answer(payload, problems)
         if answer is not None:
-            problems += detector_problems(answer, labels)
+            problems += detector_problems(answer, labels, binary=caller.binary)
         yield from problems
 
 
@@ -192,7 +215,9 @@ def _check_interactor(caller: _Caller) -> Iterator[str]:
         problems: list[str] = []
         answer = caller.answer(payload, problems)
         if answer is not None:
-            problems += interactor_problems(answer, fixtures.WIDTH, fixtures.HEIGHT)
+            problems += interactor_problems(
+                answer, fixtures.WIDTH, fixtures.HEIGHT, binary=caller.binary
+            )
         yield from problems
 
 

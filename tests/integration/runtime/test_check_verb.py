@@ -130,6 +130,28 @@ def test_check_reports_failing_images_and_types_that_do_not_fit_their_labels(
     assert any("'One.Two' is not a DNS label" in text for text in found["warnings"])
 
 
+ANNOUNCES_BINARY = """
+import json
+def handler(context, event):
+    if event.content_type == "application/x-cvat-lambda":
+        return context.Response(body="no idea", content_type="text/plain", status_code=400)
+    if "image" not in event.body or event.body["image"].startswith("bm8g"):
+        return context.Response(body="no image", content_type="text/plain", status_code=400)
+    return context.Response(body="[]", content_type="application/json")
+"""
+
+
+def test_check_sends_binary_bodies_to_a_function_that_announces_them(tmp_path: Path) -> None:
+    folder = write_function(tmp_path, "one", ANNOUNCES_BINARY)
+    document = yaml.safe_load((folder / "function.yaml").read_text())
+    document["metadata"]["annotations"] |= {"spec": '[{"id": 1, "name": "cat"}]', "binary": "true"}
+    (folder / "function.yaml").write_text(yaml.safe_dump(document))
+    found = json.loads(command("check", folder, "--json").stdout)
+    assert not found["passed"]
+    assert {text.partition(": ")[0] for text in found["errors"]} == {"with a binary body"}
+    assert any("was answered with 400: no idea" in text for text in found["errors"])
+
+
 def test_check_with_the_former_option_installer_builds_with_uv(tmp_path: Path) -> None:
     folder = Path(in_process("new", "reid", "one", "--into", tmp_path).stdout.split()[0])
     uv = tmp_path / "bin" / "uv"

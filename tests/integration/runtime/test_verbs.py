@@ -48,6 +48,27 @@ def test_function_is_deployed_listed_invoked_logged_and_removed(
     assert missing.stderr.startswith(f"error: there is no function '{name}'")
 
 
+BINARY = """
+def handler(context, event):
+    text = b'{"blob":{"$bytes":[0,3]}}'
+    body = len(text).to_bytes(4, "big") + text + event.body[-3:]
+    return context.Response(body=body, content_type=event.content_type)
+"""
+
+
+def test_invoke_sends_a_binary_body_to_a_function_that_announces_it(
+    runtime: Runtime, write: Write, tmp_path: Path
+) -> None:
+    folder = write(BINARY)
+    text = (folder / "function.yaml").read_text()
+    announced = text.replace("type: detector", "type: interactor\n    binary: 'true'")
+    (folder / "function.yaml").write_text(announced)
+    (tmp_path / "image").write_bytes(b"the image")
+    assert in_process("deploy", folder, "--url", runtime.url).returncode == 0
+    called = in_process("invoke", folder.name, "--image", tmp_path / "image", "--url", runtime.url)
+    assert json.loads(called.stdout) == {"blob": "YWdl"}  # "age" in base64
+
+
 @pytest.mark.parametrize(
     ("url", "published", "shown"),
     [

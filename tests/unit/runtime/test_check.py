@@ -280,3 +280,32 @@ def test_lint_reports_metadata_that_fails_in_cvat(
 ) -> None:
     found = [told for _, told in findings(folder, **metadata)]
     assert any(text in told for told in found), found
+
+
+@pytest.mark.parametrize(
+    ("runs", "problem"),
+    [
+        ([1, 2, 1, 4, 2, 5, 3], None),
+        ([0, 4, 4, 2, 5, 3], None),
+        ([1, 2, 4, 2, 5, 3], "'rle' has 3 pixels for a box of 4 (both ends are inside)"),
+        ([-1, 5, 4, 2, 5, 3], "'rle' has 4 pixels for a box of 4 (both ends are inside)"),
+        ([4, 0, 0, 1], "'rle' must be run lengths, zeros first, then the box's four coordinates"),
+        (["a"] * 5, "'rle' must be run lengths, zeros first, then the box's four coordinates"),
+    ],
+)
+def test_run_lengths_are_checked_in_an_answer_to_a_binary_body(
+    runs: list[object], problem: str | None
+) -> None:
+    mask = {"label": "dog", "type": "mask", "rle": runs}
+    found = list(detector_problems([mask], LABELS, binary=True))
+    assert found == ([] if problem is None else [f"item 0: {problem}"])
+    answer = {"rle": runs, "points": []}
+    clicked = list(interactor_problems(answer, 320, 240, binary=True))
+    assert clicked == ([] if problem is None else [problem])
+
+
+def test_run_lengths_in_an_answer_to_json_are_refused() -> None:
+    runs = [1, 2, 1, 4, 2, 5, 3]
+    mask = {"label": "dog", "type": "mask", "rle": runs}
+    assert any("'mask' must be" in each for each in detector_problems([mask], LABELS))
+    assert any("needs 'mask'" in each for each in interactor_problems({"rle": runs}, 320, 240))
