@@ -328,6 +328,21 @@ def test_drawn_box_is_followed_until_it_is_lost_and_kept_as_a_track(
 
 
 @pytest.mark.usefixtures("follower")
+def test_discarded_track_shows_the_frame_again_on_which_it_began(
+    open_page: Open, alice: User, tmp_path: Path
+) -> None:
+    task = create_task(alice, "Street", LABELS, make_images(tmp_path / "images", 6))
+    page = open_page(alice, f"/tasks/{task.pk}/frames/0")
+    page.keyboard.press("t")
+    drag(page, (10, 10), (30, 30))
+    expect(page.locator("#state")).to_contain_text("The object was lost on frame 4")
+    page.keyboard.press("Escape")
+    expect(page.locator("#frame-number")).to_have_text("0")
+    expect(page.locator("#canvas svg > image")).to_have_attribute("href", re.compile("number=0&"))
+    assert get_engine().tracks(task.pk) == ()
+
+
+@pytest.mark.usefixtures("follower")
 def test_selected_shape_is_tracked_to_the_end_and_replaced_by_its_track(
     open_page: Open, alice: User, tmp_path: Path
 ) -> None:
@@ -369,7 +384,7 @@ def test_selected_mask_is_tracked_and_kept_as_a_mask_on_each_frame(
     expect(page.locator("#state")).to_contain_text("Tracked to frame 2")
     assert function.payloads[0]["shapes"] == [{"type": "mask", "points": list(mask)}]
     page.keyboard.press("Enter")
-    expect(page.locator("#state")).to_have_text("")
+    expect(page.locator("#state")).to_contain_text("Kept")
     found = shapes(task)
     assert [(shape.type, shape.frame) for shape in found] == [
         ("mask", 0),
@@ -483,6 +498,20 @@ def test_track_is_played_to_the_last_frame_and_stays_selected(
     expect(page.locator("#frame-number")).to_have_text("4")
     expect(page.get_by_role("button", name="Play")).to_be_visible()
     expect(rows(page)).to_have_attribute("aria-pressed", "true")
+
+
+def test_mask_that_is_not_kept_is_discarded_when_frames_are_played(
+    open_page: Open, alice: User, task: models.Task, function: FunctionServer
+) -> None:
+    function.behave = lambda payload: {"mask": [[1] * 9] * 9, "bounds": [10, 10, 18, 18]}
+    store_function(function.url, "clicks", kind="interactor", labels=[])
+    page = open_page(alice, f"/tasks/{task.pk}/frames/0")
+    page.keyboard.press("c")
+    page.mouse.click(*_on_screen(page, (15, 15)))
+    expect(page.locator("#keep")).to_be_enabled()
+    page.keyboard.press("p")
+    expect(page.locator("#frame-number")).to_have_text("1")
+    expect(page.locator("#keep")).to_be_disabled()
 
 
 def test_keyframes_of_the_selected_track_are_marked_and_stepped_through(

@@ -70,6 +70,7 @@ const show = (frame) => {
 
 let opening = 0;
 const open = (number) => attempt(async () => {
+  tools[tool].reset?.(); // what is not kept belongs to the frame that is left
   opening += 1;
   const mine = opening;
   navigation.at(number);
@@ -79,20 +80,19 @@ const open = (number) => attempt(async () => {
   say("");
   show(frame);
 });
+// Shows the picture of a frame without its annotations, unless another frame is opened meanwhile.
 const showFrame = async (number) => {
+  const mine = opening;
   navigation.at(number);
   element("frame-number").textContent = number;
   view.shapes.replaceChildren();
   const image = new Image();
   image.src = frameUrl(number);
   await image.decode();
-  view.setPicture(image.src);
+  if (mine === opening) view.setPicture(image.src);
 };
 const navigation = new Navigation(data.task.size, {
-  open: (number) => {
-    tools[tool].reset?.();
-    open(number);
-  },
+  open,
   // Shows a small image, unless a frame was opened while it was loaded.
   glance: async (number, isWanted) => {
     const image = new Image();

@@ -16,14 +16,25 @@ export class Tracker extends BoxTool {
   constructor(view, store, options) {
     super(view, store, options);
     this.keys = [];
+    this.isAway = false; // whether the canvas shows another frame than the one that is edited
   }
 
   reset() {
     super.reset();
-    this.stopped = true;
+    this.run = null; // the tracking that may go on; an earlier one ends with its next answer
     this.keys = [];
     this.origin = null;
     this.ready(false);
+    if (this.isAway) {
+      this.isAway = false;
+      this.open(this.store.frame);
+    }
+  }
+
+  // A track that is shown is kept or discarded before the next one begins.
+  down(event) {
+    if (this.isAway) this.say("Keep this track with Enter, or discard it with Esc, first.", false);
+    else super.down(event);
   }
 
   // A drawn box.
@@ -34,13 +45,14 @@ export class Tracker extends BoxTool {
   // The selected shape, which the track replaces.
   async take() {
     const item = this.selected();
-    if (!item || item.kind !== "shape") return;
+    if (this.isAway || !item || item.kind !== "shape") return;
     this.reset();
     await this.follow(startOf(item, this.types()), item);
   }
 
   async follow(start, origin) {
-    this.stopped = false;
+    const run = {};
+    this.run = run;
     this.origin = origin;
     this.labelId = origin?.label_id ?? this.label().id;
     const first = this.store.frame;
@@ -49,11 +61,12 @@ export class Tracker extends BoxTool {
     let state = null;
     this.ready(true);
     try {
-      for (let frame = first; frame <= last && !this.stopped; frame += 1) {
+      for (let frame = first; frame <= last && this.run === run; frame += 1) {
         const begins = frame === first;
         const answer = await call("POST", `/api/lambda/functions/${this.functionId()}`, {
           job: this.store.job, frame, shapes: [begins ? start : null], states: begins ? [] : [state],
         });
+        if (this.run !== run) return;
         [state] = answer.states;
         const [shape] = answer.shapes;
         if (begins) continue;
@@ -63,16 +76,18 @@ export class Tracker extends BoxTool {
           return;
         }
         this.keys.push({ type: shape.type, points: shape.points, frame, outside: false });
-        if (!this.stopped) await this.step(frame, shape);
+        await this.step(frame, shape, run);
       }
-      if (!this.stopped) this.say(`Tracked to frame ${this.keys.at(-1).frame}. Enter keeps the track, Esc discards it.`, false);
+      if (this.run === run) this.say(`Tracked to frame ${this.keys.at(-1).frame}. Enter keeps the track, Esc discards it.`, false);
     } catch (error) {
-      this.fail(error);
+      if (this.run === run) this.fail(error);
     }
   }
 
-  async step(frame, { type, points }) {
+  async step(frame, { type, points }, run) {
+    this.isAway = true;
     await this.showFrame(frame);
+    if (this.run !== run) return;
     this.view.draft(drawShape({ type, points, rotation: 0 }, this.labels.get(this.labelId), this.view.size));
     this.say(`Frame ${frame} …`, true);
   }
@@ -81,7 +96,7 @@ export class Tracker extends BoxTool {
   async keep() {
     if (!this.keys.length) return this.take();
     if (this.keys.length < 2) return undefined;
-    this.stopped = true;
+    this.run = null;
     const { keys, origin } = this;
     try {
       if (keys.some(({ type }) => type === "mask")) for (const item of this.masks(keys)) await this.store.add(item);
@@ -89,10 +104,10 @@ export class Tracker extends BoxTool {
         await this.store.add(this.track(keys));
         if (origin) await this.store.remove(origin);
       }
-      const [{ frame }] = keys;
+      this.isAway = false;
       this.reset();
-      this.say(`Kept a track of ${keys.length} frames.`, false);
-      return await this.open(frame);
+      await this.open(keys[0].frame);
+      return this.say(`Kept a track of ${keys.length} frames.`, false);
     } catch (error) {
       return this.fail(error);
     }
