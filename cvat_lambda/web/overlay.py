@@ -33,6 +33,7 @@ CUBOID_EDGES = (
     *((1, 3), (3, 5), (5, 7), (7, 1)),
 )
 MASK_ALPHA = 120
+_COLOR = re.compile("#[0-9a-fA-F]{6}")
 _SVG_EDGE = re.compile(r"<line\b[^>]*>")
 _SVG_END = re.compile(r'data-node-(from|to)="(\d+)"')
 
@@ -67,9 +68,9 @@ class Drawing:
         return {"href": href, "width": self.mask.shape[1], "height": self.mask.shape[0]}
 
 
-def color_of(index: int) -> str:
-    """Return a colour for the label at ``index`` of the task's list."""
-    return COLORS[index % len(COLORS)]
+def color_of(label: Label, index: int) -> str:
+    """Return the colour of the label at ``index`` of the task's list."""
+    return label.color if _COLOR.fullmatch(label.color) else COLORS[index % len(COLORS)]
 
 
 def rgb(color: str) -> tuple[int, int, int]:
@@ -104,7 +105,7 @@ def draw(shapes: Sequence[Shape], labels: Sequence[Label], size: tuple[int, int]
 
 
 def _drawing(shape: Shape, index: int, label: Label, size: tuple[int, int]) -> Drawing | None:
-    color = color_of(index)
+    color = color_of(label, index)
     caption = f"{label.name} {shape.score:.2f}"
     if shape.type == "mask":
         inside = rle.decode_inside(shape.points, *size)

@@ -42,6 +42,11 @@ def filtered(found: Rows, parameters: Mapping[str, str]) -> Rows:
     return found
 
 
+def is_filtered(parameters: Mapping[str, str]) -> bool:
+    """Return whether the query string has a filter."""
+    return any(parameters.get(name, "").strip() for name in _CONDITIONS)
+
+
 def _state(found: Rows, value: str) -> Rows:
     if value == "partly":
         return found.filter(status=Status.FINISHED, failed__gt=0)

@@ -24,7 +24,7 @@ from cvat_lambda.requests.store.queries import outcomes_of
 from cvat_lambda.web import outcome_files
 from cvat_lambda.web.badges import badge_of
 from cvat_lambda.web.pages import access_of, page, request_of, require, show
-from cvat_lambda.web.request_filters import PERIODS, STATES, filtered
+from cvat_lambda.web.request_filters import PERIODS, STATES, filtered, is_filtered
 from cvat_lambda.web.request_rows import actions_of, causes_of, rows_of
 
 REQUESTS_A_PAGE: Final = 50
@@ -53,7 +53,7 @@ def requests(request: HttpRequest) -> HttpResponse:
         "states": STATES.items(),
         "periods": PERIODS.items(),
         "functions": visible_rows(access_of(request)).values_list("pk", flat=True)[:SUGGESTED],
-        "filtered": any(request.GET.get(name) for name in ("state", "function", "task", "owner")),
+        "filtered": is_filtered(request.GET),
         "with_owner": True,
         "rows_url": f"{request.path}?{_query(request, part='rows')}",
     }

@@ -60,7 +60,7 @@ def scopes_of(target: StartTarget) -> Iterator[tuple[str, str]]:
 def labels_of(task: Task) -> list[dict[str, Any]]:
     """Return the task's labels as the API's ``labels_v2``, with ids and colours."""
     return [
-        {**shown, "id": label.id, "color": color_of(place), "sublabels": _sublabels(label)}
+        {**shown, "id": label.id, "color": color_of(label, place), "sublabels": _sublabels(label)}
         for place, (label, shown) in enumerate(
             zip(task.labels, labels_v2(task.labels), strict=True)
         )

@@ -59,7 +59,7 @@ def task(request: HttpRequest, task_id: int) -> HttpResponse:
         "requests": rows_of(of_task.order_by("-created_at")[:REQUESTS_ON_TASK]),
         **_exchange(access_of(request), found),
         "formats": list(FORMATS),
-        "labels": [(label, overlay.color_of(at)) for at, label in enumerate(found.labels)],
+        "labels": [(label, overlay.color_of(label, at)) for at, label in enumerate(found.labels)],
     }
     return show(request, "task.html", context)
 

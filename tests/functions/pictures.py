@@ -22,7 +22,7 @@ from cvat_lambda.annotations.detections import convert_detections
 from cvat_lambda.annotations.labels import parse_function_labels, with_ids
 from cvat_lambda.annotations.mapping import build_mapping
 from cvat_lambda.annotations.types import Shape, ShapeType
-from cvat_lambda.web.overlay import Drawing, color_of, draw
+from cvat_lambda.web.overlay import COLORS, Drawing, draw
 from tests.functions.conftest import ENDS, ServedFunction, folder_of
 from tests.functions.packaged.photographs import cropped, encode, encoded, photograph
 from tests.functions.packaged.scenes import SHIFT, crossing, thing_boxes, things
@@ -31,7 +31,7 @@ from tests.integration.runtime.harness import REPOSITORY, Runtime, running
 
 PLACE = REPOSITORY / "docs" / "images" / "functions"
 # Visible on all photographs. With the default colour of its label, the red cup would be orange.
-TEAL, YELLOW, BLUE, PALE = color_of(5), color_of(7), color_of(4), color_of(9)
+TEAL, YELLOW, BLUE, PALE = COLORS[5], COLORS[7], COLORS[4], COLORS[9]
 Part = tuple[int, int, int, int]  # x0, y0, x1, y1
 Panels = Callable[[ServedFunction], Iterator[Panel]]
 

@@ -368,6 +368,16 @@ def test_list_of_requests_shows_those_that_match_the_filters(
     assert page.count("<tr data-request=") == shown
 
 
+@pytest.mark.parametrize(
+    "query", ["state=failed", "function=other", "task=999999", "owner=bob", "period=5"]
+)
+def test_list_of_requests_says_that_no_request_matches_a_filter(
+    client_for: ClientFor, alice: User, request_row: Request, query: str
+) -> None:
+    page = client_for(alice).get(f"/requests?{query}").content.decode()
+    assert "No request matches the filters." in page
+
+
 def test_failed_frames_with_the_same_cause_are_one_group(
     client_for: ClientFor, alice: User, task: models.Task, request_row: Request
 ) -> None:

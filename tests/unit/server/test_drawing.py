@@ -12,7 +12,7 @@ from PIL import Image
 from cvat_lambda.annotations import rle
 from cvat_lambda.annotations.types import Label, Shape
 from cvat_lambda.server.drawing import paint
-from cvat_lambda.web.overlay import color_of, draw, rgb, tint
+from cvat_lambda.web.overlay import COLORS, draw, rgb, tint
 
 SIZE = (200, 160)
 WHITE = (255, 255, 255)
@@ -55,7 +55,7 @@ def painted(*shapes: Shape) -> np.ndarray[Any, Any]:
     ],
 )
 def test_shape_is_drawn_at_its_coordinates(item: Shape, at: tuple[int, int]) -> None:
-    assert tuple(painted(item)[at[1], at[0]]) == rgb(color_of(0))
+    assert tuple(painted(item)[at[1], at[0]]) == rgb(COLORS[0])
 
 
 def test_drawing_without_a_caption_has_no_caption_box() -> None:
@@ -112,8 +112,8 @@ def test_skeleton_is_drawn_with_its_visible_points_and_their_edges() -> None:
         shape("points", 150, 20, label_id=5, outside=True),
     )
     pixels = painted(shape("skeleton", label_id=2, elements=elements))
-    assert tuple(pixels[140, 100]) == rgb(color_of(1))
-    assert tuple(pixels[100, 60]) == rgb(color_of(1))  # the middle of the edge
+    assert tuple(pixels[140, 100]) == rgb(COLORS[1])
+    assert tuple(pixels[100, 60]) == rgb(COLORS[1])  # the middle of the edge
     assert tuple(pixels[20, 150]) == WHITE
 
 
@@ -121,3 +121,11 @@ def test_painting_does_not_change_the_original_image() -> None:
     image = Image.new("RGB", SIZE, WHITE)
     paint(image, draw([shape("rectangle", 20, 60, 120, 140)], LABELS, SIZE))
     assert np.asarray(image).min() == 255
+
+
+@pytest.mark.parametrize(
+    ("own", "drawn"), [("#ff0000", "#ff0000"), ("", COLORS[0]), ("red", COLORS[0])]
+)
+def test_annotation_has_the_colour_of_its_label_if_there_is_one(own: str, drawn: str) -> None:
+    (drawing,) = draw([shape("points", 70, 100)], [Label(id=1, name="person", color=own)], SIZE)
+    assert drawing.color == drawn
