@@ -1,13 +1,17 @@
-"""How the workers of a function are started where memory is limited: one by one, as many as fit."""
+"""How the workers of a function are started where memory is limited: one by one, as many as fit.
+
+The first workers of all functions that wait go before any second worker, so that a function gets
+no second worker with the memory that the first one of another function needs.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import fcntl
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from cvat_lambda.runtime.processes.memory_limit import MemoryLimit
 from cvat_lambda.runtime.processor.errors import StartFailed
@@ -33,18 +37,13 @@ async def start_one_by_one(
     The functions of a runtime share the lock, so that one worker at a time loads its model.
     Raise StartFailed if not even the first worker fits.
     """
-    async with _locked(lock):
-        available = memory.available()
-        if available < FIRST_WORKER_BYTES:
-            raise StartFailed(
-                f"{format_bytes(max(available, 0))} are left of the memory limit of"
-                f" {format_bytes(memory.limit)}: raise it, serve fewer functions, or let idle ones"
-                " sleep (--idle-timeout)"
-            )
-        await start(workers[0])
+    firsts = lock.with_suffix(".firsts")  # shared by all functions whose first worker waits
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with _shared(firsts):
+        await _start_first(workers[0], start, memory, lock)
     needed = int(MARGIN * await asyncio.to_thread(_used_by, workers[0]))
     for number, worker in enumerate(workers[1:], start=1):
-        async with _locked(lock):
+        async with _locked(lock, unless_shared=firsts):
             available = memory.available()
             if available < needed:
                 return (
@@ -56,6 +55,23 @@ async def start_one_by_one(
     return ""
 
 
+async def _start_first(
+    worker: Worker,
+    start: Callable[[Worker], Awaitable[None]],
+    memory: MemoryLimit,
+    lock: Path,
+) -> None:
+    async with _locked(lock):
+        available = memory.available()
+        if available < FIRST_WORKER_BYTES:
+            raise StartFailed(
+                f"{format_bytes(max(available, 0))} are left of the memory limit of"
+                f" {format_bytes(memory.limit)}: raise it, serve fewer functions, or let idle ones"
+                " sleep (--idle-timeout)"
+            )
+        await start(worker)
+
+
 def _used_by(worker: Worker) -> int:
     process = worker.process
     if process is None:
@@ -64,15 +80,33 @@ def _used_by(worker: Worker) -> int:
     return sum(map(proportional_memory, pids))
 
 
-@asynccontextmanager
-async def _locked(path: Path) -> AsyncIterator[None]:
-    """Hold a lock between processes. The kernel releases it if this process ends."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+@contextmanager
+def _shared(path: Path) -> Iterator[None]:
+    """Hold a lock together with others. The kernel releases it if this process ends."""
     with path.open("ab") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                await asyncio.sleep(_LOCK_POLL_INTERVAL_S)
+        fcntl.flock(file, fcntl.LOCK_SH)  # others hold it alone for a moment only
         yield
+
+
+@asynccontextmanager
+async def _locked(path: Path, *, unless_shared: Path | None = None) -> AsyncIterator[None]:
+    """Hold a lock alone, once nobody holds `unless_shared`."""
+    while True:
+        with path.open("ab") as file:
+            if _take(file) and not (unless_shared is not None and _is_shared(unless_shared)):
+                yield
+                return
+        await asyncio.sleep(_LOCK_POLL_INTERVAL_S)
+
+
+def _is_shared(path: Path) -> bool:
+    with path.open("ab") as file:
+        return not _take(file)
+
+
+def _take(file: BinaryIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
