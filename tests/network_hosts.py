@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,19 +21,16 @@ CENTRE: Final = f"{NETWORK}.1"  # the address of the host that the others are co
 
 
 def obstacle() -> str:
-    """Return why no namespaces can be made here, "" if they can."""
+    """Return why no namespaces can be made and connected here, "" if they can."""
     if os.geteuid() != 0:
         return "network namespaces need root"
     if shutil.which("ip") is None:
         return "network namespaces need the program ip (Debian: iproute2)"
-    probe = f"cl{os.getpid()}probe"
-    done = subprocess.run(
-        ["ip", "netns", "add", probe], capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        return f"network namespaces cannot be made: {done.stderr.strip()}"
-    _ip("netns", "del", probe)
-    return ""
+    try:
+        with network(1):
+            return ""
+    except subprocess.CalledProcessError as exc:
+        return f"network namespaces cannot be made: {exc.stderr.decode().strip()}"
 
 
 def _ip(*words: str) -> None:
@@ -55,7 +54,7 @@ class Network:
 
 @contextmanager
 def network(others: int) -> Iterator[Network]:
-    """Make namespaces, and delete them at the end of the block."""
+    """Make namespaces. At the end of the block kill the processes in them, and delete them."""
     names = tuple(f"cl{os.getpid()}n{number}" for number in range(others + 1))
     made: list[str] = []
     try:
@@ -76,4 +75,19 @@ def network(others: int) -> Iterator[Network]:
         yield Network(names=names)
     finally:
         for name in made:
+            _kill_all(name)
             subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+
+
+def _kill_all(name: str) -> None:
+    """Kill the processes in a namespace. A process that is killed may just have started others."""
+    for _ in range(100):
+        found = subprocess.run(
+            ["ip", "netns", "pids", name], check=False, capture_output=True, text=True
+        )
+        if not found.stdout.split():
+            return
+        for pid in map(int, found.stdout.split()):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)

@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,18 +20,23 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import redis
 import requests
 import yaml
+from rq import Worker
 
+from cvat_lambda.runtime.worker.death_signal import set_death_signal
 from cvat_lambda.server.processes import Child, redis_command, wait_for_answer, wait_for_port
 from tests.network_hosts import CENTRE, NETWORK, Network, network, obstacle
 from tests.waiting import wait_for
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FRAMES = 10_000
+LIMIT_S = 3600.0
 SHORT_FRAMES = 400
 NOBODY = 65534  # PostgreSQL refuses to run as root
 ANNOTATIONS = {"type": "detector", "spec": '[{"id": 1, "name": "car", "type": "rectangle"}]'}
@@ -41,8 +47,8 @@ def init_context(context):
     pass
 
 def handler(context, event):
-    time.sleep(0.05)
-    box = {"label": "car", "type": "rectangle", "points": [1, 1, 5, 5], "confidence": "0.9"}
+    time.sleep({seconds})
+    box = {{"label": "car", "type": "rectangle", "points": [1, 1, 5, 5], "confidence": "0.9"}}
     return context.Response(body=json.dumps([box]), content_type="application/json")
 """
 
@@ -54,7 +60,7 @@ def run(short: bool) -> Iterator[dict[str, Any]]:
         print(f"hosts: skipped, since {reason}", file=sys.stderr)
         return
     frames = SHORT_FRAMES if short else FRAMES
-    walls = in_namespaces(["--frames", str(frames)])
+    walls = in_namespaces(["--frames", str(frames)], timeout_s=LIMIT_S)
     one_s, two_s = walls["one_s"], walls["two_s"]
     yield {
         "name": "hosts_two_over_one",
@@ -73,17 +79,26 @@ def run(short: bool) -> Iterator[dict[str, Any]]:
         }
 
 
-def in_namespaces(arguments: list[str]) -> dict[str, Any]:
-    """Run this module in the centre of a new network. Return what it prints."""
-    with network(2) as made:
-        command = [sys.executable, "-m", "tests.bench.hosts", *arguments]
+def in_namespaces(arguments: list[str], *, timeout_s: float) -> dict[str, Any]:
+    """Run this module in the centre of a new network. Return what it prints.
+
+    No process and no file is left, also after a failure or the time limit.
+    """
+    with tempfile.TemporaryDirectory(prefix="cvat-lambda-hosts-") as folder, network(2) as made:
+        Path(folder).chmod(0o755)  # PostgreSQL runs as another user
         done = subprocess.run(
-            made.command(0, command),
+            made.command(0, [sys.executable, "-m", "tests.bench.hosts", *arguments]),
             cwd=REPOSITORY,
-            env={**os.environ, "CVAT_LAMBDA_BENCH_NAMESPACES": ",".join(made.names)},
+            env={
+                **os.environ,
+                "CVAT_LAMBDA_BENCH_NAMESPACES": ",".join(made.names),
+                "TMPDIR": folder,
+            },
             stdout=subprocess.PIPE,
             text=True,
             check=True,
+            timeout=timeout_s,
+            preexec_fn=partial(set_death_signal, signal.SIGTERM),
         )
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -111,33 +126,53 @@ def measure_speed(frames: int) -> tuple[float, float]:
 
 
 def cut_off(frames: int) -> dict[str, Any]:
-    """Cut a host off in mid-run. Return how the request ended, and the frames of its shapes."""
-    with installation(CVAT_LAMBDA_STALLED_AFTER_S="15") as installed:
+    """Cut a host off in mid-run. Return how the request ended, and the frames of its shapes.
+
+    A call takes four times as long as in the measurement, so that frames are left at the cut.
+    """
+    with installation(call_s=0.2, CVAT_LAMBDA_STALLED_AFTER_S="15") as installed:
         client = installed.client()
         client.wait_for_functions(2)
         task = client.make_task(installed.folder, frames)
         with installed.host_of_workers(1), installed.host_of_workers(2):
+            wait_for("the workers", busy_workers, lambda found: len(found) == 4, timeout_s=180)
             request = client.annotate(task, "boxes2", frames=frames, shards=4)
+            # Each worker has a shard, so the host that is cut off has two.
+            wait_for("four shards", busy_workers, lambda found: found == [True] * 4)
             wait_for(
-                "frames of both hosts",
+                "some frames",
                 lambda: client.request(request)["done"],
-                lambda done: done > frames * 0.2,
-                timeout_s=300,
+                lambda done: done > frames * 0.1,
                 pause_s=0.2,
             )
             installed.network.set_link(2, "down")
             before = client.request(request)["done"]
             wall_s = client.finish(request)
             installed.network.set_link(2, "up")
-            time.sleep(10)  # the host that was cut off may now try to write
+            # The workers that were cut off go on with their calls, and end their jobs.
+            connected = time.monotonic()
+            wait_for(
+                "idle workers",
+                busy_workers,
+                lambda found: not any(found),
+                timeout_s=180,
+                pause_s=0.5,
+            )
             return {
                 "frames": frames,
                 "done_at_the_cut": before,
                 "wall_s": wall_s,
+                "until_idle_s": time.monotonic() - connected,
                 "total": client.request(request)["total"],
                 "done": client.request(request)["done"],
                 "shapes": client.frames(task),
             }
+
+
+def busy_workers() -> list[bool]:
+    """Return for each RQ worker of all hosts whether it has a job, as the queue knows it."""
+    with redis.Redis(CENTRE) as connection:
+        return [worker.get_state() == "busy" for worker in Worker.all(connection=connection)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,7 +291,7 @@ class Installed:
 
 
 @contextmanager
-def installation(**settings: str) -> Iterator[Installed]:
+def installation(*, call_s: float = 0.05, **settings: str) -> Iterator[Installed]:
     """Run the first host in this process's namespace, which is the centre of the network."""
     names = os.environ["CVAT_LAMBDA_BENCH_NAMESPACES"].split(",")
     with ExitStack() as stack:
@@ -298,7 +333,7 @@ def installation(**settings: str) -> Iterator[Installed]:
         )
         functions = folder / "functions"
         for hosts in (1, 2):
-            write_function(functions / f"boxes{hosts}", workers=2 * hosts)
+            write_function(functions / f"boxes{hosts}", workers=2 * hosts, seconds=call_s)
         runtime = ("--only", "runtime", "--platform-host", CENTRE)
         stack.callback(installed.start(0, "runtime", str(functions), *runtime).stop)
         stack.callback(installed.start(0, "web", "--only", "web").stop)
@@ -313,7 +348,14 @@ def database_command(folder: Path) -> list[str]:
     tools = max(package.glob("pginstall*")) / "bin"
     folder.mkdir()
     shutil.chown(folder, NOBODY, NOBODY)
-    as_nobody = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    # A change of the user clears the death signal that a child has.
+    as_nobody = [
+        "setpriv",
+        "--pdeathsig=TERM",
+        f"--reuid={NOBODY}",
+        f"--regid={NOBODY}",
+        "--clear-groups",
+    ]
     create = [str(tools / "initdb"), "-D", str(folder), "-U", "postgres", "-A", "trust"]
     subprocess.run([*as_nobody, *create], check=True, capture_output=True, cwd=folder)
     with (folder / "pg_hba.conf").open("a") as rules:
@@ -324,8 +366,8 @@ def database_command(folder: Path) -> list[str]:
     return [*as_nobody, *server, *(word for item in settings for word in ("-c", item))]
 
 
-def write_function(folder: Path, *, workers: int) -> None:
-    """Write a function of 50 ms a call."""
+def write_function(folder: Path, *, workers: int, seconds: float) -> None:
+    """Write a function whose calls take so many seconds."""
     folder.mkdir(parents=True)
     trigger = {"kind": "http", "numWorkers": workers, "maxWorkers": workers}
     document = {
@@ -338,7 +380,7 @@ def write_function(folder: Path, *, workers: int) -> None:
         },
     }
     (folder / "function.yaml").write_text(yaml.safe_dump(document))
-    (folder / "main.py").write_text(CODE)
+    (folder / "main.py").write_text(CODE.format(seconds=seconds))
 
 
 def make_video(path: Path, frames: int) -> None:
@@ -377,7 +419,7 @@ def main() -> int:
     if reason:
         print(reason, file=sys.stderr)
         return 1
-    print(json.dumps(in_namespaces(sys.argv[1:])))
+    print(json.dumps(in_namespaces(sys.argv[1:], timeout_s=LIMIT_S)))
     return 0
 
 
