@@ -90,18 +90,22 @@ def assert_rectangles(
     assert [item["label"] for item in items] == [names[number] for number in order]
 
 
+@pytest.mark.parametrize(
+    ("name", "network"),
+    [("detector", "RTDetrV2ForObjectDetection"), ("d_fine", "DFineForObjectDetection")],
+)
 def test_object_detector_on_a_batch_answers_the_boxes_of_the_library(
-    load: Load, folders: Callable[[str], Path]
+    load: Load, folders: Callable[[str], Path], name: str, network: str
 ) -> None:
-    folder = folders("detector")
-    model = transformers.RTDetrV2ForObjectDetection.from_pretrained(folder).eval()
+    folder = folders(name)
+    model = getattr(transformers, network).from_pretrained(folder).eval()
     processor = transformers.RTDetrImageProcessorPil.from_pretrained(folder)
     with torch.inference_mode():
         outputs = model(**processor(images=pillow(PICTURES), return_tensors="pt"))
     expected = processor.post_process_object_detection(
         outputs, threshold=0.31, target_sizes=sizes(PICTURES)
     )
-    results = load("detector", "object-detection").answer(batch(threshold=0.31))["results"]
+    results = load(name, "object-detection").answer(batch(threshold=0.31))["results"]
     for items, found, picture in zip(results, expected, PICTURES, strict=True):
         names = [model.config.id2label[int(number)] for number in found["labels"]]
         assert len(items) > 3

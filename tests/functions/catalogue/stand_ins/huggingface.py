@@ -50,6 +50,43 @@ def make_detector(folder: Path) -> Path:
     return _write(folder, transformers.RTDetrV2ForObjectDetection, config, processor)
 
 
+def make_d_fine(folder: Path) -> Path:
+    """Write a D-FINE of four classes."""
+    backbone = transformers.HGNetV2Config(
+        embedding_size=8,
+        stem_channels=[3, 8, 8],
+        stage_in_channels=[8, 16, 16, 16],
+        stage_mid_channels=[8, 8, 8, 8],
+        stage_out_channels=[16, 16, 16, 16],
+        stage_num_blocks=[1, 1, 1, 1],
+        stage_numb_of_layers=[1, 1, 1, 1],
+        hidden_sizes=[16, 16, 16, 16],
+        depths=[1, 1, 1, 1],
+        out_features=["stage2", "stage3", "stage4"],
+        out_indices=[2, 3, 4],
+    )
+    config = transformers.DFineConfig(
+        backbone_config=backbone,
+        encoder_hidden_dim=32,
+        encoder_in_channels=[16, 16, 16],
+        feat_strides=[8, 16, 32],
+        encoder_ffn_dim=32,
+        encoder_attention_heads=2,
+        d_model=32,
+        num_queries=12,
+        decoder_in_channels=[32, 32, 32],
+        decoder_ffn_dim=32,
+        decoder_layers=2,
+        decoder_attention_heads=2,
+        decoder_n_points=[2, 2, 2],
+        num_denoising=0,
+        id2label=COCO_NAMES,
+        hidden_expansion=0.5,
+    )
+    processor = transformers.RTDetrImageProcessorPil(size={"height": SIDE, "width": SIDE})
+    return _write(folder, transformers.DFineForObjectDetection, config, processor)
+
+
 def make_grounding_dino(folder: Path) -> Path:
     """Write a Grounding DINO with a tokenizer of a few words."""
     backbone = transformers.SwinConfig(
