@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cvat_lambda.runtime.binary_bodies import BINARY_TYPE
 from tests.bench import functions as bench
 from tests.functions.__main__ import folders
 from tests.functions.catalogue.stand_ins.__main__ import STAND_INS
@@ -48,6 +49,11 @@ def test_table_on_a_busy_machine_is_refused_before_any_measurement(
         bench.main(["--table"])
 
 
+def test_function_that_announces_it_is_called_with_a_binary_body() -> None:
+    body, content_type = bench.body_of("openvino-nanodet-coco", {"image": "AAAA"})
+    assert (body[-3:], content_type) == (b"\0\0\0", BINARY_TYPE)
+
+
 def test_unknown_function_is_named_in_the_error() -> None:
     with pytest.raises(SystemExit, match="yolo: not measured; known are openvino-ssdlite-person"):
         bench.main(["--only", "yolo"])
@@ -63,9 +69,10 @@ def test_table_has_a_line_for_each_kind_of_call() -> None:
             bench.row(f"{case.key} 1 workers", 9.26 / factor, "calls/s", True),
             bench.row(f"{case.key} 2 workers", 14.1 / factor, "calls/s", True),
         ]
+    rows.append(bench.share_row(later, 12.4))
     assert bench.table(rows).splitlines()[2:] == [
         "| `openvino-mobile-sam` | first click | its own weights "
-        "| 2040 ms | 1080 ms | 0.93 | 1.4 | 595 MiB |",
+        "| 2040 ms | 1080 ms | 0.93 | 1.4 | 595 MiB |  |",
         "| `openvino-mobile-sam` | later click | its own weights "
-        "| 204 ms | 108 ms | 9.3 | 14 | 595 MiB |",
+        "| 204 ms | 108 ms | 9.3 | 14 | 595 MiB | 12 % |",
     ]

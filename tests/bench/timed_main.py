@@ -1,0 +1,45 @@
+"""The ``main.py`` of a function whose time outside its networks is measured.
+
+`tests.bench.functions` copies this file into the folder. Each answer names in the header
+``X-Processor-Time`` the seconds of processor time in the networks and in the whole handler.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from common import entry
+from common.devices import OpenVinoNetwork
+
+init_context = entry.init_context
+in_networks = 0.0  # of the present call; a worker answers one call at a time
+
+
+def timed(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method of a network that adds its processor time to `in_networks`."""
+
+    def run(*inputs: Any, **named: Any) -> Any:
+        global in_networks
+        began = time.process_time()
+        try:
+            return method(*inputs, **named)
+        finally:
+            in_networks += time.process_time() - began
+
+    return run
+
+
+for name in ("__call__", "run_named"):
+    setattr(OpenVinoNetwork, name, timed(getattr(OpenVinoNetwork, name)))
+
+
+def handler(context: Any, event: Any) -> Any:
+    """Answer a call, and add the header."""
+    global in_networks
+    in_networks, began = 0.0, time.process_time()
+    response = entry.handler(context, event)
+    whole = time.process_time() - began
+    response.headers["X-Processor-Time"] = f"{in_networks:.6f} {whole:.6f}"
+    return response
