@@ -248,6 +248,24 @@ def test_intervals_are_changed_and_deleted_by_their_ids(client: Client, task: mo
     assert client.delete(f"/api/tasks/{task.pk}").status_code == 204
 
 
+def test_unknown_members_and_intervals_of_a_job_survive_a_read_and_a_write(
+    client: Client, task: models.Task, car: models.Label
+) -> None:
+    jobs = models.Job.objects.filter(segment__task=task).order_by("pk")
+    first, second = (f"/api/jobs/{job.pk}/annotations" for job in jobs[:2])
+    sent = {"shapes": [box(car, depth=3)], "intervals": [INTERVAL]}
+    assert send(client, "PUT", first, sent).status_code == 200
+    read = client.get(first).json()
+    assert send(client, "PUT", first, read).status_code == 200
+    assert without_ids(client.get(first).json()) == without_ids(read)
+    assert read["shapes"][0]["depth"] == 3
+    assert without_ids(read["intervals"]) == [INTERVAL]
+    of_task = client.get(f"/api/tasks/{task.pk}/annotations").json()
+    assert of_task["shapes"][0]["depth"] == 3
+    for other in (of_task, client.get(second).json()):
+        assert "intervals" not in other
+
+
 @pytest.mark.parametrize("where", ["shapes", "intervals"])
 def test_too_large_unknown_members_answer_400_and_write_nothing(
     client: Client, task: models.Task, car: models.Label, where: str
