@@ -137,6 +137,24 @@ def test_preview_draws_what_the_function_finds_and_writes_nothing(
     assert get_engine().annotations(task.pk).shapes == ()
 
 
+def test_preview_names_the_tags_above_the_threshold(
+    open_page: Open, alice: User, function: FunctionServer, transactional_db: None, tmp_path: Path
+) -> None:
+    labels = [{"name": name, "type": "tag"} for name in ("day", "night")]
+    task = create_task(alice, "Weather", labels, make_images(tmp_path / "images", 1))
+    store_function(function.url, labels=labels)
+    function.behave = lambda payload: [
+        {"type": "tag", "label": "day", "confidence": 0.9},
+        {"type": "tag", "label": "night", "confidence": 0.3},
+    ]
+    page = open_page(alice, f"/start?task={task.pk}")
+    page.get_by_role("button", name="Preview").click()
+    caption = page.locator("#preview figcaption")
+    expect(caption).to_have_text("Frame 0: 1 found; tags: day 0.90")
+    page.get_by_role("slider", name="Confidence threshold").fill("0.2")
+    expect(caption).to_have_text("Frame 0: 2 found; tags: day 0.90, night 0.30")
+
+
 @pytest.mark.usefixtures("finder")
 def test_start_form_keeps_the_choices_of_the_last_request(
     open_page: Open, alice: User, task: models.Task

@@ -500,6 +500,41 @@ def test_track_is_played_to_the_last_frame_and_stays_selected(
     expect(rows(page)).to_have_attribute("aria-pressed", "true")
 
 
+def test_moved_skeleton_of_a_track_is_moved_on_this_frame_and_back_by_undo(
+    open_page: Open, alice: User, tmp_path: Path
+) -> None:
+    head = {"name": "head", "type": "points"}
+    body = {"name": "person", "type": "skeleton", "sublabels": [head]}
+    made = create_task(alice, "Walk", [body], make_images(tmp_path / "images", 3))
+    (person,) = get_engine().task(made.pk).labels
+    point = TrackedShape(type="points", frame=0, points=(20, 20))
+    element = Track(label_id=person.sublabels[0].id or 0, frame=0, shapes=(point,))
+    whole = TrackedShape(type="skeleton", frame=0, points=())
+    track = Track(label_id=person.id or 0, frame=0, shapes=(whole,), elements=(element,))
+    with get_engine().atomic():
+        get_engine().apply(Change(task_id=made.pk, frames=(0,), add=LabeledData(tracks=(track,))))
+
+    def keyframes() -> list[tuple[int, tuple[float, ...]]]:
+        (found,) = get_engine().tracks(made.pk)
+        return [(shape.frame, shape.points) for shape in found.elements[0].shapes]
+
+    page = open_page(alice, f"/tasks/{made.pk}/frames/1")
+    rows(page).click()
+    with page.expect_response(is_change) as moved:
+        page.keyboard.press("Shift+ArrowRight")
+    moved.value.finished()
+    assert keyframes() == [(0, (20, 20)), (1, (21, 20))]
+    with page.expect_response(is_change) as undone:
+        page.keyboard.press("Control+z")
+    undone.value.finished()
+    assert keyframes() == [(0, (20, 20))]
+
+
+def is_change(response: Response) -> bool:
+    """Return whether this is the answer to a change of an annotation."""
+    return "/annotations?action=update" in response.url
+
+
 def test_mask_that_is_not_kept_is_discarded_when_frames_are_played(
     open_page: Open, alice: User, task: models.Task, function: FunctionServer
 ) -> None:

@@ -54,6 +54,7 @@ export class Preview {
     const figure = document.createElement("figure");
     const caption = document.createElement("figcaption");
     figure.dataset.frame = frame;
+    figure.tags = (found.tags ?? []).map(({ label_id: id, score }) => ({ name: this.labels.find((label) => label.id === id)?.name ?? "?", score: score ?? 1 }));
     figure.append(picture(url, size.width, size.height, found.shapes, this.labels, { alt: `Frame ${frame} with what the function finds` }), caption);
     return figure;
   }
@@ -62,9 +63,10 @@ export class Preview {
     const threshold = Number(this.form.elements.threshold.value);
     let total = 0;
     for (const figure of this.place.querySelectorAll("figure")) {
-      const shown = applyThreshold(figure, threshold);
+      const tags = figure.tags.filter(({ score }) => score >= threshold).map(({ name, score }) => `${name} ${score.toFixed(2)}`);
+      const shown = applyThreshold(figure, threshold) + tags.length;
       total += shown;
-      figure.querySelector("figcaption").textContent = `Frame ${figure.dataset.frame}: ${shown} found`;
+      figure.querySelector("figcaption").textContent = `Frame ${figure.dataset.frame}: ${shown} found${tags.length ? `; tags: ${tags.join(", ")}` : ""}`;
     }
     const number = this.place.children.length;
     if (number) this.state.textContent = `${total} found on ${number} frame${number === 1 ? "" : "s"} at confidence ${threshold.toFixed(2)}. Nothing was written.`;

@@ -64,7 +64,7 @@ export class Store {
   async write(item, values) {
     const before = copy(Object.fromEntries(Object.keys(values).map((name) => [name, item[name]])));
     Object.assign(item, copy(values));
-    if (item.kind === "track" && "points" in values && !("track" in values)) this.setKeyframe(item);
+    if (item.kind === "track" && !("track" in values)) this.setKeyframes(item, values);
     if (item.kind === "track" && "label_id" in values) item.track.label_id = item.label_id;
     try {
       await this.send("update", item, bare(item));
@@ -77,10 +77,16 @@ export class Store {
     return before;
   }
 
-  setKeyframe(item) {
-    const keys = item.track.shapes.filter(({ frame }) => frame !== this.frame);
-    keys.push({ type: item.type, frame: this.frame, points: item.points, rotation: item.rotation, occluded: item.occluded, outside: false, z_order: item.z_order, attributes: [] });
-    item.track.shapes = keys.sort((one, two) => one.frame - two.frame);
+  // What is moved is moved on this frame. Of a skeleton, each point has keyframes of its own.
+  setKeyframes(item, values) {
+    if ("points" in values) this.setKeyframe(item.track, item);
+    for (const element of values.elements ?? []) this.setKeyframe(item.track.elements.find((track) => track.label_id === element.label_id), element);
+  }
+
+  setKeyframe(track, { type, points, rotation, occluded, outside, z_order }) {
+    const keys = track.shapes.filter(({ frame }) => frame !== this.frame);
+    keys.push({ type, frame: this.frame, points, rotation, occluded, outside, z_order, attributes: [] });
+    track.shapes = keys.sort((one, two) => one.frame - two.frame);
   }
 
   add(item) {
