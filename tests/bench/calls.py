@@ -6,7 +6,8 @@ JPEG of about 200 KB. Each detector call is on another frame, so that no frame i
 
 A bare client reads the same file, encodes it, and posts the same body to the function on a kept
 connection. Calls of both clients alternate, so that other load on the machine affects both. The
-overhead of a call is its time minus the time of the bare call before it.
+overhead of a call is its time minus the time of the bare call before it. For people who call while
+a request runs, it is their time minus the median of bare calls before the request.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ import os
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -29,10 +32,19 @@ import psutil
 
 from cvat_lambda.gateway.payload import content_type, encode_payload
 from tests.bench.embedding_function import new_embedding
-from tests.bench.stand import DISTINCT, REPOSITORY, Stand, function_process, stand
+from tests.bench.stand import (
+    DISTINCT,
+    REPOSITORY,
+    Stand,
+    function_process,
+    stand,
+    worker_process,
+)
 
 LATENCY_MS = 50.0
 ENCODE_MS, CLICK_MS = 200.0, 20.0
+PEOPLE: Final = 8
+PAUSE_S: Final = 0.3  # between two calls of a person
 CLICK: Final = {"pos_points": [[600, 300]], "neg_points": []}
 
 
@@ -99,7 +111,7 @@ class Client:
 
 
 @contextmanager
-def web_server(home: Any) -> Iterator[tuple[int, psutil.Process]]:
+def web_server(home: Any, *, threads: int = 4) -> Iterator[tuple[int, psutil.Process]]:
     """Start the app's web server. Yield its port and its process."""
     from cvat_lambda.server.processes import Child, bound_socket, wait_for_port
     from cvat_lambda.server.services import web_command
@@ -108,7 +120,7 @@ def web_server(home: Any) -> Iterator[tuple[int, psutil.Process]]:
         port = listener.getsockname()[1]
         child = Child.start(
             "web",
-            web_command(listener.fileno(), threads=4),
+            web_command(listener.fileno(), threads=threads),
             env=dict(os.environ),
             log=home / "web.log",
             cwd=REPOSITORY,
@@ -226,6 +238,43 @@ def measure(prepared: Stand, *, short: bool) -> Iterator[dict[str, Any]]:
         yield row("embedding_first_click_p50_ms", statistics.median(first), None)
         yield row("embedding_click_p50_ms", statistics.median(later), 5.0)
         yield row("embedding_click_p95_ms", percentile(later, 95), None)
+    yield from measure_people(prepared, token, short=short)
+
+
+def measure_people(prepared: Stand, token: str, *, short: bool) -> Iterator[dict[str, Any]]:
+    """Yield the overhead of people's calls while a request runs on the same function."""
+    frames, workers = 400 if short else 4000, 2 * PEOPLE
+    task = prepared.task(frames)
+    ended = threading.Event()
+    with (
+        function_process(LATENCY_MS, workers) as function_port,
+        worker_process(prepared.home / "worker.log"),
+        web_server(prepared.home, threads=PEOPLE) as (port, _),
+    ):
+        function_id = prepared.function(function_port, workers)
+        bare = BareClient(function_port)
+        bare_ms = statistics.median(
+            bare.call_ms(partial(image_body, path)) for path in prepared.images
+        )
+
+        def person(number: int) -> list[float]:
+            client, found = Client(port, token), []
+            for frame in range(number, frames, PEOPLE):  # of no two people the same
+                found.append(client.call_ms(function_id, task=task.pk, frame=frame) - bare_ms)
+                if ended.wait(PAUSE_S):
+                    break
+            return found[1:]  # the first one opens connections
+
+        with ThreadPoolExecutor(PEOPLE) as pool:
+            people = [pool.submit(person, number) for number in range(PEOPLE)]
+            try:
+                prepared.run(task, function_id)
+            finally:
+                ended.set()
+            over = [each for one in people for each in one.result()]
+    name = f"call_of_{PEOPLE}_people_beside_a_request"
+    yield row(f"{name}_p50_ms", statistics.median(over), None)
+    yield row(f"{name}_p95_ms", percentile(over, 95), 60.0)
 
 
 def main() -> None:
