@@ -7,16 +7,16 @@ agents and get its annotation requests.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
-from django.db.models import Q, QuerySet
+from django.db.models import Case, Q, QuerySet, Value, When
 
 from cvat_lambda.agents.models import NativeFunction
 from cvat_lambda.engine.port import Access
-from cvat_lambda.errors import FunctionNotFound, PermissionDenied
+from cvat_lambda.errors import FunctionNotFound, PermissionDenied, PlatformUnreachable
 from cvat_lambda.functions import registry
-from cvat_lambda.functions.models import Function
-from cvat_lambda.functions.spec import Audience, FunctionSpec
+from cvat_lambda.functions.models import CALLABLE, Function
+from cvat_lambda.functions.spec import Audience, FunctionSpec, Kind
 from cvat_lambda.prepared import PreparedQuery
 
 _WHOLE: PreparedQuery[NativeFunction] = PreparedQuery(
@@ -47,6 +47,38 @@ def find_function(
 def visible(access: Access, specs: Iterable[FunctionSpec]) -> list[FunctionSpec]:
     """Return the functions that the user may see."""
     return [spec for spec in specs if may_see(access, spec.audience)]
+
+
+def offered(
+    access: Access, kinds: Collection[Kind], *, search: str = "", also: str = "", limit: int
+) -> tuple[list[FunctionSpec], bool]:
+    """Return usable functions for a form, those that can be called first, and if there are more.
+
+    ``search`` is a part of their id or name. The function ``also`` comes in any case, if the user
+    may see it. Return none if the platform was never reached.
+    """
+    try:
+        usable = usable_rows(access).filter(kind__in=[kind.value for kind in kinds])
+    except PlatformUnreachable:
+        return [], False
+    callable_first = Case(When(state__in=CALLABLE, then=Value(0)), default=Value(1))
+    rows = search_rows(usable, search).order_by(callable_first, "id")
+    changes = list(rows.values_list("pk", "changed_at")[: limit + 1])
+    shown = changes[:limit]
+    if also and "\x00" not in also and also not in dict(shown):
+        shown += usable.filter(pk=also).values_list("pk", "changed_at")
+    return registry.specs_of(shown), len(changes) > limit
+
+
+def usable_rows(access: Access, *, ask: bool = False) -> QuerySet[Function]:
+    """Return the rows of usable functions that the user may see. Raise PlatformUnreachable."""
+    return registry.usable_rows(ask=ask) & visible_rows(access)
+
+
+def search_rows(rows: QuerySet[Function], text: str) -> QuerySet[Function]:
+    """Return the functions that have the text in their id or name; all without a text."""
+    wanted = text.replace("\x00", "").strip()
+    return rows.filter(Q(id__icontains=wanted) | Q(name__icontains=wanted)) if wanted else rows
 
 
 def visible_rows(access: Access) -> QuerySet[Function]:

@@ -9,6 +9,7 @@ person may ask the platform (`Ask`).
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from enum import Enum
@@ -45,6 +46,8 @@ __all__ = [
     "refresh",
     "rows",
     "spec_of",
+    "specs_of",
+    "usable_rows",
 ]
 
 _FRESH_S: Final = 1.0  # the platform is not read again within this time
@@ -114,14 +117,50 @@ def listed(*, ask: bool = False) -> list[FunctionSpec]:
     """
     if ask and settings.FUNCTIONS_REFRESH_S > 0:
         refresh(max_age_s=_FRESH_S, timeout_s=_ASK_TIMEOUT_S)
-    enabled = rows().filter(enabled=True)
-    found = _usable(enabled)
-    if not found and not enabled.exists():
-        result = read_first_list()
-        found = _usable(enabled)
-        if result.error and not found and not enabled.exists():
-            raise PlatformUnreachable(result.error)
+    found = _usable()
+    if not found and _read_first_list():
+        found = _usable()
     return found
+
+
+def usable_rows(*, ask: bool = False) -> QuerySet[Function]:
+    """Return the rows of the functions that can be used, by id, for lists in pages.
+
+    ``ask`` and the errors are those of `listed`.
+    """
+    if ask and settings.FUNCTIONS_REFRESH_S > 0:
+        refresh(max_age_s=_FRESH_S, timeout_s=_ASK_TIMEOUT_S)
+    _read_first_list()
+    return rows().filter(enabled=True, problem="")
+
+
+def specs_of(found: Iterable[tuple[str, datetime]]) -> list[FunctionSpec]:
+    """Return the specs of some rows, named by id and ``changed_at``, in one query or none.
+
+    Functions whose metadata cannot be used any more are left out.
+    """
+    changes = list(found)
+    with _lock:
+        cached = [(pk, at, _specs.get(pk)) for pk, at in changes]
+    specs = {pk: kept[1] for pk, at, kept in cached if kept is not None and kept[0] == at}
+    changed = [pk for pk, _ in changes if pk not in specs]
+    if changed:
+        specs.update(_derive(rows().filter(pk__in=changed)))
+    return [specs[pk] for pk, _ in changes if pk in specs]
+
+
+def _read_first_list() -> bool:
+    """Read the platform's list if no function is known. Return whether it was read.
+
+    Raise PlatformUnreachable.
+    """
+    enabled = rows().filter(enabled=True)
+    if enabled.exists():
+        return False
+    result = read_first_list()
+    if result.error and not enabled.exists():
+        raise PlatformUnreachable(result.error)
+    return True
 
 
 def _find(function_id: str) -> Found | None:
@@ -177,8 +216,9 @@ def audience_of(row: Function) -> Audience | None:
     return Audience(owner_id=row.owner_id, organization_id=row.organization_id)
 
 
-def _usable(enabled: QuerySet[Function]) -> list[FunctionSpec]:
+def _usable() -> list[FunctionSpec]:
     """Return the specs of functions without a problem. Read only rows that have changed."""
+    enabled = rows().filter(enabled=True)
     usable = enabled.filter(problem="")
     # As text: to convert thousands of times is most of the work.
     changes = dict(usable.values_list("pk", Cast("changed_at", CharField())))
@@ -187,12 +227,16 @@ def _usable(enabled: QuerySet[Function]) -> list[FunctionSpec]:
     specs = {pk: found[1] for pk, at, found in cached if found is not None and found[0] == at}
     changed = [pk for pk in changes if pk not in specs]
     for start in range(0, len(changed), _ROWS_AT_ONCE):
-        for row in enabled.filter(pk__in=changed[start : start + _ROWS_AT_ONCE]):
-            try:
-                specs[row.pk] = spec_of(row)
-            except FunctionSpecInvalid:
-                continue  # the reason is in the row as soon as it is read again
+        specs.update(_derive(enabled.filter(pk__in=changed[start : start + _ROWS_AT_ONCE])))
     with _lock:
         _listed.clear()
         _listed.update({pk: (changes[pk], spec) for pk, spec in specs.items()})
     return [specs[pk] for pk in changes if pk in specs]
+
+
+def _derive(changed: QuerySet[Function]) -> Iterator[tuple[str, FunctionSpec]]:
+    for row in changed:
+        try:
+            yield row.pk, spec_of(row)
+        except FunctionSpecInvalid:
+            continue  # the reason is in the row as soon as it is read again

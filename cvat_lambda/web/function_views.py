@@ -6,11 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from django.contrib import messages
-from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 
-from cvat_lambda.agents.access import find_function, visible_rows
+from cvat_lambda.agents.access import find_function, search_rows, visible_rows
 from cvat_lambda.annotations.labels import labels_v2
 from cvat_lambda.bounded_paginator import BoundedPaginator
 from cvat_lambda.errors import (
@@ -45,10 +44,8 @@ def functions(request: HttpRequest) -> HttpResponse:
         if result.error:
             messages.error(request, result.error)
         return redirect("console:functions")
-    rows = visible_rows(access_of(request))
-    wanted = request.GET.get("search", "").replace("\x00", "").strip()
-    if wanted:
-        rows = rows.filter(Q(id__icontains=wanted) | Q(name__icontains=wanted))
+    wanted = request.GET.get("search", "").strip()
+    rows = search_rows(visible_rows(access_of(request)), wanted)
     shown = BoundedPaginator(rows, FUNCTIONS_A_PAGE).get_page(request.GET.get("page"))
     context = {"page": shown, "functions": shown, "search": wanted}
     return show(request, "functions.html", context)

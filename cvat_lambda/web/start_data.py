@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from cvat_lambda.agents.access import offered
 from cvat_lambda.annotations.label_guess import guess_labels
 from cvat_lambda.annotations.labels import LABEL_TYPES, labels_v2
 from cvat_lambda.annotations.mapping import are_compatible
@@ -12,7 +13,7 @@ from cvat_lambda.annotations.types import Label
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Access, Task
 from cvat_lambda.functions.spec import FunctionSpec, Kind
-from cvat_lambda.requests.control.compatibility import Choice, choices_for
+from cvat_lambda.requests.control.compatibility import MAX_CHOICES, Choice, choices_for
 from cvat_lambda.requests.store.models import Request
 from cvat_lambda.web.overlay import color_of
 from cvat_lambda.web.start_target import StartTarget
@@ -21,9 +22,14 @@ RUN_IN_BACKGROUND = (Kind.DETECTOR, Kind.REID, Kind.TRACKER)
 NO_COMMON_LABEL = "no label in common"  # people may map labels of other names
 
 
-def start_data(access: Access, target: StartTarget) -> dict[str, Any]:
-    """Return the target, its labels, and the functions, as JSON for `start/form.js`."""
+def start_data(access: Access, target: StartTarget, wanted: str) -> dict[str, Any]:
+    """Return the target, its labels, and functions to choose, as JSON for `start/form.js`.
+
+    The form begins with the function ``wanted``, or with the first that can run.
+    """
     task = target.task
+    choices, more = choices_for(access, task, RUN_IN_BACKGROUND, also=wanted)
+    chosen = next((one.spec for one in choices if _begins(one, wanted)), None)
     return {
         "task": {"id": task.id, "size": task.size},  # not its name: assignees of jobs get this
         "tasks": [each.id for each in target.tasks],
@@ -36,10 +42,34 @@ def start_data(access: Access, target: StartTarget) -> dict[str, Any]:
         ],
         "scopes": list(scopes_of(target)),
         "labels": labels_of(task),
-        "functions": [
-            _function(choice, task) for choice in choices_for(access, task, RUN_IN_BACKGROUND)
-        ],
+        "functions": [_choice(choice) for choice in choices],
+        "more": more,
+        "chosen": None if chosen is None else function_data(chosen, task),
         "fits": _fits(),
+    }
+
+
+def function_choices(access: Access, target: StartTarget | None, search: str) -> dict[str, Any]:
+    """Return functions that run on the target; without a target, functions that have labels."""
+    if target is None:
+        listed, more = offered(access, [Kind.DETECTOR], search=search, limit=MAX_CHOICES)
+        found = [Choice(spec=spec, reason="") for spec in listed if spec.labels]
+    else:
+        found, more = choices_for(access, target.task, RUN_IN_BACKGROUND, search=search)
+    return {"functions": [_choice(choice) for choice in found], "more": more}
+
+
+def function_data(spec: FunctionSpec, task: Task | None) -> dict[str, Any]:
+    """Return what a form needs of the chosen function: labels, prompts, and their mapping."""
+    labels = zip(spec.labels, labels_v2(spec.labels), strict=True)
+    mapped = task if spec.kind is Kind.DETECTOR else None
+    return {
+        "id": spec.id,
+        "kind": spec.kind.value,
+        "labels": [{**shown, "color": label.color} for label, shown in labels],
+        "prompts": list(spec.prompts),
+        "guess": {} if mapped is None else guess_labels(spec.labels, mapped.labels),
+        "saved": None if mapped is None else _earlier_mapping(spec, mapped),
     }
 
 
@@ -72,19 +102,18 @@ def _sublabels(label: Label) -> list[dict[str, Any]]:
     return [{**one, "id": sub.id} for sub, one in zip(label.sublabels, shown, strict=True)]
 
 
-def _function(choice: Choice, task: Task) -> dict[str, Any]:
+def _choice(choice: Choice) -> dict[str, Any]:
     spec = choice.spec
-    is_detector = spec.kind is Kind.DETECTOR
-    return {
-        "id": spec.id,
-        "name": spec.name,
-        "kind": spec.kind.value,
-        "reason": "" if choice.reason == NO_COMMON_LABEL else choice.reason,
-        "labels": labels_v2(spec.labels),
-        "prompts": list(spec.prompts),
-        "guess": guess_labels(spec.labels, task.labels) if is_detector else {},
-        "saved": _earlier_mapping(spec, task) if is_detector else None,
-    }
+    return {"id": spec.id, "name": spec.name, "kind": spec.kind.value, "reason": _shown(choice)}
+
+
+def _shown(choice: Choice) -> str:
+    """Return the reason why people cannot choose a function."""
+    return "" if choice.reason == NO_COMMON_LABEL else choice.reason
+
+
+def _begins(choice: Choice, wanted: str) -> bool:
+    return not _shown(choice) and wanted in ("", choice.spec.id)
 
 
 def _earlier_mapping(spec: FunctionSpec, task: Task) -> Mapping[str, Any] | None:

@@ -6,13 +6,14 @@ from typing import Any, Final
 
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 
+from cvat_lambda.agents.access import find_function
 from cvat_lambda.engine import get_engine
 from cvat_lambda.web.links import cvat_frame_url, frame_url, is_standalone, task_url
 from cvat_lambda.web.pages import access_of, page, show, task_of_frame
-from cvat_lambda.web.start_data import start_data
+from cvat_lambda.web.start_data import function_choices, function_data, start_data
 from cvat_lambda.web.start_target import start_target
 
 TASKS_A_PAGE: Final = 50
@@ -28,7 +29,25 @@ def start(request: HttpRequest) -> HttpResponse:
     target = start_target(access, request.GET)
     if target is None:
         return _choose_task(request)
-    return show(request, "start.html", {"target": target, "data": start_data(access, target)})
+    data = start_data(access, target, request.GET.get("function", ""))
+    return show(request, "start.html", {"target": target, "data": data})
+
+
+@page("GET")
+def functions(request: HttpRequest) -> HttpResponse:
+    """Return functions that have ``search`` in their id or name, for the select of a form."""
+    access = access_of(request)
+    target = start_target(access, request.GET)
+    return JsonResponse(function_choices(access, target, request.GET.get("search", "")))
+
+
+@page("GET")
+def function(request: HttpRequest, function_id: str) -> HttpResponse:
+    """Return the labels of a function, and their mapping if the query names a target."""
+    access = access_of(request)
+    target = start_target(access, request.GET)
+    spec = find_function(access, function_id)
+    return JsonResponse(function_data(spec, None if target is None else target.task))
 
 
 @page("GET")

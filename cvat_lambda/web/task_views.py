@@ -7,26 +7,24 @@ from typing import Any, Final
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 
-from cvat_lambda.agents.access import visible
-from cvat_lambda.annotations.labels import labels_v2
+from cvat_lambda.agents.access import offered
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Access, Task
 from cvat_lambda.engine.standalone.exchange.formats import FORMATS
-from cvat_lambda.errors import LambdaError
-from cvat_lambda.functions import registry
 from cvat_lambda.functions.models import CALLABLE
-from cvat_lambda.functions.spec import FunctionSpec, Kind
+from cvat_lambda.functions.spec import Kind
 from cvat_lambda.requests.control.access import visible_requests
 from cvat_lambda.requests.store.queries import on_task
 from cvat_lambda.web import overlay
 from cvat_lambda.web.annotated_frames import annotated_frames, frame_json
 from cvat_lambda.web.pages import access_of, page, show, task_of
 from cvat_lambda.web.request_rows import rows_of
-from cvat_lambda.web.start_data import labels_of
+from cvat_lambda.web.start_data import function_choices, labels_of
 from cvat_lambda.web.start_views import visible_task_ids
 
 TASKS_A_PAGE: Final = 24
 FRAMES_A_PAGE: Final = 24
+MAX_TOOLS: Final = 1000
 REQUESTS_SHOWN: Final = 10
 REQUESTS_ON_TASK: Final = 5
 
@@ -67,12 +65,7 @@ def task(request: HttpRequest, task_id: int) -> HttpResponse:
 @page("GET")
 def new_task(request: HttpRequest) -> HttpResponse:
     """Show the form that creates a task; its script uploads the files through the API."""
-    functions = [
-        {"id": spec.id, "name": spec.name, "labels": _labels_with_colors(spec)}
-        for spec in _functions(access_of(request))
-        if spec.labels
-    ]
-    return show(request, "new_task.html", {"data": {"functions": functions}})
+    return show(request, "new_task.html", {"data": function_choices(access_of(request), None, "")})
 
 
 @page("GET")
@@ -81,6 +74,8 @@ def frame(request: HttpRequest, task_id: int, number: int) -> HttpResponse:
     found = task_of(request, task_id)
     if number >= found.size:
         raise Http404(f"Task {task_id} has {found.size} frames.")
+    kinds = (Kind.INTERACTOR, Kind.TRACKER)
+    tools, _ = offered(access_of(request), kinds, limit=MAX_TOOLS)
     data = {
         "task": {"id": found.id, "name": found.name, "size": found.size},
         "deleted": sorted(found.deleted_frames),
@@ -95,8 +90,8 @@ def frame(request: HttpRequest, task_id: int, number: int) -> HttpResponse:
                 "embedding": spec.embedding and not spec.is_native,
                 "negative": spec.interactor is None or spec.interactor.min_neg_points >= 0,
             }
-            for spec in _functions(access_of(request))
-            if spec.kind in (Kind.INTERACTOR, Kind.TRACKER) and spec.state in CALLABLE
+            for spec in tools
+            if spec.state in CALLABLE
         ],
         "frame": frame_json(found, number),
     }
@@ -110,11 +105,6 @@ def frame_data(request: HttpRequest, task_id: int, number: int) -> HttpResponse:
     if number >= found.size:
         raise Http404(f"Task {task_id} has {found.size} frames.")
     return JsonResponse(frame_json(found, number))
-
-
-def _labels_with_colors(spec: FunctionSpec) -> list[dict[str, Any]]:
-    shown = labels_v2(spec.labels)
-    return [{**one, "color": label.color} for label, one in zip(spec.labels, shown, strict=True)]
 
 
 def _exchange(access: Access, task: Task) -> dict[str, Any]:
@@ -135,11 +125,3 @@ def _exchange(access: Access, task: Task) -> dict[str, Any]:
         "exports": exports if len(jobs) > 1 else whole,
         "imports": (whole + (imports if len(jobs) > 1 else [])) if may_edit else imports,
     }
-
-
-def _functions(access: Access) -> list[FunctionSpec]:
-    """Return the functions that the user may use; none if the platform was never reached."""
-    try:
-        return visible(access, registry.listed())
-    except LambdaError:
-        return []

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Final
 
-from cvat_lambda.agents.access import visible
+from cvat_lambda.agents.access import offered
 from cvat_lambda.annotations.mapping import build_mapping
 from cvat_lambda.engine.port import Access, Task
-from cvat_lambda.errors import LambdaError
-from cvat_lambda.functions import registry
 from cvat_lambda.functions.models import CALLABLE
 from cvat_lambda.functions.spec import FunctionSpec, Kind
 
-WITHOUT_START = (Kind.DETECTOR, Kind.REID)  # requests that name no objects to follow
+MAX_CHOICES: Final = 200  # people find the others by a search
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,20 +24,16 @@ class Choice:
 
 
 def choices_for(
-    access: Access, task: Task, kinds: Collection[Kind] = WITHOUT_START
-) -> list[Choice]:
-    """Return the functions of these kinds that the user may see.
+    access: Access, task: Task, kinds: Collection[Kind], *, search: str = "", also: str = ""
+) -> tuple[list[Choice], bool]:
+    """Return up to `MAX_CHOICES` functions of these kinds, and whether there are more.
 
-    Those that can run on the task come first.
-
-    Return none if the platform has never been reached.
+    Of those that are returned, the functions that can run on the task come first.
+    ``search`` and ``also`` are those of `agents.access.offered`.
     """
-    try:
-        listed = visible(access, registry.listed())
-    except LambdaError:
-        return []
-    found = [Choice(spec=spec, reason=_reason(spec, task)) for spec in listed if spec.kind in kinds]
-    return sorted(found, key=lambda choice: choice.reason != "")
+    listed, more = offered(access, kinds, search=search, also=also, limit=MAX_CHOICES)
+    found = [Choice(spec=spec, reason=_reason(spec, task)) for spec in listed]
+    return sorted(found, key=lambda choice: choice.reason != ""), more
 
 
 def _reason(spec: FunctionSpec, task: Task) -> str:

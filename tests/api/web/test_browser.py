@@ -18,8 +18,10 @@ from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.tasks import create_project, create_task
 from cvat_lambda.functions.models import Function
+from cvat_lambda.requests.control.compatibility import MAX_CHOICES
 from cvat_lambda.requests.store.models import Request, Shard, Status
 from tests.api.web.conftest import TIMEOUT_MS
+from tests.api.web.test_function_choice import known
 from tests.conftest import IMAGES
 from tests.http_server import Reply
 from tests.integration.requests.conftest import make_images, store_function
@@ -172,6 +174,35 @@ def test_start_form_keeps_the_choices_of_the_last_request(
     assert (request.total, request.params["replace"]) == (3, "all")
     page.goto(f"/start?task={task.pk}")
     expect(page.get_by_label("car", exact=True)).to_have_value("person")
+
+
+def test_function_that_the_start_form_does_not_list_is_found_and_its_labels_are_loaded(
+    open_page: Open, alice: User, task: models.Task, function: FunctionServer
+) -> None:
+    known(*(f"f{number:03}" for number in range(MAX_CHOICES)), label="car")
+    store_function(function.url, "zebras", labels=[{"name": "stripe", "type": "rectangle"}])
+    page = open_page(alice, f"/start?task={task.pk}")
+    expect(page.get_by_label("car", exact=True)).to_have_value("Cars")
+    search = page.get_by_label("Find a function by name or id")
+    chosen = page.locator("[name=function]")
+    search.fill("unknown")
+    expect(page.locator("#function-hint")).to_contain_text("has “unknown” in its name or id.")
+    expect(page.get_by_role("button", name="Run")).to_be_disabled()
+    search.fill("ebra")
+    expect(chosen).to_have_value("zebras")
+    page.get_by_label("stripe", exact=True).select_option("person")
+    expect(page.locator("#estimate")).to_contain_text("8 frames will run.")
+    search.press("Enter")  # does not send the form
+    search.fill("")
+    expect(chosen.locator("option")).to_have_count(MAX_CHOICES)
+    expect(page.get_by_label("car", exact=True)).to_have_value("Cars")
+    chosen.select_option("f007")
+    expect(page.get_by_label("car", exact=True)).to_have_value("Cars")
+    search.fill("zebras")
+    page.get_by_label("stripe", exact=True).select_option("person")
+    page.get_by_role("button", name="Run").click()
+    page.wait_for_url("**/requests/req-*")
+    assert Request.objects.get().function_id == "zebras"
 
 
 def test_start_form_maps_the_texts_that_a_function_is_asked_to_find(

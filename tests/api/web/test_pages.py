@@ -8,7 +8,6 @@ import json
 import re
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -301,51 +300,6 @@ def known(function_id: str, label: str, kind: str = "detector", state: str = "re
         state=state,
         metadata={"metadata": metadata, "spec": {}, "status": {"state": state}},
     )
-
-
-def start_data(client: Client, task: models.Task) -> dict[str, Any]:
-    """Return what the start page gives to its script."""
-    page = client.get(f"/start?task={task.pk}").content.decode()
-    (data,) = re.findall(r'<script id="start-data" type="application/json">(.*?)</script>', page)
-    found: dict[str, Any] = json.loads(data)
-    return found
-
-
-def test_start_page_lists_functions_that_can_run_first_and_says_why_others_cannot(
-    client_for: ClientFor, alice: User, task: models.Task
-) -> None:
-    known("broken", "person", state="error")
-    known("cars", "car")
-    known("clicks", "person", kind="interactor")
-    known("persons", "person")
-    known("sleeps", "person", state="scaled_to_zero")  # a request starts it
-    offered = [
-        (function["id"], function["reason"], function["guess"])
-        for function in start_data(client_for(alice), task)["functions"]
-    ]
-    assert offered == [
-        ("persons", "", {"person": "person"}),
-        ("sleeps", "", {"person": "person"}),
-        ("broken", "error", {"person": "person"}),
-        ("cars", "", {}),  # a person may map its label to "person"
-    ]
-
-
-def test_start_page_offers_the_mapping_of_the_latest_request_of_the_function(
-    client_for: ClientFor, alice: User, task: models.Task
-) -> None:
-    known("cars", "car")
-    for name in ("old", "person"):
-        mapping: dict[str, Any] = {"car": {"name": name, "attributes": {}}}
-        Request.objects.create(
-            owner=alice,
-            task_id=task.pk,
-            function_id="cars",
-            function_kind="detector",
-            params={"mapping": mapping},
-        )
-    (function,) = start_data(client_for(alice), task)["functions"]
-    assert function["saved"] == {"car": {"name": "person", "attributes": {}}}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 // The form that starts a request. Each part of it has a module; this one joins them.
 import { call, json } from "../api.js";
+import { FunctionChoice } from "../function_choice.js";
 import { Estimate } from "./estimate.js";
 import { Mapping } from "./mapping.js";
 import { Place } from "./place.js";
@@ -22,9 +23,10 @@ const where = new Place(data);
 const region = new RegionTool(fields.roi, document.getElementById("preview"));
 const preview = new Preview(form, data, where, region);
 const trackPreview = new TrackPreview(data, where);
-const estimate = new Estimate(document.getElementById("estimate"), document.getElementById("run"));
+const run = document.getElementById("run");
+const estimate = new Estimate(document.getElementById("estimate"), run);
 
-const chosen = () => data.functions.find(({ id }) => id === fields.function.value);
+const functions = new FunctionChoice(fields.function, fields.function_search, data, form.dataset.functions);
 const threshold = () => (fields.own_threshold.checked ? {} : { threshold: Number(fields.threshold.value) });
 
 const OPTIONS = {
@@ -45,8 +47,8 @@ const OPTIONS = {
 };
 
 const body = () => {
-  const used = chosen();
-  if (!used) throw new Error("Choose a function.");
+  const used = functions.chosen;
+  if (!used) throw new Error(fields.function.value ? "The labels of the function are being loaded." : "Choose a function.");
   const made = { function: used.id, ...scope.value(used.kind), ...OPTIONS[used.kind]() };
   if (used.kind === "detector" && !Object.keys(made.mapping).length) throw new Error("Map at least one label of the function to a label of the task.");
   return made;
@@ -54,13 +56,27 @@ const body = () => {
 
 const update = () => estimate.ask(body);
 
+const without = () => (fields.function_search.value ? `No function that can run has “${fields.function_search.value}” in its name or id.` : "No function can run on this task now. See the page “Functions” for their states.");
+
 const showFunction = () => {
-  const used = chosen();
+  const used = functions.chosen;
   for (const part of form.querySelectorAll("[data-kinds]")) part.hidden = !used || !part.dataset.kinds.split(" ").includes(used.kind);
-  document.getElementById("function-hint").textContent = used ? "" : "No function can run on this task now. See the page “Functions” for their states.";
+  document.getElementById("function-hint").textContent = fields.function.value ? "" : without();
   prompts.show(used?.prompts ?? []);
   if (used?.kind === "detector") mapping.show(prompts.names(used));
   update();
+};
+
+const changeFunction = async () => {
+  problem.hidden = true;
+  run.disabled = true; // until the estimate says that the request can be made
+  showFunction();
+  try {
+    if (await functions.load()) showFunction();
+  } catch (error) {
+    problem.textContent = error.message;
+    problem.hidden = false;
+  }
 };
 
 const showThreshold = () => {
@@ -82,17 +98,9 @@ const attempt = async (button, work) => {
   }
 };
 
-for (const { id, name, kind, reason } of data.functions) {
-  const option = new Option(`${name} (${kind}${reason ? `, ${reason}` : ""})`, id);
-  option.disabled = Boolean(reason);
-  fields.function.append(option);
-}
-const wanted = new URLSearchParams(location.search).get("function");
-const first = data.functions.find(({ id, reason }) => !reason && (!wanted || id === wanted));
-fields.function.value = first?.id ?? "";
 fields.preview_frames.value = where.suggestion;
 
-fields.function.addEventListener("change", showFunction);
+fields.function.addEventListener("change", changeFunction);
 fields.text.addEventListener("change", showFunction);
 fields.exemplars.addEventListener("change", showFunction);
 fields.threshold.addEventListener("input", () => {
@@ -105,15 +113,15 @@ form.addEventListener("change", (event) => {
 document.getElementById("preview-run").addEventListener("click", (event) => attempt(event.target, async () => {
   fields.own_threshold.checked = false; // what is shown is what will be written
   const { mapping: labels, conv_mask_to_poly: polygons, roi, text, exemplars } = body();
-  await preview.run(chosen().id, { mapping: labels, ...(text ? { text } : {}), ...(exemplars ? { exemplars } : {}), ...(polygons ? { conv_mask_to_poly: polygons } : {}), ...(roi ? { roi } : {}) });
+  await preview.run(functions.chosen.id, { mapping: labels, ...(text ? { text } : {}), ...(exemplars ? { exemplars } : {}), ...(polygons ? { conv_mask_to_poly: polygons } : {}), ...(roi ? { roi } : {}) });
   update();
 }));
 document.getElementById("region-draw").addEventListener("click", (event) => attempt(event.target, () => preview.open()));
 document.getElementById("region-clear").addEventListener("click", () => region.set(""));
-document.getElementById("track-preview-run").addEventListener("click", (event) => attempt(event.target, () => trackPreview.run(chosen().id, Number(fields.start_frame.value))));
+document.getElementById("track-preview-run").addEventListener("click", (event) => attempt(event.target, () => trackPreview.run(functions.chosen.id, Number(fields.start_frame.value))));
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  attempt(document.getElementById("run"), async () => {
+  attempt(run, async () => {
     const made = await call("POST", "/api/lambda/requests", body());
     location.assign(`${form.dataset.requests}/${made.id}`);
   });

@@ -1,5 +1,6 @@
 // The form that creates a task: name, files, labels.
 import { call, json } from "../api.js";
+import { FunctionChoice } from "../function_choice.js";
 import { LabelRows } from "./label_rows.js";
 import { upload } from "./upload.js";
 
@@ -9,6 +10,7 @@ const problem = document.getElementById("problem");
 const progress = document.getElementById("progress");
 const drop = document.getElementById("drop");
 const labels = new LabelRows(document.getElementById("labels"));
+const functions = new FunctionChoice(form.elements.function, form.elements.function_search, data, form.dataset.functions);
 let files = [];
 
 const say = (share, words) => {
@@ -39,10 +41,15 @@ const create = async () => {
   location.assign(form.dataset.task + task.id);
 };
 
-for (const { id, name } of data.functions) form.elements.function.append(new Option(name, id));
-form.elements.function.addEventListener("change", ({ target }) => {
-  const found = data.functions.find(({ id }) => id === target.value);
-  if (found) labels.show(found.labels);
+form.elements.function.addEventListener("change", async () => {
+  problem.hidden = true;
+  try {
+    const found = await functions.load();
+    if (found) labels.show(found.labels);
+  } catch (error) {
+    problem.textContent = error.message;
+    problem.hidden = false;
+  }
 });
 document.getElementById("add-label").addEventListener("click", () => labels.add({ name: "", type: "any", attributes: [] }).focus());
 form.elements.files.addEventListener("change", ({ target }) => take(target.files));
