@@ -189,6 +189,44 @@ def test_box_is_moved_relabelled_removed_and_restored_by_undo(
     assert restored.points == pytest.approx((100, 50, 300, 250))
 
 
+def test_two_fingers_zoom_the_frame_and_draw_nothing(
+    open_page: Open, alice: User, task: models.Task
+) -> None:
+    page = open_page(alice, f"/tasks/{task.pk}/frames/0", has_touch=True)
+    page.keyboard.press("b")
+    places = {point: _on_screen(page, point) for point in ((200, 200), (300, 200), (100, 200))}
+    touch = page.context.new_cdp_session(page)
+
+    def fingers(kind: str, *points: tuple[int, int]) -> None:
+        at = [{"x": places[point][0], "y": places[point][1]} for point in points]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": at})
+
+    fingers("touchStart", (200, 200))
+    fingers("touchStart", (200, 200), (300, 200))
+    fingers("touchMove", (100, 200), (300, 200))
+    fingers("touchEnd")
+    shown = (page.locator("#canvas svg").get_attribute("viewBox") or "").split()
+    assert float(shown[2]) == pytest.approx(600 / 2, rel=0.05)
+    expect(page.locator("#canvas .draft")).to_have_count(0)
+    assert len(shapes(task)) == 1
+
+
+def test_tap_takes_away_from_the_mask_if_this_is_chosen(
+    open_page: Open, alice: User, task: models.Task, function: FunctionServer
+) -> None:
+    function.behave = lambda payload: {"mask": [[1] * 9] * 9, "bounds": [10, 10, 18, 18]}
+    store_function(function.url, "clicks", kind="interactor", labels=[])
+    page = open_page(alice, f"/tasks/{task.pk}/frames/0", has_touch=True)
+    page.keyboard.press("c")
+    for count in (1, 2):
+        page.touchscreen.tap(*_on_screen(page, (100 * count, 100)))
+        expect(page.locator("#canvas circle")).to_have_count(count)
+        expect(page.locator("#state")).to_contain_text("Mask in")
+        page.get_by_label("Take away").check()
+    expect(page.locator("#canvas circle.negative")).to_have_count(1)
+    assert [len(sent["neg_points"]) for sent in function.payloads] == [0, 1]
+
+
 def test_selected_annotation_is_legible_on_a_phone(
     open_page: Open, alice: User, task: models.Task
 ) -> None:

@@ -26,6 +26,11 @@ export class BoxTool {
     this.view.draft(outline);
   }
 
+  // Ends a drag without a result.
+  cancel() {
+    if (this.from) BoxTool.prototype.reset.call(this);
+  }
+
   async up() {
     const { points } = this;
     this.from = null;

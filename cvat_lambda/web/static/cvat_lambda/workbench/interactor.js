@@ -6,8 +6,8 @@ import { maskPoints } from "../geometry.js";
 const SETTLED_MS = 200; // a frame that is shown for less is not prepared
 
 export class Interactor {
-  constructor(view, store, { functionId, keepsEmbedding, label, keepAs, say, fail, ready }) {
-    Object.assign(this, { view, store, functionId, keepsEmbedding, label, keepAs, say, fail, ready });
+  constructor(view, store, { functionId, keepsEmbedding, label, keepAs, takesAway, say, fail, ready }) {
+    Object.assign(this, { view, store, functionId, keepsEmbedding, label, keepAs, takesAway, say, fail, ready });
     this.reset();
   }
 
@@ -51,7 +51,13 @@ export class Interactor {
     const { dragged } = this;
     [this.from, this.dragged] = [null, null];
     if (dragged) this.ask();
-    else this.point(this.positive, event);
+    else this.point(this.takesAway() ? this.negative : this.positive, event);
+  }
+
+  // Ends a click or a drag without a result; earlier clicks stay.
+  cancel() {
+    [this.from, this.dragged] = [null, null];
+    this.show(this.box);
   }
 
   corners([x1, y1], [x2, y2]) {

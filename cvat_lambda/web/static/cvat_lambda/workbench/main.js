@@ -5,6 +5,7 @@ import { BoxTool } from "./box.js";
 import { Interactor } from "./interactor.js";
 import { List } from "./list.js";
 import { Navigation } from "./navigation.js";
+import { Pinch } from "./pinch.js";
 import { Select } from "./select.js";
 import { Store } from "./store.js";
 import { Keyframes, Playback } from "./timeline.js";
@@ -113,7 +114,7 @@ const shared = { label, say, fail, ready, select };
 const tools = {
   select: new Select(view, store, { selected: () => selected, select, fail }),
   box: new BoxTool(view, store, shared),
-  click: new Interactor(view, store, { ...shared, functionId: () => element("interactor").value, keepsEmbedding: () => data.tools.find(({ id }) => id === element("interactor").value)?.embedding, keepAs: () => element("keep-as").value }),
+  click: new Interactor(view, store, { ...shared, functionId: () => element("interactor").value, keepsEmbedding: () => data.tools.find(({ id }) => id === element("interactor").value)?.embedding, keepAs: () => element("keep-as").value, takesAway: () => element("take-away").checked }),
   track: new Tracker(view, store, { ...shared, labels, selected: () => selected, functionId: () => element("tracker").value, types: () => data.tools.find(({ id }) => id === element("tracker").value)?.shape_types ?? [], length: () => Number(element("track-length").value) || Infinity, lastFrame: () => data.task.size - 1, showFrame, open }),
 };
 
@@ -143,18 +144,26 @@ function render() {
 
 let panning = false;
 let space = false;
+const pinch = new Pinch(view, () => tools[tool].cancel());
 canvas.addEventListener("pointerdown", (event) => {
   canvas.setPointerCapture(event.pointerId);
+  if (pinch.down(event)) return;
   panning = event.button === 1 || space;
   if (panning) event.preventDefault();
   else tools[tool].down(event);
 });
 canvas.addEventListener("pointermove", (event) => {
+  if (pinch.move(event)) return;
   if (panning) view.pan(event.movementX, event.movementY);
   else tools[tool].move(event);
 });
 canvas.addEventListener("pointerup", (event) => {
+  if (pinch.up(event)) return;
   if (!panning) tools[tool].up(event);
+  panning = false;
+});
+canvas.addEventListener("pointercancel", (event) => {
+  if (!pinch.up(event)) tools[tool].cancel();
   panning = false;
 });
 canvas.addEventListener("contextmenu", (event) => event.preventDefault());

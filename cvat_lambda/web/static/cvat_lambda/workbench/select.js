@@ -39,6 +39,13 @@ export class Select {
     this.store.changed();
   }
 
+  // Ends a drag without a result.
+  cancel() {
+    if (this.drag) Object.assign(this.drag.item, this.drag.original);
+    this.drag = null;
+    this.store.changed();
+  }
+
   async up() {
     const { drag } = this;
     this.drag = null;

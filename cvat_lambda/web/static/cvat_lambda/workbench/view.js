@@ -52,7 +52,11 @@ export class View {
 
   wheel(event) {
     event.preventDefault();
-    const factor = event.deltaY > 0 ? 1.2 : 1 / 1.2;
+    this.zoom(event, event.deltaY > 0 ? 1.2 : 1 / 1.2);
+  }
+
+  // Shows `factor` times as much of the frame; the position of the event stays where it is.
+  zoom(event, factor) {
     const [x, y] = this.at(event);
     const [left, top, width, height] = this.box;
     const scale = Math.min(this.width * 2, Math.max(16, width * factor)) / width;
