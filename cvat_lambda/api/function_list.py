@@ -1,24 +1,30 @@
-"""The answer of ``GET /api/lambda/functions``, which contains every function.
+"""The answers of ``GET /api/lambda/functions``: every function, one page of them, or a short form.
 
-The JSON of a function is kept until its spec changes, since an installation may have thousands of
-functions and CVAT's pages ask for the list often.
+The JSON of a function in the list of all is kept until its spec changes, since an installation may
+have thousands of functions and CVAT's pages ask for the list often.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
+from django.db.models import QuerySet
 from django.http import HttpResponse
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.views import APIView
 
 from cvat_lambda.api.browser_compat import is_browser
+from cvat_lambda.functions import registry
 from cvat_lambda.functions.describe import describe
+from cvat_lambda.functions.models import Function
 from cvat_lambda.functions.spec import FunctionSpec
+from cvat_lambda.rest.pagination import LongPages
 
+COMPACT: Final = ("id", "name", "kind", "state")
 _lock: Final = threading.Lock()
 # (media type, for a browser) -> id -> the spec and its JSON
 _kept: Final[dict[tuple[str, bool], dict[str, tuple[FunctionSpec, bytes]]]] = {}
@@ -42,3 +48,27 @@ def respond(request: Request, specs: Sequence[FunctionSpec]) -> HttpResponse:
         _kept[media_type, page] = new
     body = b"[" + b",".join(text for _, text in new.values()) + b"]"
     return HttpResponse(body, content_type=media_type)
+
+
+def respond_short(request: Request, specs: Sequence[FunctionSpec]) -> Response:
+    """Return the functions with the members of ``fields=compact``, as an array without pages."""
+    return Response(_members(request, specs, compact=True))
+
+
+def respond_page(
+    request: Request, view: APIView, rows: QuerySet[Function], *, compact: bool
+) -> Response:
+    """Return the page of the query, in CVAT's form. Raise NotFound."""
+    pages = LongPages()
+    found = pages.paginate_queryset(rows.values_list("pk", "changed_at"), request, view=view) or []
+    specs = registry.specs_of(found)
+    return pages.get_paginated_response(_members(request, specs, compact=compact))
+
+
+def _members(
+    request: Request, specs: Sequence[FunctionSpec], *, compact: bool
+) -> list[dict[str, Any]]:
+    described = [describe(spec, to_page=is_browser(request)) for spec in specs]
+    if not compact:
+        return described
+    return [{name: function[name] for name in COMPACT} for function in described]

@@ -13,13 +13,14 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request as HttpRequest
 from rest_framework.response import Response
 
-from cvat_lambda.agents.access import find_function, visible
+from cvat_lambda.agents.access import find_function, usable_rows, visible
 from cvat_lambda.annotations.mask_text import MaskText, splice
 from cvat_lambda.api import function_list, schema
 from cvat_lambda.api.base import LambdaViewSet
 from cvat_lambda.api.browser_compat import is_browser
 from cvat_lambda.api.call_limits import call_limits
 from cvat_lambda.api.serializers.calls import OnlineFunctionCallRequestSerializer
+from cvat_lambda.api.serializers.functions import FunctionsQuerySerializer
 from cvat_lambda.api.streams import EVENT_STREAM, JSON_LINES, StreamNegotiation, stream
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Access
@@ -39,7 +40,8 @@ CALL_BODY: Final = OnlineFunctionCallRequestSerializer()
     list=extend_schema(
         operation_id="lambda_list_functions",
         summary="List functions",
-        responses={200: schema.FunctionSerializer(many=True), **schema.errors(403, 503)},
+        parameters=[FunctionsQuerySerializer],
+        responses={200: schema.FunctionListSerializer, **schema.errors(400, 403, 404, 503)},
     ),
     retrieve=extend_schema(
         operation_id="lambda_retrieve_functions",
@@ -56,9 +58,16 @@ class FunctionViewSet(LambdaViewSet):
     content_negotiation_class = StreamNegotiation
 
     def list(self, request: HttpRequest) -> HttpResponse:
-        """List functions as an array without pages."""
+        """List functions: as an array without pages, as in CVAT, unless the query wants a page."""
+        query = FunctionsQuerySerializer(data=request.query_params.dict())
+        query.is_valid(raise_exception=True)
+        compact = query.validated_data.get("fields") == "compact"
+        if query.validated_data.keys() & {"page", "page_size"}:
+            rows = usable_rows(self.access(), ask=True)
+            return function_list.respond_page(request, self, rows, compact=compact)
         found = visible(self.access(), registry.listed(ask=True))
-        return function_list.respond(request, found)
+        answer = function_list.respond_short if compact else function_list.respond
+        return answer(request, found)
 
     def retrieve(self, request: HttpRequest, func_id: str) -> Response:
         return Response(

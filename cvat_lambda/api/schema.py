@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+from drf_spectacular.extensions import OpenApiSerializerExtension
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema_serializer
 from rest_framework import serializers
 
 from cvat_lambda.annotations.types import InputType, LabelType, ShapeType
@@ -77,6 +78,54 @@ class FunctionSerializer(serializers.Serializer[Any]):
     supported_shape_types = serializers.ListField(
         child=fields.ChoiceField(choices=get_args(ShapeType)), required=False
     )
+
+
+_COMPACT_FUNCTION = {
+    "type": "object",
+    "description": "A function in a list with `fields=compact`",
+    "properties": {
+        "id": {"type": "string"},
+        "name": {"type": "string"},
+        "kind": {"type": "string", "enum": [kind.value for kind in Kind]},
+        "state": {"type": "string", "enum": list(get_args(State))},
+    },
+    "required": ["id", "name", "kind", "state"],
+}
+_FUNCTIONS = {
+    "type": "array",
+    "items": {"anyOf": [{"$ref": "#/components/schemas/Function"}, _COMPACT_FUNCTION]},
+}
+_URL = {"type": "string", "format": "uri", "nullable": True}
+_FUNCTION_LIST: Final[dict[str, Any]] = {
+    "anyOf": [
+        _FUNCTIONS,
+        {
+            "type": "object",
+            "description": "With `page` or `page_size`",
+            "properties": {
+                "count": {"type": "integer"},
+                "next": _URL,
+                "previous": _URL,
+                "results": _FUNCTIONS,
+            },
+            "required": ["count", "next", "previous", "results"],
+        },
+    ],
+}
+
+
+@extend_schema_serializer(many=False)  # or it would be described as the item of a list
+class FunctionListSerializer(serializers.Serializer[Any]):
+    """All functions, or with ``page`` or ``page_size`` a page of them."""
+
+
+class _FunctionListExtension(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
+    """An empty array has both forms, which ``oneOf`` of drf-spectacular's own would refuse."""
+
+    target_class = FunctionListSerializer
+
+    def map_serializer(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        return _FUNCTION_LIST
 
 
 class FunctionCallParamsSerializer(serializers.Serializer[Any]):

@@ -9,12 +9,15 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
 from cvat_lambda.engine.standalone.models import Task
 from cvat_lambda.functions import registry
-from cvat_lambda.functions.models import Function
+from cvat_lambda.functions.models import NATIVE, Function
 from tests.integration.interactive.functions import Functions
 
 from .conftest import BROWSER, Api
@@ -269,3 +272,80 @@ def test_invalid_function_id_answers_404_as_json(api: Api, db: None, path: str) 
 
 def test_path_with_a_trailing_slash_answers_404(api: Api, functions: Functions) -> None:
     assert api.get("functions/").status_code == 404
+
+
+def test_list_has_pages_if_the_query_wants_one(api: Api, functions: Functions) -> None:
+    for number in range(5):
+        functions.add(f"f{number}", type="detector", spec=json.dumps(LABELS))
+    whole = api.get("functions").json()
+    first = api.get("functions?page_size=2").json()
+    assert (first["count"], first["previous"], first["results"]) == (5, None, whole[:2])
+    second = api.client.get(first["next"]).json()
+    assert second["results"] == whole[2:4]
+    last = api.client.get(second["next"]).json()
+    assert (last["next"], last["results"]) == (None, whole[4:])
+    assert api.get("functions?page=1").json()["results"] == whole
+    assert api.get("functions?page_size=2&page=4").status_code == 404
+
+
+def test_compact_list_has_id_name_kind_and_state_only(api: Api, functions: Functions) -> None:
+    functions.add("sam", type="interactor")
+    functions.add("yolo", type="detector", spec=json.dumps(LABELS))
+    compact = [
+        {"id": "sam", "name": "Sam", "kind": "interactor", "state": "ready"},
+        {"id": "yolo", "name": "Yolo", "kind": "detector", "state": "ready"},
+    ]
+    assert api.get("functions?fields=compact").json() == compact
+    assert api.get("functions?fields=compact&page_size=1&page=2").json()["results"] == compact[1:]
+
+
+@pytest.mark.parametrize("path", ["functions", "functions?fields=compact", "functions?page=1"])
+def test_every_form_of_the_list_leaves_out_broken_functions_and_private_ones_of_others(
+    api: Api, functions: Functions, bob: User, path: str
+) -> None:
+    functions.add("good", type="detector", spec=json.dumps(LABELS))
+    functions.put("broken", type="detector", spec="{")
+    metadata = functions.objects["good"]
+    native: dict[str, Any] = {"platform": NATIVE, "owner": bob, "private": True}
+    Function.objects.create(id="secret", kind="detector", metadata=metadata, **native)
+    found = api.get(path).json()
+    results = found["results"] if isinstance(found, dict) else found
+    assert [function["id"] for function in results] == ["good"]
+
+
+@pytest.mark.parametrize(
+    ("query", "member"),
+    [
+        ("page=0", "page"),
+        ("page=x", "page"),
+        ("page=-1", "page"),
+        ("page_size=0", "page_size"),
+        ("page_size=1001", "page_size"),
+        ("page_size=", "page_size"),
+        (f"page={10**30}", "page"),
+        ("fields=id", "fields"),
+        ("fields=", "fields"),
+    ],
+)
+def test_list_with_an_invalid_query_answers_400_that_names_the_parameter(
+    api: Api, functions: Functions, query: str, member: str
+) -> None:
+    answer = api.get(f"functions?{query}")
+    assert (answer.status_code, list(answer.json())) == (400, [member])
+
+
+def test_queries_and_size_of_a_page_of_functions_do_not_grow_with_their_number(
+    api: Api, functions: Functions
+) -> None:
+    seen = []
+    for numbers in (range(3), range(3, 100)):
+        for number in numbers:
+            functions.put(f"f{number:03}", type="detector", spec=json.dumps(LABELS))
+        registry.refresh(force=True)
+        for _ in range(2):
+            with CaptureQueriesContext(connection) as queries:
+                answer = api.get("functions?page_size=2&page=1&fields=compact")
+        results = answer.json()["results"]
+        seen.append((len(results), len(queries)))
+    assert (seen[0][0], seen[1][0]) == (2, 2)
+    assert seen[0][1] == seen[1][1]
