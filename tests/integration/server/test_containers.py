@@ -1,4 +1,4 @@
-"""The containers of the compose file, started without Docker.
+"""The containers of the compose files, started without Docker.
 
 Each runs with its command, its environment and its user, without capabilities, and everything but
 its volumes and /tmp is read-only. Needs root.
@@ -6,6 +6,7 @@ its volumes and /tmp is read-only. Needs root.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -30,10 +31,17 @@ from tests.ports import free_port
 from tests.services import postgresql_url
 from tests.waiting import wait_for
 
-COMPOSE = REPOSITORY / "docker" / "docker-compose.yml"
-SERVICES: dict[str, Any] = yaml.safe_load(COMPOSE.read_text())["services"]
+SERVICES: dict[str, Any] = {
+    name: service
+    for file in ("docker-compose.yml", "docker-compose.cvat-functions.yml")
+    for name, service in yaml.safe_load((REPOSITORY / "docker" / file).read_text())[
+        "services"
+    ].items()
+}
 USER = 1000  # of the Dockerfile
-HOME = "/home/lambda"  # of the Dockerfile
+HOMES = {"cvat_functions": "/home/functions"}  # of the Dockerfile
+HOME = "/home/lambda"  # of the others
+HELLO = "def handler(context, event):\n    return ''\n"
 SECRET = "a-secret-of-the-test" * 3
 # The capability lets the user read the Python of this machine, which may be in root's home folder.
 READ = "dac_read_search"
@@ -41,7 +49,7 @@ START = f"""
 mount --bind "$PLACE" "$PLACE"
 mount --bind /tmp /tmp
 mount -o remount,bind,ro /
-cd "$PLACE{HOME}"
+cd "$HOME"
 exec setpriv --reuid={USER} --regid={USER} --clear-groups --no-new-privs --pdeathsig=TERM \
   --inh-caps=-all,+{READ} --ambient-caps=-all,+{READ} --bounding-set=-all,+{READ} "$@"
 """
@@ -76,7 +84,7 @@ def expanded(text: str, variables: Mapping[str, str]) -> str:
 def start(name: str, root: Path, more: Mapping[str, str], *arguments: str) -> Child:
     """Start a container's command with its environment, of which `more` replaces a part."""
     service, place = SERVICES[name], root / name
-    home = place / HOME[1:]
+    home = place / HOMES.get(name, HOME)[1:]
     home.mkdir(parents=True, exist_ok=True)
     for volume in service["volumes"]:
         folder = place / volume.partition(":")[2][1:]
@@ -94,7 +102,7 @@ def start(name: str, root: Path, more: Mapping[str, str], *arguments: str) -> Ch
         for key, value in service["environment"].items()
         if value is not None
     }
-    words = [expanded(word, variables) for word in service["command"]]
+    words = [expanded(word, variables) for word in service.get("command") or command_of_image()]
     words = [sys.executable if word == "python" else word for word in words]
     words = [f"{place}/serverless" if word == "/serverless" else word for word in words]
     return Child.start(
@@ -115,6 +123,47 @@ def start(name: str, root: Path, more: Mapping[str, str], *arguments: str) -> Ch
         log=root / f"{name}.log",
         cwd=REPOSITORY,
     )
+
+
+def command_of_image() -> list[str]:
+    """Return the command of the image "functions"."""
+    text = (REPOSITORY / "Dockerfile").read_text().replace("\\\n", "")
+    stage = text.partition(" AS functions\n")[2].partition("\nFROM ")[0]
+    (line,) = (line for line in stage.splitlines() if line.startswith("CMD "))
+    words: list[str] = json.loads(line.removeprefix("CMD "))
+    return words
+
+
+def wait_for_function(port: int) -> None:
+    """Wait until the runtime at a port says that the function is ready."""
+    found = wait_for(
+        "the function",
+        lambda: requests.get(
+            f"http://127.0.0.1:{port}/api/functions/hello",
+            headers={"Authorization": f"Bearer {SECRET}"},
+            timeout=30,
+        ).json(),
+        lambda found: found["status"]["state"] in ("ready", "error"),
+        timeout_s=600,
+        pause_s=0.5,
+    )
+    assert found["status"]["state"] == "ready", found
+
+
+def test_functions_container_of_cvat_runs_without_root_on_read_only_folders(place: Path) -> None:
+    if reason := obstacle():
+        pytest.skip(reason)
+    write_function(place / "cvat_functions" / "serverless", "hello", HELLO)
+    port = free_port()
+    child = start("cvat_functions", place, {}, f"--port={port}")
+    try:
+        wait_for_port(port, child=child)
+        wait_for_function(port)
+        assert psutil.Process(child.process.pid).uids().effective == USER
+    finally:
+        child.stop()
+    log = (place / "cvat_functions.log").read_text()
+    assert not re.search("Read-only file system|Permission denied", log), log
 
 
 def test_containers_run_without_root_and_write_into_their_volumes_only(place: Path) -> None:
@@ -143,18 +192,7 @@ def test_containers_run_without_root_and_write_into_their_volumes_only(place: Pa
             child = start(name, place, addresses, f"--port={port}")
             stack.callback(child.stop)
             wait_for_answer(f"http://127.0.0.1:{port}/health", child=child)
-        listed = wait_for(
-            "the function",
-            lambda: requests.get(
-                f"http://127.0.0.1:{platform}/api/functions/hello",
-                headers={"Authorization": f"Bearer {SECRET}"},
-                timeout=30,
-            ).json(),
-            lambda found: found["status"]["state"] in ("ready", "error"),
-            timeout_s=600,
-            pause_s=0.5,
-        )
-        assert listed["status"]["state"] == "ready", listed
+        wait_for_function(platform)
         for port in (web, workers):
             wait_for(
                 "all components",
