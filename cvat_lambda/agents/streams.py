@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
-import django
 from asgiref.sync import SyncToAsync, sync_to_async
 from django.db import DatabaseError, connection, connections
 
@@ -21,10 +20,6 @@ from cvat_lambda.agents.wakeups import Wakeups, get_wakeups
 
 KEEP_ALIVE_S: Final = 20.0  # proxies end connections without traffic, the soonest after 30 s
 MAX_AGE_S: Final = 900.0
-# Django before 5.0 does not notice under ASGI that a client has left. There a stream ends sooner,
-# and it is no sign of life: agents poll whenever a stream ends, and these polls are.
-BLIND_MAX_AGE_S: Final = 60.0
-_IS_BLIND: Final = django.VERSION < (5, 0)
 RECONNECT_S: Final = 1.0
 PRESENCE_S: Final = 30.0  # between two signs of life of the functions with open streams
 _CONNECT_S: Final = 2.0  # the longest wait for this process' subscription
@@ -81,13 +76,11 @@ class Timer:
 class LoopStream:
     """A stream of an ASGI server: the thread of the wake-ups fills the queue of a coroutine."""
 
-    is_sign_of_life = not _IS_BLIND
-
     def __init__(self, native_pk: int, loop: asyncio.AbstractEventLoop) -> None:
         self.native_pk = native_pk
         self.lines: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._loop = loop
-        self._timer = Timer(BLIND_MAX_AGE_S if _IS_BLIND else MAX_AGE_S)
+        self._timer = Timer()
         self._ended = False
 
     def notify(self, category: str) -> None:
@@ -115,11 +108,18 @@ class LoopStream:
             self._ended = True
 
 
-async def events(native_pk: int) -> AsyncIterator[bytes]:
-    """Yield the bytes of a stream until it ends."""
+async def events(
+    native_pk: int, when_left: Callable[[], asyncio.Future[None]]
+) -> AsyncIterator[bytes]:
+    """Yield the bytes of a stream until it ends.
+
+    ``when_left`` returns a future that is done when the client has left.
+    """
     stream = LoopStream(native_pk, asyncio.get_running_loop())
     wakeups = _wakeups()
     wakeups.add(stream)
+    left = when_left()
+    left.add_done_callback(lambda _: stream.close())
     try:
         yield opening()
         categories = await sync_to_async(missed)(native_pk)
@@ -129,6 +129,7 @@ async def events(native_pk: int) -> AsyncIterator[bytes]:
         while (line := await stream.lines.get()) is not None:
             yield line
     finally:
+        left.cancel()
         wakeups.discard(stream)
 
 

@@ -31,7 +31,6 @@ class EventStream(Protocol):
     """An open event stream. The methods return at once and may be called from any thread."""
 
     native_pk: int
-    is_sign_of_life: bool  # it is open only as long as its agent is connected
 
     def notify(self, category: str) -> None:
         """Send the event that an entry of this category waits."""
@@ -133,6 +132,7 @@ class Wakeups:
         """End the thread and all streams."""
         with self._lock:
             self._thread = None
+        self._connected.clear()
         self._close_streams()
 
     def _subscribe(self) -> None:
@@ -155,8 +155,10 @@ class Wakeups:
                     extra={"action": "wakeup_failed"},
                 )
             finally:
-                self._connected.clear()
-            self._close_streams()
+                # After `stop`, the streams belong to the thread that was started next.
+                if self._thread is threading.current_thread():
+                    self._connected.clear()
+                    self._close_streams()
             pause.wait(TICK_S)
 
     def _listen(self) -> None:
@@ -202,11 +204,7 @@ class Wakeups:
             if not stream.tick(now):
                 self.discard(stream)
         with self._lock:
-            watched = {
-                native_pk
-                for native_pk, streams in self._streams.items()
-                if any(stream.is_sign_of_life for stream in streams)
-            }
+            watched = {native_pk for native_pk, streams in self._streams.items() if streams}
         for call in self._rounds:
             try:
                 call(watched)

@@ -12,6 +12,7 @@ Each process has one subscription for all of its streams (`cvat_lambda.agents.wa
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Iterable
+from functools import partial
 from typing import Any, Final
 
 from django.http import StreamingHttpResponse
@@ -20,6 +21,7 @@ from rest_framework.request import Request as HttpRequest
 
 from cvat_lambda.agents import streams
 from cvat_lambda.conf import settings
+from cvat_lambda.rest.asgi import disconnect
 
 STREAMS: Final = "cvat_lambda.event_streams"
 CONTENT_TYPE: Final = "text/event-stream"
@@ -38,7 +40,8 @@ def stream_events(request: HttpRequest, native_pk: int) -> HttpResponseBase:
     is_possible = streams.is_possible()
     if hasattr(django_request, "scope"):
         if is_possible:
-            return _response(streams.events(native_pk))
+            left = partial(disconnect, django_request)
+            return _response(streams.events(native_pk, left))
         return _response(streams.polling(settings.AGENT_POLL_S))
     if is_possible and opened is not None:
         opened.native_pk = native_pk

@@ -25,8 +25,6 @@ class Opened:
 class ChannelStream:
     """An open connection that gets events, in chunks of HTTP."""
 
-    is_sign_of_life = True
-
     def __init__(self, native_pk: int, channel: StreamingChannel) -> None:
         self.native_pk = native_pk
         self._channel = channel

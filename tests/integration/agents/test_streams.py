@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import django
 import pytest
 from asgiref.sync import sync_to_async
 from asgiref.testing import ApplicationCommunicator
@@ -117,10 +116,7 @@ def test_idle_asgi_streams_keep_no_thread(agent: ScriptedAgent) -> None:
     asyncio.run(follow())
 
 
-def test_open_asgi_stream_counts_as_agent_only_where_django_notices_that_it_left(
-    agent: ScriptedAgent,
-) -> None:
-    """Otherwise a function whose only agent was killed would stay ready."""
+def test_open_asgi_stream_counts_as_agent(agent: ScriptedAgent) -> None:
     rounds: list[set[int]] = []
 
     async def follow() -> None:
@@ -134,7 +130,23 @@ def test_open_asgi_stream_counts_as_agent_only_where_django_notices_that_it_left
             await closed(stream)
 
     asyncio.run(follow())
-    assert (agent.native_pk in rounds[1]) is (django.VERSION >= (5, 0))
+    assert agent.native_pk in rounds[1]
+
+
+def test_asgi_stream_whose_agent_has_left_ends_and_counts_no_more(agent: ScriptedAgent) -> None:
+    """Otherwise a function whose only agent was killed would stay ready."""
+    rounds: list[set[int]] = []
+
+    async def leave() -> None:
+        stream = await opened(agent)
+        await body(stream)
+        await stream.send_input({"type": "http.disconnect"})
+        await closed(stream)
+        get_wakeups().each_round(rounds.append)
+        await asyncio.to_thread(wait_for, "two rounds", lambda: len(rounds), (2).__le__)
+
+    asyncio.run(leave())
+    assert agent.native_pk not in rounds[1]
 
 
 def enqueue(native_pk: int, category: Category) -> None:
