@@ -16,9 +16,12 @@ from rq.job import Job
 from cvat_lambda.engine.standalone.access import StandaloneAccess
 from cvat_lambda.engine.standalone.tasks import create_task
 from cvat_lambda.functions.models import Function
+from cvat_lambda.gateway.cancel import CancelToken
 from cvat_lambda.gateway.gateway import get_gateway
 from cvat_lambda.requests import rq_tasks
 from cvat_lambda.requests.control.create import create_request
+from cvat_lambda.requests.run.lease import claim, requeue_shard
+from cvat_lambda.requests.run.shard_context import load_run
 from cvat_lambda.requests.store.models import Request, Shard
 
 from .function_server import FunctionServer, function_server
@@ -139,6 +142,28 @@ def run(request: Request) -> Request:
         rq_tasks.run_shard(shard.pk)
     request.refresh_from_db()
     return request
+
+
+def run_until_lost(
+    request: Request, function: FunctionServer, behave: Callable[..., Any], *, invocations: int
+) -> None:
+    """Run a request whose worker is lost after a number of invocations."""
+    cancel = CancelToken()
+    last = len(function.payloads) + invocations
+
+    def cut(payload: dict[str, Any]) -> Any:
+        if len(function.payloads) > last:
+            cancel.cancel()
+        return behave(payload)
+
+    function.behave = cut
+    lease = claim(request.shards.get().pk)
+    assert lease is not None
+    loaded = load_run(lease)
+    with pytest.raises(BaseException):  # noqa: B017 (whatever ends a lost run)
+        rq_tasks.run_frames(loaded, rq_tasks.work_of(loaded), cancel)
+    requeue_shard(lease)
+    function.behave = behave
 
 
 def waiting_jobs() -> list[str]:

@@ -14,17 +14,13 @@ from cvat_lambda.engine.port import Change
 from cvat_lambda.engine.standalone.models import Data
 from cvat_lambda.errors import FrameOutOfScope, InvalidRequest
 from cvat_lambda.functions.models import Function
-from cvat_lambda.gateway.cancel import CancelToken
-from cvat_lambda.requests import rq_tasks
 from cvat_lambda.requests.control.retry import retry_request
 from cvat_lambda.requests.control.undo import undo_request
-from cvat_lambda.requests.run.lease import claim, requeue_shard
-from cvat_lambda.requests.run.shard_context import load_run
 from cvat_lambda.requests.store.models import Outcome, Provenance, Request
 from cvat_lambda.requests.store.tracking import StartFilter, StartShape, Tracking
 from tests.http_server import Reply
 
-from .conftest import run, store_function
+from .conftest import run, run_until_lost, store_function
 from .function_server import FunctionServer
 
 Make = Callable[..., Any]
@@ -244,25 +240,7 @@ def test_resumed_run_writes_the_tracks_of_an_undisturbed_run(
     undo_request(undisturbed)
     request = start(function_id="tracker", task_id=task.pk, tracking=tracking)
     for stop_after in (2, 3):  # number of invocations before the worker is lost
-        seen = len(function.payloads)
-
-        cancel = CancelToken()
-
-        def cut(
-            payload: dict[str, Any], limit: int = seen + stop_after, cancel: CancelToken = cancel
-        ) -> Any:
-            if len(function.payloads) > limit:
-                cancel.cancel()
-            return behave(payload)
-
-        function.behave = cut
-        lease = claim(request.shards.get().pk)
-        assert lease is not None
-        loaded = load_run(lease)
-        with pytest.raises(BaseException):  # noqa: B017 (whatever ends a lost run)
-            rq_tasks.run_frames(loaded, rq_tasks.work_of(loaded), cancel)
-        requeue_shard(lease)
-    function.behave = behave
+        run_until_lost(request, function, behave, invocations=stop_after)
     run(request)
     assert request.status == "finished"
     assert paths(task.pk) == expected

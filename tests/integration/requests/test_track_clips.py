@@ -9,15 +9,11 @@ import pytest
 from pytest_django import Settings
 
 from cvat_lambda.functions.models import Function
-from cvat_lambda.gateway.cancel import CancelToken
-from cvat_lambda.requests import rq_tasks
 from cvat_lambda.requests.control.undo import undo_request
-from cvat_lambda.requests.run.lease import claim, requeue_shard
-from cvat_lambda.requests.run.shard_context import load_run
 from cvat_lambda.requests.store.models import Outcome, Request
 from tests.http_server import Reply
 
-from .conftest import run, store_function
+from .conftest import run, run_until_lost, store_function
 from .function_server import FunctionServer, frame_of
 from .test_track import STEP, behave, box, follow, paths
 
@@ -180,24 +176,7 @@ def test_resumed_run_with_clips_writes_the_tracks_of_an_undisturbed_run(
     undo_request(run(start(function_id="tracker", task_id=task.pk, tracking=tracking)))
     request = start(function_id="tracker", task_id=task.pk, tracking=tracking)
     for limit in (1, 2):  # number of invocations before the worker is lost
-        seen = len(function.payloads)
-        cancel = CancelToken()
-
-        def cut(
-            payload: dict[str, Any], end: int = seen + limit, cancel: CancelToken = cancel
-        ) -> Any:
-            if len(function.payloads) > end:
-                cancel.cancel()
-            return follow_clip(payload)
-
-        function.behave = cut
-        lease = claim(request.shards.get().pk)
-        assert lease is not None
-        loaded = load_run(lease)
-        with pytest.raises(BaseException):  # noqa: B017 (whatever ends a lost run)
-            rq_tasks.run_frames(loaded, rq_tasks.work_of(loaded), cancel)
-        requeue_shard(lease)
-    function.behave = follow_clip
+        run_until_lost(request, function, follow_clip, invocations=limit)
     run(request)
     assert request.status == "finished"
     assert paths(task.pk) == [[(3, 5, False), (19, 5 + 16 * STEP, False)]]
