@@ -13,7 +13,7 @@ from typing import Any, Final
 from django.utils import timezone
 
 from cvat_lambda import signals
-from cvat_lambda.agents.models import Agent, NativeFunction
+from cvat_lambda.agents.models import Agent, EntryState, NativeFunction, QueueEntry
 from cvat_lambda.conf import settings
 from cvat_lambda.functions.models import MISSING, NATIVE, READY, Function
 from cvat_lambda.functions.refresh import mark_missing
@@ -72,7 +72,10 @@ def forget(native_pk: int, agent_id: str) -> None:
 
 
 def mark_lost() -> None:
-    """Forget agents that were not heard of for long, and mark functions without any ``missing``."""
+    """Forget agents that were not heard of for long, and mark functions without any ``missing``.
+
+    An agent that works on an entry does not poll: the lease of the entry shows that it is there.
+    """
     now = timezone.now()
     lost = Agent.objects.filter(heard_at__lt=now - timedelta(seconds=KNOWN_S))
     natives = set(lost.values_list("function_id", flat=True))
@@ -81,8 +84,11 @@ def mark_lost() -> None:
     for pk in natives:
         _count_agents(pk)
     silent = now - timedelta(seconds=settings.AGENT_MISSING_AFTER_S)
+    busy = QueueEntry.objects.filter(state=EntryState.ASSIGNED, lease_expires_at__gte=now)
     mark_missing(
-        Function.objects.filter(platform=NATIVE, seen_at__lt=silent).exclude(state=MISSING),
+        Function.objects.filter(platform=NATIVE, seen_at__lt=silent)
+        .exclude(state=MISSING)
+        .exclude(native__in=busy.values("function")),
         message="no agent of the function was heard of lately",
     )
 

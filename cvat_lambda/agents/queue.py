@@ -224,6 +224,17 @@ def is_busy(native_pk: int, agent_id: str = "") -> bool:
     return bool((held.filter(agent_id=agent_id) if agent_id else held).exists())
 
 
+def is_served(native_pk: int, *, within_s: float) -> bool:
+    """Return whether an agent works on an entry now, or ended one within so many seconds.
+
+    While an agent works it does not poll, so that nothing else is heard of it.
+    """
+    works = Q(state=EntryState.ASSIGNED, lease_expires_at__gte=timezone.now())
+    ended = Q(state__in=(EntryState.DONE, EntryState.FAILED), ended_at__gte=_after(-within_s))
+    entries = QueueEntry.objects.filter(works | ended & ~Q(error_code=AGENT_LOST))
+    return bool(entries.filter(function_id=native_pk).exists())
+
+
 def waiting_categories(native_pk: int) -> list[str]:
     """Return the categories of which at least one entry waits for an agent."""
     waiting = QueueEntry.objects.filter(

@@ -119,7 +119,9 @@ class AgentCall:
             self._raise_lost()
         if self.interactive and queue.is_busy(self.native_pk):
             raise FunctionBusy(f"all agents of function '{self.spec.id}' are busy")
-        if self.interactive or not is_present:
+        within_s = settings.AGENT_MISSING_AFTER_S
+        is_served = is_present or queue.is_served(self.native_pk, within_s=within_s)
+        if self.interactive or not is_served:
             raise FunctionUnavailable(
                 f"no agent of function '{self.spec.id}' took the request within {limit_s:g} s:"
                 " its owner starts one with 'cvat-cli function run-agent'"

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from pytest_django import Settings
 
+from cvat_lambda.agents import presence
 from cvat_lambda.agents.models import QueueEntry
 from cvat_lambda.engine.standalone import models
+from cvat_lambda.functions import registry
+from cvat_lambda.functions.models import Function
 from cvat_lambda.requests.control.cancel import cancel_request
 from cvat_lambda.requests.control.retry import retry_request
 from cvat_lambda.requests.control.undo import undo_request
@@ -139,6 +144,27 @@ def test_silent_agent_is_replaced_by_another(
     assert (request.status, request.done, request.failed) == ("finished", 6, 0)
     attempts = Outcome.objects.filter(request=request).values_list("attempts", flat=True)
     assert sorted(attempts) == [1, 1, 1, 1, 1, 2]
+
+
+def test_request_waits_for_its_only_agent_which_works_on_a_frame_for_long(
+    agent: ScriptedAgent, start: Start, car_id: int, settings: Settings
+) -> None:
+    """An agent that works does not poll. Its other frames wait longer than for a new agent."""
+    settings.CVAT_LAMBDA_COLD_START_S = 0.5
+    settings.CVAT_LAMBDA_AGENT_LEASE_S = 120.0
+    request = start()
+    runner = DatabaseThread(target=run, args=(request,))
+    runner.start()
+    found = agent.wait_for_work()
+    Function.objects.update(seen_at=timezone.now() - timedelta(seconds=100))
+    presence.mark_lost()
+    assert registry.get(f"native-{agent.native_pk}").state == "ready"
+    runner.join(3)
+    agent.post(f"{found['ar_id']}/complete", **car_at(found["ar_params"], car_id))
+    with AgentThread(agent, lambda params: car_at(params, car_id)):
+        runner.join(60)
+    request.refresh_from_db()
+    assert (request.status, request.done, request.failed) == ("finished", 6, 0)
 
 
 def test_request_without_an_agent_fails_with_a_reason(start: Start) -> None:
