@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from django.db.models import Q
+
 from cvat_lambda.agents.access import offered
 from cvat_lambda.annotations.label_guess import guess_labels
 from cvat_lambda.annotations.labels import LABEL_TYPES, labels_v2
@@ -118,12 +120,11 @@ def _begins(choice: Choice, wanted: str) -> bool:
 
 def _earlier_mapping(spec: FunctionSpec, task: Task) -> Mapping[str, Any] | None:
     """Return the mapping of the function's latest request in the task's project, or on the task."""
-    task_ids = [task.id]
+    scope = Q(task_id=task.id)
     if task.project_id is not None:
         task_ids = get_engine().project_task_ids(task.project_id)
-    earlier = Request.objects.filter(
-        function_id=spec.id, task_id__in=task_ids, params__has_key="mapping"
-    )
+        scope = Q(task_id__in=task_ids) | Q(project_id=task.project_id)
+    earlier = Request.objects.filter(scope, function_id=spec.id, params__has_key="mapping")
     params = earlier.order_by("-created_at").values_list("params", flat=True).first()
     return None if params is None else params["mapping"]
 

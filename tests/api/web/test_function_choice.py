@@ -13,7 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from cvat_lambda.engine.standalone import models
-from cvat_lambda.engine.standalone.tasks import create_task
+from cvat_lambda.engine.standalone.tasks import create_project, create_task
 from cvat_lambda.functions.models import NATIVE, Function
 from cvat_lambda.requests.control.compatibility import MAX_CHOICES
 from cvat_lambda.requests.store.models import Request
@@ -119,6 +119,24 @@ def test_function_of_the_form_has_the_mapping_of_its_latest_request(
     assert found["saved"] == {"car": {"name": "person", "attributes": {}}}
     without_task = client_for(alice).get("/start/functions/cars").json()
     assert (without_task["saved"], without_task["guess"]) == (None, {})
+
+
+def test_function_of_the_form_has_the_mapping_of_the_latest_request_on_the_project(
+    client_for: ClientFor, alice: User
+) -> None:
+    project = create_project(alice, "Streets", [{"name": "person"}])
+    task = create_task(alice, "Street", files=[IMAGES / "coffee.png"], project=project)
+    known("cars", label="car")
+    mapping = {"car": {"name": "person", "attributes": {}}}
+    Request.objects.create(
+        owner=alice,
+        project_id=project.pk,
+        function_id="cars",
+        function_kind="detector",
+        params={"mapping": mapping},
+    )
+    found = client_for(alice).get(f"/start/functions/cars?task={task.pk}").json()
+    assert found["saved"] == mapping
 
 
 @pytest.mark.parametrize(
