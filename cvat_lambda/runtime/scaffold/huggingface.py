@@ -33,6 +33,11 @@ _SMALL: Final = (
     *("vocab.json", "merges.txt"),
 )
 _TIMEOUT_S: Final = 60.0
+# Of models in other formats, or in several files.
+_ONE_FILE: Final = (
+    'load the model with transformers, save it with save_pretrained(FOLDER, max_shard_size="100GB")'
+    ", and give that folder"
+)
 _NOTHING_TO_NAME: Final = "N/A"  # unused class numbers of COCO
 
 
@@ -193,7 +198,7 @@ def _local_files(folder: Path) -> list[Weights]:
     """Return the files of a model's folder, and those of its folder ``detector``."""
     for name in (_CONFIG, _NETWORK):
         if not (folder / name).is_file():
-            raise RuntimeFault(f"{folder} has no {name}: save the model with save_pretrained")
+            raise RuntimeFault(f"{folder} has no {name}: {_ONE_FILE}")
     return [
         Weights(file=f"{inner}{name}", path=folder / f"{inner}{name}")
         for inner in ("", "detector/")
@@ -251,6 +256,8 @@ def _linked_sha256(url: str) -> str:
         with urllib.request.build_opener(_NoRedirect).open(request, timeout=_TIMEOUT_S) as answer:
             headers = answer.headers
     except urllib.error.HTTPError as exc:
+        if exc.code == 404:
+            raise RuntimeFault(f"the hub has no {url}: {_ONE_FILE}") from exc
         if exc.code not in (301, 302, 303, 307, 308):
             raise RuntimeFault(f"{url} was answered with {exc.code}") from exc
         headers = exc.headers

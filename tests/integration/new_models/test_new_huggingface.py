@@ -69,6 +69,29 @@ def test_a_model_of_the_hub_is_pinned_to_its_commit_and_the_checksum_that_the_hu
     assert not (folder / "weights" / "model.safetensors").exists()
 
 
+@pytest.mark.parametrize("place", ["hub", "folder"])
+def test_a_model_without_its_network_in_one_file_is_refused_with_what_to_do(
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    place: str,
+) -> None:
+    (model / "model.safetensors").rename(model / "model-00001-of-00002.safetensors")
+
+    def answer(request: HttpRequest) -> Reply:
+        path = model / request.path.rpartition("/")[2]
+        return Reply(body=path.read_bytes()) if path.is_file() else Reply(status=404)
+
+    with http_server(answer) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        given = "acme/detector" if place == "hub" else str(model)
+        words = ["new", "huggingface", "large", "--model", given, "--into", str(tmp_path)]
+        assert main(words) == 1
+    assert "model.safetensors: load the model with transformers" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
