@@ -79,6 +79,8 @@ class PreparedQuery(Generic[Row]):
         queryset: Any = self._make(*self._examples)
         compiler: Any = queryset.query.get_compiler(DEFAULT_DB_ALIAS)
         sql, parameters = compiler.as_sql()
+        if any(example not in parameters for example in self._examples):
+            raise ValueError("a prepared query passes its arguments to the database unchanged")
         select = compiler.select[: compiler.col_count]
         converters = compiler.get_converters([column for column, *_ in select])
         shape = _shape(compiler, select) if queryset._iterable_class is ModelIterable else None

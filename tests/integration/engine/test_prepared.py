@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 from django.forms.models import model_to_dict
@@ -80,3 +81,11 @@ def test_values_are_of_the_types_of_python(alice: User) -> None:
         ("t", False, token.created_at, None, alice.username)
     ]
     assert OF_USER.rows(alice.pk, "login") == []
+
+
+def test_query_that_changes_its_argument_is_refused(db: None) -> None:
+    query: PreparedQuery[Function] = PreparedQuery(
+        lambda part: Function.objects.filter(id__icontains=part), str
+    )
+    with pytest.raises(ValueError, match="passes its arguments to the database unchanged"):
+        query.rows("a")
