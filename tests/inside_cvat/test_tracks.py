@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cvat.apps.dataset_manager.annotation import TrackManager
 from cvat.apps.engine import models
 
 from cvat_lambda.functions.models import Function
@@ -74,6 +76,40 @@ def keys_of(cvat: CvatScenarios, path: str) -> list[Keys]:
     )
 
 
+WAVE: dict[str, list[float]] = {  # the corners of objects that rest, and then move in a curve
+    "rectangle": [5, 5, 15, 15],
+    "ellipse": [10, 10, 15, 5],
+    "points": [5, 5, 15, 5, 15, 15],
+    "polygon": [5, 5, 15, 5, 15.5, 5.5, 15, 15, 5, 15],
+}
+TOLERANCE_PX = 0.5
+
+
+def wave(kind: str, frame: int) -> list[float]:
+    """Where an object is on a frame: it rests on ten frames, moves on ten frames, and so on."""
+    moved = 10 * (frame // 20) + max(0, frame % 20 - 10)
+    across, down = 0.5 * moved, 6 * math.sin(moved / 4)
+    return [value + (down + 8 if i % 2 else across) for i, value in enumerate(WAVE[kind])]
+
+
+def waving(payload: Json) -> Json:
+    """Move each object in its curve. The state is its kind and its frame."""
+    states = payload["states"] or [
+        {"kind": shape["type"], "frame": -1} for shape in payload["shapes"]
+    ]
+    states = [{**state, "frame": state["frame"] + 1} for state in states]
+    shapes = [
+        {"type": state["kind"], "points": wave(state["kind"], state["frame"])} for state in states
+    ]
+    return {"shapes": shapes, "states": states}
+
+
+def interpolated(tracks: list[Json], frames: int, **options: Any) -> dict[int, list[float]]:
+    """Where CVAT sees a track on each frame on which it is visible."""
+    shapes = TrackManager(tracks, dimension="2d").to_shapes(frames, **options)
+    return {shape["frame"]: list(shape["points"]) for shape in shapes if not shape["outside"]}
+
+
 def shape(frame: int, left: float) -> Json:
     points = [left, 1, left + 10, 11]
     return {"frame": frame, "label": "car", "type": "rectangle", "points": points}
@@ -140,6 +176,47 @@ def test_detections_of_a_request_with_output_tracks_become_a_track(
     request = run(cvat, function="cars", task=task_id, output="tracks")
     assert request.done == 5
     assert keys_of(cvat, f"jobs/{job}") == [[(0, 0.0, False), (4, 4.0, False)]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "segment_size"),
+    # CVAT joins the tracks of overlapping jobs only if they are rectangles or polygons.
+    [*((kind, 0) for kind in WAVE), ("rectangle", 16), ("polygon", 16)],
+)
+def test_cvat_sees_a_tracked_object_where_the_function_found_it_on_every_frame(
+    cvat: CvatScenarios, tracker: FunctionServer, kind: str, segment_size: int
+) -> None:
+    """The frames are in several chunks, and in several jobs that overlap."""
+    frames = 40
+    tracker.behave = waving
+    spec = Function.objects.get(id="tracker")
+    spec.metadata["metadata"]["annotations"]["supported_shape_types"] = kind
+    spec.save()
+    task_id = cvat.task(
+        frames=frames,
+        video=True,
+        segment_size=segment_size,
+        overlap=4 if segment_size else 0,
+        data={"chunk_size": 8},
+    )
+    start = {"frame": 0, "label": "car", "type": kind, "points": wave(kind, 0)}
+    run(cvat, function="tracker", task=task_id, shapes=[start], tolerance_px=TOLERANCE_PX)
+    (track,) = cvat.send("get", f"/api/tasks/{task_id}/annotations")["tracks"]
+    seen = interpolated([track], frames)
+    assert sorted(seen) == list(range(frames))
+    for frame, points in seen.items():
+        assert points == pytest.approx(wave(kind, frame), abs=TOLERANCE_PX + 0.01), frame
+    if kind not in ("polygon", "points"):
+        assert len(track["shapes"]) < frames / 2
+
+
+def test_track_that_ends_before_a_deleted_frame_is_not_visible_after_it(
+    cvat: CvatScenarios, tracker: FunctionServer
+) -> None:
+    task_id = cvat.task(frames=6, video=True, deleted=[3])
+    run(cvat, function="tracker", task=task_id, frames=[[0, 2]], shapes=[shape(0, 5)])
+    tracks = cvat.send("get", f"/api/tasks/{task_id}/annotations")["tracks"]
+    assert sorted(interpolated(tracks, 6, deleted_frames=[3])) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("job_type", [None, "annotation"])
