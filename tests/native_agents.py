@@ -72,7 +72,8 @@ class Account:
 
     def start_agent(self, function: int, kind: str = "detector", **more: str) -> Any:
         """Start an agent, and wait until it asks for work."""
-        before = Agent.objects.filter(function_id=function).count()
+        known = Agent.objects.filter(function_id=function).values_list("agent_id", flat=True)
+        before = set(known.all())
         with (self.home / f"agent-{len(self.agents)}.log").open("wb") as log:
             agent = subprocess.Popen(
                 self.command("run-agent", str(function), "--function-file", str(FUNCTIONS)),
@@ -84,8 +85,7 @@ class Account:
         self.agents.append(agent)
         wait_for(
             "the first poll of an agent",
-            Agent.objects.filter(function_id=function).count,
-            lambda count: count > before,
+            lambda: set(known.all()) - before,  # a lost agent may be deleted in the meantime
             timeout_s=TIMEOUT_S,
         )
         return agent
