@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from itertools import islice
 from typing import Any, Final
 
+from asgiref.sync import sync_to_async
 from django.http import StreamingHttpResponse
 
 from cvat_lambda.requests.store.models import Outcome, Request
@@ -19,29 +21,40 @@ COLUMNS: Final = (
 )
 # A spreadsheet would run text that begins so as a formula.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
-_ROWS_AT_ONCE: Final = 2000
+ROWS_AT_ONCE: Final = 2000
 
 
-def as_csv(request: Request) -> StreamingHttpResponse:
-    """Return all outcomes as CSV, row by row."""
-    return _download(request, "csv", "text/csv; charset=utf-8", _csv_lines(request))
+def as_csv(request: Request, *, is_async: bool) -> StreamingHttpResponse:
+    """Return all outcomes as CSV. They are read while the client reads the file."""
+    return _download(request, "csv", "text/csv; charset=utf-8", _csv_lines(request), is_async)
 
 
-def as_json(request: Request) -> StreamingHttpResponse:
-    """Return all outcomes as a JSON array, row by row."""
-    return _download(request, "json", "application/json", _json_lines(request))
+def as_json(request: Request, *, is_async: bool) -> StreamingHttpResponse:
+    """Return all outcomes as a JSON array. They are read while the client reads the file."""
+    return _download(request, "json", "application/json", _json_lines(request), is_async)
 
 
 def _download(
-    request: Request, suffix: str, kind: str, lines: Iterator[str]
+    request: Request, suffix: str, kind: str, lines: Iterator[str], is_async: bool
 ) -> StreamingHttpResponse:
-    response = StreamingHttpResponse(lines, content_type=kind)
+    content = _in_parts(lines) if is_async else lines
+    response = StreamingHttpResponse(content, content_type=kind)
     response.headers["Content-Disposition"] = f'attachment; filename="{request.pk}.{suffix}"'
     return response
 
 
+async def _in_parts(lines: Iterator[str]) -> AsyncIterator[str]:
+    """Yield the lines under ASGI, where Django would read all lines of an iterator at once."""
+
+    def read() -> str:
+        return "".join(islice(lines, ROWS_AT_ONCE))
+
+    while part := await sync_to_async(read)():
+        yield part
+
+
 def _rows(request: Request) -> Iterator[dict[str, Any]]:
-    for outcome in outcomes_of(request).iterator(chunk_size=_ROWS_AT_ONCE):
+    for outcome in outcomes_of(request).iterator(chunk_size=ROWS_AT_ONCE):
         yield _row(outcome)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -139,13 +140,15 @@ def request_progress(request: HttpRequest, request_id: str) -> HttpResponse:
 @page("GET")
 def outcomes_csv(request: HttpRequest, request_id: str) -> StreamingHttpResponse:
     """Return the outcomes of a request as CSV."""
-    return outcome_files.as_csv(request_of(request, request_id))
+    found = request_of(request, request_id)
+    return outcome_files.as_csv(found, is_async=isinstance(request, ASGIRequest))
 
 
 @page("GET")
 def outcomes_json(request: HttpRequest, request_id: str) -> StreamingHttpResponse:
     """Return the outcomes of a request as JSON."""
-    return outcome_files.as_json(request_of(request, request_id))
+    found = request_of(request, request_id)
+    return outcome_files.as_json(found, is_async=isinstance(request, ASGIRequest))
 
 
 def _act(request: HttpRequest, found: Request) -> None:

@@ -64,11 +64,14 @@ def open_frame(request: HttpRequest, task_id: int, number: int) -> HttpResponse:
     return redirect(task_url(task_id))
 
 
-def visible_task_ids(request: HttpRequest) -> list[int]:
-    """Return the ids of the tasks that the user may view, newest first."""
+def visible_task_ids(request: HttpRequest) -> Any:
+    """Return the ids of the tasks that the user may view, newest first, for a paginator.
+
+    They are a query if the engine answers one, so that a page reads its own ids only.
+    """
     visible: Any = access_of(request).visible_task_ids()
     if isinstance(visible, QuerySet):
-        visible = visible.values_list("pk", flat=True)
+        return visible.order_by("-pk").values_list("pk", flat=True)
     return sorted(visible, reverse=True)
 
 

@@ -6,12 +6,18 @@ import csv
 import io
 import json
 import re
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.auth.models import User
-from django.test import Client, RequestFactory
+from django.db import connection
+from django.db.models.signals import post_init
+from django.test import AsyncClient, Client, RequestFactory
+from django.test.utils import CaptureQueriesContext
 from PIL import Image
 from pytest_django import Settings
 
@@ -34,6 +40,7 @@ from cvat_lambda.requests.store.models import (
 )
 from cvat_lambda.web.assets import asset_url
 from cvat_lambda.web.errors import server_error
+from cvat_lambda.web.outcome_files import ROWS_AT_ONCE
 from tests.conftest import IMAGES, ClientFor
 from tests.integration.engine.videos import make_video
 from tests.integration.requests.conftest import store_function
@@ -364,6 +371,103 @@ def test_outcomes_are_downloaded_as_csv_and_json(
     assert f'filename="{request_row.pk}.csv"' in answer["Content-Disposition"]
     (found,) = json.loads(b"".join(client.get(f"/requests/{request_row.pk}/outcomes.json")))
     assert (found["frame"], found["message"], found["attempts"]) == (1, "=HYPERLINK(1)", 3)
+
+
+@pytest.fixture
+def built() -> Iterator[list[int]]:
+    """The frames of the outcomes that were made from rows of the database, in order."""
+    frames: list[int] = []
+
+    def note(instance: Outcome, **_: Any) -> None:
+        frames.append(instance.frame)
+
+    post_init.connect(note, sender=Outcome)
+    yield frames
+    post_init.disconnect(note, sender=Outcome)
+
+
+@pytest.fixture
+def many_outcomes(request_row: Request) -> int:
+    """As many outcomes as two parts of a download and a little more. Return their number."""
+    count = 2 * ROWS_AT_ONCE + 3
+    shard = request_row.shards.get()
+    Outcome.objects.all().delete()
+    Outcome.objects.bulk_create(
+        Outcome(
+            request=request_row,
+            shard=shard,
+            task_id=shard.task_id,
+            frame=frame,
+            status=FrameStatus.DONE,
+        )
+        for frame in range(count)
+    )
+    return count
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json"])
+def test_download_reads_outcomes_in_one_query_while_the_client_reads_the_file(
+    client_for: ClientFor,
+    alice: User,
+    request_row: Request,
+    many_outcomes: int,
+    built: list[int],
+    suffix: str,
+) -> None:
+    client = client_for(alice)
+    built.clear()
+    with CaptureQueriesContext(connection) as queries:
+        lines = iter(client.get(f"/requests/{request_row.pk}/outcomes.{suffix}"))
+        next(lines)
+        assert len(built) <= ROWS_AT_ONCE
+        list(lines)
+    assert built == list(range(many_outcomes))
+    reads = [query for query in queries if "lambda_outcome" in query["sql"]]
+    assert len(reads) == 1
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json"])
+def test_download_under_asgi_reads_outcomes_while_the_client_reads_the_file(
+    client_for: ClientFor,
+    alice: User,
+    request_row: Request,
+    many_outcomes: int,
+    built: list[int],
+    suffix: str,
+) -> None:
+    client = AsyncClient()
+    client.cookies = client_for(alice).cookies
+    built.clear()
+
+    async def download() -> tuple[int, str]:
+        answer: Any = await client.get(f"/requests/{request_row.pk}/outcomes.{suffix}")
+        parts = aiter(answer.streaming_content)
+        text = await anext(parts)
+        after_first = len(built)
+        async for part in parts:
+            text += part
+        return after_first, text.decode()
+
+    after_first, text = async_to_sync(download)()
+    assert (after_first, len(built)) == (ROWS_AT_ONCE, many_outcomes)
+    rows = json.loads(text) if suffix == "json" else list(csv.DictReader(io.StringIO(text)))
+    assert [int(row["frame"]) for row in rows] == list(range(many_outcomes))
+
+
+@pytest.mark.parametrize(("path", "a_page"), [("/", 24), ("/start", 50)])
+def test_pages_of_tasks_read_the_ids_of_their_own_tasks_only(
+    client_for: ClientFor, alice: User, task: models.Task, path: str, a_page: int
+) -> None:
+    for number in range(52):
+        create_task(alice, f"task {number}", [{"name": "a"}], [IMAGES / "coffee.png"])
+    client = client_for(alice)
+    with CaptureQueriesContext(connection) as queries:
+        page = client.get(path).content.decode()
+    assert ("task 51" in page, "Photographs" in page) == (True, False)
+    (listed,) = [sql for sql in (query["sql"] for query in queries) if f"LIMIT {a_page}" in sql]
+    assert listed.startswith('SELECT "engine_task"."id"'), listed
+    last = client.get(f"{path}?page=9").content.decode()  # the last page
+    assert "Photographs" in last
 
 
 def test_outcomes_of_a_request_without_any_are_an_empty_list(
