@@ -160,6 +160,7 @@ def _send_lost() -> int:
         Q(after=None) | ~Q(after__status__in=LIVE),
         Q(enqueued_at=None) | Q(enqueued_at__lt=limit),
     )
+    waiting = waiting.only("request_id", "index", "rq_job_id")  # not the lists of frames
     shards = {shard.rq_job_id: shard for shard in waiting}
     sent = 0
     for job_id in queue.lost_jobs(shards):

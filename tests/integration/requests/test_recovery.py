@@ -18,6 +18,7 @@ import psutil
 import pytest
 from django.core.management import call_command
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -317,6 +318,17 @@ def test_shards_are_enqueued_again_after_redis_was_flushed(
     assert waiting_jobs() == [request.shards.get().rq_job_id]
     age(60)
     assert recover() == Recovered()  # its RQ job is in the queue
+
+
+def test_recovery_reads_no_lists_of_frames_of_shards_that_wait(
+    finder: Function, make_task: Make, start: Start
+) -> None:
+    start(task_id=make_task(2).pk)
+    age(60)
+    with CaptureQueriesContext(connection) as queries:
+        assert recover() == Recovered()
+    (waiting,) = [query["sql"] for query in queries if "= 'queued'" in query["sql"]]
+    assert '"frames"' not in waiting
 
 
 def test_request_is_stored_while_redis_is_down(
