@@ -20,10 +20,11 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 from django.db import connection
+from django.utils import timezone
 from pytest_django import Settings
 
 from cvat_lambda.agents import queue
-from cvat_lambda.agents.models import Category, QueueEntry
+from cvat_lambda.agents.models import Agent, Category, QueueEntry
 from cvat_lambda.agents.wakeups import get_wakeups
 from cvat_lambda.functions.models import Function
 from cvat_lambda.server.processes import Child, wait_for_port
@@ -37,6 +38,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 VERSION = "2.80.0"
 STREAMS = 100
+FRAMES = 16
 MakeAccount = Callable[[str], Account]
 
 
@@ -154,29 +156,35 @@ def wait_for_end(account: Account, request_id: str) -> dict[str, Any]:
 def test_two_agents_annotate_a_task_while_one_is_killed_and_end_with_their_function(
     cvat: CvatScenarios, owner: Account
 ) -> None:
-    task_id, function = cvat.task(frames=40), owner.create()
+    task_id, function = cvat.task(frames=FRAMES), owner.create()
     name = f"native-{function}"
     assert listed(owner)[name]["state"] == "missing"
-    Function.objects.update(timeout_s=4.0)  # the lease: a killed agent is noticed after 4 s
-    slow = {"NATIVE_SLEEP_S": "0.05"}
-    victim = owner.start_agent(function, **slow)
-    other = owner.start_agent(function, **slow)
+    victim = owner.start_agent(function, NATIVE_SLEEP_S="1")  # so that it is killed at a frame
+    other = owner.start_agent(function)
     found = listed(owner)[name]
     assert (found["state"], found["kind"]) == ("ready", "detector")
     made = owner.post("/api/lambda/requests", {"function": name, "task": task_id})
     assert made.status_code == 200, made.text
-    done = QueueEntry.objects.filter(state="done")
-    wait_for("some frames", done.count, (5).__le__, timeout_s=TIMEOUT_S)
+    killed_id, other_id = Agent.objects.order_by("id").values_list("agent_id", flat=True)
+    held = QueueEntry.objects.filter(state="assigned", agent_id=killed_id)
+    done = QueueEntry.objects.filter(state="done", agent_id=killed_id)
+    wait_for("a frame of the agent", done.count, timeout_s=TIMEOUT_S)
+    wait_for("another frame of the agent", held.count, timeout_s=TIMEOUT_S)
     kill(victim)
+    lost = list(held.values_list("pk", flat=True))
+    held.update(lease_expires_at=timezone.now())  # otherwise a minute after its assignment
     ended = wait_for_end(owner, made.json()["id"])
-    assert (ended["status"], ended["done"], ended["failed"]) == ("finished", 40, 0)
+    assert (ended["status"], ended["done"], ended["failed"]) == ("finished", FRAMES, 0)
+    entries = QueueEntry.objects.filter(pk__in=lost)
+    assert set(entries.values_list("error_code", flat=True)) <= {queue.AGENT_LOST}
+    assert QueueEntry.objects.filter(state="done", agent_id=other_id).exists()
     shapes = cvat.send("get", f"/api/tasks/{task_id}/annotations")["shapes"]
-    assert sorted(shape["frame"] for shape in shapes) == list(range(40))
+    assert sorted(shape["frame"] for shape in shapes) == list(range(FRAMES))
     assert {shape["source"] for shape in shapes} == {"auto"}
     deleted = owner.run("delete", str(function))
     assert deleted.returncode == 0, deleted.stderr
     other.wait(TIMEOUT_S)
-    assert name not in listed(owner)
+    assert not Function.objects.filter(pk=name).exists()
 
 
 def test_function_that_is_deleted_while_its_request_runs_fails_the_request(
