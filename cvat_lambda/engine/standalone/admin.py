@@ -156,7 +156,7 @@ class AccessTokenAdmin(Admin):
         """Give date and time, which are fields of their own, their names for screen readers."""
         field: Any = super().formfield_for_dbfield(db_field, request, **kwargs)
         for widget, word in zip(
-            getattr(field.widget, "widgets", ()), ("date", "time"), strict=False
+            getattr(getattr(field, "widget", None), "widgets", ()), ("date", "time"), strict=False
         ):
             widget.attrs["aria-label"] = f"{db_field.verbose_name}, {word}"
         return field
