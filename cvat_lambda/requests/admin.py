@@ -98,7 +98,6 @@ class RequestAdmin(ReadOnly, BoundedList, Admin):
     list_filter = ("status", KindFilter, "created_at")
     list_select_related = ("owner",)
     search_fields = ("id", "function_id", f"owner__{USERNAME_FIELD}")
-    search_help_text = "The id of a request, the id of a function, or the name of a user"
     sortable_by = ("id", "function_id", "task_id", "created_at")  # an index has their order
     inlines = (ShardInline,)
     actions = ("cancel_requests", "resume_requests", "retry_requests", "undo_requests")
@@ -209,7 +208,6 @@ class OutcomeAdmin(ReadOnly, BoundedList, Admin):
     list_filter = ("status",)  # a filter by code would read the codes of all rows
     list_select_related = ("request", "version")
     search_fields = ("request__id",)
-    search_help_text = "The id of a request"
     sortable_by = ()
 
     def get_search_results(

@@ -12,6 +12,7 @@ const drop = document.getElementById("drop");
 const labels = new LabelRows(document.getElementById("labels"));
 const functions = new FunctionChoice(form.elements.function, form.elements.function_search, data, form.dataset.functions);
 let files = [];
+let shown = Promise.resolve(); // fulfilled when the labels of the chosen function are shown
 
 const say = (share, words) => {
   progress.hidden = false;
@@ -29,6 +30,7 @@ const take = (chosen) => {
 const create = async () => {
   if (!form.elements.name.value.trim()) throw new Error("Give the task a name.");
   if (!files.length) throw new Error("Choose the files of the frames.");
+  await shown;
   const specs = labels.value();
   if (!specs.length) throw new Error("Add at least one label, or take those of a function.");
   const task = await call("POST", "/api/tasks", { name: form.elements.name.value.trim(), labels: specs });
@@ -41,7 +43,7 @@ const create = async () => {
   location.assign(form.dataset.task + task.id);
 };
 
-form.elements.function.addEventListener("change", async () => {
+const showLabels = async () => {
   problem.hidden = true;
   try {
     const found = await functions.load();
@@ -50,6 +52,10 @@ form.elements.function.addEventListener("change", async () => {
     problem.textContent = error.message;
     problem.hidden = false;
   }
+};
+
+form.elements.function.addEventListener("change", () => {
+  shown = showLabels();
 });
 document.getElementById("add-label").addEventListener("click", () => labels.add({ name: "", type: "any", attributes: [] }).focus());
 form.elements.files.addEventListener("change", ({ target }) => take(target.files));
