@@ -29,7 +29,7 @@ class ProcessorSettings:
     header_limit: int  # bytes
     worker_memory: int | None  # bytes
     memory_cgroup: str  # folder of the cgroup that limits the memory of all functions; "": none
-    loading_lock: str  # file; whoever loads a model holds it if memory is limited
+    loading_lock: str  # file; the process that loads a model holds it if memory is limited
     network: bool  # whether the workers have a network
     idle_timeout_s: float | None
     log_file: str
