@@ -29,7 +29,7 @@ from cvat_lambda.api.serializers.requests import (
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Access, Action
 from cvat_lambda.errors import InvalidRequest, RequestNotFound
-from cvat_lambda.requests.control.access import find_request, visible_requests
+from cvat_lambda.requests.control.access import find_request, require_functions, visible_requests
 from cvat_lambda.requests.control.cancel import cancel_request
 from cvat_lambda.requests.control.create import create_request
 from cvat_lambda.requests.control.preview import preview_request
@@ -152,11 +152,11 @@ class RequestViewSet(LambdaViewSet):
 
     @action(detail=True, methods=["POST"])
     def retry(self, request: HttpRequest, id: str) -> Response:
-        return Response(request_to_json(retry_request(self._find(id, "edit"))))
+        return Response(request_to_json(retry_request(self._find_to_run(id))))
 
     @action(detail=True, methods=["POST"])
     def resume(self, request: HttpRequest, id: str) -> Response:
-        return Response(request_to_json(resume_request(self._find(id, "edit"))))
+        return Response(request_to_json(resume_request(self._find_to_run(id))))
 
     @action(detail=True, methods=["POST"])
     def undo(self, request: HttpRequest, id: str) -> Response:
@@ -177,6 +177,11 @@ class RequestViewSet(LambdaViewSet):
         if "\x00" in request_id:  # PostgreSQL cannot look for it
             raise RequestNotFound
         return find_request(self.access(), request_id, wanted)
+
+    def _find_to_run(self, request_id: str) -> Request:
+        found = self._find(request_id, "edit")
+        require_functions(self.access(), found)
+        return found
 
 
 def _query(serializer: type[serializers.Serializer[Any]], request: HttpRequest) -> dict[str, Any]:

@@ -14,7 +14,12 @@ from django.utils.http import urlencode
 from cvat_lambda.agents.access import visible_rows
 from cvat_lambda.bounded_paginator import BoundedPaginator
 from cvat_lambda.errors import InvalidRequest, LambdaError
-from cvat_lambda.requests.control.access import find_request, may_edit, visible_requests
+from cvat_lambda.requests.control.access import (
+    find_request,
+    may_edit,
+    require_functions,
+    visible_requests,
+)
 from cvat_lambda.requests.control.cancel import cancel_request
 from cvat_lambda.requests.control.retry import resume_request, retry_request
 from cvat_lambda.requests.control.undo import undo_request
@@ -158,6 +163,8 @@ def _act(request: HttpRequest, found: Request) -> None:
     if action is None:
         raise InvalidRequest("the action must be cancel, resume, retry or undo")
     require(request, API_ACTIONS[request.POST["action"]], found.pk)
+    if request.POST["action"] in ("resume", "retry"):
+        require_functions(access, found)
     action(found, access.user_id)
 
 

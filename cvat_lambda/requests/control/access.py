@@ -8,11 +8,14 @@ from typing import Any, Final
 from django.db import connection
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from cvat_lambda.agents.access import visible_rows
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.ids_subquery import ids_subquery
 from cvat_lambda.engine.port import Access, Action
-from cvat_lambda.errors import PermissionDenied, RequestNotFound
+from cvat_lambda.errors import FunctionNotFound, PermissionDenied, RequestNotFound
+from cvat_lambda.functions.models import Function
 from cvat_lambda.requests.store.models import Request, Shard
+from cvat_lambda.requests.store.params import Params
 
 LISTED_IDS: Final = 500  # ids of tasks or jobs that a query names
 
@@ -108,6 +111,21 @@ def find_request(access: Access, request_id: str, action: Action = "view") -> Re
             " and administrators may, as long as they may edit its tasks"
         )
     return request
+
+
+def require_functions(access: Access, request: Request) -> None:
+    """Refuse to run a request again whose functions the user may not see any longer.
+
+    A private function is hidden from people who left its organization. A function that was deleted
+    is no obstacle: the run fails with this cause. Raise FunctionNotFound.
+    """
+    params = Params.from_json(request.params)
+    start, link = (params.tracking or {}).get("start") or {}, params.link or {}
+    named = {request.function_id, start.get("detector"), link.get("reid")} - {None}
+    known = set(Function.objects.filter(pk__in=named).values_list("pk", flat=True))
+    seen = visible_rows(access).filter(pk__in=named).values_list("pk", flat=True)
+    for function_id in sorted(known - set(seen)):
+        raise FunctionNotFound(f"function '{function_id}' was not found")
 
 
 def may_view(access: Access, request: Request) -> bool:

@@ -125,6 +125,29 @@ def test_request_with_a_private_function_of_another_user_is_not_found(
     assert (response.status_code, response.json()["code"]) == (404, "function_not_found")
 
 
+@pytest.mark.parametrize("action", ["retry", "resume"])
+def test_request_is_not_run_again_with_a_function_that_is_private_now(
+    client_for: ClientFor, alice: User, bob: User, task: models.Task, action: str
+) -> None:
+    """People who left the organization of a private function could still retry with it."""
+    models.Task.objects.filter(pk=task.pk).update(assignee=bob)
+    function_id = create(client_for(alice), visibility="public").json()["function_id"]
+    client = client_for(bob)
+    body = {"function": function_id, "task": task.pk}
+    started = client.post("/api/lambda/requests", body, content_type="application/json")
+    address = f"/api/lambda/requests/{started.json()['id']}"
+    assert client.delete(address).status_code == 204
+    Function.objects.filter(pk=function_id).update(private=True, owner=alice)
+    refused = client.post(f"{address}/{action}")
+    assert (refused.status_code, refused.json()["code"]) == (404, "function_not_found")
+    page = client.post(address.replace("/api/lambda", ""), {"action": action})
+    assert page.status_code == 404
+    assert f"{function_id}&#x27; was not found" in page.content.decode()
+    assert client.get(address).json()["status"] == "cancelled"
+    Function.objects.filter(pk=function_id).update(private=False)
+    assert client.post(f"{address}/{action}").status_code == 200
+
+
 def test_public_function_is_visible_to_all_but_run_by_its_owner_only(
     client_for: ClientFor, alice: User, charlie: User
 ) -> None:
