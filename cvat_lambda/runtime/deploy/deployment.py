@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import logging
 import socket
@@ -36,6 +37,7 @@ STOP_TIMEOUT_S: Final = 60.0  # how long calls in flight may take when a functio
 FIRST_RETRY_S: Final = 2.0  # pause after a failed deployment without a previous version
 MAX_RETRY_S: Final = 120.0  # the pause doubles up to this value
 UPDATE_GRACE_S: Final = 0.5  # time in which clients are told to close their connections
+REFUSING_TIMEOUT_S: Final = 30.0  # how long a replaced version may take to close its socket
 _LEVELS: Final = {"error": logging.ERROR, "unhealthy": logging.WARNING}
 logger = logging.getLogger(__name__)
 
@@ -233,7 +235,7 @@ class Deployment:
         if self._removed:
             raise RuntimeFault("it was removed while it was being prepared")
         if config.disabled:
-            self._drain_current()
+            await self._drain_current()
             self._processor = None
             self._switch_to(config, prepared)
             self._set("ready", "disabled by spec.disable")
@@ -245,7 +247,10 @@ class Deployment:
             if listener is not self._socket:
                 listener.close()
             raise
-        self._drain_current()
+        await self._drain_current()
+        if self._removed:
+            await handle.kill()
+            raise RuntimeFault("it was removed while it was being updated")
         old_socket = self._socket
         self._processor, self._socket = handle, listener
         self._backoff = CrashLoopBackoff()
@@ -354,10 +359,18 @@ class Deployment:
             self._spawn(self._guard(successor, config, prepared))
             return
 
-    def _drain_current(self) -> None:
-        """Let the current version finish its calls and end."""
-        if self.config is not None:
-            self._spawn(self._drain_and_discard(self._processor, self.config))
+    async def _drain_current(self) -> None:
+        """Let the current version finish its calls and end; return when it accepts no new ones.
+
+        Both versions listen on the same socket. A client that sees the state ready must not be
+        answered by the version before.
+        """
+        if self.config is None:
+            return
+        self._spawn(self._drain_and_discard(self._processor, self.config))
+        if self._processor is not None:
+            with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
+                await asyncio.wait_for(self._processor.refusing.wait(), REFUSING_TIMEOUT_S)
 
     async def _drain_and_discard(
         self, processor: ProcessorHandle | None, config: FunctionConfig

@@ -31,6 +31,7 @@ class ProcessorHandle:
             asyncio.get_running_loop().create_future()
         )
         self.gone = asyncio.Event()
+        self.refusing = asyncio.Event()  # set when it accepts no new connections, or has ended
         self.workers: int | None = None  # how many run; None until they are ready
         self.notice = ""  # what its state ready adds
         self.error_is_transient = True  # whether another start may succeed after a failed one
@@ -84,6 +85,9 @@ class ProcessorHandle:
             if request is not None and not request.done():
                 request.set_result(message["counters"])
             return
+        if message["kind"] == "refusing":
+            self.refusing.set()
+            return
         # Only running processes: the pid of an ended process may be reused.
         self._worker_pids = {pid for pid in message["pids"] if pid > 1}
         state, text = message["state"], message["message"]
@@ -102,6 +106,7 @@ class ProcessorHandle:
                 os.killpg(pid, signal.SIGKILL)
         await asyncio.to_thread(kill_marked, self._mark, by_prefix=True)
         self.gone.set()
+        self.refusing.set()
         if not self.first_state.done():
             self.first_state.set_result(("error", f"its processor ended with status {status}"))
         for request in self._requests.values():

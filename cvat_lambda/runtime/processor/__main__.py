@@ -1,8 +1,9 @@
 """``python -m cvat_lambda.runtime.processor CONTROL_FD LISTEN_FD``, as the supervisor starts it.
 
 Control messages are JSON lines. The supervisor sends the settings first, then ``drain``,
-``sleep``, ``wake`` and ``statistics``. The processor sends ``state`` and ``statistics``. When the
-supervisor closes the socket, for whatever reason, the processor kills all its workers and ends.
+``sleep``, ``wake`` and ``statistics``. The processor sends ``state``, ``statistics``, and
+``refusing`` when it drains and has closed its listening socket. When the supervisor closes the
+control socket, for whatever reason, the processor kills all its workers and ends.
 """
 
 from __future__ import annotations
@@ -100,6 +101,7 @@ class Processor:
             self._server.draining = True
             if self._site is not None and self._site._server is not None:
                 self._site._server.close()
+            self._send({"kind": "refusing"})
             await asyncio.sleep(grace_s)
             try:
                 await asyncio.wait_for(self._until_idle(), timeout_s)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import requests
 
@@ -94,6 +95,25 @@ def test_update_fails_no_call(runtime: Runtime, serve: Serve) -> None:
         seen = [caller.result() for caller in callers]
     assert all(versions == sorted(versions) for versions in seen)
     assert runtime.address(folder.name) == address
+
+
+def test_update_is_ready_only_after_the_old_version_has_closed_its_socket(
+    runtime: Runtime, serve: Serve, tmp_path: Path
+) -> None:
+    folder, loaded = serve(code(1)), tmp_path / "loaded"
+    processor = psutil.Process(runtime.call(folder.name, {}).json()["pid"]).parent()
+    assert processor is not None
+    processor.suspend()
+    try:
+        (folder / "main.py").write_text(f"{code(2)}\nopen({str(loaded)!r}, 'w').close()\n")
+        runtime.deploy(folder)
+        wait_for("the new version", loaded.exists, bool)
+        threading.Event().wait(1)
+        assert runtime.function(folder.name)["status"]["state"] == "building"
+    finally:
+        processor.resume()
+    runtime.wait_for_state(folder.name)
+    assert runtime.call(folder.name, {}).json()["version"] == 2
 
 
 def test_failed_update_keeps_the_old_version_serving(runtime: Runtime, serve: Serve) -> None:
