@@ -34,8 +34,9 @@ def run() -> Iterator[dict[str, Any]]:
         yield from load.measure(short=True)
         yield from memory.measure(place.home, short=True)
         yield from agents.measure(place, short=True)
-        yield from scale.measure(scale.fill(scale.SHORT))
         yield from associated_tracks.measure(place, short=True)
+        # Last, because a worker would take the queued requests that it adds to the database.
+        yield from scale.measure(scale.fill(scale.SHORT))
     yield from runtime.run(short=True)
     yield from tracking.measure_trackers(short=True)
     yield from functions.run(short=True, only=functions.SHORT[:1])
