@@ -5,19 +5,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import difflib
-import json
 import logging
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from cvat_lambda.runtime import arguments, commands, folder_commands
+from cvat_lambda.runtime import arguments, commands, dashboard_verbs, folder_commands
 from cvat_lambda.runtime.authorization import token_in
-from cvat_lambda.runtime.binary_bodies import BINARY_TYPE, decode
-from cvat_lambda.runtime.client import DEFAULT_URL, Answer, DashboardClient
 from cvat_lambda.runtime.deploy.settings import (
     DEFAULT_MAX_WORKERS,
     IDLE_TIMEOUT_VARIABLE,
@@ -26,7 +24,7 @@ from cvat_lambda.runtime.deploy.settings import (
 from cvat_lambda.runtime.errors import RuntimeFault
 from cvat_lambda.runtime.scaffold import as_subcommand, new_folder
 from cvat_lambda.runtime.service import DEFAULT_PORT, ServiceOptions, run
-from cvat_lambda.runtime.spec.function_file import DEFAULT_NAMESPACE, DEFAULT_PROJECT
+from cvat_lambda.runtime.spec.function_file import DEFAULT_PROJECT
 from cvat_lambda.runtime.spec.quantities import parse_duration
 from cvat_lambda.runtime.worker.death_signal import end_with_parent
 
@@ -160,7 +158,6 @@ def _add_serve(subparsers: Verbs[Parser]) -> None:
 
 
 _MOST_WORKERS: Final = 1000
-_LONGEST_S: Final = 86400.0
 _GPU_CHOICES: Final = {"auto": None, "yes": True, "no": False}
 
 
@@ -203,15 +200,6 @@ def _duration(text: str) -> float:
     return duration_s
 
 
-def _seconds(text: str) -> float:
-    number = float(text)
-    if not 0 < number <= _LONGEST_S:
-        raise argparse.ArgumentTypeError(
-            f"{text} is not a time limit: up to {_LONGEST_S:g} seconds"
-        )
-    return number
-
-
 def _serve(parsed: argparse.Namespace) -> int:
     folder_commands.require_folders(parsed.folders)
     if parsed.parent is not None:
@@ -249,128 +237,6 @@ def _token(parsed: argparse.Namespace) -> str:
     return token_in(parsed.token_file)
 
 
-# --- the verbs of a running dashboard ------------------------------------------------------------
-
-
-def _add_client(parser: Parser) -> None:
-    parser.add_argument(
-        "--url", help=f"URL of the dashboard (or CVAT_LAMBDA_RUNTIME_URL; {DEFAULT_URL})"
-    )
-    parser.add_argument("--token", help="the dashboard's token (or CVAT_LAMBDA_RUNTIME_TOKEN)")
-
-
-def _client(parsed: argparse.Namespace) -> DashboardClient:
-    return DashboardClient(parsed.url, token=parsed.token)
-
-
-def _add_list(subparsers: Verbs[Parser]) -> None:
-    parser = subparsers.add_parser("list", help="show the functions and their states")
-    _add_client(parser)
-    parser.set_defaults(act=_list)
-
-
-def _list(parsed: argparse.Namespace) -> int:
-    client = _client(parsed)
-    for found in commands.list_functions(client):
-        status = found["status"]
-        kind = (found["metadata"].get("annotations") or {}).get("type", "-")
-        name = found["metadata"]["name"]
-        print(f"{name:<56} {kind:<10} {status['state']:<12} {client.where(found)}")
-        if status.get("message"):
-            print(f"    {status['message']}")
-    return 0
-
-
-def _add_deploy(subparsers: Verbs[Parser]) -> None:
-    parser = subparsers.add_parser("deploy", help="send a function folder to a platform")
-    arguments.add_deploy_arguments(parser)
-    _add_client(parser)
-    parser.set_defaults(act=_deploy)
-
-
-def _deploy(parsed: argparse.Namespace) -> int:
-    options = folder_commands.DeployOptions(
-        platform=parsed.platform,
-        nuclio_platform=parsed.nuclio_platform,
-        namespace=parsed.namespace or DEFAULT_NAMESPACE,
-        project=parsed.project or DEFAULT_PROJECT,
-        gpu=parsed.gpu,
-        network=parsed.network,
-        nuctl_arguments=tuple(parsed.nuctl_arguments),
-    )
-    folder_commands.deploy_folders(
-        _client(parsed), parsed.folders, options, _print, _print_error, watch=parsed.watch
-    )
-    return 0
-
-
-def _print(text: str) -> None:
-    print(text, flush=True)  # a watch prints for hours
-
-
-def _print_error(text: str) -> None:
-    print(text, file=sys.stderr)
-
-
-def _add_remove(subparsers: Verbs[Parser]) -> None:
-    parser = subparsers.add_parser("remove", help="stop and delete a function")
-    parser.add_argument("name")
-    _add_client(parser)
-    parser.set_defaults(act=_remove)
-
-
-def _remove(parsed: argparse.Namespace) -> int:
-    commands.remove(_client(parsed), parsed.name)
-    print(f"{parsed.name} is removed")
-    return 0
-
-
-def _add_logs(subparsers: Verbs[Parser]) -> None:
-    parser = subparsers.add_parser("logs", help="show the log of a function")
-    parser.add_argument("name")
-    parser.add_argument("--lines", type=int, help="show only so many lines from the end")
-    _add_client(parser)
-    parser.set_defaults(act=_logs)
-
-
-def _logs(parsed: argparse.Namespace) -> int:
-    print(commands.read_logs(_client(parsed), parsed.name, lines=parsed.lines), end="")
-    return 0
-
-
-def _add_invoke(subparsers: Verbs[Parser]) -> None:
-    parser = subparsers.add_parser("invoke", help="call a function and show its answer")
-    parser.add_argument("name")
-    parser.add_argument("--image", type=Path, help="an image file to send as 'image'")
-    parser.add_argument(
-        "--data", default="{}", help="the other fields of the payload, a JSON object"
-    )
-    parser.add_argument("--timeout", type=_seconds, default=60.0, help="seconds")
-    _add_client(parser)
-    parser.set_defaults(act=_invoke)
-
-
-def _invoke(parsed: argparse.Namespace) -> int:
-    payload = commands.parse_payload(parsed.data)
-    answer = commands.invoke(
-        _client(parsed), parsed.name, payload, image=parsed.image, timeout_s=parsed.timeout
-    )
-    print(_shown(answer))
-    if answer.status != 200:
-        print(f"status {answer.status}", file=sys.stderr)
-    return 0 if answer.status == 200 else 1
-
-
-def _shown(answer: Answer) -> str:
-    """Return the text of an answer. The bytes of a binary one are shown in base64."""
-    if not answer.content_type.startswith(BINARY_TYPE):
-        return answer.body.decode("utf-8", "replace")
-    try:
-        return json.dumps(decode(answer.body))
-    except ValueError as exc:
-        raise RuntimeFault(f"the answer is not a binary body: {exc}") from exc
-
-
 # --- the verbs of folders ------------------------------------------------------------------------
 
 
@@ -384,10 +250,11 @@ def _add_check(subparsers: Verbs[Parser]) -> None:
 
 
 def _check(parsed: argparse.Namespace) -> int:
+    print_error = partial(print, file=sys.stderr)
     passed = folder_commands.check_folders(
-        folder_commands.function_folders(parsed.folders, _print_error),
+        folder_commands.function_folders(parsed.folders, print_error),
         print,
-        _print_error,
+        print_error,
         lint_only=parsed.lint_only,
         licences=parsed.licences,
         gpu=parsed.gpu,
@@ -433,12 +300,12 @@ def _new(parsed: argparse.Namespace) -> int:
 
 _VERBS: Final = {
     "serve": _add_serve,
-    "list": _add_list,
-    "deploy": _add_deploy,
-    "remove": _add_remove,
-    "logs": _add_logs,
+    "list": dashboard_verbs.add_list,
+    "deploy": dashboard_verbs.add_deploy,
+    "remove": dashboard_verbs.add_remove,
+    "logs": dashboard_verbs.add_logs,
     "check": _add_check,
-    "invoke": _add_invoke,
+    "invoke": dashboard_verbs.add_invoke,
     "fetch": _add_fetch,
     "new": _add_new,
 }
