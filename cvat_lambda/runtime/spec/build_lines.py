@@ -1,7 +1,8 @@
 """Read the lines of ``spec.build``, which build an image in Nuclio, for a runtime without images.
 
-Lines that install Python packages become requirements. ``ENV`` lines become variables. Each other
-line is reported with what to write instead.
+Lines that install Python packages become requirements. ``ENV`` lines become variables. Variables of
+``ENV``, ``ARG`` and ``export`` are replaced by their values. Each other line is reported with what
+to write instead.
 """
 
 from __future__ import annotations
@@ -9,15 +10,20 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import pairwise
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from cvat_lambda.runtime.spec.fields import JsonObject, mapping
+from cvat_lambda.runtime.spec.pip_lines import (
+    VARIABLE,
+    BuildLines,
+    inside,
+    is_opt_nuclio,
+    read_pip,
+    unknown,
+)
 
-_OPT_NUCLIO: Final = "/opt/nuclio"
 # mim, of OpenMMLab, passes its arguments to pip.
 _PIP: Final = re.compile(r"^(pip[\d.]*|mim)$")
 _PYTHON: Final = re.compile(r"^python[\d.]*$")
@@ -32,7 +38,6 @@ _COMMENT_LINE: Final = re.compile(r"^[ \t]*#.*\n?", re.MULTILINE)
 _COMMENT_OR_REDIRECTION: Final = re.compile(
     r"""('[^']*'|"[^"]*")|(?<!\S)\#[^\n]*|(?<!\S)[012&]?>{1,2}(?!=)[ \t]*(?:&[012-]|[^\s;&|]+)"""
 )
-_ARCHIVE: Final = re.compile(r"\.(whl|zip|tar\.gz)$")
 # Image name -> the packages that it brings.
 _BASE_IMAGES: Final = (
     (re.compile(r"(^|/)ultralytics\b"), ("ultralytics",)),
@@ -42,26 +47,6 @@ _BASE_IMAGES: Final = (
     (re.compile(r"(^|/)tensorflow\b"), ("tensorflow",)),
 )
 _BARE_IMAGES: Final = re.compile(r"(^|/)(python|ubuntu|debian|alpine|cuda|handler-builder[\w-]*)\b")
-# Options of pip and uv with a value that have no effect here.
-_IGNORED_WITH_VALUE: Final = re.compile(
-    r"^(-[tpCP]|--(target|prefix|root|src|platform|python|python-version|implementation|abi"
-    r"|trusted-host|proxy|cert|client-cert|timeout|default-timeout|retries|no-binary|only-binary"
-    r"|config-settings?|global-option|install-option|build-option|cache-dir|log|report"
-    r"|exists-action|progress-bar|upgrade-strategy|upgrade-package|root-user-action|use-feature"
-    r"|use-deprecated|group|torch-backend|index-strategy|link-mode))$"
-)
-_INDEXES: Final = {
-    # An index of one line must not hide the packages of the others.
-    "-i": "--extra-index-url",
-    "--index-url": "--extra-index-url",
-    "--extra-index-url": "--extra-index-url",
-    "--index": "--extra-index-url",
-    "--default-index": "--extra-index-url",
-    "-f": "--find-links",
-    "--find-links": "--find-links",
-}
-_FILES: Final = {"-r": "-r", "--requirement": "-r", "-c": "-c", "--constraint": "-c"}
-_WITH_VALUE: Final = frozenset({*_INDEXES, *_FILES, "-e", "--editable"})
 _HARMLESS: Final = re.compile(
     r"^(mkdir|rm|ln|chmod|chown|cd|echo|true|set|export|which|ldconfig|locale-gen|alias|source|\."
     r"|update-alternatives|if|fi|for|done|while|\}|\[|\[\[|test)$"
@@ -71,28 +56,20 @@ _TOOLS: Final = re.compile(
     r"^(python3?[\d.]*(-\w+)*|pip|git|wget|curl|ca-certificates|build-essential|gcc|g\+\+|cmake|make"
     r"|unzip|ninja-build|libgl1.*|libglib2.*|libsm6|libxext6|libxrender.*)$"
 )
-_OPENCV: Final = re.compile(r"^opencv(-contrib)?-python(?=$|[\[<>=!~ ;])", re.IGNORECASE)
-
-
-@dataclass(slots=True, kw_only=True)
-class BuildLines:
-    """The packages and variables that ``spec.build`` sets up."""
-
-    requirements: list[str] = field(default_factory=list)  # lines of a requirements file
-    variables: list[tuple[str, str]] = field(default_factory=list)
-    not_run: list[str] = field(default_factory=list)  # a sentence a line that has no effect here
 
 
 def read_build_lines(build: JsonObject, folder: Path) -> BuildLines:
     """Read commands, directives and base image of a function; raise ValueError for a bad type."""
     found = BuildLines()
+    known: dict[str, str] = {}  # variables of the image, and their values
     _read_base_image(str(build.get("baseImage") or ""), found)
     for kind, value in _directives(build):
         if kind == "RUN":
+            shell = dict(known)
             for words in _commands(value):
-                _read_command(words, folder, found)
-        elif kind == "ENV":
-            _read_env(value, found)
+                _read_command(words, folder, found, shell)
+        elif kind in ("ENV", "ARG"):
+            _read_variables(kind, value, known, found)
         elif kind in ("COPY", "ADD") and not _copies_into_itself(value, folder):
             found.not_run.append(
                 f"{kind} {value} is not run: the function sees its own folder, put the files there"
@@ -105,22 +82,23 @@ def read_build_lines(build: JsonObject, folder: Path) -> BuildLines:
 def _copies_into_itself(value: str, folder: Path) -> bool:
     """Return whether files of the folder are copied to where the function sees its folder."""
     *sources, target = value.split() or [""]
-    return _is_opt_nuclio(target) and all(
-        (folder / _inside(source)).exists() for source in sources if not source.startswith("--")
+    return is_opt_nuclio(target) and all(
+        (folder / inside(source)).exists() for source in sources if not source.startswith("--")
     )
 
 
 def _directives(build: JsonObject) -> Iterator[tuple[str, str]]:
-    commands = build.get("commands") or []
-    if not isinstance(commands, list):
-        raise ValueError("spec.build.commands must be a list")
-    for command in commands:
-        yield "RUN", str(command)
+    """Yield kind and value of each line. The commands come last: directives set their variables."""
     for place, lines in mapping(build.get("directives"), "spec.build.directives").items():
         for line in lines if isinstance(lines, list) else []:
             if not isinstance(line, dict):
                 raise ValueError(f"spec.build.directives.{place} must be a list of {{kind, value}}")
             yield str(line.get("kind") or "").strip().upper(), str(line.get("value") or "").strip()
+    commands = build.get("commands") or []
+    if not isinstance(commands, list):
+        raise ValueError("spec.build.commands must be a list")
+    for command in commands:
+        yield "RUN", str(command)
 
 
 def _read_base_image(image: str, found: BuildLines) -> None:
@@ -160,7 +138,16 @@ def _commands(text: str) -> list[list[str]]:
     return [words for words in commands if words]
 
 
-def _read_command(words: list[str], folder: Path, found: BuildLines) -> None:
+def _read_command(
+    words: Sequence[str], folder: Path, found: BuildLines, shell: dict[str, str]
+) -> None:
+    """Read one command. `shell` has the variables of the shell, and gets those that it sets."""
+    if words[0] == "export" or all(map(_ASSIGNMENT.match, words)):
+        for word in words:
+            name, is_pair, text = word.partition("=")
+            if is_pair:
+                shell[name] = _expanded(text, shell)
+        return
     while words and (_ASSIGNMENT.match(words[0]) or words[0] in _PREFIXES):
         words = words[1:]
     if not words or words[0].startswith("@nuclio."):  # a place between the lines, not a command
@@ -168,8 +155,13 @@ def _read_command(words: list[str], folder: Path, found: BuildLines) -> None:
     program = words[0].rpartition("/")[2]
     if program in _SHELLS and len(words) > 2 and _SHELL_OPTION.match(words[1]):
         for inner in _commands(words[2]):
-            _read_command(inner, folder, found)
+            _read_command(inner, folder, found, shell)
         return
+    # As in a shell, a value with spaces is several words.
+    words = [part for word in words for part in _words(word, shell)]
+    if not words:
+        return
+    program = words[0].rpartition("/")[2]
     if program in _CONDA and words[1:2] == ["run"]:  # a command in an environment of conda
         starts = [at for at, word in enumerate(words) if _PIP.match(word) or _PYTHON.match(word)]
         words = words[starts[0] :] if starts else words
@@ -179,7 +171,7 @@ def _read_command(words: list[str], folder: Path, found: BuildLines) -> None:
     if program == "uv" and words[1:2] == ["pip"]:
         program, words = "pip", words[1:]
     if _PIP.match(program):
-        _read_pip(words[1:], folder, found)
+        read_pip(words[1:], folder, found)
         return
     line = " ".join(words)
     if program in ("apt-get", "apt", "apk", "yum", "dnf"):
@@ -199,78 +191,21 @@ def _read_command(words: list[str], folder: Path, found: BuildLines) -> None:
         found.not_run.append(f"{line} is not run: put its result into the folder")
 
 
-def _read_pip(words: list[str], folder: Path, found: BuildLines) -> None:
-    """Read the arguments of pip, whose options may be before and after its command."""
-    if words[:1] == ["config"]:
-        found.requirements += [
-            f"--extra-index-url {url}"
-            for name, url in pairwise(words)
-            if name.endswith("index-url")
-        ]
-    if "install" not in words:
-        return
-    at = words.index("install")
-    todo = words[:at] + words[at + 1 :]
-    while todo:
-        word = todo.pop(0)
-        option, has_value, value = word.partition("=") if word.startswith("--") else (word, "", "")
-        if option in _WITH_VALUE or _IGNORED_WITH_VALUE.match(option):
-            value = value if has_value else (todo.pop(0) if todo else "")
-        if "$" in value or "$" in word:
-            found.not_run.append(f"pip install {word} is not run: it names a variable of the image")
-        elif option in _INDEXES:
-            found.requirements.append(f"{_INDEXES[option]} {value}")
-        elif option in _FILES:
-            _add_file(_FILES[option], value, folder, found)
-        elif option in ("-e", "--editable"):
-            _add_requirement(value, folder, found, prefix="-e ")
-        elif option == "--pre":
-            found.requirements.append("--pre")
-        elif not word.startswith("-") and word != "pip":
-            _add_requirement(word, folder, found)
+def _words(word: str, variables: Mapping[str, str]) -> list[str]:
+    expanded = _expanded(word, variables)
+    return [word] if expanded == word else expanded.split()
 
 
-def _add_file(option: str, value: str, folder: Path, found: BuildLines) -> None:
-    path = _inside(value)
-    if (folder / path).is_file():
-        found.requirements.append(f"{option} {path}")
-    else:
-        found.not_run.append(f"pip install {option} {value} is not run: the folder has no {path}")
+def _expanded(text: str, variables: Mapping[str, str]) -> str:
+    """Return a text with its variables replaced by their values. Unknown ones stay as they are."""
 
+    def value(match: re.Match[str]) -> str:
+        found = variables.get(match[1] or match[2])
+        if not found and match[3] is not None:
+            return match[3]
+        return match[0] if found is None else found
 
-def _add_requirement(word: str, folder: Path, found: BuildLines, prefix: str = "") -> None:
-    is_url = "://" in word or word.startswith("git+")
-    if word.startswith((".", "/")) or (not is_url and _is_path(word, editable=bool(prefix))):
-        path = _inside(word)
-        if path in ("", "."):  # the image's current folder
-            if not any((folder / name).exists() for name in ("pyproject.toml", "setup.py")):
-                found.not_run.append(
-                    f"pip install {word} is not run: the folder has no pyproject.toml or setup.py"
-                )
-                return
-            word = "."
-        elif not (folder / path).exists():
-            found.not_run.append(f"pip install {word} is not run: the folder has no {path}")
-            return
-        else:
-            word = f"./{path}"
-    # Functions show no windows, and the machine may lack the libraries of OpenCV's windows.
-    found.requirements.append(prefix + _OPENCV.sub(r"opencv\1-python-headless", word))
-
-
-def _is_path(word: str, *, editable: bool) -> bool:
-    return editable or word.endswith("/") or _ARCHIVE.search(word) is not None
-
-
-def _inside(path: str) -> str:
-    """Return a path of an image relative to the function's folder."""
-    if _is_opt_nuclio(path):
-        path = path[len(_OPT_NUCLIO) :]
-    return path.removeprefix("./").strip("/")
-
-
-def _is_opt_nuclio(path: str) -> bool:
-    return path == _OPT_NUCLIO or path.startswith(_OPT_NUCLIO + "/")
+    return VARIABLE.sub(value, text)
 
 
 def _read_system_packages(line: str, words: list[str], found: BuildLines) -> None:
@@ -284,17 +219,30 @@ def _read_system_packages(line: str, words: list[str], found: BuildLines) -> Non
         )
 
 
-def _read_env(value: str, found: BuildLines) -> None:
+def _read_variables(kind: str, value: str, known: dict[str, str], found: BuildLines) -> None:
+    """Read the variables of a line. Those of ARG exist only while the image is built."""
     try:
         words = shlex.split(value)
     except ValueError:
         words = [value]
-    if words and "=" not in words[0]:  # the older form: ENV NAME some words
+    if kind == "ENV" and words and "=" not in words[0]:  # the older form: ENV NAME some words
         name, _, rest = value.partition(" ")
         words = [f"{name}={rest.strip()}"]
     for word in words:
         name, is_pair, text = word.partition("=")
+        text = _expanded(text, known)
+        if not is_pair:
+            continue  # an argument without a default
         if name in ("PIP_EXTRA_INDEX_URL", "PIP_INDEX_URL"):
             found.requirements += [f"--extra-index-url {url}" for url in text.split()]
-        elif is_pair and "$" not in text and not name.startswith("PIP_") and name != "PATH":
-            found.variables.append((name, text))
+        elif name.startswith("PIP_") or name == "PATH":
+            continue
+        elif VARIABLE.search(text):
+            if kind == "ENV":
+                found.not_run.append(
+                    f"ENV {name}={text} is not set: {unknown(text)}, write it in spec.env"
+                )
+        else:
+            known[name] = text
+            if kind == "ENV":
+                found.variables.append((name, text))

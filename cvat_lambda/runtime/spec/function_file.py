@@ -17,8 +17,9 @@ from typing import Any, Final
 import yaml
 
 from cvat_lambda.runtime.errors import FunctionBroken
-from cvat_lambda.runtime.spec.build_lines import BuildLines, read_build_lines
+from cvat_lambda.runtime.spec.build_lines import read_build_lines
 from cvat_lambda.runtime.spec.fields import JsonObject, flag, mapping, seconds, text, to_json
+from cvat_lambda.runtime.spec.pip_lines import BuildLines
 from cvat_lambda.runtime.spec.quantities import parse_quantity
 from cvat_lambda.runtime.spec.triggers import HttpTrigger, parse_trigger, positive_duration
 from cvat_lambda.runtime.spec.triggers import http_triggers as http_triggers

@@ -242,6 +242,16 @@ FOLDERS: dict[str, Folder] = {
         lines=(PILLOW, "ENV THRESHOLD=0.5 SIZE=640", "ENV MODE fast and good"),
         init="assert os.environ['SIZE'] == '640' and os.environ['MODE'] == 'fast and good'",
     ),
+    "arguments-of-build": Folder(
+        lines=(
+            "ARG SIDE=640",
+            "ENV SIZE=${SIDE}",
+            "ARG ALL='pillow pyyaml'",
+            "RUN pip install $ALL",
+        ),
+        imports="import yaml\nfrom PIL import Image",
+        init="assert os.environ['SIZE'] == '640' and 'SIDE' not in os.environ",
+    ),
     "nuclio-sdk-response": Folder(
         imports="import nuclio_sdk\nfrom PIL import Image",
         respond="return nuclio_sdk.Response(body=json.dumps(results), headers={},\n"

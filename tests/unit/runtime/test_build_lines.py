@@ -71,6 +71,54 @@ def test_pip_lines_become_requirements(tmp_path: Path, line: str, requirements: 
         assert (found.requirements, found.not_run) == (requirements, [])
 
 
+def lines(*pairs: tuple[str, str]) -> dict[str, Any]:
+    """Return directives of several kinds."""
+    return {"directives": {"preCopy": [{"kind": kind, "value": text} for kind, text in pairs]}}
+
+
+@pytest.mark.parametrize(
+    ("build", "requirements"),
+    [
+        (lines(("ARG", "TORCH=2.4.0"), ("RUN", "pip install torch==${TORCH}")), ["torch==2.4.0"]),
+        (lines(("ENV", "TORCH=2.4.0"), ("RUN", "pip install torch==$TORCH")), ["torch==2.4.0"]),
+        (lines(("ENV", "A 1.0"), ("ENV", "B=$A.1"), ("RUN", "pip install b==$B")), ["b==1.0.1"]),
+        (lines(("ARG", 'TWO="a b"'), ("RUN", "pip install $TWO c")), ["a", "b", "c"]),
+        (lines(("RUN", "pip install a==${A:-1.5}")), ["a==1.5"]),
+        (lines(("ARG", "A=2"), ("RUN", "pip install a==${A:-1.5}")), ["a==2"]),
+        (lines(("ARG", "A=1"), ("ARG", "A=2"), ("RUN", "pip install a==$A")), ["a==2"]),
+        (lines(("RUN", "export A=3 && pip install a==$A")), ["a==3"]),
+        (lines(("RUN", "A=3; pip install a==$A")), ["a==3"]),
+        (lines(("ARG", "A=3"), ("RUN", "bash -c 'pip install a==$A'")), ["a==3"]),
+        (
+            lines(("ARG", "CPU=https://x/cpu"), ("RUN", "pip install a --index-url ${CPU}")),
+            ["a", "--extra-index-url https://x/cpu"],
+        ),
+        ({**lines(("ARG", "A=3")), "commands": ["pip install a==$A"]}, ["a==3"]),
+        (lines(("ARG", "PY=python3"), ("RUN", "$PY -m pip install a")), ["a"]),
+        (lines(("ARG", "A="), ("RUN", "pip install a$A ${A:-b}")), ["a", "b"]),
+        (lines(("ARG", "A=' '"), ("RUN", "$A")), []),
+        (lines(("ARG", "PIP_INDEX_URL=https://x/")), ["--extra-index-url https://x/"]),
+    ],
+)
+def test_variables_of_arg_env_and_export_are_replaced_by_their_values(
+    tmp_path: Path, build: dict[str, Any], requirements: list[str]
+) -> None:
+    found = read_build_lines(build, tmp_path)
+    assert (found.requirements, found.not_run) == (requirements, [])
+
+
+def test_variable_of_one_run_line_is_unknown_in_the_next(tmp_path: Path) -> None:
+    found = read_build_lines(directives("export A=3", "pip install a==$A"), tmp_path)
+    assert found.requirements == []
+    assert "the value of A is not known" in found.not_run[0]
+
+
+def test_arguments_of_the_build_are_no_variables_of_the_workers(tmp_path: Path) -> None:
+    build = lines(("ARG", "SIZE=640"), ("ENV", "SIDE=${SIZE}"), ("ARG", "NO_DEFAULT"))
+    found = read_build_lines(build, tmp_path)
+    assert (found.variables, found.not_run) == ([("SIDE", "640")], [])
+
+
 @pytest.mark.parametrize(
     ("build", "sentence"),
     [
@@ -82,7 +130,10 @@ def test_pip_lines_become_requirements(tmp_path: Path, line: str, requirements: 
         (directives("python setup.py develop"), "put its result into the folder"),
         (directives("pip install -r gone.txt"), "the folder has no gone.txt"),
         (directives("pip install ./gone"), "the folder has no gone"),
-        (directives("pip install $PACKAGE"), "it names a variable of the image"),
+        (directives("pip install $PACKAGE"), "the value of PACKAGE is not known"),
+        (directives("pip install -r $FILE"), "-r $FILE is not run: the value of FILE is not known"),
+        (directives('pip install "a==$(cat version)"'), "a shell computes it"),
+        (directives("A=$B:/x", kind="ENV"), "ENV A=$B:/x is not set: the value of B is not known"),
         (directives("pip install -e detectron2"), "the folder has no detectron2"),
         (directives("cd /opt/x && pip install ."), "the folder has no pyproject.toml or setup.py"),
         (directives("uv sync"), "name the packages in requirements.txt"),
