@@ -25,6 +25,10 @@ _LABEL_TYPES: Final = {
     "classify": "tag",
 }
 _THRESHOLD: Final = 0.25
+# Where the file states none, in pixels: sides of the input, and the largest stride of its cells.
+_SIDE: Final = 640
+_STRIDE: Final = 32
+_MAX_SIDE: Final = 16384
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,7 +75,7 @@ def _model(options: Mapping[str, Any], weights: Weights, file: OnnxFile) -> Mode
         "task": task,
         "labels": list(names),
         "classes": classes,
-        "size": _size(metadata.get("imgsz")),
+        "size": _size(metadata),
         "threshold": options["threshold"],
     }
     kind = _LABEL_TYPES[task]
@@ -104,16 +108,30 @@ def _guess_task(file: OnnxFile) -> str:
     return "classify" if len(first) == 2 and first[1] != 7 else "detect"
 
 
-def _size(text: str | None) -> list[int]:
-    """Return height and width of the input in pixels; the file's shape has precedence over it."""
+def _size(metadata: Mapping[str, str]) -> list[int]:
+    """Return height and width of the input in pixels; the file's shape has precedence over it.
+
+    They are rounded up to multiples of the stride: a network that takes any size fails with others.
+    """
+    stride = max(_numbers(metadata.get("stride"), default=_STRIDE))
+    sides = _numbers(metadata.get("imgsz"), default=_SIDE)
+    return [-(-side // stride) * stride for side in (sides[0], sides[-1])]
+
+
+def _numbers(text: str | None, *, default: int) -> list[int]:
+    """Return one number of pixels, or a list of them, as the exporter wrote it."""
     try:
-        found = ast.literal_eval(text) if text else 640
+        found = ast.literal_eval(text) if text else default
     except (SyntaxError, ValueError):
-        found = 640
-    sides = found if isinstance(found, (list, tuple)) else [found]
-    if not sides or not all(isinstance(side, int) and 0 < side <= 16384 for side in sides):
-        sides = [640]
-    return [sides[0], sides[-1]]
+        found = default
+    numbers = found if isinstance(found, (list, tuple)) else [found]
+    if not numbers or not all(_is_pixels(number) for number in numbers):
+        return [default]
+    return list(numbers)
+
+
+def _is_pixels(number: object) -> bool:
+    return type(number) is int and 0 < number <= _MAX_SIDE
 
 
 def _keypoints(options: Mapping[str, Any], metadata: Mapping[str, str]) -> tuple[str, ...]:

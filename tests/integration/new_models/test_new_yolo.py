@@ -61,6 +61,7 @@ MAPS = [[LEFT, [[1] * 16] * 16]]
 MIDDLE = [[1 if 4 <= row < 12 else -9] * 16 for row in range(16)]
 POSE = [22, 27, 0.9, 42, 37, 0.2]  # two points; the second one is not visible
 V8 = {**ULTRALYTICS, **NAMES, "task": "detect"}
+ODD_SIZE = {"imgsz": "[40, 60]", "stride": "[8, 16, 32]"}
 
 # Name -> task, metadata, outputs. The task is given only where the file does not state it.
 GRAPHS: dict[str, tuple[str, dict[str, str], dict[str, Any]]] = {
@@ -117,14 +118,17 @@ GRAPHS: dict[str, tuple[str, dict[str, str], dict[str, Any]]] = {
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory, make_graphs: MakeGraphs) -> Path:
-    """A folder with the ONNX file of each entry of GRAPHS, and one for batches."""
+    """A folder with the ONNX file of each entry of GRAPHS, and two whose input has any size."""
     folder = tmp_path_factory.mktemp("weights")
     descriptions = [
         {"path": str(folder / f"{name}.onnx"), "input": IMAGE, "metadata": meta, "outputs": tables}
         for name, (_, meta, tables) in GRAPHS.items()
     ]
     batch: dict[str, Any] = {**descriptions[0], "path": str(folder / "yolo-batch.onnx")}
-    make_graphs([*descriptions, {**batch, "input": ["batch", 3, "height", "width"]}])
+    batch["input"] = ["batch", 3, "height", "width"]
+    # The exporter's size is no multiple of the stride.
+    odd = {**batch, "path": str(folder / "yolo-odd-size.onnx"), "metadata": {**V8, **ODD_SIZE}}
+    make_graphs([*descriptions, batch, odd])
     return folder
 
 
@@ -132,7 +136,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory, make_graphs: MakeGraphs) -
 def yolos(weights: Path, served: Runtime, tmp_path_factory: pytest.TempPathFactory) -> Runtime:
     """A runtime with a function for each file."""
     folder = tmp_path_factory.mktemp("functions")
-    for name in [*GRAPHS, "yolo-batch"]:
+    for name in [*GRAPHS, "yolo-batch", "yolo-odd-size"]:
         run_cli("new", "yolo", name, "--weights", weights / f"{name}.onnx", "--into", folder)
     run_cli("deploy", folder, "--url", served.url)
     return served
@@ -148,6 +152,11 @@ def items_of(runtime: Runtime, name: str, **body: Any) -> Any:
 @pytest.mark.parametrize("name", ["yolo-v8", "yolo-v5", "yolo-v10", "yolo-v7", "yolo-batch"])
 def test_boxes_of_each_layout_are_the_known_ones(yolos: Runtime, name: str) -> None:
     assert [as_box(item) for item in items_of(yolos, name)] == EXPECTED
+
+
+def test_size_of_a_network_that_takes_any_is_rounded_up_to_its_stride(yolos: Runtime) -> None:
+    # The file states 40 x 60 pixels, and a stride of 32: the network is given 64 x 64.
+    assert [as_box(item) for item in items_of(yolos, "yolo-odd-size")] == EXPECTED
 
 
 @pytest.mark.parametrize("threshold", [None, 0.31, 0, 1])
