@@ -25,7 +25,7 @@ class _Kind:
 _KINDS: Final = {
     "detector": _Kind(
         annotations=('spec: \'[{"id": 1, "name": "object", "type": "rectangle"}]\'',),
-        call='context.user_data.model.detect(picture(body), body.get("threshold"))',
+        call='context.user_data.model.detect(picture(body), number(body, "threshold"))',
         description="Finds objects",
     ),
     "interactor": _Kind(
@@ -53,8 +53,8 @@ _KINDS: Final = {
         '            picture(body, "image1"),\n'
         '            body.get("boxes0") or [],\n'
         '            body.get("boxes1") or [],\n'
-        '            float(body.get("threshold", 0.5)),\n'
-        '            float(body.get("max_distance", 50)),\n'
+        '            number(body, "threshold"),\n'
+        '            number(body, "max_distance"),\n'
         "        )",
         description="Finds the boxes of one object in two frames",
     ),
