@@ -414,6 +414,19 @@ def test_package_that_uv_does_not_find_is_named(
         builder.prepare(folder_with(tmp_path, "one", "cvl-missing\n"), None, lambda text: None)
 
 
+@pytest.mark.usefixtures("without_settings")
+def test_package_without_a_wheel_for_this_python_is_named_with_the_reason(
+    tmp_path: Path, mirror: Path, builder: EnvironmentBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(mirror / "wheels"))
+    wheel = write_wheel(mirror / "wheels", "cvl_old", "1.0")
+    wheel.rename(wheel.with_name("cvl_old-1.0-cp27-cp27m-manylinux1_x86_64.whl"))
+    folder = folder_with(tmp_path, "one", "cvl-probe\ncvl-old==1.0\n")
+    with pytest.raises(NotPrepared, match=r"cvl-old==1\.0 has no wheels with a matching Python"):
+        builder.prepare(folder, None, lambda text: None)
+
+
 def test_missing_python_version_is_reported_and_replaced_by_that_of_the_runtime(
     tmp_path: Path, builder: EnvironmentBuilder
 ) -> None:
