@@ -168,9 +168,16 @@ def read_parameters(path: Path, *, within: str | None = None) -> OrderedDict[str
 
 
 def load_strictly(
-    network: torch.nn.Module, parameters: Mapping[str, torch.Tensor], *, source: str
+    network: torch.nn.Module,
+    parameters: Mapping[str, torch.Tensor],
+    *,
+    source: str,
+    assign: bool = False,
 ) -> None:
     """Load parameters by name; every name and shape has to match, both ways.
+
+    With `assign` the network keeps the given tensors instead of copies of them. It may then be on
+    the device "meta", so that its parameters need no memory before.
 
     Raises `CheckpointError` that names the first few misfits.
     """
@@ -191,7 +198,7 @@ def load_strictly(
     text = "; ".join(misfit for misfit in misfits if misfit)
     if text:
         raise CheckpointError(f"the checkpoint {source!r} does not fit this network: {text}")
-    network.load_state_dict(dict(parameters), strict=True)
+    network.load_state_dict(dict(parameters), strict=True, assign=assign)
 
 
 def _misfit(what: str, names: list[str]) -> str:

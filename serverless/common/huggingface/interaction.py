@@ -113,17 +113,9 @@ class Interactor:
     def _prompt_inputs(
         self, prompt: Prompt | None, drawn: Mask | None, image_size: tuple[int, int]
     ) -> dict[str, Tensor]:
-        inputs = {}
+        inputs: dict[str, Tensor] = {}
         if prompt is not None:
-            points, kinds = prompt.points()
-            points = points * self._square.scale(image_size)
-            clicks = (kinds != PADDING) & (kinds != TOP_LEFT) & (kinds != BOTTOM_RIGHT)
-            if clicks.any():
-                inputs["input_points"] = torch.from_numpy(points[clicks])[None, None].float()
-                inputs["input_labels"] = torch.from_numpy(kinds[clicks])[None, None].long()
-            if prompt.box is not None:
-                box = prompt.box.reshape(2, 2) * self._square.scale(image_size)
-                inputs["input_boxes"] = torch.from_numpy(box.reshape(1, 1, 4)).float()
+            inputs = prompt_inputs(prompt, self._square.scale(image_size))
         if drawn is not None:
             inputs["input_masks"] = mask_logits(drawn)
         return {name: value.to(self._device) for name, value in inputs.items()}
@@ -143,6 +135,23 @@ class Interactor:
                 body["embedding"], version=self._version, shape=(total,)
             )
         return self.embed(decode_image(body.get("image")))
+
+
+def prompt_inputs(prompt: Prompt, scale: tuple[float, float]) -> dict[str, Tensor]:
+    """Return a prompt as arguments of a model of this family.
+
+    `scale` has the factors of x and y from pixels of the image to those of the model's input.
+    """
+    inputs = {}
+    points, kinds = prompt.points()
+    clicks = (kinds != PADDING) & (kinds != TOP_LEFT) & (kinds != BOTTOM_RIGHT)
+    if clicks.any():  # the models add the padding point themselves
+        inputs["input_points"] = torch.from_numpy(points[clicks] * scale)[None, None].float()
+        inputs["input_labels"] = torch.from_numpy(kinds[clicks])[None, None].long()
+    if prompt.box is not None:
+        box = prompt.box.reshape(2, 2) * scale
+        inputs["input_boxes"] = torch.from_numpy(box.reshape(1, 1, 4)).float()
+    return inputs
 
 
 def mask_logits(mask: Mask) -> Tensor:

@@ -1,4 +1,4 @@
-"""Segment Anything: official names in three sizes, agreement with the official package, answers."""
+"""Segment Anything: official checkpoints in three sizes, agreement with the official package."""
 
 from __future__ import annotations
 
@@ -22,10 +22,19 @@ from tests.functions.catalogue.recipes import (
 )
 
 torch = pytest.importorskip("torch", reason="Segment Anything needs PyTorch")
+pytest.importorskip("transformers", reason="Segment Anything needs transformers")
 pytestmark = pytest.mark.models
 
 FOLDER = "pytorch/facebookresearch/sam_vit_h"
 EXPECTED = fixture("sam_small.outputs.json")
+SMALL = {
+    "hidden_size": EXPECTED["shape"]["width"],
+    "num_hidden_layers": EXPECTED["shape"]["depth"],
+    "num_attention_heads": EXPECTED["shape"]["heads"],
+    "global_attn_indexes": EXPECTED["shape"]["global_blocks"],
+    "window_size": EXPECTED["shape"]["window"],
+    "image_size": EXPECTED["shape"]["side"],
+}
 PICTURE = random_picture(90, 150, seed=3)
 
 
@@ -33,15 +42,12 @@ PICTURE = random_picture(90, 150, seed=3)
 def function(tmp_path_factory: pytest.TempPathFactory) -> Function:
     """Return the function, started with the fixture's small network as one more variant."""
     loaded = Function(FOLDER)
-    shape = loaded.image_encoder.EncoderShape(**EXPECTED["shape"])
-    network = loaded.network.Sam(shape)
-    sizes = {name: value.shape for name, value in network.state_dict().items()}
-    weights = random_weights(sizes, EXPECTED["gains"])
+    weights = random_weights(official_shapes("sam_small.shapes.json"), EXPECTED["gains"])
     path: Path = tmp_path_factory.mktemp("sam") / "small.pth"
     torch.save({name: torch.from_numpy(value) for name, value in weights.items()}, path)
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("MODEL_PATH", str(path))
-        environment.setitem(loaded.network.VARIANTS, "small", shape)
+        environment.setitem(loaded.network.VARIANTS, "small", SMALL)
         loaded.start()
     return loaded
 
@@ -71,12 +77,13 @@ def test_the_log_says_what_it_runs_on(function: Function) -> None:
 
 
 @pytest.mark.parametrize("variant", ["vit_h", "vit_l", "vit_b"])
-def test_the_network_has_exactly_the_official_names_and_shapes(variant: str) -> None:
-    function = Function(FOLDER)
-    with torch.device("meta"):
-        network = function.network.Sam(function.network.VARIANTS[variant])
-    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    assert shapes == official_shapes(f"sam_{variant}.shapes.json")
+def test_official_checkpoint_fits_the_librarys_network_after_renaming(variant: str) -> None:
+    network = Function(FOLDER).network
+    official = official_shapes(f"sam_{variant}.shapes.json")
+    parameters = {name: torch.empty(shape, device="meta") for name, shape in official.items()}
+    renamed = {name: value.shape for name, value in network.renamed(parameters).items()}
+    model = network.without_weights(network.VARIANTS[variant])
+    assert renamed == {name: value.shape for name, value in model.state_dict().items()}
 
 
 def test_the_embedding_equals_the_official_packages(function: Function) -> None:
@@ -213,13 +220,14 @@ def test_bad_input_is_a_sentence(function: Function, body: dict[str, Any], words
     assert words in answer["error"]
 
 
-@pytest.mark.parametrize("parameter", ["blocks.0.attn.qkv.weight", "neck.3.bias"])
+@pytest.mark.parametrize("parameter", ["layers.0.attn.qkv.weight", "neck.layer_norm2.bias"])
 def test_weights_of_one_size_that_differ_have_names_that_differ(
     function: Function, parameter: str
 ) -> None:
-    encoder = function.network.Sam(
-        function.image_encoder.EncoderShape(**EXPECTED["shape"])
-    ).image_encoder
+    empty = function.network.without_weights(SMALL).vision_encoder
+    encoder = empty.to_empty(device="cpu")
+    for values in encoder.parameters():
+        torch.nn.init.normal_(values)
     before = function.model.fingerprint(encoder)
     assert before == function.model.fingerprint(encoder)
     values = encoder.get_parameter(parameter)
@@ -241,9 +249,13 @@ def test_a_checkpoint_of_no_known_size_is_refused(tmp_path: Path) -> None:
         Function(FOLDER).model.load_network(path)
 
 
-def test_windows_of_a_size_that_does_not_divide_come_back_whole() -> None:
-    encoder = Function(FOLDER).image_encoder
-    tokens = torch.arange(2 * 7 * 5 * 3).reshape(2, 7, 5, 3).float()
-    windows, padded = encoder.to_windows(tokens, 3)
-    assert (windows.shape, padded) == ((2 * 3 * 2, 3, 3, 3), (9, 6))
-    assert torch.equal(encoder.from_windows(windows, padded, (7, 5)), tokens)
+def test_checkpoint_with_a_missing_parameter_is_refused_by_name(
+    function: Function, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = random_weights(official_shapes("sam_small.shapes.json"))
+    del weights["mask_decoder.iou_token.weight"]
+    path = tmp_path / "broken.pth"
+    torch.save({name: torch.from_numpy(value) for name, value in weights.items()}, path)
+    monkeypatch.setitem(function.network.VARIANTS, "small", SMALL)
+    with pytest.raises(Exception, match=r"1 missing \(mask_decoder\.iou_token\.weight\)"):
+        function.model.load_network(path)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from common.checkpoints import CheckpointError, load_strictly, read_parameters
 from common.errors import BadInput
+from common.huggingface.interaction import prompt_inputs
 from common.image_embedding import WANTS, ImageEmbedding
 from common.images import decode_image, resize
 from common.inputs import read_word
@@ -23,7 +24,7 @@ from common.torch_runtime import (
     torch_device,
 )
 from common.weights import weights_file
-from network import VARIANTS, Sam, choose
+from network import VARIANTS, renamed, without_weights
 from torch import Tensor
 from torch.nn import functional
 
@@ -50,7 +51,7 @@ def wanted_file() -> str:
     return WEIGHTS[variant]
 
 
-def load_network(path: Path) -> tuple[Sam, str]:
+def load_network(path: Path) -> tuple[Any, str]:
     """Load an official checkpoint, by name and strictly; return the network and its variant.
 
     The width of the checkpoint's tokens tells its variant, whatever SAM_VARIANT says.
@@ -58,10 +59,10 @@ def load_network(path: Path) -> tuple[Sam, str]:
     parameters = read_parameters(path)
     places = parameters.get("image_encoder.pos_embed")
     width = None if places is None else places.shape[-1]
-    for variant, shape in VARIANTS.items():
-        if shape.width == width:
-            network = Sam(shape)
-            load_strictly(network, parameters, source=path.name)
+    for variant, vision in VARIANTS.items():
+        if vision["hidden_size"] == width:
+            network = without_weights(vision)
+            load_strictly(network, renamed(parameters), source=path.name, assign=True)
             return network.eval(), variant
     raise CheckpointError(f"the checkpoint {path.name!r} is of no known size of Segment Anything")
 
@@ -91,18 +92,21 @@ def enlarge(logits: Tensor, image_size: tuple[int, int], side: int) -> Tensor:
 def load() -> Interactor:
     """Load the chosen checkpoint (environment: SAM_VARIANT, MODEL_PATH)."""
     network, variant = load_network(weights_file(wanted_file(), env="MODEL_PATH"))
-    weights = fingerprint(network.image_encoder)
+    weights = fingerprint(network.vision_encoder)
     return Interactor(network, version=f"segment-anything-{variant}-{weights}")
 
 
 class Interactor:
     """The loaded network on its device."""
 
-    def __init__(self, network: Sam, *, version: str) -> None:
+    def __init__(self, network: Any, *, version: str) -> None:
         self._device = torch_device()
         self._network = network.to(self._device)
         self._version = version
-        self._side = network.side
+        vision = network.config.vision_config
+        self._side = vision.image_size
+        cells = vision.image_size // vision.patch_size
+        self._shape = (1, vision.output_channels, cells, cells)  # of an embedding
 
     @property
     def device(self) -> str:
@@ -137,7 +141,7 @@ class Interactor:
         """Return the embedding of an image."""
         pixels = prepare(image, self._side).to(self._device)
         with half_precision(self._device):
-            values = self._network.image_encoder(pixels)
+            values = self._network.get_image_embeddings(pixels)
         return ImageEmbedding(values.float().cpu().numpy(), (image.shape[0], image.shape[1]))
 
     def mask(self, embedding: ImageEmbedding, prompt: Prompt) -> NDArray[np.bool_]:
@@ -149,19 +153,20 @@ class Interactor:
         """Return the logit of each pixel of the image."""
         height, width = embedding.image_size
         scaled_height, scaled_width = scaled_size(embedding.image_size, self._side)
-        points, kinds = prompt.points()
-        points = points * (scaled_width / width, scaled_height / height)
-        logits, guesses = self._network.decode(
-            torch.tensor(embedding.values, device=self._device, dtype=torch.float32),
-            torch.from_numpy(points).to(self._device, torch.float32),
-            torch.from_numpy(kinds).to(self._device, torch.int64),
+        inputs = prompt_inputs(prompt, (scaled_width / width, scaled_height / height))
+        outputs = self._network(
+            image_embeddings=torch.tensor(
+                embedding.values, device=self._device, dtype=torch.float32
+            ),
+            multimask_output=prompt.ambiguous,
+            **{name: value.to(self._device) for name, value in inputs.items()},
         )
-        best = choose(logits, guesses, ambiguous=prompt.ambiguous)
-        return enlarge(best, embedding.image_size, self._side)
+        best = int(outputs.iou_scores[0, 0].argmax())
+        return enlarge(outputs.pred_masks[0, 0, best], embedding.image_size, self._side)
 
     def _embedding(self, body: dict[str, Any]) -> ImageEmbedding:
         if body.get("embedding") is not None:
             return ImageEmbedding.from_json(
-                body["embedding"], version=self._version, shape=self._network.embedding_shape
+                body["embedding"], version=self._version, shape=self._shape
             )
         return self.embed(decode_image(body.get("image")))
