@@ -31,12 +31,12 @@ from cvat_lambda.runtime.deploy.prepare import make_preparer
 from cvat_lambda.runtime.environments.build import EnvironmentBuilder
 from cvat_lambda.runtime.paths import cache_folder
 from tests.bench import associated_tracks
-from tests.bench.functions import IMAGES, SERVERLESS, Row, row
-from tests.integration.runtime.harness import running
+from tests.bench.function_cases import IMAGES
+from tests.bench.functions import Row, row
+from tests.integration.runtime.harness import REPOSITORY, running
 
 TRACKER = "openvino-siamese-mobilenetv2"
-FOLDER = SERVERLESS / "openvino" / "cvat_lambda" / "siamese_mobilenetv2"
-REPOSITORY = SERVERLESS.parent
+FOLDER = REPOSITORY / "serverless" / "openvino" / "cvat_lambda" / "siamese_mobilenetv2"
 COMPARED_WITH = (  # a dependency of this benchmark alone
     "numpy==2.4.6",
     "opencv-contrib-python-headless==5.0.0.93",

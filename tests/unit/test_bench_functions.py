@@ -6,25 +6,31 @@ import pytest
 
 from cvat_lambda.runtime.binary_bodies import BINARY_TYPE
 from tests.bench import functions as bench
+from tests.bench.function_cases import CASES, GENERATED, ON_TRANSFORMERS, PACKAGED, RANDOM
 from tests.functions.__main__ import folders
 from tests.functions.catalogue.stand_ins.__main__ import STAND_INS
-from tests.functions.network_tests import TRANSFORMERS
 
 
-def test_benchmark_has_cases_for_every_function_but_those_on_transformers() -> None:
-    assert {case.function for case in bench.CASES} == set(folders()) - set(TRANSFORMERS)
+def needs_transformers(function: str) -> bool:
+    return "transformers==" in (folders()[function] / "requirements.txt").read_text()
+
+
+def test_benchmark_has_cases_for_every_function() -> None:
+    assert {case.function for case in (*CASES, *ON_TRANSFORMERS)} == set(folders())
+    on_transformers = {case.function for case in ON_TRANSFORMERS}
+    assert on_transformers == {name for name in folders() if needs_transformers(name)}
 
 
 def test_functions_without_packaged_weights_are_measured_with_a_stand_in() -> None:
-    with_stand_in = {case.function for case in bench.CASES if case.network != bench.PACKAGED}
-    assert with_stand_in == set(STAND_INS) - set(TRANSFORMERS)
+    measured = {case.function for case in (*CASES, *ON_TRANSFORMERS) if case.network != PACKAGED}
+    assert measured == set(STAND_INS)
 
 
 def test_stand_in_of_a_checkpoint_is_random_and_of_a_graph_is_generated() -> None:
-    for case in bench.CASES:
-        if case.network != bench.PACKAGED:
+    for case in CASES:
+        if case.network != PACKAGED:
             is_checkpoint = case.function.startswith("pth-")
-            assert (case.network == bench.RANDOM) == is_checkpoint, case.function
+            assert case.network == (RANDOM if is_checkpoint else GENERATED), case.function
 
 
 @pytest.mark.parametrize(
@@ -60,7 +66,7 @@ def test_unknown_function_is_named_in_the_error() -> None:
 
 
 def test_table_has_a_line_for_each_kind_of_call() -> None:
-    first, later = [case for case in bench.CASES if case.function == "openvino-mobile-sam"]
+    first, later = [case for case in CASES if case.function == "openvino-mobile-sam"]
     rows = [bench.row(f"{first.short} worker peak memory", 595.4, "MiB", False)]
     for case, factor in ((first, 10), (later, 1)):
         rows += [
@@ -70,9 +76,45 @@ def test_table_has_a_line_for_each_kind_of_call() -> None:
             bench.row(f"{case.key} 2 workers", 14.1 / factor, "calls/s", True),
         ]
     rows.append(bench.share_row(later, 12.4))
-    assert bench.table(rows).splitlines()[2:] == [
+    assert bench.table(rows).splitlines() == [
+        "| function | call | measured with | processor time | median | calls/s, 1 worker "
+        "| calls/s, 2 workers | memory of a worker | outside the network |",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|",
         "| `openvino-mobile-sam` | first click | its own weights "
         "| 2040 ms | 1080 ms | 0.93 | 1.4 | 595 MiB |  |",
         "| `openvino-mobile-sam` | later click | its own weights "
         "| 204 ms | 108 ms | 9.3 | 14 | 595 MiB | 12 % |",
     ]
+
+
+def test_table_of_functions_with_one_worker_has_no_column_for_two() -> None:
+    [case] = [case for case in ON_TRANSFORMERS if case.function == "hf-google-owlv2"]
+    rows = [
+        bench.row(f"{case.short} weights", 619.8, "MB", False),
+        bench.row(f"{case.short} worker peak memory", 1893.0, "MiB", False),
+        bench.row(f"{case.key} processor time", 9120.0, "ms", False),
+        bench.row(f"{case.key} p50", 4800.0, "ms", False),
+        bench.row(f"{case.key} 1 workers", 0.208, "calls/s", True),
+    ]
+    assert bench.table(rows).splitlines() == [
+        "| function | call | measured with | weights | processor time | median "
+        "| calls/s, 1 worker | memory of a worker |",
+        "|---|---|---|---:|---:|---:|---:|---:|",
+        "| `hf-google-owlv2` | frame with one text | random weights | 620 MB | 9120 ms | 4800 ms "
+        "| 0.21 | 1893 MiB |",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("only", "transformers", "names"),
+    [
+        ((), True, {case.function for case in ON_TRANSFORMERS}),
+        ((), False, {case.function for case in CASES}),
+        (("hf-google-owlv2",), True, {"hf-google-owlv2"}),
+        (("hf-google-owlv2",), False, {"hf-google-owlv2"}),
+    ],
+)
+def test_functions_on_transformers_are_measured_only_on_demand(
+    only: tuple[str, ...], transformers: bool, names: set[str]
+) -> None:
+    assert set(bench.chosen(only, short=False, transformers=transformers)) == names

@@ -124,7 +124,7 @@ def make_grounding_dino(folder: Path) -> Path:
     images = transformers.GroundingDinoImageProcessorPil(
         size={"shortest_edge": SIDE, "longest_edge": 2 * SIDE}
     )
-    processor = transformers.GroundingDinoProcessor(images, _words(folder))
+    processor = transformers.GroundingDinoProcessor(images, tokenizer_of_words(folder))
     return _write(folder, transformers.GroundingDinoForObjectDetection, config, processor)
 
 
@@ -152,7 +152,7 @@ def make_owl(folder: Path) -> Path:
         projection_dim=16,
     )
     images = transformers.Owlv2ImageProcessorPil(size={"height": SIDE, "width": SIDE})
-    processor = transformers.Owlv2Processor(images, _letters(folder))
+    processor = transformers.Owlv2Processor(images, tokenizer_of_letters(folder))
     return _write(folder, transformers.Owlv2ForObjectDetection, config, processor)
 
 
@@ -334,7 +334,7 @@ def make_sam3(folder: Path) -> Path:
     )
     processor = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
     path = _write(folder, transformers.Sam3Model, config, processor)
-    _letters(folder).save_pretrained(folder)
+    tokenizer_of_letters(folder).save_pretrained(folder)
     return path
 
 
@@ -360,14 +360,14 @@ def _write(
     return folder
 
 
-def _words(folder: Path) -> Any:
+def tokenizer_of_words(folder: Path) -> Any:
     """Return a tokenizer of whole words."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.txt").write_text("\n".join(WORDS), encoding="utf-8")
     return transformers.BertTokenizerFast(vocab=str(folder / "vocab.txt"))
 
 
-def _letters(folder: Path) -> Any:
+def tokenizer_of_letters(folder: Path) -> Any:
     """Return a tokenizer of letters. Its first word is unused, because OWLv2 drops number 0."""
     folder.mkdir(parents=True, exist_ok=True)
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
