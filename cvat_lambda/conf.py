@@ -92,6 +92,7 @@ class Settings(TypedSettings):
 
     # Agents of native functions.
     AGENT_LEASE_S: float = 60.0  # of a function without its own time limit
+    AGENT_MAX_WORK_S: float = 600.0  # on one frame, however often the agent renews its lease
     AGENT_MISSING_AFTER_S: float = 90.0  # agents poll every 60 s, or keep an event stream open
     AGENT_POLL_S: float = 5.0  # where the web server cannot keep event streams open
 

@@ -12,8 +12,10 @@
     │   ├── NotFound                404  unknown, or not for this user to see
     │   │   ├── FunctionNotFound    404
     │   │   ├── RequestNotFound     404
-    │   │   ├── TaskNotFound        404
-    │   │   └── JobNotFound         404
+    │   │   └── TargetNotFound      404  unknown; 400 where the body of an HTTP request names it
+    │   │       ├── TaskNotFound
+    │   │       ├── JobNotFound
+    │   │       └── ProjectNotFound
     │   ├── PayloadTooLarge         413  more bytes than the function takes
     │   ├── TooManyCalls            429  the user has too many calls in progress
     │   └── TooManyLogins           429  too many failed logins
@@ -123,16 +125,28 @@ class RequestNotFound(NotFound):
     code = "request_not_found"
 
 
-class TaskNotFound(NotFound):
+class TargetNotFound(NotFound):
+    """The tasks were not found."""
+
+    code = "target_not_found"
+
+
+class TaskNotFound(TargetNotFound):
     """The task was not found."""
 
     code = "task_not_found"
 
 
-class JobNotFound(NotFound):
+class JobNotFound(TargetNotFound):
     """The job was not found."""
 
     code = "job_not_found"
+
+
+class ProjectNotFound(TargetNotFound):
+    """The project was not found."""
+
+    code = "project_not_found"
 
 
 class PayloadTooLarge(CallerError):

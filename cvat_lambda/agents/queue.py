@@ -4,7 +4,7 @@
 
     queued ──acquire──▶ assigned ──complete──▶ done
        │                   │ ├─────fail──────▶ failed
-       │                   │ └─lease expired─▶ failed (agent_lost)
+       │                   │ └─lease expired─▶ failed (agent_lost), also after too long a time
        └──────cancel───────┴─────────────────▶ cancelled
 
 The caller puts an entry on the queue and waits. A caller whose process died renews nothing, and
@@ -31,7 +31,7 @@ _CANDIDATES: Final = 8  # entries that an agent tries to get before it asks the 
 
 # Codes of failed entries.
 AGENT_FAILED: Final = "agent_failed"  # the agent said so
-AGENT_LOST: Final = "agent_lost"  # it fell silent, or asked for other work
+AGENT_LOST: Final = "agent_lost"  # it fell silent, worked too long, or asked for other work
 ANSWER_INVALID: Final = "answer_invalid"  # its result is no JSON
 
 
@@ -121,11 +121,28 @@ def acquire(native_pk: int, agent_id: str, category: str, *, lease_s: float) -> 
             return None
 
 
-def renew(native_pk: int, entry_id: int, agent_id: str, *, progress: float, lease_s: float) -> None:
-    """Store the progress of an entry and renew its lease. Raise EntryNotFound, StateConflict."""
-    held = _held(native_pk, entry_id, agent_id)
-    if not held.update(progress=progress, lease_expires_at=_after(lease_s)):
-        _explain(native_pk, entry_id, agent_id)
+def renew(
+    native_pk: int,
+    entry_id: int,
+    agent_id: str,
+    *,
+    progress: float,
+    lease_s: float,
+    max_work_s: float,
+) -> None:
+    """Store the progress of an entry and renew its lease.
+
+    An entry that was assigned more than ``max_work_s`` ago fails as ``agent_lost``. Raise
+    EntryNotFound, StateConflict.
+    """
+    longest = _after(-max_work_s)
+    held = _held(native_pk, entry_id, agent_id).filter(assigned_at__gte=longest)
+    if held.update(progress=progress, lease_expires_at=_after(lease_s)):
+        return
+    sentence = f"the agent worked on this input for more than {max_work_s:g} s"
+    if _lose(entry_id, agent_id, sentence, function_id=native_pk, assigned_at__lt=longest):
+        raise StateConflict(f"{sentence}: it is given to another agent")
+    _explain(native_pk, entry_id, agent_id)
 
 
 def complete(native_pk: int, entry_id: int, agent_id: str, result: dict[str, Any]) -> None:
@@ -171,17 +188,20 @@ def expire(entry_id: int, agent_id: str) -> bool:
     return _lose(entry_id, agent_id, lease_expires_at__lt=timezone.now())
 
 
-def _lose(entry_id: int, agent_id: str, **conditions: Any) -> bool:
+def _lose(entry_id: int, agent_id: str, sentence: str = "", **conditions: Any) -> bool:
     """Fail an entry whose agent works on it no longer; return False if it has ended."""
     held = QueueEntry.objects.filter(
         pk=entry_id, agent_id=agent_id, state=EntryState.ASSIGNED, **conditions
     )
-    lost = bool(
-        held.update(state=EntryState.FAILED, ended_at=timezone.now(), error_code=AGENT_LOST)
+    lost = held.update(
+        state=EntryState.FAILED,
+        ended_at=timezone.now(),
+        error_code=AGENT_LOST,
+        error_message=sentence,
     )
     if lost:
         wakeups.publish_end(entry_id)
-    return lost
+    return bool(lost)
 
 
 def cancel(entry_id: int) -> None:

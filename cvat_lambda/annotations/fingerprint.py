@@ -1,7 +1,8 @@
 """A fingerprint of an annotation: it changes when a person changes anything that they can see.
 
-It covers geometry, label, attributes, flags, group and source, but not ids and score. Two
-annotations that differ by a rounding error of a database have the same fingerprint.
+It covers geometry, label, attributes, flags, group, source, and the members that this version does
+not know, because a newer client may show them. It does not cover ids and score. Two annotations
+that differ by a rounding error of a database have the same fingerprint.
 """
 
 from __future__ import annotations
@@ -24,7 +25,16 @@ def fingerprint(item: Shape | Tag | Track) -> int:
 
 
 def _facts(item: Shape | Tag | Track) -> tuple[object, ...]:
-    common = (item.frame, item.label_id, item.group, item.source, _values(item.attributes))
+    # Without unknown members the fingerprint is that of earlier versions.
+    unknown = (item.extra,) if item.extra else ()
+    common = (
+        item.frame,
+        item.label_id,
+        item.group,
+        item.source,
+        _values(item.attributes),
+        *unknown,
+    )
     if isinstance(item, Tag):
         return ("tag", *common)
     elements = sorted(repr(_facts(element)) for element in item.elements)
@@ -37,8 +47,10 @@ def _facts(item: Shape | Tag | Track) -> tuple[object, ...]:
 def _placed(item: Shape | TrackedShape) -> tuple[object, ...]:
     rotation = round(item.rotation, DECIMALS) % 360
     flags = (item.type, item.occluded, item.outside, item.z_order)
-    values = _values(item.attributes) if isinstance(item, TrackedShape) else ()
-    return (*flags, rotation, _points(item.points), values)
+    if not isinstance(item, TrackedShape):
+        return (*flags, rotation, _points(item.points), ())
+    unknown = (item.extra,) if item.extra else ()
+    return (*flags, rotation, _points(item.points), _values(item.attributes), *unknown)
 
 
 def _points(points: Sequence[float]) -> tuple[float, ...] | bytes:

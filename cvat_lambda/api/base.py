@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from rest_framework import exceptions, viewsets
@@ -10,8 +11,19 @@ from rest_framework.request import Request as HttpRequest
 
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Access
+from cvat_lambda.errors import TargetNotFound
 from cvat_lambda.rest.parsers import StrictJSONParser
 from cvat_lambda.rest.views import JsonErrors
+
+
+@contextmanager
+def unknown_targets_answer_400() -> Iterator[None]:
+    """Answer 400, as CVAT does, if the body names a task, job or project that does not exist."""
+    try:
+        yield
+    except TargetNotFound as exc:
+        exc.status_code = 400
+        raise
 
 
 class LambdaViewSet(JsonErrors, viewsets.ViewSet):

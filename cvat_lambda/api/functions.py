@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from cvat_lambda.agents.access import find_function, usable_rows, visible
 from cvat_lambda.annotations.mask_text import MaskText, splice
 from cvat_lambda.api import function_list, schema
-from cvat_lambda.api.base import LambdaViewSet
+from cvat_lambda.api.base import LambdaViewSet, unknown_targets_answer_400
 from cvat_lambda.api.browser_compat import is_browser
 from cvat_lambda.api.call_limits import call_limits
 from cvat_lambda.api.serializers.calls import OnlineFunctionCallRequestSerializer
@@ -86,6 +86,7 @@ class FunctionViewSet(LambdaViewSet):
             **schema.errors(400, 403, 404, 413, 415, 422, 429, 502, 503, 504),
         },
     )
+    @unknown_targets_answer_400()
     def call(self, request: HttpRequest, func_id: str) -> HttpResponseBase:
         function = self._find(func_id, registry.Ask.IF_NOT_READY)
         access = self.access()

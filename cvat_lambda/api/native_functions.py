@@ -125,14 +125,16 @@ class NativeFunctionViewSet(LambdaViewSet):
     def update_entry(self, request: HttpRequest, pk: int, ar_id: int) -> Response:
         body = PROGRESS_BODY.parse(request.data)
         native = self._find(pk)
-        presence.note_heard(native, body["agent_id"], self.access().user_id)
+        lease_s = _lease_s(native)
         queue.renew(
             native.pk,
             ar_id,
             body["agent_id"],
             progress=body["progress"],
-            lease_s=_lease_s(native),
+            lease_s=lease_s,
+            max_work_s=max(lease_s, settings.AGENT_MAX_WORK_S),
         )
+        presence.note_heard(native, body["agent_id"], self.access().user_id)
         return Response({})
 
     @extend_schema(

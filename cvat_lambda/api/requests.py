@@ -17,7 +17,7 @@ from rest_framework.request import Request as HttpRequest
 from rest_framework.response import Response
 
 from cvat_lambda.api import schema
-from cvat_lambda.api.base import LambdaViewSet
+from cvat_lambda.api.base import LambdaViewSet, unknown_targets_answer_400
 from cvat_lambda.api.browser_compat import is_browser, request_for_browser
 from cvat_lambda.api.render import outcome_to_json, request_to_json, requests_to_json
 from cvat_lambda.api.serializers.requests import (
@@ -131,6 +131,7 @@ class RequestViewSet(LambdaViewSet):
         shown = most_relevant(found, self.access().user_id, LISTED)
         return Response(requests_to_json(shown))
 
+    @unknown_targets_answer_400()
     def create(self, request: HttpRequest) -> Response:
         body = REQUEST_BODY.parse(request.data)
         access = self.access()
@@ -191,7 +192,10 @@ def _query(serializer: type[serializers.Serializer[Any]], request: HttpRequest) 
 
 
 def _require_jobs_of_task(access: Access, data: dict[str, Any]) -> None:
-    """Check that the named jobs belong to the named task. Raise InvalidRequest, JobNotFound."""
+    """Check that the named jobs belong to the named task.
+
+    Raise InvalidRequest, JobNotFound, PermissionDenied.
+    """
     task_id = data.get("task")
     if task_id is None:
         return

@@ -359,9 +359,9 @@ STREAMED_FRAME: dict[str, Any] = {
 CALL_ANSWER: dict[str, Any] = {"anyOf": [_DETECTIONS, _INTERACTION, _STEP, _MATCHES]}
 
 _MEANINGS = {
-    400: "The call is wrong, or the function rejected it",
+    400: "The call is wrong, names an unknown task or job, or the function rejected it",
     401: "Not logged in",
-    403: "The user may view the object, but not do this",
+    403: "The user may not do this, or may not view the task, job or project of the body",
     404: "Unknown, or not visible for this user",
     409: "The present state does not allow this, or other work conflicts with it",
     413: "The image is larger than the function takes",

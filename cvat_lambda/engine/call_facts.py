@@ -8,7 +8,7 @@ from cvat_lambda.engine.port import Access, CallFacts, Engine
 def read(engine: Engine, access: Access, *, task_id: int | None, job_id: int | None) -> CallFacts:
     """Check the user's right to view a job or a task, and read the job.
 
-    Raise TaskNotFound, JobNotFound.
+    Raise TaskNotFound, JobNotFound, PermissionDenied.
     """
     if job_id is not None:
         access.require_job(job_id, "view")

@@ -152,19 +152,19 @@ class Written:
 
 
 class Access(Protocol):
-    """The rights of the user of an HTTP request. Forbidden objects look like unknown ones (404)."""
+    """The rights of the user of an HTTP request."""
 
     @property
     def user_id(self) -> int: ...
 
     def require_task(self, task_id: int, action: Action) -> None:
-        """Raise TaskNotFound for a user who may not view it, else PermissionDenied."""
+        """Raise TaskNotFound for a task that does not exist, PermissionDenied without the right."""
 
     def require_job(self, job_id: int, action: Action) -> None:
         """Raise JobNotFound or PermissionDenied as `require_task` does."""
 
     def require_project(self, project_id: int, action: Action) -> None:
-        """Raise NotFound or PermissionDenied as `require_task` does."""
+        """Raise ProjectNotFound or PermissionDenied as `require_task` does."""
 
     def visible_task_ids(self) -> Any:
         """Return ids of tasks that the user may view: a set, or a subquery for ``task_id__in``."""
@@ -216,7 +216,7 @@ class Engine(Protocol):
         """Check that the user may view a job, or a task if ``job_id`` is None, for a call.
 
         The fewer queries the better. `engine.call_facts.read` is enough for an engine whose
-        lookups are cheap. Raise TaskNotFound, JobNotFound.
+        lookups are cheap. Raise TaskNotFound, JobNotFound, PermissionDenied.
         """
 
     def task(self, task_id: int) -> Task:
@@ -235,7 +235,7 @@ class Engine(Protocol):
         """Return the jobs that exist, by id; the number of queries is constant."""
 
     def project_task_ids(self, project_id: int) -> list[int]:
-        """Return the ids of a project's tasks. Raise NotFound."""
+        """Return the ids of a project's tasks. Raise ProjectNotFound."""
 
     def frame(self, task_id: int, number: int) -> Frame:
         """Return one frame.

@@ -2,8 +2,9 @@
 
 The body of the invocation holds the parameters of the entry: task and frame by their numbers, and
 no image. The wait is bounded. An interactive call ends at its deadline, or after the function's
-availability time limit if no agent takes it. A background invocation waits while an agent
-sends heartbeats, and for ``CVAT_LAMBDA_COLD_START_S`` if there is none.
+availability time limit if no agent takes it. A background invocation waits while agents take and
+end entries. Otherwise it waits for ``CVAT_LAMBDA_AGENT_MAX_WORK_S`` if agents send heartbeats, and
+for ``CVAT_LAMBDA_COLD_START_S`` if there are none.
 """
 
 from __future__ import annotations
@@ -119,9 +120,13 @@ class AgentCall:
             self._raise_lost()
         if self.interactive and queue.is_busy(self.native_pk):
             raise FunctionBusy(f"all agents of function '{self.spec.id}' are busy")
+        if not self.interactive and is_present:
+            # An agent that hangs may still keep its event stream open.
+            limit_s = max(limit_s, settings.AGENT_MAX_WORK_S)
+            if waited_s < limit_s:
+                return
         within_s = settings.AGENT_MISSING_AFTER_S
-        is_served = is_present or queue.is_served(self.native_pk, within_s=within_s)
-        if self.interactive or not is_served:
+        if self.interactive or not queue.is_served(self.native_pk, within_s=within_s):
             raise FunctionUnavailable(
                 f"no agent of function '{self.spec.id}' took the request within {limit_s:g} s:"
                 " its owner starts one with 'cvat-cli function run-agent'"
@@ -132,7 +137,7 @@ class AgentCall:
             queue.forget_result(entry_id)
             return AgentAnswer(result=json.loads(entry.result), agent_id=entry.agent_id)
         if entry.error_code == queue.AGENT_LOST:
-            self._raise_lost()
+            self._raise_lost(entry.error_message)
         if entry.error_code == queue.ANSWER_INVALID:
             raise FunctionAnswerInvalid(f"function '{self.spec.id}': {entry.error_message}")
         raise self._failed(entry.error_message)
@@ -148,8 +153,9 @@ class AgentCall:
             f"function '{self.spec.id}' failed{f': {reason}' if reason else ''}{_hint(message)}"
         )
 
-    def _raise_lost(self) -> NoReturn:
-        raise AgentLost(f"the agent of function '{self.spec.id}' that had this input is lost")
+    def _raise_lost(self, sentence: str = "") -> NoReturn:
+        sentence = sentence or "the agent that had this input is lost"
+        raise AgentLost(f"function '{self.spec.id}': {sentence}")
 
 
 def _hint(message: str) -> str:

@@ -16,7 +16,7 @@ from rest_framework.exceptions import APIException
 
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Access, Task
-from cvat_lambda.errors import LambdaError, PermissionDenied, TaskNotFound
+from cvat_lambda.errors import LambdaError, PermissionDenied
 from cvat_lambda.requests.control.access import find_request
 from cvat_lambda.requests.store.models import Request
 from cvat_lambda.web.links import is_standalone
@@ -97,19 +97,19 @@ def access_of(request: HttpRequest) -> Access:
 
 
 def task_of(request: HttpRequest, task_id: int) -> Task:
-    """Return a task that the user may view. Raise TaskNotFound."""
+    """Return a task that the user may view. Raise TaskNotFound, PermissionDenied."""
     access_of(request).require_task(task_id, "view")
     return get_engine().task(task_id)
 
 
 def task_of_frame(request: HttpRequest, task_id: int, number: int) -> Task:
-    """Return the task of a frame that the user may view. Raise TaskNotFound.
+    """Return the task of a frame that the user may view. Raise TaskNotFound, PermissionDenied.
 
     In CVAT the assignee of a job may view the frames of the job, but not the task.
     """
     try:
         return task_of(request, task_id)
-    except TaskNotFound:
+    except PermissionDenied:
         task = get_engine().task(task_id)
         job_ids = [job.id for job in task.jobs if number in job.frames]
         if not access_of(request).viewable_job_ids(job_ids):

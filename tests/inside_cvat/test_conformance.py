@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cvat_lambda.engine.conformance import Bench, EngineConformance, Scenarios
-from cvat_lambda.errors import JobNotFound, TaskNotFound
+from cvat_lambda.errors import PermissionDenied
 from tests.inside_cvat.scenarios import CvatScenarios
 
 
@@ -22,9 +22,9 @@ class TestCvatEngine(EngineConformance):
         scenarios.assign_job(mine.id, "bob")
         bob = scenarios.access("bob")
         bob.require_job(mine.id, "edit")
-        with pytest.raises(TaskNotFound):
+        with pytest.raises(PermissionDenied):
             bob.require_task(bench.task_id, "edit")
-        with pytest.raises(JobNotFound):
+        with pytest.raises(PermissionDenied):
             bob.require_job(other.id, "view")
         assert bob.viewable_task_ids([bench.task_id]) == set()
         assert bob.editable_task_ids([bench.task_id]) == set()

@@ -163,7 +163,7 @@ def test_assignee_of_a_job_opens_its_failed_frames(
     link = f"{CONSOLE}/open/{failed.task_id}/2"
     picture = f"{CONSOLE}/thumbnails/{failed.task_id}/2"
     bob = session("bob")
-    assert [bob.get(path).status_code for path in (link, picture)] == [404, 404]
+    assert [bob.get(path).status_code for path in (link, picture)] == [403, 403]
     cvat.assign_job(job_id, "bob")
     assert bob.get(f"{CONSOLE}/requests/{failed.pk}").status_code == 200
     assert bob.get(link)["Location"] == f"/tasks/{failed.task_id}/jobs/{job_id}?frame=2"
@@ -189,8 +189,8 @@ def test_assignee_of_a_job_gets_the_start_form_with_this_job_only(
         assert [job["id"] for job in data["jobs"]] == [second.pk]
         assert [name for name, _ in data["scopes"]] == ["jobs", "frames"]
         assert "cars" in [item["id"] for item in data["functions"]]
-    assert bob.get(f"{CONSOLE}/start?job={first.pk}").status_code == 404
-    assert session("charlie").get(f"{CONSOLE}/start?task={task_id}").status_code == 404
+    assert bob.get(f"{CONSOLE}/start?job={first.pk}").status_code == 403
+    assert session("charlie").get(f"{CONSOLE}/start?task={task_id}").status_code == 403
 
 
 def test_group_of_administrators_gets_the_buttons_of_a_function(

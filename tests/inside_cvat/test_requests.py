@@ -21,6 +21,7 @@ from pytest_django import Settings
 
 from cvat_lambda.engine.conformance import LABELS, Bench
 from cvat_lambda.engine.cvat.compat import HAS_SCORE
+from tests.http_server import Reply
 from tests.inside_cvat.scenarios import CvatScenarios, label_to_json
 from tests.inside_cvat.test_frames import honeypot_frames, honeypots
 from tests.integration.engine.videos import number_of
@@ -424,7 +425,7 @@ def test_call_that_crashes_is_recorded_as_an_exception(
     assert (event["payload"]["status_code"], event["user_name"]) == (500, "alice")
     events.clear()
     answer = cvat.try_to_send("post", path, {"task": 999_999, "frame": 0})
-    assert (answer.status_code, events) == (404, [])
+    assert (answer.status_code, events) == (400, [])
 
 
 def test_batch_sends_one_event_per_job_in_the_name_of_the_owner(
@@ -561,7 +562,7 @@ def test_role_in_the_organization_decides_who_starts_and_views_requests(
     models.Task.objects.filter(pk=task_id).update(organization=organization)
     body = {"function": "cars", "task": task_id}
     path = "/api/lambda/requests"
-    assert client_for("charlie").post(f"{path}?org=o", body, format="json").status_code == 404
+    assert client_for("charlie").post(f"{path}?org=o", body, format="json").status_code == 403
     made = client_for("bob").post(f"{path}?org=o", body, format="json")
     assert (made.status_code, made.json()["status"]) == (200, "queued")
     one = f"{path}/{made.json()['id']}"
@@ -578,6 +579,66 @@ def test_role_in_the_organization_decides_who_starts_and_views_requests(
     for name, status in (("bob", 200), ("charlie", 404)):
         assert client_for(name).get(one).status_code == status, name
     assert client_for("bob").delete(one).status_code == 204
+
+
+@pytest.mark.parametrize("action", ["retry", "undo", "cancel"])
+@pytest.mark.parametrize(
+    ("name", "may"), [("bob", True), ("dora", True), ("alice", False)], ids=lambda value: str(value)
+)
+def test_initiator_and_administrators_may_retry_undo_and_cancel_and_other_members_may_not(
+    cvat: CvatScenarios,
+    function: FunctionServer,
+    client_for: Clients,
+    people: Json,
+    action: str,
+    name: str,
+    may: bool,
+) -> None:
+    """Bob started the request. Dora is an administrator. Alice owns the task and may edit it."""
+    from cvat.apps.organizations.models import Membership, Organization
+    from django.contrib.auth.models import Group
+
+    from cvat_lambda.models import Request
+
+    users: Any = type(people["alice"]).objects
+    people["dora"] = users.create_user("dora", "dora@example.com", "dora-secret")
+    people["dora"].groups.set([Group.objects.get_or_create(name="admin")[0]])
+    organization = Organization.objects.create(name="o", slug="o", owner=people["alice"])
+    for member, role in (("alice", "owner"), ("bob", "maintainer")):
+        Membership.objects.create(
+            user=people[member], organization=organization, role=role, is_active=True
+        )
+    task_id = cvat.task(frames=3)
+    models.Task.objects.filter(pk=task_id).update(organization=organization)
+    works = function.behave
+    broken = Reply(status=500, body=b'"the lens is dirty"')
+    function.behave = lambda payload: broken if image_number(payload) == 2 else works(payload)
+    body = {"function": "cars", "task": task_id}
+    path = "/api/lambda/requests"
+    request_id = client_for("bob").post(path, body, format="json").json()["id"]
+    function.behave = works
+    rows = Request.objects.filter(pk=request_id)
+    if action == "cancel":
+        rows.update(status="queued")
+        rows.get().shards.update(status="queued")
+    before = rows.values("status", "done", "failed", "shapes").get()
+    person = client_for(name)
+    if action == "cancel":
+        answer = person.delete(f"{path}/{request_id}")
+    else:
+        answer = person.post(f"{path}/{request_id}/{action}")
+    after = rows.values("status", "done", "failed", "shapes").get()
+    if not may:
+        assert (answer.status_code, after) == (403, before)
+        return
+    assert answer.status_code == (204 if action == "cancel" else 200), answer.content
+    changed = {
+        "retry": {"status": "finished", "done": 3, "failed": 0, "shapes": 3},
+        "undo": {**before, "shapes": 0},
+        "cancel": {**before, "status": "cancelled"},
+    }
+    assert after == changed[action]
+    assert len(left_edges(cvat, f"tasks/{task_id}")) == after["shapes"]
 
 
 @pytest.mark.parametrize("in_organization", [False, True])

@@ -12,7 +12,7 @@ from cvat.apps.engine.rq import BaseRQMeta
 from cvat.apps.iam.utils import get_opa_bundle
 from django.utils import timezone
 
-from cvat_lambda.errors import TaskNotFound
+from cvat_lambda.errors import PermissionDenied
 from tests.inside_cvat.scenarios import CvatScenarios
 
 Clients = Callable[[str], Any]
@@ -94,9 +94,10 @@ def test_request_needs_the_right_to_change_annotations(
 ) -> None:
     task_id = cvat.task(frames=2)
     body = {"function": detector, "task": task_id}
-    assert (
-        client_for("charlie").post("/api/lambda/requests", body, format="json").status_code == 404
-    )
+    path = "/api/lambda/requests"
+    assert client_for("charlie").post(path, body, format="json").status_code == 403
+    unknown = {**body, "task": 999_999}
+    assert client_for("charlie").post(path, unknown, format="json").status_code == 400
 
 
 @pytest.mark.parametrize("read_only", [True, False])
@@ -203,7 +204,7 @@ def test_role_in_the_organization_of_the_task_decides_access(
     task_id = cvat.task(frames=2)
     models.Task.objects.filter(pk=task_id).update(organization=organization)
     cvat.access("bob").require_task(task_id, "edit")
-    with pytest.raises(TaskNotFound):
+    with pytest.raises(PermissionDenied):
         cvat.access("charlie").require_task(task_id, "view")
     bob = cvat.engine.access(cvat.request_of("bob", organization=organization))
     assert task_id in set(bob.visible_task_ids().values_list("pk", flat=True))

@@ -55,7 +55,7 @@ RULES: dict[str, set[str]] = {
     | {"bounded_paginator"},
     "engine": BASE | {"annotations"},
     "engine/conformance": BASE | {"annotations", "engine"},
-    "engine/cvat": BASE | {"annotations", "engine"},
+    "engine/cvat": BASE | {"annotations", "engine", "prepared"},
     "engine/standalone": BASE
     | {"annotations", "images", "engine", "rest", "allowed_hosts", "prepared", "bounded_paginator"},
     "interactive": BASE

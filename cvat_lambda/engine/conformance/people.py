@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cvat_lambda.engine.conformance.scenarios import UNKNOWN, Bench, Scenarios, listed_ids
-from cvat_lambda.errors import JobNotFound, NotFound, PermissionDenied, TaskNotFound
+from cvat_lambda.errors import JobNotFound, PermissionDenied, ProjectNotFound, TaskNotFound
 
 
 class People:
@@ -30,12 +30,17 @@ class People:
         assert charlie.editable_task_ids([bench.task_id]) == set()
         assert charlie.editable_job_ids([job.id]) == set()
         assert not alice.sees_everything
-        with pytest.raises(TaskNotFound):
+        with pytest.raises(PermissionDenied):
             charlie.require_task(bench.task_id, "view")
-        with pytest.raises(JobNotFound):
+        with pytest.raises(PermissionDenied):
             charlie.require_job(job.id, "view")
-        with pytest.raises(TaskNotFound):
-            alice.require_task(UNKNOWN, "view")
+        for person in (alice, charlie):
+            with pytest.raises(TaskNotFound):
+                person.require_task(UNKNOWN, "view")
+            with pytest.raises(JobNotFound):
+                person.require_job(UNKNOWN, "view")
+            with pytest.raises(ProjectNotFound):
+                person.require_project(UNKNOWN, "view")
 
     def test_assignee_of_a_job_edits_it_and_sees_its_task(self, scenarios: Scenarios) -> None:
         bench = Bench(scenarios, frames=6, segment_size=3)
@@ -46,7 +51,7 @@ class People:
         bob.require_job(mine.id, "edit")
         with pytest.raises(PermissionDenied):
             bob.require_task(bench.task_id, "edit")
-        with pytest.raises(JobNotFound):
+        with pytest.raises(PermissionDenied):
             bob.require_job(other.id, "view")
         assert bob.viewable_task_ids([bench.task_id]) == {bench.task_id}
         assert bob.editable_task_ids([bench.task_id]) == set()
@@ -73,18 +78,20 @@ class People:
             for number, known in facts.frames.items():
                 assert known.key == engine.frame_key(bench.task_id, number)
                 assert known.read() == engine.frame(bench.task_id, number)
-        refused = (("bob", None, other.id), ("charlie", None, mine.id), ("alice", None, UNKNOWN))
-        for name, task_id, job_id in refused:
-            with pytest.raises(JobNotFound):
-                engine.call_facts(
-                    scenarios.access(name), task_id=task_id, job_id=job_id, frames=[0]
-                )
-        for name, task_id in (("charlie", bench.task_id), ("alice", UNKNOWN)):
-            with pytest.raises(TaskNotFound):
-                engine.call_facts(scenarios.access(name), task_id=task_id, job_id=None, frames=[0])
+        refused: tuple[tuple[str, int | None, int | None, type[Exception]], ...] = (
+            ("bob", None, other.id, PermissionDenied),
+            ("charlie", None, mine.id, PermissionDenied),
+            ("charlie", bench.task_id, None, PermissionDenied),
+            ("alice", None, UNKNOWN, JobNotFound),
+            ("alice", UNKNOWN, None, TaskNotFound),
+        )
+        for name, task_id, job_id, error in refused:
+            access = scenarios.access(name)
+            with pytest.raises(error):
+                engine.call_facts(access, task_id=task_id, job_id=job_id, frames=[0])
 
     def test_project_is_seen_by_its_owner_alone(self, scenarios: Scenarios) -> None:
         project_id, _ = scenarios.project(1)
         scenarios.access("alice").require_project(project_id, "edit")
-        with pytest.raises(NotFound):
+        with pytest.raises(PermissionDenied):
             scenarios.access("charlie").require_project(project_id, "view")

@@ -1,13 +1,12 @@
 """Check with CVAT's policy server what a user may do with tasks, jobs and projects.
 
-Unknown and forbidden objects give the same error. In CVAT the assignee of a job may not view its
-task, so the task is unknown to them here as well.
+As in CVAT the assignee of a job may not view its task.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,12 +15,18 @@ from cvat.apps.engine import models
 from cvat.apps.engine.permissions import JobPermission, ProjectPermission, TaskPermission
 from cvat.apps.iam.permissions import get_iam_context
 from cvat.apps.lambda_manager.rq import LambdaRQMeta
-from cvat.apps.organizations.models import Membership, Organization
+from cvat.apps.organizations.models import Membership
 
 from cvat_lambda.engine.cvat import policy
-from cvat_lambda.engine.cvat.prepared_query import PreparedQuery, model_from_row
 from cvat_lambda.engine.port import Action
-from cvat_lambda.errors import JobNotFound, NotFound, PermissionDenied, TaskNotFound
+from cvat_lambda.errors import (
+    JobNotFound,
+    PermissionDenied,
+    ProjectNotFound,
+    TargetNotFound,
+    TaskNotFound,
+)
+from cvat_lambda.prepared import PreparedQuery
 
 if TYPE_CHECKING:
     from rest_framework.request import Request as HttpRequest
@@ -31,30 +36,28 @@ _SCOPES = {"view": "view:data", "edit": "update:annotations"}
 _PROJECT_SCOPES = {"view": "view", "edit": "import:dataset"}  # writes to all tasks of the project
 
 # The columns that CVAT's rules need, and no others, because each call reads them.
-_JOB: Final = ("id", "assignee", "segment")
-_SEGMENT: Final = ("id", "task")
-_TASK: Final = ("id", "owner", "assignee", "project", "organization")
-_PROJECT: Final = ("id", "owner", "assignee", "organization")
-_ORGANIZATION: Final = ("id", "slug", "owner")
-
-
-def _columns_of_task(prefix: str = "") -> list[str]:
-    return [
-        *(f"{prefix}{name}" for name in _TASK),
-        *(f"{prefix}project__{name}" for name in _PROJECT),
-        *(f"{prefix}organization__{name}" for name in _ORGANIZATION),
-    ]
-
-
-_TASKS: Final = PreparedQuery(
-    lambda pk: models.Task.objects.filter(pk__in=[pk]).values_list(*_columns_of_task())
+_TASK: Final = (
+    *("owner", "assignee", "project", "organization"),
+    *("project__owner", "project__assignee", "project__organization"),
+    *("organization__slug", "organization__owner"),
 )
-_JOBS: Final = PreparedQuery(
-    lambda pk: models.Job.objects.filter(pk__in=[pk]).values_list(
-        *_JOB,
-        *(f"segment__{name}" for name in _SEGMENT),
-        *_columns_of_task("segment__task__"),
-    )
+_TASKS: Final[PreparedQuery[Any]] = PreparedQuery(
+    lambda ids: (
+        models.Task.objects.filter(pk__in=ids)
+        .select_related("project", "organization")
+        .only(*_TASK)
+        .order_by()
+    ),
+    list,
+)
+_JOBS: Final[PreparedQuery[Any]] = PreparedQuery(
+    lambda ids: (
+        models.Job.objects.filter(pk__in=ids)
+        .select_related("segment__task__project", "segment__task__organization")
+        .only("assignee", "segment__task", *(f"segment__task__{name}" for name in _TASK))
+        .order_by()
+    ),
+    list,
 )
 
 
@@ -69,22 +72,22 @@ class CvatAccess:
         return int(self._request.user.pk or 0)
 
     def require_task(self, task_id: int, action: Action) -> None:
-        """Raise TaskNotFound, or PermissionDenied if the user may only view the task."""
+        """Raise TaskNotFound or PermissionDenied."""
         missing = TaskNotFound(f"task #{task_id} was not found")
-        row = next(iter(_tasks([task_id])), None)
+        row = _TASKS.first([task_id])
         self._require(TaskPermission, row, action, _SCOPES, missing, f"task #{task_id}")
 
     def require_job(self, job_id: int, action: Action) -> None:
-        """Raise JobNotFound, or PermissionDenied if the user may only view the job."""
+        """Raise JobNotFound or PermissionDenied."""
         missing = JobNotFound(f"job #{job_id} was not found")
-        row = next(iter(_jobs([job_id])), None)
+        row = _JOBS.first([job_id])
         self._require(JobPermission, row, action, _SCOPES, missing, f"job #{job_id}")
 
     def require_project(self, project_id: int, action: Action) -> None:
-        """Raise NotFound, or PermissionDenied if the user may only view it."""
+        """Raise ProjectNotFound or PermissionDenied."""
         name = f"project #{project_id}"
         row = models.Project.objects.select_related("organization").filter(pk=project_id).first()
-        missing = NotFound(f"{name} was not found")
+        missing = ProjectNotFound(f"{name} was not found")
         self._require(ProjectPermission, row, action, _PROJECT_SCOPES, missing, name)
 
     def visible_task_ids(self) -> Any:
@@ -100,19 +103,19 @@ class CvatAccess:
 
     def viewable_task_ids(self, task_ids: Collection[int]) -> set[int]:
         """Return the ids that the user may view, in any organization."""
-        return self._allowed(TaskPermission, _tasks(task_ids), _SCOPES["view"])
+        return self._allowed(TaskPermission, _TASKS.rows(list(task_ids)), _SCOPES["view"])
 
     def viewable_job_ids(self, job_ids: Collection[int]) -> set[int]:
         """Return the ids that the user may view, in any organization."""
-        return self._allowed(JobPermission, _jobs(job_ids), _SCOPES["view"])
+        return self._allowed(JobPermission, _JOBS.rows(list(job_ids)), _SCOPES["view"])
 
     def editable_task_ids(self, task_ids: Collection[int]) -> set[int]:
         """Return the ids that the user may edit."""
-        return self._allowed(TaskPermission, _tasks(task_ids), _SCOPES["edit"])
+        return self._allowed(TaskPermission, _TASKS.rows(list(task_ids)), _SCOPES["edit"])
 
     def editable_job_ids(self, job_ids: Collection[int]) -> set[int]:
         """Return the ids that the user may edit."""
-        return self._allowed(JobPermission, _jobs(job_ids), _SCOPES["edit"])
+        return self._allowed(JobPermission, _JOBS.rows(list(job_ids)), _SCOPES["edit"])
 
     @property
     def sees_everything(self) -> bool:
@@ -146,7 +149,7 @@ class CvatAccess:
         row: Any,
         action: Action,
         scopes: dict[str, str],
-        missing: NotFound,
+        missing: TargetNotFound,
         name: str,
     ) -> None:
         if row is None:
@@ -155,7 +158,7 @@ class CvatAccess:
             return
         if action == "edit" and self._allows(permission, row, scopes["view"]):
             raise PermissionDenied(f"you may view {name}, but not change it")
-        raise missing
+        raise PermissionDenied(f"you may not view {name}")
 
     def _allowed(self, permission: Any, rows: Iterable[Any], scope: str) -> set[int]:
         """Return the ids of the rows that CVAT's rules allow.
@@ -191,41 +194,6 @@ class CvatAccess:
     def _allows(self, permission: Any, row: Any, scope: str) -> bool:
         context = get_iam_context(self._request, row)
         return policy.allows(permission(**context, obj=row, scope=scope))
-
-
-def _tasks(task_ids: Collection[int]) -> list[Any]:
-    """Return tasks with the columns that CVAT's permissions read."""
-    return [_task_of(row) for row in _TASKS.rows(list(task_ids))]
-
-
-def _jobs(job_ids: Collection[int]) -> list[Any]:
-    """Return jobs with the columns that CVAT's permissions read."""
-    return [_job_of(row) for row in _JOBS.rows(list(job_ids))]
-
-
-def _job_of(values: Sequence[Any]) -> Any:
-    of_segment = len(_JOB)
-    of_task = of_segment + len(_SEGMENT)
-    job = model_from_row(models.Job, _JOB, values[:of_segment])
-    segment = model_from_row(models.Segment, _SEGMENT, values[of_segment:of_task])
-    segment._state.fields_cache["task"] = _task_of(values[of_task:])
-    job._state.fields_cache["segment"] = segment
-    return job
-
-
-def _task_of(values: Sequence[Any]) -> Any:
-    of_project = len(_TASK)
-    of_organization = of_project + len(_PROJECT)
-    task = model_from_row(models.Task, _TASK, values[:of_project])
-    above = (
-        ("project", models.Project, _PROJECT, values[of_project:of_organization]),
-        ("organization", Organization, _ORGANIZATION, values[of_organization:]),
-    )
-    for name, model, columns, found in above:
-        task._state.fields_cache[name] = (
-            None if found[0] is None else model_from_row(model, columns, found)
-        )
-    return task
 
 
 def _as_json(value: Any) -> Any:

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from cvat.apps.engine import models
 
-from cvat_lambda.engine.cvat.prepared_query import PreparedQuery
 from cvat_lambda.engine.cvat.tasks import data_of
 from cvat_lambda.errors import FrameOutOfScope, FrameUnreadable, TaskNotFound
+from cvat_lambda.prepared import PreparedQuery
 
 _IMAGE_COLUMNS: Final = ("path", "width", "height")
-_IMAGE: Final = PreparedQuery(
+_IMAGE: Final[PreparedQuery[tuple[Any, ...]]] = PreparedQuery(
     lambda data_id, frame: models.Image.objects.filter(data_id=data_id, frame=frame).values_list(
         *_IMAGE_COLUMNS
-    )
+    ),
+    int,
+    int,
 )
-_SEGMENTS: Final = PreparedQuery(
+_SEGMENTS: Final[PreparedQuery[tuple[Any, ...]]] = PreparedQuery(
     lambda task_id: (
         models.Segment.objects.filter(task_id=task_id)
         .order_by("start_frame", "pk")
         .values_list("pk", "type", "start_frame", "stop_frame", "frames", "chunks_updated_date")
-    )
+    ),
+    int,
 )
 
 
@@ -156,7 +159,13 @@ class TaskMedia:
         return segment_id
 
     def _segment(
-        self, pk: int, kind: str, first: int, last: int, chosen: str, chunks_updated_at: object
+        self,
+        pk: int,
+        kind: str,
+        first: int,
+        last: int,
+        chosen: Iterable[int],
+        chunks_updated_at: object,
     ) -> _Segment:
         step = int(self.data.get_frame_step())
         end = min(self.absolute(last), int(self.data.stop_frame))
@@ -164,8 +173,7 @@ class TaskMedia:
         is_whole = str(kind) == str(models.SegmentType.RANGE)
         if not is_whole:
             among = frames
-            numbers = map(int, chosen.split(",")) if chosen else ()
-            frames = sorted(number for number in numbers if number in among)
+            frames = sorted(number for number in chosen if number in among)
         return _Segment(
             id=pk, is_whole=is_whole, frames=frames, chunks_updated_at=chunks_updated_at
         )

@@ -12,12 +12,11 @@ from django.db.models import Q
 
 from cvat_lambda.annotations.types import Attribute, Label
 from cvat_lambda.engine.cvat.compat import job_type
-from cvat_lambda.engine.cvat.prepared_query import PreparedQuery, model_from_row
 from cvat_lambda.engine.port import Job, Task
-from cvat_lambda.errors import JobNotFound, NotFound, TaskNotFound
+from cvat_lambda.errors import JobNotFound, ProjectNotFound, TaskNotFound
+from cvat_lambda.prepared import PreparedQuery
 
 _DATA_COLUMNS: Final = (
-    "id",
     "size",
     "start_frame",
     "stop_frame",
@@ -26,9 +25,10 @@ _DATA_COLUMNS: Final = (
     "original_chunk_type",
     "storage",
     "deleted_frames",
+    "validation_layout__mode",
+    "validation_layout__disabled_frames",
 )
-_LAYOUT_COLUMNS: Final = ("id", "mode", "disabled_frames")
-_TASK_COLUMNS: Final = ("pk", "name", "dimension", "project_id", "organization_id")
+_TASK_COLUMNS: Final = ("name", "dimension", "project", "organization", "data")
 _JOB_COLUMNS: Final = (
     "pk",
     "type",
@@ -60,64 +60,62 @@ _SPEC_COLUMNS: Final = (
 )
 
 
-def _with_layout(prefix: str = "") -> list[str]:
-    layout = [f"{prefix}validation_layout__{column}" for column in _LAYOUT_COLUMNS]
-    return [*(f"{prefix}{column}" for column in _DATA_COLUMNS), *layout]
+def _label_owners(prefix: str, task_ids: list[int], project_ids: list[int]) -> Q:
+    return Q(**{f"{prefix}task_id__in": task_ids}) | Q(**{f"{prefix}project_id__in": project_ids})
 
 
-def _label_owners(prefix: str, task_id: int, project_id: int) -> Q:
-    return Q(**{f"{prefix}task_id__in": [task_id]}) | Q(**{f"{prefix}project_id__in": [project_id]})
-
-
-# Each query takes lists of ids.
-_TASKS: Final = PreparedQuery(
-    lambda pk: models.Task.objects.filter(pk__in=[pk]).values_list(
-        *_TASK_COLUMNS, *_with_layout("data__")
-    )
+_TASKS: Final[PreparedQuery[Any]] = PreparedQuery(
+    lambda ids: (
+        models.Task.objects.filter(pk__in=ids)
+        .select_related("data__validation_layout")
+        .only(*_TASK_COLUMNS, *(f"data__{name}" for name in _DATA_COLUMNS))
+        .order_by()
+    ),
+    list,
 )
-_DATA: Final = PreparedQuery(
-    lambda task_id: models.Data.objects.filter(task__in=[task_id]).values_list(*_with_layout())
-)
-_JOBS: Final = PreparedQuery(
-    lambda pk: (
-        models.Job.objects.filter(pk__in=[pk])
-        .order_by("segment__start_frame", "pk")
-        .values_list(*_JOB_COLUMNS)
-    )
-)
-_JOBS_OF_TASKS: Final = PreparedQuery(
+_DATA: Final[PreparedQuery[Any]] = PreparedQuery(
     lambda task_id: (
-        models.Job.objects.filter(segment__task_id__in=[task_id])
+        models.Data.objects.filter(task=task_id)
+        .select_related("validation_layout")
+        .only(*_DATA_COLUMNS)
+        .order_by()
+    ),
+    int,
+)
+_JOBS: Final[PreparedQuery[tuple[Any, ...]]] = PreparedQuery(
+    lambda ids: (
+        models.Job.objects.filter(pk__in=ids)
         .order_by("segment__start_frame", "pk")
         .values_list(*_JOB_COLUMNS)
-    )
+    ),
+    list,
 )
-_LABELS: Final = PreparedQuery(
-    lambda task_id, project_id: (
-        models.Label.objects.filter(_label_owners("", task_id, project_id))
+_JOBS_OF_TASKS: Final[PreparedQuery[tuple[Any, ...]]] = PreparedQuery(
+    lambda task_ids: (
+        models.Job.objects.filter(segment__task_id__in=task_ids)
+        .order_by("segment__start_frame", "pk")
+        .values_list(*_JOB_COLUMNS)
+    ),
+    list,
+)
+_LABELS: Final[PreparedQuery[tuple[Any, ...]]] = PreparedQuery(
+    lambda task_ids, project_ids: (
+        models.Label.objects.filter(_label_owners("", task_ids, project_ids))
         .order_by("pk")
         .values_list(*_LABEL_COLUMNS)
-    )
+    ),
+    list,
+    list,
 )
-_SPECS: Final = PreparedQuery(
-    lambda task_id, project_id: (
-        models.AttributeSpec.objects.filter(_label_owners("label__", task_id, project_id))
+_SPECS: Final[PreparedQuery[tuple[Any, ...]]] = PreparedQuery(
+    lambda task_ids, project_ids: (
+        models.AttributeSpec.objects.filter(_label_owners("label__", task_ids, project_ids))
         .order_by("pk")
         .values_list(*_SPEC_COLUMNS)
-    )
+    ),
+    list,
+    list,
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _TaskRow:
-    """A task and the row of its data."""
-
-    id: int
-    name: str
-    dimension: str
-    project_id: int | None
-    organization_id: int | None
-    data: Any  # None: nothing was uploaded yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,15 +129,14 @@ class _JobRow:
     segment_type: str
     first: int  # relative to the task
     last: int
-    chosen: str  # absolute numbers, separated by commas, of a segment of chosen frames
+    chosen: Iterable[int]  # absolute numbers, of a segment of chosen frames
 
     def frames(self, data: Any) -> Sequence[int]:
         """Frame numbers relative to the task, ascending."""
         if str(self.segment_type) == str(models.SegmentType.RANGE):
             return range(self.first, self.last + 1)
         step = data.get_frame_step()
-        chosen = map(int, self.chosen.split(",")) if self.chosen else ()
-        return sorted((frame - data.start_frame) // step for frame in chosen)
+        return sorted((frame - data.start_frame) // step for frame in self.chosen)
 
 
 def read_task(task_id: int) -> Task:
@@ -151,7 +148,7 @@ def read_task(task_id: int) -> Task:
 
 def read_tasks(task_ids: Collection[int]) -> dict[int, Task]:
     """Return the tasks that exist, by id. The number of queries is constant."""
-    rows = _task_rows(task_ids)
+    rows = _TASKS.rows(list(task_ids))
     jobs: dict[int, list[_JobRow]] = defaultdict(list)
     for values in _JOBS_OF_TASKS.rows([row.id for row in rows]):
         job = _JobRow(*values)
@@ -175,14 +172,14 @@ def read_job(job_id: int) -> Job:
 def read_jobs(job_ids: Collection[int]) -> dict[int, Job]:
     """Return the jobs that exist by id, with two queries."""
     rows = [_JobRow(*values) for values in _JOBS.rows(list(job_ids))]
-    data = {row.id: row.data for row in _task_rows({row.task_id for row in rows})}
+    tasks = _TASKS.rows(list({row.task_id for row in rows}))
+    data = {task.pk: task.data for task in tasks}
     return {row.id: _job(row, data.get(row.task_id)) for row in rows}
 
 
 def data_of(task_id: int) -> Any:
     """Return the row of a task's data; None if nothing was uploaded yet."""
-    row = _DATA.first([task_id])
-    return None if row is None else _data(row)
+    return _DATA.first(task_id)
 
 
 def annotated_jobs(task_id: int) -> list[Job]:
@@ -199,9 +196,9 @@ def annotated_jobs(task_id: int) -> list[Job]:
 
 
 def project_task_ids(project_id: int) -> list[int]:
-    """Return the ids of a project's tasks. Raise NotFound."""
+    """Return the ids of a project's tasks. Raise ProjectNotFound."""
     if not models.Project.objects.filter(pk=project_id).exists():
-        raise NotFound(f"project #{project_id} was not found")
+        raise ProjectNotFound(f"project #{project_id} was not found")
     tasks = models.Task.objects.filter(project_id=project_id).order_by("pk")
     return list(tasks.values_list("pk", flat=True))
 
@@ -210,40 +207,8 @@ def _is_honeypot_data(data: Any) -> bool:
     return data is not None and data.validation_mode == models.ValidationMode.GT_POOL
 
 
-def _task_rows(task_ids: Collection[int]) -> list[_TaskRow]:
-    return [
-        _TaskRow(
-            id=pk,
-            name=name,
-            dimension=dimension,
-            project_id=project_id,
-            organization_id=organization_id,
-            data=_data(columns),
-        )
-        for pk, name, dimension, project_id, organization_id, *columns in _TASKS.rows(
-            list(task_ids)
-        )
-    ]
-
-
-def _data(values: Sequence[Any]) -> Any:
-    """Return the row of a task's data with its validation layout; None if the task has no data."""
-    split = len(_DATA_COLUMNS)
-    if values[0] is None:
-        return None
-    data = model_from_row(models.Data, _DATA_COLUMNS, values[:split])
-    layout = values[split:]
-    # Django reads the layout from here instead of the database.
-    data._state.fields_cache["validation_layout"] = (
-        None
-        if layout[0] is None
-        else model_from_row(models.ValidationLayout, _LAYOUT_COLUMNS, layout)
-    )
-    return data
-
-
 def _task(
-    row: _TaskRow,
+    row: Any,
     jobs: Sequence[_JobRow],
     labels: tuple[Label, ...],
 ) -> Task:
@@ -300,7 +265,7 @@ def _pool_frames(data: Any, jobs: Iterable[Job]) -> frozenset[int]:
 class _Labels:
     """The label trees of tasks or of their projects, read with two queries."""
 
-    def __init__(self, tasks: Collection[_TaskRow]) -> None:
+    def __init__(self, tasks: Collection[Any]) -> None:
         own = [row.id for row in tasks if row.project_id is None]
         projects = list({row.project_id for row in tasks if row.project_id is not None})
         labels = _LABELS.rows(own, projects)
@@ -325,7 +290,7 @@ class _Labels:
             else:
                 children[parent_id].append(label)
 
-    def of(self, task: _TaskRow) -> tuple[Label, ...]:
+    def of(self, task: Any) -> tuple[Label, ...]:
         """Return the labels of a task."""
         owner = (task.id if task.project_id is None else None, task.project_id)
         return tuple(reversed(self._top.get(owner, [])))

@@ -18,7 +18,7 @@ from django.db.models import Q, QuerySet
 from cvat_lambda.engine.port import Action
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.scope import parameter_batches
-from cvat_lambda.errors import JobNotFound, NotFound, PermissionDenied, TaskNotFound
+from cvat_lambda.errors import JobNotFound, PermissionDenied, ProjectNotFound, TaskNotFound
 from cvat_lambda.prepared import PreparedQuery
 
 
@@ -133,29 +133,38 @@ class StandaloneAccess:
         return _id(self._user)
 
     def require_task(self, task_id: int, action: Action) -> None:
-        """Raise TaskNotFound; PermissionDenied if the user may only view the task."""
+        """Raise TaskNotFound or PermissionDenied."""
         # The cheaper query comes first: users who may edit a task may view it. The assignees of
         # its jobs are queried for other users only.
         if self._may_edit_task(task_id):
             return
-        if not visible_tasks(self._user).filter(pk=task_id).exists():
+        if visible_tasks(self._user).filter(pk=task_id).exists():
+            if action == "edit":
+                raise PermissionDenied(f"you may view task #{task_id}, but not change it")
+        elif models.Task.objects.filter(pk=task_id).exists():
+            raise PermissionDenied(f"you may not view task #{task_id}")
+        else:
             raise TaskNotFound(f"task #{task_id} was not found")
-        if action == "edit":
-            raise PermissionDenied(f"you may see task #{task_id}, but not change it")
 
     def require_job(self, job_id: int, action: Action) -> None:
-        """Raise JobNotFound."""
-        if not visible_jobs(self._user).filter(pk=job_id).exists():
-            raise JobNotFound(f"job #{job_id} was not found")
+        """Raise JobNotFound or PermissionDenied."""
+        if visible_jobs(self._user).filter(pk=job_id).exists():
+            return
+        if models.Job.objects.filter(pk=job_id).exists():
+            raise PermissionDenied(f"you may not view job #{job_id}")
+        raise JobNotFound(f"job #{job_id} was not found")
 
     def require_project(self, project_id: int, action: Action) -> None:
-        """Raise NotFound; PermissionDenied if the user may only view the project."""
+        """Raise ProjectNotFound or PermissionDenied."""
         if action == "edit" and editable_projects(self._user).filter(pk=project_id).exists():
             return
-        if not visible_projects(self._user).filter(pk=project_id).exists():
-            raise NotFound(f"project #{project_id} was not found")
-        if action == "edit":
-            raise PermissionDenied(f"you may see project #{project_id}, but not change it")
+        if visible_projects(self._user).filter(pk=project_id).exists():
+            if action == "edit":
+                raise PermissionDenied(f"you may view project #{project_id}, but not change it")
+        elif models.Project.objects.filter(pk=project_id).exists():
+            raise PermissionDenied(f"you may not view project #{project_id}")
+        else:
+            raise ProjectNotFound(f"project #{project_id} was not found")
 
     def visible_task_ids(self) -> Any:
         """Return a subquery for ``task_id__in``."""

@@ -29,7 +29,7 @@ from cvat_lambda.engine.standalone.call_facts import read_call_facts
 from cvat_lambda.engine.standalone.labels import label_tree, label_trees
 from cvat_lambda.engine.standalone.media import reader
 from cvat_lambda.engine.standalone.scope import parameter_batches, scope_of
-from cvat_lambda.errors import FrameOutOfScope, JobNotFound, NotFound, TaskNotFound
+from cvat_lambda.errors import FrameOutOfScope, JobNotFound, ProjectNotFound, TaskNotFound
 
 if TYPE_CHECKING:
     from rest_framework.request import Request as HttpRequest
@@ -105,9 +105,9 @@ class StandaloneEngine:
         }
 
     def project_task_ids(self, project_id: int) -> list[int]:
-        """Raise NotFound."""
+        """Raise ProjectNotFound."""
         if not models.Project.objects.filter(pk=project_id).exists():
-            raise NotFound(f"project #{project_id} was not found")
+            raise ProjectNotFound(f"project #{project_id} was not found")
         tasks = models.Task.objects.filter(project_id=project_id)
         return list(tasks.order_by("pk").values_list("pk", flat=True))
 

@@ -12,13 +12,13 @@ from cvat.apps.events.handlers import handle_function_call, handle_viewset_excep
 
 from cvat_lambda import signals
 from cvat_lambda.engine.cvat.compat import impersonate
-from cvat_lambda.engine.cvat.prepared_query import PreparedQuery, model_from_row
 from cvat_lambda.engine.cvat.writing import update_dates
+from cvat_lambda.prepared import PreparedQuery
 
 _PREFIX = "cvat_lambda.integration.cvat"
 _FRAME_FIELDS: Final = ("frame", "frame0", "frame1")  # of a call, recorded in its event
-_PROJECTS: Final = PreparedQuery(
-    lambda pk: models.Task.objects.filter(pk=pk).values_list("id", "project")
+_TASK: Final[PreparedQuery[Any]] = PreparedQuery(
+    lambda pk: models.Task.objects.filter(pk=pk).only("project").order_by(), int
 )
 
 
@@ -92,11 +92,8 @@ def _may_have_changed_anything(request: Any) -> bool:
 
 def _target(task_id: int, job_id: int | None) -> Any:
     """Return a task or job with the columns that CVAT's events read."""
-    row = _PROJECTS.first(task_id)
-    if row is None:
-        return None
-    task = model_from_row(models.Task, ("id", "project"), row)
-    if job_id is None:
+    task = _TASK.first(task_id)
+    if task is None or job_id is None:
         return task
     segment = models.Segment(task=task)
     return models.Job(pk=job_id, segment=segment)

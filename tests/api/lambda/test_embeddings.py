@@ -103,10 +103,10 @@ def test_preparing_where_nothing_can_be_cached_invokes_nothing(
     assert functions.asked.get(sam, []) == []
 
 
-def test_preparing_a_frame_of_a_task_of_another_user_answers_404(
+def test_preparing_a_frame_of_a_task_of_another_user_answers_403(
     api_of: ApiOf, charlie: User, functions: Functions, task: Task, sam: str
 ) -> None:
-    assert prepare(api_of(charlie), sam, task=task.pk, frame=0).status_code == 404
+    assert prepare(api_of(charlie), sam, task=task.pk, frame=0).status_code == 403
     assert functions.asked.get(sam, []) == []
 
 

@@ -27,17 +27,17 @@ TABLE = [
     ("GET", "functions", None, (200, 200, 200, 401)),
     ("GET", "functions/yolo", None, (200, 200, 200, 401)),
     ("GET", "functions/none", None, (404, 404, 404, 401)),
-    ("POST", "functions/yolo", CALL, (200, 200, 404, 401)),
-    ("POST", "functions/yolo", {"job": "{job0}", "frame": 0}, (200, 200, 404, 401)),
-    ("POST", "functions/yolo", {"job": "{job1}", "frame": 2}, (200, 404, 404, 401)),
+    ("POST", "functions/yolo", CALL, (200, 200, 403, 401)),
+    ("POST", "functions/yolo", {"job": "{job0}", "frame": 0}, (200, 200, 403, 401)),
+    ("POST", "functions/yolo", {"job": "{job1}", "frame": 2}, (200, 403, 403, 401)),
     ("POST", "functions/none", CALL, (404, 404, 404, 401)),
     ("GET", "requests", None, (200, 200, 200, 401)),
     # An assignee may view the task, but may start requests only on the assigned job.
-    ("POST", "requests", {**POST, "frames": [0]}, (409, 403, 404, 401)),
-    ("POST", "requests", {"function": "yolo", "job": "{job0}"}, (409, 409, 404, 401)),
-    ("POST", "requests", {"function": "yolo", "job": "{job1}"}, (409, 404, 404, 401)),
-    ("POST", "requests", {"function": "yolo", "tasks": ["{task}"]}, (409, 403, 404, 401)),
-    ("POST", "requests", {**POST, "job": "{job1}"}, (409, 404, 404, 401)),
+    ("POST", "requests", {**POST, "frames": [0]}, (409, 403, 403, 401)),
+    ("POST", "requests", {"function": "yolo", "job": "{job0}"}, (409, 409, 403, 401)),
+    ("POST", "requests", {"function": "yolo", "job": "{job1}"}, (409, 403, 403, 401)),
+    ("POST", "requests", {"function": "yolo", "tasks": ["{task}"]}, (409, 403, 403, 401)),
+    ("POST", "requests", {**POST, "job": "{job1}"}, (409, 403, 403, 401)),
     ("GET", "requests/{request}", None, (200, 200, 404, 401)),
     ("GET", "requests/none", None, (404, 404, 404, 401)),
     ("GET", "requests/{request}/outcomes", None, (200, 200, 404, 401)),
@@ -155,7 +155,7 @@ def test_user_who_may_view_but_not_edit_a_task_cannot_start_a_request_on_it(
 def test_refused_call_of_another_user_does_not_invoke_the_function(
     api_of: ApiOf, places: dict[str, Any], functions: Functions, charlie: User
 ) -> None:
-    assert api_of(charlie).call("yolo", task=places["task"], frame=0).status_code == 404
+    assert api_of(charlie).call("yolo", task=places["task"], frame=0).status_code == 403
     assert functions.asked["yolo"] == []
 
 

@@ -298,15 +298,15 @@ def test_body_that_is_not_json_answers_415(api: Api) -> None:
     [
         ({"task": 99999}, "task_not_found"),
         ({"job": 99999}, "job_not_found"),
-        ({"project": 99999}, "not_found"),
+        ({"project": 99999}, "project_not_found"),
         ({"tasks": [99999]}, "task_not_found"),
     ],
 )
-def test_request_on_an_unknown_task_job_or_project_answers_404(
+def test_request_on_an_unknown_task_job_or_project_answers_400_as_in_cvat(
     api: Api, yolo: str, body: dict[str, object], code: str
 ) -> None:
     answer = create(api, **body)
-    assert (answer.status_code, answer.json()["code"]) == (404, code)
+    assert (answer.status_code, answer.json()["code"]) == (400, code)
 
 
 def test_unknown_function_answers_404(api: Api, functions: Functions, task: Task) -> None:

@@ -106,7 +106,7 @@ def test_invalid_member_is_refused_and_named(
     assert not Request.objects.exists()
 
 
-def test_track_request_on_a_task_of_another_user_answers_404(
+def test_track_request_on_a_task_of_another_user_answers_403(
     api_of: ApiOf, charlie: User, tracker: str, task: Task
 ) -> None:
-    assert create(api_of(charlie), task=task.pk, shapes=[BOX]).status_code == 404
+    assert create(api_of(charlie), task=task.pk, shapes=[BOX]).status_code == 403

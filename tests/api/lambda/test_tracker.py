@@ -456,11 +456,12 @@ def test_stream_of_a_detector_is_refused(api: Api, functions: Functions, task: T
 
 
 @pytest.mark.usefixtures("siam")
-def test_stream_on_a_task_of_another_user_is_not_found(
+def test_stream_on_a_task_that_is_unknown_or_of_another_user_is_refused_with_400_or_403(
     api_of: ApiOf, bob: User, task: Task
 ) -> None:
-    answer = api_of(bob).call("siam", task=task.pk, frame=0, shapes=[RECT], frames=2)
-    assert answer.status_code == 404
+    for task_id, status in ((task.pk, 403), (99999, 400)):
+        answer = api_of(bob).call("siam", task=task_id, frame=0, shapes=[RECT], frames=2)
+        assert answer.status_code == status
 
 
 @pytest.mark.django_db(transaction=True)  # the end of the response closes the connection

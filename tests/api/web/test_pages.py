@@ -522,13 +522,27 @@ def test_functions_page_shows_the_problem_of_a_function(client_for: ClientFor, a
     assert "its label &#x27;car&#x27; has no type" in page
 
 
-@pytest.mark.parametrize("path", ["/tasks/{task}", "/tasks/{task}/frames/0", "/requests/{request}"])
-def test_pages_of_another_user_answer_404(
-    client_for: ClientFor, charlie: User, task: models.Task, request_row: Request, path: str
+@pytest.mark.parametrize(
+    ("path", "read", "posted"),
+    [
+        ("/tasks/{task}", 403, 405),
+        ("/tasks/{task}/frames/0", 403, 405),
+        ("/requests/{request}", 404, 404),
+        ("/tasks/99999", 404, 405),
+    ],
+)
+def test_pages_of_another_user_are_refused(
+    client_for: ClientFor,
+    charlie: User,
+    task: models.Task,
+    request_row: Request,
+    path: str,
+    read: int,
+    posted: int,
 ) -> None:
     address = path.format(task=task.pk, request=request_row.pk)
-    assert client_for(charlie).get(address).status_code == 404
-    assert client_for(charlie).post(address, {"action": "undo"}).status_code in (404, 405)
+    assert client_for(charlie).get(address).status_code == read
+    assert client_for(charlie).post(address, {"action": "undo"}).status_code == posted
 
 
 @pytest.mark.parametrize("path", ["/", "/functions", "/tasks/1", "/requests/x"])

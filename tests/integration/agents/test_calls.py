@@ -25,6 +25,7 @@ from tests.waiting import wait_for
 
 from .conftest import run
 from .scripted import AgentThread, Failure, ScriptedAgent, car_at
+from .test_queue import worked_too_long
 
 Call = Callable[..., Any]
 Start = Callable[..., Request]
@@ -165,6 +166,56 @@ def test_request_waits_for_its_only_agent_which_works_on_a_frame_for_long(
         runner.join(60)
     request.refresh_from_db()
     assert (request.status, request.done, request.failed) == ("finished", 6, 0)
+
+
+def test_frame_of_an_agent_that_renews_its_lease_for_ever_is_given_to_another(
+    agent: ScriptedAgent, start: Start, car_id: int, settings: Settings
+) -> None:
+    settings.CVAT_LAMBDA_AGENT_LEASE_S = 60.0
+    request = start()
+    runner = DatabaseThread(target=run, args=(request,))
+    runner.start()
+    found = agent.wait_for_work()
+    assert agent.post(f"{found['ar_id']}/update", progress=0.5).status_code == 200
+    worked_too_long(found["ar_id"])
+    assert agent.post(f"{found['ar_id']}/update", progress=0.5).status_code == 409
+    second = ScriptedAgent(agent.client, agent.native_pk)
+    with AgentThread(second, lambda params: car_at(params, car_id)):
+        runner.join(60)
+    request.refresh_from_db()
+    assert (request.status, request.done, request.failed) == ("finished", 6, 0)
+    attempts = Outcome.objects.filter(request=request).values_list("attempts", flat=True)
+    assert sorted(attempts) == [1, 1, 1, 1, 1, 2]
+
+
+def test_frame_that_no_agent_ends_fails_with_a_sentence(
+    agent: ScriptedAgent, start: Start, settings: Settings
+) -> None:
+    settings.CVAT_LAMBDA_AGENT_LEASE_S = 60.0
+    request = start(frames=[[2, 2]], max_failure_rate=1.0)
+    runner = DatabaseThread(target=run, args=(request,))
+    runner.start()
+    for _ in range(4):
+        found = agent.wait_for_work()
+        worked_too_long(found["ar_id"])
+        assert agent.post(f"{found['ar_id']}/update", progress=0.5).status_code == 409
+    runner.join(60)
+    outcome = Outcome.objects.get(request=request)
+    assert (outcome.frame, outcome.status, outcome.attempts) == (2, "failed", 4)
+    assert "the agent worked on this input for more than 600 s" in outcome.message
+
+
+def test_request_fails_if_agents_are_connected_but_none_takes_its_frames(
+    agent: ScriptedAgent, start: Start, settings: Settings
+) -> None:
+    """An agent that hangs may keep its event stream open, so that its function is not missing."""
+    settings.CVAT_LAMBDA_COLD_START_S = 0.5
+    settings.CVAT_LAMBDA_AGENT_MAX_WORK_S = 1.0
+    agent.acquire()
+    request = run(start())
+    assert registry.get(f"native-{agent.native_pk}").state == "ready"
+    assert (request.status, request.error_code) == ("failed", "function_unavailable")
+    assert "took the request within 1 s" in request.error_message
 
 
 def test_request_without_an_agent_fails_with_a_reason(start: Start) -> None:

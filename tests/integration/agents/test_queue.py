@@ -12,6 +12,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
+from pytest_django import Settings
 
 from cvat_lambda.agents import presence, queue
 from cvat_lambda.agents.models import Agent, Category, NativeFunction, QueueEntry
@@ -31,6 +32,12 @@ def enqueue(native_pk: int, category: Category = Category.BATCH, **options: Any)
 
 def state_of(entry_id: int) -> str:
     return str(QueueEntry.objects.get(pk=entry_id).state)
+
+
+def worked_too_long(entry_id: int | str) -> None:
+    """Let an entry be assigned an hour ago."""
+    begun = timezone.now() - timedelta(hours=1)
+    QueueEntry.objects.filter(pk=entry_id).update(assigned_at=begun)
 
 
 def test_acquire_returns_the_oldest_entry_of_the_category(agent: ScriptedAgent) -> None:
@@ -134,6 +141,25 @@ def test_lease_that_was_renewed_does_not_expire(agent: ScriptedAgent) -> None:
     assert state_of(entry_id) == "assigned"
     leases.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
     assert queue.expire(entry_id, agent.agent_id)
+    assert state_of(entry_id) == "failed"
+
+
+def test_update_after_the_longest_time_of_work_takes_the_entry_from_the_agent(
+    agent: ScriptedAgent, settings: Settings
+) -> None:
+    settings.CVAT_LAMBDA_AGENT_MAX_WORK_S = 300.0
+    entry_id = enqueue(agent.native_pk)
+    agent.acquire()
+    worked_too_long(entry_id)
+    Agent.objects.update(heard_at=timezone.now() - timedelta(seconds=60))
+    heard_at = Agent.objects.get().heard_at
+    response = agent.post(f"{entry_id}/update", progress=0.5)
+    assert (response.status_code, response.json()["code"]) == (409, "state_conflict")
+    entry = QueueEntry.objects.get(pk=entry_id)
+    assert (entry.state, entry.error_code) == ("failed", "agent_lost")
+    assert entry.error_message == "the agent worked on this input for more than 300 s"
+    assert Agent.objects.get().heard_at == heard_at  # no sign of life
+    assert agent.post(f"{entry_id}/complete", answer=1).status_code == 200
     assert state_of(entry_id) == "failed"
 
 

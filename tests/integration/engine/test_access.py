@@ -8,7 +8,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from cvat_lambda.engine.standalone import access, models
 from cvat_lambda.engine.standalone.access import StandaloneAccess
 from cvat_lambda.engine.standalone.tasks import create_project, create_task
-from cvat_lambda.errors import TaskNotFound
+from cvat_lambda.errors import PermissionDenied
 
 
 def test_task_without_owner_is_not_visible_to_anonymous_users(db: None) -> None:
@@ -19,7 +19,7 @@ def test_task_without_owner_is_not_visible_to_anonymous_users(db: None) -> None:
     assert not access.editable_tasks(nobody).exists()
     assert not access.visible_jobs(nobody).exists()
     assert StandaloneAccess(nobody).editable_task_ids([task.pk]) == set()
-    with pytest.raises(TaskNotFound):
+    with pytest.raises(PermissionDenied):
         StandaloneAccess(nobody).require_task(task.pk, "view")
 
 

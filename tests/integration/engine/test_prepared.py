@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
+from django.db.models import Q
 from django.forms.models import model_to_dict
 from django.test.utils import CaptureQueriesContext
 
@@ -89,3 +90,26 @@ def test_query_that_changes_its_argument_is_refused(db: None) -> None:
     )
     with pytest.raises(ValueError, match="passes its arguments to the database unchanged"):
         query.rows("a")
+
+
+def test_list_of_numbers_selects_the_rows_of_its_members(alice: User, bob: User) -> None:
+    first, second = function("a", alice), function("b", bob)
+    function("c")
+    query: PreparedQuery[Function] = PreparedQuery(
+        lambda owners, others: Function.objects.filter(
+            Q(owner_id__in=owners) | Q(owner_id__in=others)
+        ).order_by("id"),
+        list,
+        list,
+    )
+    assert query.rows([alice.pk, bob.pk], []) == [first, second]
+    assert query.rows([2**70, bob.pk], [bob.pk]) == [second]
+    assert query.rows([], []) == []
+
+
+def test_list_for_another_lookup_than_in_is_refused(db: None) -> None:
+    query: PreparedQuery[Function] = PreparedQuery(
+        lambda owners: Function.objects.filter(owner_id__gt=owners[0]), list
+    )
+    with pytest.raises(ValueError, match="a list only for the lookup 'in'"):
+        query.rows([1])

@@ -35,6 +35,7 @@ EDITS: list[dict[str, Any]] = [
     {"z_order": 3},
     {"rotation": 10.0},
     {"group": 5},
+    {"extra": '{"remark":"left"}'},  # a member that only a newer client knows
 ]
 
 
