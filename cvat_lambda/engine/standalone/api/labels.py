@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -43,9 +44,24 @@ _PARAMETERS = [
 ]
 
 
+# Agents read the labels of a task for every frame.
 _TASKS: PreparedQuery[models.Task] = PreparedQuery(
     lambda pk: models.Task.objects.filter(pk=pk).order_by(), int
 )
+_LABELS: PreparedQuery[models.Label] = PreparedQuery(
+    lambda task_id, project_id: (
+        models.Label.objects.filter(Q(task_id=task_id) | Q(project_id=project_id))
+        .filter(parent__isnull=True)
+        .order_by("pk")
+    ),
+    int,
+    int,
+)
+_ATTRIBUTES: PreparedQuery[models.AttributeSpec] = PreparedQuery(
+    lambda label_ids: models.AttributeSpec.objects.filter(label_id__in=label_ids).order_by("pk"),
+    list,
+)
+_NO_PROJECT = 0  # an id that no project has
 
 
 def change_labels(
@@ -166,16 +182,21 @@ class LabelViewSet(
     sort_fields = {"id": "pk", "name": "name", "type": "type"}
     lookup_value_regex = ID_PATTERN
 
-    def get_queryset(self) -> QuerySet[models.Label]:
+    def get_queryset(self) -> Any:
+        """Return the labels of a list, or those that the user may view."""
         if self.action == "list":
             return self._listed()
         return self._visible().prefetch_related("attributes", "sublabels__attributes")
 
     def paginate_queryset(self, queryset: Any) -> Any:
         """Return the labels of a page with their attributes; only skeletons have sublabels."""
-        labels = super().paginate_queryset(queryset)
-        prefetch_related_objects(labels or [], "attributes")
-        skeletons = [label for label in labels or [] if label.type == "skeleton"]
+        labels = super().paginate_queryset(queryset) or []
+        attributes: dict[int, list[models.AttributeSpec]] = defaultdict(list)
+        for attribute in _ATTRIBUTES.rows([label.pk for label in labels]):
+            attributes[attribute.label_id].append(attribute)
+        for label in labels:  # as `prefetch_related_objects`, which builds its query each time
+            label._prefetched_objects_cache = {"attributes": attributes[label.pk]}
+        skeletons = [label for label in labels if label.type == "skeleton"]
         prefetch_related_objects(skeletons, "sublabels__attributes")
         return labels
 
@@ -185,9 +206,12 @@ class LabelViewSet(
         mine |= Q(project__in=access.visible_projects(user).values("pk"))
         return models.Label.objects.filter(mine)
 
-    def _listed(self) -> QuerySet[models.Label]:
+    def _listed(self) -> QuerySet[models.Label] | list[models.Label]:
         parameters = self.request.query_params
         ids = id_filters(parameters, {name: name for name in _FILTER_IDS})
+        if "task_id" in ids and parameters.keys() <= {"task_id", "page", "page_size"}:
+            task = access.find_task(self.request.user, _TASKS, ids["task_id"])
+            return [] if task is None else _LABELS.rows(task.pk, task.project_id or _NO_PROJECT)
         found = self._of_task(ids["task_id"]) if "task_id" in ids else self._visible()
         found = found.filter(parent__isnull=True)
         if "project_id" in ids:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from cvat_lambda.engine.standalone import models
@@ -18,11 +17,8 @@ class AttributeRead(serializers.Serializer[Any]):
     name = serializers.CharField()
     mutable = serializers.BooleanField()
     input_type = serializers.CharField()
-    default_value = serializers.CharField(source="default")
-    values = serializers.SerializerMethodField()
-
-    def get_values(self, attribute: models.AttributeSpec) -> list[str]:
-        return attribute.values.split("\n") if attribute.values else []
+    default_value = serializers.CharField()
+    values = serializers.ListField(child=serializers.CharField())
 
 
 class SublabelRead(serializers.Serializer[Any]):
@@ -37,7 +33,11 @@ class SublabelRead(serializers.Serializer[Any]):
 
 
 class LabelRead(serializers.Serializer[Any]):
-    """A label with its attributes and sublabels."""
+    """A label with its attributes and sublabels.
+
+    The fields describe the answer. Code of its own writes it, because the fields of REST framework
+    take several times as long, and agents read all labels of a task for every frame.
+    """
 
     id = serializers.IntegerField()
     name = serializers.CharField()
@@ -45,20 +45,46 @@ class LabelRead(serializers.Serializer[Any]):
     type = serializers.CharField()
     svg = serializers.CharField()
     attributes = AttributeRead(many=True)
-    sublabels = serializers.SerializerMethodField()
+    sublabels = SublabelRead(many=True)
     task_id = serializers.IntegerField(allow_null=True)
     project_id = serializers.IntegerField(allow_null=True)
     parent_id = serializers.IntegerField(allow_null=True)
-    has_parent = serializers.SerializerMethodField()
+    has_parent = serializers.BooleanField()
 
-    @extend_schema_field(SublabelRead(many=True))
-    def get_sublabels(self, label: models.Label) -> Any:
-        if label.type != "skeleton":
-            return []
-        return SublabelRead(label.sublabels.all(), many=True).data
+    def to_representation(self, label: models.Label) -> dict[str, Any]:
+        """Return a label as JSON."""
+        sublabels = label.sublabels.all() if label.type == "skeleton" else ()
+        return {
+            **_common(label),
+            "svg": label.svg,
+            "sublabels": [{**_common(sublabel), "has_parent": True} for sublabel in sublabels],
+            "task_id": label.task_id,
+            "project_id": label.project_id,
+            "parent_id": label.parent_id,
+            "has_parent": label.parent_id is not None,
+        }
 
-    def get_has_parent(self, label: models.Label) -> bool:
-        return label.parent_id is not None
+
+def _common(label: models.Label) -> dict[str, Any]:
+    """Return what labels and sublabels have."""
+    return {
+        "id": label.pk,
+        "name": label.name,
+        "color": label.color,
+        "type": label.type,
+        "attributes": [_attribute(each) for each in label.attributes.all()],
+    }
+
+
+def _attribute(attribute: models.AttributeSpec) -> dict[str, Any]:
+    return {
+        "id": attribute.pk,
+        "name": attribute.name,
+        "mutable": attribute.mutable,
+        "input_type": attribute.input_type,
+        "default_value": attribute.default,
+        "values": attribute.values.split("\n") if attribute.values else [],
+    }
 
 
 class LabelChange(serializers.Serializer[Any]):
