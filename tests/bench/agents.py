@@ -15,7 +15,7 @@ import secrets
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -44,7 +44,10 @@ def measure(place: Stand, *, short: bool) -> Iterator[dict[str, Any]]:
 
     task = place.task(SHORT_FRAMES if short else FRAMES)
     _, token = AccessToken.create(place.owner, name="agents")
-    with worker_process(place.home / "worker.log") as worker, web_process(place.home) as (web, url):
+    with (
+        worker_process(place.home / "worker.log") as worker,
+        web_processes(place.home) as (web, url),
+    ):
         account = Account(
             url=url,
             user=place.owner,
@@ -55,11 +58,13 @@ def measure(place: Stand, *, short: bool) -> Iterator[dict[str, Any]]:
         try:
             function = account.create()
             with bare_agents(account, function):
-                yield from rows("bare", place, task, function, {"web": web, "worker": worker})
+                yield from rows("bare", place, task, function, {**web, "worker": worker})
             for _ in range(AGENTS):
                 account.start_agent(function, NATIVE_SLEEP_S=str(LATENCY_S))
+            # The first frame of an agent starts the process that imports the function.
+            place.run(place.task(SHORT_FRAMES), f"native-{function}")
             pids = {f"agent {agent.pid}": agent.pid for agent in account.agents}
-            watched = {"web": web, "worker": worker, **pids}
+            watched = {**web, "worker": worker, **pids}
             yield from rows("cvat_cli", place, task, function, watched)
         finally:
             account.stop()
@@ -107,25 +112,28 @@ def cpu_s(pid: int) -> float:
 
 
 @contextmanager
-def web_process(home: Path) -> Iterator[tuple[int, str]]:
-    """Start the standalone web server. Yield its process id and its URL."""
+def web_processes(home: Path) -> Iterator[tuple[dict[str, int], str]]:
+    """Start as many web processes as the standalone server does. Yield their ids and the URL."""
     from cvat_lambda.server.processes import Child, bound_socket, wait_for_answer
-    from cvat_lambda.server.services import web_command
+    from cvat_lambda.server.services import Options, web_command
 
-    with bound_socket() as listener:
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        child = Child.start(
-            "web",
-            web_command(listener.fileno(), threads=8),
-            env=dict(os.environ),
-            log=home / "web.log",
-            keep_open=(listener.fileno(),),
-        )
-    try:
+    with ExitStack() as stack:
+        with bound_socket() as listener:
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            pids = {}
+            for number in range(Options(home=home).web_processes):
+                name = f"web {number}"
+                child = Child.start(
+                    name,
+                    web_command(listener.fileno(), threads=8),
+                    env=dict(os.environ),
+                    log=home / f"web-{number}.log",
+                    keep_open=(listener.fileno(),),
+                )
+                stack.callback(child.stop)
+                pids[name] = child.process.pid
         wait_for_answer(f"{url}/health", child=child)
-        yield child.process.pid, url
-    finally:
-        child.stop()
+        yield pids, url
 
 
 @contextmanager
