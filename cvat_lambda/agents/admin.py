@@ -34,7 +34,7 @@ class AgentInline(InlineBase):
 
 
 @admin.register(NativeFunction)
-class NativeFunctionAdmin(NativeAdminBase):
+class NativeFunctionAdmin(BoundedList, NativeAdminBase):
     """Native functions. Their owners create them with ``cvat-cli function create-native``."""
 
     list_display = ("id", "name", "kind", "owner", "private", "state", "agents_known", "waiting")

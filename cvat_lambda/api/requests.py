@@ -36,7 +36,8 @@ from cvat_lambda.requests.control.preview import preview_request
 from cvat_lambda.requests.control.retry import resume_request, retry_request
 from cvat_lambda.requests.control.undo import undo_request
 from cvat_lambda.requests.store.models import Request
-from cvat_lambda.requests.store.queries import most_relevant, on_task, outcomes_of
+from cvat_lambda.requests.store.outcome_rows import OutcomeRows
+from cvat_lambda.requests.store.queries import most_relevant, on_task
 from cvat_lambda.requests.store.tracking import Tracking
 from cvat_lambda.rest.pagination import LongPages
 
@@ -126,9 +127,7 @@ class RequestViewSet(LambdaViewSet):
             found = on_task(found, wanted["task"])
         if "function" in wanted:
             found = found.filter(function_id=wanted["function"])
-        if "status" in wanted:
-            found = found.filter(status=wanted["status"])
-        shown = most_relevant(found, self.access().user_id, LISTED)
+        shown = most_relevant(found, self.access().user_id, LISTED, status=wanted.get("status"))
         return Response(requests_to_json(shown))
 
     @unknown_targets_answer_400()
@@ -168,7 +167,7 @@ class RequestViewSet(LambdaViewSet):
     @action(detail=True, methods=["GET"])
     def outcomes(self, request: HttpRequest, id: str) -> Response:
         wanted = _query(OutcomesQuerySerializer, request)
-        found = outcomes_of(self._find(id), wanted.get("status"))
+        found: Any = OutcomeRows(self._find(id), wanted.get("status"))
         pages = LongPages()
         page = pages.paginate_queryset(found, request, view=self) or []
         return pages.get_paginated_response([outcome_to_json(outcome) for outcome in page])

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from django.urls import reverse
 
 from cvat_lambda.annotations.serialize import shape_to_json, tag_to_json, track_to_json
-from cvat_lambda.annotations.tracks import shapes_on_frame
-from cvat_lambda.annotations.types import LabeledData, Track
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Task
+from cvat_lambda.engine.standalone.reading import read_ids, read_shapes_and_tags
+from cvat_lambda.engine.standalone.scope import scope_of
+from cvat_lambda.engine.standalone.tracks_on_frames import tracks_on_frames
 from cvat_lambda.errors import LambdaError
 from cvat_lambda.requests.store.models import ObjectKind
 from cvat_lambda.requests.store.queries import provenance_of
 from cvat_lambda.web import overlay
+
+MAX_ID: Final = 2**63 - 1  # of a column in every database
 
 
 def annotated_frames(task: Task, numbers: list[int]) -> list[dict[str, Any]]:
@@ -23,18 +26,18 @@ def annotated_frames(task: Task, numbers: list[int]) -> list[dict[str, Any]]:
     No image is decoded here: the browser loads the images from the API.
     """
     engine = get_engine()
-    data = engine.annotations(task.id, frames=numbers) if numbers else LabeledData()
-    tracks = _tracks(task, numbers)
+    data = read_shapes_and_tags(scope_of(task.id), numbers)
+    tracks = tracks_on_frames(task, numbers)
     facts = engine.frame_facts(task.id, numbers)
     frames = []
     for number in numbers:
         shapes = tuple(shape for shape in data.shapes if shape.frame == number)
-        tracked = shapes_on_frame(number, tracks[number].values())
+        tracked = tuple(track.shape for track in tracks[number])
         tags = [tag for tag in data.tags if tag.frame == number]
         frame: dict[str, Any] = {
             "number": number,
             "shapes": shapes,
-            "tracked": tracked,
+            "tracks": tracks[number],
             "tags": tags,
             "tag_names": [_label_name(task, tag.label_id) for tag in tags],
         }
@@ -67,31 +70,31 @@ def unreadable(task: Task, number: int) -> str:
 def frame_json(task: Task, number: int) -> dict[str, Any]:
     """Return a frame and its annotations as JSON for the workbench.
 
-    Shapes and tags are in the API's form. Of a track there is its shape on this frame, and the
-    whole track. ``made_by`` names the request that added an annotation.
+    Shapes and tags are in the API's form. Of a track there is its shape on this frame; the page
+    reads the whole track when somebody selects it. ``made_by`` names the request that added an
+    annotation.
     """
     (frame,) = annotated_frames(task, [number])
     made_by = {
-        kind: provenance_of(task.id, kind, [item.id for item in frame[name]])
-        for kind, name in (
-            (ObjectKind.SHAPE, "shapes"),
-            (ObjectKind.TAG, "tags"),
-            (ObjectKind.TRACK, "tracked"),
+        kind: provenance_of(task.id, kind, [item.id for item in items])
+        for kind, items in (
+            (ObjectKind.SHAPE, frame["shapes"]),
+            (ObjectKind.TAG, frame["tags"]),
+            (ObjectKind.TRACK, [track.shape for track in frame["tracks"]]),
         )
     }
-    tracks = _tracks(task, [number])[number]
     found = [
         {**shape_to_json(shape), "kind": "shape", **_made_by(made_by[ObjectKind.SHAPE], shape.id)}
         for shape in frame["shapes"]
     ]
     found += [
         {
-            **shape_to_json(shape),
+            **shape_to_json(track.shape),
             "kind": "track",
-            "track": track_to_json(tracks[shape.id]),
-            **_made_by(made_by[ObjectKind.TRACK], shape.id),
+            "keyframe": track.is_keyframe,
+            **_made_by(made_by[ObjectKind.TRACK], track.shape.id),
         }
-        for shape in frame["tracked"]
+        for track in frame["tracks"]
     ]
     found += [
         {**tag_to_json(tag), "kind": "tag", **_made_by(made_by[ObjectKind.TAG], tag.id)}
@@ -110,6 +113,15 @@ def frame_json(task: Task, number: int) -> dict[str, Any]:
     }
 
 
+def track_json(task: Task, track_id: int) -> dict[str, Any] | None:
+    """Return a track of the task with all keyframes in the API's form, None if there is none."""
+    if track_id > MAX_ID:
+        return None
+    for track in read_ids(task.id, track_ids=[track_id]).tracks:
+        return track_to_json(track)
+    return None
+
+
 def _made_by(rows: dict[int, Any], object_id: int | None) -> dict[str, Any]:
     row = rows.get(object_id or 0)
     if row is None:
@@ -122,21 +134,6 @@ def _made_by(rows: dict[int, Any], object_id: int | None) -> dict[str, Any]:
             "version": f"{row.request.function_id}{version}",
         }
     }
-
-
-def _tracks(task: Task, numbers: list[int]) -> dict[int, dict[int | None, Track]]:
-    """Return for each frame the tracks, by id, of the jobs that show the frame.
-
-    A track may be visible far from its key frames, but only in the frames of its own job.
-    """
-    by_frame: dict[int, dict[int | None, Track]] = {number: {} for number in numbers}
-    for job in task.jobs:
-        shown = [number for number in numbers if number in job.frames]
-        if shown and job.type == "annotation":
-            tracks = {track.id: track for track in get_engine().tracks(task.id, job_id=job.id)}
-            for number in shown:
-                by_frame[number].update(tracks)
-    return by_frame
 
 
 def _label_name(task: Task, label_id: int) -> str:

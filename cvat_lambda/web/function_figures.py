@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from django.db.models import Count, Q
+from django.db.models import Count
 from django.utils import timezone
 
 from cvat_lambda.interactive.caches import get_caches
@@ -19,9 +20,10 @@ from cvat_lambda.observability.invocation_times import (
 )
 from cvat_lambda.requests.store.models import LIVE, FrameStatus, Outcome, Request
 
-REQUESTS_READ: Final = 200  # the newest
+REQUESTS_READ: Final = 1000  # the newest
 REQUESTS_TIMED: Final = 5  # the newest, for the percentiles
 OUTCOMES_READ: Final = 2000  # the last ones, for the percentiles
+_COLUMNS: Final = ("status", "started_at", "ended_at", "done", "done_before", "failed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,24 +49,44 @@ class Figures:
 
 
 def figures_of(function_id: str) -> Figures:
-    """Return the figures of a function. Only its recent requests are read."""
+    """Return the figures of a function. Only its newest requests are read."""
     since = timezone.now() - timedelta(minutes=PERIOD_MIN)
-    recent = Request.objects.filter(
-        Q(status__in=LIVE) | Q(ended_at__gte=since), function_id=function_id
-    )
-    ids = list(recent.order_by("-created_at").values_list("pk", flat=True)[:REQUESTS_READ])
-    outcomes = Outcome.objects.filter(request_id__in=ids, written_at__gte=since)
-    counts = dict(outcomes.order_by().values_list("status").annotate(Count("pk")))
-    failed = counts.get(FrameStatus.FAILED, 0)
-    durations = _durations(ids[:REQUESTS_TIMED], since)
+    newest = Request.objects.filter(function_id=function_id).order_by("-created_at")
+    recent = [
+        request
+        for request in newest.only(*_COLUMNS)[:REQUESTS_READ]
+        if request.status in LIVE or (request.ended_at is not None and request.ended_at >= since)
+    ]
+    counts = _counts(recent, since)
+    durations = _durations([request.pk for request in recent[:REQUESTS_TIMED]], since)
     return Figures(
-        frames=counts.get(FrameStatus.DONE, 0) + failed,
-        failed=failed,
+        frames=counts[FrameStatus.DONE] + counts[FrameStatus.FAILED],
+        failed=counts[FrameStatus.FAILED],
         calls=get_caches().call_counts.last_hour(function_id),
         p50_ms=percentile(durations, 0.5),
         p95_ms=percentile(durations, 0.95),
         invocations=invocation_times(function_id),
     )
+
+
+def _counts(requests: Sequence[Request], since: datetime) -> Counter[str]:
+    """Return the number of frames since then by their outcome.
+
+    Outcomes are counted only of requests that began before. The others have their counts.
+    """
+    counts: Counter[str] = Counter()
+    older = []
+    for request in requests:
+        if request.started_at is None:
+            continue
+        if request.started_at < since:
+            older.append(request.pk)
+        else:
+            counts[FrameStatus.DONE] += request.done - request.done_before
+            counts[FrameStatus.FAILED] += request.failed
+    outcomes = Outcome.objects.filter(request_id__in=older, written_at__gte=since)
+    counts.update(dict(outcomes.order_by().values_list("status").annotate(Count("pk"))))
+    return counts
 
 
 def _durations(request_ids: Sequence[str], since: datetime) -> list[int]:

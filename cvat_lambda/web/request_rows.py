@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
-
-from django.db.models import Count
 
 from cvat_lambda.requests.control.retry import may_resume, may_retry
 from cvat_lambda.requests.store.models import (
@@ -23,6 +22,7 @@ from cvat_lambda.web.badges import badge_of
 
 FAILURES_READ: Final = 5000  # failed frames that are grouped; the others are counted only
 FRAMES_SHOWN: Final = 100  # of one group, as links
+COUNTED: Final = 1000  # annotations that are counted by kind
 THUMBNAILS: Final = 6  # of one group
 _NUMBER: Final = re.compile(r"\d+(?:\.\d+)?")
 
@@ -85,17 +85,7 @@ def causes_of(request: Request) -> list[Cause]:
 
 def actions_of(request: Request) -> dict[str, Any]:
     """Return which actions are possible, and what an undo would remove."""
-    kinds = dict(
-        Provenance.objects.filter(request=request)
-        .order_by()
-        .values_list("kind")
-        .annotate(Count("pk"))
-    )
-    added = [
-        f"{kinds[kind]:,} {kind if kinds[kind] == 1 else f'{kind}s'}"
-        for kind in ObjectKind.values
-        if kinds.get(kind)
-    ]
+    added = _added(request)
     live = request.status in LIVE
     return {
         "cancel": live,
@@ -103,5 +93,18 @@ def actions_of(request: Request) -> dict[str, Any]:
         "resume": not live and may_resume(request),
         "undo": not live and request.undone_at is None and bool(added or request.shapes),
         "missing": request.total - request.done - request.failed - request.skipped,
-        "added": " and ".join(added),
+        "added": added,
     }
+
+
+def _added(request: Request) -> str:
+    """Return what the request added and an undo would remove, "" if nothing is left of it."""
+    made = Provenance.objects.filter(request=request).order_by().values_list("kind", flat=True)
+    kinds = Counter(made[: COUNTED + 1])
+    if kinds.total() > COUNTED:  # the request has their number, which is not counted again
+        return f"{max(request.shapes, kinds.total()):,} annotations"
+    return " and ".join(
+        f"{kinds[kind]:,} {kind if kinds[kind] == 1 else f'{kind}s'}"
+        for kind in ObjectKind.values
+        if kinds[kind]
+    )

@@ -16,7 +16,7 @@ from cvat_lambda.functions.spec import Kind
 from cvat_lambda.requests.control.access import visible_requests
 from cvat_lambda.requests.store.queries import on_task
 from cvat_lambda.web import overlay
-from cvat_lambda.web.annotated_frames import annotated_frames, frame_json
+from cvat_lambda.web.annotated_frames import annotated_frames, frame_json, track_json
 from cvat_lambda.web.pages import access_of, page, show, task_of
 from cvat_lambda.web.request_rows import rows_of
 from cvat_lambda.web.start_data import function_choices, labels_of
@@ -105,6 +105,15 @@ def frame_data(request: HttpRequest, task_id: int, number: int) -> HttpResponse:
     if number >= found.size:
         raise Http404(f"Task {task_id} has {found.size} frames.")
     return JsonResponse(frame_json(found, number))
+
+
+@page("GET")
+def track_data(request: HttpRequest, task_id: int, track_id: int) -> HttpResponse:
+    """Answer one track of a task with all its keyframes as JSON."""
+    found = track_json(task_of(request, task_id), track_id)
+    if found is None:
+        raise Http404(f"Task {task_id} has no track {track_id}: it was changed or deleted.")
+    return JsonResponse(found)
 
 
 def _exchange(access: Access, task: Task) -> dict[str, Any]:

@@ -16,6 +16,7 @@ urlpatterns = [
     path("tasks/<int:task_id>", task_views.task, name="task"),
     path("tasks/<int:task_id>/frames/<int:number>", task_views.frame, name="frame"),
     path("tasks/<int:task_id>/frames/<int:number>/data", task_views.frame_data, name="frame-data"),
+    path("tasks/<int:task_id>/tracks/<int:track_id>", task_views.track_data, name="track-data"),
     path("", include("cvat_lambda.web.console_urls")),
     path("", include("cvat_lambda.web.metrics")),
 ]

@@ -162,7 +162,7 @@ def slow_calls(calls: int, task_id: int, sessions: list[str], port: int) -> Iter
 CSRF = "a" * 32
 
 
-def make_users(prefix: str = "user") -> tuple[int, list[str]]:
+def make_users(prefix: str = "user", number: int = USERS + 1) -> tuple[int, list[str]]:
     """Create a task, and administrators with sessions. Return the task's id and session keys."""
     from django.contrib.auth.models import User
     from django.test import Client
@@ -171,8 +171,8 @@ def make_users(prefix: str = "user") -> tuple[int, list[str]]:
     from cvat_lambda.server.demo_arguments import PHOTOGRAPHS
 
     sessions = []
-    for number in range(USERS + 1):
-        user = User.objects.create_superuser(f"{prefix}{number}")
+    for place in range(number):
+        user = User.objects.create_superuser(f"{prefix}{place}")
         client = Client()
         client.force_login(user)
         sessions.append(client.cookies["sessionid"].value)

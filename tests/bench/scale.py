@@ -1,9 +1,15 @@
 """``script/bench scale``: the server's time for lists and pages of a large installation.
 
-The data: 10,000 functions, 1,000 tasks of 10,000 frames, 200,000 requests and 2,000,000 outcomes.
+The data: 10,000 functions, 1,000 tasks of 10,000 frames, 200,000 requests, half of them with one
+function, and 2,000,000 outcomes. One task has 30,000 shapes and 10,000 tracks of 20 keyframes.
 Each address is requested in this process, first once, then three times; the value is the median.
 It is the processor time of this process and of the database's process: queries and rendering,
 without waiting for the processor, so that the figure holds on a machine that does other work.
+Pictures are not read: the tasks have no files. A second row tells how long the counting of the rows
+takes, if an address counts them.
+
+At the end two web processes answer some of the lists, and their memory is read; then a task and all
+old requests are deleted, unless the database is given by its URL.
 
 The database is PostgreSQL. ``CVAT_LAMBDA_BENCH_DATABASE=sqlite`` chooses SQLite. Any other value is
 the URL of a PostgreSQL database on this machine; its tables are filled unless they are already.
@@ -11,20 +17,23 @@ the URL of a PostgreSQL database on this machine; its tables are filled unless t
 
 from __future__ import annotations
 
+import os
+import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from cvat_lambda.bounded_paginator import ADMIN_ROWS
 from tests.bench import stand
-from tests.bench.scale_rows import FRAMES, SHORT, Filled, Size, fill
+from tests.bench.scale_rows import BUSY, FRAMES, SHORT, Filled, Size, fill
 from tests.bench.scale_sizes import measure_sizes
 
 GOAL_MS: Final = 100.0
 REPEATS: Final = 3
+MEMORY_ROUNDS: Final = 5
 
 __all__ = ["SHORT", "fill", "measure", "run"]
 
@@ -37,9 +46,14 @@ def run(*, short: bool = False) -> Iterator[dict[str, Any]]:
         began = time.monotonic()
         filled = fill(size)
         yield row("time to fill the database", time.monotonic() - began, "s", None)
+        began = time.monotonic()
         yield from measure(filled)
+        yield row("time to measure the addresses", time.monotonic() - began, "s", None)
         for label, size_bytes in measure_sizes():
             yield row(label, size_bytes, "B", None)
+        yield from measure_memory(Path(name), filled)
+        if os.environ.get("CVAT_LAMBDA_BENCH_DATABASE", "sqlite") == "sqlite":
+            yield from measure_deletions(filled)
 
 
 def row(name: str, value: float, unit: str, goal: float | None) -> dict[str, Any]:
@@ -90,7 +104,7 @@ def measure(filled: Filled) -> Iterator[dict[str, Any]]:
         client.get(path)
         with CaptureQueriesContext(connection) as queries:
             answer = client.get(path)
-        count = len(queries)  # the next request empties the log
+        sql = [query["sql"] for query in queries]  # the next request empties the log
         if answer.status_code != 200:
             raise RuntimeError(f"{path} answers {answer.status_code} to {who}")
         times = []
@@ -100,10 +114,28 @@ def measure(filled: Filled) -> Iterator[dict[str, Any]]:
             for _ in answer:  # a download is written while it is read
                 pass
             times.append((clock.read() - began) * 1000)
-        name = f"{label} ({who}, {count} queries)"
+        name = f"{label} ({who}, {len(sql)} queries)"
         # A file takes as long as it has lines.
         goal = None if answer.streaming else GOAL_MS
         yield row(name, statistics.median(times), "ms", goal)
+        counts = [query for query in sql if query.startswith("SELECT COUNT(")]
+        if counts:
+            yield row(f"  its counting of rows ({who})", counting_ms(clock, counts), "ms", None)
+
+
+def counting_ms(clock: ServerClock, counts: list[str]) -> float:
+    """Return the processor time of queries that count rows."""
+    from django.db import connection
+
+    times = []
+    with connection.cursor() as cursor:
+        for _ in range(REPEATS):
+            began = clock.read()
+            for query in counts:
+                cursor.execute(query)
+                cursor.fetchall()
+            times.append((clock.read() - began) * 1000)
+    return statistics.median(times)
 
 
 def addresses(filled: Filled) -> Iterator[tuple[str, str, str]]:
@@ -119,10 +151,10 @@ def lists(filled: Filled, who: str) -> Iterator[tuple[str, str, str]]:
     """Yield the lists, which every user may open."""
     task = filled.task
     yield "functions", who, "/api/lambda/functions"
-    yield "one function", who, "/api/lambda/functions/function-00050"
+    yield "one function", who, f"/api/lambda/functions/{BUSY}"
     yield "requests", who, "/api/lambda/requests"
     yield "requests of a task", who, f"/api/lambda/requests?task={task}"
-    yield "requests of a function", who, "/api/lambda/requests?function=function-00050"
+    yield "requests of a function", who, f"/api/lambda/requests?function={BUSY}"
     for status in ("started", "failed", "finished"):
         yield f"requests, {status}", who, f"/api/lambda/requests?status={status}"
     yield "CVAT's requests", who, "/api/requests?page_size=10"
@@ -133,17 +165,23 @@ def lists(filled: Filled, who: str) -> Iterator[tuple[str, str, str]]:
     for name, number in pages(tasks * 10 if tasks > 1 else 1, 10):
         yield f"jobs, {name}", who, f"/api/jobs?page_size=10&page={number}"
     yield "labels", who, "/api/labels?page_size=10"
-    yield "page: home", who, "/"
+    yield "projects", who, "/api/projects?page_size=10"
+    for page in (1, 100):
+        functions = f"/api/lambda/functions?page_size=100&page={page}"
+        yield f"functions, page {page}", who, functions
+    yield "functions, compact", who, "/api/lambda/functions?fields=compact"
+    for name, number in pages(tasks, 24):
+        yield f"page: home, {name}", who, f"/?page={number}"
     yield "page: start", who, "/start"
     yield "page: functions", who, "/functions"
     yield "page: functions, last page", who, "/functions?page=10"
     yield "page: functions by search", who, "/functions?search=function-099"
-    yield "page: one function", who, "/functions/function-00050"
+    yield "page: one function", who, f"/functions/{BUSY}"
     yield "page: requests", who, "/requests"
     yield "page: requests, last page", who, "/requests?page=20"
     for state in ("queued", "partly", "undone", "cancelled"):
         yield f"page: requests, {state}", who, f"/requests?state={state}"
-    yield "page: requests of a function", who, "/requests?function=function-00050"
+    yield "page: requests of a function", who, f"/requests?function={BUSY}"
     yield "page: requests of a task", who, f"/requests?task={task}"
     for owner in ("member", "former", "nobody"):
         yield f"page: requests of {owner}", who, f"/requests?owner={owner}"
@@ -176,6 +214,11 @@ def details(filled: Filled, who: str) -> Iterator[tuple[str, str, str]]:
     yield "annotations of a job", who, f"/api/jobs/{filled.job}/annotations"
     for name, number in pages(FRAMES, 24):
         yield f"page: task, {name}", who, f"/tasks/{task}?page={number}"
+    for name, number in pages(FRAMES, 1):
+        place = f"/tasks/{task}/frames/{number - 1}"
+        yield f"page: workbench, {name}", who, place
+        yield f"page: data of a frame, {name}", who, f"{place}/data"
+    yield "page: one track", who, f"/tasks/{task}/tracks/{filled.track}"
     yield "page: task of images", who, f"/tasks/{image_task}"
     yield "page: start on a task", who, f"/start?task={task}"
     yield "page: new task", who, "/tasks/new"
@@ -195,18 +238,41 @@ def admin_pages(filled: Filled) -> Iterator[tuple[str, str, str]]:
     yield "admin: functions by search", who, f"{admin}/function/?q=function-099"
     yield "admin: requests, failed", who, f"{admin}/request/?status__exact=failed"
     yield "admin: requests of a kind", who, f"{admin}/request/?function_kind=detector"
-    yield "admin: requests by search", who, f"{admin}/request/?q=function-00050"
+    yield "admin: requests by search", who, f"{admin}/request/?q={BUSY}"
     yield "admin: requests by creation", who, f"{admin}/request/?o=9"
     yield "admin: one request", who, f"{admin}/request/{filled.request}/change/"
     yield "admin: outcomes, failed", who, f"{admin}/outcome/?status__exact=failed"
     yield "admin: outcomes by search", who, f"{admin}/outcome/?q={filled.request}"
-    for model in ("task", "job", "label"):
-        yield f"admin: {model}s", who, f"/admin/engine/{model}/"
+    yield "admin: index", who, "/admin/"
+    for model in every_model():
+        yield (
+            f"admin: {model.verbose_name_plural}",
+            who,
+            f"/admin/{model.app_label}/{model.model_name}/",
+        )
+        yield (
+            f"admin: {model.verbose_name_plural} by search",
+            who,
+            (f"/admin/{model.app_label}/{model.model_name}/?q=task+99"),
+        )
     last = min(size.tasks * 20, ADMIN_ROWS) // 100
     yield "admin: labels, last page", who, f"/admin/engine/label/?p={last}"
     yield "admin: one task", who, f"/admin/engine/task/{filled.task}/change/"
-    yield "admin: users", who, "/admin/auth/user/"
+    yield "admin: deletion of a task", who, f"/admin/engine/task/{filled.task}/delete/"
+    yield "admin: one job", who, f"/admin/engine/job/{filled.job}/change/"
+    yield (
+        "admin: deletion of a user",
+        who,
+        (f"/admin/auth/user/{filled.users['member'].pk}/delete/"),
+    )
     yield "metrics", who, "/metrics"
+
+
+def every_model() -> Iterator[Any]:
+    """Yield the options of the models that have a list in the admin site."""
+    from django.contrib import admin
+
+    return (model._meta for model in admin.site._registry)
 
 
 def pages(rows: int, per_page: int) -> Iterator[tuple[str, int]]:
@@ -217,3 +283,60 @@ def pages(rows: int, per_page: int) -> Iterator[tuple[str, int]]:
         yield "middle page", last // 2
     if last > 1:
         yield "last page", last
+
+
+def measure_memory(home: Path, filled: Filled) -> Iterator[dict[str, Any]]:
+    """Yield the memory of the larger one of two web processes, before and after some lists."""
+    import http.client
+
+    from django.test import Client
+
+    from tests.bench.connections import web_processes
+
+    client = Client()
+    client.force_login(filled.users["admin"])
+    cookie = {"Cookie": f"sessionid={client.cookies['sessionid'].value}"}
+    paths = [path for _, who, path in lists(filled, "admin")]
+    with web_processes(home) as port:
+        yield row("web process, memory at its start", web_mib(), "MiB", None)
+        for _ in range(MEMORY_ROUNDS):
+            for path in paths:
+                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+                connection.request("GET", path, headers=cookie)
+                connection.getresponse().read()
+                connection.close()
+        name = f"web process, memory after {MEMORY_ROUNDS * len(paths)} lists"
+        yield row(name, web_mib(), "MiB", None)
+
+
+def web_mib() -> float:
+    """Return the resident memory of the largest web process."""
+    import psutil
+
+    children = psutil.Process().children(recursive=True)
+    web = [child for child in children if "cvat_lambda.server.web" in child.cmdline()]
+    return max(child.memory_info().rss for child in web) / 2**20
+
+
+def measure_deletions(filled: Filled) -> Iterator[dict[str, Any]]:
+    """Yield the time to delete a function, the shown task, and the ended requests."""
+    from cvat_lambda.engine.standalone.models import Task
+    from cvat_lambda.engine.standalone.tasks import delete_task
+    from cvat_lambda.functions.models import Function
+    from cvat_lambda.requests.control.prune import prune
+
+    deletions: dict[str, Callable[[], Any]] = {
+        "deletion of the busy function": Function.objects.filter(pk=BUSY).delete,
+        "deletion of the shown task": lambda: delete_task(Task.objects.get(pk=filled.task)),
+        "prune_requests": lambda: prune(days=0),
+    }
+    for name, delete in deletions.items():
+        began = time.monotonic()
+        delete()
+        yield row(name, time.monotonic() - began, "s", None)
+    yield row("memory of this process, peak", peak_mib(), "MiB", None)
+
+
+def peak_mib() -> float:
+    """Return the highest resident memory of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -17,6 +17,8 @@ LABELS: Final = [
 ]
 JOBS: Final = 10  # of a task
 SHAPES: Final = 3  # of a frame of the shown task
+TRACKS, KEYFRAMES = 10_000, 20  # of the shown task; a track has a keyframe on each of its frames
+BUSY: Final = "function-00050"  # half of the requests ran it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,7 @@ class Filled:
     task: int  # of the member, a video with shapes
     image_task: int  # of the member as well, with an image a frame
     job: int  # of the task
+    track: int  # of the task
     request: str  # of the member, on the task, with an outcome for each frame
     own_tasks: int  # tasks of the member
 
@@ -65,7 +68,7 @@ def fill_tables(size: Size, users: dict[str, Any], own_tasks: int) -> None:
 
 
 def found(size: Size, users: dict[str, Any], own_tasks: int) -> Filled:
-    from cvat_lambda.engine.standalone.models import Data, Job
+    from cvat_lambda.engine.standalone.models import Data, Job, LabeledTrack
 
     mine = Data.objects.filter(task__owner=users["member"]).order_by("-task_id")
     task = mine.filter(kind="video").values_list("task_id", flat=True)[0]
@@ -76,6 +79,7 @@ def found(size: Size, users: dict[str, Any], own_tasks: int) -> Filled:
         task=task,
         image_task=mine.filter(kind="images").values_list("task_id", flat=True)[0],
         job=job,
+        track=LabeledTrack.objects.filter(task=task).values_list("pk", flat=True)[0],
         request="req-template",
         own_tasks=own_tasks,
     )
@@ -171,6 +175,7 @@ def fill_tasks(size: Size, own: int, users: dict[str, Any]) -> None:
         for number, segment in enumerate(segments)
     )
     fill_shapes(tasks[-1])
+    fill_tracks(tasks[-1])
 
 
 def fill_images(data: Any) -> None:
@@ -207,6 +212,30 @@ def fill_shapes(task: Any) -> None:
     multiply(shape, SHAPES * FRAMES - 1, frame=f"(n.i + 1) / {SHAPES}")
 
 
+def fill_tracks(task: Any) -> None:
+    """Create tracks over all frames of a task, some twenty on each frame."""
+    from cvat_lambda.engine.standalone.models import Label, LabeledTrack, TrackedShape
+
+    label = Label.objects.filter(task=task)[0]
+    track = LabeledTrack.objects.create(task=task, label=label, frame=0, source="auto")
+    key = TrackedShape.objects.create(
+        track=track,
+        frame=0,
+        type="rectangle",
+        points=(10.0, 20.0, 110.0, 220.0),  # type: ignore[misc]  # the stubs say text
+    )
+    last_start = FRAMES - KEYFRAMES - 1
+    multiply(track, TRACKS - 1, frame=f"(n.i + 1) * {last_start} / {TRACKS}")
+    rows = KEYFRAMES + 1  # the last one ends the track
+    multiply(
+        key,
+        rows * TRACKS - 1,
+        track_id=f"{track.pk} + (n.i + 1) / {rows}",
+        frame=f"(n.i + 1) / {rows} * {last_start} / {TRACKS} + (n.i + 1) % {rows}",
+        outside=f"(n.i + 1) % {rows} = {KEYFRAMES}",
+    )
+
+
 def fill_requests(size: Size, users: dict[str, Any]) -> None:
     """Create requests in all states; each fiftieth runs on two tasks, each tenth on one job."""
     from cvat_lambda.engine.standalone.models import Job, LabeledShape, Task
@@ -222,7 +251,7 @@ def fill_requests(size: Size, users: dict[str, Any]) -> None:
         id="req-template",
         owner=users["member"],
         task_id=task,
-        function_id="function-00050",
+        function_id=BUSY,
         function_kind="detector",
         params={"mapping": {}, "threshold": 0.5},
         status="finished",
@@ -297,12 +326,13 @@ def fill_requests(size: Size, users: dict[str, Any]) -> None:
 
 
 def numbered_function(count: int) -> str:
-    """Return SQL for the id of function n.i, modulo the number of functions."""
+    """Return SQL for the id of the busy function, or of function n.i modulo their number."""
     from django.db import connection
 
+    number = f"lpad(CAST(n.i % {count} AS text), 5, '0')"
     if connection.vendor == "sqlite":
-        return f"printf('function-%05d', n.i % {count})"
-    return f"'function-' || lpad(CAST(n.i % {count} AS text), 5, '0')"
+        number = f"printf('%05d', n.i % {count})"
+    return f"CASE WHEN n.i % 2 = 0 THEN '{BUSY}' ELSE 'function-' || {number} END"
 
 
 def earlier(column: str) -> str:

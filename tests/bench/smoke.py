@@ -32,7 +32,7 @@ def run() -> Iterator[dict[str, Any]]:
         yield from calls.measure(place, short=True)
         yield from connections.measure(place.home, short=True)
         yield from load.measure(short=True)
-        yield from memory.measure(place.home, short=True)
+        yield from memory.measure(place, short=True)
         yield from agents.measure(place, short=True)
         yield from associated_tracks.measure(place, short=True)
         # Last, because a worker would take the queued requests that it adds to the database.

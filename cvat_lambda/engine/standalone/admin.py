@@ -12,6 +12,7 @@ from django.http import HttpRequest
 
 from cvat_lambda.bounded_paginator import BoundedList
 from cvat_lambda.engine.standalone import models
+from cvat_lambda.engine.standalone.tasks import delete_project, delete_task
 
 if TYPE_CHECKING:
     Admin = admin.ModelAdmin[Any]
@@ -30,6 +31,21 @@ class _NamedFormset(BaseInlineFormSet):  # type: ignore[type-arg]
         super().add_fields(form, index)
         for name, field in form.fields.items():
             field.widget.attrs["aria-label"] = str(field.label or name.lower())
+
+
+class _ShortDeletion:
+    """Names only the rows to delete on the page that asks for a confirmation.
+
+    Django would read and list all that belongs to them, such as the annotations of a task.
+    """
+
+    opts: Any
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Return what to list, the numbers of rows, missing permissions and protected rows."""
+        names = [str(obj) for obj in objs]
+        listed = [*names, "and all that belongs to it: jobs, frames, annotations"]
+        return listed, {self.opts.verbose_name_plural: len(names)}, set(), []
 
 
 class _LabelInline(Inline):
@@ -61,7 +77,7 @@ class _SegmentInline(Inline):
 
 
 @admin.register(models.Project)
-class ProjectAdmin(Admin):
+class ProjectAdmin(_ShortDeletion, BoundedList, Admin):
     list_display = ("id", "name", "owner", "assignee", "tasks_count", "updated_at")
     list_display_links = ("id", "name")
     list_select_related = ("owner", "assignee")
@@ -77,9 +93,18 @@ class ProjectAdmin(Admin):
     def tasks_count(self, project: Any) -> int:
         return int(project._tasks)
 
+    def delete_model(self, request: HttpRequest, obj: models.Project) -> None:
+        """Delete the project as the API does."""
+        delete_project(obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[models.Project]) -> None:
+        """Delete the projects as the API does."""
+        for project in queryset:
+            delete_project(project)
+
 
 @admin.register(models.Task)
-class TaskAdmin(BoundedList, Admin):
+class TaskAdmin(_ShortDeletion, BoundedList, Admin):
     list_display = ("id", "name", "project", "owner", "assignee", "frames", "kind", "updated_at")
     list_display_links = ("id", "name")
     list_filter = ("data__kind",)
@@ -99,9 +124,18 @@ class TaskAdmin(BoundedList, Admin):
         data = getattr(task, "data", None)
         return data.get_kind_display() if data is not None else "no frames yet"
 
+    def delete_model(self, request: HttpRequest, obj: models.Task) -> None:
+        """Delete the task as the API does."""
+        delete_task(obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[models.Task]) -> None:
+        """Delete the tasks as the API does."""
+        for task in queryset:
+            delete_task(task)
+
 
 @admin.register(models.Job)
-class JobAdmin(BoundedList, Admin):
+class JobAdmin(_ShortDeletion, BoundedList, Admin):
     list_display = ("id", "task", "type", "first", "last", "assignee", "stage", "state")
     list_filter = ("type", "stage", "state")
     list_select_related = ("segment__task", "assignee")
@@ -122,7 +156,7 @@ class JobAdmin(BoundedList, Admin):
 
 
 @admin.register(models.Label)
-class LabelAdmin(BoundedList, Admin):
+class LabelAdmin(_ShortDeletion, BoundedList, Admin):
     list_display = ("id", "name", "type", "color", "task", "project", "parent")
     list_filter = ("type",)
     list_select_related = ("task", "project", "parent")
@@ -144,7 +178,7 @@ class DataRequestAdmin(BoundedList, Admin):
 
 
 @admin.register(models.AccessToken)
-class AccessTokenAdmin(Admin):
+class AccessTokenAdmin(BoundedList, Admin):
     list_display = ("id", "name", "user", "read_only", "created_at", "expires_at", "last_used_at")
     list_filter = ("read_only",)
     list_select_related = ("user",)

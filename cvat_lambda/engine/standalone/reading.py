@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from django.db.models import Model, Q
@@ -27,6 +28,14 @@ def read(scope: AnnotationScope, frames: Collection[int] | None = None) -> Label
 
     A track belongs to each frame on which it has a keyframe. It is returned with all keyframes.
     """
+    tracks = read_tracks(scope, frames)
+    return replace(read_shapes_and_tags(scope, frames), tracks=tracks)
+
+
+def read_shapes_and_tags(
+    scope: AnnotationScope, frames: Collection[int] | None = None
+) -> LabeledData:
+    """Return `read` without its tracks."""
     wanted = scope.on_frames(frames)
     tags: list[models.LabeledTag] = []
     shapes: list[models.LabeledShape] = []
@@ -36,7 +45,6 @@ def read(scope: AnnotationScope, frames: Collection[int] | None = None) -> Label
     return LabeledData(
         tags=tuple(_tag(row) for row in sorted(tags, key=_id)),
         shapes=_shapes(sorted(shapes, key=_id)),
-        tracks=_tracks_by_id(track_ids_on(scope, wanted)),
     )
 
 
@@ -155,17 +163,28 @@ def _tracks_by_id(track_ids: Collection[int]) -> tuple[Track, ...]:
     for ids in parameter_batches(track_ids):
         query = models.LabeledTrack.objects.filter(Q(pk__in=ids) | Q(parent_id__in=ids))
         rows += query.prefetch_related("shapes")
-    rows.sort(key=_id)
+    return build_tracks(rows, {row.pk: row.shapes.all() for row in rows})
+
+
+def build_tracks(
+    rows: Iterable[models.LabeledTrack], keys: Mapping[int, Iterable[models.TrackedShape]]
+) -> tuple[Track, ...]:
+    """Return tracks in order of id; ``keys`` has the keyframes of each row, in order of frame."""
+    ordered = sorted(rows, key=_id)
     elements: dict[int, list[Track]] = defaultdict(list)
-    for row in rows:
+    for row in ordered:
         if row.parent_id is not None:
-            elements[row.parent_id].append(_track(row, ()))
+            elements[row.parent_id].append(_track(row, keys.get(row.pk, ()), ()))
     return tuple(
-        _track(row, tuple(elements.get(row.pk, ()))) for row in rows if row.parent_id is None
+        _track(row, keys.get(row.pk, ()), tuple(elements.get(row.pk, ())))
+        for row in ordered
+        if row.parent_id is None
     )
 
 
-def _track(row: models.LabeledTrack, elements: tuple[Track, ...]) -> Track:
+def _track(
+    row: models.LabeledTrack, keys: Iterable[models.TrackedShape], elements: tuple[Track, ...]
+) -> Track:
     return Track(
         id=row.pk,
         frame=row.frame,
@@ -173,7 +192,7 @@ def _track(row: models.LabeledTrack, elements: tuple[Track, ...]) -> Track:
         group=row.group,
         source=row.source,  # type: ignore[arg-type]
         attributes=_values(row.attributes),
-        shapes=tuple(_tracked_shape(shape) for shape in row.shapes.all()),
+        shapes=tuple(_tracked_shape(shape) for shape in keys),
         elements=elements,
         score=row.score,
         extra=row.extra,

@@ -14,7 +14,7 @@ from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.labels import LabelSpec, check_names, save_labels, to_label
 from cvat_lambda.engine.standalone.media.files import SourceFile
 from cvat_lambda.engine.standalone.media.ingest import Ingestion, PreparedFrames, Selection, prepare
-from cvat_lambda.engine.standalone.writing import lock
+from cvat_lambda.engine.standalone.writing import delete_annotations, lock
 from cvat_lambda.errors import InvalidRequest, StateConflict
 
 File = str | os.PathLike[str] | SourceFile
@@ -160,13 +160,16 @@ def delete_task(task: models.Task) -> None:
     Raise TaskNotFound.
     """
     lock(task.pk)
+    delete_annotations(task.pk)
     task.delete()
 
 
 @transaction.atomic
 def delete_project(project: models.Project) -> None:
     """Delete a project and its tasks as `delete_task` does."""
-    list(models.Task.objects.select_for_update().filter(project=project).order_by("pk"))
+    tasks = models.Task.objects.select_for_update().filter(project=project).order_by("pk")
+    for task_id in list(tasks.values_list("pk", flat=True)):
+        delete_annotations(task_id)
     project.delete()
 
 

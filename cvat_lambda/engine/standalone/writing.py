@@ -160,6 +160,12 @@ def _remove_ids(scope: AnnotationScope, removal: Removal, gone: _Removed) -> Non
         found += _delete_rows(rows)
 
 
+def delete_annotations(task_id: int) -> None:
+    """Delete all annotations of a task, also private ones of its jobs."""
+    for table in (models.LabeledTag, models.LabeledShape, models.LabeledTrack):
+        _delete_rows(table._default_manager.filter(task_id=task_id))
+
+
 def _delete_rows(rows: QuerySet[Any]) -> list[int]:
     """Delete rows with one statement per table, children first. Return the ids of the objects.
 

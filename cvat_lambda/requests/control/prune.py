@@ -81,7 +81,8 @@ def _delete_stale_provenance(engine: Engine, old: QuerySet[Request]) -> int:
     existing = engine.task_ids()
     MergedRectangle.objects.filter(request__in=old).exclude(task_id__in=existing).delete()
     gone, _ = Provenance.objects.filter(request__in=old).exclude(task_id__in=existing).delete()
-    for request_id in list(old.values_list("pk", flat=True)):
+    made = Provenance.objects.filter(request=OuterRef("pk"))
+    for request_id in list(old.filter(Exists(made)).values_list("pk", flat=True)):
         last = 0
         rows = Provenance.objects.filter(request_id=request_id).order_by("pk")
         while some := list(

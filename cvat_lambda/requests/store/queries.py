@@ -16,27 +16,36 @@ from cvat_lambda.requests.store.models import (
     Outcome,
     Provenance,
     Request,
+    Shard,
 )
 
 
 def on_task(requests: QuerySet[Request], task_id: int) -> QuerySet[Request]:
     """Return those of the requests whose scope includes the task."""
-    return requests.filter(shards__task_id=task_id).distinct()
+    on_it = Shard.objects.filter(task_id=task_id).order_by()
+    return requests.filter(pk__in=on_it.values("request_id"))
 
 
-def most_relevant(requests: QuerySet[Request], user_id: int, limit: int) -> list[Request]:
-    """Return the requests to list for a user, newest first.
+def most_relevant(
+    requests: QuerySet[Request], user_id: int, limit: int, *, status: str | None = None
+) -> list[Request]:
+    """Return the requests to list for a user, of one status if it is given, newest first.
 
     If there are more than ``limit``, live requests come before ended ones, then the user's own
     before those of others, then newer before older.
     """
+    if status is not None:
+        requests = requests.filter(status=status)
     newest = requests.order_by("-created_at")
     if not requests.order_by().values_list("pk")[limit : limit + 1]:  # as cheap as can be
         return list(newest)
     # Each of these queries reads an index in order; one ORDER BY over the ranks would sort all.
     live, own = Q(status__in=LIVE), Q(owner_id=user_id)
+    ranks = [own, ~own]
+    if status is None:  # otherwise a database would look for live ones among all finished ones
+        ranks = [live & own, live & ~own, own & ~live, ~own & ~live]
     found: list[Request] = []
-    for wanted in (live & own, live & ~own, own & ~live, ~own & ~live):
+    for wanted in ranks:
         found += newest.filter(wanted)[: limit - len(found)]
         if len(found) == limit:
             break

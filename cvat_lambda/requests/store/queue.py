@@ -11,7 +11,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -23,7 +23,7 @@ from rq import Queue, Worker, get_current_job
 from rq.exceptions import NoSuchJobError
 from rq.job import Job
 from rq.serializers import DefaultSerializer
-from rq.utils import as_text
+from rq.utils import as_text, utcparse
 
 from cvat_lambda.conf import settings
 from cvat_lambda.requests.store import processes
@@ -36,6 +36,7 @@ KEEP_FAILURE_S = 3 * 3600
 WAITING = frozenset({"deferred", "scheduled", "created"})
 SILENT_AFTER_S = 75.0  # RQ workers send a heartbeat for their job every 30 s; two may be missed
 STOP_POLL_S = 0.5  # seconds between two checks whether the worker was told to stop
+COMMANDS_A_PIPELINE = 1000
 TAKEN_AFTER_S = 5.0  # the longest time that a worker needs to fork and start a job that it took
 
 
@@ -148,39 +149,69 @@ def lost_jobs(job_ids: Iterable[str]) -> set[str]:
     queue = _queue()
     # Read before the states, so that a job taken in between has a new state.
     listed = set(queue.job_ids)
-    found = Job.fetch_many(wanted, connection=queue.connection, serializer=queue.serializer)
-    return set(wanted) - {job.id for job in found if job is not None and _is_pending(job, listed)}
+    states = _states(queue.connection, wanted)
+    queued = {job_id for job_id, state in states.items() if state.status == "queued"}
+    started = [state for state in states.values() if state.status == "started"]
+    pending = {job_id for job_id, state in states.items() if state.status in WAITING}
+    pending |= queued & listed
+    pending |= _just_taken(queue.connection, sorted(queued - listed))
+    pending |= _with_live_worker(queue.connection, started)
+    return set(wanted) - pending
 
 
-def _is_pending(job: Job, listed: set[str]) -> bool:
-    status = _status(job)
-    if status == "queued":
-        return job.id in listed or _was_just_taken(job)
-    if status == "started":
-        return not _worker_has_ended(job)
-    return status in WAITING
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _JobState:
+    """What Redis knows about an RQ job."""
+
+    job_id: str
+    status: str  # "": Redis does not have the job
+    worker: str
+    beat: str  # the time of the worker's last heartbeat for this job, as RQ writes it
 
 
-def _was_just_taken(job: Job) -> bool:
-    """Return whether a job has been on no list for less than TAKEN_AFTER_S."""
-    key = f"cvat_lambda:taken:{job.id}"
+def _states(connection: Any, job_ids: Sequence[str]) -> dict[str, _JobState]:
+    """Return the states of jobs, without their payloads."""
+    found = {}
+    for start in range(0, len(job_ids), COMMANDS_A_PIPELINE):
+        some = job_ids[start : start + COMMANDS_A_PIPELINE]
+        with connection.pipeline(transaction=False) as pipeline:
+            for job_id in some:
+                pipeline.hmget(Job.key_for(job_id), "status", "worker_name", "last_heartbeat")
+            for job_id, values in zip(some, pipeline.execute(), strict=True):
+                status, worker, beat = (as_text(value) if value else "" for value in values)
+                found[job_id] = _JobState(job_id=job_id, status=status, worker=worker, beat=beat)
+    return found
+
+
+def _just_taken(connection: Any, job_ids: Sequence[str]) -> set[str]:
+    """Return those that have been on no list for less than TAKEN_AFTER_S."""
     now = time.time()
-    if job.connection.set(key, now, nx=True, ex=3600):
-        return True
-    since = job.connection.get(key)
-    return since is None or now - float(since) < TAKEN_AFTER_S
+    with connection.pipeline(transaction=False) as pipeline:
+        for job_id in job_ids:
+            key = f"cvat_lambda:taken:{job_id}"
+            pipeline.set(key, now, nx=True, ex=3600).get(key)
+        answers = pipeline.execute()
+    return {
+        job_id
+        for job_id, is_new, since in zip(job_ids, answers[::2], answers[1::2], strict=True)
+        if is_new or since is None or now - float(since) < TAKEN_AFTER_S
+    }
 
 
-def _worker_has_ended(job: Job) -> bool:
-    """Return whether the worker of a started job is silent, or its process here has ended."""
-    beat = job.last_heartbeat
-    if beat is None or _age_s(beat) > SILENT_AFTER_S:
-        return True
-    key = f"{Worker.redis_worker_namespace_prefix}{job.worker_name}"
-    host, pid = job.connection.hmget(key, "hostname", "pid")
-    if host is None or pid is None:
-        return False  # the worker is not registered: only its heartbeat counts
-    return processes.has_ended(as_text(host), int(pid))
+def _with_live_worker(connection: Any, started: Sequence[_JobState]) -> set[str]:
+    """Return the started jobs whose worker is not silent, and whose process here has not ended."""
+    beating = [state for state in started if state.beat and _age_s(state.beat) <= SILENT_AFTER_S]
+    with connection.pipeline(transaction=False) as pipeline:
+        for state in beating:
+            key = f"{Worker.redis_worker_namespace_prefix}{state.worker}"
+            pipeline.hmget(key, "hostname", "pid")
+        workers = pipeline.execute()
+    return {
+        state.job_id
+        for state, (host, pid) in zip(beating, workers, strict=True)
+        # Of a worker that is not registered only the heartbeat counts.
+        if host is None or pid is None or not processes.has_ended(as_text(host), int(pid))
+    }
 
 
 class WorkerStopThread(threading.Thread):
@@ -216,15 +247,11 @@ class WorkerStopThread(threading.Thread):
                 return
 
 
-def _age_s(moment: datetime) -> float:
-    if moment.tzinfo is None:  # older versions of RQ store UTC without a zone
+def _age_s(text: str) -> float:
+    moment = utcparse(text)
+    if moment.tzinfo is None:  # older versions of RQ read UTC without a zone
         moment = moment.replace(tzinfo=timezone.utc)
     return (datetime.now(timezone.utc) - moment).total_seconds()
-
-
-def _status(job: Job) -> str:
-    status = job.get_status(refresh=False)
-    return str(getattr(status, "value", status))  # some versions of RQ return an enum
 
 
 def drop(job_ids: Iterable[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import transaction
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema, extend_schema_view
@@ -19,6 +21,7 @@ from cvat_lambda.engine.standalone.api.serializers.tasks import (
     NewProject,
     ProjectChange,
     ProjectRead,
+    load_subsets,
 )
 from cvat_lambda.engine.standalone.api.sorting import Sorting
 from cvat_lambda.engine.standalone.api.tasks import change_owned
@@ -66,7 +69,13 @@ class ProjectViewSet(
         found = access.visible_projects(self.request.user)
         if self.action == "list":
             found = filtered_by_text(found, self.request.query_params, _FILTER_TEXTS)
-        return found.select_related("owner", "assignee").prefetch_related("tasks")
+        return found.select_related("owner", "assignee")
+
+    def paginate_queryset(self, queryset: Any) -> Any:
+        """Return the projects of a page with the numbers of their tasks."""
+        projects = super().paginate_queryset(queryset)
+        load_subsets(projects or ())
+        return projects
 
     @extend_schema(request=NewProject, responses={201: ProjectRead, **schema.WRITE_ERRORS})
     def create(self, request: Request) -> Response:

@@ -32,7 +32,12 @@ from cvat_lambda.engine.standalone.api.serializers.data import (
     DataParameters,
     RqId,
 )
-from cvat_lambda.engine.standalone.api.serializers.tasks import NewTask, TaskChange, TaskRead
+from cvat_lambda.engine.standalone.api.serializers.tasks import (
+    NewTask,
+    TaskChange,
+    TaskRead,
+    load_jobs,
+)
 from cvat_lambda.engine.standalone.api.sorting import Sorting
 from cvat_lambda.engine.standalone.editing import Editor
 from cvat_lambda.engine.standalone.exchange import work
@@ -122,7 +127,7 @@ class TaskViewSet(
             parameters = self.request.query_params
             found = found.filter(**id_filters(parameters, _FILTER_IDS))
             found = filtered_by_text(found, parameters, _FILTER_TEXTS)
-        return self._with_related(found)
+        return found.select_related(*(_PEOPLE if self._shows_task() else ("data",)))
 
     def get_object(self) -> models.Task:
         """Return the task. Raise Http404 unless there is one that the user may view."""
@@ -132,11 +137,11 @@ class TaskViewSet(
             raise Http404("No Task matches the given query.")
         return task
 
-    def _with_related(self, tasks: QuerySet[models.Task]) -> QuerySet[models.Task]:
-        """Load what the action reads with the tasks."""
-        if not self._shows_task():
-            return tasks.select_related("data")
-        return tasks.select_related(*_PEOPLE).prefetch_related("segments__jobs")
+    def paginate_queryset(self, queryset: Any) -> Any:
+        """Return the tasks of a page with the states of their jobs."""
+        tasks = super().paginate_queryset(queryset)
+        load_jobs(tasks or ())
+        return tasks
 
     def _shows_task(self) -> bool:
         return self.action in ("list", "retrieve", "partial_update", "create")

@@ -88,13 +88,18 @@ class LabeledTrack(Annotation):
 class TrackedShape(Placed):
     """A keyframe of a track."""
 
-    track = models.ForeignKey(LabeledTrack, on_delete=models.CASCADE, related_name="shapes")
+    # The index below begins with the track.
+    track = models.ForeignKey(
+        LabeledTrack, on_delete=models.CASCADE, related_name="shapes", db_index=False
+    )
     frame = models.PositiveIntegerField()
     attributes = AttributesField(default=tuple, blank=True)  # mutable attributes
     extra = models.TextField(default="", blank=True)  # JSON of unknown members
 
     class Meta:
         ordering = ("frame", "id")
+        # In order of frame, so that the keyframes next to a frame are found without the others.
+        indexes = [models.Index(fields=("track", "frame", "id"), name="engine_keyframe_idx")]
 
     def __str__(self) -> str:
         return f"key frame {self.frame} of track #{self.track_id}"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+from django.db.models import Count
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from cvat_lambda.engine.ids_subquery import ids_subquery
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.api.fields import (
     CHUNK_TYPE,
@@ -119,16 +122,43 @@ _JOBS: PreparedQuery[tuple[str, str]] = PreparedQuery(
 )
 
 
+def load_jobs(tasks: Iterable[models.Task]) -> None:
+    """Read state and stage of the jobs of several tasks with one query."""
+    shown = {task.pk: task for task in tasks}
+    found: dict[int, list[tuple[str, str]]] = {pk: [] for pk in shown}
+    jobs = models.Job.objects.filter(segment__task__in=ids_subquery(found)).order_by()
+    for task_id, *states in jobs.values_list("segment__task_id", "state", "stage"):
+        found[task_id].append((states[0], states[1]))
+    for pk, task in shown.items():
+        task._jobs_shown = found[pk]  # type: ignore[attr-defined]
+
+
 def _jobs(task: models.Task) -> list[tuple[str, str]]:
-    """Return state and stage of each job of a task, whose segments may be prefetched."""
+    """Return state and stage of each job of a task."""
     found: list[tuple[str, str]] | None = getattr(task, "_jobs_shown", None)
     if found is None:
-        if "segments" in getattr(task, "_prefetched_objects_cache", ()):
-            jobs = (job for segment in task.segments.all() for job in segment.jobs.all())
-            found = [(job.state, job.stage) for job in jobs]
-        else:
-            found = _JOBS.rows(task.pk)
+        found = _JOBS.rows(task.pk)
         task._jobs_shown = found  # type: ignore[attr-defined]
+    return found
+
+
+def load_subsets(projects: Iterable[models.Project]) -> None:
+    """Count the tasks of each subset of several projects with one query."""
+    shown = {project.pk: project for project in projects}
+    found: dict[int, dict[str, int]] = {pk: {} for pk in shown}
+    tasks = models.Task.objects.filter(project__in=ids_subquery(found)).order_by()
+    counted = tasks.values_list("project_id", "subset").annotate(Count("pk"))
+    for project_id, subset, number in counted:
+        found[project_id or 0][subset] = number
+    for pk, project in shown.items():
+        project._subsets_shown = found[pk]  # type: ignore[attr-defined]
+
+
+def _subsets(project: Any) -> dict[str, int]:
+    """Return the number of tasks of a project by subset; "" is the one of tasks without."""
+    if not hasattr(project, "_subsets_shown"):
+        load_subsets([project])
+    found: dict[str, int] = project._subsets_shown
     return found
 
 
@@ -203,14 +233,14 @@ class ProjectRead(_Owned):
     @extend_schema_field(OpenApiTypes.OBJECT)
     def get_tasks(self, project: models.Project) -> dict[str, Any]:
         url = link(self, "tasks-list", f"project_id={project.pk}")
-        return {"url": url, "count": len(project.tasks.all())}
+        return {"url": url, "count": sum(_subsets(project).values())}
 
     @extend_schema_field(OpenApiTypes.OBJECT)
     def get_labels(self, project: models.Project) -> dict[str, Any]:
         return {"url": link(self, "labels-list", f"project_id={project.pk}")}
 
     def get_task_subsets(self, project: models.Project) -> list[str]:
-        return sorted({task.subset for task in project.tasks.all() if task.subset})
+        return sorted(filter(None, _subsets(project)))
 
 
 class NewProject(serializers.Serializer[Any]):

@@ -38,10 +38,15 @@ const attempt = async (work) => {
 };
 
 const view = new View(canvas, labels);
-const store = new Store(() => render());
+const store = new Store(() => render(), workbench.dataset.tracks);
 const select = (item) => {
   selected = item;
   render();
+  if (item?.kind !== "track" || item.track) return;
+  attempt(async () => {
+    await store.complete(item);
+    if (selected === item) render();
+  });
 };
 const remove = (item) => attempt(async () => {
   await store.remove(item);

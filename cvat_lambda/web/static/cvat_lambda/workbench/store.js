@@ -19,19 +19,29 @@ const withoutIds = (value) => {
 const copy = (value) => JSON.parse(JSON.stringify(value));
 
 export class Store {
-  constructor(changed) {
+  constructor(changed, trackUrl) {
     this.changed = changed;
+    this.trackUrl = trackUrl;
     this.items = [];
     this.done = [];
     this.queue = Promise.resolve();
   }
 
   load(frame) {
+    const known = new Map(this.items.filter(({ track }) => track).map(({ id, track }) => [id, track]));
     this.job = frame.job;
     this.frame = frame.number;
     this.items = frame.annotations;
+    for (const item of this.items) if (item.kind === "track") item.track = known.get(item.id);
     this.done = [];
     this.changed();
+  }
+
+  // A frame has no whole tracks: one is loaded when it is selected or changed. What was loaded for an id stays true, since an update gives a track a new id.
+  async complete(item) {
+    if (item.kind !== "track" || item.track) return;
+    const track = await call("GET", `${this.trackUrl}${item.id}`);
+    item.track ??= track;
   }
 
   // Changes are sent one after the other, since an update gives an annotation a new id.
@@ -62,7 +72,8 @@ export class Store {
   }
 
   async write(item, values) {
-    const before = copy(Object.fromEntries(Object.keys(values).map((name) => [name, item[name]])));
+    const names = [...Object.keys(values), ...(item.kind === "track" ? ["track"] : [])];
+    const before = copy(Object.fromEntries(names.map((name) => [name, item[name]])));
     Object.assign(item, copy(values));
     if (item.kind === "track" && !("track" in values)) this.setKeyframes(item, values);
     if (item.kind === "track" && "label_id" in values) item.track.label_id = item.label_id;
@@ -98,6 +109,7 @@ export class Store {
 
   remove(item) {
     return this.enqueue(async () => {
+      await this.complete(item);
       await this.erase(item);
       this.remember(() => this.create(item));
     });
@@ -105,9 +117,9 @@ export class Store {
 
   change(item, values) {
     return this.enqueue(async () => {
-      const tracked = item.kind === "track" ? { track: copy(item.track) } : {};
+      await this.complete(item);
       const before = await this.write(item, values);
-      this.remember(() => this.write(item, { ...before, ...tracked, ...(item.kind === "track" ? { track: { ...tracked.track, id: item.track.id } } : {}) }));
+      this.remember(() => this.write(item, item.kind === "track" ? { ...before, track: { ...before.track, id: item.track.id } } : before));
     });
   }
 

@@ -50,4 +50,4 @@ export class Keyframes {
   }
 }
 
-export const isKeyframe = (item, frame) => (item.track?.shapes ?? []).some((shape) => shape.frame === frame);
+export const isKeyframe = (item, frame) => (item.track ? item.track.shapes.some((shape) => shape.frame === frame) : Boolean(item.keyframe));
