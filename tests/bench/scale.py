@@ -221,6 +221,7 @@ def details(filled: Filled, who: str) -> Iterator[tuple[str, str, str]]:
     yield "page: one track", who, f"/tasks/{task}/tracks/{filled.track}"
     yield "page: task of images", who, f"/tasks/{image_task}"
     yield "page: start on a task", who, f"/start?task={task}"
+    yield "page: labels of a function", who, f"/start/functions/{BUSY}?task={image_task}"
     yield "page: new task", who, "/tasks/new"
 
 

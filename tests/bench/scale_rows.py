@@ -15,6 +15,7 @@ FRAMES: Final = 10_000  # of a task
 LABELS: Final = [
     {"id": number, "name": f"label {number}", "type": "rectangle"} for number in range(20)
 ]
+PROJECTS: Final = 10  # have half of the tasks
 JOBS: Final = 10  # of a task
 SHAPES: Final = 3  # of a frame of the shown task
 TRACKS, KEYFRAMES = 10_000, 20  # of the shown task; a track has a keyframe on each of its frames
@@ -125,8 +126,16 @@ def fill_tasks(size: Size, own: int, users: dict[str, Any]) -> None:
     """Create tasks; the first ones have images, and the last ones belong to the member."""
     from cvat_lambda.engine.standalone import models
 
+    projects = models.Project.objects.bulk_create(
+        models.Project(name=f"project {number}") for number in range(PROJECTS)
+    )
     tasks = models.Task.objects.bulk_create(
-        models.Task(name=f"task {number}", owner=users["member"] if is_own else None)
+        models.Task(
+            name=f"task {number}",
+            owner=users["member"] if is_own else None,
+            project=projects[number // 2 % PROJECTS] if number % 2 == 0 and number > 9 else None,
+            subset="Train",
+        )
         for number in range(size.tasks)
         for is_own in [number >= size.tasks - own + 1 or number == 0]
     )

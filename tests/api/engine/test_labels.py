@@ -14,6 +14,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.tasks import create_project, create_task
+from tests.rows_read import rows_read
 
 
 @pytest.fixture
@@ -363,3 +364,29 @@ def test_unsupported_change_answers_400_and_changes_nothing(
     assert row.name != "moved"
     same = {"name": "same", name: getattr(row, name, None)}
     assert patch(client, path, same).json()["name"] == "same"
+
+
+def test_list_of_projects_counts_their_tasks_without_reading_them(
+    client: Client, alice: User
+) -> None:
+    """Each project of a page came with the rows of all its tasks."""
+    for number in range(3):
+        project = create_project(alice, f"project {number}", ["car"])
+        for subset in ["", "Train", "Test", "Train"][: number + 1]:
+            create_task(alice, "task", (), project=project, subset=subset)
+    with rows_read(models.Task) as read:
+        found = client.get("/api/projects").json()["results"]
+    assert dict(read) == {}
+    shown = [(row["tasks"]["count"], row["task_subsets"]) for row in found]
+    assert shown == [(3, ["Test", "Train"]), (2, ["Train"]), (1, [])]
+
+
+def test_list_of_tasks_counts_their_jobs_without_reading_them(
+    client: Client, task: models.Task, jobs: list[models.Job]
+) -> None:
+    jobs[0].state = models.JobState.COMPLETED
+    jobs[0].save()
+    with rows_read(models.Job, models.Segment) as read:
+        (found,) = client.get("/api/tasks").json()["results"]
+    assert dict(read) == {}
+    assert (found["jobs"]["count"], found["jobs"]["completed"]) == (len(jobs), 1)

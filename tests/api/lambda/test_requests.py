@@ -11,6 +11,7 @@ from urllib.parse import quote
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
+from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 from django.utils.dateparse import parse_datetime
 from pytest_django import DjangoAssertNumQueries
@@ -46,7 +47,9 @@ def made(api: Api, yolo: str, task: Task) -> Any:
 
 
 def outcome(request: Request, frame: int, status: str, **values: Any) -> Any:
+    """Add the outcome of a frame as a worker does: the shard counts it."""
     shard = Shard.objects.get(request=request)
+    Shard.objects.filter(pk=shard.pk).update(**{status: F(status) + 1})
     return Outcome.objects.create(
         request=request, shard=shard, task_id=shard.task_id, frame=frame, status=status, **values
     )

@@ -11,10 +11,14 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
+from cvat_lambda.engine.standalone import models
+from cvat_lambda.engine.standalone.tasks import create_task
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests.store.models import Outcome, Request, Shard, Status
 from tests.api.web.admin_rows import TABLES
+from tests.conftest import IMAGES
 from tests.ports import closed_port
+from tests.rows_read import rows_read
 
 
 @pytest.fixture
@@ -185,3 +189,23 @@ def test_search_by_id_finds_the_request_and_its_outcomes(
     for table in ("request", "outcome"):
         page = administrator.get(f"/admin/cvat_lambda/{table}/", {"q": queued.pk})
         assert page.context["cl"].result_count == 1
+
+
+@pytest.mark.parametrize("way", ["page", "action"])
+def test_task_is_deleted_without_a_list_of_its_annotations(administrator: Client, way: str) -> None:
+    """The page that asks for a confirmation listed every shape."""
+    task = create_task(None, "Street", ["car"], [IMAGES / "coffee.png"])
+    label = models.Label.objects.get(task=task)
+    models.LabeledShape.objects.bulk_create(
+        models.LabeledShape(task=task, label=label, frame=0, type="rectangle") for _ in range(20)
+    )
+    path, form = f"/admin/engine/task/{task.pk}/delete/", {"post": "yes"}
+    if way == "action":
+        path = "/admin/engine/task/"
+        form = {"action": "delete_selected", "_selected_action": str(task.pk)}
+    with rows_read(models.LabeledShape, models.Image) as read:
+        asked = administrator.post(path, form) if way == "action" else administrator.get(path)
+        assert "Street" in asked.content.decode()
+        assert administrator.post(path, {**form, "post": "yes"}).status_code == 302
+    assert dict(read) == {}
+    assert not models.Task.objects.exists()

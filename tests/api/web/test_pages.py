@@ -7,7 +7,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,10 @@ from cvat_lambda.requests.store.models import (
     Shard,
     Status,
 )
+from cvat_lambda.web import request_rows
 from cvat_lambda.web.assets import asset_url
 from cvat_lambda.web.errors import server_error
+from cvat_lambda.web.function_figures import figures_of
 from cvat_lambda.web.outcome_files import ROWS_AT_ONCE
 from tests.conftest import IMAGES, ClientFor
 from tests.integration.engine.videos import make_video
@@ -187,9 +189,19 @@ def test_frame_page_names_the_request_of_tracks_and_tags(
     assert re.findall(r"<figcaption>(.*)</figcaption>", whole)[1].endswith("· 1 shape · night")
     track, tag = client.get(f"/tasks/{task.pk}/frames/1/data").json()["annotations"]
     assert (track["kind"], track["points"]) == ("track", [15, 30, 35, 50])
-    assert [shape["frame"] for shape in track["track"]["shapes"]] == [0, 2]
+    assert track["keyframe"] is False
+    whole_track = client.get(f"/tasks/{task.pk}/tracks/{track['id']}").json()
+    assert [shape["frame"] for shape in whole_track["shapes"]] == [0, 2]
     assert (tag["kind"], tag["label_id"]) == ("tag", night)
     assert track["made_by"]["request"] == tag["made_by"]["request"] == request_row.pk
+
+
+@pytest.mark.parametrize("track_id", [0, 77, 2**63, 10**30])
+def test_unknown_track_of_a_task_answers_404(
+    client_for: ClientFor, alice: User, task: models.Task, track_id: int
+) -> None:
+    answer = client_for(alice).get(f"/tasks/{task.pk}/tracks/{track_id}")
+    assert answer.status_code == 404
 
 
 def test_track_without_an_end_is_shown_until_the_last_frame_of_its_job(
@@ -640,3 +652,59 @@ def test_function_page_shows_the_calls_a_minute_of_the_last_hour(
         path = f"/api/lambda/functions/{row.pk}"
         assert client.post(path, body, content_type="application/json").status_code == 200
     assert shown.format("0.1") in client.get(f"/functions/{row.pk}").content.decode()
+
+
+def test_function_page_counts_frames_of_the_last_hour_without_their_outcomes(
+    client_for: ClientFor, alice: User, function: FunctionServer
+) -> None:
+    """A request that began in the last hour has the numbers of its frames."""
+    row = store_function(function.url)
+    now = datetime.now(timezone.utc)
+    made = Request.objects.create(
+        function_id=row.pk,
+        owner=alice,
+        status="finished",
+        done=90,
+        failed=30,
+        started_at=now - timedelta(minutes=30),
+        ended_at=now,
+    )
+    older = Request.objects.create(
+        function_id=row.pk, owner=alice, status="started", started_at=now - timedelta(hours=3)
+    )
+    for at, request in enumerate((made, older)):
+        shard = Shard.objects.create(
+            request=request, index=at, task_id=1, frames=[[0, 9]], first_frame=0, last_frame=9
+        )
+        for frame, minutes in enumerate((5, 90)):
+            Outcome.objects.create(
+                request=request,
+                shard=shard,
+                task_id=1,
+                frame=frame,
+                status="done",
+                written_at=now - timedelta(minutes=minutes),
+            )
+    assert figures_of(row.pk).frames == 90 + 30 + 1
+    assert figures_of(row.pk).failed == 30
+
+
+def test_request_page_takes_the_number_of_many_annotations_from_the_request(
+    client_for: ClientFor,
+    alice: User,
+    request_row: Request,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(request_rows, "COUNTED", 2)
+    Request.objects.filter(pk=request_row.pk).update(shapes=3000)
+    Provenance.objects.bulk_create(
+        Provenance(request=request_row, task_id=1, frame=0, kind="shape", object_id=number)
+        for number in range(5)
+    )
+    with CaptureQueriesContext(connection) as queries:
+        page = client_for(alice).get(f"/requests/{request_row.pk}").content.decode()
+    assert "Undo: remove 3,000 annotations</button>" in page
+    (sql,) = [
+        query["sql"] for query in queries if '"cvat_lambda_provenance"."kind"' in query["sql"]
+    ]
+    assert "LIMIT 3" in sql

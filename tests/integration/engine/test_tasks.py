@@ -12,15 +12,21 @@ from django.contrib.auth.models import User
 from PIL import Image
 from pytest_django import DjangoAssertNumQueries, DjangoCaptureOnCommitCallbacks
 
-from cvat_lambda.annotations.types import LabeledData, Shape
+from cvat_lambda.annotations.types import LabeledData, Shape, Tag, Track, TrackedShape
 from cvat_lambda.engine.port import Change, Frame, Removal, UnreadableFrame
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.adapter import StandaloneEngine
 from cvat_lambda.engine.standalone.media import reader, storage
 from cvat_lambda.engine.standalone.media.files import SourceFile
 from cvat_lambda.engine.standalone.media.ingest import Ingestion, Selection
-from cvat_lambda.engine.standalone.tasks import create_task
+from cvat_lambda.engine.standalone.tasks import (
+    create_project,
+    create_task,
+    delete_project,
+    delete_task,
+)
 from cvat_lambda.errors import FrameOutOfScope, FrameUnreadable, InvalidRequest, TaskNotFound
+from tests.rows_read import rows_read
 
 
 def picture(path: Path, *, size: tuple[int, int] = (32, 24), shade: int = 0, **save: Any) -> Path:
@@ -199,3 +205,32 @@ def test_change_of_many_shapes_takes_as_many_queries_as_of_one(
     for count in (1, 40):
         with django_assert_num_queries(5):
             engine.apply(change(count))
+
+
+def test_deletion_of_a_task_reads_none_of_its_annotations(alice: User, files: list[Path]) -> None:
+    """All shapes and tracks were read into memory first."""
+    project = create_project(alice, "Streets", ["car"])
+    tasks = [
+        create_task(alice, "own labels", ["car"], files[:2]),
+        create_task(alice, "of the project", (), files[:2], project=project),
+    ]
+    engine = StandaloneEngine()
+    for task in tasks:
+        label = engine.task(task.pk).labels[0].id or 0
+        box = Shape(type="rectangle", frame=0, label_id=label, points=(1, 2, 3, 4))
+        key = TrackedShape(type="rectangle", frame=0, points=(1, 2, 3, 4))
+        track = Track(frame=0, label_id=label, shapes=(key, key))
+        data = LabeledData(shapes=(box, box), tracks=(track,), tags=(Tag(frame=1, label_id=label),))
+        with engine.atomic():
+            engine.apply(Change(task_id=task.pk, frames=(0, 1), add=data))
+    tables = (
+        models.LabeledShape,
+        models.LabeledTag,
+        models.LabeledTrack,
+        models.TrackedShape,
+    )
+    with rows_read(*tables) as read:
+        delete_task(tasks[0])
+        delete_project(project)
+    assert dict(read) == {}
+    assert [table._default_manager.count() for table in (*tables, models.Task)] == [0] * 5

@@ -56,6 +56,34 @@ def test_list_has_live_requests_then_own_ones_then_new_ones(
     assert [request.id for request in found] == names
 
 
+def test_list_of_one_status_searches_for_no_live_requests_among_the_ended_ones(
+    stored: User,
+) -> None:
+    """SQLite read the index entries of all finished requests to find that none is live."""
+    with CaptureQueriesContext(connection) as queries:
+        found = most_relevant(Request.objects.all(), stored.pk, 0, status="finished")
+        assert most_relevant(Request.objects.all(), stored.pk, 5, status="finished") != found
+    assert not [query["sql"] for query in queries if "queued" in query["sql"]]
+
+
+@pytest.mark.parametrize(
+    ("status", "limit", "names"),
+    [
+        ("finished", 9, ["orphan-ended"]),
+        ("failed", 1, ["own-ended"]),
+        ("cancelled", 0, []),
+    ],
+)
+def test_list_of_one_status_has_own_requests_first(
+    stored: User, status: str, limit: int, names: list[str]
+) -> None:
+    add("older", stored, Status.FINISHED, 900)
+    names = [*names, "older"] if status == "finished" else names
+    add("newer-other", None, Status.FAILED, 1)
+    found = most_relevant(Request.objects.all(), stored.pk, limit, status=status)
+    assert [request.id for request in found] == names
+
+
 def add_outcomes(name: str, failed: int) -> Request:
     """Store a request with failed outcomes, the last frame first."""
     request = Request.objects.create(id=name, function_id="f", task_id=1, failed=failed)

@@ -11,6 +11,7 @@ import psutil
 import pytest
 from django.utils import timezone
 from rq import Worker
+from rq.job import Job
 
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests.control.recover import Recovered, recover
@@ -103,3 +104,45 @@ def test_shard_of_a_silent_worker_on_another_machine_is_requeued(
     beat = timezone.now() - timedelta(seconds=queue.SILENT_AFTER_S + 1)
     job.connection.hset(job.key, "last_heartbeat", beat.strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
     assert recover() == Recovered(lost=1)
+
+
+def reads_of_redis(server: Any) -> int:
+    """Return how often the Redis server has read from a connection."""
+    return int(server.info("stats")["total_reads_processed"])
+
+
+@pytest.mark.parametrize("state", ["waiting", "taken", "started"])
+def test_recovery_asks_redis_for_many_jobs_at_once(
+    finder: Function, make_task: Make, start: Start, state: str
+) -> None:
+    """Redis was asked once or twice for each job that a worker had taken."""
+    request = start(task_id=make_task(1).pk)
+    first = request.shards.get()
+    many = 200
+    shards = Shard.objects.bulk_create(
+        Shard(
+            request=request,
+            index=number + 1,
+            task_id=first.task_id,
+            frames=[[0, 0]],
+            first_frame=0,
+            last_frame=0,
+            rq_job_id=queue.new_job_id(request.pk, number + 1),
+        )
+        for number in range(many)
+    )
+    assert queue.send(shards, meta={})
+    server = job_of(first).connection
+    for shard in shards if state == "started" else ():
+        beat = timezone.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        values = {"status": "started", "worker_name": "w", "last_heartbeat": beat}
+        server.hset(Job.key_for(shard.rq_job_id), mapping=values)
+    if state != "waiting":
+        server.delete("rq:queue:annotation")
+    ids = [shard.rq_job_id for shard in shards]
+    before = reads_of_redis(server)
+    assert queue.lost_jobs(ids) == set()
+    assert reads_of_redis(server) - before < many / 2
+    for shard in shards[:3]:
+        job_of(shard).delete()
+    assert queue.lost_jobs(ids) == set(ids[:3])

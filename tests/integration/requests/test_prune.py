@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from cvat_lambda.engine import get_engine
@@ -142,3 +144,17 @@ def test_prune_command_prints_what_it_deleted(
         "0 requests, 2 outcomes and the provenance of 0 vanished annotations deleted\n"
     )
     assert not Outcome.objects.exists()
+
+
+def test_prune_asks_nothing_of_single_requests_without_annotations(db: None) -> None:
+    """Each old request cost a query, though most have added nothing that still exists."""
+    numbers = []
+    for many in (1, 40):
+        long_ago = timezone.now() - timedelta(days=9)
+        Request.objects.bulk_create(
+            Request(function_id="finder", status="finished", ended_at=long_ago) for _ in range(many)
+        )
+        with CaptureQueriesContext(connection) as queries:
+            assert prune(1) == Pruned(requests=many)
+        numbers.append(len(queries))
+    assert numbers[0] == numbers[1]
