@@ -166,9 +166,8 @@ def lists(filled: Filled, who: str) -> Iterator[tuple[str, str, str]]:
         yield f"jobs, {name}", who, f"/api/jobs?page_size=10&page={number}"
     yield "labels", who, "/api/labels?page_size=10"
     yield "projects", who, "/api/projects?page_size=10"
-    for page in (1, 100):
-        functions = f"/api/lambda/functions?page_size=100&page={page}"
-        yield f"functions, page {page}", who, functions
+    for name, number in pages(filled.size.functions, 100):
+        yield f"functions, {name}", who, f"/api/lambda/functions?page_size=100&page={number}"
     yield "functions, compact", who, "/api/lambda/functions?fields=compact"
     for name, number in pages(tasks, 24):
         yield f"page: home, {name}", who, f"/?page={number}"

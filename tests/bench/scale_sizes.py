@@ -6,7 +6,11 @@ import os
 from collections.abc import Iterator
 from typing import Any, Final
 
-TABLES: Final = ("outcome", "request", "shard", "provenance", "function")
+APP_TABLES: Final = ("outcome", "request", "shard", "provenance", "function")
+TABLES: Final = (
+    *(f"cvat_lambda_{name}" for name in APP_TABLES),
+    *(f"engine_{name}" for name in ("labeledshape", "trackedshape", "image")),
+)
 QUEUED: Final = 1000
 
 
@@ -15,14 +19,13 @@ def measure_sizes() -> Iterator[tuple[str, float]]:
     from django.db import connection
 
     with connection.cursor() as cursor:
-        for table in TABLES:
-            name = f"cvat_lambda_{table}"
+        for name in TABLES:
             cursor.execute(f"SELECT count(*) FROM {name}")
             rows = max(1, cursor.fetchone()[0])
             cursor.execute(_SIZES[connection.vendor], [name, name])
             of_table, of_indexes = cursor.fetchone()
-            yield f"one {table}, row", of_table / rows
-            yield f"one {table}, indexes", of_indexes / rows
+            yield f"{name}, one row", of_table / rows
+            yield f"{name}, indexes of one row", of_indexes / rows
     yield "one queued request in Redis", redis_bytes()
 
 
