@@ -222,25 +222,26 @@ def fill_shapes(task: Any) -> None:
 
 
 def fill_tracks(task: Any) -> None:
-    """Create tracks over all frames of a task, some twenty on each frame."""
+    """Create tracks on all frames but those of the first job, some twenty on each frame."""
     from cvat_lambda.engine.standalone.models import Label, LabeledTrack, TrackedShape
 
     label = Label.objects.filter(task=task)[0]
-    track = LabeledTrack.objects.create(task=task, label=label, frame=0, source="auto")
+    begin = FRAMES // JOBS
+    span = FRAMES - begin - KEYFRAMES - 1
+    track = LabeledTrack.objects.create(task=task, label=label, frame=begin, source="auto")
     key = TrackedShape.objects.create(
         track=track,
-        frame=0,
+        frame=begin,
         type="rectangle",
         points=(10.0, 20.0, 110.0, 220.0),  # type: ignore[misc]  # the stubs say text
     )
-    last_start = FRAMES - KEYFRAMES - 1
-    multiply(track, TRACKS - 1, frame=f"(n.i + 1) * {last_start} / {TRACKS}")
+    multiply(track, TRACKS - 1, frame=f"{begin} + (n.i + 1) * {span} / {TRACKS}")
     rows = KEYFRAMES + 1  # the last one ends the track
     multiply(
         key,
         rows * TRACKS - 1,
         track_id=f"{track.pk} + (n.i + 1) / {rows}",
-        frame=f"(n.i + 1) / {rows} * {last_start} / {TRACKS} + (n.i + 1) % {rows}",
+        frame=f"{begin} + (n.i + 1) / {rows} * {span} / {TRACKS} + (n.i + 1) % {rows}",
         outside=f"(n.i + 1) % {rows} = {KEYFRAMES}",
     )
 
