@@ -169,7 +169,7 @@ class RequestViewSet(LambdaViewSet):
         wanted = _query(OutcomesQuerySerializer, request)
         found: Any = OutcomeRows(self._find(id), wanted.get("status"))
         pages = LongPages()
-        page = pages.paginate_queryset(found, request, view=self) or []
+        page: Any = pages.paginate_queryset(found, request, view=self) or []
         return pages.get_paginated_response([outcome_to_json(outcome) for outcome in page])
 
     def _find(self, request_id: str, wanted: Action = "view") -> Request:

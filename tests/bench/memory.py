@@ -167,8 +167,7 @@ class Work:
             person.start()
         samples: dict[str, list[int]] = defaultdict(list)
         interval_s = min(1.0, duration_s / 8)
-        end = time.monotonic() + duration_s
-        while time.monotonic() < end:
+        for _ in range(round(duration_s / interval_s)):
             time.sleep(interval_s)
             self._sample(samples)
         self._stopped.set()

@@ -244,17 +244,11 @@ def admin_pages(filled: Filled) -> Iterator[tuple[str, str, str]]:
     yield "admin: outcomes, failed", who, f"{admin}/outcome/?status__exact=failed"
     yield "admin: outcomes by search", who, f"{admin}/outcome/?q={filled.request}"
     yield "admin: index", who, "/admin/"
-    for model in every_model():
-        yield (
-            f"admin: {model.verbose_name_plural}",
-            who,
-            f"/admin/{model.app_label}/{model.model_name}/",
-        )
-        yield (
-            f"admin: {model.verbose_name_plural} by search",
-            who,
-            (f"/admin/{model.app_label}/{model.model_name}/?q=task+99"),
-        )
+    for model in listed_models():
+        options = model._meta
+        place = f"/admin/{options.app_label}/{options.model_name}/"
+        yield f"admin: {options.verbose_name_plural}", who, place
+        yield f"admin: {options.verbose_name_plural} by search", who, f"{place}?q=task+99"
     last = min(size.tasks * 20, ADMIN_ROWS) // 100
     yield "admin: labels, last page", who, f"/admin/engine/label/?p={last}"
     yield "admin: one task", who, f"/admin/engine/task/{filled.task}/change/"
@@ -268,11 +262,12 @@ def admin_pages(filled: Filled) -> Iterator[tuple[str, str, str]]:
     yield "metrics", who, "/metrics"
 
 
-def every_model() -> Iterator[Any]:
-    """Yield the options of the models that have a list in the admin site."""
+def listed_models() -> list[Any]:
+    """Return the models that have a list in the admin site."""
+    from django.apps import apps
     from django.contrib import admin
 
-    return (model._meta for model in admin.site._registry)
+    return [model for model in apps.get_models() if admin.site.is_registered(model)]
 
 
 def pages(rows: int, per_page: int) -> Iterator[tuple[str, int]]:

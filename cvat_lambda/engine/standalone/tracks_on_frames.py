@@ -7,8 +7,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import reduce
 from operator import attrgetter, or_
+from typing import Any
 
-from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Exists, OuterRef, Q, Subquery
 
 from cvat_lambda.annotations.tracks import shapes_on_frame
 from cvat_lambda.annotations.types import Shape, Track
@@ -57,7 +58,7 @@ def _read(scope: AnnotationScope, frames: Collection[int]) -> tuple[Track, ...]:
     keys = models.TrackedShape.objects.filter(track=OuterRef("pk"))
     before = keys.filter(frame__lte=first).order_by("-frame", "-id")
     after = keys.filter(frame__gt=last).order_by("frame", "id")
-    tracks: QuerySet[models.LabeledTrack] = models.LabeledTrack.objects.annotate(
+    tracks = models.LabeledTrack.objects.annotate(
         key_before=Subquery(before.values("pk")[:1]), key_after=Subquery(after.values("pk")[:1])
     )
     between = Q(frame__gt=first, frame__lte=last)
@@ -65,7 +66,7 @@ def _read(scope: AnnotationScope, frames: Collection[int]) -> tuple[Track, ...]:
     visible = tracks.alias(is_outside=Subquery(before.values("outside")[:1])).filter(
         Q(is_outside=False) | is_visible, scope.condition(), _has_keyframe(scope), parent=None
     )
-    rows = list(visible)
+    rows: list[Any] = list(visible)
     rows += tracks.filter(parent__in=ids_subquery([row.pk for row in rows]))
     near = [pk for row in rows for pk in (row.key_before, row.key_after) if pk is not None]
     found = list(models.TrackedShape.objects.filter(pk__in=ids_subquery(near)))

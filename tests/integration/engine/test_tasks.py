@@ -223,7 +223,7 @@ def test_deletion_of_a_task_reads_none_of_its_annotations(alice: User, files: li
         data = LabeledData(shapes=(box, box), tracks=(track,), tags=(Tag(frame=1, label_id=label),))
         with engine.atomic():
             engine.apply(Change(task_id=task.pk, frames=(0, 1), add=data))
-    tables = (
+    tables: tuple[Any, ...] = (
         models.LabeledShape,
         models.LabeledTag,
         models.LabeledTrack,
@@ -233,4 +233,4 @@ def test_deletion_of_a_task_reads_none_of_its_annotations(alice: User, files: li
         delete_task(tasks[0])
         delete_project(project)
     assert dict(read) == {}
-    assert [table._default_manager.count() for table in (*tables, models.Task)] == [0] * 5
+    assert [table.objects.count() for table in (*tables, models.Task)] == [0] * 5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -33,7 +34,7 @@ PERSON = {
 def task(alice: User, tmp_path: Path) -> Task:
     """A task of 40 frames in overlapping jobs."""
     files = make_images(tmp_path, FRAMES)
-    labels = [{"name": "car", "type": "rectangle"}, PERSON]
+    labels: list[Any] = [{"name": "car", "type": "rectangle"}, PERSON]
     made = create_task(alice, "Street", labels, files, segment_size=15, overlap=4)
     return get_engine().task(made.pk)
 

@@ -135,7 +135,7 @@ def test_recovery_asks_redis_for_many_jobs_at_once(
     server = job_of(first).connection
     for shard in shards if state == "started" else ():
         beat = timezone.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        values = {"status": "started", "worker_name": "w", "last_heartbeat": beat}
+        values: dict[Any, Any] = {"status": "started", "worker_name": "w", "last_heartbeat": beat}
         server.hset(Job.key_for(shard.rq_job_id), mapping=values)
     if state != "waiting":
         server.delete("rq:queue:annotation")
