@@ -7,12 +7,13 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import connection, transaction
 from django.test import Client
 from hypothesis import HealthCheck
 from hypothesis import settings as examples
@@ -28,8 +29,12 @@ IMAGES = REPOSITORY / "cvat_lambda" / "server" / "photographs"
 ClientFor = Callable[[User | None], Client]
 _media_numbers = itertools.count()
 
-# A slow machine must not fail a test: no deadline, and no check for slow generation.
-examples.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# A slow machine must not fail a test: no deadline, and no check for slow generation. Who changes
+# code with property tests tries more examples: --hypothesis-profile=thorough
+examples.register_profile(
+    "tests", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+examples.register_profile("thorough", parent=examples.get_profile("tests"), max_examples=1000)
 # Continuous integration runs the same examples each time, so that failures are due to a change.
 examples.register_profile("same", parent=examples.get_profile("tests"), derandomize=True)
 examples.load_profile("tests")
@@ -122,6 +127,14 @@ def client_for() -> ClientFor:
     return make
 
 
+@contextmanager
+def rolled_back() -> Iterator[None]:
+    """Undo what the block writes to the database, so that a test can try many cases on one task."""
+    with transaction.atomic():
+        yield
+        transaction.set_rollback(True)
+
+
 @pytest.fixture(scope="session")
 def redis_url() -> str:
     """The URL of a real Redis server that only this test process uses."""
@@ -186,7 +199,7 @@ def worker_process(spawn: Callable[..., Child], child_env: dict[str, str]) -> Ca
     """Return a function that starts an RQ worker: ``worker_process(burst=False, **env)``."""
 
     def start(*, burst: bool = False, **environment: str) -> Child:
-        command = [sys.executable, "manage.py", "rqworker", "annotation"]
+        command = [sys.executable, "manage.py", "rqworker", "annotation", "--skip-checks"]
         return spawn(
             "worker", command + (["--burst"] if burst else []), {**child_env, **environment}
         )

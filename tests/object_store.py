@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +21,18 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "tester", "AWS_SECRET_ACCESS_KEY": "secret"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectStore:
-    """A running server with one bucket."""
+    """A bucket of a running server."""
 
     url: str
     process: Child
+    bucket: str = BUCKET
 
     @property
     def environment(self) -> dict[str, str]:
         """The environment variables with which the standalone server uses the bucket."""
         return {
             **CREDENTIALS,
-            "CVAT_LAMBDA_S3_BUCKET": BUCKET,
+            "CVAT_LAMBDA_S3_BUCKET": self.bucket,
             "CVAT_LAMBDA_S3_ENDPOINT_URL": self.url,
             "CVAT_LAMBDA_S3_REGION": "us-east-1",
         }
@@ -49,8 +50,13 @@ class ObjectStore:
 
     def keys(self) -> list[str]:
         """Return the names of all objects."""
-        found = self.client().list_objects_v2(Bucket=BUCKET)
+        found = self.client().list_objects_v2(Bucket=self.bucket)
         return sorted(item["Key"] for item in found.get("Contents", []))
+
+    def other_bucket(self, name: str) -> ObjectStore:
+        """Create another bucket on the server."""
+        self.client().create_bucket(Bucket=name)
+        return replace(self, bucket=name)
 
 
 @contextmanager

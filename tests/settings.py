@@ -31,12 +31,13 @@ if os.environ.get("CVAT_LAMBDA_TEST_HOME_OF") != os.environ.get("PYTEST_XDIST_WO
         os.environ["DATABASE_URL"] = f"sqlite:///{_home}/db.sqlite3"
 
 from cvat_lambda.server.settings import *  # noqa: F403
-from cvat_lambda.server.settings import DATABASES
+from cvat_lambda.server.settings import DATABASES, INSTALLED_APPS
 
 TEST_HOME = Path(os.environ["CVAT_LAMBDA_TEST_HOME"])
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["TEST"] = {"NAME": str(TEST_HOME / "test.sqlite3")}
 DATABASES["default"]["CONN_MAX_AGE"] = 0
+INSTALLED_APPS = ["tests.flushing", *INSTALLED_APPS]
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 CVAT_LAMBDA_FUNCTIONS_REFRESH_S = 0.0  # no background thread; tests refresh explicitly

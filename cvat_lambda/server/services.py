@@ -140,8 +140,7 @@ class Services:
         if "runtime" in roles:
             self._start_runtime()
         if "web" in roles:
-            self._manage_once("migrate", "--no-input")
-            self._manage_once("collect_media")
+            self._prepare()
             self._start_web()
         if "workers" in roles:
             if "web" not in roles:
@@ -343,11 +342,14 @@ class Services:
 
     def _start_workers(self) -> None:
         for number in range(self.options.workers):
-            command = ["rqworker", "annotation"]
+            # Other processes make Django's checks, for which a worker would load the web pages.
+            command = ["rqworker", "annotation", "--skip-checks"]
             command += ["--worker-class", "cvat_lambda.server.worker.LinkedWorker"]
             # Killed with its parent, without a grace period: its request resumes at the next start.
             self._child(f"worker-{number}", [*self._manage(), *command], death=signal.SIGKILL)
-        self._child("recovery", [*self._manage(), "recover_requests", "--loop", "10"])
+        self._child(
+            "recovery", [*self._manage(), "recover_requests", "--loop", "10", "--skip-checks"]
+        )
 
     def _start_health_pages(self) -> None:
         """Serve ``/health`` and ``/health/ready`` of a host without web pages."""
@@ -357,14 +359,16 @@ class Services:
             CVAT_LAMBDA_FUNCTIONS_REFRESH_S="0",  # a host with the role runtime has no database
         )
 
-    def _manage_once(self, name: str, *arguments: str) -> None:
-        """Run a command of Django to its end. Raise ProcessFailed."""
-        log = self.options.home / "logs" / f"{name}.log"
+    def _prepare(self) -> None:
+        """Migrate the database, and delete media of no task. Raise ProcessFailed."""
+        log = self.options.home / "logs" / "prepare.log"
         log.unlink(missing_ok=True)
-        child = self._start(name, [*self._manage(), name, *arguments], log=log)
+        child = self._start(
+            "prepare", [sys.executable, "-m", "cvat_lambda.server.prepare"], log=log
+        )
         try:
             if child.process.wait(timeout=300) != 0:
-                raise ProcessFailed(f"{name} failed:\n{child.last_words()}")
+                raise ProcessFailed(f"the database was not prepared:\n{child.last_words()}")
         finally:
             child.stop()
 

@@ -136,10 +136,16 @@ def cut_off(frames: int) -> dict[str, Any]:
         client.wait_for_functions(2)
         task = client.make_task(installed.folder, frames)
         with installed.host_of_workers(1), installed.host_of_workers(2):
-            wait_for("the workers", busy_workers, lambda found: len(found) == 4, timeout_s=180)
+            wait_for(
+                "the workers",
+                busy_workers,
+                lambda found: len(found) == 4,
+                timeout_s=180,
+                pause_s=0.2,
+            )
             request = client.annotate(task, "boxes2", frames=frames, shards=4)
             # Each worker has a shard, so the host that is cut off has two.
-            wait_for("four shards", busy_workers, lambda found: found == [True] * 4)
+            wait_for("four shards", busy_workers, lambda found: found == [True] * 4, pause_s=0.1)
             wait_for(
                 "some frames",
                 lambda: client.request(request)["done"],
@@ -216,8 +222,9 @@ class Installed:
         account = json.loads(path.read_text())
         session = requests.Session()
         session.trust_env = False
-        session.auth = (account["name"], account["password"])
-        return Client(url=f"http://{CENTRE}:8080", session=session)
+        client = Client(url=f"http://{CENTRE}:8080", session=session)
+        client.log_in(account["name"], account["password"])
+        return client
 
 
 @contextmanager

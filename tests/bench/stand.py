@@ -123,7 +123,7 @@ def worker_process(log: Path, **environment: str) -> Iterator[int]:
     """Start a real RQ worker. Yield its process id."""
     from cvat_lambda.server.processes import Child
 
-    command = [sys.executable, "manage.py", "rqworker", "annotation"]
+    command = [sys.executable, "manage.py", "rqworker", "annotation", "--skip-checks"]
     env = {**os.environ, **environment}
     child = Child.start("worker", command, env=env, log=log, cwd=REPOSITORY)
     try:

@@ -48,7 +48,7 @@ def lambda_api(client: Client) -> LambdaApi:
 
 
 @pytest.fixture
-def task(transactional_db: None, alice: User, tmp_path: Path) -> Any:
+def task(transactional_db: None, alice: User, tmp_path: Path) -> Task:
     """A task of three frames in two jobs."""
     files = []
     for number in range(3):

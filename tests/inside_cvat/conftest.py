@@ -9,10 +9,13 @@ import importlib.util
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pytest_django import Settings
+
+if TYPE_CHECKING:
+    from tests.inside_cvat.scenarios import CvatScenarios
 
 if importlib.util.find_spec("cvat") is None:
     collect_ignore_glob = ["*.py"]
@@ -67,7 +70,7 @@ def people(db: None) -> dict[str, Any]:
 
 
 @pytest.fixture
-def cvat(people: dict[str, Any], tmp_path: Path) -> Any:
+def cvat(people: dict[str, Any], tmp_path: Path) -> CvatScenarios:
     """Creates tasks through CVAT's API."""
     from tests.inside_cvat.scenarios import CvatScenarios
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def moving(payload: Json) -> Json:
 
 
 @pytest.fixture
-def tracker() -> Any:
+def tracker() -> Iterator[FunctionServer]:
     """A tracker of rectangles that move to the right."""
     with function_server() as server:
         server.behave = moving

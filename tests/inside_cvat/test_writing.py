@@ -25,7 +25,7 @@ from tests.waiting import wait_for
 
 
 @pytest.fixture
-def saved() -> Any:
+def saved() -> Iterator[Counter[str]]:
     """Counts saves of jobs, tasks and projects. Each triggers their webhooks."""
     counted: Counter[str] = Counter()
 

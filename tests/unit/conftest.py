@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 
 import pytest
 
-FORBIDDEN = {"subprocess.Popen", "os.posix_spawn", "os.fork", "socket.bind"}
+from tests.audit_hooks import add_hook
+
+FORBIDDEN = {"subprocess.Popen", "os.posix_spawn", "os.fork", "socket.bind", "sqlite3.connect"}
 _running: list[str] = []  # the id of the running unit test
 
 
@@ -16,12 +17,12 @@ def _audit(event: str, arguments: tuple[object, ...]) -> None:
         raise AssertionError(f"{_running[0]} belongs to tests/integration: it causes {event}")
 
 
-sys.addaudithook(_audit)
+add_hook(_audit)
 
 
 @pytest.fixture(autouse=True)
-def _no_process_and_no_server(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fail a test that starts a process or listens on a socket."""
+def _no_process_server_or_database(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that starts a process, listens on a socket or opens a database."""
     _running.append(request.node.nodeid)
     yield
     _running.clear()

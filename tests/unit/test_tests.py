@@ -26,6 +26,7 @@ OF_OTHER_PACKAGES = {
     "_has_ops": "torchvision",
     "_roi_align": "torchvision",
 }
+ANY = re.compile(r"Any|(Iterator|Generator)\[Any.*\]")
 APP = re.compile(r"cvat_lambda\.|common\.")
 
 
@@ -53,12 +54,15 @@ SOURCES = [
 ]
 
 
-def untyped_parameters(source: Source) -> list[str]:
-    """Return the parameters of tests and fixtures that have the type `Any`."""
+def untyped_fixtures(source: Source) -> list[str]:
+    """Return the parameters of tests and fixtures, and the fixtures, that have the type `Any`."""
     found = []
     for function in source.functions():
         decorators = [ast.unparse(node) for node in function.decorator_list]
-        if function.name.startswith("test_") or any("fixture" in text for text in decorators):
+        is_fixture = any("fixture" in text for text in decorators)
+        if is_fixture and function.returns and ANY.fullmatch(ast.unparse(function.returns)):
+            found.append(function.name)
+        if is_fixture or function.name.startswith("test_"):
             for parameter in (*function.args.args, *function.args.kwonlyargs):
                 if parameter.annotation and ast.unparse(parameter.annotation) == "Any":
                     found.append(f"{function.name}: {parameter.arg}")
@@ -87,6 +91,14 @@ def patched_members(source: Source) -> list[str]:
     }
     found = []
     for node in source.nodes:
+        if isinstance(node, ast.Assign):
+            found += [
+                ast.unparse(target)
+                for target in node.targets
+                if isinstance(target, ast.Attribute)
+                and ast.unparse(target).partition(".")[0] in ours
+                and not target.attr.isupper()
+            ]
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             continue
         if node.func.attr not in ("setattr", "patch", "object"):
@@ -115,7 +127,7 @@ def waits(source: Source) -> list[str]:
 
 Rule = Callable[[Source], list[str]]
 EXCEPTIONS: Mapping[Rule, Mapping[str, str]] = {
-    untyped_parameters: {},
+    untyped_fixtures: {},
     private_members: {},
     patched_members: {
         "inside_cvat/test_database.py": "whether CVAT's process has a pool is read at its start",
@@ -146,12 +158,14 @@ def test_no_test_breaks_a_rule(rule: Rule) -> None:
 @pytest.mark.parametrize(
     ("rule", "text"),
     [
-        (untyped_parameters, "def test_a(task: Any) -> None: ..."),
-        (untyped_parameters, "@pytest.fixture\ndef task(*, user: Any) -> None: ..."),
+        (untyped_fixtures, "def test_a(task: Any) -> None: ..."),
+        (untyped_fixtures, "@pytest.fixture\ndef task(*, user: Any) -> None: ..."),
+        (untyped_fixtures, "@pytest.fixture\ndef task() -> Iterator[Any]: ..."),
         (private_members, "limiter._limit = 1"),
         (private_members, "from cvat_lambda.functions.refresh import _claim"),
         (patched_members, "monkeypatch.setattr('cvat_lambda.gateway.payload.encode', 1)"),
         (patched_members, "from cvat_lambda import checks\nmonkeypatch.setattr(checks, 'run', 1)"),
+        (patched_members, "from cvat_lambda import checks\nchecks.run = list"),
         (servers, "from http.server import ThreadingHTTPServer"),
         (waits, "def wait_for(): ..."),
         (waits, "while time.monotonic() < end:\n    time.sleep(1)"),

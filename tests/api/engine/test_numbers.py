@@ -12,7 +12,6 @@ from cvat_lambda.rest.queries import whole_number
 ENDLESS = "9" * 5000  # Python's int() raises ValueError for so many digits
 
 
-@pytest.mark.parametrize("wrong", [ENDLESS, "-1", "1.5", "x", "2147483648"])
 @pytest.mark.parametrize(
     "path",
     [
@@ -31,12 +30,12 @@ def test_invalid_number_in_a_query_answers_400(
     task: models.Task,
     jobs: list[models.Job],
     path: str,
-    wrong: str,
 ) -> None:
     client.force_login(alice)
-    answer = client.get(path.format(wrong, task=task.pk, job=jobs[0].pk))
-    assert answer.status_code == 400, answer.content
-    assert len(answer.content) < 200
+    for wrong in (ENDLESS, "-1", "1.5", "x", "2147483648"):
+        answer = client.get(path.format(wrong, task=task.pk, job=jobs[0].pk))
+        assert answer.status_code == 400, (wrong[:20], answer.content)
+        assert len(answer.content) < 200
 
 
 @pytest.mark.parametrize(

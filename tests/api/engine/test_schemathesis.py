@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -107,7 +106,8 @@ LEFT_OUT = {
     ("/api/auth/logout/", "POST"),
     (f"{QUEUE}/watch", "GET"),
 }
-_raw: dict[str, Any] = {}
+_documents: list[BaseSchema] = []  # one, which is made once: it takes seconds
+_ids: dict[str, int | str] = {}  # of objects of the running test
 
 
 @pytest.fixture
@@ -121,32 +121,35 @@ def one_connection(document: BaseSchema) -> Iterator[None]:
 
 
 @pytest.fixture
-def document(alice: User, task: models.Task, jobs: list[models.Job], car: models.Label) -> Any:
+def document(
+    alice: User, task: models.Task, jobs: list[models.Job], car: models.Label
+) -> BaseSchema:
     """The document of a server on which alice has a task and a project."""
     project = create_project(alice, "project", ["tree"])
     request = models.DataRequest.objects.create(task=task, user=alice, status="finished")
-    if not _raw:  # generating the document takes seconds
-        _raw.update(json.loads(Client().get("/api/schema?scheme=json").content))
-    found = schemathesis.openapi.from_dict(copy.deepcopy(_raw))
-    found.app = get_wsgi_application()
-    ids = {
-        "tasks": task.pk,
-        "jobs": jobs[0].pk,
-        "labels": car.pk,
-        "projects": project.pk,
-        "requests": request.rq_id,
-        "functions": 1,
-    }
+    _ids.update(
+        tasks=task.pk,
+        jobs=jobs[0].pk,
+        labels=car.pk,
+        projects=project.pk,
+        requests=request.rq_id,
+        functions=1,
+    )
+    if not _documents:
+        raw = json.loads(Client().get("/api/schema?scheme=json").content)
+        found = schemathesis.openapi.from_dict(raw)
+        found.app = get_wsgi_application()
+        found.hook(map_path_parameters)
+        _documents.append(found)
+    return _documents[0]
 
-    @found.hook
-    def map_path_parameters(context: Any, path_parameters: Any) -> Any:
-        """Put existing ids in most paths."""
-        if path_parameters and "id" in path_parameters and len(repr(path_parameters)) % 4:
-            kind = context.operation.path.split("/")[2]
-            return {**path_parameters, "id": ids[kind]}
-        return path_parameters
 
-    return found
+def map_path_parameters(context: Any, path_parameters: Any) -> Any:
+    """Put existing ids in most paths."""
+    if path_parameters and "id" in path_parameters and len(repr(path_parameters)) % 4:
+        kind = context.operation.path.split("/")[2]
+        return {**path_parameters, "id": _ids[kind]}
+    return path_parameters
 
 
 @pytest.mark.usefixtures("one_connection")

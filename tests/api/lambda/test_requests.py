@@ -41,7 +41,7 @@ def create(api: Api, **body: Any) -> Any:
 
 
 @pytest.fixture
-def made(api: Api, yolo: str, task: Task) -> Any:
+def made(api: Api, yolo: str, task: Task) -> Request:
     """A queued request of alice on her whole task."""
     return Request.objects.get(pk=create(api, task=task.pk).json()["id"])
 

@@ -113,11 +113,12 @@ def odd() -> Any:
 
 
 NAMES = (*KINDS, *(f"odd-{kind}" for kind in KINDS))
-_raw: dict[str, Any] = {}
+_documents: list[BaseSchema] = []  # one, which is made once: it takes seconds
+_ids: dict[str, Any] = {}  # of the task and the request of the running test
 
 
 @pytest.fixture
-def settings_of_django(settings: Settings) -> Any:
+def settings_of_django(settings: Settings) -> Settings:
     """Django's settings. Hypothesis has a name `settings` of its own."""
     return settings
 
@@ -138,7 +139,7 @@ def one_connection(document: BaseSchema) -> Iterator[None]:
 @pytest.fixture
 def document(
     functions: Functions, task: Task, jobs: list[int], api: Api, settings_of_django: Settings
-) -> Any:
+) -> BaseSchema:
     """The document of a server with a task, a request and two functions of each kind."""
     settings_of_django.CVAT_LAMBDA_COLD_START_S = 0.1
     for kind in KINDS:
@@ -147,40 +148,42 @@ def document(
     registry.refresh(force=True)
     created = api.post("requests", {"function": "detector", "task": task.pk})
     assert created.status_code == 200
-    if not _raw:  # generating the document takes seconds
-        _raw.update(json.loads(api.client.get("/api/schema?scheme=json").content))
-    found = schemathesis.openapi.from_dict(copy.deepcopy(_raw))
-    found.app = get_wsgi_application()
-    request_id = created.json()["id"]
+    _ids.update(task=task.pk, request=created.json()["id"])
+    if not _documents:
+        raw = json.loads(api.client.get("/api/schema?scheme=json").content)
+        found = schemathesis.openapi.from_dict(raw)
+        found.app = get_wsgi_application()
+        found.hook(map_body)
+        found.hook(map_path_parameters)
+        _documents.append(found)
+    return _documents[0]
 
-    @found.hook
-    def map_body(context: Any, body: Any) -> Any:
-        """Put existing ids in half of the bodies, so that these reach the function."""
-        if not isinstance(body, dict) or len(repr(body)) % 2 == 0:
-            return body
-        body = {**body, "task": task.pk}
-        body.pop("job", None)
-        if "function" in body:
-            return {**body, "function": KINDS[len(repr(body)) // 2 % 4]}
-        for asked in ASKED.values():
-            body.update(asked)
-        for name in ("mapping", "roi", "states"):  # generated values are almost always invalid
-            if len(repr(body)) % 3:
-                body.pop(name, None)
+
+def map_body(context: Any, body: Any) -> Any:
+    """Put existing ids in half of the bodies, so that these reach the function."""
+    if not isinstance(body, dict) or len(repr(body)) % 2 == 0:
         return body
+    body = {**body, "task": _ids["task"]}
+    body.pop("job", None)
+    if "function" in body:
+        return {**body, "function": KINDS[len(repr(body)) // 2 % 4]}
+    for asked in ASKED.values():
+        body.update(asked)
+    for name in ("mapping", "roi", "states"):  # generated values are almost always invalid
+        if len(repr(body)) % 3:
+            body.pop(name, None)
+    return body
 
-    @found.hook
-    def map_path_parameters(context: Any, path_parameters: Any) -> Any:
-        """Put existing ids in half of the paths."""
-        if path_parameters and len(repr(path_parameters)) % 2:
-            if "id" in path_parameters:
-                return {**path_parameters, "id": request_id}
-            if "func_id" in path_parameters:
-                size = len(path_parameters["func_id"])
-                return {**path_parameters, "func_id": NAMES[size % len(NAMES)]}
-        return path_parameters
 
-    return found
+def map_path_parameters(context: Any, path_parameters: Any) -> Any:
+    """Put existing ids in half of the paths."""
+    if path_parameters and len(repr(path_parameters)) % 2:
+        if "id" in path_parameters:
+            return {**path_parameters, "id": _ids["request"]}
+        if "func_id" in path_parameters:
+            size = len(path_parameters["func_id"])
+            return {**path_parameters, "func_id": NAMES[size % len(NAMES)]}
+    return path_parameters
 
 
 OPERATIONS = [

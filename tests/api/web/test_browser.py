@@ -20,6 +20,7 @@ from cvat_lambda.engine.standalone.tasks import create_project, create_task
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests.control.compatibility import MAX_CHOICES
 from cvat_lambda.requests.store.models import Request, Shard, Status
+from cvat_lambda.server.processes import Child
 from tests.api.web.conftest import TIMEOUT_MS
 from tests.api.web.test_function_choice import known
 from tests.conftest import IMAGES
@@ -47,7 +48,7 @@ def finder(transactional_db: None, function: FunctionServer) -> Function:
 
 
 @pytest.fixture
-def worker(worker_process: Worker) -> Any:
+def worker(worker_process: Worker) -> Child:
     """An RQ worker, which writes after each frame."""
     return worker_process(
         CVAT_LAMBDA_BATCH_FRAMES="1",

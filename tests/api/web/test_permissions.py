@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -12,10 +13,9 @@ from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.tasks import create_task
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests.store.models import Request, Shard
-from tests.conftest import IMAGES, ClientFor
+from tests.conftest import IMAGES, ClientFor, rolled_back
 from tests.routes import METHODS, Endpoint, routes
 
-PEOPLE = ("alice", "bob", "charlie", "anonymous")
 LOGIN = {"username": "alice", "password": "alice-secret"}
 TO_LOGIN = 302
 
@@ -115,48 +115,39 @@ def status(client: Client, method: str, path: str, form: dict[str, str] | None) 
     return int(send(path, form or {}, REMOTE_ADDR="192.0.2.1").status_code)
 
 
-@pytest.mark.parametrize(("method", "path", "form", "expected"), TABLE)
-@pytest.mark.parametrize("person", PEOPLE)
 def test_every_page_answers_each_user_with_the_status_of_the_table(
-    client_for: ClientFor,
-    places: dict[str, Any],
-    method: str,
-    path: str,
-    form: dict[str, str] | None,
-    expected: tuple[int, ...],
-    person: str,
+    client_for: ClientFor, places: dict[str, Any], alice: User, bob: User, charlie: User
 ) -> None:
-    client = client_for(User.objects.filter(username=person).first())
-    found = status(client, method, path.format(**places), form)
-    assert found == expected[PEOPLE.index(person)]
+    found: dict[tuple[str, ...], list[int]] = {}
+    expected = {}
+    for method, path, form, statuses in TABLE:
+        row = (method, path, str(form))
+        found[row] = []
+        for person in (alice, bob, charlie, None):
+            with rolled_back():
+                found[row].append(status(client_for(person), method, path.format(**places), form))
+        expected[row] = list(statuses)
+    assert found == expected
 
 
 def test_every_page_is_in_the_table() -> None:
     assert {endpoint.name for endpoint in KNOWN} == PAGES.keys()
 
 
-@pytest.mark.parametrize(
-    "endpoint",
-    [
-        Endpoint(name, method)
-        for name in sorted(SAMPLES)
-        for method in METHODS
-        if Endpoint(name, method) not in KNOWN
-    ],
-    ids=str,
-)
 def test_every_method_that_is_not_in_the_table_answers_405(
-    client_for: ClientFor, places: dict[str, Any], endpoint: Endpoint
+    client_for: ClientFor, places: dict[str, Any], alice: User, bob: User, charlie: User
 ) -> None:
-    path = SAMPLES[endpoint.name].format(**places)
-    found = [
-        status(
-            client_for(User.objects.filter(username=person).first()), endpoint.method, path, None
-        )
-        for person in PEOPLE
-    ]
-    nobody = 405 if endpoint.name in OPEN else TO_LOGIN
-    if endpoint.name == "login":  # a logged-in user is redirected with every method
-        assert found == [302, 302, 302, 405]
-    else:
-        assert found == [405, 405, 405, nobody]
+    clients = [client_for(person) for person in (alice, bob, charlie, None)]
+    found, expected = {}, {}
+    for name, method in itertools.product(sorted(SAMPLES), METHODS):
+        endpoint = Endpoint(name, method)
+        if endpoint in KNOWN:
+            continue
+        path = SAMPLES[name].format(**places)
+        found[endpoint] = [status(client, method, path, None) for client in clients]
+        if name == "login":  # a logged-in user is redirected with every method
+            expected[endpoint] = [302, 302, 302, 405]
+        else:
+            expected[endpoint] = [405, 405, 405, 405 if name in OPEN else TO_LOGIN]
+    assert found
+    assert found == expected

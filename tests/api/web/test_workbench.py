@@ -27,9 +27,12 @@ from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.tasks import create_task
 from tests.conftest import IMAGES, ClientFor
 from tests.integration.requests.conftest import make_images, store_function
-from tests.integration.requests.function_server import FunctionServer
+from tests.integration.requests.function_server import Behaviour, FunctionServer
 
 Open = Callable[..., Page]
+OpenFrame = Callable[..., Page]
+Serve = Callable[..., None]
+Street = Callable[[int], models.Task]
 PATIENCE_S = 180
 LABELS = [{"name": "cup", "type": "any"}, {"name": "spoon", "type": "any"}]
 
@@ -38,12 +41,43 @@ LABELS = [{"name": "cup", "type": "any"}, {"name": "spoon", "type": "any"}]
 def task(transactional_db: None, alice: User) -> models.Task:
     """A task of two photographs. There is a box of a cup on the first one."""
     made = create_task(alice, "Table", LABELS, [IMAGES / "coffee.png", IMAGES / "chelsea.png"])
-    engine = get_engine()
-    cup = engine.task(made.pk).labels[0].id or 0
-    box = Shape(type="rectangle", frame=0, label_id=cup, points=(100, 50, 300, 250), score=0.4)
-    with engine.atomic():
-        engine.apply(Change(task_id=made.pk, frames=(0,), add=LabeledData(shapes=(box,))))
+    cup = label_of(made, 0)
+    add(
+        made,
+        Shape(type="rectangle", frame=0, label_id=cup, points=(100, 50, 300, 250), score=0.4),
+    )
     return made
+
+
+@pytest.fixture
+def street(transactional_db: None, alice: User, tmp_path: Path) -> Street:
+    """Return a function that makes a task of so many small frames."""
+
+    def make(count: int) -> models.Task:
+        return create_task(alice, "Street", LABELS, make_images(tmp_path / "images", count))
+
+    return make
+
+
+@pytest.fixture
+def open_frame(open_page: Open, alice: User) -> OpenFrame:
+    """Return a function that opens a frame of a task in the workbench, as alice."""
+
+    def open_(task: models.Task, frame: int = 0, **options: Any) -> Page:
+        return open_page(alice, f"/tasks/{task.pk}/frames/{frame}", **options)
+
+    return open_
+
+
+@pytest.fixture
+def serve(function: FunctionServer, transactional_db: None) -> Serve:
+    """Return a function that serves an interactor or a tracker, whose answers it gets."""
+
+    def serve_(kind: str, behave: Behaviour, **annotations: str) -> None:
+        function.behave = behave
+        store_function(function.url, "served", kind=kind, labels=[], **annotations)
+
+    return serve_
 
 
 def drag(page: Page, start: tuple[float, float], end: tuple[float, float]) -> None:
@@ -74,12 +108,13 @@ def label_of(task: models.Task, place: int) -> int:
     return get_engine().task(task.pk).labels[place].id or 0
 
 
-def add(task: models.Task, *shapes: Shape, tags: tuple[Tag, ...] = ()) -> None:
+def add(
+    task: models.Task, *shapes: Shape, tags: tuple[Tag, ...] = (), tracks: tuple[Track, ...] = ()
+) -> None:
     """Add annotations on frame 0."""
+    data = LabeledData(shapes=shapes, tags=tags, tracks=tracks)
     with get_engine().atomic():
-        get_engine().apply(
-            Change(task_id=task.pk, frames=(0,), add=LabeledData(shapes=shapes, tags=tags))
-        )
+        get_engine().apply(Change(task_id=task.pk, frames=(0,), add=data))
 
 
 def rows(page: Page) -> Locator:
@@ -168,9 +203,9 @@ def test_upload_of_a_broken_file_shows_why_and_leaves_no_task(
 
 
 def test_box_is_moved_relabelled_removed_and_restored_by_undo(
-    open_page: Open, alice: User, task: models.Task
+    open_frame: OpenFrame, task: models.Task
 ) -> None:
-    page = open_page(alice, f"/tasks/{task.pk}/frames/0")
+    page = open_frame(task)
     expect(rows(page)).to_have_text(["cup 0.40"])
     drag(page, (200, 150), (230, 170))
     expect(page.get_by_role("button", name="Undo")).to_be_enabled()
@@ -190,9 +225,9 @@ def test_box_is_moved_relabelled_removed_and_restored_by_undo(
 
 
 def test_two_fingers_zoom_the_frame_and_draw_nothing(
-    open_page: Open, alice: User, task: models.Task
+    open_frame: OpenFrame, task: models.Task
 ) -> None:
-    page = open_page(alice, f"/tasks/{task.pk}/frames/0", has_touch=True)
+    page = open_frame(task, has_touch=True)
     page.keyboard.press("b")
     places = {point: _on_screen(page, point) for point in ((200, 200), (300, 200), (100, 200))}
     touch = page.context.new_cdp_session(page)
@@ -212,11 +247,10 @@ def test_two_fingers_zoom_the_frame_and_draw_nothing(
 
 
 def test_tap_takes_away_from_the_mask_if_this_is_chosen(
-    open_page: Open, alice: User, task: models.Task, function: FunctionServer
+    open_frame: OpenFrame, task: models.Task, function: FunctionServer, serve: Serve
 ) -> None:
-    function.behave = lambda payload: {"mask": [[1] * 9] * 9, "bounds": [10, 10, 18, 18]}
-    store_function(function.url, "clicks", kind="interactor", labels=[])
-    page = open_page(alice, f"/tasks/{task.pk}/frames/0", has_touch=True)
+    serve("interactor", lambda payload: {"mask": [[1] * 9] * 9, "bounds": [10, 10, 18, 18]})
+    page = open_frame(task, has_touch=True)
     page.keyboard.press("c")
     for count in (1, 2):
         page.touchscreen.tap(*_on_screen(page, (100 * count, 100)))
@@ -228,10 +262,10 @@ def test_tap_takes_away_from_the_mask_if_this_is_chosen(
 
 
 def test_selected_annotation_is_legible_on_a_phone(
-    open_page: Open, alice: User, task: models.Task
+    open_frame: OpenFrame, task: models.Task
 ) -> None:
     """The list of labels took the whole row; the name had a letter a line."""
-    page = open_page(alice, f"/tasks/{task.pk}/frames/0", viewport={"width": 390, "height": 844})
+    page = open_frame(task, viewport={"width": 390, "height": 844})
     rows(page).click()
     expect(page.get_by_label("Label of the selection")).to_be_visible()
     name = rows(page).bounding_box()
@@ -240,9 +274,9 @@ def test_selected_annotation_is_legible_on_a_phone(
 
 
 def test_filters_hide_annotations_by_score_and_label(
-    open_page: Open, alice: User, task: models.Task
+    open_frame: OpenFrame, task: models.Task
 ) -> None:
-    page = open_page(alice, f"/tasks/{task.pk}/frames/0")
+    page = open_frame(task)
     page.get_by_label("Lowest score").fill("0.5")
     expect(page.locator("#canvas .shape")).to_have_count(0)
     page.get_by_label("Lowest score").fill("0.3")
@@ -250,9 +284,9 @@ def test_filters_hide_annotations_by_score_and_label(
 
 
 def test_workbench_is_used_with_the_keyboard_alone(
-    open_page: Open, alice: User, task: models.Task
+    open_frame: OpenFrame, task: models.Task
 ) -> None:
-    page = open_page(alice, f"/tasks/{task.pk}/frames/0")
+    page = open_frame(task)
     page.keyboard.press("ArrowRight")
     expect(page).to_have_url(f"{page.url.rsplit('/', 1)[0]}/1")
     page.keyboard.press("ArrowLeft")
@@ -281,11 +315,10 @@ def segment(payload: dict[str, Any]) -> Any:
 
 
 def test_clicks_make_a_mask_that_enter_keeps(
-    open_page: Open, alice: User, task: models.Task, function: FunctionServer
+    open_frame: OpenFrame, task: models.Task, serve: Serve
 ) -> None:
-    function.behave = segment
-    store_function(function.url, "clicks", kind="interactor", labels=[], min_neg_points="0")
-    page = open_page(alice, f"/tasks/{task.pk}/frames/1")
+    serve("interactor", segment, min_neg_points="0")
+    page = open_frame(task, 1)
     page.keyboard.press("c")
     page.mouse.click(*_on_screen(page, (200, 100)))
     expect(page.locator("#state")).to_contain_text("Mask in")
@@ -302,7 +335,7 @@ def test_clicks_make_a_mask_that_enter_keeps(
 
 
 def test_embedding_is_computed_before_the_first_click_on_each_frame(
-    open_page: Open, alice: User, task: models.Task, function: FunctionServer, clean_redis: str
+    open_frame: OpenFrame, task: models.Task, serve: Serve, clean_redis: str
 ) -> None:
     """The first click took as long as the image encoder."""
     asked: queue.Queue[tuple[str, ...]] = queue.Queue()
@@ -315,9 +348,8 @@ def test_embedding_is_computed_before_the_first_click_on_each_frame(
         data = base64.b64encode(bytes(8)).decode()
         return {"embedding": {"data": data, "shape": [2], "dtype": "float32"}}
 
-    function.behave = encode_or_decode
-    store_function(function.url, "clicks", kind="interactor", labels=[], embedding="true")
-    page = open_page(alice, f"/tasks/{task.pk}/frames/0")
+    serve("interactor", encode_or_decode, embedding="true")
+    page = open_frame(task)
     page.keyboard.press("c")
     for frame in (0, 1):
         expect(page.locator("#frame-number")).to_have_text(str(frame))
@@ -330,7 +362,7 @@ def test_embedding_is_computed_before_the_first_click_on_each_frame(
 
 
 @pytest.fixture
-def follower(function: FunctionServer, transactional_db: None) -> None:
+def follower(serve: Serve) -> None:
     """A tracker that moves its box by two pixels a frame, and loses it on frame 4."""
 
     def follow(payload: dict[str, Any]) -> Any:
@@ -341,18 +373,15 @@ def follower(function: FunctionServer, transactional_db: None) -> None:
         shape = None if frame == 3 else {"type": "rectangle", "points": found}
         return {"shapes": [shape], "states": [None if shape is None else [frame + 1, *found]]}
 
-    function.behave = follow
-    store_function(
-        function.url, "follower", kind="tracker", labels=[], supported_shape_types="rectangle"
-    )
+    serve("tracker", follow, supported_shape_types="rectangle")
 
 
 @pytest.mark.usefixtures("follower")
 def test_drawn_box_is_followed_until_it_is_lost_and_kept_as_a_track(
-    open_page: Open, alice: User, tmp_path: Path
+    open_frame: OpenFrame, street: Street
 ) -> None:
-    task = create_task(alice, "Street", LABELS, make_images(tmp_path / "images", 6))
-    page = open_page(alice, f"/tasks/{task.pk}/frames/0")
+    task = street(6)
+    page = open_frame(task)
     page.keyboard.press("t")
     drag(page, (10, 10), (30, 30))
     expect(page.locator("#state")).to_contain_text("The object was lost on frame 4")
@@ -367,10 +396,10 @@ def test_drawn_box_is_followed_until_it_is_lost_and_kept_as_a_track(
 
 @pytest.mark.usefixtures("follower")
 def test_discarded_track_shows_the_frame_again_on_which_it_began(
-    open_page: Open, alice: User, tmp_path: Path
+    open_frame: OpenFrame, street: Street
 ) -> None:
-    task = create_task(alice, "Street", LABELS, make_images(tmp_path / "images", 6))
-    page = open_page(alice, f"/tasks/{task.pk}/frames/0")
+    task = street(6)
+    page = open_frame(task)
     page.keyboard.press("t")
     drag(page, (10, 10), (30, 30))
     expect(page.locator("#state")).to_contain_text("The object was lost on frame 4")
@@ -382,11 +411,11 @@ def test_discarded_track_shows_the_frame_again_on_which_it_began(
 
 @pytest.mark.usefixtures("follower")
 def test_selected_shape_is_tracked_to_the_end_and_replaced_by_its_track(
-    open_page: Open, alice: User, tmp_path: Path
+    open_frame: OpenFrame, street: Street
 ) -> None:
-    task = create_task(alice, "Street", LABELS, make_images(tmp_path / "images", 4))
+    task = street(4)
     add(task, Shape(type="rectangle", frame=0, label_id=label_of(task, 1), points=(10, 10, 30, 30)))
-    page = open_page(alice, f"/tasks/{task.pk}/frames/0")
+    page = open_frame(task)
     rows(page).click()
     page.keyboard.press("t")
     page.get_by_label("Frames").fill("")
@@ -401,7 +430,7 @@ def test_selected_shape_is_tracked_to_the_end_and_replaced_by_its_track(
 
 
 def test_selected_mask_is_tracked_and_kept_as_a_mask_on_each_frame(
-    open_page: Open, alice: User, tmp_path: Path, function: FunctionServer
+    open_frame: OpenFrame, street: Street, function: FunctionServer, serve: Serve
 ) -> None:
     mask = rle.encode(np.ones((6, 8), dtype=bool), 10, 10)
 
@@ -409,13 +438,10 @@ def test_selected_mask_is_tracked_and_kept_as_a_mask_on_each_frame(
         shape = {"type": "mask", "points": list(mask)}
         return {"shapes": [shape], "states": [[1]]}
 
-    function.behave = follow
-    store_function(
-        function.url, "masks", kind="tracker", labels=[], supported_shape_types="mask,rectangle"
-    )
-    task = create_task(alice, "Street", LABELS, make_images(tmp_path / "images", 3))
+    serve("tracker", follow, supported_shape_types="mask,rectangle")
+    task = street(3)
     add(task, Shape(type="mask", frame=0, label_id=label_of(task, 0), points=mask))
-    page = open_page(alice, f"/tasks/{task.pk}/frames/0")
+    page = open_frame(task)
     rows(page).click()
     page.keyboard.press("t")
     page.keyboard.press("Enter")
@@ -433,7 +459,7 @@ def test_selected_mask_is_tracked_and_kept_as_a_mask_on_each_frame(
     assert get_engine().tracks(task.pk) == ()
 
 
-def test_every_type_of_shape_is_drawn_on_the_canvas(open_page: Open, alice: User) -> None:
+def test_every_type_of_shape_is_drawn_on_the_canvas(open_frame: OpenFrame, alice: User) -> None:
     """A rotated box, polygons, polylines, points, ellipses, masks, skeletons, cuboids, a tag."""
     edge = '<line data-type="edge" data-node-from="1" data-node-to="2"></line>'
     nodes = "".join(
@@ -466,7 +492,7 @@ def test_every_type_of_shape_is_drawn_on_the_canvas(open_page: Open, alice: User
         Shape(type="skeleton", frame=0, label_id=person.id or 0, elements=elements),
         tags=(Tag(frame=0, label_id=cup.id or 0),),
     )
-    page = open_page(alice, f"/tasks/{made.pk}/frames/0")
+    page = open_frame(made)
     expect(rows(page)).to_have_count(9)
     drawn = {
         "polygon.line": 3,  # rectangle, polygon, ellipse
@@ -487,16 +513,15 @@ def test_every_type_of_shape_is_drawn_on_the_canvas(open_page: Open, alice: User
 
 
 def test_dragged_box_becomes_a_polygon(
-    open_page: Open, alice: User, task: models.Task, function: FunctionServer
+    open_frame: OpenFrame, task: models.Task, function: FunctionServer, serve: Serve
 ) -> None:
     outline = [[120, 60], [280, 60], [280, 240]]
 
     def answer(payload: dict[str, Any]) -> Any:
         return {"mask": [[1] * 10] * 10, "bounds": [120, 60, 129, 69], "points": outline}
 
-    function.behave = answer
-    store_function(function.url, "clicks", kind="interactor", labels=[])
-    page = open_page(alice, f"/tasks/{task.pk}/frames/1")
+    serve("interactor", answer)
+    page = open_frame(task, 1)
     page.keyboard.press("c")
     page.get_by_label("Keep as").select_option("polygon")
     drag(page, (110, 50), (290, 250))
@@ -512,25 +537,21 @@ def test_dragged_box_becomes_a_polygon(
 
 
 @pytest.fixture
-def moving(transactional_db: None, alice: User, tmp_path: Path) -> models.Task:
+def moving(street: Street) -> models.Task:
     """A task of five frames with a track that has keyframes on frames 0, 2 and 4."""
-    made = create_task(alice, "Moving", LABELS, make_images(tmp_path, 5))
-    engine = get_engine()
-    cup = engine.task(made.pk).labels[0].id or 0
+    made = street(5)
     keyframes = tuple(
         TrackedShape(type="rectangle", frame=frame, points=(5 + frame, 5, 30 + frame, 30))
         for frame in (0, 2, 4)
     )
-    track = Track(label_id=cup, frame=0, shapes=keyframes)
-    with engine.atomic():
-        engine.apply(Change(task_id=made.pk, frames=(0,), add=LabeledData(tracks=(track,))))
+    add(made, tracks=(Track(label_id=label_of(made, 0), frame=0, shapes=keyframes),))
     return made
 
 
 def test_track_is_played_to_the_last_frame_and_stays_selected(
-    open_page: Open, alice: User, moving: models.Task
+    open_frame: OpenFrame, moving: models.Task
 ) -> None:
-    page = open_page(alice, f"/tasks/{moving.pk}/frames/0")
+    page = open_frame(moving)
     rows(page).click()
     page.get_by_role("button", name="Play").click()
     expect(page.locator("#frame-number")).to_have_text("4")
@@ -539,7 +560,7 @@ def test_track_is_played_to_the_last_frame_and_stays_selected(
 
 
 def test_moved_skeleton_of_a_track_is_moved_on_this_frame_and_back_by_undo(
-    open_page: Open, alice: User, tmp_path: Path
+    open_frame: OpenFrame, alice: User, tmp_path: Path
 ) -> None:
     head = {"name": "head", "type": "points"}
     body = {"name": "person", "type": "skeleton", "sublabels": [head]}
@@ -549,14 +570,13 @@ def test_moved_skeleton_of_a_track_is_moved_on_this_frame_and_back_by_undo(
     element = Track(label_id=person.sublabels[0].id or 0, frame=0, shapes=(point,))
     whole = TrackedShape(type="skeleton", frame=0, points=())
     track = Track(label_id=person.id or 0, frame=0, shapes=(whole,), elements=(element,))
-    with get_engine().atomic():
-        get_engine().apply(Change(task_id=made.pk, frames=(0,), add=LabeledData(tracks=(track,))))
+    add(made, tracks=(track,))
 
     def keyframes() -> list[tuple[int, tuple[float, ...]]]:
         (found,) = get_engine().tracks(made.pk)
         return [(shape.frame, shape.points) for shape in found.elements[0].shapes]
 
-    page = open_page(alice, f"/tasks/{made.pk}/frames/1")
+    page = open_frame(made, 1)
     rows(page).click()
     with page.expect_response(is_change) as moved:
         page.keyboard.press("Shift+ArrowRight")
@@ -574,11 +594,10 @@ def is_change(response: Response) -> bool:
 
 
 def test_mask_that_is_not_kept_is_discarded_when_frames_are_played(
-    open_page: Open, alice: User, task: models.Task, function: FunctionServer
+    open_frame: OpenFrame, task: models.Task, serve: Serve
 ) -> None:
-    function.behave = lambda payload: {"mask": [[1] * 9] * 9, "bounds": [10, 10, 18, 18]}
-    store_function(function.url, "clicks", kind="interactor", labels=[])
-    page = open_page(alice, f"/tasks/{task.pk}/frames/0")
+    serve("interactor", lambda payload: {"mask": [[1] * 9] * 9, "bounds": [10, 10, 18, 18]})
+    page = open_frame(task)
     page.keyboard.press("c")
     page.mouse.click(*_on_screen(page, (15, 15)))
     expect(page.locator("#keep")).to_be_enabled()
@@ -588,9 +607,9 @@ def test_mask_that_is_not_kept_is_discarded_when_frames_are_played(
 
 
 def test_keyframes_of_the_selected_track_are_marked_and_stepped_through(
-    open_page: Open, alice: User, moving: models.Task
+    open_frame: OpenFrame, moving: models.Task
 ) -> None:
-    page = open_page(alice, f"/tasks/{moving.pk}/frames/1")
+    page = open_frame(moving, 1)
     expect(page.locator("#list small")).not_to_contain_text("keyframe")
     rows(page).click()
     page.get_by_role("button", name="Keyframe ›").click()
@@ -620,9 +639,9 @@ def long_task(transactional_db: None, alice: User) -> models.Task:
 
 
 def test_slider_of_10000_frames_loads_one_small_image_at_a_time(
-    open_page: Open, alice: User, long_task: models.Task
+    open_frame: OpenFrame, long_task: models.Task
 ) -> None:
-    page = open_page(alice, f"/tasks/{long_task.pk}/frames/0")
+    page = open_frame(long_task)
     expect(page.locator("#frame-number")).to_have_text("0")
     page.wait_for_load_state("networkidle")
     asked: list[str] = []

@@ -67,7 +67,7 @@ def test_a_device_unknown_to_openvino_is_an_error(
 
 
 @pytest.fixture
-def runtime() -> Any:
+def runtime() -> ModuleType:
     pytest.importorskip("torch", reason="its precision needs PyTorch")
     Function("pytorch/shiyinzhang/iog")  # makes `common` importable
     return importlib.import_module("common.torch_runtime")

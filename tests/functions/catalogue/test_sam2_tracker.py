@@ -34,11 +34,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def tracker(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def tracker(folder: Path, monkeypatch: pytest.MonkeyPatch) -> VideoTracker:
     return new_tracker(folder, monkeypatch)
 
 
-def new_tracker(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def new_tracker(folder: Path, monkeypatch: pytest.MonkeyPatch) -> VideoTracker:
     """Return a tracker with an empty bank, as a new worker has."""
     monkeypatch.syspath_prepend(str(SERVERLESS))
     from common.huggingface.video import VideoTracker

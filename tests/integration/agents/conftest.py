@@ -82,7 +82,9 @@ def agent(client_for: ClientFor, alice: User, native_pk: int) -> ScriptedAgent:
 
 
 @pytest.fixture
-def call(client_for: ClientFor, alice: User, native_pk: int, task: models.Task) -> Any:
+def call(
+    client_for: ClientFor, alice: User, native_pk: int, task: models.Task
+) -> Callable[..., Any]:
     """Return a function that calls the detector as alice for a frame of the task."""
     client = client_for(alice)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,23 +24,39 @@ from cvat_lambda.engine.standalone.staging import Staging
 from cvat_lambda.engine.standalone.tasks import create_task
 from cvat_lambda.errors import EngineUnavailable
 from tests.integration.engine.videos import make_video, number_of
-from tests.object_store import BUCKET, CREDENTIALS, ObjectStore, object_store
+from tests.object_store import CREDENTIALS, ObjectStore, object_store
+from tests.ports import free_port
 
 COUNT = 20
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    """The server of the buckets."""
+    with object_store(tmp_path_factory.mktemp("store")) as found:
+        yield found
+
+
 @pytest.fixture
-def store(
-    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[ObjectStore]:
-    """An object store that the engine uses for media."""
+def store(server: ObjectStore, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    """A bucket that the engine uses for media."""
+    bucket = server.other_bucket(f"media-{uuid.uuid4().hex}")
+    use(bucket, settings, monkeypatch)
+    return bucket
+
+
+def missing(store: ObjectStore) -> ObjectStore:
+    """Return a bucket at an address where nothing listens."""
+    return replace(store, url=f"http://127.0.0.1:{free_port()}")
+
+
+def use(store: ObjectStore, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the engine use a bucket for media."""
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
-    with object_store(tmp_path) as found:
-        options = {"bucket_name": BUCKET, "endpoint_url": found.url, "region_name": "us-east-1"}
-        backend = {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": options}
-        settings.STORAGES = {**settings.STORAGES, storage.ALIAS: backend}
-        yield found
+    options = {"bucket_name": store.bucket, "endpoint_url": store.url, "region_name": "us-east-1"}
+    backend = {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": options}
+    settings.STORAGES = {**settings.STORAGES, storage.ALIAS: backend}
 
 
 @pytest.fixture
@@ -108,26 +126,34 @@ def test_missing_object_is_an_unreadable_frame(
     alice: User, store: ObjectStore, pictures: list[Path]
 ) -> None:
     task = create_task(alice, "images", [], pictures)
-    store.client().delete_object(Bucket=BUCKET, Key=store.keys()[2])
+    store.client().delete_object(Bucket=store.bucket, Key=store.keys()[2])
     frames = list(StandaloneEngine().frames(task.pk, range(4)))
     assert [isinstance(frame, UnreadableFrame) for frame in frames] == [False, False, True, False]
 
 
 def test_store_that_does_not_answer_is_a_temporary_error_and_cached_frames_are_read(
-    alice: User, store: ObjectStore, pictures: list[Path]
+    alice: User,
+    store: ObjectStore,
+    pictures: list[Path],
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     task = create_task(alice, "images", [], pictures)
     StandaloneEngine().frame(task.pk, 1)
-    store.process.stop()
+    use(missing(store), settings, monkeypatch)
     assert StandaloneEngine().frame(task.pk, 1).number == 1
     with pytest.raises(EngineUnavailable, match="storage of this task's frames"):
         StandaloneEngine().frame(task.pk, 5)
 
 
 def test_upload_while_the_store_does_not_answer_leaves_nothing_behind(
-    alice: User, store: ObjectStore, pictures: list[Path]
+    alice: User,
+    server: ObjectStore,
+    pictures: list[Path],
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    store.process.stop()
+    use(missing(server), settings, monkeypatch)
     with pytest.raises(EngineUnavailable):
         create_task(alice, "images", [], pictures)
     assert not models.Data.objects.exists()
@@ -154,7 +180,7 @@ def test_collect_media_deletes_objects_without_a_task(
     alice: User, store: ObjectStore, pictures: list[Path]
 ) -> None:
     task = create_task(alice, "images", [], pictures[:2])
-    store.client().put_object(Bucket=BUCKET, Key="engine/data/lost/original/1.png", Body=b"")
+    store.client().put_object(Bucket=store.bucket, Key="engine/data/lost/original/1.png", Body=b"")
     call_command("collect_media", "--hours", "1")
     assert len(store.keys()) == 3
     assert timezone.now() - storage.stored_folders([task.data.folder])[0][1] < timedelta(hours=1)
@@ -207,8 +233,10 @@ def test_upload_that_another_host_finished_is_forgotten(
     assert Staging(7).files() == []
 
 
-def test_upload_without_the_object_store_is_refused_as_unavailable(store: ObjectStore) -> None:
-    store.process.stop()
+def test_upload_without_the_object_store_is_refused_as_unavailable(
+    server: ObjectStore, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(missing(server), settings, monkeypatch)
     with pytest.raises(EngineUnavailable):
         Staging(7).begin("a.png", 20)
 

@@ -232,10 +232,10 @@ def test_body_above_the_limit_is_refused_by_gateway_and_runtime(runtime: Runtime
 def test_calls_end_and_no_process_is_left_when_workers_are_killed(
     tmp_path: Path,
 ) -> None:
-    load = run_load(tmp_path, calls=1_500, clients=32, kill_every_s=0.1)
+    load = run_load(tmp_path, calls=500, clients=32, kill_every_s=0.1)
     assert load.wrong == []
     assert load.hanging == 0
-    assert load.ended == 1_500
+    assert load.ended == 500
     assert max(load.durations_s) < load.longest_s
     assert set(load.errors) <= {
         "function_crashed",
@@ -245,7 +245,7 @@ def test_calls_end_and_no_process_is_left_when_workers_are_killed(
         "function_timeout",
     }
     assert load.kills > 0
-    assert load.answered > 360
+    assert load.answered > 120
     # the runtime, the processor, its first workers, and those that replaced the killed ones
     assert load.processes > 2 + WORKERS
     assert load.left == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ def annotate(*arguments: str) -> str:
 
 
 @pytest.fixture
-def worker() -> Any:
+def worker() -> Iterator[None]:
     """A thread that runs the first shard that is stored."""
 
     def work() -> None:

@@ -134,7 +134,7 @@ def test_score_is_left_out_for_a_server_without_scores() -> None:
 
 
 @pytest.fixture(scope="module")
-def sdk() -> Any:
+def sdk() -> ModuleType:
     """The SDK's client and models."""
     return pytest.importorskip("cvat_sdk.api_client", reason="cvat-sdk 2.80 needs Python 3.11")
 

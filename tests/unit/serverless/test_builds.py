@@ -96,7 +96,7 @@ def _imports_of(path: Path, name: str | None) -> list[tuple[str, frozenset[str] 
 
     A name limits this to a definition of the file; the empty name, to what runs at its import.
     """
-    body = ast.parse(path.read_text(encoding="utf-8")).body
+    body = _body_of(path)
     definitions = {
         node.name: node for node in body if isinstance(node, (ast.FunctionDef, ast.ClassDef))
     }
@@ -114,6 +114,11 @@ def _imports_of(path: Path, name: str | None) -> list[tuple[str, frozenset[str] 
         elif _is_late_import(node):
             found.append((node.args[0].value, None))
     return found
+
+
+@cache
+def _body_of(path: Path) -> list[ast.stmt]:
+    return ast.parse(path.read_text(encoding="utf-8")).body
 
 
 def _closure(definitions: dict[str, Any], name: str | None) -> set[str]:
@@ -143,6 +148,7 @@ def _is_late_import(node: ast.AST) -> bool:
     )
 
 
+@cache
 def imported(folder: Path) -> set[str]:
     """Return the third-party modules of a function's folder."""
     imports = Imports(folder)
@@ -221,6 +227,7 @@ def uncovered(modules: set[str], wanted: set[str]) -> set[str]:
 # --- tests ---------------------------------------------------------------------------------------
 
 
+@cache
 def read(file: Path) -> tuple[dict[str, Any], Path]:
     """Return a function file's document and its requirements file."""
     document = yaml.safe_load(file.read_text(encoding="utf-8"))
