@@ -24,7 +24,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from tests.integration.requests.function_server import FunctionServer, function_server
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
 TIMEOUT_MS = 180_000  # a slow machine must not fail a test
 

@@ -27,7 +27,7 @@ from tests.integration.engine.videos import make_video, number_of
 from tests.object_store import CREDENTIALS, ObjectStore, object_store
 from tests.ports import free_port
 
-COUNT = 20
+COUNT = 8
 
 
 @pytest.fixture(scope="module")
