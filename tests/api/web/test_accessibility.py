@@ -103,7 +103,7 @@ def test_pages_have_no_serious_finding_of_axe(
         page.goto(path)
         page.wait_for_load_state("networkidle")
         for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            page.emulate_media(color_scheme=scheme)
             found[path, scheme] = serious(page, scheme)
     assert {place: rules for place, rules in found.items() if rules} == {}
 

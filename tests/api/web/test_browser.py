@@ -29,7 +29,7 @@ from tests.integration.requests.conftest import make_images, store_function
 from tests.integration.requests.function_server import FunctionServer, frame_of, rectangle_of
 from tests.integration.requests.test_track import behave, draw
 
-Worker = Callable[..., Any]
+Worker = Callable[..., Child]
 Open = Callable[..., Page]
 FAILED = Reply(status=500, body=b'"the lens is dirty"')
 LABELS = [{"name": "Cars", "type": "rectangle"}, {"name": "person", "type": "rectangle"}]

@@ -75,7 +75,7 @@ def serve(function: FunctionServer, transactional_db: None) -> Serve:
 
     def serve_(kind: str, behave: Behaviour, **annotations: str) -> None:
         function.behave = behave
-        store_function(function.url, "served", kind=kind, labels=[], **annotations)
+        store_function(function.url, "served", kind=kind, labels=[], workers=2, **annotations)
 
     return serve_
 

@@ -115,7 +115,7 @@ def test_shape_without_a_stored_fingerprint_is_replaced_by_its_id(
 @pytest.fixture
 def two_rectangles(matcher: Function, make_task: Make) -> Task:
     """A task with a row of three equal rectangles at height 10, and another at height 30."""
-    task = make_task(3)
+    task: Task = make_task(3)
     label = get_engine().task(task.pk).labels[0].id or 0
     for frame in range(3):
         for top in (10.0, 30.0):
