@@ -42,6 +42,8 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
         """Return a page. Raise InvalidPage."""
         number = self.validate_number(number)
         start = (number - 1) * self.per_page
+        if start == 0:
+            return Page(self._rows[: min(self.per_page, self.count)], number, self)
         keys = self._rows.values_list("pk", flat=True)
         shown = list(keys[start : min(start + self.per_page, self.count)])
         return Page(self._rows.filter(pk__in=shown), number, self)

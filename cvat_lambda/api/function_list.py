@@ -19,12 +19,11 @@ from rest_framework.views import APIView
 
 from cvat_lambda.api.browser_compat import is_browser
 from cvat_lambda.functions import registry
-from cvat_lambda.functions.describe import describe
+from cvat_lambda.functions.describe import describe, describe_briefly
 from cvat_lambda.functions.models import Function
 from cvat_lambda.functions.spec import FunctionSpec
 from cvat_lambda.rest.pagination import LongPages
 
-COMPACT: Final = ("id", "name", "kind", "state")
 _lock: Final = threading.Lock()
 # (media type, for a browser) -> id -> the spec and its JSON
 _kept: Final[dict[tuple[str, bool], dict[str, tuple[FunctionSpec, bytes]]]] = {}
@@ -68,7 +67,5 @@ def respond_page(
 def _members(
     request: Request, specs: Sequence[FunctionSpec], *, compact: bool
 ) -> list[dict[str, Any]]:
-    described = [describe(spec, to_page=is_browser(request)) for spec in specs]
-    if not compact:
-        return described
-    return [{name: function[name] for name in COMPACT} for function in described]
+    show, to_page = describe_briefly if compact else describe, is_browser(request)
+    return [show(spec, to_page=to_page) for spec in specs]

@@ -18,18 +18,31 @@ def describe(spec: FunctionSpec, *, to_page: bool = False) -> dict[str, Any]:
     ``to_page``: CVAT's pages (2.54) show neither the state nor a detector's description. For them
     the state of a function that cannot be used is appended to its name.
     """
-    state = f" ({spec.state})" if to_page and spec.state in _NOT_USABLE else ""
     return {
         "id": spec.id,
         "kind": spec.kind.value,
         "labels_v2": labels_v2(spec.labels),
         "description": f"{_not_usable(spec)}{spec.description}",
-        "name": f"{spec.name}{state}",
+        "name": _name(spec, to_page=to_page),
         "version": spec.version,
         "state": spec.state,
         **_deprecated_state(spec),
         **_EXTRAS.get(spec.kind, _nothing)(spec),
     }
+
+
+def describe_briefly(spec: FunctionSpec, *, to_page: bool = False) -> dict[str, Any]:
+    """Return only id, name, kind and state of `describe`."""
+    return {
+        "id": spec.id,
+        "name": _name(spec, to_page=to_page),
+        "kind": spec.kind.value,
+        "state": spec.state,
+    }
+
+
+def _name(spec: FunctionSpec, *, to_page: bool) -> str:
+    return f"{spec.name} ({spec.state})" if to_page and spec.state in _NOT_USABLE else spec.name
 
 
 def _deprecated_state(spec: FunctionSpec) -> dict[str, str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib import admin, messages
@@ -119,7 +121,10 @@ class RequestAdmin(ReadOnly, BoundedList, Admin):
             return queryset, False
         owners = get_user_model().objects.filter(**{USERNAME_FIELD: term})
         ids = list(owners.values_list("pk", flat=True))
-        return queryset.filter(Q(pk=term) | Q(function_id=term) | Q(owner_id__in=ids)), False
+        conditions = (Q(pk=term), Q(function_id=term), Q(owner_id__in=ids))
+        # A single condition: the index of one has the order of the list.
+        meant = [one for one in conditions if Request.objects.filter(one).exists()]
+        return (queryset.filter(reduce(or_, meant)) if meant else queryset.none()), False
 
     def has_operate_permission(self, http_request: HttpRequest) -> bool:
         """Return whether the user may cancel and retry: the right to view is not enough."""

@@ -18,7 +18,7 @@ LABELS: Final = [
 PROJECTS: Final = 10  # have half of the tasks
 JOBS: Final = 10  # of a task
 SHAPES: Final = 3  # of a frame of the shown task
-TRACKS, KEYFRAMES = 10_000, 20  # of the shown task; a track has a keyframe on each of its frames
+TRACKS, KEYFRAMES = 10_000, 10  # of the shown task; a track has a keyframe on each of its frames
 BUSY: Final = "function-00050"  # half of the requests ran it
 
 
@@ -222,7 +222,7 @@ def fill_shapes(task: Any) -> None:
 
 
 def fill_tracks(task: Any) -> None:
-    """Create tracks on all frames but those of the first job, some twenty on each frame."""
+    """Create tracks on all frames but those of the first job, some ten on each frame."""
     from cvat_lambda.engine.standalone.models import Label, LabeledTrack, TrackedShape
 
     label = Label.objects.filter(task=task)[0]

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import reduce
-from operator import attrgetter, or_
+from operator import attrgetter
 from typing import Any
 
-from django.db.models import Exists, OuterRef, Q, Subquery
+from django.db.models import Case, OuterRef, Q, Subquery, When
 
 from cvat_lambda.annotations.tracks import shapes_on_frame
 from cvat_lambda.annotations.types import Shape, Track
@@ -62,11 +61,16 @@ def _read(scope: AnnotationScope, frames: Collection[int]) -> tuple[Track, ...]:
         key_before=Subquery(before.values("pk")[:1]), key_after=Subquery(after.values("pk")[:1])
     )
     between = Q(frame__gt=first, frame__lte=last)
-    is_visible = Exists(keys.filter(between, outside=False)) if first < last else Q()
-    visible = tracks.alias(is_outside=Subquery(before.values("outside")[:1])).filter(
-        Q(is_outside=False) | is_visible, scope.condition(), _has_keyframe(scope), parent=None
+    # One scalar subquery for each track: PostgreSQL would read all keyframes of the table for an
+    # EXISTS. A track that ends among the frames may be visible before.
+    may_show = Case(When(Q(outside=False) | Q(frame__gt=first), then=True), default=False)
+    latest = keys.filter(frame__lte=last).order_by("-frame", "-id").annotate(may_show=may_show)
+    visible = tracks.alias(may_show=Subquery(latest.values("may_show")[:1])).filter(
+        scope.condition(), may_show=True, parent=None
     )
     rows: list[Any] = list(visible)
+    known = _with_keyframe(scope, [row.pk for row in rows])
+    rows = [row for row in rows if row.pk in known]
     rows += tracks.filter(parent__in=ids_subquery([row.pk for row in rows]))
     near = [pk for row in rows for pk in (row.key_before, row.key_after) if pk is not None]
     found = list(models.TrackedShape.objects.filter(pk__in=ids_subquery(near)))
@@ -81,9 +85,14 @@ def _read(scope: AnnotationScope, frames: Collection[int]) -> tuple[Track, ...]:
     return build_tracks(rows, by_track)
 
 
-def _has_keyframe(scope: AnnotationScope) -> Q:
-    """Return the condition that a track or one of its elements has a keyframe in the scope."""
-    in_scope = reduce(or_, frame_conditions(scope.frames))
-    keys = models.TrackedShape.objects.filter(in_scope)
-    own, of_element = keys.filter(track=OuterRef("pk")), keys.filter(track__parent=OuterRef("pk"))
-    return Q(Exists(own)) | Q(Exists(of_element))
+def _with_keyframe(scope: AnnotationScope, track_ids: Collection[int]) -> set[int]:
+    """Return the tracks of which they or one of their elements have a keyframe in the scope."""
+    found: set[int] = set()
+    ids = ids_subquery(track_ids)
+    for condition in frame_conditions(scope.frames):
+        keys = models.TrackedShape.objects.filter(condition).order_by()
+        own = keys.filter(track__in=ids).values_list("track_id", flat=True)
+        of_elements = keys.filter(track__parent__in=ids).values_list("track__parent_id", flat=True)
+        found.update(own.distinct())
+        found.update(pk for pk in of_elements.distinct() if pk is not None)
+    return found

@@ -155,6 +155,16 @@ class Request(models.Model):
             models.Index(fields=["status", "created_at"], name="lambda_req_status_idx"),
             models.Index(fields=["task_id", "created_at"], name="lambda_req_task_idx"),
             models.Index(fields=["function_id", "created_at"], name="lambda_req_function_idx"),
+            # Of one owner or function there may be most of all requests.
+            models.Index(
+                fields=["owner", "status", "created_at"], name="lambda_req_own_status_idx"
+            ),
+            models.Index(
+                fields=["owner", "function_id", "created_at"], name="lambda_req_own_func_idx"
+            ),
+            models.Index(
+                fields=["function_id", "status", "created_at"], name="lambda_req_func_status_idx"
+            ),
             models.Index(
                 fields=["job_id"],
                 name="lambda_req_job_idx",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from operator import attrgetter
-from typing import Any
+from typing import Any, Final
 
 from django.db.models import JSONField, OuterRef, Q, QuerySet, Subquery
 
@@ -39,17 +39,25 @@ def most_relevant(
     newest = requests.order_by("-created_at")
     if not requests.order_by().values_list("pk")[limit : limit + 1]:  # as cheap as can be
         return list(newest)
-    # Each of these queries reads an index in order; one ORDER BY over the ranks would sort all.
-    live, own = Q(status__in=LIVE), Q(owner_id=user_id)
-    ranks = [own, ~own]
-    if status is None:  # otherwise a database would look for live ones among all finished ones
-        ranks = [live & own, live & ~own, own & ~live, ~own & ~live]
+    # Each of these queries reads an index in order; one ORDER BY over the ranks would sort all, and
+    # so would SQLite for two states in one query.
+    own = Q(owner_id=user_id)
+    ranks = [[own], [~own]]
+    if status is None:
+        ended = ~Q(status__in=LIVE)
+        ranks = [[Q(status=one) & whose for one in LIVE] for whose in (own, ~own)]
+        ranks += [[own & ended], [~own & ended]]
     found: list[Request] = []
-    for wanted in ranks:
-        found += newest.filter(wanted)[: limit - len(found)]
+    for rank in ranks:
+        some = [row for wanted in rank for row in newest.filter(wanted)[: limit - len(found)]]
+        found += sorted(some, key=_age)[: limit - len(found)]
         if len(found) == limit:
             break
-    return sorted(found, key=lambda request: request.created_at, reverse=True)
+    return sorted(found, key=_age)
+
+
+def _age(request: Request) -> float:
+    return -request.created_at.timestamp()
 
 
 def outcomes_of(request: Request, status: str | None = None) -> QuerySet[Outcome]:
@@ -73,6 +81,9 @@ class FirstIds(Subquery):
         return self.as_sql(compiler, connection, template, **extra)
 
 
+_OF_FAILURE: Final = ("request_id", "task_id", "frame", "code", "message")
+
+
 def first_failures(request_ids: Collection[str], limit: int) -> Mapping[str, list[Outcome]]:
     """Return the first failed frames of each request, at most ``limit`` each.
 
@@ -87,7 +98,7 @@ def first_failures(request_ids: Collection[str], limit: int) -> Mapping[str, lis
     requests = Request.objects.filter(pk__in=request_ids).order_by()
     ids = [pk for (few,) in requests.annotate(few=first).values_list("few") for pk in few]
     for some in id_chunks(ids):
-        for outcome in Outcome.objects.filter(pk__in=some):
+        for outcome in Outcome.objects.filter(pk__in=some).only(*_OF_FAILURE):
             found.setdefault(outcome.request_id, []).append(outcome)
     return {request_id: sorted(few, key=attrgetter(*order)) for request_id, few in found.items()}
 
