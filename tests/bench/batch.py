@@ -18,10 +18,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from tests.bench.stand import (
@@ -54,7 +55,7 @@ SHARES = (
     Share("batch_share_200ms", 200, 2, 200, 0.95),
     Share("batch_share_5ms", 5, 2, 1000, 0.80, bare=True),
     Share("batch_share_5ms_json", 5, 2, 1000, 0.70, binary=False),
-    Share("batch_share_5ms_2_processes", 5, 2, 1000, 0.95, processes=2),
+    Share("batch_share_5ms_2_processes", 5, 2, 1000, 0.95, processes=2, bare=True),
     Share("batch_share_3ms_batches_of_8", 3, 1, 1600, 0.90, batch=8),
     Share("batch_share_50ms_16w", 50, 16, 800, 0.80),
 )
@@ -132,7 +133,7 @@ def measure_share(
     ceiling_s = frames * share.latency_ms / 1000 / share.workers
     with function_process(share.latency_ms, share.workers) as port:
         if share.bare:
-            bare_s = bare_wall_s(place, port, frames, in_flight=2 * share.workers)
+            bare_s = bare_wall_s(place.images, port, frames, in_flight=2 * share.workers)
             yield row(f"{share.name}_bare_client", ceiling_s / bare_s, "of ceiling", None)
         function_id = place.function(
             port, share.workers, binary=share.binary, max_batch=share.batch
@@ -156,7 +157,9 @@ def measure_with_processes(place: Stand, share: Share, frames: int) -> Iterator[
         yield from measure_share(place, share, frames, workers)
 
 
-def bare_wall_s(place: Stand, port: int, frames: int, *, in_flight: int) -> float:
+def bare_wall_s(
+    images: Sequence[Path], port: int, frames: int, *, in_flight: int, binary: bool = True
+) -> float:
     """Return the seconds that a bare client with some threads takes for the frames."""
     from tests.bench.calls import BareClient, image_body
 
@@ -170,8 +173,8 @@ def bare_wall_s(place: Stand, port: int, frames: int, *, in_flight: int) -> floa
                 number = next(left, None)
             if number is None:
                 return
-            path = place.images[number % len(place.images)]
-            bare.call_ms(partial(image_body, path, binary=True))
+            path = images[number % len(images)]
+            bare.call_ms(partial(image_body, path, binary=binary))
 
     threads = [threading.Thread(target=client) for _ in range(in_flight)]
     began = time.monotonic()

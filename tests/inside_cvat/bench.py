@@ -6,7 +6,9 @@ CVAT's variables name its services, as for `script/test-cvat`. The tables must e
 (``manage.py migrate``). The cache of chunks is emptied, since tests have used the same ids of
 tasks. Each row has the format of `tests.bench`. A share is the part of the ceiling frames x latency
 / workers. CPU is that of the worker, for a frame. The figure of a call is the time that CVAT and
-this app add to the call of a bare client, which goes before it (see `tests.bench.calls`).
+this app add to the call of a bare client, which goes before it (see `tests.bench.calls`). The app's
+own part of it is the time in its view, without CVAT's middleware, authentication and permission
+(`timed_asgi`).
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,7 @@ import requests
 
 from cvat_lambda.server.processes import Child, wait_for_port
 from tests.bench import tracks
+from tests.bench.batch import bare_wall_s
 from tests.bench.calls import BareClient, image_body
 from tests.bench.stand import (
     REPOSITORY,
@@ -37,16 +41,48 @@ from tests.bench.stand import (
     make_video,
     worker_cpu_s,
 )
+from tests.inside_cvat.timed_asgi import TIMES_HEADER
 from tests.ports import free_port
 
 FRAMES = 200
+FAST_FACTOR = 5  # a request to a fast function has so many times the frames
 SHORT_FRAMES = 40
-SHARES = ((50.0, 0.90), (200.0, 0.90), (5.0, 0.75))  # latency in ms, goal
 CALLS = 100
 SHORT_CALLS = 40
 CALL_MS = 50.0
-CALL_P50_GOAL_MS, CALL_P95_GOAL_MS = 10.0, 18.0
+CALL_P50_GOAL_MS, CALL_P95_GOAL_MS, CALL_OWN_GOAL_MS = 10.0, 18.0, 4.0
+WORKER_CLASS = ("--worker-class", "cvat.rqworker.DefaultWorker")
 POLL_S = 0.5  # the request's row has its times; each poll takes CPU from the request
+
+
+@dataclass(frozen=True)
+class Share:
+    """A measurement whose result is a share of the ceiling of a function with two workers."""
+
+    name: str
+    latency_ms: float
+    goal: float
+    processes: int = 1  # RQ workers, each with a shard
+    # A fast function: it takes binary bodies, as those of `serverless` do, and a bare client that
+    # saves nothing is measured beside it.
+    fast: bool = False
+
+
+SHARES = (
+    Share("batch_50ms", 50.0, 0.90),
+    Share("batch_200ms", 200.0, 0.90),
+    Share("batch_5ms", 5.0, 0.75, fast=True),
+    Share("batch_5ms_2_processes", 5.0, 0.85, processes=2, fast=True),
+)
+
+
+@dataclass(frozen=True)
+class CallTimes:
+    """The milliseconds of a call beyond the bare call of its frame."""
+
+    over_ms: float
+    own_ms: float  # the part in this app's view
+    own_processor_ms: float  # of the thread that runs the view, not less the bare call
 
 
 def row(name: str, value: float, unit: str, goal: float | None, *, higher: bool) -> dict[str, Any]:
@@ -73,15 +109,19 @@ class Server:
         self._source = source
         self.port = free_port()
         where = ("--port", str(self.port), "--log-level", "error")
-        web = self._start("web", "-m", "uvicorn", *where, "cvat.asgi:application")
-        worker = ("--worker-class", "cvat.rqworker.DefaultWorker")
-        self._start("import", "manage.py", "rqworker", "import", "chunks", *worker)
-        annotation = self._start("annotation", "manage.py", "rqworker", "annotation", *worker)
-        self.worker = annotation.process.pid  # runs the requests
+        application = ("--factory", "tests.inside_cvat.timed_asgi:application")
+        web = self._start("web", "-m", "uvicorn", *where, *application)
+        self._start("import", "manage.py", "rqworker", "import", "chunks", *WORKER_CLASS)
+        self.worker = self.start_worker()
         wait_for_port(self.port, child=web)
         self.session = requests.Session()
         self.token = self._create_user_with_token()
         self.session.headers["Authorization"] = f"Token {self.token}"
+
+    def start_worker(self) -> int:
+        """Start an RQ worker that runs requests. Return its process id."""
+        command = ("manage.py", "rqworker", "annotation", *WORKER_CLASS)
+        return self._start("annotation", *command).process.pid
 
     def _start(self, name: str, *command: str) -> Child:
         log = self.home / f"{name}.log"
@@ -145,8 +185,8 @@ class Server:
 
     def overheads(
         self, task_id: int, function_id: str, calls: int, bare_ms: Callable[[int], float]
-    ) -> list[float]:
-        """Return the milliseconds that each call took beyond the bare call of its frame."""
+    ) -> list[CallTimes]:
+        """Return the times of each call."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         headers = {
             "Authorization": f"Token {self.token}",
@@ -165,11 +205,15 @@ class Server:
             if answer.status != 200:
                 raise RuntimeError(f"the call failed: {content[:500]!r}")
             if number >= 5:  # the first ones open connections
-                found.append(took_ms - before_ms)
+                own_ms, processor_ms = map(float, answer.headers[TIMES_HEADER].split())
+                times = CallTimes(took_ms - before_ms, own_ms - before_ms, processor_ms)
+                found.append(times)
         return found
 
 
-def store_function(port: int, workers: int, name: str = "", kind: str = "detector") -> str:
+def store_function(
+    port: int, workers: int, name: str = "", kind: str = "detector", *, binary: bool = False
+) -> str:
     """Store the row of a function process. Return the id of the function."""
     from cvat_lambda.models import Function
 
@@ -188,6 +232,7 @@ def store_function(port: int, workers: int, name: str = "", kind: str = "detecto
                         "type": kind,
                         "spec": '[{"name": "car", "type": "rectangle"}]',
                         "supported_shape_types": "rectangle",
+                        "binary": str(binary).lower(),
                     },
                 },
                 "spec": {"triggers": {"h": trigger}},
@@ -210,10 +255,16 @@ class Measures:
     @cached_property
     def task_id(self) -> int:
         """A task of images."""
+        return self._image_task(self._server.frames)
+
+    @cached_property
+    def long_task_id(self) -> int:
+        """A task of images that a fast function does not finish within a second."""
+        return self._image_task(FAST_FACTOR * self._server.frames)
+
+    def _image_task(self, frames: int) -> int:
         images = self._images
-        return self._server.task(
-            [(f"{n:04}.jpg", images[n % len(images)]) for n in range(self._server.frames)]
-        )
+        return self._server.task([(f"{n:04}.jpg", images[n % len(images)]) for n in range(frames)])
 
     @cached_property
     def video_id(self) -> int:
@@ -224,25 +275,35 @@ class Measures:
 
     def parts(self) -> Mapping[str, Callable[[], Iterator[dict[str, Any]]]]:
         """The measurements that can be selected."""
-        batches = {f"batch_{ms:g}ms": partial(self._batch, ms, goal) for ms, goal in SHARES}
         return {
-            **batches,
+            **{share.name: partial(self._batch, share) for share in SHARES},
             **{f"tracks_{n}": partial(self._tracks, n) for n in tracks.OBJECTS},
             "video_batch": self._video_batch,
             "call": partial(self._call, "", CALL_P50_GOAL_MS, CALL_P95_GOAL_MS),
             "video_call": partial(self._call, "video_", None, None),
         }
 
-    def _batch(self, latency_ms: float, goal: float) -> Iterator[dict[str, Any]]:
-        with function_process(latency_ms, 2) as port:
-            name = store_function(port, 2)
-            self._server.run(self.task_id, name)  # opens connections and fills caches
-            share = self._share(self.task_id, name, latency_ms)
-            yield row(f"cvat_batch_share_{latency_ms:g}ms", share, "share", goal, higher=True)
+    def _batch(self, share: Share) -> Iterator[dict[str, Any]]:
+        name = f"cvat_{share.name.replace('batch', 'batch_share')}"
+        task_id = self.long_task_id if share.fast else self.task_id
+        frames = self._server.frames * (FAST_FACTOR if share.fast else 1)
+        ceiling_s = frames * share.latency_ms / 2000
+        for _ in range(share.processes - 1):
+            self._server.start_worker()  # the measurement of two workers is the last of a run
+        with function_process(share.latency_ms, 2) as port:
+            if share.fast:
+                bare_s = bare_wall_s(self._pictures, port, frames, in_flight=4)
+                yield row(f"{name}_bare_client", ceiling_s / bare_s, "share", None, higher=True)
+            function = store_function(port, 2, binary=share.fast)
+            more = {"cleanup": True, "shard_frames": -(-frames // share.processes)}
+            self._server.run(task_id, function, **more)  # opens connections and fills caches
+            value = ceiling_s / self._server.run(task_id, function, **more)
+            yield row(name, value, "share", share.goal, higher=True)
 
     def _video_batch(self) -> Iterator[dict[str, Any]]:
         with function_process(CALL_MS, 2) as port:
-            share = self._share(self.video_id, store_function(port, 2), CALL_MS)
+            wall_s = self._server.run(self.video_id, store_function(port, 2))
+            share = self._server.frames * CALL_MS / 2000 / wall_s
             yield row("cvat_batch_share_50ms_video_cold", share, "share", None, higher=True)
 
     def _tracks(self, objects: int) -> Iterator[dict[str, Any]]:
@@ -262,10 +323,6 @@ class Measures:
         row_name = f"cvat_tracks_share_50ms_{objects}"
         yield from tracks.share_rows(row_name, frames, wall_s, bare_s, cpu_ms, goal=0.90)
 
-    def _share(self, task_id: int, function_id: str, latency_ms: float) -> float:
-        wall_s = self._server.run(task_id, function_id)
-        return self._server.frames * latency_ms / 2000 / wall_s
-
     def _call(
         self, kind: str, p50_goal_ms: float | None, p95_goal_ms: float | None
     ) -> Iterator[dict[str, Any]]:
@@ -279,10 +336,16 @@ class Measures:
                 return bare.call_ms(partial(image_body, path))
 
             name = store_function(port, 2)
-            found = sorted(self._server.overheads(task_id, name, self._calls, bare_ms))
-        p50, p95 = statistics.median(found), found[int(0.95 * len(found))]
+            found = self._server.overheads(task_id, name, self._calls, bare_ms)
+        over_ms = sorted(times.over_ms for times in found)
+        p50, p95 = statistics.median(over_ms), over_ms[int(0.95 * len(over_ms))]
         yield row(f"cvat_{kind}call_overhead_p50_ms", p50, "ms", p50_goal_ms, higher=False)
         yield row(f"cvat_{kind}call_overhead_p95_ms", p95, "ms", p95_goal_ms, higher=False)
+        own = statistics.median(times.own_ms for times in found)
+        goal_ms = None if kind else CALL_OWN_GOAL_MS
+        yield row(f"cvat_{kind}call_own_p50_ms", own, "ms", goal_ms, higher=False)
+        processor = statistics.median(times.own_processor_ms for times in found)
+        yield row(f"cvat_{kind}call_own_processor_p50_ms", processor, "ms", None, higher=False)
 
 
 def arguments() -> argparse.Namespace:
@@ -290,11 +353,12 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--short", action="store_true", help=f"{SHORT_FRAMES} frames, fewer calls")
     names = [
-        *(f"batch_{ms:g}ms" for ms, _ in SHARES),
+        *(share.name for share in SHARES if share.processes == 1),
         *(f"tracks_{n}" for n in tracks.OBJECTS),
         "video_batch",
         "call",
         "video_call",
+        *(share.name for share in SHARES if share.processes > 1),  # their workers stay
     ]
     parser.add_argument("--only", nargs="+", choices=names, default=names, help="these figures")
     return parser.parse_args()
