@@ -3,8 +3,9 @@
 Web servers and workers are separate processes, and a concurrency limiter sees the calls of its own
 process only. Each process that has a background run on a function, or an interactive caller who
 waits for it, publishes this in Redis under the function's keys and reads what the others
-published. One thread does so about 25 times a second while there is something to publish. A call
-costs no round trip to Redis and does not wait for it. An entry expires after `FRESH_S`.
+published. One thread does so, about 25 times a second for a run. A load without a run of its own is
+published when it changes, and every `RENEW_S`. A call does not wait for Redis. An entry expires
+after `FRESH_S`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 PERIOD_S: Final = 0.03  # between two publications
 _GAP_S: Final = 0.01  # minimum time between two publications that new callers cause
+RENEW_S: Final = 0.5  # between two publications of a load that does not change
 FRESH_S: Final = 2.0  # an entry that its process has not renewed for this time expires
 LINGER_S: Final = 3.0  # a caller who had an answer may click again within this time
 ROTATION_S: Final = 2.0  # a slot that cannot be divided among the runs rotates in this period
@@ -85,6 +88,19 @@ class _LocalLoad:
     runs: list[OnLoad]  # callbacks of the background runs
     interactive: int = 0  # callers who wait
     caller_left: bool = False  # not published yet
+    published: tuple[bool, bool] | None = None  # whether there were runs and callers
+    renew_at: float = 0.0  # time.monotonic()
+
+    @property
+    def state(self) -> tuple[bool, bool]:
+        """Whether there are runs, and whether callers wait."""
+        return bool(self.runs), bool(self.interactive)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether to publish it now. A run does so each time, because it reads the load of all."""
+        changed = self.caller_left or self.state != self.published
+        return bool(self.runs) or changed or time.monotonic() >= self.renew_at
 
 
 class LoadRegistry:
@@ -166,10 +182,11 @@ class LoadRegistry:
         with self._publishing:
             with self._lock:
                 load = self._loads.get(function_id)
-                if load is None:
+                if load is None or not load.is_due:
                     return
                 runs, interactive, left = list(load.runs), load.interactive, load.caller_left
-                load.caller_left = False
+                load.caller_left, load.published = False, load.state
+                load.renew_at = time.monotonic() + RENEW_S
                 if not runs and not interactive:
                     del self._loads[function_id]
             total = self._exchange(function_id, bool(runs), bool(interactive), left)

@@ -1,7 +1,8 @@
 """How many calls each function got in each minute of the last hour, from all processes.
 
-The counts are in Redis and expire by themselves. While Redis does not answer, calls are not
-counted, and no call fails.
+The counts are in Redis and expire by themselves. A process sends those of its calls together, up
+to `SEND_AFTER_S` later and in a thread of its own, so that no caller waits for Redis. While Redis
+does not answer, calls are not counted, and no call fails.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from typing import Any, Final
 
 import redis
@@ -19,6 +21,7 @@ from cvat_lambda.redis_client import CircuitBreaker, connect
 logger = logging.getLogger(__name__)
 
 PERIOD_MIN: Final = 60
+SEND_AFTER_S: Final = 0.5
 _PREFIX: Final = "cvat_lambda:calls"
 _KEPT_S: Final = 60 * (PERIOD_MIN + 1)
 
@@ -30,14 +33,36 @@ class CallCounts:
         self._lock = threading.Lock()
         self._client = client
         self._breaker = CircuitBreaker()
+        self._unsent: Counter[str] = Counter()  # by key
 
     def add(self, function_id: str) -> None:
         """Count a call that ends now."""
-        key = _key(function_id, _minute())
-        self._run(lambda pipeline: pipeline.incr(key).expire(key, _KEPT_S))
+        with self._lock:
+            is_first = not self._unsent
+            self._unsent[_key(function_id, _minute())] += 1
+        if is_first:
+            timer = threading.Timer(SEND_AFTER_S, self.send)
+            timer.name, timer.daemon = "cvat-lambda-call-counts", True
+            timer.start()
+
+    def send(self) -> None:
+        """Send the counts that were not sent yet."""
+        with self._lock:
+            unsent, self._unsent = self._unsent, Counter()
+
+        def fill(pipeline: Any) -> None:
+            for key, number in unsent.items():
+                pipeline.incrby(key, number).expire(key, _KEPT_S)
+
+        if unsent:
+            self._run(fill)
 
     def last_hour(self, function_id: str) -> int | None:
-        """Return the number of calls of the last `PERIOD_MIN` minutes; None if it is not known."""
+        """Return the number of calls of the last `PERIOD_MIN` minutes; None if it is not known.
+
+        Calls of the last moment are missing if another process got them.
+        """
+        self.send()
         now = _minute()
         keys = [_key(function_id, now - ago) for ago in range(PERIOD_MIN)]
         answers = self._run(lambda pipeline: pipeline.mget(keys))

@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 PREFIX = "{cvat_lambda:embeddings}:"
 USES, SIZES, TOTAL = PREFIX + "uses", PREFIX + "sizes", "total"
 IN_PROCESS_BYTES = 64 * 1024 * 1024
+RENEW_S = 10.0  # a text that is kept in the process has its age in Redis renewed no more often
 
 # KEYS: uses, sizes. ARGV: prefix, member, value, now, age limit, byte limit.
 # Members whose value has expired are still counted. They are removed first. Then the least
@@ -68,6 +69,8 @@ class EmbeddingStore:
     ) -> None:
         self._client: redis.Redis | None = client
         self._in_process: BoundedCache[bytes] = BoundedCache(in_process_bytes, size_of=len)
+        # By key: time.monotonic() at which a text's age was renewed.
+        self._renewed_at: BoundedCache[float] = BoundedCache(1024, size_of=lambda at: 1)
         self._breaker = CircuitBreaker()
 
     @property
@@ -83,9 +86,12 @@ class EmbeddingStore:
         return True
 
     def get(self, key: str) -> bytes | None:
-        """Return the text kept under the key, or None. Reading a text renews its age."""
+        """Return the text kept under the key, or None. Reading a text renews its age.
+
+        A text that the process keeps is returned without Redis for `RENEW_S` after a renewal.
+        """
         text = self._in_process.get(key)
-        if self._breaker.is_open:
+        if self._breaker.is_open or (text is not None and self._is_renewed(key)):
             return text
         try:
             pipeline = self._redis().pipeline(transaction=False)
@@ -100,7 +106,14 @@ class EmbeddingStore:
         if text is None and answers[2] is not None:
             text = bytes(answers[2])
             self._in_process.put(key, text)
+        self._renewed_at.put(key, time.monotonic())
         return text
+
+    def _is_renewed(self, key: str) -> bool:
+        """Return whether the age of a text was renewed lately."""
+        renewed_at = self._renewed_at.get(key)
+        period_s = min(RENEW_S, settings.EMBEDDING_TTL_S / 10)
+        return renewed_at is not None and time.monotonic() - renewed_at < period_s
 
     def put(self, key: str, text: bytes) -> None:
         """Keep a text. The least recently used texts are evicted to make room."""
@@ -113,6 +126,8 @@ class EmbeddingStore:
             self._redis().eval(_PUT, 2, USES, SIZES, *values)
         except RedisError as exc:
             self._failed(exc)
+        else:
+            self._renewed_at.put(key, time.monotonic())
 
     def size_bytes(self) -> int:
         """Return the bytes kept in Redis, as the hash of sizes counts them. Raise RedisError."""
@@ -152,6 +167,7 @@ class EmbeddingStore:
     def reset(self) -> None:
         """Delete what this process keeps, and connect again when Redis is needed next."""
         self._in_process.clear()
+        self._renewed_at.clear()
         self._breaker = CircuitBreaker()
         self._client = None
 

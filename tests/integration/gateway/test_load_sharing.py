@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from pytest_django import Settings
 
 from cvat_lambda.gateway.gateway import get_gateway
 from cvat_lambda.gateway.load_sharing import NO_OTHER_LOAD, FunctionLoad, LoadRegistry
+from tests.ports import silent_redis_url
 from tests.waiting import wait_for
 
 
@@ -101,20 +101,11 @@ def test_entry_of_a_killed_process_expires(clean_redis: str) -> None:
         follower.wait_for_load("one run", lambda load: load.runs == 1)
 
 
-@contextmanager
-def silent_server() -> Iterator[str]:
-    """A server that accepts connections and never answers."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(64)
-        yield f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
-
-
 def test_interactive_call_does_not_wait_for_a_redis_that_hangs(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cvat_lambda.redis_client.TIMEOUT_S", 120.0)
-    with silent_server() as settings.CVAT_LAMBDA_REDIS_URL:
+    with silent_redis_url() as settings.CVAT_LAMBDA_REDIS_URL:
         hung = LoadRegistry()
         began = time.monotonic()
         for _ in range(200):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import time
+
+import pytest
 import redis
+from pytest_django import Settings
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from cvat_lambda.interactive.call_counts import CallCounts
-from tests.ports import closed_port
+from tests.ports import closed_port, silent_redis_url
+from tests.waiting import wait_for
 
 
 def test_calls_of_all_processes_are_counted_by_function(clean_redis: str) -> None:
@@ -15,13 +20,36 @@ def test_calls_of_all_processes_are_counted_by_function(clean_redis: str) -> Non
     for counts in (one, other, other):
         counts.add("finder")
     one.add("tracker")
+    other.send()
     assert (one.last_hour("finder"), one.last_hour("tracker"), one.last_hour("none")) == (3, 1, 0)
 
 
+def test_counts_reach_other_processes_without_being_sent_by_hand(clean_redis: str) -> None:
+    one, other = CallCounts(), CallCounts()
+    one.add("finder")
+    wait_for("the count", lambda: other.last_hour("finder"), lambda found: found == 1)
+    one.add("finder")  # after the first ones were sent
+    wait_for("the second count", lambda: other.last_hour("finder"), lambda found: found == 2)
+
+
+def test_count_of_a_call_does_not_wait_for_a_redis_that_hangs(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cvat_lambda.redis_client.TIMEOUT_S", 120.0)
+    with silent_redis_url() as settings.CVAT_LAMBDA_REDIS_URL:
+        counts = CallCounts()
+        began = time.monotonic()
+        for _ in range(200):
+            counts.add("finder")
+        assert time.monotonic() - began < 60.0  # none of them waited for Redis
+
+
 def test_counts_expire_after_the_hour(clean_redis: str) -> None:
-    CallCounts().add("finder")
+    counts = CallCounts()
+    counts.add("finder")
+    counts.send()
     with redis.Redis.from_url(clean_redis) as client:
-        (key,) = client.scan_iter("cvat_lambda:calls:*")
+        (key,) = client.scan_iter("cvat_lambda:calls:finder:*")
         assert 3600 <= client.ttl(key) <= 3660
 
 

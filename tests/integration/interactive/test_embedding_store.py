@@ -99,6 +99,19 @@ def test_embedding_cached_in_the_process_is_not_read_from_redis(client: redis.Re
     assert near.get("key") == b"text"
 
 
+def test_embedding_cached_in_the_process_is_renewed_in_redis_once_a_period(
+    client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    near = EmbeddingStore(client, in_process_bytes=1000)
+    near.put("key", b"text")
+    client.expire(PREFIX + "key", 10)
+    near.get("key")
+    assert client.ttl(PREFIX + "key") <= 10
+    monkeypatch.setattr("cvat_lambda.interactive.embedding_store.RENEW_S", 0.0)
+    near.get("key")
+    assert client.ttl(PREFIX + "key") > 23 * 3600
+
+
 def test_counted_bytes_are_right_after_many_concurrent_writes(
     client: redis.Redis, settings: Settings
 ) -> None:
