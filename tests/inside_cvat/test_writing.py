@@ -19,6 +19,7 @@ from cvat_lambda import signals
 from cvat_lambda.engine.conformance import Bench, EngineConformance
 from cvat_lambda.engine.cvat import compat, inserting, reading
 from cvat_lambda.engine.port import Removal
+from cvat_lambda.json_rows import insert_statement
 from tests.inside_cvat.scenarios import CvatScenarios
 from tests.postgresql import waiting_connections
 from tests.waiting import wait_for
@@ -171,7 +172,7 @@ def scores(db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def forget_columns() -> None:
-    inserting.insert_statement.cache_clear()
+    insert_statement.cache_clear()
     inserting.column_defaults.cache_clear()
 
 

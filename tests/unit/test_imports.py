@@ -43,6 +43,7 @@ RULES: dict[str, set[str]] = {
     "images": {"errors", "annotations"},
     "redis_client": {"conf"},
     "prepared": set(),
+    "json_rows": set(),
     "allowed_hosts": set(),
     "bounded_paginator": set(),
     "rest": BASE | {"annotations"},
@@ -55,14 +56,15 @@ RULES: dict[str, set[str]] = {
     | {"bounded_paginator"},
     "engine": BASE | {"annotations"},
     "engine/conformance": BASE | {"annotations", "engine"},
-    "engine/cvat": BASE | {"annotations", "engine", "prepared"},
+    "engine/cvat": BASE | {"annotations", "engine", "prepared", "json_rows"},
     "engine/standalone": BASE
-    | {"annotations", "images", "engine", "rest", "allowed_hosts", "prepared", "bounded_paginator"},
+    | {"annotations", "images", "engine", "rest", "allowed_hosts", "prepared", "bounded_paginator"}
+    | {"json_rows"},
     "interactive": BASE
     | {"annotations", "images", "functions", "agents", "gateway", "engine", "redis_client"}
     | {"observability"},
     # The first room of requests/ is the lowest; rq_tasks and admin use all of them.
-    "requests/store": BASE | {"annotations"},
+    "requests/store": BASE | {"annotations", "json_rows"},
     "requests/run": BASE
     | {"annotations", "images", "functions", "agents", "gateway", "engine", "requests/store"},
     "requests/control": BASE

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
+from django.db import connection
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
@@ -24,6 +25,11 @@ from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.labels import labels_of
 from cvat_lambda.engine.standalone.scope import AnnotationScope, frame_conditions, scope_of
 from cvat_lambda.errors import InvalidRequest, TaskNotFound
+from cvat_lambda.json_rows import insert_rows, new_ids
+
+Row = Mapping[str, Any]
+
+JSON_COLUMNS: Final = ("points", "attributes")  # whose fields store tuples as JSON text
 
 
 def lock(task_id: int) -> datetime:
@@ -198,7 +204,7 @@ def _pairs(values: Iterable[AttributeValue]) -> tuple[tuple[int, str], ...]:
     return tuple((item.spec_id, item.value) for item in values)
 
 
-def _common(scope: AnnotationScope, item: Tag | Shape | Track) -> Mapping[str, Any]:
+def _common(scope: AnnotationScope, item: Tag | Shape | Track) -> Row:
     return {
         "task_id": scope.task_id,
         "job_id": scope.private_job_id,
@@ -212,7 +218,7 @@ def _common(scope: AnnotationScope, item: Tag | Shape | Track) -> Mapping[str, A
     }
 
 
-def _placed(item: Shape | TrackedShape) -> Mapping[str, Any]:
+def _placed(item: Shape | TrackedShape) -> Row:
     return {
         "type": item.type,
         "points": item.points,
@@ -225,32 +231,48 @@ def _placed(item: Shape | TrackedShape) -> Mapping[str, Any]:
 
 def _add(scope: AnnotationScope, data: LabeledData) -> tuple[list[int], list[int], list[int]]:
     """Insert with one statement per table and level. Return the ids of shapes, tags and tracks."""
-    tags = models.LabeledTag.objects.bulk_create(
-        [models.LabeledTag(**_common(scope, tag)) for tag in data.tags]
-    )
     return (
         _add_shapes(scope, data.shapes),
-        [row.pk for row in tags],
+        _insert(models.LabeledTag, [_common(scope, tag) for tag in data.tags]),
         _add_tracks(scope, data.tracks),
     )
 
 
-def _shape_row(
-    scope: AnnotationScope, shape: Shape, parent_id: int | None = None
-) -> models.LabeledShape:
-    return models.LabeledShape(**_common(scope, shape), **_placed(shape), parent_id=parent_id)
+def _insert(table: Any, rows: Sequence[Row]) -> list[int]:
+    """Insert rows. Return their ids in the same order."""
+    if connection.vendor != "postgresql":
+        return [row.pk for row in table.objects.bulk_create([table(**row) for row in rows])]
+    ids = new_ids(table, len(rows))
+    texts = [
+        (field.attname, field.get_prep_value)
+        for field in table._meta.concrete_fields
+        if field.attname in JSON_COLUMNS
+    ]
+    insert_rows(
+        table,
+        [
+            {**row, **{name: text(row[name]) for name, text in texts}, "id": pk}
+            for pk, row in zip(ids, rows, strict=True)
+        ],
+    )
+    return ids
+
+
+def _shape_row(scope: AnnotationScope, shape: Shape, parent_id: int | None = None) -> Row:
+    return {**_common(scope, shape), **_placed(shape), "parent_id": parent_id}
 
 
 def _add_shapes(scope: AnnotationScope, shapes: Sequence[Shape]) -> list[int]:
-    rows = models.LabeledShape.objects.bulk_create([_shape_row(scope, item) for item in shapes])
-    models.LabeledShape.objects.bulk_create(
+    ids = _insert(models.LabeledShape, [_shape_row(scope, item) for item in shapes])
+    _insert(
+        models.LabeledShape,
         [
-            _shape_row(scope, element, row.pk)
-            for shape, row in zip(shapes, rows, strict=True)
+            _shape_row(scope, element, pk)
+            for shape, pk in zip(shapes, ids, strict=True)
             for element in shape.elements
-        ]
+        ],
     )
-    return [row.pk for row in rows]
+    return ids
 
 
 def _track_row(

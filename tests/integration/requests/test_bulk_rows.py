@@ -10,12 +10,8 @@ from django.forms.models import model_to_dict
 from django.utils import timezone
 
 from cvat_lambda.functions.models import Function
-from cvat_lambda.requests.store.bulk_rows import (
-    ROWS_A_STATEMENT,
-    bulk_update_ids,
-    insert,
-    strip_unstorable,
-)
+from cvat_lambda.json_rows import ROWS_PER_STATEMENT
+from cvat_lambda.requests.store.bulk_rows import bulk_update_ids, insert, strip_unstorable
 from cvat_lambda.requests.store.models import Outcome, Provenance, Request
 
 
@@ -52,7 +48,7 @@ def test_insert_writes_every_column(request_row: Request, result: object) -> Non
 
 
 def test_insert_of_many_rows_takes_several_statements(request_row: Request) -> None:
-    count = ROWS_A_STATEMENT + 1
+    count = ROWS_PER_STATEMENT + 1
     row = {"request_id": request_row.pk, "task_id": 1, "job_id": None, "kind": "shape"}
     insert(
         Provenance,
