@@ -37,16 +37,19 @@ _UPRIGHT = {
 }
 
 
-def decode_image(encoded: object, *, field: str = "image") -> NDArray[np.uint8]:
+def decode_image(
+    encoded: object, *, field: str = "image", read_only: bool = False
+) -> NDArray[np.uint8]:
     """Decode an image file to an upright RGB array of shape (height, width, 3).
 
-    The file is base64 text, or the bytes of a binary body.
+    The file is base64 text, or the bytes of a binary body. A ``read_only`` array takes a copy less.
     The EXIF orientation is applied, transparency is dropped, 16-bit grey is scaled to 8 bits.
     Raises BadInput, naming ``field``, when the image is missing, damaged or too large.
     """
     content, limit = _decode_base64(encoded, field), max_pixels()
     try:
-        return _decode_file(content, field, limit)
+        picture = _decode_file(content, field, limit)
+        return np.asarray(picture) if read_only else np.array(picture)
     except (BadInput, MemoryError):
         raise
     except Exception as error:  # decoders raise many types of errors at damaged files
@@ -100,8 +103,10 @@ def crop(
         borderMode=cv2.BORDER_REPLICATE,
     )
     columns, rows = x + np.arange(width) * across, y + np.arange(height) * down
-    cut[:, (columns < 0) | (columns >= part.shape[1])] = fill
-    cut[(rows < 0) | (rows >= part.shape[0])] = fill
+    if columns.min() < 0 or columns.max() >= part.shape[1]:
+        cut[:, (columns < 0) | (columns >= part.shape[1])] = fill
+    if rows.min() < 0 or rows.max() >= part.shape[0]:
+        cut[(rows < 0) | (rows >= part.shape[0])] = fill
     return np.asarray(cut, dtype=np.uint8)
 
 
@@ -136,7 +141,8 @@ def _decode_base64(encoded: object, field: str) -> bytes | memoryview:
         raise BadInput(f"'{field}' is not base64 text") from error
 
 
-def _decode_file(content: bytes | memoryview, field: str, limit: int) -> NDArray[np.uint8]:
+def _decode_file(content: bytes | memoryview, field: str, limit: int) -> Image.Image:
+    """Return the upright RGB picture."""
     with _without_pillows_limit(), Image.open(io.BytesIO(content), formats=FORMATS) as picture:
         # The size is in the header, so a decompression bomb is refused before it is decoded.
         if picture.width * picture.height > limit:
@@ -147,7 +153,7 @@ def _decode_file(content: bytes | memoryview, field: str, limit: int) -> NDArray
         picture.load()  # this turns a TIFF upright and removes its orientation tag
         turn = _UPRIGHT.get(_orientation(picture))
         upright = picture if turn is None else picture.transpose(turn)
-        return np.array(_to_rgb(upright), dtype=np.uint8)
+        return _to_rgb(upright)
 
 
 @contextmanager

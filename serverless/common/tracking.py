@@ -103,7 +103,8 @@ def track(body: dict[str, Any], tracker: Tracker[Target]) -> dict[str, Any]:
     results: list[Any] = []
     for number, each in enumerate(encoded):
         try:
-            image = decode_image(each, field=f"images[{number}]" if is_clip else "image")
+            field = f"images[{number}]" if is_clip else "image"
+            image = decode_image(each, field=field, read_only=True)
         except BadInput as error:
             if not is_clip or (starts and number == 0):
                 raise

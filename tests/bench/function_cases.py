@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from PIL import Image
@@ -39,12 +40,17 @@ class Case:
     @property
     def key(self) -> str:
         """The prefix of the names of the case's rows."""
-        return f"{self.short}_{self.call.replace(' ', '_')}"
+        return f"{self.short}_{self.call.replace(',', '').replace(' ', '_')}"
 
 
-def encoded(name: str) -> str:
+def encoded(name: str, *, jpeg: bool = False) -> str:
     """Return a sample photograph's file in base64."""
-    return base64.b64encode((IMAGES / f"{name}.png").read_bytes()).decode()
+    path = IMAGES / f"{name}.png"
+    if not jpeg:
+        return base64.b64encode(path.read_bytes()).decode()
+    buffer = io.BytesIO()
+    Image.open(path).convert("RGB").save(buffer, "JPEG", quality=90)
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def detection(runtime: Runtime, name: str) -> Payload:
@@ -74,18 +80,22 @@ def later_click(runtime: Runtime, name: str) -> Payload:
     return {"embedding": answer["embedding"], "pos_points": [[220, 200]], "neg_points": []}
 
 
-def step(runtime: Runtime, name: str) -> Payload:
-    """Return a step of the tracker with one object."""
-    shape = {"type": "rectangle", "points": [181, 58, 270, 178]}
-    body = {"image": encoded("astronaut"), "shapes": [shape]}
+def step(runtime: Runtime, name: str, *, objects: int = 1, jpeg: bool = False) -> Payload:
+    """Return a step of the tracker."""
+    shapes = [
+        {"type": "rectangle", "points": [181 + 7 * n, 58 + 7 * n, 270 + 7 * n, 178 + 7 * n]}
+        for n in range(objects)
+    ]
+    picture = encoded("astronaut", jpeg=jpeg)
+    body = {"image": picture, "shapes": shapes}
     states = runtime.call(name, body, timeout=CALL_TIMEOUT_S).json()["states"]
-    return {"image": encoded("astronaut"), "states": states}
+    return {"image": picture, "states": states}
 
 
-def matching(runtime: Runtime, name: str) -> Payload:
+def matching(runtime: Runtime, name: str, *, jpeg: bool = False) -> Payload:
     """Return a call of re-identification with eight boxes on each of two pictures."""
     boxes = [{"label_id": 1, "points": [40 * n, 60, 40 * n + 90, 240]} for n in range(8)]
-    picture = encoded("astronaut")
+    picture = encoded("astronaut", jpeg=jpeg)
     return {"image0": picture, "image1": picture, "boxes0": boxes, "boxes1": boxes}
 
 
@@ -123,7 +133,17 @@ CASES = (
     case("openvino-mobile-sam", "first click", click, PACKAGED),
     case("openvino-mobile-sam", "later click", later_click, PACKAGED),
     case("openvino-siamese-mobilenetv2", "step", step, PACKAGED),
+    case("openvino-siamese-mobilenetv2", "step, JPEG", partial(step, jpeg=True), PACKAGED),
+    case(
+        "openvino-siamese-mobilenetv2",
+        "step of 4 objects, JPEG",
+        partial(step, objects=4, jpeg=True),
+        PACKAGED,
+    ),
     case("openvino-reid-mobilenetv2", "pair of frames", matching, PACKAGED),
+    case(
+        "openvino-reid-mobilenetv2", "pair of frames, JPEG", partial(matching, jpeg=True), PACKAGED
+    ),
     case("pth-facebookresearch-detectron2-retinanet-r101", "frame", detection, RANDOM),
     case("pth-mmpose-hrnet32", "frame with one person", detection, RANDOM),
     case("pth-shiyinzhang-iog", "click in a box", box_and_click, RANDOM),

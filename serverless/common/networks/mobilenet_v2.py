@@ -38,23 +38,15 @@ def convert(source: Path, target: Path, *, layers: Sequence[int], pooled: bool) 
 
 
 def build(parameters: Mapping[str, NDArray[Any]], *, layers: Sequence[int], pooled: bool) -> Any:
-    """Return the OpenVINO model; its input is (n, 3, height, width) as `prepare` makes it."""
+    """Return the OpenVINO model; its input is RGB images of bytes, (n, height, width, 3)."""
     openvino: Any = importlib.import_module("openvino")
     builder = _Builder(parameters)
-    image = builder.ops.parameter(openvino.PartialShape([-1, 3, -1, -1]), np.float32, "image")
-    outputs = _layers(builder, image, last=LAST if pooled else max(layers))
+    image = builder.ops.parameter(openvino.PartialShape([-1, -1, -1, 3]), np.uint8, "image")
+    outputs = _layers(builder, builder.normalise(image), last=LAST if pooled else max(layers))
     results = [outputs[layer] for layer in layers]
     if pooled:
         results.append(builder.ops.reduce_mean(outputs[LAST], [2, 3], False))
     return openvino.Model(results, [image], "mobilenet_v2")
-
-
-def prepare(patches: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-    """Return RGB patches of one size as a normalised batch (n, 3, height, width)."""
-    planes = np.stack(patches).transpose(0, 3, 1, 2).astype(np.float32, order="C")
-    planes -= 255.0 * MEAN[:, None, None]
-    planes /= 255.0 * DEVIATION[:, None, None]
-    return planes
 
 
 class _Builder:
@@ -63,6 +55,13 @@ class _Builder:
     def __init__(self, parameters: Mapping[str, NDArray[Any]]) -> None:
         self.ops: Any = importlib.import_module("openvino.opset13")
         self._parameters = parameters
+
+    def normalise(self, image: Any) -> Any:
+        """Return planes (n, 3, height, width) with the mean and deviation of ImageNet."""
+        planes = self.ops.transpose(self.ops.convert(image, np.float32), [0, 3, 1, 2])
+        mean, deviation = ((255.0 * part).reshape(1, 3, 1, 1) for part in (MEAN, DEVIATION))
+        centred = self.ops.subtract(planes, self.ops.constant(mean))
+        return self.ops.divide(centred, self.ops.constant(deviation))
 
     def convolution(self, node: Any, name: str, norm: str, *, stride: int = 1) -> Any:
         """Convolve and normalise: batch normalisation is folded into weights and bias."""

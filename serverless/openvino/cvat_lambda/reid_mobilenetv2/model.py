@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 from common.devices import OpenVinoNetwork
 from common.images import crop
 from common.matching import answer_match
-from common.networks.mobilenet_v2 import prepare
 from common.weights import weights_file
-from PIL import Image
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,9 +22,6 @@ WEIGHTS = "mobilenet_v2_pooled_ir.xml"
 WIDTH, HEIGHT = 128, 256  # of a patch, pixels: standing persons
 STRIPES = 4  # of the histogram, from top to bottom
 HUE_BINS, SATURATION_BINS = 12, 8
-# The number of the bin of each value of a byte. Their sum is the bin of a colour.
-_HUE_CODES = (np.arange(256) * HUE_BINS // 256 * SATURATION_BINS).astype(np.uint8)
-_SATURATION_CODES = (np.arange(256) * SATURATION_BINS // 256).astype(np.uint8)
 BATCH = 32  # patches that go through the network at once
 
 
@@ -53,7 +49,7 @@ class Matcher:
         """Return an embedding for each box: network features, then colours, of equal norm."""
         patches = [_patch(image, box) for box in corners(boxes)]
         batches = [
-            self._network(prepare(patches[first : first + BATCH]))[0]
+            self._network(np.stack(patches[first : first + BATCH]))[0]
             for first in range(0, len(patches), BATCH)
         ]
         colours = np.stack([histogram(patch) for patch in patches])
@@ -71,11 +67,11 @@ def corners(boxes: Sequence[dict[str, Any]]) -> Floats:
 
 def histogram(patch: NDArray[np.uint8]) -> Floats:
     """Return how often each hue and saturation occurs, a histogram for each stripe."""
-    colours = np.asarray(Image.fromarray(patch).convert("HSV"))
-    codes = _HUE_CODES[colours[..., 0]] + _SATURATION_CODES[colours[..., 1]]
-    bins = HUE_BINS * SATURATION_BINS
+    colours = cv2.cvtColor(patch, cv2.COLOR_RGB2HSV_FULL)  # hue and saturation from 0 to 255
+    bins, values = [HUE_BINS, SATURATION_BINS], [0, 256, 0, 256]
     counts = [
-        np.bincount(stripe.ravel(), minlength=bins) for stripe in np.array_split(codes, STRIPES)
+        cv2.calcHist([stripe], [0, 1], None, bins, values).ravel()
+        for stripe in np.array_split(colours, STRIPES)
     ]
     return np.concatenate(counts).astype(np.float64)
 

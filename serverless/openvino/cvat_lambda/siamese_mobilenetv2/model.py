@@ -18,11 +18,9 @@ import numpy as np
 from common.devices import OpenVinoNetwork
 from common.errors import BadInput
 from common.images import crop, mean_colour
-from common.networks.mobilenet_v2 import prepare
 from common.state import pack_array, unpack_array
 from common.tracking import BoxTracker, read_numbers, track
 from common.weights import weights_file
-from PIL import Image
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -165,7 +163,7 @@ class SiameseTracker(BoxTracker[Target]):
         features: list[list[Floats]] = []
         for first in range(0, len(patches), PATCHES_AT_ONCE):
             batch = patches[first : first + PATCHES_AT_ONCE]
-            layers = self._network(prepare(batch))
+            layers = self._network(np.stack(batch))
             features += [[layer[number] for layer in layers] for number in range(len(batch))]
         return features
 
@@ -187,7 +185,7 @@ def correlate(search: Floats, kernel: Floats) -> NDArray[np.float64]:
     dots = cv2.matchTemplate(_channels_last(centred), _channels_last(kernel), cv2.TM_CCORR)
     # Sums of windows that begin at each place; those beyond the last one are cut off.
     energy = cv2.boxFilter(
-        np.square(centred, dtype=np.float64).sum(axis=0),
+        np.einsum("crk,crk->rk", centred, centred).astype(np.float64),
         cv2.CV_64F,
         (kernel.shape[2], kernel.shape[1]),
         anchor=(0, 0),
@@ -257,20 +255,25 @@ def _resampled(correlation: Floats, kernel: Floats, stride: int) -> Floats:
     A placement at cell p moves the object by p - (cells of search - cells of exemplar) / 2 cells
     against the cut of `_kernels`, which starts at (cells of exemplar - cells of kernel) // 2.
     """
-    factor = STEP / stride
-    offsets = []
-    for size in kernel.shape[1:]:
-        cut = (EXEMPLAR // stride - size) // 2
-        unmoved = (SEARCH - EXEMPLAR) // stride / 2 + cut
-        # Pillow counts from the corner of a pixel: half a cell on both sides.
-        offsets.append(unmoved + 0.5 - factor * RESPONSE / 2)
-    picture = Image.fromarray(correlation.astype(np.float32))
-    matrix = (factor, 0.0, offsets[1], 0.0, factor, offsets[0])
-    return np.asarray(
-        picture.transform(
-            (RESPONSE, RESPONSE), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC
-        )
+    factor = stride // STEP  # cells of the grid a cell of the layer
+    fine = cv2.resize(
+        np.asarray(correlation, dtype=np.float32),
+        None,
+        fx=factor,
+        fy=factor,
+        interpolation=cv2.INTER_CUBIC,
     )
+    grid = np.zeros((RESPONSE, RESPONSE), dtype=np.float32)
+    into, taken = [], []
+    for size, length in zip(kernel.shape[1:], fine.shape, strict=True):
+        cut = (EXEMPLAR // stride - size) // 2
+        unmoved = (SEARCH - EXEMPLAR) // stride // 2 + cut
+        # Both count from the corner of a cell: half a cell of the layer on both sides.
+        first = RESPONSE // 2 - factor * unmoved - factor // 2
+        into.append(slice(max(0, first), max(0, min(RESPONSE, first + length))))
+        taken.append(slice(max(0, -first), max(0, min(length, RESPONSE - first))))
+    grid[tuple(into)] = fine[tuple(taken)]
+    return grid
 
 
 def _displaced(
