@@ -95,12 +95,12 @@ def decode_binary(body: bytes, *, allow_bytes: bool = True, **options: Any) -> A
 
 
 def _encode_binary(value: JSON) -> bytes:
-    parts: list[bytes] = []
+    parts: list[bytes | memoryview] = []
     offset = 0
 
     def refer(data: object) -> dict[str, list[int]]:
         nonlocal offset
-        if not isinstance(data, bytes):
+        if not isinstance(data, bytes | memoryview):
             raise TypeError(f"a body cannot hold {type(data).__name__}")
         parts.append(data)
         offset += len(data)

@@ -84,7 +84,9 @@ class StoredEmbedding:
     def body(self, fields: Mapping[str, Any], *, binary: bool) -> bytes:
         """Return the body of a call with these fields and the embedding."""
         if self.members is not None:
-            embedding = {**self.members, "data": bytes(self.content)}
+            # A function with binary bodies gets the view: megabytes are copied once, into the body.
+            data = self.content if binary else bytes(self.content)
+            embedding = {**self.members, "data": data}
             return encode_payload({**fields, "embedding": embedding}, binary=binary)
         # The text is inserted as it is: megabytes are neither parsed nor built again.
         start = encode_payload(fields)[:-1]

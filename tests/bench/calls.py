@@ -151,24 +151,28 @@ def embedding_process() -> Iterator[int]:
         process.wait(60)
 
 
-def add_interactor(port: int) -> str:
+def add_interactor(port: int, *, binary: bool) -> str:
     """Register the interactor's process with the app. Return its function id."""
     from cvat_lambda.functions.models import Function
 
     trigger = {"kind": "http", "numWorkers": 2, "attributes": {"maxRequestBodySize": 33554432}}
     annotations = {"type": "interactor", "version": "2", "embedding": "true"}
+    name = "embeds-binary" if binary else "embeds"
     Function.objects.create(
-        id="embeds",
+        id=name,
         platform="endpoint",
         kind="interactor",
         endpoint_url=f"http://127.0.0.1:{port}/",
         metadata={
-            "metadata": {"name": "embeds", "annotations": annotations},
+            "metadata": {
+                "name": name,
+                "annotations": {**annotations, "binary": str(binary).lower()},
+            },
             "spec": {"triggers": {"h": trigger}},
             "status": {"state": "ready"},
         },
     )
-    return "embeds"
+    return name
 
 
 def image_paths(task_id: int) -> list[Path]:
@@ -206,7 +210,6 @@ def measure(prepared: Stand, *, short: bool) -> Iterator[dict[str, Any]]:
         web_server(prepared.home) as (port, server),
     ):
         detector = prepared.function(detector_port, 2)
-        interactor = add_interactor(interactor_port)
         paths = image_paths(task.pk)
         client, bare = Client(port, token), BareClient(detector_port)
         for number in range(10):  # warm up imports, connections and caches
@@ -224,21 +227,42 @@ def measure(prepared: Stand, *, short: bool) -> Iterator[dict[str, Any]]:
         yield row("call_overhead_p95_ms", percentile(over, 95), 10.0)
         yield row("call_processor_ms", used_ms, 5.0)
         prompt: dict[str, Any] = {"task": task.pk, **CLICK}
-        first = [
-            client.call_ms(interactor, frame=number, **prompt) - ENCODE_MS
-            for number in range(4 if short else 20)
-        ]
-        bare = BareClient(interactor_port)
-        kept = encode_payload({**CLICK, "embedding": new_embedding()})
-        later = []
-        for number in range(calls // 2):
-            before_ms = bare.call_ms(lambda: kept)
-            frame = number % len(first)
-            later.append(client.call_ms(interactor, frame=frame, **prompt) - before_ms)
-        yield row("embedding_first_click_p50_ms", statistics.median(first), None)
-        yield row("embedding_click_p50_ms", statistics.median(later), 5.0)
-        yield row("embedding_click_p95_ms", percentile(later, 95), None)
+        for binary in (True, False):
+            yield from measure_clicks(
+                client, interactor_port, prompt, binary=binary, clicks=calls // 2, short=short
+            )
     yield from measure_people(prepared, token, short=short)
+
+
+def measure_clicks(
+    client: Client,
+    port: int,
+    prompt: dict[str, Any],
+    *,
+    binary: bool,
+    clicks: int,
+    short: bool,
+) -> Iterator[dict[str, Any]]:
+    """Yield the overhead of first clicks and of later ones, which send the embedding.
+
+    The functions of ``serverless/`` take binary bodies, so the goal is that of such a function.
+    """
+    interactor, bare = add_interactor(port, binary=binary), BareClient(port)
+    first = [
+        client.call_ms(interactor, frame=number, **prompt) - ENCODE_MS
+        for number in range(4 if short else 20)
+    ]
+    kept = encode_payload({**CLICK, "embedding": new_embedding(binary=binary)}, binary=binary)
+    later = []
+    for number in range(clicks):
+        before_ms = bare.call_ms(lambda: kept)
+        frame = number % len(first)
+        later.append(client.call_ms(interactor, frame=frame, **prompt) - before_ms)
+    ending = "" if binary else "_json"
+    yield row(f"embedding_first_click{ending}_p50_ms", statistics.median(first), None)
+    goal_ms = 5.0 if binary else None
+    yield row(f"embedding_click{ending}_p50_ms", statistics.median(later), goal_ms)
+    yield row(f"embedding_click{ending}_p95_ms", percentile(later, 95), None)
 
 
 def measure_people(prepared: Stand, token: str, *, short: bool) -> Iterator[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 An invocation with ``image`` takes ``--encode-ms``. It returns a mask, and an embedding if the
 invocation asks for it: 4 MiB of float32, as Segment Anything's. One with ``embedding`` takes
-``--click-ms``. The command
+``--click-ms``. The answer to a binary body is binary. The command
 
     python -m tests.bench.embedding_function --encode-ms 200 --click-ms 20
 
@@ -20,6 +20,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from cvat_lambda.gateway.payload import BINARY_TYPE, content_type, encode_payload
 from tests.http_server import HttpRequest, Reply, http_server, json_reply
 
 SHAPE = (1, 256, 64, 64)
@@ -33,20 +34,24 @@ class Interactor:
 
     encode_s: float
     click_s: float
-    replies: dict[bool, Reply]  # without and with an embedding
+    mask: Reply
+    embedding: dict[bool, Reply]  # with the mask, as JSON and as a binary body
 
     def answer(self, request: HttpRequest) -> Reply:
+        body = request.body
         # The small members are at the start or the end of the body, so only these are searched.
-        wants_embedding = b'"want":"embedding"' in request.body[-4096:]
-        latency_s = self.click_s if b'"embedding":{' in request.body[:4096] else self.encode_s
+        latency_s = self.click_s if b'"embedding":{' in body[:4096] else self.encode_s
         time.sleep(max(0.0, request.begun_at + latency_s - time.monotonic()))
-        return self.replies[wants_embedding]
+        if b'"want":"embedding"' in body[:4096] + body[-4096:]:
+            return self.embedding[content_type(body) == BINARY_TYPE]
+        return self.mask
 
 
-def new_embedding() -> dict[str, Any]:
-    """Return an embedding of random numbers."""
-    data = base64.b64encode(os.urandom(4 * math.prod(SHAPE))).decode()
-    return {"data": data, "shape": list(SHAPE), "dtype": "float32", "version": "1"}
+def new_embedding(*, binary: bool = False) -> dict[str, Any]:
+    """Return an embedding of random numbers, as bytes in a binary body or as base64."""
+    data = os.urandom(4 * math.prod(SHAPE))
+    shown = data if binary else base64.b64encode(data).decode()
+    return {"data": shown, "shape": list(SHAPE), "dtype": "float32", "version": "1"}
 
 
 def main() -> None:
@@ -58,9 +63,13 @@ def main() -> None:
     interactor = Interactor(
         encode_s=options.encode_ms / 1000,
         click_s=options.click_ms / 1000,
-        replies={
-            False: json_reply(MASK),
-            True: json_reply({**MASK, "embedding": new_embedding()}),
+        mask=json_reply(MASK),
+        embedding={
+            False: json_reply({**MASK, "embedding": new_embedding()}),
+            True: Reply(
+                body=encode_payload({**MASK, "embedding": new_embedding(binary=True)}, binary=True),
+                headers={"Content-Type": BINARY_TYPE},
+            ),
         },
     )
     with http_server(interactor.answer) as server:
