@@ -3,9 +3,10 @@
 Web servers and workers are separate processes, and a concurrency limiter sees the calls of its own
 process only. Each process that has a background run on a function, or an interactive caller who
 waits for it, publishes this in Redis under the function's keys and reads what the others
-published. One thread does so, about 25 times a second for a run. A load without a run of its own is
-published when it changes, and every `RENEW_S`. A call does not wait for Redis. An entry expires
-after `FRESH_S`.
+published. One thread does so, about 25 times a second for a run. A process without a run publishes
+the beginning and the end of calls, and renews them every `RENEW_S`; if it saw no run on the
+function, it does so once in `QUIET_S`. A call does not wait for Redis. An entry expires after
+`FRESH_S`.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 PERIOD_S: Final = 0.03  # between two publications
 _GAP_S: Final = 0.01  # minimum time between two publications that new callers cause
 RENEW_S: Final = 0.5  # between two publications of a load that does not change
+QUIET_S: Final = 1.0  # a run that begins may miss the callers of this time
 FRESH_S: Final = 2.0  # an entry that its process has not renewed for this time expires
 LINGER_S: Final = 3.0  # a caller who had an answer may click again within this time
 ROTATION_S: Final = 2.0  # a slot that cannot be divided among the runs rotates in this period
@@ -66,6 +68,7 @@ class FunctionLoad:
     """The load of one function over all processes, as a process with a run on it needs it."""
 
     runs: int = 1  # processes with background runs, this one included
+    is_run_on: bool = False  # there is a background run, in any process
     rank: int = 0  # of this process among them
     rotation: int = 0  # a counter that is the same in all processes
     interactive: bool = False  # an interactive caller waits for an answer
@@ -115,6 +118,7 @@ class LoadRegistry:
         self._lock = threading.Lock()
         self._publishing = threading.Lock()  # an older state must not follow a newer one
         self._loads: dict[str, _LocalLoad] = {}
+        self._quiet_until: dict[str, float] = {}  # functions without a run: time.monotonic()
         self._woken = threading.Event()
         self._thread: threading.Thread | None = None
         self._script: Any = None
@@ -185,13 +189,24 @@ class LoadRegistry:
                 if load is None or not load.is_due:
                     return
                 runs, interactive, left = list(load.runs), load.interactive, load.caller_left
-                load.caller_left, load.published = False, load.state
-                load.renew_at = time.monotonic() + RENEW_S
+                is_unknown = load.published is None
                 if not runs and not interactive:
                     del self._loads[function_id]
+                if not runs and is_unknown and self._is_quiet(function_id):
+                    return
+                load.caller_left, load.published = False, load.state
+                load.renew_at = time.monotonic() + RENEW_S
             total = self._exchange(function_id, bool(runs), bool(interactive), left)
+            if total.is_run_on:
+                self._quiet_until.pop(function_id, None)
+            else:
+                self._quiet_until[function_id] = time.monotonic() + QUIET_S
             for on_load in runs:
                 on_load(total)
+
+    def _is_quiet(self, function_id: str) -> bool:
+        """Return whether the function had no run within the last `QUIET_S`."""
+        return time.monotonic() < self._quiet_until.get(function_id, 0.0)
 
     def _exchange(
         self, function_id: str, runs: bool, interactive: bool, left: bool
@@ -218,6 +233,7 @@ class LoadRegistry:
         number, rank, rotation, callers, recent = (int(value) for value in found)
         return FunctionLoad(
             runs=max(1, number),
+            is_run_on=number > 0,
             rank=rank,
             rotation=rotation,
             interactive=callers > 0,

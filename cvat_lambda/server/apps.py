@@ -6,7 +6,10 @@ from importlib import import_module
 from typing import Any
 
 from django.apps import AppConfig
+from django.core.signals import request_started
 from django.db.backends.signals import connection_created
+
+from cvat_lambda.server.connection_check import check_idle_connections
 
 
 def tune_sqlite(sender: object, connection: Any, **kwargs: object) -> None:
@@ -28,3 +31,6 @@ class ServerConfig(AppConfig):
     def ready(self) -> None:
         import_module("cvat_lambda.server.host_checks")
         connection_created.connect(tune_sqlite, dispatch_uid="cvat_lambda.server.tune_sqlite")
+        request_started.connect(
+            check_idle_connections, dispatch_uid="cvat_lambda.server.check_idle_connections"
+        )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
+import redis
 from pytest_django import Settings
 
 from cvat_lambda.gateway.gateway import get_gateway
@@ -67,6 +68,39 @@ def test_interactive_caller_is_published_to_other_processes_until_shortly_after_
         follower.wait_for_load("the end of the call", lambda load: not load.interactive)
         assert any(load.recently_interactive and not load.interactive for load in follower.told)
         follower.wait_for_load("no recent call", lambda load: not load.recently_interactive)
+
+
+RECENT = "{cvat_lambda:load:fn}:recent"  # a key that the end of a call sets
+
+
+def test_calls_on_a_function_without_a_run_are_published_once_in_a_while(
+    clean_redis: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cvat_lambda.gateway.load_sharing.QUIET_S", 600.0)
+    people, follower = LoadRegistry(), Follower()
+    with redis.Redis.from_url(clean_redis) as client:
+        with people.interactive_call("fn"):
+            pass
+        wait_for("the end of the first call", lambda: client.exists(RECENT))
+        client.delete(RECENT)
+        for _ in range(20):
+            with people.interactive_call("fn"):
+                pass
+        with people.background_run("other", follower):
+            wait_for("some rounds of the thread", lambda: len(follower.told), lambda n: n > 4)
+        assert not client.exists(RECENT)
+
+
+def test_caller_is_published_to_a_run_that_began_after_a_call_without_one(
+    clean_redis: str,
+) -> None:
+    people, follower = LoadRegistry(), Follower()
+    with redis.Redis.from_url(clean_redis) as client:
+        with people.interactive_call("fn"):
+            pass
+        wait_for("the end of the first call", lambda: client.exists(RECENT))
+    with LoadRegistry().background_run("fn", follower), people.interactive_call("fn"):
+        follower.wait_for_load("an interactive call", lambda load: load.interactive)
 
 
 @contextmanager
