@@ -28,11 +28,11 @@ class TypedSettings:
     def __getattribute__(self, name: str) -> Any:
         if not name.isupper():
             return super().__getattribute__(name)
-        for prefix in filter(None, (self.prefix, self.former_prefix)):
-            value = getattr(django_settings, prefix + name, _MISSING)
-            if value is not _MISSING:
-                return value
-        return getattr(type(self), name)
+        kind = type(self)  # an attribute of ``self`` would call this method again
+        value = getattr(django_settings, kind.prefix + name, _MISSING)
+        if value is _MISSING and kind.former_prefix:
+            value = getattr(django_settings, kind.former_prefix + name, _MISSING)
+        return getattr(kind, name) if value is _MISSING else value
 
     @classmethod
     def types(cls) -> dict[str, Any]:
