@@ -22,6 +22,7 @@ from typing import Final, Literal
 from cvat_lambda.conf import settings
 from cvat_lambda.gateway.cancel import CancelToken
 from cvat_lambda.gateway.http1 import AnswerBroken, Message, read_message, request_head
+from cvat_lambda.gateway.payload import Body, pieces_of
 
 MAX_ANSWER_BYTES: Final = 512 * 1024 * 1024
 _IDLE_S: Final = 50.0  # a connection that was idle for longer is not used again
@@ -112,7 +113,7 @@ class Connection:
         except (OSError, ValueError):
             return False
 
-    def post(self, path: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Answer:
+    def post(self, path: str, body: Body, headers: Mapping[str, str], timeout_s: float) -> Answer:
         """Send one request and read its whole answer. Raise a TransportError."""
         deadline = Deadline(timeout_s)
         try:
@@ -132,25 +133,23 @@ class Connection:
             self.close()  # the server has not read the whole body
         return Answer(status=message.status, headers=message.headers, body=message.body)
 
-    def _send(self, head: bytes, body: bytes, deadline: Deadline) -> OSError | None:
+    def _send(self, head: bytes, body: Body, deadline: Deadline) -> OSError | None:
         """Send the request; return the error if the server closed while the body was being sent.
 
         The server may have answered before it had the whole body.
         """
+        pieces = (head, *pieces_of(body))
+        sent = 0
         try:
-            self._sock.settimeout(deadline.left_s())
-            if isinstance(self._sock, ssl.SSLSocket):
-                self._sock.sendall(head)
-                sent = 0
-            else:
+            if not isinstance(self._sock, ssl.SSLSocket):
                 # Head and body in one segment: the server's thread wakes up once, not twice.
-                sent = self._sock.sendmsg((head, body)) - len(head)
-                if sent < 0:
-                    self._sock.sendall(head[sent:])
-                    sent = 0
-            if sent < len(body):
-                self._sock.settimeout(deadline.left_s())  # bounds the whole of one sendall
-                self._sock.sendall(memoryview(body)[sent:])
+                self._sock.settimeout(deadline.left_s())
+                sent = self._sock.sendmsg(pieces)
+            for piece in pieces:
+                if sent < len(piece):
+                    self._sock.settimeout(deadline.left_s())  # bounds the whole of one sendall
+                    self._sock.sendall(memoryview(piece)[sent:])
+                sent = max(0, sent - len(piece))
         except TimeoutError:
             raise
         except OSError as exc:
@@ -201,7 +200,7 @@ class ConnectionPool:
         self,
         server: Server,
         path: str,
-        body: bytes,
+        body: Body,
         headers: Mapping[str, str],
         *,
         timeout_s: float,
@@ -256,7 +255,7 @@ class ConnectionPool:
         connection: Connection,
         server: Server,
         path: str,
-        body: bytes,
+        body: Body,
         headers: Mapping[str, str],
         deadline: Deadline,
         cancel: CancelToken,

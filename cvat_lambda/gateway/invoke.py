@@ -17,7 +17,7 @@ from cvat_lambda.gateway.cancel import CancelToken
 from cvat_lambda.gateway.endpoint import endpoint_route
 from cvat_lambda.gateway.gateway import get_gateway
 from cvat_lambda.gateway.http import Answer, ConnectFailed, TransportError
-from cvat_lambda.gateway.payload import content_type
+from cvat_lambda.gateway.payload import Body, content_type, pieces_of
 from cvat_lambda.gateway.responses import AddressMissing, read_answer, too_large, translate
 from cvat_lambda.gateway.routes import Route
 from cvat_lambda.observability.context import request_context
@@ -39,7 +39,7 @@ class Invocation:
 
 def invoke_once(
     spec: FunctionSpec,
-    body: bytes,
+    body: Body,
     *,
     request_id: str,
     deadline_s: float | None = None,
@@ -67,7 +67,7 @@ def invoke_once(
     return answered
 
 
-def invoke(spec: FunctionSpec, body: bytes, **options: Any) -> Any:
+def invoke(spec: FunctionSpec, body: Body, **options: Any) -> Any:
     """Invoke a function once, as `invoke_once` does, and return its parsed answer alone."""
     return invoke_once(spec, body, **options).answer
 
@@ -81,7 +81,7 @@ def _send_signal(spec: FunctionSpec, duration_s: float, error: LambdaError | Non
 
 def _invoke(
     spec: FunctionSpec,
-    body: bytes,
+    body: Body,
     request_id: str,
     deadline_s: float | None,
     cancel: CancelToken | None,
@@ -94,7 +94,11 @@ def _invoke(
         timeout_s = min(timeout_s, deadline_s)
     if spec.is_native:
         found = invoke_agent(
-            spec, body, interactive=interactive, timeout_s=timeout_s, cancel=cancel
+            spec,
+            b"".join(pieces_of(body)),
+            interactive=interactive,
+            timeout_s=timeout_s,
+            cancel=cancel,
         )
         return Invocation(answer=found, revision=spec.revision)
     route = _route(spec)
@@ -149,7 +153,7 @@ def _find_again(spec: FunctionSpec, failed: Route) -> bool:
 def _post(
     spec: FunctionSpec,
     route: Route,
-    body: bytes,
+    body: Body,
     request_id: str,
     timeout_s: float,
     cancel: CancelToken | None,

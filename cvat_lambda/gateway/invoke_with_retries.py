@@ -17,6 +17,7 @@ from cvat_lambda.functions.spec import FunctionSpec
 from cvat_lambda.gateway.cancel import CancelToken
 from cvat_lambda.gateway.gateway import get_gateway
 from cvat_lambda.gateway.invoke import Invocation, interactive_time_limit_s, invoke_once
+from cvat_lambda.gateway.payload import Body
 from cvat_lambda.gateway.retry import (
     MAX_RETRY_AFTER_S,
     Retries,
@@ -36,7 +37,7 @@ class InvocationResult:
 
 def invoke_with_retries(
     spec: FunctionSpec,
-    body: bytes,
+    body: Body,
     *,
     request_id: str,
     retries: Retries | None = None,
@@ -78,7 +79,7 @@ def invoke_with_retries(
 
 def _attempt(
     spec: FunctionSpec,
-    body: bytes,
+    body: Body,
     request_id: str,
     interactive: bool,
     deadline_s: float | None,

@@ -27,6 +27,27 @@ _LENGTH: Final = struct.Struct("!I")
 _REFERENCE: Final = "$bytes"
 
 
+class Pieces:
+    """A body in several pieces, which are sent one after the other: megabytes are not joined."""
+
+    __slots__ = ("pieces",)
+
+    def __init__(self, *pieces: bytes | memoryview) -> None:
+        self.pieces = pieces
+
+    def __len__(self) -> int:
+        """Return the number of bytes."""
+        return sum(map(len, self.pieces))
+
+
+Body: TypeAlias = "bytes | Pieces"
+
+
+def pieces_of(body: Body) -> tuple[bytes | memoryview, ...]:
+    """Return the pieces of a body; bytes are one piece."""
+    return body.pieces if isinstance(body, Pieces) else (body,)
+
+
 class DamagedBody(ValueError):
     """A binary body that cannot be read. Its message is a sentence."""
 
@@ -44,7 +65,7 @@ def encode_payload(
     if twice:
         raise ValueError(f"{sorted(twice)[0]!r} is given as a field and as an image")
     if binary:
-        return _encode_binary({**fields, **images})
+        return b"".join(encode_pieces({**fields, **images}).pieces)
     parts: list[bytes] = [b"{"]
     for key, value in images.items():
         parts += (json.dumps(key).encode(), b":")
@@ -65,10 +86,10 @@ def encode_payload(
     return b"".join(parts)
 
 
-def content_type(body: bytes) -> str:
-    """Return the content type of a body of `encode_payload`."""
+def content_type(body: Body) -> str:
+    """Return the content type of a body of `encode_payload` or `encode_pieces`."""
     # The length of a binary body cannot begin with this byte: its text would have 2 GB.
-    return _JSON_TYPE if body.startswith(b"{") else BINARY_TYPE
+    return _JSON_TYPE if bytes(pieces_of(body)[0][:1]) == b"{" else BINARY_TYPE
 
 
 def decode_binary(body: bytes, *, allow_bytes: bool = True, **options: Any) -> Any:
@@ -94,7 +115,8 @@ def decode_binary(body: bytes, *, allow_bytes: bool = True, **options: Any) -> A
     return json.loads(body[_LENGTH.size : start], object_hook=resolve, **options)
 
 
-def _encode_binary(value: JSON) -> bytes:
+def encode_pieces(fields: Mapping[str, JSON]) -> Pieces:
+    """Encode fields, which may hold bytes, as a binary body in pieces. Raise ValueError."""
     parts: list[bytes | memoryview] = []
     offset = 0
 
@@ -106,8 +128,8 @@ def _encode_binary(value: JSON) -> bytes:
         offset += len(data)
         return {_REFERENCE: [offset - len(data), len(data)]}
 
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"), default=refer).encode()
-    return b"".join((_LENGTH.pack(len(text)), text, *parts))
+    text = json.dumps(fields, allow_nan=False, separators=(",", ":"), default=refer).encode()
+    return Pieces(_LENGTH.pack(len(text)) + text, *parts)
 
 
 def _image(data: bytes) -> tuple[bytes, bytes, bytes]:

@@ -13,6 +13,7 @@ from cvat_lambda.engine.port import Access, Frame
 from cvat_lambda.errors import FunctionAnswerInvalid, FunctionError, FunctionTimeout
 from cvat_lambda.functions.spec import FunctionSpec
 from cvat_lambda.gateway.invoke_with_retries import InvocationResult, invoke_with_retries
+from cvat_lambda.gateway.payload import Body
 from cvat_lambda.interactive.frames import read_frame
 from cvat_lambda.interactive.image import image_size
 from cvat_lambda.interactive.params import CallParams
@@ -62,7 +63,7 @@ class Call:
             raise FunctionTimeout(f"function '{self.spec.id}' did not answer in time")
         return left_s
 
-    def invoke(self, body: bytes) -> InvocationResult:
+    def invoke(self, body: Body) -> InvocationResult:
         """Invoke the function. Raise the gateway's errors, with function and frame."""
         frame = self.params.frame1 if self.params.frame is None else self.params.frame
         try:

@@ -26,7 +26,7 @@ from cvat_lambda.engine.port import Frame
 from cvat_lambda.errors import FunctionError
 from cvat_lambda.functions.spec import FunctionSpec
 from cvat_lambda.gateway.invoke_with_retries import InvocationResult
-from cvat_lambda.gateway.payload import encode_payload
+from cvat_lambda.gateway.payload import Body, Pieces, encode_payload, encode_pieces
 from cvat_lambda.images.region import Region
 from cvat_lambda.interactive.answer_format import AnswerFormat
 from cvat_lambda.interactive.caches import get_caches
@@ -81,16 +81,18 @@ class StoredEmbedding:
         text = json.dumps(embedding, allow_nan=False, separators=(",", ":")).encode()
         return cls(image_size=image_size, revision=revision, content=text)
 
-    def body(self, fields: Mapping[str, Any], *, binary: bool) -> bytes:
-        """Return the body of a call with these fields and the embedding."""
-        if self.members is not None:
-            # A function with binary bodies gets the view: megabytes are copied once, into the body.
-            data = self.content if binary else bytes(self.content)
-            embedding = {**self.members, "data": data}
-            return encode_payload({**fields, "embedding": embedding}, binary=binary)
-        # The text is inserted as it is: megabytes are neither parsed nor built again.
-        start = encode_payload(fields)[:-1]
-        return b"".join((start, b',"embedding":', self.content, b"}"))
+    def body(self, fields: Mapping[str, Any], *, binary: bool) -> Body:
+        """Return the body of a call with these fields and the embedding.
+
+        The megabytes of the embedding are neither parsed, nor built again, nor copied.
+        """
+        if self.members is None:
+            start = encode_payload(fields)[:-1]
+            return Pieces(start + b',"embedding":', self.content, b"}")
+        embedding = {**self.members, "data": self.content}
+        if binary:
+            return encode_pieces({**fields, "embedding": embedding})
+        return encode_payload({**fields, "embedding": embedding})
 
     def blob(self) -> str | None:
         """See `blob_of`."""

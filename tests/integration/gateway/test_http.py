@@ -18,6 +18,7 @@ from cvat_lambda.gateway.http import (
     ConnectionPool,
     Server,
 )
+from cvat_lambda.gateway.payload import Body, Pieces
 from tests.http_server import Reply, chunks, cut_after, hangs, resets, speaks_nonsense, trickles
 from tests.ports import closed_port
 
@@ -34,7 +35,7 @@ def connections() -> Iterator[ConnectionPool]:
 def post(
     connections: ConnectionPool,
     nuclio: FakeNuclio,
-    body: bytes = b"{}",
+    body: Body = b"{}",
     *,
     timeout_s: float = 20,
     cancel: CancelToken | None = None,
@@ -63,6 +64,17 @@ def test_body_arrives_unchanged(nuclio: FakeNuclio, connections: ConnectionPool)
     body = bytes(range(256)) * 4000
     post(connections, nuclio, body)
     assert nuclio.seen[0].body == body
+
+
+@pytest.mark.parametrize("sizes", [(1, 0, 3), (5, 8 << 20, 1), (0, 300_000, 9 << 20, 2)])
+def test_pieces_of_a_body_arrive_joined(
+    nuclio: FakeNuclio, connections: ConnectionPool, sizes: tuple[int, ...]
+) -> None:
+    pieces = [bytes([number]) * size for number, size in enumerate(sizes, 1)]
+    body = Pieces(*pieces[:-1], memoryview(pieces[-1]))
+    assert len(body) == sum(sizes)
+    post(connections, nuclio, body)
+    assert nuclio.seen[0].body == b"".join(pieces)
 
 
 def test_reset_of_an_idle_connection_is_retried_on_a_new_one(
