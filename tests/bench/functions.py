@@ -27,7 +27,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,15 +71,16 @@ def run(
     seconds: float | None = None,
     *,
     transformers: bool = False,
-) -> list[Row]:
-    """Return the rows of the `chosen` functions.
+) -> Iterator[Row]:
+    """Yield the rows of the `chosen` functions.
 
     Each kind of call is measured for `seconds`, by default 5, or 1 in a short run.
     """
     if seconds is None:
         seconds = 1.0 if short else 5.0
     names = chosen(only, short=short, transformers=transformers)
-    return [row for name in names for row in measure(name, seconds)]
+    for name in names:
+        yield from measure(name, seconds)
 
 
 def chosen(only: Sequence[str], *, short: bool, transformers: bool) -> tuple[str, ...]:
@@ -296,13 +297,13 @@ def busy(load: float, cores: int) -> str | None:
     )
 
 
-def print_table(rows: Callable[[], list[Row]], *, force: bool) -> None:
+def print_table(rows: Iterator[Row], *, force: bool) -> None:
     """Measure, and print the table with the load averages before and after."""
     cores, before = os.cpu_count() or 1, os.getloadavg()
     problem = busy(before[0], cores)
     if problem is not None and not force:
         raise SystemExit(problem)
-    made = table(rows())
+    made = table(list(rows))
     after = os.getloadavg()
     averages = (" ".join(f"{value:.2f}" for value in load) for load in (before, after))
     start, end = averages
@@ -323,13 +324,12 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--force", action="store_true", help="a table on a busy machine")
     given = parser.parse_args(arguments)
 
-    def rows() -> list[Row]:
-        return run(given.short, given.only, given.seconds, transformers=given.transformers)
-
+    rows = run(given.short, given.only, given.seconds, transformers=given.transformers)
     if given.table:
         print_table(rows, force=given.force)
-    else:
-        print("\n".join(map(json.dumps, rows())))
+        return
+    for each in rows:
+        print(json.dumps(each), flush=True)
 
 
 if __name__ == "__main__":
