@@ -9,6 +9,7 @@ from typing import Any
 from rq import Worker
 
 from cvat_lambda.engine import get_engine
+from cvat_lambda.engine.standalone.media.storage import object_store
 from cvat_lambda.runtime.worker.death_signal import set_death_signal
 
 
@@ -20,10 +21,13 @@ class LinkedWorker(Worker):
     """
 
     def work(self, *args: Any, **options: Any) -> bool:
-        """Import the modules of a request before the fork, so that work horses start quickly."""
+        """Load what a request needs before the fork, so that work horses start quickly."""
         for name in ("cvat_lambda.requests.rq_tasks", "scipy.optimize"):
             import_module(name)
         get_engine()
+        store: Any = object_store()
+        if store is not None:
+            _ = store.bucket  # makes a client of S3, which reads megabytes of descriptions
         return bool(super().work(*args, **options))
 
     def setup_work_horse_signals(self) -> None:

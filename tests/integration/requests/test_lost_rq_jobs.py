@@ -37,7 +37,8 @@ def stopped_at(
     """Return a function that starts a worker and waits until it has stopped at a job."""
 
     def start(name: str, request: Request) -> psutil.Process:
-        command = [sys.executable, "manage.py", "rqworker", "annotation", "--worker-class"]
+        command = [sys.executable, "manage.py", "rqworker", "annotation", "--skip-checks"]
+        command.append("--worker-class")
         command.append(f"tests.integration.requests.stopping_worker.{name}")
         worker = psutil.Process(spawn("worker", command, child_env).process.pid)
         wait_for("an empty queue", waiting_jobs, lambda found: found == [])
