@@ -47,14 +47,16 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Start a worker for each core. Run the tests of a single file without workers.
+    """Start a worker for each core and one more, because many tests wait for other processes.
 
-    Start none if a path does not exist: workers would find no tests and report no error.
+    Run the tests of a single file without workers. Start none if a path does not exist: workers
+    would find no tests and report no error.
     """
     paths = {Path(argument.partition("::")[0]) for argument in config.args}
     if not all(path.exists() for path in paths) or (len(paths) == 1 and paths.pop().is_file()):
         return 0
-    return max(2, len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 2)
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    return (cores or 1) + 1
 
 
 @pytest.hookimpl(trylast=True)
