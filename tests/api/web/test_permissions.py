@@ -26,6 +26,7 @@ TABLE = [
     ("GET", "/tasks/new", None, (200, 200, 200, TO_LOGIN)),
     ("GET", "/tasks/{task}/frames/0", None, (200, 200, 403, TO_LOGIN)),
     ("GET", "/tasks/{task}/frames/0/data", None, (200, 200, 403, TO_LOGIN)),
+    ("GET", "/tasks/{task}/tracks/{track}", None, (200, 200, 403, TO_LOGIN)),
     ("GET", "/functions", None, (200, 200, 200, TO_LOGIN)),
     ("POST", "/functions", {}, (302, 302, 302, TO_LOGIN)),
     ("GET", "/functions/finder", None, (200, 200, 200, TO_LOGIN)),
@@ -94,6 +95,8 @@ def places(alice: User, bob: User, charlie: User) -> dict[str, Any]:
     task = create_task(alice, "Photographs", labels, [IMAGES / "coffee.png"])
     second = create_task(alice, "More photographs", labels, [IMAGES / "coffee.png"])
     (job,) = models.Job.objects.filter(segment__task=task)
+    label = models.Label.objects.get(task=task)
+    track = models.LabeledTrack.objects.create(task=task, label=label, frame=0, source="manual")
     models.Job.objects.filter(pk=job.pk).update(assignee=bob)
     Function.objects.create(id="finder", kind="detector", metadata=FINDER)
     request = Request.objects.create(
@@ -106,6 +109,7 @@ def places(alice: User, bob: User, charlie: User) -> dict[str, Any]:
         "task": task.pk,
         "second_task": second.pk,
         "job": job.pk,
+        "track": track.pk,
         "request": request.pk,
     }
 
