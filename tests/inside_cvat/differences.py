@@ -25,7 +25,7 @@ DIFFERENCES: Final[dict[str, tuple[str, str]]] = {
     ),
     f"{_API}functions_create_reid": (
         "400 != 200",
-        "the test's boxes are polygons; re-identification joins rectangles",
+        "the test sends a polygon of nine numbers; re-identification joins rectangles",
     ),
     f"{_API}functions_list_negative": (
         "'test-model-has-non-unique-labels'",
