@@ -15,8 +15,10 @@ import socket
 import ssl
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, Literal
 
 from cvat_lambda.conf import settings
@@ -25,6 +27,7 @@ from cvat_lambda.gateway.http1 import AnswerBroken, Message, read_message, reque
 from cvat_lambda.gateway.payload import Body, pieces_of
 
 MAX_ANSWER_BYTES: Final = 512 * 1024 * 1024
+_PIECES_AT_ONCE: Final = 256  # of a body; the kernel takes up to 1024
 _IDLE_S: Final = 50.0  # a connection that was idle for longer is not used again
 
 
@@ -138,18 +141,19 @@ class Connection:
 
         The server may have answered before it had the whole body.
         """
-        pieces = (head, *pieces_of(body))
-        sent = 0
+        rest = deque(memoryview(piece) for piece in (head, *pieces_of(body)) if piece)
         try:
-            if not isinstance(self._sock, ssl.SSLSocket):
-                # Head and body in one segment: the server's thread wakes up once, not twice.
+            while rest:
                 self._sock.settimeout(deadline.left_s())
-                sent = self._sock.sendmsg(pieces)
-            for piece in pieces:
-                if sent < len(piece):
-                    self._sock.settimeout(deadline.left_s())  # bounds the whole of one sendall
-                    self._sock.sendall(memoryview(piece)[sent:])
-                sent = max(0, sent - len(piece))
+                if isinstance(self._sock, ssl.SSLSocket):
+                    sent = self._sock.send(rest[0])
+                else:
+                    # Head and body in one segment: the server's thread wakes up once, not twice.
+                    sent = self._sock.sendmsg(list(islice(rest, _PIECES_AT_ONCE)))
+                while rest and sent >= len(rest[0]):
+                    sent -= len(rest.popleft())
+                if sent:
+                    rest[0] = rest[0][sent:]
         except TimeoutError:
             raise
         except OSError as exc:

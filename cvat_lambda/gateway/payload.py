@@ -60,12 +60,19 @@ def encode_payload(
     Images become base64 text, or raw bytes in a ``binary`` body; there, fields may hold bytes too.
     Raise ValueError if a field is NaN or infinite, or if a key is used twice.
     """
+    return b"".join(encode_body(fields, images, binary=binary).pieces)
+
+
+def encode_body(
+    fields: Mapping[str, JSON], images: Images | None = None, *, binary: bool = False
+) -> Pieces:
+    """Encode as `encode_payload` does, without copying the images into one body."""
     images = images or {}
     twice = fields.keys() & images.keys()
     if twice:
         raise ValueError(f"{sorted(twice)[0]!r} is given as a field and as an image")
     if binary:
-        return b"".join(encode_pieces({**fields, **images}).pieces)
+        return encode_pieces({**fields, **images})
     parts: list[bytes] = [b"{"]
     for key, value in images.items():
         parts += (json.dumps(key).encode(), b":")
@@ -83,7 +90,7 @@ def encode_payload(
         parts[-1] = b"}"
     else:
         parts.append(text[1:])
-    return b"".join(parts)
+    return Pieces(*parts)
 
 
 def content_type(body: Body) -> str:

@@ -11,7 +11,7 @@ from cvat_lambda.annotations.mapping import Mapping
 from cvat_lambda.annotations.serialize import labeled_data_to_json
 from cvat_lambda.errors import InvalidRequest
 from cvat_lambda.functions.prompts import map_labels
-from cvat_lambda.gateway.payload import encode_payload
+from cvat_lambda.gateway.payload import encode_body, encode_payload
 from cvat_lambda.interactive.call import Call
 from cvat_lambda.interactive.image import View, image_size
 from cvat_lambda.interactive.params import require
@@ -48,7 +48,7 @@ def _send_image(call: Call, number: int, mapping: Mapping) -> Converted:
     fields = params.prompts.fields(number, sent.placement)
     if params.threshold is not None:
         fields["threshold"] = params.threshold
-    body = encode_payload(fields, {"image": sent.data}, binary=call.spec.binary)
+    body = encode_body(fields, {"image": sent.data}, binary=call.spec.binary)
     answer = call.invoke(body).answer
     with call.checking(number):
         return convert_detections(

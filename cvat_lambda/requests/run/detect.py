@@ -11,7 +11,7 @@ from cvat_lambda.conf import settings
 from cvat_lambda.engine.port import Frame, UnreadableFrame
 from cvat_lambda.errors import FunctionAnswerInvalid, FunctionFailed
 from cvat_lambda.functions.prompts import map_labels
-from cvat_lambda.gateway.payload import Images, encode_payload
+from cvat_lambda.gateway.payload import Images, encode_body
 from cvat_lambda.images.decode import image_size
 from cvat_lambda.images.region import Region, encode_region
 from cvat_lambda.images.resize import ResizedImage
@@ -75,7 +75,7 @@ class DetectWork(SingleInvocationWork):
         named: Images = {"image": sent[0]} if len(sent) == 1 else {"images": sent}
         number = unit.numbers[0] if len(images) == 1 else None
         fields = {**self._fields, **self._prompts.fields(number, images[0].placement)}
-        body = encode_payload(fields, named, binary=self._run.spec.binary)
+        body = encode_body(fields, named, binary=self._run.spec.binary)
         return EncodedUnit(body=body, images=images)
 
     def _encode(self, frame: Frame) -> ResizedImage:

@@ -21,6 +21,7 @@ from cvat_lambda.functions import registry
 from cvat_lambda.gateway.cancel import Cancelled, CancelToken
 from cvat_lambda.gateway.gateway import get_gateway
 from cvat_lambda.gateway.invoke_with_retries import invoke_with_retries
+from cvat_lambda.gateway.payload import Body
 from cvat_lambda.gateway.retry import Retries, background_policy
 from cvat_lambda.requests.run.lease import LeaseLost
 from cvat_lambda.requests.run.results import FrameResult, Unit, UnitAnswer, Version, Work, failed
@@ -127,7 +128,7 @@ class Invoker:
             or self._answered_at < retries.unavailable_since
         )
 
-    def _ask(self, body: bytes, retries: Retries) -> UnitAnswer:
+    def _ask(self, body: Body, retries: Retries) -> UnitAnswer:
         """Invoke the run's function. Raise LambdaError, FunctionUnusable, Cancelled."""
         started = time.monotonic()
         try:

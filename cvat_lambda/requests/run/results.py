@@ -11,6 +11,7 @@ from cvat_lambda.annotations.notes import Note
 from cvat_lambda.annotations.types import LabeledData
 from cvat_lambda.engine.port import Frame, UnreadableFrame
 from cvat_lambda.errors import LambdaError
+from cvat_lambda.gateway.payload import Body
 from cvat_lambda.images.resize import ResizedImage
 from cvat_lambda.requests.store.models import FrameStatus
 
@@ -65,7 +66,7 @@ class Skips:
 class EncodedUnit:
     """The request body of a unit's invocation."""
 
-    body: bytes
+    body: Body
     images: tuple[ResizedImage, ...]  # as they are sent, with their scales
 
 
@@ -79,7 +80,7 @@ class UnitAnswer:
     version: Version | None = None  # of the function that answered
 
 
-Ask = Callable[[bytes], UnitAnswer]  # invokes the run's function with a body; raises LambdaError
+Ask = Callable[[Body], UnitAnswer]  # invokes the run's function with a body; raises LambdaError
 
 
 ReaderItem = Unit | FrameResult | Skips

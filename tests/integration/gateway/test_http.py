@@ -66,11 +66,13 @@ def test_body_arrives_unchanged(nuclio: FakeNuclio, connections: ConnectionPool)
     assert nuclio.seen[0].body == body
 
 
-@pytest.mark.parametrize("sizes", [(1, 0, 3), (5, 8 << 20, 1), (0, 300_000, 9 << 20, 2)])
+@pytest.mark.parametrize(
+    "sizes", [(1, 0, 3), (5, 8 << 20, 1), (0, 300_000, 9 << 20, 2), (3,) * 3000]
+)
 def test_pieces_of_a_body_arrive_joined(
     nuclio: FakeNuclio, connections: ConnectionPool, sizes: tuple[int, ...]
 ) -> None:
-    pieces = [bytes([number]) * size for number, size in enumerate(sizes, 1)]
+    pieces = [bytes([number % 256]) * size for number, size in enumerate(sizes, 1)]
     body = Pieces(*pieces[:-1], memoryview(pieces[-1]))
     assert len(body) == sum(sizes)
     post(connections, nuclio, body)
