@@ -11,7 +11,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any, Protocol
 
 import pytest
 import requests
@@ -57,10 +59,30 @@ def state(tmp_path: Path) -> Path:
     return tmp_path / "state"
 
 
-def test_kill_9_of_the_supervisor_leaves_no_process(functions: Path, state: Path) -> None:
-    write_function(functions, "one", code(), trigger={"numWorkers": 2})
-    with running([functions], state) as runtime:
-        runtime.wait_for_state("one")
+class Own(Protocol):
+    """Runs a runtime of the test's own, which serves code as the function "one"."""
+
+    def __call__(
+        self, code: str, *options: str, **spec: Any
+    ) -> AbstractContextManager[Runtime]: ...
+
+
+@pytest.fixture
+def own(functions: Path, state: Path) -> Own:
+    """Return a context manager that serves code until the end of the block."""
+
+    @contextmanager
+    def serve(code: str, *options: str, **spec: Any) -> Iterator[Runtime]:
+        write_function(functions, "one", code, **spec)
+        with running([functions], state, *options) as runtime:
+            runtime.wait_for_state("one")
+            yield runtime
+
+    return serve
+
+
+def test_kill_9_of_the_supervisor_leaves_no_process(own: Own) -> None:
+    with own(code(), trigger={"numWorkers": 2}) as runtime:
         child = runtime.call("one", {"do": "spawn"}).json()["child"]
         assert runtime.process is not None
         left = descendants(runtime.process.pid) | {child}
@@ -80,10 +102,8 @@ def handler(context, event):
 """
 
 
-def test_descendant_in_its_own_session_ends_with_the_worker(functions: Path, state: Path) -> None:
-    write_function(functions, "one", DAEMON)
-    with running([functions], state) as runtime:
-        runtime.wait_for_state("one")
+def test_descendant_in_its_own_session_ends_with_the_worker(own: Own) -> None:
+    with own(DAEMON) as runtime:
         first = runtime.call("one").json()
         assert runtime.call("one", data=b"die").status_code == 502
         wait_for_exit([first])
@@ -144,10 +164,8 @@ def test_killed_processor_leaves_no_worker_and_is_restarted(runtime: Runtime, se
     assert runtime.call(name, {}).json()["pid"] != first["pid"]
 
 
-def test_ctrl_c_ends_all_processes_with_status_0(functions: Path, state: Path) -> None:
-    write_function(functions, "one", code())
-    with running([functions], state) as runtime:
-        runtime.wait_for_state("one")
+def test_ctrl_c_ends_all_processes_with_status_0(own: Own) -> None:
+    with own(code()) as runtime:
         assert runtime.process is not None
         left = descendants(runtime.process.pid)
         assert runtime.stop() == 0
@@ -155,7 +173,7 @@ def test_ctrl_c_ends_all_processes_with_status_0(functions: Path, state: Path) -
 
 
 def test_drain_and_termination_callbacks_are_called_before_a_worker_ends(
-    functions: Path, state: Path, tmp_path: Path
+    own: Own, tmp_path: Path
 ) -> None:
     mark = tmp_path / "mark"
     source = (
@@ -165,15 +183,13 @@ def test_drain_and_termination_callbacks_are_called_before_a_worker_ends(
         f"    context.platform.set_drain_callback(lambda: log('drained '))\n"
         f"def handler(context, event):\n    return ''\n"
     )
-    write_function(functions, "one", source)
-    with running([functions], state) as runtime:
-        runtime.wait_for_state("one")
+    with own(source) as runtime:
         assert runtime.stop() == 0
     assert mark.read_text() == "drained ended"
 
 
 def test_termination_callback_is_called_after_a_drain_callback_that_failed(
-    functions: Path, state: Path, tmp_path: Path
+    own: Own, tmp_path: Path
 ) -> None:
     mark = tmp_path / "mark"
     source = (
@@ -183,9 +199,7 @@ def test_termination_callback_is_called_after_a_drain_callback_that_failed(
         f"    context.platform.set_drain_callback(lambda: 1 / 0)\n"
         f"def handler(context, event):\n    return ''\n"
     )
-    write_function(functions, "one", source)
-    with running([functions], state) as runtime:
-        runtime.wait_for_state("one")
+    with own(source) as runtime:
         assert runtime.stop() == 0
     assert mark.read_text() == "ended"
 
@@ -455,10 +469,8 @@ def test_deployed_functions_are_served_after_a_restart(
 
 
 @pytest.fixture
-def guarded(functions: Path, state: Path) -> Iterator[Runtime]:
-    write_function(functions, "one", code())
-    with running([functions], state, "--token", "s3cret") as runtime:
-        runtime.wait_for_state("one")
+def guarded(own: Own) -> Iterator[Runtime]:
+    with own(code(), "--token", "s3cret") as runtime:
         yield runtime
 
 
@@ -544,7 +556,7 @@ def test_opt_nuclio_is_the_functions_folder(functions: Path, state: Path, way: s
         assert f"/opt/nuclio is seen as the function's folder by: {way}" in runtime.log("one")
 
 
-def test_a_function_calls_another_by_its_name(functions: Path, state: Path) -> None:
+def test_a_function_calls_another_by_its_name(functions: Path, own: Own) -> None:
     write_function(functions, "two", "def handler(context, event):\n    return {'n': event.body}\n")
     caller = (
         "import json, nuclio_sdk\n"
@@ -553,9 +565,7 @@ def test_a_function_calls_another_by_its_name(functions: Path, state: Path) -> N
         "    answer = context.platform.call_function('two', inner)\n"
         "    return json.dumps([answer.status_code, answer.body])\n"
     )
-    write_function(functions, "one", caller)
-    with running([functions], state, "--token", "s3cret") as runtime:
-        runtime.wait_for_state("one")
+    with own(caller, "--token", "s3cret") as runtime:
         runtime.wait_for_state("two")
         headers = {"Authorization": "Bearer s3cret"}
         assert runtime.call("one", headers=headers).json() == [200, {"n": {"a": 1}}]
@@ -593,9 +603,7 @@ def test_asyncio_tasks_of_a_handler_continue_between_invocations(
     )
 
 
-def test_worker_of_an_async_handler_ends_gracefully(
-    functions: Path, state: Path, tmp_path: Path
-) -> None:
+def test_worker_of_an_async_handler_ends_gracefully(own: Own, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     source = (
         "async def init_context(context):\n"
@@ -604,9 +612,7 @@ def test_worker_of_an_async_handler_ends_gracefully(
         "async def handler(context, event):\n    return 'x'\n"
     )
     # The grace period is longer than the test waits, so a kill after it would fail the test.
-    write_function(functions, "one", source, trigger={"workerTerminationTimeout": "50s"})
-    with running([functions], state) as runtime:
-        runtime.wait_for_state("one")
+    with own(source, trigger={"workerTerminationTimeout": "50s"}) as runtime:
         assert runtime.call("one").text == "x"
         assert runtime.stop() == 0
     assert mark.read_text() == "told"
