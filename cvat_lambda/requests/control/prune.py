@@ -24,7 +24,7 @@ from cvat_lambda.requests.store.models import (
     Request,
 )
 
-REQUESTS_A_TIME = 50
+REQUESTS_A_TIME = 10  # PostgreSQL scans the table of outcomes to delete those of 50
 ROWS_A_TIME = 5000
 
 

@@ -17,7 +17,7 @@ from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Change, Removal
 from cvat_lambda.errors import StateConflict
 from cvat_lambda.functions.models import Function
-from cvat_lambda.requests.control.prune import Pruned, prune
+from cvat_lambda.requests.control.prune import REQUESTS_A_TIME, Pruned, prune
 from cvat_lambda.requests.control.retry import retry_request
 from cvat_lambda.requests.control.undo import undo_request
 from cvat_lambda.requests.store.models import MergedRectangle, Outcome, Provenance, Request
@@ -149,7 +149,7 @@ def test_prune_command_prints_what_it_deleted(
 def test_prune_asks_nothing_of_single_requests_without_annotations(db: None) -> None:
     """Each old request cost a query, though most have added nothing that still exists."""
     numbers = []
-    for many in (1, 40):
+    for many in (1, REQUESTS_A_TIME):
         long_ago = timezone.now() - timedelta(days=9)
         Request.objects.bulk_create(
             Request(function_id="finder", status="finished", ended_at=long_ago) for _ in range(many)
