@@ -13,7 +13,12 @@ from django.db.models import Case, Q, QuerySet, Value, When
 
 from cvat_lambda.agents.models import NativeFunction
 from cvat_lambda.engine.port import Access
-from cvat_lambda.errors import FunctionNotFound, PermissionDenied, PlatformUnreachable
+from cvat_lambda.errors import (
+    FunctionNotFound,
+    FunctionSpecInvalid,
+    PermissionDenied,
+    PlatformUnreachable,
+)
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.models import CALLABLE, Function
 from cvat_lambda.functions.spec import Audience, FunctionSpec, Kind
@@ -38,9 +43,15 @@ def find_function(
     access: Access, function_id: str, *, ask: registry.Ask = registry.Ask.NEVER
 ) -> FunctionSpec:
     """Return a function that the user may see. Raise FunctionNotFound, FunctionSpecInvalid."""
-    spec = registry.get(function_id, ask=ask)
+    hidden = FunctionNotFound(f"function '{function_id}' was not found")
+    try:
+        spec = registry.get(function_id, ask=ask)
+    except FunctionSpecInvalid:
+        if visible_rows(access).filter(pk=function_id).exists():
+            raise
+        raise hidden from None
     if not may_see(access, spec.audience):
-        raise FunctionNotFound(f"function '{function_id}' was not found")
+        raise hidden
     return spec
 
 

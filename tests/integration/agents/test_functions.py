@@ -113,6 +113,20 @@ def test_private_function_does_not_exist_for_a_stranger(
     assert (called.status_code, called.json()["code"]) == (404, "function_not_found")
 
 
+def test_private_function_that_cannot_be_used_does_not_exist_for_a_stranger(
+    client_for: ClientFor, alice: User, charlie: User, native_pk: int, task: models.Task
+) -> None:
+    row = Function.objects.get(pk=f"native-{native_pk}")
+    row.metadata["metadata"]["annotations"]["type"] = "of a version to come"
+    row.save()
+    path, body = f"/api/lambda/functions/native-{native_pk}", {"task": task.pk, "frame": 0}
+    for person, status in ((alice, 502), (charlie, 404)):
+        client = client_for(person)
+        assert client.get(path).status_code == status
+        called = client.post(path, body, content_type="application/json")
+        assert called.status_code == status
+
+
 def test_request_with_a_private_function_of_another_user_is_not_found(
     client_for: ClientFor, bob: User, native_pk: int, task: models.Task
 ) -> None:
