@@ -205,7 +205,10 @@ def _lose(entry_id: int, agent_id: str, sentence: str = "", **conditions: Any) -
 
 
 def cancel(entry_id: int) -> None:
-    """End an entry for which nobody waits any longer. An agent may still work on it."""
+    """End an entry for which nobody waits any longer.
+
+    An agent may still work on it. It counts as busy until it answers, or until the lease ends.
+    """
     QueueEntry.objects.filter(pk=entry_id, state__in=WAITING).update(
         state=EntryState.CANCELLED, ended_at=timezone.now()
     )
@@ -237,9 +240,14 @@ def forget_result(entry_id: int) -> None:
 
 
 def is_busy(native_pk: int, agent_id: str = "") -> bool:
-    """Return whether an agent, or with an empty id any agent, works on an entry now."""
+    """Return whether an agent, or with an empty id any agent, works on an entry now.
+
+    The entry may be cancelled: its agent does not know that.
+    """
     held = QueueEntry.objects.filter(
-        function_id=native_pk, state=EntryState.ASSIGNED, lease_expires_at__gte=timezone.now()
+        function_id=native_pk,
+        state__in=(EntryState.ASSIGNED, EntryState.CANCELLED),
+        lease_expires_at__gte=timezone.now(),
     )
     return bool((held.filter(agent_id=agent_id) if agent_id else held).exists())
 
@@ -269,9 +277,11 @@ def delete_ended() -> int:
     return int(deleted)
 
 
-def _held(native_pk: int, entry_id: int, agent_id: str) -> Any:
+def _held(
+    native_pk: int, entry_id: int, agent_id: str, state: EntryState = EntryState.ASSIGNED
+) -> Any:
     return QueueEntry.objects.filter(
-        pk=entry_id, function_id=native_pk, agent_id=agent_id, state=EntryState.ASSIGNED
+        pk=entry_id, function_id=native_pk, agent_id=agent_id, state=state
     )
 
 
@@ -279,7 +289,10 @@ def _end(native_pk: int, entry_id: int, agent_id: str, **changes: Any) -> None:
     held = _held(native_pk, entry_id, agent_id)
     if held.update(ended_at=timezone.now(), **changes):
         wakeups.publish_end(entry_id)
-    else:
+        return
+    # The agent is not busy with a cancelled entry any longer.
+    cancelled = _held(native_pk, entry_id, agent_id, EntryState.CANCELLED)
+    if not cancelled.update(lease_expires_at=None):
         _explain(native_pk, entry_id, agent_id)
 
 

@@ -11,8 +11,8 @@ import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
-from cvat_lambda.agents import presence
-from cvat_lambda.agents.models import QueueEntry
+from cvat_lambda.agents import presence, queue
+from cvat_lambda.agents.models import Category, QueueEntry
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.functions import registry
 from cvat_lambda.functions.models import Function
@@ -25,7 +25,7 @@ from tests.waiting import wait_for
 
 from .conftest import run
 from .scripted import AgentThread, Failure, ScriptedAgent, car_at
-from .test_queue import worked_too_long
+from .test_queue import enqueue, worked_too_long
 
 Call = Callable[..., Any]
 Start = Callable[..., Request]
@@ -82,6 +82,20 @@ def test_call_while_all_agents_are_busy_answers_503(
     assert (response.status_code, response.json()["code"]) == (503, "function_busy")
     QueueEntry.objects.filter(state="assigned").update(state="failed", error_code="agent_failed")
     caller.join()
+
+
+def test_call_while_the_agent_works_on_a_call_that_was_given_up_answers_busy(
+    settings: Settings, agent: ScriptedAgent, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cvat_lambda.functions import metadata
+
+    settings.CVAT_LAMBDA_AGENT_LEASE_S = 60.0
+    monkeypatch.setattr(metadata, "AVAILABILITY_TIMEOUT_S", 0.5)
+    entry_id = enqueue(agent.native_pk, Category.INTERACTIVE)
+    agent.acquire("interactive")
+    queue.cancel(entry_id)
+    response = call()
+    assert (response.status_code, response.json()["code"]) == (503, "function_busy")
 
 
 def test_request_annotates_each_frame_through_an_agent(

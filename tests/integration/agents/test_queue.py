@@ -163,6 +163,18 @@ def test_update_after_the_longest_time_of_work_takes_the_entry_from_the_agent(
     assert state_of(entry_id) == "failed"
 
 
+def test_agent_is_busy_with_a_cancelled_entry_until_it_answers(agent: ScriptedAgent) -> None:
+    entry_id, waiting = enqueue(agent.native_pk), enqueue(agent.native_pk)
+    agent.acquire()
+    for cancelled in (entry_id, waiting):  # an agent works on the first one only
+        queue.cancel(cancelled)
+    assert queue.is_busy(agent.native_pk, agent.agent_id)
+    assert not queue.is_busy(agent.native_pk, "0" * 32)
+    assert agent.post(f"{entry_id}/complete", answer=1).status_code == 200
+    assert not queue.is_busy(agent.native_pk)
+    assert state_of(entry_id) == "cancelled"
+
+
 @pytest.mark.parametrize("progress", [-0.1, 1.1, "0.5", None, True])
 def test_update_with_a_wrong_progress_is_refused(agent: ScriptedAgent, progress: object) -> None:
     entry_id = enqueue(agent.native_pk)
