@@ -12,6 +12,7 @@ from django.core.management.base import CommandError
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
+from cvat_lambda.annotations.labels import LABEL_TYPES
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.tasks import create_project, create_task
 from tests.rows_read import rows_read
@@ -306,6 +307,39 @@ def test_task_of_a_project_has_the_labels_of_the_project(
     assert refused.status_code == 400
     shown = client.get(f"/api/projects/{project.pk}").json()
     assert shown["tasks"]["count"] == 1
+
+
+@pytest.mark.parametrize("in_project", [False, True])
+def test_labels_of_a_task_are_the_same_in_its_list_in_other_lists_and_alone(
+    client: Client, alice: User, pictures: list[Any], in_project: bool
+) -> None:
+    """The list of a task, which agents read for each frame, is read with SQL of its own."""
+    inputs = {"select": ["a", "b"], "radio": ["a"], "checkbox": ["true"], "number": ["0", "9", "1"]}
+    attributes = [
+        {"name": name, "input_type": name, "mutable": name == "radio", "values": values}
+        for name, values in {**inputs, "text": ["x"]}.items()
+    ]
+    parts = [
+        {"name": "nose", "type": "points", "attributes": attributes[:2]},
+        {"name": "tail", "type": "points"},
+    ]
+    kinds = sorted(LABEL_TYPES - {"skeleton"})
+    labels: list[Any] = [{"name": kind, "type": kind, "attributes": attributes} for kind in kinds]
+    labels += [{"name": "person", "type": "skeleton", "sublabels": parts}, {"name": "plain"}]
+    project = create_project(alice, "project", labels) if in_project else None
+    task = create_task(alice, "task", () if project else labels, pictures[:1], project=project)
+    create_task(alice, "another", ["other"])
+    query: dict[str, Any] = {"task_id": task.pk, "page_size": 100}
+    shown = client.get("/api/labels", query).json()
+    assert [label["name"] for label in shown["results"]] == [*kinds, "person", "plain"]
+    assert [part["name"] for part in shown["results"][-2]["sublabels"]] == ["nose", "tail"]
+    assert len(shown["results"][0]["attributes"]) == len(attributes)
+    assert client.get("/api/labels", {**query, "sort": "id"}).json() == shown
+    for label in shown["results"]:
+        assert client.get(f"/api/labels/{label['id']}").json() == label
+        assert (label["task_id"], label["project_id"]) == (
+            (None, project.pk) if project else (task.pk, None)
+        )
 
 
 def test_ground_truth_job_is_created_and_deleted(client: Client, task: models.Task) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from django.contrib.auth.models import User
 
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.models import Task
+from cvat_lambda.engine.standalone.tasks import create_project, create_task
 from cvat_lambda.requests.store.models import Outcome, Request, Shard
 from tests.conftest import rolled_back
 from tests.integration.interactive.functions import Functions
@@ -22,6 +24,8 @@ ROOT = "/api/lambda/"
 CALL = {"task": "{task}", "frame": 0}
 POST = {"function": "yolo", "task": "{task}"}
 
+UNKNOWN = 99999
+
 REFUSED = [405, 405, 405, 401]
 
 # method, path, body; status for alice (owner), bob (assignee of a job), charlie, anonymous
@@ -32,6 +36,8 @@ TABLE = [
     ("POST", "functions/yolo", CALL, (200, 200, 403, 401)),
     ("POST", "functions/yolo", {"job": "{job0}", "frame": 0}, (200, 200, 403, 401)),
     ("POST", "functions/yolo", {"job": "{job1}", "frame": 2}, (200, 403, 403, 401)),
+    ("POST", "functions/yolo", {"task": UNKNOWN, "frame": 0}, (400, 400, 400, 401)),
+    ("POST", "functions/yolo", {"job": UNKNOWN, "frame": 0}, (400, 400, 400, 401)),
     ("POST", "functions/none", CALL, (404, 404, 404, 401)),
     ("GET", "requests", None, (200, 200, 200, 401)),
     # An assignee may view the task, but may start requests only on the assigned job.
@@ -40,6 +46,11 @@ TABLE = [
     ("POST", "requests", {"function": "yolo", "job": "{job1}"}, (409, 403, 403, 401)),
     ("POST", "requests", {"function": "yolo", "tasks": ["{task}"]}, (409, 403, 403, 401)),
     ("POST", "requests", {**POST, "job": "{job1}"}, (409, 403, 403, 401)),
+    ("POST", "requests", {**POST, "job": UNKNOWN}, (400, 400, 400, 401)),
+    ("POST", "requests", {"function": "yolo", "project": "{project}"}, (200, 403, 403, 401)),
+    ("POST", "requests", {"function": "yolo", "project": UNKNOWN}, (400, 400, 400, 401)),
+    ("POST", "requests", {"function": "none", "task": "{task}"}, (404, 403, 403, 401)),
+    ("POST", "requests", {"function": "none", "task": UNKNOWN}, (400, 400, 400, 401)),
     ("GET", "requests/{request}", None, (200, 200, 404, 401)),
     ("GET", "requests/none", None, (404, 404, 404, 401)),
     ("GET", "requests/{request}/outcomes", None, (200, 200, 404, 401)),
@@ -60,12 +71,16 @@ def places(
     functions: Functions,
     task: Task,
     jobs: list[int],
+    images: list[Path],
 ) -> dict[str, Any]:
-    """A task of alice with a queued request. Bob is the assignee of its first job."""
+    """A task of alice with a queued request, and a project. Bob has the task's first job."""
     functions.add("yolo", type="detector", spec=CAR)
     models.Job.objects.filter(pk=jobs[0]).update(assignee=bob)
+    project = create_project(alice, "project", ["car"])
+    create_task(alice, "in the project", (), images[:1], project=project)
     made = api.post("requests", {"function": "yolo", "task": task.pk}).json()["id"]
-    return {"task": task.pk, "job0": jobs[0], "job1": jobs[1], "request": made}
+    ids = {"task": task.pk, "project": project.pk, "job0": jobs[0], "job1": jobs[1]}
+    return {**ids, "request": made}
 
 
 def filled(template: Any, places: dict[str, Any]) -> Any:
@@ -187,12 +202,18 @@ def test_editor_of_the_task_who_did_not_start_a_request_can_view_and_not_change_
     assert Request.objects.get().status == "queued"
 
 
-def test_administrator_cancels_the_request_of_another_user(
+def test_administrator_cancels_retries_resumes_and_undoes_the_request_of_another_user(
     api_of: ApiOf, places: dict[str, Any]
 ) -> None:
-    administrator = User.objects.create_superuser("root", "root@example.com", "root-secret")
-    assert api_of(administrator).delete(f"requests/{places['request']}").status_code == 204
-    assert Request.objects.get().status == "cancelled"
+    root = User.objects.create_superuser("root", "root@example.com", "root-secret")
+    administrator, path = api_of(root), f"requests/{places['request']}"
+    for again in ("retry", "resume"):
+        assert administrator.delete(path).status_code == 204
+        assert Request.objects.get().status == "cancelled"
+        assert administrator.post(f"{path}/{again}").json()["status"] == "queued"
+    assert administrator.delete(path).status_code == 204
+    assert administrator.post(f"{path}/undo").json()["undone"] is not None
+    assert Request.objects.get().undo_user_id == root.pk
 
 
 def test_initiator_who_lost_the_right_to_edit_the_task_cannot_change_the_request(
