@@ -4,7 +4,8 @@
 * The owner and the assignee of a project or a task may view and edit it.
 * The assignee of a job may edit the job and view its task.
 
-Everything else is reported as not found.
+The lists show nothing else. `StandaloneAccess` raises PermissionDenied for a task, job or project
+that exists and that the user may not view; the paths of the engine's own API answer 404.
 """
 
 from __future__ import annotations
