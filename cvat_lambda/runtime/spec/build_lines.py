@@ -230,7 +230,8 @@ def _read_variables(kind: str, value: str, known: dict[str, str], found: BuildLi
         words = [f"{name}={rest.strip()}"]
     for word in words:
         name, is_pair, text = word.partition("=")
-        text = _expanded(text, known)
+        # In NAME=$NAME:more, NAME is empty before its first line, as in an image without it.
+        text = _expanded(text, {name: "", **known})
         if not is_pair:
             continue  # an argument without a default
         if name in ("PIP_EXTRA_INDEX_URL", "PIP_INDEX_URL"):
@@ -242,7 +243,8 @@ def _read_variables(kind: str, value: str, known: dict[str, str], found: BuildLi
                 found.not_run.append(
                     f"ENV {name}={text} is not set: {unknown(text)}, write it in spec.env"
                 )
-        else:
+        elif kind == "ENV":
             known[name] = text
-            if kind == "ENV":
-                found.variables.append((name, text))
+            found.variables.append((name, text))
+        elif name not in dict(found.variables):  # as in Docker, ENV has precedence over ARG
+            known[name] = text

@@ -86,6 +86,7 @@ def lines(*pairs: tuple[str, str]) -> dict[str, Any]:
         (lines(("RUN", "pip install a==${A:-1.5}")), ["a==1.5"]),
         (lines(("ARG", "A=2"), ("RUN", "pip install a==${A:-1.5}")), ["a==2"]),
         (lines(("ARG", "A=1"), ("ARG", "A=2"), ("RUN", "pip install a==$A")), ["a==2"]),
+        (lines(("ENV", "A=1"), ("ARG", "A=2"), ("RUN", "pip install a==$A")), ["a==1"]),
         (lines(("RUN", "export A=3 && pip install a==$A")), ["a==3"]),
         (lines(("RUN", "A=3; pip install a==$A")), ["a==3"]),
         (lines(("ARG", "A=3"), ("RUN", "bash -c 'pip install a==$A'")), ["a==3"]),
@@ -117,6 +118,21 @@ def test_arguments_of_the_build_are_no_variables_of_the_workers(tmp_path: Path) 
     build = lines(("ARG", "SIZE=640"), ("ENV", "SIDE=${SIZE}"), ("ARG", "NO_DEFAULT"))
     found = read_build_lines(build, tmp_path)
     assert (found.variables, found.not_run) == ([("SIDE", "640")], [])
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (("$A:/opt/x",), ":/opt/x"),
+        (("/one", "$A:/two", "/three:${A}"), "/three:/one:/two"),
+        (("${A:-/default}:/opt/x",), "/default:/opt/x"),
+    ],
+)
+def test_variable_that_extends_itself_is_empty_before_its_first_line(
+    tmp_path: Path, values: tuple[str, ...], expected: str
+) -> None:
+    found = read_build_lines(lines(*(("ENV", f"A={value}") for value in values)), tmp_path)
+    assert (dict(found.variables), found.not_run) == ({"A": expected}, [])
 
 
 @pytest.mark.parametrize(
