@@ -1,7 +1,7 @@
 """Images as the square input of the Segment Anything models.
 
 transformers prepares these images with torchvision only. This module does the same with PyTorch:
-`tests/functions/huggingface` compares both.
+`tests/functions/new_models/test_squares.py` compares both.
 """
 
 from __future__ import annotations
