@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -382,6 +383,19 @@ def test_sam2_with_a_drawn_mask_answers_another_mask_than_without(load: Load) ->
     assert interactor.answer({**body, "mask": drawn}) != interactor.answer(body)
     with pytest.raises(ValueError, match="'mask' has run lengths that do not fit"):
         interactor.answer({**body, "mask": [*drawn[:-1], 50]})
+
+
+def test_sam2_in_several_threads_at_the_same_time_answers_as_alone(load: Load) -> None:
+    interactor = load("sam2", "mask-generation")
+    bodies: list[dict[str, Any]] = [
+        {"image": encoded(picture), "obj_bbox": [[10, 20], [60, 60 + 5 * number]]}
+        for number in range(4)
+        for picture in PICTURES
+    ]
+    alone = [interactor.answer(body)["bounds"] for body in bodies]
+    with ThreadPoolExecutor(4) as pool:
+        together = [answer["bounds"] for answer in pool.map(interactor.answer, bodies)]
+    assert together == [pytest.approx(bounds, abs=2) for bounds in alone]
 
 
 def test_sam2_without_a_prompt_refuses_the_call(load: Load) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +248,33 @@ def test_a_checkpoint_of_no_known_size_is_refused(tmp_path: Path) -> None:
     torch.save({"image_encoder.pos_embed": torch.zeros(1, 64, 64, 5)}, path)
     with pytest.raises(Exception, match=r"'other\.pth' is of no known size"):
         Function(FOLDER).model.load_network(path)
+
+
+def test_checkpoint_in_half_precision_runs_in_float32(
+    function: Function, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = random_weights(official_shapes("sam_small.shapes.json"), EXPECTED["gains"])
+    path = tmp_path / "half.pth"
+    torch.save({name: torch.from_numpy(value).half() for name, value in weights.items()}, path)
+    monkeypatch.setitem(function.network.VARIANTS, "small", SMALL)
+    network, _ = function.model.load_network(path)
+    interactor = function.model.Interactor(network, version="half")
+    full = function.context.user_data.model
+    assert relative_error(interactor.embed(PICTURE).values, full.embed(PICTURE).values) < 0.03
+    prompt = function.model.read_prompt(_body(EXPECTED["prompts"][2]))
+    assert interactor.mask(interactor.embed(PICTURE), prompt).any()
+
+
+def test_calls_of_several_threads_at_the_same_time_are_answered_by_their_own_masks(
+    function: Function,
+) -> None:
+    prompts = EXPECTED["prompts"] * 3
+    bodies = [_body(prompt, want="mask") for prompt in prompts]
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(function.invoke, bodies))
+    for (status, answer), prompt in zip(answers, prompts, strict=True):
+        assert status == 200
+        assert abs(int(_whole(answer).sum()) - prompt["area"]) <= 2
 
 
 def test_checkpoint_with_a_missing_parameter_is_refused_by_name(

@@ -63,7 +63,7 @@ def load_network(path: Path) -> tuple[Any, str]:
         if vision["hidden_size"] == width:
             network = without_weights(vision)
             load_strictly(network, renamed(parameters), source=path.name, assign=True)
-            return network.eval(), variant
+            return network.eval().float(), variant
     raise CheckpointError(f"the checkpoint {path.name!r} is of no known size of Segment Anything")
 
 

@@ -89,13 +89,31 @@ def test_timeouts_equal_those_of_cvat_except_for_five_slow_functions(folder: str
 def test_the_gpu_file_is_the_same_function_with_one_worker_and_one_gpu(folder: str) -> None:
     document, gpu = _read(folder), _read(folder, "function-gpu.yaml")
     assert gpu["metadata"] == document["metadata"]
-    assert gpu["x-cvat-lambda"] == document["x-cvat-lambda"]
+    extras = {key: value for key, value in gpu["x-cvat-lambda"].items() if key != "workers"}
+    assert extras == document["x-cvat-lambda"]
     assert _trigger(gpu) == {**_trigger(document), "numWorkers": 1, "maxWorkers": 1}
     [(resource, count)] = gpu["spec"]["resources"]["limits"].items()
     intel = folder.startswith("openvino/")
     assert resource == ("gpu.intel.com/i915" if intel else "nvidia.com/gpu")
     assert count == 1
     assert gpu["spec"]["build"]["image"] == document["spec"]["build"]["image"] + ":latest-gpu"
+
+
+#: the memories of its objects are in its one worker
+TRACKER = "pytorch/facebookresearch/sam2_tracker"
+
+
+def test_workers_of_functions_on_transformers_are_threads_with_one_model_on_a_gpu() -> None:
+    kinds = {
+        file.parent.relative_to(SERVERLESS).as_posix(): yaml.safe_load(file.read_text("utf-8"))[
+            "x-cvat-lambda"
+        ].get("workers")
+        for file in SERVERLESS.glob("*/*/*/function-gpu.yaml")
+        if "transformers==" in (file.parent / "requirements.txt").read_text("utf-8")
+    }
+    assert kinds.pop(TRACKER) is None
+    assert len(kinds) == 8
+    assert set(kinds.values()) == {"threads"}
 
 
 IMAGES = "site/content/en/images"  # of cvat-ai/cvat
