@@ -5,14 +5,19 @@ It checks the settings, migrates the database, and deletes media that belong to 
 
 from __future__ import annotations
 
+import sys
+
 import django
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 
 
 def main() -> None:
     django.setup()
-    call_command("migrate", interactive=False, skip_checks=False)
-    call_command("collect_media")
+    try:
+        call_command("migrate", interactive=False, skip_checks=False)
+        call_command("collect_media")
+    except CommandError as error:  # wrong settings, too: the user reads this at the start
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":
