@@ -27,7 +27,7 @@ from tests.integration.engine.videos import make_video, number_of
 from tests.object_store import CREDENTIALS, ObjectStore, object_store
 from tests.ports import free_port
 
-COUNT = 4  # each thread that sends one makes a connection, which takes a while
+COUNT = 4  # more than the CONNECTIONS of a test, so that files wait for a connection
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +57,7 @@ def use(store: ObjectStore, settings: Settings, monkeypatch: pytest.MonkeyPatch)
     options = {"bucket_name": store.bucket, "endpoint_url": store.url, "region_name": "us-east-1"}
     backend = {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": options}
     settings.STORAGES = {**settings.STORAGES, storage.ALIAS: backend}
+    monkeypatch.setattr(storage, "CONNECTIONS", 2)
 
 
 @pytest.fixture
@@ -133,17 +134,20 @@ def test_missing_object_is_an_unreadable_frame(
 
 def test_store_that_does_not_answer_is_a_temporary_error_and_cached_frames_are_read(
     alice: User,
-    store: ObjectStore,
     pictures: list[Path],
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
-    task = create_task(alice, "images", [], pictures)
-    StandaloneEngine().frame(task.pk, 1)
-    use(missing(store), settings, monkeypatch)
-    assert StandaloneEngine().frame(task.pk, 1).number == 1
-    with pytest.raises(EngineUnavailable, match="storage of this task's frames"):
-        StandaloneEngine().frame(task.pk, 3)
+    """The store stops while the engine has an open connection to it."""
+    with object_store(tmp_path) as own:
+        use(own, settings, monkeypatch)
+        task = create_task(alice, "images", [], pictures)
+        StandaloneEngine().frame(task.pk, 1)
+        own.process.stop()
+        assert StandaloneEngine().frame(task.pk, 1).number == 1
+        with pytest.raises(EngineUnavailable, match="storage of this task's frames"):
+            StandaloneEngine().frame(task.pk, 3)
 
 
 def test_upload_while_the_store_does_not_answer_leaves_nothing_behind(

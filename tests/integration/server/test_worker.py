@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from cvat_lambda.server.processes import Child
+from tests.object_store import CREDENTIALS
 from tests.waiting import has_ended, wait_for
 
 
@@ -49,6 +50,7 @@ def test_work_horse_has_the_modules_of_a_request_imported(
     command = [sys.executable, "manage.py", "rqworker", "annotation", "--burst"]
     command += ["--skip-checks"]
     command += ["--worker-class", "cvat_lambda.server.worker.LinkedWorker"]
-    worker = spawn("worker", command, {**child_env, "CVAT_LAMBDA_S3_BUCKET": "media"})
+    bucket = {**CREDENTIALS, "CVAT_LAMBDA_S3_BUCKET": "media"}  # boto3 looks for no credentials
+    worker = spawn("worker", command, {**child_env, **bucket})
     assert worker.process.wait(120) == 0, worker.last_words()
     assert job.return_value(refresh=True) == [True] * 3
