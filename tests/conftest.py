@@ -7,13 +7,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection, transaction
+from django.db import connection
 from django.test import Client
 from hypothesis import HealthCheck
 from hypothesis import settings as examples
@@ -127,14 +126,6 @@ def client_for() -> ClientFor:
         return client
 
     return make
-
-
-@contextmanager
-def rolled_back() -> Iterator[None]:
-    """Undo what the block writes to the database, so that a test can try many cases on one task."""
-    with transaction.atomic():
-        yield
-        transaction.set_rollback(True)
 
 
 @pytest.fixture(scope="session")

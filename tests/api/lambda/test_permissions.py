@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.test import Client
 
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.models import Task
 from cvat_lambda.engine.standalone.tasks import create_project, create_task
 from cvat_lambda.requests.store.models import Outcome, Request, Shard
-from tests.conftest import rolled_back
+from tests.conftest import ClientFor
 from tests.integration.interactive.functions import Functions
+from tests.permission_table import wrong_cases
 from tests.routes import Endpoint, defined, routes, samples, undefined
 
 from .conftest import Api, ApiOf
@@ -95,24 +97,15 @@ def filled(template: Any, places: dict[str, Any]) -> Any:
 
 
 def test_every_endpoint_answers_each_user_with_the_status_of_the_table(
-    api_of: ApiOf, places: dict[str, Any], alice: User, bob: User, charlie: User
+    client_for: ClientFor, places: dict[str, Any], alice: User, bob: User, charlie: User
 ) -> None:
-    found: dict[tuple[str, ...], list[int]] = {}
-    expected = {}
-    for method, path, body, statuses in TABLE:
-        row = (method, path, str(body))
-        found[row] = []
-        for person in (alice, bob, charlie, None):
-            with rolled_back():
-                answer = api_of(person).client.generic(
-                    method,
-                    f"{ROOT}{path.format(**places)}",
-                    "" if body is None else json.dumps(filled(body, places)),
-                    content_type="application/json",
-                )
-            found[row].append(answer.status_code)
-        expected[row] = list(statuses)
-    assert found == expected
+    def send(client: Client, method: str, path: str, body: Any) -> Any:
+        text = "" if body is None else json.dumps(filled(body, places))
+        place = f"{ROOT}{path.format(**places)}"
+        return client.generic(method, place, text, content_type="application/json")
+
+    wrong = wrong_cases(TABLE, [alice, bob, charlie, None], client_for, send)
+    assert not wrong, "\n".join(wrong)
 
 
 VIEWS = routes("api/lambda/")
