@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import sys
 import tempfile
 from fractions import Fraction
@@ -25,6 +24,7 @@ from playwright.sync_api import Page, Response, expect, sync_playwright
 from cvat_lambda.server.client import Client
 from cvat_lambda.server.demo import wait_for_function
 from cvat_lambda.server.services import Options, Services
+from tests import browser
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 IMAGES = REPOSITORY / "cvat_lambda" / "server" / "photographs"
@@ -139,6 +139,8 @@ def make_film(path: Path) -> None:
 
 def main() -> int:
     """Start a server, make the pictures, and stop the server."""
+    if browser.PATH is None:
+        sys.exit(f"script/screenshots {browser.MISSING}")
     with tempfile.TemporaryDirectory() as temporary:
         home = Path(os.environ.get("CVAT_LAMBDA_HOME", temporary))
         services = Services(
@@ -169,17 +171,15 @@ def main() -> int:
 def look(url: str, user: str, password: str, film: Path) -> None:
     """Make the pictures in a browser."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-        )
-        page = browser.new_page(base_url=url, viewport={"width": SIZE[0], "height": SIZE[1]})
+        chromium = playwright.chromium.launch(executable_path=browser.PATH, args=["--no-sandbox"])
+        page = chromium.new_page(base_url=url, viewport={"width": SIZE[0], "height": SIZE[1]})
         page.goto("/login")
         page.get_by_label("Username").fill(user)
         page.get_by_label("Password").fill(password)
         page.get_by_role("button", name="Log in").click()
         photographs(page)
         video(page, film)
-        browser.close()
+        chromium.close()
 
 
 if __name__ == "__main__":

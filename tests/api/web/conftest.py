@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,10 +21,9 @@ from playwright.sync_api import Request as BrowserRequest
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
+from tests.browser import MISSING, PATH
 from tests.integration.requests.function_server import FunctionServer, function_server
 
-BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
 TIMEOUT_MS = 180_000  # a slow machine must not fail a test
 
 Open = Callable[..., Page]
@@ -40,13 +38,13 @@ def browser() -> Iterator[Browser]:
     Not for those of the process: Playwright's event loop runs in this thread as long as the browser
     is open, and other tests call `asyncio.run`.
     """
-    if BROWSER is None:
-        pytest.skip(f"needs one of {', '.join(BROWSERS)}")
+    if PATH is None:
+        pytest.skip(MISSING)
     # Django refuses its database in a thread with an event loop.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
-            executable_path=BROWSER, args=["--no-sandbox", "--disable-dev-shm-usage"]
+            executable_path=PATH, args=["--no-sandbox", "--disable-dev-shm-usage"]
         )
         yield chromium
         chromium.close()
