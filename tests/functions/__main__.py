@@ -5,8 +5,8 @@ Each function folder is linted, served by the embedded runtime and called with p
 answers are checked. Functions whose official weights are not available are served with stand-ins of
 the same names and shapes. A function-gpu.yaml that differs by more than a GPU is tested too, on the
 CPU. Finally the tests of the packaged functions compare answers about photographs with what is in
-them, and the torchvision functions of CVAT's SDK and those that `new` writes for models of PyTorch
-run with random weights.
+them, a browser clicks in the workbench, and the torchvision functions of CVAT's SDK and those that
+`new` writes for models of PyTorch run with random weights.
 
 Environments, weights and proofs are cached per user. A proof holds until the function's folder,
 serverless/common, the runtime or the tests of the functions change.
@@ -39,19 +39,54 @@ from cvat_lambda.runtime.environments.variables import thread_variables
 from cvat_lambda.runtime.paths import cache_folder
 from cvat_lambda.runtime.spec.discovery import GPU_FILE
 from cvat_lambda.runtime.spec.function_file import read_document
+from tests import browser
 from tests.functions.catalogue.stand_ins.__main__ import STAND_INS
 from tests.functions.network_tests import modules_of
 from tests.functions.proofs import Proofs, digest_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-CATALOGUE = REPOSITORY / "tests" / "functions" / "catalogue"
-PACKAGED = REPOSITORY / "tests" / "functions" / "packaged"
-NATIVE = REPOSITORY / "tests" / "functions" / "native"
-NEW_MODELS = REPOSITORY / "tests" / "functions" / "new_models"
-ENVIRONMENTS = REPOSITORY / "tests" / "functions" / "environments.py"
-RUNTIME = REPOSITORY / "cvat_lambda" / "runtime"
-HARNESS = REPOSITORY / "tests" / "integration" / "runtime" / "harness.py"
-DATA = REPOSITORY / "tests" / "data"
+TESTS = REPOSITORY / "tests"
+CATALOGUE = TESTS / "functions" / "catalogue"
+PACKAGED = TESTS / "functions" / "packaged"
+APP = REPOSITORY / "cvat_lambda"
+RUNTIME = APP / "runtime"
+COMMON = REPOSITORY / "serverless" / "common"
+DATA = TESTS / "data"
+ENVIRONMENTS = TESTS / "functions" / "environments.py"
+APP_FIXTURES = TESTS / "integration" / "new_models" / "conftest.py"
+FIXTURES = (
+    TESTS / "functions" / "conftest.py",
+    TESTS / "integration" / "runtime" / "harness.py",
+)
+# Folders of tests that call served functions: the name of the proof, and what its result depends on
+# besides the folder, the fixtures, the runtime and the browser.
+SERVED: Mapping[Path, tuple[str, Sequence[Path]]] = {
+    PACKAGED: (
+        "answers of the packaged functions",
+        (REPOSITORY / "serverless", APP / "server" / "photographs", DATA / "masks"),
+    ),
+    TESTS / "functions" / "workbench": (
+        "a click in the workbench",
+        (
+            *(APP, REPOSITORY / "serverless", DATA / "masks", PACKAGED / "photographs.py"),
+            *(APP_FIXTURES, TESTS / "api" / "web" / "conftest.py"),
+        ),
+    ),
+    TESTS / "functions" / "native": (
+        "torchvision functions of CVAT's SDK",
+        (
+            *(COMMON, APP / "server" / "photographs", PACKAGED / "photographs.py"),
+            *(ENVIRONMENTS, CATALOGUE / "makers" / "torchvision_ops.py"),
+        ),
+    ),
+    TESTS / "functions" / "new_models": (
+        "functions that new writes for models of PyTorch",
+        (
+            *(APP, COMMON, ENVIRONMENTS, CATALOGUE / "makers" / "torchvision_ops.py"),
+            *(CATALOGUE / "stand_ins", APP_FIXTURES),
+        ),
+    ),
+}
 TOOLS = ("pytest==9.2.0", "PyYAML==6.0.3")
 AT_ONCE = 2  # number of concurrent builds, and of concurrent proofs
 
@@ -201,55 +236,13 @@ def proofs_of(group: Sequence[str], python: Path, chosen: Mapping[str, Path]) ->
             )
 
 
-def packaged_proof() -> Proof:
-    """Return the proof that runs the tests of the packaged functions."""
-    inputs = [
-        PACKAGED,
-        HARNESS,
-        RUNTIME,
-        REPOSITORY / "cvat_lambda" / "server" / "photographs",
-        REPOSITORY / "serverless",
-    ]
+def served_proof(folder: Path) -> Proof:
+    """Return the proof that runs the tests of a folder with served functions."""
+    name, inputs = SERVED[folder]
     return Proof(
-        name="answers of the packaged functions",
-        digest=digest_of(inputs, sys.executable),
-        run=partial(run_served_tests, PACKAGED),
-    )
-
-
-def native_proof() -> Proof:
-    """Return the proof that runs the torchvision functions of CVAT's SDK."""
-    inputs = [
-        NATIVE,
-        ENVIRONMENTS,
-        CATALOGUE / "makers" / "torchvision_ops.py",
-        HARNESS,
-        RUNTIME,
-        REPOSITORY / "serverless" / "common",
-    ]
-    return Proof(
-        name="torchvision functions of CVAT's SDK",
-        digest=digest_of(inputs, sys.executable),
-        run=partial(run_served_tests, NATIVE),
-    )
-
-
-def new_models_proof() -> Proof:
-    """Return the proof that runs functions of ``new huggingface`` and ``new torchvision``."""
-    inputs = [
-        NEW_MODELS,
-        ENVIRONMENTS,
-        CATALOGUE / "makers" / "torchvision_ops.py",
-        CATALOGUE / "stand_ins",
-        REPOSITORY / "tests" / "integration" / "new_models" / "conftest.py",
-        HARNESS,
-        REPOSITORY / "cvat_lambda",
-        REPOSITORY / "serverless" / "common",
-    ]
-    return Proof(
-        name="functions that new writes for models of PyTorch",
-        digest=digest_of(inputs, sys.executable),
-        run=partial(run_served_tests, NEW_MODELS),
+        name=name,
+        digest=digest_of([folder, *inputs, *FIXTURES, RUNTIME], sys.executable, str(browser.PATH)),
+        run=partial(run_served_tests, folder),
     )
 
 
@@ -280,7 +273,7 @@ def prove(names: Sequence[str], proofs: Proofs, *, anew: bool) -> list[str]:
         for future in as_completed(built):
             begin(proofs_of(built[future], future.result(), chosen))
         if not names:
-            begin([packaged_proof(), native_proof(), new_models_proof()])
+            begin(map(served_proof, SERVED))
     failed = []
     for ended, proof in running.items():
         if ended.result():

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-from tests.functions.__main__ import CATALOGUE, environment_groups, folders
+import pytest
+
+from tests.functions.__main__ import (
+    CATALOGUE,
+    FIXTURES,
+    REPOSITORY,
+    SERVED,
+    environment_groups,
+    folders,
+)
 from tests.functions.catalogue.stand_ins.__main__ import STAND_INS
 from tests.functions.network_tests import TESTED, modules_of
 from tests.functions.proofs import Proofs
@@ -28,3 +38,18 @@ def test_proof_whose_name_is_longer_than_a_file_name_is_kept(tmp_path: Path) -> 
     proofs.keep(name, "digest")
     assert proofs.holds(name, "digest")
     assert not proofs.holds(name, "another digest")
+
+
+@pytest.mark.parametrize("folder", SERVED, ids=lambda folder: folder.name)
+def test_proof_of_served_functions_is_made_again_when_a_module_of_its_tests_changes(
+    folder: Path,
+) -> None:
+    inputs = {folder, *SERVED[folder][1], *FIXTURES}
+    imports = re.compile(r"^ *from (tests\.\S+) import \(?\s*(\w+)", re.MULTILINE)
+    used = set()
+    for test in folder.glob("*.py"):
+        for module, name in imports.findall(test.read_text(encoding="utf-8")):
+            place = REPOSITORY.joinpath(*module.split("."))
+            used.add(place / name if place.is_dir() else place.with_suffix(".py"))
+    assert used
+    assert {file for file in used if not inputs & {file, *file.parents}} == set()
