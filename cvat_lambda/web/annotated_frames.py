@@ -9,7 +9,7 @@ from django.urls import reverse
 from cvat_lambda.annotations.serialize import shape_to_json, tag_to_json, track_to_json
 from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Task
-from cvat_lambda.engine.standalone.reading import read_ids, read_shapes_and_tags
+from cvat_lambda.engine.standalone.reading import read_shapes_and_tags, read_track
 from cvat_lambda.engine.standalone.scope import scope_of
 from cvat_lambda.engine.standalone.tracks_on_frames import tracks_on_frames
 from cvat_lambda.errors import LambdaError
@@ -114,12 +114,14 @@ def frame_json(task: Task, number: int) -> dict[str, Any]:
 
 
 def track_json(task: Task, track_id: int) -> dict[str, Any] | None:
-    """Return a track of the task with all keyframes in the API's form, None if there is none."""
+    """Return a track of the task with all keyframes in the API's form, None if there is none.
+
+    Frames show no private tracks of ground-truth jobs and replicas, and neither does this.
+    """
     if track_id > MAX_ID:
         return None
-    for track in read_ids(task.id, track_ids=[track_id]).tracks:
-        return track_to_json(track)
-    return None
+    track = read_track(scope_of(task.id), track_id)
+    return None if track is None else track_to_json(track)
 
 
 def _made_by(rows: dict[int, Any], object_id: int | None) -> dict[str, Any]:

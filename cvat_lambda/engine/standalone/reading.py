@@ -158,6 +158,12 @@ def _of_task(task_id: int, track_ids: Collection[int]) -> list[int]:
     return list(tracks.filter(pk__in=ids_subquery(track_ids)).values_list("pk", flat=True))
 
 
+def read_track(scope: AnnotationScope, track_id: int) -> Track | None:
+    """Return a track of the scope with all its keyframes, None if the scope does not have it."""
+    found = scope.rows(models.LabeledTrack).filter(pk=track_id).values_list("pk", flat=True)
+    return next(iter(_tracks_by_id(list(found))), None)
+
+
 def _tracks_by_id(track_ids: Collection[int]) -> tuple[Track, ...]:
     rows: list[models.LabeledTrack] = []
     for ids in parameter_batches(track_ids):

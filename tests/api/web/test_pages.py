@@ -26,7 +26,7 @@ from cvat_lambda.engine import get_engine
 from cvat_lambda.engine.port import Change
 from cvat_lambda.engine.standalone import models
 from cvat_lambda.engine.standalone.media import storage
-from cvat_lambda.engine.standalone.tasks import create_task
+from cvat_lambda.engine.standalone.tasks import create_ground_truth_job, create_task
 from cvat_lambda.functions.models import Function
 from cvat_lambda.requests.store.models import (
     FrameStatus,
@@ -202,6 +202,25 @@ def test_unknown_track_of_a_task_answers_404(
 ) -> None:
     answer = client_for(alice).get(f"/tasks/{task.pk}/tracks/{track_id}")
     assert answer.status_code == 404
+
+
+def test_track_of_a_ground_truth_job_answers_404_on_the_page_of_its_task(
+    client_for: ClientFor, alice: User, bob: User, task: models.Task
+) -> None:
+    """The assignee of another job may view the task, but not the ground truth."""
+    engine = get_engine()
+    (label,) = engine.task(task.pk).labels
+    job = create_ground_truth_job(task, [0])
+    key = TrackedShape(type="rectangle", frame=0, points=(10, 20, 30, 40))
+    track = Track(frame=0, label_id=label.id or 0, shapes=(key,))
+    change = Change(task_id=task.pk, job_id=job.pk, add=LabeledData(tracks=(track,)))
+    with engine.atomic():
+        ((track_id,),) = engine.apply(change).track_ids
+    models.Job.objects.filter(segment__task=task, type="annotation").update(assignee=bob)
+    for person in (alice, bob):
+        client = client_for(person)
+        assert client.get(f"/tasks/{task.pk}/frames/0/data").status_code == 200
+        assert client.get(f"/tasks/{task.pk}/tracks/{track_id}").status_code == 404
 
 
 def test_track_without_an_end_is_shown_until_the_last_frame_of_its_job(
