@@ -42,7 +42,8 @@ class CallCounts:
             self._unsent[_key(function_id, _minute())] += 1
         if is_first:
             timer = threading.Timer(SEND_AFTER_S, self.send)
-            timer.name, timer.daemon = "cvat-lambda-call-counts", True
+            # Not a daemon: a process that ends sends its last counts.
+            timer.name, timer.daemon = "cvat-lambda-call-counts", False
             timer.start()
 
     def send(self) -> None:

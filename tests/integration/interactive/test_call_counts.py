@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 
 import pytest
@@ -42,6 +44,22 @@ def test_count_of_a_call_does_not_wait_for_a_redis_that_hangs(
         for _ in range(200):
             counts.add("hung")
         assert time.monotonic() - began < 60.0  # none of them waited for Redis
+
+
+_CALL: str = """
+import django
+
+django.setup()
+from cvat_lambda.interactive.caches import get_caches
+
+get_caches().call_counts.add("finder")
+"""
+
+
+def test_last_call_of_a_process_is_counted(clean_redis: str, child_env: dict[str, str]) -> None:
+    """The counts of the last half second were lost with each process that ended."""
+    subprocess.run([sys.executable, "-c", _CALL], env=child_env, check=True)
+    assert CallCounts().last_hour("finder") == 1
 
 
 def test_counts_expire_after_the_hour(clean_redis: str) -> None:
