@@ -94,7 +94,7 @@ def encode_body(
 
 
 def content_type(body: Body) -> str:
-    """Return the content type of a body of `encode_payload` or `encode_pieces`."""
+    """Return the content type of a body that a function of this module encoded."""
     # The length of a binary body cannot begin with this byte: its text would have 2 GB.
     return _JSON_TYPE if bytes(pieces_of(body)[0][:1]) == b"{" else BINARY_TYPE
 

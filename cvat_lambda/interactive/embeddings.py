@@ -26,7 +26,7 @@ from cvat_lambda.engine.port import Frame
 from cvat_lambda.errors import FunctionError
 from cvat_lambda.functions.spec import FunctionSpec
 from cvat_lambda.gateway.invoke_with_retries import InvocationResult
-from cvat_lambda.gateway.payload import Body, Pieces, encode_payload, encode_pieces
+from cvat_lambda.gateway.payload import Body, Pieces, encode_body, encode_payload, encode_pieces
 from cvat_lambda.images.region import Region
 from cvat_lambda.interactive.answer_format import AnswerFormat
 from cvat_lambda.interactive.caches import get_caches
@@ -81,18 +81,17 @@ class StoredEmbedding:
         text = json.dumps(embedding, allow_nan=False, separators=(",", ":")).encode()
         return cls(image_size=image_size, revision=revision, content=text)
 
-    def body(self, fields: Mapping[str, Any], *, binary: bool) -> Body:
+    def body(self, fields: Mapping[str, Any]) -> Body:
         """Return the body of a call with these fields and the embedding.
 
-        The megabytes of the embedding are neither parsed, nor built again, nor copied.
+        The megabytes of the embedding are neither parsed, nor built again, nor copied. A function
+        that answered bytes takes binary bodies, and an embedding is sent to the revision that
+        answered it.
         """
         if self.members is None:
             start = encode_payload(fields)[:-1]
             return Pieces(start + b',"embedding":', self.content, b"}")
-        embedding = {**self.members, "data": self.content}
-        if binary:
-            return encode_pieces({**fields, "embedding": embedding})
-        return encode_payload({**fields, "embedding": embedding})
+        return encode_pieces({**fields, "embedding": {**self.members, "data": self.content}})
 
     def blob(self) -> str | None:
         """See `blob_of`."""
@@ -166,8 +165,7 @@ def _answer_from(
 
 def _ask_with_embedding(call: Call, stored: StoredEmbedding) -> tuple[View, InvocationResult]:
     view = View.of(stored.image_size, call.params.roi)
-    body = stored.body(prompt(call.params, view), binary=call.spec.binary)
-    return view, call.invoke(body)
+    return view, call.invoke(stored.body(prompt(call.params, view)))
 
 
 def _ask_for_embedding(
@@ -201,7 +199,7 @@ def _send_image(call: Call, number: int, *, want: str | None) -> tuple[View, Inv
     if want is not None:
         fields["want"] = want
     images = {"image": view.encode(frame, call.spec).data}
-    return view, call.invoke(encode_payload(fields, images, binary=call.spec.binary))
+    return view, call.invoke(encode_body(fields, images, binary=call.spec.binary))
 
 
 def _with_blob(found: Any, blob: str | None) -> Any:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +23,18 @@ from cvat_lambda.gateway.http import (
     Server,
 )
 from cvat_lambda.gateway.payload import Body, Pieces
-from tests.http_server import Reply, chunks, cut_after, hangs, resets, speaks_nonsense, trickles
+from tests.http_server import (
+    HttpServer,
+    Reply,
+    chunks,
+    cut_after,
+    hangs,
+    http_server,
+    json_reply,
+    resets,
+    speaks_nonsense,
+    trickles,
+)
 from tests.ports import closed_port
 
 from .fake_nuclio import FakeNuclio
@@ -77,6 +92,36 @@ def test_pieces_of_a_body_arrive_joined(
     assert len(body) == sum(sizes)
     post(connections, nuclio, body)
     assert nuclio.seen[0].body == b"".join(pieces)
+
+
+@pytest.fixture
+def tls_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpServer]:
+    """A server with TLS, whose certificate clients trust."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl, which makes the certificate, is not installed")
+    certificate = tmp_path / "certificate.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=DNS:localhost", "-out", str(certificate)]
+    command += ["-keyout", str(tmp_path / "key.pem")]
+    subprocess.run(command, check=True, capture_output=True)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, tmp_path / "key.pem")
+    with http_server(lambda request: json_reply([])) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        yield server
+
+
+def test_pieces_of_a_body_arrive_joined_over_tls(
+    tls_server: HttpServer, connections: ConnectionPool
+) -> None:
+    pieces: list[bytes | memoryview] = [b"begin", b"", bytes(range(256)) * 9000, memoryview(b"end")]
+    server = Server(scheme="https", host="localhost", port=tls_server.port)
+    for _ in range(2):
+        answer = connections.post(server, "/", Pieces(*pieces), {}, timeout_s=20)
+        assert (answer.status, answer.body) == (200, b"[]")
+    assert [request.body for request in tls_server.requests] == [b"".join(pieces)] * 2
+    assert len({request.client_port for request in tls_server.requests}) == 1
 
 
 def test_reset_of_an_idle_connection_is_retried_on_a_new_one(
