@@ -9,6 +9,8 @@ import pytest
 from django.core.signals import request_started
 from django.db import connection, connections
 
+from cvat_lambda.server.connection_check import check_idle_connections
+
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -57,3 +59,14 @@ def test_connection_that_the_server_closed_is_replaced(thread: ThreadPoolExecuto
         cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
     thread.submit(begin_request).result()
     assert thread.submit(backend_pid).result() != pid
+
+
+def test_database_without_a_socket_is_left_to_django(monkeypatch: pytest.MonkeyPatch) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("a connection to a server has a socket")
+    own = connections["default"]
+    own.ensure_connection()
+    monkeypatch.setattr(own, "health_check_enabled", True)
+    own.health_check_done = False  # as at the beginning of an HTTP request
+    check_idle_connections()  # raised AttributeError
+    assert not own.health_check_done
