@@ -30,11 +30,12 @@ def test_user_with_requests_can_be_deleted_after_the_app_is_uninstalled() -> Non
     assert request.owner_id is None
 
 
-def test_migrations_run_backwards_and_forwards(transactional_db: None) -> None:
-    ours = {model._meta.db_table for model in apps.get_app_config("cvat_lambda").get_models()}
+@pytest.mark.parametrize("app", ["cvat_lambda", "engine"])
+def test_migrations_run_backwards_and_forwards(transactional_db: None, app: str) -> None:
+    ours = {model._meta.db_table for model in apps.get_app_config(app).get_models()}
     try:
-        call_command("migrate", "cvat_lambda", "zero", verbosity=0)
+        call_command("migrate", app, "zero", verbosity=0)
         assert not ours & set(connection.introspection.table_names())
     finally:
-        call_command("migrate", "cvat_lambda", verbosity=0)
+        call_command("migrate", app, verbosity=0)
     assert ours <= set(connection.introspection.table_names())
