@@ -24,6 +24,7 @@ from cvat_lambda.runtime.spec.pip_lines import (
     unknown,
 )
 
+_INDEX_VARIABLES: Final = ("PIP_EXTRA_INDEX_URL", "PIP_INDEX_URL")
 # mim, of OpenMMLab, passes its arguments to pip.
 _PIP: Final = re.compile(r"^(pip[\d.]*|mim)$")
 _PYTHON: Final = re.compile(r"^python[\d.]*$")
@@ -147,8 +148,11 @@ def _read_command(
             name, is_pair, text = word.partition("=")
             if is_pair:
                 shell[name] = _expanded(text, shell)
+                _read_index(name, shell[name], found)
         return
     while words and (_ASSIGNMENT.match(words[0]) or words[0] in _PREFIXES):
+        name, _, text = words[0].partition("=")
+        _read_index(name, _expanded(text, shell), found)
         words = words[1:]
     if not words or words[0].startswith("@nuclio."):  # a place between the lines, not a command
         return
@@ -219,6 +223,19 @@ def _read_system_packages(line: str, words: list[str], found: BuildLines) -> Non
         )
 
 
+def _read_index(name: str, text: str, found: BuildLines) -> None:
+    """Add the indexes of one of pip's variables to the requirements."""
+    if name not in _INDEX_VARIABLES:
+        return
+    if "$" in text:
+        found.not_run.append(
+            f"{name}={text} is not set: {unknown(text)}, write --extra-index-url in "
+            "requirements.txt"
+        )
+    else:
+        found.requirements += [f"--extra-index-url {url}" for url in text.split()]
+
+
 def _read_variables(kind: str, value: str, known: dict[str, str], found: BuildLines) -> None:
     """Read the variables of a line. Those of ARG exist only while the image is built."""
     try:
@@ -234,17 +251,18 @@ def _read_variables(kind: str, value: str, known: dict[str, str], found: BuildLi
         text = _expanded(text, {name: "", **known})
         if not is_pair:
             continue  # an argument without a default
-        if name in ("PIP_EXTRA_INDEX_URL", "PIP_INDEX_URL"):
-            found.requirements += [f"--extra-index-url {url}" for url in text.split()]
-        elif name.startswith("PIP_") or name == "PATH":
+        _read_index(name, text, found)
+        if name == "PATH":
             continue
-        elif VARIABLE.search(text):
-            if kind == "ENV":
+        for_workers = kind == "ENV" and not name.startswith("PIP_")
+        if VARIABLE.search(text):
+            if for_workers:
                 found.not_run.append(
                     f"ENV {name}={text} is not set: {unknown(text)}, write it in spec.env"
                 )
         elif kind == "ENV":
             known[name] = text
-            found.variables.append((name, text))
+            if for_workers:
+                found.variables.append((name, text))
         elif name not in dict(found.variables):  # as in Docker, ENV has precedence over ARG
             known[name] = text

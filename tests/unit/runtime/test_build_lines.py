@@ -99,6 +99,18 @@ def lines(*pairs: tuple[str, str]) -> dict[str, Any]:
         (lines(("ARG", "A="), ("RUN", "pip install a$A ${A:-b}")), ["a", "b"]),
         (lines(("ARG", "A=' '"), ("RUN", "$A")), []),
         (lines(("ARG", "PIP_INDEX_URL=https://x/")), ["--extra-index-url https://x/"]),
+        (
+            lines(("ARG", "PIP_INDEX_URL=https://x/"), ("RUN", "pip install -i $PIP_INDEX_URL a")),
+            ["--extra-index-url https://x/", "a"],
+        ),
+        (
+            lines(("ARG", "X=https://x/"), ("RUN", "PIP_EXTRA_INDEX_URL=$X pip install a")),
+            ["--extra-index-url https://x/", "a"],
+        ),
+        (
+            lines(("RUN", "export PIP_INDEX_URL=https://x/ && pip install a")),
+            ["--extra-index-url https://x/", "a"],
+        ),
     ],
 )
 def test_variables_of_arg_env_and_export_are_replaced_by_their_values(
@@ -149,6 +161,7 @@ def test_variable_that_extends_itself_is_empty_before_its_first_line(
         (directives("pip install $PACKAGE"), "the value of PACKAGE is not known"),
         (directives("pip install -r $FILE"), "-r $FILE is not run: the value of FILE is not known"),
         (directives('pip install "a==$(cat version)"'), "a shell computes it"),
+        (directives("PIP_INDEX_URL=$X", kind="ARG"), "PIP_INDEX_URL=$X is not set: the value of X"),
         (directives("A=$B:/x", kind="ENV"), "ENV A=$B:/x is not set: the value of B is not known"),
         (directives("pip install -e detectron2"), "the folder has no detectron2"),
         (directives("cd /opt/x && pip install ."), "the folder has no pyproject.toml or setup.py"),
