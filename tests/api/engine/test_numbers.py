@@ -35,7 +35,7 @@ def test_invalid_number_in_a_query_answers_400(
     for wrong in (ENDLESS, "-1", "1.5", "x", "2147483648"):
         answer = client.get(path.format(wrong, task=task.pk, job=jobs[0].pk))
         assert answer.status_code == 400, (wrong[:20], answer.content)
-        assert len(answer.content) < 200
+        assert len(answer.content) < 200, wrong[:20]
 
 
 @pytest.mark.parametrize(

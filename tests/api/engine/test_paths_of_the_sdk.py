@@ -56,9 +56,12 @@ def test_operations_of_the_sdk_that_the_server_lacks_say_so(
     client_for: ClientFor, alice: User, operations: list[Operation]
 ) -> None:
     client = client_for(alice)
+    wrong = []
     for method, path in operations:
         if is_served(method, path):
             continue
         answer = client.generic(method, path, "{}", content_type="application/json")
-        assert answer.status_code in (404, 405), (method, path, answer.content)
-        assert answer.json()["detail"].startswith("The standalone server does not have ")
+        says_so = re.match(rb'{"detail": ?"The standalone server does not have ', answer.content)
+        if answer.status_code not in (404, 405) or not says_so:
+            wrong.append(f"{method} {path}: {answer.status_code} {answer.content[:200]!r}")
+    assert not wrong, "\n".join(wrong)
