@@ -28,6 +28,7 @@ _INDEX_VARIABLES: Final = ("PIP_EXTRA_INDEX_URL", "PIP_INDEX_URL")
 # mim, of OpenMMLab, passes its arguments to pip.
 _PIP: Final = re.compile(r"^(pip[\d.]*|mim)$")
 _PYTHON: Final = re.compile(r"^python[\d.]*$")
+_RUN_OPTIONS: Final = re.compile(r"^(--(mount|network|security)=\S+[\s\\]+)+")  # of Docker
 _ASSIGNMENT: Final = re.compile(r"^[A-Za-z_]\w*=")
 _CONDA: Final = frozenset({"conda", "mamba", "micromamba"})
 _SHELLS: Final = frozenset({"sh", "bash"})
@@ -67,7 +68,7 @@ def read_build_lines(build: JsonObject, folder: Path) -> BuildLines:
     for kind, value in _directives(build):
         if kind == "RUN":
             shell = dict(known)
-            for words in _commands(value):
+            for words in _commands(_RUN_OPTIONS.sub("", value)):
                 _read_command(words, folder, found, shell)
         elif kind in ("ENV", "ARG"):
             _read_variables(kind, value, known, found)

@@ -54,6 +54,8 @@ def directives(*values: str, kind: str = "RUN") -> dict[str, Any]:
         ("bash -lc 'apt-get update && pip install a'", ["a"]),
         ('["pip", "install", "a"]', ["a"]),
         ("(pip install a)", ["a"]),
+        ("--mount=type=cache,target=/root/.cache pip install a", ["a"]),
+        ("--mount=type=secret,id=x \\\n  --network=host cd /x && pip install a", ["a"]),
         ("if [ -f /x ]; then pip install a; else pip install b; fi", ["a", "b"]),
         ("pip install a > /dev/null 2>&1 || true", ["a"]),
         ("pip install 'a > 1' 'b#c'  # both", ["a > 1", "b#c"]),
