@@ -23,7 +23,8 @@ from cvat_lambda.requests.store.models import LIVE, FrameStatus, Outcome, Reques
 REQUESTS_READ: Final = 1000  # the newest
 REQUESTS_TIMED: Final = 5  # the newest, for the percentiles
 OUTCOMES_READ: Final = 2000  # the last ones, for the percentiles
-_COLUMNS: Final = ("status", "started_at", "ended_at", "done", "done_before", "failed")
+_TIMES: Final = ("created_at", "started_at", "ended_at")
+_COLUMNS: Final = ("status", *_TIMES, "done", "done_before", "failed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,17 +73,18 @@ def figures_of(function_id: str) -> Figures:
 def _counts(requests: Sequence[Request], since: datetime) -> Counter[str]:
     """Return the number of frames since then by their outcome.
 
-    Outcomes are counted only of requests that began before. The others have their counts.
+    Outcomes are counted only of requests that may have older ones. The others have their counts.
     """
     counts: Counter[str] = Counter()
     older = []
     for request in requests:
-        if request.started_at is None:
-            continue
-        if request.started_at < since:
+        begun_at = request.started_at or request.created_at
+        # A resumed request has a new start, and the counts of its first run.
+        may_be_resumed = request.created_at < since and (request.done_before or request.failed)
+        if begun_at < since or may_be_resumed:
             older.append(request.pk)
         else:
-            counts[FrameStatus.DONE] += request.done - request.done_before
+            counts[FrameStatus.DONE] += request.done
             counts[FrameStatus.FAILED] += request.failed
     outcomes = Outcome.objects.filter(request_id__in=older, written_at__gte=since)
     counts.update(dict(outcomes.order_by().values_list("status").annotate(Count("pk"))))

@@ -708,6 +708,38 @@ def test_function_page_counts_frames_of_the_last_hour_without_their_outcomes(
     assert figures_of(row.pk).failed == 30
 
 
+def test_function_page_counts_only_the_last_run_of_a_request_that_was_resumed_after_hours(
+    alice: User, function: FunctionServer
+) -> None:
+    """Its failed frames of hours ago were counted as failures of the last hour."""
+    row = store_function(function.url)
+    now = datetime.now(timezone.utc)
+    resumed = Request.objects.create(
+        function_id=row.pk,
+        owner=alice,
+        status="finished",
+        done=2,
+        done_before=1,
+        failed=1,
+        created_at=now - timedelta(hours=3),
+        started_at=now - timedelta(minutes=10),
+        ended_at=now,
+    )
+    shard = Shard.objects.create(
+        request=resumed, index=0, task_id=1, frames=[[0, 2]], first_frame=0, last_frame=2
+    )
+    for frame, (status, minutes) in enumerate((("done", 150), ("failed", 150), ("done", 5))):
+        Outcome.objects.create(
+            request=resumed,
+            shard=shard,
+            task_id=1,
+            frame=frame,
+            status=status,
+            written_at=now - timedelta(minutes=minutes),
+        )
+    assert (figures_of(row.pk).frames, figures_of(row.pk).failed) == (1, 0)
+
+
 def test_request_page_takes_the_number_of_many_annotations_from_the_request(
     client_for: ClientFor,
     alice: User,
