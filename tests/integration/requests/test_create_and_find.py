@@ -24,6 +24,7 @@ from cvat_lambda.errors import (
     InvalidMapping,
     InvalidRequest,
     NotFound,
+    PermissionDenied,
     RequestNotFound,
     ScopeOverlap,
 )
@@ -223,7 +224,7 @@ def test_users_see_requests_of_tasks_that_they_may_view(
     assert not may_edit(member, his)  # alice started it
     assert may_edit(StandaloneAccess(alice), his)
     assert not may_edit(member, whole)
-    with pytest.raises(NotFound):
+    with pytest.raises(PermissionDenied):
         create_request(stranger, function_id="finder", task_id=task.pk)
     assert second.pk != first.pk
 
