@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from PIL import Image
 from pytest_django import DjangoAssertNumQueries, DjangoCaptureOnCommitCallbacks
 
@@ -188,6 +189,7 @@ def test_delete_task_deletes_its_files(
 def test_change_of_many_shapes_takes_as_many_queries_as_of_one(
     alice: User, files: list[Path], django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
+    queries = 6 if connection.vendor == "postgresql" else 5  # the ids of new rows are one query
     task = create_task(alice, "six", ["car"], files)
     engine = StandaloneEngine()
     (label,) = engine.task(task.pk).labels
@@ -203,7 +205,7 @@ def test_change_of_many_shapes_takes_as_many_queries_as_of_one(
         )
 
     for count in (1, 40):
-        with django_assert_num_queries(5):
+        with django_assert_num_queries(queries):
             engine.apply(change(count))
 
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.core.signals import request_started
-from django.db import connection, connections
+from django.db import close_old_connections, connection, connections
 
 from cvat_lambda.server.connection_check import check_idle_connections
 
@@ -39,8 +39,15 @@ def backend_pid() -> int:
 
 
 def begin_request() -> None:
-    """Do what Django does at the beginning of an HTTP request, and take a cursor."""
+    """Do what Django does at the beginning of an HTTP request, and take a cursor.
+
+    Django's test client connects Django's own receiver again, behind the one of the app, which is
+    the last one in a server.
+    """
+    request_started.disconnect(close_old_connections)
+    close_old_connections()
     request_started.send(sender=None)
+    request_started.connect(close_old_connections)
     connections["default"].cursor().close()
 
 
