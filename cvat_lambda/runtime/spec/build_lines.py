@@ -1,27 +1,29 @@
 """Read the lines of ``spec.build``, which build an image in Nuclio, for a runtime without images.
 
 Lines that install Python packages become requirements. ``ENV`` lines become variables. Variables of
-``ENV``, ``ARG`` and ``export`` are replaced by their values. Each other line is reported with what
-to write instead.
+``ENV``, ``ARG`` and ``export`` are replaced by their values, except where a shell would not replace
+them (`shell_words`). Each other line is reported with what to write instead.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from cvat_lambda.runtime.spec.fields import JsonObject, mapping
-from cvat_lambda.runtime.spec.pip_lines import (
-    VARIABLE,
-    BuildLines,
-    inside,
-    is_opt_nuclio,
-    read_pip,
-    unknown,
+from cvat_lambda.runtime.spec.pip_lines import BuildLines, inside, is_opt_nuclio, read_pip
+from cvat_lambda.runtime.spec.shell_words import (
+    expand,
+    expand_word,
+    has_variable,
+    is_replaced_in_image,
+    mark_dollars,
+    plain,
+    split_commands,
+    why_unknown,
 )
 
 _INDEX_VARIABLES: Final = ("PIP_EXTRA_INDEX_URL", "PIP_INDEX_URL")
@@ -35,11 +37,6 @@ _SHELLS: Final = frozenset({"sh", "bash"})
 _SHELL_OPTION: Final = re.compile(r"^-[a-z]*c$")
 # Words of a shell before a command.
 _PREFIXES: Final = frozenset({"sudo", "exec", "time", "then", "else", "do", "{", "!"})
-_COMMENT_LINE: Final = re.compile(r"^[ \t]*#.*\n?", re.MULTILINE)
-# Texts in quotes are kept. `>=` is not a redirection: people forget to quote versions.
-_COMMENT_OR_REDIRECTION: Final = re.compile(
-    r"""('[^']*'|"[^"]*")|(?<!\S)\#[^\n]*|(?<!\S)[012&]?>{1,2}(?!=)[ \t]*(?:&[012-]|[^\s;&|]+)"""
-)
 # Image name -> the packages that it brings.
 _BASE_IMAGES: Final = (
     (re.compile(r"(^|/)ultralytics\b"), ("ultralytics",)),
@@ -68,7 +65,7 @@ def read_build_lines(build: JsonObject, folder: Path) -> BuildLines:
     for kind, value in _directives(build):
         if kind == "RUN":
             shell = dict(known)
-            for words in _commands(_RUN_OPTIONS.sub("", value)):
+            for words in split_commands(_RUN_OPTIONS.sub("", value)):
                 _read_command(words, folder, found, shell)
         elif kind in ("ENV", "ARG"):
             _read_variables(kind, value, known, found)
@@ -77,7 +74,9 @@ def read_build_lines(build: JsonObject, folder: Path) -> BuildLines:
                 f"{kind} {value} is not run: the function sees its own folder, put the files there"
             )
     # The folder contains the files of an include. Repeated lines are dropped.
-    found.requirements[:] = dict.fromkeys(found.requirements)
+    found.requirements[:] = dict.fromkeys(map(plain, found.requirements))
+    found.variables[:] = [(name, plain(text)) for name, text in found.variables]
+    found.not_run[:] = map(plain, found.not_run)
     return found
 
 
@@ -115,31 +114,6 @@ def _read_base_image(image: str, found: BuildLines) -> None:
     )
 
 
-def _commands(text: str) -> list[list[str]]:
-    """Split a line of a shell into its commands, each as a list of words."""
-    if text.lstrip().startswith("["):  # the form without a shell: ["pip", "install", "a"]
-        try:
-            return [[str(word) for word in json.loads(text)]]
-        except ValueError:
-            pass  # the shell's command `[`
-    text = _COMMENT_LINE.sub("", text).replace("\\\n", " ")
-    text = _COMMENT_OR_REDIRECTION.sub(lambda match: match[1] or "", text)
-    reader = shlex.shlex(text, posix=True, punctuation_chars="();&|\n")
-    reader.whitespace = " \t\r"
-    reader.whitespace_split = True
-    reader.commenters = ""
-    commands: list[list[str]] = [[]]
-    try:
-        for word in reader:
-            if word.strip("();&|\n") == "":
-                commands.append([])
-            else:
-                commands[-1].append(word)
-    except ValueError:  # a quote that is not closed
-        return [text.split()]
-    return [words for words in commands if words]
-
-
 def _read_command(
     words: Sequence[str], folder: Path, found: BuildLines, shell: dict[str, str]
 ) -> None:
@@ -148,22 +122,21 @@ def _read_command(
         for word in words:
             name, is_pair, text = word.partition("=")
             if is_pair:
-                shell[name] = _expanded(text, shell)
+                shell[name] = expand(text, shell)
                 _read_index(name, shell[name], found)
         return
     while words and (_ASSIGNMENT.match(words[0]) or words[0] in _PREFIXES):
         name, _, text = words[0].partition("=")
-        _read_index(name, _expanded(text, shell), found)
+        _read_index(name, expand(text, shell), found)
         words = words[1:]
     if not words or words[0].startswith("@nuclio."):  # a place between the lines, not a command
         return
     program = words[0].rpartition("/")[2]
     if program in _SHELLS and len(words) > 2 and _SHELL_OPTION.match(words[1]):
-        for inner in _commands(words[2]):
+        for inner in split_commands(plain(expand(words[2], shell))):
             _read_command(inner, folder, found, shell)
         return
-    # As in a shell, a value with spaces is several words.
-    words = [part for word in words for part in _words(word, shell)]
+    words = [part for word in words for part in expand_word(word, shell)]
     if not words:
         return
     program = words[0].rpartition("/")[2]
@@ -196,23 +169,6 @@ def _read_command(
         found.not_run.append(f"{line} is not run: put its result into the folder")
 
 
-def _words(word: str, variables: Mapping[str, str]) -> list[str]:
-    expanded = _expanded(word, variables)
-    return [word] if expanded == word else expanded.split()
-
-
-def _expanded(text: str, variables: Mapping[str, str]) -> str:
-    """Return a text with its variables replaced by their values. Unknown ones stay as they are."""
-
-    def value(match: re.Match[str]) -> str:
-        found = variables.get(match[1] or match[2])
-        if not found and match[3] is not None:
-            return match[3]
-        return match[0] if found is None else found
-
-    return VARIABLE.sub(value, text)
-
-
 def _read_system_packages(line: str, words: list[str], found: BuildLines) -> None:
     if not {"install", "add"}.intersection(words):
         return
@@ -228,9 +184,9 @@ def _read_index(name: str, text: str, found: BuildLines) -> None:
     """Add the indexes of one of pip's variables to the requirements."""
     if name not in _INDEX_VARIABLES:
         return
-    if "$" in text:
+    if has_variable(text):
         found.not_run.append(
-            f"{name}={text} is not set: {unknown(text)}, write --extra-index-url in "
+            f"{name}={text} is not set: {why_unknown(text)}, write --extra-index-url in "
             "requirements.txt"
         )
     else:
@@ -239,6 +195,7 @@ def _read_index(name: str, text: str, found: BuildLines) -> None:
 
 def _read_variables(kind: str, value: str, known: dict[str, str], found: BuildLines) -> None:
     """Read the variables of a line. Those of ARG exist only while the image is built."""
+    value = mark_dollars(value)
     try:
         words = shlex.split(value)
     except ValueError:
@@ -249,17 +206,17 @@ def _read_variables(kind: str, value: str, known: dict[str, str], found: BuildLi
     for word in words:
         name, is_pair, text = word.partition("=")
         # In NAME=$NAME:more, NAME is empty before its first line, as in an image without it.
-        text = _expanded(text, {name: "", **known})
+        text = expand(text, {name: "", **known})
         if not is_pair:
             continue  # an argument without a default
         _read_index(name, text, found)
         if name == "PATH":
             continue
         for_workers = kind == "ENV" and not name.startswith("PIP_")
-        if VARIABLE.search(text):
+        if is_replaced_in_image(text):
             if for_workers:
                 found.not_run.append(
-                    f"ENV {name}={text} is not set: {unknown(text)}, write it in spec.env"
+                    f"ENV {name}={text} is not set: {why_unknown(text)}, write it in spec.env"
                 )
         elif kind == "ENV":
             known[name] = text

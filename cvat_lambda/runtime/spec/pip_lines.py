@@ -8,9 +8,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
+from cvat_lambda.runtime.spec.shell_words import LITERAL, has_variable, why_unknown
+
 _OPT_NUCLIO: Final = "/opt/nuclio"
-#: $NAME, ${NAME}, ${NAME:-default}
-VARIABLE: Final = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)(?::?-([^}]*))?\})")
 _ARCHIVE: Final = re.compile(r"\.(whl|zip|tar\.gz)$")
 # Options of pip and uv with a value that have no effect here.
 _IGNORED_WITH_VALUE: Final = re.compile(
@@ -61,10 +61,12 @@ def read_pip(words: list[str], folder: Path, found: BuildLines) -> None:
         option, has_value, value = word.partition("=") if word.startswith("--") else (word, "", "")
         if option in _WITH_VALUE or _IGNORED_WITH_VALUE.match(option):
             value = value if has_value else (todo.pop(0) if todo else "")
-        if "$" in value or "$" in word:
-            given = word if value in word else f"{word} {value}"
+        given = word if value in word else f"{word} {value}"
+        # A plain $ may be a part of a URL, for example of a password.
+        if has_variable(given) or (LITERAL in given and "://" not in given):
             found.not_run.append(
-                f"pip install {given} is not run: {unknown(given)}, write it in requirements.txt"
+                f"pip install {given} is not run: {why_unknown(given)},"
+                " write it in requirements.txt"
             )
         elif option in _INDEXES:
             found.requirements.append(f"{_INDEXES[option]} {value}")
@@ -119,9 +121,3 @@ def inside(path: str) -> str:
 
 def is_opt_nuclio(path: str) -> bool:
     return path == _OPT_NUCLIO or path.startswith(_OPT_NUCLIO + "/")
-
-
-def unknown(text: str) -> str:
-    """Return why a text with a variable, or a command in it, cannot be used."""
-    match = VARIABLE.search(text)
-    return f"the value of {match[1] or match[2]} is not known" if match else "a shell computes it"

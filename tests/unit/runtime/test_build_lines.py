@@ -122,6 +122,90 @@ def test_variables_of_arg_env_and_export_are_replaced_by_their_values(
     assert (found.requirements, found.not_run) == (requirements, [])
 
 
+@pytest.mark.parametrize(
+    ("line", "requirements"),
+    [
+        ('pip install "a==$A" "$TWO"', ["a==3", "b >=1"]),  # in double quotes one word
+        ("pip install a==$A $LIST", ["a==3", "c", "d"]),  # outside quotes several words
+        ("pip install x$LIST", ["xc", "d"]),
+        ('pip install "$EMPTY" a', ["a"]),
+        ("""pip install "a ; python_version < '3.$A'\"""", ["a ; python_version < '3.3'"]),
+        (r'bash -c "pip install \"a==$A\" && echo \"1 > 0\" && pip install e"', ["a==3", "e"]),
+        (r'bash -c "pip install a==\$A"', ["a==3"]),  # the inner shell replaces it
+        ("bash -c 'pip install \"a==$A\"'", ["a==3"]),
+        ('["bash", "-c", "pip install a==$A"]', ["a==3"]),
+        (r"pip install a==\\$A", [r"a==\3"]),  # the first backslash escapes the second
+        ("B='$A'; pip install a==$A", ["a==3"]),
+        ("pip install a==${A:+4} b==${EMPTY:+4}2", ["a==4", "b==2"]),
+        (
+            "pip install -i 'https://name:p$A@x/' a",
+            ["--extra-index-url https://name:p$A@x/", "a"],
+        ),
+        ("PIP_INDEX_URL='https://p$A@x/' pip install a", ["--extra-index-url https://p$A@x/", "a"]),
+        (
+            r"export PIP_INDEX_URL=https://p\$A@x/; pip install a",
+            ["--extra-index-url https://p$A@x/", "a"],
+        ),
+    ],
+)
+def test_quotes_of_a_shell_decide_which_variables_are_replaced(
+    tmp_path: Path, line: str, requirements: list[str]
+) -> None:
+    arguments = (("ARG", "A=3"), ("ARG", "TWO='b >=1'"), ("ARG", "LIST='c d'"), ("ARG", "EMPTY="))
+    found = read_build_lines(lines(*arguments, ("RUN", line)), tmp_path)
+    assert (found.requirements, found.not_run) == (requirements, [])
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("pip install 'a==$A'", "pip install a==$A is not run: a shell does not replace this $"),
+        (r"pip install a==\$A", "pip install a==$A is not run: a shell does not replace this $"),
+        (r'pip install "a==\$A"', "pip install a==$A is not run: a shell does not replace this $"),
+        ('["pip", "install", "a==$A"]', "a==$A is not run: a shell does not replace this $"),
+        ("B='$A'; pip install a==$B", "pip install a==$A is not run: a shell does not replace"),
+        ("pip install a==$$A", "pip install a==$$A is not run: a shell computes it"),
+        ('pip install "a==$$"', "pip install a==$$ is not run: a shell computes it"),
+        ("pip install a==${A%x}", "pip install a==${A%x} is not run: a shell computes it"),
+        ('pip install "a==${B}"', "pip install a==${B} is not run: the value of B is not known"),
+    ],
+)
+def test_variable_that_a_shell_does_not_replace_by_a_known_value_is_reported(
+    tmp_path: Path, line: str, reason: str
+) -> None:
+    found = read_build_lines(lines(("ARG", "A=3"), ("RUN", line)), tmp_path)
+    assert found.requirements == []
+    assert len(found.not_run) == 1
+    assert reason in found.not_run[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "variables"),
+    [
+        ("B='$A'", {"B": "$A"}),
+        (r"B=\$A", {"B": "$A"}),
+        (r'B="\$A is $A"', {"B": "$A is 3"}),
+        ('B="it\'s $A"', {"B": "it's 3"}),
+        ("B=${A:+4}", {"B": "4"}),
+        ("B=price$ C=$(x)", {"B": "price$", "C": "$(x)"}),  # an image runs no commands here
+        ("B=a # C=b", {"B": "a", "C": "b"}),  # and knows no comments at the end of a line
+        ("B '$A'", {"B": "'$A'"}),
+    ],
+)
+def test_quotes_of_an_env_line_decide_which_variables_are_replaced(
+    tmp_path: Path, value: str, variables: dict[str, str]
+) -> None:
+    found = read_build_lines(lines(("ARG", "A=3"), ("ENV", value)), tmp_path)
+    assert (dict(found.variables), found.not_run) == (variables, [])
+
+
+@pytest.mark.parametrize("value", ["B=$$", "B=$$A", "B=${A%x}", "B=$1"])
+def test_env_line_that_an_image_computes_is_reported(tmp_path: Path, value: str) -> None:
+    found = read_build_lines(lines(("ARG", "A=3"), ("ENV", value)), tmp_path)
+    assert found.variables == []
+    assert found.not_run == [f"ENV {value} is not set: a shell computes it, write it in spec.env"]
+
+
 def test_variable_of_one_run_line_is_unknown_in_the_next(tmp_path: Path) -> None:
     found = read_build_lines(directives("export A=3", "pip install a==$A"), tmp_path)
     assert found.requirements == []
