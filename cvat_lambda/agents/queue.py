@@ -28,6 +28,8 @@ from cvat_lambda.errors import NotFound, StateConflict
 
 KEPT_S: Final = 600.0  # an ended entry is kept for so long, because agents repeat ``complete``
 _CANDIDATES: Final = 8  # entries that an agent tries to get before it asks the database again
+_RECENT: Final = 20  # ended entries that show how long an agent of a function works on one
+_MARGIN_S: Final = 5.0  # beyond twice that time
 
 # Codes of failed entries.
 AGENT_FAILED: Final = "agent_failed"  # the agent said so
@@ -95,10 +97,14 @@ def enqueue(
 def acquire(native_pk: int, agent_id: str, category: str, *, lease_s: float) -> Assignment | None:
     """Assign the oldest waiting entry of a category to an agent; None if there is none.
 
-    An agent works on one entry at a time. An entry that it still has fails as ``agent_lost``.
+    An agent works on one entry at a time. An entry that it still has fails as ``agent_lost``. It
+    works no longer on a cancelled one.
     """
     while True:
-        mine = Q(state=EntryState.ASSIGNED, agent_id=agent_id)
+        mine = Q(state=EntryState.ASSIGNED) | Q(
+            state=EntryState.CANCELLED, lease_expires_at__isnull=False
+        )
+        mine &= Q(agent_id=agent_id)
         free = Q(state=EntryState.QUEUED, category=category, wanted_until__gt=timezone.now())
         free &= Q(pinned_to="") | Q(pinned_to=agent_id)
         found = QueueEntry.objects.filter(mine | free, function_id=native_pk)
@@ -107,6 +113,8 @@ def acquire(native_pk: int, agent_id: str, category: str, *, lease_s: float) -> 
         for pk, state, _ in rows:
             if state == EntryState.ASSIGNED:
                 _lose(pk, agent_id)
+            elif state == EntryState.CANCELLED:
+                _release(native_pk, pk, agent_id)
         for pk, params in waiting:
             now = timezone.now()
             taken = QueueEntry.objects.filter(pk=pk, state=EntryState.QUEUED).update(
@@ -138,6 +146,9 @@ def renew(
     longest = _after(-max_work_s)
     held = _held(native_pk, entry_id, agent_id).filter(assigned_at__gte=longest)
     if held.update(progress=progress, lease_expires_at=_after(lease_s)):
+        return
+    cancelled = _held(native_pk, entry_id, agent_id, EntryState.CANCELLED)
+    if cancelled.filter(assigned_at__gte=longest).update(lease_expires_at=_after(lease_s)):
         return
     sentence = f"the agent worked on this input for more than {max_work_s:g} s"
     if _lose(entry_id, agent_id, sentence, function_id=native_pk, assigned_at__lt=longest):
@@ -207,11 +218,26 @@ def _lose(entry_id: int, agent_id: str, sentence: str = "", **conditions: Any) -
 def cancel(entry_id: int) -> None:
     """End an entry for which nobody waits any longer.
 
-    An agent may still work on it. It counts as busy until it answers, or until the lease ends.
+    An agent may still work on it, because it does not know that. It counts as busy until it answers
+    or asks for other work. It may also have died, so that it counts as busy for no longer than its
+    lease, and than twice the time that entries of its function took lately.
     """
-    QueueEntry.objects.filter(pk=entry_id, state__in=WAITING).update(
-        state=EntryState.CANCELLED, ended_at=timezone.now()
-    )
+    entries = QueueEntry.objects.filter(pk=entry_id)
+    entries.filter(state__in=WAITING).update(state=EntryState.CANCELLED, ended_at=timezone.now())
+    held = entries.filter(state=EntryState.CANCELLED, lease_expires_at__gt=timezone.now())
+    for native_pk, assigned_at in held.values_list("function_id", "assigned_at"):
+        longest = _longest_work(native_pk)
+        if longest is not None and assigned_at is not None:
+            until = assigned_at + 2 * longest + timedelta(seconds=_MARGIN_S)
+            held.filter(lease_expires_at__gt=until).update(lease_expires_at=until)
+
+
+def _longest_work(native_pk: int) -> timedelta | None:
+    """Return the longest time that an agent worked on one of the last entries; None without any."""
+    ended = QueueEntry.objects.filter(function_id=native_pk, state=EntryState.DONE)
+    rows = ended.order_by("-id").values_list("assigned_at", "ended_at")[:_RECENT]
+    times = [to - since for since, to in rows if since is not None and to is not None]
+    return max(times, default=None)
 
 
 def look(entry_id: int) -> Snapshot | None:
@@ -242,7 +268,7 @@ def forget_result(entry_id: int) -> None:
 def is_busy(native_pk: int, agent_id: str = "") -> bool:
     """Return whether an agent, or with an empty id any agent, works on an entry now.
 
-    The entry may be cancelled: its agent does not know that.
+    The entry may be cancelled (see `cancel`).
     """
     held = QueueEntry.objects.filter(
         function_id=native_pk,
@@ -290,10 +316,14 @@ def _end(native_pk: int, entry_id: int, agent_id: str, **changes: Any) -> None:
     if held.update(ended_at=timezone.now(), **changes):
         wakeups.publish_end(entry_id)
         return
-    # The agent is not busy with a cancelled entry any longer.
-    cancelled = _held(native_pk, entry_id, agent_id, EntryState.CANCELLED)
-    if not cancelled.update(lease_expires_at=None):
+    if not _release(native_pk, entry_id, agent_id):
         _explain(native_pk, entry_id, agent_id)
+
+
+def _release(native_pk: int, entry_id: int, agent_id: str) -> bool:
+    """Note that an agent works no longer on a cancelled entry; return False if it is another's."""
+    cancelled = _held(native_pk, entry_id, agent_id, EntryState.CANCELLED)
+    return bool(cancelled.update(lease_expires_at=None))
 
 
 def _explain(native_pk: int, entry_id: int, agent_id: str) -> None:

@@ -25,7 +25,7 @@ from tests.waiting import wait_for
 
 from .conftest import run
 from .scripted import AgentThread, Failure, ScriptedAgent, car_at
-from .test_queue import enqueue, worked_too_long
+from .test_queue import answered, cancelled_while_assigned, enqueue, worked_too_long
 
 Call = Callable[..., Any]
 Start = Callable[..., Request]
@@ -96,6 +96,24 @@ def test_call_while_the_agent_works_on_a_call_that_was_given_up_answers_busy(
     queue.cancel(entry_id)
     response = call()
     assert (response.status_code, response.json()["code"]) == (503, "function_busy")
+
+
+def test_call_after_the_agent_died_with_a_cancelled_frame_answers_that_no_agent_takes_it(
+    settings: Settings,
+    agent: ScriptedAgent,
+    call: Call,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The lease of the frame lasts for a minute, and the agent answers within milliseconds."""
+    from cvat_lambda.functions import metadata
+
+    settings.CVAT_LAMBDA_AGENT_LEASE_S = 60.0
+    monkeypatch.setattr(metadata, "AVAILABILITY_TIMEOUT_S", 0.5)
+    answered(agent, within_s=0.1)
+    cancelled_while_assigned(agent, since_s=20.0)
+    response = call()
+    assert (response.status_code, response.json()["code"]) == (503, "function_unavailable")
+    assert "run-agent" in response.json()["message"]
 
 
 def test_request_annotates_each_frame_through_an_agent(

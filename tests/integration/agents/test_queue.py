@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
+from django.db.models import F
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -173,6 +174,89 @@ def test_agent_is_busy_with_a_cancelled_entry_until_it_answers(agent: ScriptedAg
     assert agent.post(f"{entry_id}/complete", answer=1).status_code == 200
     assert not queue.is_busy(agent.native_pk)
     assert state_of(entry_id) == "cancelled"
+
+
+def cancelled_while_assigned(agent: ScriptedAgent, *, since_s: float) -> int:
+    """Return an entry that its caller gave up so long after the agent had got it."""
+    entry_id = enqueue(agent.native_pk)
+    found = agent.acquire()
+    assert found is not None
+    assert found["ar_id"] == str(entry_id)
+    begun = timezone.now() - timedelta(seconds=since_s)
+    QueueEntry.objects.filter(pk=entry_id).update(assigned_at=begun)
+    queue.cancel(entry_id)
+    return entry_id
+
+
+def answered(agent: ScriptedAgent, *, within_s: float) -> None:
+    """Let an agent answer an entry, on which it worked for so long."""
+    entry_id = enqueue(agent.native_pk)
+    agent.acquire()
+    assert agent.post(f"{entry_id}/complete", answer=1).status_code == 200
+    entries = QueueEntry.objects.filter(pk=entry_id)
+    entries.update(assigned_at=F("ended_at") - timedelta(seconds=within_s))
+
+
+@pytest.mark.parametrize(
+    ("earlier_s", "since_s", "is_busy"),
+    [
+        ([0.1], 1.0, True),
+        ([0.1], 20.0, False),  # it has most likely ended
+        ([0.1, 30.0, 0.1], 20.0, True),  # its function may take that long
+        ([], 20.0, True),  # nobody knows how long its function takes
+    ],
+)
+def test_agent_is_busy_with_a_cancelled_entry_for_as_long_as_its_function_took_lately(
+    agent: ScriptedAgent,
+    settings: Settings,
+    earlier_s: list[float],
+    since_s: float,
+    is_busy: bool,
+) -> None:
+    settings.CVAT_LAMBDA_AGENT_LEASE_S = 60.0
+    for seconds in earlier_s:
+        answered(agent, within_s=seconds)
+    cancelled_while_assigned(agent, since_s=since_s)
+    assert queue.is_busy(agent.native_pk) is is_busy
+    assert queue.is_busy(agent.native_pk, agent.agent_id) is is_busy
+
+
+def test_cancelled_entry_of_a_slow_function_has_no_longer_lease_than_before(
+    agent: ScriptedAgent, settings: Settings
+) -> None:
+    settings.CVAT_LAMBDA_AGENT_LEASE_S = 60.0
+    answered(agent, within_s=500.0)
+    entry_id = cancelled_while_assigned(agent, since_s=0.0)
+    expires_at = QueueEntry.objects.get(pk=entry_id).lease_expires_at
+    assert expires_at is not None
+    assert expires_at <= timezone.now() + timedelta(seconds=60)
+
+
+def test_agent_that_asks_again_is_not_busy_with_its_cancelled_entry(
+    agent: ScriptedAgent, settings: Settings
+) -> None:
+    settings.CVAT_LAMBDA_AGENT_LEASE_S = 60.0
+    entry_id = cancelled_while_assigned(agent, since_s=0.0)
+    ScriptedAgent(agent.client, agent.native_pk).acquire()
+    assert queue.is_busy(agent.native_pk, agent.agent_id)
+    agent.acquire()
+    assert not queue.is_busy(agent.native_pk, agent.agent_id)
+    assert state_of(entry_id) == "cancelled"
+
+
+def test_agent_that_reports_progress_of_a_cancelled_entry_stays_busy(
+    agent: ScriptedAgent, settings: Settings
+) -> None:
+    settings.CVAT_LAMBDA_AGENT_LEASE_S = 60.0
+    answered(agent, within_s=0.1)
+    entry_id = cancelled_while_assigned(agent, since_s=20.0)
+    assert not queue.is_busy(agent.native_pk)
+    assert agent.post(f"{entry_id}/update", progress=0.5).status_code == 200
+    assert queue.is_busy(agent.native_pk)
+    worked_too_long(entry_id)
+    QueueEntry.objects.update(lease_expires_at=timezone.now())
+    assert agent.post(f"{entry_id}/update", progress=0.6).status_code == 200
+    assert not queue.is_busy(agent.native_pk)
 
 
 @pytest.mark.parametrize("progress", [-0.1, 1.1, "0.5", None, True])
