@@ -89,8 +89,9 @@ def test_timeouts_equal_those_of_cvat_except_for_five_slow_functions(folder: str
 def test_the_gpu_file_is_the_same_function_with_one_worker_and_one_gpu(folder: str) -> None:
     document, gpu = _read(folder), _read(folder, "function-gpu.yaml")
     assert gpu["metadata"] == document["metadata"]
-    extras = {key: value for key, value in gpu["x-cvat-lambda"].items() if key != "workers"}
-    assert extras == document["x-cvat-lambda"]
+    for extras in (gpu["x-cvat-lambda"], document["x-cvat-lambda"]):
+        extras.pop("workers", None)
+    assert gpu["x-cvat-lambda"] == document["x-cvat-lambda"]
     assert _trigger(gpu) == {**_trigger(document), "numWorkers": 1, "maxWorkers": 1}
     [(resource, count)] = gpu["spec"]["resources"]["limits"].items()
     intel = folder.startswith("openvino/")
@@ -114,6 +115,39 @@ def test_workers_of_functions_on_transformers_are_threads_with_one_model_on_a_gp
     assert kinds.pop(TRACKER) is None
     assert len(kinds) == 8
     assert set(kinds.values()) == {"threads"}
+
+
+LARGE = 2**30  # bytes of weights of which a machine should not hold a copy for each worker
+
+
+def _weights_bytes(document: dict[str, Any]) -> float:
+    """Return the size of a function's weights: that of its files, or 4 bytes for each parameter.
+
+    The files of hubs have no size in the function file. The table of the docs has their parameters.
+    """
+    files = document.get("x-cvat-lambda", {}).get("weights", [])
+    table = (SERVERLESS.parent / "docs" / "functions.md").read_text("utf-8")
+    row = rf"^\| \[`{document['metadata']['name']}`\]\(.*\| ([\d, and]+) \|[^|]*\|$"
+    [parameters] = re.findall(row, table, re.MULTILINE) or ["0"]
+    in_millions = max(int(number) for number in re.findall(r"\d+", parameters))
+    return float(max(sum(file.get("size", 0) for file in files), 4e6 * in_millions))
+
+
+def test_functions_with_large_weights_have_one_worker_or_workers_that_share_the_model() -> None:
+    large = set()
+    for path in SERVERLESS.glob("*/*/*/function*.yaml"):
+        document = yaml.safe_load(path.read_text("utf-8"))
+        if _weights_bytes(document) <= LARGE:
+            continue
+        large.add(path.relative_to(SERVERLESS).as_posix())
+        trigger, extras = _trigger(document), document["x-cvat-lambda"]
+        workers = max(trigger["numWorkers"], trigger["maxWorkers"])
+        assert workers == 1 or extras.get("workers") == "threads", path
+    assert large == {
+        f"{folder}/{file}"
+        for folder in ("huggingface/facebook/sam3", "pytorch/facebookresearch/sam_vit_h")
+        for file in ("function.yaml", "function-gpu.yaml")
+    }
 
 
 IMAGES = "site/content/en/images"  # of cvat-ai/cvat
