@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
+from cvat.apps.engine import models
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
@@ -133,10 +135,11 @@ def test_requests_are_judged_by_cvats_own_rules_where_the_server_has_them(
     filter_all = b'{"result": []}'
     server.answers = {"/v1/data/tasks/filter": filter_all, "/v1/data/jobs/filter": filter_all}
     one = f"/api/lambda/requests/{request.pk}"
-    resource = {"id": request.pk, "owner": {"id": cvat.people["alice"].pk}}
+    owner = {"id": cvat.people["alice"].pk}
+    resource = {"id": request.pk, "owner": owner}
     for method, path, scope, about in (
         ("get", "/api/lambda/requests", "list", None),
-        ("post", "/api/lambda/requests", "create", None),
+        ("post", "/api/lambda/requests", "create", {"id": None, "owner": owner}),
         ("get", one, "view", resource),
         ("get", f"{one}/outcomes", "view", resource),
         ("post", f"{one}/retry", "delete", resource),
@@ -150,6 +153,69 @@ def test_requests_are_judged_by_cvats_own_rules_where_the_server_has_them(
         assert (question["scope"], question["resource"]) == (scope, about), path
     server.answers["/v1/data/lambda_requests/allow"] = b'{"result": false}'
     assert cvat.try_to_send("delete", one).status_code == 403
+
+
+@pytest.fixture
+def rules_of_requests(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rules of CVAT's package ``lambda_requests``, evaluated by the policy server."""
+    url = f"{settings.IAM_OPA_DATA_URL}/lambda_requests/allow"
+    question = {"input": {"scope": "list", "auth": {"user": {"id": 1, "privilege": "user"}}}}
+    if "result" not in requests.post(url, json=question, timeout=60).json():
+        pytest.skip("the policy server has no rules of CVAT 2.72 for requests (lambda_requests)")
+    monkeypatch.setattr(compat, "REQUEST_RULES", Path(__file__).parent)
+
+
+#: action -> method, the end of the path, the status code for who may do it
+ACTIONS = {
+    "list": ("get", None, 200),
+    "view": ("get", "", 200),
+    "outcomes": ("get", "/outcomes", 200),
+    "retry": ("post", "/retry", 409),  # nothing failed
+    "undo": ("post", "/undo", 409),  # it is queued
+    "cancel": ("delete", "", 204),
+}
+VIEW = {"list", "view", "outcomes"}
+
+
+@pytest.mark.parametrize(
+    ("name", "group", "allowed", "other_code"),
+    [
+        ("alice", "user", set(ACTIONS), 0),  # the initiator
+        ("alice", "worker", set(ACTIONS), 0),
+        ("alice", None, set(), 403),  # of no group of CVAT
+        ("bob", "user", VIEW, 403),  # assigned to the task: may change its annotations
+        ("bob", "admin", set(ACTIONS), 0),
+        ("charlie", "user", {"list"}, 403),  # may not even view the task: 404 or 403
+    ],
+)
+def test_cvats_rules_of_requests_decide_who_may_view_and_who_may_cancel_retry_and_undo(
+    cvat: CvatScenarios,
+    rules_of_requests: None,
+    name: str,
+    group: str | None,
+    allowed: set[str],
+    other_code: int,
+) -> None:
+    from django.contrib.auth.models import Group
+    from rest_framework.test import APIClient
+
+    task_id = cvat.task(frames=4)
+    models.Task.objects.filter(pk=task_id).update(assignee=cvat.people["bob"])
+    request = request_of(cvat, "alice", task_id)
+    groups = [] if group is None else [Group.objects.get_or_create(name=group)[0]]
+    cvat.people[name].groups.set(groups)
+    client = APIClient()
+    client.force_login(cvat.people[name])
+    for action, (method, end, code) in ACTIONS.items():
+        path = "/api/lambda/requests" + ("" if end is None else f"/{request.pk}{end}")
+        answer = getattr(client, method)(path)
+        if action in allowed:
+            assert answer.status_code == code, (action, answer.content)
+            continue
+        hidden = name == "charlie" and action in VIEW  # as a request that does not exist
+        assert answer.status_code == (404 if hidden else other_code), (action, answer.content)
+        request.refresh_from_db()
+        assert request.status == "queued"
 
 
 def test_call_sends_two_policy_requests_over_one_connection_and_few_queries(

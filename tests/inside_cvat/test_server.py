@@ -12,6 +12,7 @@ from cvat.apps.engine.rq import BaseRQMeta
 from cvat.apps.iam.utils import get_opa_bundle
 from django.utils import timezone
 
+from cvat_lambda import signals
 from cvat_lambda.errors import PermissionDenied
 from tests.inside_cvat.scenarios import CvatScenarios
 
@@ -171,16 +172,78 @@ def test_finished_request_stays_in_cvats_list_with_its_number_of_failed_frames(
     assert found["expiry_date"] is None  # CVAT's RQ jobs expire within minutes, requests do not
 
 
-def test_queued_request_is_cancelled_through_cvats_list(
-    cvat: CvatScenarios, client_for: Clients
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("bob", 200),  # the initiator
+        ("dora", 200),  # an administrator
+        ("alice", 403),  # owns the task and the organization
+        ("erik", 403),  # a maintainer of the organization
+        ("charlie", 403),  # a stranger
+        (None, 401),
+    ],
+)
+def test_queued_request_is_cancelled_through_cvats_list_by_its_initiator_or_an_administrator(
+    cvat: CvatScenarios,
+    client_for: Clients,
+    people: dict[str, Any],
+    name: str | None,
+    code: int,
 ) -> None:
-    request = request_of(cvat, "alice", cvat.task(frames=4))
-    path = f"/api/requests/{request.pk}/cancel"
-    assert client_for("charlie").post(path).status_code == 403
-    assert client_for("alice").post(path).status_code == 200
+    from cvat.apps.organizations.models import Membership, Organization
+    from django.contrib.auth.models import Group
+    from rest_framework.test import APIClient
+
+    users: Any = type(people["alice"]).objects
+    for new, group in (("dora", "admin"), ("erik", "user")):
+        people[new] = users.create_user(new, f"{new}@example.com", f"{new}-secret")
+        people[new].groups.set([Group.objects.get_or_create(name=group)[0]])
+    organization = Organization.objects.create(name="o", slug="o", owner=people["alice"])
+    for member, role in (("alice", "owner"), ("bob", "supervisor"), ("erik", "maintainer")):
+        Membership.objects.create(
+            user=people[member], organization=organization, role=role, is_active=True
+        )
+    task_id = cvat.task(frames=4)
+    models.Task.objects.filter(pk=task_id).update(organization=organization, assignee=people["bob"])
+    request = request_of(cvat, "bob", task_id)
+    client = APIClient() if name is None else client_for(name)
+    actions: list[dict[str, Any]] = []
+
+    def note(sender: object, **action: Any) -> None:
+        actions.append(action)
+
+    signals.action_taken.connect(note)
+    try:
+        answer = client.post(f"/api/requests/{request.pk}/cancel")
+    finally:
+        signals.action_taken.disconnect(note)
+    assert answer.status_code == code, answer.content
     request.refresh_from_db()
-    assert request.status == "cancelled"
-    assert client_for("alice").get(f"/api/requests/{request.pk}").status_code == 404
+    if code != 200:
+        assert (request.status, request.shards.get().status, actions) == ("queued", "queued", [])
+        return
+    assert (request.status, request.shards.get().status) == ("cancelled", "cancelled")
+    assert name is not None
+    (action,) = actions
+    assert (action["action"], action["object_id"]) == ("cancelled", request.pk)
+    assert action["details"] == {"user_id": people[name].pk}
+    assert client.get(f"/api/requests/{request.pk}").status_code == 404
+
+
+@pytest.mark.parametrize("status", ["started", "finished", "failed"])
+def test_started_request_is_not_cancelled_through_cvats_list_even_by_an_administrator(
+    cvat: CvatScenarios, people: dict[str, Any], client_for: Clients, status: str
+) -> None:
+    """CVAT's own rule for its list. `DELETE /api/lambda/requests/ID` cancels a started request."""
+    from django.contrib.auth.models import Group
+
+    request = request_of(cvat, "alice", cvat.task(frames=4), status=status)
+    people["bob"].groups.set([Group.objects.get_or_create(name="admin")[0]])
+    for name in ("alice", "bob"):
+        answer = client_for(name).post(f"/api/requests/{request.pk}/cancel")
+        assert (answer.status_code, b"not yet been started" in answer.content) == (400, True)
+    request.refresh_from_db()
+    assert request.status == status
 
 
 def test_job_meta_has_the_members_that_cvats_handlers_read(cvat: CvatScenarios) -> None:

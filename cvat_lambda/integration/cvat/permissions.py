@@ -111,7 +111,9 @@ class RequestPermission(LambdaPermission):
         return [REQUEST_SCOPES[view.action]]
 
     def get_resource(self) -> Any:
-        """Return the id and the owner of a request; None for a list or a new request."""
+        """Return the id and the owner of a request, as CVAT sends them; None for a list."""
+        if self.scope == REQUEST_SCOPES["create"]:
+            return {"id": None, "owner": {"id": self.user_id}}
         if self.obj is None:
             return None
         owner_id = Request.objects.filter(pk=self.obj).values_list("owner_id", flat=True).first()

@@ -32,8 +32,9 @@ class ParsedId(RequestIdWithOptionalSubresource, RequestIdWithOptionalFormat):  
 class RequestAsRqJob:
     """A request of this app with the members of an RQ job that CVAT reads."""
 
-    def __init__(self, request: Any) -> None:
+    def __init__(self, request: Any, *, user_id: int | None = None) -> None:
         self.request = request
+        self._user_id = user_id  # of who cancels it
         self.id: str = request.pk
         self.created_at = _naive(request.created_at)
         self.started_at = _naive(request.started_at)
@@ -62,7 +63,7 @@ class RequestAsRqJob:
 
     def cancel(self, **_: Any) -> None:
         """Cancel the request."""
-        cancel_request(self.request)
+        cancel_request(self.request, user_id=self._user_id)
 
     def delete(self, **_: Any) -> None:
         """Do nothing. CVAT deletes a cancelled RQ job; the row of a request is kept."""
@@ -103,7 +104,7 @@ class RequestViewSet(CvatRequestViewSet):  # type: ignore[misc]
         # is checked here.
         if row.task_id is None and row.project_id is None and not self._may_view(row):
             return None
-        return RequestAsRqJob(row)
+        return RequestAsRqJob(row, user_id=self.request.user.pk)
 
     def _may_view(self, row: Any) -> bool:
         return bool(may_view(CvatAccess(self.request), row))
