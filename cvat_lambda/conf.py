@@ -111,6 +111,9 @@ class Settings(TypedSettings):
     MIN_FRAMES_FOR_FAILURE_RATE: int = 20
     MAX_CHECKPOINT_BYTES: int = 64 * 1024 * 1024  # states of tracked objects, compressed
     SHARD_FRAMES: int = 0  # > 0: requests are split into shards of about this many frames
+    HELPER_PROCESSES: int = 3  # of one run, at most; 0: none
+    HELPER_PROCESSOR_SHARE: float = 0.8  # of a core, from which a run starts a helper process
+    HELPER_MIN_REMAINING_S: float = 30.0  # a run that ends sooner starts none
     KEEP_REQUESTS_DAYS: int = 90
 
     # Calls. The counts are of calls in progress in one process; 0: no limit.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator
-from typing import Any
+import sys
+from collections.abc import Callable, Generator
+from typing import Any, Final, Protocol
 
 from rq.exceptions import ShutDownImminentException
 from rq.timeouts import JobTimeoutException
@@ -19,6 +20,8 @@ from cvat_lambda.gateway.cancel import Cancelled, CancelToken
 from cvat_lambda.requests.control import recover, transitions, webhook
 from cvat_lambda.requests.run.detect import DetectWork
 from cvat_lambda.requests.run.detect_tracks import DetectTracksWork
+from cvat_lambda.requests.run.divide import FrameCursor
+from cvat_lambda.requests.run.helper_processes import HelperProcesses
 from cvat_lambda.requests.run.invoker import FunctionUnusable, Invoker
 from cvat_lambda.requests.run.lease import (
     HeartbeatThread,
@@ -68,6 +71,23 @@ NATIVE_WORK: dict[tuple[Kind, Output], Any] = {
 }
 
 
+HELPER: Final = (sys.executable, "-m", "cvat_lambda.requests.helper")
+
+
+class StopWatch(Protocol):
+    """Cancels a run when its worker is told to stop."""
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the worker was told to stop."""
+
+    def start(self) -> None:
+        """Begin to watch."""
+
+    def end(self) -> None:
+        """Watch no longer."""
+
+
 class WorkerStopping(Exception):
     """The worker was told to stop while the shard runs."""
 
@@ -78,8 +98,17 @@ class TimeLimitReached(LambdaError):
     code = "time_limit"
 
 
-def run_shard(shard_id: int) -> None:
-    """Run one shard to its end; do nothing if it has ended or another worker runs it."""
+def run_shard(
+    shard_id: int,
+    *,
+    stop: Callable[[Callable[[], None]], StopWatch] = queue.WorkerStopThread,
+    helpers: bool = True,
+) -> None:
+    """Run one shard to its end; do nothing if it has ended or another worker runs it.
+
+    ``stop`` makes the watch that calls its argument when the worker is told to stop. ``helpers``:
+    the run may start helper processes.
+    """
     background.start()
     recover.try_recover()
     get_engine()  # imported before the request counts as started, because this takes 0.1 s
@@ -88,7 +117,7 @@ def run_shard(shard_id: int) -> None:
         logger.info("Shard %d has nothing to run", shard_id, extra={"action": "shard_not_claimed"})
         return
     try:
-        run_lease(lease)
+        run_lease(lease, stop=stop, helpers=helpers)
     except LeaseLost:
         logger.info(
             "Request %s was cancelled or taken over: this worker stops",
@@ -120,12 +149,14 @@ def deliver_webhook(request_id: str) -> None:
     webhook.deliver(request_id)
 
 
-def run_lease(lease: Lease) -> None:
+def run_lease(
+    lease: Lease, *, stop: Callable[[Callable[[], None]], StopWatch], helpers: bool
+) -> None:
     """Run a claimed shard to its end. Raise LeaseLost or WorkerStopping if it was stopped."""
     cancel = CancelToken()
     heartbeat = HeartbeatThread(lease, lost=cancel.cancel)
     recovery = recover.RecoveryThread()
-    worker = queue.WorkerStopThread(cancel.cancel)
+    worker = stop(cancel.cancel)
     for thread in (heartbeat, recovery, worker):
         thread.start()
     try:
@@ -133,7 +164,7 @@ def run_lease(lease: Lease) -> None:
         run.check_version(Version(run.spec.version, run.spec.revision))
         record_newest_track(run)
         work = work_of(run)
-        run_frames(run, work, cancel)
+        run_frames(run, work, cancel, helpers=helpers)
         wait, request_id = cancel.wait, lease.request_id
         retry_on_database_error(
             lambda: work.prepare_finish(cancel.check), wait=wait, request_id=request_id
@@ -170,22 +201,46 @@ def work_of(run: ShardRun) -> Work:
     return work
 
 
-def run_frames(run: ShardRun, work: Work, cancel: CancelToken) -> None:
+def run_frames(run: ShardRun, work: Work, cancel: CancelToken, *, helpers: bool = False) -> None:
     """Read the frames that have no outcome, invoke the function, and write the results."""
     if not run.skips and not run.frames:
         return
     invoker = Invoker(run, work, cancel)
+    cursor = FrameCursor(run.frames) if helpers and work.divisible else None
     pipeline = Pipeline(
         Stages(
-            read=lambda: _read(run, work),
+            read=lambda: _read(run, work, cursor),
             invoke=invoker.invoke,
             in_flight=invoker.in_flight,
             writer=Writer(run, wait=cancel.wait),
         ),
         cancel=cancel,
     )
-    with invoker.attending():
-        pipeline.run()
+    if cursor is None:
+        with invoker.attending():
+            pipeline.run()
+    else:
+        _run_with_helpers(run, pipeline, invoker, cursor, cancel)
+
+
+def _run_with_helpers(
+    run: ShardRun, pipeline: Pipeline, invoker: Invoker, cursor: FrameCursor, cancel: CancelToken
+) -> None:
+    """Run the pipeline, and meanwhile start helper processes where they are of use."""
+    helpers = HelperProcesses(run=run, frames=cursor, command=HELPER, cancel=cancel)
+    helpers.start()
+    try:
+        with invoker.attending():
+            pipeline.run()
+        helpers.wait()
+    except Cancelled:
+        if helpers.error is not None:
+            raise helpers.error from None
+        raise
+    finally:
+        helpers.stop()
+        if helpers.has_lost_shard:
+            recover.try_recover()
 
 
 def finish(run: ShardRun, work: Work) -> None:
@@ -197,13 +252,15 @@ def finish(run: ShardRun, work: Work) -> None:
         transitions.finish_shard(run.lease)
 
 
-def _read(run: ShardRun, work: Work) -> Generator[ReaderItem, None, None]:
+def _read(
+    run: ShardRun, work: Work, cursor: FrameCursor | None
+) -> Generator[ReaderItem, None, None]:
     if run.skips:
         yield Skips(reasons=run.skips)
     numbers = tuple(work.numbers())
     frames = run.read(numbers)
     try:
-        yield from work.units(frames)
+        yield from work.units(frames if cursor is None else cursor.limit(frames))
     finally:
         close = getattr(frames, "close", None)
         if close is not None:

@@ -8,8 +8,9 @@ without waiting for the processor, so that the figure holds on a machine that do
 Pictures are not read: the tasks have no files. A second row tells how long the counting of the rows
 takes, if an address counts them.
 
-At the end two web processes answer some of the lists, and their memory is read; then a task and the
-requests of more than two days ago are deleted, unless the database is given by its URL.
+At the end two web processes answer some of the lists, and their memory is read. The latest migrations
+of large tables are reversed and run again. Then a task and the requests of more than two days ago are
+deleted, unless the database is given by its URL.
 
 The database is PostgreSQL. ``CVAT_LAMBDA_BENCH_DATABASE=sqlite`` chooses SQLite. Any other value is
 the URL of a PostgreSQL database on this machine; its tables are filled unless they are already.
@@ -22,7 +23,7 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,6 +35,7 @@ from tests.bench.scale_sizes import measure_sizes
 GOAL_MS: Final = 100.0
 REPEATS: Final = 3
 MEMORY_ROUNDS: Final = 5
+MIGRATIONS: Final = (("cvat_lambda", "0012"), ("engine", "0006"))  # the first of each app
 
 __all__ = ["SHORT", "fill", "measure", "run"]
 
@@ -52,6 +54,7 @@ def run(*, short: bool = False) -> Iterator[dict[str, Any]]:
         for label, size_bytes in measure_sizes():
             yield row(label, size_bytes, "B", None)
         yield from measure_memory(Path(name), filled)
+        yield from measure_migrations()
         if os.environ.get("CVAT_LAMBDA_BENCH_DATABASE", "sqlite") == "sqlite":
             yield from measure_deletions(filled)
 
@@ -90,16 +93,23 @@ class ServerClock:
 
 def measure(filled: Filled) -> Iterator[dict[str, Any]]:
     """Request each address and yield its time and its number of queries."""
+    yield from measure_addresses(filled.users, addresses(filled))
+
+
+def measure_addresses(
+    users: dict[str, Any], places: Iterable[tuple[str, str, str]]
+) -> Iterator[dict[str, Any]]:
+    """Do so for addresses of which each has a label, a user and a path."""
     from django.db import connection
     from django.test import Client
     from django.test.utils import CaptureQueriesContext
 
     clock = ServerClock()
     clients = {}
-    for name, user in filled.users.items():
+    for name, user in users.items():
         clients[name] = Client(SERVER_NAME="localhost")
         clients[name].force_login(user)
-    for label, who, path in addresses(filled):
+    for label, who, path in places:
         client = clients[who]
         client.get(path)
         with CaptureQueriesContext(connection) as queries:
@@ -312,6 +322,23 @@ def web_mib() -> float:
     children = psutil.Process().children(recursive=True)
     web = [child for child in children if "cvat_lambda.server.web" in child.cmdline()]
     return max(child.memory_info().rss for child in web) / 2**20
+
+
+def measure_migrations() -> Iterator[dict[str, Any]]:
+    """Reverse the latest migrations that change large tables, and yield the time of each again."""
+    from django.core.management import call_command
+    from django.db.migrations.loader import MigrationLoader
+
+    for app, first in MIGRATIONS:
+        names = sorted(
+            name for label, name in MigrationLoader(None).disk_migrations if label == app
+        )
+        begin = next(index for index, name in enumerate(names) if name.startswith(first))
+        call_command("migrate", app, names[begin - 1], verbosity=0)
+        for name in names[begin:]:
+            began = time.monotonic()
+            call_command("migrate", app, name, verbosity=0)
+            yield row(f"migration {app}.{name}", time.monotonic() - began, "s", None)
 
 
 def measure_deletions(filled: Filled) -> Iterator[dict[str, Any]]:

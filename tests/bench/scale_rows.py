@@ -50,6 +50,16 @@ class Filled:
     own_tasks: int  # tasks of the member
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """The ids of the rows that requests name. Tasks and their jobs have consecutive ids."""
+
+    first_task: int
+    member_task: int
+    first_job: int
+    first_shape: int
+
+
 def fill(size: Size) -> Filled:
     """Fill the tables, unless they are filled. Return what the addresses need."""
     from cvat_lambda.requests.store.models import Request
@@ -64,8 +74,20 @@ def fill(size: Size) -> Filled:
 def fill_tables(size: Size, users: dict[str, Any], own_tasks: int) -> None:
     fill_functions(size.functions)
     fill_tasks(size, own_tasks, users)
-    fill_requests(size, users)
+    fill_requests(size, users, standalone_places(users))
     analyze()
+
+
+def standalone_places(users: dict[str, Any]) -> Places:
+    from cvat_lambda.engine.standalone.models import Job, LabeledShape, Task
+
+    mine = Task.objects.filter(owner=users["member"])
+    return Places(
+        first_task=Task.objects.order_by("pk").values_list("pk", flat=True)[0],
+        member_task=mine.order_by("-pk").values_list("pk", flat=True)[0],
+        first_job=Job.objects.order_by("pk").values_list("pk", flat=True)[0],
+        first_shape=LabeledShape.objects.order_by("pk").values_list("pk", flat=True)[0],
+    )
 
 
 def found(size: Size, users: dict[str, Any], own_tasks: int) -> Filled:
@@ -246,16 +268,14 @@ def fill_tracks(task: Any) -> None:
     )
 
 
-def fill_requests(size: Size, users: dict[str, Any]) -> None:
-    """Create requests in all states; each fiftieth runs on two tasks, each tenth on one job."""
-    from cvat_lambda.engine.standalone.models import Job, LabeledShape, Task
+def fill_requests(size: Size, users: dict[str, Any], places: Places, **of_request: Any) -> None:
+    """Create requests in all states; each fiftieth runs on two tasks, each tenth on one job.
+
+    ``of_request``: further columns of all requests.
+    """
     from cvat_lambda.requests.store.models import Outcome, Provenance, Request, Shard
 
-    task = (
-        Task.objects.filter(owner=users["member"]).order_by("-pk").values_list("pk", flat=True)[0]
-    )
-    job = Job.objects.order_by("pk").values_list("pk", flat=True)[0]
-    first = Task.objects.order_by("pk").values_list("pk", flat=True)[0]
+    task, job, first = places.member_task, places.first_job, places.first_task
     counts = {"total": FRAMES, "done": FRAMES - FRAMES // 100, "failed": FRAMES // 100}
     request = Request.objects.create(
         id="req-template",
@@ -267,6 +287,7 @@ def fill_requests(size: Size, users: dict[str, Any]) -> None:
         status="finished",
         shapes=SHAPES * FRAMES,
         **counts,
+        **of_request,
     )
     Request.objects.filter(pk=request.pk).update(
         started_at=request.created_at, ended_at=request.created_at
@@ -327,7 +348,7 @@ def fill_requests(size: Size, users: dict[str, Any]) -> None:
         of = Shard.objects.get(request_id=f"req-{number}", index=0)
         own = {"frame": "n.i", "request_id": f"'{of.request_id}'", "shard_id": str(of.pk)}
         multiply(outcome, FRAMES, **outcomes, **own, task_id=str(of.task_id))
-    shape = LabeledShape.objects.order_by("pk").values_list("pk", flat=True)[0]
+    shape = places.first_shape
     provenance = Provenance.objects.create(
         request=request, task_id=task, frame=0, kind="shape", object_id=shape
     )

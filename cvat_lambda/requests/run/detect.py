@@ -32,6 +32,7 @@ from cvat_lambda.requests.store.models import FrameStatus
 class DetectWork(SingleInvocationWork):
     """Sends one frame an invocation, or up to ``max_batch`` of the function."""
 
+    divisible = True
     _convert: ClassVar[Callable[..., Converted]] = staticmethod(convert_detections)
 
     def __init__(self, run: ShardRun) -> None:

@@ -43,6 +43,8 @@ class _Associated:
 class DetectTracksWork(DetectWork):
     """Detects frame by frame, then associates the detections."""
 
+    divisible = False  # the objects of one shard become tracks
+
     def __init__(self, run: ShardRun) -> None:
         super().__init__(run)
         hidden = run.task.deleted_frames

@@ -91,6 +91,8 @@ class Work(Protocol):
 
     # Whether an invocation needs the results of the previous one; then one at a time is in flight.
     sequential: bool = False
+    # Whether frames can be moved to another shard while the run lasts.
+    divisible: bool = False
 
     def units(self, frames: Iterator[Frame | UnreadableFrame]) -> Iterator[ReaderItem]:
         """Group frames into units of one invocation; the reader thread calls this."""

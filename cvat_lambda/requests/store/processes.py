@@ -6,9 +6,9 @@ import os
 import socket
 
 
-def worker_name() -> str:
-    """Return ``host:pid`` of this process, as `Shard.worker` stores it."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+def worker_name(pid: int | None = None) -> str:
+    """Return ``host:pid`` of a process here (None: this one), as `Shard.worker` stores it."""
+    return f"{socket.gethostname()}:{os.getpid() if pid is None else pid}"
 
 
 def has_ended(host: str, pid: int) -> bool:
