@@ -150,7 +150,10 @@ def deliver_webhook(request_id: str) -> None:
 
 
 def run_lease(
-    lease: Lease, *, stop: Callable[[Callable[[], None]], StopWatch], helpers: bool
+    lease: Lease,
+    *,
+    stop: Callable[[Callable[[], None]], StopWatch] = queue.WorkerStopThread,
+    helpers: bool = True,
 ) -> None:
     """Run a claimed shard to its end. Raise LeaseLost or WorkerStopping if it was stopped."""
     cancel = CancelToken()

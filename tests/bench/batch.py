@@ -112,6 +112,8 @@ def measure(place: Stand, names: set[str], *, short: bool) -> Iterator[dict[str,
             yield measure_video(place, 1000 // divisor)
     if wanted("batch_2_processes_over_1", names):
         yield measure_processes(place, 2400 // divisor)
+    if wanted("batch_helpers_over_none", names):
+        yield from measure_helpers(place, 40_000 // divisor)
 
 
 def wanted(name: str, names: set[str]) -> bool:
@@ -272,6 +274,29 @@ def measure_processes(place: Stand, frames: int) -> dict[str, Any]:
             function_id = place.function(port, 16)
             walls.append(_with_processes(place, task, function_id, processes, shards))
     return row("batch_2_processes_over_1", walls[0] / walls[1], "x", 1.2, higher=True)
+
+
+def measure_helpers(place: Stand, frames: int) -> Iterator[dict[str, Any]]:
+    """Compare a worker that starts helper processes with one that does not.
+
+    The function has 16 workers of 5 ms, more than one process can serve.
+    """
+    latency_ms, workers = 5.0, 16
+    ceiling_s = frames * latency_ms / 1000 / workers
+    walls = []
+    for helpers in ("0", "3"):
+        task = place.task(frames)
+        with (
+            function_process(latency_ms, workers) as port,
+            worker_process(place.home / "worker.log", CVAT_LAMBDA_HELPER_PROCESSES=helpers),
+        ):
+            warm_up(place)
+            request = place.run(task, place.function(port, workers, binary=True))
+        walls.append(wall_s(request))
+        name = f"batch_share_5ms_16w_at_most_{helpers}_helpers"
+        yield row(name, ceiling_s / walls[-1], "of ceiling", None)
+        yield row(f"{name}_shards", request.shards.count(), "", None)
+    yield row("batch_helpers_over_none", walls[0] / walls[1], "x", 1.2, higher=True)
 
 
 def _with_processes(

@@ -165,6 +165,7 @@ def addresses(size: Size, users: dict[str, Any]) -> Iterator[tuple[str, str, str
     from cvat_lambda.requests.store.models import Request
 
     request = Request.objects.get(pk="req-template")
+    assert request.task_id is not None
     for who in users:
         yield from lists(size, who, request.task_id)
     for who in ("admin", "member"):

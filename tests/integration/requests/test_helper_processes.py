@@ -143,7 +143,9 @@ def test_helper_process_ends_when_the_process_of_the_run_is_killed(
 ) -> None:
     request, worker = divided
     [helper] = helpers_of(worker)
-    helper.parent().kill()
+    process = helper.parent()
+    assert process is not None
+    process.kill()
     wait_for("the end of the helper", lambda: has_ended(helper))
     gates.open()
     wait_for("the end of the request", lambda: ended(request), timeout_s=240)
