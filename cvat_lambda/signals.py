@@ -19,8 +19,9 @@ frames_written = Signal()
 # request_id: str, task_id: int, frame: int, code: str, message: str, attempts: int
 frame_failed = Signal()
 
-# function_id: str, kind: str, task_id: int, job_id: int | None, duration_s: float,
-# error: LambdaError | None, http_request — a call for a person who waits
+# function_id: str, kind: str, task_id: int, job_id: int | None, project_id: int | None (of the
+# task, if the engine reads it for a call), duration_s: float, error: LambdaError | None,
+# http_request — a call for a person who waits
 function_called = Signal()
 
 # error: Exception, context: dict[str, Any] (REST framework's) — an unexpected error of a view

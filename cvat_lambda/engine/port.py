@@ -80,7 +80,7 @@ class KnownFrame:
     """A frame that was looked up, but not read."""
 
     key: str  # as `Engine.frame_key` returns it
-    read: Callable[[], Frame]  # without a query; raises FrameUnreadable, EngineUnavailable
+    read: Callable[[], Frame]  # without a lookup; raises FrameUnreadable, EngineUnavailable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +91,7 @@ class CallFacts:
     job: Job | None = None  # the job of the call; None: the call is about the task
     frames: Mapping[int, KnownFrame] = field(default_factory=dict)  # those that were looked up
     labels_version: str | None = None  # changes with the task's labels; None: not known
+    project_id: int | None = None  # of the task, if the engine reads it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -98,6 +98,7 @@ def _reported(call: Call, http_request: HttpRequest | None) -> Iterator[None]:
             kind=call.spec.kind.value,
             task_id=call.scope.task_id,
             job_id=call.scope.job_id,
+            project_id=call.scope.facts.project_id,
             duration_s=time.perf_counter() - begun_at,
             error=error,
             http_request=http_request,

@@ -36,7 +36,7 @@ _SCOPES = {"view": "view:data", "edit": "update:annotations"}
 _PROJECT_SCOPES = {"view": "view", "edit": "import:dataset"}  # writes to all tasks of the project
 
 # The columns that CVAT's rules need, and no others, because each call reads them.
-_TASK: Final = (
+TASK_COLUMNS: Final = (
     *("owner", "assignee", "project", "organization"),
     *("project__owner", "project__assignee", "project__organization"),
     *("organization__slug", "organization__owner"),
@@ -45,7 +45,7 @@ _TASKS: Final[PreparedQuery[Any]] = PreparedQuery(
     lambda ids: (
         models.Task.objects.filter(pk__in=ids)
         .select_related("project", "organization")
-        .only(*_TASK)
+        .only(*TASK_COLUMNS)
         .order_by()
     ),
     list,
@@ -54,7 +54,7 @@ _JOBS: Final[PreparedQuery[Any]] = PreparedQuery(
     lambda ids: (
         models.Job.objects.filter(pk__in=ids)
         .select_related("segment__task__project", "segment__task__organization")
-        .only("assignee", "segment__task", *(f"segment__task__{name}" for name in _TASK))
+        .only("assignee", "segment__task", *(f"segment__task__{name}" for name in TASK_COLUMNS))
         .order_by()
     ),
     list,
@@ -73,14 +73,20 @@ class CvatAccess:
 
     def require_task(self, task_id: int, action: Action) -> None:
         """Raise TaskNotFound or PermissionDenied."""
+        self.require_task_row(task_id, _TASKS.first([task_id]), action)
+
+    def require_task_row(self, task_id: int, row: Any, action: Action) -> None:
+        """Do as `require_task` does, with a row that was read with `TASK_COLUMNS`, or None."""
         missing = TaskNotFound(f"task #{task_id} was not found")
-        row = _TASKS.first([task_id])
         self._require(TaskPermission, row, action, _SCOPES, missing, f"task #{task_id}")
 
     def require_job(self, job_id: int, action: Action) -> None:
         """Raise JobNotFound or PermissionDenied."""
+        self.require_job_row(job_id, _JOBS.first([job_id]), action)
+
+    def require_job_row(self, job_id: int, row: Any, action: Action) -> None:
+        """Do as `require_job` does, with a row that was read with its `TASK_COLUMNS`, or None."""
         missing = JobNotFound(f"job #{job_id} was not found")
-        row = _JOBS.first([job_id])
         self._require(JobPermission, row, action, _SCOPES, missing, f"job #{job_id}")
 
     def require_project(self, project_id: int, action: Action) -> None:

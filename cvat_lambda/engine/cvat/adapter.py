@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from django.db import transaction
 
 from cvat_lambda.annotations.types import LabeledData, Track
-from cvat_lambda.engine import call_facts
 from cvat_lambda.engine.cvat import frames, reading, tasks, writing
 from cvat_lambda.engine.cvat.access import CvatAccess
+from cvat_lambda.engine.cvat.call_facts import read_call_facts
 from cvat_lambda.engine.port import (
     Access,
     AnnotationKind,
@@ -70,8 +70,8 @@ class CvatEngine:
     def call_facts(
         self, access: Access, *, task_id: int | None, job_id: int | None, frames: Collection[int]
     ) -> CallFacts:
-        """Return the facts of a task or job. Raise TaskNotFound, JobNotFound."""
-        return call_facts.read(self, access, task_id=task_id, job_id=job_id)
+        """Return the facts of a task or job. Raise as `read_call_facts`."""
+        return read_call_facts(access, task_id=task_id, job_id=job_id, frames=frames)
 
     def frame_key(self, task_id: int, number: int) -> str:
         """Return a key of the frame's content. Raise TaskNotFound, FrameOutOfScope."""

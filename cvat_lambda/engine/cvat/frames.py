@@ -11,12 +11,13 @@ import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from cvat_lambda.engine.cvat.chunks import ChunkCache, TemporarilyUnavailable, translate_errors
 from cvat_lambda.engine.cvat.media import Row, TaskMedia
 from cvat_lambda.engine.cvat.stream import FrameStream, read_original, to_frame
-from cvat_lambda.engine.port import Frame, FrameFacts, UnreadableFrame
+from cvat_lambda.engine.port import Frame, FrameFacts, KnownFrame, UnreadableFrame
 from cvat_lambda.errors import FrameOutOfScope
 
 MAX_CACHED_CHUNKS: Final = 4  # of this process, for single frames
@@ -37,6 +38,23 @@ def read_frame(task_id: int, number: int) -> Frame:
     Raise TaskNotFound, FrameOutOfScope, FrameUnreadable, EngineUnavailable.
     """
     media, row = _lookup(task_id, number)
+    return _read(media, row, number)
+
+
+def known_frames(media: TaskMedia, numbers: Collection[int]) -> dict[int, KnownFrame]:
+    """Look up those of the frames that the task has, with one query."""
+    inside = [number for number in numbers if 0 <= number < media.data.size]
+    rows = media.listed_rows(inside)
+    return {
+        number: KnownFrame(
+            key=_key(media, rows.get(number), number),
+            read=partial(_read, media, rows.get(number), number),
+        )
+        for number in inside
+    }
+
+
+def _read(media: TaskMedia, row: Row | None, number: int) -> Frame:
     found = read_original(media, number, row)
     if found is not None:
         return found
@@ -87,6 +105,10 @@ def frame_key(task_id: int, number: int) -> str:
     Raise TaskNotFound, FrameOutOfScope.
     """
     media, row = _lookup(task_id, number)
+    return _key(media, row, number)
+
+
+def _key(media: TaskMedia, row: Row | None, number: int) -> str:
     parts: list[object] = [media.data.pk]
     if row is None:
         parts.append(media.absolute(number))

@@ -22,6 +22,15 @@ _IMAGE: Final[PreparedQuery[tuple[Any, ...]]] = PreparedQuery(
     int,
     int,
 )
+_LISTED_IMAGES: Final[PreparedQuery[tuple[Any, ...]]] = PreparedQuery(
+    lambda data_id, frames: (
+        models.Image.objects.filter(data_id=data_id, frame__in=frames)
+        .order_by()
+        .values_list("frame", *_IMAGE_COLUMNS)
+    ),
+    int,
+    list,
+)
 _SEGMENTS: Final[PreparedQuery[tuple[Any, ...]]] = PreparedQuery(
     lambda task_id: (
         models.Segment.objects.filter(task_id=task_id)
@@ -115,6 +124,14 @@ class TaskMedia:
             wanted[frame]: Row(path=path, width=width, height=height)
             for frame, path, width, height in rows.values_list("frame", *_IMAGE_COLUMNS)
             if frame in wanted
+        }
+
+    def listed_rows(self, numbers: Sequence[int]) -> dict[int, Row]:
+        """Return the image rows of a few frames by number, as `rows` does."""
+        wanted = {self.absolute(number): number for number in numbers}
+        return {
+            wanted[frame]: Row(path=path, width=width, height=height)
+            for frame, path, width, height in _LISTED_IMAGES.rows(self.data.pk, list(wanted))
         }
 
     def video(self) -> Row | None:

@@ -16,7 +16,7 @@ from cvat_lambda.engine.port import Job, Task
 from cvat_lambda.errors import JobNotFound, ProjectNotFound, TaskNotFound
 from cvat_lambda.prepared import PreparedQuery
 
-_DATA_COLUMNS: Final = (
+DATA_COLUMNS: Final = (
     "size",
     "start_frame",
     "stop_frame",
@@ -68,7 +68,7 @@ _TASKS: Final[PreparedQuery[Any]] = PreparedQuery(
     lambda ids: (
         models.Task.objects.filter(pk__in=ids)
         .select_related("data__validation_layout")
-        .only(*_TASK_COLUMNS, *(f"data__{name}" for name in _DATA_COLUMNS))
+        .only(*_TASK_COLUMNS, *(f"data__{name}" for name in DATA_COLUMNS))
         .order_by()
     ),
     list,
@@ -77,7 +77,7 @@ _DATA: Final[PreparedQuery[Any]] = PreparedQuery(
     lambda task_id: (
         models.Data.objects.filter(task=task_id)
         .select_related("validation_layout")
-        .only(*_DATA_COLUMNS)
+        .only(*DATA_COLUMNS)
         .order_by()
     ),
     int,
@@ -175,6 +175,24 @@ def read_jobs(job_ids: Collection[int]) -> dict[int, Job]:
     tasks = _TASKS.rows(list({row.task_id for row in rows}))
     data = {task.pk: task.data for task in tasks}
     return {row.id: _job(row, data.get(row.task_id)) for row in rows}
+
+
+def job_of(row: Any) -> Job:
+    """Return a job from its row, which was read with its segment, task and data."""
+    segment, task = row.segment, row.segment.task
+    return _job(
+        _JobRow(
+            id=row.pk,
+            kind=row.type,
+            task_id=task.pk,
+            organization_id=task.organization_id,
+            segment_type=segment.type,
+            first=segment.start_frame,
+            last=segment.stop_frame,
+            chosen=segment.frames,
+        ),
+        task.data,
+    )
 
 
 def data_of(task_id: int) -> Any:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from cvat.apps.engine import models
 from cvat.apps.events.handlers import handle_function_call, handle_viewset_exception
+from django.db import DEFAULT_DB_ALIAS
 
 from cvat_lambda import signals
 from cvat_lambda.engine.cvat.compat import impersonate
@@ -35,6 +36,7 @@ def record_call(
     function_id: str,
     task_id: int,
     job_id: int | None,
+    project_id: int | None,
     error: Any,
     http_request: Any = None,
     **_: Any,
@@ -42,11 +44,12 @@ def record_call(
     """Record an event for a call that was answered."""
     if error is not None:
         return
-    target = _target(task_id, job_id)
-    if target is not None:
-        asked = getattr(http_request, "data", {})
-        frames = {name: asked[name] for name in _FRAME_FIELDS if asked.get(name) is not None}
-        handle_function_call(function_id, target, category="interactive", parameters=frames)
+    # Without a query: a version of CVAT that reads other columns of the task loads them.
+    task = models.Task.from_db(DEFAULT_DB_ALIAS, ["id", "project_id"], [task_id, project_id])
+    target = _target(task, job_id)
+    asked = getattr(http_request, "data", {})
+    frames = {name: asked[name] for name in _FRAME_FIELDS if asked.get(name) is not None}
+    handle_function_call(function_id, target, category="interactive", parameters=frames)
 
 
 def record_failure(*, error: Exception, context: dict[str, Any], **_: Any) -> None:
@@ -58,7 +61,7 @@ def record_request(*, request: Any, **_: Any) -> None:
     """Record one event for each task of a request, in the name of its owner."""
     task_ids = request.shards.order_by().values_list("task_id", flat=True).distinct()
     if request.job_id is not None:
-        targets = [_target(task_id, request.job_id) for task_id in task_ids]
+        targets = [_target(_TASK.first(task_id), request.job_id) for task_id in task_ids]
     else:
         targets = list(models.Task.objects.only("project_id").filter(pk__in=list(task_ids)))
     for target in targets:
@@ -90,9 +93,8 @@ def _may_have_changed_anything(request: Any) -> bool:
     return bool(request.shapes) or request.params.get("replace", "none") != "none"
 
 
-def _target(task_id: int, job_id: int | None) -> Any:
-    """Return a task or job with the columns that CVAT's events read."""
-    task = _TASK.first(task_id)
+def _target(task: Any, job_id: int | None) -> Any:
+    """Return a task, or a job of it with the columns that CVAT's events read."""
     if task is None or job_id is None:
         return task
     segment = models.Segment(task=task)
